@@ -1,0 +1,1 @@
+//! REST, events, OpenAPI and the dashboard.

@@ -1,0 +1,1 @@
+//! One TOML file: layers, spans, schema, diff.

@@ -1,0 +1,1 @@
+//! The API kit: callers, roles, problems, events.

@@ -1,0 +1,3 @@
+//! The `outwork` binary.
+
+fn main() {}

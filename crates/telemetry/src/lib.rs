@@ -1,0 +1,1 @@
+//! Metrics tables, histograms, history and logs.

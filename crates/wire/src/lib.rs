@@ -1,0 +1,1 @@
+//! Bytes to and from Ethernet, ARP, IPv4, UDP and ICMP headers.
