@@ -1,1 +1,4 @@
-//! The DHCP service.
+//! The DHCPv4 service.
+
+pub mod codec;
+pub mod lease;
