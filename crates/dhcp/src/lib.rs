@@ -1,1 +1,2 @@
 //! The DHCP service.
+pub mod options;
