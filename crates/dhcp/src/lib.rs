@@ -1,2 +1,3 @@
 //! The DHCP service.
+pub mod expr;
 pub mod options;

@@ -248,7 +248,7 @@ impl Definitions {
     }
 
     /// ": did you mean `routers`?" for a name near to one of a space, or nothing.
-    pub(super) fn hint(&self, space: &str, name: &str) -> String {
+    pub(crate) fn hint(&self, space: &str, name: &str) -> String {
         let spaces = table::SPACES.iter().map(|(space, _)| *space).filter(|_| space == DHCP4);
         let near = self
             .all_in(space)

@@ -29,6 +29,14 @@ pub(super) fn decode(definitions: &Definitions, kind: &Kind, data: &[u8]) -> Val
     value.unwrap_or_else(|| Value::Text(to_hex(data)))
 }
 
+/// What `data` says under `kind` as people write it; bare hex digits if it does not have that type.
+pub(crate) fn display_text(kind: &Kind, data: &[u8]) -> String {
+    match plain(kind, data) {
+        Some(value) => value.to_string(),
+        None => to_hex(data).split_off("hex:".len()),
+    }
+}
+
 fn decode_space(definitions: &Definitions, space: &str, data: &[u8]) -> Option<Value> {
     let (mut table, mut length) = (BTreeMap::new(), 0);
     let mut last = None;

@@ -27,6 +27,7 @@ mod tests;
 
 pub use compile::OptionTable;
 pub use definition::{Definitions, OptionDef, OptionSpec, server_owned};
+pub(crate) use display::display_text;
 pub use display::sub_options;
 pub use domain::{decode_names, encode_name};
 pub use kind::{Kind, Scalar};
