@@ -1,0 +1,216 @@
+//! Decides what a DHCP server does with each request. Bytes, time and policy in; answers, records and events out.
+//!
+//! - `decide`: the message types (RFC 2131 section 4.3).
+//! - `address`: which address a client gets: reserved, its own, the one it asks for, a fresh one, the longest unused.
+//! - `pools`: what is free in each pool, and how much.
+//! - `expiry`: leases that end, offers that lapse, in bounded slices.
+//! - `limit`: the packets a client may send.
+//! - `answer`: the decision's form on the wire; needs no lease, so no lock.
+//!
+//! Absent on purpose: sockets, clocks, threads, the log. What must be on disk before an answer leaves is in
+//! [`Engine::journal`]; the shell appends it and holds the answers back.
+#![deny(clippy::disallowed_methods)]
+
+mod address;
+mod answer;
+mod decide;
+mod expiry;
+mod limit;
+mod pools;
+mod query;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Destination, encode};
+pub use query::{Filter, Page, PoolUse};
+
+use crate::codec::Kind;
+use crate::lease::{Change, Detail, Lease, Seconds, State, Table};
+use crate::policy::{ClassSet, Policy, Refusal, Reservation, Reservations};
+use limit::Limiter;
+use outwork_engine::Calendar;
+use pools::Pools;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Why a request gets no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Silence {
+    NoSubnet,
+    NotAdmitted,
+    NoAddress,
+    OtherServer,
+    UnknownClient,
+    NotOwner,
+    NoClient,
+    RateLimited,
+    OffersFull,
+    BadAddress,
+    QueryRefused,
+    Done,
+}
+
+impl Silence {
+    /// Every reason, for the counter's labels.
+    pub const ALL: [Self; 12] = [
+        Self::NoSubnet,
+        Self::NotAdmitted,
+        Self::NoAddress,
+        Self::OtherServer,
+        Self::UnknownClient,
+        Self::NotOwner,
+        Self::NoClient,
+        Self::RateLimited,
+        Self::OffersFull,
+        Self::BadAddress,
+        Self::QueryRefused,
+        Self::Done,
+    ];
+
+    /// Label value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoSubnet => "no_subnet",
+            Self::NotAdmitted => "not_admitted",
+            Self::NoAddress => "no_address",
+            Self::OtherServer => "other_server",
+            Self::UnknownClient => "unknown_client",
+            Self::NotOwner => "not_owner",
+            Self::NoClient => "no_client",
+            Self::RateLimited => "rate_limited",
+            Self::OffersFull => "offers_full",
+            Self::BadAddress => "bad_address",
+            Self::QueryRefused => "query_refused",
+            Self::Done => "done",
+        }
+    }
+}
+
+impl From<Refusal> for Silence {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoSubnet => Self::NoSubnet,
+            Refusal::NotAdmitted => Self::NotAdmitted,
+        }
+    }
+}
+
+/// An answer, before it is bytes.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its message type.
+    pub kind: Kind,
+    /// `yiaddr`; unspecified in a NAK and in the answer to an INFORM.
+    pub address: Ipv4Addr,
+    /// Index of the subnet.
+    pub subnet: usize,
+    /// Index of the pool, if the address is of one.
+    pub pool: Option<usize>,
+    /// Lease time in seconds; `None` where RFC 2131 table 3 forbids it.
+    pub lease_time: Option<u32>,
+    /// Classes, final.
+    pub classes: ClassSet,
+    /// The client's reservation.
+    pub reservation: Option<Arc<Reservation>>,
+    /// What option 54 says.
+    pub server_id: Ipv4Addr,
+    /// Option 56 of a NAK: why.
+    pub reason: Option<&'static str>,
+    /// The lease a leasequery asks about, and the seconds since its client was heard.
+    pub queried: Option<Box<(Lease, u32)>>,
+    /// True if it must wait until the journal up to here is on stable storage.
+    pub durable: bool,
+    /// True if rapid commit is confirmed (RFC 4039).
+    pub rapid: bool,
+}
+
+/// What to do with a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// Nothing is sent.
+    Silent(Silence),
+    /// This is sent.
+    Answer(Box<Answer>),
+    /// Keep the request, ask the link whether someone uses the address, tell [`Engine::probed`], and hand the request in again.
+    Probe(Ipv4Addr),
+}
+
+/// What happened, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Lower-case name.
+    pub kind: &'static str,
+    /// The address, if any.
+    pub address: Option<Ipv4Addr>,
+    /// Hardware address.
+    pub hardware: Vec<u8>,
+    /// Client identifier.
+    pub client_id: Option<Vec<u8>>,
+    /// Host name.
+    pub hostname: Option<String>,
+    /// Subnet id.
+    pub subnet: Option<u32>,
+    /// Why, for a drop or a NAK.
+    pub reason: Option<&'static str>,
+}
+
+/// Records made since the shell last took them. The shell appends them to the log before any `durable` answer leaves.
+#[derive(Debug, Default)]
+pub struct Journal {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl Journal {
+    /// Adds a record written by `write`.
+    pub fn record(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.ends.push(self.bytes.len() as u32);
+    }
+
+    /// The records in order.
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let record = self.bytes.get(start..*end as usize).unwrap_or_default();
+            start = *end as usize;
+            record
+        })
+    }
+
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Forgets them, keeping the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
+/// The leases and everything decided about them.
+#[derive(Debug)]
+pub struct Engine {
+    policy: Arc<Policy>,
+    reservations: Reservations,
+    leases: Table,
+    pools: Pools,
+    calendar: Calendar<Ipv4Addr>,
+    probes: outwork_engine::ExpiringMap<Ipv4Addr, ()>,
+    limiter: Limiter,
+    offers: usize,
+    due: Vec<Ipv4Addr>,
+    events: Vec<Event>,
+    watched: bool,
+    /// Records not yet taken by the shell.
+    pub journal: Journal,
+}
