@@ -7,7 +7,7 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds `data`. Only the last piece added may have an odd length: it is padded with a zero byte.
     #[must_use]
-    pub fn add(self, data: &[u8]) -> Sum {
+    pub fn bytes(self, data: &[u8]) -> Sum {
         let (words, rest) = data.as_chunks::<4>();
         // Each addend is below 2^32, so the accumulator holds 2^32 of them: more than any packet has.
         let mut sum = words.iter().fold(self.0, |sum, word| sum + u64::from(u32::from_ne_bytes(*word)));
@@ -21,7 +21,7 @@ impl Sum {
 
     /// Adds a number of the pseudo header.
     #[must_use]
-    pub fn add_u16(self, value: u16) -> Sum {
+    pub fn number(self, value: u16) -> Sum {
         Sum(self.0 + u64::from(u16::from_ne_bytes(value.to_be_bytes())))
     }
 
@@ -37,7 +37,7 @@ impl Sum {
 
 /// The checksum of `data`. Over data that holds a right checksum it is zero.
 pub fn checksum(data: &[u8]) -> u16 {
-    Sum::default().add(data).finish()
+    Sum::default().bytes(data).finish()
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ mod tests {
         #[test]
         fn pieces_of_even_length_sum_like_the_whole(data in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..100) {
             let at = (at * 2).min(data.len() & !1);
-            let pieces = Sum::default().add(&data[..at]).add(&data[at..]).finish();
+            let pieces = Sum::default().bytes(&data[..at]).bytes(&data[at..]).finish();
             prop_assert_eq!(pieces, checksum(&data));
         }
     }

@@ -44,7 +44,7 @@ impl<'a> Echo<'a> {
         let [i0, i1] = self.identifier.to_be_bytes();
         let [s0, s1] = self.sequence.to_be_bytes();
         let kind = if self.reply { 0 } else { 8 };
-        let [c0, c1] = Sum::default().add(&[kind, 0, 0, 0, i0, i1, s0, s1]).add(self.data).finish().to_be_bytes();
+        let [c0, c1] = Sum::default().bytes(&[kind, 0, 0, 0, i0, i1, s0, s1]).bytes(self.data).finish().to_be_bytes();
         out.extend_from_slice(&[kind, 0, c0, c1, i0, i1, s0, s1]);
         out.extend_from_slice(self.data);
     }

@@ -45,7 +45,7 @@ impl<'a> Datagram<'a> {
         let whole = packet.payload.get(..length).ok_or(WireError::Truncated(Layer::Udp))?;
         if checksum == Checksum::Verify
             && [c0, c1] != [0, 0]
-            && pseudo_header(packet.source, packet.destination, length as u16).add(whole).finish() != 0
+            && pseudo_header(packet.source, packet.destination, length as u16).bytes(whole).finish() != 0
         {
             return Err(WireError::Checksum(Layer::Udp));
         }
@@ -64,14 +64,14 @@ pub fn header(source: SocketAddrV4, destination: SocketAddrV4, payload: &[u8]) -
     header[0..2].copy_from_slice(&source.port().to_be_bytes());
     header[2..4].copy_from_slice(&destination.port().to_be_bytes());
     header[4..6].copy_from_slice(&length.to_be_bytes());
-    let sum = pseudo_header(*source.ip(), *destination.ip(), length).add(&header).add(payload).finish();
+    let sum = pseudo_header(*source.ip(), *destination.ip(), length).bytes(&header).bytes(payload).finish();
     // A computed zero is sent as all ones, zero meaning "none".
     header[6..8].copy_from_slice(&if sum == 0 { 0xffff } else { sum }.to_be_bytes());
     Ok(header)
 }
 
 fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, length: u16) -> Sum {
-    Sum::default().add(&source.octets()).add(&destination.octets()).add_u16(u16::from(ipv4::UDP)).add_u16(length)
+    Sum::default().bytes(&source.octets()).bytes(&destination.octets()).number(u16::from(ipv4::UDP)).number(length)
 }
 
 #[cfg(test)]
