@@ -68,3 +68,6 @@ pub fn parse_udp(frame: &[u8], checksum: Checksum) -> Result<(Frame<'_>, Datagra
     let packet = ipv4::Packet::parse(frame.payload)?;
     Ok((frame, Datagram::parse(&packet, checksum)?))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,11 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use outwork_wire::ethernet::{Frame, VlanTag};
-use outwork_wire::frame::{Link, arp_frame, echo_frame, parse_udp, udp_frame};
-use outwork_wire::icmp::Echo;
-use outwork_wire::udp::Checksum;
-use outwork_wire::{Layer, MacAddr, WireError, arp, ipv4};
+use super::{Link, arp_frame, echo_frame, parse_udp, udp_frame};
+use crate::ethernet::{Frame, VlanTag};
+use crate::icmp::Echo;
+use crate::udp::Checksum;
+use crate::{Layer, MacAddr, WireError, arp, ipv4};
 
 const LINK: Link = Link { destination: MacAddr::BROADCAST, source: MacAddr([2, 0, 0, 0, 0, 1]), vlan: None };
 const SOURCE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 67);
