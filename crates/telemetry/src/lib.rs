@@ -7,6 +7,9 @@
 //! - `family`: what a metric is and reads: the form all expositions share.
 //! - `registry`: every service's metrics, and Prometheus text.
 //! - `process`: the process itself, from `/proc/self`.
+//! - `sampler`: two readings of the metrics become points.
+//! - `history`: points of the last hour in memory, older ones behind a seam; queries over both.
+//! - `logs`: text or JSON to standard error, a level a service, changeable live.
 //!
 //! Deliberately absent: pushing metrics anywhere, exemplars, labels without a bound.
 
@@ -14,12 +17,16 @@ mod cell;
 mod declare;
 mod family;
 mod histogram;
+pub mod history;
 mod labels;
+pub mod logs;
 pub mod process;
 mod registry;
+mod sampler;
 
 pub use cell::{Counter, Gauge};
 pub use family::{Cell, Cells, Collect, Desc, Family, Kind, Labels, QUANTILES, Sample, SeriesName, Unit, Value};
 pub use histogram::{Histogram, Snapshot};
 pub use labels::{By, Dynamic, Label};
 pub use registry::{DuplicateMetric, PROMETHEUS_CONTENT_TYPE, Registry};
+pub use sampler::{Point, Sampler};
