@@ -26,7 +26,7 @@ pub use answer::{Destination, encode};
 pub use query::{Filter, Page, PoolUse};
 
 use crate::codec::Kind;
-use crate::lease::{Change, Detail, Lease, Seconds, State, Table};
+use crate::lease::{Change, Lease, Seconds, State, Table};
 use crate::policy::{ClassSet, Policy, Refusal, Reservation, Reservations};
 use limit::Limiter;
 use outwork_engine::Calendar;
@@ -204,13 +204,142 @@ pub struct Engine {
     reservations: Reservations,
     leases: Table,
     pools: Pools,
-    calendar: Calendar<Ipv4Addr>,
+    calendar: Calendar<(Ipv4Addr, Seconds)>,
     probes: outwork_engine::ExpiringMap<Ipv4Addr, ()>,
     limiter: Limiter,
+    hasher: foldhash::quality::FixedState,
     offers: usize,
-    due: Vec<Ipv4Addr>,
+    due: Vec<(Ipv4Addr, Seconds)>,
     events: Vec<Event>,
     watched: bool,
     /// Records not yet taken by the shell.
     pub journal: Journal,
+}
+
+/// The two clocks a decision needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Seconds since 1970: what leases are kept in.
+    pub unix: Seconds,
+    /// Milliseconds since 1970: what rates are counted in.
+    pub millis: u64,
+}
+
+impl Event {
+    /// An event with nothing but its name.
+    pub(crate) fn new(kind: &'static str) -> Self {
+        Self { kind, address: None, hardware: Vec::new(), client_id: None, hostname: None, subnet: None, reason: None }
+    }
+
+    /// An event of a lease.
+    pub(crate) fn of(kind: &'static str, lease: &Lease) -> Self {
+        Self {
+            address: Some(lease.address),
+            hardware: lease.hardware().to_vec(),
+            client_id: lease.client_id().map(<[u8]>::to_vec),
+            hostname: lease.host_name().map(std::borrow::Cow::into_owned),
+            subnet: Some(lease.subnet),
+            ..Self::new(kind)
+        }
+    }
+}
+
+impl Engine {
+    /// An engine with no leases. `seed` makes its tables hard to fill for a peer that picks its identifiers.
+    pub fn new(policy: Arc<Policy>, seed: u64, now: Seconds) -> Self {
+        let mut engine = Self {
+            reservations: Reservations::default(),
+            leases: Table::new(seed),
+            pools: Pools::default(),
+            calendar: Calendar::default(),
+            probes: outwork_engine::ExpiringMap::new(65_536, seed),
+            limiter: Limiter::new(now),
+            hasher: foldhash::quality::FixedState::with_seed(seed ^ 0x5bd1_e995),
+            offers: 0,
+            due: Vec::new(),
+            events: Vec::new(),
+            watched: false,
+            journal: Journal::default(),
+            policy: Arc::clone(&policy),
+        };
+        engine.adopt(policy);
+        engine
+    }
+
+    /// Takes a change from disk. Call [`start`](Self::start) after the last.
+    pub fn restore(&mut self, change: Change) {
+        match change {
+            Change::Lease(lease) => {
+                self.leases.insert(lease);
+            }
+            Change::Forget(address) => {
+                self.leases.remove(address);
+            }
+            Change::Reserve(..) | Change::Unreserve(_) => {}
+        }
+    }
+
+    /// Counts what was restored and begins to watch over it.
+    pub fn start(&mut self, now: Seconds) {
+        let mut held = Vec::new();
+        let mut ended = Vec::new();
+        for lease in self.leases.range(Ipv4Addr::UNSPECIFIED) {
+            if lease.state.holds() && lease.expires <= now { ended.push(lease.address) }
+            if lease.state.holds() && lease.expires > now { held.push((lease.address, lease.expires)) }
+        }
+        for address in ended {
+            if let Some(slot) = self.leases.find(address) {
+                self.leases.update(slot, |lease| lease.state = State::Expired);
+            }
+        }
+        for (address, expires) in held {
+            self.schedule(address, expires);
+        }
+        self.pools = Pools::new(&self.policy, Pools::default(), &mut self.leases);
+    }
+
+    /// Takes a new configuration. Leases live on; what it no longer serves ends with its lease.
+    pub fn adopt(&mut self, policy: Arc<Policy>) {
+        let from_file: Vec<u64> = self.reservations.iter().filter(|r| r.from_file()).map(|r| r.id).collect();
+        for id in from_file {
+            self.reservations.remove(id);
+        }
+        for reservation in &policy.reservations {
+            // The file wins over the API: what clashes with it there is set aside until the file lets go of it.
+            let _ = self.reservations.insert(Arc::clone(reservation));
+        }
+        self.pools = Pools::new(&policy, std::mem::take(&mut self.pools), &mut self.leases);
+        self.policy = policy;
+    }
+
+    /// The configuration in force.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// All leases.
+    pub fn leases(&self) -> &Table {
+        &self.leases
+    }
+
+    /// All reservations.
+    pub fn reservations(&self) -> &Reservations {
+        &self.reservations
+    }
+
+    /// Whether events are gathered.
+    pub fn watch(&mut self, watched: bool) {
+        self.watched = watched;
+    }
+
+    /// Takes the events gathered.
+    pub fn take_events(&mut self, out: &mut Vec<Event>) {
+        out.append(&mut self.events);
+    }
+
+    fn event(&mut self, event: impl FnOnce() -> Event) {
+        if self.watched {
+            self.events.push(event());
+        }
+    }
 }

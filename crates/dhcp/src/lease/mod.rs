@@ -77,8 +77,8 @@ pub enum Detail {
     VendorClass = 4,
     /// The relay agent's address, four bytes.
     Giaddr = 5,
-    /// The option that IPv6-only and captive-portal clients asked with is not kept; user notes by API are.
-    Note = 6,
+    /// Client identifier of a client that the configuration identifies by hardware address alone: shown, not compared.
+    ShownId = 6,
 }
 
 /// Packed [`Detail`]s. Each is at most 255 bytes; longer ones are cut, except identifiers, which the decoder bounds.
@@ -128,7 +128,7 @@ impl Details {
     }
 }
 
-/// One address and who has it. 56 bytes, and one allocation for its details.
+/// One address and who has it. 60 bytes, and one allocation for its details.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// The address.
@@ -147,6 +147,8 @@ pub struct Lease {
     pub hlen: u8,
     /// True while the address stands in its pool's queue of free ones.
     pub queued: bool,
+    /// The second of the calendar entry that watches over it; 0 if none does.
+    pub due: Seconds,
     /// Hardware address.
     pub chaddr: [u8; 16],
     /// Identifier, names and relay information.

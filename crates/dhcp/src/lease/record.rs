@@ -83,7 +83,7 @@ impl Change {
                 chaddr.get_mut(..hardware.len())?.copy_from_slice(hardware);
                 let state = State::from_wire(state)?;
                 let details = Details::from_bytes(packed)?;
-                Some(Self::Lease(Lease { address, subnet, starts, expires, state, htype, hlen, queued: false, chaddr, details }))
+                Some(Self::Lease(Lease { address, subnet, starts, expires, state, htype, hlen, queued: false, due: 0, chaddr, details }))
             }
             FORGET => Some(Self::Forget(Ipv4Addr::from(take::<4>(&mut rest)?))),
             RESERVE => Some(Self::Reserve(u64::from_le_bytes(take(&mut rest)?), rest.to_vec())),
