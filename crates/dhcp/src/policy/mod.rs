@@ -8,7 +8,7 @@ mod facts;
 mod reservation;
 
 pub use facts::{ClassSet, Facts, Refusal, Request, Via};
-pub use reservation::{Identifier, IdentifierKind, Reservation, Reservations};
+pub use reservation::{Clash, Identifier, IdentifierKind, Reservation, Reservations};
 
 use crate::expr;
 use crate::options::OptionSet;
