@@ -37,6 +37,8 @@ export default function SignIn(props: { ended: boolean }) {
         <Show when={props.ended && action.problem() === null}>
           <Notice tone="warn">Your session has ended. Sign in again to continue where you were.</Notice>
         </Show>
+        {/* Password managers file the token under a name. */}
+        <input type="text" name="username" autocomplete="username" value="outwork" readOnly hidden />
         <Field label="Access token" name="token">
           {(attributes) => (
             <div class="row">

@@ -149,7 +149,9 @@ export default function Chart(props: {
           )}
         </For>
       </figcaption>
-      <div class="chart-plot" ref={place} role="img" aria-label={summary()}>
+      <div class="chart-plot">
+        {/* uPlot owns what is inside this one. */}
+        <div ref={place} role="img" aria-label={summary()} />
         <Show when={props.columns[0].length < 2}>
           <span class="chart-waiting">Measuring: the first points are seconds away</span>
         </Show>

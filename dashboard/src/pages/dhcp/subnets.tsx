@@ -17,17 +17,20 @@ import { Field, Search, Utilisation } from "../../ui/widgets";
 /** Rows drawn at once; more on request, so that a thousand subnets stay light. */
 const STEP = 50;
 
-function PoolRow(props: { pool: Pool }) {
+/** A pool on its own needs no bar: the subnet's says the same. */
+function PoolRow(props: { pool: Pool; alone: boolean }) {
   return (
     <div class="pool">
       <span class="mono">{props.pool.range.replace("-", " – ")}</span>
-      <Utilisation
-        counts={props.pool}
-        warning={props.pool.warning}
-        label={`Pool ${props.pool.range} in use`}
-      />
-      <span class="share">{percent(props.pool.utilisation)}</span>
-      <span class="muted">
+      <Show when={!props.alone}>
+        <Utilisation
+          counts={props.pool}
+          warning={props.pool.warning}
+          label={`Pool ${props.pool.range} in use`}
+        />
+        <span class="share">{percent(props.pool.utilisation)}</span>
+      </Show>
+      <span class="muted" classList={{ alone: props.alone }}>
         {props.pool.warning ? (
           <span class="warned">
             <Icon name="alert" size={13} /> nearly full: {count(props.pool.free)} free
@@ -89,7 +92,9 @@ function SubnetRow(props: { subnet: Subnet; onWipe: () => void }) {
         </Show>
       </span>
       <div class="pools">
-        <For each={props.subnet.pools}>{(pool) => <PoolRow pool={pool} />}</For>
+        <For each={props.subnet.pools}>
+          {(pool) => <PoolRow pool={pool} alone={props.subnet.pools.length === 1} />}
+        </For>
       </div>
     </li>
   );
