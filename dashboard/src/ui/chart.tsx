@@ -61,6 +61,7 @@ export default function Chart(props: {
       {
         width: place.clientWidth,
         height: HEIGHT,
+        padding: [8, 6, 0, 0],
         legend: { show: false },
         cursor: {
           y: false,
@@ -86,7 +87,7 @@ export default function Chart(props: {
             grid,
             size: 56,
             gap: 6,
-            space: 36,
+            space: 30,
             ...(props.bytes ? { incrs: BYTE_STEPS } : {}),
             values: (_, splits) => splits.map((value) => props.format(value)),
           },

@@ -1,4 +1,4 @@
-import { createSignal, createUniqueId, For, type JSX, onCleanup, Show } from "solid-js";
+import { createEffect, createSignal, createUniqueId, For, type JSX, on, onCleanup, Show } from "solid-js";
 import type { Problem } from "../api/client";
 import type { Counts } from "../api/types";
 import { count, percent } from "../format";
@@ -14,8 +14,16 @@ export function createNow(every = 1000): () => number {
 }
 
 export function Tabs(props: { label: string; current: string; items: { path: string; text: string }[] }) {
+  let nav: HTMLElement | undefined;
+  // On a phone the row scrolls: the current tab must be in sight.
+  createEffect(
+    on(
+      () => props.current,
+      () => nav?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }),
+    ),
+  );
   return (
-    <nav class="tabs" aria-label={props.label}>
+    <nav class="tabs" aria-label={props.label} ref={nav}>
       <For each={props.items}>
         {(item) => (
           <a href={href(item.path)} aria-current={item.path === props.current ? "page" : undefined}>

@@ -34,7 +34,11 @@ function Fact(props: { name: string; value: JSX.Element; mono?: boolean }) {
 
 function Facts(props: { lease: Lease; prefix: string }) {
   const now = createNow();
-  const moment = (at: string) => `${timestamp(at)} (${relative(Date.parse(at), now())})`;
+  const moment = (at: string) => (
+    <>
+      {timestamp(at)} <span class="muted nowrap">({relative(Date.parse(at), now())})</span>
+    </>
+  );
   return (
     <dl class="facts">
       <Fact name="State" value={<StateBadge state={props.lease.state} />} />

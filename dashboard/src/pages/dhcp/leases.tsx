@@ -30,7 +30,7 @@ function LeaseRow(props: { lease: Lease; subnet: string; now: number; onOpen: ()
           {props.lease.address}
         </button>
       </td>
-      <td>
+      <td class="side">
         <StateBadge state={props.lease.state} />{" "}
         <Show when={props.lease.fixed}>
           <span class="badge accent">reserved</span>
@@ -39,7 +39,7 @@ function LeaseRow(props: { lease: Lease; subnet: string; now: number; onOpen: ()
       <td class="clip">{props.lease.hostname ?? ""}</td>
       <td class="mono nowrap">{props.lease.mac ?? props.lease.client_id ?? ""}</td>
       <td class="nowrap phone-hidden">{props.subnet}</td>
-      <td class="nowrap number" title={timestamp(props.lease.expires)}>
+      <td class="nowrap number side" title={timestamp(props.lease.expires)}>
         {relative(Date.parse(props.lease.expires), props.now)}
       </td>
     </tr>

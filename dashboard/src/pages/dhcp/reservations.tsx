@@ -114,10 +114,8 @@ export function Reservations(props: { subnets: Subnet[] }) {
                     {(one) => (
                       <tr>
                         <td class="mono">{one.address}</td>
-                        <td>
-                          <span class="badge">
-                            {one.source === "config" ? "configuration" : "dashboard or API"}
-                          </span>
+                        <td class="side">
+                          <span class="badge">{one.source === "config" ? "configuration" : "API"}</span>
                         </td>
                         <td class="clip">{one.hostname ?? ""}</td>
                         <td class="nowrap">
@@ -127,7 +125,7 @@ export function Reservations(props: { subnets: Subnet[] }) {
                           </Show>
                         </td>
                         <td class="nowrap phone-hidden">{prefixOf(one.subnet_id)}</td>
-                        <td class="tools">
+                        <td class="tools side">
                           <Show when={may("operator") && one.source === "api"}>
                             <RowMenu
                               label={`More for ${one.address}`}

@@ -28,8 +28,10 @@ export function Services(props: { status: Status }) {
                 <td>
                   <strong>{service.name}</strong>
                 </td>
-                <td>
-                  <span class={`badge ${service.ready ? TONE[service.state] : "warn"}`}>
+                <td class="side">
+                  <span
+                    class={`badge ${service.state === "running" && !service.ready ? "warn" : TONE[service.state]}`}
+                  >
                     {service.state === "running" && !service.ready ? "not ready" : service.state}
                   </span>
                 </td>

@@ -15,11 +15,14 @@ function detailOf(detail: unknown): string {
 
 function Row(props: { row: AuditRow }) {
   const ok = () => /^(ok|success|2\d\d)/i.test(props.row.result);
+  // "refused: the operator role is needed": the verdict is the badge, its reason goes with the rest.
+  const verdict = () => props.row.result.split(":", 1)[0];
+  const reason = () => props.row.result.slice((verdict()?.length ?? 0) + 1).trim();
   return (
     <tr>
       <td class="nowrap">{timestamp(props.row.time)}</td>
-      <td>
-        <span class={`badge ${ok() ? "good" : "bad"}`}>{props.row.result}</span>
+      <td class="side">
+        <span class={`badge ${ok() ? "good" : "bad"}`}>{verdict()}</span>
       </td>
       <td class="nowrap">
         {props.row.who} <span class="muted">{props.row.role}</span>
@@ -27,7 +30,9 @@ function Row(props: { row: AuditRow }) {
       <td class="mono nowrap phone-hidden">{props.row.peer ?? ""}</td>
       <td class="wide">
         {props.row.action} <span class="mono">{props.row.target ?? ""}</span>{" "}
-        <span class="muted">{detailOf(props.row.detail)}</span>
+        <span class="muted">
+          {detailOf(props.row.detail)} {reason()}
+        </span>
       </td>
     </tr>
   );

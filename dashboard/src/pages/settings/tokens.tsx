@@ -153,7 +153,7 @@ function TokenTable(props: { tokens: Token[]; onRevoke: (token: Token) => void }
             {(token) => (
               <tr>
                 <td class="clip">{token.name}</td>
-                <td>
+                <td class="side">
                   <span class="badge" classList={{ accent: token.role === "admin" }}>
                     {token.role}
                   </span>
@@ -169,7 +169,7 @@ function TokenTable(props: { tokens: Token[]; onRevoke: (token: Token) => void }
                   <span class="muted phone-only">expires </span>
                   {moment(token.expires, "never")}
                 </td>
-                <td class="tools">
+                <td class="tools side">
                   <button
                     type="button"
                     class="button quiet small danger"
