@@ -61,7 +61,7 @@ export default function Chart(props: {
       {
         width: place.clientWidth,
         height: HEIGHT,
-        padding: [8, 6, 0, 0],
+        padding: [8, 16, 0, 0],
         legend: { show: false },
         cursor: {
           y: false,

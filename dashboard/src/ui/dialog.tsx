@@ -27,6 +27,14 @@ function onOpenChange(close: () => void): (open: boolean) => void {
   };
 }
 
+/** A form opens with the cursor in its first field, not on its close button. */
+function focusFirstField(event: Event): void {
+  const field = (event.currentTarget as HTMLElement | null)?.querySelector<HTMLElement>("input, select");
+  if (!field) return;
+  event.preventDefault();
+  field.focus();
+}
+
 /** A form in a dialog. It is open for as long as it is mounted. */
 export function FormDialog(
   props: Frame & {
@@ -49,7 +57,7 @@ export function FormDialog(
       <Kobalte.Portal>
         <Kobalte.Overlay class="overlay" />
         <div class="dialog-place">
-          <Kobalte.Content class="dialog">
+          <Kobalte.Content class="dialog" onOpenAutoFocus={focusFirstField}>
             <Head title={props.title} />
             <form
               onSubmit={(event) => {

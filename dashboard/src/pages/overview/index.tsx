@@ -4,8 +4,9 @@ import { api } from "../../api/client";
 import { createQuery } from "../../api/query";
 import type { Status, Subnet } from "../../api/types";
 import { FIRST_SUBNET } from "../../examples";
+import { href } from "../../router";
 import { useStatus } from "../../status";
-import { Empty, Loaded, Notice } from "../../ui/states";
+import { Empty, Loaded, Notice, ProblemNotice, Skeleton } from "../../ui/states";
 import { Charts } from "./charts";
 import { Services, Store } from "./panels";
 
@@ -36,9 +37,9 @@ function NoSubnets(props: { file: string | null }) {
   );
 }
 
-export default function Overview() {
-  const status = useStatus();
-  const dhcp = createMemo(() => status.data()?.services.some((service) => service.name === "dhcp") ?? false);
+/** Drawn once the subnets are known too, so that a warning about them pushes nothing down. */
+function Body(props: { status: Status }) {
+  const dhcp = createMemo(() => props.status.services.some((service) => service.name === "dhcp"));
   const subnets = createQuery<boolean, { items: Subnet[] }>(
     dhcp,
     async (running, signal) => (running ? api.get("/dhcp/subnets", signal) : { items: [] }),
@@ -47,6 +48,39 @@ export default function Overview() {
   const full = createMemo(() =>
     (subnets.data()?.items ?? []).filter((subnet) => subnet.pools.some((pool) => pool.warning)),
   );
+  return (
+    <Show when={subnets.data() ?? subnets.error()} fallback={<Skeleton height={900} />}>
+      <div class="form">
+        <Show when={subnets.error()}>
+          {(problem) => <ProblemNotice problem={problem()} retry={subnets.refetch} />}
+        </Show>
+        <Show when={full().length > 0}>
+          <Notice tone="warn" action={<a href={href("/dhcp")}>See the pools</a>}>
+            <strong>Pools are nearly full in </strong>
+            {full()
+              .map((subnet) => subnet.prefix)
+              .slice(0, 5)
+              .join(", ")}
+            {full().length > 5 ? ` and ${full().length - 5} more` : ""}
+          </Notice>
+        </Show>
+        <Show when={dhcp() && subnets.data()?.items.length === 0}>
+          <NoSubnets file={props.status.config_file} />
+        </Show>
+        <div>
+          <Charts dhcp={dhcp()} />
+          <div class="panels">
+            <Services status={props.status} />
+            <Store status={props.status} />
+          </div>
+        </div>
+      </div>
+    </Show>
+  );
+}
+
+export default function Overview() {
+  const status = useStatus();
   return (
     <>
       <div class="page-head">
@@ -60,31 +94,8 @@ export default function Overview() {
           )}
         </Show>
       </div>
-      <Loaded query={status} height={640}>
-        {(now) => (
-          <div class="form">
-            <Show when={full().length > 0}>
-              <Notice tone="warn" action={<a href="#/dhcp">See the pools</a>}>
-                <strong>Pools are nearly full in </strong>
-                {full()
-                  .map((subnet) => subnet.prefix)
-                  .slice(0, 5)
-                  .join(", ")}
-                {full().length > 5 ? ` and ${full().length - 5} more` : ""}
-              </Notice>
-            </Show>
-            <Show when={dhcp() && subnets.data()?.items.length === 0}>
-              <NoSubnets file={now.config_file} />
-            </Show>
-            <div>
-              <Charts dhcp={dhcp()} />
-              <div class="panels">
-                <Services status={now} />
-                <Store status={now} />
-              </div>
-            </div>
-          </div>
-        )}
+      <Loaded query={status} height={900}>
+        {(now) => <Body status={now} />}
       </Loaded>
     </>
   );
