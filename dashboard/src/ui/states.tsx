@@ -84,9 +84,14 @@ export function Loaded<T extends object>(props: {
   height?: number;
   children: (data: T) => JSX.Element;
 }) {
+  // A server that is away is told once, by the connection banner, as long as there is something to show.
+  const failure = () => {
+    const problem = props.query.error();
+    return problem?.status === 0 && props.query.data() ? null : problem;
+  };
   return (
     <>
-      <Show when={props.query.error()}>
+      <Show when={failure()}>
         {(problem) => (
           <div class="card-body">
             <ProblemNotice problem={problem()} retry={props.query.refetch} />
