@@ -1,5 +1,5 @@
 //! What must outlive the process.
 //!
-//! * `log`   the append log with group commit: leases, and whatever else is acknowledged by the thousand
-mod log;
-pub use log::*;
+//! * [`log`] the append log with group commit: leases, and whatever else is acknowledged by the thousand
+
+pub mod log;

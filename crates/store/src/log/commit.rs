@@ -483,6 +483,14 @@ impl Core {
         }
     }
 
+    /// Gives the space reserved for the next segment back.
+    pub(crate) fn discard_spare(&self) {
+        let spare = self.files.lock().spare.take();
+        if let Some(spare) = spare {
+            self.discard(spare.seq);
+        }
+    }
+
     fn discard(&self, seq: u64) {
         let name = segment_name(seq);
         if let Err(error) = self.disk.remove(&name) {
