@@ -58,7 +58,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { error, path, attempts, pending_bytes, pending_records, .. } = self;
         let path = path.display();
-        write!(f, "cannot write {path}: {error} ({attempts} attempts; {pending_records} records, {pending_bytes} bytes wait)")
+        write!(
+            f,
+            "cannot write {path}: {error} ({attempts} attempts; {pending_records} records, {pending_bytes} bytes wait)"
+        )
     }
 }
 

@@ -117,7 +117,8 @@ fn one_sync_covers_every_record_that_waits() {
 #[test]
 fn a_batch_is_closed_at_its_limits_and_a_larger_group_is_refused() {
     let dir = TempDir::new().unwrap();
-    let options = LogOptions { batch_records: 10, batch_bytes: 1024, pending_bytes: 4096, ..LogOptions::new(dir.path()) };
+    let options =
+        LogOptions { batch_records: 10, batch_bytes: 1024, pending_bytes: 4096, ..LogOptions::new(dir.path()) };
     let disk = Arc::new(RealDisk::open(dir.path()).unwrap());
     let (core, mut writer, _) = Core::open(disk, options, &mut |_| Ok(())).unwrap();
     for _ in 0..25 {
@@ -402,12 +403,8 @@ fn options_that_cannot_work_are_refused_by_name() {
 #[test]
 fn a_failing_disk_is_reported_keeps_records_in_bounds_and_is_written_again_by_itself() {
     let disk = FaultDisk::new(1);
-    let options = LogOptions {
-        batch_bytes: 1024,
-        pending_bytes: 4096,
-        segment_bytes: 64 << 10,
-        ..LogOptions::new("/simulated")
-    };
+    let options =
+        LogOptions { batch_bytes: 1024, pending_bytes: 4096, segment_bytes: 64 << 10, ..LogOptions::new("/simulated") };
     let (log, _) = Log::open_on(Arc::new(disk.clone()), options.clone(), &mut |_| Ok(())).unwrap();
     let first = log.append(&record(1)).unwrap();
     log.wait(first, soon()).unwrap();
