@@ -184,6 +184,7 @@ impl Log {
                 tracing::error!("a store thread has panicked");
             }
         }
+        self.core.discard_spare();
         match self.core.health() {
             Health::Ok => Ok(()),
             Health::Failed(failure) => Err(failure),

@@ -58,7 +58,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { error, path, attempts, pending_bytes, pending_records, .. } = self;
         let path = path.display();
-        write!(f, "cannot write {path}: {error} ({attempts} attempts; {pending_records} records, {pending_bytes} bytes wait)")
+        write!(
+            f,
+            "cannot write {path}: {error} ({attempts} attempts; {pending_records} records, {pending_bytes} bytes wait)"
+        )
     }
 }
 
@@ -480,6 +483,14 @@ impl Core {
             self.discard(segment.seq);
         } else if let Err(error) = segment.file.truncate(segment.position) {
             tracing::debug!(segment = segment.seq, %error, "the tail of a failed segment stays");
+        }
+    }
+
+    /// Gives the space reserved for the next segment back.
+    pub(crate) fn discard_spare(&self) {
+        let spare = self.files.lock().spare.take();
+        if let Some(spare) = spare {
+            self.discard(spare.seq);
         }
     }
 

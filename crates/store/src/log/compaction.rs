@@ -341,4 +341,3 @@ fn is_due(core: &Core) -> bool {
     let grown = core.upkeep.grown.load(Ordering::Relaxed) >= core.options.compact_at_bytes;
     grown || core.files.lock().segments.len() > MAX_SEGMENTS
 }
-

@@ -143,7 +143,8 @@ pub(crate) fn recover(
         })?;
     }
     for run in kept.iter().filter(|run| run.last > survey.evidence) {
-        make_certain(disk, run, survey.salt(run.seq), survey.evidence).map_err(OpenError::io("write", path(disk, run.seq)))?;
+        make_certain(disk, run, survey.salt(run.seq), survey.evidence)
+            .map_err(OpenError::io("write", path(disk, run.seq)))?;
     }
     report.torn = survey.torn(disk, &kept);
     let cut = survey.cut(&kept, &beyond);
@@ -214,7 +215,12 @@ fn survey_snapshot(disk: &dyn Disk, through: u64) -> Result<SurveyedSnapshot, Op
     Ok(out)
 }
 
-fn read_header(disk: &dyn Disk, name: &str, file: &dyn DiskFile, magic: [u8; 8]) -> Result<Option<FileHeader>, OpenError> {
+fn read_header(
+    disk: &dyn Disk,
+    name: &str,
+    file: &dyn DiskFile,
+    magic: [u8; 8],
+) -> Result<Option<FileHeader>, OpenError> {
     match FileHeader::read(file, magic).map_err(OpenError::io("read", disk.path(name)))? {
         Ok(header) => Ok(Some(header)),
         Err(HeaderFault::Unreadable) => Ok(None),
@@ -246,7 +252,13 @@ impl Survey {
                     self.evidence = self.evidence.max(frame.synced);
                     if frame.records > 0 {
                         let to = offset + frame.size();
-                        self.add_run(Run { seq: segment.seq, from: offset, to, first: frame.first, last: frame.last() });
+                        self.add_run(Run {
+                            seq: segment.seq,
+                            from: offset,
+                            to,
+                            first: frame.first,
+                            last: frame.last(),
+                        });
                     }
                 }
                 Found::Bad { offset, end } => segment.gaps.push(Gap { offset, bytes: end - offset, inner: true }),

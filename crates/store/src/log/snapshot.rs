@@ -205,7 +205,8 @@ fn unpack<'a>(frame: &Frame<'a>, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]
     if frame.synced == 0 {
         return Ok(frame.payload);
     }
-    let size = usize::try_from(frame.synced).ok().filter(|size| *size <= MAX_PAYLOAD).ok_or(io::ErrorKind::InvalidData)?;
+    let size =
+        usize::try_from(frame.synced).ok().filter(|size| *size <= MAX_PAYLOAD).ok_or(io::ErrorKind::InvalidData)?;
     buffer.resize(size, 0);
     match zstd::bulk::decompress_to_buffer(frame.payload, buffer)? == size {
         true => Ok(buffer),
