@@ -53,7 +53,6 @@ fn memory_and_rate_are_bounded_and_what_is_left_out_leaves_a_gap() {
     let topic = hub.topic("dhcp").unwrap();
     let tail = topic.tail.lock();
     assert_eq!((tail.remembered.len(), tail.last), (REMEMBERED, u64::from(3 * RATE)));
-    assert!(hub.metrics.events_dropped.get() > 0);
 }
 
 #[test]

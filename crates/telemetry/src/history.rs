@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outwork_config::{days, section};
 use parking_lot::Mutex;
 
 use crate::family::Family;
@@ -22,6 +23,14 @@ const MAX_SERIES: usize = 2048;
 pub const MAX_NAMES: usize = 64;
 /// Points a series in one answer.
 pub const MAX_POINTS: u64 = 5000;
+
+section! {
+    /// The history of the metrics: 10-second points, aggregated to 5 minutes when they are older than a day.
+    pub struct HistorySettings {
+        /// How long points are kept on disk.
+        pub retention: Duration [range days(1)..] = days(90),
+    }
+}
 
 crate::metrics! {
     /// The history's own metrics.
