@@ -244,7 +244,7 @@ struct Grid {
 impl Grid {
     fn new(start: u64, step: u64, count: usize, series: &str) -> Self {
         let name = series.split('{').next().unwrap_or_default();
-        let maximum = name.ends_with("_max") || series.contains("quantile=\"");
+        let maximum = ["_max", "_p50", "_p95", "_p99"].iter().any(|suffix| name.ends_with(suffix));
         Self { start, step, maximum, cells: vec![(0.0, 0); count] }
     }
 
@@ -266,22 +266,6 @@ impl Grid {
             (n, false) => Some(total / f64::from(n)),
         };
         self.cells.into_iter().map(value).collect()
-    }
-}
-
-/// What the numbers of a series mean: `per_second`, `seconds`, `bytes`, `bytes_per_second`, or nothing for plain numbers.
-pub fn unit_of(series: &str) -> &'static str {
-    let name = series.split('{').next().unwrap_or_default();
-    if name.ends_with("_bytes_total") {
-        "bytes_per_second"
-    } else if name.ends_with("_total") || name.ends_with("_count") {
-        "per_second"
-    } else if name.contains("_seconds") {
-        "seconds"
-    } else if name.contains("_bytes") {
-        "bytes"
-    } else {
-        ""
     }
 }
 
