@@ -1,5 +1,6 @@
 //! The DHCPv4 service.
 //!
+//! - `config`: what the file says of the service.
 //! - `codec`: bytes to messages and back.
 //! - `options`: every DHCPv4 option by name and type; the options of a scope, compiled.
 //! - `expr`: expressions over a message: client classes and the flex identifier.
@@ -10,6 +11,7 @@
 //! Absent on purpose: DHCPv6 and dynamic DNS updates.
 
 pub mod codec;
+pub mod config;
 pub mod engine;
 pub mod expr;
 pub mod lease;

@@ -4,11 +4,12 @@
 //! - `reservation`: who gets which address whatever happens, from the file and from the API.
 //! - `compile`: the file's sections to a [`Policy`], all faults at once.
 
+pub mod compile;
 mod facts;
 mod reservation;
 
 pub use facts::{ClassSet, Facts, Refusal, Request, Via};
-pub use reservation::{Clash, Identifier, IdentifierKind, Reservation, Reservations};
+pub use reservation::{Clash, Identifier, IdentifierKind, NoSuchKind, Reservation, Reservations};
 
 use crate::expr;
 use crate::options::OptionSet;

@@ -164,3 +164,34 @@ impl Reservations {
         self.by_id.values()
     }
 }
+
+impl std::fmt::Display for IdentifierKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A word that names no kind of identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no such kind of identifier; there are mac, client_id, circuit_id, remote_id and flex")]
+pub struct NoSuchKind;
+
+impl std::str::FromStr for IdentifierKind {
+    type Err = NoSuchKind;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchKind> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or(NoSuchKind)
+    }
+}
+
+impl Identifier {
+    /// Reads an identifier as the file and the API write it: hex (pairs, perhaps parted by `:`), or text in single quotes.
+    pub fn parse(kind: IdentifierKind, text: &str) -> Option<Self> {
+        let quoted = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+        let bytes = match quoted {
+            Some(text) if kind != IdentifierKind::Mac => text.as_bytes().to_vec(),
+            _ => crate::options::parse_hex(text)?,
+        };
+        (!bytes.is_empty() && bytes.len() <= 255).then_some(Self { kind, bytes })
+    }
+}
