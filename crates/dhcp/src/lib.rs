@@ -1,3 +1,4 @@
 //! The DHCP service.
 pub mod expr;
+pub mod import;
 pub mod options;
