@@ -23,7 +23,7 @@ section! {
         /// Packets received in one go.
         pub batch: u16 [restart, range 1..=1024] = 64,
         /// Kernel receive buffer of each socket.
-        pub receive_buffer: ByteSize [restart] = ByteSize::from_mib(8),
+        pub receive_buffer: ByteSize [restart] = ByteSize::mib(8),
         /// Answers a worker holds back until their lease is on disk.
         pub queue_size: u32 [restart, range 1..=1_000_000] = 10_000,
         /// What happens to requests when that many answers wait.
@@ -110,6 +110,8 @@ section! {
         pub r#type: String,
         /// The space of sub-options it belongs to; ordinary options if unset.
         pub space: Option<String>,
+        /// The space whose sub-options it carries.
+        pub encapsulate: Option<String>,
         /// It holds a list.
         pub array: bool = false,
         /// Types of its fields, if it is a record.
@@ -133,6 +135,10 @@ section! {
         pub min_lease_time: Option<Duration>,
         /// The most they may ask for.
         pub max_lease_time: Option<Duration>,
+        /// T1.
+        pub renew_time: Option<Duration>,
+        /// T2.
+        pub rebind_time: Option<Duration>,
         /// `siaddr`: where to boot from.
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
@@ -244,13 +250,13 @@ section! {
     pub struct Reservation {
         /// Hardware address.
         pub mac: Option<String>,
-        /// Client identifier: hex, or text in single quotes.
+        /// Client identifier: text, or hex such as `01:02:ab` or `hex:0102ab`.
         pub client_id: Option<String>,
-        /// Circuit id of its relay agent: hex, or text in single quotes.
+        /// Circuit id of its relay agent: text, or hex such as `01:02:ab` or `hex:0102ab`.
         pub circuit_id: Option<String>,
-        /// Remote id of its relay agent: hex, or text in single quotes.
+        /// Remote id of its relay agent: text, or hex such as `01:02:ab` or `hex:0102ab`.
         pub remote_id: Option<String>,
-        /// Value of `flex_identifier`: hex, or text in single quotes.
+        /// Value of `flex_identifier`: text, or hex such as `01:02:ab` or `hex:0102ab`.
         pub flex: Option<String>,
         /// Its address.
         pub address: Option<Ipv4Addr>,
@@ -258,6 +264,16 @@ section! {
         pub hostname: Option<String>,
         /// Classes it is in.
         pub classes: Vec<String>,
+        /// How long its leases last.
+        pub lease_time: Option<Duration>,
+        /// The least it may ask for.
+        pub min_lease_time: Option<Duration>,
+        /// The most it may ask for.
+        pub max_lease_time: Option<Duration>,
+        /// T1.
+        pub renew_time: Option<Duration>,
+        /// T2.
+        pub rebind_time: Option<Duration>,
         /// `siaddr`: where to boot from.
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.

@@ -4,6 +4,7 @@
 //! - `codec`: bytes to messages and back.
 //! - `options`: every DHCPv4 option by name and type; the options of a scope, compiled.
 //! - `expr`: expressions over a message: client classes and the flex identifier.
+//! - `import`: Kea's configuration and its lease file.
 //! - `lease`: the lease record, the table of leases, their form on disk.
 //! - `policy`: the configuration compiled for lookup: subnets, pools, classes, reservations.
 //! - `engine`: decides; sans-IO.
@@ -14,6 +15,7 @@ pub mod codec;
 pub mod config;
 pub mod engine;
 pub mod expr;
+pub mod import;
 pub mod lease;
 pub mod options;
 pub mod policy;

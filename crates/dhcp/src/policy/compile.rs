@@ -48,6 +48,7 @@ pub fn definitions(dhcp: &Dhcp) -> Result<Definitions, Vec<crate::options::Optio
             code: own.code,
             kind: own.r#type.clone(),
             space: own.space.clone(),
+            encapsulate: own.encapsulate.clone(),
             array: own.array,
             record: own.record.clone(),
         })
@@ -247,7 +248,9 @@ impl<'c> Compiler<'c> {
                 lease: class.lease_time.map(seconds),
                 min: class.min_lease_time.map(seconds),
                 max: class.max_lease_time.map(seconds),
-                ..Times::default()
+                renew: class.renew_time.map(seconds),
+                rebind: class.rebind_time.map(seconds),
+                offer: None,
             };
             let scope = Scope {
                 options: self.options(&format!("{path}.options"), &class.options),
@@ -413,6 +416,14 @@ impl<'c> Compiler<'c> {
                     self.fault(format!("{path}.address"), fault.expected("an address of the subnet's prefix"));
                 }
                 let boot = boot(reservation.next_server, &reservation.server_hostname, &reservation.boot_file);
+                let times = Times {
+                    lease: reservation.lease_time.map(seconds),
+                    min: reservation.min_lease_time.map(seconds),
+                    max: reservation.max_lease_time.map(seconds),
+                    renew: reservation.renew_time.map(seconds),
+                    rebind: reservation.rebind_time.map(seconds),
+                    offer: None,
+                };
                 let compiled = Arc::new(Reservation {
                     id: Reservation::FROM_FILE | list.len() as u64,
                     subnet: subnet.id,
@@ -422,7 +433,7 @@ impl<'c> Compiler<'c> {
                     classes: self.class_set(&format!("{path}.classes"), &reservation.classes),
                     scope: Scope {
                         options: self.options(&format!("{path}.options"), &reservation.options),
-                        times: Times::default(),
+                        times: self.times(&path, times),
                         boot,
                     },
                 });
@@ -454,7 +465,7 @@ impl<'c> Compiler<'c> {
         if identifier.is_none() {
             let fault = Fault::new(format!("{text:?}")).expected(match kind {
                 IdentifierKind::Mac => "a hardware address such as \"02:00:5e:10:00:01\"",
-                _ => "hex such as \"01:02:00:5e:10:00:01\", or text in single quotes such as \"'port 7'\"",
+                _ => "text such as \"port 7\", or hex such as \"01:02:00:5e:10:00:01\" or \"hex:0102\"",
             });
             self.fault(format!("{path}.{}", kind.name()), fault);
         }

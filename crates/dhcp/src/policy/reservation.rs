@@ -185,12 +185,17 @@ impl std::str::FromStr for IdentifierKind {
 }
 
 impl Identifier {
-    /// Reads an identifier as the file and the API write it: hex (pairs, perhaps parted by `:`), or text in single quotes.
+    /// Reads an identifier as the file and the API write it: a hardware address in hex; for the other kinds text (in
+    /// single quotes if it would read as hex), or hex as `hex:0102ab` or in pairs parted by `:`.
     pub fn parse(kind: IdentifierKind, text: &str) -> Option<Self> {
+        let hex = |text: &str| crate::options::parse_hex(text);
         let quoted = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
-        let bytes = match quoted {
-            Some(text) if kind != IdentifierKind::Mac => text.as_bytes().to_vec(),
-            _ => crate::options::parse_hex(text)?,
+        let bytes = match (kind, text.strip_prefix("hex:"), quoted) {
+            (IdentifierKind::Mac, _, _) => hex(text).filter(|bytes| bytes.len() <= 16)?,
+            (_, Some(digits), _) => hex(digits)?,
+            (_, _, Some(quoted)) => quoted.as_bytes().to_vec(),
+            _ if text.contains(':') => hex(text).unwrap_or_else(|| text.as_bytes().to_vec()),
+            _ => text.as_bytes().to_vec(),
         };
         (!bytes.is_empty() && bytes.len() <= 255).then_some(Self { kind, bytes })
     }
