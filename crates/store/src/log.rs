@@ -4,6 +4,8 @@
 //! * `error`      what can go wrong, and what to do about it
 //! * `batch`      what waits for the disk, under the append lock
 //! * `commit`     the commit thread: one write and one `fdatasync` for everything that waits; failure and retry
+//! * `stats`      what a log tells about itself
+//! * `segment`    the files it consists of
 //! * `frame`      the bytes of segments and snapshots
 //! * `snapshot`   writing and reading a snapshot file
 //! * `compaction` the fuzzy snapshot taken beside running appends, and what it lets go of
@@ -40,7 +42,9 @@ mod frame;
 mod options;
 mod recovery;
 mod repair;
+mod segment;
 mod snapshot;
+mod stats;
 
 #[cfg(test)]
 mod fault_disk;
@@ -57,12 +61,12 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-pub use commit::{Commit, Failure, Health, Stats};
 pub use compaction::{Cursor, Slice, Snapshot, Source};
 pub use error::{AppendError, CompactError, Damage, OpenError, ReplayError, WaitError};
 pub use options::{Compression, Durability, LogOptions};
 pub use recovery::{Recovery, TornTail};
 pub use repair::{RepairReport, repair};
+pub use stats::{Commit, Failure, Health, Stats};
 
 use commit::Core;
 use disk::{DirError, Disk, RealDisk};
