@@ -1,1 +1,17 @@
-//! The DHCP service.
+//! The DHCPv4 service.
+//!
+//! - `codec`: bytes to messages and back.
+//! - `options`: every DHCPv4 option by name and type; the options of a scope, compiled.
+//! - `expr`: expressions over a message: client classes and the flex identifier.
+//! - `lease`: the lease record, the table of leases, their form on disk.
+//! - `policy`: the configuration compiled for lookup: subnets, pools, classes, reservations.
+//! - `engine`: decides; sans-IO.
+//!
+//! Absent on purpose: DHCPv6 and dynamic DNS updates.
+
+pub mod codec;
+pub mod engine;
+pub mod expr;
+pub mod lease;
+pub mod options;
+pub mod policy;

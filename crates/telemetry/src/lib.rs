@@ -1,1 +1,32 @@
-//! Metrics tables, histograms, history and logs.
+//! What Outwork knows about itself.
+//!
+//! - `cell`: counters and gauges, one relaxed atomic on the hot path.
+//! - `histogram`: log-linear histograms, quantiles within 1 %, intervals by difference.
+//! - `labels`: closed label sets (an index) and bounded dynamic ones (looked up once).
+//! - `declare`: [`metrics!`] and [`labels!`], where a service declares everything it measures.
+//! - `family`: what a metric is and reads: the form all expositions share.
+//! - `registry`: every service's metrics, and Prometheus text.
+//! - `process`: the process itself, from `/proc/self`.
+//! - `sampler`: two readings of the metrics become points.
+//! - `history`: points of the last hour in memory, older ones behind a seam; queries over both.
+//! - `logs`: text or JSON to standard error, a level a service, changeable live.
+//!
+//! Deliberately absent: pushing metrics anywhere, exemplars, labels without a bound.
+
+mod cell;
+mod declare;
+mod family;
+mod histogram;
+pub mod history;
+mod labels;
+pub mod logs;
+pub mod process;
+mod registry;
+mod sampler;
+
+pub use cell::{Counter, Gauge};
+pub use family::{Cell, Cells, Collect, Desc, Family, Kind, Labels, QUANTILES, Sample, SeriesName, Unit, Value};
+pub use histogram::{Histogram, Snapshot};
+pub use labels::{By, Dynamic, Label};
+pub use registry::{DuplicateMetric, PROMETHEUS_CONTENT_TYPE, Registry};
+pub use sampler::{Point, Sampler};

@@ -1,0 +1,375 @@
+//! Faults: what is wrong, where, what was expected and what to do; all of them, not the first.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use crate::layers::{Document, ENV_PREFIX};
+use crate::node::Node;
+use crate::origin::{Origin, Place};
+use crate::path;
+use crate::setting::Setting;
+
+/// How many faults a report holds; what comes after is counted.
+const MOST: usize = 200;
+
+/// The most characters of a source line that a report shows.
+const LINE_LIMIT: usize = 160;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The text could not be read.
+    Syntax,
+    /// A required key is absent; after a syntax error that may be no fault of its own.
+    Missing,
+    Other,
+}
+
+/// One thing that is wrong with the configuration.
+///
+/// Build one with [`Fault::new`] and hand it to [`Faults::at`], [`Faults::on`] or [`At::fault`], which give it its key
+/// and its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    key: String,
+    origin: Origin,
+    source: Option<String>,
+    found: String,
+    expected: Option<String>,
+    help: Option<String>,
+    secret: bool,
+    kind: Kind,
+}
+
+impl Fault {
+    /// A fault that says what is wrong, such as `overlaps subnet[1]`; it is shown after the key.
+    pub fn new(found: impl Into<String>) -> Self {
+        Self {
+            key: String::new(),
+            origin: Origin::Default,
+            source: None,
+            found: found.into(),
+            expected: None,
+            help: None,
+            secret: false,
+            kind: Kind::Other,
+        }
+    }
+
+    /// Says what would have been right.
+    #[must_use]
+    pub fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Keeps the value out of the report: the source line is shown up to where it starts.
+    #[must_use]
+    pub(crate) fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    pub(crate) fn from(mut self, key: &str, origin: Origin, kind: Kind) -> Self {
+        self.key = key.to_owned();
+        self.origin = origin;
+        self.kind = kind;
+        self
+    }
+
+    /// The path of the key, empty for the whole document.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Where the fault lies.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// What is wrong.
+    pub fn found(&self) -> &str {
+        &self.found
+    }
+
+    /// For a machine: `key`, `found`, `expected`, `help`, `origin` (as text), and `file`, `line`, `column`, `source`
+    /// where it lies in the file.
+    pub fn to_json(&self) -> Json {
+        let mut json = json!({
+            "key": self.key, "found": self.found, "expected": self.expected, "help": self.help,
+            "origin": self.origin.to_string(),
+        });
+        if let Origin::File(place) = &self.origin {
+            json["file"] = json!(place.file.display().to_string());
+            json["line"] = json!(place.line);
+            json["column"] = json!(place.column);
+            json["source"] = json!(self.shown_source(place));
+        }
+        json
+    }
+
+    /// The fault as text of several lines, pointing at its place, ended by a newline; `ansi` adds colour.
+    pub fn render(&self, ansi: bool) -> String {
+        let ink = Ink(ansi);
+        let mut out = String::new();
+        let subject = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut out, &ink, &subject);
+        out
+    }
+
+    fn write(&self, out: &mut String, ink: &Ink, subject: &str) -> fmt::Result {
+        writeln!(
+            out,
+            "{}: {}",
+            ink.paint(Ink::RED, "error"),
+            ink.paint(Ink::BOLD, &format!("{subject}{}", self.found))
+        )?;
+        let margin = match &self.origin {
+            Origin::File(place) => {
+                let margin = " ".repeat(place.line.to_string().len());
+                writeln!(out, "{margin}{} {}", ink.paint(Ink::BLUE, "-->"), self.origin)?;
+                if let Some(source) = self.shown_source(place) {
+                    let (shown, before) = window(&source, place.column);
+                    let carets = place.width.min(shown.chars().count().saturating_sub(before.chars().count())).max(1);
+                    let pad: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+                    let bar = ink.paint(Ink::BLUE, "|");
+                    writeln!(out, "{margin} {bar}")?;
+                    writeln!(out, "{} {bar} {shown}", ink.paint(Ink::BLUE, &place.line.to_string()))?;
+                    writeln!(out, "{margin} {bar} {pad}{}", ink.paint(Ink::RED, &"^".repeat(carets)))?;
+                }
+                margin
+            }
+            Origin::Default => " ".into(),
+            _ => {
+                writeln!(out, " {} {}", ink.paint(Ink::BLUE, "-->"), self.origin)?;
+                " ".into()
+            }
+        };
+        for (label, text) in [("expected", &self.expected), ("help", &self.help)] {
+            if let Some(text) = text {
+                writeln!(out, "{margin} {} {}: {text}", ink.paint(Ink::BLUE, "="), ink.paint(Ink::BOLD, label))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn shown_source(&self, place: &Place) -> Option<String> {
+        let source = self.source.as_deref()?;
+        let printable = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+        if !self.secret {
+            return Some(source.chars().map(printable).collect());
+        }
+        let before: String = source.chars().take(place.column.saturating_sub(1)).map(printable).collect();
+        Some(format!("{before}********"))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(false).trim_end())
+    }
+}
+
+/// The part of a line around a column, and what of it stands before the column.
+fn window(line: &str, column: usize) -> (String, String) {
+    let before = column.saturating_sub(1);
+    let skip = if before > LINE_LIMIT / 2 && line.chars().count() > LINE_LIMIT { before - LINE_LIMIT / 2 } else { 0 };
+    let shown: String = line.chars().skip(skip).take(LINE_LIMIT).collect();
+    let before = shown.chars().take(before - skip).collect();
+    (shown, before)
+}
+
+/// Terminal colours, or none.
+struct Ink(bool);
+
+impl Ink {
+    const RED: &'static str = "\x1b[1;31m";
+    const BLUE: &'static str = "\x1b[1;34m";
+    const BOLD: &'static str = "\x1b[1m";
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.0 { format!("{code}{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Every fault found, in the order of the file, then the environment, then the flags.
+///
+/// It knows the document, so a check can name a key path and have it found there.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    document: Arc<Document>,
+    list: Vec<Fault>,
+    omitted: usize,
+}
+
+impl Faults {
+    pub(crate) fn new(document: Arc<Document>) -> Self {
+        Self { document, list: Vec::new(), omitted: 0 }
+    }
+
+    /// Adds a fault at a key path. It points at that key, or at the nearest key above it that was written.
+    pub fn at(&mut self, path: &str, fault: Fault) {
+        let document = Arc::clone(&self.document);
+        let segments = path::parse(path).unwrap_or_default();
+        let (node, _) = document.root.nearest(&segments);
+        self.push(fault.from(path, node.pointed().clone(), Kind::Other));
+    }
+
+    /// Adds a fault at a value.
+    pub fn on(&mut self, node: &Node, fault: Fault) {
+        self.push(fault.from(&node.path, node.pointed().clone(), Kind::Other));
+    }
+
+    /// Adds the fault that a value is nothing that `T` can be read from. Gives `None`, for [`Setting::read`] to return.
+    pub fn wrong<T: Setting>(&mut self, node: &Node) -> Option<T> {
+        self.on(node, Fault::new(format!("found {}", node.describe())).expected(T::expected()));
+        None
+    }
+
+    pub(crate) fn missing<T: Setting>(&mut self, table: &Node, key: &str) {
+        let origin = self.document.root.nearest(&path::parse(&table.path).unwrap_or_default()).0.pointed().clone();
+        let fault = Fault::new("this key is required and missing").expected(T::expected());
+        self.push(fault.from(&path::join_key(&table.path, key), origin, Kind::Missing));
+    }
+
+    /// Adds the fault that a table has a key that means nothing there, with the known key that it comes closest to.
+    pub(crate) fn unknown(&mut self, node: &Node, key: &str, known: &[&str]) {
+        let near = nearest(key, known.iter().copied());
+        let help = match (near, &node.key_origin) {
+            (Some(near), Origin::Env(_)) => {
+                let parent = node.path.strip_suffix(key).unwrap_or_default();
+                let name = format!("{parent}{near}").replace('.', "__").to_ascii_uppercase();
+                format!("did you mean {ENV_PREFIX}{name}?")
+            }
+            (Some(near), _) => format!("did you mean \"{near}\"?"),
+            (None, _) => "remove it, or see `outwork schema` for every key".into(),
+        };
+        let fault = Fault::new("unknown key").expected(format!("one of {}", known.join(", "))).help(help);
+        self.push(fault.from(&node.path, node.key_origin.clone(), Kind::Other));
+    }
+
+    pub(crate) fn push(&mut self, mut fault: Fault) {
+        if self.list.len() >= MOST {
+            self.omitted += 1;
+            return;
+        }
+        if let (Origin::File(place), Some(text)) = (&fault.origin, &self.document.text) {
+            fault.source = text.line(place.line).map(str::to_owned);
+        }
+        self.list.push(fault);
+    }
+
+    /// Puts the faults in order, and drops those that a syntax error on the same line explains.
+    pub(crate) fn settle(&mut self) {
+        let line = |fault: &Fault| match &fault.origin {
+            Origin::File(place) => Some(place.line),
+            _ => None,
+        };
+        let broken: Vec<_> = self.list.iter().filter(|fault| fault.kind == Kind::Syntax).filter_map(line).collect();
+        if !broken.is_empty() {
+            self.list.retain(|fault| match fault.kind {
+                Kind::Syntax => true,
+                Kind::Missing => false,
+                Kind::Other => line(fault).is_none_or(|line| !broken.contains(&line)),
+            });
+        }
+        self.list.sort_by(|a, b| a.origin.cmp(&b.origin));
+    }
+
+    /// The faults.
+    pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
+        self.list.iter()
+    }
+
+    /// How many there are, those past the bound of a report included.
+    pub fn len(&self) -> usize {
+        self.list.len() + self.omitted
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// `Ok` with the value when there are no faults, else the faults in order.
+    pub fn or<T>(mut self, value: T) -> Result<T, Self> {
+        self.settle();
+        if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+
+    /// The whole report as text; `ansi` adds colour.
+    pub fn render(&self, ansi: bool) -> String {
+        let mut out = String::new();
+        for fault in &self.list {
+            out.push_str(&fault.render(ansi));
+            out.push('\n');
+        }
+        if self.omitted > 0 {
+            out.push_str(&format!("… and {} more\n", self.omitted));
+        }
+        out
+    }
+
+    /// The whole report for a machine: an array of [`Fault::to_json`].
+    pub fn to_json(&self) -> Json {
+        Json::Array(self.list.iter().map(Fault::to_json).collect())
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(false).trim_end())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+impl<'a> IntoIterator for &'a Faults {
+    type Item = &'a Fault;
+    type IntoIter = std::slice::Iter<'a, Fault>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// A section's own place in the report, for its `check`.
+pub struct At<'a> {
+    node: &'a Node,
+    faults: &'a mut Faults,
+}
+
+impl<'a> At<'a> {
+    pub(crate) fn new(node: &'a Node, faults: &'a mut Faults) -> Self {
+        Self { node, faults }
+    }
+
+    /// Adds a fault at a path below the section, such as `pool[0].start`; the empty path is the section itself.
+    pub fn fault(&mut self, path: &str, fault: Fault) {
+        self.faults.at(&path::join(&self.node.path, path), fault);
+    }
+
+    /// Whether a path below the section was set by anyone.
+    pub fn is_set(&self, path: &str) -> bool {
+        path::parse(path).is_ok_and(|segments| self.node.nearest(&segments).1)
+    }
+}
+
+/// The known word that a word was probably meant to be.
+pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).clamp(1, 3);
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= limit)
+        .min()
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,217 @@
+//! Lays the file, the environment and the flags over each other: one tree.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::fault::{Fault, Kind};
+use crate::node::{Node, Value};
+use crate::origin::{Origin, Text};
+use crate::path::{self, Segment};
+
+/// What every variable that sets a key starts with; the rest is the key's path with `__` for each dot.
+pub const ENV_PREFIX: &str = "OUTWORK__";
+
+/// Where the configuration comes from, read by the caller: later layers win over earlier ones.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file's name, for reports, and its text.
+    pub file: Option<(PathBuf, String)>,
+    /// Environment variables; those without [`ENV_PREFIX`] are passed over.
+    pub env: Vec<(String, String)>,
+    /// `--set` flags: `key=value`.
+    pub set: Vec<String>,
+}
+
+/// The tree, and the text that it was read from.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) text: Option<Text>,
+    pub(crate) root: Node,
+}
+
+impl Document {
+    /// Lays the sources over each other. What is no TOML, no path or no `key=value` becomes a fault, and the rest is
+    /// still read.
+    pub(crate) fn lay(sources: Sources) -> (Self, Vec<Fault>) {
+        let mut faults = Vec::new();
+        let text = sources.file.map(|(path, text)| Text::new(&path, text));
+        let mut root = match &text {
+            Some(text) => read_file(text, &mut faults),
+            None => Node::empty_table(String::new(), Origin::Default),
+        };
+        let mut env: Vec<_> = sources.env.iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+        env.sort();
+        for (name, value) in env {
+            let origin = Origin::Env(name.as_str().into());
+            let segments: Vec<_> = name
+                .trim_start_matches(ENV_PREFIX)
+                .split("__")
+                .map(|key| Segment::Key(key.to_ascii_lowercase()))
+                .collect();
+            if segments.contains(&Segment::Key(String::new())) {
+                let fault = Fault::new("a key in its name is empty").expected("OUTWORK__SECTION__KEY");
+                faults.push(fault.from(name.as_str(), origin, Kind::Syntax));
+                continue;
+            }
+            Layer { raw: value.as_str().into(), origin, faults: &mut faults }.lay(&mut root, &segments);
+        }
+        for flag in &sources.set {
+            match path::parse_prefix(flag.trim_start()) {
+                Ok((segments, rest)) if rest.trim_start().starts_with('=') => {
+                    let value = rest.trim_start().trim_start_matches('=').trim();
+                    let key = flag.trim_start().strip_suffix(rest).unwrap_or(flag);
+                    let origin = Origin::Set(key.into());
+                    Layer { raw: value.into(), origin, faults: &mut faults }.lay(&mut root, &segments);
+                }
+                outcome => {
+                    let found = outcome.err().unwrap_or("there is no value");
+                    let fault = Fault::new(found).expected("key=value").help("write --set dhcp.lease_time=2h");
+                    faults.push(fault.from(flag, Origin::Set(flag.as_str().into()), Kind::Syntax));
+                }
+            }
+        }
+        (Self { text, root }, faults)
+    }
+}
+
+fn read_file(text: &Text, faults: &mut Vec<Fault>) -> Node {
+    let (table, errors) = DeTable::parse_recoverable(&text.text);
+    for error in errors {
+        let place = text.place(error.span().unwrap_or(text.text.len()..text.text.len()));
+        faults.push(Fault::new(error.message()).from("", Origin::File(place), Kind::Syntax));
+    }
+    let origin = Origin::File(text.place(0..0));
+    let grow = Grow { at: &|span| Origin::File(text.place(span)) };
+    let mut root = Node::empty_table(String::new(), origin.clone());
+    root.value = grow.table(table.get_ref(), "", &origin);
+    root
+}
+
+/// Grows nodes from parsed TOML; `at` says where a span of it lies.
+struct Grow<'a> {
+    at: &'a dyn Fn(std::ops::Range<usize>) -> Origin,
+}
+
+impl Grow<'_> {
+    fn table(&self, table: &DeTable<'_>, path: &str, above: &Origin) -> Value {
+        let grown = table.iter().map(|(key, value)| {
+            let name = key.get_ref().as_ref();
+            let origin = self.origin(key.span(), above);
+            (name.to_owned(), self.node(value, path::join_key(path, name), &origin))
+        });
+        Value::Table(grown.collect())
+    }
+
+    fn node(&self, value: &Spanned<DeValue<'_>>, path: String, key_origin: &Origin) -> Node {
+        let origin = self.origin(value.span(), key_origin);
+        let value = match value.get_ref() {
+            DeValue::Boolean(value) => Value::Bool(*value),
+            DeValue::Integer(number) => match i128::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Value::Int(number),
+                Err(_) => Value::Text(number.as_str().to_owned()),
+            },
+            DeValue::Float(number) => match number.as_str().parse() {
+                Ok(number) => Value::Float(number),
+                Err(_) => Value::Text(number.as_str().to_owned()),
+            },
+            DeValue::String(text) => Value::Text(text.as_ref().to_owned()),
+            DeValue::Datetime(date) => Value::Datetime(date.to_string()),
+            DeValue::Array(items) => {
+                let grown = items.iter().enumerate().map(|(index, item)| {
+                    let element = self.origin(item.span(), &origin);
+                    self.node(item, path::join_index(&path, index), &element)
+                });
+                Value::Array(grown.collect())
+            }
+            DeValue::Table(table) => self.table(table, &path, key_origin),
+        };
+        Node { path, key_origin: key_origin.clone(), origin, raw: None, value }
+    }
+
+    /// Where a span lies; an empty one is what recovery from a syntax error made up, and lies where its parent does.
+    fn origin(&self, span: std::ops::Range<usize>, above: &Origin) -> Origin {
+        if span.is_empty() { above.clone() } else { (self.at)(span) }
+    }
+}
+
+/// One variable or flag on its way into the tree.
+struct Layer<'a> {
+    raw: Arc<str>,
+    origin: Origin,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Layer<'_> {
+    /// TOML where it is TOML, and else the text itself: `2h` needs no quotes.
+    fn lay(self, root: &mut Node, segments: &[Segment]) {
+        let raw = Arc::clone(&self.raw);
+        match DeValue::parse(&raw) {
+            Ok(value) => self.descend(root, segments, &value),
+            Err(_) => {
+                let span = 0..raw.len();
+                self.descend(root, segments, &Spanned::new(span, DeValue::String(raw.as_ref().into())));
+            }
+        }
+    }
+
+    fn descend(self, node: &mut Node, segments: &[Segment], value: &Spanned<DeValue<'_>>) {
+        let Some((segment, rest)) = segments.split_first() else {
+            let grow = Grow { at: &|_| self.origin.clone() };
+            let grown = grow.node(value, node.path.clone(), &self.origin);
+            return merge(node, Node { raw: Some(self.raw), ..grown });
+        };
+        if let Value::Array(items) = &mut node.value
+            && let Some(index) = as_index(segment)
+        {
+            let count = items.len();
+            return match items.get_mut(index) {
+                Some(item) => self.descend(item, rest, value),
+                None => {
+                    let fault = Fault::new(format!("there is no element {index}"))
+                        .expected(format!("an index below {count}, the number of elements that the file has"));
+                    let key = path::join_index(&node.path, index);
+                    self.faults.push(fault.from(&key, self.origin.clone(), Kind::Other));
+                }
+            };
+        }
+        let path = node.child_path(segment);
+        let key = match segment {
+            Segment::Key(key) => key.clone(),
+            Segment::Index(index) => index.to_string(),
+        };
+        if node.table().is_none() {
+            *node = Node::empty_table(std::mem::take(&mut node.path), self.origin.clone());
+        }
+        if let Value::Table(table) = &mut node.value {
+            let child = table.entry(key).or_insert_with(|| Node::empty_table(path, self.origin.clone()));
+            self.descend(child, rest, value);
+        }
+    }
+}
+
+fn as_index(segment: &Segment) -> Option<usize> {
+    match segment {
+        Segment::Index(index) => Some(*index),
+        Segment::Key(key) => key.parse().ok(),
+    }
+}
+
+/// Tables are merged key by key; anything else is replaced.
+fn merge(under: &mut Node, over: Node) {
+    match (&mut under.value, over.value) {
+        (Value::Table(below), Value::Table(above)) => {
+            for (key, node) in above {
+                match below.get_mut(&key) {
+                    Some(there) => merge(there, node),
+                    None => {
+                        below.insert(key, node);
+                    }
+                }
+            }
+        }
+        (_, value) => *under = Node { value, ..over },
+    }
+}

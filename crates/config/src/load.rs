@@ -1,0 +1,79 @@
+//! Sources to settings, and what is asked of them afterwards.
+
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use crate::fault::Faults;
+use crate::layers::{Document, Sources};
+use crate::node::Node;
+use crate::origin::Origin;
+use crate::path;
+use crate::setting::{Change, Effective, Section};
+
+/// A configuration with the document that it was read from.
+#[derive(Debug)]
+pub struct Loaded<R> {
+    /// The settings.
+    pub value: R,
+    document: Arc<Document>,
+}
+
+/// Reads a configuration: every layer, every key, every check. The error has all the faults.
+pub fn load<R: Section>(sources: Sources) -> Result<Loaded<R>, Faults> {
+    let (document, list) = Document::lay(sources);
+    let document = Arc::new(document);
+    let mut faults = Faults::new(Arc::clone(&document));
+    list.into_iter().for_each(|fault| faults.push(fault));
+    match R::read(&document.root, &mut faults) {
+        Some(value) => faults.or(Loaded { value, document }),
+        None => {
+            faults.settle();
+            Err(faults)
+        }
+    }
+}
+
+impl<R: Section> Loaded<R> {
+    /// An empty report that knows this document, for the checks of what is built from the settings; end it with
+    /// [`Faults::or`].
+    pub fn faults(&self) -> Faults {
+        Faults::new(Arc::clone(&self.document))
+    }
+
+    /// Where the value of a key came from; [`Origin::Default`] for a key that nobody set.
+    pub fn origin(&self, path: &str) -> Origin {
+        match path::parse(path).map(|segments| self.document.root.nearest(&segments)) {
+            Ok((node, true)) => node.pointed().clone(),
+            _ => Origin::Default,
+        }
+    }
+
+    /// Every key with its value and where that came from, in the order of the declarations.
+    pub fn effective(&self) -> Vec<Effective> {
+        let mut out = Vec::new();
+        self.value.list("", Some(&self.document.root), &mut out);
+        out
+    }
+
+    /// What was written, before anyone said what it means.
+    pub fn root(&self) -> &Node {
+        &self.document.root
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of a configuration.
+pub fn schema<R: Section>() -> Json {
+    let mut schema = json!({"$schema": "https://json-schema.org/draft/2020-12/schema"});
+    if let (Json::Object(out), Json::Object(own)) = (&mut schema, R::schema()) {
+        out.extend(own);
+    }
+    schema
+}
+
+/// Every difference between two configurations, and whether it can be taken up live.
+pub fn diff<R: Section>(old: &R, new: &R) -> Vec<Change> {
+    let mut out = Vec::new();
+    old.changes(new, "", true, &mut out);
+    out
+}

@@ -1,0 +1,162 @@
+//! Which address a client gets.
+
+use super::Engine;
+use crate::codec::{Message, RelayInfo, code};
+use crate::lease::{Client, Lease, Slot, State};
+use crate::policy::{ClassSet, Facts, Identifier, IdentifierKind, Policy, Reservation};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// An address and where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) address: Ipv4Addr,
+    pub(super) subnet: usize,
+    pub(super) pool: Option<usize>,
+}
+
+/// Who a client is, given whether option 61 counts.
+pub(super) fn client<'m>(policy: &Policy, message: &'m Message<'_>) -> Option<Client<'m>> {
+    if let Some(id) = message.option(code::CLIENT_ID).filter(|_| policy.rules.match_client_id) {
+        return Some(Client::Id(id.get(..id.len().min(255)).unwrap_or_default()));
+    }
+    let hardware = message.chaddr();
+    (!hardware.is_empty()).then(|| Client::Hardware(message.htype(), hardware))
+}
+
+/// Subnets of the client's network, the selected one first.
+pub(super) fn subnets(policy: &Policy, selected: usize) -> impl Iterator<Item = usize> + '_ {
+    let network = policy.subnets.get(selected).and_then(|subnet| policy.networks.get(subnet.network));
+    let others = network.map(|network| network.subnets.as_slice()).unwrap_or_default();
+    std::iter::once(selected).chain(others.iter().copied().filter(move |subnet| *subnet != selected))
+}
+
+/// True if the address's subnet is on the client's link.
+pub(super) fn on_link(policy: &Policy, selected: usize, subnet: usize) -> bool {
+    let network = |index: usize| policy.subnets.get(index).map(|subnet| subnet.network);
+    network(selected) == network(subnet)
+}
+
+impl Engine {
+    /// The client's reservation on its link, by the kinds of identifiers in force.
+    pub(super) fn reservation(&self, facts: &Facts, message: &Message<'_>) -> Option<Arc<Reservation>> {
+        if self.reservations.is_empty() {
+            return None;
+        }
+        let relay = message.relay();
+        for kind in &self.policy.rules.identifiers {
+            let bytes = match kind {
+                IdentifierKind::Mac => Some(message.chaddr()),
+                IdentifierKind::ClientId => message.option(code::CLIENT_ID),
+                IdentifierKind::CircuitId => relay.and_then(|r| r.get(RelayInfo::CIRCUIT_ID)),
+                IdentifierKind::RemoteId => relay.and_then(|r| r.get(RelayInfo::REMOTE_ID)),
+                IdentifierKind::Flex => facts.flex.as_deref(),
+            };
+            let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { continue };
+            let identifier = Identifier { kind: *kind, bytes: bytes.to_vec() };
+            let ids = subnets(&self.policy, facts.subnet).filter_map(|index| self.policy.subnets.get(index));
+            if let Some(found) = ids.filter_map(|subnet| self.reservations.of(subnet.id, &identifier)).next() {
+                return Some(Arc::clone(found));
+            }
+        }
+        None
+    }
+
+    /// The client's lease on its link. A client that has an identifier now and had none before (a boot ROM, then its
+    /// system) keeps the lease of its hardware address.
+    pub(super) fn lease_of(&self, client: Client<'_>, message: &Message<'_>, selected: usize) -> Option<(Slot, &Lease)> {
+        let here = |lease: &Lease| {
+            lease.state != State::Declined
+                && self.policy.subnet_of(lease.address).is_some_and(|subnet| on_link(&self.policy, selected, subnet))
+        };
+        // The lease that is held, if any, before one that ended.
+        let better = |best: Option<(Slot, &'_ Lease)>, next: (Slot, &'_ Lease)| match best {
+            Some((_, lease)) if lease.state.holds() || !next.1.state.holds() => false,
+            _ => true,
+        };
+        let mut best = None;
+        for (slot, lease) in self.leases.of_client(client).filter(|(_, lease)| here(lease)) {
+            if better(best, (slot, lease)) {
+                best = Some((slot, lease));
+            }
+        }
+        if best.is_none() && matches!(client, Client::Id(_)) {
+            let anonymous = |lease: &Lease| lease.client_id().is_none() && here(lease);
+            let own = Client::Hardware(message.htype(), message.chaddr());
+            best = self.leases.of_client(own).find(|(_, lease)| anonymous(lease));
+        }
+        best.and_then(|(slot, _)| self.leases.get(slot).map(|lease| (slot, lease)))
+    }
+
+    /// True if the lease is this client's.
+    pub(super) fn owns(&self, lease: &Lease, client: Client<'_>, message: &Message<'_>) -> bool {
+        lease.client() == client
+            || (lease.client_id().is_none() && lease.htype == message.htype() && lease.hardware() == message.chaddr())
+    }
+
+    /// Where an address lies, if a client of these classes may have it: reserved for it, or of a pool that admits it and
+    /// not reserved for another.
+    pub(super) fn allowed(
+        &self,
+        address: Ipv4Addr,
+        selected: usize,
+        classes: &ClassSet,
+        reservation: Option<&Reservation>,
+    ) -> Option<Place> {
+        let subnet = self.policy.subnet_of(address)?;
+        if !on_link(&self.policy, selected, subnet) {
+            return None;
+        }
+        let scope = self.policy.subnets.get(subnet)?;
+        let pool = scope.pool_of(address);
+        if reservation.is_some_and(|own| own.address == Some(address)) {
+            return Some(Place { address, subnet, pool });
+        }
+        if self.reservations.at(address).is_some() || !scope.admission.admits(classes) {
+            return None;
+        }
+        let pool = pool?;
+        scope.pools.get(pool)?.admission.admits(classes).then_some(Place { address, subnet, pool: Some(pool) })
+    }
+
+    /// True if somebody else holds the address.
+    pub(super) fn taken(&self, address: Ipv4Addr, client: Client<'_>, message: &Message<'_>) -> bool {
+        self.leases.at(address).is_some_and(|lease| {
+            lease.state.holds() && (lease.state == State::Declined || !self.owns(lease, client, message))
+        })
+    }
+
+    /// The address to offer: reserved, the client's own, the one it asks for, a free one.
+    pub(super) fn choose(
+        &mut self,
+        facts: &Facts,
+        classes: &ClassSet,
+        client: Client<'_>,
+        message: &Message<'_>,
+        reservation: Option<&Reservation>,
+    ) -> Option<Place> {
+        let wanted = [
+            reservation.and_then(|reservation| reservation.address),
+            self.lease_of(client, message, facts.subnet).map(|(_, lease)| lease.address),
+            message.address_option(code::REQUESTED_ADDRESS),
+        ];
+        for address in wanted.into_iter().flatten() {
+            if !self.taken(address, client, message)
+                && let Some(place) = self.allowed(address, facts.subnet, classes, reservation)
+            {
+                return Some(place);
+            }
+        }
+        let policy = Arc::clone(&self.policy);
+        let mut admitted = subnets(&policy, facts.subnet)
+            .filter_map(|index| policy.subnets.get(index).map(|subnet| (index, subnet)))
+            .filter(|(_, subnet)| subnet.admission.admits(classes));
+        admitted.find_map(|(index, subnet)| {
+            let mut pools = subnet.pools.iter().enumerate().filter(|(_, pool)| pool.admission.admits(classes));
+            pools.find_map(|(pool, _)| {
+                let address = self.pools.take(&policy, index, pool, &mut self.leases, &self.reservations)?;
+                Some(Place { address, subnet: index, pool: Some(pool) })
+            })
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! A decision's form on the wire, and where it goes (RFC 2131 sections 4.1 and 4.3.1).
+
+use super::Answer;
+use crate::codec::{Kind, Message, RelayInfo, Reply, code};
+use crate::lease::Detail;
+use crate::options::{CodeSet, OptionSet};
+use crate::policy::{Policy, Request};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+const SERVER_PORT: u16 = 67;
+const CLIENT_PORT: u16 = 68;
+
+/// Where a reply is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// An ordinary datagram.
+    Unicast(SocketAddrV4),
+    /// To the client's hardware address with `yiaddr` as destination: it can't answer ARP yet.
+    Hardware(Ipv4Addr),
+    /// To everybody on the link.
+    Broadcast,
+}
+
+/// Where an answer goes.
+pub fn destination(request: &Request<'_>, answer: &Answer) -> Destination {
+    let message = &request.message;
+    let giaddr = message.giaddr();
+    if !giaddr.is_unspecified() {
+        // RFC 8357: a relay agent that says its source port hears there.
+        let own_port = message.relay().is_some_and(|relay| relay.get(RelayInfo::SOURCE_PORT).is_some());
+        let port = if own_port { request.via.source.port() } else { SERVER_PORT };
+        return Destination::Unicast(SocketAddrV4::new(giaddr, port));
+    }
+    let ciaddr = message.ciaddr();
+    if answer.kind == Kind::Nak {
+        // Even if ciaddr is set: the client may not have the address it claims.
+        Destination::Broadcast
+    } else if !ciaddr.is_unspecified() {
+        Destination::Unicast(SocketAddrV4::new(ciaddr, CLIENT_PORT))
+    } else if message.broadcast() {
+        Destination::Broadcast
+    } else {
+        Destination::Hardware(answer.address)
+    }
+}
+
+/// Writes the answer to `request` into `out` and says where it goes, and how many options found no room.
+pub fn encode(policy: &Policy, request: &Request<'_>, answer: &Answer, out: &mut Vec<u8>) -> (Destination, u32) {
+    let message = &request.message;
+    let mut reply = Reply::new(out, message, answer.kind);
+    reply.option(code::SERVER_ID, &answer.server_id.octets());
+    let relay = message.option(code::RELAY_AGENT);
+    if let Some(relay) = relay {
+        reply.keep_room(relay.len());
+    }
+    match answer.kind {
+        Kind::Nak => nak(policy, message, answer, &mut reply),
+        Kind::LeaseActive | Kind::LeaseUnassigned | Kind::LeaseUnknown => queried(message, answer, &mut reply),
+        _ => configuration(policy, message, answer, &mut reply),
+    }
+    if let Some(relay) = relay {
+        reply.use_room(relay.len());
+    }
+    let dropped = reply.finish(relay.map(|relay| (code::RELAY_AGENT, relay)));
+    (destination(request, answer), dropped)
+}
+
+fn nak(policy: &Policy, message: &Message<'_>, answer: &Answer, reply: &mut Reply<'_>) {
+    if let Some(reason) = answer.reason {
+        reply.option(code::MESSAGE, reason.as_bytes());
+    }
+    echo_client_id(policy, message, reply);
+    if !message.giaddr().is_unspecified() {
+        reply.set_broadcast();
+    }
+}
+
+fn echo_client_id(policy: &Policy, message: &Message<'_>, reply: &mut Reply<'_>) {
+    if let Some(id) = message.option(code::CLIENT_ID).filter(|_| policy.rules.echo_client_id) {
+        reply.option(code::CLIENT_ID, id);
+    }
+}
+
+fn queried(message: &Message<'_>, answer: &Answer, reply: &mut Reply<'_>) {
+    reply.ciaddr(answer.address);
+    let Some((lease, age)) = answer.queried.as_deref() else { return };
+    reply.hardware(lease.htype, lease.hardware());
+    if let Some(id) = lease.client_id() {
+        reply.option(code::CLIENT_ID, id);
+    }
+    let left = answer.lease_time.unwrap_or(0);
+    reply.option(code::LEASE_TIME, &left.to_be_bytes());
+    reply.option(code::LAST_TRANSACTION, &age.to_be_bytes());
+    if let Some(class) = lease.details.get(Detail::VendorClass).filter(|_| wants(message, code::VENDOR_CLASS)) {
+        reply.option(code::VENDOR_CLASS, class);
+    }
+    if let Some(name) = lease.details.get(Detail::HostName).filter(|_| wants(message, code::HOST_NAME)) {
+        reply.option(code::HOST_NAME, name);
+    }
+}
+
+fn wants(message: &Message<'_>, option: u8) -> bool {
+    message.option(code::PARAMETER_REQUEST).is_some_and(|list| list.contains(&option))
+}
+
+/// OFFER and ACK: addresses, times and the options asked for, then those sent unasked.
+fn configuration(policy: &Policy, message: &Message<'_>, answer: &Answer, reply: &mut Reply<'_>) {
+    let mut scopes = Vec::with_capacity(8);
+    policy.scopes(&answer.classes, answer.subnet, answer.pool, answer.reservation.as_deref(), &mut scopes);
+    boot(&scopes, reply);
+    if answer.kind == Kind::Ack {
+        reply.ciaddr(message.ciaddr());
+    }
+    reply.yiaddr(answer.address);
+    let mut sent: CodeSet = [code::MESSAGE_TYPE, code::SERVER_ID].into_iter().collect();
+    if let Some(time) = answer.lease_time {
+        reply.option(code::LEASE_TIME, &time.to_be_bytes());
+        times(&scopes, time, reply);
+    }
+    for own in [code::LEASE_TIME, code::RENEWAL_TIME, code::REBINDING_TIME, code::CLIENT_ID, code::RELAY_AGENT] {
+        sent.insert(own);
+    }
+    if answer.rapid {
+        reply.option(code::RAPID_COMMIT, &[]);
+        sent.insert(code::RAPID_COMMIT);
+    }
+    let options: Vec<&OptionSet> = scopes.iter().map(|scope| &scope.options).collect();
+    let mask = policy.subnets.get(answer.subnet).map(|subnet| mask(subnet.length));
+    let name = answer.reservation.as_ref().and_then(|r| r.hostname.as_deref());
+    let asked = message.option(code::PARAMETER_REQUEST).unwrap_or_default();
+    // The mask goes before the routers (RFC 2132 section 3.3), whatever order they are asked for in.
+    let first = [code::SUBNET_MASK];
+    let unasked = OptionSet::unasked(&options);
+    for option in first.iter().chain(asked).copied().chain(unasked.iter()) {
+        if sent.contains(option) || option == code::PAD || option == code::END {
+            continue;
+        }
+        sent.insert(option);
+        if let Some(value) = OptionSet::lookup(&options, option) {
+            reply.option(option, value);
+        } else if let (code::SUBNET_MASK, Some(mask)) = (option, mask) {
+            reply.option(option, &mask);
+        } else if let (code::HOST_NAME, Some(name)) = (option, name) {
+            reply.option(option, name.as_bytes());
+        }
+    }
+    echo_client_id(policy, message, reply);
+}
+
+fn mask(length: u8) -> [u8; 4] {
+    u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0).to_be_bytes()
+}
+
+fn boot(scopes: &[&crate::policy::Scope], reply: &mut Reply<'_>) {
+    if let Some(server) = scopes.iter().rev().find_map(|scope| scope.boot.next_server) {
+        reply.siaddr(server);
+    }
+    if let Some(name) = scopes.iter().rev().find_map(|scope| scope.boot.server_hostname.as_deref()) {
+        reply.sname(name);
+    }
+    if let Some(file) = scopes.iter().rev().find_map(|scope| scope.boot.file.as_deref()) {
+        reply.file(file);
+    }
+}
+
+/// T1 and T2 (RFC 2131 section 4.4.5), where they fall within the lease.
+fn times(scopes: &[&crate::policy::Scope], lease: u32, reply: &mut Reply<'_>) {
+    let say = |of: fn(&crate::policy::Times) -> Option<u32>| scopes.iter().rev().find_map(|scope| of(&scope.times));
+    let rebind = say(|t| t.rebind).unwrap_or((u64::from(lease) * 7 / 8) as u32);
+    let renew = say(|t| t.renew).unwrap_or(lease / 2);
+    if renew < rebind && rebind < lease {
+        reply.option(code::RENEWAL_TIME, &renew.to_be_bytes());
+        reply.option(code::REBINDING_TIME, &rebind.to_be_bytes());
+    }
+}

@@ -1,0 +1,460 @@
+//! What each message type is answered with (RFC 2131 section 4.3; RFC 4388 for leasequery).
+
+use super::address::{self, Place};
+use super::{Answer, Decision, Engine, Event, Now, Silence};
+use crate::codec::{Kind, Message, code};
+use crate::lease::{Change, Client, Detail, Details, INFINITE, Lease, State};
+use crate::policy::{ClassSet, Detection, Facts, Policy, Refusal, Request, Reservation};
+use outwork_engine::Time;
+use std::hash::BuildHasher;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// How long an offer holds its address unless the configuration says otherwise, seconds.
+const OFFER_TIME: u32 = 60;
+
+/// A request with everything known about its client.
+pub(super) struct Case<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) facts: &'a Facts,
+    pub(super) client: Client<'a>,
+    pub(super) classes: ClassSet,
+    pub(super) reservation: Option<Arc<Reservation>>,
+    pub(super) now: Now,
+}
+
+impl<'a> Case<'a> {
+    fn message(&self) -> &'a Message<'a> {
+        &self.request.message
+    }
+}
+
+impl Engine {
+    /// Decides on one request. Records go to [`Engine::journal`].
+    pub fn handle(&mut self, now: Now, request: &Request<'_>, facts: &Result<Facts, Refusal>) -> Decision {
+        let message = &request.message;
+        let decision = self.admit_and_decide(now, request, facts);
+        if self.watched {
+            self.tell(message, &decision);
+        }
+        decision
+    }
+
+    fn admit_and_decide(&mut self, now: Now, request: &Request<'_>, facts: &Result<Facts, Refusal>) -> Decision {
+        let message = &request.message;
+        let rules = &self.policy.rules;
+        if rules.client_rate != 0 {
+            let key = self.hasher.hash_one((message.chaddr(), message.giaddr()));
+            if !self.limiter.admit(key, now.millis, rules.client_rate, rules.client_burst) {
+                return Decision::Silent(Silence::RateLimited);
+            }
+        }
+        if message.kind() == Kind::LeaseQuery {
+            return self.leasequery(now, request);
+        }
+        let policy = Arc::clone(&self.policy);
+        let facts = match facts {
+            Ok(facts) => facts,
+            Err(refusal) => return Decision::Silent((*refusal).into()),
+        };
+        let Some(client) = address::client(&policy, message) else { return Decision::Silent(Silence::NoClient) };
+        let reservation = self.reservation(facts, message);
+        let mut classes = facts.classes;
+        classes.insert(if reservation.is_some() { Policy::KNOWN } else { Policy::UNKNOWN });
+        if let Some(reservation) = &reservation {
+            classes = classes.union(&reservation.classes);
+        }
+        policy.classify_late(request, &mut classes);
+        let network = policy.subnets.get(facts.subnet).and_then(|subnet| policy.networks.get(subnet.network));
+        if network.is_some_and(|network| !network.admission.admits(&classes)) {
+            return Decision::Silent(Silence::NotAdmitted);
+        }
+        let case = Case { request, facts, client, classes, reservation, now };
+        match message.kind() {
+            Kind::Discover => self.discover(case),
+            Kind::Request => self.request(case),
+            Kind::Decline => self.decline(&case),
+            Kind::Release => self.release(&case),
+            Kind::Inform => self.inform(case),
+            _ => Decision::Silent(Silence::Done),
+        }
+    }
+
+    fn discover(&mut self, case: Case<'_>) -> Decision {
+        let message = case.message();
+        let own = self.lease_of(case.client, message, case.facts.subnet).map(|(_, lease)| (lease.address, lease.state));
+        let is_new = |own: Option<(Ipv4Addr, State)>| !own.is_some_and(|(_, state)| state.holds());
+        if is_new(own) && self.offers >= self.policy.rules.max_offers {
+            return Decision::Silent(Silence::OffersFull);
+        }
+        let Some(place) =
+            self.choose(case.facts, &case.classes, case.client, message, case.reservation.as_deref())
+        else {
+            return Decision::Silent(Silence::NoAddress);
+        };
+        let bound = own == Some((place.address, State::Active));
+        if !bound {
+            let times = self.policy.subnets.get(place.subnet).map(|subnet| subnet.scope.times.offer);
+            let hold = times.flatten().or(self.policy.scope.times.offer).unwrap_or(OFFER_TIME);
+            let lease = self.lease(&case, place, State::Offered, case.now.unix.saturating_add(hold));
+            self.put(lease);
+            if self.wants_probe(&case, place.address) {
+                return Decision::Probe(place.address);
+            }
+        }
+        let rapid = self.policy.rules.rapid_commit && message.option(code::RAPID_COMMIT).is_some();
+        if rapid {
+            return self.commit(case, place, true);
+        }
+        let asked = message.u32_option(code::LEASE_TIME);
+        let time = self.policy.lease_time(&case.classes, place.subnet, case.reservation.as_deref(), asked);
+        self.answer(case, Kind::Offer, place, Some(time), false)
+    }
+
+    fn wants_probe(&self, case: &Case<'_>, address: Ipv4Addr) -> bool {
+        let relayed = !case.message().giaddr().is_unspecified();
+        let asked = match self.policy.rules.detection {
+            Detection::Off => false,
+            Detection::Arp => !relayed && case.request.via.link,
+            Detection::Ping => relayed || case.request.via.link,
+        };
+        asked && self.probes.get(&address, Time::from_millis(case.now.millis)).is_none()
+    }
+
+    /// Says what a probe found. In use: the address is quarantined. Free: it counts as free for a while.
+    pub fn probed(&mut self, address: Ipv4Addr, in_use: bool, now: Now) {
+        if !in_use {
+            let at = Time::from_millis(now.millis);
+            let until = Time::from_millis(now.millis + u64::from(self.policy.rules.probe_cache) * 1000);
+            // A full cache only means that the address is asked for again.
+            let _ = self.probes.insert(address, (), until, at);
+            return;
+        }
+        let Some(mut lease) = self.leases.at(address).filter(|lease| lease.state != State::Active).cloned() else { return };
+        self.quarantine(&mut lease, now, "conflict");
+    }
+
+    fn quarantine(&mut self, lease: &mut Lease, now: Now, why: &'static str) {
+        lease.state = State::Declined;
+        lease.starts = now.unix;
+        lease.expires = now.unix.saturating_add(self.policy.rules.decline_time);
+        self.probes.remove(&lease.address, Time::from_millis(now.millis));
+        self.put(lease.clone());
+        self.journal.record(|out| Change::write_lease(lease, out));
+        self.event(|| Event::of(why, lease));
+    }
+
+    fn request(&mut self, case: Case<'_>) -> Decision {
+        let message = case.message();
+        let wanted = message.address_option(code::REQUESTED_ADDRESS);
+        let ciaddr = Some(message.ciaddr()).filter(|address| !address.is_unspecified());
+        match (message.address_option(code::SERVER_ID), wanted, ciaddr) {
+            // Selecting (section 4.3.2).
+            (Some(server), wanted, _) => {
+                if server != case.facts.server_id && server != case.request.via.server {
+                    self.withdraw(&case);
+                    return Decision::Silent(Silence::OtherServer);
+                }
+                let Some(address) = wanted.or(ciaddr) else { return Decision::Silent(Silence::BadAddress) };
+                self.grant(case, address, Stage::Selecting)
+            }
+            (None, _, Some(address)) => self.grant(case, address, Stage::Extending),
+            (None, Some(address), None) => self.grant(case, address, Stage::Rebooting),
+            (None, None, None) => Decision::Silent(Silence::BadAddress),
+        }
+    }
+
+    /// The client chose another server: what was offered is free again.
+    fn withdraw(&mut self, case: &Case<'_>) {
+        let offered = self.lease_of(case.client, case.message(), case.facts.subnet);
+        if let Some((_, lease)) = offered.filter(|(_, lease)| lease.state == State::Offered) {
+            let address = lease.address;
+            self.offers = self.offers.saturating_sub(1);
+            self.forget(address);
+        }
+    }
+
+    fn grant(&mut self, case: Case<'_>, address: Ipv4Addr, stage: Stage) -> Decision {
+        let message = case.message();
+        let on_link = self
+            .policy
+            .subnet_of(address)
+            .is_some_and(|subnet| address::on_link(&self.policy, case.facts.subnet, subnet));
+        if !on_link {
+            return self.refuse(case, "requested address is not of this network");
+        }
+        let reserved = case.reservation.as_ref().and_then(|reservation| reservation.address);
+        if let Some(own) = reserved
+            && own != address
+            && !self.taken(own, case.client, message)
+        {
+            return self.refuse(case, "another address is reserved for this client");
+        }
+        if self.taken(address, case.client, message) {
+            return self.refuse(case, "address is in use");
+        }
+        let Some(place) = self.allowed(address, case.facts.subnet, &case.classes, case.reservation.as_deref()) else {
+            return self.refuse(case, "address may not be given to this client");
+        };
+        let known = self.leases.at(address).is_some_and(|lease| self.owns(lease, case.client, message));
+        if !known && stage != Stage::Selecting {
+            let other = self.lease_of(case.client, message, case.facts.subnet);
+            // A boot ROM without a lease of ours may be another server's; telling it off would stop its boot.
+            let boot_rom = message.option(code::VENDOR_CLASS).is_some_and(|class| class.starts_with(b"PXEClient"));
+            return match other {
+                Some((_, lease)) if lease.state == State::Active => self.refuse(case, "the lease is for another address"),
+                // Section 4.3.2: no record of the client, so silence; it may be another server's.
+                _ if stage == Stage::Rebooting || boot_rom => Decision::Silent(Silence::UnknownClient),
+                _ => self.refuse(case, "no such lease"),
+            };
+        }
+        self.commit(case, place, false)
+    }
+
+    /// A DHCPNAK, if we speak for the network; otherwise nothing.
+    fn refuse(&mut self, case: Case<'_>, reason: &'static str) -> Decision {
+        if !self.policy.rules.authoritative {
+            return Decision::Silent(Silence::UnknownClient);
+        }
+        let place = Place { address: Ipv4Addr::UNSPECIFIED, subnet: case.facts.subnet, pool: None };
+        match self.answer(case, Kind::Nak, place, None, false) {
+            Decision::Answer(mut answer) => {
+                answer.reason = Some(reason);
+                Decision::Answer(answer)
+            }
+            other => other,
+        }
+    }
+
+    /// Binds the address to the client and records it.
+    fn commit(&mut self, case: Case<'_>, place: Place, rapid: bool) -> Decision {
+        let message = case.message();
+        let now = case.now.unix;
+        let asked = message.u32_option(code::LEASE_TIME);
+        let mut time = self.policy.lease_time(&case.classes, place.subnet, case.reservation.as_deref(), asked);
+        let expires = if time == INFINITE { INFINITE } else { now.saturating_add(time) };
+        let lease = self.lease(&case, place, State::Active, expires);
+        if let Some(left) = self.young(&lease, now) {
+            time = left;
+        } else {
+            self.journal.record(|out| Change::write_lease(&lease, out));
+            self.put(lease);
+            self.end_others(&case, place.address);
+        }
+        match self.answer(case, Kind::Ack, place, Some(time), true) {
+            Decision::Answer(mut answer) => {
+                answer.rapid = rapid;
+                Decision::Answer(answer)
+            }
+            other => other,
+        }
+    }
+
+    /// What is left of a lease that stands as it would be written, and is young enough to be confirmed without a write.
+    fn young(&self, lease: &Lease, now: u32) -> Option<u32> {
+        let threshold = self.policy.rules.cache_threshold;
+        let old = self.leases.at(lease.address).filter(|_| threshold > 0.0)?;
+        let same = old.state == State::Active && old.details == lease.details && old.chaddr == lease.chaddr;
+        let age = now.saturating_sub(old.starts) as f32;
+        let young = age < threshold * old.expires.saturating_sub(old.starts) as f32;
+        (same && young && old.expires > now && old.expires <= lease.expires).then(|| match old.expires {
+            INFINITE => INFINITE,
+            expires => expires - now,
+        })
+    }
+
+    /// A client holds one address a link: what it held before goes back.
+    fn end_others(&mut self, case: &Case<'_>, address: Ipv4Addr) {
+        loop {
+            let other = self.leases.of_client(case.client).map(|(_, lease)| lease).find(|lease| {
+                let subnet = self.policy.subnet_of(lease.address);
+                lease.address != address
+                    && matches!(lease.state, State::Active | State::Offered)
+                    && subnet.is_some_and(|subnet| address::on_link(&self.policy, case.facts.subnet, subnet))
+            });
+            let Some(other) = other.map(|lease| (lease.address, lease.state)) else { return };
+            if other.1 == State::Offered {
+                self.offers = self.offers.saturating_sub(1);
+                self.forget(other.0);
+            } else {
+                self.end(other.0, case.now.unix);
+            }
+        }
+    }
+
+    /// Ends an active lease at its client's or the operator's word.
+    pub(super) fn end(&mut self, address: Ipv4Addr, now: u32) {
+        let Some(mut lease) = self.leases.at(address).cloned() else { return };
+        lease.state = State::Released;
+        lease.expires = now;
+        self.journal.record(|out| Change::write_lease(&lease, out));
+        self.put(lease);
+        self.free(address);
+    }
+
+    fn decline(&mut self, case: &Case<'_>) -> Decision {
+        let message = case.message();
+        let ours = message.address_option(code::SERVER_ID).is_none_or(|server| server == case.facts.server_id);
+        if !ours {
+            return Decision::Silent(Silence::OtherServer);
+        }
+        let Some(address) = message.address_option(code::REQUESTED_ADDRESS) else {
+            return Decision::Silent(Silence::BadAddress);
+        };
+        match self.leases.at(address).cloned() {
+            Some(mut lease) if lease.state == State::Active && self.owns(&lease, case.client, message) => {
+                self.quarantine(&mut lease, case.now, "decline");
+                Decision::Silent(Silence::Done)
+            }
+            _ => Decision::Silent(Silence::NotOwner),
+        }
+    }
+
+    fn release(&mut self, case: &Case<'_>) -> Decision {
+        let message = case.message();
+        let server = message.address_option(code::SERVER_ID);
+        if server.is_some_and(|server| server != case.facts.server_id && server != case.request.via.server) {
+            return Decision::Silent(Silence::OtherServer);
+        }
+        let address = message.ciaddr();
+        match self.leases.at(address) {
+            Some(lease) if lease.state == State::Active && self.owns(lease, case.client, message) => {
+                self.end(address, case.now.unix);
+                Decision::Silent(Silence::Done)
+            }
+            _ => Decision::Silent(Silence::NotOwner),
+        }
+    }
+
+    fn inform(&mut self, case: Case<'_>) -> Decision {
+        let address = case.message().ciaddr();
+        if address.is_unspecified() {
+            return Decision::Silent(Silence::BadAddress);
+        }
+        let subnet = self.policy.subnet_of(address).unwrap_or(case.facts.subnet);
+        let pool = self.policy.subnets.get(subnet).and_then(|subnet| subnet.pool_of(address));
+        let place = Place { address: Ipv4Addr::UNSPECIFIED, subnet, pool };
+        self.answer(case, Kind::Ack, place, None, false)
+    }
+
+    fn answer(&self, mut case: Case<'_>, kind: Kind, place: Place, lease_time: Option<u32>, durable: bool) -> Decision {
+        if let Some(subnet) = self.policy.subnets.get(place.subnet) {
+            let pool = place.pool.and_then(|pool| subnet.pools.get(pool));
+            let required = pool.map_or(subnet.required, |pool| subnet.required.union(&pool.required));
+            self.policy.classify_required(case.request, &required, &mut case.classes);
+        }
+        Decision::Answer(Box::new(Answer {
+            kind,
+            address: place.address,
+            subnet: place.subnet,
+            pool: place.pool,
+            lease_time,
+            classes: case.classes,
+            reservation: case.reservation,
+            server_id: case.facts.server_id,
+            reason: None,
+            queried: None,
+            durable,
+            rapid: false,
+        }))
+    }
+
+    fn lease(&self, case: &Case<'_>, place: Place, state: State, expires: u32) -> Lease {
+        let message = case.message();
+        let mut chaddr = [0; 16];
+        let hardware = message.chaddr();
+        if let Some(to) = chaddr.get_mut(..hardware.len()) {
+            to.copy_from_slice(hardware);
+        }
+        let rules = &self.policy.rules;
+        let id = if rules.match_client_id { Detail::ClientId } else { Detail::ShownId };
+        let giaddr = message.giaddr().octets();
+        let name = case.reservation.as_ref().and_then(|r| r.hostname.as_deref()).map(str::as_bytes);
+        let relay = message.option(code::RELAY_AGENT).filter(|_| rules.store_relay);
+        let details = Details::pack([
+            (id, message.option(code::CLIENT_ID).unwrap_or_default()),
+            (Detail::HostName, name.or_else(|| host_name(message)).unwrap_or_default()),
+            (Detail::VendorClass, message.option(code::VENDOR_CLASS).unwrap_or_default()),
+            (Detail::Relay, relay.unwrap_or_default()),
+            (Detail::Giaddr, if giaddr == [0; 4] { &[] } else { &giaddr }),
+        ]);
+        Lease {
+            address: place.address,
+            subnet: self.policy.subnets.get(place.subnet).map_or(0, |subnet| subnet.id),
+            starts: case.now.unix,
+            expires,
+            state,
+            htype: message.htype(),
+            hlen: hardware.len() as u8,
+            queued: false,
+            due: 0,
+            chaddr,
+            details,
+        }
+    }
+
+    /// Puts a lease in the table and keeps every count and the calendar right.
+    pub(super) fn put(&mut self, mut lease: Lease) {
+        let (address, expires, to) = (lease.address, lease.expires, lease.state);
+        let old = self.leases.at(address).map(|old| (old.state, old.queued, old.due));
+        if let Some((from, queued, due)) = old {
+            lease.queued = queued;
+            lease.due = due;
+            if from == State::Offered {
+                self.offers = self.offers.saturating_sub(1);
+            }
+        }
+        if to == State::Offered {
+            self.offers += 1;
+        }
+        self.leases.insert(lease);
+        self.pools.moved(&self.policy, address, old.map(|(from, ..)| from), Some(to));
+        if to.holds() {
+            self.schedule(address, expires);
+        }
+    }
+
+    fn tell(&mut self, message: &Message<'_>, decision: &Decision) {
+        let mut event = Event::new(message.kind().name());
+        event.hardware = message.chaddr().to_vec();
+        event.client_id = message.option(code::CLIENT_ID).map(<[u8]>::to_vec);
+        event.hostname = host_name(message).map(|name| String::from_utf8_lossy(name).into_owned());
+        match decision {
+            Decision::Answer(answer) => {
+                event.kind = answer.kind.name();
+                event.address = Some(answer.address).filter(|address| !address.is_unspecified());
+                event.subnet = self.policy.subnets.get(answer.subnet).map(|subnet| subnet.id);
+                event.reason = answer.reason;
+            }
+            Decision::Silent(Silence::Done) => event.address = Some(message.ciaddr()).filter(|a| !a.is_unspecified()),
+            Decision::Silent(silence) => event.reason = Some(silence.name()),
+            Decision::Probe(address) => {
+                event.kind = "probe";
+                event.address = Some(*address);
+            }
+        }
+        self.events.push(event);
+    }
+}
+
+/// The host name a client gives itself: option 12, else the name of option 81 (RFC 4702) in its text form.
+fn host_name<'m>(message: &'m Message<'_>) -> Option<&'m [u8]> {
+    let plain = message.option(code::HOST_NAME).map(|name| {
+        let end = name.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        name.get(..end).unwrap_or_default()
+    });
+    plain.filter(|name| !name.is_empty()).or_else(|| match message.option(code::CLIENT_FQDN)? {
+        // Flag E (4) says wire form; its first label is the host's name.
+        [flags, _, _, len, rest @ ..] if flags & 4 != 0 => rest.get(..usize::from(*len)),
+        [_, _, _, name @ ..] => Some(name),
+        _ => None,
+    })
+}
+
+/// Where in its life a requesting client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Selecting,
+    Rebooting,
+    Extending,
+}

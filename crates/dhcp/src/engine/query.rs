@@ -1,0 +1,230 @@
+//! Reading and changing leases from outside DHCP: leasequery (RFC 4388), the API's pages and edits.
+
+use super::{Answer, Decision, Engine, Now, Silence};
+use crate::codec::{Kind, code};
+use crate::lease::{Change, Client, Lease, Seconds, State};
+use crate::policy::{ClassSet, Request, Reservation, Reservations};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Which leases are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Subnet id.
+    pub subnet: Option<u32>,
+    /// State.
+    pub state: Option<State>,
+    /// Lower-case text that address, hardware address, client identifier (hex) or host name contains.
+    pub text: Option<String>,
+}
+
+impl Filter {
+    fn matches(&self, lease: &Lease) -> bool {
+        self.subnet.is_none_or(|subnet| subnet == lease.subnet)
+            && self.state.is_none_or(|state| state == lease.state)
+            && self.text.as_deref().is_none_or(|text| contains(lease, text))
+    }
+}
+
+fn contains(lease: &Lease, text: &str) -> bool {
+    let hex = |bytes: &[u8], separator: &str| {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(separator)
+    };
+    lease.address.to_string().contains(text)
+        || hex(lease.hardware(), ":").contains(text)
+        || lease.host_name().is_some_and(|name| name.to_lowercase().contains(text))
+        || lease.client_id().is_some_and(|id| hex(id, "").contains(text) || hex(id, ":").contains(text))
+}
+
+/// A slice of the leases that match.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// The leases, ascending by address.
+    pub leases: Vec<Lease>,
+    /// Where the next slice begins; `None` at the end.
+    pub next: Option<Ipv4Addr>,
+}
+
+/// How full one pool is.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct PoolUse {
+    pub first: Ipv4Addr,
+    pub last: Ipv4Addr,
+    pub total: u64,
+    pub active: u32,
+    pub offered: u32,
+    pub declined: u32,
+}
+
+impl PoolUse {
+    /// Part of the pool that somebody holds, 0 to 1.
+    pub fn utilisation(&self) -> f64 {
+        if self.total == 0 {
+            return 0.0;
+        }
+        f64::from(self.active + self.offered + self.declined) / self.total as f64
+    }
+}
+
+impl Engine {
+    /// Looks at no more than `scan` leases from `from` on, and returns those that match, at most `limit`.
+    pub fn page(&self, filter: &Filter, from: Ipv4Addr, limit: usize, scan: usize) -> Page {
+        let mut page = Page::default();
+        for (seen, lease) in self.leases.range(from).enumerate() {
+            if seen == scan || page.leases.len() == limit {
+                page.next = Some(lease.address);
+                break;
+            }
+            if filter.matches(lease) {
+                page.leases.push(lease.clone());
+            }
+        }
+        page
+    }
+
+    /// How full each pool of a subnet is.
+    pub fn pool_use(&self, subnet: usize) -> Vec<PoolUse> {
+        let Some(scope) = self.policy.subnets.get(subnet) else { return Vec::new() };
+        let pools = scope.pools.iter().enumerate().map(|(index, pool)| {
+            let span = |first: Ipv4Addr, last: Ipv4Addr| u64::from(u32::from(last)) - u64::from(u32::from(first)) + 1;
+            let excluded = scope.excluded.iter().filter(|(first, last)| *first <= pool.last && *last >= pool.first);
+            let lost: u64 = excluded.map(|(first, last)| span(*first.max(&pool.first), *last.min(&pool.last))).sum();
+            let free = self.pools.get(subnet, index);
+            PoolUse {
+                first: pool.first,
+                last: pool.last,
+                total: span(pool.first, pool.last).saturating_sub(lost),
+                active: free.map_or(0, |f| f.active),
+                offered: free.map_or(0, |f| f.offered),
+                declined: free.map_or(0, |f| f.declined),
+            }
+        });
+        pools.collect()
+    }
+
+    /// Ends a lease at an operator's word. False if the address has none that is held.
+    pub fn release_address(&mut self, address: Ipv4Addr, now: Seconds) -> bool {
+        match self.leases.at(address).map(|lease| lease.state) {
+            Some(State::Active) => self.end(address, now),
+            Some(State::Offered) => {
+                self.offers = self.offers.saturating_sub(1);
+                self.forget(address);
+            }
+            Some(State::Declined) => {
+                self.journal.record(|out| Change::write_forget(address, out));
+                self.forget(address);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Puts a lease in at an operator's word (added, changed or imported), in place of what the address held.
+    pub fn put_lease(&mut self, lease: Lease) {
+        let address = lease.address;
+        let holds = lease.state.holds();
+        self.journal.record(|out| Change::write_lease(&lease, out));
+        self.put(lease);
+        if !holds {
+            self.free(address);
+        }
+    }
+
+    /// Forgets the leases of a subnet, at most `limit` of them from `from` on. Returns how many, and where to go on.
+    pub fn wipe(&mut self, subnet: u32, from: Ipv4Addr, limit: usize) -> (usize, Option<Ipv4Addr>) {
+        let filter = Filter { subnet: Some(subnet), ..Filter::default() };
+        let page = self.page(&filter, from, limit, limit.saturating_mul(16));
+        for lease in &page.leases {
+            if lease.state == State::Offered {
+                self.offers = self.offers.saturating_sub(1);
+            }
+            self.journal.record(|out| Change::write_forget(lease.address, out));
+            self.forget(lease.address);
+        }
+        (page.leases.len(), page.next)
+    }
+
+    /// Adds or replaces a reservation made through the API; `json` is its form on disk.
+    ///
+    /// # Errors
+    /// [`crate::policy::Clash`] if its client or address has one already.
+    pub fn reserve(&mut self, reservation: Reservation, json: &[u8]) -> Result<(), crate::policy::Clash> {
+        let id = reservation.id;
+        self.reservations.insert(Arc::new(reservation))?;
+        self.journal.record(|out| Change::write_reserve(id, json, out));
+        Ok(())
+    }
+
+    /// Adds a reservation that is on disk already.
+    ///
+    /// # Errors
+    /// [`crate::policy::Clash`] if the file has one for its client or address now.
+    pub fn restore_reservation(&mut self, reservation: Reservation) -> Result<(), crate::policy::Clash> {
+        self.reservations.insert(Arc::new(reservation))
+    }
+
+    /// Takes a reservation out. `None` if there is none of that id.
+    pub fn unreserve(&mut self, id: u64) -> Option<Arc<Reservation>> {
+        let old = self.reservations.remove(id)?;
+        self.journal.record(|out| Change::write_unreserve(id, out));
+        Some(old)
+    }
+
+    /// All reservations, for reading.
+    pub fn all_reservations(&self) -> &Reservations {
+        &self.reservations
+    }
+
+    /// RFC 4388: who has an address, what a client has. Only for relay agents that are allowed to ask.
+    pub(super) fn leasequery(&self, now: Now, request: &Request<'_>) -> Decision {
+        let message = &request.message;
+        let giaddr = message.giaddr();
+        let allowed = &self.policy.rules.leasequery;
+        if !allowed.iter().any(|(first, last)| *first <= giaddr && giaddr <= *last) || giaddr.is_unspecified() {
+            return Decision::Silent(Silence::QueryRefused);
+        }
+        let wanted = message.ciaddr();
+        let (kind, found) = if !wanted.is_unspecified() {
+            match self.leases.at(wanted).filter(|lease| lease.state == State::Active) {
+                Some(lease) => (Kind::LeaseActive, Some(lease)),
+                None if self.policy.subnet_of(wanted).is_some() => (Kind::LeaseUnassigned, None),
+                None => (Kind::LeaseUnknown, None),
+            }
+        } else {
+            let active = |lease: &&Lease| lease.state == State::Active;
+            let latest = match message.option(code::CLIENT_ID) {
+                Some(id) => {
+                    let of = self.leases.of_client(Client::Id(id)).map(|(_, lease)| lease).filter(active);
+                    of.max_by_key(|lease| lease.starts)
+                }
+                None => {
+                    let of = self.leases.of_hardware(message.htype(), message.chaddr());
+                    of.map(|(_, lease)| lease).filter(active).max_by_key(|lease| lease.starts)
+                }
+            };
+            match latest {
+                Some(lease) => (Kind::LeaseActive, Some(lease)),
+                None => (Kind::LeaseUnknown, None),
+            }
+        };
+        let subnet = found.map_or(Some(0), |lease| self.policy.subnet_of(lease.address));
+        let mut classes = ClassSet::default();
+        classes.insert(crate::policy::Policy::ALL);
+        let server_id = request.via.server;
+        Decision::Answer(Box::new(Answer {
+            kind,
+            address: found.map_or(wanted, |lease| lease.address),
+            subnet: subnet.unwrap_or(usize::MAX),
+            pool: None,
+            lease_time: found.map(|lease| lease.expires.saturating_sub(now.unix)),
+            classes,
+            reservation: None,
+            server_id,
+            reason: None,
+            queried: found.map(|lease| Box::new((lease.clone(), now.unix.saturating_sub(lease.starts)))),
+            durable: true,
+            rapid: false,
+        }))
+    }
+}

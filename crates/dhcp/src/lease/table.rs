@@ -1,0 +1,228 @@
+//! The lease table: slots in pages, an ordered index by address, hashed indexes by client and by hardware address.
+//!
+//! Nothing here is ever copied whole: pages don't move, the address index grows a /24 at a time, and each hashed index is
+//! cut into parts that grow one by one, so that no single packet pays for a rehash of a million entries.
+
+use super::{Client, Lease};
+use foldhash::quality::FixedState;
+use hashbrown::HashTable;
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::net::Ipv4Addr;
+
+/// Where a lease lies in its table. Stable until the lease is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(u32);
+
+const PAGE: usize = 1024;
+const PARTS: usize = 256;
+const NONE: u32 = u32::MAX;
+
+/// One /24 of the address index.
+#[derive(Debug)]
+struct Block {
+    slots: Box<[u32; 256]>,
+    used: u16,
+}
+
+#[derive(Debug)]
+struct Parts(Vec<HashTable<u32>>);
+
+impl Parts {
+    fn new() -> Self {
+        Self((0..PARTS).map(|_| HashTable::new()).collect())
+    }
+
+    fn part(&self, hash: u64) -> &HashTable<u32> {
+        &self.0[(hash >> 40) as usize % PARTS]
+    }
+
+    fn part_mut(&mut self, hash: u64) -> &mut HashTable<u32> {
+        &mut self.0[(hash >> 40) as usize % PARTS]
+    }
+}
+
+/// All leases of the server.
+#[derive(Debug)]
+pub struct Table {
+    pages: Vec<Vec<Option<Lease>>>,
+    vacant: Vec<u32>,
+    blocks: BTreeMap<u32, Block>,
+    clients: Parts,
+    hardware: Parts,
+    hasher: FixedState,
+    len: usize,
+}
+
+impl Table {
+    /// An empty table. The seed keeps a peer from choosing identifiers that collide.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            pages: Vec::new(),
+            vacant: Vec::new(),
+            blocks: BTreeMap::new(),
+            clients: Parts::new(),
+            hardware: Parts::new(),
+            hasher: FixedState::with_seed(seed),
+            len: 0,
+        }
+    }
+
+    /// Leases in the table, in whatever state.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The slot of an address.
+    pub fn find(&self, address: Ipv4Addr) -> Option<Slot> {
+        let address = u32::from(address);
+        let slot = self.blocks.get(&(address >> 8))?.slots[(address & 255) as usize];
+        (slot != NONE).then_some(Slot(slot))
+    }
+
+    /// The lease in a slot.
+    pub fn get(&self, slot: Slot) -> Option<&Lease> {
+        self.pages.get(slot.0 as usize / PAGE)?.get(slot.0 as usize % PAGE)?.as_ref()
+    }
+
+    /// The lease of an address.
+    pub fn at(&self, address: Ipv4Addr) -> Option<&Lease> {
+        self.get(self.find(address)?)
+    }
+
+    /// Leases of a client, in every subnet it was seen in.
+    pub fn of_client<'t>(&'t self, client: Client<'t>) -> impl Iterator<Item = (Slot, &'t Lease)> {
+        let hash = self.hasher.hash_one(client);
+        self.clients.part(hash).iter_hash(hash).filter_map(move |slot| {
+            let slot = Slot(*slot);
+            self.get(slot).filter(|lease| lease.client() == client).map(|lease| (slot, lease))
+        })
+    }
+
+    /// Leases of a hardware address, whatever identifier came with it.
+    pub fn of_hardware<'t>(&'t self, htype: u8, address: &'t [u8]) -> impl Iterator<Item = (Slot, &'t Lease)> {
+        let hash = self.hasher.hash_one((htype, address));
+        self.hardware.part(hash).iter_hash(hash).filter_map(move |slot| {
+            let slot = Slot(*slot);
+            let same = |lease: &&Lease| lease.htype == htype && lease.hardware() == address;
+            self.get(slot).filter(same).map(|lease| (slot, lease))
+        })
+    }
+
+    /// Puts a lease in, in place of what its address held. Returns the slot and what it replaced.
+    pub fn insert(&mut self, lease: Lease) -> (Slot, Option<Lease>) {
+        let address = u32::from(lease.address);
+        if let Some(slot) = self.find(lease.address) {
+            let same = self.get(slot).is_some_and(|old| {
+                old.client() == lease.client() && old.htype == lease.htype && old.hardware() == lease.hardware()
+            });
+            if !same {
+                self.unlink(slot);
+            }
+            let old = self.pages[slot.0 as usize / PAGE][slot.0 as usize % PAGE].replace(lease);
+            if !same {
+                self.link(slot);
+            }
+            return (slot, old);
+        }
+        let slot = Slot(self.vacant.pop().unwrap_or_else(|| self.grow()));
+        self.pages[slot.0 as usize / PAGE][slot.0 as usize % PAGE] = Some(lease);
+        let block = self
+            .blocks
+            .entry(address >> 8)
+            .or_insert_with(|| Block { slots: Box::new([NONE; 256]), used: 0 });
+        block.slots[(address & 255) as usize] = slot.0;
+        block.used += 1;
+        self.len += 1;
+        self.link(slot);
+        (slot, None)
+    }
+
+    /// Changes a lease in place. The closure must leave address, client and hardware address as they are.
+    pub fn update<T>(&mut self, slot: Slot, change: impl FnOnce(&mut Lease) -> T) -> Option<T> {
+        self.pages.get_mut(slot.0 as usize / PAGE)?.get_mut(slot.0 as usize % PAGE)?.as_mut().map(change)
+    }
+
+    /// Takes an address out.
+    pub fn remove(&mut self, address: Ipv4Addr) -> Option<Lease> {
+        let slot = self.find(address)?;
+        self.unlink(slot);
+        let address = u32::from(address);
+        if let Some(block) = self.blocks.get_mut(&(address >> 8)) {
+            block.slots[(address & 255) as usize] = NONE;
+            block.used -= 1;
+            if block.used == 0 {
+                self.blocks.remove(&(address >> 8));
+            }
+        }
+        self.vacant.push(slot.0);
+        self.len -= 1;
+        self.pages.get_mut(slot.0 as usize / PAGE)?.get_mut(slot.0 as usize % PAGE)?.take()
+    }
+
+    /// Leases by ascending address from `from` on.
+    pub fn range(&self, from: Ipv4Addr) -> impl Iterator<Item = &Lease> {
+        let from = u32::from(from);
+        self.blocks.range(from >> 8..).flat_map(move |(prefix, block)| {
+            let first = if *prefix == from >> 8 { (from & 255) as usize } else { 0 };
+            block.slots[first..].iter().filter(|s| **s != NONE).filter_map(|s| self.get(Slot(*s)))
+        })
+    }
+
+    /// The first address from `from` to `to` that no lease stands at. Skips a full /24 in one step.
+    pub fn first_absent(&self, from: Ipv4Addr, to: Ipv4Addr) -> Option<Ipv4Addr> {
+        let (mut at, to) = (u32::from(from), u32::from(to));
+        while at <= to {
+            let next_block = (at | 255).checked_add(1);
+            let found = match self.blocks.get(&(at >> 8)) {
+                None => Some(at),
+                Some(block) if block.used == 256 => None,
+                Some(block) => {
+                    block.slots[(at & 255) as usize..].iter().position(|s| *s == NONE).map(|n| at + n as u32)
+                }
+            };
+            match found {
+                Some(address) => return (address <= to).then(|| Ipv4Addr::from(address)),
+                None => at = next_block?,
+            }
+        }
+        None
+    }
+
+    fn grow(&mut self) -> u32 {
+        let first = (self.pages.len() * PAGE) as u32;
+        self.pages.push(vec![None; PAGE]);
+        self.vacant.extend((first + 1..first + PAGE as u32).rev());
+        first
+    }
+
+    fn hashes(&self, slot: u32) -> Option<(u64, u64)> {
+        self.get(Slot(slot))
+            .map(|lease| (self.hasher.hash_one(lease.client()), self.hasher.hash_one((lease.htype, lease.hardware()))))
+    }
+
+    fn link(&mut self, slot: Slot) {
+        let Some((client, hardware)) = self.hashes(slot.0) else { return };
+        let (pages, hasher) = (&self.pages, &self.hasher);
+        let lease = |slot: &u32| pages[*slot as usize / PAGE][*slot as usize % PAGE].as_ref();
+        let by_client = |slot: &u32| lease(slot).map_or(0, |l| hasher.hash_one(l.client()));
+        let by_hardware = |slot: &u32| lease(slot).map_or(0, |l| hasher.hash_one((l.htype, l.hardware())));
+        self.clients.part_mut(client).insert_unique(client, slot.0, by_client);
+        self.hardware.part_mut(hardware).insert_unique(hardware, slot.0, by_hardware);
+    }
+
+    fn unlink(&mut self, slot: Slot) {
+        let Some((client, hardware)) = self.hashes(slot.0) else { return };
+        if let Ok(entry) = self.clients.part_mut(client).find_entry(client, |s| *s == slot.0) {
+            entry.remove();
+        }
+        if let Ok(entry) = self.hardware.part_mut(hardware).find_entry(hardware, |s| *s == slot.0) {
+            entry.remove();
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Reservations: which client gets which address, found by any identifier, changed live.
+
+use super::{ClassSet, Scope};
+use hashbrown::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// What a reservation may know its client by, in the order tried by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IdentifierKind {
+    /// Hardware address.
+    Mac,
+    /// Option 61.
+    ClientId,
+    /// Sub-option 1 of option 82.
+    CircuitId,
+    /// Sub-option 2 of option 82.
+    RemoteId,
+    /// The value of `flex_identifier`.
+    Flex,
+}
+
+impl IdentifierKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Mac, Self::ClientId, Self::CircuitId, Self::RemoteId, Self::Flex];
+
+    /// The key it has in the file and the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mac => "mac",
+            Self::ClientId => "client_id",
+            Self::CircuitId => "circuit_id",
+            Self::RemoteId => "remote_id",
+            Self::Flex => "flex",
+        }
+    }
+}
+
+/// A client, as a reservation knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identifier {
+    /// What the bytes are.
+    pub kind: IdentifierKind,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// One reservation.
+#[derive(Debug, Clone)]
+pub struct Reservation {
+    /// Stable id. Those of the file have the top bit set, so they can't meet those of the API.
+    pub id: u64,
+    /// Subnet id.
+    pub subnet: u32,
+    /// The client.
+    pub identifier: Identifier,
+    /// Its address; without one it only gets what the scope says.
+    pub address: Option<Ipv4Addr>,
+    /// Its host name.
+    pub hostname: Option<String>,
+    /// Classes it is in besides those its packets say.
+    pub classes: ClassSet,
+    /// What it gets.
+    pub scope: Scope,
+}
+
+impl Reservation {
+    /// Marks ids of reservations that come from the file.
+    pub const FROM_FILE: u64 = 1 << 63;
+
+    /// True if the file made it, so that only the file can change it.
+    pub fn from_file(&self) -> bool {
+        self.id & Self::FROM_FILE != 0
+    }
+}
+
+/// Why a reservation can't be added.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Clash {
+    #[error("{0} is already reserved for another client in this subnet")]
+    Address(Ipv4Addr),
+    #[error("this client already has a reservation in this subnet")]
+    Client,
+    #[error("the table of reservations is full ({0})")]
+    Full(usize),
+}
+
+/// All reservations in force, by client and by address.
+#[derive(Debug, Default)]
+pub struct Reservations {
+    by_id: HashMap<u64, Arc<Reservation>, foldhash::quality::FixedState>,
+    by_client: HashMap<(u32, Identifier), Arc<Reservation>, foldhash::quality::FixedState>,
+    by_address: HashMap<Ipv4Addr, Arc<Reservation>, foldhash::quality::FixedState>,
+}
+
+impl Reservations {
+    /// The most reservations held.
+    pub const LIMIT: usize = 4_000_000;
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Adds one.
+    ///
+    /// # Errors
+    /// [`Clash`] if its client or its address has one already.
+    pub fn insert(&mut self, reservation: Arc<Reservation>) -> Result<(), Clash> {
+        let key = (reservation.subnet, reservation.identifier.clone());
+        if self.by_client.get(&key).is_some_and(|other| other.id != reservation.id) {
+            return Err(Clash::Client);
+        }
+        if let Some(address) = reservation.address
+            && self.by_address.get(&address).is_some_and(|other| other.id != reservation.id)
+        {
+            return Err(Clash::Address(address));
+        }
+        if self.by_id.len() >= Self::LIMIT && !self.by_id.contains_key(&reservation.id) {
+            return Err(Clash::Full(Self::LIMIT));
+        }
+        self.remove(reservation.id);
+        if let Some(address) = reservation.address {
+            self.by_address.insert(address, Arc::clone(&reservation));
+        }
+        self.by_client.insert(key, Arc::clone(&reservation));
+        self.by_id.insert(reservation.id, reservation);
+        Ok(())
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, id: u64) -> Option<Arc<Reservation>> {
+        let old = self.by_id.remove(&id)?;
+        self.by_client.remove(&(old.subnet, old.identifier.clone()));
+        if let Some(address) = old.address {
+            self.by_address.remove(&address);
+        }
+        Some(old)
+    }
+
+    /// One by id.
+    pub fn get(&self, id: u64) -> Option<&Arc<Reservation>> {
+        self.by_id.get(&id)
+    }
+
+    /// Who an address is reserved for.
+    pub fn at(&self, address: Ipv4Addr) -> Option<&Arc<Reservation>> {
+        if self.by_address.is_empty() { None } else { self.by_address.get(&address) }
+    }
+
+    /// The reservation of a client in a subnet.
+    pub fn of(&self, subnet: u32, identifier: &Identifier) -> Option<&Arc<Reservation>> {
+        self.by_client.get(&(subnet, identifier.clone()))
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Reservation>> {
+        self.by_id.values()
+    }
+}

@@ -1,0 +1,264 @@
+//! Logs to standard error: text or JSON, a level for each service, changeable while running.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::{SetGlobalDefaultError, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::{Layer, Registry, reload};
+
+/// What can have a level of its own: the crates, by the names they go by in the configuration.
+pub const SERVICES: [&str; 7] = ["admin", "config", "dhcp", "front", "net", "store", "telemetry"];
+
+/// The least severe events that are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Nothing.
+    Off,
+    /// What failed.
+    Error,
+    /// What someone should look at.
+    Warn,
+    /// What an operator wants to know of a normal day.
+    #[default]
+    Info,
+    /// What helps to follow one request.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people; coloured on a terminal.
+    #[default]
+    Text,
+    /// One object a line, for collectors.
+    Json,
+}
+
+/// The level of everything, and of the services that differ.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Levels {
+    /// For every service that is not named.
+    pub default: Level,
+    /// By service: see [`SERVICES`].
+    #[serde(default)]
+    pub services: BTreeMap<String, Level>,
+}
+
+/// Why logging is not as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// No such service.
+    #[error("there is no service `{0}` to log; expected one of {names}", names = SERVICES.join(", "))]
+    UnknownService(String),
+    /// Not a level.
+    #[error("`{0}` is not a log level; expected off, error, warn, info, debug or trace")]
+    UnknownLevel(String),
+    /// Another part of the process already logs.
+    #[error("logging was already started: {0}")]
+    Started(#[from] SetGlobalDefaultError),
+    /// The subscriber is gone.
+    #[error("the log level cannot be changed: {0}")]
+    Reload(#[from] reload::Error),
+}
+
+/// Changes levels while running. Clones share them.
+#[derive(Clone)]
+pub struct Logs {
+    levels: Arc<Mutex<Levels>>,
+    filter: reload::Handle<Targets, Registry>,
+}
+
+impl Logs {
+    /// Starts logging to standard error for the whole process.
+    ///
+    /// # Errors
+    /// When a level names no service, or logging was started before.
+    pub fn start(format: Format, levels: Levels) -> Result<Self, LogError> {
+        let colour =
+            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let (subscriber, logs) = Self::subscriber(format, colour, levels, std::io::stderr)?;
+        tracing::subscriber::set_global_default(subscriber)?;
+        Ok(logs)
+    }
+
+    fn subscriber<W>(
+        format: Format,
+        colour: bool,
+        levels: Levels,
+        writer: W,
+    ) -> Result<(impl Subscriber + Send + Sync, Self), LogError>
+    where
+        W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    {
+        let (filter, handle) = reload::Layer::new(targets(&levels)?);
+        let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
+        let lines = match format {
+            Format::Text => lines.boxed(),
+            Format::Json => lines.json().flatten_event(true).boxed(),
+        };
+        let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
+        Ok((subscriber, Self { levels: Arc::new(Mutex::new(levels)), filter: handle }))
+    }
+
+    /// The levels now.
+    pub fn levels(&self) -> Levels {
+        self.levels.lock().clone()
+    }
+
+    /// Replaces every level at once.
+    ///
+    /// # Errors
+    /// When a level names no service; then nothing changes.
+    pub fn set(&self, levels: Levels) -> Result<(), LogError> {
+        let mut current = self.levels.lock();
+        self.filter.reload(targets(&levels)?)?;
+        *current = levels;
+        Ok(())
+    }
+}
+
+/// Our crates log at their level; the libraries below them only warn.
+fn targets(levels: &Levels) -> Result<Targets, LogError> {
+    let mut targets = Targets::new()
+        .with_default(LevelFilter::from(levels.default).min(LevelFilter::WARN))
+        .with_target("outwork", LevelFilter::from(levels.default));
+    for (service, level) in &levels.services {
+        if !SERVICES.contains(&service.as_str()) {
+            return Err(LogError::UnknownService(service.clone()));
+        }
+        targets = targets.with_target(format!("outwork_{service}"), LevelFilter::from(*level));
+    }
+    Ok(targets)
+}
+
+impl From<Level> for LevelFilter {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Off => Self::OFF,
+            Level::Error => Self::ERROR,
+            Level::Warn => Self::WARN,
+            Level::Info => Self::INFO,
+            Level::Debug => Self::DEBUG,
+            Level::Trace => Self::TRACE,
+        }
+    }
+}
+
+impl FromStr for Level {
+    type Err = LogError;
+
+    fn from_str(text: &str) -> Result<Self, LogError> {
+        Ok(match text {
+            "off" => Self::Off,
+            "error" => Self::Error,
+            "warn" => Self::Warn,
+            "info" => Self::Info,
+            "debug" => Self::Debug,
+            "trace" => Self::Trace,
+            _ => return Err(LogError::UnknownLevel(text.into())),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Buffer {
+        fn take(&self) -> String {
+            String::from_utf8(std::mem::take(&mut self.0.lock())).unwrap()
+        }
+    }
+
+    fn start(format: Format, levels: Levels) -> (impl Subscriber + Send + Sync, Logs, Buffer) {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let (subscriber, logs) = Logs::subscriber(format, false, levels, move || writer.clone()).unwrap();
+        (subscriber, logs, buffer)
+    }
+
+    fn levels(default: Level, service: &str, level: Level) -> Levels {
+        Levels { default, services: [(service.to_owned(), level)].into() }
+    }
+
+    #[test]
+    fn a_service_logs_at_its_own_level_and_libraries_only_warn() {
+        let (subscriber, _, buffer) = start(Format::Text, levels(Level::Info, "dhcp", Level::Debug));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!(target: "outwork_dhcp::engine", "dhcp debug");
+            tracing::debug!(target: "outwork_store", "store debug");
+            tracing::info!(target: "outwork_store", "store info");
+            tracing::info!(target: "hyper", "hyper info");
+            tracing::warn!(target: "hyper", "hyper warn");
+        });
+        let text = buffer.take();
+        for (line, logged) in [
+            ("dhcp debug", true),
+            ("store debug", false),
+            ("store info", true),
+            ("hyper info", false),
+            ("hyper warn", true),
+        ] {
+            assert_eq!(text.contains(line), logged, "{line} in {text}");
+        }
+        assert!(!text.contains('\u{1b}'), "colours without a terminal");
+    }
+
+    #[test]
+    fn levels_change_while_running() {
+        let (subscriber, logs, buffer) = start(Format::Text, Levels::default());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!(target: "outwork_dhcp", "before");
+            logs.set(levels(Level::Warn, "dhcp", Level::Trace)).unwrap();
+            tracing::debug!(target: "outwork_dhcp", "after");
+            tracing::info!(target: "outwork_admin", "quiet");
+        });
+        let text = buffer.take();
+        assert!(!text.contains("before") && text.contains("after") && !text.contains("quiet"), "{text}");
+        assert_eq!(logs.levels(), levels(Level::Warn, "dhcp", Level::Trace));
+    }
+
+    #[test]
+    fn a_level_for_a_service_that_does_not_exist_is_refused_and_changes_nothing() {
+        let (_subscriber, logs, _) = start(Format::Text, Levels::default());
+        let refused = logs.set(levels(Level::Trace, "dhpc", Level::Debug)).unwrap_err();
+        assert!(refused.to_string().contains("dhpc") && refused.to_string().contains("dhcp, front"), "{refused}");
+        assert_eq!(logs.levels(), Levels::default());
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_with_the_fields_of_the_event() {
+        let (subscriber, _, buffer) = start(Format::Json, Levels::default());
+        tracing::subscriber::with_default(subscriber, || tracing::info!(target: "outwork_dhcp", subnet = 7, "full"));
+        let line: serde_json::Value = serde_json::from_str(buffer.take().trim()).unwrap();
+        assert_eq!((&line["subnet"], &line["message"], &line["level"]), (&7.into(), &"full".into(), &"INFO".into()));
+    }
+}

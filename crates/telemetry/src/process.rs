@@ -1,0 +1,141 @@
+//! Metrics of the process itself, read from `/proc/self`: the names that Prometheus client libraries share.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::family::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value};
+
+/// Clock ticks a second in `/proc/self/stat`: the kernel's `USER_HZ`, 100 on every architecture we build for.
+const USER_HZ: f64 = 100.0;
+
+/// Reads the process's CPU time, memory, file descriptors, threads and age.
+#[derive(Debug)]
+pub struct Process {
+    started: Instant,
+    started_at: SystemTime,
+    build: Labels,
+}
+
+/// What `/proc/self` says now. A figure that cannot be read is absent.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub struct Usage {
+    /// User and system CPU time since the start, in seconds.
+    pub cpu_seconds: Option<f64>,
+    /// Resident memory, in bytes.
+    pub resident_bytes: Option<u64>,
+    /// Virtual memory, in bytes.
+    pub virtual_bytes: Option<u64>,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// Open file descriptors.
+    pub open_fds: Option<u64>,
+}
+
+impl Process {
+    /// A reader whose uptime starts now; `version` is the product's.
+    pub fn new(version: &'static str) -> Self {
+        let build = vec![
+            ("version", version.into()),
+            ("os", std::env::consts::OS.into()),
+            ("arch", std::env::consts::ARCH.into()),
+            ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }.into()),
+        ];
+        Self { started: Instant::now(), started_at: SystemTime::now(), build }
+    }
+
+    /// How long the process has run.
+    pub fn uptime(&self) -> std::time::Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Usage {
+    /// Reads `/proc/self`.
+    pub fn read() -> Self {
+        let file = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+        // The listing itself holds one descriptor.
+        let open_fds = std::fs::read_dir("/proc/self/fd").ok().map(|fds| (fds.count() as u64).saturating_sub(1));
+        Self { open_fds, ..Self::parse(&file("stat"), &file("status")) }
+    }
+
+    /// proc_pid_stat(5): the command in parentheses may hold anything, so fields are counted from the last `)`.
+    fn parse(stat: &str, status: &str) -> Self {
+        let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
+        let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<u64>().ok());
+        let line = |key: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+            value.split_ascii_whitespace().next()?.parse::<u64>().ok()
+        };
+        Self {
+            // utime and stime are fields 14 and 15; the first after the command is field 3.
+            cpu_seconds: ticks(11).zip(ticks(12)).map(|(user, system)| (user + system) as f64 / USER_HZ),
+            resident_bytes: line("VmRSS").map(|kib| kib * 1024),
+            virtual_bytes: line("VmSize").map(|kib| kib * 1024),
+            threads: line("Threads"),
+            open_fds: None,
+        }
+    }
+}
+
+impl Collect for Process {
+    fn collect(&self, families: &mut Vec<Family>) {
+        use Kind::{Counter, Gauge};
+        let usage = Usage::read();
+        let number = |n: Option<u64>| n.map(|n| n as f64);
+        let mut push = |name, help, kind, unit, labels: &Labels, value: Option<f64>| {
+            let sample = |value| Sample { labels: labels.clone(), value: Value::Number(value) };
+            let history = labels.is_empty() && name != "process_start_time_seconds";
+            let desc = Desc { name, help, kind, unit, history };
+            families.push(Family { desc, samples: value.map(sample).into_iter().collect(), overflow: None });
+        };
+        let none = Labels::new();
+        let started = self.started_at.duration_since(UNIX_EPOCH).ok().map(|at| at.as_secs_f64());
+        let (cpu, rss, virt) = (usage.cpu_seconds, number(usage.resident_bytes), number(usage.virtual_bytes));
+        push("process_cpu_seconds_total", "User and system CPU time.", Counter, Unit::Seconds, &none, cpu);
+        push("process_resident_memory_bytes", "Resident memory.", Gauge, Unit::Bytes, &none, rss);
+        push("process_virtual_memory_bytes", "Virtual memory.", Gauge, Unit::Bytes, &none, virt);
+        push("process_open_fds", "Open file descriptors.", Gauge, Unit::None, &none, number(usage.open_fds));
+        push("process_threads", "Threads.", Gauge, Unit::None, &none, number(usage.threads));
+        push("process_start_time_seconds", "When the process started (Unix).", Gauge, Unit::Seconds, &none, started);
+        let uptime = Some(self.uptime().as_secs_f64());
+        push("outwork_uptime_seconds", "How long the process has run.", Gauge, Unit::Seconds, &none, uptime);
+        push("outwork_build_info", "What is running; always 1.", Gauge, Unit::None, &self.build, Some(1.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_full_of_parentheses_does_not_shift_the_fields() {
+        let stat = "42 (a) b (c)) S 1 1 1 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 9 0 100 1 1";
+        let usage = Usage::parse(stat, "Name:\tx\nVmSize:\t  2048 kB\nVmRSS:\t 1024 kB\nThreads:\t9\n");
+        assert_eq!(usage.cpu_seconds, Some(3.0));
+        assert_eq!((usage.resident_bytes, usage.virtual_bytes), (Some(1 << 20), Some(2 << 20)));
+        assert_eq!(usage.threads, Some(9));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_absent() {
+        assert_eq!(Usage::parse("", "VmRSS: many kB"), Usage::default());
+    }
+
+    #[test]
+    fn this_process_has_memory_threads_and_descriptors() {
+        let usage = Usage::read();
+        assert!(usage.cpu_seconds.is_some() && usage.resident_bytes > Some(0));
+        assert!(usage.threads > Some(0) && usage.open_fds > Some(0));
+    }
+
+    #[test]
+    fn every_figure_is_exposed_under_its_shared_name() {
+        let registry = crate::Registry::default();
+        registry.register(std::sync::Arc::new(Process::new("1.2.3"))).unwrap();
+        let text = registry.prometheus();
+        for name in
+            ["process_cpu_seconds_total ", "process_resident_memory_bytes ", "outwork_build_info{version=\"1.2.3\""]
+        {
+            assert!(text.contains(&format!("\n{name}")), "{name} in {text}");
+        }
+    }
+}
