@@ -132,7 +132,8 @@ impl<'c> Compiler<'c> {
             }
         }
         subnets.sort_by_key(|subnet| subnet.first);
-        Policy { rules: self.rules(), scope, classes, networks, subnets, reservations, flex, generation: self.generation }
+        let drop = classes.iter().position(|class| class.name == "DROP");
+        Policy { rules: self.rules(), scope, drop, classes, networks, subnets, reservations, flex, generation: self.generation }
     }
 
     fn rules(&self) -> Rules {

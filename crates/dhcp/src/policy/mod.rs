@@ -240,7 +240,9 @@ pub struct Policy {
     pub reservations: Vec<Arc<Reservation>>,
     /// The flex identifier.
     pub flex: Option<expr::Identifier>,
-    /// Vendor options of option 43 by vendor class live in classes; this is the version for log lines.
+    /// Index of the class `DROP`, if the file defines it: its members are never answered.
+    pub drop: Option<usize>,
+    /// How many configurations came before it.
     pub generation: u64,
 }
 
