@@ -34,7 +34,7 @@ pub(crate) struct Cli {
 }
 
 /// What every command takes.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// The configuration file. Without it: ./outwork.toml, else /etc/outwork/outwork.toml, else defaults alone.
@@ -306,5 +306,43 @@ fn level(text: &str) -> Result<(String, String), String> {
         Some((service, level)) if !service.is_empty() && LEVELS.contains(&level) => Ok((service.into(), level.into())),
         Some(_) => Err(format!("expected one of {} after the =", LEVELS.join(", "))),
         None => Err("expected SERVICE=LEVEL such as dhcp=debug".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_takes_arguments_shows_examples() {
+        fn walk(command: &clap::Command) {
+            let own = |arg: &&clap::Arg| !arg.is_global_set() && !["help", "version"].contains(&arg.get_id().as_str());
+            if command.get_arguments().filter(own).count() > 1 {
+                assert!(command.get_after_help().is_some(), "{}", command.get_name());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        Cli::command().get_subcommands().for_each(walk);
+    }
+
+    #[test]
+    fn a_bench_takes_a_rate_or_max() {
+        let rate = |text: &str| {
+            let line = ["outwork", "bench", "dhcp", "--target", "127.0.0.1:6767", "--rate", text];
+            Cli::try_parse_from(line).map(|cli| match cli.command {
+                Command::Bench(bench::BenchCommand::Dhcp(args)) => args.rate,
+                other => unreachable!("{other:?}"),
+            })
+        };
+        assert_eq!(rate("max").ok(), Some(bench::Rate::Max));
+        assert_eq!(rate("500").ok(), Some(bench::Rate::PerSecond(500)));
+        assert!(rate("0").is_err() && rate("fast").is_err());
     }
 }

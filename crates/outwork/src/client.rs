@@ -39,13 +39,13 @@ pub(crate) enum ClientError {
     Ca(PathBuf, String),
     /// The server was not reached, or broke off.
     #[error(
-        "cannot reach {url}: {source}\n  = help: is the server running? `outwork run` starts one; --url names another"
+        "cannot reach {url}: {cause}\n  = help: is the server running? `outwork run` starts one; --url names another"
     )]
     Unreachable {
         /// Who was asked.
         url: String,
         /// What happened.
-        source: Box<ureq::Error>,
+        cause: Box<ureq::Error>,
     },
     /// The server refused.
     #[error("{0}")]
@@ -204,7 +204,7 @@ impl Client {
         }
         let unreachable = |error: ureq::Error| match error {
             ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidInput => ClientError::Io(error),
-            error => ClientError::Unreachable { url: self.base.clone(), source: error.into() },
+            error => ClientError::Unreachable { url: self.base.clone(), cause: error.into() },
         };
         let request = request.body(body).map_err(|error| unreachable(error.into()))?;
         let mut response = self.agent.run(request).map_err(unreachable)?;
@@ -219,7 +219,7 @@ impl Client {
 
     fn json(&self, mut response: Response<Body>) -> Result<Json, ClientError> {
         let body = response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec();
-        let body = body.map_err(|error| ClientError::Unreachable { url: self.base.clone(), source: error.into() })?;
+        let body = body.map_err(|error| ClientError::Unreachable { url: self.base.clone(), cause: error.into() })?;
         if body.is_empty() {
             return Ok(Json::Null);
         }
@@ -274,4 +274,48 @@ pub(crate) fn query(values: &[(&str, Option<String>)]) -> String {
     let given = values.iter().filter_map(|(name, value)| Some(format!("{name}={}", escaped(value.as_deref()?))));
     let joined = given.collect::<Vec<_>>().join("&");
     if joined.is_empty() { joined } else { format!("?{joined}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_on_this_machine_is_shown_its_token() {
+        for (url, here) in [
+            ("http://127.0.0.1:8067", true),
+            ("http://127.8.9.10", true),
+            ("https://[::1]:1", true),
+            ("http://localhost:8067", true),
+            ("http://192.0.2.1:8067", false),
+            ("http://localhost.example.net", false),
+            ("http://127.0.0.1.example.net", false),
+            ("http://127.0.0.1@example.net", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().unwrap()), here, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_where_and_what_to_do() {
+        let body =
+            br#"{"title": "Cannot reload", "status": 409, "detail": "nothing was changed", "key": "dhcp.workers",
+            "faults": [{"key": "dhcp.workers", "found": "cannot change while running", "help": "restart"}]}"#;
+        assert_eq!(
+            Problem::read(409, "Conflict", body).to_string(),
+            "Cannot reload (409): nothing was changed\n  = key: dhcp.workers\n  \
+             - dhcp.workers: cannot change while running\n      = help: restart"
+        );
+        assert_eq!(Problem::read(502, "Bad Gateway", b"<html>").to_string(), "Bad Gateway (502)");
+        assert!(Problem::read(401, "Unauthorized", b"").to_string().contains("--token"));
+    }
+
+    #[test]
+    fn a_query_has_what_is_given_and_escapes_it() {
+        assert_eq!(query(&[("a", None)]), "");
+        assert_eq!(
+            query(&[("a", Some("x&y=\u{e9} /".into())), ("b", None), ("c", Some("1".into()))]),
+            "?a=x%26y%3D%C3%A9%20%2F&c=1"
+        );
+    }
 }
