@@ -1,0 +1,49 @@
+//! From root to an ordinary user that keeps a few capabilities. Done once, after what needs root is open and before any thread starts.
+
+use std::ffi::CString;
+
+use crate::sys::process;
+
+/// A capability that a service may need after it has left root (`capabilities(7)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    /// Bind to ports below 1024.
+    NetBindService = 10,
+    /// Configure interfaces, and give sockets larger buffers than `rmem_max`.
+    NetAdmin = 12,
+    /// Open packet sockets, on interfaces that appear later.
+    NetRaw = 13,
+}
+
+/// Why privileges were not dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivilegeError {
+    /// The user is not in the password database.
+    #[error("there is no user `{0}`: create it (`useradd --system {0}`) or name another")]
+    NoUser(String),
+    /// Capabilities belong to threads; those already running would keep theirs.
+    #[error("privileges must be dropped before threads start, and {0} threads are running")]
+    Threads(usize),
+    /// The kernel refused.
+    #[error("cannot become user `{user}`: {source}")]
+    Refused {
+        /// The user to become.
+        user: String,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+}
+
+/// Becomes `user` for good, with `keep` as the only capabilities. Programs started from here on have none.
+pub fn drop_to(user: &str, keep: &[Capability]) -> Result<(), PrivilegeError> {
+    let refused = |source| PrivilegeError::Refused { user: user.to_owned(), source };
+    let threads = std::fs::read_dir("/proc/self/task").map_err(refused)?.count();
+    if threads != 1 {
+        return Err(PrivilegeError::Threads(threads));
+    }
+    let no_user = || PrivilegeError::NoUser(user.to_owned());
+    let name = CString::new(user).map_err(|_| no_user())?;
+    let (uid, gid) = process::user(&name).map_err(refused)?.ok_or_else(no_user)?;
+    process::become_user(&name, uid, gid).map_err(refused)?;
+    process::set_capabilities(keep.iter().fold(0, |mask, capability| mask | 1 << *capability as u32)).map_err(refused)
+}

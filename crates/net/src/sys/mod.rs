@@ -1,0 +1,12 @@
+//! The system calls. Every unsafe block of the crate is in here, behind functions that are safe for any argument.
+#![allow(unsafe_code)]
+
+pub(crate) mod batch;
+pub(crate) mod event;
+pub(crate) mod process;
+pub(crate) mod socket;
+
+/// The result of a system call that gives -1 and sets `errno` on failure.
+fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
+    if result == -1 { Err(std::io::Error::last_os_error()) } else { Ok(result) }
+}

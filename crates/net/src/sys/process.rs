@@ -1,0 +1,94 @@
+//! Threads and the process: affinity, users, capabilities, namespaces.
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::{size_of, zeroed};
+
+use super::check;
+
+/// The processors that the calling thread may run on.
+pub(crate) fn affinity() -> io::Result<Vec<usize>> {
+    // SAFETY: `cpu_set_t` is an array of integers, for which all zeroes is valid; the call writes at most its size.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = zeroed();
+        check(libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set))?;
+        set
+    };
+    // SAFETY: `CPU_ISSET` indexes the set, and every index here is below its size.
+    Ok((0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect())
+}
+
+/// Lets the calling thread run on one processor only.
+pub(crate) fn pin(cpu: usize) -> io::Result<()> {
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: `cpu_set_t` is an array of integers, for which all zeroes is valid, and `cpu` is below its size; the call only reads the set.
+    check(unsafe {
+        let mut set: libc::cpu_set_t = zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
+    })
+    .map(drop)
+}
+
+/// User and primary group number of a user, `None` when there is no such user.
+pub(crate) fn user(name: &CStr) -> io::Result<Option<(u32, u32)>> {
+    let mut buffer = vec![0u8; 64 * 1024];
+    // SAFETY: all zeroes is valid for `passwd` (null pointers and zero numbers).
+    let mut entry: libc::passwd = unsafe { zeroed() };
+    let mut found = std::ptr::null_mut();
+    // SAFETY: every pointer is to a live local, `buffer` is writable for its length, `name` ends in a zero byte.
+    let code =
+        unsafe { libc::getpwnam_r(name.as_ptr(), &mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &mut found) };
+    match code {
+        0 if found.is_null() => Ok(None),
+        0 => Ok(Some((entry.pw_uid, entry.pw_gid))),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// Becomes `uid` with the groups of the user called `name`, for good, keeping the permitted capabilities for [`set_capabilities`].
+pub(crate) fn become_user(name: &CStr, uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: the calls take numbers, and a name that ends in a zero byte.
+    unsafe {
+        check(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0))?;
+        check(libc::initgroups(name.as_ptr(), gid))?;
+        check(libc::setresgid(gid, gid, gid))?;
+        check(libc::setresuid(uid, uid, uid))?;
+        // No program started from here gains anything by its file's set-user-id bit or capabilities.
+        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+    }
+    Ok(())
+}
+
+/// Makes `mask` the effective and the permitted capabilities of the calling thread (bit n: capability n), and inherits none.
+pub(crate) fn set_capabilities(mask: u64) -> io::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    /// `_LINUX_CAPABILITY_VERSION_3`: two data elements, 64 capabilities.
+    const VERSION: u32 = 0x2008_0522;
+    let mut header = Header { version: VERSION, pid: 0 };
+    let half = |bits: u32| Data { effective: bits, permitted: bits, inheritable: 0 };
+    let data = [half(mask as u32), half((mask >> 32) as u32)];
+    // SAFETY: version 3 takes a header and two data elements of this layout, both alive through the call.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) };
+    check(result as libc::c_int).map(drop)
+}
+
+/// Moves the calling thread into a network namespace.
+#[cfg(any(test, feature = "lab"))]
+pub(crate) fn enter_network_namespace(namespace: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the call takes no pointers.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
+}

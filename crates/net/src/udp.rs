@@ -1,0 +1,218 @@
+//! UDP sockets that receive and send in batches.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::sys::batch::{self, Envelope};
+use crate::sys::socket;
+use crate::{Context, Refused, Result, SendReport, bpf};
+
+/// How a socket is bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Local address and port; 0.0.0.0 for every address of this host, port 0 for one of the kernel's choosing.
+    pub address: SocketAddrV4,
+    /// Takes only what comes by this interface.
+    pub device: Option<String>,
+    /// Octets, by the kernel's reckoning, that may wait to be received; 0 for the kernel's default. Beyond `rmem_max` where this process may.
+    pub receive_buffer: usize,
+    /// Packet sockets take the broadcasts: pass over those that this socket gets too.
+    pub unicasts_only: bool,
+}
+
+impl Options {
+    /// Bound to `address`, with the kernel's defaults.
+    pub fn new(address: SocketAddrV4) -> Options {
+        Options { address, device: None, receive_buffer: 0, unicasts_only: false }
+    }
+}
+
+/// A non-blocking UDP socket over IPv4. It may be used by several threads at a time.
+#[derive(Debug)]
+pub struct UdpSocket {
+    fd: OwnedFd,
+    local: SocketAddrV4,
+}
+
+impl UdpSocket {
+    /// Binds one socket.
+    pub fn bind(options: &Options) -> Result<UdpSocket> {
+        bind(options, false)
+    }
+
+    /// Binds `count` sockets (at least one) to the same address, and steers each DHCP client to one of them by its hardware address,
+    /// which keeps a client's messages in order. A socket of a group must stay open as long as the group is used.
+    pub fn bind_group(options: &Options, count: usize) -> Result<Vec<UdpSocket>> {
+        let first = bind(options, count > 1)?;
+        let options = Options { address: first.local, ..options.clone() };
+        let mut group = vec![first];
+        while group.len() < count {
+            group.push(bind(&options, true)?);
+        }
+        if let [first, _, ..] = group.as_slice() {
+            let program = bpf::udp_steering(count as u32);
+            socket::attach(first.as_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program.0)
+                .context(|| format!("steer clients among the sockets of {}", first.local))?;
+        }
+        Ok(group)
+    }
+
+    /// The address and port that the socket is bound to.
+    pub fn local(&self) -> SocketAddrV4 {
+        self.local
+    }
+
+    /// Replaces the batch in `inbox` by the datagrams that wait, without blocking. Says how many there are; 0 when none waits.
+    pub fn receive(&self, inbox: &mut Inbox) -> Result<usize> {
+        inbox.0.receive(self.as_fd()).context(|| format!("receive at {}", self.local))
+    }
+
+    /// Sends what is in `outbox`, without blocking.
+    pub fn send(&self, outbox: &mut Outbox) -> SendReport {
+        outbox.0.send(self.as_fd())
+    }
+
+    /// Datagrams that the kernel had for this socket and dropped, its buffer being full. Wraps at 2^32.
+    pub fn drops(&self) -> Result<u32> {
+        socket::drops(self.as_fd()).context(|| format!("read the drops of the socket at {}", self.local))
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn bind(options: &Options, shared: bool) -> Result<UdpSocket> {
+    let Options { address, device, receive_buffer, unicasts_only } = options;
+    let attempt = || {
+        let fd = socket::open(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+        let socket = fd.as_fd();
+        socket::set(socket, libc::SOL_SOCKET, libc::SO_BROADCAST, 1)?;
+        socket::set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+        if shared {
+            socket::set(socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        }
+        if let Some(device) = device {
+            socket::bind_to_device(socket, device)?;
+        }
+        if *receive_buffer > 0 {
+            socket::set_receive_buffer(socket, *receive_buffer)?;
+        }
+        if *unicasts_only {
+            socket::attach(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &bpf::unicasts_only().0)?;
+        }
+        socket::bind_v4(socket, *address)?;
+        let local = socket::local_v4(socket)?;
+        Ok(UdpSocket { fd, local })
+    };
+    attempt().context(|| match device {
+        Some(device) => format!("listen at UDP {address} on {device}"),
+        None => format!("listen at UDP {address}"),
+    })
+}
+
+/// Room for a batch of datagrams.
+pub struct Inbox(batch::Inbox);
+
+/// A received datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// Never empty.
+    pub payload: &'a [u8],
+    /// Who sent it.
+    pub source: SocketAddrV4,
+    /// The address it was sent to.
+    pub destination: Ipv4Addr,
+    /// Index of the interface it came by.
+    pub interface: u32,
+    /// Whether it was longer than the room for it.
+    pub truncated: bool,
+}
+
+impl Inbox {
+    /// Room for `messages` datagrams of at most `size` octets each.
+    pub fn new(messages: usize, size: usize) -> Inbox {
+        Inbox(batch::Inbox::new(messages, size))
+    }
+
+    /// The datagrams of the last batch. Empty ones are passed over.
+    pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
+        self.0.iter().filter(|received| !received.payload.is_empty()).map(|received| {
+            let [_, _, p0, p1, a, b, c, d, ..] = *received.address;
+            let (interface, destination) = batch::controls(received.control)
+                .find(|(level, kind, _)| (*level, *kind) == (libc::IPPROTO_IP, libc::IP_PKTINFO))
+                .and_then(|(_, _, data)| data.first_chunk::<12>())
+                .map_or((0, Ipv4Addr::UNSPECIFIED), |[i0, i1, i2, i3, _, _, _, _, a, b, c, d]| {
+                    (u32::from_ne_bytes([*i0, *i1, *i2, *i3]), Ipv4Addr::new(*a, *b, *c, *d))
+                });
+            Datagram {
+                payload: received.payload,
+                source: SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([p0, p1])),
+                destination,
+                interface,
+                truncated: received.truncated,
+            }
+        })
+    }
+}
+
+/// The way of a datagram that is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// Whom it goes to.
+    pub to: SocketAddrV4,
+    /// The source address; 0.0.0.0 for the kernel's choice.
+    pub from: Ipv4Addr,
+    /// Index of the interface it leaves by; 0 for the kernel's choice.
+    pub interface: u32,
+}
+
+/// Datagrams that wait to be sent.
+pub struct Outbox(batch::Outbox);
+
+impl Outbox {
+    /// An empty outbox for at most `capacity` datagrams.
+    pub fn new(capacity: usize) -> Outbox {
+        Outbox(batch::Outbox::new(capacity))
+    }
+
+    /// Adds a datagram, whose payload `write` appends to the buffer it is given.
+    pub fn push<E>(
+        &mut self,
+        path: Path,
+        write: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), Refused<E>> {
+        let [p0, p1] = path.to.port().to_be_bytes();
+        let [a, b, c, d] = path.to.ip().octets();
+        let [f0, f1] = (libc::AF_INET as u16).to_ne_bytes();
+        let address = [f0, f1, p0, p1, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0];
+        let mut control = ([0; 32], 0);
+        if path.interface != 0 || !path.from.is_unspecified() {
+            // `in_pktinfo`: interface, source address, and a header address that only matters on receiving.
+            let [i0, i1, i2, i3] = path.interface.to_ne_bytes();
+            let [a, b, c, d] = path.from.octets();
+            control = batch::control(libc::IPPROTO_IP, libc::IP_PKTINFO, &[i0, i1, i2, i3, a, b, c, d, 0, 0, 0, 0]);
+        }
+        self.0.push(Envelope { address: (address, 16), control }, write)
+    }
+
+    /// Datagrams that wait.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.len() == 0
+    }
+
+    /// Drops every datagram.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;
