@@ -2,8 +2,8 @@
 //!
 //! - `access`: bearer tokens and sessions become a [`Caller`]; [`Viewer`], [`Operator`] and [`Admin`] are the guards.
 //! - `attempts`: failed attempts by address, bounded.
+//! - `role`: what a caller may do.
 //! - `session`: the browser's cookie, and the routes that make and end it.
-//! - `token`: tokens, their hashes, and where they are kept.
 //! - `audit`: a row for every change, on disk before the change is acknowledged.
 //! - `extract`: JSON, query and path, whose rejection is a [`Problem`] that names the field.
 //! - `problem`: RFC 9457.
@@ -16,18 +16,15 @@ mod audit;
 mod extract;
 mod page;
 mod problem;
+mod role;
 mod session;
 mod timestamp;
-mod token;
 
-pub use access::{Access, Admin, Caller, Operator, Role, Viewer};
-pub use audit::{AuditLog, AuditRecord, audited};
+pub use access::{Access, Admin, Caller, Operator, Viewer};
+pub use audit::audited;
 pub use extract::{Json, Path, Query};
 pub use page::{Page, PageQuery};
 pub use problem::{Fault, Problem};
+pub use role::Role;
 pub use session::{SessionInfo, SignIn, router as session_router};
 pub use timestamp::Timestamp;
-pub use token::{Secret, TokenHash, TokenRecord, TokenStore};
-
-/// Why the storage behind a seam failed.
-pub type StorageError = Box<dyn std::error::Error + Send + Sync>;

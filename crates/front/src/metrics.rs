@@ -12,7 +12,7 @@ labels! {
 labels! {
     /// Why a caller was not let in.
     pub enum AuthFailure as "reason" {
-        Missing = "missing", Unknown = "unknown", Expired = "expired", Forbidden = "forbidden",
+        Missing = "missing", Unknown = "unknown", Forbidden = "forbidden",
         Forgery = "forgery", RateLimited = "rate_limited"
     }
 }

@@ -77,6 +77,9 @@ impl Engine {
             classes = classes.union(&reservation.classes);
         }
         policy.classify_late(request, &mut classes);
+        if policy.drop.is_some_and(|class| classes.contains(class)) {
+            return Decision::Silent(Silence::DropClass);
+        }
         let network = policy.subnets.get(facts.subnet).and_then(|subnet| policy.networks.get(subnet.network));
         if network.is_some_and(|network| !network.admission.admits(&classes)) {
             return Decision::Silent(Silence::NotAdmitted);

@@ -41,6 +41,7 @@ use std::sync::Arc;
 pub enum Silence {
     NoSubnet,
     NotAdmitted,
+    DropClass,
     NoAddress,
     OtherServer,
     UnknownClient,
@@ -55,9 +56,10 @@ pub enum Silence {
 
 impl Silence {
     /// Every reason, for the counter's labels.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoSubnet,
         Self::NotAdmitted,
+        Self::DropClass,
         Self::NoAddress,
         Self::OtherServer,
         Self::UnknownClient,
@@ -75,6 +77,7 @@ impl Silence {
         match self {
             Self::NoSubnet => "no_subnet",
             Self::NotAdmitted => "not_admitted",
+            Self::DropClass => "drop_class",
             Self::NoAddress => "no_address",
             Self::OtherServer => "other_server",
             Self::UnknownClient => "unknown_client",

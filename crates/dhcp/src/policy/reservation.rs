@@ -164,3 +164,39 @@ impl Reservations {
         self.by_id.values()
     }
 }
+
+impl std::fmt::Display for IdentifierKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A word that names no kind of identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no such kind of identifier; there are mac, client_id, circuit_id, remote_id and flex")]
+pub struct NoSuchKind;
+
+impl std::str::FromStr for IdentifierKind {
+    type Err = NoSuchKind;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchKind> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or(NoSuchKind)
+    }
+}
+
+impl Identifier {
+    /// Reads an identifier as the file and the API write it: a hardware address in hex; for the other kinds text (in
+    /// single quotes if it would read as hex), or hex as `hex:0102ab` or in pairs parted by `:`.
+    pub fn parse(kind: IdentifierKind, text: &str) -> Option<Self> {
+        let hex = |text: &str| crate::options::parse_hex(text);
+        let quoted = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+        let bytes = match (kind, text.strip_prefix("hex:"), quoted) {
+            (IdentifierKind::Mac, _, _) => hex(text).filter(|bytes| bytes.len() <= 16)?,
+            (_, Some(digits), _) => hex(digits)?,
+            (_, _, Some(quoted)) => quoted.as_bytes().to_vec(),
+            _ if text.contains(':') => hex(text).unwrap_or_else(|| text.as_bytes().to_vec()),
+            _ => text.as_bytes().to_vec(),
+        };
+        (!bytes.is_empty() && bytes.len() <= 255).then_some(Self { kind, bytes })
+    }
+}

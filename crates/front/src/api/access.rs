@@ -1,23 +1,22 @@
 //! Who calls: a bearer token or a browser session becomes a [`Caller`] with a role.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::extract::FromRequestParts;
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
+use outwork_store::database::Database;
+use outwork_store::tokens::{self, Token};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use sha2::{Digest, Sha256};
 
 use super::attempts::Attempts;
-use super::audit::{AuditLog, AuditSlot};
+use super::audit::AuditSlot;
 use super::session::{self, Sessions};
-use super::{Problem, StorageError, Timestamp, TokenHash, TokenRecord, TokenStore};
+use super::{Problem, Role};
 use crate::metrics::{AuthFailure, FrontMetrics};
 use crate::serve::Peer;
 
@@ -25,48 +24,10 @@ use crate::serve::Peer;
 const CACHED: usize = 1024;
 /// How long a token is remembered: a token removed by another process works no longer than this.
 const CACHED_FOR: Duration = Duration::from_secs(15);
+/// How exact `last_used` of a token is.
+const TOUCHED_EVERY: Duration = Duration::from_secs(60);
 /// A header no longer than this is looked at.
 const MAX_TOKEN: usize = 256;
-
-/// What a caller may do; each role may do what those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Look.
-    Viewer,
-    /// Change what a service holds: leases, reservations.
-    Operator,
-    /// Change the configuration and who may call.
-    Admin,
-}
-
-impl Role {
-    /// The role's name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Viewer, Self::Operator, Self::Admin]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a role; expected viewer, operator or admin"))
-    }
-}
 
 /// Who calls. As an extractor it refuses whoever has no valid token, whatever its role.
 #[derive(Debug, Clone)]
@@ -83,28 +44,43 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Says what this request changes, for the audit log. The last note counts. Never a secret.
-    pub fn note(&self, detail: impl Into<String>) {
-        self.slot.note(detail.into());
+    /// Says what this request does, for the audit log: `lease.release` on `192.0.2.7`. Never a secret. To be said before
+    /// the work, so that the row of a failure names it too; said again, it replaces what was said.
+    pub fn does(&self, action: &'static str, target: impl Into<String>, detail: impl Into<String>) {
+        self.slot.does(action, target.into(), detail.into());
     }
+}
+
+/// Under which name a token is remembered.
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    /// The SHA-256 of the secret that was presented.
+    Presented([u8; 32]),
+    /// The number of the token that a session stands for.
+    Number(i64),
+}
+
+/// What a request presents.
+enum Credential {
+    Bearer(String),
+    /// The number of the session's token.
+    Session(i64),
 }
 
 /// Everything that decides who is let in. An extension of every request that [`audited`](super::audited) wraps.
 pub struct Access {
-    pub(super) tokens: Arc<dyn TokenStore>,
-    pub(super) audit: Arc<dyn AuditLog>,
+    pub(super) database: Arc<Database>,
     pub(super) sessions: Mutex<Sessions>,
     pub(super) metrics: Arc<FrontMetrics>,
     attempts: Mutex<Attempts>,
-    cache: Mutex<HashMap<[u8; 32], (TokenRecord, Instant)>>,
+    cache: Mutex<HashMap<Key, (Token, Instant)>>,
 }
 
 impl Access {
-    /// Access by the tokens of this store, changes written to this log.
-    pub fn new(tokens: Arc<dyn TokenStore>, audit: Arc<dyn AuditLog>, metrics: Arc<FrontMetrics>) -> Arc<Self> {
+    /// Access by the tokens of this database; changes are written to its audit log.
+    pub fn new(database: Arc<Database>, metrics: Arc<FrontMetrics>) -> Arc<Self> {
         Arc::new(Self {
-            tokens,
-            audit,
+            database,
             sessions: Mutex::default(),
             metrics,
             attempts: Mutex::default(),
@@ -114,107 +90,129 @@ impl Access {
 
     /// Forgets a token at once: what its removal calls.
     pub fn forget(&self, token: i64) {
-        self.cache.lock().retain(|_, (record, _)| record.id != token);
+        self.cache.lock().retain(|_, (cached, _)| cached.id != token);
         self.sessions.lock().end_all_of(token);
     }
 
-    /// The token behind a hash, if it may still be used.
+    /// The token behind a presented secret.
     ///
     /// # Errors
-    /// A [`Problem`] to answer with: unknown, expired, too many failures from this peer, or the storage failed.
-    pub(super) async fn token(self: &Arc<Self>, hash: TokenHash, peer: Peer) -> Result<TokenRecord, Problem> {
+    /// A [`Problem`] to answer with: unknown or expired, too many failures from this peer, or the database failed.
+    pub(super) async fn present(&self, secret: &str, peer: Peer) -> Result<Token, Problem> {
         let now = Instant::now();
-        let cached = self.cache.lock().get(&hash.0).cloned();
-        let record = match &cached {
-            Some((record, until)) if now < *until => record.clone(),
-            _ => {
-                // A token that was good lately is looked up even where others keep failing from the same address.
-                let wait = self.attempts.lock().wait(peer.address.ip(), now).filter(|_| cached.is_none());
-                if let Some(wait) = wait {
-                    self.metrics.auth_failures.of(AuthFailure::RateLimited).inc();
-                    return Err(Problem::too_many(wait, "too many failed attempts from this address"));
-                }
-                self.look_up(hash, now).await?.ok_or_else(|| {
-                    self.attempts.lock().failed(peer.address.ip(), now);
-                    self.metrics.auth_failures.of(AuthFailure::Unknown).inc();
-                    tracing::warn!(peer = %peer.address, "an unknown token was presented");
-                    Problem::unauthorized("this token is not known; `outwork token create` makes one")
-                })?
-            }
-        };
-        if record.expires.is_some_and(|expires| expires <= Timestamp::now()) {
-            self.metrics.auth_failures.of(AuthFailure::Expired).inc();
-            return Err(Problem::unauthorized("this token has expired"));
+        let key = || Key::Presented(Sha256::digest(secret.as_bytes()).into());
+        let cached = self.cache.lock().get(&key()).cloned();
+        if let Some((token, _)) = cached.as_ref().filter(|(token, until)| now < *until && !has_expired(token)) {
+            return Ok(token.clone());
         }
-        Ok(record)
+        // A token that was good lately is looked up even where others keep failing from the same address.
+        let wait = self.attempts.lock().wait(peer.address.ip(), now).filter(|_| cached.is_none());
+        if let Some(wait) = wait {
+            self.refused(AuthFailure::RateLimited);
+            return Err(Problem::too_many(wait, "too many failed attempts from this address"));
+        }
+        let (presented, at) = (secret.to_owned(), SystemTime::now());
+        let found = self.database.read(move |db| tokens::verify_lookup(db, &presented, at)).await?;
+        self.remember(key(), found.as_ref(), now);
+        found.inspect(|token| self.touch(token, at)).ok_or_else(|| {
+            self.attempts.lock().failed(peer.address.ip(), now);
+            self.refused(AuthFailure::Unknown);
+            tracing::warn!(peer = %peer.address, "an unknown token was presented");
+            Problem::unauthorized("this token is not known, or has expired; `outwork token create` makes one")
+        })
     }
 
-    async fn look_up(self: &Arc<Self>, hash: TokenHash, now: Instant) -> Result<Option<TokenRecord>, Problem> {
-        let this = self.clone();
-        let found = blocking(move || {
-            let found = this.tokens.find(&hash)?.filter(|record| record.hash == hash);
-            if let Some(record) = &found {
-                let at = Timestamp::now();
-                if record.last_used.is_none_or(|last| last.unix() + 60 <= at.unix()) {
-                    this.tokens.touch(record.id, at)?;
-                }
-            }
-            Ok(found)
+    /// The token that a session stands for.
+    async fn of_session(&self, number: i64) -> Result<Token, Problem> {
+        let now = Instant::now();
+        let cached = self.cache.lock().get(&Key::Number(number)).cloned();
+        if let Some((token, _)) = cached.filter(|(token, until)| now < *until && !has_expired(token)) {
+            return Ok(token);
+        }
+        let all = self.database.read(tokens::list).await?;
+        let found = all.into_iter().find(|token| token.id == number && !has_expired(token));
+        self.remember(Key::Number(number), found.as_ref(), now);
+        found.ok_or_else(|| {
+            self.refused(AuthFailure::Unknown);
+            Problem::unauthorized("the token of this session was removed, or has expired; sign in with another")
         })
-        .await?;
+    }
+
+    fn remember(&self, key: Key, found: Option<&Token>, now: Instant) {
         let mut cache = self.cache.lock();
-        cache.remove(&hash.0);
+        cache.remove(&key);
         if cache.len() >= CACHED {
             cache.retain(|_, (_, until)| now < *until);
         }
-        if let Some(record) = found.as_ref().filter(|_| cache.len() < CACHED) {
-            cache.insert(hash.0, (record.clone(), now + CACHED_FOR));
+        if let Some(token) = found.filter(|_| cache.len() < CACHED) {
+            cache.insert(key, (token.clone(), now + CACHED_FOR));
         }
-        Ok(found)
+    }
+
+    /// Notes the use of a token, to the minute. Nobody waits for it.
+    fn touch(&self, token: &Token, at: SystemTime) {
+        let (id, last) = (token.id, token.last_used);
+        if last.and_then(|last| at.duration_since(last).ok()).is_some_and(|since| since < TOUCHED_EVERY) {
+            return;
+        }
+        let touched = self.database.call(move |db| tokens::touch(db, id, at));
+        tokio::spawn(async move {
+            if let Err(error) = touched.await {
+                tracing::warn!(%error, "the use of a token was not noted");
+            }
+        });
+    }
+
+    fn refused(&self, reason: AuthFailure) {
+        self.metrics.auth_failures.of(reason).inc();
     }
 
     /// Finds out who sent this request.
-    async fn authenticate(self: &Arc<Self>, parts: &Parts) -> Result<Caller, Problem> {
+    async fn authenticate(&self, parts: &Parts) -> Result<Caller, Problem> {
         let peer = peer_of(parts)?;
         let slot = parts.extensions.get::<AuditSlot>().cloned().unwrap_or_default();
-        let hash = if let Some(token) = bearer(&parts.headers) {
-            TokenHash::of(token)
-        } else if let Some(hash) = self.session_of(&parts.headers) {
-            if !is_safe(&parts.method) {
-                self.same_origin(&parts.headers)?;
+        let token = match self.credential(&parts.headers) {
+            Some(Credential::Bearer(secret)) => self.present(&secret, peer).await?,
+            Some(Credential::Session(number)) => {
+                if !is_safe(&parts.method) {
+                    self.same_origin(&parts.headers)?;
+                }
+                self.of_session(number).await?
             }
-            hash
-        } else {
-            self.metrics.auth_failures.of(AuthFailure::Missing).inc();
-            let detail = "send `Authorization: Bearer TOKEN`, or sign in; `outwork token create` makes a token";
-            return Err(Problem::unauthorized(detail));
+            None => {
+                self.refused(AuthFailure::Missing);
+                let detail = "send `Authorization: Bearer TOKEN`, or sign in; `outwork token create` makes a token";
+                return Err(Problem::unauthorized(detail));
+            }
         };
-        let record = self.token(hash, peer).await?;
-        let caller = Caller { token: record.id, name: record.name, role: record.role, peer, slot };
-        caller.slot.called_by(&caller);
+        let caller = Caller { token: token.id, name: token.name, role: token.role.into(), peer, slot };
+        caller.slot.called_by(&caller.name, caller.role);
         Ok(caller)
     }
 
-    /// Whether this caller's token is still good: what long streams ask now and then.
-    pub(crate) async fn still_valid(self: &Arc<Self>, parts: &Parts) -> bool {
-        self.authenticate(parts).await.is_ok()
+    fn credential(&self, headers: &HeaderMap) -> Option<Credential> {
+        if let Some(secret) = bearer(headers) {
+            return Some(Credential::Bearer(secret.to_owned()));
+        }
+        let id = session::cookie(headers)?;
+        self.sessions.lock().token_of(id, Instant::now()).map(Credential::Session)
     }
 
-    pub(super) fn session_of(&self, headers: &HeaderMap) -> Option<TokenHash> {
-        let id = session::cookie(headers)?;
-        self.sessions.lock().token_of(id, Instant::now())
+    /// Whether this caller's token is still good: what long streams ask now and then.
+    pub(crate) async fn still_valid(&self, parts: &Parts) -> bool {
+        self.authenticate(parts).await.is_ok()
     }
 
     /// A browser sends its cookie with whatever page asks. A foreign page can neither set our header nor hide its origin.
     pub(super) fn same_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let foreign_site = text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
         let authority = |origin: &str| origin.split_once("://").map(|(_, rest)| rest.to_ascii_lowercase());
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_ascii_lowercase);
         let foreign_origin = headers.contains_key(ORIGIN)
             && text(ORIGIN.as_str()).and_then(authority).is_none_or(|origin| Some(origin) != host);
         if foreign_site || foreign_origin || !headers.contains_key("x-outwork") {
-            self.metrics.auth_failures.of(AuthFailure::Forgery).inc();
+            self.refused(AuthFailure::Forgery);
             return Err(Problem::forbidden(
                 "a change by a browser session has to come from this site, with the header X-Outwork: 1",
             ));
@@ -223,11 +221,8 @@ impl Access {
     }
 }
 
-/// Runs what blocks, and turns its failure into a [`Problem`].
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?.map_err(Problem::internal)
+fn has_expired(token: &Token) -> bool {
+    token.expires.is_some_and(|expires| expires <= SystemTime::now())
 }
 
 pub(super) fn is_safe(method: &Method) -> bool {
@@ -265,7 +260,7 @@ async fn caller_with(role: Role, parts: &mut Parts) -> Result<Caller, Problem> {
         return Ok(caller);
     }
     if let Some(access) = parts.extensions.get::<Arc<Access>>() {
-        access.metrics.auth_failures.of(AuthFailure::Forbidden).inc();
+        access.refused(AuthFailure::Forbidden);
     }
     Err(Problem::forbidden(format!("this needs the role {role}; the token `{}` has {}", caller.name, caller.role)))
 }

@@ -1,46 +1,19 @@
 //! The audit log: a row for every change that a known caller asked for, on disk before the answer leaves.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use outwork_store::audit::{Entry, append};
 use parking_lot::Mutex;
+use serde_json::json;
 
-use super::access::{blocking, is_safe};
-use super::{Access, Caller, Problem, Role, StorageError, Timestamp};
+use super::access::is_safe;
+use super::{Access, Problem, Role};
 use crate::serve::Peer;
-
-/// One row: who asked for what, from where, and what came of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditRecord {
-    /// When.
-    pub time: Timestamp,
-    /// The name of the token.
-    pub who: String,
-    /// Its role.
-    pub role: Role,
-    /// The address it came from.
-    pub peer: String,
-    /// The method.
-    pub action: String,
-    /// The path.
-    pub target: String,
-    /// What changed, as the handler says; empty when it said nothing.
-    pub detail: String,
-    /// The status answered.
-    pub result: u16,
-}
-
-/// Where audit rows are kept.
-pub trait AuditLog: Send + Sync {
-    /// Keeps a row; returns when it is on disk. Blocks.
-    ///
-    /// # Errors
-    /// When the storage fails: the change is then not acknowledged.
-    fn append(&self, record: &AuditRecord) -> Result<(), StorageError>;
-}
 
 /// What is known of a request so far, filled by the extractors and the handler.
 #[derive(Debug, Clone, Default)]
@@ -48,25 +21,21 @@ pub(super) struct AuditSlot(Arc<Mutex<Slot>>);
 
 #[derive(Debug, Default)]
 struct Slot {
-    who: Option<(String, Role)>,
-    detail: String,
+    caller: Option<(String, Role)>,
+    does: Option<(&'static str, String, String)>,
 }
 
 impl AuditSlot {
-    pub(super) fn note(&self, detail: String) {
-        self.0.lock().detail = detail;
+    pub(super) fn does(&self, action: &'static str, target: String, detail: String) {
+        self.0.lock().does = Some((action, target, detail));
     }
 
-    pub(super) fn called_by(&self, caller: &Caller) {
-        self.called(&caller.name, caller.role);
-    }
-
-    pub(super) fn called(&self, name: &str, role: Role) {
-        self.0.lock().who = Some((name.to_owned(), role));
+    pub(super) fn called_by(&self, name: &str, role: Role) {
+        self.0.lock().caller = Some((name.to_owned(), role));
     }
 }
 
-/// Puts an API behind its access layer: handlers can ask for their [`Caller`], and every change is audited.
+/// Puts an API behind its access layer: handlers can ask for their [`Caller`](super::Caller), and every change is audited.
 pub fn audited(router: Router, access: Arc<Access>) -> Router {
     router.layer(from_fn_with_state(access, audit))
 }
@@ -74,31 +43,33 @@ pub fn audited(router: Router, access: Arc<Access>) -> Router {
 async fn audit(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
     let slot = AuditSlot::default();
     let changes = !is_safe(request.method());
-    let (action, target) = (request.method().to_string(), request.uri().path().to_owned());
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.address.to_string()).unwrap_or_default();
+    let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
+    let origin = request.extensions().get::<Peer>().map(|peer| peer.address.to_string()).unwrap_or_default();
     request.extensions_mut().insert(access.clone());
     request.extensions_mut().insert(slot.clone());
     let response = next.run(request).await;
     if !changes {
         return response;
     }
-    let (who, detail) = {
-        let mut slot = slot.0.lock();
-        (slot.who.take(), std::mem::take(&mut slot.detail))
-    };
+    let Slot { caller, does } = std::mem::take(&mut *slot.0.lock());
     // Nobody was let in, so nothing changed; attempts are counted, not written, or they could fill the disk.
-    let Some((who, role)) = who else { return response };
-    let result = response.status().as_u16();
-    tracing::info!(who, %role, peer, action, target, detail, result, "change");
-    let record = AuditRecord { time: Timestamp::now(), who, role, peer, action, target, detail, result };
-    let log = access.audit.clone();
-    match blocking(move || log.append(&record)).await {
-        Ok(()) => response,
-        Err(problem) => {
+    let Some((actor, role)) = caller else { return response };
+    let status = response.status();
+    let (action, target, change) = match does {
+        Some((action, target, detail)) => (action.to_owned(), target, detail),
+        None => (route.unwrap_or_default(), String::new(), String::new()),
+    };
+    tracing::info!(actor, %role, origin, action, target, change, %status, "change");
+    let detail = json!({ "role": role, "method": method, "path": path, "status": status.as_u16(), "change": change });
+    let succeeded = status.is_success();
+    let entry = Entry { at: SystemTime::now(), actor, origin, action, target, succeeded, detail: detail.to_string() };
+    match access.database.call(move |database| append(database, &entry)).await {
+        Ok(_) => response,
+        Err(error) => {
             access.metrics.audit_failed.inc();
-            let detail =
-                format!("the request was carried out (status {result}), but its audit row could not be kept: ");
-            Problem { detail: detail + &problem.detail, ..problem }.into_response()
+            let done = format!("the request was carried out (status {status}), but its audit row could not be kept");
+            Problem::internal(format!("{done}: {error}")).into_response()
         }
     }
 }

@@ -18,8 +18,7 @@ use utoipa_axum::routes;
 
 use super::access::{cookie_named, peer_of};
 use super::audit::AuditSlot;
-use super::token::random_hex;
-use super::{Access, Caller, Json, Problem, Role, TokenHash};
+use super::{Access, Caller, Json, Problem, Role};
 
 const COOKIE: &str = "outwork_session";
 /// Sessions open at once; the one idle for longest makes room.
@@ -32,26 +31,25 @@ const IDLE: Duration = Duration::from_secs(12 * 60 * 60);
 pub(super) struct Sessions(HashMap<[u8; 32], Session>);
 
 struct Session {
-    hash: TokenHash,
     token: i64,
     used: Instant,
 }
 
 impl Sessions {
-    fn open(&mut self, id: &str, hash: TokenHash, token: i64, now: Instant) {
+    fn open(&mut self, id: &str, token: i64, now: Instant) {
         self.0.retain(|_, session| now.saturating_duration_since(session.used) < IDLE);
         if self.0.len() >= MAX_SESSIONS {
             let oldest = self.0.iter().min_by_key(|(_, session)| session.used).map(|(key, _)| *key);
             oldest.and_then(|key| self.0.remove(&key));
         }
-        self.0.insert(key(id), Session { hash, token, used: now });
+        self.0.insert(key(id), Session { token, used: now });
     }
 
     /// The token that a session stands for; using it keeps it open.
-    pub(super) fn token_of(&mut self, id: &str, now: Instant) -> Option<TokenHash> {
+    pub(super) fn token_of(&mut self, id: &str, now: Instant) -> Option<i64> {
         let session = self.0.get_mut(&key(id)).filter(|session| now.saturating_duration_since(session.used) < IDLE)?;
         session.used = now;
-        Some(session.hash)
+        Some(session.token)
     }
 
     pub(super) fn end_all_of(&mut self, token: i64) {
@@ -100,17 +98,20 @@ async fn sign_in(
 ) -> Result<Response, Problem> {
     access.same_origin(&parts.headers)?;
     let peer = peer_of(&parts)?;
-    let hash = TokenHash::of(token.trim());
-    let record = access.token(hash, peer).await?;
-    let id = random_hex().map_err(Problem::internal)?;
-    slot.called(&record.name, record.role);
+    let token = access.present(token.trim(), peer).await?;
+    let mut bits = [0; 32];
+    getrandom::fill(&mut bits).map_err(Problem::internal)?;
+    let id = bits.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    let info = SessionInfo { name: token.name, role: token.role.into() };
+    slot.called_by(&info.name, info.role);
+    slot.does("session.open", info.name.clone(), String::new());
     {
         let mut sessions = access.sessions.lock();
-        sessions.open(&id, hash, record.id, Instant::now());
+        sessions.open(&id, token.id, Instant::now());
         access.metrics.sessions.set(sessions.0.len() as i64);
     }
     let cookie = set_cookie(&id, IDLE, peer.tls);
-    Ok(([(SET_COOKIE, cookie)], Json(SessionInfo { name: record.name, role: record.role })).into_response())
+    Ok(([(SET_COOKIE, cookie)], Json(info)).into_response())
 }
 
 /// Who the request comes from.
@@ -124,6 +125,7 @@ async fn who_am_i(caller: Caller) -> Json<SessionInfo> {
 #[utoipa::path(delete, path = "/session", tag = "session",
     responses((status = 204), (status = 401, body = Problem)))]
 async fn sign_out(caller: Caller, Extension(access): Extension<Arc<Access>>, headers: HeaderMap) -> Response {
+    caller.does("session.close", caller.name.clone(), "");
     if let Some(id) = cookie(&headers) {
         let mut sessions = access.sessions.lock();
         sessions.0.remove(&key(id));
@@ -142,18 +144,14 @@ fn set_cookie(id: &str, age: Duration, tls: bool) -> String {
 mod tests {
     use super::*;
 
-    fn hash() -> TokenHash {
-        TokenHash::of("token")
-    }
-
     #[test]
     fn a_session_ends_when_it_is_idle_or_its_token_is_removed() {
         let (mut sessions, start) = (Sessions::default(), Instant::now());
-        sessions.open("a", hash(), 1, start);
-        sessions.open("b", hash(), 2, start);
+        sessions.open("a", 1, start);
+        sessions.open("b", 2, start);
         let later = start + IDLE - Duration::from_secs(1);
-        assert_eq!(sessions.token_of("a", later), Some(hash()));
-        assert_eq!(sessions.token_of("a", start + IDLE), Some(hash()));
+        assert_eq!(sessions.token_of("a", later), Some(1));
+        assert_eq!(sessions.token_of("a", start + IDLE), Some(1));
         assert_eq!(sessions.token_of("b", start + IDLE), None);
         sessions.end_all_of(1);
         assert_eq!(sessions.token_of("a", later), None);
@@ -163,7 +161,7 @@ mod tests {
     fn the_session_idle_for_longest_makes_room() {
         let (mut sessions, start) = (Sessions::default(), Instant::now());
         for i in 0..=MAX_SESSIONS as u64 {
-            sessions.open(&i.to_string(), hash(), 1, start + Duration::from_millis(i));
+            sessions.open(&i.to_string(), 1, start + Duration::from_millis(i));
         }
         assert_eq!(sessions.0.len(), MAX_SESSIONS);
         assert!(sessions.token_of("0", start).is_none() && sessions.token_of("1", start).is_some());

@@ -17,11 +17,6 @@ impl Timestamp {
         Self(SystemTime::now())
     }
 
-    /// A moment in Unix seconds.
-    pub fn from_unix(seconds: u64) -> Self {
-        Self(UNIX_EPOCH + Duration::from_secs(seconds))
-    }
-
     /// Unix seconds.
     pub fn unix(self) -> u64 {
         self.since_epoch().as_secs()
@@ -84,7 +79,7 @@ mod tests {
             (1_704_067_199, "2023-12-31T23:59:59.000Z"),
             (4_107_542_400, "2100-03-01T00:00:00.000Z"),
         ] {
-            assert_eq!(Timestamp::from_unix(unix).to_string(), text);
+            assert_eq!(Timestamp(UNIX_EPOCH + Duration::from_secs(unix)).to_string(), text);
         }
         assert_eq!(Timestamp(UNIX_EPOCH + Duration::from_millis(1)).to_string(), "1970-01-01T00:00:00.001Z");
     }
