@@ -236,7 +236,7 @@ fn is_loopback(uri: &Uri) -> bool {
 /// The token that the server left in its data directory, if it is there and may be read.
 fn token_of_this_machine(global: &Global) -> anyhow::Result<Option<String>> {
     let loaded = load::<Settings>(settings::sources(global)?)?;
-    let path = loaded.value.data_dir.join(TOKEN_FILE);
+    let path = loaded.value.store.data_dir.join(TOKEN_FILE);
     match std::fs::read_to_string(&path) {
         Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty())),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),

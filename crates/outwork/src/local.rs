@@ -118,3 +118,30 @@ pub(crate) fn print_json(value: &Json) -> anyhow::Result<()> {
     io::stdout().write_all(&text)?;
     Ok(())
 }
+
+/// `outwork import kea`. What could not be carried over goes to standard error, so that the file can go to standard output.
+pub(crate) fn import_kea(global: &Global, file: &Path, output: Option<&Path>) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let conversion = outwork_dhcp::import::kea::convert(&text).with_context(|| format!("in {}", file.display()))?;
+    match output {
+        Some(path) => {
+            std::fs::write(path, &conversion.toml).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        None if !global.json => anstream::stdout().write_all(conversion.toml.as_bytes())?,
+        None => {}
+    }
+    if global.json {
+        let note = |note: &outwork_dhcp::import::kea::Note| {
+            json!({"path": note.path, "kind": format!("{:?}", note.kind).to_lowercase(), "reason": note.reason})
+        };
+        let notes: Vec<_> = conversion.notes.iter().map(note).collect();
+        let toml = output.is_none().then_some(&conversion.toml);
+        return print_json(&json!({"notes": notes, "toml": toml}));
+    }
+    let mut err = anstream::stderr();
+    for note in &conversion.notes {
+        writeln!(err, "{}: {}", note.path, note.reason)?;
+    }
+    writeln!(err, "{}: {} notes", file.display(), conversion.notes.len())?;
+    Ok(())
+}

@@ -1,13 +1,17 @@
 //! The `outwork` binary.
 //!
+//! - `compose`: wires the services together: `outwork run`.
+//! - `bench`: `outwork bench`.
 //! - `cli`: the command line and its help.
 //! - `settings`: the whole configuration, and where its text comes from.
 //! - `local`: commands that need the configuration alone.
 //! - `remote`: commands that ask a running server, through `client`.
 //! - `table`: output for people.
 
+mod bench;
 mod cli;
 mod client;
+mod compose;
 mod local;
 mod remote;
 mod settings;
@@ -20,7 +24,11 @@ use anstyle::{AnsiColor, Style};
 use clap::Parser;
 use outwork_config::Faults;
 
-use crate::cli::{Cli, Color, Command, ConfigCommand};
+use crate::cli::bench::BenchCommand;
+use crate::cli::{Cli, Color, Command, ConfigCommand, ImportCommand};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -51,7 +59,9 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Reservations(command) => remote::reservations(global, command)?,
         Command::Subnets => remote::subnets(global)?,
         Command::Log(command) => remote::log(global, command)?,
-        Command::Run | Command::Import(_) | Command::Bench(_) => anyhow::bail!("this build has no services"),
+        Command::Run => compose::run(global)?,
+        Command::Import(ImportCommand::Kea { file, output }) => local::import_kea(global, file, output.as_deref())?,
+        Command::Bench(BenchCommand::Dhcp(args)) => return bench::dhcp(global, args),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -92,7 +92,7 @@ fn lease(address: &str, hostname: &str) -> Json {
 #[test]
 fn check_reports_every_fault_at_its_line_and_fails() {
     let dir = tempfile::tempdir().expect("a directory");
-    std::fs::write(dir.path().join("outwork.toml"), "data_dir = 3\ndata_dr = 'x'\n").expect("a file");
+    std::fs::write(dir.path().join("outwork.toml"), "[store]\ndata_dir = 3\ndata_dr = 'x'\n").expect("a file");
     let output = outwork(dir.path(), &["check"]);
     assert_eq!(output.status.code(), Some(1));
     let report = text(&output.stderr);
@@ -120,8 +120,8 @@ fn a_starter_file_is_written_once_and_changes_nothing() {
 #[test]
 fn the_configuration_is_shown_with_who_set_it() {
     let dir = tempfile::tempdir().expect("a directory");
-    let shown = json(&outwork(dir.path(), &["config", "show", "--json", "--set", "data_dir=/srv"]));
-    let entry = json!({"key": "data_dir", "value": "/srv", "origin": "--set data_dir"});
+    let shown = json(&outwork(dir.path(), &["config", "show", "--json", "--set", "store.data_dir=/srv"]));
+    let entry = json!({"key": "store.data_dir", "value": "/srv", "origin": "--set store.data_dir"});
     assert!(shown.as_array().is_some_and(|entries| entries.contains(&entry)), "{shown}");
     let missing = outwork(dir.path(), &["check", "--config", "absent.toml"]);
     assert!(!missing.status.success() && text(&missing.stderr).contains("cannot read the configuration absent.toml"));

@@ -1,6 +1,6 @@
 //! The arguments of `outwork bench`.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -41,6 +41,25 @@ pub(crate) struct DhcpArgs {
     /// How long to load it.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(crate) duration: Duration,
+    /// Addresses of this host to relay from; the clients are shared out among them. Without it, the one that leads to the server.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) giaddr: Vec<Ipv4Addr>,
+    /// The relay agent's port. Without it 67, which needs privileges, or 6768 for a server on another port than 67; a port
+    /// other than 67 needs a server that knows RFC 8357.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) relay_port: Option<u16>,
+    /// Adds relay agent information (option 82) and checks that it comes back as it was.
+    #[arg(long)]
+    pub(crate) option82: bool,
+    /// Exchanges under way at a time at the rate `max`.
+    #[arg(long, value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) window: u32,
+    /// After how long a message counts as lost.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Chooses the clients' hardware addresses: another seed, other clients.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) seed: u64,
 }
 
 /// What the clients of a load do.
