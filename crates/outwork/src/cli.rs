@@ -216,7 +216,8 @@ pub(crate) enum TokenCommand {
     #[command(after_help = "\
 Examples:
   outwork token create grafana --role viewer
-  outwork token create ansible --role operator --expires 90d")]
+  outwork token create ansible --role operator --expires 90d
+  outwork token create first --role admin --offline      before the first start")]
     Create {
         /// Who or what will use it.
         name: String,
@@ -226,6 +227,9 @@ Examples:
         /// How long it is good for, such as 90d; without it, until it is revoked.
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         expires: Option<Duration>,
+        /// Writes to the data directory itself, for a server that is not running yet.
+        #[arg(long)]
+        offline: bool,
     },
     /// Lists tokens: never the secret itself
     List,

@@ -145,3 +145,25 @@ pub(crate) fn import_kea(global: &Global, file: &Path, output: Option<&Path>) ->
     writeln!(err, "{}: {} notes", file.display(), conversion.notes.len())?;
     Ok(())
 }
+
+/// `outwork token create --offline`.
+pub(crate) fn create_token(
+    global: &Global,
+    name: &str,
+    role: crate::cli::Role,
+    expires: Option<std::time::Duration>,
+) -> anyhow::Result<()> {
+    use outwork_store::tokens;
+    let store = settings::load(global)?.value.store;
+    std::fs::create_dir_all(&store.data_dir)
+        .with_context(|| format!("store.data_dir: cannot create {}", store.data_dir.display()))?;
+    let database = outwork_store::database::Database::open(&store.database(), &[])?;
+    let role: tokens::Role = role.word().parse()?;
+    let (name, now) = (name.to_owned(), std::time::SystemTime::now());
+    let expires = expires.map(|expires| now + expires);
+    let created = database.call(move |db| Ok(tokens::create(db, &name, role, expires, now))).wait()?;
+    let (_, secret) = created?;
+    database.close();
+    writeln!(anstream::stdout(), "{}", secret.expose())?;
+    Ok(())
+}

@@ -114,10 +114,13 @@ pub(crate) fn stats(global: &Global, filter: Option<&str>, memory: bool) -> anyh
 
 /// `outwork token`.
 pub(crate) fn token(global: &Global, command: &TokenCommand) -> anyhow::Result<()> {
+    if let TokenCommand::Create { name, role, expires, offline: true } = command {
+        return crate::local::create_token(global, name, *role, *expires);
+    }
     let client = Client::new(global)?;
     let mut out = anstream::stdout();
     match command {
-        TokenCommand::Create { name, role, expires } => {
+        TokenCommand::Create { name, role, expires, offline: _ } => {
             let mut body = json!({"name": name, "role": role.word()});
             if let Some(expires) = expires {
                 body["expires_in"] = json!(expires.as_secs());
