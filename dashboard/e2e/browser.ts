@@ -1,0 +1,61 @@
+import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+
+function required(name: string): string {
+  const value = process.env[name];
+  if (!value) throw new Error(`${name} is not set: these tests drive a running server (see CONTRIBUTING.md)`);
+  return value;
+}
+
+/** Where the server under test is, and what the lab has put into it. */
+export const lab = {
+  url: required("OUTWORK_URL").replace(/\/$/, ""),
+  /** An admin token. */
+  token: required("OUTWORK_TOKEN"),
+  /** Of one active lease. */
+  address: required("OUTWORK_LAB_ADDRESS"),
+  mac: required("OUTWORK_LAB_MAC").toLowerCase(),
+};
+
+const ARGS = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+export function launch(): Promise<Browser> {
+  return chromium.launch({ executablePath: process.env.OUTWORK_CHROMIUM ?? "/usr/bin/chromium", args: ARGS });
+}
+
+/** A fresh visitor. What the page complains of is collected: a test that ends with complaints has failed. */
+export async function visit(
+  browser: Browser,
+  options: BrowserContextOptions = {},
+): Promise<{ page: Page; complaints: string[] }> {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(10_000);
+  const complaints: string[] = [];
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("console", (message) => {
+    // A refused request is the server's answer, not a fault of the page.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource"))
+      complaints.push(message.text());
+  });
+  return { page, complaints };
+}
+
+export async function signIn(page: Page, token: string = lab.token): Promise<void> {
+  await page.goto(`${lab.url}/`);
+  await page.getByLabel("Access token").fill(token);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("heading", { name: "Overview", level: 1 }).waitFor();
+}
+
+export async function go(page: Page, path: string): Promise<void> {
+  await page.goto(`${lab.url}/#${path}`);
+}

@@ -1,0 +1,69 @@
+import type { History } from "./types";
+
+/** Columns for a chart: unix seconds, then one list of values a series; null is a gap. */
+export type Columns = [number[], ...(number | null)[][]];
+
+/** The latest samples of the live stream, oldest first, at most `limit`. */
+export class LiveSamples {
+  private times: number[] = [];
+  private values: Record<string, number>[] = [];
+
+  constructor(private readonly limit: number) {}
+
+  push(time: number, values: Record<string, number>): void {
+    if (!Number.isFinite(time)) return;
+    const last = this.times.at(-1);
+    if (last !== undefined && time <= last) return;
+    this.times.push(time);
+    this.values.push(values);
+    if (this.times.length > this.limit) {
+      this.times.shift();
+      this.values.shift();
+    }
+  }
+
+  /** The samples after `from`, as columns for `names`. */
+  columns(names: string[], from: number): Columns {
+    const first = this.times.findIndex((time) => time > from);
+    if (first < 0) return [[], ...names.map(() => [])];
+    return [
+      this.times.slice(first),
+      ...names.map((name) => this.values.slice(first).map((sample) => sample[name] ?? null)),
+    ];
+  }
+}
+
+export function historyColumns(history: History, names: string[]): Columns {
+  const length = Math.max(0, ...history.series.map((series) => series.values.length));
+  const times = Array.from({ length }, (_, i) => history.start + i * history.step);
+  const byName = new Map(history.series.map((series) => [series.name, series.values]));
+  return [times, ...names.map((name) => times.map((_, i) => byName.get(name)?.[i] ?? null))];
+}
+
+/**
+ * History up to where the live samples begin, then the live samples. Where the stream was away for longer than
+ * a history step, a gap is drawn rather than a line across what was not measured.
+ */
+export function joinColumns(history: Columns, live: Columns, step: number): Columns {
+  const liveStart = live[0][0];
+  if (liveStart === undefined) return history;
+  const keep = history[0].findIndex((time) => time >= liveStart);
+  const cut = keep < 0 ? history[0].length : keep;
+  const times = history[0].slice(0, cut);
+  const columns = history.slice(1).map((values) => values.slice(0, cut));
+  const lastKept = times.at(-1);
+  // History is written once a step, so its newest point may trail the first live sample by two.
+  if (lastKept !== undefined && liveStart - lastKept > 3 * step) {
+    times.push(liveStart - 1);
+    for (const column of columns) column.push(null);
+  }
+  return [
+    [...times, ...live[0]],
+    ...columns.map((values, i) => [...values, ...(live[i + 1] ?? [])]),
+  ] as Columns;
+}
+
+/** The last measured value of a column. */
+export function lastValue(values: (number | null)[] | undefined): number | null {
+  return values?.findLast((value) => value !== null) ?? null;
+}

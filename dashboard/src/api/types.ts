@@ -1,0 +1,194 @@
+// The shapes of /api/v1, as the server documents them in /api/v1/openapi.json.
+// Times are RFC 3339 strings unless a name says seconds.
+
+export type Role = "viewer" | "operator" | "admin";
+
+export interface Session {
+  name: string;
+  role: Role;
+}
+
+export interface ServiceStatus {
+  name: string;
+  state: "running" | "stopped" | "failed";
+  ready: boolean;
+  detail: string;
+}
+
+export interface StoreStatus {
+  health: "ok" | "failed";
+  error?: string | null;
+  durability: string;
+  pending_bytes: number;
+  durable_lsn: number;
+}
+
+export interface Listener {
+  service: string;
+  address: string;
+  protocol: string;
+}
+
+export interface Status {
+  version: string;
+  started: string;
+  uptime_seconds: number;
+  host: string;
+  config_file: string | null;
+  services: ServiceStatus[];
+  store: StoreStatus;
+  listeners: Listener[];
+}
+
+export interface MetricSample {
+  labels: Record<string, string>;
+  value?: number;
+  count?: number;
+  sum?: number;
+  p50?: number;
+  p95?: number;
+  p99?: number;
+  max?: number;
+}
+
+export interface Metric {
+  name: string;
+  kind: "counter" | "gauge" | "histogram";
+  unit: string;
+  help: string;
+  samples: MetricSample[];
+}
+
+export interface MetricsNow {
+  metrics: Metric[];
+}
+
+export interface HistorySeries {
+  name: string;
+  unit: string;
+  values: (number | null)[];
+}
+
+/** Points start at `start` (unix seconds) and are `step` seconds apart. */
+export interface History {
+  step: number;
+  start: number;
+  series: HistorySeries[];
+}
+
+export interface Counts {
+  total: number;
+  active: number;
+  offered: number;
+  declined: number;
+  free: number;
+  /** 0 to 1. */
+  utilisation: number;
+}
+
+export interface Pool extends Counts {
+  range: string;
+  warning: boolean;
+}
+
+export interface Subnet extends Counts {
+  id: number;
+  prefix: string;
+  name?: string | null;
+  shared_network?: string | null;
+  lease_time_seconds: number;
+  pools: Pool[];
+  reservations: number;
+}
+
+export type LeaseState = "active" | "offered" | "declined" | "released" | "expired";
+
+export interface Relay {
+  giaddr: string | null;
+  circuit_id: string | null;
+  remote_id: string | null;
+}
+
+export interface Lease {
+  address: string;
+  state: LeaseState;
+  mac: string | null;
+  client_id: string | null;
+  hostname: string | null;
+  subnet_id: number;
+  starts: string;
+  expires: string;
+  relay: Relay | null;
+  vendor_class: string | null;
+  fixed: boolean;
+}
+
+export interface Page<T> {
+  items: T[];
+  next: string | null;
+}
+
+export interface LeasePage extends Page<Lease> {
+  total: number;
+}
+
+export type IdentifierKind = "mac" | "client_id" | "circuit_id" | "remote_id" | "flex";
+
+export interface ReservationDraft {
+  subnet_id: number;
+  identifier: { kind: IdentifierKind; value: string };
+  address: string;
+  hostname?: string | null;
+}
+
+export interface Reservation extends ReservationDraft {
+  id: string | number;
+  source: "config" | "api";
+}
+
+export interface ConfigItem {
+  key: string;
+  value: unknown;
+  origin: string;
+}
+
+export interface Token {
+  id: string | number;
+  name: string;
+  role: Role;
+  created: string;
+  last_used: string | null;
+  expires: string | null;
+}
+
+export interface AuditRow {
+  id: string | number;
+  time: string;
+  who: string;
+  role: string;
+  peer: string | null;
+  action: string;
+  target: string | null;
+  detail: unknown;
+  result: string;
+}
+
+export interface DhcpEvent {
+  time: string;
+  kind: string;
+  address?: string | null;
+  mac?: string | null;
+  client_id?: string | null;
+  hostname?: string | null;
+  subnet_id?: number | null;
+  reason?: string | null;
+}
+
+export interface MetricsEvent {
+  time: string;
+  values: Record<string, number>;
+}
+
+export interface SystemEvent {
+  kind: string;
+}

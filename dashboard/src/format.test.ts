@@ -1,0 +1,94 @@
+import { describe, expect, test } from "vitest";
+import {
+  bytes,
+  compact,
+  latency,
+  percent,
+  plural,
+  relative,
+  span,
+  tick,
+  timestamp,
+  tomlValue,
+} from "./format";
+
+describe("numbers", () => {
+  test("compact keeps three significant digits and never shows 1000 of a unit", () => {
+    expect([0, 7, 999, 999.6, 1240, 25_400, 999_600, 1_200_000].map(compact)).toEqual([
+      "0",
+      "7",
+      "999",
+      "1.00k",
+      "1.24k",
+      "25.4k",
+      "1.00M",
+      "1.20M",
+    ]);
+    expect(compact(0.25)).toBe("0.25");
+    expect(compact(12.34)).toBe("12.3");
+  });
+
+  test("latency picks the unit that reads best", () => {
+    expect([0, 0.000085, 0.00124, 0.9996, 2.1].map(latency)).toEqual([
+      "0 ms",
+      "85.0 µs",
+      "1.24 ms",
+      "1.00 s",
+      "2.10 s",
+    ]);
+  });
+
+  test("bytes are binary and whole below a KiB", () => {
+    expect([0, 512, 1024, 40_055_603].map(bytes)).toEqual(["0 B", "512 B", "1.00 KiB", "38.2 MiB"]);
+  });
+
+  test("a pool that is not quite full never reads 100%", () => {
+    expect(percent(1)).toBe("100%");
+    expect(percent(0.9999)).toBe(">99.9%");
+    expect(percent(0.00001)).toBe("<0.1%");
+    expect(percent(0)).toBe("0%");
+    expect(percent(0.531)).toBe("53.1%");
+  });
+
+  test("one lease is singular, a million are grouped", () => {
+    expect(plural(1, "lease")).toBe("1 lease");
+    expect(plural(1_000_000, "lease")).toBe("1,000,000 leases");
+  });
+});
+
+describe("times", () => {
+  test("a span shows its two largest parts, and none across a gap", () => {
+    expect([0, 45, 725, 7200, 273_600, 86_405].map(span)).toEqual([
+      "0 s",
+      "45 s",
+      "12 m 5 s",
+      "2 h",
+      "3 d 4 h",
+      "1 d",
+    ]);
+  });
+
+  test("relative looks both ways", () => {
+    expect(relative(5_400_000, 0)).toBe("in 1 h");
+    expect(relative(0, 90_000)).toBe("1 m ago");
+    expect(relative(10, 0)).toBe("now");
+  });
+
+  test("what is no time shows a dash, not NaN", () => {
+    expect(relative(Number.NaN, 0)).toBe("–");
+    expect(timestamp("never")).toBe("–");
+  });
+
+  test("axis labels are as precise as the ticks are close", () => {
+    const at = new Date(2026, 10, 21, 4, 5, 6).getTime() / 1000;
+    expect(tick(at, 10)).toBe("04:05:06");
+    expect(tick(at, 300)).toBe("04:05");
+    expect(tick(at, 86_400)).toBe("11/21");
+  });
+});
+
+test("configuration values read as TOML", () => {
+  expect(tomlValue(["eth0", 2])).toBe('["eth0", 2]');
+  expect(tomlValue({ a: true })).toBe("{ a = true }");
+  expect(tomlValue(null)).toBe("unset");
+});

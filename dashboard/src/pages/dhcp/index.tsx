@@ -1,0 +1,57 @@
+import "./dhcp.css";
+import { createMemo, Match, Show, Switch } from "solid-js";
+import { api } from "../../api/client";
+import { latest } from "../../api/live";
+import { createQuery } from "../../api/query";
+import type { Subnet } from "../../api/types";
+import { compact, plural } from "../../format";
+import { route } from "../../router";
+import { Tabs } from "../../ui/widgets";
+import { Events } from "./events";
+import { Leases } from "./leases";
+import { Reservations } from "./reservations";
+import { Subnets } from "./subnets";
+
+const TABS = [
+  { path: "/dhcp", text: "Subnets" },
+  { path: "/dhcp/leases", text: "Leases" },
+  { path: "/dhcp/reservations", text: "Reservations" },
+  { path: "/dhcp/events", text: "Events" },
+];
+
+export default function Dhcp() {
+  const tab = createMemo(() => `/${route().segments.slice(0, 2).join("/")}`);
+  const subnets = createQuery<null, { items: Subnet[] }>(
+    () => null,
+    (_, signal) => api.get("/dhcp/subnets", signal),
+    { every: 5_000 },
+  );
+  const rate = () => latest().dhcp_requests_rate;
+  const active = () => latest().dhcp_leases_active;
+  return (
+    <>
+      <div class="page-head">
+        <h1>DHCP</h1>
+        <p>
+          <Show when={active() !== undefined}>{plural(active() ?? 0, "active lease")}</Show>
+          <Show when={rate() !== undefined}>, {compact(rate() ?? 0)} requests a second</Show>
+        </p>
+      </div>
+      <Tabs label="DHCP" current={tab()} items={TABS} />
+      <Switch>
+        <Match when={tab() === "/dhcp/leases"}>
+          <Leases subnets={subnets.data()?.items ?? []} />
+        </Match>
+        <Match when={tab() === "/dhcp/reservations"}>
+          <Reservations subnets={subnets.data()?.items ?? []} />
+        </Match>
+        <Match when={tab() === "/dhcp/events"}>
+          <Events />
+        </Match>
+        <Match when={true}>
+          <Subnets query={subnets} />
+        </Match>
+      </Switch>
+    </>
+  );
+}

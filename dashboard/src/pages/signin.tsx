@@ -1,0 +1,72 @@
+import "./signin.css";
+import { createSignal, Show } from "solid-js";
+import { Problem } from "../api/client";
+import { createAction } from "../api/query";
+import { signIn } from "../api/session";
+import { Brand } from "../ui/brand";
+import { Notice, ProblemNotice } from "../ui/states";
+import { Field } from "../ui/widgets";
+
+/** The server's own words for a wrong token are right but short; this says where a good one comes from. */
+function explain(problem: Problem): Problem {
+  if (problem.status !== 401) return problem;
+  return new Problem(
+    401,
+    "That token is not accepted",
+    "It may be mistyped, revoked or expired. Create another on the server with the command below.",
+  );
+}
+
+export default function SignIn(props: { ended: boolean }) {
+  const [token, setToken] = createSignal("");
+  const [shown, setShown] = createSignal(false);
+  const action = createAction(async () => signIn(token().trim()));
+  return (
+    <main class="signin">
+      <form
+        class="card form"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void action.run();
+        }}
+      >
+        <div class="brand">
+          <Brand /> Outwork
+        </div>
+        <h1>Sign in</h1>
+        <Show when={props.ended && action.problem() === null}>
+          <Notice tone="warn">Your session has ended. Sign in again to continue where you were.</Notice>
+        </Show>
+        {/* Password managers file the token under a name. */}
+        <input type="text" name="username" autocomplete="username" value="outwork" readOnly hidden />
+        <Field label="Access token" name="token">
+          {(attributes) => (
+            <div class="row">
+              <input
+                {...attributes}
+                class="input mono"
+                type={shown() ? "text" : "password"}
+                value={token()}
+                onInput={(event) => setToken(event.currentTarget.value)}
+                autocomplete="current-password"
+                autocapitalize="none"
+                spellcheck={false}
+                autofocus
+                required
+              />
+              <button type="button" class="button" aria-pressed={shown()} onClick={() => setShown(!shown())}>
+                {shown() ? "Hide" : "Show"}
+              </button>
+            </div>
+          )}
+        </Field>
+        <Show when={action.problem()}>{(problem) => <ProblemNotice problem={explain(problem())} />}</Show>
+        <button type="submit" class="button primary" disabled={action.pending() || token().trim() === ""}>
+          {action.pending() ? "Signing in…" : "Sign in"}
+        </button>
+        <p class="muted">The first start prints an admin token once. To create another, run on the server:</p>
+        <pre class="snippet">outwork token create --role viewer</pre>
+      </form>
+    </main>
+  );
+}

@@ -1,0 +1,20 @@
+import { expect, test } from "vitest";
+import { href, parseHash } from "./router";
+
+test("an address parses to its segments and parameters, and back", () => {
+  const { segments, params } = parseHash("#/dhcp/leases?q=52%3A54&state=active");
+  expect(segments).toEqual(["dhcp", "leases"]);
+  expect(params.get("q")).toBe("52:54");
+  expect(href(`/${segments.join("/")}`, Object.fromEntries(params))).toBe(
+    "#/dhcp/leases?q=52%3A54&state=active",
+  );
+});
+
+test("the bare address is the first page", () => {
+  expect(parseHash("").segments).toEqual([]);
+  expect(parseHash("#/").segments).toEqual([]);
+});
+
+test("empty parameters leave the address", () => {
+  expect(href("/dhcp/leases", { q: "", subnet: null, state: "active" })).toBe("#/dhcp/leases?state=active");
+});
