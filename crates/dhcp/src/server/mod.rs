@@ -19,7 +19,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use service::{Events, InterfaceStatus, Service, Status, StoreError};
+pub use service::{Events, InterfaceStatus, Publish, Service, Status, StoreError};
 
 use crate::config::{Dhcp, WhenFull};
 use housekeeper::Housekeeper;

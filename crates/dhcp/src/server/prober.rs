@@ -324,7 +324,7 @@ impl Sockets {
         let mut entries = vec![poll::Entry::readable(waker)];
         if timeout.is_some() {
             entries.extend(self.links.values().map(|(socket, _)| poll::Entry::readable(socket)));
-            entries.extend(self.echo.as_ref().map(|socket| poll::Entry::readable(socket)));
+            entries.extend(self.echo.as_ref().map(poll::Entry::readable));
         }
         entries.truncate(poll::MAX_ENTRIES);
         poll::wait(&mut entries, timeout).map(drop)
