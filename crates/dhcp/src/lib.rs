@@ -9,6 +9,8 @@
 //! - `lease`: the lease record, the table of leases, their form on disk.
 //! - `policy`: the configuration compiled for lookup: subnets, pools, classes, reservations.
 //! - `engine`: decides; sans-IO.
+//! - `server`: performs: sockets, threads, the log.
+//! - `metrics`: everything the service measures.
 //!
 //! Absent on purpose: DHCPv6 and dynamic DNS updates.
 
@@ -19,5 +21,7 @@ pub mod engine;
 pub mod expr;
 pub mod import;
 pub mod lease;
+pub mod metrics;
 pub mod options;
 pub mod policy;
+pub mod server;

@@ -47,6 +47,8 @@ mod snapshot;
 mod stats;
 
 #[cfg(test)]
+mod bit_rot;
+#[cfg(test)]
 mod fault_disk;
 #[cfg(test)]
 mod simulation;
@@ -82,6 +84,27 @@ impl fmt::Display for Lsn {
 }
 
 /// An open log. Dropping it closes it.
+///
+/// ```
+/// # use std::time::{Duration, Instant};
+/// use outwork_store::log::{Log, LogOptions};
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// let options = LogOptions::new(dir.path().join("leases"));
+/// let (log, recovery) = Log::open(options.clone(), &mut |_record| Ok(())).unwrap();
+/// log.on_commit(Box::new(|commit| println!("{} is durable", commit.durable)));
+/// let lsn = log.append(b"192.0.2.1 belongs to 02:00:5e:00:53:01").unwrap();
+/// log.wait(lsn, Instant::now() + Duration::from_secs(5)).unwrap();
+/// drop(log);
+///
+/// let mut leases = Vec::new();
+/// let (_log, recovery) = Log::open(options, &mut |record| {
+///     leases.push(record.to_vec());
+///     Ok(())
+/// })
+/// .unwrap();
+/// assert_eq!((recovery.last, leases.len()), (lsn, 1));
+/// ```
 pub struct Log {
     core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,
