@@ -1,7 +1,7 @@
 //! The standard library's types as settings.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value as Json, json};
@@ -142,6 +142,7 @@ impl Setting for PathBuf {
 }
 
 crate::text_setting!(Ipv4Addr, "an IPv4 address such as", "192.0.2.1");
+crate::text_setting!(SocketAddrV4, "an IPv4 address and port such as", "192.0.2.1:67");
 crate::text_setting!(Ipv6Addr, "an IPv6 address such as", "2001:db8::1");
 crate::text_setting!(IpAddr, "an IP address such as", "192.0.2.1");
 

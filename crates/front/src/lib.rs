@@ -1,1 +1,19 @@
-//! The API kit: callers, roles, problems, events.
+//! What every HTTP surface of Outwork shares.
+//!
+//! - `serve`: listeners, connections, limits and the graceful end, for any axum router.
+//! - `tls`: certificates from PEM files, replaced while serving.
+//! - [`api`]: the API kit: callers and roles, problems, extractors, sessions, the audit log.
+//! - [`events`]: live events by topic, and their server-sent stream.
+//! - `metrics`: what all of it counts.
+//!
+//! Deliberately absent: routes of its own beyond sessions and events; the services and `admin` bring theirs.
+
+pub mod api;
+pub mod events;
+mod metrics;
+mod serve;
+mod tls;
+
+pub use metrics::{AuthFailure, FrontMetrics, StatusClass};
+pub use serve::{Binding, Limits, Peer, ServeError, Server};
+pub use tls::{Tls, TlsError, TlsFiles};

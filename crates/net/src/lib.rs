@@ -2,6 +2,7 @@
 //!
 //! - [`udp`]: UDP sockets that receive and send in batches, as groups that the kernel steers clients to.
 //! - [`packet`]: packet sockets on one interface: broadcasts of clients without an address, ARP and ICMP probes.
+//! - [`echo`]: ICMP echo, by the kernel's routes.
 //! - [`bpf`]: the classic BPF programs that filter and steer.
 //! - [`poll`]: waiting for descriptors with a timeout, and [`Waker`] to wake a waiting thread.
 //! - [`interface`]: the interfaces of this host, and [`Watch`] that says when they change.
@@ -13,6 +14,7 @@
 //! Absent on purpose: IPv6 and TCP (no service uses them here), and tokio: a service that wants it wraps a descriptor itself.
 
 pub mod bpf;
+pub mod echo;
 pub mod interface;
 pub mod packet;
 pub mod poll;
@@ -23,6 +25,7 @@ pub mod testing;
 pub mod thread;
 pub mod udp;
 
+pub use echo::EchoSocket;
 pub use interface::{Interface, Watch, interfaces};
 pub use packet::PacketSocket;
 pub use poll::Waker;

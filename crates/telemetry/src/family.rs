@@ -126,8 +126,8 @@ impl Unit {
     }
 }
 
-/// The quantiles that are shown, with their label values.
-pub const QUANTILES: [(f64, &str); 3] = [(0.5, "0.5"), (0.95, "0.95"), (0.99, "0.99")];
+/// The quantiles that are shown: the share, Prometheus's label value, the suffix of the history's series.
+pub const QUANTILES: [(f64, &str, &str); 3] = [(0.5, "0.5", "_p50"), (0.95, "0.95", "_p95"), (0.99, "0.99", "_p99")];
 
 /// A series as Prometheus writes it: `name{label="value",...}`.
 pub struct SeriesName<'a> {

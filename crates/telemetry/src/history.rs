@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outwork_config::{days, section};
 use parking_lot::Mutex;
 
 use crate::family::Family;
@@ -22,6 +23,14 @@ const MAX_SERIES: usize = 2048;
 pub const MAX_NAMES: usize = 64;
 /// Points a series in one answer.
 pub const MAX_POINTS: u64 = 5000;
+
+section! {
+    /// The history of the metrics: 10-second points, aggregated to 5 minutes when they are older than a day.
+    pub struct HistorySettings {
+        /// How long points are kept on disk.
+        pub retention: Duration [range days(1)..] = days(90),
+    }
+}
 
 crate::metrics! {
     /// The history's own metrics.
@@ -234,9 +243,7 @@ struct Grid {
 
 impl Grid {
     fn new(start: u64, step: u64, count: usize, series: &str) -> Self {
-        let name = series.split('{').next().unwrap_or_default();
-        let maximum = name.ends_with("_max") || series.contains("quantile=\"");
-        Self { start, step, maximum, cells: vec![(0.0, 0); count] }
+        Self { start, step, maximum: answers_with_maximum(series), cells: vec![(0.0, 0); count] }
     }
 
     fn add(&mut self, at: u64, value: f64) {
@@ -260,20 +267,10 @@ impl Grid {
     }
 }
 
-/// What the numbers of a series mean: `per_second`, `seconds`, `bytes`, `bytes_per_second`, or nothing for plain numbers.
-pub fn unit_of(series: &str) -> &'static str {
+/// Whether a longer step shows a series' maximum: quantiles and maxima, whose mean would hide what they show.
+pub fn answers_with_maximum(series: &str) -> bool {
     let name = series.split('{').next().unwrap_or_default();
-    if name.ends_with("_bytes_total") {
-        "bytes_per_second"
-    } else if name.ends_with("_total") || name.ends_with("_count") {
-        "per_second"
-    } else if name.contains("_seconds") {
-        "seconds"
-    } else if name.contains("_bytes") {
-        "bytes"
-    } else {
-        ""
-    }
+    ["_max", "_p50", "_p95", "_p99"].iter().any(|suffix| name.ends_with(suffix))
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ fn points_come_back_on_their_grid_and_gaps_stay_gaps() {
 
 #[test]
 fn a_quantile_over_a_longer_step_is_the_worst_one_and_not_their_mean() {
-    let mut grid = Grid::new(0, 30, 1, "t_seconds{quantile=\"0.99\"}");
+    let mut grid = Grid::new(0, 30, 1, "t_p99{which=\"a\"}");
     [(0, 1.0), (10, 9.0), (20, 2.0)].into_iter().for_each(|(at, value)| grid.add(at, value));
     assert_eq!(grid.finish(), [Some(9.0)]);
 }

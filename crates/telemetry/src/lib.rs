@@ -29,4 +29,4 @@ pub use family::{Cell, Cells, Collect, Desc, Family, Kind, Labels, QUANTILES, Sa
 pub use histogram::{Histogram, Snapshot};
 pub use labels::{By, Dynamic, Label};
 pub use registry::{DuplicateMetric, PROMETHEUS_CONTENT_TYPE, Registry};
-pub use sampler::{Point, Sampler};
+pub use sampler::{Point, Sampler, unit_of};

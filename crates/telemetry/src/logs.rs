@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::str::FromStr;
 use std::sync::Arc;
 
+use outwork_config::{At, Fault, Setting, choice, section};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::{SetGlobalDefaultError, Subscriber};
 use tracing_subscriber::filter::Targets;
@@ -17,38 +18,71 @@ use tracing_subscriber::{Layer, Registry, reload};
 /// What can have a level of its own: the crates, by the names they go by in the configuration.
 pub const SERVICES: [&str; 7] = ["admin", "config", "dhcp", "front", "net", "store", "telemetry"];
 
-/// The least severe events that are logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Nothing.
-    Off,
-    /// What failed.
-    Error,
-    /// What someone should look at.
-    Warn,
-    /// What an operator wants to know of a normal day.
-    #[default]
-    Info,
-    /// What helps to follow one request.
-    Debug,
-    /// Everything.
-    Trace,
+choice! {
+    /// The least severe events that are logged.
+    pub enum Level {
+        /// Nothing.
+        Off = "off",
+        /// What failed.
+        Error = "error",
+        /// What someone should look at.
+        Warn = "warn",
+        /// What an operator wants to know of a normal day.
+        Info = "info",
+        /// What helps to follow one request.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
 }
 
-/// How a line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// For people; coloured on a terminal.
-    #[default]
-    Text,
-    /// One object a line, for collectors.
-    Json,
+choice! {
+    /// How a line looks.
+    pub enum Format {
+        /// For people; coloured on a terminal.
+        Text = "text",
+        /// One object a line, for collectors.
+        Json = "json",
+    }
+}
+
+section! {
+    /// The log on standard error.
+    pub struct LogSettings {
+        /// How a line looks.
+        pub format: Format [restart] = Format::Text,
+        /// The least severe events that are logged.
+        pub level: Level = Level::Info,
+        /// Levels of services that differ: `dhcp = "debug"`.
+        pub services: BTreeMap<String, Level>,
+    }
+    check known_services;
+}
+
+fn known_services(settings: &LogSettings, at: &mut At<'_>) {
+    for service in settings.services.keys().filter(|service| !SERVICES.contains(&service.as_str())) {
+        let fault = Fault::new("there is no such service").expected(format!("one of {}", SERVICES.join(", ")));
+        at.fault(&format!("services.{service}"), fault);
+    }
+}
+
+impl LogSettings {
+    /// The levels as [`Logs`] takes them.
+    pub fn levels(&self) -> Levels {
+        Levels { default: self.level, services: self.services.clone() }
+    }
+}
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        word.parse()
+            .map_err(|_| D::Error::custom(format!("`{word}` is not a log level; expected {}", Self::expected())))
+    }
 }
 
 /// The level of everything, and of the services that differ.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Levels {
     /// For every service that is not named.
@@ -64,9 +98,6 @@ pub enum LogError {
     /// No such service.
     #[error("there is no service `{0}` to log; expected one of {names}", names = SERVICES.join(", "))]
     UnknownService(String),
-    /// Not a level.
-    #[error("`{0}` is not a log level; expected off, error, warn, info, debug or trace")]
-    UnknownLevel(String),
     /// Another part of the process already logs.
     #[error("logging was already started: {0}")]
     Started(#[from] SetGlobalDefaultError),
@@ -158,22 +189,6 @@ impl From<Level> for LevelFilter {
     }
 }
 
-impl FromStr for Level {
-    type Err = LogError;
-
-    fn from_str(text: &str) -> Result<Self, LogError> {
-        Ok(match text {
-            "off" => Self::Off,
-            "error" => Self::Error,
-            "warn" => Self::Warn,
-            "info" => Self::Info,
-            "debug" => Self::Debug,
-            "trace" => Self::Trace,
-            _ => return Err(LogError::UnknownLevel(text.into())),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -185,7 +200,8 @@ mod tests {
 
     impl io::Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().write(bytes)
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
@@ -234,7 +250,7 @@ mod tests {
 
     #[test]
     fn levels_change_while_running() {
-        let (subscriber, logs, buffer) = start(Format::Text, Levels::default());
+        let (subscriber, logs, buffer) = start(Format::Text, LogSettings::default().levels());
         tracing::subscriber::with_default(subscriber, || {
             tracing::debug!(target: "outwork_dhcp", "before");
             logs.set(levels(Level::Warn, "dhcp", Level::Trace)).unwrap();
@@ -248,15 +264,28 @@ mod tests {
 
     #[test]
     fn a_level_for_a_service_that_does_not_exist_is_refused_and_changes_nothing() {
-        let (_subscriber, logs, _) = start(Format::Text, Levels::default());
+        let (_subscriber, logs, _) = start(Format::Text, LogSettings::default().levels());
         let refused = logs.set(levels(Level::Trace, "dhpc", Level::Debug)).unwrap_err();
         assert!(refused.to_string().contains("dhpc") && refused.to_string().contains("dhcp, front"), "{refused}");
-        assert_eq!(logs.levels(), Levels::default());
+        assert_eq!(logs.levels(), LogSettings::default().levels());
+    }
+
+    #[test]
+    fn the_file_is_told_which_service_it_misspelt() {
+        let set = vec!["services.dhpc=debug".into(), "level=loud".into()];
+        let sources = outwork_config::Sources { set, ..Default::default() };
+        let faults = outwork_config::load::<LogSettings>(sources).unwrap_err();
+        let keys: Vec<_> = faults.iter().map(Fault::key).collect();
+        assert!(keys.contains(&"level"), "{keys:?}");
+        let set = vec!["services.dhpc=debug".into()];
+        let sources = outwork_config::Sources { set, ..Default::default() };
+        let faults = outwork_config::load::<LogSettings>(sources).unwrap_err();
+        assert!(faults.render(false).contains("dhcp, front"), "{}", faults.render(false));
     }
 
     #[test]
     fn json_is_one_object_a_line_with_the_fields_of_the_event() {
-        let (subscriber, _, buffer) = start(Format::Json, Levels::default());
+        let (subscriber, _, buffer) = start(Format::Json, LogSettings::default().levels());
         tracing::subscriber::with_default(subscriber, || tracing::info!(target: "outwork_dhcp", subnet = 7, "full"));
         let line: serde_json::Value = serde_json::from_str(buffer.take().trim()).unwrap();
         assert_eq!((&line["subnet"], &line["message"], &line["level"]), (&7.into(), &"full".into(), &"INFO".into()));

@@ -90,7 +90,7 @@ fn render(family: &Family, text: &mut String) {
         match value {
             Value::Number(number) => line(text, &series, *number),
             Value::Histogram(snapshot) => {
-                for (q, quantile) in QUANTILES {
+                for (q, quantile, _) in QUANTILES {
                     let value =
                         if snapshot.count() == 0 { f64::NAN } else { snapshot.quantile(q) as f64 * unit.scale() };
                     line(text, &SeriesName { quantile: Some(quantile), ..series }, value);

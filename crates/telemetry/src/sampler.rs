@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use crate::family::{Family, Labels, QUANTILES, SeriesName, Value};
+use crate::family::{Desc, Family, Kind, Labels, QUANTILES, SeriesName, Unit, Value};
 use crate::histogram::Snapshot;
 
 /// One value of one series.
@@ -18,14 +18,16 @@ pub struct Point {
 
 /// Samples every metric declared with `=> history`.
 ///
+/// A series has the metric's name without `outwork_`, unit and `_total`: `outwork_dhcp_latency_seconds` is `dhcp_latency`.
+///
 /// | metric | series | value |
 /// |---|---|---|
-/// | counter | `name_total{labels}` | increase a second |
+/// | counter | `name_rate{labels}` | increase a second |
 /// | gauge | `name{labels}` | the value |
-/// | either, with labels | `name` | the sum over all labels |
-/// | histogram | `name{labels,quantile="0.5"}`, `"0.95"`, `"0.99"` | the quantile of the interval |
+/// | either, with labels | the same without labels | the sum over all labels |
+/// | histogram | `name_p50{labels}`, `name_p95`, `name_p99` | the quantile of the interval |
 /// | | `name_avg{labels}`, `name_max{labels}` | mean and maximum of the interval |
-/// | | `name_count{labels}` | values recorded a second |
+/// | | `name_rate{labels}` | values recorded a second |
 ///
 /// An interval in which a histogram recorded nothing has no quantile, mean or maximum.
 #[derive(Debug, Default)]
@@ -40,14 +42,15 @@ impl Sampler {
     pub fn observe(&mut self, now: Instant, families: &[Family]) -> Vec<Point> {
         let elapsed = self.at.map(|at| now.saturating_duration_since(at).as_secs_f64()).filter(|s| *s > 0.0);
         let (before, mut after) = (std::mem::take(self), Self { at: Some(now), ..Self::default() });
-        let mut points = Points(Vec::new());
+        let mut points = Vec::new();
         for family in families.iter().filter(|family| family.desc.history) {
+            let name = stem(&family.desc);
             let mut sum = None;
             for sample in &family.samples {
-                let (name, labels) = (family.desc.name, &sample.labels);
+                let labels = &sample.labels;
                 match &sample.value {
-                    Value::Number(total) if family.desc.kind == crate::Kind::Counter => {
-                        let series = points.name(name, "", labels, None);
+                    Value::Number(total) if family.desc.kind == Kind::Counter => {
+                        let series = series(name, "_rate", labels);
                         // A counter that went back belongs to a cell made anew: it counted from zero.
                         let rate = before
                             .counters
@@ -55,55 +58,79 @@ impl Sampler {
                             .zip(elapsed)
                             .map(|(then, elapsed)| (if total >= then { total - then } else { *total }) / elapsed);
                         after.counters.insert(series.clone(), *total);
-                        let Some(rate) = rate else { continue };
-                        *sum.get_or_insert(0.0) += rate;
-                        points.0.push(Point { series, value: rate });
+                        let Some(value) = rate else { continue };
+                        *sum.get_or_insert(0.0) += value;
+                        points.push(Point { series, value });
                     }
                     Value::Number(value) => {
                         *sum.get_or_insert(0.0) += value;
-                        points.push(name, "", labels, None, *value);
+                        points.push(Point { series: series(name, "", labels), value: *value });
                     }
                     Value::Histogram(snapshot) => {
-                        let series = points.name(name, "", labels, None);
-                        if let Some((then, elapsed)) = before.histograms.get(&series).zip(elapsed) {
-                            points.push_interval(family, labels, &snapshot.since(then), elapsed);
+                        let key = series(name, "", labels);
+                        if let Some((then, elapsed)) = before.histograms.get(&key).zip(elapsed) {
+                            let interval = snapshot.since(then);
+                            let point = |(suffix, value)| Point { series: series(name, suffix, labels), value };
+                            points.extend(read(&interval, family.desc.unit.scale(), elapsed).into_iter().map(point));
                         }
-                        after.histograms.insert(series, snapshot.clone());
+                        after.histograms.insert(key, snapshot.clone());
                     }
                 }
             }
-            if let Some(sum) = sum.filter(|_| family.samples.iter().any(|sample| !sample.labels.is_empty())) {
-                points.push(family.desc.name, "", &Labels::new(), None, sum);
+            if let Some(value) = sum.filter(|_| family.samples.iter().any(|sample| !sample.labels.is_empty())) {
+                let suffix = if family.desc.kind == Kind::Counter { "_rate" } else { "" };
+                points.push(Point { series: series(name, suffix, &Labels::new()), value });
             }
         }
         *self = after;
-        points.0
+        points
     }
 }
 
-struct Points(Vec<Point>);
-
-impl Points {
-    fn name(&self, name: &str, suffix: &str, labels: &Labels, quantile: Option<&str>) -> String {
-        SeriesName { name, suffix, labels, quantile }.to_string()
+/// What a histogram's interval gives, by suffix.
+fn read(interval: &Snapshot, scale: f64, elapsed: f64) -> Vec<(&'static str, f64)> {
+    let mut values = vec![("_rate", interval.count() as f64 / elapsed)];
+    if interval.count() > 0 {
+        values.extend(QUANTILES.map(|(q, _, suffix)| (suffix, interval.quantile(q) as f64 * scale)));
+        values.extend([("_avg", interval.mean() * scale), ("_max", interval.max() as f64 * scale)]);
     }
+    values
+}
 
-    fn push(&mut self, name: &str, suffix: &str, labels: &Labels, quantile: Option<&str>, value: f64) {
-        let series = self.name(name, suffix, labels, quantile);
-        self.0.push(Point { series, value });
-    }
+fn series(name: &str, suffix: &str, labels: &Labels) -> String {
+    SeriesName { name, suffix, labels, quantile: None }.to_string()
+}
 
-    fn push_interval(&mut self, family: &Family, labels: &Labels, interval: &Snapshot, elapsed: f64) {
-        let (name, scale) = (family.desc.name, family.desc.unit.scale());
-        self.push(name, "_count", labels, None, interval.count() as f64 / elapsed);
-        if interval.count() == 0 {
-            return;
-        }
-        for (q, quantile) in QUANTILES {
-            self.push(name, "", labels, Some(quantile), interval.quantile(q) as f64 * scale);
-        }
-        self.push(name, "_avg", labels, None, interval.mean() * scale);
-        self.push(name, "_max", labels, None, interval.max() as f64 * scale);
+/// The metric's name without `outwork_`, unit and `_total`.
+fn stem(desc: &Desc) -> &'static str {
+    let name = desc.name.strip_prefix("outwork_").unwrap_or(desc.name);
+    let name = name.strip_suffix("_total").unwrap_or(name);
+    let unit = match desc.unit {
+        Unit::None => "",
+        Unit::Seconds => "_seconds",
+        Unit::Bytes => "_bytes",
+    };
+    name.strip_suffix(unit).unwrap_or(name)
+}
+
+/// What the numbers of a series are: `per_second`, `seconds`, `bytes`, `bytes_per_second`, or nothing for plain numbers and
+/// series that are not known.
+pub fn unit_of(series: &str, families: &[Family]) -> &'static str {
+    let name = series.split('{').next().unwrap_or_default();
+    let of = |family: &Family| name.strip_prefix(stem(&family.desc)).map(|suffix| (family.desc.clone(), suffix));
+    let known = |(desc, suffix): &(Desc, &str)| match desc.kind {
+        Kind::Counter => *suffix == "_rate",
+        Kind::Gauge => suffix.is_empty(),
+        Kind::Histogram => matches!(*suffix, "_rate" | "_avg" | "_max") || QUANTILES.iter().any(|(.., q)| q == suffix),
+    };
+    match families.iter().filter_map(of).find(known) {
+        Some((Desc { kind: Kind::Counter, unit: Unit::Bytes, .. }, _)) => "bytes_per_second",
+        // CPU seconds a second are a plain number: cores.
+        Some((Desc { kind: Kind::Counter, unit: Unit::Seconds, .. }, _)) | None => "",
+        Some((_, "_rate")) => "per_second",
+        Some((Desc { unit: Unit::Seconds, .. }, _)) => "seconds",
+        Some((Desc { unit: Unit::Bytes, .. }, _)) => "bytes",
+        Some(_) => "",
     }
 }
 
@@ -133,7 +160,7 @@ mod tests {
         }
     }
 
-    fn read(metrics: &TestMetrics) -> Vec<Family> {
+    fn families(metrics: &TestMetrics) -> Vec<Family> {
         let mut families = Vec::new();
         metrics.collect(&mut families);
         families
@@ -148,13 +175,13 @@ mod tests {
         let (metrics, mut sampler, start) = (TestMetrics::default(), Sampler::default(), Instant::now());
         metrics.hits.of(Which::A).add(1000);
         metrics.hidden.inc();
-        assert_eq!(value(&sampler.observe(start, &read(&metrics)), "t_hits_total"), None);
+        assert_eq!(value(&sampler.observe(start, &families(&metrics)), "t_hits_rate"), None);
         metrics.hits.of(Which::A).add(50);
         metrics.hits.of(Which::B).add(30);
-        let points = sampler.observe(start + Duration::from_secs(10), &read(&metrics));
-        assert_eq!(value(&points, "t_hits_total{which=\"a\"}"), Some(5.0));
-        assert_eq!(value(&points, "t_hits_total{which=\"b\"}"), Some(3.0));
-        assert_eq!(value(&points, "t_hits_total"), Some(8.0));
+        let points = sampler.observe(start + Duration::from_secs(10), &families(&metrics));
+        assert_eq!(value(&points, "t_hits_rate{which=\"a\"}"), Some(5.0));
+        assert_eq!(value(&points, "t_hits_rate{which=\"b\"}"), Some(3.0));
+        assert_eq!(value(&points, "t_hits_rate"), Some(8.0));
         assert!(points.iter().all(|point| !point.series.contains("hidden")));
     }
 
@@ -162,15 +189,23 @@ mod tests {
     fn a_histogram_gives_the_quantiles_of_the_interval_alone() {
         let (metrics, mut sampler, start) = (TestMetrics::default(), Sampler::default(), Instant::now());
         (0..1000).for_each(|_| metrics.time.record(Duration::from_secs(5)));
-        sampler.observe(start, &read(&metrics));
+        sampler.observe(start, &families(&metrics));
         (0..100).for_each(|_| metrics.time.record(Duration::from_millis(2)));
-        let points = sampler.observe(start + Duration::from_secs(10), &read(&metrics));
-        let p99 = value(&points, "t_time_seconds{quantile=\"0.99\"}").unwrap();
+        let points = sampler.observe(start + Duration::from_secs(10), &families(&metrics));
+        let p99 = value(&points, "t_time_p99").unwrap();
         assert!((p99 - 0.002).abs() < 0.00002, "{p99}");
-        assert_eq!(value(&points, "t_time_seconds_count"), Some(10.0));
-        let points = sampler.observe(start + Duration::from_secs(20), &read(&metrics));
-        assert_eq!(value(&points, "t_time_seconds{quantile=\"0.99\"}"), None);
-        assert_eq!(value(&points, "t_time_seconds_count"), Some(0.0));
+        assert_eq!(value(&points, "t_time_rate"), Some(10.0));
+        let points = sampler.observe(start + Duration::from_secs(20), &families(&metrics));
+        assert_eq!(value(&points, "t_time_p99"), None);
+        assert_eq!(value(&points, "t_time_rate"), Some(0.0));
+    }
+
+    #[test]
+    fn a_series_has_the_unit_of_its_metric() {
+        let metrics = families(&TestMetrics::default());
+        let units = ["t_hits_rate{which=\"a\"}", "t_level", "t_time_p99", "t_time_rate", "t_time", "other"];
+        let units = units.map(|series| unit_of(series, &metrics));
+        assert_eq!(units, ["per_second", "", "seconds", "per_second", "", ""]);
     }
 
     #[test]
@@ -178,10 +213,10 @@ mod tests {
         let (mut sampler, start) = (Sampler::default(), Instant::now());
         let old = TestMetrics::default();
         old.hits.of(Which::A).add(1000);
-        sampler.observe(start, &read(&old));
+        sampler.observe(start, &families(&old));
         let new = TestMetrics::default();
         new.hits.of(Which::A).add(20);
-        let points = sampler.observe(start + Duration::from_secs(10), &read(&new));
-        assert_eq!(value(&points, "t_hits_total{which=\"a\"}"), Some(2.0));
+        let points = sampler.observe(start + Duration::from_secs(10), &families(&new));
+        assert_eq!(value(&points, "t_hits_rate{which=\"a\"}"), Some(2.0));
     }
 }

@@ -33,6 +33,20 @@ pub enum Malformed {
 }
 
 impl Malformed {
+    /// Every reason, for the counter's labels.
+    pub const ALL: [Self; 10] = [
+        Self::TooShort,
+        Self::NotRequest,
+        Self::HardwareLength,
+        Self::Cookie,
+        Self::TruncatedOption,
+        Self::TooManyOptions,
+        Self::MessageType,
+        Self::UnexpectedType,
+        Self::TruncatedRelay,
+        Self::OptionLength,
+    ];
+
     /// Label value for the drop counter.
     pub fn name(self) -> &'static str {
         match self {

@@ -32,23 +32,35 @@ impl<'a> Case<'a> {
 impl Engine {
     /// Decides on one request. Records go to [`Engine::journal`].
     pub fn handle(&mut self, now: Now, request: &Request<'_>, facts: &Result<Facts, Refusal>) -> Decision {
-        let message = &request.message;
-        let decision = self.admit_and_decide(now, request, facts);
+        let decision = match self.admit(now, &request.message) {
+            true => self.decide(now, request, facts),
+            false => Decision::Silent(Silence::RateLimited),
+        };
         if self.watched {
-            self.tell(message, &decision);
+            self.tell(&request.message, &decision);
         }
         decision
     }
 
-    fn admit_and_decide(&mut self, now: Now, request: &Request<'_>, facts: &Result<Facts, Refusal>) -> Decision {
-        let message = &request.message;
-        let rules = &self.policy.rules;
-        if rules.client_rate != 0 {
-            let key = self.hasher.hash_one((message.chaddr(), message.giaddr()));
-            if !self.limiter.admit(key, now.millis, rules.client_rate, rules.client_burst) {
-                return Decision::Silent(Silence::RateLimited);
-            }
+    /// Decides once more on a request that waited for a probe. It counts once against its client's rate.
+    pub fn handle_again(&mut self, now: Now, request: &Request<'_>, facts: &Result<Facts, Refusal>) -> Decision {
+        let decision = self.decide(now, request, facts);
+        if self.watched {
+            self.tell(&request.message, &decision);
         }
+        decision
+    }
+
+    fn admit(&mut self, now: Now, message: &Message<'_>) -> bool {
+        let (rate, burst) = (self.policy.rules.client_rate, self.policy.rules.client_burst);
+        rate == 0 || {
+            let key = self.hasher.hash_one((message.chaddr(), message.giaddr()));
+            self.limiter.admit(key, now.millis, rate, burst)
+        }
+    }
+
+    fn decide(&mut self, now: Now, request: &Request<'_>, facts: &Result<Facts, Refusal>) -> Decision {
+        let message = &request.message;
         if message.kind() == Kind::LeaseQuery {
             return self.leasequery(now, request);
         }
@@ -65,6 +77,9 @@ impl Engine {
             classes = classes.union(&reservation.classes);
         }
         policy.classify_late(request, &mut classes);
+        if policy.drop.is_some_and(|class| classes.contains(class)) {
+            return Decision::Silent(Silence::DropClass);
+        }
         let network = policy.subnets.get(facts.subnet).and_then(|subnet| policy.networks.get(subnet.network));
         if network.is_some_and(|network| !network.admission.admits(&classes)) {
             return Decision::Silent(Silence::NotAdmitted);
@@ -87,8 +102,7 @@ impl Engine {
         if is_new(own) && self.offers >= self.policy.rules.max_offers {
             return Decision::Silent(Silence::OffersFull);
         }
-        let Some(place) =
-            self.choose(case.facts, &case.classes, case.client, message, case.reservation.as_deref())
+        let Some(place) = self.choose(case.facts, &case.classes, case.client, message, case.reservation.as_deref())
         else {
             return Decision::Silent(Silence::NoAddress);
         };
@@ -125,12 +139,16 @@ impl Engine {
     pub fn probed(&mut self, address: Ipv4Addr, in_use: bool, now: Now) {
         if !in_use {
             let at = Time::from_millis(now.millis);
-            let until = Time::from_millis(now.millis + u64::from(self.policy.rules.probe_cache) * 1000);
+            // Long enough that the request that waits for this very answer does not ask again.
+            let kept = u64::from(self.policy.rules.probe_cache.max(1)) * 1000;
+            let until = Time::from_millis(now.millis + kept);
             // A full cache only means that the address is asked for again.
             let _ = self.probes.insert(address, (), until, at);
             return;
         }
-        let Some(mut lease) = self.leases.at(address).filter(|lease| lease.state != State::Active).cloned() else { return };
+        let Some(mut lease) = self.leases.at(address).filter(|lease| lease.state != State::Active).cloned() else {
+            return;
+        };
         self.quarantine(&mut lease, now, "conflict");
     }
 
@@ -202,7 +220,9 @@ impl Engine {
             // A boot ROM without a lease of ours may be another server's; telling it off would stop its boot.
             let boot_rom = message.option(code::VENDOR_CLASS).is_some_and(|class| class.starts_with(b"PXEClient"));
             return match other {
-                Some((_, lease)) if lease.state == State::Active => self.refuse(case, "the lease is for another address"),
+                Some((_, lease)) if lease.state == State::Active => {
+                    self.refuse(case, "the lease is for another address")
+                }
                 // Section 4.3.2: no record of the client, so silence; it may be another server's.
                 _ if stage == Stage::Rebooting || boot_rom => Decision::Silent(Silence::UnknownClient),
                 _ => self.refuse(case, "no such lease"),

@@ -90,6 +90,20 @@ impl Engine {
         }
     }
 
+    /// A reservation let go of the address: whoever may have it can be given it again.
+    pub(super) fn unblock(&mut self, address: Ipv4Addr) {
+        if self.reservations.at(address).is_some() {
+            return;
+        }
+        match self.leases.at(address).map(|lease| lease.state.holds()) {
+            None => {
+                self.pools.unblocked(&self.policy, address);
+            }
+            Some(false) => self.free(address),
+            Some(true) => {}
+        }
+    }
+
     /// Queues an address whose lease stays behind for its client to come back to.
     pub(super) fn free(&mut self, address: Ipv4Addr) {
         let Some(slot) = self.leases.find(address) else { return };

@@ -23,7 +23,8 @@ mod query;
 mod tests;
 
 pub use answer::{Destination, encode};
-pub use query::{Filter, Page, PoolUse};
+pub use pools::Totals;
+pub use query::{Filter, Page, PoolUse, PoolWarning};
 
 use crate::codec::Kind;
 use crate::lease::{Change, Lease, Seconds, State, Table};
@@ -40,6 +41,7 @@ use std::sync::Arc;
 pub enum Silence {
     NoSubnet,
     NotAdmitted,
+    DropClass,
     NoAddress,
     OtherServer,
     UnknownClient,
@@ -54,9 +56,10 @@ pub enum Silence {
 
 impl Silence {
     /// Every reason, for the counter's labels.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoSubnet,
         Self::NotAdmitted,
+        Self::DropClass,
         Self::NoAddress,
         Self::OtherServer,
         Self::UnknownClient,
@@ -74,6 +77,7 @@ impl Silence {
         match self {
             Self::NoSubnet => "no_subnet",
             Self::NotAdmitted => "not_admitted",
+            Self::DropClass => "drop_class",
             Self::NoAddress => "no_address",
             Self::OtherServer => "other_server",
             Self::UnknownClient => "unknown_client",
@@ -171,7 +175,7 @@ impl Journal {
     }
 
     /// The records in order.
-    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let mut start = 0;
         self.ends.iter().map(move |end| {
             let record = self.bytes.get(start..*end as usize).unwrap_or_default();
@@ -188,6 +192,15 @@ impl Journal {
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    /// Forgets the first `count` of them.
+    pub fn forget_first(&mut self, count: usize) {
+        let count = count.min(self.ends.len());
+        let Some(end) = count.checked_sub(1).and_then(|last| self.ends.get(last).copied()) else { return };
+        self.bytes.drain(..end as usize);
+        self.ends.drain(..count);
+        self.ends.iter_mut().for_each(|later| *later -= end);
     }
 
     /// Forgets them, keeping the memory.
@@ -284,8 +297,12 @@ impl Engine {
         let mut held = Vec::new();
         let mut ended = Vec::new();
         for lease in self.leases.range(Ipv4Addr::UNSPECIFIED) {
-            if lease.state.holds() && lease.expires <= now { ended.push(lease.address) }
-            if lease.state.holds() && lease.expires > now { held.push((lease.address, lease.expires)) }
+            if lease.state.holds() && lease.expires <= now {
+                ended.push(lease.address)
+            }
+            if lease.state.holds() && lease.expires > now {
+                held.push((lease.address, lease.expires))
+            }
         }
         for address in ended {
             if let Some(slot) = self.leases.find(address) {
@@ -295,21 +312,25 @@ impl Engine {
         for (address, expires) in held {
             self.schedule(address, expires);
         }
-        self.pools = Pools::new(&self.policy, Pools::default(), &mut self.leases);
+        self.pools = Pools::count_all(&self.policy, &mut self.leases);
     }
 
     /// Takes a new configuration. Leases live on; what it no longer serves ends with its lease.
     pub fn adopt(&mut self, policy: Arc<Policy>) {
-        let from_file: Vec<u64> = self.reservations.iter().filter(|r| r.from_file()).map(|r| r.id).collect();
-        for id in from_file {
-            self.reservations.remove(id);
+        let from_file: Vec<_> = self.reservations.iter().filter(|r| r.from_file()).cloned().collect();
+        for reservation in &from_file {
+            self.reservations.remove(reservation.id);
         }
         for reservation in &policy.reservations {
             // The file wins over the API: what clashes with it there is set aside until the file lets go of it.
             let _ = self.reservations.insert(Arc::clone(reservation));
         }
-        self.pools = Pools::new(&policy, std::mem::take(&mut self.pools), &mut self.leases);
+        let pools = std::mem::take(&mut self.pools);
+        self.pools = Pools::new(&policy, Some(&self.policy), pools, &mut self.leases);
         self.policy = policy;
+        for address in from_file.iter().filter_map(|reservation| reservation.address) {
+            self.unblock(address);
+        }
     }
 
     /// The configuration in force.
@@ -325,6 +346,11 @@ impl Engine {
     /// All reservations.
     pub fn reservations(&self) -> &Reservations {
         &self.reservations
+    }
+
+    /// Addresses that somebody holds.
+    pub fn totals(&self) -> Totals {
+        self.pools.totals()
     }
 
     /// Whether events are gathered.

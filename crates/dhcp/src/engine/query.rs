@@ -1,6 +1,6 @@
 //! Reading and changing leases from outside DHCP: leasequery (RFC 4388), the API's pages and edits.
 
-use super::{Answer, Decision, Engine, Now, Silence};
+use super::{Answer, Decision, Engine, Event, Now, Silence};
 use crate::codec::{Kind, code};
 use crate::lease::{Change, Client, Lease, Seconds, State};
 use crate::policy::{ClassSet, Request, Reservation, Reservations};
@@ -67,7 +67,46 @@ impl PoolUse {
     }
 }
 
+/// A pool whose use has reached the part that is warned of, or has fallen below it again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(missing_docs)]
+pub struct PoolWarning {
+    pub subnet: u32,
+    pub first: Ipv4Addr,
+    pub last: Ipv4Addr,
+    /// Addresses that somebody holds.
+    pub held: u32,
+    /// Addresses of the pool, excluded ones counted.
+    pub total: u64,
+    /// True if it has reached the threshold, false if it has fallen again.
+    pub high: bool,
+}
+
 impl Engine {
+    /// Pools whose use has crossed `warn_at` since the last call. Half a percent of slack keeps one lease from telling it twice.
+    pub fn pool_warnings(&mut self) -> Vec<PoolWarning> {
+        let warn_at = f64::from(self.policy.rules.warn_at);
+        let mut warnings = Vec::new();
+        for free in self.pools.iter_mut() {
+            let total = u64::from(u32::from(free.last)) - u64::from(u32::from(free.first)) + 1;
+            let usage = f64::from(free.held()) / total as f64;
+            let high = warn_at > 0.0 && usage >= if free.warned { warn_at - 0.005 } else { warn_at };
+            if high != free.warned {
+                free.warned = high;
+                let (subnet, first, last) = (free.subnet, free.first, free.last);
+                warnings.push(PoolWarning { subnet, first, last, held: free.held(), total, high });
+            }
+        }
+        for warning in &warnings {
+            self.event(|| Event {
+                address: Some(warning.first),
+                subnet: Some(warning.subnet),
+                ..Event::new(if warning.high { "pool_high" } else { "pool_normal" })
+            });
+        }
+        warnings
+    }
+
     /// Looks at no more than `scan` leases from `from` on, and returns those that match, at most `limit`.
     pub fn page(&self, filter: &Filter, from: Ipv4Addr, limit: usize, scan: usize) -> Page {
         let mut page = Page::default();
@@ -168,6 +207,9 @@ impl Engine {
     pub fn unreserve(&mut self, id: u64) -> Option<Arc<Reservation>> {
         let old = self.reservations.remove(id)?;
         self.journal.record(|out| Change::write_unreserve(id, out));
+        if let Some(address) = old.address {
+            self.unblock(address);
+        }
         Some(old)
     }
 

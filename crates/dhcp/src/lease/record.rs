@@ -23,7 +23,9 @@ pub enum Change {
 
 /// A record that this version can't read. The log checks sums, so this is a newer version's record or a defect, never bit rot.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a {len}-byte lease record of kind {kind} can't be read by this version; start the version that wrote it, or export from it")]
+#[error(
+    "a {len}-byte lease record of kind {kind} can't be read by this version; start the version that wrote it, or export from it"
+)]
 pub struct RecordError {
     kind: u8,
     len: usize,
@@ -61,6 +63,11 @@ impl Change {
         out.extend_from_slice(&id.to_le_bytes());
     }
 
+    /// True if the record is about a reservation made through the API.
+    pub fn is_reservation(record: &[u8]) -> bool {
+        matches!(record.first(), Some(&(RESERVE | UNRESERVE)))
+    }
+
     /// Reads a record back.
     ///
     /// # Errors
@@ -83,7 +90,19 @@ impl Change {
                 chaddr.get_mut(..hardware.len())?.copy_from_slice(hardware);
                 let state = State::from_wire(state)?;
                 let details = Details::from_bytes(packed)?;
-                Some(Self::Lease(Lease { address, subnet, starts, expires, state, htype, hlen, queued: false, due: 0, chaddr, details }))
+                Some(Self::Lease(Lease {
+                    address,
+                    subnet,
+                    starts,
+                    expires,
+                    state,
+                    htype,
+                    hlen,
+                    queued: false,
+                    due: 0,
+                    chaddr,
+                    details,
+                }))
             }
             FORGET => Some(Self::Forget(Ipv4Addr::from(take::<4>(&mut rest)?))),
             RESERVE => Some(Self::Reserve(u64::from_le_bytes(take(&mut rest)?), rest.to_vec())),

@@ -52,6 +52,8 @@ pub struct Table {
     hardware: Parts,
     hasher: FixedState,
     len: usize,
+    /// Bytes of the leases' details.
+    details: usize,
 }
 
 impl Table {
@@ -65,12 +67,21 @@ impl Table {
             hardware: Parts::new(),
             hasher: FixedState::with_seed(seed),
             len: 0,
+            details: 0,
         }
     }
 
     /// Leases in the table, in whatever state.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes the table takes, the allocator's rounding aside.
+    pub fn memory(&self) -> usize {
+        let slots = self.pages.len() * PAGE * size_of::<Option<Lease>>();
+        let blocks = self.blocks.len() * (256 * size_of::<u32>() + 2 * size_of::<Block>());
+        let index = |parts: &Parts| parts.0.iter().map(|part| part.allocation_size()).sum::<usize>();
+        slots + blocks + index(&self.clients) + index(&self.hardware) + self.vacant.capacity() * 4 + self.details
     }
 
     /// True if there are none.
@@ -116,6 +127,7 @@ impl Table {
 
     /// Puts a lease in, in place of what its address held. Returns the slot and what it replaced.
     pub fn insert(&mut self, lease: Lease) -> (Slot, Option<Lease>) {
+        self.details += lease.details.bytes().len();
         let address = u32::from(lease.address);
         if let Some(slot) = self.find(lease.address) {
             let same = self.get(slot).is_some_and(|old| {
@@ -125,6 +137,7 @@ impl Table {
                 self.unlink(slot);
             }
             let old = self.pages[slot.0 as usize / PAGE][slot.0 as usize % PAGE].replace(lease);
+            self.details -= old.as_ref().map_or(0, |old| old.details.bytes().len());
             if !same {
                 self.link(slot);
             }
@@ -162,7 +175,9 @@ impl Table {
         }
         self.vacant.push(slot.0);
         self.len -= 1;
-        self.pages.get_mut(slot.0 as usize / PAGE)?.get_mut(slot.0 as usize % PAGE)?.take()
+        let old = self.pages.get_mut(slot.0 as usize / PAGE)?.get_mut(slot.0 as usize % PAGE)?.take();
+        self.details -= old.as_ref().map_or(0, |old| old.details.bytes().len());
+        old
     }
 
     /// Leases by ascending address from `from` on.

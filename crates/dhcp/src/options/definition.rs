@@ -40,6 +40,13 @@ pub struct OptionSpec {
     pub encapsulate: Option<String>,
 }
 
+impl OptionSpec {
+    /// The definition it describes, whatever else is defined.
+    pub fn resolve(&self) -> Result<OptionDef, OptionError> {
+        OptionDef::user(self)
+    }
+}
+
 impl OptionDef {
     pub(super) const fn standard(code: u8, name: &'static str, kind: Kind, rfc: u16) -> Self {
         Self { code, name: Cow::Borrowed(name), kind, rfc }
@@ -152,7 +159,7 @@ impl Definitions {
 
     fn add(&mut self, spec: &OptionSpec) -> Result<(), OptionError> {
         let fault = |reason: String| OptionError::Definition { option: spec.name.clone(), reason };
-        let option = OptionDef::user(spec)?;
+        let option = spec.resolve()?;
         let space = space_name(spec.space.as_deref().unwrap_or(DHCP4));
         if let Some((_, other)) = self.user.iter().find(|(in_space, other)| {
             in_space == space && (other.code == option.code || other.name.eq_ignore_ascii_case(&option.name))
@@ -265,7 +272,13 @@ impl Definitions {
     /// What an ordinary option's octets say: a value that gives the same octets again, hex if nothing nicer does.
     #[must_use]
     pub fn decode(&self, code: u8, data: &[u8]) -> Value {
-        let kind = self.by_code(code).map_or(&Kind::One(Scalar::Binary), OptionDef::kind);
+        self.decode_in(DHCP4, code, data)
+    }
+
+    /// The same of an option in a space.
+    #[must_use]
+    pub fn decode_in(&self, space: &str, code: u8, data: &[u8]) -> Value {
+        let kind = self.in_space(space, code).map_or(&Kind::One(Scalar::Binary), OptionDef::kind);
         decode(self, kind, data)
     }
 

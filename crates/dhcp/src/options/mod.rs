@@ -32,6 +32,7 @@ pub use display::sub_options;
 pub use domain::{decode_names, encode_name};
 pub use kind::{Kind, Scalar};
 pub use set::{CodeSet, OptionSet};
+pub(crate) use value::encode_value;
 pub use value::{Value, parse_hex, split_csv, to_hex};
 
 /// The longest data one option may be configured with, in octets. Longer cannot travel in an Ethernet frame.

@@ -157,7 +157,7 @@ pub(super) static OPTIONS: [OptionDef; 157] = [
     many(138, "capwap-ac-v4", Ipv4, 5417),
     one(139, "mos-address", Binary, 5678),
     one(140, "mos-fqdn", Binary, 5678),
-    is(141, "sip-ua-cs-domains", Kind::Domains, 6011),
+    many(141, "sip-ua-cs-domains", Fqdn, 6011),
     one(142, "andsf-v4", Binary, 6153),
     one(143, "v4-sztp-redirect", Binary, 8572),
     one(144, "geoloc", Binary, 6225),

@@ -334,6 +334,11 @@ fn vendor_class_octets(value: &Value, out: &mut Vec<u8>) -> Result<(), Mismatch>
     Ok(())
 }
 
+/// The octets of a value of any kind, `option` being what to name in errors; for data that another server describes.
+pub(crate) fn encode_value(option: &str, kind: &Kind, value: &Value) -> Result<Vec<u8>, OptionError> {
+    encode(kind, value).map_err(|mismatch| mismatch.of_option(option))
+}
+
 /// Holds data to what an option (or a sub-option, 255) can carry.
 pub(super) fn check_length(option: &str, data: Vec<u8>, limit: usize) -> Result<Vec<u8>, OptionError> {
     debug_assert!(limit <= MAX_OPTION_LEN);

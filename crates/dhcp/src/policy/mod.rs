@@ -4,14 +4,15 @@
 //! - `reservation`: who gets which address whatever happens, from the file and from the API.
 //! - `compile`: the file's sections to a [`Policy`], all faults at once.
 
+pub mod compile;
 mod facts;
 mod reservation;
 
 pub use facts::{ClassSet, Facts, Refusal, Request, Via};
-pub use reservation::{Clash, Identifier, IdentifierKind, Reservation, Reservations};
+pub use reservation::{Clash, Identifier, IdentifierKind, NoSuchKind, Reservation, Reservations};
 
 use crate::expr;
-use crate::options::OptionSet;
+use crate::options::{Definitions, OptionSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -237,9 +238,13 @@ pub struct Policy {
     pub subnets: Vec<Subnet>,
     /// Reservations of the file.
     pub reservations: Vec<Arc<Reservation>>,
+    /// The options there are to name: the standard ones and the file's own.
+    pub definitions: Definitions,
     /// The flex identifier.
     pub flex: Option<expr::Identifier>,
-    /// Vendor options of option 43 by vendor class live in classes; this is the version for log lines.
+    /// Index of the class `DROP`, if the file defines it: its members are never answered.
+    pub drop: Option<usize>,
+    /// How many configurations came before it.
     pub generation: u64,
 }
 

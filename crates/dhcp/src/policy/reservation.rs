@@ -2,6 +2,7 @@
 
 use super::{ClassSet, Scope};
 use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -86,12 +87,14 @@ pub enum Clash {
     Full(usize),
 }
 
-/// All reservations in force, by client and by address.
+/// All reservations in force, by id, by client and by address.
 #[derive(Debug, Default)]
 pub struct Reservations {
-    by_id: HashMap<u64, Arc<Reservation>, foldhash::quality::FixedState>,
+    by_id: BTreeMap<u64, Arc<Reservation>>,
     by_client: HashMap<(u32, Identifier), Arc<Reservation>, foldhash::quality::FixedState>,
     by_address: HashMap<Ipv4Addr, Arc<Reservation>, foldhash::quality::FixedState>,
+    /// How many each subnet has.
+    counts: BTreeMap<u32, usize>,
 }
 
 impl Reservations {
@@ -129,6 +132,7 @@ impl Reservations {
         if let Some(address) = reservation.address {
             self.by_address.insert(address, Arc::clone(&reservation));
         }
+        *self.counts.entry(reservation.subnet).or_default() += 1;
         self.by_client.insert(key, Arc::clone(&reservation));
         self.by_id.insert(reservation.id, reservation);
         Ok(())
@@ -140,6 +144,9 @@ impl Reservations {
         self.by_client.remove(&(old.subnet, old.identifier.clone()));
         if let Some(address) = old.address {
             self.by_address.remove(&address);
+        }
+        if let Some(count) = self.counts.get_mut(&old.subnet) {
+            *count -= 1;
         }
         Some(old)
     }
@@ -159,8 +166,59 @@ impl Reservations {
         self.by_client.get(&(subnet, identifier.clone()))
     }
 
-    /// All of them, in no order.
+    /// How many a subnet has.
+    pub fn in_subnet(&self, subnet: u32) -> usize {
+        self.counts.get(&subnet).copied().unwrap_or(0)
+    }
+
+    /// Those from an id on, ascending by id.
+    pub fn from_id(&self, id: u64) -> impl Iterator<Item = &Arc<Reservation>> {
+        self.by_id.range(id..).map(|(_, reservation)| reservation)
+    }
+
+    /// The highest id that the API gave, 0 if it gave none.
+    pub fn last_id(&self) -> u64 {
+        self.by_id.range(..Reservation::FROM_FILE).next_back().map_or(0, |(id, _)| *id)
+    }
+
+    /// All of them, ascending by id.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Reservation>> {
         self.by_id.values()
+    }
+}
+
+impl std::fmt::Display for IdentifierKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A word that names no kind of identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no such kind of identifier; there are mac, client_id, circuit_id, remote_id and flex")]
+pub struct NoSuchKind;
+
+impl std::str::FromStr for IdentifierKind {
+    type Err = NoSuchKind;
+
+    fn from_str(text: &str) -> Result<Self, NoSuchKind> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or(NoSuchKind)
+    }
+}
+
+impl Identifier {
+    /// Reads an identifier as the file and the API write it: a hardware address in hex; for the other kinds text (in
+    /// single quotes if it would read as hex), or hex as `hex:0102ab` or in pairs parted by `:`.
+    pub fn parse(kind: IdentifierKind, text: &str) -> Option<Self> {
+        let hex = |text: &str| crate::options::parse_hex(text);
+        let quoted = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+        let bytes = match (kind, text.strip_prefix("hex:"), quoted) {
+            (IdentifierKind::Mac, _, _) => hex(text).filter(|bytes| bytes.len() <= 16)?,
+            (_, Some(digits), _) => hex(digits)?,
+            (_, _, Some(quoted)) => quoted.as_bytes().to_vec(),
+            _ if text.contains(':') => hex(text).unwrap_or_else(|| text.as_bytes().to_vec()),
+            _ => text.as_bytes().to_vec(),
+        };
+        (!bytes.is_empty() && bytes.len() <= 255).then_some(Self { kind, bytes })
     }
 }

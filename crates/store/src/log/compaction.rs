@@ -21,10 +21,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::{Condvar, Mutex};
 
 use super::Lsn;
-use super::commit::{Core, Fault, Files, TEMPORARY, segment_name};
+use super::commit::Core;
 use super::error::CompactError;
 use super::frame::{FRAME_HEADER, MAX_PAYLOAD, push_record};
 use super::options::{Durability, LogOptions};
+use super::segment::{Fault, Files, TEMPORARY, segment_name};
 use super::snapshot::{SnapshotWriter, snapshot_name};
 
 /// Segment files that may pile up, whatever their size, before a snapshot is taken.
@@ -341,4 +342,3 @@ fn is_due(core: &Core) -> bool {
     let grown = core.upkeep.grown.load(Ordering::Relaxed) >= core.options.compact_at_bytes;
     grown || core.files.lock().segments.len() > MAX_SEGMENTS
 }
-

@@ -24,7 +24,9 @@ pub enum OpenError {
         expected: &'static str,
     },
     /// Another process has the directory.
-    #[error("{path} is locked by process {holder}: another Outwork runs on this data directory; stop it or choose another directory")]
+    #[error(
+        "{path} is locked by process {holder}: another Outwork runs on this data directory; stop it or choose another directory"
+    )]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -79,7 +81,9 @@ impl OpenError {
 /// What a user can do about an error of the system.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": free space on this file system, then start again",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": free space on this file system, then start again"
+        }
         io::ErrorKind::ReadOnlyFilesystem => ": remount the file system read-write, or set another data directory",
         io::ErrorKind::PermissionDenied => ": give the user Outwork runs as the right to write there",
         _ => "",
@@ -136,7 +140,9 @@ pub enum AppendError {
         limit: usize,
     },
     /// One record or group is larger than a batch may be.
-    #[error("{bytes} bytes in {records} records do not fit into one batch of {limit_bytes} bytes and {limit_records} records")]
+    #[error(
+        "{bytes} bytes in {records} records do not fit into one batch of {limit_bytes} bytes and {limit_records} records"
+    )]
     TooLarge {
         /// Bytes of the group.
         bytes: usize,

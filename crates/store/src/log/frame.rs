@@ -88,7 +88,12 @@ impl FileHeader {
                 fault = HeaderFault::Version(version);
                 continue;
             }
-            return Ok(Ok(Self { magic, number: u64_at(&head, 12), synced: u64_at(&head, 20), salt: u64_at(&head, 28) }));
+            return Ok(Ok(Self {
+                magic,
+                number: u64_at(&head, 12),
+                synced: u64_at(&head, 20),
+                salt: u64_at(&head, 28),
+            }));
         }
         Ok(Err(fault))
     }
@@ -270,7 +275,8 @@ impl<'f> FrameReader<'f> {
         let want = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX).min(want);
         let inside = offset >= self.window_at && offset + want as u64 <= self.window_at + self.window.len() as u64;
         if !inside {
-            let size = usize::try_from(self.length - offset.min(self.length)).unwrap_or(usize::MAX).min(want.max(WINDOW));
+            let size =
+                usize::try_from(self.length - offset.min(self.length)).unwrap_or(usize::MAX).min(want.max(WINDOW));
             self.window.resize(size, 0);
             let read = read_full(self.file, &mut self.window, offset)?;
             self.window.truncate(read);

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::Lsn;
-use super::commit::{Segment, TEMPORARY, segment_name};
 use super::compaction::Snapshot;
 use super::disk::{Disk, DiskFile};
 use super::error::{Damage, OpenError, ReplayError};
 use super::frame::{FRAMES_START, FileHeader, Found, FrameReader, HeaderFault, SEGMENT_MAGIC, SNAPSHOT_MAGIC, records};
+use super::segment::{Segment, TEMPORARY, segment_name};
 use super::snapshot::{SnapshotEnd, SnapshotFault, read_snapshot, snapshot_name};
 
 /// What an open found.
@@ -143,7 +143,8 @@ pub(crate) fn recover(
         })?;
     }
     for run in kept.iter().filter(|run| run.last > survey.evidence) {
-        make_certain(disk, run, survey.salt(run.seq), survey.evidence).map_err(OpenError::io("write", path(disk, run.seq)))?;
+        make_certain(disk, run, survey.salt(run.seq), survey.evidence)
+            .map_err(OpenError::io("write", path(disk, run.seq)))?;
     }
     report.torn = survey.torn(disk, &kept);
     let cut = survey.cut(&kept, &beyond);
@@ -214,7 +215,12 @@ fn survey_snapshot(disk: &dyn Disk, through: u64) -> Result<SurveyedSnapshot, Op
     Ok(out)
 }
 
-fn read_header(disk: &dyn Disk, name: &str, file: &dyn DiskFile, magic: [u8; 8]) -> Result<Option<FileHeader>, OpenError> {
+fn read_header(
+    disk: &dyn Disk,
+    name: &str,
+    file: &dyn DiskFile,
+    magic: [u8; 8],
+) -> Result<Option<FileHeader>, OpenError> {
     match FileHeader::read(file, magic).map_err(OpenError::io("read", disk.path(name)))? {
         Ok(header) => Ok(Some(header)),
         Err(HeaderFault::Unreadable) => Ok(None),
@@ -246,7 +252,13 @@ impl Survey {
                     self.evidence = self.evidence.max(frame.synced);
                     if frame.records > 0 {
                         let to = offset + frame.size();
-                        self.add_run(Run { seq: segment.seq, from: offset, to, first: frame.first, last: frame.last() });
+                        self.add_run(Run {
+                            seq: segment.seq,
+                            from: offset,
+                            to,
+                            first: frame.first,
+                            last: frame.last(),
+                        });
                     }
                 }
                 Found::Bad { offset, end } => segment.gaps.push(Gap { offset, bytes: end - offset, inner: true }),
@@ -424,13 +436,11 @@ pub(crate) fn for_each_record(
                 item(Item::GivenUp(lost))?;
             }
         } else {
-            let mut lsn = frame.first;
-            for record in records(frame.payload) {
+            for (lsn, record) in (frame.first..).zip(records(frame.payload)) {
                 let record = record.map_err(|_| changed(offset))?;
                 if wanted.contains(&lsn) {
                     item(Item::Record(lsn, record))?;
                 }
-                lsn += 1;
             }
         }
         if frame.last() >= run.last || offset + frame.size() >= run.to {

@@ -250,15 +250,15 @@ fn simulate(durability: Durability, seeds: u64) {
 
 #[test]
 fn with_fsync_every_acknowledged_record_survives_any_crash() {
-    simulate(Durability::Fsync, 3000);
+    simulate(Durability::Fsync, 1000);
 }
 
 #[test]
 fn with_os_a_power_loss_leaves_a_state_the_log_went_through_and_a_process_crash_loses_nothing_written() {
-    simulate(Durability::Os, 1500);
+    simulate(Durability::Os, 500);
 }
 
 #[test]
 fn with_none_a_crash_leaves_a_state_the_log_went_through() {
-    simulate(Durability::None, 1500);
+    simulate(Durability::None, 500);
 }

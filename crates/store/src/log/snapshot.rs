@@ -143,12 +143,15 @@ pub(crate) struct SnapshotFault {
     pub(crate) lost: Option<(u64, u64)>,
 }
 
+/// The end frame, and what is wrong.
+pub(crate) type Verdict = (Option<SnapshotEnd>, Vec<SnapshotFault>);
+
 /// Gives every valid block to `block`, decompressed, and tells the end frame and the faults found.
 pub(crate) fn read_snapshot<E>(
     file: &dyn DiskFile,
     salt: u64,
     mut block: impl FnMut(&[u8], u32) -> Result<(), E>,
-) -> io::Result<Result<(Option<SnapshotEnd>, Vec<SnapshotFault>), E>> {
+) -> io::Result<Result<Verdict, E>> {
     let mut reader = FrameReader::new(file, salt, FRAMES_START)?;
     let mut unpacked = Vec::new();
     let mut faults = Vec::new();
@@ -205,7 +208,8 @@ fn unpack<'a>(frame: &Frame<'a>, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]
     if frame.synced == 0 {
         return Ok(frame.payload);
     }
-    let size = usize::try_from(frame.synced).ok().filter(|size| *size <= MAX_PAYLOAD).ok_or(io::ErrorKind::InvalidData)?;
+    let size =
+        usize::try_from(frame.synced).ok().filter(|size| *size <= MAX_PAYLOAD).ok_or(io::ErrorKind::InvalidData)?;
     buffer.resize(size, 0);
     match zstd::bulk::decompress_to_buffer(frame.payload, buffer)? == size {
         true => Ok(buffer),

@@ -1,0 +1,322 @@
+//! A Kea `Dhcp4` configuration to an Outwork file.
+//!
+//! Everything in it either comes along, or has a note: what is lost, and what Outwork does in another way. That holds
+//! for settings this importer has never heard of too: it knows what it read.
+//!
+//! - `options`: option definitions and data.
+//! - `scopes`: classes, shared networks, subnets, pools, reservations.
+//! - `settings`: what has no counterpart, and why.
+
+mod options;
+mod scopes;
+mod settings;
+
+use super::json::{self, Notes, Object};
+use super::toml::{Document, duration};
+use crate::expr::Identifier;
+use crate::options::{OptionSpec, Value};
+use options::{Book, Known};
+use scopes::{Section, Server};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Why a file could not be converted at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeaError {
+    /// It is not JSON, even with comments and trailing commas.
+    #[error("line {line}, column {column}: {reason}")]
+    Json {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What the parser found.
+        reason: String,
+    },
+    /// A comment does not end.
+    #[error("line {line}: the comment that begins here does not end: add `*/`")]
+    Comment {
+        /// Line, from 1.
+        line: usize,
+    },
+    /// It includes another file.
+    #[error("line {line}: `<?include \"{file}\"?>` is not followed: put the text of that file in its place")]
+    Include {
+        /// Line, from 1.
+        line: usize,
+        /// The file named.
+        file: String,
+    },
+    /// It is no DHCPv4 configuration.
+    #[error("there is no `Dhcp4` object at the top: this is not a configuration of kea-dhcp4{0}")]
+    NotDhcp4(&'static str),
+}
+
+/// What became of a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoteKind {
+    /// What it did is not done any more.
+    Lost,
+    /// Outwork does it in another way, or by itself.
+    Replaced,
+}
+
+/// A setting that is not in the file as it was.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Note {
+    /// Where it stands: `Dhcp4.subnet4[0].pools[1].pool`.
+    pub path: String,
+    /// What became of it.
+    pub kind: NoteKind,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+/// A converted configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversion {
+    /// The Outwork file; the notes stand at its top too.
+    pub toml: String,
+    /// What is not in it as it was.
+    pub notes: Vec<Note>,
+}
+
+/// Classes that exist without being defined.
+const BUILT_IN: [&str; 6] = ["ALL", "KNOWN", "UNKNOWN", "DROP", "BOOTP", "SKIP_DDNS"];
+
+/// Converts the text of a Kea configuration.
+pub fn convert(text: &str) -> Result<Conversion, KeaError> {
+    let root = json::parse(text)?;
+    let mut notes = Notes::default();
+    let Some(dhcp4) = root.get("Dhcp4") else {
+        return Err(KeaError::NotDhcp4(if root.get("Dhcp6").is_some() { ", DHCPv6 is not served" } else { "" }));
+    };
+    for key in root.as_object().into_iter().flat_map(|object| object.keys()).filter(|key| *key != "Dhcp4") {
+        notes.lost(key, "only `Dhcp4` is converted");
+    }
+    let Some(dhcp4) = Object::new("Dhcp4", dhcp4, &mut notes) else { return Err(KeaError::NotDhcp4("")) };
+    let file = File::read(dhcp4, &mut notes);
+    Ok(Conversion { toml: file.write(&notes.0), notes: notes.0 })
+}
+
+/// The file's tables, in the order they are written.
+struct File {
+    server: Section,
+    definitions: Vec<OptionSpec>,
+    classes: Vec<Section>,
+    networks: Vec<Section>,
+    /// Those of shared networks first.
+    subnets: Vec<Section>,
+}
+
+impl File {
+    fn read(mut dhcp4: Object<'_>, notes: &mut Notes) -> Self {
+        let mut book = Book::default();
+        book.define(dhcp4.objects("option-def", notes), false, notes);
+        let own: Vec<Vec<Known>> = dhcp4
+            .objects("client-classes", notes)
+            .into_iter()
+            .map(|mut class| book.define(class.objects("option-def", notes), true, notes))
+            .collect();
+        let server = Server {
+            authoritative: dhcp4.flag("authoritative", notes) == Some(true),
+            match_client_id: dhcp4.flag("match-client-id", notes) != Some(false),
+            next_id: 1,
+            book,
+        };
+        let mut file = Self {
+            server: server_section(&mut dhcp4, &server, notes),
+            definitions: server.book.specs.clone(),
+            classes: Vec::new(),
+            networks: Vec::new(),
+            subnets: Vec::new(),
+        };
+        let classes = dhcp4.objects("client-classes", notes).into_iter().zip(&own);
+        file.classes = classes.map(|(class, own)| scopes::class(class, own, &server, notes)).collect();
+        file.scopes(&mut dhcp4, server, notes);
+        file.vendor_classes(notes);
+        settings::lease_database(&mut dhcp4, notes);
+        settings::ddns(&mut dhcp4, notes);
+        settings::compatibility(&mut dhcp4, notes);
+        settings::leftovers(&dhcp4, &[settings::GLOBAL, settings::SCOPE], notes);
+        file
+    }
+
+    fn scopes(&mut self, dhcp4: &mut Object<'_>, mut server: Server, notes: &mut Notes) {
+        // Kea reads shared networks first, which matters to the ids it gives.
+        for mut object in dhcp4.objects("shared-networks", notes) {
+            let (section, inherited) = scopes::network(&mut object, &server, notes);
+            let name = section.pairs.iter().find(|(key, _)| *key == "name").map(|(_, name)| name.to_string());
+            let name = name.unwrap_or_default();
+            for subnet in object.objects("subnet4", notes) {
+                self.subnets.push(scopes::subnet(subnet, Some((name.as_str(), &inherited)), &mut server, notes));
+            }
+            self.networks.push(section);
+        }
+        for subnet in dhcp4.objects("subnet4", notes) {
+            self.subnets.push(scopes::subnet(subnet, None, &mut server, notes));
+        }
+        let reservations = dhcp4.objects("reservations", notes);
+        scopes::global_reservations(reservations, &mut self.subnets, &server, notes);
+    }
+
+    /// `VENDOR_CLASS_x` exists in Kea for every x that a client may send; here those in use are written down.
+    fn vendor_classes(&mut self, notes: &mut Notes) {
+        let defined: BTreeSet<String> = self.classes.iter().filter_map(Section::name).collect();
+        let sections = self.classes.iter().chain(&self.subnets);
+        let used: Vec<(String, String)> = sections.flat_map(|section| section.classes.clone()).collect();
+        let mut added = BTreeSet::new();
+        for (name, path) in used {
+            if defined.contains(&name) || BUILT_IN.contains(&name.as_str()) || added.contains(&name) {
+                continue;
+            }
+            match name.strip_prefix("VENDOR_CLASS_") {
+                Some(class) if !class.contains('\'') => {
+                    let test = format!("option[60].text == '{class}'");
+                    let pairs = vec![("name", name.as_str().into()), ("test", test.as_str().into())];
+                    self.classes.insert(added.len(), Section { pairs, ..Section::default() });
+                    added.insert(name);
+                }
+                _ => notes.lost(path, format!("class `{name}` is not defined in the file")),
+            }
+        }
+    }
+
+    fn write(&self, notes: &[Note]) -> String {
+        let mut document = Document::default();
+        document.comment("Converted from a configuration of kea-dhcp4 by `outwork import kea`.");
+        for (kind, title) in [(NoteKind::Lost, "Not carried over:"), (NoteKind::Replaced, "Done in another way:")] {
+            let mut notes = notes.iter().filter(|note| note.kind == kind).peekable();
+            if notes.peek().is_some() {
+                document.comment("\n");
+                document.comment(title);
+            }
+            notes.for_each(|note| document.comment(&format!("  {}: {}", note.path, note.reason)));
+        }
+        self.server.write(&mut document, "[dhcp]", "dhcp");
+        for spec in &self.definitions {
+            definition(spec).write(&mut document, "[[dhcp.option_definition]]", "dhcp.option_definition");
+        }
+        self.classes.iter().for_each(|class| class.write(&mut document, "[[dhcp.class]]", "dhcp.class"));
+        self.networks.iter().for_each(|network| network.write(&mut document, "[[dhcp.network]]", "dhcp.network"));
+        self.subnets.iter().for_each(|subnet| subnet.write(&mut document, "[[dhcp.subnet]]", "dhcp.subnet"));
+        document.0
+    }
+}
+
+impl Section {
+    fn name(&self) -> Option<String> {
+        self.pairs.iter().find(|(key, _)| *key == "name").map(|(_, value)| value.to_string())
+    }
+}
+
+fn definition(spec: &OptionSpec) -> Section {
+    let mut pairs: scopes::Pairs = vec![
+        ("name", spec.name.as_str().into()),
+        ("code", Value::Integer(spec.code.into())),
+        ("type", spec.kind.as_str().into()),
+    ];
+    pairs.extend(spec.space.as_deref().map(|space| ("space", space.into())));
+    if spec.array {
+        pairs.push(("array", Value::Bool(true)));
+    }
+    if !spec.record.is_empty() {
+        pairs.push(("record", Value::List(spec.record.iter().map(|field| field.as_str().into()).collect())));
+    }
+    pairs.extend(spec.encapsulate.as_deref().map(|space| ("encapsulate", space.into())));
+    Section { pairs, ..Section::default() }
+}
+
+/// `[dhcp]` itself.
+fn server_section(dhcp4: &mut Object<'_>, server: &Server, notes: &mut Notes) -> Section {
+    let mut section = Section { comments: dhcp4.comments(notes), ..Section::default() };
+    interfaces(dhcp4, &mut section, notes);
+    section.pairs.push(("authoritative", Value::Bool(server.authoritative)));
+    let mut common = scopes::common(dhcp4, notes);
+    if !common.iter().any(|(key, _)| *key == "lease_time") {
+        // Kea's own default, so that clients see no change.
+        common.insert(0, ("lease_time", duration(Duration::from_secs(7200))));
+    }
+    section.pairs.extend(common);
+    section.pairs.push(("match_client_id", Value::Bool(server.match_client_id)));
+    if let Some(echo) = dhcp4.flag("echo-client-id", notes) {
+        section.pairs.push(("echo_client_id", Value::Bool(echo)));
+    }
+    let flex = settings::hooks(dhcp4, notes);
+    identifiers(dhcp4, flex.is_some(), &mut section, notes);
+    if let Some(flex) = flex {
+        match Identifier::parse(&flex, &server.book.definitions) {
+            Ok(_) => section.pairs.push(("flex_identifier", Value::Text(flex))),
+            Err(fault) => notes.lost("Dhcp4.hooks-libraries", format!("flex identifier `{flex}`: {fault}")),
+        }
+    }
+    if let Some(seconds) = dhcp4.number("decline-probation-period", notes) {
+        section.pairs.push(("decline_time", duration(Duration::from_secs(seconds))));
+    }
+    section.options = server.book.options(dhcp4.objects("option-data", notes), &[], notes);
+    section
+}
+
+fn identifiers(dhcp4: &mut Object<'_>, flex: bool, section: &mut Section, notes: &mut Notes) {
+    let path = dhcp4.path_of("host-reservation-identifiers");
+    let mut identifiers: Vec<Value> = Vec::new();
+    for name in dhcp4.texts("host-reservation-identifiers", notes) {
+        match name.as_str() {
+            "hw-address" => identifiers.push("mac".into()),
+            "client-id" => identifiers.push("client_id".into()),
+            "circuit-id" => identifiers.push("circuit_id".into()),
+            "flex-id" if flex => identifiers.push("flex".into()),
+            "flex-id" => notes.replaced(&path, "`flex-id` means nothing without an expression: left out"),
+            "duid" => notes.replaced(&path, "clients are not found by DUID: left out"),
+            other => notes.lost(&path, format!("`{other}` is no identifier")),
+        }
+    }
+    if !identifiers.is_empty() {
+        section.pairs.push(("identifiers", Value::List(identifiers)));
+    }
+}
+
+/// `interfaces-config`: packet sockets for clients on the wire, UDP for relayed ones.
+fn interfaces(dhcp4: &mut Object<'_>, section: &mut Section, notes: &mut Notes) {
+    let Some(mut object) = dhcp4.object("interfaces-config", notes) else { return };
+    let udp = object.text("dhcp-socket-type", notes) == Some("udp");
+    let (mut raw, mut listen) = (BTreeSet::new(), BTreeSet::new());
+    for (index, entry) in object.texts("interfaces", notes).iter().enumerate() {
+        let path = format!("{}.interfaces[{index}]", object.path);
+        let (interface, address) = match entry.split_once('/') {
+            Some((interface, address)) => (interface, Some(address)),
+            None => (entry.as_str(), None),
+        };
+        if !udp {
+            raw.insert(interface.to_owned());
+        }
+        listen.insert(format!("{}:67", address.unwrap_or("0.0.0.0")));
+        match address {
+            Some(_) if !udp => notes.replaced(path, "the interface is served whole; UDP listens on the address"),
+            None if udp => notes.replaced(path, "UDP listens on every address: name the one to listen on"),
+            _ => {}
+        }
+    }
+    if listen.contains("0.0.0.0:67") {
+        listen = BTreeSet::from(["0.0.0.0:67".to_owned()]);
+    }
+    for (key, values) in [("interfaces", raw), ("listen", listen)] {
+        if !values.is_empty() {
+            section.pairs.push((key, Value::List(values.into_iter().map(Value::Text).collect())));
+        }
+    }
+    if let Some(interface) = object.text("outbound-interface", notes).filter(|which| *which != "same-as-inbound") {
+        notes.lost(object.path_of("outbound-interface"), format!("answers leave as they came, not by `{interface}`"));
+    }
+    if object.flag("re-detect", notes) == Some(false) {
+        notes.replaced(object.path_of("re-detect"), "an interface that appears later is picked up");
+    }
+    for key in ["service-sockets-max-retries", "service-sockets-retry-wait-time", "service-sockets-require-all"] {
+        if object.get(key).is_some() {
+            notes.replaced(object.path_of(key), "an interface that appears later is picked up");
+        }
+    }
+    object.comments(notes);
+    settings::leftovers(&object, &[], notes);
+}

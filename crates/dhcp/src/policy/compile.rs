@@ -1,0 +1,490 @@
+//! The file's sections to a [`Policy`], all faults at once.
+
+use super::{
+    Admission, Boot, Class, ClassSet, Detection, Identifier, IdentifierKind, MAX_CLASSES, Network, Policy, Pool,
+    Reservation, Reservations, Rules, Scope, Subnet, Times,
+};
+use crate::config::{self, Conflicts, Dhcp};
+use crate::expr;
+use crate::options::{Definitions, OptionSet, OptionSpec, OptionTable};
+use outwork_config::{At, Fault, Ipv4Net};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+const ANY_SUBNET_HELP: &str = "leases name their subnet by its id, so each needs its own, for good";
+
+/// Faults by path below `[dhcp]`.
+type Found = Vec<(String, Fault)>;
+
+/// Reports what is wrong with `[dhcp]` beyond the form of its values.
+pub fn check(dhcp: &Dhcp, at: &mut At<'_>) {
+    let mut compiler = Compiler::new(dhcp, 0);
+    compiler.policy();
+    for (path, fault) in compiler.faults {
+        at.fault(&path, fault);
+    }
+}
+
+impl Policy {
+    /// Compiles a configuration.
+    ///
+    /// # Errors
+    /// Every fault, with its path below `[dhcp]`. A configuration that was loaded has been checked and has none.
+    pub fn compile(dhcp: &Dhcp, generation: u64) -> Result<Self, Vec<(String, Fault)>> {
+        let mut compiler = Compiler::new(dhcp, generation);
+        let policy = compiler.policy();
+        if compiler.faults.is_empty() { Ok(policy) } else { Err(compiler.faults) }
+    }
+}
+
+/// The options that the file's definitions add to the standard ones.
+pub fn definitions(dhcp: &Dhcp) -> Result<Definitions, Vec<crate::options::OptionError>> {
+    let specs: Vec<OptionSpec> = dhcp
+        .option_definition
+        .iter()
+        .map(|own| OptionSpec {
+            name: own.name.clone(),
+            code: own.code,
+            kind: own.r#type.clone(),
+            space: own.space.clone(),
+            encapsulate: own.encapsulate.clone(),
+            array: own.array,
+            record: own.record.clone(),
+        })
+        .collect();
+    Definitions::new(&specs)
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+struct Compiler<'c> {
+    dhcp: &'c Dhcp,
+    definitions: Definitions,
+    names: Vec<String>,
+    faults: Found,
+    generation: u64,
+}
+
+impl<'c> Compiler<'c> {
+    fn new(dhcp: &'c Dhcp, generation: u64) -> Self {
+        let mut faults = Vec::new();
+        let definitions = definitions(dhcp).unwrap_or_else(|errors| {
+            for error in errors {
+                let index = dhcp.option_definition.iter().position(|own| own.name == error.option()).unwrap_or(0);
+                faults.push((format!("option_definition[{index}]"), Fault::new(error.to_string())));
+            }
+            Definitions::default()
+        });
+        let mut names: Vec<String> = ["ALL", "KNOWN", "UNKNOWN"].map(str::to_owned).to_vec();
+        for (index, class) in dhcp.class.iter().enumerate() {
+            let fault = |what: &str| Fault::new(format!("class {:?} {what}", class.name));
+            if names.contains(&class.name) {
+                let fault = fault("is defined already").help("give each class a name of its own");
+                faults.push((format!("class[{index}].name"), fault));
+            }
+            names.push(class.name.clone());
+        }
+        if names.len() > MAX_CLASSES {
+            let fault = Fault::new(format!("{} classes", dhcp.class.len()))
+                .expected(format!("at most {} classes", MAX_CLASSES - 3))
+                .help("merge classes whose members get the same");
+            faults.push(("class".to_owned(), fault));
+        }
+        Self { dhcp, definitions, names, faults, generation }
+    }
+
+    fn fault(&mut self, path: impl Into<String>, fault: Fault) {
+        self.faults.push((path.into(), fault));
+    }
+
+    fn policy(&mut self) -> Policy {
+        let dhcp = self.dhcp;
+        let times = Times {
+            lease: Some(seconds(dhcp.lease_time)),
+            min: dhcp.min_lease_time.map(seconds),
+            max: dhcp.max_lease_time.map(seconds),
+            renew: dhcp.renew_time.map(seconds),
+            rebind: dhcp.rebind_time.map(seconds),
+            offer: Some(seconds(dhcp.offer_time)),
+        };
+        let boot = boot(dhcp.next_server, &dhcp.server_hostname, &dhcp.boot_file);
+        let scope = Scope { options: self.options("options", &dhcp.options), times: self.times("", times), boot };
+        let flex = dhcp.flex_identifier.as_deref().and_then(|text| {
+            let parsed = expr::Identifier::parse(text, &self.definitions);
+            self.parsed("flex_identifier", parsed)
+        });
+        let classes = self.classes();
+        let mut networks = self.networks();
+        let mut subnets = self.subnets(&mut networks);
+        self.overlaps();
+        let reservations = self.reservations();
+        let order: Vec<usize> = {
+            let mut order: Vec<usize> = (0..subnets.len()).collect();
+            order.sort_by_key(|index| subnets.get(*index).map(|subnet| subnet.first));
+            order
+        };
+        for network in &mut networks {
+            for subnet in &mut network.subnets {
+                *subnet = order.iter().position(|old| old == subnet).unwrap_or(0);
+            }
+        }
+        subnets.sort_by_key(|subnet| subnet.first);
+        let drop = classes.iter().position(|class| class.name == "DROP");
+        Policy {
+            rules: self.rules(),
+            scope,
+            drop,
+            classes,
+            networks,
+            subnets,
+            reservations,
+            definitions: self.definitions.clone(),
+            flex,
+            generation: self.generation,
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        let dhcp = self.dhcp;
+        Rules {
+            authoritative: dhcp.authoritative,
+            match_client_id: dhcp.match_client_id,
+            echo_client_id: dhcp.echo_client_id,
+            store_relay: dhcp.store_relay,
+            rapid_commit: dhcp.rapid_commit,
+            decline_time: seconds(dhcp.decline_time),
+            detection: match dhcp.conflict_detection {
+                Conflicts::Off => Detection::Off,
+                Conflicts::Arp => Detection::Arp,
+                Conflicts::Ping => Detection::Ping,
+            },
+            probe_cache: seconds(dhcp.probe_cache),
+            probe_attempts: dhcp.probe_attempts,
+            cache_threshold: dhcp.lease_cache as f32,
+            max_offers: dhcp.max_offers as usize,
+            client_rate: dhcp.client_rate,
+            client_burst: dhcp.client_burst,
+            leasequery: dhcp.leasequery.iter().map(|net: &Ipv4Net| (net.first(), net.last())).collect(),
+            warn_at: dhcp.warn_utilisation as f32,
+            identifiers: dhcp.identifiers.clone(),
+        }
+    }
+
+    fn parsed<T>(&mut self, path: &str, parsed: Result<T, expr::ExprError>) -> Option<T> {
+        match parsed {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fault(path, Fault::new(error.to_string()));
+                None
+            }
+        }
+    }
+
+    fn options(&mut self, path: &str, table: &OptionTable) -> OptionSet {
+        match self.definitions.compile(table.iter().map(|(key, value)| (key.as_str(), value))) {
+            Ok(set) => set,
+            Err(errors) => {
+                for error in errors {
+                    let key = table.keys().find(|key| key.as_str() == error.option());
+                    let path = key.map_or(path.to_owned(), |key| format!("{path}.{key:?}"));
+                    self.fault(path, Fault::new(error.to_string()));
+                }
+                OptionSet::default()
+            }
+        }
+    }
+
+    /// Times of one scope agree with each other.
+    fn times(&mut self, path: &str, times: Times) -> Times {
+        let key = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        if let (Some(min), Some(max)) = (times.min, times.max)
+            && min > max
+        {
+            let fault = Fault::new(format!("{min} s, and max_lease_time is {max} s"));
+            self.fault(key("min_lease_time"), fault.expected("no more than max_lease_time"));
+        }
+        if let (Some(renew), Some(rebind)) = (times.renew, times.rebind)
+            && renew >= rebind
+        {
+            let fault = Fault::new(format!("{renew} s, and rebind_time is {rebind} s"));
+            self.fault(key("renew_time"), fault.expected("less than rebind_time"));
+        }
+        times
+    }
+
+    fn class_set(&mut self, path: &str, names: &[String]) -> ClassSet {
+        let mut set = ClassSet::default();
+        for (index, name) in names.iter().enumerate() {
+            match self.names.iter().position(|known| known == name) {
+                Some(class) => set.insert(class),
+                None => {
+                    let fault = Fault::new(format!("there is no class {name:?}"))
+                        .expected(format!("one of {}", self.names.join(", ")))
+                        .help("define it with [[dhcp.class]]");
+                    self.fault(format!("{path}[{index}]"), fault);
+                }
+            }
+        }
+        set
+    }
+
+    fn classes(&mut self) -> Vec<Class> {
+        let built_in = ["ALL", "KNOWN", "UNKNOWN"].map(|name| Class {
+            name: name.to_owned(),
+            test: None,
+            only_if_required: false,
+            late: true,
+            scope: Scope::default(),
+        });
+        let mut classes = Vec::from(built_in);
+        for (index, class) in self.dhcp.class.iter().enumerate() {
+            let path = format!("class[{index}]");
+            let test = class.test.as_deref().and_then(|text| {
+                let parsed = expr::Test::parse(text, &self.definitions);
+                self.parsed(&format!("{path}.test"), parsed)
+            });
+            let mut late = false;
+            for asked in test.iter().flat_map(expr::Test::classes).map(AsRef::as_ref) {
+                let earlier = classes.iter().find(|class| class.name == asked);
+                late |= earlier.is_some_and(|class| class.late && asked != "ALL");
+                if earlier.is_none() && !asked.starts_with("VENDOR_CLASS_") {
+                    let fault = Fault::new(format!("asks for class {asked:?}, which is not defined before it"))
+                        .help("classes are tested in the file's order: define that one first");
+                    self.fault(format!("{path}.test"), fault);
+                }
+            }
+            let times = Times {
+                lease: class.lease_time.map(seconds),
+                min: class.min_lease_time.map(seconds),
+                max: class.max_lease_time.map(seconds),
+                renew: class.renew_time.map(seconds),
+                rebind: class.rebind_time.map(seconds),
+                offer: None,
+            };
+            let scope = Scope {
+                options: self.options(&format!("{path}.options"), &class.options),
+                times: self.times(&path, times),
+                boot: boot(class.next_server, &class.server_hostname, &class.boot_file),
+            };
+            let only_if_required = class.only_if_required;
+            classes.push(Class { name: class.name.clone(), test, only_if_required, late, scope });
+        }
+        classes
+    }
+
+    fn networks(&mut self) -> Vec<Network> {
+        let mut networks: Vec<Network> = Vec::new();
+        for (index, network) in self.dhcp.network.iter().enumerate() {
+            let path = format!("network[{index}]");
+            if networks.iter().any(|other| other.name.as_ref() == Some(&network.name)) {
+                self.fault(format!("{path}.name"), Fault::new(format!("network {:?} is defined already", network.name)));
+            }
+            let times = Times {
+                lease: network.lease_time.map(seconds),
+                min: network.min_lease_time.map(seconds),
+                max: network.max_lease_time.map(seconds),
+                renew: network.renew_time.map(seconds),
+                rebind: network.rebind_time.map(seconds),
+                offer: None,
+            };
+            networks.push(Network {
+                name: Some(network.name.clone()),
+                interface: network.interface.clone(),
+                relays: network.relay.clone(),
+                admission: Admission(self.class_set(&format!("{path}.allow_classes"), &network.allow_classes)),
+                subnets: Vec::new(),
+                scope: Scope {
+                    options: self.options(&format!("{path}.options"), &network.options),
+                    times: self.times(&path, times),
+                    boot: boot(network.next_server, &network.server_hostname, &network.boot_file),
+                },
+            });
+        }
+        networks
+    }
+
+    fn subnets(&mut self, networks: &mut Vec<Network>) -> Vec<Subnet> {
+        let mut subnets: Vec<Subnet> = Vec::new();
+        for (index, subnet) in self.dhcp.subnet.iter().enumerate() {
+            let path = format!("subnet[{index}]");
+            if subnets.iter().any(|other| other.id == subnet.id) {
+                let fault = Fault::new(format!("subnet {} is defined already", subnet.id)).help(ANY_SUBNET_HELP);
+                self.fault(format!("{path}.id"), fault);
+            }
+            let network = match &subnet.network {
+                None => {
+                    networks.push(Network::default());
+                    networks.len() - 1
+                }
+                Some(name) => networks.iter().position(|network| network.name.as_ref() == Some(name)).unwrap_or_else(|| {
+                    let fault = Fault::new(format!("there is no network {name:?}"))
+                        .help("define it with [[dhcp.network]]");
+                    self.faults.push((format!("{path}.network"), fault));
+                    networks.push(Network::default());
+                    networks.len() - 1
+                }),
+            };
+            if let Some(network) = networks.get_mut(network) {
+                network.subnets.push(index);
+            }
+            let times = Times {
+                lease: subnet.lease_time.map(seconds),
+                min: subnet.min_lease_time.map(seconds),
+                max: subnet.max_lease_time.map(seconds),
+                renew: subnet.renew_time.map(seconds),
+                rebind: subnet.rebind_time.map(seconds),
+                offer: subnet.offer_time.map(seconds),
+            };
+            let scope = Scope {
+                options: self.options(&format!("{path}.options"), &subnet.options),
+                times: self.times(&path, times),
+                boot: boot(subnet.next_server, &subnet.server_hostname, &subnet.boot_file),
+            };
+            subnets.push(Subnet {
+                id: subnet.id,
+                first: subnet.prefix.first(),
+                last: subnet.prefix.last(),
+                length: subnet.prefix.length(),
+                network,
+                interface: subnet.interface.clone(),
+                relays: subnet.relay.clone(),
+                admission: Admission(self.class_set(&format!("{path}.allow_classes"), &subnet.allow_classes)),
+                required: self.class_set(&format!("{path}.require_classes"), &subnet.require_classes),
+                pools: self.pools(&path, subnet),
+                excluded: self.excluded(&path, subnet),
+                scope,
+            });
+        }
+        subnets
+    }
+
+    fn inside(&mut self, path: String, subnet: &config::Subnet, range: config::Range) {
+        if !subnet.prefix.contains(range.first) || !subnet.prefix.contains(range.last) {
+            let fault = Fault::new(format!("{range} is not in {}", subnet.prefix))
+                .expected("addresses of the subnet's prefix");
+            self.fault(path, fault);
+        }
+    }
+
+    fn pools(&mut self, path: &str, subnet: &config::Subnet) -> Vec<Pool> {
+        let mut pools: Vec<Pool> = Vec::new();
+        for (index, pool) in subnet.pools.iter().enumerate() {
+            let path = format!("{path}.pools[{index}]");
+            let range = pool.range;
+            self.inside(format!("{path}.range"), subnet, range);
+            if let Some(other) = pools.iter().find(|other| other.first <= range.last && range.first <= other.last) {
+                let fault = Fault::new(format!("{range} overlaps the pool {}-{}", other.first, other.last));
+                self.fault(format!("{path}.range"), fault);
+            }
+            pools.push(Pool {
+                first: range.first,
+                last: range.last,
+                admission: Admission(self.class_set(&format!("{path}.allow_classes"), &pool.allow_classes)),
+                required: self.class_set(&format!("{path}.require_classes"), &pool.require_classes),
+                scope: Scope {
+                    options: self.options(&format!("{path}.options"), &pool.options),
+                    ..Scope::default()
+                },
+            });
+        }
+        pools
+    }
+
+    fn excluded(&mut self, path: &str, subnet: &config::Subnet) -> Vec<(Ipv4Addr, Ipv4Addr)> {
+        for (index, range) in subnet.exclude.iter().enumerate() {
+            self.inside(format!("{path}.exclude[{index}]"), subnet, *range);
+        }
+        let mut ranges: Vec<_> = subnet.exclude.iter().map(|range| (range.first, range.last)).collect();
+        ranges.sort_unstable();
+        ranges
+    }
+
+    fn overlaps(&mut self) {
+        let dhcp = self.dhcp;
+        let mut order: Vec<(usize, Ipv4Net)> = dhcp.subnet.iter().map(|subnet| subnet.prefix).enumerate().collect();
+        order.sort_by_key(|(_, prefix)| prefix.first());
+        for pair in order.windows(2) {
+            if let [(_, one), (index, two)] = pair
+                && one.overlaps(*two)
+            {
+                let fault = Fault::new(format!("{two} overlaps {one}")).expected("prefixes that share no address");
+                self.fault(format!("subnet[{index}].prefix"), fault);
+            }
+        }
+    }
+
+    fn reservations(&mut self) -> Vec<Arc<Reservation>> {
+        let mut all = Reservations::default();
+        let mut list = Vec::new();
+        for (at, subnet) in self.dhcp.subnet.iter().enumerate() {
+            for (index, reservation) in subnet.reservation.iter().enumerate() {
+                let path = format!("subnet[{at}].reservation[{index}]");
+                let Some(identifier) = self.identifier(&path, reservation) else { continue };
+                if let Some(address) = reservation.address.filter(|address| !subnet.prefix.contains(*address)) {
+                    let fault = Fault::new(format!("{address} is not in {}", subnet.prefix));
+                    self.fault(format!("{path}.address"), fault.expected("an address of the subnet's prefix"));
+                }
+                let boot = boot(reservation.next_server, &reservation.server_hostname, &reservation.boot_file);
+                let times = Times {
+                    lease: reservation.lease_time.map(seconds),
+                    min: reservation.min_lease_time.map(seconds),
+                    max: reservation.max_lease_time.map(seconds),
+                    renew: reservation.renew_time.map(seconds),
+                    rebind: reservation.rebind_time.map(seconds),
+                    offer: None,
+                };
+                let compiled = Arc::new(Reservation {
+                    id: Reservation::FROM_FILE | list.len() as u64,
+                    subnet: subnet.id,
+                    identifier,
+                    address: reservation.address,
+                    hostname: reservation.hostname.clone(),
+                    classes: self.class_set(&format!("{path}.classes"), &reservation.classes),
+                    scope: Scope {
+                        options: self.options(&format!("{path}.options"), &reservation.options),
+                        times: self.times(&path, times),
+                        boot,
+                    },
+                });
+                match all.insert(Arc::clone(&compiled)) {
+                    Ok(()) => list.push(compiled),
+                    Err(clash) => self.fault(path, Fault::new(clash.to_string())),
+                }
+            }
+        }
+        list
+    }
+
+    fn identifier(&mut self, path: &str, reservation: &config::Reservation) -> Option<Identifier> {
+        let said = [
+            (IdentifierKind::Mac, &reservation.mac),
+            (IdentifierKind::ClientId, &reservation.client_id),
+            (IdentifierKind::CircuitId, &reservation.circuit_id),
+            (IdentifierKind::RemoteId, &reservation.remote_id),
+            (IdentifierKind::Flex, &reservation.flex),
+        ];
+        let mut said = said.into_iter().filter_map(|(kind, text)| Some((kind, text.as_deref()?)));
+        let (Some((kind, text)), None) = (said.next(), said.next()) else {
+            let fault = Fault::new("it must be said who the client is, once")
+                .expected("exactly one of mac, client_id, circuit_id, remote_id, flex");
+            self.fault(path, fault);
+            return None;
+        };
+        let identifier = Identifier::parse(kind, text);
+        if identifier.is_none() {
+            let fault = Fault::new(format!("{text:?}")).expected(match kind {
+                IdentifierKind::Mac => "a hardware address such as \"02:00:5e:10:00:01\"",
+                _ => "text such as \"port 7\", or hex such as \"01:02:00:5e:10:00:01\" or \"hex:0102\"",
+            });
+            self.fault(format!("{path}.{}", kind.name()), fault);
+        }
+        identifier
+    }
+}
+
+fn boot(next_server: Option<Ipv4Addr>, server_hostname: &Option<String>, file: &Option<String>) -> Boot {
+    Boot { next_server, server_hostname: server_hostname.clone(), file: file.clone() }
+}

@@ -1,0 +1,297 @@
+//! What is not a client's doing: interfaces that come and go, leases that end, figures.
+
+use super::port::SERVER_PORT;
+use super::prober::Prober;
+use super::service::{InterfaceStatus, Service};
+use super::worker::{Command, Interfaces};
+use super::{Mailbox, Options};
+use crate::metrics::{DhcpMetrics, SocketKind};
+use outwork_net::bpf::Capture;
+use outwork_net::{Interface, PacketSocket, UdpSocket, Waker, Watch, interfaces, poll};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const TICK: Duration = Duration::from_secs(1);
+/// Pause between two slices of expiry, for the workers.
+const BREATH: Duration = Duration::from_micros(100);
+/// Pools that have gauges of their own, as many as the metrics take.
+const POOLS: usize = 4096;
+
+/// Wakes the housekeeper's thread for the last time.
+#[derive(Debug)]
+pub(super) struct Bell {
+    waker: Waker,
+    stop: AtomicBool,
+}
+
+impl Bell {
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+/// An interface of the configuration.
+#[derive(Debug)]
+struct Served {
+    name: String,
+    open: Option<Group>,
+    problem: Option<String>,
+}
+
+/// Its sockets, one a worker.
+#[derive(Debug)]
+struct Group {
+    index: u32,
+    capture: Capture,
+    sockets: Vec<Counted<PacketSocket>>,
+}
+
+/// A socket and what the kernel had dropped of it when last asked.
+#[derive(Debug)]
+struct Counted<S> {
+    socket: Arc<S>,
+    drops: u32,
+}
+
+impl<S> Counted<S> {
+    fn new(socket: Arc<S>) -> Self {
+        Self { socket, drops: 0 }
+    }
+
+    fn count(&mut self, kind: SocketKind, now: outwork_net::Result<u32>, metrics: &DhcpMetrics) {
+        match now {
+            Ok(now) => {
+                metrics.kernel_drops.of(kind).add(now.wrapping_sub(self.drops).into());
+                self.drops = now;
+            }
+            Err(error) => tracing::debug!(%error, "the drops of a socket are not known"),
+        }
+    }
+}
+
+/// The housekeeper's thread.
+pub(super) struct Housekeeper {
+    service: Arc<Service>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    prober: Arc<Prober>,
+    bell: Arc<Bell>,
+    watch: Watch,
+    listening: Vec<SocketAddrV4>,
+    udp: Vec<Counted<UdpSocket>>,
+    served: Vec<Served>,
+    receive_buffer: usize,
+    expiry_slice: usize,
+    /// The configuration whose pools have gauges.
+    generation: Option<u64>,
+}
+
+impl Housekeeper {
+    pub(super) fn new(
+        service: Arc<Service>,
+        options: &Options,
+        listening: &[SocketAddrV4],
+        udp: Vec<Arc<UdpSocket>>,
+        mailboxes: Vec<Arc<Mailbox>>,
+        prober: Arc<Prober>,
+    ) -> outwork_net::Result<Self> {
+        let served = |name: &String| Served { name: name.clone(), open: None, problem: None };
+        Ok(Self {
+            service,
+            mailboxes,
+            prober,
+            bell: Arc::new(Bell { waker: Waker::new()?, stop: AtomicBool::new(false) }),
+            watch: Watch::new()?,
+            listening: listening.to_vec(),
+            udp: udp.into_iter().map(Counted::new).collect(),
+            served: options.interfaces.iter().map(served).collect(),
+            receive_buffer: options.receive_buffer,
+            expiry_slice: options.expiry_slice.max(1),
+            generation: None,
+        })
+    }
+
+    pub(super) fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.bell)
+    }
+
+    pub(super) fn run(mut self) {
+        let mut next = Instant::now();
+        while !self.bell.stop.load(Ordering::Acquire) {
+            let now = Instant::now();
+            if now >= next {
+                next = now + TICK;
+                self.tick();
+            }
+            let mut entries = [poll::Entry::readable(&self.bell.waker), poll::Entry::readable(&self.watch)];
+            let waited = poll::wait(&mut entries, Some(next.saturating_duration_since(Instant::now())));
+            let changed = waited.and_then(|_| self.watch.drain());
+            match changed {
+                Ok(true) => self.sync_interfaces(),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the DHCP housekeeper looks at the interfaces every second only");
+                    std::thread::sleep(TICK);
+                    self.sync_interfaces();
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.served.iter().any(|served| served.open.is_none()) {
+            self.sync_interfaces();
+        }
+        self.expire();
+        self.warn();
+        self.measure();
+    }
+
+    /// Opens what is there and not open, closes what is gone, and tells everybody the addresses.
+    pub(super) fn sync_interfaces(&mut self) {
+        let list: Interfaces = match interfaces() {
+            Ok(list) => list.into_iter().map(Arc::new).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "interfaces that change now are not noticed");
+                return;
+            }
+        };
+        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Command::Interfaces(Arc::clone(&list))));
+        self.prober.refresh(Arc::clone(&list));
+        let mut served = std::mem::take(&mut self.served);
+        for one in &mut served {
+            let found = list.iter().find(|interface| interface.name == one.name);
+            self.sync(one, found);
+        }
+        self.served = served;
+        let status = |served: &Served| InterfaceStatus {
+            name: served.name.clone(),
+            open: served.open.is_some(),
+            problem: served.problem.clone(),
+        };
+        self.service.board.lock().interfaces = self.served.iter().map(status).collect();
+    }
+
+    fn sync(&self, served: &mut Served, found: Option<&Arc<Interface>>) {
+        let wanted = found.map(|interface| (interface.index, self.capture(interface)));
+        if let Some(group) = &served.open {
+            if wanted == Some((group.index, group.capture)) {
+                return;
+            }
+            self.mailboxes.iter().for_each(|mailbox| mailbox.send(Command::DropLink(group.index)));
+            served.open = None;
+            tracing::info!(interface = served.name, "clients on this interface are no longer heard");
+        }
+        let problem = match found {
+            None => Err("it does not exist; it is picked up when it appears".to_owned()),
+            Some(interface) if interface.mac.is_none() => Err("it is not an Ethernet interface".to_owned()),
+            Some(interface) => self.open(interface).map(|group| served.open = Some(group)),
+        };
+        match problem {
+            Ok(()) => {
+                served.problem = None;
+                tracing::info!(interface = served.name, "clients on this interface are heard");
+            }
+            Err(problem) => {
+                if served.problem.as_ref() != Some(&problem) {
+                    tracing::warn!(interface = served.name, problem, "clients on this interface are not heard");
+                }
+                served.problem = Some(problem);
+            }
+        }
+    }
+
+    /// What the packet sockets take: all that a UDP socket of the server port does not.
+    fn capture(&self, interface: &Interface) -> Capture {
+        let heard = self.listening.iter().any(|listen| {
+            listen.port() == SERVER_PORT
+                && (listen.ip().is_unspecified() || interface.addresses.iter().any(|own| own.address == *listen.ip()))
+        });
+        match heard {
+            true => Capture::Broadcasts { port: SERVER_PORT },
+            false => Capture::Datagrams { port: SERVER_PORT },
+        }
+    }
+
+    fn open(&self, interface: &Arc<Interface>) -> Result<Group, String> {
+        let capture = self.capture(interface);
+        let sockets = PacketSocket::open_group(interface, capture, self.receive_buffer, self.mailboxes.len())
+            .map_err(|error| error.to_string())?;
+        let sockets: Vec<_> = sockets.into_iter().map(|socket| Counted::new(Arc::new(socket))).collect();
+        for (mailbox, counted) in self.mailboxes.iter().zip(&sockets) {
+            mailbox.send(Command::AddLink(Arc::clone(&counted.socket), Arc::clone(interface)));
+        }
+        Ok(Group { index: interface.index, capture, sockets })
+    }
+
+    /// Ends what has run out, a slice at a time.
+    fn expire(&self) {
+        loop {
+            let slice = self.expiry_slice;
+            match self.service.decide(|engine, now| engine.handle_timeout(now.unix, slice)) {
+                Ok((handled, _)) => {
+                    self.service.metrics().expirations.add(handled as u64);
+                    if handled < slice || self.bell.stop.load(Ordering::Acquire) {
+                        return;
+                    }
+                    std::thread::sleep(BREATH);
+                }
+                // Nothing ends while the disk fails: what ended would not be known after a restart.
+                Err(error) => {
+                    tracing::debug!(%error, "leases that have run out wait for the disk");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn warn(&self) {
+        let Ok((warnings, _)) = self.service.decide(|engine, _| engine.pool_warnings()) else { return };
+        for warning in warnings {
+            let crate::engine::PoolWarning { subnet, first, last, held, total, high } = warning;
+            let pool = format!("{first}-{last}");
+            match high {
+                true => tracing::warn!(subnet, pool, held, total, "the pool is running out of addresses"),
+                false => tracing::info!(subnet, pool, held, total, "the pool has addresses again"),
+            }
+        }
+    }
+
+    fn measure(&mut self) {
+        let metrics = Arc::clone(self.service.metrics());
+        let look =
+            |engine: &crate::engine::Engine| (engine.totals(), engine.leases().len(), Arc::clone(engine.policy()));
+        let (totals, known, policy) = self.service.read(look);
+        metrics.leases_active.set(totals.active as i64);
+        metrics.leases_offered.set(totals.offered as i64);
+        metrics.leases_declined.set(totals.declined as i64);
+        metrics.leases_known.set(known as i64);
+        self.udp.iter_mut().for_each(|udp| udp.count(SocketKind::Udp, udp.socket.drops(), &metrics));
+        for counted in self.served.iter_mut().filter_map(|served| served.open.as_mut()).flat_map(|g| &mut g.sockets) {
+            counted.count(SocketKind::Packet, counted.socket.drops(), &metrics);
+        }
+        if self.generation != Some(policy.generation) {
+            self.generation = Some(policy.generation);
+            let gauges = [&metrics.pool_addresses, &metrics.pool_active, &metrics.pool_offered, &metrics.pool_declined];
+            gauges.iter().for_each(|gauge| gauge.retain(|_| false));
+        }
+        let mut room = POOLS;
+        for (index, subnet) in policy.subnets.iter().enumerate() {
+            if room < subnet.pools.len() {
+                break;
+            }
+            room -= subnet.pools.len();
+            // A lock for each subnet: with many of them the workers get in between.
+            for pool in self.service.read(|engine| engine.pool_use(index)) {
+                let (id, range) = (subnet.id.to_string(), format!("{}-{}", pool.first, pool.last));
+                let labels = [id.as_str(), range.as_str()];
+                metrics.pool_addresses.cell(labels).set(pool.total as i64);
+                metrics.pool_active.cell(labels).set(pool.active.into());
+                metrics.pool_offered.cell(labels).set(pool.offered.into());
+                metrics.pool_declined.cell(labels).set(pool.declined.into());
+            }
+        }
+    }
+}

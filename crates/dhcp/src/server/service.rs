@@ -1,0 +1,325 @@
+//! The engine and its log under one lock: what the workers, the housekeeper and the API share.
+
+use crate::engine::{Engine, Event, Now, Totals};
+use crate::lease::{Change, State};
+use crate::metrics::{DhcpMetrics, Dropped};
+use crate::policy::Policy;
+use outwork_store::log::{
+    AppendError, Cursor, Failure, Health, Log, LogOptions, Lsn, OpenError, Recovery, Slice, Source, WaitError,
+};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long a change from outside waits for the disk.
+const EDIT_DEADLINE: Duration = Duration::from_secs(5);
+/// Leases or reservations that one slice of a snapshot walks over.
+const SLICE: usize = 1000;
+/// In a snapshot's cursor: the walk has come to the reservations; the other bits are the next id.
+const RESERVATIONS: u64 = 1 << 63;
+
+/// Why a change was not made, or is not safe yet.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk fails. Nothing was changed.
+    #[error("nothing was changed: {0}")]
+    Failed(Failure),
+    /// The log takes no more. Nothing was changed, unless the change itself was what did not fit; then it is in force, and
+    /// written once there is room.
+    #[error("the change is not on disk: {0}")]
+    Refused(#[from] AppendError),
+    /// The change is in force, but whether it reaches the disk is not known yet.
+    #[error("the change is in force but not on disk yet: {0}")]
+    Unconfirmed(#[from] WaitError),
+}
+
+impl StoreError {
+    /// The reason under which requests are counted that this error stops.
+    pub(super) fn dropped(&self) -> Dropped {
+        match self {
+            Self::Refused(AppendError::Full { .. }) => Dropped::StoreFull,
+            Self::Failed(_) | Self::Refused(_) => Dropped::StoreFailed,
+            Self::Unconfirmed(_) => Dropped::StoreSlow,
+        }
+    }
+}
+
+/// Who hears what happens.
+pub struct Events {
+    /// Whether anyone listens; asked once a batch.
+    pub live: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Takes the events of a batch, in order. It must be quick.
+    pub publish: Publish,
+}
+
+/// Takes events.
+pub type Publish = Box<dyn Fn(&[Event]) + Send + Sync>;
+
+/// What an interface named in the configuration is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// True if clients on it are heard.
+    pub open: bool,
+    /// Why not.
+    pub problem: Option<String>,
+}
+
+/// How the service does.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Addresses that somebody holds.
+    pub totals: Totals,
+    /// Leases known, ended ones included.
+    pub known: usize,
+    /// Whether the log is written.
+    pub store: Health,
+    /// Listening UDP sockets.
+    pub listening: Vec<SocketAddrV4>,
+    /// Interfaces named in the configuration.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// The configuration in force.
+    pub generation: u64,
+}
+
+/// What the threads tell about themselves.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    pub(super) listening: Vec<SocketAddrV4>,
+    pub(super) interfaces: Vec<InterfaceStatus>,
+}
+
+/// All under the lock. Records are appended before it is let go, so that the log has them in the order of decision.
+struct Shared {
+    engine: Engine,
+    /// The last record appended: what a durable answer waits for.
+    last: Lsn,
+    /// Reservations made through the API, as they stand on disk.
+    reservations: BTreeMap<u64, Box<[u8]>>,
+}
+
+/// The running service, shared with the API.
+pub struct Service {
+    shared: Mutex<Shared>,
+    log: Log,
+    metrics: Arc<DhcpMetrics>,
+    events: Option<Events>,
+    pub(super) board: Mutex<Board>,
+}
+
+/// What time it is.
+pub(super) fn now() -> Now {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now {
+        unix: u32::try_from(since.as_secs()).unwrap_or(u32::MAX),
+        millis: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+impl Service {
+    /// Opens the log, brings back what it holds and begins to watch over it. No sockets yet: see [`super::Server`].
+    ///
+    /// The API takes [`reservations`](Self::reservations) next and puts them in with
+    /// [`Engine::restore_reservation`](crate::engine::Engine::restore_reservation).
+    ///
+    /// # Errors
+    /// [`OpenError`] if the log can't be opened or holds what this version can't read.
+    pub fn open(
+        options: LogOptions,
+        policy: Arc<Policy>,
+        metrics: Arc<DhcpMetrics>,
+        events: Option<Events>,
+    ) -> Result<(Arc<Self>, Recovery), OpenError> {
+        let seed = std::hash::RandomState::new().hash_one(0);
+        let started = now();
+        let mut engine = Engine::new(policy, seed, started.unix);
+        let mut reservations = BTreeMap::new();
+        let (log, recovery) = Log::open(options, &mut |record| {
+            match Change::read(record)? {
+                Change::Reserve(id, json) => drop(reservations.insert(id, json.into_boxed_slice())),
+                Change::Unreserve(id) => drop(reservations.remove(&id)),
+                change => engine.restore(change),
+            }
+            Ok(())
+        })?;
+        engine.start(started.unix);
+        let shared = Shared { engine, last: log.last(), reservations };
+        let service = Arc::new(Self { shared: Mutex::new(shared), log, metrics, events, board: Mutex::default() });
+        let source: Arc<dyn Source> = Arc::clone(&service) as _;
+        service.log.set_source(Arc::downgrade(&source));
+        Ok((service, recovery))
+    }
+
+    /// Changes something, and returns once that is on stable storage. Nothing is changed while the log can't be written.
+    ///
+    /// # Errors
+    /// [`StoreError`] says whether the change was made.
+    pub fn edit<T>(&self, change: impl FnOnce(&mut Engine, Now) -> T) -> Result<T, StoreError> {
+        let (result, lsn) = self.decide(change)?;
+        self.log.wait(lsn?, Instant::now() + EDIT_DEADLINE)?;
+        Ok(result)
+    }
+
+    /// Looks at something. Workers wait meanwhile: look at slices.
+    pub fn read<T>(&self, look: impl FnOnce(&Engine) -> T) -> T {
+        look(&self.shared.lock().engine)
+    }
+
+    /// Takes a new configuration; the next batch of every worker goes by it.
+    pub fn adopt(&self, policy: Arc<Policy>) {
+        let mut shared = self.shared.lock();
+        let old = Arc::clone(shared.engine.policy());
+        shared.engine.adopt(policy);
+        drop(shared);
+        // If this was the last use of the old one, it goes away outside of the lock.
+        drop(old);
+    }
+
+    /// Reservations made through the API, by id, as they stand on disk.
+    pub fn reservations(&self) -> Vec<(u64, Vec<u8>)> {
+        self.shared.lock().reservations.iter().map(|(id, json)| (*id, json.to_vec())).collect()
+    }
+
+    /// How the service does.
+    pub fn status(&self) -> Status {
+        let (totals, known, generation) =
+            self.read(|engine| (engine.totals(), engine.leases().len(), engine.policy().generation));
+        let board = self.board.lock();
+        Status {
+            totals,
+            known,
+            store: self.log.health(),
+            listening: board.listening.clone(),
+            interfaces: board.interfaces.clone(),
+            generation,
+        }
+    }
+
+    /// The log, for its figures and for a compaction on demand.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The service's metrics.
+    pub fn metrics(&self) -> &Arc<DhcpMetrics> {
+        &self.metrics
+    }
+
+    /// Runs `run` on the engine and appends what it journals, if the log takes anything at all; else does nothing.
+    ///
+    /// The inner result is the record that answers wait for. If that is an error, what was decided is in force but not in
+    /// the log: nothing durable may be said of it. It is appended before anything else is decided.
+    pub(super) fn decide<T>(
+        &self,
+        run: impl FnOnce(&mut Engine, Now) -> T,
+    ) -> Result<(T, Result<Lsn, AppendError>), StoreError> {
+        let mut shared = self.shared.lock();
+        let started = Instant::now();
+        if let Health::Failed(failure) = self.log.health() {
+            return Err(StoreError::Failed(failure));
+        }
+        self.append(&mut shared)?;
+        let watched = self.events.as_ref().is_some_and(|events| (events.live)());
+        shared.engine.watch(watched);
+        let result = run(&mut shared.engine, now());
+        let lsn = self.append(&mut shared);
+        let mut happened = Vec::new();
+        shared.engine.take_events(&mut happened);
+        self.metrics.decision_time.record(started.elapsed());
+        drop(shared);
+        if let Some(events) = self.events.as_ref().filter(|_| !happened.is_empty()) {
+            (events.publish)(&happened);
+        }
+        Ok((result, lsn))
+    }
+
+    /// Appends the journal. What the log refuses stays in it.
+    fn append(&self, shared: &mut Shared) -> Result<Lsn, AppendError> {
+        let Shared { engine, last, reservations } = shared;
+        if engine.journal.is_empty() {
+            return Ok(*last);
+        }
+        match self.log.append_all(engine.journal.records()) {
+            Ok(lsn) => {
+                engine.journal.records().for_each(|record| note(reservations, record));
+                engine.journal.clear();
+                *last = lsn;
+            }
+            // The records of many decisions need not stay together.
+            Err(AppendError::TooLarge { .. }) if engine.journal.len() > 1 => {
+                let mut done = 0;
+                let mut refused = None;
+                for record in engine.journal.records() {
+                    match self.log.append(record) {
+                        Ok(lsn) => *last = lsn,
+                        Err(error) => {
+                            refused = Some(error);
+                            break;
+                        }
+                    }
+                    note(reservations, record);
+                    done += 1;
+                }
+                engine.journal.forget_first(done);
+                if let Some(error) = refused {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(*last)
+    }
+}
+
+/// Keeps what the log says of the API's reservations.
+fn note(reservations: &mut BTreeMap<u64, Box<[u8]>>, record: &[u8]) {
+    if !Change::is_reservation(record) {
+        return;
+    }
+    match Change::read(record) {
+        Ok(Change::Reserve(id, json)) => drop(reservations.insert(id, json.into_boxed_slice())),
+        Ok(Change::Unreserve(id)) => drop(reservations.remove(&id)),
+        _ => {}
+    }
+}
+
+/// Offers are not kept on disk: after a restart their clients ask again.
+impl Source for Service {
+    fn slice(&self, cursor: Cursor, out: &mut Slice<'_>) -> Option<Cursor> {
+        let shared = self.shared.lock();
+        let mut record = Vec::with_capacity(256);
+        if cursor.0 & RESERVATIONS == 0 {
+            let from = Ipv4Addr::from(u32::try_from(cursor.0).unwrap_or(u32::MAX));
+            for (walked, lease) in shared.engine.leases().range(from).enumerate() {
+                if walked == SLICE {
+                    return Some(Cursor(u32::from(lease.address).into()));
+                }
+                if lease.state != State::Offered {
+                    record.clear();
+                    Change::write_lease(lease, &mut record);
+                    out.push(&record);
+                }
+            }
+            return (!shared.reservations.is_empty()).then_some(Cursor(RESERVATIONS));
+        }
+        for (walked, (id, json)) in shared.reservations.range(cursor.0 & !RESERVATIONS..).enumerate() {
+            if walked == SLICE {
+                return Some(Cursor(RESERVATIONS | *id));
+            }
+            record.clear();
+            Change::write_reserve(*id, json, &mut record);
+            out.push(&record);
+        }
+        None
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("log", &self.log).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,285 @@
+//! Serves an axum router over HTTP/1.1 and HTTP/2, plain or TLS, on several listeners.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::metrics::{FrontMetrics, Refusal, StatusClass};
+use crate::tls::Tls;
+
+/// Where to listen, and whether with TLS.
+#[derive(Clone)]
+pub struct Binding {
+    /// Address and port; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// The certificate; `None` is plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+}
+
+/// What a client may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once, over all listeners.
+    pub connections: usize,
+    /// From the connection to the end of the first head, and for every later head.
+    pub header_timeout: Duration,
+    /// Bytes of a request body.
+    pub body_bytes: usize,
+    /// How long requests under way may take to end when the server stops.
+    pub drain: Duration,
+}
+
+/// Who is at the other end of a connection: an extension of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether it came over TLS.
+    pub tls: bool,
+}
+
+/// Why a listener did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}; {advice}")]
+pub struct ServeError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+    advice: &'static str,
+}
+
+/// Listeners that are bound and not yet serving.
+pub struct Server {
+    listeners: Vec<(TcpListener, Binding)>,
+    limits: Limits,
+    metrics: Arc<FrontMetrics>,
+}
+
+impl Server {
+    /// Binds every listener, or none. Within a tokio runtime.
+    ///
+    /// # Errors
+    /// Names the address that could not be bound.
+    pub async fn bind(bindings: Vec<Binding>, limits: Limits, metrics: Arc<FrontMetrics>) -> Result<Self, ServeError> {
+        let mut listeners = Vec::with_capacity(bindings.len());
+        for mut binding in bindings {
+            let refused = |source: io::Error| {
+                let advice = match source.kind() {
+                    io::ErrorKind::AddrInUse => "stop what listens there, or choose another port",
+                    io::ErrorKind::PermissionDenied => {
+                        "choose a port above 1023, or give the process CAP_NET_BIND_SERVICE"
+                    }
+                    io::ErrorKind::AddrNotAvailable => "the address is not one of this machine",
+                    _ => "check the address",
+                };
+                ServeError { address: binding.address, source, advice }
+            };
+            let listener = TcpListener::bind(binding.address).await.map_err(refused)?;
+            binding.address = listener.local_addr().map_err(refused)?;
+            listeners.push((listener, binding));
+        }
+        Ok(Self { listeners, limits, metrics })
+    }
+
+    /// The bound addresses, in the order they were given, and whether each speaks TLS.
+    pub fn addresses(&self) -> Vec<(SocketAddr, bool)> {
+        self.listeners.iter().map(|(_, binding)| (binding.address, binding.tls.is_some())).collect()
+    }
+
+    /// Serves until `shutdown` ends; then stops accepting, lets requests under way finish for the drain time, and closes.
+    pub async fn run(self, router: Router, shutdown: impl Future<Output = ()> + Send) {
+        let (stop, stopped) = watch::channel(false);
+        let seats = Arc::new(Semaphore::new(self.limits.connections));
+        let router = router.layer(DefaultBodyLimit::max(self.limits.body_bytes));
+        let mut accepting = JoinSet::new();
+        for (listener, binding) in self.listeners {
+            let connections = Connections {
+                binding,
+                router: router.clone(),
+                limits: self.limits,
+                metrics: self.metrics.clone(),
+                seats: seats.clone(),
+                stopped: stopped.clone(),
+            };
+            accepting.spawn(connections.accept(listener));
+        }
+        shutdown.await;
+        stop.send_replace(true);
+        while accepting.join_next().await.is_some() {}
+    }
+}
+
+/// One listener at work.
+#[derive(Clone)]
+struct Connections {
+    binding: Binding,
+    router: Router,
+    limits: Limits,
+    metrics: Arc<FrontMetrics>,
+    seats: Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Connections {
+    async fn accept(mut self, listener: TcpListener) {
+        let mut open = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = self.stopped.wait_for(|stopped| *stopped) => break,
+                Some(_) = open.join_next() => continue,
+            };
+            match accepted {
+                Ok((stream, address)) => self.seat(stream, address, &mut open),
+                Err(error) => {
+                    self.metrics.connections_refused.of(Refusal::Accept).inc();
+                    tracing::warn!(%error, listener = %self.binding.address, "cannot accept a connection");
+                    // Out of descriptors: accepting again at once would spin.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        drop(listener);
+        let drained = timeout(self.limits.drain, async { while open.join_next().await.is_some() {} }).await;
+        if drained.is_err() {
+            tracing::warn!(connections = open.len(), "closing connections that did not end in time");
+            open.shutdown().await;
+        }
+    }
+
+    fn seat(&self, stream: TcpStream, address: SocketAddr, open: &mut JoinSet<()>) {
+        let Ok(seat) = self.seats.clone().try_acquire_owned() else {
+            self.metrics.connections_refused.of(Refusal::Full).inc();
+            return;
+        };
+        // Answers are written whole; waiting to fill a segment only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        self.metrics.connections.inc();
+        self.metrics.connections_open.inc();
+        let this = self.clone();
+        let seat = Seat { _permit: seat, metrics: self.metrics.clone() };
+        open.spawn(async move {
+            let _seat = seat;
+            this.connection(stream, address).await;
+        });
+    }
+
+    async fn connection(self, stream: TcpStream, address: SocketAddr) {
+        let Some(tls) = &self.binding.tls else {
+            return self.http(stream, Peer { address, tls: false }).await;
+        };
+        let handshake = TlsAcceptor::from(tls.config()).accept(stream);
+        match timeout(self.limits.header_timeout, handshake).await {
+            Ok(Ok(stream)) => self.http(stream, Peer { address, tls: true }).await,
+            failed => {
+                self.metrics.connections_refused.of(Refusal::Tls).inc();
+                if let Ok(Err(error)) = failed {
+                    tracing::debug!(%address, %error, "TLS handshake");
+                }
+            }
+        }
+    }
+
+    async fn http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(mut self, stream: S, peer: Peer) {
+        let spoken = Arc::new(AtomicBool::new(false));
+        let service = Requests {
+            router: TowerToHyperService::new(self.router),
+            metrics: self.metrics.clone(),
+            peer,
+            spoken: spoken.clone(),
+        };
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(128)
+            .keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(20));
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        // Telling HTTP/1.1 from HTTP/2 waits for bytes without a limit of its own, so the first head has this one.
+        let first_head = tokio::time::sleep(self.limits.header_timeout);
+        tokio::pin!(first_head);
+        let (mut waiting, mut stopping) = (true, false);
+        let ended = loop {
+            tokio::select! {
+                ended = &mut connection => break ended,
+                () = &mut first_head, if waiting => {
+                    waiting = false;
+                    if !spoken.load(Relaxed) {
+                        self.metrics.connections_refused.of(Refusal::Silent).inc();
+                        return;
+                    }
+                }
+                _ = self.stopped.wait_for(|stopped| *stopped), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(peer = %peer.address, %error, "connection ended");
+        }
+    }
+}
+
+/// A place among the open connections, given back when dropped.
+struct Seat {
+    _permit: OwnedSemaphorePermit,
+    metrics: Arc<FrontMetrics>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.metrics.connections_open.dec();
+    }
+}
+
+/// Passes a connection's requests to the router with their [`Peer`], and measures the answers.
+struct Requests {
+    router: TowerToHyperService<Router>,
+    metrics: Arc<FrontMetrics>,
+    peer: Peer,
+    spoken: Arc<AtomicBool>,
+}
+
+impl Service<http::Request<Incoming>> for Requests {
+    type Response = http::Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = futures_util::future::BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+        let started = Instant::now();
+        self.spoken.store(true, Relaxed);
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.peer);
+        let (metrics, answer) = (self.metrics.clone(), self.router.call(request));
+        Box::pin(async move {
+            let response = answer.await?;
+            metrics.request_time.record(started.elapsed());
+            metrics.requests.of(StatusClass::from(response.status())).inc();
+            Ok(response)
+        })
+    }
+}
