@@ -133,7 +133,18 @@ impl<'c> Compiler<'c> {
         }
         subnets.sort_by_key(|subnet| subnet.first);
         let drop = classes.iter().position(|class| class.name == "DROP");
-        Policy { rules: self.rules(), scope, drop, classes, networks, subnets, reservations, flex, generation: self.generation }
+        Policy {
+            rules: self.rules(),
+            scope,
+            drop,
+            classes,
+            networks,
+            subnets,
+            reservations,
+            definitions: self.definitions.clone(),
+            flex,
+            generation: self.generation,
+        }
     }
 
     fn rules(&self) -> Rules {
