@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use toml_parser::lexer::TokenKind;
 
 use crate::fault::{Fault, Kind};
 use crate::node::{Node, Value};
@@ -13,6 +14,13 @@ use crate::path::{self, Segment};
 
 /// What every variable that sets a key starts with; the rest is the key's path with `__` for each dot.
 pub const ENV_PREFIX: &str = "OUTWORK__";
+
+/// The most keys that may be chained with dots. No section lies nearly as deep; the bound keeps hostile text from
+/// exhausting the stack, as the TOML parser's own bound does for brackets.
+const DOTS: usize = 32;
+
+/// How deep tables and arrays may lie in each other.
+const DEPTH: usize = 100;
 
 /// Where the configuration comes from, read by the caller: later layers win over earlier ones.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +59,10 @@ impl Document {
                 .split("__")
                 .map(|key| Segment::Key(key.to_ascii_lowercase()))
                 .collect();
+            if segments.len() > DOTS {
+                faults.push(too_deep().from("", Origin::Env("OUTWORK__… (a long name)".into()), Kind::Syntax));
+                continue;
+            }
             if segments.contains(&Segment::Key(String::new())) {
                 let fault = Fault::new("a key in its name is empty").expected("OUTWORK__SECTION__KEY");
                 faults.push(fault.from(name.as_str(), origin, Kind::Syntax));
@@ -60,6 +72,9 @@ impl Document {
         }
         for flag in &sources.set {
             match path::parse_prefix(flag.trim_start()) {
+                Ok((segments, _)) if segments.len() > DOTS => {
+                    faults.push(too_deep().from("", Origin::Set("(a long key)".into()), Kind::Syntax));
+                }
                 Ok((segments, rest)) if rest.trim_start().starts_with('=') => {
                     let value = rest.trim_start().trim_start_matches('=').trim();
                     let key = flag.trim_start().strip_suffix(rest).unwrap_or(flag);
@@ -78,16 +93,56 @@ impl Document {
 }
 
 fn read_file(text: &Text, faults: &mut Vec<Fault>) -> Node {
+    let origin = Origin::File(text.place(0..0));
+    let mut refuse = |span, fault: Fault| {
+        faults.push(fault.from("", Origin::File(text.place(span)), Kind::Syntax));
+        Node::empty_table(String::new(), origin.clone())
+    };
+    if let Some(span) = deep_key(&text.text) {
+        return refuse(span, too_deep());
+    }
     let (table, errors) = DeTable::parse_recoverable(&text.text);
+    if let Some(span) = table.get_ref().iter().find_map(|(_, value)| deep_value(value, 1)) {
+        return refuse(span, Fault::new(format!("tables and arrays lie more than {DEPTH} deep in each other")));
+    }
     for error in errors {
         let place = text.place(error.span().unwrap_or(text.text.len()..text.text.len()));
         faults.push(Fault::new(error.message()).from("", Origin::File(place), Kind::Syntax));
     }
-    let origin = Origin::File(text.place(0..0));
     let grow = Grow { at: &|span| Origin::File(text.place(span)) };
     let mut root = Node::empty_table(String::new(), origin.clone());
     root.value = grow.table(table.get_ref(), "", &origin);
     root
+}
+
+fn too_deep() -> Fault {
+    Fault::new("this key has too many parts").expected(format!("at most {DOTS}"))
+}
+
+/// The first key that is chained of more than [`DOTS`] parts.
+fn deep_key(text: &str) -> Option<std::ops::Range<usize>> {
+    let mut dots = 0;
+    for token in toml_parser::Source::new(text).lex() {
+        match token.kind() {
+            TokenKind::Dot if dots == DOTS => return Some(token.span().start()..token.span().end()),
+            TokenKind::Dot => dots += 1,
+            TokenKind::Atom | TokenKind::Whitespace | TokenKind::BasicString | TokenKind::LiteralString => {}
+            _ => dots = 0,
+        }
+    }
+    None
+}
+
+/// The first value that lies deeper than [`DEPTH`], which dotted keys inside inline tables can reach.
+fn deep_value(value: &Spanned<DeValue<'_>>, depth: usize) -> Option<std::ops::Range<usize>> {
+    if depth > DEPTH {
+        return Some(value.span());
+    }
+    match value.get_ref() {
+        DeValue::Array(items) => items.iter().find_map(|item| deep_value(item, depth + 1)),
+        DeValue::Table(table) => table.iter().find_map(|(_, value)| deep_value(value, depth + 1)),
+        _ => None,
+    }
 }
 
 /// Grows nodes from parsed TOML; `at` says where a span of it lies.
@@ -148,13 +203,10 @@ impl Layer<'_> {
     /// TOML where it is TOML, and else the text itself: `2h` needs no quotes.
     fn lay(self, root: &mut Node, segments: &[Segment]) {
         let raw = Arc::clone(&self.raw);
-        match DeValue::parse(&raw) {
-            Ok(value) => self.descend(root, segments, &value),
-            Err(_) => {
-                let span = 0..raw.len();
-                self.descend(root, segments, &Spanned::new(span, DeValue::String(raw.as_ref().into())));
-            }
-        }
+        let parsed = if deep_key(&raw).is_none() { DeValue::parse(&raw).ok() } else { None };
+        let parsed = parsed.filter(|value| deep_value(value, 1).is_none());
+        let text = || Spanned::new(0..raw.len(), DeValue::String(raw.as_ref().into()));
+        self.descend(root, segments, &parsed.unwrap_or_else(text));
     }
 
     fn descend(self, node: &mut Node, segments: &[Segment], value: &Spanned<DeValue<'_>>) {

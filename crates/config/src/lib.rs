@@ -69,7 +69,7 @@
 //! by key path. A type that is written in a way of its own implements [`Setting`], or takes [`text_setting!`].
 //!
 //! # Rooms
-//! - `section`: the macros that declare sections and choices, and what their code calls.
+//! - `section`: the macros that declare sections and choices; `expansion`: what their code calls.
 //! - `setting`: what a type must do to be the value of a key; limits and defaults.
 //! - `kinds`, `duration`, `size`, `prefix`, `secret`: the types that a key can have.
 //! - `layers`: the file, the environment and the flags, laid over each other into one tree.
@@ -83,6 +83,8 @@
 #![deny(clippy::disallowed_methods)]
 
 mod duration;
+#[doc(hidden)]
+pub mod expansion;
 mod fault;
 mod kinds;
 mod layers;
@@ -105,7 +107,7 @@ pub use node::{Node, Value};
 pub use origin::{Origin, Place};
 pub use prefix::{Ipv4Net, PrefixError};
 pub use secret::Secret;
-pub use section::{__private, NoSuchChoice};
+pub use section::NoSuchChoice;
 pub use setting::{Absent, Change, Effective, Given, Limits, Ranged, Section, Setting};
 pub use size::{ByteSize, SizeError};
 pub use text::{starter, toml_text};

@@ -19,10 +19,15 @@ pub fn join_key(path: &str, key: &str) -> String {
     let key = if bare {
         key
     } else {
-        quoted = serde_json::Value::from(key).to_string();
+        quoted = quote(key);
         &quoted
     };
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// A TOML basic string: a JSON string, but that DEL must be escaped.
+pub(crate) fn quote(text: &str) -> String {
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
 /// The path of element `index` in the array at `path`.

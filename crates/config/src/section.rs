@@ -1,10 +1,4 @@
-//! The macros that declare sections and choices, and what their code calls.
-
-use serde_json::{Map, Value as Json, json};
-
-use crate::fault::{Fault, Faults};
-use crate::node::Node;
-use crate::setting::{Effective, Limits, Ranged, Setting};
+//! The macros that declare sections, choices, and types that are written as one string.
 
 /// Declares a section: the struct, and everything that is done with it.
 ///
@@ -52,7 +46,8 @@ use crate::setting::{Effective, Limits, Ranged, Setting};
 /// - `[restart]`: a running server cannot take up a change. `[range a..=b]`: the limits of numbers, durations and sizes.
 /// - `check function;` at the end names a `fn(&Self, &mut At)` that runs once every key of the section is read.
 ///
-/// The struct gets `Debug`, `Clone`, `PartialEq`, `Serialize` (as it would be written, secrets masked), [`Setting`] and
+/// The struct gets `Debug`, `Clone`, `PartialEq`, `Serialize` (as it would be written, secrets masked),
+/// [`Setting`](crate::Setting) and
 /// [`Section`](crate::Section). A section cannot contain itself.
 #[macro_export]
 macro_rules! section {
@@ -100,34 +95,34 @@ macro_rules! __section {
                 if node.table().is_none() {
                     return faults.wrong(node);
                 }
-                $crate::__private::refuse_unknown(
-                    node, &[$($crate::__private::key(stringify!($field))),*], faults,
+                $crate::expansion::refuse_unknown(
+                    node, &[$($crate::expansion::key(stringify!($field))),*], faults,
                 );
-                $( let $field = $crate::__private::field::<$ty>(
+                $( let $field = $crate::expansion::field::<$ty>(
                     node,
-                    $crate::__private::key(stringify!($field)),
+                    $crate::expansion::key(stringify!($field)),
                     $crate::__default!($ty $(, $default)?),
                     $crate::__within!($ty; $($($flag)*)?),
                     faults,
                 ); )*
                 let section = Self { $( $field: $field? ),* };
-                $( $check(&section, &mut $crate::__private::at(node, faults)); )?
+                $( $check(&section, &mut $crate::expansion::at(node, faults)); )?
                 ::core::option::Option::Some(section)
             }
 
-            fn write(&self) -> $crate::__private::Json {
-                let mut table = $crate::__private::Map::new();
+            fn write(&self) -> $crate::expansion::Json {
+                let mut table = $crate::expansion::Map::new();
                 $( table.insert(
-                    ::std::string::String::from($crate::__private::key(stringify!($field))),
+                    ::std::string::String::from($crate::expansion::key(stringify!($field))),
                     $crate::Setting::write(&self.$field),
                 ); )*
-                $crate::__private::Json::Object(table)
+                $crate::expansion::Json::Object(table)
             }
 
-            fn schema() -> $crate::__private::Json {
-                let mut schema = $crate::__private::Object::new(concat!($($doc, "\n"),+));
+            fn schema() -> $crate::expansion::Json {
+                let mut schema = $crate::expansion::Object::new(concat!($($doc, "\n"),+));
                 $( schema.property::<$ty>(
-                    $crate::__private::key(stringify!($field)),
+                    $crate::expansion::key(stringify!($field)),
                     concat!($($fdoc, "\n"),+),
                     $crate::__default!($ty $(, $default)?),
                     $crate::__limits!($ty; $($($flag)*)?),
@@ -146,8 +141,8 @@ macro_rules! __section {
                 node: ::core::option::Option<&$crate::Node>,
                 out: &mut ::std::vec::Vec<$crate::Effective>,
             ) {
-                $( $crate::__private::list(
-                    &self.$field, path, $crate::__private::key(stringify!($field)), node, out,
+                $( $crate::expansion::list(
+                    &self.$field, path, $crate::expansion::key(stringify!($field)), node, out,
                 ); )*
             }
 
@@ -155,19 +150,19 @@ macro_rules! __section {
                 $( $crate::Setting::changes(
                     &self.$field,
                     &new.$field,
-                    &$crate::__private::join_key(path, $crate::__private::key(stringify!($field))),
+                    &$crate::expansion::join_key(path, $crate::expansion::key(stringify!($field))),
                     live && !$crate::__restart!($($($flag)*)?),
                     out,
                 ); )*
             }
         }
 
-        impl $crate::__private::Serialize for $name {
-            fn serialize<S: $crate::__private::Serializer>(
+        impl $crate::expansion::Serialize for $name {
+            fn serialize<S: $crate::expansion::Serializer>(
                 &self,
                 serializer: S,
             ) -> ::core::result::Result<S::Ok, S::Error> {
-                $crate::__private::Serialize::serialize(&$crate::Setting::write(self), serializer)
+                $crate::expansion::Serialize::serialize(&$crate::Setting::write(self), serializer)
             }
         }
     };
@@ -230,7 +225,7 @@ macro_rules! __limits {
     ($ty:ty;) => { ::core::option::Option::None };
     ($ty:ty; restart $(, $($rest:tt)*)?) => { $crate::__limits!($ty; $($($rest)*)?) };
     ($ty:ty; range $range:expr $(, $($rest:tt)*)?) => {
-        ::core::option::Option::Some($crate::__private::bounds(
+        ::core::option::Option::Some($crate::expansion::bounds(
             &$crate::Limits::<<$ty as $crate::Ranged>::Bound>::from($range),
         ))
     };
@@ -242,7 +237,7 @@ macro_rules! __within {
     ($ty:ty;) => { ::core::option::Option::None };
     ($ty:ty; restart $(, $($rest:tt)*)?) => { $crate::__within!($ty; $($($rest)*)?) };
     ($ty:ty; range $range:expr $(, $($rest:tt)*)?) => {
-        ::core::option::Option::Some((|value: &$ty| $crate::__private::outside(
+        ::core::option::Option::Some((|value: &$ty| $crate::expansion::outside(
             value,
             &$crate::Limits::<<$ty as $crate::Ranged>::Bound>::from($range),
         )) as fn(&$ty) -> ::core::option::Option<::std::string::String>)
@@ -304,30 +299,30 @@ macro_rules! choice {
 
         impl $crate::Setting for $name {
             fn expected() -> ::std::string::String {
-                $crate::__private::expected_words(&[$($word),+])
+                $crate::expansion::expected_words(&[$($word),+])
             }
 
             fn read(node: &$crate::Node, faults: &mut $crate::Faults) -> ::core::option::Option<Self> {
                 match node.text().and_then(|word| word.parse().ok()) {
                     ::core::option::Option::Some(choice) => ::core::option::Option::Some(choice),
                     ::core::option::Option::None => {
-                        $crate::__private::refuse_word(node, &[$($word),+], faults);
+                        $crate::expansion::refuse_word(node, &[$($word),+], faults);
                         ::core::option::Option::None
                     }
                 }
             }
 
-            fn write(&self) -> $crate::__private::Json {
-                $crate::__private::Json::from(self.word())
+            fn write(&self) -> $crate::expansion::Json {
+                $crate::expansion::Json::from(self.word())
             }
 
-            fn schema() -> $crate::__private::Json {
-                $crate::__private::choice_schema(&[$(($word, concat!($($vdoc, "\n"),+))),+])
+            fn schema() -> $crate::expansion::Json {
+                $crate::expansion::choice_schema(&[$(($word, concat!($($vdoc, "\n"),+))),+])
             }
         }
 
-        impl $crate::__private::Serialize for $name {
-            fn serialize<S: $crate::__private::Serializer>(
+        impl $crate::expansion::Serialize for $name {
+            fn serialize<S: $crate::expansion::Serializer>(
                 &self,
                 serializer: S,
             ) -> ::core::result::Result<S::Ok, S::Error> {
@@ -342,7 +337,7 @@ macro_rules! choice {
 #[error("no such choice")]
 pub struct NoSuchChoice;
 
-/// Makes a type that is written as one string a [`Setting`], through its `FromStr` and `Display`.
+/// Makes a type that is written as one string a [`Setting`](crate::Setting), through its `FromStr` and `Display`.
 ///
 /// ```
 /// # #[derive(PartialEq)] struct Vlan(u16);
@@ -366,218 +361,16 @@ macro_rules! text_setting {
             }
 
             fn read(node: &$crate::Node, faults: &mut $crate::Faults) -> ::core::option::Option<Self> {
-                $crate::__private::read_text(node, faults)
+                $crate::expansion::read_text(node, faults)
             }
 
-            fn write(&self) -> $crate::__private::Json {
-                $crate::__private::Json::from(::std::string::ToString::to_string(self))
+            fn write(&self) -> $crate::expansion::Json {
+                $crate::expansion::Json::from(::std::string::ToString::to_string(self))
             }
 
-            fn schema() -> $crate::__private::Json {
-                $crate::__private::text_schema($example)
+            fn schema() -> $crate::expansion::Json {
+                $crate::expansion::text_schema($example)
             }
         }
     };
-}
-
-/// What the macros' code calls. Not for use by hand.
-#[doc(hidden)]
-pub mod __private {
-    pub use serde::{Serialize, Serializer};
-    pub use serde_json::{Map, Value as Json};
-
-    pub use super::*;
-    pub use crate::path::join_key;
-
-    /// A section's place, for its check.
-    pub fn at<'a>(node: &'a Node, faults: &'a mut Faults) -> crate::At<'a> {
-        crate::At::new(node, faults)
-    }
-}
-
-/// The key of a field: its name, less the mark of a raw identifier.
-pub fn key(name: &'static str) -> &'static str {
-    name.strip_prefix("r#").unwrap_or(name)
-}
-
-/// Adds a fault for each key of a table that is not a known one.
-pub fn refuse_unknown(node: &Node, known: &[&str], faults: &mut Faults) {
-    for (key, child) in node.table().into_iter().flatten() {
-        if !known.contains(&key.as_str()) {
-            faults.unknown(child, key, known);
-        }
-    }
-}
-
-/// Reads one key of a section.
-pub fn field<T: Setting>(
-    table: &Node,
-    key: &'static str,
-    default: Option<fn() -> T>,
-    outside: Option<fn(&T) -> Option<String>>,
-    faults: &mut Faults,
-) -> Option<T> {
-    let node = table.get(key);
-    let value = match (node, default) {
-        (Some(node), _) => T::read(node, faults)?,
-        (None, Some(default)) => default(),
-        (None, None) => match T::absent() {
-            Some(value) => value,
-            None => {
-                faults.missing::<T>(table, key);
-                return None;
-            }
-        },
-    };
-    match outside.and_then(|outside| outside(&value)) {
-        None => Some(value),
-        Some(limits) => {
-            let found =
-                node.map_or_else(|| "the default is out of range".into(), |node| format!("found {}", node.describe()));
-            faults.at(&crate::path::join_key(table.path(), key), Fault::new(found).expected(limits));
-            None
-        }
-    }
-}
-
-/// What was expected, where a value lies outside its limits.
-pub fn outside<T: Ranged>(value: &T, limits: &Limits<T::Bound>) -> Option<String> {
-    (!value.within(limits)).then(|| format!("a value {}", limits.text()))
-}
-
-/// Limits, as words and as written.
-pub struct Bounds {
-    words: String,
-    least: Option<Json>,
-    greatest: Option<Json>,
-}
-
-/// Limits, for the schema.
-pub fn bounds<T: PartialOrd + Setting>(limits: &Limits<T>) -> Bounds {
-    let (least, greatest) = limits.written();
-    Bounds { words: limits.text(), least, greatest }
-}
-
-/// Lists one key of a section.
-pub fn list<T: Setting>(value: &T, path: &str, key: &str, node: Option<&Node>, out: &mut Vec<Effective>) {
-    value.list(&crate::path::join_key(path, key), node.and_then(|node| node.get(key)), out);
-}
-
-/// The schema of a section, as it grows.
-pub struct Object {
-    about: String,
-    properties: Map<String, Json>,
-    required: Vec<&'static str>,
-}
-
-impl Object {
-    /// A section without keys.
-    pub fn new(about: &str) -> Self {
-        Self { about: prose(about), properties: Map::new(), required: Vec::new() }
-    }
-
-    /// Adds a key.
-    pub fn property<T: Setting>(
-        &mut self,
-        key: &'static str,
-        about: &str,
-        default: Option<fn() -> T>,
-        bounds: Option<Bounds>,
-        restart: bool,
-    ) {
-        let mut schema = T::schema();
-        let mut about = prose(about);
-        if let Some(bounds) = bounds {
-            let target = if schema.get("items").is_some() { &mut schema["items"] } else { &mut schema };
-            for (name, bound) in [("minimum", bounds.least), ("maximum", bounds.greatest)] {
-                if let Some(bound @ Json::Number(_)) = bound {
-                    target[name] = bound;
-                }
-            }
-            about.push_str(&format!(" Allowed: {}.", bounds.words));
-        }
-        if restart {
-            about.push_str(" A change needs a restart.");
-        }
-        schema["description"] = Json::from(about);
-        match default.map(|default| default()).or_else(T::absent) {
-            None => self.required.push(key),
-            Some(value) => match value.write() {
-                Json::Null => {}
-                _ if T::SECTION => {}
-                value => schema["default"] = value,
-            },
-        }
-        self.properties.insert(key.to_owned(), schema);
-    }
-
-    /// The whole.
-    pub fn finish(self) -> Json {
-        let mut schema = json!({
-            "type": "object",
-            "description": self.about,
-            "properties": self.properties,
-            "additionalProperties": false,
-        });
-        if !self.required.is_empty() {
-            schema["required"] = json!(self.required);
-        }
-        schema
-    }
-}
-
-/// Doc lines as running text.
-fn prose(doc: &str) -> String {
-    let lines: Vec<_> = doc.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.join(" ")
-}
-
-/// What was expected of a choice.
-pub fn expected_words(words: &[&str]) -> String {
-    let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
-    match quoted.split_last() {
-        Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
-        None => String::new(),
-    }
-}
-
-/// Adds the fault that a value is none of a choice's words.
-pub fn refuse_word(node: &Node, words: &[&str], faults: &mut Faults) {
-    let mut fault = Fault::new(format!("found {}", node.describe())).expected(expected_words(words));
-    let lower = node.text().map(str::to_lowercase);
-    if let Some(near) = lower.and_then(|word| crate::fault::nearest(&word, words.iter().copied())) {
-        fault = fault.help(format!("did you mean \"{near}\"?"));
-    }
-    faults.on(node, fault);
-}
-
-/// The schema of a choice.
-pub fn choice_schema(words: &[(&str, &str)]) -> Json {
-    let names: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-    let each: Vec<_> = words.iter().map(|(word, about)| json!({"const": word, "description": prose(about)})).collect();
-    json!({"type": "string", "enum": names, "oneOf": each})
-}
-
-/// Reads a type that is written as one string.
-pub fn read_text<T: Setting + std::str::FromStr<Err: std::fmt::Display>>(
-    node: &Node,
-    faults: &mut Faults,
-) -> Option<T> {
-    let Some(text) = node.text() else {
-        return faults.wrong(node);
-    };
-    match text.parse() {
-        Ok(value) => Some(value),
-        Err(error) => {
-            let fault = Fault::new(format!("found {}: {error}", node.describe())).expected(T::expected());
-            faults.on(node, fault);
-            None
-        }
-    }
-}
-
-/// The schema of a type that is written as one string.
-pub fn text_schema(example: &str) -> Json {
-    json!({"type": "string", "examples": [example]})
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use crate::load::schema;
-use crate::path::join_key;
+use crate::path::{join_key, quote};
 use crate::setting::Section;
 
 /// The width that comments of the starter file are wrapped to.
@@ -17,8 +17,7 @@ pub fn toml_text(value: &Json) -> String {
         Json::Null => "unset".into(),
         Json::Bool(value) => value.to_string(),
         Json::Number(number) => number.to_string(),
-        // A JSON string is a TOML basic string, but for DEL.
-        Json::String(_) => value.to_string().replace('\u{7f}', "\\u007f"),
+        Json::String(text) => quote(text),
         Json::Array(items) => {
             let items: Vec<_> = items.iter().map(toml_text).collect();
             format!("[{}]", items.join(", "))

@@ -2,6 +2,7 @@
 //!
 //! * [`log`]      the append log with group commit: leases, and whatever else is acknowledged by the thousand
 //! * [`database`] SQLite for what is queried: one writer, several readers, migrations
+//! * [`config`]   the `[store]` section of the configuration file
 //! * [`audit`]    the table of who changed what
 //! * [`tokens`]   the table of API tokens
 //! * [`history`]  the tables of metrics over time
@@ -10,6 +11,7 @@
 //! runtime (callers await a plain future, or block).
 
 pub mod audit;
+pub mod config;
 pub mod database;
 pub mod history;
 pub mod log;

@@ -4,6 +4,8 @@
 //! * `error`      what can go wrong, and what to do about it
 //! * `batch`      what waits for the disk, under the append lock
 //! * `commit`     the commit thread: one write and one `fdatasync` for everything that waits; failure and retry
+//! * `stats`      what a log tells about itself
+//! * `segment`    the files it consists of
 //! * `frame`      the bytes of segments and snapshots
 //! * `snapshot`   writing and reading a snapshot file
 //! * `compaction` the fuzzy snapshot taken beside running appends, and what it lets go of
@@ -40,8 +42,12 @@ mod frame;
 mod options;
 mod recovery;
 mod repair;
+mod segment;
 mod snapshot;
+mod stats;
 
+#[cfg(test)]
+mod bit_rot;
 #[cfg(test)]
 mod fault_disk;
 #[cfg(test)]
@@ -57,12 +63,12 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-pub use commit::{Commit, Failure, Health, Stats};
 pub use compaction::{Cursor, Slice, Snapshot, Source};
 pub use error::{AppendError, CompactError, Damage, OpenError, ReplayError, WaitError};
 pub use options::{Compression, Durability, LogOptions};
 pub use recovery::{Recovery, TornTail};
 pub use repair::{RepairReport, repair};
+pub use stats::{Commit, Failure, Health, Stats};
 
 use commit::Core;
 use disk::{DirError, Disk, RealDisk};
@@ -78,6 +84,27 @@ impl fmt::Display for Lsn {
 }
 
 /// An open log. Dropping it closes it.
+///
+/// ```
+/// # use std::time::{Duration, Instant};
+/// use outwork_store::log::{Log, LogOptions};
+///
+/// # let dir = tempfile::tempdir().unwrap();
+/// let options = LogOptions::new(dir.path().join("leases"));
+/// let (log, recovery) = Log::open(options.clone(), &mut |_record| Ok(())).unwrap();
+/// log.on_commit(Box::new(|commit| println!("{} is durable", commit.durable)));
+/// let lsn = log.append(b"192.0.2.1 belongs to 02:00:5e:00:53:01").unwrap();
+/// log.wait(lsn, Instant::now() + Duration::from_secs(5)).unwrap();
+/// drop(log);
+///
+/// let mut leases = Vec::new();
+/// let (_log, recovery) = Log::open(options, &mut |record| {
+///     leases.push(record.to_vec());
+///     Ok(())
+/// })
+/// .unwrap();
+/// assert_eq!((recovery.last, leases.len()), (lsn, 1));
+/// ```
 pub struct Log {
     core: Arc<Core>,
     threads: Mutex<Vec<JoinHandle<()>>>,

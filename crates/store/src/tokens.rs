@@ -1,9 +1,9 @@
 //! API tokens: 256 random bits shown once, of which only the SHA-256 is stored.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::SystemTime;
 
+use outwork_config::NoSuchChoice;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
@@ -28,51 +28,21 @@ const PREFIX: &str = "outwork_";
 /// The longest name.
 const MAX_NAME: usize = 100;
 
-/// What a caller may do; each role may do what the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// See.
-    Viewer,
-    /// See, and change what runs: leases, reservations.
-    Operator,
-    /// Everything: configuration, tokens.
-    Admin,
-}
-
-impl Role {
-    /// Its name, as stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A role's name that is none.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown role {0:?}: expected viewer, operator or admin")]
-pub struct UnknownRole(String);
-
-impl FromStr for Role {
-    type Err = UnknownRole;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let all = [Self::Viewer, Self::Operator, Self::Admin];
-        all.into_iter().find(|role| role.as_str() == name).ok_or_else(|| UnknownRole(name.to_owned()))
+outwork_config::choice! {
+    /// What a caller may do; each role may do what the ones before it may.
+    pub enum Role {
+        /// See.
+        Viewer = "viewer",
+        /// See, and change what runs: leases, reservations.
+        Operator = "operator",
+        /// Everything: configuration, tokens.
+        Admin = "admin",
     }
 }
 
 impl FromSql for Role {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_str()?.parse().map_err(|error| FromSqlError::Other(Box::new(error)))
+        value.as_str()?.parse().map_err(|error: NoSuchChoice| FromSqlError::Other(Box::new(error)))
     }
 }
 
@@ -144,7 +114,7 @@ pub fn create(
     let secret = Secret(bits.iter().fold(PREFIX.to_owned(), |text, byte| text + &format!("{byte:02x}")));
     let inserted = connection
         .prepare_cached("INSERT INTO tokens (name, role, hash, created, expires) VALUES (?, ?, ?, ?, ?)")?
-        .insert(params![name, role.as_str(), hash(secret.expose()), millis(now), expires.map(millis)]);
+        .insert(params![name, role.word(), hash(secret.expose()), millis(now), expires.map(millis)]);
     let id = inserted.map_err(|error| match error.sqlite_error_code() {
         Some(ErrorCode::ConstraintViolation) => CreateError::Exists(name.to_owned()),
         _ => CreateError::Sqlite(error),

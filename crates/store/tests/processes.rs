@@ -2,6 +2,8 @@
 //!
 //! The children are this test binary, told by `OUTWORK_STORE_CHILD` what to do.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

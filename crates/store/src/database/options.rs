@@ -7,53 +7,31 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::DatabaseError;
 
-/// How SQLite keeps a transaction atomic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum JournalMode {
-    /// A write-ahead log: readers and the writer do not wait for each other.
-    #[default]
-    Wal,
-    /// A rollback journal, deleted after each transaction.
-    Delete,
-    /// A rollback journal, cut to nothing after each transaction.
-    Truncate,
-    /// A rollback journal whose head is overwritten after each transaction.
-    Persist,
-}
-
-impl JournalMode {
-    fn keyword(self) -> &'static str {
-        match self {
-            Self::Wal => "wal",
-            Self::Delete => "delete",
-            Self::Truncate => "truncate",
-            Self::Persist => "persist",
-        }
+outwork_config::choice! {
+    /// How SQLite keeps a transaction atomic.
+    pub enum JournalMode {
+        /// A write-ahead log: readers and the writer do not wait for each other.
+        Wal = "wal",
+        /// A rollback journal, deleted after each transaction.
+        Delete = "delete",
+        /// A rollback journal, cut to nothing after each transaction.
+        Truncate = "truncate",
+        /// A rollback journal whose head is overwritten after each transaction.
+        Persist = "persist",
     }
 }
 
-/// How often SQLite syncs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Synchronous {
-    /// Never: a power loss may damage the database.
-    Off,
-    /// At checkpoints: with a WAL, a power loss may take the last transactions.
-    Normal,
-    /// At every transaction: what was acknowledged stays.
-    #[default]
-    Full,
-    /// Like `Full`, and the directory after a journal was deleted.
-    Extra,
-}
-
-impl Synchronous {
-    fn keyword(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Normal => "normal",
-            Self::Full => "full",
-            Self::Extra => "extra",
-        }
+outwork_config::choice! {
+    /// How often SQLite syncs.
+    pub enum Synchronous {
+        /// Never: a power loss may damage the database.
+        Off = "off",
+        /// At checkpoints: with a write-ahead log, a power loss may take the last transactions.
+        Normal = "normal",
+        /// At every transaction: what was acknowledged stays.
+        Full = "full",
+        /// Like `full`, and the directory after a journal was deleted.
+        Extra = "extra",
     }
 }
 
@@ -120,7 +98,7 @@ impl DatabaseOptions {
     pub(super) fn connect_writer(&self) -> Result<Connection, DatabaseError> {
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         self.set_page_size(&connection).map_err(|source| self.failed(source))?;
-        let wanted = self.journal_mode.keyword();
+        let wanted = self.journal_mode.word();
         let got: String = connection
             .pragma_update_and_check(None, "journal_mode", wanted, |row| row.get(0))
             .map_err(|source| self.failed(source))?;
@@ -140,7 +118,7 @@ impl DatabaseOptions {
         let connect = || {
             let connection = Connection::open_with_flags(&self.path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
             connection.busy_timeout(self.busy_timeout)?;
-            connection.pragma_update(None, "synchronous", self.synchronous.keyword())?;
+            connection.pragma_update(None, "synchronous", self.synchronous.word())?;
             // Negative means KiB instead of pages.
             let kib = i64::try_from(self.cache_size / 1024).unwrap_or(i64::MAX);
             connection.pragma_update(None, "cache_size", -kib)?;

@@ -1,6 +1,5 @@
 //! The commit thread: takes what waits, writes it as one frame, syncs, publishes; and what it does when the disk fails.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,149 +10,20 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::Lsn;
 use super::batch::{self, Batch, Queue};
-use super::compaction::{Snapshot, Upkeep};
-use super::disk::{Disk, DiskFile};
+use super::compaction::Upkeep;
+use super::disk::Disk;
 use super::error::{AppendError, OpenError, ReplayError, WaitError};
-use super::frame::{FRAME_HEADER, FRAMES_START, FileHeader, RECORD_PREFIX, SEGMENT_MAGIC, frame_size, seal_frame};
+use super::frame::{FRAME_HEADER, FRAMES_START, RECORD_PREFIX, frame_size, seal_frame};
 use super::options::{Durability, LogOptions};
 use super::recovery::{self, Recovery};
+use super::segment::{Fault, Files, OpenSegment, Segment, create_segment, segment_name};
+use super::stats::{Commit, Counters, Failure, Health, Stats};
 
 /// With [`Durability::None`] a batch waits at least this long for company: nobody waits for it.
 const LAZY: Duration = Duration::from_millis(100);
 /// First pause after a failure; doubles up to `BACKOFF_MAX`.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-
-/// One commit, as observers see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Commit {
-    /// Every record up to this one is durable.
-    pub durable: Lsn,
-    /// Records in this commit.
-    pub records: u32,
-    /// Bytes written for it.
-    pub bytes: usize,
-    /// How long write and sync took.
-    pub elapsed: Duration,
-}
-
-/// What fails, since when, and what waits for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// What the system said last.
-    pub error: String,
-    /// When the first attempt failed.
-    pub since: SystemTime,
-    /// The file of the last attempt.
-    pub path: PathBuf,
-    /// Attempts so far.
-    pub attempts: u64,
-    /// Bytes that wait in memory.
-    pub pending_bytes: usize,
-    /// Records that wait in memory.
-    pub pending_records: u64,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { error, path, attempts, pending_bytes, pending_records, .. } = self;
-        let path = path.display();
-        write!(
-            f,
-            "cannot write {path}: {error} ({attempts} attempts; {pending_records} records, {pending_bytes} bytes wait)"
-        )
-    }
-}
-
-/// Whether the disk takes what it is given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// It does.
-    Ok,
-    /// It does not: nothing appended since is durable. Retried until it works.
-    Failed(Failure),
-}
-
-/// Counters since the log was opened, and sizes now.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Stats {
-    /// Batches committed.
-    pub batches: u64,
-    /// Records committed.
-    pub records: u64,
-    /// Bytes written for them.
-    pub bytes: u64,
-    /// Syncs of segments.
-    pub syncs: u64,
-    /// Failed attempts to commit.
-    pub failures: u64,
-    /// Appends refused because too much waited.
-    pub refused: u64,
-    /// Time spent in write and sync.
-    pub commit_time: Duration,
-    /// The longest commit.
-    pub commit_time_max: Duration,
-    /// Bytes that wait for the disk.
-    pub pending_bytes: usize,
-    /// Segment files.
-    pub segments: usize,
-    /// Bytes in segments.
-    pub log_bytes: u64,
-    /// The newest snapshot.
-    pub snapshot: Option<Snapshot>,
-    /// Snapshots taken.
-    pub compactions: u64,
-    /// Snapshots that failed.
-    pub compaction_failures: u64,
-    /// Why the last snapshot failed, until one succeeds.
-    pub compaction_error: Option<String>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    batches: AtomicU64,
-    records: AtomicU64,
-    bytes: AtomicU64,
-    syncs: AtomicU64,
-    failures: AtomicU64,
-    refused: AtomicU64,
-    nanos: AtomicU64,
-    nanos_max: AtomicU64,
-    pub(crate) compactions: AtomicU64,
-    pub(crate) compaction_failures: AtomicU64,
-}
-
-/// A segment file that recovery would read.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Segment {
-    pub(crate) seq: u64,
-    /// The last record in it that counts.
-    pub(crate) last: u64,
-    pub(crate) bytes: u64,
-}
-
-/// The files the log consists of.
-#[derive(Debug, Default)]
-pub(crate) struct Files {
-    pub(crate) segments: Vec<Segment>,
-    /// A segment made ready ahead of need.
-    pub(crate) spare: Option<OpenSegment>,
-    pub(crate) snapshot: Option<Snapshot>,
-}
-
-/// A segment that can be written to.
-pub(crate) struct OpenSegment {
-    file: Box<dyn DiskFile>,
-    pub(crate) seq: u64,
-    salt: u64,
-    position: u64,
-}
-
-impl fmt::Debug for OpenSegment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenSegment").field("seq", &self.seq).field("position", &self.position).finish_non_exhaustive()
-    }
-}
 
 /// What only the commit thread touches.
 #[derive(Debug)]
@@ -194,22 +64,6 @@ pub(crate) struct Core {
 struct Progress {
     /// The commit thread has ended: nothing becomes durable any more.
     ended: bool,
-}
-
-/// Name of a segment file.
-pub(crate) fn segment_name(seq: u64) -> String {
-    format!("log-{seq:016}.seg")
-}
-
-/// Suffix of files under construction; recovery removes them.
-pub(crate) const TEMPORARY: &str = ".tmp";
-
-/// An error of the system, and what it was about.
-#[derive(Debug)]
-pub(crate) struct Fault {
-    pub(crate) action: &'static str,
-    pub(crate) path: PathBuf,
-    pub(crate) error: io::Error,
 }
 
 impl Core {
@@ -597,28 +451,6 @@ impl Core {
         segment.file.truncate(segment.position + frame.len() as u64).map_err(failed)?;
         segment.file.sync().map_err(failed)
     }
-}
-
-fn create_segment(disk: &dyn Disk, allocate: u64, seq: u64, synced: u64) -> Result<OpenSegment, Fault> {
-    let name = segment_name(seq);
-    let temporary = format!("{name}{TEMPORARY}");
-    let create = || {
-        let file = disk.create(&temporary, allocate)?;
-        let salt = disk.salt()?;
-        FileHeader { magic: SEGMENT_MAGIC, number: seq, synced, salt }.write(&*file)?;
-        // Under its final name only once it is whole: an unreadable head under that name is always damage.
-        file.sync()?;
-        disk.rename(&temporary, &name)?;
-        disk.sync_dir()?;
-        Ok(OpenSegment { file, seq, salt, position: FRAMES_START })
-    };
-    create().map_err(|error| {
-        for leftover in [&temporary, &name] {
-            // Whichever of the two exists; what stays, recovery removes.
-            let _ = disk.remove(leftover);
-        }
-        Fault { action: "create", path: disk.path(&name), error }
-    })
 }
 
 /// The commit thread.

@@ -21,10 +21,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parking_lot::{Condvar, Mutex};
 
 use super::Lsn;
-use super::commit::{Core, Fault, Files, TEMPORARY, segment_name};
+use super::commit::Core;
 use super::error::CompactError;
 use super::frame::{FRAME_HEADER, MAX_PAYLOAD, push_record};
 use super::options::{Durability, LogOptions};
+use super::segment::{Fault, Files, TEMPORARY, segment_name};
 use super::snapshot::{SnapshotWriter, snapshot_name};
 
 /// Segment files that may pile up, whatever their size, before a snapshot is taken.

@@ -6,16 +6,16 @@ use std::time::Duration;
 use super::error::OpenError;
 use super::frame::MAX_PAYLOAD;
 
-/// When a record counts as durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// After `fdatasync`: survives a power loss.
-    #[default]
-    Fsync,
-    /// After `write`: survives the end of the process, but a power loss may take what the kernel had not written yet.
-    Os,
-    /// At once: written lazily, the end of the process may take the last moments.
-    None,
+outwork_config::choice! {
+    /// When a record counts as durable.
+    pub enum Durability {
+        /// After `fdatasync`: survives a power loss.
+        Fsync = "fsync",
+        /// After `write`: survives the end of the process, but a power loss may take what the kernel had not written yet.
+        Os = "os",
+        /// At once: written lazily, the end of the process may take the last moments.
+        None = "none",
+    }
 }
 
 /// How snapshot blocks are stored.

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::Lsn;
-use super::commit::{Segment, TEMPORARY, segment_name};
 use super::compaction::Snapshot;
 use super::disk::{Disk, DiskFile};
 use super::error::{Damage, OpenError, ReplayError};
 use super::frame::{FRAMES_START, FileHeader, Found, FrameReader, HeaderFault, SEGMENT_MAGIC, SNAPSHOT_MAGIC, records};
+use super::segment::{Segment, TEMPORARY, segment_name};
 use super::snapshot::{SnapshotEnd, SnapshotFault, read_snapshot, snapshot_name};
 
 /// What an open found.
@@ -436,13 +436,11 @@ pub(crate) fn for_each_record(
                 item(Item::GivenUp(lost))?;
             }
         } else {
-            let mut lsn = frame.first;
-            for record in records(frame.payload) {
+            for (lsn, record) in (frame.first..).zip(records(frame.payload)) {
                 let record = record.map_err(|_| changed(offset))?;
                 if wanted.contains(&lsn) {
                     item(Item::Record(lsn, record))?;
                 }
-                lsn += 1;
             }
         }
         if frame.last() >= run.last || offset + frame.size() >= run.to {

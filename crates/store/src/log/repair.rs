@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::commit::{TEMPORARY, segment_name};
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::frame::{FRAME_HEADER, FRAMES_START, FileHeader, SEGMENT_MAGIC, push_record, seal_frame};
 use super::options::Compression;
 use super::recovery::{self, Item, Survey, SurveyedSnapshot};
+use super::segment::{TEMPORARY, segment_name};
 use super::snapshot::{SnapshotWriter, read_snapshot, snapshot_name};
 
 /// Payload gathered for a frame of a repaired segment.

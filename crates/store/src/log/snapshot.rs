@@ -143,12 +143,15 @@ pub(crate) struct SnapshotFault {
     pub(crate) lost: Option<(u64, u64)>,
 }
 
+/// The end frame, and what is wrong.
+pub(crate) type Verdict = (Option<SnapshotEnd>, Vec<SnapshotFault>);
+
 /// Gives every valid block to `block`, decompressed, and tells the end frame and the faults found.
 pub(crate) fn read_snapshot<E>(
     file: &dyn DiskFile,
     salt: u64,
     mut block: impl FnMut(&[u8], u32) -> Result<(), E>,
-) -> io::Result<Result<(Option<SnapshotEnd>, Vec<SnapshotFault>), E>> {
+) -> io::Result<Result<Verdict, E>> {
     let mut reader = FrameReader::new(file, salt, FRAMES_START)?;
     let mut unpacked = Vec::new();
     let mut faults = Vec::new();

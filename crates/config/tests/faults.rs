@@ -1,0 +1,144 @@
+//! What is wrong, all of it, and where.
+
+mod site;
+
+use outwork_config::Fault;
+use site::{bad, good, lines};
+
+#[test]
+fn every_fault_of_every_section_is_reported_in_one_run() {
+    let file = "\
+data_dir = 3
+[dhcp]
+lease_tim = '1h'
+workers = 2000
+durability = 'fsnc'
+warn_at = 'x'
+[dhcp.log]
+leases = 'yes'
+[[dhcp.subnet]]
+id = 0
+subnet = '192.0.2.1/24'
+[[dhcp.subnet.pool]]
+first = '192.0.2.9'
+last = '192.0.2.1'
+[[dhcp.subnet.pool]]
+first = '192.0.2.9'
+";
+    let faults = bad(file, &[("OUTWORK__ADMIN__LISTN", "x")], &["admin.session=90", "nonsense"]);
+    assert_eq!(
+        lines(&faults),
+        [
+            "data_dir @ site.toml:1:12: found the number 3",
+            "dhcp.lease_tim @ site.toml:3:1: unknown key",
+            "dhcp.workers @ site.toml:4:11: found the number 2000",
+            "dhcp.durability @ site.toml:5:14: found the string \"fsnc\"",
+            "dhcp.warn_at @ site.toml:6:11: found the string \"x\"",
+            "dhcp.log.leases @ site.toml:8:10: found the string \"yes\"",
+            "dhcp.subnet[0].id @ site.toml:10:6: found the number 0",
+            "dhcp.subnet[0].subnet @ site.toml:11:10: found the string \"192.0.2.1/24\": \
+             bits past the prefix are set; the network is 192.0.2.0/24",
+            "dhcp.subnet[0].pool[0] @ site.toml:12:1: ends before it starts",
+            "dhcp.subnet[0].pool[1].last @ site.toml:15:1: this key is required and missing",
+            "admin.listn @ environment variable OUTWORK__ADMIN__LISTN: unknown key",
+            "admin.session @ --set admin.session: found the number 90",
+            "nonsense @ --set nonsense: there is no value",
+        ]
+    );
+}
+
+#[test]
+fn a_fault_points_at_its_line() {
+    let faults = bad("[dhcp]\n  lease_time = \"12x\"  # half a day\n", &[], &[]);
+    assert_eq!(
+        faults.render(false),
+        "\
+error: dhcp.lease_time: found the string \"12x\"
+ --> site.toml:2:16
+  |
+2 |   lease_time = \"12x\"  # half a day
+  |                ^^^^^
+  = expected: a duration such as \"250ms\", \"2h\" or \"1d12h\"
+
+"
+    );
+    assert!(faults.render(true).contains("\x1b[1;31m^^^^^\x1b[0m"));
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest_known_one_in_the_words_of_its_origin() {
+    let help = |faults: outwork_config::Faults| faults.to_json()[0]["help"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(help(bad("[dhcp]\nleasetime = '1h'\n", &[], &[])), "did you mean \"lease_time\"?");
+    assert_eq!(help(bad("", &[("OUTWORK__DHCP__LEASETIME", "1h")], &[])), "did you mean OUTWORK__DHCP__LEASE_TIME?");
+    assert_eq!(help(bad("", &[], &["dhpc.workers=1"])), "did you mean \"dhcp\"?");
+    assert!(help(bad("zebra = 1\n", &[], &[])).contains("outwork schema"));
+}
+
+#[test]
+fn several_syntax_errors_are_reported_together_with_the_faults_of_other_lines() {
+    let faults = bad("[dhcp]\nworkers = \nlease_time = '1h' x\ndurability = 'fsnc'\n[admin\n", &[], &[]);
+    let places: Vec<_> = faults.iter().map(|fault| fault.origin().to_string()).collect();
+    assert_eq!(places, ["site.toml:2:11", "site.toml:3:19", "site.toml:4:14", "site.toml:5:7"], "{faults}");
+}
+
+#[test]
+fn a_number_without_a_unit_is_told_which_one_to_name() {
+    let faults = bad("dhcp.lease_time = 3600\n", &[], &[]);
+    assert!(faults.render(false).contains("\"3600s\" if seconds are meant"), "{faults}");
+}
+
+#[test]
+fn limits_are_shown_as_they_would_be_written() {
+    let faults = bad("[dhcp]\nlease_time = '5s'\nbuffer = 12\n", &[], &[]);
+    let text = faults.render(false);
+    assert!(text.contains("a value from \"1m\" to \"1d\""), "{text}");
+    assert!(text.contains("a value \"4KiB\" or more"), "{text}");
+}
+
+#[test]
+fn a_wrong_secret_is_not_shown() {
+    for faults in [
+        bad("[admin]\npassword = 987654\n", &[], &[]),
+        bad("[admin]\npassword = [\"987654\"]\n", &[], &[]),
+        bad("", &[("OUTWORK__ADMIN__PASSWORD", "[987654]")], &[]),
+        bad("", &[], &["admin.password=[987654]"]),
+    ] {
+        assert!(!format!("{} {}", faults.render(false), faults.to_json()).contains("987654"), "{faults}");
+    }
+}
+
+#[test]
+fn a_later_check_names_a_key_and_is_pointed_at_the_nearest_that_was_written() {
+    let loaded = good("[[dhcp.subnet]]\nid = 1\nsubnet = '192.0.2.0/24'\n", &[], &[]);
+    let mut faults = loaded.faults();
+    faults.at("dhcp.subnet[0].subnet", Fault::new("overlaps the uplink"));
+    faults.at("dhcp.subnet[0].pool[3].first", Fault::new("lies outside"));
+    faults.at("admin.listen", Fault::new("is taken"));
+    let faults = faults.or(()).expect_err("there are faults");
+    assert_eq!(
+        lines(&faults),
+        [
+            "admin.listen @ site.toml:1:1: is taken",
+            "dhcp.subnet[0].pool[3].first @ site.toml:1:1: lies outside",
+            "dhcp.subnet[0].subnet @ site.toml:3:10: overlaps the uplink",
+        ]
+    );
+    assert!(loaded.faults().or(5).is_ok());
+}
+
+#[test]
+fn a_report_is_bounded_and_says_what_it_left_out() {
+    let mut file = String::from("[dhcp.labels]\n");
+    (0..500).for_each(|index| file.push_str(&format!("k{index} = {index}\n")));
+    let faults = bad(&file, &[], &[]);
+    assert_eq!((faults.len(), faults.iter().count()), (500, 200));
+    assert!(faults.render(false).ends_with("… and 300 more\n"));
+}
+
+#[test]
+fn a_long_line_is_cut_around_its_fault() {
+    let file = format!("dhcp.labels = {{ y = '{}', z = 1 }}\n", "v".repeat(1000));
+    let faults = bad(&file, &[], &[]);
+    assert!(faults.render(false).lines().all(|line| line.chars().count() < 200), "{faults}");
+    assert!(faults.render(false).contains("z = 1"), "{faults}");
+}
