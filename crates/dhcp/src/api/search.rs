@@ -115,7 +115,7 @@ fn contains_ignoring_case(text: &str, part: &str) -> bool {
 
 /// A search under way.
 #[derive(Debug)]
-pub struct Search {
+pub(super) struct Search {
     subnet: Option<u32>,
     state: Option<LeaseState>,
     needle: Option<Needle>,
@@ -133,7 +133,7 @@ impl Search {
     ///
     /// # Errors
     /// A text that is too long.
-    pub fn new(query: &LeaseQuery) -> Result<Self, Problem> {
+    pub(super) fn new(query: &LeaseQuery) -> Result<Self, Problem> {
         let needle = query.q.as_deref().map(str::trim).filter(|text| !text.is_empty());
         if needle.is_some_and(|text| text.len() > MAX_TEXT) {
             return Err(Problem::invalid("q", format!("expected at most {MAX_TEXT} octets")));
@@ -152,11 +152,13 @@ impl Search {
     }
 
     /// Looks at the next slice of the table. True once the page is complete.
-    pub fn step(&mut self, engine: &Engine) -> bool {
+    pub(super) fn step(&mut self, engine: &Engine) -> bool {
         let everything = self.subnet.is_none() && self.state.is_none() && self.needle.is_none();
+        if self.at.is_none() && self.exact(engine) {
+            return true;
+        }
         let from = match self.at {
             Some(at) => at,
-            None if self.exact(engine) => return true,
             None if everything => {
                 self.total = engine.leases().len();
                 match self.after.map(|after| u32::from(after).checked_add(1)) {
@@ -186,7 +188,7 @@ impl Search {
     }
 
     /// The page, once [`step`](Self::step) says so.
-    pub fn finish(mut self) -> LeasePage {
+    pub(super) fn finish(mut self) -> LeasePage {
         let more = self.items.len() > self.limit;
         self.items.truncate(self.limit);
         let next = self.items.last().filter(|_| more).map(|last| last.address.to_string());
@@ -197,7 +199,8 @@ impl Search {
     fn exact(&mut self, engine: &Engine) -> bool {
         let Some(needle) = &self.needle else { return false };
         let leases = engine.leases();
-        let mut found: Vec<Ipv4Addr> = needle.address.and_then(|address| leases.at(address)).map(|l| l.address).into_iter().collect();
+        let mut found: Vec<Ipv4Addr> =
+            needle.address.and_then(|address| leases.at(address)).map(|l| l.address).into_iter().collect();
         if let Some(octets) = &needle.octets {
             let by_hardware = leases.of_hardware(ETHERNET, octets).map(|(_, lease)| lease.address);
             let by_client = leases.of_client(Client::Id(octets)).map(|(_, lease)| lease.address);
@@ -205,9 +208,11 @@ impl Search {
         }
         found.sort_unstable();
         found.dedup();
-        for lease in found.iter().filter_map(|address| leases.at(*address)).filter(|lease| self.is_of(lease)) {
-            self.total += 1;
-            self.take(engine, lease);
+        for lease in found.iter().filter_map(|address| leases.at(*address)) {
+            if self.is_of(lease) {
+                self.total += 1;
+                self.take(engine, lease);
+            }
         }
         !found.is_empty()
     }
@@ -218,10 +223,7 @@ impl Search {
     }
 
     fn matches(&mut self, lease: &Lease) -> bool {
-        let scratch = &mut self.scratch;
-        let is_of = self.subnet.is_none_or(|subnet| subnet == lease.subnet)
-            && self.state.is_none_or(|state| state == lease.state.into());
-        is_of && self.needle.as_ref().is_none_or(|needle| needle.is_in(lease, scratch))
+        self.is_of(lease) && self.needle.as_ref().is_none_or(|needle| needle.is_in(lease, &mut self.scratch))
     }
 
     /// Puts a lease on the page if it belongs there; one more than fits says that there is a next page.

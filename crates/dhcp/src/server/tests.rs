@@ -65,6 +65,8 @@ impl Running {
     fn restart(mut self, toml: &str) -> Self {
         self.server.take().unwrap().stop(Duration::from_secs(5));
         let data = self.data.take().unwrap();
+        // A compaction under way may own the service a moment longer.
+        self.service.log().close().unwrap();
         drop(self);
         let (service, server) = run_on(LogOptions::new(data.path()), toml, None);
         Running { service, server: Some(server), data: Some(data) }
@@ -146,7 +148,12 @@ impl Relay {
 
     fn receive(&self) -> Reply {
         let mut bytes = [0; 1500];
-        let (len, from) = self.socket.recv_from(&mut bytes).unwrap();
+        let (len, from) = loop {
+            match self.socket.recv_from(&mut bytes) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                received => break received.unwrap(),
+            }
+        };
         assert_eq!(from, std::net::SocketAddr::V4(self.server), "the answer leaves from where was asked");
         read(&bytes[..len])
     }
@@ -442,6 +449,7 @@ fn while_the_disk_is_full_nobody_is_promised_anything_and_then_service_resumes()
     assert_eq!(relay.insist(Kind::Discover, 5, mac(3), &[]).kind, Some(Kind::Offer));
     service.edit(|engine, _| engine.reserve(reservation(1, [10, 9, 0, 200]), b"x").map(drop)).unwrap().unwrap();
     server.stop(Duration::from_secs(10));
+    service.log().close().unwrap();
     drop(service);
     let (service, _server) = run_on(log, &toml, None);
     assert_eq!(service.read(|engine| engine.page(&Filter::default(), Ipv4Addr::UNSPECIFIED, 9, 99).leases.len()), 1);
