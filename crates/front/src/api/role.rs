@@ -20,7 +20,7 @@ pub enum Role {
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(tokens::Role::from(*self).as_str())
+        f.write_str(tokens::Role::from(*self).word())
     }
 }
 
