@@ -40,7 +40,7 @@ impl Lab {
         let database = Database::open(&DatabaseOptions::new(dir.path().join("db")), &[]).expect("a database");
         let database = Arc::new(database);
         let tokens = [("eye", Role::Viewer), ("hand", Role::Operator)].map(|(name, role)| {
-            let made = database.call(move |db| Ok(tokens::create(db, name, role, SystemTime::now(), None)));
+            let made = database.call(move |db| Ok(tokens::create(db, name, role, None, SystemTime::now())));
             let (_, secret) = made.wait().expect("the database").expect("a token");
             secret.expose().to_owned()
         });
