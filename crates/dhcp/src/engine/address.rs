@@ -70,9 +70,8 @@ impl Engine {
                 && self.policy.subnet_of(lease.address).is_some_and(|subnet| on_link(&self.policy, selected, subnet))
         };
         // The lease that is held, if any, before one that ended.
-        let better = |best: Option<(Slot, &'_ Lease)>, next: (Slot, &'_ Lease)| match best {
-            Some((_, lease)) if lease.state.holds() || !next.1.state.holds() => false,
-            _ => true,
+        let better = |best: Option<(Slot, &'_ Lease)>, next: (Slot, &'_ Lease)| {
+            best.is_none_or(|(_, lease)| !lease.state.holds() && next.1.state.holds())
         };
         let mut best = None;
         for (slot, lease) in self.leases.of_client(client).filter(|(_, lease)| here(lease)) {

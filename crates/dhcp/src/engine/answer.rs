@@ -22,7 +22,7 @@ pub enum Destination {
 }
 
 /// Where an answer goes.
-pub fn destination(request: &Request<'_>, answer: &Answer) -> Destination {
+fn destination(request: &Request<'_>, answer: &Answer) -> Destination {
     let message = &request.message;
     let giaddr = message.giaddr();
     if !giaddr.is_unspecified() {

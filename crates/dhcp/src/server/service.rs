@@ -52,8 +52,11 @@ pub struct Events {
     /// Whether anyone listens; asked once a batch.
     pub live: Box<dyn Fn() -> bool + Send + Sync>,
     /// Takes the events of a batch, in order. It must be quick.
-    pub publish: Box<dyn Fn(&[Event]) + Send + Sync>,
+    pub publish: Publish,
 }
+
+/// Takes events.
+pub type Publish = Box<dyn Fn(&[Event]) + Send + Sync>;
 
 /// What an interface named in the configuration is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
