@@ -142,6 +142,21 @@ fn on_disk(dir: &Path) -> (BTreeMap<Ipv4Addr, State>, BTreeMap<u64, Value>) {
 }
 
 #[test]
+fn every_route_is_documented_with_its_problems() {
+    let lab = Lab::new();
+    let document = serde_json::to_value(super::router(Arc::clone(&lab.service)).to_openapi()).expect("JSON");
+    let paths = document["paths"].as_object().expect("paths");
+    let operations: Vec<&Value> = paths.values().flat_map(|path| path.as_object().expect("a path").values()).collect();
+    assert_eq!((paths.len(), operations.len()), (9, 15));
+    for operation in operations {
+        assert_eq!(operation["tags"], json!(["dhcp"]));
+        assert!(
+            operation["summary"].is_string() && operation["responses"].as_object().is_some_and(|all| all.len() > 1)
+        );
+    }
+}
+
+#[test]
 fn ten_thousand_leases_are_paged_over_http() {
     let lab = Lab::new();
     lab.fill(10_000);
