@@ -56,7 +56,7 @@ pub(super) fn policy(text: &str) -> Arc<Policy> {
 }
 
 fn engine() -> Engine {
-    let mut engine = Engine::new(policy(CONFIG), 1, NOW);
+    let mut engine = Engine::new(policy(CONFIG), 1);
     engine.start(NOW);
     engine
 }
@@ -85,7 +85,6 @@ pub(super) fn lease_of(n: u32) -> Lease {
         state: State::Active,
         htype: 1,
         hlen: 6,
-        queued: false,
         due: 0,
         chaddr,
         details,
@@ -476,7 +475,7 @@ fn leases_go_out_and_come_in_again_as_they_were() {
     assert_eq!((report.imported, report.unchanged, report.failed), (2500, 0, 0));
     let plain = |engine: &Engine| -> Vec<Lease> {
         let all = engine.leases().range(Ipv4Addr::UNSPECIFIED);
-        all.map(|lease| Lease { queued: false, due: 0, ..lease.clone() }).collect()
+        all.map(|lease| Lease { due: 0, ..lease.clone() }).collect()
     };
     assert_eq!(plain(&to), plain(&from));
     assert_eq!(journal(&to).len(), 2500);
