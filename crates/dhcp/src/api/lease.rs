@@ -86,8 +86,13 @@ pub(super) fn any_client_id(lease: &Lease) -> Option<&[u8]> {
     lease.client_id().or_else(|| lease.details.get(Detail::ShownId))
 }
 
-/// A lease as the API shows it.
+/// A lease of an engine as the API shows it.
 pub(super) fn view(engine: &Engine, lease: &Lease) -> LeaseView {
+    show(lease, engine.reservations().at(lease.address).is_some())
+}
+
+/// A lease as the API shows it; `fixed` if its address is reserved.
+pub(super) fn show(lease: &Lease, fixed: bool) -> LeaseView {
     let detail = |which| lease.details.get(which);
     let giaddr = detail(Detail::Giaddr).and_then(|octets| <[u8; 4]>::try_from(octets).ok()).map(Ipv4Addr::from);
     let info = detail(Detail::Relay).map(RelayInfo::new);
@@ -108,7 +113,7 @@ pub(super) fn view(engine: &Engine, lease: &Lease) -> LeaseView {
         expires: text::moment(lease.expires),
         relay,
         vendor_class: detail(Detail::VendorClass).map(|class| String::from_utf8_lossy(class).into_owned()),
-        fixed: engine.reservations().at(lease.address).is_some(),
+        fixed,
     }
 }
 

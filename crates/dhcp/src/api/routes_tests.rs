@@ -40,7 +40,7 @@ impl Lab {
         let database = Database::open(&DatabaseOptions::new(dir.path().join("db")), &[]).expect("a database");
         let database = Arc::new(database);
         let tokens = [("eye", Role::Viewer), ("hand", Role::Operator)].map(|(name, role)| {
-            let made = database.call(move |db| Ok(tokens::create(db, name, role, SystemTime::now(), None)));
+            let made = database.call(move |db| Ok(tokens::create(db, name, role, None, SystemTime::now())));
             let (_, secret) = made.wait().expect("the database").expect("a token");
             secret.expose().to_owned()
         });
@@ -139,6 +139,21 @@ fn on_disk(dir: &Path) -> (BTreeMap<Ipv4Addr, State>, BTreeMap<u64, Value>) {
     let (log, _) = Log::open(LogOptions::new(dir.join("leases")), replay).expect("a log");
     log.close().expect("an idle log");
     (leases, reservations)
+}
+
+#[test]
+fn every_route_is_documented_with_its_problems() {
+    let lab = Lab::new();
+    let document = serde_json::to_value(super::router(Arc::clone(&lab.service)).to_openapi()).expect("JSON");
+    let paths = document["paths"].as_object().expect("paths");
+    let operations: Vec<&Value> = paths.values().flat_map(|path| path.as_object().expect("a path").values()).collect();
+    assert_eq!((paths.len(), operations.len()), (9, 15));
+    for operation in operations {
+        assert_eq!(operation["tags"], json!(["dhcp"]));
+        assert!(
+            operation["summary"].is_string() && operation["responses"].as_object().is_some_and(|all| all.len() > 1)
+        );
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! A whole address or identifier is looked up in the table's indexes. All else is a walk over the table in slices, the
 //! engine let go between them, so that a list of a million leases holds no packet up.
 
-use super::lease::{ETHERNET, LeaseState, LeaseView, any_client_id, view};
+use super::lease::{ETHERNET, LeaseState, LeaseView, any_client_id, show};
 use super::text;
 use crate::engine::Engine;
 use crate::lease::{Client, Lease};
@@ -124,7 +124,8 @@ pub(super) struct Search {
     /// Where the walk goes on; `None` before its first slice.
     at: Option<Ipv4Addr>,
     scratch: String,
-    items: Vec<LeaseView>,
+    /// Leases of the page, and whether their addresses are reserved. They become JSON once the engine is let go.
+    found: Vec<(Lease, bool)>,
     total: usize,
 }
 
@@ -146,7 +147,7 @@ impl Search {
             limit: PageQuery { after: None, limit: query.limit }.rows(),
             at: None,
             scratch: String::new(),
-            items: Vec::new(),
+            found: Vec::new(),
             total: 0,
         })
     }
@@ -176,7 +177,7 @@ impl Search {
             }
             if everything {
                 self.take(engine, lease);
-                if self.items.len() > self.limit {
+                if self.found.len() > self.limit {
                     break;
                 }
             } else if self.matches(lease) {
@@ -189,10 +190,11 @@ impl Search {
 
     /// The page, once [`step`](Self::step) says so.
     pub(super) fn finish(mut self) -> LeasePage {
-        let more = self.items.len() > self.limit;
-        self.items.truncate(self.limit);
-        let next = self.items.last().filter(|_| more).map(|last| last.address.to_string());
-        LeasePage { items: self.items, next, total: self.total }
+        let more = self.found.len() > self.limit;
+        self.found.truncate(self.limit);
+        let items: Vec<LeaseView> = self.found.iter().map(|(lease, fixed)| show(lease, *fixed)).collect();
+        let next = items.last().filter(|_| more).map(|last| last.address.to_string());
+        LeasePage { items, next, total: self.total }
     }
 
     /// Answers from the indexes, if the text is a whole address or identifier that somebody has.
@@ -228,8 +230,8 @@ impl Search {
 
     /// Puts a lease on the page if it belongs there; one more than fits says that there is a next page.
     fn take(&mut self, engine: &Engine, lease: &Lease) {
-        if self.items.len() <= self.limit && self.after.is_none_or(|after| lease.address > after) {
-            self.items.push(view(engine, lease));
+        if self.found.len() <= self.limit && self.after.is_none_or(|after| lease.address > after) {
+            self.found.push((lease.clone(), engine.reservations().at(lease.address).is_some()));
         }
     }
 }

@@ -150,6 +150,15 @@ fn paging_meets_every_lease_once_and_says_how_many_there_are() {
 }
 
 #[test]
+fn a_search_lets_the_engine_go_every_few_thousand_leases() {
+    let engine = with_leases(10_000);
+    let mut search = Search::new(&text("nobody")).expect("a query");
+    let holds = std::iter::from_fn(|| (!search.step(&engine)).then_some(())).count();
+    assert!(holds >= 4, "{holds}");
+    assert_eq!(search.finish().total, 0);
+}
+
+#[test]
 fn a_page_that_ends_with_the_last_match_has_no_next() {
     let engine = with_leases(20);
     let page = list(&engine, LeaseQuery { limit: Some(20), ..LeaseQuery::default() });
