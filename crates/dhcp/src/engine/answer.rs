@@ -162,7 +162,8 @@ fn mask(length: u8) -> [u8; 4] {
 fn boot(policy: &Policy, answer: &Answer, scopes: &[&Scope], reply: &mut Reply<'_>) {
     let own = answer.reservation.iter().map(|reservation| &reservation.scope);
     let classes = policy.classes.iter().enumerate().filter(|(index, _)| answer.classes.contains(*index));
-    let order = || own.clone().chain(classes.clone().map(|(_, class)| &class.scope)).chain(scopes.iter().rev().copied());
+    let order =
+        || own.clone().chain(classes.clone().map(|(_, class)| &class.scope)).chain(scopes.iter().rev().copied());
     if let Some(server) = order().find_map(|scope| scope.boot.next_server) {
         reply.siaddr(server);
     }
