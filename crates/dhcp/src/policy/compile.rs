@@ -133,7 +133,17 @@ impl<'c> Compiler<'c> {
         }
         subnets.sort_by_key(|subnet| subnet.first);
         let drop = classes.iter().position(|class| class.name == "DROP");
-        Policy { rules: self.rules(), scope, drop, classes, networks, subnets, reservations, flex, generation: self.generation }
+        Policy {
+            rules: self.rules(),
+            scope,
+            drop,
+            classes,
+            networks,
+            subnets,
+            reservations,
+            flex,
+            generation: self.generation,
+        }
     }
 
     fn rules(&self) -> Rules {
@@ -269,7 +279,10 @@ impl<'c> Compiler<'c> {
         for (index, network) in self.dhcp.network.iter().enumerate() {
             let path = format!("network[{index}]");
             if networks.iter().any(|other| other.name.as_ref() == Some(&network.name)) {
-                self.fault(format!("{path}.name"), Fault::new(format!("network {:?} is defined already", network.name)));
+                self.fault(
+                    format!("{path}.name"),
+                    Fault::new(format!("network {:?} is defined already", network.name)),
+                );
             }
             let times = Times {
                 lease: network.lease_time.map(seconds),
@@ -308,13 +321,15 @@ impl<'c> Compiler<'c> {
                     networks.push(Network::default());
                     networks.len() - 1
                 }
-                Some(name) => networks.iter().position(|network| network.name.as_ref() == Some(name)).unwrap_or_else(|| {
-                    let fault = Fault::new(format!("there is no network {name:?}"))
-                        .help("define it with [[dhcp.network]]");
-                    self.faults.push((format!("{path}.network"), fault));
-                    networks.push(Network::default());
-                    networks.len() - 1
-                }),
+                Some(name) => {
+                    networks.iter().position(|network| network.name.as_ref() == Some(name)).unwrap_or_else(|| {
+                        let fault =
+                            Fault::new(format!("there is no network {name:?}")).help("define it with [[dhcp.network]]");
+                        self.faults.push((format!("{path}.network"), fault));
+                        networks.push(Network::default());
+                        networks.len() - 1
+                    })
+                }
             };
             if let Some(network) = networks.get_mut(network) {
                 network.subnets.push(index);
@@ -352,8 +367,8 @@ impl<'c> Compiler<'c> {
 
     fn inside(&mut self, path: String, subnet: &config::Subnet, range: config::Range) {
         if !subnet.prefix.contains(range.first) || !subnet.prefix.contains(range.last) {
-            let fault = Fault::new(format!("{range} is not in {}", subnet.prefix))
-                .expected("addresses of the subnet's prefix");
+            let fault =
+                Fault::new(format!("{range} is not in {}", subnet.prefix)).expected("addresses of the subnet's prefix");
             self.fault(path, fault);
         }
     }
@@ -373,10 +388,7 @@ impl<'c> Compiler<'c> {
                 last: range.last,
                 admission: Admission(self.class_set(&format!("{path}.allow_classes"), &pool.allow_classes)),
                 required: self.class_set(&format!("{path}.require_classes"), &pool.require_classes),
-                scope: Scope {
-                    options: self.options(&format!("{path}.options"), &pool.options),
-                    ..Scope::default()
-                },
+                scope: Scope { options: self.options(&format!("{path}.options"), &pool.options), ..Scope::default() },
             });
         }
         pools
