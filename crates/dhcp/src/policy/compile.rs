@@ -141,7 +141,6 @@ impl<'c> Compiler<'c> {
             networks,
             subnets,
             reservations,
-            definitions: self.definitions.clone(),
             flex,
             generation: self.generation,
         }
