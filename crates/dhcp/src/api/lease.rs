@@ -86,8 +86,13 @@ pub(super) fn any_client_id(lease: &Lease) -> Option<&[u8]> {
     lease.client_id().or_else(|| lease.details.get(Detail::ShownId))
 }
 
-/// A lease as the API shows it.
-pub fn view(engine: &Engine, lease: &Lease) -> LeaseView {
+/// A lease of an engine as the API shows it.
+pub(super) fn view(engine: &Engine, lease: &Lease) -> LeaseView {
+    show(lease, engine.reservations().at(lease.address).is_some())
+}
+
+/// A lease as the API shows it; `fixed` if its address is reserved.
+pub(super) fn show(lease: &Lease, fixed: bool) -> LeaseView {
     let detail = |which| lease.details.get(which);
     let giaddr = detail(Detail::Giaddr).and_then(|octets| <[u8; 4]>::try_from(octets).ok()).map(Ipv4Addr::from);
     let info = detail(Detail::Relay).map(RelayInfo::new);
@@ -108,7 +113,7 @@ pub fn view(engine: &Engine, lease: &Lease) -> LeaseView {
         expires: text::moment(lease.expires),
         relay,
         vendor_class: detail(Detail::VendorClass).map(|class| String::from_utf8_lossy(class).into_owned()),
-        fixed: engine.reservations().at(lease.address).is_some(),
+        fixed,
     }
 }
 
@@ -171,9 +176,8 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Str
 /// The index of the subnet that an address may be leased in.
 pub(super) fn leasable(policy: &Policy, address: Ipv4Addr) -> Result<usize, String> {
     let index = policy.subnet_of(address).ok_or_else(|| format!("{address} is in no subnet of the configuration"))?;
-    let edge = |subnet: &&crate::policy::Subnet| {
-        subnet.length < 31 && (address == subnet.first || address == subnet.last)
-    };
+    let edge =
+        |subnet: &&crate::policy::Subnet| subnet.length < 31 && (address == subnet.first || address == subnet.last);
     match policy.subnets.get(index).filter(edge) {
         Some(subnet) => Err(format!("{address} is the network or broadcast address of {}", subnet.prefix())),
         None => Ok(index),
@@ -212,7 +216,7 @@ pub(super) fn id_detail(policy: &Policy) -> Detail {
 ///
 /// # Errors
 /// Names the field that is wrong, or who has the address.
-pub fn add(engine: &mut Engine, now: Now, draft: &AddLease) -> Result<LeaseView, Problem> {
+pub(super) fn add(engine: &mut Engine, now: Now, draft: &AddLease) -> Result<LeaseView, Problem> {
     let policy = engine.policy();
     let address = draft.address;
     let subnet = leasable(policy, address).map_err(|error| Problem::invalid("address", error))?;
@@ -235,7 +239,6 @@ pub fn add(engine: &mut Engine, now: Now, draft: &AddLease) -> Result<LeaseView,
         state: State::Active,
         htype: ETHERNET,
         hlen: mac.len() as u8,
-        queued: false,
         due: 0,
         chaddr: chaddr(&mac),
         details: Details::pack([(id_detail(policy), id.as_slice()), (Detail::HostName, name)]),
@@ -246,9 +249,14 @@ pub fn add(engine: &mut Engine, now: Now, draft: &AddLease) -> Result<LeaseView,
 }
 
 fn client_id(text: &str) -> Result<Vec<u8>, Problem> {
-    crate::policy::Identifier::parse(IdentifierKind::ClientId, text).map(|identifier| identifier.bytes).ok_or_else(|| {
-        Problem::invalid("client_id", format!("`{text}`; expected 1 to 255 octets in hex, or text in single quotes"))
-    })
+    crate::policy::Identifier::parse(IdentifierKind::ClientId, text).map(|identifier| identifier.bytes).ok_or_else(
+        || {
+            Problem::invalid(
+                "client_id",
+                format!("`{text}`; expected 1 to 255 octets in hex, or text in single quotes"),
+            )
+        },
+    )
 }
 
 /// Refuses a lease whose address is another's, or whose client has another address on its link.
@@ -291,7 +299,7 @@ fn elsewhere(engine: &Engine, client: Client<'_>, address: Ipv4Addr) -> Option<I
 ///
 /// # Errors
 /// Not found.
-pub fn get(engine: &Engine, address: Ipv4Addr) -> Result<&Lease, Problem> {
+pub(super) fn get(engine: &Engine, address: Ipv4Addr) -> Result<&Lease, Problem> {
     engine.leases().at(address).ok_or_else(|| Problem::not_found(format!("{address} has no lease")))
 }
 
@@ -299,7 +307,12 @@ pub fn get(engine: &Engine, address: Ipv4Addr) -> Result<&Lease, Problem> {
 ///
 /// # Errors
 /// Not found, or the field that is wrong.
-pub fn change(engine: &mut Engine, now: Now, address: Ipv4Addr, change: &ChangeLease) -> Result<LeaseView, Problem> {
+pub(super) fn change(
+    engine: &mut Engine,
+    now: Now,
+    address: Ipv4Addr,
+    change: &ChangeLease,
+) -> Result<LeaseView, Problem> {
     let mut lease = get(engine, address)?.clone();
     if lease.state == State::Offered {
         let detail = format!("{address} is only offered: it can be changed once its client has asked for it");
@@ -314,7 +327,8 @@ pub fn change(engine: &mut Engine, now: Now, address: Ipv4Addr, change: &ChangeL
     }
     if let Some(seconds) = change.lease_time {
         if lease.state != State::Active {
-            let detail = format!("{address} is {}: only an active lease can be made longer or shorter", lease.state.name());
+            let detail =
+                format!("{address} is {}: only an active lease can be made longer or shorter", lease.state.name());
             return Err(Problem::conflict(Some("lease_time".to_owned()), detail));
         }
         (lease.starts, lease.expires) = (now.unix, end(now, seconds)?);
@@ -335,7 +349,7 @@ fn renamed(details: &Details, name: &str) -> Details {
 ///
 /// # Errors
 /// Not found, or nobody holds the address.
-pub fn release(engine: &mut Engine, now: Now, address: Ipv4Addr) -> Result<(), Problem> {
+pub(super) fn release(engine: &mut Engine, now: Now, address: Ipv4Addr) -> Result<(), Problem> {
     let state = get(engine, address)?.state;
     if engine.release_address(address, now.unix) {
         return Ok(());

@@ -3,7 +3,7 @@
 //! A whole address or identifier is looked up in the table's indexes. All else is a walk over the table in slices, the
 //! engine let go between them, so that a list of a million leases holds no packet up.
 
-use super::lease::{ETHERNET, LeaseState, LeaseView, any_client_id, view};
+use super::lease::{ETHERNET, LeaseState, LeaseView, any_client_id, show};
 use super::text;
 use crate::engine::Engine;
 use crate::lease::{Client, Lease};
@@ -115,7 +115,7 @@ fn contains_ignoring_case(text: &str, part: &str) -> bool {
 
 /// A search under way.
 #[derive(Debug)]
-pub struct Search {
+pub(super) struct Search {
     subnet: Option<u32>,
     state: Option<LeaseState>,
     needle: Option<Needle>,
@@ -124,7 +124,8 @@ pub struct Search {
     /// Where the walk goes on; `None` before its first slice.
     at: Option<Ipv4Addr>,
     scratch: String,
-    items: Vec<LeaseView>,
+    /// Leases of the page, and whether their addresses are reserved. They become JSON once the engine is let go.
+    found: Vec<(Lease, bool)>,
     total: usize,
 }
 
@@ -133,7 +134,7 @@ impl Search {
     ///
     /// # Errors
     /// A text that is too long.
-    pub fn new(query: &LeaseQuery) -> Result<Self, Problem> {
+    pub(super) fn new(query: &LeaseQuery) -> Result<Self, Problem> {
         let needle = query.q.as_deref().map(str::trim).filter(|text| !text.is_empty());
         if needle.is_some_and(|text| text.len() > MAX_TEXT) {
             return Err(Problem::invalid("q", format!("expected at most {MAX_TEXT} octets")));
@@ -146,17 +147,19 @@ impl Search {
             limit: PageQuery { after: None, limit: query.limit }.rows(),
             at: None,
             scratch: String::new(),
-            items: Vec::new(),
+            found: Vec::new(),
             total: 0,
         })
     }
 
     /// Looks at the next slice of the table. True once the page is complete.
-    pub fn step(&mut self, engine: &Engine) -> bool {
+    pub(super) fn step(&mut self, engine: &Engine) -> bool {
         let everything = self.subnet.is_none() && self.state.is_none() && self.needle.is_none();
+        if self.at.is_none() && self.exact(engine) {
+            return true;
+        }
         let from = match self.at {
             Some(at) => at,
-            None if self.exact(engine) => return true,
             None if everything => {
                 self.total = engine.leases().len();
                 match self.after.map(|after| u32::from(after).checked_add(1)) {
@@ -174,7 +177,7 @@ impl Search {
             }
             if everything {
                 self.take(engine, lease);
-                if self.items.len() > self.limit {
+                if self.found.len() > self.limit {
                     break;
                 }
             } else if self.matches(lease) {
@@ -186,18 +189,20 @@ impl Search {
     }
 
     /// The page, once [`step`](Self::step) says so.
-    pub fn finish(mut self) -> LeasePage {
-        let more = self.items.len() > self.limit;
-        self.items.truncate(self.limit);
-        let next = self.items.last().filter(|_| more).map(|last| last.address.to_string());
-        LeasePage { items: self.items, next, total: self.total }
+    pub(super) fn finish(mut self) -> LeasePage {
+        let more = self.found.len() > self.limit;
+        self.found.truncate(self.limit);
+        let items: Vec<LeaseView> = self.found.iter().map(|(lease, fixed)| show(lease, *fixed)).collect();
+        let next = items.last().filter(|_| more).map(|last| last.address.to_string());
+        LeasePage { items, next, total: self.total }
     }
 
     /// Answers from the indexes, if the text is a whole address or identifier that somebody has.
     fn exact(&mut self, engine: &Engine) -> bool {
         let Some(needle) = &self.needle else { return false };
         let leases = engine.leases();
-        let mut found: Vec<Ipv4Addr> = needle.address.and_then(|address| leases.at(address)).map(|l| l.address).into_iter().collect();
+        let mut found: Vec<Ipv4Addr> =
+            needle.address.and_then(|address| leases.at(address)).map(|l| l.address).into_iter().collect();
         if let Some(octets) = &needle.octets {
             let by_hardware = leases.of_hardware(ETHERNET, octets).map(|(_, lease)| lease.address);
             let by_client = leases.of_client(Client::Id(octets)).map(|(_, lease)| lease.address);
@@ -205,9 +210,11 @@ impl Search {
         }
         found.sort_unstable();
         found.dedup();
-        for lease in found.iter().filter_map(|address| leases.at(*address)).filter(|lease| self.is_of(lease)) {
-            self.total += 1;
-            self.take(engine, lease);
+        for lease in found.iter().filter_map(|address| leases.at(*address)) {
+            if self.is_of(lease) {
+                self.total += 1;
+                self.take(engine, lease);
+            }
         }
         !found.is_empty()
     }
@@ -218,16 +225,13 @@ impl Search {
     }
 
     fn matches(&mut self, lease: &Lease) -> bool {
-        let scratch = &mut self.scratch;
-        let is_of = self.subnet.is_none_or(|subnet| subnet == lease.subnet)
-            && self.state.is_none_or(|state| state == lease.state.into());
-        is_of && self.needle.as_ref().is_none_or(|needle| needle.is_in(lease, scratch))
+        self.is_of(lease) && self.needle.as_ref().is_none_or(|needle| needle.is_in(lease, &mut self.scratch))
     }
 
     /// Puts a lease on the page if it belongs there; one more than fits says that there is a next page.
     fn take(&mut self, engine: &Engine, lease: &Lease) {
-        if self.items.len() <= self.limit && self.after.is_none_or(|after| lease.address > after) {
-            self.items.push(view(engine, lease));
+        if self.found.len() <= self.limit && self.after.is_none_or(|after| lease.address > after) {
+            self.found.push((lease.clone(), engine.reservations().at(lease.address).is_some()));
         }
     }
 }

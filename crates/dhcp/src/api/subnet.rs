@@ -107,7 +107,7 @@ pub struct Summary {
 }
 
 /// Subnets by index, at most `count` of them.
-pub fn subnets(engine: &Engine, first: usize, count: usize) -> Vec<SubnetView> {
+pub(super) fn subnets(engine: &Engine, first: usize, count: usize) -> Vec<SubnetView> {
     let policy = engine.policy();
     let warn_at = f64::from(policy.rules.warn_at);
     let chosen = policy.subnets.iter().enumerate().skip(first).take(count);
@@ -133,7 +133,7 @@ pub fn subnets(engine: &Engine, first: usize, count: usize) -> Vec<SubnetView> {
 
 impl Summary {
     /// Figures of these subnets; leases and reservations are the engine's.
-    pub fn add(&mut self, engine: &Engine, subnets: &[SubnetView]) {
+    pub(super) fn add(&mut self, engine: &Engine, subnets: &[SubnetView]) {
         self.leases = engine.leases().len();
         self.reservations = engine.reservations().len();
         self.subnets += subnets.len();

@@ -4,11 +4,12 @@ use crate::lease::{INFINITE, Seconds};
 use crate::options::parse_hex;
 use crate::policy::{Identifier, IdentifierKind};
 use outwork_front::api::{Problem, Timestamp};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Octets of a host name: what a lease keeps of one.
 const MAX_NAME: usize = 255;
 /// The last second of the year 9999: when a lease ends that never does.
-const NEVER: u64 = 253_402_300_799;
+const NEVER: Duration = Duration::from_secs(253_402_300_799);
 
 /// Octets as `52:54:00`.
 pub(super) fn colons(octets: &[u8]) -> String {
@@ -73,5 +74,5 @@ pub(super) fn host_name(key: &str, name: &str) -> Result<(), Problem> {
 
 /// When something is. What never ends, ends with the year 9999.
 pub(super) fn moment(second: Seconds) -> Timestamp {
-    Timestamp::from_unix(if second == INFINITE { NEVER } else { second.into() })
+    Timestamp::from(UNIX_EPOCH + if second == INFINITE { NEVER } else { Duration::from_secs(second.into()) })
 }

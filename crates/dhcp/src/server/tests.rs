@@ -8,7 +8,7 @@ use crate::policy::{ClassSet, Identifier, IdentifierKind, Policy, Reservation, S
 use outwork_net::bpf::Capture;
 use outwork_net::testing::{Lab, Namespace};
 use outwork_net::{Interface, PacketSocket, interfaces, packet};
-use outwork_store::log::{Health, LogOptions};
+use outwork_store::log::{Health, LogOptions, OpenError};
 use outwork_wire::frame::{self, Link};
 use outwork_wire::{MacAddr, arp, ethernet};
 use std::net::Ipv4Addr;
@@ -40,7 +40,14 @@ struct Running {
 }
 
 fn run_on(log: LogOptions, toml: &str, events: Option<Events>) -> (Arc<Service>, Server) {
-    let (service, _) = Service::open(log, policy(toml, 1), Arc::new(DhcpMetrics::default()), events).unwrap();
+    let mut events = events;
+    let service = loop {
+        match Service::open(log.clone(), policy(toml, 1), Arc::new(DhcpMetrics::default()), events.take()) {
+            // A program that another test has just started holds every lock of this process until it runs by itself.
+            Err(OpenError::Locked { .. }) => std::thread::sleep(Duration::from_millis(2)),
+            opened => break opened.unwrap().0,
+        }
+    };
     let options = Options { workers: 2, ..Options::from(&dhcp(toml)) };
     let server = Server::start(&service, &options).unwrap();
     (service, server)
@@ -65,6 +72,8 @@ impl Running {
     fn restart(mut self, toml: &str) -> Self {
         self.server.take().unwrap().stop(Duration::from_secs(5));
         let data = self.data.take().unwrap();
+        // A compaction under way may own the service a moment longer.
+        self.service.log().close().unwrap();
         drop(self);
         let (service, server) = run_on(LogOptions::new(data.path()), toml, None);
         Running { service, server: Some(server), data: Some(data) }
@@ -146,7 +155,12 @@ impl Relay {
 
     fn receive(&self) -> Reply {
         let mut bytes = [0; 1500];
-        let (len, from) = self.socket.recv_from(&mut bytes).unwrap();
+        let (len, from) = loop {
+            match self.socket.recv_from(&mut bytes) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                received => break received.unwrap(),
+            }
+        };
         assert_eq!(from, std::net::SocketAddr::V4(self.server), "the answer leaves from where was asked");
         read(&bytes[..len])
     }
@@ -442,6 +456,7 @@ fn while_the_disk_is_full_nobody_is_promised_anything_and_then_service_resumes()
     assert_eq!(relay.insist(Kind::Discover, 5, mac(3), &[]).kind, Some(Kind::Offer));
     service.edit(|engine, _| engine.reserve(reservation(1, [10, 9, 0, 200]), b"x").map(drop)).unwrap().unwrap();
     server.stop(Duration::from_secs(10));
+    service.log().close().unwrap();
     drop(service);
     let (service, _server) = run_on(log, &toml, None);
     assert_eq!(service.read(|engine| engine.page(&Filter::default(), Ipv4Addr::UNSPECIFIED, 9, 99).leases.len()), 1);

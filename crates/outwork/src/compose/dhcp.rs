@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Context;
 use outwork_admin::routes::{Listener, StoreStatus};
 use outwork_admin::{ServiceApi, ServiceState, State};
-use outwork_dhcp::config::WhenFull;
 use outwork_dhcp::metrics::DhcpMetrics;
 use outwork_dhcp::policy::Policy;
 use outwork_dhcp::server::{self, Events, Server, Service};
@@ -16,6 +15,7 @@ use outwork_store::log::Health;
 use outwork_telemetry::Registry;
 
 use super::cannot;
+use super::store::StoreFigures;
 use crate::settings::Settings;
 
 /// The running service.
@@ -47,10 +47,9 @@ impl Dhcp {
         if let Some(torn) = &recovery.torn {
             tracing::warn!(?torn, "the log ended in the middle of a write that was never acknowledged; it was cut off there");
         }
-        for problem in outwork_dhcp::api::restore_reservations(&service) {
-            tracing::warn!("{problem}");
-        }
-        let server = Server::start(&service, &options(&settings.dhcp))?;
+        outwork_dhcp::api::reservation::put_back(&service)?;
+        registry.register(StoreFigures::new(&service) as _)?;
+        let server = Server::start(&service, &server::Options::from(&settings.dhcp))?;
         Ok(Self { service, server })
     }
 
@@ -73,24 +72,6 @@ impl Dhcp {
     pub(super) fn stop(self, within: Duration) -> anyhow::Result<()> {
         self.server.stop(within);
         self.service.log().close().map_err(|failure| cannot("the log was not closed cleanly", failure))
-    }
-}
-
-fn options(dhcp: &outwork_dhcp::config::Dhcp) -> server::Options {
-    server::Options {
-        listen: dhcp.listen.clone(),
-        interfaces: dhcp.interfaces.clone(),
-        workers: usize::from(dhcp.workers),
-        affinity: dhcp.affinity,
-        receive_buffer: dhcp.receive_buffer.as_usize(),
-        queue_size: dhcp.queue_size as usize,
-        when_full: match dhcp.when_full {
-            WhenFull::Drop => server::WhenFull::DropNew,
-            WhenFull::Wait => server::WhenFull::Wait,
-        },
-        batch: usize::from(dhcp.batch),
-        expiry_slice: dhcp.expiry_slice as usize,
-        probe_timeout: dhcp.probe_timeout,
     }
 }
 
