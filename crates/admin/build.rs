@@ -36,7 +36,6 @@ fn run() -> Result<(), Failure> {
         newest = newest.max(newest_below(&path)?);
     }
     let dist = dashboard.join("dist");
-    println!("cargo::rerun-if-changed={}", dist.join("index.html").display());
     let built = fs::metadata(dist.join("index.html")).and_then(|index| index.modified());
     if built.map_or(true, |built| built < newest) {
         let (lock, installed) =
@@ -84,7 +83,7 @@ fn npm(dashboard: &Path, arguments: &[&str]) -> Result<(), Failure> {
     Err(format!("{what} failed:\n{}", text.join("\n")).into())
 }
 
-/// The table's source; compressed bytes are written beside it.
+/// The table's source. The bytes are copied beside it, so that a later build of the dashboard takes nothing from under it.
 fn table(dist: &Path, out: &Path) -> Result<String, Failure> {
     let mut files = Vec::new();
     list(dist, &mut files)?;
@@ -107,7 +106,8 @@ fn table(dist: &Path, out: &Path) -> Result<String, Failure> {
         let (gzip, brotli) = (smaller("gz", gzip(&bytes)?)?, smaller("br", brotli(&bytes)?)?);
         // Vite names what is in `assets` by its content, so it never changes.
         let immutable = name.starts_with("assets/");
-        let (kind, file) = (content_type(name)?, file.canonicalize()?);
+        let (kind, file) = (content_type(name)?, out.join(format!("asset-{number}")));
+        fs::write(&file, &bytes)?;
         writeln!(
             table,
             "Asset {{ path: {name:?}, content_type: {kind:?}, hash: {hash:?}, immutable: {immutable}, \

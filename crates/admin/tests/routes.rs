@@ -29,6 +29,10 @@ fn every_mounted_route_is_in_the_document_and_every_documented_route_is_mounted(
     let mounted: BTreeSet<String> = mounted.into_iter().filter(|path| path != "/" && !path.contains("{*")).collect();
     assert!(mounted.contains("/api/v1/thing/thing"), "{mounted:?}");
     assert_eq!(documented, mounted);
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    let names: Vec<_> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "an operation's name is its own: {names:?}");
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys().filter(|key| *key != "parameters") {
             let answer = site.send(&method.to_uppercase(), &path.replace("{id}", "1"), &[], None);

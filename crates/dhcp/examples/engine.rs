@@ -44,7 +44,7 @@ fn main() {
     let sources = outwork_config::Sources { file: Some(("x.toml".into(), toml.into())), ..Default::default() };
     let root = outwork_config::load::<Root>(sources).unwrap_or_else(|faults| panic!("{faults}")).value;
     let policy = Arc::new(Policy::compile(&root.dhcp, 1).ok().unwrap());
-    let mut engine = Engine::new(Arc::clone(&policy), 7, 1_000_000);
+    let mut engine = Engine::new(Arc::clone(&policy), 7);
     let mut out = Vec::new();
     let mut offered = Vec::with_capacity(CLIENTS as usize);
     for round in ["discover", "request", "renew"] {

@@ -15,6 +15,7 @@
 //! Absent on purpose: DHCPv6 and dynamic DNS updates.
 
 pub mod api;
+pub mod bench;
 pub mod codec;
 pub mod config;
 pub mod engine;

@@ -92,6 +92,7 @@ fn a_handler_knows_its_peer_with_and_without_tls() {
     let own = stream.local_addr().unwrap();
     assert!(rest(stream).ends_with(&format!("{own} false")));
     let secure = start(Some(Tls::load(files("cert.pem")).unwrap()));
+    rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
     let trusting = TlsConfig::builder().disable_verification(true).build();
     let agent: ureq::Agent = ureq::Agent::config_builder().tls_config(trusting).build().into();
     let text =

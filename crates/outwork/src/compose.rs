@@ -6,6 +6,7 @@
 mod dhcp;
 mod memory;
 mod reload;
+mod store;
 
 use std::io::Write;
 use std::path::Path;

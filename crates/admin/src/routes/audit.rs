@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::{Context, Shared};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(list_changes))
 }
 
 /// One change, done or refused.
@@ -63,7 +63,7 @@ impl From<StoredEntry> for AuditRow {
 /// Every change: who made it, from where, and whether it was allowed. Newest first.
 #[utoipa::path(get, path = "/audit", tag = "audit", params(PageQuery),
     responses((status = 200, body = Page<AuditRow>), (status = 400, body = Problem), (status = 401, body = Problem)))]
-async fn list(
+async fn list_changes(
     _: Viewer,
     State(shared): Context,
     Query(page): Query<PageQuery>,

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::{Context, Shared};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new().routes(routes!(now)).routes(routes!(history))
+    OpenApiRouter::new().routes(routes!(metrics_now)).routes(routes!(metrics_history))
 }
 
 /// One cell of a metric: a number, or the figures of a histogram since the start.
@@ -112,7 +112,7 @@ fn figures(snapshot: &Snapshot, scale: f64) -> Histogram {
 /// Every metric as it reads now.
 #[utoipa::path(get, path = "/metrics/now", tag = "metrics",
     responses((status = 200, body = Metrics), (status = 401, body = Problem)))]
-async fn now(_: Viewer, State(shared): Context) -> Json<Metrics> {
+async fn metrics_now(_: Viewer, State(shared): Context) -> Json<Metrics> {
     Json(Metrics { metrics: shared.admin.registry.gather().into_iter().map(Metric::from).collect() })
 }
 
@@ -156,7 +156,11 @@ struct History {
 /// Metrics over time: 10-second points of the last day, 5-minute windows of what is older.
 #[utoipa::path(get, path = "/metrics/history", tag = "metrics", params(HistoryQuery),
     responses((status = 200, body = History), (status = 400, body = Problem), (status = 401, body = Problem)))]
-async fn history(_: Viewer, State(shared): Context, RawQuery(query): RawQuery) -> Result<Json<History>, Problem> {
+async fn metrics_history(
+    _: Viewer,
+    State(shared): Context,
+    RawQuery(query): RawQuery,
+) -> Result<Json<History>, Problem> {
     let query = parse(query.as_deref().unwrap_or_default(), Timestamp::now().unix())?;
     let names = query.series.clone();
     let asked = shared.admin.history.clone();

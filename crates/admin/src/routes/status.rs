@@ -74,7 +74,7 @@ struct Status {
     /// When the process started.
     started: Timestamp,
     /// For how long it has run.
-    uptime_seconds: f64,
+    uptime_seconds: u64,
     /// The machine's name.
     host: String,
     /// The configuration file; null when there is none.
@@ -99,7 +99,7 @@ async fn status(_: Viewer, State(shared): Context) -> Json<Status> {
     Json(Status {
         version: admin.version,
         started: admin.started.into(),
-        uptime_seconds: admin.process.uptime().as_secs_f64(),
+        uptime_seconds: admin.process.uptime().as_secs(),
         host: admin.host.clone(),
         config_file: admin.config_file.as_ref().map(|path| path.display().to_string()),
         services: shared.services.iter().map(service).collect(),

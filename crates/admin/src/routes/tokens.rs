@@ -19,7 +19,7 @@ use super::{Context, Shared};
 const MAX_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(remove))
+    OpenApiRouter::new().routes(routes!(list_tokens, create_token)).routes(routes!(remove_token))
 }
 
 /// A token, without its secret.
@@ -84,7 +84,7 @@ struct CreatedToken {
 /// Every token, without secrets.
 #[utoipa::path(get, path = "/tokens", tag = "tokens",
     responses((status = 200, body = Tokens), (status = 401, body = Problem), (status = 403, body = Problem)))]
-async fn list(_: Admin, State(shared): Context) -> Result<Json<Tokens>, Problem> {
+async fn list_tokens(_: Admin, State(shared): Context) -> Result<Json<Tokens>, Problem> {
     let items = shared.admin.database.read(tokens::list).await?;
     Ok(Json(Tokens { items: items.into_iter().map(Token::from).collect() }))
 }
@@ -93,7 +93,7 @@ async fn list(_: Admin, State(shared): Context) -> Result<Json<Tokens>, Problem>
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = NewToken,
     responses((status = 201, body = CreatedToken), (status = 400, body = Problem), (status = 401, body = Problem),
         (status = 403, body = Problem), (status = 409, body = Problem)))]
-async fn create(
+async fn create_token(
     Admin(caller): Admin,
     State(shared): Context,
     Json(NewToken { name, role, expires_in }): Json<NewToken>,
@@ -120,7 +120,11 @@ async fn create(
 #[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", params(("id" = i64, Path, description = "Its number")),
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 404, body = Problem)))]
-async fn remove(Admin(caller): Admin, State(shared): Context, Path(id): Path<i64>) -> Result<StatusCode, Problem> {
+async fn remove_token(
+    Admin(caller): Admin,
+    State(shared): Context,
+    Path(id): Path<i64>,
+) -> Result<StatusCode, Problem> {
     caller.does("token.remove", id.to_string(), "");
     let removed = shared.admin.database.call(move |db| tokens::revoke(db, id)).await?;
     shared.admin.access.forget(id);

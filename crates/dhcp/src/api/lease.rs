@@ -239,7 +239,6 @@ pub(super) fn add(engine: &mut Engine, now: Now, draft: &AddLease) -> Result<Lea
         state: State::Active,
         htype: ETHERNET,
         hlen: mac.len() as u8,
-        queued: false,
         due: 0,
         chaddr: chaddr(&mac),
         details: Details::pack([(id_detail(policy), id.as_slice()), (Detail::HostName, name)]),

@@ -48,7 +48,7 @@ struct Api {
     imports: Arc<Semaphore>,
 }
 
-/// The routes over a service, to be nested under `/api/v1`.
+/// The routes over a service, to be nested under `/api/v1/dhcp`.
 pub fn router(service: Arc<Service>) -> OpenApiRouter {
     let api = Api { service, walks: Semaphore::new(WALKS), imports: Arc::new(Semaphore::new(1)) };
     OpenApiRouter::new()
@@ -119,7 +119,7 @@ fn all_subnets(service: &Service, mut each: impl FnMut(&Engine, Vec<SubnetView>)
 }
 
 /// The service in figures.
-#[utoipa::path(get, path = "/dhcp/summary", tag = "dhcp",
+#[utoipa::path(get, path = "/summary", tag = "dhcp",
     responses((status = 200, body = Summary), (status = 401, body = Problem)))]
 async fn summary(_: Viewer, State(api): State<Arc<Api>>) -> Result<Json<Summary>, Problem> {
     let work = |service: &Service| {
@@ -131,7 +131,7 @@ async fn summary(_: Viewer, State(api): State<Arc<Api>>) -> Result<Json<Summary>
 }
 
 /// Subnets and how full their pools are.
-#[utoipa::path(get, path = "/dhcp/subnets", tag = "dhcp",
+#[utoipa::path(get, path = "/subnets", tag = "dhcp",
     responses((status = 200, body = SubnetList), (status = 401, body = Problem)))]
 async fn list_subnets(_: Viewer, State(api): State<Arc<Api>>) -> Result<Json<SubnetList>, Problem> {
     let work = |service: &Service| {
@@ -150,7 +150,7 @@ struct Wiped {
 }
 
 /// Forget the leases of a subnet. Its reservations stay.
-#[utoipa::path(post, path = "/dhcp/subnets/{id}/wipe", tag = "dhcp", params(("id" = u32, Path, description = "Subnet id")),
+#[utoipa::path(post, path = "/subnets/{id}/wipe", tag = "dhcp", params(("id" = u32, Path, description = "Subnet id")),
     responses((status = 200, body = Wiped), (status = 404, body = Problem), (status = 503, body = Problem)))]
 async fn wipe(
     Operator(caller): Operator,
@@ -176,7 +176,7 @@ async fn wipe(
 }
 
 /// Leases, by subnet, state and text.
-#[utoipa::path(get, path = "/dhcp/leases", tag = "dhcp", params(LeaseQuery),
+#[utoipa::path(get, path = "/leases", tag = "dhcp", params(LeaseQuery),
     responses((status = 200, body = LeasePage), (status = 400, body = Problem), (status = 401, body = Problem)))]
 async fn list_leases(
     _: Viewer,
@@ -195,7 +195,7 @@ async fn list_leases(
 }
 
 /// Add a lease, for a device that holds its address already.
-#[utoipa::path(post, path = "/dhcp/leases", tag = "dhcp", request_body = AddLease,
+#[utoipa::path(post, path = "/leases", tag = "dhcp", request_body = AddLease,
     responses((status = 201, body = LeaseView), (status = 400, body = Problem), (status = 403, body = Problem),
         (status = 409, body = Problem), (status = 503, body = Problem)))]
 async fn add_lease(
@@ -210,7 +210,7 @@ async fn add_lease(
 }
 
 /// The lease of an address.
-#[utoipa::path(get, path = "/dhcp/leases/{address}", tag = "dhcp", params(("address" = String, Path, description = "The address")),
+#[utoipa::path(get, path = "/leases/{address}", tag = "dhcp", params(("address" = String, Path, description = "The address")),
     responses((status = 200, body = LeaseView), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn get_lease(
     _: Viewer,
@@ -222,7 +222,7 @@ async fn get_lease(
 }
 
 /// Change a lease's host name or lifetime.
-#[utoipa::path(patch, path = "/dhcp/leases/{address}", tag = "dhcp", request_body = ChangeLease,
+#[utoipa::path(patch, path = "/leases/{address}", tag = "dhcp", request_body = ChangeLease,
     params(("address" = String, Path, description = "The address")),
     responses((status = 200, body = LeaseView), (status = 400, body = Problem), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 503, body = Problem)))]
@@ -240,7 +240,7 @@ async fn change_lease(
 }
 
 /// End a lease. Its device is not told.
-#[utoipa::path(delete, path = "/dhcp/leases/{address}", tag = "dhcp",
+#[utoipa::path(delete, path = "/leases/{address}", tag = "dhcp",
     params(("address" = String, Path, description = "The address")),
     responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
 async fn release_lease(
@@ -255,7 +255,7 @@ async fn release_lease(
 }
 
 /// All leases as Kea's lease file. Offers are left out.
-#[utoipa::path(get, path = "/dhcp/leases/export", tag = "dhcp",
+#[utoipa::path(get, path = "/leases/export", tag = "dhcp",
     responses((status = 200, content_type = "text/csv", body = String), (status = 401, body = Problem)))]
 async fn export(_: Viewer, State(api): State<Arc<Api>>) -> Response {
     // Each piece is read when the one before it has gone, so that a slow reader holds neither a thread nor the leases.
@@ -282,7 +282,7 @@ async fn export(_: Viewer, State(api): State<Arc<Api>>) -> Response {
 
 /// Take over the leases of Kea's lease file. Rows are in force and on disk, a batch after the other, before the answer;
 /// lines that can't be taken are reported.
-#[utoipa::path(post, path = "/dhcp/leases/import", tag = "dhcp",
+#[utoipa::path(post, path = "/leases/import", tag = "dhcp",
     request_body(content = String, content_type = "text/csv"),
     responses((status = 200, body = ImportReport), (status = 400, body = Problem), (status = 409, body = Problem),
         (status = 413, body = Problem), (status = 415, body = Problem), (status = 503, body = Problem)))]
@@ -403,7 +403,7 @@ struct ReservationQuery {
 }
 
 /// Reservations of the API and of the configuration file.
-#[utoipa::path(get, path = "/dhcp/reservations", tag = "dhcp", params(ReservationQuery),
+#[utoipa::path(get, path = "/reservations", tag = "dhcp", params(ReservationQuery),
     responses((status = 200, body = ReservationPage), (status = 400, body = Problem), (status = 401, body = Problem)))]
 async fn list_reservations(
     _: Viewer,
@@ -441,7 +441,7 @@ fn note_of(body: &ReservationBody) -> String {
 }
 
 /// Add a reservation. It takes effect at once, even where an old lease lives.
-#[utoipa::path(post, path = "/dhcp/reservations", tag = "dhcp", request_body = ReservationBody,
+#[utoipa::path(post, path = "/reservations", tag = "dhcp", request_body = ReservationBody,
     responses((status = 201, body = ReservationView), (status = 400, body = Problem), (status = 409, body = Problem),
         (status = 503, body = Problem)))]
 async fn add_reservation(
@@ -457,7 +457,7 @@ async fn add_reservation(
 }
 
 /// One reservation.
-#[utoipa::path(get, path = "/dhcp/reservations/{id}", tag = "dhcp", params(("id" = String, Path, description = "Its id")),
+#[utoipa::path(get, path = "/reservations/{id}", tag = "dhcp", params(("id" = String, Path, description = "Its id")),
     responses((status = 200, body = ReservationView), (status = 404, body = Problem)))]
 async fn get_reservation(
     _: Viewer,
@@ -469,7 +469,7 @@ async fn get_reservation(
 }
 
 /// Replace a reservation of the API.
-#[utoipa::path(put, path = "/dhcp/reservations/{id}", tag = "dhcp", request_body = ReservationBody,
+#[utoipa::path(put, path = "/reservations/{id}", tag = "dhcp", request_body = ReservationBody,
     params(("id" = String, Path, description = "Its id")),
     responses((status = 200, body = ReservationView), (status = 400, body = Problem), (status = 404, body = Problem),
         (status = 409, body = Problem), (status = 503, body = Problem)))]
@@ -485,7 +485,7 @@ async fn replace_reservation(
 }
 
 /// Take a reservation of the API out.
-#[utoipa::path(delete, path = "/dhcp/reservations/{id}", tag = "dhcp", params(("id" = String, Path, description = "Its id")),
+#[utoipa::path(delete, path = "/reservations/{id}", tag = "dhcp", params(("id" = String, Path, description = "Its id")),
     responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
 async fn remove_reservation(
     Operator(caller): Operator,

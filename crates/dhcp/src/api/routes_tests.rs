@@ -59,7 +59,7 @@ impl Lab {
                 let binding = Binding { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: None };
                 let server = Server::bind(vec![binding], limits, Arc::default()).await.expect("a listener");
                 tell.send(server.addresses()[0].0).expect("a listening test");
-                let (router, _) = utoipa_axum::router::OpenApiRouter::new().nest("/api/v1", api).split_for_parts();
+                let (router, _) = utoipa_axum::router::OpenApiRouter::new().nest("/api/v1/dhcp", api).split_for_parts();
                 let shutdown = async { drop(stopped.await) };
                 server.run(audited(router, access), shutdown).await;
             });

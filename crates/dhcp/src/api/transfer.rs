@@ -245,7 +245,6 @@ fn lease(engine: &Engine, now: Now, row: &LeaseRow) -> Result<Lease, String> {
         state,
         htype: ETHERNET,
         hlen: row.mac.len() as u8,
-        queued: false,
         due: 0,
         chaddr: chaddr(&row.mac),
         details: Details::pack(details),

@@ -6,6 +6,9 @@ use std::net::Ipv4Addr;
 /// Different options one message may carry; more is hostile (the registry has fewer in common use).
 const MAX_OPTIONS: usize = 96;
 
+/// The longest client identifier: what a lease keeps whole.
+const MAX_CLIENT_ID: usize = 255;
+
 /// Why a datagram is not a DHCP request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[allow(missing_docs)]
@@ -219,12 +222,20 @@ impl<'a> Message<'a> {
         if self.option(code::MAX_MESSAGE_SIZE).is_some_and(|v| v.len() != 2) {
             return Err(Malformed::OptionLength);
         }
-        // RFC 2132 section 9.14 wants two bytes at least; zero bytes identify nobody.
-        if self.option(code::CLIENT_ID).is_some_and(<[u8]>::is_empty) {
+        // RFC 2132 section 9.14 wants two bytes at least; zero bytes identify nobody. The longest identifier in use is
+        // far shorter than the longest that is kept: cutting one would make two clients the same.
+        if self.option(code::CLIENT_ID).is_some_and(|id| id.is_empty() || id.len() > MAX_CLIENT_ID) {
             return Err(Malformed::OptionLength);
         }
-        if self.option(code::RELAY_AGENT).is_some_and(|v| !RelayInfo::new(v).well_formed()) {
-            return Err(Malformed::TruncatedRelay);
+        if let Some(relay) = self.relay() {
+            if !relay.well_formed() {
+                return Err(Malformed::TruncatedRelay);
+            }
+            // Served without them, the client would get an address of another link, or talk to the wrong server.
+            let bad = |sub| relay.get(sub).is_some_and(|value| value.len() != 4);
+            if bad(RelayInfo::LINK_SELECTION) || bad(RelayInfo::SERVER_ID_OVERRIDE) {
+                return Err(Malformed::OptionLength);
+            }
         }
         Ok(())
     }

@@ -9,6 +9,11 @@ const IP_UDP: usize = 28;
 const SNAME: std::ops::Range<usize> = 44..108;
 const FILE: std::ops::Range<usize> = 108..236;
 
+/// Bytes that an option of `len` bytes takes, split as RFC 3396 says.
+fn size(len: usize) -> usize {
+    len + 2 * len.div_ceil(255).max(1)
+}
+
 /// A reply being written into a caller's buffer. Create it, add options, then [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct Reply<'o> {
@@ -53,14 +58,13 @@ impl<'o> Reply<'o> {
         reply
     }
 
-    /// Keeps room for an option that is added last (option 82 must be: RFC 3046 section 2.1).
+    /// Keeps room for an option of `len` bytes that [`finish`](Self::finish) adds last (option 82: RFC 3046 section 2.2).
+    /// One that could never fit gets none.
     pub fn keep_room(&mut self, len: usize) {
-        self.reserve += len + 2 * len.div_ceil(255).max(1);
-    }
-
-    /// Gives kept room back, just before the option it was kept for.
-    pub fn use_room(&mut self, len: usize) {
-        self.reserve = self.reserve.saturating_sub(len + 2 * len.div_ceil(255).max(1));
+        let size = size(len);
+        if self.out.len() + self.reserve + size <= self.limit {
+            self.reserve += size;
+        }
     }
 
     /// Sets the broadcast bit (a relayed DHCPNAK: RFC 2131 section 4.3.2).
@@ -115,7 +119,7 @@ impl<'o> Reply<'o> {
 
     /// Adds an option where it fits: the options field, then `file`, then `sname`. An option that fits nowhere is left out and counted.
     pub fn option(&mut self, option: u8, value: &[u8]) {
-        let size = value.len() + 2 * value.len().div_ceil(255).max(1);
+        let size = size(value.len());
         if self.out.len() + size + self.reserve <= self.limit {
             Self::put(self.out, option, value);
             return;
@@ -147,8 +151,9 @@ impl<'o> Reply<'o> {
         }
     }
 
-    /// Ends the options and pads to BOOTP's minimum. Returns how many options were left out for want of room.
-    pub fn finish(self, last: Option<(u8, &[u8])>) -> u32 {
+    /// Ends the options and pads to BOOTP's minimum. `last` is left out if there is no room for all of it (RFC 3046
+    /// section 2.2). Returns how many options were left out for want of room.
+    pub fn finish(mut self, last: Option<(u8, &[u8])>) -> u32 {
         if self.overload != 0 {
             Self::put(self.out, code::OVERLOAD, &[self.overload]);
             if self.overload & 1 != 0 {
@@ -159,7 +164,11 @@ impl<'o> Reply<'o> {
             }
         }
         if let Some((option, value)) = last {
-            Self::put(self.out, option, value);
+            if self.out.len() + size(value.len()) < self.limit {
+                Self::put(self.out, option, value);
+            } else {
+                self.dropped += 1;
+            }
         }
         self.out.push(code::END);
         if self.out.len() < MINIMUM {

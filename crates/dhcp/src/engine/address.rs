@@ -18,7 +18,7 @@ pub(super) struct Place {
 /// Who a client is, given whether option 61 counts.
 pub(super) fn client<'m>(policy: &Policy, message: &'m Message<'_>) -> Option<Client<'m>> {
     if let Some(id) = message.option(code::CLIENT_ID).filter(|_| policy.rules.match_client_id) {
-        return Some(Client::Id(id.get(..id.len().min(255)).unwrap_or_default()));
+        return Some(Client::Id(id));
     }
     let hardware = message.chaddr();
     (!hardware.is_empty()).then(|| Client::Hardware(message.htype(), hardware))
@@ -69,28 +69,40 @@ impl Engine {
             lease.state != State::Declined
                 && self.policy.subnet_of(lease.address).is_some_and(|subnet| on_link(&self.policy, selected, subnet))
         };
-        // The lease that is held, if any, before one that ended.
-        let better = |best: Option<(Slot, &'_ Lease)>, next: (Slot, &'_ Lease)| {
-            best.is_none_or(|(_, lease)| !lease.state.holds() && next.1.state.holds())
+        // The lease that is held, if any, before one that is offered, before one that ended; the latest of those.
+        let rank = |(_, lease): &(Slot, &Lease)| match lease.state {
+            State::Active => (2, lease.starts),
+            State::Offered => (1, lease.starts),
+            _ => (0, lease.starts),
         };
-        let mut best = None;
-        for (slot, lease) in self.leases.of_client(client).filter(|(_, lease)| here(lease)) {
-            if better(best, (slot, lease)) {
-                best = Some((slot, lease));
-            }
-        }
-        if best.is_none() && matches!(client, Client::Id(_)) {
-            let anonymous = |lease: &Lease| lease.client_id().is_none() && here(lease);
-            let own = Client::Hardware(message.htype(), message.chaddr());
-            best = self.leases.of_client(own).find(|(_, lease)| anonymous(lease));
-        }
-        best.and_then(|(slot, _)| self.leases.get(slot).map(|lease| (slot, lease)))
+        let own = self.leases_of(client).filter(|(_, lease)| here(lease)).max_by_key(rank).map(|(slot, _)| slot);
+        let anonymous = || {
+            let hardware = Client::Hardware(message.htype(), message.chaddr());
+            let leases = self.leases.of_client(hardware).filter(|(_, lease)| here(lease));
+            leases.max_by_key(rank).map(|(slot, _)| slot)
+        };
+        let by_id = matches!(client, Client::Id(_)) && !message.chaddr().is_empty();
+        let slot = own.or_else(|| by_id.then(anonymous).flatten())?;
+        self.leases.get(slot).map(|lease| (slot, lease))
+    }
+
+    /// Leases of a client. Where hardware addresses alone identify, whatever identifier came with them before.
+    pub(super) fn leases_of<'e>(&'e self, client: Client<'e>) -> impl Iterator<Item = (Slot, &'e Lease)> {
+        let by_hardware = match client {
+            Client::Hardware(htype, address) if !self.policy.rules.match_client_id => Some((htype, address)),
+            _ => None,
+        };
+        let by_client = by_hardware.is_none().then(|| self.leases.of_client(client));
+        let by_hardware = by_hardware.map(|(htype, address)| self.leases.of_hardware(htype, address));
+        by_client.into_iter().flatten().chain(by_hardware.into_iter().flatten())
     }
 
     /// True if the lease is this client's.
     pub(super) fn owns(&self, lease: &Lease, client: Client<'_>, message: &Message<'_>) -> bool {
+        let hardware = message.chaddr();
+        let by_hardware = !self.policy.rules.match_client_id || lease.client_id().is_none();
         lease.client() == client
-            || (lease.client_id().is_none() && lease.htype == message.htype() && lease.hardware() == message.chaddr())
+            || (by_hardware && !hardware.is_empty() && lease.htype == message.htype() && lease.hardware() == hardware)
     }
 
     /// Where an address lies, if a client of these classes may have it: reserved for it, or of a pool that admits it and
@@ -153,7 +165,7 @@ impl Engine {
         admitted.find_map(|(index, subnet)| {
             let mut pools = subnet.pools.iter().enumerate().filter(|(_, pool)| pool.admission.admits(classes));
             pools.find_map(|(pool, _)| {
-                let address = self.pools.take(&policy, index, pool, &mut self.leases, &self.reservations)?;
+                let address = self.pools.take(&policy, index, pool, &self.leases, &self.reservations)?;
                 Some(Place { address, subnet: index, pool: Some(pool) })
             })
         })

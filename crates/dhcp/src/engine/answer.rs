@@ -1,10 +1,10 @@
 //! A decision's form on the wire, and where it goes (RFC 2131 sections 4.1 and 4.3.1).
 
-use super::Answer;
+use super::{Answer, Queried};
 use crate::codec::{Kind, Message, RelayInfo, Reply, code};
 use crate::lease::Detail;
 use crate::options::{CodeSet, OptionSet};
-use crate::policy::{Policy, Request};
+use crate::policy::{Policy, Request, Scope};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 const SERVER_PORT: u16 = 67;
@@ -37,7 +37,8 @@ fn destination(request: &Request<'_>, answer: &Answer) -> Destination {
         Destination::Broadcast
     } else if !ciaddr.is_unspecified() {
         Destination::Unicast(SocketAddrV4::new(ciaddr, CLIENT_PORT))
-    } else if message.broadcast() {
+    } else if message.broadcast() || message.chaddr().is_empty() {
+        // Without a hardware address there is nobody to send a frame to (RFC 4390 section 2.2).
         Destination::Broadcast
     } else {
         Destination::Hardware(answer.address)
@@ -49,7 +50,11 @@ pub fn encode(policy: &Policy, request: &Request<'_>, answer: &Answer, out: &mut
     let message = &request.message;
     let mut reply = Reply::new(out, message, answer.kind);
     reply.option(code::SERVER_ID, &answer.server_id.octets());
-    let relay = message.option(code::RELAY_AGENT);
+    let relay = match (message.option(code::RELAY_AGENT), &answer.queried) {
+        // RFC 4388 section 6.4.2: what the relay agent said of the client, to who asks for it.
+        (None, Some(queried)) if wants(message, code::RELAY_AGENT) => queried.lease.details.get(Detail::Relay),
+        (own, _) => own,
+    };
     if let Some(relay) = relay {
         reply.keep_room(relay.len());
     }
@@ -57,9 +62,6 @@ pub fn encode(policy: &Policy, request: &Request<'_>, answer: &Answer, out: &mut
         Kind::Nak => nak(policy, message, answer, &mut reply),
         Kind::LeaseActive | Kind::LeaseUnassigned | Kind::LeaseUnknown => queried(message, answer, &mut reply),
         _ => configuration(policy, message, answer, &mut reply),
-    }
-    if let Some(relay) = relay {
-        reply.use_room(relay.len());
     }
     let dropped = reply.finish(relay.map(|relay| (code::RELAY_AGENT, relay)));
     (destination(request, answer), dropped)
@@ -83,7 +85,7 @@ fn echo_client_id(policy: &Policy, message: &Message<'_>, reply: &mut Reply<'_>)
 
 fn queried(message: &Message<'_>, answer: &Answer, reply: &mut Reply<'_>) {
     reply.ciaddr(answer.address);
-    let Some((lease, age)) = answer.queried.as_deref() else { return };
+    let Some(Queried { lease, age, others }) = answer.queried.as_deref() else { return };
     reply.hardware(lease.htype, lease.hardware());
     if let Some(id) = lease.client_id() {
         reply.option(code::CLIENT_ID, id);
@@ -91,6 +93,10 @@ fn queried(message: &Message<'_>, answer: &Answer, reply: &mut Reply<'_>) {
     let left = answer.lease_time.unwrap_or(0);
     reply.option(code::LEASE_TIME, &left.to_be_bytes());
     reply.option(code::LAST_TRANSACTION, &age.to_be_bytes());
+    if !others.is_empty() && wants(message, code::ASSOCIATED_IP) {
+        let octets: Vec<u8> = others.iter().flat_map(Ipv4Addr::octets).collect();
+        reply.option(code::ASSOCIATED_IP, &octets);
+    }
     if let Some(class) = lease.details.get(Detail::VendorClass).filter(|_| wants(message, code::VENDOR_CLASS)) {
         reply.option(code::VENDOR_CLASS, class);
     }
@@ -107,7 +113,7 @@ fn wants(message: &Message<'_>, option: u8) -> bool {
 fn configuration(policy: &Policy, message: &Message<'_>, answer: &Answer, reply: &mut Reply<'_>) {
     let mut scopes = Vec::with_capacity(8);
     policy.scopes(&answer.classes, answer.subnet, answer.pool, answer.reservation.as_deref(), &mut scopes);
-    boot(&scopes, reply);
+    boot(policy, answer, &scopes, reply);
     if answer.kind == Kind::Ack {
         reply.ciaddr(message.ciaddr());
     }
@@ -124,6 +130,8 @@ fn configuration(policy: &Policy, message: &Message<'_>, answer: &Answer, reply:
         reply.option(code::RAPID_COMMIT, &[]);
         sent.insert(code::RAPID_COMMIT);
     }
+    // Before what is only asked for, so that it is never what finds no room.
+    echo_client_id(policy, message, reply);
     let options: Vec<&OptionSet> = scopes.iter().map(|scope| &scope.options).collect();
     let mask = policy.subnets.get(answer.subnet).map(|subnet| mask(subnet.length));
     let name = answer.reservation.as_ref().and_then(|r| r.hostname.as_deref());
@@ -144,27 +152,30 @@ fn configuration(policy: &Policy, message: &Message<'_>, answer: &Answer, reply:
             reply.option(option, name.as_bytes());
         }
     }
-    echo_client_id(policy, message, reply);
 }
 
 fn mask(length: u8) -> [u8; 4] {
     u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0).to_be_bytes()
 }
 
-fn boot(scopes: &[&crate::policy::Scope], reply: &mut Reply<'_>) {
-    if let Some(server) = scopes.iter().rev().find_map(|scope| scope.boot.next_server) {
+/// The boot fields: the reservation's, else those of a class (a boot loader by architecture), else of the place, as in Kea.
+fn boot(policy: &Policy, answer: &Answer, scopes: &[&Scope], reply: &mut Reply<'_>) {
+    let own = answer.reservation.iter().map(|reservation| &reservation.scope);
+    let classes = policy.classes.iter().enumerate().filter(|(index, _)| answer.classes.contains(*index));
+    let order = || own.clone().chain(classes.clone().map(|(_, class)| &class.scope)).chain(scopes.iter().rev().copied());
+    if let Some(server) = order().find_map(|scope| scope.boot.next_server) {
         reply.siaddr(server);
     }
-    if let Some(name) = scopes.iter().rev().find_map(|scope| scope.boot.server_hostname.as_deref()) {
+    if let Some(name) = order().find_map(|scope| scope.boot.server_hostname.as_deref()) {
         reply.sname(name);
     }
-    if let Some(file) = scopes.iter().rev().find_map(|scope| scope.boot.file.as_deref()) {
+    if let Some(file) = order().find_map(|scope| scope.boot.file.as_deref()) {
         reply.file(file);
     }
 }
 
 /// T1 and T2 (RFC 2131 section 4.4.5), where they fall within the lease.
-fn times(scopes: &[&crate::policy::Scope], lease: u32, reply: &mut Reply<'_>) {
+fn times(scopes: &[&Scope], lease: u32, reply: &mut Reply<'_>) {
     let say = |of: fn(&crate::policy::Times) -> Option<u32>| scopes.iter().rev().find_map(|scope| of(&scope.times));
     let rebind = say(|t| t.rebind).unwrap_or((u64::from(lease) * 7 / 8) as u32);
     let renew = say(|t| t.renew).unwrap_or(lease / 2);

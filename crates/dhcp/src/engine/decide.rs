@@ -27,6 +27,12 @@ impl<'a> Case<'a> {
     fn message(&self) -> &'a Message<'a> {
         &self.request.message
     }
+
+    /// True unless option 54 names another server. We are what a relay agent says we are (RFC 5107), and our address.
+    fn is_for_us(&self) -> bool {
+        let server = self.message().address_option(code::SERVER_ID);
+        server.is_none_or(|server| server == self.facts.server_id || server == self.request.via.server)
+    }
 }
 
 impl Engine {
@@ -95,19 +101,21 @@ impl Engine {
         }
     }
 
-    fn discover(&mut self, case: Case<'_>) -> Decision {
+    fn discover(&mut self, mut case: Case<'_>) -> Decision {
         let message = case.message();
-        let own = self.lease_of(case.client, message, case.facts.subnet).map(|(_, lease)| (lease.address, lease.state));
-        let is_new = |own: Option<(Ipv4Addr, State)>| !own.is_some_and(|(_, state)| state.holds());
-        if is_new(own) && self.offers >= self.policy.rules.max_offers {
+        let own = self.lease_of(case.client, message, case.facts.subnet);
+        if own.is_none_or(|(_, lease)| !lease.state.holds()) && self.offers >= self.policy.rules.max_offers {
             return Decision::Silent(Silence::OffersFull);
         }
         let Some(place) = self.choose(case.facts, &case.classes, case.client, message, case.reservation.as_deref())
         else {
             return Decision::Silent(Silence::NoAddress);
         };
-        let bound = own == Some((place.address, State::Active));
+        self.require(&mut case, place);
+        // What is active there is the client's own: an offer must not take its place.
+        let bound = self.leases.at(place.address).is_some_and(|lease| lease.state == State::Active);
         if !bound {
+            self.withdraw(&case, place.address);
             let times = self.policy.subnets.get(place.subnet).map(|subnet| subnet.scope.times.offer);
             let hold = times.flatten().or(self.policy.scope.times.offer).unwrap_or(OFFER_TIME);
             let lease = self.lease(&case, place, State::Offered, case.now.unix.saturating_add(hold));
@@ -149,17 +157,17 @@ impl Engine {
         let Some(mut lease) = self.leases.at(address).filter(|lease| lease.state != State::Active).cloned() else {
             return;
         };
-        self.quarantine(&mut lease, now, "conflict");
+        self.quarantine(&mut lease, now);
+        self.event(|| Event::of("conflict", &lease));
     }
 
-    fn quarantine(&mut self, lease: &mut Lease, now: Now, why: &'static str) {
+    fn quarantine(&mut self, lease: &mut Lease, now: Now) {
         lease.state = State::Declined;
         lease.starts = now.unix;
         lease.expires = now.unix.saturating_add(self.policy.rules.decline_time);
         self.probes.remove(&lease.address, Time::from_millis(now.millis));
         self.put(lease.clone());
         self.journal.record(|out| Change::write_lease(lease, out));
-        self.event(|| Event::of(why, lease));
     }
 
     fn request(&mut self, case: Case<'_>) -> Decision {
@@ -168,9 +176,9 @@ impl Engine {
         let ciaddr = Some(message.ciaddr()).filter(|address| !address.is_unspecified());
         match (message.address_option(code::SERVER_ID), wanted, ciaddr) {
             // Selecting (section 4.3.2).
-            (Some(server), wanted, _) => {
-                if server != case.facts.server_id && server != case.request.via.server {
-                    self.withdraw(&case);
+            (Some(_), wanted, _) => {
+                if !case.is_for_us() {
+                    self.withdraw(&case, Ipv4Addr::UNSPECIFIED);
                     return Decision::Silent(Silence::OtherServer);
                 }
                 let Some(address) = wanted.or(ciaddr) else { return Decision::Silent(Silence::BadAddress) };
@@ -182,17 +190,25 @@ impl Engine {
         }
     }
 
-    /// The client chose another server: what was offered is free again.
-    fn withdraw(&mut self, case: &Case<'_>) {
-        let offered = self.lease_of(case.client, case.message(), case.facts.subnet);
-        if let Some((_, lease)) = offered.filter(|(_, lease)| lease.state == State::Offered) {
-            let address = lease.address;
-            self.offers = self.offers.saturating_sub(1);
-            self.forget(address);
+    /// What the client was offered besides `address` is free again: it chose another server, or gets another offer.
+    fn withdraw(&mut self, case: &Case<'_>, address: Ipv4Addr) {
+        while let Some(other) = self.other(case, address, &[State::Offered]) {
+            self.forget(other);
         }
     }
 
-    fn grant(&mut self, case: Case<'_>, address: Ipv4Addr, stage: Stage) -> Decision {
+    /// An address besides `address` that the client has in one of `states` on its link.
+    fn other(&self, case: &Case<'_>, address: Ipv4Addr, states: &[State]) -> Option<Ipv4Addr> {
+        let here = |address| {
+            let subnet = self.policy.subnet_of(address);
+            subnet.is_some_and(|subnet| address::on_link(&self.policy, case.facts.subnet, subnet))
+        };
+        let mut leases = self.leases_of(case.client).map(|(_, lease)| lease);
+        let other = leases.find(|lease| lease.address != address && states.contains(&lease.state) && here(lease.address));
+        other.map(|lease| lease.address)
+    }
+
+    fn grant(&mut self, mut case: Case<'_>, address: Ipv4Addr, stage: Stage) -> Decision {
         let message = case.message();
         let on_link = self
             .policy
@@ -205,6 +221,7 @@ impl Engine {
         if let Some(own) = reserved
             && own != address
             && !self.taken(own, case.client, message)
+            && self.allowed(own, case.facts.subnet, &case.classes, case.reservation.as_deref()).is_some()
         {
             return self.refuse(case, "another address is reserved for this client");
         }
@@ -228,6 +245,7 @@ impl Engine {
                 _ => self.refuse(case, "no such lease"),
             };
         }
+        self.require(&mut case, place);
         self.commit(case, place, false)
     }
 
@@ -274,7 +292,11 @@ impl Engine {
     fn young(&self, lease: &Lease, now: u32) -> Option<u32> {
         let threshold = self.policy.rules.cache_threshold;
         let old = self.leases.at(lease.address).filter(|_| threshold > 0.0)?;
-        let same = old.state == State::Active && old.details == lease.details && old.chaddr == lease.chaddr;
+        let hardware = |lease: &Lease| (lease.htype, lease.hlen, lease.chaddr);
+        let same = old.state == State::Active
+            && old.details == lease.details
+            && hardware(old) == hardware(lease)
+            && old.subnet == lease.subnet;
         let age = now.saturating_sub(old.starts) as f32;
         let young = age < threshold * old.expires.saturating_sub(old.starts) as f32;
         (same && young && old.expires > now && old.expires <= lease.expires).then(|| match old.expires {
@@ -285,20 +307,9 @@ impl Engine {
 
     /// A client holds one address a link: what it held before goes back.
     fn end_others(&mut self, case: &Case<'_>, address: Ipv4Addr) {
-        loop {
-            let other = self.leases.of_client(case.client).map(|(_, lease)| lease).find(|lease| {
-                let subnet = self.policy.subnet_of(lease.address);
-                lease.address != address
-                    && matches!(lease.state, State::Active | State::Offered)
-                    && subnet.is_some_and(|subnet| address::on_link(&self.policy, case.facts.subnet, subnet))
-            });
-            let Some(other) = other.map(|lease| (lease.address, lease.state)) else { return };
-            if other.1 == State::Offered {
-                self.offers = self.offers.saturating_sub(1);
-                self.forget(other.0);
-            } else {
-                self.end(other.0, case.now.unix);
-            }
+        self.withdraw(case, address);
+        while let Some(other) = self.other(case, address, &[State::Active]) {
+            self.end(other, case.now.unix);
         }
     }
 
@@ -309,13 +320,12 @@ impl Engine {
         lease.expires = now;
         self.journal.record(|out| Change::write_lease(&lease, out));
         self.put(lease);
-        self.free(address);
+        self.pools.freed(&self.policy, address);
     }
 
     fn decline(&mut self, case: &Case<'_>) -> Decision {
         let message = case.message();
-        let ours = message.address_option(code::SERVER_ID).is_none_or(|server| server == case.facts.server_id);
-        if !ours {
+        if !case.is_for_us() {
             return Decision::Silent(Silence::OtherServer);
         }
         let Some(address) = message.address_option(code::REQUESTED_ADDRESS) else {
@@ -323,7 +333,7 @@ impl Engine {
         };
         match self.leases.at(address).cloned() {
             Some(mut lease) if lease.state == State::Active && self.owns(&lease, case.client, message) => {
-                self.quarantine(&mut lease, case.now, "decline");
+                self.quarantine(&mut lease, case.now);
                 Decision::Silent(Silence::Done)
             }
             _ => Decision::Silent(Silence::NotOwner),
@@ -332,8 +342,7 @@ impl Engine {
 
     fn release(&mut self, case: &Case<'_>) -> Decision {
         let message = case.message();
-        let server = message.address_option(code::SERVER_ID);
-        if server.is_some_and(|server| server != case.facts.server_id && server != case.request.via.server) {
+        if !case.is_for_us() {
             return Decision::Silent(Silence::OtherServer);
         }
         let address = message.ciaddr();
@@ -346,7 +355,7 @@ impl Engine {
         }
     }
 
-    fn inform(&mut self, case: Case<'_>) -> Decision {
+    fn inform(&mut self, mut case: Case<'_>) -> Decision {
         let address = case.message().ciaddr();
         if address.is_unspecified() {
             return Decision::Silent(Silence::BadAddress);
@@ -354,15 +363,20 @@ impl Engine {
         let subnet = self.policy.subnet_of(address).unwrap_or(case.facts.subnet);
         let pool = self.policy.subnets.get(subnet).and_then(|subnet| subnet.pool_of(address));
         let place = Place { address: Ipv4Addr::UNSPECIFIED, subnet, pool };
+        self.require(&mut case, place);
         self.answer(case, Kind::Ack, place, None, false)
     }
 
-    fn answer(&self, mut case: Case<'_>, kind: Kind, place: Place, lease_time: Option<u32>, durable: bool) -> Decision {
+    /// Adds the classes that the place requires, before anything is taken from the client's classes.
+    fn require(&self, case: &mut Case<'_>, place: Place) {
         if let Some(subnet) = self.policy.subnets.get(place.subnet) {
             let pool = place.pool.and_then(|pool| subnet.pools.get(pool));
             let required = pool.map_or(subnet.required, |pool| subnet.required.union(&pool.required));
             self.policy.classify_required(case.request, &required, &mut case.classes);
         }
+    }
+
+    fn answer(&self, case: Case<'_>, kind: Kind, place: Place, lease_time: Option<u32>, durable: bool) -> Decision {
         Decision::Answer(Box::new(Answer {
             kind,
             address: place.address,
@@ -406,7 +420,6 @@ impl Engine {
             state,
             htype: message.htype(),
             hlen: hardware.len() as u8,
-            queued: false,
             due: 0,
             chaddr,
             details,
@@ -416,9 +429,8 @@ impl Engine {
     /// Puts a lease in the table and keeps every count and the calendar right.
     pub(super) fn put(&mut self, mut lease: Lease) {
         let (address, expires, to) = (lease.address, lease.expires, lease.state);
-        let old = self.leases.at(address).map(|old| (old.state, old.queued, old.due));
-        if let Some((from, queued, due)) = old {
-            lease.queued = queued;
+        let old = self.leases.at(address).map(|old| (old.state, old.due));
+        if let Some((from, due)) = old {
             lease.due = due;
             if from == State::Offered {
                 self.offers = self.offers.saturating_sub(1);
@@ -446,7 +458,10 @@ impl Engine {
                 event.subnet = self.policy.subnets.get(answer.subnet).map(|subnet| subnet.id);
                 event.reason = answer.reason;
             }
-            Decision::Silent(Silence::Done) => event.address = Some(message.ciaddr()).filter(|a| !a.is_unspecified()),
+            Decision::Silent(Silence::Done) => {
+                let about = Some(message.ciaddr()).filter(|address| !address.is_unspecified());
+                event.address = about.or_else(|| message.address_option(code::REQUESTED_ADDRESS));
+            }
             Decision::Silent(silence) => event.reason = Some(silence.name()),
             Decision::Probe(address) => {
                 event.kind = "probe";

@@ -58,10 +58,7 @@ impl Engine {
             return;
         }
         match state {
-            State::Offered => {
-                self.offers = self.offers.saturating_sub(1);
-                self.forget(address);
-            }
+            State::Offered => self.forget(address),
             State::Declined => {
                 self.journal.record(|out| crate::lease::Change::write_forget(address, out));
                 self.forget(address);
@@ -70,7 +67,7 @@ impl Engine {
             _ => {
                 self.leases.update(slot, |lease| lease.state = State::Expired);
                 self.pools.moved(&self.policy, address, Some(State::Active), Some(State::Expired));
-                self.free(address);
+                self.pools.freed(&self.policy, address);
                 if self.watched
                     && let Some(lease) = self.leases.get(slot)
                 {
@@ -84,10 +81,11 @@ impl Engine {
     /// Takes an address out of the table and gives it back to its pool.
     pub(super) fn forget(&mut self, address: Ipv4Addr) {
         let Some(lease) = self.leases.remove(address) else { return };
-        self.pools.moved(&self.policy, address, Some(lease.state), None);
-        if !lease.queued {
-            self.pools.freed(&self.policy, address);
+        if lease.state == State::Offered {
+            self.offers = self.offers.saturating_sub(1);
         }
+        self.pools.moved(&self.policy, address, Some(lease.state), None);
+        self.pools.freed(&self.policy, address);
     }
 
     /// A reservation let go of the address: whoever may have it can be given it again.
@@ -95,21 +93,8 @@ impl Engine {
         if self.reservations.at(address).is_some() {
             return;
         }
-        match self.leases.at(address).map(|lease| lease.state.holds()) {
-            None => {
-                self.pools.unblocked(&self.policy, address);
-            }
-            Some(false) => self.free(address),
-            Some(true) => {}
-        }
-    }
-
-    /// Queues an address whose lease stays behind for its client to come back to.
-    pub(super) fn free(&mut self, address: Ipv4Addr) {
-        let Some(slot) = self.leases.find(address) else { return };
-        let queued = self.leases.get(slot).is_some_and(|lease| lease.queued);
-        if !queued && self.pools.freed(&self.policy, address) {
-            self.leases.update(slot, |lease| lease.queued = true);
+        if self.leases.at(address).is_none_or(|lease| !lease.state.holds()) {
+            self.pools.freed(&self.policy, address);
         }
     }
 }

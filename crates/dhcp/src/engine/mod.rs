@@ -122,12 +122,23 @@ pub struct Answer {
     pub server_id: Ipv4Addr,
     /// Option 56 of a NAK: why.
     pub reason: Option<&'static str>,
-    /// The lease a leasequery asks about, and the seconds since its client was heard.
-    pub queried: Option<Box<(Lease, u32)>>,
+    /// What a leasequery found.
+    pub queried: Option<Box<Queried>>,
     /// True if it must wait until the journal up to here is on stable storage.
     pub durable: bool,
     /// True if rapid commit is confirmed (RFC 4039).
     pub rapid: bool,
+}
+
+/// What a leasequery found (RFC 4388 section 6.4).
+#[derive(Debug, Clone)]
+pub struct Queried {
+    /// The lease asked about.
+    pub lease: Lease,
+    /// Seconds since its client was heard.
+    pub age: u32,
+    /// Other addresses of the same client.
+    pub others: Vec<Ipv4Addr>,
 }
 
 /// What to do with a request.
@@ -215,6 +226,8 @@ impl Journal {
 pub struct Engine {
     policy: Arc<Policy>,
     reservations: Reservations,
+    /// Reservations of the API that clash with the file's.
+    aside: Vec<Arc<Reservation>>,
     leases: Table,
     pools: Pools,
     calendar: Calendar<(Ipv4Addr, Seconds)>,
@@ -259,14 +272,15 @@ impl Event {
 
 impl Engine {
     /// An engine with no leases. `seed` makes its tables hard to fill for a peer that picks its identifiers.
-    pub fn new(policy: Arc<Policy>, seed: u64, now: Seconds) -> Self {
+    pub fn new(policy: Arc<Policy>, seed: u64) -> Self {
         let mut engine = Self {
             reservations: Reservations::default(),
+            aside: Vec::new(),
             leases: Table::new(seed),
             pools: Pools::default(),
             calendar: Calendar::default(),
             probes: outwork_engine::ExpiringMap::new(65_536, seed),
-            limiter: Limiter::new(now),
+            limiter: Limiter::new(),
             hasher: foldhash::quality::FixedState::with_seed(seed ^ 0x5bd1_e995),
             offers: 0,
             due: Vec::new(),
@@ -297,11 +311,10 @@ impl Engine {
         let mut held = Vec::new();
         let mut ended = Vec::new();
         for lease in self.leases.range(Ipv4Addr::UNSPECIFIED) {
-            if lease.state.holds() && lease.expires <= now {
-                ended.push(lease.address)
-            }
-            if lease.state.holds() && lease.expires > now {
-                held.push((lease.address, lease.expires))
+            match lease.state.holds() {
+                true if lease.expires > now => held.push((lease.address, lease.expires)),
+                true => ended.push(lease.address),
+                false => {}
             }
         }
         for address in ended {
@@ -312,23 +325,24 @@ impl Engine {
         for (address, expires) in held {
             self.schedule(address, expires);
         }
-        self.pools = Pools::count_all(&self.policy, &mut self.leases);
+        self.pools = Pools::count_all(&self.policy, &self.leases);
     }
 
     /// Takes a new configuration. Leases live on; what it no longer serves ends with its lease.
     pub fn adopt(&mut self, policy: Arc<Policy>) {
-        let from_file: Vec<_> = self.reservations.iter().filter(|r| r.from_file()).cloned().collect();
-        for reservation in &from_file {
-            self.reservations.remove(reservation.id);
-        }
-        for reservation in &policy.reservations {
-            // The file wins over the API: what clashes with it there is set aside until the file lets go of it.
-            let _ = self.reservations.insert(Arc::clone(reservation));
+        let before = std::mem::take(&mut self.reservations);
+        // The file wins over the API: what clashes with it there is set aside until the file lets go of it.
+        let made = before.iter().filter(|reservation| !reservation.from_file()).cloned();
+        let made: Vec<_> = made.chain(self.aside.drain(..)).collect();
+        for reservation in policy.reservations.iter().chain(&made) {
+            if self.reservations.insert(Arc::clone(reservation)).is_err() && !reservation.from_file() {
+                self.aside.push(Arc::clone(reservation));
+            }
         }
         let pools = std::mem::take(&mut self.pools);
-        self.pools = Pools::new(&policy, Some(&self.policy), pools, &mut self.leases);
+        self.pools = Pools::new(&policy, Some(&self.policy), pools, &self.leases);
         self.policy = policy;
-        for address in from_file.iter().filter_map(|reservation| reservation.address) {
+        for address in before.iter().filter_map(|reservation| reservation.address) {
             self.unblock(address);
         }
     }

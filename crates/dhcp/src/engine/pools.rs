@@ -1,9 +1,45 @@
 //! What is free in each pool. Addresses never used are taken in order; after them those that have been unused longest.
 
-use crate::lease::{Lease, State, Table};
-use crate::policy::{Policy, Reservations};
+use crate::lease::{State, Table};
+use crate::policy::{Policy, Reservations, Subnet};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
+
+/// Addresses in the order they came, each at most once.
+#[derive(Debug, Default)]
+struct Queue {
+    order: VecDeque<Ipv4Addr>,
+    /// Those that stand in it, a bit each, by /24.
+    standing: BTreeMap<u32, [u64; 4]>,
+}
+
+impl Queue {
+    fn bit(address: Ipv4Addr) -> (u32, usize, u64) {
+        let address = u32::from(address);
+        (address >> 8, (address >> 6 & 3) as usize, 1 << (address & 63))
+    }
+
+    fn push(&mut self, address: Ipv4Addr) {
+        let (block, word, bit) = Self::bit(address);
+        let words = self.standing.entry(block).or_default();
+        if words[word] & bit == 0 {
+            words[word] |= bit;
+            self.order.push_back(address);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Ipv4Addr> {
+        let address = self.order.pop_front()?;
+        let (block, word, bit) = Self::bit(address);
+        if let Some(words) = self.standing.get_mut(&block) {
+            words[word] &= !bit;
+            if *words == [0; 4] {
+                self.standing.remove(&block);
+            }
+        }
+        Some(address)
+    }
+}
 
 /// One pool's free addresses and counts.
 #[derive(Debug)]
@@ -14,7 +50,7 @@ pub(super) struct Free {
     /// No address before this one is fresh. `None`: none is fresh any more.
     fresh: Option<Ipv4Addr>,
     /// Addresses that were used and are free again, the longest unused first. Checked when taken.
-    queue: VecDeque<Ipv4Addr>,
+    queue: Queue,
     pub(super) active: u32,
     pub(super) offered: u32,
     pub(super) declined: u32,
@@ -67,7 +103,7 @@ pub(super) struct Pools {
 
 impl Pools {
     /// Pools of a policy, all counted from the table.
-    pub(super) fn count_all(policy: &Policy, leases: &mut Table) -> Self {
+    pub(super) fn count_all(policy: &Policy, leases: &Table) -> Self {
         let mut totals = Totals::default();
         for lease in leases.range(Ipv4Addr::UNSPECIFIED) {
             if let Some(count) = totals.count(lease.state) {
@@ -79,17 +115,17 @@ impl Pools {
 
     /// Pools of a policy. Those that `old`, counted under the policy `before`, had alike are moved over; the others are
     /// counted from the table.
-    pub(super) fn new(policy: &Policy, before: Option<&Policy>, old: Self, leases: &mut Table) -> Self {
+    pub(super) fn new(policy: &Policy, before: Option<&Policy>, old: Self, leases: &Table) -> Self {
         let totals = old.totals;
-        let excluded = |policy: &Policy, id: u32| {
-            policy.subnet_by_id(id).and_then(|index| policy.subnets.get(index)).map(|subnet| subnet.excluded.clone())
-        };
+        let before: BTreeMap<u32, &Subnet> =
+            before.iter().flat_map(|before| &before.subnets).map(|subnet| (subnet.id, subnet)).collect();
         let mut known: BTreeMap<(u32, Ipv4Addr, Ipv4Addr), Free> =
             old.free.into_iter().flatten().map(|free| ((free.subnet, free.first, free.last), free)).collect();
         let mut pools = Vec::with_capacity(policy.subnets.len());
         for subnet in &policy.subnets {
             // What was passed over as excluded stands in no queue, so that an exclusion that goes needs a new count.
-            let alike = before.is_some_and(|before| excluded(before, subnet.id).as_ref() == Some(&subnet.excluded));
+            let same = |old: &&Subnet| old.excluded == subnet.excluded && old.prefix() == subnet.prefix();
+            let alike = before.get(&subnet.id).is_some_and(same);
             let free = subnet.pools.iter().map(|pool| {
                 let same = known.remove(&(subnet.id, pool.first, pool.last)).filter(|_| alike);
                 same.unwrap_or_else(|| Self::count(subnet.id, pool.first, pool.last, leases))
@@ -109,14 +145,14 @@ impl Pools {
         self.free.iter_mut().flatten()
     }
 
-    fn count(subnet: u32, first: Ipv4Addr, last: Ipv4Addr, leases: &mut Table) -> Free {
+    fn count(subnet: u32, first: Ipv4Addr, last: Ipv4Addr, leases: &Table) -> Free {
         let (active, offered, declined) = (0, 0, 0);
         let mut free = Free {
             subnet,
             first,
             last,
             fresh: Some(first),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             active,
             offered,
             declined,
@@ -131,10 +167,7 @@ impl Pools {
         }
         unused.sort_unstable();
         for (_, address) in unused {
-            if let Some(slot) = leases.find(address) {
-                leases.update(slot, |lease| lease.queued = true);
-            }
-            free.queue.push_back(address);
+            free.queue.push(address);
         }
         free
     }
@@ -169,30 +202,20 @@ impl Pools {
         }
     }
 
-    /// An address is free again. True if it was put in a queue, so that its lease must remember it stands there.
-    pub(super) fn freed(&mut self, policy: &Policy, address: Ipv4Addr) -> bool {
-        match self.of(policy, address) {
-            Some(free) => {
-                free.queue.push_back(address);
-                true
-            }
-            None => false,
+    /// An address is free again, or may be given again.
+    pub(super) fn freed(&mut self, policy: &Policy, address: Ipv4Addr) {
+        if let Some(free) = self.of(policy, address) {
+            free.queue.push(address);
         }
     }
 
-    /// An address that was passed over because of a reservation may be taken now. True if it was put in a queue.
-    pub(super) fn unblocked(&mut self, policy: &Policy, address: Ipv4Addr) -> bool {
-        let passed = |free: &&mut Free| free.fresh.is_none_or(|fresh| address < fresh);
-        self.of(policy, address).filter(passed).map(|free| free.queue.push_back(address)).is_some()
-    }
-
-    /// Takes a free address of a pool. It is no longer queued; the caller puts it to use or frees it again.
+    /// Takes a free address of a pool. The caller puts it to use.
     pub(super) fn take(
         &mut self,
         policy: &Policy,
         subnet: usize,
         pool: usize,
-        leases: &mut Table,
+        leases: &Table,
         reservations: &Reservations,
     ) -> Option<Ipv4Addr> {
         let scope = policy.subnets.get(subnet)?;
@@ -208,25 +231,17 @@ impl Pools {
                 continue;
             }
             free.fresh = next(address);
-            let network_or_broadcast = scope.length < 31 && (address == scope.first || address == scope.last);
-            if !network_or_broadcast && reservations.at(address).is_none() {
+            if reservations.at(address).is_none() {
                 return Some(address);
             }
         }
         // Entries that turn out to be in use again were paid for when they were queued.
-        while let Some(address) = free.queue.pop_front() {
-            let slot = leases.find(address);
-            let held = slot.and_then(|slot| leases.update(slot, unqueue)).unwrap_or(false);
+        while let Some(address) = free.queue.pop() {
+            let held = leases.at(address).is_some_and(|lease| lease.state.holds());
             if !held && reservations.at(address).is_none() && scope.exclusion(address).is_none() {
                 return Some(address);
             }
         }
         None
     }
-}
-
-/// Notes that the address no longer stands in a queue; true if somebody holds it.
-fn unqueue(lease: &mut Lease) -> bool {
-    lease.queued = false;
-    lease.state.holds()
 }

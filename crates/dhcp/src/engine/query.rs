@@ -1,11 +1,14 @@
 //! Reading and changing leases from outside DHCP: leasequery (RFC 4388), the API's pages and edits.
 
-use super::{Answer, Decision, Engine, Event, Now, Silence};
+use super::{Answer, Decision, Engine, Event, Now, Queried, Silence};
 use crate::codec::{Kind, code};
-use crate::lease::{Change, Client, Lease, Seconds, State};
+use crate::lease::{Change, Client, INFINITE, Lease, Seconds, State};
 use crate::policy::{ClassSet, Request, Reservation, Reservations};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+/// The most addresses of one client that a leasequery's answer names besides the one it is about.
+const MAX_ASSOCIATED: usize = 32;
 
 /// Which leases are wanted.
 #[derive(Debug, Clone, Default)]
@@ -130,10 +133,12 @@ impl Engine {
             let excluded = scope.excluded.iter().filter(|(first, last)| *first <= pool.last && *last >= pool.first);
             let lost: u64 = excluded.map(|(first, last)| span(*first.max(&pool.first), *last.min(&pool.last))).sum();
             let free = self.pools.get(subnet, index);
+            let edges = [scope.first, scope.last].into_iter();
+            let edges = edges.filter(|edge| pool.contains(*edge) && scope.exclusion(*edge) == Some((*edge, *edge)));
             PoolUse {
                 first: pool.first,
                 last: pool.last,
-                total: span(pool.first, pool.last).saturating_sub(lost),
+                total: span(pool.first, pool.last).saturating_sub(lost + edges.count() as u64),
                 active: free.map_or(0, |f| f.active),
                 offered: free.map_or(0, |f| f.offered),
                 declined: free.map_or(0, |f| f.declined),
@@ -146,10 +151,7 @@ impl Engine {
     pub fn release_address(&mut self, address: Ipv4Addr, now: Seconds) -> bool {
         match self.leases.at(address).map(|lease| lease.state) {
             Some(State::Active) => self.end(address, now),
-            Some(State::Offered) => {
-                self.offers = self.offers.saturating_sub(1);
-                self.forget(address);
-            }
+            Some(State::Offered) => self.forget(address),
             Some(State::Declined) => {
                 self.journal.record(|out| Change::write_forget(address, out));
                 self.forget(address);
@@ -166,7 +168,7 @@ impl Engine {
         self.journal.record(|out| Change::write_lease(&lease, out));
         self.put(lease);
         if !holds {
-            self.free(address);
+            self.pools.freed(&self.policy, address);
         }
     }
 
@@ -175,9 +177,6 @@ impl Engine {
         let filter = Filter { subnet: Some(subnet), ..Filter::default() };
         let page = self.page(&filter, from, limit, limit.saturating_mul(16));
         for lease in &page.leases {
-            if lease.state == State::Offered {
-                self.offers = self.offers.saturating_sub(1);
-            }
             self.journal.record(|out| Change::write_forget(lease.address, out));
             self.forget(lease.address);
         }
@@ -190,22 +189,35 @@ impl Engine {
     /// [`crate::policy::Clash`] if its client or address has one already.
     pub fn reserve(&mut self, reservation: Reservation, json: &[u8]) -> Result<(), crate::policy::Clash> {
         let id = reservation.id;
+        let before = self.reservations.get(id).and_then(|old| old.address);
         self.reservations.insert(Arc::new(reservation))?;
+        self.aside.retain(|other| other.id != id);
         self.journal.record(|out| Change::write_reserve(id, json, out));
+        if let Some(address) = before {
+            self.unblock(address);
+        }
         Ok(())
     }
 
     /// Adds a reservation that is on disk already.
     ///
     /// # Errors
-    /// [`crate::policy::Clash`] if the file has one for its client or address now.
+    /// [`crate::policy::Clash`] if the file has one for its client or address now. The reservation is set aside until the
+    /// file lets go of it.
     pub fn restore_reservation(&mut self, reservation: Reservation) -> Result<(), crate::policy::Clash> {
-        self.reservations.insert(Arc::new(reservation))
+        let reservation = Arc::new(reservation);
+        self.aside.retain(|other| other.id != reservation.id);
+        let restored = self.reservations.insert(Arc::clone(&reservation));
+        if restored.is_err() {
+            self.aside.push(reservation);
+        }
+        restored
     }
 
     /// Takes a reservation out. `None` if there is none of that id.
     pub fn unreserve(&mut self, id: u64) -> Option<Arc<Reservation>> {
-        let old = self.reservations.remove(id)?;
+        let aside = self.aside.iter().position(|other| other.id == id).map(|index| self.aside.swap_remove(index));
+        let old = self.reservations.remove(id).or(aside)?;
         self.journal.record(|out| Change::write_unreserve(id, out));
         if let Some(address) = old.address {
             self.unblock(address);
@@ -227,6 +239,7 @@ impl Engine {
             return Decision::Silent(Silence::QueryRefused);
         }
         let wanted = message.ciaddr();
+        let mut others = Vec::new();
         let (kind, found) = if !wanted.is_unspecified() {
             match self.leases.at(wanted).filter(|lease| lease.state == State::Active) {
                 Some(lease) => (Kind::LeaseActive, Some(lease)),
@@ -234,37 +247,38 @@ impl Engine {
                 None => (Kind::LeaseUnknown, None),
             }
         } else {
-            let active = |lease: &&Lease| lease.state == State::Active;
-            let latest = match message.option(code::CLIENT_ID) {
-                Some(id) => {
-                    let of = self.leases.of_client(Client::Id(id)).map(|(_, lease)| lease).filter(active);
-                    of.max_by_key(|lease| lease.starts)
-                }
-                None => {
-                    let of = self.leases.of_hardware(message.htype(), message.chaddr());
-                    of.map(|(_, lease)| lease).filter(active).max_by_key(|lease| lease.starts)
-                }
+            let mut active: Vec<&Lease> = match message.option(code::CLIENT_ID) {
+                Some(id) => self.leases.of_client(Client::Id(id)).map(|(_, lease)| lease).collect(),
+                None if message.chaddr().is_empty() => return Decision::Silent(Silence::NoClient),
+                None => self.leases.of_hardware(message.htype(), message.chaddr()).map(|(_, lease)| lease).collect(),
             };
-            match latest {
-                Some(lease) => (Kind::LeaseActive, Some(lease)),
+            active.retain(|lease| lease.state == State::Active);
+            // Section 6.4.2: the most recent one is answered for, the others are named.
+            active.sort_unstable_by_key(|lease| (std::cmp::Reverse(lease.starts), lease.address));
+            others = active.iter().skip(1).take(MAX_ASSOCIATED).map(|lease| lease.address).collect();
+            match active.first() {
+                Some(lease) => (Kind::LeaseActive, Some(*lease)),
                 None => (Kind::LeaseUnknown, None),
             }
         };
-        let subnet = found.map_or(Some(0), |lease| self.policy.subnet_of(lease.address));
-        let mut classes = ClassSet::default();
-        classes.insert(crate::policy::Policy::ALL);
-        let server_id = request.via.server;
+        let address = found.map_or(wanted, |lease| lease.address);
         Decision::Answer(Box::new(Answer {
             kind,
-            address: found.map_or(wanted, |lease| lease.address),
-            subnet: subnet.unwrap_or(usize::MAX),
+            address,
+            subnet: self.policy.subnet_of(address).unwrap_or(usize::MAX),
             pool: None,
-            lease_time: found.map(|lease| lease.expires.saturating_sub(now.unix)),
-            classes,
+            lease_time: found.map(|lease| match lease.expires {
+                INFINITE => INFINITE,
+                expires => expires.saturating_sub(now.unix),
+            }),
+            classes: ClassSet::default(),
             reservation: None,
-            server_id,
+            server_id: request.via.server,
             reason: None,
-            queried: found.map(|lease| Box::new((lease.clone(), now.unix.saturating_sub(lease.starts)))),
+            queried: found.map(|lease| {
+                let age = now.unix.saturating_sub(lease.starts);
+                Box::new(Queried { lease: lease.clone(), age, others })
+            }),
             durable: true,
             rapid: false,
         }))

@@ -81,7 +81,7 @@ pub enum Detail {
     ShownId = 6,
 }
 
-/// Packed [`Detail`]s. Each is at most 255 bytes; longer ones are cut, except identifiers, which the decoder bounds.
+/// Packed [`Detail`]s. Each is at most 255 bytes: longer ones are cut, client identifiers excepted, which the decoder bounds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Details(Box<[u8]>);
 
@@ -145,8 +145,6 @@ pub struct Lease {
     pub htype: u8,
     /// Used bytes of `chaddr`.
     pub hlen: u8,
-    /// True while the address stands in its pool's queue of free ones.
-    pub queued: bool,
     /// The second of the calendar entry that watches over it; 0 if none does.
     pub due: Seconds,
     /// Hardware address.

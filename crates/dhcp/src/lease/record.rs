@@ -98,15 +98,14 @@ impl Change {
                     state,
                     htype,
                     hlen,
-                    queued: false,
                     due: 0,
                     chaddr,
                     details,
                 }))
             }
-            FORGET => Some(Self::Forget(Ipv4Addr::from(take::<4>(&mut rest)?))),
+            FORGET => Some(Self::Forget(Ipv4Addr::from(<[u8; 4]>::try_from(rest).ok()?))),
             RESERVE => Some(Self::Reserve(u64::from_le_bytes(take(&mut rest)?), rest.to_vec())),
-            UNRESERVE => Some(Self::Unreserve(u64::from_le_bytes(take(&mut rest)?))),
+            UNRESERVE => Some(Self::Unreserve(u64::from_le_bytes(rest.try_into().ok()?))),
             _ => None,
         }
     }

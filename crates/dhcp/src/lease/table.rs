@@ -228,7 +228,10 @@ impl Table {
         let by_client = |slot: &u32| lease(slot).map_or(0, |l| hasher.hash_one(l.client()));
         let by_hardware = |slot: &u32| lease(slot).map_or(0, |l| hasher.hash_one((l.htype, l.hardware())));
         self.clients.part_mut(client).insert_unique(client, slot.0, by_client);
-        self.hardware.part_mut(hardware).insert_unique(hardware, slot.0, by_hardware);
+        // Clients without a hardware address would all have the same one.
+        if lease(&slot.0).is_some_and(|lease| lease.hlen > 0) {
+            self.hardware.part_mut(hardware).insert_unique(hardware, slot.0, by_hardware);
+        }
     }
 
     fn unlink(&mut self, slot: Slot) {

@@ -399,6 +399,13 @@ impl<'c> Compiler<'c> {
         }
         let mut ranges: Vec<_> = subnet.exclude.iter().map(|range| (range.first, range.last)).collect();
         ranges.sort_unstable();
+        ranges.dedup_by(|next, range| {
+            let overlaps = next.0 <= range.1;
+            if overlaps {
+                range.1 = range.1.max(next.1);
+            }
+            overlaps
+        });
         ranges
     }
 

@@ -129,7 +129,7 @@ pub struct Subnet {
     pub required: ClassSet,
     /// Its pools.
     pub pools: Vec<Pool>,
-    /// Addresses never handed out dynamically, as sorted ranges.
+    /// Addresses never handed out dynamically, as sorted ranges that share no address.
     pub excluded: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// What its clients get.
     pub scope: Scope,
@@ -141,9 +141,13 @@ impl Subnet {
         self.first <= address && address <= self.last
     }
 
-    /// The excluded range an address lies in.
+    /// The range of addresses never handed out that an address lies in. The prefix's first and last address (RFC 919: its
+    /// own name and its broadcast address) are ranges of their own.
     pub fn exclusion(&self, address: Ipv4Addr) -> Option<(Ipv4Addr, Ipv4Addr)> {
-        self.excluded.iter().copied().find(|(first, last)| *first <= address && address <= *last)
+        let after = self.excluded.partition_point(|(first, _)| *first <= address);
+        let range = after.checked_sub(1).and_then(|index| self.excluded.get(index).copied());
+        let edge = self.length < 31 && (address == self.first || address == self.last);
+        range.filter(|(_, last)| address <= *last).or(edge.then_some((address, address)))
     }
 
     /// The pool of an address, if it may be handed out dynamically.

@@ -136,7 +136,7 @@ impl Service {
     ) -> Result<(Arc<Self>, Recovery), OpenError> {
         let seed = std::hash::RandomState::new().hash_one(0);
         let started = now();
-        let mut engine = Engine::new(policy, seed, started.unix);
+        let mut engine = Engine::new(policy, seed);
         let mut reservations = BTreeMap::new();
         let (log, recovery) = Log::open(options, &mut |record| {
             match Change::read(record)? {

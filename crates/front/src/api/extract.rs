@@ -31,7 +31,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             .await
             .map_err(|_| Problem::timeout(format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs())))?
             .map_err(|rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the body is over the limit (admin.max_body)"),
+                StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the body is over the limit of this listener"),
                 _ => Problem::invalid("", rejection.body_text()),
             })?;
         let mut json = serde_json::Deserializer::from_slice(&body);

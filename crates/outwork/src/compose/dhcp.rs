@@ -15,6 +15,7 @@ use outwork_store::log::Health;
 use outwork_telemetry::Registry;
 
 use super::cannot;
+use super::store::StoreFigures;
 use crate::settings::Settings;
 
 /// The running service.
@@ -47,6 +48,7 @@ impl Dhcp {
             tracing::warn!(?torn, "the log ended in the middle of a write that was never acknowledged; it was cut off there");
         }
         outwork_dhcp::api::reservation::put_back(&service)?;
+        registry.register(StoreFigures::new(&service) as _)?;
         let server = Server::start(&service, &server::Options::from(&settings.dhcp))?;
         Ok(Self { service, server })
     }
