@@ -94,17 +94,22 @@ impl Site {
     /// Starts the server and waits until it is ready.
     pub(crate) fn start(&mut self) {
         self.spawn();
-        wait_for("the server to be ready", || self.log(), || {
-            let ended = self.process.as_mut().unwrap().try_wait().unwrap();
-            assert!(ended.is_none(), "the server ended, {}:\n{}", ended.unwrap(), self.log());
-            self.ready().then_some(())
-        });
+        wait_for(
+            "the server to be ready",
+            || self.log(),
+            || {
+                let ended = self.process.as_mut().unwrap().try_wait().unwrap();
+                assert!(ended.is_none(), "the server ended, {}:\n{}", ended.unwrap(), self.log());
+                self.ready().then_some(())
+            },
+        );
     }
 
     /// Starts the server, which is expected to refuse, and gives what it said.
     pub(crate) fn start_in_vain(&mut self) -> String {
         self.spawn();
-        let status = wait_for("the server to give up", || self.log(), || self.process.as_mut().unwrap().try_wait().unwrap());
+        let status =
+            wait_for("the server to give up", || self.log(), || self.process.as_mut().unwrap().try_wait().unwrap());
         self.process = None;
         assert_eq!(status.code(), Some(1), "{}", self.log());
         self.log()
