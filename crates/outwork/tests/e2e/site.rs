@@ -17,12 +17,6 @@ use super::wait_for;
 /// The server's address on its first link, `lan`.
 pub(crate) const SERVER: &str = "10.1.0.1";
 
-/// Settings of every site; tests add their own tables below.
-const BASE: &str = r#"
-[log.level]
-default = "debug"
-"#;
-
 /// What most tests serve: clients on the link `lan`.
 pub(crate) const LAN: &str = r#"
 [dhcp]
@@ -69,7 +63,7 @@ impl Site {
 
     /// Writes the configuration file.
     pub(crate) fn configure(&self, settings: &str) {
-        let text = format!("[store]\ndata_dir = {:?}\nsegment_bytes = \"256KiB\"\n{BASE}{settings}", self.data());
+        let text = format!("[store]\ndata_dir = {:?}\nsegment_bytes = \"256KiB\"\n{settings}", self.data());
         std::fs::write(self.config(), text).unwrap();
     }
 
@@ -93,34 +87,30 @@ impl Site {
 
     /// Starts the server and waits until it is ready.
     pub(crate) fn start(&mut self) {
-        self.spawn();
-        wait_for(
-            "the server to be ready",
-            || self.log(),
-            || {
-                let ended = self.process.as_mut().unwrap().try_wait().unwrap();
-                assert!(ended.is_none(), "the server ended, {}:\n{}", ended.unwrap(), self.log());
-                self.ready().then_some(())
-            },
-        );
+        let mut process = self.spawn();
+        wait_for("the server to be ready", || self.log(), || {
+            if let Some(status) = process.try_wait().unwrap() {
+                panic!("the server ended, {status}:\n{}", self.log());
+            }
+            self.ready().then_some(())
+        });
+        self.process = Some(process);
     }
 
     /// Starts the server, which is expected to refuse, and gives what it said.
     pub(crate) fn start_in_vain(&mut self) -> String {
-        self.spawn();
-        let status =
-            wait_for("the server to give up", || self.log(), || self.process.as_mut().unwrap().try_wait().unwrap());
-        self.process = None;
+        let mut process = self.spawn();
+        let status = wait_for("the server to give up", || self.log(), || process.try_wait().unwrap());
         assert_eq!(status.code(), Some(1), "{}", self.log());
         self.log()
     }
 
-    fn spawn(&mut self) {
+    fn spawn(&mut self) -> Child {
         self.starts += 1;
         let log = File::create(self.log_file()).unwrap();
         let mut command = self.command();
         command.arg("run").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        self.process = Some(command.spawn().unwrap());
+        command.spawn().unwrap()
     }
 
     /// Ends the server with a signal, by its number, and gives how it ended.
