@@ -2,7 +2,9 @@
 
 use crate::options::{self, OptionTable};
 use crate::policy::{IdentifierKind, compile};
-use outwork_config::{ByteSize, Fault, Faults, Ipv4Net, Node, Setting, choice, days, hours, millis, mins, section, secs};
+use outwork_config::{
+    ByteSize, Fault, Faults, Ipv4Net, Node, Setting, choice, days, hours, millis, mins, secs, section,
+};
 use serde_json::{Value as Json, json};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -367,9 +369,14 @@ impl Setting for options::Value {
                 }
             },
             Value::Text(text) => Self::Text(text.clone()),
-            Value::Array(items) => Self::List(items.iter().map(|item| Self::read(item, faults)).collect::<Option<_>>()?),
+            Value::Array(items) => {
+                Self::List(items.iter().map(|item| Self::read(item, faults)).collect::<Option<_>>()?)
+            }
             Value::Table(table) => Self::Table(
-                table.iter().map(|(key, item)| Some((key.clone(), Self::read(item, faults)?))).collect::<Option<_>>()?,
+                table
+                    .iter()
+                    .map(|(key, item)| Some((key.clone(), Self::read(item, faults)?)))
+                    .collect::<Option<_>>()?,
             ),
             Value::Float(_) | Value::Datetime(_) => return faults.wrong(node),
         })

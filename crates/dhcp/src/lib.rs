@@ -1,6 +1,7 @@
 //! The DHCPv4 service.
 //!
 //! - `api`: its routes under `/api/v1/dhcp`.
+//! - `bench`: the load generator of `outwork bench dhcp`, against any server.
 //! - `config`: what the file says of the service.
 //! - `codec`: bytes to messages and back.
 //! - `options`: every DHCPv4 option by name and type; the options of a scope, compiled.

@@ -41,7 +41,9 @@ pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
     let settings = loaded.value.clone();
     let logs = Logs::start(settings.log.format, settings.log.levels())?;
     if loaded.file.is_none() {
-        tracing::info!("no configuration file: serving a practice subnet on loopback; `outwork config init` writes a file to begin with");
+        tracing::info!(
+            "no configuration file: serving a practice subnet on loopback; `outwork config init` writes a file to begin with"
+        );
     }
     prepare_data_dir(&settings)?;
     if let Some(user) = &settings.process.user {

@@ -131,9 +131,7 @@ pub(crate) fn import_kea(global: &Global, file: &Path, output: Option<&Path>) ->
         None => {}
     }
     if global.json {
-        let note = |note: &outwork_dhcp::import::kea::Note| {
-            json!({"path": note.path, "kind": format!("{:?}", note.kind).to_lowercase(), "reason": note.reason})
-        };
+        let note = |note: &outwork_dhcp::import::kea::Note| json!({"path": note.path, "kind": format!("{:?}", note.kind).to_lowercase(), "reason": note.reason});
         let notes: Vec<_> = conversion.notes.iter().map(note).collect();
         let toml = output.is_none().then_some(&conversion.toml);
         return print_json(&json!({"notes": notes, "toml": toml}));

@@ -48,7 +48,7 @@ struct Api {
     imports: Arc<Semaphore>,
 }
 
-/// The routes over a service, to be nested under `/api/v1`.
+/// The routes over a service, to be nested under `/api/v1/dhcp`.
 pub fn router(service: Arc<Service>) -> OpenApiRouter {
     let api = Api { service, walks: Semaphore::new(WALKS), imports: Arc::new(Semaphore::new(1)) };
     OpenApiRouter::new()
@@ -304,7 +304,7 @@ async fn import(
     let work = spawn_blocking(move || {
         // The turn ends with the work, even if the caller has gone.
         let _turn = turn;
-        let put = |batch| service.edit(|engine, now| transfer::put(engine, now, &batch));
+        let put = |batch| service.edit(|engine, now| transfer::put(engine, now, &batch)).map_err(Box::new);
         transfer::import(Upload { pieces, piece: Bytes::new(), ended: false }, put)
     });
     feed(body, &sender).await;
@@ -314,7 +314,7 @@ async fn import(
     Ok(Json(report))
 }
 
-fn broken(error: ImportError<StoreError>) -> Problem {
+fn broken(error: ImportError<Box<StoreError>>) -> Problem {
     let said = error.to_string();
     match error {
         ImportError::Store { .. } => Problem::unavailable(said),

@@ -56,7 +56,7 @@ pub(super) fn policy(text: &str) -> Arc<Policy> {
 }
 
 fn engine() -> Engine {
-    let mut engine = Engine::new(policy(CONFIG), 1, NOW);
+    let mut engine = Engine::new(policy(CONFIG), 1);
     engine.start(NOW);
     engine
 }
@@ -85,7 +85,6 @@ pub(super) fn lease_of(n: u32) -> Lease {
         state: State::Active,
         htype: 1,
         hlen: 6,
-        queued: false,
         due: 0,
         chaddr,
         details,
@@ -445,6 +444,32 @@ fn the_files_reservations_are_shown_and_changed_only_in_the_file() {
     }
 }
 
+#[test]
+fn a_reservation_gives_way_to_the_files_and_returns_once_when_that_goes() {
+    let mut engine = engine();
+    let sent =
+        json!({"subnet_id": 1, "identifier": {"kind": "mac", "value": "52:54:00:00:00:01"}, "address": "10.1.0.5"});
+    let made = reservation::add(&mut engine, now(), &body(sent.clone())).expect("made");
+    let id = reservation::parse_id(&made.id).expect("an id");
+    let (alone, stored) = (Arc::clone(engine.policy()), serde_json::to_vec(&sent).expect("JSON"));
+    let range = "\npools = [{ range = \"10.1.1.0-10.1.99.255\" }]";
+    let theirs = "\nreservation = [{ mac = \"52:54:00:00:00:01\", address = \"10.1.0.6\" }]";
+    let with_file = policy(&CONFIG.replace(range, &format!("{range}{theirs}")));
+    let reload = |engine: &mut Engine, policy: &Arc<Policy>| {
+        engine.adopt(Arc::clone(policy));
+        let (again, _) = reservation::from_json(policy, id, &stored).expect("readable");
+        engine.restore_reservation(again).is_ok()
+    };
+    assert!(!reload(&mut engine, &with_file) && !reload(&mut engine, &with_file));
+    assert!(engine.reservations().at(address("10.1.0.6")).is_some());
+    assert!(engine.reservations().at(address("10.1.0.5")).is_none());
+    assert!(reload(&mut engine, &alone), "the file has let go of its client");
+    assert_eq!(engine.reservations().at(address("10.1.0.5")).map(|found| found.id), Some(id));
+    reservation::remove(&mut engine, id).expect("removed");
+    engine.adopt(alone);
+    assert_eq!(engine.reservations().in_subnet(1), 0, "what was removed stays away");
+}
+
 fn import(engine: &mut Engine, file: &str) -> transfer::ImportReport {
     let put = |batch| Ok::<_, std::convert::Infallible>(transfer::put(engine, now(), &batch));
     transfer::import(file.as_bytes(), put).expect("a whole file")
@@ -476,7 +501,7 @@ fn leases_go_out_and_come_in_again_as_they_were() {
     assert_eq!((report.imported, report.unchanged, report.failed), (2500, 0, 0));
     let plain = |engine: &Engine| -> Vec<Lease> {
         let all = engine.leases().range(Ipv4Addr::UNSPECIFIED);
-        all.map(|lease| Lease { queued: false, due: 0, ..lease.clone() }).collect()
+        all.map(|lease| Lease { due: 0, ..lease.clone() }).collect()
     };
     assert_eq!(plain(&to), plain(&from));
     assert_eq!(journal(&to).len(), 2500);

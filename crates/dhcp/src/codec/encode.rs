@@ -132,7 +132,11 @@ impl<'o> Reply<'o> {
                     self.out[at + 1] = value.len() as u8;
                     self.out[at + 2..at + size].copy_from_slice(value);
                     self.overload |= bit;
-                    if bit == 1 { self.file_at += size } else { self.sname_at += size }
+                    if bit == 1 {
+                        self.file_at += size
+                    } else {
+                        self.sname_at += size
+                    }
                     return;
                 }
             }

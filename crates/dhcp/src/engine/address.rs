@@ -64,7 +64,12 @@ impl Engine {
 
     /// The client's lease on its link. A client that has an identifier now and had none before (a boot ROM, then its
     /// system) keeps the lease of its hardware address.
-    pub(super) fn lease_of(&self, client: Client<'_>, message: &Message<'_>, selected: usize) -> Option<(Slot, &Lease)> {
+    pub(super) fn lease_of(
+        &self,
+        client: Client<'_>,
+        message: &Message<'_>,
+        selected: usize,
+    ) -> Option<(Slot, &Lease)> {
         let here = |lease: &Lease| {
             lease.state != State::Declined
                 && self.policy.subnet_of(lease.address).is_some_and(|subnet| on_link(&self.policy, selected, subnet))

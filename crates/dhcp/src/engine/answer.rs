@@ -132,6 +132,11 @@ fn configuration(policy: &Policy, message: &Message<'_>, answer: &Answer, reply:
     }
     // Before what is only asked for, so that it is never what finds no room.
     echo_client_id(policy, message, reply);
+    // RFC 3011 section 2: a client that chose a subnet discards answers that do not confirm it.
+    if let Some(chosen) = message.option(code::SUBNET_SELECTION) {
+        reply.option(code::SUBNET_SELECTION, chosen);
+        sent.insert(code::SUBNET_SELECTION);
+    }
     let options: Vec<&OptionSet> = scopes.iter().map(|scope| &scope.options).collect();
     let mask = policy.subnets.get(answer.subnet).map(|subnet| mask(subnet.length));
     let name = answer.reservation.as_ref().and_then(|r| r.hostname.as_deref());
@@ -162,7 +167,8 @@ fn mask(length: u8) -> [u8; 4] {
 fn boot(policy: &Policy, answer: &Answer, scopes: &[&Scope], reply: &mut Reply<'_>) {
     let own = answer.reservation.iter().map(|reservation| &reservation.scope);
     let classes = policy.classes.iter().enumerate().filter(|(index, _)| answer.classes.contains(*index));
-    let order = || own.clone().chain(classes.clone().map(|(_, class)| &class.scope)).chain(scopes.iter().rev().copied());
+    let order =
+        || own.clone().chain(classes.clone().map(|(_, class)| &class.scope)).chain(scopes.iter().rev().copied());
     if let Some(server) = order().find_map(|scope| scope.boot.next_server) {
         reply.siaddr(server);
     }

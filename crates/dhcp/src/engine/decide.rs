@@ -204,7 +204,8 @@ impl Engine {
             subnet.is_some_and(|subnet| address::on_link(&self.policy, case.facts.subnet, subnet))
         };
         let mut leases = self.leases_of(case.client).map(|(_, lease)| lease);
-        let other = leases.find(|lease| lease.address != address && states.contains(&lease.state) && here(lease.address));
+        let other =
+            leases.find(|lease| lease.address != address && states.contains(&lease.state) && here(lease.address));
         other.map(|lease| lease.address)
     }
 

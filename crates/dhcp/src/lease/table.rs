@@ -145,10 +145,7 @@ impl Table {
         }
         let slot = Slot(self.vacant.pop().unwrap_or_else(|| self.grow()));
         self.pages[slot.0 as usize / PAGE][slot.0 as usize % PAGE] = Some(lease);
-        let block = self
-            .blocks
-            .entry(address >> 8)
-            .or_insert_with(|| Block { slots: Box::new([NONE; 256]), used: 0 });
+        let block = self.blocks.entry(address >> 8).or_insert_with(|| Block { slots: Box::new([NONE; 256]), used: 0 });
         block.slots[(address & 255) as usize] = slot.0;
         block.used += 1;
         self.len += 1;

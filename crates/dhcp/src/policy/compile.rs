@@ -280,7 +280,10 @@ impl<'c> Compiler<'c> {
         for (index, network) in self.dhcp.network.iter().enumerate() {
             let path = format!("network[{index}]");
             if networks.iter().any(|other| other.name.as_ref() == Some(&network.name)) {
-                self.fault(format!("{path}.name"), Fault::new(format!("network {:?} is defined already", network.name)));
+                self.fault(
+                    format!("{path}.name"),
+                    Fault::new(format!("network {:?} is defined already", network.name)),
+                );
             }
             let times = Times {
                 lease: network.lease_time.map(seconds),
@@ -319,13 +322,15 @@ impl<'c> Compiler<'c> {
                     networks.push(Network::default());
                     networks.len() - 1
                 }
-                Some(name) => networks.iter().position(|network| network.name.as_ref() == Some(name)).unwrap_or_else(|| {
-                    let fault = Fault::new(format!("there is no network {name:?}"))
-                        .help("define it with [[dhcp.network]]");
-                    self.faults.push((format!("{path}.network"), fault));
-                    networks.push(Network::default());
-                    networks.len() - 1
-                }),
+                Some(name) => {
+                    networks.iter().position(|network| network.name.as_ref() == Some(name)).unwrap_or_else(|| {
+                        let fault =
+                            Fault::new(format!("there is no network {name:?}")).help("define it with [[dhcp.network]]");
+                        self.faults.push((format!("{path}.network"), fault));
+                        networks.push(Network::default());
+                        networks.len() - 1
+                    })
+                }
             };
             if let Some(network) = networks.get_mut(network) {
                 network.subnets.push(index);
@@ -363,8 +368,8 @@ impl<'c> Compiler<'c> {
 
     fn inside(&mut self, path: String, subnet: &config::Subnet, range: config::Range) {
         if !subnet.prefix.contains(range.first) || !subnet.prefix.contains(range.last) {
-            let fault = Fault::new(format!("{range} is not in {}", subnet.prefix))
-                .expected("addresses of the subnet's prefix");
+            let fault =
+                Fault::new(format!("{range} is not in {}", subnet.prefix)).expected("addresses of the subnet's prefix");
             self.fault(path, fault);
         }
     }
@@ -384,10 +389,7 @@ impl<'c> Compiler<'c> {
                 last: range.last,
                 admission: Admission(self.class_set(&format!("{path}.allow_classes"), &pool.allow_classes)),
                 required: self.class_set(&format!("{path}.require_classes"), &pool.require_classes),
-                scope: Scope {
-                    options: self.options(&format!("{path}.options"), &pool.options),
-                    ..Scope::default()
-                },
+                scope: Scope { options: self.options(&format!("{path}.options"), &pool.options), ..Scope::default() },
             });
         }
         pools

@@ -304,13 +304,21 @@ impl Policy {
     ) -> u32 {
         let pick = |of: fn(&Times) -> Option<u32>| {
             let by_class = || {
-                self.classes.iter().enumerate().filter(|(i, _)| classes.contains(*i)).find_map(|(_, c)| of(&c.scope.times))
+                self.classes
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| classes.contains(*i))
+                    .find_map(|(_, c)| of(&c.scope.times))
             };
             let by_place = || {
                 let subnet = self.subnets.get(subnet)?;
                 of(&subnet.scope.times).or_else(|| of(&self.networks.get(subnet.network)?.scope.times))
             };
-            reservation.and_then(|r| of(&r.scope.times)).or_else(by_class).or_else(by_place).or_else(|| of(&self.scope.times))
+            reservation
+                .and_then(|r| of(&r.scope.times))
+                .or_else(by_class)
+                .or_else(by_place)
+                .or_else(|| of(&self.scope.times))
         };
         let usual = pick(|t| t.lease).unwrap_or(43_200);
         let max = pick(|t| t.max).unwrap_or(usual).max(usual);

@@ -376,7 +376,6 @@ fn a_pool_that_runs_out_is_warned_of_once_until_it_has_addresses_again() {
         state: crate::lease::State::Active,
         htype: 1,
         hlen: 6,
-        queued: false,
         due: 0,
         chaddr: [address[3]; 16],
         details: crate::lease::Details::default(),

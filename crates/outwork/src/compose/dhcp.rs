@@ -43,9 +43,14 @@ impl Dhcp {
             }),
         };
         let (service, recovery) = Service::open(settings.store.log("dhcp"), Arc::new(policy), metrics, Some(events))
-            .with_context(|| format!("the leases in {} cannot be read", settings.store.data_dir.join("dhcp").display()))?;
+            .with_context(|| {
+                format!("the leases in {} cannot be read", settings.store.data_dir.join("dhcp").display())
+            })?;
         if let Some(torn) = &recovery.torn {
-            tracing::warn!(?torn, "the log ended in the middle of a write that was never acknowledged; it was cut off there");
+            tracing::warn!(
+                ?torn,
+                "the log ended in the middle of a write that was never acknowledged; it was cut off there"
+            );
         }
         outwork_dhcp::api::reservation::put_back(&service)?;
         registry.register(StoreFigures::new(&service) as _)?;
@@ -84,7 +89,11 @@ fn state(service: &Service) -> ServiceState {
         detail.push_str(&format!("; {}: {why}", interface.name));
     }
     if let Health::Failed(failure) = &status.store {
-        return ServiceState { state: State::Failed, ready: false, detail: format!("leases are not written: {failure}") };
+        return ServiceState {
+            state: State::Failed,
+            ready: false,
+            detail: format!("leases are not written: {failure}"),
+        };
     }
     ServiceState { state: State::Running, ready: true, detail }
 }
@@ -124,9 +133,9 @@ pub(super) fn listeners(
             address,
             protocol: protocol.to_owned(),
         };
-        let http = admin.iter().map(|(address, tls)| {
-            listener("admin", address.to_string(), if *tls { "https" } else { "http" })
-        });
+        let http = admin
+            .iter()
+            .map(|(address, tls)| listener("admin", address.to_string(), if *tls { "https" } else { "http" }));
         let mut all: Vec<_> = http.collect();
         if let Some(status) = service.as_ref().map(|service| service.status()) {
             all.extend(status.listening.iter().map(|address| listener("dhcp", address.to_string(), "dhcp")));

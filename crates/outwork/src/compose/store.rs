@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use outwork_dhcp::server::Service;
-use outwork_telemetry::{Collect, Counter, Desc, Family, Histogram, Kind, Sample, Unit, Value};
+use outwork_telemetry::{Collect, Desc, Family, Kind, Sample, Unit, Value};
 
 outwork_telemetry::metrics! {
     /// What every commit tells.
@@ -54,7 +54,13 @@ impl Collect for StoreFigures {
         push("outwork_store_compactions_total", "Snapshots taken.", counter, none, stats.compactions);
         let failed = stats.compaction_failures;
         push("outwork_store_compaction_failures_total", "Snapshots that failed.", counter, none, failed);
-        push("outwork_store_pending_bytes", "Bytes that wait for the disk.", gauge, Unit::Bytes, stats.pending_bytes as u64);
+        push(
+            "outwork_store_pending_bytes",
+            "Bytes that wait for the disk.",
+            gauge,
+            Unit::Bytes,
+            stats.pending_bytes as u64,
+        );
         push("outwork_store_log_bytes", "Bytes in segments of the log.", gauge, Unit::Bytes, stats.log_bytes);
     }
 }

@@ -80,7 +80,8 @@ impl Client {
     pub(crate) fn given(&self) -> Vec<Given> {
         let text = read_to_string(self.dir.join("events")).unwrap();
         let events = text.lines().filter_map(|line| {
-            let [event, address, router, name_server, lease_time, server] = line.split('|').collect::<Vec<_>>()[..] else {
+            let [event, address, router, name_server, lease_time, server] = line.split('|').collect::<Vec<_>>()[..]
+            else {
                 panic!("{line} has six fields");
             };
             LEASE_EVENTS.contains(&event).then(|| Given {
@@ -132,7 +133,8 @@ impl Client {
 
     /// The IPv4 addresses of its interface, as the kernel has them.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        let output = self.namespace.command("ip").args(["-4", "-o", "address", "show", "dev", "eth0"]).output().unwrap();
+        let output =
+            self.namespace.command("ip").args(["-4", "-o", "address", "show", "dev", "eth0"]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let words = text.lines().filter_map(|line| line.split_whitespace().skip_while(|word| *word != "inet").nth(1));
         words.map(str::to_owned).collect()
@@ -156,7 +158,9 @@ impl Kind {
     fn configuration(self) -> &'static str {
         match self {
             Kind::Dhclient => "retry 1;\ninitial-interval 1;\nrequest subnet-mask, routers, domain-name-servers;\n",
-            Kind::Dhcpcd => "ipv4only\nnoipv4ll\nnoarp\noption subnet_mask, routers, domain_name_servers\nvendorclassid lab\n",
+            Kind::Dhcpcd => {
+                "ipv4only\nnoipv4ll\nnoarp\noption subnet_mask, routers, domain_name_servers\nvendorclassid lab\n"
+            }
             Kind::Udhcpc => "",
         }
     }

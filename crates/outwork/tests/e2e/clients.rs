@@ -33,9 +33,11 @@ fn from_discover_to_release(kind: Kind) {
     assert_told(&client, &second, "4");
 
     client.release();
-    wait_for("the lease to be released", || format!("{:?}\n{}", site.lease(&first.address), site.log()), || {
-        (site.lease_state(&first.address) == "released").then_some(())
-    });
+    wait_for(
+        "the lease to be released",
+        || format!("{:?}\n{}", site.lease(&first.address), site.log()),
+        || (site.lease_state(&first.address) == "released").then_some(()),
+    );
 }
 
 fn keeps_its_address_across_restarts(kind: Kind) {

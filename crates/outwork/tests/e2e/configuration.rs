@@ -22,7 +22,9 @@ fn relay_in_the_other_subnet(site: &Site) -> Relay {
 
 #[test]
 fn check_names_every_fault_with_its_line_and_what_to_do() {
-    let site = Site::new("[dhcp]\nlease_tim = \"2h\"\nworkers = \"many\"\n\n[[dhcp.subnet]]\nid = 1\nprefix = \"10.1.0.0/33\"\n");
+    let site = Site::new(
+        "[dhcp]\nlease_tim = \"2h\"\nworkers = \"many\"\n\n[[dhcp.subnet]]\nid = 1\nprefix = \"10.1.0.0/33\"\n",
+    );
     let output = site.outwork(&["check"]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
@@ -31,7 +33,8 @@ fn check_names_every_fault_with_its_line_and_what_to_do() {
         let number = file.lines().position(|line| line.starts_with(text)).unwrap() + 1;
         format!("outwork.toml:{number}")
     };
-    for expected in ["lease_time", "dhcp.workers", "10.1.0.0/33", &line("lease_tim"), &line("workers"), &line("prefix")] {
+    for expected in ["lease_time", "dhcp.workers", "10.1.0.0/33", &line("lease_tim"), &line("workers"), &line("prefix")]
+    {
         assert!(said.contains(expected), "no {expected} in\n{said}");
     }
 }
@@ -78,9 +81,11 @@ fn a_refused_reload_names_the_setting_and_changes_nothing() {
     assert_eq!(relay.ask(mac, DISCOVER, None), None, "nothing of the refused configuration is in force");
 
     site.hang_up();
-    wait_for("the refusal in the log", || site.log(), || {
-        site.log().lines().any(|line| line.contains("dhcp.batch")).then_some(())
-    });
+    wait_for(
+        "the refusal in the log",
+        || site.log(),
+        || site.log().lines().any(|line| line.contains("dhcp.batch")).then_some(()),
+    );
     assert!(site.ready());
     site.configure(&format!("{LAN}{ANOTHER_SUBNET}"));
     site.admin(&["reload"]);

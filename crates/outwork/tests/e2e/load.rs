@@ -158,7 +158,8 @@ impl Relay {
 
 fn parse(message: &[u8]) -> Answer {
     let address = |at: usize| Ipv4Addr::from(<[u8; 4]>::try_from(&message[at..at + 4]).unwrap());
-    let mut answer = Answer { kind: 0, mac: message[28..34].try_into().unwrap(), address: address(16), server: [0; 4].into() };
+    let mut answer =
+        Answer { kind: 0, mac: message[28..34].try_into().unwrap(), address: address(16), server: [0; 4].into() };
     assert_eq!(message[0], 2, "a BOOTREPLY");
     let mut at = 240;
     while message[at] != 255 {

@@ -39,7 +39,8 @@ fn a_client_behind_dhcrelay_is_leased_renews_and_releases_and_its_circuit_is_kep
     let log = std::fs::File::create(site.path("dhcrelay.log")).unwrap();
     let mut dhcrelay = relay.command("dhcrelay");
     dhcrelay.args(["-d", "-4", "-a", "-id", "access", "-iu", "eth0", "10.1.0.1"]);
-    let _dhcrelay = Dhcrelay(dhcrelay.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    let _dhcrelay =
+        Dhcrelay(dhcrelay.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
 
     let client = Client::start(&site, Kind::Dhclient, client);
     let first = client.bound(&site);
@@ -50,9 +51,11 @@ fn a_client_behind_dhcrelay_is_leased_renews_and_releases_and_its_circuit_is_kep
     assert!(lease["relay"]["circuit_id"].to_string().contains("access"), "{lease}");
     assert_eq!(client.renewed(&site).address, first.address);
     client.release();
-    wait_for("the lease to be released", || site.log(), || {
-        (site.lease_state(&first.address) == "released").then_some(())
-    });
+    wait_for(
+        "the lease to be released",
+        || site.log(),
+        || (site.lease_state(&first.address) == "released").then_some(()),
+    );
 }
 
 #[test]

@@ -23,7 +23,8 @@ fn foreign(metadata: &Json) -> Vec<&Json> {
 
 /// Whether an SPDX expression can be met with `allowed` licences alone. `/` is the old way to write OR.
 fn satisfied(expression: &str, allowed: &[String]) -> bool {
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ").replace(" WITH ", "\u{a0}WITH\u{a0}");
+    let spaced =
+        expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ").replace(" WITH ", "\u{a0}WITH\u{a0}");
     let mut words = spaced.split(' ').filter(|word| !word.is_empty()).peekable();
     any(&mut words, allowed)
 }
@@ -67,7 +68,14 @@ fn every_dependency_is_under_an_allowed_licence() {
 #[test]
 fn an_expression_of_licences_is_read_as_spdx_means_it() {
     let allowed = ["MIT", "ISC", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned);
-    for good in ["MIT", "GPL-3.0 OR MIT", "MIT/GPL-3.0", "MIT AND ISC", "(GPL-3.0 OR MIT) AND ISC", "Apache-2.0 WITH LLVM-exception"] {
+    for good in [
+        "MIT",
+        "GPL-3.0 OR MIT",
+        "MIT/GPL-3.0",
+        "MIT AND ISC",
+        "(GPL-3.0 OR MIT) AND ISC",
+        "Apache-2.0 WITH LLVM-exception",
+    ] {
         assert!(satisfied(good, &allowed), "{good}");
     }
     for bad in ["GPL-3.0", "GPL-3.0 AND MIT", "MIT AND (GPL-3.0 OR Zlib)", "Apache-2.0", "GPL-3.0 OR ISC AND Zlib"] {
@@ -94,9 +102,9 @@ fn no_dependency_is_built_twice_unless_deny_toml_says_why() {
         assert!(left.len() < 2, "{name} is built in {left:?}: bring them together, or skip one in deny.toml");
     }
     for skip in &skipped {
-        let needed = versions.iter().any(|(name, versions)| {
-            versions.len() > 1 && versions.iter().any(|version| covers(skip, name, version))
-        });
+        let needed = versions
+            .iter()
+            .any(|(name, versions)| versions.len() > 1 && versions.iter().any(|version| covers(skip, name, version)));
         assert!(needed, "deny.toml skips {skip}, which nothing duplicates any more");
     }
 }

@@ -75,7 +75,8 @@ fn what_decides_is_built_on_no_runtime() {
                 open.extend(&leans_on[id]);
             }
         }
-        let runtime = seen.iter().map(|id| name_of[id]).find(|name| ["tokio", "mio", "async-std", "smol"].contains(name));
+        let runtime =
+            seen.iter().map(|id| name_of[id]).find(|name| ["tokio", "mio", "async-std", "smol"].contains(name));
         assert_eq!(runtime, None, "{pure} is built on a runtime");
     }
 }

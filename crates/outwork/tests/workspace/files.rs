@@ -12,7 +12,11 @@ fn sources(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
         let path = entry.path();
         match path.is_dir() {
             true => sources(&path, found),
-            false if path.extension().is_some_and(|extension| ["rs", "ts", "tsx", "css"].iter().any(|one| extension == *one)) => {
+            false
+                if path
+                    .extension()
+                    .is_some_and(|extension| ["rs", "ts", "tsx", "css"].iter().any(|one| extension == *one)) =>
+            {
                 found.push(path);
             }
             false => {}
