@@ -34,8 +34,10 @@ compare-dhcp: build ## Measure Outwork and Kea side by side into bench/results/d
 	tools/setup compare $(NODE)
 	bench/compare-dhcp
 
-fuzz: setup ## Fuzz the DHCP codec and engine for a while (needs cargo-fuzz and a nightly toolchain)
-	fuzz/run
+FUZZ_SECONDS ?= 60
+fuzz: ## libFuzzer on each target for FUZZ_SECONDS (needs cargo-fuzz and a nightly compiler)
+	cd fuzz && for target in $$(cargo +nightly fuzz list); do \
+		cargo +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS); done
 
 advisories: ## Known vulnerabilities in dependencies (needs cargo-deny and the network)
 	cargo deny --locked check advisories
@@ -51,7 +53,7 @@ clean: ## Remove what was built
 	cargo clean
 
 dashboard/node_modules/.package-lock.json: dashboard/package.json dashboard/package-lock.json | setup
-	cd dashboard && npm ci --silent --no-audit --no-fund
+	cd dashboard && npm ci --loglevel=error --no-audit --no-fund
 	touch $@
 
 dashboard/dist/index.html: dashboard/node_modules/.package-lock.json dashboard/index.html dashboard/vite.config.ts \

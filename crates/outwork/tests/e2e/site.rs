@@ -146,14 +146,7 @@ impl Site {
 
     /// What its admin API answers without a token, head and body; `None` while there is no answer.
     pub(crate) fn get(&self, path: &str) -> Option<String> {
-        self.server.run(|| {
-            let mut stream = TcpStream::connect("127.0.0.1:8067").ok()?;
-            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).ok()?;
-            Some(answer)
-        })
+        get(&self.server, path)
     }
 
     /// What the server of this start has said.
@@ -173,12 +166,8 @@ impl Site {
     }
 
     fn command(&self) -> Command {
-        let mut command = self.server.command(env!("CARGO_BIN_EXE_outwork"));
+        let mut command = without_settings(self.server.command(env!("CARGO_BIN_EXE_outwork")));
         command.arg("--config").arg(self.config()).current_dir(self.dir.path());
-        // Settings come from this site alone, not from who runs the tests.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OUTWORK_")) {
-            command.env_remove(name);
-        }
         command
     }
 
@@ -224,6 +213,26 @@ impl Drop for Site {
             let _ = process.wait();
         }
     }
+}
+
+/// What the admin API in a namespace answers without a token, head and body; `None` while there is no answer.
+pub(crate) fn get(namespace: &Namespace, path: &str) -> Option<String> {
+    namespace.run(|| {
+        let mut stream = TcpStream::connect("127.0.0.1:8067").ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    })
+}
+
+/// A command without the settings of who runs the tests.
+pub(crate) fn without_settings(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OUTWORK_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Sends a signal, by its number, to a process.
