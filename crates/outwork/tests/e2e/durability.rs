@@ -186,7 +186,7 @@ fn a_write_cut_short_by_a_crash_is_cut_off_and_everything_before_it_is_there() {
     let mut bytes = std::fs::read(&segment).unwrap();
     let written = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     let torn = bytes[written - 40..written].to_vec();
-    let end = (written + 7) / 8 * 8 + torn.len();
+    let end = written.div_ceil(8) * 8 + torn.len();
     bytes.resize(bytes.len().max(end), 0);
     bytes[end - torn.len()..end].copy_from_slice(&torn);
     std::fs::write(&segment, bytes).unwrap();
