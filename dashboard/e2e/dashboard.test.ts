@@ -74,7 +74,7 @@ describe("an admin", () => {
       .getByText(/\d (MiB|GiB)/)
       .first()
       .waitFor();
-    await page.getByRole("region", { name: "Services" }).getByText("dhcp", { exact: true }).waitFor();
+    await page.getByRole("region", { name: "Services" }).locator("strong", { hasText: "dhcp" }).waitFor();
     await page.getByRole("region", { name: "Store" }).getByText("healthy").waitFor();
   });
 

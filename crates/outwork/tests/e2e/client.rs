@@ -169,9 +169,12 @@ impl Kind {
     fn command(self, namespace: &Namespace, dir: &std::path::Path, task: &str) -> Command {
         let line = match (self, task) {
             // A copy: distributions confine dhclient, by its path, to its own script.
-            (Kind::Dhclient, "release") => "exec ./dhclient -r -v -cf conf -lf leases -pf pid -sf $PWD/script eth0",
+            (Kind::Dhclient, "release") => {
+                "exec ./dhclient -r -v -cf conf -lf $PWD/leases -pf $PWD/pid -sf $PWD/script eth0"
+            }
             (Kind::Dhclient, _) => {
-                "cp $(command -v dhclient) . && exec ./dhclient -d -v -4 -cf conf -lf leases -pf pid -sf $PWD/script eth0"
+                "cp $(command -v dhclient) . && touch leases && \
+                 exec ./dhclient -d -v -4 -cf conf -lf $PWD/leases -pf $PWD/pid -sf $PWD/script eth0"
             }
             // Its directories are fixed, and this mount namespace is its own.
             (Kind::Dhcpcd, _) => {

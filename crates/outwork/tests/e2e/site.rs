@@ -88,12 +88,16 @@ impl Site {
     /// Starts the server and waits until it is ready.
     pub(crate) fn start(&mut self) {
         let mut process = self.spawn();
-        wait_for("the server to be ready", || self.log(), || {
-            if let Some(status) = process.try_wait().unwrap() {
-                panic!("the server ended, {status}:\n{}", self.log());
-            }
-            self.ready().then_some(())
-        });
+        wait_for(
+            "the server to be ready",
+            || self.log(),
+            || {
+                if let Some(status) = process.try_wait().unwrap() {
+                    panic!("the server ended, {status}:\n{}", self.log());
+                }
+                self.ready().then_some(())
+            },
+        );
         self.process = Some(process);
     }
 
