@@ -46,7 +46,8 @@
 /// - `[restart]`: a running server cannot take up a change. `[range a..=b]`: the limits of numbers, durations and sizes.
 /// - `check function;` at the end names a `fn(&Self, &mut At)` that runs once every key of the section is read.
 ///
-/// The struct gets `Debug`, `Clone`, `PartialEq`, `Serialize` (as it would be written, secrets masked), [`Setting`] and
+/// The struct gets `Debug`, `Clone`, `PartialEq`, `Serialize` (as it would be written, secrets masked),
+/// [`Setting`](crate::Setting) and
 /// [`Section`](crate::Section). A section cannot contain itself.
 #[macro_export]
 macro_rules! section {
@@ -336,7 +337,7 @@ macro_rules! choice {
 #[error("no such choice")]
 pub struct NoSuchChoice;
 
-/// Makes a type that is written as one string a [`Setting`], through its `FromStr` and `Display`.
+/// Makes a type that is written as one string a [`Setting`](crate::Setting), through its `FromStr` and `Display`.
 ///
 /// ```
 /// # #[derive(PartialEq)] struct Vlan(u16);

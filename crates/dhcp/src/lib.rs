@@ -1,5 +1,7 @@
 //! The DHCPv4 service.
 //!
+//! - `api`: its routes under `/api/v1/dhcp`.
+//! - `bench`: the load generator of `outwork bench dhcp`, against any server.
 //! - `config`: what the file says of the service.
 //! - `codec`: bytes to messages and back.
 //! - `options`: every DHCPv4 option by name and type; the options of a scope, compiled.
@@ -13,6 +15,8 @@
 //!
 //! Absent on purpose: DHCPv6 and dynamic DNS updates.
 
+pub mod api;
+pub mod bench;
 pub mod codec;
 pub mod config;
 pub mod engine;

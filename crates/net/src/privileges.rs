@@ -41,9 +41,20 @@ pub fn drop_to(user: &str, keep: &[Capability]) -> Result<(), PrivilegeError> {
     if threads != 1 {
         return Err(PrivilegeError::Threads(threads));
     }
-    let no_user = || PrivilegeError::NoUser(user.to_owned());
-    let name = CString::new(user).map_err(|_| no_user())?;
-    let (uid, gid) = process::user(&name).map_err(refused)?.ok_or_else(no_user)?;
+    let (name, uid, gid) = look_up(user)?;
     process::become_user(&name, uid, gid).map_err(refused)?;
     process::set_capabilities(keep.iter().fold(0, |mask, capability| mask | 1 << *capability as u32)).map_err(refused)
+}
+
+/// The ids of a user and its group: what a directory made for it is given to.
+pub fn ids(user: &str) -> Result<(u32, u32), PrivilegeError> {
+    look_up(user).map(|(_, uid, gid)| (uid, gid))
+}
+
+fn look_up(user: &str) -> Result<(CString, u32, u32), PrivilegeError> {
+    let no_user = || PrivilegeError::NoUser(user.to_owned());
+    let name = CString::new(user).map_err(|_| no_user())?;
+    let refused = |source| PrivilegeError::Refused { user: user.to_owned(), source };
+    let (uid, gid) = process::user(&name).map_err(refused)?.ok_or_else(no_user)?;
+    Ok((name, uid, gid))
 }

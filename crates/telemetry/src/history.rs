@@ -243,9 +243,7 @@ struct Grid {
 
 impl Grid {
     fn new(start: u64, step: u64, count: usize, series: &str) -> Self {
-        let name = series.split('{').next().unwrap_or_default();
-        let maximum = ["_max", "_p50", "_p95", "_p99"].iter().any(|suffix| name.ends_with(suffix));
-        Self { start, step, maximum, cells: vec![(0.0, 0); count] }
+        Self { start, step, maximum: answers_with_maximum(series), cells: vec![(0.0, 0); count] }
     }
 
     fn add(&mut self, at: u64, value: f64) {
@@ -267,6 +265,12 @@ impl Grid {
         };
         self.cells.into_iter().map(value).collect()
     }
+}
+
+/// Whether a longer step shows a series' maximum: quantiles and maxima, whose mean would hide what they show.
+pub fn answers_with_maximum(series: &str) -> bool {
+    let name = series.split('{').next().unwrap_or_default();
+    ["_max", "_p50", "_p95", "_p99"].iter().any(|suffix| name.ends_with(suffix))
 }
 
 #[cfg(test)]

@@ -412,7 +412,7 @@ fn any_reply_reads_back_as_what_was_put_in_or_says_how_much_it_left_out() {
             options.insert(code, bytes(rng, most));
         }
         options.remove(&82);
-        let relay = rng.chance(0.5).then(|| vec![tlv(1, &bytes(rng, 200)), tlv(2, &bytes(rng, 200))].concat());
+        let relay = rng.chance(0.5).then(|| [tlv(1, &bytes(rng, 200)), tlv(2, &bytes(rng, 200))].concat());
         let mut all = [&[57, 2][..], &(rng.below(2000) as u16).to_be_bytes()].concat();
         all.extend(relay.iter().flat_map(|relay| tlv(82, relay)));
         let request = discover(&all);

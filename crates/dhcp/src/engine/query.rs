@@ -206,6 +206,7 @@ impl Engine {
     /// file lets go of it.
     pub fn restore_reservation(&mut self, reservation: Reservation) -> Result<(), crate::policy::Clash> {
         let reservation = Arc::new(reservation);
+        self.aside.retain(|other| other.id != reservation.id);
         let restored = self.reservations.insert(Arc::clone(&reservation));
         if restored.is_err() {
             self.aside.push(reservation);

@@ -141,6 +141,7 @@ impl<'c> Compiler<'c> {
             networks,
             subnets,
             reservations,
+            definitions: self.definitions.clone(),
             flex,
             generation: self.generation,
         }

@@ -12,7 +12,7 @@ pub use facts::{ClassSet, Facts, Refusal, Request, Via};
 pub use reservation::{Clash, Identifier, IdentifierKind, NoSuchKind, Reservation, Reservations};
 
 use crate::expr;
-use crate::options::OptionSet;
+use crate::options::{Definitions, OptionSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -242,6 +242,8 @@ pub struct Policy {
     pub subnets: Vec<Subnet>,
     /// Reservations of the file.
     pub reservations: Vec<Arc<Reservation>>,
+    /// The options there are to name: the standard ones and the file's own.
+    pub definitions: Definitions,
     /// The flex identifier.
     pub flex: Option<expr::Identifier>,
     /// Index of the class `DROP`, if the file defines it: its members are never answered.

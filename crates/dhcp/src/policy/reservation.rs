@@ -2,6 +2,7 @@
 
 use super::{ClassSet, Scope};
 use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -86,12 +87,14 @@ pub enum Clash {
     Full(usize),
 }
 
-/// All reservations in force, by client and by address.
+/// All reservations in force, by id, by client and by address.
 #[derive(Debug, Default)]
 pub struct Reservations {
-    by_id: HashMap<u64, Arc<Reservation>, foldhash::quality::FixedState>,
+    by_id: BTreeMap<u64, Arc<Reservation>>,
     by_client: HashMap<(u32, Identifier), Arc<Reservation>, foldhash::quality::FixedState>,
     by_address: HashMap<Ipv4Addr, Arc<Reservation>, foldhash::quality::FixedState>,
+    /// How many each subnet has.
+    counts: BTreeMap<u32, usize>,
 }
 
 impl Reservations {
@@ -129,6 +132,7 @@ impl Reservations {
         if let Some(address) = reservation.address {
             self.by_address.insert(address, Arc::clone(&reservation));
         }
+        *self.counts.entry(reservation.subnet).or_default() += 1;
         self.by_client.insert(key, Arc::clone(&reservation));
         self.by_id.insert(reservation.id, reservation);
         Ok(())
@@ -140,6 +144,9 @@ impl Reservations {
         self.by_client.remove(&(old.subnet, old.identifier.clone()));
         if let Some(address) = old.address {
             self.by_address.remove(&address);
+        }
+        if let Some(count) = self.counts.get_mut(&old.subnet) {
+            *count -= 1;
         }
         Some(old)
     }
@@ -159,7 +166,22 @@ impl Reservations {
         self.by_client.get(&(subnet, identifier.clone()))
     }
 
-    /// All of them, in no order.
+    /// How many a subnet has.
+    pub fn in_subnet(&self, subnet: u32) -> usize {
+        self.counts.get(&subnet).copied().unwrap_or(0)
+    }
+
+    /// Those from an id on, ascending by id.
+    pub fn from_id(&self, id: u64) -> impl Iterator<Item = &Arc<Reservation>> {
+        self.by_id.range(id..).map(|(_, reservation)| reservation)
+    }
+
+    /// The highest id that the API gave, 0 if it gave none.
+    pub fn last_id(&self) -> u64 {
+        self.by_id.range(..Reservation::FROM_FILE).next_back().map_or(0, |(id, _)| *id)
+    }
+
+    /// All of them, ascending by id.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Reservation>> {
         self.by_id.values()
     }

@@ -19,8 +19,9 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use service::{Events, InterfaceStatus, Service, Status, StoreError};
+pub use service::{Events, InterfaceStatus, Publish, Service, Status, StoreError};
 
+use crate::config::{Dhcp, WhenFull};
 use housekeeper::Housekeeper;
 use outwork_net::{UdpSocket, Waker, poll, thread, udp};
 use parking_lot::Mutex;
@@ -31,15 +32,6 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use worker::{Command, Worker};
-
-/// What a full queue of answers does to requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenFull {
-    /// They are read and dropped.
-    DropNew,
-    /// They are left in the kernel's buffers until there is room.
-    Wait,
-}
 
 /// How the service runs.
 #[derive(Debug, Clone)]
@@ -66,19 +58,19 @@ pub struct Options {
     pub probe_timeout: Duration,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+impl From<&Dhcp> for Options {
+    fn from(dhcp: &Dhcp) -> Self {
         Self {
-            listen: Vec::new(),
-            interfaces: Vec::new(),
-            workers: 0,
-            affinity: false,
-            receive_buffer: 4 << 20,
-            queue_size: 10_000,
-            when_full: WhenFull::DropNew,
-            batch: 128,
-            expiry_slice: 256,
-            probe_timeout: Duration::from_millis(500),
+            listen: dhcp.listen.clone(),
+            interfaces: dhcp.interfaces.clone(),
+            workers: dhcp.workers.into(),
+            affinity: dhcp.affinity,
+            receive_buffer: dhcp.receive_buffer.as_usize(),
+            queue_size: dhcp.queue_size as usize,
+            when_full: dhcp.when_full,
+            batch: dhcp.batch.into(),
+            expiry_slice: dhcp.expiry_slice as usize,
+            probe_timeout: dhcp.probe_timeout,
         }
     }
 }
@@ -199,6 +191,9 @@ impl Server {
         };
         // Interfaces first, so that workers know their addresses from the first packet on.
         keeper.sync_interfaces();
+        // Before any answer waits for a commit.
+        let waiting = mailboxes.clone();
+        service.log().on_commit(Box::new(move |_| waiting.iter().for_each(|mailbox| mailbox.committed())));
         for (index, mailbox) in mailboxes.iter().enumerate() {
             let udp = groups.iter().filter_map(|group| group.get(index)).cloned().collect();
             let (service, prober) = (Arc::clone(service), Arc::clone(&prober));
@@ -214,7 +209,6 @@ impl Server {
         let asker = (Arc::clone(service), prober);
         server.spawn("dhcp-prober".to_owned(), move || asker.1.run(&asker.0))?;
         server.spawn("dhcp-keeper".to_owned(), move || keeper.run())?;
-        service.log().on_commit(Box::new(move |_| mailboxes.iter().for_each(|mailbox| mailbox.committed())));
         service.board.lock().listening = listening;
         Ok(server)
     }

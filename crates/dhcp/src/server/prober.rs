@@ -4,7 +4,7 @@
 use super::Mailbox;
 use super::service::Service;
 use super::worker::{Again, Command, Interfaces};
-use crate::metrics::{DhcpMetrics, ProbeOutcome};
+use crate::metrics::{DhcpMetrics, Dropped, ProbeOutcome};
 use outwork_net::bpf::Capture;
 use outwork_net::{EchoSocket, Interface, PacketSocket, Waker, echo, packet, poll};
 use outwork_wire::frame::{self, Link};
@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const CAPACITY: usize = 4096;
 /// Frames or replies read at a time.
 const BATCH: usize = 64;
+/// Batches read of one socket before the others have their turn: more than a receive buffer holds.
+const ROUNDS: usize = 16;
 /// How often an address is asked, within the time it has to answer.
 const ASKED: u32 = 2;
 
@@ -123,7 +125,8 @@ impl Prober {
             inbox.open = open.len();
             let (questions, interfaces) = (std::mem::take(&mut inbox.questions), inbox.interfaces.take());
             if inbox.stop {
-                return;
+                let left = (open.len() + questions.len()) as u64;
+                return self.metrics.dropped.of(Dropped::Stopping).add(left);
             }
             drop(inbox);
             if let Some(interfaces) = interfaces {
@@ -270,7 +273,7 @@ impl Sockets {
         let mut found = Vec::new();
         let mut broken = Vec::new();
         for (index, (socket, _)) in &self.links {
-            loop {
+            for _ in 0..ROUNDS {
                 match socket.receive(&mut self.frames) {
                     Ok(0) => break,
                     Ok(_) => {
@@ -295,7 +298,8 @@ impl Sockets {
             }
         }
         broken.iter().for_each(|index| drop(self.links.remove(index)));
-        while let Some(socket) = &self.echo {
+        for _ in 0..ROUNDS {
+            let Some(socket) = &self.echo else { break };
             match socket.receive(&mut self.replies) {
                 Ok(0) => break,
                 Ok(_) => {
@@ -320,7 +324,7 @@ impl Sockets {
         let mut entries = vec![poll::Entry::readable(waker)];
         if timeout.is_some() {
             entries.extend(self.links.values().map(|(socket, _)| poll::Entry::readable(socket)));
-            entries.extend(self.echo.as_ref().map(|socket| poll::Entry::readable(socket)));
+            entries.extend(self.echo.as_ref().map(poll::Entry::readable));
         }
         entries.truncate(poll::MAX_ENTRIES);
         poll::wait(&mut entries, timeout).map(drop)

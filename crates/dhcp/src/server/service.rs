@@ -26,14 +26,14 @@ const RESERVATIONS: u64 = 1 << 63;
 pub enum StoreError {
     /// The disk fails. Nothing was changed.
     #[error("nothing was changed: {0}")]
-    Failed(Failure),
+    Failed(Box<Failure>),
     /// The log takes no more. Nothing was changed, unless the change itself was what did not fit; then it is in force, and
     /// written once there is room.
     #[error("the change is not on disk: {0}")]
     Refused(#[from] AppendError),
     /// The change is in force, but whether it reaches the disk is not known yet.
     #[error("the change is in force but not on disk yet: {0}")]
-    Unconfirmed(#[from] WaitError),
+    Unconfirmed(Box<WaitError>),
 }
 
 impl StoreError {
@@ -52,8 +52,11 @@ pub struct Events {
     /// Whether anyone listens; asked once a batch.
     pub live: Box<dyn Fn() -> bool + Send + Sync>,
     /// Takes the events of a batch, in order. It must be quick.
-    pub publish: Box<dyn Fn(&[Event]) + Send + Sync>,
+    pub publish: Publish,
 }
+
+/// Takes events.
+pub type Publish = Box<dyn Fn(&[Event]) + Send + Sync>;
 
 /// What an interface named in the configuration is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +160,8 @@ impl Service {
     /// [`StoreError`] says whether the change was made.
     pub fn edit<T>(&self, change: impl FnOnce(&mut Engine, Now) -> T) -> Result<T, StoreError> {
         let (result, lsn) = self.decide(change)?;
-        self.log.wait(lsn?, Instant::now() + EDIT_DEADLINE)?;
+        let waited = self.log.wait(lsn?, Instant::now() + EDIT_DEADLINE);
+        waited.map_err(|error| StoreError::Unconfirmed(Box::new(error)))?;
         Ok(result)
     }
 
@@ -217,7 +221,7 @@ impl Service {
         let mut shared = self.shared.lock();
         let started = Instant::now();
         if let Health::Failed(failure) = self.log.health() {
-            return Err(StoreError::Failed(failure));
+            return Err(StoreError::Failed(Box::new(failure)));
         }
         self.append(&mut shared)?;
         let watched = self.events.as_ref().is_some_and(|events| (events.live)());

@@ -4,8 +4,9 @@ use super::parked::{Next, Queue};
 use super::port::{Ingress, Ports, Route, SERVER_PORT};
 use super::prober::{Medium, Prober, Question};
 use super::service::Service;
-use super::{Mailbox, Options, WhenFull};
+use super::{Mailbox, Options};
 use crate::codec::Message;
+use crate::config::WhenFull;
 use crate::engine::{self, Answer, Decision};
 use crate::metrics::{DhcpMetrics, Dropped, ReplyType, RequestType};
 use crate::policy::{Policy, Request, Via};
@@ -145,7 +146,7 @@ impl Worker {
 
     /// Whether another batch may be read.
     fn reads(&self) -> bool {
-        self.stop.is_none() && (self.when_full == WhenFull::DropNew || self.parked.room() >= self.batch)
+        self.stop.is_none() && (self.when_full == WhenFull::Drop || self.parked.room() >= self.batch)
     }
 
     /// Waits until there is something to do; which sockets are ready.

@@ -70,7 +70,7 @@ enum Credential {
 /// Everything that decides who is let in. An extension of every request that [`audited`](super::audited) wraps.
 pub struct Access {
     pub(super) database: Arc<Database>,
-    pub(super) sessions: Mutex<Sessions>,
+    sessions: Mutex<Sessions>,
     pub(super) metrics: Arc<FrontMetrics>,
     attempts: Mutex<Attempts>,
     cache: Mutex<HashMap<Key, (Token, Instant)>>,
@@ -91,7 +91,15 @@ impl Access {
     /// Forgets a token at once: what its removal calls.
     pub fn forget(&self, token: i64) {
         self.cache.lock().retain(|_, (cached, _)| cached.id != token);
-        self.sessions.lock().end_all_of(token);
+        self.sessions(|sessions| sessions.end_all_of(token));
+    }
+
+    /// Works on the open sessions, and counts them.
+    pub(super) fn sessions<T>(&self, work: impl FnOnce(&mut Sessions) -> T) -> T {
+        let mut sessions = self.sessions.lock();
+        let result = work(&mut sessions);
+        self.metrics.sessions.set(sessions.len() as i64);
+        result
     }
 
     /// The token behind a presented secret.
@@ -195,7 +203,7 @@ impl Access {
             return Some(Credential::Bearer(secret.to_owned()));
         }
         let id = session::cookie(headers)?;
-        self.sessions.lock().token_of(id, Instant::now()).map(Credential::Session)
+        self.sessions(|sessions| sessions.token_of(id, Instant::now())).map(Credential::Session)
     }
 
     /// Whether this caller's token is still good: what long streams ask now and then.

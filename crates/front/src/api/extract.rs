@@ -31,7 +31,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             .await
             .map_err(|_| Problem::timeout(format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs())))?
             .map_err(|rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the body is over the limit (admin.max_body)"),
+                StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("the body is over the limit of this listener"),
                 _ => Problem::invalid("", rejection.body_text()),
             })?;
         let mut json = serde_json::Deserializer::from_slice(&body);
@@ -44,10 +44,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 /// The field that an error is about. A missing or unknown field is named by the message, not by the path.
 fn blame<E: std::fmt::Display>(error: &serde_path_to_error::Error<E>) -> Problem {
     let (path, message) = (error.path().to_string(), error.inner().to_string());
+    // A question mark stands for what broken JSON left unsaid.
+    let path = path.trim_end_matches('?').trim_end_matches('.');
     let named = ["missing field `", "unknown field `"].iter().find_map(|start| message.strip_prefix(start));
     let named = named.and_then(|rest| rest.split('`').next());
-    let key = match (path.as_str(), named) {
-        (".", named) => named.unwrap_or_default().to_owned(),
+    let key = match (path, named) {
+        ("", named) => named.unwrap_or_default().to_owned(),
         (path, Some(named)) if !path.ends_with(named) => format!("{path}.{named}"),
         (path, _) => path.to_owned(),
     };

@@ -10,14 +10,14 @@ use utoipa::{IntoParams, ToSchema};
 pub struct PageQuery {
     /// `next` of the page before; absent for the first page.
     pub after: Option<String>,
-    /// Rows a page: 100 when absent, 1000 at most.
+    /// Rows a page: 100 when absent, 999 at most.
     pub limit: Option<usize>,
 }
 
 impl PageQuery {
     /// Rows to give: what was asked for within the bounds.
     pub fn rows(&self) -> usize {
-        self.limit.unwrap_or(100).clamp(1, 1000)
+        self.limit.unwrap_or(100).clamp(1, 999)
     }
 }
 

@@ -52,6 +52,14 @@ impl Sessions {
         Some(session.token)
     }
 
+    fn end(&mut self, id: &str) {
+        self.0.remove(&key(id));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn end_all_of(&mut self, token: i64) {
         self.0.retain(|_, session| session.token != token);
     }
@@ -87,7 +95,7 @@ pub fn router() -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(sign_in, who_am_i, sign_out))
 }
 
-/// Trade a token for a session cookie.
+/// Trade a token for a session cookie. Needs the header `X-Outwork: 1`, so that no other site can sign a browser in.
 #[utoipa::path(post, path = "/session", tag = "session", request_body = SignIn, security(()),
     responses((status = 200, body = SessionInfo), (status = 401, body = Problem), (status = 429, body = Problem)))]
 async fn sign_in(
@@ -105,11 +113,7 @@ async fn sign_in(
     let info = SessionInfo { name: token.name, role: token.role.into() };
     slot.called_by(&info.name, info.role);
     slot.does("session.open", info.name.clone(), String::new());
-    {
-        let mut sessions = access.sessions.lock();
-        sessions.open(&id, token.id, Instant::now());
-        access.metrics.sessions.set(sessions.0.len() as i64);
-    }
+    access.sessions(|sessions| sessions.open(&id, token.id, Instant::now()));
     let cookie = set_cookie(&id, IDLE, peer.tls);
     Ok(([(SET_COOKIE, cookie)], Json(info)).into_response())
 }
@@ -127,9 +131,7 @@ async fn who_am_i(caller: Caller) -> Json<SessionInfo> {
 async fn sign_out(caller: Caller, Extension(access): Extension<Arc<Access>>, headers: HeaderMap) -> Response {
     caller.does("session.close", caller.name.clone(), "");
     if let Some(id) = cookie(&headers) {
-        let mut sessions = access.sessions.lock();
-        sessions.0.remove(&key(id));
-        access.metrics.sessions.set(sessions.0.len() as i64);
+        access.sessions(|sessions| sessions.end(id));
     }
     let cookie = set_cookie("", Duration::ZERO, caller.peer.tls);
     (StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response()

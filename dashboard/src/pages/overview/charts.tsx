@@ -53,13 +53,13 @@ const DHCP_PLOTS: Plot[] = [
 const PROCESS_PLOTS: Plot[] = [
   {
     title: "CPU",
-    names: ["process_cpu"],
+    names: ["process_cpu_rate"],
     series: [{ label: "cores", color: 1 }],
     format: (cores) => cores.toFixed(2),
   },
   {
     title: "Memory",
-    names: ["process_memory"],
+    names: ["process_resident_memory"],
     series: [{ label: "", color: 1 }],
     format: bytes,
     bytes: true,

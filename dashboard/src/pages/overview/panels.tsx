@@ -77,10 +77,10 @@ function readingOf(metric: Metric): string {
   return metric.unit === "bytes" ? bytes(total) : count(total);
 }
 
-/** `store_sync_seconds` reads "Sync". The full meaning is the metric's own help text. */
+/** `outwork_store_sync_seconds` reads "Sync". The full meaning is the metric's own help text. */
 function labelOf(metric: Metric): string {
   const words = metric.name
-    .replace(/^store_/, "")
+    .replace(/^outwork_store_/, "")
     .replace(/_(seconds|bytes|total)$/, "")
     .replaceAll("_", " ");
   return words.charAt(0).toUpperCase() + words.slice(1);
@@ -93,7 +93,7 @@ export function Store(props: { status: Status }) {
     { every: 5_000, key: "name" },
   );
   const rows = createMemo(() =>
-    (metrics.data()?.metrics ?? []).filter((metric) => metric.name.startsWith("store_")),
+    (metrics.data()?.metrics ?? []).filter((metric) => metric.name.startsWith("outwork_store_")),
   );
   return (
     <section class="card" aria-label="Store">

@@ -201,6 +201,7 @@ impl Heard {
 #[derive(Debug)]
 enum Got {
     Silent(Silence),
+    #[allow(dead_code, reason = "shown when an expectation fails")]
     Probe(Ipv4Addr),
     Heard(Box<Heard>),
 }

@@ -1,0 +1,60 @@
+# `make run` and `make test` do all the set-up on a fresh Debian 12 machine as root, given a Rust toolchain.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help run test lint build dashboard compare-dhcp fuzz advisories setup setup-test clean
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Where tools/setup puts Node.js when the machine's is too old.
+NODE := $(abspath $(TARGET))/tools
+export PATH := $(NODE)/bin:$(HOME)/.cargo/bin:$(PATH)
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: build ## Build, start with no configuration, print where to look
+	exec $(TARGET)/release/outwork run
+
+test: setup-test dashboard ## Every test: crates, real clients in network namespaces, dashboard, browser
+	cargo test --workspace --locked
+	cd dashboard && npm test --silent
+
+lint: setup dashboard ## Formatting, clippy, the dashboard's types and style, licences and duplicates
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cd dashboard && npm run --silent check
+	! command -v cargo-deny >/dev/null || cargo deny --offline --locked check licenses bans sources
+
+build: setup dashboard ## The release binary
+	cargo build --release --locked -p outwork
+
+dashboard: dashboard/dist/index.html ## The dashboard that the binary embeds
+
+compare-dhcp: build ## Measure Outwork and Kea side by side into bench/results/dhcp.md
+	tools/setup compare $(NODE)
+	bench/compare-dhcp
+
+fuzz: setup ## Fuzz the DHCP codec and engine for a while (needs cargo-fuzz and a nightly toolchain)
+	fuzz/run
+
+advisories: ## Known vulnerabilities in dependencies (needs cargo-deny and the network)
+	cargo deny --locked check advisories
+
+setup: ## Install what building needs
+	tools/setup build $(NODE)
+
+setup-test: ## Install what testing needs
+	tools/setup test $(NODE)
+
+clean: ## Remove what was built
+	rm -rf dashboard/dist dashboard/node_modules
+	cargo clean
+
+dashboard/node_modules/.package-lock.json: dashboard/package.json dashboard/package-lock.json | setup
+	cd dashboard && npm ci --silent --no-audit --no-fund
+	touch $@
+
+dashboard/dist/index.html: dashboard/node_modules/.package-lock.json dashboard/index.html dashboard/vite.config.ts \
+		dashboard/tsconfig.json $(shell find dashboard/src dashboard/public -type f)
+	cd dashboard && npm run --silent build
+	touch $@

@@ -1,0 +1,470 @@
+//! Reservations as JSON: how the API takes and shows them, and how those made through it are kept in the log.
+
+use super::lease::{holder, is_for, leasable};
+use super::text;
+use crate::engine::{Engine, Now};
+use crate::options::{OptionSet, OptionTable, Value};
+use crate::policy::{Boot, Clash, ClassSet, Identifier, IdentifierKind, Policy, Reservation, Scope};
+use crate::server::{Service, StoreError};
+use outwork_front::api::Problem;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// Octets that a reservation may have in the log.
+const MAX_JSON: usize = 16 * 1024;
+/// Octets of `sname` and `file` (RFC 2131 section 2), the closing zero left out.
+const MAX_SNAME: usize = 63;
+const MAX_FILE: usize = 127;
+/// How ids of the file's reservations begin, before their place in the file.
+const OF_FILE: &str = "config-";
+
+/// What a client is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Hardware address.
+    Mac,
+    /// Option 61.
+    ClientId,
+    /// Sub-option 1 of option 82.
+    CircuitId,
+    /// Sub-option 2 of option 82.
+    RemoteId,
+    /// The value of `dhcp.flex_identifier`.
+    Flex,
+}
+
+impl From<IdentifierKind> for Kind {
+    fn from(kind: IdentifierKind) -> Self {
+        match kind {
+            IdentifierKind::Mac => Self::Mac,
+            IdentifierKind::ClientId => Self::ClientId,
+            IdentifierKind::CircuitId => Self::CircuitId,
+            IdentifierKind::RemoteId => Self::RemoteId,
+            IdentifierKind::Flex => Self::Flex,
+        }
+    }
+}
+
+impl From<Kind> for IdentifierKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Mac => Self::Mac,
+            Kind::ClientId => Self::ClientId,
+            Kind::CircuitId => Self::CircuitId,
+            Kind::RemoteId => Self::RemoteId,
+            Kind::Flex => Self::Flex,
+        }
+    }
+}
+
+/// Who a reservation is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdentifierBody {
+    /// What the value is.
+    pub kind: Kind,
+    /// A hardware address, or for the other kinds hex such as `01:52:54`, or text in single quotes.
+    pub value: String,
+}
+
+/// A reservation as it is sent, and as it is kept in the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReservationBody {
+    /// The subnet's id.
+    pub subnet_id: u32,
+    /// Who it is for.
+    pub identifier: IdentifierBody,
+    /// The address; without one the client gets one from a pool, and what else is said here.
+    #[schema(value_type = Option<String>, format = "ipv4")]
+    pub address: Option<Ipv4Addr>,
+    /// Host name.
+    pub hostname: Option<String>,
+    /// Options by name or code, as in the configuration file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub options: OptionTable,
+    /// Classes it is in, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// `siaddr`: where to boot from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "ipv4")]
+    pub next_server: Option<Ipv4Addr>,
+    /// `sname`: the boot server's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_hostname: Option<String>,
+    /// `file`: what to boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub boot_file: Option<String>,
+}
+
+/// Where a reservation was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// In the configuration file.
+    Config,
+    /// Through the API.
+    Api,
+}
+
+/// A reservation.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ReservationView {
+    /// Its id.
+    pub id: String,
+    /// What it says.
+    #[serde(flatten)]
+    pub body: ReservationBody,
+    /// Where it was made, and so where it can be changed.
+    pub source: Origin,
+    /// In the answer to a change: what to know about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// A page of reservations: those made through the API by age, then those of the file.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ReservationPage {
+    /// The reservations.
+    pub items: Vec<ReservationView>,
+    /// `after` of the next page; null on the last one.
+    pub next: Option<String>,
+    /// How many there are, on all pages.
+    pub total: usize,
+}
+
+/// Something in a reservation that does not fit the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {detail}")]
+pub struct Unfit {
+    /// The field.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub detail: String,
+}
+
+impl Unfit {
+    fn new(key: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { key: key.into(), detail: detail.into() }
+    }
+}
+
+impl From<Unfit> for Problem {
+    fn from(unfit: Unfit) -> Self {
+        Self::invalid(unfit.key, unfit.detail)
+    }
+}
+
+/// A reservation that was read, and what of it the configuration no longer knows: options and classes by name.
+pub type Read = (Reservation, Vec<Unfit>);
+
+/// Reads a reservation as the log keeps it. What it says by names that the configuration does not have is left out and
+/// reported; its client and address count without that.
+///
+/// # Errors
+/// [`Unfit`] if it can't be read, its subnet is gone or its address has left the subnet.
+pub fn from_json(policy: &Policy, id: u64, json: &[u8]) -> Result<Read, Unfit> {
+    let body: ReservationBody = serde_json::from_slice(json).map_err(|error| Unfit::new("", error.to_string()))?;
+    compile(policy, id, &body)
+}
+
+/// A reservation as the API shows it.
+pub fn to_json(policy: &Policy, reservation: &Reservation) -> ReservationView {
+    let Scope { options, boot, .. } = &reservation.scope;
+    let named = policy.classes.iter().enumerate().filter(|(index, _)| reservation.classes.contains(*index));
+    ReservationView {
+        id: id_text(reservation.id),
+        body: ReservationBody {
+            subnet_id: reservation.subnet,
+            identifier: IdentifierBody {
+                kind: reservation.identifier.kind.into(),
+                value: text::identifier(&reservation.identifier),
+            },
+            address: reservation.address,
+            hostname: reservation.hostname.clone(),
+            options: option_table(policy, options),
+            classes: named.map(|(_, class)| class.name.clone()).collect(),
+            next_server: boot.next_server,
+            server_hostname: boot.server_hostname.clone(),
+            boot_file: boot.file.clone(),
+        },
+        source: if reservation.from_file() { Origin::Config } else { Origin::Api },
+        warning: None,
+    }
+}
+
+fn option_table(policy: &Policy, options: &OptionSet) -> OptionTable {
+    let flag = |name: &str| (name.to_owned(), Value::Bool(true));
+    let mut table = OptionTable::new();
+    for code in options.never().iter() {
+        table.insert(policy.definitions.name_of(code).into_owned(), Value::Table([flag("never_send")].into()));
+    }
+    for code in options.codes().union(&options.always()).iter() {
+        let value = options.get(code).map(|data| policy.definitions.decode(code, data));
+        let value = match (options.always().contains(code), value) {
+            (false, Some(value)) => value,
+            (_, value) => {
+                let value = value.map(|value| ("value".to_owned(), value));
+                Value::Table(value.into_iter().chain([flag("always_send")]).collect())
+            }
+        };
+        table.insert(policy.definitions.name_of(code).into_owned(), value);
+    }
+    table
+}
+
+fn compile(policy: &Policy, id: u64, body: &ReservationBody) -> Result<Read, Unfit> {
+    let subnet = policy.subnet_by_id(body.subnet_id).and_then(|index| policy.subnets.get(index));
+    let subnet = subnet.ok_or_else(|| Unfit::new("subnet_id", format!("there is no subnet {}", body.subnet_id)))?;
+    let kind = IdentifierKind::from(body.identifier.kind);
+    let identifier = Identifier::parse(kind, body.identifier.value.trim()).ok_or_else(|| {
+        let expected = match kind {
+            IdentifierKind::Mac => "a hardware address such as 52:54:00:12:34:56",
+            _ => "1 to 255 octets in hex such as 01:52:54, or text in single quotes",
+        };
+        Unfit::new("identifier.value", format!("`{}`; expected {expected}", body.identifier.value))
+    })?;
+    if let Some(address) = body.address {
+        leasable(policy, address).map_err(|error| Unfit::new("address", error))?;
+        if !subnet.contains(address) {
+            return Err(Unfit::new("address", format!("{address} is not in {}", subnet.prefix())));
+        }
+    }
+    if let Some(name) = &body.hostname {
+        text::host_name("hostname", name).map_err(|problem| Unfit::new("hostname", problem.detail))?;
+    }
+    for (key, text, most) in
+        [("server_hostname", &body.server_hostname, MAX_SNAME), ("boot_file", &body.boot_file, MAX_FILE)]
+    {
+        if text.as_ref().is_some_and(|text| text.is_empty() || text.len() > most) {
+            return Err(Unfit::new(key, format!("expected 1 to {most} octets")));
+        }
+    }
+    let mut unfit = Vec::new();
+    let classes = class_set(policy, &body.classes, &mut unfit);
+    let scope = Scope {
+        options: option_set(policy, &body.options, &mut unfit),
+        boot: Boot {
+            next_server: body.next_server,
+            server_hostname: body.server_hostname.clone(),
+            file: body.boot_file.clone(),
+        },
+        ..Scope::default()
+    };
+    let (subnet, address, hostname) = (body.subnet_id, body.address, body.hostname.clone());
+    Ok((Reservation { id, subnet, identifier, address, hostname, classes, scope }, unfit))
+}
+
+fn class_set(policy: &Policy, names: &[String], unfit: &mut Vec<Unfit>) -> ClassSet {
+    let mut classes = ClassSet::default();
+    for (index, name) in names.iter().enumerate() {
+        match policy.classes.iter().position(|class| class.name == *name) {
+            Some(class) => classes.insert(class),
+            None => {
+                let detail = format!("there is no class `{name}`; define it with [[dhcp.class]]");
+                unfit.push(Unfit::new(format!("classes[{index}]"), detail));
+            }
+        }
+    }
+    classes
+}
+
+fn option_set(policy: &Policy, table: &OptionTable, unfit: &mut Vec<Unfit>) -> OptionSet {
+    let compile =
+        |table: &OptionTable| policy.definitions.compile(table.iter().map(|(key, value)| (key.as_str(), value)));
+    let errors = match compile(table) {
+        Ok(set) => return set,
+        Err(errors) => errors,
+    };
+    let wrong = |key: &String| errors.iter().any(|error| error.option() == key);
+    let rest: OptionTable =
+        table.iter().filter(|(key, _)| !wrong(key)).map(|(key, value)| (key.clone(), value.clone())).collect();
+    unfit.extend(errors.iter().map(|error| Unfit::new(format!("options.{}", error.option()), error.to_string())));
+    compile(&rest).unwrap_or_default()
+}
+
+/// Puts the reservations of the log in force under the present configuration: at the start, and after a reload, which may
+/// have changed what their options and classes mean. What does not fit is logged and stays in the log, for a
+/// configuration that it fits again. Returns how many are in force.
+///
+/// # Errors
+/// [`StoreError`] while the log can't be written.
+pub fn put_back(service: &Service) -> Result<usize, StoreError> {
+    let stored = service.reservations();
+    let policy = service.read(|engine| Arc::clone(engine.policy()));
+    let mut fitting = Vec::with_capacity(stored.len());
+    for (id, json) in stored {
+        match from_json(&policy, id, &json) {
+            Ok((reservation, unfit)) => {
+                for fault in unfit {
+                    tracing::warn!(reservation = id, %fault, "left out of a reservation: the configuration lacks it");
+                }
+                fitting.push(reservation);
+            }
+            Err(fault) => tracing::warn!(reservation = id, %fault, "a reservation does not fit the configuration"),
+        }
+    }
+    let clashes = service.edit(move |engine, _| {
+        let restore = |reservation: Reservation| {
+            let id = reservation.id;
+            engine.restore_reservation(reservation).map_err(|clash| (id, clash))
+        };
+        fitting.into_iter().map(restore).collect::<Vec<_>>()
+    })?;
+    let in_force = clashes.iter().filter(|restored| restored.is_ok()).count();
+    for (id, clash) in clashes.into_iter().filter_map(Result::err) {
+        tracing::warn!(reservation = id, %clash, "a reservation of the API gives way to one of the file");
+    }
+    Ok(in_force)
+}
+
+fn id_text(id: u64) -> String {
+    match id & Reservation::FROM_FILE {
+        0 => id.to_string(),
+        _ => format!("{OF_FILE}{}", id & !Reservation::FROM_FILE),
+    }
+}
+
+/// Reads an id as the API writes it.
+///
+/// # Errors
+/// Not found: no id looks like that.
+pub(super) fn parse_id(text: &str) -> Result<u64, Problem> {
+    let (mark, digits) = match text.strip_prefix(OF_FILE) {
+        Some(digits) => (Reservation::FROM_FILE, digits),
+        None => (0, text),
+    };
+    let id = digits.parse::<u64>().ok().filter(|id| id & Reservation::FROM_FILE == 0);
+    id.map(|id| id | mark).ok_or_else(|| absent(text))
+}
+
+fn absent(id: &str) -> Problem {
+    Problem::not_found(format!("there is no reservation {id}"))
+}
+
+/// One reservation.
+///
+/// # Errors
+/// Not found.
+pub(super) fn get(engine: &Engine, id: u64) -> Result<&Arc<Reservation>, Problem> {
+    engine.reservations().get(id).ok_or_else(|| absent(&id_text(id)))
+}
+
+/// One that the API may change.
+fn own(engine: &Engine, id: u64) -> Result<Arc<Reservation>, Problem> {
+    let found = get(engine, id)?;
+    if !found.from_file() {
+        return Ok(Arc::clone(found));
+    }
+    let what = text::identifier(&found.identifier);
+    let detail = format!(
+        "the reservation of {what} in subnet {} is set in the configuration file: change it there and reload",
+        found.subnet
+    );
+    Err(Problem::conflict(Some("id".to_owned()), detail))
+}
+
+/// Reservations from an id on, at most `count`.
+pub(super) fn page(engine: &Engine, from: u64, count: usize) -> Vec<Arc<Reservation>> {
+    engine.reservations().from_id(from).take(count).cloned().collect()
+}
+
+/// Reads what was sent; everything in it has to fit.
+fn accept(engine: &Engine, id: u64, body: &ReservationBody) -> Result<(Reservation, Vec<u8>), Problem> {
+    let (reservation, unfit) = compile(engine.policy(), id, body)?;
+    if let Some(unfit) = unfit.into_iter().next() {
+        return Err(unfit.into());
+    }
+    let json = serde_json::to_vec(body).map_err(Problem::internal)?;
+    if json.len() > MAX_JSON {
+        return Err(Problem::too_large(format!("a reservation may have {MAX_JSON} octets; this has {}", json.len())));
+    }
+    Ok((reservation, json))
+}
+
+fn clashes(clash: &Clash) -> Problem {
+    match clash {
+        Clash::Address(_) => Problem::conflict(Some("address".to_owned()), clash),
+        Clash::Client => Problem::conflict(Some("identifier".to_owned()), clash),
+        Clash::Full(_) => Problem::conflict(None, clash),
+    }
+}
+
+/// Says who else has the address now.
+fn warning(engine: &Engine, reservation: &Reservation) -> Option<String> {
+    let address = reservation.address?;
+    let lease = engine.leases().at(address).filter(|lease| lease.state.holds())?;
+    let until = text::moment(lease.expires);
+    match is_for(reservation, lease) {
+        Some(true) => None,
+        Some(false) => Some(format!(
+            "{address} is {} to {} until {until}: that client is moved to another address when it renews",
+            lease.state.name(),
+            holder(lease)
+        )),
+        None => Some(format!(
+            "{address} is {} to {} until {until}: if that is another client, it is moved when it renews",
+            lease.state.name(),
+            holder(lease)
+        )),
+    }
+}
+
+fn shown(engine: &Engine, reservation: &Reservation) -> ReservationView {
+    ReservationView { warning: warning(engine, reservation), ..to_json(engine.policy(), reservation) }
+}
+
+/// Adds a reservation.
+///
+/// # Errors
+/// Names the field that is wrong or taken.
+pub(super) fn add(engine: &mut Engine, now: Now, body: &ReservationBody) -> Result<ReservationView, Problem> {
+    // By time, so that the id of one that is gone, or waits in the log for a configuration it fits, is not given again.
+    let id = now.millis.max(engine.reservations().last_id() + 1);
+    let (reservation, json) = accept(engine, id, body)?;
+    engine.reserve(reservation.clone(), &json).map_err(|clash| clashes(&clash))?;
+    Ok(shown(engine, &reservation))
+}
+
+/// Replaces a reservation.
+///
+/// # Errors
+/// Not found, set in the file, or the field that is wrong or taken.
+pub(super) fn replace(engine: &mut Engine, id: u64, body: &ReservationBody) -> Result<ReservationView, Problem> {
+    let old = own(engine, id)?;
+    let (reservation, json) = accept(engine, id, body)?;
+    free(engine, &old, &reservation)?;
+    // Taken out first, so that an address it lets go of can be handed out again.
+    engine.unreserve(id);
+    engine.reserve(reservation.clone(), &json).map_err(|clash| clashes(&clash))?;
+    Ok(shown(engine, &reservation))
+}
+
+/// Refuses a replacement whose client or address is reserved by a third.
+fn free(engine: &Engine, old: &Reservation, new: &Reservation) -> Result<(), Problem> {
+    let all = engine.reservations();
+    let other = |found: Option<&Arc<Reservation>>| found.is_some_and(|found| found.id != old.id);
+    if other(all.of(new.subnet, &new.identifier)) {
+        return Err(clashes(&Clash::Client));
+    }
+    match new.address.filter(|address| other(all.at(*address))) {
+        Some(address) => Err(clashes(&Clash::Address(address))),
+        None => Ok(()),
+    }
+}
+
+/// Takes a reservation out.
+///
+/// # Errors
+/// Not found, or set in the file.
+pub(super) fn remove(engine: &mut Engine, id: u64) -> Result<(), Problem> {
+    own(engine, id)?;
+    engine.unreserve(id);
+    Ok(())
+}

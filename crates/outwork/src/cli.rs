@@ -1,0 +1,352 @@
+//! The command line: what can be asked, and the help that says so.
+
+pub(crate) mod bench;
+pub(crate) mod leases;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use outwork_config::parse_duration;
+
+/// The edge of a site in one binary.
+///
+/// With no configuration, `outwork run` serves on loopback without privileges and prints where to look.
+#[derive(Debug, Parser)]
+#[command(
+    name = "outwork",
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    after_help = "\
+Examples:
+  outwork run                            start with the defaults
+  outwork config init && outwork check   write a starter file, and check it
+  outwork leases list --q printer        find leases on the running server
+
+Every key of the file can be given as a variable (OUTWORK__DHCP__LEASE_TIME=2h) or a flag (--set dhcp.lease_time=2h)."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The configuration file. Without it: ./outwork.toml, else /etc/outwork/outwork.toml, else defaults alone.
+    #[arg(long, short, global = true, value_name = "FILE", env = "OUTWORK_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Sets one key, over the file and the environment; may be given many times.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Prints data as JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colours.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+    /// The server to talk to, for commands that ask a running one.
+    #[arg(long, global = true, value_name = "URL", env = "OUTWORK_URL", default_value = "http://127.0.0.1:8067")]
+    pub(crate) url: String,
+    /// The access token. Without it, for a server on this machine, the file admin.token in the data directory is tried.
+    #[arg(long, global = true, value_name = "TOKEN", env = "OUTWORK_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Certificates (PEM) to trust for an https server instead of the public ones.
+    #[arg(long, global = true, value_name = "FILE", env = "OUTWORK_CA")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the server
+    ///
+    /// It stays in the foreground until SIGTERM or SIGINT, then drains and exits. SIGHUP reloads the configuration.
+    #[command(after_help = "\
+Examples:
+  outwork run
+  outwork run --config /etc/outwork/outwork.toml
+  OUTWORK__DHCP__LEASE_TIME=2h outwork run")]
+    Run,
+    /// Checks the configuration and reports every fault in it
+    ///
+    /// Reads the file, the environment and --set as `run` would, starts nothing, and exits with 1 if anything is wrong.
+    #[command(after_help = "\
+Examples:
+  outwork check
+  outwork check --config new.toml && outwork reload
+  outwork check --json | jq '.[].key'")]
+    Check,
+    /// Prints the JSON Schema of the configuration
+    ///
+    /// Editors that know TOML complete and check with it: put `#:schema ./outwork.schema.json` atop the file.
+    #[command(after_help = "\
+Examples:
+  outwork schema > outwork.schema.json
+  outwork schema | jq '.properties.dhcp.properties.lease_time'")]
+    Schema,
+    /// Shows or starts the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Has the running server take up its changed configuration
+    ///
+    /// Everywhere or nowhere: a setting that cannot change while running refuses the whole reload by its name.
+    #[command(after_help = "\
+Examples:
+  outwork check && outwork reload")]
+    Reload,
+    /// Says how the running server is: services, listeners, storage
+    #[command(after_help = "\
+Examples:
+  outwork status
+  outwork status --url https://edge.example.net:8067 --json")]
+    Status,
+    /// Shows the running server's metrics, or what its memory is used for
+    #[command(after_help = "\
+Examples:
+  outwork stats                every metric
+  outwork stats dhcp           those with dhcp in their names
+  outwork stats --memory       memory by allocator and by table")]
+    Stats {
+        /// Only metrics with this in their names.
+        #[arg(value_name = "NAME", conflicts_with = "memory")]
+        filter: Option<String>,
+        /// What memory is used for.
+        #[arg(long)]
+        memory: bool,
+    },
+    /// Creates, lists and revokes access tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Finds and changes leases
+    #[command(subcommand)]
+    Leases(leases::LeasesCommand),
+    /// Lists, adds and removes reservations
+    #[command(subcommand)]
+    Reservations(leases::ReservationsCommand),
+    /// Lists subnets and how full they are
+    #[command(after_help = "\
+Examples:
+  outwork subnets
+  outwork subnets --json | jq '.items[] | select(.utilisation > 0.9)'")]
+    Subnets,
+    /// Shows or changes what the running server logs
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Converts another server's configuration
+    #[command(subcommand)]
+    Import(ImportCommand),
+    /// Measures a server under load
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
+    /// Prints completions for a shell
+    #[command(after_help = "\
+Examples:
+  outwork completions bash > /etc/bash_completion.d/outwork
+  outwork completions zsh > ~/.zfunc/_outwork
+  outwork completions fish > ~/.config/fish/completions/outwork.fish")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page
+    #[command(after_help = "\
+Examples:
+  outwork man | man -l -
+  outwork man --dir /usr/share/man/man1     a page for each command")]
+    Man {
+        /// Writes a page for each command into this directory instead.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// `outwork config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Shows every key, its value in force, and where that came from
+    #[command(after_help = "\
+Examples:
+  outwork config show
+  outwork config show dhcp --changed
+  OUTWORK__DHCP__WORKERS=4 outwork config show --json")]
+    Show {
+        /// Only keys below this one.
+        #[arg(value_name = "KEY")]
+        below: Option<String>,
+        /// Only what differs from having written nothing: keys that the file, a variable or a flag set.
+        #[arg(long)]
+        changed: bool,
+    },
+    /// Writes a starter file with every key commented out
+    #[command(after_help = "\
+Examples:
+  outwork config init
+  outwork config init /etc/outwork/outwork.toml
+  outwork config init - | less")]
+    Init {
+        /// Where to; `-` is standard output.
+        #[arg(value_name = "FILE", default_value = "outwork.toml")]
+        file: PathBuf,
+        /// Replaces a file that is there.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// `outwork token`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Creates a token and prints it; it is shown this once
+    #[command(after_help = "\
+Examples:
+  outwork token create grafana --role viewer
+  outwork token create ansible --role operator --expires 90d
+  outwork token create first --role admin --offline      before the first start")]
+    Create {
+        /// Who or what will use it.
+        name: String,
+        /// What it may do.
+        #[arg(long, default_value = "viewer")]
+        role: Role,
+        /// How long it is good for, such as 90d; without it, until it is revoked.
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires: Option<Duration>,
+        /// Writes to the data directory itself, for a server that is not running yet.
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Lists tokens: never the secret itself
+    List,
+    /// Ends a token at once
+    #[command(after_help = "\
+Examples:
+  outwork token list
+  outwork token revoke 3")]
+    Revoke {
+        /// Its id, from `outwork token list`.
+        id: String,
+    },
+}
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Role {
+    /// Reads.
+    Viewer,
+    /// Changes leases, reservations and log levels, and reloads.
+    Operator,
+    /// Everything, tokens included.
+    Admin,
+}
+
+impl Role {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+            Role::Admin => "admin",
+        }
+    }
+}
+
+/// `outwork log`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Shows the level of each service
+    Levels,
+    /// Changes levels until the next start
+    #[command(after_help = "\
+Examples:
+  outwork log set dhcp=debug
+  outwork log set default=warn net=trace")]
+    Set {
+        /// A service and its level: off, error, warn, info, debug or trace.
+        #[arg(required = true, value_name = "SERVICE=LEVEL", value_parser = level)]
+        levels: Vec<(String, String)>,
+    },
+}
+
+/// `outwork import`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// Converts a Kea Dhcp4 configuration, and lists by name what could not be carried over
+    #[command(after_help = "\
+Examples:
+  outwork import kea /etc/kea/kea-dhcp4.conf > outwork.toml
+  outwork import kea kea-dhcp4.conf --output outwork.toml && outwork check --config outwork.toml")]
+    Kea {
+        /// Kea's file: JSON, comments included.
+        file: PathBuf,
+        /// Where to write the Outwork file; standard output without it.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// A duration such as `90d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "expected a duration such as 30s, 2h or 90d".into())
+}
+
+fn level(text: &str) -> Result<(String, String), String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    match text.split_once('=') {
+        Some((service, level)) if !service.is_empty() && LEVELS.contains(&level) => Ok((service.into(), level.into())),
+        Some(_) => Err(format!("expected one of {} after the =", LEVELS.join(", "))),
+        None => Err("expected SERVICE=LEVEL such as dhcp=debug".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_takes_arguments_shows_examples() {
+        fn walk(command: &clap::Command) {
+            let own = |arg: &&clap::Arg| !arg.is_global_set() && !["help", "version"].contains(&arg.get_id().as_str());
+            if command.get_arguments().filter(own).count() > 1 {
+                assert!(command.get_after_help().is_some(), "{}", command.get_name());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        Cli::command().get_subcommands().for_each(walk);
+    }
+
+    #[test]
+    fn a_bench_takes_a_rate_or_max() {
+        let rate = |text: &str| {
+            let line = ["outwork", "bench", "dhcp", "--target", "127.0.0.1:6767", "--rate", text];
+            Cli::try_parse_from(line).map(|cli| match cli.command {
+                Command::Bench(bench::BenchCommand::Dhcp(args)) => args.rate,
+                other => unreachable!("{other:?}"),
+            })
+        };
+        assert_eq!(rate("max").ok(), Some(bench::Rate::Max));
+        assert_eq!(rate("500").ok(), Some(bench::Rate::PerSecond(500)));
+        assert!(rate("0").is_err() && rate("fast").is_err());
+    }
+}

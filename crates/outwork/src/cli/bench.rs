@@ -1,0 +1,97 @@
+//! The arguments of `outwork bench`.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::duration;
+
+/// `outwork bench`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Loads a DHCPv4 server as a relay agent would, and reports what it bears
+    ///
+    /// It works against any server that serves relayed requests. Reported: offered, answered and lost exchanges,
+    /// exchanges a second, latency percentiles, and whether one address was ever given to two clients.
+    #[command(after_help = "\
+Examples:
+  outwork bench dhcp --target 127.0.0.1:6767
+  outwork bench dhcp --target 192.0.2.1:67 --scenario renew --clients 50000 --rate 10000 --duration 30s
+  outwork bench dhcp --target 192.0.2.1:67 --scenario avalanche --json > result.json")]
+    Dhcp(DhcpArgs),
+}
+
+/// `outwork bench dhcp`.
+#[derive(Debug, Args)]
+pub(crate) struct DhcpArgs {
+    /// The server.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) target: SocketAddrV4,
+    /// What the clients do.
+    #[arg(long, default_value = "dora")]
+    pub(crate) scenario: Scenario,
+    /// How many clients there are, each with its own hardware address.
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) clients: u32,
+    /// Exchanges started a second; `max` keeps as many under way as the server answers.
+    #[arg(long, value_name = "RATE", default_value = "max")]
+    pub(crate) rate: Rate,
+    /// How long to load it.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// Addresses of this host to relay from; the clients are shared out among them. Without it, the one that leads to the server.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) giaddr: Vec<Ipv4Addr>,
+    /// The relay agent's port. Without it 67, which needs privileges, or 6768 for a server on another port than 67; a port
+    /// other than 67 needs a server that knows RFC 8357.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) relay_port: Option<u16>,
+    /// Adds relay agent information (option 82) and checks that it comes back as it was.
+    #[arg(long)]
+    pub(crate) option82: bool,
+    /// Exchanges under way at a time at the rate `max`.
+    #[arg(long, value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) window: u32,
+    /// After how long a message counts as lost.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Chooses the clients' hardware addresses: another seed, other clients.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+/// What the clients of a load do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// Discover, offer, request, acknowledge.
+    Dora,
+    /// Get an address once, then renew it over and over.
+    Renew,
+    /// Mostly renewals, with newcomers, releases and informs between them.
+    Mixed,
+    /// Everyone at once, as after a power cut, repeating until answered.
+    Avalanche,
+}
+
+/// How fast exchanges are started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rate {
+    /// As fast as the server answers.
+    Max,
+    /// So many a second.
+    PerSecond(u32),
+}
+
+impl FromStr for Rate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.parse()) {
+            ("max", _) => Ok(Rate::Max),
+            (_, Ok(rate)) if rate > 0 => Ok(Rate::PerSecond(rate)),
+            _ => Err("expected a number of exchanges a second, or max"),
+        }
+    }
+}

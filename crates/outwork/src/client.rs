@@ -1,0 +1,321 @@
+//! The REST client of the commands that ask a running server.
+
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outwork_config::load;
+use serde_json::Value as Json;
+use ureq::http::{Method, Request, Response, Uri};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, AsSendBody, Body, SendBody};
+
+use crate::cli::Global;
+use crate::settings::{self, Settings};
+use crate::table::printable;
+
+/// The most that an answer may weigh, exports apart.
+const ANSWER_LIMIT: u64 = 64 << 20;
+
+/// How long a connection may take to open.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a server may take to answer.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Where the server leaves its first token, in the data directory.
+const TOKEN_FILE: &str = "admin.token";
+
+/// Why a server gave no answer, or refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// The URL cannot be used.
+    #[error("{0} is no http or https URL\n  = expected: such as http://127.0.0.1:8067")]
+    Url(String),
+    /// The file of trusted certificates cannot be used.
+    #[error("cannot use the certificates in {path}: {reason}", path = .0.display(), reason = .1)]
+    Ca(PathBuf, String),
+    /// The server was not reached, or broke off.
+    #[error(
+        "cannot reach {url}: {cause}\n  = help: is the server running? `outwork run` starts one; --url names another"
+    )]
+    Unreachable {
+        /// Who was asked.
+        url: String,
+        /// What happened.
+        cause: Box<ureq::Error>,
+    },
+    /// The server refused.
+    #[error("{0}")]
+    Refused(Problem),
+    /// The server answered with something else than the API does.
+    #[error("{0} answered with something that is not Outwork's\n  = help: check --url")]
+    Foreign(String),
+    /// What was sent or fetched could not be read or written here.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A refusal (RFC 9457).
+#[derive(Debug, PartialEq)]
+pub(crate) struct Problem {
+    status: u16,
+    title: String,
+    detail: String,
+    key: Option<String>,
+    faults: Vec<Json>,
+}
+
+impl Problem {
+    /// Reads a problem document; an answer that is none, as of a proxy between, still says its status.
+    fn read(status: u16, reason: &str, body: &[u8]) -> Self {
+        let json: Json = serde_json::from_slice(body).unwrap_or_default();
+        let text = |name: &str| json[name].as_str().map(printable);
+        Self {
+            status,
+            title: text("title").unwrap_or_else(|| reason.to_owned()),
+            detail: text("detail").unwrap_or_default(),
+            key: text("key"),
+            faults: json["faults"].as_array().cloned().unwrap_or_default(),
+        }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.title, self.status)?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, "\n  = key: {key}")?;
+        }
+        for fault in &self.faults {
+            let text = |name: &str| fault[name].as_str().map(printable);
+            let (key, found) = (text("key").unwrap_or_default(), text("found").unwrap_or_default());
+            write!(f, "\n  - {key}: {found}")?;
+            for name in ["origin", "expected", "help"] {
+                if let Some(text) = text(name) {
+                    write!(f, "\n      = {name}: {text}")?;
+                }
+            }
+        }
+        match self.status {
+            401 => write!(
+                f,
+                "\n  = help: give a token with --token or OUTWORK_TOKEN; the first one is in DATA_DIR/{TOKEN_FILE} on the server"
+            ),
+            403 => {
+                write!(f, "\n  = help: this needs a token of a higher role; `outwork token create --role` makes one")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A server, and who asks it.
+pub(crate) struct Client {
+    agent: Agent,
+    base: String,
+    token: Option<String>,
+}
+
+impl Client {
+    /// The client that the global options describe.
+    pub(crate) fn new(global: &Global) -> anyhow::Result<Self> {
+        let base = global.url.trim_end_matches('/').to_owned();
+        let uri: Uri = base.parse().map_err(|_| ClientError::Url(base.clone()))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
+            return Err(ClientError::Url(base).into());
+        }
+        let here = is_loopback(&uri);
+        let token = match &global.token {
+            Some(token) => Some(token.trim().to_owned()),
+            None if here => token_of_this_machine(global)?,
+            None => None,
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+        if let Some(path) = &global.ca {
+            tls = tls.root_certs(trusted(path)?);
+        }
+        let mut config = Agent::config_builder()
+            .tls_config(tls.build())
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(ANSWER))
+            .user_agent(concat!("outwork/", env!("CARGO_PKG_VERSION")));
+        if here {
+            config = config.proxy(None);
+        }
+        Ok(Self { agent: config.build().into(), base, token })
+    }
+
+    /// Asks for a JSON answer.
+    pub(crate) fn get(&self, path: &str) -> Result<Json, ClientError> {
+        let response = self.send(Method::GET, path, None, ())?;
+        self.json(response)
+    }
+
+    /// Sends JSON, or nothing, and takes the JSON answer; `null` where there is none.
+    pub(crate) fn change(&self, method: Method, path: &str, body: Option<&Json>) -> Result<Json, ClientError> {
+        let response = match body {
+            Some(body) => self.send(method, path, Some("application/json"), body.to_string())?,
+            None if method == Method::DELETE => self.send(method, path, None, ())?,
+            None => self.send(method, path, None, "")?,
+        };
+        self.json(response)
+    }
+
+    /// Sends a CSV table from a reader, and takes the JSON answer.
+    pub(crate) fn upload(&self, path: &str, from: &mut dyn Read) -> Result<Json, ClientError> {
+        let mut from = from;
+        let response = self.send(Method::POST, path, Some("text/csv"), SendBody::from_reader(&mut from))?;
+        self.json(response)
+    }
+
+    /// Fetches a CSV table into a writer, and gives its size in bytes.
+    pub(crate) fn download(&self, path: &str, to: &mut dyn Write) -> Result<u64, ClientError> {
+        let response = self.send(Method::GET, path, None, ())?;
+        if response.body().mime_type() != Some("text/csv") {
+            return Err(ClientError::Foreign(self.base.clone()));
+        }
+        let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
+        Ok(io::copy(&mut reader, to)?)
+    }
+
+    fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: impl AsSendBody,
+    ) -> Result<Response<Body>, ClientError> {
+        let url = format!("{}/api/v1{path}", self.base);
+        let mut request = Request::builder().method(method).uri(&url).header("accept", "application/json, text/csv");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let unreachable = |error: ureq::Error| match error {
+            ureq::Error::Io(error) if error.kind() == io::ErrorKind::InvalidInput => ClientError::Io(error),
+            error => ClientError::Unreachable { url: self.base.clone(), cause: error.into() },
+        };
+        let request = request.body(body).map_err(|error| unreachable(error.into()))?;
+        let mut response = self.agent.run(request).map_err(unreachable)?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec().map_err(unreachable)?;
+        let reason = status.canonical_reason().unwrap_or("refused");
+        Err(ClientError::Refused(Problem::read(status.as_u16(), reason, &body)))
+    }
+
+    fn json(&self, mut response: Response<Body>) -> Result<Json, ClientError> {
+        let body = response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec();
+        let body = body.map_err(|error| ClientError::Unreachable { url: self.base.clone(), cause: error.into() })?;
+        if body.is_empty() {
+            return Ok(Json::Null);
+        }
+        serde_json::from_slice(&body).map_err(|_| ClientError::Foreign(self.base.clone()))
+    }
+}
+
+/// Whether a server is on this machine: only such a one is shown this machine's token.
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The token that the server left in its data directory, if it is there and may be read.
+fn token_of_this_machine(global: &Global) -> anyhow::Result<Option<String>> {
+    let loaded = load::<Settings>(settings::sources(global)?)?;
+    let path = loaded.value.store.data_dir.join(TOKEN_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read {}", path.display()))),
+    }
+}
+
+fn trusted(path: &Path) -> Result<RootCerts, ClientError> {
+    let wrong = |reason: String| ClientError::Ca(path.to_owned(), reason);
+    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let mut certificates: Vec<Certificate<'static>> = Vec::new();
+    for item in parse_pem(&pem) {
+        match item.map_err(|error| wrong(error.to_string()))? {
+            PemItem::Certificate(certificate) => certificates.push(certificate),
+            _ => return Err(wrong("it has something else than certificates".into())),
+        }
+    }
+    if certificates.is_empty() { Err(wrong("there are none".into())) } else { Ok(certificates.into()) }
+}
+
+/// A path segment or query value with everything escaped that means something in a URL.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+/// A query string of the values that are given.
+pub(crate) fn query(values: &[(&str, Option<String>)]) -> String {
+    let given = values.iter().filter_map(|(name, value)| Some(format!("{name}={}", escaped(value.as_deref()?))));
+    let joined = given.collect::<Vec<_>>().join("&");
+    if joined.is_empty() { joined } else { format!("?{joined}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_on_this_machine_is_shown_its_token() {
+        for (url, here) in [
+            ("http://127.0.0.1:8067", true),
+            ("http://127.8.9.10", true),
+            ("https://[::1]:1", true),
+            ("http://localhost:8067", true),
+            ("http://192.0.2.1:8067", false),
+            ("http://localhost.example.net", false),
+            ("http://127.0.0.1.example.net", false),
+            ("http://127.0.0.1@example.net", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().unwrap()), here, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_where_and_what_to_do() {
+        let body =
+            br#"{"title": "Cannot reload", "status": 409, "detail": "nothing was changed", "key": "dhcp.workers",
+            "faults": [{"key": "dhcp.workers", "found": "cannot change while running", "help": "restart"}]}"#;
+        assert_eq!(
+            Problem::read(409, "Conflict", body).to_string(),
+            "Cannot reload (409): nothing was changed\n  = key: dhcp.workers\n  \
+             - dhcp.workers: cannot change while running\n      = help: restart"
+        );
+        assert_eq!(Problem::read(502, "Bad Gateway", b"<html>").to_string(), "Bad Gateway (502)");
+        assert!(Problem::read(401, "Unauthorized", b"").to_string().contains("--token"));
+    }
+
+    #[test]
+    fn a_query_has_what_is_given_and_escapes_it() {
+        assert_eq!(query(&[("a", None)]), "");
+        assert_eq!(
+            query(&[("a", Some("x&y=\u{e9} /".into())), ("b", None), ("c", Some("1".into()))]),
+            "?a=x%26y%3D%C3%A9%20%2F&c=1"
+        );
+    }
+}

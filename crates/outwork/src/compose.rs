@@ -1,0 +1,232 @@
+//! Wires the services together by hand: what `outwork run` does.
+//!
+//! Order of start: settings, log, privileges, store, services, admin. Everything is bound before anything is served; the
+//! admin API leaves last.
+
+mod dhcp;
+mod memory;
+mod reload;
+mod store;
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, anyhow};
+use outwork_admin::{Admin, Live, StoreArchive, first_token};
+use outwork_front::api::Access;
+use outwork_front::events::Hub;
+use outwork_front::{Binding, FrontMetrics, Server, Tls};
+use outwork_net::privileges::{self, Capability};
+use outwork_store::database::Database;
+use outwork_telemetry::Registry;
+use outwork_telemetry::history::History;
+use outwork_telemetry::logs::Logs;
+use outwork_telemetry::process::Process;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::settings::{self, Settings};
+use dhcp::Dhcp;
+use reload::Current;
+
+/// How long a stop waits for answers that the disk has yet to confirm.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Topics of live events.
+const TOPICS: [&str; 3] = ["metrics", "system", "dhcp"];
+
+/// Runs the services until a signal ends them.
+pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
+    let loaded = settings::load(global)?;
+    let settings = loaded.value.clone();
+    let logs = Logs::start(settings.log.format, settings.log.levels())?;
+    if loaded.file.is_none() {
+        tracing::info!(
+            "no configuration file: serving a practice subnet on loopback; `outwork config init` writes a file to begin with"
+        );
+    }
+    prepare_data_dir(&settings)?;
+    if let Some(user) = &settings.process.user {
+        let keep = [Capability::NetRaw, Capability::NetBindService, Capability::NetAdmin];
+        privileges::drop_to(user, &keep).with_context(|| format!("process.user = {user:?}"))?;
+    }
+    // Services run on threads of their own; this runtime is for the admin API.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("admin")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime of the admin API")?;
+    let outcome = runtime.block_on(serve(global.clone(), Current::new(loaded), logs));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+/// The data directory, for nobody else's eyes: it holds who is on the network, and the hashes of tokens.
+fn prepare_data_dir(settings: &Settings) -> anyhow::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, chown};
+    let dir: &Path = &settings.store.data_dir;
+    let fresh = !dir.exists();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("store.data_dir: cannot create {}", dir.display()))?;
+    if let Some(user) = settings.process.user.as_deref().filter(|_| fresh) {
+        let (uid, gid) = privileges::ids(user).with_context(|| format!("process.user = {user:?}"))?;
+        chown(dir, Some(uid), Some(gid)).with_context(|| format!("cannot give {} to {user}", dir.display()))?;
+    }
+    Ok(())
+}
+
+async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) -> anyhow::Result<()> {
+    let settings = current.settings();
+    let registry = Arc::new(Registry::default());
+    let process = Arc::new(Process::new(env!("CARGO_PKG_VERSION")));
+    let front = Arc::new(FrontMetrics::default());
+    registry.register(Arc::clone(&process) as _)?;
+    registry.register(Arc::clone(&front) as _)?;
+    let hub = Hub::new(&TOPICS, Arc::clone(&front));
+
+    let database = Arc::new(Database::open(&settings.store.database(), &[])?);
+    let first = first_token(&database, &settings.admin)?;
+    let archive = StoreArchive::open(Arc::clone(&database))?;
+    let history = Arc::new(History::new(Some(Arc::clone(&archive) as _)));
+    registry.register(history.metrics())?;
+
+    let dhcp = match settings.dhcp.enabled {
+        true => Some(Dhcp::start(&settings, &registry, &hub)?),
+        false => None,
+    };
+    let tls = settings.admin.tls_files().map(Tls::load).transpose()?;
+    let bind = |address: &std::net::SocketAddr| Binding { address: *address, tls: tls.clone() };
+    let bindings = settings.admin.listen.iter().map(bind).collect();
+    let server = Server::bind(bindings, settings.admin.limits(), Arc::clone(&front)).await?;
+    let addresses = server.addresses();
+    greet(&addresses, first.as_ref(), dhcp.as_ref(), &settings)?;
+
+    let reload = reload::Reload {
+        global,
+        current: Arc::clone(&current),
+        logs: logs.clone(),
+        dhcp: dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service)),
+        tls,
+        hub: Arc::clone(&hub),
+    };
+    let reload = Arc::new(reload);
+    let admin = Admin {
+        version: env!("CARGO_PKG_VERSION"),
+        host: host_name(),
+        config_file: current.file(),
+        started: SystemTime::now(),
+        process,
+        registry: Arc::clone(&registry),
+        history: Arc::clone(&history),
+        logs,
+        hub: Arc::clone(&hub),
+        database: Arc::clone(&database),
+        access: Access::new(Arc::clone(&database), front),
+        metrics_public: settings.admin.metrics_are_public(),
+        store: dhcp::store_status(dhcp.as_ref(), &settings),
+        listeners: dhcp::listeners(dhcp.as_ref(), addresses),
+        config: {
+            let current = Arc::clone(&current);
+            Box::new(move || current.effective())
+        },
+        reload: {
+            let reload = Arc::clone(&reload);
+            Box::new(move || Arc::clone(&reload).as_problem())
+        },
+        memory: memory::report(dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service))),
+    };
+    let services = dhcp.as_ref().map(Dhcp::api).into_iter().collect();
+    let router = outwork_admin::router(admin, services, outwork_admin::assets());
+
+    let live = Live {
+        registry,
+        history,
+        archive,
+        hub: Arc::clone(&hub),
+        retention: {
+            let current = Arc::clone(&current);
+            Arc::new(move || {
+                let settings = current.settings();
+                (settings.history.retention, settings.admin.audit_retention)
+            })
+        },
+    };
+    let live = tokio::spawn(live.run());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let admin_server = tokio::spawn(server.run(router, async move {
+        // Dropped or told, both mean the end.
+        let _ = stopped.await;
+    }));
+    until_told_to_stop(&reload).await?;
+    tracing::info!("stopping");
+    if let Some(dhcp) = dhcp {
+        tokio::task::spawn_blocking(move || dhcp.stop(FAREWELL)).await??;
+    }
+    hub.close();
+    live.abort();
+    drop(stop);
+    admin_server.await?;
+    database.close();
+    Ok(())
+}
+
+/// Serves signals: SIGHUP reloads, SIGTERM and SIGINT end.
+async fn until_told_to_stop(reload: &Arc<reload::Reload>) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => match Arc::clone(reload).run().await {
+                Ok(changed) => tracing::info!(changed = changed.join(" "), "configuration reloaded"),
+                Err(refusal) => tracing::warn!("configuration not reloaded; the one before stays in force\n{refusal}"),
+            },
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
+}
+
+/// Says where to look; the first token is shown here and never again.
+fn greet(
+    addresses: &[(std::net::SocketAddr, bool)],
+    first: Option<&outwork_admin::FirstToken>,
+    dhcp: Option<&Dhcp>,
+    settings: &Settings,
+) -> anyhow::Result<()> {
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "Outwork {}", env!("CARGO_PKG_VERSION"))?;
+    for (address, tls) in addresses {
+        let scheme = if *tls { "https" } else { "http" };
+        writeln!(out, "  dashboard  {scheme}://{address}/")?;
+    }
+    if let Some(dhcp) = dhcp {
+        for address in dhcp.listening() {
+            writeln!(out, "  dhcp       {address} (udp)")?;
+        }
+        for interface in &settings.dhcp.interfaces {
+            writeln!(out, "  dhcp       {interface} (clients on the link)")?;
+        }
+    }
+    writeln!(out, "  data       {}", settings.store.data_dir.display())?;
+    if let Some(first) = first {
+        writeln!(out, "\nAdmin token, shown this once:\n\n  {}\n", first.secret.expose())?;
+        writeln!(out, "Sign in to the dashboard with it. `outwork token create` makes more.")?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Some(name.trim()).filter(|name| !name.is_empty()).unwrap_or("localhost").to_owned()
+}
+
+/// The error of a service that could not start, with what it is about.
+fn cannot(what: &str, error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("{what}: {error}")
+}

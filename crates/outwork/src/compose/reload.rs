@@ -1,0 +1,136 @@
+//! A new configuration: read, checked and prepared everywhere, then taken up everywhere or nowhere.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use outwork_config::{Effective, diff};
+use outwork_dhcp::policy::Policy;
+use outwork_dhcp::server::Service;
+use outwork_front::Tls;
+use outwork_front::api::Problem;
+use outwork_front::events::Hub;
+use outwork_telemetry::logs::Logs;
+use parking_lot::Mutex;
+use serde_json::json;
+
+use crate::cli::Global;
+use crate::settings::{self, Read, Settings};
+
+/// The configuration in force.
+pub(super) struct Current(Mutex<State>);
+
+struct State {
+    read: Read,
+    generation: u64,
+}
+
+impl Current {
+    /// The configuration at the start.
+    pub(super) fn new(read: Read) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State { read, generation: 1 })))
+    }
+
+    /// Its values.
+    pub(super) fn settings(&self) -> Settings {
+        self.0.lock().read.value.clone()
+    }
+
+    /// Its file.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        self.0.lock().read.file.clone()
+    }
+
+    /// Its values with their origins, secrets masked.
+    pub(super) fn effective(&self) -> Vec<Effective> {
+        self.0.lock().read.effective.clone()
+    }
+}
+
+/// Why a reload was refused. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("{0}")]
+    Faults(String),
+    #[error("{}", pinned(.0))]
+    Pinned(Vec<String>),
+    #[error("{0}")]
+    Prepare(String),
+}
+
+fn pinned(keys: &[String]) -> String {
+    let (these, be) = if keys.len() == 1 { ("this setting", "it") } else { ("these settings", "they") };
+    format!("{these} cannot change while running: {}; restart, or put {be} back", keys.join(", "))
+}
+
+/// What a reload touches.
+pub(super) struct Reload {
+    pub(super) global: Global,
+    pub(super) current: Arc<Current>,
+    pub(super) logs: Logs,
+    pub(super) dhcp: Option<Arc<Service>>,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) hub: Arc<Hub>,
+}
+
+impl Reload {
+    /// Reads the configuration again and takes it up. Returns the keys that changed.
+    pub(super) async fn run(self: Arc<Self>) -> Result<Vec<String>, Refusal> {
+        let reload = Arc::clone(&self);
+        let outcome = match tokio::task::spawn_blocking(move || reload.apply()).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(Refusal::Prepare(error.to_string())),
+        };
+        self.hub.publish("system", "reload", || match &outcome {
+            Ok(changed) => json!({ "changed": changed }),
+            Err(refusal) => json!({ "refused": refusal.to_string() }),
+        });
+        outcome
+    }
+
+    /// [`run`](Self::run) for the API.
+    pub(super) fn as_problem(self: Arc<Self>) -> BoxFuture<'static, Result<Vec<String>, Problem>> {
+        self.run()
+            .map(|outcome| {
+                outcome.map_err(|refusal| match &refusal {
+                    Refusal::Pinned(keys) => Problem::refused(keys.first().cloned(), &refusal),
+                    Refusal::Faults(_) | Refusal::Prepare(_) => Problem::refused(None, &refusal),
+                })
+            })
+            .boxed()
+    }
+
+    fn apply(&self) -> Result<Vec<String>, Refusal> {
+        // Held throughout: two reloads at once would mix.
+        let mut state = self.current.0.lock();
+        let read = settings::load(&self.global).map_err(|error| Refusal::Faults(format!("{error:#}")))?;
+        let changes = diff(&state.read.value, &read.value);
+        let fixed: Vec<_> = changes.iter().filter(|change| !change.live).map(|change| change.key.clone()).collect();
+        if !fixed.is_empty() {
+            return Err(Refusal::Pinned(fixed));
+        }
+        let generation = state.generation + 1;
+        let policy = Policy::compile(&read.value.dhcp, generation).map_err(|faults| {
+            let lines = faults.iter().map(|(path, fault)| format!("dhcp.{path}: {}", fault.found()));
+            Refusal::Faults(lines.collect::<Vec<_>>().join("\n"))
+        })?;
+        // The certificate's files may have changed though no setting has; they are read and checked before anything else is.
+        if let Some(tls) = &self.tls {
+            tls.reload().map_err(|error| Refusal::Prepare(error.to_string()))?;
+        }
+        if changes.iter().any(|change| change.key.starts_with("log.")) {
+            self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;
+        }
+        if let Some(dhcp) = self.dhcp.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("dhcp"))) {
+            dhcp.adopt(Arc::new(policy));
+            // The new configuration is in force; only what the API added to the old one may have to wait for the disk.
+            if let Err(error) = outwork_dhcp::api::reservation::put_back(dhcp) {
+                tracing::warn!(%error, "reservations made through the API are not all in force after the reload");
+            }
+        }
+        state.read = read;
+        state.generation = generation;
+        Ok(changes.into_iter().map(|change| change.key).collect())
+    }
+}

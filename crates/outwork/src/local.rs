@@ -1,0 +1,167 @@
+//! Commands that need the configuration alone.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::CommandFactory;
+use outwork_config::{Effective, Origin, load, toml_text};
+use serde_json::{Value as Json, json};
+
+use crate::cli::{Cli, Global};
+use crate::settings::{self, Settings};
+use crate::table::Table;
+
+/// `outwork check`.
+pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
+    let sources = settings::sources(global)?;
+    let name = sources.file.as_ref().map_or_else(|| "the defaults".into(), |(path, _)| path.display().to_string());
+    match load::<Settings>(sources) {
+        Ok(_) if global.json => print_json(&json!([]))?,
+        Ok(_) => writeln!(anstream::stdout(), "{name}: no faults")?,
+        Err(faults) => {
+            if global.json {
+                print_json(&faults.to_json())?;
+            } else {
+                let count = faults.len();
+                write!(anstream::stderr(), "{}", faults.render(true))?;
+                writeln!(anstream::stderr(), "{name}: {count} {}", if count == 1 { "fault" } else { "faults" })?;
+            }
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `outwork schema`.
+pub(crate) fn schema() -> anyhow::Result<()> {
+    print_json(&outwork_config::schema::<Settings>())
+}
+
+/// `outwork config show`.
+pub(crate) fn show(global: &Global, below: Option<&str>, changed: bool) -> anyhow::Result<()> {
+    let loaded = load::<Settings>(settings::sources(global)?)?;
+    let mut entries = loaded.effective();
+    entries.retain(|entry| below.is_none_or(|below| is_below(&entry.key, below)));
+    entries.retain(|entry| !changed || entry.origin != Origin::Default);
+    if global.json {
+        let item =
+            |entry: &Effective| json!({"key": entry.key, "value": entry.value, "origin": entry.origin.to_string()});
+        return print_json(&entries.iter().map(item).collect());
+    }
+    let mut table = Table::new(&["KEY", "VALUE", "FROM"]);
+    for entry in &entries {
+        table.row([entry.key.clone(), toml_text(&entry.value), entry.origin.to_string()]);
+    }
+    let empty = if changed { "every key has its default" } else { "there is no such key" };
+    table.write(&mut anstream::stdout(), empty)?;
+    Ok(())
+}
+
+fn is_below(key: &str, above: &str) -> bool {
+    key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// `outwork config init`.
+pub(crate) fn init(file: &Path, force: bool) -> anyhow::Result<()> {
+    let text = outwork_config::starter::<Settings>();
+    if file == Path::new("-") {
+        io::stdout().write_all(text.as_bytes())?;
+        return Ok(());
+    }
+    let mut options = OpenOptions::new();
+    options.write(true);
+    if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
+    let opened = options.open(file);
+    if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        anyhow::bail!("{} is there already; --force replaces it", file.display());
+    }
+    let written = opened.and_then(|mut to| to.write_all(text.as_bytes()).and_then(|()| to.sync_all()));
+    written.with_context(|| format!("cannot write {}", file.display()))?;
+    writeln!(anstream::stderr(), "wrote {}; `outwork check --config {}` checks it", file.display(), file.display())?;
+    Ok(())
+}
+
+/// `outwork completions`.
+pub(crate) fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "outwork", &mut text);
+    io::stdout().write_all(&text)?;
+    Ok(())
+}
+
+/// `outwork man`.
+pub(crate) fn man(dir: Option<&Path>) -> anyhow::Result<()> {
+    let command = Cli::command();
+    match dir {
+        Some(dir) => clap_mangen::generate_to(command, dir)
+            .with_context(|| format!("cannot write manual pages into {}", dir.display())),
+        None => {
+            let mut text = Vec::new();
+            clap_mangen::Man::new(command).render(&mut text)?;
+            io::stdout().write_all(&text)?;
+            Ok(())
+        }
+    }
+}
+
+/// Prints data for a machine.
+pub(crate) fn print_json(value: &Json) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    io::stdout().write_all(&text)?;
+    Ok(())
+}
+
+/// `outwork import kea`. What could not be carried over goes to standard error, so that the file can go to standard output.
+pub(crate) fn import_kea(global: &Global, file: &Path, output: Option<&Path>) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let conversion = outwork_dhcp::import::kea::convert(&text).with_context(|| format!("in {}", file.display()))?;
+    match output {
+        Some(path) => {
+            std::fs::write(path, &conversion.toml).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        None if !global.json => anstream::stdout().write_all(conversion.toml.as_bytes())?,
+        None => {}
+    }
+    if global.json {
+        let note = |note: &outwork_dhcp::import::kea::Note| json!({"path": note.path, "kind": format!("{:?}", note.kind).to_lowercase(), "reason": note.reason});
+        let notes: Vec<_> = conversion.notes.iter().map(note).collect();
+        let toml = output.is_none().then_some(&conversion.toml);
+        return print_json(&json!({"notes": notes, "toml": toml}));
+    }
+    let mut err = anstream::stderr();
+    for note in &conversion.notes {
+        writeln!(err, "{}: {}", note.path, note.reason)?;
+    }
+    writeln!(err, "{}: {} notes", file.display(), conversion.notes.len())?;
+    Ok(())
+}
+
+/// `outwork token create --offline`.
+pub(crate) fn create_token(
+    global: &Global,
+    name: &str,
+    role: crate::cli::Role,
+    expires: Option<std::time::Duration>,
+) -> anyhow::Result<()> {
+    use outwork_store::tokens;
+    let store = settings::load(global)?.value.store;
+    std::fs::create_dir_all(&store.data_dir)
+        .with_context(|| format!("store.data_dir: cannot create {}", store.data_dir.display()))?;
+    let database = outwork_store::database::Database::open(&store.database(), &[])?;
+    let role: tokens::Role = role.word().parse()?;
+    let (name, now) = (name.to_owned(), std::time::SystemTime::now());
+    let expires = expires.map(|expires| now + expires);
+    let created = database.call(move |db| Ok(tokens::create(db, &name, role, expires, now))).wait()?;
+    let (_, secret) = created?;
+    database.close();
+    writeln!(anstream::stdout(), "{}", secret.expose())?;
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! Commands that ask a running server.
+
+mod leases;
+
+use std::io::{self, Write};
+
+use serde_json::{Value as Json, json};
+use ureq::http::Method;
+
+use crate::cli::{Global, LogCommand, TokenCommand};
+use crate::client::{Client, escaped};
+use crate::local::print_json;
+use crate::table::{Table, bytes, cell, printable, span, write_pairs};
+
+pub(crate) use leases::{leases, reservations, subnets};
+
+/// `outwork reload`.
+pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {
+    let answer = Client::new(global)?.change(Method::POST, "/reload", None)?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let mut out = anstream::stdout();
+    let changed = items(&answer["changed"]);
+    if changed.is_empty() {
+        writeln!(out, "reloaded; nothing has changed")?;
+    } else {
+        writeln!(out, "reloaded; changed:")?;
+        changed.iter().try_for_each(|key| writeln!(out, "  {}", printable(&cell(key))))?;
+    }
+    Ok(())
+}
+
+/// `outwork status`.
+pub(crate) fn status(global: &Global) -> anyhow::Result<()> {
+    let answer = Client::new(global)?.get("/status")?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let mut out = anstream::stdout();
+    let uptime = answer["uptime_seconds"].as_u64().map_or_else(|| "-".into(), span);
+    let store = &answer["store"];
+    let health = match store["error"].as_str() {
+        Some(error) => format!("{}: {error}", cell(&store["health"])),
+        None => cell(&store["health"]),
+    };
+    write_pairs(
+        &mut out,
+        &[
+            ("version", cell(&answer["version"])),
+            ("host", cell(&answer["host"])),
+            ("up", format!("{uptime}, since {}", cell(&answer["started"]))),
+            ("configuration", answer["config_file"].as_str().unwrap_or("defaults").to_owned()),
+            ("store", health),
+            ("durability", cell(&store["durability"])),
+            ("waiting for disk", bytes(store["pending_bytes"].as_f64().unwrap_or(0.0))),
+        ],
+    )?;
+    writeln!(out)?;
+    rows(&mut out, &["SERVICE", "STATE", "READY", "DETAIL"], &answer["services"], "no services", |service| {
+        let ready = if service["ready"] == true { "yes" } else { "no" };
+        vec![cell(&service["name"]), cell(&service["state"]), ready.into(), cell(&service["detail"])]
+    })?;
+    writeln!(out)?;
+    rows(&mut out, &["LISTENER", "PROTOCOL", "SERVICE"], &answer["listeners"], "no listeners", |listener| {
+        ["address", "protocol", "service"].map(|name| cell(&listener[name])).into()
+    })?;
+    Ok(())
+}
+
+/// `outwork stats`.
+pub(crate) fn stats(global: &Global, filter: Option<&str>, memory: bool) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let mut out = anstream::stdout();
+    if memory {
+        let answer = client.get("/memory")?;
+        if global.json {
+            return print_json(&answer);
+        }
+        let mut table = Table::new(&["MEMORY", ">AMOUNT"]);
+        flatten("", &answer, &mut table);
+        table.write(&mut out, "the server says nothing about its memory")?;
+        return Ok(());
+    }
+    let mut answer = client.get("/metrics/now")?;
+    if let (Some(filter), Some(metrics)) = (filter, answer["metrics"].as_array_mut()) {
+        metrics.retain(|metric| metric["name"].as_str().is_some_and(|name| name.contains(filter)));
+    }
+    if global.json {
+        return print_json(&answer);
+    }
+    let mut table = Table::new(&["METRIC", "LABELS", ">VALUE", ">P50", ">P95", ">P99", ">MAX", "UNIT"]);
+    for metric in items(&answer["metrics"]) {
+        for sample in items(&metric["samples"]) {
+            let labels = sample["labels"].as_object().into_iter().flatten();
+            let labels: Vec<_> = labels.map(|(name, value)| format!("{name}={}", cell(value))).collect();
+            let value = sample.get("value").or(sample.get("count")).map_or_else(|| "-".into(), cell);
+            let quantile = |name: &str| sample.get(name).map_or_else(String::new, precise);
+            table.row([
+                cell(&metric["name"]),
+                labels.join(" "),
+                value,
+                quantile("p50"),
+                quantile("p95"),
+                quantile("p99"),
+                quantile("max"),
+                cell(&metric["unit"]),
+            ]);
+        }
+    }
+    table.write(&mut out, "no such metric")?;
+    Ok(())
+}
+
+/// `outwork token`.
+pub(crate) fn token(global: &Global, command: &TokenCommand) -> anyhow::Result<()> {
+    if let TokenCommand::Create { name, role, expires, offline: true } = command {
+        return crate::local::create_token(global, name, *role, *expires);
+    }
+    let client = Client::new(global)?;
+    let mut out = anstream::stdout();
+    match command {
+        TokenCommand::Create { name, role, expires, offline: _ } => {
+            let mut body = json!({"name": name, "role": role.word()});
+            if let Some(expires) = expires {
+                body["expires_in"] = json!(expires.as_secs());
+            }
+            let answer = client.change(Method::POST, "/tokens", Some(&body))?;
+            if global.json {
+                return print_json(&answer);
+            }
+            writeln!(anstream::stderr(), "token {name} of role {}; it is shown this once:", role.word())?;
+            writeln!(out, "{}", printable(&cell(&answer["token"])))?;
+        }
+        TokenCommand::List => {
+            let answer = client.get("/tokens")?;
+            if global.json {
+                return print_json(&answer);
+            }
+            let columns = ["ID", "NAME", "ROLE", "CREATED", "LAST USED", "EXPIRES"];
+            rows(&mut out, &columns, &answer["items"], "no tokens", |token| {
+                ["id", "name", "role", "created", "last_used", "expires"].map(|name| cell(&token[name])).into()
+            })?;
+        }
+        TokenCommand::Revoke { id } => {
+            let answer = client.change(Method::DELETE, &format!("/tokens/{}", escaped(id)), None)?;
+            done(global, &answer, &format!("revoked token {id}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// `outwork log`.
+pub(crate) fn log(global: &Global, command: &LogCommand) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let mut answer = client.get("/log/levels")?;
+    if let LogCommand::Set { levels } = command {
+        for (service, level) in levels {
+            answer["levels"][service] = json!(level);
+        }
+        let body = json!({"levels": answer["levels"]});
+        let changed = client.change(Method::PUT, "/log/levels", Some(&body))?;
+        answer = if changed["levels"].is_object() { changed } else { body };
+    }
+    if global.json {
+        return print_json(&answer);
+    }
+    let mut table = Table::new(&["SERVICE", "LEVEL"]);
+    for (service, level) in answer["levels"].as_object().into_iter().flatten() {
+        table.row([service.clone(), cell(level)]);
+    }
+    table.write(&mut anstream::stdout(), "the server names no levels")?;
+    Ok(())
+}
+
+/// The elements of an answer's array.
+fn items(json: &Json) -> &[Json] {
+    json.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Writes an answer's array as a table.
+fn rows(
+    out: &mut impl Write,
+    columns: &[&'static str],
+    json: &Json,
+    empty: &str,
+    cells: impl Fn(&Json) -> Vec<String>,
+) -> io::Result<()> {
+    let mut table = Table::new(columns);
+    items(json).iter().for_each(|item| table.row(cells(item)));
+    table.write(out, empty)
+}
+
+/// Says that a change was made: in words, or as the server's answer.
+fn done(global: &Global, answer: &Json, words: &str) -> anyhow::Result<()> {
+    if global.json {
+        return print_json(answer);
+    }
+    writeln!(anstream::stdout(), "{}", printable(words))?;
+    Ok(())
+}
+
+/// A measured value with the digits that matter, however small.
+fn precise(value: &Json) -> String {
+    match value.as_f64() {
+        Some(value) if value != 0.0 && value.abs() < 0.1 => format!("{value:.3e}"),
+        _ => cell(value),
+    }
+}
+
+/// Nested numbers as rows; what is named bytes is shown as a size.
+fn flatten(path: &str, json: &Json, table: &mut Table) {
+    match json {
+        Json::Object(fields) => fields.iter().for_each(|(name, value)| {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            flatten(&path, value, table);
+        }),
+        Json::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| flatten(&format!("{path}[{index}]"), item, table));
+        }
+        value => {
+            let size = value.as_f64().filter(|_| path.contains("bytes")).map(bytes);
+            table.row([path.to_owned(), size.unwrap_or_else(|| cell(value))]);
+        }
+    }
+}

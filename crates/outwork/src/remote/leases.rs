@@ -1,0 +1,278 @@
+//! `outwork leases`, `outwork reservations` and `outwork subnets`.
+
+use std::fs::File;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::{Value as Json, json};
+use ureq::http::Method;
+
+use super::{done, items, rows};
+use crate::cli::Global;
+use crate::cli::leases::{LeasesCommand, ListArgs, ReservationsCommand};
+use crate::client::{Client, escaped, query};
+use crate::local::print_json;
+use crate::table::{Table, cell, percent, write_pairs};
+
+/// The most leases asked for at once.
+const PAGE: usize = 1000;
+
+/// `outwork leases`.
+pub(crate) fn leases(global: &Global, command: &LeasesCommand) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let one = |address: &Ipv4Addr| format!("/dhcp/leases/{address}");
+    match command {
+        LeasesCommand::List(args) => list(global, &client, args),
+        LeasesCommand::Get { client: wanted } => get(global, &client, wanted),
+        LeasesCommand::Add { address, mac, client_id, hostname, lease_time } => {
+            let mut body = json!({"address": address, "mac": mac});
+            for (name, value) in [("client_id", client_id), ("hostname", hostname)] {
+                if let Some(value) = value {
+                    body[name] = json!(value);
+                }
+            }
+            if let Some(time) = lease_time {
+                body["lease_time"] = json!(time.as_secs());
+            }
+            let answer = client.change(Method::POST, "/dhcp/leases", Some(&body))?;
+            done(global, &answer, &format!("added a lease of {address}"))
+        }
+        LeasesCommand::Update { address, change } => {
+            let mut body = json!({});
+            if let Some(hostname) = &change.hostname {
+                body["hostname"] = if hostname.is_empty() { Json::Null } else { json!(hostname) };
+            }
+            if let Some(time) = change.lease_time {
+                body["lease_time"] = json!(time.as_secs());
+            }
+            let answer = client.change(Method::PATCH, &one(address), Some(&body))?;
+            done(global, &answer, &format!("changed the lease of {address}"))
+        }
+        LeasesCommand::Release { address } => {
+            let answer = client.change(Method::DELETE, &one(address), None)?;
+            done(global, &answer, &format!("released {address}"))
+        }
+        LeasesCommand::Wipe { subnet, yes } => {
+            if !yes && !confirmed(&format!("End every lease of subnet {subnet}?"))? {
+                anyhow::bail!("nothing was done; --yes does it without asking");
+            }
+            let answer = client.change(Method::POST, &format!("/dhcp/subnets/{subnet}/wipe"), None)?;
+            done(global, &answer, &format!("wiped subnet {subnet}"))
+        }
+        LeasesCommand::Export { output } => export(&client, output.as_deref()),
+        LeasesCommand::Import { file } => {
+            let answer = if file == Path::new("-") {
+                client.upload("/dhcp/leases/import", &mut io::stdin().lock())?
+            } else {
+                let mut from = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
+                client.upload("/dhcp/leases/import", &mut from)?
+            };
+            if global.json {
+                return print_json(&answer);
+            }
+            let pairs: Vec<_> = answer.as_object().into_iter().flatten().collect();
+            let pairs: Vec<_> = pairs.into_iter().map(|(name, value)| (name.as_str(), cell(value))).collect();
+            Ok(write_pairs(&mut anstream::stdout(), &pairs)?)
+        }
+    }
+}
+
+fn list(global: &Global, client: &Client, args: &ListArgs) -> anyhow::Result<()> {
+    let wanted = if args.all { usize::MAX } else { args.limit };
+    let mut found: Vec<Json> = Vec::new();
+    let mut after = args.after.clone();
+    let mut total = Json::Null;
+    loop {
+        let page = client.get(&format!(
+            "/dhcp/leases{}",
+            query(&[
+                ("subnet", args.subnet.map(|id| id.to_string())),
+                ("state", args.state.map(|state| state.word().into())),
+                ("q", args.q.clone()),
+                ("limit", Some((wanted - found.len()).min(PAGE).to_string())),
+                ("after", after.clone()),
+            ])
+        ))?;
+        found.extend(items(&page["items"]).iter().cloned());
+        total = page.get("total").cloned().unwrap_or(total);
+        let next = page["next"].as_str().map(str::to_owned);
+        // A server that gives the same point again would keep us here for ever.
+        let ends = next.is_none() || next == after || found.len() >= wanted;
+        after = next;
+        if ends {
+            break;
+        }
+    }
+    if global.json {
+        return print_json(&json!({"items": found, "next": after, "total": total}));
+    }
+    let shown = found.len();
+    lease_table(&found)?;
+    if let Some(next) = after {
+        let next = crate::table::printable(&next);
+        writeln!(anstream::stderr(), "{shown} of {}; --all lists all, --after {next} goes on", cell(&total))?;
+    }
+    Ok(())
+}
+
+fn lease_table(leases: &[Json]) -> io::Result<()> {
+    let mut table = Table::new(&["ADDRESS", "STATE", "MAC", "HOSTNAME", ">SUBNET", "EXPIRES", "CLIENT ID"]);
+    for lease in leases {
+        let expires = if lease["fixed"] == true { "never: reserved".into() } else { cell(&lease["expires"]) };
+        table.row([
+            cell(&lease["address"]),
+            cell(&lease["state"]),
+            cell(&lease["mac"]),
+            cell(&lease["hostname"]),
+            cell(&lease["subnet_id"]),
+            expires,
+            cell(&lease["client_id"]),
+        ]);
+    }
+    table.write(&mut anstream::stdout(), "no leases")
+}
+
+fn get(global: &Global, client: &Client, wanted: &str) -> anyhow::Result<()> {
+    let found: Vec<Json> = match wanted.parse::<Ipv4Addr>() {
+        Ok(address) => vec![client.get(&format!("/dhcp/leases/{address}"))?],
+        Err(_) => {
+            let mut found = Vec::new();
+            let mut after = None;
+            loop {
+                let values =
+                    [("q", Some(wanted.to_owned())), ("limit", Some(PAGE.to_string())), ("after", after.clone())];
+                let page = client.get(&format!("/dhcp/leases{}", query(&values)))?;
+                let same = |lease: &Json, name: &str| {
+                    lease[name].as_str().is_some_and(|value| value.eq_ignore_ascii_case(wanted))
+                };
+                let exact = |lease: &&Json| ["mac", "client_id", "hostname"].iter().any(|name| same(lease, name));
+                found.extend(items(&page["items"]).iter().filter(exact).cloned());
+                let next = page["next"].as_str().map(str::to_owned);
+                if next.is_none() || next == after {
+                    break found;
+                }
+                after = next;
+            }
+        }
+    };
+    if found.is_empty() {
+        anyhow::bail!("no lease has the address, MAC, client id or hostname {wanted}");
+    }
+    if global.json {
+        return print_json(&Json::Array(found));
+    }
+    let mut out = anstream::stdout();
+    for (index, lease) in found.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        let relay = &lease["relay"];
+        write_pairs(
+            &mut out,
+            &[
+                ("address", cell(&lease["address"])),
+                ("state", cell(&lease["state"])),
+                ("mac", cell(&lease["mac"])),
+                ("client id", cell(&lease["client_id"])),
+                ("hostname", cell(&lease["hostname"])),
+                ("vendor class", cell(&lease["vendor_class"])),
+                ("subnet", cell(&lease["subnet_id"])),
+                ("starts", cell(&lease["starts"])),
+                ("expires", cell(&lease["expires"])),
+                ("reserved", if lease["fixed"] == true { "yes".into() } else { "no".into() }),
+                ("relay", cell(&relay["giaddr"])),
+                ("circuit id", cell(&relay["circuit_id"])),
+                ("remote id", cell(&relay["remote_id"])),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+fn export(client: &Client, output: Option<&Path>) -> anyhow::Result<()> {
+    const PATH: &str = "/dhcp/leases/export";
+    let Some(path) = output else {
+        client.download(PATH, &mut io::stdout().lock())?;
+        return Ok(());
+    };
+    let context = || format!("cannot write {}", path.display());
+    let mut to = File::create(path).with_context(context)?;
+    let size = client.download(PATH, &mut to).with_context(context)?;
+    to.sync_all().with_context(context)?;
+    writeln!(anstream::stderr(), "wrote {size} bytes to {}", path.display())?;
+    Ok(())
+}
+
+/// Asks a person; where there is none to ask, the answer is no.
+fn confirmed(question: &str) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    write!(anstream::stderr(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// `outwork reservations`.
+pub(crate) fn reservations(global: &Global, command: &ReservationsCommand) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    match command {
+        ReservationsCommand::List => {
+            let answer = client.get("/dhcp/reservations")?;
+            if global.json {
+                return print_json(&answer);
+            }
+            let columns = ["ID", ">SUBNET", "ADDRESS", "BY", "VALUE", "HOSTNAME", "SOURCE"];
+            rows(&mut anstream::stdout(), &columns, &answer["items"], "no reservations", |reservation| {
+                vec![
+                    cell(&reservation["id"]),
+                    cell(&reservation["subnet_id"]),
+                    cell(&reservation["address"]),
+                    cell(&reservation["identifier"]["kind"]),
+                    cell(&reservation["identifier"]["value"]),
+                    cell(&reservation["hostname"]),
+                    cell(&reservation["source"]),
+                ]
+            })?;
+            Ok(())
+        }
+        ReservationsCommand::Add { address, subnet, identifier, hostname } => {
+            let (kind, value) = identifier.given().context("an identifier is needed")?;
+            let body = json!({
+                "subnet_id": subnet, "address": address, "hostname": hostname,
+                "identifier": {"kind": kind, "value": value},
+            });
+            let answer = client.change(Method::POST, "/dhcp/reservations", Some(&body))?;
+            done(global, &answer, &format!("reserved {address} for {kind} {value}"))
+        }
+        ReservationsCommand::Remove { id } => {
+            let answer = client.change(Method::DELETE, &format!("/dhcp/reservations/{}", escaped(id)), None)?;
+            done(global, &answer, &format!("removed reservation {id}"))
+        }
+    }
+}
+
+/// `outwork subnets`.
+pub(crate) fn subnets(global: &Global) -> anyhow::Result<()> {
+    let answer = Client::new(global)?.get("/dhcp/subnets")?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let columns = ["ID", "PREFIX", "NAME", ">ADDRESSES", ">ACTIVE", ">OFFERED", ">DECLINED", ">FREE", ">USED"];
+    let mut table = Table::new(&columns);
+    let counts = |of: &Json| ["total", "active", "offered", "declined", "free"].map(|name| cell(&of[name]));
+    for subnet in items(&answer["items"]) {
+        let name = [cell(&subnet["id"]), cell(&subnet["prefix"]), cell(&subnet["name"])];
+        table.row(name.into_iter().chain(counts(subnet)).chain([percent(&subnet["utilisation"])]));
+        for pool in items(&subnet["pools"]) {
+            let warning = if pool["warning"] == true { "nearly full" } else { "" };
+            let name = [String::new(), format!("  {}", cell(&pool["range"])), warning.into()];
+            table.row(name.into_iter().chain(counts(pool)).chain([percent(&pool["utilisation"])]));
+        }
+    }
+    table.write(&mut anstream::stdout(), "no subnets")?;
+    Ok(())
+}

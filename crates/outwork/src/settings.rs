@@ -1,0 +1,95 @@
+//! The whole configuration: a section of each crate, and where its text comes from.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use outwork_admin::AdminSettings;
+use outwork_config::{Effective, Sources, section};
+use outwork_dhcp::config::Dhcp;
+use outwork_store::config::Store;
+use outwork_telemetry::history::HistorySettings;
+use outwork_telemetry::logs::LogSettings;
+
+use crate::cli::Global;
+
+section! {
+    /// Configuration of Outwork.
+    pub(crate) struct Settings {
+        /// The process.
+        pub(crate) process: Process,
+        /// Where Outwork keeps what must outlive it.
+        pub(crate) store: Store,
+        /// The log.
+        pub(crate) log: LogSettings,
+        /// The history of the metrics.
+        pub(crate) history: HistorySettings,
+        /// The admin API and the dashboard.
+        pub(crate) admin: AdminSettings,
+        /// The DHCPv4 server.
+        pub(crate) dhcp: Dhcp,
+    }
+}
+
+section! {
+    /// The process.
+    pub(crate) struct Process {
+        /// User to become after the start; the network capabilities that services need are kept. Unset, the user that started it.
+        pub(crate) user: Option<String> [restart],
+    }
+}
+
+/// What is served where there is no configuration file: a subnet to practise on, reachable from this machine alone.
+const PRACTICE: &str = include_str!("practice.toml");
+/// What that is called where settings say where they come from.
+const PRACTICE_NAME: &str = "the built-in practice configuration";
+
+/// A configuration that was read and has no faults.
+#[derive(Clone)]
+pub(crate) struct Read {
+    /// Its values.
+    pub(crate) value: Settings,
+    /// Its values with their origins, secrets masked.
+    pub(crate) effective: Vec<Effective>,
+    /// The file, where there is one.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Reads the configuration as this run sees it.
+pub(crate) fn load(global: &Global) -> anyhow::Result<Read> {
+    let sources = sources(global)?;
+    let file = sources.file.as_ref().map(|(path, _)| path.clone()).filter(|path| path != Path::new(PRACTICE_NAME));
+    let loaded = outwork_config::load::<Settings>(sources)?;
+    Ok(Read { effective: loaded.effective(), value: loaded.value, file })
+}
+
+/// Files that are read where none is named, first come first served.
+const USUAL: [&str; 2] = ["outwork.toml", "/etc/outwork/outwork.toml"];
+
+/// Every layer of the configuration, read as this run sees it. A file that was named must be there; where no usual one is
+/// either, there is the practice configuration.
+pub(crate) fn sources(global: &Global) -> anyhow::Result<Sources> {
+    let file = match &global.config {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            Some((path.clone(), text.with_context(|| format!("cannot read the configuration {}", path.display()))?))
+        }
+        None => Some(usual_file()?.unwrap_or_else(|| (PRACTICE_NAME.into(), PRACTICE.into()))),
+    };
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let env = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect();
+    Ok(Sources { file, env, set: global.set.clone() })
+}
+
+fn usual_file() -> anyhow::Result<Option<(PathBuf, String)>> {
+    for path in USUAL.map(Path::new) {
+        match std::fs::read_to_string(path) {
+            Ok(text) => return Ok(Some((path.to_owned(), text))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read the configuration {}", path.display()));
+            }
+        }
+    }
+    Ok(None)
+}

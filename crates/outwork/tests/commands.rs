@@ -1,0 +1,239 @@
+//! The commands as a person runs them: the real binary, and a server of canned answers where one is asked.
+#![allow(missing_docs, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread::JoinHandle;
+
+use serde_json::{Value as Json, json};
+
+/// A run in a directory of its own, without what the caller's environment sets.
+fn outwork(dir: &Path, line: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outwork"));
+    std::env::vars().filter(|(name, _)| name.starts_with("OUTWORK")).for_each(|(name, _)| {
+        command.env_remove(name);
+    });
+    command.current_dir(dir).args(line).stdin(Stdio::null()).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn json(output: &Output) -> Json {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+/// A request as the server saw it: its first line, its token, its body.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    line: String,
+    token: Option<String>,
+    body: String,
+}
+
+/// A server that gives these answers in turn, each on its own connection, and tells what it was asked.
+fn server(answers: Vec<(u16, &'static str, String)>) -> (String, JoinHandle<Vec<Seen>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let handle = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        for (status, kind, body) in answers {
+            let (stream, _) = listener.accept().expect("a connection");
+            let mut reader = BufReader::new(stream);
+            let mut line = String::new();
+            reader.read_line(&mut line).expect("a request");
+            let (mut token, mut length, mut chunked) = (None, 0, false);
+            loop {
+                let mut header = String::new();
+                reader.read_line(&mut header).expect("a header");
+                let Some((name, value)) = header.trim_end().split_once(':') else { break };
+                match name.to_ascii_lowercase().as_str() {
+                    "authorization" => token = Some(value.trim().to_owned()),
+                    "content-length" => length = value.trim().parse().expect("a length"),
+                    "transfer-encoding" => chunked = true,
+                    _ => {}
+                }
+            }
+            let mut sent = vec![0; length];
+            reader.read_exact(&mut sent).expect("a body");
+            while chunked {
+                let mut size = String::new();
+                reader.read_line(&mut size).expect("a chunk's size");
+                let size = usize::from_str_radix(size.trim(), 16).expect("a size in hex");
+                let mut chunk = vec![0; size + 2];
+                reader.read_exact(&mut chunk).expect("a chunk");
+                sent.extend(&chunk[..size]);
+                chunked = size > 0;
+            }
+            seen.push(Seen { line: line.trim_end().to_owned(), token, body: text(&sent) });
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+            );
+            reader.get_mut().write_all(format!("{head}{body}").as_bytes()).expect("an answer");
+        }
+        seen
+    });
+    (url, handle)
+}
+
+fn answer(body: Json) -> (u16, &'static str, String) {
+    (200, "application/json", body.to_string())
+}
+
+fn lease(address: &str, hostname: &str) -> Json {
+    json!({"address": address, "state": "active", "mac": "02:00:5e:10:00:01", "hostname": hostname, "subnet_id": 1,
+        "expires": "2030-01-01T00:00:00Z", "fixed": false, "client_id": null, "relay": null})
+}
+
+#[test]
+fn check_reports_every_fault_at_its_line_and_fails() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("outwork.toml"), "[store]\ndata_dir = 3\ndata_dr = 'x'\n").expect("a file");
+    let output = outwork(dir.path(), &["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report = text(&output.stderr);
+    assert!(report.contains("--> outwork.toml:1:12") && report.contains("--> outwork.toml:2:1"), "{report}");
+    assert!(report.contains("did you mean \"data_dir\"?") && report.contains("2 faults"), "{report}");
+    assert!(!report.contains('\x1b'), "colour is for terminals");
+    let faults = json(&outwork(dir.path(), &["check", "--json"]));
+    assert_eq!((&faults[0]["line"], &faults[1]["key"]), (&json!(1), &json!("data_dr")));
+    assert!(text(&outwork(dir.path(), &["check", "--color", "always"]).stderr).contains('\x1b'));
+}
+
+#[test]
+fn a_starter_file_is_written_once_and_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    assert!(outwork(dir.path(), &["config", "init"]).status.success());
+    let checked = outwork(dir.path(), &["check"]);
+    assert_eq!(text(&checked.stdout), "outwork.toml: no faults\n");
+    let again = outwork(dir.path(), &["config", "init"]);
+    assert!(!again.status.success() && text(&again.stderr).contains("--force"));
+    assert!(outwork(dir.path(), &["config", "init", "--force"]).status.success());
+    let shown = json(&outwork(dir.path(), &["config", "show", "--json", "--changed"]));
+    assert_eq!(shown, json!([]));
+}
+
+#[test]
+fn the_configuration_is_shown_with_who_set_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let shown = json(&outwork(dir.path(), &["config", "show", "--json", "--set", "store.data_dir=/srv"]));
+    let entry = json!({"key": "store.data_dir", "value": "/srv", "origin": "--set store.data_dir"});
+    assert!(shown.as_array().is_some_and(|entries| entries.contains(&entry)), "{shown}");
+    let missing = outwork(dir.path(), &["check", "--config", "absent.toml"]);
+    assert!(!missing.status.success() && text(&missing.stderr).contains("cannot read the configuration absent.toml"));
+}
+
+#[test]
+fn shells_and_man_get_what_they_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(text(&outwork(dir.path(), &["completions", shell]).stdout).contains("reservations"), "{shell}");
+    }
+    assert!(text(&outwork(dir.path(), &["man"]).stdout).contains(".TH outwork 1"));
+    assert!(outwork(dir.path(), &["man", "--dir", "."]).status.success());
+    assert!(dir.path().join("outwork-leases-list.1").exists());
+}
+
+#[test]
+fn all_leases_are_fetched_page_by_page_with_the_token_of_this_machine() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join("data")).expect("a directory");
+    std::fs::write(dir.path().join("data/admin.token"), "secret\n").expect("a file");
+    let (url, seen) = server(vec![
+        answer(json!({"items": [lease("192.0.2.1", "a")], "next": "p 2", "total": 2})),
+        answer(json!({"items": [lease("192.0.2.2", "b")], "next": null, "total": 2})),
+    ]);
+    let output = outwork(dir.path(), &["leases", "list", "--all", "--subnet", "1", "--url", &url]);
+    assert!(output.status.success(), "{output:?}");
+    let table = text(&output.stdout);
+    assert!(table.starts_with("ADDRESS") && table.contains("192.0.2.1") && table.contains("192.0.2.2"), "{table}");
+    let seen = seen.join().expect("the server ends well");
+    let lines: Vec<_> = seen.iter().map(|seen| seen.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /api/v1/dhcp/leases?subnet=1&limit=1000 HTTP/1.1",
+            "GET /api/v1/dhcp/leases?subnet=1&limit=1000&after=p%202 HTTP/1.1",
+        ]
+    );
+    assert!(seen.iter().all(|seen| seen.token.as_deref() == Some("Bearer secret")));
+}
+
+#[test]
+fn a_client_is_found_by_its_whole_name_only() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let items = [lease("192.0.2.1", "Printer"), lease("192.0.2.2", "printer-2")];
+    let (url, seen) = server(vec![answer(json!({"items": items, "next": null, "total": 2}))]);
+    let found = json(&outwork(dir.path(), &["leases", "get", "printer", "--json", "--url", &url]));
+    assert_eq!(found, json!([items[0]]));
+    assert!(seen.join().expect("the server ends well")[0].line.contains("q=printer"));
+}
+
+#[test]
+fn a_change_is_sent_as_the_api_takes_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (url, seen) = server(vec![answer(json!({})), answer(json!({})), (204, "application/json", String::new())]);
+    let run = |line: &[&str]| {
+        let output = outwork(dir.path(), &[line, &["--url", &url, "--token", "t"]].concat());
+        assert!(output.status.success(), "{output:?}");
+    };
+    run(&["leases", "update", "192.0.2.1", "--hostname", "", "--lease-time", "2h"]);
+    run(&["reservations", "add", "192.0.2.9", "--subnet", "3", "--circuit-id", "0a0b"]);
+    run(&["token", "revoke", "a/b"]);
+    let seen = seen.join().expect("the server ends well");
+    assert_eq!(seen[0].line, "PATCH /api/v1/dhcp/leases/192.0.2.1 HTTP/1.1");
+    let body = |index: usize| serde_json::from_str::<Json>(&seen[index].body).expect("JSON");
+    assert_eq!(body(0), json!({"hostname": null, "lease_time": 7200}));
+    let identifier = json!({"kind": "circuit_id", "value": "0a0b"});
+    assert_eq!(body(1), json!({"subnet_id": 3, "address": "192.0.2.9", "hostname": null, "identifier": identifier}));
+    assert_eq!(seen[2].line, "DELETE /api/v1/tokens/a%2Fb HTTP/1.1");
+}
+
+#[test]
+fn a_level_is_changed_among_the_others() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (url, seen) = server(vec![
+        answer(json!({"levels": {"default": "info", "dhcp": "info"}})),
+        (204, "application/json", String::new()),
+    ]);
+    let output = outwork(dir.path(), &["log", "set", "dhcp=debug", "--url", &url]);
+    assert_eq!(text(&output.stdout), "SERVICE  LEVEL\ndefault  info\ndhcp     debug\n");
+    let seen = seen.join().expect("the server ends well");
+    assert_eq!(seen[1].body, r#"{"levels":{"default":"info","dhcp":"debug"}}"#);
+}
+
+#[test]
+fn leases_are_exported_to_a_file_and_imported_from_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let csv = "address,hwaddr\n192.0.2.1,02:00:5e:10:00:01\n";
+    let (url, seen) = server(vec![(200, "text/csv; charset=utf-8", csv.into()), answer(json!({"imported": 1}))]);
+    assert!(outwork(dir.path(), &["leases", "export", "-o", "l.csv", "--url", &url]).status.success());
+    assert_eq!(std::fs::read_to_string(dir.path().join("l.csv")).expect("the file"), csv);
+    let output = outwork(dir.path(), &["leases", "import", "l.csv", "--url", &url]);
+    assert_eq!(text(&output.stdout), "imported  1\n");
+    assert_eq!(seen.join().expect("the server ends well")[1].body, csv);
+}
+
+#[test]
+fn a_refusal_and_an_absent_server_are_told_apart() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let problem = json!({"title": "Cannot reload", "status": 409, "detail": "x", "key": "dhcp.workers"});
+    let (url, seen) = server(vec![(409, "application/problem+json", problem.to_string())]);
+    let refused = outwork(dir.path(), &["reload", "--url", &url]);
+    assert_eq!(text(&refused.stderr), "error: Cannot reload (409): x\n  = key: dhcp.workers\n");
+    assert_eq!(seen.join().expect("the server ends well")[0].line, "POST /api/v1/reload HTTP/1.1");
+    let gone = outwork(dir.path(), &["reload", "--url", &url]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(text(&gone.stderr).starts_with(&format!("error: cannot reach {url}")), "{gone:?}");
+}
+
+#[test]
+fn a_subnet_is_not_wiped_unasked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = outwork(dir.path(), &["leases", "wipe", "3", "--url", "http://127.0.0.1:9"]);
+    assert!(!output.status.success() && text(&output.stderr).contains("--yes"), "{output:?}");
+}

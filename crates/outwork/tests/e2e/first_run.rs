@@ -1,0 +1,54 @@
+//! `outwork run` with no configuration at all.
+
+use std::fs::{File, read_to_string};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use outwork_net::testing::Lab;
+
+use super::load::Relay;
+use super::site::send;
+use super::wait_for;
+
+#[test]
+fn with_no_configuration_it_serves_loopback_says_where_to_look_and_shows_a_token_once() {
+    let (lab, dir) = (Lab::new(), tempfile::tempdir().unwrap());
+    let host = lab.namespace("host");
+    let run = |log: &str| {
+        let log = File::create(dir.path().join(log)).unwrap();
+        let mut command = host.command(env!("CARGO_BIN_EXE_outwork"));
+        command.arg("run").current_dir(&dir).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command.spawn().unwrap()
+    };
+    let said = |log: &str| read_to_string(dir.path().join(log)).unwrap();
+    let fetch = |path: &str| {
+        host.run(|| {
+            let mut stream = TcpStream::connect("127.0.0.1:8067").ok()?;
+            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).ok().map(|_| answer)
+        })
+    };
+    let ready = || fetch("/readyz").filter(|answer| answer.starts_with("HTTP/1.1 200 "));
+
+    let mut process = run("first");
+    wait_for("the server", || said("first"), ready);
+    let text = said("first");
+    assert!(text.contains("http://127.0.0.1:8067/") && text.contains("127.0.0.1:6767"), "{text}");
+    assert!(text.contains("Admin token"), "{text}");
+    let page = fetch("/").unwrap();
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("<script"), "{page}");
+    let mut relay = Relay::new(&host, [127, 0, 0, 1], ([127, 0, 0, 1], 6767));
+    relay.lease();
+
+    send(15, process.id());
+    assert!(process.wait().unwrap().success(), "{}", said("first"));
+    let mut process = run("second");
+    wait_for("the server", || said("second"), ready);
+    assert!(!said("second").contains("Admin token"), "{}", said("second"));
+    send(15, process.id());
+    assert!(process.wait().unwrap().success(), "{}", said("second"));
+}

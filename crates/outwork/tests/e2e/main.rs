@@ -1,0 +1,38 @@
+//! The real binary with real DHCP clients, in network namespaces. Needs root and the Debian packages that `make test` installs;
+//! what is missing fails a test, nothing is skipped.
+//!
+//! - `site`: a server in its namespace, and the cables that lead to it.
+//! - `client`: dhclient, dhcpcd and udhcpc.
+//! - `load`: a relay with as many clients as wanted, which remembers every DHCPACK.
+//! - `storage`: file systems that fill up or refuse writes.
+//!
+//! The tests: `first_run`, `clients`, `relays`, `configuration`, `durability`, `dashboard`.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod client;
+mod clients;
+mod configuration;
+mod dashboard;
+mod durability;
+mod first_run;
+mod load;
+mod relays;
+mod site;
+mod storage;
+
+use std::time::{Duration, Instant};
+
+/// Where waiting ends and a test fails. Nothing is measured against it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Polls until `condition` gives something; panics with what `state` says when that never comes.
+fn wait_for<T>(what: &str, state: impl Fn() -> String, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}\n{}", state());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
