@@ -1,5 +1,6 @@
 //! What the fuzz targets do with bytes, and what must hold whatever they are. Public API only: the test
 //! `crates/dhcp/tests/hostile.rs` includes this file and replays the corpus through it.
+#![allow(clippy::expect_used, clippy::panic)]
 
 use outwork_dhcp::codec::{Kind, MINIMUM, Malformed, Message, RelayInfo, Reply, code};
 use outwork_dhcp::config::Dhcp;
@@ -155,7 +156,7 @@ impl Server {
         let now = self.now();
         let mut decision = self.engine.handle(now, &request, &facts);
         if let Decision::Probe(address) = decision {
-            self.engine.probed(address, bytes.len() % 7 == 0, now);
+            self.engine.probed(address, bytes.len().is_multiple_of(7), now);
             decision = self.engine.handle_again(now, &request, &facts);
         }
         self.disk.extend(self.engine.journal.records().map(<[u8]>::to_vec));

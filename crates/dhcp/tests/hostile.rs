@@ -113,7 +113,7 @@ fn a_hundred_thousand_hostile_packets_are_each_counted_and_leave_nothing_behind(
         *fates.entry(server.receive(&bytes, link)).or_default() += 1;
         // What is on disk is the disk's to hold.
         server.disk = Vec::new();
-        if sent % 1000 == 0 {
+        if sent.is_multiple_of(1000) {
             server.pass(61);
             held.push(counting::held());
         }
@@ -122,7 +122,9 @@ fn a_hundred_thousand_hostile_packets_are_each_counted_and_leave_nothing_behind(
     for malformed in outwork_dhcp::codec::Malformed::ALL {
         assert!(fates.contains_key(&Fate::Malformed(malformed.name())), "{malformed:?} was never met: {fates:?}");
     }
-    for silence in ["no_address", "other_server", "not_owner", "no_client", "bad_address", "unknown_client", "no_subnet"] {
+    for silence in
+        ["no_address", "other_server", "not_owner", "no_client", "bad_address", "unknown_client", "no_subnet"]
+    {
         assert!(fates.contains_key(&Fate::Silent(silence)), "{silence} was never met: {fates:?}");
     }
     for kind in ["offer", "ack", "nak"] {

@@ -29,7 +29,13 @@ fn policy() -> Arc<Policy> {
     (subnet.first, subnet.last, subnet.length) = ([10, 0, 0, 0].into(), [10, 255, 255, 255].into(), 8);
     subnet.excluded.clear();
     let (first, last) = ([10, 1, 0, 0].into(), [10, 255, 255, 254].into());
-    subnet.pools = vec![Pool { first, last, admission: Default::default(), required: Default::default(), scope: Default::default() }];
+    subnet.pools = vec![Pool {
+        first,
+        last,
+        admission: Default::default(),
+        required: Default::default(),
+        scope: Default::default(),
+    }];
     Arc::new(policy)
 }
 

@@ -14,7 +14,7 @@ thread_local! {
 }
 
 /// Bytes that this thread allocated and nobody freed, less those it freed for others.
-pub fn held() -> isize {
+pub(crate) fn held() -> isize {
     HELD.get()
 }
 

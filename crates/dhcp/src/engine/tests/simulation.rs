@@ -94,10 +94,10 @@ impl World {
         if rng.chance(0.1) {
             packet = packet.option(code::RAPID_COMMIT, &[]);
         }
-        if client % 4 == 0 || rng.chance(0.1) {
+        if client.is_multiple_of(4) || rng.chance(0.1) {
             packet = packet.option(code::VENDOR_CLASS, b"phone");
         }
-        if client % 3 == 0 {
+        if client.is_multiple_of(3) {
             packet = packet.id(&[0, client]);
         }
         if packet.link && rng.chance(0.3) {
