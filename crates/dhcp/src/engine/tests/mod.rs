@@ -6,10 +6,10 @@
 //! - `time`: what ends by itself, limits, probes, restarts, new configurations.
 //! - `queries`: leasequery and the operator's edits.
 //! - `simulation`: many clients doing anything, against a simple model.
-//! - `hostile`: bytes that mean harm.
+//!
+//! Bytes that mean harm are in the crate's own `tests/hostile.rs`.
 
 mod exchange;
-mod hostile;
 mod places;
 mod queries;
 mod simulation;

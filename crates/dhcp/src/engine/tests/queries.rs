@@ -1,1 +1,194 @@
+use super::*;
+use crate::lease::{Detail, INFINITE};
 
+const ASKER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
+
+fn server() -> Server {
+    Server::new("leasequery = ['10.9.9.0/24']", LAN)
+}
+
+fn query() -> Packet {
+    Packet { mac: Vec::new(), ..packet(Kind::LeaseQuery, 0) }.relay(ASKER)
+}
+
+#[test]
+fn a_query_by_address_tells_who_has_it() {
+    let mut server = server();
+    let client = discover(1).id(b"me").option(12, b"printer").option(60, b"vendor").relay(ip(2)).option(82, &[1, 1, 7]);
+    let address = server.bind(&client);
+    server.pass(100);
+    let active = server.send(&query().from(address).list(&[12, 60, 82])).heard(Kind::LeaseActive);
+    assert_eq!((&active.bytes[12..16], &active.bytes[16..20]), (&address.octets()[..], &[0; 4][..]));
+    assert_eq!((active.bytes[2], &active.bytes[28..34]), (6, &[2, 0, 0, 0, 0, 1][..]));
+    assert_eq!((active.options[&61].as_slice(), active.text(12), active.text(60)), (&b"me"[..], "printer", "vendor"));
+    assert_eq!((active.lease_time(), active.number(code::LAST_TRANSACTION)), (43_100, 100));
+    assert_eq!((active.options[&82].as_slice(), active.order.last()), (&[1, 1, 7][..], Some(&82)));
+    let terse = server.send(&query().from(address)).heard(Kind::LeaseActive);
+    assert_eq!(terse.order, [53, 54, 61, 51, 91]);
+}
+
+#[test]
+fn a_query_by_address_tells_ours_from_unknown() {
+    let mut server = server();
+    server.offer(&discover(1));
+    let unassigned = server.send(&query().from(ip(10))).heard(Kind::LeaseUnassigned);
+    assert_eq!(unassigned.bytes[12..16], ip(10).octets());
+    server.send(&query().from(ip(200))).heard(Kind::LeaseUnassigned);
+    server.send(&query().from([203, 0, 113, 1].into())).heard(Kind::LeaseUnknown);
+}
+
+#[test]
+fn a_query_by_hardware_address_or_identifier_tells_the_latest_and_names_the_others() {
+    let mut server = server();
+    let (one, two) = (server.bind(&discover(1).id(b"a")), server.bind(&discover(1).id(b"b")));
+    server.pass(10);
+    server.send(&renew(1, one).id(b"a")).heard(Kind::Ack);
+    let by_mac = Packet { mac: vec![2, 0, 0, 0, 0, 1], ..query() }.list(&[92]);
+    let active = server.send(&by_mac).heard(Kind::LeaseActive);
+    assert_eq!((&active.bytes[12..16], &active.options[&92][..]), (&one.octets()[..], &two.octets()[..]));
+    let active = server.send(&query().id(b"b").list(&[92])).heard(Kind::LeaseActive);
+    assert_eq!((&active.bytes[12..16], active.options.get(&92)), (&two.octets()[..], None));
+    server.send(&query().id(b"c")).heard(Kind::LeaseUnknown);
+    server.send(&release(1, two).id(b"b"));
+    server.send(&query().id(b"b")).heard(Kind::LeaseUnknown);
+}
+
+#[test]
+fn only_relay_agents_that_are_allowed_may_ask() {
+    let mut server = server();
+    let address = server.bind(&discover(1));
+    for stranger in [[10, 9, 8, 255], [10, 9, 10, 0]] {
+        assert_eq!(server.send(&query().relay(stranger.into()).from(address)).silent(), Silence::QueryRefused);
+    }
+    assert_eq!(server.send(&Packet { giaddr: NONE, ..query() }.from(address)).silent(), Silence::QueryRefused);
+    assert_eq!(server.send(&query()).silent(), Silence::NoClient, "about nobody");
+    let mut server = Server::lan();
+    assert_eq!(server.send(&query().from(address)).silent(), Silence::QueryRefused);
+}
+
+#[test]
+fn an_endless_lease_is_told_as_one() {
+    let mut server = Server::new("leasequery = ['10.9.9.0/24']\nmax_lease_time = '4294967295s'", LAN);
+    server.bind(&discover(1).time(INFINITE));
+    server.pass(1000);
+    assert_eq!(server.send(&query().from(ip(10))).heard(Kind::LeaseActive).lease_time(), INFINITE);
+}
+
+fn lease(address: Ipv4Addr, state: State, expires: Seconds) -> Lease {
+    let mut chaddr = [0; 16];
+    chaddr[..6].copy_from_slice(&[2, 0, 0, 0, 0, 99]);
+    Lease {
+        address,
+        subnet: 1,
+        starts: START,
+        expires,
+        state,
+        htype: 1,
+        hlen: 6,
+        due: 0,
+        chaddr,
+        details: crate::lease::Details::pack([(Detail::HostName, &b"by-hand"[..])]),
+    }
+}
+
+#[test]
+fn a_lease_put_in_by_hand_is_its_clients() {
+    let mut server = Server::lan();
+    server.engine.put_lease(lease(ip(15), State::Active, START + 1000));
+    server.save();
+    assert_eq!(server.bind(&discover(99)), ip(15));
+    server.engine.put_lease(lease(ip(16), State::Released, START));
+    audit(&server.engine);
+    let all: Vec<_> = (0..9).map(|client| server.offer(&discover(client))).collect();
+    assert!(all.contains(&ip(16)));
+    server.restart();
+    assert_eq!(server.state(ip(15)), Some(State::Active));
+}
+
+#[test]
+fn the_operator_releases_what_is_held_whatever_its_state() {
+    let mut server = Server::lan();
+    let active = server.bind(&discover(1));
+    let declined = server.bind(&discover(2));
+    server.send(&decline(2, declined));
+    let offered = server.offer(&discover(3));
+    for (address, after) in [(active, Some(State::Released)), (declined, None), (offered, None)] {
+        assert!(server.engine.release_address(address, server.now));
+        assert!(!server.engine.release_address(address, server.now));
+        assert_eq!(server.state(address), after);
+        audit(&server.engine);
+    }
+    server.save();
+    server.restart();
+    assert_eq!((server.state(active), server.state(declined)), (Some(State::Released), None));
+    let given: Vec<_> = (4..14).map(|client| server.bind(&discover(client))).collect();
+    assert_eq!(given.len(), 10);
+}
+
+#[test]
+fn a_wiped_subnet_forgets_its_leases_in_slices_and_gives_its_addresses_again() {
+    let mut server = Server::lan();
+    for client in 0..9 {
+        server.bind(&discover(client));
+    }
+    server.offer(&discover(9));
+    let (mut from, mut wiped, mut slices) = (NONE, 0, 0);
+    loop {
+        let (count, next) = server.engine.wipe(1, from, 4);
+        (wiped, slices) = (wiped + count, slices + 1);
+        audit(&server.engine);
+        match next {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    assert_eq!((wiped, slices, server.engine.leases().len()), (10, 3, 0));
+    server.save();
+    server.restart();
+    assert!(server.engine.leases().is_empty());
+    let mut again: Vec<_> = (20..30).map(|client| server.bind(&discover(client))).collect();
+    again.sort_unstable();
+    assert_eq!(again, (10..20).map(ip).collect::<Vec<_>>());
+    assert_eq!(server.engine.wipe(2, NONE, 4).0, 0);
+}
+
+#[test]
+fn leases_are_paged_and_filtered() {
+    let mut server = Server::lan();
+    for client in 0..6 {
+        server.bind(&discover(client).id(&[0xab, client]).option(12, format!("Host-{client}").as_bytes()));
+    }
+    server.send(&release(3, ip(13)).id(&[0xab, 3]));
+    let page = |filter: &Filter, from, limit, scan| {
+        let page = server.engine.page(filter, from, limit, scan);
+        (page.leases.iter().map(|lease| lease.address).collect::<Vec<_>>(), page.next)
+    };
+    let all = Filter::default();
+    assert_eq!(page(&all, NONE, 4, 100), (vec![ip(10), ip(11), ip(12), ip(13)], Some(ip(14))));
+    assert_eq!(page(&all, ip(14), 4, 100), (vec![ip(14), ip(15)], None));
+    assert_eq!(page(&all, NONE, 4, 2), (vec![ip(10), ip(11)], Some(ip(12))), "it looks at no more than asked");
+    let released = Filter { state: Some(State::Released), ..Filter::default() };
+    assert_eq!(page(&released, NONE, 9, 100), (vec![ip(13)], None));
+    let text = |text: &str| Filter { text: Some(text.to_owned()), ..Filter::default() };
+    for wanted in ["192.0.2.14", "02:00:00:00:00:04", "host-4", "ab:04", "ab04"] {
+        assert_eq!(page(&text(wanted), NONE, 9, 100).0, [ip(14)], "{wanted}");
+    }
+    assert!(page(&Filter { subnet: Some(2), ..Filter::default() }, NONE, 9, 100).0.is_empty());
+}
+
+#[test]
+fn pools_say_how_full_they_are_and_warn_once_each_way() {
+    let mut server = Server::new("warn_utilisation = 0.5", LAN);
+    for client in 0..4 {
+        server.bind(&discover(client));
+    }
+    assert!(server.engine.pool_warnings().is_empty());
+    server.offer(&discover(4));
+    let warnings = server.engine.pool_warnings();
+    assert_eq!(warnings.iter().map(|w| (w.high, w.held)).collect::<Vec<_>>(), [(true, 5)]);
+    assert!(server.engine.pool_warnings().is_empty());
+    let used = &server.engine.pool_use(0)[0];
+    assert_eq!((used.active, used.offered, used.total, used.utilisation()), (4, 1, 10, 0.5));
+    server.pass(61);
+    assert_eq!(server.engine.pool_warnings().iter().map(|w| w.high).collect::<Vec<_>>(), [false]);
+}
