@@ -96,11 +96,11 @@ fn check_reports_every_fault_at_its_line_and_fails() {
     let output = outwork(dir.path(), &["check"]);
     assert_eq!(output.status.code(), Some(1));
     let report = text(&output.stderr);
-    assert!(report.contains("--> outwork.toml:1:12") && report.contains("--> outwork.toml:2:1"), "{report}");
+    assert!(report.contains("--> outwork.toml:2:12") && report.contains("--> outwork.toml:3:1"), "{report}");
     assert!(report.contains("did you mean \"data_dir\"?") && report.contains("2 faults"), "{report}");
     assert!(!report.contains('\x1b'), "colour is for terminals");
     let faults = json(&outwork(dir.path(), &["check", "--json"]));
-    assert_eq!((&faults[0]["line"], &faults[1]["key"]), (&json!(1), &json!("data_dr")));
+    assert_eq!((&faults[0]["line"], &faults[1]["key"]), (&json!(2), &json!("store.data_dr")));
     assert!(text(&outwork(dir.path(), &["check", "--color", "always"]).stderr).contains('\x1b'));
 }
 
