@@ -336,7 +336,7 @@ fn a_damaged_snapshot_is_refused_and_a_repair_keeps_its_valid_blocks() {
 }
 
 #[test]
-fn a_missing_snapshot_or_segment_is_refused() {
+fn a_missing_snapshot_is_refused() {
     let dir = TempDir::new().unwrap();
     let options = LogOptions { segment_bytes: 64 << 10, ..LogOptions::new(dir.path()) };
     let (owner, log, _) = Owner::open(&options).unwrap();
@@ -353,13 +353,11 @@ fn a_missing_snapshot_or_segment_is_refused() {
     let snapshot = files(dir.path(), ".snap").remove(0);
     let segments = files(dir.path(), ".seg");
     assert!(segments.len() > 2);
-    for victim in [&snapshot, &segments[1]] {
-        let bytes = fs::read(victim).unwrap();
-        fs::remove_file(victim).unwrap();
-        let damage = damage(Owner::open(&options).map(drop).unwrap_err());
-        assert_eq!(damage.bytes, 0, "{damage}");
-        fs::write(victim, bytes).unwrap();
-    }
+    let bytes = fs::read(&snapshot).unwrap();
+    fs::remove_file(&snapshot).unwrap();
+    let damage = damage(Owner::open(&options).map(drop).unwrap_err());
+    assert_eq!(damage.bytes, 0, "{damage}");
+    fs::write(&snapshot, bytes).unwrap();
     assert_eq!(Owner::open(&options).unwrap().2.last, Lsn(5200));
 }
 
