@@ -52,10 +52,10 @@ pools = [{ range = '198.51.100.0/28', allow_classes = ['boot'] }]
 ";
 
 /// The policy that hostile bytes meet: a bit of everything.
-pub(crate) fn policy() -> Arc<Policy> {
+pub fn policy() -> Arc<Policy> {
     outwork_config::section! {
         /// The file.
-        pub(crate) struct Root {
+        pub struct Root {
             /// The service.
             pub dhcp: Dhcp,
         }
@@ -66,7 +66,7 @@ pub(crate) fn policy() -> Arc<Policy> {
 }
 
 /// Decodes a datagram, reads all of it, and answers it at the tightest.
-pub(crate) fn codec(bytes: &[u8]) {
+pub fn codec(bytes: &[u8]) {
     let Ok(message) = Message::decode(bytes) else { return };
     assert!(message.chaddr().len() <= 16);
     let total: usize = message.codes().filter_map(|option| message.option(option)).map(<[u8]>::len).sum();
@@ -107,7 +107,7 @@ pub(crate) fn codec(bytes: &[u8]) {
 
 /// What became of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// No request; why.
     Malformed(&'static str),
     /// No answer; why.
@@ -119,19 +119,25 @@ pub(crate) enum Fate {
 }
 
 /// A server that takes anything.
-pub(crate) struct Server {
+pub struct Server {
     /// It.
-    pub(crate) engine: Engine,
+    pub engine: Engine,
     /// Its clock.
-    pub(crate) now: u32,
+    pub now: u32,
     /// All it wrote.
-    pub(crate) disk: Vec<Vec<u8>>,
+    pub disk: Vec<Vec<u8>>,
     out: Vec<u8>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Server {
     /// One without leases.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let now = 1_700_000_000;
         let mut engine = Engine::new(policy(), 7);
         engine.start(now);
@@ -143,7 +149,7 @@ impl Server {
     }
 
     /// Receives a datagram.
-    pub(crate) fn receive(&mut self, bytes: &[u8], link: bool) -> Fate {
+    pub fn receive(&mut self, bytes: &[u8], link: bool) -> Fate {
         let message = match Message::decode(bytes) {
             Ok(message) => message,
             Err(malformed) => return Fate::Malformed(malformed.name()),
@@ -181,13 +187,13 @@ impl Server {
     }
 
     /// Lets time pass.
-    pub(crate) fn pass(&mut self, seconds: u32) {
+    pub fn pass(&mut self, seconds: u32) {
         self.now = self.now.saturating_add(seconds);
         while self.engine.handle_timeout(self.now, 100) > 0 {}
     }
 
     /// Holds what it has against a recount, and against what a restart would bring back.
-    pub(crate) fn check(&self) {
+    pub fn check(&self) {
         let engine = &self.engine;
         let count = |state: State| engine.leases().range(Ipv4Addr::UNSPECIFIED).filter(|l| l.state == state).count();
         let totals = engine.totals();
@@ -208,7 +214,7 @@ impl Server {
 
 /// A day in small steps: an operation byte, then what it needs. `0` and `1` are a datagram on the link or by UDP, its
 /// length in two bytes before it; `2` lets time pass.
-pub(crate) fn engine(mut bytes: &[u8]) {
+pub fn engine(mut bytes: &[u8]) {
     let mut server = Server::new();
     while let [operation, rest @ ..] = bytes {
         bytes = rest;

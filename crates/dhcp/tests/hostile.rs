@@ -3,6 +3,7 @@
 
 mod counting;
 #[path = "../../../fuzz/src/dhcp.rs"]
+#[allow(unreachable_pub)]
 mod dhcp;
 
 use dhcp::Fate;

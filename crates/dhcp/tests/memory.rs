@@ -3,7 +3,7 @@
 
 mod counting;
 #[path = "../../../fuzz/src/dhcp.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unreachable_pub)]
 mod dhcp;
 
 use outwork_dhcp::codec::Message;

@@ -1,0 +1,3 @@
+//! What the fuzz targets share, a module a service.
+
+pub mod dhcp;
