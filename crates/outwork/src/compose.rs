@@ -24,7 +24,7 @@ use outwork_telemetry::Registry;
 use outwork_telemetry::history::History;
 use outwork_telemetry::logs::Logs;
 use outwork_telemetry::process::Process;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::settings::{self, Settings};
 use dhcp::Dhcp;
@@ -80,6 +80,8 @@ fn prepare_data_dir(settings: &Settings) -> anyhow::Result<()> {
 }
 
 async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) -> anyhow::Result<()> {
+    // Before anything is served: who sees it serving may send one.
+    let signals = Signals::hook().context("cannot hook the signals")?;
     let settings = current.settings();
     let registry = Arc::new(Registry::default());
     let process = Arc::new(Process::new(env!("CARGO_PKG_VERSION")));
@@ -161,7 +163,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         // Dropped or told, both mean the end.
         let _ = stopped.await;
     }));
-    until_told_to_stop(&reload).await?;
+    signals.until_told_to_stop(&reload).await;
     tracing::info!("stopping");
     if let Some(dhcp) = dhcp {
         tokio::task::spawn_blocking(move || dhcp.stop(FAREWELL)).await??;
@@ -174,19 +176,33 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     Ok(())
 }
 
-/// Serves signals: SIGHUP reloads, SIGTERM and SIGINT end.
-async fn until_told_to_stop(reload: &Arc<reload::Reload>) -> anyhow::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => match Arc::clone(reload).run().await {
-                Ok(changed) => tracing::info!(changed = changed.join(" "), "configuration reloaded"),
-                Err(refusal) => tracing::warn!("configuration not reloaded; the one before stays in force\n{refusal}"),
-            },
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
+/// The signals that steer the process. Until they are hooked, each of them ends it.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn hook() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Serves them: SIGHUP reloads, SIGTERM and SIGINT end.
+    async fn until_told_to_stop(mut self, reload: &Arc<reload::Reload>) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => match Arc::clone(reload).run().await {
+                    Ok(changed) => tracing::info!(changed = changed.join(" "), "configuration reloaded"),
+                    Err(refusal) => tracing::warn!("configuration not reloaded; the one before stays in force\n{refusal}"),
+                },
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+            }
         }
     }
 }
