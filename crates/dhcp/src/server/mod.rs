@@ -46,6 +46,8 @@ pub struct Options {
     pub affinity: bool,
     /// Octets of each socket's receive buffer; 0 is the kernel's default.
     pub receive_buffer: usize,
+    /// Datagrams come and go in runs where they can.
+    pub offload: bool,
     /// Answers of one worker that may wait for the disk; at least `batch`.
     pub queue_size: usize,
     /// What happens when that many wait.
@@ -66,6 +68,7 @@ impl From<&Dhcp> for Options {
             workers: dhcp.workers.into(),
             affinity: dhcp.affinity,
             receive_buffer: dhcp.receive_buffer.as_usize(),
+            offload: dhcp.offload,
             queue_size: dhcp.queue_size as usize,
             when_full: dhcp.when_full,
             batch: dhcp.batch.into(),
@@ -165,6 +168,7 @@ impl Server {
                 receive_buffer: options.receive_buffer,
                 // Where packet sockets hear the broadcasts.
                 unicasts_only: !options.interfaces.is_empty(),
+                offload: options.offload,
             };
             groups.push(UdpSocket::bind_group(&socket, count)?.into_iter().map(Arc::new).collect::<Vec<_>>());
         }
