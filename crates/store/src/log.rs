@@ -110,6 +110,19 @@ pub struct Log {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// Without its threads the log would take records that are never written: a panic in one of them ends the process, and what was
+/// acknowledged is on disk.
+struct Vital(&'static str);
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(thread = self.0, "a thread of the log has panicked: the process ends");
+            std::process::abort();
+        }
+    }
+}
+
 impl Log {
     /// Opens the log in `options.dir`: verifies everything, then gives `replay` the records of the newest snapshot and
     /// those of the log behind it, in order. Nothing is replayed where acknowledged records cannot be read.
@@ -138,7 +151,10 @@ impl Log {
         let core = Arc::clone(&self.core);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || body(core))
+            .spawn(move || {
+                let _vital = Vital(name);
+                body(core);
+            })
             .map_err(|source| OpenError::Thread { name, source })?;
         self.threads.lock().push(thread);
         Ok(())

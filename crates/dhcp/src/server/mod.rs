@@ -145,6 +145,13 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// For a thread that clients wait for.
+fn take_short_turns() {
+    if let Err(error) = thread::take_short_turns() {
+        tracing::debug!(%error, "a thread takes turns of the usual length");
+    }
+}
+
 /// The most sockets of a worker, its waker aside.
 const MAX_SOCKETS: usize = poll::MAX_ENTRIES - 1;
 
@@ -207,6 +214,7 @@ impl Server {
                 if let Some(Err(error)) = processor.map(thread::pin) {
                     tracing::warn!(%error, "a DHCP worker runs on any processor");
                 }
+                take_short_turns();
                 worker.run();
             })?;
         }
@@ -218,8 +226,7 @@ impl Server {
     }
 
     fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
-        let builder = std::thread::Builder::new().name(name.clone());
-        let thread = builder.spawn(body).map_err(|source| StartError::Thread { name, source })?;
+        let thread = thread::spawn_vital(name.clone(), body).map_err(|source| StartError::Thread { name, source })?;
         self.threads.push(thread);
         Ok(())
     }
@@ -240,10 +247,8 @@ impl Server {
         self.prober.stop();
         self.housekeeper.stop();
         for thread in self.threads.drain(..) {
-            let name = thread.thread().name().unwrap_or_default().to_owned();
-            if thread.join().is_err() {
-                tracing::error!(name, "a DHCP thread has panicked");
-            }
+            // A panic has ended the process.
+            let _ = thread.join();
         }
     }
 }

@@ -95,6 +95,13 @@ fn state(service: &Service) -> ServiceState {
             detail: format!("leases are not written: {failure}"),
         };
     }
+    if let Some(refused) = &status.refused {
+        return ServiceState {
+            state: State::Failed,
+            ready: false,
+            detail: format!("leases are not written: {refused}"),
+        };
+    }
     ServiceState { state: State::Running, ready: true, detail }
 }
 
