@@ -71,7 +71,7 @@ pub use repair::{RepairReport, repair};
 pub use stats::{Commit, Failure, Health, Stats};
 
 use commit::Core;
-use disk::{DirError, Disk, RealDisk};
+use disk::{Disk, RealDisk};
 
 /// Log sequence number: the first record ever appended is 1; 0 stands before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -118,7 +118,7 @@ impl Log {
         replay: &mut dyn FnMut(&[u8]) -> Result<(), ReplayError>,
     ) -> Result<(Self, Recovery), OpenError> {
         options.check()?;
-        let disk = open_dir(&options.dir)?;
+        let disk = RealDisk::open(&options.dir)?;
         Self::open_on(Arc::new(disk), options, replay)
     }
 
@@ -231,11 +231,4 @@ impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log").field("durable", &self.durable()).finish_non_exhaustive()
     }
-}
-
-fn open_dir(dir: &std::path::Path) -> Result<RealDisk, OpenError> {
-    RealDisk::open(dir).map_err(|error| match error {
-        DirError::Io { path, error } => OpenError::io("use", path)(error),
-        DirError::Locked { path, holder } => OpenError::Locked { path, holder },
-    })
 }

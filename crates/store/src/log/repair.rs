@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, RealDisk};
 use super::error::OpenError;
 use super::frame::{FRAME_HEADER, FRAMES_START, FileHeader, SEGMENT_MAGIC, push_record, seal_frame};
 use super::options::Compression;
@@ -35,7 +35,7 @@ pub struct RepairReport {
 
 /// Repairs the log in `dir`, which no running log may use. Leaves an undamaged one as it is.
 pub fn repair(dir: &Path) -> Result<RepairReport, OpenError> {
-    let disk = super::open_dir(dir)?;
+    let disk = RealDisk::open(dir)?;
     let survey = recovery::survey(&disk)?;
     match recovery::judge(&disk, &survey) {
         Ok(_) => return Ok(RepairReport::default()),
