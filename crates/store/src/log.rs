@@ -10,6 +10,7 @@
 //! * `snapshot`   writing and reading a snapshot file
 //! * `compaction` the fuzzy snapshot taken beside running appends, and what it lets go of
 //! * `recovery`   what is on disk after a crash, what of it counts, and replay
+//! * `check`      looking a directory over without changing it
 //! * `repair`     keeping all that is valid of a damaged directory
 //! * `disk`       the seam to the file system
 //!
@@ -34,6 +35,7 @@
 //! it may have been only in the page cache.
 
 mod batch;
+mod check;
 mod commit;
 mod compaction;
 mod disk;
@@ -63,6 +65,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+pub use check::{CheckReport, check};
 pub use compaction::{Cursor, Slice, Snapshot, Source};
 pub use error::{AppendError, CompactError, Damage, OpenError, ReplayError, WaitError};
 pub use options::{Compression, Durability, LogOptions};

@@ -71,7 +71,10 @@ fn check(seed: u64) {
     match read(dir.path()) {
         Ok((_, numbers)) => assert_eq!(numbers, all, "nothing is missed in silence"),
         Err(OpenError::Damaged(_)) => {
+            let found = super::check::check(dir.path()).unwrap();
             let report = repair(dir.path()).unwrap();
+            let told = (found.snapshot_records, found.log_records, found.lost, found.lost_more);
+            assert_eq!(told, (report.snapshot_records, report.log_records, report.lost, report.lost_more));
             let (recovery, numbers) = read(dir.path()).unwrap();
             assert_eq!(recovery.last, Lsn(RECORDS));
             assert!(numbers.is_sorted_by(|a, b| a < b));
