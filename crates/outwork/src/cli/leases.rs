@@ -133,8 +133,6 @@ pub(crate) enum State {
     Released,
     /// Run out.
     Expired,
-    /// Kept for its client.
-    Reserved,
 }
 
 impl State {
@@ -145,7 +143,6 @@ impl State {
             State::Declined => "declined",
             State::Released => "released",
             State::Expired => "expired",
-            State::Reserved => "reserved",
         }
     }
 }
