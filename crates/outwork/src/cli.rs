@@ -49,10 +49,11 @@ pub(crate) struct Global {
     /// When to use colours.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
-    /// The server to talk to, for commands that ask a running one.
-    #[arg(long, global = true, value_name = "URL", env = "OUTWORK_URL", default_value = "http://127.0.0.1:8067")]
-    pub(crate) url: String,
-    /// The access token. Without it, for a server on this machine, the file admin.token in the data directory is tried.
+    /// The server to ask. Without it, the one on this machine: where the configuration has it listen.
+    #[arg(long, global = true, value_name = "URL", env = "OUTWORK_URL")]
+    pub(crate) url: Option<String>,
+    /// The access token. A server on this machine needs none of root and of the user it runs as: they can read the secret
+    /// that it keeps in its data directory.
     #[arg(long, global = true, value_name = "TOKEN", env = "OUTWORK_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// Certificates (PEM) to trust for an https server instead of the public ones.

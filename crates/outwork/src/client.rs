@@ -1,19 +1,19 @@
 //! The REST client of the commands that ask a running server.
 
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outwork_config::load;
+use outwork_admin::{AdminSettings, LOCAL_TOKEN_FILE};
 use serde_json::Value as Json;
 use ureq::http::{Method, Request, Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use crate::cli::Global;
-use crate::settings::{self, Settings};
+use crate::settings;
 use crate::table::printable;
 
 /// The most that an answer may weigh, exports apart.
@@ -25,15 +25,26 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// Where the server leaves its first token, in the data directory.
-const TOKEN_FILE: &str = "admin.token";
-
 /// Why a server gave no answer, or refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// The URL cannot be used.
     #[error("{0} is no http or https URL\n  = expected: such as http://127.0.0.1:8067")]
     Url(String),
+    /// The configuration does not say where the server listens.
+    #[error("admin.listen: the server chooses its port itself\n  = help: say where it is with --url")]
+    NoPort,
+    /// The secret of the data directory is not for this user.
+    #[error(
+        "cannot read {path}: {cause}\n  = help: run this as root or as the user that the server runs as, or give a token with --token or OUTWORK_TOKEN",
+        path = .path.display()
+    )]
+    LocalToken {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
     /// The file of trusted certificates cannot be used.
     #[error("cannot use the certificates in {path}: {reason}", path = .0.display(), reason = .1)]
     Ca(PathBuf, String),
@@ -66,6 +77,7 @@ pub(crate) struct Problem {
     detail: String,
     key: Option<String>,
     faults: Vec<Json>,
+    help: Option<String>,
 }
 
 impl Problem {
@@ -79,6 +91,7 @@ impl Problem {
             detail: text("detail").unwrap_or_default(),
             key: text("key"),
             faults: json["faults"].as_array().cloned().unwrap_or_default(),
+            help: None,
         }
     }
 }
@@ -102,15 +115,52 @@ impl std::fmt::Display for Problem {
                 }
             }
         }
-        match self.status {
-            401 => write!(
-                f,
-                "\n  = help: give a token with --token or OUTWORK_TOKEN; the first one is in DATA_DIR/{TOKEN_FILE} on the server"
-            ),
-            403 => {
-                write!(f, "\n  = help: this needs a token of a higher role; `outwork token create --role` makes one")
+        match &self.help {
+            Some(help) => write!(f, "\n  = help: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Debug)]
+enum Credential {
+    /// A token that was given.
+    Given(String),
+    /// The secret of the data directory, and its file.
+    Local(String, PathBuf),
+    /// There is none: the server on this machine, if it is one, has left no such file.
+    NoFile(PathBuf),
+    /// There is none for another machine's server.
+    Nobody,
+}
+
+impl Credential {
+    fn secret(&self) -> Option<&str> {
+        match self {
+            Self::Given(token) | Self::Local(token, _) => Some(token),
+            Self::NoFile(_) | Self::Nobody => None,
+        }
+    }
+
+    /// What can be done where this was not enough.
+    fn help(&self, status: u16) -> Option<String> {
+        const GIVE: &str = "give a token with --token or OUTWORK_TOKEN";
+        match (status, self) {
+            (401, Self::Given(_)) => Some("is the token of --token or OUTWORK_TOKEN one of this server's?".into()),
+            (401, Self::Local(_, path)) => Some(format!(
+                "{} is not this server's: name its configuration with --config, or {GIVE}",
+                path.display()
+            )),
+            (401, Self::NoFile(path)) => Some(format!(
+                "there is no {}: name the server's configuration with --config, or {GIVE}",
+                path.display()
+            )),
+            (401, Self::Nobody) => {
+                Some(format!("{GIVE}; `outwork token create NAME` on the server's machine makes one"))
             }
-            _ => Ok(()),
+            (403, _) => Some("an admin makes a token of a higher role: `outwork token create NAME --role ROLE`".into()),
+            _ => None,
         }
     }
 }
@@ -119,27 +169,34 @@ impl std::fmt::Display for Problem {
 pub(crate) struct Client {
     agent: Agent,
     base: String,
-    token: Option<String>,
+    credential: Credential,
 }
 
 impl Client {
     /// The client that the global options describe.
     pub(crate) fn new(global: &Global) -> anyhow::Result<Self> {
-        let base = global.url.trim_end_matches('/').to_owned();
+        let base = match &global.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => own_url(&settings::load(global)?.value.admin)?,
+        };
         let uri: Uri = base.parse().map_err(|_| ClientError::Url(base.clone()))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
             return Err(ClientError::Url(base).into());
         }
-        let here = is_loopback(&uri);
-        let token = match &global.token {
-            Some(token) => Some(token.trim().to_owned()),
-            None if here => token_of_this_machine(global)?,
-            None => None,
+        let here = is_here(&uri);
+        let credential = match &global.token {
+            Some(token) => Credential::Given(token.trim().to_owned()),
+            None if here => local_credential(settings::load(global)?.value.store.data_dir.join(LOCAL_TOKEN_FILE))?,
+            None => Credential::Nobody,
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
-        if let Some(path) = &global.ca {
-            tls = tls.root_certs(trusted(path)?);
+        match &global.ca {
+            Some(path) => tls = tls.root_certs(trusted(path)?),
+            // Its certificate names the site, not the address it is asked at here; and what does not leave this machine
+            // nobody can come between.
+            None if here && global.url.is_none() => tls = tls.disable_verification(true),
+            None => {}
         }
         let mut config = Agent::config_builder()
             .tls_config(tls.build())
@@ -151,7 +208,7 @@ impl Client {
         if here {
             config = config.proxy(None);
         }
-        Ok(Self { agent: config.build().into(), base, token })
+        Ok(Self { agent: config.build().into(), base, credential })
     }
 
     /// Asks for a JSON answer.
@@ -196,7 +253,7 @@ impl Client {
     ) -> Result<Response<Body>, ClientError> {
         let url = format!("{}/api/v1{path}", self.base);
         let mut request = Request::builder().method(method).uri(&url).header("accept", "application/json, text/csv");
-        if let Some(token) = &self.token {
+        if let Some(token) = self.credential.secret() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         if let Some(content_type) = content_type {
@@ -214,7 +271,8 @@ impl Client {
         }
         let body = response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec().map_err(unreachable)?;
         let reason = status.canonical_reason().unwrap_or("refused");
-        Err(ClientError::Refused(Problem::read(status.as_u16(), reason, &body)))
+        let help = self.credential.help(status.as_u16());
+        Err(ClientError::Refused(Problem { help, ..Problem::read(status.as_u16(), reason, &body) }))
     }
 
     fn json(&self, mut response: Response<Body>) -> Result<Json, ClientError> {
@@ -227,20 +285,42 @@ impl Client {
     }
 }
 
-/// Whether a server is on this machine: only such a one is shown this machine's token.
-fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+/// Where the server of this configuration is asked from its own machine: on loopback, if it listens there.
+fn own_url(admin: &AdminSettings) -> Result<String, ClientError> {
+    let reached = |address: &SocketAddr| match address.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        IpAddr::V6(any) if any.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
+        _ => *address,
+    };
+    let fixed = || admin.listen.iter().filter(|address| address.port() != 0).map(reached);
+    let own = fixed().find(|address| address.ip().is_loopback()).or_else(|| fixed().next());
+    let scheme = if admin.tls.is_some() { "https" } else { "http" };
+    own.map(|address| format!("{scheme}://{address}")).ok_or(ClientError::NoPort)
 }
 
-/// The token that the server left in its data directory, if it is there and may be read.
-fn token_of_this_machine(global: &Global) -> anyhow::Result<Option<String>> {
-    let loaded = load::<Settings>(settings::sources(global)?)?;
-    let path = loaded.value.store.data_dir.join(TOKEN_FILE);
+/// Whether a server is on this machine: only such a one is shown this machine's secret.
+fn is_here(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback() || is_own(address))
+}
+
+/// Whether an address is this machine's. The kernel knows: it reaches its own addresses from themselves. Nothing is sent.
+fn is_own(address: IpAddr) -> bool {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let route = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    };
+    !address.is_unspecified() && route().is_ok_and(|from| from.ip() == address)
+}
+
+/// What the server on this machine has left in its data directory for who can read it there.
+fn local_credential(path: PathBuf) -> Result<Credential, ClientError> {
     match std::fs::read_to_string(&path) {
-        Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty())),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
-        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read {}", path.display()))),
+        Ok(token) => Ok(Credential::Local(token.trim().to_owned(), path)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Credential::NoFile(path)),
+        Err(cause) => Err(ClientError::LocalToken { path, cause }),
     }
 }
 
@@ -292,7 +372,7 @@ mod tests {
             ("http://127.0.0.1.example.net", false),
             ("http://127.0.0.1@example.net", false),
         ] {
-            assert_eq!(is_loopback(&url.parse().unwrap()), here, "{url}");
+            assert_eq!(is_here(&url.parse().unwrap()), here, "{url}");
         }
     }
 
@@ -307,7 +387,34 @@ mod tests {
              - dhcp.workers: cannot change while running\n      = help: restart"
         );
         assert_eq!(Problem::read(502, "Bad Gateway", b"<html>").to_string(), "Bad Gateway (502)");
-        assert!(Problem::read(401, "Unauthorized", b"").to_string().contains("--token"));
+    }
+
+    #[test]
+    fn the_server_on_this_machine_is_asked_where_it_listens() {
+        let asked = |listen: &[&str]| {
+            let listen = listen.iter().map(|address| address.parse().unwrap()).collect();
+            own_url(&AdminSettings { listen, ..AdminSettings::default() }).ok()
+        };
+        assert_eq!(asked(&["192.0.2.1:80", "127.0.0.1:8067"]).as_deref(), Some("http://127.0.0.1:8067"));
+        assert_eq!(asked(&["192.0.2.1:80"]).as_deref(), Some("http://192.0.2.1:80"));
+        assert_eq!(asked(&["[::]:80"]).as_deref(), Some("http://[::1]:80"));
+        assert_eq!(asked(&["0.0.0.0:81"]).as_deref(), Some("http://127.0.0.1:81"));
+        assert_eq!(asked(&["127.0.0.1:0"]), None);
+    }
+
+    #[test]
+    fn who_is_not_let_in_is_told_what_would_help() {
+        let path = || PathBuf::from("/var/lib/outwork/admin.token");
+        for (credential, expected) in [
+            (Credential::Given("x".into()), "OUTWORK_TOKEN"),
+            (Credential::Local("x".into(), path()), "/var/lib/outwork/admin.token is not this server's"),
+            (Credential::NoFile(path()), "there is no /var/lib/outwork/admin.token"),
+            (Credential::Nobody, "outwork token create NAME"),
+        ] {
+            let help = credential.help(401).unwrap();
+            assert!(help.contains(expected) && help.contains("token"), "{help}");
+            assert_eq!(credential.help(409), None);
+        }
     }
 
     #[test]

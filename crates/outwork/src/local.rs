@@ -152,9 +152,9 @@ pub(crate) fn create_token(
     expires: Option<std::time::Duration>,
 ) -> anyhow::Result<()> {
     use outwork_store::tokens;
-    let store = settings::load(global)?.value.store;
-    std::fs::create_dir_all(&store.data_dir)
-        .with_context(|| format!("store.data_dir: cannot create {}", store.data_dir.display()))?;
+    let settings = settings::load(global)?.value;
+    crate::compose::prepare_data_dir(&settings)?;
+    let store = settings.store;
     let database = outwork_store::database::Database::open(&store.database(), &[])?;
     let role: tokens::Role = role.word().parse()?;
     let (name, now) = (name.to_owned(), std::time::SystemTime::now());

@@ -1,30 +1,14 @@
 //! The commands as a person runs them: the real binary, and a server of canned answers where one is asked.
-#![allow(missing_docs, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, clippy::expect_used)]
+
+mod binary;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
 
+use binary::{json, outwork, text};
 use serde_json::{Value as Json, json};
-
-/// A run in a directory of its own, without what the caller's environment sets.
-fn outwork(dir: &Path, line: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_outwork"));
-    std::env::vars().filter(|(name, _)| name.starts_with("OUTWORK")).for_each(|(name, _)| {
-        command.env_remove(name);
-    });
-    command.current_dir(dir).args(line).stdin(Stdio::null()).output().expect("the binary runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn json(output: &Output) -> Json {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
-}
 
 /// A request as the server saw it: its first line, its token, its body.
 #[derive(Debug, PartialEq)]
@@ -161,6 +145,29 @@ fn all_leases_are_fetched_page_by_page_with_the_token_of_this_machine() {
         ]
     );
     assert!(seen.iter().all(|seen| seen.token.as_deref() == Some("Bearer secret")));
+}
+
+#[test]
+fn a_lease_of_a_reserved_address_shows_who_holds_it_and_when_it_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut reserved, mut endless) = (lease("192.0.2.1", "a"), lease("192.0.2.2", "b"));
+    reserved["fixed"] = json!(true);
+    endless["expires"] = json!("9999-12-31T23:59:59Z");
+    let (url, _) = server(vec![answer(json!({"items": [reserved, endless], "next": null, "total": 2}))]);
+    let table = text(&outwork(dir.path(), &["leases", "list", "--url", &url, "--token", "t"]).stdout);
+    let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1][2..], ["02:00:5e:10:00:01", "a", "1", "2030-01-01T00:00:00Z", "yes", "-"], "{table}");
+    assert_eq!(rows[2][2..], ["02:00:5e:10:00:01", "b", "1", "never", "-", "-"], "{table}");
+}
+
+#[test]
+fn a_reservation_of_an_address_that_another_holds_comes_with_the_servers_warning() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (url, _) = server(vec![answer(json!({"id": "1", "warning": "192.0.2.9 is leased to 02:00:5e:10:00:07"}))]);
+    let add = ["reservations", "add", "192.0.2.9", "--subnet", "1", "--mac", "02:00:5e:10:00:01", "--url", &url];
+    let output = outwork(dir.path(), &add);
+    assert_eq!(text(&output.stdout), "reserved 192.0.2.9 for mac 02:00:5e:10:00:01\n");
+    assert_eq!(text(&output.stderr), "warning: 192.0.2.9 is leased to 02:00:5e:10:00:07\n");
 }
 
 #[test]
