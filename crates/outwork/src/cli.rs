@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod leases;
+pub(crate) mod store;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -149,6 +150,9 @@ Examples:
     /// Shows or changes what the running server logs
     #[command(subcommand)]
     Log(LogCommand),
+    /// Checks and repairs the files of a server that is not running
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Converts another server's configuration
     #[command(subcommand)]
     Import(ImportCommand),

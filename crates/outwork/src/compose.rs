@@ -31,6 +31,8 @@ use crate::settings::{self, Settings};
 use dhcp::Dhcp;
 use reload::Current;
 
+/// The leases' log: a directory in the data directory.
+pub(crate) const LEASES: &str = "dhcp";
 /// How long a stop waits for answers that the disk has yet to confirm.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Topics of live events.
