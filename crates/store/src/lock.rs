@@ -32,7 +32,7 @@ pub enum LockError {
         holder: String,
     },
     /// The operating system refused.
-    #[error("cannot lock {path}: {source}")]
+    #[error("cannot lock {path}: {source}{}", crate::log::advice(.source))]
     Io {
         /// The lock file.
         path: PathBuf,

@@ -67,6 +67,7 @@ use parking_lot::Mutex;
 
 pub use check::{CheckReport, check};
 pub use compaction::{Cursor, Slice, Snapshot, Source};
+pub(crate) use error::advice;
 pub use error::{AppendError, CompactError, Damage, OpenError, ReplayError, WaitError};
 pub use options::{Compression, Durability, LogOptions};
 pub use recovery::{Recovery, TornTail};

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::error::OpenError;
-use crate::file::create_private;
+use crate::file::{create_private, create_private_dir};
 use crate::lock::{DirLock, LockError};
 
 /// One directory of files.
@@ -54,8 +54,10 @@ impl RealDisk {
     /// Creates the directory where it is missing, and locks it.
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
         if !dir.is_dir() {
-            fs::create_dir_all(dir).map_err(OpenError::io("create", dir.to_owned()))?;
-            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let create = parent.map_or(Ok(()), fs::create_dir_all).and_then(|()| create_private_dir(dir));
+            create.map_err(OpenError::io("create", dir.to_owned()))?;
+            if let Some(parent) = parent {
                 let sync = File::open(parent).and_then(|parent| parent.sync_all());
                 sync.map_err(OpenError::io("sync", parent.to_owned()))?;
             }

@@ -82,7 +82,7 @@ impl OpenError {
 }
 
 /// What a user can do about an error of the system.
-fn advice(error: &io::Error) -> &'static str {
+pub(crate) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             ": free space on this file system, then start again"
