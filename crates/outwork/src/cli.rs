@@ -38,7 +38,7 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The configuration file. Without it: ./outwork.toml, else /etc/outwork/outwork.toml, else defaults alone.
+    /// The configuration file. Without it: ./outwork.toml, else /etc/outwork/outwork.toml, else a built-in one to practise with.
     #[arg(long, short, global = true, value_name = "FILE", env = "OUTWORK_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Sets one key, over the file and the environment; may be given many times.
@@ -53,8 +53,8 @@ pub(crate) struct Global {
     /// The server to ask. Without it, the one on this machine: where the configuration has it listen.
     #[arg(long, global = true, value_name = "URL", env = "OUTWORK_URL")]
     pub(crate) url: Option<String>,
-    /// The access token. A server on this machine needs none of root and of the user it runs as: they can read the secret
-    /// that it keeps in its data directory.
+    /// The access token. On the server's own machine, root and the user that it runs as need none: they can read
+    /// admin.token in its data directory.
     #[arg(long, global = true, value_name = "TOKEN", env = "OUTWORK_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// Certificates (PEM) to trust for an https server instead of the public ones.
@@ -241,11 +241,12 @@ Examples:
     /// Ends a token at once
     #[command(after_help = "\
 Examples:
-  outwork token list
+  outwork token revoke grafana
   outwork token revoke 3")]
     Revoke {
-        /// Its id, from `outwork token list`.
-        id: String,
+        /// Its name or id, from `outwork token list`.
+        #[arg(value_name = "NAME")]
+        wanted: String,
     },
 }
 

@@ -1,17 +1,21 @@
 //! The REST client of the commands that ask a running server.
+//!
+//! - `machine`: the server on this machine: where it is asked, and how it is shown who asks.
+
+mod machine;
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outwork_admin::{AdminSettings, LOCAL_TOKEN_FILE};
+use outwork_admin::LOCAL_TOKEN_FILE;
 use serde_json::Value as Json;
 use ureq::http::{Method, Request, Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
+use self::machine::{Credential, is_here, local_credential, own_url};
 use crate::cli::Global;
 use crate::settings;
 use crate::table::printable;
@@ -50,7 +54,7 @@ pub(crate) enum ClientError {
     Ca(PathBuf, String),
     /// The server was not reached, or broke off.
     #[error(
-        "cannot reach {url}: {cause}\n  = help: is the server running? `outwork run` starts one; --url names another"
+        "cannot reach {url}: {}\n  = help: is the server running? `outwork run` starts one; --url names another", plain(.cause)
     )]
     Unreachable {
         /// Who was asked.
@@ -67,6 +71,14 @@ pub(crate) enum ClientError {
     /// What was sent or fetched could not be read or written here.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// What the system said, where it was the system.
+fn plain(cause: &ureq::Error) -> &dyn std::fmt::Display {
+    match cause {
+        ureq::Error::Io(error) => error,
+        other => other,
+    }
 }
 
 /// A refusal (RFC 9457).
@@ -118,49 +130,6 @@ impl std::fmt::Display for Problem {
         match &self.help {
             Some(help) => write!(f, "\n  = help: {help}"),
             None => Ok(()),
-        }
-    }
-}
-
-/// Who asks.
-#[derive(Debug)]
-enum Credential {
-    /// A token that was given.
-    Given(String),
-    /// The secret of the data directory, and its file.
-    Local(String, PathBuf),
-    /// There is none: the server on this machine, if it is one, has left no such file.
-    NoFile(PathBuf),
-    /// There is none for another machine's server.
-    Nobody,
-}
-
-impl Credential {
-    fn secret(&self) -> Option<&str> {
-        match self {
-            Self::Given(token) | Self::Local(token, _) => Some(token),
-            Self::NoFile(_) | Self::Nobody => None,
-        }
-    }
-
-    /// What can be done where this was not enough.
-    fn help(&self, status: u16) -> Option<String> {
-        const GIVE: &str = "give a token with --token or OUTWORK_TOKEN";
-        match (status, self) {
-            (401, Self::Given(_)) => Some("is the token of --token or OUTWORK_TOKEN one of this server's?".into()),
-            (401, Self::Local(_, path)) => Some(format!(
-                "{} is not this server's: name its configuration with --config, or {GIVE}",
-                path.display()
-            )),
-            (401, Self::NoFile(path)) => Some(format!(
-                "there is no {}: name the server's configuration with --config, or {GIVE}",
-                path.display()
-            )),
-            (401, Self::Nobody) => {
-                Some(format!("{GIVE}; `outwork token create NAME` on the server's machine makes one"))
-            }
-            (403, _) => Some("an admin makes a token of a higher role: `outwork token create NAME --role ROLE`".into()),
-            _ => None,
         }
     }
 }
@@ -285,45 +254,6 @@ impl Client {
     }
 }
 
-/// Where the server of this configuration is asked from its own machine: on loopback, if it listens there.
-fn own_url(admin: &AdminSettings) -> Result<String, ClientError> {
-    let reached = |address: &SocketAddr| match address.ip() {
-        IpAddr::V4(any) if any.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
-        IpAddr::V6(any) if any.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
-        _ => *address,
-    };
-    let fixed = || admin.listen.iter().filter(|address| address.port() != 0).map(reached);
-    let own = fixed().find(|address| address.ip().is_loopback()).or_else(|| fixed().next());
-    let scheme = if admin.tls.is_some() { "https" } else { "http" };
-    own.map(|address| format!("{scheme}://{address}")).ok_or(ClientError::NoPort)
-}
-
-/// Whether a server is on this machine: only such a one is shown this machine's secret.
-fn is_here(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback() || is_own(address))
-}
-
-/// Whether an address is this machine's. The kernel knows: it reaches its own addresses from themselves. Nothing is sent.
-fn is_own(address: IpAddr) -> bool {
-    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let route = || {
-        let socket = UdpSocket::bind((any, 0))?;
-        socket.connect((address, 9))?;
-        socket.local_addr()
-    };
-    !address.is_unspecified() && route().is_ok_and(|from| from.ip() == address)
-}
-
-/// What the server on this machine has left in its data directory for who can read it there.
-fn local_credential(path: PathBuf) -> Result<Credential, ClientError> {
-    match std::fs::read_to_string(&path) {
-        Ok(token) => Ok(Credential::Local(token.trim().to_owned(), path)),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(Credential::NoFile(path)),
-        Err(cause) => Err(ClientError::LocalToken { path, cause }),
-    }
-}
-
 fn trusted(path: &Path) -> Result<RootCerts, ClientError> {
     let wrong = |reason: String| ClientError::Ca(path.to_owned(), reason);
     let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
@@ -361,22 +291,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_server_on_this_machine_is_shown_its_token() {
-        for (url, here) in [
-            ("http://127.0.0.1:8067", true),
-            ("http://127.8.9.10", true),
-            ("https://[::1]:1", true),
-            ("http://localhost:8067", true),
-            ("http://192.0.2.1:8067", false),
-            ("http://localhost.example.net", false),
-            ("http://127.0.0.1.example.net", false),
-            ("http://127.0.0.1@example.net", false),
-        ] {
-            assert_eq!(is_here(&url.parse().unwrap()), here, "{url}");
-        }
-    }
-
-    #[test]
     fn a_refusal_says_what_where_and_what_to_do() {
         let body =
             br#"{"title": "Cannot reload", "status": 409, "detail": "nothing was changed", "key": "dhcp.workers",
@@ -387,34 +301,6 @@ mod tests {
              - dhcp.workers: cannot change while running\n      = help: restart"
         );
         assert_eq!(Problem::read(502, "Bad Gateway", b"<html>").to_string(), "Bad Gateway (502)");
-    }
-
-    #[test]
-    fn the_server_on_this_machine_is_asked_where_it_listens() {
-        let asked = |listen: &[&str]| {
-            let listen = listen.iter().map(|address| address.parse().unwrap()).collect();
-            own_url(&AdminSettings { listen, ..AdminSettings::default() }).ok()
-        };
-        assert_eq!(asked(&["192.0.2.1:80", "127.0.0.1:8067"]).as_deref(), Some("http://127.0.0.1:8067"));
-        assert_eq!(asked(&["192.0.2.1:80"]).as_deref(), Some("http://192.0.2.1:80"));
-        assert_eq!(asked(&["[::]:80"]).as_deref(), Some("http://[::1]:80"));
-        assert_eq!(asked(&["0.0.0.0:81"]).as_deref(), Some("http://127.0.0.1:81"));
-        assert_eq!(asked(&["127.0.0.1:0"]), None);
-    }
-
-    #[test]
-    fn who_is_not_let_in_is_told_what_would_help() {
-        let path = || PathBuf::from("/var/lib/outwork/admin.token");
-        for (credential, expected) in [
-            (Credential::Given("x".into()), "OUTWORK_TOKEN"),
-            (Credential::Local("x".into(), path()), "/var/lib/outwork/admin.token is not this server's"),
-            (Credential::NoFile(path()), "there is no /var/lib/outwork/admin.token"),
-            (Credential::Nobody, "outwork token create NAME"),
-        ] {
-            let help = credential.help(401).unwrap();
-            assert!(help.contains(expected) && help.contains("token"), "{help}");
-            assert_eq!(credential.help(409), None);
-        }
     }
 
     #[test]

@@ -110,7 +110,10 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     let server = Server::bind(bindings, settings.admin.limits(), Arc::clone(&front)).await?;
     let addresses = server.addresses();
     let (local_file, local) = LocalToken::write(&settings.store.data_dir)?;
-    greet(&addresses, first.as_ref(), dhcp.as_ref(), &settings)?;
+    // Where nobody reads that, it still serves; the token of this machine makes others.
+    if let Err(error) = greet(&addresses, first.as_ref(), dhcp.as_ref(), &settings) {
+        tracing::warn!(%error, "where to look could not be said on standard output");
+    }
 
     let reload = reload::Reload {
         global,
@@ -219,7 +222,7 @@ fn greet(
     first: Option<&outwork_admin::FirstToken>,
     dhcp: Option<&Dhcp>,
     settings: &Settings,
-) -> anyhow::Result<()> {
+) -> std::io::Result<()> {
     let mut out = anstream::stdout().lock();
     writeln!(out, "Outwork {}", env!("CARGO_PKG_VERSION"))?;
     for (address, tls) in addresses {

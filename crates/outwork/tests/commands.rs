@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::thread::JoinHandle;
 
-use binary::{json, outwork, text};
+use binary::{command, json, outwork, text};
 use serde_json::{Value as Json, json};
 
 /// A request as the server saw it: its first line, its token, its body.
@@ -183,7 +183,9 @@ fn a_client_is_found_by_its_whole_name_only() {
 #[test]
 fn a_change_is_sent_as_the_api_takes_it() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (url, seen) = server(vec![answer(json!({})), answer(json!({})), (204, "application/json", String::new())]);
+    let tokens = json!({"items": [{"id": 5, "name": "a/b"}, {"id": 6, "name": "5x"}]});
+    let gone = (204, "application/json", String::new());
+    let (url, seen) = server(vec![answer(json!({})), answer(json!({})), answer(tokens), gone]);
     let run = |line: &[&str]| {
         let output = outwork(dir.path(), &[line, &["--url", &url, "--token", "t"]].concat());
         assert!(output.status.success(), "{output:?}");
@@ -197,7 +199,7 @@ fn a_change_is_sent_as_the_api_takes_it() {
     assert_eq!(body(0), json!({"hostname": null, "lease_time": 7200}));
     let identifier = json!({"kind": "circuit_id", "value": "0a0b"});
     assert_eq!(body(1), json!({"subnet_id": 3, "address": "192.0.2.9", "hostname": null, "identifier": identifier}));
-    assert_eq!(seen[2].line, "DELETE /api/v1/tokens/a%2Fb HTTP/1.1");
+    assert_eq!(seen[3].line, "DELETE /api/v1/tokens/5 HTTP/1.1", "by its name");
 }
 
 #[test]
@@ -236,6 +238,40 @@ fn a_refusal_and_an_absent_server_are_told_apart() {
     let gone = outwork(dir.path(), &["reload", "--url", &url]);
     assert_eq!(gone.status.code(), Some(1));
     assert!(text(&gone.stderr).starts_with(&format!("error: cannot reach {url}")), "{gone:?}");
+}
+
+#[test]
+fn what_does_not_exist_is_an_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let metric = json!({"name": "outwork_dhcp_x", "unit": "bytes", "samples": [{"labels": {}, "value": 2048.0}]});
+    let now = || answer(json!({"metrics": [metric]}));
+    let (url, _) = server(vec![now(), now(), answer(json!({"items": []}))]);
+    let run = |line: &[&str]| outwork(dir.path(), &[line, &["--url", &url, "--token", "t"]].concat());
+    let shown = text(&run(&["stats", "dhcp"]).stdout);
+    assert!(shown.contains("2.0 KiB"), "{shown}");
+    for (line, expected) in [
+        (["stats", "nonesuch"].as_slice(), "no metric has nonesuch in its name"),
+        (&["token", "revoke", "nobody"], "no token has the name or id nobody"),
+        (&["config", "show", "nokey"], "there is no key nokey"),
+        (&["config", "show", "dhcp.nokey", "--json"], "there is no key dhcp.nokey"),
+    ] {
+        let output = run(line);
+        assert!(output.status.code() == Some(1) && text(&output.stderr).contains(expected), "{output:?}");
+    }
+    assert_eq!(run(&["leases", "list", "--limit", "0"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for line in
+        [["schema"].as_slice(), &["man"], &["completions", "bash"], &["config", "init", "-"], &["config", "show"]]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command(dir.path(), line).stdout(writer).output().expect("the binary runs");
+        assert!(output.status.success() && output.stderr.is_empty(), "{line:?}: {output:?}");
+    }
 }
 
 #[test]

@@ -63,11 +63,23 @@ fn a_second_server_on_the_data_directory_is_refused_and_takes_nothing_away() {
 }
 
 #[test]
+fn a_token_made_before_the_first_start_is_good_after_it_and_nothing_is_for_others_eyes() {
+    let mut place = Place::new();
+    let made = json(&place.outwork(&["token", "create", "first", "--role", "admin", "--offline", "--json"]));
+    assert_eq!((&made["name"], &made["role"]), (&"first".into(), &"admin".into()));
+    let mode = std::fs::metadata(place.data()).expect("the data directory").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700);
+    place.start();
+    place.must(&["token", "list", "--token", made["token"].as_str().expect("a token")]);
+}
+
+#[test]
 fn nothing_in_the_data_directory_is_for_others_eyes() {
     fn walk(path: &Path, seen: &mut usize) {
         for entry in std::fs::read_dir(path).expect("a directory").map(|entry| entry.expect("an entry")) {
             let mode = entry.metadata().expect("a mode").permissions().mode() & 0o777;
             if entry.file_type().expect("a type").is_dir() {
+                assert_eq!(mode, 0o700, "{entry:?}");
                 walk(&entry.path(), seen);
             } else {
                 assert_eq!(mode, 0o600, "{entry:?}");

@@ -80,7 +80,7 @@ pub(crate) fn leases(global: &Global, command: &LeasesCommand) -> anyhow::Result
 }
 
 fn list(global: &Global, client: &Client, args: &ListArgs) -> anyhow::Result<()> {
-    let wanted = if args.all { usize::MAX } else { args.limit };
+    let wanted = if args.all { usize::MAX } else { args.limit.get() };
     let mut found: Vec<Json> = Vec::new();
     let mut after = args.after.clone();
     let mut total = Json::Null;
