@@ -23,7 +23,7 @@ pub enum FirstRunError {
     /// Other machines could reach an API that nobody has a token for.
     #[error(
         "admin.listen: {} can be reached from other machines, and there is no token yet: make one with \
-         `outwork token create NAME --role admin --offline`, as it is configured here, and start again", list(.0)
+         `outwork token create NAME --role admin --offline` and the same configuration, and start again", list(.0)
     )]
     Exposed(Vec<SocketAddr>),
     /// The token was not made.

@@ -54,7 +54,7 @@ pub(crate) enum ClientError {
     Ca(PathBuf, String),
     /// The server was not reached, or broke off.
     #[error(
-        "cannot reach {url}: {}\n  = help: is the server running? `outwork run` starts one; --url names another", plain(.cause)
+        "cannot reach {url}: {}\n  = help: is the server running? `outwork run` starts one; --config names its configuration, --url its address", plain(.cause)
     )]
     Unreachable {
         /// Who was asked.
@@ -64,7 +64,7 @@ pub(crate) enum ClientError {
     },
     /// The server refused.
     #[error("{0}")]
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// The server answered with something else than the API does.
     #[error("{0} answered with something that is not Outwork's\n  = help: check --url")]
     Foreign(String),
@@ -241,7 +241,8 @@ impl Client {
         let body = response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec().map_err(unreachable)?;
         let reason = status.canonical_reason().unwrap_or("refused");
         let help = self.credential.help(status.as_u16());
-        Err(ClientError::Refused(Problem { help, ..Problem::read(status.as_u16(), reason, &body) }))
+        let problem = Problem { help, ..Problem::read(status.as_u16(), reason, &body) };
+        Err(ClientError::Refused(problem.into()))
     }
 
     fn json(&self, mut response: Response<Body>) -> Result<Json, ClientError> {

@@ -148,7 +148,7 @@ pub(crate) fn token(global: &Global, command: &TokenCommand) -> anyhow::Result<(
         }
         TokenCommand::Revoke { wanted } => {
             let found = client.get("/tokens")?;
-            let is_meant = |one: &&Json| one["name"] == wanted.as_str() || one["id"].to_string() == *wanted;
+            let is_meant = |one: &&Json| ["name", "id"].iter().any(|key| cell(&one[*key]) == *wanted);
             let Some(meant) = items(&found["items"]).iter().find(is_meant) else {
                 anyhow::bail!("no token has the name or id {wanted}; `outwork token list` shows them all");
             };

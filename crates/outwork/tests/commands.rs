@@ -279,4 +279,7 @@ fn a_subnet_is_not_wiped_unasked() {
     let dir = tempfile::tempdir().expect("a directory");
     let output = outwork(dir.path(), &["leases", "wipe", "3", "--url", "http://127.0.0.1:9"]);
     assert!(!output.status.success() && text(&output.stderr).contains("--yes"), "{output:?}");
+    let (url, _) = server(vec![answer(json!({"removed": 7}))]);
+    let done = outwork(dir.path(), &["leases", "wipe", "3", "--yes", "--url", &url, "--token", "t"]);
+    assert_eq!(text(&done.stdout), "wiped subnet 3: 7 ended\n");
 }

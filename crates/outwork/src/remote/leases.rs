@@ -59,7 +59,8 @@ pub(crate) fn leases(global: &Global, command: &LeasesCommand) -> anyhow::Result
                 anyhow::bail!("nothing was done; --yes does it without asking");
             }
             let answer = client.change(Method::POST, &format!("/dhcp/subnets/{subnet}/wipe"), None)?;
-            done(global, &answer, &format!("wiped subnet {subnet}"))
+            let count = answer["removed"].as_u64().map_or_else(String::new, |count| format!(": {count} ended"));
+            done(global, &answer, &format!("wiped subnet {subnet}{count}"))
         }
         LeasesCommand::Export { output } => export(&client, output.as_deref()),
         LeasesCommand::Import { file } => {
