@@ -10,6 +10,7 @@
 //! * `snapshot`   writing and reading a snapshot file
 //! * `compaction` the fuzzy snapshot taken beside running appends, and what it lets go of
 //! * `recovery`   what is on disk after a crash, what of it counts, and replay
+//! * `check`      looking a directory over without changing it
 //! * `repair`     keeping all that is valid of a damaged directory
 //! * `disk`       the seam to the file system
 //!
@@ -34,6 +35,7 @@
 //! it may have been only in the page cache.
 
 mod batch;
+mod check;
 mod commit;
 mod compaction;
 mod disk;
@@ -63,7 +65,9 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+pub use check::{CheckReport, check};
 pub use compaction::{Cursor, Slice, Snapshot, Source};
+pub(crate) use error::advice;
 pub use error::{AppendError, CompactError, Damage, OpenError, ReplayError, WaitError};
 pub use options::{Compression, Durability, LogOptions};
 pub use recovery::{Recovery, TornTail};
@@ -71,7 +75,7 @@ pub use repair::{RepairReport, repair};
 pub use stats::{Commit, Failure, Health, Stats};
 
 use commit::Core;
-use disk::{DirError, Disk, RealDisk};
+use disk::{Disk, RealDisk};
 
 /// Log sequence number: the first record ever appended is 1; 0 stands before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -131,7 +135,7 @@ impl Log {
         replay: &mut dyn FnMut(&[u8]) -> Result<(), ReplayError>,
     ) -> Result<(Self, Recovery), OpenError> {
         options.check()?;
-        let disk = open_dir(&options.dir)?;
+        let disk = RealDisk::open(&options.dir)?;
         Self::open_on(Arc::new(disk), options, replay)
     }
 
@@ -247,11 +251,4 @@ impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log").field("durable", &self.durable()).finish_non_exhaustive()
     }
-}
-
-fn open_dir(dir: &std::path::Path) -> Result<RealDisk, OpenError> {
-    RealDisk::open(dir).map_err(|error| match error {
-        DirError::Io { path, error } => OpenError::io("use", path)(error),
-        DirError::Locked { path, holder } => OpenError::Locked { path, holder },
-    })
 }
