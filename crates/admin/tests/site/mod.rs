@@ -16,7 +16,7 @@ use outwork_admin::{
 };
 use outwork_front::api::{Access, Json, Operator, Problem};
 use outwork_front::events::Hub;
-use outwork_front::{Binding, FrontMetrics, Server};
+use outwork_front::{Binding, FrontMetrics, Server, Tls};
 use outwork_store::database::{Database, DatabaseOptions};
 use outwork_store::tokens::{self, Role, Secret};
 use outwork_telemetry::Registry;
@@ -73,6 +73,7 @@ impl Site {
     }
 
     pub fn with(settings: AdminSettings) -> Self {
+        let tls = settings.tls_files().map(Tls::load).transpose().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let database = Arc::new(Database::open(&DatabaseOptions::new(directory.path().join("db")), &[]).unwrap());
         let metrics = Arc::new(FrontMetrics::default());
@@ -132,7 +133,7 @@ impl Site {
         let router = router(admin, vec![service], assets());
         let routes = format!("{router:?}");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let binding = Binding { address: "127.0.0.1:0".parse().unwrap(), tls: None };
+        let binding = Binding { address: "127.0.0.1:0".parse().unwrap(), tls };
         let server = runtime.block_on(Server::bind(vec![binding], settings.limits(), metrics.clone())).unwrap();
         let address = server.addresses()[0].0;
         let (stop, stopped) = tokio::sync::oneshot::channel();
