@@ -19,6 +19,7 @@ use outwork_front::api::Access;
 use outwork_front::events::Hub;
 use outwork_front::{Binding, FrontMetrics, Server, Tls};
 use outwork_net::privileges::{self, Capability};
+use outwork_store::audit::{self, Entry};
 use outwork_store::database::Database;
 use outwork_store::lock::DirLock;
 use outwork_telemetry::Registry;
@@ -171,7 +172,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         // Dropped or told, both mean the end.
         let _ = stopped.await;
     }));
-    signals.until_told_to_stop(&reload).await;
+    signals.until_told_to_stop(&reload, &database).await;
     tracing::info!("stopping");
     if let Some(dhcp) = dhcp {
         tokio::task::spawn_blocking(move || dhcp.stop(FAREWELL)).await??;
@@ -202,17 +203,35 @@ impl Signals {
     }
 
     /// Serves them: SIGHUP reloads, SIGTERM and SIGINT end.
-    async fn until_told_to_stop(mut self, reload: &Arc<reload::Reload>) {
+    async fn until_told_to_stop(mut self, reload: &Arc<reload::Reload>, database: &Database) {
         loop {
             tokio::select! {
-                _ = self.hangup.recv() => match Arc::clone(reload).run().await {
-                    Ok(changed) => tracing::info!(changed = changed.join(" "), "configuration reloaded"),
-                    Err(refusal) => tracing::warn!("configuration not reloaded; the one before stays in force\n{refusal}"),
-                },
+                _ = self.hangup.recv() => hung_up(reload, database).await,
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }
         }
+    }
+}
+
+/// Reloads, and leaves a row in the audit log like that of a reload through the API.
+async fn hung_up(reload: &Arc<reload::Reload>, database: &Database) {
+    let outcome = Arc::clone(reload).run().await;
+    match &outcome {
+        Ok(changed) => tracing::info!(changed = changed.join(" "), "configuration reloaded"),
+        Err(refusal) => tracing::warn!("configuration not reloaded; the one before stays in force\n{refusal}"),
+    }
+    let entry = Entry {
+        at: SystemTime::now(),
+        actor: "signal".to_owned(),
+        origin: "SIGHUP".to_owned(),
+        action: "config.reload".to_owned(),
+        target: outcome.as_ref().err().and_then(reload::Refusal::key).unwrap_or_default().to_owned(),
+        succeeded: outcome.is_ok(),
+        detail: outcome.map_or_else(|refusal| refusal.to_string(), |changed| changed.join(", ")),
+    };
+    if let Err(error) = database.call(move |database| audit::append(database, &entry)).await {
+        tracing::error!(%error, "the reload has no row in the audit log");
     }
 }
 

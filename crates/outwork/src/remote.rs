@@ -91,7 +91,7 @@ pub(crate) fn stats(global: &Global, filter: Option<&str>, memory: bool) -> anyh
     if global.json {
         return print_json(&answer);
     }
-    let mut table = Table::new(&["METRIC", "LABELS", ">VALUE", ">P50", ">P95", ">P99", ">MAX", "UNIT"]);
+    let mut table = Table::new(&["METRIC", "LABELS", ">VALUE", ">AVG", ">P50", ">P95", ">P99", ">MAX", "UNIT"]);
     for metric in items(&answer["metrics"]) {
         for sample in items(&metric["samples"]) {
             let labels = sample["labels"].as_object().into_iter().flatten();
@@ -104,6 +104,7 @@ pub(crate) fn stats(global: &Global, filter: Option<&str>, memory: bool) -> anyh
                 cell(&metric["name"]),
                 labels.join(" "),
                 value,
+                quantile("avg"),
                 quantile("p50"),
                 quantile("p95"),
                 quantile("p99"),

@@ -5,8 +5,11 @@ mod binary;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use binary::{Place, json, text};
+use serde_json::Value as Json;
 
 #[test]
 fn who_can_read_the_data_directory_needs_no_token_and_no_url() {
@@ -71,6 +74,48 @@ fn a_token_made_before_the_first_start_is_good_after_it_and_nothing_is_for_other
     assert_eq!(mode, 0o700);
     place.start();
     place.must(&["token", "list", "--token", made["token"].as_str().expect("a token")]);
+    let row = audit(&place).into_iter().find(|row| row["action"] == "token.create").expect("a row");
+    assert_eq!((&row["who"], &row["peer"], &row["target"]), (&"offline".into(), &"cli".into(), &"first".into()));
+    assert_eq!((&row["detail"], &row["result"]), (&"role admin".into(), &"ok".into()));
+}
+
+#[test]
+fn a_reload_by_signal_leaves_a_row_whether_it_is_taken_or_refused() {
+    let place = Place::running();
+    let hang_up = |rows: usize| {
+        let kill = Command::new("kill").args(["-HUP", &place.pid().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let all: Vec<_> = audit(&place).into_iter().filter(|row| row["who"] == "signal").collect();
+            if all.len() == rows {
+                return all[0].clone();
+            }
+            assert!(Instant::now() < deadline, "waited in vain for {rows} rows: {all:?}");
+        }
+    };
+    let file = place.path().join("outwork.toml");
+    let settings = std::fs::read_to_string(&file).expect("the file");
+    std::fs::write(&file, format!("{settings}[log]\nlevel = 'debug'\n")).expect("the file");
+    let taken = hang_up(1);
+    assert_eq!((&taken["action"], &taken["peer"]), (&"config.reload".into(), &"SIGHUP".into()));
+    assert_eq!((&taken["detail"], &taken["result"]), (&"log.level".into(), &"ok".into()));
+    std::fs::write(&file, settings.replace("[dhcp]\n", "[dhcp]\nbatch = 7\n")).expect("the file");
+    let refused = hang_up(2);
+    assert_eq!((&refused["target"], &refused["result"]), (&"dhcp.batch".into(), &"refused".into()));
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("restart")), "{refused}");
+}
+
+/// The audit log, newest first.
+fn audit(place: &Place) -> Vec<Json> {
+    let secret = std::fs::read_to_string(place.data().join("admin.token")).expect("the secret");
+    let config = std::fs::read_to_string(place.path().join("outwork.toml")).expect("the file");
+    let address = config.split('\'').nth(1).expect("where it listens");
+    let agent = ureq::Agent::new_with_defaults();
+    let asked = agent.get(format!("http://{address}/api/v1/audit"));
+    let mut answer = asked.header("authorization", format!("Bearer {}", secret.trim())).call().expect("an answer");
+    let rows: Json = answer.body_mut().read_json().expect("rows");
+    rows["items"].as_array().expect("rows").clone()
 }
 
 #[test]
