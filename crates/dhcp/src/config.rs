@@ -60,6 +60,8 @@ section! {
         pub echo_client_id: bool = true,
         /// Relay agent information is kept with the lease.
         pub store_relay: bool = true,
+        /// Option 82 identifies directly attached clients too, where a switch puts it in and lets no client do so.
+        pub link_relay_info: bool = false,
         /// A client that asks for it gets its address in two messages instead of four (RFC 4039).
         pub rapid_commit: bool = false,
         /// How long an address that a client declined or a probe found in use is not handed out.

@@ -109,7 +109,7 @@ metrics! {
         probes: Counter by ProbeOutcome,
         /// Addresses being probed.
         probing: Gauge,
-        /// Deadlines of leases, offers and quarantines handled.
+        /// Leases that ran out.
         expirations: Counter => history,
     }
 }

@@ -83,7 +83,7 @@ pub struct LeaseView {
 
 /// Option 61, whether it identifies the client or not.
 pub(super) fn any_client_id(lease: &Lease) -> Option<&[u8]> {
-    lease.client_id().or_else(|| lease.details.get(Detail::ShownId))
+    lease.any_client_id()
 }
 
 /// A lease of an engine as the API shows it.

@@ -2,8 +2,8 @@
 
 use super::Engine;
 use crate::codec::{Message, RelayInfo, code};
-use crate::lease::{Client, Lease, Slot, State};
-use crate::policy::{ClassSet, Facts, Identifier, IdentifierKind, Policy, Reservation};
+use crate::lease::{Client, Detail, Lease, Slot, State};
+use crate::policy::{ClassSet, Facts, Identifier, IdentifierKind, Policy, Request, Reservation};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -39,11 +39,17 @@ pub(super) fn on_link(policy: &Policy, selected: usize, subnet: usize) -> bool {
 
 impl Engine {
     /// The client's reservation on its link, by the kinds of identifiers in force.
-    pub(super) fn reservation(&self, facts: &Facts, message: &Message<'_>) -> Option<Arc<Reservation>> {
+    pub(super) fn reservation(
+        &self,
+        facts: &Facts,
+        request: &Request<'_>,
+        client: Client<'_>,
+    ) -> Option<Arc<Reservation>> {
         if self.reservations.is_empty() {
             return None;
         }
-        let relay = message.relay();
+        let message = &request.message;
+        let relay = self.relay_of(request, client);
         for kind in &self.policy.rules.identifiers {
             let bytes = match kind {
                 IdentifierKind::Mac => Some(message.chaddr()),
@@ -60,6 +66,25 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// What a client that speaks to us past its relay agent, to renew, has told us through it.
+    fn told_before<'e>(&'e self, request: &Request<'_>, client: Client<'_>) -> Option<&'e Lease> {
+        let lease = self.leases.at(request.message.ciaddr()).filter(|_| request.is_unicast())?;
+        self.owns(lease, client, &request.message).then_some(lease)
+    }
+
+    /// What a relay agent says of the client, or said when it last had a say.
+    pub(super) fn relay_of<'e>(&'e self, request: &'e Request<'_>, client: Client<'_>) -> Option<RelayInfo<'e>> {
+        let before = || self.told_before(request, client)?.details.get(Detail::Relay).map(RelayInfo::new);
+        self.policy.relay_info(&request.message).or_else(before)
+    }
+
+    /// The relay agent's address, now or when it last had a say; unspecified for a client of our own links.
+    pub(super) fn giaddr_of(&self, request: &Request<'_>, client: Client<'_>) -> Ipv4Addr {
+        let before = || self.told_before(request, client)?.details.get(Detail::Giaddr)?.try_into().ok();
+        let own = Some(request.message.giaddr()).filter(|giaddr| !giaddr.is_unspecified());
+        own.or_else(|| before().map(|octets: [u8; 4]| Ipv4Addr::from(octets))).unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
     /// The client's lease on its link. A client that has an identifier now and had none before (a boot ROM, then its

@@ -2,7 +2,7 @@
 
 use super::address::{self, Place};
 use super::{Answer, Decision, Engine, Event, Now, Silence};
-use crate::codec::{Kind, Message, code};
+use crate::codec::{Kind, Message, RelayInfo, code};
 use crate::lease::{Change, Client, Detail, Details, INFINITE, Lease, State};
 use crate::policy::{ClassSet, Detection, Facts, Policy, Refusal, Request, Reservation};
 use outwork_engine::Time;
@@ -76,7 +76,7 @@ impl Engine {
             Err(refusal) => return Decision::Silent((*refusal).into()),
         };
         let Some(client) = address::client(&policy, message) else { return Decision::Silent(Silence::NoClient) };
-        let reservation = self.reservation(facts, message);
+        let reservation = self.reservation(facts, request, client);
         let mut classes = facts.classes;
         classes.insert(if reservation.is_some() { Policy::KNOWN } else { Policy::UNKNOWN });
         if let Some(reservation) = &reservation {
@@ -184,7 +184,10 @@ impl Engine {
                 let Some(address) = wanted.or(ciaddr) else { return Decision::Silent(Silence::BadAddress) };
                 self.grant(case, address, Stage::Selecting)
             }
-            (None, _, Some(address)) => self.grant(case, address, Stage::Extending),
+            (None, _, Some(address)) => {
+                let stage = if case.request.is_unicast() { Stage::Renewing } else { Stage::Rebinding };
+                self.grant(case, address, stage)
+            }
             (None, Some(address), None) => self.grant(case, address, Stage::Rebooting),
             (None, None, None) => Decision::Silent(Silence::BadAddress),
         }
@@ -193,7 +196,7 @@ impl Engine {
     /// What the client was offered besides `address` is free again: it chose another server, or gets another offer.
     fn withdraw(&mut self, case: &Case<'_>, address: Ipv4Addr) {
         while let Some(other) = self.other(case, address, &[State::Offered]) {
-            self.forget(other);
+            self.withdraw_offer(other);
         }
     }
 
@@ -209,8 +212,20 @@ impl Engine {
         other.map(|lease| lease.address)
     }
 
+    /// True if the client is not known to have anything from us: neither this address nor another that is active.
+    fn is_stranger(&self, case: &Case<'_>, known: bool) -> bool {
+        let own = || self.lease_of(case.client, case.message(), case.facts.subnet);
+        !known && own().is_none_or(|(_, lease)| lease.state != State::Active)
+    }
+
     fn grant(&mut self, mut case: Case<'_>, address: Ipv4Addr, stage: Stage) -> Decision {
         let message = case.message();
+        let known = self.leases.at(address).is_some_and(|lease| self.owns(lease, case.client, message));
+        let stranger = stage != Stage::Selecting && self.is_stranger(&case, known);
+        // A boot ROM without a lease of ours may be another server's; telling it off would stop its boot.
+        if stranger && message.option(code::VENDOR_CLASS).is_some_and(|class| class.starts_with(b"PXEClient")) {
+            return Decision::Silent(Silence::UnknownClient);
+        }
         let on_link = self
             .policy
             .subnet_of(address)
@@ -229,22 +244,17 @@ impl Engine {
         if self.taken(address, case.client, message) {
             return self.refuse(case, "address is in use");
         }
-        let Some(place) = self.allowed(address, case.facts.subnet, &case.classes, case.reservation.as_deref()) else {
-            return self.refuse(case, "address may not be given to this client");
-        };
-        let known = self.leases.at(address).is_some_and(|lease| self.owns(lease, case.client, message));
+        let place = self.allowed(address, case.facts.subnet, &case.classes, case.reservation.as_deref());
+        let free = place.is_some() || self.reservations.at(address).is_none();
+        // Section 4.3.2: no record of the client, so silence. It may be another server's, whatever we think of the
+        // address, unless we keep that for somebody else. Only who renews, by unicast, takes us for its server.
+        if stranger && free && stage != Stage::Renewing {
+            return Decision::Silent(Silence::UnknownClient);
+        }
+        let Some(place) = place else { return self.refuse(case, "address may not be given to this client") };
         if !known && stage != Stage::Selecting {
-            let other = self.lease_of(case.client, message, case.facts.subnet);
-            // A boot ROM without a lease of ours may be another server's; telling it off would stop its boot.
-            let boot_rom = message.option(code::VENDOR_CLASS).is_some_and(|class| class.starts_with(b"PXEClient"));
-            return match other {
-                Some((_, lease)) if lease.state == State::Active => {
-                    self.refuse(case, "the lease is for another address")
-                }
-                // Section 4.3.2: no record of the client, so silence; it may be another server's.
-                _ if stage == Stage::Rebooting || boot_rom => Decision::Silent(Silence::UnknownClient),
-                _ => self.refuse(case, "no such lease"),
-            };
+            let reason = if stranger { "no such lease" } else { "the lease is for another address" };
+            return self.refuse(case, reason);
         }
         self.require(&mut case, place);
         self.commit(case, place, false)
@@ -403,9 +413,9 @@ impl Engine {
         }
         let rules = &self.policy.rules;
         let id = if rules.match_client_id { Detail::ClientId } else { Detail::ShownId };
-        let giaddr = message.giaddr().octets();
+        let giaddr = self.giaddr_of(case.request, case.client).octets();
         let name = case.reservation.as_ref().and_then(|r| r.hostname.as_deref()).map(str::as_bytes);
-        let relay = message.option(code::RELAY_AGENT).filter(|_| rules.store_relay);
+        let relay = self.relay_of(case.request, case.client).map(RelayInfo::bytes).filter(|_| rules.store_relay);
         let details = Details::pack([
             (id, message.option(code::CLIENT_ID).unwrap_or_default()),
             (Detail::HostName, name.or_else(|| host_name(message)).unwrap_or_default()),
@@ -430,21 +440,26 @@ impl Engine {
     /// Puts a lease in the table and keeps every count and the calendar right.
     pub(super) fn put(&mut self, mut lease: Lease) {
         let (address, expires, to) = (lease.address, lease.expires, lease.state);
-        let old = self.leases.at(address).map(|old| (old.state, old.due));
-        if let Some((from, due)) = old {
-            lease.due = due;
-            if from == State::Offered {
-                self.offers = self.offers.saturating_sub(1);
-            }
+        lease.due = self.leases.at(address).map_or(0, |old| old.due);
+        let (_, old) = self.leases.insert(lease);
+        let from = old.as_ref().map(|old| old.state);
+        self.moved(address, from, Some(to));
+        match old {
+            // What ended here is on disk still, and stands again if the offer comes to nothing.
+            Some(ended) if to == State::Offered && !ended.state.holds() => drop(self.displaced.insert(address, ended)),
+            _ if to == State::Offered => {}
+            _ => drop(self.displaced.remove(&address)),
         }
-        if to == State::Offered {
-            self.offers += 1;
-        }
-        self.leases.insert(lease);
-        self.pools.moved(&self.policy, address, old.map(|(from, ..)| from), Some(to));
         if to.holds() {
             self.schedule(address, expires);
         }
+    }
+
+    /// An address changed hands: from a state (`None`: it was not in the table) to another.
+    pub(super) fn moved(&mut self, address: Ipv4Addr, from: Option<State>, to: Option<State>) {
+        self.offers += usize::from(to == Some(State::Offered));
+        self.offers -= usize::from(from == Some(State::Offered));
+        self.pools.moved(&self.policy, &self.reservations, address, from, to);
     }
 
     fn tell(&mut self, message: &Message<'_>, decision: &Decision) {
@@ -492,5 +507,6 @@ fn host_name<'m>(message: &'m Message<'_>) -> Option<&'m [u8]> {
 enum Stage {
     Selecting,
     Rebooting,
-    Extending,
+    Renewing,
+    Rebinding,
 }

@@ -58,7 +58,7 @@ impl Engine {
             return;
         }
         match state {
-            State::Offered => self.forget(address),
+            State::Offered => self.withdraw_offer(address),
             State::Declined => {
                 self.journal.record(|out| crate::lease::Change::write_forget(address, out));
                 self.forget(address);
@@ -66,7 +66,8 @@ impl Engine {
             }
             _ => {
                 self.leases.update(slot, |lease| lease.state = State::Expired);
-                self.pools.moved(&self.policy, address, Some(State::Active), Some(State::Expired));
+                self.expired += 1;
+                self.moved(address, Some(State::Active), Some(State::Expired));
                 self.pools.freed(&self.policy, address);
                 if self.watched
                     && let Some(lease) = self.leases.get(slot)
@@ -78,23 +79,25 @@ impl Engine {
         }
     }
 
-    /// Takes an address out of the table and gives it back to its pool.
+    /// Takes an address out of the table, and what an offer displaced there, and gives it back to its pool.
     pub(super) fn forget(&mut self, address: Ipv4Addr) {
+        self.displaced.remove(&address);
         let Some(lease) = self.leases.remove(address) else { return };
-        if lease.state == State::Offered {
-            self.offers = self.offers.saturating_sub(1);
-        }
-        self.pools.moved(&self.policy, address, Some(lease.state), None);
+        self.moved(address, Some(lease.state), None);
         self.pools.freed(&self.policy, address);
     }
 
-    /// A reservation let go of the address: whoever may have it can be given it again.
-    pub(super) fn unblock(&mut self, address: Ipv4Addr) {
-        if self.reservations.at(address).is_some() {
-            return;
+    /// An offer came to nothing: the lease that ended there before stands again, so that its client finds it.
+    pub(super) fn withdraw_offer(&mut self, address: Ipv4Addr) {
+        let Some(mut ended) = self.displaced.remove(&address) else { return self.forget(address) };
+        if self.displaced.is_empty() {
+            // What an avalanche of returning clients took is given back.
+            self.displaced.shrink_to(0);
         }
-        if self.leases.at(address).is_none_or(|lease| !lease.state.holds()) {
-            self.pools.freed(&self.policy, address);
-        }
+        ended.due = self.leases.at(address).map_or(0, |offer| offer.due);
+        let state = ended.state;
+        self.leases.insert(ended);
+        self.moved(address, Some(State::Offered), Some(state));
+        self.pools.freed(&self.policy, address);
     }
 }

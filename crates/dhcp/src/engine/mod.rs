@@ -29,6 +29,8 @@ pub use query::{Filter, Page, PoolUse, PoolWarning};
 use crate::codec::Kind;
 use crate::lease::{Change, Lease, Seconds, State, Table};
 use crate::policy::{ClassSet, Policy, Refusal, Reservation, Reservations};
+use foldhash::quality::FixedState;
+use hashbrown::HashMap;
 use limit::Limiter;
 use outwork_engine::Calendar;
 use pools::Pools;
@@ -233,8 +235,12 @@ pub struct Engine {
     calendar: Calendar<(Ipv4Addr, Seconds)>,
     probes: outwork_engine::ExpiringMap<Ipv4Addr, ()>,
     limiter: Limiter,
-    hasher: foldhash::quality::FixedState,
+    hasher: FixedState,
     offers: usize,
+    /// Leases that had ended where an offer stands now.
+    displaced: HashMap<Ipv4Addr, Lease, FixedState>,
+    /// Leases that have run out.
+    expired: u64,
     due: Vec<(Ipv4Addr, Seconds)>,
     events: Vec<Event>,
     watched: bool,
@@ -281,8 +287,10 @@ impl Engine {
             calendar: Calendar::default(),
             probes: outwork_engine::ExpiringMap::new(65_536, seed),
             limiter: Limiter::new(),
-            hasher: foldhash::quality::FixedState::with_seed(seed ^ 0x5bd1_e995),
+            hasher: FixedState::with_seed(seed ^ 0x5bd1_e995),
             offers: 0,
+            displaced: HashMap::default(),
+            expired: 0,
             due: Vec::new(),
             events: Vec::new(),
             watched: false,
@@ -313,19 +321,23 @@ impl Engine {
         for lease in self.leases.range(Ipv4Addr::UNSPECIFIED) {
             match lease.state.holds() {
                 true if lease.expires > now => held.push((lease.address, lease.expires)),
-                true => ended.push(lease.address),
+                true => ended.push((lease.address, lease.state)),
                 false => {}
             }
         }
-        for address in ended {
-            if let Some(slot) = self.leases.find(address) {
+        for (address, state) in ended {
+            if state == State::Declined {
+                // It was never its decliner's to come back to.
+                self.journal.record(|out| Change::write_forget(address, out));
+                self.leases.remove(address);
+            } else if let Some(slot) = self.leases.find(address) {
                 self.leases.update(slot, |lease| lease.state = State::Expired);
             }
         }
         for (address, expires) in held {
             self.schedule(address, expires);
         }
-        self.pools = Pools::count_all(&self.policy, &self.leases);
+        self.pools = Pools::count_all(&self.policy, &self.leases, &self.reservations);
     }
 
     /// Takes a new configuration. Leases live on; what it no longer serves ends with its lease.
@@ -339,12 +351,15 @@ impl Engine {
                 self.aside.push(Arc::clone(reservation));
             }
         }
-        let pools = std::mem::take(&mut self.pools);
-        self.pools = Pools::new(&policy, Some(&self.policy), pools, &self.leases);
-        self.policy = policy;
-        for address in before.iter().filter_map(|reservation| reservation.address) {
-            self.unblock(address);
+        for address in before.addresses().filter(|address| self.reservations.at(*address).is_none()) {
+            self.pools.unreserve(&self.policy, &self.leases, address);
         }
+        for address in self.reservations.addresses().filter(|address| before.at(*address).is_none()) {
+            self.pools.reserve(&self.policy, &self.leases, address);
+        }
+        let pools = std::mem::take(&mut self.pools);
+        self.pools = Pools::new(&policy, Some(&self.policy), pools, &self.leases, &self.reservations);
+        self.policy = policy;
     }
 
     /// The configuration in force.
@@ -365,6 +380,20 @@ impl Engine {
     /// Addresses that somebody holds.
     pub fn totals(&self) -> Totals {
         self.pools.totals()
+    }
+
+    /// Leases that have run out since the engine was made.
+    pub fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// What the disk holds of every address in the table, from `from` on: its lease, what an offer stands in front of,
+    /// or nothing.
+    pub fn kept(&self, from: Ipv4Addr) -> impl Iterator<Item = (Ipv4Addr, Option<&Lease>)> {
+        self.leases.range(from).map(|lease| match lease.state {
+            State::Offered => (lease.address, self.displaced.get(&lease.address)),
+            _ => (lease.address, Some(lease)),
+        })
     }
 
     /// Whether events are gathered.

@@ -1,4 +1,5 @@
 //! Leases: the record, the table that holds a million of them, and their form on disk.
+#![deny(clippy::disallowed_methods)]
 
 mod record;
 mod table;
@@ -162,6 +163,11 @@ impl Lease {
     /// The client identifier, if the client gave one.
     pub fn client_id(&self) -> Option<&[u8]> {
         self.details.get(Detail::ClientId)
+    }
+
+    /// The client identifier, whether it identifies the client or is only shown.
+    pub fn any_client_id(&self) -> Option<&[u8]> {
+        self.client_id().or_else(|| self.details.get(Detail::ShownId))
     }
 
     /// The host name, as far as it is text.

@@ -1,4 +1,4 @@
-//! The lease table: slots in pages, an ordered index by address, hashed indexes by client and by hardware address.
+//! The lease table: slots in pages, an ordered index by address, hashed indexes by client identifier and by hardware address.
 //!
 //! Nothing here is ever copied whole: pages don't move, the address index grows a /24 at a time, and each hashed index is
 //! cut into parts that grow one by one, so that no single packet pays for a rehash of a million entries.
@@ -48,7 +48,8 @@ pub struct Table {
     pages: Vec<Vec<Option<Lease>>>,
     vacant: Vec<u32>,
     blocks: BTreeMap<u32, Block>,
-    clients: Parts,
+    /// By client identifier, of those that have one.
+    identifiers: Parts,
     hardware: Parts,
     hasher: FixedState,
     len: usize,
@@ -63,7 +64,7 @@ impl Table {
             pages: Vec::new(),
             vacant: Vec::new(),
             blocks: BTreeMap::new(),
-            clients: Parts::new(),
+            identifiers: Parts::new(),
             hardware: Parts::new(),
             hasher: FixedState::with_seed(seed),
             len: 0,
@@ -81,7 +82,7 @@ impl Table {
         let slots = self.pages.len() * PAGE * size_of::<Option<Lease>>();
         let blocks = self.blocks.len() * (256 * size_of::<u32>() + 2 * size_of::<Block>());
         let index = |parts: &Parts| parts.0.iter().map(|part| part.allocation_size()).sum::<usize>();
-        slots + blocks + index(&self.clients) + index(&self.hardware) + self.vacant.capacity() * 4 + self.details
+        slots + blocks + index(&self.identifiers) + index(&self.hardware) + self.vacant.capacity() * 4 + self.details
     }
 
     /// True if there are none.
@@ -108,10 +109,20 @@ impl Table {
 
     /// Leases of a client, in every subnet it was seen in.
     pub fn of_client<'t>(&'t self, client: Client<'t>) -> impl Iterator<Item = (Slot, &'t Lease)> {
-        let hash = self.hasher.hash_one(client);
-        self.clients.part(hash).iter_hash(hash).filter_map(move |slot| {
+        let (id, hardware) = match client {
+            Client::Id(id) => (Some(self.of_id(id)), None),
+            Client::Hardware(htype, address) => (None, Some(self.of_hardware(htype, address))),
+        };
+        let leases = id.into_iter().flatten().chain(hardware.into_iter().flatten());
+        leases.filter(move |(_, lease)| lease.client() == client)
+    }
+
+    /// Leases that came with a client identifier, whether it identifies their client or is only shown.
+    pub fn of_id<'t>(&'t self, id: &'t [u8]) -> impl Iterator<Item = (Slot, &'t Lease)> {
+        let hash = self.hasher.hash_one(id);
+        self.identifiers.part(hash).iter_hash(hash).filter_map(move |slot| {
             let slot = Slot(*slot);
-            self.get(slot).filter(|lease| lease.client() == client).map(|lease| (slot, lease))
+            self.get(slot).filter(|lease| lease.any_client_id() == Some(id)).map(|lease| (slot, lease))
         })
     }
 
@@ -131,7 +142,9 @@ impl Table {
         let address = u32::from(lease.address);
         if let Some(slot) = self.find(lease.address) {
             let same = self.get(slot).is_some_and(|old| {
-                old.client() == lease.client() && old.htype == lease.htype && old.hardware() == lease.hardware()
+                old.any_client_id() == lease.any_client_id()
+                    && old.htype == lease.htype
+                    && old.hardware() == lease.hardware()
             });
             if !same {
                 self.unlink(slot);
@@ -213,31 +226,33 @@ impl Table {
         first
     }
 
-    fn hashes(&self, slot: u32) -> Option<(u64, u64)> {
-        self.get(Slot(slot))
-            .map(|lease| (self.hasher.hash_one(lease.client()), self.hasher.hash_one((lease.htype, lease.hardware()))))
-    }
-
     fn link(&mut self, slot: Slot) {
-        let Some((client, hardware)) = self.hashes(slot.0) else { return };
         let (pages, hasher) = (&self.pages, &self.hasher);
-        let lease = |slot: &u32| pages[*slot as usize / PAGE][*slot as usize % PAGE].as_ref();
-        let by_client = |slot: &u32| lease(slot).map_or(0, |l| hasher.hash_one(l.client()));
-        let by_hardware = |slot: &u32| lease(slot).map_or(0, |l| hasher.hash_one((l.htype, l.hardware())));
-        self.clients.part_mut(client).insert_unique(client, slot.0, by_client);
+        let at = |slot: &u32| pages[*slot as usize / PAGE][*slot as usize % PAGE].as_ref();
+        let by_id = |lease: &Lease| hasher.hash_one(lease.any_client_id().unwrap_or_default());
+        let by_hardware = |lease: &Lease| hasher.hash_one((lease.htype, lease.hardware()));
+        let Some(lease) = at(&slot.0) else { return };
+        if lease.any_client_id().is_some() {
+            let hash = by_id(lease);
+            self.identifiers.part_mut(hash).insert_unique(hash, slot.0, |slot| at(slot).map_or(0, by_id));
+        }
         // Clients without a hardware address would all have the same one.
-        if lease(&slot.0).is_some_and(|lease| lease.hlen > 0) {
-            self.hardware.part_mut(hardware).insert_unique(hardware, slot.0, by_hardware);
+        if lease.hlen > 0 {
+            let hash = by_hardware(lease);
+            self.hardware.part_mut(hash).insert_unique(hash, slot.0, |slot| at(slot).map_or(0, by_hardware));
         }
     }
 
     fn unlink(&mut self, slot: Slot) {
-        let Some((client, hardware)) = self.hashes(slot.0) else { return };
-        if let Ok(entry) = self.clients.part_mut(client).find_entry(client, |s| *s == slot.0) {
-            entry.remove();
-        }
-        if let Ok(entry) = self.hardware.part_mut(hardware).find_entry(hardware, |s| *s == slot.0) {
-            entry.remove();
-        }
+        let Some(lease) = self.get(slot) else { return };
+        let by_id = lease.any_client_id().map(|id| self.hasher.hash_one(id));
+        let by_hardware = self.hasher.hash_one((lease.htype, lease.hardware()));
+        let remove = |parts: &mut Parts, hash: u64| {
+            if let Ok(entry) = parts.part_mut(hash).find_entry(hash, |s| *s == slot.0) {
+                entry.remove();
+            }
+        };
+        by_id.into_iter().for_each(|hash| remove(&mut self.identifiers, hash));
+        remove(&mut self.hardware, by_hardware);
     }
 }

@@ -154,6 +154,7 @@ impl<'c> Compiler<'c> {
             match_client_id: dhcp.match_client_id,
             echo_client_id: dhcp.echo_client_id,
             store_relay: dhcp.store_relay,
+            link_relay_info: dhcp.link_relay_info,
             rapid_commit: dhcp.rapid_commit,
             decline_time: seconds(dhcp.decline_time),
             detection: match dhcp.conflict_detection {

@@ -3,6 +3,7 @@
 //! - `facts`: what a request is, by policy alone: its classes and its subnet. Needs no lease, so no lock.
 //! - `reservation`: who gets which address whatever happens, from the file and from the API.
 //! - `compile`: the file's sections to a [`Policy`], all faults at once.
+#![deny(clippy::disallowed_methods)]
 
 pub mod compile;
 mod facts;
@@ -201,6 +202,8 @@ pub struct Rules {
     pub echo_client_id: bool,
     /// Option 82 is stored with the lease.
     pub store_relay: bool,
+    /// Option 82 says who a client is on our own links too, where switches put it in.
+    pub link_relay_info: bool,
     /// Rapid commit (RFC 4039) is honoured.
     pub rapid_commit: bool,
     /// Quarantine of a declined address, seconds.

@@ -230,9 +230,13 @@ impl Housekeeper {
     fn expire(&self) {
         loop {
             let slice = self.expiry_slice;
-            match self.service.decide(|engine, now| engine.handle_timeout(now.unix, slice)) {
-                Ok((handled, _)) => {
-                    self.service.metrics().expirations.add(handled as u64);
+            let run = |engine: &mut crate::engine::Engine, now: crate::engine::Now| {
+                let before = engine.expired();
+                (engine.handle_timeout(now.unix, slice), engine.expired() - before)
+            };
+            match self.service.decide(run) {
+                Ok(((handled, expired), _)) => {
+                    self.service.metrics().expirations.add(expired);
                     if handled < slice || self.bell.stop.load(Ordering::Acquire) {
                         return;
                     }

@@ -309,3 +309,31 @@ fn shortened_lifetimes_do_not_fill_the_calendar() {
     assert!(server.engine.calendar.len() <= 65_540, "{}", server.engine.calendar.len());
     audit(&server.engine);
 }
+
+#[test]
+fn a_quarantine_that_ended_while_we_were_away_leaves_the_address_to_nobody() {
+    let mut server = Server::new("decline_time = '1h'", LAN);
+    let address = server.bind(&discover(1));
+    server.send(&decline(1, address));
+    server.now += 3600;
+    server.restart();
+    assert_eq!(server.state(address), None);
+    server.now -= 1800;
+    server.restart();
+    assert_eq!(server.state(address), None, "the disk knows, whatever the clock says");
+    assert_eq!(server.send(&rebind(1, address)).silent(), Silence::UnknownClient, "it is not its decliner's own");
+    assert_eq!(server.bind(&discover(2)), address);
+}
+
+#[test]
+fn leases_that_run_out_are_counted_and_other_deadlines_are_not() {
+    let mut server = Server::new("decline_time = '1h'", LAN);
+    server.bind(&discover(1));
+    let declined = server.bind(&discover(2));
+    server.send(&decline(2, declined));
+    server.offer(&discover(3));
+    server.pass(40_000);
+    assert_eq!(server.engine.expired(), 0);
+    server.pass(3200);
+    assert_eq!(server.engine.expired(), 1);
+}
