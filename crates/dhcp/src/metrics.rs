@@ -111,6 +111,8 @@ metrics! {
         probing: Gauge,
         /// Leases that ran out.
         expirations: Counter => history,
+        /// Leases forgotten because they ended longer ago than they are kept.
+        forgotten: Counter,
     }
 }
 

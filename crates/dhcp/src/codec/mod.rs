@@ -50,6 +50,7 @@ pub mod code {
     pub const SUBNET_SELECTION: u8 = 118;
     pub const VENDOR_CLASS_ENTERPRISE: u8 = 124;
     pub const VENDOR_OPTIONS_ENTERPRISE: u8 = 125;
+    pub const MUD_URL: u8 = 161;
     pub const END: u8 = 255;
 }
 

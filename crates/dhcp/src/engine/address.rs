@@ -1,6 +1,7 @@
 //! Which address a client gets.
 
-use super::Engine;
+use super::decide::Case;
+use super::{Engine, Silence};
 use crate::codec::{Message, RelayInfo, code};
 use crate::lease::{Client, Detail, Lease, Slot, State};
 use crate::policy::{ClassSet, Facts, Identifier, IdentifierKind, Policy, Request, Reservation};
@@ -168,14 +169,20 @@ impl Engine {
     }
 
     /// The address to offer: reserved, the client's own, the one it asks for, a free one.
-    pub(super) fn choose(
-        &mut self,
-        facts: &Facts,
-        classes: &ClassSet,
-        client: Client<'_>,
-        message: &Message<'_>,
-        reservation: Option<&Reservation>,
-    ) -> Option<Place> {
+    ///
+    /// A `stranger`, who has nothing here to come back to, only gets what a flooded pool can spare: see `offer_share`.
+    pub(super) fn choose(&mut self, case: &Case<'_>, stranger: bool) -> Result<Place, Silence> {
+        let Case { facts, client, ref classes, now, .. } = *case;
+        let message = &case.request.message;
+        let reservation = case.reservation.as_deref();
+        let policy = Arc::clone(&self.policy);
+        let share = policy.rules.offer_share;
+        // What of a pool is withheld from a stranger: nothing, nothing that is there, something.
+        let withheld = |engine: &Self, place: &Place| {
+            let crowd = engine.pools.crowd(place, share, now.unix).filter(|crowd| stranger && crowd.is_flood());
+            crowd.map(|crowd| crowd.has_spare())
+        };
+        let mut spared = false;
         let wanted = [
             reservation.and_then(|reservation| reservation.address),
             self.lease_of(client, message, facts.subnet).map(|(_, lease)| lease.address),
@@ -185,19 +192,27 @@ impl Engine {
             if !self.taken(address, client, message)
                 && let Some(place) = self.allowed(address, facts.subnet, classes, reservation)
             {
-                return Some(place);
+                match withheld(self, &place) {
+                    None => return Ok(place),
+                    Some(something) => spared |= something,
+                }
             }
         }
-        let policy = Arc::clone(&self.policy);
         let mut admitted = subnets(&policy, facts.subnet)
             .filter_map(|index| policy.subnets.get(index).map(|subnet| (index, subnet)))
             .filter(|(_, subnet)| subnet.admission.admits(classes));
-        admitted.find_map(|(index, subnet)| {
+        let place = admitted.find_map(|(index, subnet)| {
             let mut pools = subnet.pools.iter().enumerate().filter(|(_, pool)| pool.admission.admits(classes));
             pools.find_map(|(pool, _)| {
-                let address = self.pools.take(&policy, index, pool, &self.leases, &self.reservations)?;
-                Some(Place { address, subnet: index, pool: Some(pool) })
+                let mut place = Place { address: Ipv4Addr::UNSPECIFIED, subnet: index, pool: Some(pool) };
+                if let Some(something) = withheld(self, &place) {
+                    spared |= something;
+                    return None;
+                }
+                place.address = self.pools.take(&policy, index, pool, &self.leases, &self.reservations)?;
+                Some(place)
             })
-        })
+        });
+        place.ok_or(if spared { Silence::OfferShare } else { Silence::NoAddress })
     }
 }

@@ -1,6 +1,7 @@
 //! What each message type is answered with (RFC 2131 section 4.3; RFC 4388 for leasequery).
 
 use super::address::{self, Place};
+use super::limit::Rate;
 use super::{Answer, Decision, Engine, Event, Now, Silence};
 use crate::codec::{Kind, Message, RelayInfo, code};
 use crate::lease::{Change, Client, Detail, Details, INFINITE, Lease, State};
@@ -9,6 +10,7 @@ use outwork_engine::Time;
 use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How long an offer holds its address unless the configuration says otherwise, seconds.
 const OFFER_TIME: u32 = 60;
@@ -39,8 +41,8 @@ impl Engine {
     /// Decides on one request. Records go to [`Engine::journal`].
     pub fn handle(&mut self, now: Now, request: &Request<'_>, facts: &Result<Facts, Refusal>) -> Decision {
         let decision = match self.admit(now, &request.message) {
-            true => self.decide(now, request, facts),
-            false => Decision::Silent(Silence::RateLimited),
+            Ok(()) => self.decide(now, request, facts),
+            Err(silence) => Decision::Silent(silence),
         };
         if self.watched {
             self.tell(&request.message, &decision);
@@ -57,12 +59,30 @@ impl Engine {
         decision
     }
 
-    fn admit(&mut self, now: Now, message: &Message<'_>) -> bool {
-        let (rate, burst) = (self.policy.rules.client_rate, self.policy.rules.client_burst);
-        rate == 0 || {
-            let key = self.hasher.hash_one((message.chaddr(), message.giaddr()));
-            self.limiter.admit(key, now.millis, rate, burst)
+    /// Whether its sender may send one more packet. A client may make up its hardware address, but not the circuit that
+    /// its relay agent sees it on.
+    fn admit(&mut self, now: Now, message: &Message<'_>) -> Result<(), Silence> {
+        let rules = &self.policy.rules;
+        if message.kind() == Kind::LeaseQuery && rules.may_query(message.giaddr()) {
+            return Ok(());
         }
+        let by_client = Rate::per_second(rules.client_rate, rules.client_burst);
+        let by_circuit = Rate::per_second(rules.circuit_rate, rules.circuit_burst);
+        let client = self.hasher.hash_one((message.chaddr(), message.giaddr()));
+        if !self.limiter.admit(client, now.millis, by_client) {
+            return Err(Silence::RateLimited);
+        }
+        match self.circuit(message) {
+            Some(circuit) if !self.circuits.admit(circuit, now.millis, by_circuit) => Err(Silence::CircuitLimited),
+            _ => Ok(()),
+        }
+    }
+
+    /// A number for the circuit that a relay agent names, if one does.
+    fn circuit(&self, message: &Message<'_>) -> Option<u64> {
+        let relay = self.policy.relay_info(message)?;
+        let names = [RelayInfo::CIRCUIT_ID, RelayInfo::REMOTE_ID].map(|name| relay.get(name));
+        names.iter().any(Option::is_some).then(|| self.hasher.hash_one((message.giaddr(), names)))
     }
 
     fn decide(&mut self, now: Now, request: &Request<'_>, facts: &Result<Facts, Refusal>) -> Decision {
@@ -103,13 +123,18 @@ impl Engine {
 
     fn discover(&mut self, mut case: Case<'_>) -> Decision {
         let message = case.message();
+        let subnet = self.policy.subnets.get(case.facts.subnet);
+        if subnet.is_some_and(|subnet| tried_for(message) < subnet.min_secs) {
+            return Decision::Silent(Silence::MinSecs);
+        }
         let own = self.lease_of(case.client, message, case.facts.subnet);
+        let stranger = own.is_none() && case.reservation.is_none();
         if own.is_none_or(|(_, lease)| !lease.state.holds()) && self.offers >= self.policy.rules.max_offers {
             return Decision::Silent(Silence::OffersFull);
         }
-        let Some(place) = self.choose(case.facts, &case.classes, case.client, message, case.reservation.as_deref())
-        else {
-            return Decision::Silent(Silence::NoAddress);
+        let place = match self.choose(&case, stranger) {
+            Ok(place) => place,
+            Err(silence) => return Decision::Silent(silence),
         };
         self.require(&mut case, place);
         // What is active there is the client's own: an offer must not take its place.
@@ -117,7 +142,12 @@ impl Engine {
         if !bound {
             self.withdraw(&case, place.address);
             let times = self.policy.subnets.get(place.subnet).map(|subnet| subnet.scope.times.offer);
-            let hold = times.flatten().or(self.policy.scope.times.offer).unwrap_or(OFFER_TIME);
+            let mut hold = times.flatten().or(self.policy.scope.times.offer).unwrap_or(OFFER_TIME);
+            let crowd = self.pools.crowd(&place, self.policy.rules.offer_share, case.now.unix);
+            if stranger && crowd.is_some_and(|crowd| crowd.presses()) {
+                // Clients that mean it ask within a second or two. The others' addresses are wanted.
+                hold = hold.min(self.policy.rules.short_offer_time);
+            }
             let lease = self.lease(&case, place, State::Offered, case.now.unix.saturating_add(hold));
             self.put(lease);
             if self.wants_probe(&case, place.address) {
@@ -344,11 +374,30 @@ impl Engine {
         };
         match self.leases.at(address).cloned() {
             Some(mut lease) if lease.state == State::Active && self.owns(&lease, case.client, message) => {
+                if let Err(silence) = self.may_quarantine(case, address) {
+                    // Only forgotten: its client gets another address, and somebody else this one, later.
+                    self.journal.record(|out| Change::write_forget(address, out));
+                    self.forget(address);
+                    return Decision::Silent(silence);
+                }
                 self.quarantine(&mut lease, case.now);
                 Decision::Silent(Silence::Done)
             }
             _ => Decision::Silent(Silence::NotOwner),
         }
+    }
+
+    /// Whether an address is quarantined at this client's word, so that no one can empty a pool by declining it.
+    fn may_quarantine(&mut self, case: &Case<'_>, address: Ipv4Addr) -> Result<(), Silence> {
+        let message = case.message();
+        if self.pools.declined_at(&self.policy, address, self.policy.rules.decline_share) {
+            return Err(Silence::DeclineShare);
+        }
+        let client = || self.hasher.hash_one((message.chaddr(), message.giaddr()));
+        let who = self.circuit(message).unwrap_or_else(client);
+        let rules = &self.policy.rules;
+        let rate = Rate::within(Duration::from_secs(rules.decline_time.into()), rules.decline_limit);
+        if self.declines.admit(who, case.now.millis, rate) { Ok(()) } else { Err(Silence::DeclineLimit) }
     }
 
     fn release(&mut self, case: &Case<'_>) -> Decision {
@@ -422,6 +471,7 @@ impl Engine {
             (Detail::VendorClass, message.option(code::VENDOR_CLASS).unwrap_or_default()),
             (Detail::Relay, relay.unwrap_or_default()),
             (Detail::Giaddr, if giaddr == [0; 4] { &[] } else { &giaddr }),
+            (Detail::MudUrl, mud_url(message).unwrap_or_default()),
         ]);
         Lease {
             address: place.address,
@@ -440,7 +490,8 @@ impl Engine {
     /// Puts a lease in the table and keeps every count and the calendar right.
     pub(super) fn put(&mut self, mut lease: Lease) {
         let (address, expires, to) = (lease.address, lease.expires, lease.state);
-        lease.due = self.leases.at(address).map_or(0, |old| old.due);
+        let due = self.leases.at(address).map(|old| old.due);
+        lease.due = due.or_else(|| self.orphans.remove(&address)).unwrap_or(0);
         let (_, old) = self.leases.insert(lease);
         let from = old.as_ref().map(|old| old.state);
         self.moved(address, from, Some(to));
@@ -467,6 +518,7 @@ impl Engine {
         event.hardware = message.chaddr().to_vec();
         event.client_id = message.option(code::CLIENT_ID).map(<[u8]>::to_vec);
         event.hostname = host_name(message).map(|name| String::from_utf8_lossy(name).into_owned());
+        event.mud_url = mud_url(message).map(|url| String::from_utf8_lossy(url).into_owned());
         match decision {
             Decision::Answer(answer) => {
                 event.kind = answer.kind.name();
@@ -500,6 +552,19 @@ fn host_name<'m>(message: &'m Message<'_>) -> Option<&'m [u8]> {
         [_, _, _, name @ ..] => Some(name),
         _ => None,
     })
+}
+
+/// Where a client says that a description of what it does is (RFC 8520 section 5.3).
+fn mud_url<'m>(message: &'m Message<'_>) -> Option<&'m [u8]> {
+    message.option(code::MUD_URL).filter(|url| url.starts_with(b"https://") && url.iter().all(u8::is_ascii_graphic))
+}
+
+/// Seconds that a client says it has tried for. Some write them in the wrong order of octets.
+fn tried_for(message: &Message<'_>) -> u16 {
+    match message.secs() {
+        swapped if swapped.is_multiple_of(256) => swapped.swap_bytes(),
+        secs => secs,
+    }
 }
 
 /// Where in its life a requesting client is.

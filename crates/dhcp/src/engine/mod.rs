@@ -4,7 +4,7 @@
 //! - `address`: which address a client gets: reserved, its own, the one it asks for, a fresh one, the longest unused.
 //! - `pools`: what is free in each pool, and how much.
 //! - `expiry`: leases that end, offers that lapse, in bounded slices.
-//! - `limit`: the packets a client may send.
+//! - `limit`: the packets that clients and circuits may send.
 //! - `answer`: the decision's form on the wire; needs no lease, so no lock.
 //!
 //! Absent on purpose: sockets, clocks, threads, the log. What must be on disk before an answer leaves is in
@@ -50,7 +50,12 @@ pub enum Silence {
     NotOwner,
     NoClient,
     RateLimited,
+    CircuitLimited,
     OffersFull,
+    OfferShare,
+    MinSecs,
+    DeclineLimit,
+    DeclineShare,
     BadAddress,
     QueryRefused,
     Done,
@@ -58,7 +63,7 @@ pub enum Silence {
 
 impl Silence {
     /// Every reason, for the counter's labels.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::NoSubnet,
         Self::NotAdmitted,
         Self::DropClass,
@@ -68,7 +73,12 @@ impl Silence {
         Self::NotOwner,
         Self::NoClient,
         Self::RateLimited,
+        Self::CircuitLimited,
         Self::OffersFull,
+        Self::OfferShare,
+        Self::MinSecs,
+        Self::DeclineLimit,
+        Self::DeclineShare,
         Self::BadAddress,
         Self::QueryRefused,
         Self::Done,
@@ -86,7 +96,12 @@ impl Silence {
             Self::NotOwner => "not_owner",
             Self::NoClient => "no_client",
             Self::RateLimited => "rate_limited",
+            Self::CircuitLimited => "circuit_limited",
             Self::OffersFull => "offers_full",
+            Self::OfferShare => "offer_share",
+            Self::MinSecs => "min_secs",
+            Self::DeclineLimit => "decline_limit",
+            Self::DeclineShare => "decline_share",
             Self::BadAddress => "bad_address",
             Self::QueryRefused => "query_refused",
             Self::Done => "done",
@@ -169,6 +184,8 @@ pub struct Event {
     pub hostname: Option<String>,
     /// Subnet id.
     pub subnet: Option<u32>,
+    /// What the client says describes it (RFC 8520).
+    pub mud_url: Option<String>,
     /// Why, for a drop or a NAK.
     pub reason: Option<&'static str>,
 }
@@ -234,13 +251,20 @@ pub struct Engine {
     pools: Pools,
     calendar: Calendar<(Ipv4Addr, Seconds)>,
     probes: outwork_engine::ExpiringMap<Ipv4Addr, ()>,
+    /// Packets by client, packets by circuit, quarantines by either.
     limiter: Limiter,
+    circuits: Limiter,
+    declines: Limiter,
     hasher: FixedState,
     offers: usize,
     /// Leases that had ended where an offer stands now.
     displaced: HashMap<Ipv4Addr, Lease, FixedState>,
     /// Leases that have run out.
     expired: u64,
+    /// Where the look for leases that ended long ago goes on.
+    swept: Ipv4Addr,
+    /// Calendar entries of addresses that have left the table since: one that comes back takes its own up again.
+    orphans: HashMap<Ipv4Addr, Seconds, FixedState>,
     due: Vec<(Ipv4Addr, Seconds)>,
     events: Vec<Event>,
     watched: bool,
@@ -260,7 +284,16 @@ pub struct Now {
 impl Event {
     /// An event with nothing but its name.
     pub(crate) fn new(kind: &'static str) -> Self {
-        Self { kind, address: None, hardware: Vec::new(), client_id: None, hostname: None, subnet: None, reason: None }
+        Self {
+            kind,
+            address: None,
+            hardware: Vec::new(),
+            client_id: None,
+            hostname: None,
+            subnet: None,
+            mud_url: None,
+            reason: None,
+        }
     }
 
     /// An event of a lease.
@@ -271,6 +304,7 @@ impl Event {
             client_id: lease.client_id().map(<[u8]>::to_vec),
             hostname: lease.host_name().map(std::borrow::Cow::into_owned),
             subnet: Some(lease.subnet),
+            mud_url: lease.mud_url().map(str::to_owned),
             ..Self::new(kind)
         }
     }
@@ -286,11 +320,15 @@ impl Engine {
             pools: Pools::default(),
             calendar: Calendar::default(),
             probes: outwork_engine::ExpiringMap::new(65_536, seed),
-            limiter: Limiter::new(),
+            limiter: Limiter::new(1 << 16),
+            circuits: Limiter::new(1 << 16),
+            declines: Limiter::new(1 << 14),
             hasher: FixedState::with_seed(seed ^ 0x5bd1_e995),
             offers: 0,
             displaced: HashMap::default(),
             expired: 0,
+            swept: Ipv4Addr::UNSPECIFIED,
+            orphans: HashMap::default(),
             due: Vec::new(),
             events: Vec::new(),
             watched: false,

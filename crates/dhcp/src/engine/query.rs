@@ -239,9 +239,7 @@ impl Engine {
     /// RFC 4388: who has an address, what a client has. Only for relay agents that are allowed to ask.
     pub(super) fn leasequery(&self, now: Now, request: &Request<'_>) -> Decision {
         let message = &request.message;
-        let giaddr = message.giaddr();
-        let allowed = &self.policy.rules.leasequery;
-        if !allowed.iter().any(|(first, last)| *first <= giaddr && giaddr <= *last) || giaddr.is_unspecified() {
+        if !self.policy.rules.may_query(message.giaddr()) {
             return Decision::Silent(Silence::QueryRefused);
         }
         let wanted = message.ciaddr();

@@ -80,6 +80,8 @@ pub enum Detail {
     Giaddr = 5,
     /// Client identifier of a client that the configuration identifies by hardware address alone: shown, not compared.
     ShownId = 6,
+    /// Where the client says that a description of it is, option 161 (RFC 8520).
+    MudUrl = 7,
 }
 
 /// Packed [`Detail`]s. Each is at most 255 bytes: longer ones are cut, client identifiers excepted, which the decoder bounds.
@@ -173,6 +175,11 @@ impl Lease {
     /// The host name, as far as it is text.
     pub fn host_name(&self) -> Option<std::borrow::Cow<'_, str>> {
         self.details.get(Detail::HostName).map(String::from_utf8_lossy)
+    }
+
+    /// Where the client says that a description of what it does is (RFC 8520).
+    pub fn mud_url(&self) -> Option<&str> {
+        self.details.get(Detail::MudUrl).and_then(|url| std::str::from_utf8(url).ok())
     }
 
     /// Who holds the lease.

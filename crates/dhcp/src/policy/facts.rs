@@ -126,6 +126,14 @@ impl Fields for View<'_> {
         self.request.message.kind() as u8
     }
 
+    fn secs(&self) -> u16 {
+        self.request.message.secs()
+    }
+
+    fn hops(&self) -> u8 {
+        self.request.message.hops()
+    }
+
     fn transaction_id(&self) -> u32 {
         u32::from_be_bytes(self.request.message.xid())
     }

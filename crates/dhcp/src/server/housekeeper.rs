@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_secs(1);
 /// Pause between two slices of expiry, for the workers.
 const BREATH: Duration = Duration::from_micros(100);
+/// Leases looked at in one hold of the engine for whether they ended too long ago to keep.
+const SWEEP: usize = 1024;
 /// Pools that have gauges of their own, as many as the metrics take.
 const POOLS: usize = 4096;
 
@@ -145,6 +147,7 @@ impl Housekeeper {
             self.sync_interfaces();
         }
         self.expire();
+        self.forget();
         self.warn();
         self.measure();
     }
@@ -248,6 +251,13 @@ impl Housekeeper {
                     return;
                 }
             }
+        }
+    }
+
+    /// Looks at a slice of all leases a second for those that ended long ago.
+    fn forget(&self) {
+        if let Ok((forgotten, _)) = self.service.decide(|engine, now| engine.forget_ended(now.unix, SWEEP)) {
+            self.service.metrics().forgotten.add(forgotten as u64);
         }
     }
 

@@ -325,3 +325,39 @@ fn a_client_of_another_server_of_the_link_is_not_told_off_for_its_address() {
         }
     }
 }
+
+#[test]
+fn a_subnet_may_leave_clients_to_another_server_for_some_seconds() {
+    let mut server = Server::new("", &format!("{LAN}min_secs = 4\n"));
+    assert_eq!(server.send(&discover(1)).silent(), Silence::MinSecs);
+    assert_eq!(server.send(&discover(1).secs(3)).silent(), Silence::MinSecs);
+    assert_eq!(server.send(&discover(1).secs(0x0300)).silent(), Silence::MinSecs, "3 in the wrong order of octets");
+    let address = server.offer(&discover(1).secs(4));
+    server.send(&request(1, address)).heard(Kind::Ack);
+    server.send(&renew(1, address)).heard(Kind::Ack);
+    assert_eq!(server.offer(&discover(2).secs(300)), ip(11));
+}
+
+#[test]
+fn a_class_may_ask_how_long_a_client_has_tried_and_how_far_away_it_is() {
+    let class = "[[dhcp.class]]\nname = 'DROP'\ntest = \"pkt4.secs == 7 and pkt4.hops == 0\"\n";
+    let mut server = Server::new("", &format!("{class}{LAN}"));
+    assert_eq!(server.send(&discover(1).secs(7)).silent(), Silence::DropClass);
+    server.offer(&discover(1).secs(8));
+}
+
+#[test]
+fn where_a_device_says_it_is_described_is_kept_with_its_lease_and_told() {
+    let mut server = Server::lan();
+    server.engine.watch(true);
+    let url = b"https://example.net/lamp.json";
+    let address = server.bind(&discover(1).option(code::MUD_URL, url));
+    assert_eq!(server.engine.leases().at(address).unwrap().mud_url(), Some("https://example.net/lamp.json"));
+    let mut events = Vec::new();
+    server.engine.take_events(&mut events);
+    assert!(events.iter().all(|event| event.mud_url.as_deref() == Some("https://example.net/lamp.json")));
+    let other = server.bind(&discover(2).option(code::MUD_URL, b"http://example.net/\x01"));
+    assert_eq!(server.engine.leases().at(other).unwrap().mud_url(), None, "RFC 8520 wants https");
+    server.restart();
+    assert!(server.engine.leases().at(address).unwrap().mud_url().is_some());
+}
