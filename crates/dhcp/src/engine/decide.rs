@@ -509,7 +509,7 @@ impl Engine {
     /// An address changed hands: from a state (`None`: it was not in the table) to another.
     pub(super) fn moved(&mut self, address: Ipv4Addr, from: Option<State>, to: Option<State>) {
         self.offers += usize::from(to == Some(State::Offered));
-        self.offers -= usize::from(from == Some(State::Offered));
+        self.offers = self.offers.saturating_sub(usize::from(from == Some(State::Offered)));
         self.pools.moved(&self.policy, &self.reservations, address, from, to);
     }
 

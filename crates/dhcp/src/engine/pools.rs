@@ -247,7 +247,7 @@ impl Pools {
             if let Some(at) = place(policy, address).filter(|at| counted.contains(at))
                 && let Some(free) = pools.at(at)
             {
-                free.usable -= 1;
+                free.usable = free.usable.saturating_sub(1);
             }
         }
         pools

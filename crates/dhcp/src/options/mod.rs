@@ -12,7 +12,6 @@
 //! Absent on purpose: splitting options over 255 octets and overload (the codec does that), DHCPv6, and nested
 //! sub-options (a sub-option that holds sub-options is given as hex).
 #![deny(clippy::disallowed_methods)]
-#![deny(clippy::disallowed_methods)]
 
 mod compile;
 mod definition;
