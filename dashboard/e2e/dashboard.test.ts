@@ -1,6 +1,7 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { go, lab, launch, signIn, visit } from "./browser";
+import type { Reservation } from "../src/api/types";
+import { ask, go, lab, launch, signIn, visit } from "./browser";
 
 let browser: Browser;
 
@@ -153,6 +154,42 @@ describe("an admin", () => {
     await page.getByRole("menuitem", { name: "Remove…" }).click();
     await page.getByRole("button", { name: "Remove", exact: true }).click();
     await page.getByRole("row").filter({ hasText: lab.address }).waitFor({ state: "detached" });
+  });
+
+  test("changes a reservation's name and keeps the options and the boot file that came through the API", async () => {
+    const made = await ask<Reservation>("POST", "/dhcp/reservations", {
+      subnet_id: (await ask<{ subnet_id: number }>("GET", `/dhcp/leases/${lab.address}`)).subnet_id,
+      identifier: { kind: "mac", value: "02:00:5e:00:53:02" },
+      address: null,
+      hostname: "lab-boots",
+      options: { "ntp-servers": ["192.0.2.9"] },
+      boot_file: "pxe/lab.efi",
+    });
+    await go(page, "/dhcp/reservations");
+    await page.reload();
+    await page.getByRole("button", { name: "More for 02:00:5e:00:53:02" }).click();
+    await page.getByRole("menuitem", { name: "Edit…" }).click();
+    const kept = page.getByRole("region", { name: "Kept as they are" });
+    await kept.getByText("pxe/lab.efi").waitFor();
+    await kept.getByText("192.0.2.9").waitFor();
+    await page.getByLabel("Hostname (optional)").fill("lab-boots-again");
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByText("Changed the reservation of 02:00:5e:00:53:02").waitFor();
+    const path = `/dhcp/reservations/${made.id}`;
+    expect(await ask<Reservation>("GET", path)).toEqual({ ...made, hostname: "lab-boots-again" });
+    await ask("DELETE", path);
+  });
+
+  test("is warned when the address that was reserved is another client's now", async () => {
+    await page.getByRole("button", { name: "Add reservation" }).click();
+    await page.getByRole("textbox", { name: "MAC address" }).fill("02:00:5e:00:53:03");
+    await page.getByRole("textbox", { name: "Address", exact: true }).fill(lab.address);
+    await page.getByRole("button", { name: "Reserve", exact: true }).click();
+    await page.getByText(`${lab.address} is active to ${lab.mac}`).waitFor();
+    await page.getByRole("button", { name: "Dismiss" }).last().click();
+    const { items } = await ask<{ items: Reservation[] }>("GET", "/dhcp/reservations");
+    const mine = items.find((one) => one.address === lab.address);
+    await ask("DELETE", `/dhcp/reservations/${mine?.id}`);
   });
 
   test("cannot wipe a subnet without typing its prefix", async () => {

@@ -46,13 +46,9 @@ function PoolRow(props: { pool: Pool; alone: boolean }) {
 function SubnetRow(props: { subnet: Subnet; onWipe: () => void }) {
   const warning = () => props.subnet.pools.some((pool) => pool.warning);
   const about = () =>
-    [
-      props.subnet.name,
-      props.subnet.shared_network ? `shared network ${props.subnet.shared_network}` : null,
-      `leases of ${span(props.subnet.lease_time_seconds)}`,
-    ]
+    [`leases of ${span(props.subnet.lease_time_seconds)}`, props.subnet.shared_network]
       .filter(Boolean)
-      .join(", ");
+      .join(" · ");
   return (
     <li class="subnet">
       <div class="subnet-name">
@@ -152,7 +148,7 @@ export function Subnets(props: { query: Query<{ items: Subnet[] }> }) {
     return items().filter(
       (subnet) =>
         (!onlyWarned() || warned(subnet)) &&
-        [subnet.prefix, subnet.name, subnet.shared_network, ...subnet.pools.map((pool) => pool.range)]
+        [subnet.prefix, subnet.shared_network, ...subnet.pools.map((pool) => pool.range)]
           .join(" ")
           .toLowerCase()
           .includes(needle),
@@ -178,7 +174,7 @@ export function Subnets(props: { query: Query<{ items: Subnet[] }> }) {
             <div class="toolbar">
               <Search
                 label="Search subnets"
-                placeholder="Prefix, name or pool"
+                placeholder="Prefix, shared network or pool"
                 value={text()}
                 onInput={setText}
               />
