@@ -61,7 +61,7 @@ function ThemeButton() {
 }
 
 function ConnectionBanner() {
-  const now = createNow();
+  const now = createNow(1000, Date.now);
   // A reconnection within a moment is not worth a banner.
   const [shown, setShown] = createSignal(false);
   let timer: ReturnType<typeof setTimeout> | undefined;
