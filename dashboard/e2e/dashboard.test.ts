@@ -115,6 +115,18 @@ describe("an admin", () => {
     await page.getByRole("row").nth(1).waitFor();
   });
 
+  test("reads when a lease ends although the browser's clock is an hour ahead", async () => {
+    const late = await visit(browser);
+    await late.page.clock.install({ time: Date.now() + 3_600_000 });
+    await signIn(late.page);
+    await go(late.page, `/dhcp/leases?lease=${lab.address}`);
+    await late.page
+      .getByRole("dialog")
+      .getByText(/\(in \d+ [mh]\)/)
+      .waitFor();
+    expect(late.complaints).toEqual([]);
+  });
+
   test("gives a lease a hostname", async () => {
     await go(page, `/dhcp/leases?lease=${lab.address}`);
     await page.getByRole("button", { name: "Hostname…" }).click();
@@ -303,6 +315,33 @@ test("a lost connection is told, and mended on request", async () => {
   await page.unroute("**/api/v1/events*");
   await page.getByRole("button", { name: "Retry now" }).click();
   await banner.waitFor({ state: "detached" });
+});
+
+test("a session that ends under an open page is told once, and signing in leads back to the page", async () => {
+  const { page } = await visit(browser);
+  await page.route("**/api/v1/events*", (route) => route.abort());
+  await signIn(page);
+  await go(page, "/dhcp/events");
+  await page.getByText("reconnecting").waitFor();
+  await page.context().clearCookies();
+  await page.getByText("Your session has ended").waitFor();
+  await page.unroute("**/api/v1/events*");
+  await page.waitForTimeout(1500);
+  expect(await page.getByText("Your session has ended").isVisible()).toBe(true);
+  await page.getByLabel("Access token").fill(lab.token);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("region", { name: "Live events" }).getByText(/^live/).waitFor();
+});
+
+test("a page whose code the server no longer has is told, and a reload brings it", async () => {
+  const { page } = await visit(browser);
+  await signIn(page);
+  await page.route(/assets\/settings-/, (route) => route.fulfill({ status: 404 }));
+  await page.getByRole("link", { name: "Settings" }).click();
+  await page.getByText("This page could not be fetched").waitFor();
+  await page.unroute(/assets\/settings-/);
+  await page.getByRole("button", { name: "Reload" }).click();
+  await page.getByRole("heading", { name: "Settings", level: 1 }).waitFor();
 });
 
 test("the theme that was chosen is remembered", async () => {

@@ -82,6 +82,9 @@ export const samples = new LiveSamples(900);
 const SKEW_LIMIT_MS = 2_000;
 const [skew, setSkew] = createSignal(0);
 
+/** How far the server's clock is ahead of the browser's, in milliseconds; 0 while they agree. */
+export const clockSkew = skew;
+
 /** The server's present, in milliseconds since the epoch: a browser's clock may be minutes off. */
 export function serverNow(): number {
   return Date.now() + skew();

@@ -34,14 +34,16 @@ export function bodyOf(fields: ReservationFields, existing?: Reservation): Reser
   };
 }
 
-/** What a reservation says beyond client, address and name, for the reader: what it is, and its value as TOML. */
+function plainly(value: unknown): string {
+  const values = Array.isArray(value) ? value : [value];
+  return values.map((one) => (typeof one === "string" ? one : tomlValue(one))).join(", ");
+}
+
+/** What a reservation says beyond client, address and name, for the reader: what it is, and its value. */
 export function furtherSettings(reservation: ReservationDraft): [string, string][] {
   const { options = {}, classes = [], next_server, server_hostname, boot_file } = reservation;
   const rows: [string, string | null | undefined][] = [
-    ...Object.entries(options).map(([name, value]): [string, string] => [
-      `Option ${name}`,
-      typeof value === "string" ? value : tomlValue(value),
-    ]),
+    ...Object.entries(options).map(([name, value]): [string, string] => [`Option ${name}`, plainly(value)]),
     ["Classes", classes.join(", ")],
     ["Boot server (siaddr)", next_server],
     ["Boot server name (sname)", server_hostname],

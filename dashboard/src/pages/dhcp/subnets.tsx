@@ -17,7 +17,7 @@ import { Field, Search, Utilisation } from "../../ui/widgets";
 /** Rows drawn at once; more on request, so that a thousand subnets stay light. */
 const STEP = 50;
 
-/** A pool on its own needs no bar: the subnet's says the same. */
+/** A pool on its own needs no bar and no figures: the subnet's say the same. */
 function PoolRow(props: { pool: Pool; alone: boolean }) {
   return (
     <div class="pool">
@@ -30,15 +30,17 @@ function PoolRow(props: { pool: Pool; alone: boolean }) {
         />
         <span class="share">{percent(props.pool.utilisation)}</span>
       </Show>
-      <span class="muted" classList={{ alone: props.alone }}>
-        {props.pool.warning ? (
-          <span class="warned">
-            <Icon name="alert" size={13} /> nearly full: {count(props.pool.free)} free
-          </span>
-        ) : (
-          `${count(props.pool.free)} of ${count(props.pool.total)} free`
-        )}
-      </span>
+      <Show when={!props.alone || props.pool.warning}>
+        <span class="muted">
+          {props.pool.warning ? (
+            <span class="warned">
+              <Icon name="alert" size={13} /> nearly full: {count(props.pool.free)} free
+            </span>
+          ) : (
+            `${count(props.pool.free)} of ${count(props.pool.total)} free`
+          )}
+        </span>
+      </Show>
     </div>
   );
 }

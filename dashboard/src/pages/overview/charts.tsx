@@ -1,6 +1,6 @@
 import { createMemo, createSignal, lazy, Show, Suspense } from "solid-js";
 import { api, query } from "../../api/client";
-import { liveTick, samples, serverNow } from "../../api/live";
+import { clockSkew, liveTick, samples } from "../../api/live";
 import { createQuery } from "../../api/query";
 import { type Columns, historyColumns, joinColumns } from "../../api/samples";
 import type { History } from "../../api/types";
@@ -127,11 +127,11 @@ export function Charts(props: { dhcp: boolean }) {
       ? [...DHCP_PLOTS.filter((p) => p.half), ...PROCESS_PLOTS, ...DHCP_PLOTS.filter((p) => !p.half)]
       : PROCESS_PLOTS,
   );
-  const history = createQuery<{ range: RangeName; names: string[] }, History>(
-    () => ({ range: range(), names: plots().flatMap((plot) => plot.names) }),
+  const history = createQuery<{ range: RangeName; names: string[]; skew: number }, History>(
+    () => ({ range: range(), names: plots().flatMap((plot) => plot.names), skew: clockSkew() }),
     (source, signal) => {
       const [length, step] = RANGES[source.range];
-      const to = Math.floor(serverNow() / 1000);
+      const to = Math.floor((Date.now() + source.skew) / 1000);
       return api.get(`/metrics/history${query({ name: source.names, from: to - length, to, step })}`, signal);
     },
     { every: 60_000, key: "name" },
