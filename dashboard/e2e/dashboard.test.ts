@@ -106,6 +106,8 @@ describe("an admin", () => {
     await drawer.getByText(lab.mac).first().waitFor();
     await page.keyboard.press("Escape");
     await drawer.waitFor({ state: "detached" });
+    // The keyboard goes on from where it was.
+    await page.waitForFunction((address) => document.activeElement?.textContent === address, lab.address);
   });
 
   test("is told when nothing matches, and gets back to everything", async () => {
