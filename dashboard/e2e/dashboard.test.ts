@@ -275,6 +275,9 @@ describe("an admin", () => {
     await go(viewer.page, `/dhcp/leases?lease=${lab.address}`);
     await viewer.page.getByRole("dialog").getByText(lab.mac).first().waitFor();
     expect(await viewer.page.getByRole("button", { name: "Release…" }).count()).toBe(0);
+    await go(viewer.page, "/settings/logs");
+    await viewer.page.locator(".level").first().waitFor();
+    expect(await viewer.page.locator(".level select").count()).toBe(0);
     await go(viewer.page, "/settings");
     await viewer.page.locator(".setting").first().waitFor();
     expect(await viewer.page.getByRole("button", { name: "Reload configuration" }).count()).toBe(0);

@@ -3,6 +3,7 @@ import {
   bytes,
   compact,
   expiry,
+  inLocalTime,
   latency,
   percent,
   plural,
@@ -83,6 +84,14 @@ describe("times", () => {
     expect(expiry("9999-12-31T23:59:59.000Z", now)).toBe("never");
     expect(expiry("2026-11-21T08:30:00.000Z", now)).toBe("in 4 h");
     expect(expiry("2026-11-21T03:55:00.000Z", now)).toBe("5 m ago");
+  });
+
+  test("a moment within a sentence reads in the reader's time zone", () => {
+    const moment = "2026-11-21T16:24:01.000Z";
+    expect(inLocalTime(`192.0.2.7 is active until ${moment}: it is moved`)).toBe(
+      `192.0.2.7 is active until ${timestamp(moment)}: it is moved`,
+    );
+    expect(inLocalTime("nothing to tell")).toBe("nothing to tell");
   });
 
   test("events tell milliseconds", () => {

@@ -115,6 +115,11 @@ export function timestamp(at: string | number): string {
   return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())} ${clock(at)}`;
 }
 
+/** The server's sentences tell moments in UTC: here they read as every other on the page. */
+export function inLocalTime(text: string): string {
+  return text.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, (moment) => timestamp(moment));
+}
+
 /** 04:15:07 */
 export function clock(at: string | number): string {
   const date = new Date(at);

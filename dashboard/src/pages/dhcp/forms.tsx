@@ -3,6 +3,7 @@ import { createStore } from "solid-js/store";
 import { api } from "../../api/client";
 import { createAction } from "../../api/query";
 import type { IdentifierKind, Lease, Reservation, ReservationDraft, Subnet } from "../../api/types";
+import { inLocalTime } from "../../format";
 import { FormDialog } from "../../ui/dialog";
 import { notify } from "../../ui/notify";
 import { Field } from "../../ui/widgets";
@@ -83,7 +84,7 @@ export function ReservationDialog(
       ? await api.put<Reservation>(path, bodyOf(fields, await api.get<Reservation>(path)))
       : await api.post<Reservation>("/dhcp/reservations", bodyOf(fields));
     notify(`${props.existing ? "Changed the reservation of" : "Reserved"} ${nameOf(saved)}`);
-    if (warning) notify(warning, "warn");
+    if (warning) notify(inLocalTime(warning), "warn");
     props.onDone();
     props.onClose();
   });

@@ -124,7 +124,7 @@ export function Leases(props: { subnets: Subnet[] }) {
         </select>
         <Show when={may("operator")}>
           <button type="button" class="button push" onClick={() => setAdding(true)}>
-            <Icon name="plus" /> Add lease
+            <Icon name="plus" /> Add<span class="desk-only"> lease</span>
           </button>
         </Show>
       </div>

@@ -85,7 +85,7 @@ export function Reservations(props: { subnets: Subnet[] }) {
   const add = () => (
     <Show when={may("operator") && props.subnets.length > 0}>
       <button type="button" class="button push" onClick={() => setAsked({ what: "add" })}>
-        <Icon name="plus" /> Add reservation
+        <Icon name="plus" /> Add<span class="desk-only"> reservation</span>
       </button>
     </Show>
   );
