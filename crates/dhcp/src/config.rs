@@ -24,6 +24,9 @@ section! {
         pub affinity: bool [restart] = false,
         /// Packets received in one go.
         pub batch: u16 [restart, range 1..=1024] = 64,
+        /// UDP messages come and go in runs that pass through the kernel as one (segmentation and receive offload): less work a message
+        /// behind busy relay agents. Not with a relay agent on this host, or in a guest of it, that listens with packet sockets, as dhcrelay does.
+        pub offload: bool [restart] = false,
         /// Kernel receive buffer of each socket.
         pub receive_buffer: ByteSize [restart] = ByteSize::mib(8),
         /// Answers a worker holds back until their lease is on disk.

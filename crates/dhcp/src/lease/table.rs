@@ -25,21 +25,55 @@ struct Block {
     used: u16,
 }
 
-#[derive(Debug)]
-struct Parts(Vec<HashTable<u32>>);
+/// A slot, and the hash of its key: growing and looking up then touch no lease that is not the one.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    hash: u32,
+    slot: u32,
+}
 
-impl Parts {
+/// A hashed index. Its parts fill at about the same time, so that each must grow quickly, too.
+#[derive(Debug)]
+struct Index(Vec<HashTable<Entry>>);
+
+impl Index {
     fn new() -> Self {
         Self((0..PARTS).map(|_| HashTable::new()).collect())
     }
 
-    fn part(&self, hash: u64) -> &HashTable<u32> {
-        &self.0[(hash >> 40) as usize % PARTS]
+    fn part(&self, hash: u32) -> &HashTable<Entry> {
+        &self.0[hash as usize % PARTS]
     }
 
-    fn part_mut(&mut self, hash: u64) -> &mut HashTable<u32> {
-        &mut self.0[(hash >> 40) as usize % PARTS]
+    fn part_mut(&mut self, hash: u32) -> &mut HashTable<Entry> {
+        &mut self.0[hash as usize % PARTS]
     }
+
+    /// Slots whose key has this hash, and perhaps others.
+    fn find(&self, hash: u32) -> impl Iterator<Item = Slot> {
+        let same = self.part(hash).iter_hash(spread(hash)).filter(move |entry| entry.hash == hash);
+        same.map(|entry| Slot(entry.slot))
+    }
+
+    fn insert(&mut self, hash: u32, slot: Slot) {
+        let entry = Entry { hash, slot: slot.0 };
+        self.part_mut(hash).insert_unique(spread(hash), entry, |entry| spread(entry.hash));
+    }
+
+    fn remove(&mut self, hash: u32, slot: Slot) {
+        if let Ok(entry) = self.part_mut(hash).find_entry(spread(hash), |entry| entry.slot == slot.0) {
+            entry.remove();
+        }
+    }
+
+    fn memory(&self) -> usize {
+        self.0.iter().map(HashTable::allocation_size).sum()
+    }
+}
+
+/// The hash as a table wants it, whose place it takes from the low bits and whose tag from the high ones.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash / PARTS as u32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// All leases of the server.
@@ -49,8 +83,8 @@ pub struct Table {
     vacant: Vec<u32>,
     blocks: BTreeMap<u32, Block>,
     /// By client identifier, of those that have one.
-    identifiers: Parts,
-    hardware: Parts,
+    identifiers: Index,
+    hardware: Index,
     hasher: FixedState,
     len: usize,
     /// Bytes of the leases' details.
@@ -64,8 +98,8 @@ impl Table {
             pages: Vec::new(),
             vacant: Vec::new(),
             blocks: BTreeMap::new(),
-            identifiers: Parts::new(),
-            hardware: Parts::new(),
+            identifiers: Index::new(),
+            hardware: Index::new(),
             hasher: FixedState::with_seed(seed),
             len: 0,
             details: 0,
@@ -81,8 +115,7 @@ impl Table {
     pub fn memory(&self) -> usize {
         let slots = self.pages.len() * PAGE * size_of::<Option<Lease>>();
         let blocks = self.blocks.len() * (256 * size_of::<u32>() + 2 * size_of::<Block>());
-        let index = |parts: &Parts| parts.0.iter().map(|part| part.allocation_size()).sum::<usize>();
-        slots + blocks + index(&self.identifiers) + index(&self.hardware) + self.vacant.capacity() * 4 + self.details
+        slots + blocks + self.identifiers.memory() + self.hardware.memory() + self.vacant.capacity() * 4 + self.details
     }
 
     /// True if there are none.
@@ -119,18 +152,15 @@ impl Table {
 
     /// Leases that came with a client identifier, whether it identifies their client or is only shown.
     pub fn of_id<'t>(&'t self, id: &'t [u8]) -> impl Iterator<Item = (Slot, &'t Lease)> {
-        let hash = self.hasher.hash_one(id);
-        self.identifiers.part(hash).iter_hash(hash).filter_map(move |slot| {
-            let slot = Slot(*slot);
-            self.get(slot).filter(|lease| lease.any_client_id() == Some(id)).map(|lease| (slot, lease))
-        })
+        let same = |lease: &&Lease| lease.any_client_id() == Some(id);
+        self.identifiers
+            .find(self.by_id(id))
+            .filter_map(move |slot| self.get(slot).filter(same).map(|lease| (slot, lease)))
     }
 
     /// Leases of a hardware address, whatever identifier came with it.
     pub fn of_hardware<'t>(&'t self, htype: u8, address: &'t [u8]) -> impl Iterator<Item = (Slot, &'t Lease)> {
-        let hash = self.hasher.hash_one((htype, address));
-        self.hardware.part(hash).iter_hash(hash).filter_map(move |slot| {
-            let slot = Slot(*slot);
+        self.hardware.find(self.by_hardware(htype, address)).filter_map(move |slot| {
             let same = |lease: &&Lease| lease.htype == htype && lease.hardware() == address;
             self.get(slot).filter(same).map(|lease| (slot, lease))
         })
@@ -226,33 +256,30 @@ impl Table {
         first
     }
 
+    fn by_id(&self, id: &[u8]) -> u32 {
+        self.hasher.hash_one(id) as u32
+    }
+
+    fn by_hardware(&self, htype: u8, address: &[u8]) -> u32 {
+        self.hasher.hash_one((htype, address)) as u32
+    }
+
+    /// Hashes of a lease's keys, of those it has. Clients without a hardware address would all have the same one.
+    fn hashes(&self, slot: Slot) -> Option<(Option<u32>, Option<u32>)> {
+        let lease = self.get(slot)?;
+        let hardware = (lease.hlen > 0).then(|| self.by_hardware(lease.htype, lease.hardware()));
+        Some((lease.any_client_id().map(|id| self.by_id(id)), hardware))
+    }
+
     fn link(&mut self, slot: Slot) {
-        let (pages, hasher) = (&self.pages, &self.hasher);
-        let at = |slot: &u32| pages[*slot as usize / PAGE][*slot as usize % PAGE].as_ref();
-        let by_id = |lease: &Lease| hasher.hash_one(lease.any_client_id().unwrap_or_default());
-        let by_hardware = |lease: &Lease| hasher.hash_one((lease.htype, lease.hardware()));
-        let Some(lease) = at(&slot.0) else { return };
-        if lease.any_client_id().is_some() {
-            let hash = by_id(lease);
-            self.identifiers.part_mut(hash).insert_unique(hash, slot.0, |slot| at(slot).map_or(0, by_id));
-        }
-        // Clients without a hardware address would all have the same one.
-        if lease.hlen > 0 {
-            let hash = by_hardware(lease);
-            self.hardware.part_mut(hash).insert_unique(hash, slot.0, |slot| at(slot).map_or(0, by_hardware));
-        }
+        let Some((id, hardware)) = self.hashes(slot) else { return };
+        id.into_iter().for_each(|hash| self.identifiers.insert(hash, slot));
+        hardware.into_iter().for_each(|hash| self.hardware.insert(hash, slot));
     }
 
     fn unlink(&mut self, slot: Slot) {
-        let Some(lease) = self.get(slot) else { return };
-        let by_id = lease.any_client_id().map(|id| self.hasher.hash_one(id));
-        let by_hardware = self.hasher.hash_one((lease.htype, lease.hardware()));
-        let remove = |parts: &mut Parts, hash: u64| {
-            if let Ok(entry) = parts.part_mut(hash).find_entry(hash, |s| *s == slot.0) {
-                entry.remove();
-            }
-        };
-        by_id.into_iter().for_each(|hash| remove(&mut self.identifiers, hash));
-        remove(&mut self.hardware, by_hardware);
+        let Some((id, hardware)) = self.hashes(slot) else { return };
+        id.into_iter().for_each(|hash| self.identifiers.remove(hash, slot));
+        hardware.into_iter().for_each(|hash| self.hardware.remove(hash, slot));
     }
 }
