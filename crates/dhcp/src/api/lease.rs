@@ -77,13 +77,15 @@ pub struct LeaseView {
     pub relay: Option<RelayView>,
     /// Option 60.
     pub vendor_class: Option<String>,
+    /// Where the client says that a description of it is: option 161 (RFC 8520).
+    pub mud_url: Option<String>,
     /// True if the address is reserved.
     pub fixed: bool,
 }
 
 /// Option 61, whether it identifies the client or not.
 pub(super) fn any_client_id(lease: &Lease) -> Option<&[u8]> {
-    lease.client_id().or_else(|| lease.details.get(Detail::ShownId))
+    lease.any_client_id()
 }
 
 /// A lease of an engine as the API shows it.
@@ -113,6 +115,7 @@ pub(super) fn show(lease: &Lease, fixed: bool) -> LeaseView {
         expires: text::moment(lease.expires),
         relay,
         vendor_class: detail(Detail::VendorClass).map(|class| String::from_utf8_lossy(class).into_owned()),
+        mud_url: lease.mud_url().map(str::to_owned),
         fixed,
     }
 }
@@ -339,8 +342,8 @@ pub(super) fn change(
 
 /// The same details with another host name.
 fn renamed(details: &Details, name: &str) -> Details {
-    use Detail::{ClientId, Giaddr, HostName, Relay, ShownId, VendorClass};
-    let kept = [ClientId, ShownId, VendorClass, Relay, Giaddr];
+    use Detail::{ClientId, Giaddr, HostName, MudUrl, Relay, ShownId, VendorClass};
+    let kept = [ClientId, ShownId, VendorClass, Relay, Giaddr, MudUrl];
     let kept = kept.into_iter().map(|detail| (detail, details.get(detail).unwrap_or_default()));
     Details::pack(kept.chain([(HostName, name.as_bytes())]))
 }

@@ -211,7 +211,7 @@ fn a_lease_is_shown_with_its_relay_and_its_reservation() {
         "address": "10.2.0.7", "state": "active", "mac": "52:54:00:00:00:03", "client_id": "ff:01", "hostname": null,
         "subnet_id": 7, "starts": "2026-09-21T14:13:20.000Z", "expires": "9999-12-31T23:59:59.000Z",
         "relay": {"giaddr": "10.2.0.1", "circuit_id": "'eth0'", "remote_id": "ab:cd"},
-        "vendor_class": "MSFT 5.0", "fixed": true,
+        "vendor_class": "MSFT 5.0", "mud_url": null, "fixed": true,
     });
     assert_eq!(shown, expected);
 }
@@ -551,6 +551,7 @@ fn an_event_has_the_fields_of_the_feed() {
         address: Some(address("10.1.1.1")),
         hardware: vec![0x52, 0x54, 0, 0, 0, 1],
         client_id: Some(vec![1, 2]),
+        mud_url: None,
         hostname: None,
         subnet: Some(1),
         reason: None,
@@ -559,6 +560,6 @@ fn an_event_has_the_fields_of_the_feed() {
     assert_eq!(
         shown,
         json!({"address": "10.1.1.1", "mac": "52:54:00:00:00:01", "client_id": "01:02", "hostname": null,
-        "subnet_id": 1, "reason": null})
+        "subnet_id": 1, "mud_url": null, "reason": null})
     );
 }

@@ -34,8 +34,8 @@ pub(super) struct Plan {
     pub(super) seed: u64,
     /// `giaddr` of each relay agent; clients are shared out among them.
     pub(super) relays: Vec<Ipv4Addr>,
-    /// The content of option 82, the same for all; empty for none.
-    pub(super) relay_information: Vec<u8>,
+    /// Contents of option 82, one a circuit; clients are shared out among the circuits.
+    pub(super) relay_information: Vec<Vec<u8>>,
 }
 
 /// Which relay agent sends a message, by its place in [`Plan::relays`].
@@ -336,6 +336,12 @@ impl Generator {
         relay
     }
 
+    /// What the relay agent adds to the client's messages.
+    fn relay_information(&self, client: ClientId) -> &[u8] {
+        let circuits = &self.plan.relay_information;
+        circuits.get(client.0 as usize % circuits.len().max(1)).map_or(&[], Vec::as_slice)
+    }
+
     /// A DISCOVER of the client by its relay agent, from which the other messages are made.
     fn request(&self, client: ClientId, xid: u32) -> (RelayId, Request<'_>) {
         let relay = client.0 as usize % self.plan.relays.len().max(1);
@@ -348,7 +354,7 @@ impl Generator {
             giaddr: self.plan.relays.get(relay).copied().unwrap_or(Ipv4Addr::UNSPECIFIED),
             requested: None,
             server: None,
-            relay_information: &self.plan.relay_information,
+            relay_information: self.relay_information(client),
         };
         (RelayId(relay), request)
     }
@@ -364,7 +370,7 @@ impl Generator {
             return;
         };
         if reply.chaddr != self.population.chaddr(exchange.client)
-            || reply.relay_information != self.plan.relay_information
+            || reply.relay_information != self.relay_information(exchange.client)
         {
             self.tally.report.mismatched += 1;
             return;

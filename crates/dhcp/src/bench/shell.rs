@@ -22,6 +22,8 @@ const RUNS: usize = 16;
 const REPLY: usize = 1500;
 /// Room for replies that wait while the generator sends.
 const RECEIVE_BUFFER: usize = 16 << 20;
+/// Circuits behind the relay agents, where option 82 is asked for.
+const CIRCUITS: u16 = 1000;
 /// Relay agents: each has a socket or two to be waited for.
 const MAX_RELAYS: usize = 16;
 /// The port of clients (RFC 2131 section 4.1).
@@ -93,7 +95,10 @@ pub fn run(options: &BenchOptions) -> Result<Report, BenchError> {
         duration: options.duration,
         timeout: options.timeout,
         seed: options.seed,
-        relay_information: relay_information(options.relay_information.then_some(1), options.relay_port),
+        relay_information: match options.relay_information {
+            true => (0..CIRCUITS).map(|circuit| relay_information(Some(circuit), options.relay_port)).collect(),
+            false => vec![relay_information(None, options.relay_port)],
+        },
         relays,
     };
     let mut report = ports.play(plan, options.target)?;

@@ -24,7 +24,7 @@ fn plan(scenario: Scenario, clients: u32, rate: Rate) -> Plan {
         timeout: Duration::from_secs(1),
         seed: 1,
         relays: vec![Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3)],
-        relay_information: vec![1, 2, 0, 1],
+        relay_information: vec![vec![1, 2, 0, 1], vec![1, 2, 0, 2], vec![1, 2, 0, 3]],
     }
 }
 

@@ -1,4 +1,5 @@
 //! Bytes to messages and messages to bytes (RFC 2131 section 2, RFC 3396, option overload of RFC 2132 section 9.3).
+#![deny(clippy::disallowed_methods)]
 
 mod decode;
 mod encode;
@@ -49,6 +50,7 @@ pub mod code {
     pub const SUBNET_SELECTION: u8 = 118;
     pub const VENDOR_CLASS_ENTERPRISE: u8 = 124;
     pub const VENDOR_OPTIONS_ENTERPRISE: u8 = 125;
+    pub const MUD_URL: u8 = 161;
     pub const END: u8 = 255;
 }
 

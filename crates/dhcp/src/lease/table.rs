@@ -1,4 +1,4 @@
-//! The lease table: slots in pages, an ordered index by address, hashed indexes by client and by hardware address.
+//! The lease table: slots in pages, an ordered index by address, hashed indexes by client identifier and by hardware address.
 //!
 //! Nothing here is ever copied whole: pages don't move, the address index grows a /24 at a time, and each hashed index is
 //! cut into parts that grow one by one, so that no single packet pays for a rehash of a million entries.
@@ -82,7 +82,8 @@ pub struct Table {
     pages: Vec<Vec<Option<Lease>>>,
     vacant: Vec<u32>,
     blocks: BTreeMap<u32, Block>,
-    clients: Index,
+    /// By client identifier, of those that have one.
+    identifiers: Index,
     hardware: Index,
     hasher: FixedState,
     len: usize,
@@ -97,7 +98,7 @@ impl Table {
             pages: Vec::new(),
             vacant: Vec::new(),
             blocks: BTreeMap::new(),
-            clients: Index::new(),
+            identifiers: Index::new(),
             hardware: Index::new(),
             hasher: FixedState::with_seed(seed),
             len: 0,
@@ -114,7 +115,7 @@ impl Table {
     pub fn memory(&self) -> usize {
         let slots = self.pages.len() * PAGE * size_of::<Option<Lease>>();
         let blocks = self.blocks.len() * (256 * size_of::<u32>() + 2 * size_of::<Block>());
-        slots + blocks + self.clients.memory() + self.hardware.memory() + self.vacant.capacity() * 4 + self.details
+        slots + blocks + self.identifiers.memory() + self.hardware.memory() + self.vacant.capacity() * 4 + self.details
     }
 
     /// True if there are none.
@@ -141,9 +142,20 @@ impl Table {
 
     /// Leases of a client, in every subnet it was seen in.
     pub fn of_client<'t>(&'t self, client: Client<'t>) -> impl Iterator<Item = (Slot, &'t Lease)> {
-        self.clients
-            .find(self.by_client(client))
-            .filter_map(move |slot| self.get(slot).filter(|lease| lease.client() == client).map(|lease| (slot, lease)))
+        let (id, hardware) = match client {
+            Client::Id(id) => (Some(self.of_id(id)), None),
+            Client::Hardware(htype, address) => (None, Some(self.of_hardware(htype, address))),
+        };
+        let leases = id.into_iter().flatten().chain(hardware.into_iter().flatten());
+        leases.filter(move |(_, lease)| lease.client() == client)
+    }
+
+    /// Leases that came with a client identifier, whether it identifies their client or is only shown.
+    pub fn of_id<'t>(&'t self, id: &'t [u8]) -> impl Iterator<Item = (Slot, &'t Lease)> {
+        let same = |lease: &&Lease| lease.any_client_id() == Some(id);
+        self.identifiers
+            .find(self.by_id(id))
+            .filter_map(move |slot| self.get(slot).filter(same).map(|lease| (slot, lease)))
     }
 
     /// Leases of a hardware address, whatever identifier came with it.
@@ -160,7 +172,9 @@ impl Table {
         let address = u32::from(lease.address);
         if let Some(slot) = self.find(lease.address) {
             let same = self.get(slot).is_some_and(|old| {
-                old.client() == lease.client() && old.htype == lease.htype && old.hardware() == lease.hardware()
+                old.any_client_id() == lease.any_client_id()
+                    && old.htype == lease.htype
+                    && old.hardware() == lease.hardware()
             });
             if !same {
                 self.unlink(slot);
@@ -242,34 +256,30 @@ impl Table {
         first
     }
 
-    fn by_client(&self, client: Client<'_>) -> u32 {
-        self.hasher.hash_one(client) as u32
+    fn by_id(&self, id: &[u8]) -> u32 {
+        self.hasher.hash_one(id) as u32
     }
 
     fn by_hardware(&self, htype: u8, address: &[u8]) -> u32 {
         self.hasher.hash_one((htype, address)) as u32
     }
 
-    /// Hashes of a lease's keys. Clients without a hardware address would all have the same one: they have none.
-    fn hashes(&self, slot: Slot) -> Option<(u32, Option<u32>)> {
+    /// Hashes of a lease's keys, of those it has. Clients without a hardware address would all have the same one.
+    fn hashes(&self, slot: Slot) -> Option<(Option<u32>, Option<u32>)> {
         let lease = self.get(slot)?;
         let hardware = (lease.hlen > 0).then(|| self.by_hardware(lease.htype, lease.hardware()));
-        Some((self.by_client(lease.client()), hardware))
+        Some((lease.any_client_id().map(|id| self.by_id(id)), hardware))
     }
 
     fn link(&mut self, slot: Slot) {
-        let Some((client, hardware)) = self.hashes(slot) else { return };
-        self.clients.insert(client, slot);
-        if let Some(hardware) = hardware {
-            self.hardware.insert(hardware, slot);
-        }
+        let Some((id, hardware)) = self.hashes(slot) else { return };
+        id.into_iter().for_each(|hash| self.identifiers.insert(hash, slot));
+        hardware.into_iter().for_each(|hash| self.hardware.insert(hash, slot));
     }
 
     fn unlink(&mut self, slot: Slot) {
-        let Some((client, hardware)) = self.hashes(slot) else { return };
-        self.clients.remove(client, slot);
-        if let Some(hardware) = hardware {
-            self.hardware.remove(hardware, slot);
-        }
+        let Some((id, hardware)) = self.hashes(slot) else { return };
+        id.into_iter().for_each(|hash| self.identifiers.remove(hash, slot));
+        hardware.into_iter().for_each(|hash| self.hardware.remove(hash, slot));
     }
 }

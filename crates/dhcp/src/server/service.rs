@@ -1,7 +1,7 @@
 //! The engine and its log under one lock: what the workers, the housekeeper and the API share.
 
 use crate::engine::{Engine, Event, Now, Totals};
-use crate::lease::{Change, State};
+use crate::lease::Change;
 use crate::metrics::{DhcpMetrics, Dropped};
 use crate::policy::Policy;
 use outwork_store::log::{
@@ -318,11 +318,11 @@ impl Source for Service {
         let mut record = Vec::with_capacity(256);
         if cursor.0 & RESERVATIONS == 0 {
             let from = Ipv4Addr::from(u32::try_from(cursor.0).unwrap_or(u32::MAX));
-            for (walked, lease) in shared.engine.leases().range(from).enumerate() {
+            for (walked, (address, lease)) in shared.engine.kept(from).enumerate() {
                 if walked == SLICE {
-                    return Some(Cursor(u32::from(lease.address).into()));
+                    return Some(Cursor(u32::from(address).into()));
                 }
-                if lease.state != State::Offered {
+                if let Some(lease) = lease {
                     record.clear();
                     Change::write_lease(lease, &mut record);
                     out.push(&record);

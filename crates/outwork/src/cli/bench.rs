@@ -48,7 +48,7 @@ pub(crate) struct DhcpArgs {
     /// other than 67 needs a server that knows RFC 8357.
     #[arg(long, value_name = "PORT")]
     pub(crate) relay_port: Option<u16>,
-    /// Adds relay agent information (option 82) and checks that it comes back as it was.
+    /// Adds relay agent information (option 82), of a thousand circuits, and checks that it comes back as it was.
     #[arg(long)]
     pub(crate) option82: bool,
     /// Exchanges under way at a time at the rate `max`.
