@@ -3,6 +3,7 @@
 //! Order of start: settings, log, privileges, the lock of the data directory, store, services, admin. Everything is bound before anything is served; the
 //! admin API leaves last.
 
+mod alerts;
 mod dhcp;
 mod memory;
 mod reload;
@@ -23,6 +24,7 @@ use outwork_store::audit::{self, Entry};
 use outwork_store::database::Database;
 use outwork_store::lock::DirLock;
 use outwork_telemetry::Registry;
+use outwork_telemetry::alerts::Alerts;
 use outwork_telemetry::history::History;
 use outwork_telemetry::logs::Logs;
 use outwork_telemetry::process::Process;
@@ -96,10 +98,13 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     let hub = Hub::new(&TOPICS, Arc::clone(&front));
 
     let database = Arc::new(Database::open(&settings.store.database(), &[])?);
+    registry.register(Arc::clone(database.metrics()) as _)?;
     let first = first_token(&database, &settings.admin)?;
     let archive = StoreArchive::open(Arc::clone(&database))?;
     let history = Arc::new(History::new(Some(Arc::clone(&archive) as _)));
     registry.register(history.metrics())?;
+    let alerts = Arc::new(Alerts::new(&crate::alerts::IDS));
+    registry.register(Arc::clone(&alerts) as _)?;
 
     let dhcp = match settings.dhcp.enabled {
         true => Some(Dhcp::start(&settings, &registry, &hub)?),
@@ -133,6 +138,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         process,
         registry: Arc::clone(&registry),
         history: Arc::clone(&history),
+        alerts: Arc::clone(&alerts),
         logs,
         hub: Arc::clone(&hub),
         database: Arc::clone(&database),
@@ -148,7 +154,11 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
             let reload = Arc::clone(&reload);
             Box::new(move || Arc::clone(&reload).as_problem())
         },
-        memory: memory::report(dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service))),
+        memory: memory::report(
+            dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service)),
+            Arc::clone(&history),
+            Arc::clone(&hub),
+        ),
     };
     let services = dhcp.as_ref().map(Dhcp::api).into_iter().collect();
     let router = outwork_admin::router(admin, services, outwork_admin::assets());
@@ -167,6 +177,13 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         },
     };
     let live = tokio::spawn(live.run());
+    let sources = alerts::Sources {
+        current: Arc::clone(&current),
+        database: Arc::clone(&database),
+        dhcp: dhcp.as_ref().map(|dhcp| (Arc::clone(&dhcp.service), Arc::clone(&dhcp.commits))),
+    };
+    let told = alerts::Told { alerts, hub: Arc::clone(&hub) };
+    let watching = tokio::spawn(alerts::run(Arc::new(sources), told));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let admin_server = tokio::spawn(server.run(router, async move {
         // Dropped or told, both mean the end.
@@ -179,6 +196,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     }
     hub.close();
     live.abort();
+    watching.abort();
     drop(stop);
     admin_server.await?;
     drop(local_file);

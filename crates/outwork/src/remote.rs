@@ -66,6 +66,13 @@ pub(crate) fn status(global: &Global) -> anyhow::Result<()> {
     rows(&mut out, &["LISTENER", "PROTOCOL", "SERVICE"], &answer["listeners"], "no listeners", |listener| {
         ["address", "protocol", "service"].map(|name| cell(&listener[name])).into()
     })?;
+    writeln!(out)?;
+    rows(&mut out, &["ALERT", "SEVERITY", "SINCE", "WHAT"], &answer["alerts"], "no alerts", |alert| {
+        ["id", "severity", "since", "what"].map(|name| cell(&alert[name])).into()
+    })?;
+    for alert in items(&answer["alerts"]) {
+        writeln!(out, "{}: {}", printable(&cell(&alert["id"])), printable(&cell(&alert["advice"])))?;
+    }
     Ok(())
 }
 

@@ -20,6 +20,7 @@ use outwork_front::{Binding, FrontMetrics, Server, Tls};
 use outwork_store::database::{Database, DatabaseOptions};
 use outwork_store::tokens::{self, Role, Secret};
 use outwork_telemetry::Registry;
+use outwork_telemetry::alerts::Alerts;
 use outwork_telemetry::history::History;
 use outwork_telemetry::logs::{LogSettings, Logs};
 use outwork_telemetry::process::Process;
@@ -47,6 +48,7 @@ pub struct Site {
     pub metrics: Arc<FrontMetrics>,
     pub history: Arc<History>,
     pub registry: Arc<Registry>,
+    pub alerts: Arc<Alerts>,
     pub ready: Arc<AtomicBool>,
     pub things: Arc<Mutex<u32>>,
     pub router: String,
@@ -83,6 +85,8 @@ impl Site {
         registry.register(process.clone()).unwrap();
         let archive = StoreArchive::open(database.clone()).unwrap();
         let history = Arc::new(History::new(Some(archive)));
+        let alerts = Arc::new(Alerts::new(&["slow"]));
+        registry.register(alerts.clone()).unwrap();
         let hub = Hub::new(&["metrics", "system", "thing"], metrics.clone());
         let (local_file, local) = LocalToken::write(directory.path()).unwrap();
         let (ready, things) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(1)));
@@ -94,6 +98,7 @@ impl Site {
             process,
             registry: registry.clone(),
             history: history.clone(),
+            alerts: alerts.clone(),
             logs: logs(),
             hub: hub.clone(),
             database: database.clone(),
@@ -147,6 +152,7 @@ impl Site {
             metrics,
             history,
             registry,
+            alerts,
             ready,
             things,
             router: routes,

@@ -14,13 +14,14 @@ use outwork_front::events::Hub;
 use outwork_store::log::{Health, Recovery};
 use outwork_telemetry::Registry;
 
-use super::store::StoreFigures;
+use super::store::{CommitMetrics, StoreFigures};
 use super::{LEASES, cannot};
 use crate::settings::Settings;
 
 /// The running service.
 pub(super) struct Dhcp {
     pub(super) service: Arc<Service>,
+    pub(super) commits: Arc<CommitMetrics>,
     server: Server,
 }
 
@@ -49,9 +50,11 @@ impl Dhcp {
             })?;
         tell(&recovery, service.status().known, began.elapsed());
         outwork_dhcp::api::reservation::put_back(&service)?;
-        registry.register(StoreFigures::new(&service) as _)?;
+        let figures = StoreFigures::new(&service);
+        let commits = Arc::clone(&figures.commits);
+        registry.register(figures as _)?;
         let server = Server::start(&service, &server::Options::from(&settings.dhcp))?;
-        Ok(Self { service, server })
+        Ok(Self { service, commits, server })
     }
 
     /// Where UDP is listened.
