@@ -122,8 +122,8 @@ fn history_comes_back_from_memory_and_from_the_store() {
     };
     assert!(history.query(&query).unwrap().series[0].iter().all(Option::is_some));
     // Two days on, the points are gone and their window answers.
-    let now = std::time::UNIX_EPOCH + std::time::Duration::from_secs(start + 2 * 86_400);
-    let day = std::time::Duration::from_secs(86_400);
+    let now = UNIX_EPOCH + Duration::from_secs(start + 2 * 86_400);
+    let day = Duration::from_secs(86_400);
     archive.tend(now, day * 90, day * 365).unwrap();
     let window = outwork_telemetry::history::Query { to: start + 300, step: Some(300), ..query };
     assert!(history.query(&window).unwrap().series[0][0].is_some());
@@ -142,8 +142,8 @@ fn a_window_is_not_told_beside_the_points_it_was_made_of() {
     for n in 0..3 {
         archive.append(start + n * 10, &[point(n as f64)]).unwrap();
     }
-    let day = std::time::Duration::from_secs(86_400);
-    archive.tend(std::time::UNIX_EPOCH + std::time::Duration::from_secs(start + 900), day * 90, day * 365).unwrap();
+    let day = Duration::from_secs(86_400);
+    archive.tend(UNIX_EPOCH + Duration::from_secs(start + 900), day * 90, day * 365).unwrap();
     let told = archive.read("leases", start - 300, start + 600).unwrap();
     assert_eq!(told, [(start, 0.0), (start + 10, 1.0), (start + 20, 2.0)]);
 }
@@ -190,7 +190,7 @@ fn alerts_that_hold_are_listed_with_what_to_do_and_counted() {
         settings: &["a.b"],
     };
     site.alerts.observe(Instant::now(), UNIX_EPOCH, Duration::ZERO, vec![finding]);
-    let row = json!({"id": "slow", "severity": "warning", "since": "1970-01-01T00:00:00Z", "what": "it takes 9 s",
+    let row = json!({"id": "slow", "severity": "warning", "since": "1970-01-01T00:00:00.000Z", "what": "it takes 9 s",
         "advice": "make it faster", "settings": ["a.b"]});
     assert_eq!(ask("/api/v1/alerts").json(), json!({ "items": [row] }));
     assert_eq!(ask("/api/v1/status").json()["alerts"], json!([row]));

@@ -91,6 +91,8 @@ metrics! {
         commit_wait: Histogram in seconds => history,
         /// Answers that wait for the disk.
         parked: Gauge => history,
+        /// Answers that may wait for the disk, of all workers.
+        parked_limit: Gauge,
         /// Memory of the answers that wait for the disk, and of buffers kept for the next.
         answer_buffers: Gauge in bytes,
         /// Addresses bound to clients.

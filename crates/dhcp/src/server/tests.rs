@@ -215,6 +215,7 @@ fn a_relayed_client_gets_its_address_and_has_it_after_a_restart() {
     until("both replies are counted", || metrics.latency.snapshot().count() == 2);
     assert_eq!(metrics.requests.of(RequestType::Request).get(), 1);
     assert_eq!((metrics.replies.of(ReplyType::Ack).get(), metrics.parked.get()), (1, 0));
+    assert_eq!(metrics.parked_limit.get(), 2 * 10_000, "what two workers may hold back");
 
     let running = running.restart(RELAYED);
     let lease = running.service.read(|engine| engine.leases().at(offer.address).cloned()).unwrap();

@@ -92,21 +92,18 @@ impl Sources {
                 queue: settings.store.sqlite.queue.into(),
                 refused: sides.map(|side| metrics.refused.of(side).get()).into_iter().sum(),
             },
-            dhcp: self.dhcp.as_ref().map(|(service, commits)| {
-                let workers = if settings.dhcp.workers == 0 { processors } else { settings.dhcp.workers.into() };
-                read_dhcp(service, commits, workers as u64 * u64::from(settings.dhcp.queue_size))
-            }),
+            dhcp: self.dhcp.as_ref().map(|(service, commits)| read_dhcp(service, commits)),
         }
     }
 }
 
-fn read_dhcp(service: &Service, commits: &CommitMetrics, parked_room: u64) -> DhcpReading {
+fn read_dhcp(service: &Service, commits: &CommitMetrics) -> DhcpReading {
     let (metrics, status) = (service.metrics(), service.status());
     let drops = [Dropped::QueueFull, Dropped::StoreFull, Dropped::StoreSlow];
     DhcpReading {
         kernel_drops: SocketKind::ALL.iter().map(|kind| metrics.kernel_drops.of(*kind).get()).sum(),
         parked: u64::try_from(metrics.parked.get()).unwrap_or(0),
-        parked_room,
+        parked_room: u64::try_from(metrics.parked_limit.get()).unwrap_or(0),
         disk_drops: drops.map(|reason| metrics.dropped.of(reason).get()).into_iter().sum(),
         commits: commits.commit.snapshot(),
         failure: match status.store {
