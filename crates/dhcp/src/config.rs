@@ -1,5 +1,9 @@
 //! What the file says of the service: `[dhcp]` and the tables in it.
 
+mod interface;
+
+pub use interface::{InterfaceRule, InterfaceRuleError};
+
 use crate::options::{self, OptionTable};
 use crate::policy::{IdentifierKind, compile};
 use outwork_config::{
@@ -15,7 +19,8 @@ section! {
         /// Whether the service runs.
         pub enabled: bool [restart] = true,
         /// Interfaces whose directly attached clients are served, through packet sockets. One that does not exist yet is picked up when it appears.
-        pub interfaces: Vec<String> [restart],
+        /// `*` is every Ethernet interface that is up and has an IPv4 address, as they come and go; `eth*` those whose names begin so; `!docker0` not that one.
+        pub interfaces: Vec<InterfaceRule> [restart],
         /// UDP addresses for relayed and unicast traffic.
         pub listen: Vec<SocketAddrV4> [restart] = vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6767)],
         /// Worker threads; 0 means one a core.

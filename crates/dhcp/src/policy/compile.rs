@@ -4,7 +4,7 @@ use super::{
     Admission, Boot, Class, ClassSet, Detection, Identifier, IdentifierKind, MAX_CLASSES, Network, Policy, Pool,
     Reservation, Reservations, Rules, Scope, Subnet, Times,
 };
-use crate::config::{self, Conflicts, Dhcp};
+use crate::config::{self, Conflicts, Dhcp, InterfaceRule};
 use crate::expr;
 use crate::options::{Definitions, OptionSet, OptionSpec, OptionTable};
 use outwork_config::{At, Fault, Ipv4Net};
@@ -102,6 +102,9 @@ impl<'c> Compiler<'c> {
 
     fn policy(&mut self) -> Policy {
         let dhcp = self.dhcp;
+        for (index, fault) in InterfaceRule::faults(&dhcp.interfaces) {
+            self.fault(format!("interfaces[{index}]"), fault);
+        }
         let times = Times {
             lease: Some(seconds(dhcp.lease_time)),
             min: dhcp.min_lease_time.map(seconds),

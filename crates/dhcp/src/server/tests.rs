@@ -632,6 +632,34 @@ fn an_interface_that_appears_goes_and_comes_back_is_served() {
 }
 
 #[test]
+fn a_star_serves_every_interface_with_an_address_as_it_comes_and_goes() {
+    let cable = Cable::unplugged();
+    let toml = LINK.replace("'lan0'", "'*', '!spare*'");
+    let running = cable.server.run(|| run(&toml));
+    let served = || running.service.status().interfaces;
+    let names = || served().iter().filter(|one| one.open).map(|one| one.name.clone()).collect::<Vec<_>>();
+    let none = served();
+    assert_eq!((none.len(), none[0].name.as_str(), none[0].open), (1, "*", false), "loopback is none: {none:?}");
+    cable.plug();
+    cable.lab.veth((&cable.server, "spare0"), (&cable.client, "eth1"));
+    cable.server.ip("addr add 10.8.0.1/24 dev spare0");
+    until("the interface is heard", || names() == ["lan0"]);
+    let host = cable.host();
+    host.broadcast(&message(Kind::Discover, 1, host.mac(), &[]));
+    assert_eq!(host.receive().0.kind, Some(Kind::Offer));
+    cable.lab.veth((&cable.server, "lan1"), (&cable.client, "eth2"));
+    cable.server.ip("addr add 10.9.0.1/24 dev lan1");
+    until("the second one is heard too", || names() == ["lan0", "lan1"]);
+    cable.server.ip("addr del 10.9.0.1/24 dev lan1");
+    until("it is left alone without an address", || names() == ["lan0"]);
+    cable.server.ip("link set lan0 down");
+    until("what is down is not served", || names().is_empty());
+    cable.server.ip("link set lan0 up");
+    until("it is served again", || names() == ["lan0"]);
+    assert_eq!(served().len(), 1, "what only fits a rule is forgotten when it goes: {:?}", served());
+}
+
+#[test]
 fn an_address_that_a_stranger_uses_is_not_offered() {
     let cable = Cable::new();
     let toml = LINK.replace("'off'", "'arp'\nprobe_timeout = '200ms'");
@@ -717,7 +745,7 @@ fn too_many_sockets_and_an_address_in_use_are_refused() {
     let std::net::SocketAddr::V4(address) = taken.local_addr().unwrap() else { panic!("IPv4") };
     let error = Server::start(&running.service, &Options { listen: vec![address], ..options.clone() }).err().unwrap();
     assert!(error.to_string().contains(&address.to_string()), "{error}");
-    let interfaces = (0..64).map(|number| format!("lan{number}")).collect();
+    let interfaces = (0..64).map(|number| format!("lan{number}").parse().unwrap()).collect();
     let error = Server::start(&running.service, &Options { interfaces, ..options }).err().unwrap();
     assert!(matches!(error, StartError::TooMany { sockets: 65, .. }), "{error}");
 }
