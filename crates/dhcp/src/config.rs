@@ -101,6 +101,8 @@ section! {
         pub network: Vec<Network>,
         /// Subnets.
         pub subnet: Vec<Subnet>,
+        /// Reservations that hold wherever their client is, unless the subnet has one for it. An address counts only where it fits.
+        pub reservation: Vec<Reservation>,
     }
     check compile::check;
 }
@@ -130,7 +132,8 @@ section! {
     /// A class of clients.
     #[required_keys]
     pub struct Class {
-        /// What `member('...')`, `allow_classes` and `require_classes` call it.
+        /// What `member('...')`, `allow_classes` and `require_classes` call it. `ALL`, `KNOWN` (has a reservation), `UNKNOWN` and
+        /// `VENDOR_CLASS_` with the text of option 60 exist without being defined; members of `DROP` are not answered.
         pub name: String,
         /// Expression that its members fulfil. Without one, only a reservation or `require_classes` puts a client in.
         pub test: Option<String>,
@@ -196,6 +199,8 @@ section! {
     pub struct Subnet {
         /// Its number. Leases name it, so it never changes.
         pub id: u32 [range 1..],
+        /// What people call it.
+        pub name: Option<String>,
         /// Its prefix.
         pub prefix: Ipv4Net,
         /// The shared network it is part of.

@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::codec::{Message, RelayInfo, code};
 use crate::lease::{Client, Lease, Slot, State};
-use crate::policy::{ClassSet, Facts, Identifier, IdentifierKind, Policy, Reservation};
+use crate::policy::{ClassSet, Facts, IdentifierKind, Policy, Reservation};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -38,12 +38,13 @@ pub(super) fn on_link(policy: &Policy, selected: usize, subnet: usize) -> bool {
 }
 
 impl Engine {
-    /// The client's reservation on its link, by the kinds of identifiers in force.
+    /// The client's reservation, by the kinds of identifiers in force: on its link, else outside of subnets.
     pub(super) fn reservation(&self, facts: &Facts, message: &Message<'_>) -> Option<Arc<Reservation>> {
         if self.reservations.is_empty() {
             return None;
         }
         let relay = message.relay();
+        let mut anywhere = None;
         for kind in &self.policy.rules.identifiers {
             let bytes = match kind {
                 IdentifierKind::Mac => Some(message.chaddr()),
@@ -53,13 +54,14 @@ impl Engine {
                 IdentifierKind::Flex => facts.flex.as_deref(),
             };
             let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { continue };
-            let identifier = Identifier { kind: *kind, bytes: bytes.to_vec() };
             let ids = subnets(&self.policy, facts.subnet).filter_map(|index| self.policy.subnets.get(index));
-            if let Some(found) = ids.filter_map(|subnet| self.reservations.of(subnet.id, &identifier)).next() {
+            let mut found = ids.filter_map(|subnet| self.reservations.of(Some(subnet.id), *kind, bytes));
+            if let Some(found) = found.next() {
                 return Some(Arc::clone(found));
             }
+            anywhere = anywhere.or_else(|| self.reservations.of(None, *kind, bytes));
         }
-        None
+        anywhere.cloned()
     }
 
     /// The client's lease on its link. A client that has an identifier now and had none before (a boot ROM, then its

@@ -4,7 +4,7 @@ use super::address::{self, Place};
 use super::{Answer, Decision, Engine, Event, Now, Silence};
 use crate::codec::{Kind, Message, code};
 use crate::lease::{Change, Client, Detail, Details, INFINITE, Lease, State};
-use crate::policy::{ClassSet, Detection, Facts, Policy, Refusal, Request, Reservation};
+use crate::policy::{ClassSet, Detection, Facts, Refusal, Request, Reservation};
 use outwork_engine::Time;
 use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
@@ -77,13 +77,8 @@ impl Engine {
         };
         let Some(client) = address::client(&policy, message) else { return Decision::Silent(Silence::NoClient) };
         let reservation = self.reservation(facts, message);
-        let mut classes = facts.classes;
-        classes.insert(if reservation.is_some() { Policy::KNOWN } else { Policy::UNKNOWN });
-        if let Some(reservation) = &reservation {
-            classes = classes.union(&reservation.classes);
-        }
-        policy.classify_late(request, &mut classes);
-        if policy.drop.is_some_and(|class| classes.contains(class)) {
+        let classes = policy.classes_of(request, facts, reservation.as_deref());
+        if classes.contains(policy.drop) {
             return Decision::Silent(Silence::DropClass);
         }
         let network = policy.subnets.get(facts.subnet).and_then(|subnet| policy.networks.get(subnet.network));

@@ -199,21 +199,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Adds a reservation that is on disk already.
-    ///
-    /// # Errors
-    /// [`crate::policy::Clash`] if the file has one for its client or address now. The reservation is set aside until the
-    /// file lets go of it.
-    pub fn restore_reservation(&mut self, reservation: Reservation) -> Result<(), crate::policy::Clash> {
-        let reservation = Arc::new(reservation);
-        self.aside.retain(|other| other.id != reservation.id);
-        let restored = self.reservations.insert(Arc::clone(&reservation));
-        if restored.is_err() {
-            self.aside.push(reservation);
-        }
-        restored
-    }
-
     /// Takes a reservation out. `None` if there is none of that id.
     pub fn unreserve(&mut self, id: u64) -> Option<Arc<Reservation>> {
         let aside = self.aside.iter().position(|other| other.id == id).map(|index| self.aside.swap_remove(index));

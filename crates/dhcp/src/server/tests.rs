@@ -271,7 +271,7 @@ fn a_new_configuration_holds_from_the_next_batch_on() {
     let relay = Relay::new(running.listening());
     let offer = relay.discover(mac(1));
     relay.request(mac(1), offer);
-    running.service.adopt(policy(&RELAYED.replace("10.9.0.10-", "10.9.0.50-"), 2));
+    running.service.adopt(policy(&RELAYED.replace("10.9.0.10-", "10.9.0.50-"), 2), |_, _, _| None);
     assert_eq!(relay.discover(mac(2)).address, Ipv4Addr::new(10, 9, 0, 50));
     assert_eq!(running.service.status().generation, 2);
     assert!(running.service.read(|engine| engine.leases().at(offer.address).is_some()), "leases live on");
@@ -280,7 +280,7 @@ fn a_new_configuration_holds_from_the_next_batch_on() {
 fn reservation(id: u64, address: [u8; 4]) -> Reservation {
     Reservation {
         id,
-        subnet: 1,
+        subnet: Some(1),
         identifier: Identifier { kind: IdentifierKind::Mac, bytes: mac(id as u8).0.to_vec() },
         address: Some(address.into()),
         hostname: None,
@@ -354,11 +354,11 @@ fn an_address_that_a_reservation_or_an_exclusion_lets_go_of_can_be_given_again()
     assert!(service.edit(|engine, now| engine.release_address([10, 9, 0, 10].into(), now.unix)).unwrap());
 
     let reserved = format!("{one}reservation = [{{ mac = '02:00:00:00:00:01', address = '10.9.0.10' }}]\n");
-    service.adopt(policy(&reserved, 2));
+    service.adopt(policy(&reserved, 2), |_, _, _| None);
     refused(mac(3));
-    service.adopt(policy(&format!("{one}exclude = ['10.9.0.10']\n"), 3));
+    service.adopt(policy(&format!("{one}exclude = ['10.9.0.10']\n"), 3), |_, _, _| None);
     refused(mac(3));
-    service.adopt(policy(&one, 4));
+    service.adopt(policy(&one, 4), |_, _, _| None);
     assert_eq!(relay.discover(mac(3)).address, Ipv4Addr::new(10, 9, 0, 10));
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - `exchange`: the message types in every state (RFC 2131 section 4.3).
 //! - `places`: which address: pools, classes, networks, exclusions, reservations.
+//! - `classes`: who is a member of which class.
 //! - `wire`: what an answer says and where it goes.
 //! - `time`: what ends by itself, limits, probes, restarts, new configurations.
 //! - `queries`: leasequery and the operator's edits.
@@ -9,6 +10,7 @@
 //!
 //! Bytes that mean harm are in the crate's own `tests/hostile.rs`.
 
+mod classes;
 mod exchange;
 mod places;
 mod queries;
@@ -306,7 +308,9 @@ impl Server {
 
     fn adopt(&mut self, settings: &str, tables: &str) {
         let generation = self.engine.policy().generation + 1;
-        self.engine.adopt(policy(settings, tables, generation));
+        let all = self.engine.reservations.iter().chain(&self.engine.aside);
+        let made = all.filter(|one| !one.from_file()).map(|one| Reservation::clone(one)).collect();
+        self.engine.adopt(policy(settings, tables, generation), made);
         audit(&self.engine);
     }
 

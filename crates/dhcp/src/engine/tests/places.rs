@@ -1,10 +1,10 @@
 use super::*;
-use crate::policy::{Identifier, IdentifierKind, Reservation};
+use crate::policy::{Clash, Identifier, IdentifierKind, Reservation};
 
 fn reservation(id: u64, kind: IdentifierKind, bytes: &[u8], address: Option<Ipv4Addr>) -> Reservation {
     Reservation {
         id,
-        subnet: 1,
+        subnet: Some(1),
         identifier: Identifier { kind, bytes: bytes.to_vec() },
         address,
         hostname: None,
@@ -236,6 +236,55 @@ fn a_reservation_finds_its_client_by_each_kind_of_identifier() {
     }
 }
 
+/// Two networks, and a reservation outside of both with an address of the first.
+fn two_lans(reserved: &str) -> Server {
+    let other = "[[dhcp.subnet]]\nid = 2\nprefix = '198.51.100.0/24'\nrelay = ['198.51.100.1']\n\
+                 pools = [{ range = '198.51.100.10-198.51.100.19' }]\n";
+    let class = "[[dhcp.class]]\nname = 'vip'\nlease_time = '5m'\n";
+    let anywhere = "[[dhcp.reservation]]\nmac = '02:00:00:00:00:01'\naddress = '192.0.2.77'\nhostname = 'roamer'\n\
+                    classes = ['vip']\noptions = { domain-name = 'vip.example' }\n";
+    Server::new("", &format!("{class}{LAN}{reserved}{other}{anywhere}"))
+}
+
+#[test]
+fn a_reservation_outside_of_subnets_holds_wherever_its_client_is() {
+    let mut server = two_lans("");
+    let own = |heard: &Heard| (heard.text(12).to_owned(), heard.text(15).to_owned(), heard.lease_time());
+    let roamer = ("roamer".to_owned(), "vip.example".to_owned(), 300);
+    let home = server.send(&discover(1).list(&[12, 15])).heard(Kind::Offer);
+    assert_eq!((home.address, own(&home)), (ip(77), roamer.clone()));
+    let relay = Ipv4Addr::new(198, 51, 100, 1);
+    let away = server.send(&discover(1).relay(relay).list(&[12, 15])).heard(Kind::Offer);
+    assert_eq!((away.address, own(&away)), (Ipv4Addr::new(198, 51, 100, 10), roamer), "its address fits only at home");
+    assert_eq!(server.bind(&discover(1).relay(relay)), away.address);
+    let renewal = Packet { link: false, ..renew(1, away.address) };
+    assert_eq!(server.send(&renewal).heard(Kind::Ack).address, away.address);
+    server.pass(61);
+    assert_eq!(server.send(&request(2, ip(77))).nak(), "address may not be given to this client");
+    assert!(server.send(&discover(2).list(&[12])).heard(Kind::Offer).options.get(&12).is_none());
+}
+
+#[test]
+fn a_subnets_own_reservation_comes_before_one_outside() {
+    let mut server = two_lans("reservation = [{ client_id = 'me', address = '192.0.2.50' }]\n");
+    assert_eq!(server.offer(&discover(1).id(b"me")), ip(50), "whatever the order of identifiers");
+    assert_eq!(server.offer(&discover(1)), ip(77));
+}
+
+#[test]
+fn reservations_outside_of_subnets_clash_with_their_like_alone() {
+    let mut server = two_lans("");
+    let anywhere = |id, client, address| Reservation { subnet: None, ..by_mac(id, client, address) };
+    assert_eq!(server.engine.reserve(anywhere(1, 1, ip(60)), b"{}"), Err(Clash::Anywhere));
+    assert_eq!(server.engine.reserve(anywhere(1, 2, ip(77)), b"{}"), Err(Clash::Address(ip(77))));
+    server.engine.reserve(anywhere(1, 2, ip(60)), b"{}").unwrap();
+    server.engine.reserve(by_mac(2, 2, ip(61)), b"{}").unwrap();
+    assert_eq!(server.offer(&discover(2)), ip(61));
+    server.engine.unreserve(2).unwrap();
+    assert_eq!(server.offer(&discover(2)), ip(60));
+    assert_eq!(server.engine.reservations().in_subnet(1), 0);
+}
+
 #[test]
 fn identifiers_are_tried_in_the_order_the_file_gives() {
     let tables = format!(
@@ -320,7 +369,8 @@ fn the_files_reservations_win_and_the_apis_come_back_when_the_file_lets_go() {
     let file = format!("{LAN}reservation = [{{ mac = '02:00:00:00:00:01', address = '192.0.2.70' }}]\n");
     server.adopt("", &file);
     assert_eq!(server.offer(&discover(1)), ip(70));
-    assert!(server.engine.restore_reservation(by_mac(2, 1, ip(61))).is_err());
+    server.engine.reserve(by_mac(2, 2, ip(61)), b"{}").unwrap();
+    server.adopt("", &file.replace(".70' }", ".70' }, { mac = '02:00:00:00:00:02' }"));
     assert!(server.engine.unreserve(2).is_some(), "what is set aside can be taken back");
     server.adopt("", LAN);
     assert_eq!(server.offer(&discover(1)), ip(60));
