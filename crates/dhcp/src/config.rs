@@ -39,6 +39,8 @@ section! {
         pub expiry_slice: u32 [restart, range 1..=100_000] = 256,
         /// We speak for our networks: a client that asks for an address it can't have there is told so at once.
         pub authoritative: bool = true,
+        /// Clients that have no lease of ours are answered once they have tried for this long (`secs`): another server comes first.
+        pub answer_after: Duration [range secs(0)..=mins(60)] = secs(0),
         /// How long a lease lasts.
         pub lease_time: Duration [range secs(1)..] = hours(12),
         /// The least a client may ask for; the usual time if unset.

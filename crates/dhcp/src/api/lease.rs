@@ -77,6 +77,8 @@ pub struct LeaseView {
     pub relay: Option<RelayView>,
     /// Option 60.
     pub vendor_class: Option<String>,
+    /// Option 161: where the manufacturer says how the device uses the network (RFC 8520).
+    pub mud_url: Option<String>,
     /// True if the address is reserved.
     pub fixed: bool,
 }
@@ -94,6 +96,7 @@ pub(super) fn view(engine: &Engine, lease: &Lease) -> LeaseView {
 /// A lease as the API shows it; `fixed` if its address is reserved.
 pub(super) fn show(lease: &Lease, fixed: bool) -> LeaseView {
     let detail = |which| lease.details.get(which);
+    let lossy = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     let giaddr = detail(Detail::Giaddr).and_then(|octets| <[u8; 4]>::try_from(octets).ok()).map(Ipv4Addr::from);
     let info = detail(Detail::Relay).map(RelayInfo::new);
     let sub_option = |code| info.and_then(|info| info.get(code)).map(text::quoted);
@@ -112,7 +115,8 @@ pub(super) fn show(lease: &Lease, fixed: bool) -> LeaseView {
         starts: text::moment(lease.starts),
         expires: text::moment(lease.expires),
         relay,
-        vendor_class: detail(Detail::VendorClass).map(|class| String::from_utf8_lossy(class).into_owned()),
+        vendor_class: detail(Detail::VendorClass).map(lossy),
+        mud_url: detail(Detail::MudUrl).map(lossy),
         fixed,
     }
 }

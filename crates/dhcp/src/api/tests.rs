@@ -217,9 +217,18 @@ fn a_lease_is_shown_with_its_relay_and_its_reservation() {
         "address": "10.2.0.7", "state": "active", "mac": "52:54:00:00:00:03", "client_id": "ff:01", "hostname": null,
         "subnet_id": 7, "starts": "2026-09-21T14:13:20.000Z", "expires": "9999-12-31T23:59:59.000Z",
         "relay": {"giaddr": "10.2.0.1", "circuit_id": "'eth0'", "remote_id": "ab:cd"},
-        "vendor_class": "MSFT 5.0", "fixed": true,
+        "vendor_class": "MSFT 5.0", "mud_url": null, "fixed": true,
     });
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_lease_is_shown_with_the_mud_url_of_its_device() {
+    let details = Details::pack([(Detail::MudUrl, &b"https://example.com/bulb"[..])]);
+    let mut engine = engine();
+    engine.put_lease(Lease { details, ..lease_of(3) });
+    let shown = list(&engine, LeaseQuery::default());
+    assert_eq!(shown.items[0].mud_url.as_deref(), Some("https://example.com/bulb"));
 }
 
 #[test]

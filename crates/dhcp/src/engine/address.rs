@@ -138,9 +138,23 @@ impl Engine {
     }
 
     /// True if somebody else holds the address.
-    pub(super) fn taken(&self, address: Ipv4Addr, client: Client<'_>, message: &Message<'_>) -> bool {
+    ///
+    /// Whoever has the hardware address that an address is reserved for is its client, whatever identifier comes with it: a
+    /// boot ROM after the system it boots, a second system of the same machine, one that was installed anew.
+    pub(super) fn taken(
+        &self,
+        address: Ipv4Addr,
+        client: Client<'_>,
+        message: &Message<'_>,
+        reservation: Option<&Reservation>,
+    ) -> bool {
+        let reserved = |lease: &Lease| {
+            reservation.is_some_and(|own| own.address == Some(address) && own.identifier.kind == IdentifierKind::Mac)
+                && (lease.htype, lease.hardware()) == (message.htype(), message.chaddr())
+        };
         self.leases.at(address).is_some_and(|lease| {
-            lease.state.holds() && (lease.state == State::Declined || !self.owns(lease, client, message))
+            let own = || self.owns(lease, client, message) || reserved(lease);
+            lease.state.holds() && (lease.state == State::Declined || !own())
         })
     }
 
@@ -159,7 +173,7 @@ impl Engine {
             message.address_option(code::REQUESTED_ADDRESS),
         ];
         for address in wanted.into_iter().flatten() {
-            if !self.taken(address, client, message)
+            if !self.taken(address, client, message, reservation)
                 && let Some(place) = self.allowed(address, facts.subnet, classes, reservation)
             {
                 return Some(place);

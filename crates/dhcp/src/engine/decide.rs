@@ -33,6 +33,11 @@ impl<'a> Case<'a> {
         let server = self.message().address_option(code::SERVER_ID);
         server.is_none_or(|server| server == self.facts.server_id || server == self.request.via.server)
     }
+
+    /// True if the address is ours or the relay agent's: in use, though no client has it.
+    fn is_of_the_path(&self, address: Ipv4Addr) -> bool {
+        address == self.request.via.server || address == self.message().giaddr()
+    }
 }
 
 impl Engine {
@@ -82,7 +87,9 @@ impl Engine {
             return Decision::Silent(Silence::DropClass);
         }
         let network = policy.subnets.get(facts.subnet).and_then(|subnet| policy.networks.get(subnet.network));
-        if network.is_some_and(|network| !network.admission.admits(&classes)) {
+        // What a client has it may give back, whatever the network admits by now.
+        let gives_back = matches!(message.kind(), Kind::Release | Kind::Decline);
+        if !gives_back && network.is_some_and(|network| !network.admission.admits(&classes)) {
             return Decision::Silent(Silence::NotAdmitted);
         }
         let case = Case { request, facts, client, classes, reservation, now };
@@ -102,10 +109,21 @@ impl Engine {
         if own.is_none_or(|(_, lease)| !lease.state.holds()) && self.offers >= self.policy.rules.max_offers {
             return Decision::Silent(Silence::OffersFull);
         }
-        let Some(place) = self.choose(case.facts, &case.classes, case.client, message, case.reservation.as_deref())
-        else {
-            return Decision::Silent(Silence::NoAddress);
+        if own.is_none() && message.secs() < self.policy.rules.answer_after {
+            return Decision::Silent(Silence::TooEarly);
+        }
+        let choose = |engine: &mut Self| {
+            engine.choose(case.facts, &case.classes, case.client, message, case.reservation.as_deref())
         };
+        let mut chosen = choose(self);
+        while let Some(place) = chosen.filter(|place| case.is_of_the_path(place.address)) {
+            // As if a probe had found it in use.
+            let mut lease = self.lease(&case, place, State::Declined, 0);
+            (lease.hlen, lease.chaddr, lease.details) = (0, [0; 16], Details::default());
+            self.quarantine(&mut lease, case.now);
+            chosen = choose(self);
+        }
+        let Some(place) = chosen else { return Decision::Silent(Silence::NoAddress) };
         self.require(&mut case, place);
         // What is active there is the client's own: an offer must not take its place.
         let bound = self.leases.at(place.address).is_some_and(|lease| lease.state == State::Active);
@@ -211,43 +229,43 @@ impl Engine {
             .subnet_of(address)
             .is_some_and(|subnet| address::on_link(&self.policy, case.facts.subnet, subnet));
         if !on_link {
-            return self.refuse(case, "requested address is not of this network");
+            return self.refuse(case, "requested address is not of this network", stage == Stage::Selecting);
         }
+        let held = self.lease_of(case.client, message, case.facts.subnet).map(|(_, lease)| lease);
+        // Section 4.3.2: who chose us, or has its lease from us, is told, whoever else serves the network.
+        let ours = stage == Stage::Selecting || held.is_some_and(|lease| lease.state == State::Active);
         let reserved = case.reservation.as_ref().and_then(|reservation| reservation.address);
         if let Some(own) = reserved
             && own != address
-            && !self.taken(own, case.client, message)
+            && !self.taken(own, case.client, message, case.reservation.as_deref())
             && self.allowed(own, case.facts.subnet, &case.classes, case.reservation.as_deref()).is_some()
         {
-            return self.refuse(case, "another address is reserved for this client");
+            return self.refuse(case, "another address is reserved for this client", ours);
         }
-        if self.taken(address, case.client, message) {
-            return self.refuse(case, "address is in use");
+        if case.is_of_the_path(address) || self.taken(address, case.client, message, case.reservation.as_deref()) {
+            return self.refuse(case, "address is in use", ours);
         }
         let Some(place) = self.allowed(address, case.facts.subnet, &case.classes, case.reservation.as_deref()) else {
-            return self.refuse(case, "address may not be given to this client");
+            return self.refuse(case, "address may not be given to this client", ours);
         };
         let known = self.leases.at(address).is_some_and(|lease| self.owns(lease, case.client, message));
         if !known && stage != Stage::Selecting {
-            let other = self.lease_of(case.client, message, case.facts.subnet);
             // A boot ROM without a lease of ours may be another server's; telling it off would stop its boot.
             let boot_rom = message.option(code::VENDOR_CLASS).is_some_and(|class| class.starts_with(b"PXEClient"));
-            return match other {
-                Some((_, lease)) if lease.state == State::Active => {
-                    self.refuse(case, "the lease is for another address")
-                }
+            return match ours {
+                true => self.refuse(case, "the lease is for another address", ours),
                 // Section 4.3.2: no record of the client, so silence; it may be another server's.
-                _ if stage == Stage::Rebooting || boot_rom => Decision::Silent(Silence::UnknownClient),
-                _ => self.refuse(case, "no such lease"),
+                false if stage == Stage::Rebooting || boot_rom => Decision::Silent(Silence::UnknownClient),
+                false => self.refuse(case, "no such lease", ours),
             };
         }
         self.require(&mut case, place);
         self.commit(case, place, false)
     }
 
-    /// A DHCPNAK, if we speak for the network; otherwise nothing.
-    fn refuse(&mut self, case: Case<'_>, reason: &'static str) -> Decision {
-        if !self.policy.rules.authoritative {
+    /// A DHCPNAK, if the client is ours or we speak for the network; otherwise nothing.
+    fn refuse(&mut self, case: Case<'_>, reason: &'static str, ours: bool) -> Decision {
+        if !ours && !self.policy.rules.authoritative {
             return Decision::Silent(Silence::UnknownClient);
         }
         let place = Place { address: Ipv4Addr::UNSPECIFIED, subnet: case.facts.subnet, pool: None };
@@ -405,6 +423,7 @@ impl Engine {
             (id, message.option(code::CLIENT_ID).unwrap_or_default()),
             (Detail::HostName, name.or_else(|| host_name(message)).unwrap_or_default()),
             (Detail::VendorClass, message.option(code::VENDOR_CLASS).unwrap_or_default()),
+            (Detail::MudUrl, message.option(code::MUD_URL).unwrap_or_default()),
             (Detail::Relay, relay.unwrap_or_default()),
             (Detail::Giaddr, if giaddr == [0; 4] { &[] } else { &giaddr }),
         ]);

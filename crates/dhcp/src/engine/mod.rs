@@ -24,7 +24,7 @@ mod tests;
 
 pub use answer::{Destination, encode};
 pub use pools::Totals;
-pub use query::{Filter, Page, PoolUse, PoolWarning};
+pub use query::{PoolUse, PoolWarning};
 
 use crate::codec::Kind;
 use crate::lease::{Change, Lease, Seconds, State, Table};
@@ -42,6 +42,7 @@ pub enum Silence {
     NoSubnet,
     NotAdmitted,
     DropClass,
+    TooEarly,
     NoAddress,
     OtherServer,
     UnknownClient,
@@ -56,10 +57,11 @@ pub enum Silence {
 
 impl Silence {
     /// Every reason, for the counter's labels.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoSubnet,
         Self::NotAdmitted,
         Self::DropClass,
+        Self::TooEarly,
         Self::NoAddress,
         Self::OtherServer,
         Self::UnknownClient,
@@ -78,6 +80,7 @@ impl Silence {
             Self::NoSubnet => "no_subnet",
             Self::NotAdmitted => "not_admitted",
             Self::DropClass => "drop_class",
+            Self::TooEarly => "too_early",
             Self::NoAddress => "no_address",
             Self::OtherServer => "other_server",
             Self::UnknownClient => "unknown_client",

@@ -79,6 +79,8 @@ pub enum Detail {
     Giaddr = 5,
     /// Client identifier of a client that the configuration identifies by hardware address alone: shown, not compared.
     ShownId = 6,
+    /// Where the manufacturer says how the device uses the network, option 161 (RFC 8520 section 10).
+    MudUrl = 7,
 }
 
 /// Packed [`Detail`]s. Each is at most 255 bytes: longer ones are cut, client identifiers excepted, which the decoder bounds.

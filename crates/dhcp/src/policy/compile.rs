@@ -181,6 +181,7 @@ impl<'c> Compiler<'c> {
             echo_client_id: dhcp.echo_client_id,
             store_relay: dhcp.store_relay,
             rapid_commit: dhcp.rapid_commit,
+            answer_after: u16::try_from(seconds(dhcp.answer_after)).unwrap_or(u16::MAX),
             decline_time: seconds(dhcp.decline_time),
             detection: match dhcp.conflict_detection {
                 Conflicts::Off => Detection::Off,
@@ -485,18 +486,7 @@ impl<'c> Compiler<'c> {
     ) -> Option<Reservation> {
         let identifier = self.identifier(path, reservation)?;
         if let Some(address) = reservation.address {
-            let fault = Fault::new(match subnet {
-                Some(subnet) => format!("{address} is not in {}", subnet.prefix),
-                None => format!("{address} is in no subnet"),
-            });
-            if !self
-                .dhcp
-                .subnet
-                .iter()
-                .any(|one| one.prefix.contains(address) && subnet.is_none_or(|own| own.id == one.id))
-            {
-                self.fault(format!("{path}.address"), fault.expected("an address of the subnet's prefix"));
-            }
+            self.reserved(path, subnet, address);
         }
         let times = Times {
             lease: reservation.lease_time.map(seconds),
@@ -519,6 +509,25 @@ impl<'c> Compiler<'c> {
                 boot: boot(reservation.next_server, &reservation.server_hostname, &reservation.boot_file),
             },
         })
+    }
+
+    /// A reserved address is one that a host of the subnet can have.
+    fn reserved(&mut self, path: &str, subnet: Option<&config::Subnet>, address: Ipv4Addr) {
+        let mut candidates = self.dhcp.subnet.iter().filter(|one| subnet.is_none_or(|own| own.id == one.id));
+        let net = candidates.find(|one| one.prefix.contains(address)).map(|one| one.prefix);
+        let fault = match (net, subnet) {
+            (Some(net), _) if net.length() < 31 && (address == net.first() || address == net.last()) => {
+                Fault::new(format!("{address} is the network or broadcast address of {net}"))
+                    .expected("an address that a host can have")
+            }
+            (Some(_), _) => return,
+            (None, Some(subnet)) => Fault::new(format!("{address} is not in {}", subnet.prefix))
+                .expected("an address of the subnet's prefix"),
+            (None, None) => {
+                Fault::new(format!("{address} is in no subnet")).expected("an address of some subnet's prefix")
+            }
+        };
+        self.fault(format!("{path}.address"), fault);
     }
 
     fn identifier(&mut self, path: &str, reservation: &config::Reservation) -> Option<Identifier> {

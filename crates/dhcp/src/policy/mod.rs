@@ -205,6 +205,8 @@ pub struct Rules {
     pub store_relay: bool,
     /// Rapid commit (RFC 4039) is honoured.
     pub rapid_commit: bool,
+    /// Clients that have no lease of ours are answered once they have tried this long, by their `secs`.
+    pub answer_after: u16,
     /// Quarantine of a declined address, seconds.
     pub decline_time: u32,
     /// Conflict detection.
