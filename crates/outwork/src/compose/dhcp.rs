@@ -42,7 +42,8 @@ impl Dhcp {
                 }
             }),
         };
-        let (service, recovery) = Service::open(settings.store.log(LEASES), Arc::new(policy), metrics, Some(events))
+        let policy = Arc::new(policy);
+        let (service, recovery) = Service::open(settings.store.log(LEASES), Arc::clone(&policy), metrics, Some(events))
             .with_context(|| {
                 format!("the leases in {} cannot be read", settings.store.data_dir.join(LEASES).display())
             })?;
@@ -52,7 +53,7 @@ impl Dhcp {
                 "the log ended in the middle of a write that was never acknowledged; it was cut off there"
             );
         }
-        outwork_dhcp::api::reservation::put_back(&service)?;
+        outwork_dhcp::api::reservation::adopt(&service, policy);
         registry.register(StoreFigures::new(&service) as _)?;
         let server = Server::start(&service, &server::Options::from(&settings.dhcp))?;
         Ok(Self { service, server })
