@@ -1,5 +1,9 @@
 //! What the file says of the service: `[dhcp]` and the tables in it.
 
+mod interface;
+
+pub use interface::{InterfaceRule, InterfaceRuleError};
+
 use crate::options::{self, OptionTable};
 use crate::policy::{IdentifierKind, compile};
 use outwork_config::{
@@ -15,7 +19,8 @@ section! {
         /// Whether the service runs.
         pub enabled: bool [restart] = true,
         /// Interfaces whose directly attached clients are served, through packet sockets. One that does not exist yet is picked up when it appears.
-        pub interfaces: Vec<String> [restart],
+        /// `*` is every Ethernet interface that is up and has an IPv4 address, as they come and go; `eth*` those whose names begin so; `!docker0` not that one.
+        pub interfaces: Vec<InterfaceRule> [restart],
         /// UDP addresses for relayed and unicast traffic.
         pub listen: Vec<SocketAddrV4> [restart] = vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6767)],
         /// Worker threads; 0 means one for every two cores, and at most 8: they take turns at deciding, and the disk and the kernel need
@@ -116,6 +121,8 @@ section! {
         pub network: Vec<Network>,
         /// Subnets.
         pub subnet: Vec<Subnet>,
+        /// Reservations that hold wherever their client is, unless the subnet has one for it. An address counts only where it fits.
+        pub reservation: Vec<Reservation>,
     }
     check compile::check;
 }
@@ -145,7 +152,8 @@ section! {
     /// A class of clients.
     #[required_keys]
     pub struct Class {
-        /// What `member('...')`, `allow_classes` and `require_classes` call it.
+        /// What `member('...')`, `allow_classes` and `require_classes` call it. `ALL`, `KNOWN` (has a reservation), `UNKNOWN` and
+        /// `VENDOR_CLASS_` with the text of option 60 exist without being defined; members of `DROP` are not answered.
         pub name: String,
         /// Expression that its members fulfil. Without one, only a reservation or `require_classes` puts a client in.
         pub test: Option<String>,
@@ -211,6 +219,8 @@ section! {
     pub struct Subnet {
         /// Its number. Leases name it, so it never changes.
         pub id: u32 [range 1..],
+        /// What people call it.
+        pub name: Option<String>,
         /// Its prefix.
         pub prefix: Ipv4Net,
         /// The shared network it is part of.

@@ -5,7 +5,7 @@ use super::text;
 use crate::engine::{Engine, Now};
 use crate::options::{OptionSet, OptionTable, Value};
 use crate::policy::{Boot, Clash, ClassSet, Identifier, IdentifierKind, Policy, Reservation, Scope};
-use crate::server::{Service, StoreError};
+use crate::server::Service;
 use outwork_front::api::Problem;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -75,8 +75,10 @@ pub struct IdentifierBody {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReservationBody {
-    /// The subnet's id.
-    pub subnet_id: u32,
+    /// The subnet's id. Without one it holds wherever its client is, unless the subnet has a reservation for it; an address
+    /// counts only where it fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet_id: Option<u32>,
     /// Who it is for.
     pub identifier: IdentifierBody,
     /// The address; without one the client gets one from a pool, and what else is said here.
@@ -220,8 +222,11 @@ fn option_table(policy: &Policy, options: &OptionSet) -> OptionTable {
 }
 
 fn compile(policy: &Policy, id: u64, body: &ReservationBody) -> Result<Read, Unfit> {
-    let subnet = policy.subnet_by_id(body.subnet_id).and_then(|index| policy.subnets.get(index));
-    let subnet = subnet.ok_or_else(|| Unfit::new("subnet_id", format!("there is no subnet {}", body.subnet_id)))?;
+    let find = |id| {
+        let found = policy.subnet_by_id(id).and_then(|index| policy.subnets.get(index));
+        found.ok_or_else(|| Unfit::new("subnet_id", format!("there is no subnet {id}")))
+    };
+    let subnet = body.subnet_id.map(find).transpose()?;
     let kind = IdentifierKind::from(body.identifier.kind);
     let identifier = Identifier::parse(kind, body.identifier.value.trim()).ok_or_else(|| {
         let expected = match kind {
@@ -232,7 +237,7 @@ fn compile(policy: &Policy, id: u64, body: &ReservationBody) -> Result<Read, Unf
     })?;
     if let Some(address) = body.address {
         leasable(policy, address).map_err(|error| Unfit::new("address", error))?;
-        if !subnet.contains(address) {
+        if let Some(subnet) = subnet.filter(|subnet| !subnet.contains(address)) {
             return Err(Unfit::new("address", format!("{address} is not in {}", subnet.prefix())));
         }
     }
@@ -289,39 +294,26 @@ fn option_set(policy: &Policy, table: &OptionTable, unfit: &mut Vec<Unfit>) -> O
     compile(&rest).unwrap_or_default()
 }
 
-/// Puts the reservations of the log in force under the present configuration: at the start, and after a reload, which may
-/// have changed what their options and classes mean. What does not fit is logged and stays in the log, for a
+/// Puts a configuration in force, at the start and at a reload, together with the reservations of the log as they are under
+/// it: it may have changed what their options and classes mean. What does not fit is logged and stays in the log, for a
 /// configuration that it fits again. Returns how many are in force.
-///
-/// # Errors
-/// [`StoreError`] while the log can't be written.
-pub fn put_back(service: &Service) -> Result<usize, StoreError> {
-    let stored = service.reservations();
-    let policy = service.read(|engine| Arc::clone(engine.policy()));
-    let mut fitting = Vec::with_capacity(stored.len());
-    for (id, json) in stored {
-        match from_json(&policy, id, &json) {
-            Ok((reservation, unfit)) => {
-                for fault in unfit {
-                    tracing::warn!(reservation = id, %fault, "left out of a reservation: the configuration lacks it");
-                }
-                fitting.push(reservation);
+pub fn adopt(service: &Service, policy: Arc<Policy>) -> usize {
+    let (in_force, clashes) = service.adopt(policy, |policy, id, json| match from_json(policy, id, json) {
+        Ok((reservation, unfit)) => {
+            for fault in unfit {
+                tracing::warn!(reservation = id, %fault, "left out of a reservation: the configuration lacks it");
             }
-            Err(fault) => tracing::warn!(reservation = id, %fault, "a reservation does not fit the configuration"),
+            Some(reservation)
         }
-    }
-    let clashes = service.edit(move |engine, _| {
-        let restore = |reservation: Reservation| {
-            let id = reservation.id;
-            engine.restore_reservation(reservation).map_err(|clash| (id, clash))
-        };
-        fitting.into_iter().map(restore).collect::<Vec<_>>()
-    })?;
-    let in_force = clashes.iter().filter(|restored| restored.is_ok()).count();
-    for (id, clash) in clashes.into_iter().filter_map(Result::err) {
+        Err(fault) => {
+            tracing::warn!(reservation = id, %fault, "a reservation does not fit the configuration");
+            None
+        }
+    });
+    for (id, clash) in clashes {
         tracing::warn!(reservation = id, %clash, "a reservation of the API gives way to one of the file");
     }
-    Ok(in_force)
+    in_force
 }
 
 fn id_text(id: u64) -> String {
@@ -364,8 +356,8 @@ fn own(engine: &Engine, id: u64) -> Result<Arc<Reservation>, Problem> {
     }
     let what = text::identifier(&found.identifier);
     let detail = format!(
-        "the reservation of {what} in subnet {} is set in the configuration file: change it there and reload",
-        found.subnet
+        "the reservation of {what} {} is set in the configuration file: change it there and reload",
+        place(found.subnet)
     );
     Err(Problem::conflict(Some("id".to_owned()), detail))
 }
@@ -388,10 +380,15 @@ fn accept(engine: &Engine, id: u64, body: &ReservationBody) -> Result<(Reservati
     Ok((reservation, json))
 }
 
+/// Where a reservation holds, for people.
+pub(super) fn place(subnet: Option<u32>) -> String {
+    subnet.map_or("in any subnet".to_owned(), |id| format!("in subnet {id}"))
+}
+
 fn clashes(clash: &Clash) -> Problem {
     match clash {
         Clash::Address(_) => Problem::conflict(Some("address".to_owned()), clash),
-        Clash::Client => Problem::conflict(Some("identifier".to_owned()), clash),
+        Clash::Client(_) | Clash::Anywhere => Problem::conflict(Some("identifier".to_owned()), clash),
         Clash::Full(_) => Problem::conflict(None, clash),
     }
 }
@@ -450,8 +447,8 @@ pub(super) fn replace(engine: &mut Engine, id: u64, body: &ReservationBody) -> R
 fn free(engine: &Engine, old: &Reservation, new: &Reservation) -> Result<(), Problem> {
     let all = engine.reservations();
     let other = |found: Option<&Arc<Reservation>>| found.is_some_and(|found| found.id != old.id);
-    if other(all.of(new.subnet, &new.identifier)) {
-        return Err(clashes(&Clash::Client));
+    if other(all.of(new.subnet, new.identifier.kind, &new.identifier.bytes)) {
+        return Err(clashes(&new.subnet.map_or(Clash::Anywhere, Clash::Client)));
     }
     match new.address.filter(|address| other(all.at(*address))) {
         Some(address) => Err(clashes(&Clash::Address(address))),

@@ -420,7 +420,7 @@ async fn list_reservations(
             let some = service.read(|engine| reservation::page(engine, from, RESERVATIONS));
             let Some(last) = some.last() else { break };
             from = last.id + 1;
-            found.extend(some.into_iter().filter(|one| query.subnet.is_none_or(|subnet| subnet == one.subnet)));
+            found.extend(some.into_iter().filter(|one| query.subnet.is_none_or(|subnet| one.subnet == Some(subnet))));
         }
         let more = found.len() > limit;
         found.truncate(limit);
@@ -437,7 +437,7 @@ async fn list_reservations(
 
 fn note_of(body: &ReservationBody) -> String {
     let address = body.address.map_or("no address".to_owned(), |address| address.to_string());
-    format!("{address} for {} in subnet {}", body.identifier.value, body.subnet_id)
+    format!("{address} for {} {}", body.identifier.value, reservation::place(body.subnet_id))
 }
 
 /// Add a reservation. It takes effect at once, even where an old lease lives.

@@ -16,6 +16,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
@@ -261,15 +262,48 @@ fn reservations_of_the_log_are_in_force_after_a_restart() {
     let log = LogOptions::new(dir.path().join("leases"));
     let (service, _) = Service::open(log, policy(CONFIG), Arc::default(), None).expect("a service");
     assert_eq!(service.read(|engine| engine.reservations().in_subnet(1)), 0);
-    assert_eq!(reservation::put_back(&service).expect("a healthy log"), 1);
+    assert_eq!(reservation::adopt(&service, policy(CONFIG)), 1);
     let renamed = policy(&CONFIG.replace("[[class]]", "[[class]]\nname = \"before\"\n\n[[class]]"));
-    service.adopt(renamed);
-    assert_eq!(reservation::put_back(&service).expect("a healthy log"), 1);
+    assert_eq!(reservation::adopt(&service, renamed), 1);
     service.read(|engine| {
         let found = engine.reservations().at(Ipv4Addr::new(10, 1, 0, 9)).expect("a reservation");
         let shown = reservation::to_json(engine.policy(), found);
         assert_eq!(shown.body.classes, ["phones"], "by name, wherever the class stands now");
     });
+}
+
+/// Whoever looks while the configuration changes back and forth, a batch of a worker for one, sees one whole or the other.
+#[test]
+fn no_client_is_served_by_a_new_configuration_and_the_reservations_of_the_old() {
+    let lab = Lab::new();
+    let body = json!({"subnet_id": 1, "identifier": {"kind": "client_id", "value": "'cam'"}, "address": "10.1.0.9",
+        "classes": ["phones"]});
+    let (status, made) = lab.call(OPERATOR, "POST", "reservations", body);
+    assert_eq!(status, 201, "{made}");
+    let service = Arc::clone(&lab.service);
+    let looked = AtomicBool::new(false);
+    let looks = || {
+        service.read(|engine| {
+            let found = engine.reservations().at(Ipv4Addr::new(10, 1, 0, 9)).expect("a reservation");
+            assert_eq!(reservation::to_json(engine.policy(), found).body.classes, ["phones"]);
+        });
+    };
+    let before = CONFIG.replace("[[class]]", "[[class]]\nname = \"before\"\n\n[[class]]");
+    let two = [policy(&before), policy(CONFIG)];
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            while !looked.load(Ordering::Relaxed) {
+                looks();
+            }
+        });
+        for round in 0..400 {
+            assert_eq!(reservation::adopt(&service, Arc::clone(&two[round % 2])), 1);
+        }
+        looked.store(true, Ordering::Relaxed);
+        looking.join().expect("one whole or the other");
+    });
+    drop(service);
+    drop(lab.stop());
 }
 
 #[test]

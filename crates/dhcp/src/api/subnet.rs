@@ -66,6 +66,8 @@ pub struct PoolView {
 pub struct SubnetView {
     /// Its id.
     pub id: u32,
+    /// What people call it.
+    pub name: Option<String>,
     /// Its prefix.
     pub prefix: String,
     /// Name of the shared network it is part of.
@@ -120,6 +122,7 @@ pub(super) fn subnets(engine: &Engine, first: usize, count: usize) -> Vec<Subnet
         };
         SubnetView {
             id: subnet.id,
+            name: subnet.name.clone(),
             prefix: subnet.prefix(),
             shared_network: policy.networks.get(subnet.network).and_then(|network| network.name.clone()),
             lease_time_seconds: usual_time(policy, index, None),

@@ -35,6 +35,7 @@ pools = [{ range = "10.1.1.0-10.1.99.255" }]
 
 [[subnet]]
 id = 7
+name = "upstairs"
 prefix = "10.2.0.0/24"
 network = "hall"
 lease_time = "30m"
@@ -122,6 +123,11 @@ fn draft(json: serde_json::Value) -> AddLease {
 
 fn body(json: serde_json::Value) -> ReservationBody {
     serde_json::from_value(json).expect("a reservation")
+}
+
+/// Index of the class of that name.
+fn phones(policy: &Policy) -> usize {
+    policy.classes.iter().position(|class| class.name == "phones").expect("a class")
 }
 
 fn blamed<T: std::fmt::Debug>(result: Result<T, Problem>) -> (u16, String) {
@@ -217,6 +223,15 @@ fn a_lease_is_shown_with_its_relay_and_its_reservation() {
 }
 
 #[test]
+fn a_lease_is_shown_with_the_mud_url_of_its_device() {
+    let details = Details::pack([(Detail::MudUrl, &b"https://example.com/bulb"[..])]);
+    let mut engine = engine();
+    engine.put_lease(Lease { details, ..lease_of(3) });
+    let shown = list(&engine, LeaseQuery::default());
+    assert_eq!(shown.items[0].mud_url.as_deref(), Some("https://example.com/bulb"));
+}
+
+#[test]
 fn an_added_lease_is_active_journalled_and_counted() {
     let mut engine = engine();
     let draft = draft(json!({"address": "10.2.0.11", "mac": "52-54-00-00-00-01", "hostname": "nas"}));
@@ -282,7 +297,7 @@ fn subnets_and_the_summary_say_how_full_pools_are() {
     let all = subnets(&engine, 0, 10);
     let subnet = serde_json::to_value(&all[1]).expect("JSON");
     assert_eq!(subnet["prefix"], "10.2.0.0/24");
-    assert_eq!(subnet["shared_network"], "hall");
+    assert_eq!((&subnet["name"], &subnet["shared_network"]), (&json!("upstairs"), &json!("hall")));
     assert_eq!((&subnet["lease_time_seconds"], &subnet["reservations"]), (&json!(1800), &json!(1)));
     assert_eq!((&subnet["total"], &subnet["active"], &subnet["free"]), (&json!(104), &json!(2), &json!(102)));
     assert_eq!(
@@ -311,7 +326,7 @@ fn a_reservation_comes_back_from_its_json_as_it_was() {
     let (read, unfit) = reservation::from_json(&policy, *id, json).expect("readable");
     assert!(unfit.is_empty());
     assert_eq!((read.identifier.kind, read.identifier.bytes.as_slice()), (IdentifierKind::CircuitId, &b"port 7"[..]));
-    assert!(read.classes.contains(3));
+    assert!(read.classes.contains(phones(&policy)));
     assert_eq!(read.scope.options.get(224), Some(&[0, 9][..]));
     assert_eq!((made.id.as_str(), made.source), ("1790000000000", Origin::Api));
     let shown = reservation::to_json(&policy, &read);
@@ -324,6 +339,19 @@ fn a_reservation_comes_back_from_its_json_as_it_was() {
 }
 
 #[test]
+fn a_reservation_without_a_subnet_holds_in_all_and_its_address_must_be_of_one() {
+    let mut engine = engine();
+    let sent = json!({"identifier": {"kind": "mac", "value": "52:54:00:00:00:01"}, "hostname": "roamer"});
+    let made = reservation::add(&mut engine, now(), &body(sent.clone())).expect("made");
+    assert_eq!(made.body.subnet_id, None);
+    assert_eq!(blamed(reservation::add(&mut engine, now(), &body(sent))), (409, "identifier".to_owned()));
+    let at =
+        |address: &str| body(json!({"identifier": {"kind": "mac", "value": "52:54:00:00:00:02"}, "address": address}));
+    assert_eq!(blamed(reservation::add(&mut engine, now(), &at("192.0.2.1"))), (400, "address".to_owned()));
+    reservation::add(&mut engine, now(), &at("10.1.0.9")).expect("made");
+}
+
+#[test]
 fn every_identifier_reads_back_as_it_is_shown() {
     let policy = policy(CONFIG);
     for octets in [&b"\x01"[..], b"\x01\x52", b"a", b"ab:cd", b"it's", b"hex:01", b"'", b"\x00", b"\x7f\x80\x81"] {
@@ -331,7 +359,7 @@ fn every_identifier_reads_back_as_it_is_shown() {
             let identifier = crate::policy::Identifier { kind, bytes: octets.to_vec() };
             let reservation = Reservation {
                 id: 1,
-                subnet: 1,
+                subnet: Some(1),
                 identifier: identifier.clone(),
                 address: None,
                 hostname: None,
@@ -386,7 +414,11 @@ fn what_the_configuration_lost_is_left_out_of_a_reservation_and_reported() {
     let without = policy(&CONFIG.replace("name = \"site-code\"", "name = \"other-code\""));
     let (kept, unfit) = reservation::from_json(&without, 3, &stored).expect("readable");
     assert_eq!(kept.address, Some(address("10.1.0.5")));
-    assert!(kept.classes.contains(3) && kept.scope.options.get(3).is_some() && kept.scope.options.get(224).is_none());
+    assert!(
+        kept.classes.contains(phones(&without))
+            && kept.scope.options.get(3).is_some()
+            && kept.scope.options.get(224).is_none()
+    );
     let keys: Vec<&str> = unfit.iter().map(|fault| fault.key.as_str()).collect();
     assert_eq!(keys, ["classes[1]", "options.site-code"]);
     let moved = policy(&CONFIG.replace("10.1.", "10.9."));
@@ -456,9 +488,8 @@ fn a_reservation_gives_way_to_the_files_and_returns_once_when_that_goes() {
     let theirs = "\nreservation = [{ mac = \"52:54:00:00:00:01\", address = \"10.1.0.6\" }]";
     let with_file = policy(&CONFIG.replace(range, &format!("{range}{theirs}")));
     let reload = |engine: &mut Engine, policy: &Arc<Policy>| {
-        engine.adopt(Arc::clone(policy));
         let (again, _) = reservation::from_json(policy, id, &stored).expect("readable");
-        engine.restore_reservation(again).is_ok()
+        engine.adopt(Arc::clone(policy), vec![again]).is_empty()
     };
     assert!(!reload(&mut engine, &with_file) && !reload(&mut engine, &with_file));
     assert!(engine.reservations().at(address("10.1.0.6")).is_some());
@@ -466,7 +497,7 @@ fn a_reservation_gives_way_to_the_files_and_returns_once_when_that_goes() {
     assert!(reload(&mut engine, &alone), "the file has let go of its client");
     assert_eq!(engine.reservations().at(address("10.1.0.5")).map(|found| found.id), Some(id));
     reservation::remove(&mut engine, id).expect("removed");
-    engine.adopt(alone);
+    engine.adopt(alone, Vec::new());
     assert_eq!(engine.reservations().in_subnet(1), 0, "what was removed stays away");
 }
 

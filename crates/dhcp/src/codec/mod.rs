@@ -24,9 +24,7 @@ pub const MINIMUM: usize = 300;
 pub mod code {
     pub const PAD: u8 = 0;
     pub const SUBNET_MASK: u8 = 1;
-    pub const ROUTERS: u8 = 3;
     pub const HOST_NAME: u8 = 12;
-    pub const VENDOR_ENCAPSULATED: u8 = 43;
     pub const REQUESTED_ADDRESS: u8 = 50;
     pub const LEASE_TIME: u8 = 51;
     pub const OVERLOAD: u8 = 52;
@@ -39,14 +37,11 @@ pub mod code {
     pub const REBINDING_TIME: u8 = 59;
     pub const VENDOR_CLASS: u8 = 60;
     pub const CLIENT_ID: u8 = 61;
-    pub const USER_CLASS: u8 = 77;
     pub const RAPID_COMMIT: u8 = 80;
     pub const CLIENT_FQDN: u8 = 81;
     pub const RELAY_AGENT: u8 = 82;
     pub const LAST_TRANSACTION: u8 = 91;
     pub const ASSOCIATED_IP: u8 = 92;
-    pub const CLIENT_ARCH: u8 = 93;
-    pub const IPV6_ONLY: u8 = 108;
     pub const SUBNET_SELECTION: u8 = 118;
     pub const VENDOR_CLASS_ENTERPRISE: u8 = 124;
     pub const VENDOR_OPTIONS_ENTERPRISE: u8 = 125;

@@ -4,7 +4,7 @@ use super::decide::Case;
 use super::{Engine, Silence};
 use crate::codec::{Message, RelayInfo, code};
 use crate::lease::{Client, Detail, Lease, Slot, State};
-use crate::policy::{ClassSet, Facts, Identifier, IdentifierKind, Policy, Request, Reservation};
+use crate::policy::{ClassSet, Facts, IdentifierKind, Policy, Request, Reservation};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub(super) fn on_link(policy: &Policy, selected: usize, subnet: usize) -> bool {
 }
 
 impl Engine {
-    /// The client's reservation on its link, by the kinds of identifiers in force.
+    /// The client's reservation, by the kinds of identifiers in force: on its link, else outside of subnets.
     pub(super) fn reservation(
         &self,
         facts: &Facts,
@@ -51,6 +51,7 @@ impl Engine {
         }
         let message = &request.message;
         let relay = self.relay_of(request, client);
+        let mut anywhere = None;
         for kind in &self.policy.rules.identifiers {
             let bytes = match kind {
                 IdentifierKind::Mac => Some(message.chaddr()),
@@ -60,13 +61,14 @@ impl Engine {
                 IdentifierKind::Flex => facts.flex.as_deref(),
             };
             let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else { continue };
-            let identifier = Identifier { kind: *kind, bytes: bytes.to_vec() };
             let ids = subnets(&self.policy, facts.subnet).filter_map(|index| self.policy.subnets.get(index));
-            if let Some(found) = ids.filter_map(|subnet| self.reservations.of(subnet.id, &identifier)).next() {
+            let mut found = ids.filter_map(|subnet| self.reservations.of(Some(subnet.id), *kind, bytes));
+            if let Some(found) = found.next() {
                 return Some(Arc::clone(found));
             }
+            anywhere = anywhere.or_else(|| self.reservations.of(None, *kind, bytes));
         }
-        None
+        anywhere.cloned()
     }
 
     /// What a client that speaks to us past its relay agent, to renew, has told us through it.
@@ -162,9 +164,23 @@ impl Engine {
     }
 
     /// True if somebody else holds the address.
-    pub(super) fn taken(&self, address: Ipv4Addr, client: Client<'_>, message: &Message<'_>) -> bool {
+    ///
+    /// Whoever has the hardware address that an address is reserved for is its client, whatever identifier comes with it: a
+    /// boot ROM after the system it boots, a second system of the same machine, one that was installed anew.
+    pub(super) fn taken(
+        &self,
+        address: Ipv4Addr,
+        client: Client<'_>,
+        message: &Message<'_>,
+        reservation: Option<&Reservation>,
+    ) -> bool {
+        let reserved = |lease: &Lease| {
+            reservation.is_some_and(|own| own.address == Some(address) && own.identifier.kind == IdentifierKind::Mac)
+                && (lease.htype, lease.hardware()) == (message.htype(), message.chaddr())
+        };
         self.leases.at(address).is_some_and(|lease| {
-            lease.state.holds() && (lease.state == State::Declined || !self.owns(lease, client, message))
+            let own = || self.owns(lease, client, message) || reserved(lease);
+            lease.state.holds() && (lease.state == State::Declined || !own())
         })
     }
 
@@ -189,7 +205,7 @@ impl Engine {
             message.address_option(code::REQUESTED_ADDRESS),
         ];
         for address in wanted.into_iter().flatten() {
-            if !self.taken(address, client, message)
+            if !self.taken(address, client, message, reservation)
                 && let Some(place) = self.allowed(address, facts.subnet, classes, reservation)
             {
                 match withheld(self, &place) {

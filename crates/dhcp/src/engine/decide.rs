@@ -5,7 +5,7 @@ use super::limit::Rate;
 use super::{Answer, Decision, Engine, Event, Now, Silence};
 use crate::codec::{Kind, Message, RelayInfo, code};
 use crate::lease::{Change, Client, Detail, Details, INFINITE, Lease, State};
-use crate::policy::{ClassSet, Detection, Facts, Policy, Refusal, Request, Reservation};
+use crate::policy::{ClassSet, Detection, Facts, Refusal, Request, Reservation};
 use outwork_engine::Time;
 use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
@@ -34,6 +34,11 @@ impl<'a> Case<'a> {
     fn is_for_us(&self) -> bool {
         let server = self.message().address_option(code::SERVER_ID);
         server.is_none_or(|server| server == self.facts.server_id || server == self.request.via.server)
+    }
+
+    /// True if the address is ours or the relay agent's: in use, though no client has it.
+    fn is_of_the_path(&self, address: Ipv4Addr) -> bool {
+        address == self.request.via.server || address == self.message().giaddr()
     }
 }
 
@@ -97,17 +102,14 @@ impl Engine {
         };
         let Some(client) = address::client(&policy, message) else { return Decision::Silent(Silence::NoClient) };
         let reservation = self.reservation(facts, request, client);
-        let mut classes = facts.classes;
-        classes.insert(if reservation.is_some() { Policy::KNOWN } else { Policy::UNKNOWN });
-        if let Some(reservation) = &reservation {
-            classes = classes.union(&reservation.classes);
-        }
-        policy.classify_late(request, &mut classes);
-        if policy.drop.is_some_and(|class| classes.contains(class)) {
+        let classes = policy.classes_of(request, facts, reservation.as_deref());
+        if classes.contains(policy.drop) {
             return Decision::Silent(Silence::DropClass);
         }
         let network = policy.subnets.get(facts.subnet).and_then(|subnet| policy.networks.get(subnet.network));
-        if network.is_some_and(|network| !network.admission.admits(&classes)) {
+        // What a client has it may give back, whatever the network admits by now.
+        let gives_back = matches!(message.kind(), Kind::Release | Kind::Decline);
+        if !gives_back && network.is_some_and(|network| !network.admission.admits(&classes)) {
             return Decision::Silent(Silence::NotAdmitted);
         }
         let case = Case { request, facts, client, classes, reservation, now };
@@ -124,15 +126,25 @@ impl Engine {
     fn discover(&mut self, mut case: Case<'_>) -> Decision {
         let message = case.message();
         let subnet = self.policy.subnets.get(case.facts.subnet);
-        if subnet.is_some_and(|subnet| tried_for(message) < subnet.min_secs) {
+        let own = self.lease_of(case.client, message, case.facts.subnet);
+        if own.is_none() && subnet.is_some_and(|subnet| tried_for(message) < subnet.min_secs) {
             return Decision::Silent(Silence::MinSecs);
         }
-        let own = self.lease_of(case.client, message, case.facts.subnet);
         let stranger = own.is_none() && case.reservation.is_none();
         if own.is_none_or(|(_, lease)| !lease.state.holds()) && self.offers >= self.policy.rules.max_offers {
             return Decision::Silent(Silence::OffersFull);
         }
-        let place = match self.choose(&case, stranger) {
+        let mut chosen = self.choose(&case, stranger);
+        while let Ok(place) = &chosen
+            && case.is_of_the_path(place.address)
+        {
+            // As if a probe had found it in use.
+            let mut lease = self.lease(&case, *place, State::Declined, 0);
+            (lease.hlen, lease.chaddr, lease.details) = (0, [0; 16], Details::default());
+            self.quarantine(&mut lease, case.now);
+            chosen = self.choose(&case, stranger);
+        }
+        let place = match chosen {
             Ok(place) => place,
             Err(silence) => return Decision::Silent(silence),
         };
@@ -261,18 +273,21 @@ impl Engine {
             .subnet_of(address)
             .is_some_and(|subnet| address::on_link(&self.policy, case.facts.subnet, subnet));
         if !on_link {
-            return self.refuse(case, "requested address is not of this network");
+            return self.refuse(case, "requested address is not of this network", stage == Stage::Selecting);
         }
+        let held = self.lease_of(case.client, message, case.facts.subnet).map(|(_, lease)| lease);
+        // Section 4.3.2: who chose us, or has its lease from us, is told, whoever else serves the network.
+        let ours = stage == Stage::Selecting || held.is_some_and(|lease| lease.state == State::Active);
         let reserved = case.reservation.as_ref().and_then(|reservation| reservation.address);
         if let Some(own) = reserved
             && own != address
-            && !self.taken(own, case.client, message)
+            && !self.taken(own, case.client, message, case.reservation.as_deref())
             && self.allowed(own, case.facts.subnet, &case.classes, case.reservation.as_deref()).is_some()
         {
-            return self.refuse(case, "another address is reserved for this client");
+            return self.refuse(case, "another address is reserved for this client", ours);
         }
-        if self.taken(address, case.client, message) {
-            return self.refuse(case, "address is in use");
+        if case.is_of_the_path(address) || self.taken(address, case.client, message, case.reservation.as_deref()) {
+            return self.refuse(case, "address is in use", ours);
         }
         let place = self.allowed(address, case.facts.subnet, &case.classes, case.reservation.as_deref());
         let free = place.is_some() || self.reservations.at(address).is_none();
@@ -281,18 +296,18 @@ impl Engine {
         if stranger && free && stage != Stage::Renewing {
             return Decision::Silent(Silence::UnknownClient);
         }
-        let Some(place) = place else { return self.refuse(case, "address may not be given to this client") };
+        let Some(place) = place else { return self.refuse(case, "address may not be given to this client", ours) };
         if !known && stage != Stage::Selecting {
             let reason = if stranger { "no such lease" } else { "the lease is for another address" };
-            return self.refuse(case, reason);
+            return self.refuse(case, reason, ours);
         }
         self.require(&mut case, place);
         self.commit(case, place, false)
     }
 
-    /// A DHCPNAK, if we speak for the network; otherwise nothing.
-    fn refuse(&mut self, case: Case<'_>, reason: &'static str) -> Decision {
-        if !self.policy.rules.authoritative {
+    /// A DHCPNAK, if the client is ours or we speak for the network; otherwise nothing.
+    fn refuse(&mut self, case: Case<'_>, reason: &'static str, ours: bool) -> Decision {
+        if !ours && !self.policy.rules.authoritative {
             return Decision::Silent(Silence::UnknownClient);
         }
         let place = Place { address: Ipv4Addr::UNSPECIFIED, subnet: case.facts.subnet, pool: None };

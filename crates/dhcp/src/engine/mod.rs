@@ -26,11 +26,11 @@ mod tests;
 
 pub use answer::{Destination, encode};
 pub use pools::Totals;
-pub use query::{Filter, Page, PoolUse, PoolWarning};
+pub use query::{PoolUse, PoolWarning};
 
 use crate::codec::Kind;
 use crate::lease::{Change, Lease, Seconds, State, Table};
-use crate::policy::{ClassSet, Policy, Refusal, Reservation, Reservations};
+use crate::policy::{Clash, ClassSet, Policy, Refusal, Reservation, Reservations};
 use foldhash::quality::FixedState;
 use hashbrown::HashMap;
 use limit::Limiter;
@@ -342,7 +342,7 @@ impl Engine {
             journal: Journal::default(),
             policy: Arc::clone(&policy),
         };
-        engine.adopt(policy);
+        engine.adopt(policy, Vec::new());
         engine
     }
 
@@ -385,15 +385,22 @@ impl Engine {
         self.pools = Pools::count_all(&self.policy, &self.leases, &self.reservations);
     }
 
-    /// Takes a new configuration. Leases live on; what it no longer serves ends with its lease.
-    pub fn adopt(&mut self, policy: Arc<Policy>) {
+    /// Takes a new configuration, and the API's reservations as they are under it: classes and options have other places in
+    /// it. Leases live on; what it no longer serves ends with its lease.
+    ///
+    /// Returns those that give way: the file wins over the API, and what clashes with it is set aside until it lets go.
+    pub fn adopt(&mut self, policy: Arc<Policy>, made: Vec<Reservation>) -> Vec<(u64, Clash)> {
         let before = std::mem::take(&mut self.reservations);
-        // The file wins over the API: what clashes with it there is set aside until the file lets go of it.
-        let made = before.iter().filter(|reservation| !reservation.from_file()).cloned();
-        let made: Vec<_> = made.chain(self.aside.drain(..)).collect();
-        for reservation in policy.reservations.iter().chain(&made) {
-            if self.reservations.insert(Arc::clone(reservation)).is_err() && !reservation.from_file() {
-                self.aside.push(Arc::clone(reservation));
+        self.aside.clear();
+        for reservation in &policy.reservations {
+            // The compiler has put them all together before.
+            let _ = self.reservations.insert(Arc::clone(reservation));
+        }
+        let mut clashes = Vec::new();
+        for reservation in made.into_iter().map(Arc::new) {
+            if let Err(clash) = self.reservations.insert(Arc::clone(&reservation)) {
+                clashes.push((reservation.id, clash));
+                self.aside.push(reservation);
             }
         }
         for address in before.addresses().filter(|address| self.reservations.at(*address).is_none()) {
@@ -405,6 +412,7 @@ impl Engine {
         let pools = std::mem::take(&mut self.pools);
         self.pools = Pools::new(&policy, Some(&self.policy), pools, &self.leases, &self.reservations);
         self.policy = policy;
+        clashes
     }
 
     /// The configuration in force.

@@ -1,52 +1,14 @@
-//! Reading and changing leases from outside DHCP: leasequery (RFC 4388), the API's pages and edits.
+//! Reading and changing leases from outside DHCP: leasequery (RFC 4388), and the operator's edits.
 
 use super::{Answer, Decision, Engine, Event, Now, Queried, Silence};
 use crate::codec::{Kind, code};
 use crate::lease::{Change, INFINITE, Lease, Seconds, State};
-use crate::policy::{ClassSet, Request, Reservation, Reservations};
+use crate::policy::{ClassSet, Request, Reservation};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// The most addresses of one client that a leasequery's answer names besides the one it is about.
 const MAX_ASSOCIATED: usize = 32;
-
-/// Which leases are wanted.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Subnet id.
-    pub subnet: Option<u32>,
-    /// State.
-    pub state: Option<State>,
-    /// Lower-case text that address, hardware address, client identifier (hex) or host name contains.
-    pub text: Option<String>,
-}
-
-impl Filter {
-    fn matches(&self, lease: &Lease) -> bool {
-        self.subnet.is_none_or(|subnet| subnet == lease.subnet)
-            && self.state.is_none_or(|state| state == lease.state)
-            && self.text.as_deref().is_none_or(|text| contains(lease, text))
-    }
-}
-
-fn contains(lease: &Lease, text: &str) -> bool {
-    let hex = |bytes: &[u8], separator: &str| {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(separator)
-    };
-    lease.address.to_string().contains(text)
-        || hex(lease.hardware(), ":").contains(text)
-        || lease.host_name().is_some_and(|name| name.to_lowercase().contains(text))
-        || lease.client_id().is_some_and(|id| hex(id, "").contains(text) || hex(id, ":").contains(text))
-}
-
-/// A slice of the leases that match.
-#[derive(Debug, Default)]
-pub struct Page {
-    /// The leases, ascending by address.
-    pub leases: Vec<Lease>,
-    /// Where the next slice begins; `None` at the end.
-    pub next: Option<Ipv4Addr>,
-}
 
 /// How full one pool is.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,21 +74,6 @@ impl Engine {
         warnings
     }
 
-    /// Looks at no more than `scan` leases from `from` on, and returns those that match, at most `limit`.
-    pub fn page(&self, filter: &Filter, from: Ipv4Addr, limit: usize, scan: usize) -> Page {
-        let mut page = Page::default();
-        for (seen, lease) in self.leases.range(from).enumerate() {
-            if seen == scan || page.leases.len() == limit {
-                page.next = Some(lease.address);
-                break;
-            }
-            if filter.matches(lease) {
-                page.leases.push(lease.clone());
-            }
-        }
-        page
-    }
-
     /// How full each pool of a subnet is.
     pub fn pool_use(&self, subnet: usize) -> Vec<PoolUse> {
         let Some(scope) = self.policy.subnets.get(subnet) else { return Vec::new() };
@@ -171,13 +118,19 @@ impl Engine {
 
     /// Forgets the leases of a subnet, at most `limit` of them from `from` on. Returns how many, and where to go on.
     pub fn wipe(&mut self, subnet: u32, from: Ipv4Addr, limit: usize) -> (usize, Option<Ipv4Addr>) {
-        let filter = Filter { subnet: Some(subnet), ..Filter::default() };
-        let page = self.page(&filter, from, limit, limit.saturating_mul(16));
-        for lease in &page.leases {
-            self.journal.record(|out| Change::write_forget(lease.address, out));
-            self.forget(lease.address);
+        let (mut chosen, mut next) = (Vec::new(), None);
+        for (walked, lease) in self.leases.range(from).enumerate() {
+            if chosen.len() == limit || walked == limit.saturating_mul(16) {
+                next = Some(lease.address);
+                break;
+            }
+            chosen.extend((lease.subnet == subnet).then_some(lease.address));
         }
-        (page.leases.len(), page.next)
+        for address in &chosen {
+            self.journal.record(|out| Change::write_forget(*address, out));
+            self.forget(*address);
+        }
+        (chosen.len(), next)
     }
 
     /// Adds or replaces a reservation made through the API; `json` is its form on disk.
@@ -204,21 +157,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Adds a reservation that is on disk already.
-    ///
-    /// # Errors
-    /// [`crate::policy::Clash`] if the file has one for its client or address now. The reservation is set aside until the
-    /// file lets go of it.
-    pub fn restore_reservation(&mut self, reservation: Reservation) -> Result<(), crate::policy::Clash> {
-        let reservation = Arc::new(reservation);
-        self.aside.retain(|other| other.id != reservation.id);
-        let restored = self.reserve_in_pools(Arc::clone(&reservation));
-        if restored.is_err() {
-            self.aside.push(reservation);
-        }
-        restored
-    }
-
     /// Takes a reservation out. `None` if there is none of that id.
     pub fn unreserve(&mut self, id: u64) -> Option<Arc<Reservation>> {
         let aside = self.aside.iter().position(|other| other.id == id).map(|index| self.aside.swap_remove(index));
@@ -229,11 +167,6 @@ impl Engine {
         let old = old.or(aside)?;
         self.journal.record(|out| Change::write_unreserve(id, out));
         Some(old)
-    }
-
-    /// All reservations, for reading.
-    pub fn all_reservations(&self) -> &Reservations {
-        &self.reservations
     }
 
     /// RFC 4388: who has an address, what a client has. Only for relay agents that are allowed to ask.

@@ -1,6 +1,7 @@
 use super::kea::*;
 use crate::expr::{Identifier, Test};
 use crate::options::{Definitions, OptionSet, OptionSpec, OptionTable};
+use crate::policy::Policy;
 use serde_json::Value;
 
 const CAMPUS: &str = include_str!("samples/campus.json");
@@ -126,6 +127,7 @@ fn only_settings_that_outwork_has_are_written() {
         "class",
         "network",
         "subnet",
+        "reservation",
     ];
     const CLASS: &[&str] = &[
         "name",
@@ -232,7 +234,7 @@ fn notes_say_where_what_became_of_it_and_why() {
         ("Dhcp4.subnet4[0].4o6-interface", NoteKind::Lost, "not served"),
         ("Dhcp4.subnet4[0].reservations[5].duid", NoteKind::Lost, "flex_identifier"),
         ("Dhcp4.dhcp-ddns", NoteKind::Lost, "DNS updates"),
-        ("Dhcp4.reservations[1]", NoteKind::Lost, "without an address"),
+        ("Dhcp4.reservations[1]", NoteKind::Lost, "`reservations-global`"),
     ] {
         let note = note(&conversion, path);
         assert_eq!(note.kind, kind, "{path}");
@@ -251,10 +253,11 @@ fn newer_spellings_and_faulty_parts_are_told_apart() {
     assert_eq!(dhcp["options"]["ntp-servers"]["never_send"], true);
     assert_eq!(dhcp["options"]["routers"], serde_json::json!(["192.0.2.1"]));
     assert_eq!(dhcp["options"]["swap-server-233"], 9);
-    assert_eq!(dhcp["class"][0].get("test"), None);
-    assert_eq!(dhcp["class"][0]["only_if_required"], true);
+    assert_eq!(dhcp["class"][0]["name"], "nobody");
+    assert_eq!(dhcp["class"][1].get("test"), None);
+    assert_eq!(dhcp["class"][1]["only_if_required"], true);
     // The class's own type for 224 made these octets; the file's is text, which they are not.
-    assert_eq!(dhcp["class"][0]["options"]["ruckus"], "hex:00000102");
+    assert_eq!(dhcp["class"][1]["options"]["ruckus"], "hex:00000102");
     assert_eq!(dhcp["subnet"][0]["allow_classes"], serde_json::json!(["one", "nobody"]));
     assert_eq!(dhcp["subnet"][0]["require_classes"], serde_json::json!(["two"]));
     assert_eq!(dhcp["subnet"][0]["pools"], serde_json::json!([{ "range": "192.0.2.64-192.0.2.95" }]));
@@ -281,13 +284,84 @@ fn newer_spellings_and_faulty_parts_are_told_apart() {
         ("Dhcp4.subnet4[0].hostname-char-set", NoteKind::Lost, "as they are sent"),
         ("Dhcp4.subnet4[0].pools[0].pool", NoteKind::Lost, "`192.0.2.9`"),
         ("Dhcp4.subnet4[0].reservations[0].hw-address", NoteKind::Lost, "`nonsense`"),
-        ("Dhcp4.subnet4[0]", NoteKind::Lost, "`nobody` is not defined"),
+        ("Dhcp4.subnet4[0]", NoteKind::Lost, "class `nobody`: it is not defined"),
     ] {
         let note = note(&conversion, path);
         assert_eq!(note.kind, kind, "{path}");
         assert!(note.reason.contains(reason), "{path}: {}", note.reason);
     }
     assert!(!conversion.notes.iter().any(|note| note.path.contains("ddns")), "{:#?}", conversion.notes);
+}
+
+/// What a converted file means: it is loaded and compiled as `outwork run` does.
+fn policy(conversion: &Conversion) -> Policy {
+    outwork_config::section! {
+        /// The file.
+        pub struct Root {
+            /// The service.
+            pub dhcp: crate::config::Dhcp,
+        }
+    }
+    let file = Some(("converted.toml".into(), conversion.toml.clone()));
+    let sources = outwork_config::Sources { file, ..Default::default() };
+    let root = outwork_config::load::<Root>(sources).unwrap_or_else(|faults| panic!("{faults}\n{}", conversion.toml));
+    Policy::compile(&root.value.dhcp, 1).unwrap_or_else(|faults| panic!("{faults:?}"))
+}
+
+#[test]
+fn a_converted_file_runs() {
+    for text in [CAMPUS, NEWER] {
+        assert!(!policy(&convert(text).unwrap()).subnets.is_empty());
+    }
+}
+
+#[test]
+fn classes_that_kea_has_by_itself_are_had_here_or_named_and_kept_closed() {
+    let text = r#"{ "Dhcp4": { "interfaces-config": { "interfaces": [ "*" ] }, "subnet4": [ { "id": 1, "subnet": "192.0.2.0/24",
+        "pools": [ { "pool": "192.0.2.10 - 192.0.2.19", "client-class": "HA_server1" },
+                   { "pool": "192.0.2.20 - 192.0.2.29", "client-class": "VENDOR_CLASS_docsis3.0" },
+                   { "pool": "192.0.2.30 - 192.0.2.39", "client-class": "KNOWN" },
+                   { "pool": "192.0.2.40 - 192.0.2.49", "client-class": "BOOTP" } ],
+        "reservations": [ { "hw-address": "02:00:00:00:00:01", "client-classes": [ "DROP" ] },
+                          { "hw-address": "02:00:00:00:00:02", "client-classes": [ "SKIP_DDNS" ] } ] } ] } }"#;
+    let conversion = convert(text).unwrap();
+    let policy = policy(&conversion);
+    let guards = policy.subnets[0].pools.iter().map(|pool| pool.admission.0);
+    assert!(
+        guards.zip(["HA_server1", "VENDOR_CLASS_docsis3.0", "KNOWN", "BOOTP"]).all(|(guard, name)| {
+            guard.contains(policy.classes.iter().position(|class| class.name == name).unwrap())
+        })
+    );
+    let notes: Vec<_> = conversion.notes.iter().filter(|note| note.path.contains("subnet4")).collect();
+    let told =
+        |name: &str| notes.iter().filter(|note| note.reason.contains(name)).map(|note| note.kind).collect::<Vec<_>>();
+    assert_eq!(["HA_server1", "BOOTP"].map(told), [[NoteKind::Lost], [NoteKind::Lost]]);
+    assert_eq!(told("SKIP_DDNS"), [NoteKind::Replaced]);
+    assert_eq!(notes.len(), 3, "what comes along needs no note: {notes:?}");
+}
+
+#[test]
+fn reservations_outside_of_subnets_come_along_where_kea_looks_at_them() {
+    let text = |global: &str| {
+        r#"{ "Dhcp4": { GLOBAL "subnet4": [ { "id": 1, "subnet": "192.0.2.0/24" } ], "reservations": [
+            { "hw-address": "02:00:00:00:00:01", "hostname": "roamer", "client-classes": [ "VENDOR_CLASS_phone" ] },
+            { "client-id": "01:02", "ip-address": "192.0.2.7" },
+            { "hw-address": "02:00:00:00:00:03", "ip-address": "203.0.113.7", "hostname": "gone" } ] } }"#
+            .replace("GLOBAL", global)
+    };
+    for global in [r#""reservations-global": true,"#, r#""reservation-mode": "global","#] {
+        let conversion = convert(&text(global)).unwrap();
+        let policy = policy(&conversion);
+        let told =
+            |one: &crate::policy::Reservation| (one.subnet, one.address.map(|a| a.to_string()), one.hostname.clone());
+        let all: Vec<_> = policy.reservations.iter().map(|one| told(one)).collect();
+        let own = |text: &str| Some(text.to_owned());
+        assert_eq!(all, [(None, None, own("roamer")), (None, own("192.0.2.7"), None), (None, None, own("gone"))]);
+        assert_eq!(note(&conversion, "Dhcp4.reservations[2].ip-address").kind, NoteKind::Lost);
+    }
+    let conversion = convert(&text("")).unwrap();
+    assert!(policy(&conversion).reservations.is_empty());
+    assert!((0..3).all(|index| note(&conversion, &format!("Dhcp4.reservations[{index}]")).kind == NoteKind::Lost));
 }
 
 #[test]

@@ -220,12 +220,6 @@ impl Definitions {
         }
     }
 
-    /// Sub-option code of the relay agent's option 82, by name or number.
-    #[must_use]
-    pub fn relay_code(&self, name: &str) -> Option<u8> {
-        self.code_in(RELAY, name)
-    }
-
     fn all_in<'a, 's>(&'a self, space: &'s str) -> impl Iterator<Item = &'a OptionDef> + use<'a, 's> {
         let space = space_name(space);
         let user = self.user.iter().filter(move |(in_space, _)| in_space == space).map(|(_, option)| option);

@@ -4,7 +4,7 @@ use super::{
     Admission, Boot, Class, ClassSet, Detection, Identifier, IdentifierKind, MAX_CLASSES, Network, Policy, Pool,
     Reservation, Reservations, Rules, Scope, Subnet, Times,
 };
-use crate::config::{self, Conflicts, Dhcp};
+use crate::config::{self, Conflicts, Dhcp, InterfaceRule};
 use crate::expr;
 use crate::options::{Definitions, OptionSet, OptionSpec, OptionTable};
 use outwork_config::{At, Fault, Ipv4Net};
@@ -56,6 +56,28 @@ pub fn definitions(dhcp: &Dhcp) -> Result<Definitions, Vec<crate::options::Optio
     Definitions::new(&specs)
 }
 
+/// Classes that exist without being defined: Kea's, and a `VENDOR_CLASS_` class for each vendor that is named somewhere.
+/// `DROP` and `SKIP_DDNS` may be defined in the file instead.
+fn built_in(dhcp: &Dhcp) -> Vec<String> {
+    let mut names: Vec<String> = ["ALL", "KNOWN", "UNKNOWN", "BOOTP"].map(str::to_owned).to_vec();
+    let defined = |name: &str| dhcp.class.iter().any(|class| class.name == name);
+    names.extend(["DROP", "SKIP_DDNS"].into_iter().filter(|name| !defined(name)).map(str::to_owned));
+    let of_networks = dhcp.network.iter().flat_map(|network| &network.allow_classes);
+    let of_subnets = dhcp.subnet.iter().flat_map(|subnet| {
+        let pools = subnet.pools.iter().flat_map(|pool| pool.allow_classes.iter().chain(&pool.require_classes));
+        let reservations = subnet.reservation.iter().flat_map(|reservation| &reservation.classes);
+        subnet.allow_classes.iter().chain(&subnet.require_classes).chain(pools).chain(reservations)
+    });
+    let anywhere = dhcp.reservation.iter().flat_map(|reservation| &reservation.classes);
+    for name in of_networks.chain(of_subnets).chain(anywhere) {
+        let vendor = name.strip_prefix(Policy::VENDOR_CLASS).is_some_and(|vendor| !vendor.is_empty());
+        if vendor && !defined(name) && !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
 fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
@@ -78,7 +100,8 @@ impl<'c> Compiler<'c> {
             }
             Definitions::default()
         });
-        let mut names: Vec<String> = ["ALL", "KNOWN", "UNKNOWN"].map(str::to_owned).to_vec();
+        let mut names = built_in(dhcp);
+        let own = MAX_CLASSES.saturating_sub(names.len());
         for (index, class) in dhcp.class.iter().enumerate() {
             let fault = |what: &str| Fault::new(format!("class {:?} {what}", class.name));
             if names.contains(&class.name) {
@@ -89,7 +112,7 @@ impl<'c> Compiler<'c> {
         }
         if names.len() > MAX_CLASSES {
             let fault = Fault::new(format!("{} classes", dhcp.class.len()))
-                .expected(format!("at most {} classes", MAX_CLASSES - 3))
+                .expected(format!("at most {own} classes"))
                 .help("merge classes whose members get the same");
             faults.push(("class".to_owned(), fault));
         }
@@ -102,6 +125,9 @@ impl<'c> Compiler<'c> {
 
     fn policy(&mut self) -> Policy {
         let dhcp = self.dhcp;
+        for (index, fault) in InterfaceRule::faults(&dhcp.interfaces) {
+            self.fault(format!("interfaces[{index}]"), fault);
+        }
         let times = Times {
             lease: Some(seconds(dhcp.lease_time)),
             min: dhcp.min_lease_time.map(seconds),
@@ -132,7 +158,7 @@ impl<'c> Compiler<'c> {
             }
         }
         subnets.sort_by_key(|subnet| subnet.first);
-        let drop = classes.iter().position(|class| class.name == "DROP");
+        let drop = classes.iter().position(|class| class.name == "DROP").unwrap_or(usize::MAX);
         Policy {
             rules: self.rules(),
             scope,
@@ -240,14 +266,15 @@ impl<'c> Compiler<'c> {
     }
 
     fn classes(&mut self) -> Vec<Class> {
-        let built_in = ["ALL", "KNOWN", "UNKNOWN"].map(|name| Class {
-            name: name.to_owned(),
-            test: None,
-            only_if_required: false,
-            late: true,
-            scope: Scope::default(),
-        });
-        let mut classes = Vec::from(built_in);
+        let mut classes: Vec<Class> = Vec::with_capacity(self.names.len());
+        for (index, name) in self.names.iter().take(self.names.len() - self.dhcp.class.len()).enumerate() {
+            let test = name.strip_prefix(Policy::VENDOR_CLASS).and_then(|vendor| {
+                let hex: String = vendor.bytes().map(|octet| format!("{octet:02x}")).collect();
+                expr::Test::parse(&format!("option[60].hex == 0x{hex}"), &self.definitions).ok()
+            });
+            let late = index <= Policy::UNKNOWN;
+            classes.push(Class { name: name.clone(), test, only_if_required: false, late, scope: Scope::default() });
+        }
         for (index, class) in self.dhcp.class.iter().enumerate() {
             let path = format!("class[{index}]");
             let test = class.test.as_deref().and_then(|text| {
@@ -258,7 +285,7 @@ impl<'c> Compiler<'c> {
             for asked in test.iter().flat_map(expr::Test::classes).map(AsRef::as_ref) {
                 let earlier = classes.iter().find(|class| class.name == asked);
                 late |= earlier.is_some_and(|class| class.late && asked != "ALL");
-                if earlier.is_none() && !asked.starts_with("VENDOR_CLASS_") {
+                if earlier.is_none() && !asked.starts_with(Policy::VENDOR_CLASS) {
                     let fault = Fault::new(format!("asks for class {asked:?}, which is not defined before it"))
                         .help("classes are tested in the file's order: define that one first");
                     self.fault(format!("{path}.test"), fault);
@@ -358,6 +385,7 @@ impl<'c> Compiler<'c> {
             };
             subnets.push(Subnet {
                 id: subnet.id,
+                name: subnet.name.clone(),
                 first: subnet.prefix.first(),
                 last: subnet.prefix.last(),
                 length: subnet.prefix.length(),
@@ -437,43 +465,77 @@ impl<'c> Compiler<'c> {
     fn reservations(&mut self) -> Vec<Arc<Reservation>> {
         let mut all = Reservations::default();
         let mut list = Vec::new();
-        for (at, subnet) in self.dhcp.subnet.iter().enumerate() {
-            for (index, reservation) in subnet.reservation.iter().enumerate() {
-                let path = format!("subnet[{at}].reservation[{index}]");
-                let Some(identifier) = self.identifier(&path, reservation) else { continue };
-                if let Some(address) = reservation.address.filter(|address| !subnet.prefix.contains(*address)) {
-                    let fault = Fault::new(format!("{address} is not in {}", subnet.prefix));
-                    self.fault(format!("{path}.address"), fault.expected("an address of the subnet's prefix"));
-                }
-                let boot = boot(reservation.next_server, &reservation.server_hostname, &reservation.boot_file);
-                let times = Times {
-                    lease: reservation.lease_time.map(seconds),
-                    min: reservation.min_lease_time.map(seconds),
-                    max: reservation.max_lease_time.map(seconds),
-                    renew: reservation.renew_time.map(seconds),
-                    rebind: reservation.rebind_time.map(seconds),
-                    offer: None,
-                };
-                let compiled = Arc::new(Reservation {
-                    id: Reservation::FROM_FILE | list.len() as u64,
-                    subnet: subnet.id,
-                    identifier,
-                    address: reservation.address,
-                    hostname: reservation.hostname.clone(),
-                    classes: self.class_set(&format!("{path}.classes"), &reservation.classes),
-                    scope: Scope {
-                        options: self.options(&format!("{path}.options"), &reservation.options),
-                        times: self.times(&path, times),
-                        boot,
-                    },
-                });
-                match all.insert(Arc::clone(&compiled)) {
-                    Ok(()) => list.push(compiled),
-                    Err(clash) => self.fault(path, Fault::new(clash.to_string())),
-                }
+        let dhcp = self.dhcp;
+        let of_subnets = dhcp.subnet.iter().enumerate().flat_map(|(at, subnet)| {
+            let path = move |index| format!("subnet[{at}].reservation[{index}]");
+            subnet.reservation.iter().enumerate().map(move |(index, one)| (path(index), Some(subnet), one))
+        });
+        let anywhere = dhcp.reservation.iter().enumerate();
+        let anywhere = anywhere.map(|(index, one)| (format!("reservation[{index}]"), None, one));
+        for (path, subnet, reservation) in of_subnets.chain(anywhere) {
+            let id = Reservation::FROM_FILE | list.len() as u64;
+            let Some(compiled) = self.reservation(&path, subnet, reservation, id) else { continue };
+            let compiled = Arc::new(compiled);
+            match all.insert(Arc::clone(&compiled)) {
+                Ok(()) => list.push(compiled),
+                Err(clash) => self.fault(path, Fault::new(clash.to_string())),
             }
         }
         list
+    }
+
+    /// One reservation, of a subnet or outside of them.
+    fn reservation(
+        &mut self,
+        path: &str,
+        subnet: Option<&config::Subnet>,
+        reservation: &config::Reservation,
+        id: u64,
+    ) -> Option<Reservation> {
+        let identifier = self.identifier(path, reservation)?;
+        if let Some(address) = reservation.address {
+            self.reserved(path, subnet, address);
+        }
+        let times = Times {
+            lease: reservation.lease_time.map(seconds),
+            min: reservation.min_lease_time.map(seconds),
+            max: reservation.max_lease_time.map(seconds),
+            renew: reservation.renew_time.map(seconds),
+            rebind: reservation.rebind_time.map(seconds),
+            offer: None,
+        };
+        Some(Reservation {
+            id,
+            subnet: subnet.map(|subnet| subnet.id),
+            identifier,
+            address: reservation.address,
+            hostname: reservation.hostname.clone(),
+            classes: self.class_set(&format!("{path}.classes"), &reservation.classes),
+            scope: Scope {
+                options: self.options(&format!("{path}.options"), &reservation.options),
+                times: self.times(path, times),
+                boot: boot(reservation.next_server, &reservation.server_hostname, &reservation.boot_file),
+            },
+        })
+    }
+
+    /// A reserved address is one that a host of the subnet can have.
+    fn reserved(&mut self, path: &str, subnet: Option<&config::Subnet>, address: Ipv4Addr) {
+        let mut candidates = self.dhcp.subnet.iter().filter(|one| subnet.is_none_or(|own| own.id == one.id));
+        let net = candidates.find(|one| one.prefix.contains(address)).map(|one| one.prefix);
+        let fault = match (net, subnet) {
+            (Some(net), _) if net.length() < 31 && (address == net.first() || address == net.last()) => {
+                Fault::new(format!("{address} is the network or broadcast address of {net}"))
+                    .expected("an address that a host can have")
+            }
+            (Some(_), _) => return,
+            (None, Some(subnet)) => Fault::new(format!("{address} is not in {}", subnet.prefix))
+                .expected("an address of the subnet's prefix"),
+            (None, None) => {
+                Fault::new(format!("{address} is in no subnet")).expected("an address of some subnet's prefix")
+            }
+        };
+        self.fault(format!("{path}.address"), fault);
     }
 
     fn identifier(&mut self, path: &str, reservation: &config::Reservation) -> Option<Identifier> {

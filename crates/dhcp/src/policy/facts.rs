@@ -1,6 +1,6 @@
 //! What a request is by policy alone: the classes it is in and the subnet it is for.
 
-use super::{Policy, Subnet};
+use super::{Policy, Reservation, Subnet};
 use crate::codec::{Message, RelayInfo, code};
 use crate::expr::{Address, Fields};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -155,7 +155,7 @@ impl Fields for View<'_> {
             return self.classes.contains(index);
         }
         // Kea's built-in class of a vendor: VENDOR_CLASS_ and the text of option 60.
-        let vendor = class.strip_prefix("VENDOR_CLASS_").map(str::as_bytes);
+        let vendor = class.strip_prefix(Policy::VENDOR_CLASS).map(str::as_bytes);
         vendor.is_some() && vendor == self.request.message.option(code::VENDOR_CLASS)
     }
 }
@@ -197,9 +197,18 @@ impl Policy {
         }
     }
 
-    /// Adds the classes that wait for the reservation, once it is known whether there is one.
-    pub fn classify_late(&self, request: &Request<'_>, classes: &mut ClassSet) {
-        self.classify(request, classes, |class| class.late && !class.only_if_required);
+    /// The classes of a client once its reservation is known, or that it has none. Those that the reservation puts it in
+    /// count for every test, so that tests are made anew then.
+    pub fn classes_of(&self, request: &Request<'_>, facts: &Facts, reservation: Option<&Reservation>) -> ClassSet {
+        let mut classes = facts.classes;
+        let reserved = reservation.map(|reservation| reservation.classes).filter(|reserved| !reserved.is_empty());
+        if let Some(reserved) = reserved {
+            classes = reserved;
+            classes.insert(Self::ALL);
+        }
+        classes.insert(if reservation.is_some() { Self::KNOWN } else { Self::UNKNOWN });
+        self.classify(request, &mut classes, |class| (class.late || reserved.is_some()) && !class.only_if_required);
+        classes
     }
 
     /// Adds the classes that a subnet or pool requires.

@@ -112,6 +112,8 @@ impl Pool {
 pub struct Subnet {
     /// Stable id; leases name it.
     pub id: u32,
+    /// What people call it.
+    pub name: Option<String>,
     /// First address of the prefix.
     pub first: Ipv4Addr,
     /// Last address of the prefix (its broadcast address).
@@ -261,7 +263,8 @@ pub struct Policy {
     pub rules: Rules,
     /// What every client gets unless something narrower says otherwise.
     pub scope: Scope,
-    /// Built-in classes first, then the file's, in its order.
+    /// Built-in classes first, then the file's, in its order. `BOOTP` is among them and has no members: what comes without
+    /// a message type is not answered.
     pub classes: Vec<Class>,
     /// Networks.
     pub networks: Vec<Network>,
@@ -273,8 +276,8 @@ pub struct Policy {
     pub definitions: Definitions,
     /// The flex identifier.
     pub flex: Option<expr::Identifier>,
-    /// Index of the class `DROP`, if the file defines it: its members are never answered.
-    pub drop: Option<usize>,
+    /// Index of the class `DROP`: its members are never answered.
+    pub drop: usize,
     /// How many configurations came before it.
     pub generation: u64,
 }
@@ -286,6 +289,8 @@ impl Policy {
     pub const KNOWN: usize = 1;
     /// Index of the built-in class of clients without one.
     pub const UNKNOWN: usize = 2;
+    /// What the name of the built-in class of a vendor begins with; the text of option 60 follows.
+    pub const VENDOR_CLASS: &str = "VENDOR_CLASS_";
 
     /// Index of the subnet an address lies in.
     pub fn subnet_of(&self, address: Ipv4Addr) -> Option<usize> {

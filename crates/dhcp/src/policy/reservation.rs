@@ -51,8 +51,8 @@ pub struct Identifier {
 pub struct Reservation {
     /// Stable id. Those of the file have the top bit set, so they can't meet those of the API.
     pub id: u64,
-    /// Subnet id.
-    pub subnet: u32,
+    /// Subnet id. `None`: wherever its client is; what a subnet reserves for it comes first.
+    pub subnet: Option<u32>,
     /// The client.
     pub identifier: Identifier,
     /// Its address; without one it only gets what the scope says.
@@ -91,10 +91,12 @@ impl Reservation {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Clash {
-    #[error("{0} is already reserved for another client in this subnet")]
+    #[error("{0} is already reserved for another client")]
     Address(Ipv4Addr),
-    #[error("this client already has a reservation in this subnet")]
-    Client,
+    #[error("this client already has a reservation in subnet {0}")]
+    Client(u32),
+    #[error("this client already has a reservation outside of subnets")]
+    Anywhere,
     #[error("the table of reservations is full ({0})")]
     Full(usize),
 }
@@ -103,10 +105,43 @@ pub enum Clash {
 #[derive(Debug, Default)]
 pub struct Reservations {
     by_id: BTreeMap<u64, Arc<Reservation>>,
-    by_client: HashMap<(u32, Identifier), Arc<Reservation>, foldhash::quality::FixedState>,
+    by_client: HashMap<Key, Arc<Reservation>, foldhash::quality::FixedState>,
     by_address: HashMap<Ipv4Addr, Arc<Reservation>, foldhash::quality::FixedState>,
     /// How many each subnet has.
     counts: BTreeMap<u32, usize>,
+}
+
+/// The client of a reservation, in its subnet.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    subnet: Option<u32>,
+    kind: IdentifierKind,
+    bytes: Vec<u8>,
+}
+
+/// A [`Key`] to look up; its hash is the same.
+#[derive(Hash)]
+struct Asked<'a> {
+    subnet: Option<u32>,
+    kind: IdentifierKind,
+    bytes: &'a [u8],
+}
+
+impl hashbrown::Equivalent<Key> for Asked<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.subnet == key.subnet && self.kind == key.kind && self.bytes == key.bytes
+    }
+}
+
+impl<'a> Asked<'a> {
+    fn of(reservation: &'a Reservation) -> Self {
+        let Identifier { kind, bytes } = &reservation.identifier;
+        Self { subnet: reservation.subnet, kind: *kind, bytes }
+    }
+
+    fn key(&self) -> Key {
+        Key { subnet: self.subnet, kind: self.kind, bytes: self.bytes.to_vec() }
+    }
 }
 
 impl Reservations {
@@ -134,9 +169,9 @@ impl Reservations {
     /// # Errors
     /// [`Clash`] if its client or its address has one already.
     pub fn insert(&mut self, reservation: Arc<Reservation>) -> Result<(), Clash> {
-        let key = (reservation.subnet, reservation.identifier.clone());
-        if self.by_client.get(&key).is_some_and(|other| other.id != reservation.id) {
-            return Err(Clash::Client);
+        let client = Asked::of(&reservation);
+        if self.by_client.get(&client).is_some_and(|other| other.id != reservation.id) {
+            return Err(reservation.subnet.map_or(Clash::Anywhere, Clash::Client));
         }
         if let Some(address) = reservation.address
             && self.by_address.get(&address).is_some_and(|other| other.id != reservation.id)
@@ -146,11 +181,14 @@ impl Reservations {
         if self.by_id.len() >= Self::LIMIT && !self.by_id.contains_key(&reservation.id) {
             return Err(Clash::Full(Self::LIMIT));
         }
+        let key = client.key();
         self.remove(reservation.id);
         if let Some(address) = reservation.address {
             self.by_address.insert(address, Arc::clone(&reservation));
         }
-        *self.counts.entry(reservation.subnet).or_default() += 1;
+        if let Some(subnet) = reservation.subnet {
+            *self.counts.entry(subnet).or_default() += 1;
+        }
         self.by_client.insert(key, Arc::clone(&reservation));
         self.by_id.insert(reservation.id, reservation);
         Ok(())
@@ -159,12 +197,17 @@ impl Reservations {
     /// Takes one out.
     pub fn remove(&mut self, id: u64) -> Option<Arc<Reservation>> {
         let old = self.by_id.remove(&id)?;
-        self.by_client.remove(&(old.subnet, old.identifier.clone()));
+        self.by_client.remove(&Asked::of(&old));
         if let Some(address) = old.address {
             self.by_address.remove(&address);
         }
-        if let Some(count) = self.counts.get_mut(&old.subnet) {
+        if let Some(subnet) = old.subnet
+            && let Some(count) = self.counts.get_mut(&subnet)
+        {
             *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&subnet);
+            }
         }
         Some(old)
     }
@@ -179,9 +222,9 @@ impl Reservations {
         if self.by_address.is_empty() { None } else { self.by_address.get(&address) }
     }
 
-    /// The reservation of a client in a subnet.
-    pub fn of(&self, subnet: u32, identifier: &Identifier) -> Option<&Arc<Reservation>> {
-        self.by_client.get(&(subnet, identifier.clone()))
+    /// The reservation of a client in a subnet, or outside of subnets.
+    pub fn of(&self, subnet: Option<u32>, kind: IdentifierKind, bytes: &[u8]) -> Option<&Arc<Reservation>> {
+        self.by_client.get(&Asked { subnet, kind, bytes })
     }
 
     /// Every reserved address.

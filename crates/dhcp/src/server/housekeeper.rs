@@ -4,7 +4,8 @@ use super::port::SERVER_PORT;
 use super::prober::Prober;
 use super::service::{InterfaceStatus, Service};
 use super::worker::{Command, Interfaces};
-use super::{Mailbox, Options};
+use super::{MAX_SOCKETS, Mailbox, Options};
+use crate::config::InterfaceRule;
 use crate::metrics::{DhcpMetrics, SocketKind};
 use outwork_net::bpf::Capture;
 use outwork_net::{Interface, PacketSocket, UdpSocket, Waker, Watch, interfaces, poll};
@@ -35,10 +36,12 @@ impl Bell {
     }
 }
 
-/// An interface of the configuration.
+/// An interface that is served, or would be if it were there.
 #[derive(Debug)]
 struct Served {
     name: String,
+    /// The configuration names it; otherwise it fits a rule with a star, and is forgotten when it goes.
+    named: bool,
     open: Option<Group>,
     problem: Option<String>,
 }
@@ -83,6 +86,7 @@ pub(super) struct Housekeeper {
     watch: Watch,
     listening: Vec<SocketAddrV4>,
     udp: Vec<Counted<UdpSocket>>,
+    rules: Vec<InterfaceRule>,
     served: Vec<Served>,
     receive_buffer: usize,
     expiry_slice: usize,
@@ -99,7 +103,8 @@ impl Housekeeper {
         mailboxes: Vec<Arc<Mailbox>>,
         prober: Arc<Prober>,
     ) -> outwork_net::Result<Self> {
-        let served = |name: &String| Served { name: name.clone(), open: None, problem: None };
+        let named = options.interfaces.iter().filter_map(InterfaceRule::named);
+        let served = |name: &str| Served { name: name.to_owned(), named: true, open: None, problem: None };
         Ok(Self {
             service,
             mailboxes,
@@ -108,7 +113,8 @@ impl Housekeeper {
             watch: Watch::new()?,
             listening: listening.to_vec(),
             udp: udp.into_iter().map(Counted::new).collect(),
-            served: options.interfaces.iter().map(served).collect(),
+            served: named.map(served).collect(),
+            rules: options.interfaces.clone(),
             receive_buffer: options.receive_buffer,
             expiry_slice: options.expiry_slice.max(1),
             generation: None,
@@ -164,36 +170,59 @@ impl Housekeeper {
         self.mailboxes.iter().for_each(|mailbox| mailbox.send(Command::Interfaces(Arc::clone(&list))));
         self.prober.refresh(Arc::clone(&list));
         let mut served = std::mem::take(&mut self.served);
-        for one in &mut served {
+        self.close(&mut served, &list);
+        for interface in list.iter().filter(|interface| self.fits(interface)) {
+            if !served.iter().any(|one| one.name == interface.name) {
+                served.push(Served { name: interface.name.clone(), named: false, open: None, problem: None });
+            }
+        }
+        let mut sockets = self.listening.len() + served.iter().filter(|one| one.open.is_some()).count();
+        for one in served.iter_mut().filter(|one| one.open.is_none()) {
             let found = list.iter().find(|interface| interface.name == one.name);
-            self.sync(one, found);
+            self.try_open(one, found, sockets);
+            sockets += usize::from(one.open.is_some());
         }
         self.served = served;
-        let status = |served: &Served| InterfaceStatus {
-            name: served.name.clone(),
-            open: served.open.is_some(),
-            problem: served.problem.clone(),
-        };
-        self.service.board.lock().interfaces = self.served.iter().map(status).collect();
+        self.service.board.lock().interfaces = self.status();
     }
 
-    fn sync(&self, served: &mut Served, found: Option<&Arc<Interface>>) {
-        let wanted = found.map(|interface| (interface.index, self.capture(interface)));
-        if let Some(group) = &served.open {
-            if wanted == Some((group.index, group.capture)) {
-                return;
+    /// True if a rule with a star serves the interface: Ethernet, up, with an address to be the server's.
+    fn fits(&self, interface: &Interface) -> bool {
+        let able = interface.up && interface.mac.is_some() && !interface.loopback && !interface.addresses.is_empty();
+        able && self.rules.iter().any(InterfaceRule::is_open) && InterfaceRule::choose(&self.rules, &interface.name)
+    }
+
+    /// Closes what is gone or is another now, and forgets what only a rule with a star asked for.
+    fn close(&self, served: &mut Vec<Served>, list: &Interfaces) {
+        for one in served.iter_mut() {
+            let Some(group) = &one.open else { continue };
+            let found = list.iter().find(|interface| interface.name == one.name);
+            let stays = |interface: &&Arc<Interface>| {
+                (interface.index, self.capture(interface)) == (group.index, group.capture)
+                    && (one.named || self.fits(interface))
+            };
+            if found.filter(stays).is_none() {
+                self.mailboxes.iter().for_each(|mailbox| mailbox.send(Command::DropLink(group.index)));
+                one.open = None;
+                tracing::info!(interface = one.name, "clients on this interface are no longer heard");
             }
-            self.mailboxes.iter().for_each(|mailbox| mailbox.send(Command::DropLink(group.index)));
-            served.open = None;
-            tracing::info!(interface = served.name, "clients on this interface are no longer heard");
         }
-        let problem = match found {
+        let fits = |one: &Served| list.iter().any(|interface| interface.name == one.name && self.fits(interface));
+        served.retain(|one| one.named || fits(one));
+    }
+
+    fn try_open(&self, served: &mut Served, found: Option<&Arc<Interface>>, sockets: usize) {
+        let opened = match found {
             None => Err("it does not exist; it is picked up when it appears".to_owned()),
             Some(interface) if interface.mac.is_none() => Err("it is not an Ethernet interface".to_owned()),
-            Some(interface) => self.open(interface).map(|group| served.open = Some(group)),
+            Some(_) if sockets >= MAX_SOCKETS => {
+                Err(format!("{MAX_SOCKETS} addresses and interfaces are served already, the most there may be"))
+            }
+            Some(interface) => self.open(interface),
         };
-        match problem {
-            Ok(()) => {
+        match opened {
+            Ok(group) => {
+                served.open = Some(group);
                 served.problem = None;
                 tracing::info!(interface = served.name, "clients on this interface are heard");
             }
@@ -204,6 +233,23 @@ impl Housekeeper {
                 served.problem = Some(problem);
             }
         }
+    }
+
+    fn status(&self) -> Vec<InterfaceStatus> {
+        let status = |served: &Served| InterfaceStatus {
+            name: served.name.clone(),
+            open: served.open.is_some(),
+            problem: served.problem.clone(),
+        };
+        let mut all: Vec<_> = self.served.iter().map(status).collect();
+        for rule in self.rules.iter().filter(|rule| rule.is_open()) {
+            if !self.served.iter().any(|served| InterfaceRule::choose(std::slice::from_ref(rule), &served.name)) {
+                let problem =
+                    "no Ethernet interface that fits is up and has an IPv4 address; one that does is picked up";
+                all.push(InterfaceStatus { name: rule.to_string(), open: false, problem: Some(problem.to_owned()) });
+            }
+        }
+        all
     }
 
     /// What the packet sockets take: all that a UDP socket of the server port does not.

@@ -21,7 +21,7 @@ mod tests;
 
 pub use service::{Events, InterfaceStatus, Publish, Service, Status, StoreError};
 
-use crate::config::{Dhcp, WhenFull};
+use crate::config::{Dhcp, InterfaceRule, WhenFull};
 use housekeeper::Housekeeper;
 use outwork_net::{UdpSocket, Waker, poll, thread, udp};
 use parking_lot::Mutex;
@@ -39,7 +39,7 @@ pub struct Options {
     /// UDP addresses for relay agents, and for clients that have an address.
     pub listen: Vec<SocketAddrV4>,
     /// Interfaces whose clients are served directly. One that is not there yet is picked up when it appears.
-    pub interfaces: Vec<String>,
+    pub interfaces: Vec<InterfaceRule>,
     /// Worker threads; 0 is one for every two processors, within [`MOST_WORKERS`].
     pub workers: usize,
     /// Keeps each worker on a processor of its own.
@@ -164,7 +164,8 @@ impl Server {
     /// # Errors
     /// [`StartError`] if an address can't be bound or a thread can't be started; nothing is left running.
     pub fn start(service: &Arc<Service>, options: &Options) -> Result<Self, StartError> {
-        let sockets = options.listen.len() + options.interfaces.len();
+        let named = options.interfaces.iter().filter(|rule| rule.named().is_some());
+        let sockets = options.listen.len() + named.count();
         if sockets > MAX_SOCKETS {
             return Err(StartError::TooMany { sockets, most: MAX_SOCKETS });
         }

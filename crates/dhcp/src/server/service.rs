@@ -5,7 +5,7 @@ mod memory;
 use crate::engine::{Engine, Event, Now, Totals};
 use crate::lease::Change;
 use crate::metrics::{DhcpMetrics, Dropped};
-use crate::policy::Policy;
+use crate::policy::{Clash, Policy, Reservation};
 use outwork_store::log::{
     AppendError, Cursor, Failure, Health, Log, LogOptions, Lsn, OpenError, Recovery, Slice, Source, WaitError,
 };
@@ -129,8 +129,7 @@ pub(super) fn now() -> Now {
 impl Service {
     /// Opens the log, brings back what it holds and begins to watch over it. No sockets yet: see [`super::Server`].
     ///
-    /// The API takes [`reservations`](Self::reservations) next and puts them in with
-    /// [`Engine::restore_reservation`](crate::engine::Engine::restore_reservation).
+    /// Reservations made through the API are not in force until [`adopt`](Self::adopt) has read them.
     ///
     /// # Errors
     /// [`OpenError`] if the log can't be opened or holds what this version can't read.
@@ -183,18 +182,50 @@ impl Service {
         look(&self.shared.lock().engine)
     }
 
-    /// Takes a new configuration; the next batch of every worker goes by it.
-    pub fn adopt(&self, policy: Arc<Policy>) {
+    /// Takes a new configuration, with the reservations of the API as `read` finds them under it, in one step: no client is
+    /// served by the one without the other. The next batch of every worker goes by it. Returns how many of those
+    /// reservations are in force, and those that give way to the file's.
+    pub fn adopt(
+        &self,
+        policy: Arc<Policy>,
+        read: impl Fn(&Policy, u64, &[u8]) -> Option<Reservation>,
+    ) -> (usize, Vec<(u64, Clash)>) {
+        // Read before the lock is taken, for the workers' sake; under it only what has changed meanwhile.
+        let stored = self.reservations();
+        let mut ahead: BTreeMap<_, _> =
+            stored.into_iter().map(|(id, json)| (id, (read(&policy, id, &json), json))).collect();
         let mut shared = self.shared.lock();
-        let old = Arc::clone(shared.engine.policy());
-        shared.engine.adopt(policy);
+        let Shared { engine, reservations, .. } = &mut *shared;
+        let mut of_journal = BTreeMap::new();
+        let waiting = engine.journal.records().filter(|record| Change::is_reservation(record));
+        for record in waiting {
+            match Change::read(record) {
+                Ok(Change::Reserve(id, json)) => drop(of_journal.insert(id, Some(json))),
+                Ok(Change::Unreserve(id)) => drop(of_journal.insert(id, None)),
+                _ => {}
+            }
+        }
+        let written =
+            reservations.iter().filter(|(id, _)| !of_journal.contains_key(id)).map(|(id, json)| (id, &**json));
+        let unwritten = of_journal.iter().filter_map(|(id, json)| Some((id, json.as_deref()?)));
+        let made: Vec<_> = written
+            .chain(unwritten)
+            .filter_map(|(id, json)| match ahead.remove(id) {
+                Some((reservation, same)) if same == json => reservation,
+                _ => read(&policy, *id, json),
+            })
+            .collect();
+        let count = made.len();
+        let old = Arc::clone(engine.policy());
+        let clashes = engine.adopt(policy, made);
         drop(shared);
         // If this was the last use of the old one, it goes away outside of the lock.
         drop(old);
+        (count - clashes.len(), clashes)
     }
 
     /// Reservations made through the API, by id, as they stand on disk.
-    pub fn reservations(&self) -> Vec<(u64, Vec<u8>)> {
+    pub(super) fn reservations(&self) -> Vec<(u64, Vec<u8>)> {
         self.shared.lock().reservations.iter().map(|(id, json)| (*id, json.to_vec())).collect()
     }
 

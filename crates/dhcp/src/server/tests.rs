@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::codec::{Kind, code};
-use crate::engine::{Event, Filter};
+use crate::engine::Event;
 use crate::metrics::{DhcpMetrics, Dropped, ProbeOutcome, ReplyType, RequestType};
 use crate::policy::{ClassSet, Identifier, IdentifierKind, Policy, Reservation, Scope};
 use outwork_net::bpf::Capture;
@@ -13,6 +13,8 @@ use outwork_wire::frame::{self, Link};
 use outwork_wire::{MacAddr, arp, ethernet};
 use std::net::Ipv4Addr;
 use tempfile::TempDir;
+
+mod overload;
 
 outwork_config::section! {
     /// A file with this service alone.
@@ -277,7 +279,7 @@ fn a_new_configuration_holds_from_the_next_batch_on() {
     let relay = Relay::new(running.listening());
     let offer = relay.discover(mac(1));
     relay.request(mac(1), offer);
-    running.service.adopt(policy(&RELAYED.replace("10.9.0.10-", "10.9.0.50-"), 2));
+    running.service.adopt(policy(&RELAYED.replace("10.9.0.10-", "10.9.0.50-"), 2), |_, _, _| None);
     assert_eq!(relay.discover(mac(2)).address, Ipv4Addr::new(10, 9, 0, 50));
     assert_eq!(running.service.status().generation, 2);
     assert!(running.service.read(|engine| engine.leases().at(offer.address).is_some()), "leases live on");
@@ -286,7 +288,7 @@ fn a_new_configuration_holds_from_the_next_batch_on() {
 fn reservation(id: u64, address: [u8; 4]) -> Reservation {
     Reservation {
         id,
-        subnet: 1,
+        subnet: Some(1),
         identifier: Identifier { kind: IdentifierKind::Mac, bytes: mac(id as u8).0.to_vec() },
         address: Some(address.into()),
         hostname: None,
@@ -360,11 +362,11 @@ fn an_address_that_a_reservation_or_an_exclusion_lets_go_of_can_be_given_again()
     assert!(service.edit(|engine, now| engine.release_address([10, 9, 0, 10].into(), now.unix)).unwrap());
 
     let reserved = format!("{one}reservation = [{{ mac = '02:00:00:00:00:01', address = '10.9.0.10' }}]\n");
-    service.adopt(policy(&reserved, 2));
+    service.adopt(policy(&reserved, 2), |_, _, _| None);
     refused(mac(3));
-    service.adopt(policy(&format!("{one}exclude = ['10.9.0.10']\n"), 3));
+    service.adopt(policy(&format!("{one}exclude = ['10.9.0.10']\n"), 3), |_, _, _| None);
     refused(mac(3));
-    service.adopt(policy(&one, 4));
+    service.adopt(policy(&one, 4), |_, _, _| None);
     assert_eq!(relay.discover(mac(3)).address, Ipv4Addr::new(10, 9, 0, 10));
 }
 
@@ -454,7 +456,7 @@ fn while_the_disk_is_full_nobody_is_promised_anything_and_then_service_resumes()
     until("the request is dropped and counted", || metrics.dropped.of(Dropped::StoreFailed).get() > 0);
     let refused = service.edit(|engine, _| engine.reserve(reservation(1, [10, 9, 0, 200]), b"x").map(drop));
     assert!(matches!(refused, Err(StoreError::Failed(_))), "{refused:?}");
-    assert!(service.read(|engine| engine.all_reservations().is_empty()), "nothing was changed");
+    assert!(service.read(|engine| engine.reservations().is_empty()), "nothing was changed");
     assert!(relay.socket.recv(&mut bytes).is_err(), "silence");
 
     disk.free();
@@ -464,7 +466,7 @@ fn while_the_disk_is_full_nobody_is_promised_anything_and_then_service_resumes()
     service.log().close().unwrap();
     drop(service);
     let (service, _server) = run_on(log, &toml, None);
-    assert_eq!(service.read(|engine| engine.page(&Filter::default(), Ipv4Addr::UNSPECIFIED, 9, 99).leases.len()), 1);
+    assert_eq!(service.read(|engine| engine.leases().len()), 1);
 }
 
 /// A server and a client on one cable, in namespaces of their own.
@@ -638,6 +640,34 @@ fn an_interface_that_appears_goes_and_comes_back_is_served() {
 }
 
 #[test]
+fn a_star_serves_every_interface_with_an_address_as_it_comes_and_goes() {
+    let cable = Cable::unplugged();
+    let toml = LINK.replace("'lan0'", "'*', '!spare*'");
+    let running = cable.server.run(|| run(&toml));
+    let served = || running.service.status().interfaces;
+    let names = || served().iter().filter(|one| one.open).map(|one| one.name.clone()).collect::<Vec<_>>();
+    let none = served();
+    assert_eq!((none.len(), none[0].name.as_str(), none[0].open), (1, "*", false), "loopback is none: {none:?}");
+    cable.plug();
+    cable.lab.veth((&cable.server, "spare0"), (&cable.client, "eth1"));
+    cable.server.ip("addr add 10.8.0.1/24 dev spare0");
+    until("the interface is heard", || names() == ["lan0"]);
+    let host = cable.host();
+    host.broadcast(&message(Kind::Discover, 1, host.mac(), &[]));
+    assert_eq!(host.receive().0.kind, Some(Kind::Offer));
+    cable.lab.veth((&cable.server, "lan1"), (&cable.client, "eth2"));
+    cable.server.ip("addr add 10.9.0.1/24 dev lan1");
+    until("the second one is heard too", || names() == ["lan0", "lan1"]);
+    cable.server.ip("addr del 10.9.0.1/24 dev lan1");
+    until("it is left alone without an address", || names() == ["lan0"]);
+    cable.server.ip("link set lan0 down");
+    until("what is down is not served", || names().is_empty());
+    cable.server.ip("link set lan0 up");
+    until("it is served again", || names() == ["lan0"]);
+    assert_eq!(served().len(), 1, "what only fits a rule is forgotten when it goes: {:?}", served());
+}
+
+#[test]
 fn an_address_that_a_stranger_uses_is_not_offered() {
     let cable = Cable::new();
     let toml = LINK.replace("'off'", "'arp'\nprobe_timeout = '200ms'");
@@ -723,7 +753,7 @@ fn too_many_sockets_and_an_address_in_use_are_refused() {
     let std::net::SocketAddr::V4(address) = taken.local_addr().unwrap() else { panic!("IPv4") };
     let error = Server::start(&running.service, &Options { listen: vec![address], ..options.clone() }).err().unwrap();
     assert!(error.to_string().contains(&address.to_string()), "{error}");
-    let interfaces = (0..64).map(|number| format!("lan{number}")).collect();
+    let interfaces = (0..64).map(|number| format!("lan{number}").parse().unwrap()).collect();
     let error = Server::start(&running.service, &Options { interfaces, ..options }).err().unwrap();
     assert!(matches!(error, StartError::TooMany { sockets: 65, .. }), "{error}");
 }

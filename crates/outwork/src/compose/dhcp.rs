@@ -43,13 +43,14 @@ impl Dhcp {
                 }
             }),
         };
+        let policy = Arc::new(policy);
         let began = Instant::now();
-        let (service, recovery) = Service::open(settings.store.log(LEASES), Arc::new(policy), metrics, Some(events))
+        let (service, recovery) = Service::open(settings.store.log(LEASES), Arc::clone(&policy), metrics, Some(events))
             .with_context(|| {
                 format!("the leases in {} cannot be read", settings.store.data_dir.join(LEASES).display())
             })?;
         tell(&recovery, service.status().known, began.elapsed());
-        outwork_dhcp::api::reservation::put_back(&service)?;
+        outwork_dhcp::api::reservation::adopt(&service, policy);
         let figures = StoreFigures::new(&service);
         let commits = Arc::clone(&figures.commits);
         registry.register(figures as _)?;

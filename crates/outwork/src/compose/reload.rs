@@ -131,11 +131,7 @@ impl Reload {
             tls.commit();
         }
         if let Some(dhcp) = self.dhcp.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("dhcp"))) {
-            dhcp.adopt(Arc::new(policy));
-            // The new configuration is in force; only what the API added to the old one may have to wait for the disk.
-            if let Err(error) = outwork_dhcp::api::reservation::put_back(dhcp) {
-                tracing::warn!(%error, "reservations made through the API are not all in force after the reload");
-            }
+            outwork_dhcp::api::reservation::adopt(dhcp, Arc::new(policy));
         }
         state.read = read;
         state.generation = generation;

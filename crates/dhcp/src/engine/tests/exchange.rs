@@ -136,13 +136,42 @@ fn renewing_an_address_of_no_network_of_ours_gets_silence() {
 }
 
 #[test]
-fn where_we_are_not_authoritative_nobody_is_refused() {
+fn where_we_are_not_authoritative_no_client_of_another_server_is_refused() {
     let mut server = Server::new("authoritative = false", LAN);
     server.bind(&discover(1));
-    let wrong = [reboot(2, [10, 0, 0, 5].into()), reboot(2, ip(10)), rebind(2, ip(15)), request(2, ip(10))];
+    let wrong = [reboot(2, [10, 0, 0, 5].into()), reboot(2, ip(10)), rebind(2, ip(15)), rebind(2, ip(99))];
     for packet in wrong {
         assert_eq!(server.send(&packet).silent(), Silence::UnknownClient);
     }
+}
+
+#[test]
+fn a_client_of_ours_is_refused_whether_we_are_authoritative_or_not() {
+    let mut server = Server::new("authoritative = false", LAN);
+    let address = server.bind(&discover(1));
+    assert_eq!(server.send(&request(2, address)).nak(), "address is in use", "it chose us");
+    assert_eq!(server.send(&reboot(1, ip(15))).nak(), "the lease is for another address");
+    server.adopt("authoritative = false", &format!("{LAN}exclude = ['192.0.2.10']\n"));
+    assert_eq!(server.send(&renew(1, address)).nak(), "address may not be given to this client");
+}
+
+#[test]
+fn clients_that_have_just_begun_are_left_to_another_server() {
+    let mut server = Server::new("", &format!("{LAN}min_secs = 4\n"));
+    let secs = |packet: &Packet, secs: u8| {
+        let mut bytes = packet.bytes();
+        bytes[9] = secs;
+        (bytes, packet.via())
+    };
+    let mut send = |packet: &Packet, tried: u8| {
+        let (bytes, via) = secs(packet, tried);
+        server.send_bytes(&bytes, via)
+    };
+    assert_eq!(send(&discover(1), 3).silent(), Silence::MinSecs);
+    assert_eq!(send(&discover(1), 4).heard(Kind::Offer).address, ip(10));
+    assert_eq!(send(&request(1, ip(10)), 0).heard(Kind::Ack).bytes[8..10], [0, 0], "RFC 2131 table 3");
+    assert_eq!(send(&discover(1), 0).heard(Kind::Offer).address, ip(10), "it is a client of ours by now");
+    assert_eq!(send(&reboot(1, ip(10)), 0).heard(Kind::Ack).address, ip(10));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! - `exchange`: the message types in every state (RFC 2131 section 4.3).
 //! - `places`: which address: pools, classes, networks, exclusions, reservations.
+//! - `classes`: who is a member of which class.
 //! - `wire`: what an answer says and where it goes.
 //! - `time`: what ends by itself, limits, probes, restarts, new configurations.
 //! - `queries`: leasequery and the operator's edits.
@@ -9,6 +10,7 @@
 //!
 //! Bytes that mean harm are in the crate's own `tests/hostile.rs`.
 
+mod classes;
 mod exchange;
 mod places;
 mod queries;
@@ -37,15 +39,16 @@ fn ip(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(192, 0, 2, last)
 }
 
-/// Compiles a file: settings of `[dhcp]`, then its tables. Probes and rate limits are off unless said.
-fn policy(settings: &str, tables: &str, generation: u64) -> Arc<Policy> {
-    outwork_config::section! {
-        /// The file.
-        pub struct Root {
-            /// The service.
-            pub dhcp: Dhcp,
-        }
+outwork_config::section! {
+    /// The file.
+    pub struct Root {
+        /// The service.
+        pub dhcp: Dhcp,
     }
+}
+
+/// Reads a file: settings of `[dhcp]`, then its tables. Probes and rate limits are off unless said.
+fn load(settings: &str, tables: &str) -> Result<Dhcp, String> {
     let mut text = "[dhcp]\n".to_owned();
     for (key, value) in [("conflict_detection", "'off'"), ("client_rate", "0")] {
         if !settings.contains(key) {
@@ -54,8 +57,17 @@ fn policy(settings: &str, tables: &str, generation: u64) -> Arc<Policy> {
     }
     text += &format!("{settings}\n{tables}");
     let sources = outwork_config::Sources { file: Some(("test.toml".into(), text)), ..Default::default() };
-    let root = outwork_config::load::<Root>(sources).unwrap_or_else(|faults| panic!("{faults}")).value;
-    Arc::new(Policy::compile(&root.dhcp, generation).unwrap_or_else(|faults| panic!("{faults:?}")))
+    outwork_config::load::<Root>(sources).map(|read| read.value.dhcp).map_err(|faults| faults.to_string())
+}
+
+fn policy(settings: &str, tables: &str, generation: u64) -> Arc<Policy> {
+    let dhcp = load(settings, tables).unwrap_or_else(|faults| panic!("{faults}"));
+    Arc::new(Policy::compile(&dhcp, generation).unwrap_or_else(|faults| panic!("{faults:?}")))
+}
+
+/// What is wrong with a file.
+fn faults(settings: &str, tables: &str) -> String {
+    load(settings, tables).err().unwrap_or_default()
 }
 
 /// A request in the making.
@@ -334,7 +346,9 @@ impl Server {
 
     fn adopt(&mut self, settings: &str, tables: &str) {
         let generation = self.engine.policy().generation + 1;
-        self.engine.adopt(policy(settings, tables, generation));
+        let all = self.engine.reservations.iter().chain(&self.engine.aside);
+        let made = all.filter(|one| !one.from_file()).map(|one| Reservation::clone(one)).collect();
+        self.engine.adopt(policy(settings, tables, generation), made);
         audit(&self.engine);
     }
 

@@ -1,10 +1,10 @@
 use super::*;
-use crate::policy::{Identifier, IdentifierKind, Reservation};
+use crate::policy::{Clash, Identifier, IdentifierKind, Reservation};
 
 fn reservation(id: u64, kind: IdentifierKind, bytes: &[u8], address: Option<Ipv4Addr>) -> Reservation {
     Reservation {
         id,
-        subnet: 1,
+        subnet: Some(1),
         identifier: Identifier { kind, bytes: bytes.to_vec() },
         address,
         hostname: None,
@@ -88,15 +88,15 @@ fn a_client_is_offered_one_address_at_a_time() {
 #[test]
 fn the_names_of_the_network_and_its_broadcast_address_are_never_given() {
     let tables =
-        "[[dhcp.subnet]]\nid = 1\nprefix = '192.0.2.0/30'\ninterface = 'lan0'\npools = [{ range = '192.0.2.0/30' }]\n";
+        "[[dhcp.subnet]]\nid = 1\nprefix = '192.0.2.4/30'\ninterface = 'lan0'\npools = [{ range = '192.0.2.4/30' }]\n";
     let mut server = Server::new("", tables);
-    assert_eq!(server.offer(&discover(1).ask(ip(0))), ip(1));
-    assert_eq!(server.offer(&discover(2).ask(ip(3))), ip(2));
-    assert_eq!(server.send(&request(3, ip(3))).nak(), "address may not be given to this client");
+    assert_eq!(server.offer(&discover(1).ask(ip(4))), ip(5));
+    assert_eq!(server.offer(&discover(2).ask(ip(7))), ip(6));
+    assert_eq!(server.send(&request(3, ip(7))).nak(), "address may not be given to this client");
     assert_eq!(server.engine.pool_use(0)[0].total, 2);
     let tables = tables.replace("/30", "/31");
     let mut server = Server::new("", &tables);
-    assert_eq!((server.offer(&discover(1)), server.offer(&discover(2))), (ip(0), ip(1)), "RFC 3021");
+    assert_eq!((server.offer(&discover(1)), server.offer(&discover(2))), (ip(4), ip(5)), "RFC 3021");
 }
 
 #[test]
@@ -236,6 +236,55 @@ fn a_reservation_finds_its_client_by_each_kind_of_identifier() {
     }
 }
 
+/// Two networks, and a reservation outside of both with an address of the first.
+fn two_lans(reserved: &str) -> Server {
+    let other = "[[dhcp.subnet]]\nid = 2\nprefix = '198.51.100.0/24'\nrelay = ['198.51.100.1']\n\
+                 pools = [{ range = '198.51.100.10-198.51.100.19' }]\n";
+    let class = "[[dhcp.class]]\nname = 'vip'\nlease_time = '5m'\n";
+    let anywhere = "[[dhcp.reservation]]\nmac = '02:00:00:00:00:01'\naddress = '192.0.2.77'\nhostname = 'roamer'\n\
+                    classes = ['vip']\noptions = { domain-name = 'vip.example' }\n";
+    Server::new("", &format!("{class}{LAN}{reserved}{other}{anywhere}"))
+}
+
+#[test]
+fn a_reservation_outside_of_subnets_holds_wherever_its_client_is() {
+    let mut server = two_lans("");
+    let own = |heard: &Heard| (heard.text(12).to_owned(), heard.text(15).to_owned(), heard.lease_time());
+    let roamer = ("roamer".to_owned(), "vip.example".to_owned(), 300);
+    let home = server.send(&discover(1).list(&[12, 15])).heard(Kind::Offer);
+    assert_eq!((home.address, own(&home)), (ip(77), roamer.clone()));
+    let relay = Ipv4Addr::new(198, 51, 100, 1);
+    let away = server.send(&discover(1).relay(relay).list(&[12, 15])).heard(Kind::Offer);
+    assert_eq!((away.address, own(&away)), (Ipv4Addr::new(198, 51, 100, 10), roamer), "its address fits only at home");
+    assert_eq!(server.bind(&discover(1).relay(relay)), away.address);
+    let renewal = Packet { link: false, ..renew(1, away.address) };
+    assert_eq!(server.send(&renewal).heard(Kind::Ack).address, away.address);
+    server.pass(61);
+    assert_eq!(server.send(&request(2, ip(77))).nak(), "address may not be given to this client");
+    assert!(!server.send(&discover(2).list(&[12])).heard(Kind::Offer).options.contains_key(&12));
+}
+
+#[test]
+fn a_subnets_own_reservation_comes_before_one_outside() {
+    let mut server = two_lans("reservation = [{ client_id = 'me', address = '192.0.2.50' }]\n");
+    assert_eq!(server.offer(&discover(1).id(b"me")), ip(50), "whatever the order of identifiers");
+    assert_eq!(server.offer(&discover(1)), ip(77));
+}
+
+#[test]
+fn reservations_outside_of_subnets_clash_with_their_like_alone() {
+    let mut server = two_lans("");
+    let anywhere = |id, client, address| Reservation { subnet: None, ..by_mac(id, client, address) };
+    assert_eq!(server.engine.reserve(anywhere(1, 1, ip(60)), b"{}"), Err(Clash::Anywhere));
+    assert_eq!(server.engine.reserve(anywhere(1, 2, ip(77)), b"{}"), Err(Clash::Address(ip(77))));
+    server.engine.reserve(anywhere(1, 2, ip(60)), b"{}").unwrap();
+    server.engine.reserve(by_mac(2, 2, ip(61)), b"{}").unwrap();
+    assert_eq!(server.offer(&discover(2)), ip(61));
+    server.engine.unreserve(2).unwrap();
+    assert_eq!(server.offer(&discover(2)), ip(60));
+    assert_eq!(server.engine.reservations().in_subnet(1), 0);
+}
+
 #[test]
 fn identifiers_are_tried_in_the_order_the_file_gives() {
     let tables = format!(
@@ -320,7 +369,8 @@ fn the_files_reservations_win_and_the_apis_come_back_when_the_file_lets_go() {
     let file = format!("{LAN}reservation = [{{ mac = '02:00:00:00:00:01', address = '192.0.2.70' }}]\n");
     server.adopt("", &file);
     assert_eq!(server.offer(&discover(1)), ip(70));
-    assert!(server.engine.restore_reservation(by_mac(2, 1, ip(61))).is_err());
+    server.engine.reserve(by_mac(2, 2, ip(61)), b"{}").unwrap();
+    server.adopt("", &file.replace(".70' }", ".70' }, { mac = '02:00:00:00:00:02' }"));
     assert!(server.engine.unreserve(2).is_some(), "what is set aside can be taken back");
     server.adopt("", LAN);
     assert_eq!(server.offer(&discover(1)), ip(60));
@@ -381,4 +431,71 @@ fn an_ended_lease_behind_an_offer_stays_on_disk() {
     server.save();
     server.restart();
     assert!(server.engine.leases().is_empty());
+}
+
+#[test]
+fn a_machine_has_the_address_of_its_hardware_address_in_every_system_it_boots() {
+    let tables = "[[dhcp.subnet]]\nid = 1\nprefix = '192.0.2.0/24'\ninterface = 'lan0'\n\
+                  reservation = [{ mac = '02:00:00:00:00:01', address = '192.0.2.60' }]\n";
+    let mut server = Server::new("", tables);
+    let systems =
+        [discover(1), discover(1).id(b"first"), discover(1), discover(1).id(b"anew"), discover(1).id(b"first")];
+    for system in &systems {
+        assert_eq!(server.bind(system), ip(60));
+        assert_eq!(server.engine.totals().active, 1);
+    }
+    assert_eq!(server.send(&request(2, ip(60)).id(b"first")).nak(), "address may not be given to this client");
+    server.send(&decline(1, ip(60)).id(b"first"));
+    assert_eq!(server.send(&discover(1)).silent(), Silence::NoAddress, "a stranger has it");
+}
+
+#[test]
+fn an_identifier_that_is_not_the_reservations_keeps_another_from_the_address() {
+    let mut server =
+        Server::new("", &format!("{LAN}reservation = [{{ circuit_id = 'port 7', address = '192.0.2.60' }}]\n"));
+    let port = |client| discover(client).relay(ip(2)).option(82, b"\x01\x06port 7");
+    assert_eq!(server.bind(&port(1)), ip(60));
+    assert_eq!(server.offer(&port(2)), ip(10), "two hosts behind one port never have one address");
+    server.send(&Packet { giaddr: ip(2), ..release(1, ip(60)) });
+    assert_eq!(server.offer(&port(2)), ip(60));
+}
+
+#[test]
+fn our_own_address_and_the_relay_agents_are_given_to_nobody() {
+    let whole = LAN.replace("192.0.2.10-192.0.2.19", "192.0.2.1-192.0.2.4");
+    let mut server = Server::new("", &whole);
+    let agent = ip(2);
+    assert_eq!(server.send(&request(9, US)).nak(), "address is in use");
+    assert_eq!(server.bind(&discover(1).ask(US)), ip(2), "ours is the first of the pool");
+    assert_eq!(server.state(US), Some(State::Declined));
+    server.send(&release(1, ip(2)));
+    assert_eq!(server.send(&request(2, agent).relay(agent)).nak(), "address is in use");
+    assert_eq!(server.bind(&discover(2).ask(agent).relay(agent)), ip(3));
+    assert_eq!(server.bind(&discover(3).relay(agent)), ip(4));
+    assert_eq!(server.send(&discover(4).relay(agent)).silent(), Silence::NoAddress);
+    server.restart();
+    assert_eq!(server.send(&discover(4).relay(agent)).silent(), Silence::NoAddress);
+}
+
+#[test]
+fn a_client_gives_back_what_it_has_whatever_its_network_admits_by_now() {
+    let network = "[[dhcp.class]]\nname = 'phone'\ntest = \"option[60].text == 'phone'\"\n\
+                   [[dhcp.network]]\nname = 'n'\ninterface = 'lan0'\n";
+    let lan = format!("{LAN}network = 'n'\n");
+    let mut server = Server::new("", &format!("{network}{lan}"));
+    let (one, two) = (server.bind(&discover(1)), server.bind(&discover(2)));
+    server.adopt("", &format!("{network}allow_classes = ['phone']\n{lan}"));
+    assert_eq!(server.send(&renew(1, one)).silent(), Silence::NotAdmitted);
+    assert_eq!(server.send(&release(1, one)).silent(), Silence::Done);
+    assert_eq!(server.send(&decline(2, two)).silent(), Silence::Done);
+    assert_eq!([one, two].map(|address| server.state(address)), [Some(State::Released), Some(State::Declined)]);
+}
+
+#[test]
+fn addresses_that_no_host_can_have_are_reserved_for_nobody() {
+    for (reserved, wrong) in [("192.0.2.0", true), ("192.0.2.255", true), ("192.0.2.254", false), ("10.0.0.1", true)] {
+        let tables = format!("{LAN}reservation = [{{ mac = '02:00:00:00:00:01', address = '{reserved}' }}]\n");
+        let faults = faults("", &tables);
+        assert_eq!(faults.contains("reservation[0].address"), wrong, "{reserved}: {faults}");
+    }
 }

@@ -75,6 +75,21 @@ fn a_query_by_hardware_address_or_identifier_tells_the_latest_and_names_the_othe
 }
 
 #[test]
+fn a_query_for_a_client_that_has_no_lease_is_answered_as_unknown() {
+    let mut server = server();
+    let address = server.bind(&discover(1).id(b"one"));
+    let by_mac = |client: u8| Packet { mac: vec![2, 0, 0, 0, 0, client], ..query() };
+    server.send(&by_mac(1)).heard(Kind::LeaseActive);
+    server.send(&query().id(b"one")).heard(Kind::LeaseActive);
+    server.send(&by_mac(2)).heard(Kind::LeaseUnknown);
+    server.send(&query().id(b"two")).heard(Kind::LeaseUnknown);
+    server.send(&release(1, address).id(b"one"));
+    server.send(&by_mac(1)).heard(Kind::LeaseUnknown);
+    server.send(&query().id(b"one")).heard(Kind::LeaseUnknown);
+    server.send(&query().from(address)).heard(Kind::LeaseUnassigned);
+}
+
+#[test]
 fn only_relay_agents_that_are_allowed_may_ask() {
     let mut server = server();
     let address = server.bind(&discover(1));
@@ -171,30 +186,6 @@ fn a_wiped_subnet_forgets_its_leases_in_slices_and_gives_its_addresses_again() {
     again.sort_unstable();
     assert_eq!(again, (10..20).map(ip).collect::<Vec<_>>());
     assert_eq!(server.engine.wipe(2, NONE, 4).0, 0);
-}
-
-#[test]
-fn leases_are_paged_and_filtered() {
-    let mut server = Server::lan();
-    for client in 0..6 {
-        server.bind(&discover(client).id(&[0xab, client]).option(12, format!("Host-{client}").as_bytes()));
-    }
-    server.send(&release(3, ip(13)).id(&[0xab, 3]));
-    let page = |filter: &Filter, from, limit, scan| {
-        let page = server.engine.page(filter, from, limit, scan);
-        (page.leases.iter().map(|lease| lease.address).collect::<Vec<_>>(), page.next)
-    };
-    let all = Filter::default();
-    assert_eq!(page(&all, NONE, 4, 100), (vec![ip(10), ip(11), ip(12), ip(13)], Some(ip(14))));
-    assert_eq!(page(&all, ip(14), 4, 100), (vec![ip(14), ip(15)], None));
-    assert_eq!(page(&all, NONE, 4, 2), (vec![ip(10), ip(11)], Some(ip(12))), "it looks at no more than asked");
-    let released = Filter { state: Some(State::Released), ..Filter::default() };
-    assert_eq!(page(&released, NONE, 9, 100), (vec![ip(13)], None));
-    let text = |text: &str| Filter { text: Some(text.to_owned()), ..Filter::default() };
-    for wanted in ["192.0.2.14", "02:00:00:00:00:04", "host-4", "ab:04", "ab04"] {
-        assert_eq!(page(&text(wanted), NONE, 9, 100).0, [ip(14)], "{wanted}");
-    }
-    assert!(page(&Filter { subnet: Some(2), ..Filter::default() }, NONE, 9, 100).0.is_empty());
 }
 
 #[test]

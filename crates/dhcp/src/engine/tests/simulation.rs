@@ -192,7 +192,7 @@ impl World {
         } else {
             let reservation = Reservation {
                 id: self.reserved + 1,
-                subnet: 1,
+                subnet: Some(1),
                 identifier: Identifier {
                     kind: IdentifierKind::Mac,
                     bytes: vec![2, 0, 0, 0, 0, rng.below(CLIENTS) as u8],

@@ -206,6 +206,48 @@ fn a_probed_request_counts_once_against_its_clients_rate() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_ends_no_lease_and_gives_no_address_twice() {
+    for settings in ["", "lease_cache = 0.5"] {
+        let mut server = Server::new(settings, LAN);
+        let address = server.bind(&discover(1));
+        server.now -= 7200;
+        let mut given: Vec<_> = (2..11).map(|client| server.bind(&discover(client))).collect();
+        assert_eq!(server.send(&discover(20)).silent(), Silence::NoAddress);
+        let ack = server.send(&renew(1, address)).heard(Kind::Ack);
+        assert_eq!(
+            (ack.lease_time(), server.engine.leases().at(address).unwrap().expires),
+            (43_200, server.now + 43_200)
+        );
+        server.restart();
+        server.pass(43_199);
+        assert_eq!(server.engine.totals().active, 10);
+        given.push(address);
+        given.sort_unstable();
+        given.dedup();
+        assert_eq!(given.len(), 10);
+        server.pass(1);
+        assert_eq!(server.engine.totals().active, 0);
+    }
+}
+
+#[test]
+fn a_renewal_in_the_second_its_lease_ends_comes_before_or_after_and_is_kept_either_way() {
+    for ends_first in [true, false] {
+        let mut server = Server::lan();
+        let address = server.bind(&discover(1));
+        server.now += 43_200;
+        if ends_first {
+            server.pass(0);
+        }
+        server.send(&renew(1, address)).heard(Kind::Ack);
+        server.pass(0);
+        assert_eq!(server.state(address), Some(State::Active));
+        server.pass(43_200);
+        assert_eq!(server.state(address), Some(State::Expired));
+    }
+}
+
+#[test]
 fn a_restart_brings_back_every_lease_and_watches_over_it() {
     let mut server = Server::lan();
     let (kept, released, declined) = (server.bind(&discover(1)), server.bind(&discover(2)), server.bind(&discover(3)));

@@ -82,8 +82,15 @@ pub struct Conversion {
     pub notes: Vec<Note>,
 }
 
-/// Classes that exist without being defined.
-const BUILT_IN: [&str; 6] = ["ALL", "KNOWN", "UNKNOWN", "DROP", "BOOTP", "SKIP_DDNS"];
+/// Classes that Outwork has without a definition, as Kea has.
+const KNOWN_CLASSES: [&str; 4] = ["ALL", "KNOWN", "UNKNOWN", "DROP"];
+const VENDOR_CLASS: &str = crate::policy::Policy::VENDOR_CLASS;
+/// Classes that parts of Kea put clients in, by how their names begin.
+const HOOK_CLASSES: [(&str, &str); 3] = [
+    ("HA_", "its high availability library puts clients in it"),
+    ("AFTER_", "its lease command library puts clients in it"),
+    ("EXTERNAL_", "a library outside of Kea puts clients in it"),
+];
 
 /// Converts the text of a Kea configuration.
 pub fn convert(text: &str) -> Result<Conversion, KeaError> {
@@ -95,8 +102,9 @@ pub fn convert(text: &str) -> Result<Conversion, KeaError> {
     for key in root.as_object().into_iter().flat_map(|object| object.keys()).filter(|key| *key != "Dhcp4") {
         notes.lost(key, "only `Dhcp4` is converted");
     }
+    let global = scopes::global_in_force(dhcp4);
     let Some(dhcp4) = Object::new("Dhcp4", dhcp4, &mut notes) else { return Err(KeaError::NotDhcp4("")) };
-    let file = File::read(dhcp4, &mut notes);
+    let file = File::read(dhcp4, global, &mut notes);
     Ok(Conversion { toml: file.write(&notes.0), notes: notes.0 })
 }
 
@@ -108,10 +116,13 @@ struct File {
     networks: Vec<Section>,
     /// Those of shared networks first.
     subnets: Vec<Section>,
+    /// Those outside of subnets.
+    reservations: Vec<Section>,
 }
 
 impl File {
-    fn read(mut dhcp4: Object<'_>, notes: &mut Notes) -> Self {
+    /// `global`: reservations outside of subnets count.
+    fn read(mut dhcp4: Object<'_>, global: bool, notes: &mut Notes) -> Self {
         let mut book = Book::default();
         book.define(dhcp4.objects("option-def", notes), false, notes);
         let own: Vec<Vec<Known>> = dhcp4
@@ -131,11 +142,12 @@ impl File {
             classes: Vec::new(),
             networks: Vec::new(),
             subnets: Vec::new(),
+            reservations: Vec::new(),
         };
         let classes = dhcp4.objects("client-classes", notes).into_iter().zip(&own);
         file.classes = classes.map(|(class, own)| scopes::class(class, own, &server, notes)).collect();
-        file.scopes(&mut dhcp4, server, notes);
-        file.vendor_classes(notes);
+        file.scopes(&mut dhcp4, server, global, notes);
+        file.undefined_classes(notes);
         settings::lease_database(&mut dhcp4, notes);
         settings::ddns(&mut dhcp4, notes);
         settings::compatibility(&mut dhcp4, notes);
@@ -143,7 +155,7 @@ impl File {
         file
     }
 
-    fn scopes(&mut self, dhcp4: &mut Object<'_>, mut server: Server, notes: &mut Notes) {
+    fn scopes(&mut self, dhcp4: &mut Object<'_>, mut server: Server, global: bool, notes: &mut Notes) {
         // Kea reads shared networks first, which matters to the ids it gives.
         for mut object in dhcp4.objects("shared-networks", notes) {
             let (section, inherited) = scopes::network(&mut object, &server, notes);
@@ -158,27 +170,36 @@ impl File {
             self.subnets.push(scopes::subnet(subnet, None, &mut server, notes));
         }
         let reservations = dhcp4.objects("reservations", notes);
-        scopes::global_reservations(reservations, &mut self.subnets, &server, notes);
+        self.reservations = scopes::global_reservations(reservations, global, &self.subnets, &server, notes);
     }
 
-    /// `VENDOR_CLASS_x` exists in Kea for every x that a client may send; here those in use are written down.
-    fn vendor_classes(&mut self, notes: &mut Notes) {
+    /// Classes that Kea has without a definition. Those that Outwork has too are known to it; of the others nobody is a
+    /// member, which keeps what they guard as closed as it was.
+    fn undefined_classes(&mut self, notes: &mut Notes) {
         let defined: BTreeSet<String> = self.classes.iter().filter_map(Section::name).collect();
-        let sections = self.classes.iter().chain(&self.subnets);
+        let sections = self.classes.iter().chain(&self.subnets).chain(&self.reservations);
         let used: Vec<(String, String)> = sections.flat_map(|section| section.classes.clone()).collect();
         let mut added = BTreeSet::new();
         for (name, path) in used {
-            if defined.contains(&name) || BUILT_IN.contains(&name.as_str()) || added.contains(&name) {
-                continue;
-            }
-            match name.strip_prefix("VENDOR_CLASS_") {
-                Some(class) if !class.contains('\'') => {
-                    let test = format!("option[60].text == '{class}'");
-                    let pairs = vec![("name", name.as_str().into()), ("test", test.as_str().into())];
-                    self.classes.insert(added.len(), Section { pairs, ..Section::default() });
-                    added.insert(name);
+            match name.as_str() {
+                name if defined.contains(name) || KNOWN_CLASSES.contains(&name) => continue,
+                "BOOTP" => {
+                    notes.lost(path, "clients without a message type are not answered: nobody is in class `BOOTP`")
                 }
-                _ => notes.lost(path, format!("class `{name}` is not defined in the file")),
+                "SKIP_DDNS" => {
+                    notes.replaced(path, "DNS updates are sent for nobody: class `SKIP_DDNS` changes nothing")
+                }
+                name if name.len() > VENDOR_CLASS.len() && name.starts_with(VENDOR_CLASS) => continue,
+                name => {
+                    let hook = HOOK_CLASSES.iter().find(|(prefix, _)| name.starts_with(prefix));
+                    let why = hook.map_or("it is not defined in the file", |(_, why)| why);
+                    notes.lost(path, format!("nobody is in class `{name}`: {why}"));
+                    if added.insert(name.to_owned()) {
+                        let comments = vec![format!("Nobody is in this class: {why}.")];
+                        let section = Section { comments, pairs: vec![("name", name.into())], ..Section::default() };
+                        self.classes.insert(added.len() - 1, section);
+                    }
+                }
             }
         }
     }
@@ -201,6 +222,8 @@ impl File {
         self.classes.iter().for_each(|class| class.write(&mut document, "[[dhcp.class]]", "dhcp.class"));
         self.networks.iter().for_each(|network| network.write(&mut document, "[[dhcp.network]]", "dhcp.network"));
         self.subnets.iter().for_each(|subnet| subnet.write(&mut document, "[[dhcp.subnet]]", "dhcp.subnet"));
+        let reservations = self.reservations.iter();
+        reservations.for_each(|one| one.write(&mut document, "[[dhcp.reservation]]", "dhcp.reservation"));
         document.0
     }
 }

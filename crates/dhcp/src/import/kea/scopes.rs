@@ -332,29 +332,45 @@ fn reservation(mut object: Object<'_>, server: &Server, notes: &mut Notes) -> Op
     named.then_some(section)
 }
 
-/// Reservations outside of any subnet: those of an address go to the subnet that has it.
+/// Reservations outside of any subnet. Kea looks at them only where `reservations-global` says so.
 pub(super) fn global_reservations(
     objects: Vec<Object<'_>>,
-    subnets: &mut [Section],
+    in_force: bool,
+    subnets: &[Section],
     server: &Server,
     notes: &mut Notes,
-) {
+) -> Vec<Section> {
+    let mut sections = Vec::new();
     for object in objects {
         let path = object.path.clone();
-        let Some(mut reservation) = reservation(object, server, notes) else { continue };
-        let address = reservation.pairs.iter().find(|(key, _)| *key == "address").map(|(_, value)| value.to_string());
-        let Some(address) = address.and_then(|address| address.parse::<Ipv4Addr>().ok()) else {
-            notes.lost(path, "a reservation without an address belongs to a subnet: add it to those the client visits");
+        let Some(mut section) = reservation(object, server, notes) else { continue };
+        if !in_force {
+            notes.lost(path, "Kea does not look at it without `reservations-global`: add it as `[[dhcp.reservation]]` if it should count");
             continue;
-        };
-        match subnets.iter_mut().find(|subnet| subnet.holds(address)) {
-            Some(subnet) => {
-                subnet.classes.append(&mut reservation.classes);
-                subnet.reservations.push(reservation);
-                notes.replaced(path, "a reservation belongs to a subnet: it stands with the one that has its address");
-            }
-            None => notes.lost(path, format!("no subnet has {address}")),
         }
+        let address = section.pairs.iter().find(|(key, _)| *key == "address").map(|(_, value)| value.to_string());
+        if let Some(address) = address
+            && !address.parse().is_ok_and(|address| subnets.iter().any(|subnet| subnet.holds(address)))
+        {
+            notes.lost(format!("{path}.ip-address"), format!("no subnet has {address}"));
+            section.pairs.retain(|(key, _)| *key != "address");
+        }
+        sections.push(section);
+    }
+    sections
+}
+
+/// True if Kea looks at reservations outside of subnets for some client.
+pub(super) fn global_in_force(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Object(map) => map.iter().any(|(key, value)| match key.as_str() {
+            "reservations-global" => *value == serde_json::Value::Bool(true),
+            "reservation-mode" => value.as_str().is_some_and(|mode| mode.eq_ignore_ascii_case("global")),
+            "shared-networks" | "subnet4" => global_in_force(value),
+            _ => false,
+        }),
+        serde_json::Value::Array(items) => items.iter().any(global_in_force),
+        _ => false,
     }
 }
 
