@@ -264,6 +264,8 @@ impl Engine {
         let message = case.message();
         let known = self.leases.at(address).is_some_and(|lease| self.owns(lease, case.client, message));
         let stranger = stage != Stage::Selecting && self.is_stranger(&case, known);
+        // Section 4.3.2: who chose us, or has its lease from us, is told, whoever else serves the network.
+        let ours = !stranger;
         // A boot ROM without a lease of ours may be another server's; telling it off would stop its boot.
         if stranger && message.option(code::VENDOR_CLASS).is_some_and(|class| class.starts_with(b"PXEClient")) {
             return Decision::Silent(Silence::UnknownClient);
@@ -273,11 +275,8 @@ impl Engine {
             .subnet_of(address)
             .is_some_and(|subnet| address::on_link(&self.policy, case.facts.subnet, subnet));
         if !on_link {
-            return self.refuse(case, "requested address is not of this network", stage == Stage::Selecting);
+            return self.refuse(case, "requested address is not of this network", ours);
         }
-        let held = self.lease_of(case.client, message, case.facts.subnet).map(|(_, lease)| lease);
-        // Section 4.3.2: who chose us, or has its lease from us, is told, whoever else serves the network.
-        let ours = stage == Stage::Selecting || held.is_some_and(|lease| lease.state == State::Active);
         let reserved = case.reservation.as_ref().and_then(|reservation| reservation.address);
         if let Some(own) = reserved
             && own != address
