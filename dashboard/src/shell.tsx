@@ -11,11 +11,12 @@ import {
   Suspense,
 } from "solid-js";
 import { Dynamic } from "solid-js/web";
+import { AlertsProvider, createAlerts, tally, worst } from "./alerts";
 import { api, asProblem } from "./api/client";
 import { connection, reconnectNow, startLive, systemEvent } from "./api/live";
 import { createQuery } from "./api/query";
 import { sessionState, signOut } from "./api/session";
-import type { ServiceStatus, Status } from "./api/types";
+import type { Alert, ServiceStatus, Status } from "./api/types";
 import { span } from "./format";
 import { href, route } from "./router";
 import { StatusProvider } from "./status";
@@ -109,6 +110,25 @@ function StateDot(props: { service: ServiceStatus }) {
   );
 }
 
+/** How many alerts hold, in the navigation; those who hear the page are told when that changes. */
+function AlertCount(props: { alerts: Alert[] }) {
+  return (
+    <>
+      <span class="visually-hidden" role="status">
+        {tally(props.alerts)}
+      </span>
+      <Show when={worst(props.alerts)}>
+        {(severity) => (
+          <span class={`nav-count ${severity()}`} title={tally(props.alerts)} aria-hidden="true">
+            <Icon name={severity() === "critical" ? "critical" : "alert"} size={12} />
+            {props.alerts.length}
+          </span>
+        )}
+      </Show>
+    </>
+  );
+}
+
 export function Shell() {
   const status = createQuery<null, Status>(
     () => null,
@@ -116,6 +136,7 @@ export function Shell() {
     { every: 10_000, key: "name" },
   );
   createEffect(on(systemEvent, status.refetch, { defer: true }));
+  const alerts = createAlerts();
   onMount(() => onCleanup(startLive()));
 
   const service = (name: string) => status.data()?.services.find((one) => one.name === name);
@@ -157,6 +178,9 @@ export function Shell() {
                   <Show when={section.service ? service(section.service) : undefined}>
                     {(one) => <StateDot service={one()} />}
                   </Show>
+                  <Show when={section.path === "overview"}>
+                    <AlertCount alerts={alerts.data()?.items ?? []} />
+                  </Show>
                 </a>
               )}
             </For>
@@ -191,9 +215,11 @@ export function Shell() {
         <main class="main" id="main" tabindex="-1">
           <ErrorBoundary fallback={(error, reset) => <PageFailed error={error} reset={reset} />}>
             <Suspense fallback={<Skeleton height={480} />}>
-              <Show when={current()} fallback={<NotFound />}>
-                {(section) => <Dynamic component={section().page} />}
-              </Show>
+              <AlertsProvider value={alerts}>
+                <Show when={current()} fallback={<NotFound />}>
+                  {(section) => <Dynamic component={section().page} />}
+                </Show>
+              </AlertsProvider>
             </Suspense>
           </ErrorBoundary>
         </main>
