@@ -110,22 +110,18 @@ function StateDot(props: { service: ServiceStatus }) {
   );
 }
 
-/** How many alerts hold, in the navigation; those who hear the page are told when that changes. */
+/** How many alerts hold, beside the page that shows them. */
 function AlertCount(props: { alerts: Alert[] }) {
   return (
-    <>
-      <span class="visually-hidden" role="status">
-        {tally(props.alerts)}
-      </span>
-      <Show when={worst(props.alerts)}>
-        {(severity) => (
-          <span class={`nav-count ${severity()}`} title={tally(props.alerts)} aria-hidden="true">
-            <Icon name={severity() === "critical" ? "critical" : "alert"} size={12} />
-            {props.alerts.length}
-          </span>
-        )}
-      </Show>
-    </>
+    <Show when={worst(props.alerts)}>
+      {(severity) => (
+        <span class={`nav-count ${severity()}`} title={tally(props.alerts)}>
+          <Icon name={severity() === "critical" ? "critical" : "alert"} size={12} />
+          <span aria-hidden="true">{props.alerts.length}</span>
+          <span class="visually-hidden">, {tally(props.alerts)}</span>
+        </span>
+      )}
+    </Show>
   );
 }
 
@@ -137,6 +133,7 @@ export function Shell() {
   );
   createEffect(on(systemEvent, status.refetch, { defer: true }));
   const alerts = createAlerts();
+  const holding = () => alerts.data()?.items ?? [];
   onMount(() => onCleanup(startLive()));
 
   const service = (name: string) => status.data()?.services.find((one) => one.name === name);
@@ -179,7 +176,7 @@ export function Shell() {
                     {(one) => <StateDot service={one()} />}
                   </Show>
                   <Show when={section.path === "overview"}>
-                    <AlertCount alerts={alerts.data()?.items ?? []} />
+                    <AlertCount alerts={holding()} />
                   </Show>
                 </a>
               )}
@@ -223,6 +220,10 @@ export function Shell() {
             </Suspense>
           </ErrorBoundary>
         </main>
+      </div>
+      {/* Those who hear the page are told when how many hold changes, not each time their figures do. */}
+      <div class="visually-hidden" role="status" aria-label="Alerts that hold">
+        {tally(holding())}
       </div>
       <ConnectionBanner />
       <Suspense>

@@ -1,6 +1,6 @@
 import "./alerts.css";
 import { For, Show } from "solid-js";
-import { tally, useAlerts } from "../../alerts";
+import { useAlerts } from "../../alerts";
 import type { Alert } from "../../api/types";
 import { relative, sentence, timestamp, typedParts } from "../../format";
 import { href } from "../../router";
@@ -73,7 +73,6 @@ export function Alerts() {
         <section class="card" aria-label="Alerts">
           <div class="card-head">
             <h2>Alerts</h2>
-            <span class="muted">{tally(items())}</span>
           </div>
           <ul class="alerts">
             <For each={items()}>{(alert) => <Row alert={alert} now={now()} />}</For>

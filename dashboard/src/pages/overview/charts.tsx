@@ -44,8 +44,8 @@ const DHCP_PLOTS: Plot[] = [
     title: "DHCP traffic",
     names: ["dhcp_received_rate", "dhcp_sent_rate"],
     series: [
-      { label: "received", color: 1 },
-      { label: "sent", color: 4 },
+      { label: "in", color: 1 },
+      { label: "out", color: 4 },
     ],
     format: throughput,
     bytes: true,
@@ -65,6 +65,7 @@ const PROCESS_PLOTS: Plot[] = [
     names: ["process_cpu_rate"],
     series: [{ label: "cores", color: 1 }],
     format: (cores) => cores.toFixed(2),
+    axisFormat: (cores) => cores.toFixed(3),
   },
   {
     title: "Memory",
