@@ -1,6 +1,6 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Reservation } from "../src/api/types";
+import type { Alert, AlertList, Lease, Reservation } from "../src/api/types";
 import { ask, go, lab, launch, signIn, visit } from "./browser";
 
 let browser: Browser;
@@ -67,9 +67,9 @@ describe("an admin", () => {
     await signIn(page);
   });
 
-  test("sees the services, the store and five live charts", async () => {
+  test("sees the services, the store and six live charts", async () => {
     await go(page, "/overview");
-    await page.locator(".uplot canvas").nth(4).waitFor();
+    await page.locator(".uplot canvas").nth(5).waitFor();
     const memory = page.locator("figure", { hasText: "Memory" });
     await memory
       .getByText(/\d (MiB|GiB)/)
@@ -82,7 +82,7 @@ describe("an admin", () => {
   test("changes the time shown", async () => {
     await page.getByRole("button", { name: "6 h" }).click();
     expect(await page.getByRole("button", { name: "6 h" }).getAttribute("aria-pressed")).toBe("true");
-    await page.locator(".uplot canvas").nth(4).waitFor();
+    await page.locator(".uplot canvas").nth(5).waitFor();
   });
 
   test("sees how full each pool is", async () => {
@@ -309,6 +309,71 @@ describe("an admin", () => {
   test("met no script error and no refusal of the content security policy on the way", () => {
     expect(complaints).toEqual([]);
   });
+});
+
+test("alerts have the fields that the server documents", async () => {
+  const fields: Record<keyof Alert, true> = {
+    id: true,
+    severity: true,
+    since: true,
+    what: true,
+    advice: true,
+    settings: true,
+  };
+  const document = await ask<{ components: { schemas: Record<string, { required: string[] }> } }>(
+    "GET",
+    "/openapi.json",
+  );
+  expect(document.components.schemas.AlertRow?.required.toSorted()).toEqual(Object.keys(fields).toSorted());
+  const { items } = await ask<AlertList>("GET", "/alerts");
+  for (const item of items) expect(Object.keys(item).toSorted()).toEqual(Object.keys(fields).toSorted());
+});
+
+test("an alert is shown as soon as the stream tells of a change, on every page, until it ends", async () => {
+  const { page, complaints } = await visit(browser);
+  const list: AlertList = { items: [] };
+  await page.route("**/api/v1/alerts", (route) => route.fulfill({ json: list }));
+  await page.clock.install();
+  await signIn(page);
+  await page.getByText("no alerts").waitFor();
+  await page.locator(".uplot canvas").first().waitFor();
+  // No timer fires from here on: what changes, changes because the stream said so.
+  await page.clock.pauseAt(Date.now() + 5_000);
+  list.items = [
+    {
+      id: "malformed",
+      severity: "critical",
+      since: new Date(Date.now() - 600_000).toISOString(),
+      what: "34 packets a second are no DHCP requests",
+      advice: "`outwork stats malformed` shows which rule they break",
+      settings: ["alerts.malformed"],
+    },
+  ];
+  // Nothing makes the server ill at will; a reload is told on the same topic.
+  await ask("POST", "/reload");
+  const alerts = page.getByRole("region", { name: "Alerts" });
+  await alerts.getByText("34 packets a second").waitFor();
+  await alerts.getByText("Critical", { exact: true }).waitFor();
+  await alerts.getByText("10 m ago").waitFor();
+  await alerts.locator("code", { hasText: "outwork stats malformed" }).waitFor();
+  await page.getByRole("link", { name: "Settings" }).click();
+  await page.getByRole("link", { name: /^Overview ?, 1 critical alert$/ }).click();
+  list.items = [];
+  await ask("POST", "/reload");
+  await alerts.waitFor({ state: "detached" });
+  await page.getByRole("link", { name: "Overview", exact: true }).waitFor();
+  expect(complaints).toEqual([]);
+});
+
+test("a device's MUD URL is shown with its lease, and leads nowhere", async () => {
+  const { page } = await visit(browser);
+  const lease = await ask<Lease>("GET", `/dhcp/leases/${lab.address}`);
+  const shown: Lease = { ...lease, mud_url: "https://lamp.example/mud.json" };
+  await page.route(`**/api/v1/dhcp/leases/${lab.address}`, (route) => route.fulfill({ json: shown }));
+  await signIn(page);
+  await go(page, `/dhcp/leases?lease=${lab.address}`);
+  await page.getByRole("dialog").getByText("https://lamp.example/mud.json").waitFor();
+  expect(await page.getByRole("dialog").getByRole("link").count()).toBe(0);
 });
 
 test("a lost connection is told, and mended on request", async () => {

@@ -10,11 +10,14 @@ import {
   preciseClock,
   rate,
   relative,
+  sentence,
   span,
+  throughput,
   tick,
   timestamp,
   tomlValue,
   trimmed,
+  typedParts,
 } from "./format";
 
 describe("numbers", () => {
@@ -133,4 +136,27 @@ test("configuration values read as TOML", () => {
   expect(tomlValue(["eth0", 2])).toBe('["eth0", 2]');
   expect(tomlValue({ a: true })).toBe("{ a = true }");
   expect(tomlValue(null)).toBe("unset");
+});
+
+test("what a sentence sets in backticks is told from the rest", () => {
+  expect(typedParts("see `outwork stats malformed` for more")).toEqual([
+    "see ",
+    "outwork stats malformed",
+    " for more",
+  ]);
+  expect(typedParts("`a` b")).toEqual(["", "a", " b"]);
+  expect(typedParts("none")).toEqual(["none"]);
+  expect(typedParts("`a` and ` alone")).toEqual(["", "a", " and ` alone"]);
+});
+
+test("a sentence begins with a capital unless it begins with a setting, a command or a figure", () => {
+  expect(sentence("widen the pools")).toBe("Widen the pools");
+  expect(sentence("dhcp.workers is low")).toBe("dhcp.workers is low");
+  expect(sentence("`outwork stats` tells")).toBe("`outwork stats` tells");
+  expect(sentence("99 of 100 writes")).toBe("99 of 100 writes");
+});
+
+test("octets a second keep their unit", () => {
+  expect(throughput(0)).toBe("0 B/s");
+  expect(throughput(39_117)).toBe("38.2 KiB/s");
 });

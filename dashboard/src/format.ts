@@ -56,6 +56,11 @@ export function bytes(n: number): string {
   return `${unit === 0 ? String(Math.round(value)) : significant(value)} ${units[unit]}`;
 }
 
+/** 512 B/s, 38.2 KiB/s */
+export function throughput(bytesPerSecond: number): string {
+  return `${bytes(bytesPerSecond)}/s`;
+}
+
 /** 0 to 1 as a percentage; what is not quite full never reads 100%, and what is not quite empty never reads 0%. */
 export function percent(ratio: number): string {
   if (ratio > 0 && ratio < 0.001) return "<0.1%";
@@ -118,6 +123,18 @@ export function timestamp(at: string | number): string {
 /** The server's sentences tell moments in UTC: here they read as every other on the page. */
 export function inLocalTime(text: string): string {
   return text.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, (moment) => timestamp(moment));
+}
+
+/** The server's sentences set what is typed between backticks: the parts in order, every second one to be typed. */
+export function typedParts(text: string): string[] {
+  const parts = text.split("`");
+  // A backtick without its other half is only a character.
+  return parts.length % 2 === 1 ? parts : [...parts.slice(0, -2), parts.slice(-2).join("`")];
+}
+
+/** As a sentence that stands by itself: a word begins with a capital, a setting's name or a command does not. */
+export function sentence(text: string): string {
+  return text.replace(/^[a-z](?=[a-z]*[ ,])/, (letter) => letter.toUpperCase());
 }
 
 /** 04:15:07 */

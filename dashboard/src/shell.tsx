@@ -11,11 +11,12 @@ import {
   Suspense,
 } from "solid-js";
 import { Dynamic } from "solid-js/web";
+import { AlertsProvider, createAlerts, tally, worst } from "./alerts";
 import { api, asProblem } from "./api/client";
 import { connection, reconnectNow, startLive, systemEvent } from "./api/live";
 import { createQuery } from "./api/query";
 import { sessionState, signOut } from "./api/session";
-import type { ServiceStatus, Status } from "./api/types";
+import type { Alert, ServiceStatus, Status } from "./api/types";
 import { span } from "./format";
 import { href, route } from "./router";
 import { StatusProvider } from "./status";
@@ -109,6 +110,21 @@ function StateDot(props: { service: ServiceStatus }) {
   );
 }
 
+/** How many alerts hold, beside the page that shows them. */
+function AlertCount(props: { alerts: Alert[] }) {
+  return (
+    <Show when={worst(props.alerts)}>
+      {(severity) => (
+        <span class={`nav-count ${severity()}`} title={tally(props.alerts)}>
+          <Icon name={severity() === "critical" ? "critical" : "alert"} size={12} />
+          <span aria-hidden="true">{props.alerts.length}</span>
+          <span class="visually-hidden">, {tally(props.alerts)}</span>
+        </span>
+      )}
+    </Show>
+  );
+}
+
 export function Shell() {
   const status = createQuery<null, Status>(
     () => null,
@@ -116,6 +132,8 @@ export function Shell() {
     { every: 10_000, key: "name" },
   );
   createEffect(on(systemEvent, status.refetch, { defer: true }));
+  const alerts = createAlerts();
+  const holding = () => alerts.data()?.items ?? [];
   onMount(() => onCleanup(startLive()));
 
   const service = (name: string) => status.data()?.services.find((one) => one.name === name);
@@ -157,6 +175,9 @@ export function Shell() {
                   <Show when={section.service ? service(section.service) : undefined}>
                     {(one) => <StateDot service={one()} />}
                   </Show>
+                  <Show when={section.path === "overview"}>
+                    <AlertCount alerts={holding()} />
+                  </Show>
                 </a>
               )}
             </For>
@@ -191,12 +212,18 @@ export function Shell() {
         <main class="main" id="main" tabindex="-1">
           <ErrorBoundary fallback={(error, reset) => <PageFailed error={error} reset={reset} />}>
             <Suspense fallback={<Skeleton height={480} />}>
-              <Show when={current()} fallback={<NotFound />}>
-                {(section) => <Dynamic component={section().page} />}
-              </Show>
+              <AlertsProvider value={alerts}>
+                <Show when={current()} fallback={<NotFound />}>
+                  {(section) => <Dynamic component={section().page} />}
+                </Show>
+              </AlertsProvider>
             </Suspense>
           </ErrorBoundary>
         </main>
+      </div>
+      {/* Those who hear the page are told when how many hold changes, not each time their figures do. */}
+      <div class="visually-hidden" role="status" aria-label="Alerts that hold">
+        {tally(holding())}
       </div>
       <ConnectionBanner />
       <Suspense>

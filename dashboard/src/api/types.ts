@@ -121,6 +121,8 @@ export interface Lease {
   expires: string;
   relay: Relay | null;
   vendor_class: string | null;
+  /** Where the device says that a description of it is (RFC 8520). */
+  mud_url: string | null;
   fixed: boolean;
 }
 
@@ -200,6 +202,25 @@ export interface MetricsEvent {
   values: Record<string, number>;
 }
 
-export interface SystemEvent {
-  kind: string;
+/** A condition that holds now. */
+export interface Alert {
+  /** Which condition: the label of the metric outwork_alerts. */
+  id: string;
+  severity: "warning" | "critical";
+  since: string;
+  /** What is the matter, with figures. */
+  what: string;
+  advice: string;
+  /** The keys that bear on it. */
+  settings: string[];
 }
+
+/** The worst first. */
+export interface AlertList {
+  items: Alert[];
+}
+
+/** Of an event about an alert, its fields too. */
+export type SystemEvent =
+  | { time: string; kind: "reload" | "reloaded" }
+  | ({ time: string; kind: "alert_started" | "alert_ended" } & Alert);

@@ -51,6 +51,8 @@ function Facts(props: { lease: Lease; prefix: string }) {
       <Fact name="MAC address" value={props.lease.mac} mono />
       <Fact name="Client id" value={props.lease.client_id} mono />
       <Fact name="Vendor class" value={props.lease.vendor_class} />
+      {/* Any device can send any address: it is read, not followed. */}
+      <Fact name="MUD URL" value={props.lease.mud_url} mono />
       <Fact name="Subnet" value={props.prefix} />
       <Fact name="Reserved" value={props.lease.fixed ? "yes, by a reservation" : "no"} />
       <Fact name="Last heard" value={moment(props.lease.starts)} />

@@ -4,7 +4,7 @@ import { clockSkew, liveTick, samples } from "../../api/live";
 import { createQuery } from "../../api/query";
 import { type Columns, historyColumns, joinColumns } from "../../api/samples";
 import type { History } from "../../api/types";
-import { bytes, compact, count, latency, rate } from "../../format";
+import { bytes, compact, count, latency, rate, throughput } from "../../format";
 import type { ChartSeries } from "../../ui/chart";
 import { ProblemNotice } from "../../ui/states";
 import { createNow, Segments } from "../../ui/widgets";
@@ -18,7 +18,6 @@ interface Plot {
   format: (value: number) => string;
   axisFormat?: (value: number) => string;
   bytes?: boolean;
-  half?: boolean;
 }
 
 const DHCP_PLOTS: Plot[] = [
@@ -30,7 +29,6 @@ const DHCP_PLOTS: Plot[] = [
       { label: "replies", color: 4, dashed: true },
     ],
     format: rate,
-    half: true,
   },
   {
     title: "DHCP latency",
@@ -41,7 +39,16 @@ const DHCP_PLOTS: Plot[] = [
       { label: "p50", color: 1 },
     ],
     format: latency,
-    half: true,
+  },
+  {
+    title: "DHCP traffic",
+    names: ["dhcp_received_rate", "dhcp_sent_rate"],
+    series: [
+      { label: "in", color: 1 },
+      { label: "out", color: 4 },
+    ],
+    format: throughput,
+    bytes: true,
   },
   {
     title: "Active leases",
@@ -58,6 +65,7 @@ const PROCESS_PLOTS: Plot[] = [
     names: ["process_cpu_rate"],
     series: [{ label: "cores", color: 1 }],
     format: (cores) => cores.toFixed(2),
+    axisFormat: (cores) => cores.toFixed(3),
   },
   {
     title: "Memory",
@@ -102,7 +110,7 @@ function PlotView(props: {
     return joinColumns(history, samples.columns(names, props.window[0]), props.history?.step ?? 10);
   });
   return (
-    <div classList={{ half: props.plot.half ?? false }}>
+    <div>
       <Suspense fallback={<div class="card" />}>
         <Chart
           title={props.plot.title}
@@ -122,11 +130,7 @@ function PlotView(props: {
 export function Charts(props: { dhcp: boolean }) {
   const [range, setRange] = createSignal<RangeName>("15m");
   const live = () => range() === "15m";
-  const plots = createMemo(() =>
-    props.dhcp
-      ? [...DHCP_PLOTS.filter((p) => p.half), ...PROCESS_PLOTS, ...DHCP_PLOTS.filter((p) => !p.half)]
-      : PROCESS_PLOTS,
-  );
+  const plots = createMemo(() => (props.dhcp ? [...DHCP_PLOTS, ...PROCESS_PLOTS] : PROCESS_PLOTS));
   const history = createQuery<{ range: RangeName; names: string[]; skew: number }, History>(
     () => ({ range: range(), names: plots().flatMap((plot) => plot.names), skew: clockSkew() }),
     (source, signal) => {

@@ -1,18 +1,22 @@
 import "./overview.css";
 import { createMemo, Show } from "solid-js";
+import { tally, useAlerts, worst } from "../../alerts";
 import { api } from "../../api/client";
 import { connection } from "../../api/live";
 import { createQuery } from "../../api/query";
-import type { Status, Subnet } from "../../api/types";
+import type { Alert, Status, Subnet } from "../../api/types";
 import { FIRST_SUBNET } from "../../examples";
-import { href } from "../../router";
 import { useStatus } from "../../status";
-import { Empty, Loaded, Notice, ProblemNotice, Skeleton } from "../../ui/states";
+import { Empty, Loaded, ProblemNotice, Skeleton } from "../../ui/states";
+import { Alerts } from "./alerts";
 import { Charts } from "./charts";
 import { Services, Store } from "./panels";
 
-/** The worst thing there is to say about the whole, in one line. */
-function healthOf(status: Status): { tone: "good" | "warn" | "bad"; text: string } {
+/** The worst thing there is to say about the whole, in one line. Whether alerts hold may be not known yet. */
+function healthOf(
+  status: Status,
+  alerts: Alert[] | undefined,
+): { tone: "good" | "warn" | "bad"; text: string } {
   const failed = status.services.filter((service) => service.state === "failed");
   if (status.store.health === "failed") return { tone: "bad", text: "The store has failed" };
   if (failed.length > 0)
@@ -20,7 +24,13 @@ function healthOf(status: Status): { tone: "good" | "warn" | "bad"; text: string
   const waiting = status.services.filter((service) => service.state === "running" && !service.ready);
   if (waiting.length > 0)
     return { tone: "warn", text: `${waiting.map((service) => service.name).join(", ")} not ready yet` };
-  return { tone: "good", text: "All services are running" };
+  const severity = worst(alerts ?? []);
+  if (severity !== null)
+    return {
+      tone: severity === "critical" ? "bad" : "warn",
+      text: `All services are running, ${tally(alerts ?? [])}`,
+    };
+  return { tone: "good", text: alerts ? "All services are running, no alerts" : "All services are running" };
 }
 
 function NoSubnets(props: { file: string | null }) {
@@ -38,7 +48,7 @@ function NoSubnets(props: { file: string | null }) {
   );
 }
 
-/** Drawn once the subnets are known too, so that a warning about them pushes nothing down. */
+/** Drawn once the subnets and the alerts are known too, so that what is said of them pushes nothing down. */
 function Body(props: { status: Status }) {
   const dhcp = createMemo(() => props.status.services.some((service) => service.name === "dhcp"));
   const subnets = createQuery<boolean, { items: Subnet[] }>(
@@ -46,24 +56,14 @@ function Body(props: { status: Status }) {
     async (running, signal) => (running ? api.get("/dhcp/subnets", signal) : { items: [] }),
     { every: 30_000 },
   );
-  const full = createMemo(() =>
-    (subnets.data()?.items ?? []).filter((subnet) => subnet.pools.some((pool) => pool.warning)),
-  );
+  const alerts = useAlerts();
+  const known = () => (subnets.data() ?? subnets.error()) && (alerts.data() ?? alerts.error());
   return (
-    <Show when={subnets.data() ?? subnets.error()} fallback={<Skeleton height={900} />}>
+    <Show when={known()} fallback={<Skeleton height={900} />}>
       <div class="form">
+        <Alerts />
         <Show when={subnets.error()}>
           {(problem) => <ProblemNotice problem={problem()} retry={subnets.refetch} />}
-        </Show>
-        <Show when={full().length > 0}>
-          <Notice tone="warn" action={<a href={href("/dhcp")}>See the pools</a>}>
-            <strong>Pools are nearly full in </strong>
-            {full()
-              .map((subnet) => subnet.prefix)
-              .slice(0, 5)
-              .join(", ")}
-            {full().length > 5 ? ` and ${full().length - 5} more` : ""}
-          </Notice>
         </Show>
         <Show when={dhcp() && subnets.data()?.items.length === 0}>
           <NoSubnets file={props.status.config_file} />
@@ -82,8 +82,11 @@ function Body(props: { status: Status }) {
 
 export default function Overview() {
   const status = useStatus();
+  const alerts = useAlerts();
   const health = (now: Status) =>
-    connection().phase === "lost" ? ({ tone: "warn", text: "Connection lost" } as const) : healthOf(now);
+    connection().phase === "lost"
+      ? ({ tone: "warn", text: "Connection lost" } as const)
+      : healthOf(now, alerts.data()?.items);
   return (
     <>
       <div class="page-head">
