@@ -247,7 +247,7 @@ fn log(last: &DhcpReading) -> Option<Finding> {
 
 fn named(pools: &[&PoolReading]) -> String {
     let text =
-        |pool: &&PoolReading| format!("{} {:.0} % ({} of {})", pool.name, pool.part() * 100.0, pool.held, pool.total);
+        |pool: &&PoolReading| format!("{}: {:.0} % ({} of {})", pool.name, pool.part() * 100.0, pool.held, pool.total);
     let mut names: Vec<_> = pools.iter().take(NAMED).map(text).collect();
     if pools.len() > NAMED {
         names.push(format!("and {} more", pools.len() - NAMED));
@@ -255,16 +255,18 @@ fn named(pools: &[&PoolReading]) -> String {
     names.join(", ")
 }
 
-/// The pools from `near` on, the fullest first, and whether one of them has reached `threshold`.
-fn pools(last: &DhcpReading, threshold: f64, near: f64) -> Option<(bool, String)> {
-    let mut pools: Vec<_> = last.pools.iter().filter(|pool| pool.total > 0 && pool.part() >= near).collect();
+/// The pools from `near` on that have less than `below`, the fullest first, and whether one of them has reached `threshold`.
+fn pools(last: &DhcpReading, threshold: f64, near: f64, below: f64) -> Option<(bool, String)> {
+    let here = |pool: &&PoolReading| pool.total > 0 && (near..below).contains(&pool.part());
+    let mut pools: Vec<_> = last.pools.iter().filter(here).collect();
     pools.sort_by(|a, b| b.part().total_cmp(&a.part()));
     let holds = holds(pools.first()?.part(), threshold, near)?;
     Some((holds, named(&pools)))
 }
 
 fn pools_high(last: &DhcpReading) -> Option<Finding> {
-    let (holds, names) = pools(last, last.warn_at, last.warn_at - 0.02).filter(|_| last.warn_at > 0.0)?;
+    // One without any address left has an alert of its own.
+    let (holds, names) = pools(last, last.warn_at, last.warn_at - 0.02, 1.0).filter(|_| last.warn_at > 0.0)?;
     let what = format!("pools are running out of addresses: {names}");
     let advice = "widen the pools, or shorten dhcp.lease_time so that addresses come back sooner";
     let settings = &["dhcp.subnet", "dhcp.lease_time", "dhcp.warn_utilisation"];
@@ -272,7 +274,7 @@ fn pools_high(last: &DhcpReading) -> Option<Finding> {
 }
 
 fn pools_exhausted(last: &DhcpReading) -> Option<Finding> {
-    let (holds, names) = pools(last, 1.0, 0.99)?;
+    let (holds, names) = pools(last, 1.0, 0.99, f64::INFINITY)?;
     let what = format!("pools have no address left: {names}");
     let advice = "widen the pools, shorten dhcp.lease_time, or find who takes so many: `outwork leases list`";
     let found = finding("pools_exhausted", Severity::Critical, holds, Duration::ZERO, what);

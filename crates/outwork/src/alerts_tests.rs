@@ -142,7 +142,7 @@ fn pools_are_named_the_fullest_first_and_no_more_than_a_few() {
     let mut server = Server::new();
     server.dhcp().pools = (0..8).map(|number| pool(number, 180 + number)).chain([pool(8, 10)]).collect();
     let found = server.only("pools_high").unwrap();
-    assert!(found.holds && found.what.contains(": pool 7 94 % (187 of 200), pool 6"), "{}", found.what);
+    assert!(found.holds && found.what.contains(": pool 7: 94 % (187 of 200), pool 6"), "{}", found.what);
     assert!(found.what.ends_with("and 3 more"), "{}", found.what);
     server.dhcp().pools = vec![pool(0, 178)];
     assert!(!server.only("pools_high").unwrap().holds, "just below");
@@ -218,12 +218,12 @@ fn sqlite_is_behind_when_half_of_its_queue_waits_or_jobs_are_refused() {
 fn every_finding_is_of_a_known_condition_with_advice_and_settings_that_exist() {
     let mut server = Server::new();
     server.look();
-    let pool = PoolReading { name: "p".into(), held: 1, total: 1 };
+    let pool = |held| PoolReading { name: "p".into(), held, total: 100 };
     *server.dhcp() = DhcpReading {
         kernel_drops: 1,
         parked: 1000,
         failure: Some("x".into()),
-        pools: vec![pool],
+        pools: vec![pool(100), pool(95)],
         rate_limited: 1_000_000,
         malformed: 1_000_000,
         ..server.dhcp().clone()
