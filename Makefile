@@ -1,4 +1,4 @@
-# `make run` and `make test` do all the set-up on a fresh Debian 12 machine as root, given a Rust toolchain.
+# `make run` and `make test` do all the set-up on a fresh Debian 12 machine as root.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:

@@ -20,7 +20,8 @@ export default defineConfig({
     reportCompressedSize: true,
   },
   server: {
-    proxy: { "/api": process.env.OUTWORK_URL ?? "http://127.0.0.1:8080" },
+    // The Host stays the browser's own: the server refuses a change whose Origin is another (CSRF).
+    proxy: { "/api": { target: process.env.OUTWORK_URL ?? "http://127.0.0.1:8067", changeOrigin: false } },
   },
   test: {
     include: ["src/**/*.test.ts"],

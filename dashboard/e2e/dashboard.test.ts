@@ -1,6 +1,7 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { go, lab, launch, signIn, visit } from "./browser";
+import type { Reservation } from "../src/api/types";
+import { ask, go, lab, launch, signIn, visit } from "./browser";
 
 let browser: Browser;
 
@@ -105,6 +106,8 @@ describe("an admin", () => {
     await drawer.getByText(lab.mac).first().waitFor();
     await page.keyboard.press("Escape");
     await drawer.waitFor({ state: "detached" });
+    // The keyboard goes on from where it was.
+    await page.waitForFunction((address) => document.activeElement?.textContent === address, lab.address);
   });
 
   test("is told when nothing matches, and gets back to everything", async () => {
@@ -112,6 +115,18 @@ describe("an admin", () => {
     await page.getByText("No lease matches").waitFor();
     await page.getByRole("button", { name: "Clear search and filters" }).click();
     await page.getByRole("row").nth(1).waitFor();
+  });
+
+  test("reads when a lease ends although the browser's clock is an hour ahead", async () => {
+    const late = await visit(browser);
+    await late.page.clock.install({ time: Date.now() + 3_600_000 });
+    await signIn(late.page);
+    await go(late.page, `/dhcp/leases?lease=${lab.address}`);
+    await late.page
+      .getByRole("dialog")
+      .getByText(/\(in \d+ [mh]\)/)
+      .waitFor();
+    expect(late.complaints).toEqual([]);
   });
 
   test("gives a lease a hostname", async () => {
@@ -153,6 +168,42 @@ describe("an admin", () => {
     await page.getByRole("menuitem", { name: "Remove…" }).click();
     await page.getByRole("button", { name: "Remove", exact: true }).click();
     await page.getByRole("row").filter({ hasText: lab.address }).waitFor({ state: "detached" });
+  });
+
+  test("changes a reservation's name and keeps the options and the boot file that came through the API", async () => {
+    const made = await ask<Reservation>("POST", "/dhcp/reservations", {
+      subnet_id: (await ask<{ subnet_id: number }>("GET", `/dhcp/leases/${lab.address}`)).subnet_id,
+      identifier: { kind: "mac", value: "02:00:5e:00:53:02" },
+      address: null,
+      hostname: "lab-boots",
+      options: { "ntp-servers": ["192.0.2.9"] },
+      boot_file: "pxe/lab.efi",
+    });
+    await go(page, "/dhcp/reservations");
+    await page.reload();
+    await page.getByRole("button", { name: "More for 02:00:5e:00:53:02" }).click();
+    await page.getByRole("menuitem", { name: "Edit…" }).click();
+    const kept = page.getByRole("region", { name: "Kept as they are" });
+    await kept.getByText("pxe/lab.efi").waitFor();
+    await kept.getByText("192.0.2.9").waitFor();
+    await page.getByLabel("Hostname (optional)").fill("lab-boots-again");
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByText("Changed the reservation of 02:00:5e:00:53:02").waitFor();
+    const path = `/dhcp/reservations/${made.id}`;
+    expect(await ask<Reservation>("GET", path)).toEqual({ ...made, hostname: "lab-boots-again" });
+    await ask("DELETE", path);
+  });
+
+  test("is warned when the address that was reserved is another client's now", async () => {
+    await page.getByRole("button", { name: "Add reservation" }).click();
+    await page.getByRole("textbox", { name: "MAC address" }).fill("02:00:5e:00:53:03");
+    await page.getByRole("textbox", { name: "Address", exact: true }).fill(lab.address);
+    await page.getByRole("button", { name: "Reserve", exact: true }).click();
+    await page.getByText(`${lab.address} is active to ${lab.mac}`).waitFor();
+    await page.getByRole("button", { name: "Dismiss" }).last().click();
+    const { items } = await ask<{ items: Reservation[] }>("GET", "/dhcp/reservations");
+    const mine = items.find((one) => one.address === lab.address);
+    await ask("DELETE", `/dhcp/reservations/${mine?.id}`);
   });
 
   test("cannot wipe a subnet without typing its prefix", async () => {
@@ -224,6 +275,9 @@ describe("an admin", () => {
     await go(viewer.page, `/dhcp/leases?lease=${lab.address}`);
     await viewer.page.getByRole("dialog").getByText(lab.mac).first().waitFor();
     expect(await viewer.page.getByRole("button", { name: "Release…" }).count()).toBe(0);
+    await go(viewer.page, "/settings/logs");
+    await viewer.page.locator(".level").first().waitFor();
+    expect(await viewer.page.locator(".level select").count()).toBe(0);
     await go(viewer.page, "/settings");
     await viewer.page.locator(".setting").first().waitFor();
     expect(await viewer.page.getByRole("button", { name: "Reload configuration" }).count()).toBe(0);
@@ -266,6 +320,31 @@ test("a lost connection is told, and mended on request", async () => {
   await page.unroute("**/api/v1/events*");
   await page.getByRole("button", { name: "Retry now" }).click();
   await banner.waitFor({ state: "detached" });
+});
+
+test("a session that ends under an open page is told, and signing in leads back to the page", async () => {
+  const { page } = await visit(browser);
+  await page.route("**/api/v1/events*", (route) => route.abort());
+  await signIn(page);
+  await go(page, "/dhcp/events");
+  await page.getByText("reconnecting").waitFor();
+  await page.context().clearCookies();
+  await page.getByText("Your session has ended").waitFor();
+  await page.unroute("**/api/v1/events*");
+  await page.getByLabel("Access token").fill(lab.token);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("region", { name: "Live events" }).getByText(/^live/).waitFor();
+});
+
+test("a page whose code the server no longer has is told, and a reload brings it", async () => {
+  const { page } = await visit(browser);
+  await signIn(page);
+  await page.route(/assets\/settings-/, (route) => route.fulfill({ status: 404 }));
+  await page.getByRole("link", { name: "Settings" }).click();
+  await page.getByText("This page could not be fetched").waitFor();
+  await page.unroute(/assets\/settings-/);
+  await page.getByRole("button", { name: "Reload" }).click();
+  await page.getByRole("heading", { name: "Settings", level: 1 }).waitFor();
 });
 
 test("the theme that was chosen is remembered", async () => {

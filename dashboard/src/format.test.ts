@@ -2,14 +2,19 @@ import { describe, expect, test } from "vitest";
 import {
   bytes,
   compact,
+  expiry,
+  inLocalTime,
   latency,
   percent,
   plural,
+  preciseClock,
+  rate,
   relative,
   span,
   tick,
   timestamp,
   tomlValue,
+  trimmed,
 } from "./format";
 
 describe("numbers", () => {
@@ -26,6 +31,23 @@ describe("numbers", () => {
     ]);
     expect(compact(0.25)).toBe("0.25");
     expect(compact(12.34)).toBe("12.3");
+  });
+
+  test("a rate from ten on is whole, and next to nothing is nothing", () => {
+    expect([0.01, 0.25, 9.96, 12.34, 96.02, 25_400].map(rate)).toEqual([
+      "0",
+      "0.25",
+      "9.96",
+      "12",
+      "96",
+      "25.4k",
+    ]);
+  });
+
+  test("an axis label drops the zeros that say nothing, and only those", () => {
+    expect(
+      ["75.0 ms", "0.50", "0.00", "100k", "50.0k", "1.05 s", "10", "16.0 MiB", "1.20M"].map(trimmed),
+    ).toEqual(["75 ms", "0.5", "0", "100k", "50k", "1.05 s", "10", "16 MiB", "1.2M"]);
   });
 
   test("latency picks the unit that reads best", () => {
@@ -57,6 +79,26 @@ describe("numbers", () => {
 });
 
 describe("times", () => {
+  test("a lease without an end never expires", () => {
+    const now = Date.parse("2026-11-21T04:00:00Z");
+    expect(expiry("9999-12-31T23:59:59.000Z", now)).toBe("never");
+    expect(expiry("2026-11-21T08:30:00.000Z", now)).toBe("in 4 h");
+    expect(expiry("2026-11-21T03:55:00.000Z", now)).toBe("5 m ago");
+  });
+
+  test("a moment within a sentence reads in the reader's time zone", () => {
+    const moment = "2026-11-21T16:24:01.000Z";
+    expect(inLocalTime(`192.0.2.7 is active until ${moment}: it is moved`)).toBe(
+      `192.0.2.7 is active until ${timestamp(moment)}: it is moved`,
+    );
+    expect(inLocalTime("nothing to tell")).toBe("nothing to tell");
+  });
+
+  test("events tell milliseconds", () => {
+    expect(preciseClock("2026-11-21T04:15:07.042Z")).toMatch(/:15:07\.042$/);
+    expect(preciseClock("nonsense")).toBe("–");
+  });
+
   test("a span shows its two largest parts, and none across a gap", () => {
     expect([0, 45, 725, 7200, 273_600, 86_405].map(span)).toEqual([
       "0 s",

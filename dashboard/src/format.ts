@@ -26,6 +26,16 @@ export function compact(n: number): string {
   return Number.isInteger(n) ? String(n) : significant(n);
 }
 
+/** Something a second: whole from ten on, where a decimal would only flicker. */
+export function rate(n: number): string {
+  return n < 0.05 ? "0" : compact(n >= 10 ? Math.round(n) : n);
+}
+
+/** As an axis shows it, where every label is round: 40.0 ms reads 40 ms, 0.50 reads 0.5. */
+export function trimmed(text: string): string {
+  return text.replace(/\.0+(?!\d)|(\.\d*[1-9])0+(?!\d)/, "$1");
+}
+
 /** A short span in seconds, as latency is read: 85 µs, 1.24 ms, 2.10 s. */
 export function latency(seconds: number): string {
   if (seconds === 0) return "0 ms";
@@ -86,7 +96,17 @@ export function relative(at: number, now: number): string {
   return seconds > 0 ? `in ${amount}` : `${amount} ago`;
 }
 
-const pad = (n: number) => String(n).padStart(2, "0");
+/** A lease without an end has the end of the year 9999. */
+export function isForever(at: string): boolean {
+  return at.startsWith("9999-");
+}
+
+/** When a lease ends, or ended: in 4 h, 5 m ago, never. */
+export function expiry(at: string, now: number): string {
+  return isForever(at) ? "never" : relative(Date.parse(at), now);
+}
+
+const pad = (n: number, length = 2) => String(n).padStart(length, "0");
 
 /** 2026-11-21 04:15:07, in the reader's time zone. */
 export function timestamp(at: string | number): string {
@@ -95,11 +115,22 @@ export function timestamp(at: string | number): string {
   return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())} ${clock(at)}`;
 }
 
+/** The server's sentences tell moments in UTC: here they read as every other on the page. */
+export function inLocalTime(text: string): string {
+  return text.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, (moment) => timestamp(moment));
+}
+
 /** 04:15:07 */
 export function clock(at: string | number): string {
   const date = new Date(at);
   if (Number.isNaN(date.getTime())) return "–";
   return `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
+}
+
+/** 04:15:07.042, for what happens many times a second. */
+export function preciseClock(at: string | number): string {
+  const date = new Date(at);
+  return Number.isNaN(date.getTime()) ? "–" : `${clock(at)}.${pad(date.getMilliseconds(), 3)}`;
 }
 
 /** A time axis label no longer than the distance between ticks needs. Both in unix seconds. */

@@ -23,7 +23,7 @@ import { setTheme, type Theme, theme } from "./theme";
 import { Brand } from "./ui/brand";
 import { Icon, type IconName } from "./ui/icon";
 import { notify } from "./ui/notify";
-import { ProblemNotice, Skeleton } from "./ui/states";
+import { Notice, ProblemNotice, Skeleton } from "./ui/states";
 import { createNow } from "./ui/widgets";
 
 const Toasts = lazy(() => import("./ui/toasts"));
@@ -61,7 +61,7 @@ function ThemeButton() {
 }
 
 function ConnectionBanner() {
-  const now = createNow();
+  const now = createNow(1000, Date.now);
   // A reconnection within a moment is not worth a banner.
   const [shown, setShown] = createSignal(false);
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -189,9 +189,7 @@ export function Shell() {
           </div>
         </header>
         <main class="main" id="main" tabindex="-1">
-          <ErrorBoundary
-            fallback={(error, reset) => <ProblemNotice problem={asProblem(error)} retry={reset} />}
-          >
+          <ErrorBoundary fallback={(error, reset) => <PageFailed error={error} reset={reset} />}>
             <Suspense fallback={<Skeleton height={480} />}>
               <Show when={current()} fallback={<NotFound />}>
                 {(section) => <Dynamic component={section().page} />}
@@ -205,6 +203,29 @@ export function Shell() {
         <Toasts />
       </Suspense>
     </StatusProvider>
+  );
+}
+
+/** A page's code is fetched when it is first visited: by then a newer server may have other files. */
+function PageFailed(props: { error: unknown; reset: () => void }) {
+  const notFetched = () => props.error instanceof Error && /import|preload/i.test(props.error.message);
+  return (
+    <Show
+      when={notFetched()}
+      fallback={<ProblemNotice problem={asProblem(props.error)} retry={props.reset} />}
+    >
+      <Notice
+        tone="bad"
+        action={
+          <button type="button" class="button small" onClick={() => location.reload()}>
+            Reload
+          </button>
+        }
+      >
+        <strong>This page could not be fetched</strong>
+        <div>Outwork cannot be reached, or was updated since this dashboard was opened.</div>
+      </Notice>
+    </Show>
   );
 }
 

@@ -95,7 +95,10 @@ impl Archive for StoreArchive {
         let read = self.database.read(move |db| {
             let points = history::points(db, id, moment(from), moment(to))?;
             let first = points.first().map_or(moment(to), |point| point.at);
-            Ok((history::aggregates(db, id, moment(from), first)?, points))
+            let mut windows = history::aggregates(db, id, moment(from), first)?;
+            // One that the first points are of would be told twice.
+            windows.retain(|window| window.at + history::WINDOW <= first);
+            Ok((windows, points))
         });
         let (windows, points) = read.wait()?;
         let windows = windows.iter().map(|window| (unix(window.at), if maximum { window.max } else { window.avg }));

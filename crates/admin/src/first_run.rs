@@ -22,8 +22,8 @@ pub struct FirstToken {
 pub enum FirstRunError {
     /// Other machines could reach an API that nobody has a token for.
     #[error(
-        "admin.listen: {} can be reached from other machines, and there is no token yet: start once with \
-         admin.listen = [\"127.0.0.1:8067\"], which makes a token and prints it, and then listen there", list(.0)
+        "admin.listen: {} can be reached from other machines, and there is no token yet: make one with \
+         `outwork token create NAME --role admin --offline` and the same configuration, and start again", list(.0)
     )]
     Exposed(Vec<SocketAddr>),
     /// The token was not made.

@@ -6,6 +6,7 @@
 //! - `archive`: the metrics history on the store, its roll-up and its end.
 //! - `live`: what is sampled each second for watchers, and every ten for the history.
 //! - `first_run`: the first token.
+//! - `local`: the secret of the data directory, for callers on this machine.
 //!
 //! Deliberately absent: what the services' own routes do; they hand them in as a [`ServiceApi`].
 
@@ -13,6 +14,7 @@ mod archive;
 mod dashboard;
 mod first_run;
 mod live;
+mod local;
 pub mod routes;
 mod settings;
 
@@ -20,5 +22,6 @@ pub use archive::StoreArchive;
 pub use dashboard::{Asset, assets};
 pub use first_run::{FirstRunError, FirstToken, first_token};
 pub use live::Live;
+pub use local::{LOCAL_TOKEN_FILE, LocalToken, LocalTokenError};
 pub use routes::{Admin, ServiceApi, ServiceState, State, router};
 pub use settings::{AdminSettings, AdminTls};

@@ -49,6 +49,30 @@ fn nobody_is_let_in_without_a_token_or_with_a_wrong_one() {
 }
 
 #[test]
+fn the_secret_of_the_data_directory_makes_an_admin_called_local() {
+    let site = Site::start();
+    let secret = site.local.expose().to_owned();
+    // Even while others on this machine keep guessing.
+    (0..12).for_each(|n| drop(site.ask("GET", "/api/v1/status", &format!("guess{n}"), None)));
+    let me = site.ask("GET", "/api/v1/session", &secret, None);
+    assert_eq!(me.json(), json!({"name": "local", "role": "admin"}));
+    assert_eq!(site.ask("POST", "/api/v1/tokens", &secret, Some(r#"{"name": "a", "role": "admin"}"#)).status, 201);
+    assert_eq!(audit(&site)[0].entry.actor, "local");
+    let listed = site.ask("GET", "/api/v1/tokens", &secret, None);
+    assert!(!listed.text.contains("local"), "it is in no table: {}", listed.text);
+    let taken = site.ask("POST", "/api/v1/tokens", &secret, Some(r#"{"name": "local", "role": "viewer"}"#));
+    assert_eq!((taken.status, taken.json()["key"].as_str()), (400, Some("name")), "{}", taken.text);
+}
+
+#[test]
+fn a_browser_can_sign_in_with_the_secret_of_the_data_directory() {
+    let site = Site::start();
+    let cookie = sign_in(&site, site.local.expose());
+    let me = site.send("GET", "/api/v1/session", &[("cookie", &cookie)], None);
+    assert_eq!((me.status, me.json()["name"].as_str()), (200, Some("local")), "{}", me.text);
+}
+
+#[test]
 fn an_address_that_keeps_guessing_is_turned_away_while_a_known_token_still_passes() {
     let site = Site::start();
     let good = site.token("good", Role::Viewer);
@@ -218,6 +242,7 @@ fn the_first_start_on_loopback_makes_one_token_and_a_public_one_needs_a_token_be
     let refused = first_token(&site.database, &public).unwrap_err();
     assert!(matches!(refused, FirstRunError::Exposed(_)));
     assert!(refused.to_string().contains("0.0.0.0:8067 can be reached"), "{refused}");
+    assert!(refused.to_string().contains("`outwork token create NAME --role admin --offline`"), "{refused}");
     let first = first_token(&site.database, &AdminSettings::default()).unwrap().unwrap();
     assert_eq!(site.ask("GET", "/api/v1/tokens", first.secret.expose(), None).status, 200);
     assert!(first_token(&site.database, &AdminSettings::default()).unwrap().is_none());

@@ -131,6 +131,23 @@ fn history_comes_back_from_memory_and_from_the_store() {
 }
 
 #[test]
+fn a_window_is_not_told_beside_the_points_it_was_made_of() {
+    use outwork_telemetry::history::Archive;
+    let site = Site::start();
+    let archive = outwork_admin::StoreArchive::open(site.database.clone()).unwrap();
+    // A server that began in the middle of a five-minute window.
+    let start = 1_800_000_000 + 100;
+    let point = |value: f64| outwork_telemetry::Point { series: "leases".to_owned(), value };
+    for n in 0..3 {
+        archive.append(start + n * 10, &[point(n as f64)]).unwrap();
+    }
+    let day = std::time::Duration::from_secs(86_400);
+    archive.tend(std::time::UNIX_EPOCH + std::time::Duration::from_secs(start + 900), day * 90, day * 365).unwrap();
+    let told = archive.read("leases", start - 300, start + 600).unwrap();
+    assert_eq!(told, [(start, 0.0), (start + 10, 1.0), (start + 20, 2.0)]);
+}
+
+#[test]
 fn log_levels_change_live() {
     let site = Site::start();
     let operator = site.token("hand", Role::Operator);

@@ -29,6 +29,9 @@ section! {
         pub affinity: bool [restart] = false,
         /// Packets received in one go.
         pub batch: u16 [restart, range 1..=1024] = 64,
+        /// UDP messages come and go in runs that pass through the kernel as one (segmentation and receive offload): less work a message
+        /// behind busy relay agents. Not with a relay agent on this host, or in a guest of it, that listens with packet sockets, as dhcrelay does.
+        pub offload: bool [restart] = false,
         /// Kernel receive buffer of each socket.
         pub receive_buffer: ByteSize [restart] = ByteSize::mib(8),
         /// Answers a worker holds back until their lease is on disk.
@@ -39,8 +42,6 @@ section! {
         pub expiry_slice: u32 [restart, range 1..=100_000] = 256,
         /// We speak for our networks: a client that asks for an address it can't have there is told so at once.
         pub authoritative: bool = true,
-        /// Clients that have no lease of ours are answered once they have tried for this long (`secs`): another server comes first.
-        pub answer_after: Duration [range secs(0)..=mins(60)] = secs(0),
         /// How long a lease lasts.
         pub lease_time: Duration [range secs(1)..] = hours(12),
         /// The least a client may ask for; the usual time if unset.
@@ -55,22 +56,38 @@ section! {
         pub offer_time: Duration [range secs(1)..=mins(60)] = secs(60),
         /// The most addresses held by offers nobody has asked for yet: bounds a flood of made-up clients.
         pub max_offers: u32 = 1_000_000,
+        /// Part of a pool's free addresses that offers to clients never seen before may hold while such offers go unanswered. The rest is for those that return.
+        pub offer_share: f64 [range 0.0..=1.0] = 0.5,
+        /// How long such an offer holds its address while more than half of that part is held.
+        pub short_offer_time: Duration [range secs(1)..=mins(60)] = secs(5),
         /// A renewal this early in its lease (as a part of it) is confirmed as it stands, without a write. 0 writes always.
         pub lease_cache: f64 [range 0.0..=0.5] = 0.0,
         /// Packets a second one client may send; 0 is any number.
         pub client_rate: u32 = 50,
         /// Packets one client may send at once.
         pub client_burst: u32 [range 1..=10_000] = 100,
+        /// Packets a second from one circuit that a relay agent names (option 82), however many clients it claims to be; 0 is any number.
+        pub circuit_rate: u32 = 1000,
+        /// Packets from one circuit at once.
+        pub circuit_burst: u32 [range 1..=1_000_000] = 4000,
         /// Option 61 identifies a client; otherwise its hardware address alone.
         pub match_client_id: bool = true,
         /// Option 61 is echoed, as RFC 6842 says.
         pub echo_client_id: bool = true,
         /// Relay agent information is kept with the lease.
         pub store_relay: bool = true,
+        /// Option 82 identifies directly attached clients too, where a switch puts it in and lets no client do so.
+        pub link_relay_info: bool = false,
         /// A client that asks for it gets its address in two messages instead of four (RFC 4039).
         pub rapid_commit: bool = false,
         /// How long an address that a client declined or a probe found in use is not handed out.
         pub decline_time: Duration [range secs(1)..] = days(1),
+        /// Addresses that one client, or one circuit that a relay agent names, may have quarantined within `decline_time`; 0 is any number.
+        pub decline_limit: u32 [range 0..=100_000] = 10,
+        /// Part of a pool that quarantine at clients' words may hold. What is declined beyond that is only given to others later.
+        pub decline_share: f64 [range 0.0..=1.0] = 0.25,
+        /// How long a lease that has ended is kept for its client to come back to.
+        pub keep_ended: Duration = days(90),
         /// Ask the link whether an address is in use before offering it.
         pub conflict_detection: Conflicts = Conflicts::Arp,
         /// How long such a probe waits for an answer.
@@ -213,6 +230,8 @@ section! {
         pub relay: Vec<Ipv4Addr>,
         /// Serves only members of these classes.
         pub allow_classes: Vec<String>,
+        /// Offers nothing to a client that has tried for less seconds (its `secs`): leaves it to a server beside this one.
+        pub min_secs: u16 = 0,
         /// Classes tested for its clients alone.
         pub require_classes: Vec<String>,
         /// How long leases in it last.

@@ -109,8 +109,10 @@ metrics! {
         probes: Counter by ProbeOutcome,
         /// Addresses being probed.
         probing: Gauge,
-        /// Deadlines of leases, offers and quarantines handled.
+        /// Leases that ran out.
         expirations: Counter => history,
+        /// Leases forgotten because they ended longer ago than they are kept.
+        forgotten: Counter,
     }
 }
 

@@ -124,7 +124,7 @@ fn a_hundred_thousand_hostile_packets_are_each_counted_and_leave_nothing_behind(
         assert!(fates.contains_key(&Fate::Malformed(malformed.name())), "{malformed:?} was never met: {fates:?}");
     }
     for silence in
-        ["no_address", "other_server", "not_owner", "no_client", "bad_address", "unknown_client", "no_subnet"]
+        ["offer_share", "other_server", "not_owner", "no_client", "bad_address", "unknown_client", "no_subnet"]
     {
         assert!(fates.contains_key(&Fate::Silent(silence)), "{silence} was never met: {fates:?}");
     }

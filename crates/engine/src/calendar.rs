@@ -12,11 +12,13 @@ use crate::Unix;
 pub struct Calendar<K> {
     buckets: BTreeMap<Unix, Vec<K>>,
     len: usize,
+    /// Where the next sweep goes on: a second, and an index in its bucket.
+    swept: (Unix, usize),
 }
 
 impl<K> Default for Calendar<K> {
     fn default() -> Self {
-        Calendar { buckets: BTreeMap::new(), len: 0 }
+        Calendar { buckets: BTreeMap::new(), len: 0, swept: (Unix(0), 0) }
     }
 }
 
@@ -43,6 +45,33 @@ impl<K> Calendar<K> {
         let taken = due.len() - before;
         self.len -= taken;
         taken
+    }
+
+    /// Looks at no more than `limit` keys, and lets go of those that are not `awaited` any more. The next call goes on behind
+    /// them, and after the last second at the first: an owner whose deadlines move nearer calls it to bound what stays behind.
+    pub fn sweep(&mut self, limit: usize, mut awaited: impl FnMut(&K) -> bool) {
+        let (mut second, mut index) = self.swept;
+        for _ in 0..limit {
+            let Some((&found, keys)) = self.buckets.range_mut(second..).next() else {
+                (second, index) = (Unix(0), 0);
+                continue;
+            };
+            if found != second {
+                (second, index) = (found, 0);
+            }
+            match keys.get(index) {
+                Some(key) if awaited(key) => index += 1,
+                Some(_) => {
+                    keys.swap_remove(index);
+                    self.len -= 1;
+                    if keys.is_empty() {
+                        self.buckets.remove(&found);
+                    }
+                }
+                None => (second, index) = (Unix(second.0.saturating_add(1)), 0),
+            }
+        }
+        self.swept = (second, index);
     }
 
     /// The earliest second with a key.
@@ -110,6 +139,37 @@ mod tests {
                     (pending.len(), pending.values().min().copied())
                 );
             }
+        });
+    }
+
+    #[test]
+    fn a_sweep_lets_go_of_what_nobody_awaits_a_few_keys_at_a_time() {
+        sim::seeds(50, |rng| {
+            let mut calendar = Calendar::default();
+            let mut kept = Vec::new();
+            for key in 0..200u32 {
+                let at = Unix(rng.below(20) as u32);
+                calendar.schedule(at, key);
+                if key % 3 == 0 {
+                    kept.push(key);
+                }
+                let mut looked = 0;
+                calendar.sweep(2, |_| {
+                    looked += 1;
+                    true
+                });
+                assert!(looked <= 2);
+            }
+            // Twice around: every key, every end of a second, and the way back to the first.
+            for _ in 0..2 * (200 + 20 + 2) {
+                calendar.sweep(1, |key| key % 3 == 0);
+            }
+            assert_eq!(calendar.len(), kept.len());
+            let mut left = Vec::new();
+            calendar.take_due(Unix(20), usize::MAX, &mut left);
+            left.sort_unstable();
+            assert_eq!(left, kept);
+            calendar.sweep(10, |_| true);
         });
     }
 }

@@ -43,7 +43,7 @@ impl EchoSocket {
             Echo { reply: false, identifier, sequence, data: &[] }.write(out);
             Ok::<_, std::convert::Infallible>(())
         });
-        outbox.send(self.as_fd())
+        outbox.send(self.as_fd(), false)
     }
 
     /// Replaces the batch in `inbox` by the replies that wait, without blocking.

@@ -74,7 +74,7 @@ impl PacketSocket {
 
     /// Sends what is in `outbox`, without blocking.
     pub fn send(&self, outbox: &mut Outbox) -> SendReport {
-        outbox.0.send(self.as_fd())
+        outbox.0.send(self.as_fd(), false)
     }
 
     /// Frames that the kernel had for this socket and dropped, its buffer being full. Wraps at 2^32.

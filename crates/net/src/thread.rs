@@ -1,4 +1,4 @@
-//! Which processors a thread runs on. Names are given by `std::thread::Builder`.
+//! Which processors a thread runs on, and how soon. Names are given by `std::thread::Builder`.
 
 use crate::{Context, Result, sys};
 
@@ -12,9 +12,54 @@ pub fn pin(processor: usize) -> Result<()> {
     sys::process::pin(processor).context(|| format!("keep a thread on processor {processor}"))
 }
 
+/// A turn of a thread that others wait for: enough for a batch, and a fraction of the usual few milliseconds.
+const SHORT_TURN: std::time::Duration = std::time::Duration::from_micros(500);
+
+/// Asks for short turns for the calling thread, and those it starts from here on: it gets no more of a busy processor than before, but
+/// gets it sooner once it has something to do. Kernels before 6.12 know no such wish.
+pub fn take_short_turns() -> Result<()> {
+    sys::process::slice(SHORT_TURN.as_nanos() as u64).context(|| "ask for short turns on a processor".to_owned())
+}
+
+/// Starts a thread without which the process must not go on: a panic in it is reported, and ends the process. What was serving
+/// comes back from its log in a consistent state; half a server would keep clients waiting, and nobody would know why.
+pub fn spawn_vital(name: String, body: impl FnOnce() + Send + 'static) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(move || {
+        let _vital = Vital;
+        body();
+    })
+}
+
+struct Vital;
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            tracing::error!(thread = name, "a thread has panicked that nothing works without: the process ends");
+            std::process::abort();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_turns_are_asked_for_and_passed_on_to_threads_started_later() {
+        std::thread::spawn(|| {
+            let usual = sys::process::slice_now().unwrap();
+            take_short_turns().unwrap();
+            let own = sys::process::slice_now().unwrap();
+            let inherited = std::thread::spawn(|| sys::process::slice_now().unwrap()).join().unwrap();
+            assert_eq!(own, inherited);
+            // A kernel that knows of them tells how long turns are.
+            assert!(usual == 0 || own == SHORT_TURN.as_nanos() as u64, "{usual} {own}");
+        })
+        .join()
+        .unwrap();
+    }
 
     #[test]
     fn a_pinned_thread_runs_on_its_processor_only() {
@@ -26,6 +71,21 @@ mod tests {
         })
         .join()
         .unwrap();
+    }
+
+    #[test]
+    fn a_panic_of_a_vital_thread_ends_the_process() {
+        use std::os::unix::process::ExitStatusExt;
+        const MARK: &str = "OUTWORK_TEST_PANICS";
+        if std::env::var_os(MARK).is_some() {
+            let _ = spawn_vital("vital".to_owned(), || panic!("as the test wants")).unwrap().join();
+            return;
+        }
+        let mut itself = std::process::Command::new(std::env::current_exe().unwrap());
+        itself.args(["--exact", "thread::tests::a_panic_of_a_vital_thread_ends_the_process", "--nocapture"]);
+        let output = itself.env(MARK, "1").output().unwrap();
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("as the test wants"), "{output:?}");
     }
 
     #[test]

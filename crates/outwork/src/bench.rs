@@ -18,6 +18,7 @@ const OWN_PORT: u16 = 6768;
 pub(crate) fn dhcp(global: &Global, args: &DhcpArgs) -> anyhow::Result<ExitCode> {
     let usual = if args.target.port() == SERVER_PORT { SERVER_PORT } else { OWN_PORT };
     let options = BenchOptions {
+        target: args.target,
         relays: args.giaddr.clone(),
         relay_port: args.relay_port.unwrap_or(usual),
         relay_information: args.option82,
@@ -36,7 +37,7 @@ pub(crate) fn dhcp(global: &Global, args: &DhcpArgs) -> anyhow::Result<ExitCode>
         timeout: args.timeout,
         window: args.window,
         seed: args.seed,
-        ..BenchOptions::new(args.target)
+        offload: args.offload,
     };
     let report = bench::run(&options)?;
     if global.json {

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod leases;
+pub(crate) mod store;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,7 +38,7 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The configuration file. Without it: ./outwork.toml, else /etc/outwork/outwork.toml, else defaults alone.
+    /// The configuration file. Without it: ./outwork.toml, else /etc/outwork/outwork.toml, else a built-in one to practise with.
     #[arg(long, short, global = true, value_name = "FILE", env = "OUTWORK_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Sets one key, over the file and the environment; may be given many times.
@@ -49,10 +50,11 @@ pub(crate) struct Global {
     /// When to use colours.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
-    /// The server to talk to, for commands that ask a running one.
-    #[arg(long, global = true, value_name = "URL", env = "OUTWORK_URL", default_value = "http://127.0.0.1:8067")]
-    pub(crate) url: String,
-    /// The access token. Without it, for a server on this machine, the file admin.token in the data directory is tried.
+    /// The server to ask. Without it, the one on this machine: where the configuration has it listen.
+    #[arg(long, global = true, value_name = "URL", env = "OUTWORK_URL")]
+    pub(crate) url: Option<String>,
+    /// The access token. On the server's own machine, root and the user that it runs as need none: they can read
+    /// admin.token in its data directory.
     #[arg(long, global = true, value_name = "TOKEN", env = "OUTWORK_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// Certificates (PEM) to trust for an https server instead of the public ones.
@@ -148,6 +150,9 @@ Examples:
     /// Shows or changes what the running server logs
     #[command(subcommand)]
     Log(LogCommand),
+    /// Checks and repairs the files of a server that is not running
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Converts another server's configuration
     #[command(subcommand)]
     Import(ImportCommand),
@@ -236,11 +241,12 @@ Examples:
     /// Ends a token at once
     #[command(after_help = "\
 Examples:
-  outwork token list
+  outwork token revoke grafana
   outwork token revoke 3")]
     Revoke {
-        /// Its id, from `outwork token list`.
-        id: String,
+        /// Its name or id, from `outwork token list`.
+        #[arg(value_name = "NAME")]
+        wanted: String,
     },
 }
 

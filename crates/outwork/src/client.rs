@@ -1,19 +1,23 @@
 //! The REST client of the commands that ask a running server.
+//!
+//! - `machine`: the server on this machine: where it is asked, and how it is shown who asks.
+
+mod machine;
 
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outwork_config::load;
+use outwork_admin::LOCAL_TOKEN_FILE;
 use serde_json::Value as Json;
 use ureq::http::{Method, Request, Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
+use self::machine::{Credential, is_here, local_credential, own_url};
 use crate::cli::Global;
-use crate::settings::{self, Settings};
+use crate::settings;
 use crate::table::printable;
 
 /// The most that an answer may weigh, exports apart.
@@ -25,21 +29,32 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// Where the server leaves its first token, in the data directory.
-const TOKEN_FILE: &str = "admin.token";
-
 /// Why a server gave no answer, or refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// The URL cannot be used.
     #[error("{0} is no http or https URL\n  = expected: such as http://127.0.0.1:8067")]
     Url(String),
+    /// The configuration does not say where the server listens.
+    #[error("admin.listen: the server chooses its port itself\n  = help: say where it is with --url")]
+    NoPort,
+    /// The secret of the data directory is not for this user.
+    #[error(
+        "cannot read {path}: {cause}\n  = help: run this as root or as the user that the server runs as, or give a token with --token or OUTWORK_TOKEN",
+        path = .path.display()
+    )]
+    LocalToken {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
     /// The file of trusted certificates cannot be used.
     #[error("cannot use the certificates in {path}: {reason}", path = .0.display(), reason = .1)]
     Ca(PathBuf, String),
     /// The server was not reached, or broke off.
     #[error(
-        "cannot reach {url}: {cause}\n  = help: is the server running? `outwork run` starts one; --url names another"
+        "cannot reach {url}: {}\n  = help: is the server running? `outwork run` starts one; --config names its configuration, --url its address", plain(.cause)
     )]
     Unreachable {
         /// Who was asked.
@@ -49,13 +64,21 @@ pub(crate) enum ClientError {
     },
     /// The server refused.
     #[error("{0}")]
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// The server answered with something else than the API does.
     #[error("{0} answered with something that is not Outwork's\n  = help: check --url")]
     Foreign(String),
     /// What was sent or fetched could not be read or written here.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// What the system said, where it was the system.
+fn plain(cause: &ureq::Error) -> &dyn std::fmt::Display {
+    match cause {
+        ureq::Error::Io(error) => error,
+        other => other,
+    }
 }
 
 /// A refusal (RFC 9457).
@@ -66,6 +89,7 @@ pub(crate) struct Problem {
     detail: String,
     key: Option<String>,
     faults: Vec<Json>,
+    help: Option<String>,
 }
 
 impl Problem {
@@ -79,6 +103,7 @@ impl Problem {
             detail: text("detail").unwrap_or_default(),
             key: text("key"),
             faults: json["faults"].as_array().cloned().unwrap_or_default(),
+            help: None,
         }
     }
 }
@@ -102,15 +127,9 @@ impl std::fmt::Display for Problem {
                 }
             }
         }
-        match self.status {
-            401 => write!(
-                f,
-                "\n  = help: give a token with --token or OUTWORK_TOKEN; the first one is in DATA_DIR/{TOKEN_FILE} on the server"
-            ),
-            403 => {
-                write!(f, "\n  = help: this needs a token of a higher role; `outwork token create --role` makes one")
-            }
-            _ => Ok(()),
+        match &self.help {
+            Some(help) => write!(f, "\n  = help: {help}"),
+            None => Ok(()),
         }
     }
 }
@@ -119,27 +138,34 @@ impl std::fmt::Display for Problem {
 pub(crate) struct Client {
     agent: Agent,
     base: String,
-    token: Option<String>,
+    credential: Credential,
 }
 
 impl Client {
     /// The client that the global options describe.
     pub(crate) fn new(global: &Global) -> anyhow::Result<Self> {
-        let base = global.url.trim_end_matches('/').to_owned();
+        let base = match &global.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => own_url(&settings::load(global)?.value.admin)?,
+        };
         let uri: Uri = base.parse().map_err(|_| ClientError::Url(base.clone()))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
             return Err(ClientError::Url(base).into());
         }
-        let here = is_loopback(&uri);
-        let token = match &global.token {
-            Some(token) => Some(token.trim().to_owned()),
-            None if here => token_of_this_machine(global)?,
-            None => None,
+        let here = is_here(&uri);
+        let credential = match &global.token {
+            Some(token) => Credential::Given(token.trim().to_owned()),
+            None if here => local_credential(settings::load(global)?.value.store.data_dir.join(LOCAL_TOKEN_FILE))?,
+            None => Credential::Nobody,
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
-        if let Some(path) = &global.ca {
-            tls = tls.root_certs(trusted(path)?);
+        match &global.ca {
+            Some(path) => tls = tls.root_certs(trusted(path)?),
+            // Its certificate names the site, not the address it is asked at here; and what does not leave this machine
+            // nobody can come between.
+            None if here && global.url.is_none() => tls = tls.disable_verification(true),
+            None => {}
         }
         let mut config = Agent::config_builder()
             .tls_config(tls.build())
@@ -151,7 +177,7 @@ impl Client {
         if here {
             config = config.proxy(None);
         }
-        Ok(Self { agent: config.build().into(), base, token })
+        Ok(Self { agent: config.build().into(), base, credential })
     }
 
     /// Asks for a JSON answer.
@@ -196,7 +222,7 @@ impl Client {
     ) -> Result<Response<Body>, ClientError> {
         let url = format!("{}/api/v1{path}", self.base);
         let mut request = Request::builder().method(method).uri(&url).header("accept", "application/json, text/csv");
-        if let Some(token) = &self.token {
+        if let Some(token) = self.credential.secret() {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         if let Some(content_type) = content_type {
@@ -214,7 +240,9 @@ impl Client {
         }
         let body = response.body_mut().with_config().limit(ANSWER_LIMIT).read_to_vec().map_err(unreachable)?;
         let reason = status.canonical_reason().unwrap_or("refused");
-        Err(ClientError::Refused(Problem::read(status.as_u16(), reason, &body)))
+        let help = self.credential.help(status.as_u16());
+        let problem = Problem { help, ..Problem::read(status.as_u16(), reason, &body) };
+        Err(ClientError::Refused(problem.into()))
     }
 
     fn json(&self, mut response: Response<Body>) -> Result<Json, ClientError> {
@@ -224,23 +252,6 @@ impl Client {
             return Ok(Json::Null);
         }
         serde_json::from_slice(&body).map_err(|_| ClientError::Foreign(self.base.clone()))
-    }
-}
-
-/// Whether a server is on this machine: only such a one is shown this machine's token.
-fn is_loopback(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// The token that the server left in its data directory, if it is there and may be read.
-fn token_of_this_machine(global: &Global) -> anyhow::Result<Option<String>> {
-    let loaded = load::<Settings>(settings::sources(global)?)?;
-    let path = loaded.value.store.data_dir.join(TOKEN_FILE);
-    match std::fs::read_to_string(&path) {
-        Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty())),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
-        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot read {}", path.display()))),
     }
 }
 
@@ -281,22 +292,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_server_on_this_machine_is_shown_its_token() {
-        for (url, here) in [
-            ("http://127.0.0.1:8067", true),
-            ("http://127.8.9.10", true),
-            ("https://[::1]:1", true),
-            ("http://localhost:8067", true),
-            ("http://192.0.2.1:8067", false),
-            ("http://localhost.example.net", false),
-            ("http://127.0.0.1.example.net", false),
-            ("http://127.0.0.1@example.net", false),
-        ] {
-            assert_eq!(is_loopback(&url.parse().unwrap()), here, "{url}");
-        }
-    }
-
-    #[test]
     fn a_refusal_says_what_where_and_what_to_do() {
         let body =
             br#"{"title": "Cannot reload", "status": 409, "detail": "nothing was changed", "key": "dhcp.workers",
@@ -307,7 +302,6 @@ mod tests {
              - dhcp.workers: cannot change while running\n      = help: restart"
         );
         assert_eq!(Problem::read(502, "Bad Gateway", b"<html>").to_string(), "Bad Gateway (502)");
-        assert!(Problem::read(401, "Unauthorized", b"").to_string().contains("--token"));
     }
 
     #[test]

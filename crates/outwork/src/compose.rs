@@ -1,6 +1,6 @@
 //! Wires the services together by hand: what `outwork run` does.
 //!
-//! Order of start: settings, log, privileges, store, services, admin. Everything is bound before anything is served; the
+//! Order of start: settings, log, privileges, the lock of the data directory, store, services, admin. Everything is bound before anything is served; the
 //! admin API leaves last.
 
 mod dhcp;
@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
-use outwork_admin::{Admin, Live, StoreArchive, first_token};
+use outwork_admin::{Admin, Live, LocalToken, StoreArchive, first_token};
 use outwork_front::api::Access;
 use outwork_front::events::Hub;
 use outwork_front::{Binding, FrontMetrics, Server, Tls};
 use outwork_net::privileges::{self, Capability};
 use outwork_store::database::Database;
+use outwork_store::lock::DirLock;
 use outwork_telemetry::Registry;
 use outwork_telemetry::history::History;
 use outwork_telemetry::logs::Logs;
@@ -30,6 +31,8 @@ use crate::settings::{self, Settings};
 use dhcp::Dhcp;
 use reload::Current;
 
+/// The leases' log: a directory in the data directory.
+pub(crate) const LEASES: &str = "dhcp";
 /// How long a stop waits for answers that the disk has yet to confirm.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Topics of live events.
@@ -50,6 +53,7 @@ pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
         let keep = [Capability::NetRaw, Capability::NetBindService, Capability::NetAdmin];
         privileges::drop_to(user, &keep).with_context(|| format!("process.user = {user:?}"))?;
     }
+    let _lock = DirLock::take(&settings.store.data_dir).context("store.data_dir")?;
     // Services run on threads of their own; this runtime is for the admin API.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -63,7 +67,7 @@ pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
 }
 
 /// The data directory, for nobody else's eyes: it holds who is on the network, and the hashes of tokens.
-fn prepare_data_dir(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) fn prepare_data_dir(settings: &Settings) -> anyhow::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, chown};
     let dir: &Path = &settings.store.data_dir;
     let fresh = !dir.exists();
@@ -105,7 +109,11 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     let bindings = settings.admin.listen.iter().map(bind).collect();
     let server = Server::bind(bindings, settings.admin.limits(), Arc::clone(&front)).await?;
     let addresses = server.addresses();
-    greet(&addresses, first.as_ref(), dhcp.as_ref(), &settings)?;
+    let (local_file, local) = LocalToken::write(&settings.store.data_dir)?;
+    // Where nobody reads that, it still serves; the token of this machine makes others.
+    if let Err(error) = greet(&addresses, first.as_ref(), dhcp.as_ref(), &settings) {
+        tracing::warn!(%error, "where to look could not be said on standard output");
+    }
 
     let reload = reload::Reload {
         global,
@@ -127,7 +135,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         logs,
         hub: Arc::clone(&hub),
         database: Arc::clone(&database),
-        access: Access::new(Arc::clone(&database), front),
+        access: Access::with_local(Arc::clone(&database), front, &local),
         metrics_public: settings.admin.metrics_are_public(),
         store: dhcp::store_status(dhcp.as_ref(), &settings),
         listeners: dhcp::listeners(dhcp.as_ref(), addresses),
@@ -172,6 +180,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     live.abort();
     drop(stop);
     admin_server.await?;
+    drop(local_file);
     database.close();
     Ok(())
 }
@@ -213,7 +222,7 @@ fn greet(
     first: Option<&outwork_admin::FirstToken>,
     dhcp: Option<&Dhcp>,
     settings: &Settings,
-) -> anyhow::Result<()> {
+) -> std::io::Result<()> {
     let mut out = anstream::stdout().lock();
     writeln!(out, "Outwork {}", env!("CARGO_PKG_VERSION"))?;
     for (address, tls) in addresses {
@@ -231,7 +240,7 @@ fn greet(
     writeln!(out, "  data       {}", settings.store.data_dir.display())?;
     if let Some(first) = first {
         writeln!(out, "\nAdmin token, shown this once:\n\n  {}\n", first.secret.expose())?;
-        writeln!(out, "Sign in to the dashboard with it. `outwork token create` makes more.")?;
+        writeln!(out, "Sign in to the dashboard with it. `outwork token create NAME` makes more.")?;
     }
     out.flush()?;
     Ok(())

@@ -45,6 +45,9 @@ pub(crate) fn show(global: &Global, below: Option<&str>, changed: bool) -> anyho
     let loaded = load::<Settings>(settings::sources(global)?)?;
     let mut entries = loaded.effective();
     entries.retain(|entry| below.is_none_or(|below| is_below(&entry.key, below)));
+    if let Some(below) = below.filter(|_| entries.is_empty()) {
+        anyhow::bail!("there is no key {below}; `outwork config show` shows them all");
+    }
     entries.retain(|entry| !changed || entry.origin != Origin::Default);
     if global.json {
         let item =
@@ -55,8 +58,7 @@ pub(crate) fn show(global: &Global, below: Option<&str>, changed: bool) -> anyho
     for entry in &entries {
         table.row([entry.key.clone(), toml_text(&entry.value), entry.origin.to_string()]);
     }
-    let empty = if changed { "every key has its default" } else { "there is no such key" };
-    table.write(&mut anstream::stdout(), empty)?;
+    table.write(&mut anstream::stdout(), "every key has its default")?;
     Ok(())
 }
 
@@ -140,7 +142,8 @@ pub(crate) fn import_kea(global: &Global, file: &Path, output: Option<&Path>) ->
     for note in &conversion.notes {
         writeln!(err, "{}: {}", note.path, note.reason)?;
     }
-    writeln!(err, "{}: {} notes", file.display(), conversion.notes.len())?;
+    let count = conversion.notes.len();
+    writeln!(err, "{}: {count} {}", file.display(), if count == 1 { "note" } else { "notes" })?;
     Ok(())
 }
 
@@ -152,16 +155,21 @@ pub(crate) fn create_token(
     expires: Option<std::time::Duration>,
 ) -> anyhow::Result<()> {
     use outwork_store::tokens;
-    let store = settings::load(global)?.value.store;
-    std::fs::create_dir_all(&store.data_dir)
-        .with_context(|| format!("store.data_dir: cannot create {}", store.data_dir.display()))?;
+    let settings = settings::load(global)?.value;
+    crate::compose::prepare_data_dir(&settings)?;
+    let store = settings.store;
     let database = outwork_store::database::Database::open(&store.database(), &[])?;
     let role: tokens::Role = role.word().parse()?;
     let (name, now) = (name.to_owned(), std::time::SystemTime::now());
     let expires = expires.map(|expires| now + expires);
     let created = database.call(move |db| Ok(tokens::create(db, &name, role, expires, now))).wait()?;
-    let (_, secret) = created?;
+    let (token, secret) = created?;
     database.close();
+    if global.json {
+        let answer = json!({"token": secret.expose(), "id": token.id, "name": token.name, "role": token.role.word()});
+        return print_json(&answer);
+    }
+    writeln!(anstream::stderr(), "token {} of role {}; it is shown this once:", token.name, token.role.word())?;
     writeln!(anstream::stdout(), "{}", secret.expose())?;
     Ok(())
 }

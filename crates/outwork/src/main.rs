@@ -6,6 +6,7 @@
 //! - `settings`: the whole configuration, and where its text comes from.
 //! - `local`: commands that need the configuration alone.
 //! - `remote`: commands that ask a running server, through `client`.
+//! - `storage`: `outwork store`, for a server that is not running.
 //! - `table`: output for people.
 
 mod bench;
@@ -15,6 +16,7 @@ mod compose;
 mod local;
 mod remote;
 mod settings;
+mod storage;
 mod table;
 
 use std::io::{self, Write};
@@ -59,6 +61,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Reservations(command) => remote::reservations(global, command)?,
         Command::Subnets => remote::subnets(global)?,
         Command::Log(command) => remote::log(global, command)?,
+        Command::Store(command) => return storage::store(global, command),
         Command::Run => compose::run(global)?,
         Command::Import(ImportCommand::Kea { file, output }) => local::import_kea(global, file, output.as_deref())?,
         Command::Bench(BenchCommand::Dhcp(args)) => return bench::dhcp(global, args),

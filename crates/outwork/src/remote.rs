@@ -10,6 +10,7 @@ use ureq::http::Method;
 use crate::cli::{Global, LogCommand, TokenCommand};
 use crate::client::{Client, escaped};
 use crate::local::print_json;
+use crate::settings::PRACTICE_NAME;
 use crate::table::{Table, bytes, cell, printable, span, write_pairs};
 
 pub(crate) use leases::{leases, reservations, subnets};
@@ -50,7 +51,7 @@ pub(crate) fn status(global: &Global) -> anyhow::Result<()> {
             ("version", cell(&answer["version"])),
             ("host", cell(&answer["host"])),
             ("up", format!("{uptime}, since {}", cell(&answer["started"]))),
-            ("configuration", answer["config_file"].as_str().unwrap_or("defaults").to_owned()),
+            ("configuration", answer["config_file"].as_str().unwrap_or(PRACTICE_NAME).to_owned()),
             ("store", health),
             ("durability", cell(&store["durability"])),
             ("waiting for disk", bytes(store["pending_bytes"].as_f64().unwrap_or(0.0))),
@@ -85,6 +86,7 @@ pub(crate) fn stats(global: &Global, filter: Option<&str>, memory: bool) -> anyh
     let mut answer = client.get("/metrics/now")?;
     if let (Some(filter), Some(metrics)) = (filter, answer["metrics"].as_array_mut()) {
         metrics.retain(|metric| metric["name"].as_str().is_some_and(|name| name.contains(filter)));
+        anyhow::ensure!(!metrics.is_empty(), "no metric has {filter} in its name; `outwork stats` shows them all");
     }
     if global.json {
         return print_json(&answer);
@@ -94,7 +96,9 @@ pub(crate) fn stats(global: &Global, filter: Option<&str>, memory: bool) -> anyh
         for sample in items(&metric["samples"]) {
             let labels = sample["labels"].as_object().into_iter().flatten();
             let labels: Vec<_> = labels.map(|(name, value)| format!("{name}={}", cell(value))).collect();
-            let value = sample.get("value").or(sample.get("count")).map_or_else(|| "-".into(), cell);
+            let size = || sample["value"].as_f64().filter(|_| metric["unit"] == "bytes").map(bytes);
+            let plain = || sample.get("value").or(sample.get("count")).map_or_else(|| "-".into(), cell);
+            let value = size().unwrap_or_else(plain);
             let quantile = |name: &str| sample.get(name).map_or_else(String::new, precise);
             table.row([
                 cell(&metric["name"]),
@@ -108,7 +112,7 @@ pub(crate) fn stats(global: &Global, filter: Option<&str>, memory: bool) -> anyh
             ]);
         }
     }
-    table.write(&mut out, "no such metric")?;
+    table.write(&mut out, "no metrics")?;
     Ok(())
 }
 
@@ -142,9 +146,15 @@ pub(crate) fn token(global: &Global, command: &TokenCommand) -> anyhow::Result<(
                 ["id", "name", "role", "created", "last_used", "expires"].map(|name| cell(&token[name])).into()
             })?;
         }
-        TokenCommand::Revoke { id } => {
-            let answer = client.change(Method::DELETE, &format!("/tokens/{}", escaped(id)), None)?;
-            done(global, &answer, &format!("revoked token {id}"))?;
+        TokenCommand::Revoke { wanted } => {
+            let found = client.get("/tokens")?;
+            let is_meant = |one: &&Json| ["name", "id"].iter().any(|key| cell(&one[*key]) == *wanted);
+            let Some(meant) = items(&found["items"]).iter().find(is_meant) else {
+                anyhow::bail!("no token has the name or id {wanted}; `outwork token list` shows them all");
+            };
+            let (id, name) = (cell(&meant["id"]), cell(&meant["name"]));
+            let answer = client.change(Method::DELETE, &format!("/tokens/{}", escaped(&id)), None)?;
+            done(global, &answer, &format!("revoked token {id}, {name}"))?;
         }
     }
     Ok(())
@@ -208,7 +218,7 @@ fn precise(value: &Json) -> String {
     }
 }
 
-/// Nested numbers as rows; what is named bytes is shown as a size.
+/// Nested sizes as rows.
 fn flatten(path: &str, json: &Json, table: &mut Table) {
     match json {
         Json::Object(fields) => fields.iter().for_each(|(name, value)| {
@@ -219,7 +229,7 @@ fn flatten(path: &str, json: &Json, table: &mut Table) {
             items.iter().enumerate().for_each(|(index, item)| flatten(&format!("{path}[{index}]"), item, table));
         }
         value => {
-            let size = value.as_f64().filter(|_| path.contains("bytes")).map(bytes);
+            let size = value.as_f64().map(bytes);
             table.row([path.to_owned(), size.unwrap_or_else(|| cell(value))]);
         }
     }

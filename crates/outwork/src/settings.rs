@@ -42,7 +42,7 @@ section! {
 /// What is served where there is no configuration file: a subnet to practise on, reachable from this machine alone.
 const PRACTICE: &str = include_str!("practice.toml");
 /// What that is called where settings say where they come from.
-const PRACTICE_NAME: &str = "the built-in practice configuration";
+pub(crate) const PRACTICE_NAME: &str = "the built-in practice configuration";
 
 /// A configuration that was read and has no faults.
 #[derive(Clone)]

@@ -73,7 +73,8 @@ pub(crate) fn cell(value: &Json) -> String {
         Json::String(text) if text.is_empty() => "-".into(),
         Json::String(text) => text.clone(),
         Json::Number(number) => match number.as_f64() {
-            Some(float) if !number.is_u64() && !number.is_i64() => format!("{float:.3}"),
+            Some(float) if number.is_f64() && float.fract() == 0.0 => format!("{float:.0}"),
+            Some(float) if number.is_f64() => format!("{float:.3}"),
             _ => number.to_string(),
         },
         other => other.to_string(),
@@ -132,6 +133,12 @@ mod tests {
         table.write(&mut out, "none").unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.ends_with("evil\u{fffd}[2J\u{fffd}\u{fffd}name\u{fffd}1m\n"), "{text:?}");
+    }
+
+    #[test]
+    fn whole_numbers_have_no_decimals() {
+        let shown = |text: &str| cell(&serde_json::from_str(text).unwrap());
+        assert_eq!(["0.0", "32.0", "7", "-7", "0.03", "null"].map(shown), ["0", "32", "7", "-7", "0.030", "-"]);
     }
 
     #[test]

@@ -1,30 +1,14 @@
 //! The commands as a person runs them: the real binary, and a server of canned answers where one is asked.
-#![allow(missing_docs, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, clippy::expect_used)]
+
+mod binary;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
 
+use binary::{command, json, outwork, text};
 use serde_json::{Value as Json, json};
-
-/// A run in a directory of its own, without what the caller's environment sets.
-fn outwork(dir: &Path, line: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_outwork"));
-    std::env::vars().filter(|(name, _)| name.starts_with("OUTWORK")).for_each(|(name, _)| {
-        command.env_remove(name);
-    });
-    command.current_dir(dir).args(line).stdin(Stdio::null()).output().expect("the binary runs")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn json(output: &Output) -> Json {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
-}
 
 /// A request as the server saw it: its first line, its token, its body.
 #[derive(Debug, PartialEq)]
@@ -164,6 +148,29 @@ fn all_leases_are_fetched_page_by_page_with_the_token_of_this_machine() {
 }
 
 #[test]
+fn a_lease_of_a_reserved_address_shows_who_holds_it_and_when_it_ends() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut reserved, mut endless) = (lease("192.0.2.1", "a"), lease("192.0.2.2", "b"));
+    reserved["fixed"] = json!(true);
+    endless["expires"] = json!("9999-12-31T23:59:59Z");
+    let (url, _) = server(vec![answer(json!({"items": [reserved, endless], "next": null, "total": 2}))]);
+    let table = text(&outwork(dir.path(), &["leases", "list", "--url", &url, "--token", "t"]).stdout);
+    let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1][2..], ["02:00:5e:10:00:01", "a", "1", "2030-01-01T00:00:00Z", "yes", "-"], "{table}");
+    assert_eq!(rows[2][2..], ["02:00:5e:10:00:01", "b", "1", "never", "-", "-"], "{table}");
+}
+
+#[test]
+fn a_reservation_of_an_address_that_another_holds_comes_with_the_servers_warning() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (url, _) = server(vec![answer(json!({"id": "1", "warning": "192.0.2.9 is leased to 02:00:5e:10:00:07"}))]);
+    let add = ["reservations", "add", "192.0.2.9", "--subnet", "1", "--mac", "02:00:5e:10:00:01", "--url", &url];
+    let output = outwork(dir.path(), &add);
+    assert_eq!(text(&output.stdout), "reserved 192.0.2.9 for mac 02:00:5e:10:00:01\n");
+    assert_eq!(text(&output.stderr), "warning: 192.0.2.9 is leased to 02:00:5e:10:00:07\n");
+}
+
+#[test]
 fn a_client_is_found_by_its_whole_name_only() {
     let dir = tempfile::tempdir().expect("a directory");
     let items = [lease("192.0.2.1", "Printer"), lease("192.0.2.2", "printer-2")];
@@ -176,7 +183,9 @@ fn a_client_is_found_by_its_whole_name_only() {
 #[test]
 fn a_change_is_sent_as_the_api_takes_it() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (url, seen) = server(vec![answer(json!({})), answer(json!({})), (204, "application/json", String::new())]);
+    let tokens = json!({"items": [{"id": 5, "name": "a/b"}, {"id": 6, "name": "5x"}]});
+    let gone = (204, "application/json", String::new());
+    let (url, seen) = server(vec![answer(json!({})), answer(json!({})), answer(tokens), gone]);
     let run = |line: &[&str]| {
         let output = outwork(dir.path(), &[line, &["--url", &url, "--token", "t"]].concat());
         assert!(output.status.success(), "{output:?}");
@@ -190,7 +199,7 @@ fn a_change_is_sent_as_the_api_takes_it() {
     assert_eq!(body(0), json!({"hostname": null, "lease_time": 7200}));
     let identifier = json!({"kind": "circuit_id", "value": "0a0b"});
     assert_eq!(body(1), json!({"subnet_id": 3, "address": "192.0.2.9", "hostname": null, "identifier": identifier}));
-    assert_eq!(seen[2].line, "DELETE /api/v1/tokens/a%2Fb HTTP/1.1");
+    assert_eq!(seen[3].line, "DELETE /api/v1/tokens/5 HTTP/1.1", "by its name");
 }
 
 #[test]
@@ -232,8 +241,45 @@ fn a_refusal_and_an_absent_server_are_told_apart() {
 }
 
 #[test]
+fn what_does_not_exist_is_an_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let metric = json!({"name": "outwork_dhcp_x", "unit": "bytes", "samples": [{"labels": {}, "value": 2048.0}]});
+    let now = || answer(json!({"metrics": [metric]}));
+    let (url, _) = server(vec![now(), now(), answer(json!({"items": []}))]);
+    let run = |line: &[&str]| outwork(dir.path(), &[line, &["--url", &url, "--token", "t"]].concat());
+    let shown = text(&run(&["stats", "dhcp"]).stdout);
+    assert!(shown.contains("2.0 KiB"), "{shown}");
+    for (line, expected) in [
+        (["stats", "nonesuch"].as_slice(), "no metric has nonesuch in its name"),
+        (&["token", "revoke", "nobody"], "no token has the name or id nobody"),
+        (&["config", "show", "nokey"], "there is no key nokey"),
+        (&["config", "show", "dhcp.nokey", "--json"], "there is no key dhcp.nokey"),
+    ] {
+        let output = run(line);
+        assert!(output.status.code() == Some(1) && text(&output.stderr).contains(expected), "{output:?}");
+    }
+    assert_eq!(run(&["leases", "list", "--limit", "0"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for line in
+        [["schema"].as_slice(), &["man"], &["completions", "bash"], &["config", "init", "-"], &["config", "show"]]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command(dir.path(), line).stdout(writer).output().expect("the binary runs");
+        assert!(output.status.success() && output.stderr.is_empty(), "{line:?}: {output:?}");
+    }
+}
+
+#[test]
 fn a_subnet_is_not_wiped_unasked() {
     let dir = tempfile::tempdir().expect("a directory");
     let output = outwork(dir.path(), &["leases", "wipe", "3", "--url", "http://127.0.0.1:9"]);
     assert!(!output.status.success() && text(&output.stderr).contains("--yes"), "{output:?}");
+    let (url, _) = server(vec![answer(json!({"removed": 7}))]);
+    let done = outwork(dir.path(), &["leases", "wipe", "3", "--yes", "--url", &url, "--token", "t"]);
+    assert_eq!(text(&done.stdout), "wiped subnet 3: 7 ended\n");
 }

@@ -21,11 +21,11 @@ section! {
         /// Changes that one write and sync carries at most.
         pub batch_records: u32 [restart, range 1..=1_000_000] = 65_536,
         /// Bytes that one write and sync carries at most.
-        pub batch_bytes: ByteSize [restart, range ByteSize::kib(1)..=ByteSize::mib(256)] = ByteSize::mib(4),
+        pub batch_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::mib(256)] = ByteSize::mib(4),
         /// How long the first change of a batch waits for company. With 0, whatever arrives during one sync shares the next.
         pub batch_delay: Duration [restart, range millis(0)..=secs(1)] = millis(0),
         /// Bytes of changes that may wait in memory while the disk is slow or failing. Beyond it changes are refused.
-        pub pending_bytes: ByteSize [restart, range ByteSize::kib(1)..=ByteSize::gib(16)] = ByteSize::mib(64),
+        pub pending_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(16)] = ByteSize::mib(64),
         /// Size of one log file, reserved on disk ahead of need.
         pub segment_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(4)] = ByteSize::mib(64),
         /// A snapshot replaces the log when it has grown by this much.
@@ -152,8 +152,8 @@ mod tests {
     #[test]
     fn every_key_reaches_its_option() {
         let store = read(
-            "[store]\ndata_dir = '/d'\ndurability = 'os'\nbatch_records = 7\nbatch_bytes = '8KiB'\nbatch_delay = '3ms'\n\
-             pending_bytes = '9KiB'\nsegment_bytes = '1MiB'\ncompact_at_bytes = '2MiB'\nsnapshot_compression = 'zstd'\n\
+            "[store]\ndata_dir = '/d'\ndurability = 'os'\nbatch_records = 7\nbatch_bytes = '80KiB'\nbatch_delay = '3ms'\n\
+             pending_bytes = '90KiB'\nsegment_bytes = '1MiB'\ncompact_at_bytes = '2MiB'\nsnapshot_compression = 'zstd'\n\
              snapshot_level = 5\n[store.sqlite]\njournal_mode = 'delete'\nsynchronous = 'off'\ncache_size = '3MiB'\n\
              mmap_size = '4MiB'\nbusy_timeout = '6s'\npage_size = 8192\nreaders = 3\nqueue = 11\n",
         )
@@ -162,10 +162,10 @@ mod tests {
             dir: "/d/leases".into(),
             durability: Durability::Os,
             batch_records: 7,
-            batch_bytes: 8 << 10,
+            batch_bytes: 80 << 10,
             batch_delay: millis(3),
             segment_bytes: 1 << 20,
-            pending_bytes: 9 << 10,
+            pending_bytes: 90 << 10,
             compact_at_bytes: 2 << 20,
             compression: Compression::Zstd(5),
         };

@@ -29,6 +29,8 @@ pub use migration::Migrations;
 pub use options::{DatabaseOptions, JournalMode, Synchronous};
 pub use reply::Reply;
 
+use crate::file::create_private;
+
 /// Why the database did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -141,6 +143,13 @@ impl Database {
         if let Some(dir) = options.path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             let failed = |source| DatabaseError::Io { action: "create", path: dir.to_owned(), source };
             std::fs::create_dir_all(dir).map_err(failed)?;
+        }
+        // SQLite would leave the mode to the umask; its write-ahead log and shared memory get the mode of this file.
+        match create_private(&options.path) {
+            Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(DatabaseError::Io { action: "create", path: options.path.clone(), source });
+            }
+            _ => {}
         }
         let mut connection = options.connect_writer()?;
         let own = [crate::audit::MIGRATIONS, crate::tokens::MIGRATIONS, crate::history::MIGRATIONS];

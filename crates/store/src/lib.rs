@@ -6,6 +6,8 @@
 //! * [`audit`]    the table of who changed what
 //! * [`tokens`]   the table of API tokens
 //! * [`history`]  the tables of metrics over time
+//! * [`lock`]     one process to a directory
+//! * [`file`]     files for nobody else's eyes
 //!
 //! Deliberately absent: what records and series mean, clocks (time is an input wherever it is stored), and any async
 //! runtime (callers await a plain future, or block).
@@ -13,6 +15,8 @@
 pub mod audit;
 pub mod config;
 pub mod database;
+pub mod file;
 pub mod history;
+pub mod lock;
 pub mod log;
 pub mod tokens;

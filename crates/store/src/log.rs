@@ -10,6 +10,7 @@
 //! * `snapshot`   writing and reading a snapshot file
 //! * `compaction` the fuzzy snapshot taken beside running appends, and what it lets go of
 //! * `recovery`   what is on disk after a crash, what of it counts, and replay
+//! * `check`      looking a directory over without changing it
 //! * `repair`     keeping all that is valid of a damaged directory
 //! * `disk`       the seam to the file system
 //!
@@ -34,6 +35,7 @@
 //! it may have been only in the page cache.
 
 mod batch;
+mod check;
 mod commit;
 mod compaction;
 mod disk;
@@ -63,7 +65,9 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+pub use check::{CheckReport, check};
 pub use compaction::{Cursor, Slice, Snapshot, Source};
+pub(crate) use error::advice;
 pub use error::{AppendError, CompactError, Damage, OpenError, ReplayError, WaitError};
 pub use options::{Compression, Durability, LogOptions};
 pub use recovery::{Recovery, TornTail};
@@ -71,7 +75,7 @@ pub use repair::{RepairReport, repair};
 pub use stats::{Commit, Failure, Health, Stats};
 
 use commit::Core;
-use disk::{DirError, Disk, RealDisk};
+use disk::{Disk, RealDisk};
 
 /// Log sequence number: the first record ever appended is 1; 0 stands before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -110,6 +114,19 @@ pub struct Log {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// Without its threads the log would take records that are never written: a panic in one of them ends the process, and what was
+/// acknowledged is on disk.
+struct Vital(&'static str);
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(thread = self.0, "a thread of the log has panicked: the process ends");
+            std::process::abort();
+        }
+    }
+}
+
 impl Log {
     /// Opens the log in `options.dir`: verifies everything, then gives `replay` the records of the newest snapshot and
     /// those of the log behind it, in order. Nothing is replayed where acknowledged records cannot be read.
@@ -118,7 +135,7 @@ impl Log {
         replay: &mut dyn FnMut(&[u8]) -> Result<(), ReplayError>,
     ) -> Result<(Self, Recovery), OpenError> {
         options.check()?;
-        let disk = open_dir(&options.dir)?;
+        let disk = RealDisk::open(&options.dir)?;
         Self::open_on(Arc::new(disk), options, replay)
     }
 
@@ -138,7 +155,10 @@ impl Log {
         let core = Arc::clone(&self.core);
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || body(core))
+            .spawn(move || {
+                let _vital = Vital(name);
+                body(core);
+            })
             .map_err(|source| OpenError::Thread { name, source })?;
         self.threads.lock().push(thread);
         Ok(())
@@ -231,11 +251,4 @@ impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Log").field("durable", &self.durable()).finish_non_exhaustive()
     }
-}
-
-fn open_dir(dir: &std::path::Path) -> Result<RealDisk, OpenError> {
-    RealDisk::open(dir).map_err(|error| match error {
-        DirError::Io { path, error } => OpenError::io("use", path)(error),
-        DirError::Locked { path, holder } => OpenError::Locked { path, holder },
-    })
 }

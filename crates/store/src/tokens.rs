@@ -25,6 +25,8 @@ pub(crate) const MIGRATIONS: Migrations = Migrations {
 
 /// What every secret starts with, so that scanners for leaked secrets know it.
 const PREFIX: &str = "outwork_";
+/// What the audit log calls who has shown the secret of the data directory, which is in no table.
+pub const LOCAL: &str = "local";
 /// The longest name.
 const MAX_NAME: usize = 100;
 
@@ -68,6 +70,13 @@ pub struct Token {
 pub struct Secret(String);
 
 impl Secret {
+    /// 256 random bits from the operating system.
+    pub fn random() -> Result<Self, CreateError> {
+        let mut bits = [0; 32];
+        getrandom::fill(&mut bits).map_err(CreateError::Random)?;
+        Ok(Self(bits.iter().fold(PREFIX.to_owned(), |text, byte| text + &format!("{byte:02x}"))))
+    }
+
     /// What the caller sends as bearer token.
     pub fn expose(&self) -> &str {
         &self.0
@@ -86,6 +95,9 @@ pub enum CreateError {
     /// The name is empty, too long or holds control characters.
     #[error("{0:?} is no name for a token: expected 1 to {MAX_NAME} printable characters")]
     Name(String),
+    /// The name of who calls from this machine.
+    #[error("{LOCAL:?} is what callers from the server's own machine are called: choose another name")]
+    Local,
     /// There is one of this name.
     #[error("a token named {0:?} exists already: revoke it first, or choose another name")]
     Exists(String),
@@ -109,9 +121,10 @@ pub fn create(
     if !printable {
         return Err(CreateError::Name(name.to_owned()));
     }
-    let mut bits = [0; 32];
-    getrandom::fill(&mut bits).map_err(CreateError::Random)?;
-    let secret = Secret(bits.iter().fold(PREFIX.to_owned(), |text, byte| text + &format!("{byte:02x}")));
+    if name == LOCAL {
+        return Err(CreateError::Local);
+    }
+    let secret = Secret::random()?;
     let inserted = connection
         .prepare_cached("INSERT INTO tokens (name, role, hash, created, expires) VALUES (?, ?, ?, ?, ?)")?
         .insert(params![name, role.word(), hash(secret.expose()), millis(now), expires.map(millis)]);

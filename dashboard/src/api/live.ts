@@ -1,4 +1,4 @@
-import { createSignal } from "solid-js";
+import { createEffect, createSignal, on } from "solid-js";
 import { LiveSamples } from "./samples";
 import { askSession } from "./session";
 import type { DhcpEvent, MetricsEvent, SystemEvent } from "./types";
@@ -78,6 +78,24 @@ export const liveTick = tick;
 /** The last quarter of an hour, a sample a second, kept while the user moves between pages. */
 export const samples = new LiveSamples(900);
 
+/** Differences of the clocks below this are the network's and the browser's own delays. */
+const SKEW_LIMIT_MS = 2_000;
+const [skew, setSkew] = createSignal(0);
+
+/** How far the server's clock is ahead of the browser's, in milliseconds; 0 while they agree. */
+export const clockSkew = skew;
+
+/** The server's present, in milliseconds since the epoch: a browser's clock may be minutes off. */
+export function serverNow(): number {
+  return Date.now() + skew();
+}
+
+function learnSkew(serverTime: number): void {
+  const found = serverTime - Date.now();
+  if (Number.isFinite(found) && Math.abs(found - skew()) > SKEW_LIMIT_MS)
+    setSkew(Math.abs(found) > SKEW_LIMIT_MS ? found : 0);
+}
+
 let wasLost = false;
 
 const core = new EventStream(
@@ -85,6 +103,7 @@ const core = new EventStream(
   {
     metrics: (data) => {
       const { time, values } = data as MetricsEvent;
+      learnSkew(Date.parse(time));
       samples.push(Date.parse(time) / 1000, values);
       setLatest(values);
       setTick((n) => n + 1);
@@ -150,5 +169,7 @@ export function openDhcpStream(handlers: DhcpStreamHandlers): () => void {
     handlers.connection,
   );
   stream.open();
+  // The core stream knows first that the server is back: no need to sit out this one's wait.
+  createEffect(on(connectionRestored, () => stream.open(), { defer: true }));
   return () => stream.close();
 }

@@ -64,3 +64,39 @@ test("the last value skips trailing gaps", () => {
   expect(lastValue([1, 2, null])).toBe(2);
   expect(lastValue([])).toBeNull();
 });
+
+test("steps of the history that are not written yet leave no gap before the live samples", () => {
+  const history: Columns = [
+    [100, 110, 120, 130],
+    [1, 2, null, null],
+  ];
+  expect(
+    joinColumns(
+      history,
+      [
+        [135, 136],
+        [5, 6],
+      ],
+      10,
+    ),
+  ).toEqual([
+    [100, 110, 135, 136],
+    [1, 2, 5, 6],
+  ]);
+});
+
+test("a first live sample without rates leaves no gap after the history", () => {
+  expect(
+    joinColumns(
+      [[100], [1]],
+      [
+        [111, 112, 113],
+        [null, 6, 7],
+      ],
+      10,
+    ),
+  ).toEqual([
+    [100, 112, 113],
+    [1, 6, 7],
+  ]);
+});

@@ -45,10 +45,14 @@ export function historyColumns(history: History, names: string[]): Columns {
  * a history step, a gap is drawn rather than a line across what was not measured.
  */
 export function joinColumns(history: Columns, live: Columns, step: number): Columns {
-  const liveStart = live[0][0];
+  // A stream's first sample has no rates yet: they are differences.
+  const measured = live[0].findIndex((_, i) => live.slice(1).some((values) => (values[i] ?? null) !== null));
+  const liveStart = live[0][measured];
   if (liveStart === undefined) return history;
   const keep = history[0].findIndex((time) => time >= liveStart);
-  const cut = keep < 0 ? history[0].length : keep;
+  let cut = keep < 0 ? history[0].length : keep;
+  // The newest steps are often not written yet: that is no gap.
+  while (cut > 0 && history.slice(1).every((values) => values[cut - 1] === null)) cut -= 1;
   const times = history[0].slice(0, cut);
   const columns = history.slice(1).map((values) => values.slice(0, cut));
   const lastKept = times.at(-1);
@@ -58,8 +62,8 @@ export function joinColumns(history: Columns, live: Columns, step: number): Colu
     for (const column of columns) column.push(null);
   }
   return [
-    [...times, ...live[0]],
-    ...columns.map((values, i) => [...values, ...(live[i + 1] ?? [])]),
+    [...times, ...live[0].slice(measured)],
+    ...columns.map((values, i) => [...values, ...(live[i + 1] ?? []).slice(measured)]),
   ] as Columns;
 }
 

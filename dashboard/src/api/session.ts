@@ -21,7 +21,10 @@ export async function askSession(): Promise<boolean> {
   } catch (error) {
     const problem = asProblem(error);
     const before = state().phase;
-    if (problem.status === 401) setState({ phase: "out", ended: before === "in" });
+    if (problem.status === 401) {
+      // Each stream asks when its connection breaks: the first to hear has said that the session ended.
+      if (before !== "out") setState({ phase: "out", ended: before === "in" });
+    }
     // A signed-in page stays up while the server is away: the connection banner tells of it.
     else if (before !== "in") setState({ phase: "unreachable", problem });
     return false;

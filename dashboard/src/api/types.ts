@@ -94,7 +94,6 @@ export interface Pool extends Counts {
 export interface Subnet extends Counts {
   id: number;
   prefix: string;
-  name?: string | null;
   shared_network?: string | null;
   lease_time_seconds: number;
   pools: Pool[];
@@ -116,7 +115,9 @@ export interface Lease {
   client_id: string | null;
   hostname: string | null;
   subnet_id: number;
+  /** When its client was last heard. */
   starts: string;
+  /** When it ends, or ended; the end of the year 9999 if never. */
   expires: string;
   relay: Relay | null;
   vendor_class: string | null;
@@ -128,22 +129,32 @@ export interface Page<T> {
   next: string | null;
 }
 
-export interface LeasePage extends Page<Lease> {
+/** A page that tells how many there are on all pages. */
+export interface CountedPage<T> extends Page<T> {
   total: number;
 }
 
 export type IdentifierKind = "mac" | "client_id" | "circuit_id" | "remote_id" | "flex";
 
+/** As it is sent. A PUT replaces the whole: what is left out is gone. */
 export interface ReservationDraft {
   subnet_id: number;
   identifier: { kind: IdentifierKind; value: string };
-  address: string;
+  /** Without one the client gets an address from a pool, and what else is said here. */
+  address: string | null;
   hostname?: string | null;
+  options?: Record<string, unknown>;
+  classes?: string[];
+  next_server?: string;
+  server_hostname?: string;
+  boot_file?: string;
 }
 
 export interface Reservation extends ReservationDraft {
-  id: string | number;
+  id: string;
   source: "config" | "api";
+  /** In the answer to a change: what to know about it. */
+  warning?: string;
 }
 
 export interface ConfigItem {
@@ -153,7 +164,7 @@ export interface ConfigItem {
 }
 
 export interface Token {
-  id: string | number;
+  id: string;
   name: string;
   role: Role;
   created: string;

@@ -35,7 +35,13 @@ export default function SignIn(props: { ended: boolean }) {
         </div>
         <h1>Sign in</h1>
         <Show when={props.ended && action.problem() === null}>
-          <Notice tone="warn">Your session has ended. Sign in again to continue where you were.</Notice>
+          <Notice tone="plain">
+            <strong>Your session has ended</strong>
+            <div>
+              Outwork was restarted, the token was revoked, or nobody was here for long. Sign in to continue
+              where you were.
+            </div>
+          </Notice>
         </Show>
         {/* Password managers file the token under a name. */}
         <input type="text" name="username" autocomplete="username" value="outwork" readOnly hidden />

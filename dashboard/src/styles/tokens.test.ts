@@ -42,6 +42,7 @@ const TEXT_PAIRS: [string, string][] = [
     ["--text", soft],
     ["--muted", soft],
   ]),
+  ["--text", "--raised"],
   ["--on-fill", "--accent-fill"],
   ["--on-fill", "--bad-fill"],
 ];

@@ -2,13 +2,15 @@ import "./chart.css";
 import { createEffect, createSignal, For, on, onCleanup, onMount, Show } from "solid-js";
 import uPlot from "uplot";
 import { type Columns, lastValue } from "../api/samples";
-import { clock, tick, timestamp } from "../format";
+import { clock, tick, timestamp, trimmed } from "../format";
 import { themeChanged } from "../theme";
 
 export interface ChartSeries {
   /** What the line is called beside its value; empty where the title says it. */
   label: string;
   color: 1 | 2 | 3 | 4;
+  /** Lets a line that runs below show through, where the two are meant to be the same. */
+  dashed?: boolean;
 }
 
 const HEIGHT = 168;
@@ -31,6 +33,8 @@ export default function Chart(props: {
   from: number;
   to: number;
   format: (value: number) => string;
+  /** How the axis writes values, where that is shorter. */
+  axisFormat?: (value: number) => string;
   bytes?: boolean;
 }) {
   let place: HTMLDivElement | undefined;
@@ -89,7 +93,7 @@ export default function Chart(props: {
             gap: 6,
             space: 30,
             ...(props.bytes ? { incrs: BYTE_STEPS } : {}),
-            values: (_, splits) => splits.map((value) => props.format(value)),
+            values: (_, splits) => splits.map((value) => trimmed((props.axisFormat ?? props.format)(value))),
           },
         ],
         series: [
@@ -101,6 +105,7 @@ export default function Chart(props: {
               stroke: color,
               width: 1.5,
               points: { show: false },
+              ...(series.dashed ? { dash: [5, 4] } : {}),
               ...(i === 0 ? { fill: `${color}1a` } : {}),
             };
           }),

@@ -35,6 +35,21 @@ function focusFirstField(event: Event): void {
   field.focus();
 }
 
+/**
+ * Gives the focus back, once the dialog is gone, to what had it when it came: the keyboard goes on where it was. What a
+ * menu opened gives it back to the menu's button, as the menu itself is gone by then.
+ */
+function returnsFocus(): (event: Event) => void {
+  const active = document.activeElement;
+  const menu = active?.closest("[role=menu]");
+  const before = menu ? document.getElementById(menu.getAttribute("aria-labelledby") ?? "") : active;
+  return (event) => {
+    if (!(before instanceof HTMLElement && before.isConnected)) return;
+    event.preventDefault();
+    before.focus();
+  };
+}
+
 /** A form in a dialog. It is open for as long as it is mounted. */
 export function FormDialog(
   props: Frame & {
@@ -52,12 +67,13 @@ export function FormDialog(
     const problem = props.problem;
     return problem?.key && props.fields?.includes(problem.key) ? null : problem;
   };
+  const giveBack = returnsFocus();
   return (
     <Kobalte open onOpenChange={onOpenChange(props.onClose)}>
       <Kobalte.Portal>
         <Kobalte.Overlay class="overlay" />
         <div class="dialog-place">
-          <Kobalte.Content class="dialog" onOpenAutoFocus={focusFirstField}>
+          <Kobalte.Content class="dialog" onOpenAutoFocus={focusFirstField} onCloseAutoFocus={giveBack}>
             <Head title={props.title} />
             <form
               onSubmit={(event) => {
@@ -92,12 +108,13 @@ export function FormDialog(
 
 /** Something to read, with its own buttons. */
 export function PlainDialog(props: Frame & { foot: JSX.Element }) {
+  const giveBack = returnsFocus();
   return (
     <Kobalte open onOpenChange={onOpenChange(props.onClose)}>
       <Kobalte.Portal>
         <Kobalte.Overlay class="overlay" />
         <div class="dialog-place">
-          <Kobalte.Content class="dialog">
+          <Kobalte.Content class="dialog" onCloseAutoFocus={giveBack}>
             <Head title={props.title} />
             <div class="dialog-body">{props.children}</div>
             <div class="dialog-foot">{props.foot}</div>
@@ -110,11 +127,12 @@ export function PlainDialog(props: Frame & { foot: JSX.Element }) {
 
 /** The details of one row, at the side. */
 export function Drawer(props: Frame & { foot?: JSX.Element }) {
+  const giveBack = returnsFocus();
   return (
     <Kobalte open onOpenChange={onOpenChange(props.onClose)}>
       <Kobalte.Portal>
         <Kobalte.Overlay class="overlay" />
-        <Kobalte.Content class="drawer">
+        <Kobalte.Content class="drawer" onCloseAutoFocus={giveBack}>
           <Head title={props.title} />
           <div class="dialog-body">{props.children}</div>
           <Show when={props.foot}>

@@ -1,9 +1,10 @@
 import { Toast, toaster } from "@kobalte/core/toast";
 import { Icon } from "./icon";
+import type { ToastTone } from "./notify";
 
-export function showToast(tone: "good" | "bad", title: string): void {
+export function showToast(tone: ToastTone, title: string): void {
   toaster.show((props) => (
-    <Toast toastId={props.toastId} class={`toast ${tone}`} persistent={tone === "bad"}>
+    <Toast toastId={props.toastId} class={`toast ${tone}`} persistent={tone !== "good"}>
       <Icon name={tone === "good" ? "check" : "alert"} />
       <div>
         <Toast.Title>{title}</Toast.Title>

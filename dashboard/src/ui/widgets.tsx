@@ -1,16 +1,20 @@
 import { createEffect, createSignal, createUniqueId, For, type JSX, on, onCleanup, Show } from "solid-js";
 import type { Problem } from "../api/client";
+import { serverNow } from "../api/live";
 import type { Counts } from "../api/types";
 import { count, percent } from "../format";
 import { href } from "../router";
 import { Icon } from "./icon";
 
-/** The present in milliseconds, for "in 5 m": one clock for the page. */
-export function createNow(every = 1000): () => number {
-  const [now, setNow] = createSignal(Date.now());
-  const timer = setInterval(() => setNow(Date.now()), every);
+/** The present in milliseconds, ticking: the server's, as the times it tells are, unless another clock is given. */
+export function createNow(every = 1000, clock: () => number = serverNow): () => number {
+  const [ticks, setTicks] = createSignal(0);
+  const timer = setInterval(() => setTicks((n) => n + 1), every);
   onCleanup(() => clearInterval(timer));
-  return now;
+  return () => {
+    ticks();
+    return clock();
+  };
 }
 
 export function Tabs(props: { label: string; current: string; items: { path: string; text: string }[] }) {

@@ -108,7 +108,7 @@ async fn create_token(
     let created =
         shared.admin.database.call(move |db| Ok(tokens::create(db, &name, role.into(), expires, now))).await?;
     let (token, secret) = created.map_err(|error| match error {
-        CreateError::Name(_) => Problem::invalid("name", error),
+        CreateError::Name(_) | CreateError::Local => Problem::invalid("name", error),
         CreateError::Exists(_) => Problem::conflict(Some("name".into()), error),
         error => Problem::internal(error),
     })?;

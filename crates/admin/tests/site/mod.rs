@@ -11,12 +11,14 @@ use std::time::{Duration, SystemTime};
 
 use axum::extract::State as AxumState;
 use outwork_admin::routes::{Listener, MemoryReport, StoreStatus};
-use outwork_admin::{Admin, AdminSettings, Live, ServiceApi, ServiceState, State, StoreArchive, assets, router};
+use outwork_admin::{
+    Admin, AdminSettings, Live, LocalToken, ServiceApi, ServiceState, State, StoreArchive, assets, router,
+};
 use outwork_front::api::{Access, Json, Operator, Problem};
 use outwork_front::events::Hub;
 use outwork_front::{Binding, FrontMetrics, Server};
 use outwork_store::database::{Database, DatabaseOptions};
-use outwork_store::tokens::{self, Role};
+use outwork_store::tokens::{self, Role, Secret};
 use outwork_telemetry::Registry;
 use outwork_telemetry::history::History;
 use outwork_telemetry::logs::{LogSettings, Logs};
@@ -51,6 +53,9 @@ pub struct Site {
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     runtime: Option<tokio::runtime::Runtime>,
     served: Option<tokio::task::JoinHandle<()>>,
+    /// The secret of the data directory.
+    pub local: Secret,
+    _local_file: LocalToken,
     _directory: tempfile::TempDir,
 }
 
@@ -78,6 +83,7 @@ impl Site {
         let archive = StoreArchive::open(database.clone()).unwrap();
         let history = Arc::new(History::new(Some(archive)));
         let hub = Hub::new(&["metrics", "system", "thing"], metrics.clone());
+        let (local_file, local) = LocalToken::write(directory.path()).unwrap();
         let (ready, things) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(1)));
         let admin = Admin {
             version: "1.2.3",
@@ -90,7 +96,7 @@ impl Site {
             logs: logs(),
             hub: hub.clone(),
             database: database.clone(),
-            access: Access::new(database.clone(), metrics.clone()),
+            access: Access::with_local(database.clone(), metrics.clone(), &local),
             metrics_public: settings.metrics_are_public(),
             store: Box::new(|| StoreStatus {
                 health: "ok",
@@ -146,6 +152,8 @@ impl Site {
             stop: Some(stop),
             runtime: Some(runtime),
             served: Some(served),
+            local,
+            _local_file: local_file,
             _directory: directory,
         }
     }

@@ -13,6 +13,7 @@ pub struct EventData {
     client_id: Option<String>,
     hostname: Option<String>,
     subnet_id: Option<u32>,
+    mud_url: Option<String>,
     reason: Option<&'static str>,
 }
 
@@ -24,6 +25,7 @@ pub fn event_json(event: &Event) -> EventData {
         client_id: event.client_id.as_deref().map(text::colons),
         hostname: event.hostname.clone(),
         subnet_id: event.subnet,
+        mud_url: event.mud_url.clone(),
         reason: event.reason,
     }
 }

@@ -77,7 +77,7 @@ pub struct LeaseView {
     pub relay: Option<RelayView>,
     /// Option 60.
     pub vendor_class: Option<String>,
-    /// Option 161: where the manufacturer says how the device uses the network (RFC 8520).
+    /// Where the client says that a description of it is: option 161 (RFC 8520).
     pub mud_url: Option<String>,
     /// True if the address is reserved.
     pub fixed: bool,
@@ -85,7 +85,7 @@ pub struct LeaseView {
 
 /// Option 61, whether it identifies the client or not.
 pub(super) fn any_client_id(lease: &Lease) -> Option<&[u8]> {
-    lease.client_id().or_else(|| lease.details.get(Detail::ShownId))
+    lease.any_client_id()
 }
 
 /// A lease of an engine as the API shows it.
@@ -96,7 +96,6 @@ pub(super) fn view(engine: &Engine, lease: &Lease) -> LeaseView {
 /// A lease as the API shows it; `fixed` if its address is reserved.
 pub(super) fn show(lease: &Lease, fixed: bool) -> LeaseView {
     let detail = |which| lease.details.get(which);
-    let lossy = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     let giaddr = detail(Detail::Giaddr).and_then(|octets| <[u8; 4]>::try_from(octets).ok()).map(Ipv4Addr::from);
     let info = detail(Detail::Relay).map(RelayInfo::new);
     let sub_option = |code| info.and_then(|info| info.get(code)).map(text::quoted);
@@ -115,8 +114,8 @@ pub(super) fn show(lease: &Lease, fixed: bool) -> LeaseView {
         starts: text::moment(lease.starts),
         expires: text::moment(lease.expires),
         relay,
-        vendor_class: detail(Detail::VendorClass).map(lossy),
-        mud_url: detail(Detail::MudUrl).map(lossy),
+        vendor_class: detail(Detail::VendorClass).map(|class| String::from_utf8_lossy(class).into_owned()),
+        mud_url: lease.mud_url().map(str::to_owned),
         fixed,
     }
 }
@@ -343,8 +342,8 @@ pub(super) fn change(
 
 /// The same details with another host name.
 fn renamed(details: &Details, name: &str) -> Details {
-    use Detail::{ClientId, Giaddr, HostName, Relay, ShownId, VendorClass};
-    let kept = [ClientId, ShownId, VendorClass, Relay, Giaddr];
+    use Detail::{ClientId, Giaddr, HostName, MudUrl, Relay, ShownId, VendorClass};
+    let kept = [ClientId, ShownId, VendorClass, Relay, Giaddr, MudUrl];
     let kept = kept.into_iter().map(|detail| (detail, details.get(detail).unwrap_or_default()));
     Details::pack(kept.chain([(HostName, name.as_bytes())]))
 }

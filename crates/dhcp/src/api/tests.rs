@@ -582,6 +582,7 @@ fn an_event_has_the_fields_of_the_feed() {
         address: Some(address("10.1.1.1")),
         hardware: vec![0x52, 0x54, 0, 0, 0, 1],
         client_id: Some(vec![1, 2]),
+        mud_url: None,
         hostname: None,
         subnet: Some(1),
         reason: None,
@@ -590,6 +591,6 @@ fn an_event_has_the_fields_of_the_feed() {
     assert_eq!(
         shown,
         json!({"address": "10.1.1.1", "mac": "52:54:00:00:00:01", "client_id": "01:02", "hostname": null,
-        "subnet_id": 1, "reason": null})
+        "subnet_id": 1, "mud_url": null, "reason": null})
     );
 }

@@ -1,13 +1,13 @@
 //! Decides what is sent when, and judges the replies. Time, replies and randomness in; messages, a deadline and a report out.
 #![deny(clippy::disallowed_methods)]
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use outwork_engine::{Rng, Time};
 
+use super::deadline::Deadlines;
 use super::exchange::{Exchange, Exchanges, Purpose, Stage};
 use super::message::{self, Kind, Reply, Request};
 use super::population::{Binding, ClientId, Population};
@@ -34,8 +34,8 @@ pub(super) struct Plan {
     pub(super) seed: u64,
     /// `giaddr` of each relay agent; clients are shared out among them.
     pub(super) relays: Vec<Ipv4Addr>,
-    /// The content of option 82, the same for all; empty for none.
-    pub(super) relay_information: Vec<u8>,
+    /// Contents of option 82, one a circuit; clients are shared out among the circuits.
+    pub(super) relay_information: Vec<Vec<u8>>,
 }
 
 /// Which relay agent sends a message, by its place in [`Plan::relays`].
@@ -59,7 +59,7 @@ pub(super) struct Generator {
     rng: Rng,
     population: Population,
     exchanges: Exchanges,
-    deadlines: BinaryHeap<Reverse<(Time, u32)>>,
+    deadlines: Deadlines,
     /// Exchanges with a message to be sent now.
     ready: VecDeque<u32>,
     /// Exchanges that were due since the phase began.
@@ -76,7 +76,7 @@ impl Generator {
             rng: Rng::new(plan.seed),
             population,
             exchanges: Exchanges::default(),
-            deadlines: BinaryHeap::new(),
+            deadlines: Deadlines::default(),
             ready: VecDeque::new(),
             due: 0,
             tally: Tally::default(),
@@ -132,7 +132,7 @@ impl Generator {
 
     /// When [`Generator::handle_timeout`] or [`Generator::poll_transmit`] has something to do next.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        let lost = self.deadlines.peek().map(|next| next.0.0);
+        let lost = self.deadlines.next();
         let next = match self.phase {
             Phase::Measuring { start, end } => Some(self.next_due(start).map_or(end, |due| due.min(end))),
             _ => None,
@@ -152,9 +152,8 @@ impl Generator {
 
     /// Deals with messages that have had no answer, and with the end of the phase.
     pub(super) fn handle_timeout(&mut self, now: Time) {
-        while let Some(Reverse((deadline, xid))) = self.deadlines.peek().copied().filter(|next| next.0.0 <= now) {
-            self.deadlines.pop();
-            // An exchange that went on has another deadline further back in the heap.
+        while let Some((deadline, xid)) = self.deadlines.pop(now) {
+            // An exchange that went on has a later deadline too.
             if self.exchanges.get_mut(xid).is_some_and(|exchange| exchange.deadline == deadline) {
                 self.unanswered(xid, now);
             }
@@ -184,7 +183,7 @@ impl Generator {
 
     /// An avalanche that has not ended in its time: what is under way is lost.
     fn give_up(&mut self) {
-        while let Some(Reverse((_, xid))) = self.deadlines.pop() {
+        while let Some((_, xid)) = self.deadlines.pop(Time::MAX) {
             self.tally.report.lost += u64::from(self.exchanges.end(xid).is_some());
         }
         for xid in std::mem::take(&mut self.ready) {
@@ -295,7 +294,7 @@ impl Generator {
         exchange.attempts += 1;
         let wait = if avalanche { backoff(exchange.attempts, &mut self.rng) } else { self.plan.timeout };
         exchange.deadline = now + wait;
-        self.deadlines.push(Reverse((exchange.deadline, xid)));
+        self.deadlines.push(exchange.deadline, xid);
         let exchange = *exchange;
         let secs = now.since(exchange.begun).as_secs().min(u16::MAX.into()) as u16;
         let held = self.population.binding(exchange.client).map(|binding| binding.address);
@@ -337,6 +336,12 @@ impl Generator {
         relay
     }
 
+    /// What the relay agent adds to the client's messages.
+    fn relay_information(&self, client: ClientId) -> &[u8] {
+        let circuits = &self.plan.relay_information;
+        circuits.get(client.0 as usize % circuits.len().max(1)).map_or(&[], Vec::as_slice)
+    }
+
     /// A DISCOVER of the client by its relay agent, from which the other messages are made.
     fn request(&self, client: ClientId, xid: u32) -> (RelayId, Request<'_>) {
         let relay = client.0 as usize % self.plan.relays.len().max(1);
@@ -349,7 +354,7 @@ impl Generator {
             giaddr: self.plan.relays.get(relay).copied().unwrap_or(Ipv4Addr::UNSPECIFIED),
             requested: None,
             server: None,
-            relay_information: &self.plan.relay_information,
+            relay_information: self.relay_information(client),
         };
         (RelayId(relay), request)
     }
@@ -365,7 +370,7 @@ impl Generator {
             return;
         };
         if reply.chaddr != self.population.chaddr(exchange.client)
-            || reply.relay_information != self.plan.relay_information
+            || reply.relay_information != self.relay_information(exchange.client)
         {
             self.tally.report.mismatched += 1;
             return;

@@ -9,6 +9,7 @@
 //!
 //! Absent on purpose: clients that broadcast. Clients behind a relay agent need no address on this host, and a server does the same work for them.
 
+mod deadline;
 mod exchange;
 mod generator;
 mod message;
@@ -118,6 +119,9 @@ pub struct BenchOptions {
     pub window: u32,
     /// Chooses the clients' hardware addresses: another seed, other clients.
     pub seed: u64,
+    /// Messages come and go in runs: see [`outwork_net::udp::Options::offload`]. Not for a server that listens with a packet
+    /// socket at the other end of a virtual link.
+    pub offload: bool,
 }
 
 impl BenchOptions {
@@ -135,6 +139,7 @@ impl BenchOptions {
             timeout: Duration::from_secs(1),
             window: 256,
             seed: 0,
+            offload: false,
         }
     }
 }

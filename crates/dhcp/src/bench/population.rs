@@ -46,7 +46,8 @@ impl Population {
         let (address, server) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
         Population {
             clients: vec![Client { address, server, bound: false, busy: false }; count as usize],
-            holders: HashMap::with_hasher(FixedState::with_seed(seed)),
+            // Room for all from the start: a table that grows stops everything for as long as it takes.
+            holders: HashMap::with_capacity_and_hasher(count as usize, FixedState::with_seed(seed)),
             mark: seed as u8,
             next: 0,
             bound: 0,

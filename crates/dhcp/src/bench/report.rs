@@ -45,6 +45,8 @@ pub struct Report {
     pub scenario: String,
     /// The server.
     pub server: String,
+    /// Whether messages came and went in runs.
+    pub offload: bool,
     /// The rate asked for in exchanges a second; none for as fast as the server answers.
     pub rate: Option<f64>,
     /// Exchanges under way at a time, when no rate was asked for.
@@ -108,8 +110,12 @@ impl fmt::Display for Report {
         };
         writeln!(
             f,
-            "{} against {}: {} clients, {pace}, {:.2} s",
-            self.scenario, self.server, self.clients, self.seconds
+            "{} against {}: {} clients, {pace}{}, {:.2} s",
+            self.scenario,
+            self.server,
+            self.clients,
+            if self.offload { ", in runs" } else { "" },
+            self.seconds
         )?;
         writeln!(f)?;
         let share = |part: u64| if self.offered == 0 { 0.0 } else { 100.0 * part as f64 / self.offered as f64 };

@@ -24,7 +24,7 @@ fn plan(scenario: Scenario, clients: u32, rate: Rate) -> Plan {
         timeout: Duration::from_secs(1),
         seed: 1,
         relays: vec![Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3)],
-        relay_information: vec![1, 2, 0, 1],
+        relay_information: vec![vec![1, 2, 0, 1], vec![1, 2, 0, 2], vec![1, 2, 0, 3]],
     }
 }
 
@@ -181,7 +181,7 @@ fn messages_are_those_of_a_relay_agent() {
         let relay = 2 + (index % 2) as u8;
         assert!(message.len() >= 300);
         assert_eq!((&message[..4], &message[24..28]), (&[1, 1, 6, 1][..], &[10, 0, 0, relay][..]));
-        assert_eq!(option(message, 82), Some(&[1, 2, 0, 1][..]));
+        assert_eq!(option(message, 82), Some(&[1, 2, 0, 1 + (index % 2) as u8][..]));
         let client = [&[1][..], &message[28..34]].concat();
         assert_eq!(option(message, 61), Some(&client[..]));
     }

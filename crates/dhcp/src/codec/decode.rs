@@ -227,7 +227,7 @@ impl<'a> Message<'a> {
         if self.option(code::CLIENT_ID).is_some_and(|id| id.is_empty() || id.len() > MAX_CLIENT_ID) {
             return Err(Malformed::OptionLength);
         }
-        if let Some(relay) = self.relay() {
+        if let Some(relay) = self.option(code::RELAY_AGENT).map(RelayInfo::new) {
             if !relay.well_formed() {
                 return Err(Malformed::TruncatedRelay);
             }
@@ -275,6 +275,11 @@ impl<'a> Message<'a> {
     /// Hardware type (ARP section of the IANA registry).
     pub fn htype(&self) -> u8 {
         self.bytes[1]
+    }
+
+    /// Relay agents passed.
+    pub fn hops(&self) -> u8 {
+        self.bytes[3]
     }
 
     /// Transaction id.
@@ -326,8 +331,9 @@ impl<'a> Message<'a> {
         self.bytes.get(28..28 + usize::from(self.bytes[2])).unwrap_or_default()
     }
 
-    /// Option 82, if a relay agent put one in.
+    /// What a relay agent says of the client: option 82, if it came with a relay agent's address. Without one it is the
+    /// client's own word (RFC 3046 section 2.1), good for nothing but being echoed.
     pub fn relay(&self) -> Option<RelayInfo<'_>> {
-        self.option(code::RELAY_AGENT).map(RelayInfo::new)
+        self.option(code::RELAY_AGENT).filter(|_| !self.giaddr().is_unspecified()).map(RelayInfo::new)
     }
 }

@@ -1,4 +1,5 @@
 //! Bytes to messages and messages to bytes (RFC 2131 section 2, RFC 3396, option overload of RFC 2132 section 9.3).
+#![deny(clippy::disallowed_methods)]
 
 mod decode;
 mod encode;

@@ -1,9 +1,10 @@
 //! Which address a client gets.
 
-use super::Engine;
+use super::decide::Case;
+use super::{Engine, Silence};
 use crate::codec::{Message, RelayInfo, code};
-use crate::lease::{Client, Lease, Slot, State};
-use crate::policy::{ClassSet, Facts, IdentifierKind, Policy, Reservation};
+use crate::lease::{Client, Detail, Lease, Slot, State};
+use crate::policy::{ClassSet, Facts, IdentifierKind, Policy, Request, Reservation};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -39,11 +40,17 @@ pub(super) fn on_link(policy: &Policy, selected: usize, subnet: usize) -> bool {
 
 impl Engine {
     /// The client's reservation, by the kinds of identifiers in force: on its link, else outside of subnets.
-    pub(super) fn reservation(&self, facts: &Facts, message: &Message<'_>) -> Option<Arc<Reservation>> {
+    pub(super) fn reservation(
+        &self,
+        facts: &Facts,
+        request: &Request<'_>,
+        client: Client<'_>,
+    ) -> Option<Arc<Reservation>> {
         if self.reservations.is_empty() {
             return None;
         }
-        let relay = message.relay();
+        let message = &request.message;
+        let relay = self.relay_of(request, client);
         let mut anywhere = None;
         for kind in &self.policy.rules.identifiers {
             let bytes = match kind {
@@ -62,6 +69,25 @@ impl Engine {
             anywhere = anywhere.or_else(|| self.reservations.of(None, *kind, bytes));
         }
         anywhere.cloned()
+    }
+
+    /// What a client that speaks to us past its relay agent, to renew, has told us through it.
+    fn told_before<'e>(&'e self, request: &Request<'_>, client: Client<'_>) -> Option<&'e Lease> {
+        let lease = self.leases.at(request.message.ciaddr()).filter(|_| request.is_unicast())?;
+        self.owns(lease, client, &request.message).then_some(lease)
+    }
+
+    /// What a relay agent says of the client, or said when it last had a say.
+    pub(super) fn relay_of<'e>(&'e self, request: &'e Request<'_>, client: Client<'_>) -> Option<RelayInfo<'e>> {
+        let before = || self.told_before(request, client)?.details.get(Detail::Relay).map(RelayInfo::new);
+        self.policy.relay_info(&request.message).or_else(before)
+    }
+
+    /// The relay agent's address, now or when it last had a say; unspecified for a client of our own links.
+    pub(super) fn giaddr_of(&self, request: &Request<'_>, client: Client<'_>) -> Ipv4Addr {
+        let before = || self.told_before(request, client)?.details.get(Detail::Giaddr)?.try_into().ok();
+        let own = Some(request.message.giaddr()).filter(|giaddr| !giaddr.is_unspecified());
+        own.or_else(|| before().map(|octets: [u8; 4]| Ipv4Addr::from(octets))).unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
     /// The client's lease on its link. A client that has an identifier now and had none before (a boot ROM, then its
@@ -159,14 +185,20 @@ impl Engine {
     }
 
     /// The address to offer: reserved, the client's own, the one it asks for, a free one.
-    pub(super) fn choose(
-        &mut self,
-        facts: &Facts,
-        classes: &ClassSet,
-        client: Client<'_>,
-        message: &Message<'_>,
-        reservation: Option<&Reservation>,
-    ) -> Option<Place> {
+    ///
+    /// A `stranger`, who has nothing here to come back to, only gets what a flooded pool can spare: see `offer_share`.
+    pub(super) fn choose(&mut self, case: &Case<'_>, stranger: bool) -> Result<Place, Silence> {
+        let Case { facts, client, ref classes, now, .. } = *case;
+        let message = &case.request.message;
+        let reservation = case.reservation.as_deref();
+        let policy = Arc::clone(&self.policy);
+        let share = policy.rules.offer_share;
+        // What of a pool is withheld from a stranger: nothing, nothing that is there, something.
+        let withheld = |engine: &Self, place: &Place| {
+            let crowd = engine.pools.crowd(place, share, now.unix).filter(|crowd| stranger && crowd.is_flood());
+            crowd.map(|crowd| crowd.has_spare())
+        };
+        let mut spared = false;
         let wanted = [
             reservation.and_then(|reservation| reservation.address),
             self.lease_of(client, message, facts.subnet).map(|(_, lease)| lease.address),
@@ -176,19 +208,27 @@ impl Engine {
             if !self.taken(address, client, message, reservation)
                 && let Some(place) = self.allowed(address, facts.subnet, classes, reservation)
             {
-                return Some(place);
+                match withheld(self, &place) {
+                    None => return Ok(place),
+                    Some(something) => spared |= something,
+                }
             }
         }
-        let policy = Arc::clone(&self.policy);
         let mut admitted = subnets(&policy, facts.subnet)
             .filter_map(|index| policy.subnets.get(index).map(|subnet| (index, subnet)))
             .filter(|(_, subnet)| subnet.admission.admits(classes));
-        admitted.find_map(|(index, subnet)| {
+        let place = admitted.find_map(|(index, subnet)| {
             let mut pools = subnet.pools.iter().enumerate().filter(|(_, pool)| pool.admission.admits(classes));
             pools.find_map(|(pool, _)| {
-                let address = self.pools.take(&policy, index, pool, &self.leases, &self.reservations)?;
-                Some(Place { address, subnet: index, pool: Some(pool) })
+                let mut place = Place { address: Ipv4Addr::UNSPECIFIED, subnet: index, pool: Some(pool) };
+                if let Some(something) = withheld(self, &place) {
+                    spared |= something;
+                    return None;
+                }
+                place.address = self.pools.take(&policy, index, pool, &self.leases, &self.reservations)?;
+                Some(place)
             })
-        })
+        });
+        place.ok_or(if spared { Silence::OfferShare } else { Silence::NoAddress })
     }
 }

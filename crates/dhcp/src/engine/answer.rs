@@ -50,17 +50,17 @@ pub fn encode(policy: &Policy, request: &Request<'_>, answer: &Answer, out: &mut
     let message = &request.message;
     let mut reply = Reply::new(out, message, answer.kind);
     reply.option(code::SERVER_ID, &answer.server_id.octets());
-    let relay = match (message.option(code::RELAY_AGENT), &answer.queried) {
+    let relay = match &answer.queried {
         // RFC 4388 section 6.4.2: what the relay agent said of the client, to who asks for it.
-        (None, Some(queried)) if wants(message, code::RELAY_AGENT) => queried.lease.details.get(Detail::Relay),
-        (own, _) => own,
+        Some(queried) if wants(message, code::RELAY_AGENT) => queried.lease.details.get(Detail::Relay),
+        _ => message.option(code::RELAY_AGENT),
     };
     if let Some(relay) = relay {
         reply.keep_room(relay.len());
     }
     match answer.kind {
         Kind::Nak => nak(policy, message, answer, &mut reply),
-        Kind::LeaseActive | Kind::LeaseUnassigned | Kind::LeaseUnknown => queried(message, answer, &mut reply),
+        Kind::LeaseActive | Kind::LeaseUnassigned | Kind::LeaseUnknown => queried(policy, message, answer, &mut reply),
         _ => configuration(policy, message, answer, &mut reply),
     }
     let dropped = reply.finish(relay.map(|relay| (code::RELAY_AGENT, relay)));
@@ -83,16 +83,29 @@ fn echo_client_id(policy: &Policy, message: &Message<'_>, reply: &mut Reply<'_>)
     }
 }
 
-fn queried(message: &Message<'_>, answer: &Answer, reply: &mut Reply<'_>) {
+/// What RFC 4388 section 6.4.2 says of a lease: who has it, and of the rest what is asked for.
+fn queried(policy: &Policy, message: &Message<'_>, answer: &Answer, reply: &mut Reply<'_>) {
     reply.ciaddr(answer.address);
     let Some(Queried { lease, age, others }) = answer.queried.as_deref() else { return };
     reply.hardware(lease.htype, lease.hardware());
-    if let Some(id) = lease.client_id() {
+    if let Some(id) = lease.any_client_id() {
         reply.option(code::CLIENT_ID, id);
     }
-    let left = answer.lease_time.unwrap_or(0);
-    reply.option(code::LEASE_TIME, &left.to_be_bytes());
-    reply.option(code::LAST_TRANSACTION, &age.to_be_bytes());
+    let mut tell = |option, seconds: u32| {
+        if wants(message, option) {
+            reply.option(option, &seconds.to_be_bytes());
+        }
+    };
+    tell(code::LEASE_TIME, answer.lease_time.unwrap_or(0));
+    let mut scopes = Vec::with_capacity(8);
+    policy.scopes(&answer.classes, answer.subnet, answer.pool, answer.reservation.as_deref(), &mut scopes);
+    if let Some((renew, rebind)) = times(&scopes, lease.expires.saturating_sub(lease.starts)) {
+        // Seconds from now; what has passed is not told.
+        let to_come = |after: u32| after.checked_sub(*age).filter(|left| *left > 0);
+        to_come(renew).into_iter().for_each(|left| tell(code::RENEWAL_TIME, left));
+        to_come(rebind).into_iter().for_each(|left| tell(code::REBINDING_TIME, left));
+    }
+    tell(code::LAST_TRANSACTION, *age);
     if !others.is_empty() && wants(message, code::ASSOCIATED_IP) {
         let octets: Vec<u8> = others.iter().flat_map(Ipv4Addr::octets).collect();
         reply.option(code::ASSOCIATED_IP, &octets);
@@ -121,7 +134,10 @@ fn configuration(policy: &Policy, message: &Message<'_>, answer: &Answer, reply:
     let mut sent: CodeSet = [code::MESSAGE_TYPE, code::SERVER_ID].into_iter().collect();
     if let Some(time) = answer.lease_time {
         reply.option(code::LEASE_TIME, &time.to_be_bytes());
-        times(&scopes, time, reply);
+        if let Some((renew, rebind)) = times(&scopes, time) {
+            reply.option(code::RENEWAL_TIME, &renew.to_be_bytes());
+            reply.option(code::REBINDING_TIME, &rebind.to_be_bytes());
+        }
     }
     for own in [code::LEASE_TIME, code::RENEWAL_TIME, code::REBINDING_TIME, code::CLIENT_ID, code::RELAY_AGENT] {
         sent.insert(own);
@@ -180,13 +196,10 @@ fn boot(policy: &Policy, answer: &Answer, scopes: &[&Scope], reply: &mut Reply<'
     }
 }
 
-/// T1 and T2 (RFC 2131 section 4.4.5), where they fall within the lease.
-fn times(scopes: &[&Scope], lease: u32, reply: &mut Reply<'_>) {
+/// T1 and T2 of a lease of so many seconds (RFC 2131 section 4.4.5), if they fall within it.
+fn times(scopes: &[&Scope], lease: u32) -> Option<(u32, u32)> {
     let say = |of: fn(&crate::policy::Times) -> Option<u32>| scopes.iter().rev().find_map(|scope| of(&scope.times));
     let rebind = say(|t| t.rebind).unwrap_or((u64::from(lease) * 7 / 8) as u32);
     let renew = say(|t| t.renew).unwrap_or(lease / 2);
-    if renew < rebind && rebind < lease {
-        reply.option(code::RENEWAL_TIME, &renew.to_be_bytes());
-        reply.option(code::REBINDING_TIME, &rebind.to_be_bytes());
-    }
+    (renew < rebind && rebind < lease).then_some((renew, rebind))
 }

@@ -1,14 +1,16 @@
 //! What each message type is answered with (RFC 2131 section 4.3; RFC 4388 for leasequery).
 
 use super::address::{self, Place};
+use super::limit::Rate;
 use super::{Answer, Decision, Engine, Event, Now, Silence};
-use crate::codec::{Kind, Message, code};
+use crate::codec::{Kind, Message, RelayInfo, code};
 use crate::lease::{Change, Client, Detail, Details, INFINITE, Lease, State};
 use crate::policy::{ClassSet, Detection, Facts, Refusal, Request, Reservation};
 use outwork_engine::Time;
 use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How long an offer holds its address unless the configuration says otherwise, seconds.
 const OFFER_TIME: u32 = 60;
@@ -44,8 +46,8 @@ impl Engine {
     /// Decides on one request. Records go to [`Engine::journal`].
     pub fn handle(&mut self, now: Now, request: &Request<'_>, facts: &Result<Facts, Refusal>) -> Decision {
         let decision = match self.admit(now, &request.message) {
-            true => self.decide(now, request, facts),
-            false => Decision::Silent(Silence::RateLimited),
+            Ok(()) => self.decide(now, request, facts),
+            Err(silence) => Decision::Silent(silence),
         };
         if self.watched {
             self.tell(&request.message, &decision);
@@ -62,12 +64,30 @@ impl Engine {
         decision
     }
 
-    fn admit(&mut self, now: Now, message: &Message<'_>) -> bool {
-        let (rate, burst) = (self.policy.rules.client_rate, self.policy.rules.client_burst);
-        rate == 0 || {
-            let key = self.hasher.hash_one((message.chaddr(), message.giaddr()));
-            self.limiter.admit(key, now.millis, rate, burst)
+    /// Whether its sender may send one more packet. A client may make up its hardware address, but not the circuit that
+    /// its relay agent sees it on.
+    fn admit(&mut self, now: Now, message: &Message<'_>) -> Result<(), Silence> {
+        let rules = &self.policy.rules;
+        if message.kind() == Kind::LeaseQuery && rules.may_query(message.giaddr()) {
+            return Ok(());
         }
+        let by_client = Rate::per_second(rules.client_rate, rules.client_burst);
+        let by_circuit = Rate::per_second(rules.circuit_rate, rules.circuit_burst);
+        let client = self.hasher.hash_one((message.chaddr(), message.giaddr()));
+        if !self.limiter.admit(client, now.millis, by_client) {
+            return Err(Silence::RateLimited);
+        }
+        match self.circuit(message) {
+            Some(circuit) if !self.circuits.admit(circuit, now.millis, by_circuit) => Err(Silence::CircuitLimited),
+            _ => Ok(()),
+        }
+    }
+
+    /// A number for the circuit that a relay agent names, if one does.
+    fn circuit(&self, message: &Message<'_>) -> Option<u64> {
+        let relay = self.policy.relay_info(message)?;
+        let names = [RelayInfo::CIRCUIT_ID, RelayInfo::REMOTE_ID].map(|name| relay.get(name));
+        names.iter().any(Option::is_some).then(|| self.hasher.hash_one((message.giaddr(), names)))
     }
 
     fn decide(&mut self, now: Now, request: &Request<'_>, facts: &Result<Facts, Refusal>) -> Decision {
@@ -81,7 +101,7 @@ impl Engine {
             Err(refusal) => return Decision::Silent((*refusal).into()),
         };
         let Some(client) = address::client(&policy, message) else { return Decision::Silent(Silence::NoClient) };
-        let reservation = self.reservation(facts, message);
+        let reservation = self.reservation(facts, request, client);
         let classes = policy.classes_of(request, facts, reservation.as_deref());
         if classes.contains(policy.drop) {
             return Decision::Silent(Silence::DropClass);
@@ -105,32 +125,39 @@ impl Engine {
 
     fn discover(&mut self, mut case: Case<'_>) -> Decision {
         let message = case.message();
+        let subnet = self.policy.subnets.get(case.facts.subnet);
+        if subnet.is_some_and(|subnet| tried_for(message) < subnet.min_secs) {
+            return Decision::Silent(Silence::MinSecs);
+        }
         let own = self.lease_of(case.client, message, case.facts.subnet);
+        let stranger = own.is_none() && case.reservation.is_none();
         if own.is_none_or(|(_, lease)| !lease.state.holds()) && self.offers >= self.policy.rules.max_offers {
             return Decision::Silent(Silence::OffersFull);
         }
-        if own.is_none() && message.secs() < self.policy.rules.answer_after {
-            return Decision::Silent(Silence::TooEarly);
-        }
-        let choose = |engine: &mut Self| {
-            engine.choose(case.facts, &case.classes, case.client, message, case.reservation.as_deref())
-        };
-        let mut chosen = choose(self);
-        while let Some(place) = chosen.filter(|place| case.is_of_the_path(place.address)) {
+        let mut chosen = self.choose(&case, stranger);
+        while let Some(place) = chosen.ok().filter(|place| case.is_of_the_path(place.address)) {
             // As if a probe had found it in use.
             let mut lease = self.lease(&case, place, State::Declined, 0);
             (lease.hlen, lease.chaddr, lease.details) = (0, [0; 16], Details::default());
             self.quarantine(&mut lease, case.now);
-            chosen = choose(self);
+            chosen = self.choose(&case, stranger);
         }
-        let Some(place) = chosen else { return Decision::Silent(Silence::NoAddress) };
+        let place = match chosen {
+            Ok(place) => place,
+            Err(silence) => return Decision::Silent(silence),
+        };
         self.require(&mut case, place);
         // What is active there is the client's own: an offer must not take its place.
         let bound = self.leases.at(place.address).is_some_and(|lease| lease.state == State::Active);
         if !bound {
             self.withdraw(&case, place.address);
             let times = self.policy.subnets.get(place.subnet).map(|subnet| subnet.scope.times.offer);
-            let hold = times.flatten().or(self.policy.scope.times.offer).unwrap_or(OFFER_TIME);
+            let mut hold = times.flatten().or(self.policy.scope.times.offer).unwrap_or(OFFER_TIME);
+            let crowd = self.pools.crowd(&place, self.policy.rules.offer_share, case.now.unix);
+            if stranger && crowd.is_some_and(|crowd| crowd.presses()) {
+                // Clients that mean it ask within a second or two. The others' addresses are wanted.
+                hold = hold.min(self.policy.rules.short_offer_time);
+            }
             let lease = self.lease(&case, place, State::Offered, case.now.unix.saturating_add(hold));
             self.put(lease);
             if self.wants_probe(&case, place.address) {
@@ -197,7 +224,10 @@ impl Engine {
                 let Some(address) = wanted.or(ciaddr) else { return Decision::Silent(Silence::BadAddress) };
                 self.grant(case, address, Stage::Selecting)
             }
-            (None, _, Some(address)) => self.grant(case, address, Stage::Extending),
+            (None, _, Some(address)) => {
+                let stage = if case.request.is_unicast() { Stage::Renewing } else { Stage::Rebinding };
+                self.grant(case, address, stage)
+            }
             (None, Some(address), None) => self.grant(case, address, Stage::Rebooting),
             (None, None, None) => Decision::Silent(Silence::BadAddress),
         }
@@ -206,7 +236,7 @@ impl Engine {
     /// What the client was offered besides `address` is free again: it chose another server, or gets another offer.
     fn withdraw(&mut self, case: &Case<'_>, address: Ipv4Addr) {
         while let Some(other) = self.other(case, address, &[State::Offered]) {
-            self.forget(other);
+            self.withdraw_offer(other);
         }
     }
 
@@ -222,18 +252,29 @@ impl Engine {
         other.map(|lease| lease.address)
     }
 
+    /// True if the client is not known to have anything from us: neither this address nor another that is active.
+    fn is_stranger(&self, case: &Case<'_>, known: bool) -> bool {
+        let own = || self.lease_of(case.client, case.message(), case.facts.subnet);
+        !known && own().is_none_or(|(_, lease)| lease.state != State::Active)
+    }
+
     fn grant(&mut self, mut case: Case<'_>, address: Ipv4Addr, stage: Stage) -> Decision {
         let message = case.message();
+        let known = self.leases.at(address).is_some_and(|lease| self.owns(lease, case.client, message));
+        let stranger = stage != Stage::Selecting && self.is_stranger(&case, known);
+        // Section 4.3.2: who chose us, or has its lease from us, is told, whoever else serves the network.
+        let ours = !stranger;
+        // A boot ROM without a lease of ours may be another server's; telling it off would stop its boot.
+        if stranger && message.option(code::VENDOR_CLASS).is_some_and(|class| class.starts_with(b"PXEClient")) {
+            return Decision::Silent(Silence::UnknownClient);
+        }
         let on_link = self
             .policy
             .subnet_of(address)
             .is_some_and(|subnet| address::on_link(&self.policy, case.facts.subnet, subnet));
         if !on_link {
-            return self.refuse(case, "requested address is not of this network", stage == Stage::Selecting);
+            return self.refuse(case, "requested address is not of this network", ours);
         }
-        let held = self.lease_of(case.client, message, case.facts.subnet).map(|(_, lease)| lease);
-        // Section 4.3.2: who chose us, or has its lease from us, is told, whoever else serves the network.
-        let ours = stage == Stage::Selecting || held.is_some_and(|lease| lease.state == State::Active);
         let reserved = case.reservation.as_ref().and_then(|reservation| reservation.address);
         if let Some(own) = reserved
             && own != address
@@ -245,19 +286,17 @@ impl Engine {
         if case.is_of_the_path(address) || self.taken(address, case.client, message, case.reservation.as_deref()) {
             return self.refuse(case, "address is in use", ours);
         }
-        let Some(place) = self.allowed(address, case.facts.subnet, &case.classes, case.reservation.as_deref()) else {
-            return self.refuse(case, "address may not be given to this client", ours);
-        };
-        let known = self.leases.at(address).is_some_and(|lease| self.owns(lease, case.client, message));
+        let place = self.allowed(address, case.facts.subnet, &case.classes, case.reservation.as_deref());
+        let free = place.is_some() || self.reservations.at(address).is_none();
+        // Section 4.3.2: no record of the client, so silence. It may be another server's, whatever we think of the
+        // address, unless we keep that for somebody else. Only who renews, by unicast, takes us for its server.
+        if stranger && free && stage != Stage::Renewing {
+            return Decision::Silent(Silence::UnknownClient);
+        }
+        let Some(place) = place else { return self.refuse(case, "address may not be given to this client", ours) };
         if !known && stage != Stage::Selecting {
-            // A boot ROM without a lease of ours may be another server's; telling it off would stop its boot.
-            let boot_rom = message.option(code::VENDOR_CLASS).is_some_and(|class| class.starts_with(b"PXEClient"));
-            return match ours {
-                true => self.refuse(case, "the lease is for another address", ours),
-                // Section 4.3.2: no record of the client, so silence; it may be another server's.
-                false if stage == Stage::Rebooting || boot_rom => Decision::Silent(Silence::UnknownClient),
-                false => self.refuse(case, "no such lease", ours),
-            };
+            let reason = if stranger { "no such lease" } else { "the lease is for another address" };
+            return self.refuse(case, reason, ours);
         }
         self.require(&mut case, place);
         self.commit(case, place, false)
@@ -347,11 +386,30 @@ impl Engine {
         };
         match self.leases.at(address).cloned() {
             Some(mut lease) if lease.state == State::Active && self.owns(&lease, case.client, message) => {
+                if let Err(silence) = self.may_quarantine(case, address) {
+                    // Only forgotten: its client gets another address, and somebody else this one, later.
+                    self.journal.record(|out| Change::write_forget(address, out));
+                    self.forget(address);
+                    return Decision::Silent(silence);
+                }
                 self.quarantine(&mut lease, case.now);
                 Decision::Silent(Silence::Done)
             }
             _ => Decision::Silent(Silence::NotOwner),
         }
+    }
+
+    /// Whether an address is quarantined at this client's word, so that no one can empty a pool by declining it.
+    fn may_quarantine(&mut self, case: &Case<'_>, address: Ipv4Addr) -> Result<(), Silence> {
+        let message = case.message();
+        if self.pools.declined_at(&self.policy, address, self.policy.rules.decline_share) {
+            return Err(Silence::DeclineShare);
+        }
+        let client = || self.hasher.hash_one((message.chaddr(), message.giaddr()));
+        let who = self.circuit(message).unwrap_or_else(client);
+        let rules = &self.policy.rules;
+        let rate = Rate::within(Duration::from_secs(rules.decline_time.into()), rules.decline_limit);
+        if self.declines.admit(who, case.now.millis, rate) { Ok(()) } else { Err(Silence::DeclineLimit) }
     }
 
     fn release(&mut self, case: &Case<'_>) -> Decision {
@@ -416,16 +474,16 @@ impl Engine {
         }
         let rules = &self.policy.rules;
         let id = if rules.match_client_id { Detail::ClientId } else { Detail::ShownId };
-        let giaddr = message.giaddr().octets();
+        let giaddr = self.giaddr_of(case.request, case.client).octets();
         let name = case.reservation.as_ref().and_then(|r| r.hostname.as_deref()).map(str::as_bytes);
-        let relay = message.option(code::RELAY_AGENT).filter(|_| rules.store_relay);
+        let relay = self.relay_of(case.request, case.client).map(RelayInfo::bytes).filter(|_| rules.store_relay);
         let details = Details::pack([
             (id, message.option(code::CLIENT_ID).unwrap_or_default()),
             (Detail::HostName, name.or_else(|| host_name(message)).unwrap_or_default()),
             (Detail::VendorClass, message.option(code::VENDOR_CLASS).unwrap_or_default()),
-            (Detail::MudUrl, message.option(code::MUD_URL).unwrap_or_default()),
             (Detail::Relay, relay.unwrap_or_default()),
             (Detail::Giaddr, if giaddr == [0; 4] { &[] } else { &giaddr }),
+            (Detail::MudUrl, mud_url(message).unwrap_or_default()),
         ]);
         Lease {
             address: place.address,
@@ -444,21 +502,27 @@ impl Engine {
     /// Puts a lease in the table and keeps every count and the calendar right.
     pub(super) fn put(&mut self, mut lease: Lease) {
         let (address, expires, to) = (lease.address, lease.expires, lease.state);
-        let old = self.leases.at(address).map(|old| (old.state, old.due));
-        if let Some((from, due)) = old {
-            lease.due = due;
-            if from == State::Offered {
-                self.offers = self.offers.saturating_sub(1);
-            }
+        let due = self.leases.at(address).map(|old| old.due);
+        lease.due = due.or_else(|| self.orphans.remove(&address)).unwrap_or(0);
+        let (_, old) = self.leases.insert(lease);
+        let from = old.as_ref().map(|old| old.state);
+        self.moved(address, from, Some(to));
+        match old {
+            // What ended here is on disk still, and stands again if the offer comes to nothing.
+            Some(ended) if to == State::Offered && !ended.state.holds() => drop(self.displaced.insert(address, ended)),
+            _ if to == State::Offered => {}
+            _ => drop(self.displaced.remove(&address)),
         }
-        if to == State::Offered {
-            self.offers += 1;
-        }
-        self.leases.insert(lease);
-        self.pools.moved(&self.policy, address, old.map(|(from, ..)| from), Some(to));
         if to.holds() {
             self.schedule(address, expires);
         }
+    }
+
+    /// An address changed hands: from a state (`None`: it was not in the table) to another.
+    pub(super) fn moved(&mut self, address: Ipv4Addr, from: Option<State>, to: Option<State>) {
+        self.offers += usize::from(to == Some(State::Offered));
+        self.offers = self.offers.saturating_sub(usize::from(from == Some(State::Offered)));
+        self.pools.moved(&self.policy, &self.reservations, address, from, to);
     }
 
     fn tell(&mut self, message: &Message<'_>, decision: &Decision) {
@@ -466,6 +530,7 @@ impl Engine {
         event.hardware = message.chaddr().to_vec();
         event.client_id = message.option(code::CLIENT_ID).map(<[u8]>::to_vec);
         event.hostname = host_name(message).map(|name| String::from_utf8_lossy(name).into_owned());
+        event.mud_url = mud_url(message).map(|url| String::from_utf8_lossy(url).into_owned());
         match decision {
             Decision::Answer(answer) => {
                 event.kind = answer.kind.name();
@@ -501,10 +566,24 @@ fn host_name<'m>(message: &'m Message<'_>) -> Option<&'m [u8]> {
     })
 }
 
+/// Where a client says that a description of what it does is (RFC 8520 section 5.3).
+fn mud_url<'m>(message: &'m Message<'_>) -> Option<&'m [u8]> {
+    message.option(code::MUD_URL).filter(|url| url.starts_with(b"https://") && url.iter().all(u8::is_ascii_graphic))
+}
+
+/// Seconds that a client says it has tried for. Some write them in the wrong order of octets.
+fn tried_for(message: &Message<'_>) -> u16 {
+    match message.secs() {
+        swapped if swapped.is_multiple_of(256) => swapped.swap_bytes(),
+        secs => secs,
+    }
+}
+
 /// Where in its life a requesting client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Selecting,
     Rebooting,
-    Extending,
+    Renewing,
+    Rebinding,
 }

@@ -4,7 +4,7 @@
 //! - `address`: which address a client gets: reserved, its own, the one it asks for, a fresh one, the longest unused.
 //! - `pools`: what is free in each pool, and how much.
 //! - `expiry`: leases that end, offers that lapse, in bounded slices.
-//! - `limit`: the packets a client may send.
+//! - `limit`: the packets that clients and circuits may send.
 //! - `answer`: the decision's form on the wire; needs no lease, so no lock.
 //!
 //! Absent on purpose: sockets, clocks, threads, the log. What must be on disk before an answer leaves is in
@@ -29,6 +29,8 @@ pub use query::{PoolUse, PoolWarning};
 use crate::codec::Kind;
 use crate::lease::{Change, Lease, Seconds, State, Table};
 use crate::policy::{Clash, ClassSet, Policy, Refusal, Reservation, Reservations};
+use foldhash::quality::FixedState;
+use hashbrown::HashMap;
 use limit::Limiter;
 use outwork_engine::Calendar;
 use pools::Pools;
@@ -42,14 +44,18 @@ pub enum Silence {
     NoSubnet,
     NotAdmitted,
     DropClass,
-    TooEarly,
     NoAddress,
     OtherServer,
     UnknownClient,
     NotOwner,
     NoClient,
     RateLimited,
+    CircuitLimited,
     OffersFull,
+    OfferShare,
+    MinSecs,
+    DeclineLimit,
+    DeclineShare,
     BadAddress,
     QueryRefused,
     Done,
@@ -57,18 +63,22 @@ pub enum Silence {
 
 impl Silence {
     /// Every reason, for the counter's labels.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::NoSubnet,
         Self::NotAdmitted,
         Self::DropClass,
-        Self::TooEarly,
         Self::NoAddress,
         Self::OtherServer,
         Self::UnknownClient,
         Self::NotOwner,
         Self::NoClient,
         Self::RateLimited,
+        Self::CircuitLimited,
         Self::OffersFull,
+        Self::OfferShare,
+        Self::MinSecs,
+        Self::DeclineLimit,
+        Self::DeclineShare,
         Self::BadAddress,
         Self::QueryRefused,
         Self::Done,
@@ -80,14 +90,18 @@ impl Silence {
             Self::NoSubnet => "no_subnet",
             Self::NotAdmitted => "not_admitted",
             Self::DropClass => "drop_class",
-            Self::TooEarly => "too_early",
             Self::NoAddress => "no_address",
             Self::OtherServer => "other_server",
             Self::UnknownClient => "unknown_client",
             Self::NotOwner => "not_owner",
             Self::NoClient => "no_client",
             Self::RateLimited => "rate_limited",
+            Self::CircuitLimited => "circuit_limited",
             Self::OffersFull => "offers_full",
+            Self::OfferShare => "offer_share",
+            Self::MinSecs => "min_secs",
+            Self::DeclineLimit => "decline_limit",
+            Self::DeclineShare => "decline_share",
             Self::BadAddress => "bad_address",
             Self::QueryRefused => "query_refused",
             Self::Done => "done",
@@ -170,6 +184,8 @@ pub struct Event {
     pub hostname: Option<String>,
     /// Subnet id.
     pub subnet: Option<u32>,
+    /// What the client says describes it (RFC 8520).
+    pub mud_url: Option<String>,
     /// Why, for a drop or a NAK.
     pub reason: Option<&'static str>,
 }
@@ -235,9 +251,20 @@ pub struct Engine {
     pools: Pools,
     calendar: Calendar<(Ipv4Addr, Seconds)>,
     probes: outwork_engine::ExpiringMap<Ipv4Addr, ()>,
+    /// Packets by client, packets by circuit, quarantines by either.
     limiter: Limiter,
-    hasher: foldhash::quality::FixedState,
+    circuits: Limiter,
+    declines: Limiter,
+    hasher: FixedState,
     offers: usize,
+    /// Leases that had ended where an offer stands now.
+    displaced: HashMap<Ipv4Addr, Lease, FixedState>,
+    /// Leases that have run out.
+    expired: u64,
+    /// Where the look for leases that ended long ago goes on.
+    swept: Ipv4Addr,
+    /// Calendar entries of addresses that have left the table since: one that comes back takes its own up again.
+    orphans: HashMap<Ipv4Addr, Seconds, FixedState>,
     due: Vec<(Ipv4Addr, Seconds)>,
     events: Vec<Event>,
     watched: bool,
@@ -257,7 +284,16 @@ pub struct Now {
 impl Event {
     /// An event with nothing but its name.
     pub(crate) fn new(kind: &'static str) -> Self {
-        Self { kind, address: None, hardware: Vec::new(), client_id: None, hostname: None, subnet: None, reason: None }
+        Self {
+            kind,
+            address: None,
+            hardware: Vec::new(),
+            client_id: None,
+            hostname: None,
+            subnet: None,
+            mud_url: None,
+            reason: None,
+        }
     }
 
     /// An event of a lease.
@@ -268,6 +304,7 @@ impl Event {
             client_id: lease.client_id().map(<[u8]>::to_vec),
             hostname: lease.host_name().map(std::borrow::Cow::into_owned),
             subnet: Some(lease.subnet),
+            mud_url: lease.mud_url().map(str::to_owned),
             ..Self::new(kind)
         }
     }
@@ -283,9 +320,15 @@ impl Engine {
             pools: Pools::default(),
             calendar: Calendar::default(),
             probes: outwork_engine::ExpiringMap::new(65_536, seed),
-            limiter: Limiter::new(),
-            hasher: foldhash::quality::FixedState::with_seed(seed ^ 0x5bd1_e995),
+            limiter: Limiter::new(1 << 16),
+            circuits: Limiter::new(1 << 16),
+            declines: Limiter::new(1 << 14),
+            hasher: FixedState::with_seed(seed ^ 0x5bd1_e995),
             offers: 0,
+            displaced: HashMap::default(),
+            expired: 0,
+            swept: Ipv4Addr::UNSPECIFIED,
+            orphans: HashMap::default(),
             due: Vec::new(),
             events: Vec::new(),
             watched: false,
@@ -316,19 +359,23 @@ impl Engine {
         for lease in self.leases.range(Ipv4Addr::UNSPECIFIED) {
             match lease.state.holds() {
                 true if lease.expires > now => held.push((lease.address, lease.expires)),
-                true => ended.push(lease.address),
+                true => ended.push((lease.address, lease.state)),
                 false => {}
             }
         }
-        for address in ended {
-            if let Some(slot) = self.leases.find(address) {
+        for (address, state) in ended {
+            if state == State::Declined {
+                // It was never its decliner's to come back to.
+                self.journal.record(|out| Change::write_forget(address, out));
+                self.leases.remove(address);
+            } else if let Some(slot) = self.leases.find(address) {
                 self.leases.update(slot, |lease| lease.state = State::Expired);
             }
         }
         for (address, expires) in held {
             self.schedule(address, expires);
         }
-        self.pools = Pools::count_all(&self.policy, &self.leases);
+        self.pools = Pools::count_all(&self.policy, &self.leases, &self.reservations);
     }
 
     /// Takes a new configuration, and the API's reservations as they are under it: classes and options have other places in
@@ -349,12 +396,15 @@ impl Engine {
                 self.aside.push(reservation);
             }
         }
-        let pools = std::mem::take(&mut self.pools);
-        self.pools = Pools::new(&policy, Some(&self.policy), pools, &self.leases);
-        self.policy = policy;
-        for address in before.iter().filter_map(|reservation| reservation.address) {
-            self.unblock(address);
+        for address in before.addresses().filter(|address| self.reservations.at(*address).is_none()) {
+            self.pools.unreserve(&self.policy, &self.leases, address);
         }
+        for address in self.reservations.addresses().filter(|address| before.at(*address).is_none()) {
+            self.pools.reserve(&self.policy, &self.leases, address);
+        }
+        let pools = std::mem::take(&mut self.pools);
+        self.pools = Pools::new(&policy, Some(&self.policy), pools, &self.leases, &self.reservations);
+        self.policy = policy;
         clashes
     }
 
@@ -376,6 +426,20 @@ impl Engine {
     /// Addresses that somebody holds.
     pub fn totals(&self) -> Totals {
         self.pools.totals()
+    }
+
+    /// Leases that have run out since the engine was made.
+    pub fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// What the disk holds of every address in the table, from `from` on: its lease, what an offer stands in front of,
+    /// or nothing.
+    pub fn kept(&self, from: Ipv4Addr) -> impl Iterator<Item = (Ipv4Addr, Option<&Lease>)> {
+        self.leases.range(from).map(|lease| match lease.state {
+            State::Offered => (lease.address, self.displaced.get(&lease.address)),
+            _ => (lease.address, Some(lease)),
+        })
     }
 
     /// Whether events are gathered.

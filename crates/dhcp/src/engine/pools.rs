@@ -1,9 +1,13 @@
 //! What is free in each pool. Addresses never used are taken in order; after them those that have been unused longest.
 
-use crate::lease::{State, Table};
-use crate::policy::{Policy, Reservations, Subnet};
-use std::collections::{BTreeMap, VecDeque};
+use super::address::Place;
+use crate::lease::{Seconds, State, Table};
+use crate::policy::{Policy, Pool, Reservations, Subnet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
+
+/// How long offers that lapse are held against those who want more, seconds.
+const FLOOD_MEMORY: Seconds = 60;
 
 /// Addresses in the order they came, each at most once.
 #[derive(Debug, Default)]
@@ -41,6 +45,22 @@ impl Queue {
     }
 }
 
+/// The subnet and pool of an address that is not excluded.
+fn place(policy: &Policy, address: Ipv4Addr) -> Option<(usize, usize)> {
+    let subnet = policy.subnet_of(address)?;
+    Some((subnet, policy.subnets.get(subnet)?.pool_of(address)?))
+}
+
+/// Addresses of a pool that are not excluded.
+fn usable(subnet: &Subnet, pool: &Pool) -> u64 {
+    let span = |first: Ipv4Addr, last: Ipv4Addr| u64::from(u32::from(last)) - u64::from(u32::from(first)) + 1;
+    let excluded = subnet.excluded.iter().filter(|(first, last)| *first <= pool.last && *last >= pool.first);
+    let lost: u64 = excluded.map(|(first, last)| span(*first.max(&pool.first), *last.min(&pool.last))).sum();
+    let edges = [subnet.first, subnet.last].into_iter();
+    let edges = edges.filter(|edge| pool.contains(*edge) && subnet.exclusion(*edge) == Some((*edge, *edge)));
+    span(pool.first, pool.last).saturating_sub(lost + edges.count() as u64)
+}
+
 /// One pool's free addresses and counts.
 #[derive(Debug)]
 pub(super) struct Free {
@@ -51,9 +71,15 @@ pub(super) struct Free {
     fresh: Option<Ipv4Addr>,
     /// Addresses that were used and are free again, the longest unused first. Checked when taken.
     queue: Queue,
+    /// Addresses that it can hand out: neither excluded nor reserved. What else lies in its range counts nowhere here.
+    pub(super) usable: u64,
     pub(super) active: u32,
     pub(super) offered: u32,
     pub(super) declined: u32,
+    /// Offers that nobody asked for in time, in the minute before this one and in this one, which began at that second.
+    lapsed_before: u32,
+    lapsed: u32,
+    lapsing_since: Seconds,
     /// True once its use has been warned of, until it falls again.
     pub(super) warned: bool,
 }
@@ -68,9 +94,77 @@ impl Free {
         }
     }
 
+    fn crowd(&self, share: f64, now: Seconds) -> Crowd {
+        let free = self.usable.saturating_sub(u64::from(self.active) + u64::from(self.declined));
+        let window = ((free as f64 * share).ceil() as u64).max(1);
+        let recent = now.abs_diff(self.lapsing_since) <= 2 * FLOOD_MEMORY;
+        let lapsed = if recent { u64::from(self.lapsed) + u64::from(self.lapsed_before) } else { 0 };
+        Crowd { offered: self.offered.into(), window, free, lapsed }
+    }
+
+    /// Takes the exclusions of `new` in place of those of `old`, at the cost of the leases in the ranges that differ.
+    /// Reserved addresses count as usable afterwards.
+    fn exclude(&mut self, old: &Subnet, new: &Subnet, pool: &Pool, leases: &Table, reservations: &Reservations) {
+        self.usable = usable(new, pool);
+        let within = |range: &&(Ipv4Addr, Ipv4Addr)| range.0 <= pool.last && range.1 >= pool.first;
+        let inside = |(first, last): (Ipv4Addr, Ipv4Addr)| {
+            let last = last.min(pool.last);
+            let leases = leases.range(first.max(pool.first)).take_while(move |lease| lease.address <= last);
+            leases.filter(|lease| reservations.at(lease.address).is_none())
+        };
+        for range in new.excluded.iter().filter(within).filter(|range| !old.excluded.contains(range)) {
+            for lease in inside(*range).filter(|lease| old.exclusion(lease.address).is_none()) {
+                if let Some(count) = self.count(lease.state) {
+                    *count = count.saturating_sub(1);
+                }
+            }
+        }
+        for range in old.excluded.iter().filter(within).filter(|range| !new.excluded.contains(range)) {
+            for lease in inside(*range).filter(|lease| new.exclusion(lease.address).is_none()) {
+                match self.count(lease.state) {
+                    Some(count) => *count += 1,
+                    None => self.queue.push(lease.address),
+                }
+            }
+            // Those never used were passed over.
+            let first = range.0.max(pool.first);
+            self.fresh = Some(self.fresh.map_or(first, |fresh| fresh.min(first)));
+        }
+    }
+
     /// Addresses somebody holds.
     pub(super) fn held(&self) -> u32 {
         self.active + self.offered + self.declined
+    }
+}
+
+/// Offers of a pool that nobody has asked for yet, and what strangers may still get.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Crowd {
+    offered: u64,
+    /// The share of what is free that offers to strangers may hold in a flood.
+    window: u64,
+    /// Addresses that nobody holds, or that are only offered.
+    free: u64,
+    /// Offers that lapsed in the last minute or two.
+    lapsed: u64,
+}
+
+impl Crowd {
+    /// True if offers to strangers had better be short.
+    pub(super) fn presses(&self) -> bool {
+        self.offered > self.window / 2
+    }
+
+    /// True if strangers get nothing more: they hold their share, and have let so much lapse that they mean none of it.
+    /// After a power cut as many come at once, but those ask for what they are offered.
+    pub(super) fn is_flood(&self) -> bool {
+        self.offered >= self.window && self.lapsed >= self.window.div_ceil(2)
+    }
+
+    /// True if there is something left to withhold from them.
+    pub(super) fn has_spare(&self) -> bool {
+        self.free > self.offered
     }
 }
 
@@ -103,36 +197,60 @@ pub(super) struct Pools {
 
 impl Pools {
     /// Pools of a policy, all counted from the table.
-    pub(super) fn count_all(policy: &Policy, leases: &Table) -> Self {
+    pub(super) fn count_all(policy: &Policy, leases: &Table, reservations: &Reservations) -> Self {
         let mut totals = Totals::default();
         for lease in leases.range(Ipv4Addr::UNSPECIFIED) {
             if let Some(count) = totals.count(lease.state) {
                 *count += 1;
             }
         }
-        Self { totals, ..Self::new(policy, None, Self::default(), leases) }
+        Self { totals, ..Self::new(policy, None, Self::default(), leases, reservations) }
     }
 
     /// Pools of a policy. Those that `old`, counted under the policy `before`, had alike are moved over; the others are
     /// counted from the table.
-    pub(super) fn new(policy: &Policy, before: Option<&Policy>, old: Self, leases: &Table) -> Self {
+    pub(super) fn new(
+        policy: &Policy,
+        before: Option<&Policy>,
+        old: Self,
+        leases: &Table,
+        reservations: &Reservations,
+    ) -> Self {
         let totals = old.totals;
         let before: BTreeMap<u32, &Subnet> =
             before.iter().flat_map(|before| &before.subnets).map(|subnet| (subnet.id, subnet)).collect();
         let mut known: BTreeMap<(u32, Ipv4Addr, Ipv4Addr), Free> =
             old.free.into_iter().flatten().map(|free| ((free.subnet, free.first, free.last), free)).collect();
         let mut pools = Vec::with_capacity(policy.subnets.len());
-        for subnet in &policy.subnets {
-            // What was passed over as excluded stands in no queue, so that an exclusion that goes needs a new count.
-            let same = |old: &&Subnet| old.excluded == subnet.excluded && old.prefix() == subnet.prefix();
-            let alike = before.get(&subnet.id).is_some_and(same);
-            let free = subnet.pools.iter().map(|pool| {
-                let same = known.remove(&(subnet.id, pool.first, pool.last)).filter(|_| alike);
-                same.unwrap_or_else(|| Self::count(subnet.id, pool.first, pool.last, leases))
+        let mut counted = BTreeSet::new();
+        for (index, subnet) in policy.subnets.iter().enumerate() {
+            let alike = |old: &&&Subnet| old.first == subnet.first && old.length == subnet.length;
+            let alike = before.get(&subnet.id).filter(alike);
+            let free = subnet.pools.iter().enumerate().map(|(at, pool)| {
+                let same = known.remove(&(subnet.id, pool.first, pool.last)).zip(alike);
+                match same {
+                    Some((same, old)) if old.excluded == subnet.excluded => return same,
+                    _ => drop(counted.insert((index, at))),
+                }
+                match same {
+                    Some((mut same, old)) => {
+                        same.exclude(old, subnet, pool, leases, reservations);
+                        same
+                    }
+                    None => Self::count(subnet, pool, leases, reservations),
+                }
             });
             pools.push(free.collect());
         }
-        Self { free: pools, totals }
+        let mut pools = Self { free: pools, totals };
+        for address in reservations.addresses().filter(|_| !counted.is_empty()) {
+            if let Some(at) = place(policy, address).filter(|at| counted.contains(at))
+                && let Some(free) = pools.at(at)
+            {
+                free.usable = free.usable.saturating_sub(1);
+            }
+        }
+        pools
     }
 
     /// Addresses that somebody holds.
@@ -145,21 +263,29 @@ impl Pools {
         self.free.iter_mut().flatten()
     }
 
-    fn count(subnet: u32, first: Ipv4Addr, last: Ipv4Addr, leases: &Table) -> Free {
+    /// Reserved addresses still counted as usable.
+    fn count(subnet: &Subnet, pool: &Pool, leases: &Table, reservations: &Reservations) -> Free {
         let (active, offered, declined) = (0, 0, 0);
         let mut free = Free {
-            subnet,
-            first,
-            last,
-            fresh: Some(first),
+            subnet: subnet.id,
+            first: pool.first,
+            last: pool.last,
+            fresh: Some(pool.first),
             queue: Queue::default(),
+            usable: usable(subnet, pool),
             active,
             offered,
             declined,
+            lapsed_before: 0,
+            lapsed: 0,
+            lapsing_since: 0,
             warned: false,
         };
         let mut unused: Vec<(u32, Ipv4Addr)> = Vec::new();
-        for lease in leases.range(first).take_while(|lease| lease.address <= last) {
+        for lease in leases.range(pool.first).take_while(|lease| lease.address <= pool.last) {
+            if subnet.exclusion(lease.address).is_some() || reservations.at(lease.address).is_some() {
+                continue;
+            }
             match free.count(lease.state) {
                 Some(count) => *count += 1,
                 None => unused.push((lease.expires, lease.address)),
@@ -176,14 +302,53 @@ impl Pools {
         self.free.get(subnet)?.get(pool)
     }
 
-    fn of(&mut self, policy: &Policy, address: Ipv4Addr) -> Option<&mut Free> {
-        let subnet = policy.subnet_of(address)?;
-        let pool = policy.subnets.get(subnet)?.pools.iter().position(|pool| pool.contains(address))?;
+    /// The offers that are out in a place's pool, if strangers may have this share of what is free.
+    pub(super) fn crowd(&self, place: &Place, share: f64, now: Seconds) -> Option<Crowd> {
+        self.get(place.subnet, place.pool?).map(|free| free.crowd(share, now))
+    }
+
+    /// True if quarantine already holds this share of the address's pool.
+    pub(super) fn declined_at(&self, policy: &Policy, address: Ipv4Addr, share: f64) -> bool {
+        let free = place(policy, address).and_then(|(subnet, pool)| self.get(subnet, pool));
+        free.is_some_and(|free| f64::from(free.declined) >= (free.usable as f64 * share).ceil())
+    }
+
+    fn at(&mut self, (subnet, pool): (usize, usize)) -> Option<&mut Free> {
         self.free.get_mut(subnet)?.get_mut(pool)
     }
 
+    fn of(&mut self, policy: &Policy, address: Ipv4Addr) -> Option<&mut Free> {
+        self.at(place(policy, address)?)
+    }
+
+    /// An address is kept for one client from now on: it is no part of its pool any more.
+    pub(super) fn reserve(&mut self, policy: &Policy, leases: &Table, address: Ipv4Addr) {
+        let Some(free) = self.of(policy, address) else { return };
+        free.usable = free.usable.saturating_sub(1);
+        if let Some(count) = leases.at(address).and_then(|lease| free.count(lease.state)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// A reservation let go of the address: whoever may have it can be given it again.
+    pub(super) fn unreserve(&mut self, policy: &Policy, leases: &Table, address: Ipv4Addr) {
+        let Some(free) = self.of(policy, address) else { return };
+        free.usable += 1;
+        match leases.at(address).and_then(|lease| free.count(lease.state)) {
+            Some(count) => *count += 1,
+            None => free.queue.push(address),
+        }
+    }
+
     /// An address changed hands: counts move from the state it was in (`None`: not in the table) to the one it is in.
-    pub(super) fn moved(&mut self, policy: &Policy, address: Ipv4Addr, from: Option<State>, to: Option<State>) {
+    pub(super) fn moved(
+        &mut self,
+        policy: &Policy,
+        reservations: &Reservations,
+        address: Ipv4Addr,
+        from: Option<State>,
+        to: Option<State>,
+    ) {
         if from == to {
             return;
         }
@@ -193,12 +358,24 @@ impl Pools {
         if let Some(count) = to.and_then(|state| self.totals.count(state)) {
             *count += 1;
         }
-        let Some(free) = self.of(policy, address) else { return };
+        let Some(free) = self.of(policy, address).filter(|_| reservations.at(address).is_none()) else { return };
         if let Some(count) = from.and_then(|state| free.count(state)) {
             *count = count.saturating_sub(1);
         }
         if let Some(count) = to.and_then(|state| free.count(state)) {
             *count += 1;
+        }
+    }
+
+    /// Nobody asked in time for what was offered at an address.
+    pub(super) fn lapsed(&mut self, policy: &Policy, address: Ipv4Addr, now: Seconds) {
+        if let Some(free) = self.of(policy, address) {
+            let age = now.abs_diff(free.lapsing_since);
+            if age > FLOOD_MEMORY {
+                free.lapsed_before = if age > 2 * FLOOD_MEMORY { 0 } else { free.lapsed };
+                (free.lapsed, free.lapsing_since) = (0, now);
+            }
+            free.lapsed = free.lapsed.saturating_add(1);
         }
     }
 

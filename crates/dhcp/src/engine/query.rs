@@ -2,7 +2,7 @@
 
 use super::{Answer, Decision, Engine, Event, Now, Queried, Silence};
 use crate::codec::{Kind, code};
-use crate::lease::{Change, Client, INFINITE, Lease, Seconds, State};
+use crate::lease::{Change, INFINITE, Lease, Seconds, State};
 use crate::policy::{ClassSet, Request, Reservation};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -16,7 +16,9 @@ const MAX_ASSOCIATED: usize = 32;
 pub struct PoolUse {
     pub first: Ipv4Addr,
     pub last: Ipv4Addr,
+    /// Addresses that it can hand out: neither excluded nor reserved.
     pub total: u64,
+    /// What those are doing; leases of the others count nowhere here.
     pub active: u32,
     pub offered: u32,
     pub declined: u32,
@@ -41,7 +43,7 @@ pub struct PoolWarning {
     pub last: Ipv4Addr,
     /// Addresses that somebody holds.
     pub held: u32,
-    /// Addresses of the pool, excluded ones counted.
+    /// Addresses that it can hand out: neither excluded nor reserved.
     pub total: u64,
     /// True if it has reached the threshold, false if it has fallen again.
     pub high: bool,
@@ -53,8 +55,8 @@ impl Engine {
         let warn_at = f64::from(self.policy.rules.warn_at);
         let mut warnings = Vec::new();
         for free in self.pools.iter_mut() {
-            let total = u64::from(u32::from(free.last)) - u64::from(u32::from(free.first)) + 1;
-            let usage = f64::from(free.held()) / total as f64;
+            let total = free.usable;
+            let usage = if total == 0 { 0.0 } else { f64::from(free.held()) / total as f64 };
             let high = warn_at > 0.0 && usage >= if free.warned { warn_at - 0.005 } else { warn_at };
             if high != free.warned {
                 free.warned = high;
@@ -76,16 +78,11 @@ impl Engine {
     pub fn pool_use(&self, subnet: usize) -> Vec<PoolUse> {
         let Some(scope) = self.policy.subnets.get(subnet) else { return Vec::new() };
         let pools = scope.pools.iter().enumerate().map(|(index, pool)| {
-            let span = |first: Ipv4Addr, last: Ipv4Addr| u64::from(u32::from(last)) - u64::from(u32::from(first)) + 1;
-            let excluded = scope.excluded.iter().filter(|(first, last)| *first <= pool.last && *last >= pool.first);
-            let lost: u64 = excluded.map(|(first, last)| span(*first.max(&pool.first), *last.min(&pool.last))).sum();
             let free = self.pools.get(subnet, index);
-            let edges = [scope.first, scope.last].into_iter();
-            let edges = edges.filter(|edge| pool.contains(*edge) && scope.exclusion(*edge) == Some((*edge, *edge)));
             PoolUse {
                 first: pool.first,
                 last: pool.last,
-                total: span(pool.first, pool.last).saturating_sub(lost + edges.count() as u64),
+                total: free.map_or(0, |f| f.usable),
                 active: free.map_or(0, |f| f.active),
                 offered: free.map_or(0, |f| f.offered),
                 declined: free.map_or(0, |f| f.declined),
@@ -98,7 +95,7 @@ impl Engine {
     pub fn release_address(&mut self, address: Ipv4Addr, now: Seconds) -> bool {
         match self.leases.at(address).map(|lease| lease.state) {
             Some(State::Active) => self.end(address, now),
-            Some(State::Offered) => self.forget(address),
+            Some(State::Offered) => self.withdraw_offer(address),
             Some(State::Declined) => {
                 self.journal.record(|out| Change::write_forget(address, out));
                 self.forget(address);
@@ -142,12 +139,20 @@ impl Engine {
     /// [`crate::policy::Clash`] if its client or address has one already.
     pub fn reserve(&mut self, reservation: Reservation, json: &[u8]) -> Result<(), crate::policy::Clash> {
         let id = reservation.id;
-        let before = self.reservations.get(id).and_then(|old| old.address);
-        self.reservations.insert(Arc::new(reservation))?;
+        self.reserve_in_pools(Arc::new(reservation))?;
         self.aside.retain(|other| other.id != id);
         self.journal.record(|out| Change::write_reserve(id, json, out));
-        if let Some(address) = before {
-            self.unblock(address);
+        Ok(())
+    }
+
+    /// Puts a reservation in force, in place of an older one of its id.
+    fn reserve_in_pools(&mut self, reservation: Arc<Reservation>) -> Result<(), crate::policy::Clash> {
+        let before = self.reservations.get(reservation.id).and_then(|old| old.address);
+        let after = reservation.address;
+        self.reservations.insert(reservation)?;
+        if before != after {
+            before.into_iter().for_each(|address| self.pools.unreserve(&self.policy, &self.leases, address));
+            after.into_iter().for_each(|address| self.pools.reserve(&self.policy, &self.leases, address));
         }
         Ok(())
     }
@@ -155,20 +160,19 @@ impl Engine {
     /// Takes a reservation out. `None` if there is none of that id.
     pub fn unreserve(&mut self, id: u64) -> Option<Arc<Reservation>> {
         let aside = self.aside.iter().position(|other| other.id == id).map(|index| self.aside.swap_remove(index));
-        let old = self.reservations.remove(id).or(aside)?;
-        self.journal.record(|out| Change::write_unreserve(id, out));
-        if let Some(address) = old.address {
-            self.unblock(address);
+        let old = self.reservations.remove(id);
+        if let Some(address) = old.as_ref().and_then(|old| old.address) {
+            self.pools.unreserve(&self.policy, &self.leases, address);
         }
+        let old = old.or(aside)?;
+        self.journal.record(|out| Change::write_unreserve(id, out));
         Some(old)
     }
 
     /// RFC 4388: who has an address, what a client has. Only for relay agents that are allowed to ask.
     pub(super) fn leasequery(&self, now: Now, request: &Request<'_>) -> Decision {
         let message = &request.message;
-        let giaddr = message.giaddr();
-        let allowed = &self.policy.rules.leasequery;
-        if !allowed.iter().any(|(first, last)| *first <= giaddr && giaddr <= *last) || giaddr.is_unspecified() {
+        if !self.policy.rules.may_query(message.giaddr()) {
             return Decision::Silent(Silence::QueryRefused);
         }
         let wanted = message.ciaddr();
@@ -181,7 +185,7 @@ impl Engine {
             }
         } else {
             let mut active: Vec<&Lease> = match message.option(code::CLIENT_ID) {
-                Some(id) => self.leases.of_client(Client::Id(id)).map(|(_, lease)| lease).collect(),
+                Some(id) => self.leases.of_id(id).map(|(_, lease)| lease).collect(),
                 None if message.chaddr().is_empty() => return Decision::Silent(Silence::NoClient),
                 None => self.leases.of_hardware(message.htype(), message.chaddr()).map(|(_, lease)| lease).collect(),
             };
@@ -195,17 +199,18 @@ impl Engine {
             }
         };
         let address = found.map_or(wanted, |lease| lease.address);
+        let subnet = self.policy.subnet_of(address).unwrap_or(usize::MAX);
         Decision::Answer(Box::new(Answer {
             kind,
             address,
-            subnet: self.policy.subnet_of(address).unwrap_or(usize::MAX),
-            pool: None,
+            subnet,
+            pool: self.policy.subnets.get(subnet).and_then(|subnet| subnet.pool_of(address)),
             lease_time: found.map(|lease| match lease.expires {
                 INFINITE => INFINITE,
                 expires => expires.saturating_sub(now.unix),
             }),
             classes: ClassSet::default(),
-            reservation: None,
+            reservation: self.reservations.at(address).cloned(),
             server_id: request.via.server,
             reason: None,
             queried: found.map(|lease| {

@@ -97,6 +97,8 @@ fn read<F: Fields>(field: Field, fields: &F) -> Option<Octets<'_>> {
         Field::HardwareLength => word(u32::try_from(fields.mac().len()).ok()?),
         Field::Address(which) => Some(Octets::Word(fields.address(which).octets())),
         Field::MessageType => word(fields.message_type().into()),
+        Field::Seconds => word(fields.secs().into()),
+        Field::Hops => word(fields.hops().into()),
         Field::TransactionId => word(fields.transaction_id()),
         Field::Interface => Some(Octets::Borrowed(fields.interface().as_bytes())),
         Field::Length => word(u32::try_from(fields.length()).ok()?),

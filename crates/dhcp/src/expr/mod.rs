@@ -1,7 +1,7 @@
 //! Expressions over a client's message: the tests of client classes and the flex identifier.
 //!
 //! The language is Kea's test expressions, so imported ones work unchanged, with `match`, `starts_with`, `in` (MAC
-//! prefixes) and sub-option names added. Everything is octets or a condition; a field that the message lacks is empty.
+//! prefixes), `pkt4.secs`, `pkt4.hops` and sub-option names added. Everything is octets or a condition; a field that the message lacks is empty.
 //!
 //! - `lexer`: text to tokens, each with where it stands.
 //! - `parser`: tokens to a compact tree, names resolved; types checked with errors that say what was expected.
@@ -43,6 +43,10 @@ pub trait Fields {
     fn address(&self, field: Address) -> Ipv4Addr;
     /// The DHCP message type (option 53), 0 for BOOTP.
     fn message_type(&self) -> u8;
+    /// Seconds since the client began (`secs`).
+    fn secs(&self) -> u16;
+    /// Relay agents passed (`hops`).
+    fn hops(&self) -> u8;
     /// The transaction id (`xid`).
     fn transaction_id(&self) -> u32;
     /// The interface it came in on.
@@ -207,6 +211,8 @@ enum Field {
     HardwareLength,
     Address(Address),
     MessageType,
+    Seconds,
+    Hops,
     TransactionId,
     Interface,
     Length,

@@ -327,13 +327,15 @@ impl<'a> Parser<'a> {
             ("pkt4", "yiaddr") => Field::Address(Address::Your),
             ("pkt4", "siaddr") => Field::Address(Address::NextServer),
             ("pkt4", "msgtype") => Field::MessageType,
+            ("pkt4", "secs") => Field::Seconds,
+            ("pkt4", "hops") => Field::Hops,
             ("pkt4", "transid") => Field::TransactionId,
             ("pkt", "iface") => Field::Interface,
             ("pkt", "src") => Field::Address(Address::Source),
             ("pkt", "dst") => Field::Address(Address::Destination),
             ("pkt", "len") => Field::Length,
             ("pkt4", _) => {
-                let fields = "mac, htype, hlen, ciaddr, giaddr, yiaddr, siaddr, msgtype or transid";
+                let fields = "mac, htype, hlen, ciaddr, giaddr, yiaddr, siaddr, msgtype, secs, hops or transid";
                 return self.fault(at, format!("`pkt4` has no `{name}`: expected {fields}"));
             }
             _ => return self.fault(at, format!("`pkt` has no `{name}`: expected iface, src, dst or len")),

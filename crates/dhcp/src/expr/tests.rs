@@ -24,6 +24,12 @@ impl Fields for Message {
     fn message_type(&self) -> u8 {
         3
     }
+    fn secs(&self) -> u16 {
+        700
+    }
+    fn hops(&self) -> u8 {
+        2
+    }
     fn transaction_id(&self) -> u32 {
         0xdead_beef
     }
@@ -195,7 +201,7 @@ fn errors_say_where_and_what_was_expected() {
     assert_eq!(fault("'a' == 'a' 'b'"), "column 12: expected `and`, `or`, a comparison or the end, found 'b'");
     assert_eq!(
         fault("option[60].exists\n  and pkt4.mcs == 0"),
-        "line 2, column 12: `pkt4` has no `mcs`: expected mac, htype, hlen, ciaddr, giaddr, yiaddr, siaddr, msgtype or transid"
+        "line 2, column 12: `pkt4` has no `mcs`: expected mac, htype, hlen, ciaddr, giaddr, yiaddr, siaddr, msgtype, secs, hops or transid"
     );
     assert!(fault("option[300].exists").contains("0 to 255"));
     assert!(fault("match('(', pkt.iface)").contains("no regular expression: unclosed group"));

@@ -1,4 +1,5 @@
 //! Leases: the record, the table that holds a million of them, and their form on disk.
+#![deny(clippy::disallowed_methods)]
 
 mod record;
 mod table;
@@ -79,7 +80,7 @@ pub enum Detail {
     Giaddr = 5,
     /// Client identifier of a client that the configuration identifies by hardware address alone: shown, not compared.
     ShownId = 6,
-    /// Where the manufacturer says how the device uses the network, option 161 (RFC 8520 section 10).
+    /// Where the client says that a description of it is, option 161 (RFC 8520).
     MudUrl = 7,
 }
 
@@ -166,9 +167,19 @@ impl Lease {
         self.details.get(Detail::ClientId)
     }
 
+    /// The client identifier, whether it identifies the client or is only shown.
+    pub fn any_client_id(&self) -> Option<&[u8]> {
+        self.client_id().or_else(|| self.details.get(Detail::ShownId))
+    }
+
     /// The host name, as far as it is text.
     pub fn host_name(&self) -> Option<std::borrow::Cow<'_, str>> {
         self.details.get(Detail::HostName).map(String::from_utf8_lossy)
+    }
+
+    /// Where the client says that a description of what it does is (RFC 8520).
+    pub fn mud_url(&self) -> Option<&str> {
+        self.details.get(Detail::MudUrl).and_then(|url| std::str::from_utf8(url).ok())
     }
 
     /// Who holds the lease.

@@ -1,4 +1,4 @@
-//! The lease table: slots in pages, an ordered index by address, hashed indexes by client and by hardware address.
+//! The lease table: slots in pages, an ordered index by address, hashed indexes by client identifier and by hardware address.
 //!
 //! Nothing here is ever copied whole: pages don't move, the address index grows a /24 at a time, and each hashed index is
 //! cut into parts that grow one by one, so that no single packet pays for a rehash of a million entries.
@@ -25,21 +25,55 @@ struct Block {
     used: u16,
 }
 
-#[derive(Debug)]
-struct Parts(Vec<HashTable<u32>>);
+/// A slot, and the hash of its key: growing and looking up then touch no lease that is not the one.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    hash: u32,
+    slot: u32,
+}
 
-impl Parts {
+/// A hashed index. Its parts fill at about the same time, so that each must grow quickly, too.
+#[derive(Debug)]
+struct Index(Vec<HashTable<Entry>>);
+
+impl Index {
     fn new() -> Self {
         Self((0..PARTS).map(|_| HashTable::new()).collect())
     }
 
-    fn part(&self, hash: u64) -> &HashTable<u32> {
-        &self.0[(hash >> 40) as usize % PARTS]
+    fn part(&self, hash: u32) -> &HashTable<Entry> {
+        &self.0[hash as usize % PARTS]
     }
 
-    fn part_mut(&mut self, hash: u64) -> &mut HashTable<u32> {
-        &mut self.0[(hash >> 40) as usize % PARTS]
+    fn part_mut(&mut self, hash: u32) -> &mut HashTable<Entry> {
+        &mut self.0[hash as usize % PARTS]
     }
+
+    /// Slots whose key has this hash, and perhaps others.
+    fn find(&self, hash: u32) -> impl Iterator<Item = Slot> {
+        let same = self.part(hash).iter_hash(spread(hash)).filter(move |entry| entry.hash == hash);
+        same.map(|entry| Slot(entry.slot))
+    }
+
+    fn insert(&mut self, hash: u32, slot: Slot) {
+        let entry = Entry { hash, slot: slot.0 };
+        self.part_mut(hash).insert_unique(spread(hash), entry, |entry| spread(entry.hash));
+    }
+
+    fn remove(&mut self, hash: u32, slot: Slot) {
+        if let Ok(entry) = self.part_mut(hash).find_entry(spread(hash), |entry| entry.slot == slot.0) {
+            entry.remove();
+        }
+    }
+
+    fn memory(&self) -> usize {
+        self.0.iter().map(HashTable::allocation_size).sum()
+    }
+}
+
+/// The hash as a table wants it, whose place it takes from the low bits and whose tag from the high ones.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash / PARTS as u32).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// All leases of the server.
@@ -48,8 +82,9 @@ pub struct Table {
     pages: Vec<Vec<Option<Lease>>>,
     vacant: Vec<u32>,
     blocks: BTreeMap<u32, Block>,
-    clients: Parts,
-    hardware: Parts,
+    /// By client identifier, of those that have one.
+    identifiers: Index,
+    hardware: Index,
     hasher: FixedState,
     len: usize,
     /// Bytes of the leases' details.
@@ -63,8 +98,8 @@ impl Table {
             pages: Vec::new(),
             vacant: Vec::new(),
             blocks: BTreeMap::new(),
-            clients: Parts::new(),
-            hardware: Parts::new(),
+            identifiers: Index::new(),
+            hardware: Index::new(),
             hasher: FixedState::with_seed(seed),
             len: 0,
             details: 0,
@@ -80,8 +115,7 @@ impl Table {
     pub fn memory(&self) -> usize {
         let slots = self.pages.len() * PAGE * size_of::<Option<Lease>>();
         let blocks = self.blocks.len() * (256 * size_of::<u32>() + 2 * size_of::<Block>());
-        let index = |parts: &Parts| parts.0.iter().map(|part| part.allocation_size()).sum::<usize>();
-        slots + blocks + index(&self.clients) + index(&self.hardware) + self.vacant.capacity() * 4 + self.details
+        slots + blocks + self.identifiers.memory() + self.hardware.memory() + self.vacant.capacity() * 4 + self.details
     }
 
     /// True if there are none.
@@ -108,18 +142,25 @@ impl Table {
 
     /// Leases of a client, in every subnet it was seen in.
     pub fn of_client<'t>(&'t self, client: Client<'t>) -> impl Iterator<Item = (Slot, &'t Lease)> {
-        let hash = self.hasher.hash_one(client);
-        self.clients.part(hash).iter_hash(hash).filter_map(move |slot| {
-            let slot = Slot(*slot);
-            self.get(slot).filter(|lease| lease.client() == client).map(|lease| (slot, lease))
-        })
+        let (id, hardware) = match client {
+            Client::Id(id) => (Some(self.of_id(id)), None),
+            Client::Hardware(htype, address) => (None, Some(self.of_hardware(htype, address))),
+        };
+        let leases = id.into_iter().flatten().chain(hardware.into_iter().flatten());
+        leases.filter(move |(_, lease)| lease.client() == client)
+    }
+
+    /// Leases that came with a client identifier, whether it identifies their client or is only shown.
+    pub fn of_id<'t>(&'t self, id: &'t [u8]) -> impl Iterator<Item = (Slot, &'t Lease)> {
+        let same = |lease: &&Lease| lease.any_client_id() == Some(id);
+        self.identifiers
+            .find(self.by_id(id))
+            .filter_map(move |slot| self.get(slot).filter(same).map(|lease| (slot, lease)))
     }
 
     /// Leases of a hardware address, whatever identifier came with it.
     pub fn of_hardware<'t>(&'t self, htype: u8, address: &'t [u8]) -> impl Iterator<Item = (Slot, &'t Lease)> {
-        let hash = self.hasher.hash_one((htype, address));
-        self.hardware.part(hash).iter_hash(hash).filter_map(move |slot| {
-            let slot = Slot(*slot);
+        self.hardware.find(self.by_hardware(htype, address)).filter_map(move |slot| {
             let same = |lease: &&Lease| lease.htype == htype && lease.hardware() == address;
             self.get(slot).filter(same).map(|lease| (slot, lease))
         })
@@ -131,7 +172,9 @@ impl Table {
         let address = u32::from(lease.address);
         if let Some(slot) = self.find(lease.address) {
             let same = self.get(slot).is_some_and(|old| {
-                old.client() == lease.client() && old.htype == lease.htype && old.hardware() == lease.hardware()
+                old.any_client_id() == lease.any_client_id()
+                    && old.htype == lease.htype
+                    && old.hardware() == lease.hardware()
             });
             if !same {
                 self.unlink(slot);
@@ -213,31 +256,30 @@ impl Table {
         first
     }
 
-    fn hashes(&self, slot: u32) -> Option<(u64, u64)> {
-        self.get(Slot(slot))
-            .map(|lease| (self.hasher.hash_one(lease.client()), self.hasher.hash_one((lease.htype, lease.hardware()))))
+    fn by_id(&self, id: &[u8]) -> u32 {
+        self.hasher.hash_one(id) as u32
+    }
+
+    fn by_hardware(&self, htype: u8, address: &[u8]) -> u32 {
+        self.hasher.hash_one((htype, address)) as u32
+    }
+
+    /// Hashes of a lease's keys, of those it has. Clients without a hardware address would all have the same one.
+    fn hashes(&self, slot: Slot) -> Option<(Option<u32>, Option<u32>)> {
+        let lease = self.get(slot)?;
+        let hardware = (lease.hlen > 0).then(|| self.by_hardware(lease.htype, lease.hardware()));
+        Some((lease.any_client_id().map(|id| self.by_id(id)), hardware))
     }
 
     fn link(&mut self, slot: Slot) {
-        let Some((client, hardware)) = self.hashes(slot.0) else { return };
-        let (pages, hasher) = (&self.pages, &self.hasher);
-        let lease = |slot: &u32| pages[*slot as usize / PAGE][*slot as usize % PAGE].as_ref();
-        let by_client = |slot: &u32| lease(slot).map_or(0, |l| hasher.hash_one(l.client()));
-        let by_hardware = |slot: &u32| lease(slot).map_or(0, |l| hasher.hash_one((l.htype, l.hardware())));
-        self.clients.part_mut(client).insert_unique(client, slot.0, by_client);
-        // Clients without a hardware address would all have the same one.
-        if lease(&slot.0).is_some_and(|lease| lease.hlen > 0) {
-            self.hardware.part_mut(hardware).insert_unique(hardware, slot.0, by_hardware);
-        }
+        let Some((id, hardware)) = self.hashes(slot) else { return };
+        id.into_iter().for_each(|hash| self.identifiers.insert(hash, slot));
+        hardware.into_iter().for_each(|hash| self.hardware.insert(hash, slot));
     }
 
     fn unlink(&mut self, slot: Slot) {
-        let Some((client, hardware)) = self.hashes(slot.0) else { return };
-        if let Ok(entry) = self.clients.part_mut(client).find_entry(client, |s| *s == slot.0) {
-            entry.remove();
-        }
-        if let Ok(entry) = self.hardware.part_mut(hardware).find_entry(hardware, |s| *s == slot.0) {
-            entry.remove();
-        }
+        let Some((id, hardware)) = self.hashes(slot) else { return };
+        id.into_iter().for_each(|hash| self.identifiers.remove(hash, slot));
+        hardware.into_iter().for_each(|hash| self.hardware.remove(hash, slot));
     }
 }

@@ -62,6 +62,14 @@ pub struct Request<'a> {
     pub via: Via<'a>,
 }
 
+impl Request<'_> {
+    /// True if the client itself sent it to our own address: it is bound, and renews, releases or informs (RFC 2131
+    /// section 4.4.4). Whichever socket heard it, its link is where its address is.
+    pub fn is_unicast(&self) -> bool {
+        self.message.giaddr().is_unspecified() && self.via.destination == self.via.server
+    }
+}
+
 /// Why policy alone refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -118,6 +126,14 @@ impl Fields for View<'_> {
         self.request.message.kind() as u8
     }
 
+    fn secs(&self) -> u16 {
+        self.request.message.secs()
+    }
+
+    fn hops(&self) -> u8 {
+        self.request.message.hops()
+    }
+
     fn transaction_id(&self) -> u32 {
         u32::from_be_bytes(self.request.message.xid())
     }
@@ -128,6 +144,10 @@ impl Fields for View<'_> {
 
     fn length(&self) -> usize {
         self.request.message.bytes().len()
+    }
+
+    fn relay_suboption(&self, code: u8) -> Option<&[u8]> {
+        self.policy.relay_info(&self.request.message)?.get(code)
     }
 
     fn member(&self, class: &str) -> bool {
@@ -156,6 +176,13 @@ impl Policy {
         let relay = request.message.relay();
         let server_id = relay.and_then(|r| r.address(RelayInfo::SERVER_ID_OVERRIDE)).unwrap_or(request.via.server);
         Ok(Facts { subnet, classes, flex, server_id })
+    }
+
+    /// Option 82 as far as it says who the client is: of a relay agent, or where the configuration says that switches
+    /// put it in on our own links. Anybody could have written any other.
+    pub fn relay_info<'m>(&self, message: &'m Message<'_>) -> Option<RelayInfo<'m>> {
+        let on_link = || message.option(code::RELAY_AGENT).filter(|_| self.rules.link_relay_info).map(RelayInfo::new);
+        message.relay().or_else(on_link)
     }
 
     /// Adds the classes that `which` chooses and whose test holds, in order, so that a test may ask for earlier ones.
@@ -211,7 +238,7 @@ impl Policy {
         if !giaddr.is_unspecified() {
             return self.by_relay(giaddr).or_else(|| self.subnet_of(giaddr));
         }
-        if !request.via.link && !message.ciaddr().is_unspecified() {
+        if (!request.via.link || request.is_unicast()) && !message.ciaddr().is_unspecified() {
             return self.subnet_of(message.ciaddr());
         }
         self.by_interface(request.via.interface).or_else(|| self.subnet_of(request.via.server))

@@ -3,6 +3,7 @@
 //! - `facts`: what a request is, by policy alone: its classes and its subnet. Needs no lease, so no lock.
 //! - `reservation`: who gets which address whatever happens, from the file and from the API.
 //! - `compile`: the file's sections to a [`Policy`], all faults at once.
+#![deny(clippy::disallowed_methods)]
 
 pub mod compile;
 mod facts;
@@ -127,6 +128,8 @@ pub struct Subnet {
     pub relays: Vec<Ipv4Addr>,
     /// Whom it serves.
     pub admission: Admission,
+    /// How long its clients must have tried before they are offered something, seconds.
+    pub min_secs: u16,
     /// Classes evaluated for its clients.
     pub required: ClassSet,
     /// Its pools.
@@ -203,10 +206,10 @@ pub struct Rules {
     pub echo_client_id: bool,
     /// Option 82 is stored with the lease.
     pub store_relay: bool,
+    /// Option 82 says who a client is on our own links too, where switches put it in.
+    pub link_relay_info: bool,
     /// Rapid commit (RFC 4039) is honoured.
     pub rapid_commit: bool,
-    /// Clients that have no lease of ours are answered once they have tried this long, by their `secs`.
-    pub answer_after: u16,
     /// Quarantine of a declined address, seconds.
     pub decline_time: u32,
     /// Conflict detection.
@@ -219,16 +222,38 @@ pub struct Rules {
     pub cache_threshold: f32,
     /// The most addresses held by offers that nobody has asked for yet.
     pub max_offers: usize,
+    /// Part of a pool's free addresses that offers to strangers may hold.
+    pub offer_share: f64,
+    /// How long an offer to a stranger holds its address while more than half of that part is held, seconds.
+    pub short_offer_time: u32,
     /// Packets a second one client may send; 0 is any number.
     pub client_rate: u32,
     /// Packets one client may send at once.
     pub client_burst: u32,
+    /// Packets a second that may come from one circuit of a relay agent; 0 is any number.
+    pub circuit_rate: u32,
+    /// Packets that may come from one circuit at once.
+    pub circuit_burst: u32,
+    /// Addresses that one client or circuit may have quarantined within `decline_time`; 0 is any number.
+    pub decline_limit: u32,
+    /// Part of a pool that quarantine at clients' words may hold.
+    pub decline_share: f64,
+    /// How long a lease that has ended is kept, seconds.
+    pub keep_ended: u32,
     /// Who may ask for leases (RFC 4388): relay agents by prefix.
     pub leasequery: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// Use of a pool, 0 to 1, from which a warning is given.
     pub warn_at: f32,
     /// Kinds of identifiers looked up for a reservation, in order.
     pub identifiers: Vec<IdentifierKind>,
+}
+
+impl Rules {
+    /// True if the relay agent may ask for leases (RFC 4388).
+    pub fn may_query(&self, giaddr: Ipv4Addr) -> bool {
+        let allowed = self.leasequery.iter().any(|(first, last)| *first <= giaddr && giaddr <= *last);
+        allowed && !giaddr.is_unspecified()
+    }
 }
 
 /// The whole configuration of the service, compiled. Never changes: a reload makes a new one.

@@ -209,6 +209,11 @@ impl Reservations {
         self.by_client.get(&Asked { subnet, kind, bytes })
     }
 
+    /// Every reserved address.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.by_address.keys().copied()
+    }
+
     /// How many a subnet has.
     pub fn in_subnet(&self, subnet: u32) -> usize {
         self.counts.get(&subnet).copied().unwrap_or(0)

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_secs(1);
 /// Pause between two slices of expiry, for the workers.
 const BREATH: Duration = Duration::from_micros(100);
+/// Leases looked at in one hold of the engine for whether they ended too long ago to keep.
+const SWEEP: usize = 1024;
 /// Pools that have gauges of their own, as many as the metrics take.
 const POOLS: usize = 4096;
 
@@ -151,6 +153,7 @@ impl Housekeeper {
             self.sync_interfaces();
         }
         self.expire();
+        self.forget();
         self.warn();
         self.measure();
     }
@@ -276,9 +279,13 @@ impl Housekeeper {
     fn expire(&self) {
         loop {
             let slice = self.expiry_slice;
-            match self.service.decide(|engine, now| engine.handle_timeout(now.unix, slice)) {
-                Ok((handled, _)) => {
-                    self.service.metrics().expirations.add(handled as u64);
+            let run = |engine: &mut crate::engine::Engine, now: crate::engine::Now| {
+                let before = engine.expired();
+                (engine.handle_timeout(now.unix, slice), engine.expired() - before)
+            };
+            match self.service.decide(run) {
+                Ok(((handled, expired), _)) => {
+                    self.service.metrics().expirations.add(expired);
                     if handled < slice || self.bell.stop.load(Ordering::Acquire) {
                         return;
                     }
@@ -290,6 +297,13 @@ impl Housekeeper {
                     return;
                 }
             }
+        }
+    }
+
+    /// Looks at a slice of all leases a second for those that ended long ago.
+    fn forget(&self) {
+        if let Ok((forgotten, _)) = self.service.decide(|engine, now| engine.forget_ended(now.unix, SWEEP)) {
+            self.service.metrics().forgotten.add(forgotten as u64);
         }
     }
 

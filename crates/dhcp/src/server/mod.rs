@@ -46,6 +46,8 @@ pub struct Options {
     pub affinity: bool,
     /// Octets of each socket's receive buffer; 0 is the kernel's default.
     pub receive_buffer: usize,
+    /// Datagrams come and go in runs where they can.
+    pub offload: bool,
     /// Answers of one worker that may wait for the disk; at least `batch`.
     pub queue_size: usize,
     /// What happens when that many wait.
@@ -66,6 +68,7 @@ impl From<&Dhcp> for Options {
             workers: dhcp.workers.into(),
             affinity: dhcp.affinity,
             receive_buffer: dhcp.receive_buffer.as_usize(),
+            offload: dhcp.offload,
             queue_size: dhcp.queue_size as usize,
             when_full: dhcp.when_full,
             batch: dhcp.batch.into(),
@@ -142,6 +145,13 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// For a thread that clients wait for.
+fn take_short_turns() {
+    if let Err(error) = thread::take_short_turns() {
+        tracing::debug!(%error, "a thread takes turns of the usual length");
+    }
+}
+
 /// The most sockets of a worker, its waker aside.
 const MAX_SOCKETS: usize = poll::MAX_ENTRIES - 1;
 
@@ -166,6 +176,7 @@ impl Server {
                 receive_buffer: options.receive_buffer,
                 // Where packet sockets hear the broadcasts.
                 unicasts_only: !options.interfaces.is_empty(),
+                offload: options.offload,
             };
             groups.push(UdpSocket::bind_group(&socket, count)?.into_iter().map(Arc::new).collect::<Vec<_>>());
         }
@@ -204,6 +215,7 @@ impl Server {
                 if let Some(Err(error)) = processor.map(thread::pin) {
                     tracing::warn!(%error, "a DHCP worker runs on any processor");
                 }
+                take_short_turns();
                 worker.run();
             })?;
         }
@@ -215,8 +227,7 @@ impl Server {
     }
 
     fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
-        let builder = std::thread::Builder::new().name(name.clone());
-        let thread = builder.spawn(body).map_err(|source| StartError::Thread { name, source })?;
+        let thread = thread::spawn_vital(name.clone(), body).map_err(|source| StartError::Thread { name, source })?;
         self.threads.push(thread);
         Ok(())
     }
@@ -237,10 +248,8 @@ impl Server {
         self.prober.stop();
         self.housekeeper.stop();
         for thread in self.threads.drain(..) {
-            let name = thread.thread().name().unwrap_or_default().to_owned();
-            if thread.join().is_err() {
-                tracing::error!(name, "a DHCP thread has panicked");
-            }
+            // A panic has ended the process.
+            let _ = thread.join();
         }
     }
 }

@@ -103,6 +103,14 @@ impl Ports {
         self.links.iter().find(|link| link.interface.index == index)
     }
 
+    /// True if the address is of a network of the interface.
+    fn is_on_link(&self, index: u32, address: Ipv4Addr) -> bool {
+        self.link(index).into_iter().flat_map(|link| &link.interface.addresses).any(|own| {
+            let host = u32::MAX.checked_shr(own.prefix_length.into()).unwrap_or(0);
+            u32::from(own.address) | host == u32::from(address) | host
+        })
+    }
+
     /// The socket from which a datagram of our address `from` leaves: of the server port if there is one.
     fn udp_from(&self, from: Ipv4Addr) -> Option<usize> {
         let fits = |port: &UdpPort| {
@@ -122,8 +130,9 @@ impl Ports {
         match (destination, ingress) {
             (Destination::Unicast(to), Ingress::Udp(port)) => Some(datagram(port, to, 0)),
             (Destination::Unicast(to), Ingress::Link(sender)) => match self.udp_from(server) {
-                // A renewing client is on this very link, whatever the routes say; a relay agent may be anywhere.
-                Some(port) if to.port() == CLIENT_PORT => Some(datagram(port, to, interface)),
+                // A renewing client with an address of this link is on it, whatever the routes say; who came through a
+                // router may be anywhere.
+                Some(port) if self.is_on_link(interface, *to.ip()) => Some(datagram(port, to, interface)),
                 Some(port) => Some(datagram(port, to, 0)),
                 None => self.link(interface).map(|_| frame(sender, to)),
             },

@@ -1,7 +1,7 @@
 //! The engine and its log under one lock: what the workers, the housekeeper and the API share.
 
 use crate::engine::{Engine, Event, Now, Totals};
-use crate::lease::{Change, State};
+use crate::lease::Change;
 use crate::metrics::{DhcpMetrics, Dropped};
 use crate::policy::{Clash, Policy, Reservation};
 use outwork_store::log::{
@@ -78,6 +78,8 @@ pub struct Status {
     pub known: usize,
     /// Whether the log is written.
     pub store: Health,
+    /// Why the log does not take changes that were made, although it is written.
+    pub refused: Option<String>,
     /// Listening UDP sockets.
     pub listening: Vec<SocketAddrV4>,
     /// Interfaces named in the configuration.
@@ -100,6 +102,8 @@ struct Shared {
     last: Lsn,
     /// Reservations made through the API, as they stand on disk.
     reservations: BTreeMap<u64, Box<[u8]>>,
+    /// Why the log did not take what was journalled last, while it has not.
+    refused: Option<String>,
 }
 
 /// The running service, shared with the API.
@@ -137,16 +141,23 @@ impl Service {
         let started = now();
         let mut engine = Engine::new(policy, seed);
         let mut reservations = BTreeMap::new();
-        let (log, recovery) = Log::open(options, &mut |record| {
+        let mut replay = |record: &[u8]| {
             match Change::read(record)? {
                 Change::Reserve(id, json) => drop(reservations.insert(id, json.into_boxed_slice())),
                 Change::Unreserve(id) => drop(reservations.remove(&id)),
                 change => engine.restore(change),
             }
             Ok(())
-        })?;
+        };
+        // The log's own threads take turns as the one that starts them does.
+        let open = || {
+            super::take_short_turns();
+            Log::open(options, &mut replay)
+        };
+        let opened = std::thread::scope(|scope| scope.spawn(open).join());
+        let (log, recovery) = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         engine.start(started.unix);
-        let shared = Shared { engine, last: log.last(), reservations };
+        let shared = Shared { engine, last: log.last(), reservations, refused: None };
         let service = Arc::new(Self { shared: Mutex::new(shared), log, metrics, events, board: Mutex::default() });
         let source: Arc<dyn Source> = Arc::clone(&service) as _;
         service.log.set_source(Arc::downgrade(&source));
@@ -218,13 +229,17 @@ impl Service {
 
     /// How the service does.
     pub fn status(&self) -> Status {
-        let (totals, known, generation) =
-            self.read(|engine| (engine.totals(), engine.leases().len(), engine.policy().generation));
+        let shared = self.shared.lock();
+        let engine = &shared.engine;
+        let (totals, known, generation) = (engine.totals(), engine.leases().len(), engine.policy().generation);
+        let refused = shared.refused.clone();
+        drop(shared);
         let board = self.board.lock();
         Status {
             totals,
             known,
             store: self.log.health(),
+            refused,
             listening: board.listening.clone(),
             interfaces: board.interfaces.clone(),
             generation,
@@ -271,7 +286,15 @@ impl Service {
 
     /// Appends the journal. What the log refuses stays in it.
     fn append(&self, shared: &mut Shared) -> Result<Lsn, AppendError> {
-        let Shared { engine, last, reservations } = shared;
+        let result = self.append_journal(shared);
+        if result.is_ok() != shared.refused.is_none() {
+            shared.refused = result.as_ref().err().map(ToString::to_string);
+        }
+        result
+    }
+
+    fn append_journal(&self, shared: &mut Shared) -> Result<Lsn, AppendError> {
+        let Shared { engine, last, reservations, .. } = shared;
         if engine.journal.is_empty() {
             return Ok(*last);
         }
@@ -326,11 +349,11 @@ impl Source for Service {
         let mut record = Vec::with_capacity(256);
         if cursor.0 & RESERVATIONS == 0 {
             let from = Ipv4Addr::from(u32::try_from(cursor.0).unwrap_or(u32::MAX));
-            for (walked, lease) in shared.engine.leases().range(from).enumerate() {
+            for (walked, (address, lease)) in shared.engine.kept(from).enumerate() {
                 if walked == SLICE {
-                    return Some(Cursor(u32::from(lease.address).into()));
+                    return Some(Cursor(u32::from(address).into()));
                 }
-                if lease.state != State::Offered {
+                if let Some(lease) = lease {
                     record.clear();
                     Change::write_lease(lease, &mut record);
                     out.push(&record);

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Octets of the longest message taken: no client or relay agent sends more than an Ethernet frame holds.
 const MESSAGE: usize = 2048;
+/// Runs of messages received at a time, at most: each needs 64 KiB of room.
+const RUNS: usize = 16;
 /// Octets of the headers before it in a frame: Ethernet, IPv4 with all options, UDP.
 const HEADERS: usize = 14 + 60 + 8;
 /// Hardware type Ethernet.
@@ -86,6 +88,8 @@ pub(super) struct Worker {
     parked: Queue,
     scratch: Vec<u8>,
     batch: usize,
+    /// Whether datagrams come in runs.
+    offload: bool,
     when_full: WhenFull,
     stop: Option<Instant>,
     complained: Option<Instant>,
@@ -114,6 +118,7 @@ impl Worker {
             parked: Queue::new(options.queue_size.max(batch)),
             scratch: Vec::new(),
             batch,
+            offload: options.offload,
             when_full: options.when_full,
             stop: None,
             complained: None,
@@ -122,7 +127,10 @@ impl Worker {
 
     /// Works until it is told to stop.
     pub(super) fn run(mut self) {
-        let mut datagrams = udp::Inbox::new(self.batch, MESSAGE);
+        let mut datagrams = match self.offload {
+            true => udp::Inbox::of_runs(self.batch.min(RUNS), MESSAGE),
+            false => udp::Inbox::new(self.batch, MESSAGE),
+        };
         let mut frames = packet::Inbox::new(self.batch, HEADERS + MESSAGE);
         let mut busy = false;
         while !self.done() {
@@ -243,7 +251,7 @@ impl Worker {
             match socket.receive(datagrams) {
                 Ok(0) => {}
                 Ok(count) => {
-                    more |= count == self.batch;
+                    more |= count == self.batch || self.offload && count == RUNS;
                     self.process_datagrams(index, datagrams);
                 }
                 Err(error) => self.complain(&error),
@@ -270,7 +278,7 @@ impl Worker {
     fn process_datagrams(&mut self, port: usize, inbox: &udp::Inbox) {
         let (interfaces, metrics) = (Arc::clone(&self.interfaces), Arc::clone(&self.metrics));
         let received = Instant::now();
-        self.process(inbox.datagrams().filter_map(|datagram| {
+        let mut incoming = inbox.datagrams().filter_map(|datagram| {
             if datagram.truncated {
                 metrics.dropped.of(Dropped::TooLong).inc();
                 return None;
@@ -283,7 +291,34 @@ impl Worker {
             let route = Route { ingress: Ingress::Udp(port), interface: datagram.interface, server };
             let (source, destination) = (datagram.source, datagram.destination);
             Some(Incoming { bytes: datagram.payload, source, destination, route, received, probes: 0 })
-        }));
+        });
+        if !self.offload {
+            return self.process(incoming);
+        }
+        // Runs hold more than a batch.
+        let mut incoming = incoming.by_ref().peekable();
+        while incoming.peek().is_some() {
+            self.make_room();
+            let batch = self.batch;
+            self.process(incoming.by_ref().take(batch));
+        }
+    }
+
+    /// Waits until a batch of answers may wait for the disk, where nothing may be dropped instead.
+    fn make_room(&mut self) {
+        while self.when_full == WhenFull::Wait && self.parked.room() < self.batch && self.parked.len() > 0 {
+            self.ports.flush();
+            self.mailbox.wait_for_disk(true);
+            let timeout = self.parked.patience(Instant::now());
+            if !self.parked.is_ready(self.service.log().durable()) {
+                let mut waker = [poll::Entry::readable(&self.mailbox.waker)];
+                match poll::wait(&mut waker, timeout) {
+                    Ok(_) => self.mailbox.waker.drain(),
+                    Err(error) => self.complain(&error),
+                }
+            }
+            self.release();
+        }
     }
 
     fn process_frames(&mut self, interface: &Interface, inbox: &packet::Inbox) {

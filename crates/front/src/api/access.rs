@@ -9,7 +9,7 @@ use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
 use outwork_store::database::Database;
-use outwork_store::tokens::{self, Token};
+use outwork_store::tokens::{self, LOCAL, Secret, Token};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
@@ -32,7 +32,7 @@ const MAX_TOKEN: usize = 256;
 /// Who calls. As an extractor it refuses whoever has no valid token, whatever its role.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The number of the token.
+    /// The number of the token; 0 for the secret of the data directory.
     pub token: i64,
     /// The name of the token.
     pub name: String,
@@ -74,18 +74,40 @@ pub struct Access {
     pub(super) metrics: Arc<FrontMetrics>,
     attempts: Mutex<Attempts>,
     cache: Mutex<HashMap<Key, (Token, Instant)>>,
+    local: Option<Local>,
+}
+
+/// The secret that callers on this machine read from the data directory. It lives as long as the process.
+struct Local {
+    hash: [u8; 32],
+    since: SystemTime,
+}
+
+impl Local {
+    /// No table numbers a token so.
+    const NUMBER: i64 = 0;
+
+    fn token(&self) -> Token {
+        let (name, role) = (LOCAL.to_owned(), tokens::Role::Admin);
+        Token { id: Self::NUMBER, name, role, created: self.since, last_used: None, expires: None }
+    }
 }
 
 impl Access {
     /// Access by the tokens of this database; changes are written to its audit log.
     pub fn new(database: Arc<Database>, metrics: Arc<FrontMetrics>) -> Arc<Self> {
-        Arc::new(Self {
-            database,
-            sessions: Mutex::default(),
-            metrics,
-            attempts: Mutex::default(),
-            cache: Mutex::default(),
-        })
+        Arc::new(Self::with(database, metrics, None))
+    }
+
+    /// Access by those, and by a secret that makes its caller the admin `local`. Only its hash is kept.
+    pub fn with_local(database: Arc<Database>, metrics: Arc<FrontMetrics>, secret: &Secret) -> Arc<Self> {
+        let local = Local { hash: Sha256::digest(secret.expose().as_bytes()).into(), since: SystemTime::now() };
+        Arc::new(Self::with(database, metrics, Some(local)))
+    }
+
+    fn with(database: Arc<Database>, metrics: Arc<FrontMetrics>, local: Option<Local>) -> Self {
+        let (sessions, attempts, cache) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { database, sessions, metrics, attempts, cache, local }
     }
 
     /// Forgets a token at once: what its removal calls.
@@ -108,7 +130,12 @@ impl Access {
     /// A [`Problem`] to answer with: unknown or expired, too many failures from this peer, or the database failed.
     pub(super) async fn present(&self, secret: &str, peer: Peer) -> Result<Token, Problem> {
         let now = Instant::now();
-        let key = || Key::Presented(Sha256::digest(secret.as_bytes()).into());
+        let hash: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
+        // By hash, like those of the table: how long it takes tells nothing about any secret.
+        if let Some(local) = self.local.as_ref().filter(|local| local.hash == hash) {
+            return Ok(local.token());
+        }
+        let key = || Key::Presented(hash);
         let cached = self.cache.lock().get(&key()).cloned();
         if let Some((token, _)) = cached.as_ref().filter(|(token, until)| now < *until && !has_expired(token)) {
             return Ok(token.clone());
@@ -132,6 +159,9 @@ impl Access {
 
     /// The token that a session stands for.
     async fn of_session(&self, number: i64) -> Result<Token, Problem> {
+        if let Some(local) = self.local.as_ref().filter(|_| number == Local::NUMBER) {
+            return Ok(local.token());
+        }
         let now = Instant::now();
         let cached = self.cache.lock().get(&Key::Number(number)).cloned();
         if let Some((token, _)) = cached.filter(|(token, until)| now < *until && !has_expired(token)) {

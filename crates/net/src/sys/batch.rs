@@ -1,4 +1,5 @@
-//! `recvmmsg` and `sendmmsg`: many messages a system call, addresses and control messages as plain bytes.
+//! `recvmmsg` and `sendmmsg`: many messages a system call, addresses and control messages as plain bytes; and runs of UDP
+//! datagrams that pass through the kernel as one (`UDP_SEGMENT`, see `udp(7)`).
 
 use std::io;
 use std::mem::zeroed;
@@ -10,8 +11,13 @@ use crate::{Refused, SendReport};
 const CHUNK: usize = 64;
 /// Octets of the longest socket address used here (`sockaddr_ll`).
 const ADDRESS: usize = 20;
-/// Octets of control messages that a received message may bring.
+/// Octets of control messages that a message may bring or take along.
 const CONTROL: usize = 64;
+/// Datagrams of a run, and octets of all of them: what every kernel that knows runs takes as one.
+const RUN: usize = 64;
+const RUN_OCTETS: usize = 60_000;
+/// Octets of the longest datagram of a run. One that a link would have to fragment can't be part of any.
+const RUN_DATAGRAM: usize = 1400;
 
 /// What came beside the payload of a received message.
 #[derive(Clone, Copy)]
@@ -137,7 +143,7 @@ pub(crate) fn controls(mut control: &[u8]) -> impl Iterator<Item = (i32, i32, &[
     })
 }
 
-/// A control message for sending, of at most 12 octets of data on a 64-bit machine (`cmsg(3)`, laid out by hand).
+/// A control message for sending, of at most 16 octets of data on a 64-bit machine (`cmsg(3)`, laid out by hand).
 pub(crate) fn control(level: i32, kind: i32, data: &[u8]) -> ([u8; 32], u8) {
     const WORD: usize = size_of::<usize>();
     let length = (WORD + 8 + data.len()).min(32);
@@ -148,7 +154,7 @@ pub(crate) fn control(level: i32, kind: i32, data: &[u8]) -> ([u8; 32], u8) {
 }
 
 /// Where a message goes: a socket address and a control message, as bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Envelope {
     /// The socket address; empty when the socket itself knows.
     pub(crate) address: ([u8; 16], u8),
@@ -198,10 +204,11 @@ impl Outbox {
     }
 
     /// Sends without blocking. Messages that the kernel refuses are dropped and reported; when the socket is full the rest stays.
-    pub(crate) fn send(&mut self, fd: BorrowedFd<'_>) -> SendReport {
+    /// With `runs`, for UDP: neighbours of the same way and length leave as one.
+    pub(crate) fn send(&mut self, fd: BorrowedFd<'_>, mut runs: bool) -> SendReport {
         let mut report = SendReport::default();
         while let Some(waiting) = self.messages.get(self.done..).filter(|waiting| !waiting.is_empty()) {
-            match send_chunk(fd, waiting, &self.bytes) {
+            match send_chunk(fd, waiting, &self.bytes, runs) {
                 Ok(count) => {
                     report.sent += count;
                     self.done += count;
@@ -212,13 +219,16 @@ impl Outbox {
                         return report;
                     }
                     Some(libc::EINTR) => {}
+                    // The device can't do runs, or the datagrams are too long for the way: one by one, then.
+                    Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP) if runs => runs = false,
                     code => {
-                        // The error is that of the first message of the chunk.
+                        // The error is that of the first message of the chunk, and of those that would have left with it.
+                        let refused = if runs { run(waiting) } else { 1 };
                         let counter =
                             if code == Some(libc::ENOBUFS) { &mut report.no_buffers } else { &mut report.failed };
-                        *counter += 1;
+                        *counter += refused;
                         report.last_error = Some(error);
-                        self.done += 1;
+                        self.done += refused;
                     }
                 },
             }
@@ -235,33 +245,74 @@ impl Outbox {
     }
 }
 
-fn send_chunk(fd: BorrowedFd<'_>, messages: &[(Envelope, std::ops::Range<usize>)], bytes: &[u8]) -> io::Result<usize> {
+/// A message that waits, and where its payload lies.
+type Waiting = (Envelope, std::ops::Range<usize>);
+
+/// How many messages at the front may leave as one: same way, same length, but for the last which may be shorter.
+fn run(messages: &[Waiting]) -> usize {
+    let Some((envelope, first)) = messages.first().filter(|(_, range)| (1..=RUN_DATAGRAM).contains(&range.len()))
+    else {
+        return messages.len().min(1);
+    };
+    let mut count = 1;
+    for (other, range) in messages.iter().take(RUN).skip(1) {
+        let fits =
+            other == envelope && (1..=first.len()).contains(&range.len()) && range.end - first.start <= RUN_OCTETS;
+        if !fits {
+            break;
+        }
+        count += 1;
+        if range.len() < first.len() {
+            break;
+        }
+    }
+    count
+}
+
+fn send_chunk(fd: BorrowedFd<'_>, messages: &[Waiting], bytes: &[u8], runs: bool) -> io::Result<usize> {
     // SAFETY: both are plain C structures for which all zeroes is a valid value.
     let (mut headers, mut vectors): ([libc::mmsghdr; CHUNK], [libc::iovec; CHUNK]) = unsafe { (zeroed(), zeroed()) };
-    let mut count = 0;
-    for ((header, vector), (envelope, range)) in headers.iter_mut().zip(&mut vectors).zip(messages) {
-        let payload = bytes.get(range.clone()).unwrap_or_default();
+    let mut controls = [[0u8; CONTROL]; CHUNK];
+    let mut lengths = [0usize; CHUNK];
+    let (mut left, mut count) = (messages, 0);
+    for (((header, vector), room), length) in headers.iter_mut().zip(&mut vectors).zip(&mut controls).zip(&mut lengths)
+    {
+        *length = if runs { run(left) } else { left.len().min(1) };
+        let Some(((together, rest), (envelope, range))) = left.split_at_checked(*length).zip(left.first()) else {
+            break;
+        };
+        let end = together.last().map_or(range.end, |(_, last)| last.end);
+        let payload = bytes.get(range.start..end).unwrap_or_default();
         vector.iov_base = payload.as_ptr().cast_mut().cast();
         vector.iov_len = payload.len();
         header.msg_hdr.msg_iov = vector;
         header.msg_hdr.msg_iovlen = 1;
-        let (address, length) = &envelope.address;
-        if *length > 0 {
+        let (address, octets) = &envelope.address;
+        if *octets > 0 {
             header.msg_hdr.msg_name = address.as_ptr().cast_mut().cast();
-            header.msg_hdr.msg_namelen = libc::socklen_t::from(*length);
+            header.msg_hdr.msg_namelen = libc::socklen_t::from(*octets);
         }
-        let (control, length) = &envelope.control;
-        if *length > 0 {
-            header.msg_hdr.msg_control = control.as_ptr().cast_mut().cast();
-            header.msg_hdr.msg_controllen = usize::from(*length);
+        let segment = match together.len() {
+            0 | 1 => ([0; 32], 0),
+            _ => control(libc::SOL_UDP, libc::UDP_SEGMENT, &(range.len() as u16).to_ne_bytes()),
+        };
+        let parts = [&envelope.control, &segment];
+        let octets = parts.iter().flat_map(|(octets, length)| octets.iter().take(usize::from(*length)));
+        let mut used = 0;
+        room.iter_mut().zip(octets).for_each(|(to, from)| (*to, used) = (*from, used + 1));
+        if used > 0 {
+            header.msg_hdr.msg_control = room.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = used;
         }
+        left = rest;
         count += 1;
     }
     // SAFETY: the first `count` headers point to payloads, addresses and control messages of the stated lengths (an envelope's length never
-    // exceeds its array: `udp` makes them), all borrowed for the call. The kernel reads them; of the headers it writes `msg_len` only.
+    // exceeds its array: `udp` makes them), all alive during the call. The kernel reads them; of the headers it writes `msg_len` only.
     let sent =
         unsafe { libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+    Ok(lengths.iter().take(sent).sum())
 }
 
 #[cfg(test)]

@@ -32,6 +32,58 @@ pub(crate) fn pin(cpu: usize) -> io::Result<()> {
     .map(drop)
 }
 
+/// The kernel's `sched_attr` (`sched_setattr(2)`), in its first form.
+#[repr(C)]
+#[derive(Default)]
+struct SchedulingAttributes {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// Reads the calling thread's scheduling attributes, lets `change` change them, and sets them if it did.
+fn reschedule(change: impl FnOnce(&mut SchedulingAttributes) -> bool) -> io::Result<()> {
+    let mut attributes = SchedulingAttributes::default();
+    let size = size_of::<SchedulingAttributes>() as u32;
+    // SAFETY: `attributes` is writable for `size` bytes during the call, plain integers for which any bytes are valid.
+    if unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    if !change(&mut attributes) {
+        return Ok(());
+    }
+    attributes.size = size;
+    // SAFETY: the kernel reads `size` bytes of `attributes`, which is alive during the call.
+    if unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Asks for turns of `nanos` nanoseconds for the calling thread, if it is scheduled as usual. Kernels before 6.12 pay no heed.
+pub(crate) fn slice(nanos: u64) -> io::Result<()> {
+    reschedule(|attributes| {
+        attributes.runtime = nanos;
+        attributes.policy == libc::SCHED_OTHER as u32
+    })
+}
+
+/// Nanoseconds of a turn, as the kernel has it; 0 where it does not say.
+#[cfg(test)]
+pub(crate) fn slice_now() -> io::Result<u64> {
+    let mut nanos = 0;
+    reschedule(|attributes| {
+        nanos = attributes.runtime;
+        false
+    })?;
+    Ok(nanos)
+}
+
 /// User and primary group number of a user, `None` when there is no such user.
 pub(crate) fn user(name: &CStr) -> io::Result<Option<(u32, u32)>> {
     let mut buffer = vec![0u8; 64 * 1024];

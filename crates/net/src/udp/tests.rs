@@ -11,6 +11,10 @@ fn socket(address: SocketAddrV4) -> UdpSocket {
     UdpSocket::bind(&Options::new(address)).unwrap()
 }
 
+fn offloading(address: SocketAddrV4) -> UdpSocket {
+    UdpSocket::bind(&Options { offload: true, ..Options::new(address) }).unwrap()
+}
+
 fn path(to: SocketAddrV4) -> Path {
     Path { to, from: Ipv4Addr::UNSPECIFIED, interface: 0 }
 }
@@ -40,12 +44,17 @@ fn message(client: u32) -> [u8; 240] {
     message
 }
 
+fn payloads(inbox: &Inbox) -> Vec<Vec<u8>> {
+    inbox.datagrams().map(|datagram| datagram.payload.to_vec()).collect()
+}
+
 #[test]
 fn a_batch_comes_with_its_sources_its_destination_and_its_interface() {
     let (server, client) = (socket("0.0.0.0:0".parse().unwrap()), socket(LOOPBACK));
     let to = SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 9), server.local().port());
     let mut outbox = Outbox::new(100);
-    (0..100u8).for_each(|number| push(&mut outbox, path(to), &[number; 30]));
+    // Each longer than the one before, so that none can leave together with it.
+    (0..100u8).for_each(|number| push(&mut outbox, path(to), &vec![number; 30 + usize::from(number)]));
     let report = client.send(&mut outbox);
     assert_eq!((report.sent, report.blocked, outbox.is_empty()), (100, false, true));
 
@@ -65,6 +74,64 @@ fn a_batch_comes_with_its_sources_its_destination_and_its_interface() {
     );
     assert_eq!(server.receive(&mut inbox).unwrap(), 0);
     assert_eq!(inbox.datagrams().count(), 0);
+}
+
+#[test]
+fn neighbours_of_the_same_way_and_length_travel_as_one_and_arrive_as_they_were() {
+    let (server, other, client) = (offloading(LOOPBACK), offloading(LOOPBACK), offloading(LOOPBACK));
+    let mut outbox = Outbox::new(200);
+    let mut sent: Vec<Vec<u8>> = (0..70u8).map(|number| vec![number; 300]).collect();
+    sent.extend([vec![70; 100], vec![71; 300], vec![72; 301], vec![73; 301]]);
+    sent.iter().for_each(|payload| push(&mut outbox, path(server.local()), payload));
+    push(&mut outbox, path(other.local()), b"to another");
+    sent.push(vec![74; 301]);
+    push(&mut outbox, path(server.local()), &[74; 301]);
+    let report = client.send(&mut outbox);
+    assert_eq!((report.sent, report.failed, outbox.is_empty()), (sent.len() + 1, 0, true));
+
+    let mut inbox = Inbox::of_runs(64, 1000);
+    // 64 of 300 octets; 6 and the shorter one that ends their run; one of 300; two of 301; and behind what went elsewhere, one.
+    assert_eq!(server.receive(&mut inbox).unwrap(), 5);
+    assert_eq!(payloads(&inbox), sent);
+    assert!(inbox.datagrams().all(|datagram| !datagram.truncated && datagram.source == client.local()));
+    other.receive(&mut inbox).unwrap();
+    assert_eq!(payloads(&inbox), [b"to another"]);
+}
+
+#[test]
+fn a_run_comes_apart_for_a_socket_that_knows_nothing_of_runs_and_on_a_link_too_narrow_for_its_datagrams() {
+    let lab = Lab::new();
+    let (host, peer) = (lab.namespace("host"), lab.namespace("peer"));
+    lab.veth((&host, "eth0"), (&peer, "eth0"));
+    for (namespace, address) in [(&host, "10.1.0.1/24"), (&peer, "10.1.0.2/24")] {
+        namespace.ip(&format!("addr add {address} dev eth0"));
+        namespace.ip("link set eth0 mtu 800");
+    }
+    let server = host.run(|| std::net::UdpSocket::bind("10.1.0.1:67").unwrap());
+    let client = peer.run(|| offloading("10.1.0.2:68".parse().unwrap()));
+    for length in [400, 1200] {
+        let mut outbox = Outbox::new(8);
+        (0..5u8).for_each(|number| push(&mut outbox, path("10.1.0.1:67".parse().unwrap()), &vec![number; length]));
+        let report = client.send(&mut outbox);
+        assert_eq!((report.sent, report.failed), (5, 0), "{length}: {report:?}");
+        for number in 0..5 {
+            let mut room = [0; 2000];
+            assert_eq!(server.recv(&mut room).unwrap(), length);
+            assert_eq!(room[..length], vec![number; length]);
+        }
+    }
+}
+
+#[test]
+fn a_run_to_where_no_way_leads_is_reported_whole() {
+    let lab = Lab::new();
+    lab.namespace("alone").run(|| {
+        let client = offloading("0.0.0.0:0".parse().unwrap());
+        let mut outbox = Outbox::new(4);
+        (0..3).for_each(|_| push(&mut outbox, path("192.0.2.1:67".parse().unwrap()), b"no route"));
+        let report = client.send(&mut outbox);
+        assert_eq!((report.sent, report.failed, outbox.is_empty()), (0, 3, true));
+    });
 }
 
 #[test]

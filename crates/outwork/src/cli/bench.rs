@@ -48,7 +48,7 @@ pub(crate) struct DhcpArgs {
     /// other than 67 needs a server that knows RFC 8357.
     #[arg(long, value_name = "PORT")]
     pub(crate) relay_port: Option<u16>,
-    /// Adds relay agent information (option 82) and checks that it comes back as it was.
+    /// Adds relay agent information (option 82), of a thousand circuits, and checks that it comes back as it was.
     #[arg(long)]
     pub(crate) option82: bool,
     /// Exchanges under way at a time at the rate `max`.
@@ -60,6 +60,11 @@ pub(crate) struct DhcpArgs {
     /// Chooses the clients' hardware addresses: another seed, other clients.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Sends and receives messages in runs that pass through the kernel as one (UDP segmentation and receive offload): less
+    /// work a message, so that more of this machine is left to a server on it. Not for a server behind a virtual link that
+    /// listens with packet sockets.
+    #[arg(long)]
+    pub(crate) offload: bool,
 }
 
 /// What the clients of a load do.

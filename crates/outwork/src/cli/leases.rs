@@ -1,6 +1,7 @@
 //! The arguments of `outwork leases` and `outwork reservations`.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -110,8 +111,8 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) q: Option<String>,
     /// The most to list.
-    #[arg(long, value_name = "COUNT", default_value_t = 100, conflicts_with = "all")]
-    pub(crate) limit: usize,
+    #[arg(long, value_name = "COUNT", default_value = "100", conflicts_with = "all")]
+    pub(crate) limit: NonZeroUsize,
     /// Lists all there are.
     #[arg(long)]
     pub(crate) all: bool,
@@ -133,8 +134,6 @@ pub(crate) enum State {
     Released,
     /// Run out.
     Expired,
-    /// Kept for its client.
-    Reserved,
 }
 
 impl State {
@@ -145,7 +144,6 @@ impl State {
             State::Declined => "declined",
             State::Released => "released",
             State::Expired => "expired",
-            State::Reserved => "reserved",
         }
     }
 }

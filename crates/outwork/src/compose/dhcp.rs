@@ -14,8 +14,8 @@ use outwork_front::events::Hub;
 use outwork_store::log::Health;
 use outwork_telemetry::Registry;
 
-use super::cannot;
 use super::store::StoreFigures;
+use super::{LEASES, cannot};
 use crate::settings::Settings;
 
 /// The running service.
@@ -43,9 +43,9 @@ impl Dhcp {
             }),
         };
         let policy = Arc::new(policy);
-        let (service, recovery) = Service::open(settings.store.log("dhcp"), Arc::clone(&policy), metrics, Some(events))
+        let (service, recovery) = Service::open(settings.store.log(LEASES), Arc::clone(&policy), metrics, Some(events))
             .with_context(|| {
-                format!("the leases in {} cannot be read", settings.store.data_dir.join("dhcp").display())
+                format!("the leases in {} cannot be read", settings.store.data_dir.join(LEASES).display())
             })?;
         if let Some(torn) = &recovery.torn {
             tracing::warn!(
@@ -94,6 +94,13 @@ fn state(service: &Service) -> ServiceState {
             state: State::Failed,
             ready: false,
             detail: format!("leases are not written: {failure}"),
+        };
+    }
+    if let Some(refused) = &status.refused {
+        return ServiceState {
+            state: State::Failed,
+            ready: false,
+            detail: format!("leases are not written: {refused}"),
         };
     }
     ServiceState { state: State::Running, ready: true, detail }

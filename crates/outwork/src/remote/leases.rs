@@ -59,7 +59,8 @@ pub(crate) fn leases(global: &Global, command: &LeasesCommand) -> anyhow::Result
                 anyhow::bail!("nothing was done; --yes does it without asking");
             }
             let answer = client.change(Method::POST, &format!("/dhcp/subnets/{subnet}/wipe"), None)?;
-            done(global, &answer, &format!("wiped subnet {subnet}"))
+            let count = answer["removed"].as_u64().map_or_else(String::new, |count| format!(": {count} ended"));
+            done(global, &answer, &format!("wiped subnet {subnet}{count}"))
         }
         LeasesCommand::Export { output } => export(&client, output.as_deref()),
         LeasesCommand::Import { file } => {
@@ -80,7 +81,7 @@ pub(crate) fn leases(global: &Global, command: &LeasesCommand) -> anyhow::Result
 }
 
 fn list(global: &Global, client: &Client, args: &ListArgs) -> anyhow::Result<()> {
-    let wanted = if args.all { usize::MAX } else { args.limit };
+    let wanted = if args.all { usize::MAX } else { args.limit.get() };
     let mut found: Vec<Json> = Vec::new();
     let mut after = args.after.clone();
     let mut total = Json::Null;
@@ -118,20 +119,28 @@ fn list(global: &Global, client: &Client, args: &ListArgs) -> anyhow::Result<()>
 }
 
 fn lease_table(leases: &[Json]) -> io::Result<()> {
-    let mut table = Table::new(&["ADDRESS", "STATE", "MAC", "HOSTNAME", ">SUBNET", "EXPIRES", "CLIENT ID"]);
+    let mut table = Table::new(&["ADDRESS", "STATE", "MAC", "HOSTNAME", ">SUBNET", "EXPIRES", "RESERVED", "CLIENT ID"]);
     for lease in leases {
-        let expires = if lease["fixed"] == true { "never: reserved".into() } else { cell(&lease["expires"]) };
         table.row([
             cell(&lease["address"]),
             cell(&lease["state"]),
             cell(&lease["mac"]),
             cell(&lease["hostname"]),
             cell(&lease["subnet_id"]),
-            expires,
+            expiry(lease),
+            if lease["fixed"] == true { "yes".into() } else { "-".into() },
             cell(&lease["client_id"]),
         ]);
     }
     table.write(&mut anstream::stdout(), "no leases")
+}
+
+/// When a lease ends. Of one that never does, the API says the end of the year 9999.
+fn expiry(lease: &Json) -> String {
+    match lease["expires"].as_str() {
+        Some(moment) if moment.starts_with("9999-12-31") => "never".into(),
+        _ => cell(&lease["expires"]),
+    }
 }
 
 fn get(global: &Global, client: &Client, wanted: &str) -> anyhow::Result<()> {
@@ -180,7 +189,7 @@ fn get(global: &Global, client: &Client, wanted: &str) -> anyhow::Result<()> {
                 ("vendor class", cell(&lease["vendor_class"])),
                 ("subnet", cell(&lease["subnet_id"])),
                 ("starts", cell(&lease["starts"])),
-                ("expires", cell(&lease["expires"])),
+                ("expires", expiry(lease)),
                 ("reserved", if lease["fixed"] == true { "yes".into() } else { "no".into() }),
                 ("relay", cell(&relay["giaddr"])),
                 ("circuit id", cell(&relay["circuit_id"])),
@@ -246,13 +255,22 @@ pub(crate) fn reservations(global: &Global, command: &ReservationsCommand) -> an
                 "identifier": {"kind": kind, "value": value},
             });
             let answer = client.change(Method::POST, "/dhcp/reservations", Some(&body))?;
-            done(global, &answer, &format!("reserved {address} for {kind} {value}"))
+            done(global, &answer, &format!("reserved {address} for {kind} {value}"))?;
+            warn(&answer)
         }
         ReservationsCommand::Remove { id } => {
             let answer = client.change(Method::DELETE, &format!("/dhcp/reservations/{}", escaped(id)), None)?;
             done(global, &answer, &format!("removed reservation {id}"))
         }
     }
+}
+
+/// Passes on what the server warns of; with --json it is in the answer, too.
+fn warn(reservation: &Json) -> anyhow::Result<()> {
+    if let Some(warning) = reservation["warning"].as_str() {
+        writeln!(anstream::stderr(), "warning: {}", crate::table::printable(warning))?;
+    }
+    Ok(())
 }
 
 /// `outwork subnets`.

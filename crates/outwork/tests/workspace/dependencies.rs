@@ -117,3 +117,38 @@ fn every_dependency_comes_from_the_registry() {
         assert!(source.starts_with("registry+"), "{} comes from {source}", text(package, "name"));
     }
 }
+
+#[test]
+fn every_dependency_that_is_declared_is_used() {
+    let table = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap().parse::<toml::Table>().unwrap();
+    let names = |table: Option<&toml::Value>| -> BTreeSet<String> {
+        table.and_then(toml::Value::as_table).into_iter().flatten().map(|(name, _)| name.clone()).collect()
+    };
+    let mut used = BTreeSet::new();
+    for krate in std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path()) {
+        let manifest = table(krate.join("Cargo.toml"));
+        let mut sources = String::new();
+        read_sources(&krate, &mut sources);
+        let words: BTreeSet<_> = sources.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            for name in names(manifest.get(kind)) {
+                assert!(words.contains(name.replace('-', "_").as_str()), "{} does not use {name}", krate.display());
+                used.insert(name);
+            }
+        }
+    }
+    let declared = names(table(root().join("Cargo.toml"))["workspace"].get("dependencies"));
+    // Crates of our own are declared for whoever may lean on them.
+    let unused: Vec<_> = declared.difference(&used).filter(|name| !name.starts_with("outwork-")).collect();
+    assert!(unused.is_empty(), "no crate depends on {unused:?}");
+}
+
+fn read_sources(dir: &std::path::Path, text: &mut String) {
+    for path in std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            read_sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}

@@ -200,3 +200,16 @@ fn times_survive_the_table() {
         assert_eq!(millis(time(number)), number);
     }
 }
+
+#[test]
+fn the_database_and_its_log_are_for_nobody_elses_eyes() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().unwrap();
+    let database = Database::open(&options(&dir), &[THINGS]).unwrap();
+    database.call(|c| c.execute("INSERT INTO things VALUES ('a')", [])).wait().unwrap();
+    let files: Vec<_> = std::fs::read_dir(dir.path().join("sub")).unwrap().map(|entry| entry.unwrap()).collect();
+    assert_eq!(files.len(), 3, "{files:?}");
+    for file in files {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+    }
+}

@@ -63,7 +63,7 @@ fn flip_a_bit(dir: &Path, rng: &mut Rng) {
     fs::write(path, bytes).unwrap();
 }
 
-fn check(seed: u64) {
+fn flip_and_read(seed: u64) {
     let dir = tempfile::TempDir::new().unwrap();
     write(dir.path());
     let all: Vec<u64> = (1..=RECORDS).collect();
@@ -71,7 +71,10 @@ fn check(seed: u64) {
     match read(dir.path()) {
         Ok((_, numbers)) => assert_eq!(numbers, all, "nothing is missed in silence"),
         Err(OpenError::Damaged(_)) => {
+            let found = check(dir.path()).unwrap();
             let report = repair(dir.path()).unwrap();
+            let told = (found.snapshot_records, found.log_records, found.lost, found.lost_more);
+            assert_eq!(told, (report.snapshot_records, report.log_records, report.lost, report.lost_more));
             let (recovery, numbers) = read(dir.path()).unwrap();
             assert_eq!(recovery.last, Lsn(RECORDS));
             assert!(numbers.is_sorted_by(|a, b| a < b));
@@ -91,7 +94,7 @@ fn any_flipped_bit_is_harmless_or_found_and_a_repair_loses_only_what_it_hit() {
         Err(_) => (0..60).collect(),
     };
     for seed in seeds {
-        let outcome = std::panic::catch_unwind(|| check(seed));
+        let outcome = std::panic::catch_unwind(|| flip_and_read(seed));
         if let Err(panic) = outcome {
             eprintln!("replay with OUTWORK_SEED={seed}");
             std::panic::resume_unwind(panic);

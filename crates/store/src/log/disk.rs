@@ -1,9 +1,13 @@
 //! The seam between the log and the file system, so that tests can lose power, tear writes and fail any call.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use super::error::OpenError;
+use crate::file::{create_private, create_private_dir};
+use crate::lock::{DirLock, LockError};
 
 /// One directory of files.
 pub(crate) trait Disk: Send + Sync {
@@ -43,54 +47,26 @@ pub(crate) trait DiskFile: Send + Sync {
 pub(crate) struct RealDisk {
     dir: PathBuf,
     handle: File,
-    _lock: File,
+    _lock: DirLock,
 }
-
-/// Why the directory cannot be used.
-#[derive(Debug)]
-pub(crate) enum DirError {
-    Io { path: PathBuf, error: io::Error },
-    Locked { path: PathBuf, holder: String },
-}
-
-/// Name of the lock file.
-const LOCK: &str = "lock";
 
 impl RealDisk {
     /// Creates the directory where it is missing, and locks it.
-    pub(crate) fn open(dir: &Path) -> Result<Self, DirError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |error| DirError::Io { path, error }
-        };
+    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
         if !dir.is_dir() {
-            fs::create_dir_all(dir).map_err(failed(dir))?;
-            if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed(parent))?;
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let create = parent.map_or(Ok(()), fs::create_dir_all).and_then(|()| create_private_dir(dir));
+            create.map_err(OpenError::io("create", dir.to_owned()))?;
+            if let Some(parent) = parent {
+                let sync = File::open(parent).and_then(|parent| parent.sync_all());
+                sync.map_err(OpenError::io("sync", parent.to_owned()))?;
             }
         }
-        let handle = File::open(dir).map_err(failed(dir))?;
-        let path = dir.join(LOCK);
-        let mut lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed(&path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
-                return Err(DirError::Locked { path, holder });
-            }
-            Err(TryLockError::Error(error)) => return Err(DirError::Io { path, error }),
-        }
-        // The number only serves the message above: the lock itself holds without it, even on a full disk.
-        if let Err(error) = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())) {
-            tracing::debug!(path = %path.display(), %error, "process number not written into the lock file");
-        }
+        let handle = File::open(dir).map_err(OpenError::io("use", dir.to_owned()))?;
+        let lock = DirLock::take(dir).map_err(|error| match error {
+            LockError::Held { path, holder } => OpenError::Locked { path, holder },
+            LockError::Io { path, source } => OpenError::io("use", path)(source),
+        })?;
         Ok(Self { dir: dir.to_owned(), handle, _lock: lock })
     }
 }
@@ -110,13 +86,14 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str, allocate: u64) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(self.dir.join(name))?;
+        let path = self.dir.join(name);
+        let file = match create_private(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&path)?;
+                create_private(&path)?
+            }
+            created => created?,
+        };
         if allocate > 0 {
             match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, allocate) {
                 // A file system without it grows the file write by write: slower, no less safe.

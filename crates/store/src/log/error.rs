@@ -44,7 +44,10 @@ pub enum OpenError {
         source: io::Error,
     },
     /// Acknowledged records cannot be read.
-    #[error(transparent)]
+    #[error(
+        "{0}. Nothing was started and nothing was changed. Restore the directory from a backup, or run `outwork store repair`: \
+         it says what it would give up, and with --yes sets the damaged files aside and keeps every record that is still valid"
+    )]
     Damaged(Box<Damage>),
     /// A file of a later version of Outwork.
     #[error("{path} has format {version}, this version reads {expected}: run the version of Outwork that wrote it", expected = super::frame::VERSION)]
@@ -79,7 +82,7 @@ impl OpenError {
 }
 
 /// What a user can do about an error of the system.
-fn advice(error: &io::Error) -> &'static str {
+pub(crate) fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             ": free space on this file system, then start again"
@@ -114,17 +117,13 @@ impl fmt::Display for Damage {
         }
         let kind = if self.snapshot { "snapshot" } else { "acknowledged" };
         match self.lost {
+            Some((first, last)) if first == last => write!(f, ": 1 {kind} record ({first}) cannot be read"),
             Some((first, last)) => {
                 let count = (last.0 + 1).saturating_sub(first.0);
-                write!(f, ": {count} {kind} records ({first} to {last}) cannot be read")?;
+                write!(f, ": {count} {kind} records ({first} to {last}) cannot be read")
             }
-            None => write!(f, ": an unknown number of {kind} records cannot be read")?,
+            None => write!(f, ": an unknown number of {kind} records cannot be read"),
         }
-        write!(
-            f,
-            ". Nothing was started and nothing was changed. Restore the directory from a backup, or run `outwork store repair`: \
-             it sets the damaged files aside and keeps every record that is still valid"
-        )
     }
 }
 

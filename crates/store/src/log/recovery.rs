@@ -86,6 +86,8 @@ pub(crate) struct SurveyedSnapshot {
     pub(crate) through: u64,
     pub(crate) salt: Option<u64>,
     pub(crate) end: Option<SnapshotEnd>,
+    /// Records that can be read.
+    pub(crate) records: u64,
     pub(crate) length: u64,
     pub(crate) faults: Vec<SnapshotFault>,
 }
@@ -200,11 +202,15 @@ fn survey_snapshot(disk: &dyn Disk, through: u64) -> Result<SurveyedSnapshot, Op
     let failed = || OpenError::io("read", disk.path(&name));
     let file = disk.open(&name).map_err(failed())?;
     let length = file.length().map_err(failed())?;
-    let mut out = SurveyedSnapshot { through, salt: None, end: None, length, faults: Vec::new() };
+    let mut out = SurveyedSnapshot { through, salt: None, end: None, records: 0, length, faults: Vec::new() };
     match read_header(disk, &name, &*file, SNAPSHOT_MAGIC)? {
         None => out.faults.push(SnapshotFault { offset: 0, bytes: FRAMES_START, lost: None }),
         Some(header) => {
-            let counted = read_snapshot::<()>(&*file, header.salt, |_, _| Ok(())).map_err(failed())?;
+            let counted = read_snapshot::<()>(&*file, header.salt, |_, records| {
+                out.records += u64::from(records);
+                Ok(())
+            });
+            let counted = counted.map_err(failed())?;
             out.salt = Some(header.salt);
             if let Ok((end, faults)) = counted {
                 out.end = end;
@@ -306,7 +312,7 @@ impl Survey {
     }
 
     /// The first bytes behind everything that counts that are neither frames nor zeros.
-    fn torn(&self, disk: &dyn Disk, kept: &[Run]) -> Option<TornTail> {
+    pub(crate) fn torn(&self, disk: &dyn Disk, kept: &[Run]) -> Option<TornTail> {
         let (seq, from) = kept.last().map_or((0, 0), |run| (run.seq, run.to));
         let behind = self.segments.iter().filter(|segment| segment.seq >= seq);
         behind.flat_map(|segment| segment.gaps.iter().map(move |gap| (segment.seq, gap))).find_map(|(at, gap)| {
@@ -339,29 +345,10 @@ impl Survey {
 
 /// Decides where the log ends; refuses where that loses an acknowledged record.
 pub(crate) fn judge(disk: &dyn Disk, survey: &Survey) -> Result<u64, OpenError> {
-    if let Some(snapshot) = &survey.snapshot
-        && let Some(fault) = snapshot.faults.first()
-    {
-        return Err(damaged(Damage {
-            path: disk.path(&snapshot_name(snapshot.through)),
-            offset: fault.offset,
-            bytes: fault.bytes,
-            lost: fault.lost.map(|(first, last)| (Lsn(first), Lsn(last))),
-            snapshot: true,
-        }));
+    match survey.damage(disk).into_iter().next() {
+        Some(damage) => Err(damaged(damage)),
+        None => Ok(survey.end().0),
     }
-    if let Some(segment) = survey.segments.iter().find(|segment| segment.salt.is_none()) {
-        let path = path(disk, segment.seq);
-        return Err(damaged(Damage { path, offset: 0, bytes: segment.length, lost: None, snapshot: false }));
-    }
-    let (end, next) = survey.end();
-    if end < survey.evidence {
-        let last = next.map_or(survey.evidence, |run| run.first - 1);
-        let (path, offset, bytes) = survey.locate(disk, end, next);
-        let lost = Some((Lsn(end + 1), Lsn(last)));
-        return Err(damaged(Damage { path, offset, bytes, lost, snapshot: false }));
-    }
-    Ok(end)
 }
 
 fn damaged(damage: Damage) -> OpenError {
@@ -369,16 +356,48 @@ fn damaged(damage: Damage) -> OpenError {
 }
 
 impl Survey {
-    /// The last record before the first hole, and the run behind the hole.
+    /// Every place where acknowledged records cannot be read: of the snapshot, then of the log.
+    pub(crate) fn damage(&self, disk: &dyn Disk) -> Vec<Damage> {
+        let lsns = |(first, last)| (Lsn(first), Lsn(last));
+        let snapshot = self.snapshot.iter().flat_map(|snapshot| {
+            let path = disk.path(&snapshot_name(snapshot.through));
+            snapshot.faults.iter().map(move |fault| Damage {
+                path: path.clone(),
+                offset: fault.offset,
+                bytes: fault.bytes,
+                lost: fault.lost.map(lsns),
+                snapshot: true,
+            })
+        });
+        let headless = self.segments.iter().filter(|segment| segment.salt.is_none()).map(|segment| {
+            let path = path(disk, segment.seq);
+            Damage { path, offset: 0, bytes: segment.length, lost: None, snapshot: false }
+        });
+        let holes = self.holes().into_iter().filter(|(end, _)| *end < self.evidence).map(|(end, next)| {
+            let last = next.map_or(self.evidence, |run| run.first - 1);
+            let (path, offset, bytes) = self.locate(disk, end, next);
+            Damage { path, offset, bytes, lost: Some(lsns((end + 1, last))), snapshot: false }
+        });
+        snapshot.chain(headless).chain(holes).collect()
+    }
+
+    /// The last record before the first hole.
     pub(crate) fn end(&self) -> (u64, Option<&Run>) {
+        self.holes().into_iter().next().unwrap_or_default()
+    }
+
+    /// The last record before each hole, and the run behind it; at last where everything ends, with nothing behind it.
+    fn holes(&self) -> Vec<(u64, Option<&Run>)> {
+        let mut holes = Vec::new();
         let mut end = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.through);
         for run in &self.runs {
             if run.first > end + 1 {
-                return (end, Some(run));
+                holes.push((end, Some(run)));
             }
             end = end.max(run.last);
         }
-        (end, None)
+        holes.push((end, None));
+        holes
     }
 
     /// The place of the hole behind record `end`.

@@ -2,9 +2,11 @@
 //! either the damaged log or the repaired one.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::check::open_existing;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::frame::{FRAME_HEADER, FRAMES_START, FileHeader, SEGMENT_MAGIC, push_record, seal_frame};
@@ -12,6 +14,7 @@ use super::options::Compression;
 use super::recovery::{self, Item, Survey, SurveyedSnapshot};
 use super::segment::{TEMPORARY, segment_name};
 use super::snapshot::{SnapshotWriter, read_snapshot, snapshot_name};
+use crate::file::{create_private, create_private_dir};
 
 /// Payload gathered for a frame of a repaired segment.
 const FRAME: usize = 1 << 20;
@@ -35,7 +38,7 @@ pub struct RepairReport {
 
 /// Repairs the log in `dir`, which no running log may use. Leaves an undamaged one as it is.
 pub fn repair(dir: &Path) -> Result<RepairReport, OpenError> {
-    let disk = super::open_dir(dir)?;
+    let disk = open_existing(dir)?;
     let survey = recovery::survey(&disk)?;
     match recovery::judge(&disk, &survey) {
         Ok(_) => return Ok(RepairReport::default()),
@@ -69,9 +72,9 @@ fn set_aside(disk: &dyn Disk, dir: &Path, survey: &Survey) -> Result<PathBuf, Op
     let mut number = 1;
     let aside = loop {
         let aside = dir.join(format!("damaged-{number}"));
-        match fs::create_dir(&aside) {
+        match create_private_dir(&aside) {
             Ok(()) => break aside,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(OpenError::io("create", aside)(error)),
         }
     };
@@ -79,7 +82,11 @@ fn set_aside(disk: &dyn Disk, dir: &Path, survey: &Survey) -> Result<PathBuf, Op
     for name in snapshot.chain(survey.segments.iter().map(|segment| segment_name(segment.seq))) {
         let (from, to) = (disk.path(&name), aside.join(&name));
         fs::hard_link(&from, &to)
-            .or_else(|_| fs::copy(&from, &to).and_then(|_| fs::File::open(&to)?.sync_all()))
+            .or_else(|_| {
+                let mut copy = create_private(&to)?;
+                io::copy(&mut fs::File::open(&from)?, &mut copy)?;
+                copy.sync_all()
+            })
             .map_err(OpenError::io("set aside", from))?;
     }
     fs::File::open(&aside).and_then(|aside| aside.sync_all()).map_err(OpenError::io("sync", aside.clone()))?;
@@ -196,7 +203,7 @@ impl Rewriter<'_> {
         self.try_write(buffer, records).map_err(OpenError::io("write", path))
     }
 
-    fn try_write(&mut self, buffer: &mut Vec<u8>, records: u32) -> std::io::Result<()> {
+    fn try_write(&mut self, buffer: &mut Vec<u8>, records: u32) -> io::Result<()> {
         if let Some((file, _, _)) = self.file.take_if(|(_, _, position)| *position >= SEGMENT) {
             file.sync()?;
         }

@@ -191,12 +191,49 @@ fn damage_to_acknowledged_records_is_refused_by_file_offset_and_count() {
         replayed += 1;
         Ok(())
     });
-    let damage = damage(refused.map(drop).unwrap_err());
+    let refused = refused.map(drop).unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains("2 acknowledged records (7 to 8)") && text.contains("`outwork store repair`"), "{text}");
+    let damage = damage(refused);
     assert_eq!((&damage.path, damage.lost, damage.snapshot), (&path, Some((Lsn(7), Lsn(8))), false));
     assert!(damage.offset > FRAMES_START && damage.offset < place(&path, 9) as u64);
     assert_eq!(replayed, 0, "never start with fewer records");
-    let text = damage.to_string();
-    assert!(text.contains("2 acknowledged records (7 to 8)") && text.contains("outwork store repair"), "{text}");
+}
+
+#[test]
+fn a_check_finds_every_damage_and_what_a_repair_would_give_up_and_changes_nothing() {
+    let dir = TempDir::new().unwrap();
+    write_and_crash(dir.path(), 1, 20);
+    let path = segment(dir.path());
+    let sound = check(dir.path()).unwrap();
+    assert_eq!((sound.log_records, sound.lost, sound.damage), (20, 0, vec![]));
+    for number in [7, 8, 15] {
+        flip(&path, place(&path, number));
+    }
+    let original = fs::read(&path).unwrap();
+    let found = check(dir.path()).unwrap();
+    let lost: Vec<_> = found.damage.iter().map(|damage| damage.lost.unwrap()).collect();
+    assert_eq!(lost, [(Lsn(7), Lsn(8)), (Lsn(15), Lsn(15))]);
+    assert!(found.damage[0].offset < found.damage[1].offset && found.damage.iter().all(|damage| damage.path == path));
+    assert_eq!((found.log_records, found.lost, found.lost_more), (17, 3, false));
+    assert_eq!(fs::read(&path).unwrap(), original);
+    let report = repair(dir.path()).unwrap();
+    assert_eq!((report.log_records, report.lost, report.lost_more), (17, 3, false));
+    let repaired = check(dir.path()).unwrap();
+    assert_eq!((repaired.log_records, repaired.given_up, repaired.damage), (17, 3, vec![]));
+}
+
+#[test]
+fn a_directory_that_is_not_there_or_in_use_is_neither_checked_nor_repaired() {
+    let dir = TempDir::new().unwrap();
+    let missing = dir.path().join("missing");
+    for error in [check(&missing).map(drop).unwrap_err(), repair(&missing).map(drop).unwrap_err()] {
+        assert!(error.to_string().contains("cannot open") && !missing.exists(), "{error}");
+    }
+    let (_log, ..) = open(&LogOptions::new(dir.path())).unwrap();
+    for error in [check(dir.path()).map(drop).unwrap_err(), repair(dir.path()).map(drop).unwrap_err()] {
+        assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    }
 }
 
 #[test]

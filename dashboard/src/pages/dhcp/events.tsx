@@ -1,7 +1,7 @@
 import { createMemo, createSignal, For, onCleanup, onMount, Show } from "solid-js";
 import { type Connection, openDhcpStream } from "../../api/live";
 import type { DhcpEvent } from "../../api/types";
-import { clock, compact, count } from "../../format";
+import { count, rate as perSecond, preciseClock } from "../../format";
 import { href } from "../../router";
 import { Icon } from "../../ui/icon";
 import { Empty } from "../../ui/states";
@@ -23,7 +23,7 @@ const TONE: Record<Group, string> = { requests: "", answers: "good", ends: "acce
 function EventRow(props: { event: DhcpEvent }) {
   return (
     <tr>
-      <td class="mono">{clock(props.event.time)}</td>
+      <td class="mono muted">{preciseClock(props.event.time)}</td>
       <td>
         <span class={`badge ${TONE[groupOf(props.event.kind)]}`}>{props.event.kind}</span>
       </td>
@@ -74,6 +74,11 @@ export function Events() {
     const needle = text().trim().toLowerCase();
     return rows().filter((row) => matches(row, groups(), needle));
   });
+  const state = () => {
+    if (paused()) return `${count(held())} waiting`;
+    if (connection().phase === "open") return `live, ${perSecond(rate())}/s`;
+    return connection().phase === "lost" ? "reconnecting" : "connecting";
+  };
   const toggle = (group: Group) => {
     const next = new Set(groups());
     if (!next.delete(group)) next.add(group);
@@ -108,9 +113,10 @@ export function Events() {
             )}
           </For>
         </div>
-        <div class="row push">
-          <span class="muted">
-            {paused() ? `${count(held())} waiting` : `${compact(rate() < 0.05 ? 0 : rate())}/s`}
+        <div class="row push events-state">
+          <span class="live">
+            <span class={`dot ${connection().phase === "open" ? (paused() ? "" : "good") : "warn"}`} />
+            {state()}
           </span>
           <button
             type="button"

@@ -3,9 +3,11 @@ import { createStore } from "solid-js/store";
 import { api } from "../../api/client";
 import { createAction } from "../../api/query";
 import type { IdentifierKind, Lease, Reservation, ReservationDraft, Subnet } from "../../api/types";
+import { inLocalTime } from "../../format";
 import { FormDialog } from "../../ui/dialog";
 import { notify } from "../../ui/notify";
 import { Field } from "../../ui/widgets";
+import { bodyOf, furtherSettings, nameOf, type ReservationFields, subnetOf } from "./reservation";
 
 interface DialogProps {
   onClose: () => void;
@@ -14,22 +16,43 @@ interface DialogProps {
 
 const IDENTIFIERS: Record<IdentifierKind, { text: string; hint: string }> = {
   mac: { text: "MAC address", hint: "Such as 52:54:00:12:34:56" },
-  client_id: { text: "Client id (option 61)", hint: "Hexadecimal, as a lease shows it" },
+  client_id: {
+    text: "Client id (option 61)",
+    hint: "Hexadecimal, as a lease shows it, or text in single quotes",
+  },
   circuit_id: {
     text: "Relay circuit id (option 82.1)",
-    hint: "The switch port, as the relay agent sends it",
+    hint: "The switch port as the relay agent sends it: hexadecimal, or text in single quotes",
   },
-  remote_id: { text: "Relay remote id (option 82.2)", hint: "The relay's own name, as it sends it" },
-  flex: { text: "Flex expression value", hint: "What the subnet's flex expression gives for the client" },
+  remote_id: {
+    text: "Relay remote id (option 82.2)",
+    hint: "The relay's own name as it sends it: hexadecimal, or text in single quotes",
+  },
+  flex: {
+    text: "Flex identifier",
+    hint: "What dhcp.flex_identifier gives for the client: hexadecimal, or text in single quotes",
+  },
 };
 
-/** Named in the order of how surely they name the device: its hardware address, else what it calls itself. */
-export function reservationFrom(lease: Lease): ReservationDraft {
-  const identifier =
-    lease.mac === null
-      ? { kind: "client_id" as const, value: lease.client_id ?? "" }
-      : { kind: "mac" as const, value: lease.mac };
-  return { subnet_id: lease.subnet_id, identifier, address: lease.address, hostname: lease.hostname };
+function FurtherSettings(props: { reservation: ReservationDraft }) {
+  const rows = () => furtherSettings(props.reservation);
+  return (
+    <Show when={rows().length > 0}>
+      <section class="kept" aria-label="Kept as they are">
+        <h3>Kept as they are</h3>
+        <dl class="facts">
+          <For each={rows()}>
+            {([name, value]) => (
+              <>
+                <dt>{name}</dt>
+                <dd class="mono">{value}</dd>
+              </>
+            )}
+          </For>
+        </dl>
+      </section>
+    </Show>
+  );
 }
 
 export function ReservationDialog(
@@ -42,23 +65,26 @@ export function ReservationDialog(
     subnets?: Subnet[];
   },
 ) {
-  const [draft, setDraft] = createStore({
+  const [fields, setFields] = createStore<ReservationFields>({
     subnet_id: props.draft.subnet_id,
     kind: props.draft.identifier.kind,
     value: props.draft.identifier.value,
-    address: props.draft.address,
+    address: props.draft.address ?? "",
     hostname: props.draft.hostname ?? "",
   });
+  // An address says which subnet is meant; it can still be chosen.
+  const setAddress = (address: string) => {
+    const subnet = subnetOf(props.subnets ?? [], address);
+    setFields({ address, ...(subnet ? { subnet_id: subnet.id } : {}) });
+  };
   const action = createAction(async () => {
-    const body: ReservationDraft = {
-      subnet_id: draft.subnet_id,
-      identifier: { kind: draft.kind, value: draft.value.trim() },
-      address: draft.address.trim(),
-      hostname: draft.hostname.trim() || null,
-    };
-    if (props.existing) await api.put(`/dhcp/reservations/${encodeURIComponent(props.existing.id)}`, body);
-    else await api.post("/dhcp/reservations", body);
-    notify(`${props.existing ? "Changed the reservation of" : "Reserved"} ${body.address}`);
+    const path = props.existing && `/dhcp/reservations/${encodeURIComponent(props.existing.id)}`;
+    // What the form does not edit is taken as it is now: somebody else may have changed it while the form was open.
+    const { warning, ...saved } = path
+      ? await api.put<Reservation>(path, bodyOf(fields, await api.get<Reservation>(path)))
+      : await api.post<Reservation>("/dhcp/reservations", bodyOf(fields));
+    notify(`${props.existing ? "Changed the reservation of" : "Reserved"} ${nameOf(saved)}`);
+    if (warning) notify(inLocalTime(warning), "warn");
     props.onDone();
     props.onClose();
   });
@@ -79,13 +105,12 @@ export function ReservationDialog(
               <select
                 {...attributes}
                 class="input"
-                onChange={(event) => setDraft("subnet_id", Number(event.currentTarget.value))}
+                onChange={(event) => setFields("subnet_id", Number(event.currentTarget.value))}
               >
                 <For each={subnets()}>
                   {(subnet) => (
-                    <option value={subnet.id} selected={subnet.id === draft.subnet_id}>
+                    <option value={subnet.id} selected={subnet.id === fields.subnet_id}>
                       {subnet.prefix}
-                      {subnet.name ? ` (${subnet.name})` : ""}
                     </option>
                   )}
                 </For>
@@ -99,11 +124,11 @@ export function ReservationDialog(
           <select
             {...attributes}
             class="input"
-            onChange={(event) => setDraft("kind", event.currentTarget.value as IdentifierKind)}
+            onChange={(event) => setFields("kind", event.currentTarget.value as IdentifierKind)}
           >
             <For each={Object.entries(IDENTIFIERS)}>
               {([kind, identifier]) => (
-                <option value={kind} selected={kind === draft.kind}>
+                <option value={kind} selected={kind === fields.kind}>
                   {identifier.text}
                 </option>
               )}
@@ -112,38 +137,42 @@ export function ReservationDialog(
         )}
       </Field>
       <Field
-        label={IDENTIFIERS[draft.kind].text}
+        label={IDENTIFIERS[fields.kind].text}
         name={action.problem()?.key === "identifier" ? "identifier" : "identifier.value"}
-        hint={IDENTIFIERS[draft.kind].hint}
+        hint={IDENTIFIERS[fields.kind].hint}
         problem={action.problem()}
       >
         {(attributes) => (
           <input
             {...attributes}
             class="input mono"
-            value={draft.value}
+            value={fields.value}
             required
             spellcheck={false}
             autocomplete="off"
-            onInput={(event) => setDraft("value", event.currentTarget.value)}
+            onInput={(event) => setFields("value", event.currentTarget.value)}
           />
         )}
       </Field>
       <Field
         label="Address"
         name="address"
-        hint="Any address of the subnet, in a pool or outside of them"
+        hint={
+          props.subnets
+            ? "Any address of the subnet, in a pool or outside of them. Empty: one from a pool, with the rest of what is said here"
+            : "Any address of the subnet, in a pool or outside of them"
+        }
         problem={action.problem()}
       >
         {(attributes) => (
           <input
             {...attributes}
             class="input mono"
-            value={draft.address}
-            required
+            value={fields.address}
+            required={props.subnets === undefined}
             inputmode="decimal"
             autocomplete="off"
-            onInput={(event) => setDraft("address", event.currentTarget.value)}
+            onInput={(event) => setAddress(event.currentTarget.value)}
           />
         )}
       </Field>
@@ -152,13 +181,14 @@ export function ReservationDialog(
           <input
             {...attributes}
             class="input"
-            value={draft.hostname}
+            value={fields.hostname}
             spellcheck={false}
             autocomplete="off"
-            onInput={(event) => setDraft("hostname", event.currentTarget.value)}
+            onInput={(event) => setFields("hostname", event.currentTarget.value)}
           />
         )}
       </Field>
+      <Show when={props.existing}>{(existing) => <FurtherSettings reservation={existing()} />}</Show>
     </FormDialog>
   );
 }

@@ -4,7 +4,7 @@ import { api } from "../../api/client";
 import { latest } from "../../api/live";
 import { createQuery } from "../../api/query";
 import type { Subnet } from "../../api/types";
-import { compact, plural } from "../../format";
+import { plural, rate } from "../../format";
 import { route } from "../../router";
 import { Tabs } from "../../ui/widgets";
 import { Events } from "./events";
@@ -26,7 +26,7 @@ export default function Dhcp() {
     (_, signal) => api.get("/dhcp/subnets", signal),
     { every: 5_000 },
   );
-  const rate = () => latest().dhcp_requests_rate;
+  const requests = () => latest().dhcp_requests_rate;
   const active = () => latest().dhcp_leases_active;
   return (
     <>
@@ -34,7 +34,7 @@ export default function Dhcp() {
         <h1>DHCP</h1>
         <p>
           <Show when={active() !== undefined}>{plural(active() ?? 0, "active lease")}</Show>
-          <Show when={rate() !== undefined}>, {compact(rate() ?? 0)} requests a second</Show>
+          <Show when={requests() !== undefined}>, {rate(requests() ?? 0)} requests a second</Show>
         </p>
       </div>
       <Tabs label="DHCP" current={tab()} items={TABS} />

@@ -3,13 +3,14 @@ import { api } from "../../api/client";
 import { createAction, createQuery } from "../../api/query";
 import { may } from "../../api/session";
 import type { Lease, LeaseState } from "../../api/types";
-import { relative, timestamp } from "../../format";
+import { expiry, isForever, timestamp } from "../../format";
 import { Drawer, FormDialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icon";
 import { notify } from "../../ui/notify";
 import { Loaded } from "../../ui/states";
 import { createNow } from "../../ui/widgets";
-import { HostnameDialog, ReservationDialog, reservationFrom } from "./forms";
+import { HostnameDialog, ReservationDialog } from "./forms";
+import { reservationFrom } from "./reservation";
 
 const TONE: Record<LeaseState, string> = {
   active: "good",
@@ -34,11 +35,15 @@ function Fact(props: { name: string; value: JSX.Element; mono?: boolean }) {
 
 function Facts(props: { lease: Lease; prefix: string }) {
   const now = createNow();
-  const moment = (at: string) => (
-    <>
-      {timestamp(at)} <span class="muted nowrap">({relative(Date.parse(at), now())})</span>
-    </>
-  );
+  const moment = (at: string) =>
+    isForever(at) ? (
+      "never"
+    ) : (
+      <time datetime={at} title={`${at} (UTC)`}>
+        {timestamp(at)} <span class="muted nowrap">({expiry(at, now())})</span>
+      </time>
+    );
+  const ended = () => props.lease.state === "released" || props.lease.state === "expired";
   return (
     <dl class="facts">
       <Fact name="State" value={<StateBadge state={props.lease.state} />} />
@@ -48,8 +53,8 @@ function Facts(props: { lease: Lease; prefix: string }) {
       <Fact name="Vendor class" value={props.lease.vendor_class} />
       <Fact name="Subnet" value={props.prefix} />
       <Fact name="Reserved" value={props.lease.fixed ? "yes, by a reservation" : "no"} />
-      <Fact name="Starts" value={moment(props.lease.starts)} />
-      <Fact name="Expires" value={moment(props.lease.expires)} />
+      <Fact name="Last heard" value={moment(props.lease.starts)} />
+      <Fact name={ended() ? "Ended" : "Expires"} value={moment(props.lease.expires)} />
       <Fact name="Relay agent" value={props.lease.relay?.giaddr} mono />
       <Fact name="Circuit id" value={props.lease.relay?.circuit_id} mono />
       <Fact name="Remote id" value={props.lease.relay?.remote_id} mono />

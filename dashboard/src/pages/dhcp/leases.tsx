@@ -2,8 +2,8 @@ import { createEffect, createMemo, createSignal, For, on, onCleanup, Show } from
 import { api, query } from "../../api/client";
 import { createQuery } from "../../api/query";
 import { may } from "../../api/session";
-import type { Lease, LeasePage, LeaseState, Subnet } from "../../api/types";
-import { count, relative, timestamp } from "../../format";
+import type { CountedPage, Lease, LeaseState, Subnet } from "../../api/types";
+import { count, expiry, isForever, timestamp } from "../../format";
 import { route, setParams } from "../../router";
 import { Icon } from "../../ui/icon";
 import { Empty, Loaded } from "../../ui/states";
@@ -39,8 +39,11 @@ function LeaseRow(props: { lease: Lease; subnet: string; now: number; onOpen: ()
       <td class="clip">{props.lease.hostname ?? ""}</td>
       <td class="mono nowrap">{props.lease.mac ?? props.lease.client_id ?? ""}</td>
       <td class="nowrap phone-hidden">{props.subnet}</td>
-      <td class="nowrap number side" title={timestamp(props.lease.expires)}>
-        {relative(Date.parse(props.lease.expires), props.now)}
+      <td
+        class="nowrap number side"
+        title={isForever(props.lease.expires) ? "" : timestamp(props.lease.expires)}
+      >
+        {expiry(props.lease.expires, props.now)}
       </td>
     </tr>
   );
@@ -64,7 +67,7 @@ export function Leases(props: { subnets: Subnet[] }) {
   createEffect(on([filterKey, size], () => setCursors([""]), { defer: true }));
 
   const source = createMemo(() => query({ ...filter(), limit: size(), after: cursors().at(-1) ?? "" }));
-  const leases = createQuery<string, LeasePage>(
+  const leases = createQuery<string, CountedPage<Lease>>(
     source,
     (search, signal) => api.get(`/dhcp/leases${search}`, signal),
     { every: 5_000, key: "address" },
@@ -121,7 +124,7 @@ export function Leases(props: { subnets: Subnet[] }) {
         </select>
         <Show when={may("operator")}>
           <button type="button" class="button push" onClick={() => setAdding(true)}>
-            <Icon name="plus" /> Add lease
+            <Icon name="plus" /> Add<span class="desk-only"> lease</span>
           </button>
         </Show>
       </div>

@@ -1,8 +1,8 @@
 import { createMemo, createSignal, For, Match, Show, Switch } from "solid-js";
-import { api } from "../../api/client";
+import { api, query } from "../../api/client";
 import { createAction, createQuery } from "../../api/query";
 import { may } from "../../api/session";
-import type { Reservation, Subnet } from "../../api/types";
+import type { CountedPage, Reservation, Subnet } from "../../api/types";
 import { count } from "../../format";
 import { FormDialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icon";
@@ -11,21 +11,25 @@ import { notify } from "../../ui/notify";
 import { Empty, Loaded } from "../../ui/states";
 import { Search } from "../../ui/widgets";
 import { ReservationDialog } from "./forms";
+import { furtherSettings, nameOf } from "./reservation";
 
+/** Rows drawn at once; more on request. */
 const STEP = 100;
+/** Reservations fetched at once, the most that the server gives in a page; more on request. */
+const FETCHED = 10_000;
 
 type Asked = { what: "add" } | { what: "edit" | "remove"; reservation: Reservation };
 
 function RemoveDialog(props: { reservation: Reservation; onClose: () => void; onDone: () => void }) {
   const action = createAction(async () => {
     await api.delete(`/dhcp/reservations/${encodeURIComponent(props.reservation.id)}`);
-    notify(`Removed the reservation of ${props.reservation.address}`);
+    notify(`Removed the reservation of ${nameOf(props.reservation)}`);
     props.onDone();
     props.onClose();
   });
   return (
     <FormDialog
-      title={`Remove the reservation of ${props.reservation.address}`}
+      title={`Remove the reservation of ${nameOf(props.reservation)}`}
       submit="Remove"
       danger
       pending={action.pending()}
@@ -45,16 +49,31 @@ export function Reservations(props: { subnets: Subnet[] }) {
   const [text, setText] = createSignal("");
   const [shown, setShown] = createSignal(STEP);
   const [asked, setAsked] = createSignal<Asked | null>(null);
-  const list = createQuery<null, { items: Reservation[] }>(
-    () => null,
-    (_, signal) => api.get("/dhcp/reservations", signal),
+  const [pages, setPages] = createSignal(1);
+  const list = createQuery<number, CountedPage<Reservation>>(
+    pages,
+    async (wanted, signal) => {
+      let page = await api.get<CountedPage<Reservation>>(
+        `/dhcp/reservations${query({ limit: FETCHED })}`,
+        signal,
+      );
+      const found = page.items;
+      for (let n = 1; n < wanted && page.next !== null; n++) {
+        page = await api.get(`/dhcp/reservations${query({ limit: FETCHED, after: page.next })}`, signal);
+        found.push(...page.items);
+      }
+      return { ...page, items: found };
+    },
     { every: 15_000 },
   );
   const items = createMemo(() => list.data()?.items ?? []);
   const matching = createMemo(() => {
     const needle = text().trim().toLowerCase();
     return items().filter((one) =>
-      [one.address, one.identifier.value, one.hostname].join(" ").toLowerCase().includes(needle),
+      [one.address, one.identifier.value, one.hostname, ...furtherSettings(one).flat()]
+        .join(" ")
+        .toLowerCase()
+        .includes(needle),
     );
   });
   const prefixOf = (id: number) => props.subnets.find((subnet) => subnet.id === id)?.prefix ?? `subnet ${id}`;
@@ -66,7 +85,7 @@ export function Reservations(props: { subnets: Subnet[] }) {
   const add = () => (
     <Show when={may("operator") && props.subnets.length > 0}>
       <button type="button" class="button push" onClick={() => setAsked({ what: "add" })}>
-        <Icon name="plus" /> Add reservation
+        <Icon name="plus" /> Add<span class="desk-only"> reservation</span>
       </button>
     </Show>
   );
@@ -89,7 +108,7 @@ export function Reservations(props: { subnets: Subnet[] }) {
             <div class="toolbar">
               <Search
                 label="Search reservations"
-                placeholder="Address, client or hostname"
+                placeholder="Address, client, hostname or option"
                 value={text()}
                 onInput={setText}
               />
@@ -103,6 +122,7 @@ export function Reservations(props: { subnets: Subnet[] }) {
                     <th scope="col">Set in</th>
                     <th scope="col">Hostname</th>
                     <th scope="col">Client</th>
+                    <th scope="col">Also sets</th>
                     <th scope="col">Subnet</th>
                     <th scope="col">
                       <span class="visually-hidden">Actions</span>
@@ -113,7 +133,9 @@ export function Reservations(props: { subnets: Subnet[] }) {
                   <For each={matching().slice(0, shown())}>
                     {(one) => (
                       <tr>
-                        <td class="mono">{one.address}</td>
+                        <td class="mono nowrap">
+                          {one.address ?? <span class="from-pool">from a pool</span>}
+                        </td>
                         <td class="side">
                           <span class="badge">{one.source === "config" ? "configuration" : "API"}</span>
                         </td>
@@ -124,11 +146,21 @@ export function Reservations(props: { subnets: Subnet[] }) {
                             <span class="muted">{one.identifier.kind.replace("_", " ")}</span>
                           </Show>
                         </td>
+                        <td
+                          class="clip muted"
+                          title={furtherSettings(one)
+                            .map(([name, value]) => `${name}: ${value}`)
+                            .join("\n")}
+                        >
+                          {furtherSettings(one)
+                            .map(([name]) => name.replace(/^Option | \(.*\)$/g, "").toLowerCase())
+                            .join(", ")}
+                        </td>
                         <td class="nowrap phone-hidden">{prefixOf(one.subnet_id)}</td>
                         <td class="tools side">
                           <Show when={may("operator") && one.source === "api"}>
                             <RowMenu
-                              label={`More for ${one.address}`}
+                              label={`More for ${nameOf(one)}`}
                               items={[
                                 {
                                   text: "Edit…",
@@ -158,6 +190,19 @@ export function Reservations(props: { subnets: Subnet[] }) {
                 </button>
               </Empty>
             </Show>
+            <Show when={data.next !== null}>
+              <div class="pager">
+                The search looks at {count(items().length)} of {count(data.total)} reservations
+                <button
+                  type="button"
+                  class="button small"
+                  disabled={list.loading()}
+                  onClick={() => setPages(pages() + 1)}
+                >
+                  Fetch {count(FETCHED)} more
+                </button>
+              </div>
+            </Show>
             <Show when={matching().length > shown()}>
               <div class="pager">
                 {count(shown())} of {count(matching().length)} reservations
@@ -177,7 +222,7 @@ export function Reservations(props: { subnets: Subnet[] }) {
             draft={{
               subnet_id: props.subnets[0]?.id ?? 0,
               identifier: { kind: "mac", value: "" },
-              address: "",
+              address: null,
             }}
             onClose={close}
             onDone={list.refetch}
@@ -186,7 +231,7 @@ export function Reservations(props: { subnets: Subnet[] }) {
         <Match when={target("edit")}>
           {(one) => (
             <ReservationDialog
-              title={`Change the reservation of ${one().address}`}
+              title={`Change the reservation of ${nameOf(one())}`}
               subnets={props.subnets}
               draft={one()}
               existing={one()}

@@ -17,7 +17,7 @@ import { Field, Search, Utilisation } from "../../ui/widgets";
 /** Rows drawn at once; more on request, so that a thousand subnets stay light. */
 const STEP = 50;
 
-/** A pool on its own needs no bar: the subnet's says the same. */
+/** A pool on its own needs no bar and no figures: the subnet's say the same. */
 function PoolRow(props: { pool: Pool; alone: boolean }) {
   return (
     <div class="pool">
@@ -30,15 +30,17 @@ function PoolRow(props: { pool: Pool; alone: boolean }) {
         />
         <span class="share">{percent(props.pool.utilisation)}</span>
       </Show>
-      <span class="muted" classList={{ alone: props.alone }}>
-        {props.pool.warning ? (
-          <span class="warned">
-            <Icon name="alert" size={13} /> nearly full: {count(props.pool.free)} free
-          </span>
-        ) : (
-          `${count(props.pool.free)} of ${count(props.pool.total)} free`
-        )}
-      </span>
+      <Show when={!props.alone || props.pool.warning}>
+        <span class="muted">
+          {props.pool.warning ? (
+            <span class="warned">
+              <Icon name="alert" size={13} /> nearly full: {count(props.pool.free)} free
+            </span>
+          ) : (
+            `${count(props.pool.free)} of ${count(props.pool.total)} free`
+          )}
+        </span>
+      </Show>
     </div>
   );
 }
@@ -46,13 +48,9 @@ function PoolRow(props: { pool: Pool; alone: boolean }) {
 function SubnetRow(props: { subnet: Subnet; onWipe: () => void }) {
   const warning = () => props.subnet.pools.some((pool) => pool.warning);
   const about = () =>
-    [
-      props.subnet.name,
-      props.subnet.shared_network ? `shared network ${props.subnet.shared_network}` : null,
-      `leases of ${span(props.subnet.lease_time_seconds)}`,
-    ]
+    [`leases of ${span(props.subnet.lease_time_seconds)}`, props.subnet.shared_network]
       .filter(Boolean)
-      .join(", ");
+      .join(" · ");
   return (
     <li class="subnet">
       <div class="subnet-name">
@@ -152,7 +150,7 @@ export function Subnets(props: { query: Query<{ items: Subnet[] }> }) {
     return items().filter(
       (subnet) =>
         (!onlyWarned() || warned(subnet)) &&
-        [subnet.prefix, subnet.name, subnet.shared_network, ...subnet.pools.map((pool) => pool.range)]
+        [subnet.prefix, subnet.shared_network, ...subnet.pools.map((pool) => pool.range)]
           .join(" ")
           .toLowerCase()
           .includes(needle),
@@ -178,7 +176,7 @@ export function Subnets(props: { query: Query<{ items: Subnet[] }> }) {
             <div class="toolbar">
               <Search
                 label="Search subnets"
-                placeholder="Prefix, name or pool"
+                placeholder="Prefix, shared network or pool"
                 value={text()}
                 onInput={setText}
               />

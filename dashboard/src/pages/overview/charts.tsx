@@ -1,10 +1,10 @@
 import { createMemo, createSignal, lazy, Show, Suspense } from "solid-js";
 import { api, query } from "../../api/client";
-import { liveTick, samples } from "../../api/live";
+import { clockSkew, liveTick, samples } from "../../api/live";
 import { createQuery } from "../../api/query";
 import { type Columns, historyColumns, joinColumns } from "../../api/samples";
 import type { History } from "../../api/types";
-import { bytes, compact, latency } from "../../format";
+import { bytes, compact, count, latency, rate } from "../../format";
 import type { ChartSeries } from "../../ui/chart";
 import { ProblemNotice } from "../../ui/states";
 import { createNow, Segments } from "../../ui/widgets";
@@ -16,6 +16,7 @@ interface Plot {
   names: string[];
   series: ChartSeries[];
   format: (value: number) => string;
+  axisFormat?: (value: number) => string;
   bytes?: boolean;
   half?: boolean;
 }
@@ -26,9 +27,9 @@ const DHCP_PLOTS: Plot[] = [
     names: ["dhcp_requests_rate", "dhcp_replies_rate"],
     series: [
       { label: "requests", color: 1 },
-      { label: "replies", color: 4 },
+      { label: "replies", color: 4, dashed: true },
     ],
-    format: compact,
+    format: rate,
     half: true,
   },
   {
@@ -46,7 +47,8 @@ const DHCP_PLOTS: Plot[] = [
     title: "Active leases",
     names: ["dhcp_leases_active"],
     series: [{ label: "", color: 1 }],
-    format: compact,
+    format: count,
+    axisFormat: compact,
   },
 ];
 
@@ -109,6 +111,7 @@ function PlotView(props: {
           from={props.window[0]}
           to={props.window[1]}
           format={props.plot.format}
+          axisFormat={props.plot.axisFormat ?? props.plot.format}
           bytes={props.plot.bytes ?? false}
         />
       </Suspense>
@@ -124,11 +127,11 @@ export function Charts(props: { dhcp: boolean }) {
       ? [...DHCP_PLOTS.filter((p) => p.half), ...PROCESS_PLOTS, ...DHCP_PLOTS.filter((p) => !p.half)]
       : PROCESS_PLOTS,
   );
-  const history = createQuery<{ range: RangeName; names: string[] }, History>(
-    () => ({ range: range(), names: plots().flatMap((plot) => plot.names) }),
+  const history = createQuery<{ range: RangeName; names: string[]; skew: number }, History>(
+    () => ({ range: range(), names: plots().flatMap((plot) => plot.names), skew: clockSkew() }),
     (source, signal) => {
       const [length, step] = RANGES[source.range];
-      const to = Math.floor(Date.now() / 1000);
+      const to = Math.floor((Date.now() + source.skew) / 1000);
       return api.get(`/metrics/history${query({ name: source.names, from: to - length, to, step })}`, signal);
     },
     { every: 60_000, key: "name" },

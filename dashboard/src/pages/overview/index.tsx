@@ -1,6 +1,7 @@
 import "./overview.css";
 import { createMemo, Show } from "solid-js";
 import { api } from "../../api/client";
+import { connection } from "../../api/live";
 import { createQuery } from "../../api/query";
 import type { Status, Subnet } from "../../api/types";
 import { FIRST_SUBNET } from "../../examples";
@@ -81,6 +82,8 @@ function Body(props: { status: Status }) {
 
 export default function Overview() {
   const status = useStatus();
+  const health = (now: Status) =>
+    connection().phase === "lost" ? ({ tone: "warn", text: "Connection lost" } as const) : healthOf(now);
   return (
     <>
       <div class="page-head">
@@ -88,8 +91,8 @@ export default function Overview() {
         <Show when={status.data()}>
           {(now) => (
             <span class="health">
-              <span class={`dot ${healthOf(now()).tone}`} />
-              {healthOf(now()).text}
+              <span class={`dot ${health(now()).tone}`} />
+              {health(now()).text}
             </span>
           )}
         </Show>

@@ -77,13 +77,30 @@ function readingOf(metric: Metric): string {
   return metric.unit === "bytes" ? bytes(total) : count(total);
 }
 
-/** `outwork_store_sync_seconds` reads "Sync". The full meaning is the metric's own help text. */
-function labelOf(metric: Metric): string {
-  const words = metric.name
-    .replace(/^outwork_store_/, "")
-    .replace(/_(seconds|bytes|total)$/, "")
-    .replaceAll("_", " ");
-  return words.charAt(0).toUpperCase() + words.slice(1);
+/** The store's metrics in the order they are read. A trouble is shown once there is any. */
+const STORE_METRICS: { name: string; label: string; trouble?: boolean }[] = [
+  { name: "outwork_store_commit_seconds", label: "Time of a commit" },
+  { name: "outwork_store_records_total", label: "Changes since start" },
+  { name: "outwork_store_written_bytes_total", label: "Written since start" },
+  { name: "outwork_store_log_bytes", label: "Size of the log" },
+  { name: "outwork_store_compactions_total", label: "Snapshots" },
+  { name: "outwork_store_failures_total", label: "Failed commits", trouble: true },
+  { name: "outwork_store_refused_total", label: "Refused changes", trouble: true },
+  { name: "outwork_store_compaction_failures_total", label: "Failed snapshots", trouble: true },
+];
+
+interface StoreRow {
+  label: string;
+  trouble: boolean;
+  metric: Metric;
+}
+
+function storeRows(metrics: Metric[]): StoreRow[] {
+  return STORE_METRICS.flatMap(({ name, label, trouble = false }) => {
+    const metric = metrics.find((one) => one.name === name);
+    if (metric === undefined || (trouble && metric.samples.every((sample) => !sample.value))) return [];
+    return [{ label, trouble, metric }];
+  });
 }
 
 export function Store(props: { status: Status }) {
@@ -92,9 +109,7 @@ export function Store(props: { status: Status }) {
     (_, signal) => api.get("/metrics/now", signal),
     { every: 5_000, key: "name" },
   );
-  const rows = createMemo(() =>
-    (metrics.data()?.metrics ?? []).filter((metric) => metric.name.startsWith("outwork_store_")),
-  );
+  const rows = createMemo(() => storeRows(metrics.data()?.metrics ?? []));
   return (
     <section class="card" aria-label="Store">
       <div class="card-head">
@@ -124,10 +139,10 @@ export function Store(props: { status: Status }) {
           <dt>Records on disk</dt>
           <dd>{count(props.status.store.durable_lsn)}</dd>
           <For each={rows()}>
-            {(metric) => (
+            {(row) => (
               <>
-                <dt title={metric.help}>{labelOf(metric)}</dt>
-                <dd>{readingOf(metric)}</dd>
+                <dt title={row.metric.help}>{row.label}</dt>
+                <dd classList={{ warned: row.trouble }}>{readingOf(row.metric)}</dd>
               </>
             )}
           </For>

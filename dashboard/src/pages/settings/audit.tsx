@@ -20,7 +20,11 @@ function Row(props: { row: AuditRow }) {
   const reason = () => props.row.result.slice((verdict()?.length ?? 0) + 1).trim();
   return (
     <tr>
-      <td class="nowrap">{timestamp(props.row.time)}</td>
+      <td class="nowrap">
+        <time datetime={props.row.time} title={`${props.row.time} (UTC)`}>
+          {timestamp(props.row.time)}
+        </time>
+      </td>
       <td class="side">
         <span class={`badge ${ok() ? "good" : "bad"}`}>{verdict()}</span>
       </td>

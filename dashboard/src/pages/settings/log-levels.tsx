@@ -27,10 +27,12 @@ export function LogLevels() {
       <Loaded query={levels} height={240}>
         {(data) => (
           <>
-            <p class="card-body muted">
-              Takes effect at once and lasts until the next restart. The configuration file keeps what should
-              stay.
-            </p>
+            <div class="toolbar">
+              <p class="muted">
+                A change takes effect at once and lasts until the next restart. The configuration file keeps
+                what should stay.
+              </p>
+            </div>
             <Show when={change.problem()}>
               {(problem) => (
                 <div class="card-body">
@@ -44,20 +46,22 @@ export function LogLevels() {
                 return (
                   <div class="level">
                     <label for={id}>{name}</label>
-                    <select
-                      id={id}
-                      class="input"
-                      disabled={!may("operator") || change.pending()}
-                      onChange={(event) => void change.run(name, event.currentTarget.value)}
-                    >
-                      <For each={LEVELS}>
-                        {(level) => (
-                          <option value={level} selected={level === data.levels[name]}>
-                            {level}
-                          </option>
-                        )}
-                      </For>
-                    </select>
+                    <Show when={may("operator")} fallback={<output id={id}>{data.levels[name]}</output>}>
+                      <select
+                        id={id}
+                        class="input"
+                        disabled={change.pending()}
+                        onChange={(event) => void change.run(name, event.currentTarget.value)}
+                      >
+                        <For each={LEVELS}>
+                          {(level) => (
+                            <option value={level} selected={level === data.levels[name]}>
+                              {level}
+                            </option>
+                          )}
+                        </For>
+                      </select>
+                    </Show>
                   </div>
                 );
               }}

@@ -124,8 +124,9 @@ fn renewing_and_rebinding_start_the_lease_anew() {
 fn extending_a_lease_that_does_not_exist_is_refused() {
     let mut server = Server::lan();
     assert_eq!(server.send(&renew(1, ip(12))).nak(), "no such lease");
-    assert_eq!(server.send(&rebind(1, ip(12))).nak(), "no such lease");
-    assert_eq!(server.send(&rebind(1, ip(99))).nak(), "address may not be given to this client");
+    assert_eq!(server.send(&renew(1, ip(99))).nak(), "address may not be given to this client");
+    server.bind(&discover(1));
+    assert_eq!(server.send(&rebind(1, ip(12))).nak(), "the lease is for another address");
 }
 
 #[test]
@@ -155,31 +156,17 @@ fn a_client_of_ours_is_refused_whether_we_are_authoritative_or_not() {
 }
 
 #[test]
-fn clients_that_have_just_begun_are_left_to_another_server() {
-    let mut server = Server::new("answer_after = '4s'", LAN);
-    let secs = |packet: &Packet, secs: u8| {
-        let mut bytes = packet.bytes();
-        bytes[9] = secs;
-        (bytes, packet.via())
-    };
-    let mut send = |packet: &Packet, tried: u8| {
-        let (bytes, via) = secs(packet, tried);
-        server.send_bytes(&bytes, via)
-    };
-    assert_eq!(send(&discover(1), 3).silent(), Silence::TooEarly);
-    assert_eq!(send(&discover(1), 4).heard(Kind::Offer).address, ip(10));
-    assert_eq!(send(&request(1, ip(10)), 0).heard(Kind::Ack).bytes[8..10], [0, 0], "RFC 2131 table 3");
-    assert_eq!(send(&discover(1), 0).heard(Kind::Offer).address, ip(10), "it is a client of ours by now");
-    assert_eq!(send(&reboot(1, ip(10)), 0).heard(Kind::Ack).address, ip(10));
-}
-
-#[test]
 fn a_boot_rom_without_a_lease_of_ours_is_not_refused() {
     let mut server = Server::lan();
     let rom = |packet: Packet| packet.option(code::VENDOR_CLASS, b"PXEClient:Arch:00007");
     assert_eq!(server.send(&rom(rebind(1, ip(12)))).silent(), Silence::UnknownClient);
     assert_eq!(server.send(&rom(reboot(1, ip(12)))).silent(), Silence::UnknownClient);
-    assert_eq!(server.send(&rebind(1, ip(12))).nak(), "no such lease");
+    assert_eq!(server.send(&rom(renew(1, ip(99)))).silent(), Silence::UnknownClient, "in no pool of ours");
+    server.bind(&discover(2));
+    assert_eq!(server.send(&rom(rebind(1, ip(10)))).silent(), Silence::UnknownClient, "another's with us");
+    assert_eq!(server.send(&renew(1, ip(12))).nak(), "no such lease");
+    server.bind(&discover(1));
+    assert_eq!(server.send(&rom(rebind(1, ip(10)))).nak(), "address is in use", "a client of ours");
 }
 
 #[test]
@@ -318,4 +305,69 @@ fn what_happened_is_told_once_to_who_watches() {
     let told: Vec<_> = events.iter().map(|event| (event.kind, event.address)).collect();
     assert_eq!(told, [("offer", Some(address)), ("ack", Some(address)), ("decline", Some(address))]);
     assert_eq!((events[1].hostname.as_deref(), events[1].subnet), (Some("printer"), Some(1)));
+}
+
+/// Two servers share a subnet: the other one has 192.0.2.100 and up, and one pool of ours is not for everybody.
+#[test]
+fn a_client_of_another_server_of_the_link_is_not_told_off_for_its_address() {
+    let class = "[[dhcp.class]]\nname = 'phone'\ntest = \"option[60].text == 'phone'\"\n";
+    let tables = format!(
+        "{class}{}exclude = ['192.0.2.15']\nreservation = [{{ mac = '02:00:00:00:00:63', address = '192.0.2.60' }}]\n",
+        LAN.replace(
+            "'192.0.2.10-192.0.2.19' }",
+            "'192.0.2.10-192.0.2.19' }, { range = '192.0.2.30', allow_classes = ['phone'] }"
+        )
+    );
+    for authoritative in [true, false] {
+        let mut server = Server::new(&format!("authoritative = {authoritative}"), &tables);
+        server.bind(&discover(9));
+        for address in [ip(100), ip(15), ip(30), ip(12)] {
+            assert_eq!(server.send(&reboot(1, address)).silent(), Silence::UnknownClient, "{address}");
+            assert_eq!(server.send(&rebind(1, address)).silent(), Silence::UnknownClient, "{address}");
+            assert_eq!(server.send(&rebind(1, address).relay(ip(2))).silent(), Silence::UnknownClient, "{address}");
+        }
+        let wrong = [reboot(1, [10, 0, 0, 5].into()), reboot(1, ip(10)), reboot(1, ip(60)), rebind(1, ip(60))];
+        for packet in wrong {
+            match server.send(&packet) {
+                Got::Heard(heard) => assert!(authoritative && heard.kind == Kind::Nak),
+                other => assert!(!authoritative, "{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_subnet_may_leave_clients_to_another_server_for_some_seconds() {
+    let mut server = Server::new("", &format!("{LAN}min_secs = 4\n"));
+    assert_eq!(server.send(&discover(1)).silent(), Silence::MinSecs);
+    assert_eq!(server.send(&discover(1).secs(3)).silent(), Silence::MinSecs);
+    assert_eq!(server.send(&discover(1).secs(0x0300)).silent(), Silence::MinSecs, "3 in the wrong order of octets");
+    let address = server.offer(&discover(1).secs(4));
+    server.send(&request(1, address)).heard(Kind::Ack);
+    server.send(&renew(1, address)).heard(Kind::Ack);
+    assert_eq!(server.offer(&discover(2).secs(300)), ip(11));
+}
+
+#[test]
+fn a_class_may_ask_how_long_a_client_has_tried_and_how_far_away_it_is() {
+    let class = "[[dhcp.class]]\nname = 'DROP'\ntest = \"pkt4.secs == 7 and pkt4.hops == 0\"\n";
+    let mut server = Server::new("", &format!("{class}{LAN}"));
+    assert_eq!(server.send(&discover(1).secs(7)).silent(), Silence::DropClass);
+    server.offer(&discover(1).secs(8));
+}
+
+#[test]
+fn where_a_device_says_it_is_described_is_kept_with_its_lease_and_told() {
+    let mut server = Server::lan();
+    server.engine.watch(true);
+    let url = b"https://example.net/lamp.json";
+    let address = server.bind(&discover(1).option(code::MUD_URL, url));
+    assert_eq!(server.engine.leases().at(address).unwrap().mud_url(), Some("https://example.net/lamp.json"));
+    let mut events = Vec::new();
+    server.engine.take_events(&mut events);
+    assert!(events.iter().all(|event| event.mud_url.as_deref() == Some("https://example.net/lamp.json")));
+    let other = server.bind(&discover(2).option(code::MUD_URL, b"http://example.net/\x01"));
+    assert_eq!(server.engine.leases().at(other).unwrap().mud_url(), None, "RFC 8520 wants https");
+    server.restart();
+    assert!(server.engine.leases().at(address).unwrap().mud_url().is_some());
 }

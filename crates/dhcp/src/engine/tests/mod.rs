@@ -81,11 +81,24 @@ struct Packet {
     options: Vec<(u8, Vec<u8>)>,
     /// Seen through the packet socket of the link.
     link: bool,
+    /// Sent to our own address; by UDP everything is.
+    unicast: bool,
+    secs: u16,
 }
 
 fn packet(kind: Kind, client: u8) -> Packet {
     let mac = vec![2, 0, 0, 0, 0, client];
-    Packet { kind, mac, ciaddr: NONE, giaddr: NONE, broadcast: false, options: Vec::new(), link: true }
+    Packet {
+        kind,
+        mac,
+        ciaddr: NONE,
+        giaddr: NONE,
+        broadcast: false,
+        options: Vec::new(),
+        link: true,
+        unicast: false,
+        secs: 0,
+    }
 }
 
 fn discover(client: u8) -> Packet {
@@ -158,10 +171,25 @@ impl Packet {
         Self { broadcast: true, ..self }
     }
 
+    /// Heard by the packet socket, though sent to our own address.
+    fn by_link(self) -> Self {
+        Self { link: true, unicast: true, ..self }
+    }
+
+    fn secs(self, secs: u16) -> Self {
+        Self { secs, ..self }
+    }
+
+    /// Option 82 with a circuit id.
+    fn port(self, circuit: &[u8]) -> Self {
+        self.option(code::RELAY_AGENT, &[&[1, circuit.len() as u8][..], circuit].concat())
+    }
+
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![0; HEADER];
         bytes[..3].copy_from_slice(&[1, 1, self.mac.len() as u8]);
         bytes[4..8].copy_from_slice(&[1, 2, 3, 4]);
+        bytes[8..10].copy_from_slice(&self.secs.to_be_bytes());
         bytes[10] = if self.broadcast { 0x80 } else { 0 };
         bytes[12..16].copy_from_slice(&self.ciaddr.octets());
         bytes[24..28].copy_from_slice(&self.giaddr.octets());
@@ -178,7 +206,7 @@ impl Packet {
 
     fn via(&self) -> Via<'static> {
         let source = if self.giaddr.is_unspecified() { self.ciaddr } else { self.giaddr };
-        let destination = if self.link { Ipv4Addr::BROADCAST } else { US };
+        let destination = if self.link && !self.unicast { Ipv4Addr::BROADCAST } else { US };
         let source = SocketAddrV4::new(source, 6868);
         Via { interface: "lan0", server: US, source, destination, link: self.link }
     }
@@ -332,6 +360,7 @@ impl Server {
         }
         engine.start(self.now);
         self.engine = engine;
+        self.save();
         audit(&self.engine);
     }
 }
@@ -370,10 +399,7 @@ fn heard(bytes: &[u8], destination: Destination, answer: &Answer) -> Heard {
 /// What must hold after every step, by a count of the whole table.
 fn audit(engine: &Engine) {
     let all: Vec<&Lease> = engine.leases.range(NONE).collect();
-    let count = |state: State, first: Ipv4Addr, last: Ipv4Addr| {
-        all.iter().filter(|l| l.state == state && l.address >= first && l.address <= last).count()
-    };
-    let everywhere = |state| count(state, NONE, Ipv4Addr::BROADCAST);
+    let everywhere = |state| all.iter().filter(|lease| lease.state == state).count();
     assert_eq!(engine.offers, everywhere(State::Offered), "offers");
     let totals = engine.totals();
     let states = [State::Active, State::Offered, State::Declined];
@@ -381,9 +407,19 @@ fn audit(engine: &Engine) {
     for (subnet, scope) in engine.policy.subnets.iter().enumerate() {
         for (index, pool) in scope.pools.iter().enumerate() {
             let free = engine.pools.get(subnet, index).unwrap();
-            let counted = states.map(|state| count(state, pool.first, pool.last) as u32);
+            let own = |address| scope.pool_of(address) == Some(index) && engine.reservations.at(address).is_none();
+            let counted = states.map(|state| all.iter().filter(|l| l.state == state && own(l.address)).count() as u32);
             assert_eq!([free.active, free.offered, free.declined], counted, "pool {}", pool.first);
+            let addresses = u32::from(pool.first)..=u32::from(pool.last);
+            if addresses.clone().count() < 300 {
+                let usable = addresses.filter(|address| own((*address).into())).count() as u64;
+                assert_eq!(free.usable, usable, "pool {}", pool.first);
+            }
         }
+    }
+    for (address, ended) in &engine.displaced {
+        let offer = engine.leases.at(*address);
+        assert!(offer.is_some_and(|offer| offer.state == State::Offered) && !ended.state.holds(), "{address}");
     }
     let mut entries = Vec::new();
     engine.calendar.clone().take_due(Unix::MAX, usize::MAX, &mut entries);

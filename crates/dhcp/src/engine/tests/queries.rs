@@ -17,14 +17,14 @@ fn a_query_by_address_tells_who_has_it() {
     let client = discover(1).id(b"me").option(12, b"printer").option(60, b"vendor").relay(ip(2)).option(82, &[1, 1, 7]);
     let address = server.bind(&client);
     server.pass(100);
-    let active = server.send(&query().from(address).list(&[12, 60, 82])).heard(Kind::LeaseActive);
+    let active = server.send(&query().from(address).list(&[12, 51, 60, 82, 91])).heard(Kind::LeaseActive);
     assert_eq!((&active.bytes[12..16], &active.bytes[16..20]), (&address.octets()[..], &[0; 4][..]));
     assert_eq!((active.bytes[2], &active.bytes[28..34]), (6, &[2, 0, 0, 0, 0, 1][..]));
     assert_eq!((active.options[&61].as_slice(), active.text(12), active.text(60)), (&b"me"[..], "printer", "vendor"));
     assert_eq!((active.lease_time(), active.number(code::LAST_TRANSACTION)), (43_100, 100));
     assert_eq!((active.options[&82].as_slice(), active.order.last()), (&[1, 1, 7][..], Some(&82)));
     let terse = server.send(&query().from(address)).heard(Kind::LeaseActive);
-    assert_eq!(terse.order, [53, 54, 61, 51, 91]);
+    assert_eq!(terse.order, [53, 54, 61], "no more than is asked for");
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn an_endless_lease_is_told_as_one() {
     let mut server = Server::new("leasequery = ['10.9.9.0/24']\nmax_lease_time = '4294967295s'", LAN);
     server.bind(&discover(1).time(INFINITE));
     server.pass(1000);
-    assert_eq!(server.send(&query().from(ip(10))).heard(Kind::LeaseActive).lease_time(), INFINITE);
+    assert_eq!(server.send(&query().from(ip(10)).list(&[51])).heard(Kind::LeaseActive).lease_time(), INFINITE);
 }
 
 fn lease(address: Ipv4Addr, state: State, expires: Seconds) -> Lease {
@@ -182,4 +182,95 @@ fn pools_say_how_full_they_are_and_warn_once_each_way() {
     assert_eq!((used.active, used.offered, used.total, used.utilisation()), (4, 1, 10, 0.5));
     server.pass(61);
     assert_eq!(server.engine.pool_warnings().iter().map(|w| w.high).collect::<Vec<_>>(), [false]);
+}
+
+#[test]
+fn a_query_tells_how_long_it_is_until_renewal_and_rebinding_while_they_are_to_come() {
+    let tables = format!("{LAN}renew_time = '1000s'\nrebind_time = '2000s'\n");
+    let mut server = Server::new("leasequery = ['10.9.9.0/24']\nlease_time = '4000s'", &tables);
+    let address = server.bind(&discover(1));
+    let ask = query().from(address).list(&[51, 58, 59]);
+    let mut told = |seconds| {
+        server.pass(seconds);
+        let active = server.send(&ask).heard(Kind::LeaseActive);
+        [51, 58, 59].map(|option| active.options.contains_key(&option).then(|| active.number(option)))
+    };
+    assert_eq!(told(400), [Some(3600), Some(600), Some(1600)]);
+    assert_eq!(told(1000), [Some(2600), None, Some(600)]);
+    assert_eq!(told(1000), [Some(1600), None, None]);
+}
+
+#[test]
+fn what_the_relay_agent_said_is_told_after_renewals_that_passed_it_by() {
+    let mut server = server();
+    let address = server.bind(&discover(1).relay(ip(2)).port(b"port 7"));
+    server.pass(100);
+    server.send(&renew(1, address)).heard(Kind::Ack);
+    let active = server.send(&query().from(address).list(&[82])).heard(Kind::LeaseActive);
+    assert_eq!(&active.options[&82][2..], b"port 7");
+    // The asker's own comes back to it, unless it asks for the lease's.
+    let own = query().from(address).port(b"asker");
+    assert_eq!(&server.send(&own).heard(Kind::LeaseActive).options[&82][2..], b"asker");
+    assert_eq!(&server.send(&own.list(&[82])).heard(Kind::LeaseActive).options[&82][2..], b"port 7");
+    // A client that came to our own link has left its relay agent behind.
+    server.send(&rebind(1, address)).heard(Kind::Ack);
+    let active = server.send(&query().from(address).list(&[82])).heard(Kind::LeaseActive);
+    assert!(!active.options.contains_key(&82));
+}
+
+#[test]
+fn a_client_known_by_its_port_keeps_its_reserved_address_when_it_renews_by_unicast() {
+    let tables = format!("{LAN}reservation = [{{ circuit_id = 'port 7', address = '192.0.2.77' }}]\n");
+    let mut server = Server::new("", &tables);
+    let address = server.bind(&discover(1).relay(ip(2)).port(b"port 7"));
+    assert_eq!(address, ip(77));
+    server.pass(100);
+    assert_eq!(server.send(&renew(1, address)).heard(Kind::Ack).address, address);
+}
+
+#[test]
+fn a_query_by_identifier_is_answered_where_hardware_addresses_identify() {
+    let mut server = Server::new("leasequery = ['10.9.9.0/24']\nmatch_client_id = false", LAN);
+    let address = server.bind(&discover(1).id(b"me"));
+    server.bind(&discover(2));
+    let active = server.send(&query().id(b"me")).heard(Kind::LeaseActive);
+    assert_eq!((&active.bytes[12..16], &active.options[&61][..]), (&address.octets()[..], &b"me"[..]));
+    server.send(&renew(1, address).id(b"you")).heard(Kind::Ack);
+    server.send(&query().id(b"me")).heard(Kind::LeaseUnknown);
+    assert_eq!(server.send(&query().id(b"you")).heard(Kind::LeaseActive).bytes[12..16], address.octets());
+}
+
+#[test]
+fn a_pools_size_is_what_it_can_hand_out() {
+    let reserved = "reservation = [{ mac = '02:00:00:00:00:63', address = '192.0.2.18' }, { mac = '02:00:00:00:00:64', address = '192.0.2.11' }]\n";
+    let tables = format!("{LAN}exclude = ['192.0.2.10-192.0.2.14']\n{reserved}");
+    let mut server = Server::new("warn_utilisation = 1.0", &tables);
+    let figures = |server: &Server| {
+        let used = &server.engine.pool_use(0)[0];
+        (used.total, used.active + used.offered + used.declined)
+    };
+    assert_eq!(figures(&server), (4, 0));
+    assert_eq!(server.bind(&discover(0x63)), ip(18));
+    assert_eq!(figures(&server), (4, 0), "what is reserved is no part of it");
+    for client in 0..4 {
+        assert_eq!(server.engine.pool_warnings(), []);
+        server.bind(&discover(client));
+    }
+    let warnings = server.engine.pool_warnings();
+    assert_eq!(warnings.iter().map(|w| (w.high, w.held, w.total)).collect::<Vec<_>>(), [(true, 4, 4)]);
+    // Reservations that come and go live, and with the file.
+    server.engine.reserve(places::by_mac(1, 0, ip(15)), b"{}").unwrap();
+    assert_eq!(figures(&server), (3, 3));
+    audit(&server.engine);
+    server.engine.reserve(places::by_mac(1, 0, ip(16)), b"{}").unwrap();
+    assert_eq!(figures(&server), (3, 3));
+    audit(&server.engine);
+    server.engine.unreserve(1).unwrap();
+    assert_eq!(figures(&server), (4, 4));
+    server.adopt("", &format!("{LAN}exclude = ['192.0.2.10-192.0.2.14']\n"));
+    assert_eq!(figures(&server), (5, 5));
+    server.adopt("", LAN);
+    assert_eq!(figures(&server), (10, 5));
+    server.adopt("", &tables);
+    assert_eq!(figures(&server), (4, 4));
 }

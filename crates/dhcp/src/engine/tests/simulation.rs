@@ -127,7 +127,7 @@ impl World {
                 self.safe = self.server.disk.len();
                 self.offered.remove(&client);
             }
-            Got::Silent(Silence::Done) => {
+            Got::Silent(Silence::Done | Silence::DeclineShare | Silence::DeclineLimit) => {
                 let about = if packet.kind == Kind::Release { packet.ciaddr } else { packet_asks(&packet) };
                 let gone = self.held.remove(&about);
                 assert!(gone.is_none_or(|(holder, _)| holder == client), "ended by another");
@@ -253,5 +253,67 @@ fn no_address_is_lost_to_its_pool() {
         let mut given: Vec<_> = (100..110).map(|client| world.server.bind(&discover(client))).collect();
         given.sort_unstable();
         assert_eq!(given, (10..20).map(ip).collect::<Vec<_>>());
+    });
+}
+
+/// Exclusions that come and go are taken up without a new count of the pool.
+#[test]
+fn exclusions_that_change_live_leave_every_count_and_every_address_right() {
+    sim::seeds(60, |rng: &mut Rng| {
+        let mut server = Server::lan();
+        for round in 0..40 {
+            for _ in 0..rng.below(6) {
+                let client = rng.below(14) as u8;
+                if let Got::Heard(heard) = server.send(&discover(client)) {
+                    match rng.below(4) {
+                        0 => {}
+                        1 => drop(server.send(&decline(client, heard.address))),
+                        _ => drop(server.send(&request(client, heard.address))),
+                    }
+                    if rng.chance(0.4) {
+                        server.send(&release(client, heard.address));
+                    }
+                }
+            }
+            let ranges = (0..rng.below(3)).map(|_| {
+                let first = 8 + rng.below(12) as u8;
+                format!("'192.0.2.{first}-192.0.2.{}'", first + rng.below(5) as u8)
+            });
+            let ranges = ranges.collect::<Vec<_>>().join(", ");
+            let reserved = if round % 5 == 0 {
+                "reservation = [{ mac = '02:00:00:00:00:63', address = '192.0.2.13' }]\n"
+            } else {
+                ""
+            };
+            server.adopt("", &format!("{LAN}exclude = [{ranges}]\n{reserved}"));
+            server.pass(rng.below(20) as u32);
+        }
+        server.adopt("", LAN);
+        server.pass(100_000);
+        let mut given: Vec<_> = (100..110).map(|client| server.bind(&discover(client))).collect();
+        given.sort_unstable();
+        assert_eq!(given, (10..20).map(ip).collect::<Vec<_>>());
+    });
+}
+
+/// What a restart would bring back is what is in memory, offers aside.
+#[test]
+fn memory_and_disk_agree_on_every_lease_that_is_no_offer() {
+    sim::seeds(60, |rng: &mut Rng| {
+        let mut world = World::new(rng);
+        for _ in 0..150 {
+            world.step(rng);
+        }
+        let server = &mut world.server;
+        server.save();
+        let mut again = Engine::new(Arc::clone(server.engine.policy()), 9);
+        server.disk.iter().for_each(|record| again.restore(Change::read(record).unwrap()));
+        again.start(server.now);
+        server.pass(0);
+        let kept = |engine: &Engine| {
+            let leases = engine.kept(NONE).filter_map(|(_, lease)| lease.cloned());
+            leases.map(|lease| Lease { due: 0, ..lease }).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&again), kept(&server.engine));
     });
 }

@@ -1,5 +1,7 @@
+use super::limit::Rate;
 use super::*;
 use crate::lease::INFINITE;
+use std::time::Duration;
 
 #[test]
 fn an_offer_nobody_asks_for_lapses() {
@@ -127,12 +129,15 @@ fn a_client_that_floods_is_held_to_its_rate_and_disturbs_no_other() {
 
 #[test]
 fn high_rates_are_kept_and_absurd_bursts_are_harmless() {
-    let mut limiter = Limiter::new();
-    let admitted = (0..100_000u64).filter(|n| limiter.admit(1, n / 100, 4000, 8)).count();
+    let mut limiter = Limiter::new(1 << 10);
+    let rate = Rate::per_second(4000, 8);
+    let admitted = (0..100_000u64).filter(|n| limiter.admit(1, n / 100, rate)).count();
     assert!((3990..=4010).contains(&admitted), "a second at 4000 a second: {admitted}");
+    assert!(Rate::per_second(0, 5).is_none() && Rate::within(Duration::MAX, 0).is_none());
     for (rate, burst) in [(1, u32::MAX), (u32::MAX, u32::MAX), (u32::MAX, 0), (1, 0)] {
         for now in [0, 1, u64::MAX / 2, u64::MAX, 5] {
-            limiter.admit(2, now, rate, burst);
+            limiter.admit(2, now, Rate::per_second(rate, burst));
+            limiter.admit(3, now, Rate::within(Duration::from_secs(u32::MAX.into()), rate));
         }
     }
 }
@@ -343,11 +348,196 @@ fn a_million_leases_that_end_together_are_taken_in_slices() {
 #[test]
 fn shortened_lifetimes_do_not_fill_the_calendar() {
     let mut server = Server::lan();
-    // Offered, refused, offered again: each offer's deadline stays behind.
-    for _ in 0..150_000 {
-        server.send_bytes(&discover(1).bytes(), discover(1).via());
+    // Offered, refused, offered again: the deadline of an address that comes and goes stays one.
+    for _ in 0..1000 {
+        server.send_bytes(&discover(1).ask(ip(10)).bytes(), discover(1).via());
         server.send_bytes(&packet(Kind::Request, 1).ask(ip(10)).server(ip(2)).bytes(), discover(1).via());
     }
-    assert!(server.engine.calendar.len() <= 65_540, "{}", server.engine.calendar.len());
+    assert_eq!(server.engine.calendar.len(), 1);
+    // Bound for long, released, offered: the far deadline of each round stays behind, until there are too many.
+    let mut server = Server::new("lease_time = '1000d'", LAN);
+    for _ in 0..100_000 {
+        for packet in [discover(1), request(1, ip(10)), release(1, ip(10))] {
+            server.send_bytes(&packet.bytes(), packet.via());
+        }
+        server.disk.clear();
+        server.now += 61;
+        server.engine.handle_timeout(server.now, 64);
+    }
+    assert!(server.engine.calendar.len() <= 65_600, "{}", server.engine.calendar.len());
     audit(&server.engine);
+}
+
+#[test]
+fn a_quarantine_that_ended_while_we_were_away_leaves_the_address_to_nobody() {
+    let mut server = Server::new("decline_time = '1h'", LAN);
+    let address = server.bind(&discover(1));
+    server.send(&decline(1, address));
+    server.now += 3600;
+    server.restart();
+    assert_eq!(server.state(address), None);
+    server.now -= 1800;
+    server.restart();
+    assert_eq!(server.state(address), None, "the disk knows, whatever the clock says");
+    assert_eq!(server.send(&rebind(1, address)).silent(), Silence::UnknownClient, "it is not its decliner's own");
+    assert_eq!(server.bind(&discover(2)), address);
+}
+
+#[test]
+fn leases_that_run_out_are_counted_and_other_deadlines_are_not() {
+    let mut server = Server::new("decline_time = '1h'", LAN);
+    server.bind(&discover(1));
+    let declined = server.bind(&discover(2));
+    server.send(&decline(2, declined));
+    server.offer(&discover(3));
+    server.pass(40_000);
+    assert_eq!(server.engine.expired(), 0);
+    server.pass(3200);
+    assert_eq!(server.engine.expired(), 1);
+}
+
+#[test]
+fn made_up_clients_leave_half_of_what_is_free_to_those_that_return() {
+    let mut server = Server::lan();
+    let (stays, comes_back) = (server.bind(&discover(1)), server.bind(&discover(2)));
+    server.send(&release(2, comes_back));
+    let flood = |server: &mut Server, first| {
+        let got = (first..first + 30).map(|client| server.send(&discover(client)));
+        got.filter(|got| matches!(got, Got::Heard(_))).count()
+    };
+    // They might be real. But most of what they are offered is not held for long, and then it shows that they are not.
+    assert_eq!(flood(&mut server, 100), 9);
+    assert_eq!(server.send(&discover(99)).silent(), Silence::NoAddress);
+    server.pass(5);
+    assert_eq!(server.engine.offers, 3);
+    assert_eq!(flood(&mut server, 130), 2, "five of nine altogether");
+    assert_eq!(server.send(&discover(99).ask(ip(19))).silent(), Silence::OfferShare);
+    assert_eq!(server.bind(&discover(2)), comes_back);
+    server.send(&renew(1, stays)).heard(Kind::Ack);
+    let tables = format!("{LAN}reservation = [{{ mac = '02:00:00:00:00:03', address = '192.0.2.19' }}]\n");
+    server.adopt("", &tables);
+    assert_eq!(server.bind(&discover(3)), ip(19), "who is known by the file is no stranger");
+    // Round after round, as long as it lasts.
+    for round in 0..30 {
+        server.pass(5);
+        assert!(flood(&mut server, 160 + round) <= 4 && server.engine.offers <= 4);
+    }
+    server.pass(61);
+    server.bind(&discover(99));
+}
+
+#[test]
+fn new_clients_after_a_power_cut_all_get_an_address_at_once() {
+    let mut server = Server::lan();
+    let offered: Vec<_> = (0..10).map(|client| (client, server.offer(&discover(client)))).collect();
+    server.pass(2);
+    for (client, address) in offered {
+        server.send(&request(client, address)).heard(Kind::Ack);
+    }
+    assert_eq!(server.engine.totals().active, 10);
+}
+
+#[test]
+fn a_client_that_asks_after_its_short_offer_lapsed_gets_the_address_if_nobody_took_it() {
+    let mut server = Server::new("short_offer_time = '2s'", LAN);
+    let last = (0..10).map(|client| server.offer(&discover(client))).last().unwrap();
+    server.pass(8);
+    assert_eq!(server.state(last), None);
+    assert_eq!(server.send(&request(9, last)).heard(Kind::Ack).address, last);
+}
+
+#[test]
+fn a_circuit_is_held_to_its_rate_whatever_clients_it_claims_to_be() {
+    let mut server = Server::new("client_rate = 50\ncircuit_rate = 2\ncircuit_burst = 4", LAN);
+    let heard = |server: &mut Server, circuit: &[u8], clients: std::ops::Range<u8>| {
+        let send = |client| server.send(&discover(client).relay(ip(2)).port(circuit));
+        clients.map(send).filter(|got| matches!(got, Got::Heard(_))).count()
+    };
+    assert_eq!(heard(&mut server, b"port 1", 0..9), 4);
+    assert_eq!(server.send(&discover(20).relay(ip(2)).port(b"port 1")).silent(), Silence::CircuitLimited);
+    assert_eq!(heard(&mut server, b"port 2", 30..33), 3, "another port");
+    assert!(matches!(server.send(&discover(40).relay(ip(2))), Got::Heard(_)), "without a name no bucket");
+    server.pass(1);
+    assert_eq!(heard(&mut server, b"port 1", 0..4), 2);
+    assert!(matches!(server.send(&discover(50).port(b"port 1")), Got::Heard(_)), "its own word makes it no circuit");
+}
+
+#[test]
+fn who_may_ask_for_leases_asks_as_often_as_it_likes() {
+    let settings =
+        "leasequery = ['10.9.9.0/24']\nclient_rate = 1\nclient_burst = 1\ncircuit_rate = 1\ncircuit_burst = 1";
+    let mut server = Server::new(settings, LAN);
+    let asker = |giaddr: [u8; 4]| packet(Kind::LeaseQuery, 1).relay(giaddr.into()).port(b"agent").from(ip(10));
+    for _ in 0..20 {
+        server.send(&asker([10, 9, 9, 9])).heard(Kind::LeaseUnassigned);
+    }
+    assert_eq!(server.send(&asker([10, 9, 8, 9])).silent(), Silence::QueryRefused);
+    assert_eq!(server.send(&asker([10, 9, 8, 9])).silent(), Silence::RateLimited);
+}
+
+#[test]
+fn no_client_empties_a_pool_by_declining_it() {
+    let mut server = Server::new("decline_limit = 2\ndecline_share = 0.5\ndecline_time = '10h'", LAN);
+    let refused = |server: &mut Server, client| {
+        let address = server.bind(&discover(client));
+        (address, server.send(&decline(client, address)).silent())
+    };
+    assert_eq!(refused(&mut server, 1), (ip(10), Silence::Done));
+    assert_eq!(refused(&mut server, 1), (ip(11), Silence::Done));
+    let (address, silence) = refused(&mut server, 1);
+    assert_eq!((address, silence, server.state(address)), (ip(12), Silence::DeclineLimit, None));
+    assert_eq!(refused(&mut server, 1).0, ip(13), "it gets another one all the same");
+    // Another client has a budget of its own, and all of them together no more than half of the pool.
+    let told: Vec<_> = (2..6).map(|client| refused(&mut server, client).1).collect();
+    assert_eq!(told, [Silence::Done, Silence::Done, Silence::Done, Silence::DeclineShare]);
+    assert_eq!(server.engine.totals().declined, 5);
+    server.restart();
+    assert_eq!((server.engine.totals().declined, server.state(ip(12))), (5, None), "the disk agrees");
+    // A fifth of the time gives one back.
+    server.pass(36_000);
+    assert_eq!(refused(&mut server, 1).1, Silence::Done);
+}
+
+#[test]
+fn a_circuits_clients_share_one_budget_of_declines() {
+    let mut server = Server::new("decline_limit = 1", LAN);
+    let relayed = |packet: Packet| packet.relay(ip(2)).port(b"port 1");
+    for (client, expected) in [(1, Silence::Done), (2, Silence::DeclineLimit)] {
+        let address = server.offer(&relayed(discover(client)));
+        server.send(&relayed(request(client, address))).heard(Kind::Ack);
+        assert_eq!(server.send(&relayed(decline(client, address))).silent(), expected);
+    }
+}
+
+#[test]
+fn leases_that_ended_long_ago_are_forgotten_a_slice_at_a_time_and_for_good() {
+    let mut server = Server::new("keep_ended = '30d'", LAN);
+    let (expired, released) = (server.bind(&discover(1)), server.bind(&discover(2)));
+    server.send(&release(2, released));
+    server.pass(50_000);
+    let active = server.bind(&discover(3));
+    assert_eq!(server.engine.forget_ended(server.now + 29 * 86_400, 100), 0);
+    let later = server.now + 31 * 86_400;
+    let slices: Vec<_> = (0..4).map(|_| server.engine.forget_ended(later, 1)).collect();
+    assert_eq!(slices, [1, 1, 0, 0], "a lease each, then the first again");
+    audit(&server.engine);
+    server.save();
+    server.restart();
+    assert_eq!([expired, released, active].map(|address| server.state(address)), [None, None, Some(State::Active)]);
+    let given: Vec<_> = (10..19).map(|client| server.bind(&discover(client))).collect();
+    assert!(given.contains(&expired) && given.contains(&released));
+}
+
+#[test]
+fn leases_of_a_subnet_that_is_gone_for_good_are_forgotten_even_endless_ones() {
+    let mut server = Server::new("keep_ended = '30d'\nmax_lease_time = '4294967295s'", LAN);
+    server.send(&request(1, ip(10)).time(INFINITE)).heard(Kind::Ack);
+    server.bind(&discover(2));
+    server.pass(30 * 86_400);
+    assert_eq!(server.engine.forget_ended(server.now, 100), 0, "the endless one is its client's");
+    server.adopt("keep_ended = '30d'", &LAN.replace("192.0.2", "198.51.100").replace("id = 1", "id = 2"));
+    assert_eq!(server.engine.forget_ended(server.now, 100), 1);
+    server.pass(86_400);
+    assert_eq!(server.engine.forget_ended(server.now, 100), 1);
+    assert!(server.engine.leases().is_empty());
 }

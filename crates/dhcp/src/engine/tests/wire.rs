@@ -41,7 +41,8 @@ fn what_came_through_a_relay_agent_goes_back_through_it() {
 #[test]
 fn a_nak_on_the_link_is_broadcast_even_if_ciaddr_is_set() {
     let mut server = Server::lan();
-    let nak = server.send(&rebind(1, ip(12))).heard(Kind::Nak);
+    server.bind(&discover(2));
+    let nak = server.send(&rebind(1, ip(10))).heard(Kind::Nak);
     assert_eq!((nak.destination, nak.address), (Destination::Broadcast, NONE));
     assert_eq!(nak.bytes[10..28], [0; 18], "no flag, no address");
     let nak = server.send(&renew(1, ip(12))).heard(Kind::Nak);
@@ -58,7 +59,7 @@ fn a_relayed_nak_sets_the_broadcast_bit() {
 #[test]
 fn a_nak_says_why_and_nothing_it_must_not() {
     let mut server = Server::new("options = { domain-name = 'x' }", LAN);
-    let nak = server.send(&rebind(1, ip(12)).id(b"me").list(&[1, 3, 15, 51])).heard(Kind::Nak);
+    let nak = server.send(&renew(1, ip(12)).id(b"me").list(&[1, 3, 15, 51])).heard(Kind::Nak);
     assert_eq!(nak.order, [53, 54, 56, 61]);
 }
 
@@ -201,15 +202,39 @@ fn ipv6_only_is_told_to_who_asks_alone() {
 }
 
 #[test]
-fn the_devices_mud_url_is_kept_with_its_lease() {
-    let mut server = Server::lan();
-    let url = b"https://example.com/lightbulb2000";
-    let address = server.bind(&discover(1).option(161, url));
-    server.restart();
-    let lease = server.engine.leases().at(address).unwrap();
-    assert_eq!(lease.details.get(crate::lease::Detail::MudUrl), Some(&url[..]), "RFC 8520 section 10");
-    assert!(
-        !server.send(&discover(1).list(&[161])).heard(Kind::Offer).options.contains_key(&161),
-        "it is the client's to say"
+fn a_relayed_client_that_renews_by_unicast_is_served_whatever_socket_heard_it() {
+    let mut server = Server::new("", TWO);
+    let address = server.bind(&discover(1).relay([198, 51, 100, 1].into()));
+    assert_eq!(address, THERE);
+    let ack = server.send(&renew(1, address).by_link()).heard(Kind::Ack);
+    assert_eq!((ack.address, ack.destination), (address, unicast(address, 68)));
+    assert_eq!(ack.options[&1], [255, 255, 255, 0]);
+    assert_eq!(server.send(&rebind(1, address)).nak(), "requested address is not of this network", "it moved here");
+    server.send(&packet(Kind::Inform, 1).from(address).by_link()).heard(Kind::Ack);
+    assert_eq!(server.send(&release(1, address).by_link()).silent(), Silence::Done);
+    assert_eq!(server.state(address), Some(State::Released));
+}
+
+#[test]
+fn option_82_counts_only_where_a_relay_agent_vouches_for_it_and_is_echoed_always() {
+    let tables = format!(
+        "[[dhcp.class]]\nname = 'vip'\ntest = \"relay4[1].text == 'port 7'\"\nlease_time = '5m'\n\
+         {}",
+        TWO.replacen(
+            "\n[[dhcp.subnet]]\nid = 2",
+            "\nreservation = [{ circuit_id = 'port 7', address = '192.0.2.77' }]\n[[dhcp.subnet]]\nid = 2",
+            1
+        )
     );
+    let forged = [&[1, 6][..], b"port 7", &[5, 4, 198, 51, 100, 0, 11, 4, 192, 0, 2, 99]].concat();
+    let mut server = Server::new("", &tables);
+    let offer = server.send(&discover(1).option(82, &forged)).heard(Kind::Offer);
+    assert_eq!((offer.address, offer.lease_time(), &offer.options[&54][..]), (ip(10), 43_200, &US.octets()[..]));
+    assert_eq!(offer.options[&82], forged);
+    server.bind(&discover(1).option(82, &forged));
+    assert_eq!(server.engine.leases().at(ip(10)).unwrap().details.get(crate::lease::Detail::Relay), None);
+    // Where switches put it in and clients can't, it says who a client is, but not where it is.
+    let mut server = Server::new("link_relay_info = true", &tables);
+    let offer = server.send(&discover(1).option(82, &forged)).heard(Kind::Offer);
+    assert_eq!((offer.address, offer.lease_time(), &offer.options[&54][..]), (ip(77), 300, &US.octets()[..]));
 }

@@ -1,0 +1,124 @@
+//! The real binary: single commands, and a server on loopback addresses that no other test uses.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::expect_used, clippy::panic, unreachable_pub)]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use serde_json::Value as Json;
+
+/// A run in this directory, without what the caller's environment sets.
+pub fn outwork(dir: &Path, line: &[&str]) -> Output {
+    command(dir, line).output().expect("the binary runs")
+}
+
+/// The command of [`outwork`].
+pub fn command(dir: &Path, line: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outwork"));
+    std::env::vars().filter(|(name, _)| name.starts_with("OUTWORK")).for_each(|(name, _)| {
+        command.env_remove(name);
+    });
+    command.current_dir(dir).args(line).stdin(Stdio::null());
+    command
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn json(output: &Output) -> Json {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+/// A directory with a configuration in it, and perhaps a server that runs there. It ends with this.
+pub struct Place {
+    process: Option<(Child, BufReader<ChildStdout>)>,
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    /// One whose server is not running yet. It listens on an address of its own: all of 127/8 is loopback.
+    pub fn new() -> Self {
+        static PLACES: AtomicU8 = AtomicU8::new(1);
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let address = format!("127.{high}.{low}.{}", PLACES.fetch_add(1, Ordering::Relaxed));
+        let dir = tempfile::tempdir().expect("a directory");
+        let settings = format!(
+            "[admin]\nlisten = ['{address}:8067']\n[dhcp]\nlisten = ['{address}:6767']\n[[dhcp.subnet]]\nid = 1\n\
+             prefix = '192.0.2.0/24'\nrelay = ['127.0.0.1']\npools = [{{ range = '192.0.2.10-192.0.2.249' }}]\n"
+        );
+        std::fs::write(dir.path().join("outwork.toml"), settings).expect("a file");
+        Self { process: None, dir }
+    }
+
+    /// One whose server is running.
+    pub fn running() -> Self {
+        let mut place = Self::new();
+        place.start();
+        place
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The server's process number.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("a server").0.id()
+    }
+
+    /// Runs a command here.
+    pub fn outwork(&self, line: &[&str]) -> Output {
+        outwork(self.path(), line)
+    }
+
+    /// Runs one that must succeed, and gives what it wrote.
+    pub fn must(&self, line: &[&str]) -> String {
+        let output = self.outwork(line);
+        assert!(output.status.success(), "outwork {}: {output:?}", line.join(" "));
+        text(&output.stdout)
+    }
+
+    /// Starts the server and waits until it has said where to look: from then on it answers.
+    pub fn start(&mut self) {
+        let log = std::fs::File::create(self.path().join("log")).expect("a file");
+        let run = command(self.path(), &["run"]).stdout(Stdio::piped()).stderr(log).spawn();
+        let mut process = run.expect("the binary runs");
+        let mut said = BufReader::new(process.stdout.take().expect("its output"));
+        let mut line = String::new();
+        while !line.starts_with("  data ") {
+            line.clear();
+            if said.read_line(&mut line).expect("its output") == 0 {
+                let log = std::fs::read_to_string(self.path().join("log"));
+                panic!("the server ended: {:?}, {log:?}", process.wait());
+            }
+        }
+        self.process = Some((process, said));
+    }
+
+    /// Ends the server with a signal, by its number.
+    pub fn stop(&mut self, signal: i32) -> ExitStatus {
+        let (mut process, _said) = self.process.take().expect("a server");
+        let kill = Command::new("kill").args([format!("-{signal}"), process.id().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+        process.wait().expect("it ends")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some((mut process, _said)) = self.process.take() {
+            // Nothing to do about one that has ended by itself.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}

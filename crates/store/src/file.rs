@@ -1,0 +1,79 @@
+//! Files for nobody else's eyes: they hold who is on the network, and the hashes of tokens.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// The mode of every file that is kept.
+const PRIVATE: u32 = 0o600;
+/// The mode of every directory that is made among them.
+const PRIVATE_DIR: u32 = 0o700;
+
+/// Creates a file that only its owner may read and write, whatever the umask says. What root makes in another user's
+/// directory is that user's: the service must be able to go on with what root repaired.
+///
+/// # Errors
+/// Those of the system; `AlreadyExists` where there is a file, or a link, of this name.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().create_new(true).read(true).write(true).mode(PRIVATE).open(path)?;
+    file.set_permissions(Permissions::from_mode(PRIVATE))?;
+    give_to_owner(&file, path)?;
+    Ok(file)
+}
+
+/// Creates a directory that only its owner may use: [`create_private`] for directories.
+///
+/// # Errors
+/// Those of the system; `AlreadyExists` where there is something of this name.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(PRIVATE_DIR).create(path)?;
+    let no_link = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits().cast_signed();
+    let dir = OpenOptions::new().read(true).custom_flags(no_link).open(path)?;
+    give_to_owner(&dir, path)
+}
+
+/// What root has made is given to who owns the directory it is in.
+fn give_to_owner(made: &File, path: &Path) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (own, dir) = (made.metadata()?, fs::metadata(dir)?);
+    if own.uid() == 0 && dir.uid() != 0 {
+        fchown(made, Some(dir.uid()), Some(dir.gid()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::chown;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_its_owners_alone_and_never_follows_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert_eq!(create_private(&path).unwrap().metadata().unwrap().mode() & 0o777, PRIVATE);
+        let (link, aim) = (dir.path().join("link"), dir.path().join("aim"));
+        std::os::unix::fs::symlink(&aim, &link).unwrap();
+        assert_eq!(create_private(&link).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(!aim.exists());
+    }
+
+    #[test]
+    fn what_root_makes_in_another_users_directory_is_that_users() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = fs::metadata(dir.path()).unwrap();
+        // Only root can give a directory away; where the tests run as an ordinary user, the file is that user's.
+        let owner = if own.uid() == 0 { (12_345, 54_321) } else { (own.uid(), own.gid()) };
+        chown(dir.path(), Some(owner.0), Some(owner.1)).unwrap();
+        create_private(&dir.path().join("file")).unwrap();
+        create_private_dir(&dir.path().join("sub")).unwrap();
+        for name in ["file", "sub"] {
+            let made = fs::metadata(dir.path().join(name)).unwrap();
+            assert_eq!((made.uid(), made.gid(), made.mode() & 0o077), (owner.0, owner.1, 0), "{name}");
+        }
+    }
+}
