@@ -23,7 +23,8 @@ section! {
         pub interfaces: Vec<InterfaceRule> [restart],
         /// UDP addresses for relayed and unicast traffic.
         pub listen: Vec<SocketAddrV4> [restart] = vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6767)],
-        /// Worker threads; 0 means one a core.
+        /// Worker threads; 0 means one for every two cores, and at most 8: they take turns at deciding, and the disk and the kernel need
+        /// the rest.
         pub workers: u16 [restart, range 0..=256] = 0,
         /// Pin each worker to a core.
         pub affinity: bool [restart] = false,

@@ -22,8 +22,9 @@ section! {
         pub batch_records: u32 [restart, range 1..=1_000_000] = 65_536,
         /// Bytes that one write and sync carries at most.
         pub batch_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::mib(256)] = ByteSize::mib(4),
-        /// How long the first change of a batch waits for company. With 0, whatever arrives during one sync shares the next.
-        pub batch_delay: Duration [restart, range millis(0)..=secs(1)] = millis(0),
+        /// How long after one write and sync changes may gather before the next begins: fewer syncs under load. A change that comes later
+        /// than that is written at once. With 0, whatever arrives during one sync shares the next.
+        pub batch_delay: Duration [restart, range millis(0)..=secs(1)] = Duration::from_micros(300),
         /// Bytes of changes that may wait in memory while the disk is slow or failing. Beyond it changes are refused.
         pub pending_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(16)] = ByteSize::mib(64),
         /// Size of one log file, reserved on disk ahead of need.

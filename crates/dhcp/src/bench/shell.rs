@@ -12,7 +12,7 @@ use outwork_net::udp::{Inbox, Options, Outbox, Path, UdpSocket};
 use super::generator::{Generator, Plan};
 use super::message::relay_information;
 use super::report::Report;
-use super::{BenchOptions, MAX_OUTSTANDING, Scenario};
+use super::{BenchOptions, MAX_OUTSTANDING, Rate, Scenario};
 
 /// Messages a batch.
 const BATCH: usize = 64;
@@ -26,6 +26,9 @@ const RECEIVE_BUFFER: usize = 16 << 20;
 const CIRCUITS: u16 = 1000;
 /// Relay agents: each has a socket or two to be waited for.
 const MAX_RELAYS: usize = 16;
+/// At a given rate, what is due and what has come is dealt with so often: one by one, it would take from a server on the same
+/// host what many clients on many machines do not. The wait counts as latency.
+const ROUND: Duration = Duration::from_micros(100);
 /// The port of clients (RFC 2131 section 4.1).
 const CLIENT_PORT: u16 = 68;
 
@@ -155,6 +158,7 @@ impl Ports {
         let origin = Instant::now();
         let clock = || Time::from_nanos(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
         let mut outboxes: Vec<Outbox> = plan.relays.iter().map(|_| Outbox::new(BATCH)).collect();
+        let paced = matches!(plan.rate, Rate::PerSecond(_)) && plan.scenario != Scenario::Avalanche;
         let begins_with_leases = matches!(plan.scenario, Scenario::Renew | Scenario::Mixed);
         let mut generator = Generator::new(plan, clock());
         let mut inbox = match self.offload {
@@ -165,6 +169,7 @@ impl Ports {
         let mut unsendable = 0;
         let mut before = None;
         loop {
+            let round = Instant::now();
             if before.is_none() && generator.is_measuring() {
                 before = Some((cpu_time(), self.drops()?));
             }
@@ -200,6 +205,8 @@ impl Ports {
                 let mut entries: Vec<Entry<'_>> =
                     self.sockets.iter().map(|socket| Entry::readable(socket).or_writable(blocked)).collect();
                 poll::wait(&mut entries, timeout)?;
+            } else if paced && !blocked {
+                std::thread::sleep(ROUND.saturating_sub(round.elapsed()));
             }
         }
         let (cpu, drops) = before.unwrap_or_default();

@@ -40,7 +40,7 @@ pub struct Options {
     pub listen: Vec<SocketAddrV4>,
     /// Interfaces whose clients are served directly. One that is not there yet is picked up when it appears.
     pub interfaces: Vec<InterfaceRule>,
-    /// Worker threads; 0 is one a processor.
+    /// Worker threads; 0 is one for every two processors, within [`MOST_WORKERS`].
     pub workers: usize,
     /// Keeps each worker on a processor of its own.
     pub affinity: bool,
@@ -145,6 +145,9 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// The most workers that are started unasked: more only wait for each other.
+const MOST_WORKERS: usize = 8;
+
 /// For a thread that clients wait for.
 fn take_short_turns() {
     if let Err(error) = thread::take_short_turns() {
@@ -167,7 +170,7 @@ impl Server {
             return Err(StartError::TooMany { sockets, most: MAX_SOCKETS });
         }
         let processors = thread::processors()?;
-        let count = if options.workers == 0 { processors.len().max(1) } else { options.workers };
+        let count = if options.workers == 0 { (processors.len() / 2).clamp(1, MOST_WORKERS) } else { options.workers };
         let mut groups = Vec::new();
         for address in &options.listen {
             let socket = udp::Options {

@@ -19,7 +19,7 @@ use super::recovery::{self, Recovery};
 use super::segment::{Fault, Files, OpenSegment, Segment, create_segment, segment_name};
 use super::stats::{Commit, Counters, Failure, Health, Stats};
 
-/// With [`Durability::None`] a batch waits at least this long for company: nobody waits for it.
+/// With [`Durability::None`] commits are at least this far apart: nobody waits for them.
 const LAZY: Duration = Duration::from_millis(100);
 /// First pause after a failure; doubles up to `BACKOFF_MAX`.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
@@ -385,21 +385,29 @@ impl Core {
             queue.commit = batch::Commit::Idle;
             self.work.wait(&mut queue);
         }
+        queue.commit = batch::Commit::Busy;
+        true
+    }
+
+    /// Leaves what comes right behind a commit time to gather, unless it fills a batch before. What comes after a quiet time finds
+    /// nobody gathering, and is committed at once.
+    fn gather(&self) {
         let delay = match self.options.durability {
             Durability::None => self.options.batch_delay.max(LAZY),
             Durability::Fsync | Durability::Os => self.options.batch_delay,
         };
-        if !delay.is_zero() {
-            let deadline = Instant::now() + delay;
-            while !queue.is_full() && !queue.closed {
-                queue.commit = batch::Commit::Gathering;
-                if self.work.wait_until(&mut queue, deadline).timed_out() {
-                    break;
-                }
+        if delay.is_zero() {
+            return;
+        }
+        let mut queue = self.queue.lock();
+        let deadline = Instant::now() + delay;
+        while !queue.is_full() && !queue.closed {
+            queue.commit = batch::Commit::Gathering;
+            if self.work.wait_until(&mut queue, deadline).timed_out() {
+                break;
             }
         }
         queue.commit = batch::Commit::Busy;
-        true
     }
 
     /// Pauses between attempts; false once the log is being closed, so that the next attempt is the last one.
@@ -459,7 +467,10 @@ pub(crate) fn run(core: &Core, mut writer: Writer) {
     let mut last_attempt = false;
     loop {
         match core.step(&mut writer) {
-            Ok(true) => backoff = BACKOFF_MIN,
+            Ok(true) => {
+                backoff = BACKOFF_MIN;
+                core.gather();
+            }
             Ok(false) => {
                 if !core.await_work() {
                     break;

@@ -38,7 +38,8 @@ pub struct LogOptions {
     pub batch_records: u32,
     /// A batch is closed at this many bytes. Also the largest group that one append takes.
     pub batch_bytes: usize,
-    /// How long the first record of a batch waits for company. With zero, what arrives during one sync shares the next.
+    /// How long after one commit what follows may gather before the next begins. A record that comes later than that is committed
+    /// at once; with zero, what arrives during one sync shares the next.
     pub batch_delay: Duration,
     /// A segment file is left for the next one at this size; reserved on disk ahead of need.
     pub segment_bytes: u64,
@@ -58,7 +59,7 @@ impl LogOptions {
             durability: Durability::Fsync,
             batch_records: 65_536,
             batch_bytes: 4 << 20,
-            batch_delay: Duration::ZERO,
+            batch_delay: Duration::from_micros(300),
             segment_bytes: 64 << 20,
             pending_bytes: 64 << 20,
             compact_at_bytes: 256 << 20,

@@ -499,6 +499,22 @@ fn without_durability_a_record_counts_at_once_and_a_close_writes_it() {
 }
 
 #[test]
+fn what_follows_a_commit_gathers_for_the_next_one() {
+    let dir = TempDir::new().unwrap();
+    let (log, ..) = open(&LogOptions { batch_delay: Duration::from_secs(1), ..LogOptions::new(dir.path()) }).unwrap();
+    let (heard, hear) = std::sync::mpsc::channel();
+    log.on_commit(Box::new(move |commit| heard.send(commit.records).unwrap()));
+    log.append(b"after a quiet time").unwrap();
+    assert_eq!(hear.recv().unwrap(), 1);
+    for _ in 0..100 {
+        log.append(b"right behind it").unwrap();
+    }
+    // Closing does not wait for company.
+    log.close().unwrap();
+    assert_eq!(hear.try_iter().collect::<Vec<_>>(), [100]);
+}
+
+#[test]
 fn observers_hear_of_every_commit() {
     let dir = TempDir::new().unwrap();
     let (log, ..) = open(&LogOptions { batch_delay: Duration::from_millis(1), ..LogOptions::new(dir.path()) }).unwrap();
