@@ -6,7 +6,9 @@
 //! - `log`: log levels.
 //! - `tokens`: API tokens.
 //! - `audit`: the audit log.
+//! - `alerts`: what slows the server down.
 
+mod alerts;
 mod audit;
 mod health;
 mod log;
@@ -29,6 +31,7 @@ use outwork_front::api::{Access, Problem, audited, session_router};
 use outwork_front::events::{self, Hub};
 use outwork_store::database::Database;
 use outwork_telemetry::Registry;
+use outwork_telemetry::alerts::Alerts;
 use outwork_telemetry::history::History;
 use outwork_telemetry::logs::Logs;
 use outwork_telemetry::process::Process;
@@ -37,6 +40,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
+pub use alerts::AlertRow;
 pub use status::{Listener, MemoryReport, StoreStatus};
 
 use crate::dashboard::{self, Asset};
@@ -95,6 +99,8 @@ pub struct Admin {
     pub registry: Arc<Registry>,
     /// The metrics' history.
     pub history: Arc<History>,
+    /// The conditions that hold.
+    pub alerts: Arc<Alerts>,
     /// Log levels.
     pub logs: Logs,
     /// Live events. Its topics are `metrics`, `system` and the services'.
@@ -159,7 +165,8 @@ pub fn router(admin: Admin, services: Vec<ServiceApi>, assets: &'static [Asset])
         .merge(metrics::router())
         .merge(log::router())
         .merge(tokens::router())
-        .merge(audit::router());
+        .merge(audit::router())
+        .merge(alerts::router());
     let hub = admin.hub.clone();
     let (mut states, mut service_routes) = (Vec::new(), OpenApiRouter::new());
     for ServiceApi { name, router, state } in services {

@@ -6,10 +6,11 @@ mod site;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use outwork_admin::AdminSettings;
 use outwork_store::tokens::Role;
+use outwork_telemetry::alerts::{Finding, Severity};
 use outwork_telemetry::history::INTERVAL;
 use serde_json::{Value, json};
 use site::Site;
@@ -121,8 +122,8 @@ fn history_comes_back_from_memory_and_from_the_store() {
     };
     assert!(history.query(&query).unwrap().series[0].iter().all(Option::is_some));
     // Two days on, the points are gone and their window answers.
-    let now = std::time::UNIX_EPOCH + std::time::Duration::from_secs(start + 2 * 86_400);
-    let day = std::time::Duration::from_secs(86_400);
+    let now = UNIX_EPOCH + Duration::from_secs(start + 2 * 86_400);
+    let day = Duration::from_secs(86_400);
     archive.tend(now, day * 90, day * 365).unwrap();
     let window = outwork_telemetry::history::Query { to: start + 300, step: Some(300), ..query };
     assert!(history.query(&window).unwrap().series[0][0].is_some());
@@ -141,8 +142,8 @@ fn a_window_is_not_told_beside_the_points_it_was_made_of() {
     for n in 0..3 {
         archive.append(start + n * 10, &[point(n as f64)]).unwrap();
     }
-    let day = std::time::Duration::from_secs(86_400);
-    archive.tend(std::time::UNIX_EPOCH + std::time::Duration::from_secs(start + 900), day * 90, day * 365).unwrap();
+    let day = Duration::from_secs(86_400);
+    archive.tend(UNIX_EPOCH + Duration::from_secs(start + 900), day * 90, day * 365).unwrap();
     let told = archive.read("leases", start - 300, start + 600).unwrap();
     assert_eq!(told, [(start, 0.0), (start + 10, 1.0), (start + 20, 2.0)]);
 }
@@ -171,4 +172,28 @@ fn wrong_paths_and_methods_are_problems_and_the_dashboard_has_the_rest() {
     assert_eq!(gone.header("cache-control"), "");
     let viewer = site.token("eye", Role::Viewer);
     assert_eq!(site.ask("GET", "/api/v1/status", &viewer, None).header("cache-control"), "no-store");
+}
+
+#[test]
+fn alerts_that_hold_are_listed_with_what_to_do_and_counted() {
+    let site = Site::start();
+    let viewer = site.token("eye", Role::Viewer);
+    let ask = |path: &str| site.ask("GET", path, &viewer, None);
+    assert_eq!(ask("/api/v1/alerts").json(), json!({ "items": [] }));
+    let finding = Finding {
+        id: "slow",
+        severity: Severity::Warning,
+        holds: true,
+        patience: Duration::ZERO,
+        what: "it takes 9 s".into(),
+        advice: "make it faster".into(),
+        settings: &["a.b"],
+    };
+    site.alerts.observe(Instant::now(), UNIX_EPOCH, Duration::ZERO, vec![finding]);
+    let row = json!({"id": "slow", "severity": "warning", "since": "1970-01-01T00:00:00.000Z", "what": "it takes 9 s",
+        "advice": "make it faster", "settings": ["a.b"]});
+    assert_eq!(ask("/api/v1/alerts").json(), json!({ "items": [row] }));
+    assert_eq!(ask("/api/v1/status").json()["alerts"], json!([row]));
+    assert!(ask("/metrics").text.contains("\noutwork_alerts{alert=\"slow\"} 1\n"));
+    assert_eq!(site.send("GET", "/api/v1/alerts", &[], None).status, 401);
 }

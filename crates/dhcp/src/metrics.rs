@@ -65,6 +65,10 @@ labels! {
 metrics! {
     /// Metrics of the DHCPv4 service.
     pub struct DhcpMetrics, prefix "outwork_dhcp" {
+        /// Octets of the messages received, whatever became of them; those too long to be read apart.
+        received: Counter in bytes => history,
+        /// Octets of the DHCP messages handed to the kernel.
+        sent: Counter in bytes => history,
         /// Well-formed requests received.
         requests: Counter by RequestType => history,
         /// Replies handed to the kernel.
@@ -87,6 +91,10 @@ metrics! {
         commit_wait: Histogram in seconds => history,
         /// Answers that wait for the disk.
         parked: Gauge => history,
+        /// Answers that may wait for the disk, of all workers.
+        parked_limit: Gauge,
+        /// Memory of the answers that wait for the disk, and of buffers kept for the next.
+        answer_buffers: Gauge in bytes,
         /// Addresses bound to clients.
         leases_active: Gauge => history,
         /// Addresses offered and not asked for yet.
@@ -96,9 +104,9 @@ metrics! {
         /// Leases known, ended ones that a returning client gets back included.
         leases_known: Gauge,
         /// Addresses of a pool that may be handed out.
-        pool_addresses: Gauge by ["subnet", "pool"] max 4096,
+        pool_addresses: Gauge by ["subnet", "pool"] max 4096 => history,
         /// Addresses of a pool bound to clients.
-        pool_active: Gauge by ["subnet", "pool"] max 4096,
+        pool_active: Gauge by ["subnet", "pool"] max 4096 => history,
         /// Addresses of a pool that are offered.
         pool_offered: Gauge by ["subnet", "pool"] max 4096,
         /// Addresses of a pool in quarantine.

@@ -50,8 +50,7 @@ fn with_affinity_each_worker_runs_on_a_processor_of_its_own_and_without_on_any()
     let (service, _) = Service::open(LogOptions::new(data.path()), policy, metrics, None).unwrap();
     let processors = outwork_net::thread::processors().unwrap();
 
-    let one_each = Options { workers: processors.len(), ..Options::from(&dhcp) };
-    let server = Server::start(&service, &one_each).unwrap();
+    let server = Server::start(&service, &Options { workers: processors.len(), ..Options::from(&dhcp) }).unwrap();
     let alone: Vec<_> = processors.iter().map(|processor| vec![*processor]).collect();
     let pinned = || {
         let mut all: Vec<_> = workers().into_values().collect();

@@ -12,20 +12,25 @@ use crate::Unix;
 pub struct Calendar<K> {
     buckets: BTreeMap<Unix, Vec<K>>,
     len: usize,
+    /// Keys that the buckets have room for.
+    room: usize,
     /// Where the next sweep goes on: a second, and an index in its bucket.
     swept: (Unix, usize),
 }
 
 impl<K> Default for Calendar<K> {
     fn default() -> Self {
-        Calendar { buckets: BTreeMap::new(), len: 0, swept: (Unix(0), 0) }
+        Calendar { buckets: BTreeMap::new(), len: 0, room: 0, swept: (Unix(0), 0) }
     }
 }
 
 impl<K> Calendar<K> {
     /// Makes `key` due in the second `at`.
     pub fn schedule(&mut self, at: Unix, key: K) {
-        self.buckets.entry(at).or_default().push(key);
+        let keys = self.buckets.entry(at).or_default();
+        let before = keys.capacity();
+        keys.push(key);
+        self.room += keys.capacity() - before;
         self.len += 1;
     }
 
@@ -40,7 +45,7 @@ impl<K> Calendar<K> {
             if !keys.is_empty() {
                 break;
             }
-            bucket.remove();
+            self.room -= bucket.remove().capacity();
         }
         let taken = due.len() - before;
         self.len -= taken;
@@ -65,6 +70,7 @@ impl<K> Calendar<K> {
                     keys.swap_remove(index);
                     self.len -= 1;
                     if keys.is_empty() {
+                        self.room -= keys.capacity();
                         self.buckets.remove(&found);
                     }
                 }
@@ -72,6 +78,11 @@ impl<K> Calendar<K> {
             }
         }
         self.swept = (second, index);
+    }
+
+    /// Bytes of memory behind it, the allocator's rounding aside.
+    pub fn memory(&self) -> usize {
+        self.room * size_of::<K>() + self.buckets.len() * 2 * size_of::<(Unix, Vec<K>)>()
     }
 
     /// The earliest second with a key.
@@ -128,6 +139,7 @@ mod tests {
                 let limit = rng.below(10) as usize;
                 let taken = calendar.take_due(Unix(now), limit, &mut due);
                 assert_eq!(taken, due.len());
+                assert_eq!(calendar.room, calendar.buckets.values().map(Vec::capacity).sum::<usize>());
                 assert!(taken <= limit);
                 for key in due {
                     assert!(pending.remove(&key).expect("due once") <= now);

@@ -77,6 +77,12 @@ impl<K: Hash + Ord + Clone, V> ExpiringMap<K, V> {
         limit
     }
 
+    /// Bytes of memory of the tables, the allocator's rounding aside; what keys and values point at is not among them.
+    pub fn memory(&self) -> usize {
+        let entries = self.entries.capacity() * (size_of::<(K, (Time, V))>() + 1);
+        entries + self.by_deadline.len() * 2 * size_of::<(Time, K)>()
+    }
+
     /// When the next entry lapses.
     pub fn next_deadline(&self) -> Option<Time> {
         self.by_deadline.first().map(|(deadline, _)| *deadline)

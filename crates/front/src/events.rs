@@ -100,6 +100,17 @@ impl Hub {
         }
     }
 
+    /// Bytes of the events that are remembered, the allocator's rounding aside.
+    pub fn memory(&self) -> usize {
+        let topic = |topic: &Topic| {
+            let remembered = &topic.tail.lock().remembered;
+            let json: usize = remembered.iter().map(|event| event.json.len()).sum();
+            // The channel has room of its own for as many.
+            json + (remembered.capacity() + REMEMBERED) * size_of::<Event>()
+        };
+        self.topics.iter().map(topic).sum()
+    }
+
     /// Ends every stream: what a stop does first, since streams never end by themselves.
     pub fn close(&self) {
         self.closed.send_replace(true);

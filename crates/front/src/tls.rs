@@ -57,17 +57,31 @@ impl Tls {
         Ok(Arc::new(Self { files, config }))
     }
 
-    /// Reads the same files again: what a reload does after a renewal.
+    /// Reads the same files again: what a reload does after a renewal. The certificate in use stays until the
+    /// [`commit`](Prepared::commit).
     ///
     /// # Errors
-    /// As [`load`](Self::load); the certificate in use stays.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        *self.config.write() = read(&self.files)?;
-        Ok(())
+    /// As [`load`](Self::load).
+    pub fn prepare(&self) -> Result<Prepared<'_>, TlsError> {
+        Ok(Prepared { tls: self, config: read(&self.files)? })
     }
 
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         self.config.read().clone()
+    }
+}
+
+/// A certificate that was read and can be used, and is not yet.
+#[must_use = "without a commit the certificate before stays in use"]
+pub struct Prepared<'a> {
+    tls: &'a Tls,
+    config: Arc<ServerConfig>,
+}
+
+impl Prepared<'_> {
+    /// New connections get this certificate from now on.
+    pub fn commit(self) {
+        *self.tls.config.write() = self.config;
     }
 }
 
@@ -91,4 +105,27 @@ fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         .map_err(refused)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prepared_certificate_is_used_from_its_commit_on_and_one_that_cannot_be_read_never() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tls");
+        let files = TlsFiles { certificate: folder.join("cert.pem"), key: folder.join("key.pem") };
+        let tls = Tls::load(files).unwrap();
+        let first = tls.config();
+        let prepared = tls.prepare().unwrap();
+        assert!(Arc::ptr_eq(&first, &tls.config()), "nothing else of the reload may have been refused yet");
+        prepared.commit();
+        assert!(!Arc::ptr_eq(&first, &tls.config()));
+        let gone = Tls {
+            files: TlsFiles { key: folder.join("gone.pem"), ..tls.files.clone() },
+            config: RwLock::new(first.clone()),
+        };
+        assert!(gone.prepare().is_err());
+        assert!(Arc::ptr_eq(&first, &gone.config()));
+    }
 }

@@ -108,8 +108,6 @@ fn certificates_that_cannot_work_are_refused_with_their_file() {
     assert!(matches!(missing, TlsError::Pem { .. }) && missing.to_string().contains("missing.pem"), "{missing}");
     let empty = Tls::load(files("key.pem")).err().unwrap();
     assert!(matches!(empty, TlsError::NoCertificate(_)), "{empty}");
-    let tls = Tls::load(files("cert.pem")).unwrap();
-    tls.reload().unwrap();
 }
 
 #[test]

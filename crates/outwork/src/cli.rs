@@ -305,9 +305,10 @@ Examples:
     },
 }
 
-/// A duration such as `90d`.
+/// A duration such as `90d`; a number alone is of seconds, as everywhere on a command line.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| "expected a duration such as 30s, 2h or 90d".into())
+    let seconds = || text.parse().ok().map(Duration::from_secs);
+    parse_duration(text).or_else(seconds).ok_or_else(|| "expected a duration such as 30s, 2h or 90d".into())
 }
 
 fn level(text: &str) -> Result<(String, String), String> {
@@ -340,6 +341,21 @@ mod tests {
             command.get_subcommands().for_each(walk);
         }
         Cli::command().get_subcommands().for_each(walk);
+    }
+
+    #[test]
+    fn a_duration_without_a_unit_is_of_seconds() {
+        let of = |text: &str| {
+            let line =
+                ["outwork", "bench", "dhcp", "--target", "127.0.0.1:6767", "--duration", text, "--timeout", text];
+            Cli::try_parse_from(line).ok().map(|cli| match cli.command {
+                Command::Bench(bench::BenchCommand::Dhcp(args)) => (args.duration, args.timeout),
+                other => unreachable!("{other:?}"),
+            })
+        };
+        let both = |seconds| Some((Duration::from_secs(seconds), Duration::from_secs(seconds)));
+        assert_eq!((of("10"), of("10s"), of("2m")), (both(10), both(10), both(120)));
+        assert!(of("-3").is_none() && of("soon").is_none() && of("1.5").is_none());
     }
 
     #[test]

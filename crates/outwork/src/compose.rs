@@ -3,6 +3,7 @@
 //! Order of start: settings, log, privileges, the lock of the data directory, store, services, admin. Everything is bound before anything is served; the
 //! admin API leaves last.
 
+mod alerts;
 mod dhcp;
 mod memory;
 mod reload;
@@ -19,9 +20,11 @@ use outwork_front::api::Access;
 use outwork_front::events::Hub;
 use outwork_front::{Binding, FrontMetrics, Server, Tls};
 use outwork_net::privileges::{self, Capability};
+use outwork_store::audit::{self, Entry};
 use outwork_store::database::Database;
 use outwork_store::lock::DirLock;
 use outwork_telemetry::Registry;
+use outwork_telemetry::alerts::Alerts;
 use outwork_telemetry::history::History;
 use outwork_telemetry::logs::Logs;
 use outwork_telemetry::process::Process;
@@ -95,10 +98,13 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     let hub = Hub::new(&TOPICS, Arc::clone(&front));
 
     let database = Arc::new(Database::open(&settings.store.database(), &[])?);
+    registry.register(Arc::clone(database.metrics()) as _)?;
     let first = first_token(&database, &settings.admin)?;
     let archive = StoreArchive::open(Arc::clone(&database))?;
     let history = Arc::new(History::new(Some(Arc::clone(&archive) as _)));
     registry.register(history.metrics())?;
+    let alerts = Arc::new(Alerts::new(&crate::alerts::IDS));
+    registry.register(Arc::clone(&alerts) as _)?;
 
     let dhcp = match settings.dhcp.enabled {
         true => Some(Dhcp::start(&settings, &registry, &hub)?),
@@ -132,6 +138,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         process,
         registry: Arc::clone(&registry),
         history: Arc::clone(&history),
+        alerts: Arc::clone(&alerts),
         logs,
         hub: Arc::clone(&hub),
         database: Arc::clone(&database),
@@ -147,7 +154,11 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
             let reload = Arc::clone(&reload);
             Box::new(move || Arc::clone(&reload).as_problem())
         },
-        memory: memory::report(dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service))),
+        memory: memory::report(
+            dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service)),
+            Arc::clone(&history),
+            Arc::clone(&hub),
+        ),
     };
     let services = dhcp.as_ref().map(Dhcp::api).into_iter().collect();
     let router = outwork_admin::router(admin, services, outwork_admin::assets());
@@ -166,18 +177,26 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         },
     };
     let live = tokio::spawn(live.run());
+    let sources = alerts::Sources {
+        current: Arc::clone(&current),
+        database: Arc::clone(&database),
+        dhcp: dhcp.as_ref().map(|dhcp| (Arc::clone(&dhcp.service), Arc::clone(&dhcp.commits))),
+    };
+    let told = alerts::Told { alerts, hub: Arc::clone(&hub) };
+    let watching = tokio::spawn(alerts::run(Arc::new(sources), told));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let admin_server = tokio::spawn(server.run(router, async move {
         // Dropped or told, both mean the end.
         let _ = stopped.await;
     }));
-    signals.until_told_to_stop(&reload).await;
+    signals.until_told_to_stop(&reload, &database).await;
     tracing::info!("stopping");
     if let Some(dhcp) = dhcp {
         tokio::task::spawn_blocking(move || dhcp.stop(FAREWELL)).await??;
     }
     hub.close();
     live.abort();
+    watching.abort();
     drop(stop);
     admin_server.await?;
     drop(local_file);
@@ -202,17 +221,35 @@ impl Signals {
     }
 
     /// Serves them: SIGHUP reloads, SIGTERM and SIGINT end.
-    async fn until_told_to_stop(mut self, reload: &Arc<reload::Reload>) {
+    async fn until_told_to_stop(mut self, reload: &Arc<reload::Reload>, database: &Database) {
         loop {
             tokio::select! {
-                _ = self.hangup.recv() => match Arc::clone(reload).run().await {
-                    Ok(changed) => tracing::info!(changed = changed.join(" "), "configuration reloaded"),
-                    Err(refusal) => tracing::warn!("configuration not reloaded; the one before stays in force\n{refusal}"),
-                },
+                _ = self.hangup.recv() => hung_up(reload, database).await,
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }
         }
+    }
+}
+
+/// Reloads, and leaves a row in the audit log like that of a reload through the API.
+async fn hung_up(reload: &Arc<reload::Reload>, database: &Database) {
+    let outcome = Arc::clone(reload).run().await;
+    match &outcome {
+        Ok(changed) => tracing::info!(changed = changed.join(" "), "configuration reloaded"),
+        Err(refusal) => tracing::warn!("configuration not reloaded; the one before stays in force\n{refusal}"),
+    }
+    let entry = Entry {
+        at: SystemTime::now(),
+        actor: "signal".to_owned(),
+        origin: "SIGHUP".to_owned(),
+        action: "config.reload".to_owned(),
+        target: outcome.as_ref().err().and_then(reload::Refusal::key).unwrap_or_default().to_owned(),
+        succeeded: outcome.is_ok(),
+        detail: outcome.map_or_else(|refusal| refusal.to_string(), |changed| changed.join(", ")),
+    };
+    if let Err(error) = database.call(move |database| audit::append(database, &entry)).await {
+        tracing::error!(%error, "the reload has no row in the audit log");
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::CommandFactory;
-use outwork_config::{Effective, Origin, load, toml_text};
+use outwork_config::{Effective, Faults, Origin, load, toml_text};
 use serde_json::{Value as Json, json};
 
 use crate::cli::{Cli, Global};
@@ -25,14 +25,37 @@ pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
             if global.json {
                 print_json(&faults.to_json())?;
             } else {
-                let count = faults.len();
                 write!(anstream::stderr(), "{}", faults.render(true))?;
-                writeln!(anstream::stderr(), "{name}: {count} {}", if count == 1 { "fault" } else { "faults" })?;
+                writeln!(anstream::stderr(), "{}", places(&faults))?;
             }
             return Ok(ExitCode::FAILURE);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where faults lie, and how many: `outwork.toml: 2 faults, --set dhcp.workers: 1 fault`.
+fn places(faults: &Faults) -> String {
+    let mut places: Vec<(String, usize)> = Vec::new();
+    for fault in faults {
+        let place = match fault.origin() {
+            Origin::File(place) => place.file.display().to_string(),
+            origin => origin.to_string(),
+        };
+        match places.iter_mut().find(|(known, _)| *known == place) {
+            Some((_, count)) => *count += 1,
+            None => places.push((place, 1)),
+        }
+    }
+    let shown: usize = places.iter().map(|(_, count)| count).sum();
+    let left_out = faults.len() - shown;
+    let text =
+        |(place, count): (String, usize)| format!("{place}: {count} {}", if count == 1 { "fault" } else { "faults" });
+    let mut texts: Vec<_> = places.into_iter().map(text).collect();
+    if left_out > 0 {
+        texts.push(format!("and {left_out} more"));
+    }
+    texts.join(", ")
 }
 
 /// `outwork schema`.
@@ -154,7 +177,7 @@ pub(crate) fn create_token(
     role: crate::cli::Role,
     expires: Option<std::time::Duration>,
 ) -> anyhow::Result<()> {
-    use outwork_store::tokens;
+    use outwork_store::{audit, tokens};
     let settings = settings::load(global)?.value;
     crate::compose::prepare_data_dir(&settings)?;
     let store = settings.store;
@@ -162,8 +185,26 @@ pub(crate) fn create_token(
     let role: tokens::Role = role.word().parse()?;
     let (name, now) = (name.to_owned(), std::time::SystemTime::now());
     let expires = expires.map(|expires| now + expires);
-    let created = database.call(move |db| Ok(tokens::create(db, &name, role, expires, now))).wait()?;
-    let (token, secret) = created?;
+    let entry = audit::Entry {
+        at: now,
+        actor: "offline".to_owned(),
+        origin: "cli".to_owned(),
+        action: "token.create".to_owned(),
+        target: name.clone(),
+        succeeded: true,
+        detail: format!("role {}", role.word()),
+    };
+    // The token and its row, or neither.
+    let created = database.call(move |db| {
+        let transaction = db.transaction()?;
+        let created = tokens::create(&transaction, &name, role, expires, now);
+        if created.is_ok() {
+            audit::append(&transaction, &entry)?;
+            transaction.commit()?;
+        }
+        Ok(created)
+    });
+    let (token, secret) = created.wait()??;
     database.close();
     if global.json {
         let answer = json!({"token": secret.expose(), "id": token.id, "name": token.name, "role": token.role.word()});

@@ -1,6 +1,7 @@
 //! The `outwork` binary.
 //!
 //! - `compose`: wires the services together: `outwork run`.
+//! - `alerts`: what slows the services down, and what to do about it.
 //! - `bench`: `outwork bench`.
 //! - `cli`: the command line and its help.
 //! - `settings`: the whole configuration, and where its text comes from.
@@ -9,6 +10,7 @@
 //! - `storage`: `outwork store`, for a server that is not running.
 //! - `table`: output for people.
 
+mod alerts;
 mod bench;
 mod cli;
 mod client;

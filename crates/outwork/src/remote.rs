@@ -66,6 +66,13 @@ pub(crate) fn status(global: &Global) -> anyhow::Result<()> {
     rows(&mut out, &["LISTENER", "PROTOCOL", "SERVICE"], &answer["listeners"], "no listeners", |listener| {
         ["address", "protocol", "service"].map(|name| cell(&listener[name])).into()
     })?;
+    writeln!(out)?;
+    rows(&mut out, &["ALERT", "SEVERITY", "SINCE", "WHAT"], &answer["alerts"], "no alerts", |alert| {
+        ["id", "severity", "since", "what"].map(|name| cell(&alert[name])).into()
+    })?;
+    for alert in items(&answer["alerts"]) {
+        writeln!(out, "{}: {}", printable(&cell(&alert["id"])), printable(&cell(&alert["advice"])))?;
+    }
     Ok(())
 }
 
@@ -91,7 +98,7 @@ pub(crate) fn stats(global: &Global, filter: Option<&str>, memory: bool) -> anyh
     if global.json {
         return print_json(&answer);
     }
-    let mut table = Table::new(&["METRIC", "LABELS", ">VALUE", ">P50", ">P95", ">P99", ">MAX", "UNIT"]);
+    let mut table = Table::new(&["METRIC", "LABELS", ">VALUE", ">AVG", ">P50", ">P95", ">P99", ">MAX", "UNIT"]);
     for metric in items(&answer["metrics"]) {
         for sample in items(&metric["samples"]) {
             let labels = sample["labels"].as_object().into_iter().flatten();
@@ -104,6 +111,7 @@ pub(crate) fn stats(global: &Global, filter: Option<&str>, memory: bool) -> anyh
                 cell(&metric["name"]),
                 labels.join(" "),
                 value,
+                quantile("avg"),
                 quantile("p50"),
                 quantile("p95"),
                 quantile("p99"),

@@ -11,6 +11,7 @@ use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
 use outwork_telemetry::logs::LogSettings;
 
+use crate::alerts::AlertSettings;
 use crate::cli::Global;
 
 section! {
@@ -24,6 +25,8 @@ section! {
         pub(crate) log: LogSettings,
         /// The history of the metrics.
         pub(crate) history: HistorySettings,
+        /// Alerts.
+        pub(crate) alerts: AlertSettings,
         /// The admin API and the dashboard.
         pub(crate) admin: AdminSettings,
         /// The DHCPv4 server.

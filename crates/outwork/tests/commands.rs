@@ -89,6 +89,31 @@ fn check_reports_every_fault_at_its_line_and_fails() {
 }
 
 #[test]
+fn the_last_line_of_check_names_where_the_faults_really_are() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let last = |line: &[&str]| text(&outwork(dir.path(), line).stderr).lines().last().map(str::to_owned);
+    let flag = ["check", "--set", "dhcp.lease_tim=2h"];
+    assert_eq!(last(&flag).as_deref(), Some("--set dhcp.lease_tim: 1 fault"));
+    std::fs::write(dir.path().join("outwork.toml"), "[store]\ndata_dir = 3\ndata_dr = 'x'\n").expect("a file");
+    assert_eq!(last(&flag).as_deref(), Some("outwork.toml: 2 faults, --set dhcp.lease_tim: 1 fault"));
+}
+
+#[test]
+fn stats_shows_the_mean_beside_the_percentiles() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let sample =
+        json!({"labels": {}, "count": 4, "sum": 10.0, "avg": 2.5, "p50": 2.0, "p95": 4.0, "p99": 4.0, "max": 4.0});
+    let metric =
+        json!({"name": "outwork_x_seconds", "kind": "histogram", "unit": "seconds", "help": "", "samples": [sample]});
+    let (url, seen) = server(vec![answer(json!({"metrics": [metric]}))]);
+    let shown = text(&outwork(dir.path(), &["stats", "--url", &url, "--token", "t"]).stdout);
+    seen.join().expect("the server");
+    let columns: Vec<Vec<_>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(columns[0], ["METRIC", "LABELS", "VALUE", "AVG", "P50", "P95", "P99", "MAX", "UNIT"]);
+    assert_eq!(columns[1], ["outwork_x_seconds", "4", "2.500", "2", "4", "4", "4", "seconds"]);
+}
+
+#[test]
 fn a_starter_file_is_written_once_and_changes_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     assert!(outwork(dir.path(), &["config", "init"]).status.success());

@@ -3,10 +3,14 @@
 
 mod binary;
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use binary::{Place, json, text};
+use serde_json::Value as Json;
 
 #[test]
 fn who_can_read_the_data_directory_needs_no_token_and_no_url() {
@@ -71,6 +75,129 @@ fn a_token_made_before_the_first_start_is_good_after_it_and_nothing_is_for_other
     assert_eq!(mode, 0o700);
     place.start();
     place.must(&["token", "list", "--token", made["token"].as_str().expect("a token")]);
+    let row = audit(&place).into_iter().find(|row| row["action"] == "token.create").expect("a row");
+    assert_eq!((&row["who"], &row["peer"], &row["target"]), (&"offline".into(), &"cli".into(), &"first".into()));
+    assert_eq!((&row["detail"], &row["result"]), (&"role admin".into(), &"ok".into()));
+}
+
+#[test]
+fn a_reload_by_signal_leaves_a_row_whether_it_is_taken_or_refused() {
+    let place = Place::running();
+    let hang_up = |rows: usize| {
+        let kill = Command::new("kill").args(["-HUP", &place.pid().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let all: Vec<_> = audit(&place).into_iter().filter(|row| row["who"] == "signal").collect();
+            if all.len() == rows {
+                return all[0].clone();
+            }
+            assert!(Instant::now() < deadline, "waited in vain for {rows} rows: {all:?}");
+        }
+    };
+    let file = place.path().join("outwork.toml");
+    let settings = std::fs::read_to_string(&file).expect("the file");
+    std::fs::write(&file, format!("{settings}[log]\nlevel = 'debug'\n")).expect("the file");
+    let taken = hang_up(1);
+    assert_eq!((&taken["action"], &taken["peer"]), (&"config.reload".into(), &"SIGHUP".into()));
+    assert_eq!((&taken["detail"], &taken["result"]), (&"log.level".into(), &"ok".into()));
+    std::fs::write(&file, settings.replace("[dhcp]\n", "[dhcp]\nbatch = 7\n")).expect("the file");
+    let refused = hang_up(2);
+    assert_eq!((&refused["target"], &refused["result"]), (&"dhcp.batch".into(), &"refused".into()));
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("restart")), "{refused}");
+}
+
+#[test]
+fn every_large_part_of_the_memory_has_a_name_and_its_own_bytes() {
+    let place = Place::running();
+    let memory = || json(&place.outwork(&["stats", "--memory", "--json"]));
+    let before = memory();
+    for part in [
+        "dhcp_leases",
+        "dhcp_pools",
+        "dhcp_calendar",
+        "dhcp_probe_cache",
+        "dhcp_rate_limits",
+        "dhcp_journal",
+        "dhcp_reservations",
+        "dhcp_answer_buffers",
+        "store_log_queue",
+        "metrics_history",
+        "event_streams",
+        "other",
+        "outside_allocator",
+    ] {
+        assert!(before["parts"][part].is_u64(), "no {part} in {before}");
+    }
+    let named: u64 = before["parts"]
+        .as_object()
+        .expect("parts")
+        .iter()
+        .filter(|(name, _)| *name != "outside_allocator")
+        .map(|(_, bytes)| bytes.as_u64().expect("bytes"))
+        .sum();
+    assert_eq!(
+        Some(named),
+        before["allocator"]["allocated"].as_u64(),
+        "nothing is counted twice, and nothing is missing"
+    );
+    place.must(&["reservations", "add", "192.0.2.5", "--subnet", "1", "--mac", "02:00:5e:10:00:01"]);
+    place.must(&["leases", "add", "192.0.2.20", "--mac", "02:00:5e:10:00:02"]);
+    let after = memory();
+    for part in ["dhcp_leases", "dhcp_calendar", "dhcp_reservations", "dhcp_journal"] {
+        let bytes = |memory: &Json| memory["parts"][part].as_u64().expect("bytes");
+        assert!(bytes(&after) > bytes(&before), "{part}: {before}, {after}");
+    }
+}
+
+#[test]
+fn an_alert_that_starts_is_told_by_the_status_the_log_an_event_and_a_gauge() {
+    let place = Place::running();
+    assert!(!place.must(&["status"]).contains("pools_exhausted"));
+    let events = BufReader::new(get(&place, "/events?topics=system").into_reader());
+    let file = place.path().join("outwork.toml");
+    let settings = std::fs::read_to_string(&file).expect("the file");
+    std::fs::write(&file, settings.replace("192.0.2.10-192.0.2.249", "192.0.2.10-192.0.2.10")).expect("the file");
+    place.must(&["reload"]);
+    place.must(&["leases", "add", "192.0.2.10", "--mac", "02:00:5e:10:00:01"]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let said = loop {
+        let said = place.must(&["status"]);
+        if said.contains("pools_exhausted") {
+            break said;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for the alert\n{said}");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    assert!(said.contains("pools have no address left: 192.0.2.10-192.0.2.10 of subnet 1 100 % (1 of 1)"), "{said}");
+    assert!(said.contains("\npools_exhausted: widen the pools"), "{said}");
+    let mut told = events.lines().map(|line| line.expect("an event")).filter(|line| line.contains("alert_started"));
+    let event = told.find(|line| line.contains("pools_exhausted")).expect("the alert");
+    let event: Json = serde_json::from_str(event.trim_start_matches("data: ")).expect("its data");
+    assert_eq!((&event["kind"], &event["severity"]), (&"alert_started".into(), &"critical".into()));
+    assert_eq!(event["settings"][0], "dhcp.subnet");
+    let log = std::fs::read_to_string(place.path().join("log")).expect("the log");
+    let line = log.lines().find(|line| line.contains("an alert starts") && line.contains("pools_exhausted"));
+    assert!(line.is_some_and(|line| line.contains("WARN")), "{log}");
+    assert!(
+        place.must(&["stats", "alerts"]).lines().any(|line| line.contains("pools_exhausted") && line.contains(" 1"))
+    );
+}
+
+/// The answer to a request with the secret of the data directory.
+fn get(place: &Place, path: &str) -> ureq::Body {
+    let secret = std::fs::read_to_string(place.data().join("admin.token")).expect("the secret");
+    let config = std::fs::read_to_string(place.path().join("outwork.toml")).expect("the file");
+    let address = config.split('\'').nth(1).expect("where it listens");
+    let agent = ureq::Agent::new_with_defaults();
+    let asked = agent.get(format!("http://{address}/api/v1{path}"));
+    asked.header("authorization", format!("Bearer {}", secret.trim())).call().expect("an answer").into_body()
+}
+
+/// The audit log, newest first.
+fn audit(place: &Place) -> Vec<Json> {
+    let rows: Json = get(place, "/audit").read_json().expect("rows");
+    rows["items"].as_array().expect("rows").clone()
 }
 
 #[test]

@@ -77,6 +77,11 @@ fn a_damaged_log_names_the_command_that_keeps_all_that_is_valid() {
     assert!(place.data().join("dhcp/damaged-1").join(segment_name(&found)).exists());
     place.must(&["store", "check"]);
     place.start();
+    let log = std::fs::read_to_string(place.path().join("log")).expect("the log");
+    let read = log.lines().find(|line| line.contains("the leases were read")).expect("how many came back");
+    assert!(read.contains("INFO") && read.contains("leases=9 ") && read.contains("elapsed="), "{read}");
+    let lost = log.lines().find(|line| line.contains("gave up changes")).expect("what was given up");
+    assert!(lost.contains("WARN") && lost.contains("records=1"), "{lost}");
     let leases = place.must(&["leases", "list"]);
     assert!(
         leases.contains("192.0.2.22 ") && leases.contains("192.0.2.24 ") && !leases.contains("192.0.2.23 "),

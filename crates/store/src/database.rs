@@ -1,11 +1,13 @@
 //! SQLite for what is queried: one writer on its own thread, a small pool of readers, each behind a bounded queue.
 //!
+//! * `metrics`   what it measures of itself
 //! * `options`   the pragmas, typed
 //! * `migration` numbered steps per component, applied once
 //! * `reply`     the answer of a job, to wait for or to await
 //!
 //! Nothing here knows of an async runtime: a [`Reply`] is a plain future.
 
+mod metrics;
 mod migration;
 mod options;
 mod reply;
@@ -18,13 +20,13 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, ErrorCode};
 
+pub use metrics::{DatabaseMetrics, Side};
 pub use migration::Migrations;
 pub use options::{DatabaseOptions, JournalMode, Synchronous};
 pub use reply::Reply;
@@ -111,28 +113,12 @@ fn advice(error: &rusqlite::Error) -> &'static str {
     }
 }
 
-/// Counters since the database was opened, and what waits now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DatabaseStats {
-    /// Jobs done by the writer.
-    pub writes: u64,
-    /// Jobs done by readers.
-    pub reads: u64,
-    /// Jobs refused because too many waited.
-    pub refused: u64,
-    /// Jobs that panicked.
-    pub panics: u64,
-    /// Jobs that wait for the writer.
-    pub waiting_writes: usize,
-    /// Jobs that wait for a reader.
-    pub waiting_reads: usize,
-}
-
 /// An open database. Dropping it does what waits, then closes it.
 pub struct Database {
     path: Arc<Path>,
     writer: Arc<JobQueue>,
     readers: Arc<JobQueue>,
+    metrics: Arc<DatabaseMetrics>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -156,10 +142,13 @@ impl Database {
         for migrations in own.iter().chain(migrations) {
             migrations.apply(&options.path, &mut connection)?;
         }
+        let metrics = Arc::new(DatabaseMetrics::default());
+        let queue = |side| Arc::new(JobQueue::new(side, options.queue, Arc::clone(&metrics)));
         let database = Self {
             path: options.path.as_path().into(),
-            writer: Arc::new(JobQueue::new(options.queue)),
-            readers: Arc::new(JobQueue::new(options.queue)),
+            writer: queue(Side::Write),
+            readers: queue(Side::Read),
+            metrics: Arc::clone(&metrics),
             threads: Mutex::default(),
         };
         database.spawn("sqlite-write", &database.writer, connection)?;
@@ -214,18 +203,9 @@ impl Database {
         }
     }
 
-    /// Counters, for telemetry.
-    pub fn stats(&self) -> DatabaseStats {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (writer, readers) = (&self.writer, &self.readers);
-        DatabaseStats {
-            writes: get(&writer.done),
-            reads: get(&readers.done),
-            refused: get(&writer.refused) + get(&readers.refused),
-            panics: get(&writer.panics) + get(&readers.panics),
-            waiting_writes: writer.jobs.lock().waiting.len(),
-            waiting_reads: readers.jobs.lock().waiting.len(),
-        }
+    /// What it measures of itself, to be registered.
+    pub fn metrics(&self) -> &Arc<DatabaseMetrics> {
+        &self.metrics
     }
 
     /// Does what waits and ends the threads; later jobs are refused.
@@ -261,9 +241,8 @@ struct JobQueue {
     jobs: Mutex<Jobs>,
     wake: Condvar,
     limit: usize,
-    done: AtomicU64,
-    refused: AtomicU64,
-    panics: AtomicU64,
+    side: Side,
+    metrics: Arc<DatabaseMetrics>,
 }
 
 #[derive(Default)]
@@ -273,15 +252,8 @@ struct Jobs {
 }
 
 impl JobQueue {
-    fn new(limit: usize) -> Self {
-        Self {
-            jobs: Mutex::default(),
-            wake: Condvar::new(),
-            limit,
-            done: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            panics: AtomicU64::new(0),
-        }
+    fn new(side: Side, limit: usize, metrics: Arc<DatabaseMetrics>) -> Self {
+        Self { jobs: Mutex::default(), wake: Condvar::new(), limit, side, metrics }
     }
 
     fn push(&self, job: Job) -> Result<(), DatabaseError> {
@@ -290,10 +262,11 @@ impl JobQueue {
             return Err(DatabaseError::Canceled);
         }
         if jobs.waiting.len() >= self.limit {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.metrics.refused.of(self.side).inc();
             return Err(DatabaseError::Busy { limit: self.limit });
         }
         jobs.waiting.push_back(job);
+        self.metrics.waiting.of(self.side).inc();
         drop(jobs);
         self.wake.notify_one();
         Ok(())
@@ -305,9 +278,12 @@ impl JobQueue {
     }
 
     fn work(&self, connection: &mut Connection) {
+        let (busy, time) = (self.metrics.busy.of(self.side), self.metrics.query_time.of(self.side));
         while let Some(job) = self.next() {
+            busy.inc();
+            let started = Instant::now();
             if catch_unwind(AssertUnwindSafe(|| job(connection))).is_err() {
-                self.panics.fetch_add(1, Ordering::Relaxed);
+                self.metrics.panics.of(self.side).inc();
                 tracing::error!("a database job has panicked; whoever waited for it is told so");
             }
             // A transaction that a job left open must not take in the next one's changes.
@@ -316,7 +292,9 @@ impl JobQueue {
             {
                 tracing::error!(%error, "a transaction left open by a job cannot be rolled back");
             }
-            self.done.fetch_add(1, Ordering::Relaxed);
+            time.record(started.elapsed());
+            self.metrics.queries.of(self.side).inc();
+            busy.dec();
         }
     }
 
@@ -325,6 +303,7 @@ impl JobQueue {
         let mut jobs = self.jobs.lock();
         loop {
             if let Some(job) = jobs.waiting.pop_front() {
+                self.metrics.waiting.of(self.side).dec();
                 return Some(job);
             }
             if jobs.closed {

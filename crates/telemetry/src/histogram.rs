@@ -82,6 +82,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Bytes of memory behind it.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val(&*self.buckets)
+    }
+
     /// How many values were recorded.
     pub fn count(&self) -> u64 {
         self.count

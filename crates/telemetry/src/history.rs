@@ -8,7 +8,7 @@ use outwork_config::{days, section};
 use parking_lot::Mutex;
 
 use crate::family::Family;
-use crate::sampler::{Point, Sampler};
+use crate::sampler::{Point, Sampler, table};
 
 /// Seconds between two points.
 pub const INTERVAL: Duration = Duration::from_secs(STEP);
@@ -127,6 +127,14 @@ impl History {
     pub fn new(archive: Option<Arc<dyn Archive>>) -> Self {
         let memory = Memory { moments: vec![EMPTY; SLOTS as usize], ..Memory::default() };
         Self { memory: Mutex::new(memory), archive, metrics: Arc::default() }
+    }
+
+    /// Bytes of memory that it takes, the allocator's rounding aside.
+    pub fn memory(&self) -> usize {
+        let memory = self.memory.lock();
+        let series: usize = memory.series.iter().map(|(name, one)| name.capacity() + size_of_val(&*one.values)).sum();
+        let moments = memory.moments.capacity() * size_of::<u64>();
+        series + table(&memory.series) + moments + memory.sampler.memory()
     }
 
     /// The history's own metrics, to be registered.

@@ -88,11 +88,17 @@ fn a_series_that_was_silent_for_an_hour_leaves_memory() {
 #[test]
 fn more_series_than_memory_has_room_for_are_counted_and_left_out() {
     let history = History::new(None);
-    let mut families = gauge(1.0);
     let cell = |i: usize| Sample { labels: vec![("i", i.to_string().into())], value: Value::Number(1.0) };
-    families[0].samples = (0..MAX_SERIES).map(cell).collect();
+    // Cells, and their sum.
+    let family = |name: usize, cells: usize| {
+        let mut family = gauge(1.0).remove(0);
+        family.desc.name = Box::leak(format!("level_{name}").into_boxed_str());
+        family.samples = (0..cells).map(cell).collect();
+        family
+    };
+    let mut families: Vec<_> = (0..31).map(|name| family(name, 64)).collect();
+    families.push(family(31, MAX_SERIES - 31 * 65));
     history.observe(T0, Instant::now(), &families).unwrap();
-    // The cells, and their sum.
     assert_eq!((history.metrics().series.get(), history.metrics().refused.get()), (MAX_SERIES as i64, 1));
 }
 
@@ -127,4 +133,15 @@ fn an_archive_that_refuses_is_counted_and_memory_keeps_the_points() {
     assert_eq!(ask(&history, "level", T0, T0 + 10, 10), [Some(5.0)]);
     let older = Query { series: vec!["level".into()], from: T0 - 100, to: T0 + 10, step: None };
     assert!(matches!(history.query(&older), Err(QueryError::Archive(_))));
+}
+
+#[test]
+fn the_memory_of_the_history_grows_with_its_series() {
+    let history = History::new(None);
+    let empty = history.memory();
+    history.observe(T0, Instant::now(), &gauge(1.0)).unwrap();
+    let one = history.memory();
+    assert!(one >= empty + SLOTS as usize * size_of::<f64>(), "{empty}, {one}");
+    history.observe(T0 + 10, Instant::now(), &gauge(2.0)).unwrap();
+    assert_eq!(history.memory(), one, "an hour's room is taken at once");
 }

@@ -8,11 +8,13 @@
 //! - `registry`: every service's metrics, and Prometheus text.
 //! - `process`: the process itself, from `/proc/self`.
 //! - `sampler`: two readings of the metrics become points.
+//! - `alerts`: conditions that hold now, without flapping.
 //! - `history`: points of the last hour in memory, older ones behind a seam; queries over both.
 //! - `logs`: text or JSON to standard error, a level a service, changeable live.
 //!
 //! Deliberately absent: pushing metrics anywhere, exemplars, labels without a bound.
 
+pub mod alerts;
 mod cell;
 mod declare;
 mod family;

@@ -30,6 +30,70 @@ pub struct Usage {
     pub open_fds: Option<u64>,
 }
 
+/// The CPU time of one thread since its start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThreadUsage {
+    /// The kernel's number of it.
+    pub id: u32,
+    /// Its name, as far as the kernel keeps it: 15 bytes.
+    pub name: String,
+    /// User and system CPU time, in seconds.
+    pub cpu_seconds: f64,
+}
+
+/// The threads of this process; those that end meanwhile are left out.
+pub fn threads() -> Vec<ThreadUsage> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let thread = |task: std::fs::DirEntry| {
+        let id = task.file_name().to_str()?.parse().ok()?;
+        thread_usage(id, &std::fs::read_to_string(task.path().join("stat")).ok()?)
+    };
+    tasks.filter_map(thread).collect()
+}
+
+fn thread_usage(id: u32, stat: &str) -> Option<ThreadUsage> {
+    let (before, _) = stat.rsplit_once(')')?;
+    let (_, name) = before.split_once('(')?;
+    Some(ThreadUsage { id, name: name.to_owned(), cpu_seconds: Usage::parse(stat, "").cpu_seconds? })
+}
+
+/// The memory that there is for this process. A figure that cannot be read is absent.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// The limit of its control group (version 2) or of one above it, in bytes.
+    pub limit: Option<u64>,
+    /// The machine's memory, in bytes.
+    pub total: Option<u64>,
+    /// What of it is free or can be freed, in bytes.
+    pub available: Option<u64>,
+}
+
+impl Room {
+    /// Reads `/proc/meminfo` and the control groups.
+    pub fn read() -> Self {
+        let file = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
+        let groups = file("/proc/self/cgroup".as_ref());
+        let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+        let root = std::path::Path::new("/sys/fs/cgroup");
+        let own = root.join(own);
+        let above = own.ancestors().take_while(|group| group.starts_with(root));
+        // `max` is no number: no limit.
+        let limit = above.filter_map(|group| file(&group.join("memory.max")).trim().parse().ok()).min();
+        Self { limit, ..Self::parse(&file("/proc/meminfo".as_ref())) }
+    }
+
+    fn parse(meminfo: &str) -> Self {
+        let (total, available) = (kib(meminfo, "MemTotal"), kib(meminfo, "MemAvailable"));
+        Self { limit: None, total, available }
+    }
+}
+
+/// The bytes that a line `key: n kB` tells.
+fn kib(text: &str, key: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    value.split_ascii_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
 impl Process {
     /// A reader whose uptime starts now; `version` is the product's.
     pub fn new(version: &'static str) -> Self {
@@ -68,8 +132,8 @@ impl Usage {
         Self {
             // utime and stime are fields 14 and 15; the first after the command is field 3.
             cpu_seconds: ticks(11).zip(ticks(12)).map(|(user, system)| (user + system) as f64 / USER_HZ),
-            resident_bytes: line("VmRSS").map(|kib| kib * 1024),
-            virtual_bytes: line("VmSize").map(|kib| kib * 1024),
+            resident_bytes: kib(status, "VmRSS"),
+            virtual_bytes: kib(status, "VmSize"),
             threads: line("Threads"),
             open_fds: None,
         }
@@ -113,6 +177,24 @@ mod tests {
         assert_eq!(usage.cpu_seconds, Some(3.0));
         assert_eq!((usage.resident_bytes, usage.virtual_bytes), (Some(1 << 20), Some(2 << 20)));
         assert_eq!(usage.threads, Some(9));
+    }
+
+    #[test]
+    fn each_thread_has_its_name_and_its_own_time() {
+        let stat = "42 (a) b (c)) S 1 1 1 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 9 0 100 1 1";
+        let usage = thread_usage(42, stat).unwrap();
+        assert_eq!(usage, ThreadUsage { id: 42, name: "a) b (c)".into(), cpu_seconds: 3.0 });
+        let named = std::thread::Builder::new().name("look-at-me".into());
+        let names = named.spawn(|| threads().into_iter().map(|thread| thread.name).collect::<Vec<_>>()).unwrap();
+        let names = names.join().unwrap();
+        assert!(names.contains(&"look-at-me".to_owned()), "{names:?}");
+    }
+
+    #[test]
+    fn the_room_is_the_machines_memory() {
+        let room = Room::parse("MemTotal:  2048 kB\nMemFree: 1 kB\nMemAvailable:   1024 kB\n");
+        assert_eq!(room, Room { limit: None, total: Some(2 << 20), available: Some(1 << 20) });
+        assert!(Room::read().total > Some(0));
     }
 
     #[test]

@@ -7,6 +7,9 @@ use std::time::Instant;
 use crate::family::{Desc, Family, Kind, Labels, QUANTILES, SeriesName, Unit, Value};
 use crate::histogram::Snapshot;
 
+/// Cells of one metric that are series of their own: more would fill the history's table, and nobody looks at each.
+const MAX_CELLS: usize = 64;
+
 /// One value of one series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
@@ -29,6 +32,8 @@ pub struct Point {
 /// | | `name_avg{labels}`, `name_max{labels}` | mean and maximum of the interval |
 /// | | `name_rate{labels}` | values recorded a second |
 ///
+/// A metric of more than 64 cells, such as the pools of a large site, has the sum alone.
+///
 /// An interval in which a histogram recorded nothing has no quantile, mean or maximum.
 #[derive(Debug, Default)]
 pub struct Sampler {
@@ -38,6 +43,13 @@ pub struct Sampler {
 }
 
 impl Sampler {
+    /// Bytes of memory that the last reading takes, the allocator's rounding aside.
+    pub fn memory(&self) -> usize {
+        let counters: usize = self.counters.keys().map(String::capacity).sum();
+        let histograms: usize = self.histograms.iter().map(|(key, snapshot)| key.capacity() + snapshot.memory()).sum();
+        counters + histograms + table(&self.counters) + table(&self.histograms)
+    }
+
     /// Compares with the reading before. The first reading gives only gauges.
     pub fn observe(&mut self, now: Instant, families: &[Family]) -> Vec<Point> {
         let elapsed = self.at.map(|at| now.saturating_duration_since(at).as_secs_f64()).filter(|s| *s > 0.0);
@@ -46,6 +58,7 @@ impl Sampler {
         for family in families.iter().filter(|family| family.desc.history) {
             let name = stem(&family.desc);
             let mut sum = None;
+            let each = family.samples.len() <= MAX_CELLS;
             for sample in &family.samples {
                 let labels = &sample.labels;
                 match &sample.value {
@@ -60,15 +73,15 @@ impl Sampler {
                         after.counters.insert(series.clone(), *total);
                         let Some(value) = rate else { continue };
                         *sum.get_or_insert(0.0) += value;
-                        points.push(Point { series, value });
+                        points.extend(each.then_some(Point { series, value }));
                     }
                     Value::Number(value) => {
                         *sum.get_or_insert(0.0) += value;
-                        points.push(Point { series: series(name, "", labels), value: *value });
+                        points.extend(each.then(|| Point { series: series(name, "", labels), value: *value }));
                     }
                     Value::Histogram(snapshot) => {
                         let key = series(name, "", labels);
-                        if let Some((then, elapsed)) = before.histograms.get(&key).zip(elapsed) {
+                        if let Some((then, elapsed)) = before.histograms.get(&key).zip(elapsed).filter(|_| each) {
                             let interval = snapshot.since(then);
                             let point = |(suffix, value)| Point { series: series(name, suffix, labels), value };
                             points.extend(read(&interval, family.desc.unit.scale(), elapsed).into_iter().map(point));
@@ -85,6 +98,11 @@ impl Sampler {
         *self = after;
         points
     }
+}
+
+/// Bytes of a map's own table.
+pub(crate) fn table<K, V>(map: &HashMap<K, V>) -> usize {
+    map.capacity() * (size_of::<(K, V)>() + 1)
 }
 
 /// What a histogram's interval gives, by suffix.
@@ -160,6 +178,14 @@ mod tests {
         }
     }
 
+    metrics! {
+        /// A metric with as many cells as there are pools.
+        struct PoolMetrics, prefix "t" {
+            /// Kept.
+            used: Gauge by ["pool"] max 4096 => history,
+        }
+    }
+
     fn families(metrics: &TestMetrics) -> Vec<Family> {
         let mut families = Vec::new();
         metrics.collect(&mut families);
@@ -198,6 +224,19 @@ mod tests {
         let points = sampler.observe(start + Duration::from_secs(20), &families(&metrics));
         assert_eq!(value(&points, "t_time_p99"), None);
         assert_eq!(value(&points, "t_time_rate"), Some(0.0));
+    }
+
+    #[test]
+    fn of_a_metric_with_very_many_cells_only_the_sum_is_kept() {
+        let (pools, mut sampler) = (PoolMetrics::default(), Sampler::default());
+        let mut look = |count: usize| {
+            (0..count).for_each(|pool| pools.used.cell([&pool.to_string()]).set(2));
+            let mut families = Vec::new();
+            pools.collect(&mut families);
+            sampler.observe(Instant::now(), &families)
+        };
+        assert_eq!(look(MAX_CELLS).len(), MAX_CELLS + 1);
+        assert_eq!(look(MAX_CELLS + 1), [Point { series: "t_used".into(), value: 2.0 * (MAX_CELLS + 1) as f64 }]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Context, Shared, State as Condition};
+use super::{AlertRow, Context, Shared, State as Condition};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
@@ -85,6 +85,8 @@ struct Status {
     store: StoreStatus,
     /// Every listener.
     listeners: Vec<Listener>,
+    /// The conditions that hold, the worst first: those of `/alerts`.
+    alerts: Vec<AlertRow>,
 }
 
 /// The state of everything.
@@ -105,6 +107,7 @@ async fn status(_: Viewer, State(shared): Context) -> Json<Status> {
         services: shared.services.iter().map(service).collect(),
         store: (admin.store)(),
         listeners: (admin.listeners)(),
+        alerts: admin.alerts.active().into_iter().map(AlertRow::from).collect(),
     })
 }
 

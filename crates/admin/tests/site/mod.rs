@@ -16,10 +16,11 @@ use outwork_admin::{
 };
 use outwork_front::api::{Access, Json, Operator, Problem};
 use outwork_front::events::Hub;
-use outwork_front::{Binding, FrontMetrics, Server};
+use outwork_front::{Binding, FrontMetrics, Server, Tls};
 use outwork_store::database::{Database, DatabaseOptions};
 use outwork_store::tokens::{self, Role, Secret};
 use outwork_telemetry::Registry;
+use outwork_telemetry::alerts::Alerts;
 use outwork_telemetry::history::History;
 use outwork_telemetry::logs::{LogSettings, Logs};
 use outwork_telemetry::process::Process;
@@ -47,6 +48,7 @@ pub struct Site {
     pub metrics: Arc<FrontMetrics>,
     pub history: Arc<History>,
     pub registry: Arc<Registry>,
+    pub alerts: Arc<Alerts>,
     pub ready: Arc<AtomicBool>,
     pub things: Arc<Mutex<u32>>,
     pub router: String,
@@ -73,6 +75,7 @@ impl Site {
     }
 
     pub fn with(settings: AdminSettings) -> Self {
+        let tls = settings.tls_files().map(Tls::load).transpose().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let database = Arc::new(Database::open(&DatabaseOptions::new(directory.path().join("db")), &[]).unwrap());
         let metrics = Arc::new(FrontMetrics::default());
@@ -82,6 +85,8 @@ impl Site {
         registry.register(process.clone()).unwrap();
         let archive = StoreArchive::open(database.clone()).unwrap();
         let history = Arc::new(History::new(Some(archive)));
+        let alerts = Arc::new(Alerts::new(&["slow"]));
+        registry.register(alerts.clone()).unwrap();
         let hub = Hub::new(&["metrics", "system", "thing"], metrics.clone());
         let (local_file, local) = LocalToken::write(directory.path()).unwrap();
         let (ready, things) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(1)));
@@ -93,6 +98,7 @@ impl Site {
             process,
             registry: registry.clone(),
             history: history.clone(),
+            alerts: alerts.clone(),
             logs: logs(),
             hub: hub.clone(),
             database: database.clone(),
@@ -132,7 +138,7 @@ impl Site {
         let router = router(admin, vec![service], assets());
         let routes = format!("{router:?}");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let binding = Binding { address: "127.0.0.1:0".parse().unwrap(), tls: None };
+        let binding = Binding { address: "127.0.0.1:0".parse().unwrap(), tls };
         let server = runtime.block_on(Server::bind(vec![binding], settings.limits(), metrics.clone())).unwrap();
         let address = server.addresses()[0].0;
         let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -146,6 +152,7 @@ impl Site {
             metrics,
             history,
             registry,
+            alerts,
             ready,
             things,
             router: routes,

@@ -96,6 +96,7 @@ pub(super) fn view(engine: &Engine, lease: &Lease) -> LeaseView {
 /// A lease as the API shows it; `fixed` if its address is reserved.
 pub(super) fn show(lease: &Lease, fixed: bool) -> LeaseView {
     let detail = |which| lease.details.get(which);
+    let lossy = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
     let giaddr = detail(Detail::Giaddr).and_then(|octets| <[u8; 4]>::try_from(octets).ok()).map(Ipv4Addr::from);
     let info = detail(Detail::Relay).map(RelayInfo::new);
     let sub_option = |code| info.and_then(|info| info.get(code)).map(text::quoted);
@@ -114,7 +115,7 @@ pub(super) fn show(lease: &Lease, fixed: bool) -> LeaseView {
         starts: text::moment(lease.starts),
         expires: text::moment(lease.expires),
         relay,
-        vendor_class: detail(Detail::VendorClass).map(|class| String::from_utf8_lossy(class).into_owned()),
+        vendor_class: detail(Detail::VendorClass).map(lossy),
         mud_url: lease.mud_url().map(str::to_owned),
         fixed,
     }

@@ -277,14 +277,14 @@ impl<'a> Message<'a> {
         self.bytes[1]
     }
 
-    /// Relay agents passed.
-    pub fn hops(&self) -> u8 {
-        self.bytes[3]
-    }
-
     /// Transaction id.
     pub fn xid(&self) -> [u8; 4] {
         array(self.bytes, 4)
+    }
+
+    /// Relay agents passed.
+    pub fn hops(&self) -> u8 {
+        self.bytes[3]
     }
 
     /// Seconds since the client began.

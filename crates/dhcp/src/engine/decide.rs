@@ -126,18 +126,20 @@ impl Engine {
     fn discover(&mut self, mut case: Case<'_>) -> Decision {
         let message = case.message();
         let subnet = self.policy.subnets.get(case.facts.subnet);
-        if subnet.is_some_and(|subnet| tried_for(message) < subnet.min_secs) {
+        let own = self.lease_of(case.client, message, case.facts.subnet);
+        if own.is_none() && subnet.is_some_and(|subnet| tried_for(message) < subnet.min_secs) {
             return Decision::Silent(Silence::MinSecs);
         }
-        let own = self.lease_of(case.client, message, case.facts.subnet);
         let stranger = own.is_none() && case.reservation.is_none();
         if own.is_none_or(|(_, lease)| !lease.state.holds()) && self.offers >= self.policy.rules.max_offers {
             return Decision::Silent(Silence::OffersFull);
         }
         let mut chosen = self.choose(&case, stranger);
-        while let Some(place) = chosen.ok().filter(|place| case.is_of_the_path(place.address)) {
+        while let Ok(place) = &chosen
+            && case.is_of_the_path(place.address)
+        {
             // As if a probe had found it in use.
-            let mut lease = self.lease(&case, place, State::Declined, 0);
+            let mut lease = self.lease(&case, *place, State::Declined, 0);
             (lease.hlen, lease.chaddr, lease.details) = (0, [0; 16], Details::default());
             self.quarantine(&mut lease, case.now);
             chosen = self.choose(&case, stranger);

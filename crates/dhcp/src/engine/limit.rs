@@ -39,6 +39,11 @@ impl Limiter {
         Self { cells: vec![0; cells.max(1)] }
     }
 
+    /// Bytes of memory behind it.
+    pub(super) fn memory(&self) -> usize {
+        self.cells.capacity() * size_of::<u64>()
+    }
+
     /// True if there is room for one more of whose key hashes to `hash`, at `now` milliseconds since 1970.
     pub(super) fn admit(&mut self, hash: u64, now: u64, rate: Option<Rate>) -> bool {
         let Some(Rate { step, burst }) = rate else { return true };

@@ -5,6 +5,7 @@
 //! - `pools`: what is free in each pool, and how much.
 //! - `expiry`: leases that end, offers that lapse, in bounded slices.
 //! - `limit`: the packets that clients and circuits may send.
+//! - `memory`: what its memory is used for.
 //! - `answer`: the decision's form on the wire; needs no lease, so no lock.
 //!
 //! Absent on purpose: sockets, clocks, threads, the log. What must be on disk before an answer leaves is in
@@ -16,6 +17,7 @@ mod answer;
 mod decide;
 mod expiry;
 mod limit;
+mod memory;
 mod pools;
 mod query;
 
@@ -231,6 +233,11 @@ impl Journal {
         self.bytes.drain(..end as usize);
         self.ends.drain(..count);
         self.ends.iter_mut().for_each(|later| *later -= end);
+    }
+
+    /// Bytes of memory behind it.
+    fn memory(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
     }
 
     /// Forgets them, keeping the memory.

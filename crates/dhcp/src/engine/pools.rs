@@ -23,6 +23,10 @@ impl Queue {
         (address >> 8, (address >> 6 & 3) as usize, 1 << (address & 63))
     }
 
+    fn memory(&self) -> usize {
+        self.order.capacity() * size_of::<Ipv4Addr>() + self.standing.len() * 2 * size_of::<(u32, [u64; 4])>()
+    }
+
     fn push(&mut self, address: Ipv4Addr) {
         let (block, word, bit) = Self::bit(address);
         let words = self.standing.entry(block).or_default();
@@ -251,6 +255,15 @@ impl Pools {
             }
         }
         pools
+    }
+
+    /// Bytes of memory behind them, the allocator's rounding aside.
+    pub(super) fn memory(&self) -> usize {
+        let subnet = |pools: &Vec<Free>| {
+            let queues: usize = pools.iter().map(|free| free.queue.memory()).sum();
+            queues + pools.capacity() * size_of::<Free>()
+        };
+        self.free.capacity() * size_of::<Vec<Free>>() + self.free.iter().map(subnet).sum::<usize>()
     }
 
     /// Addresses that somebody holds.

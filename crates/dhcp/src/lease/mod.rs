@@ -80,7 +80,7 @@ pub enum Detail {
     Giaddr = 5,
     /// Client identifier of a client that the configuration identifies by hardware address alone: shown, not compared.
     ShownId = 6,
-    /// Where the client says that a description of it is, option 161 (RFC 8520).
+    /// Where the manufacturer says how the device uses the network, option 161 (RFC 8520 section 10).
     MudUrl = 7,
 }
 

@@ -106,6 +106,13 @@ impl OptionSet {
         self.shared(code).map(AsRef::as_ref)
     }
 
+    /// Bytes of memory behind it; data that other sets share is counted in each.
+    pub(crate) fn memory(&self) -> usize {
+        // The data stand behind two counts.
+        let data: usize = self.data.iter().map(|data| data.len() + 2 * size_of::<usize>()).sum();
+        data + self.data.capacity() * size_of::<Arc<[u8]>>()
+    }
+
     fn shared(&self, code: u8) -> Option<&Arc<[u8]>> {
         if self.present.contains(code) { self.data.get(self.present.rank(code)) } else { None }
     }

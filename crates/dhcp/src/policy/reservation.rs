@@ -69,6 +69,18 @@ impl Reservation {
     /// Marks ids of reservations that come from the file.
     pub const FROM_FILE: u64 = 1 << 63;
 
+    /// Bytes of memory that it takes, the copy of its client's identifier in the index included.
+    pub fn memory(&self) -> usize {
+        let boot = &self.scope.boot;
+        let texts = [&self.hostname, &boot.server_hostname, &boot.file].into_iter().flatten().map(String::capacity);
+        // It stands behind two counts.
+        size_of::<Self>()
+            + 2 * size_of::<usize>()
+            + 2 * self.identifier.bytes.capacity()
+            + texts.sum::<usize>()
+            + self.scope.options.memory()
+    }
+
     /// True if the file made it, so that only the file can change it.
     pub fn from_file(&self) -> bool {
         self.id & Self::FROM_FILE != 0
@@ -139,6 +151,12 @@ impl Reservations {
     /// How many.
     pub fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// Bytes of memory of the indices; [`Reservation::memory`] tells of what stands in them.
+    pub fn memory(&self) -> usize {
+        let by_id = self.by_id.len() * 2 * size_of::<(u64, Arc<Reservation>)>();
+        by_id + self.by_client.allocation_size() + self.by_address.allocation_size()
     }
 
     /// True if there are none.

@@ -171,6 +171,7 @@ impl Server {
         }
         let processors = thread::processors()?;
         let count = if options.workers == 0 { (processors.len() / 2).clamp(1, MOST_WORKERS) } else { options.workers };
+        service.metrics().parked_limit.set((count * options.queue_size.max(options.batch)) as i64);
         let mut groups = Vec::new();
         for address in &options.listen {
             let socket = udp::Options {

@@ -35,11 +35,13 @@ pub(super) struct Queue {
     waiting: VecDeque<Parked>,
     spare: Vec<Vec<u8>>,
     capacity: usize,
+    /// Memory of the buffers in both.
+    buffers: usize,
 }
 
 impl Queue {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { waiting: VecDeque::new(), spare: Vec::new(), capacity }
+        Self { waiting: VecDeque::new(), spare: Vec::new(), capacity, buffers: 0 }
     }
 
     /// Answers that wait.
@@ -54,12 +56,14 @@ impl Queue {
 
     /// An empty buffer for the next answer.
     pub(super) fn buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_else(|| Vec::with_capacity(576))
+        let spare = self.spare.pop().inspect(|spare| self.buffers -= spare.capacity());
+        spare.unwrap_or_else(|| Vec::with_capacity(576))
     }
 
     /// Takes a buffer back.
     pub(super) fn recycle(&mut self, buffer: Vec<u8>) {
         if self.spare.len() < self.capacity {
+            self.buffers += buffer.capacity();
             self.spare.push(buffer);
         }
     }
@@ -67,6 +71,7 @@ impl Queue {
     /// Adds an answer that waits for `lsn`. Numbers never go back: they are given out under the engine's lock, which a
     /// worker takes once a batch.
     pub(super) fn push(&mut self, lsn: Lsn, received: Instant, kind: ReplyType, way: Way, bytes: Vec<u8>) {
+        self.buffers += bytes.capacity();
         self.waiting.push_back(Parked { lsn, since: Instant::now(), received, kind, way, bytes });
     }
 
@@ -75,12 +80,21 @@ impl Queue {
         let front = self.waiting.front()?;
         let waited = now.saturating_duration_since(front.since);
         if front.lsn <= durable {
-            self.waiting.pop_front().map(|parked| Next::Ready(parked, waited))
+            self.pop().map(|parked| Next::Ready(parked, waited))
         } else if waited >= PATIENCE {
-            self.waiting.pop_front().map(Next::Late)
+            self.pop().map(Next::Late)
         } else {
             None
         }
+    }
+
+    fn pop(&mut self) -> Option<Parked> {
+        self.waiting.pop_front().inspect(|parked| self.buffers -= parked.bytes.capacity())
+    }
+
+    /// Bytes of memory behind it.
+    pub(super) fn memory(&self) -> usize {
+        self.buffers + self.waiting.capacity() * size_of::<Parked>() + self.spare.capacity() * size_of::<Vec<u8>>()
     }
 
     /// True if the front need not wait for the disk any more.
@@ -120,6 +134,24 @@ mod tests {
         }
         assert!(queue.next(Lsn(4), now).is_none());
         assert_eq!((queue.len(), queue.room()), (1, 3));
+    }
+
+    #[test]
+    fn the_memory_of_buffers_is_counted_while_they_wait_and_while_they_are_kept() {
+        let mut queue = queue(&[1, 2]);
+        let own = |queue: &Queue| {
+            let waiting: usize = queue.waiting.iter().map(|parked| parked.bytes.capacity()).sum();
+            waiting + queue.spare.iter().map(Vec::capacity).sum::<usize>()
+        };
+        assert!(queue.memory() > 2 * 576 && queue.buffers == own(&queue));
+        let Some(Next::Ready(parked, _)) = queue.next(Lsn(1), Instant::now()) else { panic!("it is durable") };
+        assert_eq!(queue.buffers, own(&queue));
+        queue.recycle(parked.bytes);
+        assert_eq!(queue.buffers, own(&queue));
+        let mut buffer = queue.buffer();
+        buffer.reserve(5000);
+        queue.recycle(buffer);
+        assert!(queue.buffers == own(&queue) && queue.buffers > 5000, "one that grew is counted as it is");
     }
 
     #[test]

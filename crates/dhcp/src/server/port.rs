@@ -40,8 +40,8 @@ pub(super) enum Way {
     Frame { interface: u32, to: MacAddr, source: Ipv4Addr, destination: SocketAddrV4 },
 }
 
-/// Messages in an outbox, for the figures: what each is, and when its request came.
-type Pending = VecDeque<(ReplyType, Instant)>;
+/// Messages in an outbox, for the figures: what each is, its octets, and when its request came.
+type Pending = VecDeque<(ReplyType, usize, Instant)>;
 
 pub(super) struct UdpPort {
     pub(super) socket: Arc<UdpSocket>,
@@ -175,7 +175,7 @@ impl Ports {
             }
         };
         match pushed {
-            Ok(pending) => pending.push_back((kind, received)),
+            Ok(pending) => pending.push_back((kind, payload.len(), received)),
             Err(Refused::Full) => self.metrics.dropped.of(Dropped::SendFull).inc(),
             Err(Refused::Message(_)) => self.metrics.dropped.of(Dropped::SendError).inc(),
         }
@@ -222,10 +222,13 @@ impl LinkPort {
 /// are taken to be those.
 fn account(pending: &mut Pending, report: &SendReport, metrics: &DhcpMetrics) {
     let now = Instant::now();
-    for (kind, received) in pending.drain(..report.sent.min(pending.len())) {
+    let mut octets = 0;
+    for (kind, length, received) in pending.drain(..report.sent.min(pending.len())) {
+        octets += length as u64;
         metrics.replies.of(kind).inc();
         metrics.latency.record(now.saturating_duration_since(received));
     }
+    metrics.sent.add(octets);
     let refused = report.failed + report.no_buffers;
     if refused > 0 {
         pending.drain(..refused.min(pending.len()));

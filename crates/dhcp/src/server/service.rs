@@ -1,5 +1,7 @@
 //! The engine and its log under one lock: what the workers, the housekeeper and the API share.
 
+mod memory;
+
 use crate::engine::{Engine, Event, Now, Totals};
 use crate::lease::Change;
 use crate::metrics::{DhcpMetrics, Dropped};

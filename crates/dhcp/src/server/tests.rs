@@ -217,6 +217,7 @@ fn a_relayed_client_gets_its_address_and_has_it_after_a_restart() {
     until("both replies are counted", || metrics.latency.snapshot().count() == 2);
     assert_eq!(metrics.requests.of(RequestType::Request).get(), 1);
     assert_eq!((metrics.replies.of(ReplyType::Ack).get(), metrics.parked.get()), (1, 0));
+    assert_eq!(metrics.parked_limit.get(), 2 * 10_000, "what two workers may hold back");
 
     let running = running.restart(RELAYED);
     let lease = running.service.read(|engine| engine.leases().at(offer.address).cloned()).unwrap();
@@ -254,6 +255,8 @@ fn many_clients_at_once_get_an_address_each() {
 fn what_is_no_request_is_counted_and_gets_no_answer() {
     let running = run(RELAYED);
     let relay = Relay::new(running.listening());
+    relay.discover(mac(1));
+    let octets = running.metrics().received.get();
     let garbage: [&[u8]; 3] = [&[1; 100], &[2; 300], &[0xff; 4000]];
     for bytes in garbage {
         relay.socket.send_to(bytes, relay.server).unwrap();
@@ -265,6 +268,9 @@ fn what_is_no_request_is_counted_and_gets_no_answer() {
         (malformed.sum::<u64>(), metrics.dropped.of(Dropped::TooLong).get())
     };
     until("all three are counted", || counted() == (2, 1));
+    assert_eq!(metrics.received.get(), 2 * octets + 400, "both requests, and what fitted a message");
+    until("both offers are counted", || metrics.latency.snapshot().count() == 2);
+    assert!(metrics.sent.get() > 2 * 240, "no message is shorter");
 }
 
 #[test]

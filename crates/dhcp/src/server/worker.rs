@@ -93,6 +93,8 @@ pub(super) struct Worker {
     when_full: WhenFull,
     stop: Option<Instant>,
     complained: Option<Instant>,
+    /// Memory of `parked`, as the gauge of all workers has it.
+    buffers: i64,
 }
 
 impl Worker {
@@ -122,6 +124,7 @@ impl Worker {
             when_full: options.when_full,
             stop: None,
             complained: None,
+            buffers: 0,
         }
     }
 
@@ -141,10 +144,19 @@ impl Worker {
             busy = self.receive(ready, &mut datagrams, &mut frames);
             self.release();
             self.ports.flush();
+            self.count_buffers(self.parked.memory() as i64);
         }
+        self.count_buffers(0);
         let left = (self.parked.len() + self.ports.unsent()) as u64;
         self.metrics.dropped.of(Dropped::Stopping).add(left);
         self.metrics.parked.add(-(self.parked.len() as i64));
+    }
+
+    fn count_buffers(&mut self, bytes: i64) {
+        if bytes != self.buffers {
+            self.metrics.answer_buffers.add(bytes - self.buffers);
+            self.buffers = bytes;
+        }
     }
 
     fn done(&self) -> bool {
@@ -353,7 +365,11 @@ impl Worker {
         let mut room = self.parked.room();
         let mut requests: Vec<Request<'_>> = Vec::with_capacity(self.batch);
         let mut contexts: Vec<Context> = Vec::with_capacity(self.batch);
+        let mut octets = 0;
         for incoming in incoming {
+            if incoming.probes == 0 {
+                octets += incoming.bytes.len() as u64;
+            }
             let message = match Message::decode(incoming.bytes) {
                 Ok(message) => message,
                 Err(reason) => {
@@ -375,6 +391,7 @@ impl Worker {
             requests.push(Request { message, via: Via { interface, server: route.server, source, destination, link } });
             contexts.push(Context { route, received, probes });
         }
+        self.metrics.received.add(octets);
         if requests.is_empty() {
             return;
         }

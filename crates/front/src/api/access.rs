@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use axum::extract::FromRequestParts;
 use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method};
 use outwork_store::database::Database;
 use outwork_store::tokens::{self, LOCAL, Secret, Token};
@@ -213,7 +214,7 @@ impl Access {
             Some(Credential::Bearer(secret)) => self.present(&secret, peer).await?,
             Some(Credential::Session(number)) => {
                 if !is_safe(&parts.method) {
-                    self.same_origin(&parts.headers)?;
+                    self.same_origin(parts)?;
                 }
                 self.of_session(number).await?
             }
@@ -242,11 +243,12 @@ impl Access {
     }
 
     /// A browser sends its cookie with whatever page asks. A foreign page can neither set our header nor hide its origin.
-    pub(super) fn same_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    pub(super) fn same_origin(&self, Parts { uri, headers, .. }: &Parts) -> Result<(), Problem> {
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let foreign_site = text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none"));
         let authority = |origin: &str| origin.split_once("://").map(|(_, rest)| rest.to_ascii_lowercase());
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_ascii_lowercase);
+        // HTTP/2 has no Host: the request's own URI names the authority (RFC 9113 section 8.3.1, RFC 9112 section 3.2.2).
+        let host = uri.authority().map(Authority::as_str).or_else(|| text(HOST.as_str())).map(str::to_ascii_lowercase);
         let foreign_origin = headers.contains_key(ORIGIN)
             && text(ORIGIN.as_str()).and_then(authority).is_none_or(|origin| Some(origin) != host);
         if foreign_site || foreign_origin || !headers.contains_key("x-outwork") {

@@ -104,7 +104,7 @@ async fn sign_in(
     parts: Parts,
     Json(SignIn { token }): Json<SignIn>,
 ) -> Result<Response, Problem> {
-    access.same_origin(&parts.headers)?;
+    access.same_origin(&parts)?;
     let peer = peer_of(&parts)?;
     let token = access.present(token.trim(), peer).await?;
     let mut bits = [0; 32];

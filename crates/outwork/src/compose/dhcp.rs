@@ -2,25 +2,26 @@
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use outwork_admin::routes::{Listener, StoreStatus};
 use outwork_admin::{ServiceApi, ServiceState, State};
 use outwork_dhcp::metrics::DhcpMetrics;
 use outwork_dhcp::policy::Policy;
-use outwork_dhcp::server::{self, Events, Server, Service};
+use outwork_dhcp::server::{self, Events, Server, Service, Status};
 use outwork_front::events::Hub;
-use outwork_store::log::Health;
+use outwork_store::log::{Health, Recovery};
 use outwork_telemetry::Registry;
 
-use super::store::StoreFigures;
+use super::store::{CommitMetrics, StoreFigures};
 use super::{LEASES, cannot};
 use crate::settings::Settings;
 
 /// The running service.
 pub(super) struct Dhcp {
     pub(super) service: Arc<Service>,
+    pub(super) commits: Arc<CommitMetrics>,
     server: Server,
 }
 
@@ -43,20 +44,18 @@ impl Dhcp {
             }),
         };
         let policy = Arc::new(policy);
+        let began = Instant::now();
         let (service, recovery) = Service::open(settings.store.log(LEASES), Arc::clone(&policy), metrics, Some(events))
             .with_context(|| {
                 format!("the leases in {} cannot be read", settings.store.data_dir.join(LEASES).display())
             })?;
-        if let Some(torn) = &recovery.torn {
-            tracing::warn!(
-                ?torn,
-                "the log ended in the middle of a write that was never acknowledged; it was cut off there"
-            );
-        }
+        tell(&recovery, service.status().known, began.elapsed());
         outwork_dhcp::api::reservation::adopt(&service, policy);
-        registry.register(StoreFigures::new(&service) as _)?;
+        let figures = StoreFigures::new(&service);
+        let commits = Arc::clone(&figures.commits);
+        registry.register(figures as _)?;
         let server = Server::start(&service, &server::Options::from(&settings.dhcp))?;
-        Ok(Self { service, server })
+        Ok(Self { service, commits, server })
     }
 
     /// Where UDP is listened.
@@ -81,14 +80,41 @@ impl Dhcp {
     }
 }
 
-fn state(service: &Service) -> ServiceState {
-    let status = service.status();
-    let closed: Vec<_> = status.interfaces.iter().filter(|interface| !interface.open).collect();
-    let mut detail = format!("{} leases active", status.totals.active);
-    for interface in &closed {
-        let why = interface.problem.as_deref().unwrap_or("not there yet");
-        detail.push_str(&format!("; {}: {why}", interface.name));
+/// Says what came back from the disk, and what did not.
+fn tell(recovery: &Recovery, leases: usize, elapsed: Duration) {
+    let Recovery { snapshot_records, log_records, .. } = *recovery;
+    tracing::info!(leases, snapshot_records, log_records, ?elapsed, "the leases were read");
+    if let Some(torn) = &recovery.torn {
+        tracing::warn!(
+            ?torn,
+            "the log ended in the middle of a write that was never acknowledged; it was cut off there"
+        );
     }
+    if recovery.dropped > 0 {
+        tracing::warn!(
+            records = recovery.dropped,
+            "changes behind a hole that a power loss left in the log were dropped with it: a durability weaker than fsync allows that"
+        );
+    }
+    if recovery.given_up > 0 {
+        tracing::warn!(
+            records = recovery.given_up,
+            "an earlier `outwork store repair` gave up changes that could not be read"
+        );
+    }
+}
+
+fn state(service: &Service) -> ServiceState {
+    state_of(&service.status())
+}
+
+fn state_of(status: &Status) -> ServiceState {
+    let (open, closed): (Vec<_>, Vec<_>) = status.interfaces.iter().partition(|interface| interface.open);
+    let why = closed.iter().map(|interface| {
+        let why = interface.problem.as_deref().unwrap_or("not there yet");
+        format!("{}: {why}", interface.name)
+    });
+    let why: Vec<_> = why.collect();
     if let Health::Failed(failure) = &status.store {
         return ServiceState {
             state: State::Failed,
@@ -102,6 +128,23 @@ fn state(service: &Service) -> ServiceState {
             ready: false,
             detail: format!("leases are not written: {refused}"),
         };
+    }
+    if open.is_empty() && status.listening.is_empty() {
+        let why = if why.is_empty() {
+            "neither dhcp.listen nor dhcp.interfaces names one".to_owned()
+        } else {
+            why.join("; ")
+        };
+        return ServiceState { state: State::Failed, ready: false, detail: format!("no client is heard: {why}") };
+    }
+    let mut detail = format!("{} leases active", status.totals.active);
+    if !why.is_empty() {
+        let configured = status.interfaces.len();
+        detail.push_str(&format!(
+            "; degraded: {} of {configured} interfaces not served: {}",
+            why.len(),
+            why.join("; ")
+        ));
     }
     ServiceState { state: State::Running, ready: true, detail }
 }
@@ -152,4 +195,56 @@ pub(super) fn listeners(
         }
         all
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_dhcp::engine::Totals;
+    use outwork_dhcp::server::InterfaceStatus;
+
+    use super::*;
+
+    fn status(listening: &[&str], interfaces: &[(&str, Option<&str>)]) -> Status {
+        let interface = |(name, problem): &(&str, Option<&str>)| InterfaceStatus {
+            name: (*name).to_owned(),
+            open: problem.is_none(),
+            problem: problem.map(str::to_owned),
+        };
+        Status {
+            totals: Totals { active: 7, ..Totals::default() },
+            known: 7,
+            store: Health::Ok,
+            refused: None,
+            listening: listening.iter().map(|address| address.parse().unwrap()).collect(),
+            interfaces: interfaces.iter().map(interface).collect(),
+            generation: 1,
+        }
+    }
+
+    #[test]
+    fn a_server_that_hears_no_client_is_not_ready_and_says_why() {
+        let deaf = state_of(&status(&[], &[("lan0", Some("it does not exist")), ("lan1", None)][..1]));
+        assert_eq!((deaf.state, deaf.ready), (State::Failed, false));
+        assert_eq!(deaf.detail, "no client is heard: lan0: it does not exist");
+        let nowhere = state_of(&status(&[], &[]));
+        assert!(!nowhere.ready && nowhere.detail.contains("dhcp.interfaces"), "{}", nowhere.detail);
+    }
+
+    #[test]
+    fn a_server_with_some_of_its_interfaces_is_ready_and_says_which_are_missing() {
+        let gone = ("lan1", Some("it does not exist"));
+        for status in
+            [status(&[], &[("lan0", None), gone]), status(&["127.0.0.1:6767"], &[("lan0", Some("down")), gone])]
+        {
+            let state = state_of(&status);
+            assert_eq!((state.state, state.ready), (State::Running, true));
+            assert!(state.detail.starts_with("7 leases active; degraded: "), "{}", state.detail);
+            assert!(
+                state.detail.contains(" of 2 interfaces not served") && state.detail.contains("lan1: it does"),
+                "{}",
+                state.detail
+            );
+        }
+        assert_eq!(state_of(&status(&["127.0.0.1:67"], &[])).detail, "7 leases active");
+    }
 }

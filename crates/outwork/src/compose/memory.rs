@@ -5,10 +5,18 @@ use std::sync::Arc;
 
 use outwork_admin::routes::MemoryReport;
 use outwork_dhcp::server::Service;
+use outwork_front::events::Hub;
+use outwork_telemetry::history::History;
+use outwork_telemetry::process::Usage;
 use tikv_jemalloc_ctl::{epoch, stats};
 
-/// What the allocator and the services say of their memory.
-pub(super) fn report(dhcp: Option<Arc<Service>>) -> Box<dyn Fn() -> MemoryReport + Send + Sync> {
+/// What the allocator and the services say of their memory. `other` is what the allocator gave to none of the named parts;
+/// `outside_allocator` is code, stacks and SQLite, which has an allocator of its own.
+pub(super) fn report(
+    dhcp: Option<Arc<Service>>,
+    history: Arc<History>,
+    hub: Arc<Hub>,
+) -> Box<dyn Fn() -> MemoryReport + Send + Sync> {
     Box::new(move || {
         let mut allocator = BTreeMap::new();
         // The statistics are those of the last epoch; a failure only leaves them older.
@@ -28,9 +36,18 @@ pub(super) fn report(dhcp: Option<Arc<Service>>) -> Box<dyn Fn() -> MemoryReport
                 allocator.insert(name.to_owned(), bytes as u64);
             }
         }
-        let mut parts = BTreeMap::new();
+        let mut parts = vec![("metrics_history", history.memory()), ("event_streams", hub.memory())];
         if let Some(dhcp) = &dhcp {
-            parts.insert("dhcp_leases".to_owned(), dhcp.read(|engine| engine.leases().memory()) as u64);
+            parts.extend(dhcp.memory());
+        }
+        let mut parts: BTreeMap<_, _> =
+            parts.into_iter().map(|(name, bytes)| (name.to_owned(), bytes as u64)).collect();
+        let named: u64 = parts.values().sum();
+        if let Some(allocated) = allocator.get("allocated") {
+            parts.insert("other".to_owned(), allocated.saturating_sub(named));
+        }
+        if let Some((process, own)) = Usage::read().resident_bytes.zip(allocator.get("resident")) {
+            parts.insert("outside_allocator".to_owned(), process.saturating_sub(*own));
         }
         MemoryReport { allocator, parts }
     })

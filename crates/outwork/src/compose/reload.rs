@@ -59,6 +59,16 @@ pub(super) enum Refusal {
     Prepare(String),
 }
 
+impl Refusal {
+    /// The setting that it is about, where it is one.
+    pub(super) fn key(&self) -> Option<&str> {
+        match self {
+            Refusal::Pinned(keys) => keys.first().map(String::as_str),
+            Refusal::Faults(_) | Refusal::Prepare(_) => None,
+        }
+    }
+}
+
 fn pinned(keys: &[String]) -> String {
     let (these, be) = if keys.len() == 1 { ("this setting", "it") } else { ("these settings", "they") };
     format!("{these} cannot change while running: {}; restart, or put {be} back", keys.join(", "))
@@ -92,12 +102,7 @@ impl Reload {
     /// [`run`](Self::run) for the API.
     pub(super) fn as_problem(self: Arc<Self>) -> BoxFuture<'static, Result<Vec<String>, Problem>> {
         self.run()
-            .map(|outcome| {
-                outcome.map_err(|refusal| match &refusal {
-                    Refusal::Pinned(keys) => Problem::refused(keys.first().cloned(), &refusal),
-                    Refusal::Faults(_) | Refusal::Prepare(_) => Problem::refused(None, &refusal),
-                })
-            })
+            .map(|outcome| outcome.map_err(|refusal| Problem::refused(refusal.key().map(str::to_owned), &refusal)))
             .boxed()
     }
 
@@ -115,12 +120,15 @@ impl Reload {
             let lines = faults.iter().map(|(path, fault)| format!("dhcp.{path}: {}", fault.found()));
             Refusal::Faults(lines.collect::<Vec<_>>().join("\n"))
         })?;
-        // The certificate's files may have changed though no setting has; they are read and checked before anything else is.
-        if let Some(tls) = &self.tls {
-            tls.reload().map_err(|error| Refusal::Prepare(error.to_string()))?;
-        }
+        // The certificate's files may have changed though no setting has.
+        let tls = self.tls.as_ref().map(|tls| tls.prepare()).transpose();
+        let tls = tls.map_err(|error| Refusal::Prepare(error.to_string()))?;
+        // The last that can refuse: either the levels change, and so does everything below, or nothing does.
         if changes.iter().any(|change| change.key.starts_with("log.")) {
             self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;
+        }
+        if let Some(tls) = tls {
+            tls.commit();
         }
         if let Some(dhcp) = self.dhcp.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("dhcp"))) {
             outwork_dhcp::api::reservation::adopt(dhcp, Arc::new(policy));

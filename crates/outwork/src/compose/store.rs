@@ -19,7 +19,7 @@ outwork_telemetry::metrics! {
 
 /// The metrics of a log: those of its commits, and its own counts.
 pub(super) struct StoreFigures {
-    commits: Arc<CommitMetrics>,
+    pub(super) commits: Arc<CommitMetrics>,
     /// Weak: the registry outlives the service.
     service: Weak<Service>,
 }

@@ -1,9 +1,10 @@
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 
+use outwork_telemetry::{By, Gauge};
 use tempfile::TempDir;
 
 use super::*;
@@ -136,10 +137,21 @@ fn a_full_queue_refuses_and_counts() {
     start.recv().unwrap();
     let waiting = [database.call(|_| Ok(2)), database.call(|_| Ok(3))];
     assert!(matches!(database.call(|_| Ok(4)).wait(), Err(DatabaseError::Busy { limit: 2 })));
-    assert_eq!((database.stats().refused, database.stats().waiting_writes), (1, 2));
+    let metrics = Arc::clone(database.metrics());
+    let now = || {
+        let of = |gauge: &By<Side, Gauge>| [gauge.of(Side::Write).get(), gauge.of(Side::Read).get()];
+        (of(&metrics.waiting), of(&metrics.busy), metrics.refused.of(Side::Write).get())
+    };
+    assert_eq!(now(), ([2, 0], [1, 0], 1));
     release.send(()).unwrap();
     assert_eq!(first.wait().unwrap(), 1);
     assert_eq!(waiting.map(|reply| reply.wait().unwrap()), [2, 3]);
+    database.read(|_| Ok(())).wait().unwrap();
+    database.close();
+    assert_eq!(now(), ([0, 0], [0, 0], 1));
+    let done = [Side::Write, Side::Read]
+        .map(|side| (metrics.queries.of(side).get(), metrics.query_time.of(side).snapshot().count()));
+    assert_eq!(done, [(3, 3), (1, 1)]);
 }
 
 #[test]
@@ -153,7 +165,7 @@ fn a_job_that_panics_or_leaves_a_transaction_open_harms_only_itself() {
     assert!(matches!(panicked.wait(), Err(DatabaseError::Canceled)));
     let count = database.call(|c| c.query_row("SELECT count(*) FROM things", [], |row| row.get::<_, i64>(0)));
     assert_eq!(count.wait().unwrap(), 0);
-    assert_eq!(database.stats().panics, 1);
+    assert_eq!(database.metrics().panics.of(Side::Write).get(), 1);
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub(crate) struct Queue {
     open: Batch,
     sealed: VecDeque<Batch>,
     spare: Vec<Vec<u8>>,
+    /// Memory of the batch that is being written.
+    writing: usize,
     pending: usize,
     batch_records: u32,
     batch_bytes: usize,
@@ -67,6 +69,7 @@ impl Queue {
             open: Batch::new(Vec::with_capacity(64 << 10), next),
             sealed: VecDeque::new(),
             spare: vec![Vec::with_capacity(64 << 10)],
+            writing: 0,
             pending: 0,
             batch_records: options.batch_records,
             batch_bytes: options.batch_bytes,
@@ -84,6 +87,14 @@ impl Queue {
     /// Bytes appended and not durable yet.
     pub(crate) fn pending(&self) -> usize {
         self.pending
+    }
+
+    /// Bytes of memory that all buffers take.
+    pub(crate) fn memory(&self) -> usize {
+        let sealed: usize = self.sealed.iter().map(|batch| batch.buffer.capacity()).sum();
+        let spare: usize = self.spare.iter().map(Vec::capacity).sum();
+        let batches = self.sealed.capacity() * size_of::<Batch>();
+        self.open.buffer.capacity() + self.writing + sealed + spare + batches
     }
 
     /// Appends a group that stays in one batch: after a crash all of it is there, or none. Says whether to wake the
@@ -142,7 +153,9 @@ impl Queue {
         if self.sealed.is_empty() && self.open.records > 0 {
             self.seal();
         }
-        self.sealed.pop_front()
+        let batch = self.sealed.pop_front()?;
+        self.writing = batch.buffer.capacity();
+        Some(batch)
     }
 
     /// Whether anything waits to be written.
@@ -160,6 +173,7 @@ impl Queue {
     /// Takes back a batch that is durable now.
     pub(crate) fn done(&mut self, batch: Batch) {
         self.pending -= batch.payload;
+        self.writing = 0;
         if self.spare.len() < SPARE_BUFFERS {
             self.spare.push(batch.buffer);
         }
@@ -168,5 +182,31 @@ impl Queue {
     fn seal(&mut self) {
         let next = Batch::new(self.spare.pop().unwrap_or_default(), self.last() + 1);
         self.sealed.push_back(std::mem::replace(&mut self.open, next));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_records_is_counted_from_their_append_until_their_buffer_is_given_back() {
+        let options = LogOptions { batch_bytes: 1 << 20, ..LogOptions::new("unused") };
+        let mut queue = Queue::new(&options, 1);
+        let empty = queue.memory();
+        let record = vec![7; 900_000];
+        for _ in 0..6 {
+            queue.append(std::iter::once(&record[..]), RECORD_PREFIX + record.len(), 1).unwrap();
+        }
+        let full = queue.memory();
+        assert!(full > empty + 5 * record.len() && full >= queue.pending(), "{empty}, {full}");
+        let mut batches = Vec::new();
+        while let Some(batch) = queue.take() {
+            assert!(queue.memory() >= record.len(), "the one being written counts");
+            batches.push(batch);
+        }
+        batches.into_iter().for_each(|batch| queue.done(batch));
+        assert!(queue.memory() < full, "only some are kept for the next");
+        assert_eq!(queue.pending(), 0);
     }
 }

@@ -177,7 +177,10 @@ impl Core {
     pub(crate) fn stats(&self) -> Stats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
-        let pending_bytes = self.queue.lock().pending();
+        let (pending_bytes, buffer_bytes) = {
+            let queue = self.queue.lock();
+            (queue.pending(), queue.memory())
+        };
         let files = self.files.lock();
         Stats {
             batches: get(&counters.batches),
@@ -189,6 +192,7 @@ impl Core {
             commit_time: Duration::from_nanos(get(&counters.nanos)),
             commit_time_max: Duration::from_nanos(get(&counters.nanos_max)),
             pending_bytes,
+            buffer_bytes,
             segments: files.segments.len(),
             log_bytes: files.segments.iter().map(|segment| segment.bytes).sum(),
             snapshot: files.snapshot,

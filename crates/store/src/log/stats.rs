@@ -79,6 +79,8 @@ pub struct Stats {
     pub commit_time_max: Duration,
     /// Bytes that wait for the disk.
     pub pending_bytes: usize,
+    /// Memory of the buffers that records wait in, and of those kept for the next.
+    pub buffer_bytes: usize,
     /// Segment files.
     pub segments: usize,
     /// Bytes in segments.

@@ -156,6 +156,25 @@ fn a_client_of_ours_is_refused_whether_we_are_authoritative_or_not() {
 }
 
 #[test]
+fn clients_that_have_just_begun_are_left_to_another_server() {
+    let mut server = Server::new("", &format!("{LAN}min_secs = 4\n"));
+    let secs = |packet: &Packet, secs: u8| {
+        let mut bytes = packet.bytes();
+        bytes[9] = secs;
+        (bytes, packet.via())
+    };
+    let mut send = |packet: &Packet, tried: u8| {
+        let (bytes, via) = secs(packet, tried);
+        server.send_bytes(&bytes, via)
+    };
+    assert_eq!(send(&discover(1), 3).silent(), Silence::MinSecs);
+    assert_eq!(send(&discover(1), 4).heard(Kind::Offer).address, ip(10));
+    assert_eq!(send(&request(1, ip(10)), 0).heard(Kind::Ack).bytes[8..10], [0, 0], "RFC 2131 table 3");
+    assert_eq!(send(&discover(1), 0).heard(Kind::Offer).address, ip(10), "it is a client of ours by now");
+    assert_eq!(send(&reboot(1, ip(10)), 0).heard(Kind::Ack).address, ip(10));
+}
+
+#[test]
 fn a_boot_rom_without_a_lease_of_ours_is_not_refused() {
     let mut server = Server::lan();
     let rom = |packet: Packet| packet.option(code::VENDOR_CLASS, b"PXEClient:Arch:00007");

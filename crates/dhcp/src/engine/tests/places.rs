@@ -391,6 +391,49 @@ fn a_reserved_client_whose_address_a_stranger_uses_is_served_from_the_pool() {
 }
 
 #[test]
+fn a_returning_client_gets_its_address_back_though_an_offer_of_it_lapsed() {
+    let mut server = Server::lan();
+    let address = server.bind(&discover(1).id(b"me"));
+    server.send(&release(1, address).id(b"me"));
+    server.bind(&discover(2));
+    let ended = server.engine.leases().at(address).cloned();
+    // Offered to itself, and not asked for.
+    assert_eq!(server.offer(&discover(1).id(b"me")), address);
+    assert_eq!(server.offer(&discover(1).id(b"me")), address, "offered again");
+    server.pass(61);
+    assert_eq!(server.engine.leases().at(address).map(|lease| lease.state), Some(State::Released));
+    // Offered to another, who chose another server.
+    assert_eq!(server.offer(&discover(3).ask(address)), address);
+    server.send(&packet(Kind::Request, 3).ask(address).server(ip(2)));
+    let due = server.engine.leases().at(address).map(|lease| lease.due).unwrap();
+    assert_eq!(server.engine.leases().at(address).cloned(), ended.map(|lease| Lease { due, ..lease }));
+    // Offered, and taken back by the operator.
+    assert_eq!(server.offer(&discover(3).ask(address)), address);
+    assert!(server.engine.release_address(address, server.now));
+    for client in 4..11 {
+        assert_ne!(server.bind(&discover(client)), address);
+    }
+    assert_eq!(server.bind(&discover(1).id(b"me")), address);
+    server.send(&release(1, address).id(b"me"));
+    assert_eq!(server.bind(&discover(3).ask(address)), address);
+    assert!(server.engine.displaced.is_empty(), "a lease in its place replaces it for good");
+}
+
+#[test]
+fn an_ended_lease_behind_an_offer_stays_on_disk() {
+    let mut server = Server::lan();
+    let address = server.bind(&discover(1));
+    server.send(&release(1, address));
+    server.offer(&discover(2).ask(address));
+    let kept: Vec<_> = server.engine.kept(NONE).map(|(at, lease)| (at, lease.map(|lease| lease.state))).collect();
+    assert_eq!(kept, [(address, Some(State::Released))]);
+    server.engine.wipe(1, NONE, 10);
+    server.save();
+    server.restart();
+    assert!(server.engine.leases().is_empty());
+}
+
+#[test]
 fn a_machine_has_the_address_of_its_hardware_address_in_every_system_it_boots() {
     let tables = "[[dhcp.subnet]]\nid = 1\nprefix = '192.0.2.0/24'\ninterface = 'lan0'\n\
                   reservation = [{ mac = '02:00:00:00:00:01', address = '192.0.2.60' }]\n";
@@ -455,47 +498,4 @@ fn addresses_that_no_host_can_have_are_reserved_for_nobody() {
         let faults = faults("", &tables);
         assert_eq!(faults.contains("reservation[0].address"), wrong, "{reserved}: {faults}");
     }
-}
-
-#[test]
-fn a_returning_client_gets_its_address_back_though_an_offer_of_it_lapsed() {
-    let mut server = Server::lan();
-    let address = server.bind(&discover(1).id(b"me"));
-    server.send(&release(1, address).id(b"me"));
-    server.bind(&discover(2));
-    let ended = server.engine.leases().at(address).cloned();
-    // Offered to itself, and not asked for.
-    assert_eq!(server.offer(&discover(1).id(b"me")), address);
-    assert_eq!(server.offer(&discover(1).id(b"me")), address, "offered again");
-    server.pass(61);
-    assert_eq!(server.engine.leases().at(address).map(|lease| lease.state), Some(State::Released));
-    // Offered to another, who chose another server.
-    assert_eq!(server.offer(&discover(3).ask(address)), address);
-    server.send(&packet(Kind::Request, 3).ask(address).server(ip(2)));
-    let due = server.engine.leases().at(address).map(|lease| lease.due).unwrap();
-    assert_eq!(server.engine.leases().at(address).cloned(), ended.map(|lease| Lease { due, ..lease }));
-    // Offered, and taken back by the operator.
-    assert_eq!(server.offer(&discover(3).ask(address)), address);
-    assert!(server.engine.release_address(address, server.now));
-    for client in 4..11 {
-        assert_ne!(server.bind(&discover(client)), address);
-    }
-    assert_eq!(server.bind(&discover(1).id(b"me")), address);
-    server.send(&release(1, address).id(b"me"));
-    assert_eq!(server.bind(&discover(3).ask(address)), address);
-    assert!(server.engine.displaced.is_empty(), "a lease in its place replaces it for good");
-}
-
-#[test]
-fn an_ended_lease_behind_an_offer_stays_on_disk() {
-    let mut server = Server::lan();
-    let address = server.bind(&discover(1));
-    server.send(&release(1, address));
-    server.offer(&discover(2).ask(address));
-    let kept: Vec<_> = server.engine.kept(NONE).map(|(at, lease)| (at, lease.map(|lease| lease.state))).collect();
-    assert_eq!(kept, [(address, Some(State::Released))]);
-    server.engine.wipe(1, NONE, 10);
-    server.save();
-    server.restart();
-    assert!(server.engine.leases().is_empty());
 }

@@ -12,6 +12,27 @@ fn query() -> Packet {
 }
 
 #[test]
+fn the_memory_of_each_part_grows_with_what_is_in_it() {
+    let mut server = Server::lan();
+    let of = |server: &Server, name| server.engine.memory().into_iter().find(|(part, _)| *part == name).unwrap().1;
+    let grown = |server: &Server, before: &[(&'static str, usize)]| {
+        let now = server.engine.memory();
+        let grown = before.iter().zip(now).filter(|(before, now)| now.1 > before.1);
+        grown.map(|(before, _)| before.0).collect::<Vec<_>>()
+    };
+    let empty = server.engine.memory();
+    assert!(of(&server, "dhcp_rate_limits") >= 1 << 20, "its cells are there from the start");
+    for client in 0..8 {
+        server.bind(&discover(client));
+    }
+    assert_eq!(grown(&server, &empty), ["dhcp_leases", "dhcp_calendar", "dhcp_journal"]);
+    let bound = server.engine.memory();
+    server.pass(100_000);
+    assert_eq!(grown(&server, &bound), ["dhcp_pools"], "those that are free again stand in their queue");
+    assert!(of(&server, "dhcp_calendar") < bound[2].1);
+}
+
+#[test]
 fn a_query_by_address_tells_who_has_it() {
     let mut server = server();
     let client = discover(1).id(b"me").option(12, b"printer").option(60, b"vendor").relay(ip(2)).option(82, &[1, 1, 7]);

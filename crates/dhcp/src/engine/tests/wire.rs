@@ -190,18 +190,6 @@ fn subnet_selection_chooses_and_is_confirmed() {
 }
 
 #[test]
-fn ipv6_only_is_told_to_who_asks_alone() {
-    let mut server =
-        Server::new("options = { v6-only-preferred = 1800, v4-captive-portal = 'https://portal.example/' }", LAN);
-    let offer = server.send(&discover(1).list(&[1, 108])).heard(Kind::Offer);
-    assert_eq!(offer.number(108), 1800, "RFC 8925 section 3.2");
-    assert!(!offer.options.contains_key(&114));
-    let offer = server.send(&discover(1).list(&[1, 114])).heard(Kind::Offer);
-    assert!(!offer.options.contains_key(&108), "RFC 8925 section 3.3: never unasked");
-    assert_eq!(offer.text(114), "https://portal.example/", "RFC 8910 section 2.1");
-}
-
-#[test]
 fn a_relayed_client_that_renews_by_unicast_is_served_whatever_socket_heard_it() {
     let mut server = Server::new("", TWO);
     let address = server.bind(&discover(1).relay([198, 51, 100, 1].into()));
@@ -237,4 +225,30 @@ fn option_82_counts_only_where_a_relay_agent_vouches_for_it_and_is_echoed_always
     let mut server = Server::new("link_relay_info = true", &tables);
     let offer = server.send(&discover(1).option(82, &forged)).heard(Kind::Offer);
     assert_eq!((offer.address, offer.lease_time(), &offer.options[&54][..]), (ip(77), 300, &US.octets()[..]));
+}
+
+#[test]
+fn ipv6_only_is_told_to_who_asks_alone() {
+    let mut server =
+        Server::new("options = { v6-only-preferred = 1800, v4-captive-portal = 'https://portal.example/' }", LAN);
+    let offer = server.send(&discover(1).list(&[1, 108])).heard(Kind::Offer);
+    assert_eq!(offer.number(108), 1800, "RFC 8925 section 3.2");
+    assert!(!offer.options.contains_key(&114));
+    let offer = server.send(&discover(1).list(&[1, 114])).heard(Kind::Offer);
+    assert!(!offer.options.contains_key(&108), "RFC 8925 section 3.3: never unasked");
+    assert_eq!(offer.text(114), "https://portal.example/", "RFC 8910 section 2.1");
+}
+
+#[test]
+fn the_devices_mud_url_is_kept_with_its_lease() {
+    let mut server = Server::lan();
+    let url = b"https://example.com/lightbulb2000";
+    let address = server.bind(&discover(1).option(161, url));
+    server.restart();
+    let lease = server.engine.leases().at(address).unwrap();
+    assert_eq!(lease.details.get(crate::lease::Detail::MudUrl), Some(&url[..]), "RFC 8520 section 10");
+    assert!(
+        !server.send(&discover(1).list(&[161])).heard(Kind::Offer).options.contains_key(&161),
+        "it is the client's to say"
+    );
 }
