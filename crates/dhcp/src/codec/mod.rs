@@ -43,8 +43,6 @@ pub mod code {
     pub const LAST_TRANSACTION: u8 = 91;
     pub const ASSOCIATED_IP: u8 = 92;
     pub const SUBNET_SELECTION: u8 = 118;
-    pub const VENDOR_CLASS_ENTERPRISE: u8 = 124;
-    pub const VENDOR_OPTIONS_ENTERPRISE: u8 = 125;
     pub const MUD_URL: u8 = 161;
     pub const END: u8 = 255;
 }
