@@ -150,7 +150,7 @@ fn pools_are_named_the_fullest_first_and_no_more_than_a_few() {
     assert_eq!(server.look(), []);
     server.dhcp().pools = vec![pool(0, 200)];
     let ids: Vec<_> = server.look().into_iter().map(|finding| (finding.id, finding.severity)).collect();
-    assert_eq!(ids, [("pools_high", Severity::Warning), ("pools_exhausted", Severity::Critical)]);
+    assert_eq!(ids, [("pools_exhausted", Severity::Critical)]);
     server.dhcp().warn_at = 0.0;
     assert!(server.only("pools_exhausted").unwrap().holds, "no warnings were asked for");
     server.dhcp().pools = vec![PoolReading { name: "empty".into(), held: 0, total: 0 }];
