@@ -91,9 +91,10 @@ fn breach(less: &Time, more: &Time, strictly: bool, own_lease: bool) -> Option<B
     if ordered || !own {
         return None;
     }
-    let (blamed, other, relation) = match (less.own, more.own) {
-        (false, true) => (more, less, if strictly { "more than" } else { "no less than" }),
-        _ => (less, more, if strictly { "less than" } else { "no more than" }),
+    // Of two that the scope says itself, the bound is blamed and not the time it bounds.
+    let (blamed, other, relation) = match more.own && (!less.own || less.key == "lease_time") {
+        true => (more, less, if strictly { "more than" } else { "no less than" }),
+        false => (less, more, if strictly { "less than" } else { "no more than" }),
     };
     // Neither is the scope's own: its lease time made one of them what it is.
     let key = if blamed.own { blamed.key } else { "lease_time" };

@@ -33,9 +33,9 @@ fn times_that_contradict_each_other_or_what_they_inherit_are_refused() {
         &["dhcp.max_lease_time: 11h, and lease_time is 12h", "no less than lease_time"],
     );
     let inherited = format!("{LAN}max_lease_time = '1h'\n");
-    refused("", &inherited, &["dhcp.subnet[0].max_lease_time: 1h, and lease_time is 12h (inherited)", "test.toml:8"]);
+    refused("", &inherited, &["dhcp.subnet[0].max_lease_time: 1h, and lease_time is 12h (inherited)", "test.toml:10"]);
     let own = format!("{LAN}lease_time = '1d'\nmax_lease_time = '1h'\n");
-    refused("", &own, &["dhcp.subnet[0].lease_time: 1d, and max_lease_time is 1h"]);
+    refused("", &own, &["dhcp.subnet[0].max_lease_time: 1h, and lease_time is 1d"]);
     refused("max_lease_time = '1d'", &format!("{LAN}lease_time = '2d'\n"), &["dhcp.subnet[0].lease_time: 2d"]);
     refused("renew_time = '12h'", LAN, &["dhcp.renew_time", "less than rebind_time"]);
     refused("rebind_time = '12h'", LAN, &["dhcp.rebind_time", "less than lease_time"]);
