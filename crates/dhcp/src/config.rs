@@ -46,13 +46,13 @@ section! {
         /// How long a lease lasts.
         pub lease_time: Duration [range secs(1)..] = hours(12),
         /// The least a client may ask for; the usual time if unset.
-        pub min_lease_time: Option<Duration>,
+        pub min_lease_time: Option<Duration> [range secs(1)..],
         /// The most a client may ask for; the usual time if unset.
-        pub max_lease_time: Option<Duration>,
+        pub max_lease_time: Option<Duration> [range secs(1)..],
         /// T1: when a client begins to renew. Half the lease if unset.
-        pub renew_time: Option<Duration>,
+        pub renew_time: Option<Duration> [range secs(1)..],
         /// T2: when a client begins to ask any server. Seven eighths of the lease if unset.
-        pub rebind_time: Option<Duration>,
+        pub rebind_time: Option<Duration> [range secs(1)..],
         /// How long an offer holds its address.
         pub offer_time: Duration [range secs(1)..=mins(60)] = secs(60),
         /// The most addresses held by offers nobody has asked for yet: bounds a flood of made-up clients.
@@ -160,15 +160,15 @@ section! {
         /// Tested only where a subnet or pool requires it.
         pub only_if_required: bool = false,
         /// How long its members' leases last.
-        pub lease_time: Option<Duration>,
+        pub lease_time: Option<Duration> [range secs(1)..],
         /// The least they may ask for.
-        pub min_lease_time: Option<Duration>,
+        pub min_lease_time: Option<Duration> [range secs(1)..],
         /// The most they may ask for.
-        pub max_lease_time: Option<Duration>,
+        pub max_lease_time: Option<Duration> [range secs(1)..],
         /// T1.
-        pub renew_time: Option<Duration>,
+        pub renew_time: Option<Duration> [range secs(1)..],
         /// T2.
-        pub rebind_time: Option<Duration>,
+        pub rebind_time: Option<Duration> [range secs(1)..],
         /// `siaddr`: where to boot from.
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
@@ -193,15 +193,15 @@ section! {
         /// Serves only members of these classes.
         pub allow_classes: Vec<String>,
         /// How long leases in it last.
-        pub lease_time: Option<Duration>,
+        pub lease_time: Option<Duration> [range secs(1)..],
         /// The least a client may ask for.
-        pub min_lease_time: Option<Duration>,
+        pub min_lease_time: Option<Duration> [range secs(1)..],
         /// The most a client may ask for.
-        pub max_lease_time: Option<Duration>,
+        pub max_lease_time: Option<Duration> [range secs(1)..],
         /// T1.
-        pub renew_time: Option<Duration>,
+        pub renew_time: Option<Duration> [range secs(1)..],
         /// T2.
-        pub rebind_time: Option<Duration>,
+        pub rebind_time: Option<Duration> [range secs(1)..],
         /// `siaddr`: where to boot from.
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
@@ -236,17 +236,17 @@ section! {
         /// Classes tested for its clients alone.
         pub require_classes: Vec<String>,
         /// How long leases in it last.
-        pub lease_time: Option<Duration>,
+        pub lease_time: Option<Duration> [range secs(1)..],
         /// The least a client may ask for.
-        pub min_lease_time: Option<Duration>,
+        pub min_lease_time: Option<Duration> [range secs(1)..],
         /// The most a client may ask for.
-        pub max_lease_time: Option<Duration>,
+        pub max_lease_time: Option<Duration> [range secs(1)..],
         /// T1.
-        pub renew_time: Option<Duration>,
+        pub renew_time: Option<Duration> [range secs(1)..],
         /// T2.
-        pub rebind_time: Option<Duration>,
+        pub rebind_time: Option<Duration> [range secs(1)..],
         /// How long an offer holds its address.
-        pub offer_time: Option<Duration>,
+        pub offer_time: Option<Duration> [range secs(1)..],
         /// `siaddr`: where to boot from.
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
@@ -299,15 +299,15 @@ section! {
         /// Classes it is in.
         pub classes: Vec<String>,
         /// How long its leases last.
-        pub lease_time: Option<Duration>,
+        pub lease_time: Option<Duration> [range secs(1)..],
         /// The least it may ask for.
-        pub min_lease_time: Option<Duration>,
+        pub min_lease_time: Option<Duration> [range secs(1)..],
         /// The most it may ask for.
-        pub max_lease_time: Option<Duration>,
+        pub max_lease_time: Option<Duration> [range secs(1)..],
         /// T1.
-        pub renew_time: Option<Duration>,
+        pub renew_time: Option<Duration> [range secs(1)..],
         /// T2.
-        pub rebind_time: Option<Duration>,
+        pub rebind_time: Option<Duration> [range secs(1)..],
         /// `siaddr`: where to boot from.
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.

@@ -4,7 +4,9 @@ use super::lease::{holder, is_for, leasable};
 use super::text;
 use crate::engine::{Engine, Now};
 use crate::options::{OptionSet, OptionTable, Value};
-use crate::policy::{Boot, Clash, ClassSet, Identifier, IdentifierKind, Policy, Reservation, Scope};
+use crate::policy::{
+    Boot, Breach, Clash, ClassSet, Identifier, IdentifierKind, Policy, Reservation, Scope, Subnet, Times,
+};
 use crate::server::Service;
 use outwork_front::api::Problem;
 use serde::{Deserialize, Serialize};
@@ -15,9 +17,6 @@ use utoipa::ToSchema;
 
 /// Octets that a reservation may have in the log.
 const MAX_JSON: usize = 16 * 1024;
-/// Octets of `sname` and `file` (RFC 2131 section 2), the closing zero left out.
-const MAX_SNAME: usize = 63;
-const MAX_FILE: usize = 127;
 /// How ids of the file's reservations begin, before their place in the file.
 const OF_FILE: &str = "config-";
 
@@ -103,6 +102,21 @@ pub struct ReservationBody {
     /// `file`: what to boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_file: Option<String>,
+    /// How long its leases last, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_time_seconds: Option<u32>,
+    /// The least it may ask for, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_lease_time_seconds: Option<u32>,
+    /// The most it may ask for, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_lease_time_seconds: Option<u32>,
+    /// T1: when it begins to renew, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renew_time_seconds: Option<u32>,
+    /// T2: when it begins to ask any server, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebind_time_seconds: Option<u32>,
 }
 
 /// Where a reservation was made.
@@ -155,6 +169,11 @@ impl Unfit {
     fn new(key: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { key: key.into(), detail: detail.into() }
     }
+
+    fn from_breach(key: impl Into<String>, breach: &Breach) -> Self {
+        let help = breach.help.map_or(String::new(), |help| format!("; {help}"));
+        Self::new(key, format!("{}; expected {}{help}", breach.found, breach.expected))
+    }
 }
 
 impl From<Unfit> for Problem {
@@ -178,7 +197,7 @@ pub fn from_json(policy: &Policy, id: u64, json: &[u8]) -> Result<Read, Unfit> {
 
 /// A reservation as the API shows it.
 pub fn to_json(policy: &Policy, reservation: &Reservation) -> ReservationView {
-    let Scope { options, boot, .. } = &reservation.scope;
+    let Scope { options, times, boot } = &reservation.scope;
     let named = policy.classes.iter().enumerate().filter(|(index, _)| reservation.classes.contains(*index));
     ReservationView {
         id: id_text(reservation.id),
@@ -195,6 +214,11 @@ pub fn to_json(policy: &Policy, reservation: &Reservation) -> ReservationView {
             next_server: boot.next_server,
             server_hostname: boot.server_hostname.clone(),
             boot_file: boot.file.clone(),
+            lease_time_seconds: times.lease,
+            min_lease_time_seconds: times.min,
+            max_lease_time_seconds: times.max,
+            renew_time_seconds: times.renew,
+            rebind_time_seconds: times.rebind,
         },
         source: if reservation.from_file() { Origin::Config } else { Origin::Api },
         warning: None,
@@ -244,26 +268,48 @@ fn compile(policy: &Policy, id: u64, body: &ReservationBody) -> Result<Read, Unf
     if let Some(name) = &body.hostname {
         text::host_name("hostname", name).map_err(|problem| Unfit::new("hostname", problem.detail))?;
     }
-    for (key, text, most) in
-        [("server_hostname", &body.server_hostname, MAX_SNAME), ("boot_file", &body.boot_file, MAX_FILE)]
-    {
-        if text.as_ref().is_some_and(|text| text.is_empty() || text.len() > most) {
-            return Err(Unfit::new(key, format!("expected 1 to {most} octets")));
-        }
+    let boot = Boot {
+        next_server: body.next_server,
+        server_hostname: body.server_hostname.clone(),
+        file: body.boot_file.clone(),
+    };
+    if let Some(breach) = boot.breaches().into_iter().next() {
+        return Err(Unfit::from_breach(breach.key, &breach));
     }
     let mut unfit = Vec::new();
     let classes = class_set(policy, &body.classes, &mut unfit);
     let scope = Scope {
         options: option_set(policy, &body.options, &mut unfit),
-        boot: Boot {
-            next_server: body.next_server,
-            server_hostname: body.server_hostname.clone(),
-            file: body.boot_file.clone(),
-        },
-        ..Scope::default()
+        times: times(policy, subnet, body, &mut unfit),
+        boot,
     };
     let (subnet, address, hostname) = (body.subnet_id, body.address, body.hostname.clone());
     Ok((Reservation { id, subnet, identifier, address, hostname, classes, scope }, unfit))
+}
+
+/// What was sent of times, if they agree with each other and with what they inherit; else none of them.
+fn times(policy: &Policy, subnet: Option<&Subnet>, body: &ReservationBody, unfit: &mut Vec<Unfit>) -> Times {
+    let own = Times {
+        lease: body.lease_time_seconds,
+        min: body.min_lease_time_seconds,
+        max: body.max_lease_time_seconds,
+        renew: body.renew_time_seconds,
+        rebind: body.rebind_time_seconds,
+        offer: None,
+    };
+    let named = [
+        ("lease_time", own.lease),
+        ("min_lease_time", own.min),
+        ("max_lease_time", own.max),
+        ("renew_time", own.renew),
+        ("rebind_time", own.rebind),
+    ];
+    let before = unfit.len();
+    let zeros = named.iter().filter(|(_, time)| *time == Some(0));
+    unfit.extend(zeros.map(|(key, _)| Unfit::new(format!("{key}_seconds"), "expected at least 1 second")));
+    let breaches = own.breaches(policy.times_in(subnet));
+    unfit.extend(breaches.iter().map(|breach| Unfit::from_breach(format!("{}_seconds", breach.key), breach)));
+    if unfit.len() == before { own } else { Times::default() }
 }
 
 fn class_set(policy: &Policy, names: &[String], unfit: &mut Vec<Unfit>) -> ClassSet {

@@ -319,6 +319,8 @@ fn a_reservation_comes_back_from_its_json_as_it_was() {
     let sent = json!({
         "subnet_id": 1, "identifier": {"kind": "circuit_id", "value": "'port 7'"}, "address": "10.1.0.5",
         "hostname": "cam", "classes": ["phones"], "next_server": "10.1.0.2", "boot_file": "pxe.0",
+        "lease_time_seconds": 600, "min_lease_time_seconds": 60, "max_lease_time_seconds": 900, "renew_time_seconds": 200,
+        "rebind_time_seconds": 400,
         "options": {"routers": ["10.1.0.1"], "site-code": {"value": 9, "always_send": true}, "domain-name": {"never_send": true}},
     });
     let made = reservation::add(&mut engine, now(), &body(sent.clone())).expect("made");
@@ -328,6 +330,7 @@ fn a_reservation_comes_back_from_its_json_as_it_was() {
     assert_eq!((read.identifier.kind, read.identifier.bytes.as_slice()), (IdentifierKind::CircuitId, &b"port 7"[..]));
     assert!(read.classes.contains(phones(&policy)));
     assert_eq!(read.scope.options.get(224), Some(&[0, 9][..]));
+    assert_eq!((read.scope.times.lease, read.scope.times.rebind), (Some(600), Some(400)));
     assert_eq!((made.id.as_str(), made.source), ("1790000000000", Origin::Api));
     let shown = reservation::to_json(&policy, &read);
     assert_eq!(shown, made);
@@ -397,6 +400,9 @@ fn a_reservation_that_cannot_be_names_the_field() {
     assert_eq!(more("options", json!({"routers": "nowhere"})), (400, "options.routers".to_owned()));
     assert_eq!(more("hostname", json!("")), (400, "hostname".to_owned()));
     assert_eq!(more("boot_file", json!("x".repeat(128))), (400, "boot_file".to_owned()));
+    assert_eq!(more("lease_time_seconds", json!(0)), (400, "lease_time_seconds".to_owned()));
+    assert_eq!(more("max_lease_time_seconds", json!(7199)), (400, "max_lease_time_seconds".to_owned()));
+    assert_eq!(more("rebind_time_seconds", json!(7200)), (400, "rebind_time_seconds".to_owned()));
     assert_eq!(more("options", json!({"domain-name": "x".repeat(20_000)})).0, 400);
     reservation::add(&mut engine, now(), &body(good.clone())).expect("made");
     assert_eq!(blamed(reservation::add(&mut engine, now(), &body(good.clone()))), (409, "identifier".to_owned()));

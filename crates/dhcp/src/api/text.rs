@@ -6,8 +6,6 @@ use crate::policy::{Identifier, IdentifierKind};
 use outwork_front::api::{Problem, Timestamp};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Octets of a host name: what a lease keeps of one.
-const MAX_NAME: usize = 255;
 /// The last second of the year 9999: when a lease ends that never does.
 const NEVER: Duration = Duration::from_secs(253_402_300_799);
 
@@ -59,17 +57,8 @@ pub(super) fn hardware(text: &str) -> Option<Vec<u8>> {
 
 /// Refuses what is no host name for option 12.
 pub(super) fn host_name(key: &str, name: &str) -> Result<(), Problem> {
-    let wrong = |what: &str| Problem::invalid(key, format!("the host name {what}"));
-    if name.is_empty() {
-        return Err(wrong("is empty; leave it out or send null"));
-    }
-    if name.len() > MAX_NAME {
-        return Err(wrong(&format!("has {} octets; at most {MAX_NAME} fit", name.len())));
-    }
-    if name.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(wrong("contains a space or a control character; expected one such as printer-2.example.com"));
-    }
-    Ok(())
+    crate::policy::host_name(name)
+        .map_err(|breach| Problem::invalid(key, format!("{}; expected {}", breach.found, breach.expected)))
 }
 
 /// When something is. What never ends, ends with the year 9999.

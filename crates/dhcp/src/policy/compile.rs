@@ -1,13 +1,14 @@
 //! The file's sections to a [`Policy`], all faults at once.
 
 use super::{
-    Admission, Boot, Class, ClassSet, Detection, Identifier, IdentifierKind, MAX_CLASSES, Network, Policy, Pool,
-    Reservation, Reservations, Rules, Scope, Subnet, Times,
+    Admission, Boot, Breach, Class, ClassSet, Detection, Identifier, IdentifierKind, MAX_CLASSES, Network, Policy,
+    Pool, Reservation, Reservations, Rules, Scope, Subnet, Times, host_name,
 };
 use crate::config::{self, Conflicts, Dhcp, InterfaceRule};
 use crate::expr;
 use crate::options::{Definitions, OptionSet, OptionSpec, OptionTable};
 use outwork_config::{At, Fault, Ipv4Net};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +83,20 @@ fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
+/// The times that a section says.
+macro_rules! times {
+    ($section:ident) => {
+        Times {
+            lease: $section.lease_time.map(seconds),
+            min: $section.min_lease_time.map(seconds),
+            max: $section.max_lease_time.map(seconds),
+            renew: $section.renew_time.map(seconds),
+            rebind: $section.rebind_time.map(seconds),
+            offer: None,
+        }
+    };
+}
+
 struct Compiler<'c> {
     dhcp: &'c Dhcp,
     definitions: Definitions,
@@ -137,16 +152,18 @@ impl<'c> Compiler<'c> {
             offer: Some(seconds(dhcp.offer_time)),
         };
         let boot = boot(dhcp.next_server, &dhcp.server_hostname, &dhcp.boot_file);
-        let scope = Scope { options: self.options("options", &dhcp.options), times: self.times("", times), boot };
+        let scope = self.scope("", &dhcp.options, times, Times::default(), boot);
         let flex = dhcp.flex_identifier.as_deref().and_then(|text| {
             let parsed = expr::Identifier::parse(text, &self.definitions);
             self.parsed("flex_identifier", parsed)
         });
-        let classes = self.classes();
-        let mut networks = self.networks();
-        let mut subnets = self.subnets(&mut networks);
+        let classes = self.classes(times);
+        self.untested();
+        let mut networks = self.networks(times);
+        let mut subnets = self.subnets(&mut networks, times);
+        self.places();
         self.overlaps();
-        let reservations = self.reservations();
+        let reservations = self.reservations(times, &networks, &subnets);
         let order: Vec<usize> = {
             let mut order: Vec<usize> = (0..subnets.len()).collect();
             order.sort_by_key(|index| subnets.get(*index).map(|subnet| subnet.first));
@@ -231,22 +248,18 @@ impl<'c> Compiler<'c> {
         }
     }
 
-    /// Times of one scope agree with each other.
-    fn times(&mut self, path: &str, times: Times) -> Times {
+    /// A scope's times and boot fields are such as can be, on their own and with what they inherit.
+    fn scope(&mut self, path: &str, options: &OptionTable, times: Times, wider: Times, boot: Boot) -> Scope {
         let key = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-        if let (Some(min), Some(max)) = (times.min, times.max)
-            && min > max
-        {
-            let fault = Fault::new(format!("{min} s, and max_lease_time is {max} s"));
-            self.fault(key("min_lease_time"), fault.expected("no more than max_lease_time"));
+        for breach in times.breaches(wider).into_iter().chain(boot.breaches()) {
+            self.breach(key(breach.key), breach);
         }
-        if let (Some(renew), Some(rebind)) = (times.renew, times.rebind)
-            && renew >= rebind
-        {
-            let fault = Fault::new(format!("{renew} s, and rebind_time is {rebind} s"));
-            self.fault(key("renew_time"), fault.expected("less than rebind_time"));
-        }
-        times
+        Scope { options: self.options(&key("options"), options), times, boot }
+    }
+
+    fn breach(&mut self, path: String, breach: Breach) {
+        let fault = Fault::new(breach.found).expected(breach.expected);
+        self.fault(path, breach.help.map_or(fault.clone(), |help| fault.help(help)));
     }
 
     fn class_set(&mut self, path: &str, names: &[String]) -> ClassSet {
@@ -265,7 +278,7 @@ impl<'c> Compiler<'c> {
         set
     }
 
-    fn classes(&mut self) -> Vec<Class> {
+    fn classes(&mut self, wider: Times) -> Vec<Class> {
         let mut classes: Vec<Class> = Vec::with_capacity(self.names.len());
         for (index, name) in self.names.iter().take(self.names.len() - self.dhcp.class.len()).enumerate() {
             let test = name.strip_prefix(Policy::VENDOR_CLASS).and_then(|vendor| {
@@ -291,18 +304,10 @@ impl<'c> Compiler<'c> {
                     self.fault(format!("{path}.test"), fault);
                 }
             }
-            let times = Times {
-                lease: class.lease_time.map(seconds),
-                min: class.min_lease_time.map(seconds),
-                max: class.max_lease_time.map(seconds),
-                renew: class.renew_time.map(seconds),
-                rebind: class.rebind_time.map(seconds),
-                offer: None,
-            };
-            let scope = Scope {
-                options: self.options(&format!("{path}.options"), &class.options),
-                times: self.times(&path, times),
-                boot: boot(class.next_server, &class.server_hostname, &class.boot_file),
+            let times = times!(class);
+            let scope = {
+                let boot = boot(class.next_server, &class.server_hostname, &class.boot_file);
+                self.scope(&path, &class.options, times, wider, boot)
             };
             let only_if_required = class.only_if_required;
             classes.push(Class { name: class.name.clone(), test, only_if_required, late, scope });
@@ -310,7 +315,7 @@ impl<'c> Compiler<'c> {
         classes
     }
 
-    fn networks(&mut self) -> Vec<Network> {
+    fn networks(&mut self, wider: Times) -> Vec<Network> {
         let mut networks: Vec<Network> = Vec::new();
         for (index, network) in self.dhcp.network.iter().enumerate() {
             let path = format!("network[{index}]");
@@ -320,31 +325,23 @@ impl<'c> Compiler<'c> {
                     Fault::new(format!("network {:?} is defined already", network.name)),
                 );
             }
-            let times = Times {
-                lease: network.lease_time.map(seconds),
-                min: network.min_lease_time.map(seconds),
-                max: network.max_lease_time.map(seconds),
-                renew: network.renew_time.map(seconds),
-                rebind: network.rebind_time.map(seconds),
-                offer: None,
-            };
+            let times = times!(network);
             networks.push(Network {
                 name: Some(network.name.clone()),
                 interface: network.interface.clone(),
                 relays: network.relay.clone(),
                 admission: Admission(self.class_set(&format!("{path}.allow_classes"), &network.allow_classes)),
                 subnets: Vec::new(),
-                scope: Scope {
-                    options: self.options(&format!("{path}.options"), &network.options),
-                    times: self.times(&path, times),
-                    boot: boot(network.next_server, &network.server_hostname, &network.boot_file),
+                scope: {
+                    let boot = boot(network.next_server, &network.server_hostname, &network.boot_file);
+                    self.scope(&path, &network.options, times, wider, boot)
                 },
             });
         }
         networks
     }
 
-    fn subnets(&mut self, networks: &mut Vec<Network>) -> Vec<Subnet> {
+    fn subnets(&mut self, networks: &mut Vec<Network>, global: Times) -> Vec<Subnet> {
         let mut subnets: Vec<Subnet> = Vec::new();
         for (index, subnet) in self.dhcp.subnet.iter().enumerate() {
             let path = format!("subnet[{index}]");
@@ -370,18 +367,12 @@ impl<'c> Compiler<'c> {
             if let Some(network) = networks.get_mut(network) {
                 network.subnets.push(index);
             }
-            let times = Times {
-                lease: subnet.lease_time.map(seconds),
-                min: subnet.min_lease_time.map(seconds),
-                max: subnet.max_lease_time.map(seconds),
-                renew: subnet.renew_time.map(seconds),
-                rebind: subnet.rebind_time.map(seconds),
-                offer: subnet.offer_time.map(seconds),
-            };
-            let scope = Scope {
-                options: self.options(&format!("{path}.options"), &subnet.options),
-                times: self.times(&path, times),
-                boot: boot(subnet.next_server, &subnet.server_hostname, &subnet.boot_file),
+            let times = Times { offer: subnet.offer_time.map(seconds), ..times!(subnet) };
+            let of_network = networks.get(network).map(|network| network.scope.times).unwrap_or_default();
+            let wider = of_network.within(global);
+            let scope = {
+                let boot = boot(subnet.next_server, &subnet.server_hostname, &subnet.boot_file);
+                self.scope(&path, &subnet.options, times, wider, boot)
             };
             subnets.push(Subnet {
                 id: subnet.id,
@@ -448,6 +439,55 @@ impl<'c> Compiler<'c> {
         ranges
     }
 
+    /// An interface and a relay agent lead to one network: a second that claims them would never be served.
+    fn places(&mut self) {
+        let dhcp = self.dhcp;
+        let networks = dhcp.network.iter().enumerate().map(|(index, network)| {
+            let label = format!("network {:?}", network.name);
+            (format!("network[{index}]"), label, Some(&network.name), &network.interface, &network.relay)
+        });
+        let subnets = dhcp.subnet.iter().enumerate().map(|(index, subnet)| {
+            let label = format!("subnet {} ({})", subnet.id, subnet.prefix);
+            (format!("subnet[{index}]"), label, subnet.network.as_ref(), &subnet.interface, &subnet.relay)
+        });
+        let mut claims: BTreeMap<String, (usize, Option<&String>, String)> = BTreeMap::new();
+        for (at, (path, label, network, interface, relays)) in networks.chain(subnets).enumerate() {
+            let interface = interface.iter().map(|name| (format!("{path}.interface"), format!("interface {name}")));
+            let relay = |(index, address)| (format!("{path}.relay[{index}]"), format!("relay agent {address}"));
+            for (path, place) in interface.chain(relays.iter().enumerate().map(relay)) {
+                match claims.get(&place) {
+                    None => drop(claims.insert(place, (at, network, label.clone()))),
+                    Some((first, of, _)) if *first == at || (of.is_some() && *of == network) => {}
+                    Some((_, _, other)) => {
+                        let fault = Fault::new(format!("{place} is that of {other} already: {label} is never served"))
+                            .expected("an interface or relay agent that leads to one network")
+                            .help("join them with [[dhcp.network]]");
+                        self.faults.push((path, fault));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A test that waits to be required is required somewhere.
+    fn untested(&mut self) {
+        let dhcp = self.dhcp;
+        let of_pools = |subnet: &'c config::Subnet| subnet.pools.iter().flat_map(|pool| &pool.require_classes);
+        let required: Vec<&String> =
+            dhcp.subnet.iter().flat_map(|subnet| subnet.require_classes.iter().chain(of_pools(subnet))).collect();
+        for (index, class) in dhcp.class.iter().enumerate() {
+            if class.only_if_required && class.test.is_some() && !required.contains(&&class.name) {
+                let fault =
+                    Fault::new(format!("class {:?} is never tested: no subnet or pool requires it", class.name))
+                        .expected("a class that some require_classes names")
+                        .help(
+                            "name it in require_classes of a subnet or pool, or take only_if_required or the test out",
+                        );
+                self.fault(format!("class[{index}].only_if_required"), fault);
+            }
+        }
+    }
+
     fn overlaps(&mut self) {
         let dhcp = self.dhcp;
         let mut order: Vec<(usize, Ipv4Net)> = dhcp.subnet.iter().map(|subnet| subnet.prefix).enumerate().collect();
@@ -462,7 +502,7 @@ impl<'c> Compiler<'c> {
         }
     }
 
-    fn reservations(&mut self) -> Vec<Arc<Reservation>> {
+    fn reservations(&mut self, global: Times, networks: &[Network], subnets: &[Subnet]) -> Vec<Arc<Reservation>> {
         let mut all = Reservations::default();
         let mut list = Vec::new();
         let dhcp = self.dhcp;
@@ -474,7 +514,12 @@ impl<'c> Compiler<'c> {
         let anywhere = anywhere.map(|(index, one)| (format!("reservation[{index}]"), None, one));
         for (path, subnet, reservation) in of_subnets.chain(anywhere) {
             let id = Reservation::FROM_FILE | list.len() as u64;
-            let Some(compiled) = self.reservation(&path, subnet, reservation, id) else { continue };
+            let wider =
+                subnet.and_then(|subnet| subnets.iter().find(|one| one.id == subnet.id)).map_or(global, |subnet| {
+                    let network = networks.get(subnet.network).map(|network| network.scope.times).unwrap_or_default();
+                    subnet.scope.times.within(network.within(global))
+                });
+            let Some(compiled) = self.reservation(&path, subnet, reservation, id, wider) else { continue };
             let compiled = Arc::new(compiled);
             match all.insert(Arc::clone(&compiled)) {
                 Ok(()) => list.push(compiled),
@@ -491,19 +536,16 @@ impl<'c> Compiler<'c> {
         subnet: Option<&config::Subnet>,
         reservation: &config::Reservation,
         id: u64,
+        wider: Times,
     ) -> Option<Reservation> {
         let identifier = self.identifier(path, reservation)?;
         if let Some(address) = reservation.address {
             self.reserved(path, subnet, address);
         }
-        let times = Times {
-            lease: reservation.lease_time.map(seconds),
-            min: reservation.min_lease_time.map(seconds),
-            max: reservation.max_lease_time.map(seconds),
-            renew: reservation.renew_time.map(seconds),
-            rebind: reservation.rebind_time.map(seconds),
-            offer: None,
-        };
+        if let Some(Err(breach)) = reservation.hostname.as_deref().map(host_name) {
+            self.breach(format!("{path}.hostname"), breach);
+        }
+        let times = times!(reservation);
         Some(Reservation {
             id,
             subnet: subnet.map(|subnet| subnet.id),
@@ -511,10 +553,9 @@ impl<'c> Compiler<'c> {
             address: reservation.address,
             hostname: reservation.hostname.clone(),
             classes: self.class_set(&format!("{path}.classes"), &reservation.classes),
-            scope: Scope {
-                options: self.options(&format!("{path}.options"), &reservation.options),
-                times: self.times(path, times),
-                boot: boot(reservation.next_server, &reservation.server_hostname, &reservation.boot_file),
+            scope: {
+                let boot = boot(reservation.next_server, &reservation.server_hostname, &reservation.boot_file);
+                self.scope(path, &reservation.options, times, wider, boot)
             },
         })
     }

@@ -2,15 +2,18 @@
 //!
 //! - `facts`: what a request is, by policy alone: its classes and its subnet. Needs no lease, so no lock.
 //! - `reservation`: who gets which address whatever happens, from the file and from the API.
+//! - `rule`: what a scope may say, in the file and through the API alike.
 //! - `compile`: the file's sections to a [`Policy`], all faults at once.
 #![deny(clippy::disallowed_methods)]
 
 pub mod compile;
 mod facts;
 mod reservation;
+mod rule;
 
 pub use facts::{ClassSet, Facts, Refusal, Request, Via};
 pub use reservation::{Clash, Identifier, IdentifierKind, NoSuchKind, Reservation, Reservations};
+pub use rule::{Breach, host_name};
 
 use crate::expr;
 use crate::options::{Definitions, OptionSet};
@@ -302,6 +305,13 @@ impl Policy {
     /// Index of the subnet with an id.
     pub fn subnet_by_id(&self, id: u32) -> Option<usize> {
         self.subnets.iter().position(|subnet| subnet.id == id)
+    }
+
+    /// Times that hold in a subnet for clients of no class; those of the whole service without one.
+    pub fn times_in(&self, subnet: Option<&Subnet>) -> Times {
+        let Some(subnet) = subnet else { return self.scope.times };
+        let network = self.networks.get(subnet.network).map(|network| network.scope.times).unwrap_or_default();
+        subnet.scope.times.within(network.within(self.scope.times))
     }
 
     /// Scopes that apply, general first: global, classes, network, subnet, pool, reservation.

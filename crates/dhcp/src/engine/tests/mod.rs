@@ -6,6 +6,7 @@
 //! - `wire`: what an answer says and where it goes.
 //! - `time`: what ends by itself, limits, probes, restarts, new configurations.
 //! - `queries`: leasequery and the operator's edits.
+//! - `settings`: what a file may not say.
 //! - `simulation`: many clients doing anything, against a simple model.
 //!
 //! Bytes that mean harm are in the crate's own `tests/hostile.rs`.
@@ -14,6 +15,7 @@ mod classes;
 mod exchange;
 mod places;
 mod queries;
+mod settings;
 mod simulation;
 mod time;
 mod wire;

@@ -5,8 +5,10 @@
 //!
 //! - `options`: option definitions and data.
 //! - `scopes`: classes, shared networks, subnets, pools, reservations.
+//! - `agreement`: where the file contradicts itself.
 //! - `settings`: what has no counterpart, and why.
 
+mod agreement;
 mod options;
 mod scopes;
 mod settings;
@@ -15,6 +17,7 @@ use super::json::{self, Notes, Object};
 use super::toml::{Document, duration};
 use crate::expr::Identifier;
 use crate::options::{OptionSpec, Value};
+use crate::policy::Times;
 use options::{Book, Known};
 use scopes::{Section, Server};
 use std::collections::BTreeSet;
@@ -82,6 +85,8 @@ pub struct Conversion {
     pub notes: Vec<Note>,
 }
 
+/// The lease time of a file that says none, seconds.
+const DEFAULT_LEASE: u32 = 43_200;
 /// Classes that Outwork has without a definition, as Kea has.
 const KNOWN_CLASSES: [&str; 4] = ["ALL", "KNOWN", "UNKNOWN", "DROP"];
 const VENDOR_CLASS: &str = crate::policy::Policy::VENDOR_CLASS;
@@ -130,14 +135,18 @@ impl File {
             .into_iter()
             .map(|mut class| book.define(class.objects("option-def", notes), true, notes))
             .collect();
-        let server = Server {
+        let mut server = Server {
             authoritative: dhcp4.flag("authoritative", notes) == Some(true),
             match_client_id: dhcp4.flag("match-client-id", notes) != Some(false),
             next_id: 1,
+            times: Times::default(),
             book,
         };
+        let mut section = server_section(&mut dhcp4, &server, notes);
+        let usual = Times { lease: Some(DEFAULT_LEASE), ..Times::default() };
+        server.times = section.agree(usual, "Dhcp4", notes);
         let mut file = Self {
-            server: server_section(&mut dhcp4, &server, notes),
+            server: section,
             definitions: server.book.specs.clone(),
             classes: Vec::new(),
             networks: Vec::new(),
@@ -148,6 +157,8 @@ impl File {
         file.classes = classes.map(|(class, own)| scopes::class(class, own, &server, notes)).collect();
         file.scopes(&mut dhcp4, server, global, notes);
         file.undefined_classes(notes);
+        file.untested(notes);
+        file.places(notes);
         settings::lease_database(&mut dhcp4, notes);
         settings::ddns(&mut dhcp4, notes);
         settings::compatibility(&mut dhcp4, notes);

@@ -5,6 +5,7 @@ use crate::expr::Test;
 use crate::import::json::{Notes, Object};
 use crate::import::toml::{Document, duration, inline, key, list, text};
 use crate::options::{OptionTable, Value};
+use crate::policy::Times;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -25,6 +26,10 @@ pub(super) struct Section {
     pub(super) reservations: Vec<Section>,
     /// Classes named here, and where.
     pub(super) classes: Vec<(String, String)>,
+    /// Classes that it has tested.
+    pub(super) required: Vec<String>,
+    /// Where it stands in Kea's file.
+    pub(super) path: String,
 }
 
 impl Section {
@@ -84,6 +89,8 @@ fn lifetimes(object: &mut Object<'_>, notes: &mut Notes) -> Pairs {
                 .lost(object.path_of(key), "a share of an inherited lease time: set `renew_time` and `rebind_time`"),
         }
     }
+    // Bounds alone say what the usual time is.
+    let lease = lease.or(min).or(max);
     // Without bounds of its own, a lease time in Kea is the only one to be had.
     let (min, max) = (min.or(lease), max.or(lease));
     let keys = ["lease_time", "min_lease_time", "max_lease_time", "renew_time", "rebind_time"];
@@ -103,6 +110,7 @@ fn class_guards(object: &mut Object<'_>, section: &mut Section, notes: &mut Note
     let (allow, require) =
         (named(["client-class", "client-classes"]), named(["require-client-classes", "evaluate-additional-classes"]));
     let path = object.path.clone();
+    section.required.extend(require.iter().cloned());
     section.classes.extend(allow.iter().chain(&require).map(|name| (name.clone(), path.clone())));
     (allow, require)
 }
@@ -131,10 +139,12 @@ pub(super) struct Server {
     pub(super) match_client_id: bool,
     /// The id that Kea gives the next subnet that has none.
     pub(super) next_id: u64,
+    /// The times that scopes inherit.
+    pub(super) times: Times,
 }
 
 pub(super) fn class(mut object: Object<'_>, own: &[Known], server: &Server, notes: &mut Notes) -> Section {
-    let mut section = Section { comments: object.comments(notes), ..Section::default() };
+    let mut section = Section { comments: object.comments(notes), path: object.path.clone(), ..Section::default() };
     section.pairs.push(("name", object.filled("name", notes).unwrap_or_default().into()));
     if let Some(test) = object.filled("test", notes) {
         match Test::parse(test, &server.book.definitions) {
@@ -157,6 +167,7 @@ pub(super) fn class(mut object: Object<'_>, own: &[Known], server: &Server, note
         notes.lost(object.path_of("template-test"), "a class for each value found: write one class for each value");
     }
     section.pairs.extend(common(&mut object, notes));
+    section.agree(server.times, &object.path, notes);
     section.options = server.book.options(object.objects("option-data", notes), own, notes);
     object.get("option-def");
     leftovers(&object, &[SCOPE], notes);
@@ -165,7 +176,7 @@ pub(super) fn class(mut object: Object<'_>, own: &[Known], server: &Server, note
 
 /// A shared network and, in it, what its subnets inherit because our networks do not hold it.
 pub(super) fn network(object: &mut Object<'_>, server: &Server, notes: &mut Notes) -> (Section, Section) {
-    let mut section = Section { comments: object.comments(notes), ..Section::default() };
+    let mut section = Section { comments: object.comments(notes), path: object.path.clone(), ..Section::default() };
     section.pairs.push(("name", object.filled("name", notes).unwrap_or_default().into()));
     placement(object, &mut section, notes);
     section.options = server.book.options(object.objects("option-data", notes), &[], notes);
@@ -203,7 +214,7 @@ pub(super) fn subnet(
     server: &mut Server,
     notes: &mut Notes,
 ) -> Section {
-    let mut section = Section { comments: object.comments(notes), ..Section::default() };
+    let mut section = Section { comments: object.comments(notes), path: object.path.clone(), ..Section::default() };
     let id = object.number("id", notes).filter(|id| *id != 0).unwrap_or_else(|| {
         let id = server.next_id;
         server.next_id += 1;
@@ -219,13 +230,14 @@ pub(super) fn subnet(
     if let Some((_, inherited)) = network {
         inherit(&mut section, inherited, &object.path, notes);
     }
+    let times = section.agree(server.times, &object.path, notes);
     server_wide(&mut object, server, notes);
     section.options = server.book.options(object.objects("option-data", notes), &[], notes);
     for item in object.objects("pools", notes) {
-        section.pools.extend(pool(item, server, &mut section.classes, notes));
+        section.pools.extend(pool(item, server, &mut section.classes, &mut section.required, notes));
     }
     for item in object.objects("reservations", notes) {
-        section.reservations.extend(reservation(item, server, notes));
+        section.reservations.extend(reservation(item, server, times, notes));
     }
     let reserved = section.reservations.iter_mut().flat_map(|reservation| std::mem::take(&mut reservation.classes));
     section.classes.extend(reserved.collect::<Vec<_>>());
@@ -236,6 +248,7 @@ pub(super) fn subnet(
 /// Gives a subnet what its shared network says and it does not.
 fn inherit(subnet: &mut Section, network: &Section, path: &str, notes: &mut Notes) {
     subnet.classes.extend(network.classes.iter().cloned());
+    subnet.required.extend(network.required.iter().cloned());
     for (key, value) in &network.pairs {
         let own = subnet.pairs.iter_mut().find(|(own, _)| own == key);
         match (own, *key) {
@@ -274,12 +287,14 @@ fn pool(
     mut object: Object<'_>,
     server: &Server,
     classes: &mut Vec<(String, String)>,
+    required: &mut Vec<String>,
     notes: &mut Notes,
 ) -> Option<String> {
     let written = object.filled("pool", notes).unwrap_or_default();
     let mut section = Section::default();
     guards(&mut object, &mut section, notes);
     classes.append(&mut section.classes);
+    required.append(&mut section.required);
     let options = server.book.options(object.objects("option-data", notes), &[], notes);
     object.get("pool-id");
     object.comments(notes);
@@ -297,8 +312,8 @@ fn pool(
 }
 
 /// A reservation; `None` if nothing names its client.
-fn reservation(mut object: Object<'_>, server: &Server, notes: &mut Notes) -> Option<Section> {
-    let mut section = Section { comments: object.comments(notes), ..Section::default() };
+fn reservation(mut object: Object<'_>, server: &Server, wider: Times, notes: &mut Notes) -> Option<Section> {
+    let mut section = Section { comments: object.comments(notes), path: object.path.clone(), ..Section::default() };
     for (theirs, ours) in
         [("hw-address", "mac"), ("client-id", "client_id"), ("circuit-id", "circuit_id"), ("flex-id", "flex")]
     {
@@ -320,6 +335,7 @@ fn reservation(mut object: Object<'_>, server: &Server, notes: &mut Notes) -> Op
         }
     }
     section.pairs.extend(common(&mut object, notes));
+    section.agree(wider, &object.path, notes);
     let classes = object.texts("client-classes", notes);
     if !classes.is_empty() {
         section.pairs.push(("classes", texts(&classes)));
@@ -343,7 +359,7 @@ pub(super) fn global_reservations(
     let mut sections = Vec::new();
     for object in objects {
         let path = object.path.clone();
-        let Some(mut section) = reservation(object, server, notes) else { continue };
+        let Some(mut section) = reservation(object, server, server.times, notes) else { continue };
         if !in_force {
             notes.lost(path, "Kea does not look at it without `reservations-global`: add it as `[[dhcp.reservation]]` if it should count");
             continue;
@@ -375,6 +391,11 @@ pub(super) fn global_in_force(value: &serde_json::Value) -> bool {
 }
 
 impl Section {
+    /// True if this is a subnet.
+    pub(super) fn prefixed(&self) -> bool {
+        self.pairs.iter().any(|(key, _)| *key == "prefix")
+    }
+
     /// True if this is a subnet with `address` in its prefix.
     fn holds(&self, address: Ipv4Addr) -> bool {
         let prefix = self.pairs.iter().find(|(key, _)| *key == "prefix").map(|(_, value)| value.to_string());
