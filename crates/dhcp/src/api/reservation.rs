@@ -502,12 +502,14 @@ fn free(engine: &Engine, old: &Reservation, new: &Reservation) -> Result<(), Pro
     }
 }
 
-/// Takes a reservation out.
+/// Takes a reservation out. `stored`: the log has it, though it may be in force nowhere.
 ///
 /// # Errors
 /// Not found, or set in the file.
-pub(super) fn remove(engine: &mut Engine, id: u64) -> Result<(), Problem> {
-    own(engine, id)?;
-    engine.unreserve(id);
+pub(super) fn remove(engine: &mut Engine, id: u64, stored: bool) -> Result<(), Problem> {
+    if !stored {
+        own(engine, id)?;
+    }
+    engine.discard_reservation(id);
     Ok(())
 }

@@ -494,6 +494,7 @@ async fn remove_reservation(
 ) -> Result<StatusCode, Problem> {
     caller.does("reservation.remove", id.as_str(), "");
     let id = reservation::parse_id(&id)?;
-    api.edit(move |engine, _| reservation::remove(engine, id)).await?;
+    let stored = api.service.has_reservation(id);
+    api.edit(move |engine, _| reservation::remove(engine, id, stored)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -272,6 +272,24 @@ fn reservations_of_the_log_are_in_force_after_a_restart() {
     });
 }
 
+#[test]
+fn a_reservation_that_fits_the_configuration_no_more_can_be_taken_out() {
+    let lab = Lab::new();
+    let body = json!({"subnet_id": 1, "identifier": {"kind": "client_id", "value": "'cam'"}, "address": "10.1.0.9"});
+    let (status, made) = lab.call(OPERATOR, "POST", "reservations", body);
+    assert_eq!(status, 201, "{made}");
+    let path = format!("reservations/{}", made["id"].as_str().expect("an id"));
+    assert_eq!(
+        reservation::adopt(&lab.service, policy(&CONFIG.replace("id = 1\n", "id = 77\n"))),
+        0,
+        "its subnet is gone"
+    );
+    assert_eq!(lab.call(OPERATOR, "DELETE", &path, Value::Null).0, 204);
+    assert_eq!(lab.call(OPERATOR, "DELETE", &path, Value::Null).0, 404);
+    assert_eq!(reservation::adopt(&lab.service, policy(CONFIG)), 0, "it does not come back");
+    drop(lab.stop());
+}
+
 /// Whoever looks while the configuration changes back and forth, a batch of a worker for one, sees one whole or the other.
 #[test]
 fn no_client_is_served_by_a_new_configuration_and_the_reservations_of_the_old() {

@@ -460,8 +460,8 @@ fn a_replaced_reservation_lets_go_of_its_address_and_keeps_its_id() {
     assert_eq!(new.id, one.id);
     assert!(engine.reservations().at(address("10.1.1.1")).is_none());
     assert_eq!(engine.reservations().in_subnet(1), 2);
-    reservation::remove(&mut engine, id).expect("removed");
-    assert_eq!((engine.reservations().in_subnet(1), blamed(reservation::remove(&mut engine, id)).0), (1, 404));
+    reservation::remove(&mut engine, id, false).expect("removed");
+    assert_eq!((engine.reservations().in_subnet(1), blamed(reservation::remove(&mut engine, id, false)).0), (1, 404));
     assert!(matches!(journal(&engine).last(), Some(Change::Unreserve(gone)) if *gone == id));
 }
 
@@ -472,7 +472,7 @@ fn the_files_reservations_are_shown_and_changed_only_in_the_file() {
     assert_eq!((shown.id.as_str(), shown.source), ("config-0", Origin::Config));
     assert_eq!(serde_json::to_value(&shown.body.options).expect("JSON"), json!({"routers": ["10.2.0.1"]}));
     let id = reservation::parse_id("config-0").expect("an id");
-    let problem = reservation::remove(&mut engine, id).expect_err("refused");
+    let problem = reservation::remove(&mut engine, id, false).expect_err("refused");
     assert_eq!(problem.status, 409);
     assert!(problem.detail.contains("configuration file"), "{}", problem.detail);
     assert_eq!(blamed(reservation::replace(&mut engine, id, &shown.body)).0, 409);
@@ -502,7 +502,7 @@ fn a_reservation_gives_way_to_the_files_and_returns_once_when_that_goes() {
     assert!(engine.reservations().at(address("10.1.0.5")).is_none());
     assert!(reload(&mut engine, &alone), "the file has let go of its client");
     assert_eq!(engine.reservations().at(address("10.1.0.5")).map(|found| found.id), Some(id));
-    reservation::remove(&mut engine, id).expect("removed");
+    reservation::remove(&mut engine, id, false).expect("removed");
     engine.adopt(alone, Vec::new());
     assert_eq!(engine.reservations().in_subnet(1), 0, "what was removed stays away");
 }

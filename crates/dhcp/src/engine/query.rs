@@ -169,6 +169,13 @@ impl Engine {
         Some(old)
     }
 
+    /// Takes a reservation out of the log, whether it is in force or does not fit the configuration.
+    pub fn discard_reservation(&mut self, id: u64) {
+        if self.unreserve(id).is_none() {
+            self.journal.record(|out| Change::write_unreserve(id, out));
+        }
+    }
+
     /// RFC 4388: who has an address, what a client has. Only for relay agents that are allowed to ask.
     pub(super) fn leasequery(&self, now: Now, request: &Request<'_>) -> Decision {
         let message = &request.message;

@@ -176,7 +176,13 @@ impl<'c> Compiler<'c> {
         }
         subnets.sort_by_key(|subnet| subnet.first);
         let drop = classes.iter().position(|class| class.name == "DROP").unwrap_or(usize::MAX);
+        let of_networks = networks.iter().filter_map(|network| Some((&network.relays, *network.subnets.first()?)));
+        // A subnet's own relay agents come before those of its network.
+        let of_subnets = subnets.iter().enumerate().map(|(index, subnet)| (&subnet.relays, index));
+        let relays =
+            of_networks.chain(of_subnets).flat_map(|(relays, index)| relays.iter().map(move |relay| (*relay, index)));
         Policy {
+            relays: relays.collect(),
             rules: self.rules(),
             scope,
             drop,

@@ -245,11 +245,7 @@ impl Policy {
     }
 
     fn by_relay(&self, giaddr: Ipv4Addr) -> Option<usize> {
-        let of_subnet = self.subnets.iter().position(|subnet| subnet.relays.contains(&giaddr));
-        of_subnet.or_else(|| {
-            let network = self.networks.iter().find(|network| network.relays.contains(&giaddr))?;
-            network.subnets.first().copied()
-        })
+        self.relays.get(&giaddr).copied()
     }
 
     fn by_interface(&self, name: &str) -> Option<usize> {

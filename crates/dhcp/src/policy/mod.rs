@@ -17,6 +17,7 @@ pub use rule::{Breach, host_name};
 
 use crate::expr;
 use crate::options::{Definitions, OptionSet};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -273,6 +274,8 @@ pub struct Policy {
     pub networks: Vec<Network>,
     /// Subnets, ascending by prefix; no two overlap.
     pub subnets: Vec<Subnet>,
+    /// The subnet that a relay agent speaks for, or the first one of its network, by the agent's address.
+    pub relays: HashMap<Ipv4Addr, usize>,
     /// Reservations of the file.
     pub reservations: Vec<Arc<Reservation>>,
     /// The options there are to name: the standard ones and the file's own.

@@ -229,6 +229,11 @@ impl Service {
         self.shared.lock().reservations.iter().map(|(id, json)| (*id, json.to_vec())).collect()
     }
 
+    /// True if the log has a reservation of that id, in force or not.
+    pub fn has_reservation(&self, id: u64) -> bool {
+        self.shared.lock().reservations.contains_key(&id)
+    }
+
     /// How the service does.
     pub fn status(&self) -> Status {
         let shared = self.shared.lock();
