@@ -169,7 +169,7 @@ fn an_alert_that_starts_is_told_by_the_status_the_log_an_event_and_a_gauge() {
         assert!(Instant::now() < deadline, "waited in vain for the alert\n{said}");
         std::thread::sleep(Duration::from_millis(200));
     };
-    assert!(said.contains("pools have no address left: 192.0.2.10-192.0.2.10 of subnet 1 100 % (1 of 1)"), "{said}");
+    assert!(said.contains("pools have no address left: 192.0.2.10-192.0.2.10 of subnet 1: 100 % (1 of 1)"), "{said}");
     assert!(said.contains("\npools_exhausted: widen the pools"), "{said}");
     let mut told = events.lines().map(|line| line.expect("an event")).filter(|line| line.contains("alert_started"));
     let event = told.find(|line| line.contains("pools_exhausted")).expect("the alert");
