@@ -20,6 +20,7 @@ lease_cache = 0.2
 leasequery = ['0.0.0.0/0']
 min_lease_time = '1m'
 max_lease_time = '2h'
+lease_time = '1h'
 max_offers = 64
 flex_identifier = 'concat(option[60].text, relay4[2].hex)'
 options = { routers = ['192.0.2.1'], domain-name-servers = ['192.0.2.53'], domain-name = 'example.net' }
