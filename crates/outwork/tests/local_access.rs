@@ -6,7 +6,6 @@ mod binary;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use binary::{Place, json, text};
@@ -84,8 +83,7 @@ fn a_token_made_before_the_first_start_is_good_after_it_and_nothing_is_for_other
 fn a_reload_by_signal_leaves_a_row_whether_it_is_taken_or_refused() {
     let place = Place::running();
     let hang_up = |rows: usize| {
-        let kill = Command::new("kill").args(["-HUP", &place.pid().to_string()]).status();
-        assert!(kill.expect("kill runs").success());
+        place.hang_up();
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let all: Vec<_> = audit(&place).into_iter().filter(|row| row["who"] == "signal").collect();
@@ -182,6 +180,26 @@ fn an_alert_that_starts_is_told_by_the_status_the_log_an_event_and_a_gauge() {
     assert!(
         place.must(&["stats", "alerts"]).lines().any(|line| line.contains("pools_exhausted") && line.contains(" 1"))
     );
+}
+
+#[test]
+fn a_reload_whose_file_is_gone_is_refused_and_changes_nothing() {
+    let place = Place::running();
+    let (file, aside) = (place.path().join("outwork.toml"), place.path().join("aside.toml"));
+    let subnets = place.must(&["subnets", "--json"]);
+    // By signal: the commands themselves find the server by its file.
+    std::fs::rename(&file, &aside).expect("moved");
+    place.hang_up();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let log = || std::fs::read_to_string(place.path().join("log")).expect("the log");
+    while !log().contains("cannot read the configuration") {
+        assert!(Instant::now() < deadline, "waited in vain for the refusal\n{}", log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!log().contains("configuration reloaded"), "{}", log());
+    std::fs::rename(&aside, &file).expect("moved back");
+    assert_eq!(place.must(&["subnets", "--json"]), subnets);
+    place.must(&["reload"]);
 }
 
 /// The answer to a request with the secret of the data directory.

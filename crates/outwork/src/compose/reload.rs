@@ -109,7 +109,11 @@ impl Reload {
     fn apply(&self) -> Result<Vec<String>, Refusal> {
         // Held throughout: two reloads at once would mix.
         let mut state = self.current.0.lock();
-        let read = settings::load(&self.global).map_err(|error| Refusal::Faults(format!("{error:#}")))?;
+        // The file of the start, though no option named it: were another looked for, the loss of a file would put the practice
+        // network in force.
+        let global =
+            Global { config: state.read.file.clone().or_else(|| self.global.config.clone()), ..self.global.clone() };
+        let read = settings::load(&global).map_err(|error| Refusal::Faults(format!("{error:#}")))?;
         let changes = diff(&state.read.value, &read.value);
         let fixed: Vec<_> = changes.iter().filter(|change| !change.live).map(|change| change.key.clone()).collect();
         if !fixed.is_empty() {

@@ -104,6 +104,12 @@ impl Place {
         self.process = Some((process, said));
     }
 
+    /// Has the server reload.
+    pub fn hang_up(&self) {
+        let kill = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+    }
+
     /// Ends the server with a signal, by its number.
     pub fn stop(&mut self, signal: i32) -> ExitStatus {
         let (mut process, _said) = self.process.take().expect("a server");
