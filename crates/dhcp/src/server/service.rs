@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How long a change from outside waits for the disk.
 const EDIT_DEADLINE: Duration = Duration::from_secs(5);
 /// Leases or reservations that one slice of a snapshot walks over.
-const SLICE: usize = 1000;
+const SLICE: usize = 256;
 /// In a snapshot's cursor: the walk has come to the reservations; the other bits are the next id.
 const RESERVATIONS: u64 = 1 << 63;
 
