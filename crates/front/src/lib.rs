@@ -1,5 +1,8 @@
 //! What every HTTP surface of Outwork shares.
 //!
+//! - [`message`]: what handlers take and give.
+//! - [`door`]: the front door's threads, sockets and connections.
+//! - `h1`, `h2`: the versions of HTTP, each from bytes to requests and back.
 //! - `serve`: listeners, connections, limits and the graceful end, for any axum router.
 //! - `tls`: certificates from PEM files, replaced while serving.
 //! - [`api`]: the API kit: callers and roles, problems, extractors, sessions, the audit log.
@@ -9,7 +12,11 @@
 //! Deliberately absent: routes of its own beyond sessions and events; the services and `admin` bring theirs.
 
 pub mod api;
+pub mod door;
 pub mod events;
+mod h1;
+mod h2;
+pub mod message;
 mod metrics;
 mod serve;
 mod tls;

@@ -1,0 +1,142 @@
+//! Listening sockets, and what is accepted on them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::metrics::Cut;
+use super::pulse::Beat;
+use super::worker::Worker;
+use super::{Place, Seat};
+use crate::h1::connection::{self, Ended, Transport};
+use crate::h2;
+use crate::message::{Origin, Rewound};
+use crate::tls::Tls;
+
+/// Pause after a failed accept. Out of descriptors, trying again at once would spin.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A socket that listens beside others on the same address; the kernel shares connections out between them.
+pub(crate) fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, backlog)?;
+    Ok(socket.into())
+}
+
+/// A socket that is accepted on.
+pub(crate) struct Listening {
+    socket: tokio::net::TcpListener,
+    local: SocketAddr,
+    place: Place,
+    worker: Rc<Worker>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Listening {
+    pub(crate) fn new(
+        socket: TcpListener,
+        place: Place,
+        worker: Rc<Worker>,
+        open: Arc<AtomicUsize>,
+    ) -> io::Result<Self> {
+        let local = socket.local_addr()?;
+        Ok(Self { socket: tokio::net::TcpListener::from_std(socket)?, local, place, worker, open })
+    }
+
+    pub(crate) async fn accept(self) {
+        loop {
+            match self.socket.accept().await {
+                Ok((stream, peer)) => self.begin(stream, peer),
+                Err(error) => {
+                    self.worker.metrics.connections_cut.of(Cut::Accept).inc();
+                    tracing::warn!(%error, listener = %self.local, "cannot accept a connection");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn begin(&self, stream: TcpStream, peer: SocketAddr) {
+        let metrics = &self.worker.metrics;
+        let Some(seat) = Seat::take(&self.open, self.worker.serving().options.connections) else {
+            metrics.connections_cut.of(Cut::Full).inc();
+            return;
+        };
+        // Answers are written whole; waiting to fill a segment only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        metrics.connections.inc();
+        metrics.connections_open.inc();
+        let origin = Rc::new(Origin { peer, local: self.local, tls: self.place.tls.is_some() });
+        let (worker, tls) = (Rc::clone(&self.worker), self.place.tls.clone());
+        let beat = worker.pulses.begin();
+        tokio::task::spawn_local(async move {
+            let ended = match tls {
+                None => http(stream, &worker, origin, beat).await,
+                Some(tls) => encrypted(stream, &tls, &worker, origin, beat).await,
+            };
+            if let Err(error) = ended {
+                let late = error.kind() == io::ErrorKind::TimedOut;
+                worker.metrics.connections_cut.of(if late { Cut::Late } else { Cut::Broken }).inc();
+                tracing::debug!(%peer, %error, "connection ended");
+            }
+            worker.metrics.connections_open.dec();
+            drop(seat);
+        });
+    }
+}
+
+async fn http<S: Transport>(stream: S, worker: &Rc<Worker>, origin: Rc<Origin>, beat: Beat) -> io::Result<()> {
+    match connection::serve(stream, Rc::clone(worker), Rc::clone(&origin), beat, true).await? {
+        Ended::Closed => Ok(()),
+        Ended::Http2(stream, read, beat) => h2::serve(Rewound::new(stream, read), worker, origin, beat).await,
+    }
+}
+
+async fn encrypted(
+    stream: TcpStream,
+    tls: &Tls,
+    worker: &Rc<Worker>,
+    origin: Rc<Origin>,
+    beat: Beat,
+) -> io::Result<()> {
+    let handshake = TlsAcceptor::from(tls.config()).accept(stream);
+    let patience = worker.serving().options.header_timeout;
+    let stream = match tokio::time::timeout(patience, handshake).await {
+        Ok(Ok(stream)) => stream,
+        failed => {
+            worker.metrics.connections_cut.of(Cut::Tls).inc();
+            if let Ok(Err(error)) = failed {
+                tracing::debug!(peer = %origin.peer, %error, "TLS handshake");
+            }
+            return Ok(());
+        }
+    };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        return h2::serve(stream, worker, origin, beat).await;
+    }
+    http(stream, worker, origin, beat).await
+}
+
+impl Transport for TlsStream<TcpStream> {
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
+}

@@ -1,0 +1,76 @@
+//! What the connections of one thread share: its buffers, its clock, its handler.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Serving;
+use super::metrics::DoorMetrics;
+use super::pulse::{Pulses, Tick};
+
+/// Bytes that one read takes at most.
+const SCRATCH: usize = 64 << 10;
+
+/// A thread that serves connections.
+pub(crate) struct Worker {
+    serving: RefCell<Arc<Serving>>,
+    pub(crate) metrics: Arc<DoorMetrics>,
+    pub(crate) pulses: Rc<Pulses>,
+    /// Where input lands first. What stays of it moves to its connection, so that idle connections hold no buffer.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// Where heads are written. Taken out for as long as one is being sent.
+    pub(crate) out: RefCell<Vec<u8>>,
+    started: Instant,
+    now: Cell<Tick>,
+    date: Cell<[u8; DATE]>,
+}
+
+/// Bytes of an IMF-fixdate (RFC 9110 section 5.6.7).
+pub(crate) const DATE: usize = 29;
+
+impl Worker {
+    pub(crate) fn new(serving: Arc<Serving>, metrics: Arc<DoorMetrics>) -> Rc<Self> {
+        let worker = Self {
+            serving: RefCell::new(serving),
+            metrics,
+            pulses: Rc::default(),
+            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            out: RefCell::new(Vec::with_capacity(4096)),
+            started: Instant::now(),
+            now: Cell::new(Tick::at(Duration::ZERO)),
+            date: Cell::new([b' '; DATE]),
+        };
+        worker.beat();
+        Rc::new(worker)
+    }
+
+    /// What is served now.
+    pub(crate) fn serving(&self) -> Arc<Serving> {
+        Arc::clone(&self.serving.borrow())
+    }
+
+    /// Serves something else from now on.
+    pub(crate) fn replace(&self, serving: Arc<Serving>) {
+        self.serving.replace(serving);
+    }
+
+    /// Moves the clock on, and ends connections that are late. Deadlines and `Date` are as fine as the pause between two calls.
+    pub(crate) fn beat(&self) {
+        self.now.set(Tick::at(self.started.elapsed()));
+        let text = httpdate::fmt_http_date(SystemTime::now());
+        if let Ok(date) = <[u8; DATE]>::try_from(text.as_bytes()) {
+            self.date.set(date);
+        }
+        self.pulses.expire(self.now());
+    }
+
+    pub(crate) fn now(&self) -> Tick {
+        self.now.get()
+    }
+
+    /// The value of `Date`.
+    pub(crate) fn date(&self) -> [u8; DATE] {
+        self.date.get()
+    }
+}

@@ -1,0 +1,570 @@
+//! One HTTP/1 connection, from its first byte to its last.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::chunked::{Decoder, Piece};
+use super::head::{Framing, Head, Reject, parse};
+use super::response::{Asked, Follows, push_chunk_size, write_head};
+use crate::door::metrics::Cut;
+use crate::door::pulse::{Beat, Pulse};
+use crate::door::worker::Worker;
+use crate::door::{Options, Serving};
+use crate::message::{
+    Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Rewound, Streamed,
+};
+
+/// What a client that speaks HTTP/2 at once says first (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Of a body that no handler wanted, so much is read for the sake of the connection; beyond that it is closed.
+const UNWANTED: u64 = 64 << 10;
+/// How long a connection that is closed early is still listened to, so that the client gets to read its answer.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bytes that one call to the kernel sends of a file, so that other connections have their turn.
+const FILE_TURN: usize = 1 << 20;
+/// Bytes of a file that are read at once where the kernel cannot send it by itself.
+const FILE_PIECE: usize = 256 << 10;
+
+/// What an HTTP/1 connection runs on.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// The socket, if what is written to it leaves as it is.
+    fn plain(&self) -> Option<&TcpStream>;
+}
+
+impl Transport for TcpStream {
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
+    }
+}
+
+/// How a connection ended that did not fail.
+pub(crate) enum Ended<S> {
+    /// It is closed.
+    Closed,
+    /// The client speaks HTTP/2; this is what it has said so far.
+    Http2(S, Bytes, Beat),
+}
+
+struct Connection<S> {
+    io: RefCell<Option<S>>,
+    /// What was read and not yet understood.
+    input: RefCell<BytesMut>,
+    decoder: RefCell<Decoder>,
+    /// Content of the body so far.
+    received: Cell<u64>,
+    /// The body failed: nobody knows where the next request would begin.
+    broken: Cell<bool>,
+    /// What is still to be written of `100 Continue`.
+    invitation: Cell<&'static [u8]>,
+    beat: Beat,
+    worker: Rc<Worker>,
+    /// What is served, as of the request under way.
+    serving: RefCell<Arc<Serving>>,
+}
+
+/// What the beginning of the input is.
+enum Begin {
+    Head(Box<Head>),
+    Rejected(Reject),
+    Http2,
+    /// The client has ended the connection.
+    End,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve<S: Transport>(
+    io: S,
+    worker: Rc<Worker>,
+    origin: Rc<Origin>,
+    beat: Beat,
+    may_be_http2: bool,
+) -> io::Result<Ended<S>> {
+    let connection = Rc::new(Connection {
+        io: RefCell::new(Some(io)),
+        input: RefCell::default(),
+        decoder: RefCell::new(Decoder::new(Framing::None)),
+        received: Cell::new(0),
+        broken: Cell::new(false),
+        invitation: Cell::new(b""),
+        beat,
+        serving: RefCell::new(worker.serving()),
+        worker,
+    });
+    let mut patience = connection.options(|options| options.header_timeout);
+    let mut served = 0u32;
+    loop {
+        connection.pulse().set_idle(true);
+        connection.pulse().allow(connection.worker.now(), patience);
+        let begin = poll_fn(|context| connection.poll_begin(context, may_be_http2 && served == 0)).await?;
+        connection.pulse().set_idle(false);
+        let head = match begin {
+            Begin::End => return Ok(Ended::Closed),
+            Begin::Http2 => {
+                let Some(Connection { io, input, beat, .. }) = Rc::into_inner(connection) else {
+                    return Err(io::ErrorKind::NotConnected.into());
+                };
+                let io = io.into_inner().ok_or(io::ErrorKind::NotConnected)?;
+                return Ok(Ended::Http2(io, input.into_inner().freeze(), beat));
+            }
+            Begin::Rejected(reject) => {
+                connection.refuse(reject).await?;
+                return connection.close_gently().await;
+            }
+            Begin::Head(head) => *head,
+        };
+        served += 1;
+        connection.serving.replace(connection.worker.serving());
+        let most = connection.options(|options| options.requests_per_connection);
+        let last = served >= most || connection.pulse().is_stopping();
+        if !connection.exchange(head, last, &origin).await? {
+            return Ok(Ended::Closed);
+        }
+        patience = connection.options(|options| options.keep_alive);
+    }
+}
+
+impl<S: Transport> Connection<S> {
+    fn options<T>(&self, get: impl FnOnce(&Options) -> T) -> T {
+        get(&self.serving.borrow().options)
+    }
+
+    /// From now on there is this much time.
+    fn allow(&self, time: impl FnOnce(&Options) -> Duration) {
+        self.pulse().allow(self.worker.now(), self.options(time));
+    }
+
+    fn pulse(&self) -> &Pulse {
+        &self.beat.pulse
+    }
+
+    /// Serves a request; whether another may follow.
+    async fn exchange(self: &Rc<Self>, head: Head, last: bool, origin: &Rc<Origin>) -> io::Result<bool> {
+        let started = Instant::now();
+        let asked = Asked::new(&head.parts.method, head.parts.version, head.keep_alive && !last);
+        if matches!(head.framing, Framing::Length(length) if length > self.options(|options| options.max_body)) {
+            let why = "the body is larger than is allowed";
+            self.refuse(Reject { status: StatusCode::PAYLOAD_TOO_LARGE, why }).await?;
+            return self.close_gently().await.map(|_: Ended<S>| false);
+        }
+        *self.decoder.borrow_mut() = Decoder::new(head.framing);
+        self.received.set(0);
+        self.invitation.set(if head.expects_continue { b"HTTP/1.1 100 Continue\r\n\r\n" } else { b"" });
+        let body = match head.framing {
+            Framing::None | Framing::Length(0) => RequestBody::Empty,
+            _ => RequestBody::Source(Rc::clone(self) as Rc<dyn BodySource>),
+        };
+        self.allow(|options| options.request_timeout);
+        let request = Request { head: head.parts, body, origin: Rc::clone(origin) };
+        let serving = Arc::clone(&self.serving.borrow());
+        let answer = serving.handler.handle(request);
+        let mut response = match answer {
+            Answer::Now(response) => response,
+            Answer::Later(response) => response.await,
+        };
+        let upgrade = response.upgrade.take().filter(|_| response.status == StatusCode::SWITCHING_PROTOCOLS);
+        // A client that still waits for its invitation may send the body all the same, or not: nobody can tell what comes next.
+        let undecided = !self.invitation.get().is_empty();
+        let asked = Asked { keep_alive: asked.keep_alive && !undecided && self.can_skip_body(), ..asked };
+        self.worker.metrics.answered(response.status, started.elapsed());
+        let keep_alive = self.respond(response, asked).await?;
+        if let Some(upgrade) = upgrade {
+            let io = self.io.borrow_mut().take().ok_or(io::ErrorKind::NotConnected)?;
+            let read = self.input.borrow_mut().split().freeze();
+            self.pulse().forever();
+            upgrade(Box::new(Rewound::new(io, read))).await;
+            return Ok(false);
+        }
+        if keep_alive && self.skip_body().await? {
+            return Ok(true);
+        }
+        self.close_gently().await.map(|_: Ended<S>| false)
+    }
+
+    /// Reads until there is a head.
+    fn poll_begin(&self, context: &mut Context<'_>, may_be_http2: bool) -> Poll<io::Result<Begin>> {
+        let limits = &self.options(Options::head_limits);
+        let mut input = self.input.borrow_mut();
+        let mut fresh = !input.is_empty();
+        loop {
+            if fresh {
+                match begin(&input, limits, may_be_http2) {
+                    Some(begin) => {
+                        if let Begin::Head(head) = &begin {
+                            input.advance(head.bytes);
+                        }
+                        return Poll::Ready(Ok(begin));
+                    }
+                    // The first bytes of a head: the client is no longer idle.
+                    None => self.head_begun(),
+                }
+            }
+            let mut scratch = self.worker.scratch.borrow_mut();
+            let Some(read) = ready!(self.poll_read(context, &mut scratch))? else {
+                return Poll::Ready(if input.is_empty() { Ok(Begin::End) } else { Err(cut()) });
+            };
+            if !input.is_empty() {
+                input.extend_from_slice(read);
+                fresh = true;
+                continue;
+            }
+            // Nearly always a read brings one whole head: it is understood where it lies.
+            match begin(read, limits, may_be_http2) {
+                Some(Begin::Head(head)) => {
+                    input.extend_from_slice(read.get(head.bytes..).unwrap_or_default());
+                    return Poll::Ready(Ok(Begin::Head(head)));
+                }
+                Some(begin) => {
+                    input.extend_from_slice(read);
+                    return Poll::Ready(Ok(begin));
+                }
+                None => {
+                    input.extend_from_slice(read);
+                    fresh = false;
+                    self.head_begun();
+                }
+            }
+        }
+    }
+
+    fn head_begun(&self) {
+        if self.pulse().set_idle(false) {
+            self.allow(|options| options.header_timeout);
+        }
+    }
+
+    /// Reads into `scratch`; `None` at the end.
+    fn poll_read<'a>(&self, context: &mut Context<'_>, scratch: &'a mut [u8]) -> Poll<io::Result<Option<&'a [u8]>>> {
+        let mut buffer = ReadBuf::new(scratch);
+        let mut io = self.io.borrow_mut();
+        let Some(io) = io.as_mut() else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        ready!(self.pulse().poll(context, |context| Pin::new(&mut *io).poll_read(context, &mut buffer)))?;
+        let length = buffer.filled().len();
+        self.worker.metrics.received.add(length as u64);
+        Poll::Ready(Ok(scratch.get(..length).filter(|read| !read.is_empty())))
+    }
+
+    /// Writes what is there of `parts`, in order.
+    async fn write(&self, parts: [&[u8]; 3]) -> io::Result<()> {
+        let mut parts = parts;
+        poll_fn(|context| {
+            loop {
+                let [first, second, third] = &parts;
+                let left = first.len() + second.len() + third.len();
+                if left == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                let slices = [IoSlice::new(first), IoSlice::new(second), IoSlice::new(third)];
+                let mut written =
+                    ready!(self.poll_io(context, |io, context| io.poll_write_vectored(context, &slices)))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                self.sent(written);
+                for part in &mut parts {
+                    let taken = written.min(part.len());
+                    *part = part.get(taken..).unwrap_or_default();
+                    written -= taken;
+                }
+            }
+        })
+        .await
+    }
+
+    async fn flush(&self) -> io::Result<()> {
+        poll_fn(|context| self.poll_io(context, |io, context| io.poll_flush(context))).await
+    }
+
+    fn poll_io<T>(
+        &self,
+        context: &mut Context<'_>,
+        mut attempt: impl FnMut(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let mut io = self.io.borrow_mut();
+        let Some(io) = io.as_mut() else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+        self.pulse().poll(context, |context| attempt(Pin::new(&mut *io), context))
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.worker.metrics.sent.add(bytes as u64);
+        self.pulse().earn(bytes, self.options(|options| options.min_rate));
+    }
+
+    /// Sends a response; whether the connection stays open.
+    async fn respond(&self, response: Response, asked: Asked) -> io::Result<bool> {
+        let mut head = std::mem::take(&mut *self.worker.out.borrow_mut());
+        head.clear();
+        let (follows, keep_alive) = write_head(&mut head, &response, asked, &self.worker.date());
+        self.allow(|options| options.send_timeout);
+        let outcome = self.send(&head, response.body, follows).await;
+        // Another connection may have had to make one of its own meanwhile: the larger stays.
+        let mut out = self.worker.out.borrow_mut();
+        if out.capacity() < head.capacity() {
+            *out = head;
+        }
+        drop(out);
+        outcome?;
+        self.flush().await?;
+        Ok(keep_alive)
+    }
+
+    async fn send(&self, head: &[u8], body: Body, follows: Follows) -> io::Result<()> {
+        match (body, follows) {
+            (Body::Empty, _) | (_, Follows::Nothing) => self.write([head, &[], &[]]).await,
+            (Body::Full(content), _) => self.write([head, &content, &[]]).await,
+            (Body::File(part), _) => self.send_file(head, part).await,
+            (Body::Stream(stream), follows) => {
+                self.write([head, &[], &[]]).await?;
+                self.send_stream(stream, follows).await
+            }
+        }
+    }
+
+    async fn send_stream(&self, mut stream: Streamed, follows: Follows) -> io::Result<()> {
+        let mut promised = stream.length;
+        let mut size = Vec::with_capacity(20);
+        loop {
+            // Whoever makes the content takes its time; the client's begins with the next write.
+            self.pulse().forever();
+            let Some(part) = stream.parts.next().await else { break };
+            let part = part.map_err(io::Error::other)?;
+            self.allow(|options| options.send_timeout);
+            if part.is_empty() {
+                continue;
+            }
+            if let Some(left) = &mut promised {
+                *left = left
+                    .checked_sub(part.len() as u64)
+                    .ok_or_else(|| io::Error::other("the body is longer than it said"))?;
+            }
+            if follows == Follows::Chunks {
+                size.clear();
+                push_chunk_size(&mut size, part.len());
+                self.write([&size, &part, b"\r\n"]).await?;
+            } else {
+                self.write([&part, &[], &[]]).await?;
+            }
+            self.flush().await?;
+        }
+        self.allow(|options| options.send_timeout);
+        match promised {
+            Some(left) if left > 0 => Err(io::Error::other("the body is shorter than it said")),
+            _ if follows == Follows::Chunks => self.write([b"0\r\n\r\n", &[], &[]]).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a part of a file: by the kernel itself where nothing has to be encrypted.
+    async fn send_file(&self, head: &[u8], part: FilePart) -> io::Result<()> {
+        if self.io.borrow().as_ref().is_some_and(|io| io.plain().is_some()) {
+            let (mut head, mut offset) = (head, part.offset);
+            return poll_fn(|context| self.poll_send_file(context, &mut head, &part, &mut offset)).await;
+        }
+        let mut head = head;
+        let (mut at, end) = (part.offset, part.offset.saturating_add(part.length));
+        while at < end {
+            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(FILE_PIECE);
+            let file = Arc::clone(&part.file);
+            let read = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; wanted];
+                file.read_exact_at(&mut piece, at).map(|()| piece)
+            });
+            let piece = read.await.map_err(io::Error::other)??;
+            self.write([head, &piece, &[]]).await?;
+            head = &[];
+            at += wanted as u64;
+        }
+        Ok(())
+    }
+
+    fn poll_send_file(
+        &self,
+        context: &mut Context<'_>,
+        head: &mut &[u8],
+        part: &FilePart,
+        offset: &mut u64,
+    ) -> Poll<io::Result<()>> {
+        let io = self.io.borrow();
+        let Some(socket) = io.as_ref().and_then(Transport::plain) else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let end = part.offset.saturating_add(part.length);
+        let mut turn = 0;
+        while !head.is_empty() || *offset < end {
+            if turn >= FILE_TURN {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            ready!(self.pulse().poll(context, |context| socket.poll_write_ready(context)))?;
+            let sent = socket.try_io(Interest::WRITABLE, || {
+                if head.is_empty() {
+                    let wanted = usize::try_from(end - *offset).unwrap_or(usize::MAX).min(FILE_TURN);
+                    return Ok(rustix::fs::sendfile(socket, &part.file, Some(offset), wanted)?);
+                }
+                // The head shares its segment with the beginning of the file.
+                let flags = rustix::net::SendFlags::MORE | rustix::net::SendFlags::NOSIGNAL;
+                Ok(rustix::net::send(socket, head, flags)?)
+            });
+            match sent {
+                Ok(0) => return Poll::Ready(Err(io::Error::other("the file has become shorter"))),
+                Ok(sent) => {
+                    self.sent(sent);
+                    turn += sent;
+                    *head = head.get(sent..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Answers what is not a request. The connection ends with it, for nobody knows where the next request would begin.
+    async fn refuse(&self, reject: Reject) -> io::Result<()> {
+        self.worker.metrics.answered(reject.status, Duration::ZERO);
+        let response = Response::full(reject.status, "text/plain; charset=utf-8", format!("{}\n", reject.why));
+        let asked = Asked { is_head: false, version: http::Version::HTTP_11, keep_alive: false };
+        self.respond(response, asked).await.map(drop)
+    }
+
+    /// Whether what is left of the body is little enough to be read for the sake of the connection.
+    fn can_skip_body(&self) -> bool {
+        !self.broken.get() && self.decoder.borrow().remaining().is_none_or(|left| left <= UNWANTED)
+    }
+
+    /// Reads what no handler wanted of the body; false where that is too much.
+    async fn skip_body(self: &Rc<Self>) -> io::Result<bool> {
+        if self.decoder.borrow().is_done() {
+            return Ok(true);
+        }
+        let mut skipped = 0;
+        self.allow(|options| options.header_timeout);
+        while let Some(part) = poll_fn(|context| BodySource::poll_part(&**self, context)).await {
+            match part {
+                Ok(part) => skipped += part.len() as u64,
+                Err(_) => return Ok(false),
+            }
+            if skipped > UNWANTED {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends the connection from our side, and waits a little for the client's: a reset would take the last answer from it.
+    async fn close_gently<T>(&self) -> io::Result<Ended<T>> {
+        self.pulse().allow(self.worker.now(), LINGER);
+        poll_fn(|context| self.poll_io(context, |io, context| io.poll_shutdown(context))).await?;
+        let mut ignored = 0u64;
+        while ignored < UNWANTED * 4 {
+            let read = poll_fn(|context| {
+                let mut scratch = self.worker.scratch.borrow_mut();
+                self.poll_read(context, &mut scratch).map_ok(|read| read.map(<[u8]>::len))
+            });
+            match read.await {
+                Ok(Some(read)) => ignored += read as u64,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(Ended::Closed)
+    }
+
+    fn poll_invite(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.invitation.get().is_empty() {
+            let left = self.invitation.get();
+            let written = ready!(self.poll_io(context, |io, context| io.poll_write(context, left)))?;
+            self.invitation.set(left.get(written..).unwrap_or_default());
+            if self.invitation.get().is_empty() {
+                // With TLS it would otherwise wait for the answer that waits for it. Where it cannot leave at once, the answer takes it along.
+                let _ = self.poll_io(context, |io, context| io.poll_flush(context))?;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Transport> BodySource for Connection<S> {
+    fn poll_part(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let part = ready!(self.poll_content(context));
+        if let Some(Err(error)) = &part {
+            self.broken.set(true);
+            // Late with its body, it may still be in time for the answer.
+            if matches!(error, BodyError::Cut(error) if error.kind() == io::ErrorKind::TimedOut) {
+                self.worker.metrics.connections_cut.of(Cut::Late).inc();
+                self.pulse().forgive();
+            }
+        }
+        Poll::Ready(part)
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        self.decoder.borrow().remaining()
+    }
+}
+
+impl<S: Transport> Connection<S> {
+    fn poll_content(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.broken.get() {
+            return Poll::Ready(None);
+        }
+        let mut decoder = self.decoder.borrow_mut();
+        loop {
+            if decoder.is_done() {
+                return Poll::Ready(None);
+            }
+            let mut input = self.input.borrow_mut();
+            if input.is_empty() {
+                ready!(self.poll_invite(context)).map_err(BodyError::Cut)?;
+                let mut scratch = self.worker.scratch.borrow_mut();
+                match ready!(self.poll_read(context, &mut scratch)).map_err(BodyError::Cut)? {
+                    Some(read) => input.extend_from_slice(read),
+                    None => return Poll::Ready(Some(Err(BodyError::Cut(cut())))),
+                }
+                self.pulse().earn(input.len(), self.options(|options| options.min_rate));
+            }
+            // It sends without having been asked to: it is not waiting for an invitation any more.
+            self.invitation.set(b"");
+            match decoder.decode(&input).map_err(BodyError::Malformed)? {
+                Piece::End => return Poll::Ready(None),
+                Piece::Framing(bytes) => input.advance(bytes),
+                Piece::Content(bytes) => {
+                    let received = self.received.get() + bytes as u64;
+                    self.received.set(received);
+                    let limit = self.options(|options| options.max_body);
+                    if received > limit {
+                        return Poll::Ready(Some(Err(BodyError::TooLarge { limit })));
+                    }
+                    return Poll::Ready(Some(Ok(input.split_to(bytes).freeze())));
+                }
+            }
+        }
+    }
+}
+
+/// What the input begins with; `None` where that cannot be told yet.
+fn begin(input: &[u8], limits: &super::head::HeadLimits, may_be_http2: bool) -> Option<Begin> {
+    if may_be_http2 && input.starts_with(PREFACE.get(..input.len().min(PREFACE.len())).unwrap_or_default()) {
+        return (input.len() >= PREFACE.len()).then_some(Begin::Http2);
+    }
+    match parse(input, limits) {
+        Ok(Some(head)) => Some(Begin::Head(Box::new(head))),
+        Ok(None) => None,
+        Err(reject) => Some(Begin::Rejected(reject)),
+    }
+}
+
+fn cut() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the client ended the connection in the middle of a request")
+}

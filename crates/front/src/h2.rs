@@ -1,0 +1,326 @@
+//! HTTP/2 (RFC 9113): the `h2` crate's connections, our requests and responses.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::door::Serving;
+use crate::door::metrics::Protocol;
+use crate::door::pulse::Beat;
+use crate::door::worker::Worker;
+use crate::message::{Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Streamed};
+
+/// Streams that a client may have open at once.
+const STREAMS: u32 = 128;
+/// Bytes that a client may send on a stream before they are asked for, and on all streams together.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes of a body that are handed over at once.
+const PIECE: usize = 64 << 10;
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve<S>(io: S, worker: &Rc<Worker>, origin: Rc<Origin>, beat: Beat) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let serving = worker.serving();
+    let options = &serving.options;
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(u32::try_from(options.max_head).unwrap_or(u32::MAX));
+    let pulse = Rc::clone(&beat.pulse);
+    pulse.allow(worker.now(), options.header_timeout);
+    let mut handshake = std::pin::pin!(builder.handshake::<_, Bytes>(io));
+    let connection = poll_fn(|context| pulse.poll(context, |context| handshake.as_mut().poll(context).map_err(failed)));
+    let mut connection = connection.await?;
+    let open = Rc::new(Cell::new(0u32));
+    let mut leaving = false;
+    loop {
+        let idle = open.get() == 0;
+        if pulse.set_idle(idle) != idle || idle {
+            match idle {
+                true => pulse.allow(worker.now(), worker.serving().options.keep_alive),
+                false => pulse.forever(),
+            }
+        }
+        if pulse.is_stopping() && !leaving {
+            leaving = true;
+            connection.graceful_shutdown();
+        }
+        let accepted = poll_fn(|context| {
+            pulse.poll(context, |context| match ready!(connection.poll_accept(context)) {
+                None => Poll::Ready(Ok(None)),
+                Some(accepted) => Poll::Ready(accepted.map(Some).map_err(failed)),
+            })
+        });
+        let Some((request, respond)) = accepted.await? else { return Ok(()) };
+        let stream = Stream {
+            worker: Rc::clone(worker),
+            serving: worker.serving(),
+            origin: Rc::clone(&origin),
+            _open: Open::new(&open, &pulse),
+        };
+        tokio::task::spawn_local(stream.serve(request, respond));
+    }
+}
+
+fn failed(error: h2::Error) -> io::Error {
+    match error.is_io() {
+        true => error.into_io().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()),
+        false => io::Error::other(error),
+    }
+}
+
+/// Counts a stream of its connection; the last to end leaves the connection idle.
+struct Open {
+    open: Rc<Cell<u32>>,
+    pulse: Rc<crate::door::pulse::Pulse>,
+}
+
+impl Open {
+    fn new(open: &Rc<Cell<u32>>, pulse: &Rc<crate::door::pulse::Pulse>) -> Self {
+        open.set(open.get() + 1);
+        Self { open: Rc::clone(open), pulse: Rc::clone(pulse) }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.open.set(self.open.get().saturating_sub(1));
+        if self.open.get() == 0 {
+            // The connection sets its new deadline.
+            self.pulse.wake();
+        }
+    }
+}
+
+/// A request and its response.
+struct Stream {
+    worker: Rc<Worker>,
+    serving: Arc<Serving>,
+    origin: Rc<Origin>,
+    _open: Open,
+}
+
+impl Stream {
+    async fn serve(self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let started = Instant::now();
+        self.worker.metrics.protocols.of(Protocol::Http2).inc();
+        let is_head = request.method() == Method::HEAD;
+        let response = match self.take(request) {
+            Ok(request) => match self.serving.handler.handle(request) {
+                Answer::Now(response) => response,
+                Answer::Later(response) => response.await,
+            },
+            Err(status) => Response::new(status),
+        };
+        self.worker.metrics.answered(response.status, started.elapsed());
+        if let Err(error) = self.send(response, is_head, respond).await {
+            tracing::debug!(peer = %self.origin.peer, %error, "a stream ended before its response did");
+        }
+    }
+
+    /// The request in the form that handlers know: the target in origin form, and what HTTP/2 calls authority as `Host`.
+    fn take(&self, request: http::Request<RecvStream>) -> Result<Request, StatusCode> {
+        let (mut head, body) = request.into_parts();
+        head.version = Version::HTTP_2;
+        if head.method != Method::CONNECT {
+            if let Some(authority) = head.uri.authority() {
+                let host = HeaderValue::from_str(authority.as_str()).map_err(|_| StatusCode::BAD_REQUEST)?;
+                head.headers.insert(HOST, host);
+            }
+            let target = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
+            if target.path_and_query().is_some_and(|target| target.as_str().len() > self.serving.options.max_target) {
+                return Err(StatusCode::URI_TOO_LONG);
+            }
+            head.uri = target;
+        }
+        let limit = self.serving.options.max_body;
+        let announced = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > limit) {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let body = match body.is_end_stream() {
+            true => RequestBody::Empty,
+            false => RequestBody::Source(Rc::new(Incoming {
+                stream: RefCell::new(body),
+                received: Cell::new(0),
+                announced,
+                limit,
+            })),
+        };
+        Ok(Request { head, body, origin: Rc::clone(&self.origin) })
+    }
+
+    async fn send(&self, response: Response, is_head: bool, mut respond: SendResponse<Bytes>) -> Result<(), SendError> {
+        let (head, follows) = self.head(&response, is_head);
+        let mut stream = respond.send_response(head, !follows)?;
+        if !follows {
+            return Ok(());
+        }
+        match response.body {
+            Body::Empty => Ok(stream.send_data(Bytes::new(), true)?),
+            // It is in memory, and shared: to hand all of it over costs nothing.
+            Body::Full(content) => {
+                self.worker.metrics.sent.add(content.len() as u64);
+                Ok(stream.send_data(content, true)?)
+            }
+            Body::File(part) => self.send_file(stream, part).await,
+            Body::Stream(body) => self.send_stream(stream, body).await,
+        }
+    }
+
+    fn head(&self, response: &Response, is_head: bool) -> (http::Response<()>, bool) {
+        let status = response.status;
+        let mut fields = response.headers.clone();
+        let said = fields.remove(CONTENT_LENGTH);
+        for name in [CONNECTION, TRANSFER_ENCODING] {
+            fields.remove(name);
+        }
+        fields.remove("keep-alive");
+        if let Some(ready) = &response.ready {
+            fields.extend(ready.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        if !fields.contains_key(DATE) {
+            fields.extend(HeaderValue::from_bytes(&self.worker.date()).ok().map(|date| (DATE, date)));
+        }
+        let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+        let length = match response.body.length() {
+            Some(0) if bodiless || is_head => said,
+            Some(length) => Some(HeaderValue::from(length)),
+            None => None,
+        };
+        if let Some(length) = length.filter(|_| status != StatusCode::NO_CONTENT) {
+            fields.insert(CONTENT_LENGTH, length);
+        }
+        let mut head = http::Response::new(());
+        (*head.status_mut(), *head.headers_mut()) = (status, fields);
+        (head, !bodiless && !is_head && !response.body.is_empty())
+    }
+
+    async fn send_file(&self, mut stream: SendStream<Bytes>, part: FilePart) -> Result<(), SendError> {
+        let (mut at, end) = (part.offset, part.offset.saturating_add(part.length));
+        while at < end {
+            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE * 4);
+            let file = Arc::clone(&part.file);
+            let read = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; wanted];
+                file.read_exact_at(&mut piece, at).map(|()| Bytes::from(piece))
+            });
+            let piece = match read.await.map_err(io::Error::other).and_then(|read| read) {
+                Ok(piece) => piece,
+                Err(error) => return self.reset(stream, error),
+            };
+            at += wanted as u64;
+            self.send_part(&mut stream, piece, at == end).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_stream(&self, mut stream: SendStream<Bytes>, mut body: Streamed) -> Result<(), SendError> {
+        loop {
+            match next_or_reset(&mut stream, &mut body).await? {
+                Some(Ok(part)) => self.send_part(&mut stream, part, false).await?,
+                Some(Err(error)) => return self.reset(stream, io::Error::other(error)),
+                None => return Ok(stream.send_data(Bytes::new(), true)?),
+            }
+        }
+    }
+
+    /// Sends as the client makes room. One that makes none for too long loses the stream, and what it holds of our memory.
+    async fn send_part(&self, stream: &mut SendStream<Bytes>, mut part: Bytes, last: bool) -> Result<(), SendError> {
+        while !part.is_empty() {
+            stream.reserve_capacity(part.len().min(PIECE));
+            let room = poll_fn(|context| stream.poll_capacity(context));
+            let room = match tokio::time::timeout(self.serving.options.send_timeout, room).await {
+                Ok(Some(room)) => room?,
+                Ok(None) => return Err(SendError::Closed),
+                Err(_) => {
+                    stream.send_reset(Reason::CANCEL);
+                    return Err(SendError::Stalled);
+                }
+            };
+            let piece = part.split_to(room.min(part.len()));
+            self.worker.metrics.sent.add(piece.len() as u64);
+            let end = last && part.is_empty();
+            stream.send_data(piece, end)?;
+        }
+        Ok(())
+    }
+
+    fn reset(&self, mut stream: SendStream<Bytes>, error: io::Error) -> Result<(), SendError> {
+        stream.send_reset(Reason::INTERNAL_ERROR);
+        Err(SendError::Content(error))
+    }
+}
+
+/// The next part, unless the client has no more use for it.
+async fn next_or_reset(
+    stream: &mut SendStream<Bytes>,
+    body: &mut Streamed,
+) -> Result<Option<Result<Bytes, BodyError>>, SendError> {
+    poll_fn(|context| {
+        if let Poll::Ready(reset) = stream.poll_reset(context) {
+            return Poll::Ready(Err(reset.map_or_else(SendError::Http2, |_| SendError::Closed)));
+        }
+        body.parts.poll_next_unpin(context).map(Ok)
+    })
+    .await
+}
+
+/// Why a response did not reach its end.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error(transparent)]
+    Http2(#[from] h2::Error),
+    #[error("the client has closed the stream")]
+    Closed,
+    #[error("the client takes nothing of it")]
+    Stalled,
+    #[error("its content failed: {0}")]
+    Content(io::Error),
+}
+
+/// The content of a request.
+struct Incoming {
+    stream: RefCell<RecvStream>,
+    received: Cell<u64>,
+    announced: Option<u64>,
+    limit: u64,
+}
+
+impl BodySource for Incoming {
+    fn poll_part(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let mut stream = self.stream.borrow_mut();
+        let Some(part) = ready!(stream.poll_data(context)) else { return Poll::Ready(None) };
+        let part = part.map_err(|error| BodyError::Cut(failed(error)))?;
+        let received = self.received.get() + part.len() as u64;
+        self.received.set(received);
+        if received > self.limit {
+            return Poll::Ready(Some(Err(BodyError::TooLarge { limit: self.limit })));
+        }
+        // It is in the handler's hands: the client may send as much again.
+        stream.flow_control().release_capacity(part.len()).map_err(|error| BodyError::Cut(failed(error)))?;
+        Poll::Ready(Some(Ok(part)))
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        self.announced.map(|announced| announced.saturating_sub(self.received.get()))
+    }
+}

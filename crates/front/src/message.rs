@@ -1,0 +1,282 @@
+//! What handlers take and give: a request with its body, and a response whose body may be a file that the kernel sends.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::Stream;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A future that stays on the thread of its connection.
+pub type Local<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's end.
+    pub peer: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+    /// True if the connection is encrypted.
+    pub tls: bool,
+}
+
+/// A request whose head has been read.
+pub struct Request {
+    /// Method, target, version and header fields. The target is in origin form; its authority, if the client gave one there, has become `Host`.
+    pub head: Parts,
+    /// What follows the head.
+    pub body: RequestBody,
+    /// Where it comes from.
+    pub origin: Rc<Origin>,
+}
+
+/// The content of a request.
+pub enum RequestBody {
+    /// None.
+    Empty,
+    /// It comes from the connection when it is asked for.
+    Source(Rc<dyn BodySource>),
+}
+
+/// Where a request's content comes from.
+pub trait BodySource {
+    /// The next part; `None` at the end.
+    fn poll_part(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>>;
+
+    /// Bytes that are still to come, where they are known.
+    fn remaining(&self) -> Option<u64>;
+}
+
+impl RequestBody {
+    /// The next part of the content; `None` at the end.
+    ///
+    /// # Errors
+    /// When it is malformed, too large or ends early. Nothing comes after that.
+    pub async fn part(&mut self) -> Option<Result<Bytes, BodyError>> {
+        match self {
+            Self::Empty => None,
+            Self::Source(source) => std::future::poll_fn(|context| source.poll_part(context)).await,
+        }
+    }
+
+    /// All of the content.
+    ///
+    /// # Errors
+    /// As [`part`](Self::part), and when it is larger than `limit` bytes.
+    pub async fn whole(mut self, limit: usize) -> Result<Bytes, BodyError> {
+        let too_large = || BodyError::TooLarge { limit: limit as u64 };
+        let mut whole = BytesMut::new();
+        while let Some(part) = self.part().await {
+            let part = part?;
+            if whole.len() + part.len() > limit {
+                return Err(too_large());
+            }
+            whole.extend_from_slice(&part);
+        }
+        Ok(whole.freeze())
+    }
+}
+
+/// Answers requests. Called on the thread of the connection; slow work belongs elsewhere.
+pub trait Handler: Send + Sync {
+    /// Begins to answer.
+    fn handle(&self, request: Request) -> Answer;
+}
+
+/// An answer, at once where that is possible: it then costs no allocation and no trip through the scheduler.
+pub enum Answer {
+    /// It is there.
+    Now(Response),
+    /// It comes.
+    Later(Local<Response>),
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        Self::Now(response)
+    }
+}
+
+/// A response.
+pub struct Response {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its header fields. `Content-Length` and `Transfer-Encoding` follow from the body and are written by the connection; a `Content-Length`
+    /// that is here stands for a body that is not sent, as for HEAD.
+    pub headers: HeaderMap,
+    /// Header fields that were made ready before, beside those above.
+    pub ready: Option<Arc<ReadyHead>>,
+    /// Its content.
+    pub body: Body,
+    /// What takes over the connection once the head is sent, with a status of 101.
+    pub upgrade: Option<Upgrade>,
+}
+
+/// Takes the connection over after a 101.
+pub type Upgrade = Box<dyn FnOnce(Box<dyn Duplex>) -> Local<()>>;
+
+/// A stream of bytes in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
+/// Header fields that many responses share, kept as HTTP/1.1 writes them and as the others take them.
+#[derive(Debug)]
+pub struct ReadyHead {
+    pub(crate) lines: Bytes,
+    /// The fields.
+    pub fields: HeaderMap,
+}
+
+impl ReadyHead {
+    /// Writes the fields once. `Content-Length` and `Transfer-Encoding` have no place here.
+    pub fn new(fields: HeaderMap) -> Arc<Self> {
+        let mut lines = Vec::with_capacity(fields.len() * 40);
+        for (name, value) in &fields {
+            crate::h1::push_field(&mut lines, name.as_str(), value.as_bytes());
+        }
+        Arc::new(Self { lines: lines.into(), fields })
+    }
+}
+
+/// The content of a response.
+pub enum Body {
+    /// None.
+    Empty,
+    /// All of it, in memory.
+    Full(Bytes),
+    /// A part of a file. It must not shrink meanwhile; a connection that cannot send all of it is closed.
+    File(FilePart),
+    /// Parts as they come, of a length that may be known.
+    Stream(Streamed),
+}
+
+/// A part of a file.
+#[derive(Debug, Clone)]
+pub struct FilePart {
+    /// The open file.
+    pub file: Arc<File>,
+    /// Where the part begins.
+    pub offset: u64,
+    /// Its bytes.
+    pub length: u64,
+}
+
+/// A body that comes in parts.
+pub struct Streamed {
+    /// Its bytes, where they are known before.
+    pub length: Option<u64>,
+    /// The parts.
+    pub parts: Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>>>>,
+}
+
+/// Why a body ends before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The client sent something that is not a body.
+    #[error("the request's body is malformed: {0}")]
+    Malformed(&'static str),
+    /// The client sent more than is allowed.
+    #[error("the request's body is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// The client sent less than it announced, or the connection failed.
+    #[error("the request's body ends early: {0}")]
+    Cut(io::Error),
+    /// Whoever makes the content failed.
+    #[error("{0}")]
+    Source(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Response {
+    /// A response with nothing but a status.
+    pub fn new(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), ready: None, body: Body::Empty, upgrade: None }
+    }
+
+    /// A response with a content that is in memory.
+    pub fn full(status: StatusCode, media_type: &'static str, content: impl Into<Bytes>) -> Self {
+        let mut response = Self::new(status);
+        response.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        response.body = Body::Full(content.into());
+        response
+    }
+}
+
+impl Body {
+    /// Its bytes, where they are known.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Full(bytes) => Some(bytes.len() as u64),
+            Self::File(part) => Some(part.length),
+            Self::Stream(stream) => stream.length,
+        }
+    }
+}
+
+/// A stream of which something was read already.
+pub(crate) struct Rewound<S> {
+    stream: S,
+    read: Bytes,
+}
+
+impl<S> Rewound<S> {
+    pub(crate) fn new(stream: S, read: Bytes) -> Self {
+        Self { stream, read }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let taken = self.read.len().min(buffer.remaining());
+        buffer.put_slice(self.read.get(..taken).unwrap_or_default());
+        self.read.advance(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
