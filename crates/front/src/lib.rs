@@ -3,6 +3,7 @@
 //! - [`message`]: what handlers take and give.
 //! - [`door`]: the front door's threads, sockets and connections.
 //! - `h1`, `h2`: the versions of HTTP, each from bytes to requests and back.
+//! - [`route`]: which handler answers a request.
 //! - `serve`: listeners, connections, limits and the graceful end, for any axum router.
 //! - `tls`: certificates from PEM files, replaced while serving.
 //! - [`api`]: the API kit: callers and roles, problems, extractors, sessions, the audit log.
@@ -18,6 +19,7 @@ mod h1;
 mod h2;
 pub mod message;
 mod metrics;
+pub mod route;
 mod serve;
 mod tls;
 

@@ -23,7 +23,7 @@ use crate::h1::head::HeadLimits;
 use crate::message::Handler;
 use crate::tls::Tls;
 use listener::{Listening, listen};
-use metrics::DoorMetrics;
+pub use metrics::DoorMetrics;
 use worker::Worker;
 
 /// How fine deadlines are.

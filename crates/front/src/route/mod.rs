@@ -1,0 +1,12 @@
+//! Which handler answers a request: by host, path, method and header fields.
+//!
+//! - [`path`]: the path of a request in the one form that is matched, and the patterns of routes.
+//! - `table`: the routes of a configuration, and the one that fits a request best.
+//!
+//! The most specific route wins, wherever it stands in the file: a host by name before one by wildcard before any; a literal
+//! segment before `{name}` before `*`; then the route with more conditions; then the one that stands first.
+
+pub mod path;
+mod table;
+
+pub use table::{Conditions, Found, HostPattern, HostPatternError, Miss, Table};
