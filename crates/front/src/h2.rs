@@ -171,17 +171,28 @@ impl Stream {
     async fn send(&self, response: Response, is_head: bool, mut respond: SendResponse<Bytes>) -> Result<(), SendError> {
         let (head, follows) = self.head(&response, is_head);
         let mut stream = respond.send_response(head, !follows)?;
-        if !follows {
-            return Ok(());
+        match follows {
+            true => self.send_body(&mut stream, response.body, true).await,
+            false => Ok(()),
         }
-        match response.body {
-            Body::Empty => Ok(stream.send_data(Bytes::new(), true)?),
+    }
+
+    async fn send_body(&self, stream: &mut SendStream<Bytes>, body: Body, last: bool) -> Result<(), SendError> {
+        match body {
+            Body::Empty => Ok(stream.send_data(Bytes::new(), last)?),
             // It is in memory, and shared: to hand all of it over costs nothing.
             Body::Full(content) => {
                 self.worker.metrics.sent.add(content.len() as u64);
-                Ok(stream.send_data(content, true)?)
+                Ok(stream.send_data(content, last)?)
             }
-            Body::File(part) => self.send_file(stream, part).await,
+            Body::File(part) => self.send_file(stream, part, last).await,
+            Body::Pieces(pieces) => {
+                let count = pieces.len();
+                for (index, piece) in pieces.into_iter().enumerate() {
+                    Box::pin(self.send_body(stream, piece, last && index + 1 == count)).await?;
+                }
+                Ok(())
+            }
             Body::Stream(body) => self.send_stream(stream, body).await,
         }
     }
@@ -214,7 +225,7 @@ impl Stream {
         (head, !bodiless && !is_head && !response.body.is_empty())
     }
 
-    async fn send_file(&self, mut stream: SendStream<Bytes>, part: FilePart) -> Result<(), SendError> {
+    async fn send_file(&self, stream: &mut SendStream<Bytes>, part: FilePart, last: bool) -> Result<(), SendError> {
         let (mut at, end) = (part.offset, part.offset.saturating_add(part.length));
         while at < end {
             let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE * 4);
@@ -228,15 +239,15 @@ impl Stream {
                 Err(error) => return self.reset(stream, error),
             };
             at += wanted as u64;
-            self.send_part(&mut stream, piece, at == end).await?;
+            self.send_part(stream, piece, last && at == end).await?;
         }
         Ok(())
     }
 
-    async fn send_stream(&self, mut stream: SendStream<Bytes>, mut body: Streamed) -> Result<(), SendError> {
+    async fn send_stream(&self, stream: &mut SendStream<Bytes>, mut body: Streamed) -> Result<(), SendError> {
         loop {
-            match next_or_reset(&mut stream, &mut body).await? {
-                Some(Ok(part)) => self.send_part(&mut stream, part, false).await?,
+            match next_or_reset(stream, &mut body).await? {
+                Some(Ok(part)) => self.send_part(stream, part, false).await?,
                 Some(Err(error)) => return self.reset(stream, io::Error::other(error)),
                 None => return Ok(stream.send_data(Bytes::new(), true)?),
             }
@@ -264,7 +275,7 @@ impl Stream {
         Ok(())
     }
 
-    fn reset(&self, mut stream: SendStream<Bytes>, error: io::Error) -> Result<(), SendError> {
+    fn reset(&self, stream: &mut SendStream<Bytes>, error: io::Error) -> Result<(), SendError> {
         stream.send_reset(Reason::INTERNAL_ERROR);
         Err(SendError::Content(error))
     }

@@ -157,6 +157,8 @@ pub enum Body {
     Full(Bytes),
     /// A part of a file. It must not shrink meanwhile; a connection that cannot send all of it is closed.
     File(FilePart),
+    /// Several, one after the other, none of them a stream.
+    Pieces(Vec<Body>),
     /// Parts as they come, of a length that may be known.
     Stream(Streamed),
 }
@@ -222,6 +224,7 @@ impl Body {
             Self::Empty => Some(0),
             Self::Full(bytes) => Some(bytes.len() as u64),
             Self::File(part) => Some(part.length),
+            Self::Pieces(pieces) => pieces.iter().map(Self::length).sum(),
             Self::Stream(stream) => stream.length,
         }
     }

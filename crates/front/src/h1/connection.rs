@@ -325,6 +325,14 @@ impl<S: Transport> Connection<S> {
             (Body::Empty, _) | (_, Follows::Nothing) => self.write([head, &[], &[]]).await,
             (Body::Full(content), _) => self.write([head, &content, &[]]).await,
             (Body::File(part), _) => self.send_file(head, part).await,
+            (Body::Pieces(pieces), follows) => {
+                let mut head = head;
+                for piece in pieces {
+                    Box::pin(self.send(head, piece, follows)).await?;
+                    head = &[];
+                }
+                Ok(())
+            }
             (Body::Stream(stream), follows) => {
                 self.write([head, &[], &[]]).await?;
                 self.send_stream(stream, follows).await
