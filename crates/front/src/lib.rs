@@ -4,6 +4,8 @@
 //! - [`door`]: the front door's threads, sockets and connections.
 //! - `h1`, `h2`: the versions of HTTP, each from bytes to requests and back.
 //! - [`route`]: which handler answers a request.
+//! - [`answer`]: handlers that need nothing but their configuration.
+//! - [`config`]: what the configuration says of listeners and connections.
 //! - `serve`: listeners, connections, limits and the graceful end, for any axum router.
 //! - `tls`: certificates from PEM files, replaced while serving.
 //! - [`api`]: the API kit: callers and roles, problems, extractors, sessions, the audit log.
@@ -12,7 +14,9 @@
 //!
 //! Deliberately absent: routes of its own beyond sessions and events; the services and `admin` bring theirs.
 
+pub mod answer;
 pub mod api;
+pub mod config;
 pub mod door;
 pub mod events;
 mod h1;

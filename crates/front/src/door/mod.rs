@@ -54,23 +54,6 @@ pub struct Options {
     pub requests_per_connection: u32,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            connections: 100_000,
-            header_timeout: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(75),
-            request_timeout: Duration::from_secs(60),
-            send_timeout: Duration::from_secs(30),
-            min_rate: 1024,
-            max_body: 16 << 20,
-            max_target: 8 << 10,
-            max_head: 32 << 10,
-            requests_per_connection: u32::MAX,
-        }
-    }
-}
-
 impl Options {
     pub(crate) fn head_limits(&self) -> HeadLimits {
         HeadLimits { target: self.max_target, head: self.max_head }

@@ -1,0 +1,198 @@
+//! Handlers that need nothing but their configuration: by route, a redirect, a fixed answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HOST, LOCATION};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use crate::message::{Answer, Body, Handler, ReadyHead, Request, Response};
+use crate::route::path::NormalPath;
+use crate::route::{Miss, Table};
+
+/// Passes each request to the route that fits it best.
+pub struct Routed {
+    table: Table<Arc<dyn Handler>>,
+}
+
+/// What stood in the path of a request where the pattern of its route has names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captures(pub Vec<(String, String)>);
+
+impl Routed {
+    /// With these routes.
+    pub fn new(table: Table<Arc<dyn Handler>>) -> Self {
+        Self { table }
+    }
+}
+
+impl Handler for Routed {
+    fn handle(&self, mut request: Request) -> Answer {
+        let head = &request.head;
+        let Ok(path) = NormalPath::new(head.uri.path()) else {
+            // `OPTIONS *` asks for the server as a whole (RFC 9110 section 9.3.7).
+            let whole = head.method == Method::OPTIONS && head.uri.path() == "*";
+            return match whole {
+                true => Response::new(StatusCode::NO_CONTENT).into(),
+                false => plain(StatusCode::BAD_REQUEST).into(),
+            };
+        };
+        let found = match self.table.find(head, &path) {
+            Ok(found) => found,
+            Err(Miss::Path) => return plain(StatusCode::NOT_FOUND).into(),
+            Err(Miss::Method(methods)) => {
+                let list: Vec<&str> = methods.iter().map(Method::as_str).collect();
+                let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
+                response.headers.extend(HeaderValue::try_from(list.join(", ")).ok().map(|list| (ALLOW, list)));
+                return response.into();
+            }
+        };
+        let handler = Arc::clone(found.route);
+        if !found.captures.is_empty() {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let captures = Captures(found.captures.iter().map(owned).collect());
+            request.head.extensions.insert(captures);
+        }
+        handler.handle(request)
+    }
+}
+
+/// Sends clients elsewhere.
+#[derive(Debug, Clone)]
+pub struct Redirect {
+    /// Where to. `{host}`, `{path}` and `{query}` stand for those of the request; the query comes with its question mark.
+    pub to: String,
+    /// 301, 302, 303, 307 or 308.
+    pub status: StatusCode,
+}
+
+impl Handler for Redirect {
+    fn handle(&self, request: Request) -> Answer {
+        let uri = &request.head.uri;
+        let host = request.head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name);
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let target = fill(&self.to, &[("{host}", host), ("{path}", uri.path()), ("{query}", &query)]);
+        match HeaderValue::try_from(target) {
+            Ok(target) => {
+                let mut response = plain(self.status);
+                response.headers.insert(LOCATION, target);
+                response.into()
+            }
+            Err(_) => plain(StatusCode::BAD_REQUEST).into(),
+        }
+    }
+}
+
+/// Puts values in for names, once: what is put in is not looked through again.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let mut filled = String::with_capacity(template.len() + 64);
+    let mut rest = template;
+    while let Some(brace) = rest.find('{') {
+        let (before, from) = rest.split_at(brace);
+        filled.push_str(before);
+        let value = values.iter().find_map(|(name, value)| Some((*value, from.strip_prefix(name)?)));
+        let (text, after) = value.unwrap_or_else(|| from.split_at(1));
+        filled.push_str(text);
+        rest = after;
+    }
+    filled + rest
+}
+
+/// Answers every request alike.
+#[derive(Debug, Clone)]
+pub struct Respond {
+    /// The status.
+    pub status: StatusCode,
+    ready: Arc<ReadyHead>,
+    body: Bytes,
+}
+
+impl Respond {
+    /// With these header fields and this content, whose type is `text/plain` where the fields do not say otherwise.
+    pub fn new(status: StatusCode, mut fields: HeaderMap, body: impl Into<Bytes>) -> Self {
+        let body = body.into();
+        if !body.is_empty() && !fields.contains_key(CONTENT_TYPE) {
+            fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        }
+        Self { status, ready: ReadyHead::new(fields), body }
+    }
+}
+
+impl Handler for Respond {
+    fn handle(&self, _: Request) -> Answer {
+        let mut response = Response::new(self.status);
+        response.ready = Some(Arc::clone(&self.ready));
+        response.body = Body::Full(self.body.clone());
+        response.into()
+    }
+}
+
+/// A status and its name.
+fn plain(status: StatusCode) -> Response {
+    let text = format!("{}\n", status.canonical_reason().unwrap_or("error"));
+    Response::full(status, "text/plain; charset=utf-8", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::message::{Origin, RequestBody};
+    use crate::route::Conditions;
+
+    fn ask(handler: &dyn Handler, method: Method, uri: &str) -> Response {
+        let (head, ()) = http::Request::builder()
+            .method(method)
+            .uri(uri)
+            .header(HOST, "a.example:80")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let end = ([127, 0, 0, 1], 1).into();
+        let origin = Rc::new(Origin { peer: end, local: end, tls: false });
+        match handler.handle(Request { head, body: RequestBody::Empty, origin }) {
+            Answer::Now(response) => response,
+            Answer::Later(_) => panic!("it has nothing to wait for"),
+        }
+    }
+
+    fn field<'r>(response: &'r Response, name: &str) -> &'r str {
+        response.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    struct Tell;
+
+    impl Handler for Tell {
+        fn handle(&self, request: Request) -> Answer {
+            let captures = request.head.extensions.get::<Captures>().cloned();
+            Response::full(StatusCode::OK, "text/plain", format!("{captures:?}")).into()
+        }
+    }
+
+    #[test]
+    fn a_request_goes_to_its_route_with_what_its_path_says() {
+        let path = "/users/{id}".parse().unwrap();
+        let conditions = Conditions { hosts: vec![], path, methods: vec![Method::GET], fields: vec![] };
+        let routed = Routed::new(Table::new(vec![(conditions, Arc::new(Tell) as Arc<dyn Handler>)]));
+        let Body::Full(body) = ask(&routed, Method::GET, "/users/7").body else { panic!("it has a body") };
+        assert!(std::str::from_utf8(&body).unwrap().contains("(\"id\", \"7\")"), "{body:?}");
+        assert_eq!(ask(&routed, Method::GET, "/users").status, StatusCode::NOT_FOUND);
+        assert_eq!(ask(&routed, Method::GET, "/%zz").status, StatusCode::BAD_REQUEST);
+        assert_eq!(ask(&routed, Method::OPTIONS, "*").status, StatusCode::NO_CONTENT);
+        let refused = ask(&routed, Method::DELETE, "/users/7");
+        assert_eq!((refused.status, field(&refused, "allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET"));
+    }
+
+    #[test]
+    fn a_redirect_keeps_of_the_request_what_it_names_and_reads_it_once() {
+        let redirect = |to: &str| Redirect { to: to.to_owned(), status: StatusCode::PERMANENT_REDIRECT };
+        let to = |to: &str, uri| field(&ask(&redirect(to), Method::GET, uri), "location").to_owned();
+        assert_eq!(to("https://{host}{path}{query}", "/x?y=1"), "https://a.example/x?y=1");
+        assert_eq!(to("https://{host}{path}{query}", "/x"), "https://a.example/x");
+        assert_eq!(to("/new{other}", "/x"), "/new{other}");
+        assert_eq!(to("{path}", "/%7Bhost%7D?{host}"), "/%7Bhost%7D");
+        assert_eq!(to("{query}", "/?{host}"), "?{host}");
+    }
+}

@@ -1,0 +1,90 @@
+//! The `[front]` section's own parts: where the door listens, and what connections may do. Routes are the binary's: it knows every handler.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use outwork_config::{ByteSize, hours, millis, mins, secs, section};
+
+use crate::TlsFiles;
+use crate::door::Options;
+
+section! {
+    /// An address that the front door listens on.
+    #[required_keys]
+    pub struct Listener {
+        /// The address and port.
+        pub address: SocketAddr [restart],
+        /// A certificate, for HTTPS with HTTP/1.1 and HTTP/2. A reload reads its files again.
+        pub tls: Option<Certificate> [restart],
+        /// Connections that may wait to be accepted, for each thread.
+        pub backlog: u32 [restart, range 1..=65_535] = 4096,
+    }
+}
+
+section! {
+    /// A certificate and its key.
+    #[required_keys]
+    pub struct Certificate {
+        /// The certificate chain, PEM, leaf first.
+        pub certificate: PathBuf,
+        /// The private key, PEM.
+        pub key: PathBuf,
+    }
+}
+
+section! {
+    /// What connections may do, and for how long.
+    pub struct Limits {
+        /// Connections open at once.
+        pub max_connections: u32 [range 1..=10_000_000] = 100_000,
+        /// From the first byte of a request's head to its end; for the first request, from the connection on.
+        pub header_timeout: Duration [range millis(100)..=mins(10)] = secs(10),
+        /// How long a connection may wait for its next request.
+        pub keep_alive: Duration [range millis(100)..=hours(24)] = secs(75),
+        /// How long a handler may take, and how long the body of a request may keep it waiting. What arrives of it earns more time.
+        pub request_timeout: Duration [range millis(100)..=hours(24)] = secs(60),
+        /// How long a client may take nothing of its answer. What it takes earns more time.
+        pub send_timeout: Duration [range millis(100)..=hours(24)] = secs(30),
+        /// Bytes a second that bodies have to move with at least, once the time above is used up.
+        pub min_rate: ByteSize [range ByteSize::bytes(1)..=ByteSize::gib(1)] = ByteSize::kib(1),
+        /// The largest body of a request.
+        pub max_body: ByteSize [range ByteSize::bytes(0)..=ByteSize::gib(1024)] = ByteSize::mib(16),
+        /// The longest target of a request.
+        pub max_target: ByteSize [range ByteSize::bytes(64)..=ByteSize::kib(64)] = ByteSize::kib(8),
+        /// The largest head of a request.
+        pub max_head: ByteSize [range ByteSize::bytes(256)..=ByteSize::mib(1)] = ByteSize::kib(32),
+        /// Requests that one connection serves before it is closed.
+        pub requests_per_connection: u32 [range 1..] = 1_000_000,
+    }
+}
+
+impl Limits {
+    /// As the door takes them.
+    pub fn options(&self) -> Options {
+        Options {
+            connections: self.max_connections as usize,
+            header_timeout: self.header_timeout,
+            keep_alive: self.keep_alive,
+            request_timeout: self.request_timeout,
+            send_timeout: self.send_timeout,
+            min_rate: self.min_rate.get(),
+            max_body: self.max_body.get(),
+            max_target: self.max_target.as_usize(),
+            max_head: self.max_head.as_usize(),
+            requests_per_connection: self.requests_per_connection,
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Limits::default().options()
+    }
+}
+
+impl From<&Certificate> for TlsFiles {
+    fn from(files: &Certificate) -> Self {
+        Self { certificate: files.certificate.clone(), key: files.key.clone() }
+    }
+}
