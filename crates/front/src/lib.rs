@@ -29,4 +29,4 @@ mod tls;
 
 pub use metrics::{AuthFailure, FrontMetrics, StatusClass};
 pub use serve::{Binding, Limits, Peer, ServeError, Server};
-pub use tls::{Tls, TlsError, TlsFiles};
+pub use tls::{Prepared, Tls, TlsError, TlsFiles};

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod dhcp;
+mod front;
 mod memory;
 mod reload;
 mod store;
@@ -32,11 +33,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::settings::{self, Settings};
 use dhcp::Dhcp;
+use front::Front;
 use reload::Current;
 
 /// The leases' log: a directory in the data directory.
 pub(crate) const LEASES: &str = "dhcp";
-/// How long a stop waits for answers that the disk has yet to confirm.
+/// How long a stop waits for requests under way, and for answers that the disk has yet to confirm.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Topics of live events.
 const TOPICS: [&str; 3] = ["metrics", "system", "dhcp"];
@@ -110,6 +112,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         true => Some(Dhcp::start(&settings, &registry, &hub)?),
         false => None,
     };
+    let door = Front::start(&settings, &registry)?;
     let tls = settings.admin.tls_files().map(Tls::load).transpose()?;
     let bind = |address: &std::net::SocketAddr| Binding { address: *address, tls: tls.clone() };
     let bindings = settings.admin.listen.iter().map(bind).collect();
@@ -117,7 +120,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     let addresses = server.addresses();
     let (local_file, local) = LocalToken::write(&settings.store.data_dir)?;
     // Where nobody reads that, it still serves; the token of this machine makes others.
-    if let Err(error) = greet(&addresses, first.as_ref(), dhcp.as_ref(), &settings) {
+    if let Err(error) = greet(&addresses, first.as_ref(), dhcp.as_ref(), door.as_deref(), &settings) {
         tracing::warn!(%error, "where to look could not be said on standard output");
     }
 
@@ -126,6 +129,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         current: Arc::clone(&current),
         logs: logs.clone(),
         dhcp: dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service)),
+        front: door.clone(),
         tls,
         hub: Arc::clone(&hub),
     };
@@ -191,6 +195,9 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     }));
     signals.until_told_to_stop(&reload, &database).await;
     tracing::info!("stopping");
+    if let Some(door) = door {
+        tokio::task::spawn_blocking(move || door.stop(FAREWELL)).await?;
+    }
     if let Some(dhcp) = dhcp {
         tokio::task::spawn_blocking(move || dhcp.stop(FAREWELL)).await??;
     }
@@ -258,6 +265,7 @@ fn greet(
     addresses: &[(std::net::SocketAddr, bool)],
     first: Option<&outwork_admin::FirstToken>,
     dhcp: Option<&Dhcp>,
+    door: Option<&Front>,
     settings: &Settings,
 ) -> std::io::Result<()> {
     let mut out = anstream::stdout().lock();
@@ -265,6 +273,9 @@ fn greet(
     for (address, tls) in addresses {
         let scheme = if *tls { "https" } else { "http" };
         writeln!(out, "  dashboard  {scheme}://{address}/")?;
+    }
+    for (address, tls) in door.map(Front::addresses).unwrap_or_default() {
+        writeln!(out, "  web        {}://{address}/", if *tls { "https" } else { "http" })?;
     }
     if let Some(dhcp) = dhcp {
         for address in dhcp.listening() {

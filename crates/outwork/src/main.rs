@@ -17,6 +17,7 @@ mod client;
 mod compose;
 mod local;
 mod remote;
+mod routes;
 mod settings;
 mod storage;
 mod table;

@@ -13,6 +13,7 @@ use outwork_telemetry::logs::LogSettings;
 
 use crate::alerts::AlertSettings;
 use crate::cli::Global;
+use crate::routes::FrontSettings;
 
 section! {
     /// Configuration of Outwork.
@@ -31,6 +32,8 @@ section! {
         pub(crate) admin: AdminSettings,
         /// The DHCPv4 server.
         pub(crate) dhcp: Dhcp,
+        /// The front door.
+        pub(crate) front: FrontSettings,
     }
 }
 

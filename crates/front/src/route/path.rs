@@ -109,6 +109,20 @@ pub struct PathPattern {
     pub(super) open: bool,
 }
 
+impl std::fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(text) => write!(f, "/{text}")?,
+                Segment::Capture(name) => write!(f, "/{{{name}}}")?,
+            }
+        }
+        f.write_str(if self.open { "/*" } else { "" })
+    }
+}
+
+outwork_config::text_setting!(PathPattern, "a path such as", "/users/{id}/files/*");
+
 /// A part of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Segment {
@@ -249,6 +263,9 @@ mod tests {
         assert_eq!(of("/{a}/{a}"), Err(PatternError::Twice("a".into())));
         assert!(matches!(of("/a/../b"), Err(PatternError::NotNormal(_))));
         assert!(matches!(of("/%61"), Err(PatternError::NotNormal(_))));
+        for text in ["/", "/*", "/a/", "/a/{b}/*"] {
+            assert_eq!(of(text).unwrap().to_string(), text);
+        }
         assert!(of("/").unwrap().segments == [literal("")] && of("/*").unwrap().segments.is_empty());
     }
 }

@@ -43,6 +43,17 @@ impl std::str::FromStr for HostPattern {
     }
 }
 
+impl std::fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Below(suffix) => write!(f, "*{suffix}"),
+        }
+    }
+}
+
+outwork_config::text_setting!(HostPattern, "a host such as", "www.example.org");
+
 /// What a request has to be for a route to answer it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conditions {

@@ -8,13 +8,15 @@ use futures_util::future::BoxFuture;
 use outwork_config::{Effective, diff};
 use outwork_dhcp::policy::Policy;
 use outwork_dhcp::server::Service;
-use outwork_front::Tls;
+use outwork_front::door::Serving;
+use outwork_front::{Prepared, Tls};
 use outwork_front::api::Problem;
 use outwork_front::events::Hub;
 use outwork_telemetry::logs::Logs;
 use parking_lot::Mutex;
 use serde_json::json;
 
+use super::front::Front;
 use crate::cli::Global;
 use crate::settings::{self, Read, Settings};
 
@@ -80,6 +82,7 @@ pub(super) struct Reload {
     pub(super) current: Arc<Current>,
     pub(super) logs: Logs,
     pub(super) dhcp: Option<Arc<Service>>,
+    pub(super) front: Option<Arc<Front>>,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) hub: Arc<Hub>,
 }
@@ -127,12 +130,19 @@ impl Reload {
         // The certificate's files may have changed though no setting has.
         let tls = self.tls.as_ref().map(|tls| tls.prepare()).transpose();
         let tls = tls.map_err(|error| Refusal::Prepare(error.to_string()))?;
+        let front = self.front.as_ref();
+        // Made ready in any case: a folder may have come in the place of another though no setting has changed.
+        let handler = front.map(|_| read.value.front.handler()).transpose().map_err(Refusal::Prepare)?;
+        let certificates = front.map_or(&[][..], |front| &front.tls).iter().map(|tls| tls.prepare());
+        let certificates = certificates.collect::<Result<Vec<_>, _>>();
+        let certificates = certificates.map_err(|error| Refusal::Prepare(error.to_string()))?;
         // The last that can refuse: either the levels change, and so does everything below, or nothing does.
         if changes.iter().any(|change| change.key.starts_with("log.")) {
             self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;
         }
-        if let Some(tls) = tls {
-            tls.commit();
+        certificates.into_iter().chain(tls).for_each(Prepared::commit);
+        if let (Some(front), Some(handler)) = (front, handler) {
+            front.replace(Serving { options: read.value.front.limits.options(), handler });
         }
         if let Some(dhcp) = self.dhcp.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("dhcp"))) {
             outwork_dhcp::api::reservation::adopt(dhcp, Arc::new(policy));
