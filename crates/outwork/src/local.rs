@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::CommandFactory;
 use outwork_config::{Effective, Faults, Origin, load, toml_text};
+use outwork_dhcp::import::kea::{Note, NoteKind};
 use serde_json::{Value as Json, json};
 
 use crate::cli::{Cli, Global};
 use crate::settings::{self, Settings};
-use crate::table::Table;
+use crate::table::{Table, printable};
 
 /// `outwork check`.
 pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
@@ -148,26 +149,36 @@ pub(crate) fn print_json(value: &Json) -> anyhow::Result<()> {
 pub(crate) fn import_kea(global: &Global, file: &Path, output: Option<&Path>) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let conversion = outwork_dhcp::import::kea::convert(&text).with_context(|| format!("in {}", file.display()))?;
+    let output = output.filter(|path| *path != Path::new("-"));
     match output {
-        Some(path) => {
-            std::fs::write(path, &conversion.toml).with_context(|| format!("cannot write {}", path.display()))?;
-        }
+        Some(path) => write_new(path, &conversion.toml)?,
         None if !global.json => anstream::stdout().write_all(conversion.toml.as_bytes())?,
         None => {}
     }
     if global.json {
-        let note = |note: &outwork_dhcp::import::kea::Note| json!({"path": note.path, "kind": format!("{:?}", note.kind).to_lowercase(), "reason": note.reason});
+        let note = |note: &Note| json!({"path": note.path, "kind": note.kind.word(), "reason": note.reason});
         let notes: Vec<_> = conversion.notes.iter().map(note).collect();
         let toml = output.is_none().then_some(&conversion.toml);
         return print_json(&json!({"notes": notes, "toml": toml}));
     }
     let mut err = anstream::stderr();
     for note in &conversion.notes {
-        writeln!(err, "{}: {}", note.path, note.reason)?;
+        writeln!(err, "{:<7}  {}: {}", note.kind.word(), printable(&note.path), printable(&note.reason))?;
     }
-    let count = conversion.notes.len();
-    writeln!(err, "{}: {count} {}", file.display(), if count == 1 { "note" } else { "notes" })?;
+    let count = |kind| conversion.notes.iter().filter(|note| note.kind == kind).count();
+    let (lost, changed) = (count(NoteKind::Lost), count(NoteKind::Changed));
+    writeln!(err, "{}: {lost} lost, {changed} changed", file.display())?;
     Ok(())
+}
+
+/// Writes a file that is not there yet.
+fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
+    let opened = OpenOptions::new().write(true).create_new(true).open(path);
+    if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        anyhow::bail!("{} is there already; name another file, or `-` for standard output", path.display());
+    }
+    let written = opened.and_then(|mut to| to.write_all(text.as_bytes()).and_then(|()| to.sync_all()));
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// `outwork token create --offline`.

@@ -355,8 +355,21 @@ fn a_reservation_without_a_subnet_holds_in_all_and_its_address_must_be_of_one() 
 }
 
 #[test]
+fn a_flex_reservation_needs_the_expression_that_finds_its_client() {
+    let mut engine = engine();
+    let flex = body(json!({"identifier": {"kind": "flex", "value": "'port 7'"}, "address": "10.1.0.9"}));
+    assert_eq!(blamed(reservation::add(&mut engine, now(), &flex)), (400, "identifier.kind".to_owned()));
+    let mac = |value: &str| body(json!({"identifier": {"kind": "mac", "value": value}}));
+    let made = reservation::add(&mut engine, now(), &mac("52:54:00:00:00:02")).expect("made");
+    let id = reservation::parse_id(&made.id).expect("an id");
+    assert_eq!(blamed(reservation::replace(&mut engine, id, &flex)), (400, "identifier.kind".to_owned()));
+    engine.adopt(policy(&format!("flex_identifier = \"option[60].hex\"\n{CONFIG}")), Vec::new());
+    reservation::add(&mut engine, now(), &flex).expect("made");
+}
+
+#[test]
 fn every_identifier_reads_back_as_it_is_shown() {
-    let policy = policy(CONFIG);
+    let policy = policy(&format!("flex_identifier = \"option[60].hex\"\n{CONFIG}"));
     for octets in [&b"\x01"[..], b"\x01\x52", b"a", b"ab:cd", b"it's", b"hex:01", b"'", b"\x00", b"\x7f\x80\x81"] {
         for kind in IdentifierKind::ALL {
             let identifier = crate::policy::Identifier { kind, bytes: octets.to_vec() };
@@ -571,6 +584,54 @@ fn every_bad_line_of_an_import_is_reported_and_the_others_are_taken() {
     assert_eq!(state("10.1.2.1"), Some(State::Released), "the file deletes it further down");
     let last = engine.leases().at(address("10.1.2.5")).expect("a lease");
     assert_eq!((last.subnet, last.host_name().as_deref()), (1, Some("last,one")), "the subnet is the address's");
+}
+
+#[test]
+fn relay_information_and_releases_go_out_as_kea_writes_them_and_come_in_again() {
+    let mut from = engine();
+    let details = Details::pack([(Detail::Relay, &[1, 4, 0xaa, 0xbb, 0xcc, 0xdd][..])]);
+    from.put_lease(Lease { details, ..lease_of(1) });
+    from.put_lease(Lease { state: State::Released, expires: NOW - 5, starts: NOW - 50, ..lease_of(2) });
+    let (rows, _) = transfer::rows(&from, Ipv4Addr::UNSPECIFIED);
+    let file = String::from_utf8(transfer::write(&rows, true).expect("in memory")).expect("text");
+    assert!(file.contains(r#",0,{ "ISC": { "relay-agent-info": "0x0104AABBCCDD" } }"#), "{file}");
+    let states: Vec<_> = file.lines().skip(1).filter_map(|line| line.split(',').nth(9)).collect();
+    assert_eq!(states, ["0", "3"]);
+    let newer = file.replace(
+        r#""0x0104AABBCCDD""#,
+        r#"{ "remote-id": "00"&#x2c "sub-options": "0x0104AABBCCDD" }&#x2c "client-id": "01" }&#x2c "owner": { "a": 1 "#,
+    );
+    for (file, told) in [(file, 0), (newer, 1)] {
+        let mut to = engine();
+        let report = import(&mut to, &file);
+        assert_eq!((report.imported, report.updated, report.failed, report.notes.len()), (2, 0, 0, told));
+        for note in report.notes {
+            assert!(note.detail.contains("owner, client-id"), "{note:?}");
+        }
+        let mut all = to.leases().range(Ipv4Addr::UNSPECIFIED).map(|lease| Lease { due: 0, ..lease.clone() });
+        let mut expected = from.leases().range(Ipv4Addr::UNSPECIFIED).map(|lease| Lease { due: 0, ..lease.clone() });
+        assert!(all.by_ref().eq(expected.by_ref()), "{file}");
+    }
+}
+
+#[test]
+fn an_import_tells_new_leases_from_changed_ones_and_what_it_took_in_another_way() {
+    let mut engine = with_leases(0);
+    let file = format!(
+        "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context\n\
+         10.1.2.1,52:54:00:00:09:01,,7200,{later},1,0,0,,0,\n\
+         10.1.2.1,52:54:00:00:09:01,,7200,{later},1,0,0,named,0,\n\
+         10.1.2.2,52:54:00:00:09:02,,7200,{later},99,0,0,,0,{{ broken\n\
+         10.1.2.3,52:54:00:00:09:03,,7200,never,1,0,0,,0,\n",
+        later = NOW + 9000
+    );
+    let report = import(&mut engine, &file);
+    assert_eq!((report.imported, report.updated, report.unchanged, report.failed), (3, 1, 0, 1));
+    let place = |fault: &transfer::LineFault| (fault.line, fault.address);
+    assert_eq!(report.faults.iter().map(place).collect::<Vec<_>>(), [(5, Some(address("10.1.2.3")))]);
+    assert_eq!(report.notes.iter().map(place).collect::<Vec<_>>(), [(4, Some(address("10.1.2.2")))]);
+    let said = &report.notes[0].detail;
+    assert!(said.contains("it is a lease of 1 here") && said.contains("user_context: expected JSON"), "{said}");
 }
 
 #[test]

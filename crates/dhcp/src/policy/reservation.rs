@@ -25,6 +25,12 @@ impl IdentifierKind {
     /// Every kind.
     pub const ALL: [Self; 5] = [Self::Mac, Self::ClientId, Self::CircuitId, Self::RemoteId, Self::Flex];
 
+    /// Why no client can be known by it; `flex`: there is a `flex_identifier`.
+    pub fn unknowable(self, flex: bool) -> Option<&'static str> {
+        (self == Self::Flex && !flex)
+            .then_some("no client is found by flex: there is no expression for it; set dhcp.flex_identifier first")
+    }
+
     /// The key it has in the file and the API.
     pub fn name(self) -> &'static str {
         match self {

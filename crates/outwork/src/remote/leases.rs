@@ -70,13 +70,43 @@ pub(crate) fn leases(global: &Global, command: &LeasesCommand) -> anyhow::Result
                 let mut from = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
                 client.upload("/dhcp/leases/import", &mut from)?
             };
-            if global.json {
-                return print_json(&answer);
-            }
-            let pairs: Vec<_> = answer.as_object().into_iter().flatten().collect();
-            let pairs: Vec<_> = pairs.into_iter().map(|(name, value)| (name.as_str(), cell(value))).collect();
-            Ok(write_pairs(&mut anstream::stdout(), &pairs)?)
+            imported(global, &answer)
         }
+    }
+}
+
+/// What an import did; an error if a row of the file was refused.
+fn imported(global: &Global, report: &Json) -> anyhow::Result<()> {
+    let count = |name: &str| report[name].as_u64().unwrap_or_default();
+    let refused = count("failed");
+    if global.json {
+        print_json(report)?;
+    } else {
+        for (name, title) in [("faults", "REFUSED"), ("notes", "TAKEN, BUT")] {
+            let lines = items(&report[name]);
+            if lines.is_empty() {
+                continue;
+            }
+            let mut table = Table::new(&[">LINE", "ADDRESS", title]);
+            for line in lines {
+                table.row([cell(&line["line"]), cell(&line["address"]), cell(&line["detail"])]);
+            }
+            table.write(&mut anstream::stdout(), "")?;
+        }
+        let new = count("imported").saturating_sub(count("updated"));
+        let leases = |count: u64| format!("{count} {}", if count == 1 { "lease" } else { "leases" });
+        writeln!(
+            anstream::stdout(),
+            "{} imported, {} updated, {} unchanged; {refused} refused",
+            leases(new),
+            count("updated"),
+            count("unchanged"),
+        )?;
+    }
+    match refused {
+        0 => Ok(()),
+        1 => anyhow::bail!("a row of the file was refused"),
+        _ => anyhow::bail!("{refused} rows of the file were refused"),
     }
 }
 

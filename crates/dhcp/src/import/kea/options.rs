@@ -79,7 +79,7 @@ impl Book {
         let standard = self.standard.named_in(space, &spec.name);
         if standard.is_some_and(|standard| standard.code() != spec.code) {
             let name = format!("{}-{}", spec.name, spec.code);
-            notes.replaced(path, format!("`{}` is a standard option's name here: it is called `{name}`", spec.name));
+            notes.changed(path, format!("`{}` is a standard option's name here: it is called `{name}`", spec.name));
             spec.name = name;
         }
         self.specs.push(spec);
@@ -90,7 +90,7 @@ impl Book {
                 let reasons: Vec<String> = faults.iter().map(ToString::to_string).collect();
                 let reason = reasons.join("; ");
                 match of_class {
-                    true => notes.replaced(path, format!("{reason}; the class gives the option as hex")),
+                    true => notes.changed(path, format!("{reason}; the class gives the option as hex")),
                     false => notes.lost(path, reason),
                 }
             }
@@ -154,6 +154,15 @@ impl Book {
         let always_send = object.flag("always-send", notes) == Some(true);
         let never_send = object.flag("never-send", notes) == Some(true);
         object.comments(notes);
+        // Where nobody has read them yet, the scope cannot tell clients apart: better nobody gets it than everybody.
+        if object.has("client-classes") && object.unread().iter().any(|(key, _)| *key == "client-classes") {
+            let classes = object.texts("client-classes", notes).join("`, `");
+            let instead = "give it in the class";
+            notes
+                .lost(&object.path, format!("the option is for members of `{classes}` alone, and left out: {instead}"));
+            return None;
+        }
+        object.get("client-classes");
         for (key, _) in object.unread() {
             notes.lost(object.path_of(key), "the importer does not know this setting of an option");
         }
@@ -202,7 +211,7 @@ impl Book {
             Kind::One(_) if fields.len() > 1 => {
                 fields.truncate(1);
                 let rest = "Kea sends only what stands before the first comma; a comma in a value is written `\\,`";
-                notes.replaced(path, rest);
+                notes.changed(path, rest);
             }
             _ => {}
         }
