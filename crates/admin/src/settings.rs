@@ -34,9 +34,9 @@ section! {
     /// A certificate and its key.
     #[required_keys]
     pub struct AdminTls {
-        /// The certificate chain, PEM, leaf first.
+        /// The certificate chain, PEM, leaf first. A relative path begins at the configuration file's folder.
         pub certificate: PathBuf,
-        /// The private key, PEM.
+        /// The private key, PEM. Its path is read likewise.
         pub key: PathBuf,
     }
 }

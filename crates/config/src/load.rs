@@ -9,7 +9,7 @@ use crate::layers::{Document, Sources};
 use crate::node::Node;
 use crate::origin::Origin;
 use crate::path;
-use crate::setting::{Change, Effective, Section};
+use crate::setting::{Change, Effective, Section, Setting};
 
 /// A configuration with the document that it was read from.
 #[derive(Debug)]
@@ -32,6 +32,17 @@ pub fn load<R: Section>(sources: Sources) -> Result<Loaded<R>, Faults> {
             Err(faults)
         }
     }
+}
+
+/// One value of a configuration that may have faults elsewhere, and who wrote it; `None` where nobody did, or it cannot
+/// be read.
+pub fn salvage<T: Setting>(sources: Sources, path: &str) -> Option<(T, Origin)> {
+    let (document, _) = Document::lay(sources);
+    let document = Arc::new(document);
+    let segments = path::parse(path).ok()?;
+    let (node, true) = document.root.nearest(&segments) else { return None };
+    let value = T::read(node, &mut Faults::new(Arc::clone(&document)))?;
+    Some((value, node.pointed().clone()))
 }
 
 impl<R: Section> Loaded<R> {

@@ -4,19 +4,22 @@
 
 mod machine;
 
+use std::cell::LazyCell;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use outwork_admin::LOCAL_TOKEN_FILE;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use ureq::http::{Method, Request, Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use self::machine::{Credential, is_here, local_credential, own_url};
 use crate::cli::Global;
+use crate::report;
 use crate::settings;
 use crate::table::printable;
 
@@ -108,6 +111,17 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// For a machine.
+    pub(crate) fn to_json(&self) -> Json {
+        let Self { status, title, detail, key, faults, help } = self;
+        json!({
+            "message": self.to_string().split("\n").next(),
+            "status": status, "title": title, "detail": detail, "key": key, "faults": faults, "help": help,
+        })
+    }
+}
+
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.title, self.status)?;
@@ -144,9 +158,11 @@ pub(crate) struct Client {
 impl Client {
     /// The client that the global options describe.
     pub(crate) fn new(global: &Global) -> anyhow::Result<Self> {
+        let whereabouts = LazyCell::new(|| settings::whereabouts(global));
+        let found = || whereabouts.as_ref().map_err(|error| anyhow!(report::text(error)));
         let base = match &global.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => own_url(&settings::load(global)?.value.admin)?,
+            None => own_url(&found()?.admin)?,
         };
         let uri: Uri = base.parse().map_err(|_| ClientError::Url(base.clone()))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
@@ -155,7 +171,7 @@ impl Client {
         let here = is_here(&uri);
         let credential = match &global.token {
             Some(token) => Credential::Given(token.trim().to_owned()),
-            None if here => local_credential(settings::load(global)?.value.store.data_dir.join(LOCAL_TOKEN_FILE))?,
+            None if here => local_credential(found()?.data_dir.join(LOCAL_TOKEN_FILE))?,
             None => Credential::Nobody,
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -6,6 +6,7 @@
 mod alerts;
 mod dhcp;
 mod memory;
+mod ports;
 mod reload;
 mod store;
 
@@ -32,6 +33,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::settings::{self, Settings};
 use dhcp::Dhcp;
+use ports::Protocol;
 use reload::Current;
 
 /// The leases' log: a directory in the data directory.
@@ -113,7 +115,8 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     let tls = settings.admin.tls_files().map(Tls::load).transpose()?;
     let bind = |address: &std::net::SocketAddr| Binding { address: *address, tls: tls.clone() };
     let bindings = settings.admin.listen.iter().map(bind).collect();
-    let server = Server::bind(bindings, settings.admin.limits(), Arc::clone(&front)).await?;
+    let server = Server::bind(bindings, settings.admin.limits(), Arc::clone(&front)).await;
+    let server = server.map_err(|error| ports::explained(error.into(), Protocol::Tcp))?;
     let addresses = server.addresses();
     let (local_file, local) = LocalToken::write(&settings.store.data_dir)?;
     // Where nobody reads that, it still serves; the token of this machine makes others.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::CommandFactory;
-use outwork_config::{Effective, Faults, Origin, load, toml_text};
+use outwork_config::{Effective, Faults, Origin, toml_text};
 use outwork_dhcp::import::kea::{Note, NoteKind};
 use serde_json::{Value as Json, json};
 
@@ -19,7 +19,7 @@ use crate::table::{Table, printable};
 pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
     let sources = settings::sources(global)?;
     let name = sources.file.as_ref().map_or_else(|| "the defaults".into(), |(path, _)| path.display().to_string());
-    match load::<Settings>(sources) {
+    match settings::read(sources) {
         Ok(_) if global.json => print_json(&json!([]))?,
         Ok(_) => writeln!(anstream::stdout(), "{name}: no faults")?,
         Err(faults) => {
@@ -66,7 +66,7 @@ pub(crate) fn schema() -> anyhow::Result<()> {
 
 /// `outwork config show`.
 pub(crate) fn show(global: &Global, below: Option<&str>, changed: bool) -> anyhow::Result<()> {
-    let loaded = load::<Settings>(settings::sources(global)?)?;
+    let loaded = settings::read(settings::sources(global)?)?;
     let mut entries = loaded.effective();
     entries.retain(|entry| below.is_none_or(|below| is_below(&entry.key, below)));
     if let Some(below) = below.filter(|_| entries.is_empty()) {
@@ -91,9 +91,12 @@ fn is_below(key: &str, above: &str) -> bool {
 }
 
 /// `outwork config init`.
-pub(crate) fn init(file: &Path, force: bool) -> anyhow::Result<()> {
+pub(crate) fn init(global: &Global, file: &Path, force: bool) -> anyhow::Result<()> {
     let text = outwork_config::starter::<Settings>();
     if file == Path::new("-") {
+        if global.json {
+            return print_json(&json!({ "toml": text }));
+        }
         io::stdout().write_all(text.as_bytes())?;
         return Ok(());
     }
@@ -110,6 +113,9 @@ pub(crate) fn init(file: &Path, force: bool) -> anyhow::Result<()> {
     }
     let written = opened.and_then(|mut to| to.write_all(text.as_bytes()).and_then(|()| to.sync_all()));
     written.with_context(|| format!("cannot write {}", file.display()))?;
+    if global.json {
+        return print_json(&json!({ "file": file }));
+    }
     writeln!(anstream::stderr(), "wrote {}; `outwork check --config {}` checks it", file.display(), file.display())?;
     Ok(())
 }

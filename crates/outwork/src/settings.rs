@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use outwork_admin::AdminSettings;
-use outwork_config::{Effective, Sources, section};
+use outwork_config::{Effective, Fault, Faults, Loaded, Origin, Sources, salvage, section};
 use outwork_dhcp::config::Dhcp;
 use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
@@ -13,6 +13,7 @@ use outwork_telemetry::logs::LogSettings;
 
 use crate::alerts::AlertSettings;
 use crate::cli::Global;
+use crate::report;
 
 section! {
     /// Configuration of Outwork.
@@ -62,8 +63,80 @@ pub(crate) struct Read {
 pub(crate) fn load(global: &Global) -> anyhow::Result<Read> {
     let sources = sources(global)?;
     let file = sources.file.as_ref().map(|(path, _)| path.clone()).filter(|path| path != Path::new(PRACTICE_NAME));
-    let loaded = outwork_config::load::<Settings>(sources)?;
+    let loaded = read(sources)?;
     Ok(Read { effective: loaded.effective(), value: loaded.value, file })
+}
+
+/// Reads the layers. Relative paths that a flag or a variable gives begin where it was given, all others at the file.
+pub(crate) fn read(sources: Sources) -> Result<Loaded<Settings>, Faults> {
+    let folder = folder(&sources);
+    let mut loaded = outwork_config::load::<Settings>(sources)?;
+    let origins = ["store.data_dir", "admin.tls.certificate", "admin.tls.key"].map(|key| loaded.origin(key));
+    let Settings { store, admin, .. } = &mut loaded.value;
+    let (certificate, key) = admin.tls.as_mut().map(|tls| (&mut tls.certificate, &mut tls.key)).unzip();
+    for (path, origin) in [Some(&mut store.data_dir), certificate, key].into_iter().zip(&origins) {
+        if let Some(path) = path {
+            *path = placed(path, origin, &folder);
+        }
+    }
+    Ok(loaded)
+}
+
+/// The folder of the file.
+fn folder(sources: &Sources) -> PathBuf {
+    sources.file.as_ref().and_then(|(file, _)| file.parent()).map(Path::to_owned).unwrap_or_default()
+}
+
+/// Where a path of the configuration leads.
+fn placed(path: &Path, origin: &Origin, folder: &Path) -> PathBuf {
+    match origin {
+        Origin::File(_) | Origin::Default => folder.join(path),
+        Origin::Env(_) | Origin::Set(_) => path.to_owned(),
+    }
+}
+
+/// What a command needs to find the server on this machine.
+#[derive(Debug)]
+pub(crate) struct Whereabouts {
+    /// Where it listens.
+    pub(crate) admin: AdminSettings,
+    /// Where it leaves the secret of this machine.
+    pub(crate) data_dir: PathBuf,
+}
+
+/// Finds that, though the configuration may have faults: whoever mends it must be able to ask the server. A file that was
+/// named must be there.
+pub(crate) fn whereabouts(global: &Global) -> anyhow::Result<Whereabouts> {
+    let (sources, fault) = match sources(global) {
+        Ok(sources) => match read(sources.clone()) {
+            Ok(Loaded { value, .. }) => {
+                return Ok(Whereabouts { admin: value.admin, data_dir: value.store.data_dir });
+            }
+            Err(faults) => {
+                let place = |fault: &Fault| format!("{}: {}: {}", fault.origin(), fault.key(), fault.found());
+                (sources, faults.iter().next().map(place).unwrap_or_default())
+            }
+        },
+        Err(error)
+            if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound) =>
+        {
+            return Err(error);
+        }
+        Err(error) => (layers(global, None), report::text(&error)),
+    };
+    report::warn(&format!("{fault}; going on with what can be read of the configuration, see `outwork check`"))?;
+    let mut found =
+        Whereabouts { admin: AdminSettings::default(), data_dir: folder(&sources).join(Store::default().data_dir) };
+    if let Some((listen, _)) = salvage(sources.clone(), "admin.listen") {
+        found.admin.listen = listen;
+    }
+    if let Some((tls, _)) = salvage(sources.clone(), "admin.tls") {
+        found.admin.tls = tls;
+    }
+    if let Some((path, origin)) = salvage::<PathBuf>(sources.clone(), "store.data_dir") {
+        found.data_dir = placed(&path, &origin, &folder(&sources));
+    }
+    Ok(found)
 }
 
 /// Files that are read where none is named, first come first served.
@@ -79,9 +152,14 @@ pub(crate) fn sources(global: &Global) -> anyhow::Result<Sources> {
         }
         None => Some(usual_file()?.unwrap_or_else(|| (PRACTICE_NAME.into(), PRACTICE.into()))),
     };
+    Ok(layers(global, file))
+}
+
+/// A file's text under the environment and the flags.
+fn layers(global: &Global, file: Option<(PathBuf, String)>) -> Sources {
     let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let env = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect();
-    Ok(Sources { file, env, set: global.set.clone() })
+    Sources { file, env, set: global.set.clone() }
 }
 
 fn usual_file() -> anyhow::Result<Option<(PathBuf, String)>> {

@@ -61,7 +61,15 @@ fn tell(dir: &Path, found: &CheckReport) -> anyhow::Result<()> {
         writeln!(out, "{} cannot", count_of_lost(found.lost, found.lost_more))?;
     }
     if found.given_up > 0 {
-        writeln!(out, "{} were given up by an earlier repair", records(found.given_up))?;
+        let were = if found.given_up == 1 { "was" } else { "were" };
+        writeln!(out, "{} {were} given up by an earlier repair", records(found.given_up))?;
+    }
+    for (path, offset) in &found.copies {
+        writeln!(
+            out,
+            "{}: of the two copies of its head, the one at byte {offset} is damaged; nothing is lost, and the next snapshot replaces the file",
+            path.display()
+        )?;
     }
     if let Some(torn) = &found.torn {
         let (path, offset, bytes) = (torn.path.display(), torn.offset, torn.bytes);
@@ -72,9 +80,10 @@ fn tell(dir: &Path, found: &CheckReport) -> anyhow::Result<()> {
     }
     if found.dropped > 0 {
         let dropped = records(found.dropped);
+        let (lie, them) = if found.dropped == 1 { ("lies", "it") } else { ("lie", "them") };
         writeln!(
             out,
-            "{dropped} lie behind a hole that a power loss left, never acknowledged; the next start drops them"
+            "{dropped} {lie} behind a hole that a power loss left, never acknowledged; the next start drops {them}"
         )?;
     }
     Ok(())
@@ -131,6 +140,7 @@ fn as_json(dir: &Path, found: &CheckReport, done: Option<&RepairReport>) -> Json
         "lost": found.lost,
         "lost_more": found.lost_more,
         "given_up": found.given_up,
+        "damaged_copies": found.copies.iter().map(|(file, offset)| json!({"file": file, "offset": offset})).collect::<Vec<_>>(),
         "torn": torn,
         "dropped": found.dropped,
         "repaired": done.is_some(),

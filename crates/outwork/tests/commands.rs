@@ -108,9 +108,13 @@ fn stats_shows_the_mean_beside_the_percentiles() {
     let (url, seen) = server(vec![answer(json!({"metrics": [metric]}))]);
     let shown = text(&outwork(dir.path(), &["stats", "--url", &url, "--token", "t"]).stdout);
     seen.join().expect("the server");
-    let columns: Vec<Vec<_>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    let columns: Vec<Vec<_>> =
+        shown.lines().map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect();
     assert_eq!(columns[0], ["METRIC", "LABELS", "VALUE", "AVG", "P50", "P95", "P99", "MAX", "UNIT"]);
-    assert_eq!(columns[1], ["outwork_x_seconds", "4", "2.500", "2", "4", "4", "4", "seconds"]);
+    assert_eq!(
+        columns[1],
+        ["outwork_x_seconds", "4", "2.500 s", "2.000 s", "4.000 s", "4.000 s", "4.000 s", "seconds"]
+    );
 }
 
 #[test]
@@ -222,9 +226,90 @@ fn a_change_is_sent_as_the_api_takes_it() {
     assert_eq!(seen[0].line, "PATCH /api/v1/dhcp/leases/192.0.2.1 HTTP/1.1");
     let body = |index: usize| serde_json::from_str::<Json>(&seen[index].body).expect("JSON");
     assert_eq!(body(0), json!({"hostname": null, "lease_time": 7200}));
-    let identifier = json!({"kind": "circuit_id", "value": "0a0b"});
+    let identifier = json!({"kind": "circuit_id", "value": "hex:0a0b"});
     assert_eq!(body(1), json!({"subnet_id": 3, "address": "192.0.2.9", "hostname": null, "identifier": identifier}));
     assert_eq!(seen[3].line, "DELETE /api/v1/tokens/5 HTTP/1.1", "by its name");
+}
+
+#[test]
+fn a_load_that_nobody_answers_fails_with_what_to_look_at() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let target = format!("localhost:{}", silent.local_addr().expect("an address").port());
+    let rest = ["--clients", "1", "--duration", "200ms", "--timeout", "100ms"];
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let port = port.to_string();
+    let run = |more: &[&str]| {
+        let line = [["bench", "dhcp", "--target", &target].as_slice(), &rest, &["--relay-port", &port], more].concat();
+        let output = outwork(dir.path(), &line);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        output
+    };
+    let output = run(&[]);
+    assert!(text(&output.stdout).contains(": 1 client, "), "{output:?}");
+    let hint = text(&output.stderr);
+    assert!(hint.contains("a subnet for the relay agent's address (127.0.0.1)") && hint.contains("firewall"), "{hint}");
+    let report = json(&run(&["--json"]));
+    assert!(report["exchange"]["p99_us"].is_f64() && report["hint"].is_string(), "{report}");
+    let renew = text(&run(&["--scenario", "renew"]).stderr);
+    assert!(renew.contains("no client got an address") && renew.contains("= help:"), "{renew}");
+}
+
+#[test]
+fn an_option_that_would_have_no_effect_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (line, expected) in [
+        (["reload", "--set", "dhcp.lease_time=2h"].as_slice(), "change the file"),
+        (&["--set", "dhcp.lease_time=2h", "reload"], "change the file"),
+        (&["config", "init", "--config", "x.toml"], "`outwork config init FILE`"),
+        (&["schema", "-c", "x.toml"], "reads no configuration"),
+    ] {
+        let output = outwork(dir.path(), line);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(expected), "{line:?}: {output:?}");
+    }
+    let mut from_environment = command(dir.path(), &["schema"]);
+    assert!(from_environment.env("OUTWORK_CONFIG", "x.toml").output().expect("it runs").status.success());
+}
+
+#[test]
+fn with_json_an_error_is_json_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let problem = json!({"title": "Cannot reload", "status": 409, "detail": "x", "key": "dhcp.workers"});
+    let (url, _) = server(vec![(409, "application/problem+json", problem.to_string())]);
+    let run = |line: &[&str], code: i32| {
+        let output = outwork(dir.path(), &[line, &["--json"]].concat());
+        assert!(output.status.code() == Some(code) && output.stderr.is_empty(), "{output:?}");
+        serde_json::from_slice::<Json>(&output.stdout).expect("JSON")["error"].clone()
+    };
+    let refused = run(&["reload", "--url", &url], 1);
+    assert_eq!((&refused["status"], &refused["key"]), (&json!(409), &json!("dhcp.workers")), "{refused}");
+    assert_eq!(refused["message"], "Cannot reload (409): x");
+    let unreachable = run(&["status", "--url", "http://127.0.0.1:9"], 1);
+    assert!(unreachable["help"].as_str().is_some_and(|help| help.contains("`outwork run`")), "{unreachable}");
+    assert!(run(&["leases", "list", "--limit", "0"], 2)["message"].as_str().is_some_and(|text| text.contains("--all")));
+    std::fs::write(dir.path().join("outwork.toml"), "[store]\ndata_dir = 3\n").expect("a file");
+    assert_eq!(run(&["config", "show"], 1)["faults"][0]["key"], "store.data_dir");
+}
+
+#[test]
+fn a_change_without_an_answer_says_in_json_what_was_done() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let gone = || (204, "application/json", String::new());
+    let (url, _) = server(vec![answer(json!({"items": [{"id": 5, "name": "a"}]})), gone(), gone()]);
+    let run = |line: &[&str]| json(&outwork(dir.path(), &[line, &["--url", &url, "--token", "t", "--json"]].concat()));
+    assert_eq!(run(&["token", "revoke", "a"]), json!({"revoked": {"id": 5, "name": "a"}}));
+    assert_eq!(run(&["leases", "release", "192.0.2.1"]), json!({"done": "released 192.0.2.1"}));
+}
+
+#[test]
+fn a_client_is_found_by_its_address_in_any_notation() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for wanted in ["02-00-5E-10-00-01", "0200.5e10.0001", "02005e100001"] {
+        let (url, _) = server(vec![answer(json!({"items": [lease("192.0.2.1", "a")], "next": null, "total": 1}))]);
+        let found = json(&outwork(dir.path(), &["leases", "get", wanted, "--json", "--url", &url]));
+        assert_eq!(found[0]["address"], "192.0.2.1", "{wanted}");
+    }
 }
 
 #[test]
@@ -278,12 +363,13 @@ fn what_does_not_exist_is_an_error() {
         (["stats", "nonesuch"].as_slice(), "no metric has nonesuch in its name"),
         (&["token", "revoke", "nobody"], "no token has the name or id nobody"),
         (&["config", "show", "nokey"], "there is no key nokey"),
-        (&["config", "show", "dhcp.nokey", "--json"], "there is no key dhcp.nokey"),
+        (&["config", "show", "dhcp.nokey"], "there is no key dhcp.nokey"),
     ] {
         let output = run(line);
         assert!(output.status.code() == Some(1) && text(&output.stderr).contains(expected), "{output:?}");
     }
-    assert_eq!(run(&["leases", "list", "--limit", "0"]).status.code(), Some(2));
+    let none = run(&["leases", "list", "--limit", "0"]);
+    assert!(none.status.code() == Some(2) && text(&none.stderr).contains("expected 1 or more"), "{none:?}");
 }
 
 #[test]

@@ -14,7 +14,8 @@ const DATABASE: &str = "outwork.db";
 section! {
     /// Where Outwork keeps what must outlive it, and how it trades latency, throughput and memory for that.
     pub struct Store {
-        /// Directory of everything that is kept. Only one Outwork can use it at a time.
+        /// Directory of everything that is kept. Only one Outwork can use it at a time. A relative path begins at the configuration file's
+        /// folder; that of a flag or a variable, at the working directory.
         pub data_dir: PathBuf [restart] = "data",
         /// When a change counts as kept, so that it may be acknowledged.
         pub durability: Durability [restart] = Durability::Fsync,

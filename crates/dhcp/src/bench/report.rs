@@ -6,20 +6,25 @@ use std::time::Duration;
 use outwork_telemetry::{Histogram, Snapshot};
 use serde::Serialize;
 
-/// How long answers took, in microseconds.
+/// How long answers took, in microseconds; in JSON the names say so.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Latency {
     /// How many answers there were.
     pub count: u64,
     /// The mean.
+    #[serde(rename = "mean_us")]
     pub mean: f64,
     /// Half of them took at most this long.
+    #[serde(rename = "p50_us")]
     pub p50: f64,
     /// 95 % of them.
+    #[serde(rename = "p95_us")]
     pub p95: f64,
     /// 99 % of them.
+    #[serde(rename = "p99_us")]
     pub p99: f64,
     /// The longest.
+    #[serde(rename = "max_us")]
     pub max: f64,
 }
 
@@ -45,6 +50,8 @@ pub struct Report {
     pub scenario: String,
     /// The server.
     pub server: String,
+    /// The addresses that were relayed from: what a server chooses the subnet by.
+    pub relays: Vec<String>,
     /// Whether messages came and went in runs.
     pub offload: bool,
     /// The rate asked for in exchanges a second; none for as fast as the server answers.
@@ -101,19 +108,50 @@ pub struct Report {
     pub cpu_seconds: f64,
 }
 
+impl Report {
+    /// What to look at where nothing was answered; `None` where something was, or nothing was asked.
+    pub fn hint(&self) -> Option<String> {
+        if self.answered > 0 || self.offered == 0 {
+            return None;
+        }
+        let server = &self.server;
+        if self.naks > 0 {
+            return Some(format!(
+                "{server} refused every request (DHCPNAK): is another server's range, or another subnet, in its way?"
+            ));
+        }
+        if self.discover_to_offer.count > 0 {
+            return Some(format!(
+                "{server} makes offers and acknowledges nothing: its log says why, such as a disk that it cannot write"
+            ));
+        }
+        if self.unsendable > 0 {
+            return Some(format!("this host would not send to {server}: look at its routes and its firewall"));
+        }
+        Some(format!(
+            "nothing came back. Does a DHCP server listen at {server}? Has it a subnet for the relay agent's address ({}), with a \
+             pool that has addresses left? Do the firewalls let UDP through, both ways? A relay agent's port other than 67 \
+             needs a server that knows RFC 8357",
+            self.relays.join(", ")
+        ))
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pace = match (self.rate, self.window) {
+            (Some(1.0), _) => "1 exchange/s".to_owned(),
             (Some(rate), _) => format!("{rate} exchanges/s"),
             (None, Some(window)) => format!("as fast as answered, {window} at a time"),
             (None, None) => "all at once".to_owned(),
         };
         writeln!(
             f,
-            "{} against {}: {} clients, {pace}{}, {:.2} s",
+            "{} against {}: {} {}, {pace}{}, {:.2} s",
             self.scenario,
             self.server,
             self.clients,
+            if self.clients == 1 { "client" } else { "clients" },
             if self.offload { ", in runs" } else { "" },
             self.seconds
         )?;

@@ -75,6 +75,8 @@ pub struct Access {
     pub(super) metrics: Arc<FrontMetrics>,
     attempts: Mutex<Attempts>,
     cache: Mutex<HashMap<Key, (Token, Instant)>>,
+    /// Held for a look-up by an address that has failed too often.
+    suspects: tokio::sync::Mutex<()>,
     local: Option<Local>,
 }
 
@@ -108,7 +110,7 @@ impl Access {
 
     fn with(database: Arc<Database>, metrics: Arc<FrontMetrics>, local: Option<Local>) -> Self {
         let (sessions, attempts, cache) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { database, sessions, metrics, attempts, cache, local }
+        Self { database, sessions, metrics, attempts, cache, suspects: tokio::sync::Mutex::default(), local }
     }
 
     /// Forgets a token at once: what its removal calls.
@@ -138,24 +140,29 @@ impl Access {
         }
         let key = || Key::Presented(hash);
         let cached = self.cache.lock().get(&key()).cloned();
-        if let Some((token, _)) = cached.as_ref().filter(|(token, until)| now < *until && !has_expired(token)) {
-            return Ok(token.clone());
+        if let Some((token, _)) = cached.filter(|(token, until)| now < *until && !has_expired(token)) {
+            return Ok(token);
         }
-        // A token that was good lately is looked up even where others keep failing from the same address.
-        let wait = self.attempts.lock().wait(peer.address.ip(), now).filter(|_| cached.is_none());
+        // A good token passes though others keep failing from its address. Where they do, look-ups wait for each other:
+        // guesses cannot fill the database's queue.
+        let wait = self.attempts.lock().wait(peer.address.ip(), now);
+        let turn = if wait.is_some() { Some(self.suspects.lock().await) } else { None };
+        let (presented, at) = (secret.to_owned(), SystemTime::now());
+        let found = self.database.read(move |db| tokens::verify_lookup(db, &presented, at)).await?;
+        drop(turn);
+        self.remember(key(), found.as_ref(), now);
+        if let Some(token) = found {
+            self.touch(&token, at);
+            return Ok(token);
+        }
         if let Some(wait) = wait {
             self.refused(AuthFailure::RateLimited);
             return Err(Problem::too_many(wait, "too many failed attempts from this address"));
         }
-        let (presented, at) = (secret.to_owned(), SystemTime::now());
-        let found = self.database.read(move |db| tokens::verify_lookup(db, &presented, at)).await?;
-        self.remember(key(), found.as_ref(), now);
-        found.inspect(|token| self.touch(token, at)).ok_or_else(|| {
-            self.attempts.lock().failed(peer.address.ip(), now);
-            self.refused(AuthFailure::Unknown);
-            tracing::warn!(peer = %peer.address, "an unknown token was presented");
-            Problem::unauthorized("this token is not known, or has expired; `outwork token create` makes one")
-        })
+        self.attempts.lock().failed(peer.address.ip(), now);
+        self.refused(AuthFailure::Unknown);
+        tracing::warn!(peer = %peer.address, "an unknown token was presented");
+        Err(Problem::unauthorized("this token is not known, or has expired; `outwork token create` makes one"))
     }
 
     /// The token that a session stands for.

@@ -58,9 +58,11 @@ async fn audit(State(access): State<Arc<Access>>, mut request: Request, next: Ne
     let status = response.status();
     let (action, target, change) = match does {
         Some((action, target, detail)) => (action.to_owned(), target, detail),
-        None => (route.unwrap_or_default(), String::new(), String::new()),
+        // It did not come as far as its handler: what was tried is what is known.
+        None => (format!("{method} {}", route.unwrap_or_default()), path.clone(), String::new()),
     };
-    tracing::info!(actor, %role, origin, action, target, change, %status, "change");
+    // Not `target`: so the log calls the module that says it.
+    tracing::info!(actor, %role, origin, action, object = target, change, %status, "change");
     let detail = json!({ "role": role, "method": method, "path": path, "status": status.as_u16(), "change": change });
     let succeeded = status.is_success();
     let entry = Entry { at: SystemTime::now(), actor, origin, action, target, succeeded, detail: detail.to_string() };

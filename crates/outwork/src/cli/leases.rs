@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::duration;
+use super::{duration, octets};
 
 /// `outwork leases`.
 #[derive(Debug, Subcommand)]
@@ -38,10 +38,10 @@ Examples:
         /// The address.
         address: Ipv4Addr,
         /// The client's hardware address.
-        #[arg(long, value_name = "MAC")]
+        #[arg(long, value_name = "MAC", value_parser = octets::mac)]
         mac: String,
-        /// The client identifier (option 61) in hex, if the client sends one.
-        #[arg(long, value_name = "HEX")]
+        /// The client identifier (option 61), if the client sends one: hex, or text as text:WORDS.
+        #[arg(long, value_name = "HEX", value_parser = octets::identifier)]
         client_id: Option<String>,
         /// The client's hostname.
         #[arg(long, value_name = "NAME")]
@@ -110,8 +110,8 @@ pub(crate) struct ListArgs {
     /// Only those with this in address, MAC, client id or hostname.
     #[arg(long, value_name = "TEXT")]
     pub(crate) q: Option<String>,
-    /// The most to list.
-    #[arg(long, value_name = "COUNT", default_value = "100", conflicts_with = "all")]
+    /// The most to list, 1 or more.
+    #[arg(long, value_name = "COUNT", default_value = "100", conflicts_with = "all", value_parser = limit)]
     pub(crate) limit: NonZeroUsize,
     /// Lists all there are.
     #[arg(long)]
@@ -119,6 +119,10 @@ pub(crate) struct ListArgs {
     /// Goes on after this point: `next` of an earlier answer.
     #[arg(long, value_name = "NEXT")]
     pub(crate) after: Option<String>,
+}
+
+fn limit(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "expected 1 or more; --all lists every lease")
 }
 
 /// What a lease's address is doing.
@@ -169,7 +173,8 @@ pub(crate) enum ReservationsCommand {
     #[command(after_help = "\
 Examples:
   outwork reservations add --subnet 3 192.0.2.20 --mac 02:00:5e:10:00:01 --hostname printer
-  outwork reservations add --subnet 3 192.0.2.21 --circuit-id 0a0b0c")]
+  outwork reservations add --subnet 3 192.0.2.21 --circuit-id 0a0b0c
+  outwork reservations add --subnet 3 192.0.2.22 --remote-id 'text:switch 7'")]
     Add {
         /// The address.
         address: Ipv4Addr,
@@ -194,16 +199,16 @@ Examples:
 #[group(required = true, multiple = false)]
 pub(crate) struct IdentifierArgs {
     /// By hardware address.
-    #[arg(long, value_name = "MAC")]
+    #[arg(long, value_name = "MAC", value_parser = octets::mac)]
     mac: Option<String>,
-    /// By client identifier (option 61), in hex.
-    #[arg(long, value_name = "HEX")]
+    /// By client identifier (option 61): hex, or text as text:WORDS.
+    #[arg(long, value_name = "HEX", value_parser = octets::identifier)]
     client_id: Option<String>,
-    /// By the relay agent's circuit id (option 82.1), in hex.
-    #[arg(long, value_name = "HEX")]
+    /// By the relay agent's circuit id (option 82.1): hex, or text as text:WORDS.
+    #[arg(long, value_name = "HEX", value_parser = octets::identifier)]
     circuit_id: Option<String>,
-    /// By the relay agent's remote id (option 82.2), in hex.
-    #[arg(long, value_name = "HEX")]
+    /// By the relay agent's remote id (option 82.2): hex, or text as text:WORDS.
+    #[arg(long, value_name = "HEX", value_parser = octets::identifier)]
     remote_id: Option<String>,
     /// By the value of the configured flex expression.
     #[arg(long, value_name = "VALUE")]

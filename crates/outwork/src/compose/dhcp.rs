@@ -14,6 +14,7 @@ use outwork_front::events::Hub;
 use outwork_store::log::{Health, Recovery};
 use outwork_telemetry::Registry;
 
+use super::ports::{self, Protocol};
 use super::store::{CommitMetrics, StoreFigures};
 use super::{LEASES, cannot};
 use crate::settings::Settings;
@@ -54,7 +55,8 @@ impl Dhcp {
         let figures = StoreFigures::new(&service);
         let commits = Arc::clone(&figures.commits);
         registry.register(figures as _)?;
-        let server = Server::start(&service, &server::Options::from(&settings.dhcp))?;
+        let server = Server::start(&service, &server::Options::from(&settings.dhcp))
+            .map_err(|error| ports::explained(error.into(), Protocol::Udp))?;
         Ok(Self { service, commits, server })
     }
 

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::cli::Global;
+use crate::report;
 use crate::settings::{self, Read, Settings};
 
 /// The configuration in force.
@@ -113,7 +114,7 @@ impl Reload {
         // network in force.
         let global =
             Global { config: state.read.file.clone().or_else(|| self.global.config.clone()), ..self.global.clone() };
-        let read = settings::load(&global).map_err(|error| Refusal::Faults(format!("{error:#}")))?;
+        let read = settings::load(&global).map_err(|error| Refusal::Faults(report::text(&error)))?;
         let changes = diff(&state.read.value, &read.value);
         let fixed: Vec<_> = changes.iter().filter(|change| !change.live).map(|change| change.key.clone()).collect();
         if !fixed.is_empty() {

@@ -6,12 +6,14 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Context;
+use outwork_dhcp::options::parse_hex;
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
 use super::{done, items, rows};
 use crate::cli::Global;
 use crate::cli::leases::{LeasesCommand, ListArgs, ReservationsCommand};
+use crate::cli::octets;
 use crate::client::{Client, escaped, query};
 use crate::local::print_json;
 use crate::table::{Table, cell, percent, write_pairs};
@@ -183,8 +185,11 @@ fn get(global: &Global, client: &Client, wanted: &str) -> anyhow::Result<()> {
                 let values =
                     [("q", Some(wanted.to_owned())), ("limit", Some(PAGE.to_string())), ("after", after.clone())];
                 let page = client.get(&format!("/dhcp/leases{}", query(&values)))?;
+                let octets = octets::hardware(wanted).or_else(|| parse_hex(wanted));
                 let same = |lease: &Json, name: &str| {
-                    lease[name].as_str().is_some_and(|value| value.eq_ignore_ascii_case(wanted))
+                    let value = lease[name].as_str().unwrap_or_default();
+                    let alike = || name != "hostname" && octets.is_some() && parse_hex(value) == octets;
+                    value.eq_ignore_ascii_case(wanted) || alike()
                 };
                 let exact = |lease: &&Json| ["mac", "client_id", "hostname"].iter().any(|name| same(lease, name));
                 found.extend(items(&page["items"]).iter().filter(exact).cloned());
@@ -285,6 +290,7 @@ pub(crate) fn reservations(global: &Global, command: &ReservationsCommand) -> an
                 "identifier": {"kind": kind, "value": value},
             });
             let answer = client.change(Method::POST, "/dhcp/reservations", Some(&body))?;
+            let value = answer["identifier"]["value"].as_str().unwrap_or(value);
             done(global, &answer, &format!("reserved {address} for {kind} {value}"))?;
             warn(&answer)
         }
