@@ -122,11 +122,6 @@ impl Fault {
         self.help.as_deref()
     }
 
-    /// What would have been right, if that can be said.
-    pub fn expectation(&self) -> Option<&str> {
-        self.expected.as_deref()
-    }
-
     fn is_warning(&self) -> bool {
         self.kind == Kind::Warning
     }
@@ -160,12 +155,7 @@ impl Fault {
 
     fn write(&self, out: &mut String, ink: &Ink, subject: &str) -> fmt::Result {
         let (colour, word) = if self.is_warning() { (Ink::YELLOW, "warning") } else { (Ink::RED, "error") };
-        writeln!(
-            out,
-            "{}: {}",
-            ink.paint(colour, word),
-            ink.paint(Ink::BOLD, &format!("{subject}{}", self.found))
-        )?;
+        writeln!(out, "{}: {}", ink.paint(colour, word), ink.paint(Ink::BOLD, &format!("{subject}{}", self.found)))?;
         let margin = match &self.origin {
             Origin::File(place) => {
                 let margin = " ".repeat(place.line.to_string().len());
@@ -317,7 +307,8 @@ impl Faults {
             (0..=MOST_KEYS, _) => format!("one of {}", known.join(", ")),
             (_, Some(near)) => format!("a key such as {near}; `outwork schema` has all {}", known.len()),
             (_, None) => {
-                let mut alike: Vec<_> = known.iter().map(|known| (strsim::damerau_levenshtein(key, known), *known)).collect();
+                let mut alike: Vec<_> =
+                    known.iter().map(|known| (strsim::damerau_levenshtein(key, known), *known)).collect();
                 alike.sort_unstable();
                 let alike: Vec<_> = alike.into_iter().take(MOST_KEYS).map(|(_, known)| known).collect();
                 format!("a key such as {}; `outwork schema` has all {}", alike.join(", "), known.len())

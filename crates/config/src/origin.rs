@@ -108,10 +108,15 @@ impl Text {
                 return Some(done);
             }
             let first = rest.chars().next()?;
-            let (width, worth) = match rest.strip_prefix('\\').filter(|_| escapes).and_then(|rest| rest.chars().next()) {
+            let (width, worth) = match rest.strip_prefix('\\').filter(|_| escapes).and_then(|rest| rest.chars().next())
+            {
                 None => (first.len_utf8(), first.len_utf8()),
                 Some(code @ ('u' | 'U' | 'x')) => {
-                    let digits = match code { 'x' => 2, 'u' => 4, _ => 8 };
+                    let digits = match code {
+                        'x' => 2,
+                        'u' => 4,
+                        _ => 8,
+                    };
                     let code = u32::from_str_radix(rest.get(2..2 + digits)?, 16).ok()?;
                     (2 + digits, char::from_u32(code)?.len_utf8())
                 }

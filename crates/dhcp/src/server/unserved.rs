@@ -44,7 +44,9 @@ impl From<Locator<'_>> for Unserved {
 impl fmt::Display for Unserved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Selected(address) => write!(f, "clients of the link {address} (option 82 or 118): no subnet holds it"),
+            Self::Selected(address) => {
+                write!(f, "clients of the link {address} (option 82 or 118): no subnet holds it")
+            }
             Self::Relay(address) => {
                 write!(f, "clients of the relay agent {address}: no subnet holds that address or names it")
             }
@@ -52,7 +54,9 @@ impl fmt::Display for Unserved {
             Self::Interface(name, address) => {
                 write!(f, "clients on the interface {name}: no subnet names it or holds our address there, {address}")
             }
-            Self::NoAddress(name) => write!(f, "clients on the interface {name}: it has no IPv4 address to answer from"),
+            Self::NoAddress(name) => {
+                write!(f, "clients on the interface {name}: it has no IPv4 address to answer from")
+            }
         }
     }
 }
