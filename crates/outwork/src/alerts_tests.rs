@@ -242,6 +242,8 @@ fn every_finding_is_of_a_known_condition_with_advice_and_settings_that_exist() {
         pools: vec![pool(100), pool(95)],
         rate_limited: 1_000_000,
         malformed: 1_000_000,
+        unserved: vec![("x".into(), "y".into())],
+        closed: vec!["x".into()],
         ..server.dhcp().clone()
     };
     server.commit(200, 100);

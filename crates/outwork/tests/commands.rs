@@ -115,7 +115,7 @@ fn check_reports_faults_between_values_beside_values_that_cannot_be_read() {
     assert!(overlap["expected"].is_string() && overlap["help"].is_string(), "{overlap}");
     assert_eq!(report[3]["expected"], "a value 1 or more");
     let shown = text(&outwork(dir.path(), &["check"]).stderr);
-    assert!(shown.contains("test = \"option[60].hex = 'x'\"\n  |                         ^\n"), "{shown}");
+    assert!(shown.contains("test = \"option[60].hex = 'x'\"\n  |                        ^\n"), "{shown}");
 }
 
 #[test]
