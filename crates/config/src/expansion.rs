@@ -29,17 +29,33 @@ pub fn refuse_unknown(node: &Node, known: &[&str], faults: &mut Faults) {
     }
 }
 
+/// The limits of a key: what was expected, if a value lies outside of them; and their words.
+pub type Within<T> = (fn(&T) -> Option<String>, fn() -> String);
+
+/// Limits, in words.
+pub fn limit_words<T: PartialOrd + Setting>(limits: &Limits<T>) -> String {
+    limits.text()
+}
+
 /// Reads one key of a section.
 pub fn field<T: Setting>(
     table: &Node,
     key: &'static str,
     default: Option<fn() -> T>,
-    outside: Option<fn(&T) -> Option<String>>,
+    within: Option<Within<T>>,
     faults: &mut Faults,
 ) -> Option<T> {
     let node = table.get(key);
     let value = match (node, default) {
-        (Some(node), _) => T::read(node, faults)?,
+        (Some(node), _) => match T::read(node, faults) {
+            Some(value) => value,
+            None => {
+                if let Some((_, limits)) = within {
+                    faults.limit::<T>(node, &limits());
+                }
+                return None;
+            }
+        },
         (None, Some(default)) => default(),
         (None, None) => match T::absent() {
             Some(value) => value,
@@ -49,7 +65,7 @@ pub fn field<T: Setting>(
             }
         },
     };
-    match outside.and_then(|outside| outside(&value)) {
+    match within.and_then(|(outside, _)| outside(&value)) {
         None => Some(value),
         Some(limits) => {
             let found =

@@ -36,7 +36,7 @@ pub struct Sources {
 /// The tree, and the text that it was read from.
 #[derive(Debug)]
 pub(crate) struct Document {
-    pub(crate) text: Option<Text>,
+    pub(crate) text: Option<Arc<Text>>,
     pub(crate) root: Node,
 }
 
@@ -45,7 +45,7 @@ impl Document {
     /// still read.
     pub(crate) fn lay(sources: Sources) -> (Self, Vec<Fault>) {
         let mut faults = Vec::new();
-        let text = sources.file.map(|(path, text)| Text::new(&path, text));
+        let text = sources.file.map(|(path, text)| Arc::new(Text::new(&path, text)));
         let mut root = match &text {
             Some(text) => read_file(text, &mut faults),
             None => Node::empty_table(String::new(), Origin::Default),

@@ -1,10 +1,11 @@
 //! Sources to settings, and what is asked of them afterwards.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use crate::fault::Faults;
+use crate::fault::{Fault, Faults};
 use crate::layers::{Document, Sources};
 use crate::node::Node;
 use crate::origin::Origin;
@@ -16,8 +17,12 @@ use crate::setting::{Change, Effective, Section, Setting};
 pub struct Loaded<R> {
     /// The settings.
     pub value: R,
+    warnings: Vec<Fault>,
     document: Arc<Document>,
 }
+
+/// How often what could not be read is taken out before the checks are given up.
+const ROUNDS: usize = 8;
 
 /// Reads a configuration: every layer, every key, every check. The error has all the faults.
 pub fn load<R: Section>(sources: Sources) -> Result<Loaded<R>, Faults> {
@@ -26,8 +31,15 @@ pub fn load<R: Section>(sources: Sources) -> Result<Loaded<R>, Faults> {
     let mut faults = Faults::new(Arc::clone(&document));
     list.into_iter().for_each(|fault| faults.push(fault));
     match R::read(&document.root, &mut faults) {
-        Some(value) => faults.or(Loaded { value, document }),
+        Some(value) if faults.is_empty() => Ok(Loaded { value, warnings: faults.into_warnings(), document }),
+        Some(_) => {
+            faults.settle();
+            Err(faults)
+        }
         None => {
+            if !faults.in_syntax() {
+                check_rest::<R>(&document, &mut faults);
+            }
             faults.settle();
             Err(faults)
         }
@@ -45,7 +57,40 @@ pub fn salvage<T: Setting>(sources: Sources, path: &str) -> Option<(T, Origin)> 
     Some((value, node.pointed().clone()))
 }
 
+/// Checks what is left without what could not be read: the faults between values are told in the same run. What is read
+/// then is used for nothing else.
+fn check_rest<R: Section>(document: &Document, faults: &mut Faults) {
+    let mut root = document.root.clone();
+    let mut left_out = BTreeSet::new();
+    let mut broken: Vec<String> = faults.of_form().map(|fault| fault.key().to_owned()).collect();
+    for _ in 0..ROUNDS {
+        for key in broken {
+            // A key that is not there, or that was taken out and is required: the table cannot be read.
+            let there = path::parse(&key).is_ok_and(|segments| document.root.nearest(&segments).1);
+            match there && !left_out.contains(&key) {
+                true => left_out.insert(key),
+                false => left_out.insert(path::parent(&key).to_owned()),
+            };
+        }
+        if left_out.contains("") {
+            return;
+        }
+        root.leave_out(&left_out);
+        let rest = Arc::new(Document { text: document.text.clone(), root: root.clone() });
+        let mut found = Faults::on_rest(Arc::clone(&rest), left_out.iter().cloned().collect());
+        if R::read(&rest.root, &mut found).is_some() {
+            return faults.add_checks(found);
+        }
+        broken = found.of_form().map(|fault| fault.key().to_owned()).collect();
+    }
+}
+
 impl<R: Section> Loaded<R> {
+    /// What should be looked at, and is no fault, in the order of the file.
+    pub fn warnings(&self) -> &[Fault] {
+        &self.warnings
+    }
+
     /// An empty report that knows this document, for the checks of what is built from the settings; end it with
     /// [`Faults::or`].
     pub fn faults(&self) -> Faults {

@@ -237,10 +237,15 @@ macro_rules! __within {
     ($ty:ty;) => { ::core::option::Option::None };
     ($ty:ty; restart $(, $($rest:tt)*)?) => { $crate::__within!($ty; $($($rest)*)?) };
     ($ty:ty; range $range:expr $(, $($rest:tt)*)?) => {
-        ::core::option::Option::Some((|value: &$ty| $crate::expansion::outside(
-            value,
-            &$crate::Limits::<<$ty as $crate::Ranged>::Bound>::from($range),
-        )) as fn(&$ty) -> ::core::option::Option<::std::string::String>)
+        ::core::option::Option::Some((
+            (|value: &$ty| $crate::expansion::outside(
+                value,
+                &$crate::Limits::<<$ty as $crate::Ranged>::Bound>::from($range),
+            )) as fn(&$ty) -> ::core::option::Option<::std::string::String>,
+            (|| $crate::expansion::limit_words(
+                &$crate::Limits::<<$ty as $crate::Ranged>::Bound>::from($range),
+            )) as fn() -> ::std::string::String,
+        ))
     };
 }
 

@@ -58,7 +58,7 @@ error: dhcp.lease_time: found the string \"12x\"
   |
 2 |   lease_time = \"12x\"  # half a day
   |                ^^^^^
-  = expected: a duration such as \"250ms\", \"2h\" or \"1d12h\"
+  = expected: a duration such as \"250ms\", \"2h\" or \"1d12h\", from \"1m\" to \"1d\"
 
 "
     );
@@ -141,4 +141,69 @@ fn a_long_line_is_cut_around_its_fault() {
     let faults = bad(&file, &[], &[]);
     assert!(faults.render(false).lines().all(|line| line.chars().count() < 200), "{faults}");
     assert!(faults.render(false).contains("z = 1"), "{faults}");
+}
+
+#[test]
+fn faults_between_values_are_told_beside_values_that_cannot_be_read() {
+    let file = "\
+[dhcp]
+workers = 'many'
+[[dhcp.subnet]]
+id = 1
+subnet = '192.0.2.0/33'
+[[dhcp.subnet]]
+id = 7
+subnet = '198.51.100.0/24'
+[[dhcp.subnet]]
+id = 7
+subnet = '203.0.113.0/24'
+[admin]
+session = 5
+";
+    let faults = bad(file, &[], &[]);
+    assert_eq!(
+        lines(&faults),
+        [
+            "dhcp.workers @ site.toml:2:11: found the string \"many\"",
+            "dhcp.subnet[0].subnet @ site.toml:5:10: found the string \"192.0.2.0/33\": \
+             the length is no number from 0 to 32",
+            "dhcp.subnet[2].id @ site.toml:10:6: another subnet has this id",
+            "admin.session @ site.toml:13:11: found the number 5",
+        ]
+    );
+}
+
+#[test]
+fn what_may_come_of_a_value_that_cannot_be_read_is_no_fault_of_its_own() {
+    let ids = "[[dhcp.subnet]]\nid = 7\nsubnet = '192.0.2.0/24'\n[[dhcp.subnet]]\nid = 7\n";
+    for (rest, count) in [("subnet = '198.51.100.0/24'\n", 1), ("subnet = 1\n", 1), ("lease_time = 'x'\n", 2)] {
+        assert_eq!(bad(&format!("{ids}{rest}"), &[], &[]).len(), count, "{rest}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_told_the_limits_of_its_key() {
+    let text = bad("[dhcp]\nworkers = -1\nlease_time = 'x'\nsubnet = [{ id = -1 }]\n", &[], &[]).render(false);
+    assert!(text.contains("expected: a whole number from 0 to 1024\n"), "{text}");
+    assert!(text.contains("\"1d12h\", from \"1m\" to \"1d\"\n"), "{text}");
+    assert!(text.contains("expected: a whole number, 1 or more\n"), "{text}");
+}
+
+#[test]
+fn an_unknown_key_is_not_answered_with_every_key_there_is() {
+    let expected = |file| bad(file, &[], &[]).to_json()[0]["expected"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(expected("zebra = 1\n"), "one of data_dir, dhcp, admin");
+    assert_eq!(expected("[dhcp]\nleasetime = '1h'\n"), "a key such as lease_time; `outwork schema` has all 10");
+    let many = expected("[dhcp]\nzebra = '1h'\n");
+    assert!(many.matches(',').count() == 7 && many.ends_with("; `outwork schema` has all 10"), "{many}");
+}
+
+#[test]
+fn a_fault_inside_a_text_points_at_its_part() {
+    let loaded = good("[dhcp]\ninterfaces = [\"lan\", \"e\\\"th=0\"]\n", &[], &[]);
+    let mut faults = loaded.faults();
+    faults.at("dhcp.interfaces[1]", Fault::new("has `=`").within(4, 1));
+    let text = faults.or(()).expect_err("a fault").render(false);
+    assert!(text.contains("site.toml:2:28\n"), "{text}");
+    assert!(text.contains("\"e\\\"th=0\"]\n  |                            ^\n"), "{text}");
 }

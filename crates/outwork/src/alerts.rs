@@ -49,13 +49,15 @@ const LEARNED: u32 = 24;
 const NAMED: usize = 5;
 
 /// Every condition that there is an alert for.
-pub(crate) const IDS: [&str; 12] = [
+pub(crate) const IDS: [&str; 14] = [
     "kernel_drops",
     "disk_behind",
     "commit_slow",
     "log_failed",
     "pools_high",
     "pools_exhausted",
+    "clients_unserved",
+    "interface_closed",
     "rate_limited",
     "malformed",
     "cpu_saturated",
@@ -110,6 +112,10 @@ pub(crate) struct DhcpReading {
     pub(crate) warn_at: f64,
     pub(crate) rate_limited: u64,
     pub(crate) malformed: u64,
+    /// Places whose clients got no answer in the last minutes: what and where, and what to do.
+    pub(crate) unserved: Vec<(String, String)>,
+    /// Interfaces of the configuration whose clients are not heard, each with why.
+    pub(crate) closed: Vec<String>,
 }
 
 /// One pool.
@@ -177,6 +183,8 @@ impl Watch {
                 log(last),
                 pools_high(last),
                 pools_exhausted(last),
+                unserved(last),
+                closed(last),
                 rate_limited(first, last, settings),
                 malformed(first, last, settings),
             ];
@@ -299,6 +307,31 @@ fn malformed(first: &DhcpReading, last: &DhcpReading, settings: &AlertSettings) 
     let advice = "`outwork stats malformed` shows which rule they break; keep their sender away with a firewall";
     let found = finding("malformed", Severity::Warning, holds, Duration::ZERO, what);
     Some(advise(found, advice, &["alerts.malformed"]))
+}
+
+fn unserved(last: &DhcpReading) -> Option<Finding> {
+    let (what, advice) = last.unserved.first()?;
+    let more = match last.unserved.len() - 1 {
+        0 => String::new(),
+        more => format!("; and so at {more} more places: the log names them"),
+    };
+    let what = format!("no answer to {what}{more}");
+    let found = finding("clients_unserved", Severity::Warning, true, Duration::ZERO, what);
+    Some(advise(found, advice.as_str(), &["dhcp.subnet", "dhcp.interfaces"]))
+}
+
+fn closed(last: &DhcpReading) -> Option<Finding> {
+    if last.closed.is_empty() {
+        return None;
+    }
+    let named: Vec<_> = last.closed.iter().take(NAMED).map(String::as_str).collect();
+    let more = match last.closed.len() - named.len() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let what = format!("clients on interfaces of the configuration are not heard: {}{more}", named.join("; "));
+    let advice = "see `ip address`: bring the interface up, or name the one that is meant; no restart is needed once it is there";
+    Some(advise(finding("interface_closed", Severity::Warning, true, LOAD, what), advice, &["dhcp.interfaces"]))
 }
 
 /// All processors busy, or else one thread that keeps one busy all the time.

@@ -26,6 +26,8 @@ impl Server {
             warn_at: 0.9,
             rate_limited: 0,
             malformed: 0,
+            unserved: vec![],
+            closed: vec![],
         };
         let reading = Reading {
             at: start,
@@ -71,6 +73,20 @@ fn a_server_at_work_has_no_alerts() {
         server.reading.cpu_seconds += 10.0;
         assert_eq!(server.look(), []);
     }
+}
+
+#[test]
+fn clients_that_get_no_answer_and_interfaces_that_are_absent_are_told_while_they_are() {
+    let mut server = Server::new();
+    server.dhcp().unserved = vec![("clients of 10.9.0.1".to_owned(), "add 10.9.0.1".to_owned()); 3];
+    let found = server.only("clients_unserved").unwrap();
+    assert_eq!(found.what, "no answer to clients of 10.9.0.1; and so at 2 more places: the log names them");
+    assert_eq!((found.advice.as_str(), found.holds, found.patience), ("add 10.9.0.1", true, Duration::ZERO));
+    server.dhcp().unserved.clear();
+    assert_eq!(server.only("clients_unserved"), None);
+    server.dhcp().closed = vec!["lan9: it does not exist; it is picked up when it appears".to_owned()];
+    let found = server.only("interface_closed").unwrap();
+    assert!(found.holds && found.what.contains("lan9: it does not exist"), "{}", found.what);
 }
 
 #[test]
@@ -226,6 +242,8 @@ fn every_finding_is_of_a_known_condition_with_advice_and_settings_that_exist() {
         pools: vec![pool(100), pool(95)],
         rate_limited: 1_000_000,
         malformed: 1_000_000,
+        unserved: vec![("x".into(), "y".into())],
+        closed: vec!["x".into()],
         ..server.dhcp().clone()
     };
     server.commit(200, 100);

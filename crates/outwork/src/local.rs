@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::CommandFactory;
-use outwork_config::{Effective, Faults, Origin, toml_text};
+use outwork_config::{Effective, Fault, Faults, Origin, toml_text};
 use outwork_dhcp::import::kea::{Note, NoteKind};
 use serde_json::{Value as Json, json};
 
@@ -20,8 +20,18 @@ pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
     let sources = settings::sources(global)?;
     let name = sources.file.as_ref().map_or_else(|| "the defaults".into(), |(path, _)| path.display().to_string());
     match settings::read(sources) {
-        Ok(_) if global.json => print_json(&json!([]))?,
-        Ok(_) => writeln!(anstream::stdout(), "{name}: no faults")?,
+        Ok(loaded) if global.json => print_json(&loaded.warnings().iter().map(Fault::to_json).collect())?,
+        Ok(loaded) => {
+            for warning in loaded.warnings() {
+                writeln!(anstream::stderr(), "{}", warning.render(true))?;
+            }
+            let count = match loaded.warnings().len() {
+                0 => String::new(),
+                1 => ", 1 warning".to_owned(),
+                count => format!(", {count} warnings"),
+            };
+            writeln!(anstream::stdout(), "{name}: no faults{count}")?;
+        }
         Err(faults) => {
             if global.json {
                 print_json(&faults.to_json())?;

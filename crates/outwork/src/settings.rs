@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use outwork_admin::AdminSettings;
-use outwork_config::{Effective, Fault, Faults, Loaded, Origin, Sources, salvage, section};
+use outwork_config::{At, Effective, Fault, Faults, Loaded, Origin, Sources, salvage, section};
 use outwork_dhcp::config::Dhcp;
 use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
@@ -32,6 +32,13 @@ section! {
         pub(crate) admin: AdminSettings,
         /// The DHCPv4 server.
         pub(crate) dhcp: Dhcp,
+    }
+    check worth_a_look;
+}
+
+fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
+    for (path, warning) in outwork_dhcp::policy::compile::warnings(&settings.dhcp) {
+        at.warn(&format!("dhcp.{path}"), warning);
     }
 }
 

@@ -89,6 +89,72 @@ fn check_reports_every_fault_at_its_line_and_fails() {
 }
 
 #[test]
+fn check_reports_faults_between_values_beside_values_that_cannot_be_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = "[store]\ndata_dir = 3\n[admin]\nmax_connections = 0\n\
+        [[dhcp.class]]\nname = 'phones'\ntest = \"option[60].hex = 'x'\"\n\
+        [[dhcp.subnet]]\nid = 0\nprefix = '10.1.0.0/24'\nallow_classes = ['phones', 'ghosts']\n\
+        [[dhcp.subnet]]\nid = 2\nprefix = '10.0.0.0/8'\n\
+        [[dhcp.subnet]]\nid = 3\nprefix = '10.2.0.0/24'\n\
+        [[dhcp.subnet]]\nid = 4\nprefix = '10.3.0.0/24'\nnetwork = 'none'\n";
+    std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+    let report = json(&outwork(dir.path(), &["check", "--json"]));
+    let errors = report.as_array().into_iter().flatten().filter(|fault| fault["severity"] == "error");
+    let keys: Vec<_> = errors.clone().filter_map(|fault| fault["key"].as_str()).collect();
+    let expected = [
+        "store.data_dir",
+        "admin.max_connections",
+        "dhcp.class[0].test",
+        "dhcp.subnet[0].id",
+        "dhcp.subnet[2].prefix",
+        "dhcp.subnet[3].prefix",
+        "dhcp.subnet[3].network",
+    ];
+    assert_eq!(keys, expected, "{report:#}");
+    let overlap = &report[4];
+    assert!(overlap["expected"].is_string() && overlap["help"].is_string(), "{overlap}");
+    assert_eq!(report[3]["expected"], "a value 1 or more");
+    let shown = text(&outwork(dir.path(), &["check"]).stderr);
+    assert!(shown.contains("test = \"option[60].hex = 'x'\"\n  |                        ^\n"), "{shown}");
+}
+
+#[test]
+fn check_warns_where_no_client_is_heard_or_served_and_does_not_fail() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let check = |file: &str, flags: &[&str]| {
+        std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+        outwork(dir.path(), &[&["check"], flags].concat())
+    };
+    let output = check("", &[]);
+    assert!(output.status.success());
+    let (said, last) = (text(&output.stderr), text(&output.stdout));
+    assert!(
+        said.contains("warning: dhcp.subnet: there is no subnet") && said.contains("dhcp.listen: only this"),
+        "{said}"
+    );
+    assert_eq!(last, "outwork.toml: no faults, 2 warnings\n");
+    let output = check("", &["--json"]);
+    assert_eq!((output.status.success(), &json(&output)[0]["severity"]), (true, &json!("warning")));
+    let subnet = "[[dhcp.subnet]]\nid = 1\nprefix = '192.0.2.0/24'\n";
+    for (file, warnings) in [
+        (format!("[dhcp]\ninterfaces = ['eth0']\n{subnet}"), "no faults\n"),
+        (format!("[dhcp]\nlisten = ['0.0.0.0:67']\n{subnet}"), "no faults\n"),
+        (format!("{subnet}relay = ['127.0.0.1']\n"), "no faults\n"),
+        (format!("{subnet}"), "1 warning\n"),
+        ("dhcp.enabled = false\n".to_owned(), "no faults\n"),
+        (
+            format!(
+                "[dhcp]\ninterfaces = ['eth0']\n[[dhcp.class]]\nname = 'long'\nmin_lease_time = '2h'\n{subnet}lease_time = '1h'\n"
+            ),
+            "1 warning\n",
+        ),
+    ] {
+        let last = text(&check(&file, &[]).stdout);
+        assert!(last.ends_with(warnings), "{file}: {last}");
+    }
+}
+
+#[test]
 fn the_last_line_of_check_names_where_the_faults_really_are() {
     let dir = tempfile::tempdir().expect("a directory");
     let last = |line: &[&str]| text(&outwork(dir.path(), line).stderr).lines().last().map(str::to_owned);
@@ -122,7 +188,7 @@ fn a_starter_file_is_written_once_and_changes_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     assert!(outwork(dir.path(), &["config", "init"]).status.success());
     let checked = outwork(dir.path(), &["check"]);
-    assert_eq!(text(&checked.stdout), "outwork.toml: no faults\n");
+    assert_eq!(text(&checked.stdout), "outwork.toml: no faults, 2 warnings\n");
     let again = outwork(dir.path(), &["config", "init"]);
     assert!(!again.status.success() && text(&again.stderr).contains("--force"));
     assert!(outwork(dir.path(), &["config", "init", "--force"]).status.success());

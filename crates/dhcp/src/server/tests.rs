@@ -285,6 +285,45 @@ fn a_new_configuration_holds_from_the_next_batch_on() {
     assert!(running.service.read(|engine| engine.leases().at(offer.address).is_some()), "leases live on");
 }
 
+#[test]
+fn where_clients_find_no_subnet_is_known_until_a_configuration_has_one() {
+    let running = run("listen = ['127.0.0.1:0']");
+    let relay = Relay::new(running.listening());
+    until("it is told", || {
+        relay.send(Kind::Discover, 1, mac(1), &[]);
+        running.service.unserved() == [Unserved::Relay(relay.giaddr)]
+    });
+    running.service.adopt(policy(&lease_subnet(1, "127.0.0.0/8"), 2), |_, _, _| None);
+    assert_eq!(running.service.unserved(), []);
+}
+
+fn lease_subnet(id: u32, prefix: &str) -> String {
+    format!(
+        "listen = ['127.0.0.1:0']\n[[dhcp.subnet]]\nid = {id}\nprefix = '{prefix}'\npools = [{{ range = '127.0.0.10-127.0.0.99' }}]"
+    )
+}
+
+#[test]
+fn live_leases_whose_subnet_goes_or_gets_another_id_or_prefix_are_told_and_kept() {
+    let running = run(&lease_subnet(1, "127.0.0.0/8"));
+    let relay = Relay::new(running.listening());
+    let offer = relay.discover(mac(1));
+    relay.request(mac(1), offer);
+    assert_eq!(running.service.stranded(), []);
+    let stranded = |toml: &str| {
+        running.service.adopt(policy(toml, 2), |_, _, _| None);
+        running.service.stranded()
+    };
+    let gone = Stranded { subnet: 1, moved: None, prefix: None, leases: 1 };
+    assert_eq!(stranded("listen = ['127.0.0.1:0']"), [gone.clone()]);
+    let other = "[[dhcp.subnet]]\nid = 1\nprefix = '10.0.0.0/8'";
+    assert_eq!(stranded(other), [Stranded { prefix: Some("10.0.0.0/8".to_owned()), ..gone.clone() }]);
+    let moved = Some((7, "127.0.0.0/8".to_owned()));
+    assert_eq!(stranded(&lease_subnet(7, "127.0.0.0/8")), [Stranded { moved, ..gone }]);
+    assert_eq!(running.service.status().totals.active, 1);
+    assert_eq!(stranded(&lease_subnet(1, "127.0.0.0/8")), []);
+}
+
 fn reservation(id: u64, address: [u8; 4]) -> Reservation {
     Reservation {
         id,

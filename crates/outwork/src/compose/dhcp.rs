@@ -44,6 +44,7 @@ impl Dhcp {
                 }
             }),
         };
+        warn_of(settings);
         let policy = Arc::new(policy);
         let began = Instant::now();
         let (service, recovery) = Service::open(settings.store.log(LEASES), Arc::clone(&policy), metrics, Some(events))
@@ -79,6 +80,14 @@ impl Dhcp {
     pub(super) fn stop(self, within: Duration) -> anyhow::Result<()> {
         self.server.stop(within);
         self.service.log().close().map_err(|failure| cannot("the log was not closed cleanly", failure))
+    }
+}
+
+/// Says what of the configuration should be looked at.
+pub(super) fn warn_of(settings: &Settings) {
+    for (path, warning) in outwork_dhcp::policy::compile::warnings(&settings.dhcp) {
+        let advice = warning.advice().unwrap_or_default();
+        tracing::warn!(setting = format!("dhcp.{path}"), advice, "{}", warning.found());
     }
 }
 

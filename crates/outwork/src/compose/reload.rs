@@ -136,6 +136,7 @@ impl Reload {
             tls.commit();
         }
         if let Some(dhcp) = self.dhcp.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("dhcp"))) {
+            super::dhcp::warn_of(&read.value);
             outwork_dhcp::api::reservation::adopt(dhcp, Arc::new(policy));
         }
         state.read = read;
