@@ -331,9 +331,12 @@ Examples:
     Kea {
         /// Kea's file: JSON, comments included.
         file: PathBuf,
-        /// Where to write the Outwork file; standard output without it.
+        /// Where to write the Outwork file; standard output without it, and for `-`.
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Replaces a file that is there.
+        #[arg(long)]
+        force: bool,
     },
 }
 

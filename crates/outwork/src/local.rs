@@ -162,11 +162,14 @@ pub(crate) fn print_json(value: &Json) -> anyhow::Result<()> {
 }
 
 /// `outwork import kea`. What could not be carried over goes to standard error, so that the file can go to standard output.
-pub(crate) fn import_kea(global: &Global, file: &Path, output: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn import_kea(global: &Global, file: &Path, output: Option<&Path>, force: bool) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let conversion = outwork_dhcp::import::kea::convert(&text).with_context(|| format!("in {}", file.display()))?;
     let output = output.filter(|path| *path != Path::new("-"));
     match output {
+        Some(path) if force => {
+            std::fs::write(path, &conversion.toml).with_context(|| format!("cannot write {}", path.display()))?;
+        }
         Some(path) => write_new(path, &conversion.toml)?,
         None if !global.json => anstream::stdout().write_all(conversion.toml.as_bytes())?,
         None => {}
@@ -191,7 +194,7 @@ pub(crate) fn import_kea(global: &Global, file: &Path, output: Option<&Path>) ->
 fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     let opened = OpenOptions::new().write(true).create_new(true).open(path);
     if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-        anyhow::bail!("{} is there already; name another file, or `-` for standard output", path.display());
+        anyhow::bail!("{} is there already; --force replaces it, `-` is standard output", path.display());
     }
     let written = opened.and_then(|mut to| to.write_all(text.as_bytes()).and_then(|()| to.sync_all()));
     written.with_context(|| format!("cannot write {}", path.display()))

@@ -70,7 +70,9 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Log(command) => remote::log(global, command)?,
         Command::Store(command) => return storage::store(global, command),
         Command::Run => compose::run(global)?,
-        Command::Import(ImportCommand::Kea { file, output }) => local::import_kea(global, file, output.as_deref())?,
+        Command::Import(ImportCommand::Kea { file, output, force }) => {
+            local::import_kea(global, file, output.as_deref(), *force)?;
+        }
         Command::Bench(BenchCommand::Dhcp(args)) => return bench::dhcp(global, args),
     }
     Ok(ExitCode::SUCCESS)

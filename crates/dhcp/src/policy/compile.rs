@@ -715,6 +715,10 @@ impl<'c> Compiler<'c> {
             self.fault(path, fault);
             return None;
         };
+        if let Some(why) = kind.unknowable(self.dhcp.flex_identifier.is_some()) {
+            self.fault(format!("{path}.{}", kind.name()), Fault::new(why));
+            return None;
+        }
         let identifier = Identifier::parse(kind, text);
         if identifier.is_none() {
             let fault = Fault::new(format!("{text:?}")).expected(match kind {

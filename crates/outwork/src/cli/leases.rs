@@ -178,9 +178,9 @@ Examples:
     Add {
         /// The address.
         address: Ipv4Addr,
-        /// The subnet's id.
+        /// The subnet's id; without it, that of the subnet which has the address.
         #[arg(long, value_name = "ID")]
-        subnet: u32,
+        subnet: Option<u32>,
         #[command(flatten)]
         identifier: IdentifierArgs,
         /// The hostname that the client is told.

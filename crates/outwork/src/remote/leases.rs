@@ -285,6 +285,7 @@ pub(crate) fn reservations(global: &Global, command: &ReservationsCommand) -> an
         }
         ReservationsCommand::Add { address, subnet, identifier, hostname } => {
             let (kind, value) = identifier.given().context("an identifier is needed")?;
+            let subnet = subnet.map_or_else(|| subnet_of(&client, *address), |id| Ok(id.into()))?;
             let body = json!({
                 "subnet_id": subnet, "address": address, "hostname": hostname,
                 "identifier": {"kind": kind, "value": value},
@@ -299,6 +300,17 @@ pub(crate) fn reservations(global: &Global, command: &ReservationsCommand) -> an
             done(global, &answer, &format!("removed reservation {id}"))
         }
     }
+}
+
+/// The id of the subnet that has an address.
+fn subnet_of(client: &Client, address: Ipv4Addr) -> anyhow::Result<Json> {
+    let answer = client.get("/dhcp/subnets")?;
+    let holds = |subnet: &&Json| {
+        let net = subnet["prefix"].as_str().and_then(|prefix| prefix.parse::<outwork_config::Ipv4Net>().ok());
+        net.is_some_and(|net| net.contains(address))
+    };
+    let found = items(&answer["items"]).iter().find(holds).map(|subnet| subnet["id"].clone());
+    found.with_context(|| format!("{address} is in no subnet; `outwork subnets` lists them"))
 }
 
 /// Passes on what the server warns of; with --json it is in the answer, too.
