@@ -140,7 +140,7 @@ fn check_warns_where_no_client_is_heard_or_served_and_does_not_fail() {
         (format!("[dhcp]\ninterfaces = ['eth0']\n{subnet}"), "no faults\n"),
         (format!("[dhcp]\nlisten = ['0.0.0.0:67']\n{subnet}"), "no faults\n"),
         (format!("{subnet}relay = ['127.0.0.1']\n"), "no faults\n"),
-        (format!("{subnet}"), "1 warning\n"),
+        (subnet.to_owned(), "1 warning\n"),
         ("dhcp.enabled = false\n".to_owned(), "no faults\n"),
         (
             format!(

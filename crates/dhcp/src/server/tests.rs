@@ -315,7 +315,7 @@ fn live_leases_whose_subnet_goes_or_gets_another_id_or_prefix_are_told_and_kept(
         running.service.stranded()
     };
     let gone = Stranded { subnet: 1, moved: None, prefix: None, leases: 1 };
-    assert_eq!(stranded("listen = ['127.0.0.1:0']"), [gone.clone()]);
+    assert_eq!(stranded("listen = ['127.0.0.1:0']"), std::slice::from_ref(&gone));
     let other = "[[dhcp.subnet]]\nid = 1\nprefix = '10.0.0.0/8'";
     assert_eq!(stranded(other), [Stranded { prefix: Some("10.0.0.0/8".to_owned()), ..gone.clone() }]);
     let moved = Some((7, "127.0.0.0/8".to_owned()));
