@@ -399,7 +399,7 @@ fn leases_are_exported_to_a_file_and_imported_from_one() {
     assert!(outwork(dir.path(), &["leases", "export", "-o", "l.csv", "--url", &url]).status.success());
     assert_eq!(std::fs::read_to_string(dir.path().join("l.csv")).expect("the file"), csv);
     let output = outwork(dir.path(), &["leases", "import", "l.csv", "--url", &url]);
-    assert_eq!(text(&output.stdout), "imported  1\n");
+    assert_eq!(text(&output.stdout), "1 lease imported, 0 updated, 0 unchanged; 0 refused\n");
     assert_eq!(seen.join().expect("the server ends well")[1].body, csv);
 }
 
