@@ -136,7 +136,12 @@ impl Site {
 
     /// Has the server reload by a signal.
     pub(crate) fn hang_up(&self) {
-        send(1, self.process.as_ref().unwrap().id());
+        send(1, self.pid());
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
     }
 
     /// Whether it says that it is ready.
