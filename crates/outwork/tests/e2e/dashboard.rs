@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::client::{Client, Kind};
-use super::site::{LAN, SERVER, Site};
+use super::site::{LAN, SERVER, Site, binary};
 
 #[test]
 fn the_dashboard_shows_and_changes_what_the_server_does() {
@@ -15,11 +15,8 @@ fn the_dashboard_shows_and_changes_what_the_server_does() {
     let given = client.bound(&site);
     let relay = site.plug("relay");
     relay.ip("addr add 10.1.0.2/24 dev eth0");
-    let bench = format!(
-        "ip netns exec {} {} bench dhcp --target {SERVER}:67 --giaddr 10.1.0.2",
-        relay.name(),
-        env!("CARGO_BIN_EXE_outwork")
-    );
+    let bench =
+        format!("ip netns exec {} {} bench dhcp --target {SERVER}:67 --giaddr 10.1.0.2", relay.name(), binary());
     let output = site
         .server
         .command("npm")
