@@ -23,6 +23,9 @@ pub struct Latency {
     /// 99 % of them.
     #[serde(rename = "p99_us")]
     pub p99: f64,
+    /// 99.9 % of them.
+    #[serde(rename = "p999_us")]
+    pub p999: f64,
     /// The longest.
     #[serde(rename = "max_us")]
     pub max: f64,
@@ -38,6 +41,7 @@ impl Latency {
             p50: micros(snapshot.quantile(0.50)),
             p95: micros(snapshot.quantile(0.95)),
             p99: micros(snapshot.quantile(0.99)),
+            p999: micros(snapshot.quantile(0.999)),
             max: micros(snapshot.max()),
         }
     }
@@ -84,6 +88,8 @@ pub struct Report {
     pub discover_to_offer: Latency,
     /// From REQUEST or INFORM to ACK.
     pub request_to_ack: Latency,
+    /// Every answer: both of those.
+    pub answer: Latency,
     /// The whole exchange.
     pub exchange: Latency,
     /// Requests refused by a DHCPNAK.
@@ -171,7 +177,11 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "  lost        {:>12}    refused    {:>12}", self.lost, self.naks)?;
         writeln!(f)?;
-        writeln!(f, "  {:<18} {:>10} {:>10} {:>10} {:>10} {:>10}", "latency, ms", "mean", "p50", "p95", "p99", "max")?;
+        writeln!(
+            f,
+            "  {:<18} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            "latency, ms", "mean", "p50", "p95", "p99", "p99.9", "max"
+        )?;
         for (name, latency) in [
             ("DISCOVER to OFFER", self.discover_to_offer),
             ("REQUEST to ACK", self.request_to_ack),
@@ -179,7 +189,7 @@ impl fmt::Display for Report {
         ] {
             if latency.count > 0 {
                 write!(f, "  {name:<18}")?;
-                for micros in [latency.mean, latency.p50, latency.p95, latency.p99, latency.max] {
+                for micros in [latency.mean, latency.p50, latency.p95, latency.p99, latency.p999, latency.max] {
                     write!(f, " {:>10.3}", micros / 1000.0)?;
                 }
                 writeln!(f)?;
@@ -215,6 +225,7 @@ pub(super) struct Tally {
     pub(super) report: Report,
     pub(super) offer: Histogram,
     pub(super) ack: Histogram,
+    pub(super) answer: Histogram,
     pub(super) exchange: Histogram,
     /// Exchanges answered while exchanges began.
     pub(super) exchanges_in_time: u64,
@@ -233,6 +244,7 @@ impl Tally {
             requests_per_second: rate(self.requests_in_time),
             discover_to_offer: Latency::of(&self.offer),
             request_to_ack: Latency::of(&self.ack),
+            answer: Latency::of(&self.answer),
             exchange: Latency::of(&self.exchange),
             ..self.report
         }
