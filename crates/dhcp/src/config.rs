@@ -109,7 +109,7 @@ section! {
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
         pub server_hostname: Option<String>,
-        /// `file`: what to boot.
+        /// `file`: what to boot. With an HTTP URI here or in option 67, clients that boot over HTTP are told so in option 60 too.
         pub boot_file: Option<String>,
         /// Options for every client, by name or code.
         pub options: OptionTable,
@@ -173,7 +173,7 @@ section! {
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
         pub server_hostname: Option<String>,
-        /// `file`: what to boot.
+        /// `file`: what to boot. With an HTTP URI here or in option 67, clients that boot over HTTP are told so in option 60 too.
         pub boot_file: Option<String>,
         /// Options for its members.
         pub options: OptionTable,
@@ -206,7 +206,7 @@ section! {
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
         pub server_hostname: Option<String>,
-        /// `file`: what to boot.
+        /// `file`: what to boot. With an HTTP URI here or in option 67, clients that boot over HTTP are told so in option 60 too.
         pub boot_file: Option<String>,
         /// Options for its clients.
         pub options: OptionTable,
@@ -251,7 +251,7 @@ section! {
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
         pub server_hostname: Option<String>,
-        /// `file`: what to boot.
+        /// `file`: what to boot. With an HTTP URI here or in option 67, clients that boot over HTTP are told so in option 60 too.
         pub boot_file: Option<String>,
         /// Options for its clients.
         pub options: OptionTable,
@@ -312,7 +312,7 @@ section! {
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
         pub server_hostname: Option<String>,
-        /// `file`: what to boot.
+        /// `file`: what to boot. With an HTTP URI here or in option 67, clients that boot over HTTP are told so in option 60 too.
         pub boot_file: Option<String>,
         /// Options for it.
         pub options: OptionTable,

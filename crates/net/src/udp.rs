@@ -138,7 +138,7 @@ pub struct Inbox {
 /// A received datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Datagram<'a> {
-    /// Never empty.
+    /// What it carries; nothing, if it is empty.
     pub payload: &'a [u8],
     /// Who sent it.
     pub source: SocketAddrV4,
@@ -162,7 +162,7 @@ impl Inbox {
         Inbox { runs: batch::Inbox::new(runs, RUN), size }
     }
 
-    /// The datagrams of the last batch. Empty ones are passed over.
+    /// The datagrams of the last batch.
     pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         self.runs.iter().flat_map(move |run| {
             let [_, _, p0, p1, a, b, c, d, ..] = *run.address;
@@ -180,7 +180,8 @@ impl Inbox {
                     _ => {}
                 }
             }
-            run.payload.chunks(segment).map(move |bytes| Datagram {
+            let empty = Some(run.payload).filter(|payload| payload.is_empty());
+            run.payload.chunks(segment).chain(empty).map(move |bytes| Datagram {
                 payload: bytes.get(..self.size).unwrap_or(bytes),
                 source,
                 destination,

@@ -268,11 +268,11 @@ fn a_reservation_of_an_address_that_another_holds_comes_with_the_servers_warning
 #[test]
 fn a_client_is_found_by_its_whole_name_only() {
     let dir = tempfile::tempdir().expect("a directory");
-    let items = [lease("192.0.2.1", "Printer"), lease("192.0.2.2", "printer-2")];
-    let (url, seen) = server(vec![answer(json!({"items": items, "next": null, "total": 2}))]);
+    let items = [lease("192.0.2.1", "Printer")];
+    let (url, seen) = server(vec![answer(json!({"items": items, "next": null, "total": 1}))]);
     let found = json(&outwork(dir.path(), &["leases", "get", "printer", "--json", "--url", &url]));
-    assert_eq!(found, json!([items[0]]));
-    assert!(seen.join().expect("the server ends well")[0].line.contains("q=printer"));
+    assert_eq!(found, json!(items));
+    assert!(seen.join().expect("the server ends well")[0].line.contains("?hostname=printer&"));
 }
 
 #[test]
@@ -372,9 +372,17 @@ fn a_change_without_an_answer_says_in_json_what_was_done() {
 fn a_client_is_found_by_its_address_in_any_notation() {
     let dir = tempfile::tempdir().expect("a directory");
     for wanted in ["02-00-5E-10-00-01", "0200.5e10.0001", "02005e100001"] {
-        let (url, _) = server(vec![answer(json!({"items": [lease("192.0.2.1", "a")], "next": null, "total": 1}))]);
+        let found = || answer(json!({"items": [lease("192.0.2.1", "a")], "next": null, "total": 1}));
+        let (url, seen) = server(vec![found(), found()]);
         let found = json(&outwork(dir.path(), &["leases", "get", wanted, "--json", "--url", &url]));
-        assert_eq!(found[0]["address"], "192.0.2.1", "{wanted}");
+        assert_eq!(found, json!([lease("192.0.2.1", "a")]), "{wanted}: one lease, however it is found");
+        let seen = seen.join().expect("the server ends well");
+        assert!(
+            seen[0].line.contains(&format!("?mac={}&", "02:00:5e:10:00:01".replace(':', "%3A"))),
+            "{}",
+            seen[0].line
+        );
+        assert!(seen[1].line.contains("?client_id=hex%3A02005e100001&"), "{}", seen[1].line);
     }
 }
 

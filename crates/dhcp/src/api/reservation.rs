@@ -99,7 +99,7 @@ pub struct ReservationBody {
     /// `sname`: the boot server's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_hostname: Option<String>,
-    /// `file`: what to boot.
+    /// `file`: what to boot. With an HTTP URI here or in option 67, clients that boot over HTTP are told so in option 60 too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_file: Option<String>,
     /// How long its leases last, seconds.

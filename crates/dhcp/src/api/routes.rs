@@ -175,7 +175,7 @@ async fn wipe(
     Ok(Json(Wiped { removed }))
 }
 
-/// Leases, by subnet, state and text.
+/// Leases, by subnet, state, address, hardware address, client identifier, host name and text.
 #[utoipa::path(get, path = "/leases", tag = "dhcp", params(LeaseQuery),
     responses((status = 200, body = LeasePage), (status = 400, body = Problem), (status = 401, body = Problem)))]
 async fn list_leases(

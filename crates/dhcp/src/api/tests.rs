@@ -201,6 +201,49 @@ fn a_search_finds_addresses_names_and_identifiers_in_every_notation() {
 }
 
 #[test]
+fn what_is_asked_for_in_whole_is_found_by_the_indexes_and_nothing_like_it() {
+    let mut engine = with_leases(5000);
+    let mut shown = lease_of(7000);
+    shown.htype = 6;
+    shown.details = Details::pack([(Detail::ShownId, &b"printer"[..])]);
+    engine.put_lease(shown);
+    let all = LeaseQuery::default;
+    let some = |text: &str| Some(text.to_owned());
+    let whole = [
+        LeaseQuery { mac: some("52-54-00-00-00-C8"), ..all() },
+        LeaseQuery { client_id: some("hex:015254000000c8"), ..all() },
+        LeaseQuery { client_id: some("01:52:54:00:00:00:c8"), ..all() },
+        LeaseQuery { address: Some([10, 1, 1, 200].into()), ..all() },
+        LeaseQuery { hostname: some("Host-200"), ..all() },
+        LeaseQuery { hostname: some("host-200"), mac: some("5254.0000.00c8"), subnet: Some(1), ..text("10.1.1") },
+    ];
+    for query in whole {
+        let mut search = Search::new(&query).expect("a query");
+        let by_index = query.hostname.is_none() || query.mac.is_some();
+        assert_eq!(search.step(&engine), by_index, "{query:?} in one look, unless by name alone");
+        assert_eq!(addresses(&list(&engine, query.clone())), ["10.1.1.200"], "{query:?}");
+    }
+    let other = lease_of(7000).address.to_string();
+    assert_eq!(addresses(&list(&engine, LeaseQuery { client_id: some("'printer'"), ..all() })), [other.as_str()]);
+    let mac = crate::api::text::colons(lease_of(7000).hardware());
+    assert_eq!(addresses(&list(&engine, LeaseQuery { mac: Some(mac), ..all() })), [other], "of any hardware type");
+    let nothing = [
+        LeaseQuery { mac: some("52:54:00:00:00"), ..all() },
+        LeaseQuery { client_id: some("hex:0152"), ..all() },
+        LeaseQuery { hostname: some("host-20"), ..LeaseQuery { mac: some("52:54:00:00:00:c8"), ..all() } },
+        LeaseQuery { address: Some([10, 9, 9, 9].into()), ..all() },
+        LeaseQuery { mac: some("52:54:00:00:00:c8"), subnet: Some(7), ..all() },
+        LeaseQuery { mac: some("52:54:00:00:00:c8"), ..text("10.1.9") },
+    ];
+    for query in nothing {
+        assert_eq!(list(&engine, query.clone()).total, 0, "{query:?}");
+    }
+    let blamed = |query: LeaseQuery| blamed(Search::new(&query).map(drop)).1;
+    assert_eq!(blamed(LeaseQuery { mac: some("printer"), ..all() }), "mac");
+    assert_eq!(blamed(LeaseQuery { client_id: some(""), ..all() }), "client_id");
+}
+
+#[test]
 fn a_lease_is_shown_with_its_relay_and_its_reservation() {
     let mut engine = engine();
     let relay = [1, 4, b'e', b't', b'h', b'0', 2, 2, 0xab, 0xcd];

@@ -257,7 +257,7 @@ fn what_is_no_request_is_counted_and_gets_no_answer() {
     let relay = Relay::new(running.listening());
     relay.discover(mac(1));
     let octets = running.metrics().received.get();
-    let garbage: [&[u8]; 3] = [&[1; 100], &[2; 300], &[0xff; 4000]];
+    let garbage: [&[u8]; 4] = [&[1; 100], &[], &[2; 300], &[0xff; 4000]];
     for bytes in garbage {
         relay.socket.send_to(bytes, relay.server).unwrap();
     }
@@ -267,7 +267,7 @@ fn what_is_no_request_is_counted_and_gets_no_answer() {
         let malformed = crate::codec::Malformed::ALL.iter().map(|reason| metrics.malformed.of(*reason).get());
         (malformed.sum::<u64>(), metrics.dropped.of(Dropped::TooLong).get())
     };
-    until("all three are counted", || counted() == (2, 1));
+    until("all four are counted", || counted() == (3, 1));
     assert_eq!(metrics.received.get(), 2 * octets + 400, "both requests, and what fitted a message");
     until("both offers are counted", || metrics.latency.snapshot().count() == 2);
     assert!(metrics.sent.get() > 2 * 240, "no message is shorter");

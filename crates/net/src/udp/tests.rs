@@ -269,3 +269,22 @@ fn a_socket_bound_to_an_interface_takes_nothing_from_another() {
         assert!(UdpSocket::bind(&missing).unwrap_err().to_string().contains("on missing"));
     });
 }
+
+#[test]
+fn an_empty_datagram_comes_like_any_other() {
+    for (server, mut inbox) in [(socket(LOOPBACK), Inbox::new(4, 100)), (offloading(LOOPBACK), Inbox::of_runs(4, 100))]
+    {
+        let client = socket(LOOPBACK);
+        for payload in [&b"before"[..], b"", b"after"] {
+            send(&client, path(server.local()), payload);
+        }
+        let mut all = Vec::new();
+        while all.len() < 3 {
+            poll::wait(&mut [poll::Entry::readable(&server)], None).unwrap();
+            server.receive(&mut inbox).unwrap();
+            all.extend(payloads(&inbox));
+        }
+        assert_eq!(all, [&b"before"[..], b"", b"after"]);
+        assert!(inbox.datagrams().all(|datagram| datagram.source == client.local() && !datagram.truncated));
+    }
+}

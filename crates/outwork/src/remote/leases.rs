@@ -1,12 +1,12 @@
 //! `outwork leases`, `outwork reservations` and `outwork subnets`.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Context;
-use outwork_dhcp::options::parse_hex;
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
@@ -179,26 +179,32 @@ fn get(global: &Global, client: &Client, wanted: &str) -> anyhow::Result<()> {
     let found: Vec<Json> = match wanted.parse::<Ipv4Addr>() {
         Ok(address) => vec![client.get(&format!("/dhcp/leases/{address}"))?],
         Err(_) => {
-            let mut found = Vec::new();
-            let mut after = None;
-            loop {
-                let values =
-                    [("q", Some(wanted.to_owned())), ("limit", Some(PAGE.to_string())), ("after", after.clone())];
-                let page = client.get(&format!("/dhcp/leases{}", query(&values)))?;
-                let octets = octets::hardware(wanted).or_else(|| parse_hex(wanted));
-                let same = |lease: &Json, name: &str| {
-                    let value = lease[name].as_str().unwrap_or_default();
-                    let alike = || name != "hostname" && octets.is_some() && parse_hex(value) == octets;
-                    value.eq_ignore_ascii_case(wanted) || alike()
-                };
-                let exact = |lease: &&Json| ["mac", "client_id", "hostname"].iter().any(|name| same(lease, name));
-                found.extend(items(&page["items"]).iter().filter(exact).cloned());
-                let next = page["next"].as_str().map(str::to_owned);
-                if next.is_none() || next == after {
-                    break found;
+            // A text of hex digits may be any of the three. A host name is in no index: it is asked for where these know nobody.
+            let whole = [
+                ("mac", octets::mac(wanted).ok()),
+                ("client_id", octets::identifier(wanted).ok()),
+                ("hostname", Some(wanted.to_owned())),
+            ];
+            let mut found: Vec<Json> = Vec::new();
+            for (name, value) in whole.into_iter().filter(|(_, value)| value.is_some()) {
+                if name == "hostname" && !found.is_empty() {
+                    break;
                 }
-                after = next;
+                let known: HashSet<String> = found.iter().map(|lease| cell(&lease["address"])).collect();
+                let mut after = None;
+                loop {
+                    let values = [(name, value.clone()), ("limit", Some(PAGE.to_string())), ("after", after.clone())];
+                    let page = client.get(&format!("/dhcp/leases{}", query(&values)))?;
+                    let new = |lease: &&Json| !known.contains(&cell(&lease["address"]));
+                    found.extend(items(&page["items"]).iter().filter(new).cloned());
+                    let next = page["next"].as_str().map(str::to_owned);
+                    if next.is_none() || next == after {
+                        break;
+                    }
+                    after = next;
+                }
             }
+            found
         }
     };
     if found.is_empty() {
