@@ -137,7 +137,7 @@ impl Setting for PathBuf {
     }
 
     fn schema() -> Json {
-        json!({"type": "string", "minLength": 1})
+        json!({"type": "string", "minLength": 1, "examples": ["path/to/file"]})
     }
 }
 
@@ -165,7 +165,7 @@ impl Setting for SocketAddr {
                 (None, Ok(IpAddr::V6(address))) => fault.help(format!("add a port: \"[{address}]:PORT\"")),
                 (None, Ok(address)) => fault.help(format!("add a port: \"{address}:PORT\"")),
                 (None, Err(_)) if text.starts_with("localhost") => fault.help("write the address: 127.0.0.1 or [::1]"),
-                _ => fault,
+                _ => fault.help(crate::fault::remedy::<Self>(node)),
             },
         );
         None
