@@ -1,5 +1,7 @@
 //! What the code of the macros calls. Not for use by hand.
 
+use std::path::Path;
+
 use serde_json::json;
 
 pub use serde::{Serialize, Serializer};
@@ -96,6 +98,11 @@ pub struct Bounds {
 pub fn bounds<T: PartialOrd + Setting>(limits: &Limits<T>) -> Bounds {
     let (least, greatest) = limits.written();
     Bounds { words: limits.text(), least, greatest }
+}
+
+/// Places the paths in one key of a section.
+pub fn place<T: Setting>(value: &mut T, key: &str, node: Option<&Node>, folder: &Path) {
+    value.place(node.and_then(|node| node.get(key)), folder);
 }
 
 /// Lists one key of a section.

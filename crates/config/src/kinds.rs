@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json, json};
 
@@ -139,6 +139,12 @@ impl Setting for PathBuf {
     fn schema() -> Json {
         json!({"type": "string", "minLength": 1, "examples": ["path/to/file"]})
     }
+
+    fn place(&mut self, node: Option<&Node>, folder: &Path) {
+        if let Origin::File(_) | Origin::Default = node.map_or(&Origin::Default, Node::origin) {
+            *self = folder.join(&*self);
+        }
+    }
 }
 
 crate::text_setting!(Ipv4Addr, "an IPv4 address such as", "192.0.2.1");
@@ -204,6 +210,10 @@ impl<T: Setting> Setting for Option<T> {
         Some(None)
     }
 
+    fn place(&mut self, node: Option<&Node>, folder: &Path) {
+        self.iter_mut().for_each(|value| value.place(node, folder));
+    }
+
     fn list(&self, path: &str, node: Option<&Node>, out: &mut Vec<Effective>) {
         match self {
             Some(value) => value.list(path, node, out),
@@ -253,6 +263,13 @@ impl<T: Setting> Setting for Vec<T> {
 
     fn absent() -> Option<Self> {
         Some(Vec::new())
+    }
+
+    fn place(&mut self, node: Option<&Node>, folder: &Path) {
+        let nodes = node.and_then(Node::items);
+        for (index, value) in self.iter_mut().enumerate() {
+            value.place(nodes.and_then(|nodes| nodes.get(index)), folder);
+        }
     }
 
     fn list(&self, path: &str, node: Option<&Node>, out: &mut Vec<Effective>) {
@@ -310,6 +327,12 @@ impl<T: Setting> Setting for BTreeMap<String, T> {
 
     fn absent() -> Option<Self> {
         Some(BTreeMap::new())
+    }
+
+    fn place(&mut self, node: Option<&Node>, folder: &Path) {
+        for (key, value) in self {
+            value.place(node.and_then(|node| node.get(key)), folder);
+        }
     }
 
     fn list(&self, path: &str, node: Option<&Node>, out: &mut Vec<Effective>) {

@@ -135,6 +135,12 @@ macro_rules! __section {
                 $($absent)+
             }
 
+            fn place(&mut self, node: ::core::option::Option<&$crate::Node>, folder: &::std::path::Path) {
+                $( $crate::expansion::place(
+                    &mut self.$field, $crate::expansion::key(stringify!($field)), node, folder,
+                ); )*
+            }
+
             fn list(
                 &self,
                 path: &str,

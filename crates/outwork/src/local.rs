@@ -19,7 +19,7 @@ use crate::table::{Table, printable};
 pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
     let sources = settings::sources(global)?;
     let name = sources.file.as_ref().map_or_else(|| "the defaults".into(), |(path, _)| path.display().to_string());
-    match settings::read(sources) {
+    match outwork_config::load::<Settings>(sources) {
         Ok(loaded) if global.json => print_json(&loaded.warnings().iter().map(Fault::to_json).collect())?,
         Ok(loaded) => {
             for warning in loaded.warnings() {
@@ -76,7 +76,7 @@ pub(crate) fn schema() -> anyhow::Result<()> {
 
 /// `outwork config show`.
 pub(crate) fn show(global: &Global, below: Option<&str>, changed: bool) -> anyhow::Result<()> {
-    let loaded = settings::read(settings::sources(global)?)?;
+    let loaded = outwork_config::load::<Settings>(settings::sources(global)?)?;
     let mut entries = loaded.effective();
     entries.retain(|entry| below.is_none_or(|below| is_below(&entry.key, below)));
     if let Some(below) = below.filter(|_| entries.is_empty()) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use outwork_admin::AdminSettings;
-use outwork_config::{At, Effective, Fault, Faults, Loaded, Origin, Sources, salvage, section};
+use outwork_config::{At, Effective, Fault, Loaded, Origin, Sources, salvage, section};
 use outwork_dhcp::config::Dhcp;
 use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
@@ -70,36 +70,13 @@ pub(crate) struct Read {
 pub(crate) fn load(global: &Global) -> anyhow::Result<Read> {
     let sources = sources(global)?;
     let file = sources.file.as_ref().map(|(path, _)| path.clone()).filter(|path| path != Path::new(PRACTICE_NAME));
-    let loaded = read(sources)?;
+    let loaded = outwork_config::load::<Settings>(sources)?;
     Ok(Read { effective: loaded.effective(), value: loaded.value, file })
-}
-
-/// Reads the layers. Relative paths that a flag or a variable gives begin where it was given, all others at the file.
-pub(crate) fn read(sources: Sources) -> Result<Loaded<Settings>, Faults> {
-    let folder = folder(&sources);
-    let mut loaded = outwork_config::load::<Settings>(sources)?;
-    let origins = ["store.data_dir", "admin.tls.certificate", "admin.tls.key"].map(|key| loaded.origin(key));
-    let Settings { store, admin, .. } = &mut loaded.value;
-    let (certificate, key) = admin.tls.as_mut().map(|tls| (&mut tls.certificate, &mut tls.key)).unzip();
-    for (path, origin) in [Some(&mut store.data_dir), certificate, key].into_iter().zip(&origins) {
-        if let Some(path) = path {
-            *path = placed(path, origin, &folder);
-        }
-    }
-    Ok(loaded)
 }
 
 /// The folder of the file.
 fn folder(sources: &Sources) -> PathBuf {
     sources.file.as_ref().and_then(|(file, _)| file.parent()).map(Path::to_owned).unwrap_or_default()
-}
-
-/// Where a path of the configuration leads.
-fn placed(path: &Path, origin: &Origin, folder: &Path) -> PathBuf {
-    match origin {
-        Origin::File(_) | Origin::Default => folder.join(path),
-        Origin::Env(_) | Origin::Set(_) => path.to_owned(),
-    }
 }
 
 /// What a command needs to find the server on this machine.
@@ -115,7 +92,7 @@ pub(crate) struct Whereabouts {
 /// named must be there.
 pub(crate) fn whereabouts(global: &Global) -> anyhow::Result<Whereabouts> {
     let (sources, fault) = match sources(global) {
-        Ok(sources) => match read(sources.clone()) {
+        Ok(sources) => match outwork_config::load::<Settings>(sources.clone()) {
             Ok(Loaded { value, .. }) => {
                 return Ok(Whereabouts { admin: value.admin, data_dir: value.store.data_dir });
             }
@@ -140,8 +117,8 @@ pub(crate) fn whereabouts(global: &Global) -> anyhow::Result<Whereabouts> {
     if let Some((tls, _)) = salvage(sources.clone(), "admin.tls") {
         found.admin.tls = tls;
     }
-    if let Some((path, origin)) = salvage::<PathBuf>(sources.clone(), "store.data_dir") {
-        found.data_dir = placed(&path, &origin, &folder(&sources));
+    if let Some((path, _)) = salvage(sources, "store.data_dir") {
+        found.data_dir = path;
     }
     Ok(found)
 }
