@@ -42,10 +42,11 @@ impl Kind {
                 Some("TOML: key = value on a line, under the [table] that it belongs to"),
                 Some("correct the line; texts stand in quotes, and every quote and bracket is closed"),
             ),
-            Kind::Other => (None, Some("correct the value; `outwork schema` tells what each key takes")),
-            Kind::Check => {
-                (Some("values that agree with each other"), Some("change this value, or what it disagrees with"))
-            }
+            Kind::Other => (None, Some("correct it; `outwork schema` tells what each key takes")),
+            Kind::Check => (
+                Some("values that agree with each other"),
+                Some("correct it; `outwork schema` tells what each key takes"),
+            ),
             Kind::Missing | Kind::Warning => (None, None),
         }
     }
