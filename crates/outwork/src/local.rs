@@ -12,7 +12,7 @@ use outwork_dhcp::import::kea::{Note, NoteKind};
 use serde_json::{Value as Json, json};
 
 use crate::cli::{Cli, Global};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Settings, is_below};
 use crate::table::{Table, printable};
 
 /// `outwork check`.
@@ -94,10 +94,6 @@ pub(crate) fn show(global: &Global, below: Option<&str>, changed: bool) -> anyho
     }
     table.write(&mut anstream::stdout(), "every key has its default")?;
     Ok(())
-}
-
-fn is_below(key: &str, above: &str) -> bool {
-    key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// `outwork config init`.

@@ -36,7 +36,14 @@ section! {
     check worth_a_look;
 }
 
+/// What the warnings miss, or take for granted. They would be false where it is there and could not be read.
+const NEEDED: [&str; 4] = ["dhcp.enabled", "dhcp.listen", "dhcp.interfaces", "dhcp.subnet"];
+
 fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
+    let unread = |key: &str| NEEDED.iter().any(|needed| is_below(key, needed) || is_below(needed, key));
+    if at.left_out().any(unread) {
+        return;
+    }
     for (path, warning) in outwork_dhcp::policy::compile::warnings(&settings.dhcp) {
         at.warn(&format!("dhcp.{path}"), warning);
     }
@@ -64,6 +71,19 @@ pub(crate) struct Read {
     pub(crate) effective: Vec<Effective>,
     /// The file, where there is one.
     pub(crate) file: Option<PathBuf>,
+}
+
+impl Read {
+    /// Where the value of a key stands, or of the first key below it.
+    pub(crate) fn origin(&self, key: &str) -> Origin {
+        let found = self.effective.iter().find(|entry| is_below(&entry.key, key));
+        found.map_or(Origin::Default, |entry| entry.origin.clone())
+    }
+}
+
+/// Whether a key is another one, or lies in it.
+pub(crate) fn is_below(key: &str, above: &str) -> bool {
+    key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// Reads the configuration as this run sees it.
