@@ -185,8 +185,8 @@ fn a_refused_reload_names_each_setting_and_where_its_new_value_stands() {
     };
     let said = refused(good.replace("[dhcp]\n", "[dhcp]\nworkers = 3\nbatch = 8\n"));
     assert!(said.contains("dhcp.workers (outwork.toml:4:11), dhcp.batch (outwork.toml:5:9)"), "{said}");
-    let said = refused(format!("{good}[admin.tls]\ncertificate = 'a'\nkey = 'b'\n"));
-    assert!(said.contains("admin.tls (outwork.toml:11:"), "{said}");
+    let said = refused(format!("{good}[store.sqlite]\nreaders = 3\n"));
+    assert!(said.contains("store.sqlite.readers (outwork.toml:11:11)"), "{said}");
     let said = refused(good.lines().filter(|line| !line.contains(":6767")).map(|line| format!("{line}\n")).collect());
     assert!(said.contains("dhcp.listen (now the default)"), "{said}");
 }
