@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use crate::layers::{Document, ENV_PREFIX};
-use crate::node::Node;
+use crate::node::{Node, Value};
 use crate::origin::{Origin, Place};
 use crate::path;
 use crate::setting::Setting;
+use crate::text::toml_text;
 
 /// How many faults a report holds; what comes after is counted.
 const MOST: usize = 200;
@@ -31,6 +32,24 @@ pub(crate) enum Kind {
     Check,
     /// Nothing that keeps the configuration from being used.
     Warning,
+}
+
+impl Kind {
+    /// What was expected and what to do, where the fault itself does not say.
+    fn usual(self) -> (Option<&'static str>, Option<&'static str>) {
+        match self {
+            Kind::Syntax => (
+                Some("TOML: key = value on a line, under the [table] that it belongs to"),
+                Some("correct the line; texts stand in quotes, and every quote and bracket is closed"),
+            ),
+            Kind::Other => (None, Some("correct it; `outwork schema` tells what each key takes")),
+            Kind::Check => (
+                Some("values that agree with each other"),
+                Some("correct it; `outwork schema` tells what each key takes"),
+            ),
+            Kind::Missing | Kind::Warning => (None, None),
+        }
+    }
 }
 
 /// One thing that is wrong with the configuration.
@@ -290,13 +309,17 @@ impl Faults {
 
     /// Adds the fault that a value is nothing that `T` can be read from. Gives `None`, for [`Setting::read`] to return.
     pub fn wrong<T: Setting>(&mut self, node: &Node) -> Option<T> {
-        self.on(node, Fault::new(format!("found {}", node.describe())).expected(T::expected()));
+        let fault = Fault::new(format!("found {}", node.describe())).expected(T::expected());
+        self.on(node, fault.help(remedy::<T>(node)));
         None
     }
 
-    pub(crate) fn missing<T: Setting>(&mut self, table: &Node, key: &str) {
+    pub(crate) fn missing<T: Setting>(&mut self, table: &Node, key: &str, limits: Option<&str>) {
         let origin = self.document.root.nearest(&path::parse(&table.path).unwrap_or_default()).0.pointed().clone();
-        let fault = Fault::new("this key is required and missing").expected(T::expected());
+        let example = T::schema()["examples"].get(0).map(|example| format!(", such as {key} = {}", toml_text(example)));
+        let fault = Fault::new("this key is required and missing")
+            .expected(limits.map_or_else(T::expected, limited::<T>))
+            .help(format!("add `{key}` to this table{}", example.unwrap_or_default()));
         self.push(fault.from(&path::join_key(&table.path, key), origin, Kind::Missing));
     }
 
@@ -333,11 +356,7 @@ impl Faults {
             && fault.key == node.path
             && fault.expected.as_deref() == Some(T::expected().as_str())
         {
-            let expected = T::expected();
-            // The range of the type says less.
-            let what = expected.strip_prefix("a whole number").map_or(expected.as_str(), |_| "a whole number");
-            let comma = if limits.starts_with("from ") && what.ends_with("number") { "" } else { "," };
-            fault.expected = Some(format!("{what}{comma} {limits}"));
+            fault.expected = Some(limited::<T>(limits));
         }
     }
 
@@ -347,6 +366,9 @@ impl Faults {
             self.omitted += usize::from(!fault.is_warning());
             return;
         }
+        let (expected, help) = fault.kind.usual();
+        fault.expected = fault.expected.or_else(|| expected.map(str::to_owned));
+        fault.help = fault.help.or_else(|| help.map(str::to_owned));
         if let (Origin::File(place), Some(text)) = (&mut fault.origin, &self.document.text) {
             if let Some((offset, length)) = fault.within
                 && let Some(part) = text.part(place, offset, length)
@@ -492,6 +514,39 @@ impl<'a> At<'a> {
     /// Whether a path below the section was set by anyone.
     pub fn is_set(&self, path: &str) -> bool {
         path::parse(path).is_ok_and(|segments| self.node.nearest(&segments).1)
+    }
+}
+
+/// What is expected within limits, in words.
+fn limited<T: Setting>(limits: &str) -> String {
+    let expected = T::expected();
+    // The range of the type says less.
+    let what = expected.strip_prefix("a whole number").map_or(expected.as_str(), |_| "a whole number");
+    let comma = if limits.starts_with("from ") && what.ends_with("number") { "" } else { "," };
+    format!("{what}{comma} {limits}")
+}
+
+/// What to do about a value that is nothing that `T` can be read from.
+pub(crate) fn remedy<T: Setting>(node: &Node) -> String {
+    let schema = T::schema();
+    if let Some(example) = schema["examples"].get(0) {
+        return format!("write it like {}", toml_text(example));
+    }
+    match (schema["type"].as_str(), node.value()) {
+        (Some("boolean"), _) => "write true or false, without quotes".into(),
+        (Some("integer"), Value::Int(_)) => "choose a number in this range".into(),
+        (Some("integer"), _) => "write a whole number, without quotes".into(),
+        (Some("number"), _) => "write a number, without quotes".into(),
+        (Some("string"), Value::Text(_)) => "write a text that is not empty".into(),
+        (Some("string"), _) => "write it in quotes".into(),
+        (Some("array"), Value::Text(text)) => {
+            format!("write it in brackets, as in [{}]", toml_text(&Json::from(text.as_str())))
+        }
+        (Some("array"), Value::Table(_)) => format!("write [[{}]] above it, with two brackets on each side", node.path),
+        (Some("array"), _) => "write it in brackets, its elements parted by commas".into(),
+        (Some("object"), _) if node.path.ends_with(']') => "make it a table: { key = value }".into(),
+        (Some("object"), _) => format!("make it a table: [{}], and its keys below", node.path),
+        _ => "see `outwork schema` for what this key takes".into(),
     }
 }
 

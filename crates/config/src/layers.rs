@@ -1,6 +1,6 @@
 //! Lays the file, the environment and the flags over each other: one tree.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -41,6 +41,11 @@ pub(crate) struct Document {
 }
 
 impl Document {
+    /// The folder of the file, as the file was named to us.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.text.as_ref().and_then(|text| text.file.parent()).map(Path::to_owned).unwrap_or_default()
+    }
+
     /// Lays the sources over each other. What is no TOML, no path or no `key=value` becomes a fault, and the rest is
     /// still read.
     pub(crate) fn lay(sources: Sources) -> (Self, Vec<Fault>) {

@@ -24,14 +24,18 @@ pub struct Loaded<R> {
 /// How often what could not be read is taken out before the checks are given up.
 const ROUNDS: usize = 8;
 
-/// Reads a configuration: every layer, every key, every check. The error has all the faults.
+/// Reads a configuration: every layer, every key, every check. The error has all the faults. Relative paths that a flag or
+/// a variable gives begin where the process runs, all others at the folder of the file.
 pub fn load<R: Section>(sources: Sources) -> Result<Loaded<R>, Faults> {
     let (document, list) = Document::lay(sources);
     let document = Arc::new(document);
     let mut faults = Faults::new(Arc::clone(&document));
     list.into_iter().for_each(|fault| faults.push(fault));
     match R::read(&document.root, &mut faults) {
-        Some(value) if faults.is_empty() => Ok(Loaded { value, warnings: faults.into_warnings(), document }),
+        Some(mut value) if faults.is_empty() => {
+            value.place(Some(&document.root), &document.folder());
+            Ok(Loaded { value, warnings: faults.into_warnings(), document })
+        }
         Some(_) => {
             faults.settle();
             Err(faults)
@@ -53,7 +57,8 @@ pub fn salvage<T: Setting>(sources: Sources, path: &str) -> Option<(T, Origin)> 
     let document = Arc::new(document);
     let segments = path::parse(path).ok()?;
     let (node, true) = document.root.nearest(&segments) else { return None };
-    let value = T::read(node, &mut Faults::new(Arc::clone(&document)))?;
+    let mut value = T::read(node, &mut Faults::new(Arc::clone(&document)))?;
+    value.place(Some(node), &document.folder());
     Some((value, node.pointed().clone()))
 }
 

@@ -3,6 +3,7 @@
 mod site;
 
 use outwork_config::Fault;
+use serde_json::json;
 use site::{bad, good, lines};
 
 #[test]
@@ -59,6 +60,7 @@ error: dhcp.lease_time: found the string \"12x\"
 2 |   lease_time = \"12x\"  # half a day
   |                ^^^^^
   = expected: a duration such as \"250ms\", \"2h\" or \"1d12h\", from \"1m\" to \"1d\"
+  = help: write whole numbers, each with its unit: w, d, h, m, s, ms, us or ns
 
 "
     );
@@ -187,6 +189,82 @@ fn a_wrong_value_is_told_the_limits_of_its_key() {
     assert!(text.contains("expected: a whole number from 0 to 1024\n"), "{text}");
     assert!(text.contains("\"1d12h\", from \"1m\" to \"1d\"\n"), "{text}");
     assert!(text.contains("expected: a whole number, 1 or more\n"), "{text}");
+}
+
+#[test]
+fn a_missing_key_is_told_the_limits_of_its_value() {
+    let faults = bad("[[dhcp.subnet]]\nsubnet = '192.0.2.0/24'\n", &[], &[]);
+    let json = faults.to_json();
+    assert_eq!(
+        (&json[0]["key"], &json[0]["expected"]),
+        (&json!("dhcp.subnet[0].id"), &json!("a whole number, 1 or more"))
+    );
+}
+
+#[test]
+fn every_fault_says_what_was_expected_and_what_to_do() {
+    let file = "\
+data_dir = ''
+zebra = 1
+[dhcp]
+workers = 'many'
+lease_time = '5s'
+interfaces = 'eth0'
+durability = 'quick'
+buffer = 'big'
+warn_at = true
+labels = 3
+sets = { a = { dns = ['x'] } }
+[dhcp.log]
+leases = 'yes'
+type = 5
+[[dhcp.subnet]]
+subnet = '192.0.2.1/24'
+lease_time = 'x'
+[[dhcp.subnet.pool]]
+first = '192.0.2.9'
+last = '192.0.2.1'
+[[dhcp.subnet]]
+id = 7
+subnet = '198.51.100.0/24'
+[[dhcp.subnet]]
+id = 7
+subnet = '203.0.113.0/24'
+[admin]
+listen = 'nonsense'
+password = 5
+session = 90
+";
+    let wrong = bad(file, &[("OUTWORK__ADMIN__LISTN", "x")], &["admin.session=90", "nonsense", "dhcp.subnet[9].id=1"]);
+    let syntax = bad("[dhcp]\nworkers = \n[admin\n", &[("OUTWORK____X", "1")], &[]);
+    let deep = bad(&format!("a = {}1\n", "[".repeat(200)), &[], &[]);
+    let dotted = bad(&format!("a{} = 1\n", ".a".repeat(50)), &[], &[]);
+    for faults in [wrong, syntax, deep, dotted] {
+        for fault in faults.to_json().as_array().into_iter().flatten() {
+            assert!(fault["expected"].is_string() && fault["help"].is_string(), "{fault:#}");
+        }
+    }
+}
+
+#[test]
+fn the_advice_is_about_what_was_written() {
+    for (line, help) in [
+        ("[[dhcp.subnet]]\nid = 1\nsubnet = '10.9.0.1/8'", "write \"10.0.0.0/8\""),
+        ("[[dhcp.subnet]]\nid = 1", "add `subnet` to this table, such as subnet = \"192.0.2.0/24\""),
+        ("[[dhcp.subnet]]\nsubnet = '192.0.2.0/24'", "add `id` to this table"),
+        ("[dhcp]\ndurability = 'quick'", "choose one of \"fsync\", \"os\" or \"none\""),
+        ("[dhcp]\ndurability = 'fsnc'", "did you mean \"fsync\"?"),
+        ("[dhcp]\nsets = { a = { dns = ['x'] } }", "write it like \"192.0.2.1\""),
+        ("[dhcp]\nworkers = 'many'", "write a whole number, without quotes"),
+        ("[dhcp]\nlog = { leases = 'yes' }", "write true or false, without quotes"),
+        ("[dhcp]\nlog = { type = 5 }", "write it in quotes"),
+        ("[dhcp]\ninterfaces = 'eth0'", "write it in brackets, as in [\"eth0\"]"),
+        ("[dhcp]\nlabels = 3", "make it a table: [dhcp.labels], and its keys below"),
+        ("[dhcp]\nlease_time = '5s'", "choose a value within these limits"),
+    ] {
+        let faults = bad(&format!("{line}\n"), &[], &[]);
+        assert_eq!(faults.iter().next().and_then(Fault::advice), Some(help), "{line}");
+    }
 }
 
 #[test]

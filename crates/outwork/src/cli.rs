@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod leases;
 pub(crate) mod octets;
+pub(crate) mod reservations;
 pub(crate) mod store;
 
 use std::path::PathBuf;
@@ -141,9 +142,9 @@ Examples:
     /// Finds and changes leases
     #[command(subcommand)]
     Leases(leases::LeasesCommand),
-    /// Lists, adds and removes reservations
+    /// Lists, adds, changes and removes reservations
     #[command(subcommand)]
-    Reservations(leases::ReservationsCommand),
+    Reservations(reservations::ReservationsCommand),
     /// Lists subnets and how full they are
     #[command(after_help = "\
 Examples:

@@ -12,14 +12,14 @@ use outwork_dhcp::import::kea::{Note, NoteKind};
 use serde_json::{Value as Json, json};
 
 use crate::cli::{Cli, Global};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Settings, is_below};
 use crate::table::{Table, printable};
 
 /// `outwork check`.
 pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
     let sources = settings::sources(global)?;
     let name = sources.file.as_ref().map_or_else(|| "the defaults".into(), |(path, _)| path.display().to_string());
-    match settings::read(sources) {
+    match outwork_config::load::<Settings>(sources) {
         Ok(loaded) if global.json => print_json(&loaded.warnings().iter().map(Fault::to_json).collect())?,
         Ok(loaded) => {
             for warning in loaded.warnings() {
@@ -76,7 +76,7 @@ pub(crate) fn schema() -> anyhow::Result<()> {
 
 /// `outwork config show`.
 pub(crate) fn show(global: &Global, below: Option<&str>, changed: bool) -> anyhow::Result<()> {
-    let loaded = settings::read(settings::sources(global)?)?;
+    let loaded = outwork_config::load::<Settings>(settings::sources(global)?)?;
     let mut entries = loaded.effective();
     entries.retain(|entry| below.is_none_or(|below| is_below(&entry.key, below)));
     if let Some(below) = below.filter(|_| entries.is_empty()) {
@@ -94,10 +94,6 @@ pub(crate) fn show(global: &Global, below: Option<&str>, changed: bool) -> anyho
     }
     table.write(&mut anstream::stdout(), "every key has its default")?;
     Ok(())
-}
-
-fn is_below(key: &str, above: &str) -> bool {
-    key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// `outwork config init`.

@@ -1,6 +1,7 @@
 //! Commands that ask a running server.
 
 mod leases;
+mod reservations;
 
 use std::io::{self, Write};
 
@@ -13,7 +14,8 @@ use crate::local::print_json;
 use crate::settings::PRACTICE_NAME;
 use crate::table::{Table, bytes, cell, printable, span, time, write_pairs};
 
-pub(crate) use leases::{leases, reservations, subnets};
+pub(crate) use leases::{leases, subnets};
+pub(crate) use reservations::reservations;
 
 /// `outwork reload`.
 pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use outwork_admin::AdminSettings;
-use outwork_config::{At, Effective, Fault, Faults, Loaded, Origin, Sources, salvage, section};
+use outwork_config::{At, Effective, Fault, Loaded, Origin, Sources, salvage, section};
 use outwork_dhcp::config::Dhcp;
 use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
@@ -36,7 +36,14 @@ section! {
     check worth_a_look;
 }
 
+/// What the warnings miss, or take for granted. They would be false where it is there and could not be read.
+const NEEDED: [&str; 4] = ["dhcp.enabled", "dhcp.listen", "dhcp.interfaces", "dhcp.subnet"];
+
 fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
+    let unread = |key: &str| NEEDED.iter().any(|needed| is_below(key, needed) || is_below(needed, key));
+    if at.left_out().any(unread) {
+        return;
+    }
     for (path, warning) in outwork_dhcp::policy::compile::warnings(&settings.dhcp) {
         at.warn(&format!("dhcp.{path}"), warning);
     }
@@ -66,40 +73,30 @@ pub(crate) struct Read {
     pub(crate) file: Option<PathBuf>,
 }
 
+impl Read {
+    /// Where the value of a key stands, or of the first key below it.
+    pub(crate) fn origin(&self, key: &str) -> Origin {
+        let found = self.effective.iter().find(|entry| is_below(&entry.key, key));
+        found.map_or(Origin::Default, |entry| entry.origin.clone())
+    }
+}
+
+/// Whether a key is another one, or lies in it.
+pub(crate) fn is_below(key: &str, above: &str) -> bool {
+    key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 /// Reads the configuration as this run sees it.
 pub(crate) fn load(global: &Global) -> anyhow::Result<Read> {
     let sources = sources(global)?;
     let file = sources.file.as_ref().map(|(path, _)| path.clone()).filter(|path| path != Path::new(PRACTICE_NAME));
-    let loaded = read(sources)?;
+    let loaded = outwork_config::load::<Settings>(sources)?;
     Ok(Read { effective: loaded.effective(), value: loaded.value, file })
-}
-
-/// Reads the layers. Relative paths that a flag or a variable gives begin where it was given, all others at the file.
-pub(crate) fn read(sources: Sources) -> Result<Loaded<Settings>, Faults> {
-    let folder = folder(&sources);
-    let mut loaded = outwork_config::load::<Settings>(sources)?;
-    let origins = ["store.data_dir", "admin.tls.certificate", "admin.tls.key"].map(|key| loaded.origin(key));
-    let Settings { store, admin, .. } = &mut loaded.value;
-    let (certificate, key) = admin.tls.as_mut().map(|tls| (&mut tls.certificate, &mut tls.key)).unzip();
-    for (path, origin) in [Some(&mut store.data_dir), certificate, key].into_iter().zip(&origins) {
-        if let Some(path) = path {
-            *path = placed(path, origin, &folder);
-        }
-    }
-    Ok(loaded)
 }
 
 /// The folder of the file.
 fn folder(sources: &Sources) -> PathBuf {
     sources.file.as_ref().and_then(|(file, _)| file.parent()).map(Path::to_owned).unwrap_or_default()
-}
-
-/// Where a path of the configuration leads.
-fn placed(path: &Path, origin: &Origin, folder: &Path) -> PathBuf {
-    match origin {
-        Origin::File(_) | Origin::Default => folder.join(path),
-        Origin::Env(_) | Origin::Set(_) => path.to_owned(),
-    }
 }
 
 /// What a command needs to find the server on this machine.
@@ -115,7 +112,7 @@ pub(crate) struct Whereabouts {
 /// named must be there.
 pub(crate) fn whereabouts(global: &Global) -> anyhow::Result<Whereabouts> {
     let (sources, fault) = match sources(global) {
-        Ok(sources) => match read(sources.clone()) {
+        Ok(sources) => match outwork_config::load::<Settings>(sources.clone()) {
             Ok(Loaded { value, .. }) => {
                 return Ok(Whereabouts { admin: value.admin, data_dir: value.store.data_dir });
             }
@@ -140,8 +137,8 @@ pub(crate) fn whereabouts(global: &Global) -> anyhow::Result<Whereabouts> {
     if let Some((tls, _)) = salvage(sources.clone(), "admin.tls") {
         found.admin.tls = tls;
     }
-    if let Some((path, origin)) = salvage::<PathBuf>(sources.clone(), "store.data_dir") {
-        found.data_dir = placed(&path, &origin, &folder(&sources));
+    if let Some((path, _)) = salvage(sources, "store.data_dir") {
+        found.data_dir = path;
     }
     Ok(found)
 }

@@ -155,6 +155,43 @@ fn check_warns_where_no_client_is_heard_or_served_and_does_not_fail() {
 }
 
 #[test]
+fn check_does_not_warn_of_the_lack_of_what_it_could_not_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let subnet = "[[dhcp.subnet]]\nid = 1\nprefix = '192.0.2.0/24'\n";
+    for file in [
+        format!("[dhcp]\nlisten = ['nonsense']\n{subnet}"),
+        format!("[dhcp]\nlisten = []\ninterfaces = [5]\n{subnet}"),
+        format!("[dhcp]\ninterfaces = 'eth0'\n{subnet}"),
+        "[dhcp]\nlisten = ['0.0.0.0:67']\n[[dhcp.subnet]]\nid = 1\nprefix = 'x'\n".to_owned(),
+        "[dhcp]\nenabled = 'no'\n".to_owned(),
+        "dhcp = 3\n".to_owned(),
+    ] {
+        std::fs::write(dir.path().join("outwork.toml"), &file).expect("a file");
+        let report = json(&outwork(dir.path(), &["check", "--json"]));
+        let all = report.as_array().into_iter().flatten();
+        assert!(all.clone().count() > 0 && all.clone().all(|fault| fault["severity"] == "error"), "{file}: {report:#}");
+    }
+    let file = "[log]\nlevel = 5\n";
+    std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+    let report = text(&outwork(dir.path(), &["check"]).stderr);
+    assert!(report.contains("warning: dhcp.subnet"), "what has nothing to do with the fault is still told: {report}");
+}
+
+#[test]
+fn a_reservation_of_the_file_knows_a_hardware_address_in_every_usual_notation() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for mac in ["aabb.ccdd.eeff", "AA-BB-CC-DD-EE-FF", "aabbccddeeff", "aa:bb:cc:dd:ee:ff"] {
+        let file = format!(
+            "[dhcp]\nlisten = ['0.0.0.0:67']\n[[dhcp.subnet]]\nid = 1\nprefix = '192.0.2.0/24'\n\
+             [[dhcp.reservation]]\nmac = '{mac}'\naddress = '192.0.2.9'\n"
+        );
+        std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+        let output = outwork(dir.path(), &["check"]);
+        assert_eq!(text(&output.stdout), "outwork.toml: no faults\n", "{mac}: {output:?}");
+    }
+}
+
+#[test]
 fn the_last_line_of_check_names_where_the_faults_really_are() {
     let dir = tempfile::tempdir().expect("a directory");
     let last = |line: &[&str]| text(&outwork(dir.path(), line).stderr).lines().last().map(str::to_owned);
@@ -266,6 +303,66 @@ fn a_reservation_of_an_address_that_another_holds_comes_with_the_servers_warning
 }
 
 #[test]
+fn a_reservation_says_all_that_the_api_takes_and_needs_no_address() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (url, seen) = server(vec![answer(json!({"id": "1"})), answer(json!({"id": "2"}))]);
+    let run = |line: &[&str]| text(&outwork(dir.path(), &[line, &["--url", &url, "--token", "t"]].concat()).stdout);
+    let line = "reservations add --mac 0200.5e10.0001 --class phones --class slow --next-server 192.0.2.5 \
+        --server-hostname boot --boot-file pxe.0 --lease-time 8h --min-lease-time 60 --max-lease-time 1d \
+        --renew-time 1h --rebind-time 2h --option tftp-server-name=boot --option ntp-servers=[\"192.0.2.1\"] \
+        --option default-ip-ttl=64";
+    let said = run(&line.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(said, "made a reservation for mac 02:00:5e:10:00:01\n");
+    let file = json!({"id": "9", "source": "api", "subnet_id": 1, "address": "192.0.2.7", "hostname": "a",
+        "identifier": {"kind": "flex", "value": "x"}});
+    std::fs::write(dir.path().join("r.json"), file.to_string()).expect("a file");
+    let said = run(&["reservations", "add", "192.0.2.8", "--hostname", "b", "--json-body", "r.json"]);
+    assert_eq!(said, "reserved 192.0.2.8 for flex x\n", "what is given counts over the body");
+    let seen = seen.join().expect("the server ends well");
+    let body = |index: usize| serde_json::from_str::<Json>(&seen[index].body).expect("JSON");
+    let full = json!({
+        "identifier": {"kind": "mac", "value": "02:00:5e:10:00:01"}, "classes": ["phones", "slow"],
+        "next_server": "192.0.2.5", "server_hostname": "boot", "boot_file": "pxe.0", "lease_time_seconds": 28800,
+        "min_lease_time_seconds": 60, "max_lease_time_seconds": 86400, "renew_time_seconds": 3600,
+        "rebind_time_seconds": 7200,
+        "options": {"tftp-server-name": "boot", "ntp-servers": ["192.0.2.1"], "default-ip-ttl": 64},
+    });
+    assert_eq!(body(0), full);
+    let identifier = json!({"kind": "flex", "value": "x"});
+    assert_eq!(body(1), json!({"subnet_id": 1, "address": "192.0.2.8", "hostname": "b", "identifier": identifier}));
+    for line in ["reservations add 192.0.2.9", "reservations add --mac 0a --flex x"] {
+        let output = outwork(dir.path(), &line.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2), "{line}: one client, neither none nor two");
+    }
+}
+
+#[test]
+fn a_reservation_is_shown_and_changed_in_what_is_named_only() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let there = json!({"id": "7", "source": "api", "subnet_id": 3, "address": "192.0.2.9", "hostname": "a",
+        "identifier": {"kind": "mac", "value": "02:00:5e:10:00:01"}, "classes": ["phones"], "lease_time_seconds": 60,
+        "options": {"routers": ["192.0.2.1"]}});
+    let (url, seen) = server((0..5).map(|_| answer(there.clone())).collect());
+    let run = |line: &[&str]| outwork(dir.path(), &[line, &["--url", &url, "--token", "t"]].concat());
+    let shown = text(&run(&["reservations", "get", "7"]).stdout);
+    for part in ["192.0.2.9", "phones", "60 s", "option routers", "[\"192.0.2.1\"]", "api"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert_eq!(json(&run(&["reservations", "get", "7", "--json"])), there);
+    let change = ["--address", "192.0.2.8", "--clear", "classes", "--clear", "times", "--option", "domain-name=x"];
+    let done = run(&[["reservations", "update", "7"].as_slice(), &change].concat());
+    assert_eq!(text(&done.stdout), "changed reservation 7\n", "{done:?}");
+    let idle = run(&["reservations", "update", "7", "--hostname", "a"]);
+    assert!(idle.status.code() == Some(1) && text(&idle.stderr).contains("nothing would change"), "{idle:?}");
+    let seen = seen.join().expect("the server ends well");
+    assert_eq!(seen[3].line, "PUT /api/v1/dhcp/reservations/7 HTTP/1.1");
+    let expected = json!({"subnet_id": 3, "address": "192.0.2.8", "hostname": "a",
+        "identifier": {"kind": "mac", "value": "02:00:5e:10:00:01"},
+        "options": {"routers": ["192.0.2.1"], "domain-name": "x"}});
+    assert_eq!(serde_json::from_str::<Json>(&seen[3].body).expect("JSON"), expected);
+}
+
+#[test]
 fn a_client_is_found_by_its_whole_name_only() {
     let dir = tempfile::tempdir().expect("a directory");
     let items = [lease("192.0.2.1", "Printer")];
@@ -293,7 +390,7 @@ fn a_change_is_sent_as_the_api_takes_it() {
     let body = |index: usize| serde_json::from_str::<Json>(&seen[index].body).expect("JSON");
     assert_eq!(body(0), json!({"hostname": null, "lease_time": 7200}));
     let identifier = json!({"kind": "circuit_id", "value": "hex:0a0b"});
-    assert_eq!(body(1), json!({"subnet_id": 3, "address": "192.0.2.9", "hostname": null, "identifier": identifier}));
+    assert_eq!(body(1), json!({"subnet_id": 3, "address": "192.0.2.9", "identifier": identifier}));
     assert_eq!(seen[3].line, "DELETE /api/v1/tokens/5 HTTP/1.1", "by its name");
 }
 
@@ -467,4 +564,19 @@ fn a_subnet_is_not_wiped_unasked() {
     let (url, _) = server(vec![answer(json!({"removed": 7}))]);
     let done = outwork(dir.path(), &["leases", "wipe", "3", "--yes", "--url", &url, "--token", "t"]);
     assert_eq!(text(&done.stdout), "wiped subnet 3: 7 ended\n");
+}
+
+#[test]
+fn the_settings_that_the_architecture_page_names_are_settings() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let schema = json(&outwork(dir.path(), &["schema"]));
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ARCHITECTURE.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let quoted = page.split('`').skip(1).step_by(2);
+    let keys: Vec<_> = quoted.filter(|text| text.starts_with("dhcp.") || text.starts_with("store.")).collect();
+    assert!(keys.len() > 10, "{keys:?}");
+    for key in keys {
+        let found = key.split('.').fold(&schema, |table, key| &table["properties"][key]);
+        assert!(found.is_object(), "{key}");
+    }
 }

@@ -173,6 +173,25 @@ fn a_reload_by_signal_leaves_a_row_whether_it_is_taken_or_refused() {
 }
 
 #[test]
+fn a_refused_reload_names_each_setting_and_where_its_new_value_stands() {
+    let place = Place::running();
+    let file = place.path().join("outwork.toml");
+    let good = std::fs::read_to_string(&file).expect("the file");
+    let refused = |text: String| {
+        std::fs::write(&file, text).expect("the file");
+        let output = place.outwork(&["reload"]);
+        assert!(!output.status.success(), "{output:?}");
+        binary::text(&output.stderr)
+    };
+    let said = refused(good.replace("[dhcp]\n", "[dhcp]\nworkers = 3\nbatch = 8\n"));
+    assert!(said.contains("dhcp.workers (outwork.toml:4:11), dhcp.batch (outwork.toml:5:9)"), "{said}");
+    let said = refused(format!("{good}[store.sqlite]\nreaders = 3\n"));
+    assert!(said.contains("store.sqlite.readers (outwork.toml:11:11)"), "{said}");
+    let said = refused(good.lines().filter(|line| !line.contains(":6767")).map(|line| format!("{line}\n")).collect());
+    assert!(said.contains("dhcp.listen (now the default)"), "{said}");
+}
+
+#[test]
 fn every_large_part_of_the_memory_has_a_name_and_its_own_bytes() {
     let place = Place::running();
     let memory = || json(&place.outwork(&["stats", "--memory", "--json"]));

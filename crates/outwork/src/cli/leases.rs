@@ -1,4 +1,4 @@
-//! The arguments of `outwork leases` and `outwork reservations`.
+//! The arguments of `outwork leases`.
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
@@ -162,69 +162,4 @@ pub(crate) struct ChangeArgs {
     /// How long it lasts from now.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) lease_time: Option<Duration>,
-}
-
-/// `outwork reservations`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ReservationsCommand {
-    /// Lists reservations, of the file and of the API
-    List,
-    /// Keeps an address for a client, from this moment on
-    #[command(after_help = "\
-Examples:
-  outwork reservations add --subnet 3 192.0.2.20 --mac 02:00:5e:10:00:01 --hostname printer
-  outwork reservations add --subnet 3 192.0.2.21 --circuit-id 0a0b0c
-  outwork reservations add --subnet 3 192.0.2.22 --remote-id 'text:switch 7'")]
-    Add {
-        /// The address.
-        address: Ipv4Addr,
-        /// The subnet's id; without it, that of the subnet which has the address.
-        #[arg(long, value_name = "ID")]
-        subnet: Option<u32>,
-        #[command(flatten)]
-        identifier: IdentifierArgs,
-        /// The hostname that the client is told.
-        #[arg(long, value_name = "NAME")]
-        hostname: Option<String>,
-    },
-    /// Ends a reservation; reservations of the file are removed there
-    Remove {
-        /// Its id, from `outwork reservations list`.
-        id: String,
-    },
-}
-
-/// How a reservation knows its client: exactly one.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct IdentifierArgs {
-    /// By hardware address.
-    #[arg(long, value_name = "MAC", value_parser = octets::mac)]
-    mac: Option<String>,
-    /// By client identifier (option 61): hex, or text as text:WORDS.
-    #[arg(long, value_name = "HEX", value_parser = octets::identifier)]
-    client_id: Option<String>,
-    /// By the relay agent's circuit id (option 82.1): hex, or text as text:WORDS.
-    #[arg(long, value_name = "HEX", value_parser = octets::identifier)]
-    circuit_id: Option<String>,
-    /// By the relay agent's remote id (option 82.2): hex, or text as text:WORDS.
-    #[arg(long, value_name = "HEX", value_parser = octets::identifier)]
-    remote_id: Option<String>,
-    /// By the value of the configured flex expression.
-    #[arg(long, value_name = "VALUE")]
-    flex: Option<String>,
-}
-
-impl IdentifierArgs {
-    /// The kind's word in the API, and the value.
-    pub(crate) fn given(&self) -> Option<(&'static str, &str)> {
-        let kinds = [
-            ("mac", &self.mac),
-            ("client_id", &self.client_id),
-            ("circuit_id", &self.circuit_id),
-            ("remote_id", &self.remote_id),
-            ("flex", &self.flex),
-        ];
-        kinds.into_iter().find_map(|(kind, value)| Some((kind, value.as_deref()?)))
-    }
 }

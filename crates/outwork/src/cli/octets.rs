@@ -1,17 +1,14 @@
 //! Octets as people write them, in the notation that the API reads.
 
 use outwork_dhcp::options::parse_hex;
+use outwork_dhcp::policy::{Identifier, IdentifierKind};
 
 /// The longest identifier that a client or a relay agent can send.
 const MOST: usize = 255;
-/// The longest hardware address (RFC 2131 section 2, chaddr).
-const MOST_HARDWARE: usize = 16;
 
 /// The octets of a hardware address: `02:00:5e:10:00:01`, `02-00-5e-10-00-01`, `0200.5e10.0001` or `02005e100001`.
 pub(crate) fn hardware(text: &str) -> Option<Vec<u8>> {
-    let grouped = text.contains('.') && text.split('.').all(|group| group.len() == 4);
-    let octets = if grouped { parse_hex(&text.replace('.', "")) } else { parse_hex(text) };
-    octets.filter(|octets| (1..=MOST_HARDWARE).contains(&octets.len()))
+    Identifier::parse(IdentifierKind::Mac, text).map(|address| address.bytes)
 }
 
 /// A hardware address.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use outwork_config::{Effective, diff};
+use outwork_config::{Effective, Origin, diff};
 use outwork_dhcp::policy::Policy;
 use outwork_dhcp::server::Service;
 use outwork_front::Tls;
@@ -55,7 +55,7 @@ pub(super) enum Refusal {
     #[error("{0}")]
     Faults(String),
     #[error("{}", pinned(.0))]
-    Pinned(Vec<String>),
+    Pinned(Vec<(String, Origin)>),
     #[error("{0}")]
     Prepare(String),
 }
@@ -64,15 +64,21 @@ impl Refusal {
     /// The setting that it is about, where it is one.
     pub(super) fn key(&self) -> Option<&str> {
         match self {
-            Refusal::Pinned(keys) => keys.first().map(String::as_str),
+            Refusal::Pinned(keys) => keys.first().map(|(key, _)| key.as_str()),
             Refusal::Faults(_) | Refusal::Prepare(_) => None,
         }
     }
 }
 
-fn pinned(keys: &[String]) -> String {
+/// `dhcp.workers (outwork.toml:7:11)`: each setting, and where its new value stands.
+fn pinned(keys: &[(String, Origin)]) -> String {
+    let named = keys.iter().map(|(key, origin)| match origin {
+        Origin::Default => format!("{key} (now the default)"),
+        origin => format!("{key} ({origin})"),
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
     let (these, be) = if keys.len() == 1 { ("this setting", "it") } else { ("these settings", "they") };
-    format!("{these} cannot change while running: {}; restart, or put {be} back", keys.join(", "))
+    format!("{these} cannot change while running: {named}; restart, or put {be} back")
 }
 
 /// What a reload touches.
@@ -116,7 +122,9 @@ impl Reload {
             Global { config: state.read.file.clone().or_else(|| self.global.config.clone()), ..self.global.clone() };
         let read = settings::load(&global).map_err(|error| Refusal::Faults(report::text(&error)))?;
         let changes = diff(&state.read.value, &read.value);
-        let fixed: Vec<_> = changes.iter().filter(|change| !change.live).map(|change| change.key.clone()).collect();
+        let fixed =
+            changes.iter().filter(|change| !change.live).map(|change| (change.key.clone(), read.origin(&change.key)));
+        let fixed: Vec<_> = fixed.collect();
         if !fixed.is_empty() {
             return Err(Refusal::Pinned(fixed));
         }

@@ -1,4 +1,4 @@
-//! `outwork leases`, `outwork reservations` and `outwork subnets`.
+//! `outwork leases` and `outwork subnets`.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -10,11 +10,11 @@ use anyhow::Context;
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
-use super::{done, items, rows};
+use super::{done, items};
 use crate::cli::Global;
-use crate::cli::leases::{LeasesCommand, ListArgs, ReservationsCommand};
+use crate::cli::leases::{LeasesCommand, ListArgs};
 use crate::cli::octets;
-use crate::client::{Client, escaped, query};
+use crate::client::{Client, query};
 use crate::local::print_json;
 use crate::table::{Table, cell, percent, write_pairs};
 
@@ -264,67 +264,6 @@ fn confirmed(question: &str) -> anyhow::Result<bool> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// `outwork reservations`.
-pub(crate) fn reservations(global: &Global, command: &ReservationsCommand) -> anyhow::Result<()> {
-    let client = Client::new(global)?;
-    match command {
-        ReservationsCommand::List => {
-            let answer = client.get("/dhcp/reservations")?;
-            if global.json {
-                return print_json(&answer);
-            }
-            let columns = ["ID", ">SUBNET", "ADDRESS", "BY", "VALUE", "HOSTNAME", "SOURCE"];
-            rows(&mut anstream::stdout(), &columns, &answer["items"], "no reservations", |reservation| {
-                vec![
-                    cell(&reservation["id"]),
-                    cell(&reservation["subnet_id"]),
-                    cell(&reservation["address"]),
-                    cell(&reservation["identifier"]["kind"]),
-                    cell(&reservation["identifier"]["value"]),
-                    cell(&reservation["hostname"]),
-                    cell(&reservation["source"]),
-                ]
-            })?;
-            Ok(())
-        }
-        ReservationsCommand::Add { address, subnet, identifier, hostname } => {
-            let (kind, value) = identifier.given().context("an identifier is needed")?;
-            let subnet = subnet.map_or_else(|| subnet_of(&client, *address), |id| Ok(id.into()))?;
-            let body = json!({
-                "subnet_id": subnet, "address": address, "hostname": hostname,
-                "identifier": {"kind": kind, "value": value},
-            });
-            let answer = client.change(Method::POST, "/dhcp/reservations", Some(&body))?;
-            let value = answer["identifier"]["value"].as_str().unwrap_or(value);
-            done(global, &answer, &format!("reserved {address} for {kind} {value}"))?;
-            warn(&answer)
-        }
-        ReservationsCommand::Remove { id } => {
-            let answer = client.change(Method::DELETE, &format!("/dhcp/reservations/{}", escaped(id)), None)?;
-            done(global, &answer, &format!("removed reservation {id}"))
-        }
-    }
-}
-
-/// The id of the subnet that has an address.
-fn subnet_of(client: &Client, address: Ipv4Addr) -> anyhow::Result<Json> {
-    let answer = client.get("/dhcp/subnets")?;
-    let holds = |subnet: &&Json| {
-        let net = subnet["prefix"].as_str().and_then(|prefix| prefix.parse::<outwork_config::Ipv4Net>().ok());
-        net.is_some_and(|net| net.contains(address))
-    };
-    let found = items(&answer["items"]).iter().find(holds).map(|subnet| subnet["id"].clone());
-    found.with_context(|| format!("{address} is in no subnet; `outwork subnets` lists them"))
-}
-
-/// Passes on what the server warns of; with --json it is in the answer, too.
-fn warn(reservation: &Json) -> anyhow::Result<()> {
-    if let Some(warning) = reservation["warning"].as_str() {
-        writeln!(anstream::stderr(), "warning: {}", crate::table::printable(warning))?;
-    }
-    Ok(())
 }
 
 /// `outwork subnets`.
