@@ -30,7 +30,11 @@ pub fn load<R: Section>(sources: Sources) -> Result<Loaded<R>, Faults> {
     let document = Arc::new(document);
     let mut faults = Faults::new(Arc::clone(&document));
     list.into_iter().for_each(|fault| faults.push(fault));
-    match R::read(&document.root, &mut faults) {
+    let read = R::read(&document.root, &mut faults);
+    if !faults.is_empty() {
+        faults.tell_homes(&R::schema());
+    }
+    match read {
         Some(value) if faults.is_empty() => Ok(Loaded { value, warnings: faults.into_warnings(), document }),
         Some(_) => {
             faults.settle();

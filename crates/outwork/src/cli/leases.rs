@@ -188,9 +188,14 @@ Examples:
         hostname: Option<String>,
     },
     /// Ends a reservation; reservations of the file are removed there
+    #[command(after_help = "\
+Examples:
+  outwork reservations remove 192.0.2.30
+  outwork reservations remove 7")]
     Remove {
-        /// Its id, from `outwork reservations list`.
-        id: String,
+        /// Its address or id, from `outwork reservations list`.
+        #[arg(value_name = "ADDRESS")]
+        wanted: String,
     },
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use outwork_config::{Effective, diff};
+use outwork_config::{Effective, Faults, diff};
 use outwork_dhcp::policy::Policy;
 use outwork_dhcp::server::Service;
 use outwork_front::Tls;
@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::cli::Global;
+use crate::local::places;
 use crate::report;
 use crate::settings::{self, Read, Settings};
 
@@ -70,6 +71,14 @@ impl Refusal {
     }
 }
 
+/// Why the configuration cannot be read: where it has faults, what `outwork check` says of them.
+fn told(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<Faults>() {
+        Some(faults) => format!("{}{}", faults.render(false), places(faults)),
+        None => report::text(error),
+    }
+}
+
 fn pinned(keys: &[String]) -> String {
     let (these, be) = if keys.len() == 1 { ("this setting", "it") } else { ("these settings", "they") };
     format!("{these} cannot change while running: {}; restart, or put {be} back", keys.join(", "))
@@ -114,7 +123,7 @@ impl Reload {
         // network in force.
         let global =
             Global { config: state.read.file.clone().or_else(|| self.global.config.clone()), ..self.global.clone() };
-        let read = settings::load(&global).map_err(|error| Refusal::Faults(report::text(&error)))?;
+        let read = settings::load(&global).map_err(|error| Refusal::Faults(told(&error)))?;
         let changes = diff(&state.read.value, &read.value);
         let fixed: Vec<_> = changes.iter().filter(|change| !change.live).map(|change| change.key.clone()).collect();
         if !fixed.is_empty() {

@@ -14,7 +14,7 @@ use super::{done, items, rows};
 use crate::cli::Global;
 use crate::cli::leases::{LeasesCommand, ListArgs, ReservationsCommand};
 use crate::cli::octets;
-use crate::client::{Client, escaped, query};
+use crate::client::{Client, ClientError, escaped, query};
 use crate::local::print_json;
 use crate::table::{Table, cell, percent, write_pairs};
 
@@ -295,10 +295,42 @@ pub(crate) fn reservations(global: &Global, command: &ReservationsCommand) -> an
             done(global, &answer, &format!("reserved {address} for {kind} {value}"))?;
             warn(&answer)
         }
-        ReservationsCommand::Remove { id } => {
-            let answer = client.change(Method::DELETE, &format!("/dhcp/reservations/{}", escaped(id)), None)?;
+        ReservationsCommand::Remove { wanted } => {
+            let id = match wanted.parse() {
+                Ok(address) => reservation_of(&client, address)?,
+                Err(_) => wanted.clone(),
+            };
+            let removed = client.change(Method::DELETE, &format!("/dhcp/reservations/{}", escaped(&id)), None);
+            let answer = removed.map_err(|error| match error {
+                ClientError::Refused(problem) => {
+                    ClientError::Refused(Box::new(problem.where_to_look(SEE_RESERVATIONS)))
+                }
+                error => error,
+            })?;
             done(global, &answer, &format!("removed reservation {id}"))
         }
+    }
+}
+
+/// What helps where a reservation is not there.
+const SEE_RESERVATIONS: &str = "`outwork reservations list` shows them all";
+
+/// The id of the one reservation of an address.
+fn reservation_of(client: &Client, address: Ipv4Addr) -> anyhow::Result<String> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let answer = client.get(&format!("/dhcp/reservations{}", query(&[("after", after)])))?;
+        let its = items(&answer["items"]).iter().filter(|one| one["address"] == address.to_string());
+        found.extend(its.map(|one| cell(&one["id"])));
+        after = answer["next"].as_str().map(str::to_owned);
+        if after.is_none() {
+            break;
+        }
+    }
+    match found.as_slice() {
+        [id] => Ok(id.clone()),
+        [] => anyhow::bail!("no reservation has the address {address}\n  = help: {SEE_RESERVATIONS}"),
+        ids => anyhow::bail!("{address} has several reservations: name one by its id: {}", ids.join(", ")),
     }
 }
 
@@ -327,16 +359,21 @@ pub(crate) fn subnets(global: &Global) -> anyhow::Result<()> {
     if global.json {
         return print_json(&answer);
     }
-    let columns = ["ID", "PREFIX", "NAME", ">ADDRESSES", ">ACTIVE", ">OFFERED", ">DECLINED", ">FREE", ">USED"];
+    let columns =
+        ["ID", "PREFIX", "NAME", ">ADDRESSES", ">ACTIVE", ">OFFERED", ">DECLINED", ">FREE", ">USED", "REMARK"];
     let mut table = Table::new(&columns);
     let counts = |of: &Json| ["total", "active", "offered", "declined", "free"].map(|name| cell(&of[name]));
     for subnet in items(&answer["items"]) {
         let name = [cell(&subnet["id"]), cell(&subnet["prefix"]), cell(&subnet["name"])];
-        table.row(name.into_iter().chain(counts(subnet)).chain([percent(&subnet["utilisation"])]));
+        table.row(name.into_iter().chain(counts(subnet)).chain([percent(&subnet["utilisation"]), String::new()]));
         for pool in items(&subnet["pools"]) {
-            let warning = if pool["warning"] == true { "nearly full" } else { "" };
-            let name = [String::new(), format!("  {}", cell(&pool["range"])), warning.into()];
-            table.row(name.into_iter().chain(counts(pool)).chain([percent(&pool["utilisation"])]));
+            let remark = match (pool["free"].as_u64(), &pool["warning"]) {
+                (Some(0), _) => "full",
+                (_, Json::Bool(true)) => "nearly full",
+                _ => "",
+            };
+            let name = [String::new(), format!("  {}", cell(&pool["range"])), String::new()];
+            table.row(name.into_iter().chain(counts(pool)).chain([percent(&pool["utilisation"]), remark.into()]));
         }
     }
     table.write(&mut anstream::stdout(), "no subnets")?;
