@@ -183,11 +183,9 @@ fn another_site_cannot_use_the_cookie_to_change_anything() {
     let own = [("x-outwork", "1"), ("origin", own.as_str()), ("sec-fetch-site", "same-origin")];
     assert_eq!(change(&own).status, 200);
     let body = json!({ "token": "x" }).to_string();
-    assert_eq!(
-        site.send("POST", "/api/v1/session", &[], Some(&body)).status,
-        403,
-        "nobody is signed in by another site"
-    );
+    let refused = site.send("POST", "/api/v1/session", &[], Some(&body));
+    assert_eq!(refused.status, 403, "nobody is signed in by another site");
+    assert!(refused.text.contains("send the header `X-Outwork: 1`"), "{}", refused.text);
 }
 
 #[test]
