@@ -380,6 +380,8 @@ impl Faults {
         };
         let broken: Vec<_> = self.list.iter().filter(|fault| fault.kind == Kind::Syntax).filter_map(line).collect();
         if !broken.is_empty() {
+            // They speak of values, which may stand in what could not be read.
+            self.warnings.clear();
             self.list.retain(|fault| match fault.kind {
                 Kind::Syntax => true,
                 Kind::Missing => false,
