@@ -18,6 +18,9 @@ const MOST: usize = 200;
 /// How many keys the report of an unknown one names.
 const MOST_KEYS: usize = 8;
 
+/// What is wrong with a key that means nothing where it stands.
+const UNKNOWN: &str = "unknown key";
+
 /// The most characters of a source line that a report shows.
 const LINE_LIMIT: usize = 160;
 
@@ -346,8 +349,19 @@ impl Faults {
             (Some(near), _) => format!("did you mean \"{near}\"?"),
             (None, _) => "remove it, or see `outwork schema` for every key".into(),
         };
-        let fault = Fault::new("unknown key").expected(expected).help(help);
+        let fault = Fault::new(UNKNOWN).expected(expected).help(help);
         self.push(fault.from(&node.path, node.key_origin.clone(), Kind::Other));
+    }
+
+    /// Says of unknown keys at the top which sections have them: who takes one out of a comment may forget the header.
+    pub(crate) fn tell_homes(&mut self, schema: &Json) {
+        let at_the_top = |fault: &&mut Fault| fault.found == UNKNOWN && !fault.key.contains(['.', '[']);
+        for fault in self.list.iter_mut().filter(at_the_top) {
+            let homes = crate::text::homes(schema, &fault.key);
+            if !homes.is_empty() {
+                fault.help = Some(format!("it belongs in {}", homes.join(" or ")));
+            }
+        }
     }
 
     /// Adds the words of the limits to what the last fault expected, if that was the wrong value of `node`.
@@ -388,6 +402,8 @@ impl Faults {
         };
         let broken: Vec<_> = self.list.iter().filter(|fault| fault.kind == Kind::Syntax).filter_map(line).collect();
         if !broken.is_empty() {
+            // They speak of values, which may stand in what could not be read.
+            self.warnings.clear();
             self.list.retain(|fault| match fault.kind {
                 Kind::Syntax => true,
                 Kind::Missing => false,

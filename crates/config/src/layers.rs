@@ -107,6 +107,10 @@ fn read_file(text: &Text, faults: &mut Vec<Fault>) -> Node {
         return refuse(span, too_deep());
     }
     let (table, errors) = DeTable::parse_recoverable(&text.text);
+    if let (false, Some(at)) = (errors.is_empty(), json_start(&text.text)) {
+        let help = format!("this looks like the JSON of Kea: `outwork import kea {}` converts it", text.file.display());
+        return refuse(at..at + 1, Fault::new("this is JSON").expected("TOML").help(help));
+    }
     if let Some(span) = table.get_ref().iter().find_map(|(_, value)| deep_value(value, 1)) {
         return refuse(span, Fault::new(format!("tables and arrays lie more than {DEPTH} deep in each other")));
     }
@@ -115,9 +119,25 @@ fn read_file(text: &Text, faults: &mut Vec<Fault>) -> Node {
         faults.push(Fault::new(error.message()).from("", Origin::File(place), Kind::Syntax));
     }
     let grow = Grow { at: &|span| Origin::File(text.place(span)) };
-    let mut root = Node::empty_table(String::new(), origin.clone());
+    // What nobody wrote has no place in the file.
+    let mut root = Node::empty_table(String::new(), Origin::Default);
     root.value = grow.table(table.get_ref(), "", &origin);
     root
+}
+
+/// Where the object starts, if this is JSON behind nothing but comments, in any of the notations that Kea knows.
+fn json_start(text: &str) -> Option<usize> {
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start();
+        if rest.starts_with('{') {
+            return Some(text.len() - rest.len());
+        } else if rest.starts_with('#') || rest.starts_with("//") {
+            rest = rest.split_once('\n')?.1;
+        } else {
+            rest = rest.strip_prefix("/*")?.split_once("*/")?.1;
+        }
+    }
 }
 
 fn too_deep() -> Fault {

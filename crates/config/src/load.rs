@@ -31,7 +31,11 @@ pub fn load<R: Section>(sources: Sources) -> Result<Loaded<R>, Faults> {
     let document = Arc::new(document);
     let mut faults = Faults::new(Arc::clone(&document));
     list.into_iter().for_each(|fault| faults.push(fault));
-    match R::read(&document.root, &mut faults) {
+    let read = R::read(&document.root, &mut faults);
+    if !faults.is_empty() {
+        faults.tell_homes(&R::schema());
+    }
+    match read {
         Some(mut value) if faults.is_empty() => {
             value.place(Some(&document.root), &document.folder());
             Ok(Loaded { value, warnings: faults.into_warnings(), document })

@@ -120,9 +120,9 @@ fn a_later_check_names_a_key_and_is_pointed_at_the_nearest_that_was_written() {
     assert_eq!(
         lines(&faults),
         [
-            "admin.listen @ site.toml:1:1: is taken",
             "dhcp.subnet[0].pool[3].first @ site.toml:1:1: lies outside",
             "dhcp.subnet[0].subnet @ site.toml:3:10: overlaps the uplink",
+            "admin.listen @ default: is taken",
         ]
     );
     assert!(loaded.faults().or(5).is_ok());
@@ -284,4 +284,34 @@ fn a_fault_inside_a_text_points_at_its_part() {
     let text = faults.or(()).expect_err("a fault").render(false);
     assert!(text.contains("site.toml:2:28\n"), "{text}");
     assert!(text.contains("\"e\\\"th=0\"]\n  |                            ^\n"), "{text}");
+}
+
+#[test]
+fn a_key_at_the_top_that_a_section_has_is_told_where_it_belongs() {
+    let faults = bad("workers = 4\npool = []\n", &[], &["session=1h"]);
+    let help: Vec<_> = faults.iter().map(Fault::advice).collect();
+    let expected = ["it belongs in [dhcp]", "it belongs in [[dhcp.subnet]]", "it belongs in [admin]"];
+    assert_eq!(help, expected.map(Some));
+}
+
+#[test]
+fn what_nobody_wrote_has_no_line_of_the_file() {
+    let loaded = good("# A comment.\n[admin]\n", &[], &[]);
+    let mut faults = loaded.faults();
+    faults.at("dhcp.workers", Fault::new("are too few").help("set it"));
+    assert_eq!(faults.render(false), "error: dhcp.workers: are too few\n  = help: set it\n\n");
+}
+
+#[test]
+fn the_json_of_kea_is_known_for_what_it_is() {
+    for text in
+        ["{ \"Dhcp4\": { \"subnet4\": [] } }", "// DHCP\n# of the site\n/* all\n of it */\n{\n  \"Dhcp4\": {}\n}\n"]
+    {
+        let faults = bad(text, &[], &[]);
+        assert_eq!(faults.len(), 1, "{}", faults.render(false));
+        let said = faults.render(false);
+        assert!(said.contains("this is JSON") && said.contains("`outwork import kea site.toml`"), "{said}");
+    }
+    let torn = bad("# a comment\nx = {\n", &[], &[]).render(false);
+    assert!(!torn.contains("JSON"), "{torn}");
 }

@@ -5,10 +5,11 @@ use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use outwork_dhcp::bench::{self, BenchOptions};
+use outwork_dhcp::bench::{self, BenchError, BenchOptions};
 
 use crate::cli::Global;
 use crate::cli::bench::{DhcpArgs, Rate, Scenario};
+use crate::compose::ports::{Protocol, explained};
 use crate::local::print_json;
 
 /// The port that DHCP servers, and relay agents without a port of their own, listen on.
@@ -42,7 +43,10 @@ pub(crate) fn dhcp(global: &Global, args: &DhcpArgs) -> anyhow::Result<ExitCode>
         seed: args.seed,
         offload: args.offload,
     };
-    let report = bench::run(&options)?;
+    let report = bench::run(&options).map_err(|error| match error {
+        BenchError::Net(error) => explained(error.into(), Protocol::Udp, "choose another with --relay-port"),
+        error => error.into(),
+    })?;
     let hint = report.hint();
     if global.json {
         let mut json = serde_json::to_value(&report)?;

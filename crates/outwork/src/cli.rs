@@ -150,7 +150,10 @@ Examples:
 Examples:
   outwork subnets
   outwork subnets --json | jq '.items[] | select(.utilisation > 0.9)'")]
-    Subnets,
+    Subnets {
+        #[command(subcommand)]
+        command: Option<SubnetsCommand>,
+    },
     /// Shows or changes what the running server logs
     #[command(subcommand)]
     Log(LogCommand),
@@ -212,6 +215,13 @@ impl Command {
     }
 }
 
+/// `outwork subnets`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SubnetsCommand {
+    /// The same as `outwork subnets`
+    List,
+}
+
 /// `outwork config`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
@@ -231,7 +241,7 @@ Examples:
         #[arg(long)]
         changed: bool,
     },
-    /// Writes a starter file with every key commented out
+    /// Writes a starter file: an example, and every key with its default, all commented out
     #[command(after_help = "\
 Examples:
   outwork config init

@@ -84,6 +84,9 @@ fn plain(cause: &ureq::Error) -> &dyn std::fmt::Display {
     }
 }
 
+/// What the report of a fault begins with.
+const ERROR: &str = "error: ";
+
 /// A refusal (RFC 9457).
 #[derive(Debug, PartialEq)]
 pub(crate) struct Problem {
@@ -103,7 +106,7 @@ impl Problem {
         Self {
             status,
             title: text("title").unwrap_or_else(|| reason.to_owned()),
-            detail: text("detail").unwrap_or_default(),
+            detail: json["detail"].as_str().map(printable_lines).unwrap_or_default(),
             key: text("key"),
             faults: json["faults"].as_array().cloned().unwrap_or_default(),
             help: None,
@@ -112,6 +115,19 @@ impl Problem {
 }
 
 impl Problem {
+    /// The report of `outwork check`, where that is what the server answers with: it needs nothing before it.
+    pub(crate) fn report(&self) -> Option<&str> {
+        Some(self.detail.as_str()).filter(|detail| detail.starts_with(ERROR))
+    }
+
+    /// Says what to do where there is no such thing.
+    pub(crate) fn where_to_look(mut self, help: &str) -> Self {
+        if self.status == 404 {
+            self.help = Some(help.to_owned());
+        }
+        self
+    }
+
     /// For a machine.
     pub(crate) fn to_json(&self) -> Json {
         let Self { status, title, detail, key, faults, help } = self;
@@ -126,7 +142,7 @@ impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.title, self.status)?;
         if !self.detail.is_empty() {
-            write!(f, ": {}", self.detail)?;
+            write!(f, ": {}", self.detail.strip_prefix(ERROR).unwrap_or(&self.detail))?;
         }
         if let Some(key) = &self.key {
             write!(f, "\n  = key: {key}")?;
@@ -282,6 +298,11 @@ fn trusted(path: &Path) -> Result<RootCerts, ClientError> {
         }
     }
     if certificates.is_empty() { Err(wrong("there are none".into())) } else { Ok(certificates.into()) }
+}
+
+/// A text of several lines, each without what a terminal would obey.
+fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// A path segment or query value with everything escaped that means something in a URL.

@@ -46,11 +46,12 @@ pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
 }
 
 /// Where faults lie, and how many: `outwork.toml: 2 faults, --set dhcp.workers: 1 fault`.
-fn places(faults: &Faults) -> String {
+pub(crate) fn places(faults: &Faults) -> String {
     let mut places: Vec<(String, usize)> = Vec::new();
     for fault in faults {
         let place = match fault.origin() {
             Origin::File(place) => place.file.display().to_string(),
+            Origin::Default => "what nobody set".to_owned(),
             origin => origin.to_string(),
         };
         match places.iter_mut().find(|(known, _)| *known == place) {
@@ -96,9 +97,12 @@ pub(crate) fn show(global: &Global, below: Option<&str>, changed: bool) -> anyho
     Ok(())
 }
 
+/// What the starter file shows before all keys.
+const EXAMPLE: &str = include_str!("example.toml");
+
 /// `outwork config init`.
 pub(crate) fn init(global: &Global, file: &Path, force: bool) -> anyhow::Result<()> {
-    let text = outwork_config::starter::<Settings>();
+    let text = outwork_config::starter::<Settings>(EXAMPLE);
     if file == Path::new("-") {
         if global.json {
             return print_json(&json!({ "toml": text }));
@@ -138,7 +142,8 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
 pub(crate) fn man(dir: Option<&Path>) -> anyhow::Result<()> {
     let command = Cli::command();
     match dir {
-        Some(dir) => clap_mangen::generate_to(command, dir)
+        Some(dir) => std::fs::create_dir_all(dir)
+            .and_then(|()| clap_mangen::generate_to(command, dir))
             .with_context(|| format!("cannot write manual pages into {}", dir.display())),
         None => {
             let mut text = Vec::new();

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::bench::BenchCommand;
-use crate::cli::{Cli, Color, Command, ConfigCommand, ImportCommand};
+use crate::cli::{Cli, Color, Command, ConfigCommand, ImportCommand, SubnetsCommand};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -66,7 +66,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Token(command) => remote::token(global, command)?,
         Command::Leases(command) => remote::leases(global, command)?,
         Command::Reservations(command) => remote::reservations(global, command)?,
-        Command::Subnets => remote::subnets(global)?,
+        Command::Subnets { command: None | Some(SubnetsCommand::List) } => remote::subnets(global)?,
         Command::Log(command) => remote::log(global, command)?,
         Command::Store(command) => return storage::store(global, command),
         Command::Run => compose::run(global)?,

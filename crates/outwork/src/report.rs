@@ -73,9 +73,14 @@ pub(crate) fn tell(error: &anyhow::Error, json: bool) -> ExitCode {
     }
     let mut out = anstream::stderr();
     let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-    let _ = match error.downcast_ref::<Faults>() {
-        Some(faults) => write!(out, "{}", faults.render(true)),
-        None => writeln!(out, "{red}error{red:#}: {}", text(error)),
+    let reported = match error.downcast_ref() {
+        Some(ClientError::Refused(problem)) => problem.report(),
+        _ => None,
+    };
+    let _ = match (error.downcast_ref::<Faults>(), reported) {
+        (Some(faults), _) => write!(out, "{}", faults.render(true)),
+        (None, Some(report)) => writeln!(out, "{report}"),
+        (None, None) => writeln!(out, "{red}error{red:#}: {}", text(error)),
     };
     ExitCode::FAILURE
 }

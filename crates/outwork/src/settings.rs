@@ -128,7 +128,7 @@ pub(crate) fn whereabouts(global: &Global) -> anyhow::Result<Whereabouts> {
         }
         Err(error) => (layers(global, None), report::text(&error)),
     };
-    report::warn(&format!("{fault}; going on with what can be read of the configuration, see `outwork check`"))?;
+    report::warn(&format!("{fault}; `outwork check` says more; the server is asked all the same"))?;
     let mut found =
         Whereabouts { admin: AdminSettings::default(), data_dir: folder(&sources).join(Store::default().data_dir) };
     if let Some((listen, _)) = salvage(sources.clone(), "admin.listen") {

@@ -18,6 +18,12 @@ use crate::table::Table;
 /// `outwork store`. Fails while the log is damaged.
 pub(crate) fn store(global: &Global, command: &StoreCommand) -> anyhow::Result<ExitCode> {
     let dir = settings::load(global)?.value.store.log(LEASES).dir;
+    if !dir.exists() {
+        anyhow::bail!(
+            "there is no data in {} yet\n  = help: `outwork run` makes it; --config names the configuration of another place",
+            dir.display()
+        );
+    }
     let found = log::check(&dir).with_context(|| format!("the leases' log in {}", dir.display()))?;
     let repair = matches!(command, StoreCommand::Repair { yes: true }) && !found.damage.is_empty();
     let done = repair.then(|| log::repair(&dir)).transpose()?;

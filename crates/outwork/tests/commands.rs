@@ -234,6 +234,118 @@ fn a_starter_file_is_written_once_and_changes_nothing() {
 }
 
 #[test]
+fn the_lines_of_a_starter_file_are_good_without_their_mark_one_by_one_and_together() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let starter = text(&outwork(dir.path(), &["config", "init", "-"]).stdout);
+    let example = starter.lines().position(|line| line.starts_with('[')).expect("a header");
+    let one = |_: usize, line: &str| line.starts_with("# data_dir = ");
+    let picks: [(&str, &dyn Fn(usize, &str) -> bool); 4] = [
+        ("one key", &one),
+        ("the example", &|number, _| number < example),
+        ("all defaults", &|number, _| number > example),
+        ("everything", &|_, _| true),
+    ];
+    for (name, wanted) in picks {
+        let lines = starter.lines().enumerate().map(|(number, line)| match line.strip_prefix("# ") {
+            Some(text) if wanted(number, line) => text,
+            _ => line,
+        });
+        let file = lines.collect::<Vec<_>>().join("\n");
+        assert_ne!(file.trim_end(), starter.trim_end(), "{name}");
+        std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+        let checked = outwork(dir.path(), &["check"]);
+        assert!(checked.status.success(), "{name}: {}", text(&checked.stderr));
+    }
+}
+
+#[test]
+fn an_admin_api_that_other_machines_reach_without_tls_is_warned_of() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let checked = outwork(dir.path(), &["check", "--set", "admin.listen=[\"0.0.0.0:8067\"]"]);
+    let said = text(&checked.stderr);
+    assert!(checked.status.success() && said.contains("0.0.0.0:8067 without TLS"), "{said}");
+    assert!(said.contains("[admin.tls]"), "{said}");
+}
+
+#[test]
+fn a_pool_that_is_full_is_remarked_on_in_its_own_column() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pool = |free: u32, warning: bool| {
+        json!({"range": "192.0.2.1-192.0.2.9", "total": 9, "active": 9 - free, "offered": 0, "declined": 0, "free": free,
+            "utilisation": 0.9, "warning": warning})
+    };
+    let pools = json!([pool(0, true), pool(1, true), pool(9, false)]);
+    let mut subnet = json!({"id": 1, "prefix": "192.0.2.0/24", "name": null, "pools": pools, "utilisation": 0.9});
+    for count in ["total", "active", "offered", "declined", "free"] {
+        subnet[count] = json!(9);
+    }
+    let answers = || answer(json!({"items": [subnet]}));
+    let (url, _) = server(vec![answers(), answers()]);
+    let shown = |line: &[&str]| text(&outwork(dir.path(), &[line, &["--url", &url, "--token", "t"]].concat()).stdout);
+    let table = shown(&["subnets"]);
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].ends_with("USED  REMARK") && lines[1].ends_with("90.0%"), "{table}");
+    assert!(lines[2].ends_with("90.0%  full") && lines[3].ends_with("90.0%  nearly full"), "{table}");
+    assert!(lines[4].ends_with("90.0%"), "{table}");
+    assert_eq!(shown(&["subnets", "list"]), table);
+}
+
+#[test]
+fn a_reservation_is_removed_by_its_address_or_its_id() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let gone = || (204, "application/json", String::new());
+    let page = |address: &str, next: Json| answer(json!({"items": [{"id": "7", "address": address}], "next": next}));
+    let missing = json!({"title": "Not found", "status": 404, "detail": "there is no reservation 8"});
+    let (url, seen) = server(vec![
+        page("192.0.2.1", json!("5")),
+        page("192.0.2.30", Json::Null),
+        gone(),
+        gone(),
+        page("192.0.2.1", Json::Null),
+        (404, "application/problem+json", missing.to_string()),
+    ]);
+    let remove = |wanted: &str| outwork(dir.path(), &["reservations", "remove", wanted, "--url", &url, "--token", "t"]);
+    assert_eq!(text(&remove("192.0.2.30").stdout), "removed reservation 7\n");
+    assert!(remove("7").status.success());
+    for unknown in ["192.0.2.31", "8"] {
+        let output = remove(unknown);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains("= help: `outwork reservations list`"), "{output:?}");
+    }
+    let lines: Vec<_> = seen.join().expect("the server ends well").into_iter().map(|seen| seen.line).collect();
+    assert_eq!(
+        lines[1..4],
+        [
+            "GET /api/v1/dhcp/reservations?after=5 HTTP/1.1",
+            "DELETE /api/v1/dhcp/reservations/7 HTTP/1.1",
+            "DELETE /api/v1/dhcp/reservations/7 HTTP/1.1",
+        ]
+    );
+}
+
+#[test]
+fn a_load_whose_port_is_taken_names_the_process_and_the_way_around() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let output = outwork(dir.path(), &["bench", "dhcp", "--target", "127.0.0.1:9", "--relay-port", &port]);
+    let said = text(&output.stderr);
+    let holder = format!("process {} (", std::process::id());
+    assert!(said.contains(&holder) && said.contains("--relay-port"), "{said}");
+}
+
+#[test]
+fn a_report_of_the_server_is_printed_as_it_is_and_drives_no_terminal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let detail = "error: dhcp.workers: found 0\n --> o.toml:1:1\n  = help: evil\u{1b}[2J\n\no.toml: 1 fault";
+    let problem = json!({"title": "Refused", "status": 422, "detail": detail});
+    let (url, _) = server(vec![(422, "application/problem+json", problem.to_string())]);
+    let refused = outwork(dir.path(), &["reload", "--url", &url, "--token", "t"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(text(&refused.stderr), format!("{}\n", detail.replace('\u{1b}', "\u{fffd}")));
+}
+
+#[test]
 fn the_configuration_is_shown_with_who_set_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let shown = json(&outwork(dir.path(), &["config", "show", "--json", "--set", "store.data_dir=/srv"]));
@@ -250,8 +362,8 @@ fn shells_and_man_get_what_they_read() {
         assert!(text(&outwork(dir.path(), &["completions", shell]).stdout).contains("reservations"), "{shell}");
     }
     assert!(text(&outwork(dir.path(), &["man"]).stdout).contains(".TH outwork 1"));
-    assert!(outwork(dir.path(), &["man", "--dir", "."]).status.success());
-    assert!(dir.path().join("outwork-leases-list.1").exists());
+    assert!(outwork(dir.path(), &["man", "--dir", "share/man1"]).status.success());
+    assert!(dir.path().join("share/man1/outwork-leases-list.1").exists(), "in a directory that was made for them");
 }
 
 #[test]

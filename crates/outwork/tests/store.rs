@@ -122,6 +122,6 @@ fn where_there_is_no_log_none_is_made() {
     let dir = tempfile::tempdir().expect("a directory");
     let output = outwork(dir.path(), &["store", "check"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("cannot open data/dhcp"), "{output:?}");
+    assert!(text(&output.stderr).contains("there is no data in data/dhcp yet"), "{output:?}");
     assert!(!dir.path().join("data").exists());
 }

@@ -258,13 +258,16 @@ impl Access {
         let host = uri.authority().map(Authority::as_str).or_else(|| text(HOST.as_str())).map(str::to_ascii_lowercase);
         let foreign_origin = headers.contains_key(ORIGIN)
             && text(ORIGIN.as_str()).and_then(authority).is_none_or(|origin| Some(origin) != host);
-        if foreign_site || foreign_origin || !headers.contains_key("x-outwork") {
-            self.refused(AuthFailure::Forgery);
-            return Err(Problem::forbidden(
-                "a change by a browser session has to come from this site, with the header X-Outwork: 1",
-            ));
-        }
-        Ok(())
+        let wrong = if foreign_site || foreign_origin {
+            "a page of another site asks: what a browser signs in to or changes has to be asked by this site's own pages"
+        } else if !headers.contains_key("x-outwork") {
+            "send the header `X-Outwork: 1`, which no page of another site can; with `Authorization: Bearer TOKEN` in \
+             place of a session's cookie, changes need neither it nor a session"
+        } else {
+            return Ok(());
+        };
+        self.refused(AuthFailure::Forgery);
+        Err(Problem::forbidden(wrong))
     }
 }
 

@@ -40,6 +40,12 @@ pub fn audited(router: Router, access: Arc<Access>) -> Router {
     router.layer(from_fn_with_state(access, audit))
 }
 
+/// What a route is about: its path below the API's own, up to what names one thing. The target has that.
+fn kind_of(route: &str) -> &str {
+    let below = route.strip_prefix("/api/v1").unwrap_or(route);
+    below.split_once("/{").map_or(below, |(kind, _)| kind)
+}
+
 async fn audit(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
     let slot = AuditSlot::default();
     let changes = !is_safe(request.method());
@@ -59,7 +65,7 @@ async fn audit(State(access): State<Arc<Access>>, mut request: Request, next: Ne
     let (action, target, change) = match does {
         Some((action, target, detail)) => (action.to_owned(), target, detail),
         // It did not come as far as its handler: what was tried is what is known.
-        None => (format!("{method} {}", route.unwrap_or_default()), path.clone(), String::new()),
+        None => (format!("{method} {}", kind_of(&route.unwrap_or_default())), path.clone(), String::new()),
     };
     // Not `target`: so the log calls the module that says it.
     tracing::info!(actor, %role, origin, action, object = target, change, %status, "change");
@@ -73,5 +79,16 @@ async fn audit(State(access): State<Arc<Access>>, mut request: Request, next: Ne
             let done = format!("the request was carried out (status {status}), but its audit row could not be kept");
             Problem::internal(format!("{done}: {error}")).into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_reach_its_handler_is_called_by_its_kind() {
+        assert_eq!(kind_of("/api/v1/dhcp/leases/{address}"), "/dhcp/leases");
+        assert_eq!(kind_of("/api/v1/reload"), "/reload");
     }
 }

@@ -17,11 +17,12 @@ pub(crate) enum ReservationsCommand {
     /// Shows a reservation
     #[command(after_help = "\
 Examples:
-  outwork reservations get 1767225600000
+  outwork reservations get 192.0.2.20
   outwork reservations get config-0 --json")]
     Get {
-        /// Its id, from `outwork reservations list`.
-        id: String,
+        /// Its address or id, from `outwork reservations list`.
+        #[arg(value_name = "ADDRESS")]
+        wanted: String,
     },
     /// Keeps an address for a client, from this moment on, or tells it what others are not told
     #[command(
@@ -48,13 +49,14 @@ Examples:
     /// Changes a reservation of the API: what is not named stays as it is
     #[command(after_help = "\
 Examples:
-  outwork reservations update 1767225600000 --address 192.0.2.24 --hostname printer-2
+  outwork reservations update 192.0.2.20 --address 192.0.2.24 --hostname printer-2
   outwork reservations update 1767225600000 --option ntp-servers='[\"192.0.2.1\", \"192.0.2.2\"]' --lease-time 8h
   outwork reservations update 1767225600000 --clear classes --clear hostname
   outwork reservations update 1767225600000 --json-body reservation.json")]
     Update {
-        /// Its id, from `outwork reservations list`.
-        id: String,
+        /// Its address or id, from `outwork reservations list`.
+        #[arg(value_name = "ADDRESS")]
+        wanted: String,
         /// The address.
         #[arg(long, value_name = "ADDRESS")]
         address: Option<Ipv4Addr>,
@@ -65,9 +67,14 @@ Examples:
         says: ReservationArgs,
     },
     /// Ends a reservation; reservations of the file are removed there
+    #[command(after_help = "\
+Examples:
+  outwork reservations remove 192.0.2.30
+  outwork reservations remove 7")]
     Remove {
-        /// Its id, from `outwork reservations list`.
-        id: String,
+        /// Its address or id, from `outwork reservations list`.
+        #[arg(value_name = "ADDRESS")]
+        wanted: String,
     },
 }
 

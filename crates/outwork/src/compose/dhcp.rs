@@ -57,7 +57,7 @@ impl Dhcp {
         let commits = Arc::clone(&figures.commits);
         registry.register(figures as _)?;
         let server = Server::start(&service, &server::Options::from(&settings.dhcp))
-            .map_err(|error| ports::explained(error.into(), Protocol::Udp))?;
+            .map_err(|error| ports::explained(error.into(), Protocol::Udp, ports::ANOTHER))?;
         Ok(Self { service, commits, server })
     }
 

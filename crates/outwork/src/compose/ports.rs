@@ -11,7 +11,7 @@ use crate::report;
 
 /// A transport, by the tables that the kernel keeps of its sockets.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     Tcp,
     Udp,
 }
@@ -19,8 +19,12 @@ pub(super) enum Protocol {
 /// The first port for which a process needs no privilege, unless the system says otherwise.
 const UNPRIVILEGED: u16 = 1024;
 
-/// The error with what helps, where it is about a port: who has it, or which privilege it takes.
-pub(super) fn explained(error: anyhow::Error, protocol: Protocol) -> anyhow::Error {
+/// What can be done about a port that the configuration names.
+pub(crate) const ANOTHER: &str = "choose another port";
+
+/// The error with what helps, where it is about a port: who has it, or which privilege it takes; `other` says how to do
+/// without that port.
+pub(crate) fn explained(error: anyhow::Error, protocol: Protocol, other: &str) -> anyhow::Error {
     let text = report::text(&error);
     let kind = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
     // Both kinds of server name the address that they could not have.
@@ -28,8 +32,8 @@ pub(super) fn explained(error: anyhow::Error, protocol: Protocol) -> anyhow::Err
     let address = words.filter_map(|word| word.parse::<SocketAddr>().ok()).next();
     let help = match (kind, address) {
         (Some(io::ErrorKind::AddrInUse), Some(address)) => match holder(address, protocol) {
-            Some((process, name)) => format!("process {process} ({name}) has that port: stop it, or choose another port"),
-            None => "`ss -lntup`, as root, says who has that port: stop it, or choose another port".to_owned(),
+            Some((process, name)) => format!("process {process} ({name}) has that port: stop it, or {other}"),
+            None => format!("`ss -lntup`, as root, says who has that port: stop it, or {other}"),
         },
         (Some(io::ErrorKind::PermissionDenied), Some(address)) if address.port() < UNPRIVILEGED => {
             "ports below 1024 take a privilege: run as root, or give CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd \

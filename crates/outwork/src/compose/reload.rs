@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use outwork_config::{Effective, Origin, diff};
+use outwork_config::{Effective, Faults, Origin, diff};
 use outwork_dhcp::policy::Policy;
 use outwork_dhcp::server::Service;
 use outwork_front::Tls;
@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::cli::Global;
+use crate::local::places;
 use crate::report;
 use crate::settings::{self, Read, Settings};
 
@@ -70,6 +71,14 @@ impl Refusal {
     }
 }
 
+/// Why the configuration cannot be read: where it has faults, what `outwork check` says of them.
+fn told(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<Faults>() {
+        Some(faults) => format!("{}{}", faults.render(false), places(faults)),
+        None => report::text(error),
+    }
+}
+
 /// `dhcp.workers (outwork.toml:7:11)`: each setting, and where its new value stands.
 fn pinned(keys: &[(String, Origin)]) -> String {
     let named = keys.iter().map(|(key, origin)| match origin {
@@ -120,7 +129,7 @@ impl Reload {
         // network in force.
         let global =
             Global { config: state.read.file.clone().or_else(|| self.global.config.clone()), ..self.global.clone() };
-        let read = settings::load(&global).map_err(|error| Refusal::Faults(report::text(&error)))?;
+        let read = settings::load(&global).map_err(|error| Refusal::Faults(told(&error)))?;
         let changes = diff(&state.read.value, &read.value);
         let fixed =
             changes.iter().filter(|change| !change.live).map(|change| (change.key.clone(), read.origin(&change.key)));

@@ -272,16 +272,21 @@ pub(crate) fn subnets(global: &Global) -> anyhow::Result<()> {
     if global.json {
         return print_json(&answer);
     }
-    let columns = ["ID", "PREFIX", "NAME", ">ADDRESSES", ">ACTIVE", ">OFFERED", ">DECLINED", ">FREE", ">USED"];
+    let columns =
+        ["ID", "PREFIX", "NAME", ">ADDRESSES", ">ACTIVE", ">OFFERED", ">DECLINED", ">FREE", ">USED", "REMARK"];
     let mut table = Table::new(&columns);
     let counts = |of: &Json| ["total", "active", "offered", "declined", "free"].map(|name| cell(&of[name]));
     for subnet in items(&answer["items"]) {
         let name = [cell(&subnet["id"]), cell(&subnet["prefix"]), cell(&subnet["name"])];
-        table.row(name.into_iter().chain(counts(subnet)).chain([percent(&subnet["utilisation"])]));
+        table.row(name.into_iter().chain(counts(subnet)).chain([percent(&subnet["utilisation"]), String::new()]));
         for pool in items(&subnet["pools"]) {
-            let warning = if pool["warning"] == true { "nearly full" } else { "" };
-            let name = [String::new(), format!("  {}", cell(&pool["range"])), warning.into()];
-            table.row(name.into_iter().chain(counts(pool)).chain([percent(&pool["utilisation"])]));
+            let remark = match (pool["free"].as_u64(), &pool["warning"]) {
+                (Some(0), _) => "full",
+                (_, Json::Bool(true)) => "nearly full",
+                _ => "",
+            };
+            let name = [String::new(), format!("  {}", cell(&pool["range"])), String::new()];
+            table.row(name.into_iter().chain(counts(pool)).chain([percent(&pool["utilisation"]), remark.into()]));
         }
     }
     table.write(&mut anstream::stdout(), "no subnets")?;

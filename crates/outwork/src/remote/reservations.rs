@@ -13,7 +13,7 @@ use ureq::http::Method;
 use super::{done, items, rows};
 use crate::cli::Global;
 use crate::cli::reservations::{Field, ReservationArgs, ReservationsCommand};
-use crate::client::{Client, escaped};
+use crate::client::{Client, ClientError, escaped, query};
 use crate::local::print_json;
 use crate::table::{cell, printable, write_pairs};
 
@@ -29,7 +29,10 @@ pub(crate) fn reservations(global: &Global, command: &ReservationsCommand) -> an
     let one = |id: &str| format!("/dhcp/reservations/{}", escaped(id));
     match command {
         ReservationsCommand::List => list(global, &client),
-        ReservationsCommand::Get { id } => show(global, &client.get(&one(id))?),
+        ReservationsCommand::Get { wanted } => {
+            let id = id_of(&client, wanted)?;
+            show(global, &client.get(&one(&id)).map_err(where_to_look)?)
+        }
         ReservationsCommand::Add { address, says } => {
             let mut body = says.json_body.as_deref().map_or_else(|| Ok(json!({})), read)?;
             says.put_over(&mut body);
@@ -48,14 +51,16 @@ pub(crate) fn reservations(global: &Global, command: &ReservationsCommand) -> an
             done(global, &answer, &format!("{what} for {kind} {value}"))?;
             warn(&answer)
         }
-        ReservationsCommand::Update { id, address, clear, says } => {
-            let body = changed(&client, &one(id), *address, clear, says)?;
-            let answer = client.change(Method::PUT, &one(id), Some(&body))?;
+        ReservationsCommand::Update { wanted, address, clear, says } => {
+            let id = id_of(&client, wanted)?;
+            let body = changed(&client, &one(&id), *address, clear, says)?;
+            let answer = client.change(Method::PUT, &one(&id), Some(&body)).map_err(where_to_look)?;
             done(global, &answer, &format!("changed reservation {id}"))?;
             warn(&answer)
         }
-        ReservationsCommand::Remove { id } => {
-            let answer = client.change(Method::DELETE, &one(id), None)?;
+        ReservationsCommand::Remove { wanted } => {
+            let id = id_of(&client, wanted)?;
+            let answer = client.change(Method::DELETE, &one(&id), None).map_err(where_to_look)?;
             done(global, &answer, &format!("removed reservation {id}"))
         }
     }
@@ -161,6 +166,36 @@ fn read(path: &Path) -> anyhow::Result<Json> {
 fn tidy(body: &mut Json) {
     if let Some(body) = body.as_object_mut() {
         body.retain(|field, _| !SHOWN_ONLY.contains(&field.as_str()));
+    }
+}
+
+/// What helps where a reservation is not there.
+const SEE_RESERVATIONS: &str = "`outwork reservations list` shows them all";
+
+fn where_to_look(error: ClientError) -> ClientError {
+    match error {
+        ClientError::Refused(problem) => ClientError::Refused(Box::new(problem.where_to_look(SEE_RESERVATIONS))),
+        error => error,
+    }
+}
+
+/// The id of the one reservation that is meant by its id or its address.
+fn id_of(client: &Client, wanted: &str) -> anyhow::Result<String> {
+    let Ok(address) = wanted.parse::<Ipv4Addr>() else { return Ok(wanted.to_owned()) };
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let answer = client.get(&format!("/dhcp/reservations{}", query(&[("after", after)])))?;
+        let its = items(&answer["items"]).iter().filter(|one| one["address"] == address.to_string());
+        found.extend(its.map(|one| cell(&one["id"])));
+        after = answer["next"].as_str().map(str::to_owned);
+        if after.is_none() {
+            break;
+        }
+    }
+    match found.as_slice() {
+        [id] => Ok(id.clone()),
+        [] => anyhow::bail!("no reservation has the address {address}\n  = help: {SEE_RESERVATIONS}"),
+        ids => anyhow::bail!("{address} has several reservations: name one by its id: {}", ids.join(", ")),
     }
 }
 
