@@ -327,16 +327,21 @@ pub(crate) fn subnets(global: &Global) -> anyhow::Result<()> {
     if global.json {
         return print_json(&answer);
     }
-    let columns = ["ID", "PREFIX", "NAME", ">ADDRESSES", ">ACTIVE", ">OFFERED", ">DECLINED", ">FREE", ">USED"];
+    let columns =
+        ["ID", "PREFIX", "NAME", ">ADDRESSES", ">ACTIVE", ">OFFERED", ">DECLINED", ">FREE", ">USED", ">RESERVED"];
     let mut table = Table::new(&columns);
-    let counts = |of: &Json| ["total", "active", "offered", "declined", "free"].map(|name| cell(&of[name]));
+    let figures = |of: &Json, reserved: &str| {
+        let [total, active, offered, declined, free, reserved] =
+            ["total", "active", "offered", "declined", "free", reserved].map(|name| cell(&of[name]));
+        [total, active, offered, declined, free, percent(&of["utilisation"]), reserved]
+    };
     for subnet in items(&answer["items"]) {
         let name = [cell(&subnet["id"]), cell(&subnet["prefix"]), cell(&subnet["name"])];
-        table.row(name.into_iter().chain(counts(subnet)).chain([percent(&subnet["utilisation"])]));
+        table.row(name.into_iter().chain(figures(subnet, "reservations")));
         for pool in items(&subnet["pools"]) {
             let warning = if pool["warning"] == true { "nearly full" } else { "" };
             let name = [String::new(), format!("  {}", cell(&pool["range"])), warning.into()];
-            table.row(name.into_iter().chain(counts(pool)).chain([percent(&pool["utilisation"])]));
+            table.row(name.into_iter().chain(figures(pool, "reserved")));
         }
     }
     table.write(&mut anstream::stdout(), "no subnets")?;
