@@ -21,7 +21,7 @@ section! {
         /// Interfaces whose directly attached clients are served, through packet sockets. One that does not exist yet is picked up when it appears.
         /// `*` is every Ethernet interface that is up and has an IPv4 address, as they come and go; `eth*` those whose names begin so; `!docker0` not that one.
         pub interfaces: Vec<InterfaceRule> [restart],
-        /// UDP addresses for relayed and unicast traffic.
+        /// UDP addresses for relayed and unicast traffic. Each has to be this machine's at the start; 0.0.0.0 is all of them.
         pub listen: Vec<SocketAddrV4> [restart] = vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6767)],
         /// Worker threads; 0 means one for every two cores, and at most 8: they take turns at deciding, and the disk and the kernel need
         /// the rest.

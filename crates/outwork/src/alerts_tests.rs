@@ -174,6 +174,28 @@ fn pools_are_named_the_fullest_first_and_no_more_than_a_few() {
 }
 
 #[test]
+fn a_pool_that_had_no_address_left_has_one_alert_until_it_is_over() {
+    let mut server = Server::new();
+    let pool = |name: &str, held| PoolReading { name: name.to_owned(), held, total: 1000 };
+    let (mut fuller, alerts) = ("", outwork_telemetry::alerts::Alerts::new(&IDS));
+    let mut told = Vec::new();
+    for (first, second) in [(1000, 995), (995, 995), (980, 995), (980, 995)].into_iter().chain([(980, 995); 20]) {
+        server.dhcp().pools = vec![pool("first", first), pool("second", second)];
+        let findings = server.look();
+        alerts.observe(server.reading.at, std::time::SystemTime::now(), server.settings.hold, findings);
+        let active = alerts.active();
+        let about = |pool: &str| active.iter().filter(|alert| alert.what.contains(pool)).count();
+        assert_eq!((about("first"), about("second")), (1, 1), "{active:?}");
+        let last = active.iter().find(|alert| alert.what.contains("first")).map_or("", |alert| alert.id);
+        if last != fuller {
+            told.push(last);
+            fuller = last;
+        }
+    }
+    assert_eq!(told, ["pools_exhausted", "pools_high"]);
+}
+
+#[test]
 fn floods_are_told_of_by_their_rate_over_a_minute() {
     let mut server = Server::new();
     server.look();
@@ -234,7 +256,7 @@ fn sqlite_is_behind_when_half_of_its_queue_waits_or_jobs_are_refused() {
 fn every_finding_is_of_a_known_condition_with_advice_and_settings_that_exist() {
     let mut server = Server::new();
     server.look();
-    let pool = |held| PoolReading { name: "p".into(), held, total: 100 };
+    let pool = |held: u64| PoolReading { name: held.to_string(), held, total: 100 };
     *server.dhcp() = DhcpReading {
         kernel_drops: 1,
         parked: 1000,

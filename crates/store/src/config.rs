@@ -28,8 +28,8 @@ section! {
         pub batch_delay: Duration [restart, range millis(0)..=secs(1)] = Duration::from_micros(300),
         /// Bytes of changes that may wait in memory while the disk is slow or failing. Beyond it changes are refused.
         pub pending_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(16)] = ByteSize::mib(64),
-        /// Size of one log file, reserved on disk ahead of need.
-        pub segment_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(4)] = ByteSize::mib(64),
+        /// Size of one log file, written full of zeroes ahead of need.
+        pub segment_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(4)] = ByteSize::mib(16),
         /// A snapshot replaces the log when it has grown by this much.
         pub compact_at_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(1024)] = ByteSize::mib(256),
         /// How snapshots are stored.

@@ -309,8 +309,10 @@ async fn import(
     });
     feed(body, &sender).await;
     let report = work.await.map_err(Problem::internal)?.map_err(broken)?;
-    let ImportReport { imported, unchanged, failed, .. } = report;
-    caller.does("lease.import", "", format!("{imported} imported, {unchanged} unchanged, {failed} failed"));
+    let ImportReport { imported, updated, unchanged, failed, .. } = report;
+    let new = imported - updated;
+    let done = format!("{new} imported, {updated} updated, {unchanged} unchanged; {failed} refused");
+    caller.does("lease.import", "", done);
     Ok(Json(report))
 }
 

@@ -345,7 +345,7 @@ fn subnets_and_the_summary_say_how_full_pools_are() {
     assert_eq!((&subnet["total"], &subnet["active"], &subnet["free"]), (&json!(104), &json!(2), &json!(102)));
     assert_eq!(
         subnet["pools"][0],
-        json!({"range": "10.2.0.10-10.2.0.13", "warning": true, "total": 4, "active": 2,
+        json!({"range": "10.2.0.10-10.2.0.13", "warning": true, "reserved": 0, "total": 4, "active": 2,
         "offered": 0, "declined": 0, "free": 2, "utilisation": 0.5})
     );
     assert_eq!(subnet["pools"][1]["warning"], false);
@@ -353,6 +353,28 @@ fn subnets_and_the_summary_say_how_full_pools_are() {
     all.chunks(2).for_each(|some| summary.add(&engine, some));
     assert_eq!((summary.subnets, summary.pools, summary.pools_warned), (3, 4, 1));
     assert_eq!((summary.leases, summary.reservations, summary.counts.active), (7, 1, 7));
+}
+
+#[test]
+fn a_subnet_counts_every_lease_of_its_prefix_and_its_pools_what_they_hand_out() {
+    let mut engine = engine();
+    let last = |last| Ipv4Addr::new(10, 2, 0, last);
+    for (n, address) in [(100, last(10)), (101, last(7)), (102, last(250))] {
+        engine.put_lease(Lease { address, subnet: 7, ..lease_of(n) });
+    }
+    let figures = |engine: &Engine| {
+        let subnet = &subnets(engine, 1, 1)[0];
+        let pool = &subnet.pools[0];
+        (subnet.counts.active, subnet.counts.free, pool.counts.active, pool.counts.total, pool.reserved)
+    };
+    assert_eq!(figures(&engine), (3, 103, 1, 4, 0), "10.2.0.7 is reserved, 10.2.0.250 of no pool");
+    let draft =
+        json!({"subnet_id": 7, "identifier": {"kind": "mac", "value": "52:54:00:00:07:07"}, "address": "10.2.0.11"});
+    reservation::add(&mut engine, now(), &body(draft)).expect("reserved");
+    assert_eq!(figures(&engine), (3, 102, 1, 3, 1));
+    assert_eq!(subnets(&engine, 1, 1)[0].counts.utilisation, 1.0 / 103.0, "of what the pools hand out");
+    engine.release_address(last(7), NOW);
+    assert_eq!(figures(&engine).0, 2);
 }
 
 #[test]
@@ -598,6 +620,10 @@ fn leases_go_out_and_come_in_again_as_they_were() {
     };
     assert_eq!(plain(&to), plain(&from));
     assert_eq!(journal(&to).len(), 2500);
+    let before = plain(&from);
+    let report = import(&mut from, &file);
+    assert_eq!((report.imported, report.updated, report.unchanged, report.failed), (0, 0, 2500, 0), "its own export");
+    assert_eq!(plain(&from), before, "what the file has no column for stays");
 }
 
 #[test]

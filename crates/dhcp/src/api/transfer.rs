@@ -106,7 +106,7 @@ pub struct ImportReport {
     pub imported: u64,
     /// Of these, rows that changed or ended a lease that was there.
     pub updated: u64,
-    /// Rows that change nothing: older than the lease that is there, or without a client.
+    /// Rows that change nothing: as the lease that is there, older than that, or without a client.
     pub unchanged: u64,
     /// Lines that could not be taken.
     pub failed: u64,
@@ -276,6 +276,10 @@ fn put_row(engine: &mut Engine, now: Now, row: &LeaseRow, notes: &mut Vec<String
         _ => {}
     }
     if lease.state == State::Declined && lease.expires <= now.unix {
+        return Ok(Effect::None);
+    }
+    // The lease stays as it is, with what the file has no column for.
+    if old.is_some_and(|old| self::row(old) == self::row(&lease)) {
         return Ok(Effect::None);
     }
     let effect = if old.is_some() { Effect::Updated } else { Effect::New };

@@ -5,7 +5,7 @@
 //! - `port`: a socket of a worker and what waits to leave by it; which way an answer takes.
 //! - `parked`: answers that wait for the disk.
 //! - `housekeeper`: interfaces that come and go, leases that end, figures.
-//! - `unserved`: where clients get no answer for want of a subnet or an address.
+//! - `unserved`: where clients get no answer for want of a subnet, an address or a route.
 //! - `stranded`: leases whose subnet is no longer there.
 //! - `prober`: asks the link whether an address is in use before it is offered.
 //!

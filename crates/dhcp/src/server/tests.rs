@@ -297,6 +297,28 @@ fn where_clients_find_no_subnet_is_known_until_a_configuration_has_one() {
     assert_eq!(running.service.unserved(), []);
 }
 
+#[test]
+fn a_relay_agent_that_there_is_no_route_to_is_told_with_the_reason() {
+    let lab = Lab::new();
+    lab.namespace("alone").run(|| {
+        let running = run(&RELAYED.replace("relay = ['127.0.0.1']", "relay = ['127.0.0.1', '10.20.0.1']"));
+        let near = Relay::new(running.listening());
+        let far = Relay { giaddr: [10, 20, 0, 1].into(), ..Relay::new(running.listening()) };
+        until("it is told", || {
+            far.send(Kind::Discover, 1, mac(1), &[]);
+            !running.service.unserved().is_empty()
+        });
+        assert_eq!(near.discover(mac(2)).kind, Some(Kind::Offer), "others get theirs");
+        let unserved = running.service.unserved();
+        let said = format!("{}; {}", unserved[0], unserved[0].advice());
+        assert!(unserved.len() == 1 && said.contains("10.20.0.1: cannot send to it: Network is unreachable"), "{said}");
+        assert!(said.contains("ip route get 10.20.0.1"), "{said}");
+        let metrics = running.metrics();
+        assert!(metrics.dropped.of(Dropped::SendError).get() > 0);
+        assert_eq!(metrics.replies.of(ReplyType::Offer).get(), 1, "what is not sent is no reply");
+    });
+}
+
 fn lease_subnet(id: u32, prefix: &str) -> String {
     format!(
         "listen = ['127.0.0.1:0']\n[[dhcp.subnet]]\nid = {id}\nprefix = '{prefix}'\npools = [{{ range = '127.0.0.10-127.0.0.99' }}]"

@@ -1,10 +1,12 @@
-//! Where clients get no answer because no subnet is for them, or there is no address to answer from: told in the log, and
-//! kept for a while for whoever asks.
+//! Where clients get no answer because no subnet is for them, there is no address to answer from, or the kernel sends
+//! nothing there: told in the log, and kept for a while for whoever asks.
 
+use super::port::CLIENT_PORT;
 use crate::policy::Locator;
 use parking_lot::Mutex;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 /// Places known at a time. A client can name any address: what finds no room is in the counters alone.
@@ -27,6 +29,25 @@ pub enum Unserved {
     Interface(String, Ipv4Addr),
     /// This interface has no address to answer from.
     NoAddress(String),
+    /// The kernel does not send to this relay agent, for this reason (`errno`).
+    RelayUnsendable(Ipv4Addr, i32),
+    /// The kernel does not send to clients with addresses of this /24, for this reason (`errno`).
+    ClientsUnsendable(Ipv4Addr, i32),
+}
+
+impl Unserved {
+    /// Whom an answer to this address was for, which the kernel did not send.
+    pub(super) fn unsendable(to: SocketAddrV4, errno: i32) -> Self {
+        match to.port() {
+            CLIENT_PORT => Self::ClientsUnsendable(network(*to.ip()), errno),
+            _ => Self::RelayUnsendable(*to.ip(), errno),
+        }
+    }
+}
+
+/// The /24 of a client: clients are many, and each of them would be a place.
+fn network(address: Ipv4Addr) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(address) & !255)
 }
 
 impl From<Locator<'_>> for Unserved {
@@ -34,8 +55,7 @@ impl From<Locator<'_>> for Unserved {
         match locator {
             Locator::Selected(address) => Self::Selected(address),
             Locator::Relay(address) => Self::Relay(address),
-            // Clients are many, and each of them would be a place.
-            Locator::Client(address) => Self::Clients(Ipv4Addr::from(u32::from(address) & !255)),
+            Locator::Client(address) => Self::Clients(network(address)),
             Locator::Interface(name, address) => Self::Interface(name.to_owned(), address),
         }
     }
@@ -57,6 +77,12 @@ impl fmt::Display for Unserved {
             Self::NoAddress(name) => {
                 write!(f, "clients on the interface {name}: it has no IPv4 address to answer from")
             }
+            Self::RelayUnsendable(address, errno) => {
+                write!(f, "clients of the relay agent {address}: cannot send to it: {}", reason(*errno))
+            }
+            Self::ClientsUnsendable(prefix, errno) => {
+                write!(f, "clients that have addresses of {prefix}/24: cannot send to them: {}", reason(*errno))
+            }
         }
     }
 }
@@ -76,8 +102,18 @@ impl Unserved {
                 format!("add a [[dhcp.subnet]] holding {address}, or name {name} as the `interface` of one")
             }
             Self::NoAddress(name) => format!("give {name} an address of the subnet that its clients are to be in"),
+            Self::RelayUnsendable(address, _) => {
+                format!("is there a route? `ip route get {address}` says; a firewall may refuse it, too")
+            }
+            Self::ClientsUnsendable(prefix, _) => {
+                format!("is there a route to {prefix}/24? `ip route` says; a firewall may refuse it, too")
+            }
         }
     }
+}
+
+fn reason(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
 }
 
 #[derive(Debug)]

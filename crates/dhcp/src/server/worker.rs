@@ -112,7 +112,7 @@ impl Worker {
         Self {
             index,
             policy: service.read(|engine| Arc::clone(engine.policy())),
-            ports: Ports::new(udp, batch.max(64), Arc::clone(&metrics)),
+            ports: Ports::new(udp, batch.max(64), Arc::clone(&service)),
             metrics,
             service,
             mailbox,

@@ -204,6 +204,7 @@ fn a_datagram_that_cannot_be_sent_is_reported_and_holds_up_no_other() {
         push(&mut outbox, path(server.local()), b"two");
         let report = client.send(&mut outbox);
         assert_eq!((report.sent, report.failed, report.no_buffers, report.blocked), (2, 2, 0, false));
+        assert_eq!(report.refused, [(0, libc::ENETUNREACH), (2, libc::ENETUNREACH)]);
         assert_eq!(report.last_error.unwrap().kind(), std::io::ErrorKind::NetworkUnreachable);
         assert_eq!(server.receive(&mut Inbox::new(4, 10)).unwrap(), 2);
     });

@@ -220,7 +220,8 @@ struct IdentifierArgs {
     /// By hardware address.
     #[arg(long, value_name = "MAC", value_parser = octets::mac)]
     mac: Option<String>,
-    /// By client identifier (option 61): hex, or text as text:WORDS.
+    /// By client identifier (option 61): hex, or text as text:WORDS. In the configuration file text stands as it is, and hex needs
+    /// its marks: 0a:0b:0c or hex:0a0b0c; so for the two below.
     #[arg(long, value_name = "HEX", value_parser = octets::identifier)]
     client_id: Option<String>,
     /// By the relay agent's circuit id (option 82.1): hex, or text as text:WORDS.
@@ -229,7 +230,8 @@ struct IdentifierArgs {
     /// By the relay agent's remote id (option 82.2): hex, or text as text:WORDS.
     #[arg(long, value_name = "HEX", value_parser = octets::identifier)]
     remote_id: Option<String>,
-    /// By the value of the configured flex expression.
+    /// By the value of the configured flex expression, written as in the configuration file: text as it is, or hex such as
+    /// hex:0a0b0c or 0a:0b:0c.
     #[arg(long, value_name = "VALUE")]
     flex: Option<String>,
 }

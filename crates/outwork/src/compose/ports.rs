@@ -40,6 +40,12 @@ pub(crate) fn explained(error: anyhow::Error, protocol: Protocol, other: &str) -
              unit, or `setcap cap_net_bind_service=+ep` on the binary), or choose a higher port"
                 .to_owned()
         }
+        (Some(io::ErrorKind::AddrNotAvailable), Some(address)) => format!(
+            "{} is no address of this machine, and has to be one before the start: `ip address` lists them; use \"0.0.0.0:{}\", \
+             which is all of them, or for DHCP name the interface in dhcp.interfaces, which may appear later",
+            address.ip(),
+            address.port()
+        ),
         _ => return error,
     };
     let what = text.split("\n  = ").next().unwrap_or(&text);

@@ -273,12 +273,16 @@ pub(crate) fn subnets(global: &Global) -> anyhow::Result<()> {
         return print_json(&answer);
     }
     let columns =
-        ["ID", "PREFIX", "NAME", ">ADDRESSES", ">ACTIVE", ">OFFERED", ">DECLINED", ">FREE", ">USED", "REMARK"];
+        ["ID", "PREFIX", "NAME", ">ADDRESSES", ">ACTIVE", ">OFFERED", ">DECLINED", ">FREE", ">USED", ">RESERVED", "REMARK"];
     let mut table = Table::new(&columns);
-    let counts = |of: &Json| ["total", "active", "offered", "declined", "free"].map(|name| cell(&of[name]));
+    let figures = |of: &Json, reserved: &str| {
+        let [total, active, offered, declined, free, reserved] =
+            ["total", "active", "offered", "declined", "free", reserved].map(|name| cell(&of[name]));
+        [total, active, offered, declined, free, percent(&of["utilisation"]), reserved]
+    };
     for subnet in items(&answer["items"]) {
         let name = [cell(&subnet["id"]), cell(&subnet["prefix"]), cell(&subnet["name"])];
-        table.row(name.into_iter().chain(counts(subnet)).chain([percent(&subnet["utilisation"]), String::new()]));
+        table.row(name.into_iter().chain(figures(subnet, "reservations")).chain([String::new()]));
         for pool in items(&subnet["pools"]) {
             let remark = match (pool["free"].as_u64(), &pool["warning"]) {
                 (Some(0), _) => "full",
@@ -286,7 +290,7 @@ pub(crate) fn subnets(global: &Global) -> anyhow::Result<()> {
                 _ => "",
             };
             let name = [String::new(), format!("  {}", cell(&pool["range"])), String::new()];
-            table.row(name.into_iter().chain(counts(pool)).chain([percent(&pool["utilisation"]), remark.into()]));
+            table.row(name.into_iter().chain(figures(pool, "reserved")).chain([remark.into()]));
         }
     }
     table.write(&mut anstream::stdout(), "no subnets")?;

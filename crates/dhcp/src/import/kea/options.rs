@@ -62,8 +62,19 @@ impl Book {
         let same = standard.is_some_and(|standard| standard.name() == known.name && *standard.kind() == known.kind);
         // Spaces without another carrier go into option 43 anyway, and one class does not change a standard option for all.
         let local = of_class && standard.is_some();
-        if !(carrier || same || local) {
-            self.adopt(spec, &object.path, of_class, notes);
+        match spec.encapsulate.as_deref().filter(|_| carrier) {
+            Some(space) => notes.changed(
+                &object.path,
+                format!("option 43 carries the sub-options of `{space}` by itself: it needs no definition"),
+            ),
+            None if same => {
+                notes.changed(&object.path, format!("`{}` is a standard option: it needs no definition", spec.name));
+            }
+            None if local => {
+                let reason = "it is standard for others: the class's data is read by its definition, and written as the standard has it";
+                notes.changed(&object.path, format!("option {} of `{}`: {reason}", spec.code, known.space));
+            }
+            None => self.adopt(spec, &object.path, of_class, notes),
         }
         if !of_class {
             self.known.push(known.clone());
@@ -246,7 +257,11 @@ impl Book {
         let name =
             self.definitions.in_space(space, code).map_or_else(|| code.to_string(), |option| option.name().to_owned());
         if space == DHCP4 {
-            let value = sent.into_value()?;
+            let Some(value) = sent.into_value() else {
+                let reason = "goes out with the sub-options of its space by itself: it needs no entry";
+                notes.changed(path, format!("option `{name}` {reason}"));
+                return None;
+            };
             if let Some(Value::Table(sub_options)) = table.get_mut(&name)
                 && let Value::Table(flags) = &value
                 && flags.keys().all(|key| key == "always_send")

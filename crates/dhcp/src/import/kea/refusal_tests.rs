@@ -213,3 +213,16 @@ fn subnets_of_one_id_get_their_own_and_impossible_prefixes_go() {
     told(&conversion, "Dhcp4.subnet4[4].subnet", NoteKind::Lost, "overlaps");
     told(&conversion, "Dhcp4.subnet4[5].pools", NoteKind::Lost, "10.8.0.1-10.8.0.9");
 }
+
+#[test]
+fn a_definition_and_an_entry_that_are_not_needed_here_are_told_of() {
+    let definitions = r#""option-def": [
+        { "name": "ctrl", "code": 43, "type": "empty", "space": "dhcp4", "encapsulate": "ubnt" },
+        { "name": "unifi", "code": 1, "type": "ipv4-address", "space": "ubnt" } ],
+        "option-data": [ { "name": "vendor-encapsulated-options" },
+        { "name": "unifi", "space": "ubnt", "data": "192.0.2.5" } ],"#;
+    let (conversion, _) = imported(definitions, "");
+    told(&conversion, "Dhcp4.option-def[0]", NoteKind::Changed, "sub-options of `ubnt`");
+    told(&conversion, "Dhcp4.option-data[0]", NoteKind::Changed, "vendor-encapsulated-options");
+    assert!(conversion.toml.contains("ubnt"), "{}", conversion.toml);
+}
