@@ -208,11 +208,14 @@ pub fn choice_schema(words: &[(&str, &str)]) -> Json {
     json!({"type": "string", "enum": names, "oneOf": each})
 }
 
+/// What to do about an error, where there is more to say than about any of its kind.
+pub type Advice<E> = fn(&E) -> Option<String>;
+
 /// Reads a type that is written as one string. `advice` says what to do about an error, where that is known.
 pub fn read_text<T: Setting + std::str::FromStr<Err: std::fmt::Display>>(
     node: &Node,
     faults: &mut Faults,
-    advice: Option<fn(&T::Err) -> Option<String>>,
+    advice: Option<Advice<T::Err>>,
 ) -> Option<T> {
     let Some(text) = node.text() else {
         return faults.wrong(node);

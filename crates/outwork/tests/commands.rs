@@ -233,13 +233,16 @@ fn a_starter_file_is_written_once_and_changes_nothing() {
     assert_eq!(shown, json!([]));
 }
 
+/// Which lines, by their number and text.
+type Pick<'a> = &'a dyn Fn(usize, &str) -> bool;
+
 #[test]
 fn the_lines_of_a_starter_file_are_good_without_their_mark_one_by_one_and_together() {
     let dir = tempfile::tempdir().expect("a directory");
     let starter = text(&outwork(dir.path(), &["config", "init", "-"]).stdout);
     let example = starter.lines().position(|line| line.starts_with('[')).expect("a header");
     let one = |_: usize, line: &str| line.starts_with("# data_dir = ");
-    let picks: [(&str, &dyn Fn(usize, &str) -> bool); 4] = [
+    let picks: [(&str, Pick<'_>); 4] = [
         ("one key", &one),
         ("the example", &|number, _| number < example),
         ("all defaults", &|number, _| number > example),

@@ -44,7 +44,7 @@ Examples:
         /// The address; without one the client gets one from a pool, and what else is said here.
         address: Option<Ipv4Addr>,
         #[command(flatten)]
-        says: ReservationArgs,
+        says: Box<ReservationArgs>,
     },
     /// Changes a reservation of the API: what is not named stays as it is
     #[command(after_help = "\
@@ -64,7 +64,7 @@ Examples:
         #[arg(long, value_name = "FIELD")]
         clear: Vec<Field>,
         #[command(flatten)]
-        says: ReservationArgs,
+        says: Box<ReservationArgs>,
     },
     /// Ends a reservation; reservations of the file are removed there
     #[command(after_help = "\

@@ -272,8 +272,19 @@ pub(crate) fn subnets(global: &Global) -> anyhow::Result<()> {
     if global.json {
         return print_json(&answer);
     }
-    let columns =
-        ["ID", "PREFIX", "NAME", ">ADDRESSES", ">ACTIVE", ">OFFERED", ">DECLINED", ">FREE", ">USED", ">RESERVED", "REMARK"];
+    let columns = [
+        "ID",
+        "PREFIX",
+        "NAME",
+        ">ADDRESSES",
+        ">ACTIVE",
+        ">OFFERED",
+        ">DECLINED",
+        ">FREE",
+        ">USED",
+        ">RESERVED",
+        "REMARK",
+    ];
     let mut table = Table::new(&columns);
     let figures = |of: &Json, reserved: &str| {
         let [total, active, offered, declined, free, reserved] =
