@@ -287,9 +287,9 @@ fn a_pool_that_is_full_is_remarked_on_in_its_own_column() {
     let shown = |line: &[&str]| text(&outwork(dir.path(), &[line, &["--url", &url, "--token", "t"]].concat()).stdout);
     let table = shown(&["subnets"]);
     let lines: Vec<_> = table.lines().collect();
-    assert!(lines[0].ends_with("USED  REMARK") && lines[1].ends_with("90.0%"), "{table}");
-    assert!(lines[2].ends_with("90.0%  full") && lines[3].ends_with("90.0%  nearly full"), "{table}");
-    assert!(lines[4].ends_with("90.0%"), "{table}");
+    assert!(lines[0].ends_with("USED  RESERVED  REMARK") && lines[1].ends_with("90.0%         -"), "{table}");
+    assert!(lines[2].ends_with("-  full") && lines[3].ends_with("-  nearly full"), "{table}");
+    assert!(lines[4].ends_with("90.0%         -"), "{table}");
     assert_eq!(shown(&["subnets", "list"]), table);
 }
 

@@ -127,7 +127,7 @@ fn a_full_disk_stops_new_leases_loses_none_and_is_survived_once_there_is_room() 
 #[test]
 fn a_disk_that_turns_read_only_under_load_stops_new_leases_and_loses_none() {
     let mut site = Site::new(WIDE);
-    let disk = FailingDisk::mount(&site.data(), 64);
+    let mut disk = FailingDisk::mount(&site.data(), 64);
     site.start();
     let mut relay = relay(&site);
     let (mut failed, deadline) = (false, Instant::now() + PATIENCE);

@@ -69,9 +69,13 @@ impl FailingDisk {
         std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").unwrap();
     }
 
-    /// As a machine does that starts anew: checks the file system and mounts it again. Nobody may have a file of it open.
-    pub(crate) fn repair(&self) {
-        run(Command::new("umount").arg(&self.disk.0));
+    /// As a machine does that starts anew: checks the file system and mounts it again. It is a copy of the disk as it was left:
+    /// the mount namespaces of servers that other tests start meanwhile may hold on to the one that failed.
+    pub(crate) fn repair(&mut self) {
+        run(Command::new("umount").arg("-l").arg(&self.disk.0));
+        let copy = self.image.with_extension("copy");
+        std::fs::copy(&self.image, &copy).unwrap();
+        self.image = copy;
         // 1: errors were corrected.
         let status = Command::new("e2fsck").args(["-p", self.image.to_str().unwrap()]).status().unwrap();
         assert!(matches!(status.code(), Some(0 | 1)), "{status}");
