@@ -1,3 +1,5 @@
+import { exec } from "node:child_process";
+import { promisify } from "node:util";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 
 function required(name: string): string {
@@ -14,7 +16,17 @@ export const lab = {
   /** Of one active lease. */
   address: required("OUTWORK_LAB_ADDRESS"),
   mac: required("OUTWORK_LAB_MAC").toLowerCase(),
+  /** The command line of `outwork bench dhcp` that reaches the server. */
+  bench: required("OUTWORK_LAB_BENCH"),
 };
+
+/** New clients that get an address, with their hardware addresses: `02:`, the seed, and their number. */
+export async function exchange(seed: number, options = "--clients 1 --duration 5s"): Promise<string> {
+  const { stdout } = await promisify(exec)(`${lab.bench} --json --scenario dora --seed ${seed} ${options}`);
+  const { answered, lost } = JSON.parse(stdout) as { answered: number; lost: number };
+  if (answered === 0 || lost > 0) throw new Error(`the server answered ${answered} exchanges, not ${lost}`);
+  return `02:${seed.toString(16).padStart(2, "0")}:00:00:00:00`;
+}
 
 const ARGS = [
   "--headless",

@@ -1,7 +1,7 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Alert, AlertList, Lease, Reservation } from "../src/api/types";
-import { ask, go, lab, launch, signIn, visit } from "./browser";
+import { ask, exchange, go, lab, launch, signIn, visit } from "./browser";
 
 let browser: Browser;
 
@@ -13,25 +13,49 @@ afterAll(async () => {
   await browser.close();
 });
 
+/** What a page has fetched so far, in bytes as they came over the line, and when it was there. */
+function loaded(page: Page) {
+  return page.evaluate(() => {
+    const entries = [
+      ...performance.getEntriesByType("navigation"),
+      ...performance.getEntriesByType("resource"),
+    ] as PerformanceResourceTiming[];
+    const bytes = (of: PerformanceResourceTiming[]) => of.reduce((sum, one) => sum + one.encodedBodySize, 0);
+    return {
+      all: bytes(entries),
+      code: bytes(entries.filter((one) => /\.(js|css)$/.test(new URL(one.name).pathname))),
+      paint: Math.round(performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0),
+      ready: Math.round(performance.now()),
+    };
+  });
+}
+
+function told(load: Awaited<ReturnType<typeof loaded>>): string {
+  return `${load.code} bytes of JS and CSS, ${load.all} in all; first paint after ${load.paint} ms, there after ${load.ready} ms`;
+}
+
 describe("a visitor", () => {
   test("fetches under 60 KB before the first page is there", async () => {
     const { page } = await visit(browser);
     await page.goto(`${lab.url}/`);
     await page.getByLabel("Access token").waitFor();
-    const load = await page.evaluate(() => {
-      const entries = [
-        ...performance.getEntriesByType("navigation"),
-        ...performance.getEntriesByType("resource"),
-      ] as PerformanceResourceTiming[];
-      const painted = performance.getEntriesByName("first-contentful-paint")[0];
-      return {
-        bytes: entries.reduce((sum, entry) => sum + entry.encodedBodySize, 0),
-        milliseconds: Math.round(painted?.startTime ?? 0),
-      };
-    });
-    process.stdout.write(`first load: ${load.bytes} bytes, first paint after ${load.milliseconds} ms\n`);
-    expect(load.bytes).toBeGreaterThan(0);
-    expect(load.bytes).toBeLessThan(60_000);
+    const load = await loaded(page);
+    process.stdout.write(`sign-in page: ${told(load)}\n`);
+    expect(load.code).toBeGreaterThan(0);
+    expect(load.all).toBeLessThan(60_000);
+  });
+
+  test("who is signed in fetches under 70 KB of code and styles for an Overview with every chart drawn", async () => {
+    const { page: first } = await visit(browser);
+    await signIn(first);
+    // Another browser with the session and nothing in its cache.
+    const { page } = await visit(browser, { storageState: await first.context().storageState() });
+    await page.goto(`${lab.url}/`);
+    await page.locator(".uplot canvas").nth(5).waitFor();
+    const load = await loaded(page);
+    process.stdout.write(`Overview: ${told(load)}\n`);
+    expect(load.code).toBeGreaterThan(0);
+    expect(load.code).toBeLessThan(70_000);
   });
 
   test("with a wrong token is told so, and where a good one comes from", async () => {
@@ -224,14 +248,47 @@ describe("an admin", () => {
     await page.getByRole("button", { name: "Cancel" }).click();
   });
 
-  test("pauses and resumes the event feed", async () => {
+  test("sees a client get its address as it happens, and holds the feed while reading", async () => {
     await go(page, "/dhcp/events");
-    const feed = page.getByRole("region", { name: "Events, newest first" });
-    await feed.getByText(/Listening|^Time$/).waitFor();
+    const events = page.getByRole("region", { name: "Live events" });
+    await events.getByText(/^live/).waitFor();
+    const acknowledged = (mac: string) =>
+      events
+        .getByRole("row")
+        .filter({ hasText: mac })
+        .filter({ has: page.getByText("ack", { exact: true }) });
+    await acknowledged(await exchange(0x51)).waitFor();
+
     await page.getByRole("button", { name: "Pause" }).click();
-    await page.getByText(/\d waiting/).waitFor();
+    const held = await exchange(0x52);
+    await events.getByText(/^[1-9]\d* waiting$/).waitFor();
+    expect(await acknowledged(held).count()).toBe(0);
     await page.getByRole("button", { name: "Resume" }).click();
-    await page.getByRole("button", { name: "Pause" }).waitFor();
+    await acknowledged(held).waitFor();
+  });
+
+  test("sees a new lease without asking again", async () => {
+    await go(page, "/dhcp/leases?q=02:53:00:00:00:00");
+    await page.getByText("No lease matches").waitFor();
+    const mac = await exchange(0x53);
+    await page.getByRole("row").filter({ hasText: mac }).getByText("active", { exact: true }).waitFor();
+  });
+
+  test("sees load in the charts as it comes", async () => {
+    await go(page, "/overview");
+    const leases = page.getByRole("img", { name: /^Active leases: \d/ });
+    const before = Number((await leases.getAttribute("aria-label"))?.match(/\d+$/)?.[0]);
+    expect(before).toBeGreaterThan(0);
+    const load = exchange(0x54, "--clients 60 --rate 10 --duration 6s");
+    await page
+      .getByRole("img", { name: /^DHCP requests a second: requests [1-9]\d*(\.\d)?, replies [1-9]/ })
+      .waitFor();
+    await page.getByRole("img", { name: /^DHCP latency: p99 \d[^,]*, p95 \d[^,]*, p50 \d/ }).waitFor();
+    await page.getByRole("img", { name: /^DHCP traffic: in [1-9][^,]*, out [1-9]/ }).waitFor();
+    await load;
+    await page.getByRole("img", { name: `Active leases: ${before + 60}` }).waitFor();
+    await page.getByRole("img", { name: /^CPU: cores \d/ }).waitFor();
+    await page.getByRole("img", { name: /^Memory: \d/ }).waitFor();
   });
 
   test("sees where each setting comes from", async () => {

@@ -34,9 +34,9 @@ section! {
     /// A certificate and its key.
     #[required_keys]
     pub struct AdminTls {
-        /// The certificate chain, PEM, leaf first.
+        /// The certificate chain, PEM, leaf first. A relative path begins at the configuration file's folder.
         pub certificate: PathBuf,
-        /// The private key, PEM.
+        /// The private key, PEM. Its path is read likewise.
         pub key: PathBuf,
     }
 }
@@ -46,12 +46,27 @@ fn somewhere(settings: &AdminSettings, at: &mut At<'_>) {
         let fault = Fault::new("nowhere to listen").expected("at least one address").help("use \"127.0.0.1:8067\"");
         at.fault("listen", fault);
     }
+    if let Some(warning) = settings.unprotected() {
+        at.warn("listen", warning);
+    }
 }
 
 impl AdminSettings {
     /// The addresses that other machines can reach.
     pub fn exposed(&self) -> Vec<SocketAddr> {
         self.listen.iter().filter(|address| !address.ip().to_canonical().is_loopback()).copied().collect()
+    }
+
+    /// What to say of listeners that other machines can reach without TLS.
+    pub fn unprotected(&self) -> Option<Fault> {
+        let exposed: Vec<_> = self.exposed().iter().map(SocketAddr::to_string).collect();
+        if exposed.is_empty() || self.tls.is_some() {
+            return None;
+        }
+        let found =
+            format!("other machines can reach {} without TLS: tokens cross the network readable", exposed.join(", "));
+        let help = "name a certificate and its key in [admin.tls], or listen on loopback alone";
+        Some(Fault::new(found).help(help))
     }
 
     /// Whether `/metrics` needs no token.
@@ -73,5 +88,23 @@ impl AdminSettings {
     pub fn tls_files(&self) -> Option<TlsFiles> {
         let tls = self.tls.clone()?;
         Some(TlsFiles { certificate: tls.certificate, key: tls.key })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_beyond_loopback_without_tls_is_warned() {
+        let of = |listen: &str, tls: Option<AdminTls>| {
+            let listen = vec![listen.parse().unwrap()];
+            AdminSettings { listen, tls, ..AdminSettings::default() }.unprotected()
+        };
+        let tls = AdminTls { certificate: "c.pem".into(), key: "k.pem".into() };
+        assert_eq!(of("127.0.0.1:8067", None), None);
+        assert_eq!(of("0.0.0.0:8067", Some(tls)), None);
+        let warning = of("[::]:8067", None).unwrap();
+        assert!(warning.found().contains("[::]:8067") && warning.advice().unwrap().contains("[admin.tls]"));
     }
 }

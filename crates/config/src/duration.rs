@@ -88,11 +88,12 @@ impl Setting for Duration {
         if let Some(duration) = node.text().and_then(parse_duration) {
             return Some(duration);
         }
-        let mut fault = Fault::new(format!("found {}", node.describe())).expected(Self::expected());
-        if let Value::Int(number) = node.value() {
-            fault = fault.help(format!("name the unit: \"{number}s\" if seconds are meant"));
-        }
-        faults.on(node, fault);
+        let fault = Fault::new(format!("found {}", node.describe())).expected(Self::expected());
+        let help = match node.value() {
+            Value::Int(number) => format!("name the unit: \"{number}s\" if seconds are meant"),
+            _ => "write whole numbers, each with its unit: w, d, h, m, s, ms, us or ns".into(),
+        };
+        faults.on(node, fault.help(help));
         None
     }
 

@@ -1,11 +1,13 @@
 //! What the code of the macros calls. Not for use by hand.
 
+use std::path::Path;
+
 use serde_json::json;
 
 pub use serde::{Serialize, Serializer};
 pub use serde_json::{Map, Value as Json};
 
-use crate::fault::{At, Fault, Faults};
+use crate::fault::{At, Fault, Faults, remedy};
 use crate::node::Node;
 pub use crate::path::join_key;
 use crate::setting::{Effective, Limits, Ranged, Setting};
@@ -29,32 +31,52 @@ pub fn refuse_unknown(node: &Node, known: &[&str], faults: &mut Faults) {
     }
 }
 
+/// The limits of a key: what was expected, if a value lies outside of them; and their words.
+pub type Within<T> = (fn(&T) -> Option<String>, fn() -> String);
+
+/// Limits, in words.
+pub fn limit_words<T: PartialOrd + Setting>(limits: &Limits<T>) -> String {
+    limits.text()
+}
+
 /// Reads one key of a section.
 pub fn field<T: Setting>(
     table: &Node,
     key: &'static str,
     default: Option<fn() -> T>,
-    outside: Option<fn(&T) -> Option<String>>,
+    within: Option<Within<T>>,
     faults: &mut Faults,
 ) -> Option<T> {
     let node = table.get(key);
     let value = match (node, default) {
-        (Some(node), _) => T::read(node, faults)?,
+        (Some(node), _) => match T::read(node, faults) {
+            Some(value) => value,
+            None => {
+                if let Some((_, limits)) = within {
+                    faults.limit::<T>(node, &limits());
+                }
+                return None;
+            }
+        },
         (None, Some(default)) => default(),
         (None, None) => match T::absent() {
             Some(value) => value,
             None => {
-                faults.missing::<T>(table, key);
+                let limits = within.map(|(_, limits)| limits());
+                faults.missing::<T>(table, key, limits.as_deref());
                 return None;
             }
         },
     };
-    match outside.and_then(|outside| outside(&value)) {
+    match within.and_then(|(outside, _)| outside(&value)) {
         None => Some(value),
         Some(limits) => {
             let found =
                 node.map_or_else(|| "the default is out of range".into(), |node| format!("found {}", node.describe()));
-            faults.at(&join_key(table.path(), key), Fault::new(found).expected(limits));
+            faults.at(
+                &join_key(table.path(), key),
+                Fault::new(found).expected(limits).help("choose a value within these limits"),
+            );
             None
         }
     }
@@ -76,6 +98,11 @@ pub struct Bounds {
 pub fn bounds<T: PartialOrd + Setting>(limits: &Limits<T>) -> Bounds {
     let (least, greatest) = limits.written();
     Bounds { words: limits.text(), least, greatest }
+}
+
+/// Places the paths in one key of a section.
+pub fn place<T: Setting>(value: &mut T, key: &str, node: Option<&Node>, folder: &Path) {
+    value.place(node.and_then(|node| node.get(key)), folder);
 }
 
 /// Lists one key of a section.
@@ -166,12 +193,12 @@ pub fn expected_words(words: &[&str]) -> String {
 
 /// Adds the fault that a value is none of a choice's words.
 pub fn refuse_word(node: &Node, words: &[&str], faults: &mut Faults) {
-    let mut fault = Fault::new(format!("found {}", node.describe())).expected(expected_words(words));
+    let fault = Fault::new(format!("found {}", node.describe())).expected(expected_words(words));
     let lower = node.text().map(str::to_lowercase);
-    if let Some(near) = lower.and_then(|word| crate::fault::nearest(&word, words.iter().copied())) {
-        fault = fault.help(format!("did you mean \"{near}\"?"));
-    }
-    faults.on(node, fault);
+    let near = lower.and_then(|word| crate::fault::nearest(&word, words.iter().copied()));
+    let help = near
+        .map_or_else(|| format!("choose one of {}", expected_words(words)), |near| format!("did you mean \"{near}\"?"));
+    faults.on(node, fault.help(help));
 }
 
 /// The schema of a choice.
@@ -181,10 +208,14 @@ pub fn choice_schema(words: &[(&str, &str)]) -> Json {
     json!({"type": "string", "enum": names, "oneOf": each})
 }
 
-/// Reads a type that is written as one string.
+/// What to do about an error, where there is more to say than about any of its kind.
+pub type Advice<E> = fn(&E) -> Option<String>;
+
+/// Reads a type that is written as one string. `advice` says what to do about an error, where that is known.
 pub fn read_text<T: Setting + std::str::FromStr<Err: std::fmt::Display>>(
     node: &Node,
     faults: &mut Faults,
+    advice: Option<Advice<T::Err>>,
 ) -> Option<T> {
     let Some(text) = node.text() else {
         return faults.wrong(node);
@@ -193,7 +224,8 @@ pub fn read_text<T: Setting + std::str::FromStr<Err: std::fmt::Display>>(
         Ok(value) => Some(value),
         Err(error) => {
             let fault = Fault::new(format!("found {}: {error}", node.describe())).expected(T::expected());
-            faults.on(node, fault);
+            let help = advice.and_then(|advice| advice(&error)).unwrap_or_else(|| remedy::<T>(node));
+            faults.on(node, fault.help(help));
             None
         }
     }

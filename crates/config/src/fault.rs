@@ -6,13 +6,20 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use crate::layers::{Document, ENV_PREFIX};
-use crate::node::Node;
+use crate::node::{Node, Value};
 use crate::origin::{Origin, Place};
 use crate::path;
 use crate::setting::Setting;
+use crate::text::toml_text;
 
 /// How many faults a report holds; what comes after is counted.
 const MOST: usize = 200;
+
+/// How many keys the report of an unknown one names.
+const MOST_KEYS: usize = 8;
+
+/// What is wrong with a key that means nothing where it stands.
+const UNKNOWN: &str = "unknown key";
 
 /// The most characters of a source line that a report shows.
 const LINE_LIMIT: usize = 160;
@@ -24,6 +31,28 @@ pub(crate) enum Kind {
     /// A required key is absent; after a syntax error that may be no fault of its own.
     Missing,
     Other,
+    /// The values can be read, and a section's check refuses them.
+    Check,
+    /// Nothing that keeps the configuration from being used.
+    Warning,
+}
+
+impl Kind {
+    /// What was expected and what to do, where the fault itself does not say.
+    fn usual(self) -> (Option<&'static str>, Option<&'static str>) {
+        match self {
+            Kind::Syntax => (
+                Some("TOML: key = value on a line, under the [table] that it belongs to"),
+                Some("correct the line; texts stand in quotes, and every quote and bracket is closed"),
+            ),
+            Kind::Other => (None, Some("correct it; `outwork schema` tells what each key takes")),
+            Kind::Check => (
+                Some("values that agree with each other"),
+                Some("correct it; `outwork schema` tells what each key takes"),
+            ),
+            Kind::Missing | Kind::Warning => (None, None),
+        }
+    }
 }
 
 /// One thing that is wrong with the configuration.
@@ -40,6 +69,8 @@ pub struct Fault {
     help: Option<String>,
     secret: bool,
     kind: Kind,
+    /// Octets of the value, a text, that the fault lies in: from, how many.
+    within: Option<(usize, usize)>,
 }
 
 impl Fault {
@@ -54,6 +85,7 @@ impl Fault {
             help: None,
             secret: false,
             kind: Kind::Other,
+            within: None,
         }
     }
 
@@ -68,6 +100,13 @@ impl Fault {
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Says which part of the value, a text, is at fault: `length` octets from `offset`. A report points there.
+    #[must_use]
+    pub fn within(mut self, offset: usize, length: usize) -> Self {
+        self.within = Some((offset, length));
         self
     }
 
@@ -100,10 +139,20 @@ impl Fault {
         &self.found
     }
 
-    /// For a machine: `key`, `found`, `expected`, `help`, `origin` (as text), and `file`, `line`, `column`, `source`
+    /// What to do, if that is known.
+    pub fn advice(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    fn is_warning(&self) -> bool {
+        self.kind == Kind::Warning
+    }
+
+    /// For a machine: `severity` (`error` or `warning`), `key`, `found`, `expected`, `help`, `origin` (as text), and `file`, `line`, `column`, `source`
     /// where it lies in the file.
     pub fn to_json(&self) -> Json {
         let mut json = json!({
+            "severity": if self.is_warning() { "warning" } else { "error" },
             "key": self.key, "found": self.found, "expected": self.expected, "help": self.help,
             "origin": self.origin.to_string(),
         });
@@ -127,12 +176,8 @@ impl Fault {
     }
 
     fn write(&self, out: &mut String, ink: &Ink, subject: &str) -> fmt::Result {
-        writeln!(
-            out,
-            "{}: {}",
-            ink.paint(Ink::RED, "error"),
-            ink.paint(Ink::BOLD, &format!("{subject}{}", self.found))
-        )?;
+        let (colour, word) = if self.is_warning() { (Ink::YELLOW, "warning") } else { (Ink::RED, "error") };
+        writeln!(out, "{}: {}", ink.paint(colour, word), ink.paint(Ink::BOLD, &format!("{subject}{}", self.found)))?;
         let margin = match &self.origin {
             Origin::File(place) => {
                 let margin = " ".repeat(place.line.to_string().len());
@@ -144,7 +189,7 @@ impl Fault {
                     let bar = ink.paint(Ink::BLUE, "|");
                     writeln!(out, "{margin} {bar}")?;
                     writeln!(out, "{} {bar} {shown}", ink.paint(Ink::BLUE, &place.line.to_string()))?;
-                    writeln!(out, "{margin} {bar} {pad}{}", ink.paint(Ink::RED, &"^".repeat(carets)))?;
+                    writeln!(out, "{margin} {bar} {pad}{}", ink.paint(colour, &"^".repeat(carets)))?;
                 }
                 margin
             }
@@ -193,6 +238,7 @@ struct Ink(bool);
 
 impl Ink {
     const RED: &'static str = "\x1b[1;31m";
+    const YELLOW: &'static str = "\x1b[1;33m";
     const BLUE: &'static str = "\x1b[1;34m";
     const BOLD: &'static str = "\x1b[1m";
 
@@ -208,12 +254,47 @@ impl Ink {
 pub struct Faults {
     document: Arc<Document>,
     list: Vec<Fault>,
+    warnings: Vec<Fault>,
     omitted: usize,
+    /// Keys that were taken out of the document because they are at fault.
+    left_out: Vec<String>,
 }
 
 impl Faults {
     pub(crate) fn new(document: Arc<Document>) -> Self {
-        Self { document, list: Vec::new(), omitted: 0 }
+        Self { document, list: Vec::new(), warnings: Vec::new(), omitted: 0, left_out: Vec::new() }
+    }
+
+    /// A report on what is left of a document without `left_out`.
+    pub(crate) fn on_rest(document: Arc<Document>, left_out: Vec<String>) -> Self {
+        Self { left_out, ..Self::new(document) }
+    }
+
+    /// The faults that keep values from being read, apart from those that checks find in values that were.
+    pub(crate) fn of_form(&self) -> impl Iterator<Item = &Fault> {
+        self.list.iter().filter(|fault| fault.kind != Kind::Check)
+    }
+
+    /// Whether the text itself could not be read.
+    pub(crate) fn in_syntax(&self) -> bool {
+        self.list.iter().any(|fault| fault.kind == Kind::Syntax)
+    }
+
+    /// Takes over what checks have found in `rest`.
+    pub(crate) fn add_checks(&mut self, rest: Self) {
+        let known = |list: &[Fault], fault: &Fault| {
+            list.iter().any(|known| known.key == fault.key && known.found == fault.found)
+        };
+        for fault in rest.list.into_iter().filter(|fault| fault.kind == Kind::Check) {
+            if !known(&self.list, &fault) {
+                self.push(fault);
+            }
+        }
+        for warning in rest.warnings {
+            if !known(&self.warnings, &warning) {
+                self.push(warning);
+            }
+        }
     }
 
     /// Adds a fault at a key path. It points at that key, or at the nearest key above it that was written.
@@ -231,19 +312,34 @@ impl Faults {
 
     /// Adds the fault that a value is nothing that `T` can be read from. Gives `None`, for [`Setting::read`] to return.
     pub fn wrong<T: Setting>(&mut self, node: &Node) -> Option<T> {
-        self.on(node, Fault::new(format!("found {}", node.describe())).expected(T::expected()));
+        let fault = Fault::new(format!("found {}", node.describe())).expected(T::expected());
+        self.on(node, fault.help(remedy::<T>(node)));
         None
     }
 
-    pub(crate) fn missing<T: Setting>(&mut self, table: &Node, key: &str) {
+    pub(crate) fn missing<T: Setting>(&mut self, table: &Node, key: &str, limits: Option<&str>) {
         let origin = self.document.root.nearest(&path::parse(&table.path).unwrap_or_default()).0.pointed().clone();
-        let fault = Fault::new("this key is required and missing").expected(T::expected());
+        let example = T::schema()["examples"].get(0).map(|example| format!(", such as {key} = {}", toml_text(example)));
+        let fault = Fault::new("this key is required and missing")
+            .expected(limits.map_or_else(T::expected, limited::<T>))
+            .help(format!("add `{key}` to this table{}", example.unwrap_or_default()));
         self.push(fault.from(&path::join_key(&table.path, key), origin, Kind::Missing));
     }
 
     /// Adds the fault that a table has a key that means nothing there, with the known key that it comes closest to.
     pub(crate) fn unknown(&mut self, node: &Node, key: &str, known: &[&str]) {
         let near = nearest(key, known.iter().copied());
+        let expected = match (known.len(), near) {
+            (0..=MOST_KEYS, _) => format!("one of {}", known.join(", ")),
+            (_, Some(near)) => format!("a key such as {near}; `outwork schema` has all {}", known.len()),
+            (_, None) => {
+                let mut alike: Vec<_> =
+                    known.iter().map(|known| (strsim::damerau_levenshtein(key, known), *known)).collect();
+                alike.sort_unstable();
+                let alike: Vec<_> = alike.into_iter().take(MOST_KEYS).map(|(_, known)| known).collect();
+                format!("a key such as {}; `outwork schema` has all {}", alike.join(", "), known.len())
+            }
+        };
         let help = match (near, &node.key_origin) {
             (Some(near), Origin::Env(_)) => {
                 let parent = node.path.strip_suffix(key).unwrap_or_default();
@@ -253,19 +349,49 @@ impl Faults {
             (Some(near), _) => format!("did you mean \"{near}\"?"),
             (None, _) => "remove it, or see `outwork schema` for every key".into(),
         };
-        let fault = Fault::new("unknown key").expected(format!("one of {}", known.join(", "))).help(help);
+        let fault = Fault::new(UNKNOWN).expected(expected).help(help);
         self.push(fault.from(&node.path, node.key_origin.clone(), Kind::Other));
     }
 
+    /// Says of unknown keys at the top which sections have them: who takes one out of a comment may forget the header.
+    pub(crate) fn tell_homes(&mut self, schema: &Json) {
+        let at_the_top = |fault: &&mut Fault| fault.found == UNKNOWN && !fault.key.contains(['.', '[']);
+        for fault in self.list.iter_mut().filter(at_the_top) {
+            let homes = crate::text::homes(schema, &fault.key);
+            if !homes.is_empty() {
+                fault.help = Some(format!("it belongs in {}", homes.join(" or ")));
+            }
+        }
+    }
+
+    /// Adds the words of the limits to what the last fault expected, if that was the wrong value of `node`.
+    pub(crate) fn limit<T: Setting>(&mut self, node: &Node, limits: &str) {
+        if let Some(fault) = self.list.last_mut()
+            && fault.key == node.path
+            && fault.expected.as_deref() == Some(T::expected().as_str())
+        {
+            fault.expected = Some(limited::<T>(limits));
+        }
+    }
+
     pub(crate) fn push(&mut self, mut fault: Fault) {
-        if self.list.len() >= MOST {
-            self.omitted += 1;
+        let list = if fault.is_warning() { &mut self.warnings } else { &mut self.list };
+        if list.len() >= MOST {
+            self.omitted += usize::from(!fault.is_warning());
             return;
         }
-        if let (Origin::File(place), Some(text)) = (&fault.origin, &self.document.text) {
+        let (expected, help) = fault.kind.usual();
+        fault.expected = fault.expected.or_else(|| expected.map(str::to_owned));
+        fault.help = fault.help.or_else(|| help.map(str::to_owned));
+        if let (Origin::File(place), Some(text)) = (&mut fault.origin, &self.document.text) {
+            if let Some((offset, length)) = fault.within
+                && let Some(part) = text.part(place, offset, length)
+            {
+                *place = part;
+            }
             fault.source = text.line(place.line).map(str::to_owned);
         }
-        self.list.push(fault);
+        list.push(fault);
     }
 
     /// Puts the faults in order, and drops those that a syntax error on the same line explains.
@@ -276,13 +402,25 @@ impl Faults {
         };
         let broken: Vec<_> = self.list.iter().filter(|fault| fault.kind == Kind::Syntax).filter_map(line).collect();
         if !broken.is_empty() {
+            // They speak of values, which may stand in what could not be read.
+            self.warnings.clear();
             self.list.retain(|fault| match fault.kind {
                 Kind::Syntax => true,
                 Kind::Missing => false,
-                Kind::Other => line(fault).is_none_or(|line| !broken.contains(&line)),
+                Kind::Other | Kind::Check | Kind::Warning => line(fault).is_none_or(|line| !broken.contains(&line)),
             });
         }
         self.list.sort_by(|a, b| a.origin.cmp(&b.origin));
+    }
+
+    /// What should be looked at, and is no fault.
+    pub fn warnings(&self) -> &[Fault] {
+        &self.warnings
+    }
+
+    pub(crate) fn into_warnings(mut self) -> Vec<Fault> {
+        self.warnings.sort_by(|a, b| a.origin.cmp(&b.origin));
+        self.warnings
     }
 
     /// The faults.
@@ -306,10 +444,10 @@ impl Faults {
         if self.is_empty() { Ok(value) } else { Err(self) }
     }
 
-    /// The whole report as text; `ansi` adds colour.
+    /// The whole report as text, warnings last; `ansi` adds colour.
     pub fn render(&self, ansi: bool) -> String {
         let mut out = String::new();
-        for fault in &self.list {
+        for fault in self.list.iter().chain(&self.warnings) {
             out.push_str(&fault.render(ansi));
             out.push('\n');
         }
@@ -319,9 +457,9 @@ impl Faults {
         out
     }
 
-    /// The whole report for a machine: an array of [`Fault::to_json`].
+    /// The whole report for a machine, warnings last: an array of [`Fault::to_json`].
     pub fn to_json(&self) -> Json {
-        Json::Array(self.list.iter().map(Fault::to_json).collect())
+        Json::Array(self.list.iter().chain(&self.warnings).map(Fault::to_json).collect())
     }
 }
 
@@ -354,13 +492,77 @@ impl<'a> At<'a> {
     }
 
     /// Adds a fault at a path below the section, such as `pool[0].start`; the empty path is the section itself.
+    ///
+    /// Where something else in that very table could not be read, the fault may come of that, and is left out.
     pub fn fault(&mut self, path: &str, fault: Fault) {
-        self.faults.at(&path::join(&self.node.path, path), fault);
+        let fault = self.place(path, fault, Kind::Check);
+        let table = path::parent(&fault.key);
+        let beside = |key: &String| !key.ends_with(']') && path::parent(key) == table;
+        if !self.faults.left_out.iter().any(beside) {
+            self.faults.push(fault);
+        }
+    }
+
+    /// Adds a warning: the configuration can be used, but may not do what was meant.
+    pub fn warn(&mut self, path: &str, warning: Fault) {
+        let warning = self.place(path, warning, Kind::Warning);
+        self.faults.push(warning);
+    }
+
+    /// Where a path below the section stands in the document, of which parts may have been left out.
+    fn place(&self, path: &str, fault: Fault, kind: Kind) -> Fault {
+        let segments = path::parse(path).unwrap_or_default();
+        let (node, rest) = self.node.descend(&segments);
+        let key = rest.iter().fold(node.path.clone(), |path, segment| match segment {
+            path::Segment::Key(key) => path::join_key(&path, key),
+            path::Segment::Index(index) => path::join_index(&path, *index),
+        });
+        fault.from(&key, node.pointed().clone(), kind)
+    }
+
+    /// The keys, below this section, that could not be read and were left out, by their paths in the document: a value
+    /// that refers to them is no fault for that. Empty where everything could be read.
+    pub fn left_out(&self) -> impl Iterator<Item = &str> + Clone {
+        let own = self.node.path.as_str();
+        self.faults.left_out.iter().filter_map(move |key| Some(key.strip_prefix(own)?.trim_start_matches('.')))
     }
 
     /// Whether a path below the section was set by anyone.
     pub fn is_set(&self, path: &str) -> bool {
         path::parse(path).is_ok_and(|segments| self.node.nearest(&segments).1)
+    }
+}
+
+/// What is expected within limits, in words.
+fn limited<T: Setting>(limits: &str) -> String {
+    let expected = T::expected();
+    // The range of the type says less.
+    let what = expected.strip_prefix("a whole number").map_or(expected.as_str(), |_| "a whole number");
+    let comma = if limits.starts_with("from ") && what.ends_with("number") { "" } else { "," };
+    format!("{what}{comma} {limits}")
+}
+
+/// What to do about a value that is nothing that `T` can be read from.
+pub(crate) fn remedy<T: Setting>(node: &Node) -> String {
+    let schema = T::schema();
+    if let Some(example) = schema["examples"].get(0) {
+        return format!("write it like {}", toml_text(example));
+    }
+    match (schema["type"].as_str(), node.value()) {
+        (Some("boolean"), _) => "write true or false, without quotes".into(),
+        (Some("integer"), Value::Int(_)) => "choose a number in this range".into(),
+        (Some("integer"), _) => "write a whole number, without quotes".into(),
+        (Some("number"), _) => "write a number, without quotes".into(),
+        (Some("string"), Value::Text(_)) => "write a text that is not empty".into(),
+        (Some("string"), _) => "write it in quotes".into(),
+        (Some("array"), Value::Text(text)) => {
+            format!("write it in brackets, as in [{}]", toml_text(&Json::from(text.as_str())))
+        }
+        (Some("array"), Value::Table(_)) => format!("write [[{}]] above it, with two brackets on each side", node.path),
+        (Some("array"), _) => "write it in brackets, its elements parted by commas".into(),
+        (Some("object"), _) if node.path.ends_with(']') => "make it a table: { key = value }".into(),
+        (Some("object"), _) => format!("make it a table: [{}], and its keys below", node.path),
+        _ => "see `outwork schema` for what this key takes".into(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json, json};
 
@@ -137,7 +137,13 @@ impl Setting for PathBuf {
     }
 
     fn schema() -> Json {
-        json!({"type": "string", "minLength": 1})
+        json!({"type": "string", "minLength": 1, "examples": ["path/to/file"]})
+    }
+
+    fn place(&mut self, node: Option<&Node>, folder: &Path) {
+        if let Origin::File(_) | Origin::Default = node.map_or(&Origin::Default, Node::origin) {
+            *self = folder.join(&*self);
+        }
     }
 }
 
@@ -165,7 +171,7 @@ impl Setting for SocketAddr {
                 (None, Ok(IpAddr::V6(address))) => fault.help(format!("add a port: \"[{address}]:PORT\"")),
                 (None, Ok(address)) => fault.help(format!("add a port: \"{address}:PORT\"")),
                 (None, Err(_)) if text.starts_with("localhost") => fault.help("write the address: 127.0.0.1 or [::1]"),
-                _ => fault,
+                _ => fault.help(crate::fault::remedy::<Self>(node)),
             },
         );
         None
@@ -202,6 +208,10 @@ impl<T: Setting> Setting for Option<T> {
 
     fn absent() -> Option<Self> {
         Some(None)
+    }
+
+    fn place(&mut self, node: Option<&Node>, folder: &Path) {
+        self.iter_mut().for_each(|value| value.place(node, folder));
     }
 
     fn list(&self, path: &str, node: Option<&Node>, out: &mut Vec<Effective>) {
@@ -253,6 +263,13 @@ impl<T: Setting> Setting for Vec<T> {
 
     fn absent() -> Option<Self> {
         Some(Vec::new())
+    }
+
+    fn place(&mut self, node: Option<&Node>, folder: &Path) {
+        let nodes = node.and_then(Node::items);
+        for (index, value) in self.iter_mut().enumerate() {
+            value.place(nodes.and_then(|nodes| nodes.get(index)), folder);
+        }
     }
 
     fn list(&self, path: &str, node: Option<&Node>, out: &mut Vec<Effective>) {
@@ -310,6 +327,12 @@ impl<T: Setting> Setting for BTreeMap<String, T> {
 
     fn absent() -> Option<Self> {
         Some(BTreeMap::new())
+    }
+
+    fn place(&mut self, node: Option<&Node>, folder: &Path) {
+        for (key, value) in self {
+            value.place(node.and_then(|node| node.get(key)), folder);
+        }
     }
 
     fn list(&self, path: &str, node: Option<&Node>, out: &mut Vec<Effective>) {

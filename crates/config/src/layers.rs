@@ -1,6 +1,6 @@
 //! Lays the file, the environment and the flags over each other: one tree.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -36,16 +36,21 @@ pub struct Sources {
 /// The tree, and the text that it was read from.
 #[derive(Debug)]
 pub(crate) struct Document {
-    pub(crate) text: Option<Text>,
+    pub(crate) text: Option<Arc<Text>>,
     pub(crate) root: Node,
 }
 
 impl Document {
+    /// The folder of the file, as the file was named to us.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.text.as_ref().and_then(|text| text.file.parent()).map(Path::to_owned).unwrap_or_default()
+    }
+
     /// Lays the sources over each other. What is no TOML, no path or no `key=value` becomes a fault, and the rest is
     /// still read.
     pub(crate) fn lay(sources: Sources) -> (Self, Vec<Fault>) {
         let mut faults = Vec::new();
-        let text = sources.file.map(|(path, text)| Text::new(&path, text));
+        let text = sources.file.map(|(path, text)| Arc::new(Text::new(&path, text)));
         let mut root = match &text {
             Some(text) => read_file(text, &mut faults),
             None => Node::empty_table(String::new(), Origin::Default),
@@ -102,6 +107,10 @@ fn read_file(text: &Text, faults: &mut Vec<Fault>) -> Node {
         return refuse(span, too_deep());
     }
     let (table, errors) = DeTable::parse_recoverable(&text.text);
+    if let (false, Some(at)) = (errors.is_empty(), json_start(&text.text)) {
+        let help = format!("this looks like the JSON of Kea: `outwork import kea {}` converts it", text.file.display());
+        return refuse(at..at + 1, Fault::new("this is JSON").expected("TOML").help(help));
+    }
     if let Some(span) = table.get_ref().iter().find_map(|(_, value)| deep_value(value, 1)) {
         return refuse(span, Fault::new(format!("tables and arrays lie more than {DEPTH} deep in each other")));
     }
@@ -110,9 +119,25 @@ fn read_file(text: &Text, faults: &mut Vec<Fault>) -> Node {
         faults.push(Fault::new(error.message()).from("", Origin::File(place), Kind::Syntax));
     }
     let grow = Grow { at: &|span| Origin::File(text.place(span)) };
-    let mut root = Node::empty_table(String::new(), origin.clone());
+    // What nobody wrote has no place in the file.
+    let mut root = Node::empty_table(String::new(), Origin::Default);
     root.value = grow.table(table.get_ref(), "", &origin);
     root
+}
+
+/// Where the object starts, if this is JSON behind nothing but comments, in any of the notations that Kea knows.
+fn json_start(text: &str) -> Option<usize> {
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start();
+        if rest.starts_with('{') {
+            return Some(text.len() - rest.len());
+        } else if rest.starts_with('#') || rest.starts_with("//") {
+            rest = rest.split_once('\n')?.1;
+        } else {
+            rest = rest.strip_prefix("/*")?.split_once("*/")?.1;
+        }
+    }
 }
 
 fn too_deep() -> Fault {

@@ -102,7 +102,7 @@ mod text;
 pub use duration::{days, duration_text, hours, millis, mins, parse_duration, secs};
 pub use fault::{At, Fault, Faults};
 pub use layers::{ENV_PREFIX, Sources};
-pub use load::{Loaded, diff, load, schema};
+pub use load::{Loaded, diff, load, salvage, schema};
 pub use node::{Node, Value};
 pub use origin::{Origin, Place};
 pub use prefix::{Ipv4Net, PrefixError};

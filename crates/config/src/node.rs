@@ -1,6 +1,6 @@
 //! The tree of what was written: raw values, each with its path and its origin.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::origin::Origin;
@@ -106,18 +106,38 @@ impl Node {
 
     /// The deepest node on the way to a path, and whether it is the path's own.
     pub(crate) fn nearest(&self, path: &[Segment]) -> (&Node, bool) {
+        let (node, rest) = self.descend(path);
+        (node, rest.is_empty())
+    }
+
+    /// The deepest node on the way to a path, and the rest of the way.
+    pub(crate) fn descend<'p>(&self, path: &'p [Segment]) -> (&Node, &'p [Segment]) {
         let mut node = self;
-        for segment in path {
+        let mut rest = path;
+        while let Some((segment, after)) = rest.split_first() {
             let next = match segment {
                 Segment::Key(key) => node.get(key),
                 Segment::Index(index) => node.items().and_then(|items| items.get(*index)),
             };
-            match next {
-                Some(next) => node = next,
-                None => return (node, false),
-            }
+            let Some(next) = next else { break };
+            (node, rest) = (next, after);
         }
-        (node, true)
+        (node, rest)
+    }
+
+    /// Takes out the nodes of these paths, wherever they stand by now. The paths of those that stay are what they were.
+    pub(crate) fn leave_out(&mut self, keys: &BTreeSet<String>) {
+        match &mut self.value {
+            Value::Table(table) => {
+                table.retain(|_, node| !keys.contains(&node.path));
+                table.values_mut().for_each(|node| node.leave_out(keys));
+            }
+            Value::Array(items) => {
+                items.retain(|node| !keys.contains(&node.path));
+                items.iter_mut().for_each(|node| node.leave_out(keys));
+            }
+            _ => {}
+        }
     }
 
     pub(crate) fn empty_table(path: String, origin: Origin) -> Self {

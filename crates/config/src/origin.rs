@@ -77,6 +77,59 @@ impl Text {
             width: end.saturating_sub(column).max(1),
         }
     }
+
+    /// The place of a part of the string that stands at `whole`: `length` octets of its value from `offset`.
+    pub(crate) fn part(&self, whole: &Place, offset: usize, length: usize) -> Option<Place> {
+        let line = self.line(whole.line)?;
+        let column = line.char_indices().nth(whole.column.checked_sub(1)?).map_or(line.len(), |(at, _)| at);
+        let start = self.starts.get(whole.line.checked_sub(1)?)? + column;
+        let raw = self.text.get(start..)?;
+        let opening = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quotes| raw.starts_with(quotes))?;
+        let mut at = start + opening.len();
+        if opening.len() == 3 {
+            // A line that begins with the quotes ends them.
+            let after = self.text.get(at..)?;
+            at += after.len() - after.strip_prefix("\r\n").or(after.strip_prefix('\n')).unwrap_or(after).len();
+        }
+        let from = at + self.written(at, offset, opening.starts_with('"'))?;
+        let octets = self.written(from, length, opening.starts_with('"'))?;
+        Some(self.place(from..from + octets))
+    }
+
+    /// How many octets of the text, from `at`, write so many octets of a string's value.
+    fn written(&self, at: usize, value: usize, escapes: bool) -> Option<usize> {
+        let raw = self.text.get(at..)?;
+        let (mut done, mut octets) = (0, 0);
+        loop {
+            let rest = raw.get(done..)?;
+            // A line that is continued is continued before what comes next.
+            let folds = escapes && rest.strip_prefix('\\').is_some_and(|rest| rest.starts_with(char::is_whitespace));
+            if octets >= value && !folds {
+                return Some(done);
+            }
+            let first = rest.chars().next()?;
+            let (width, worth) = match rest.strip_prefix('\\').filter(|_| escapes).and_then(|rest| rest.chars().next())
+            {
+                None => (first.len_utf8(), first.len_utf8()),
+                Some(code @ ('u' | 'U' | 'x')) => {
+                    let digits = match code {
+                        'x' => 2,
+                        'u' => 4,
+                        _ => 8,
+                    };
+                    let code = u32::from_str_radix(rest.get(2..2 + digits)?, 16).ok()?;
+                    (2 + digits, char::from_u32(code)?.len_utf8())
+                }
+                Some(space) if space.is_whitespace() => {
+                    let after = rest.get(1..)?;
+                    (1 + after.len() - after.trim_start().len(), 0)
+                }
+                Some(escaped) => (1 + escaped.len_utf8(), 1),
+            };
+            done += width;
+            octets += worth;
+        }
+    }
 }
 
 fn chars_before(line: &str, byte: usize) -> usize {
@@ -101,5 +154,22 @@ mod tests {
         assert_eq!(at(500..600), (3, 2, 1));
         assert_eq!(text.line(2), Some("å = \"ü\""));
         assert_eq!((text.line(0), text.line(4)), (None, None));
+    }
+
+    #[test]
+    fn a_part_of_a_string_is_found_where_it_is_written() {
+        for (written, part, place) in [
+            ("x = 'a == b'", (2, 2), (1, 8, 2)),
+            (r#"x = "a\"\u00e9 == b""#, (5, 2), (1, 16, 2)),
+            ("x = '''\na ==\n b'''", (6, 1), (3, 2, 1)),
+            ("x = \"\"\"a \\\n   == b\"\"\"", (2, 2), (2, 4, 2)),
+        ] {
+            let text = Text::new(Path::new("f"), written.into());
+            let whole = text.place(4..written.len());
+            let found = text.part(&whole, part.0, part.1).map(|place| (place.line, place.column, place.width));
+            assert_eq!(found, Some(place), "{written}");
+        }
+        let text = Text::new(Path::new("f"), "x = 12".into());
+        assert_eq!(text.part(&text.place(4..6), 0, 1), None);
     }
 }

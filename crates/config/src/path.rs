@@ -35,14 +35,23 @@ pub(crate) fn join_index(path: &str, index: usize) -> String {
     format!("{path}[{index}]")
 }
 
-/// The path of `relative`, itself a path, below `path`.
-pub(crate) fn join(path: &str, relative: &str) -> String {
-    match (path.is_empty(), relative.is_empty()) {
-        (true, _) => relative.to_owned(),
-        (_, true) => path.to_owned(),
-        _ if relative.starts_with('[') => format!("{path}{relative}"),
-        _ => format!("{path}.{relative}"),
+/// The path of the table that a path ends in; an element of an array of tables is a table.
+pub(crate) fn parent(path: &str) -> &str {
+    let mut quote = None;
+    let mut escaped = false;
+    let mut end = 0;
+    for (at, c) in path.char_indices() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some('"') if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if c == '"' => quote = Some(c),
+            None if c == '.' => end = at,
+            None => {}
+        }
     }
+    path.get(..end).unwrap_or_default()
 }
 
 /// Reads a whole path. The error says what is wrong with it.

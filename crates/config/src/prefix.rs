@@ -30,6 +30,16 @@ pub enum PrefixError {
     HostBits(Ipv4Net),
 }
 
+impl PrefixError {
+    /// What to write instead, where that is known.
+    fn advice(&self) -> Option<String> {
+        match self {
+            PrefixError::HostBits(network) => Some(format!("write \"{network}\"")),
+            PrefixError::NoLength | PrefixError::Address | PrefixError::Length => None,
+        }
+    }
+}
+
 impl Ipv4Net {
     /// The network of this length (at most 32) that an address is in.
     pub const fn containing(address: Ipv4Addr, length: u8) -> Self {
@@ -113,7 +123,7 @@ impl Serialize for Ipv4Net {
     }
 }
 
-crate::text_setting!(Ipv4Net, "an IPv4 prefix such as", "192.0.2.0/24");
+crate::text_setting!(Ipv4Net, "an IPv4 prefix such as", "192.0.2.0/24", advice PrefixError::advice);
 
 #[cfg(test)]
 mod tests {

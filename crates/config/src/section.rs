@@ -135,6 +135,12 @@ macro_rules! __section {
                 $($absent)+
             }
 
+            fn place(&mut self, node: ::core::option::Option<&$crate::Node>, folder: &::std::path::Path) {
+                $( $crate::expansion::place(
+                    &mut self.$field, $crate::expansion::key(stringify!($field)), node, folder,
+                ); )*
+            }
+
             fn list(
                 &self,
                 path: &str,
@@ -237,10 +243,26 @@ macro_rules! __within {
     ($ty:ty;) => { ::core::option::Option::None };
     ($ty:ty; restart $(, $($rest:tt)*)?) => { $crate::__within!($ty; $($($rest)*)?) };
     ($ty:ty; range $range:expr $(, $($rest:tt)*)?) => {
-        ::core::option::Option::Some((|value: &$ty| $crate::expansion::outside(
-            value,
-            &$crate::Limits::<<$ty as $crate::Ranged>::Bound>::from($range),
-        )) as fn(&$ty) -> ::core::option::Option<::std::string::String>)
+        ::core::option::Option::Some((
+            (|value: &$ty| $crate::expansion::outside(
+                value,
+                &$crate::Limits::<<$ty as $crate::Ranged>::Bound>::from($range),
+            )) as fn(&$ty) -> ::core::option::Option<::std::string::String>,
+            (|| $crate::expansion::limit_words(
+                &$crate::Limits::<<$ty as $crate::Ranged>::Bound>::from($range),
+            )) as fn() -> ::std::string::String,
+        ))
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __advice {
+    () => {
+        ::core::option::Option::None
+    };
+    ($advice:expr) => {
+        ::core::option::Option::Some($advice)
     };
 }
 
@@ -351,17 +373,18 @@ pub struct NoSuchChoice;
 /// outwork_config::text_setting!(Vlan, "a VLAN such as", "12");
 /// ```
 ///
-/// The string after the words is an example: it is shown in faults and in the schema.
+/// The string after the words is an example: it is shown in faults and in the schema. `advice function` at the end names
+/// a `fn(&Err) -> Option<String>` that says what to do about an error.
 #[macro_export]
 macro_rules! text_setting {
-    ($ty:ty, $words:literal, $example:literal) => {
+    ($ty:ty, $words:literal, $example:literal $(, advice $advice:expr)?) => {
         impl $crate::Setting for $ty {
             fn expected() -> ::std::string::String {
                 ::std::format!("{} {:?}", $words, $example)
             }
 
             fn read(node: &$crate::Node, faults: &mut $crate::Faults) -> ::core::option::Option<Self> {
-                $crate::expansion::read_text(node, faults)
+                $crate::expansion::read_text(node, faults, $crate::__advice!($($advice)?))
             }
 
             fn write(&self) -> $crate::expansion::Json {

@@ -1,7 +1,7 @@
 //! What a type must do to be the value of a key.
 
 use std::ops::{RangeFrom, RangeInclusive, RangeToInclusive};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
@@ -35,6 +35,10 @@ pub trait Setting: Sized + PartialEq {
     fn absent() -> Option<Self> {
         None
     }
+
+    /// Makes the relative paths in it begin at `folder`, that of the configuration file: those of the file and of defaults.
+    /// What a flag or a variable gives begins where the process runs. `node` is what was written.
+    fn place(&mut self, _node: Option<&Node>, _folder: &Path) {}
 
     /// Lists the value, or the keys inside it, with their origins. `node` is what was written.
     fn list(&self, path: &str, node: Option<&Node>, out: &mut Vec<Effective>) {

@@ -112,7 +112,7 @@ impl Setting for ByteSize {
                 Ok(number) => Some(Self(number)),
                 Err(_) => faults.wrong(node),
             },
-            _ => crate::expansion::read_text(node, faults),
+            _ => crate::expansion::read_text(node, faults, None),
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use outwork_config::{Origin, hours, mins, secs};
 use serde_json::json;
-use site::{Durability, Site, bad, good, lines};
+use site::{Durability, Site, bad, good, lines, sources};
 
 #[test]
 fn nothing_written_gives_the_defaults() {
@@ -93,6 +93,10 @@ fn every_key_is_listed_with_its_value_and_its_origin() {
             "admin.listen = \"127.0.0.1:8067\" (default)",
             "admin.password = \"********\" (site.toml:5:12)",
             "admin.session = \"30m\" (default)",
+            "admin.tls.chain = \"chain.pem\" (default)",
+            "admin.tls.trusted = [] (default)",
+            "admin.tls.names = {} (default)",
+            "admin.tls.revoked = unset (default)",
         ]
     );
 }
@@ -138,4 +142,37 @@ fn adding_an_element_is_one_change_of_the_whole_array() {
     let changes = outwork_config::diff(&Site::default(), &new);
     assert_eq!(changes.len(), 1);
     assert_eq!((changes[0].key.as_str(), changes[0].live), ("dhcp.subnet", true));
+}
+
+#[test]
+fn a_path_begins_at_the_file_unless_a_flag_or_a_variable_gives_it() {
+    let load = |text: &str, env: &[(&str, &str)], set: &[&str]| {
+        let mut sources = sources(text, env, set);
+        sources.file = Some(("/etc/site/site.toml".into(), text.into()));
+        outwork_config::load::<Site>(sources).expect("no faults").value.admin.tls
+    };
+    let paths = |tls: &site::Tls| {
+        let named = tls.names.values().chain(&tls.trusted).chain(&tls.revoked).chain([&tls.chain]);
+        named.map(|path| path.display().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(paths(&load("", &[], &[])), ["/etc/site/chain.pem"], "a default, its table absent");
+    assert_eq!(paths(&load("[admin.tls]\n", &[], &[])), ["/etc/site/chain.pem"], "a default, its table there");
+    let file = "[admin.tls]\ntrusted = ['a', '/b', '../c']\nnames = { x = 'd' }\nrevoked = 'e'\nchain = 'f'\n";
+    assert_eq!(
+        paths(&load(file, &[], &[])),
+        ["/etc/site/d", "/etc/site/a", "/b", "/etc/site/../c", "/etc/site/e", "/etc/site/f"]
+    );
+    let over = load(file, &[("OUTWORK__ADMIN__TLS__CHAIN", "g")], &["admin.tls.trusted=['h']"]);
+    assert_eq!(paths(&over), ["/etc/site/d", "h", "/etc/site/e", "g"]);
+}
+
+#[test]
+fn a_path_that_is_salvaged_begins_where_it_would_otherwise() {
+    let mut sources = sources("", &[], &[]);
+    sources.file = Some(("/etc/site/site.toml".into(), "data_dir = 'x'\nzebra = 1\n".into()));
+    let found = outwork_config::salvage::<std::path::PathBuf>(sources.clone(), "data_dir");
+    assert_eq!(found.map(|(path, _)| path), Some("/etc/site/x".into()));
+    sources.set.push("data_dir=y".into());
+    let found = outwork_config::salvage::<std::path::PathBuf>(sources, "data_dir");
+    assert_eq!(found.map(|(path, _)| path), Some("y".into()));
 }

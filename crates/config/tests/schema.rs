@@ -26,20 +26,55 @@ fn the_schema_has_descriptions_defaults_limits_choices_and_requirements() {
     assert!(dhcp["log"]["properties"].get("type").is_some());
 }
 
+const EXAMPLE: &str = "
+# An example.
+[[dhcp.subnet]]
+id = 1
+subnet = \"192.0.2.0/24\"
+";
+
+/// The starter file with the lines of a single # taken out of their comments that `wanted` picks.
+fn uncommented(wanted: impl Fn(&str) -> bool) -> String {
+    let line = |line: &str| match line.strip_prefix("# ").filter(|text| wanted(text)) {
+        Some(text) => format!("{text}\n"),
+        None => format!("{line}\n"),
+    };
+    starter::<Site>(EXAMPLE).lines().map(line).collect()
+}
+
 #[test]
 fn the_starter_file_changes_nothing() {
-    assert_eq!(good(&starter::<Site>(), &[], &[]).value, Site::default());
+    assert_eq!(good(&starter::<Site>(EXAMPLE), &[], &[]).value, Site::default());
 }
 
 #[test]
 fn the_starter_file_is_right_once_uncommented() {
-    let text: String = starter::<Site>()
-        .lines()
-        .filter(|line| !line.starts_with("##"))
-        .map(|line| format!("{}\n", line.strip_prefix("# ").unwrap_or(line)))
-        .collect();
+    let text = uncommented(|_| true);
     let site = good(&text, &[], &[]).value;
-    assert_eq!(site.dhcp.subnet.len(), 1);
+    assert_eq!(site.dhcp.subnet.len(), 1, "the example");
     assert_eq!(site.dhcp.lease_time, Site::default().dhcp.lease_time);
     assert!(bad(&text.replace("workers = 0", "workers = 1025"), &[], &[]).len() == 1);
+}
+
+#[test]
+fn a_key_of_the_starter_file_needs_no_more_than_its_own_mark_taken_out() {
+    for key in ["data_dir = ", "workers = ", "session = "] {
+        let text = uncommented(|line| line.starts_with(key));
+        assert_ne!(text, starter::<Site>(EXAMPLE), "{key}");
+        assert_eq!(good(&text, &[], &[]).value, Site::default(), "{key}");
+    }
+}
+
+#[test]
+fn a_key_without_a_default_is_shown_without_a_value() {
+    let text = starter::<Site>("");
+    for shown in [
+        "\n##   password =   (a text; unset by default)\n",
+        "\n##   [[dhcp.subnet]]\n",
+        "\n##   id =   (a whole number; required)\n",
+        "\n##   lease_time =   (such as \"1m\"; unset by default)\n",
+        "\n[dhcp.log]\n",
+    ] {
+        assert!(text.contains(shown), "{shown}\n{text}");
+    }
 }

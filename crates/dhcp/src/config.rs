@@ -21,7 +21,7 @@ section! {
         /// Interfaces whose directly attached clients are served, through packet sockets. One that does not exist yet is picked up when it appears.
         /// `*` is every Ethernet interface that is up and has an IPv4 address, as they come and go; `eth*` those whose names begin so; `!docker0` not that one.
         pub interfaces: Vec<InterfaceRule> [restart],
-        /// UDP addresses for relayed and unicast traffic.
+        /// UDP addresses for relayed and unicast traffic. Each has to be this machine's at the start; 0.0.0.0 is all of them.
         pub listen: Vec<SocketAddrV4> [restart] = vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6767)],
         /// Worker threads; 0 means one for every two cores, and at most 8: they take turns at deciding, and the disk and the kernel need
         /// the rest.
@@ -109,7 +109,7 @@ section! {
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
         pub server_hostname: Option<String>,
-        /// `file`: what to boot.
+        /// `file`: what to boot. With an HTTP URI here or in option 67, clients that boot over HTTP are told so in option 60 too.
         pub boot_file: Option<String>,
         /// Options for every client, by name or code.
         pub options: OptionTable,
@@ -173,7 +173,7 @@ section! {
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
         pub server_hostname: Option<String>,
-        /// `file`: what to boot.
+        /// `file`: what to boot. With an HTTP URI here or in option 67, clients that boot over HTTP are told so in option 60 too.
         pub boot_file: Option<String>,
         /// Options for its members.
         pub options: OptionTable,
@@ -206,7 +206,7 @@ section! {
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
         pub server_hostname: Option<String>,
-        /// `file`: what to boot.
+        /// `file`: what to boot. With an HTTP URI here or in option 67, clients that boot over HTTP are told so in option 60 too.
         pub boot_file: Option<String>,
         /// Options for its clients.
         pub options: OptionTable,
@@ -251,7 +251,7 @@ section! {
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
         pub server_hostname: Option<String>,
-        /// `file`: what to boot.
+        /// `file`: what to boot. With an HTTP URI here or in option 67, clients that boot over HTTP are told so in option 60 too.
         pub boot_file: Option<String>,
         /// Options for its clients.
         pub options: OptionTable,
@@ -312,7 +312,7 @@ section! {
         pub next_server: Option<Ipv4Addr>,
         /// `sname`: the boot server's name.
         pub server_hostname: Option<String>,
-        /// `file`: what to boot.
+        /// `file`: what to boot. With an HTTP URI here or in option 67, clients that boot over HTTP are told so in option 60 too.
         pub boot_file: Option<String>,
         /// Options for it.
         pub options: OptionTable,

@@ -3,7 +3,6 @@
 //! - [`time`]: [`Time`], an instant handed in by the shell; [`Unix`], a wall clock second; [`Epoch`], how the two relate.
 //! - [`calendar`]: [`Calendar`], deadlines by the second, due ones taken in bounded slices.
 //! - [`expiring`]: [`ExpiringMap`], a map with a capacity whose entries lapse.
-//! - [`queue`]: [`Queue`], a bounded queue that counts what it turns away.
 //! - [`bucket`]: [`TokenBuckets`], a rate limit for each of many clients in a fixed amount of memory.
 //! - [`rng`]: [`Rng`], a small seeded generator. Not for secrets.
 //! - [`sim`]: many seeds, a virtual clock and a network that loses, doubles and reorders. For tests.
@@ -14,7 +13,6 @@
 pub mod bucket;
 pub mod calendar;
 pub mod expiring;
-pub mod queue;
 pub mod rng;
 pub mod sim;
 pub mod time;
@@ -22,6 +20,5 @@ pub mod time;
 pub use bucket::TokenBuckets;
 pub use calendar::Calendar;
 pub use expiring::ExpiringMap;
-pub use queue::{Queue, WhenFull};
 pub use rng::Rng;
 pub use time::{Epoch, Time, Unix};

@@ -57,7 +57,7 @@ pub struct Peer {
 
 /// Why a listener did not start.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; {advice}")]
+#[error("cannot listen on {address}: {source}\n  = help: {advice}")]
 pub struct ServeError {
     /// The address.
     pub address: SocketAddr,

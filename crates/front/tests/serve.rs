@@ -177,7 +177,9 @@ fn a_port_in_use_is_named_with_what_to_do() {
     let runtime = Runtime::new().unwrap();
     let refused = runtime.block_on(Server::bind(vec![binding], LIMITS, Arc::default())).err().unwrap().to_string();
     assert!(
-        refused.contains(&taken.local_addr().unwrap().to_string()) && refused.contains("another port"),
+        refused.contains(&taken.local_addr().unwrap().to_string())
+            && refused.contains("= help:")
+            && refused.contains("another port"),
         "{refused}"
     );
 }

@@ -75,6 +75,8 @@ pub struct SendReport {
     pub no_buffers: usize,
     /// Dropped for another reason, such as an unreachable network.
     pub failed: usize,
+    /// Where those that were dropped stood in the outbox, from 0, ascending, each with the kernel's reason (`errno`).
+    pub refused: Vec<(usize, i32)>,
     /// The reason of the last one dropped.
     pub last_error: Option<std::io::Error>,
     /// The socket's buffer is full; what is left in the outbox goes out with the next send, once the socket is writable.

@@ -138,7 +138,7 @@ pub struct Inbox {
 /// A received datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Datagram<'a> {
-    /// Never empty.
+    /// What it carries; nothing, if it is empty.
     pub payload: &'a [u8],
     /// Who sent it.
     pub source: SocketAddrV4,
@@ -162,16 +162,19 @@ impl Inbox {
         Inbox { runs: batch::Inbox::new(runs, RUN), size }
     }
 
-    /// The datagrams of the last batch. Empty ones are passed over.
+    /// The datagrams of the last batch. Empty ones that were broadcast are passed over.
     pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         self.runs.iter().flat_map(move |run| {
             let [_, _, p0, p1, a, b, c, d, ..] = *run.address;
             let source = SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([p0, p1]));
-            let (mut interface, mut destination, mut segment) = (0, Ipv4Addr::UNSPECIFIED, usize::MAX);
+            let (mut interface, mut segment) = (0, usize::MAX);
+            // Where it was sent to, and our address that it reached: of a broadcast they differ.
+            let (mut destination, mut local) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
             for control in batch::controls(run.control) {
                 match control {
-                    (libc::IPPROTO_IP, libc::IP_PKTINFO, [i0, i1, i2, i3, _, _, _, _, a, b, c, d, ..]) => {
+                    (libc::IPPROTO_IP, libc::IP_PKTINFO, [i0, i1, i2, i3, l0, l1, l2, l3, a, b, c, d, ..]) => {
                         interface = u32::from_ne_bytes([*i0, *i1, *i2, *i3]);
+                        local = Ipv4Addr::new(*l0, *l1, *l2, *l3);
                         destination = Ipv4Addr::new(*a, *b, *c, *d);
                     }
                     (libc::SOL_UDP, libc::UDP_GRO, [s0, s1, s2, s3, ..]) => {
@@ -180,7 +183,10 @@ impl Inbox {
                     _ => {}
                 }
             }
-            run.payload.chunks(segment).map(move |bytes| Datagram {
+            // The filter of a socket for unicasts empties what it leaves to packet sockets: dropped, it would count as lost.
+            let left = destination != local;
+            let empty = Some(run.payload).filter(|payload| payload.is_empty() && !left);
+            run.payload.chunks(segment).chain(empty).map(move |bytes| Datagram {
                 payload: bytes.get(..self.size).unwrap_or(bytes),
                 source,
                 destination,

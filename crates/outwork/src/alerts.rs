@@ -1,7 +1,7 @@
 //! What slows the services down, or soon will: rules over what is read of them every few seconds, for each the bottleneck
 //! that it shows and the settings that widen it. Pure: readings and their moments come in, findings go out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use outwork_config::{millis, mins, secs, section};
@@ -45,17 +45,21 @@ const UNUSUAL_FROM: f64 = 0.01;
 const LEARNING: f64 = INTERVAL.as_secs() as f64 / 600.0;
 /// Looks before anything is usual: two minutes.
 const LEARNED: u32 = 24;
+/// Use of a pool from which on its alert goes on, once it had no address left.
+const NEARLY_EXHAUSTED: f64 = 0.99;
 /// Pools that an alert names; the others are counted.
 const NAMED: usize = 5;
 
 /// Every condition that there is an alert for.
-pub(crate) const IDS: [&str; 12] = [
+pub(crate) const IDS: [&str; 14] = [
     "kernel_drops",
     "disk_behind",
     "commit_slow",
     "log_failed",
     "pools_high",
     "pools_exhausted",
+    "clients_unserved",
+    "interface_closed",
     "rate_limited",
     "malformed",
     "cpu_saturated",
@@ -110,6 +114,10 @@ pub(crate) struct DhcpReading {
     pub(crate) warn_at: f64,
     pub(crate) rate_limited: u64,
     pub(crate) malformed: u64,
+    /// Places whose clients got no answer in the last minutes: what and where, and what to do.
+    pub(crate) unserved: Vec<(String, String)>,
+    /// Interfaces of the configuration whose clients are not heard, each with why.
+    pub(crate) closed: Vec<String>,
 }
 
 /// One pool.
@@ -135,6 +143,8 @@ pub(crate) struct Watch {
     readings: VecDeque<Reading>,
     /// The usual 99th percentile of commit times, in seconds, and how many looks it was learned in.
     usual: (f64, u32),
+    /// Pools that the alert of the exhausted ones is about, and since when they have addresses again.
+    exhausted: BTreeMap<String, Option<Instant>>,
 }
 
 /// Where a value stands against its threshold: it is reached, or it is so near that an alert goes on.
@@ -160,6 +170,7 @@ impl Watch {
         self.readings.push_back(reading);
         let (Some(first), Some(last)) = (self.readings.front(), self.readings.back()) else { return Vec::new() };
         let before = self.readings.iter().rev().nth(1);
+        let now = last.at;
         let mut findings: Vec<_> = [memory(last, settings), database(first, last)].into_iter().flatten().collect();
         if let Some(before) = before {
             findings.extend(processors(before, last, settings));
@@ -171,12 +182,15 @@ impl Watch {
                 self.usual = learn(self.usual, p99(&commits));
             }
             findings.extend(slow);
+            exhaust(&mut self.exhausted, &last.pools, now, settings.hold);
             let rules = [
                 kernel_drops(first, last),
                 disk(first, last, settings),
                 log(last),
-                pools_high(last),
-                pools_exhausted(last),
+                pools_high(last, &self.exhausted),
+                pools_exhausted(last, &self.exhausted),
+                unserved(last),
+                closed(last),
                 rate_limited(first, last, settings),
                 malformed(first, last, settings),
             ];
@@ -255,26 +269,48 @@ fn named(pools: &[&PoolReading]) -> String {
     names.join(", ")
 }
 
-/// The pools from `near` on that have less than `below`, the fullest first, and whether one of them has reached `threshold`.
-fn pools(last: &DhcpReading, threshold: f64, near: f64, below: f64) -> Option<(bool, String)> {
-    let here = |pool: &&PoolReading| pool.total > 0 && (near..below).contains(&pool.part());
-    let mut pools: Vec<_> = last.pools.iter().filter(here).collect();
+/// Takes note of the pools that have no address left. One that has some again stays for as long as its alert does, so that
+/// there is one alert of a pool at a time.
+fn exhaust(exhausted: &mut BTreeMap<String, Option<Instant>>, pools: &[PoolReading], now: Instant, hold: Duration) {
+    for pool in pools.iter().filter(|pool| pool.part() >= 1.0) {
+        exhausted.insert(pool.name.clone(), None);
+    }
+    exhausted.retain(|name, free_since| {
+        let pool = pools.iter().find(|pool| pool.name == *name);
+        match pool.is_some_and(|pool| pool.part() >= NEARLY_EXHAUSTED) {
+            true => *free_since = None,
+            false => _ = free_since.get_or_insert(now),
+        }
+        pool.is_some() && free_since.is_none_or(|since| now.saturating_duration_since(since) < hold)
+    });
+}
+
+/// The pools from `near` on, the fullest first, and whether one of them has reached `threshold`.
+fn pools(
+    last: &DhcpReading,
+    threshold: f64,
+    near: f64,
+    counts: impl Fn(&PoolReading) -> bool,
+) -> Option<(bool, String)> {
+    let mut pools: Vec<_> =
+        last.pools.iter().filter(|pool| pool.total > 0 && pool.part() >= near && counts(pool)).collect();
     pools.sort_by(|a, b| b.part().total_cmp(&a.part()));
     let holds = holds(pools.first()?.part(), threshold, near)?;
     Some((holds, named(&pools)))
 }
 
-fn pools_high(last: &DhcpReading) -> Option<Finding> {
-    // One without any address left has an alert of its own.
-    let (holds, names) = pools(last, last.warn_at, last.warn_at - 0.02, 1.0).filter(|_| last.warn_at > 0.0)?;
+fn pools_high(last: &DhcpReading, exhausted: &BTreeMap<String, Option<Instant>>) -> Option<Finding> {
+    let others = |pool: &PoolReading| !exhausted.contains_key(&pool.name);
+    let (holds, names) = pools(last, last.warn_at, last.warn_at - 0.02, others).filter(|_| last.warn_at > 0.0)?;
     let what = format!("pools are running out of addresses: {names}");
     let advice = "widen the pools, or shorten dhcp.lease_time so that addresses come back sooner";
     let settings = &["dhcp.subnet", "dhcp.lease_time", "dhcp.warn_utilisation"];
     Some(advise(finding("pools_high", Severity::Warning, holds, Duration::ZERO, what), advice, settings))
 }
 
-fn pools_exhausted(last: &DhcpReading) -> Option<Finding> {
-    let (holds, names) = pools(last, 1.0, 0.99, f64::INFINITY)?;
+fn pools_exhausted(last: &DhcpReading, exhausted: &BTreeMap<String, Option<Instant>>) -> Option<Finding> {
+    let these = |pool: &PoolReading| exhausted.contains_key(&pool.name);
+    let (holds, names) = pools(last, 1.0, NEARLY_EXHAUSTED, these)?;
     let what = format!("pools have no address left: {names}");
     let advice = "widen the pools, shorten dhcp.lease_time, or find who takes so many: `outwork leases list`";
     let found = finding("pools_exhausted", Severity::Critical, holds, Duration::ZERO, what);
@@ -299,6 +335,31 @@ fn malformed(first: &DhcpReading, last: &DhcpReading, settings: &AlertSettings) 
     let advice = "`outwork stats malformed` shows which rule they break; keep their sender away with a firewall";
     let found = finding("malformed", Severity::Warning, holds, Duration::ZERO, what);
     Some(advise(found, advice, &["alerts.malformed"]))
+}
+
+fn unserved(last: &DhcpReading) -> Option<Finding> {
+    let (what, advice) = last.unserved.first()?;
+    let more = match last.unserved.len() - 1 {
+        0 => String::new(),
+        more => format!("; and so at {more} more places: the log names them"),
+    };
+    let what = format!("no answer to {what}{more}");
+    let found = finding("clients_unserved", Severity::Warning, true, Duration::ZERO, what);
+    Some(advise(found, advice.as_str(), &["dhcp.subnet", "dhcp.interfaces"]))
+}
+
+fn closed(last: &DhcpReading) -> Option<Finding> {
+    if last.closed.is_empty() {
+        return None;
+    }
+    let named: Vec<_> = last.closed.iter().take(NAMED).map(String::as_str).collect();
+    let more = match last.closed.len() - named.len() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let what = format!("clients on interfaces of the configuration are not heard: {}{more}", named.join("; "));
+    let advice = "see `ip address`: bring the interface up, or name the one that is meant; no restart is needed once it is there";
+    Some(advise(finding("interface_closed", Severity::Warning, true, LOAD, what), advice, &["dhcp.interfaces"]))
 }
 
 /// All processors busy, or else one thread that keeps one busy all the time.

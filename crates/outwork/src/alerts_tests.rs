@@ -26,6 +26,8 @@ impl Server {
             warn_at: 0.9,
             rate_limited: 0,
             malformed: 0,
+            unserved: vec![],
+            closed: vec![],
         };
         let reading = Reading {
             at: start,
@@ -71,6 +73,20 @@ fn a_server_at_work_has_no_alerts() {
         server.reading.cpu_seconds += 10.0;
         assert_eq!(server.look(), []);
     }
+}
+
+#[test]
+fn clients_that_get_no_answer_and_interfaces_that_are_absent_are_told_while_they_are() {
+    let mut server = Server::new();
+    server.dhcp().unserved = vec![("clients of 10.9.0.1".to_owned(), "add 10.9.0.1".to_owned()); 3];
+    let found = server.only("clients_unserved").unwrap();
+    assert_eq!(found.what, "no answer to clients of 10.9.0.1; and so at 2 more places: the log names them");
+    assert_eq!((found.advice.as_str(), found.holds, found.patience), ("add 10.9.0.1", true, Duration::ZERO));
+    server.dhcp().unserved.clear();
+    assert_eq!(server.only("clients_unserved"), None);
+    server.dhcp().closed = vec!["lan9: it does not exist; it is picked up when it appears".to_owned()];
+    let found = server.only("interface_closed").unwrap();
+    assert!(found.holds && found.what.contains("lan9: it does not exist"), "{}", found.what);
 }
 
 #[test]
@@ -158,6 +174,28 @@ fn pools_are_named_the_fullest_first_and_no_more_than_a_few() {
 }
 
 #[test]
+fn a_pool_that_had_no_address_left_has_one_alert_until_it_is_over() {
+    let mut server = Server::new();
+    let pool = |name: &str, held| PoolReading { name: name.to_owned(), held, total: 1000 };
+    let (mut fuller, alerts) = ("", outwork_telemetry::alerts::Alerts::new(&IDS));
+    let mut told = Vec::new();
+    for (first, second) in [(1000, 995), (995, 995), (980, 995), (980, 995)].into_iter().chain([(980, 995); 20]) {
+        server.dhcp().pools = vec![pool("first", first), pool("second", second)];
+        let findings = server.look();
+        alerts.observe(server.reading.at, std::time::SystemTime::now(), server.settings.hold, findings);
+        let active = alerts.active();
+        let about = |pool: &str| active.iter().filter(|alert| alert.what.contains(pool)).count();
+        assert_eq!((about("first"), about("second")), (1, 1), "{active:?}");
+        let last = active.iter().find(|alert| alert.what.contains("first")).map_or("", |alert| alert.id);
+        if last != fuller {
+            told.push(last);
+            fuller = last;
+        }
+    }
+    assert_eq!(told, ["pools_exhausted", "pools_high"]);
+}
+
+#[test]
 fn floods_are_told_of_by_their_rate_over_a_minute() {
     let mut server = Server::new();
     server.look();
@@ -218,7 +256,7 @@ fn sqlite_is_behind_when_half_of_its_queue_waits_or_jobs_are_refused() {
 fn every_finding_is_of_a_known_condition_with_advice_and_settings_that_exist() {
     let mut server = Server::new();
     server.look();
-    let pool = |held| PoolReading { name: "p".into(), held, total: 100 };
+    let pool = |held: u64| PoolReading { name: held.to_string(), held, total: 100 };
     *server.dhcp() = DhcpReading {
         kernel_drops: 1,
         parked: 1000,
@@ -226,6 +264,8 @@ fn every_finding_is_of_a_known_condition_with_advice_and_settings_that_exist() {
         pools: vec![pool(100), pool(95)],
         rate_limited: 1_000_000,
         malformed: 1_000_000,
+        unserved: vec![("x".into(), "y".into())],
+        closed: vec!["x".into()],
         ..server.dhcp().clone()
     };
     server.commit(200, 100);

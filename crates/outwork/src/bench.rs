@@ -1,12 +1,15 @@
 //! `outwork bench`: loads a server and reports what it bears.
 
 use std::io::Write;
+use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs};
 use std::process::ExitCode;
 
-use outwork_dhcp::bench::{self, BenchOptions};
+use anyhow::Context;
+use outwork_dhcp::bench::{self, BenchError, BenchOptions};
 
 use crate::cli::Global;
 use crate::cli::bench::{DhcpArgs, Rate, Scenario};
+use crate::compose::ports::{Protocol, explained};
 use crate::local::print_json;
 
 /// The port that DHCP servers, and relay agents without a port of their own, listen on.
@@ -14,11 +17,12 @@ const SERVER_PORT: u16 = 67;
 /// The relay agent's port where the server is not on that one.
 const OWN_PORT: u16 = 6768;
 
-/// `outwork bench dhcp`. Fails if the server gave one address to two clients.
+/// `outwork bench dhcp`. Fails if the server gave one address to two clients, or answered nothing.
 pub(crate) fn dhcp(global: &Global, args: &DhcpArgs) -> anyhow::Result<ExitCode> {
-    let usual = if args.target.port() == SERVER_PORT { SERVER_PORT } else { OWN_PORT };
+    let target = resolved(&args.target)?;
+    let usual = if target.port() == SERVER_PORT { SERVER_PORT } else { OWN_PORT };
     let options = BenchOptions {
-        target: args.target,
+        target,
         relays: args.giaddr.clone(),
         relay_port: args.relay_port.unwrap_or(usual),
         relay_information: args.option82,
@@ -39,11 +43,32 @@ pub(crate) fn dhcp(global: &Global, args: &DhcpArgs) -> anyhow::Result<ExitCode>
         seed: args.seed,
         offload: args.offload,
     };
-    let report = bench::run(&options)?;
+    let report = bench::run(&options).map_err(|error| match error {
+        BenchError::Net(error) => explained(error.into(), Protocol::Udp, "choose another with --relay-port"),
+        error => error.into(),
+    })?;
+    let hint = report.hint();
     if global.json {
-        print_json(&serde_json::to_value(&report)?)?;
+        let mut json = serde_json::to_value(&report)?;
+        json["hint"] = hint.clone().into();
+        print_json(&json)?;
     } else {
         write!(anstream::stdout(), "{report}")?;
+        if let Some(hint) = &hint {
+            writeln!(anstream::stderr(), "hint: {hint}")?;
+        }
     }
-    Ok(if report.duplicate_addresses == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let well = report.duplicate_addresses == 0 && hint.is_none();
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The first IPv4 address of `HOST:PORT`.
+fn resolved(target: &str) -> anyhow::Result<SocketAddrV4> {
+    let expected = "expected ADDRESS:PORT or NAME:PORT, such as 192.0.2.1:67";
+    let addresses = target.to_socket_addrs().with_context(|| format!("--target {target}: {expected}"))?;
+    let first = addresses.into_iter().find_map(|address| match address {
+        SocketAddr::V4(v4) => Some(v4),
+        SocketAddr::V6(_) => None,
+    });
+    first.with_context(|| format!("--target {target}: it has no IPv4 address"))
 }

@@ -2,12 +2,15 @@
 
 pub(crate) mod bench;
 pub(crate) mod leases;
+pub(crate) mod octets;
+pub(crate) mod reservations;
 pub(crate) mod store;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use outwork_config::parse_duration;
 
 /// The edge of a site in one binary.
@@ -44,7 +47,7 @@ pub(crate) struct Global {
     /// Sets one key, over the file and the environment; may be given many times.
     #[arg(long, global = true, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Prints data as JSON.
+    /// Prints data as JSON; an error too, on standard output: {"error": {"message": …}}, with an exit code other than 0.
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// When to use colours.
@@ -107,7 +110,8 @@ Examples:
     Config(ConfigCommand),
     /// Has the running server take up its changed configuration
     ///
-    /// Everywhere or nowhere: a setting that cannot change while running refuses the whole reload by its name.
+    /// Everywhere or nowhere: a setting that cannot change while running refuses the whole reload by its name. The server reads
+    /// the file that it was started with; --config only says where to find the server.
     #[command(after_help = "\
 Examples:
   outwork check && outwork reload")]
@@ -138,15 +142,18 @@ Examples:
     /// Finds and changes leases
     #[command(subcommand)]
     Leases(leases::LeasesCommand),
-    /// Lists, adds and removes reservations
+    /// Lists, adds, changes and removes reservations
     #[command(subcommand)]
-    Reservations(leases::ReservationsCommand),
+    Reservations(reservations::ReservationsCommand),
     /// Lists subnets and how full they are
     #[command(after_help = "\
 Examples:
   outwork subnets
   outwork subnets --json | jq '.items[] | select(.utilisation > 0.9)'")]
-    Subnets,
+    Subnets {
+        #[command(subcommand)]
+        command: Option<SubnetsCommand>,
+    },
     /// Shows or changes what the running server logs
     #[command(subcommand)]
     Log(LogCommand),
@@ -181,10 +188,46 @@ Examples:
     },
 }
 
+impl Command {
+    /// The refusal of an option that this command would take no notice of.
+    pub(crate) fn misplaced(&self, matches: &ArgMatches) -> Option<clap::Error> {
+        let (ignored, help): (&[&str], _) = match self {
+            Self::Reload => (
+                &["set"],
+                "the server reads its own file, environment and flags: change the file, or start it with --set",
+            ),
+            Self::Config(ConfigCommand::Init { .. }) => {
+                (&["config", "set"], "what to write is named by itself: `outwork config init FILE`")
+            }
+            Self::Schema | Self::Completions { .. } | Self::Man { .. } | Self::Import(_) | Self::Bench(_) => {
+                (&["config", "set"], "this command reads no configuration")
+            }
+            _ => return None,
+        };
+        let mut innermost = matches;
+        while let Some((_, inner)) = innermost.subcommand() {
+            innermost = inner;
+        }
+        let given = |id: &&&str| innermost.value_source(id) == Some(ValueSource::CommandLine);
+        let option = ignored.iter().find(given)?;
+        let text = format!("--{option} has no effect here: {help}");
+        Some(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text))
+    }
+}
+
+/// `outwork subnets`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SubnetsCommand {
+    /// The same as `outwork subnets`
+    List,
+}
+
 /// `outwork config`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Shows every key, its value in force, and where that came from
+    /// Shows every key, its value, and where that came from
+    ///
+    /// Of the file, the environment and --set as they are here and now: a running server may not have taken them up yet.
     #[command(after_help = "\
 Examples:
   outwork config show
@@ -198,7 +241,7 @@ Examples:
         #[arg(long)]
         changed: bool,
     },
-    /// Writes a starter file with every key commented out
+    /// Writes a starter file: an example, and every key with its default, all commented out
     #[command(after_help = "\
 Examples:
   outwork config init
@@ -299,9 +342,12 @@ Examples:
     Kea {
         /// Kea's file: JSON, comments included.
         file: PathBuf,
-        /// Where to write the Outwork file; standard output without it.
+        /// Where to write the Outwork file; standard output without it, and for `-`.
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Replaces a file that is there.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -322,8 +368,6 @@ fn level(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

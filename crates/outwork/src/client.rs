@@ -4,19 +4,22 @@
 
 mod machine;
 
+use std::cell::LazyCell;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use outwork_admin::LOCAL_TOKEN_FILE;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use ureq::http::{Method, Request, Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use self::machine::{Credential, is_here, local_credential, own_url};
 use crate::cli::Global;
+use crate::report;
 use crate::settings;
 use crate::table::printable;
 
@@ -81,6 +84,9 @@ fn plain(cause: &ureq::Error) -> &dyn std::fmt::Display {
     }
 }
 
+/// What the report of a fault begins with.
+const ERROR: &str = "error: ";
+
 /// A refusal (RFC 9457).
 #[derive(Debug, PartialEq)]
 pub(crate) struct Problem {
@@ -100,7 +106,7 @@ impl Problem {
         Self {
             status,
             title: text("title").unwrap_or_else(|| reason.to_owned()),
-            detail: text("detail").unwrap_or_default(),
+            detail: json["detail"].as_str().map(printable_lines).unwrap_or_default(),
             key: text("key"),
             faults: json["faults"].as_array().cloned().unwrap_or_default(),
             help: None,
@@ -108,11 +114,35 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The report of `outwork check`, where that is what the server answers with: it needs nothing before it.
+    pub(crate) fn report(&self) -> Option<&str> {
+        Some(self.detail.as_str()).filter(|detail| detail.starts_with(ERROR))
+    }
+
+    /// Says what to do where there is no such thing.
+    pub(crate) fn where_to_look(mut self, help: &str) -> Self {
+        if self.status == 404 {
+            self.help = Some(help.to_owned());
+        }
+        self
+    }
+
+    /// For a machine.
+    pub(crate) fn to_json(&self) -> Json {
+        let Self { status, title, detail, key, faults, help } = self;
+        json!({
+            "message": self.to_string().split("\n").next(),
+            "status": status, "title": title, "detail": detail, "key": key, "faults": faults, "help": help,
+        })
+    }
+}
+
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.title, self.status)?;
         if !self.detail.is_empty() {
-            write!(f, ": {}", self.detail)?;
+            write!(f, ": {}", self.detail.strip_prefix(ERROR).unwrap_or(&self.detail))?;
         }
         if let Some(key) = &self.key {
             write!(f, "\n  = key: {key}")?;
@@ -144,9 +174,11 @@ pub(crate) struct Client {
 impl Client {
     /// The client that the global options describe.
     pub(crate) fn new(global: &Global) -> anyhow::Result<Self> {
+        let whereabouts = LazyCell::new(|| settings::whereabouts(global));
+        let found = || whereabouts.as_ref().map_err(|error| anyhow!(report::text(error)));
         let base = match &global.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => own_url(&settings::load(global)?.value.admin)?,
+            None => own_url(&found()?.admin)?,
         };
         let uri: Uri = base.parse().map_err(|_| ClientError::Url(base.clone()))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
@@ -155,7 +187,7 @@ impl Client {
         let here = is_here(&uri);
         let credential = match &global.token {
             Some(token) => Credential::Given(token.trim().to_owned()),
-            None if here => local_credential(settings::load(global)?.value.store.data_dir.join(LOCAL_TOKEN_FILE))?,
+            None if here => local_credential(found()?.data_dir.join(LOCAL_TOKEN_FILE))?,
             None => Credential::Nobody,
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -266,6 +298,11 @@ fn trusted(path: &Path) -> Result<RootCerts, ClientError> {
         }
     }
     if certificates.is_empty() { Err(wrong("there are none".into())) } else { Ok(certificates.into()) }
+}
+
+/// A text of several lines, each without what a terminal would obey.
+fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// A path segment or query value with everything escaped that means something in a URL.

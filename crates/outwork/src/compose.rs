@@ -7,10 +7,12 @@ mod alerts;
 mod dhcp;
 mod front;
 mod memory;
+pub(crate) mod ports;
 mod reload;
 mod store;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,6 +22,7 @@ use outwork_admin::{Admin, Live, LocalToken, StoreArchive, first_token};
 use outwork_front::api::Access;
 use outwork_front::events::Hub;
 use outwork_front::{Binding, FrontMetrics, Server, Tls};
+use outwork_net::interface::Interface;
 use outwork_net::privileges::{self, Capability};
 use outwork_store::audit::{self, Entry};
 use outwork_store::database::Database;
@@ -34,6 +37,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::settings::{self, Settings};
 use dhcp::Dhcp;
 use front::Front;
+use ports::Protocol;
 use reload::Current;
 
 /// The leases' log: a directory in the data directory.
@@ -52,6 +56,10 @@ pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
         tracing::info!(
             "no configuration file: serving a practice subnet on loopback; `outwork config init` writes a file to begin with"
         );
+    }
+    if let Some(warning) = settings.admin.unprotected() {
+        let advice = warning.advice().unwrap_or_default();
+        tracing::warn!(setting = "admin.listen", advice, "{}", warning.found());
     }
     prepare_data_dir(&settings)?;
     if let Some(user) = &settings.process.user {
@@ -114,9 +122,10 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     };
     let door = Front::start(&settings, &registry)?;
     let tls = settings.admin.tls_files().map(Tls::load).transpose()?;
-    let bind = |address: &std::net::SocketAddr| Binding { address: *address, tls: tls.clone() };
+    let bind = |address: &SocketAddr| Binding { address: *address, tls: tls.clone() };
     let bindings = settings.admin.listen.iter().map(bind).collect();
-    let server = Server::bind(bindings, settings.admin.limits(), Arc::clone(&front)).await?;
+    let server = Server::bind(bindings, settings.admin.limits(), Arc::clone(&front)).await;
+    let server = server.map_err(|error| ports::explained(error.into(), Protocol::Tcp, ports::ANOTHER))?;
     let addresses = server.addresses();
     let (local_file, local) = LocalToken::write(&settings.store.data_dir)?;
     // Where nobody reads that, it still serves; the token of this machine makes others.
@@ -208,6 +217,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     admin_server.await?;
     drop(local_file);
     database.close();
+    tracing::info!("stopped");
     Ok(())
 }
 
@@ -262,17 +272,19 @@ async fn hung_up(reload: &Arc<reload::Reload>, database: &Database) {
 
 /// Says where to look; the first token is shown here and never again.
 fn greet(
-    addresses: &[(std::net::SocketAddr, bool)],
+    addresses: &[(SocketAddr, bool)],
     first: Option<&outwork_admin::FirstToken>,
     dhcp: Option<&Dhcp>,
     door: Option<&Front>,
     settings: &Settings,
 ) -> std::io::Result<()> {
+    // Where they cannot be listed, the name of the host has to do.
+    let interfaces = outwork_net::interface::interfaces().unwrap_or_default();
     let mut out = anstream::stdout().lock();
     writeln!(out, "Outwork {}", env!("CARGO_PKG_VERSION"))?;
     for (address, tls) in addresses {
         let scheme = if *tls { "https" } else { "http" };
-        writeln!(out, "  dashboard  {scheme}://{address}/")?;
+        writeln!(out, "  dashboard  {scheme}://{}/", usable(*address, &interfaces, &host_name()))?;
     }
     for (address, tls) in door.map(Front::addresses).unwrap_or_default() {
         writeln!(out, "  web        {}://{address}/", if *tls { "https" } else { "http" })?;
@@ -294,6 +306,16 @@ fn greet(
     Ok(())
 }
 
+/// Where a browser finds a listener: one on every address is found at one that other machines can reach, or by the name.
+fn usable(address: SocketAddr, interfaces: &[Interface], host: &str) -> String {
+    if !address.ip().is_unspecified() {
+        return address.to_string();
+    }
+    let mut reached = interfaces.iter().filter(|interface| interface.up && !interface.loopback);
+    let own = reached.find_map(|interface| interface.addresses.first()).map(|own| own.address.to_string());
+    format!("{}:{}", own.as_deref().unwrap_or(host), address.port())
+}
+
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Some(name.trim()).filter(|name| !name.is_empty()).unwrap_or("localhost").to_owned()
@@ -302,4 +324,32 @@ fn host_name() -> String {
 /// The error of a service that could not start, with what it is about.
 fn cannot(what: &str, error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("{what}: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_net::interface::Address;
+
+    use super::*;
+
+    #[test]
+    fn a_listener_on_every_address_is_shown_at_one_that_a_browser_can_use() {
+        let interface = |name: &str, loopback, address: [u8; 4]| Interface {
+            name: name.to_owned(),
+            index: 1,
+            mac: None,
+            mtu: 1500,
+            up: true,
+            running: true,
+            loopback,
+            addresses: vec![Address { address: address.into(), prefix_length: 24 }],
+        };
+        let (lo, lan) = (interface("lo", true, [127, 0, 0, 1]), interface("lan0", false, [192, 0, 2, 7]));
+        let shown = |address: &str, interfaces: &[Interface]| usable(address.parse().unwrap(), interfaces, "edge");
+        let both = [lo.clone(), lan];
+        assert_eq!(shown("0.0.0.0:8067", &both), "192.0.2.7:8067");
+        assert_eq!(shown("[::]:8067", &both), "192.0.2.7:8067");
+        assert_eq!(shown("0.0.0.0:8067", &[lo]), "edge:8067");
+        assert_eq!(shown("127.0.0.1:8067", &both), "127.0.0.1:8067");
+    }
 }

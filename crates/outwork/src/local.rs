@@ -7,20 +7,31 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::CommandFactory;
-use outwork_config::{Effective, Faults, Origin, load, toml_text};
+use outwork_config::{Effective, Fault, Faults, Origin, toml_text};
+use outwork_dhcp::import::kea::{Note, NoteKind};
 use serde_json::{Value as Json, json};
 
 use crate::cli::{Cli, Global};
-use crate::settings::{self, Settings};
-use crate::table::Table;
+use crate::settings::{self, Settings, is_below};
+use crate::table::{Table, printable};
 
 /// `outwork check`.
 pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
     let sources = settings::sources(global)?;
     let name = sources.file.as_ref().map_or_else(|| "the defaults".into(), |(path, _)| path.display().to_string());
-    match load::<Settings>(sources) {
-        Ok(_) if global.json => print_json(&json!([]))?,
-        Ok(_) => writeln!(anstream::stdout(), "{name}: no faults")?,
+    match outwork_config::load::<Settings>(sources) {
+        Ok(loaded) if global.json => print_json(&loaded.warnings().iter().map(Fault::to_json).collect())?,
+        Ok(loaded) => {
+            for warning in loaded.warnings() {
+                writeln!(anstream::stderr(), "{}", warning.render(true))?;
+            }
+            let count = match loaded.warnings().len() {
+                0 => String::new(),
+                1 => ", 1 warning".to_owned(),
+                count => format!(", {count} warnings"),
+            };
+            writeln!(anstream::stdout(), "{name}: no faults{count}")?;
+        }
         Err(faults) => {
             if global.json {
                 print_json(&faults.to_json())?;
@@ -35,11 +46,12 @@ pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
 }
 
 /// Where faults lie, and how many: `outwork.toml: 2 faults, --set dhcp.workers: 1 fault`.
-fn places(faults: &Faults) -> String {
+pub(crate) fn places(faults: &Faults) -> String {
     let mut places: Vec<(String, usize)> = Vec::new();
     for fault in faults {
         let place = match fault.origin() {
             Origin::File(place) => place.file.display().to_string(),
+            Origin::Default => "what nobody set".to_owned(),
             origin => origin.to_string(),
         };
         match places.iter_mut().find(|(known, _)| *known == place) {
@@ -65,7 +77,7 @@ pub(crate) fn schema() -> anyhow::Result<()> {
 
 /// `outwork config show`.
 pub(crate) fn show(global: &Global, below: Option<&str>, changed: bool) -> anyhow::Result<()> {
-    let loaded = load::<Settings>(settings::sources(global)?)?;
+    let loaded = outwork_config::load::<Settings>(settings::sources(global)?)?;
     let mut entries = loaded.effective();
     entries.retain(|entry| below.is_none_or(|below| is_below(&entry.key, below)));
     if let Some(below) = below.filter(|_| entries.is_empty()) {
@@ -85,14 +97,16 @@ pub(crate) fn show(global: &Global, below: Option<&str>, changed: bool) -> anyho
     Ok(())
 }
 
-fn is_below(key: &str, above: &str) -> bool {
-    key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-}
+/// What the starter file shows before all keys.
+const EXAMPLE: &str = include_str!("example.toml");
 
 /// `outwork config init`.
-pub(crate) fn init(file: &Path, force: bool) -> anyhow::Result<()> {
-    let text = outwork_config::starter::<Settings>();
+pub(crate) fn init(global: &Global, file: &Path, force: bool) -> anyhow::Result<()> {
+    let text = outwork_config::starter::<Settings>(EXAMPLE);
     if file == Path::new("-") {
+        if global.json {
+            return print_json(&json!({ "toml": text }));
+        }
         io::stdout().write_all(text.as_bytes())?;
         return Ok(());
     }
@@ -109,6 +123,9 @@ pub(crate) fn init(file: &Path, force: bool) -> anyhow::Result<()> {
     }
     let written = opened.and_then(|mut to| to.write_all(text.as_bytes()).and_then(|()| to.sync_all()));
     written.with_context(|| format!("cannot write {}", file.display()))?;
+    if global.json {
+        return print_json(&json!({ "file": file }));
+    }
     writeln!(anstream::stderr(), "wrote {}; `outwork check --config {}` checks it", file.display(), file.display())?;
     Ok(())
 }
@@ -125,7 +142,8 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> anyhow::Result<()> {
 pub(crate) fn man(dir: Option<&Path>) -> anyhow::Result<()> {
     let command = Cli::command();
     match dir {
-        Some(dir) => clap_mangen::generate_to(command, dir)
+        Some(dir) => std::fs::create_dir_all(dir)
+            .and_then(|()| clap_mangen::generate_to(command, dir))
             .with_context(|| format!("cannot write manual pages into {}", dir.display())),
         None => {
             let mut text = Vec::new();
@@ -145,29 +163,42 @@ pub(crate) fn print_json(value: &Json) -> anyhow::Result<()> {
 }
 
 /// `outwork import kea`. What could not be carried over goes to standard error, so that the file can go to standard output.
-pub(crate) fn import_kea(global: &Global, file: &Path, output: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn import_kea(global: &Global, file: &Path, output: Option<&Path>, force: bool) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let conversion = outwork_dhcp::import::kea::convert(&text).with_context(|| format!("in {}", file.display()))?;
+    let output = output.filter(|path| *path != Path::new("-"));
     match output {
-        Some(path) => {
+        Some(path) if force => {
             std::fs::write(path, &conversion.toml).with_context(|| format!("cannot write {}", path.display()))?;
         }
+        Some(path) => write_new(path, &conversion.toml)?,
         None if !global.json => anstream::stdout().write_all(conversion.toml.as_bytes())?,
         None => {}
     }
     if global.json {
-        let note = |note: &outwork_dhcp::import::kea::Note| json!({"path": note.path, "kind": format!("{:?}", note.kind).to_lowercase(), "reason": note.reason});
+        let note = |note: &Note| json!({"path": note.path, "kind": note.kind.word(), "reason": note.reason});
         let notes: Vec<_> = conversion.notes.iter().map(note).collect();
         let toml = output.is_none().then_some(&conversion.toml);
         return print_json(&json!({"notes": notes, "toml": toml}));
     }
     let mut err = anstream::stderr();
     for note in &conversion.notes {
-        writeln!(err, "{}: {}", note.path, note.reason)?;
+        writeln!(err, "{:<7}  {}: {}", note.kind.word(), printable(&note.path), printable(&note.reason))?;
     }
-    let count = conversion.notes.len();
-    writeln!(err, "{}: {count} {}", file.display(), if count == 1 { "note" } else { "notes" })?;
+    let count = |kind| conversion.notes.iter().filter(|note| note.kind == kind).count();
+    let (lost, changed) = (count(NoteKind::Lost), count(NoteKind::Changed));
+    writeln!(err, "{}: {lost} lost, {changed} changed", file.display())?;
     Ok(())
+}
+
+/// Writes a file that is not there yet.
+fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
+    let opened = OpenOptions::new().write(true).create_new(true).open(path);
+    if opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        anyhow::bail!("{} is there already; --force replaces it, `-` is standard output", path.display());
+    }
+    let written = opened.and_then(|mut to| to.write_all(text.as_bytes()).and_then(|()| to.sync_all()));
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// `outwork token create --offline`.

@@ -7,6 +7,7 @@
 //! - `settings`: the whole configuration, and where its text comes from.
 //! - `local`: commands that need the configuration alone.
 //! - `remote`: commands that ask a running server, through `client`.
+//! - `report`: what went wrong, for people and for machines.
 //! - `storage`: `outwork store`, for a server that is not running.
 //! - `table`: output for people.
 
@@ -17,33 +18,37 @@ mod client;
 mod compose;
 mod local;
 mod remote;
+mod report;
 mod routes;
 mod settings;
 mod storage;
 mod table;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anstyle::{AnsiColor, Style};
-use clap::Parser;
-use outwork_config::Faults;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::bench::BenchCommand;
-use crate::cli::{Cli, Color, Command, ConfigCommand, ImportCommand};
+use crate::cli::{Cli, Color, Command, ConfigCommand, ImportCommand, SubnetsCommand};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    // A command line that cannot be read has no options yet.
+    let json = std::env::args_os().any(|arg| arg == "--json");
+    let matches = Cli::command().try_get_matches().unwrap_or_else(|error| report::usage(&error, json));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| report::usage(&error, json));
+    if let Some(refusal) = cli.command.misplaced(&matches) {
+        report::usage(&refusal, json);
+    }
     match cli.global.color {
         Color::Auto => anstream::ColorChoice::Auto,
         Color::Always => anstream::ColorChoice::Always,
         Color::Never => anstream::ColorChoice::Never,
     }
     .write_global();
-    perform(&cli).unwrap_or_else(|error| report(&error))
+    perform(&cli).unwrap_or_else(|error| report::tell(&error, cli.global.json))
 }
 
 /// Does what was asked.
@@ -53,7 +58,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check => return local::check(global),
         Command::Schema => local::schema()?,
         Command::Config(ConfigCommand::Show { below, changed }) => local::show(global, below.as_deref(), *changed)?,
-        Command::Config(ConfigCommand::Init { file, force }) => local::init(file, *force)?,
+        Command::Config(ConfigCommand::Init { file, force }) => local::init(global, file, *force)?,
         Command::Completions { shell } => local::completions(*shell)?,
         Command::Man { dir } => local::man(dir.as_deref())?,
         Command::Reload => remote::reload(global)?,
@@ -62,30 +67,14 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Token(command) => remote::token(global, command)?,
         Command::Leases(command) => remote::leases(global, command)?,
         Command::Reservations(command) => remote::reservations(global, command)?,
-        Command::Subnets => remote::subnets(global)?,
+        Command::Subnets { command: None | Some(SubnetsCommand::List) } => remote::subnets(global)?,
         Command::Log(command) => remote::log(global, command)?,
         Command::Store(command) => return storage::store(global, command),
         Command::Run => compose::run(global)?,
-        Command::Import(ImportCommand::Kea { file, output }) => local::import_kea(global, file, output.as_deref())?,
+        Command::Import(ImportCommand::Kea { file, output, force }) => {
+            local::import_kea(global, file, output.as_deref(), *force)?;
+        }
         Command::Bench(BenchCommand::Dhcp(args)) => return bench::dhcp(global, args),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says what went wrong. A reader that has gone away, as `head` does, is no error.
-fn report(error: &anyhow::Error) -> ExitCode {
-    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    };
-    if error.chain().any(broken_pipe) {
-        return ExitCode::SUCCESS;
-    }
-    let mut out = anstream::stderr();
-    let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-    // Where even standard error is gone, the exit code is what is left to say.
-    let _ = match error.downcast_ref::<Faults>() {
-        Some(faults) => write!(out, "{}", faults.render(true)),
-        None => writeln!(out, "{red}error{red:#}: {error:#}"),
-    };
-    ExitCode::FAILURE
 }

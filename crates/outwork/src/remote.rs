@@ -1,6 +1,7 @@
 //! Commands that ask a running server.
 
 mod leases;
+mod reservations;
 
 use std::io::{self, Write};
 
@@ -11,9 +12,10 @@ use crate::cli::{Global, LogCommand, TokenCommand};
 use crate::client::{Client, escaped};
 use crate::local::print_json;
 use crate::settings::PRACTICE_NAME;
-use crate::table::{Table, bytes, cell, printable, span, write_pairs};
+use crate::table::{Table, bytes, cell, printable, span, time, write_pairs};
 
-pub(crate) use leases::{leases, reservations, subnets};
+pub(crate) use leases::{leases, subnets};
+pub(crate) use reservations::reservations;
 
 /// `outwork reload`.
 pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {
@@ -103,10 +105,10 @@ pub(crate) fn stats(global: &Global, filter: Option<&str>, memory: bool) -> anyh
         for sample in items(&metric["samples"]) {
             let labels = sample["labels"].as_object().into_iter().flatten();
             let labels: Vec<_> = labels.map(|(name, value)| format!("{name}={}", cell(value))).collect();
-            let size = || sample["value"].as_f64().filter(|_| metric["unit"] == "bytes").map(bytes);
-            let plain = || sample.get("value").or(sample.get("count")).map_or_else(|| "-".into(), cell);
-            let value = size().unwrap_or_else(plain);
-            let quantile = |name: &str| sample.get(name).map_or_else(String::new, precise);
+            let count = || sample.get("count").map_or_else(|| "-".into(), cell);
+            let value = sample.get("value").map_or_else(count, |value| measured(value, &metric["unit"]));
+            let quantile =
+                |name: &str| sample.get(name).map_or_else(String::new, |value| measured(value, &metric["unit"]));
             table.row([
                 cell(&metric["name"]),
                 labels.join(" "),
@@ -161,8 +163,9 @@ pub(crate) fn token(global: &Global, command: &TokenCommand) -> anyhow::Result<(
                 anyhow::bail!("no token has the name or id {wanted}; `outwork token list` shows them all");
             };
             let (id, name) = (cell(&meant["id"]), cell(&meant["name"]));
-            let answer = client.change(Method::DELETE, &format!("/tokens/{}", escaped(&id)), None)?;
-            done(global, &answer, &format!("revoked token {id}, {name}"))?;
+            client.change(Method::DELETE, &format!("/tokens/{}", escaped(&id)), None)?;
+            let revoked = json!({"revoked": {"id": meant["id"], "name": meant["name"]}});
+            done(global, &revoked, &format!("revoked token {id}, {name}"))?;
         }
     }
     Ok(())
@@ -209,19 +212,23 @@ fn rows(
     table.write(out, empty)
 }
 
-/// Says that a change was made: in words, or as the server's answer.
+/// Says that a change was made: in words, or as the server's answer; where it has none, the words are that.
 fn done(global: &Global, answer: &Json, words: &str) -> anyhow::Result<()> {
     if global.json {
-        return print_json(answer);
+        return match answer {
+            Json::Null => print_json(&json!({"done": words})),
+            answer => print_json(answer),
+        };
     }
     writeln!(anstream::stdout(), "{}", printable(words))?;
     Ok(())
 }
 
-/// A measured value with the digits that matter, however small.
-fn precise(value: &Json) -> String {
-    match value.as_f64() {
-        Some(value) if value != 0.0 && value.abs() < 0.1 => format!("{value:.3e}"),
+/// A measured value: a size or a time in the unit that suits it, anything else as it is.
+fn measured(value: &Json, unit: &Json) -> String {
+    match (value.as_f64(), unit.as_str()) {
+        (Some(size), Some("bytes")) => bytes(size),
+        (Some(seconds), Some("seconds")) => time(seconds),
         _ => cell(value),
     }
 }

@@ -67,7 +67,7 @@ section! {
         /// The status.
         pub(crate) status: u16 [range 200..=599] = 200,
         /// The content.
-        pub(crate) body: String,
+        pub(crate) body: String = "",
         /// Header fields.
         pub(crate) headers: BTreeMap<String, String>,
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use outwork_admin::AdminSettings;
-use outwork_config::{Effective, Sources, section};
+use outwork_config::{At, Effective, Fault, Loaded, Origin, Sources, salvage, section};
 use outwork_dhcp::config::Dhcp;
 use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
@@ -13,6 +13,7 @@ use outwork_telemetry::logs::LogSettings;
 
 use crate::alerts::AlertSettings;
 use crate::cli::Global;
+use crate::report;
 use crate::routes::FrontSettings;
 
 section! {
@@ -34,6 +35,20 @@ section! {
         pub(crate) dhcp: Dhcp,
         /// The front door.
         pub(crate) front: FrontSettings,
+    }
+    check worth_a_look;
+}
+
+/// What the warnings miss, or take for granted. They would be false where it is there and could not be read.
+const NEEDED: [&str; 4] = ["dhcp.enabled", "dhcp.listen", "dhcp.interfaces", "dhcp.subnet"];
+
+fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
+    let unread = |key: &str| NEEDED.iter().any(|needed| is_below(key, needed) || is_below(needed, key));
+    if at.left_out().any(unread) {
+        return;
+    }
+    for (path, warning) in outwork_dhcp::policy::compile::warnings(&settings.dhcp) {
+        at.warn(&format!("dhcp.{path}"), warning);
     }
 }
 
@@ -61,12 +76,74 @@ pub(crate) struct Read {
     pub(crate) file: Option<PathBuf>,
 }
 
+impl Read {
+    /// Where the value of a key stands, or of the first key below it.
+    pub(crate) fn origin(&self, key: &str) -> Origin {
+        let found = self.effective.iter().find(|entry| is_below(&entry.key, key));
+        found.map_or(Origin::Default, |entry| entry.origin.clone())
+    }
+}
+
+/// Whether a key is another one, or lies in it.
+pub(crate) fn is_below(key: &str, above: &str) -> bool {
+    key.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 /// Reads the configuration as this run sees it.
 pub(crate) fn load(global: &Global) -> anyhow::Result<Read> {
     let sources = sources(global)?;
     let file = sources.file.as_ref().map(|(path, _)| path.clone()).filter(|path| path != Path::new(PRACTICE_NAME));
     let loaded = outwork_config::load::<Settings>(sources)?;
     Ok(Read { effective: loaded.effective(), value: loaded.value, file })
+}
+
+/// The folder of the file.
+fn folder(sources: &Sources) -> PathBuf {
+    sources.file.as_ref().and_then(|(file, _)| file.parent()).map(Path::to_owned).unwrap_or_default()
+}
+
+/// What a command needs to find the server on this machine.
+#[derive(Debug)]
+pub(crate) struct Whereabouts {
+    /// Where it listens.
+    pub(crate) admin: AdminSettings,
+    /// Where it leaves the secret of this machine.
+    pub(crate) data_dir: PathBuf,
+}
+
+/// Finds that, though the configuration may have faults: whoever mends it must be able to ask the server. A file that was
+/// named must be there.
+pub(crate) fn whereabouts(global: &Global) -> anyhow::Result<Whereabouts> {
+    let (sources, fault) = match sources(global) {
+        Ok(sources) => match outwork_config::load::<Settings>(sources.clone()) {
+            Ok(Loaded { value, .. }) => {
+                return Ok(Whereabouts { admin: value.admin, data_dir: value.store.data_dir });
+            }
+            Err(faults) => {
+                let place = |fault: &Fault| format!("{}: {}: {}", fault.origin(), fault.key(), fault.found());
+                (sources, faults.iter().next().map(place).unwrap_or_default())
+            }
+        },
+        Err(error)
+            if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound) =>
+        {
+            return Err(error);
+        }
+        Err(error) => (layers(global, None), report::text(&error)),
+    };
+    report::warn(&format!("{fault}; `outwork check` says more; the server is asked all the same"))?;
+    let mut found =
+        Whereabouts { admin: AdminSettings::default(), data_dir: folder(&sources).join(Store::default().data_dir) };
+    if let Some((listen, _)) = salvage(sources.clone(), "admin.listen") {
+        found.admin.listen = listen;
+    }
+    if let Some((tls, _)) = salvage(sources.clone(), "admin.tls") {
+        found.admin.tls = tls;
+    }
+    if let Some((path, _)) = salvage(sources, "store.data_dir") {
+        found.data_dir = path;
+    }
+    Ok(found)
 }
 
 /// Files that are read where none is named, first come first served.
@@ -82,9 +159,14 @@ pub(crate) fn sources(global: &Global) -> anyhow::Result<Sources> {
         }
         None => Some(usual_file()?.unwrap_or_else(|| (PRACTICE_NAME.into(), PRACTICE.into()))),
     };
+    Ok(layers(global, file))
+}
+
+/// A file's text under the environment and the flags.
+fn layers(global: &Global, file: Option<(PathBuf, String)>) -> Sources {
     let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let env = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect();
-    Ok(Sources { file, env, set: global.set.clone() })
+    Sources { file, env, set: global.set.clone() }
 }
 
 fn usual_file() -> anyhow::Result<Option<(PathBuf, String)>> {

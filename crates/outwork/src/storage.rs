@@ -18,6 +18,12 @@ use crate::table::Table;
 /// `outwork store`. Fails while the log is damaged.
 pub(crate) fn store(global: &Global, command: &StoreCommand) -> anyhow::Result<ExitCode> {
     let dir = settings::load(global)?.value.store.log(LEASES).dir;
+    if !dir.exists() {
+        anyhow::bail!(
+            "there is no data in {} yet\n  = help: `outwork run` makes it; --config names the configuration of another place",
+            dir.display()
+        );
+    }
     let found = log::check(&dir).with_context(|| format!("the leases' log in {}", dir.display()))?;
     let repair = matches!(command, StoreCommand::Repair { yes: true }) && !found.damage.is_empty();
     let done = repair.then(|| log::repair(&dir)).transpose()?;
@@ -61,7 +67,15 @@ fn tell(dir: &Path, found: &CheckReport) -> anyhow::Result<()> {
         writeln!(out, "{} cannot", count_of_lost(found.lost, found.lost_more))?;
     }
     if found.given_up > 0 {
-        writeln!(out, "{} were given up by an earlier repair", records(found.given_up))?;
+        let were = if found.given_up == 1 { "was" } else { "were" };
+        writeln!(out, "{} {were} given up by an earlier repair", records(found.given_up))?;
+    }
+    for (path, offset) in &found.copies {
+        writeln!(
+            out,
+            "{}: of the two copies of its head, the one at byte {offset} is damaged; nothing is lost, and the next snapshot replaces the file",
+            path.display()
+        )?;
     }
     if let Some(torn) = &found.torn {
         let (path, offset, bytes) = (torn.path.display(), torn.offset, torn.bytes);
@@ -72,9 +86,10 @@ fn tell(dir: &Path, found: &CheckReport) -> anyhow::Result<()> {
     }
     if found.dropped > 0 {
         let dropped = records(found.dropped);
+        let (lie, them) = if found.dropped == 1 { ("lies", "it") } else { ("lie", "them") };
         writeln!(
             out,
-            "{dropped} lie behind a hole that a power loss left, never acknowledged; the next start drops them"
+            "{dropped} {lie} behind a hole that a power loss left, never acknowledged; the next start drops {them}"
         )?;
     }
     Ok(())
@@ -131,6 +146,7 @@ fn as_json(dir: &Path, found: &CheckReport, done: Option<&RepairReport>) -> Json
         "lost": found.lost,
         "lost_more": found.lost_more,
         "given_up": found.given_up,
+        "damaged_copies": found.copies.iter().map(|(file, offset)| json!({"file": file, "offset": offset})).collect::<Vec<_>>(),
         "torn": torn,
         "dropped": found.dropped,
         "repaired": done.is_some(),

@@ -98,6 +98,16 @@ pub(crate) fn bytes(count: f64) -> String {
     format!("{count:.1} TiB")
 }
 
+/// Seconds in the unit that suits them.
+pub(crate) fn time(seconds: f64) -> String {
+    match seconds.abs() {
+        0.0 => "0 s".into(),
+        size if size < 1e-3 => format!("{:.1} us", seconds * 1e6),
+        size if size < 1.0 => format!("{:.3} ms", seconds * 1e3),
+        _ => format!("{seconds:.3} s"),
+    }
+}
+
 /// Seconds as a span: `3d 4h`, `12m 5s`.
 pub(crate) fn span(seconds: u64) -> String {
     let units = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
@@ -139,6 +149,12 @@ mod tests {
     fn whole_numbers_have_no_decimals() {
         let shown = |text: &str| cell(&serde_json::from_str(text).unwrap());
         assert_eq!(["0.0", "32.0", "7", "-7", "0.03", "null"].map(shown), ["0", "32", "7", "-7", "0.030", "-"]);
+    }
+
+    #[test]
+    fn a_time_has_its_unit() {
+        let shown = [0.0, 2.561e-6, 3.016e-4, 0.0123, 2.5, 1_795_257_928.352].map(time);
+        assert_eq!(shown, ["0 s", "2.6 us", "301.6 us", "12.300 ms", "2.500 s", "1795257928.352 s"]);
     }
 
     #[test]

@@ -89,6 +89,109 @@ fn check_reports_every_fault_at_its_line_and_fails() {
 }
 
 #[test]
+fn check_reports_faults_between_values_beside_values_that_cannot_be_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = "[store]\ndata_dir = 3\n[admin]\nmax_connections = 0\n\
+        [[dhcp.class]]\nname = 'phones'\ntest = \"option[60].hex = 'x'\"\n\
+        [[dhcp.subnet]]\nid = 0\nprefix = '10.1.0.0/24'\nallow_classes = ['phones', 'ghosts']\n\
+        [[dhcp.subnet]]\nid = 2\nprefix = '10.0.0.0/8'\n\
+        [[dhcp.subnet]]\nid = 3\nprefix = '10.2.0.0/24'\n\
+        [[dhcp.subnet]]\nid = 4\nprefix = '10.3.0.0/24'\nnetwork = 'none'\n";
+    std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+    let report = json(&outwork(dir.path(), &["check", "--json"]));
+    let errors = report.as_array().into_iter().flatten().filter(|fault| fault["severity"] == "error");
+    let keys: Vec<_> = errors.clone().filter_map(|fault| fault["key"].as_str()).collect();
+    let expected = [
+        "store.data_dir",
+        "admin.max_connections",
+        "dhcp.class[0].test",
+        "dhcp.subnet[0].id",
+        "dhcp.subnet[2].prefix",
+        "dhcp.subnet[3].prefix",
+        "dhcp.subnet[3].network",
+    ];
+    assert_eq!(keys, expected, "{report:#}");
+    let overlap = &report[4];
+    assert!(overlap["expected"].is_string() && overlap["help"].is_string(), "{overlap}");
+    assert_eq!(report[3]["expected"], "a value 1 or more");
+    let shown = text(&outwork(dir.path(), &["check"]).stderr);
+    assert!(shown.contains("test = \"option[60].hex = 'x'\"\n  |                        ^\n"), "{shown}");
+}
+
+#[test]
+fn check_warns_where_no_client_is_heard_or_served_and_does_not_fail() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let check = |file: &str, flags: &[&str]| {
+        std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+        outwork(dir.path(), &[&["check"], flags].concat())
+    };
+    let output = check("", &[]);
+    assert!(output.status.success());
+    let (said, last) = (text(&output.stderr), text(&output.stdout));
+    assert!(
+        said.contains("warning: dhcp.subnet: there is no subnet") && said.contains("dhcp.listen: only this"),
+        "{said}"
+    );
+    assert_eq!(last, "outwork.toml: no faults, 2 warnings\n");
+    let output = check("", &["--json"]);
+    assert_eq!((output.status.success(), &json(&output)[0]["severity"]), (true, &json!("warning")));
+    let subnet = "[[dhcp.subnet]]\nid = 1\nprefix = '192.0.2.0/24'\n";
+    for (file, warnings) in [
+        (format!("[dhcp]\ninterfaces = ['eth0']\n{subnet}"), "no faults\n"),
+        (format!("[dhcp]\nlisten = ['0.0.0.0:67']\n{subnet}"), "no faults\n"),
+        (format!("{subnet}relay = ['127.0.0.1']\n"), "no faults\n"),
+        (subnet.to_owned(), "1 warning\n"),
+        ("dhcp.enabled = false\n".to_owned(), "no faults\n"),
+        (
+            format!(
+                "[dhcp]\ninterfaces = ['eth0']\n[[dhcp.class]]\nname = 'long'\nmin_lease_time = '2h'\n{subnet}lease_time = '1h'\n"
+            ),
+            "1 warning\n",
+        ),
+    ] {
+        let last = text(&check(&file, &[]).stdout);
+        assert!(last.ends_with(warnings), "{file}: {last}");
+    }
+}
+
+#[test]
+fn check_does_not_warn_of_the_lack_of_what_it_could_not_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let subnet = "[[dhcp.subnet]]\nid = 1\nprefix = '192.0.2.0/24'\n";
+    for file in [
+        format!("[dhcp]\nlisten = ['nonsense']\n{subnet}"),
+        format!("[dhcp]\nlisten = []\ninterfaces = [5]\n{subnet}"),
+        format!("[dhcp]\ninterfaces = 'eth0'\n{subnet}"),
+        "[dhcp]\nlisten = ['0.0.0.0:67']\n[[dhcp.subnet]]\nid = 1\nprefix = 'x'\n".to_owned(),
+        "[dhcp]\nenabled = 'no'\n".to_owned(),
+        "dhcp = 3\n".to_owned(),
+    ] {
+        std::fs::write(dir.path().join("outwork.toml"), &file).expect("a file");
+        let report = json(&outwork(dir.path(), &["check", "--json"]));
+        let all = report.as_array().into_iter().flatten();
+        assert!(all.clone().count() > 0 && all.clone().all(|fault| fault["severity"] == "error"), "{file}: {report:#}");
+    }
+    let file = "[log]\nlevel = 5\n";
+    std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+    let report = text(&outwork(dir.path(), &["check"]).stderr);
+    assert!(report.contains("warning: dhcp.subnet"), "what has nothing to do with the fault is still told: {report}");
+}
+
+#[test]
+fn a_reservation_of_the_file_knows_a_hardware_address_in_every_usual_notation() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for mac in ["aabb.ccdd.eeff", "AA-BB-CC-DD-EE-FF", "aabbccddeeff", "aa:bb:cc:dd:ee:ff"] {
+        let file = format!(
+            "[dhcp]\nlisten = ['0.0.0.0:67']\n[[dhcp.subnet]]\nid = 1\nprefix = '192.0.2.0/24'\n\
+             [[dhcp.reservation]]\nmac = '{mac}'\naddress = '192.0.2.9'\n"
+        );
+        std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+        let output = outwork(dir.path(), &["check"]);
+        assert_eq!(text(&output.stdout), "outwork.toml: no faults\n", "{mac}: {output:?}");
+    }
+}
+
+#[test]
 fn the_last_line_of_check_names_where_the_faults_really_are() {
     let dir = tempfile::tempdir().expect("a directory");
     let last = |line: &[&str]| text(&outwork(dir.path(), line).stderr).lines().last().map(str::to_owned);
@@ -108,9 +211,13 @@ fn stats_shows_the_mean_beside_the_percentiles() {
     let (url, seen) = server(vec![answer(json!({"metrics": [metric]}))]);
     let shown = text(&outwork(dir.path(), &["stats", "--url", &url, "--token", "t"]).stdout);
     seen.join().expect("the server");
-    let columns: Vec<Vec<_>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    let columns: Vec<Vec<_>> =
+        shown.lines().map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect();
     assert_eq!(columns[0], ["METRIC", "LABELS", "VALUE", "AVG", "P50", "P95", "P99", "MAX", "UNIT"]);
-    assert_eq!(columns[1], ["outwork_x_seconds", "4", "2.500", "2", "4", "4", "4", "seconds"]);
+    assert_eq!(
+        columns[1],
+        ["outwork_x_seconds", "4", "2.500 s", "2.000 s", "4.000 s", "4.000 s", "4.000 s", "seconds"]
+    );
 }
 
 #[test]
@@ -118,12 +225,127 @@ fn a_starter_file_is_written_once_and_changes_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     assert!(outwork(dir.path(), &["config", "init"]).status.success());
     let checked = outwork(dir.path(), &["check"]);
-    assert_eq!(text(&checked.stdout), "outwork.toml: no faults\n");
+    assert_eq!(text(&checked.stdout), "outwork.toml: no faults, 2 warnings\n");
     let again = outwork(dir.path(), &["config", "init"]);
     assert!(!again.status.success() && text(&again.stderr).contains("--force"));
     assert!(outwork(dir.path(), &["config", "init", "--force"]).status.success());
     let shown = json(&outwork(dir.path(), &["config", "show", "--json", "--changed"]));
     assert_eq!(shown, json!([]));
+}
+
+/// Which lines, by their number and text.
+type Pick<'a> = &'a dyn Fn(usize, &str) -> bool;
+
+#[test]
+fn the_lines_of_a_starter_file_are_good_without_their_mark_one_by_one_and_together() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let starter = text(&outwork(dir.path(), &["config", "init", "-"]).stdout);
+    let example = starter.lines().position(|line| line.starts_with('[')).expect("a header");
+    let one = |_: usize, line: &str| line.starts_with("# data_dir = ");
+    let picks: [(&str, Pick<'_>); 4] = [
+        ("one key", &one),
+        ("the example", &|number, _| number < example),
+        ("all defaults", &|number, _| number > example),
+        ("everything", &|_, _| true),
+    ];
+    for (name, wanted) in picks {
+        let lines = starter.lines().enumerate().map(|(number, line)| match line.strip_prefix("# ") {
+            Some(text) if wanted(number, line) => text,
+            _ => line,
+        });
+        let file = lines.collect::<Vec<_>>().join("\n");
+        assert_ne!(file.trim_end(), starter.trim_end(), "{name}");
+        std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+        let checked = outwork(dir.path(), &["check"]);
+        assert!(checked.status.success(), "{name}: {}", text(&checked.stderr));
+    }
+}
+
+#[test]
+fn an_admin_api_that_other_machines_reach_without_tls_is_warned_of() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let checked = outwork(dir.path(), &["check", "--set", "admin.listen=[\"0.0.0.0:8067\"]"]);
+    let said = text(&checked.stderr);
+    assert!(checked.status.success() && said.contains("0.0.0.0:8067 without TLS"), "{said}");
+    assert!(said.contains("[admin.tls]"), "{said}");
+}
+
+#[test]
+fn a_pool_that_is_full_is_remarked_on_in_its_own_column() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pool = |free: u32, warning: bool| {
+        json!({"range": "192.0.2.1-192.0.2.9", "total": 9, "active": 9 - free, "offered": 0, "declined": 0, "free": free,
+            "utilisation": 0.9, "warning": warning})
+    };
+    let pools = json!([pool(0, true), pool(1, true), pool(9, false)]);
+    let mut subnet = json!({"id": 1, "prefix": "192.0.2.0/24", "name": null, "pools": pools, "utilisation": 0.9});
+    for count in ["total", "active", "offered", "declined", "free"] {
+        subnet[count] = json!(9);
+    }
+    let answers = || answer(json!({"items": [subnet]}));
+    let (url, _) = server(vec![answers(), answers()]);
+    let shown = |line: &[&str]| text(&outwork(dir.path(), &[line, &["--url", &url, "--token", "t"]].concat()).stdout);
+    let table = shown(&["subnets"]);
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].ends_with("USED  RESERVED  REMARK") && lines[1].ends_with("90.0%         -"), "{table}");
+    assert!(lines[2].ends_with("-  full") && lines[3].ends_with("-  nearly full"), "{table}");
+    assert!(lines[4].ends_with("90.0%         -"), "{table}");
+    assert_eq!(shown(&["subnets", "list"]), table);
+}
+
+#[test]
+fn a_reservation_is_removed_by_its_address_or_its_id() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let gone = || (204, "application/json", String::new());
+    let page = |address: &str, next: Json| answer(json!({"items": [{"id": "7", "address": address}], "next": next}));
+    let missing = json!({"title": "Not found", "status": 404, "detail": "there is no reservation 8"});
+    let (url, seen) = server(vec![
+        page("192.0.2.1", json!("5")),
+        page("192.0.2.30", Json::Null),
+        gone(),
+        gone(),
+        page("192.0.2.1", Json::Null),
+        (404, "application/problem+json", missing.to_string()),
+    ]);
+    let remove = |wanted: &str| outwork(dir.path(), &["reservations", "remove", wanted, "--url", &url, "--token", "t"]);
+    assert_eq!(text(&remove("192.0.2.30").stdout), "removed reservation 7\n");
+    assert!(remove("7").status.success());
+    for unknown in ["192.0.2.31", "8"] {
+        let output = remove(unknown);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains("= help: `outwork reservations list`"), "{output:?}");
+    }
+    let lines: Vec<_> = seen.join().expect("the server ends well").into_iter().map(|seen| seen.line).collect();
+    assert_eq!(
+        lines[1..4],
+        [
+            "GET /api/v1/dhcp/reservations?after=5 HTTP/1.1",
+            "DELETE /api/v1/dhcp/reservations/7 HTTP/1.1",
+            "DELETE /api/v1/dhcp/reservations/7 HTTP/1.1",
+        ]
+    );
+}
+
+#[test]
+fn a_load_whose_port_is_taken_names_the_process_and_the_way_around() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let output = outwork(dir.path(), &["bench", "dhcp", "--target", "127.0.0.1:9", "--relay-port", &port]);
+    let said = text(&output.stderr);
+    let holder = format!("process {} (", std::process::id());
+    assert!(said.contains(&holder) && said.contains("--relay-port"), "{said}");
+}
+
+#[test]
+fn a_report_of_the_server_is_printed_as_it_is_and_drives_no_terminal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let detail = "error: dhcp.workers: found 0\n --> o.toml:1:1\n  = help: evil\u{1b}[2J\n\no.toml: 1 fault";
+    let problem = json!({"title": "Refused", "status": 422, "detail": detail});
+    let (url, _) = server(vec![(422, "application/problem+json", problem.to_string())]);
+    let refused = outwork(dir.path(), &["reload", "--url", &url, "--token", "t"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(text(&refused.stderr), format!("{}\n", detail.replace('\u{1b}', "\u{fffd}")));
 }
 
 #[test]
@@ -143,8 +365,8 @@ fn shells_and_man_get_what_they_read() {
         assert!(text(&outwork(dir.path(), &["completions", shell]).stdout).contains("reservations"), "{shell}");
     }
     assert!(text(&outwork(dir.path(), &["man"]).stdout).contains(".TH outwork 1"));
-    assert!(outwork(dir.path(), &["man", "--dir", "."]).status.success());
-    assert!(dir.path().join("outwork-leases-list.1").exists());
+    assert!(outwork(dir.path(), &["man", "--dir", "share/man1"]).status.success());
+    assert!(dir.path().join("share/man1/outwork-leases-list.1").exists(), "in a directory that was made for them");
 }
 
 #[test]
@@ -196,13 +418,73 @@ fn a_reservation_of_an_address_that_another_holds_comes_with_the_servers_warning
 }
 
 #[test]
+fn a_reservation_says_all_that_the_api_takes_and_needs_no_address() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (url, seen) = server(vec![answer(json!({"id": "1"})), answer(json!({"id": "2"}))]);
+    let run = |line: &[&str]| text(&outwork(dir.path(), &[line, &["--url", &url, "--token", "t"]].concat()).stdout);
+    let line = "reservations add --mac 0200.5e10.0001 --class phones --class slow --next-server 192.0.2.5 \
+        --server-hostname boot --boot-file pxe.0 --lease-time 8h --min-lease-time 60 --max-lease-time 1d \
+        --renew-time 1h --rebind-time 2h --option tftp-server-name=boot --option ntp-servers=[\"192.0.2.1\"] \
+        --option default-ip-ttl=64";
+    let said = run(&line.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(said, "made a reservation for mac 02:00:5e:10:00:01\n");
+    let file = json!({"id": "9", "source": "api", "subnet_id": 1, "address": "192.0.2.7", "hostname": "a",
+        "identifier": {"kind": "flex", "value": "x"}});
+    std::fs::write(dir.path().join("r.json"), file.to_string()).expect("a file");
+    let said = run(&["reservations", "add", "192.0.2.8", "--hostname", "b", "--json-body", "r.json"]);
+    assert_eq!(said, "reserved 192.0.2.8 for flex x\n", "what is given counts over the body");
+    let seen = seen.join().expect("the server ends well");
+    let body = |index: usize| serde_json::from_str::<Json>(&seen[index].body).expect("JSON");
+    let full = json!({
+        "identifier": {"kind": "mac", "value": "02:00:5e:10:00:01"}, "classes": ["phones", "slow"],
+        "next_server": "192.0.2.5", "server_hostname": "boot", "boot_file": "pxe.0", "lease_time_seconds": 28800,
+        "min_lease_time_seconds": 60, "max_lease_time_seconds": 86400, "renew_time_seconds": 3600,
+        "rebind_time_seconds": 7200,
+        "options": {"tftp-server-name": "boot", "ntp-servers": ["192.0.2.1"], "default-ip-ttl": 64},
+    });
+    assert_eq!(body(0), full);
+    let identifier = json!({"kind": "flex", "value": "x"});
+    assert_eq!(body(1), json!({"subnet_id": 1, "address": "192.0.2.8", "hostname": "b", "identifier": identifier}));
+    for line in ["reservations add 192.0.2.9", "reservations add --mac 0a --flex x"] {
+        let output = outwork(dir.path(), &line.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2), "{line}: one client, neither none nor two");
+    }
+}
+
+#[test]
+fn a_reservation_is_shown_and_changed_in_what_is_named_only() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let there = json!({"id": "7", "source": "api", "subnet_id": 3, "address": "192.0.2.9", "hostname": "a",
+        "identifier": {"kind": "mac", "value": "02:00:5e:10:00:01"}, "classes": ["phones"], "lease_time_seconds": 60,
+        "options": {"routers": ["192.0.2.1"]}});
+    let (url, seen) = server((0..5).map(|_| answer(there.clone())).collect());
+    let run = |line: &[&str]| outwork(dir.path(), &[line, &["--url", &url, "--token", "t"]].concat());
+    let shown = text(&run(&["reservations", "get", "7"]).stdout);
+    for part in ["192.0.2.9", "phones", "60 s", "option routers", "[\"192.0.2.1\"]", "api"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert_eq!(json(&run(&["reservations", "get", "7", "--json"])), there);
+    let change = ["--address", "192.0.2.8", "--clear", "classes", "--clear", "times", "--option", "domain-name=x"];
+    let done = run(&[["reservations", "update", "7"].as_slice(), &change].concat());
+    assert_eq!(text(&done.stdout), "changed reservation 7\n", "{done:?}");
+    let idle = run(&["reservations", "update", "7", "--hostname", "a"]);
+    assert!(idle.status.code() == Some(1) && text(&idle.stderr).contains("nothing would change"), "{idle:?}");
+    let seen = seen.join().expect("the server ends well");
+    assert_eq!(seen[3].line, "PUT /api/v1/dhcp/reservations/7 HTTP/1.1");
+    let expected = json!({"subnet_id": 3, "address": "192.0.2.8", "hostname": "a",
+        "identifier": {"kind": "mac", "value": "02:00:5e:10:00:01"},
+        "options": {"routers": ["192.0.2.1"], "domain-name": "x"}});
+    assert_eq!(serde_json::from_str::<Json>(&seen[3].body).expect("JSON"), expected);
+}
+
+#[test]
 fn a_client_is_found_by_its_whole_name_only() {
     let dir = tempfile::tempdir().expect("a directory");
-    let items = [lease("192.0.2.1", "Printer"), lease("192.0.2.2", "printer-2")];
-    let (url, seen) = server(vec![answer(json!({"items": items, "next": null, "total": 2}))]);
+    let items = [lease("192.0.2.1", "Printer")];
+    let (url, seen) = server(vec![answer(json!({"items": items, "next": null, "total": 1}))]);
     let found = json(&outwork(dir.path(), &["leases", "get", "printer", "--json", "--url", &url]));
-    assert_eq!(found, json!([items[0]]));
-    assert!(seen.join().expect("the server ends well")[0].line.contains("q=printer"));
+    assert_eq!(found, json!(items));
+    assert!(seen.join().expect("the server ends well")[0].line.contains("?hostname=printer&"));
 }
 
 #[test]
@@ -222,9 +504,99 @@ fn a_change_is_sent_as_the_api_takes_it() {
     assert_eq!(seen[0].line, "PATCH /api/v1/dhcp/leases/192.0.2.1 HTTP/1.1");
     let body = |index: usize| serde_json::from_str::<Json>(&seen[index].body).expect("JSON");
     assert_eq!(body(0), json!({"hostname": null, "lease_time": 7200}));
-    let identifier = json!({"kind": "circuit_id", "value": "0a0b"});
-    assert_eq!(body(1), json!({"subnet_id": 3, "address": "192.0.2.9", "hostname": null, "identifier": identifier}));
+    let identifier = json!({"kind": "circuit_id", "value": "hex:0a0b"});
+    assert_eq!(body(1), json!({"subnet_id": 3, "address": "192.0.2.9", "identifier": identifier}));
     assert_eq!(seen[3].line, "DELETE /api/v1/tokens/5 HTTP/1.1", "by its name");
+}
+
+#[test]
+fn a_load_that_nobody_answers_fails_with_what_to_look_at() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let target = format!("localhost:{}", silent.local_addr().expect("an address").port());
+    let rest = ["--clients", "1", "--duration", "200ms", "--timeout", "100ms"];
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let port = port.to_string();
+    let run = |more: &[&str]| {
+        let line = [["bench", "dhcp", "--target", &target].as_slice(), &rest, &["--relay-port", &port], more].concat();
+        let output = outwork(dir.path(), &line);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        output
+    };
+    let output = run(&[]);
+    assert!(text(&output.stdout).contains(": 1 client, "), "{output:?}");
+    let hint = text(&output.stderr);
+    assert!(hint.contains("a subnet for the relay agent's address (127.0.0.1)") && hint.contains("firewall"), "{hint}");
+    let report = json(&run(&["--json"]));
+    assert!(report["exchange"]["p99_us"].is_f64() && report["hint"].is_string(), "{report}");
+    let renew = text(&run(&["--scenario", "renew"]).stderr);
+    assert!(renew.contains("no client got an address") && renew.contains("= help:"), "{renew}");
+}
+
+#[test]
+fn an_option_that_would_have_no_effect_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (line, expected) in [
+        (["reload", "--set", "dhcp.lease_time=2h"].as_slice(), "change the file"),
+        (&["--set", "dhcp.lease_time=2h", "reload"], "change the file"),
+        (&["config", "init", "--config", "x.toml"], "`outwork config init FILE`"),
+        (&["schema", "-c", "x.toml"], "reads no configuration"),
+    ] {
+        let output = outwork(dir.path(), line);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(expected), "{line:?}: {output:?}");
+    }
+    let mut from_environment = command(dir.path(), &["schema"]);
+    assert!(from_environment.env("OUTWORK_CONFIG", "x.toml").output().expect("it runs").status.success());
+}
+
+#[test]
+fn with_json_an_error_is_json_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let problem = json!({"title": "Cannot reload", "status": 409, "detail": "x", "key": "dhcp.workers"});
+    let (url, _) = server(vec![(409, "application/problem+json", problem.to_string())]);
+    let run = |line: &[&str], code: i32| {
+        let output = outwork(dir.path(), &[line, &["--json"]].concat());
+        assert!(output.status.code() == Some(code) && output.stderr.is_empty(), "{output:?}");
+        serde_json::from_slice::<Json>(&output.stdout).expect("JSON")["error"].clone()
+    };
+    let refused = run(&["reload", "--url", &url], 1);
+    assert_eq!((&refused["status"], &refused["key"]), (&json!(409), &json!("dhcp.workers")), "{refused}");
+    assert_eq!(refused["message"], "Cannot reload (409): x");
+    let unreachable = run(&["status", "--url", "http://127.0.0.1:9"], 1);
+    assert!(unreachable["help"].as_str().is_some_and(|help| help.contains("`outwork run`")), "{unreachable}");
+    assert!(run(&["leases", "list", "--limit", "0"], 2)["message"].as_str().is_some_and(|text| text.contains("--all")));
+    std::fs::write(dir.path().join("outwork.toml"), "[store]\ndata_dir = 3\n").expect("a file");
+    assert_eq!(run(&["config", "show"], 1)["faults"][0]["key"], "store.data_dir");
+}
+
+#[test]
+fn a_change_without_an_answer_says_in_json_what_was_done() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let gone = || (204, "application/json", String::new());
+    let (url, _) = server(vec![answer(json!({"items": [{"id": 5, "name": "a"}]})), gone(), gone()]);
+    let run = |line: &[&str]| json(&outwork(dir.path(), &[line, &["--url", &url, "--token", "t", "--json"]].concat()));
+    assert_eq!(run(&["token", "revoke", "a"]), json!({"revoked": {"id": 5, "name": "a"}}));
+    assert_eq!(run(&["leases", "release", "192.0.2.1"]), json!({"done": "released 192.0.2.1"}));
+}
+
+#[test]
+fn a_client_is_found_by_its_address_in_any_notation() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // Groups of four are a hardware address's alone.
+    for (wanted, asked) in [("02-00-5E-10-00-01", 2), ("0200.5e10.0001", 1), ("02005e100001", 2)] {
+        let found = || answer(json!({"items": [lease("192.0.2.1", "a")], "next": null, "total": 1}));
+        let (url, seen) = server((0..asked).map(|_| found()).collect());
+        let found = json(&outwork(dir.path(), &["leases", "get", wanted, "--json", "--url", &url]));
+        assert_eq!(found, json!([lease("192.0.2.1", "a")]), "{wanted}: one lease, however it is found");
+        let seen = seen.join().expect("the server ends well");
+        assert!(
+            seen[0].line.contains(&format!("?mac={}&", "02:00:5e:10:00:01".replace(':', "%3A"))),
+            "{}",
+            seen[0].line
+        );
+        assert!(seen[1..].iter().all(|one| one.line.contains("?client_id=hex%3A02005e100001&")), "{wanted}");
+    }
 }
 
 #[test]
@@ -248,7 +620,7 @@ fn leases_are_exported_to_a_file_and_imported_from_one() {
     assert!(outwork(dir.path(), &["leases", "export", "-o", "l.csv", "--url", &url]).status.success());
     assert_eq!(std::fs::read_to_string(dir.path().join("l.csv")).expect("the file"), csv);
     let output = outwork(dir.path(), &["leases", "import", "l.csv", "--url", &url]);
-    assert_eq!(text(&output.stdout), "imported  1\n");
+    assert_eq!(text(&output.stdout), "1 lease imported, 0 updated, 0 unchanged; 0 refused\n");
     assert_eq!(seen.join().expect("the server ends well")[1].body, csv);
 }
 
@@ -278,12 +650,13 @@ fn what_does_not_exist_is_an_error() {
         (["stats", "nonesuch"].as_slice(), "no metric has nonesuch in its name"),
         (&["token", "revoke", "nobody"], "no token has the name or id nobody"),
         (&["config", "show", "nokey"], "there is no key nokey"),
-        (&["config", "show", "dhcp.nokey", "--json"], "there is no key dhcp.nokey"),
+        (&["config", "show", "dhcp.nokey"], "there is no key dhcp.nokey"),
     ] {
         let output = run(line);
         assert!(output.status.code() == Some(1) && text(&output.stderr).contains(expected), "{output:?}");
     }
-    assert_eq!(run(&["leases", "list", "--limit", "0"]).status.code(), Some(2));
+    let none = run(&["leases", "list", "--limit", "0"]);
+    assert!(none.status.code() == Some(2) && text(&none.stderr).contains("expected 1 or more"), "{none:?}");
 }
 
 #[test]
@@ -307,4 +680,19 @@ fn a_subnet_is_not_wiped_unasked() {
     let (url, _) = server(vec![answer(json!({"removed": 7}))]);
     let done = outwork(dir.path(), &["leases", "wipe", "3", "--yes", "--url", &url, "--token", "t"]);
     assert_eq!(text(&done.stdout), "wiped subnet 3: 7 ended\n");
+}
+
+#[test]
+fn the_settings_that_the_architecture_page_names_are_settings() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let schema = json(&outwork(dir.path(), &["schema"]));
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ARCHITECTURE.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let quoted = page.split('`').skip(1).step_by(2);
+    let keys: Vec<_> = quoted.filter(|text| text.starts_with("dhcp.") || text.starts_with("store.")).collect();
+    assert!(keys.len() > 10, "{keys:?}");
+    for key in keys {
+        let found = key.split('.').fold(&schema, |table, key| &table["properties"][key]);
+        assert!(found.is_object(), "{key}");
+    }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use binary::{Place, json, text};
+use binary::{Place, json, outwork, text};
 use serde_json::Value as Json;
 
 #[test]
@@ -21,6 +21,49 @@ fn who_can_read_the_data_directory_needs_no_token_and_no_url() {
     assert!(place.must(&["token", "create", "grafana"]).starts_with("outwork_"));
     assert_eq!(place.stop(15).code(), Some(0));
     assert!(!place.data().join("admin.token").exists(), "a clean stop takes the secret along");
+}
+
+#[test]
+fn the_data_directory_lies_beside_the_file_wherever_a_command_is_run() {
+    let place = Place::running();
+    let (away, file) = (tempfile::tempdir().expect("a directory"), place.path().join("outwork.toml"));
+    let file = file.to_str().expect("a path");
+    let status = outwork(away.path(), &["--config", file, "status"]);
+    assert!(status.status.success(), "{status:?}");
+    let shown = |more: &[&str]| {
+        let line = [["config", "show", "store.data_dir", "--json", "--config", file].as_slice(), more].concat();
+        json(&outwork(away.path(), &line))[0]["value"].as_str().map(str::to_owned)
+    };
+    assert_eq!(shown(&[]).as_deref(), place.data().to_str());
+    assert_eq!(shown(&["--set", "store.data_dir=here"]).as_deref(), Some("here"), "a flag means where it was given");
+    let text = std::fs::read_to_string(file).expect("the file");
+    std::fs::write(file, format!("{text}[store]\ndata_dir = 'data'\n")).expect("the file");
+    assert_eq!(shown(&[]).as_deref(), place.data().to_str());
+    let tls = "[admin.tls]\ncertificate = 'a.pem'\nkey = '/b.pem'\n";
+    std::fs::write(file, tls).expect("the file");
+    let certificate = json(&outwork(away.path(), &["config", "show", "admin.tls", "--json", "--config", file]));
+    let certificate = certificate.to_string();
+    assert!(certificate.contains(place.path().join("a.pem").to_str().expect("a path")), "{certificate}");
+    assert!(certificate.contains("\"/b.pem\""), "{certificate}");
+}
+
+#[test]
+fn a_file_with_faults_does_not_keep_commands_from_the_server() {
+    let place = Place::running();
+    let file = place.path().join("outwork.toml");
+    let good = std::fs::read_to_string(&file).expect("the file");
+    for broken in [good.replace("[dhcp]", "[dhcp]\nlease_tim = '2h'"), format!("{good}\n[[[ what\n")] {
+        std::fs::write(&file, broken).expect("the file");
+        let output = place.outwork(&["status"]);
+        let warned = text(&output.stderr);
+        assert!(output.status.success() && warned.starts_with("warning: outwork.toml:"), "{output:?}");
+        assert!(warned.contains("`outwork check`") && warned.lines().count() == 1, "{warned}");
+        let refused = place.outwork(&["reload"]);
+        let (said, report) = (text(&refused.stderr), text(&place.outwork(&["check"]).stderr));
+        let said = said.strip_prefix(&warned).expect("the same warning");
+        assert_eq!((refused.status.code(), said), (Some(1), report.as_str()), "what `check` says, and once");
+    }
+    assert_eq!(place.outwork(&["status", "--config", "absent.toml"]).status.code(), Some(1), "a mistyped name is one");
 }
 
 #[test]
@@ -66,6 +109,32 @@ fn a_second_server_on_the_data_directory_is_refused_and_takes_nothing_away() {
 }
 
 #[test]
+fn a_port_in_use_is_named_with_the_process_that_has_it_and_every_cause_is_said_once() {
+    let mut place = Place::running();
+    let config = std::fs::read_to_string(place.path().join("outwork.toml")).expect("the file");
+    let address = config.split('\'').nth(1).expect("where it listens").trim_end_matches(":8067").to_owned();
+    let run = |more: &[&str]| {
+        let line = [["run", "--set", "store.data_dir=other"].as_slice(), more].concat();
+        let output = place.outwork(&line);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        text(&output.stderr).lines().filter(|line| !line.contains(" INFO ")).collect::<Vec<_>>().join("\n")
+    };
+    let help = format!("\n  = help: process {} (", place.pid());
+    let dhcp = run(&["--set", "admin.listen=[\"127.0.0.1:0\"]"]);
+    assert!(dhcp.contains(&format!("{address}:6767")) && dhcp.contains(&help), "{dhcp}");
+    let admin = run(&["--set", &format!("dhcp.listen=[\"{address}:6768\"]")]);
+    assert!(admin.contains(&format!("cannot listen on {address}:8067")) && admin.contains(&help), "{admin}");
+    for said in [dhcp, admin] {
+        assert_eq!(said.matches("(os error").count(), 1, "{said}");
+    }
+    place.stop(15);
+    std::fs::write(place.data().join("outwork.db"), "no database").expect("a file");
+    let output = text(&place.outwork(&["run"]).stderr);
+    assert!(output.contains("data/outwork.db: file is not a database: this is no SQLite database"), "{output}");
+    assert!(output.contains("move it away") && output.matches("file is not a database").count() == 1, "{output}");
+}
+
+#[test]
 fn a_token_made_before_the_first_start_is_good_after_it_and_nothing_is_for_others_eyes() {
     let mut place = Place::new();
     let made = json(&place.outwork(&["token", "create", "first", "--role", "admin", "--offline", "--json"]));
@@ -103,6 +172,25 @@ fn a_reload_by_signal_leaves_a_row_whether_it_is_taken_or_refused() {
     let refused = hang_up(2);
     assert_eq!((&refused["target"], &refused["result"]), (&"dhcp.batch".into(), &"refused".into()));
     assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("restart")), "{refused}");
+}
+
+#[test]
+fn a_refused_reload_names_each_setting_and_where_its_new_value_stands() {
+    let place = Place::running();
+    let file = place.path().join("outwork.toml");
+    let good = std::fs::read_to_string(&file).expect("the file");
+    let refused = |text: String| {
+        std::fs::write(&file, text).expect("the file");
+        let output = place.outwork(&["reload"]);
+        assert!(!output.status.success(), "{output:?}");
+        binary::text(&output.stderr)
+    };
+    let said = refused(good.replace("[dhcp]\n", "[dhcp]\nworkers = 3\nbatch = 8\n"));
+    assert!(said.contains("dhcp.workers (outwork.toml:4:11), dhcp.batch (outwork.toml:5:9)"), "{said}");
+    let said = refused(format!("{good}[store.sqlite]\nreaders = 3\n"));
+    assert!(said.contains("store.sqlite.readers (outwork.toml:11:11)"), "{said}");
+    let said = refused(good.lines().filter(|line| !line.contains(":6767")).map(|line| format!("{line}\n")).collect());
+    assert!(said.contains("dhcp.listen (now the default)"), "{said}");
 }
 
 #[test]

@@ -95,6 +95,18 @@ fn segment_name(found: &serde_json::Value) -> String {
 }
 
 #[test]
+fn a_damaged_copy_of_a_head_is_listed_though_nothing_is_lost() {
+    let place = crashed();
+    let (path, mut bytes) = segments(&place).into_iter().next().expect("a segment");
+    bytes[20] ^= 0x40;
+    std::fs::write(&path, bytes).expect("the segment");
+    let said = place.must(&["store", "check"]);
+    assert!(said.contains("no damage") && said.contains("the one at byte 0 is damaged; nothing is lost"), "{said}");
+    let found = json(&place.outwork(&["store", "check", "--json"]));
+    assert_eq!(found["damaged_copies"][0]["offset"], 0, "{found}");
+}
+
+#[test]
 fn a_running_server_is_left_alone() {
     let place = Place::running();
     for line in [["store", "check"].as_slice(), &["store", "repair", "--yes"]] {
@@ -110,6 +122,6 @@ fn where_there_is_no_log_none_is_made() {
     let dir = tempfile::tempdir().expect("a directory");
     let output = outwork(dir.path(), &["store", "check"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("cannot open data/dhcp"), "{output:?}");
+    assert!(text(&output.stderr).contains("there is no data in data/dhcp yet"), "{output:?}");
     assert!(!dir.path().join("data").exists());
 }

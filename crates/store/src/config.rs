@@ -14,7 +14,8 @@ const DATABASE: &str = "outwork.db";
 section! {
     /// Where Outwork keeps what must outlive it, and how it trades latency, throughput and memory for that.
     pub struct Store {
-        /// Directory of everything that is kept. Only one Outwork can use it at a time.
+        /// Directory of everything that is kept. Only one Outwork can use it at a time. A relative path begins at the configuration file's
+        /// folder; that of a flag or a variable, at the working directory.
         pub data_dir: PathBuf [restart] = "data",
         /// When a change counts as kept, so that it may be acknowledged.
         pub durability: Durability [restart] = Durability::Fsync,
@@ -27,8 +28,8 @@ section! {
         pub batch_delay: Duration [restart, range millis(0)..=secs(1)] = Duration::from_micros(300),
         /// Bytes of changes that may wait in memory while the disk is slow or failing. Beyond it changes are refused.
         pub pending_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(16)] = ByteSize::mib(64),
-        /// Size of one log file, reserved on disk ahead of need.
-        pub segment_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(4)] = ByteSize::mib(64),
+        /// Size of one log file, written full of zeroes ahead of need.
+        pub segment_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(4)] = ByteSize::mib(16),
         /// A snapshot replaces the log when it has grown by this much.
         pub compact_at_bytes: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(1024)] = ByteSize::mib(256),
         /// How snapshots are stored.

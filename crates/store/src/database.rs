@@ -102,9 +102,11 @@ pub enum DatabaseError {
 fn advice(error: &rusqlite::Error) -> &'static str {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt) => {
-            ": the file is damaged; stop Outwork and restore it from a backup, or recover it with `sqlite3 FILE .recover`"
+            ": the file is damaged; restore it from a backup, or recover it with `sqlite3 FILE .recover`, or move it away: the next start makes a new one. It holds tokens, the audit log and the history; leases are not in it"
         }
-        Some(ErrorCode::NotADatabase) => ": this is not an SQLite database; move it away or set another path",
+        Some(ErrorCode::NotADatabase) => {
+            ": this is no SQLite database, or its head is damaged; restore it from a backup, or move it away: the next start makes a new one. It holds tokens, the audit log and the history; leases are not in it"
+        }
         Some(ErrorCode::DiskFull) => ": free space on this file system",
         Some(ErrorCode::ReadOnly) => ": make the file and its directory writable for the user Outwork runs as",
         Some(ErrorCode::CannotOpen) => ": check that the directory exists and is writable for the user Outwork runs as",

@@ -47,7 +47,7 @@ pub struct Alert {
     pub severity: Severity,
     /// Since when it is an alert.
     pub since: SystemTime,
-    /// What is the matter, with figures, as of the last look.
+    /// What is the matter, with figures, as of the last look; what was, while it has been gone for too short to end.
     pub what: String,
     /// What to do about it.
     pub advice: String,
@@ -109,7 +109,11 @@ impl Alerts {
             _ if found.contains(id) => true,
             State::Pending(_) => false,
             State::Active { alert, started, gone } => {
-                let since = *gone.get_or_insert(now);
+                // Its figures are old from now on.
+                let since = *gone.get_or_insert_with(|| {
+                    alert.what.insert_str(0, "until a moment ago: ");
+                    now
+                });
                 let over = now.saturating_duration_since(since) >= hold;
                 if over {
                     transitions.push(Transition::Ended(alert.clone(), now.saturating_duration_since(*started)));
@@ -230,6 +234,7 @@ mod tests {
             transitions.extend(alerts.observe(now, at, HOLD, findings));
         }
         assert_eq!((transitions.len(), started(&transitions)), (1, 1), "{transitions:?}");
+        assert_eq!(alerts.active()[0].what, "until a moment ago: near", "it is told as what was");
         let (now, at) = clock.at(193 + HOLD.as_secs());
         assert!(alerts.observe(now, at, HOLD, vec![]).is_empty(), "gone since 195 only");
         let (now, at) = clock.at(195 + HOLD.as_secs());

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type Columns, historyColumns, joinColumns, LiveSamples, lastValue } from "./samples";
+import { type Columns, historyColumns, joinColumns, LiveSamples, lastValue, markedPoints } from "./samples";
 
 test("live samples keep the newest and drop the oldest at the limit", () => {
   const samples = new LiveSamples(3);
@@ -99,4 +99,10 @@ test("a first live sample without rates leaves no gap after the history", () => 
     [100, 112, 113],
     [1, 6, 7],
   ]);
+});
+
+test("a short line has its points drawn, a long one only those that stand alone", () => {
+  expect(markedPoints([null, 1, 2, undefined, 3])).toEqual([1, 2, 4]);
+  const long = [5, null, ...Array.from({ length: 20 }, (_, i) => i), null, 7];
+  expect(markedPoints(long)).toEqual([0, 23]);
 });

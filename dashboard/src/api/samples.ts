@@ -71,3 +71,13 @@ export function joinColumns(history: Columns, live: Columns, step: number): Colu
 export function lastValue(values: (number | null)[] | undefined): number | null {
   return values?.findLast((value) => value !== null) ?? null;
 }
+
+/** A line of fewer points is drawn with them: it may be no longer than a speck. */
+const FEW_POINTS = 12;
+
+/** The points that are drawn as such: all of a few, else those that no line leads to. */
+export function markedPoints(values: ArrayLike<number | null | undefined>): number[] {
+  const there = (i: number) => values[i] !== null && values[i] !== undefined;
+  const points = Array.from({ length: values.length }, (_, i) => i).filter(there);
+  return points.length < FEW_POINTS ? points : points.filter((i) => !there(i - 1) && !there(i + 1));
+}

@@ -89,10 +89,14 @@ export interface Counts {
 export interface Pool extends Counts {
   range: string;
   warning: boolean;
+  /** Addresses that reservations took out of it. */
+  reserved: number;
 }
 
+/** Its leases, in pools and outside of them; total, free and utilisation are of its pools. */
 export interface Subnet extends Counts {
   id: number;
+  name?: string | null;
   prefix: string;
   shared_network?: string | null;
   lease_time_seconds: number;

@@ -70,8 +70,11 @@ export default function SignIn(props: { ended: boolean }) {
         <button type="submit" class="button primary" disabled={action.pending() || token().trim() === ""}>
           {action.pending() ? "Signing in…" : "Sign in"}
         </button>
-        <p class="muted">The first start prints an admin token once. To create another, run on the server:</p>
-        <pre class="snippet">outwork token create --role viewer</pre>
+        <p class="muted">
+          The first start prints an admin token once. Without it, create another on the server's machine, with
+          a name of your choice:
+        </p>
+        <pre class="snippet">outwork token create my-laptop --role admin</pre>
       </form>
     </main>
   );

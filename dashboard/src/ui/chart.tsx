@@ -1,7 +1,7 @@
 import "./chart.css";
 import { createEffect, createSignal, For, on, onCleanup, onMount, Show } from "solid-js";
 import uPlot from "uplot";
-import { type Columns, lastValue } from "../api/samples";
+import { type Columns, lastValue, markedPoints } from "../api/samples";
 import { clock, tick, timestamp, trimmed } from "../format";
 import { themeChanged } from "../theme";
 
@@ -104,7 +104,12 @@ export default function Chart(props: {
               label: series.label,
               stroke: color,
               width: 1.5,
-              points: { show: false },
+              points: {
+                show: false,
+                size: 5,
+                fill: color,
+                filter: (self, index) => markedPoints(self.data[index] ?? []),
+              },
               ...(series.dashed ? { dash: [5, 4] } : {}),
               ...(i === 0 ? { fill: `${color}1a` } : {}),
             };

@@ -126,6 +126,10 @@ async fn remove_token(
     Path(id): Path<i64>,
 ) -> Result<StatusCode, Problem> {
     caller.does("token.remove", id.to_string(), "");
+    let find = move |db: &_| Ok(tokens::list(db)?.into_iter().find(|token| token.id == id));
+    if let Some(token) = shared.admin.database.read(find).await? {
+        caller.does("token.remove", id.to_string(), token.name);
+    }
     let removed = shared.admin.database.call(move |db| tokens::revoke(db, id)).await?;
     shared.admin.access.forget(id);
     if removed { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found(format!("there is no token {id}"))) }

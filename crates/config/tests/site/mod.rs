@@ -103,6 +103,22 @@ section! {
         pub password: Option<Secret>,
         /// How long a session lasts.
         pub session: Duration = mins(30),
+        /// The files of its certificates.
+        pub tls: Tls,
+    }
+}
+
+section! {
+    /// Certificates.
+    pub struct Tls {
+        /// The chain.
+        pub chain: PathBuf = "chain.pem",
+        /// The authorities that are trusted.
+        pub trusted: Vec<PathBuf>,
+        /// Those of other names.
+        pub names: BTreeMap<String, PathBuf>,
+        /// The list of those revoked.
+        pub revoked: Option<PathBuf>,
     }
 }
 

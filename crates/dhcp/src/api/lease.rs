@@ -252,7 +252,7 @@ pub(super) fn add(engine: &mut Engine, now: Now, draft: &AddLease) -> Result<Lea
     Ok(view(engine, &lease))
 }
 
-fn client_id(text: &str) -> Result<Vec<u8>, Problem> {
+pub(super) fn client_id(text: &str) -> Result<Vec<u8>, Problem> {
     crate::policy::Identifier::parse(IdentifierKind::ClientId, text).map(|identifier| identifier.bytes).ok_or_else(
         || {
             Problem::invalid(

@@ -99,7 +99,7 @@ pub struct ReservationBody {
     /// `sname`: the boot server's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_hostname: Option<String>,
-    /// `file`: what to boot.
+    /// `file`: what to boot. With an HTTP URI here or in option 67, clients that boot over HTTP are told so in option 60 too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub boot_file: Option<String>,
     /// How long its leases last, seconds.
@@ -252,6 +252,9 @@ fn compile(policy: &Policy, id: u64, body: &ReservationBody) -> Result<Read, Unf
     };
     let subnet = body.subnet_id.map(find).transpose()?;
     let kind = IdentifierKind::from(body.identifier.kind);
+    if let Some(why) = kind.unknowable(policy.flex.is_some()) {
+        return Err(Unfit::new("identifier.kind", why));
+    }
     let identifier = Identifier::parse(kind, body.identifier.value.trim()).ok_or_else(|| {
         let expected = match kind {
             IdentifierKind::Mac => "a hardware address such as 52:54:00:12:34:56",

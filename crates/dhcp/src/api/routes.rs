@@ -175,7 +175,7 @@ async fn wipe(
     Ok(Json(Wiped { removed }))
 }
 
-/// Leases, by subnet, state and text.
+/// Leases, by subnet, state, address, hardware address, client identifier, host name and text.
 #[utoipa::path(get, path = "/leases", tag = "dhcp", params(LeaseQuery),
     responses((status = 200, body = LeasePage), (status = 400, body = Problem), (status = 401, body = Problem)))]
 async fn list_leases(
@@ -309,8 +309,10 @@ async fn import(
     });
     feed(body, &sender).await;
     let report = work.await.map_err(Problem::internal)?.map_err(broken)?;
-    let ImportReport { imported, unchanged, failed, .. } = report;
-    caller.does("lease.import", "", format!("{imported} imported, {unchanged} unchanged, {failed} failed"));
+    let ImportReport { imported, updated, unchanged, failed, .. } = report;
+    let new = imported - updated;
+    let done = format!("{new} imported, {updated} updated, {unchanged} unchanged; {failed} refused");
+    caller.does("lease.import", "", done);
     Ok(Json(report))
 }
 

@@ -1,12 +1,12 @@
-//! Lists of leases: by subnet, state, and text in the address, hardware address, client identifier or host name.
+//! Lists of leases: by subnet, state, whole address, hardware address, client identifier or host name, and text in any of these.
 //!
-//! A whole address or identifier is looked up in the table's indexes. All else is a walk over the table in slices, the
+//! An address and identifiers are looked up in the table's indexes. All else, a host name included, is a walk over the table in slices, the
 //! engine let go between them, so that a list of a million leases holds no packet up.
 
-use super::lease::{ETHERNET, LeaseState, LeaseView, any_client_id, show};
+use super::lease::{ETHERNET, LeaseState, LeaseView, any_client_id, client_id, show};
 use super::text;
 use crate::engine::Engine;
-use crate::lease::{Client, Lease};
+use crate::lease::{Client, Lease, Table};
 use outwork_front::api::{PageQuery, Problem};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -29,6 +29,15 @@ const MAX_EXACT: usize = 10_000;
 pub struct LeaseQuery {
     /// An address, hardware address, client identifier or host name, or a part of one.
     pub q: Option<String>,
+    /// The address.
+    #[param(value_type = Option<String>)]
+    pub address: Option<Ipv4Addr>,
+    /// The hardware address, whole.
+    pub mac: Option<String>,
+    /// The client identifier (option 61), whole: hex, as `hex:0152` or `01:52`, or text in single quotes.
+    pub client_id: Option<String>,
+    /// The host name, whole, in capitals or not.
+    pub hostname: Option<String>,
     /// Subnet id.
     pub subnet: Option<u32>,
     /// State.
@@ -113,11 +122,59 @@ fn contains_ignoring_case(text: &str, part: &str) -> bool {
         || (!text.is_ascii() && text.to_lowercase().contains(part))
 }
 
+/// What a lease must be, each in full.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Whole {
+    subnet: Option<u32>,
+    state: Option<LeaseState>,
+    address: Option<Ipv4Addr>,
+    mac: Option<Vec<u8>>,
+    client_id: Option<Vec<u8>>,
+    hostname: Option<String>,
+}
+
+impl Whole {
+    fn new(query: &LeaseQuery) -> Result<Self, Problem> {
+        Ok(Self {
+            subnet: query.subnet,
+            state: query.state,
+            address: query.address,
+            mac: query.mac.as_deref().map(|mac| text::mac("mac", mac)).transpose()?,
+            client_id: query.client_id.as_deref().map(client_id).transpose()?,
+            hostname: query.hostname.clone(),
+        })
+    }
+
+    fn is(&self, lease: &Lease) -> bool {
+        let named = |name: &String| lease.host_name().is_some_and(|own| own.eq_ignore_ascii_case(name));
+        self.subnet.is_none_or(|subnet| subnet == lease.subnet)
+            && self.state.is_none_or(|state| state == lease.state.into())
+            && self.address.is_none_or(|address| address == lease.address)
+            && self.mac.as_deref().is_none_or(|mac| mac == lease.hardware())
+            && self.client_id.as_deref().is_none_or(|id| Some(id) == any_client_id(lease))
+            && self.hostname.as_ref().is_none_or(named)
+    }
+
+    /// What may be wanted, by the index that knows it; `None` if none does.
+    fn indexed(&self, leases: &Table) -> Option<Vec<Ipv4Addr>> {
+        let at = |lease: &Lease| lease.address;
+        if let Some(address) = self.address {
+            Some(leases.at(address).map(at).into_iter().collect())
+        } else if let Some(mac) = &self.mac {
+            // The index is by hardware type too.
+            let all = (0..=u8::MAX).flat_map(|htype| leases.of_hardware(htype, mac));
+            Some(all.map(|(_, lease)| at(lease)).take(MAX_EXACT).collect())
+        } else {
+            let id = self.client_id.as_deref()?;
+            Some(leases.of_id(id).map(|(_, lease)| at(lease)).take(MAX_EXACT).collect())
+        }
+    }
+}
+
 /// A search under way.
 #[derive(Debug)]
 pub(super) struct Search {
-    subnet: Option<u32>,
-    state: Option<LeaseState>,
+    whole: Whole,
     needle: Option<Needle>,
     after: Option<Ipv4Addr>,
     limit: usize,
@@ -133,15 +190,14 @@ impl Search {
     /// A search for what is asked.
     ///
     /// # Errors
-    /// A text that is too long.
+    /// A text that is too long, or no hardware address or client identifier where one has to be.
     pub(super) fn new(query: &LeaseQuery) -> Result<Self, Problem> {
         let needle = query.q.as_deref().map(str::trim).filter(|text| !text.is_empty());
         if needle.is_some_and(|text| text.len() > MAX_TEXT) {
             return Err(Problem::invalid("q", format!("expected at most {MAX_TEXT} octets")));
         }
         Ok(Self {
-            subnet: query.subnet,
-            state: query.state,
+            whole: Whole::new(query)?,
             needle: needle.map(Needle::new),
             after: query.after,
             limit: PageQuery { after: None, limit: query.limit }.rows(),
@@ -154,7 +210,7 @@ impl Search {
 
     /// Looks at the next slice of the table. True once the page is complete.
     pub(super) fn step(&mut self, engine: &Engine) -> bool {
-        let everything = self.subnet.is_none() && self.state.is_none() && self.needle.is_none();
+        let everything = self.whole == Whole::default() && self.needle.is_none();
         if self.at.is_none() && self.exact(engine) {
             return true;
         }
@@ -197,8 +253,19 @@ impl Search {
         LeasePage { items, next, total: self.total }
     }
 
-    /// Answers from the indexes, if the text is a whole address or identifier that somebody has.
+    /// Answers from the indexes, if something is asked for in whole that they know, or the text is a whole address or
+    /// identifier that somebody has.
     fn exact(&mut self, engine: &Engine) -> bool {
+        if let Some(mut wanted) = self.whole.indexed(engine.leases()) {
+            wanted.sort_unstable();
+            for lease in wanted.iter().filter_map(|address| engine.leases().at(*address)) {
+                if self.matches(lease) {
+                    self.total += 1;
+                    self.take(engine, lease);
+                }
+            }
+            return true;
+        }
         let Some(needle) = &self.needle else { return false };
         let leases = engine.leases();
         let mut found: Vec<Ipv4Addr> =
@@ -211,7 +278,7 @@ impl Search {
         found.sort_unstable();
         found.dedup();
         for lease in found.iter().filter_map(|address| leases.at(*address)) {
-            if self.is_of(lease) {
+            if self.whole.is(lease) {
                 self.total += 1;
                 self.take(engine, lease);
             }
@@ -219,13 +286,8 @@ impl Search {
         !found.is_empty()
     }
 
-    fn is_of(&self, lease: &Lease) -> bool {
-        self.subnet.is_none_or(|subnet| subnet == lease.subnet)
-            && self.state.is_none_or(|state| state == lease.state.into())
-    }
-
     fn matches(&mut self, lease: &Lease) -> bool {
-        self.is_of(lease) && self.needle.as_ref().is_none_or(|needle| needle.is_in(lease, &mut self.scratch))
+        self.whole.is(lease) && self.needle.as_ref().is_none_or(|needle| needle.is_in(lease, &mut self.scratch))
     }
 
     /// Puts a lease on the page if it belongs there; one more than fits says that there is a next page.

@@ -1,14 +1,14 @@
 //! Subnets and their pools: how full they are.
 
 use super::lease::usual_time;
-use crate::engine::{Engine, PoolUse};
+use crate::engine::{Engine, PoolUse, Totals};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Addresses of pools, by what they are doing.
+/// Addresses by what they are doing: of a pool those that it can hand out, of more than a pool all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, ToSchema)]
 pub struct Counts {
-    /// Addresses that can be handed out.
+    /// Addresses that pools can hand out.
     pub total: u64,
     /// Bound to a client.
     pub active: u64,
@@ -16,9 +16,9 @@ pub struct Counts {
     pub offered: u64,
     /// In quarantine.
     pub declined: u64,
-    /// Held by nobody.
+    /// Of `total`, those that nobody holds.
     pub free: u64,
-    /// Part that somebody holds, 0 to 1.
+    /// Part of `total` that somebody holds, 0 to 1.
     pub utilisation: f64,
 }
 
@@ -31,13 +31,20 @@ impl Counts {
             counts.offered += u64::from(pool.offered);
             counts.declined += u64::from(pool.declined);
         }
+        counts.free = counts.total.saturating_sub(counts.active + counts.offered + counts.declined);
         counts.complete()
     }
 
+    /// Of a subnet: leases outside of pools, and of reserved addresses, take nothing that others could get, but are leases.
+    fn of_subnet(pools: &[PoolUse], leases: Totals) -> Self {
+        let Totals { active, offered, declined } = leases;
+        let [active, offered, declined] = [active, offered, declined].map(|count| count as u64);
+        Self { active, offered, declined, ..Self::of(pools) }
+    }
+
     fn complete(mut self) -> Self {
-        let held = self.active + self.offered + self.declined;
-        self.free = self.total.saturating_sub(held);
-        self.utilisation = if self.total == 0 { 0.0 } else { (held as f64 / self.total as f64).min(1.0) };
+        let held = self.total.saturating_sub(self.free);
+        self.utilisation = if self.total == 0 { 0.0 } else { held as f64 / self.total as f64 };
         self
     }
 
@@ -46,6 +53,7 @@ impl Counts {
         self.active += other.active;
         self.offered += other.offered;
         self.declined += other.declined;
+        self.free += other.free;
     }
 }
 
@@ -56,6 +64,8 @@ pub struct PoolView {
     pub range: String,
     /// True if its use has reached `dhcp.warn_utilisation`.
     pub warning: bool,
+    /// Addresses of the range that are kept for clients of reservations, and so are none of `total`.
+    pub reserved: u64,
     /// How full it is.
     #[serde(flatten)]
     pub counts: Counts,
@@ -78,7 +88,7 @@ pub struct SubnetView {
     pub pools: Vec<PoolView>,
     /// Reservations in it.
     pub reservations: usize,
-    /// How full its pools are.
+    /// Its leases, in pools and outside of them, and how full its pools are.
     #[serde(flatten)]
     pub counts: Counts,
 }
@@ -103,7 +113,7 @@ pub struct Summary {
     pub leases: usize,
     /// Reservations, of the file and of the API.
     pub reservations: usize,
-    /// How full all pools are together.
+    /// All leases, and how full all pools are together.
     #[serde(flatten)]
     pub counts: Counts,
 }
@@ -118,7 +128,7 @@ pub(super) fn subnets(engine: &Engine, first: usize, count: usize) -> Vec<Subnet
         let pool = |pool: &PoolUse| {
             let counts = Counts::of([pool]);
             let warning = warn_at > 0.0 && counts.utilisation >= warn_at;
-            PoolView { range: format!("{}-{}", pool.first, pool.last), warning, counts }
+            PoolView { range: format!("{}-{}", pool.first, pool.last), warning, reserved: pool.reserved, counts }
         };
         SubnetView {
             id: subnet.id,
@@ -128,7 +138,7 @@ pub(super) fn subnets(engine: &Engine, first: usize, count: usize) -> Vec<Subnet
             lease_time_seconds: usual_time(policy, index, None),
             pools: usage.iter().map(pool).collect(),
             reservations: engine.reservations().in_subnet(subnet.id),
-            counts: Counts::of(&usage),
+            counts: Counts::of_subnet(&usage, engine.subnet_totals(index)),
         }
     };
     chosen.map(view).collect()

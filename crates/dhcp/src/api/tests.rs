@@ -201,6 +201,49 @@ fn a_search_finds_addresses_names_and_identifiers_in_every_notation() {
 }
 
 #[test]
+fn what_is_asked_for_in_whole_is_found_by_the_indexes_and_nothing_like_it() {
+    let mut engine = with_leases(5000);
+    let mut shown = lease_of(7000);
+    shown.htype = 6;
+    shown.details = Details::pack([(Detail::ShownId, &b"printer"[..])]);
+    engine.put_lease(shown);
+    let all = LeaseQuery::default;
+    let some = |text: &str| Some(text.to_owned());
+    let whole = [
+        LeaseQuery { mac: some("52-54-00-00-00-C8"), ..all() },
+        LeaseQuery { client_id: some("hex:015254000000c8"), ..all() },
+        LeaseQuery { client_id: some("01:52:54:00:00:00:c8"), ..all() },
+        LeaseQuery { address: Some([10, 1, 1, 200].into()), ..all() },
+        LeaseQuery { hostname: some("Host-200"), ..all() },
+        LeaseQuery { hostname: some("host-200"), mac: some("5254.0000.00c8"), subnet: Some(1), ..text("10.1.1") },
+    ];
+    for query in whole {
+        let mut search = Search::new(&query).expect("a query");
+        let by_index = query.hostname.is_none() || query.mac.is_some();
+        assert_eq!(search.step(&engine), by_index, "{query:?} in one look, unless by name alone");
+        assert_eq!(addresses(&list(&engine, query.clone())), ["10.1.1.200"], "{query:?}");
+    }
+    let other = lease_of(7000).address.to_string();
+    assert_eq!(addresses(&list(&engine, LeaseQuery { client_id: some("'printer'"), ..all() })), [other.as_str()]);
+    let mac = crate::api::text::colons(lease_of(7000).hardware());
+    assert_eq!(addresses(&list(&engine, LeaseQuery { mac: Some(mac), ..all() })), [other], "of any hardware type");
+    let nothing = [
+        LeaseQuery { mac: some("52:54:00:00:00"), ..all() },
+        LeaseQuery { client_id: some("hex:0152"), ..all() },
+        LeaseQuery { hostname: some("host-20"), ..LeaseQuery { mac: some("52:54:00:00:00:c8"), ..all() } },
+        LeaseQuery { address: Some([10, 9, 9, 9].into()), ..all() },
+        LeaseQuery { mac: some("52:54:00:00:00:c8"), subnet: Some(7), ..all() },
+        LeaseQuery { mac: some("52:54:00:00:00:c8"), ..text("10.1.9") },
+    ];
+    for query in nothing {
+        assert_eq!(list(&engine, query.clone()).total, 0, "{query:?}");
+    }
+    let blamed = |query: LeaseQuery| blamed(Search::new(&query).map(drop)).1;
+    assert_eq!(blamed(LeaseQuery { mac: some("printer"), ..all() }), "mac");
+    assert_eq!(blamed(LeaseQuery { client_id: some(""), ..all() }), "client_id");
+}
+
+#[test]
 fn a_lease_is_shown_with_its_relay_and_its_reservation() {
     let mut engine = engine();
     let relay = [1, 4, b'e', b't', b'h', b'0', 2, 2, 0xab, 0xcd];
@@ -302,7 +345,7 @@ fn subnets_and_the_summary_say_how_full_pools_are() {
     assert_eq!((&subnet["total"], &subnet["active"], &subnet["free"]), (&json!(104), &json!(2), &json!(102)));
     assert_eq!(
         subnet["pools"][0],
-        json!({"range": "10.2.0.10-10.2.0.13", "warning": true, "total": 4, "active": 2,
+        json!({"range": "10.2.0.10-10.2.0.13", "warning": true, "reserved": 0, "total": 4, "active": 2,
         "offered": 0, "declined": 0, "free": 2, "utilisation": 0.5})
     );
     assert_eq!(subnet["pools"][1]["warning"], false);
@@ -310,6 +353,28 @@ fn subnets_and_the_summary_say_how_full_pools_are() {
     all.chunks(2).for_each(|some| summary.add(&engine, some));
     assert_eq!((summary.subnets, summary.pools, summary.pools_warned), (3, 4, 1));
     assert_eq!((summary.leases, summary.reservations, summary.counts.active), (7, 1, 7));
+}
+
+#[test]
+fn a_subnet_counts_every_lease_of_its_prefix_and_its_pools_what_they_hand_out() {
+    let mut engine = engine();
+    let last = |last| Ipv4Addr::new(10, 2, 0, last);
+    for (n, address) in [(100, last(10)), (101, last(7)), (102, last(250))] {
+        engine.put_lease(Lease { address, subnet: 7, ..lease_of(n) });
+    }
+    let figures = |engine: &Engine| {
+        let subnet = &subnets(engine, 1, 1)[0];
+        let pool = &subnet.pools[0];
+        (subnet.counts.active, subnet.counts.free, pool.counts.active, pool.counts.total, pool.reserved)
+    };
+    assert_eq!(figures(&engine), (3, 103, 1, 4, 0), "10.2.0.7 is reserved, 10.2.0.250 of no pool");
+    let draft =
+        json!({"subnet_id": 7, "identifier": {"kind": "mac", "value": "52:54:00:00:07:07"}, "address": "10.2.0.11"});
+    reservation::add(&mut engine, now(), &body(draft)).expect("reserved");
+    assert_eq!(figures(&engine), (3, 102, 1, 3, 1));
+    assert_eq!(subnets(&engine, 1, 1)[0].counts.utilisation, 1.0 / 103.0, "of what the pools hand out");
+    engine.release_address(last(7), NOW);
+    assert_eq!(figures(&engine).0, 2);
 }
 
 #[test]
@@ -355,8 +420,21 @@ fn a_reservation_without_a_subnet_holds_in_all_and_its_address_must_be_of_one() 
 }
 
 #[test]
+fn a_flex_reservation_needs_the_expression_that_finds_its_client() {
+    let mut engine = engine();
+    let flex = body(json!({"identifier": {"kind": "flex", "value": "'port 7'"}, "address": "10.1.0.9"}));
+    assert_eq!(blamed(reservation::add(&mut engine, now(), &flex)), (400, "identifier.kind".to_owned()));
+    let mac = |value: &str| body(json!({"identifier": {"kind": "mac", "value": value}}));
+    let made = reservation::add(&mut engine, now(), &mac("52:54:00:00:00:02")).expect("made");
+    let id = reservation::parse_id(&made.id).expect("an id");
+    assert_eq!(blamed(reservation::replace(&mut engine, id, &flex)), (400, "identifier.kind".to_owned()));
+    engine.adopt(policy(&format!("flex_identifier = \"option[60].hex\"\n{CONFIG}")), Vec::new());
+    reservation::add(&mut engine, now(), &flex).expect("made");
+}
+
+#[test]
 fn every_identifier_reads_back_as_it_is_shown() {
-    let policy = policy(CONFIG);
+    let policy = policy(&format!("flex_identifier = \"option[60].hex\"\n{CONFIG}"));
     for octets in [&b"\x01"[..], b"\x01\x52", b"a", b"ab:cd", b"it's", b"hex:01", b"'", b"\x00", b"\x7f\x80\x81"] {
         for kind in IdentifierKind::ALL {
             let identifier = crate::policy::Identifier { kind, bytes: octets.to_vec() };
@@ -542,6 +620,10 @@ fn leases_go_out_and_come_in_again_as_they_were() {
     };
     assert_eq!(plain(&to), plain(&from));
     assert_eq!(journal(&to).len(), 2500);
+    let before = plain(&from);
+    let report = import(&mut from, &file);
+    assert_eq!((report.imported, report.updated, report.unchanged, report.failed), (0, 0, 2500, 0), "its own export");
+    assert_eq!(plain(&from), before, "what the file has no column for stays");
 }
 
 #[test]
@@ -571,6 +653,54 @@ fn every_bad_line_of_an_import_is_reported_and_the_others_are_taken() {
     assert_eq!(state("10.1.2.1"), Some(State::Released), "the file deletes it further down");
     let last = engine.leases().at(address("10.1.2.5")).expect("a lease");
     assert_eq!((last.subnet, last.host_name().as_deref()), (1, Some("last,one")), "the subnet is the address's");
+}
+
+#[test]
+fn relay_information_and_releases_go_out_as_kea_writes_them_and_come_in_again() {
+    let mut from = engine();
+    let details = Details::pack([(Detail::Relay, &[1, 4, 0xaa, 0xbb, 0xcc, 0xdd][..])]);
+    from.put_lease(Lease { details, ..lease_of(1) });
+    from.put_lease(Lease { state: State::Released, expires: NOW - 5, starts: NOW - 50, ..lease_of(2) });
+    let (rows, _) = transfer::rows(&from, Ipv4Addr::UNSPECIFIED);
+    let file = String::from_utf8(transfer::write(&rows, true).expect("in memory")).expect("text");
+    assert!(file.contains(r#",0,{ "ISC": { "relay-agent-info": "0x0104AABBCCDD" } }"#), "{file}");
+    let states: Vec<_> = file.lines().skip(1).filter_map(|line| line.split(',').nth(9)).collect();
+    assert_eq!(states, ["0", "3"]);
+    let newer = file.replace(
+        r#""0x0104AABBCCDD""#,
+        r#"{ "remote-id": "00"&#x2c "sub-options": "0x0104AABBCCDD" }&#x2c "client-id": "01" }&#x2c "owner": { "a": 1 "#,
+    );
+    for (file, told) in [(file, 0), (newer, 1)] {
+        let mut to = engine();
+        let report = import(&mut to, &file);
+        assert_eq!((report.imported, report.updated, report.failed, report.notes.len()), (2, 0, 0, told));
+        for note in report.notes {
+            assert!(note.detail.contains("owner, client-id"), "{note:?}");
+        }
+        let mut all = to.leases().range(Ipv4Addr::UNSPECIFIED).map(|lease| Lease { due: 0, ..lease.clone() });
+        let mut expected = from.leases().range(Ipv4Addr::UNSPECIFIED).map(|lease| Lease { due: 0, ..lease.clone() });
+        assert!(all.by_ref().eq(expected.by_ref()), "{file}");
+    }
+}
+
+#[test]
+fn an_import_tells_new_leases_from_changed_ones_and_what_it_took_in_another_way() {
+    let mut engine = with_leases(0);
+    let file = format!(
+        "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context\n\
+         10.1.2.1,52:54:00:00:09:01,,7200,{later},1,0,0,,0,\n\
+         10.1.2.1,52:54:00:00:09:01,,7200,{later},1,0,0,named,0,\n\
+         10.1.2.2,52:54:00:00:09:02,,7200,{later},99,0,0,,0,{{ broken\n\
+         10.1.2.3,52:54:00:00:09:03,,7200,never,1,0,0,,0,\n",
+        later = NOW + 9000
+    );
+    let report = import(&mut engine, &file);
+    assert_eq!((report.imported, report.updated, report.unchanged, report.failed), (3, 1, 0, 1));
+    let place = |fault: &transfer::LineFault| (fault.line, fault.address);
+    assert_eq!(report.faults.iter().map(place).collect::<Vec<_>>(), [(5, Some(address("10.1.2.3")))]);
+    assert_eq!(report.notes.iter().map(place).collect::<Vec<_>>(), [(4, Some(address("10.1.2.2")))]);
+    let said = &report.notes[0].detail;
+    assert!(said.contains("it is a lease of 1 here") && said.contains("user_context: expected JSON"), "{said}");
 }
 
 #[test]

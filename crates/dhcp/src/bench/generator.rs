@@ -397,6 +397,7 @@ impl Generator {
             return;
         };
         self.tally.offer.record(now.since(exchange.asked));
+        self.tally.answer.record(now.since(exchange.asked));
         self.count_in_time(now, false);
         if let Some(exchange) = self.exchanges.get_mut(reply.xid) {
             exchange.stage = Stage::Ack(Some((reply.yiaddr, server)));
@@ -428,6 +429,7 @@ impl Generator {
             self.tally.report.duplicate_addresses += u64::from(!alone);
         }
         self.tally.ack.record(now.since(exchange.asked));
+        self.tally.answer.record(now.since(exchange.asked));
         self.tally.exchange.record(now.since(exchange.begun));
         self.tally.report.answered += 1;
         self.count_in_time(now, true);

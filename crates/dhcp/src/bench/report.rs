@@ -6,20 +6,28 @@ use std::time::Duration;
 use outwork_telemetry::{Histogram, Snapshot};
 use serde::Serialize;
 
-/// How long answers took, in microseconds.
+/// How long answers took, in microseconds; in JSON the names say so.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Latency {
     /// How many answers there were.
     pub count: u64,
     /// The mean.
+    #[serde(rename = "mean_us")]
     pub mean: f64,
     /// Half of them took at most this long.
+    #[serde(rename = "p50_us")]
     pub p50: f64,
     /// 95 % of them.
+    #[serde(rename = "p95_us")]
     pub p95: f64,
     /// 99 % of them.
+    #[serde(rename = "p99_us")]
     pub p99: f64,
+    /// 99.9 % of them.
+    #[serde(rename = "p999_us")]
+    pub p999: f64,
     /// The longest.
+    #[serde(rename = "max_us")]
     pub max: f64,
 }
 
@@ -33,6 +41,7 @@ impl Latency {
             p50: micros(snapshot.quantile(0.50)),
             p95: micros(snapshot.quantile(0.95)),
             p99: micros(snapshot.quantile(0.99)),
+            p999: micros(snapshot.quantile(0.999)),
             max: micros(snapshot.max()),
         }
     }
@@ -45,6 +54,8 @@ pub struct Report {
     pub scenario: String,
     /// The server.
     pub server: String,
+    /// The addresses that were relayed from: what a server chooses the subnet by.
+    pub relays: Vec<String>,
     /// Whether messages came and went in runs.
     pub offload: bool,
     /// The rate asked for in exchanges a second; none for as fast as the server answers.
@@ -77,6 +88,8 @@ pub struct Report {
     pub discover_to_offer: Latency,
     /// From REQUEST or INFORM to ACK.
     pub request_to_ack: Latency,
+    /// Every answer: both of those.
+    pub answer: Latency,
     /// The whole exchange.
     pub exchange: Latency,
     /// Requests refused by a DHCPNAK.
@@ -101,19 +114,50 @@ pub struct Report {
     pub cpu_seconds: f64,
 }
 
+impl Report {
+    /// What to look at where nothing was answered; `None` where something was, or nothing was asked.
+    pub fn hint(&self) -> Option<String> {
+        if self.answered > 0 || self.offered == 0 {
+            return None;
+        }
+        let server = &self.server;
+        if self.naks > 0 {
+            return Some(format!(
+                "{server} refused every request (DHCPNAK): is another server's range, or another subnet, in its way?"
+            ));
+        }
+        if self.discover_to_offer.count > 0 {
+            return Some(format!(
+                "{server} makes offers and acknowledges nothing: its log says why, such as a disk that it cannot write"
+            ));
+        }
+        if self.unsendable > 0 {
+            return Some(format!("this host would not send to {server}: look at its routes and its firewall"));
+        }
+        Some(format!(
+            "nothing came back. Does a DHCP server listen at {server}? Has it a subnet for the relay agent's address ({}), with a \
+             pool that has addresses left? Do the firewalls let UDP through, both ways? A relay agent's port other than 67 \
+             needs a server that knows RFC 8357",
+            self.relays.join(", ")
+        ))
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pace = match (self.rate, self.window) {
+            (Some(1.0), _) => "1 exchange/s".to_owned(),
             (Some(rate), _) => format!("{rate} exchanges/s"),
             (None, Some(window)) => format!("as fast as answered, {window} at a time"),
             (None, None) => "all at once".to_owned(),
         };
         writeln!(
             f,
-            "{} against {}: {} clients, {pace}{}, {:.2} s",
+            "{} against {}: {} {}, {pace}{}, {:.2} s",
             self.scenario,
             self.server,
             self.clients,
+            if self.clients == 1 { "client" } else { "clients" },
             if self.offload { ", in runs" } else { "" },
             self.seconds
         )?;
@@ -133,7 +177,11 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "  lost        {:>12}    refused    {:>12}", self.lost, self.naks)?;
         writeln!(f)?;
-        writeln!(f, "  {:<18} {:>10} {:>10} {:>10} {:>10} {:>10}", "latency, ms", "mean", "p50", "p95", "p99", "max")?;
+        writeln!(
+            f,
+            "  {:<18} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            "latency, ms", "mean", "p50", "p95", "p99", "p99.9", "max"
+        )?;
         for (name, latency) in [
             ("DISCOVER to OFFER", self.discover_to_offer),
             ("REQUEST to ACK", self.request_to_ack),
@@ -141,7 +189,7 @@ impl fmt::Display for Report {
         ] {
             if latency.count > 0 {
                 write!(f, "  {name:<18}")?;
-                for micros in [latency.mean, latency.p50, latency.p95, latency.p99, latency.max] {
+                for micros in [latency.mean, latency.p50, latency.p95, latency.p99, latency.p999, latency.max] {
                     write!(f, " {:>10.3}", micros / 1000.0)?;
                 }
                 writeln!(f)?;
@@ -177,6 +225,7 @@ pub(super) struct Tally {
     pub(super) report: Report,
     pub(super) offer: Histogram,
     pub(super) ack: Histogram,
+    pub(super) answer: Histogram,
     pub(super) exchange: Histogram,
     /// Exchanges answered while exchanges began.
     pub(super) exchanges_in_time: u64,
@@ -195,6 +244,7 @@ impl Tally {
             requests_per_second: rate(self.requests_in_time),
             discover_to_offer: Latency::of(&self.offer),
             request_to_ack: Latency::of(&self.ack),
+            answer: Latency::of(&self.answer),
             exchange: Latency::of(&self.exchange),
             ..self.report
         }

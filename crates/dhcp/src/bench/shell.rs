@@ -70,9 +70,14 @@ pub enum BenchError {
     },
     /// The server never answered, so there is nothing to measure.
     #[error(
-        "no client got an address from {0}: is a server listening there, with a pool for the relay agent's subnet?"
+        "no client got an address from {target}\n  = help: is a server listening there, with a subnet for the relay agent's address ({relays}) and a pool that has addresses left? Do the firewalls let UDP through, both ways?"
     )]
-    NotPrepared(SocketAddrV4),
+    NotPrepared {
+        /// The server.
+        target: SocketAddrV4,
+        /// The relay agents' addresses.
+        relays: String,
+    },
 }
 
 /// Plays the scenario. Takes as long as that lasts, and blocks the thread.
@@ -104,7 +109,9 @@ pub fn run(options: &BenchOptions) -> Result<Report, BenchError> {
         },
         relays,
     };
+    let relays = plan.relays.iter().map(ToString::to_string).collect();
     let mut report = ports.play(plan, options.target)?;
+    report.relays = relays;
     report.server = options.target.to_string();
     report.offload = options.offload;
     Ok(report)
@@ -158,6 +165,7 @@ impl Ports {
         let origin = Instant::now();
         let clock = || Time::from_nanos(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX));
         let mut outboxes: Vec<Outbox> = plan.relays.iter().map(|_| Outbox::new(BATCH)).collect();
+        let relays = plan.relays.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let paced = matches!(plan.rate, Rate::PerSecond(_)) && plan.scenario != Scenario::Avalanche;
         let begins_with_leases = matches!(plan.scenario, Scenario::Renew | Scenario::Mixed);
         let mut generator = Generator::new(plan, clock());
@@ -212,7 +220,7 @@ impl Ports {
         let (cpu, drops) = before.unwrap_or_default();
         let mut report = generator.finish();
         if begins_with_leases && report.prepared == 0 {
-            return Err(BenchError::NotPrepared(target));
+            return Err(BenchError::NotPrepared { target, relays });
         }
         report.cpu_seconds = cpu_time().saturating_sub(cpu).as_secs_f64();
         report.dropped_here = self.drops()?.saturating_sub(drops);

@@ -37,11 +37,13 @@ pub mod code {
     pub const REBINDING_TIME: u8 = 59;
     pub const VENDOR_CLASS: u8 = 60;
     pub const CLIENT_ID: u8 = 61;
+    pub const BOOT_FILE: u8 = 67;
     pub const RAPID_COMMIT: u8 = 80;
     pub const CLIENT_FQDN: u8 = 81;
     pub const RELAY_AGENT: u8 = 82;
     pub const LAST_TRANSACTION: u8 = 91;
     pub const ASSOCIATED_IP: u8 = 92;
+    pub const MACHINE_ID: u8 = 97;
     pub const SUBNET_SELECTION: u8 = 118;
     pub const MUD_URL: u8 = 161;
     pub const END: u8 = 255;

@@ -44,12 +44,15 @@ impl InterfaceRule {
         for (index, rule) in rules.iter().enumerate() {
             let said = rules.iter().take(index).any(|before| before == rule);
             if said {
-                faults.push((index, Fault::new(format!("{rule} is said already"))));
+                let fault = Fault::new(format!("{rule} is said already")).expected("each interface once");
+                faults.push((index, fault.help("take one of them out")));
             } else if rule.named().is_some_and(|name| !Self::choose(rules, name)) {
-                let fault = Fault::new(format!("{rule} is asked for and excluded"));
+                let fault = Fault::new(format!("{rule} is asked for and excluded"))
+                    .expected("a name that no rule with `!` fits");
                 faults.push((index, fault.help("leave out either the name or the rule with `!` that it fits")));
             } else if rule.excluded && !rules.iter().any(Self::is_open) {
-                let fault = Fault::new(format!("{rule} excludes from nothing"));
+                let fault = Fault::new(format!("{rule} excludes from nothing"))
+                    .expected("a rule with `*` that it takes something from");
                 faults.push((index, fault.help("say `*` too, for every other interface")));
             }
         }

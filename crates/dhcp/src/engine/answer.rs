@@ -9,6 +9,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
+/// What option 60 of a client that boots over HTTP begins with, and is in a reply to one (UEFI Specification, HTTP Boot).
+const HTTP_CLIENT: &[u8] = b"HTTPClient";
 
 /// Where a reply is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +128,7 @@ fn wants(message: &Message<'_>, option: u8) -> bool {
 fn configuration(policy: &Policy, message: &Message<'_>, answer: &Answer, reply: &mut Reply<'_>) {
     let mut scopes = Vec::with_capacity(8);
     policy.scopes(&answer.classes, answer.subnet, answer.pool, answer.reservation.as_deref(), &mut scopes);
-    boot(policy, answer, &scopes, reply);
+    let file = boot(policy, answer, &scopes, reply);
     if answer.kind == Kind::Ack {
         reply.ciaddr(message.ciaddr());
     }
@@ -148,6 +150,11 @@ fn configuration(policy: &Policy, message: &Message<'_>, answer: &Answer, reply:
     }
     // Before what is only asked for, so that it is never what finds no room.
     echo_client_id(policy, message, reply);
+    // RFC 4578 section 2.3: every packet of a boot by PXE says which machine it is about.
+    if let Some(machine) = message.option(code::MACHINE_ID) {
+        reply.option(code::MACHINE_ID, machine);
+        sent.insert(code::MACHINE_ID);
+    }
     // RFC 3011 section 2: a client that chose a subnet discards answers that do not confirm it.
     if let Some(chosen) = message.option(code::SUBNET_SELECTION) {
         reply.option(code::SUBNET_SELECTION, chosen);
@@ -157,10 +164,14 @@ fn configuration(policy: &Policy, message: &Message<'_>, answer: &Answer, reply:
     let mask = policy.subnets.get(answer.subnet).map(|subnet| mask(subnet.length));
     let name = answer.reservation.as_ref().and_then(|r| r.hostname.as_deref());
     let asked = message.option(code::PARAMETER_REQUEST).unwrap_or_default();
+    let file = OptionSet::lookup(&options, code::BOOT_FILE).or(file.map(str::as_bytes));
+    let http = message.option(code::VENDOR_CLASS).is_some_and(|class| class.starts_with(HTTP_CLIENT))
+        && file.is_some_and(is_web_uri)
+        && !OptionSet::holds_back(&options, code::VENDOR_CLASS);
     // The mask goes before the routers (RFC 2132 section 3.3), whatever order they are asked for in.
-    let first = [code::SUBNET_MASK];
+    let first = [Some(code::SUBNET_MASK), http.then_some(code::VENDOR_CLASS)].into_iter().flatten();
     let unasked = OptionSet::unasked(&options);
-    for option in first.iter().chain(asked).copied().chain(unasked.iter()) {
+    for option in first.chain(asked.iter().copied()).chain(unasked.iter()) {
         if sent.contains(option) || option == code::PAD || option == code::END {
             continue;
         }
@@ -171,8 +182,16 @@ fn configuration(policy: &Policy, message: &Message<'_>, answer: &Answer, reply:
             reply.option(option, &mask);
         } else if let (code::HOST_NAME, Some(name)) = (option, name) {
             reply.option(option, name.as_bytes());
+        } else if option == code::VENDOR_CLASS && http {
+            reply.option(option, HTTP_CLIENT);
         }
     }
+}
+
+/// True if a boot file is named by a URI that a client fetches over HTTP.
+fn is_web_uri(file: &[u8]) -> bool {
+    let scheme = |scheme: &[u8]| file.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    scheme(b"http://") || scheme(b"https://")
 }
 
 fn mask(length: u8) -> [u8; 4] {
@@ -180,7 +199,8 @@ fn mask(length: u8) -> [u8; 4] {
 }
 
 /// The boot fields: the reservation's, else those of a class (a boot loader by architecture), else of the place, as in Kea.
-fn boot(policy: &Policy, answer: &Answer, scopes: &[&Scope], reply: &mut Reply<'_>) {
+/// Gives `file` back.
+fn boot<'p>(policy: &'p Policy, answer: &'p Answer, scopes: &[&'p Scope], reply: &mut Reply<'_>) -> Option<&'p str> {
     let own = answer.reservation.iter().map(|reservation| &reservation.scope);
     let classes = policy.classes.iter().enumerate().filter(|(index, _)| answer.classes.contains(*index));
     let order =
@@ -191,9 +211,11 @@ fn boot(policy: &Policy, answer: &Answer, scopes: &[&Scope], reply: &mut Reply<'
     if let Some(name) = order().find_map(|scope| scope.boot.server_hostname.as_deref()) {
         reply.sname(name);
     }
-    if let Some(file) = order().find_map(|scope| scope.boot.file.as_deref()) {
+    let file = order().find_map(|scope| scope.boot.file.as_deref());
+    if let Some(file) = file {
         reply.file(file);
     }
+    file
 }
 
 /// T1 and T2 of a lease of so many seconds (RFC 2131 section 4.4.5), if they fall within it.

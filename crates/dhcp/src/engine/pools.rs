@@ -136,6 +136,11 @@ impl Free {
         }
     }
 
+    /// Addresses that are kept for clients of reservations.
+    pub(super) fn reserved(&self, subnet: &Subnet, pool: &Pool) -> u64 {
+        usable(subnet, pool).saturating_sub(self.usable)
+    }
+
     /// Addresses somebody holds.
     pub(super) fn held(&self) -> u32 {
         self.active + self.offered + self.declined
@@ -192,10 +197,21 @@ impl Totals {
     }
 }
 
+/// Addresses of a subnet's prefix that somebody holds, in pools and outside of them.
+#[derive(Debug)]
+struct Prefix {
+    subnet: u32,
+    first: Ipv4Addr,
+    length: u8,
+    totals: Totals,
+}
+
 /// Free addresses of every pool, in the policy's order: by subnet index, then by pool.
 #[derive(Debug, Default)]
 pub(super) struct Pools {
     free: Vec<Vec<Free>>,
+    /// By subnet index.
+    prefixes: Vec<Prefix>,
     totals: Totals,
 }
 
@@ -246,7 +262,8 @@ impl Pools {
             });
             pools.push(free.collect());
         }
-        let mut pools = Self { free: pools, totals };
+        let prefixes = Self::prefixes(policy, old.prefixes, leases);
+        let mut pools = Self { free: pools, prefixes, totals };
         for address in reservations.addresses().filter(|_| !counted.is_empty()) {
             if let Some(at) = place(policy, address).filter(|at| counted.contains(at))
                 && let Some(free) = pools.at(at)
@@ -263,12 +280,37 @@ impl Pools {
             let queues: usize = pools.iter().map(|free| free.queue.memory()).sum();
             queues + pools.capacity() * size_of::<Free>()
         };
-        self.free.capacity() * size_of::<Vec<Free>>() + self.free.iter().map(subnet).sum::<usize>()
+        let prefixes = self.prefixes.capacity() * size_of::<Prefix>();
+        prefixes + self.free.capacity() * size_of::<Vec<Free>>() + self.free.iter().map(subnet).sum::<usize>()
     }
 
     /// Addresses that somebody holds.
     pub(super) fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// Addresses of a subnet that somebody holds, reserved ones and those outside of pools included.
+    pub(super) fn totals_of(&self, subnet: usize) -> Totals {
+        self.prefixes.get(subnet).map_or_else(Totals::default, |prefix| prefix.totals)
+    }
+
+    /// The subnets' own figures. Those of `old` with the same prefix are moved over; the others are counted from the table.
+    fn prefixes(policy: &Policy, old: Vec<Prefix>, leases: &Table) -> Vec<Prefix> {
+        let key = |subnet: u32, first: Ipv4Addr, length: u8| (subnet, first, length);
+        let known: BTreeMap<_, _> =
+            old.iter().map(|old| (key(old.subnet, old.first, old.length), old.totals)).collect();
+        let prefix = |subnet: &Subnet| {
+            let count = || {
+                let mut totals = Totals::default();
+                for lease in leases.range(subnet.first).take_while(|lease| lease.address <= subnet.last) {
+                    totals.count(lease.state).into_iter().for_each(|count| *count += 1);
+                }
+                totals
+            };
+            let totals = known.get(&key(subnet.id, subnet.first, subnet.length)).copied().unwrap_or_else(count);
+            Prefix { subnet: subnet.id, first: subnet.first, length: subnet.length, totals }
+        };
+        policy.subnets.iter().map(prefix).collect()
     }
 
     /// Every pool, by subnet.
@@ -365,11 +407,14 @@ impl Pools {
         if from == to {
             return;
         }
-        if let Some(count) = from.and_then(|state| self.totals.count(state)) {
-            *count = count.saturating_sub(1);
-        }
-        if let Some(count) = to.and_then(|state| self.totals.count(state)) {
-            *count += 1;
+        let prefix = policy.subnet_of(address).and_then(|subnet| self.prefixes.get_mut(subnet));
+        for totals in [Some(&mut self.totals), prefix.map(|prefix| &mut prefix.totals)].into_iter().flatten() {
+            if let Some(count) = from.and_then(|state| totals.count(state)) {
+                *count = count.saturating_sub(1);
+            }
+            if let Some(count) = to.and_then(|state| totals.count(state)) {
+                *count += 1;
+            }
         }
         let Some(free) = self.of(policy, address).filter(|_| reservations.at(address).is_none()) else { return };
         if let Some(count) = from.and_then(|state| free.count(state)) {

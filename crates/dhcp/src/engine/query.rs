@@ -18,7 +18,9 @@ pub struct PoolUse {
     pub last: Ipv4Addr,
     /// Addresses that it can hand out: neither excluded nor reserved.
     pub total: u64,
-    /// What those are doing; leases of the others count nowhere here.
+    /// Addresses that a reservation took out of it.
+    pub reserved: u64,
+    /// What those of `total` are doing; leases of the others count nowhere here.
     pub active: u32,
     pub offered: u32,
     pub declined: u32,
@@ -83,12 +85,18 @@ impl Engine {
                 first: pool.first,
                 last: pool.last,
                 total: free.map_or(0, |f| f.usable),
+                reserved: free.map_or(0, |f| f.reserved(scope, pool)),
                 active: free.map_or(0, |f| f.active),
                 offered: free.map_or(0, |f| f.offered),
                 declined: free.map_or(0, |f| f.declined),
             }
         });
         pools.collect()
+    }
+
+    /// Addresses of a subnet that somebody holds, reserved ones and those outside of pools included.
+    pub fn subnet_totals(&self, subnet: usize) -> super::Totals {
+        self.pools.totals_of(subnet)
     }
 
     /// Ends a lease at an operator's word. False if the address has none that is held.

@@ -92,6 +92,21 @@ pub struct ExprError {
 }
 
 impl ExprError {
+    /// Octets of the token in `text`, the expression, that it is about.
+    pub fn length(&self, text: &str) -> usize {
+        let rest = text.get(self.offset..).unwrap_or_default();
+        let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        match rest.chars().next() {
+            Some(quote @ ('\'' | '"')) => {
+                rest.get(1..).and_then(|rest| rest.find(quote)).map_or(rest.len(), |at| at + 2)
+            }
+            Some(first) if word(first) => rest.find(|c| !word(c)).unwrap_or(rest.len()),
+            Some('=' | '!') => rest.find(|c| c != '=' && c != '!').unwrap_or(rest.len()),
+            Some(first) => first.len_utf8(),
+            None => 1,
+        }
+    }
+
     fn new(text: &str, offset: usize, reason: impl Into<String>) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;

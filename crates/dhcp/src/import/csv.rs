@@ -131,13 +131,15 @@ pub struct LeaseRows<R> {
     places: [Option<usize>; COLUMNS.len()],
     width: usize,
     line: u64,
+    /// The address that the last row names, if it does.
+    address: Option<Ipv4Addr>,
     ended: bool,
 }
 
 impl<R: BufRead> LeaseRows<R> {
     /// Reads the header.
     pub fn new(reader: R) -> Result<Self, CsvError> {
-        let mut rows = Self { reader, places: [None; COLUMNS.len()], width: 0, line: 0, ended: false };
+        let mut rows = Self { reader, places: [None; COLUMNS.len()], width: 0, line: 0, address: None, ended: false };
         let header = rows.next_line()?.ok_or_else(|| CsvError::Header("the file is empty".to_owned()))?;
         for (place, name) in header.split(',').map(str::trim).enumerate() {
             let Some(column) = COLUMNS.iter().position(|column| *column == name) else {
@@ -163,6 +165,12 @@ impl<R: BufRead> LeaseRows<R> {
     #[must_use]
     pub fn line(&self) -> u64 {
         self.line
+    }
+
+    /// The address that the last row names, even if the rest of it makes no sense.
+    #[must_use]
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.address
     }
 
     fn next_line(&mut self) -> Result<Option<String>, CsvError> {
@@ -244,7 +252,11 @@ impl<R: BufRead> Iterator for LeaseRows<R> {
         while !self.ended {
             match self.next_line() {
                 Ok(Some(text)) if text.is_empty() => {}
-                Ok(Some(text)) => return Some(self.row(&text)),
+                Ok(Some(text)) => {
+                    let place = self.places.first().copied().flatten();
+                    self.address = place.and_then(|place| text.split(',').nth(place)?.parse().ok());
+                    return Some(self.row(&text));
+                }
                 Ok(None) => self.ended = true,
                 Err(fault) => {
                     self.ended = true;

@@ -15,8 +15,8 @@ impl Notes {
     }
 
     /// Something that Outwork does in another way.
-    pub(super) fn replaced(&mut self, path: impl Into<String>, reason: impl Into<String>) {
-        self.0.push(Note { path: path.into(), kind: NoteKind::Replaced, reason: reason.into() });
+    pub(super) fn changed(&mut self, path: impl Into<String>, reason: impl Into<String>) {
+        self.0.push(Note { path: path.into(), kind: NoteKind::Changed, reason: reason.into() });
     }
 }
 
@@ -114,6 +114,16 @@ impl<'a> Object<'a> {
     pub(super) fn get(&mut self, key: &'static str) -> Option<&'a Value> {
         self.read.insert(key);
         self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// The value of a key, which is as unread as before.
+    pub(super) fn peek(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|value| !value.is_null())
+    }
+
+    /// True if a key has something in it: not "", and not an empty list.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.peek(key).is_some_and(|value| !(value == "" || value.as_array().is_some_and(Vec::is_empty)))
     }
 
     fn typed<T>(

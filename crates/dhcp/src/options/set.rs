@@ -203,6 +203,13 @@ impl OptionSet {
         None
     }
 
+    /// True if these scopes (general first) hold `code` back.
+    #[must_use]
+    pub fn holds_back(scopes: &[&Self], code: u8) -> bool {
+        let word = scopes.iter().rev().find(|scope| scope.present.contains(code) || scope.never.contains(code));
+        word.is_some_and(|scope| scope.never.contains(code))
+    }
+
     /// Codes that a client under these scopes (general first) gets unasked.
     #[must_use]
     pub fn unasked(scopes: &[&Self]) -> CodeSet {

@@ -18,13 +18,108 @@ const ANY_SUBNET_HELP: &str = "leases name their subnet by its id, so each needs
 /// Faults by path below `[dhcp]`.
 type Found = Vec<(String, Fault)>;
 
+/// The times that a section says.
+macro_rules! times {
+    ($section:ident) => {
+        Times {
+            lease: $section.lease_time.map(seconds),
+            min: $section.min_lease_time.map(seconds),
+            max: $section.max_lease_time.map(seconds),
+            renew: $section.renew_time.map(seconds),
+            rebind: $section.rebind_time.map(seconds),
+            offer: None,
+        }
+    };
+}
+
 /// Reports what is wrong with `[dhcp]` beyond the form of its values.
 pub fn check(dhcp: &Dhcp, at: &mut At<'_>) {
     let mut compiler = Compiler::new(dhcp, 0);
     compiler.policy();
+    let left_out: Vec<_> = at.left_out().map(str::to_owned).collect();
     for (path, fault) in compiler.faults {
-        at.fault(&path, fault);
+        if !left_out.iter().any(|key| may_come_of(&path, key)) {
+            at.fault(&path, fault);
+        }
     }
+}
+
+/// Whether the fault at a path may be there only because a key could not be read: what it names may be defined in that, or
+/// what it is held against inherited from it.
+fn may_come_of(path: &str, left_out: &str) -> bool {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let is_time = |path: &str| last(path).ends_with("_time");
+    let names_class = ["allow_classes[", "require_classes[", "classes[", "test", "only_if_required"];
+    let names_option = path.contains("options") || ["test", "flex_identifier", "flex"].contains(&&*last(path));
+    let of_subnet = left_out.starts_with("subnet[");
+    is_time(path) && is_time(left_out)
+        || left_out.starts_with("class[") && names_class.iter().any(|name| last(path).starts_with(name))
+        || left_out.starts_with("network[") && (last(path) == "network" || is_time(path))
+        || left_out.starts_with("option_definition[") && names_option
+        || left_out == "flex_identifier" && last(path) == "flex"
+        || left_out.starts_with("interfaces") && path.starts_with("interfaces")
+        || of_subnet && last(path) == "only_if_required"
+        || of_subnet && path.starts_with("reservation[") && last(path) == "address"
+}
+
+/// What should be looked at, by path below `[dhcp]`: the configuration can be used, but hardly does what was meant.
+pub fn warnings(dhcp: &Dhcp) -> Vec<(String, Fault)> {
+    let mut warnings = Vec::new();
+    if !dhcp.enabled {
+        return warnings;
+    }
+    if dhcp.subnet.is_empty() {
+        let warning = Fault::new("there is no subnet, so no client gets an address")
+            .help("add a [[dhcp.subnet]] with an id, a prefix and pools, or set dhcp.enabled = false");
+        warnings.push(("subnet".to_owned(), warning));
+    }
+    let relays = dhcp.network.iter().flat_map(|network| &network.relay);
+    let mut relays = relays.chain(dhcp.subnet.iter().flat_map(|subnet| &subnet.relay));
+    if dhcp.interfaces.is_empty() && dhcp.listen.is_empty() {
+        let warning = Fault::new("neither listen nor interfaces names anything, so no client is heard")
+            .help("name the interfaces whose clients are served, such as interfaces = [\"eth0\"]");
+        warnings.push(("interfaces".to_owned(), warning));
+    } else if dhcp.interfaces.is_empty()
+        && dhcp.listen.iter().all(|listen| listen.ip().is_loopback())
+        && !relays.any(Ipv4Addr::is_loopback)
+    {
+        let warning = Fault::new("only this machine is listened to, so no client of a network is heard").help(
+            "name the interfaces whose clients are served, such as interfaces = [\"eth0\"], or an address that relay \
+             agents reach, such as listen = [\"0.0.0.0:67\"]",
+        );
+        warnings.push(("listen".to_owned(), warning));
+    }
+    warnings.extend(class_times(dhcp));
+    warnings
+}
+
+/// Times of a class that contradict those of a subnet where its members may be: there they are bent to fit.
+fn class_times(dhcp: &Dhcp) -> Vec<(String, Fault)> {
+    let timed = |times: &Times| *times != Times::default();
+    let classes: Vec<_> =
+        dhcp.class.iter().map(|class| times!(class)).enumerate().filter(|(_, times)| timed(times)).collect();
+    if classes.is_empty() {
+        return Vec::new();
+    }
+    let Ok(policy) = Policy::compile(dhcp, 0) else { return Vec::new() };
+    let mut found: BTreeMap<(usize, &'static str), (Breach, String, usize)> = BTreeMap::new();
+    for subnet in &policy.subnets {
+        let wider = policy.times_in(Some(subnet));
+        for (index, times) in &classes {
+            for breach in times.breaches(wider) {
+                let entry = found.entry((*index, breach.key));
+                entry.and_modify(|(_, _, more)| *more += 1).or_insert((breach, subnet.prefix(), 0));
+            }
+        }
+    }
+    let warning = |((index, key), (breach, prefix, more)): ((usize, &str), (Breach, String, usize))| {
+        let others = if more == 0 { String::new() } else { format!(" and {more} more subnets") };
+        let warning = Fault::new(format!("in {prefix}{others}: {}", breach.found))
+            .expected(breach.expected)
+            .help("set the other time in the class too, or keep its members out with allow_classes");
+        (format!("class[{index}].{key}"), warning)
+    };
+    found.into_iter().map(warning).collect()
 }
 
 impl Policy {
@@ -83,20 +178,6 @@ fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// The times that a section says.
-macro_rules! times {
-    ($section:ident) => {
-        Times {
-            lease: $section.lease_time.map(seconds),
-            min: $section.min_lease_time.map(seconds),
-            max: $section.max_lease_time.map(seconds),
-            renew: $section.renew_time.map(seconds),
-            rebind: $section.rebind_time.map(seconds),
-            offer: None,
-        }
-    };
-}
-
 struct Compiler<'c> {
     dhcp: &'c Dhcp,
     definitions: Definitions,
@@ -120,7 +201,9 @@ impl<'c> Compiler<'c> {
         for (index, class) in dhcp.class.iter().enumerate() {
             let fault = |what: &str| Fault::new(format!("class {:?} {what}", class.name));
             if names.contains(&class.name) {
-                let fault = fault("is defined already").help("give each class a name of its own");
+                let fault = fault("is defined already")
+                    .expected("a name that no other class has, built-in ones included")
+                    .help("give each class a name of its own");
                 faults.push((format!("class[{index}].name"), fault));
             }
             names.push(class.name.clone());
@@ -155,7 +238,7 @@ impl<'c> Compiler<'c> {
         let scope = self.scope("", &dhcp.options, times, Times::default(), boot);
         let flex = dhcp.flex_identifier.as_deref().and_then(|text| {
             let parsed = expr::Identifier::parse(text, &self.definitions);
-            self.parsed("flex_identifier", parsed)
+            self.parsed("flex_identifier", text, parsed)
         });
         let classes = self.classes(times);
         self.untested();
@@ -230,11 +313,12 @@ impl<'c> Compiler<'c> {
         }
     }
 
-    fn parsed<T>(&mut self, path: &str, parsed: Result<T, expr::ExprError>) -> Option<T> {
+    fn parsed<T>(&mut self, path: &str, text: &str, parsed: Result<T, expr::ExprError>) -> Option<T> {
         match parsed {
             Ok(value) => Some(value),
             Err(error) => {
-                self.fault(path, Fault::new(error.to_string()));
+                let fault = Fault::new(error.to_string()).within(error.offset, error.length(text));
+                self.fault(path, fault);
                 None
             }
         }
@@ -275,7 +359,7 @@ impl<'c> Compiler<'c> {
                 Some(class) => set.insert(class),
                 None => {
                     let fault = Fault::new(format!("there is no class {name:?}"))
-                        .expected(format!("one of {}", self.names.join(", ")))
+                        .expected(some_of(name, self.names.iter().map(String::as_str)))
                         .help("define it with [[dhcp.class]]");
                     self.fault(format!("{path}[{index}]"), fault);
                 }
@@ -298,14 +382,17 @@ impl<'c> Compiler<'c> {
             let path = format!("class[{index}]");
             let test = class.test.as_deref().and_then(|text| {
                 let parsed = expr::Test::parse(text, &self.definitions);
-                self.parsed(&format!("{path}.test"), parsed)
+                self.parsed(&format!("{path}.test"), text, parsed)
             });
             let mut late = false;
             for asked in test.iter().flat_map(expr::Test::classes).map(AsRef::as_ref) {
                 let earlier = classes.iter().find(|class| class.name == asked);
                 late |= earlier.is_some_and(|class| class.late && asked != "ALL");
                 if earlier.is_none() && !asked.starts_with(Policy::VENDOR_CLASS) {
+                    let at = class.test.as_deref().and_then(|text| text.find(asked)).unwrap_or(0);
                     let fault = Fault::new(format!("asks for class {asked:?}, which is not defined before it"))
+                        .within(at, asked.len())
+                        .expected("a built-in class, or one that is defined further up")
                         .help("classes are tested in the file's order: define that one first");
                     self.fault(format!("{path}.test"), fault);
                 }
@@ -328,7 +415,9 @@ impl<'c> Compiler<'c> {
             if networks.iter().any(|other| other.name.as_ref() == Some(&network.name)) {
                 self.fault(
                     format!("{path}.name"),
-                    Fault::new(format!("network {:?} is defined already", network.name)),
+                    Fault::new(format!("network {:?} is defined already", network.name))
+                        .expected("a name that no other network has")
+                        .help("subnets name their network, so each needs a name of its own"),
                 );
             }
             let times = times!(network);
@@ -352,7 +441,9 @@ impl<'c> Compiler<'c> {
         for (index, subnet) in self.dhcp.subnet.iter().enumerate() {
             let path = format!("subnet[{index}]");
             if subnets.iter().any(|other| other.id == subnet.id) {
-                let fault = Fault::new(format!("subnet {} is defined already", subnet.id)).help(ANY_SUBNET_HELP);
+                let fault = Fault::new(format!("subnet {} is defined already", subnet.id))
+                    .expected("an id that no other subnet has")
+                    .help(ANY_SUBNET_HELP);
                 self.fault(format!("{path}.id"), fault);
             }
             let network = match &subnet.network {
@@ -362,8 +453,10 @@ impl<'c> Compiler<'c> {
                 }
                 Some(name) => {
                     networks.iter().position(|network| network.name.as_ref() == Some(name)).unwrap_or_else(|| {
-                        let fault =
-                            Fault::new(format!("there is no network {name:?}")).help("define it with [[dhcp.network]]");
+                        let known = networks.iter().filter_map(|network| network.name.as_deref());
+                        let fault = Fault::new(format!("there is no network {name:?}"))
+                            .expected(some_of(name, known))
+                            .help("define it with [[dhcp.network]], with this very name");
                         self.faults.push((format!("{path}.network"), fault));
                         networks.push(Network::default());
                         networks.len() - 1
@@ -402,8 +495,13 @@ impl<'c> Compiler<'c> {
 
     fn inside(&mut self, path: String, subnet: &config::Subnet, range: config::Range) {
         if !subnet.prefix.contains(range.first) || !subnet.prefix.contains(range.last) {
-            let fault =
-                Fault::new(format!("{range} is not in {}", subnet.prefix)).expected("addresses of the subnet's prefix");
+            let fault = Fault::new(format!("{range} is not in {}", subnet.prefix))
+                .expected("addresses of the subnet's prefix")
+                .help(format!(
+                    "correct one of them: the prefix goes from {} to {}",
+                    subnet.prefix.first(),
+                    subnet.prefix.last()
+                ));
             self.fault(path, fault);
         }
     }
@@ -415,7 +513,9 @@ impl<'c> Compiler<'c> {
             let range = pool.range;
             self.inside(format!("{path}.range"), subnet, range);
             if let Some(other) = pools.iter().find(|other| other.first <= range.last && range.first <= other.last) {
-                let fault = Fault::new(format!("{range} overlaps the pool {}-{}", other.first, other.last));
+                let fault = Fault::new(format!("{range} overlaps the pool {}-{}", other.first, other.last))
+                    .expected("pools that share no address")
+                    .help("end one where the other begins, or make one pool of both");
                 self.fault(format!("{path}.range"), fault);
             }
             pools.push(Pool {
@@ -498,12 +598,18 @@ impl<'c> Compiler<'c> {
         let dhcp = self.dhcp;
         let mut order: Vec<(usize, Ipv4Net)> = dhcp.subnet.iter().map(|subnet| subnet.prefix).enumerate().collect();
         order.sort_by_key(|(_, prefix)| prefix.first());
-        for pair in order.windows(2) {
-            if let [(_, one), (index, two)] = pair
-                && one.overlaps(*two)
-            {
-                let fault = Fault::new(format!("{two} overlaps {one}")).expected("prefixes that share no address");
-                self.fault(format!("subnet[{index}].prefix"), fault);
+        // The prefix that reaches furthest so far: it may span several others.
+        let mut widest: Option<(usize, Ipv4Net)> = None;
+        for (index, prefix) in order {
+            match widest {
+                Some((at, other)) if other.overlaps(prefix) => {
+                    let name = |index: usize| dhcp.subnet.get(index).map_or(0, |subnet| subnet.id);
+                    let fault = Fault::new(format!("{prefix} overlaps {other}, the prefix of subnet {}", name(at)))
+                        .expected("prefixes that share no address")
+                        .help("correct one of them, or make one subnet of both, with several pools");
+                    self.fault(format!("subnet[{index}].prefix"), fault);
+                }
+                _ => widest = Some((index, prefix)),
             }
         }
     }
@@ -529,7 +635,12 @@ impl<'c> Compiler<'c> {
             let compiled = Arc::new(compiled);
             match all.insert(Arc::clone(&compiled)) {
                 Ok(()) => list.push(compiled),
-                Err(clash) => self.fault(path, Fault::new(clash.to_string())),
+                Err(clash) => {
+                    let fault = Fault::new(clash.to_string())
+                        .expected("one reservation a client in each subnet, and one an address")
+                        .help("take one of the two out, or merge them");
+                    self.fault(path, fault);
+                }
             }
         }
         list
@@ -582,7 +693,10 @@ impl<'c> Compiler<'c> {
                 Fault::new(format!("{address} is in no subnet")).expected("an address of some subnet's prefix")
             }
         };
-        self.fault(format!("{path}.address"), fault);
+        self.fault(
+            format!("{path}.address"),
+            fault.help("correct the address, or put the reservation into its subnet"),
+        );
     }
 
     fn identifier(&mut self, path: &str, reservation: &config::Reservation) -> Option<Identifier> {
@@ -596,10 +710,15 @@ impl<'c> Compiler<'c> {
         let mut said = said.into_iter().filter_map(|(kind, text)| Some((kind, text.as_deref()?)));
         let (Some((kind, text)), None) = (said.next(), said.next()) else {
             let fault = Fault::new("it must be said who the client is, once")
-                .expected("exactly one of mac, client_id, circuit_id, remote_id, flex");
+                .expected("exactly one of mac, client_id, circuit_id, remote_id, flex")
+                .help("such as mac = \"02:00:5e:10:00:01\"; a client known by two of them has two reservations");
             self.fault(path, fault);
             return None;
         };
+        if let Some(why) = kind.unknowable(self.dhcp.flex_identifier.is_some()) {
+            self.fault(format!("{path}.{}", kind.name()), Fault::new(why));
+            return None;
+        }
         let identifier = Identifier::parse(kind, text);
         if identifier.is_none() {
             let fault = Fault::new(format!("{text:?}")).expected(match kind {
@@ -610,6 +729,22 @@ impl<'c> Compiler<'c> {
         }
         identifier
     }
+}
+
+/// What was expected of a name: the known ones that are most alike, a few.
+fn some_of<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> String {
+    const FEW: usize = 8;
+    let mut known: Vec<_> = known.collect();
+    let all = known.len();
+    if all == 0 {
+        return "one that is defined, and none is".to_owned();
+    }
+    // Those that begin alike first, then as they are defined.
+    let alike = |known: &&str| name.bytes().zip(known.bytes()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
+    known.sort_by_key(|known| std::cmp::Reverse(alike(known)));
+    known.truncate(FEW);
+    let more = if all > FEW { format!(" or {} more", all - FEW) } else { String::new() };
+    format!("one of {}{more}", known.join(", "))
 }
 
 fn boot(next_server: Option<Ipv4Addr>, server_hostname: &Option<String>, file: &Option<String>) -> Boot {

@@ -62,7 +62,37 @@ pub struct Request<'a> {
     pub via: Via<'a>,
 }
 
-impl Request<'_> {
+/// What of a request says which link its client is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locator<'a> {
+    /// An address of the link, by link selection (RFC 3527) or subnet selection (RFC 3011).
+    Selected(Ipv4Addr),
+    /// The relay agent that passed it on.
+    Relay(Ipv4Addr),
+    /// The address that the client has.
+    Client(Ipv4Addr),
+    /// The interface it came in on, and our address there.
+    Interface(&'a str, Ipv4Addr),
+}
+
+impl<'a> Request<'a> {
+    /// Which link its client is on: link selection (RFC 3527), subnet selection (RFC 3011), the relay agent, the address
+    /// a client renews, the interface.
+    pub fn locator(&self) -> Locator<'a> {
+        let message = &self.message;
+        let chosen = message.relay().and_then(|r| r.address(RelayInfo::LINK_SELECTION));
+        if let Some(link) = chosen.or_else(|| message.address_option(code::SUBNET_SELECTION)) {
+            return Locator::Selected(link);
+        }
+        if !message.giaddr().is_unspecified() {
+            return Locator::Relay(message.giaddr());
+        }
+        if (!self.via.link || self.is_unicast()) && !message.ciaddr().is_unspecified() {
+            return Locator::Client(message.ciaddr());
+        }
+        Locator::Interface(self.via.interface, self.via.server)
+    }
+
     /// True if the client itself sent it to our own address: it is bound, and renews, releases or informs (RFC 2131
     /// section 4.4.4). Whichever socket heard it, its link is where its address is.
     pub fn is_unicast(&self) -> bool {
@@ -226,22 +256,13 @@ impl Policy {
         }
     }
 
-    /// The subnet a request is for: link selection (RFC 3527), subnet selection (RFC 3011), the relay agent, the address
-    /// a client renews, the interface.
+    /// The subnet a request is for.
     fn select(&self, request: &Request<'_>) -> Option<usize> {
-        let message = &request.message;
-        let chosen = message.relay().and_then(|r| r.address(RelayInfo::LINK_SELECTION));
-        if let Some(link) = chosen.or_else(|| message.address_option(code::SUBNET_SELECTION)) {
-            return self.subnet_of(link);
+        match request.locator() {
+            Locator::Selected(address) | Locator::Client(address) => self.subnet_of(address),
+            Locator::Relay(giaddr) => self.by_relay(giaddr).or_else(|| self.subnet_of(giaddr)),
+            Locator::Interface(name, server) => self.by_interface(name).or_else(|| self.subnet_of(server)),
         }
-        let giaddr = message.giaddr();
-        if !giaddr.is_unspecified() {
-            return self.by_relay(giaddr).or_else(|| self.subnet_of(giaddr));
-        }
-        if (!request.via.link || request.is_unicast()) && !message.ciaddr().is_unspecified() {
-            return self.subnet_of(message.ciaddr());
-        }
-        self.by_interface(request.via.interface).or_else(|| self.subnet_of(request.via.server))
     }
 
     fn by_relay(&self, giaddr: Ipv4Addr) -> Option<usize> {

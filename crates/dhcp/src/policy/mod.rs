@@ -11,7 +11,7 @@ mod facts;
 mod reservation;
 mod rule;
 
-pub use facts::{ClassSet, Facts, Refusal, Request, Via};
+pub use facts::{ClassSet, Facts, Locator, Refusal, Request, Via};
 pub use reservation::{Clash, Identifier, IdentifierKind, NoSuchKind, Reservation, Reservations};
 pub use rule::{Breach, host_name};
 
@@ -308,6 +308,15 @@ impl Policy {
     /// Index of the subnet with an id.
     pub fn subnet_by_id(&self, id: u32) -> Option<usize> {
         self.subnets.iter().position(|subnet| subnet.id == id)
+    }
+
+    /// True if the subnets of both have the same ids and prefixes.
+    pub fn has_subnets_of(&self, other: &Self) -> bool {
+        let places = |policy: &Self| {
+            let place = |subnet: &Subnet| (subnet.id, subnet.first, subnet.length);
+            policy.subnets.iter().map(place).collect::<Vec<_>>()
+        };
+        places(self) == places(other)
     }
 
     /// Times that hold in a subnet for clients of no class; those of the whole service without one.

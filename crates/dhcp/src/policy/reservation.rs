@@ -25,6 +25,12 @@ impl IdentifierKind {
     /// Every kind.
     pub const ALL: [Self; 5] = [Self::Mac, Self::ClientId, Self::CircuitId, Self::RemoteId, Self::Flex];
 
+    /// Why no client can be known by it; `flex`: there is a `flex_identifier`.
+    pub fn unknowable(self, flex: bool) -> Option<&'static str> {
+        (self == Self::Flex && !flex)
+            .then_some("no client is found by flex: there is no expression for it; set dhcp.flex_identifier first")
+    }
+
     /// The key it has in the file and the API.
     pub fn name(self) -> &'static str {
         match self {
@@ -273,13 +279,18 @@ impl std::str::FromStr for IdentifierKind {
 }
 
 impl Identifier {
-    /// Reads an identifier as the file and the API write it: a hardware address in hex; for the other kinds text (in
+    /// Reads an identifier as the file and the API write it: a hardware address in hex, also in groups of four digits parted
+    /// by `.`; for the other kinds text (in
     /// single quotes if it would read as hex), or hex as `hex:0102ab` or in pairs parted by `:`.
     pub fn parse(kind: IdentifierKind, text: &str) -> Option<Self> {
         let hex = |text: &str| crate::options::parse_hex(text);
         let quoted = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
         let bytes = match (kind, text.strip_prefix("hex:"), quoted) {
-            (IdentifierKind::Mac, _, _) => hex(text).filter(|bytes| bytes.len() <= 16)?,
+            (IdentifierKind::Mac, _, _) => {
+                let grouped = text.contains('.') && text.split('.').all(|group| group.len() == 4);
+                let octets = if grouped { hex(&text.replace('.', "")) } else { hex(text) };
+                octets.filter(|octets| octets.len() <= 16)?
+            }
             (_, Some(digits), _) => hex(digits)?,
             (_, _, Some(quoted)) => quoted.as_bytes().to_vec(),
             _ if text.contains(':') => hex(text).unwrap_or_else(|| text.as_bytes().to_vec()),

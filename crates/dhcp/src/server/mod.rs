@@ -5,6 +5,8 @@
 //! - `port`: a socket of a worker and what waits to leave by it; which way an answer takes.
 //! - `parked`: answers that wait for the disk.
 //! - `housekeeper`: interfaces that come and go, leases that end, figures.
+//! - `unserved`: where clients get no answer for want of a subnet, an address or a route.
+//! - `stranded`: leases whose subnet is no longer there.
 //! - `prober`: asks the link whether an address is in use before it is offered.
 //!
 //! Absent on purpose: deciding anything about a lease, and the form of an answer.
@@ -14,12 +16,16 @@ mod parked;
 mod port;
 mod prober;
 mod service;
+mod stranded;
+mod unserved;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
 pub use service::{Events, InterfaceStatus, Publish, Service, Status, StoreError};
+pub use stranded::Stranded;
+pub use unserved::Unserved;
 
 use crate::config::{Dhcp, InterfaceRule, WhenFull};
 use housekeeper::Housekeeper;

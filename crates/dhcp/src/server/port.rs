@@ -1,7 +1,9 @@
 //! A worker's sockets, what waits to leave by each of them, and which way an answer takes.
 
+use super::service::Service;
+use super::unserved::Unserved;
 use crate::engine::Destination;
-use crate::metrics::{DhcpMetrics, Dropped, ReplyType};
+use crate::metrics::{Dropped, ReplyType};
 use outwork_net::{Interface, PacketSocket, Refused, SendReport, UdpSocket, packet, udp};
 use outwork_wire::MacAddr;
 use outwork_wire::frame::{self, Link};
@@ -12,7 +14,7 @@ use std::time::Instant;
 
 /// What DHCP servers send from (RFC 2131 section 4.1).
 pub(super) const SERVER_PORT: u16 = 67;
-const CLIENT_PORT: u16 = 68;
+pub(super) const CLIENT_PORT: u16 = 68;
 
 /// How a request came in.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +42,14 @@ pub(super) enum Way {
     Frame { interface: u32, to: MacAddr, source: Ipv4Addr, destination: SocketAddrV4 },
 }
 
-/// Messages in an outbox, for the figures: what each is, its octets, and when its request came.
-type Pending = VecDeque<(ReplyType, usize, Instant)>;
+/// A message in an outbox.
+struct Pending {
+    kind: ReplyType,
+    octets: usize,
+    /// When its request came.
+    received: Instant,
+    to: SocketAddrV4,
+}
 
 pub(super) struct UdpPort {
     pub(super) socket: Arc<UdpSocket>,
@@ -56,7 +64,8 @@ pub(super) struct LinkPort {
 
 struct Out<O> {
     outbox: O,
-    pending: Pending,
+    /// Of each message in the outbox, in its order.
+    pending: VecDeque<Pending>,
 }
 
 /// All sockets of a worker.
@@ -64,27 +73,27 @@ pub(super) struct Ports {
     pub(super) udp: Vec<UdpPort>,
     pub(super) links: Vec<LinkPort>,
     capacity: usize,
-    metrics: Arc<DhcpMetrics>,
+    service: Arc<Service>,
 }
 
 impl Ports {
     /// `capacity` messages fit into the outbox of each socket.
-    pub(super) fn new(udp: Vec<Arc<UdpSocket>>, capacity: usize, metrics: Arc<DhcpMetrics>) -> Self {
-        let out = || Out { outbox: udp::Outbox::new(capacity), pending: Pending::new() };
+    pub(super) fn new(udp: Vec<Arc<UdpSocket>>, capacity: usize, service: Arc<Service>) -> Self {
+        let out = || Out { outbox: udp::Outbox::new(capacity), pending: VecDeque::new() };
         let udp = udp.into_iter().map(|socket| UdpPort { socket, out: out() }).collect();
-        Self { udp, links: Vec::new(), capacity, metrics }
+        Self { udp, links: Vec::new(), capacity, service }
     }
 
     /// Serves an interface, in place of an older socket on one of that index.
     pub(super) fn add_link(&mut self, socket: Arc<PacketSocket>, interface: Arc<Interface>) {
         self.drop_link(interface.index);
-        let out = Out { outbox: packet::Outbox::new(self.capacity), pending: Pending::new() };
+        let out = Out { outbox: packet::Outbox::new(self.capacity), pending: VecDeque::new() };
         self.links.push(LinkPort { socket, interface, out });
     }
 
     pub(super) fn drop_link(&mut self, index: u32) {
         for link in self.links.extract_if(.., |link| link.interface.index == index) {
-            self.metrics.dropped.of(Dropped::NoWay).add(link.out.pending.len() as u64);
+            self.service.metrics().dropped.of(Dropped::NoWay).add(link.out.pending.len() as u64);
         }
     }
 
@@ -148,43 +157,44 @@ impl Ports {
 
     /// Puts an answer into the outbox of its socket, which is sent first if it is full.
     pub(super) fn push(&mut self, way: &Way, payload: &[u8], kind: ReplyType, received: Instant) {
+        let metrics = self.service.metrics();
         let pushed = match way {
             Way::Udp { port, path } => {
-                let Some(port) = self.udp.get_mut(*port) else { return self.metrics.dropped.of(Dropped::NoWay).inc() };
+                let Some(port) = self.udp.get_mut(*port) else { return metrics.dropped.of(Dropped::NoWay).inc() };
                 if port.out.outbox.len() >= self.capacity {
-                    port.flush(&self.metrics);
+                    port.flush(&self.service);
                 }
                 let write = |out: &mut Vec<u8>| {
                     out.extend_from_slice(payload);
                     Ok(())
                 };
-                port.out.outbox.push(*path, write).map(|()| &mut port.out.pending)
+                port.out.outbox.push(*path, write).map(|()| (&mut port.out.pending, path.to))
             }
             Way::Frame { interface, to, source, destination } => {
                 let Some(link) = self.links.iter_mut().find(|link| link.interface.index == *interface) else {
-                    return self.metrics.dropped.of(Dropped::NoWay).inc();
+                    return metrics.dropped.of(Dropped::NoWay).inc();
                 };
                 if link.out.outbox.len() >= self.capacity {
-                    link.flush(&self.metrics);
+                    link.flush(&self.service);
                 }
                 let own = link.interface.mac.unwrap_or(MacAddr::ZERO);
                 let ethernet = Link { destination: *to, source: own, vlan: None };
                 let source = SocketAddrV4::new(*source, SERVER_PORT);
                 let write = |out: &mut Vec<u8>| frame::udp_frame(ethernet, source, *destination, payload, out);
-                link.out.outbox.push(write).map(|()| &mut link.out.pending)
+                link.out.outbox.push(write).map(|()| (&mut link.out.pending, *destination))
             }
         };
         match pushed {
-            Ok(pending) => pending.push_back((kind, payload.len(), received)),
-            Err(Refused::Full) => self.metrics.dropped.of(Dropped::SendFull).inc(),
-            Err(Refused::Message(_)) => self.metrics.dropped.of(Dropped::SendError).inc(),
+            Ok((pending, to)) => pending.push_back(Pending { kind, octets: payload.len(), received, to }),
+            Err(Refused::Full) => metrics.dropped.of(Dropped::SendFull).inc(),
+            Err(Refused::Message(_)) => metrics.dropped.of(Dropped::SendError).inc(),
         }
     }
 
     /// Sends everything that the kernel takes.
     pub(super) fn flush(&mut self) {
-        self.udp.iter_mut().filter(|port| !port.out.outbox.is_empty()).for_each(|port| port.flush(&self.metrics));
-        self.links.iter_mut().filter(|link| !link.out.outbox.is_empty()).for_each(|link| link.flush(&self.metrics));
+        self.udp.iter_mut().filter(|port| !port.out.outbox.is_empty()).for_each(|port| port.flush(&self.service));
+        self.links.iter_mut().filter(|link| !link.out.outbox.is_empty()).for_each(|link| link.flush(&self.service));
     }
 
     /// Answers that the kernel has not taken yet.
@@ -195,9 +205,9 @@ impl Ports {
 }
 
 impl UdpPort {
-    fn flush(&mut self, metrics: &DhcpMetrics) {
+    fn flush(&mut self, service: &Service) {
         let report = self.socket.send(&mut self.out.outbox);
-        account(&mut self.out.pending, &report, metrics);
+        account(&mut self.out.pending, &report, service);
     }
 
     /// True if the socket is full, so that its being writable is waited for.
@@ -207,9 +217,9 @@ impl UdpPort {
 }
 
 impl LinkPort {
-    fn flush(&mut self, metrics: &DhcpMetrics) {
+    fn flush(&mut self, service: &Service) {
         let report = self.socket.send(&mut self.out.outbox);
-        account(&mut self.out.pending, &report, metrics);
+        account(&mut self.out.pending, &report, service);
     }
 
     /// True if the socket is full, so that its being writable is waited for.
@@ -218,23 +228,21 @@ impl LinkPort {
     }
 }
 
-/// Counts what a send dealt with. Where the kernel refused some, the report does not say which: as many of the last ones
-/// are taken to be those.
-fn account(pending: &mut Pending, report: &SendReport, metrics: &DhcpMetrics) {
-    let now = Instant::now();
+/// Counts what a send dealt with, and tells of those whom nothing can be sent to.
+fn account(pending: &mut VecDeque<Pending>, report: &SendReport, service: &Service) {
+    let (now, metrics) = (Instant::now(), service.metrics());
+    let dealt_with = (report.sent + report.refused.len()).min(pending.len());
+    let mut refused = report.refused.iter().peekable();
     let mut octets = 0;
-    for (kind, length, received) in pending.drain(..report.sent.min(pending.len())) {
-        octets += length as u64;
-        metrics.replies.of(kind).inc();
-        metrics.latency.record(now.saturating_duration_since(received));
+    for (place, message) in pending.drain(..dealt_with).enumerate() {
+        if let Some((_, errno)) = refused.next_if(|(at, _)| *at == place) {
+            metrics.dropped.of(Dropped::SendError).inc();
+            service.note_unserved(&Unserved::unsendable(message.to, *errno));
+            continue;
+        }
+        octets += message.octets as u64;
+        metrics.replies.of(message.kind).inc();
+        metrics.latency.record(now.saturating_duration_since(message.received));
     }
     metrics.sent.add(octets);
-    let refused = report.failed + report.no_buffers;
-    if refused > 0 {
-        pending.drain(..refused.min(pending.len()));
-        metrics.dropped.of(Dropped::SendError).add(refused as u64);
-        if let Some(error) = &report.last_error {
-            tracing::debug!(%error, refused, "answers could not be sent");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 mod memory;
 
+use super::unserved::{Places, Unserved};
 use crate::engine::{Engine, Event, Now, Totals};
 use crate::lease::Change;
 use crate::metrics::{DhcpMetrics, Dropped};
@@ -115,6 +116,7 @@ pub struct Service {
     metrics: Arc<DhcpMetrics>,
     events: Option<Events>,
     pub(super) board: Mutex<Board>,
+    unserved: Places,
 }
 
 /// What time it is.
@@ -160,7 +162,14 @@ impl Service {
         let (log, recovery) = opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         engine.start(started.unix);
         let shared = Shared { engine, last: log.last(), reservations, refused: None };
-        let service = Arc::new(Self { shared: Mutex::new(shared), log, metrics, events, board: Mutex::default() });
+        let service = Arc::new(Self {
+            shared: Mutex::new(shared),
+            log,
+            metrics,
+            events,
+            board: Mutex::default(),
+            unserved: Places::default(),
+        });
         let source: Arc<dyn Source> = Arc::clone(&service) as _;
         service.log.set_source(Arc::downgrade(&source));
         Ok((service, recovery))
@@ -217,8 +226,13 @@ impl Service {
             .collect();
         let count = made.len();
         let old = Arc::clone(engine.policy());
-        let clashes = engine.adopt(policy, made);
+        let clashes = engine.adopt(Arc::clone(&policy), made);
         drop(shared);
+        self.unserved.clear();
+        // At the start nobody knows what the leases were made under.
+        if Arc::ptr_eq(&old, &policy) || !old.has_subnets_of(&policy) {
+            self.warn_of_stranded();
+        }
         // If this was the last use of the old one, it goes away outside of the lock.
         drop(old);
         (count - clashes.len(), clashes)
@@ -250,6 +264,18 @@ impl Service {
             listening: board.listening.clone(),
             interfaces: board.interfaces.clone(),
             generation,
+        }
+    }
+
+    /// Places whose clients got no answer in the last minutes.
+    pub fn unserved(&self) -> Vec<Unserved> {
+        self.unserved.recent(Instant::now())
+    }
+
+    /// Takes note of a request that gets no answer, and tells of its place once a minute.
+    pub(super) fn note_unserved(&self, place: &Unserved) {
+        if let Some(requests) = self.unserved.note(place, Instant::now()) {
+            tracing::warn!(%place, requests, advice = place.advice(), "clients get no answer");
         }
     }
 

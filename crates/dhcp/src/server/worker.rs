@@ -4,10 +4,11 @@ use super::parked::{Next, Queue};
 use super::port::{Ingress, Ports, Route, SERVER_PORT};
 use super::prober::{Medium, Prober, Question};
 use super::service::Service;
+use super::unserved::Unserved;
 use super::{Mailbox, Options};
 use crate::codec::Message;
 use crate::config::WhenFull;
-use crate::engine::{self, Answer, Decision};
+use crate::engine::{self, Answer, Decision, Silence};
 use crate::metrics::{DhcpMetrics, Dropped, ReplyType, RequestType};
 use crate::policy::{Policy, Request, Via};
 use outwork_net::{Interface, PacketSocket, UdpSocket, packet, poll, udp};
@@ -111,7 +112,7 @@ impl Worker {
         Self {
             index,
             policy: service.read(|engine| Arc::clone(engine.policy())),
-            ports: Ports::new(udp, batch.max(64), Arc::clone(&metrics)),
+            ports: Ports::new(udp, batch.max(64), Arc::clone(&service)),
             metrics,
             service,
             mailbox,
@@ -289,6 +290,7 @@ impl Worker {
 
     fn process_datagrams(&mut self, port: usize, inbox: &udp::Inbox) {
         let (interfaces, metrics) = (Arc::clone(&self.interfaces), Arc::clone(&self.metrics));
+        let service = Arc::clone(&self.service);
         let received = Instant::now();
         let mut incoming = inbox.datagrams().filter_map(|datagram| {
             if datagram.truncated {
@@ -298,6 +300,7 @@ impl Worker {
             let interface = find(&interfaces, datagram.interface);
             let Some(server) = server_address(interface, datagram.destination) else {
                 metrics.dropped.of(Dropped::NoServerAddress).inc();
+                no_address(&service, interface);
                 return None;
             };
             let route = Route { ingress: Ingress::Udp(port), interface: datagram.interface, server };
@@ -334,7 +337,7 @@ impl Worker {
     }
 
     fn process_frames(&mut self, interface: &Interface, inbox: &packet::Inbox) {
-        let metrics = Arc::clone(&self.metrics);
+        let (service, metrics) = (Arc::clone(&self.service), Arc::clone(&self.metrics));
         let received = Instant::now();
         self.process(inbox.frames().filter_map(|frame| {
             if frame.truncated {
@@ -352,6 +355,7 @@ impl Worker {
             let destination = *datagram.destination.ip();
             let Some(server) = server_address(Some(interface), destination) else {
                 metrics.dropped.of(Dropped::NoServerAddress).inc();
+                no_address(&service, Some(interface));
                 return None;
             };
             let route = Route { ingress: Ingress::Link(ethernet.source), interface: interface.index, server };
@@ -438,7 +442,12 @@ impl Worker {
         lsn: &Result<Lsn, AppendError>,
     ) {
         match decision {
-            Decision::Silent(reason) => self.metrics.silent.of(reason).inc(),
+            Decision::Silent(reason) => {
+                self.metrics.silent.of(reason).inc();
+                if reason == Silence::NoSubnet {
+                    self.service.note_unserved(&request.locator().into());
+                }
+            }
             Decision::Answer(answer) => self.answer(request, context, &answer, lsn),
             Decision::Probe(address) => self.probe(request, context, address),
         }
@@ -521,6 +530,13 @@ impl Worker {
             left -= 1;
         }
         self.metrics.parked.add(left);
+    }
+}
+
+/// Clients on an interface that has no address can't be answered.
+fn no_address(service: &Service, interface: Option<&Interface>) {
+    if let Some(interface) = interface {
+        service.note_unserved(&Unserved::NoAddress(interface.name.clone()));
     }
 }
 

@@ -75,6 +75,8 @@ pub struct Access {
     pub(super) metrics: Arc<FrontMetrics>,
     attempts: Mutex<Attempts>,
     cache: Mutex<HashMap<Key, (Token, Instant)>>,
+    /// Held for a look-up by an address that has failed too often.
+    suspects: tokio::sync::Mutex<()>,
     local: Option<Local>,
 }
 
@@ -108,7 +110,7 @@ impl Access {
 
     fn with(database: Arc<Database>, metrics: Arc<FrontMetrics>, local: Option<Local>) -> Self {
         let (sessions, attempts, cache) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { database, sessions, metrics, attempts, cache, local }
+        Self { database, sessions, metrics, attempts, cache, suspects: tokio::sync::Mutex::default(), local }
     }
 
     /// Forgets a token at once: what its removal calls.
@@ -138,24 +140,29 @@ impl Access {
         }
         let key = || Key::Presented(hash);
         let cached = self.cache.lock().get(&key()).cloned();
-        if let Some((token, _)) = cached.as_ref().filter(|(token, until)| now < *until && !has_expired(token)) {
-            return Ok(token.clone());
+        if let Some((token, _)) = cached.filter(|(token, until)| now < *until && !has_expired(token)) {
+            return Ok(token);
         }
-        // A token that was good lately is looked up even where others keep failing from the same address.
-        let wait = self.attempts.lock().wait(peer.address.ip(), now).filter(|_| cached.is_none());
+        // A good token passes though others keep failing from its address. Where they do, look-ups wait for each other:
+        // guesses cannot fill the database's queue.
+        let wait = self.attempts.lock().wait(peer.address.ip(), now);
+        let turn = if wait.is_some() { Some(self.suspects.lock().await) } else { None };
+        let (presented, at) = (secret.to_owned(), SystemTime::now());
+        let found = self.database.read(move |db| tokens::verify_lookup(db, &presented, at)).await?;
+        drop(turn);
+        self.remember(key(), found.as_ref(), now);
+        if let Some(token) = found {
+            self.touch(&token, at);
+            return Ok(token);
+        }
         if let Some(wait) = wait {
             self.refused(AuthFailure::RateLimited);
             return Err(Problem::too_many(wait, "too many failed attempts from this address"));
         }
-        let (presented, at) = (secret.to_owned(), SystemTime::now());
-        let found = self.database.read(move |db| tokens::verify_lookup(db, &presented, at)).await?;
-        self.remember(key(), found.as_ref(), now);
-        found.inspect(|token| self.touch(token, at)).ok_or_else(|| {
-            self.attempts.lock().failed(peer.address.ip(), now);
-            self.refused(AuthFailure::Unknown);
-            tracing::warn!(peer = %peer.address, "an unknown token was presented");
-            Problem::unauthorized("this token is not known, or has expired; `outwork token create` makes one")
-        })
+        self.attempts.lock().failed(peer.address.ip(), now);
+        self.refused(AuthFailure::Unknown);
+        tracing::warn!(peer = %peer.address, "an unknown token was presented");
+        Err(Problem::unauthorized("this token is not known, or has expired; `outwork token create` makes one"))
     }
 
     /// The token that a session stands for.
@@ -251,13 +258,16 @@ impl Access {
         let host = uri.authority().map(Authority::as_str).or_else(|| text(HOST.as_str())).map(str::to_ascii_lowercase);
         let foreign_origin = headers.contains_key(ORIGIN)
             && text(ORIGIN.as_str()).and_then(authority).is_none_or(|origin| Some(origin) != host);
-        if foreign_site || foreign_origin || !headers.contains_key("x-outwork") {
-            self.refused(AuthFailure::Forgery);
-            return Err(Problem::forbidden(
-                "a change by a browser session has to come from this site, with the header X-Outwork: 1",
-            ));
-        }
-        Ok(())
+        let wrong = if foreign_site || foreign_origin {
+            "a page of another site asks: what a browser signs in to or changes has to be asked by this site's own pages"
+        } else if !headers.contains_key("x-outwork") {
+            "send the header `X-Outwork: 1`, which no page of another site can; with `Authorization: Bearer TOKEN` in \
+             place of a session's cookie, changes need neither it nor a session"
+        } else {
+            return Ok(());
+        };
+        self.refused(AuthFailure::Forgery);
+        Err(Problem::forbidden(wrong))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Failed attempts by address: after a few a minute, the address is not asked again until the minute is over. Sans-IO.
+//! Failed attempts by address: after a few a minute, the address is told to wait until the minute is over. Sans-IO.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

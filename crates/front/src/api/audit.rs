@@ -40,6 +40,12 @@ pub fn audited(router: Router, access: Arc<Access>) -> Router {
     router.layer(from_fn_with_state(access, audit))
 }
 
+/// What a route is about: its path below the API's own, up to what names one thing. The target has that.
+fn kind_of(route: &str) -> &str {
+    let below = route.strip_prefix("/api/v1").unwrap_or(route);
+    below.split_once("/{").map_or(below, |(kind, _)| kind)
+}
+
 async fn audit(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
     let slot = AuditSlot::default();
     let changes = !is_safe(request.method());
@@ -58,9 +64,11 @@ async fn audit(State(access): State<Arc<Access>>, mut request: Request, next: Ne
     let status = response.status();
     let (action, target, change) = match does {
         Some((action, target, detail)) => (action.to_owned(), target, detail),
-        None => (route.unwrap_or_default(), String::new(), String::new()),
+        // It did not come as far as its handler: what was tried is what is known.
+        None => (format!("{method} {}", kind_of(&route.unwrap_or_default())), path.clone(), String::new()),
     };
-    tracing::info!(actor, %role, origin, action, target, change, %status, "change");
+    // Not `target`: so the log calls the module that says it.
+    tracing::info!(actor, %role, origin, action, object = target, change, %status, "change");
     let detail = json!({ "role": role, "method": method, "path": path, "status": status.as_u16(), "change": change });
     let succeeded = status.is_success();
     let entry = Entry { at: SystemTime::now(), actor, origin, action, target, succeeded, detail: detail.to_string() };
@@ -71,5 +79,16 @@ async fn audit(State(access): State<Arc<Access>>, mut request: Request, next: Ne
             let done = format!("the request was carried out (status {status}), but its audit row could not be kept");
             Problem::internal(format!("{done}: {error}")).into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_reach_its_handler_is_called_by_its_kind() {
+        assert_eq!(kind_of("/api/v1/dhcp/leases/{address}"), "/dhcp/leases");
+        assert_eq!(kind_of("/api/v1/reload"), "/reload");
     }
 }

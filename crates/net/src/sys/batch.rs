@@ -227,6 +227,9 @@ impl Outbox {
                         let counter =
                             if code == Some(libc::ENOBUFS) { &mut report.no_buffers } else { &mut report.failed };
                         *counter += refused;
+                        let dealt_with = report.sent + report.refused.len();
+                        let places = dealt_with..dealt_with + refused;
+                        report.refused.extend(places.map(|place| (place, code.unwrap_or_default())));
                         report.last_error = Some(error);
                         self.done += refused;
                     }

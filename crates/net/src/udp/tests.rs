@@ -204,6 +204,7 @@ fn a_datagram_that_cannot_be_sent_is_reported_and_holds_up_no_other() {
         push(&mut outbox, path(server.local()), b"two");
         let report = client.send(&mut outbox);
         assert_eq!((report.sent, report.failed, report.no_buffers, report.blocked), (2, 2, 0, false));
+        assert_eq!(report.refused, [(0, libc::ENETUNREACH), (2, libc::ENETUNREACH)]);
         assert_eq!(report.last_error.unwrap().kind(), std::io::ErrorKind::NetworkUnreachable);
         assert_eq!(server.receive(&mut Inbox::new(4, 10)).unwrap(), 2);
     });
@@ -268,4 +269,23 @@ fn a_socket_bound_to_an_interface_takes_nothing_from_another() {
         let missing = Options { device: Some("missing".to_owned()), ..options };
         assert!(UdpSocket::bind(&missing).unwrap_err().to_string().contains("on missing"));
     });
+}
+
+#[test]
+fn an_empty_datagram_comes_like_any_other() {
+    for (server, mut inbox) in [(socket(LOOPBACK), Inbox::new(4, 100)), (offloading(LOOPBACK), Inbox::of_runs(4, 100))]
+    {
+        let client = socket(LOOPBACK);
+        for payload in [&b"before"[..], b"", b"after"] {
+            send(&client, path(server.local()), payload);
+        }
+        let mut all = Vec::new();
+        while all.len() < 3 {
+            poll::wait(&mut [poll::Entry::readable(&server)], None).unwrap();
+            server.receive(&mut inbox).unwrap();
+            all.extend(payloads(&inbox));
+        }
+        assert_eq!(all, [&b"before"[..], b"", b"after"]);
+        assert!(inbox.datagrams().all(|datagram| datagram.source == client.local() && !datagram.truncated));
+    }
 }

@@ -1,6 +1,6 @@
 //! The arguments of `outwork bench`.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use super::duration;
 pub(crate) enum BenchCommand {
     /// Loads a DHCPv4 server as a relay agent would, and reports what it bears
     ///
-    /// It works against any server that serves relayed requests. Reported: offered, answered and lost exchanges,
+    /// It works against any server that serves relayed requests, and needs a subnet there for the relay agent's address: the
+    /// server chooses by it. `dora` uses each client once and ends when all have an address, so give it enough clients for its
+    /// rate and duration, and the server a pool for them. Exits with 1 if nothing was answered. Reported: offered, answered and lost exchanges,
     /// exchanges a second, latency percentiles, and whether one address was ever given to two clients.
     #[command(after_help = "\
 Examples:
@@ -26,9 +28,9 @@ Examples:
 /// `outwork bench dhcp`.
 #[derive(Debug, Args)]
 pub(crate) struct DhcpArgs {
-    /// The server.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) target: SocketAddrV4,
+    /// The server: an IPv4 address or a name, and its port.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) target: String,
     /// What the clients do.
     #[arg(long, default_value = "dora")]
     pub(crate) scenario: Scenario,
@@ -41,7 +43,7 @@ pub(crate) struct DhcpArgs {
     /// How long to load it.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(crate) duration: Duration,
-    /// Addresses of this host to relay from; the clients are shared out among them. Without it, the one that leads to the server.
+    /// Addresses of this host to relay from, by which the server chooses the subnet; the clients are shared out among them. Without it, the one that leads to the server.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) giaddr: Vec<Ipv4Addr>,
     /// The relay agent's port. Without it 67, which needs privileges, or 6768 for a server on another port than 67; a port
@@ -70,7 +72,7 @@ pub(crate) struct DhcpArgs {
 /// What the clients of a load do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
-    /// Discover, offer, request, acknowledge.
+    /// Discover, offer, request, acknowledge: each client once.
     Dora,
     /// Get an address once, then renew it over and over.
     Renew,

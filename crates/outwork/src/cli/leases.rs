@@ -1,4 +1,4 @@
-//! The arguments of `outwork leases` and `outwork reservations`.
+//! The arguments of `outwork leases`.
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::duration;
+use super::{duration, octets};
 
 /// `outwork leases`.
 #[derive(Debug, Subcommand)]
@@ -38,10 +38,10 @@ Examples:
         /// The address.
         address: Ipv4Addr,
         /// The client's hardware address.
-        #[arg(long, value_name = "MAC")]
+        #[arg(long, value_name = "MAC", value_parser = octets::mac)]
         mac: String,
-        /// The client identifier (option 61) in hex, if the client sends one.
-        #[arg(long, value_name = "HEX")]
+        /// The client identifier (option 61), if the client sends one: hex, or text as text:WORDS.
+        #[arg(long, value_name = "HEX", value_parser = octets::identifier)]
         client_id: Option<String>,
         /// The client's hostname.
         #[arg(long, value_name = "NAME")]
@@ -110,8 +110,8 @@ pub(crate) struct ListArgs {
     /// Only those with this in address, MAC, client id or hostname.
     #[arg(long, value_name = "TEXT")]
     pub(crate) q: Option<String>,
-    /// The most to list.
-    #[arg(long, value_name = "COUNT", default_value = "100", conflicts_with = "all")]
+    /// The most to list, 1 or more.
+    #[arg(long, value_name = "COUNT", default_value = "100", conflicts_with = "all", value_parser = limit)]
     pub(crate) limit: NonZeroUsize,
     /// Lists all there are.
     #[arg(long)]
@@ -119,6 +119,10 @@ pub(crate) struct ListArgs {
     /// Goes on after this point: `next` of an earlier answer.
     #[arg(long, value_name = "NEXT")]
     pub(crate) after: Option<String>,
+}
+
+fn limit(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "expected 1 or more; --all lists every lease")
 }
 
 /// What a lease's address is doing.
@@ -158,68 +162,4 @@ pub(crate) struct ChangeArgs {
     /// How long it lasts from now.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) lease_time: Option<Duration>,
-}
-
-/// `outwork reservations`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ReservationsCommand {
-    /// Lists reservations, of the file and of the API
-    List,
-    /// Keeps an address for a client, from this moment on
-    #[command(after_help = "\
-Examples:
-  outwork reservations add --subnet 3 192.0.2.20 --mac 02:00:5e:10:00:01 --hostname printer
-  outwork reservations add --subnet 3 192.0.2.21 --circuit-id 0a0b0c")]
-    Add {
-        /// The address.
-        address: Ipv4Addr,
-        /// The subnet's id.
-        #[arg(long, value_name = "ID")]
-        subnet: u32,
-        #[command(flatten)]
-        identifier: IdentifierArgs,
-        /// The hostname that the client is told.
-        #[arg(long, value_name = "NAME")]
-        hostname: Option<String>,
-    },
-    /// Ends a reservation; reservations of the file are removed there
-    Remove {
-        /// Its id, from `outwork reservations list`.
-        id: String,
-    },
-}
-
-/// How a reservation knows its client: exactly one.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct IdentifierArgs {
-    /// By hardware address.
-    #[arg(long, value_name = "MAC")]
-    mac: Option<String>,
-    /// By client identifier (option 61), in hex.
-    #[arg(long, value_name = "HEX")]
-    client_id: Option<String>,
-    /// By the relay agent's circuit id (option 82.1), in hex.
-    #[arg(long, value_name = "HEX")]
-    circuit_id: Option<String>,
-    /// By the relay agent's remote id (option 82.2), in hex.
-    #[arg(long, value_name = "HEX")]
-    remote_id: Option<String>,
-    /// By the value of the configured flex expression.
-    #[arg(long, value_name = "VALUE")]
-    flex: Option<String>,
-}
-
-impl IdentifierArgs {
-    /// The kind's word in the API, and the value.
-    pub(crate) fn given(&self) -> Option<(&'static str, &str)> {
-        let kinds = [
-            ("mac", &self.mac),
-            ("client_id", &self.client_id),
-            ("circuit_id", &self.circuit_id),
-            ("remote_id", &self.remote_id),
-            ("flex", &self.flex),
-        ];
-        kinds.into_iter().find_map(|(kind, value)| Some((kind, value.as_deref()?)))
-    }
 }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 pub(crate) enum StoreCommand {
     /// Reads all of the leases' log, and lists what is damaged
     ///
-    /// Changes nothing. Exits with 1 if anything is damaged. The server must not be running.
+    /// Changes nothing. Exits with 1 if any of it cannot be read. The server must not be running.
     #[command(after_help = "\
 Examples:
   outwork store check

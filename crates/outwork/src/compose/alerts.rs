@@ -114,6 +114,13 @@ fn read_dhcp(service: &Service, commits: &CommitMetrics) -> DhcpReading {
         warn_at: service.read(|engine| f64::from(engine.policy().rules.warn_at)),
         rate_limited: metrics.silent.of(Silence::RateLimited).get(),
         malformed: total(&metrics.malformed),
+        unserved: service.unserved().iter().map(|place| (place.to_string(), place.advice())).collect(),
+        closed: status
+            .interfaces
+            .iter()
+            .filter(|interface| !interface.open)
+            .map(|interface| format!("{}: {}", interface.name, interface.problem.as_deref().unwrap_or("not open yet")))
+            .collect(),
     }
 }
 

@@ -14,6 +14,7 @@ use outwork_front::events::Hub;
 use outwork_store::log::{Health, Recovery};
 use outwork_telemetry::Registry;
 
+use super::ports::{self, Protocol};
 use super::store::{CommitMetrics, StoreFigures};
 use super::{LEASES, cannot};
 use crate::settings::Settings;
@@ -43,6 +44,7 @@ impl Dhcp {
                 }
             }),
         };
+        warn_of(settings);
         let policy = Arc::new(policy);
         let began = Instant::now();
         let (service, recovery) = Service::open(settings.store.log(LEASES), Arc::clone(&policy), metrics, Some(events))
@@ -54,7 +56,8 @@ impl Dhcp {
         let figures = StoreFigures::new(&service);
         let commits = Arc::clone(&figures.commits);
         registry.register(figures as _)?;
-        let server = Server::start(&service, &server::Options::from(&settings.dhcp))?;
+        let server = Server::start(&service, &server::Options::from(&settings.dhcp))
+            .map_err(|error| ports::explained(error.into(), Protocol::Udp, ports::ANOTHER))?;
         Ok(Self { service, commits, server })
     }
 
@@ -77,6 +80,14 @@ impl Dhcp {
     pub(super) fn stop(self, within: Duration) -> anyhow::Result<()> {
         self.server.stop(within);
         self.service.log().close().map_err(|failure| cannot("the log was not closed cleanly", failure))
+    }
+}
+
+/// Says what of the configuration should be looked at.
+pub(super) fn warn_of(settings: &Settings) {
+    for (path, warning) in outwork_dhcp::policy::compile::warnings(&settings.dhcp) {
+        let advice = warning.advice().unwrap_or_default();
+        tracing::warn!(setting = format!("dhcp.{path}"), advice, "{}", warning.found());
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use outwork_config::{Effective, diff};
+use outwork_config::{Effective, Faults, Origin, diff};
 use outwork_dhcp::policy::Policy;
 use outwork_dhcp::server::Service;
 use outwork_front::door::Serving;
@@ -18,6 +18,8 @@ use serde_json::json;
 
 use super::front::Front;
 use crate::cli::Global;
+use crate::local::places;
+use crate::report;
 use crate::settings::{self, Read, Settings};
 
 /// The configuration in force.
@@ -56,7 +58,7 @@ pub(super) enum Refusal {
     #[error("{0}")]
     Faults(String),
     #[error("{}", pinned(.0))]
-    Pinned(Vec<String>),
+    Pinned(Vec<(String, Origin)>),
     #[error("{0}")]
     Prepare(String),
 }
@@ -65,15 +67,29 @@ impl Refusal {
     /// The setting that it is about, where it is one.
     pub(super) fn key(&self) -> Option<&str> {
         match self {
-            Refusal::Pinned(keys) => keys.first().map(String::as_str),
+            Refusal::Pinned(keys) => keys.first().map(|(key, _)| key.as_str()),
             Refusal::Faults(_) | Refusal::Prepare(_) => None,
         }
     }
 }
 
-fn pinned(keys: &[String]) -> String {
+/// Why the configuration cannot be read: where it has faults, what `outwork check` says of them.
+fn told(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<Faults>() {
+        Some(faults) => format!("{}{}", faults.render(false), places(faults)),
+        None => report::text(error),
+    }
+}
+
+/// `dhcp.workers (outwork.toml:7:11)`: each setting, and where its new value stands.
+fn pinned(keys: &[(String, Origin)]) -> String {
+    let named = keys.iter().map(|(key, origin)| match origin {
+        Origin::Default => format!("{key} (now the default)"),
+        origin => format!("{key} ({origin})"),
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
     let (these, be) = if keys.len() == 1 { ("this setting", "it") } else { ("these settings", "they") };
-    format!("{these} cannot change while running: {}; restart, or put {be} back", keys.join(", "))
+    format!("{these} cannot change while running: {named}; restart, or put {be} back")
 }
 
 /// What a reload touches.
@@ -116,9 +132,11 @@ impl Reload {
         // network in force.
         let global =
             Global { config: state.read.file.clone().or_else(|| self.global.config.clone()), ..self.global.clone() };
-        let read = settings::load(&global).map_err(|error| Refusal::Faults(format!("{error:#}")))?;
+        let read = settings::load(&global).map_err(|error| Refusal::Faults(told(&error)))?;
         let changes = diff(&state.read.value, &read.value);
-        let fixed: Vec<_> = changes.iter().filter(|change| !change.live).map(|change| change.key.clone()).collect();
+        let fixed =
+            changes.iter().filter(|change| !change.live).map(|change| (change.key.clone(), read.origin(&change.key)));
+        let fixed: Vec<_> = fixed.collect();
         if !fixed.is_empty() {
             return Err(Refusal::Pinned(fixed));
         }
@@ -145,6 +163,7 @@ impl Reload {
             front.replace(Serving { options: read.value.front.limits.options(), handler });
         }
         if let Some(dhcp) = self.dhcp.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("dhcp"))) {
+            super::dhcp::warn_of(&read.value);
             outwork_dhcp::api::reservation::adopt(dhcp, Arc::new(policy));
         }
         state.read = read;

@@ -1,5 +1,6 @@
-//! `outwork leases`, `outwork reservations` and `outwork subnets`.
+//! `outwork leases` and `outwork subnets`.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::net::Ipv4Addr;
@@ -9,10 +10,11 @@ use anyhow::Context;
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
-use super::{done, items, rows};
+use super::{done, items};
 use crate::cli::Global;
-use crate::cli::leases::{LeasesCommand, ListArgs, ReservationsCommand};
-use crate::client::{Client, escaped, query};
+use crate::cli::leases::{LeasesCommand, ListArgs};
+use crate::cli::octets;
+use crate::client::{Client, query};
 use crate::local::print_json;
 use crate::table::{Table, cell, percent, write_pairs};
 
@@ -70,13 +72,43 @@ pub(crate) fn leases(global: &Global, command: &LeasesCommand) -> anyhow::Result
                 let mut from = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
                 client.upload("/dhcp/leases/import", &mut from)?
             };
-            if global.json {
-                return print_json(&answer);
-            }
-            let pairs: Vec<_> = answer.as_object().into_iter().flatten().collect();
-            let pairs: Vec<_> = pairs.into_iter().map(|(name, value)| (name.as_str(), cell(value))).collect();
-            Ok(write_pairs(&mut anstream::stdout(), &pairs)?)
+            imported(global, &answer)
         }
+    }
+}
+
+/// What an import did; an error if a row of the file was refused.
+fn imported(global: &Global, report: &Json) -> anyhow::Result<()> {
+    let count = |name: &str| report[name].as_u64().unwrap_or_default();
+    let refused = count("failed");
+    if global.json {
+        print_json(report)?;
+    } else {
+        for (name, title) in [("faults", "REFUSED"), ("notes", "TAKEN, BUT")] {
+            let lines = items(&report[name]);
+            if lines.is_empty() {
+                continue;
+            }
+            let mut table = Table::new(&[">LINE", "ADDRESS", title]);
+            for line in lines {
+                table.row([cell(&line["line"]), cell(&line["address"]), cell(&line["detail"])]);
+            }
+            table.write(&mut anstream::stdout(), "")?;
+        }
+        let new = count("imported").saturating_sub(count("updated"));
+        let leases = |count: u64| format!("{count} {}", if count == 1 { "lease" } else { "leases" });
+        writeln!(
+            anstream::stdout(),
+            "{} imported, {} updated, {} unchanged; {refused} refused",
+            leases(new),
+            count("updated"),
+            count("unchanged"),
+        )?;
+    }
+    match refused {
+        0 => Ok(()),
+        1 => anyhow::bail!("a row of the file was refused"),
+        _ => anyhow::bail!("{refused} rows of the file were refused"),
     }
 }
 
@@ -147,23 +179,32 @@ fn get(global: &Global, client: &Client, wanted: &str) -> anyhow::Result<()> {
     let found: Vec<Json> = match wanted.parse::<Ipv4Addr>() {
         Ok(address) => vec![client.get(&format!("/dhcp/leases/{address}"))?],
         Err(_) => {
-            let mut found = Vec::new();
-            let mut after = None;
-            loop {
-                let values =
-                    [("q", Some(wanted.to_owned())), ("limit", Some(PAGE.to_string())), ("after", after.clone())];
-                let page = client.get(&format!("/dhcp/leases{}", query(&values)))?;
-                let same = |lease: &Json, name: &str| {
-                    lease[name].as_str().is_some_and(|value| value.eq_ignore_ascii_case(wanted))
-                };
-                let exact = |lease: &&Json| ["mac", "client_id", "hostname"].iter().any(|name| same(lease, name));
-                found.extend(items(&page["items"]).iter().filter(exact).cloned());
-                let next = page["next"].as_str().map(str::to_owned);
-                if next.is_none() || next == after {
-                    break found;
+            // A text of hex digits may be any of the three. A host name is in no index: it is asked for where these know nobody.
+            let whole = [
+                ("mac", octets::mac(wanted).ok()),
+                ("client_id", octets::identifier(wanted).ok()),
+                ("hostname", Some(wanted.to_owned())),
+            ];
+            let mut found: Vec<Json> = Vec::new();
+            for (name, value) in whole.into_iter().filter(|(_, value)| value.is_some()) {
+                if name == "hostname" && !found.is_empty() {
+                    break;
                 }
-                after = next;
+                let known: HashSet<String> = found.iter().map(|lease| cell(&lease["address"])).collect();
+                let mut after = None;
+                loop {
+                    let values = [(name, value.clone()), ("limit", Some(PAGE.to_string())), ("after", after.clone())];
+                    let page = client.get(&format!("/dhcp/leases{}", query(&values)))?;
+                    let new = |lease: &&Json| !known.contains(&cell(&lease["address"]));
+                    found.extend(items(&page["items"]).iter().filter(new).cloned());
+                    let next = page["next"].as_str().map(str::to_owned);
+                    if next.is_none() || next == after {
+                        break;
+                    }
+                    after = next;
+                }
             }
+            found
         }
     };
     if found.is_empty() {
@@ -225,70 +266,42 @@ fn confirmed(question: &str) -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// `outwork reservations`.
-pub(crate) fn reservations(global: &Global, command: &ReservationsCommand) -> anyhow::Result<()> {
-    let client = Client::new(global)?;
-    match command {
-        ReservationsCommand::List => {
-            let answer = client.get("/dhcp/reservations")?;
-            if global.json {
-                return print_json(&answer);
-            }
-            let columns = ["ID", ">SUBNET", "ADDRESS", "BY", "VALUE", "HOSTNAME", "SOURCE"];
-            rows(&mut anstream::stdout(), &columns, &answer["items"], "no reservations", |reservation| {
-                vec![
-                    cell(&reservation["id"]),
-                    cell(&reservation["subnet_id"]),
-                    cell(&reservation["address"]),
-                    cell(&reservation["identifier"]["kind"]),
-                    cell(&reservation["identifier"]["value"]),
-                    cell(&reservation["hostname"]),
-                    cell(&reservation["source"]),
-                ]
-            })?;
-            Ok(())
-        }
-        ReservationsCommand::Add { address, subnet, identifier, hostname } => {
-            let (kind, value) = identifier.given().context("an identifier is needed")?;
-            let body = json!({
-                "subnet_id": subnet, "address": address, "hostname": hostname,
-                "identifier": {"kind": kind, "value": value},
-            });
-            let answer = client.change(Method::POST, "/dhcp/reservations", Some(&body))?;
-            done(global, &answer, &format!("reserved {address} for {kind} {value}"))?;
-            warn(&answer)
-        }
-        ReservationsCommand::Remove { id } => {
-            let answer = client.change(Method::DELETE, &format!("/dhcp/reservations/{}", escaped(id)), None)?;
-            done(global, &answer, &format!("removed reservation {id}"))
-        }
-    }
-}
-
-/// Passes on what the server warns of; with --json it is in the answer, too.
-fn warn(reservation: &Json) -> anyhow::Result<()> {
-    if let Some(warning) = reservation["warning"].as_str() {
-        writeln!(anstream::stderr(), "warning: {}", crate::table::printable(warning))?;
-    }
-    Ok(())
-}
-
 /// `outwork subnets`.
 pub(crate) fn subnets(global: &Global) -> anyhow::Result<()> {
     let answer = Client::new(global)?.get("/dhcp/subnets")?;
     if global.json {
         return print_json(&answer);
     }
-    let columns = ["ID", "PREFIX", "NAME", ">ADDRESSES", ">ACTIVE", ">OFFERED", ">DECLINED", ">FREE", ">USED"];
+    let columns = [
+        "ID",
+        "PREFIX",
+        "NAME",
+        ">ADDRESSES",
+        ">ACTIVE",
+        ">OFFERED",
+        ">DECLINED",
+        ">FREE",
+        ">USED",
+        ">RESERVED",
+        "REMARK",
+    ];
     let mut table = Table::new(&columns);
-    let counts = |of: &Json| ["total", "active", "offered", "declined", "free"].map(|name| cell(&of[name]));
+    let figures = |of: &Json, reserved: &str| {
+        let [total, active, offered, declined, free, reserved] =
+            ["total", "active", "offered", "declined", "free", reserved].map(|name| cell(&of[name]));
+        [total, active, offered, declined, free, percent(&of["utilisation"]), reserved]
+    };
     for subnet in items(&answer["items"]) {
         let name = [cell(&subnet["id"]), cell(&subnet["prefix"]), cell(&subnet["name"])];
-        table.row(name.into_iter().chain(counts(subnet)).chain([percent(&subnet["utilisation"])]));
+        table.row(name.into_iter().chain(figures(subnet, "reservations")).chain([String::new()]));
         for pool in items(&subnet["pools"]) {
-            let warning = if pool["warning"] == true { "nearly full" } else { "" };
-            let name = [String::new(), format!("  {}", cell(&pool["range"])), warning.into()];
-            table.row(name.into_iter().chain(counts(pool)).chain([percent(&pool["utilisation"])]));
+            let remark = match (pool["free"].as_u64(), &pool["warning"]) {
+                (Some(0), _) => "full",
+                (_, Json::Bool(true)) => "nearly full",
+                _ => "",
+            };
+            let name = [String::new(), format!("  {}", cell(&pool["range"])), String::new()];
+            table.row(name.into_iter().chain(figures(pool, "reserved")).chain([remark.into()]));
         }
     }
     table.write(&mut anstream::stdout(), "no subnets")?;

@@ -15,6 +15,8 @@ use super::wait_for;
 pub(crate) enum Kind {
     Dhclient,
     Dhcpcd,
+    /// dhcpcd as it comes: before it takes an address it asks by ARP whether another host has it (RFC 5227).
+    DhcpcdWithArp,
     Udhcpc,
 }
 
@@ -47,7 +49,7 @@ servers=${new_domain_name_servers:-$dns}
 time=${new_dhcp_lease_time:-$lease}
 server=${new_dhcp_server_identifier:-$serverid}
 case KIND-$event in
-  Dhcpcd-*) ;;
+  Dhcpcd*) ;;
   *-BOUND | *-RENEW | *-REBIND | *-REBOOT | *-bound | *-renew)
     ip -4 address replace "$address/$mask" dev eth0
     [ -z "$routers" ] || ip route replace default via "$routers" dev eth0 ;;
@@ -123,7 +125,7 @@ impl Client {
     pub(crate) fn release(&self) {
         match self.kind {
             Kind::Udhcpc => send(12, self.process.id()),
-            Kind::Dhcpcd => send(14, self.process.id()),
+            Kind::Dhcpcd | Kind::DhcpcdWithArp => send(14, self.process.id()),
             Kind::Dhclient => {
                 let output = self.kind.command(&self.namespace, &self.dir, "release").output().unwrap();
                 assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -161,6 +163,9 @@ impl Kind {
             Kind::Dhcpcd => {
                 "ipv4only\nnoipv4ll\nnoarp\noption subnet_mask, routers, domain_name_servers\nvendorclassid lab\n"
             }
+            Kind::DhcpcdWithArp => {
+                "ipv4only\nnoipv4ll\noption subnet_mask, routers, domain_name_servers\nvendorclassid lab\n"
+            }
             Kind::Udhcpc => "",
         }
     }
@@ -177,7 +182,7 @@ impl Kind {
                  exec ./dhclient -d -v -4 -cf conf -lf $PWD/leases -pf $PWD/pid -sf $PWD/script eth0"
             }
             // Its directories are fixed, and this mount namespace is its own.
-            (Kind::Dhcpcd, _) => {
+            (Kind::Dhcpcd | Kind::DhcpcdWithArp, _) => {
                 "mkdir -p /run/dhcpcd /var/lib/dhcpcd state && mount -t tmpfs run /run/dhcpcd && mount --bind state /var/lib/dhcpcd \
                  && exec dhcpcd -B -d -f $PWD/conf -c $PWD/script eth0"
             }

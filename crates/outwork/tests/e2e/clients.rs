@@ -103,3 +103,20 @@ fn an_interface_that_appears_after_the_start_is_served() {
     let client = Client::start(&site, Kind::Udhcpc, client);
     assert_told(&client, &client.bound(&site), "4");
 }
+
+#[test]
+fn dhcpcd_declines_an_address_that_another_host_holds_and_is_given_another() {
+    // The server asks nobody, so that the client is the one who finds out.
+    let settings = LAN.replace("4s", "1h").replace("[dhcp]", "[dhcp]\nconflict_detection = \"off\"");
+    let site = Site::running(&settings);
+    // The first address that is given out, and a host that has it without a lease.
+    site.plug("squatter").ip("addr add 10.1.0.10/24 dev eth0");
+    let client = Client::start(&site, Kind::DhcpcdWithArp, site.plug("client"));
+    let given = client.bound(&site);
+    assert_ne!(given.address, "10.1.0.10");
+    assert_told(&client, &given, "3600");
+    assert_eq!(site.lease_state("10.1.0.10"), "declined");
+    assert_eq!(site.lease(&given.address).unwrap()["mac"], client.mac());
+    let other = Client::start(&site, Kind::Udhcpc, site.plug("other"));
+    assert_ne!(other.bound(&site).address, "10.1.0.10", "what was declined is kept back from others too");
+}

@@ -8,7 +8,7 @@ use outwork_engine::Rng;
 
 use super::load::{Relay, written};
 use super::site::Site;
-use super::storage::Disk;
+use super::storage::{Disk, FailingDisk};
 use super::{PATIENCE, wait_for};
 
 /// A subnet with room for a million clients behind one relay.
@@ -56,6 +56,24 @@ fn load_some(relay: &mut Relay, leases: usize) {
     });
 }
 
+/// Loads the server until nothing is acknowledged any more, however often it is asked for; it says that it is not ready.
+fn load_in_vain(site: &Site, relay: &mut Relay) {
+    let mut last = (relay.acknowledged.len(), Instant::now());
+    let deadline = Instant::now() + PATIENCE;
+    relay.load(|made| {
+        assert!(Instant::now() < deadline, "leases are made on a disk that takes nothing\n{}", site.log());
+        if made > last.0 {
+            last = (made, Instant::now());
+        }
+        last.1.elapsed() < Duration::from_secs(2)
+    });
+    assert!(is_unready(site), "{}", site.log());
+}
+
+fn is_unready(site: &Site) -> bool {
+    site.get("/readyz").unwrap().starts_with("HTTP/1.1 503 ")
+}
+
 /// Five kills, or as many as `OUTWORK_KILLS` says; `OUTWORK_SEED` replays their moments.
 #[test]
 fn after_kill_9_at_random_moments_under_load_every_acknowledged_lease_is_there() {
@@ -93,18 +111,8 @@ fn a_full_disk_stops_new_leases_loses_none_and_is_survived_once_there_is_room() 
     let mut relay = relay(&site);
     load_some(&mut relay, 200);
     disk.fill();
-    // What is reserved is used up first. Then nothing is acknowledged any more, however often it is asked for.
-    let mut last = (relay.acknowledged.len(), Instant::now());
-    let deadline = Instant::now() + PATIENCE;
-    relay.load(|made| {
-        assert!(Instant::now() < deadline, "leases are made on a full disk\n{}", site.log());
-        if made > last.0 {
-            last = (made, Instant::now());
-        }
-        last.1.elapsed() < Duration::from_secs(2)
-    });
-    let answer = site.get("/readyz").unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    // What is reserved is used up first.
+    load_in_vain(&site, &mut relay);
     assert!(site.log().contains("No space left on device"), "{}", site.log());
 
     disk.make_room();
@@ -114,6 +122,35 @@ fn a_full_disk_stops_new_leases_loses_none_and_is_survived_once_there_is_room() 
     while relay.hear() {}
     site.start();
     assert_nothing_is_lost(&site, &relay);
+}
+
+#[test]
+fn a_disk_that_turns_read_only_under_load_stops_new_leases_and_loses_none() {
+    let mut site = Site::new(WIDE);
+    let mut disk = FailingDisk::mount(&site.data(), 64);
+    site.start();
+    let mut relay = relay(&site);
+    let (mut failed, deadline) = (false, Instant::now() + PATIENCE);
+    relay.load(|made| {
+        assert!(Instant::now() < deadline, "the server does not notice\n{}", site.log());
+        if made >= 200 && !failed {
+            // In the middle of it: requests and their records are under way.
+            disk.fail();
+            failed = true;
+        }
+        !failed || !is_unready(&site)
+    });
+    while relay.hear() {}
+    let made = relay.acknowledged.len();
+    load_in_vain(&site, &mut relay);
+    assert_eq!(relay.acknowledged.len(), made, "nothing is acknowledged on a disk that takes no writes");
+    assert!(site.log().contains("Read-only file system"), "{}", site.log());
+    site.kill();
+    while relay.hear() {}
+    disk.repair();
+    site.start();
+    assert_nothing_is_lost(&site, &relay);
+    load_some(&mut relay, 200);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use outwork_net::testing::Lab;
 
 use super::load::Relay;
-use super::site::{get, send, without_settings};
+use super::site::{binary, get, send, without_settings};
 use super::wait_for;
 
 #[test]
@@ -15,7 +15,7 @@ fn with_no_configuration_it_serves_loopback_says_where_to_look_and_shows_a_token
     let host = lab.namespace("host");
     let run = |log: &str| {
         let log = File::create(dir.path().join(log)).unwrap();
-        let mut command = without_settings(host.command(env!("CARGO_BIN_EXE_outwork")));
+        let mut command = without_settings(host.command(&binary()));
         command.arg("run").current_dir(&dir).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.spawn().unwrap()
     };

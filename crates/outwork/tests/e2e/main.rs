@@ -6,7 +6,7 @@
 //! - `load`: a relay with as many clients as wanted, which remembers every DHCPACK.
 //! - `storage`: file systems that fill up or refuse writes.
 //!
-//! The tests: `first_run`, `clients`, `relays`, `configuration`, `durability`, `dashboard`.
+//! The tests: `first_run`, `clients`, `relays`, `configuration`, `durability`, `privileges`, `dashboard`.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod client;
@@ -16,6 +16,7 @@ mod dashboard;
 mod durability;
 mod first_run;
 mod load;
+mod privileges;
 mod relays;
 mod site;
 mod storage;

@@ -27,7 +27,7 @@ impl Drop for Dhcrelay {
 }
 
 #[test]
-fn a_client_behind_dhcrelay_is_leased_renews_across_a_restart_and_releases_and_its_circuit_is_kept() {
+fn a_client_behind_dhcrelay_is_leased_renews_across_restarts_and_releases_and_its_circuit_is_kept() {
     let mut site = Site::running(&format!("{LAN}{BEHIND_THE_RELAY}"));
     let (relay, client) = (site.plug("relay"), site.lab.namespace("client"));
     site.lab.veth((&relay, "access"), (&client, "eth0"));
@@ -53,6 +53,12 @@ fn a_client_behind_dhcrelay_is_leased_renews_across_a_restart_and_releases_and_i
     site.kill();
     site.start();
     let lease = site.lease(&first.address).unwrap();
+    assert!(lease["relay"]["circuit_id"].to_string().contains("access"), "{lease}");
+    assert_eq!(client.renewed(&site).address, first.address);
+    site.terminate();
+    site.start();
+    let lease = site.lease(&first.address).unwrap();
+    assert_eq!(lease["relay"]["giaddr"], "10.2.0.1", "{lease}");
     assert!(lease["relay"]["circuit_id"].to_string().contains("access"), "{lease}");
     assert_eq!(client.renewed(&site).address, first.address);
     client.release();

@@ -136,7 +136,12 @@ impl Site {
 
     /// Has the server reload by a signal.
     pub(crate) fn hang_up(&self) {
-        send(1, self.process.as_ref().unwrap().id());
+        send(1, self.pid());
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
     }
 
     /// Whether it says that it is ready.
@@ -166,7 +171,7 @@ impl Site {
     }
 
     fn command(&self) -> Command {
-        let mut command = without_settings(self.server.command(env!("CARGO_BIN_EXE_outwork")));
+        let mut command = without_settings(self.server.command(&binary()));
         command.arg("--config").arg(self.config()).current_dir(self.dir.path());
         command
     }
@@ -225,6 +230,11 @@ pub(crate) fn get(namespace: &Namespace, path: &str) -> Option<String> {
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)
     })
+}
+
+/// The binary under test: the one that was built with the tests, or the one that `OUTWORK_BINARY` names.
+pub(crate) fn binary() -> String {
+    std::env::var("OUTWORK_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_outwork").to_owned())
 }
 
 /// A command without the settings of who runs the tests.

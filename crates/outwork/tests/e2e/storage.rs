@@ -1,4 +1,4 @@
-//! File systems in memory, of a few MiB, that fill up or refuse writes.
+//! File systems of a few MiB that fill up, refuse writes, or fail.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,6 +38,51 @@ impl Disk {
     }
 }
 
+/// A disk whose file system turns read-only at its first error, as ext4 does; unmounted when dropped.
+pub(crate) struct FailingDisk {
+    image: PathBuf,
+    disk: Disk,
+}
+
+impl FailingDisk {
+    /// Mounts a file system of so many MiB on a directory, which is made for it; the disk is a file beside that.
+    pub(crate) fn mount(on: &Path, mib: u64) -> FailingDisk {
+        std::fs::create_dir_all(on).unwrap();
+        let image = on.with_extension("img");
+        std::fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
+        run(Command::new("mkfs.ext4").arg("-q").arg(&image));
+        let disk = FailingDisk { image, disk: Disk(on.to_owned()) };
+        disk.attach();
+        disk
+    }
+
+    fn attach(&self) {
+        mount(&["-o", "loop,errors=remount-ro", self.image.to_str().unwrap()], &self.disk.0);
+    }
+
+    /// The file system meets an error: whoever has a file open for writing is refused from now on (EROFS).
+    pub(crate) fn fail(&self) {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let on = self.disk.0.to_str().unwrap();
+        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(on)).unwrap();
+        let device = line.split(' ').next().unwrap().trim_start_matches("/dev/");
+        std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "1").unwrap();
+    }
+
+    /// As a machine does that starts anew: checks the file system and mounts it again. It is a copy of the disk as it was left:
+    /// the mount namespaces of servers that other tests start meanwhile may hold on to the one that failed.
+    pub(crate) fn repair(&mut self) {
+        run(Command::new("umount").arg("-l").arg(&self.disk.0));
+        let copy = self.image.with_extension("copy");
+        std::fs::copy(&self.image, &copy).unwrap();
+        self.image = copy;
+        // 1: errors were corrected.
+        let status = Command::new("e2fsck").args(["-p", self.image.to_str().unwrap()]).status().unwrap();
+        assert!(matches!(status.code(), Some(0 | 1)), "{status}");
+        self.attach();
+    }
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         // Lazily: the server may still be ending.
@@ -46,6 +91,10 @@ impl Drop for Disk {
 }
 
 fn mount(options: &[&str], on: &Path) {
-    let output = Command::new("mount").args(options).arg(on).output().unwrap();
+    run(Command::new("mount").args(options).arg(on));
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,11 +1,14 @@
 //! Looking a log's directory over without changing anything in it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, RealDisk};
 use super::error::{Damage, OpenError};
+use super::frame::{FileHeader, SEGMENT_MAGIC, SNAPSHOT_MAGIC};
 use super::recovery::{self, Item, Run, Survey, TornTail};
+use super::segment::segment_name;
+use super::snapshot::snapshot_name;
 
 /// What is in a log's directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct CheckReport {
     pub dropped: u64,
     /// Records that an earlier repair gave up.
     pub given_up: u64,
+    /// Files of which one of the two copies of the head is damaged, and where that lies. Nothing is lost by it.
+    pub copies: Vec<(PathBuf, u64)>,
 }
 
 /// Looks over the log in `dir`, which no running log may use.
@@ -57,6 +62,7 @@ fn examine(disk: &dyn Disk, survey: &Survey) -> Result<CheckReport, OpenError> {
         report.lost = lost.map(|(first, last)| (last + 1).saturating_sub(first)).sum();
         report.lost_more = snapshot.faults.iter().any(|fault| fault.lost.is_none());
     }
+    report.copies = damaged_copies(disk, survey)?;
     report.lost_more |= survey.segments.iter().any(|segment| segment.salt.is_none());
     let end = survey.end().0;
     // A sound log ends at its first hole; of a damaged one a repair keeps what lies behind each.
@@ -80,4 +86,20 @@ fn examine(disk: &dyn Disk, survey: &Survey) -> Result<CheckReport, OpenError> {
         report.torn = survey.torn(disk, &kept);
     }
     Ok(report)
+}
+
+/// The copies of heads that are damaged while the other one is whole.
+fn damaged_copies(disk: &dyn Disk, survey: &Survey) -> Result<Vec<(PathBuf, u64)>, OpenError> {
+    let snapshot = survey.snapshot.iter().filter(|snapshot| snapshot.salt.is_some());
+    let segments = survey.segments.iter().filter(|segment| segment.salt.is_some());
+    let files = snapshot
+        .map(|snapshot| (snapshot_name(snapshot.through), SNAPSHOT_MAGIC))
+        .chain(segments.map(|segment| (segment_name(segment.seq), SEGMENT_MAGIC)));
+    let mut found = Vec::new();
+    for (name, magic) in files {
+        let damaged = disk.open(&name).and_then(|file| FileHeader::damaged_copies(&*file, magic));
+        let damaged = damaged.map_err(OpenError::io("read", disk.path(&name)))?;
+        found.extend(damaged.into_iter().map(|offset| (disk.path(&name), offset)));
+    }
+    Ok(found)
 }

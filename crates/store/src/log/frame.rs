@@ -72,6 +72,19 @@ impl FileHeader {
         file.write_at(&area, 0)
     }
 
+    /// Where copies lie that cannot be read.
+    pub(crate) fn damaged_copies(file: &dyn DiskFile, magic: [u8; 8]) -> io::Result<Vec<u64>> {
+        let mut damaged = Vec::new();
+        for offset in [0, SECOND_COPY] {
+            let mut head = [0; FILE_HEADER];
+            let whole = read_full(file, &mut head, offset)? == FILE_HEADER;
+            if !whole || head[..8] != magic || u32_at(&head, 36) != crc32fast::hash(&head[..36]) {
+                damaged.push(offset);
+            }
+        }
+        Ok(damaged)
+    }
+
     /// Reads the first copy, or the second where the first is damaged.
     pub(crate) fn read(file: &dyn DiskFile, magic: [u8; 8]) -> io::Result<Result<Self, HeaderFault>> {
         let mut fault = HeaderFault::Unreadable;

@@ -60,7 +60,7 @@ impl LogOptions {
             batch_records: 65_536,
             batch_bytes: 4 << 20,
             batch_delay: Duration::from_micros(300),
-            segment_bytes: 64 << 20,
+            segment_bytes: 16 << 20,
             pending_bytes: 64 << 20,
             compact_at_bytes: 256 << 20,
             compression: Compression::Zstd(1),

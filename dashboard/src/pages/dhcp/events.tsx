@@ -151,8 +151,8 @@ export function Events() {
                   title={connection().phase === "open" ? "Listening" : "Connecting to the event stream"}
                 >
                   <p>
-                    Each DHCP message appears here as it is answered: who asked, what they were given, and why
-                    a request was refused.
+                    Each DHCP message appears here as it is answered, from now on: who asked, what they were
+                    given, and why a request was refused. What was before is not kept; leases are in the list.
                   </p>
                 </Empty>
               }

@@ -8,6 +8,7 @@ import { FormDialog } from "../../ui/dialog";
 import { notify } from "../../ui/notify";
 import { Field } from "../../ui/widgets";
 import { bodyOf, furtherSettings, nameOf, type ReservationFields, subnetOf } from "./reservation";
+import { titleOf } from "./subnet-label";
 
 interface DialogProps {
   onClose: () => void;
@@ -110,7 +111,7 @@ export function ReservationDialog(
                 <For each={subnets()}>
                   {(subnet) => (
                     <option value={subnet.id} selected={subnet.id === fields.subnet_id}>
-                      {subnet.prefix}
+                      {titleOf(subnet)}
                     </option>
                   )}
                 </For>

@@ -2,7 +2,7 @@ import { createSignal, type JSX, Match, Show, Switch } from "solid-js";
 import { api } from "../../api/client";
 import { createAction, createQuery } from "../../api/query";
 import { may } from "../../api/session";
-import type { Lease, LeaseState } from "../../api/types";
+import type { Lease, LeaseState, Subnet } from "../../api/types";
 import { expiry, isForever, timestamp } from "../../format";
 import { Drawer, FormDialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icon";
@@ -11,6 +11,7 @@ import { Loaded } from "../../ui/states";
 import { createNow } from "../../ui/widgets";
 import { HostnameDialog, ReservationDialog } from "./forms";
 import { reservationFrom } from "./reservation";
+import { SubnetLabel } from "./subnet-label";
 
 const TONE: Record<LeaseState, string> = {
   active: "good",
@@ -33,7 +34,7 @@ function Fact(props: { name: string; value: JSX.Element; mono?: boolean }) {
   );
 }
 
-function Facts(props: { lease: Lease; prefix: string }) {
+function Facts(props: { lease: Lease; subnet: Subnet | undefined }) {
   const now = createNow();
   const moment = (at: string) =>
     isForever(at) ? (
@@ -53,7 +54,7 @@ function Facts(props: { lease: Lease; prefix: string }) {
       <Fact name="Vendor class" value={props.lease.vendor_class} />
       {/* Any device can send any address: it is read, not followed. */}
       <Fact name="MUD URL" value={props.lease.mud_url} mono />
-      <Fact name="Subnet" value={props.prefix} />
+      <Fact name="Subnet" value={<SubnetLabel subnet={props.subnet} id={props.lease.subnet_id} />} />
       <Fact name="Reserved" value={props.lease.fixed ? "yes, by a reservation" : "no"} />
       <Fact name="Last heard" value={moment(props.lease.starts)} />
       <Fact name={ended() ? "Ended" : "Expires"} value={moment(props.lease.expires)} />
@@ -90,7 +91,7 @@ function ReleaseDialog(props: { lease: Lease; onClose: () => void; onDone: () =>
 
 export function LeaseDrawer(props: {
   address: string;
-  prefixOf: (id: number) => string;
+  subnetOf: (id: number) => Subnet | undefined;
   onClose: () => void;
   onChanged: () => void;
 }) {
@@ -134,7 +135,7 @@ export function LeaseDrawer(props: {
       <Loaded query={lease}>
         {(data) => (
           <>
-            <Facts lease={data} prefix={props.prefixOf(data.subnet_id)} />
+            <Facts lease={data} subnet={props.subnetOf(data.subnet_id)} />
             <Switch>
               <Match when={asking() === "release"}>
                 <ReleaseDialog

@@ -10,11 +10,12 @@ import { Empty, Loaded } from "../../ui/states";
 import { createNow, Search } from "../../ui/widgets";
 import { AddLeaseDialog } from "./forms";
 import { LeaseDrawer, StateBadge } from "./lease-drawer";
+import { SubnetLabel, titleOf } from "./subnet-label";
 
 const STATES: LeaseState[] = ["active", "offered", "declined", "released", "expired"];
 const PAGE_SIZES = [50, 100, 250];
 
-function LeaseRow(props: { lease: Lease; subnet: string; now: number; onOpen: () => void }) {
+function LeaseRow(props: { lease: Lease; subnet: Subnet | undefined; now: number; onOpen: () => void }) {
   return (
     // The button in the first cell is what the keyboard reaches; the row only widens where a pointer may land.
     <tr class="pickable" onClick={() => props.onOpen()}>
@@ -38,7 +39,9 @@ function LeaseRow(props: { lease: Lease; subnet: string; now: number; onOpen: ()
       </td>
       <td class="clip">{props.lease.hostname ?? ""}</td>
       <td class="mono nowrap">{props.lease.mac ?? props.lease.client_id ?? ""}</td>
-      <td class="nowrap phone-hidden">{props.subnet}</td>
+      <td class="clip phone-hidden" title={props.subnet ? titleOf(props.subnet) : ""}>
+        <SubnetLabel subnet={props.subnet} id={props.lease.subnet_id} />
+      </td>
       <td
         class="nowrap number side"
         title={isForever(props.lease.expires) ? "" : timestamp(props.lease.expires)}
@@ -73,8 +76,8 @@ export function Leases(props: { subnets: Subnet[] }) {
     { every: 5_000, key: "address" },
   );
 
-  const prefixes = createMemo(() => new Map(props.subnets.map((subnet) => [subnet.id, subnet.prefix])));
-  const prefixOf = (id: number) => prefixes().get(id) ?? `subnet ${id}`;
+  const byId = createMemo(() => new Map(props.subnets.map((subnet) => [subnet.id, subnet])));
+  const subnetOf = (id: number) => byId().get(id);
 
   // Each letter would be a query of its own: wait until the typing pauses.
   let typing: ReturnType<typeof setTimeout> | undefined;
@@ -103,7 +106,7 @@ export function Leases(props: { subnets: Subnet[] }) {
           <For each={props.subnets}>
             {(subnet) => (
               <option value={subnet.id} selected={String(subnet.id) === filter().subnet}>
-                {subnet.prefix}
+                {titleOf(subnet)}
               </option>
             )}
           </For>
@@ -176,7 +179,7 @@ export function Leases(props: { subnets: Subnet[] }) {
                     {(lease) => (
                       <LeaseRow
                         lease={lease}
-                        subnet={prefixOf(lease.subnet_id)}
+                        subnet={subnetOf(lease.subnet_id)}
                         now={now()}
                         onOpen={() => setParams({ lease: lease.address }, "push")}
                       />
@@ -228,7 +231,7 @@ export function Leases(props: { subnets: Subnet[] }) {
         {(address) => (
           <LeaseDrawer
             address={address}
-            prefixOf={prefixOf}
+            subnetOf={subnetOf}
             onClose={() => setParams({ lease: null })}
             onChanged={leases.refetch}
           />

@@ -12,6 +12,7 @@ import { Empty, Loaded } from "../../ui/states";
 import { Search } from "../../ui/widgets";
 import { ReservationDialog } from "./forms";
 import { furtherSettings, nameOf } from "./reservation";
+import { SubnetLabel } from "./subnet-label";
 
 /** Rows drawn at once; more on request. */
 const STEP = 100;
@@ -76,7 +77,7 @@ export function Reservations(props: { subnets: Subnet[] }) {
         .includes(needle),
     );
   });
-  const prefixOf = (id: number) => props.subnets.find((subnet) => subnet.id === id)?.prefix ?? `subnet ${id}`;
+  const subnetOf = (id: number) => props.subnets.find((subnet) => subnet.id === id);
   const close = () => setAsked(null);
   const target = (what: "edit" | "remove") => {
     const now = asked();
@@ -156,7 +157,9 @@ export function Reservations(props: { subnets: Subnet[] }) {
                             .map(([name]) => name.replace(/^Option | \(.*\)$/g, "").toLowerCase())
                             .join(", ")}
                         </td>
-                        <td class="nowrap phone-hidden">{prefixOf(one.subnet_id)}</td>
+                        <td class="clip phone-hidden">
+                          <SubnetLabel subnet={subnetOf(one.subnet_id)} id={one.subnet_id} />
+                        </td>
                         <td class="tools side">
                           <Show when={may("operator") && one.source === "api"}>
                             <RowMenu

@@ -2,7 +2,7 @@ import { createMemo, createSignal, For, Show } from "solid-js";
 import { api } from "../../api/client";
 import { createAction, type Query } from "../../api/query";
 import { may } from "../../api/session";
-import type { Pool, Subnet } from "../../api/types";
+import type { Counts, Pool, Subnet } from "../../api/types";
 import { FIRST_SUBNET } from "../../examples";
 import { count, percent, plural, span } from "../../format";
 import { href } from "../../router";
@@ -19,6 +19,7 @@ const STEP = 50;
 
 /** A pool on its own needs no bar and no figures: the subnet's say the same. */
 function PoolRow(props: { pool: Pool; alone: boolean }) {
+  const reserved = () => (props.pool.reserved > 0 ? `, reserved: ${count(props.pool.reserved)}` : "");
   return (
     <div class="pool">
       <span class="mono">{props.pool.range.replace("-", " – ")}</span>
@@ -30,14 +31,14 @@ function PoolRow(props: { pool: Pool; alone: boolean }) {
         />
         <span class="share">{percent(props.pool.utilisation)}</span>
       </Show>
-      <Show when={!props.alone || props.pool.warning}>
+      <Show when={!props.alone || props.pool.warning || props.pool.reserved > 0}>
         <span class="muted">
           {props.pool.warning ? (
             <span class="warned">
-              <Icon name="alert" size={13} /> nearly full: {count(props.pool.free)} free
+              <Icon name="alert" size={13} /> nearly full: {count(props.pool.free)} free{reserved()}
             </span>
           ) : (
-            `${count(props.pool.free)} of ${count(props.pool.total)} free`
+            `${count(props.pool.free)} of ${count(props.pool.total)} free${reserved()}`
           )}
         </span>
       </Show>
@@ -45,23 +46,40 @@ function PoolRow(props: { pool: Pool; alone: boolean }) {
   );
 }
 
+/** What the bar shows: leases outside of pools take nothing of them. */
+function ofPools(subnet: Subnet): Counts {
+  const sum = (what: "active" | "offered" | "declined") =>
+    subnet.pools.reduce((total, pool) => total + pool[what], 0);
+  return { ...subnet, active: sum("active"), offered: sum("offered"), declined: sum("declined") };
+}
+
 function SubnetRow(props: { subnet: Subnet; onWipe: () => void }) {
   const warning = () => props.subnet.pools.some((pool) => pool.warning);
   const about = () =>
-    [`leases of ${span(props.subnet.lease_time_seconds)}`, props.subnet.shared_network]
+    [
+      props.subnet.name ? props.subnet.prefix : "",
+      `leases of ${span(props.subnet.lease_time_seconds)}`,
+      props.subnet.shared_network,
+    ]
       .filter(Boolean)
       .join(" · ");
   return (
     <li class="subnet">
       <div class="subnet-name">
         <strong>
-          <a href={href("/dhcp/leases", { subnet: props.subnet.id })}>{props.subnet.prefix}</a>
+          <a href={href("/dhcp/leases", { subnet: props.subnet.id })} title={props.subnet.name ?? ""}>
+            {props.subnet.name ?? props.subnet.prefix}
+          </a>
         </strong>
         <span class="muted" title={about()}>
           {about()}
         </span>
       </div>
-      <Utilisation counts={props.subnet} warning={warning()} label={`${props.subnet.prefix} in use`} />
+      <Utilisation
+        counts={ofPools(props.subnet)}
+        warning={warning()}
+        label={`${props.subnet.prefix} in use`}
+      />
       <span class="share">{percent(props.subnet.utilisation)}</span>
       <dl class="subnet-counts">
         <div>
@@ -150,7 +168,7 @@ export function Subnets(props: { query: Query<{ items: Subnet[] }> }) {
     return items().filter(
       (subnet) =>
         (!onlyWarned() || warned(subnet)) &&
-        [subnet.prefix, subnet.shared_network, ...subnet.pools.map((pool) => pool.range)]
+        [subnet.name, subnet.prefix, subnet.shared_network, ...subnet.pools.map((pool) => pool.range)]
           .join(" ")
           .toLowerCase()
           .includes(needle),
@@ -176,7 +194,7 @@ export function Subnets(props: { query: Query<{ items: Subnet[] }> }) {
             <div class="toolbar">
               <Search
                 label="Search subnets"
-                placeholder="Prefix, shared network or pool"
+                placeholder="Name, prefix, shared network or pool"
                 value={text()}
                 onInput={setText}
               />

@@ -3,6 +3,7 @@
 //! - `exchange`: the message types in every state (RFC 2131 section 4.3).
 //! - `places`: which address: pools, classes, networks, exclusions, reservations.
 //! - `classes`: who is a member of which class.
+//! - `boot`: machines that boot from the network.
 //! - `wire`: what an answer says and where it goes.
 //! - `time`: what ends by itself, limits, probes, restarts, new configurations.
 //! - `queries`: leasequery and the operator's edits.
@@ -11,6 +12,7 @@
 //!
 //! Bytes that mean harm are in the crate's own `tests/hostile.rs`.
 
+mod boot;
 mod classes;
 mod exchange;
 mod places;

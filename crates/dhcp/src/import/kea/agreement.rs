@@ -51,7 +51,7 @@ impl Section {
         }
         let timers = (times.renew.unwrap_or(lease / 2), times.rebind.unwrap_or((u64::from(lease) * 7 / 8) as u32));
         if (times.renew.is_some() || times.rebind.is_some()) && !(timers.0 < timers.1 && timers.1 < lease) {
-            notes.replaced(
+            notes.changed(
                 path,
                 "its timers do not fit in its lease time: half of it and seven eighths, as clients do by themselves",
             );

@@ -6,21 +6,27 @@
 //! - `options`: option definitions and data.
 //! - `scopes`: classes, shared networks, subnets, pools, reservations.
 //! - `agreement`: where the file contradicts itself.
+//! - `refusal`: what Outwork would refuse of what was written.
 //! - `settings`: what has no counterpart, and why.
 
 mod agreement;
 mod options;
+mod refusal;
+#[cfg(test)]
+mod refusal_tests;
 mod scopes;
 mod settings;
 
 use super::json::{self, Notes, Object};
 use super::toml::{Document, duration};
+use crate::config::InterfaceRule;
 use crate::expr::Identifier;
 use crate::options::{OptionSpec, Value};
 use crate::policy::Times;
 use options::{Book, Known};
 use scopes::{Section, Server};
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 /// Why a file could not be converted at all.
@@ -62,7 +68,18 @@ pub enum NoteKind {
     /// What it did is not done any more.
     Lost,
     /// Outwork does it in another way, or by itself.
-    Replaced,
+    Changed,
+}
+
+impl NoteKind {
+    /// Its word in the file, on a terminal and in JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Changed => "changed",
+        }
+    }
 }
 
 /// A setting that is not in the file as it was.
@@ -107,9 +124,10 @@ pub fn convert(text: &str) -> Result<Conversion, KeaError> {
     for key in root.as_object().into_iter().flat_map(|object| object.keys()).filter(|key| *key != "Dhcp4") {
         notes.lost(key, "only `Dhcp4` is converted");
     }
-    let global = scopes::global_in_force(dhcp4);
+    let (global, taken) = (scopes::global_in_force(dhcp4), scopes::ids(dhcp4));
     let Some(dhcp4) = Object::new("Dhcp4", dhcp4, &mut notes) else { return Err(KeaError::NotDhcp4("")) };
-    let file = File::read(dhcp4, global, &mut notes);
+    let mut file = File::read(dhcp4, global, taken, &mut notes);
+    file.leave_out_refused(&mut notes);
     Ok(Conversion { toml: file.write(&notes.0), notes: notes.0 })
 }
 
@@ -127,7 +145,8 @@ struct File {
 
 impl File {
     /// `global`: reservations outside of subnets count.
-    fn read(mut dhcp4: Object<'_>, global: bool, notes: &mut Notes) -> Self {
+    /// `taken`: every subnet id that the file names.
+    fn read(mut dhcp4: Object<'_>, global: bool, taken: BTreeSet<u64>, notes: &mut Notes) -> Self {
         let mut book = Book::default();
         book.define(dhcp4.objects("option-def", notes), false, notes);
         let own: Vec<Vec<Known>> = dhcp4
@@ -138,11 +157,18 @@ impl File {
         let mut server = Server {
             authoritative: dhcp4.flag("authoritative", notes) == Some(true),
             match_client_id: dhcp4.flag("match-client-id", notes) != Some(false),
+            store_relay: dhcp4.flag("store-extended-info", notes),
+            lease_cache: None,
+            flex: false,
             next_id: 1,
+            ids: BTreeSet::new(),
+            taken,
             times: Times::default(),
             book,
         };
-        let mut section = server_section(&mut dhcp4, &server, notes);
+        let options = dhcp4.objects("option-data", notes);
+        let (tagged, plain): (Vec<_>, Vec<_>) = options.into_iter().partition(|option| option.has("client-classes"));
+        let mut section = server_section(&mut dhcp4, plain, &mut server, notes);
         let usual = Times { lease: Some(DEFAULT_LEASE), ..Times::default() };
         server.times = section.agree(usual, "Dhcp4", notes);
         let mut file = Self {
@@ -155,6 +181,7 @@ impl File {
         };
         let classes = dhcp4.objects("client-classes", notes).into_iter().zip(&own);
         file.classes = classes.map(|(class, own)| scopes::class(class, own, &server, notes)).collect();
+        file.tagged(tagged, &server.book, notes);
         file.scopes(&mut dhcp4, server, global, notes);
         file.undefined_classes(notes);
         file.untested(notes);
@@ -184,6 +211,54 @@ impl File {
         self.reservations = scopes::global_reservations(reservations, global, &self.subnets, &server, notes);
     }
 
+    /// Options for the members of some classes (`client-classes` of an option): such a class gives it, which comes before the
+    /// whole server's options here as there. Only where that says the same; else nobody gets it.
+    fn tagged(&mut self, options: Vec<Object<'_>>, book: &Book, notes: &mut Notes) {
+        let mut given = BTreeSet::new();
+        for mut object in options {
+            let path = object.path.clone();
+            let classes = object.texts("client-classes", notes);
+            let of_space = object.peek("space").is_some_and(|space| *space != "dhcp4");
+            let mut options = book.options(vec![object], &[], notes);
+            let Some((name, value)) = options.pop_first() else { continue };
+            let at = |class: &String| self.classes.iter().position(|section| section.name().as_ref() == Some(class));
+            let places: Option<Vec<usize>> = classes.iter().map(at).collect();
+            let before =
+                |place: &usize| self.classes.get(*place).is_some_and(|class| class.options.contains_key(&name));
+            let others = || (0..self.classes.len()).any(|place| before(&place));
+            let known = given.contains(&name);
+            let reason = match &places {
+                None => Some("the class is not defined in the file"),
+                Some(_) if of_space => Some("a sub-option cannot be for some clients alone"),
+                Some(_) if self.server.options.contains_key(&name) => {
+                    Some("the server has the option for every client, too: give it in the class")
+                }
+                Some(_) if !known && others() => Some("a class has the option already"),
+                Some(places) if places.iter().any(before) => Some("the class has the option already: the first counts"),
+                Some(_) => None,
+            };
+            let words = classes.join("`, `");
+            match (reason, places) {
+                (None, Some(places)) => {
+                    for place in places {
+                        if let Some(class) = self.classes.get_mut(place) {
+                            class.options.insert(name.clone(), value.clone());
+                        }
+                    }
+                    notes.changed(path, format!("class `{words}` gives option `{name}` to its members"));
+                    given.insert(name);
+                }
+                (reason, _) => notes.lost(
+                    path,
+                    format!(
+                        "option `{name}` is for members of `{words}` alone, and left out: {}",
+                        reason.unwrap_or("there is no such class")
+                    ),
+                ),
+            }
+        }
+    }
+
     /// Classes that Kea has without a definition. Those that Outwork has too are known to it; of the others nobody is a
     /// member, which keeps what they guard as closed as it was.
     fn undefined_classes(&mut self, notes: &mut Notes) {
@@ -198,7 +273,7 @@ impl File {
                     notes.lost(path, "clients without a message type are not answered: nobody is in class `BOOTP`")
                 }
                 "SKIP_DDNS" => {
-                    notes.replaced(path, "DNS updates are sent for nobody: class `SKIP_DDNS` changes nothing")
+                    notes.changed(path, "DNS updates are sent for nobody: class `SKIP_DDNS` changes nothing")
                 }
                 name if name.len() > VENDOR_CLASS.len() && name.starts_with(VENDOR_CLASS) => continue,
                 name => {
@@ -218,7 +293,7 @@ impl File {
     fn write(&self, notes: &[Note]) -> String {
         let mut document = Document::default();
         document.comment("Converted from a configuration of kea-dhcp4 by `outwork import kea`.");
-        for (kind, title) in [(NoteKind::Lost, "Not carried over:"), (NoteKind::Replaced, "Done in another way:")] {
+        for (kind, title) in [(NoteKind::Lost, "Not carried over:"), (NoteKind::Changed, "Done in another way:")] {
             let mut notes = notes.iter().filter(|note| note.kind == kind).peekable();
             if notes.peek().is_some() {
                 document.comment("\n");
@@ -263,7 +338,7 @@ fn definition(spec: &OptionSpec) -> Section {
 }
 
 /// `[dhcp]` itself.
-fn server_section(dhcp4: &mut Object<'_>, server: &Server, notes: &mut Notes) -> Section {
+fn server_section(dhcp4: &mut Object<'_>, options: Vec<Object<'_>>, server: &mut Server, notes: &mut Notes) -> Section {
     let mut section = Section { comments: dhcp4.comments(notes), ..Section::default() };
     interfaces(dhcp4, &mut section, notes);
     section.pairs.push(("authoritative", Value::Bool(server.authoritative)));
@@ -277,18 +352,23 @@ fn server_section(dhcp4: &mut Object<'_>, server: &Server, notes: &mut Notes) ->
     if let Some(echo) = dhcp4.flag("echo-client-id", notes) {
         section.pairs.push(("echo_client_id", Value::Bool(echo)));
     }
-    let flex = settings::hooks(dhcp4, notes);
-    identifiers(dhcp4, flex.is_some(), &mut section, notes);
-    if let Some(flex) = flex {
-        match Identifier::parse(&flex, &server.book.definitions) {
-            Ok(_) => section.pairs.push(("flex_identifier", Value::Text(flex))),
-            Err(fault) => notes.lost("Dhcp4.hooks-libraries", format!("flex identifier `{flex}`: {fault}")),
+    let flex = settings::hooks(dhcp4, notes).filter(|flex| {
+        let parsed = Identifier::parse(flex, &server.book.definitions);
+        if let Err(fault) = &parsed {
+            notes.lost("Dhcp4.hooks-libraries", format!("flex identifier `{flex}`: {fault}"));
         }
-    }
+        parsed.is_ok()
+    });
+    server.flex = flex.is_some();
+    identifiers(dhcp4, server.flex, &mut section, notes);
+    section.pairs.extend(flex.map(|flex| ("flex_identifier", Value::Text(flex))));
+    section.pairs.extend(server.store_relay.map(|store| ("store_relay", Value::Bool(store))));
+    server.lease_cache = settings::lease_cache(dhcp4, notes);
+    section.raw.extend(server.lease_cache.map(|part| ("lease_cache", format!("{part:?}"))));
     if let Some(seconds) = dhcp4.number("decline-probation-period", notes) {
         section.pairs.push(("decline_time", duration(Duration::from_secs(seconds))));
     }
-    section.options = server.book.options(dhcp4.objects("option-data", notes), &[], notes);
+    section.options = server.book.options(options, &[], notes);
     section
 }
 
@@ -301,8 +381,8 @@ fn identifiers(dhcp4: &mut Object<'_>, flex: bool, section: &mut Section, notes:
             "client-id" => identifiers.push("client_id".into()),
             "circuit-id" => identifiers.push("circuit_id".into()),
             "flex-id" if flex => identifiers.push("flex".into()),
-            "flex-id" => notes.replaced(&path, "`flex-id` means nothing without an expression: left out"),
-            "duid" => notes.replaced(&path, "clients are not found by DUID: left out"),
+            "flex-id" => notes.changed(&path, "`flex-id` means nothing without an expression: left out"),
+            "duid" => notes.changed(&path, "clients are not found by DUID: left out"),
             other => notes.lost(&path, format!("`{other}` is no identifier")),
         }
     }
@@ -319,16 +399,33 @@ fn interfaces(dhcp4: &mut Object<'_>, section: &mut Section, notes: &mut Notes) 
     for (index, entry) in object.texts("interfaces", notes).iter().enumerate() {
         let path = format!("{}.interfaces[{index}]", object.path);
         let (interface, address) = match entry.split_once('/') {
-            Some((interface, address)) => (interface, Some(address)),
-            None => (entry.as_str(), None),
+            Some((interface, address)) => (interface.trim(), Some(address.trim())),
+            None => (entry.trim(), None),
         };
+        if let Err(fault) = interface.parse::<InterfaceRule>() {
+            notes.lost(path, format!("`{interface}` is no interface: {fault}"));
+            continue;
+        }
+        let no_address = address.filter(|address| address.parse::<Ipv4Addr>().is_err());
+        if let Some(address) = no_address {
+            notes.lost(path, format!("`{address}` is no IPv4 address: the interface is served without it"));
+            if !udp {
+                raw.insert(interface.to_owned());
+            }
+            continue;
+        }
         if !udp {
             raw.insert(interface.to_owned());
         }
         listen.insert(format!("{}:67", address.unwrap_or("0.0.0.0")));
         match address {
-            Some(_) if !udp => notes.replaced(path, "the interface is served whole; UDP listens on the address"),
-            None if udp => notes.replaced(path, "UDP listens on every address: name the one to listen on"),
+            Some(address) if udp => {
+                notes.changed(path, format!("UDP listens on {address}, on whichever interface has it"))
+            }
+            Some(address) => {
+                notes.changed(path, format!("`{interface}` is served whole, its addresses besides {address} too"));
+            }
+            None if udp => notes.changed(path, "UDP listens on every address: name the one to listen on"),
             _ => {}
         }
     }
@@ -344,11 +441,11 @@ fn interfaces(dhcp4: &mut Object<'_>, section: &mut Section, notes: &mut Notes) 
         notes.lost(object.path_of("outbound-interface"), format!("answers leave as they came, not by `{interface}`"));
     }
     if object.flag("re-detect", notes) == Some(false) {
-        notes.replaced(object.path_of("re-detect"), "an interface that appears later is picked up");
+        notes.changed(object.path_of("re-detect"), "an interface that appears later is picked up");
     }
     for key in ["service-sockets-max-retries", "service-sockets-retry-wait-time", "service-sockets-require-all"] {
         if object.get(key).is_some() {
-            notes.replaced(object.path_of(key), "an interface that appears later is picked up");
+            notes.changed(object.path_of(key), "an interface that appears later is picked up");
         }
     }
     object.comments(notes);

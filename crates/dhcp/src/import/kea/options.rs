@@ -62,8 +62,19 @@ impl Book {
         let same = standard.is_some_and(|standard| standard.name() == known.name && *standard.kind() == known.kind);
         // Spaces without another carrier go into option 43 anyway, and one class does not change a standard option for all.
         let local = of_class && standard.is_some();
-        if !(carrier || same || local) {
-            self.adopt(spec, &object.path, of_class, notes);
+        match spec.encapsulate.as_deref().filter(|_| carrier) {
+            Some(space) => notes.changed(
+                &object.path,
+                format!("option 43 carries the sub-options of `{space}` by itself: it needs no definition"),
+            ),
+            None if same => {
+                notes.changed(&object.path, format!("`{}` is a standard option: it needs no definition", spec.name));
+            }
+            None if local => {
+                let reason = "it is standard for others: the class's data is read by its definition, and written as the standard has it";
+                notes.changed(&object.path, format!("option {} of `{}`: {reason}", spec.code, known.space));
+            }
+            None => self.adopt(spec, &object.path, of_class, notes),
         }
         if !of_class {
             self.known.push(known.clone());
@@ -79,7 +90,7 @@ impl Book {
         let standard = self.standard.named_in(space, &spec.name);
         if standard.is_some_and(|standard| standard.code() != spec.code) {
             let name = format!("{}-{}", spec.name, spec.code);
-            notes.replaced(path, format!("`{}` is a standard option's name here: it is called `{name}`", spec.name));
+            notes.changed(path, format!("`{}` is a standard option's name here: it is called `{name}`", spec.name));
             spec.name = name;
         }
         self.specs.push(spec);
@@ -90,7 +101,7 @@ impl Book {
                 let reasons: Vec<String> = faults.iter().map(ToString::to_string).collect();
                 let reason = reasons.join("; ");
                 match of_class {
-                    true => notes.replaced(path, format!("{reason}; the class gives the option as hex")),
+                    true => notes.changed(path, format!("{reason}; the class gives the option as hex")),
                     false => notes.lost(path, reason),
                 }
             }
@@ -154,6 +165,15 @@ impl Book {
         let always_send = object.flag("always-send", notes) == Some(true);
         let never_send = object.flag("never-send", notes) == Some(true);
         object.comments(notes);
+        // Where nobody has read them yet, the scope cannot tell clients apart: better nobody gets it than everybody.
+        if object.has("client-classes") && object.unread().iter().any(|(key, _)| *key == "client-classes") {
+            let classes = object.texts("client-classes", notes).join("`, `");
+            let instead = "give it in the class";
+            notes
+                .lost(&object.path, format!("the option is for members of `{classes}` alone, and left out: {instead}"));
+            return None;
+        }
+        object.get("client-classes");
         for (key, _) in object.unread() {
             notes.lost(object.path_of(key), "the importer does not know this setting of an option");
         }
@@ -202,7 +222,7 @@ impl Book {
             Kind::One(_) if fields.len() > 1 => {
                 fields.truncate(1);
                 let rest = "Kea sends only what stands before the first comma; a comma in a value is written `\\,`";
-                notes.replaced(path, rest);
+                notes.changed(path, rest);
             }
             _ => {}
         }
@@ -237,7 +257,11 @@ impl Book {
         let name =
             self.definitions.in_space(space, code).map_or_else(|| code.to_string(), |option| option.name().to_owned());
         if space == DHCP4 {
-            let value = sent.into_value()?;
+            let Some(value) = sent.into_value() else {
+                let reason = "goes out with the sub-options of its space by itself: it needs no entry";
+                notes.changed(path, format!("option `{name}` {reason}"));
+                return None;
+            };
             if let Some(Value::Table(sub_options)) = table.get_mut(&name)
                 && let Value::Table(flags) = &value
                 && flags.keys().all(|key| key == "always_send")

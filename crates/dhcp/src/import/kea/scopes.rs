@@ -6,6 +6,7 @@ use crate::import::json::{Notes, Object};
 use crate::import::toml::{Document, duration, inline, key, list, text};
 use crate::options::{OptionTable, Value};
 use crate::policy::Times;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(super) type Pairs = Vec<(&'static str, Value)>;
 pub(super) struct Section {
     pub(super) comments: Vec<String>,
     pub(super) pairs: Pairs,
+    /// Those whose values are TOML already.
+    pub(super) raw: Vec<(&'static str, String)>,
     /// Pools, each as TOML already: a key order of their own reads better.
     pub(super) pools: Vec<String>,
     pub(super) options: OptionTable,
@@ -38,6 +41,7 @@ impl Section {
         self.comments.iter().for_each(|comment| document.comment(comment));
         document.table(header);
         self.pairs.iter().for_each(|(key, value)| document.pair(key, value));
+        self.raw.iter().for_each(|(key, value)| document.raw_pair(key, value));
         if !self.pools.is_empty() {
             document.raw_pair("pools", &list(self.pools.iter().cloned()));
         }
@@ -123,12 +127,22 @@ fn relays(object: &mut Object<'_>, notes: &mut Notes) -> Vec<String> {
     addresses
 }
 
-/// `authoritative` and `match-client-id` of a scope: a setting of the whole server here.
+/// What is a setting of the whole server here, in a scope.
 fn server_wide(object: &mut Object<'_>, server: &Server, notes: &mut Notes) {
-    for (key, value) in [("authoritative", server.authoritative), ("match-client-id", server.match_client_id)] {
+    let reason = "it is a setting of the whole server, where the file has another value";
+    let flags = [
+        ("authoritative", server.authoritative),
+        ("match-client-id", server.match_client_id),
+        ("store-extended-info", server.store_relay.unwrap_or(true)),
+    ];
+    for (key, value) in flags {
         if object.flag(key, notes).is_some_and(|own| own != value) {
-            notes.lost(object.path_of(key), "it is a setting of the whole server, where the file has another value");
+            notes.lost(object.path_of(key), reason);
         }
+    }
+    let own = object.fraction("cache-threshold", notes);
+    if own.is_some_and(|own| own != server.lease_cache.unwrap_or_default()) {
+        notes.lost(object.path_of("cache-threshold"), reason);
     }
 }
 
@@ -137,8 +151,18 @@ pub(super) struct Server {
     pub(super) book: Book,
     pub(super) authoritative: bool,
     pub(super) match_client_id: bool,
+    /// `store-extended-info`, if the file says.
+    pub(super) store_relay: Option<bool>,
+    /// The part of a lease in which a renewal is not written, if the file says.
+    pub(super) lease_cache: Option<f64>,
+    /// There is an expression for flex identifiers.
+    pub(super) flex: bool,
     /// The id that Kea gives the next subnet that has none.
     pub(super) next_id: u64,
+    /// Ids given so far.
+    pub(super) ids: BTreeSet<u64>,
+    /// Ids that the file names anywhere.
+    pub(super) taken: BTreeSet<u64>,
     /// The times that scopes inherit.
     pub(super) times: Times,
 }
@@ -215,12 +239,7 @@ pub(super) fn subnet(
     notes: &mut Notes,
 ) -> Section {
     let mut section = Section { comments: object.comments(notes), path: object.path.clone(), ..Section::default() };
-    let id = object.number("id", notes).filter(|id| *id != 0).unwrap_or_else(|| {
-        let id = server.next_id;
-        server.next_id += 1;
-        notes.replaced(object.path_of("id"), format!("Kea numbered this subnet by itself; {id} is what it chose"));
-        id
-    });
+    let id = subnet_id(&mut object, server, notes);
     section.pairs.push(("id", Value::Integer(i64::try_from(id).unwrap_or(i64::MAX))));
     section.pairs.push(("prefix", object.filled("subnet", notes).unwrap_or_default().into()));
     section.pairs.extend(network.map(|(name, _)| ("network", name.into())));
@@ -243,6 +262,32 @@ pub(super) fn subnet(
     section.classes.extend(reserved.collect::<Vec<_>>());
     leftovers(&object, &[SCOPE], notes);
     section
+}
+
+/// The id that Kea gave, or one that is free where it gave two subnets the same.
+fn subnet_id(object: &mut Object<'_>, server: &mut Server, notes: &mut Notes) -> u64 {
+    let written = object.number("id", notes).filter(|id| *id != 0);
+    let id = written.unwrap_or(server.next_id);
+    if written.is_none() {
+        server.next_id += 1;
+    }
+    if (1..=u64::from(u32::MAX)).contains(&id) && server.ids.insert(id) {
+        if written.is_none() {
+            notes.changed(object.path_of("id"), format!("Kea numbered this subnet by itself; {id} is what it chose"));
+        }
+        return id;
+    }
+    let mut free = server.next_id;
+    while server.taken.contains(&free) || !server.ids.insert(free) {
+        free += 1;
+    }
+    notes.changed(
+        object.path_of("id"),
+        format!(
+            "{id} is no id that this subnet can have alone: it is {free} here, and its leases come by their address"
+        ),
+    );
+    free
 }
 
 /// Gives a subnet what its shared network says and it does not.
@@ -296,7 +341,6 @@ fn pool(
     classes.append(&mut section.classes);
     required.append(&mut section.required);
     let options = server.book.options(object.objects("option-data", notes), &[], notes);
-    object.get("pool-id");
     object.comments(notes);
     leftovers(&object, &[SCOPE], notes);
     let Some(range) = range(written) else {
@@ -318,12 +362,18 @@ fn reservation(mut object: Object<'_>, server: &Server, wider: Times, notes: &mu
         [("hw-address", "mac"), ("client-id", "client_id"), ("circuit-id", "circuit_id"), ("flex-id", "flex")]
     {
         let Some(written) = object.filled(theirs, notes) else { continue };
-        match if ours == "mac" { mac(written) } else { identifier(written) } {
-            Some(value) => section.pairs.push((ours, Value::Text(value))),
-            None => {
-                notes.lost(object.path_of(theirs), format!("expected hex digits or quoted text, found `{written}`"))
+        let why = match if ours == "mac" { mac(written) } else { identifier(written) } {
+            None => format!("expected hex digits or quoted text, found `{written}`"),
+            Some(_) if ours == "flex" && !server.flex => {
+                "the file has no expression for it (`identifier-expression` of the flex_id library)".to_owned()
             }
-        }
+            Some(_) if !section.pairs.is_empty() => "a reservation has one identifier: the first counts".to_owned(),
+            Some(value) => {
+                section.pairs.push((ours, Value::Text(value)));
+                continue;
+            }
+        };
+        notes.lost(object.path_of(theirs), why);
     }
     if object.filled("duid", notes).is_some() {
         let instead = "clients are not found by DUID: reserve by client_id, or by flex with flex_identifier = \"substring(option[61].hex, 5, all)\"";
@@ -345,6 +395,9 @@ fn reservation(mut object: Object<'_>, server: &Server, wider: Times, notes: &mu
     section.options = server.book.options(object.objects("option-data", notes), &[], notes);
     leftovers(&object, &[SCOPE], notes);
     let named = section.pairs.iter().any(|(key, _)| matches!(*key, "mac" | "client_id" | "circuit_id" | "flex"));
+    if !named {
+        notes.lost(&object.path, "nothing is left that says who its client is: the reservation is left out");
+    }
     named.then_some(section)
 }
 
@@ -374,6 +427,15 @@ pub(super) fn global_reservations(
         sections.push(section);
     }
     sections
+}
+
+/// Every subnet id that the file names.
+pub(super) fn ids(value: &serde_json::Value) -> BTreeSet<u64> {
+    let list = |value: &serde_json::Value, key: &str| value.get(key).and_then(|list| list.as_array()).cloned();
+    let networks = list(value, "shared-networks").unwrap_or_default();
+    let scopes = networks.iter().chain([value]);
+    let subnets = scopes.flat_map(|scope| list(scope, "subnet4").unwrap_or_default());
+    subnets.filter_map(|subnet| subnet.get("id")?.as_u64()).collect()
 }
 
 /// True if Kea looks at reservations outside of subnets for some client.

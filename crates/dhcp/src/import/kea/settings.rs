@@ -6,19 +6,19 @@ use serde_json::Value;
 #[derive(Clone, Copy)]
 pub(super) enum Silent {
     Never,
-    Always,
     IfTrue,
     IfFalse,
     IfZero,
+    Flag,
 }
 
 impl Silent {
     fn holds(self, value: &Value) -> bool {
         match self {
             Self::Never => matches!(value, Value::Array(items) if items.is_empty()),
-            Self::Always => true,
             Self::IfTrue => *value == Value::Bool(true),
             Self::IfFalse => *value == Value::Bool(false),
+            Self::Flag => value.is_boolean(),
             Self::IfZero => value.as_f64() == Some(0.0),
         }
     }
@@ -49,7 +49,12 @@ pub(super) const GLOBAL: &[Setting] = &[
         false,
         "expired leases are taken back in bounded slices all the time, and a returning client gets its address back: nothing to tune",
     ),
-    ("multi-threading", Silent::Never, false, "every core serves by default"),
+    (
+        "multi-threading",
+        Silent::Never,
+        false,
+        "one worker serves for every two cores, and at most 8, unless `workers` says otherwise",
+    ),
     ("control-socket", Silent::Never, false, "the admin API and the command line do this"),
     ("control-sockets", Silent::Never, false, "the admin API and the command line do this"),
     (
@@ -59,16 +64,26 @@ pub(super) const GLOBAL: &[Setting] = &[
         "logs go to standard output as text or JSON, their level is a setting of each service",
     ),
     ("dhcp-queue-control", Silent::Never, false, "every worker has a bounded queue"),
-    ("parked-packet-limit", Silent::Always, false, ""),
+    (
+        "parked-packet-limit",
+        Silent::Never,
+        false,
+        "answers that wait for the disk have a bounded queue: see `queue_size`",
+    ),
     ("dhcp4o6-port", Silent::IfZero, true, "DHCPv4 over DHCPv6 is not served"),
-    ("sanity-checks", Silent::Always, false, ""),
-    ("statistic-default-sample-count", Silent::Always, false, ""),
-    ("statistic-default-sample-age", Silent::Always, false, ""),
-    ("reservations-lookup-first", Silent::Always, false, ""),
+    (
+        "sanity-checks",
+        Silent::Never,
+        false,
+        "an imported lease belongs to the subnet that has its address, and the import says where the file said another",
+    ),
+    ("statistic-default-sample-count", Silent::Never, false, "metrics have a history of their own"),
+    ("statistic-default-sample-age", Silent::Never, false, "metrics have a history of their own"),
+    ("reservations-lookup-first", Silent::IfFalse, false, "a reservation is looked up before a lease is given, always"),
     ("early-global-reservations-lookup", Silent::IfFalse, true, "classes of a reservation do not choose the subnet"),
     ("ip-reservations-unique", Silent::IfTrue, true, "an address can be reserved for one client only"),
-    ("allow-address-registration", Silent::Always, false, ""),
-    ("hostname-char-replacement", Silent::Always, false, ""),
+    ("allow-address-registration", Silent::Never, true, "it is a setting of DHCPv6"),
+    ("hostname-char-replacement", Silent::Never, true, "names of clients are kept as they are sent"),
 ];
 
 /// In any scope.
@@ -82,13 +97,22 @@ pub(super) const SCOPE: &[Setting] = &[
         false,
         "fresh addresses are given in order, then those unused longest; a returning client gets its old one",
     ),
-    ("cache-threshold", Silent::IfZero, false, "every renewal is committed, which is cheap here: see `lease_cache`"),
-    ("cache-max-age", Silent::IfZero, false, "every renewal is committed, which is cheap here: see `lease_cache`"),
-    ("store-extended-info", Silent::IfTrue, false, "relay information is kept with the lease: see `store_relay`"),
+    (
+        "cache-max-age",
+        Silent::Never,
+        true,
+        "a renewal that is not written has no bound in seconds: `lease_cache` is a part of the lease, and of the whole server",
+    ),
+    (
+        "store-extended-info",
+        Silent::Never,
+        true,
+        "whether relay information is kept with the lease is a setting of the whole server: see `store_relay`",
+    ),
     ("offer-lifetime", Silent::IfZero, false, "an offered address is held for its client: see `offer_time`"),
     ("offer-lft", Silent::IfZero, false, "an offered address is held for its client: see `offer_time`"),
     ("hostname-char-set", Silent::Never, true, "names of clients are kept as they are sent"),
-    ("hostname-char-replacement", Silent::Always, false, ""),
+    ("hostname-char-replacement", Silent::Never, true, "names of clients are kept as they are sent"),
     ("reservation-mode", Silent::Never, false, "reservations of a subnet always count, in its pools and out of them"),
     (
         "reservations-in-subnet",
@@ -96,22 +120,29 @@ pub(super) const SCOPE: &[Setting] = &[
         true,
         "reservations of a subnet always count: remove those that should not",
     ),
-    ("reservations-out-of-pool", Silent::Always, false, ""),
-    ("reservations-global", Silent::Always, false, ""),
-    ("ddns-send-updates", Silent::Always, false, ""),
-    ("ddns-override-no-update", Silent::Always, false, ""),
-    ("ddns-override-client-update", Silent::Always, false, ""),
-    ("ddns-replace-client-name", Silent::Always, false, ""),
-    ("ddns-generated-prefix", Silent::Always, false, ""),
-    ("ddns-qualifying-suffix", Silent::Always, false, ""),
-    ("ddns-update-on-renew", Silent::Always, false, ""),
-    ("ddns-use-conflict-resolution", Silent::Always, false, ""),
-    ("ddns-conflict-resolution-mode", Silent::Always, false, ""),
-    ("ddns-ttl", Silent::Always, false, ""),
-    ("ddns-ttl-min", Silent::Always, false, ""),
-    ("ddns-ttl-max", Silent::Always, false, ""),
-    ("ddns-ttl-percent", Silent::Always, false, ""),
-    ("metadata", Silent::Always, false, ""),
+    (
+        "reservations-out-of-pool",
+        Silent::IfFalse,
+        false,
+        "reservations of a subnet always count, in its pools and out of them",
+    ),
+    // Read as a whole: see `global_in_force`.
+    ("reservations-global", Silent::Flag, false, "expected true or false"),
+    ("pool-id", Silent::IfZero, false, "pools are known by their range"),
+    ("ddns-send-updates", Silent::Never, true, "DNS updates are not sent"),
+    ("ddns-override-no-update", Silent::Never, true, "DNS updates are not sent"),
+    ("ddns-override-client-update", Silent::Never, true, "DNS updates are not sent"),
+    ("ddns-replace-client-name", Silent::Never, true, "DNS updates are not sent"),
+    ("ddns-generated-prefix", Silent::Never, true, "DNS updates are not sent"),
+    ("ddns-qualifying-suffix", Silent::Never, true, "DNS updates are not sent"),
+    ("ddns-update-on-renew", Silent::Never, true, "DNS updates are not sent"),
+    ("ddns-use-conflict-resolution", Silent::Never, true, "DNS updates are not sent"),
+    ("ddns-conflict-resolution-mode", Silent::Never, true, "DNS updates are not sent"),
+    ("ddns-ttl", Silent::Never, true, "DNS updates are not sent"),
+    ("ddns-ttl-min", Silent::Never, true, "DNS updates are not sent"),
+    ("ddns-ttl-max", Silent::Never, true, "DNS updates are not sent"),
+    ("ddns-ttl-percent", Silent::Never, true, "DNS updates are not sent"),
+    ("metadata", Silent::Never, true, "the configuration is one file, not a shared database"),
 ];
 
 const COMPATIBILITY: &[Setting] = &[
@@ -163,7 +194,7 @@ pub(super) fn leftovers(object: &Object<'_>, settings: &[&[Setting]], notes: &mu
         match settings.iter().copied().flatten().find(|(known, ..)| *known == key) {
             Some((_, silent, ..)) if silent.holds(value) => {}
             Some((_, _, true, reason)) => notes.lost(path, *reason),
-            Some((_, _, false, reason)) => notes.replaced(path, *reason),
+            Some((_, _, false, reason)) => notes.changed(path, *reason),
             None => notes.lost(path, "the importer does not know this setting"),
         }
     }
@@ -176,6 +207,27 @@ pub(super) fn compatibility(dhcp4: &mut Object<'_>, notes: &mut Notes) {
     }
 }
 
+/// The most that `lease_cache` may be.
+const MOST_CACHED: f64 = 0.5;
+
+/// `cache-threshold`: the part of a lease in which a renewal is confirmed as it stands.
+pub(super) fn lease_cache(dhcp4: &mut Object<'_>, notes: &mut Notes) -> Option<f64> {
+    let path = dhcp4.path_of("cache-threshold");
+    let threshold = dhcp4.fraction("cache-threshold", notes)?;
+    if !(0.0..1.0).contains(&threshold) {
+        notes.lost(path, format!("expected a part of a lease from 0 to 1, found {threshold}"));
+        return None;
+    }
+    if dhcp4.peek("cache-max-age").and_then(Value::as_u64) == Some(0) {
+        notes.changed(path, "`cache-max-age` of 0 lets no renewal go unwritten: `lease_cache` is 0");
+        return Some(0.0);
+    }
+    if threshold > MOST_CACHED {
+        notes.changed(path, format!("a renewal is written from half of the lease on: `lease_cache` is {MOST_CACHED}"));
+    }
+    Some(threshold.min(MOST_CACHED))
+}
+
 /// `lease-database`: where the leases are, and how they come along.
 pub(super) fn lease_database(dhcp4: &mut Object<'_>, notes: &mut Notes) {
     let Some(mut object) = dhcp4.object("lease-database", notes) else { return };
@@ -184,7 +236,7 @@ pub(super) fn lease_database(dhcp4: &mut Object<'_>, notes: &mut Notes) {
         Some("memfile") => {
             let file = object.filled("name", notes).unwrap_or("/var/lib/kea/kea-leases4.csv");
             let how = format!("stop Kea, then run `outwork leases import {file}`");
-            notes.replaced(&path, format!("Outwork keeps leases in its own log; to bring them along, {how}"));
+            notes.changed(&path, format!("Outwork keeps leases in its own log; to bring them along, {how}"));
         }
         other => notes.lost(
             &path,
@@ -218,7 +270,7 @@ pub(super) fn hooks(dhcp4: &mut Object<'_>, notes: &mut Notes) -> Option<String>
         }
         match HOOKS.iter().find(|(known, ..)| *known == name) {
             Some((_, true, reason)) => notes.lost(&hook.path, format!("{file}: {reason}")),
-            Some((_, false, reason)) => notes.replaced(&hook.path, format!("{file}: {reason}")),
+            Some((_, false, reason)) => notes.changed(&hook.path, format!("{file}: {reason}")),
             None => notes.lost(&hook.path, format!("{file}: Outwork loads no libraries")),
         }
     }

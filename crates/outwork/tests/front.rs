@@ -1,0 +1,125 @@
+//! The front door of the real binary: routes, files, reloads.
+#![allow(missing_docs, clippy::expect_used)]
+
+mod binary;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use binary::{Place, text};
+
+/// A place whose configuration has these lines behind it, where `ADDRESS` is the one that it listens on; and that address.
+fn place(lines: &str) -> (Place, String) {
+    let place = Place::new();
+    let file = place.path().join("outwork.toml");
+    let before = std::fs::read_to_string(&file).expect("the file");
+    let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address");
+    let address = format!("{host}:8080");
+    let door = format!("[[front.listener]]\naddress = '{address}'\n");
+    std::fs::write(file, format!("{before}{door}{lines}")).expect("the file");
+    std::fs::create_dir(place.path().join("site")).expect("a folder");
+    std::fs::write(place.path().join("site/index.html"), "<p>home").expect("a file");
+    (place, address)
+}
+
+const ROUTES: &str = "\
+[[front.route]]\npath = '/*'\nfiles = { root = 'site' }\n\
+[[front.route]]\npath = '/old/*'\nredirect = { to = '/new{path}{query}' }\n\
+[[front.route]]\npath = '/version'\nmethods = ['GET']\nrespond = { body = '1', headers = { x-build = '7' } }\n\
+[[front.route]]\nhost = ['other.example']\npath = '/*'\nrespond = { body = 'another host', status = 203 }\n";
+
+/// One connection, asked again and again.
+struct Client(TcpStream);
+
+impl Client {
+    fn new(address: &str) -> Self {
+        let stream = TcpStream::connect(address).expect("the door");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        Self(stream)
+    }
+
+    /// The answer, whose length has to be known.
+    fn ask(&mut self, line: &str, host: &str) -> String {
+        self.0.write_all(format!("{line} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).expect("the door hears");
+        let mut answer = Vec::new();
+        loop {
+            let mut some = [0; 4096];
+            let read = self.0.read(&mut some).expect("an answer");
+            answer.extend_from_slice(&some[..read]);
+            let so_far = text(&answer);
+            let whole = so_far.split_once("\r\n\r\n").is_some_and(|(head, body)| {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                body.len() >= length.unwrap_or(0)
+            });
+            if whole || read == 0 {
+                return so_far;
+            }
+        }
+    }
+}
+
+#[test]
+fn each_request_is_answered_by_the_route_that_fits_it_best() {
+    let (mut place, address) = place(ROUTES);
+    place.start();
+    let mut client = Client::new(&address);
+    let mut ask = |line: &str, host: &str| client.ask(line, host);
+    assert!(ask("GET /", "a").ends_with("<p>home"));
+    let version = ask("GET /version", "a");
+    assert!(version.contains("x-build: 7\r\n") && version.ends_with("\r\n\r\n1"), "{version}");
+    assert!(ask("GET /old/a?b=c", "a").contains("location: /new/old/a?b=c\r\n"));
+    assert!(ask("GET /version", "other.example").starts_with("HTTP/1.1 203 "));
+    assert!(ask("GET /none", "a").starts_with("HTTP/1.1 404 "));
+    assert!(ask("DELETE /version", "a").contains("allow: GET\r\n"));
+    assert_eq!(place.stop(15).code(), Some(0));
+}
+
+#[test]
+fn a_reload_changes_routes_and_limits_and_keeps_connections() {
+    let (mut place, address) = place(ROUTES);
+    place.start();
+    let mut client = Client::new(&address);
+    assert!(client.ask("GET /version", "a").ends_with("1"));
+    let file = place.path().join("outwork.toml");
+    let before = std::fs::read_to_string(&file).expect("the file");
+    std::fs::write(&file, before.replace("body = '1'", "body = '2'")).expect("the file");
+    place.must(&["reload"]);
+    // Each thread takes it up between two requests.
+    let answers = (0..).map(|_| client.ask("GET /version", "a"));
+    assert!(answers.take(1000).any(|answer| answer.ends_with("2")), "the connection sees the new route");
+    std::fs::write(&file, before.replace("root = 'site'", "root = 'nowhere'")).expect("the file");
+    let refused = place.outwork(&["reload"]);
+    assert!(!refused.status.success() && text(&refused.stderr).contains("front.route[0].files.root"), "{refused:?}");
+    assert!(client.ask("GET /version", "a").ends_with("2"), "what was in force stays");
+}
+
+#[test]
+fn http_2_is_spoken_to_who_begins_with_it() {
+    let (mut place, address) = place(ROUTES);
+    place.start();
+    let curl = std::process::Command::new("curl")
+        .args(["-s", "--http2-prior-knowledge", "-w", "%{http_version} %{http_code}", &format!("http://{address}/")])
+        .output()
+        .expect("curl");
+    assert_eq!(text(&curl.stdout), "<p>home2 200");
+}
+
+#[test]
+fn check_tells_what_a_route_lacks_and_what_it_has_too_much() {
+    let (place, _) = place(
+        "[[front.route]]\npath = '/a'\n[[front.route]]\npath = '/b'\nredirect = { to = '/', status = 304 }\nrespond = {}\n\
+         [[front.route]]\npath = 'c'\nhost = ['a b']\nmethods = ['get']\nrespond = { headers = { 'x y' = '' } }\n",
+    );
+    let said = text(&place.outwork(&["check"]).stderr);
+    for fault in [
+        "front.route[0]",
+        "front.route[1].respond",
+        "front.route[1].redirect.status",
+        "front.route[2].path",
+        "front.route[2].host[0]",
+        "front.route[2].respond.headers.x y",
+    ] {
+        assert!(said.contains(fault), "{fault}: {said}");
+    }
+}
