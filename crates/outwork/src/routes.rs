@@ -75,13 +75,18 @@ section! {
 }
 
 fn one_answer(route: &Route, at: &mut At<'_>) {
-    let answers = [("files", route.files.is_some()), ("redirect", route.redirect.is_some()), ("respond", route.respond.is_some())];
+    let answers = [
+        ("files", route.files.is_some()),
+        ("redirect", route.redirect.is_some()),
+        ("respond", route.respond.is_some()),
+    ];
     let given: Vec<&str> = answers.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     match *given {
         [_] => {}
         [] => at.fault("", Fault::new("nothing answers").expected("one of files, redirect, respond")),
         [_, second, ..] => {
-            let fault = Fault::new(format!("{} answer", given.join(" and "))).expected("one of files, redirect, respond");
+            let fault =
+                Fault::new(format!("{} answer", given.join(" and "))).expected("one of files, redirect, respond");
             at.fault(second, fault.help("make a route of each, with a path of its own"));
         }
     }
@@ -102,7 +107,9 @@ fn check_fields(key: &str, fields: &BTreeMap<String, String>, at: &mut At<'_>) {
     for (name, value) in fields {
         let fault = match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             (Err(_), _) => Fault::new(format!("{name:?} is no field name")).expected("a name such as \"x-version\""),
-            (_, Err(_)) => Fault::new(format!("{value:?} is no field value")).expected("text without control characters"),
+            (_, Err(_)) => {
+                Fault::new(format!("{value:?} is no field value")).expected("text without control characters")
+            }
             _ => continue,
         };
         at.fault(&format!("{key}.{name}"), fault);

@@ -309,12 +309,7 @@ impl<S: Transport> Connection<S> {
         let (follows, keep_alive) = write_head(&mut head, &response, asked, &self.worker.date());
         self.allow(|options| options.send_timeout);
         let outcome = self.send(&head, response.body, follows).await;
-        // Another connection may have had to make one of its own meanwhile: the larger stays.
-        let mut out = self.worker.out.borrow_mut();
-        if out.capacity() < head.capacity() {
-            *out = head;
-        }
-        drop(out);
+        self.worker.give_back(head);
         outcome?;
         self.flush().await?;
         Ok(keep_alive)
