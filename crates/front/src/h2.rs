@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -21,7 +20,10 @@ use crate::door::Serving;
 use crate::door::metrics::Protocol;
 use crate::door::pulse::Beat;
 use crate::door::worker::Worker;
-use crate::message::{Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Streamed};
+use crate::file::{self, DirectReader, FileTransfer};
+use crate::message::{
+    Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Streamed, Transfer,
+};
 
 /// Streams that a client may have open at once.
 const STREAMS: u32 = 128;
@@ -227,18 +229,43 @@ impl Stream {
 
     async fn send_file(&self, stream: &mut SendStream<Bytes>, part: FilePart, last: bool) -> Result<(), SendError> {
         let (mut at, end) = (part.offset, part.offset.saturating_add(part.length));
+        let metrics = &self.worker.metrics;
+        if let Transfer::Direct(direct) = &part.transfer {
+            metrics.file_parts.of(FileTransfer::Direct).inc();
+            let mut reader = DirectReader::new(&part, direct);
+            loop {
+                let read = match reader.next().await {
+                    Ok(Some(read)) => read,
+                    Ok(None) => return Ok(()),
+                    Err(error) => return self.reset(stream, error),
+                };
+                metrics.direct_refused.add(read.refused.into());
+                at += read.piece.as_ref().len() as u64;
+                self.send_part(stream, Bytes::from_owner(read.piece), last && at == end).await?;
+            }
+        }
+        metrics.file_parts.of(FileTransfer::Read).inc();
         while at < end {
-            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE * 4);
-            let file = Arc::clone(&part.file);
-            let read = tokio::task::spawn_blocking(move || {
-                let mut piece = vec![0; wanted];
-                file.read_exact_at(&mut piece, at).map(|()| Bytes::from(piece))
-            });
-            let piece = match read.await.map_err(io::Error::other).and_then(|read| read) {
+            // Read when there is room for it: what waits for a slow client is on disk, not in memory.
+            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE);
+            let mut piece = vec![0; self.room(stream, wanted).await?.min(wanted)];
+            let piece = match file::read_cached(&part.file, &mut piece, at) {
+                Ok(Some(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(Some(read)) => {
+                    piece.truncate(read);
+                    Ok(Bytes::from(piece))
+                }
+                Ok(None) => {
+                    metrics.file_waits.inc();
+                    file::read(&part.file, at..end).await
+                }
+                Err(error) => Err(error),
+            };
+            let piece = match piece {
                 Ok(piece) => piece,
                 Err(error) => return self.reset(stream, error),
             };
-            at += wanted as u64;
+            at += piece.len() as u64;
             self.send_part(stream, piece, last && at == end).await?;
         }
         Ok(())
@@ -254,25 +281,32 @@ impl Stream {
         }
     }
 
-    /// Sends as the client makes room. One that makes none for too long loses the stream, and what it holds of our memory.
     async fn send_part(&self, stream: &mut SendStream<Bytes>, mut part: Bytes, last: bool) -> Result<(), SendError> {
         while !part.is_empty() {
-            stream.reserve_capacity(part.len().min(PIECE));
-            let room = poll_fn(|context| stream.poll_capacity(context));
-            let room = match tokio::time::timeout(self.serving.options.send_timeout, room).await {
-                Ok(Some(room)) => room?,
-                Ok(None) => return Err(SendError::Closed),
-                Err(_) => {
-                    stream.send_reset(Reason::CANCEL);
-                    return Err(SendError::Stalled);
-                }
-            };
+            let room = self.room(stream, part.len().min(PIECE)).await?;
             let piece = part.split_to(room.min(part.len()));
             self.worker.metrics.sent.add(piece.len() as u64);
             let end = last && part.is_empty();
             stream.send_data(piece, end)?;
         }
         Ok(())
+    }
+
+    /// Bytes that the client has room for. One that makes none for too long loses the stream, and what it holds of our memory.
+    async fn room(&self, stream: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, SendError> {
+        stream.reserve_capacity(wanted);
+        let room = poll_fn(|context| match stream.capacity() {
+            0 => stream.poll_capacity(context),
+            room => Poll::Ready(Some(Ok(room))),
+        });
+        match tokio::time::timeout(self.serving.options.send_timeout, room).await {
+            Ok(Some(room)) => Ok(room?),
+            Ok(None) => Err(SendError::Closed),
+            Err(_) => {
+                stream.send_reset(Reason::CANCEL);
+                Err(SendError::Stalled)
+            }
+        }
     }
 
     fn reset(&self, stream: &mut SendStream<Bytes>, error: io::Error) -> Result<(), SendError> {
