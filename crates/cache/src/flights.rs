@@ -28,6 +28,10 @@ impl Hasher for AsIs {
         }
     }
 
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+
     /// Of an array, its length comes first.
     fn write_usize(&mut self, _: usize) {}
 

@@ -6,6 +6,7 @@ use outwork_telemetry::{Collect, Family};
 
 pub use crate::breaker::Circuit;
 use crate::config::Settings;
+use crate::disk::{Disk, DiskError};
 use crate::entry::{Clock, Entry, Key};
 use crate::memory::Memory;
 use crate::metrics::{CacheMetrics, PurgeKind, PurgeOrigin, Tier};
@@ -13,12 +14,17 @@ use crate::purge::{Ban, Bans, Era, Purge};
 
 /// Why the cache could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum CacheError {}
+pub enum CacheError {
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
 
 /// The cache. Threads share it in an [`Arc`].
 pub struct Tiers {
     memory: Memory,
-    bans: Bans,
+    disk: Option<Disk>,
+    bans: Arc<Bans>,
     clock: Clock,
     metrics: Arc<CacheMetrics>,
 }
@@ -81,14 +87,24 @@ impl Tiers {
     /// Opens every tier that the settings name.
     ///
     /// # Errors
-    /// None for memory.
+    /// When the disk's directory cannot be used.
     pub fn open(settings: &Settings, clock: Clock) -> Result<Arc<Self>, CacheError> {
         let l1 = &settings.l1;
+        let metrics = Arc::<CacheMetrics>::default();
+        let queue = settings.queue.as_usize();
+        let (disk, bans) = match settings.l3.enabled {
+            true => {
+                let (disk, past) = Disk::open(&settings.l3, queue, Arc::clone(&clock), Arc::clone(&metrics))?;
+                (Some(disk), past.bans)
+            }
+            false => (None, Arc::default()),
+        };
         Ok(Arc::new(Self {
             memory: Memory::new(l1.policy, l1.size.as_usize(), l1.max_entry.as_usize(), l1.ttl),
-            bans: Bans::default(),
+            disk,
+            bans,
             clock,
-            metrics: Arc::default(),
+            metrics,
         }))
     }
 
@@ -102,7 +118,7 @@ impl Tiers {
 
     /// Whether there is anything below memory, so that [`get`](Self::get) may find what [`peek`](Self::peek) did not.
     pub fn is_layered(&self) -> bool {
-        false
+        self.disk.is_some()
     }
 
     /// The entry of a key from the first tier that has it, and which that was. It is stored in the tiers above.
@@ -113,7 +129,10 @@ impl Tiers {
             self.metrics.hits.of(Tier::L1).inc();
             return Some((entry, Tier::L1));
         }
-        None
+        let era = self.era();
+        let entry = self.disk.as_ref()?.get(key).await?;
+        self.keep(*key, &entry, era);
+        Some((entry, Tier::L3))
     }
 
     /// How many purges came so far: to be taken before a fetch, for [`put_since`](Self::put_since).
@@ -130,11 +149,15 @@ impl Tiers {
     /// out of date is not stored.
     pub fn put_since(&self, key: Key, entry: Entry, era: Era) -> Arc<Entry> {
         let entry = Arc::new(entry);
-        self.store(key, &entry, era);
+        self.keep(key, &entry, era);
+        if let Some(disk) = &self.disk {
+            disk.put(key, &entry, era);
+        }
         entry
     }
 
-    fn store(&self, key: Key, entry: &Arc<Entry>, era: Era) {
+    /// Stores an entry in memory.
+    fn keep(&self, key: Key, entry: &Arc<Entry>, era: Era) {
         let stored = self.memory.put(key, entry, (self.clock)(), || !self.bans.bars(era, &key, entry));
         if stored.evicted > 0 {
             self.metrics.evictions.of(Tier::L1).add(stored.evicted);
@@ -145,6 +168,9 @@ impl Tiers {
     /// a [`purge`](Self::purge).
     pub fn remove(&self, key: &Key) {
         self.memory.remove(key);
+        if let Some(disk) = &self.disk {
+            disk.remove(key);
+        }
     }
 
     /// Throws out what a purge means: from the return on, this instance gives none of it out, wherever it may come back from.
@@ -163,8 +189,16 @@ impl Tiers {
             removed += self.memory.retain(part, |_, entry| !purge.matches(entry));
             tokio::task::yield_now().await;
         }
-        // Nothing is below memory that they could be held against; fetches under way may have begun before.
-        Purged { removed, shared: Reach::Off, disk: Reach::Off }
+        let disk = match &self.disk {
+            None => Reach::Off,
+            Some(disk) => {
+                if *purge == Purge::All {
+                    disk.wipe();
+                }
+                if disk.keep_bans(None).await { Reach::Done } else { Reach::Pending }
+            }
+        };
+        Purged { removed, shared: Reach::Off, disk }
     }
 
     /// What every tier holds and did.
@@ -184,7 +218,10 @@ impl Tiers {
         Stats {
             l1: counted(Tier::L1, Some(entries), Some(bytes), Some(limit), Circuit::Closed),
             l2: None,
-            l3: None,
+            l3: self.disk.as_ref().map(|disk| {
+                let (entries, bytes, limit) = (disk.entries() as u64, disk.used(), disk.limit());
+                counted(Tier::L3, Some(entries), Some(bytes), Some(limit), disk.circuit())
+            }),
         }
     }
 
