@@ -76,10 +76,14 @@ impl Behind {
         Self { state: Mutex::default(), limit, filled: Condvar::new(), notify, done }
     }
 
-    /// Adds what is to be done. It fails when too much waits already: what the tier has of this key is out of date, and is removed then.
+    /// Adds what is to be done. It fails when it is closed, and when too much waits already: what the tier has of this key is
+    /// out of date, and is removed then.
     pub(crate) fn add(&self, key: Key, op: Op) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
+        if state.closed {
+            return false;
+        }
         let number = state.next;
         state.next += 1;
         let before = state.ops.get(&key).map_or(0, |waiting| cost(&waiting.op));

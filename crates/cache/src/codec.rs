@@ -19,7 +19,7 @@ use bytes::Bytes;
 use crate::entry::{Entry, Key, UnixMillis};
 
 /// Bytes of a header.
-pub(crate) const HEADER: usize = 64;
+pub const HEADER: usize = 64;
 
 const MAGIC: [u8; 4] = *b"OWR1";
 const REMOVED: u32 = 1;
@@ -44,7 +44,7 @@ pub enum Malformed {
 /// An entry that has no form as a record: a tag above 64 KiB, or a part above 4 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a part is too long")]
-pub(crate) struct TooLong;
+pub struct TooLong;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,10 @@ impl Header {
 }
 
 /// Appends an entry as a record that has passed every ban up to `era`. What does not fit leaves `out` as it was.
-pub(crate) fn encode(key: &Key, era: u64, entry: &Entry, expires: UnixMillis, out: &mut Vec<u8>) -> Result<(), TooLong> {
+///
+/// # Errors
+/// When the entry has no form as a record.
+pub fn encode(key: &Key, era: u64, entry: &Entry, expires: UnixMillis, out: &mut Vec<u8>) -> Result<(), TooLong> {
     let tags: usize = entry.tags.iter().map(|tag| tag.len() + 2).sum();
     let length = |length: usize| u32::try_from(length).map_err(|_| TooLong);
     let lengths =

@@ -113,11 +113,6 @@ fn key_hash(key: &Key) -> u64 {
 }
 
 impl BanList {
-    /// Where everything up to a number is banned.
-    pub(crate) fn with_floor(floor: u64) -> Self {
-        Self { floor, newest: floor, ..Self::default() }
-    }
-
     /// The number of the newest.
     pub(crate) fn newest(&self) -> u64 {
         self.newest
