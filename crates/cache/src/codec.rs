@@ -123,8 +123,7 @@ impl Header {
 pub fn encode(key: &Key, era: u64, entry: &Entry, expires: UnixMillis, out: &mut Vec<u8>) -> Result<(), TooLong> {
     let tags: usize = entry.tags.iter().map(|tag| tag.len() + 2).sum();
     let length = |length: usize| u32::try_from(length).map_err(|_| TooLong);
-    let lengths =
-        [length(entry.name.len())?, length(tags)?, length(entry.meta.len())?, length(entry.body.len())?];
+    let lengths = [length(entry.name.len())?, length(tags)?, length(entry.meta.len())?, length(entry.body.len())?];
     if entry.tags.iter().any(|tag| tag.len() > usize::from(u16::MAX)) {
         return Err(TooLong);
     }

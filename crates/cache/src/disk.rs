@@ -268,7 +268,11 @@ impl Disk {
     }
 
     /// Has a reader do it.
-    async fn read_waiting(&self, file: Arc<File>, place: Place) -> io::Result<Result<(codec::Header, Entry), codec::Malformed>> {
+    async fn read_waiting(
+        &self,
+        file: Arc<File>,
+        place: Place,
+    ) -> io::Result<Result<(codec::Header, Entry), codec::Malformed>> {
         let (reply, answer) = oneshot::channel();
         let taken = self.readers.run(move || {
             let mut bytes = vec![0; place.length()];

@@ -165,7 +165,9 @@ mod tests {
 
     #[test]
     fn memory_is_counted_as_the_allocator_gives_it() {
-        for (size, taken) in [(0, 0), (1, 16), (128, 128), (129, 160), (160, 160), (257, 320), (1000, 1024), (4097, 5120)] {
+        for (size, taken) in
+            [(0, 0), (1, 16), (128, 128), (129, 160), (160, 160), (257, 320), (1000, 1024), (4097, 5120)]
+        {
             assert_eq!(class(size), taken, "{size}");
         }
     }

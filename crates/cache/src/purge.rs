@@ -222,7 +222,7 @@ impl Bans {
     /// Adds a ban and gives its number. From the return on, nothing that it means is stored or given out.
     pub(crate) fn add(&self, ban: Ban) -> u64 {
         let mut list = self.list.write();
-        let number = list.newest() + 1;
+        let number = list.newest().saturating_add(1);
         list.add(number, ban);
         self.newest.store(number, Ordering::Release);
         number

@@ -58,8 +58,8 @@ fn read(bytes: &[u8]) -> (Found, usize, usize) {
     let (mut records, mut at) = (0, MAGIC.len());
     while let Some(head) = bytes.get(at..at + HEAD).filter(|_| found.whole) {
         let number = head.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let [length, head_sum, text_sum] = [8, 12, 16]
-            .map(|at| head[at..at + 4].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)));
+        let [length, head_sum, text_sum] =
+            [8, 12, 16].map(|at| head[at..at + 4].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)));
         if crc32fast::hash(&head[..12]) != head_sum {
             found.whole = false;
             break;

@@ -19,6 +19,8 @@ const MAGIC: [u8; 8] = *b"OWSEGM01";
 const MARK: u64 = 16;
 const TRAILER: u64 = 24;
 const SUFFIX: &str = "segment";
+/// Numbers stay below: enough for a segment each millisecond of some thousand years.
+const LAST: u64 = 1 << 48;
 /// What is read at once to look for headers.
 const WINDOW: usize = 64 << 10;
 
@@ -62,6 +64,8 @@ impl Segment {
             let stem = path.file_stem().and_then(|stem| stem.to_str());
             if path.extension().is_some_and(|suffix| suffix == SUFFIX)
                 && let Some(number) = stem.and_then(|stem| u64::from_str_radix(stem, 16).ok())
+                && path == Self::path(dir, number)
+                && number < LAST
             {
                 numbers.push(number);
             }

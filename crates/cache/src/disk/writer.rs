@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::Shared;
 use super::index::{Fate, LONGEST, UNIT, tag};
 use super::segment::{Mark, Segment};
-use super::Shared;
 use crate::behind::{Op, Taken};
 use crate::codec::{self, Header};
 use crate::entry::{Entry, Key};
@@ -225,9 +225,8 @@ impl Writer {
         self.next += 1;
         self.shared.map.lock().files[usize::from(segment.slot())] = Some(Arc::clone(&segment.file));
         self.active = Some(Active { segment, marks: vec![], end: 0 });
-        let crowded = |writer: &Self| {
-            writer.taken() + writer.segment_bytes > writer.size || writer.segments.len() > SEGMENTS
-        };
+        let crowded =
+            |writer: &Self| writer.taken() + writer.segment_bytes > writer.size || writer.segments.len() > SEGMENTS;
         while !self.segments.is_empty() && crowded(self) {
             self.evict(true);
         }

@@ -12,7 +12,7 @@ use redis::{AsyncConnectionConfig, Pipeline, RedisError, RedisResult};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Shared;
-use super::telling::{CaughtUp, Heed, Message, RESET, TELL, Told};
+use super::telling::{CaughtUp, Heed, LAST, Message, RESET, TELL, Told};
 use crate::behind::{Op, Taken};
 use crate::codec;
 use crate::metrics::{Behind as Below, PurgeOrigin};
@@ -217,7 +217,7 @@ impl Session {
             ask.cmd("ZRANGEBYSCORE").arg(purges_key(shared)).arg(from).arg("+inf");
             let asked = ask.query_async::<(Option<u64>, Vec<String>)>(&mut self.lookups);
             let (epoch, texts) = answer(asked, ANSWER).await?;
-            let epoch = epoch.unwrap_or(0);
+            let epoch = epoch.unwrap_or(0).min(LAST);
             // What nobody of us has written leaves a gap, and a gap counts as missed.
             let messages = texts.iter().filter_map(|text| Message::decode(text)).collect();
             let (caught_up, list) = shared.heard.read().catch_up(epoch, messages, shared.origin);

@@ -48,6 +48,9 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Redis counts in doubles, as its scripts do.
+pub(super) const LAST: u64 = 1 << 53;
+
 /// What is published and kept: `epoch origin text`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
@@ -62,7 +65,7 @@ impl Message {
         let (epoch, rest) = text.split_once(' ')?;
         let (origin, told) = rest.split_once(' ')?;
         Some(Self {
-            epoch: epoch.parse().ok()?,
+            epoch: epoch.parse().ok().filter(|epoch| *epoch <= LAST)?,
             origin: Origin(u64::from_str_radix(origin, 16).ok()?),
             told: Told::decode(told)?,
         })

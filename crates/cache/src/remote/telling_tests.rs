@@ -77,8 +77,7 @@ fn a_message_that_does_not_follow_the_last_makes_it_ask() {
     let heard = &mut at(3);
     assert_eq!(heard.message(message(5, OTHER, purge("a")), OWN), (Heed::Ask, None));
     assert_eq!(Heard::new(None).message(message(1, OTHER, purge("a")), OWN), (Heed::Ask, None));
-    let (caught_up, list) =
-        heard.catch_up(5, vec![message(4, OTHER, purge("b")), message(5, OTHER, purge("a"))], OWN);
+    let (caught_up, list) = heard.catch_up(5, vec![message(4, OTHER, purge("b")), message(5, OTHER, purge("a"))], OWN);
     let names = ["b", "a"].map(|name| Purge::Name(name.into()));
     assert_eq!(caught_up, CaughtUp::Purge((4..).zip(names).collect()));
     heard.replace(list);

@@ -398,7 +398,8 @@ async fn tls_is_spoken_with_a_server_that_the_named_authority_vouches_for() {
     let (certificate, secret) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
     let config = dir.path().join("openssl.cnf");
     let names = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
-    std::fs::write(&config, format!("[req]\ndistinguished_name=dn\nx509_extensions=ext\n[dn]\n[ext]\n{names}")).unwrap();
+    std::fs::write(&config, format!("[req]\ndistinguished_name=dn\nx509_extensions=ext\n[dn]\n[ext]\n{names}"))
+        .unwrap();
     let made = std::process::Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
         .args(["-subj", "/CN=localhost", "-config"])
@@ -416,8 +417,16 @@ async fn tls_is_spoken_with_a_server_that_the_named_authority_vouches_for() {
     redis.kill();
     redis.port = port;
     redis.set(&[
-        "--port", "0", "--tls-port", &port.to_string(), "--tls-cert-file", certificate, "--tls-key-file", secret,
-        "--tls-auth-clients", "no",
+        "--port",
+        "0",
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        certificate,
+        "--tls-key-file",
+        secret,
+        "--tls-auth-clients",
+        "no",
     ]);
     redis.restart();
     let mut settings = settings(&redis);
