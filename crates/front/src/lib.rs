@@ -4,6 +4,8 @@
 //! - [`door`]: the front door's threads, sockets and connections.
 //! - `h1`, `h2`: the versions of HTTP, each from bytes to requests and back.
 //! - [`route`]: which handler answers a request.
+//! - [`conditional`]: conditional requests and ranges.
+//! - [`cached`]: answers that are kept and given again.
 //! - [`answer`]: handlers that need nothing but their configuration.
 //! - [`config`]: what the configuration says of listeners and connections.
 //! - `serve`: listeners, connections, limits and the graceful end, for any axum router.
@@ -16,6 +18,8 @@
 
 pub mod answer;
 pub mod api;
+pub mod cached;
+pub mod conditional;
 pub mod config;
 pub mod door;
 pub mod events;

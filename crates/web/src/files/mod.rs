@@ -1,6 +1,5 @@
 //! A folder as a site.
 //!
-//! - `plan`: what a request gets, out of its conditions and ranges.
 //! - `folder`: opening files so that nothing leads out of the folder.
 //! - `stock`: open files and small contents that are kept, with their header fields made ready.
 //! - `media`: media types.
@@ -9,21 +8,19 @@
 
 mod folder;
 mod media;
-mod plan;
 mod stock;
 
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
-use http::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, LOCATION};
+use http::header::{ALLOW, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
-use outwork_front::message::{Answer, Body, Handler, Request, Response};
+use outwork_front::conditional::answer;
+use outwork_front::message::{Answer, Handler, Request, Response};
 use outwork_front::route::path::NormalPath;
 
 use crate::config::Files as Settings;
 use folder::{Folder, Named};
-use plan::{Plan, Validators, plan};
 use stock::{Item, Stock};
 
 /// Why a folder cannot be served.
@@ -83,14 +80,14 @@ impl Handler for Files {
         if let Some(item) =
             self.inner.stock.get(path).filter(|item| self.inner.folder.is_still(&item.path, &item.identity))
         {
-            return answer(&item, &request).into();
+            return answer(&head.method, &head.headers, &*item).into();
         }
         // To open, read and hash may have to wait for the disk, which is not for a thread that answers others meanwhile.
         let (inner, path) = (Arc::clone(&self.inner), path.to_owned());
         Answer::Later(Box::pin(async move {
             let target = path.clone();
             match tokio::task::spawn_blocking(move || inner.find(&target)).await {
-                Ok(Ok(Found::Item(item))) => answer(&item, &request),
+                Ok(Ok(Found::Item(item))) => answer(&request.head.method, &request.head.headers, &*item),
                 Ok(Ok(Found::Slashless)) => with_slash(&request),
                 Ok(Ok(Found::Status(code))) => status(code),
                 Ok(Err(error)) => {
@@ -162,69 +159,6 @@ fn with_slash(request: &Request) -> Response {
     let mut response = status(StatusCode::MOVED_PERMANENTLY);
     response.headers.insert(LOCATION, location);
     response
-}
-
-/// The answer out of a file.
-fn answer(item: &Arc<Item>, request: &Request) -> Response {
-    let validators =
-        Validators { etag: item.etag.as_ref(), modified: Some(item.identity.modified()), length: item.identity.length };
-    let length = item.identity.length;
-    let mut response = Response::new(StatusCode::OK);
-    match plan(&request.head.method, &request.head.headers, validators) {
-        Plan::Whole => {
-            response.ready = Some(Arc::clone(&item.ready));
-            response.body = item.part(0..length);
-        }
-        Plan::NotModified => {
-            response.status = StatusCode::NOT_MODIFIED;
-            response.ready = Some(Arc::clone(&item.validators));
-        }
-        Plan::PreconditionFailed => response = status(StatusCode::PRECONDITION_FAILED),
-        Plan::Unsatisfiable => {
-            response = status(StatusCode::RANGE_NOT_SATISFIABLE);
-            insert(&mut response, CONTENT_RANGE, format!("bytes */{length}"));
-        }
-        Plan::Parts(parts) => {
-            response.status = StatusCode::PARTIAL_CONTENT;
-            match &*parts {
-                [part] => {
-                    response.ready = Some(Arc::clone(&item.ready));
-                    insert(&mut response, CONTENT_RANGE, content_range(part, length));
-                    response.body = item.part(part.clone());
-                }
-                parts => several(item, parts, &mut response),
-            }
-        }
-    }
-    response
-}
-
-/// Several parts in one answer (RFC 9110 section 14.6).
-fn several(item: &Arc<Item>, parts: &[Range<u64>], response: &mut Response) {
-    let boundary = item.boundary();
-    let kind = item.ready.fields.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let mut pieces = Vec::with_capacity(parts.len() * 2 + 1);
-    for (index, part) in parts.iter().enumerate() {
-        let line = if index == 0 { "" } else { "\r\n" };
-        let range = content_range(part, item.identity.length);
-        let head = format!("{line}--{boundary}\r\ncontent-type: {kind}\r\ncontent-range: {range}\r\n\r\n");
-        pieces.push(Body::Full(head.into()));
-        pieces.push(item.part(part.clone()));
-    }
-    pieces.push(Body::Full(format!("\r\n--{boundary}--\r\n").into()));
-    response.ready = Some(Arc::clone(&item.validators));
-    insert(response, CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"));
-    response.body = Body::Pieces(pieces);
-}
-
-fn content_range(part: &Range<u64>, length: u64) -> String {
-    format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1))
-}
-
-fn insert(response: &mut Response, name: http::HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        response.headers.insert(name, value);
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
+use outwork_front::conditional::{Representation, Validators};
 use outwork_front::message::{Body, FilePart, ReadyHead};
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
@@ -141,9 +142,20 @@ impl Kept {
     }
 }
 
-impl Item {
-    /// What is sent of it.
-    pub(super) fn part(&self, range: Range<u64>) -> Body {
+impl Representation for Item {
+    fn validators(&self) -> Validators<'_> {
+        Validators { etag: self.etag.as_ref(), modified: Some(self.identity.modified()), length: self.identity.length }
+    }
+
+    fn ready(&self) -> &Arc<ReadyHead> {
+        &self.ready
+    }
+
+    fn again(&self) -> &Arc<ReadyHead> {
+        &self.validators
+    }
+
+    fn part(&self, range: Range<u64>) -> Body {
         if let Some(content) = &self.content {
             let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
             return Body::Full(content.slice(at(range.start)..at(range.end)));
@@ -152,12 +164,14 @@ impl Item {
         Body::File(FilePart { file: Arc::clone(&self.file), offset: range.start, length })
     }
 
-    /// What parts several parts of it. The content is not searched for it: it is a hash of more than the content.
-    pub(super) fn boundary(&self) -> String {
+    /// The content is not searched for it: it is a hash of more than the content.
+    fn boundary(&self) -> String {
         let digest = Sha256::digest(format!("{}{:?}", self.path, self.identity));
         digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect()
     }
+}
 
+impl Item {
     fn weight(&self) -> usize {
         OVERHEAD + self.path.len() + self.content.as_ref().map_or(0, Bytes::len)
     }
