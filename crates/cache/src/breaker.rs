@@ -20,10 +20,16 @@ pub enum Circuit {
 
 #[derive(Debug)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Time },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Time,
+    },
     /// The probe counts as lost when nothing is heard of it until then.
-    HalfOpen { until: Time },
+    HalfOpen {
+        until: Time,
+    },
 }
 
 /// A breaker. Pure: time is handed in.

@@ -93,10 +93,14 @@ fn a_url_without_a_password(l2: &L2, at: &mut At<'_>) {
     };
     if url.password().is_some() || !url.username().is_empty() {
         let fault = Fault::new("there is a user or a password in it").expected("an address alone").secret();
-        return at.fault("url", fault.help("write them as cache.l2.user and cache.l2.password: the latter is never shown"));
+        return at
+            .fault("url", fault.help("write them as cache.l2.user and cache.l2.password: the latter is never shown"));
     }
     if let Err(error) = redis::IntoConnectionInfo::into_connection_info(url) {
-        at.fault("url", Fault::new(error.to_string()).expected("redis://host:port, rediss://host:port or unix:///path"));
+        at.fault(
+            "url",
+            Fault::new(error.to_string()).expected("redis://host:port, rediss://host:port or unix:///path"),
+        );
     }
     if l2.ca.is_some() && !l2.url.starts_with("rediss:") {
         at.fault("ca", Fault::new("url is not encrypted").expected("a url that begins with rediss://"));
@@ -147,7 +151,10 @@ fn a_segment_holds_an_entry(l3: &L3, at: &mut At<'_>) {
     let segment = ByteSize::bytes(l3.segment_bytes());
     if l3.max_entry > segment {
         let fault = Fault::new(format!("{} is more than {segment}, a 64th of size", l3.max_entry));
-        at.fault("max_entry", fault.expected("at most a 64th of size, or 1MiB").help("make size larger, or this smaller"));
+        at.fault(
+            "max_entry",
+            fault.expected("at most a 64th of size, or 1MiB").help("make size larger, or this smaller"),
+        );
     }
 }
 

@@ -10,17 +10,17 @@
 //!
 //! Deliberately absent: HTTP. What may be cached, for how long, under which key, and what the bytes mean is decided by whoever uses it.
 
+mod breaker;
 pub mod config;
 pub mod entry;
 pub mod flights;
-mod breaker;
 mod memory;
 pub mod metrics;
 mod purge;
 pub mod tiers;
 
 pub use config::Settings;
-pub use entry::{Clock, Entry, Key, UnixMillis, system_clock};
+pub use entry::{Clock, Decoded, Entry, Key, UnixMillis, system_clock};
 pub use flights::{Flights, Follower, LeadGuard, Role};
 pub use metrics::{CacheMetrics, Tier};
 pub use purge::{Era, Purge};

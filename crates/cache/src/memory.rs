@@ -82,13 +82,7 @@ impl Memory {
 
     /// Stores an entry, if `admitted` says so. That is asked under the lock that [`retain`](Self::retain) takes as well: either it knows of
     /// a purge, or the purge meets the entry.
-    pub(crate) fn put(
-        &self,
-        key: Key,
-        entry: &Arc<Entry>,
-        now: UnixMillis,
-        admitted: impl FnOnce() -> bool,
-    ) -> Stored {
+    pub(crate) fn put(&self, key: Key, entry: &Arc<Entry>, now: UnixMillis, admitted: impl FnOnce() -> bool) -> Stored {
         let cost = entry.memory() + shard::OVERHEAD;
         let mut evicted = 0;
         if cost > self.max_entry.min(self.limit) || entry.expires <= now || !self.reserve(cost, now, &mut evicted) {

@@ -181,11 +181,7 @@ impl Tiers {
         };
         let memory = &self.memory;
         let (entries, bytes, limit) = (memory.entries() as u64, memory.used() as u64, memory.limit() as u64);
-        Stats {
-            l1: counted(Tier::L1, Some(entries), Some(bytes), Some(limit), Circuit::Closed),
-            l2: None,
-            l3: None,
-        }
+        Stats { l1: counted(Tier::L1, Some(entries), Some(bytes), Some(limit), Circuit::Closed), l2: None, l3: None }
     }
 
     /// The entries in memory with the most hits, the most first: name, hits, bytes.

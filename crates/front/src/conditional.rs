@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::{
-    CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+    CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, RANGE,
 };
 use http::{HeaderValue, Method, StatusCode};
 
@@ -299,7 +300,10 @@ mod tests {
     fn a_weak_tag_of_ours_says_that_nothing_has_changed_but_not_that_parts_fit_together() {
         let etag = HeaderValue::from_static("W/\"x\"");
         let of = |name: HeaderName, tags: &str| {
-            let fields = HeaderMap::from_iter([(name, HeaderValue::from_str(tags).unwrap()), (RANGE, HeaderValue::from_static("bytes=0-0"))]);
+            let fields = HeaderMap::from_iter([
+                (name, HeaderValue::from_str(tags).unwrap()),
+                (RANGE, HeaderValue::from_static("bytes=0-0")),
+            ]);
             plan(&Method::GET, &fields, Validators { etag: Some(&etag), modified: None, length: 100 })
         };
         assert_eq!(of(IF_NONE_MATCH, "\"x\""), Plan::NotModified);

@@ -135,11 +135,15 @@ fn cache(cache: &Cache, at: &mut At<'_>) {
     for (status, ttl) in &cache.status_ttl {
         let known = status.parse().ok().and_then(|code: u16| StatusCode::from_u16(code).ok());
         if known.is_none_or(|status| status.is_informational() || matches!(status.as_u16(), 206 | 304)) {
-            let fault = Fault::new(format!("{status:?} is no status that can be cached")).expected("a status such as \"404\"");
+            let fault =
+                Fault::new(format!("{status:?} is no status that can be cached")).expected("a status such as \"404\"");
             at.fault(&format!("status_ttl.{status}"), fault);
         }
         if *ttl > hours(24 * 365) {
-            at.fault(&format!("status_ttl.{status}"), Fault::new("it is longer than a year").expected("at most 365 days"));
+            at.fault(
+                &format!("status_ttl.{status}"),
+                Fault::new("it is longer than a year").expected("at most 365 days"),
+            );
         }
     }
     check_names("bypass_headers", &cache.bypass_headers, at);
@@ -149,7 +153,8 @@ fn cache(cache: &Cache, at: &mut At<'_>) {
     for (index, field) in cache.pass_on.iter().enumerate() {
         let path = format!("pass_on[{index}]");
         if field.eq_ignore_ascii_case("surrogate-control") {
-            let fault = Fault::new("surrogate-control is for the cache that it reaches first").expected("another field");
+            let fault =
+                Fault::new("surrogate-control is for the cache that it reaches first").expected("another field");
             at.fault(&path, fault.help("`cache.cdn` sends one of its own to the cache before this one"));
         } else if !cache.targets.iter().any(|target| target.eq_ignore_ascii_case(field)) {
             let fault = Fault::new(format!("{field:?} is none of the targets")).expected("one of `targets`");

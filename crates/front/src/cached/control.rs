@@ -81,10 +81,10 @@ impl Control {
         for (name, item) in &members {
             // An item of another type than the directive has is passed over, and is not bent into it (section 2.1).
             match item {
-                Item::Boolean(true) => control.take(Directive { name, argument: None }),
+                Item::Boolean(true) if !is_number(name) => control.take(Directive { name, argument: None }),
                 Item::Integer(digits) => control.take_number(name, digits),
                 Item::String(text) => control.take_list(name, text),
-                Item::Boolean(false) | Item::Other => {}
+                Item::Boolean(_) | Item::Other => {}
             }
         }
         (!members.is_empty()).then_some(control)

@@ -39,6 +39,15 @@ impl<'r> Target<'r> {
         Self { scheme: if tls { "https" } else { "http" }, host, path, query: counted(query, rules) }
     }
 
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Whether it is of the same origin as another (RFC 9110 section 4.3.1).
+    pub(crate) fn is_of_origin(&self, other: &Self) -> bool {
+        self.scheme == other.scheme && self.host == other.host
+    }
+
     /// What it is purged by.
     pub(crate) fn name(&self) -> Box<str> {
         let question = if self.query.is_empty() { "" } else { "?" };
@@ -49,7 +58,8 @@ impl<'r> Target<'r> {
     pub(crate) fn key(&self, fields: &HeaderMap, rules: &Rules) -> Key {
         let scheme = if rules.key.scheme { self.scheme } else { "" };
         let host = if rules.key.host { &*self.host } else { "" };
-        let parts: [&[u8]; 5] = [rules.space.as_bytes(), scheme.as_bytes(), host.as_bytes(), self.path.as_bytes(), self.query.as_bytes()];
+        let parts: [&[u8]; 5] =
+            [rules.space.as_bytes(), scheme.as_bytes(), host.as_bytes(), self.path.as_bytes(), self.query.as_bytes()];
         if rules.key.headers.is_empty() && rules.key.cookies.is_empty() {
             return Key::of(&parts);
         }
@@ -135,7 +145,11 @@ fn preferences(list: &[u8]) -> Option<Vec<u8>> {
             let part = part.to_ascii_lowercase();
             let weight = part.strip_prefix(b"q=").map(|weight| match weight.iter().position(|byte| *byte == b'.') {
                 // Zeros behind the point mean nothing, and neither does the point then.
-                Some(_) => weight.trim_ascii_end().iter().rposition(|byte| *byte != b'0').map_or(&weight[..0], |end| weight.get(..=end).unwrap_or_default()),
+                Some(_) => weight
+                    .trim_ascii_end()
+                    .iter()
+                    .rposition(|byte| *byte != b'0')
+                    .map_or(&weight[..0], |end| weight.get(..=end).unwrap_or_default()),
                 None => weight,
             });
             match weight {

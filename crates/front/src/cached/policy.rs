@@ -20,6 +20,8 @@ pub(crate) struct Facts {
     pub(crate) controlled: bool,
     /// `Range`, or a field that begins with `If-`.
     pub(crate) conditional: bool,
+    /// `Upgrade`: what follows is no HTTP.
+    pub(crate) upgrade: bool,
 }
 
 impl Facts {
@@ -30,6 +32,7 @@ impl Facts {
                 "authorization" => facts.authorized = true,
                 "cookie" => facts.cookies = true,
                 "cache-control" | "pragma" => facts.controlled = true,
+                "upgrade" => facts.upgrade = true,
                 "range" => facts.conditional = true,
                 name if name.starts_with("if-") => facts.conditional = true,
                 _ => {}

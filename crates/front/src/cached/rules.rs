@@ -91,7 +91,8 @@ impl Rules {
         let targets = names(&settings.targets);
         let passed = names(&settings.pass_on);
         let tags = TAGS.into_iter().filter(|_| edge.is_empty());
-        let mut consumed: Vec<_> = targets.iter().filter(|target| !passed.contains(target)).cloned().chain(tags).collect();
+        let mut consumed: Vec<_> =
+            targets.iter().filter(|target| !passed.contains(target)).cloned().chain(tags).collect();
         let surrogate = HeaderName::from_static("surrogate-control");
         if !consumed.contains(&surrogate) {
             consumed.push(surrogate);

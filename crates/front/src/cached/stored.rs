@@ -3,11 +3,15 @@
 //! Under the key of a request lies a response, or word that responses depend on more than the key (each then lies under a key of its own), or word that
 //! they cannot be cached. The first byte tells the version of this form; what has another is as good as not there.
 
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, DATE, ETAG, EXPIRES,
+    LAST_MODIFIED, VARY,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use outwork_cache::UnixMillis;
 
@@ -20,9 +24,9 @@ const VERSION: u8 = 1;
 /// What lies under a key.
 #[derive(Debug)]
 pub(crate) enum Record {
-    Response(Stored),
-    /// Responses depend on these request fields, in order.
-    Varies(Varies),
+    Response(Arc<Stored>),
+    /// Responses depend on these request fields.
+    Varies(Arc<Varies>),
     /// Responses cannot be cached, for as long as this lies here.
     Pass,
 }
@@ -32,6 +36,7 @@ pub(crate) enum Record {
 pub(crate) struct Varies {
     /// Parts the keys of its variants from those of any other: once it is gone, so are they.
     pub(crate) nonce: u64,
+    /// In order, and each once.
     pub(crate) names: Vec<HeaderName>,
 }
 
@@ -44,6 +49,8 @@ pub(crate) struct Stored {
     /// When it was made; what has passed since is its age.
     pub(crate) born: UnixMillis,
     pub(crate) life: Life,
+    /// Requests that it has answered since they were last counted.
+    pub(crate) hits: AtomicU32,
     /// What of the fields a 304 tells again.
     again: OnceLock<Arc<ReadyHead>>,
 }
@@ -64,7 +71,7 @@ pub(crate) struct Life {
 
 impl Stored {
     pub(crate) fn new(status: StatusCode, fields: HeaderMap, born: UnixMillis, life: Life) -> Self {
-        Self { status, ready: ReadyHead::new(fields), born, life, again: OnceLock::new() }
+        Self { status, ready: ReadyHead::new(fields), born, life, hits: AtomicU32::new(0), again: OnceLock::new() }
     }
 
     pub(crate) fn fields(&self) -> &HeaderMap {
@@ -78,7 +85,8 @@ impl Stored {
 
     /// What conditions of requests are held against.
     pub(crate) fn validators(&self, length: u64) -> Validators<'_> {
-        let modified = self.fields().get(LAST_MODIFIED).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        let modified =
+            self.fields().get(LAST_MODIFIED).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
         Validators { etag: self.fields().get(ETAG), modified, length }
     }
 
@@ -86,7 +94,9 @@ impl Stored {
     pub(crate) fn again(&self) -> &Arc<ReadyHead> {
         self.again.get_or_init(|| {
             let told = [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY];
-            let of = |name: HeaderName| self.fields().get_all(&name).iter().map(move |value| (name.clone(), value.clone())).collect::<Vec<_>>();
+            let of = |name: HeaderName| {
+                self.fields().get_all(&name).iter().map(move |value| (name.clone(), value.clone())).collect::<Vec<_>>()
+            };
             ReadyHead::new(told.into_iter().flat_map(of).collect())
         })
     }
@@ -95,7 +105,9 @@ impl Stored {
     pub(crate) fn freshened(&self, newer: &HeaderMap) -> HeaderMap {
         let mut fields = self.fields().clone();
         // What the stored content depends on stays with it.
-        let kept = |name: &HeaderName| [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE, http::header::CONTENT_TYPE].contains(name);
+        let kept = |name: &HeaderName| {
+            [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE, http::header::CONTENT_TYPE].contains(name)
+        };
         for name in newer.keys().filter(|name| !kept(name)) {
             fields.remove(name);
         }
@@ -129,7 +141,8 @@ impl Record {
                     put(&mut out, value.as_bytes());
                 }
             }
-            Self::Varies(Varies { nonce, names }) => {
+            Self::Varies(varies) => {
+                let Varies { nonce, names } = &**varies;
                 out.put_u8(1);
                 out.put_u64(*nonce);
                 names.iter().for_each(|name| put(&mut out, name.as_str().as_bytes()));
@@ -152,14 +165,20 @@ impl Record {
                 let mut time = || rest.try_get_u64().ok().map(Duration::from_millis);
                 let (fresh, while_revalidate, if_error) = (time()?, time()?, time()?);
                 let flags = rest.try_get_u8().ok()?;
-                let life = Life { fresh, while_revalidate, if_error, forbids_stale: flags & 1 != 0, for_authorized: flags & 2 != 0 };
+                let life = Life {
+                    fresh,
+                    while_revalidate,
+                    if_error,
+                    forbids_stale: flags & 1 != 0,
+                    for_authorized: flags & 2 != 0,
+                };
                 let mut fields = HeaderMap::new();
                 while !rest.is_empty() {
                     let name = HeaderName::from_bytes(take(&mut rest)?).ok()?;
                     let value = HeaderValue::from_bytes(take(&mut rest)?).ok()?;
                     fields.try_append(name, value).ok()?;
                 }
-                Some(Self::Response(Stored::new(status, fields, born, life)))
+                Some(Self::Response(Arc::new(Stored::new(status, fields, born, life))))
             }
             1 => {
                 let nonce = rest.try_get_u64().ok()?;
@@ -167,7 +186,7 @@ impl Record {
                 while !rest.is_empty() {
                     names.push(HeaderName::from_bytes(take(&mut rest)?).ok()?);
                 }
-                Some(Self::Varies(Varies { nonce, names }))
+                Some(Self::Varies(Arc::new(Varies { nonce, names })))
             }
             2 => rest.is_empty().then_some(Self::Pass),
             _ => None,
@@ -188,21 +207,23 @@ fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// A moment for a field of HTTP.
-pub(crate) fn system_time(at: UnixMillis) -> SystemTime {
-    UNIX_EPOCH.checked_add(Duration::from_millis(at.0)).unwrap_or(UNIX_EPOCH)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn stored() -> Stored {
         let mut fields = HeaderMap::new();
-        for (name, value) in [("etag", "\"x\""), ("content-type", "text/html"), ("link", "</a>"), ("link", "</b>"), ("x-old", "1")] {
+        for (name, value) in
+            [("etag", "\"x\""), ("content-type", "text/html"), ("link", "</a>"), ("link", "</b>"), ("x-old", "1")]
+        {
             fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let life = Life { fresh: Duration::from_secs(60), while_revalidate: Duration::from_millis(1), forbids_stale: true, ..Life::default() };
+        let life = Life {
+            fresh: Duration::from_secs(60),
+            while_revalidate: Duration::from_millis(1),
+            forbids_stale: true,
+            ..Life::default()
+        };
         Stored::new(StatusCode::NOT_FOUND, fields, UnixMillis(77_000), life)
     }
 
@@ -213,17 +234,17 @@ mod tests {
     #[test]
     fn a_record_is_read_as_it_was_written() {
         let before = stored();
-        let Record::Response(after) = again(&Record::Response(stored())) else { panic!("it is a response") };
+        let Record::Response(after) = again(&Record::Response(stored().into())) else { panic!("it is a response") };
         assert_eq!((after.status, after.born, after.life), (before.status, before.born, before.life));
         assert_eq!(after.fields(), before.fields());
         let varies = Varies { nonce: u64::MAX, names: vec![VARY, ETAG] };
-        assert!(matches!(again(&Record::Varies(varies.clone())), Record::Varies(after) if after == varies));
+        assert!(matches!(again(&Record::Varies(varies.clone().into())), Record::Varies(after) if *after == varies));
         assert!(matches!(again(&Record::Pass), Record::Pass));
     }
 
     #[test]
     fn what_is_cut_or_of_another_version_is_no_record_and_harms_nobody() {
-        let whole = Record::Response(stored()).encode();
+        let whole = Record::Response(stored().into()).encode();
         // A cut between two fields cannot be told; the tiers check their bytes themselves.
         let unread = (0..whole.len()).filter(|length| Record::decode(&whole[..*length]).is_none()).count();
         assert!(unread > 40, "{unread} of {}", whole.len());
@@ -244,7 +265,14 @@ mod tests {
             (CACHE_CONTROL, HeaderValue::from_static("max-age=9")),
         ]);
         let fields = stored().freshened(&newer);
-        assert_eq!((&fields["x-old"], &fields["cache-control"], &fields["content-type"]), (&HeaderValue::from_static("2"), &HeaderValue::from_static("max-age=9"), &HeaderValue::from_static("text/html")));
+        assert_eq!(
+            (&fields["x-old"], &fields["cache-control"], &fields["content-type"]),
+            (
+                &HeaderValue::from_static("2"),
+                &HeaderValue::from_static("max-age=9"),
+                &HeaderValue::from_static("text/html")
+            )
+        );
         assert!(!fields.contains_key(CONTENT_LENGTH) && fields.get_all("link").iter().count() == 2);
     }
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::header::{
-    ACCEPT_RANGES, AGE, CONNECTION, CONTENT_LENGTH, DATE, ETAG, EXPIRES, LAST_MODIFIED, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+    ACCEPT_RANGES, AGE, CONNECTION, CONTENT_LENGTH, DATE, ETAG, EXPIRES, LAST_MODIFIED, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use outwork_cache::UnixMillis;
@@ -96,12 +96,18 @@ impl Pass {
 }
 
 /// Decides about a response with these fields, all of them.
-pub(crate) fn judge(asker: Asker, status: StatusCode, mut fields: HeaderMap, times: Times, rules: &Rules) -> Result<Keep, Pass> {
-    let control = Control::of_response(&fields, &rules.targets);
-    allowed(asker, status, &fields, &control, rules)?;
-    let vary = vary(&fields, rules)?;
-    let date = date(&fields, DATE).unwrap_or(times.came);
-    let life = Life::of(&control, &fields, status, date, rules).ok_or(Pass::Stale)?;
+pub(crate) fn judge(
+    asker: Asker,
+    status: StatusCode,
+    fields: &HeaderMap,
+    times: Times,
+    rules: &Rules,
+) -> Result<Keep, Pass> {
+    let control = Control::of_response(fields, &rules.targets);
+    allowed(asker, status, fields, &control, rules)?;
+    let vary = vary(fields, rules)?;
+    let date = date(fields, DATE).unwrap_or(times.came);
+    let life = Life::of(&control, fields, status, date, rules).ok_or(Pass::Stale)?;
     if asker.cookies && !life.explicit && rules.cookies != Cookies::Ignore {
         let counts = !rules.key.cookies.is_empty() || vary.contains(&http::header::COOKIE);
         if !counts && !control.public {
@@ -112,13 +118,15 @@ pub(crate) fn judge(asker: Asker, status: StatusCode, mut fields: HeaderMap, tim
     if life.fresh.is_zero() && life.while_revalidate.is_zero() && !can_validate {
         return Err(Pass::Stale);
     }
-    let tags = tags(&fields);
-    let born = born(&fields, date, times);
+    let tags = tags(fields);
+    let born = born(fields, date, times);
+    let mut fields = fields.clone();
     clean(&mut fields, &control, date, rules);
     if status == StatusCode::OK {
         fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     }
-    let of_use = life.fresh + life.while_revalidate.max(life.if_error).max(if can_validate { rules.keep } else { Duration::ZERO });
+    let of_use = life.fresh
+        + life.while_revalidate.max(life.if_error).max(if can_validate { rules.keep } else { Duration::ZERO });
     let stored = Stored::new(status, fields, born, life.stored(&control));
     Ok(Keep { stored, vary, tags, expires: born.after(of_use) })
 }
@@ -204,7 +212,12 @@ impl Life {
         };
         if control.no_cache == Scope::Whole {
             // Section 5.2.2.4: it is used only once it was asked for again.
-            return Some(Self { fresh: Duration::ZERO, while_revalidate: Duration::ZERO, if_error: Duration::ZERO, explicit });
+            return Some(Self {
+                fresh: Duration::ZERO,
+                while_revalidate: Duration::ZERO,
+                if_error: Duration::ZERO,
+                explicit,
+            });
         }
         let grace = |said: Option<Duration>, rule: Duration| match said {
             _ if control.must_revalidate || control.proxy_revalidate => Duration::ZERO,
@@ -234,7 +247,13 @@ impl Life {
 }
 
 /// A lifetime for a response that does not say one.
-fn guessed(control: &Control, fields: &HeaderMap, status: StatusCode, date: UnixMillis, rules: &Rules) -> Option<Duration> {
+fn guessed(
+    control: &Control,
+    fields: &HeaderMap,
+    status: StatusCode,
+    date: UnixMillis,
+    rules: &Rules,
+) -> Option<Duration> {
     if let Some(ttl) = rules.status_ttl.get(&status) {
         return Some(*ttl);
     }
@@ -266,7 +285,8 @@ fn vary(fields: &HeaderMap, rules: &Rules) -> Result<Vec<HeaderName>, Pass> {
     }
     let mut names = Vec::new();
     for line in fields.get_all(VARY) {
-        for name in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()) {
+        for name in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|name| !name.is_empty())
+        {
             names.push(HeaderName::from_bytes(name).ok().filter(|name| name != "*").ok_or(Pass::Vary)?);
         }
     }

@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn a_dictionary_has_members_of_every_type_with_parameters_or_without() {
-        let text = "a, b=?0, c=60;x=1;y, d=\"a \\\"b\\\"\", e=tok/en;q=1.5, f=:aGk=:, g=(1 \"x\";p two), h=-7, i=1.25, j=@1";
+        let text =
+            "a, b=?0, c=60;x=1;y, d=\"a \\\"b\\\"\", e=tok/en;q=1.5, f=:aGk=:, g=(1 \"x\";p two), h=-7, i=1.25, j=@1";
         let members = read(text).unwrap();
         let items: Vec<Item<'_>> = members.into_iter().map(|(_, item)| item).collect();
         let expected = [
@@ -199,8 +200,26 @@ mod tests {
     #[test]
     fn what_is_malformed_anywhere_is_malformed_as_a_whole() {
         for text in [
-            "a,", "a,,b", "A", "a=", "a=1 b", "a=\"x", "a=\"\\x\"", "a=(1", "a=(1\"x\")", "a=?2", "a=:x", "1", "=1", "a=1.", "a=1.2345",
-            "a=1234567890123456", "a;=1", "a=@1.5", "a=\u{e9}", "a=60+30",
+            "a,",
+            "a,,b",
+            "A",
+            "a=",
+            "a=1 b",
+            "a=\"x",
+            "a=\"\\x\"",
+            "a=(1",
+            "a=(1\"x\")",
+            "a=?2",
+            "a=:x",
+            "1",
+            "=1",
+            "a=1.",
+            "a=1.2345",
+            "a=1234567890123456",
+            "a;=1",
+            "a=@1.5",
+            "a=\u{e9}",
+            "a=60+30",
         ] {
             assert_eq!(read(text), None, "{text}");
         }
