@@ -93,6 +93,12 @@ pub trait Handler: Send + Sync {
     fn handle(&self, request: Request) -> Answer;
 }
 
+impl<T: Handler + ?Sized> Handler for Arc<T> {
+    fn handle(&self, request: Request) -> Answer {
+        (**self).handle(request)
+    }
+}
+
 /// An answer, at once where that is possible: it then costs no allocation and no trip through the scheduler.
 pub enum Answer {
     /// It is there.

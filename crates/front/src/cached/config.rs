@@ -1,9 +1,12 @@
 //! What the configuration says of caching a route's answers.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use super::cron::Cron;
+use super::warm::Address;
+use http::{HeaderName, HeaderValue, StatusCode};
 use outwork_config::{At, ByteSize, Fault, choice, hours, millis, mins, secs, section};
 
 section! {
@@ -128,6 +131,119 @@ choice! {
         Strip = "strip",
         /// They are cached, and everybody gets the same cookies.
         Keep = "keep",
+    }
+}
+
+section! {
+    /// Answers that are fetched before anybody asks. What is asked for is a URL, such as `https://www.example.org/a`, or a path of `site`.
+    pub struct Warming {
+        /// What paths are paths of, such as `https://www.example.org`.
+        pub site: Option<Address>,
+        /// What is fetched when the server starts.
+        pub on_start: Vec<String>,
+        /// What is fetched at certain times.
+        pub scheduled: Vec<Schedule>,
+        /// What is fetched because it is asked for often.
+        pub predict: Predict,
+        /// Header fields that these requests have, such as `accept-encoding = "gzip"` where answers depend on it.
+        pub headers: BTreeMap<String, String>,
+        /// Fetches under way at once.
+        pub concurrency: u16 [range 1..=1024] = 4,
+    }
+    check warming;
+}
+
+section! {
+    /// Answers that are fetched at certain times.
+    #[required_keys]
+    pub struct Schedule {
+        /// When: minute, hour, day of the month, month and day of the week, in UTC.
+        pub cron: Cron,
+        /// What.
+        pub paths: Vec<String>,
+    }
+}
+
+section! {
+    /// Answers that are asked for often are fetched again before they are stale.
+    pub struct Predict {
+        /// Whether they are.
+        pub enabled: bool = false,
+        /// Requests in the last hour from which on an answer is one of them.
+        pub threshold: u32 [range 1..] = 10,
+        /// Answers that are kept count of at most.
+        pub most: u32 [restart, range 1..=1_000_000] = 4096,
+    }
+}
+
+section! {
+    /// The cache before this one, as of a content delivery network.
+    #[required_keys]
+    pub struct Edge {
+        /// Whose it is: what it is told, and how.
+        pub provider: Provider,
+        /// Where it takes purges. `generic`: any URL. `cloudflare`: `https://api.cloudflare.com/client/v4/zones/ZONE/purge_cache`. `fastly`:
+        /// `https://api.fastly.com/service/SERVICE`.
+        pub url: String [restart],
+        /// A file with the token that it is shown. Read with every purge.
+        pub token_file: Option<PathBuf> [restart],
+        /// How long it may keep an answer that is stored here; unset, as long as the answer says.
+        pub ttl: Option<Duration>,
+        /// How long it may take to answer.
+        pub timeout: Duration [restart, range millis(10)..=mins(5)] = secs(10),
+        /// How often one purge is sent at most.
+        pub attempts: u32 [restart, range 1..=100] = 6,
+        /// How long it waits after the first failure; twice as long after each further one.
+        pub pause: Duration [restart, range millis(1)..=mins(5)] = secs(1),
+        /// Purges that may wait. Those beyond them are dropped, and counted.
+        pub queue: u32 [restart, range 1..=1_000_000] = 1000,
+    }
+    check edge;
+}
+
+choice! {
+    /// Whose cache it is.
+    pub enum Provider {
+        /// Anybody's: a POST with `{"urls": [..]}`, `{"prefixes": [..]}`, `{"tags": [..]}` or `{"all": true}`, and the token as `Authorization: Bearer`.
+        Generic = "generic",
+        /// Cloudflare's.
+        Cloudflare = "cloudflare",
+        /// Fastly's. It knows no prefixes.
+        Fastly = "fastly",
+    }
+}
+
+fn warming(warming: &Warming, at: &mut At<'_>) {
+    check_addresses("on_start", &warming.on_start, warming, at);
+    for (index, schedule) in warming.scheduled.iter().enumerate() {
+        check_addresses(&format!("scheduled[{index}].paths"), &schedule.paths, warming, at);
+    }
+    for (name, value) in &warming.headers {
+        if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err() {
+            let fault = Fault::new(format!("{name}: {value:?} is no header field"));
+            at.fault(&format!("headers.{name}"), fault.expected("a field such as accept-encoding = \"gzip\""));
+        }
+    }
+}
+
+fn check_addresses(path: &str, texts: &[String], warming: &Warming, at: &mut At<'_>) {
+    for (index, text) in texts.iter().enumerate() {
+        if let Err(error) = Address::resolve(text, warming.site.as_ref()) {
+            let fault = Fault::new(error.to_string())
+                .expected("a URL such as \"https://www.example.org/a\", or a path of `site`");
+            let fault = if error.needs_site() { fault.help("set `site` to say whose path it is") } else { fault };
+            at.fault(&format!("{path}[{index}]"), fault);
+        }
+    }
+}
+
+fn edge(edge: &Edge, at: &mut At<'_>) {
+    let uri = edge.url.parse::<http::Uri>();
+    if !uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()) {
+        at.fault(
+            "url",
+            Fault::new("it is no URL of a web server").expected("one such as \"https://api.example.org/purge\""),
+        );
     }
 }
 

@@ -9,18 +9,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::header::{
-    ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+    COOKIE, ETAG, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
 };
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outwork_cache::{Decoded, Entry, Era, Key, UnixMillis};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::flight::{Announced, Lead, RELAYED, Reader};
-use super::key::{Target, variant};
+use super::key::{Target, cookie, variant};
 use super::metrics::{CachedMetrics, Limit};
 use super::policy::{Asked, Facts, may_stand_in};
+use super::popular::Repeat;
 use super::serve::{Held, entry, record};
 use super::status::Forwarded;
 use super::stored::{Record, Stored, Varies};
@@ -45,6 +46,8 @@ pub(crate) struct Fetch {
     name: Box<str>,
     /// Who made it waits here.
     pub(crate) answer: Option<oneshot::Sender<Fetched>>,
+    /// A client asked for it.
+    pub(crate) asked_for: bool,
     _seat: Seat,
 }
 
@@ -151,7 +154,7 @@ impl Fetch {
             head.headers.remove(name);
         }
         let origin = Rc::clone(origin);
-        Self { route, head, origin, asked, asker, lead, held, name, answer: None, _seat: seat }
+        Self { route, head, origin, asked, asker, lead, held, name, answer: None, asked_for: false, _seat: seat }
     }
 
     pub(crate) fn key(&self) -> Key {
@@ -373,8 +376,31 @@ impl Fetch {
             store.tiers.remove(&key);
         } else {
             store.metrics.stored.inc();
+            if self.route.predicts() && !self.asker.authorized {
+                let repeat = || self.repeat(varies.as_deref());
+                store.popular.lock().stored(key, &stored, self.asked_for, self.now(), repeat);
+            }
         }
         Held { entry, stored, key, varies }
+    }
+
+    /// What of the request makes it this one, to be made again.
+    fn repeat(&self, varies: Option<&Varies>) -> Repeat {
+        let key = &self.route.rules.key;
+        let mut fields = HeaderMap::new();
+        let names = varies.iter().flat_map(|varies| &varies.names).chain(&key.headers).chain([&HOST]);
+        for name in names.filter(|name| **name != COOKIE) {
+            fields.remove(name);
+            fields.extend(self.head.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+        }
+        let cookies = key.cookies.iter().filter_map(|name| {
+            let value = cookie(&self.head.headers, name)?;
+            Some([name.as_bytes(), b"=", value].concat())
+        });
+        let cookies = cookies.collect::<Vec<_>>().join(&b"; "[..]);
+        fields
+            .extend(HeaderValue::try_from(cookies).ok().filter(|value| !value.is_empty()).map(|value| (COOKIE, value)));
+        Repeat { target: self.head.uri.clone(), tls: self.origin.tls, fields }
     }
 
     /// A response that is not stored: whoever made the fetch gets it, and nobody else.
@@ -430,7 +456,7 @@ fn all_fields(response: &mut Response) -> HeaderMap {
 }
 
 /// A body that is read part by part, wherever it comes from.
-struct Content(VecDeque<Body>);
+pub(super) struct Content(VecDeque<Body>);
 
 impl From<Body> for Content {
     fn from(body: Body) -> Self {
@@ -439,7 +465,7 @@ impl From<Body> for Content {
 }
 
 impl Content {
-    async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
         loop {
             match self.0.pop_front()? {
                 Body::Empty => {}

@@ -6,7 +6,7 @@ use crate::cached::config::Cache;
 fn rules(change: impl FnOnce(&mut Cache)) -> Rules {
     let mut settings = Cache::default();
     change(&mut settings);
-    Rules::new(&settings, "test", vec![])
+    Rules::new(&settings, "test", None)
 }
 
 fn head(uri: &str, lines: &[(&'static str, &str)]) -> Parts {

@@ -8,14 +8,19 @@
 //! - `stored`: what is kept of a response beside its content.
 //! - `serve`: finding and giving what is stored.
 //! - `flight`, `fetch`: asking the handler, once for all who want the same.
+//! - `popular`, [`cron`], [`warm`]: what is fetched before anybody asks.
+//! - [`edge`]: the cache before this one.
+//! - [`api`]: the routes for admins.
 //! - `status`, [`metrics`]: what is said of it, to clients and to admins.
 //!
 //! Deliberately absent: where the bytes lie (`outwork-cache`), parts of responses (RFC 9111 section 3.3: a range is answered out of a whole), and responses
 //! to any method but GET.
 
+pub mod api;
 pub mod config;
 mod control;
 pub mod cron;
+pub mod edge;
 mod fetch;
 mod flight;
 mod key;
@@ -28,15 +33,17 @@ mod status;
 mod stored;
 mod storing;
 mod structured;
+pub mod warm;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 use outwork_cache::{Clock, Key, Tiers};
+use parking_lot::Mutex;
 
 use crate::message::{Answer, Handler, Origin, ReadyHead, Request, RequestBody, Response};
 use config::Cookies;
@@ -45,6 +52,7 @@ use flight::{Flights, Followed, Role};
 use key::{Target, cookies};
 use metrics::{CachedMetrics, Limit, Outcome};
 use policy::{Asked, Facts, Forward, Plan, plan};
+use popular::Popular;
 pub use rules::Rules;
 use serve::{Held, What};
 use status::Forwarded;
@@ -63,14 +71,25 @@ pub struct Store {
     most: usize,
     /// Numbers what varies.
     nonces: AtomicU64,
+    /// What is asked for often, and whether anybody wants to know.
+    popular: Mutex<Popular>,
+    predicting: AtomicBool,
 }
 
 impl Store {
-    /// Over these tiers. So many bytes may be on their way in at once; what comes beyond is passed through.
-    pub fn new(tiers: Arc<Tiers>, clock: Clock, most: usize) -> Arc<Self> {
-        let metrics = Arc::default();
-        let nonces = AtomicU64::new(0);
-        Arc::new(Self { tiers, clock, metrics, flights: Arc::default(), gathering: AtomicUsize::new(0), most, nonces })
+    /// Over these tiers. So many bytes may be on their way in at once; what comes beyond is passed through. Of `popular` answers at most is kept count.
+    pub fn new(tiers: Arc<Tiers>, clock: Clock, most: usize, popular: usize) -> Arc<Self> {
+        Arc::new(Self {
+            tiers,
+            clock,
+            metrics: Arc::default(),
+            flights: Arc::default(),
+            gathering: AtomicUsize::new(0),
+            most,
+            nonces: AtomicU64::new(0),
+            popular: Mutex::new(Popular::new(popular)),
+            predicting: AtomicBool::new(false),
+        })
     }
 
     /// The tiers below.
@@ -166,7 +185,7 @@ impl Route {
     }
 
     fn predicts(&self) -> bool {
-        self.rules.predict
+        self.rules.predict && self.store.predicting.load(Ordering::Relaxed)
     }
 
     fn bypasses(&self, head: &Parts, facts: Facts) -> bool {
@@ -259,6 +278,7 @@ impl Route {
         let (answer, fetched) = tokio::sync::oneshot::channel();
         let mut fetch = Fetch::new(Arc::clone(&self), &ask.head, &ask.origin, ask.asked, lead, seat, held);
         fetch.answer = Some(answer);
+        fetch.asked_for = !ask.asked.refresh;
         let key = fetch.key();
         tokio::task::spawn_local(fetch.run());
         let forwarded = Forwarded::because(why);

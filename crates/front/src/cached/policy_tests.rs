@@ -19,7 +19,7 @@ fn fields(lines: &[(&'static str, &str)]) -> HeaderMap {
 fn stored(control: &str, settings: &Cache) -> Result<Stored, Pass> {
     let times = Times { asked: BORN, came: BORN };
     let fields = fields(&[("cache-control", control), ("etag", "\"x\"")]);
-    judge(Asker::default(), StatusCode::OK, &fields, times, &Rules::new(settings, "", vec![])).map(|keep| keep.stored)
+    judge(Asker::default(), StatusCode::OK, &fields, times, &Rules::new(settings, "", None)).map(|keep| keep.stored)
 }
 
 fn asked(lines: &[(&'static str, &str)]) -> Asked {
@@ -183,7 +183,7 @@ proptest! {
         let fields = fields(&[("cache-control", &control), ("etag", "\"x\"")]);
         let asker = Asker { authorized, ..Asker::default() };
         let times = Times { asked: BORN, came: BORN };
-        let judged = judge(asker, StatusCode::OK, &fields, times, &Rules::new(&settings, "", vec![]));
+        let judged = judge(asker, StatusCode::OK, &fields, times, &Rules::new(&settings, "", None));
         let for_all = ["public", "must-revalidate", "s-maxage"].iter().any(|name| has(&control, name));
         let forbidden = has_bare(&control, "private")
             || (has(&control, "no-store") && !has(&control, "must-understand"))

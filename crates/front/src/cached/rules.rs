@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, StatusCode};
 
 use super::config::{Cache, Cookies, Obeyed, Query, SetCookie};
+use super::edge::EdgeFields;
 
 /// How the answers of a route are cached.
 #[derive(Debug, Clone)]
@@ -32,7 +33,7 @@ pub struct Rules {
     /// Targets and tags that no client sees.
     pub(crate) consumed: Vec<HeaderName>,
     /// What the cache before this one is told of every answer that is stored here.
-    pub(crate) edge: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) edge: Option<EdgeFields>,
     pub(crate) fetch_timeout: Duration,
     pub(crate) max_fetches: usize,
     pub(crate) predict: bool,
@@ -82,7 +83,7 @@ pub(crate) const TAGS: [HeaderName; 2] =
 impl Rules {
     /// Of settings that were checked. `space` tells this route's answers from those of others to the same URL, in every process that shares a cache. `edge`
     /// is what the cache before this one is told; without any, tags go no further than here.
-    pub fn new(settings: &Cache, space: &str, edge: Vec<(HeaderName, HeaderValue)>) -> Self {
+    pub fn new(settings: &Cache, space: &str, edge: Option<EdgeFields>) -> Self {
         let names = |names: &[String]| -> Vec<HeaderName> {
             names.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect()
         };
@@ -90,7 +91,7 @@ impl Rules {
         let status_ttl = settings.status_ttl.iter();
         let targets = names(&settings.targets);
         let passed = names(&settings.pass_on);
-        let tags = TAGS.into_iter().filter(|_| edge.is_empty());
+        let tags = TAGS.into_iter().filter(|_| edge.is_none());
         let mut consumed: Vec<_> =
             targets.iter().filter(|target| !passed.contains(target)).cloned().chain(tags).collect();
         let surrogate = HeaderName::from_static("surrogate-control");

@@ -11,6 +11,7 @@ use outwork_cache::UnixMillis;
 
 use super::config::{Cookies, SetCookie};
 use super::control::{Control, Scope};
+use super::edge::EdgeFields;
 use super::rules::{Rules, TAGS};
 use super::stored::Stored;
 
@@ -122,6 +123,9 @@ pub(crate) fn judge(
     let born = born(fields, date, times);
     let mut fields = fields.clone();
     clean(&mut fields, &control, date, rules);
+    if let Some(edge) = &rules.edge {
+        tell_edge(&mut fields, edge, &tags);
+    }
     if status == StatusCode::OK {
         fields.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     }
@@ -344,15 +348,23 @@ fn clean(fields: &mut HeaderMap, control: &Control, date: UnixMillis, rules: &Ru
         fields.remove(SET_COOKIE);
     }
     consume(fields, rules);
-    for (name, value) in &rules.edge {
-        fields.insert(name, value.clone());
-    }
     // RFC 9110 section 6.6.1: a response without one gets the time at which it came.
     if self::date(fields, DATE).is_none() {
         let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(date.0));
         fields.remove(DATE);
         fields.extend(HeaderValue::try_from(text).ok().map(|date| (DATE, date)));
     }
+}
+
+/// Says what the cache before this one is told: how long it may keep the response, unless that says so itself, and its tags as it knows them.
+fn tell_edge(fields: &mut HeaderMap, edge: &EdgeFields, tags: &[Box<str>]) {
+    if let Some((name, value)) = edge.lifetime.as_ref().filter(|(name, _)| !fields.contains_key(name)) {
+        fields.insert(name, value.clone());
+    }
+    TAGS.iter().for_each(|name| drop(fields.remove(name)));
+    let (name, between) = &edge.tags;
+    let value = HeaderValue::try_from(tags.join(between)).ok().filter(|value| !value.is_empty());
+    fields.extend(value.map(|value| (name.clone(), value)));
 }
 
 /// Takes out what is meant for this cache alone.

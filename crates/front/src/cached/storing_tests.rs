@@ -14,7 +14,7 @@ fn fields(fields: &[(&'static str, &str)]) -> HeaderMap {
 fn rules(change: impl FnOnce(&mut Cache)) -> Rules {
     let mut settings = Cache::default();
     change(&mut settings);
-    Rules::new(&settings, "test", vec![])
+    Rules::new(&settings, "test", None)
 }
 
 fn of(status: u16, lines: &[(&'static str, &str)], rules: &Rules) -> Result<Keep, Pass> {
@@ -244,10 +244,12 @@ fn what_is_for_this_cache_stays_here_and_what_is_for_the_one_before_it_goes_on()
     for consumed in ["outwork-cache-control", "surrogate-key", "cache-tag"] {
         assert!(!keep.stored.fields().contains_key(consumed), "{consumed}");
     }
-    let edge = vec![(HeaderName::from_static("surrogate-control"), HeaderValue::from_static("max-age=86400"))];
-    let keep = of(200, &lines, &Rules::new(&Cache::default(), "test", edge)).unwrap();
+    let lifetime = Some((HeaderName::from_static("surrogate-control"), HeaderValue::from_static("max-age=86400")));
+    let edge = EdgeFields { lifetime, tags: (HeaderName::from_static("cache-tag"), ",") };
+    let keep = of(200, &lines, &Rules::new(&Cache::default(), "test", Some(edge))).unwrap();
     assert_eq!(keep.stored.fields()["surrogate-control"], "max-age=86400");
-    assert!(keep.stored.fields().contains_key("surrogate-key"), "a cache that is purged by tags has to know them");
+    assert_eq!(keep.stored.fields()["cache-tag"], "a,b,c,d e", "a cache that is purged by tags has to know them");
+    assert!(!keep.stored.fields().contains_key("surrogate-key"));
 }
 
 #[test]
