@@ -1,7 +1,8 @@
 //! What is cached, and under what.
 
+use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -112,6 +113,44 @@ pub struct Entry {
     pub tags: Box<[Box<str>]>,
     /// From then on it is of no use to anybody, and no tier gives it out.
     pub expires: UnixMillis,
+    /// What its owner has made of `meta`, so that a hit in memory does not read it again. No tier writes it down.
+    pub decoded: Decoded,
+}
+
+/// The decoded form of an entry's `meta`, once somebody needs it. It is no part of what the entry is: clones begin without it.
+#[derive(Default)]
+pub struct Decoded(OnceLock<Box<dyn Any + Send + Sync>>);
+
+impl Decoded {
+    /// One that is known already.
+    pub fn of<T: Send + Sync + 'static>(value: T) -> Self {
+        Self(OnceLock::from(Box::new(value) as Box<_>))
+    }
+
+    /// The decoded form, made now if it was not before; `None` where it is of another type.
+    pub fn get_or_make<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.0.get_or_init(|| Box::new(make())).downcast_ref()
+    }
+}
+
+impl Clone for Decoded {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Decoded {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Decoded {}
+
+impl fmt::Debug for Decoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.get().is_some() { "decoded" } else { "not decoded" })
+    }
 }
 
 impl Entry {
@@ -119,10 +158,13 @@ impl Entry {
     pub(crate) fn memory(&self) -> usize {
         /// Two counts of an `Arc`; `Bytes` keep as much beside what they share.
         const COUNTS: usize = 2 * size_of::<usize>();
+        /// What a decoded form is larger than `meta`: a header map with its values, and its lines.
+        const DECODED: usize = 6;
         let shared = |bytes: &Bytes| if bytes.is_empty() { 0 } else { class(bytes.len()) + class(3 * COUNTS / 2) };
         class(COUNTS + size_of::<Self>())
             + class(self.name.len())
             + shared(&self.meta)
+            + DECODED * self.meta.len()
             + shared(&self.body)
             + class(size_of_val(&*self.tags))
             + self.tags.iter().map(|tag| class(tag.len())).sum::<usize>()
@@ -161,6 +203,16 @@ mod tests {
         }
         // printf '\1\0\0\0\0\0\0\0a' | sha256sum
         assert_eq!(Key::of(&[b"a"]).to_string(), "ae6121c88ba555f64c3d812123eb799d");
+    }
+
+    #[test]
+    fn what_was_decoded_once_stays_and_is_no_part_of_what_an_entry_is() {
+        let decoded = Decoded::default();
+        assert_eq!(decoded.get_or_make(|| 7u32), Some(&7));
+        assert_eq!(decoded.get_or_make(|| 8u32), Some(&7));
+        assert_eq!(decoded.get_or_make(|| "eight"), None);
+        assert_eq!(decoded.clone().get_or_make(|| 9u32), Some(&9));
+        assert_eq!(Decoded::of(1u8).get_or_make(|| 2u8), Some(&1));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub mod tiers;
 
 pub use config::Settings;
 pub use disk::DiskError;
-pub use entry::{Clock, Entry, Key, UnixMillis, system_clock};
+pub use entry::{Clock, Decoded, Entry, Key, UnixMillis, system_clock};
 pub use flights::{Flights, Follower, LeadGuard, Role};
 pub use metrics::{CacheMetrics, Tier};
 pub use purge::{Era, Purge};

@@ -11,6 +11,7 @@ fn entry(name: &str, tags: &[&str]) -> Entry {
         body: Bytes::new(),
         tags: tags.iter().map(|tag| (*tag).into()).collect(),
         expires: UnixMillis::NEVER,
+        decoded: Default::default(),
     }
 }
 

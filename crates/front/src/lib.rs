@@ -5,6 +5,8 @@
 //! - `file`: parts of files, read for connections.
 //! - `h1`, `h2`: the versions of HTTP, each from bytes to requests and back.
 //! - [`route`]: which handler answers a request.
+//! - [`conditional`]: conditional requests and ranges.
+//! - [`cached`]: answers that are kept and given again.
 //! - [`answer`]: handlers that need nothing but their configuration.
 //! - [`coding`]: content codings, and a handler that compresses what another one answers.
 //! - [`config`]: what the configuration says of listeners and connections.
@@ -18,7 +20,9 @@
 
 pub mod answer;
 pub mod api;
+pub mod cached;
 pub mod coding;
+pub mod conditional;
 pub mod config;
 pub mod door;
 pub mod events;

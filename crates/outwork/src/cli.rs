@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and the help that says so.
 
 pub(crate) mod bench;
+pub(crate) mod cache;
 pub(crate) mod leases;
 pub(crate) mod octets;
 pub(crate) mod reservations;
@@ -154,6 +155,9 @@ Examples:
         #[command(subcommand)]
         command: Option<SubnetsCommand>,
     },
+    /// Shows, purges and fills the cache of answers
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Shows or changes what the running server logs
     #[command(subcommand)]
     Log(LogCommand),

@@ -4,6 +4,7 @@
 //! admin API leaves last.
 
 mod alerts;
+mod cache;
 mod dhcp;
 mod front;
 mod memory;
@@ -171,9 +172,11 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
             dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service)),
             Arc::clone(&history),
             Arc::clone(&hub),
+            door.as_ref().map(|door| Arc::clone(&door.caching.store)),
         ),
     };
-    let services = dhcp.as_ref().map(Dhcp::api).into_iter().collect();
+    let services = dhcp.as_ref().map(Dhcp::api).into_iter();
+    let services = services.chain(door.as_ref().map(|door| cache::api(&door.caching))).collect();
     let router = outwork_admin::router(admin, services, outwork_admin::assets());
 
     let live = Live {

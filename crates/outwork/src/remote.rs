@@ -1,5 +1,6 @@
 //! Commands that ask a running server.
 
+mod cache;
 mod leases;
 mod reservations;
 
@@ -14,6 +15,7 @@ use crate::local::print_json;
 use crate::settings::PRACTICE_NAME;
 use crate::table::{Table, bytes, cell, printable, span, time, write_pairs};
 
+pub(crate) use cache::cache;
 pub(crate) use leases::{leases, subnets};
 pub(crate) use reservations::reservations;
 

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use outwork_config::{At, Fault, section};
 use outwork_front::answer::{Redirect, Respond, Routed};
+use outwork_front::cached::config::{Cache as CacheRules, Edge};
+use outwork_front::cached::edge::EdgeFields;
+use outwork_front::cached::{Cached, Rules, Store};
 use outwork_front::config::{Limits, Listener};
 use outwork_front::message::Handler;
 use outwork_front::route::path::PathPattern;
@@ -45,6 +48,8 @@ section! {
         pub(crate) redirect: Option<RedirectSettings>,
         /// The same answer always.
         pub(crate) respond: Option<RespondSettings>,
+        /// Whether and how its answers are cached.
+        pub(crate) cache: Option<CacheRules>,
     }
     check one_answer;
 }
@@ -136,12 +141,13 @@ impl FrontSettings {
     ///
     /// # Errors
     /// The key of what cannot be used, and why.
-    pub(crate) fn handler(&self) -> Result<Box<dyn Handler>, String> {
+    pub(crate) fn handler(&self, store: &Arc<Store>, edge: Option<&Edge>) -> Result<Arc<dyn Handler>, String> {
         let routes = self.route.iter().enumerate().map(|(index, route)| {
             let handler = route.handler().map_err(|error| format!("front.route[{index}].{error}"))?;
+            let handler = route.cached(handler, store, edge);
             Ok((route.conditions(), handler))
         });
-        Ok(Box::new(Routed::new(Table::new(routes.collect::<Result<_, String>>()?))))
+        Ok(Arc::new(Routed::new(Table::new(routes.collect::<Result<_, String>>()?))))
     }
 }
 
@@ -158,6 +164,16 @@ impl Route {
             methods: self.methods.iter().filter_map(|method| Method::from_bytes(method.as_bytes()).ok()).collect(),
             fields: self.headers.iter().filter_map(field).collect(),
         }
+    }
+
+    /// The handler, or what caches its answers.
+    fn cached(&self, handler: Arc<dyn Handler>, store: &Arc<Store>, edge: Option<&Edge>) -> Arc<dyn Handler> {
+        let Some(settings) = self.cache.as_ref().filter(|cache| cache.enabled) else { return handler };
+        // Routes may share a URL and part by method or field; each has its own answers.
+        let hosts: Vec<String> = self.host.iter().map(ToString::to_string).collect();
+        let space = format!("{} {} {} {:?}", hosts.join(","), self.path, self.methods.join(","), self.headers);
+        let rules = Rules::new(settings, &space, edge.map(EdgeFields::from));
+        Arc::new(Cached::new(handler, rules, Arc::clone(store)))
     }
 
     fn handler(&self) -> Result<Arc<dyn Handler>, String> {

@@ -15,7 +15,14 @@ fn key(number: u64) -> Key {
 
 fn entry(name: &str, body: usize) -> Arc<Entry> {
     let (meta, body) = (Bytes::from_static(b"meta"), Bytes::from(vec![0; body]));
-    Arc::new(Entry { name: name.into(), meta, body, tags: [].into(), expires: NOW.after(HOUR) })
+    Arc::new(Entry {
+        name: name.into(),
+        meta,
+        body,
+        tags: [].into(),
+        expires: NOW.after(HOUR),
+        decoded: Default::default(),
+    })
 }
 
 fn memory(policy: Policy, limit: usize) -> Memory {

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use outwork_front::cached::api::Caching;
 use outwork_front::door::{Bound, Door, DoorMetrics, Place, Serving};
 use outwork_front::{Tls, TlsFiles};
 use outwork_telemetry::Registry;
 use parking_lot::Mutex;
 
-use super::cannot;
+use super::{cache, cannot};
 use crate::settings::Settings;
 
 /// The running door.
 pub(super) struct Front {
+    pub(super) caching: Arc<Caching>,
     door: Mutex<Option<Door>>,
     addresses: Vec<(SocketAddr, bool)>,
     pub(super) tls: Vec<Arc<Tls>>,
@@ -34,14 +36,17 @@ impl Front {
             let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
             places.push(Place { address: listener.address, tls, backlog });
         }
-        let handler = front.handler().map_err(|error| cannot("the front door does not open", error))?;
+        let store = cache::open(&settings.cache, registry)?;
+        let handler = front.handler(&store, settings.cache.cdn.as_ref());
+        let handler = handler.map_err(|error| cannot("the front door does not open", error))?;
         let bound = Bound::bind(&places, front.threads())?;
         let addresses = bound.addresses().iter().copied().zip(places.iter().map(|place| place.tls.is_some())).collect();
         let metrics = Arc::new(DoorMetrics::default());
         registry.register(Arc::clone(&metrics) as _)?;
-        let door = bound.serve(Serving { options: front.limits.options(), handler }, &metrics)?;
+        let caching = cache::start(&settings.cache, store, Arc::clone(&handler))?;
+        let door = bound.serve(Serving { options: front.limits.options(), handler: Box::new(handler) }, &metrics)?;
         let tls = places.into_iter().filter_map(|place| place.tls).collect();
-        Ok(Some(Arc::new(Self { door: Mutex::new(Some(door)), addresses, tls })))
+        Ok(Some(Arc::new(Self { caching, door: Mutex::new(Some(door)), addresses, tls })))
     }
 
     /// Where it listens, and whether encrypted.

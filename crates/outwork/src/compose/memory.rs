@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use outwork_admin::routes::MemoryReport;
 use outwork_dhcp::server::Service;
+use outwork_front::cached::Store;
 use outwork_front::events::Hub;
 use outwork_telemetry::history::History;
 use outwork_telemetry::process::Usage;
@@ -16,6 +17,7 @@ pub(super) fn report(
     dhcp: Option<Arc<Service>>,
     history: Arc<History>,
     hub: Arc<Hub>,
+    responses: Option<Arc<Store>>,
 ) -> Box<dyn Fn() -> MemoryReport + Send + Sync> {
     Box::new(move || {
         let mut allocator = BTreeMap::new();
@@ -39,6 +41,10 @@ pub(super) fn report(
         let mut parts = vec![("metrics_history", history.memory()), ("event_streams", hub.memory())];
         if let Some(dhcp) = &dhcp {
             parts.extend(dhcp.memory());
+        }
+        if let Some(responses) = &responses {
+            let bytes = responses.tiers().stats().l1.bytes.unwrap_or_default();
+            parts.push(("response_cache", usize::try_from(bytes).unwrap_or(usize::MAX)));
         }
         let mut parts: BTreeMap<_, _> =
             parts.into_iter().map(|(name, bytes)| (name.to_owned(), bytes as u64)).collect();

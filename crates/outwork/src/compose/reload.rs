@@ -150,7 +150,11 @@ impl Reload {
         let tls = tls.map_err(|error| Refusal::Prepare(error.to_string()))?;
         let front = self.front.as_ref();
         // Made ready in any case: a folder may have come in the place of another though no setting has changed.
-        let handler = front.map(|_| read.value.front.handler()).transpose().map_err(Refusal::Prepare)?;
+        let cdn = read.value.cache.cdn.as_ref();
+        let handler = front
+            .map(|front| read.value.front.handler(&front.caching.store, cdn))
+            .transpose()
+            .map_err(Refusal::Prepare)?;
         let certificates = front.map_or(&[][..], |front| &front.tls).iter().map(|tls| tls.prepare());
         let certificates = certificates.collect::<Result<Vec<_>, _>>();
         let certificates = certificates.map_err(|error| Refusal::Prepare(error.to_string()))?;
@@ -160,7 +164,8 @@ impl Reload {
         }
         certificates.into_iter().chain(tls).for_each(Prepared::commit);
         if let (Some(front), Some(handler)) = (front, handler) {
-            front.replace(Serving { options: read.value.front.limits.options(), handler });
+            front.caching.warmer.replace(Arc::clone(&handler), read.value.cache.warming.clone());
+            front.replace(Serving { options: read.value.front.limits.options(), handler: Box::new(handler) });
         }
         if let Some(dhcp) = self.dhcp.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("dhcp"))) {
             super::dhcp::warn_of(&read.value);
