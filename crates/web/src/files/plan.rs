@@ -37,9 +37,9 @@ pub(crate) enum Plan {
     Unsatisfiable,
 }
 
-/// Decides what a GET or HEAD gets.
-pub(crate) fn plan(method: &Method, fields: &HeaderMap, file: Validators<'_>) -> Plan {
-    if let Some(plan) = preconditions(fields, file) {
+/// Decides what a GET or HEAD gets; `conditional` is whether its conditions count.
+pub(crate) fn plan(method: &Method, fields: &HeaderMap, file: Validators<'_>, conditional: bool) -> Plan {
+    if let Some(plan) = Some(fields).filter(|_| conditional).and_then(|fields| preconditions(fields, file)) {
         return plan;
     }
     let asked = fields.get(RANGE).filter(|_| method == Method::GET && applies(fields.get(IF_RANGE), file));
@@ -186,7 +186,7 @@ mod tests {
         let modified = httpdate::parse_http_date(THEN).unwrap() + Duration::from_millis(300);
         let file = Validators { etag: Some(&etag), modified: Some(modified), length: 100 };
         let fields = fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect();
-        plan(&method, &fields, file)
+        plan(&method, &fields, file, true)
     }
 
     fn get(fields: &[(HeaderName, &str)]) -> Plan {
@@ -260,9 +260,14 @@ mod tests {
     fn an_empty_file_has_no_parts() {
         let file = Validators { etag: None, modified: None, length: 0 };
         let fields = HeaderMap::from_iter([(RANGE, HeaderValue::from_static("bytes=0-"))]);
-        assert_eq!(plan(&Method::GET, &fields, file), Plan::Unsatisfiable);
+        assert_eq!(plan(&Method::GET, &fields, file, true), Plan::Unsatisfiable);
         assert_eq!(
-            plan(&Method::GET, &HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("\"x\""))]), file),
+            plan(
+                &Method::GET,
+                &HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("\"x\""))]),
+                file,
+                true
+            ),
             Plan::Whole
         );
     }
