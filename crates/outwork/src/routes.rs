@@ -6,12 +6,13 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use outwork_config::{At, Fault, section};
 use outwork_front::answer::{Redirect, Respond, Routed};
+use outwork_front::coding::{Compressed, Compression};
 use outwork_front::config::{Limits, Listener};
 use outwork_front::message::Handler;
 use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
 use outwork_web::config::Files as FilesSettings;
-use outwork_web::files::Files;
+use outwork_web::files::{Files, Shared};
 
 section! {
     /// The front door: HTTP/1.1 and HTTP/2, and the routes to what answers.
@@ -22,6 +23,8 @@ section! {
         pub(crate) listener: Vec<Listener> [restart],
         /// What connections may do.
         pub(crate) limits: Limits,
+        /// Compression of responses, for routes that do not say otherwise.
+        pub(crate) compression: Compression,
         /// The routes. The most specific one that fits answers, wherever it stands.
         pub(crate) route: Vec<Route>,
     }
@@ -39,6 +42,8 @@ section! {
         pub(crate) methods: Vec<String>,
         /// Header fields that the request has to have, with their values; `*` stands for any.
         pub(crate) headers: BTreeMap<String, String>,
+        /// Compression of its responses.
+        pub(crate) compression: Option<Compression>,
         /// Files of a folder.
         pub(crate) files: Option<FilesSettings>,
         /// Another address.
@@ -75,13 +80,18 @@ section! {
 }
 
 fn one_answer(route: &Route, at: &mut At<'_>) {
-    let answers = [("files", route.files.is_some()), ("redirect", route.redirect.is_some()), ("respond", route.respond.is_some())];
+    let answers = [
+        ("files", route.files.is_some()),
+        ("redirect", route.redirect.is_some()),
+        ("respond", route.respond.is_some()),
+    ];
     let given: Vec<&str> = answers.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     match *given {
         [_] => {}
         [] => at.fault("", Fault::new("nothing answers").expected("one of files, redirect, respond")),
         [_, second, ..] => {
-            let fault = Fault::new(format!("{} answer", given.join(" and "))).expected("one of files, redirect, respond");
+            let fault =
+                Fault::new(format!("{} answer", given.join(" and "))).expected("one of files, redirect, respond");
             at.fault(second, fault.help("make a route of each, with a path of its own"));
         }
     }
@@ -102,7 +112,9 @@ fn check_fields(key: &str, fields: &BTreeMap<String, String>, at: &mut At<'_>) {
     for (name, value) in fields {
         let fault = match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             (Err(_), _) => Fault::new(format!("{name:?} is no field name")).expected("a name such as \"x-version\""),
-            (_, Err(_)) => Fault::new(format!("{value:?} is no field value")).expected("text without control characters"),
+            (_, Err(_)) => {
+                Fault::new(format!("{value:?} is no field value")).expected("text without control characters")
+            }
             _ => continue,
         };
         at.fault(&format!("{key}.{name}"), fault);
@@ -129,9 +141,11 @@ impl FrontSettings {
     ///
     /// # Errors
     /// The key of what cannot be used, and why.
-    pub(crate) fn handler(&self) -> Result<Box<dyn Handler>, String> {
+    pub(crate) fn handler(&self, shared: &Shared) -> Result<Box<dyn Handler>, String> {
         let routes = self.route.iter().enumerate().map(|(index, route)| {
-            let handler = route.handler().map_err(|error| format!("front.route[{index}].{error}"))?;
+            let compression = route.compression.as_ref().unwrap_or(&self.compression);
+            let handler =
+                route.handler(compression, shared).map_err(|error| format!("front.route[{index}].{error}"))?;
             Ok((route.conditions(), handler))
         });
         Ok(Box::new(Routed::new(Table::new(routes.collect::<Result<_, String>>()?))))
@@ -153,9 +167,10 @@ impl Route {
         }
     }
 
-    fn handler(&self) -> Result<Arc<dyn Handler>, String> {
+    fn handler(&self, compression: &Compression, shared: &Shared) -> Result<Arc<dyn Handler>, String> {
         if let Some(settings) = &self.files {
-            let files = Files::open(settings.clone()).map_err(|error| format!("files.root: {error}"))?;
+            let files = Files::open(settings.clone(), compression.clone(), shared)
+                .map_err(|error| format!("files.root: {error}"))?;
             return Ok(Arc::new(files));
         }
         let code = |code: u16| StatusCode::from_u16(code).map_err(|error| format!("status: {error}"));
@@ -167,6 +182,11 @@ impl Route {
             Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
         };
         let fields: HeaderMap = respond.headers.iter().filter_map(field).collect();
-        Ok(Arc::new(Respond::new(code(respond.status)?, fields, respond.body.clone())))
+        let worthwhile = compression.enabled && compression.fits(respond.body.len() as u64);
+        let respond = Arc::new(Respond::new(code(respond.status)?, fields, respond.body.clone()));
+        match worthwhile {
+            true => Ok(Arc::new(Compressed::new(respond, compression.clone(), Arc::clone(&shared.compressor)))),
+            false => Ok(respond),
+        }
     }
 }

@@ -150,7 +150,7 @@ impl Reload {
         let tls = tls.map_err(|error| Refusal::Prepare(error.to_string()))?;
         let front = self.front.as_ref();
         // Made ready in any case: a folder may have come in the place of another though no setting has changed.
-        let handler = front.map(|_| read.value.front.handler()).transpose().map_err(Refusal::Prepare)?;
+        let handler = front.map(|front| read.value.front.handler(&front.shared)).transpose().map_err(Refusal::Prepare)?;
         let certificates = front.map_or(&[][..], |front| &front.tls).iter().map(|tls| tls.prepare());
         let certificates = certificates.collect::<Result<Vec<_>, _>>();
         let certificates = certificates.map_err(|error| Refusal::Prepare(error.to_string()))?;

@@ -65,9 +65,18 @@ pub(super) struct Provenance {
 
 impl Provenance {
     pub(super) fn new(root: &Arc<Root>, watch: &Arc<Watch>) -> Self {
+        Self::with(root, watch, Ticket::new(watch))
+    }
+
+    /// Of what is only looked for.
+    pub(super) fn unwatched(root: &Arc<Root>, watch: &Arc<Watch>) -> Self {
+        Self::with(root, watch, Ticket::idle(watch))
+    }
+
+    fn with(root: &Arc<Root>, watch: &Watch, ticket: Ticket) -> Self {
         Self {
             root: Arc::clone(root),
-            ticket: Ticket::new(watch),
+            ticket,
             before: Vec::new(),
             siblings: Vec::new(),
             looked: AtomicU32::new(watch.turn()),

@@ -31,6 +31,8 @@ pub(super) enum Found {
 /// What one name leads to.
 enum Opened {
     Item(Arc<Item>),
+    /// A file, which was not made ready.
+    There,
     Forbidden,
     Nothing,
 }
@@ -76,13 +78,24 @@ impl Inner {
         Ok(root)
     }
 
-    /// Tries what a path may be taken for, in the order of the configuration. It waits for the disk.
+    /// What a path leads to. It waits for the disk.
     pub(super) fn find(&self, path: &str) -> io::Result<Found> {
         let root = match self.root() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Status(StatusCode::NOT_FOUND)),
             root => root?,
         };
-        let mut made_of = Provenance::new(&root, &self.watch);
+        // Whoever asks for what is not there shall not have anything watched: only what is kept needs that.
+        match self.attempt(path, &root, Provenance::unwatched(&root, &self.watch))? {
+            Some(found) => Ok(found),
+            None => {
+                let found = self.attempt(path, &root, Provenance::new(&root, &self.watch))?;
+                Ok(found.unwrap_or(Found::Status(StatusCode::NOT_FOUND)))
+            }
+        }
+    }
+
+    /// Tries what a path may be taken for, in the order of the configuration; `None` where that is a file which was not made ready.
+    fn attempt(&self, path: &str, root: &Arc<Root>, mut made_of: Provenance) -> io::Result<Option<Found>> {
         for candidate in &self.settings.r#try {
             let found = match candidate {
                 // A path with a slash at its end is a folder's.
@@ -92,23 +105,24 @@ impl Inner {
                         format!("{}{rest}", if rest.starts_with('/') { path.trim_end_matches('/') } else { path });
                     self.open(path, &name, &mut made_of)?
                 }
-                Candidate::Folder => match self.folder(path, &root, &mut made_of)? {
-                    Ok(found) => return Ok(found),
+                Candidate::Folder => match self.folder(path, root, &mut made_of)? {
+                    Ok(found) => return Ok(Some(found)),
                     Err(opened) => opened,
                 },
                 // Not kept under the path that was asked for: there are as many of those as anybody likes.
-                Candidate::Fixed(file) => match self.fixed(file, &root)? {
-                    Some(item) => return Ok(Found::Item(item, file.clone())),
+                Candidate::Fixed(file) => match self.fixed(file, root)? {
+                    Some(item) => return Ok(Some(Found::Item(item, file.clone()))),
                     None => continue,
                 },
             };
             match found {
-                Opened::Item(item) => return Ok(Found::Item(item, path.to_owned())),
-                Opened::Forbidden => return Ok(Found::Status(StatusCode::FORBIDDEN)),
+                Opened::Item(item) => return Ok(Some(Found::Item(item, path.to_owned()))),
+                Opened::There => return Ok(None),
+                Opened::Forbidden => return Ok(Some(Found::Status(StatusCode::FORBIDDEN))),
                 Opened::Nothing => {}
             }
         }
-        Ok(Found::Status(StatusCode::NOT_FOUND))
+        Ok(Some(Found::Status(StatusCode::NOT_FOUND)))
     }
 
     /// One file, whatever was asked for.
@@ -118,7 +132,7 @@ impl Inner {
         }
         match self.open(file, file, &mut Provenance::new(root, &self.watch))? {
             Opened::Item(item) => Ok(Some(item)),
-            Opened::Forbidden | Opened::Nothing => Ok(None),
+            Opened::Forbidden | Opened::Nothing | Opened::There => Ok(None),
         }
     }
 
@@ -162,6 +176,9 @@ impl Inner {
                 return Ok(Opened::Nothing);
             }
         };
+        if made_of.ticket.is_idle() {
+            return Ok(Opened::There);
+        }
         let mut prepared: Vec<(Coding, File, Identity)> = Vec::new();
         let precompressed = &self.settings.precompressed;
         for extension in precompressed.extensions.iter().filter(|_| precompressed.enabled) {

@@ -192,3 +192,15 @@ fn watches_go_with_what_they_are_for() {
     }
     assert!(site.metrics.watches.get() < 40, "{}", site.metrics.watches.get());
 }
+
+#[test]
+fn what_is_not_there_has_nothing_watched() {
+    let site = Site::new("");
+    let mut client = site.client();
+    // The way to the folder itself.
+    let before = site.metrics.watches.get();
+    for path in ["/none", "/sub/none", "/sub", "/sub/none/at/all"] {
+        client.get(path);
+    }
+    assert_eq!((site.metrics.watches.get(), site.metrics.watch_events.get()), (before, 0));
+}

@@ -327,6 +327,8 @@ pub(super) struct Ticket {
     dependencies: Vec<Dependency>,
     /// Not all of it could be watched.
     blind: bool,
+    /// It follows nothing.
+    idle: bool,
 }
 
 /// What a ticket says.
@@ -342,7 +344,17 @@ pub(super) enum Word {
 
 impl Ticket {
     pub(super) fn new(watch: &Arc<Watch>) -> Self {
-        Self { watch: Arc::clone(watch), flag: Arc::default(), dependencies: Vec::new(), blind: !watch.sees() }
+        let blind = !watch.sees();
+        Self { watch: Arc::clone(watch), flag: Arc::default(), dependencies: Vec::new(), blind, idle: false }
+    }
+
+    /// One that follows nothing, for what is not kept.
+    pub(super) fn idle(watch: &Arc<Watch>) -> Self {
+        Self { watch: Arc::clone(watch), flag: Arc::default(), dependencies: Vec::new(), blind: true, idle: true }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle
     }
 
     pub(super) fn word(&self) -> Word {
@@ -396,3 +408,6 @@ impl Drop for Ticket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
