@@ -120,8 +120,8 @@ pub(crate) async fn serve<S: Transport>(
                 return Ok(Ended::Http2(io, input.into_inner().freeze(), beat));
             }
             Begin::Rejected(reject) => {
-                connection.refuse(reject).await?;
-                return connection.close_gently().await;
+                Box::pin(connection.refuse(reject)).await?;
+                return Box::pin(connection.close_gently()).await;
             }
             Begin::Head(head) => *head,
         };
@@ -156,8 +156,8 @@ impl<S: Transport> Connection<S> {
         let asked = Asked::new(&head.parts.method, head.parts.version, head.keep_alive && !last);
         if matches!(head.framing, Framing::Length(length) if length > self.options(|options| options.max_body)) {
             let why = "the body is larger than is allowed";
-            self.refuse(Reject { status: StatusCode::PAYLOAD_TOO_LARGE, why }).await?;
-            return self.close_gently().await.map(|_: Ended<S>| false);
+            Box::pin(self.refuse(Reject { status: StatusCode::PAYLOAD_TOO_LARGE, why })).await?;
+            return Box::pin(self.close_gently()).await.map(|_: Ended<S>| false);
         }
         *self.decoder.borrow_mut() = Decoder::new(head.framing);
         self.received.set(0);
@@ -187,10 +187,10 @@ impl<S: Transport> Connection<S> {
             upgrade(Box::new(Rewound::new(io, read))).await;
             return Ok(false);
         }
-        if keep_alive && self.skip_body().await? {
+        if keep_alive && (self.decoder.borrow().is_done() || Box::pin(self.skip_body()).await?) {
             return Ok(true);
         }
-        self.close_gently().await.map(|_: Ended<S>| false)
+        Box::pin(self.close_gently()).await.map(|_: Ended<S>| false)
     }
 
     /// Reads until there is a head.
@@ -309,12 +309,7 @@ impl<S: Transport> Connection<S> {
         let (follows, keep_alive) = write_head(&mut head, &response, asked, &self.worker.date());
         self.allow(|options| options.send_timeout);
         let outcome = self.send(&head, response.body, follows).await;
-        // Another connection may have had to make one of its own meanwhile: the larger stays.
-        let mut out = self.worker.out.borrow_mut();
-        if out.capacity() < head.capacity() {
-            *out = head;
-        }
-        drop(out);
+        self.worker.give_back(head);
         outcome?;
         self.flush().await?;
         Ok(keep_alive)
@@ -324,16 +319,23 @@ impl<S: Transport> Connection<S> {
         match (body, follows) {
             (Body::Empty, _) | (_, Follows::Nothing) => self.write([head, &[], &[]]).await,
             (Body::Full(content), _) => self.write([head, &content, &[]]).await,
-            (Body::File(part), _) => self.send_file(head, part).await,
-            (Body::Pieces(pieces), follows) => {
-                let mut head = head;
+            // What these need while they run is not for every idle connection to hold.
+            (body, follows) => Box::pin(self.send_long(head, body, follows)).await,
+        }
+    }
+
+    async fn send_long(&self, mut head: &[u8], body: Body, follows: Follows) -> io::Result<()> {
+        match body {
+            Body::Empty | Body::Full(_) => self.write([head, &[], &[]]).await,
+            Body::File(part) => self.send_file(head, part).await,
+            Body::Pieces(pieces) => {
                 for piece in pieces {
                     Box::pin(self.send(head, piece, follows)).await?;
                     head = &[];
                 }
                 Ok(())
             }
-            (Body::Stream(stream), follows) => {
+            Body::Stream(stream) => {
                 self.write([head, &[], &[]]).await?;
                 self.send_stream(stream, follows).await
             }
@@ -531,9 +533,6 @@ impl<S: Transport> Connection<S> {
 
     /// Reads what no handler wanted of the body; false where that is too much.
     async fn skip_body(self: &Rc<Self>) -> io::Result<bool> {
-        if self.decoder.borrow().is_done() {
-            return Ok(true);
-        }
         let mut skipped = 0;
         self.allow(|options| options.header_timeout);
         while let Some(part) = poll_fn(|context| BodySource::poll_part(&**self, context)).await {

@@ -1,4 +1,8 @@
 //! HTTP/2 (RFC 9113): the `h2` crate's connections, our requests and responses.
+//!
+//! - `cork`: has the answers of one turn leave together.
+
+mod cork;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -16,6 +20,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::cork::Cork;
 use crate::door::Serving;
 use crate::door::metrics::Protocol;
 use crate::door::pulse::Beat;
@@ -48,8 +53,14 @@ where
         .max_header_list_size(u32::try_from(options.max_head).unwrap_or(u32::MAX));
     let pulse = Rc::clone(&beat.pulse);
     pulse.allow(worker.now(), options.header_timeout);
-    let mut handshake = std::pin::pin!(builder.handshake::<_, Bytes>(io));
-    let connection = poll_fn(|context| pulse.poll(context, |context| handshake.as_mut().poll(context).map_err(failed)));
+    let cork = Cork::new(io);
+    let mut handshake = std::pin::pin!(builder.handshake::<_, Bytes>(cork.share()));
+    let connection = poll_fn(|context| {
+        pulse.poll(context, |context| match handshake.as_mut().poll(context) {
+            Poll::Ready(connection) => Poll::Ready(connection.map_err(failed)),
+            Poll::Pending => cork.end_turn(context),
+        })
+    });
     let mut connection = connection.await?;
     let open = Rc::new(Cell::new(0u32));
     let mut leaving = false;
@@ -66,9 +77,9 @@ where
             connection.graceful_shutdown();
         }
         let accepted = poll_fn(|context| {
-            pulse.poll(context, |context| match ready!(connection.poll_accept(context)) {
-                None => Poll::Ready(Ok(None)),
-                Some(accepted) => Poll::Ready(accepted.map(Some).map_err(failed)),
+            pulse.poll(context, |context| match connection.poll_accept(context) {
+                Poll::Ready(accepted) => Poll::Ready(accepted.transpose().map_err(failed)),
+                Poll::Pending => cork.end_turn(context),
             })
         });
         let Some((request, respond)) = accepted.await? else { return Ok(()) };
@@ -78,7 +89,7 @@ where
             origin: Rc::clone(&origin),
             _open: Open::new(&open, &pulse),
         };
-        tokio::task::spawn_local(stream.serve(request, respond));
+        stream.begin(request, respond);
     }
 }
 
@@ -121,19 +132,35 @@ struct Stream {
 }
 
 impl Stream {
-    async fn serve(self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+    /// Answers, at once where the answer is there and is in memory.
+    fn begin(self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
         let started = Instant::now();
         self.worker.metrics.protocols.of(Protocol::Http2).inc();
         let is_head = request.method() == Method::HEAD;
-        let response = match self.take(request) {
-            Ok(request) => match self.serving.handler.handle(request) {
-                Answer::Now(response) => response,
-                Answer::Later(response) => response.await,
-            },
-            Err(status) => Response::new(status),
+        let answer = match self.take(request) {
+            Ok(request) => self.serving.handler.handle(request),
+            Err(status) => Response::new(status).into(),
         };
-        self.worker.metrics.answered(response.status, started.elapsed());
-        if let Err(error) = self.send(response, is_head, respond).await {
+        match answer {
+            Answer::Now(response) => {
+                self.worker.metrics.answered(response.status, started.elapsed());
+                match response.body {
+                    Body::Empty | Body::Full(_) => self.told(self.send_now(response, is_head, respond)),
+                    _ => drop(tokio::task::spawn_local(async move {
+                        self.told(self.send(response, is_head, respond).await);
+                    })),
+                }
+            }
+            Answer::Later(response) => drop(tokio::task::spawn_local(async move {
+                let response = response.await;
+                self.worker.metrics.answered(response.status, started.elapsed());
+                self.told(self.send(response, is_head, respond).await);
+            })),
+        }
+    }
+
+    fn told(&self, sent: Result<(), SendError>) {
+        if let Err(error) = sent {
             tracing::debug!(peer = %self.origin.peer, %error, "a stream ended before its response did");
         }
     }
@@ -168,6 +195,17 @@ impl Stream {
             })),
         };
         Ok(Request { head, body, origin: Rc::clone(&self.origin) })
+    }
+
+    /// Sends what is in memory, and shared: to hand all of it over costs nothing.
+    fn send_now(&self, response: Response, is_head: bool, mut respond: SendResponse<Bytes>) -> Result<(), SendError> {
+        let (head, follows) = self.head(&response, is_head);
+        let mut stream = respond.send_response(head, !follows)?;
+        if let (true, Body::Full(content)) = (follows, response.body) {
+            self.worker.metrics.sent.add(content.len() as u64);
+            stream.send_data(content, true)?;
+        }
+        Ok(())
     }
 
     async fn send(&self, response: Response, is_head: bool, mut respond: SendResponse<Bytes>) -> Result<(), SendError> {
