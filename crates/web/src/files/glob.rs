@@ -55,7 +55,8 @@ impl Glob {
 fn fits(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on when nothing fits: behind the star, with one more character for it.
-    let (mut single, mut double): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let mut single: Option<(usize, usize)> = None;
+    let mut double: Option<(usize, usize)> = None;
     loop {
         let here = pattern.get(p..).unwrap_or_default();
         match (here, text.get(t)) {

@@ -156,7 +156,7 @@ fn a_file_that_may_no_longer_be_read_is_not_served_from_memory() {
     let site = Site::new("");
     let mut client = site.client();
     assert_eq!(client.get("/a.txt").0, 200);
-    fs::set_permissions(site.path("a.txt"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(site.path("a.txt"), fs::Permissions::from_mode(0o000)).unwrap();
     client.get("/a.txt");
     // Root may read everything, so that the answer says nothing; but it was asked for anew.
     assert_eq!(site.metrics.lookups.of(Lookup::Changed).get(), 1);

@@ -143,7 +143,7 @@ fn where_nothing_is_told_everything_has_to_be_looked_at() {
     assert_eq!((ticket.word(), place.watch.metrics.watch_refused.get()), (Word::Unknown, 1));
     ticket.spoil();
     assert_eq!(ticket.word(), Word::Changed);
-    assert!(place.watch.give_up(&io::ErrorKind::Other.into()) == false);
+    assert!(!place.watch.give_up(&io::ErrorKind::Other.into()));
     assert_eq!(place.ticket("a/b/c.txt").word(), Word::Unknown);
 }
 
