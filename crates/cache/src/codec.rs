@@ -16,7 +16,7 @@
 
 use bytes::Bytes;
 
-use crate::entry::{Entry, Key, UnixMillis};
+use crate::entry::{Decoded, Entry, Key, UnixMillis};
 
 /// Bytes of a header.
 pub const HEADER: usize = 64;
@@ -181,6 +181,7 @@ pub fn decode(bytes: &Bytes) -> Result<(Header, Entry), Malformed> {
         meta,
         body,
         expires: header.expires,
+        decoded: Decoded::default(),
     };
     Ok((header, entry))
 }

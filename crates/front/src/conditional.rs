@@ -25,8 +25,12 @@ pub trait Representation {
     fn again(&self) -> &Arc<ReadyHead>;
     /// A part of its content.
     fn part(&self, range: Range<u64>) -> Body;
-    /// A text that is not in the content, to part several parts by.
-    fn boundary(&self) -> String;
+    /// A text that is not in the content, to part several parts by; `None` where several parts of it are nothing that could be named.
+    fn boundary(&self) -> Option<String>;
+    /// Whether conditions of a request count.
+    fn is_conditional(&self) -> bool {
+        true
+    }
 }
 
 /// What is known of a representation before it is sent.
@@ -60,6 +64,11 @@ pub fn plan(method: &Method, fields: &HeaderMap, file: Validators<'_>) -> Plan {
     if let Some(plan) = preconditions(fields, file) {
         return plan;
     }
+    ranges(method, fields, file)
+}
+
+/// The same, whatever its conditions.
+fn ranges(method: &Method, fields: &HeaderMap, file: Validators<'_>) -> Plan {
     let asked = fields.get(RANGE).filter(|_| method == Method::GET && applies(fields.get(IF_RANGE), file));
     asked.and_then(|range| parts(range, file.length)).unwrap_or(Plan::Whole)
 }
@@ -69,11 +78,16 @@ pub fn answer(method: &Method, fields: &HeaderMap, whole: &impl Representation) 
     let validators = whole.validators();
     let length = validators.length;
     let mut response = Response::new(StatusCode::OK);
-    match plan(method, fields, validators) {
-        Plan::Whole => {
-            response.ready = Some(Arc::clone(whole.ready()));
-            response.body = whole.part(0..length);
-        }
+    let plan = match whole.is_conditional() {
+        true => plan(method, fields, validators),
+        false => ranges(method, fields, validators),
+    };
+    let mut all = || {
+        response.ready = Some(Arc::clone(whole.ready()));
+        response.body = whole.part(0..length);
+    };
+    match plan {
+        Plan::Whole => all(),
         Plan::NotModified => {
             response.status = StatusCode::NOT_MODIFIED;
             response.ready = Some(Arc::clone(whole.again()));
@@ -83,24 +97,23 @@ pub fn answer(method: &Method, fields: &HeaderMap, whole: &impl Representation) 
             response = named(StatusCode::RANGE_NOT_SATISFIABLE);
             insert(&mut response, CONTENT_RANGE, format!("bytes */{length}"));
         }
-        Plan::Parts(parts) => {
-            response.status = StatusCode::PARTIAL_CONTENT;
-            match &*parts {
-                [part] => {
-                    response.ready = Some(Arc::clone(whole.ready()));
-                    insert(&mut response, CONTENT_RANGE, content_range(part, length));
-                    response.body = whole.part(part.clone());
-                }
-                parts => several(whole, parts, length, &mut response),
+        Plan::Parts(parts) => match (&*parts, whole.boundary()) {
+            ([part], _) => {
+                response.status = StatusCode::PARTIAL_CONTENT;
+                response.ready = Some(Arc::clone(whole.ready()));
+                insert(&mut response, CONTENT_RANGE, content_range(part, length));
+                response.body = whole.part(part.clone());
             }
-        }
+            (parts, Some(boundary)) => several(whole, parts, &boundary, &mut response),
+            (_, None) => all(),
+        },
     }
     response
 }
 
 /// Several parts in one answer (RFC 9110 section 14.6).
-fn several(whole: &impl Representation, parts: &[Range<u64>], length: u64, response: &mut Response) {
-    let boundary = whole.boundary();
+fn several(whole: &impl Representation, parts: &[Range<u64>], boundary: &str, response: &mut Response) {
+    let length = whole.validators().length;
     let kind = whole.ready().fields.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.map(|kind| format!("content-type: {kind}\r\n")).unwrap_or_default();
     let mut pieces = Vec::with_capacity(parts.len() * 2 + 1);
@@ -112,6 +125,7 @@ fn several(whole: &impl Representation, parts: &[Range<u64>], length: u64, respo
         pieces.push(whole.part(part.clone()));
     }
     pieces.push(Body::Full(format!("\r\n--{boundary}--\r\n").into()));
+    response.status = StatusCode::PARTIAL_CONTENT;
     response.ready = Some(Arc::clone(whole.again()));
     insert(response, CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"));
     response.body = Body::Pieces(pieces);

@@ -108,6 +108,16 @@ pub enum Answer {
     Later(Local<Response>),
 }
 
+impl Answer {
+    /// The response, once it is there.
+    pub async fn response(self) -> Response {
+        match self {
+            Self::Now(response) => response,
+            Self::Later(response) => response.await,
+        }
+    }
+}
+
 impl From<Response> for Answer {
     fn from(response: Response) -> Self {
         Self::Now(response)

@@ -172,7 +172,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
             dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service)),
             Arc::clone(&history),
             Arc::clone(&hub),
-            door.as_ref().map(|door| Arc::clone(&door.caching.store)),
+            door.clone(),
         ),
     };
     let services = dhcp.as_ref().map(Dhcp::api).into_iter();

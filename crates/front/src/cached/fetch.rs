@@ -1,7 +1,6 @@
 //! Asking the handler: what comes is stored if it may be, and handed to whoever waits for it.
 
 use std::collections::VecDeque;
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -438,7 +437,7 @@ impl Fetch {
 
 /// Whether a 304 with these fields speaks of what is stored: it does unless it names another entity tag (RFC 9111 section 4.3.4).
 fn is_of(stored: &Stored, newer: &HeaderMap) -> bool {
-    let opaque = |tag: &http::HeaderValue| tag.as_bytes().strip_prefix(b"W/").unwrap_or(tag.as_bytes()).to_vec();
+    let opaque = |tag: &HeaderValue| tag.as_bytes().strip_prefix(b"W/").unwrap_or(tag.as_bytes()).to_vec();
     match (newer.get(ETAG), stored.fields().get(ETAG)) {
         (Some(newer), Some(own)) => opaque(newer) == opaque(own),
         (Some(_), None) => false,
@@ -484,13 +483,10 @@ impl Content {
                         file: Arc::clone(&part.file),
                         offset: part.offset + length,
                         length: part.length - length,
+                        transfer: part.transfer,
                     };
                     self.0.push_front(Body::File(rest));
-                    let read = tokio::task::spawn_blocking(move || {
-                        let mut piece = vec![0; length as usize];
-                        part.file.read_exact_at(&mut piece, part.offset).map(|()| Bytes::from(piece))
-                    });
-                    let read = read.await.map_err(std::io::Error::other).and_then(|read| read);
+                    let read = crate::file::read(&part.file, part.offset..part.offset + length).await;
                     return Some(read.map_err(|error| BodyError::Source(Box::new(error))));
                 }
             }

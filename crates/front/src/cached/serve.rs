@@ -165,8 +165,8 @@ impl Representation for Held {
     }
 
     /// Its key and age are in no content but by an accident that has 128 bits.
-    fn boundary(&self) -> String {
-        Key::of(&[self.key.bytes(), &self.stored.born.0.to_be_bytes()]).to_string()
+    fn boundary(&self) -> Option<String> {
+        Some(Key::of(&[self.key.bytes(), &self.stored.born.0.to_be_bytes()]).to_string())
     }
 }
 
@@ -210,13 +210,14 @@ impl Representation for Own {
                 file: Arc::clone(&part.file),
                 offset: part.offset + range.start,
                 length: range.end - range.start,
+                transfer: part.transfer.clone(),
             }),
             Body::Empty | Body::Pieces(_) | Body::Stream(_) => Body::Empty,
         }
     }
 
-    fn boundary(&self) -> String {
-        Key::of(&[&self.stored.ready.lines, &self.length.to_be_bytes()]).to_string()
+    fn boundary(&self) -> Option<String> {
+        Some(Key::of(&[&self.stored.ready.lines, &self.length.to_be_bytes()]).to_string())
     }
 }
 

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use outwork_front::cached::api::Caching;
+use outwork_front::coding::{CodingMetrics, Compressor};
 use outwork_front::door::{Bound, Door, DoorMetrics, Place, Serving};
 use outwork_front::{Tls, TlsFiles};
 use outwork_telemetry::Registry;
+use outwork_web::files::Shared;
+use outwork_web::metrics::WebMetrics;
 use parking_lot::Mutex;
 
 use super::{cache, cannot};
+use crate::routes::MadeOf;
 use crate::settings::Settings;
 
 /// The running door.
@@ -20,6 +24,8 @@ pub(super) struct Front {
     door: Mutex<Option<Door>>,
     addresses: Vec<(SocketAddr, bool)>,
     pub(super) tls: Vec<Arc<Tls>>,
+    /// What handlers share, those of a later configuration too.
+    pub(super) shared: Shared,
 }
 
 impl Front {
@@ -37,8 +43,14 @@ impl Front {
             places.push(Place { address: listener.address, tls, backlog });
         }
         let store = cache::open(&settings.cache, registry)?;
-        let handler = front.handler(&store, settings.cache.cdn.as_ref());
-        let handler = handler.map_err(|error| cannot("the front door does not open", error))?;
+        let (coding, web) = (Arc::<CodingMetrics>::default(), Arc::<WebMetrics>::default());
+        registry.register(Arc::clone(&coding) as _)?;
+        registry.register(Arc::clone(&web) as _)?;
+        // As many at once as there are cores: compressing does nothing but compute.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let shared = Shared { compressor: Compressor::new(cores, coding), metrics: web };
+        let made_of = MadeOf { files: &shared, store: &store, edge: settings.cache.cdn.as_ref() };
+        let handler = front.handler(&made_of).map_err(|error| cannot("the front door does not open", error))?;
         let bound = Bound::bind(&places, front.threads())?;
         let addresses = bound.addresses().iter().copied().zip(places.iter().map(|place| place.tls.is_some())).collect();
         let metrics = Arc::new(DoorMetrics::default());
@@ -46,7 +58,7 @@ impl Front {
         let caching = cache::start(&settings.cache, store, Arc::clone(&handler))?;
         let door = bound.serve(Serving { options: front.limits.options(), handler: Box::new(handler) }, &metrics)?;
         let tls = places.into_iter().filter_map(|place| place.tls).collect();
-        Ok(Some(Arc::new(Self { caching, door: Mutex::new(Some(door)), addresses, tls })))
+        Ok(Some(Arc::new(Self { caching, door: Mutex::new(Some(door)), addresses, tls, shared })))
     }
 
     /// Where it listens, and whether encrypted.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use outwork_admin::routes::MemoryReport;
 use outwork_dhcp::server::Service;
-use outwork_front::cached::Store;
 use outwork_front::events::Hub;
 use outwork_telemetry::history::History;
 use outwork_telemetry::process::Usage;
 use tikv_jemalloc_ctl::{epoch, stats};
+
+use super::front::Front;
 
 /// What the allocator and the services say of their memory. `other` is what the allocator gave to none of the named parts;
 /// `outside_allocator` is code, stacks and SQLite, which has an allocator of its own.
@@ -17,7 +18,7 @@ pub(super) fn report(
     dhcp: Option<Arc<Service>>,
     history: Arc<History>,
     hub: Arc<Hub>,
-    responses: Option<Arc<Store>>,
+    front: Option<Arc<Front>>,
 ) -> Box<dyn Fn() -> MemoryReport + Send + Sync> {
     Box::new(move || {
         let mut allocator = BTreeMap::new();
@@ -39,12 +40,13 @@ pub(super) fn report(
             }
         }
         let mut parts = vec![("metrics_history", history.memory()), ("event_streams", hub.memory())];
+        if let Some(front) = &front {
+            parts.push(("files", usize::try_from(front.shared.metrics.kept.get()).unwrap_or(0)));
+            let responses = front.caching.store.tiers().stats().l1.bytes.unwrap_or_default();
+            parts.push(("response_cache", usize::try_from(responses).unwrap_or(usize::MAX)));
+        }
         if let Some(dhcp) = &dhcp {
             parts.extend(dhcp.memory());
-        }
-        if let Some(responses) = &responses {
-            let bytes = responses.tiers().stats().l1.bytes.unwrap_or_default();
-            parts.push(("response_cache", usize::try_from(bytes).unwrap_or(usize::MAX)));
         }
         let mut parts: BTreeMap<_, _> =
             parts.into_iter().map(|(name, bytes)| (name.to_owned(), bytes as u64)).collect();

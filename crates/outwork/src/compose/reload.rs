@@ -20,6 +20,7 @@ use super::front::Front;
 use crate::cli::Global;
 use crate::local::places;
 use crate::report;
+use crate::routes::MadeOf;
 use crate::settings::{self, Read, Settings};
 
 /// The configuration in force.
@@ -150,11 +151,12 @@ impl Reload {
         let tls = tls.map_err(|error| Refusal::Prepare(error.to_string()))?;
         let front = self.front.as_ref();
         // Made ready in any case: a folder may have come in the place of another though no setting has changed.
-        let cdn = read.value.cache.cdn.as_ref();
-        let handler = front
-            .map(|front| read.value.front.handler(&front.caching.store, cdn))
-            .transpose()
-            .map_err(Refusal::Prepare)?;
+        let made = front.map(|front| {
+            let edge = read.value.cache.cdn.as_ref();
+            let made_of = MadeOf { files: &front.shared, store: &front.caching.store, edge };
+            read.value.front.handler(&made_of)
+        });
+        let handler = made.transpose().map_err(Refusal::Prepare)?;
         let certificates = front.map_or(&[][..], |front| &front.tls).iter().map(|tls| tls.prepare());
         let certificates = certificates.collect::<Result<Vec<_>, _>>();
         let certificates = certificates.map_err(|error| Refusal::Prepare(error.to_string()))?;
