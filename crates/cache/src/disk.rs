@@ -37,7 +37,7 @@ use crate::codec;
 use crate::config::L3;
 use crate::entry::{Clock, Entry, Key};
 use crate::metrics::{Behind as Below, CacheMetrics, Tier};
-use crate::purge::{Bans, Era};
+use crate::purge::{Bans, Epoch, Era};
 use bans::BanFile;
 use index::{Index, Place, SLOTS, tag};
 use readers::Readers;
@@ -112,7 +112,7 @@ pub(crate) struct Past {
     /// The purges of this instance and of others.
     pub(crate) bans: Arc<Bans>,
     /// What other instances told of up to that number is among them.
-    pub(crate) epoch: Option<u64>,
+    pub(crate) epoch: Option<Epoch>,
 }
 
 impl Shared {
@@ -127,7 +127,7 @@ impl Shared {
     }
 
     /// Brings bans to stable storage that are not there yet; `epoch` is what other instances told of up to now. Whether that was possible.
-    fn keep_bans(&self, epoch: Option<u64>) -> bool {
+    fn keep_bans(&self, epoch: Option<Epoch>) -> bool {
         if epoch.is_none() && self.bans.era().0 <= self.persisted.load(Ordering::Acquire) {
             return true;
         }
@@ -307,7 +307,7 @@ impl Disk {
     }
 
     /// Has the bans so far written to stable storage; `epoch` is what other instances told of up to now. Whether they are there.
-    pub(crate) async fn keep_bans(&self, epoch: Option<u64>) -> bool {
+    pub(crate) async fn keep_bans(&self, epoch: Option<Epoch>) -> bool {
         let (reply, answer) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         let taken = self.readers.run(move || {

@@ -5,7 +5,9 @@
 //! so a tier need not look for what a purge means in order to never give it out again.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
 use std::hash::BuildHasherDefault;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
@@ -41,6 +43,49 @@ impl Purge {
 /// How many purges came before: taken when a fetch begins, so that what was fetched is not stored once a purge meant it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Era(pub(crate) u64);
+
+/// Which purge was the last that instances told each other of: its number, and a mark that is random, for where numbers are counted again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Epoch {
+    pub(crate) count: u64,
+    pub(crate) mark: u64,
+}
+
+impl Epoch {
+    const MARK_BITS: u32 = 24;
+    /// Numbers stay below: what a stamp holds.
+    const END: u64 = 1 << (64 - Self::MARK_BITS);
+
+    /// What an entry bears of it: the number, and as much of the mark as fits.
+    pub(crate) fn stamp(self) -> u64 {
+        self.count << Self::MARK_BITS | self.mark & ((1 << Self::MARK_BITS) - 1)
+    }
+
+    /// The number in a stamp.
+    pub(crate) fn count_of(stamp: u64) -> u64 {
+        stamp >> Self::MARK_BITS
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:016x}", self.count, self.mark)
+    }
+}
+
+/// No epoch.
+#[derive(Debug)]
+pub(crate) struct NoEpoch;
+
+impl FromStr for Epoch {
+    type Err = NoEpoch;
+
+    fn from_str(text: &str) -> Result<Self, NoEpoch> {
+        let (count, mark) = text.split_once('-').ok_or(NoEpoch)?;
+        let count = count.parse().ok().filter(|count| *count < Self::END).ok_or(NoEpoch)?;
+        Ok(Self { count, mark: u64::from_str_radix(mark, 16).map_err(|_| NoEpoch)? })
+    }
+}
 
 /// A rule that keeps entries from coming back.
 #[derive(Clone, Debug, PartialEq, Eq)]

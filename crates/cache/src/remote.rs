@@ -31,10 +31,10 @@ use crate::disk::Disk;
 use crate::entry::{Entry, Key};
 use crate::local::Local;
 use crate::metrics::{Behind as Below, Tier};
-use crate::purge::Purge;
+use crate::purge::{Epoch, Era, Purge};
 use telling::{Heard, Origin, Told};
 
-/// What may wait to be told. Beyond it, it is told that everything is purged, or reset.
+/// What may wait to be told. Beyond it, it is told that everything is purged, or that Redis is to forget.
 const WAITING: usize = 1024;
 /// A purge waits for Redis as many times longer than a lookup.
 const PATIENCE: u32 = 20;
@@ -120,7 +120,7 @@ impl Shared {
         let mut untold = self.untold.lock();
         if untold.len() >= WAITING {
             let purges = untold.iter().map(|one| &one.told).chain([&told]).any(|told| matches!(told, Told::Purge(_)));
-            let all = if purges { Told::Purge(Purge::All) } else { Told::Reset };
+            let all = if purges { Told::Purge(Purge::All) } else { Told::Forget };
             let waiting = untold.drain(..).flat_map(|one| one.waiting).chain([sender]).collect();
             untold.push_back(Untold { told: all, waiting });
         } else {
@@ -148,7 +148,7 @@ impl Remote {
         queue: usize,
         local: Arc<Local>,
         disk: Option<Arc<Disk>>,
-        (origin, applied): (u64, Option<u64>),
+        (origin, applied): (u64, Option<Epoch>),
     ) -> Result<Self, RemoteError> {
         let shared = Arc::new(Shared {
             client: client(settings)?,
@@ -201,7 +201,7 @@ impl Remote {
         let mut command = redis::cmd("MGET");
         command.arg(&shared.epoch_key).arg(shared.key(key));
         let began = Instant::now();
-        let answer = command.query_async::<(Option<u64>, Option<Vec<u8>>)>(&mut connection);
+        let answer = command.query_async::<(Option<String>, Option<Vec<u8>>)>(&mut connection);
         let answer = tokio::time::timeout(shared.timeout, answer).await;
         metrics.lookup_time.of(Below::L2).record(began.elapsed());
         let (epoch, value) = match answer {
@@ -216,44 +216,46 @@ impl Remote {
             }
         };
         shared.fuse.succeeded();
-        let epoch = epoch.unwrap_or(0);
-        if epoch < known {
-            // It has lost purges: what it holds may have been meant by one.
-            *shared.lookups.write() = None;
-        }
+        // What is no epoch is one that nobody knows.
+        let epoch = epoch.map_or_else(Epoch::default, |text| text.parse().unwrap_or(Epoch { count: 0, mark: 1 }));
         if epoch != known {
+            let lost = epoch.count <= known.count;
+            if lost {
+                // What it holds may have been meant by a purge that it does not know any more.
+                *shared.lookups.write() = None;
+            }
             shared.ask.store(true, Ordering::Release);
             shared.wake.notify_one();
+            if lost {
+                return None;
+            }
         }
-        self.judge(key, (known, epoch), value?.into())
+        self.judge(key, epoch, value?.into())
     }
 
-    /// An entry that Redis has, if nothing speaks against it: no purge up to the epoch that Redis had then, `known` of which are known.
-    fn judge(&self, key: &Key, (known, epoch): (u64, u64), value: Bytes) -> Option<Arc<Entry>> {
+    /// An entry that Redis has, if nothing speaks against it: no purge up to the epoch that Redis had then.
+    fn judge(&self, key: &Key, epoch: Epoch, value: Bytes) -> Option<Arc<Entry>> {
         let shared = &self.shared;
         let (header, entry) = match codec::decode(&value) {
-            // None of us writes an epoch before Redis has counted it: it has lost count since.
-            Ok((header, entry)) if header.era <= epoch => (header, entry),
-            record => {
-                let error = record.err();
-                tracing::debug!(?error, "an entry of the cache in Redis is damaged");
+            Ok(record) => record,
+            Err(error) => {
+                tracing::debug!(%error, "an entry of the cache in Redis is damaged");
                 shared.local.metrics.damaged.of(Below::L2).inc();
                 self.remove(key);
                 return None;
             }
         };
         let heard = shared.heard.read();
-        let list = heard.list()?;
-        let current = epoch >= known && (header.era >= epoch || list.newest() >= epoch);
-        let good = header.key == *key
-            && entry.expires > (shared.local.clock)()
-            && current
-            && !list.bars(header.era, key, &entry);
+        let history = heard.history()?;
+        // Unless it has passed every purge, all of them have to be known.
+        let passed =
+            header.era == epoch.stamp() || (history.epoch() == epoch && history.admits(header.era, key, &entry));
+        let good = header.key == *key && entry.expires > (shared.local.clock)() && passed;
         good.then(|| Arc::new(entry))
     }
 
     /// Has an entry written soon, which has passed every ban of this instance up to `era`.
-    pub(crate) fn put(&self, key: Key, entry: &Arc<Entry>, era: crate::purge::Era) {
+    pub(crate) fn put(&self, key: Key, entry: &Arc<Entry>, era: Era) {
         let fits = entry.len() <= self.max_entry;
         let op = if fits { Op::Store(Arc::clone(entry), era) } else { Op::Remove };
         if !self.shared.behind.add(key, op) {

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::purge::{Ban, BanList};
+use crate::purge::{Ban, BanList, Epoch};
 
 const MAGIC: [u8; 8] = *b"OWBANS01";
 const HEAD: usize = 20;
@@ -25,7 +25,7 @@ pub(super) struct BanFile {
     /// Bytes that are known to be good. What a failed write left after them is overwritten.
     end: u64,
     /// What other instances told of up to that number is in it.
-    epoch: Option<u64>,
+    epoch: Option<Epoch>,
 }
 
 /// What was found.
@@ -33,7 +33,7 @@ pub(super) struct BanFile {
 pub(super) struct Found {
     pub(super) list: BanList,
     /// What other instances told of up to that number is in the list.
-    pub(super) epoch: Option<u64>,
+    pub(super) epoch: Option<Epoch>,
     /// Whether nothing can be missing.
     pub(super) whole: bool,
 }
@@ -94,7 +94,7 @@ pub(super) struct Update {
 }
 
 /// The whole file, with nothing superfluous.
-fn whole(list: &BanList, epoch: Option<u64>) -> Update {
+fn whole(list: &BanList, epoch: Option<Epoch>) -> Update {
     let mut bytes = MAGIC.to_vec();
     record(list.floor(), "f", &mut bytes);
     list.since(list.floor()).for_each(|(number, ban)| record(number, &ban.encode(), &mut bytes));
@@ -127,7 +127,7 @@ impl BanFile {
         }
     }
 
-    fn write(dir: &Path, update: Update, epoch: Option<u64>) -> io::Result<Self> {
+    fn write(dir: &Path, update: Update, epoch: Option<Epoch>) -> io::Result<Self> {
         let new = dir.join("bans.new");
         let mut options = OpenOptions::new();
         let mut file = options.create(true).truncate(true).read(true).write(true).mode(0o600).open(&new)?;
@@ -140,7 +140,7 @@ impl BanFile {
     }
 
     /// What the file lacks of the list. The list is locked meanwhile, the disk takes longer.
-    pub(super) fn lacks(&self, list: &BanList, epoch: Option<u64>) -> Update {
+    pub(super) fn lacks(&self, list: &BanList, epoch: Option<Epoch>) -> Update {
         let epoch = epoch.or(self.epoch);
         if self.records > 2 * list.len() + SLACK {
             return whole(list, epoch);
@@ -162,7 +162,7 @@ impl BanFile {
     }
 
     /// Brings to stable storage what the file lacks, and gives the newest number in it.
-    pub(super) fn add(&mut self, update: Update, epoch: Option<u64>) -> io::Result<u64> {
+    pub(super) fn add(&mut self, update: Update, epoch: Option<Epoch>) -> io::Result<u64> {
         let epoch = epoch.or(self.epoch);
         if update.whole {
             *self = Self::write(&self.dir, update, epoch)?;
@@ -182,12 +182,14 @@ mod tests {
     use super::*;
     use crate::purge::Purge;
 
+    const EPOCH: Epoch = Epoch { count: 77, mark: 0xabc };
+
     fn name(name: &str) -> Ban {
         Ban::Purge(Purge::Name(name.into()))
     }
 
     impl BanFile {
-        fn sync(&mut self, list: &BanList, epoch: Option<u64>) -> io::Result<u64> {
+        fn sync(&mut self, list: &BanList, epoch: Option<Epoch>) -> io::Result<u64> {
             self.add(self.lacks(list, epoch), epoch)
         }
     }
@@ -200,10 +202,10 @@ mod tests {
         let mut list = BanList::default();
         for number in 1..20 {
             list.add(number, if number == 10 { Ban::Purge(Purge::All) } else { name(&number.to_string()) });
-            assert_eq!(file.sync(&list, (number == 15).then_some(77)).unwrap(), number);
+            assert_eq!(file.sync(&list, (number == 15).then_some(EPOCH)).unwrap(), number);
         }
         let (_, found) = BanFile::open(dir.path()).unwrap();
-        assert_eq!(found, Found { list, epoch: Some(77), whole: true });
+        assert_eq!(found, Found { list, epoch: Some(EPOCH), whole: true });
     }
 
     #[test]
@@ -216,7 +218,7 @@ mod tests {
             // Every hundredth is enough to see it.
             if number % 100 == 0 {
                 for epoch in 0..100 {
-                    file.sync(&list, Some(number * 100 + epoch)).unwrap();
+                    file.sync(&list, Some(Epoch { count: number * 100 + epoch, mark: 1 })).unwrap();
                 }
             }
         }

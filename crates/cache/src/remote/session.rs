@@ -12,11 +12,12 @@ use redis::{AsyncConnectionConfig, Pipeline, RedisError, RedisResult};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Shared;
-use super::telling::{CaughtUp, Heed, LAST, Message, RESET, TELL, Told};
+use super::telling::{CaughtUp, Heed, History, Message, RESET, TELL, Told};
 use crate::behind::{Op, Taken};
 use crate::codec;
+use crate::local::Local;
 use crate::metrics::{Behind as Below, PurgeOrigin};
-use crate::purge::{BANS, Purge};
+use crate::purge::{BANS, Ban, Epoch, Purge};
 
 /// How long the thread waits for an answer. Nobody waits for the thread.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -193,52 +194,65 @@ impl Session {
         let Some(message) = std::str::from_utf8(message.get_payload_bytes()).ok().and_then(Message::decode) else {
             return self.catch_up(shared).await;
         };
-        let epoch = message.epoch;
-        let (heed, noted) = shared.heard.write().message(message, shared.origin);
+        let heed = shared.heard.read().message(&message, shared.origin);
         match heed {
-            Heed::Nothing => {}
-            Heed::Purge(purge) => purged(shared, &purge, PurgeOrigin::Heard),
+            Heed::Known => {}
+            Heed::Purge(purge) => {
+                purge.iter().for_each(|purge| purged(shared, purge, PurgeOrigin::Heard));
+                keep(shared, message.epoch).await;
+                shared.heard.write().note(message);
+            }
             Heed::Ask => return self.catch_up(shared).await,
-        }
-        if let Some(noted) = noted {
-            keep(shared, epoch).await;
-            shared.heard.write().note(noted);
         }
         Ok(())
     }
 
     /// Asks for what was told and not heard.
     async fn catch_up(&mut self, shared: &Shared) -> RedisResult<()> {
+        let mut all = shared.heard.read().epoch().is_none();
         loop {
-            let known = shared.heard.read().epoch();
-            let from = known.map_or_else(|| "-inf".to_owned(), |known| format!("({known}"));
+            let from = if all { "-inf".to_owned() } else { shared.heard.read().known().count.to_string() };
             let mut ask = Pipeline::new();
             ask.atomic().cmd("GET").arg(&shared.epoch_key);
             ask.cmd("ZRANGEBYSCORE").arg(purges_key(shared)).arg(from).arg("+inf");
-            let asked = ask.query_async::<(Option<u64>, Vec<String>)>(&mut self.lookups);
-            let (epoch, texts) = answer(asked, ANSWER).await?;
-            let epoch = epoch.unwrap_or(0).min(LAST);
-            // What nobody of us has written leaves a gap, and a gap counts as missed.
-            let messages = texts.iter().filter_map(|text| Message::decode(text)).collect();
-            let (caught_up, list) = shared.heard.read().catch_up(epoch, messages, shared.origin);
-            match caught_up {
-                CaughtUp::Purge(purges) => {
-                    purges.iter().for_each(|(_, purge)| purged(shared, purge, PurgeOrigin::Heard));
-                }
-                CaughtUp::Missed => {
-                    tracing::info!("purges were missed while Redis could not be reached: everything is purged");
-                    purged(shared, &Purge::All, PurgeOrigin::Missed);
-                }
-                CaughtUp::Lost(known) => {
-                    tracing::warn!("Redis has lost purges that it told before: what it holds is not used any more");
-                    self.script(shared, RESET, &Told::Reset, Some(known)).await?;
+            let asked = ask.query_async::<(Option<String>, Vec<String>)>(&mut self.lookups);
+            let (text, kept) = answer(asked, ANSWER).await?;
+            let text = text.unwrap_or_default();
+            let epoch = text.parse().unwrap_or_default();
+            // What nobody of us has written leaves a gap.
+            let kept: Vec<_> = kept.iter().filter_map(|text| Message::decode(text)).collect();
+            let caught_up = shared.heard.read().catch_up(epoch, &kept, all, shared.origin);
+            let history = match caught_up {
+                CaughtUp::Known => return Ok(()),
+                CaughtUp::AskForAll => {
+                    all = true;
                     continue;
                 }
-            }
-            if known != Some(epoch) {
-                keep(shared, epoch).await;
-                shared.heard.write().replace(list);
-            }
+                CaughtUp::First(history) => {
+                    sweep(shared, &Purge::All, |local| _ = local.bans.add(Ban::Purge(Purge::All)));
+                    history
+                }
+                CaughtUp::Purge(purges, history) => {
+                    purges.iter().for_each(|purge| purged(shared, purge, PurgeOrigin::Heard));
+                    history
+                }
+                CaughtUp::Lost(purges) => {
+                    tracing::warn!("Redis has lost purges that it told before: what it holds is not used any more");
+                    match purges {
+                        Some(purges) => purges.iter().for_each(|purge| purged(shared, purge, PurgeOrigin::Heard)),
+                        None => missed(shared),
+                    }
+                    let known = shared.heard.read().known();
+                    let told = Told::Reset { known, seen: epoch };
+                    match self.script(shared, RESET, &told, Some(&text)).await? {
+                        Some(reset) => History::at(reset),
+                        // Somebody has told something meanwhile.
+                        None => continue,
+                    }
+                }
+            };
+            keep(shared, history.epoch()).await;
+            shared.heard.write().replace(history);
             return Ok(());
         }
     }
@@ -262,29 +276,52 @@ impl Session {
         }
     }
 
-    async fn script(&mut self, shared: &Shared, script: &str, told: &Told, known: Option<u64>) -> RedisResult<u64> {
+    /// Runs a script of `telling`, and gives the epoch that it makes; `seen` is the one that it expects, if it does.
+    async fn script(
+        &mut self,
+        shared: &Shared,
+        script: &str,
+        told: &Told,
+        seen: Option<&str>,
+    ) -> RedisResult<Option<Epoch>> {
+        let mark = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
         let mut command = redis::cmd("EVAL");
         command.arg(script).arg(2).arg(&shared.epoch_key).arg(purges_key(shared));
-        command.arg(channel(shared)).arg(shared.origin.to_string()).arg(told.encode()).arg(BANS).arg(known);
-        answer(command.query_async(&mut self.lookups), ANSWER).await
+        command.arg(channel(shared)).arg(format!("{mark:016x}")).arg(shared.origin.to_string());
+        command.arg(told.encode()).arg(BANS);
+        if let Some(seen) = seen {
+            command.arg(seen).arg(shared.heard.read().known().count);
+        }
+        let epoch = answer(command.query_async::<Option<String>>(&mut self.lookups), ANSWER).await?;
+        Ok(epoch.and_then(|epoch| epoch.parse().ok()))
     }
+}
+
+/// Purges everything in this instance.
+fn missed(shared: &Shared) {
+    tracing::info!("purges were missed while Redis could not be reached: everything is purged");
+    purged(shared, &Purge::All, PurgeOrigin::Missed);
 }
 
 /// Purges in this instance what another has purged.
 fn purged(shared: &Shared, purge: &Purge, origin: PurgeOrigin) {
-    shared.local.ban(purge, origin);
+    sweep(shared, purge, |local| local.ban(purge, origin));
+}
+
+fn sweep(shared: &Shared, purge: &Purge, ban: impl FnOnce(&Local)) {
+    ban(&shared.local);
     for part in 0..shared.local.memory.parts() {
         shared.local.sweep(part, purge);
     }
     if *purge == Purge::All
-        && let Some(disk) = &shared.disk
+        && let Some(disk) = shared.disk.as_ref().filter(|disk| disk.entries() > 0)
     {
         disk.wipe();
     }
 }
 
 /// Has the disk keep what was told up to that epoch.
-async fn keep(shared: &Shared, epoch: u64) {
+async fn keep(shared: &Shared, epoch: Epoch) {
     if let Some(disk) = &shared.disk {
         // Where it cannot, the writer tries again; after a restart it may be told once more.
         disk.keep_bans(Some(epoch)).await;
@@ -336,7 +373,7 @@ fn batch(shared: &Shared, taken: &[Taken]) -> Pipeline {
             Op::Store(entry, era) if entry.expires > now && !shared.local.bans.bars(*era, &one.key, entry) => {
                 let left = entry.expires.left(now).min(shared.ttl);
                 epoch
-                    .and_then(|epoch| codec::encode(&one.key, epoch, entry, now.after(left), &mut record).ok())
+                    .and_then(|epoch| codec::encode(&one.key, epoch.stamp(), entry, now.after(left), &mut record).ok())
                     .map(|()| left.as_millis().max(1) as u64)
             }
             _ => None,

@@ -225,6 +225,27 @@ async fn a_purge_that_redis_could_not_be_told_of_holds_when_it_comes_back_with_w
 }
 
 #[tokio::test]
+async fn more_than_can_wait_to_be_told_is_told_as_one() {
+    let mut redis = Redis::start(&[]);
+    let settings = settings(&redis);
+    let one = connected(&settings).await;
+    let other = connected(&settings).await;
+    store(&one, "/a");
+    one.settled().await;
+    redis.cli(&["SAVE"]);
+    redis.kill();
+    until(|| one.stats().l2.is_some_and(|stats| stats.circuit != Circuit::Closed)).await;
+    for number in 0..3000 {
+        one.remove(&key(&number.to_string()));
+    }
+    one.settled().await;
+    redis.restart();
+    until(|| one.is_shared() && other.is_shared()).await;
+    assert_eq!(find(&other, "/a").await, None, "it may have been removed");
+    assert!(one.peek(&key("/a")).is_some(), "but not from memory");
+}
+
+#[tokio::test]
 async fn a_redis_that_stands_still_is_waited_for_a_few_times_and_then_not_at_all() {
     let redis = Redis::start(&[]);
     let mut settings = settings(&redis);
