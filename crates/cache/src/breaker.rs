@@ -3,11 +3,12 @@
 //! Closed, everything is let through. After as many failures in a row as are allowed it opens, and nothing is. When it has been open for
 //! its time one attempt is let through, the probe: it closes the breaker, or opens it anew.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outwork_engine::Time;
+use parking_lot::Mutex;
 
-/// What the breaker lets through.
+/// What a breaker lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Circuit {
     /// Everything.
@@ -88,6 +89,39 @@ impl Breaker {
             State::HalfOpen { .. } => Circuit::HalfOpen,
             State::Open { .. } => Circuit::Open,
         }
+    }
+}
+
+/// A breaker with a clock, for every thread.
+#[derive(Debug)]
+pub(crate) struct Fuse {
+    breaker: Mutex<Breaker>,
+    start: Instant,
+}
+
+impl Fuse {
+    pub(crate) fn new(allowed: u32, pause: Duration) -> Self {
+        Self { breaker: Mutex::new(Breaker::new(allowed, pause)), start: Instant::now() }
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.start.elapsed()
+    }
+
+    pub(crate) fn admits(&self) -> bool {
+        self.breaker.lock().admits(self.now())
+    }
+
+    pub(crate) fn succeeded(&self) {
+        self.breaker.lock().succeeded();
+    }
+
+    pub(crate) fn failed(&self) -> bool {
+        self.breaker.lock().failed(self.now())
+    }
+
+    pub(crate) fn circuit(&self) -> Circuit {
+        self.breaker.lock().circuit()
     }
 }
 

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use outwork_telemetry::Counter;
 use parking_lot::Mutex;
 use slab::Slab;
 
@@ -28,6 +29,10 @@ impl Hasher for AsIs {
         }
     }
 
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+
     /// Of an array, its length comes first.
     fn write_usize(&mut self, _: usize) {}
 
@@ -41,11 +46,14 @@ pub(crate) type KeyMap<T> = HashMap<Key, T, BuildHasherDefault<AsIs>>;
 
 const SHARDS: usize = 16;
 
+type Shards<T> = Arc<[Mutex<KeyMap<Arc<Mutex<Flight<T>>>>>]>;
+
 /// The fetches under way. `T` is what a leader hands over.
 #[derive(Debug)]
 pub struct Flights<T = ()> {
-    shards: Arc<[Mutex<KeyMap<Arc<Mutex<Flight<T>>>>>]>,
+    shards: Shards<T>,
     followers: usize,
+    alone: Counter,
 }
 
 #[derive(Debug)]
@@ -70,7 +78,7 @@ pub enum Role<T = ()> {
 pub struct LeadGuard<T = ()> {
     /// `None` where as many wait already as may: then nobody waits for this one.
     flight: Option<(Key, Arc<Mutex<Flight<T>>>)>,
-    shards: Arc<[Mutex<KeyMap<Arc<Mutex<Flight<T>>>>>]>,
+    shards: Shards<T>,
 }
 
 /// A wait for what another fetches: what the leader handed over, or `None` when it ended without.
@@ -83,7 +91,7 @@ pub struct Follower<T = ()> {
 impl<T: Clone> Flights<T> {
     /// None under way. So many may wait for one leader; who comes beyond them fetches for itself.
     pub fn new(followers: usize) -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), followers }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), followers, alone: Counter::default() }
     }
 
     /// Leads the fetch of a key, or follows the one under way.
@@ -92,6 +100,7 @@ impl<T: Clone> Flights<T> {
         if let Some(flight) = shard.get(&key) {
             let mut state = flight.lock();
             if state.waiting.len() >= self.followers {
+                self.alone.inc();
                 return Role::Lead(LeadGuard { flight: None, shards: Arc::clone(&self.shards) });
             }
             let place = state.waiting.insert(None);
@@ -100,6 +109,11 @@ impl<T: Clone> Flights<T> {
         let flight = Arc::new(Mutex::new(Flight { landed: None, waiting: Slab::new() }));
         shard.insert(key, Arc::clone(&flight));
         Role::Lead(LeadGuard { flight: Some((key, flight)), shards: Arc::clone(&self.shards) })
+    }
+
+    /// How many fetched for themselves because as many waited as may.
+    pub fn alone(&self) -> u64 {
+        self.alone.get()
     }
 
     /// How many are under way.
@@ -229,7 +243,7 @@ mod tests {
         let leader = lead(&flights);
         let (first, second) = (follow(&flights), follow(&flights));
         let alone = lead(&flights);
-        assert!(!alone.followed());
+        assert!(!alone.followed() && flights.alone() == 1);
         alone.land("its own");
         drop(first);
         let third = follow(&flights);

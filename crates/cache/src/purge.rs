@@ -4,12 +4,14 @@
 //! have passed, its [`Era`]. Wherever an entry comes back from (a slow fetch, the disk, Redis), the bans since its era are held against it,
 //! so a tier need not look for what a purge means in order to never give it out again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
 use crate::entry::{Entry, Key};
+use crate::flights::AsIs;
 
 /// What to throw out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,13 +52,6 @@ pub(crate) enum Ban {
 }
 
 impl Ban {
-    pub(crate) fn matches(&self, key: &Key, entry: &Entry) -> bool {
-        match self {
-            Self::Purge(purge) => purge.matches(entry),
-            Self::Key(banned) => banned == key,
-        }
-    }
-
     /// As it is written down: a letter and what follows from it.
     pub(crate) fn encode(&self) -> String {
         match self {
@@ -85,59 +80,109 @@ impl Ban {
 }
 
 /// Bans that are kept. Beyond them the oldest becomes a ban of everything as old.
-pub(crate) const BANS: usize = 1024;
+pub(crate) const BANS: usize = 32_768;
+/// Bans of prefixes among them: every one has to be looked at.
+pub(crate) const PREFIXES: usize = 1024;
 
-/// The bans in force, numbered, oldest first. Pure.
+/// The bans in force, numbered. Pure.
+///
+/// Names, tags and keys are looked up by their hash, so that how many there are costs nothing. Two that share one ban each other's
+/// entries: that costs a fetch, and gives out nothing that it should not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BanList {
     /// What has not passed this one is banned, whatever it is.
     floor: u64,
-    bans: VecDeque<(u64, Ban)>,
+    newest: u64,
+    bans: BTreeMap<u64, Ban>,
+    /// The number by the hash of what is banned.
+    exact: HashMap<u64, u64, BuildHasherDefault<AsIs>>,
+    /// Oldest first.
+    prefixes: VecDeque<(u64, Box<str>)>,
+}
+
+fn name_hash(name: &str) -> u64 {
+    Key::of(&[b"name", name.as_bytes()]).low()
+}
+
+fn tag_hash(tag: &str) -> u64 {
+    Key::of(&[b"tag", tag.as_bytes()]).low()
+}
+
+fn key_hash(key: &Key) -> u64 {
+    Key::of(&[b"key", key.bytes()]).low()
 }
 
 impl BanList {
-    /// Where everything up to a number is banned.
-    pub(crate) fn with_floor(floor: u64) -> Self {
-        Self { floor, bans: VecDeque::new() }
-    }
-
     /// The number of the newest.
     pub(crate) fn newest(&self) -> u64 {
-        self.bans.back().map_or(self.floor, |(number, _)| *number)
+        self.newest
     }
 
     /// Adds the ban of a number above the [newest](Self::newest); others are known already.
     pub(crate) fn add(&mut self, number: u64, ban: Ban) {
-        if number <= self.newest() {
+        if number <= self.newest {
             return;
         }
-        if ban == Ban::Purge(Purge::All) {
-            *self = Self::with_floor(number);
-            return;
+        self.newest = number;
+        let hash = match &ban {
+            Ban::Purge(Purge::All) => return self.raise(number),
+            Ban::Purge(Purge::Prefix(prefix)) => {
+                if let Some(at) = self.prefixes.iter().position(|(_, other)| other == prefix)
+                    && let Some((before, _)) = self.prefixes.remove(at)
+                {
+                    self.bans.remove(&before);
+                }
+                self.prefixes.push_back((number, prefix.clone()));
+                None
+            }
+            Ban::Purge(Purge::Name(name)) => Some(name_hash(name)),
+            Ban::Purge(Purge::Tag(tag)) => Some(tag_hash(tag)),
+            Ban::Key(key) => Some(key_hash(key)),
+        };
+        self.bans.insert(number, ban);
+        if let Some(before) = hash.and_then(|hash| self.exact.insert(hash, number)) {
+            self.bans.remove(&before);
         }
-        self.bans.push_back((number, ban));
-        if self.bans.len() > BANS {
-            self.floor = self.bans.pop_front().map_or(self.floor, |(number, _)| number);
+        if self.prefixes.len() > PREFIXES
+            && let Some((oldest, _)) = self.prefixes.front()
+        {
+            self.raise(*oldest);
+        }
+        if self.bans.len() > BANS
+            && let Some(oldest) = self.bans.keys().next()
+        {
+            self.raise(*oldest);
         }
     }
 
     /// Bans everything up to a number.
     pub(crate) fn raise(&mut self, floor: u64) {
-        self.forget(floor);
-        self.floor = self.floor.max(floor);
-    }
-
-    /// Forgets bans up to a number: whoever calls knows that nothing is left which has not passed them.
-    pub(crate) fn forget(&mut self, number: u64) {
-        while self.bans.front().is_some_and(|(oldest, _)| *oldest <= number) {
-            self.bans.pop_front();
+        if floor <= self.floor {
+            return;
         }
+        self.floor = floor;
+        self.newest = self.newest.max(floor);
+        self.bans = self.bans.split_off(&floor.saturating_add(1));
+        self.exact.retain(|_, number| *number > floor);
+        self.prefixes.retain(|(number, _)| *number > floor);
     }
 
     /// Whether what has passed every ban up to `era` is banned by a later one.
     pub(crate) fn bars(&self, era: u64, key: &Key, entry: &Entry) -> bool {
+        if era >= self.newest {
+            return false;
+        }
+        let since = |hash: u64| self.exact.get(&hash).is_some_and(|number| *number > era);
         era < self.floor
-            || self.bans.iter().rev().take_while(|(number, _)| *number > era).any(|(_, ban)| ban.matches(key, entry))
+            || since(name_hash(&entry.name))
+            || since(key_hash(key))
+            || entry.tags.iter().any(|tag| since(tag_hash(tag)))
+            || self
+                .prefixes
+                .iter()
+                .rev()
+                .take_while(|(number, _)| *number > era)
+                .any(|(_, prefix)| entry.name.starts_with(&**prefix))
     }
 
     /// Everything up to this number is banned.
@@ -145,9 +190,14 @@ impl BanList {
         self.floor
     }
 
-    /// The bans, oldest first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Ban)> {
-        self.bans.iter().map(|(number, ban)| (*number, ban))
+    /// The bans after a number, oldest first.
+    pub(crate) fn since(&self, number: u64) -> impl Iterator<Item = (u64, &Ban)> {
+        self.bans.range(number.saturating_add(1)..).map(|(number, ban)| (*number, ban))
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.bans.len()
     }
 }
 
@@ -172,7 +222,7 @@ impl Bans {
     /// Adds a ban and gives its number. From the return on, nothing that it means is stored or given out.
     pub(crate) fn add(&self, ban: Ban) -> u64 {
         let mut list = self.list.write();
-        let number = list.newest() + 1;
+        let number = list.newest().saturating_add(1);
         list.add(number, ban);
         self.newest.store(number, Ordering::Release);
         number
@@ -183,16 +233,9 @@ impl Bans {
         era < self.era() && self.list.read().bars(era.0, key, entry)
     }
 
-    /// Forgets bans that nothing is left to be held against.
-    pub(crate) fn forget(&self, era: Era) {
-        let mut list = self.list.write();
-        // The newest stays: numbers go on from it.
-        let keep = list.newest().saturating_sub(1);
-        list.forget(era.0.min(keep));
-    }
-
-    pub(crate) fn list(&self) -> BanList {
-        self.list.read().clone()
+    /// Reads the list.
+    pub(crate) fn with<T>(&self, read: impl FnOnce(&BanList) -> T) -> T {
+        read(&self.list.read())
     }
 }
 

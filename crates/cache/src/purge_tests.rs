@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use outwork_engine::{Rng, sim};
 
 use super::*;
 use crate::entry::UnixMillis;
@@ -66,29 +67,61 @@ fn what_is_older_than_a_ban_is_held_against_it_and_what_is_newer_is_not() {
 
 #[test]
 fn more_bans_than_are_kept_ban_everything_that_is_as_old() {
-    let bans = Bans::default();
-    let first = bans.era();
-    for number in 0..BANS {
-        bans.add(name(&number.to_string()));
+    let prefix = |number: usize| Ban::Purge(Purge::Prefix(number.to_string().into()));
+    for (room, ban) in [(BANS, (|number| name(&number.to_string())) as fn(usize) -> Ban), (PREFIXES, prefix)] {
+        let bans = Bans::default();
+        let first = bans.era();
+        for number in 0..room {
+            bans.add(ban(number));
+        }
+        let unrelated = entry("z", &[]);
+        assert!(!bans.bars(first, &KEY, &unrelated));
+        bans.add(ban(room));
+        assert!(bans.bars(first, &KEY, &unrelated), "the ban it may have had to pass is not known any more");
+        assert!(!bans.bars(Era(1), &KEY, &unrelated));
+        assert!(bans.bars(Era(1), &KEY, &entry("1", &[])));
+        assert_eq!(bans.with(BanList::len), room);
     }
-    let unrelated = entry("z", &[]);
-    assert!(!bans.bars(first, &KEY, &unrelated));
-    bans.add(name("one more"));
-    assert!(bans.bars(first, &KEY, &unrelated), "the ban it may have had to pass is not known any more");
-    assert!(!bans.bars(Era(1), &KEY, &unrelated));
-    assert!(bans.bars(Era(1), &KEY, &entry("1", &[])));
-    assert_eq!(bans.list().iter().count(), BANS);
 }
 
 #[test]
-fn bans_are_forgotten_when_told_so_and_numbers_go_on() {
+fn what_is_purged_again_and_again_is_one_ban() {
     let bans = Bans::default();
-    let numbers = [bans.add(name("a")), bans.add(name("b"))];
-    assert_eq!(numbers, [1, 2]);
-    bans.forget(Era(2));
-    assert_eq!(bans.add(name("c")), 3);
-    assert!(!bans.bars(Era(0), &KEY, &entry("a", &[])));
-    assert!(bans.bars(Era(0), &KEY, &entry("b", &[])));
+    for _ in 0..100 {
+        for purge in [Purge::Name("u".into()), Purge::Prefix("u".into()), Purge::Tag("u".into())] {
+            bans.add(Ban::Purge(purge));
+        }
+    }
+    assert_eq!((bans.with(BanList::len), bans.era()), (3, Era(300)));
+    assert!(bans.bars(Era(299), &KEY, &entry("v", &["u"])));
+    assert!(bans.bars(Era(298), &KEY, &entry("u2", &[])) && !bans.bars(Era(299), &KEY, &entry("u2", &[])));
+}
+
+#[test]
+fn the_list_bars_what_looking_at_every_ban_would() {
+    sim::seeds(50, |rng| {
+        let (mut list, mut all) = (BanList::default(), vec![]);
+        for number in 1..300 {
+            let word = |rng: &mut Rng| Box::<str>::from(format!("{}", rng.below(40)));
+            let ban = match rng.below(100) {
+                0..40 => Ban::Purge(Purge::Name(word(rng))),
+                40..60 => Ban::Purge(Purge::Prefix(word(rng))),
+                60..80 => Ban::Purge(Purge::Tag(word(rng))),
+                80..99 => Ban::Key(Key::of(&[word(rng).as_bytes()])),
+                _ => Ban::Purge(Purge::All),
+            };
+            list.add(number, ban.clone());
+            all.push((number, ban));
+            let (era, key) = (rng.below(number + 1), Key::of(&[word(rng).as_bytes()]));
+            let entry = entry(&format!("{}{}", word(rng), word(rng)), &[&word(rng)]);
+            let met = |ban: &Ban| match ban {
+                Ban::Purge(purge) => purge.matches(&entry),
+                Ban::Key(banned) => *banned == key,
+            };
+            let expected = all.iter().any(|(number, ban)| *number > era && met(ban));
+            assert_eq!(list.bars(era, &key, &entry), expected);
+        }
+    });
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Ghosts {
 
     fn take(&mut self, key: &Key) -> bool {
         let low = key.low();
-        self.known.find_entry(low, |known| known.0 == low).map(|known| drop(known.remove())).is_ok()
+        self.known.find_entry(low, |known| known.0 == low).map(|known| known.remove()).is_ok()
     }
 }
 
