@@ -81,6 +81,7 @@ pub fn disk(dir: &Path, bytes: &[u8]) {
         body: "body".into(),
         tags: [].into(),
         expires: UnixMillis::NEVER,
+        decoded: Default::default(),
     };
     tiers.put(key, entry);
     drop(tiers);

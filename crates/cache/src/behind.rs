@@ -236,7 +236,10 @@ mod tests {
 
     fn store(body: usize) -> Op {
         let (meta, body, expires) = (Bytes::new(), vec![0; body].into(), UnixMillis::NEVER);
-        Op::Store(Arc::new(Entry { name: "n".into(), meta, body, tags: [].into(), expires }), Era(0))
+        Op::Store(
+            Arc::new(Entry { name: "n".into(), meta, body, tags: [].into(), expires, decoded: Default::default() }),
+            Era(0),
+        )
     }
 
     fn keys(taken: &[Taken]) -> Vec<Key> {

@@ -209,6 +209,7 @@ mod tests {
             body: Bytes::from_static(b"body of it"),
             tags: ["one".into(), "".into(), "three".into()].into(),
             expires: UnixMillis(77),
+            decoded: Decoded::default(),
         }
     }
 

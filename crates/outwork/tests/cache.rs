@@ -181,6 +181,75 @@ fn the_cache_before_it_is_told_how_long_and_of_purges() {
 }
 
 #[test]
+fn what_is_on_disk_outlives_a_restart() {
+    let (mut place, site) = place(&format!("{ROUTES}[cache.l3]\nenabled = true\npath = 'kept'\nsize = '16MiB'\n"));
+    place.start();
+    let page = format!("{site}/page.html");
+    curl(&page, &[]);
+    assert_eq!(place.stop(15).code(), Some(0));
+    write(&place, "second");
+    place.start();
+    let kept = curl(&page, &[]);
+    assert!(kept.ends_with("first") && status(&kept).starts_with("Outwork; hit;"), "{kept}");
+    place.must(&["cache", "purge", &page]);
+    assert!(curl(&page, &[]).ends_with("second"));
+}
+
+/// A Redis server that ends with this.
+struct Redis(std::process::Child, tempfile::TempDir);
+
+impl Redis {
+    fn start() -> (Self, String) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let socket = dir.path().join("redis.sock");
+        let server = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocket"])
+            .arg(&socket)
+            .current_dir(dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("redis-server");
+        let redis = Self(server, dir);
+        until(|| std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        (redis, format!("unix://{}", socket.display()))
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // Nothing to do about one that has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn instances_share_answers_and_purges_through_redis() {
+    let (_redis, url) = Redis::start();
+    let lines = format!("{}[cache.l2]\nenabled = true\nurl = '{url}'\ntimeout = '5s'\n", ROUTES.replace("cache = {}", "cache = { key = { host = false } }"));
+    let ((mut one, first), (mut other, second)) = (place(&lines), place(&lines));
+    one.start();
+    other.start();
+    let (here, there) = (format!("{first}/news"), format!("{second}/news"));
+    // Until both are connected, each has its own.
+    let is_shared = |place: &Place| {
+        let stats = json(&place.outwork(&["cache", "stats", "--json"]));
+        stats["tiers"][1]["circuit"] == "closed" && stats["tiers"][1]["misses"].as_u64() > Some(0)
+    };
+    until(|| {
+        one.must(&["cache", "purge", "--all"]);
+        other.must(&["cache", "purge", "--all"]);
+        curl(&here, &[]);
+        curl(&there, &[]);
+        is_shared(&one) && is_shared(&other)
+    });
+    one.must(&["cache", "purge", "--tag", "news"]);
+    until(|| !status(&curl(&there, &["-H", "cache-control: only-if-cached"])).starts_with("Outwork; hit"));
+    assert!(!status(&curl(&here, &[])).starts_with("Outwork; hit"));
+    until(|| status(&curl(&there, &["-H", "cache-control: only-if-cached"])).starts_with("Outwork; hit"));
+}
+
+#[test]
 fn a_reload_changes_the_rules_and_keeps_what_is_cached() {
     let (mut place, site) = place(ROUTES);
     place.start();

@@ -18,7 +18,14 @@ fn key(number: u64) -> Key {
 
 fn entry(name: &str, body: impl Into<Bytes>) -> Arc<Entry> {
     let (meta, body) = (Bytes::from_static(b"meta"), body.into());
-    Arc::new(Entry { name: name.into(), meta, body, tags: ["tag".into()].into(), expires: NOW.after(HOUR) })
+    Arc::new(Entry {
+        name: name.into(),
+        meta,
+        body,
+        tags: ["tag".into()].into(),
+        expires: NOW.after(HOUR),
+        decoded: Default::default(),
+    })
 }
 
 fn settings(dir: &Path) -> L3 {

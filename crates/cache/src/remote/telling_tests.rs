@@ -23,7 +23,7 @@ fn message(count: u64, origin: Origin, told: Told) -> Message {
 
 fn entry(name: &str) -> Entry {
     let (meta, body) = (Bytes::new(), Bytes::new());
-    Entry { name: name.into(), meta, body, tags: [].into(), expires: UnixMillis::NEVER }
+    Entry { name: name.into(), meta, body, tags: [].into(), expires: UnixMillis::NEVER, decoded: Default::default() }
 }
 
 fn names(names: &[&str]) -> Vec<Purge> {

@@ -17,14 +17,14 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::flight::{Announced, Lead, RELAYED, Reader};
-use super::key::{Target, cookie, variant};
+use super::key::{Target, cookie, variant, word};
 use super::metrics::{CachedMetrics, Limit};
 use super::policy::{Asked, Facts, may_stand_in};
 use super::popular::Repeat;
 use super::serve::{Held, entry, record};
 use super::status::Forwarded;
 use super::stored::{Record, Stored, Varies};
-use super::storing::{Asker, Keep, Pass, Times, consume, judge};
+use super::storing::{Asker, Keep, Lasting, Pass, Times, consume, judge};
 use super::{Route, Store, plain};
 use crate::message::{Answer, Body, BodyError, FilePart, Origin, Request, RequestBody, Response, Streamed};
 
@@ -416,9 +416,13 @@ impl Fetch {
         let store = &self.route.store;
         store.metrics.unstored.of(pass.into()).inc();
         let ttl = self.route.rules.pass_ttl;
-        if pass.is_lasting() && !ttl.is_zero() && !self.lead.is_doomed() {
+        if let Some(lasting) = pass.lasts().filter(|_| !ttl.is_zero() && !self.lead.is_doomed()) {
+            let key = match lasting {
+                Lasting::All => *self.lead.key(),
+                lasting => word(self.lead.primary(), lasting),
+            };
             let entry = entry(&self.name, Record::Pass, self.now().after(ttl));
-            store.tiers.put_since(*self.lead.key(), entry, era);
+            store.tiers.put_since(key, entry, era);
         }
     }
 

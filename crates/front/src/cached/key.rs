@@ -10,6 +10,7 @@ use outwork_cache::Key;
 use super::config::Query;
 use super::rules::{KeyRules, Rules};
 use super::stored::Varies;
+use super::storing::Lasting;
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,6 +84,16 @@ pub(crate) fn variant(primary: &Key, varies: &Varies, fields: &HeaderMap) -> Key
         });
     }
     Key::of(&texts.iter().map(|text| &**text).collect::<Vec<_>>())
+}
+
+/// Where word lies that responses to some requests are not stored.
+pub(crate) fn word(primary: &Key, lasting: Lasting) -> Key {
+    let kind: &[u8] = match lasting {
+        Lasting::All => b"all",
+        Lasting::Authorized => b"authorized",
+        Lasting::Cookies => b"cookies",
+    };
+    Key::of(&[primary.bytes(), kind])
 }
 
 /// What counts of a query.

@@ -49,13 +49,14 @@ use crate::message::{Answer, Handler, Origin, ReadyHead, Request, RequestBody, R
 use config::Cookies;
 use fetch::{Fetch, Fetched, How};
 use flight::{Flights, Followed, Role};
-use key::{Target, cookies};
+use key::{Target, cookies, word};
 use metrics::{CachedMetrics, Limit, Outcome};
 use policy::{Asked, Facts, Forward, Plan, plan};
 use popular::Popular;
 pub use rules::Rules;
 use serve::{Held, What};
 use status::Forwarded;
+use storing::Lasting;
 
 /// How often a request that waited in vain joins again before it goes past the cache.
 const JOINS: usize = 4;
@@ -236,6 +237,11 @@ impl Route {
                 (Plan::Fetch(why), _) => (why, None),
                 (Plan::Serve | Plan::ServeStale, None) => (miss, None),
             };
+            if held.is_none() && self.is_known(&ask) {
+                return self
+                    .past(ask, Forwarded { detail: Some("known-uncacheable"), ..Forwarded::because(Forward::Miss) })
+                    .await;
+            }
             match self.store.flights.join(found.key, ask.primary) {
                 Role::Lead(lead) => {
                     let Some(seat) = self.seat() else { return self.past(ask, Forwarded::because(why)).await };
@@ -264,6 +270,13 @@ impl Route {
             }
         }
         self.past(ask, Forwarded::because(Forward::Miss)).await
+    }
+
+    /// Whether responses to such requests are known not to be stored, so that nobody should wait for one.
+    fn is_known(&self, ask: &Ask) -> bool {
+        let is_there = |lasting| self.store.tiers.peek(&word(&ask.primary, lasting)).is_some();
+        (ask.facts.authorized && is_there(Lasting::Authorized))
+            || (ask.facts.cookies && self.rules.cookies == Cookies::Explicit && is_there(Lasting::Cookies))
     }
 
     /// Fetches for a request and whoever wants the same meanwhile. The fetch goes on should the client go away.

@@ -176,7 +176,34 @@ fn has(list: &str, name: &str) -> bool {
     list.split(", ").any(|one| one.split('=').next() == Some(name))
 }
 
+/// Bytes that a field may have, most of them such that mean something in one.
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    let pieces = ["max-age", "=", ",", ";", "\"", "\\", "(", ")", "?1", "@", ":", "*", "-", "1", "q=0.", " ", "\t", "\u{e9}", "no-store", "99999999999999999999"];
+    let piece = prop_oneof![proptest::sample::select(&pieces[..]).prop_map(|text| text.as_bytes().to_vec()), proptest::collection::vec(any::<u8>(), 0..4)];
+    proptest::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+}
+
 proptest! {
+    #[test]
+    fn nothing_that_anybody_sends_does_harm(values in proptest::collection::vec(value(), 1..4), bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let names = ["cache-control", "cdn-cache-control", "surrogate-control", "expires", "age", "date", "vary", "accept", "cookie", "surrogate-key"];
+        for name in names {
+            let values = values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok());
+            let fields: HeaderMap = values.map(|value| (HeaderName::from_static(name), value)).collect();
+            let rules = Rules::new(&Cache { default_ttl: Duration::from_secs(1), ..Cache::default() }, "", None);
+            let times = Times { asked: BORN, came: BORN };
+            if let Ok(keep) = judge(Asker::default(), StatusCode::OK, &fields, times, &rules) {
+                let facts = Facts::of(&fields);
+                let asked = Asked { control: facts.control(&fields, Obeyed::All), ..Asked::default() };
+                plan(&asked, Some(&keep.stored), Forward::UriMiss, BORN);
+            }
+            let varies = crate::cached::stored::Varies { nonce: 0, names: vec![HeaderName::from_static(name)] };
+            crate::cached::key::variant(&outwork_cache::Key::from_bytes([0; 16]), &varies, &fields);
+            crate::cached::key::cookies(&fields).count();
+        }
+        crate::cached::stored::Record::decode(&bytes);
+    }
+
     #[test]
     fn what_may_not_be_stored_never_is(control in directives(RESPONSE), ttl in proptest::option::of(0u64..1000), authorized: bool) {
         let settings = Cache { ttl: ttl.map(Duration::from_secs), default_ttl: Duration::from_secs(60), ..Cache::default() };

@@ -90,10 +90,27 @@ impl Pass {
         }
     }
 
-    /// Whether the next response to the same URL is likely to be none that is stored either, whoever asks for it.
-    pub(crate) fn is_lasting(self) -> bool {
-        matches!(self, Self::NoStore | Self::Private | Self::SetCookie | Self::Vary | Self::Stale | Self::TooLarge)
+    /// Of which requests the next response to the same URL is likely to be none that is stored either.
+    pub(crate) fn lasts(self) -> Option<Lasting> {
+        match self {
+            Self::NoStore | Self::Private | Self::SetCookie | Self::Vary | Self::Stale | Self::TooLarge => {
+                Some(Lasting::All)
+            }
+            Self::Authorization => Some(Lasting::Authorized),
+            Self::Cookie => Some(Lasting::Cookies),
+            Self::Status | Self::Client => None,
+        }
     }
+}
+
+/// Requests whose responses are not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    All,
+    /// Those with `Authorization`.
+    Authorized,
+    /// Those with cookies.
+    Cookies,
 }
 
 /// Decides about a response with these fields, all of them.

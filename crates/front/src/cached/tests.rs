@@ -931,3 +931,20 @@ fn what_is_due_by_the_clock_or_often_asked_for_is_fetched_before_it_is_stale() {
     until(|| store.metrics.warmed.of(Warmed::Schedule).get() == 1);
     assert!(site.inner.asked.lock().unwrap().iter().any(|asked| asked.uri.path() == "/daily"));
 }
+
+#[test]
+fn of_requests_whose_answers_are_their_own_none_waits_for_another_once_that_is_known() {
+    run(async {
+        for name in ["authorization", "cookie"] {
+            let site = Site::new(|settings| settings.default_ttl = Duration::from_secs(60), numbered(&[]));
+            let own = site.ask_with("GET /", &[(name, "a=1")]).await;
+            assert!(own.cache().ends_with(&format!("detail={name}")), "{own:?}");
+            let known = site.ask_with("GET /", &[(name, "a=2")]).await;
+            assert_eq!(
+                (known.text(), known.cache()),
+                ("answer 2", "fwd=miss; fwd-status=200; detail=known-uncacheable")
+            );
+            assert_eq!(site.get().await.cache(), "fwd=uri-miss; fwd-status=200; stored", "others are not concerned");
+        }
+    });
+}

@@ -78,5 +78,7 @@ impl Front {
         if let Some(door) = self.door.lock().take() {
             door.stop(patience);
         }
+        // What waits to be written below memory.
+        self.caching.store.tiers().close();
     }
 }
