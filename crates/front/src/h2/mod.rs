@@ -298,7 +298,7 @@ impl Stream {
                 }
                 Ok(None) => {
                     metrics.file_waits.inc();
-                    file::read(&part.file, at..end).await
+                    file::read(&part.file, at..end, piece.len()).await
                 }
                 Err(error) => Err(error),
             };

@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 
 use outwork_front::{Tls, TlsFiles};
+use outwork_telemetry::Collect;
 
 use super::*;
 use crate::metrics::Tier;
@@ -30,18 +31,22 @@ const TIERS: [(&str, Tier, &str); 5] = [
     ("mmap = { enabled = true }\ndirect_io = true\ndirect_io_threshold = '2MiB'", Tier::Direct, "direct"),
 ];
 
-/// What the door has sent, by the way it calls it.
-fn parts(site: &Site, way: &str) -> u64 {
-    use outwork_telemetry::Collect;
-
+/// A counter of the door; of several, the one with this label.
+fn counted(site: &Site, name: &str, label: Option<&str>) -> u64 {
     let mut families = Vec::new();
     site.sent.collect(&mut families);
-    let family = families.iter().find(|family| family.desc.name == "outwork_front_file_parts_total").unwrap();
-    let sample = family.samples.iter().find(|sample| sample.labels.iter().any(|(_, value)| value == way)).unwrap();
-    match sample.value {
+    let family = families.iter().find(|family| family.desc.name == name).unwrap();
+    let has =
+        |labels: &outwork_telemetry::Labels| label.is_none_or(|label| labels.iter().any(|(_, value)| value == label));
+    match family.samples.iter().find(|sample| has(&sample.labels)).unwrap().value {
         outwork_telemetry::Value::Number(count) => count as u64,
         _ => panic!("it is a counter"),
     }
+}
+
+/// What the door has sent, by the way it calls it.
+fn parts(site: &Site, way: &str) -> u64 {
+    counted(site, "outwork_front_file_parts_total", Some(way))
 }
 
 fn ranges() -> [(String, Range<usize>); 5] {
@@ -117,6 +122,27 @@ fn a_file_that_is_cut_short_while_it_is_sent_ends_its_connection_and_no_other() 
         assert!(rest.len() < whole.len(), "{keys:?}: {tier:?}");
         let (status, _, body) = site.client().ask("GET", "/huge.bin", "");
         assert_eq!((status, body.len()), (200, 1000), "{keys:?}");
+    }
+}
+
+#[test]
+fn what_is_not_in_the_page_cache_is_waited_for_elsewhere_and_sent_all_the_same() {
+    for keys in ["", "zero_copy = false", "mmap = { enabled = true }"] {
+        let site = Site::serve(on_disk(), keys, None);
+        site.write("large.bin", content(SIZE));
+        let mut client = site.client();
+        assert_eq!(client.ask("HEAD", "/large.bin", "").0, 200);
+        let file = std::fs::File::open(site.path("large.bin")).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let mut byte = [0];
+        let slice = &mut [io::IoSliceMut::new(&mut byte)];
+        let probe = rustix::io::preadv2(&file, slice, 900_000, rustix::io::ReadWriteFlags::NOWAIT);
+        assert!(client.ask("GET", "/large.bin", "").2 == content(SIZE), "{keys:?}");
+        // A mapped page is not given up.
+        if probe == Err(rustix::io::Errno::AGAIN) {
+            assert!(counted(&site, "outwork_front_file_waits_total", None) > 0, "{keys:?}");
+        }
     }
 }
 
