@@ -68,6 +68,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Leases(command) => remote::leases(global, command)?,
         Command::Reservations(command) => remote::reservations(global, command)?,
         Command::Subnets { command: None | Some(SubnetsCommand::List) } => remote::subnets(global)?,
+        Command::Tls(command) => remote::tls(global, command)?,
         Command::Log(command) => remote::log(global, command)?,
         Command::Store(command) => return storage::store(global, command),
         Command::Run => compose::run(global)?,

@@ -2,6 +2,7 @@
 
 mod leases;
 mod reservations;
+mod tls;
 
 use std::io::{self, Write};
 
@@ -16,6 +17,7 @@ use crate::table::{Table, bytes, cell, printable, span, time, write_pairs};
 
 pub(crate) use leases::{leases, subnets};
 pub(crate) use reservations::reservations;
+pub(crate) use tls::tls;
 
 /// `outwork reload`.
 pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {

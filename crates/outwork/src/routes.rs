@@ -19,7 +19,7 @@ section! {
         /// Threads that serve connections, each with listening sockets of its own; 0 means one a core.
         pub(crate) workers: u16 [restart, range 0..=1024] = 0,
         /// Where to listen. Without any there is no front door.
-        pub(crate) listener: Vec<Listener> [restart],
+        pub(crate) listener: Vec<Listener>,
         /// What connections may do.
         pub(crate) limits: Limits,
         /// The routes. The most specific one that fits answers, wherever it stands.
