@@ -1,5 +1,6 @@
 //! The `[front]` section's own parts: where the door listens, and what connections may do. Routes are the binary's: it knows every handler.
 //!
+//! - `acme`: certificates by ACME.
 //! - `https`: redirects and strict transport security.
 //! - `tls`: certificates of listeners, and how they speak.
 
@@ -10,9 +11,11 @@ use outwork_config::{ByteSize, hours, millis, mins, secs, section};
 
 use crate::door::Options;
 
+mod acme;
 mod https;
 mod tls;
 
+pub use acme::{AcmeChallenge, AcmeDirectory, AcmeSettings, ExternalAccount};
 pub use https::{Hsts, RedirectHttps};
 pub use tls::{
     Alpn, CertificateFiles, Ciphers, ClientAuthMode, ClientAuthSettings, HostName, LocalName, TlsSettings, TlsVersion,

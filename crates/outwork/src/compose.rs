@@ -123,7 +123,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         true => Some(Dhcp::start(&settings, &registry, &hub)?),
         false => None,
     };
-    let certificates = Certificates::new(&settings.store.data_dir.join(CERTIFICATES));
+    let certificates = Certificates::new(&settings.store.data_dir.join(CERTIFICATES), settings.front.acme());
     registry.register(Arc::clone(&certificates.metrics) as _)?;
     let door = Front::start(&settings, &registry, &certificates)?;
     let offer: Vec<_> = settings.admin.tls_files().map(Offer::from).into_iter().collect();
@@ -204,6 +204,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     };
     let told = alerts::Told { alerts, hub: Arc::clone(&hub) };
     let watching = tokio::spawn(alerts::run(Arc::new(sources), told));
+    let ordering = tokio::spawn(outwork_front::acme::run(Arc::clone(&certificates)));
     let keeping = tokio::spawn(certificates.keep());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let admin_server = tokio::spawn(server.run(router, async move {
@@ -222,6 +223,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     live.abort();
     watching.abort();
     keeping.abort();
+    ordering.abort();
     drop(stop);
     admin_server.await?;
     drop(local_file);

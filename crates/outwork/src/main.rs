@@ -3,6 +3,7 @@
 //! - `compose`: wires the services together: `outwork run`.
 //! - `alerts`: what slows the services down, and what to do about it.
 //! - `bench`: `outwork bench`.
+//! - `certificates`: what `outwork check` says of them.
 //! - `cli`: the command line and its help.
 //! - `settings`: the whole configuration, and where its text comes from.
 //! - `local`: commands that need the configuration alone.
@@ -13,6 +14,7 @@
 
 mod alerts;
 mod bench;
+mod certificates;
 mod cli;
 mod client;
 mod compose;

@@ -72,6 +72,8 @@ section! {
         pub key: Option<PathBuf>,
         /// More certificates. Of several for one name, a client gets the first that it can verify.
         pub certificates: Vec<CertificateFiles>,
+        /// Names to order certificates for by ACME, one each: see `front.acme`.
+        pub acme: Vec<HostName>,
         /// Names and addresses to be certified by the local authority, for development: `outwork tls ca` says how to trust it.
         pub local: Vec<LocalName>,
         /// What clients get that ask for a name that there is no certificate for.
@@ -119,15 +121,20 @@ fn complete(tls: &TlsSettings, at: &mut At<'_>) {
         _ => {}
     }
     if tls.offer().sources.is_empty() {
-        at.fault("", Fault::new("there is no certificate").expected("certificate and key, certificates, or local"));
+        at.fault(
+            "",
+            Fault::new("there is no certificate").expected("certificate and key, certificates, acme, or local"),
+        );
     }
     if tls.ciphers == Ciphers::Modern && tls.min_version == Some(TlsVersion::V1_2) {
         let fault =
             Fault::new("TLS 1.2 has none of the modern cipher suites").expected("\"1.3\" with ciphers = \"modern\"");
         at.fault("min_version", fault.help("leave it out, or choose ciphers = \"intermediate\""));
     }
-    if tls.local.len() > MOST_NAMES {
-        at.fault("local", Fault::new(format!("{} names", tls.local.len())).expected(format!("{MOST_NAMES} at most")));
+    for (key, names) in [("acme", tls.acme.len()), ("local", tls.local.len())] {
+        if names > MOST_NAMES {
+            at.fault(key, Fault::new(format!("{names} names")).expected(format!("{MOST_NAMES} at most")));
+        }
     }
     for (index, protocol) in tls.alpn.iter().enumerate() {
         if tls.alpn.iter().take(index).any(|other| other == protocol) {
@@ -144,6 +151,7 @@ impl TlsSettings {
         let first = self.certificate.as_ref().zip(self.key.as_ref()).map(|(certificate, key)| pair(certificate, key));
         let others = self.certificates.iter().map(|files| pair(&files.certificate, &files.key));
         let mut sources: Vec<_> = first.into_iter().chain(others).map(Source::Files).collect();
+        sources.extend(self.acme.iter().map(|name| Source::Acme(name.to_string())));
         if !self.local.is_empty() {
             sources.push(Source::Local(self.local.iter().map(ToString::to_string).collect()));
         }
@@ -180,6 +188,9 @@ pub enum HostNameError {
     /// An address is no name.
     #[error("an address is no name")]
     Address,
+    /// RFC 8555 section 7.1.3: only DNS-01 proves these.
+    #[error("a wildcard needs a challenge in the DNS, which nobody here can write to; use certificate files for it")]
+    Wildcard,
 }
 
 impl HostName {
@@ -195,6 +206,9 @@ impl FromStr for HostName {
     fn from_str(text: &str) -> Result<Self, HostNameError> {
         if text.parse::<IpAddr>().is_ok() {
             return Err(HostNameError::Address);
+        }
+        if text.starts_with("*.") {
+            return Err(HostNameError::Wildcard);
         }
         if text.len() > 253 || text.split('.').any(|label| label.is_empty() || label.len() > 63) {
             return Err(HostNameError::Length);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
@@ -29,6 +30,14 @@ pub(crate) struct Verifier {
 }
 
 impl ClientAuth {
+    /// Whether the authorities can be used.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.verifier(&Arc::new(default_provider())).map(drop)
+    }
+
     /// Reads the authorities.
     pub(crate) fn verifier(&self, provider: &Arc<CryptoProvider>) -> Result<Verifier, TlsError> {
         let refused = |reason: String| TlsError::ClientCa { path: self.ca.clone(), reason };

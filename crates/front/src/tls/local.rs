@@ -23,6 +23,8 @@ pub(super) const ROOT: &str = "ca.pem";
 const ROOT_LIFE: Duration = Duration::from_secs(3650 * 86_400);
 /// How long a certificate is good that it signs.
 const LEAF_LIFE: Duration = Duration::from_secs(7 * 86_400);
+/// How long one is good that stands in for another.
+const STAND_IN_LIFE: Duration = Duration::from_secs(365 * 86_400);
 /// Clocks of clients may be this much behind.
 const SKEW: Duration = Duration::from_secs(3600);
 
@@ -119,6 +121,22 @@ impl Authority {
         let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         verify_server_cert_signed_by_trust_anchor(&ParsedCertificate::try_from(leaf)?, &roots, &[], now, algorithms)
     }
+}
+
+/// A certificate that nobody trusts, for as long as there is no other.
+pub(super) fn self_signed(name: &str, now: SystemTime) -> Result<Certificate, TlsError> {
+    let names = [name.to_owned()];
+    let mut params = CertificateParams::new(names.clone()).map_err(|error| failed(&names, &error))?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "Outwork, until there is a certificate");
+    params.not_before = now.checked_sub(SKEW).unwrap_or(UNIX_EPOCH).into();
+    params.not_after = now.checked_add(STAND_IN_LIFE).unwrap_or(now).into();
+    let key = KeyPair::generate().map_err(|error| failed(&names, &error))?;
+    let certificate = params.self_signed(&key).map_err(|error| failed(&names, &error))?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let files = TlsFiles { certificate: PathBuf::new(), key: PathBuf::new() };
+    let made = Certificate::from_der(vec![certificate.der().clone()], key, &files)?;
+    Ok(Certificate { provisional: true, ..made })
 }
 
 fn failed(names: &[String], reason: &(impl std::fmt::Display + ?Sized)) -> TlsError {

@@ -15,14 +15,14 @@
 pub mod api;
 mod certificate;
 mod client;
-mod files;
+pub(crate) mod files;
 mod handshake;
 mod local;
 mod metrics;
 mod profile;
 mod stock;
 mod table;
-mod x509;
+pub(crate) mod x509;
 
 use std::fmt;
 use std::sync::Arc;

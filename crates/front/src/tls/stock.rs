@@ -12,15 +12,18 @@ use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
 
 use super::certificate::{Certificate, TlsError, TlsFiles, certificates};
 use super::files::{self, Stamp, stamp};
-use super::local::{Authority, ROOT};
+use super::local::{Authority, ROOT, self_signed};
 use super::metrics::{Issuer, Replacement, TlsMetrics};
 use super::x509::Facts;
 use super::{Offer, State, Tls};
-use crate::acme::Challenges;
+use crate::acme::{Challenges, Settings, Storage};
 
+/// The directory of ACME.
+const ACME: &str = "acme";
 /// The directory of the local authority.
 const LOCAL: &str = "local";
 
@@ -29,6 +32,8 @@ const LOCAL: &str = "local";
 pub enum Source {
     /// Files that someone else looks after.
     Files(TlsFiles),
+    /// ACME: a certificate for this name.
+    Acme(String),
     /// Our own authority, for development: one certificate for these names and addresses.
     Local(Vec<String>),
 }
@@ -37,6 +42,7 @@ impl Source {
     pub(crate) fn issuer(&self) -> Issuer {
         match self {
             Self::Files(_) => Issuer::Files,
+            Self::Acme(_) => Issuer::Acme,
             Self::Local(_) => Issuer::Local,
         }
     }
@@ -100,6 +106,17 @@ impl Entry {
         name.unwrap_or_else(|| facts.subject.clone())
     }
 
+    /// Takes up what was left of attempts before this start.
+    pub(crate) fn resume(&self, failures: u32, error: Option<String>) {
+        let mut renewal = self.renewal.lock();
+        (renewal.failures, renewal.error) = (failures, error);
+    }
+
+    /// Says when the next certificate is tried for.
+    pub(crate) fn set_next(&self, next: SystemTime) {
+        self.renewal.lock().next = Some(next);
+    }
+
     fn replace(&self, certificate: Certificate) {
         *self.certificate.write() = Arc::new(certificate);
     }
@@ -131,18 +148,23 @@ pub struct Certificates {
     listeners: Mutex<Vec<Weak<Tls>>>,
     authority: Mutex<Option<Arc<Authority>>>,
     challenges: Arc<Challenges>,
+    acme: Mutex<Option<Arc<Settings>>>,
+    /// Told when there is something new for ACME to do.
+    acme_changed: Notify,
     /// What is measured of them.
     pub metrics: Arc<TlsMetrics>,
 }
 
 impl Certificates {
-    /// None so far. `dir` is where ours are kept, and is made when there are some.
-    pub fn new(dir: &Path) -> Arc<Self> {
+    /// None so far. `dir` is where ours are kept, and is made when there are some; `acme` says where those of ACME come from.
+    pub fn new(dir: &Path, acme: Option<Settings>) -> Arc<Self> {
         Arc::new(Self {
             dir: dir.to_owned(),
             listeners: Mutex::default(),
             authority: Mutex::default(),
             challenges: Arc::default(),
+            acme: Mutex::new(acme.map(Arc::new)),
+            acme_changed: Notify::new(),
             metrics: Arc::default(),
         })
     }
@@ -152,7 +174,7 @@ impl Certificates {
     /// # Errors
     /// Of the first that cannot be offered.
     pub fn open(&self, offers: &[Offer]) -> Result<Vec<Arc<Tls>>, OfferError> {
-        let mut fresh = Fresh::new(self, offers);
+        let mut fresh = Fresh::new(self, offers, self.acme_settings());
         let opened = offers.iter().enumerate().map(|(listener, offer)| {
             let entries = offer.sources.iter().map(|source| fresh.entry(source)).collect::<Result<Vec<_>, _>>();
             let opened =
@@ -164,14 +186,15 @@ impl Certificates {
         Ok(opened)
     }
 
-    /// Makes ready what listeners are to offer from now on, and reads files again. Nothing changes until the
+    /// Makes ready what listeners are to offer from now on, and where ACME asks, and reads files again. Nothing changes until the
     /// [`commit`](Prepared::commit).
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn prepare(&self, offers: Vec<(Arc<Tls>, Offer)>) -> Result<Prepared<'_>, OfferError> {
+    pub fn prepare(&self, offers: Vec<(Arc<Tls>, Offer)>, acme: Option<Settings>) -> Result<Prepared<'_>, OfferError> {
         let (listeners, offers): (Vec<_>, Vec<_>) = offers.into_iter().unzip();
-        let mut fresh = Fresh::new(self, &offers);
+        let acme = acme.map(Arc::new);
+        let mut fresh = Fresh::new(self, &offers, acme.clone());
         let prepared = listeners.into_iter().zip(&offers).enumerate().map(|(listener, (tls, offer))| {
             let entries = offer.sources.iter().map(|source| fresh.entry(source)).collect::<Result<Vec<_>, _>>();
             let ready = entries.and_then(|entries| Ok((tls.with(offer.profile.clone())?, entries)));
@@ -179,7 +202,7 @@ impl Certificates {
             Ok((tls, state, entries))
         });
         let listeners = prepared.collect::<Result<Vec<_>, OfferError>>()?;
-        Ok(Prepared { replaced: fresh.replaced, certificates: self, listeners })
+        Ok(Prepared { replaced: fresh.replaced, certificates: self, listeners, acme })
     }
 
     /// What is in use, each once.
@@ -198,6 +221,26 @@ impl Certificates {
     /// The challenges of the orders that are under way.
     pub fn challenges(&self) -> Arc<Challenges> {
         Arc::clone(&self.challenges)
+    }
+
+    pub(crate) fn acme_settings(&self) -> Option<Arc<Settings>> {
+        self.acme.lock().clone()
+    }
+
+    /// Where what is kept of ACME servers lies.
+    pub(crate) fn acme_dir(&self) -> PathBuf {
+        self.dir.join(ACME)
+    }
+
+    /// Waits until there may be something new for ACME to do.
+    pub(crate) async fn acme_changed(&self) {
+        self.acme_changed.notified().await;
+    }
+
+    /// Puts a certificate that was ordered in the place of the one before.
+    pub(crate) fn renewed(&self, entry: &Entry, certificate: Certificate) {
+        self.install(entry, certificate);
+        *entry.renewal.lock() = Renewal::default();
     }
 
     /// The root of the local authority, where there is one: its file, its text, and what it says.
@@ -250,17 +293,18 @@ struct Fresh<'a> {
     replaced: Vec<(Arc<Entry>, Certificate, (Stamp, Stamp))>,
     seen: Vec<Source>,
     local: Vec<String>,
+    acme: Option<Arc<Settings>>,
 }
 
 impl<'a> Fresh<'a> {
-    fn new(certificates: &'a Certificates, offers: &[Offer]) -> Self {
+    fn new(certificates: &'a Certificates, offers: &[Offer], acme: Option<Arc<Settings>>) -> Self {
         let sources = offers.iter().flat_map(|offer| &offer.sources);
         let local = sources.filter_map(|source| match source {
             Source::Local(names) => Some(names.clone()),
-            Source::Files(_) => None,
+            Source::Files(_) | Source::Acme(_) => None,
         });
         let local = local.flatten().collect();
-        Self { entries: certificates.entries(), certificates, replaced: Vec::new(), seen: Vec::new(), local }
+        Self { entries: certificates.entries(), certificates, replaced: Vec::new(), seen: Vec::new(), local, acme }
     }
 
     /// The entry of a source: the one that is in use, or a new one.
@@ -282,6 +326,7 @@ impl<'a> Fresh<'a> {
                 entry.stamps.lock().read = stamps;
                 entry
             }
+            (Source::Acme(name), None) => Entry::new(source.clone(), self.ordered(name)?),
             (Source::Local(names), None) => {
                 let authority = self.certificates.authority(&self.local)?;
                 let now = SystemTime::now();
@@ -293,6 +338,22 @@ impl<'a> Fresh<'a> {
         self.seen.push(source.clone());
         self.entries.push(Arc::clone(&entry));
         Ok(entry)
+    }
+}
+
+impl Fresh<'_> {
+    /// The certificate that was ordered for a name before; where there is none yet, one that stands in for it, so that the
+    /// listener serves at once.
+    fn ordered(&self, name: &str) -> Result<Certificate, TlsError> {
+        if let Some(settings) = &self.acme {
+            let storage = Storage::new(&self.certificates.acme_dir(), &settings.directory);
+            match storage.certificate(name) {
+                Ok(Some(certificate)) => return Ok(certificate),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "a certificate that was kept cannot be used; another is ordered"),
+            }
+        }
+        self_signed(name, SystemTime::now())
     }
 }
 
@@ -308,6 +369,7 @@ pub struct Prepared<'a> {
     certificates: &'a Certificates,
     replaced: Vec<(Arc<Entry>, Certificate, (Stamp, Stamp))>,
     listeners: Vec<(Arc<Tls>, State, Vec<Arc<Entry>>)>,
+    acme: Option<Arc<Settings>>,
 }
 
 impl Prepared<'_> {
@@ -322,5 +384,7 @@ impl Prepared<'_> {
         for (tls, state, entries) in self.listeners {
             tls.take_up(state, entries);
         }
+        *self.certificates.acme.lock() = self.acme;
+        self.certificates.acme_changed.notify_one();
     }
 }

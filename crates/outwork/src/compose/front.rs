@@ -107,7 +107,7 @@ fn handler(
 ) -> Box<dyn Handler> {
     let rules = settings.front.listener.iter().zip(addresses).filter_map(|(one, (address, _))| one.rule(*address));
     let rules: Vec<_> = rules.collect();
-    match rules.is_empty() {
+    match rules.is_empty() && settings.front.acme().is_none() {
         true => routes,
         false => Box::new(Https::new(rules, certificates.challenges(), routes)),
     }

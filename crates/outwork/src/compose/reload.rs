@@ -157,7 +157,8 @@ impl Reload {
             offers.push(("admin.tls".to_owned(), Arc::clone(tls), Offer::from(files)));
         }
         let keys: Vec<_> = offers.iter().map(|(key, ..)| key.clone()).collect();
-        let certificates = self.certificates.prepare(offers.into_iter().map(|(_, tls, offer)| (tls, offer)).collect());
+        let offers = offers.into_iter().map(|(_, tls, offer)| (tls, offer)).collect();
+        let certificates = self.certificates.prepare(offers, read.value.front.acme());
         let certificates = certificates.map_err(|error| {
             let key = keys.get(error.listener).map_or("tls", String::as_str);
             Refusal::Prepare(format!("{key}: {}", error.source))

@@ -44,6 +44,7 @@ impl Certificates {
         for entry in &entries {
             match &entry.source {
                 Source::Files(files) => self.look_at_files(entry, files),
+                Source::Acme(_) => {}
                 Source::Local(names) => self.renew_local(entry, names, now),
             }
         }

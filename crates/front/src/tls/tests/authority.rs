@@ -42,7 +42,7 @@ fn an_authority_is_made_once_and_certifies_names_that_nobody_owns_and_those_it_w
 #[test]
 fn local_certificates_are_renewed_at_two_thirds_of_their_life() {
     let dir = tempfile::tempdir().unwrap();
-    let certificates = Certificates::new(dir.path());
+    let certificates = Certificates::new(dir.path(), None);
     let offer = Offer { profile: Profile::default(), sources: vec![Source::Local(names(&["localhost", "127.0.0.1"]))] };
     let tls = opened(&certificates, &offer);
     let entry = certificates.entries().remove(0);

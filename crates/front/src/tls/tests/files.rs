@@ -54,7 +54,7 @@ fn what_someone_should_look_at_is_said_in_time() {
 fn files_that_change_are_taken_up_once_they_belong_together() {
     let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
     let files = ca.write(dir.path(), "a", &["a.test"], DAY);
-    let certificates = Certificates::new(dir.path());
+    let certificates = Certificates::new(dir.path(), None);
     let tls = opened(&certificates, &offer(&[&files]));
     let entry = certificates.entries().remove(0);
     let (first, mut told) = (fingerprint(&entry), Told::default());
@@ -76,7 +76,7 @@ fn files_that_change_are_taken_up_once_they_belong_together() {
 fn files_that_stay_unusable_are_told_of_once_and_change_nothing() {
     let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
     let files = ca.write(dir.path(), "a", &["a.test"], DAY);
-    let certificates = Certificates::new(dir.path());
+    let certificates = Certificates::new(dir.path(), None);
     let _tls = opened(&certificates, &offer(&[&files]));
     let entry = certificates.entries().remove(0);
     let (first, mut told) = (fingerprint(&entry), Told::default());
@@ -95,12 +95,12 @@ fn a_prepared_certificate_is_used_from_its_commit_on_and_one_that_cannot_be_read
     let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
     let files = ca.write(dir.path(), "a", &["a.test"], DAY);
     let more = ca.write(dir.path(), "b", &["b.test"], DAY);
-    let certificates = Certificates::new(dir.path());
+    let certificates = Certificates::new(dir.path(), None);
     let tls = opened(&certificates, &offer(&[&files]));
     let entry = certificates.entries().remove(0);
     let first = fingerprint(&entry);
     ca.write(dir.path(), "a", &["a.test"], DAY);
-    let prepared = certificates.prepare(vec![(Arc::clone(&tls), offer(&[&files, &more]))]).unwrap();
+    let prepared = certificates.prepare(vec![(Arc::clone(&tls), offer(&[&files, &more], None))]).unwrap();
     assert_eq!(fingerprint(&entry), first, "something else of the reload may be refused yet");
     assert!(!tls.table.load().knows("b.test"));
     prepared.commit();
@@ -109,7 +109,7 @@ fn a_prepared_certificate_is_used_from_its_commit_on_and_one_that_cannot_be_read
     std::fs::write(&more.key, "no key").unwrap();
     let second = fingerprint(&entry);
     ca.write(dir.path(), "a", &["a.test"], DAY);
-    let refused = certificates.prepare(vec![(Arc::clone(&tls), offer(&[&files, &more]))]).err().unwrap();
+    let refused = certificates.prepare(vec![(Arc::clone(&tls), offer(&[&files, &more], None))]).err().unwrap();
     assert!(refused.listener == 0 && refused.to_string().contains("b.key: no private key"), "{refused}");
     assert_eq!(fingerprint(&entry), second);
 }
@@ -118,7 +118,7 @@ fn a_prepared_certificate_is_used_from_its_commit_on_and_one_that_cannot_be_read
 fn listeners_share_a_certificate_and_it_is_gone_with_the_last_of_them() {
     let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
     let files = ca.write(dir.path(), "a", &["a.test"], DAY);
-    let certificates = Certificates::new(dir.path());
+    let certificates = Certificates::new(dir.path(), None);
     let (one, two) = (opened(&certificates, &offer(&[&files])), opened(&certificates, &offer(&[&files])));
     assert!(Arc::ptr_eq(&one.entries()[0], &two.entries()[0]) && certificates.entries().len() == 1);
     drop(one);
@@ -132,7 +132,7 @@ fn the_time_that_is_left_is_measured_and_told_of_once_a_day() {
     use outwork_telemetry::Collect;
     let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
     let files = ca.write(dir.path(), "a", &["a.test"], DAY * 2);
-    let certificates = Certificates::new(dir.path());
+    let certificates = Certificates::new(dir.path(), None);
     let tls = opened(&certificates, &offer(&[&files]));
     let left = || {
         let mut families = Vec::new();

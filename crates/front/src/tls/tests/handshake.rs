@@ -128,7 +128,7 @@ fn site(folder: &Path) -> Offer {
 #[tokio::test]
 async fn a_client_gets_the_certificate_for_the_name_it_asks_for() {
     let dir = tempfile::tempdir().unwrap();
-    let tls = opened(&Certificates::new(dir.path()), &site(dir.path()));
+    let tls = opened(&Certificates::new(dir.path(), None), &site(dir.path()));
     let client = Arc::new(client(BOTH, None));
     for (asked, got) in [
         ("first.test", "first.test"),
@@ -150,7 +150,7 @@ async fn unknown_names_are_refused_by_an_alert_where_that_is_wanted() {
     let dir = tempfile::tempdir().unwrap();
     let mut offer = site(dir.path());
     offer.profile.unknown_names = UnknownNames::Refuse;
-    let tls = opened(&Certificates::new(dir.path()), &offer);
+    let tls = opened(&Certificates::new(dir.path(), None), &offer);
     let client = Arc::new(client(BOTH, None));
     let refused = meet(&tls, &client, "unknown.test").await;
     assert_eq!(alert(refused), Some(AlertDescription::UnrecognisedName));
@@ -179,7 +179,7 @@ fn of_two_certificates_for_a_name_a_client_gets_the_one_that_it_can_verify() {
 #[tokio::test]
 async fn sessions_go_on_after_a_reload_and_never_where_resumption_is_off() {
     let dir = tempfile::tempdir().unwrap();
-    let certificates = Certificates::new(dir.path());
+    let certificates = Certificates::new(dir.path(), None);
     let offer = site(dir.path());
     let tls = opened(&certificates, &offer);
     for (versions, name) in [(V1_2, "TLSv1.2"), (V1_3, "TLSv1.3")] {
@@ -189,7 +189,7 @@ async fn sessions_go_on_after_a_reload_and_never_where_resumption_is_off() {
             (met.kind == HandshakeKind::Resumed, met.session.resumed, met.session.version),
             (false, false, name)
         );
-        certificates.prepare(vec![(Arc::clone(&tls), offer.clone())]).unwrap().commit();
+        certificates.prepare(vec![(Arc::clone(&tls), offer.clone())], None).unwrap().commit();
         let met = meet(&tls, &client, "first.test").await.unwrap();
         assert_eq!((met.kind, met.session.resumed), (HandshakeKind::Resumed, true), "{name}");
     }
@@ -213,7 +213,7 @@ async fn a_client_shows_its_certificate_where_it_is_asked_to_and_is_known_by_it(
         offer.profile.client_auth = Some(ClientAuth { ca: clients.clone(), mode });
         offer
     };
-    let certificates = Certificates::new(dir.path());
+    let certificates = Certificates::new(dir.path(), None);
     let optional = opened(&certificates, &of_mode(ClientAuthMode::Optional));
     let required = opened(&certificates, &of_mode(ClientAuthMode::Require));
     let life = DAY * 36_500;
@@ -237,7 +237,7 @@ async fn no_session_goes_on_that_began_when_less_was_asked_of_clients() {
     let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new("clients"));
     let clients = dir.path().join("clients.pem");
     std::fs::write(&clients, &ca.pem).unwrap();
-    let certificates = Certificates::new(dir.path());
+    let certificates = Certificates::new(dir.path(), None);
     let mut offer = site(dir.path());
     offer.profile.client_auth = Some(ClientAuth { ca: clients.clone(), mode: ClientAuthMode::Optional });
     let tls = opened(&certificates, &offer);
@@ -245,7 +245,7 @@ async fn no_session_goes_on_that_began_when_less_was_asked_of_clients() {
     meet(&tls, &nobody, "first.test").await.unwrap();
     assert!(meet(&tls, &nobody, "first.test").await.unwrap().session.resumed);
     offer.profile.client_auth = Some(ClientAuth { ca: clients, mode: ClientAuthMode::Require });
-    certificates.prepare(vec![(Arc::clone(&tls), offer)]).unwrap().commit();
+    certificates.prepare(vec![(Arc::clone(&tls), offer)], None).unwrap().commit();
     assert_eq!(alert(meet(&tls, &nobody, "first.test").await), Some(AlertDescription::CertificateRequired));
 }
 
@@ -254,7 +254,7 @@ async fn a_client_that_speaks_too_old_a_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut offer = site(dir.path());
     offer.profile.min_version = TlsVersion::V1_3;
-    let tls = opened(&Certificates::new(dir.path()), &offer);
+    let tls = opened(&Certificates::new(dir.path(), None), &offer);
     let refused = meet(&tls, &Arc::new(client(V1_2, None)), "first.test").await;
     assert_eq!(alert(refused), Some(AlertDescription::ProtocolVersion));
     let met = meet(&tls, &Arc::new(client(BOTH, None)), "first.test").await.unwrap();
