@@ -17,6 +17,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use outwork_net::Mapping;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::tls::Session;
+
 /// A future that stays on the thread of its connection.
 pub type Local<T> = Pin<Box<dyn Future<Output = T>>>;
 
@@ -29,6 +31,8 @@ pub struct Origin {
     pub local: SocketAddr,
     /// True if the connection is encrypted.
     pub tls: bool,
+    /// What was agreed on in the handshake of TLS: version, name, the client's certificate.
+    pub session: Option<Box<Session>>,
 }
 
 /// A request whose head has been read.

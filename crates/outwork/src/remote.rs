@@ -3,6 +3,7 @@
 mod cache;
 mod leases;
 mod reservations;
+mod tls;
 
 use std::io::{self, Write};
 
@@ -18,6 +19,7 @@ use crate::table::{Table, bytes, cell, printable, span, time, write_pairs};
 pub(crate) use cache::cache;
 pub(crate) use leases::{leases, subnets};
 pub(crate) use reservations::reservations;
+pub(crate) use tls::tls;
 
 /// `outwork reload`.
 pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use outwork_config::{At, Fault, section};
 use outwork_front::answer::{Redirect, Respond, Routed};
+use outwork_front::acme;
 use outwork_front::cached::config::{Cache as CacheRules, Edge};
 use outwork_front::cached::edge::EdgeFields;
 use outwork_front::cached::{Cached, Rules, Store};
 use outwork_front::coding::{Compressed, Compression};
-use outwork_front::config::{Limits, Listener};
+use outwork_front::config::{AcmeChallenge, AcmeSettings, Limits, Listener};
 use outwork_front::message::Handler;
 use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
@@ -23,7 +24,9 @@ section! {
         /// Threads that serve connections, each with listening sockets of its own; 0 means one a core.
         pub(crate) workers: u16 [restart, range 0..=1024] = 0,
         /// Where to listen. Without any there is no front door.
-        pub(crate) listener: Vec<Listener> [restart],
+        pub(crate) listener: Vec<Listener>,
+        /// Certificates by ACME.
+        pub(crate) acme: AcmeSettings,
         /// What connections may do.
         pub(crate) limits: Limits,
         /// Compression of responses, for routes that do not say otherwise.
@@ -31,6 +34,7 @@ section! {
         /// The routes. The most specific one that fits answers, wherever it stands.
         pub(crate) route: Vec<Route>,
     }
+    check acme_can_work;
 }
 
 section! {
@@ -82,6 +86,21 @@ section! {
         pub(crate) headers: BTreeMap<String, String>,
     }
     check fields;
+}
+
+fn acme_can_work(front: &FrontSettings, at: &mut At<'_>) {
+    let wanted = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| !tls.acme.is_empty());
+    let Some(index) = front.listener.iter().position(wanted) else { return };
+    if !front.acme.accept_terms {
+        let fault = Fault::new("the terms of service of the certificate authority are not accepted");
+        let help = "read them, and set front.acme.accept_terms = true; for development there is tls.local";
+        at.fault(&format!("listener[{index}].tls.acme"), fault.expected("front.acme.accept_terms = true").help(help));
+    }
+    let clear = front.listener.iter().any(|listener| listener.tls.is_none());
+    if front.acme.challenges == [AcmeChallenge::Http01] && !clear {
+        let fault = Fault::new("http-01 alone needs a listener that speaks clear text, and there is none");
+        at.fault("acme.challenges", fault.expected("tls-alpn-01, or a [[front.listener]] without tls at port 80"));
+    }
 }
 
 fn one_answer(route: &Route, at: &mut At<'_>) {
@@ -150,6 +169,12 @@ impl FrontSettings {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers.into(),
         }
+    }
+
+    /// Where certificates by ACME come from; `None` where no listener has any.
+    pub(crate) fn acme(&self) -> Option<acme::Settings> {
+        let wanted = self.listener.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| !tls.acme.is_empty()));
+        wanted.then(|| self.acme.settings())
     }
 
     /// Makes every handler ready.

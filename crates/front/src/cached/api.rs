@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use outwork_cache::{Circuit, Purge, Reach, TierStats};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -179,7 +179,7 @@ async fn summary(_: Viewer, State(caching): State<Arc<Caching>>) -> Json<CacheSu
 }
 
 /// How many entries to show.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 struct TopQuery {
     /// At most so many; 20 where nothing is said, and never more than 1000.

@@ -490,7 +490,7 @@ impl Content {
                         transfer: part.transfer,
                     };
                     self.0.push_front(Body::File(rest));
-                    let read = crate::file::read(&part.file, part.offset..part.offset + length).await;
+                    let read = crate::file::read(&part.file, part.offset..part.offset + length, PIECE as usize).await;
                     return Some(read.map_err(|error| BodyError::Source(Box::new(error))));
                 }
             }

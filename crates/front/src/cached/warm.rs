@@ -271,7 +271,7 @@ async fn fetch(store: Arc<Store>, handler: Arc<dyn Handler>, cause: Warmed, repe
     head.headers = repeat.fields.clone();
     head.extensions.insert(Refresh);
     let here = ([127, 0, 0, 1], 0).into();
-    let origin = Rc::new(Origin { peer: here, local: here, tls: repeat.tls });
+    let origin = Rc::new(Origin { peer: here, local: here, tls: repeat.tls, session: None });
     let asked = async {
         let response = match handler.handle(Request { head, body: RequestBody::Empty, origin }) {
             Answer::Now(response) => response,
