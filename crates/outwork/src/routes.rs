@@ -17,6 +17,10 @@ use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
 use outwork_web::config::Files as FilesSettings;
 use outwork_web::files::{Files, Shared};
+use outwork_web::sql::address::Dialect;
+use outwork_web::sql::config::{Query as QuerySettings, Web};
+use outwork_web::sql::query::{Around, prepare};
+use outwork_web::sql::{Databases, Queried};
 
 section! {
     /// The front door: HTTP/1.1 and HTTP/2, and the routes to what answers.
@@ -38,7 +42,7 @@ section! {
 }
 
 section! {
-    /// Requests, and what answers them: exactly one of `files`, `redirect` and `respond`.
+    /// Requests, and what answers them: exactly one of `files`, `query`, `redirect` and `respond`.
     #[required_keys]
     pub(crate) struct Route {
         /// Hosts, such as `www.example.org` or `*.example.org`; none stands for any.
@@ -53,6 +57,8 @@ section! {
         pub(crate) compression: Option<Compression>,
         /// Files of a folder.
         pub(crate) files: Option<FilesSettings>,
+        /// Rows of a database.
+        pub(crate) query: Option<QuerySettings>,
         /// Another address.
         pub(crate) redirect: Option<RedirectSettings>,
         /// The same answer always.
@@ -106,16 +112,17 @@ fn acme_can_work(front: &FrontSettings, at: &mut At<'_>) {
 fn one_answer(route: &Route, at: &mut At<'_>) {
     let answers = [
         ("files", route.files.is_some()),
+        ("query", route.query.is_some()),
         ("redirect", route.redirect.is_some()),
         ("respond", route.respond.is_some()),
     ];
     let given: Vec<&str> = answers.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     match *given {
         [_] => {}
-        [] => at.fault("", Fault::new("nothing answers").expected("one of files, redirect, respond")),
+        [] => at.fault("", Fault::new("nothing answers").expected("one of files, query, redirect, respond")),
         [_, second, ..] => {
             let fault =
-                Fault::new(format!("{} answer", given.join(" and "))).expected("one of files, redirect, respond");
+                Fault::new(format!("{} answer", given.join(" and "))).expected("one of files, query, redirect, respond");
             at.fault(second, fault.help("make a route of each, with a path of its own"));
         }
     }
@@ -152,6 +159,27 @@ fn is_a_redirection(redirect: &RedirectSettings, at: &mut At<'_>) {
     }
 }
 
+/// What is wrong with the queries of routes, seen together with their databases.
+pub(crate) fn check_queries(front: &FrontSettings, web: &Web, at: &mut At<'_>) {
+    for (index, route) in front.route.iter().enumerate() {
+        let Some(query) = &route.query else { continue };
+        let key = format!("front.route[{index}]");
+        let Some(database) = web.database.get(&query.database) else {
+            // It may be there, and not be readable.
+            if !at.left_out().any(|key| key.starts_with("web")) {
+                let names: Vec<&str> = web.database.keys().map(String::as_str).collect();
+                let expected = if names.is_empty() { "a [web.database.NAME]".to_owned() } else { names.join(" or ") };
+                let fault = Fault::new(format!("there is no database {:?}", query.database)).expected(expected);
+                at.fault(&format!("{key}.query.database"), fault);
+            }
+            continue;
+        };
+        for (below, fault) in prepare(query, route.around(database.url.dialect(), web)).err().into_iter().flatten() {
+            at.fault(&format!("{key}.{below}"), fault);
+        }
+    }
+}
+
 /// What handlers are made of beside their settings.
 pub(crate) struct MadeOf<'a> {
     /// What folders share.
@@ -160,6 +188,10 @@ pub(crate) struct MadeOf<'a> {
     pub(crate) store: &'a Arc<Store>,
     /// A cache before this one.
     pub(crate) edge: Option<&'a Edge>,
+    /// What queries ask.
+    pub(crate) databases: &'a Databases,
+    /// What the configuration says of databases.
+    pub(crate) web: &'a Web,
 }
 
 impl FrontSettings {
@@ -184,7 +216,7 @@ impl FrontSettings {
     pub(crate) fn handler(&self, made_of: &MadeOf<'_>) -> Result<Arc<dyn Handler>, String> {
         let routes = self.route.iter().enumerate().map(|(index, route)| {
             let compression = route.compression.as_ref().unwrap_or(&self.compression);
-            let handler = route.handler(compression, made_of.files);
+            let handler = route.handler(compression, made_of);
             let handler = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
             let handler = route.cached(handler, made_of);
             Ok((route.conditions(), handler))
@@ -194,6 +226,21 @@ impl FrontSettings {
 }
 
 impl Route {
+    fn queried(&self, query: &QuerySettings, made_of: &MadeOf<'_>) -> Result<Queried, String> {
+        let Some(source) = made_of.databases.get(&query.database) else {
+            return Err(format!("query.database: there is no database {:?} in web.database", query.database));
+        };
+        let prepared = prepare(query, self.around(source.dialect(), made_of.web)).map_err(|faults| {
+            let told = faults.iter().map(|(key, fault)| format!("{key}: {}", fault.found()));
+            told.collect::<Vec<_>>().join("; ")
+        })?;
+        Ok(Queried::new(prepared, Arc::clone(source), Arc::clone(made_of.databases.shared())))
+    }
+
+    fn around<'a>(&'a self, dialect: Dialect, web: &'a Web) -> Around<'a> {
+        Around { path: &self.path, methods: &self.methods, dialect, cache: &web.query_cache }
+    }
+
     fn conditions(&self) -> Conditions {
         let field = |(name, value): (&String, &String)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
@@ -218,7 +265,15 @@ impl Route {
         Arc::new(Cached::new(handler, rules, Arc::clone(made_of.store)))
     }
 
-    fn handler(&self, compression: &Compression, shared: &Shared) -> Result<Arc<dyn Handler>, String> {
+    fn handler(&self, compression: &Compression, made_of: &MadeOf<'_>) -> Result<Arc<dyn Handler>, String> {
+        let shared = made_of.files;
+        if let Some(query) = &self.query {
+            let handler = Arc::new(self.queried(query, made_of)?);
+            return Ok(match compression.enabled {
+                true => Arc::new(Compressed::new(handler, compression.clone(), Arc::clone(&shared.compressor))),
+                false => handler,
+            });
+        }
         if let Some(settings) = &self.files {
             let files = Files::open(settings.clone(), compression.clone(), shared)
                 .map_err(|error| format!("files.root: {error}"))?;

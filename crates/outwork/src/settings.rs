@@ -10,12 +10,13 @@ use outwork_dhcp::config::Dhcp;
 use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
 use outwork_telemetry::logs::LogSettings;
+use outwork_web::sql::config::Web;
 
 use crate::alerts::AlertSettings;
 use crate::caching::CacheSettings;
 use crate::cli::Global;
 use crate::report;
-use crate::routes::FrontSettings;
+use crate::routes::{FrontSettings, check_queries};
 
 section! {
     /// Configuration of Outwork.
@@ -38,6 +39,8 @@ section! {
         pub(crate) cache: CacheSettings,
         /// The front door.
         pub(crate) front: FrontSettings,
+        /// Databases that routes query.
+        pub(crate) web: Web,
     }
     check worth_a_look;
 }
@@ -46,6 +49,7 @@ section! {
 const NEEDED: [&str; 4] = ["dhcp.enabled", "dhcp.listen", "dhcp.interfaces", "dhcp.subnet"];
 
 fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
+    check_queries(&settings.front, &settings.web, at);
     let unread = |key: &str| NEEDED.iter().any(|needed| is_below(key, needed) || is_below(needed, key));
     if at.left_out().any(unread) {
         return;

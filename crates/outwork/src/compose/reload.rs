@@ -150,10 +150,15 @@ impl Reload {
             Refusal::Faults(lines.collect::<Vec<_>>().join("\n"))
         })?;
         let front = self.front.as_ref();
+        let databases = front.map(|front| {
+            let before = front.queries.databases();
+            before.with(&read.value.web).map(|after| (before, Arc::new(after)))
+        });
+        let databases = databases.transpose().map_err(Refusal::Prepare)?;
         // Made ready in any case: a folder may have come in the place of another though no setting has changed.
-        let made = front.map(|front| {
-            let edge = read.value.cache.cdn.as_ref();
-            let made_of = MadeOf { files: &front.shared, store: &front.caching.store, edge };
+        let made = front.zip(databases.as_ref()).map(|(front, (_, databases))| {
+            let (files, store, web) = (&front.shared, &front.caching.store, &read.value.web);
+            let made_of = MadeOf { files, store, edge: read.value.cache.cdn.as_ref(), databases, web };
             read.value.front.handler(&made_of)
         });
         let handler = made.transpose().map_err(Refusal::Prepare)?;
@@ -177,6 +182,10 @@ impl Reload {
         if let (Some(front), Some(handler)) = (front, handler) {
             front.caching.warmer.replace(Arc::clone(&handler), read.value.cache.warming.clone());
             front.replace(&read.value, handler);
+        }
+        if let (Some(front), Some((before, databases))) = (front, databases) {
+            front.queries.replace(Arc::clone(&databases));
+            tokio::runtime::Handle::current().block_on(databases.forget_replaced(&before));
         }
         if let Some(dhcp) = self.dhcp.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("dhcp"))) {
             super::dhcp::warn_of(&read.value);
