@@ -105,7 +105,8 @@ proptest! {
         let dialect = if is_sqlite { Dialect::Sqlite } else { Dialect::Postgres };
         let sql: Vec<&str> = pieces.iter().map(|(text, _)| text.as_str()).collect();
         let expected: Vec<&str> = pieces.iter().filter_map(|(_, name)| name.as_deref()).collect();
-        prop_assert_eq!(parameters(&sql.join(" "), dialect), expected);
+        let sql = sql.join(" ");
+        prop_assert_eq!(parameters(&sql, dialect), expected);
     }
 
     #[test]

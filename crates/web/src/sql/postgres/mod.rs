@@ -148,19 +148,31 @@ impl Pool {
             held = self.acquire() => held?,
             () = done.closed() => return Err(QueryError::Unreachable),
         };
+        // A connection may have died while it rested. What only reads is asked again then; what changes something must not be.
+        if query.write && held.reused {
+            let works = tokio::time::timeout(self.connect_timeout, held.connection.works()).await;
+            if works != Ok(true) {
+                held = self.anew(held).await?;
+            }
+        }
         self.metrics.wait_time.record(since.elapsed());
         let begun = Instant::now();
         let mut outcome = self.ask(&mut held, query, values, form, done).await;
-        // The server was restarted while the connection rested: what only reads may be asked again.
-        if outcome.is_err() && held.connection.is_closed() && held.reused && !query.write {
-            self.idle.lock().retain(|resting| !resting.connection.is_closed());
-            drop(held);
-            held = self.acquire().await?;
+        let is_dead = matches!(outcome, Err(QueryError::Unreachable)) && held.connection.is_closed();
+        if is_dead && held.reused && !query.write {
+            held = self.anew(held).await?;
             outcome = self.ask(&mut held, query, values, form, done).await;
         }
         self.metrics.query_time.record(begun.elapsed());
         self.put_back(held);
         outcome
+    }
+
+    /// Another connection in the place of one that has died, as those that rest have, most likely.
+    async fn anew(&self, dead: Held) -> Result<Held, QueryError> {
+        drop(dead);
+        self.idle.lock().clear();
+        self.acquire().await
     }
 
     /// Asks one connection, and has the server stop when it takes too long or nobody wants the answer any more.

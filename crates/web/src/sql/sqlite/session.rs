@@ -52,6 +52,8 @@ pub(super) struct Session {
     told: Arc<Mutex<Told>>,
     /// The tables of statements that were prepared.
     known: HashMap<String, Arc<Tables>>,
+    /// Statements that are known at most.
+    most: usize,
     metrics: Arc<SqlMetrics>,
     path: PathBuf,
     file: Option<(u64, u64)>,
@@ -136,6 +138,7 @@ impl Session {
             database: opening.database.clone(),
             told,
             known: HashMap::new(),
+            most: opening.prepared.saturating_mul(2),
             metrics: Arc::clone(&opening.metrics),
             path: opening.path.clone(),
             opened: Instant::now(),
@@ -221,7 +224,7 @@ impl Session {
                 _ => {
                     self.metrics.prepared.inc();
                     // What a reload has left behind goes with the rest.
-                    if self.known.len() >= 4096 {
+                    if self.known.len() >= self.most {
                         self.known.clear();
                         self.connection.flush_prepared_statement_cache();
                     }
