@@ -23,7 +23,7 @@ fn request() -> Request {
         .header("user-agent", "a browser")
         .body(());
     let end = ([127, 0, 0, 1], 1).into();
-    let origin = Rc::new(Origin { peer: end, local: end, tls: true });
+    let origin = Rc::new(Origin { peer: end, local: end, tls: true, session: None });
     Request { head: request.unwrap().into_parts().0, body: RequestBody::Empty, origin }
 }
 
