@@ -121,8 +121,8 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
         [_] => {}
         [] => at.fault("", Fault::new("nothing answers").expected("one of files, query, redirect, respond")),
         [_, second, ..] => {
-            let fault =
-                Fault::new(format!("{} answer", given.join(" and "))).expected("one of files, query, redirect, respond");
+            let fault = Fault::new(format!("{} answer", given.join(" and ")))
+                .expected("one of files, query, redirect, respond");
             at.fault(second, fault.help("make a route of each, with a path of its own"));
         }
     }

@@ -71,7 +71,8 @@ fn serves(place: &mut Place, site: &str) {
     let made = curl(&users, &["--data-urlencode", robert]);
     assert!(made.ends_with("{\"id\":2,\"name\":\"Robert'); drop table users; --\"}\n"), "{made}");
     assert!(curl(&users, &[]).contains("drop table users"), "what was kept is forgotten");
-    let over = curl(&users, &["-H", "Content-Type: application/json", "-d", &format!("{{\"name\": {:?}}}", "x".repeat(101))]);
+    let over =
+        curl(&users, &["-H", "Content-Type: application/json", "-d", &format!("{{\"name\": {:?}}}", "x".repeat(101))]);
     assert!(over.starts_with("HTTP/1.1 400 ") && over.contains("at most 100 characters"), "{over}");
 }
 
@@ -91,7 +92,11 @@ fn is_told(place: &Place, site: &str, change: impl Fn(&str)) {
     let denied = place.outwork(&["queries", "invalidate", "--all", "--token", token.trim()]);
     assert!(text(&denied.stderr).contains("403"), "{denied:?}");
     let stats = json(&place.outwork(&["queries", "stats", "--json"]));
-    assert_eq!((&stats["databases"][0]["name"], &stats["databases"][0]["waiting"]), (&"main".into(), &0.into()), "{stats}");
+    assert_eq!(
+        (&stats["databases"][0]["name"], &stats["databases"][0]["waiting"]),
+        (&"main".into(), &0.into()),
+        "{stats}"
+    );
     assert!(place.must(&["queries", "stats"]).contains("results kept"));
     let metrics = place.must(&["stats", "outwork_sql_queries"]);
     assert!(metrics.contains("outcome=answered"), "{metrics}");
@@ -99,13 +104,17 @@ fn is_told(place: &Place, site: &str, change: impl Fn(&str)) {
 
 #[test]
 fn sqlite_is_served_and_its_changes_are_seen() {
-    let (mut place, site) = place(&format!("[web.database.main]\nurl = 'sqlite:site.db'\nchange_check = '1h'\n{ROUTES}"));
+    let (mut place, site) =
+        place(&format!("[web.database.main]\nurl = 'sqlite:site.db'\nchange_check = '1h'\n{ROUTES}"));
     let run = |path: &std::path::Path, sql: &str| {
         let sqlite = Command::new("sqlite3").arg(path).arg(sql).status();
         assert!(sqlite.expect("the package sqlite3 is installed").success(), "{sql}");
     };
     let file = place.path().join("site.db");
-    run(&file, "create table users (id integer primary key, name text not null); insert into users (name) values ('Ada')");
+    run(
+        &file,
+        "create table users (id integer primary key, name text not null); insert into users (name) values ('Ada')",
+    );
     serves(&mut place, &site);
     is_told(&place, &site, |sql| run(&file, sql));
     assert_eq!(place.stop(15).code(), Some(0));
@@ -114,12 +123,15 @@ fn sqlite_is_served_and_its_changes_are_seen() {
 #[test]
 fn postgresql_is_served_and_a_reload_keeps_its_connections() {
     let server = Server::new(&[]);
-    server.must("create table users (id serial primary key, name text not null); insert into users (name) values ('Ada')");
+    server.must(
+        "create table users (id serial primary key, name text not null); insert into users (name) values ('Ada')",
+    );
     let database = format!("[web.database.main]\nurl = '{}'\nmin_idle = 0\n", server.url());
     let (mut place, site) = place(&format!("{database}{ROUTES}"));
     serves(&mut place, &site);
     is_told(&place, &site, |sql| drop(server.must(sql)));
-    let connections = "select string_agg(pid::text, ' ' order by pid) from pg_stat_activity where application_name = 'outwork'";
+    let connections =
+        "select string_agg(pid::text, ' ' order by pid) from pg_stat_activity where application_name = 'outwork'";
     let before = server.must(connections);
     assert!(!before.is_empty());
     let file = place.path().join("outwork.toml");
@@ -131,7 +143,10 @@ fn postgresql_is_served_and_a_reload_keeps_its_connections() {
     assert_eq!(server.must(connections), before, "connections live through it");
     std::fs::write(&file, settings.replace("select id, name", "select id, nmae :x")).expect("the file");
     let refused = place.outwork(&["reload"]);
-    assert!(!refused.status.success() && text(&refused.stderr).contains("the parameter :x is not declared"), "{refused:?}");
+    assert!(
+        !refused.status.success() && text(&refused.stderr).contains("the parameter :x is not declared"),
+        "{refused:?}"
+    );
     assert!(curl(&format!("{site}/people/1"), &[]).contains("Ada"), "what was in force stays");
     assert_eq!(place.stop(15).code(), Some(0));
 }

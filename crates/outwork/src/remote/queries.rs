@@ -19,8 +19,7 @@ pub(crate) fn queries(global: &Global, command: &QueriesCommand) -> anyhow::Resu
         QueriesCommand::Stats => stats(global, &client.get("/web/queries").map_err(where_to_look)?),
         QueriesCommand::Invalidate { tables, database, .. } => {
             let body = json!({"database": database, "tables": tables});
-            let answer =
-                client.change(Method::POST, "/web/queries/invalidate", Some(&body)).map_err(where_to_look)?;
+            let answer = client.change(Method::POST, "/web/queries/invalidate", Some(&body)).map_err(where_to_look)?;
             let removed = answer["removed"].as_u64().unwrap_or_default();
             let noun = if removed == 1 { "result was" } else { "results were" };
             super::done(global, &answer, &format!("{removed} {noun} forgotten"))

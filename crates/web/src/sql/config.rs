@@ -276,7 +276,6 @@ fn database(database: &Database, at: &mut At<'_>) {
     }
 }
 
-
 fn query_cache(cache: &QueryCache, at: &mut At<'_>) {
     if cache.max_entry > cache.size {
         let fault = Fault::new(format!("{} is more than all of size, {}", cache.max_entry, cache.size));

@@ -87,7 +87,8 @@ impl Shared {
         if let Some(runtime) = &*runtime {
             return Ok(runtime.handle().clone());
         }
-        let started = Builder::new_multi_thread().worker_threads(self.threads).thread_name("queries").enable_all().build();
+        let started =
+            Builder::new_multi_thread().worker_threads(self.threads).thread_name("queries").enable_all().build();
         let started = started.map_err(|error| format!("cannot start the threads of queries: {error}"))?;
         let handle = started.handle().clone();
         *runtime = Some(started);

@@ -103,7 +103,8 @@ fn shown(value: &Value) -> String {
 /// Whether a text is a decimal number: digits, perhaps with a sign, a point and an exponent.
 fn is_decimal(text: &str) -> bool {
     let text = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (mantissa, exponent) = text.split_once(['e', 'E']).map_or((text, None), |(text, exponent)| (text, Some(exponent)));
+    let (mantissa, exponent) =
+        text.split_once(['e', 'E']).map_or((text, None), |(text, exponent)| (text, Some(exponent)));
     let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(whole, part)| (whole, Some(part)));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let small = |text: &str| digits(text) && text.len() <= 4;

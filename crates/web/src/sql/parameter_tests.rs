@@ -11,7 +11,8 @@ section! {
 }
 
 fn param(settings: &str) -> Param {
-    let sources = Sources { file: Some(("a.toml".into(), format!("params.x = {{ {settings} }}"))), env: vec![], set: vec![] };
+    let sources =
+        Sources { file: Some(("a.toml".into(), format!("params.x = {{ {settings} }}"))), env: vec![], set: vec![] };
     load::<Params>(sources).unwrap().value.params.remove("x").unwrap()
 }
 
@@ -92,7 +93,10 @@ fn json_has_types_of_its_own() {
     };
     let text = |text: &str| Some(Value::Text(text.into()));
     assert_eq!(value("type = 'integer'", serde_json::json!(7)), Some(Value::Integer(7)));
-    assert_eq!(value("type = 'integer'", serde_json::json!("9007199254740993")), Some(Value::Integer(9_007_199_254_740_993)));
+    assert_eq!(
+        value("type = 'integer'", serde_json::json!("9007199254740993")),
+        Some(Value::Integer(9_007_199_254_740_993))
+    );
     assert_eq!(value("type = 'integer'", serde_json::json!(7.5)), None);
     assert_eq!(value("type = 'boolean'", serde_json::json!(true)), Some(Value::Boolean(true)));
     assert_eq!(value("type = 'boolean'", serde_json::json!("true")), None);

@@ -4,7 +4,8 @@ use super::*;
 use crate::sql::config::Rows;
 
 fn query(text: &str) -> Query {
-    let sources = Sources { file: Some(("a.toml".into(), format!("database = 'main'\n{text}"))), env: vec![], set: vec![] };
+    let sources =
+        Sources { file: Some(("a.toml".into(), format!("database = 'main'\n{text}"))), env: vec![], set: vec![] };
     load::<Query>(sources).unwrap_or_else(|faults| panic!("{}", faults.render(false))).value
 }
 
@@ -44,8 +45,18 @@ fn what_cannot_work_is_refused_by_key() {
         (&["methods[1]"], "/", &["POST", "GET"], "sql = 'delete from t'\nwrite = true"),
         (&["methods[0]"], "/", &["POST"], "sql = 'select 1'"),
         (&["query.params.\"a\""], "/", &[], "sql = 'select 1'\nparams = { a = { type = 'text' } }"),
-        (&["query.params.\"a\".from"], "/{b}", &[], "sql = 'select :a'\nparams = { a = { type = 'text', from = 'path' } }"),
-        (&["query.params.\"a\".from"], "/", &[], "sql = 'select :a'\nparams = { a = { type = 'text', from = 'body' } }"),
+        (
+            &["query.params.\"a\".from"],
+            "/{b}",
+            &[],
+            "sql = 'select :a'\nparams = { a = { type = 'text', from = 'path' } }",
+        ),
+        (
+            &["query.params.\"a\".from"],
+            "/",
+            &[],
+            "sql = 'select :a'\nparams = { a = { type = 'text', from = 'body' } }",
+        ),
         (&["query.cache.ttl"], "/", &["POST"], "sql = 'delete from t'\nwrite = true\ncache = { ttl = '1s' }"),
     ] {
         let found = prepared(path, methods, Dialect::Sqlite, text).unwrap_err();

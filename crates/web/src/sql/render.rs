@@ -331,7 +331,10 @@ mod tests {
             (String::from_utf8(json).unwrap(), String::from_utf8(csv).unwrap())
         };
         let both = |json: &str, csv: &str| (json.to_owned(), csv.to_owned());
-        assert_eq!(text(Cell::Digits("12345678901234567890.50".into())), both("12345678901234567890.50", "12345678901234567890.50"));
+        assert_eq!(
+            text(Cell::Digits("12345678901234567890.50".into())),
+            both("12345678901234567890.50", "12345678901234567890.50")
+        );
         assert_eq!(text(Cell::Digits("NaN".into())), both("\"NaN\"", "NaN"));
         assert_eq!(text(Cell::Number(0.1)), both("0.1", "0.1"));
         assert_eq!(text(Cell::Single(0.1)), both("0.1", "0.1"));

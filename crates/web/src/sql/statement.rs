@@ -106,8 +106,22 @@ fn kind(tokens: &[Token<'_>]) -> Kind {
 
 /// Words behind which no names of tables follow any more, though a comma does.
 const ENDS: [&str; 16] = [
-    "where", "group", "having", "order", "limit", "offset", "union", "except", "intersect", "window", "returning",
-    "set", "values", "select", "fetch", "for",
+    "where",
+    "group",
+    "having",
+    "order",
+    "limit",
+    "offset",
+    "union",
+    "except",
+    "intersect",
+    "window",
+    "returning",
+    "set",
+    "values",
+    "select",
+    "fetch",
+    "for",
 ];
 
 /// The tables that a statement names: what follows FROM, JOIN, INTO, UPDATE and USING, and the commas behind those. Names that WITH makes are

@@ -60,12 +60,14 @@ fn statements_are_parted_by_semicolons_that_are_none_of_a_text() {
 #[test]
 fn tables_are_those_that_are_named_where_tables_stand() {
     let tables = |sql: &str| one(sql, Dialect::Postgres).tables;
-    assert_eq!(tables("select a, b from Users u, public.\"Roles\" as r join only x.y on u.a = y.a, z where a in (1, 2)"), [
-        "users", "roles", "y", "z"
-    ]);
-    assert_eq!(tables("select * from (select * from inner_one) q, other where x = (select max(a) from third)"), [
-        "inner_one", "other", "third"
-    ]);
+    assert_eq!(
+        tables("select a, b from Users u, public.\"Roles\" as r join only x.y on u.a = y.a, z where a in (1, 2)"),
+        ["users", "roles", "y", "z"]
+    );
+    assert_eq!(
+        tables("select * from (select * from inner_one) q, other where x = (select max(a) from third)"),
+        ["inner_one", "other", "third"]
+    );
     assert_eq!(tables("select * from (a cross join b)"), ["a", "b"]);
     assert_eq!(tables("insert into log (a, b) select c, d from source"), ["log", "source"]);
     assert_eq!(tables("update stock set n = n - 1 from orders where a = b, c"), ["stock", "orders"]);

@@ -348,7 +348,9 @@ impl Connection {
                 for (index, column) in row.columns().iter().enumerate() {
                     let raw: Option<Raw<'_>> = row.try_get(index)?;
                     let cell = match raw {
-                        Some(Raw(bytes)) => decode::cell(column.type_(), bytes).map_err(|error| error.of(column.name()))?,
+                        Some(Raw(bytes)) => {
+                            decode::cell(column.type_(), bytes).map_err(|error| error.of(column.name()))?
+                        }
                         None => crate::sql::render::Cell::Null,
                     };
                     sheet.cell(&cell);

@@ -294,9 +294,23 @@ mod tests {
     #[test]
     fn what_a_server_cuts_short_is_an_error_and_no_panic() {
         let kinds = [
-            Type::BOOL, Type::INT2, Type::INT4, Type::INT8, Type::OID, Type::FLOAT4, Type::FLOAT8, Type::NUMERIC,
-            Type::JSONB, Type::UUID, Type::DATE, Type::TIME, Type::TIMETZ, Type::TIMESTAMP, Type::TIMESTAMPTZ,
-            Type::INTERVAL, Type::INET,
+            Type::BOOL,
+            Type::INT2,
+            Type::INT4,
+            Type::INT8,
+            Type::OID,
+            Type::FLOAT4,
+            Type::FLOAT8,
+            Type::NUMERIC,
+            Type::JSONB,
+            Type::UUID,
+            Type::DATE,
+            Type::TIME,
+            Type::TIMETZ,
+            Type::TIMESTAMP,
+            Type::TIMESTAMPTZ,
+            Type::INTERVAL,
+            Type::INET,
         ];
         for kind in kinds {
             let error = DecodeError::Malformed { column: String::new(), kind: kind.name().to_owned() };
@@ -318,6 +332,9 @@ mod tests {
     #[test]
     fn a_type_without_a_form_is_named_with_what_to_do() {
         let error = cell(&Type::POINT, &[0; 16]).unwrap_err().of("place");
-        assert_eq!(error.to_string(), "the column \"place\" is of the type point: cast it in the SQL, as in place::text");
+        assert_eq!(
+            error.to_string(),
+            "the column \"place\" is of the type point: cast it in the SQL, as in place::text"
+        );
     }
 }

@@ -115,7 +115,12 @@ impl Postgres {
     ///
     /// # Errors
     /// Why it has no answer.
-    pub(super) async fn run(&self, query: &Arc<Prepared>, values: Vec<Value>, form: Form) -> Result<Output, QueryError> {
+    pub(super) async fn run(
+        &self,
+        query: &Arc<Prepared>,
+        values: Vec<Value>,
+        form: Form,
+    ) -> Result<Output, QueryError> {
         let (mut done, comes) = oneshot::channel();
         let (pool, query) = (Arc::clone(&self.pool), Arc::clone(query));
         self.runtime.spawn(async move {
@@ -136,13 +141,7 @@ impl Drop for Postgres {
 type Done = oneshot::Sender<Result<Output, QueryError>>;
 
 impl Pool {
-    async fn run(
-        &self,
-        query: &Prepared,
-        values: &[Value],
-        form: Form,
-        done: &mut Done,
-    ) -> Result<Output, QueryError> {
+    async fn run(&self, query: &Prepared, values: &[Value], form: Form, done: &mut Done) -> Result<Output, QueryError> {
         let since = Instant::now();
         let mut held = tokio::select! {
             held = self.acquire() => held?,

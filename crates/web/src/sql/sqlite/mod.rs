@@ -72,7 +72,12 @@ impl Sqlite {
     ///
     /// # Errors
     /// Why it has no answer.
-    pub(super) async fn run(&self, query: &Arc<Prepared>, values: Vec<Value>, form: Form) -> Result<Output, QueryError> {
+    pub(super) async fn run(
+        &self,
+        query: &Arc<Prepared>,
+        values: Vec<Value>,
+        form: Form,
+    ) -> Result<Output, QueryError> {
         let lane = if query.write { &self.writer } else { &self.readers };
         let query = Arc::clone(query);
         lane.run(move |session| session.run(&query, &values, form)).await

@@ -119,8 +119,7 @@ fn routed(site: &Site, databases: &Databases) -> Routed {
         let path = path.parse().unwrap();
         let methods: Vec<String> = Some(method.to_owned()).filter(|method| !method.is_empty()).into_iter().collect();
         let source = databases.get(&query.database).unwrap();
-        let around =
-            Around { path: &path, methods: &methods, dialect: source.dialect(), cache: &site.web.query_cache };
+        let around = Around { path: &path, methods: &methods, dialect: source.dialect(), cache: &site.web.query_cache };
         let prepared = prepare(query, around).unwrap_or_else(|faults| panic!("{faults:?}"));
         let methods = methods.iter().map(|method| method.parse().unwrap()).collect();
         let queried = Queried::new(prepared, Arc::clone(source), Arc::clone(databases.shared()));

@@ -123,7 +123,10 @@ async fn a_change_is_made_whole_or_not_at_all_and_only_where_a_route_changes() {
     let server = Server::new(&[]);
     server.must(USERS);
     server.must("create table log (what text); create function sneak() returns int language sql as 'insert into log values (''x''); select 1'");
-    let site = asked(&server, "", "
+    let site = asked(
+        &server,
+        "",
+        "
         [route.'/sneak']
         database = 'main'
         sql = 'select sneak() as s'
@@ -138,7 +141,8 @@ async fn a_change_is_made_whole_or_not_at_all_and_only_where_a_route_changes() {
         write = true
         rows = 'one'
         params = { id = { type = 'integer' }, name = { type = 'text' } }
-    ");
+    ",
+    );
     assert_eq!(site.get("/sneak").await.status, 500, "a function may not change what a route only reads");
     assert_eq!(server.must("select count(*) from log"), "0");
     let post = async |body: &str| site.post("/users", "application/json", body).await;
@@ -149,7 +153,8 @@ async fn a_change_is_made_whole_or_not_at_all_and_only_where_a_route_changes() {
     assert!(!rule.body.contains("users_age_check"), "{rule:?}");
     assert_eq!(server.must("select string_agg(what, ',') from log"), "Bea", "what came before a failure is undone");
     let put = async |id: u32| {
-        site.ask(Method::PUT, &format!("/users/{id}"), &[("content-type", "application/json")], "{\"name\": \"Eva\"}").await
+        site.ask(Method::PUT, &format!("/users/{id}"), &[("content-type", "application/json")], "{\"name\": \"Eva\"}")
+            .await
     };
     assert_eq!(put(1).await.json(), serde_json::json!({"id": 1, "name": "Eva"}));
     assert_eq!(put(77).await.status, 404);
@@ -194,7 +199,8 @@ async fn a_query_that_takes_too_long_or_that_nobody_waits_for_is_stopped_at_the_
 #[tokio::test]
 async fn who_finds_every_connection_and_every_place_taken_is_told_to_come_again() {
     let server = Server::new(&[]);
-    let site = asked(&server, "pool_size = 2\nmin_idle = 0\nqueue = 1\nconnect_timeout = '1s'\nquery_timeout = '1h'", SLEEP);
+    let site =
+        asked(&server, "pool_size = 2\nmin_idle = 0\nqueue = 1\nconnect_timeout = '1s'\nquery_timeout = '1h'", SLEEP);
     let metrics = &site.shared().metrics;
     let (used, waiting) = (metrics.used.cell(["main"]), metrics.waiting.cell(["main"]));
     let mut slow = Box::pin(join_all([site.get("/sleep?s=3600"), site.get("/sleep?s=3600")]));
@@ -262,7 +268,10 @@ async fn a_connection_that_died_while_it_rested_costs_nobody_an_answer() {
 async fn results_are_kept_until_a_route_or_the_database_says_that_a_table_has_changed() {
     let server = Server::new(&[]);
     server.must(USERS);
-    let site = asked(&server, "listen = 'Changed Tables'", "
+    let site = asked(
+        &server,
+        "listen = 'Changed Tables'",
+        "
         [route.'/users']
         database = 'main'
         sql = 'select name from public.users order by id'
@@ -272,7 +281,8 @@ async fn results_are_kept_until_a_route_or_the_database_says_that_a_table_has_ch
         sql = 'insert into users (name) values (:name)'
         write = true
         params = { name = { type = 'text' } }
-    ");
+    ",
+    );
     let metrics = &site.shared().metrics;
     let cause = |cause| metrics.invalidations.of(cause).get();
     until(async || cause(Cause::Reconnected) == 1).await;

@@ -120,7 +120,8 @@ async fn whatever_a_client_sends_is_a_value_and_never_sql() {
         assert_eq!(site.post("/users", "application/json", &body).await.json()["name"], text);
         let found = site.get(&format!("/users?name={}", escaped(text))).await;
         assert_eq!(found.json().as_array().unwrap().len(), 1, "{text}");
-        let refused = site.get(&format!("/users/{}", text.replace(['/', '?', '%', '#', '"', ' ', '\n', '\\'], "_"))).await;
+        let refused =
+            site.get(&format!("/users/{}", text.replace(['/', '?', '%', '#', '"', ' ', '\n', '\\'], "_"))).await;
         assert_eq!(refused.status, 400, "{text}");
     }
     assert_eq!(site.get("/users/1").await.json()["name"], "Ada");
@@ -190,7 +191,10 @@ async fn a_change_is_made_whole_or_not_at_all() {
     assert_eq!((made.status, made.field("cache-control")), (200, "no-store"), "{made:?}");
     assert_eq!(made.json()["name"], "Bea");
     assert_eq!(site.get("/log").await.json()["lines"], 1);
-    assert_eq!(site.post("/posts", "application/x-www-form-urlencoded", "author=2&text=a+b").await.body, "{\"rows_affected\":1}\n");
+    assert_eq!(
+        site.post("/posts", "application/x-www-form-urlencoded", "author=2&text=a+b").await.body,
+        "{\"rows_affected\":1}\n"
+    );
     let twice = site.post("/users", "application/json", "{\"name\": \"Bea\"}").await;
     assert_eq!(twice.status, 409, "{twice:?}");
     assert!(!twice.body.contains("users") && !twice.body.contains("UNIQUE"), "{twice:?}");
@@ -322,7 +326,10 @@ async fn one_asks_for_all_who_want_the_same() {
     let all = join_all((0..20).map(|_| site.get("/count"))).await;
     assert!(all.iter().all(|told| told.body == "[{\"m\":200000}]\n"));
     let lookups = |lookup| site.shared().metrics.lookups.of(lookup).get();
-    assert_eq!((lookups(Lookup::Miss), lookups(Lookup::Miss) + lookups(Lookup::Collapsed) + lookups(Lookup::Hit)), (1, 20));
+    assert_eq!(
+        (lookups(Lookup::Miss), lookups(Lookup::Miss) + lookups(Lookup::Collapsed) + lookups(Lookup::Hit)),
+        (1, 20)
+    );
     assert_eq!(site.shared().metrics.query_time.snapshot().count(), 1);
 }
 
@@ -372,11 +379,14 @@ async fn a_file_that_comes_later_or_in_the_place_of_another_is_opened() {
 #[tokio::test]
 async fn what_reaches_out_of_the_database_fails_and_the_client_is_told_nothing_of_it() {
     let file = File::new();
-    let site = file.asked("", "
+    let site = file.asked(
+        "",
+        "
         [route.'/extension']
         database = 'main'
         sql = \"select load_extension('x') as x\"
-    ");
+    ",
+    );
     let told = site.get("/extension").await;
     assert_eq!(told.status, 500);
     assert_eq!(told.json()["detail"], "the query failed", "the log has the rest");
