@@ -70,7 +70,7 @@ fn what_has_no_end_or_is_another_kind_of_parameter_is_refused_where_it_begins() 
         ("select @a", Dialect::Sqlite, Parameter, 7),
         ("select $a", Dialect::Sqlite, Parameter, 7),
         ("select :1", Dialect::Sqlite, Parameter, 7),
-        ("select e'\\''", Dialect::Postgres, Text, 8),
+        ("select e'\\'", Dialect::Postgres, Text, 7),
         ("select E'a' \n '\\' :x'", Dialect::Postgres, Continued, 14),
         ("select '\0'", Dialect::Postgres, Nul, 8),
         ("select \0", Dialect::Sqlite, Nul, 7),

@@ -75,7 +75,9 @@ impl Server {
         if !self.options.iter().any(|option| option.starts_with("listen_addresses")) {
             command.args(["-c", "listen_addresses="]);
         }
-        self.options.iter().for_each(|option| drop(command.args(["-c", option])));
+        for option in &self.options {
+            command.args(["-c", option]);
+        }
         self.process = Some(command.spawn().expect("the server starts"));
         while !self.psql("select 1").is_some_and(|said| said == "1") {
             std::thread::sleep(std::time::Duration::from_millis(20));

@@ -279,7 +279,7 @@ const SLOW: &str = "
 #[tokio::test]
 async fn a_query_that_takes_too_long_is_stopped_and_its_connection_goes_on() {
     let file = File::new();
-    let site = file.asked("pool_size = 1\nquery_timeout = '50ms'", SLOW);
+    let site = file.asked("pool_size = 1\nquery_timeout = '200ms'", SLOW);
     let slow = site.get("/slow").await;
     assert_eq!((slow.status, slow.json()["type"].as_str()), (504, Some("urn:outwork:problem:timeout")));
     assert_eq!(site.get("/fast").await.status, 200);
