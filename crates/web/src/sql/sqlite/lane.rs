@@ -51,13 +51,13 @@ struct Shared {
 struct State {
     queue: VecDeque<Job>,
     threads: usize,
-    /// Threads that wait for work.
-    idle: usize,
+    /// Threads that have work.
+    busy: usize,
     closed: bool,
 }
 
-/// What a thread does; with an error where it has no connection.
-type Work = Box<dyn FnOnce(Result<&mut Session, QueryError>) + Send>;
+/// What a thread does; with an error where it has no connection. It says when the thread is free again.
+type Work = Box<dyn FnOnce(Result<&mut Session, QueryError>, Busy) + Send>;
 
 struct Job {
     ticket: Arc<Ticket>,
@@ -167,9 +167,11 @@ impl Lane {
         let (done, comes) = oneshot::channel();
         let ticket = Arc::<Ticket>::default();
         let own = Arc::clone(&ticket);
-        let work: Work = Box::new(move |session| {
+        let work: Work = Box::new(move |session, busy| {
             let outcome = session.and_then(work);
             own.end();
+            // Whoever gets the answer finds the thread free.
+            drop(busy);
             // Nobody may want it any more.
             let _ = done.send(outcome);
         });
@@ -177,13 +179,13 @@ impl Lane {
         let job = Job { ticket: Arc::clone(&ticket), work, begun, waiting, since: Instant::now() };
         let mut state = shared.state.lock();
         // Threads that are free or can still be started take some of it at once.
-        let free = (state.idle + shared.size.most).saturating_sub(state.threads);
+        let free = shared.size.most.saturating_sub(state.busy);
         let limit = if only_if_free { free } else { free.saturating_add(shared.size.queue) };
         if state.queue.len() >= limit {
             return Err(QueryError::Full);
         }
         state.queue.push_back(job);
-        if state.idle < state.queue.len() && state.threads < shared.size.most {
+        if state.threads < state.busy + state.queue.len() && state.threads < shared.size.most {
             shared.start(&mut state);
         }
         drop(state);
@@ -236,6 +238,7 @@ impl Shared {
             session = self.open().ok();
         }
         while let Some(job) = self.next(session.is_some()) {
+            let busy = Busy(Arc::clone(&self));
             let Job { ticket, work, begun, waiting, since } = job;
             drop(waiting);
             let now = Instant::now();
@@ -255,9 +258,9 @@ impl Shared {
                     // Whoever waits for that may be gone.
                     let _ = begun.send(());
                     self.opening.metrics.wait_time.record(now.duration_since(since));
-                    work(Ok(session));
+                    work(Ok(session), busy);
                 }
-                Err(error) => work(Err(error)),
+                Err(error) => work(Err(error), busy),
             }
         }
         drop(leaving);
@@ -268,13 +271,13 @@ impl Shared {
         let mut state = self.state.lock();
         loop {
             if let Some(job) = state.queue.pop_front() {
+                state.busy += 1;
                 return Some(job);
             }
             if state.closed {
                 return None;
             }
             let _idle = has_session.then(|| Counted::new(&self.cells.idle));
-            state.idle += 1;
             let stays = state.threads <= self.size.least;
             let timed_out = match Instant::now().checked_add(self.size.idle_timeout).filter(|_| !stays) {
                 Some(until) => self.wake.wait_until(&mut state, until).timed_out(),
@@ -283,7 +286,6 @@ impl Shared {
                     false
                 }
             };
-            state.idle -= 1;
             if timed_out && state.queue.is_empty() && state.threads > self.size.least {
                 return None;
             }
@@ -306,6 +308,15 @@ impl Shared {
     }
 }
 
+/// Work of a thread, which [`next`](Shared::next) has counted; however it ends, it is none any more then.
+struct Busy(Arc<Shared>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.state.lock().busy -= 1;
+    }
+}
+
 /// Counts a thread out, however it ends.
 struct Leaving(Arc<Shared>);
 
@@ -314,7 +325,7 @@ impl Drop for Leaving {
         let mut state = self.0.state.lock();
         state.threads -= 1;
         // A thread that has panicked leaves work behind.
-        if std::thread::panicking() && !state.queue.is_empty() && state.idle == 0 && !state.closed {
+        if std::thread::panicking() && !state.queue.is_empty() && state.threads == state.busy && !state.closed {
             self.0.start(&mut state);
         }
     }
