@@ -9,6 +9,7 @@
 //! - `settings`: the whole configuration, and where its text comes from.
 //! - `local`: commands that need the configuration alone.
 //! - `remote`: commands that ask a running server, through `client`.
+//! - `sample`: the site that is served where there is no configuration.
 //! - `report`: what went wrong, for people and for machines.
 //! - `storage`: `outwork store`, for a server that is not running.
 //! - `table`: output for people.
@@ -24,6 +25,7 @@ mod local;
 mod remote;
 mod report;
 mod routes;
+mod sample;
 mod settings;
 mod storage;
 mod table;

@@ -139,7 +139,11 @@ impl Reload {
         let changes = diff(&state.read.value, &read.value);
         let fixed =
             changes.iter().filter(|change| !change.live).map(|change| (change.key.clone(), read.origin(&change.key)));
-        let turned = turned(&state.read.value, &read.value).into_iter().map(|key| (key.clone(), read.origin(&key)));
+        let (before, after) = (&state.read.value, &read.value);
+        // Without its own key, for what else was set or is no longer.
+        let service = before.dhcp.is_enabled() != after.dhcp.is_enabled() && before.dhcp.enabled == after.dhcp.enabled;
+        let turned = turned(before, after).into_iter().chain(service.then(|| "dhcp.enabled".to_owned()));
+        let turned = turned.map(|key| (key.clone(), read.origin(&key)));
         let fixed: Vec<_> = fixed.chain(turned).collect();
         if !fixed.is_empty() {
             return Err(Refusal::Pinned(fixed));
