@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use outwork_front::door::{Bound, DoorMetrics, Options, Place, Serving};
+use outwork_front::filter::Entry;
 use outwork_front::message::{Answer, Body, Handler, ReadyHead, Request, Response};
 
 struct One(Arc<ReadyHead>, bytes::Bytes);
@@ -35,7 +36,7 @@ fn main() {
     }
     let size = std::env::args().nth(1).and_then(|size| size.parse().ok()).unwrap_or(612);
     let handler = One(ReadyHead::new(fields), vec![b'x'; size].into());
-    let serving = Serving { options: Options::default(), handler: Box::new(handler) };
+    let serving = Serving { options: Options::default(), handler: Box::new(handler), entry: Entry::default() };
     let _door = Bound::bind(&[place], 1).unwrap().serve(serving, &Arc::new(DoorMetrics::default())).unwrap();
     std::thread::sleep(Duration::from_secs(3600));
 }

@@ -38,6 +38,9 @@ section! {
     pub struct Limits {
         /// Connections open at once.
         pub max_connections: u32 [range 1..=10_000_000] = 100_000,
+        /// Connections that one client, an IPv4 address or an IPv6 /64, may have open on a listener; 0 for no limit. Trusted proxies
+        /// have none.
+        pub max_connections_per_client: u32 = 0,
         /// From the first byte of a request's head to its end; for the first request, from the connection on.
         pub header_timeout: Duration [range millis(100)..=mins(10)] = secs(10),
         /// How long a connection may wait for its next request.
@@ -64,6 +67,7 @@ impl Limits {
     pub fn options(&self) -> Options {
         Options {
             connections: self.max_connections as usize,
+            per_client: self.max_connections_per_client,
             header_timeout: self.header_timeout,
             keep_alive: self.keep_alive,
             request_timeout: self.request_timeout,

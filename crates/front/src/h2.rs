@@ -21,7 +21,9 @@ use crate::door::Serving;
 use crate::door::metrics::Protocol;
 use crate::door::pulse::Beat;
 use crate::door::worker::Worker;
+use crate::filter::Visit;
 use crate::message::{Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Streamed};
+use crate::problem::Problem;
 
 /// Streams that a client may have open at once.
 const STREAMS: u32 = 128;
@@ -74,6 +76,7 @@ where
             worker: Rc::clone(worker),
             serving: worker.serving(),
             origin: Rc::clone(&origin),
+            sent: Cell::new(0),
             _open: Open::new(&open, &pulse),
         };
         tokio::task::spawn_local(stream.serve(request, respond));
@@ -115,6 +118,8 @@ struct Stream {
     worker: Rc<Worker>,
     serving: Arc<Serving>,
     origin: Rc<Origin>,
+    /// Bytes of the response's content handed over.
+    sent: Cell<u64>,
     _open: Open,
 }
 
@@ -123,38 +128,49 @@ impl Stream {
         let started = Instant::now();
         self.worker.metrics.protocols.of(Protocol::Http2).inc();
         let is_head = request.method() == Method::HEAD;
-        let response = match self.take(request) {
-            Ok(request) => match self.serving.handler.handle(request) {
-                Answer::Now(response) => response,
-                Answer::Later(response) => response.await,
-            },
-            Err(status) => Response::new(status),
+        let entry = &self.serving.entry;
+        let (mut visit, answer) = match self.take(request) {
+            Ok(mut request) => {
+                let visit = Visit::begin(entry, &mut request, started);
+                (visit, self.serving.handler.handle(request))
+            }
+            Err(problem) => {
+                (Visit::misunderstood(entry, &self.origin, started), problem.into_response().into())
+            }
+        };
+        let mut response = match answer {
+            Answer::Now(response) => response,
+            Answer::Later(response) => response.await,
         };
         self.worker.metrics.answered(response.status, started.elapsed());
-        if let Err(error) = self.send(response, is_head, respond).await {
+        visit.answered(entry, &mut response);
+        let outcome = self.send(response, is_head, respond).await;
+        visit.sent(self.sent.get(), outcome.is_ok());
+        if let Err(error) = outcome {
             tracing::debug!(peer = %self.origin.peer, %error, "a stream ended before its response did");
         }
     }
 
     /// The request in the form that handlers know: the target in origin form, and what HTTP/2 calls authority as `Host`.
-    fn take(&self, request: http::Request<RecvStream>) -> Result<Request, StatusCode> {
+    fn take(&self, request: http::Request<RecvStream>) -> Result<Request, Problem> {
         let (mut head, body) = request.into_parts();
         head.version = Version::HTTP_2;
         if head.method != Method::CONNECT {
             if let Some(authority) = head.uri.authority() {
-                let host = HeaderValue::from_str(authority.as_str()).map_err(|_| StatusCode::BAD_REQUEST)?;
+                let host = HeaderValue::from_str(authority.as_str());
+                let host = host.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the authority is malformed"))?;
                 head.headers.insert(HOST, host);
             }
             let target = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
             if target.path_and_query().is_some_and(|target| target.as_str().len() > self.serving.options.max_target) {
-                return Err(StatusCode::URI_TOO_LONG);
+                return Err(Problem::new(StatusCode::URI_TOO_LONG, "the request target is too long"));
             }
             head.uri = target;
         }
         let limit = self.serving.options.max_body;
         let announced = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > limit) {
-            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+            return Err(Problem::too_large(limit));
         }
         let body = match body.is_end_stream() {
             true => RequestBody::Empty,
@@ -182,7 +198,7 @@ impl Stream {
             Body::Empty => Ok(stream.send_data(Bytes::new(), last)?),
             // It is in memory, and shared: to hand all of it over costs nothing.
             Body::Full(content) => {
-                self.worker.metrics.sent.add(content.len() as u64);
+                self.count(content.len());
                 Ok(stream.send_data(content, last)?)
             }
             Body::File(part) => self.send_file(stream, part, last).await,
@@ -205,7 +221,7 @@ impl Stream {
             fields.remove(name);
         }
         fields.remove("keep-alive");
-        if let Some(ready) = &response.ready {
+        for ready in [&response.ready, &response.also].into_iter().flatten() {
             fields.extend(ready.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
         if !fields.contains_key(DATE) {
@@ -268,11 +284,16 @@ impl Stream {
                 }
             };
             let piece = part.split_to(room.min(part.len()));
-            self.worker.metrics.sent.add(piece.len() as u64);
+            self.count(piece.len());
             let end = last && part.is_empty();
             stream.send_data(piece, end)?;
         }
         Ok(())
+    }
+
+    fn count(&self, bytes: usize) {
+        self.sent.set(self.sent.get() + bytes as u64);
+        self.worker.metrics.sent.add(bytes as u64);
     }
 
     fn reset(&self, stream: &mut SendStream<Bytes>, error: io::Error) -> Result<(), SendError> {

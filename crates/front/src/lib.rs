@@ -4,6 +4,8 @@
 //! - [`door`]: the front door's threads, sockets and connections.
 //! - `h1`, `h2`: the versions of HTTP, each from bytes to requests and back.
 //! - [`route`]: which handler answers a request.
+//! - [`filter`]: middleware: what stands between connections and handlers.
+//! - [`problem`]: error answers, in one shape.
 //! - [`answer`]: handlers that need nothing but their configuration.
 //! - [`config`]: what the configuration says of listeners and connections.
 //! - `serve`: listeners, connections, limits and the graceful end, for any axum router.
@@ -19,10 +21,12 @@ pub mod api;
 pub mod config;
 pub mod door;
 pub mod events;
+pub mod filter;
 mod h1;
 mod h2;
 pub mod message;
 mod metrics;
+pub mod problem;
 pub mod route;
 mod serve;
 mod tls;

@@ -13,8 +13,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::problem::Problem;
 
 /// A future that stays on the thread of its connection.
 pub type Local<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -93,12 +95,28 @@ pub trait Handler: Send + Sync {
     fn handle(&self, request: Request) -> Answer;
 }
 
+impl<H: Handler + ?Sized> Handler for Arc<H> {
+    fn handle(&self, request: Request) -> Answer {
+        (**self).handle(request)
+    }
+}
+
 /// An answer, at once where that is possible: it then costs no allocation and no trip through the scheduler.
 pub enum Answer {
     /// It is there.
     Now(Response),
     /// It comes.
     Later(Local<Response>),
+}
+
+impl Answer {
+    /// The response, when it is there.
+    pub async fn response(self) -> Response {
+        match self {
+            Self::Now(response) => response,
+            Self::Later(response) => response.await,
+        }
+    }
 }
 
 impl From<Response> for Answer {
@@ -118,8 +136,23 @@ pub struct Response {
     pub ready: Option<Arc<ReadyHead>>,
     /// Its content.
     pub body: Body,
+    /// Those of its route, made ready likewise.
+    pub also: Option<Arc<ReadyHead>>,
     /// What takes over the connection once the head is sent, with a status of 101.
     pub upgrade: Option<Upgrade>,
+    /// What is known of it beside what is sent.
+    pub note: Option<Box<Note>>,
+}
+
+/// What is known of a response beside what is sent.
+#[derive(Debug, Default)]
+pub struct Note {
+    /// It is an error, whose content gets the request's id before it is sent.
+    pub problem: Option<Problem>,
+    /// Who asked, as its credentials say.
+    pub user: Option<Box<str>>,
+    /// It has no line in the access log.
+    pub unlogged: bool,
 }
 
 /// Takes the connection over after a 101.
@@ -205,7 +238,8 @@ pub enum BodyError {
 impl Response {
     /// A response with nothing but a status.
     pub fn new(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), ready: None, body: Body::Empty, upgrade: None }
+        let (headers, body) = (HeaderMap::new(), Body::Empty);
+        Self { status, headers, ready: None, also: None, body, upgrade: None, note: None }
     }
 
     /// A response with a content that is in memory.
@@ -214,6 +248,30 @@ impl Response {
         response.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         response.body = Body::Full(content.into());
         response
+    }
+
+    /// A field, wherever it is kept; the first where there are several.
+    pub fn field(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        let ready = [&self.ready, &self.also].into_iter().flatten().map(|head| &head.fields);
+        ready.chain([&self.headers]).find_map(|fields| fields.get(name))
+    }
+
+    /// Takes a field out, wherever it is kept.
+    pub fn remove_field(&mut self, name: &HeaderName) {
+        for slot in [&mut self.ready, &mut self.also] {
+            // What was made ready is shared: without the field it is this response's own.
+            if let Some(head) = slot.take_if(|head| head.fields.contains_key(name)) {
+                for (name, value) in head.fields.iter().filter(|(other, _)| *other != name) {
+                    self.headers.append(name.clone(), value.clone());
+                }
+            }
+        }
+        self.headers.remove(name);
+    }
+
+    /// What is known of it, to be added to.
+    pub fn note_mut(&mut self) -> &mut Note {
+        self.note.get_or_insert_default()
     }
 }
 

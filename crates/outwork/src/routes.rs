@@ -1,20 +1,26 @@
 //! The `[front]` section: where the front door listens, and the routes to every handler there is.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use outwork_config::{At, Fault, section};
-use outwork_front::answer::{Redirect, Respond, Routed};
+use outwork_config::{At, ByteSize, Fault, hours, millis, section};
+use outwork_front::answer::{Redirect, Respond, Routed, Unrouted};
 use outwork_front::config::{Limits, Listener};
+use outwork_front::door::{Options, Serving};
+use outwork_front::filter::config::{AccessLogSettings, RateStore, Redis, RequestId, Rewrite, Shared, Trust};
+use outwork_front::filter::{ClientField, General, Kit, Network, Reroute, Route as Middleware, Taken};
+use outwork_front::filtered_section;
 use outwork_front::message::Handler;
 use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
 use outwork_web::config::Files as FilesSettings;
 use outwork_web::files::Files;
 
-section! {
-    /// The front door: HTTP/1.1 and HTTP/2, and the routes to what answers.
+filtered_section! {
+    /// The front door: HTTP/1.1 and HTTP/2, and the routes to what answers. What it says of middleware holds for every route that does
+    /// not say otherwise.
     pub(crate) struct FrontSettings {
         /// Threads that serve connections, each with listening sockets of its own; 0 means one a core.
         pub(crate) workers: u16 [restart, range 0..=1024] = 0,
@@ -24,11 +30,22 @@ section! {
         pub(crate) limits: Limits,
         /// The routes. The most specific one that fits answers, wherever it stands.
         pub(crate) route: Vec<Route>,
+        /// Networks of proxies whose word is taken for whose request it is.
+        pub(crate) trusted_proxies: Vec<Network>,
+        /// The field in which they tell it.
+        pub(crate) client_field: ClientField = ClientField::XForwardedFor,
+        /// Ids of requests. Error answers have one in any case.
+        pub(crate) request_id: Option<RequestId>,
+        /// The access log. Without it there is none.
+        pub(crate) access_log: Option<AccessLogSettings>,
+        /// Where rate limits are counted together with other servers.
+        pub(crate) redis: Option<Redis>,
     }
+    check whole;
 }
 
-section! {
-    /// Requests, and what answers them: exactly one of `files`, `redirect` and `respond`.
+filtered_section! {
+    /// Requests, and what answers them: exactly one of `files`, `redirect`, `respond` and `reroute`.
     #[required_keys]
     pub(crate) struct Route {
         /// Hosts, such as `www.example.org` or `*.example.org`; none stands for any.
@@ -45,6 +62,16 @@ section! {
         pub(crate) redirect: Option<RedirectSettings>,
         /// The same answer always.
         pub(crate) respond: Option<RespondSettings>,
+        /// Another target, for which the routes are asked again. The route that is found then says what middleware there is.
+        pub(crate) reroute: Option<Rewrite>,
+        /// Another target, for what answers here.
+        pub(crate) rewrite: Option<Rewrite>,
+        /// The largest body of a request, in place of that of `front.limits`.
+        pub(crate) max_body: Option<ByteSize>,
+        /// How long it may take to answer. What takes longer is answered with an error.
+        pub(crate) timeout: Option<Duration> [range millis(10)..=hours(24)],
+        /// Whether its requests have a line in the access log.
+        pub(crate) logged: bool = true,
     }
     check one_answer;
 }
@@ -75,15 +102,31 @@ section! {
 }
 
 fn one_answer(route: &Route, at: &mut At<'_>) {
-    let answers = [("files", route.files.is_some()), ("redirect", route.redirect.is_some()), ("respond", route.respond.is_some())];
+    const ANSWERS: &str = "one of files, redirect, respond, reroute";
+    let answers = [
+        ("files", route.files.is_some()),
+        ("redirect", route.redirect.is_some()),
+        ("respond", route.respond.is_some()),
+        ("reroute", route.reroute.is_some()),
+    ];
     let given: Vec<&str> = answers.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     match *given {
         [_] => {}
-        [] => at.fault("", Fault::new("nothing answers").expected("one of files, redirect, respond")),
+        [] => at.fault("", Fault::new("nothing answers").expected(ANSWERS)),
         [_, second, ..] => {
-            let fault = Fault::new(format!("{} answer", given.join(" and "))).expected("one of files, redirect, respond");
+            let fault = Fault::new(format!("{} answer", given.join(" and "))).expected(ANSWERS);
             at.fault(second, fault.help("make a route of each, with a path of its own"));
         }
+    }
+    let own = [
+        ("rewrite", route.rewrite.is_some()),
+        ("max_body", route.max_body.is_some()),
+        ("timeout", route.timeout.is_some()),
+    ];
+    let shared = route.shared().named();
+    for (key, _) in own.into_iter().chain(shared).filter(|(_, given)| *given && route.reroute.is_some()) {
+        let fault = Fault::new("the route that a request is sent on to says this").expected("nothing beside reroute");
+        at.fault(key, fault.help("write it in that route, or in [front]"));
     }
     for (index, method) in route.methods.iter().enumerate() {
         if Method::from_bytes(method.as_bytes()).is_err() || method.bytes().any(|byte| byte.is_ascii_lowercase()) {
@@ -92,6 +135,25 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
         }
     }
     check_fields("headers", &route.headers, at);
+}
+
+fn whole(front: &FrontSettings, at: &mut At<'_>) {
+    let limits = |shared: Shared<'_>| shared.rate_limit.unwrap_or_default().to_vec();
+    let general = [(String::new(), limits(front.shared()))];
+    let routes = front.route.iter().enumerate();
+    let routes = routes.map(|(index, route)| (format!("route[{index}]."), limits(route.shared())));
+    for (place, limits) in general.into_iter().chain(routes).filter(|_| front.redis.is_none()) {
+        let shared = limits.iter().position(|limit| limit.store == RateStore::Redis);
+        if let Some(index) = shared {
+            let fault = Fault::new("there is no Redis to count in").expected("a [front.redis] with its url");
+            at.fault(&format!("{place}rate_limit[{index}].store"), fault.help("add [front.redis], or count with store = \"local\""));
+        }
+    }
+    let ids = front.request_id.as_ref().is_some_and(|ids| ids.trust == Trust::Proxies);
+    if ids && front.trusted_proxies.is_empty() && at.is_set("request_id.trust") {
+        let fault = Fault::new("there are no trusted proxies whose ids could be taken over");
+        at.fault("request_id.trust", fault.expected("trusted_proxies with a network").help("name them in trusted_proxies, or write trust = \"nobody\""));
+    }
 }
 
 fn fields(respond: &RespondSettings, at: &mut At<'_>) {
@@ -125,16 +187,60 @@ impl FrontSettings {
         }
     }
 
-    /// Makes every handler ready.
+    /// Makes everything ready that is served.
     ///
     /// # Errors
     /// The key of what cannot be used, and why.
-    pub(crate) fn handler(&self) -> Result<Box<dyn Handler>, String> {
-        let routes = self.route.iter().enumerate().map(|(index, route)| {
-            let handler = route.handler().map_err(|error| format!("front.route[{index}].{error}"))?;
-            Ok((route.conditions(), handler))
-        });
-        Ok(Box::new(Routed::new(Table::new(routes.collect::<Result<_, String>>()?))))
+    pub(crate) fn serving(&self, kit: &Kit) -> Result<(Serving, Taken), String> {
+        let in_front = |error| format!("front.{error}");
+        let mut prepared = kit.prepare(self.general()).map_err(|error| in_front(error.to_string()))?;
+        let options = self.options();
+        let anew = Arc::new(OnceLock::new());
+        let mut routes = Vec::with_capacity(self.route.len());
+        for (index, route) in self.route.iter().enumerate() {
+            let handler = match &route.reroute {
+                Some(rewrite) => Arc::new(Reroute::new(rewrite, &anew, kit.metrics())),
+                None => {
+                    let inner = route.handler().map_err(|error| format!("front.route[{index}].{error}"))?;
+                    let most = route.max_body.unwrap_or(self.limits.max_body).get();
+                    let middleware = Middleware {
+                        index: Some(index),
+                        shared: route.shared(),
+                        rewrite: route.rewrite.as_ref(),
+                        max_body: Some(most).filter(|most| *most < options.max_body),
+                        timeout: route.timeout,
+                        logged: route.logged,
+                    };
+                    prepared.wrap(middleware, inner).map_err(|error| in_front(error.to_string()))?
+                }
+            };
+            routes.push((route.conditions(), handler));
+        }
+        let none = Middleware { index: None, shared: self.shared(), rewrite: None, max_body: None, timeout: None, logged: true };
+        let unrouted = prepared.wrap(none, Arc::new(Unrouted)).map_err(|error| in_front(error.to_string()))?;
+        let routed = Arc::new(Routed::new(Table::new(routes)).unrouted_by(unrouted));
+        // It was made for these routes alone.
+        let _ = anew.set(Arc::downgrade(&routed));
+        let entry = prepared.entry();
+        Ok((Serving { options, handler: Box::new(routed), entry }, prepared.taken()))
+    }
+
+    fn general(&self) -> General<'_> {
+        General {
+            trusted_proxies: &self.trusted_proxies,
+            client_field: self.client_field,
+            request_id: self.request_id.as_ref(),
+            access_log: self.access_log.as_ref(),
+            redis: self.redis.as_ref(),
+            shared: self.shared(),
+        }
+    }
+
+    /// What connections may do. A route that takes more than others has them let more through.
+    fn options(&self) -> Options {
+        let options = self.limits.options();
+        let most = self.route.iter().filter_map(|route| route.max_body).map(ByteSize::get);
+        Options { max_body: most.fold(options.max_body, u64::max), ..options }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::metrics::StatusClass;
 labels! {
     /// Why a connection ended that did not end by itself.
     pub enum Cut as "reason" {
-        Full = "full", Tls = "tls", Late = "late", Broken = "broken", Accept = "accept"
+        Full = "full", Client = "client", Tls = "tls", Late = "late", Broken = "broken", Accept = "accept"
     }
 }
 
@@ -26,7 +26,7 @@ metrics! {
         connections: Counter,
         /// Connections open now.
         connections_open: Gauge => history,
-        /// Connections that were turned away or cut: full, failed TLS handshake, too slow, broken, failed accept.
+        /// Connections that were turned away or cut: full, too many of one client, failed TLS handshake, too slow, broken, failed accept.
         connections_cut: Counter by Cut,
         /// Requests answered, by class of status.
         requests: Counter by StatusClass => history,

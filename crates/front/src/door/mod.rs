@@ -19,10 +19,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::filter::Entry;
+use crate::filter::clients::{self, Clients};
 use crate::h1::head::HeadLimits;
 use crate::message::Handler;
 use crate::tls::Tls;
 use listener::{Listening, listen};
+use metrics::Cut;
 pub use metrics::DoorMetrics;
 use worker::Worker;
 
@@ -52,6 +55,8 @@ pub struct Options {
     pub max_head: usize,
     /// Requests that one connection serves.
     pub requests_per_connection: u32,
+    /// Connections that one client may have open on a listener; 0 for no limit. Trusted proxies have none.
+    pub per_client: u32,
 }
 
 impl Options {
@@ -66,6 +71,8 @@ pub struct Serving {
     pub options: Options,
     /// Who answers.
     pub handler: Box<dyn Handler>,
+    /// What is done with every request, before and after.
+    pub entry: Entry,
 }
 
 /// An address to listen on.
@@ -150,7 +157,7 @@ impl Bound {
     /// # Errors
     /// When a thread cannot be started.
     pub fn serve(self, serving: Serving, metrics: &Arc<DoorMetrics>) -> Result<Door, DoorError> {
-        let (serving, open) = (Arc::new(serving), Arc::new(AtomicUsize::new(0)));
+        let (serving, open) = (Arc::new(serving), Arc::new(Open::default()));
         let mut threads = Vec::with_capacity(self.sockets.len());
         for (index, sockets) in self.sockets.into_iter().enumerate() {
             let name = format!("front-{index}");
@@ -191,7 +198,7 @@ impl Door {
     }
 }
 
-type Shared = (Arc<Serving>, Arc<DoorMetrics>, Arc<AtomicUsize>);
+type Shared = (Arc<Serving>, Arc<DoorMetrics>, Arc<Open>);
 
 fn run(sockets: Vec<(TcpListener, Place)>, orders: UnboundedReceiver<Order>, shared: Shared) {
     // Answers are short; a thread with short turns comes to its next one sooner. Where that is refused, nothing is lost.
@@ -242,22 +249,39 @@ async fn serve(sockets: Vec<(TcpListener, Place)>, mut orders: UnboundedReceiver
     }
 }
 
+/// Connections open, of all threads.
+#[derive(Default)]
+pub(crate) struct Open {
+    all: AtomicUsize,
+    clients: Arc<Clients>,
+}
+
 /// A place among the open connections of all threads.
-pub(crate) struct Seat(Arc<AtomicUsize>);
+pub(crate) struct Seat {
+    open: Arc<Open>,
+    _of_client: Option<clients::Place>,
+}
 
 impl Seat {
-    pub(crate) fn take(open: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        if open.fetch_add(1, Ordering::Relaxed) >= limit {
-            open.fetch_sub(1, Ordering::Relaxed);
-            return None;
+    /// A place for a connection of `peer` to `local`, or why there is none.
+    pub(crate) fn take(open: &Arc<Open>, serving: &Serving, local: SocketAddr, peer: SocketAddr) -> Result<Self, Cut> {
+        let limit = serving.options.per_client;
+        let trusted = || serving.entry.proxies.as_ref().is_some_and(|proxies| proxies.trust(peer.ip()));
+        let of_client = match limit > 0 && !trusted() {
+            true => Some(open.clients.enter(local, peer.ip(), limit).ok_or(Cut::Client)?),
+            false => None,
+        };
+        if open.all.fetch_add(1, Ordering::Relaxed) >= serving.options.connections {
+            open.all.fetch_sub(1, Ordering::Relaxed);
+            return Err(Cut::Full);
         }
-        Some(Self(Arc::clone(open)))
+        Ok(Self { open: Arc::clone(open), _of_client: of_client })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.open.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn write_head(out: &mut Vec<u8>, response: &Response, asked: Asked, d
     if !status.is_informational() && !response.headers.contains_key(DATE) {
         push_field(out, "date", date);
     }
-    if let Some(ready) = &response.ready {
+    for ready in [&response.ready, &response.also].into_iter().flatten() {
         out.extend_from_slice(&ready.lines);
     }
     for (name, value) in &response.headers {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use outwork_front::door::{Bound, Door, DoorMetrics, Place, Serving};
+use outwork_front::filter::{Kit, Taken};
 use outwork_front::{Tls, TlsFiles};
 use outwork_telemetry::Registry;
 use parking_lot::Mutex;
@@ -18,6 +19,8 @@ pub(super) struct Front {
     door: Mutex<Option<Door>>,
     addresses: Vec<(SocketAddr, bool)>,
     pub(super) tls: Vec<Arc<Tls>>,
+    /// Middleware, which outlives a reload.
+    pub(super) kit: Kit,
 }
 
 impl Front {
@@ -34,14 +37,17 @@ impl Front {
             let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
             places.push(Place { address: listener.address, tls, backlog });
         }
-        let handler = front.handler().map_err(|error| cannot("the front door does not open", error))?;
+        let kit = Kit::default();
+        let (serving, taken) = front.serving(&kit).map_err(|error| cannot("the front door does not open", error))?;
         let bound = Bound::bind(&places, front.threads())?;
         let addresses = bound.addresses().iter().copied().zip(places.iter().map(|place| place.tls.is_some())).collect();
         let metrics = Arc::new(DoorMetrics::default());
         registry.register(Arc::clone(&metrics) as _)?;
-        let door = bound.serve(Serving { options: front.limits.options(), handler }, &metrics)?;
+        registry.register(Arc::clone(kit.metrics()) as _)?;
+        let door = bound.serve(serving, &metrics)?;
+        kit.commit(taken);
         let tls = places.into_iter().filter_map(|place| place.tls).collect();
-        Ok(Some(Arc::new(Self { door: Mutex::new(Some(door)), addresses, tls })))
+        Ok(Some(Arc::new(Self { door: Mutex::new(Some(door)), addresses, tls, kit })))
     }
 
     /// Where it listens, and whether encrypted.
@@ -50,7 +56,8 @@ impl Front {
     }
 
     /// Serves something else from the next request on.
-    pub(super) fn replace(&self, serving: Serving) {
+    pub(super) fn replace(&self, (serving, taken): (Serving, Taken)) {
+        self.kit.commit(taken);
         if let Some(door) = &*self.door.lock() {
             door.replace(serving);
         }
@@ -61,5 +68,6 @@ impl Front {
         if let Some(door) = self.door.lock().take() {
             door.stop(patience);
         }
+        self.kit.close();
     }
 }

@@ -8,7 +8,6 @@ use futures_util::future::BoxFuture;
 use outwork_config::{Effective, Faults, Origin, diff};
 use outwork_dhcp::policy::Policy;
 use outwork_dhcp::server::Service;
-use outwork_front::door::Serving;
 use outwork_front::{Prepared, Tls};
 use outwork_front::api::Problem;
 use outwork_front::events::Hub;
@@ -150,7 +149,7 @@ impl Reload {
         let tls = tls.map_err(|error| Refusal::Prepare(error.to_string()))?;
         let front = self.front.as_ref();
         // Made ready in any case: a folder may have come in the place of another though no setting has changed.
-        let handler = front.map(|_| read.value.front.handler()).transpose().map_err(Refusal::Prepare)?;
+        let serving = front.map(|front| read.value.front.serving(&front.kit)).transpose().map_err(Refusal::Prepare)?;
         let certificates = front.map_or(&[][..], |front| &front.tls).iter().map(|tls| tls.prepare());
         let certificates = certificates.collect::<Result<Vec<_>, _>>();
         let certificates = certificates.map_err(|error| Refusal::Prepare(error.to_string()))?;
@@ -159,8 +158,8 @@ impl Reload {
             self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;
         }
         certificates.into_iter().chain(tls).for_each(Prepared::commit);
-        if let (Some(front), Some(handler)) = (front, handler) {
-            front.replace(Serving { options: read.value.front.limits.options(), handler });
+        if let (Some(front), Some(serving)) = (front, serving) {
+            front.replace(serving);
         }
         if let Some(dhcp) = self.dhcp.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("dhcp"))) {
             super::dhcp::warn_of(&read.value);

@@ -51,7 +51,7 @@ impl Site {
         let sources = Sources { file: Some(("test.toml".into(), text)), env: vec![], set: vec![] };
         let settings = load::<Root>(sources).unwrap_or_else(|faults| panic!("{}", faults.render(false))).value.files;
         let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: None, backlog: 64 };
-        let serving = Serving { options: Options::default(), handler: Box::new(Files::open(settings).unwrap()) };
+        let serving = Serving { options: Options::default(), handler: Box::new(Files::open(settings).unwrap()), entry: Default::default() };
         let door = Bound::bind(&[place], 1).unwrap().serve(serving, &Arc::default()).unwrap();
         Self { dir, door: Some(door) }
     }
