@@ -134,9 +134,7 @@ impl Stream {
                 let visit = Visit::begin(entry, &mut request, started);
                 (visit, self.serving.handler.handle(request))
             }
-            Err(problem) => {
-                (Visit::misunderstood(entry, &self.origin, started), problem.into_response().into())
-            }
+            Err(problem) => (Visit::misunderstood(entry, &self.origin, started), problem.into_response().into()),
         };
         let mut response = match answer {
             Answer::Now(response) => response,

@@ -112,7 +112,8 @@ impl Media {
 
     /// What a client likes best (RFC 9110 section 12.5.1); of several that it likes as well, the one that it names first.
     fn preferred(headers: &HeaderMap) -> Self {
-        let ranges = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+        let ranges =
+            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
         let mut best = (Self::Text, 0.0);
         for range in ranges {
             let mut parts = range.split(';').map(str::trim);
@@ -157,9 +158,15 @@ mod tests {
         let (kind, text) = answered("application/json, text/html;q=0.9");
         assert_eq!(kind, "application/problem+json");
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&json["status"], &json["fault"], &json["request_id"]), (&json!(404), &json!("client"), &json!("7")));
+        assert_eq!(
+            (&json["status"], &json["fault"], &json["request_id"]),
+            (&json!(404), &json!("client"), &json!("7"))
+        );
         let (kind, page) = answered("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
-        assert!(kind.starts_with("text/html") && page.contains("&lt;here&gt;") && page.contains("<code>7</code>"), "{page}");
+        assert!(
+            kind.starts_with("text/html") && page.contains("&lt;here&gt;") && page.contains("<code>7</code>"),
+            "{page}"
+        );
         let (kind, text) = answered("*/*");
         assert!(kind.starts_with("text/plain"), "{kind}");
         assert_eq!(text, "404 Not Found\nnothing is at <here>\nThe request is at fault.\nRequest 7\n");

@@ -146,13 +146,21 @@ fn whole(front: &FrontSettings, at: &mut At<'_>) {
         let shared = limits.iter().position(|limit| limit.store == RateStore::Redis);
         if let Some(index) = shared {
             let fault = Fault::new("there is no Redis to count in").expected("a [front.redis] with its url");
-            at.fault(&format!("{place}rate_limit[{index}].store"), fault.help("add [front.redis], or count with store = \"local\""));
+            at.fault(
+                &format!("{place}rate_limit[{index}].store"),
+                fault.help("add [front.redis], or count with store = \"local\""),
+            );
         }
     }
     let ids = front.request_id.as_ref().is_some_and(|ids| ids.trust == Trust::Proxies);
     if ids && front.trusted_proxies.is_empty() && at.is_set("request_id.trust") {
         let fault = Fault::new("there are no trusted proxies whose ids could be taken over");
-        at.fault("request_id.trust", fault.expected("trusted_proxies with a network").help("name them in trusted_proxies, or write trust = \"nobody\""));
+        at.fault(
+            "request_id.trust",
+            fault
+                .expected("trusted_proxies with a network")
+                .help("name them in trusted_proxies, or write trust = \"nobody\""),
+        );
     }
 }
 
@@ -164,7 +172,9 @@ fn check_fields(key: &str, fields: &BTreeMap<String, String>, at: &mut At<'_>) {
     for (name, value) in fields {
         let fault = match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             (Err(_), _) => Fault::new(format!("{name:?} is no field name")).expected("a name such as \"x-version\""),
-            (_, Err(_)) => Fault::new(format!("{value:?} is no field value")).expected("text without control characters"),
+            (_, Err(_)) => {
+                Fault::new(format!("{value:?} is no field value")).expected("text without control characters")
+            }
             _ => continue,
         };
         at.fault(&format!("{key}.{name}"), fault);
@@ -216,7 +226,14 @@ impl FrontSettings {
             };
             routes.push((route.conditions(), handler));
         }
-        let none = Middleware { index: None, shared: self.shared(), rewrite: None, max_body: None, timeout: None, logged: true };
+        let none = Middleware {
+            index: None,
+            shared: self.shared(),
+            rewrite: None,
+            max_body: None,
+            timeout: None,
+            logged: true,
+        };
         let unrouted = prepared.wrap(none, Arc::new(Unrouted)).map_err(|error| in_front(error.to_string()))?;
         let routed = Arc::new(Routed::new(Table::new(routes)).unrouted_by(unrouted));
         // It was made for these routes alone.

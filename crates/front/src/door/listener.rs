@@ -48,12 +48,7 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    pub(crate) fn new(
-        socket: TcpListener,
-        place: Place,
-        worker: Rc<Worker>,
-        open: Arc<Open>,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(socket: TcpListener, place: Place, worker: Rc<Worker>, open: Arc<Open>) -> io::Result<Self> {
         let local = socket.local_addr()?;
         Ok(Self { socket: tokio::net::TcpListener::from_std(socket)?, local, place, worker, open })
     }

@@ -272,7 +272,11 @@ fn another_handler_answers_from_the_next_request_on_and_connections_stay() {
     stream.write_all(get("/now").as_bytes()).unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).unwrap();
-    running.door.as_ref().unwrap().replace(Serving { options: Options::default(), handler: Box::new(Other), entry: Entry::default() });
+    running.door.as_ref().unwrap().replace(Serving {
+        options: Options::default(),
+        handler: Box::new(Other),
+        entry: Entry::default(),
+    });
     loop {
         stream.write_all(get("/now").as_bytes()).unwrap();
         let mut some = [0; 4096];

@@ -77,7 +77,12 @@ fn read(key: &'static str, files: &[PathBuf], networks: &mut Vec<Network>) -> Re
             return Err(failed(io::Error::other("it is larger than 256 MiB")));
         }
         let text = std::fs::read_to_string(file).map_err(failed)?;
-        networks.extend(parse_list(&text).map_err(|(line, error)| ListError::Line { key, path: path(), line, error })?);
+        networks.extend(parse_list(&text).map_err(|(line, error)| ListError::Line {
+            key,
+            path: path(),
+            line,
+            error,
+        })?);
     }
     Ok(())
 }

@@ -144,7 +144,8 @@ impl BasicAuth {
         if !verdict.allowed {
             self.metrics.logins.of(Login::Throttled).inc();
             let wait = verdict.retry_after.div_ceil(1_000_000_000).max(1);
-            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, format!("too many wrong passwords; try again in {wait} s"));
+            let problem =
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, format!("too many wrong passwords; try again in {wait} s"));
             return Checked::Refuse(after(problem.answer(head), wait));
         }
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING {
@@ -154,7 +155,8 @@ impl BasicAuth {
             return Checked::Refuse(after(problem.answer(head), 1));
         }
         let place = Place(Arc::clone(self));
-        let (users, refusal) = (Arc::clone(&self.users.read()), self.challenge(head, "the name or the password is wrong"));
+        let (users, refusal) =
+            (Arc::clone(&self.users.read()), self.challenge(head, "the name or the password is wrong"));
         Checked::Later(Box::pin(place.verify(users, (name, password, digest), address, now, refusal)))
     }
 
@@ -210,7 +212,8 @@ impl BasicAuth {
     /// Reads the file of users, if it has changed.
     fn refresh(&self) -> Result<(), AuthError> {
         // Checked when the configuration was read.
-        let listed = self.settings.users.iter().filter_map(|(name, hash)| Some((name.clone(), hash.expose().parse().ok()?)));
+        let listed =
+            self.settings.users.iter().filter_map(|(name, hash)| Some((name.clone(), hash.expose().parse().ok()?)));
         let mut users = Users(HashMap::new());
         if let Some(file) = &self.file {
             let path = || file.path.display().to_string();

@@ -9,7 +9,8 @@ use crate::message::{Origin, RequestBody};
 const SECOND: u64 = 1_000_000_000;
 
 fn settings(users: &[(&str, &str)]) -> Settings {
-    let hash = |password: &str| outwork_config::Secret::new(Hash::argon2(password.as_bytes(), [7; 16]).unwrap().to_string());
+    let hash =
+        |password: &str| outwork_config::Secret::new(Hash::argon2(password.as_bytes(), [7; 16]).unwrap().to_string());
     let users = users.iter().map(|(name, password)| ((*name).to_owned(), hash(password))).collect();
     Settings { users, ..Settings::default() }
 }
@@ -20,7 +21,11 @@ fn request(peer: &str, credentials: Option<&str>) -> Request {
         builder = builder.header(AUTHORIZATION, format!("basic {}", STANDARD.encode(credentials)));
     }
     let (head, ()) = builder.body(()).unwrap().into_parts();
-    let origin = Origin { peer: (peer.parse::<std::net::IpAddr>().unwrap(), 1).into(), local: ([127, 0, 0, 1], 80).into(), tls: false };
+    let origin = Origin {
+        peer: (peer.parse::<std::net::IpAddr>().unwrap(), 1).into(),
+        local: ([127, 0, 0, 1], 80).into(),
+        tls: false,
+    };
     Request { head, body: RequestBody::Empty, origin: Rc::new(origin) }
 }
 

@@ -69,7 +69,8 @@ mod tests {
         let clients = Arc::new(Clients::default());
         let (one, other) = (([127, 0, 0, 1], 80).into(), ([127, 0, 0, 1], 81).into());
         let enter = |local, peer: &str| clients.enter(local, peer.parse().unwrap(), 2);
-        let places = [enter(one, "192.0.2.1"), enter(one, "192.0.2.1"), enter(other, "192.0.2.1"), enter(one, "192.0.2.2")];
+        let places =
+            [enter(one, "192.0.2.1"), enter(one, "192.0.2.1"), enter(other, "192.0.2.1"), enter(one, "192.0.2.2")];
         assert!(places.iter().all(Option::is_some) && enter(one, "192.0.2.1").is_none());
         let v6 = [enter(one, "2001:db8::1"), enter(one, "2001:db8::2")];
         assert!(v6.iter().all(Option::is_some) && enter(one, "2001:db8::3").is_none(), "a /64 is one client");

@@ -87,7 +87,8 @@ impl Cors {
     /// The answer to a preflight, if the request is one. Without an allowance it has none of what the browser waits for.
     pub(crate) fn preflight(&self, head: &Parts, told: &Told) -> Option<Response> {
         let asked = |name: &HeaderName| head.headers.get(name);
-        if head.method != Method::OPTIONS || asked(&ORIGIN).is_none() || asked(&ACCESS_CONTROL_REQUEST_METHOD).is_none() {
+        if head.method != Method::OPTIONS || asked(&ORIGIN).is_none() || asked(&ACCESS_CONTROL_REQUEST_METHOD).is_none()
+        {
             return None;
         }
         let mut response = Response::new(StatusCode::NO_CONTENT);
@@ -98,7 +99,9 @@ impl Cors {
                 Some(headers) if headers.is_empty() => {}
                 Some(headers) => fields.extend([(ACCESS_CONTROL_ALLOW_HEADERS, headers.clone())]),
                 None => {
-                    fields.extend(asked(&ACCESS_CONTROL_REQUEST_HEADERS).map(|all| (ACCESS_CONTROL_ALLOW_HEADERS, all.clone())));
+                    fields.extend(
+                        asked(&ACCESS_CONTROL_REQUEST_HEADERS).map(|all| (ACCESS_CONTROL_ALLOW_HEADERS, all.clone())),
+                    );
                     fields.append(VARY, HeaderValue::from_static("access-control-request-headers"));
                 }
             }
@@ -158,8 +161,13 @@ mod tests {
             assert!(headers[ACCESS_CONTROL_ALLOW_ORIGIN] == origin && headers[VARY] == "origin", "{origin}");
         }
         for origin in [
-            "http://a.example", "https://a.example:8443", "https://b.example", "https://evil.example/.b.example",
-            "https://evilb.example", "null", "https://evil:x.b.example",
+            "http://a.example",
+            "https://a.example:8443",
+            "https://b.example",
+            "https://evil.example/.b.example",
+            "https://evilb.example",
+            "null",
+            "https://evil:x.b.example",
         ] {
             let headers = told(&cors_named, origin);
             assert!(!headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) && headers[VARY] == "origin", "{origin}");

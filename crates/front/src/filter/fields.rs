@@ -26,7 +26,9 @@ impl FieldRules {
     /// As configured; `None` where nothing is changed.
     pub(crate) fn new(settings: &Settings) -> Option<Self> {
         // Checked when the configuration was read.
-        let field = |(name, value): (&String, &String)| Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?));
+        let field = |(name, value): (&String, &String)| {
+            Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+        };
         let rules = Self {
             remove: settings.remove.iter().map(|name| name.name().clone()).collect(),
             set: settings.set.iter().filter_map(field).collect(),
@@ -83,7 +85,8 @@ impl Defaults {
             (policy, &settings.content_security_policy),
         ];
         let given = all.into_iter().filter(|(_, value)| !value.is_empty());
-        let fields: HeaderMap = given.filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))).collect();
+        let fields: HeaderMap =
+            given.filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))).collect();
         Some(Self(ReadyHead::new(fields))).filter(|ready| !ready.0.fields.is_empty())
     }
 
@@ -120,7 +123,9 @@ mod tests {
     }
 
     fn rules(text: [&[(&str, &str)]; 2], remove: &[&str]) -> FieldRules {
-        let map = |fields: &[(&str, &str)]| fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let map = |fields: &[(&str, &str)]| {
+            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
         let [set, add] = text;
         let remove = remove.iter().map(|name| name.parse().unwrap()).collect();
         FieldRules::new(&Settings { remove, set: map(set), add: map(add) }).unwrap()

@@ -229,7 +229,8 @@ impl Prepared<'_> {
         let same_counter = |limit: &Limiter| limit.counts_in(counter);
         let limit = |(index, settings): (usize, &config::RateLimit)| {
             let key = (scope.to_owned(), index);
-            let before = self.before.limits.get(&key).filter(|limit| limit.settings == *settings && same_counter(limit));
+            let before =
+                self.before.limits.get(&key).filter(|limit| limit.settings == *settings && same_counter(limit));
             let fresh = || Arc::new(Limiter::new(settings.clone(), &format!("{scope}rate_limit[{index}]"), counter));
             Arc::clone(self.next.limits.entry(key).or_insert_with(|| before.cloned().unwrap_or_else(fresh)))
         };

@@ -51,8 +51,8 @@ pub use proxies::{ClientField, Proxies};
 pub use rate::CounterError;
 pub use rewrite::Reroute;
 pub use users::{Hash, HashError, UsersError};
-pub use visit::{Entry, Ids};
 pub(crate) use visit::Visit;
+pub use visit::{Entry, Ids};
 
 use crate::message::{Answer, Handler, Local, Request, Response};
 use crate::problem::Problem;
@@ -200,7 +200,8 @@ impl Chain {
     fn judge(&self, verdicts: Vec<Verdict>, request: &Request, after: &mut After) -> Option<Response> {
         let mut refusal = None;
         for (index, (limit, verdict)) in self.limits.iter().zip(verdicts).enumerate() {
-            let less = after.left.as_ref().is_none_or(|(_, least)| verdict.remaining < least.remaining || !verdict.allowed);
+            let less =
+                after.left.as_ref().is_none_or(|(_, least)| verdict.remaining < least.remaining || !verdict.allowed);
             if !limit.settings.dry_run && less {
                 after.left = Some((index, verdict));
             }
@@ -301,7 +302,8 @@ impl Chain {
         if let (Some(cors), Some(told)) = (&self.cors, after.cors) {
             cors.tell(told, &mut response.headers);
         }
-        if let Some((limit, verdict)) = after.left.and_then(|(index, verdict)| Some((self.limits.get(index)?, verdict))) {
+        if let Some((limit, verdict)) = after.left.and_then(|(index, verdict)| Some((self.limits.get(index)?, verdict)))
+        {
             limit.tell(verdict, &mut response.headers);
         }
         if after.user.is_some() {

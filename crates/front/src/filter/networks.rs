@@ -80,10 +80,12 @@ impl FromStr for Network {
             }
         };
         let first = match address {
-            IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)).into()),
-            IpAddr::V6(v6) => {
-                IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)))
+            IpAddr::V4(v4) => {
+                IpAddr::V4((v4.to_bits() & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)).into())
             }
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(
+                v6.to_bits() & u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0),
+            )),
         };
         let network = Self { first, length };
         if first == address { Ok(network) } else { Err(NetworkError::HostBits(network)) }
@@ -218,9 +220,12 @@ mod tests {
         }
         assert_eq!(net("192.0.2.7"), net("192.0.2.7/32"));
         assert_eq!("10.0.0.1/8".parse::<Network>(), Err(NetworkError::HostBits(net("10.0.0.0/8"))));
-        for (text, error) in
-            [("10.0.0/8", NetworkError::Address), ("10.0.0.0/33", NetworkError::Length), ("::/129", NetworkError::Length), ("::/+1", NetworkError::Length)]
-        {
+        for (text, error) in [
+            ("10.0.0/8", NetworkError::Address),
+            ("10.0.0.0/33", NetworkError::Length),
+            ("::/129", NetworkError::Length),
+            ("::/+1", NetworkError::Length),
+        ] {
             assert_eq!(text.parse::<Network>(), Err(error), "{text}");
         }
     }

@@ -144,7 +144,8 @@ mod tests {
 
     /// The client's address, and whether it came over TLS.
     fn seen(field: ClientField, peer: &str, fields: &[(&'static str, &'static str)]) -> (String, bool) {
-        let connection = Origin { peer: SocketAddr::new(peer.parse().unwrap(), 5), local: ([10, 0, 0, 1], 80).into(), tls: false };
+        let connection =
+            Origin { peer: SocketAddr::new(peer.parse().unwrap(), 5), local: ([10, 0, 0, 1], 80).into(), tls: false };
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_static(value));
@@ -169,7 +170,8 @@ mod tests {
 
     #[test]
     fn several_lines_of_a_field_are_one_list() {
-        let lines = [("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", "10.5.5.5")];
+        let lines =
+            [("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", "10.5.5.5")];
         assert_eq!(seen(ClientField::XForwardedFor, "10.1.1.1", &lines).0, "192.0.2.1");
     }
 
@@ -178,7 +180,8 @@ mod tests {
         let x = [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-proto", "http, https")];
         assert_eq!(seen(ClientField::XForwardedFor, "10.1.1.1", &x), ("192.0.2.1".to_owned(), true));
         assert!(!seen(ClientField::XForwardedFor, "192.0.2.7", &x).1);
-        let forwarded = [("forwarded", "for=203.0.113.9;proto=https, For=\"[2001:db8::7]:4711\"; Proto=https;by=10.0.0.1")];
+        let forwarded =
+            [("forwarded", "for=203.0.113.9;proto=https, For=\"[2001:db8::7]:4711\"; Proto=https;by=10.0.0.1")];
         assert_eq!(seen(ClientField::Forwarded, "10.1.1.1", &forwarded), ("2001:db8::7".to_owned(), true));
     }
 

@@ -161,7 +161,8 @@ mod tests {
     use super::*;
 
     fn rewritten(settings: Settings, target: &str) -> Result<String, RewriteError> {
-        let (mut head, ()) = http::Request::builder().uri(target).header(HOST, "a.example").body(()).unwrap().into_parts();
+        let (mut head, ()) =
+            http::Request::builder().uri(target).header(HOST, "a.example").body(()).unwrap().into_parts();
         Rewrite::new(&settings).apply(&mut head)?;
         Ok(head.uri.to_string())
     }
@@ -214,7 +215,8 @@ mod tests {
 
     #[test]
     fn the_host_is_another_one_for_whoever_answers() {
-        let (mut head, ()) = http::Request::builder().uri("/x").header(HOST, "a.example").body(()).unwrap().into_parts();
+        let (mut head, ()) =
+            http::Request::builder().uri("/x").header(HOST, "a.example").body(()).unwrap().into_parts();
         let settings = Settings { host: Some("b.internal:8080".to_owned()), ..Settings::default() };
         Rewrite::new(&settings).apply(&mut head).unwrap();
         assert!(head.headers[HOST] == "b.internal:8080" && head.uri.path() == "/x");

@@ -64,7 +64,8 @@ struct Behind {
 impl Behind {
     fn new(general: &str, route: &str, inner: impl Handler + 'static) -> Self {
         let (general, own) = (keys(general), keys(route));
-        let (kit, runtime) = (Kit::default(), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
+        let (kit, runtime) =
+            (Kit::default(), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
         let mut prepared = kit.prepare(of(&general)).unwrap();
         let route = Route { rewrite: own.rewrite.as_ref(), max_body: own.max_body, ..route_of(&own, 0) };
         let handler = prepared.wrap(route, Arc::new(inner)).unwrap();
@@ -156,10 +157,14 @@ fn addresses_that_may_not_come_and_routes_that_are_closed_are_told_so() {
 
 #[test]
 fn a_limit_refuses_what_is_beyond_it_and_tells_the_least_that_is_left() {
-    let behind = Behind::now("rate_limit = [{ limit = 2 }, { limit = 50, key = ['route'] }, { limit = 1, dry_run = true }]");
+    let behind =
+        Behind::now("rate_limit = [{ limit = 2 }, { limit = 50, key = ['route'] }, { limit = 1, dry_run = true }]");
     let (first, second, third) = (behind.ask(get("/")), behind.ask(get("/")), behind.ask(get("/")));
     let left = |response: &Response| response.headers["ratelimit-remaining"].to_str().unwrap().to_owned();
-    assert_eq!([first.status, second.status, third.status], [StatusCode::OK, StatusCode::OK, StatusCode::TOO_MANY_REQUESTS]);
+    assert_eq!(
+        [first.status, second.status, third.status],
+        [StatusCode::OK, StatusCode::OK, StatusCode::TOO_MANY_REQUESTS]
+    );
     assert_eq!([left(&first), left(&second), left(&third)], ["1", "0", "0"]);
     assert!(third.headers.contains_key(RETRY_AFTER));
     assert_eq!(behind.refused(Refused::Rate), 1);
@@ -168,7 +173,8 @@ fn a_limit_refuses_what_is_beyond_it_and_tells_the_least_that_is_left() {
 
 #[test]
 fn what_front_limits_is_counted_over_all_routes_and_what_a_route_limits_for_itself() {
-    let (kit, general, own, none) = (Kit::default(), keys("rate_limit = [{ limit = 2 }]"), keys("rate_limit = [{ limit = 1 }]"), keys(""));
+    let (kit, general, own, none) =
+        (Kit::default(), keys("rate_limit = [{ limit = 2 }]"), keys("rate_limit = [{ limit = 1 }]"), keys(""));
     let mut prepared = kit.prepare(of(&general)).unwrap();
     let mut wrap = |keys, index| prepared.wrap(route_of(keys, index), Arc::new(Echo { later: None })).unwrap();
     let (one, two, three) = (wrap(&none, 0), wrap(&none, 1), wrap(&own, 2));
@@ -233,7 +239,8 @@ fn fields_and_targets_are_changed_on_the_way_in_and_fields_on_the_way_out() {
     );
     let response = behind.ask(get("/api/users?x=1"));
     assert_eq!(text(&response), "/users?x=1 Some(\"yes\")");
-    let field = |name: &'static str| response.field(&HeaderName::from_static(name)).map(|value| value.to_str().unwrap());
+    let field =
+        |name: &'static str| response.field(&HeaderName::from_static(name)).map(|value| value.to_str().unwrap());
     assert_eq!(field("server"), None);
     assert_eq!((field("x-frame-options"), field("x-content-type-options")), (Some("DENY"), Some("nosniff")));
     assert_eq!(behind.ask(get("/api/%zz")).status, StatusCode::BAD_REQUEST);
@@ -254,14 +261,17 @@ fn what_comes_later_is_changed_likewise_and_what_comes_too_late_is_not_waited_fo
     let nosniff = |response: &Response| response.field(&http::header::X_CONTENT_TYPE_OPTIONS).is_some();
     let (fast, slow) = (ask(&fast), ask(&slow));
     assert!(fast.status == StatusCode::OK && nosniff(&fast));
-    assert!(slow.status == StatusCode::GATEWAY_TIMEOUT && nosniff(&slow) && text(&slow).contains("This server is at fault"));
+    assert!(
+        slow.status == StatusCode::GATEWAY_TIMEOUT && nosniff(&slow) && text(&slow).contains("This server is at fault")
+    );
     assert_eq!(kit.metrics().refused.of(Refused::Time).get(), 1);
 }
 
 #[test]
 fn a_request_is_routed_anew_and_not_for_ever() {
     let (kit, routes) = (Kit::default(), Arc::new(OnceLock::new()));
-    let conditions = |path: &str| Conditions { hosts: vec![], path: path.parse().unwrap(), methods: vec![], fields: vec![] };
+    let conditions =
+        |path: &str| Conditions { hosts: vec![], path: path.parse().unwrap(), methods: vec![], fields: vec![] };
     let reroute = |text: &str| {
         let settings = keys(&format!("rewrite = {text}")).rewrite.unwrap();
         Arc::new(Reroute::new(&settings, &routes, kit.metrics())) as Arc<dyn Handler>

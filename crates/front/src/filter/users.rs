@@ -67,8 +67,9 @@ impl Hash {
     /// Whether it is the hash of this password. It takes its time.
     pub(crate) fn verify(&self, password: &[u8]) -> bool {
         match self {
-            Self::Argon2(text) => PasswordHash::new(text)
-                .is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok()),
+            Self::Argon2(text) => {
+                PasswordHash::new(text).is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok())
+            }
             Self::Bcrypt(text) => bcrypt::verify(password, text).unwrap_or(false),
         }
     }
@@ -98,7 +99,13 @@ impl FromStr for Hash {
                 false => Ok(Self::Bcrypt(text.into())),
             };
         }
-        let weak = [("$apr1$", "MD5 (apr1)"), ("$1$", "MD5"), ("{SHA}", "SHA-1"), ("{SHA256}", "SHA-256 without salt"), ("{PLAIN}", "the password itself")];
+        let weak = [
+            ("$apr1$", "MD5 (apr1)"),
+            ("$1$", "MD5"),
+            ("{SHA}", "SHA-1"),
+            ("{SHA256}", "SHA-256 without salt"),
+            ("{PLAIN}", "the password itself"),
+        ];
         let weak = weak.into_iter().find(|(begin, _)| text.starts_with(begin));
         Err(weak.map_or(HashError::Kind, |(_, name)| HashError::Weak(name)))
     }
@@ -146,7 +153,8 @@ impl Users {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (name, hash) = line.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or(UsersError::Line(number))?;
+            let (name, hash) =
+                line.split_once(':').filter(|(name, _)| !name.is_empty()).ok_or(UsersError::Line(number))?;
             let hash = hash.parse().map_err(|error| UsersError::Hash { line: number, error })?;
             users.insert(name.to_owned(), hash);
         }
@@ -186,7 +194,10 @@ mod tests {
         let costly = "$2y$31$C6UzMDM.H6dfI/f/IKcEeO7ZBrHJnHSvGhJDdGMCTmPHZ0WhJ1fJm";
         assert_eq!(costly.parse::<Hash>(), Err(HashError::Costly));
         assert!(matches!("$2y$12$short".parse::<Hash>(), Err(HashError::Malformed(_))));
-        assert!(matches!("$argon2id$v=19$m=1048576,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA".parse::<Hash>(), Err(HashError::Malformed(_))));
+        assert!(matches!(
+            "$argon2id$v=19$m=1048576,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA".parse::<Hash>(),
+            Err(HashError::Malformed(_))
+        ));
     }
 
     #[test]

@@ -9,7 +9,17 @@ use crate::filter::log::LogField;
 
 /// Keys of queries whose values are nobody's business.
 const MASKED: [&str; 12] = [
-    "access_token", "api_key", "apikey", "auth", "code", "id_token", "key", "password", "secret", "sig", "signature",
+    "access_token",
+    "api_key",
+    "apikey",
+    "auth",
+    "code",
+    "id_token",
+    "key",
+    "password",
+    "secret",
+    "sig",
+    "signature",
     "token",
 ];
 

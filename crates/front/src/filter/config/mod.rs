@@ -126,7 +126,8 @@ section! {
 
 fn redis(redis: &Redis, at: &mut At<'_>) {
     if !redis.url.expose().starts_with("redis://") {
-        let fault = Fault::new("this is no address of a Redis server").expected("a URL such as \"redis://127.0.0.1:6379/0\"");
+        let fault =
+            Fault::new("this is no address of a Redis server").expected("a URL such as \"redis://127.0.0.1:6379/0\"");
         at.fault("url", fault.help("TLS and UNIX sockets are not spoken to Redis"));
     }
 }
@@ -153,11 +154,16 @@ section! {
 fn basic_auth(auth: &BasicAuth, at: &mut At<'_>) {
     if auth.enabled && auth.users.is_empty() && auth.file.is_none() {
         let fault = Fault::new("nobody could sign in").expected("users, or a file of them");
-        at.fault("", fault.help("add users = { NAME = \"HASH\" } with a hash from `outwork hash-password`, or file = \"PATH\""));
+        at.fault(
+            "",
+            fault.help("add users = { NAME = \"HASH\" } with a hash from `outwork hash-password`, or file = \"PATH\""),
+        );
     }
     for (name, hash) in &auth.users {
         let fault = match hash.expose().parse::<Hash>() {
-            _ if name.contains(':') || name.is_empty() => Fault::new(format!("{name:?} is no name: it may not be empty or have a colon")),
+            _ if name.contains(':') || name.is_empty() => {
+                Fault::new(format!("{name:?} is no name: it may not be empty or have a colon"))
+            }
             Ok(_) => continue,
             Err(error) => Fault::new(error.to_string()).expected("a hash of Argon2 or bcrypt"),
         };
@@ -193,19 +199,24 @@ section! {
 
 fn cors(cors: &Cors, at: &mut At<'_>) {
     if cors.credentials && cors.origins.contains(&CorsOrigin::Any) {
-        let fault = Fault::new("any page could act as whoever is signed in").expected("origins by name where credentials may come along");
+        let fault = Fault::new("any page could act as whoever is signed in")
+            .expected("origins by name where credentials may come along");
         at.fault("credentials", fault.help("list the origins, or leave credentials out"));
     }
     for (index, method) in cors.methods.iter().enumerate() {
         if Method::from_bytes(method.as_bytes()).is_err() {
-            at.fault(&format!("methods[{index}]"), Fault::new(format!("{method:?} is no method")).expected("a method such as \"PUT\""));
+            at.fault(
+                &format!("methods[{index}]"),
+                Fault::new(format!("{method:?} is no method")).expected("a method such as \"PUT\""),
+            );
         }
     }
     for (key, names) in [("headers", &cors.headers), ("expose", &cors.expose)] {
         for (index, name) in names.iter().enumerate() {
             let any = key == "headers" && name == "*";
             if !any && http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-                let fault = Fault::new(format!("{name:?} is no field name")).expected("a name such as \"content-type\"");
+                let fault =
+                    Fault::new(format!("{name:?} is no field name")).expected("a name such as \"content-type\"");
                 at.fault(&format!("{key}[{index}]"), fault);
             }
         }
@@ -268,7 +279,9 @@ fn field_rules(rules: &FieldRules, at: &mut At<'_>) {
         for (name, value) in fields {
             let fault = match (name.parse::<FieldName>(), HeaderValue::from_str(value)) {
                 (Err(error), _) => Fault::new(error.to_string()).expected("a name such as \"x-version\""),
-                (_, Err(_)) => Fault::new(format!("{value:?} is no field value")).expected("text without control characters"),
+                (_, Err(_)) => {
+                    Fault::new(format!("{value:?} is no field value")).expected("text without control characters")
+                }
                 _ => continue,
             };
             at.fault(&join_key(key, name), fault);
@@ -322,7 +335,11 @@ fn rewrite(rewrite: &Rewrite, at: &mut At<'_>) {
     if rewrite.pattern.is_none() && !rewrite.replacement.is_empty() {
         at.fault("replacement", Fault::new("there is no pattern whose match it could replace").help("add a pattern"));
     }
-    if rewrite.query.as_ref().is_some_and(|query| query.contains(['#', '?', ' ']) || query.chars().any(char::is_control)) {
+    if rewrite
+        .query
+        .as_ref()
+        .is_some_and(|query| query.contains(['#', '?', ' ']) || query.chars().any(char::is_control))
+    {
         at.fault("query", Fault::new("this is no query").expected("text such as \"page=1&{query}\""));
     }
     if rewrite.host.as_ref().is_some_and(|host| host.parse::<http::uri::Authority>().is_err()) {

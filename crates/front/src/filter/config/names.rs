@@ -193,7 +193,15 @@ mod tests {
         for text in ["*", "https://a.example", "http://localhost:8080", "https://*.example.org", "http://[::1]:3000"] {
             assert_eq!(text.parse::<CorsOrigin>().unwrap().to_string(), text);
         }
-        for text in ["a.example", "https://a.example/", "https://a.*.example", "https://", "https://u@a.example", "null", "https://*.*.a"] {
+        for text in [
+            "a.example",
+            "https://a.example/",
+            "https://a.*.example",
+            "https://",
+            "https://u@a.example",
+            "null",
+            "https://*.*.a",
+        ] {
             assert!(text.parse::<CorsOrigin>().is_err(), "{text}");
         }
     }

@@ -151,7 +151,10 @@ mod tests {
             assert_eq!((word.parse(), field.to_string()), (Ok(field), word.to_owned()));
         }
         let accept: LogField = "request:accept".parse().unwrap();
-        assert_eq!((&accept, accept.to_string()), (&LogField::Request(http::header::ACCEPT), "request:accept".to_owned()));
+        assert_eq!(
+            (&accept, accept.to_string()),
+            (&LogField::Request(http::header::ACCEPT), "request:accept".to_owned())
+        );
         for secret in ["request:Authorization", "request:cookie", "response:set-cookie"] {
             assert!(matches!(secret.parse::<LogField>(), Err(LogFieldError::Secret(_))), "{secret}");
         }

@@ -233,7 +233,9 @@ fn value<'a>(
         }
         LogField::Protocol => text(request.map(|request| protocol(request.version).as_bytes())),
         LogField::Tls => Value::Plain(Plain::Flag(line.tls)),
-        LogField::Status => line.status.map_or(Value::None, |status| Value::Plain(Plain::Integer(status.as_u16().into()))),
+        LogField::Status => {
+            line.status.map_or(Value::None, |status| Value::Plain(Plain::Integer(status.as_u16().into())))
+        }
         LogField::Bytes => Value::Plain(Plain::Integer(line.bytes)),
         LogField::Duration => Value::Plain(Plain::Seconds(line.took)),
         LogField::Wait => Value::Plain(Plain::Seconds(line.wait)),
@@ -329,7 +331,9 @@ mod tests {
     #[test]
     fn secrets_in_queries_are_masked_and_queries_can_be_left_out() {
         let settings = AccessLogSettings::default();
-        let told = |settings: &AccessLogSettings, text: &str| String::from_utf8(url(text.as_bytes(), settings).into_owned()).unwrap();
+        let told = |settings: &AccessLogSettings, text: &str| {
+            String::from_utf8(url(text.as_bytes(), settings).into_owned()).unwrap()
+        };
         assert_eq!(told(&settings, "/a?x=1&TOKEN=t&b&%74oken=u&token"), "/a?x=1&TOKEN=***&b&%74oken=***&token");
         assert_eq!(told(&settings, "https://a.example/?code=7#frag"), "https://a.example/?code=***");
         let drop = AccessLogSettings { query: QueryPolicy::Drop, ..settings };

@@ -61,7 +61,20 @@ fn lines(text: &str) -> Vec<Json> {
 
 #[test]
 fn a_line_of_json_has_what_was_chosen_and_no_credentials() {
-    let fields = ["client", "method", "target", "status", "bytes", "user", "id", "referer", "request:accept-language", "response:cache-status", "request:x-none", "aborted"];
+    let fields = [
+        "client",
+        "method",
+        "target",
+        "status",
+        "bytes",
+        "user",
+        "id",
+        "referer",
+        "request:accept-language",
+        "response:cache-status",
+        "request:x-none",
+        "aborted",
+    ];
     let fields = fields.map(|field| field.parse().unwrap()).to_vec();
     let logged = Logged::new(AccessLogSettings { fields, ..AccessLogSettings::default() });
     logged.visit("/a?x=1&token=8", 200, Some(12));
@@ -80,7 +93,20 @@ fn the_usual_line_says_who_asked_for_what_and_how_long_it_took() {
     let logged = Logged::new(AccessLogSettings::default());
     logged.visit("/a", 200, Some(12));
     let line = lines(&logged.text()).remove(0);
-    for key in ["time", "id", "client", "method", "host", "target", "protocol", "status", "bytes", "duration", "wait", "user_agent"] {
+    for key in [
+        "time",
+        "id",
+        "client",
+        "method",
+        "host",
+        "target",
+        "protocol",
+        "status",
+        "bytes",
+        "duration",
+        "wait",
+        "user_agent",
+    ] {
         assert!(!line[key].is_null(), "{key}: {line}");
     }
     assert!(line["duration"].is_number() && line["host"] == "a.example" && line["user_agent"] == "curl/8 \"quoted\"");
@@ -131,7 +157,11 @@ fn a_head_that_could_not_be_understood_has_a_line_without_what_it_would_have_sai
 
 #[test]
 fn lines_that_do_not_fit_are_dropped_and_counted_and_nobody_waits() {
-    let settings = AccessLogSettings { buffer: ByteSize::bytes(400), flush: Duration::from_secs(3600), ..AccessLogSettings::default() };
+    let settings = AccessLogSettings {
+        buffer: ByteSize::bytes(400),
+        flush: Duration::from_secs(3600),
+        ..AccessLogSettings::default()
+    };
     let logged = Logged::new(settings);
     // The thread has taken what there was at its start, which is nothing; it comes early once half is used, and so may take the first.
     let most = 400;

@@ -148,7 +148,10 @@ mod tests {
         let passed = (0..150).filter(|_| cells.take(7, now).0.allowed).count();
         assert_eq!(passed, 100);
         let refused = cells.take(7, now).0;
-        assert_eq!((refused.allowed, refused.remaining, refused.retry_after, refused.reset), (false, 0, 600_000_000, 60 * SECOND));
+        assert_eq!(
+            (refused.allowed, refused.remaining, refused.retry_after, refused.reset),
+            (false, 0, 600_000_000, 60 * SECOND)
+        );
         assert!(!cells.take(7, now + 599_999_999).0.allowed);
         assert!(cells.take(7, now + 600_000_000).0.allowed);
         assert_eq!(cells.take(7, now + 66 * SECOND).0.remaining, 99);
@@ -186,7 +189,11 @@ mod tests {
     fn no_key_ever_gets_more_than_its_burst_and_its_rate() {
         for seed in 0..100 {
             let mut rng = Rng::new(seed);
-            let rate = Rate::new(1 + rng.below(50) as u32, Duration::from_secs(1 + rng.below(9)), Some(1 + rng.below(20) as u32));
+            let rate = Rate::new(
+                1 + rng.below(50) as u32,
+                Duration::from_secs(1 + rng.below(9)),
+                Some(1 + rng.below(20) as u32),
+            );
             let cells = Cells::new(rate, 64);
             let start = rng.below(1000) * SECOND;
             let (mut now, mut taken) = (start, 0);

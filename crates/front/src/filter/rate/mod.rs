@@ -67,7 +67,13 @@ impl Limiter {
     }
 
     /// Counts a request to this route at `now`, in nanoseconds of any clock that does not go back.
-    pub(crate) fn check(self: &Arc<Self>, request: &Request, route: usize, now: u64, metrics: &Arc<FilterMetrics>) -> Checked {
+    pub(crate) fn check(
+        self: &Arc<Self>,
+        request: &Request,
+        route: usize,
+        now: u64,
+        metrics: &Arc<FilterMetrics>,
+    ) -> Checked {
         let key = || self.settings.key.iter().map(|key| Part::of(key, request, route));
         let mut hasher = self.hasher.build_hasher();
         key().for_each(|part| part.hash(&mut hasher));

@@ -76,7 +76,10 @@ fn servers_count_together() {
         }
         verdicts
     });
-    assert_eq!(verdicts.iter().map(|verdict| verdict.allowed).collect::<Vec<_>>(), [true, true, true, true, false, false]);
+    assert_eq!(
+        verdicts.iter().map(|verdict| verdict.allowed).collect::<Vec<_>>(),
+        [true, true, true, true, false, false]
+    );
     assert_eq!(verdicts.iter().map(|verdict| verdict.remaining).collect::<Vec<_>>(), [3, 2, 1, 0, 0, 0]);
     let retry = Duration::from_nanos(verdicts[5].retry_after);
     assert!(retry <= Duration::from_secs(900) && retry > Duration::from_secs(600), "{retry:?}");

@@ -10,7 +10,11 @@ fn request(peer: &str, fields: &[(&'static str, &str)]) -> Request {
         builder = builder.header(*name, *value);
     }
     let (head, ()) = builder.body(()).unwrap().into_parts();
-    let origin = Origin { peer: (peer.parse::<std::net::IpAddr>().unwrap(), 1).into(), local: ([127, 0, 0, 1], 80).into(), tls: false };
+    let origin = Origin {
+        peer: (peer.parse::<std::net::IpAddr>().unwrap(), 1).into(),
+        local: ([127, 0, 0, 1], 80).into(),
+        tls: false,
+    };
     Request { head, body: RequestBody::Empty, origin: Rc::new(origin) }
 }
 
@@ -40,9 +44,15 @@ fn clients_are_counted_by_address_and_of_ipv6_by_their_64() {
     let limiter = limiter(settings(&[RateKey::Client], 1));
     assert!(allowed(&limiter, &request("192.0.2.1", &[]), 0) && !allowed(&limiter, &request("192.0.2.1", &[]), 1));
     assert!(allowed(&limiter, &request("192.0.2.2", &[]), 0));
-    assert!(!allowed(&limiter, &request("::ffff:192.0.2.2", &[]), 0), "it is the same client on a socket for both families");
+    assert!(
+        !allowed(&limiter, &request("::ffff:192.0.2.2", &[]), 0),
+        "it is the same client on a socket for both families"
+    );
     assert!(allowed(&limiter, &request("2001:db8::1", &[]), 0));
-    assert!(!allowed(&limiter, &request("2001:db8::ffff", &[]), 0) && allowed(&limiter, &request("2001:db8:0:1::1", &[]), 0));
+    assert!(
+        !allowed(&limiter, &request("2001:db8::ffff", &[]), 0)
+            && allowed(&limiter, &request("2001:db8:0:1::1", &[]), 0)
+    );
 }
 
 #[test]
@@ -80,12 +90,16 @@ fn what_is_left_is_told_as_either_draft_has_it() {
     let told = |fields| {
         let (mut headers, settings) = (HeaderMap::new(), RateLimit { fields, ..RateLimit::default() });
         Limiter::new(settings, "", None).tell(verdict, &mut headers);
-        let mut lines: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        let mut lines: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         lines.sort();
         lines
     };
     assert_eq!(told(RateFields::Three), ["ratelimit-limit: 100", "ratelimit-remaining: 7", "ratelimit-reset: 2"]);
-    assert_eq!(told(RateFields::Structured), ["ratelimit-policy: \"default\";q=100;w=60", "ratelimit: \"default\";r=7;t=2"]);
+    assert_eq!(
+        told(RateFields::Structured),
+        ["ratelimit-policy: \"default\";q=100;w=60", "ratelimit: \"default\";r=7;t=2"]
+    );
     assert!(told(RateFields::Off).is_empty());
 }
 
@@ -94,5 +108,8 @@ fn what_others_see_of_a_key_does_not_tell_it() {
     let told = digest([Part::Text(b"secret")].into_iter());
     assert!(told.len() == 32 && !told.contains("secret"));
     assert_ne!(told, digest([Part::Text(b"secres")].into_iter()));
-    assert_ne!(digest([Part::Text(b"ab"), Part::Text(b"c")].into_iter()), digest([Part::Text(b"a"), Part::Text(b"bc")].into_iter()));
+    assert_ne!(
+        digest([Part::Text(b"ab"), Part::Text(b"c")].into_iter()),
+        digest([Part::Text(b"a"), Part::Text(b"bc")].into_iter())
+    );
 }
