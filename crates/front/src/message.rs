@@ -11,12 +11,14 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
-use http::header::CONTENT_TYPE;
+use http::header::{AGE, CONTENT_TYPE, DATE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use outwork_net::Mapping;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::problem::Problem;
+use crate::tls::Session;
 
 /// A future that stays on the thread of its connection.
 pub type Local<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -30,6 +32,8 @@ pub struct Origin {
     pub local: SocketAddr,
     /// True if the connection is encrypted.
     pub tls: bool,
+    /// What was agreed on in the handshake of TLS: version, name, the client's certificate.
+    pub session: Option<Box<Session>>,
 }
 
 /// A request whose head has been read.
@@ -95,7 +99,7 @@ pub trait Handler: Send + Sync {
     fn handle(&self, request: Request) -> Answer;
 }
 
-impl<H: Handler + ?Sized> Handler for Arc<H> {
+impl<T: Handler + ?Sized> Handler for Arc<T> {
     fn handle(&self, request: Request) -> Answer {
         (**self).handle(request)
     }
@@ -110,7 +114,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// The response, when it is there.
+    /// The response, once it is there.
     pub async fn response(self) -> Response {
         match self {
             Self::Now(response) => response,
@@ -134,6 +138,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// Header fields that were made ready before, beside those above.
     pub ready: Option<Arc<ReadyHead>>,
+    /// What a cache says of a response that it had.
+    pub hit: Option<Hit>,
     /// Its content.
     pub body: Body,
     /// Those of its route, made ready likewise.
@@ -155,6 +161,15 @@ pub struct Note {
     pub unlogged: bool,
 }
 
+/// What a cache says of a response that it had: the two fields that change from one second to the next, which the connection writes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// Seconds since it was made: `Age` (RFC 9111 section 5.1).
+    pub age: u64,
+    /// Seconds that it is still fresh, negative where it is not any more: `Cache-Status` (RFC 9211). `None` where another field says it.
+    pub ttl: Option<i64>,
+}
+
 /// Takes the connection over after a 101.
 pub type Upgrade = Box<dyn FnOnce(Box<dyn Duplex>) -> Local<()>>;
 
@@ -167,6 +182,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 #[derive(Debug)]
 pub struct ReadyHead {
     pub(crate) lines: Bytes,
+    /// `Date` is among them.
+    pub(crate) dated: bool,
     /// The fields.
     pub fields: HeaderMap,
 }
@@ -178,7 +195,7 @@ impl ReadyHead {
         for (name, value) in &fields {
             crate::h1::push_field(&mut lines, name.as_str(), value.as_bytes());
         }
-        Arc::new(Self { lines: lines.into(), fields })
+        Arc::new(Self { lines: lines.into(), dated: fields.contains_key(DATE), fields })
     }
 }
 
@@ -205,6 +222,22 @@ pub struct FilePart {
     pub offset: u64,
     /// Its bytes.
     pub length: u64,
+    /// How it is sent where that can be chosen.
+    pub transfer: Transfer,
+}
+
+/// How a part of a file is sent. What the connection cannot do is replaced by [`Read`](Self::Read).
+#[derive(Debug, Clone, Default)]
+pub enum Transfer {
+    /// The kernel sends it by itself (`sendfile(2)`); clear HTTP/1 only.
+    #[default]
+    Kernel,
+    /// The kernel copies it from memory that the file is mapped to from its beginning; clear HTTP/1 only.
+    Mapped(Arc<Mapping>),
+    /// It is read past the page cache: the same file, opened with `O_DIRECT`.
+    Direct(Arc<File>),
+    /// It is read and written.
+    Read,
 }
 
 /// A body that comes in parts.
@@ -239,7 +272,7 @@ impl Response {
     /// A response with nothing but a status.
     pub fn new(status: StatusCode) -> Self {
         let (headers, body) = (HeaderMap::new(), Body::Empty);
-        Self { status, headers, ready: None, also: None, body, upgrade: None, note: None }
+        Self { status, headers, ready: None, also: None, hit: None, body, upgrade: None, note: None }
     }
 
     /// A response with a content that is in memory.
@@ -250,10 +283,15 @@ impl Response {
         response
     }
 
-    /// A field, wherever it is kept; the first where there are several.
+    /// The value of a field, wherever it stands; the first where there are several.
     pub fn field(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        let ready = [&self.ready, &self.also].into_iter().flatten().map(|head| &head.fields);
-        ready.chain([&self.headers]).find_map(|fields| fields.get(name))
+        let ready = || self.ready_heads().find_map(|head| head.fields.get(name));
+        self.headers.get(name).or_else(ready)
+    }
+
+    /// The fields that were made ready before.
+    pub(crate) fn ready_heads(&self) -> impl Iterator<Item = &Arc<ReadyHead>> {
+        self.ready.iter().chain(&self.also)
     }
 
     /// Takes a field out, wherever it is kept.
@@ -272,6 +310,18 @@ impl Response {
     /// What is known of it, to be added to.
     pub fn note_mut(&mut self) -> &mut Note {
         self.note.get_or_insert_default()
+    }
+}
+
+impl Hit {
+    /// What `Cache-Status` says before the number (RFC 9211 section 2).
+    pub(crate) const STATUS: &str = "Outwork; hit; ttl=";
+
+    /// As fields.
+    pub(crate) fn fields(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let status = self.ttl.and_then(|ttl| HeaderValue::try_from(format!("{}{ttl}", Self::STATUS)).ok());
+        let status = status.map(|status| (HeaderName::from_static("cache-status"), status));
+        [(AGE, HeaderValue::from(self.age))].into_iter().chain(status)
     }
 }
 

@@ -6,17 +6,22 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use outwork_config::{At, ByteSize, Fault, hours, millis, section};
+use outwork_front::acme;
 use outwork_front::answer::{Redirect, Respond, Routed, Unrouted};
-use outwork_front::config::{Limits, Listener};
-use outwork_front::door::{Options, Serving};
-use outwork_front::filter::config::{AccessLogSettings, RateStore, Redis, RequestId, Rewrite, Shared, Trust};
-use outwork_front::filter::{ClientField, General, Kit, Network, Reroute, Route as Middleware, Taken};
+use outwork_front::cached::config::{Cache as CacheRules, Edge};
+use outwork_front::cached::edge::EdgeFields;
+use outwork_front::cached::{Cached, Rules, Store};
+use outwork_front::coding::{Compressed, Compression};
+use outwork_front::config::{AcmeChallenge, AcmeSettings, Limits, Listener};
+use outwork_front::door::Options;
+use outwork_front::filter::config::{self as filters, AccessLogSettings, RateStore, Redis, RequestId, Rewrite, Trust};
+use outwork_front::filter::{ClientField, Entry, General, Kit, KitError, Network, Reroute, Route as Middleware, Taken};
 use outwork_front::filtered_section;
 use outwork_front::message::Handler;
 use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
 use outwork_web::config::Files as FilesSettings;
-use outwork_web::files::Files;
+use outwork_web::files::{Files, Shared};
 
 filtered_section! {
     /// The front door: HTTP/1.1 and HTTP/2, and the routes to what answers. What it says of middleware holds for every route that does
@@ -25,9 +30,13 @@ filtered_section! {
         /// Threads that serve connections, each with listening sockets of its own; 0 means one a core.
         pub(crate) workers: u16 [restart, range 0..=1024] = 0,
         /// Where to listen. Without any there is no front door.
-        pub(crate) listener: Vec<Listener> [restart],
+        pub(crate) listener: Vec<Listener>,
+        /// Certificates by ACME.
+        pub(crate) acme: AcmeSettings,
         /// What connections may do.
         pub(crate) limits: Limits,
+        /// Compression of responses, for routes that do not say otherwise.
+        pub(crate) compression: Compression,
         /// The routes. The most specific one that fits answers, wherever it stands.
         pub(crate) route: Vec<Route>,
         /// Networks of proxies whose word is taken for whose request it is.
@@ -56,12 +65,16 @@ filtered_section! {
         pub(crate) methods: Vec<String>,
         /// Header fields that the request has to have, with their values; `*` stands for any.
         pub(crate) headers: BTreeMap<String, String>,
+        /// Compression of its responses.
+        pub(crate) compression: Option<Compression>,
         /// Files of a folder.
         pub(crate) files: Option<FilesSettings>,
         /// Another address.
         pub(crate) redirect: Option<RedirectSettings>,
         /// The same answer always.
         pub(crate) respond: Option<RespondSettings>,
+        /// Whether and how its answers are cached.
+        pub(crate) cache: Option<CacheRules>,
         /// Another target, for which the routes are asked again. The route that is found then says what middleware there is.
         pub(crate) reroute: Option<Rewrite>,
         /// Another target, for what answers here.
@@ -101,6 +114,21 @@ section! {
     check fields;
 }
 
+fn acme_can_work(front: &FrontSettings, at: &mut At<'_>) {
+    let wanted = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| !tls.acme.is_empty());
+    let Some(index) = front.listener.iter().position(wanted) else { return };
+    if !front.acme.accept_terms {
+        let fault = Fault::new("the terms of service of the certificate authority are not accepted");
+        let help = "read them, and set front.acme.accept_terms = true; for development there is tls.local";
+        at.fault(&format!("listener[{index}].tls.acme"), fault.expected("front.acme.accept_terms = true").help(help));
+    }
+    let clear = front.listener.iter().any(|listener| listener.tls.is_none());
+    if front.acme.challenges == [AcmeChallenge::Http01] && !clear {
+        let fault = Fault::new("http-01 alone needs a listener that speaks clear text, and there is none");
+        at.fault("acme.challenges", fault.expected("tls-alpn-01, or a [[front.listener]] without tls at port 80"));
+    }
+}
+
 fn one_answer(route: &Route, at: &mut At<'_>) {
     const ANSWERS: &str = "one of files, redirect, respond, reroute";
     let answers = [
@@ -119,6 +147,8 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
         }
     }
     let own = [
+        ("compression", route.compression.is_some()),
+        ("cache", route.cache.is_some()),
         ("rewrite", route.rewrite.is_some()),
         ("max_body", route.max_body.is_some()),
         ("timeout", route.timeout.is_some()),
@@ -138,7 +168,8 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
 }
 
 fn whole(front: &FrontSettings, at: &mut At<'_>) {
-    let limits = |shared: Shared<'_>| shared.rate_limit.unwrap_or_default().to_vec();
+    acme_can_work(front, at);
+    let limits = |shared: filters::Shared<'_>| shared.rate_limit.unwrap_or_default().to_vec();
     let general = [(String::new(), limits(front.shared()))];
     let routes = front.route.iter().enumerate();
     let routes = routes.map(|(index, route)| (format!("route[{index}]."), limits(route.shared())));
@@ -188,6 +219,27 @@ fn is_a_redirection(redirect: &RedirectSettings, at: &mut At<'_>) {
     }
 }
 
+/// What is served: the routes, and what is done with every request before and after.
+pub(crate) struct Site {
+    /// The routes, each behind its middleware.
+    pub(crate) routes: Arc<dyn Handler>,
+    pub(crate) entry: Entry,
+    /// What the middleware's kit is to keep once this is in force.
+    pub(crate) taken: Taken,
+}
+
+/// What handlers are made of beside their settings.
+pub(crate) struct MadeOf<'a> {
+    /// What middleware keeps from one configuration to the next.
+    pub(crate) kit: &'a Kit,
+    /// What folders share.
+    pub(crate) files: &'a Shared,
+    /// Where answers are kept.
+    pub(crate) store: &'a Arc<Store>,
+    /// A cache before this one.
+    pub(crate) edge: Option<&'a Edge>,
+}
+
 impl FrontSettings {
     /// Threads that serve connections.
     pub(crate) fn threads(&self) -> usize {
@@ -197,49 +249,53 @@ impl FrontSettings {
         }
     }
 
+    /// Where certificates by ACME come from; `None` where no listener has any.
+    pub(crate) fn acme(&self) -> Option<acme::Settings> {
+        let wanted = self.listener.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| !tls.acme.is_empty()));
+        wanted.then(|| self.acme.settings())
+    }
+
     /// Makes everything ready that is served.
     ///
     /// # Errors
     /// The key of what cannot be used, and why.
-    pub(crate) fn serving(&self, kit: &Kit) -> Result<(Serving, Taken), String> {
-        let in_front = |error| format!("front.{error}");
-        let mut prepared = kit.prepare(self.general()).map_err(|error| in_front(error.to_string()))?;
-        let options = self.options();
+    pub(crate) fn site(&self, made_of: &MadeOf<'_>) -> Result<Site, String> {
+        let in_front = |error: KitError| format!("front.{error}");
+        let mut prepared = made_of.kit.prepare(self.general()).map_err(in_front)?;
         let anew = Arc::new(OnceLock::new());
         let mut routes = Vec::with_capacity(self.route.len());
         for (index, route) in self.route.iter().enumerate() {
             let handler = match &route.reroute {
-                Some(rewrite) => Arc::new(Reroute::new(rewrite, &anew, kit.metrics())),
+                Some(rewrite) => Arc::new(Reroute::new(rewrite, &anew, made_of.kit.metrics())),
                 None => {
-                    let inner = route.handler().map_err(|error| format!("front.route[{index}].{error}"))?;
-                    let most = route.max_body.unwrap_or(self.limits.max_body).get();
-                    let middleware = Middleware {
-                        index: Some(index),
-                        shared: route.shared(),
-                        rewrite: route.rewrite.as_ref(),
-                        max_body: Some(most).filter(|most| *most < options.max_body),
-                        timeout: route.timeout,
-                        logged: route.logged,
-                    };
-                    prepared.wrap(middleware, inner).map_err(|error| in_front(error.to_string()))?
+                    let compression = route.compression.as_ref().unwrap_or(&self.compression);
+                    let handler = route.handler(compression, made_of.files);
+                    let handler = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
+                    let handler = route.cached(handler, made_of);
+                    prepared.wrap(self.middleware(Some((index, route))), handler).map_err(in_front)?
                 }
             };
             routes.push((route.conditions(), handler));
         }
-        let none = Middleware {
-            index: None,
-            shared: self.shared(),
-            rewrite: None,
-            max_body: None,
-            timeout: None,
-            logged: true,
-        };
-        let unrouted = prepared.wrap(none, Arc::new(Unrouted)).map_err(|error| in_front(error.to_string()))?;
+        let unrouted = prepared.wrap(self.middleware(None), Arc::new(Unrouted)).map_err(in_front)?;
         let routed = Arc::new(Routed::new(Table::new(routes)).unrouted_by(unrouted));
         // It was made for these routes alone.
         let _ = anew.set(Arc::downgrade(&routed));
-        let entry = prepared.entry();
-        Ok((Serving { options, handler: Box::new(routed), entry }, prepared.taken()))
+        Ok(Site { routes: routed, entry: prepared.entry(), taken: prepared.taken() })
+    }
+
+    /// The middleware of a route; without one, that of requests that have none.
+    fn middleware<'a>(&'a self, route: Option<(usize, &'a Route)>) -> Middleware<'a> {
+        let own = route.map(|(_, route)| route);
+        let most = own.and_then(|route| route.max_body).unwrap_or(self.limits.max_body).get();
+        Middleware {
+            index: route.map(|(index, _)| index),
+            shared: own.map_or(self.shared(), Route::shared),
+            rewrite: own.and_then(|route| route.rewrite.as_ref()),
+            max_body: Some(most).filter(|most| *most < self.options().max_body),
+            timeout: own.and_then(|route| route.timeout),
+            logged: own.is_none_or(|route| route.logged),
+        }
     }
 
     fn general(&self) -> General<'_> {
@@ -254,7 +310,7 @@ impl FrontSettings {
     }
 
     /// What connections may do. A route that takes more than others has them let more through.
-    fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         let options = self.limits.options();
         let most = self.route.iter().filter_map(|route| route.max_body).map(ByteSize::get);
         Options { max_body: most.fold(options.max_body, u64::max), ..options }
@@ -276,9 +332,20 @@ impl Route {
         }
     }
 
-    fn handler(&self) -> Result<Arc<dyn Handler>, String> {
+    /// The handler, or what caches its answers.
+    fn cached(&self, handler: Arc<dyn Handler>, made_of: &MadeOf<'_>) -> Arc<dyn Handler> {
+        let Some(settings) = self.cache.as_ref().filter(|cache| cache.enabled) else { return handler };
+        // Routes may share a URL and part by method or field; each has its own answers.
+        let hosts: Vec<String> = self.host.iter().map(ToString::to_string).collect();
+        let space = format!("{} {} {} {:?}", hosts.join(","), self.path, self.methods.join(","), self.headers);
+        let rules = Rules::new(settings, &space, made_of.edge.map(EdgeFields::from));
+        Arc::new(Cached::new(handler, rules, Arc::clone(made_of.store)))
+    }
+
+    fn handler(&self, compression: &Compression, shared: &Shared) -> Result<Arc<dyn Handler>, String> {
         if let Some(settings) = &self.files {
-            let files = Files::open(settings.clone()).map_err(|error| format!("files.root: {error}"))?;
+            let files = Files::open(settings.clone(), compression.clone(), shared)
+                .map_err(|error| format!("files.root: {error}"))?;
             return Ok(Arc::new(files));
         }
         let code = |code: u16| StatusCode::from_u16(code).map_err(|error| format!("status: {error}"));
@@ -290,6 +357,11 @@ impl Route {
             Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
         };
         let fields: HeaderMap = respond.headers.iter().filter_map(field).collect();
-        Ok(Arc::new(Respond::new(code(respond.status)?, fields, respond.body.clone())))
+        let worthwhile = compression.enabled && compression.fits(respond.body.len() as u64);
+        let respond = Arc::new(Respond::new(code(respond.status)?, fields, respond.body.clone()));
+        match worthwhile {
+            true => Ok(Arc::new(Compressed::new(respond, compression.clone(), Arc::clone(&shared.compressor)))),
+            false => Ok(respond),
+        }
     }
 }

@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::metrics::Cut;
+use super::metrics::{Cut, Handshake};
 use super::pulse::Beat;
 use super::worker::Worker;
 use super::{Open, Place, Seat};
 use crate::h1::connection::{self, Ended, Transport};
 use crate::h2;
 use crate::message::{Origin, Rewound};
-use crate::tls::Tls;
+use crate::tls::{self, Accepted, Session, Tls};
 
 /// Pause after a failed accept. Out of descriptors, trying again at once would spin.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -78,13 +77,13 @@ impl Listening {
         }
         metrics.connections.inc();
         metrics.connections_open.inc();
-        let origin = Rc::new(Origin { peer, local: self.local, tls: self.place.tls.is_some() });
+        let origin = Rc::new(Origin { peer, local: self.local, tls: self.place.tls.is_some(), session: None });
         let (worker, tls) = (Rc::clone(&self.worker), self.place.tls.clone());
         let beat = worker.pulses.begin();
         tokio::task::spawn_local(async move {
             let ended = match tls {
                 None => http(stream, &worker, origin, beat).await,
-                Some(tls) => encrypted(stream, &tls, &worker, origin, beat).await,
+                Some(tls) => Box::pin(encrypted(stream, &tls, &worker, origin, beat)).await,
             };
             if let Err(error) = ended {
                 let late = error.kind() == io::ErrorKind::TimedOut;
@@ -100,7 +99,7 @@ impl Listening {
 async fn http<S: Transport>(stream: S, worker: &Rc<Worker>, origin: Rc<Origin>, beat: Beat) -> io::Result<()> {
     match connection::serve(stream, Rc::clone(worker), Rc::clone(&origin), beat, true).await? {
         Ended::Closed => Ok(()),
-        Ended::Http2(stream, read, beat) => h2::serve(Rewound::new(stream, read), worker, origin, beat).await,
+        Ended::Http2(stream, read, beat) => Box::pin(h2::serve(Rewound::new(stream, read), worker, origin, beat)).await,
     }
 }
 
@@ -111,10 +110,10 @@ async fn encrypted(
     origin: Rc<Origin>,
     beat: Beat,
 ) -> io::Result<()> {
-    let handshake = TlsAcceptor::from(tls.config()).accept(stream);
     let patience = worker.serving().options.header_timeout;
-    let stream = match tokio::time::timeout(patience, handshake).await {
-        Ok(Ok(stream)) => stream,
+    let stream = match tokio::time::timeout(patience, tls::accept(tls, stream)).await {
+        Ok(Ok(Accepted::Stream(stream))) => *stream,
+        Ok(Ok(Accepted::Challenged)) => return Ok(()),
         failed => {
             worker.metrics.connections_cut.of(Cut::Tls).inc();
             if let Ok(Err(error)) = failed {
@@ -123,8 +122,12 @@ async fn encrypted(
             return Ok(());
         }
     };
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        return h2::serve(stream, worker, origin, beat).await;
+    let connection = stream.get_ref().1;
+    let session = Session::of(connection);
+    worker.metrics.tls_handshakes.of(Handshake::of(&session)).inc();
+    let origin = Rc::new(Origin { session: Some(Box::new(session)), ..(*origin).clone() });
+    if connection.alpn_protocol() == Some(b"h2") {
+        return Box::pin(h2::serve(stream, worker, origin, beat)).await;
     }
     http(stream, worker, origin, beat).await
 }

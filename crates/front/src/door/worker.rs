@@ -65,6 +65,14 @@ impl Worker {
         self.pulses.expire(self.now());
     }
 
+    /// Takes back what a head was written into. Another connection may have had to make one of its own meanwhile: the larger stays.
+    pub(crate) fn give_back(&self, head: Vec<u8>) {
+        let mut out = self.out.borrow_mut();
+        if out.capacity() < head.capacity() {
+            *out = head;
+        }
+    }
+
     pub(crate) fn now(&self) -> Tick {
         self.now.get()
     }

@@ -25,6 +25,7 @@ fn request(peer: &str, credentials: Option<&str>) -> Request {
         peer: (peer.parse::<std::net::IpAddr>().unwrap(), 1).into(),
         local: ([127, 0, 0, 1], 80).into(),
         tls: false,
+        session: None,
     };
     Request { head, body: RequestBody::Empty, origin: Rc::new(origin) }
 }
@@ -132,7 +133,7 @@ fn a_changed_file_is_noticed_by_the_requests_themselves() {
     assert_eq!(guard.ask(Some("ann:x"), 2 * SECOND).0, Ok("ann".into()));
     std::fs::write(&path, line("another password")).unwrap();
     let still = |second: &u64| guard.ask(Some("ann:x"), *second * SECOND).0.is_ok();
-    let pause = |_| std::thread::sleep(std::time::Duration::from_millis(2));
+    let pause = |_| std::thread::sleep(Duration::from_millis(2));
     let last = (3..10_000).take_while(still).inspect(|_| pause(())).last().unwrap_or(3);
     assert!(last < 9_999, "the old password stops working");
     assert_eq!(guard.ask(Some("ann:another password"), (last + 2) * SECOND).0, Ok("ann".into()));

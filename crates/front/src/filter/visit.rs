@@ -115,7 +115,7 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         let (head, ()) = builder.body(()).unwrap().into_parts();
-        let origin = Origin { peer: ([10, 0, 0, 1], 1).into(), local: ([10, 0, 0, 2], 80).into(), tls: false };
+        let origin = Origin { peer: ([10, 0, 0, 1], 1).into(), local: ([10, 0, 0, 2], 80).into(), tls: false, session: None };
         Request { head, body: RequestBody::Empty, origin: Rc::new(origin) }
     }
 

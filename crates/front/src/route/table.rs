@@ -207,8 +207,8 @@ fn without_port(host: &str) -> &str {
 }
 
 fn captures<'t, 'p>(pattern: &'t PathPattern, path: &'p NormalPath<'_>) -> Vec<(&'t str, &'p str)> {
-    let named = |(segment, text)| match segment {
-        &Segment::Capture(ref name) => Some((&**name, text)),
+    let named = |(segment, text): (&'t Segment, &'p str)| match segment {
+        Segment::Capture(name) => Some((&**name, text)),
         Segment::Literal(_) => None,
     };
     pattern.segments.iter().zip(path.segments()).filter_map(named).collect()

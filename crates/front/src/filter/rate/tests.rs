@@ -14,6 +14,7 @@ fn request(peer: &str, fields: &[(&'static str, &str)]) -> Request {
         peer: (peer.parse::<std::net::IpAddr>().unwrap(), 1).into(),
         local: ([127, 0, 0, 1], 80).into(),
         tls: false,
+        session: None,
     };
     Request { head, body: RequestBody::Empty, origin: Rc::new(origin) }
 }
