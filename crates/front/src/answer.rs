@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HOST, LOCATION};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::filter::cors::preflighted;
 use crate::message::{Answer, Body, Handler, ReadyHead, Request, Response};
 use crate::problem::Problem;
 use crate::route::path::{NormalPath, PathError};
@@ -34,6 +36,15 @@ impl Routed {
     }
 }
 
+impl Routed {
+    /// Who answers a preflight: the route of the request that it is about, if that speaks CORS.
+    fn preflighted(&self, head: &Parts, path: &NormalPath<'_>) -> Option<Arc<dyn Handler>> {
+        let method = Method::from_bytes(preflighted(head)?.as_bytes()).ok()?;
+        let found = self.table.find_for(&method, head, path).ok()?;
+        found.route.answers_preflights().then(|| Arc::clone(found.route))
+    }
+}
+
 impl Handler for Routed {
     fn handle(&self, mut request: Request) -> Answer {
         let head = &request.head;
@@ -49,7 +60,10 @@ impl Handler for Routed {
                     return handler.handle(request);
                 }
                 Err(Miss::Path) => Why::Path,
-                Err(Miss::Method(methods)) => Why::Method(methods),
+                Err(Miss::Method(methods)) => match self.preflighted(head, &path) {
+                    Some(handler) => return handler.handle(request),
+                    None => Why::Method(methods),
+                },
             },
             // `OPTIONS *` asks for the server as a whole (RFC 9110 section 9.3.7).
             Err(_) if head.method == Method::OPTIONS && head.uri.path() == "*" => Why::Server,

@@ -52,11 +52,13 @@ section! {
         pub header_timeout: Duration [range millis(100)..=mins(10)] = secs(10),
         /// How long a connection may wait for its next request.
         pub keep_alive: Duration [range millis(100)..=hours(24)] = secs(75),
-        /// How long a handler may take, and how long the body of a request may keep it waiting. What arrives of it earns more time.
+        /// How long a handler may take, and how long the body of a request may be silent. What arrives of it earns more time, but never
+        /// more than this from then on.
         pub request_timeout: Duration [range millis(100)..=hours(24)] = secs(60),
-        /// How long a client may take nothing of its answer. What it takes earns more time.
+        /// How long a client may take nothing of its answer. What it takes earns more time, but never more than this from then on.
         pub send_timeout: Duration [range millis(100)..=hours(24)] = secs(30),
-        /// Bytes a second that bodies have to move with at least, once the time above is used up.
+        /// Bytes a second that bodies have to move with at least, once the times above are used up. Who is slower than this is cut off,
+        /// however evenly it sends or takes; who is not is never, however long it takes.
         pub min_rate: ByteSize [range ByteSize::bytes(1)..=ByteSize::gib(1)] = ByteSize::kib(1),
         /// The largest body of a request.
         pub max_body: ByteSize [range ByteSize::bytes(0)..=ByteSize::gib(1024)] = ByteSize::mib(16),

@@ -97,11 +97,20 @@ impl RequestBody {
 pub trait Handler: Send + Sync {
     /// Begins to answer.
     fn handle(&self, request: Request) -> Answer;
+
+    /// Whether it answers CORS preflights for methods that its route does not answer otherwise.
+    fn answers_preflights(&self) -> bool {
+        false
+    }
 }
 
 impl<T: Handler + ?Sized> Handler for Arc<T> {
     fn handle(&self, request: Request) -> Answer {
         (**self).handle(request)
+    }
+
+    fn answers_preflights(&self) -> bool {
+        (**self).answers_preflights()
     }
 }
 

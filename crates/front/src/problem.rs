@@ -40,6 +40,11 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the request's body is larger than {limit} bytes"))
     }
 
+    /// The handler takes longer than it may.
+    pub(crate) fn late() -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "the answer takes longer than it may").fault(Fault::Us)
+    }
+
     /// Blames somebody else than the status does.
     #[must_use]
     pub fn fault(self, fault: Fault) -> Self {
@@ -48,10 +53,15 @@ impl Problem {
 
     /// The answer to a request with this head.
     pub fn answer(self, head: &Parts) -> Response {
-        Self { media: Media::preferred(&head.headers), ..self }.into_response()
+        self.as_liked(head).into_response()
     }
 
-    /// The answer to what has no head that could be understood: plain text.
+    /// To be written as whoever sent a request with this head likes best.
+    pub(crate) fn as_liked(self, head: &Parts) -> Self {
+        Self { media: Media::preferred(&head.headers), ..self }
+    }
+
+    /// The answer; where nothing is known of what the client likes, plain text.
     pub fn into_response(self) -> Response {
         let mut response = Response::new(self.status);
         response.headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media.name()));

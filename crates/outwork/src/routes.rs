@@ -15,7 +15,7 @@ use outwork_front::coding::{Compressed, Compression};
 use outwork_front::config::{AcmeChallenge, AcmeSettings, Limits, Listener};
 use outwork_front::door::Options;
 use outwork_front::filter::config::{self as filters, AccessLogSettings, RateStore, Redis, RequestId, Rewrite, Trust};
-use outwork_front::filter::{ClientField, Entry, General, Kit, KitError, Network, Reroute, Route as Middleware, Taken};
+use outwork_front::filter::{ClientField, Entry, General, Kit, KitError, Network, Reroute, Rewritten, Route as Middleware, Taken};
 use outwork_front::filtered_section;
 use outwork_front::message::Handler;
 use outwork_front::route::path::PathPattern;
@@ -152,6 +152,7 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
         ("rewrite", route.rewrite.is_some()),
         ("max_body", route.max_body.is_some()),
         ("timeout", route.timeout.is_some()),
+        ("logged", !route.logged),
     ];
     let shared = route.shared().named();
     for (key, _) in own.into_iter().chain(shared).filter(|(_, given)| *given && route.reroute.is_some()) {
@@ -270,7 +271,10 @@ impl FrontSettings {
                 None => {
                     let compression = route.compression.as_ref().unwrap_or(&self.compression);
                     let handler = route.handler(compression, made_of.files);
-                    let handler = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
+                    let mut handler = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
+                    if let Some(rewrite) = &route.rewrite {
+                        handler = Arc::new(Rewritten::new(rewrite, handler, made_of.kit.metrics()));
+                    }
                     let handler = route.cached(handler, made_of);
                     prepared.wrap(self.middleware(Some((index, route))), handler).map_err(in_front)?
                 }
@@ -291,7 +295,6 @@ impl FrontSettings {
         Middleware {
             index: route.map(|(index, _)| index),
             shared: own.map_or(self.shared(), Route::shared),
-            rewrite: own.and_then(|route| route.rewrite.as_ref()),
             max_body: Some(most).filter(|most| *most < self.options().max_body),
             timeout: own.and_then(|route| route.timeout),
             logged: own.is_none_or(|route| route.logged),

@@ -196,7 +196,7 @@ fn what_is_on_disk_outlives_a_restart() {
 }
 
 /// A Redis server that ends with this.
-struct Redis(std::process::Child, tempfile::TempDir);
+struct Redis(std::process::Child, #[expect(dead_code, reason = "its folder lives as long")] tempfile::TempDir);
 
 impl Redis {
     fn start() -> (Self, String) {

@@ -322,7 +322,7 @@ impl Drop for Redis {
 fn two_servers_count_in_one_redis_and_each_for_itself_without_it() {
     let mut redis = Redis::start();
     let settings = format!(
-        "rate_limit = [{{ limit = 4, window = '1h', store = 'redis' }}]\n[front.redis]\nurl = 'redis://127.0.0.1:{}'\ntimeout = '5s'\nfailures = 1\npause = '10m'\n{RESPOND}",
+        "rate_limit = [{{ limit = 4, window = '1h', store = 'redis' }}]\n[front.redis]\nurl = 'redis://127.0.0.1:{}'\ntimeout = '5s'\nfailures = 1\nretry = '10m'\n{RESPOND}",
         redis.port
     );
     let sites = [Site::running(&settings), Site::running(&settings)];

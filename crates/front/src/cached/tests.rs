@@ -562,7 +562,7 @@ fn bytes_on_their_way_in_are_bounded_and_beyond_that_pass_through() {
                 let (got, ()) = futures_util::future::join(site.get(), async {
                     let (count, send) = told.recv().await.unwrap();
                     assert_eq!(count, round, "it was not stored");
-                    ["abc", "def"].map(|part| send.send(Ok(part.into())).unwrap());
+                    _ = ["abc", "def"].map(|part| send.send(Ok(part.into())).unwrap());
                 })
                 .await;
                 assert_eq!(got.text(), "abcdef");

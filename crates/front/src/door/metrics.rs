@@ -17,6 +17,11 @@ labels! {
 }
 
 labels! {
+    /// What of a request took longer than it may.
+    pub enum Late as "part" { Body = "body", Handler = "handler", Answer = "answer" }
+}
+
+labels! {
     /// The version of HTTP.
     pub enum Protocol as "protocol" { Http1 = "http1", Http2 = "http2", Http3 = "http3" }
 }
@@ -50,6 +55,9 @@ metrics! {
         connections_cut: Counter by Cut,
         /// Requests answered, by class of status.
         requests: Counter by StatusClass => history,
+        /// Requests that were given up: a body that came too slowly, a handler that took too long, an answer that the client took too
+        /// slowly.
+        requests_late: Counter by Late,
         /// Requests by version of HTTP.
         protocols: Counter by Protocol,
         /// Time from a request's head to its answer's head.

@@ -1,12 +1,13 @@
 //! The front door: threads that accept connections and serve requests, each with a listening socket of its own.
 //!
 //! - `worker`: what the connections of one thread share.
-//! - `pulse`: deadlines of connections.
+//! - `pulse`: deadlines of connections; `pace`: those of requests that share one.
 //! - `listener`: listening sockets, and what is accepted on them.
 //! - `metrics`: what all of it counts.
 
 pub(crate) mod listener;
 pub(crate) mod metrics;
+pub(crate) mod pace;
 pub(crate) mod pulse;
 pub(crate) mod worker;
 
@@ -41,9 +42,9 @@ pub struct Options {
     pub header_timeout: Duration,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,
-    /// How long a handler may take, and a client may be silent in the middle of a body; what it sends earns it more.
+    /// How long a handler may take, and a client may be silent in the middle of a body; what it sends earns it more, up to this from then.
     pub request_timeout: Duration,
-    /// How long a client may take nothing of its answer; what it takes earns it more.
+    /// How long a client may take nothing of its answer; what it takes earns it more, up to this from then.
     pub send_timeout: Duration,
     /// Bytes a second that a body has to come or go with at least, once the time above is used up.
     pub min_rate: u64,

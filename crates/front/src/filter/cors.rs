@@ -8,7 +8,7 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HeaderName, ORIGIN, VARY,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 
 use super::config::{Cors as Settings, CorsOrigin};
 use crate::message::Response;
@@ -37,6 +37,12 @@ pub(crate) enum Told {
     Allowed(HeaderValue),
     /// Nothing.
     Nothing,
+}
+
+/// The method that a preflight asks about, if the request is one.
+pub(crate) fn preflighted(head: &Parts) -> Option<&HeaderValue> {
+    let is_preflight = head.method == Method::OPTIONS && head.headers.contains_key(ORIGIN);
+    head.headers.get(ACCESS_CONTROL_REQUEST_METHOD).filter(|_| is_preflight)
 }
 
 impl Cors {
@@ -87,10 +93,7 @@ impl Cors {
     /// The answer to a preflight, if the request is one. Without an allowance it has none of what the browser waits for.
     pub(crate) fn preflight(&self, head: &Parts, told: &Told) -> Option<Response> {
         let asked = |name: &HeaderName| head.headers.get(name);
-        if head.method != Method::OPTIONS || asked(&ORIGIN).is_none() || asked(&ACCESS_CONTROL_REQUEST_METHOD).is_none()
-        {
-            return None;
-        }
+        preflighted(head)?;
         let mut response = Response::new(StatusCode::NO_CONTENT);
         let fields = &mut response.headers;
         if matches!(told, Told::Allowed(_)) {
@@ -114,7 +117,12 @@ impl Cors {
     }
 
     /// Tells it. What depends on the origin says so, to caches.
-    pub(crate) fn tell(&self, told: Told, headers: &mut HeaderMap) {
+    pub(crate) fn tell(&self, told: Told, response: &mut Response) {
+        // It is said here who may read what, and by no handler.
+        for name in [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_EXPOSE_HEADERS] {
+            response.remove_field(&name);
+        }
+        let headers = &mut response.headers;
         if !self.any {
             headers.append(VARY, HeaderValue::from_static("origin"));
         }
@@ -130,6 +138,8 @@ impl Cors {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn cors(origins: &[&str], with: impl FnOnce(&mut Settings)) -> Arc<Cors> {
@@ -148,9 +158,9 @@ mod tests {
     }
 
     fn told(cors: &Cors, origin: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        cors.tell(cors.decide(&head(Method::GET, &[("origin", origin)])), &mut headers);
-        headers
+        let mut response = Response::new(StatusCode::OK);
+        cors.tell(cors.decide(&head(Method::GET, &[("origin", origin)])), &mut response);
+        response.headers
     }
 
     #[test]

@@ -19,7 +19,6 @@ use super::metrics::FilterMetrics;
 use super::networks::{Network, Networks};
 use super::proxies::{ClientField, Proxies};
 use super::rate::{Counter, CounterError, Limiter};
-use super::rewrite::Rewrite;
 use super::visit::{Entry, Ids};
 use super::{Chain, Closed, Filtered};
 use crate::message::Handler;
@@ -65,8 +64,6 @@ pub struct Route<'a> {
     pub index: Option<usize>,
     /// What it says instead of `[front]`.
     pub shared: Shared<'a>,
-    /// Another target.
-    pub rewrite: Option<&'a config::Rewrite>,
     /// Bytes that a request may bring along, where that is less than the connection lets through.
     pub max_body: Option<u64>,
     /// How long it may take to answer.
@@ -204,7 +201,6 @@ impl Prepared<'_> {
             auth,
             max_body: route.max_body,
             request_fields: shared.request_headers.and_then(FieldRules::new),
-            rewrite: route.rewrite.map(Rewrite::new),
             timeout: route.timeout,
             response_fields: shared.response_headers.and_then(FieldRules::new),
             security: shared.security_headers.and_then(Defaults::security),
@@ -256,7 +252,7 @@ impl Chain {
     /// Whether a request would meet nothing in it.
     fn does_nothing(&self) -> bool {
         let before = self.addresses.is_none() && self.closed.is_none() && self.limits.is_empty() && self.auth.is_none();
-        let within = self.max_body.is_none() && self.request_fields.is_none() && self.rewrite.is_none();
+        let within = self.max_body.is_none() && self.request_fields.is_none();
         let after = self.timeout.is_none() && self.response_fields.is_none() && self.security.is_none();
         before && within && after && self.cors.is_none() && !self.unlogged
     }

@@ -6,8 +6,11 @@
 //! 3. Limits on requests (`rate`).
 //! 4. Preflights of CORS (`cors`), which have no credentials. What is refused further out tells its page why, too.
 //! 5. Names and passwords (`auth`, `users`).
-//! 6. How much may be sent along (`body`), changes to the request's fields (`fields`), another target (`rewrite`), time to answer in.
-//! 7. The handler; response compression and the response cache stand around it, in that order, within all of this.
+//! 6. How much may be sent along (`body`), changes to the request's fields (`fields`), time to answer in.
+//! 7. The response cache, response compression, another target (`rewrite`), the handler. So the cache knows answers by the targets that
+//!    clients ask for, and they are purged by those.
+//!
+//! What the cache asks by itself, to be warm, passes 2 to 5 unasked: it is nobody's request.
 //!
 //! On the way back: changes to the answer's fields, fields that tell browsers to be careful, CORS, what is left of limits.
 //!
@@ -20,7 +23,7 @@ mod auth;
 mod body;
 pub(crate) mod clients;
 pub mod config;
-mod cors;
+pub(crate) mod cors;
 mod fields;
 mod id;
 mod kit;
@@ -49,11 +52,12 @@ pub use metrics::FilterMetrics;
 pub use networks::{Network, NetworkError, NetworkMap, Networks};
 pub use proxies::{ClientField, Proxies};
 pub use rate::CounterError;
-pub use rewrite::Reroute;
+pub use rewrite::{Reroute, Rewritten};
 pub use users::{Hash, HashError, UsersError};
 pub(crate) use visit::Visit;
 pub use visit::{Entry, Ids};
 
+use crate::cached::Refresh;
 use crate::message::{Answer, Handler, Local, Request, Response};
 use crate::problem::Problem;
 use addresses::Addresses;
@@ -62,7 +66,6 @@ use cors::{Cors, Told};
 use fields::{Defaults, FieldRules};
 use metrics::Refused;
 use rate::{Limiter, Verdict};
-use rewrite::Rewrite;
 
 /// A handler behind the middleware of its route.
 pub struct Filtered(Arc<Chain>);
@@ -81,7 +84,6 @@ pub(crate) struct Chain {
     pub(crate) auth: Option<Arc<BasicAuth>>,
     pub(crate) max_body: Option<u64>,
     pub(crate) request_fields: Option<FieldRules>,
-    pub(crate) rewrite: Option<Rewrite>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) response_fields: Option<FieldRules>,
     pub(crate) security: Option<Defaults>,
@@ -122,10 +124,17 @@ impl Handler for Filtered {
     fn handle(&self, request: Request) -> Answer {
         self.0.admit(request)
     }
+
+    fn answers_preflights(&self) -> bool {
+        self.0.cors.is_some()
+    }
 }
 
 impl Chain {
     fn admit(self: &Arc<Self>, request: Request) -> Answer {
+        if request.head.extensions.get::<Refresh>().is_some() {
+            return self.pass_on(request, After::default());
+        }
         let mut after = After { cors: self.cors.as_ref().map(|cors| cors.decide(&request.head)), ..After::default() };
         if let Some(response) = self.turned_away(&request) {
             return self.finish(after, response).into();
@@ -261,17 +270,8 @@ impl Chain {
         if let Some(rules) = &self.request_fields {
             rules.request(&mut request.head.headers);
         }
-        if let Some(rewrite) = &self.rewrite
-            && let Err(error) = rewrite.apply(&mut request.head)
-        {
-            let problem = Problem::new(StatusCode::BAD_REQUEST, error.to_string());
-            return self.finish(after, self.refused(Refused::Rewrite, problem, &request.head)).into();
-        }
         // What a late answer is written as; there is no head left by then.
-        let late = self.timeout.map(|timeout| {
-            let problem = Problem::new(StatusCode::GATEWAY_TIMEOUT, "the answer takes longer than it may");
-            (timeout, problem.fault(crate::api::Fault::Us).answer(&request.head))
-        });
+        let late = self.timeout.map(|timeout| (timeout, Problem::late().as_liked(&request.head)));
         match (self.inner.handle(request), late) {
             (Answer::Now(response), _) => self.finish(after, response).into(),
             (Answer::Later(response), None) => {
@@ -283,7 +283,7 @@ impl Chain {
                 Answer::Later(Box::pin(async move {
                     let response = tokio::time::timeout(timeout, response).await.unwrap_or_else(|_| {
                         chain.metrics.refused.of(Refused::Time).inc();
-                        late
+                        late.into_response()
                     });
                     chain.finish(after, response)
                 }))
@@ -300,7 +300,7 @@ impl Chain {
             security.add(&mut response);
         }
         if let (Some(cors), Some(told)) = (&self.cors, after.cors) {
-            cors.tell(told, &mut response.headers);
+            cors.tell(told, &mut response);
         }
         if let Some((limit, verdict)) = after.left.and_then(|(index, verdict)| Some((self.limits.get(index)?, verdict)))
         {

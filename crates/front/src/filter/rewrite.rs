@@ -119,6 +119,34 @@ fn escaped(path: &str) -> String {
     text
 }
 
+/// Gives a request its new target, for the handler alone.
+pub struct Rewritten {
+    rewrite: Rewrite,
+    inner: Arc<dyn Handler>,
+    metrics: Arc<FilterMetrics>,
+}
+
+impl Rewritten {
+    /// Before this handler.
+    pub fn new(rewrite: &Settings, inner: Arc<dyn Handler>, metrics: &Arc<FilterMetrics>) -> Self {
+        Self { rewrite: Rewrite::new(rewrite), inner, metrics: Arc::clone(metrics) }
+    }
+}
+
+impl Handler for Rewritten {
+    fn handle(&self, mut request: Request) -> Answer {
+        match self.rewrite.apply(&mut request.head) {
+            Ok(()) => self.inner.handle(request),
+            Err(error) => refused(&error, &request.head, &self.metrics),
+        }
+    }
+}
+
+fn refused(error: &RewriteError, head: &Parts, metrics: &FilterMetrics) -> Answer {
+    metrics.refused.of(Refused::Rewrite).inc();
+    Problem::new(StatusCode::BAD_REQUEST, error.to_string()).answer(head).into()
+}
+
 /// Gives a request its new target and has it routed anew.
 pub struct Reroute {
     rewrite: Rewrite,
@@ -148,8 +176,7 @@ impl Handler for Reroute {
                 .into();
         };
         if let Err(error) = self.rewrite.apply(&mut request.head) {
-            self.metrics.refused.of(Refused::Rewrite).inc();
-            return Problem::new(StatusCode::BAD_REQUEST, error.to_string()).answer(&request.head).into();
+            return refused(&error, &request.head, &self.metrics);
         }
         request.head.extensions.insert(Hops(hops + 1));
         routes.handle(request)

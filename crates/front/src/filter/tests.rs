@@ -9,7 +9,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, HOST, SERVER, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, Method};
-use outwork_config::{Loaded, Secret, Sources};
+use outwork_config::{Loaded, Sources};
 
 use super::*;
 use crate::answer::Routed;
@@ -67,8 +67,11 @@ impl Behind {
         let (kit, runtime) =
             (Kit::default(), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
         let mut prepared = kit.prepare(of(&general)).unwrap();
-        let route = Route { rewrite: own.rewrite.as_ref(), max_body: own.max_body, ..route_of(&own, 0) };
-        let handler = prepared.wrap(route, Arc::new(inner)).unwrap();
+        let inner: Arc<dyn Handler> = match &own.rewrite {
+            Some(rewrite) => Arc::new(Rewritten::new(rewrite, Arc::new(inner), kit.metrics())),
+            None => Arc::new(inner),
+        };
+        let handler = prepared.wrap(Route { max_body: own.max_body, ..route_of(&own, 0) }, inner).unwrap();
         kit.commit(prepared.taken());
         Self { kit, handler, runtime }
     }
@@ -106,7 +109,7 @@ fn of(keys: &Keys) -> General<'_> {
 }
 
 fn route_of(keys: &Keys, index: usize) -> Route<'_> {
-    Route { index: Some(index), shared: keys.shared(), rewrite: None, max_body: None, timeout: None, logged: true }
+    Route { index: Some(index), shared: keys.shared(), max_body: None, timeout: None, logged: true }
 }
 
 fn request(method: Method, target: &str, fields: &[(&str, &str)]) -> Request {
@@ -324,11 +327,14 @@ fn settings_that_cannot_work_are_refused_with_advice() {
 fn redis_that_is_configured_is_asked_and_where_it_is_away_this_process_counts() {
     let redis = config::Redis {
         // Nobody listens there.
-        url: Secret::new("redis://127.0.0.1:1/0"),
-        timeout: Duration::from_secs(5),
+        url: "redis://127.0.0.1:1/0".to_owned(),
+        user: None,
+        password: None,
+        ca: None,
         prefix: String::new(),
+        timeout: Duration::from_secs(5),
         failures: 1,
-        pause: Duration::from_secs(3600),
+        retry: Duration::from_secs(3600),
     };
     let (kit, keys) = (Kit::default(), keys("rate_limit = [{ limit = 1, store = 'redis' }]"));
     let mut prepared = kit.prepare(General { redis: Some(&redis), ..of(&keys) }).unwrap();

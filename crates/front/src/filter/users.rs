@@ -166,7 +166,10 @@ impl Users {
         match self.0.get(name) {
             Some(hash) => hash.verify(password),
             // What comes of it is not looked at.
-            None => self.0.values().next().is_some_and(|other| other.verify(password)) && false,
+            None => {
+                std::hint::black_box(self.0.values().next().map(|other| other.verify(password)));
+                false
+            }
         }
     }
 }

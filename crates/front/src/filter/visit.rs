@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::CONTENT_ENCODING;
 use http::{HeaderName, HeaderValue};
 
 use super::config::Trust;
@@ -81,7 +82,10 @@ impl Visit {
         if let Some(problem) = problem {
             // Whoever asks about an error needs something to ask with.
             let id = self.id.get_or_insert_with(id::fresh);
-            response.body = Body::Full(problem.content(id.to_str().ok()));
+            // What somebody has encoded meanwhile stays as it is.
+            if matches!(response.body, Body::Full(_)) && response.field(&CONTENT_ENCODING).is_none() {
+                response.body = Body::Full(problem.content(id.to_str().ok()));
+            }
         }
         if let Some(id) = &self.id {
             let field = entry.id.as_ref().map_or(X_REQUEST_ID, |ids| ids.field.clone());

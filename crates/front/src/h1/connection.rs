@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use super::chunked::{Decoder, Piece};
 use super::head::{Framing, Head, Reject, parse};
 use super::response::{Asked, Follows, push_chunk_size, write_head};
-use crate::door::metrics::Cut;
+use crate::door::metrics::{Cut, Late};
 use crate::door::pulse::{Beat, Pulse};
 use crate::door::worker::Worker;
 use crate::door::{Options, Serving};
@@ -177,14 +177,18 @@ impl<S: Transport> Connection<S> {
             true => Problem::too_large(limit).answer(&request.head).into(),
             false => serving.handler.handle(request),
         };
-        let mut response = match answer {
-            Answer::Now(response) => response,
-            Answer::Later(response) => response.await,
+        let answer = match answer {
+            Answer::Now(response) => Some(response),
+            Answer::Later(mut response) => {
+                poll_fn(|context| self.pulse().poll_in_time(context, |context| response.as_mut().poll(context))).await
+            }
         };
+        let late = answer.is_none();
+        let mut response = answer.unwrap_or_else(|| self.give_up());
         let upgrade = response.upgrade.take().filter(|_| response.status == StatusCode::SWITCHING_PROTOCOLS);
         // A client that still waits for its invitation may send the body all the same, or not: nobody can tell what comes next.
         let undecided = !self.invitation.get().is_empty();
-        let asked = Asked { keep_alive: asked.keep_alive && !undecided && !too_large && self.can_skip_body(), ..asked };
+        let asked = Asked { keep_alive: asked.keep_alive && !undecided && !too_large && !late && self.can_skip_body(), ..asked };
         self.worker.metrics.answered(response.status, started.elapsed());
         visit.answered(&serving.entry, &mut response);
         let keep_alive = self.respond(response, asked, visit).await?;
@@ -199,6 +203,12 @@ impl<S: Transport> Connection<S> {
             return Ok(true);
         }
         Box::pin(self.close_gently()).await.map(|_: Ended<S>| false)
+    }
+
+    /// The answer of a handler that takes too long.
+    fn give_up(&self) -> Response {
+        self.worker.metrics.requests_late.of(Late::Handler).inc();
+        Problem::late().into_response()
     }
 
     /// Reads until there is a head.
@@ -308,7 +318,8 @@ impl<S: Transport> Connection<S> {
     fn sent(&self, bytes: usize) {
         self.written.set(self.written.get() + bytes as u64);
         self.worker.metrics.sent.add(bytes as u64);
-        self.pulse().earn(bytes, self.options(|options| options.min_rate));
+        let (rate, most) = self.options(|options| (options.min_rate, options.send_timeout));
+        self.pulse().earn(bytes, rate, self.worker.now(), most);
     }
 
     /// Sends a response; whether the connection stays open.
@@ -609,6 +620,7 @@ impl<S: Transport> BodySource for Connection<S> {
             // Late with its body, it may still be in time for the answer.
             if matches!(error, BodyError::Cut(error) if error.kind() == io::ErrorKind::TimedOut) {
                 self.worker.metrics.connections_cut.of(Cut::Late).inc();
+                self.worker.metrics.requests_late.of(Late::Body).inc();
                 self.pulse().forgive();
             }
         }
@@ -638,7 +650,8 @@ impl<S: Transport> Connection<S> {
                     Some(read) => input.extend_from_slice(read),
                     None => return Poll::Ready(Some(Err(BodyError::Cut(cut())))),
                 }
-                self.pulse().earn(input.len(), self.options(|options| options.min_rate));
+                let (rate, most) = self.options(|options| (options.min_rate, options.request_timeout));
+                self.pulse().earn(input.len(), rate, self.worker.now(), most);
             }
             // It sends without having been asked to: it is not waiting for an invitation any more.
             self.invitation.set(b"");

@@ -4,7 +4,7 @@
 
 mod cork;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use self::cork::Cork;
 use crate::door::Serving;
 use crate::door::metrics::Protocol;
+use crate::door::pace::Pace;
 use crate::door::pulse::Beat;
 use crate::door::worker::Worker;
 use crate::file::{self, DirectReader, FileTransfer};
@@ -90,6 +91,7 @@ where
             serving: worker.serving(),
             origin: Rc::clone(&origin),
             sent: Cell::new(0),
+            pace: OnceCell::new(),
             _open: Open::new(&open, &pulse),
         };
         stream.begin(request, respond);
@@ -133,6 +135,8 @@ struct Stream {
     origin: Rc<Origin>,
     /// Bytes of the response's content handed over.
     sent: Cell<u64>,
+    /// Its deadlines, once there is something to wait for.
+    pace: OnceCell<Rc<Pace>>,
     _open: Open,
 }
 
@@ -151,15 +155,18 @@ impl Stream {
         match answer {
             Answer::Now(response) => {
                 let (response, visit) = self.answered(response, visit, started);
-                match response.body {
-                    Body::Empty | Body::Full(_) => self.ended(visit, self.send_now(response, is_head, respond)),
-                    _ => drop(tokio::task::spawn_local(async move {
-                        self.ended(visit, self.send(response, is_head, respond).await);
-                    })),
+                // The client has room for so much, or soon will.
+                let little = matches!(&response.body, Body::Full(content) if content.len() <= PIECE);
+                if is_head || little || response.body.is_empty() {
+                    return self.ended(visit, self.send_now(response, is_head, respond));
                 }
+                drop(tokio::task::spawn_local(async move {
+                    self.ended(visit, self.send(response, is_head, respond).await);
+                }));
             }
             Answer::Later(response) => drop(tokio::task::spawn_local(async move {
-                let (response, visit) = self.answered(response.await, visit, started);
+                let response = self.pace().answer(response).await.unwrap_or_else(|| Problem::late().into_response());
+                let (response, visit) = self.answered(response, visit, started);
                 self.ended(visit, self.send(response, is_head, respond).await);
             })),
         }
@@ -170,6 +177,10 @@ impl Stream {
         self.worker.metrics.answered(response.status, started.elapsed());
         visit.answered(&self.serving.entry, &mut response);
         (response, visit)
+    }
+
+    fn pace(&self) -> &Rc<Pace> {
+        self.pace.get_or_init(|| Pace::begin(&self.worker, &self.serving.options))
     }
 
     fn ended(&self, mut visit: Visit, sent: Result<(), SendError>) {
@@ -211,6 +222,7 @@ impl Stream {
                 received: Cell::new(0),
                 announced,
                 limit,
+                pace: Rc::clone(self.pace()),
             })),
         };
         (Request { head, body, origin: Rc::clone(&self.origin) }, refused)
@@ -230,20 +242,18 @@ impl Stream {
     async fn send(&self, response: Response, is_head: bool, mut respond: SendResponse<Bytes>) -> Result<(), SendError> {
         let (head, follows) = self.head(&response, is_head);
         let mut stream = respond.send_response(head, !follows)?;
-        match follows {
-            true => self.send_body(&mut stream, response.body, true).await,
-            false => Ok(()),
+        if !follows {
+            return Ok(());
         }
+        self.pace().sending();
+        self.send_body(&mut stream, response.body, true).await
     }
 
     async fn send_body(&self, stream: &mut SendStream<Bytes>, body: Body, last: bool) -> Result<(), SendError> {
         match body {
-            Body::Empty => Ok(stream.send_data(Bytes::new(), last)?),
-            // It is in memory, and shared: to hand all of it over costs nothing.
-            Body::Full(content) => {
-                self.count(content.len());
-                Ok(stream.send_data(content, last)?)
-            }
+            body if body.is_empty() => Ok(stream.send_data(Bytes::new(), last)?),
+            Body::Empty => Ok(()),
+            Body::Full(content) => self.send_part(stream, content, last).await,
             Body::File(part) => self.send_file(stream, part, last).await,
             Body::Pieces(pieces) => {
                 let count = pieces.len();
@@ -294,7 +304,7 @@ impl Stream {
             metrics.file_parts.of(FileTransfer::Direct).inc();
             let mut reader = DirectReader::new(&part, direct);
             loop {
-                let read = match reader.next().await {
+                let read = match self.pace().ours(reader.next()).await {
                     Ok(Some(read)) => read,
                     Ok(None) => return Ok(()),
                     Err(error) => return self.reset(stream, error),
@@ -317,7 +327,7 @@ impl Stream {
                 }
                 Ok(None) => {
                     metrics.file_waits.inc();
-                    file::read(&part.file, at..end, piece.len()).await
+                    self.pace().ours(file::read(&part.file, at..end, piece.len())).await
                 }
                 Err(error) => Err(error),
             };
@@ -333,7 +343,7 @@ impl Stream {
 
     async fn send_stream(&self, stream: &mut SendStream<Bytes>, mut body: Streamed) -> Result<(), SendError> {
         loop {
-            match next_or_reset(stream, &mut body).await? {
+            match self.pace().ours(next_or_reset(stream, &mut body)).await? {
                 Some(Ok(part)) => self.send_part(stream, part, false).await?,
                 Some(Err(error)) => return self.reset(stream, io::Error::other(error)),
                 None => return Ok(stream.send_data(Bytes::new(), true)?),
@@ -353,18 +363,21 @@ impl Stream {
     }
 
     fn count(&self, bytes: usize) {
+        if let Some(pace) = self.pace.get() {
+            pace.sent(bytes);
+        }
         self.sent.set(self.sent.get() + bytes as u64);
         self.worker.metrics.sent.add(bytes as u64);
     }
 
-    /// Bytes that the client has room for. One that makes none for too long loses the stream, and what it holds of our memory.
+    /// Bytes that the client has room for. One that makes it too slowly loses the stream, and what it holds of our memory.
     async fn room(&self, stream: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, SendError> {
         stream.reserve_capacity(wanted);
-        let room = poll_fn(|context| match stream.capacity() {
+        let room = self.pace().room(|context| match stream.capacity() {
             0 => stream.poll_capacity(context),
             room => Poll::Ready(Some(Ok(room))),
         });
-        match tokio::time::timeout(self.serving.options.send_timeout, room).await {
+        match room.await {
             Ok(Some(room)) => Ok(room?),
             Ok(None) => Err(SendError::Closed),
             Err(_) => {
@@ -401,7 +414,7 @@ enum SendError {
     Http2(#[from] h2::Error),
     #[error("the client has closed the stream")]
     Closed,
-    #[error("the client takes nothing of it")]
+    #[error("the client takes it too slowly")]
     Stalled,
     #[error("its content failed: {0}")]
     Content(io::Error),
@@ -413,13 +426,16 @@ struct Incoming {
     received: Cell<u64>,
     announced: Option<u64>,
     limit: u64,
+    pace: Rc<Pace>,
 }
 
 impl BodySource for Incoming {
     fn poll_part(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let mut stream = self.stream.borrow_mut();
-        let Some(part) = ready!(stream.poll_data(context)) else { return Poll::Ready(None) };
+        let part = ready!(self.pace.poll_body(context, |context| stream.poll_data(context))).map_err(BodyError::Cut)?;
+        let Some(part) = part else { return Poll::Ready(None) };
         let part = part.map_err(|error| BodyError::Cut(failed(error)))?;
+        self.pace.received(part.len());
         let received = self.received.get() + part.len() as u64;
         self.received.set(received);
         if received > self.limit {

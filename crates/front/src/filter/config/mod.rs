@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
+use outwork_cache::server::Server;
 use outwork_config::expansion::join_key;
 use outwork_config::{At, Fault, Secret, choice, hours, millis, mins, secs, section};
 
@@ -110,26 +111,41 @@ section! {
     /// A Redis server that several servers count in.
     #[required_keys]
     pub struct Redis {
-        /// Its address: `redis://[user:password@]host[:port][/database]`.
-        pub url: Secret,
-        /// How long an answer may take. A request never waits longer for its limits.
-        pub timeout: Duration [range millis(1)..=secs(10)] = millis(50),
-        /// What keys begin with.
+        /// Where it is: `redis://host:6379/0`, `rediss://` for TLS, `unix:///run/redis.sock`. User and password have keys of their own.
+        pub url: String,
+        /// The user, where Redis has users.
+        pub user: Option<String>,
+        /// The password.
+        pub password: Option<Secret>,
+        /// Certificates (PEM) of who may vouch for the server; unset, those of the operating system.
+        pub ca: Option<PathBuf>,
+        /// What every key there begins with. Servers with the same prefix count together.
         pub prefix: String = "outwork:rate:",
-        /// Failures in a row after which it is left alone for a while.
-        pub failures: u32 [range 1..=1000] = 5,
-        /// That while.
-        pub pause: Duration [range millis(100)..=mins(10)] = secs(5),
+        /// How long a request waits for Redis before it is counted in this process alone.
+        pub timeout: Duration [range millis(1)..=secs(10)] = millis(50),
+        /// Failures in a row after which nobody waits for it any more.
+        pub failures: u32 [range 1..=1_000_000] = 5,
+        /// How long it is left alone then, until it is tried again.
+        pub retry: Duration [range millis(10)..=mins(60)] = secs(1),
     }
     check redis;
 }
 
-fn redis(redis: &Redis, at: &mut At<'_>) {
-    if !redis.url.expose().starts_with("redis://") {
-        let fault =
-            Fault::new("this is no address of a Redis server").expected("a URL such as \"redis://127.0.0.1:6379/0\"");
-        at.fault("url", fault.help("TLS and UNIX sockets are not spoken to Redis"));
+impl Redis {
+    /// The server.
+    pub(in crate::filter) fn server(&self) -> Server<'_> {
+        Server {
+            url: &self.url,
+            user: self.user.as_deref(),
+            password: self.password.as_ref(),
+            ca: self.ca.as_deref(),
+            prefix: &self.prefix,
+        }
     }
+}
+
+fn redis(redis: &Redis, at: &mut At<'_>) {
+    redis.server().check("front.redis", at);
 }
 
 section! {

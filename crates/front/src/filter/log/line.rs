@@ -103,7 +103,8 @@ impl Line {
         let named = self.log.fields.iter().filter(|field| field.is_header());
         for (field, slot) in named.zip(&mut self.more) {
             if let LogField::Response(name) = field {
-                *slot = response.field(name).cloned();
+                let hit = || response.hit.and_then(|hit| hit.fields().find(|(of, _)| of == name));
+                *slot = response.field(name).cloned().or_else(|| hit().map(|(_, value)| value));
             }
         }
     }

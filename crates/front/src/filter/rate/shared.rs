@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outwork_config::Secret;
-use parking_lot::Mutex;
+use outwork_cache::Circuit;
+use outwork_cache::breaker::Fuse;
+use outwork_cache::server::ServerError;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Rate, Verdict, clock};
+use super::{Rate, Verdict};
 use crate::filter::config::Redis as Settings;
 use crate::filter::metrics::{FilterMetrics, Shared};
 use crate::message::Local;
@@ -48,7 +49,7 @@ pub(crate) struct Counter {
 /// What workers and the thread share.
 #[derive(Debug)]
 struct State {
-    breaker: Mutex<Breaker>,
+    fuse: Fuse,
     metrics: Arc<FilterMetrics>,
 }
 
@@ -62,9 +63,9 @@ struct Ask {
 /// Why there can be no counting in Redis.
 #[derive(Debug, thiserror::Error)]
 pub enum CounterError {
-    /// The address is none.
-    #[error("url: {0}")]
-    Address(RedisError),
+    /// It cannot be spoken to, whether it is there or not.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// Its thread cannot be started.
     #[error("cannot start the thread that speaks to Redis: {0}")]
     Thread(std::io::Error),
@@ -73,10 +74,10 @@ pub enum CounterError {
 impl Counter {
     /// Starts the thread. It connects when there is something to ask.
     pub(crate) fn start(settings: &Settings, metrics: &Arc<FilterMetrics>) -> Result<Arc<Self>, CounterError> {
-        let client = open(&settings.url)?;
+        let client = settings.server().client()?;
         let (asks, questions) = mpsc::channel(QUEUE);
-        let breaker = Mutex::new(Breaker::new(settings.failures, settings.pause));
-        let state = Arc::new(State { breaker, metrics: Arc::clone(metrics) });
+        let fuse = Fuse::new(settings.failures, settings.retry);
+        let state = Arc::new(State { fuse, metrics: Arc::clone(metrics) });
         let (shared, timeout) = (Arc::clone(&state), settings.timeout);
         let thread = std::thread::Builder::new().name("front-redis".to_owned());
         thread
@@ -91,7 +92,7 @@ impl Counter {
     /// Counts a request of `key`; `None` where Redis says nothing in time.
     pub(super) fn ask(&self, key: String, rate: Rate) -> Local<Option<Verdict>> {
         let metrics = &self.state.metrics;
-        if !self.state.breaker.lock().may_try(clock()) {
+        if !self.state.fuse.admits() {
             metrics.rate_shared.of(Shared::Paused).inc();
             return Box::pin(std::future::ready(None));
         }
@@ -120,10 +121,6 @@ impl Counter {
             }
         })
     }
-}
-
-fn open(url: &Secret) -> Result<Client, CounterError> {
-    Client::open(url.expose()).map_err(CounterError::Address)
 }
 
 /// A connection on which the script is known.
@@ -201,51 +198,18 @@ async fn answered(
 
 impl State {
     fn succeeded(&self) {
-        if self.breaker.lock().succeeded() {
+        let was_away = self.fuse.circuit() == Circuit::HalfOpen;
+        self.fuse.succeeded();
+        if was_away {
             tracing::info!("rate limits are counted in Redis again");
         }
     }
 
     fn failed(&self, error: &RedisError) {
-        if self.breaker.lock().failed(clock()) {
+        let first = self.fuse.circuit() == Circuit::Closed;
+        if self.fuse.failed() && first {
             tracing::warn!(%error, "Redis does not answer; rate limits are counted in this process meanwhile");
         }
-    }
-}
-
-/// Leaves alone what has failed too often. Time is in nanoseconds of any clock that does not go back.
-#[derive(Debug)]
-struct Breaker {
-    allowed: u32,
-    pause: u64,
-    failed: u32,
-    until: u64,
-}
-
-impl Breaker {
-    fn new(failures: u32, pause: Duration) -> Self {
-        Self { allowed: failures, pause: u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX), failed: 0, until: 0 }
-    }
-
-    /// Whether it may be tried. After a pause one failure is enough for the next.
-    fn may_try(&self, now: u64) -> bool {
-        now >= self.until
-    }
-
-    /// Notes a failure; whether a first pause begins with it.
-    fn failed(&mut self, now: u64) -> bool {
-        self.failed = self.failed.saturating_add(1);
-        if self.failed >= self.allowed {
-            self.until = now.saturating_add(self.pause);
-        }
-        self.failed == self.allowed
-    }
-
-    /// Notes an answer; whether it is the first after a pause.
-    fn succeeded(&mut self) -> bool {
-        let paused = self.failed >= self.allowed;
-        self.failed = 0;
-        paused
     }
 }
 

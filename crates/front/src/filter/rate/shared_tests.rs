@@ -1,20 +1,5 @@
 use super::*;
 
-const SECOND: u64 = 1_000_000_000;
-
-#[test]
-fn after_some_failures_in_a_row_there_is_a_pause_and_then_one_failure_is_enough() {
-    let mut breaker = Breaker::new(3, Duration::from_secs(5));
-    assert!(!breaker.failed(0) && !breaker.succeeded());
-    assert!(!breaker.failed(0) && !breaker.failed(0) && breaker.may_try(0));
-    assert!(breaker.failed(SECOND), "the third in a row");
-    assert!(!breaker.may_try(6 * SECOND - 1) && breaker.may_try(6 * SECOND));
-    assert!(!breaker.failed(6 * SECOND), "it is told once");
-    assert!(!breaker.may_try(11 * SECOND - 1) && breaker.may_try(11 * SECOND));
-    assert!(breaker.succeeded() && !breaker.succeeded());
-    assert!(!breaker.failed(12 * SECOND) && breaker.may_try(12 * SECOND));
-}
-
 /// A Redis server of this test's own, on a port that was free.
 struct Server {
     process: std::process::Child,
@@ -40,11 +25,14 @@ impl Server {
 
     fn settings(&self) -> Settings {
         Settings {
-            url: Secret::new(format!("redis://127.0.0.1:{}/1", self.port)),
-            timeout: Duration::from_secs(5),
+            url: format!("redis://127.0.0.1:{}/1", self.port),
+            user: None,
+            password: None,
+            ca: None,
             prefix: "test:".to_owned(),
+            timeout: Duration::from_secs(5),
             failures: 1,
-            pause: Duration::from_secs(3600),
+            retry: Duration::from_secs(3600),
         }
     }
 }
