@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::config::Cache;
 use super::*;
-use crate::message::{Body, BodyError, FilePart, Streamed, Transfer};
+use crate::message::{Body, BodyError, FilePart, Streamed};
 
 /// Sun, 06 Nov 1994 08:49:37 GMT
 const START: u64 = 784_111_777_000;
@@ -562,7 +562,9 @@ fn bytes_on_their_way_in_are_bounded_and_beyond_that_pass_through() {
                 let (got, ()) = futures_util::future::join(site.get(), async {
                     let (count, send) = told.recv().await.unwrap();
                     assert_eq!(count, round, "it was not stored");
-                    _ = ["abc", "def"].map(|part| send.send(Ok(part.into())).unwrap());
+                    for part in ["abc", "def"] {
+                        send.send(Ok(part.into())).unwrap();
+                    }
                 })
                 .await;
                 assert_eq!(got.text(), "abcdef");
@@ -839,7 +841,7 @@ fn files_and_pieces_are_stored_as_what_they_hold() {
             |_| {},
             move |_, _| {
                 let mut response = response(200, MINUTE, "");
-                let part = FilePart { file: Arc::clone(&file), offset: 2, length: 4, transfer: Transfer::default() };
+                let part = FilePart { file: Arc::clone(&file), offset: 2, length: 4, transfer: Default::default() };
                 response.body =
                     Body::Pieces(vec![Body::Full("<".into()), Body::File(part), Body::Empty, Body::Full(">".into())]);
                 response.into()
