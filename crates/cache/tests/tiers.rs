@@ -41,7 +41,14 @@ fn key(name: &str) -> Key {
 
 fn entry(name: &str, body: usize) -> Entry {
     let (meta, body) = ("meta".into(), vec![1; body].into());
-    Entry { name: name.into(), meta, body, tags: ["tag".into()].into(), expires: UnixMillis::NEVER, decoded: Decoded::default() }
+    Entry {
+        name: name.into(),
+        meta,
+        body,
+        tags: ["tag".into()].into(),
+        expires: UnixMillis::NEVER,
+        decoded: Decoded::default(),
+    }
 }
 
 fn store(tiers: &Tiers, name: &str, body: usize) {

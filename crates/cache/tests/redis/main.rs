@@ -306,7 +306,8 @@ async fn a_redis_that_has_lost_everything_is_noticed_and_memory_stays() {
     // Whoever asks next notices.
     assert_eq!(find(&other, "/b").await, None);
     until(|| one.is_shared() && other.is_shared()).await;
-    let count = || redis.cli(&["GET", "outwork:epoch"]).split_once('-').and_then(|(count, _)| count.parse::<u64>().ok());
+    let count =
+        || redis.cli(&["GET", "outwork:epoch"]).split_once('-').and_then(|(count, _)| count.parse::<u64>().ok());
     until(|| count().is_some_and(|count| count > 2)).await;
     assert!(one.peek(&key("/a")).is_some() && other.peek(&key("/a")).is_some());
     store(&one, "/c");

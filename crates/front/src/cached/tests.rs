@@ -535,7 +535,9 @@ fn content_that_fails_is_not_stored_and_its_client_is_not_told_that_it_is_whole(
             let (got, ()) = futures_util::future::join(site.get(), async {
                 let send = told.recv().await.unwrap();
                 send.send(Ok("abc".into())).unwrap();
-                last.map(|last| send.send(last).unwrap());
+                if let Some(last) = last {
+                    send.send(last).unwrap();
+                }
             })
             .await;
             assert!(got.body.is_err(), "{length:?}: {got:?}");
