@@ -62,11 +62,21 @@ impl Pace {
 
     /// Waits for the client to make room for the answer.
     pub(crate) async fn room<T>(&self, mut attempt: impl FnMut(&mut Context<'_>) -> Poll<T>) -> io::Result<T> {
-        let room = poll_fn(|context| self.poll(context, &mut attempt)).await;
+        let room = self.next(&mut attempt).await;
         if room.is_err() {
             self.worker.metrics.requests_late.of(Late::Answer).inc();
         }
         room
+    }
+
+    /// From now on there is so much time for the rest.
+    pub(crate) fn lingering(&self, time: Duration) {
+        self.beat.pulse.allow(self.worker.now(), time);
+    }
+
+    /// What comes next in that time.
+    pub(crate) async fn next<T>(&self, mut attempt: impl FnMut(&mut Context<'_>) -> Poll<T>) -> io::Result<T> {
+        poll_fn(|context| self.poll(context, &mut attempt)).await
     }
 
     /// From now on the client has its time to take the answer.

@@ -10,6 +10,8 @@ use http::{HeaderValue, Method, StatusCode};
 use super::*;
 use crate::message::{Answer, Body, FilePart, Request, Response, Streamed, Transfer};
 
+mod paces;
+
 /// What the tests ask for: a path for each kind of answer.
 struct Site;
 
@@ -31,6 +33,8 @@ impl Handler for Site {
                 });
                 response.into()
             }
+            "/large" => Response::full(StatusCode::OK, "text/plain", vec![b'x'; 1 << 20]).into(),
+            "/never" => Answer::Later(Box::pin(std::future::pending())),
             "/stream" => streamed(None).into(),
             "/sized" => streamed(Some(9)).into(),
             "/broken" => streamed(Some(8)).into(),

@@ -10,7 +10,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -40,6 +40,9 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Bytes of a body that are handed over at once.
 const PIECE: usize = 64 << 10;
+/// How long, and how many bytes of it, content that nobody wants is ignored before its stream is reset.
+const LINGER: Duration = Duration::from_secs(2);
+const UNWANTED: usize = STREAM_WINDOW as usize;
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve<S>(io: S, worker: &Rc<Worker>, origin: Rc<Origin>, beat: Beat) -> io::Result<()>
@@ -92,6 +95,7 @@ where
             origin: Rc::clone(&origin),
             sent: Cell::new(0),
             pace: OnceCell::new(),
+            body: OnceCell::new(),
             _open: Open::new(&open, &pulse),
         };
         stream.begin(request, respond);
@@ -137,6 +141,8 @@ struct Stream {
     sent: Cell<u64>,
     /// Its deadlines, once there is something to wait for.
     pace: OnceCell<Rc<Pace>>,
+    /// Its content, if there is any.
+    body: OnceCell<Rc<Incoming>>,
     _open: Open,
 }
 
@@ -158,16 +164,22 @@ impl Stream {
                 // The client has room for so much, or soon will.
                 let little = matches!(&response.body, Body::Full(content) if content.len() <= PIECE);
                 if is_head || little || response.body.is_empty() {
-                    return self.ended(visit, self.send_now(response, is_head, respond));
+                    self.ended(visit, self.send_now(response, is_head, respond));
+                    if self.is_unread() {
+                        drop(tokio::task::spawn_local(async move { self.linger().await }));
+                    }
+                    return;
                 }
                 drop(tokio::task::spawn_local(async move {
                     self.ended(visit, self.send(response, is_head, respond).await);
+                    self.linger().await;
                 }));
             }
             Answer::Later(response) => drop(tokio::task::spawn_local(async move {
                 let response = self.pace().answer(response).await.unwrap_or_else(|| Problem::late().into_response());
                 let (response, visit) = self.answered(response, visit, started);
                 self.ended(visit, self.send(response, is_head, respond).await);
+                self.linger().await;
             })),
         }
     }
@@ -217,15 +229,37 @@ impl Stream {
         }
         let body = match body.is_end_stream() {
             true => RequestBody::Empty,
-            false => RequestBody::Source(Rc::new(Incoming {
-                stream: RefCell::new(body),
-                received: Cell::new(0),
-                announced,
-                limit,
-                pace: Rc::clone(self.pace()),
-            })),
+            false => {
+                let (stream, pace) = (RefCell::new(body), Rc::clone(self.pace()));
+                let incoming = Incoming { stream, received: Cell::new(0), announced, limit, pace };
+                RequestBody::Source(Rc::clone(self.body.get_or_init(|| Rc::new(incoming))) as Rc<dyn BodySource>)
+            }
         };
         (Request { head, body, origin: Rc::clone(&self.origin) }, refused)
+    }
+
+    /// Whether there is content that nobody wants any more.
+    fn is_unread(&self) -> bool {
+        self.body.get().is_some_and(|body| Rc::strong_count(body) == 1 && !body.stream.borrow().is_end_stream())
+    }
+
+    /// Ignores a while what still comes of it, if it is little. A stream with content under way can but be reset, and many a client takes
+    /// that for a failure, though it has its answer.
+    async fn linger(&self) {
+        let Some(body) = self.body.get().filter(|_| self.is_unread()) else { return };
+        let mut stream = body.stream.borrow_mut();
+        let mut ignored = 0;
+        self.pace().lingering(LINGER);
+        while ignored < UNWANTED {
+            match self.pace().next(|context| stream.poll_data(context)).await {
+                Ok(Some(Ok(part))) => {
+                    ignored += part.len();
+                    // Where it cannot be given back, the stream has ended.
+                    let _ = stream.flow_control().release_capacity(part.len());
+                }
+                _ => return,
+            }
+        }
     }
 
     /// Sends what is in memory, and shared: to hand all of it over costs nothing.
