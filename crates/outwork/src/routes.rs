@@ -15,7 +15,9 @@ use outwork_front::coding::{Compressed, Compression};
 use outwork_front::config::{AcmeChallenge, AcmeSettings, Limits, Listener};
 use outwork_front::door::Options;
 use outwork_front::filter::config::{self as filters, AccessLogSettings, RateStore, Redis, RequestId, Rewrite, Trust};
-use outwork_front::filter::{ClientField, Entry, General, Kit, KitError, Network, Reroute, Rewritten, Route as Middleware, Taken};
+use outwork_front::filter::{
+    ClientField, Entry, General, Kit, KitError, Network, Reroute, Rewritten, Route as Middleware, Taken,
+};
 use outwork_front::filtered_section;
 use outwork_front::message::Handler;
 use outwork_front::route::path::PathPattern;

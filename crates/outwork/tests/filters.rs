@@ -281,6 +281,66 @@ fn targets_fields_and_bodies_are_as_each_route_says() {
     }
 }
 
+#[test]
+fn what_is_cached_has_the_name_that_clients_know_and_is_warmed_behind_closed_doors() {
+    let hash = hash(&[]);
+    let log = "[front.access_log]\nfile = 'access.log'\nflush = '10ms'\nfields = ['target', 'response:cache-status']\n";
+    let mut site = Site::new(&format!(
+        "\n{log}[[front.route]]\npath = '/site/*'\nrewrite = {{ strip_prefix = '/site' }}\nfiles = {{ root = 'files' }}\n\
+         cache = {{ default_ttl = '1h' }}\ncors = {{ origins = ['https://app.example'] }}\n\
+         [[front.route]]\npath = '/members'\nmethods = ['GET']\nbasic_auth = {{ users = {{ ann = '{hash}' }} }}\n\
+         cors = {{ origins = ['https://app.example'], headers = ['authorization'] }}\ncache = {{}}\n\
+         rate_limit = [{{ limit = 1, window = '1h', key = ['route', 'header:x-key'] }}]\n\
+         respond = {{ body = 'hello', headers = {{ cache-control = 'public, max-age=600' }} }}\n",
+    ));
+    std::fs::create_dir(site.file("files")).expect("a folder");
+    std::fs::write(site.file("files/a.html"), "<p>a").expect("a file");
+    site.place.start();
+    let page = |path: &str| format!("http://{}{path}", site.address);
+    let known = |answer: &str| field(answer, "cache-status").is_some_and(|status| status.contains("hit"));
+    assert!(!known(&site.curl(VERSIONS[0], "/site/a.html", &["-H", "Origin: https://app.example"])));
+    for version in VERSIONS {
+        let again = site.curl(version, "/site/a.html", &["-H", "Origin: https://evil.example"]);
+        assert!(known(&again) && again.ends_with("<p>a"), "{again}");
+        assert_eq!(
+            field(&again, "access-control-allow-origin"),
+            None,
+            "what one page may read is not cached for another"
+        );
+    }
+    assert!(site.place.outwork(&["cache", "purge", &page("/site/a.html")]).status.success());
+    assert!(!known(&site.curl(VERSIONS[0], "/site/a.html", &[])));
+    // Warming has no password, and uses up nobody's limit.
+    assert!(site.place.outwork(&["cache", "warm", &page("/members")]).status.success());
+    let mut turn = 0;
+    let mut ask = || {
+        turn += 1;
+        site.curl(VERSIONS[turn % 2], "/members", &["-u", "ann:open sesame", "-H", &format!("X-Key: {turn}")])
+    };
+    let warmed = || text(&site.place.outwork(&["stats", "outwork_responses_warmed"]).stdout);
+    while !warmed().lines().any(|line| line.contains("asked") && !line.trim_end().ends_with(" 0")) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(known(&ask()) && ask().ends_with("hello"));
+    assert_eq!(status(&site.curl(VERSIONS[0], "/members", &["-H", "X-Key: 0"])), 401);
+    assert_eq!(status(&site.curl(VERSIONS[0], "/members", &["-H", "X-Key: 0"])), 429);
+    let preflight = [
+        "-X",
+        "OPTIONS",
+        "-H",
+        "Origin: https://app.example",
+        "-H",
+        "Access-Control-Request-Method: GET",
+        "-H",
+        "X-Key: p",
+    ];
+    let allowed = site.curl(VERSIONS[0], "/members", &preflight);
+    assert_eq!((status(&allowed), field(&allowed, "access-control-allow-headers")), (204, Some("authorization")));
+    let told = lines(&site.file("access.log"), 3);
+    let status = |index: usize| told[index]["response:cache-status"].as_str().unwrap_or_default().to_owned();
+    assert!(status(0).contains("fwd=uri-miss") && status(1).contains("hit; ttl="), "{told:?}");
+}
+
 /// A Redis server of a test's own.
 struct Redis {
     process: Child,

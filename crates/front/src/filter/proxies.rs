@@ -64,7 +64,12 @@ impl Proxies {
         }
         let tls = https.unwrap_or(connection.tls);
         let peer = found.unwrap_or(connection.peer);
-        (peer != connection.peer || tls != connection.tls).then(|| Origin { peer, local: connection.local, tls, session: None })
+        (peer != connection.peer || tls != connection.tls).then(|| Origin {
+            peer,
+            local: connection.local,
+            tls,
+            session: None,
+        })
     }
 
     /// What the fields tell, the nearest hop first.
@@ -144,8 +149,12 @@ mod tests {
 
     /// The client's address, and whether it came over TLS.
     fn seen(field: ClientField, peer: &str, fields: &[(&'static str, &'static str)]) -> (String, bool) {
-        let connection =
-            Origin { peer: SocketAddr::new(peer.parse().unwrap(), 5), local: ([10, 0, 0, 1], 80).into(), tls: false, session: None };
+        let connection = Origin {
+            peer: SocketAddr::new(peer.parse().unwrap(), 5),
+            local: ([10, 0, 0, 1], 80).into(),
+            tls: false,
+            session: None,
+        };
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, HeaderValue::from_static(value));

@@ -217,6 +217,70 @@ fn a_preflight_needs_no_password_and_a_page_may_read_that_one_is_needed() {
 }
 
 #[test]
+fn a_preflight_reaches_the_route_of_the_request_that_it_is_about() {
+    let (kit, keys) = (Kit::default(), keys("cors = { origins = ['https://app.example'], methods = ['PUT'] }"));
+    let mut prepared = kit.prepare(of(&keys)).unwrap();
+    let with_cors = prepared.wrap(route_of(&keys, 0), Arc::new(Echo { later: None })).unwrap();
+    let conditions = |path: &str| Conditions {
+        hosts: vec![],
+        path: path.parse().unwrap(),
+        methods: vec![Method::PUT],
+        fields: vec![],
+    };
+    let without = Arc::new(Echo { later: None }) as Arc<dyn Handler>;
+    let routed = Routed::new(Table::new(vec![(conditions("/with"), with_cors), (conditions("/without"), without)]));
+    let ask = |target: &str, fields: &[(&str, &str)]| match routed.handle(request(Method::OPTIONS, target, fields)) {
+        Answer::Now(response) => response,
+        Answer::Later(_) => panic!("it has nothing to wait for"),
+    };
+    let preflight = |method| [("origin", "https://app.example"), ("access-control-request-method", method)];
+    let allowed = ask("/with", &preflight("PUT"));
+    assert_eq!(
+        (allowed.status, &allowed.headers[ACCESS_CONTROL_ALLOW_METHODS]),
+        (StatusCode::NO_CONTENT, &HeaderValue::from_static("PUT"))
+    );
+    for (target, fields) in
+        [("/without", &preflight("PUT")[..]), ("/with", &preflight("GET")), ("/with", &preflight("PUT")[..1])]
+    {
+        assert_eq!(ask(target, fields).status, StatusCode::METHOD_NOT_ALLOWED, "{target} {fields:?}");
+    }
+}
+
+#[test]
+fn what_the_cache_asks_by_itself_is_nobody_s_request() {
+    let closed = format!(
+        "{}rate_limit = [{{ limit = 1 }}]\naddresses = {{ allow = ['10.0.0.0/8'] }}\nmaintenance = {{}}\n\
+         request_headers = {{ set = {{ x-added = 'yes' }} }}\n",
+        login()
+    );
+    let behind = Behind::now(&closed);
+    assert_eq!(behind.ask(get("/a")).status, StatusCode::FORBIDDEN);
+    for _ in 0..2 {
+        let mut request = get("/a");
+        request.head.extensions.insert(Refresh);
+        let response = behind.ask(request);
+        assert_eq!((response.status, text(&response)), (StatusCode::OK, "/a Some(\"yes\")"));
+    }
+}
+
+#[test]
+fn a_handler_does_not_say_which_pages_may_read_its_answers_where_the_configuration_does() {
+    struct Open;
+    impl Handler for Open {
+        fn handle(&self, _: Request) -> Answer {
+            let mut response = Response::new(StatusCode::OK);
+            let any = HeaderMap::from_iter([(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))]);
+            response.ready = Some(crate::message::ReadyHead::new(any));
+            response.into()
+        }
+    }
+    let behind = Behind::new("", "cors = { origins = ['https://app.example'] }", Open);
+    let told = |origin| behind.ask(request(Method::GET, "/", &[("origin", origin)]));
+    assert_eq!(told("https://app.example").field(&ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), "https://app.example");
+    assert_eq!(told("https://evil.example").field(&ACCESS_CONTROL_ALLOW_ORIGIN), None);
+}
+
+#[test]
 fn who_signs_in_is_passed_on_with_its_name_for_the_log() {
     let behind = Behind::now(&login());
     let ask = || request(Method::GET, "/a", &[(AUTHORIZATION.as_str(), "Basic YW5uOng=")]);

@@ -119,7 +119,8 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         let (head, ()) = builder.body(()).unwrap().into_parts();
-        let origin = Origin { peer: ([10, 0, 0, 1], 1).into(), local: ([10, 0, 0, 2], 80).into(), tls: false, session: None };
+        let origin =
+            Origin { peer: ([10, 0, 0, 1], 1).into(), local: ([10, 0, 0, 2], 80).into(), tls: false, session: None };
         Request { head, body: RequestBody::Empty, origin: Rc::new(origin) }
     }
 
@@ -163,6 +164,13 @@ mod tests {
         let id = response.headers[X_REQUEST_ID].to_str().unwrap().to_owned();
         let Body::Full(body) = response.body else { panic!("it has a body") };
         assert!(std::str::from_utf8(&body).unwrap().contains(&id));
+        let mut encoded = Problem::new(StatusCode::NOT_FOUND, "nothing is here").answer(&request.head);
+        encoded.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("br"));
+        encoded.body = Body::Full("brotli".into());
+        Visit::begin(&entry, &mut request, Instant::now()).answered(&entry, &mut encoded);
+        assert!(
+            matches!(&encoded.body, Body::Full(body) if body == "brotli") && encoded.headers.contains_key(X_REQUEST_ID)
+        );
         let mut fine = Response::new(StatusCode::OK);
         Visit::begin(&entry, &mut request, Instant::now()).answered(&entry, &mut fine);
         assert!(fine.headers.is_empty());

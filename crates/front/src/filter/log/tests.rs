@@ -26,7 +26,12 @@ impl Logged {
 
     /// A request whose answer has this status, and of which so much was sent.
     fn visit(&self, target: &str, status: u16, sent: Option<u64>) {
-        let origin = Origin { peer: ([192, 0, 2, 7], 4711).into(), local: ([127, 0, 0, 1], 80).into(), tls: false, session: None };
+        let origin = Origin {
+            peer: ([192, 0, 2, 7], 4711).into(),
+            local: ([127, 0, 0, 1], 80).into(),
+            tls: false,
+            session: None,
+        };
         let (head, ()) = http::Request::builder()
             .uri(target)
             .header("host", "a.example")
@@ -148,7 +153,12 @@ fn errors_and_what_was_cut_off_are_told_though_others_are_sampled_or_left_out() 
 fn a_head_that_could_not_be_understood_has_a_line_without_what_it_would_have_said() {
     let fields = ["method", "request:accept", "status"].map(|field| field.parse().unwrap()).to_vec();
     let logged = Logged::new(AccessLogSettings { fields, ..AccessLogSettings::default() });
-    let origin = Origin { peer: SocketAddr::from(([192, 0, 2, 7], 1)), local: ([127, 0, 0, 1], 80).into(), tls: false, session: None };
+    let origin = Origin {
+        peer: SocketAddr::from(([192, 0, 2, 7], 1)),
+        local: ([127, 0, 0, 1], 80).into(),
+        tls: false,
+        session: None,
+    };
     let mut line = Line::empty(&logged.log, &origin, Instant::now());
     line.answered(&mut Response::new(StatusCode::BAD_REQUEST), None);
     drop(line);

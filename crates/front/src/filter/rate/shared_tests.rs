@@ -77,6 +77,40 @@ fn servers_count_together() {
 }
 
 #[test]
+fn a_server_that_wants_a_password_is_spoken_to_through_its_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("redis.sock");
+    let mut process = std::process::Command::new("redis-server")
+        .args(["--port", "0", "--save", "", "--requirepass", "open sesame", "--unixsocket"])
+        .arg(&socket)
+        .current_dir(dir.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("redis-server runs");
+    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let asked = |password: &str| {
+        let settings = Settings {
+            url: format!("unix://{}", socket.display()),
+            user: None,
+            password: Some(outwork_config::Secret::new(password)),
+            ca: None,
+            prefix: String::new(),
+            timeout: Duration::from_secs(5),
+            failures: 1,
+            retry: Duration::from_secs(3600),
+        };
+        let counter = Counter::start(&settings, &Arc::new(FilterMetrics::default())).unwrap();
+        wait(counter.ask("a".to_owned(), rate(4)))
+    };
+    let outcome = (asked("open sesame").map(|verdict| verdict.remaining), asked("open barley"));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(outcome, (Some(3), None));
+}
+
+#[test]
 fn where_redis_is_away_there_is_no_answer_and_soon_no_question() {
     let server = Server::start(None);
     let settings = server.settings();
