@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -163,25 +163,27 @@ impl Stream {
                 let (response, visit) = self.answered(response, visit, started);
                 // The client has room for so much, or soon will.
                 let little = matches!(&response.body, Body::Full(content) if content.len() <= PIECE);
-                if is_head || little || response.body.is_empty() {
-                    self.ended(visit, self.send_now(response, is_head, respond));
-                    if self.is_unread() {
-                        drop(tokio::task::spawn_local(async move { self.linger().await }));
-                    }
-                    return;
+                if (is_head || little || response.body.is_empty()) && !self.is_unread() {
+                    return self.ended(visit, self.send_now(response, is_head, respond));
                 }
-                drop(tokio::task::spawn_local(async move {
-                    self.ended(visit, self.send(response, is_head, respond).await);
-                    self.linger().await;
-                }));
+                drop(tokio::task::spawn_local(async move { self.finish(visit, response, is_head, respond).await }));
             }
             Answer::Later(response) => drop(tokio::task::spawn_local(async move {
                 let response = self.pace().answer(response).await.unwrap_or_else(|| Problem::late().into_response());
                 let (response, visit) = self.answered(response, visit, started);
-                self.ended(visit, self.send(response, is_head, respond).await);
-                self.linger().await;
+                self.finish(visit, response, is_head, respond).await;
             })),
         }
+    }
+
+    /// Sends a response, and sees what is left of the request to its end: many a client that still sends takes a response that ends for a
+    /// failure, or waits for ever, though it may end early (RFC 9113 section 8.1). So what is little, and is on its way, comes first.
+    async fn finish(&self, visit: Visit, response: Response, is_head: bool, respond: SendResponse<Bytes>) {
+        if self.body.get().is_some_and(|body| body.comes) {
+            self.linger().await;
+        }
+        self.ended(visit, self.send(response, is_head, respond).await);
+        self.linger().await;
     }
 
     /// There is a response: it gets what every response gets.
@@ -231,7 +233,9 @@ impl Stream {
             true => RequestBody::Empty,
             false => {
                 let (stream, pace) = (RefCell::new(body), Rc::clone(self.pace()));
-                let incoming = Incoming { stream, received: Cell::new(0), announced, limit, pace };
+                let comes =
+                    announced.is_some_and(|length| length <= UNWANTED as u64) && !head.headers.contains_key(EXPECT);
+                let incoming = Incoming { stream, received: Cell::new(0), announced, comes, limit, pace };
                 RequestBody::Source(Rc::clone(self.body.get_or_init(|| Rc::new(incoming))) as Rc<dyn BodySource>)
             }
         };
@@ -243,8 +247,7 @@ impl Stream {
         self.body.get().is_some_and(|body| Rc::strong_count(body) == 1 && !body.stream.borrow().is_end_stream())
     }
 
-    /// Ignores a while what still comes of it, if it is little. A stream with content under way can but be reset, and many a client takes
-    /// that for a failure, though it has its answer.
+    /// Ignores a while what still comes of it, if it is little. What is more ends in a reset of the stream.
     async fn linger(&self) {
         let Some(body) = self.body.get().filter(|_| self.is_unread()) else { return };
         let mut stream = body.stream.borrow_mut();
@@ -459,6 +462,8 @@ struct Incoming {
     stream: RefCell<RecvStream>,
     received: Cell<u64>,
     announced: Option<u64>,
+    /// It is little, and its client does not wait to be asked for it.
+    comes: bool,
     limit: u64,
     pace: Rc<Pace>,
 }

@@ -167,3 +167,23 @@ fn a_stream_whose_content_nobody_wants_is_not_reset_while_that_is_little() {
         body.send_data(Bytes::from_static(b"unwanted"), true).unwrap();
     });
 }
+
+#[test]
+fn little_content_that_is_on_its_way_comes_before_the_answer() {
+    let running = Running::new(Options::default());
+    over_http_2(&running, async |client| {
+        let mut client = client.ready().await.unwrap();
+        let mut begin = |expect: bool| {
+            let request = Asked::builder().method(Method::POST).uri("http://a/now").header("content-length", "8");
+            let request = if expect { request.header("expect", "100-continue") } else { request };
+            client.send_request(request.body(()).unwrap(), false).unwrap()
+        };
+        let (mut response, mut body) = begin(false);
+        let (waits, _open) = begin(true);
+        assert_eq!(answer(waits).await.1, "at once", "who waits to be asked for its content does not wait for ever");
+        let answered = poll_fn(|context| Poll::Ready(std::pin::pin!(&mut response).poll(context).is_ready())).await;
+        assert!(!answered);
+        body.send_data(Bytes::from_static(b"unwanted"), true).unwrap();
+        assert_eq!(answer(response).await.1, "at once");
+    });
+}
