@@ -64,7 +64,7 @@ impl Proxies {
         }
         let tls = https.unwrap_or(connection.tls);
         let peer = found.unwrap_or(connection.peer);
-        (peer != connection.peer || tls != connection.tls).then(|| Origin {
+        (peer != connection.peer || tls != connection.tls).then_some(Origin {
             peer,
             local: connection.local,
             tls,
