@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod cache;
 pub(crate) mod leases;
 pub(crate) mod octets;
+pub(crate) mod queries;
 pub(crate) mod reservations;
 pub(crate) mod store;
 
@@ -158,6 +159,9 @@ Examples:
     /// Shows, purges and fills the cache of answers
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Shows the databases that routes query, and forgets results that are out of date
+    #[command(subcommand)]
+    Queries(queries::QueriesCommand),
     /// Shows the certificates of the running server, and the root of its local authority
     #[command(subcommand)]
     Tls(TlsCommand),

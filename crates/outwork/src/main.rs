@@ -10,6 +10,7 @@
 //! - `local`: commands that need the configuration alone.
 //! - `remote`: commands that ask a running server, through `client`.
 //! - `password`: `outwork hash-password`.
+//! - `sample`: the site that is served where there is no configuration.
 //! - `report`: what went wrong, for people and for machines.
 //! - `storage`: `outwork store`, for a server that is not running.
 //! - `table`: output for people.
@@ -26,6 +27,7 @@ mod password;
 mod remote;
 mod report;
 mod routes;
+mod sample;
 mod settings;
 mod storage;
 mod table;
@@ -75,6 +77,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Reservations(command) => remote::reservations(global, command)?,
         Command::Subnets { command: None | Some(SubnetsCommand::List) } => remote::subnets(global)?,
         Command::Cache(command) => remote::cache(global, command)?,
+        Command::Queries(command) => remote::queries(global, command)?,
         Command::Tls(command) => remote::tls(global, command)?,
         Command::Log(command) => remote::log(global, command)?,
         Command::Store(command) => return storage::store(global, command),

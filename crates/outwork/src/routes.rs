@@ -24,6 +24,10 @@ use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
 use outwork_web::config::Files as FilesSettings;
 use outwork_web::files::{Files, Shared};
+use outwork_web::sql::address::Dialect;
+use outwork_web::sql::config::{Query as QuerySettings, Web};
+use outwork_web::sql::query::{Around, prepare};
+use outwork_web::sql::{Databases, Queried};
 
 filtered_section! {
     /// The front door: HTTP/1.1 and HTTP/2, and the routes to what answers. What it says of middleware holds for every route that does
@@ -56,7 +60,7 @@ filtered_section! {
 }
 
 filtered_section! {
-    /// Requests, and what answers them: exactly one of `files`, `redirect`, `respond` and `reroute`.
+    /// Requests, and what answers them: exactly one of `files`, `query`, `redirect`, `respond` and `reroute`.
     #[required_keys]
     pub(crate) struct Route {
         /// Hosts, such as `www.example.org` or `*.example.org`; none stands for any.
@@ -71,6 +75,8 @@ filtered_section! {
         pub(crate) compression: Option<Compression>,
         /// Files of a folder.
         pub(crate) files: Option<FilesSettings>,
+        /// Rows of a database.
+        pub(crate) query: Option<QuerySettings>,
         /// Another address.
         pub(crate) redirect: Option<RedirectSettings>,
         /// The same answer always.
@@ -132,9 +138,10 @@ fn acme_can_work(front: &FrontSettings, at: &mut At<'_>) {
 }
 
 fn one_answer(route: &Route, at: &mut At<'_>) {
-    const ANSWERS: &str = "one of files, redirect, respond, reroute";
+    const ANSWERS: &str = "one of files, query, redirect, respond, reroute";
     let answers = [
         ("files", route.files.is_some()),
+        ("query", route.query.is_some()),
         ("redirect", route.redirect.is_some()),
         ("respond", route.respond.is_some()),
         ("reroute", route.reroute.is_some()),
@@ -222,6 +229,27 @@ fn is_a_redirection(redirect: &RedirectSettings, at: &mut At<'_>) {
     }
 }
 
+/// What is wrong with the queries of routes, seen together with their databases.
+pub(crate) fn check_queries(front: &FrontSettings, web: &Web, at: &mut At<'_>) {
+    for (index, route) in front.route.iter().enumerate() {
+        let Some(query) = &route.query else { continue };
+        let key = format!("front.route[{index}]");
+        let Some(database) = web.database.get(&query.database) else {
+            // It may be there, and not be readable.
+            if !at.left_out().any(|key| key.starts_with("web")) {
+                let names: Vec<&str> = web.database.keys().map(String::as_str).collect();
+                let expected = if names.is_empty() { "a [web.database.NAME]".to_owned() } else { names.join(" or ") };
+                let fault = Fault::new(format!("there is no database {:?}", query.database)).expected(expected);
+                at.fault(&format!("{key}.query.database"), fault);
+            }
+            continue;
+        };
+        for (below, fault) in prepare(query, route.around(database.url.dialect(), web)).err().into_iter().flatten() {
+            at.fault(&format!("{key}.{below}"), fault);
+        }
+    }
+}
+
 /// What is served: the routes, and what is done with every request before and after.
 pub(crate) struct Site {
     /// The routes, each behind its middleware.
@@ -241,6 +269,10 @@ pub(crate) struct MadeOf<'a> {
     pub(crate) store: &'a Arc<Store>,
     /// A cache before this one.
     pub(crate) edge: Option<&'a Edge>,
+    /// What queries ask.
+    pub(crate) databases: &'a Databases,
+    /// What the configuration says of databases.
+    pub(crate) web: &'a Web,
 }
 
 impl FrontSettings {
@@ -272,7 +304,7 @@ impl FrontSettings {
                 Some(rewrite) => Arc::new(Reroute::new(rewrite, &anew, made_of.kit.metrics())),
                 None => {
                     let compression = route.compression.as_ref().unwrap_or(&self.compression);
-                    let handler = route.handler(compression, made_of.files);
+                    let handler = route.handler(compression, made_of);
                     let mut handler = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
                     if let Some(rewrite) = &route.rewrite {
                         handler = Arc::new(Rewritten::new(rewrite, handler, made_of.kit.metrics()));
@@ -323,6 +355,21 @@ impl FrontSettings {
 }
 
 impl Route {
+    fn queried(&self, query: &QuerySettings, made_of: &MadeOf<'_>) -> Result<Queried, String> {
+        let Some(source) = made_of.databases.get(&query.database) else {
+            return Err(format!("query.database: there is no database {:?} in web.database", query.database));
+        };
+        let prepared = prepare(query, self.around(source.dialect(), made_of.web)).map_err(|faults| {
+            let told = faults.iter().map(|(key, fault)| format!("{key}: {}", fault.found()));
+            told.collect::<Vec<_>>().join("; ")
+        })?;
+        Ok(Queried::new(prepared, Arc::clone(source), Arc::clone(made_of.databases.shared())))
+    }
+
+    fn around<'a>(&'a self, dialect: Dialect, web: &'a Web) -> Around<'a> {
+        Around { path: &self.path, methods: &self.methods, dialect, cache: &web.query_cache }
+    }
+
     fn conditions(&self) -> Conditions {
         let field = |(name, value): (&String, &String)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
@@ -347,7 +394,15 @@ impl Route {
         Arc::new(Cached::new(handler, rules, Arc::clone(made_of.store)))
     }
 
-    fn handler(&self, compression: &Compression, shared: &Shared) -> Result<Arc<dyn Handler>, String> {
+    fn handler(&self, compression: &Compression, made_of: &MadeOf<'_>) -> Result<Arc<dyn Handler>, String> {
+        let shared = made_of.files;
+        if let Some(query) = &self.query {
+            let handler = Arc::new(self.queried(query, made_of)?);
+            return Ok(match compression.enabled {
+                true => Arc::new(Compressed::new(handler, compression.clone(), Arc::clone(&shared.compressor))),
+                false => handler,
+            });
+        }
         if let Some(settings) = &self.files {
             let files = Files::open(settings.clone(), compression.clone(), shared)
                 .map_err(|error| format!("files.root: {error}"))?;

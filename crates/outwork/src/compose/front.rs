@@ -17,6 +17,8 @@ use outwork_front::tls::{Certificates, Offer};
 use outwork_telemetry::Registry;
 use outwork_web::files::Shared;
 use outwork_web::metrics::WebMetrics;
+use outwork_web::sql::api::Queries;
+use outwork_web::sql::{self, Databases};
 use parking_lot::Mutex;
 
 use super::{cache, cannot};
@@ -33,6 +35,8 @@ pub(super) struct Front {
     tls: Vec<Option<Arc<Tls>>>,
     /// What handlers share, those of a later configuration too.
     pub(super) shared: Shared,
+    /// What routes query.
+    pub(super) queries: Arc<Queries>,
     /// Middleware, which outlives a reload.
     pub(super) kit: Kit,
 }
@@ -70,7 +74,12 @@ impl Front {
         let shared = Shared { compressor: Compressor::new(cores, coding), metrics: web };
         let kit = Kit::default();
         registry.register(Arc::clone(kit.metrics()) as _)?;
-        let made_of = MadeOf { kit: &kit, files: &shared, store: &store, edge: settings.cache.cdn.as_ref() };
+        let sql = sql::Shared::new(&settings.web).context("web.query_cache")?;
+        registry.register(sql.collector())?;
+        let databases = Databases::open(&settings.web, sql);
+        let databases = databases.map_err(|error| cannot("the front door does not open", error))?;
+        let (edge, web) = (settings.cache.cdn.as_ref(), &settings.web);
+        let made_of = MadeOf { kit: &kit, files: &shared, store: &store, edge, databases: &databases, web };
         let site = front.site(&made_of).map_err(|error| cannot("the front door does not open", error))?;
         let place = |(listener, tls): (&outwork_front::config::Listener, &Option<Arc<Tls>>)| Place {
             address: listener.address,
@@ -87,7 +96,9 @@ impl Front {
         let door = bound.serve(Serving { options: front.options(), handler, entry: site.entry }, &metrics)?;
         kit.commit(site.taken);
         let certificates = Arc::clone(certificates);
-        Ok(Some(Arc::new(Self { caching, door: Mutex::new(Some(door)), addresses, certificates, tls, shared, kit })))
+        let queries = Queries::new(Arc::new(databases));
+        let door = Mutex::new(Some(door));
+        Ok(Some(Arc::new(Self { caching, door, addresses, certificates, tls, shared, queries, kit })))
     }
 
     /// Where it listens, and whether encrypted.
@@ -145,6 +156,20 @@ pub(super) fn turned(before: &Settings, after: &Settings) -> Vec<String> {
     let pairs = before.front.listener.iter().zip(&after.front.listener).enumerate();
     let turned = pairs.filter(|(_, (before, after))| before.tls.is_some() != after.tls.is_some());
     turned.map(|(index, _)| format!("front.listener[{index}].tls")).collect()
+}
+
+/// What the admin API serves of queries.
+pub(super) fn queries_api(queries: &Arc<Queries>) -> ServiceApi {
+    let databases = Arc::clone(queries);
+    ServiceApi {
+        name: "web",
+        router: sql::api::router(Arc::clone(queries)),
+        state: Box::new(move || {
+            let count = databases.databases().len();
+            let noun = if count == 1 { "database" } else { "databases" };
+            ServiceState { state: State::Running, ready: true, detail: format!("{count} {noun}") }
+        }),
+    }
 }
 
 /// What the admin API serves of it.
