@@ -53,11 +53,11 @@ impl Problem {
 
     /// The answer to a request with this head.
     pub fn answer(self, head: &Parts) -> Response {
-        self.as_liked(head).into_response()
+        self.liked_by(head).into_response()
     }
 
     /// To be written as whoever sent a request with this head likes best.
-    pub(crate) fn as_liked(self, head: &Parts) -> Self {
+    pub(crate) fn liked_by(self, head: &Parts) -> Self {
         Self { media: Media::preferred(&head.headers), ..self }
     }
 

@@ -259,12 +259,11 @@ impl Chain {
 }
 
 fn closed(settings: &config::Maintenance) -> Option<Closed> {
-    let closed = settings.enabled.then(|| Closed {
+    settings.enabled.then(|| Closed {
         // Checked when the configuration was read.
         status: StatusCode::from_u16(settings.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
         message: settings.message.clone(),
         retry_after: settings.retry_after.map(|after| after.as_secs().into()),
         open_for: Networks::of(&settings.allow),
-    });
-    closed
+    })
 }

@@ -64,12 +64,9 @@ impl Proxies {
         }
         let tls = https.unwrap_or(connection.tls);
         let peer = found.unwrap_or(connection.peer);
-        (peer != connection.peer || tls != connection.tls).then(|| Origin {
-            peer,
-            local: connection.local,
-            tls,
-            session: None,
-        })
+        // What was agreed on with the proxy says nothing of its client.
+        let origin = Origin { peer, local: connection.local, tls, session: None };
+        (peer != connection.peer || tls != connection.tls).then_some(origin)
     }
 
     /// What the fields tell, the nearest hop first.

@@ -250,15 +250,14 @@ impl Stream {
     /// Ignores a while what still comes of it, if it is little. What is more ends in a reset of the stream.
     async fn linger(&self) {
         let Some(body) = self.body.get().filter(|_| self.is_unread()) else { return };
-        let mut stream = body.stream.borrow_mut();
         let mut ignored = 0;
         self.pace().lingering(LINGER);
         while ignored < UNWANTED {
-            match self.pace().next(|context| stream.poll_data(context)).await {
+            match self.pace().next(|context| body.stream.borrow_mut().poll_data(context)).await {
                 Ok(Some(Ok(part))) => {
                     ignored += part.len();
                     // Where it cannot be given back, the stream has ended.
-                    let _ = stream.flow_control().release_capacity(part.len());
+                    let _ = body.stream.borrow_mut().flow_control().release_capacity(part.len());
                 }
                 _ => return,
             }
