@@ -14,6 +14,7 @@ use futures_util::Stream;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use outwork_net::Mapping;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A future that stays on the thread of its connection.
@@ -172,6 +173,22 @@ pub struct FilePart {
     pub offset: u64,
     /// Its bytes.
     pub length: u64,
+    /// How it is sent where that can be chosen.
+    pub transfer: Transfer,
+}
+
+/// How a part of a file is sent. What the connection cannot do is replaced by [`Read`](Self::Read).
+#[derive(Debug, Clone, Default)]
+pub enum Transfer {
+    /// The kernel sends it by itself (`sendfile(2)`); clear HTTP/1 only.
+    #[default]
+    Kernel,
+    /// The kernel copies it from memory that the file is mapped to from its beginning; clear HTTP/1 only.
+    Mapped(Arc<Mapping>),
+    /// It is read past the page cache: the same file, opened with `O_DIRECT`.
+    Direct(Arc<File>),
+    /// It is read and written.
+    Read,
 }
 
 /// A body that comes in parts.

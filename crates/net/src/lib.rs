@@ -6,6 +6,7 @@
 //! - [`bpf`]: the classic BPF programs that filter and steer.
 //! - [`poll`]: waiting for descriptors with a timeout, and [`Waker`] to wake a waiting thread.
 //! - [`interface`]: the interfaces of this host, and [`Watch`] that says when they change.
+//! - [`mapping`]: files mapped into memory, for the kernel to send from.
 //! - [`thread`]: which processors a thread may run on.
 //! - [`privileges`]: from root to an ordinary user that keeps a few capabilities.
 //! - [`testing`]: network namespaces for tests (feature `lab`).
@@ -16,6 +17,7 @@
 pub mod bpf;
 pub mod echo;
 pub mod interface;
+pub mod mapping;
 pub mod packet;
 pub mod poll;
 pub mod privileges;
@@ -27,6 +29,7 @@ pub mod udp;
 
 pub use echo::EchoSocket;
 pub use interface::{Interface, Watch, interfaces};
+pub use mapping::Mapping;
 pub use packet::PacketSocket;
 pub use poll::Waker;
 pub use udp::UdpSocket;

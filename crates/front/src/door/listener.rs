@@ -90,7 +90,7 @@ impl Listening {
         tokio::task::spawn_local(async move {
             let ended = match tls {
                 None => http(stream, &worker, origin, beat).await,
-                Some(tls) => encrypted(stream, &tls, &worker, origin, beat).await,
+                Some(tls) => Box::pin(encrypted(stream, &tls, &worker, origin, beat)).await,
             };
             if let Err(error) = ended {
                 let late = error.kind() == io::ErrorKind::TimedOut;
@@ -106,7 +106,7 @@ impl Listening {
 async fn http<S: Transport>(stream: S, worker: &Rc<Worker>, origin: Rc<Origin>, beat: Beat) -> io::Result<()> {
     match connection::serve(stream, Rc::clone(worker), Rc::clone(&origin), beat, true).await? {
         Ended::Closed => Ok(()),
-        Ended::Http2(stream, read, beat) => h2::serve(Rewound::new(stream, read), worker, origin, beat).await,
+        Ended::Http2(stream, read, beat) => Box::pin(h2::serve(Rewound::new(stream, read), worker, origin, beat)).await,
     }
 }
 
@@ -130,7 +130,7 @@ async fn encrypted(
         }
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        return h2::serve(stream, worker, origin, beat).await;
+        return Box::pin(h2::serve(stream, worker, origin, beat)).await;
     }
     http(stream, worker, origin, beat).await
 }

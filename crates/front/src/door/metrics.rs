@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use outwork_telemetry::{labels, metrics};
 
+use crate::file::FileTransfer;
 use crate::metrics::StatusClass;
 
 labels! {
@@ -38,6 +39,12 @@ metrics! {
         received: Counter => history,
         /// Bytes sent to clients.
         sent: Counter => history,
+        /// Parts of files sent, by how.
+        file_parts: Counter by FileTransfer,
+        /// Pieces of files that were not in the page cache, and were waited for by another thread.
+        file_waits: Counter,
+        /// Pieces of files that the file system would not read past the page cache.
+        direct_refused: Counter,
     }
 }
 

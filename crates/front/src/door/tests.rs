@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::*;
-use crate::message::{Answer, Body, FilePart, Request, Response, Streamed};
+use crate::message::{Answer, Body, FilePart, Request, Response, Streamed, Transfer};
 
 /// What the tests ask for: a path for each kind of answer.
 struct Site;
@@ -23,7 +23,12 @@ impl Handler for Site {
             })),
             "/file" => {
                 let mut response = Response::new(StatusCode::OK);
-                response.body = Body::File(FilePart { file: Arc::new(file()), offset: 10, length: FILE - 20 });
+                response.body = Body::File(FilePart {
+                    file: Arc::new(file()),
+                    offset: 10,
+                    length: FILE - 20,
+                    transfer: Transfer::Kernel,
+                });
                 response.into()
             }
             "/stream" => streamed(None).into(),

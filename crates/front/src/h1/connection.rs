@@ -1,9 +1,9 @@
 //! One HTTP/1 connection, from its first byte to its last.
 
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::StatusCode;
+use outwork_net::Mapping;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -23,8 +24,9 @@ use crate::door::metrics::Cut;
 use crate::door::pulse::{Beat, Pulse};
 use crate::door::worker::Worker;
 use crate::door::{Options, Serving};
+use crate::file::{self, DirectReader, FileTransfer};
 use crate::message::{
-    Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Rewound, Streamed,
+    Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Rewound, Streamed, Transfer,
 };
 
 /// What a client that speaks HTTP/2 at once says first (RFC 9113 section 3.4).
@@ -33,10 +35,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const UNWANTED: u64 = 64 << 10;
 /// How long a connection that is closed early is still listened to, so that the client gets to read its answer.
 const LINGER: Duration = Duration::from_secs(2);
-/// Bytes that one call to the kernel sends of a file, so that other connections have their turn.
+/// Bytes of a file that are sent before other connections have their turn.
 const FILE_TURN: usize = 1 << 20;
-/// Bytes of a file that are read at once where the kernel cannot send it by itself.
-const FILE_PIECE: usize = 256 << 10;
 
 /// What an HTTP/1 connection runs on.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -120,8 +120,8 @@ pub(crate) async fn serve<S: Transport>(
                 return Ok(Ended::Http2(io, input.into_inner().freeze(), beat));
             }
             Begin::Rejected(reject) => {
-                connection.refuse(reject).await?;
-                return connection.close_gently().await;
+                Box::pin(connection.refuse(reject)).await?;
+                return Box::pin(connection.close_gently()).await;
             }
             Begin::Head(head) => *head,
         };
@@ -156,8 +156,8 @@ impl<S: Transport> Connection<S> {
         let asked = Asked::new(&head.parts.method, head.parts.version, head.keep_alive && !last);
         if matches!(head.framing, Framing::Length(length) if length > self.options(|options| options.max_body)) {
             let why = "the body is larger than is allowed";
-            self.refuse(Reject { status: StatusCode::PAYLOAD_TOO_LARGE, why }).await?;
-            return self.close_gently().await.map(|_: Ended<S>| false);
+            Box::pin(self.refuse(Reject { status: StatusCode::PAYLOAD_TOO_LARGE, why })).await?;
+            return Box::pin(self.close_gently()).await.map(|_: Ended<S>| false);
         }
         *self.decoder.borrow_mut() = Decoder::new(head.framing);
         self.received.set(0);
@@ -187,10 +187,10 @@ impl<S: Transport> Connection<S> {
             upgrade(Box::new(Rewound::new(io, read))).await;
             return Ok(false);
         }
-        if keep_alive && self.skip_body().await? {
+        if keep_alive && (self.decoder.borrow().is_done() || Box::pin(self.skip_body()).await?) {
             return Ok(true);
         }
-        self.close_gently().await.map(|_: Ended<S>| false)
+        Box::pin(self.close_gently()).await.map(|_: Ended<S>| false)
     }
 
     /// Reads until there is a head.
@@ -319,16 +319,23 @@ impl<S: Transport> Connection<S> {
         match (body, follows) {
             (Body::Empty, _) | (_, Follows::Nothing) => self.write([head, &[], &[]]).await,
             (Body::Full(content), _) => self.write([head, &content, &[]]).await,
-            (Body::File(part), _) => self.send_file(head, part).await,
-            (Body::Pieces(pieces), follows) => {
-                let mut head = head;
+            // What these need while they run is not for every idle connection to hold.
+            (body, follows) => Box::pin(self.send_long(head, body, follows)).await,
+        }
+    }
+
+    async fn send_long(&self, mut head: &[u8], body: Body, follows: Follows) -> io::Result<()> {
+        match body {
+            Body::Empty | Body::Full(_) => self.write([head, &[], &[]]).await,
+            Body::File(part) => self.send_file(head, part).await,
+            Body::Pieces(pieces) => {
                 for piece in pieces {
                     Box::pin(self.send(head, piece, follows)).await?;
                     head = &[];
                 }
                 Ok(())
             }
-            (Body::Stream(stream), follows) => {
+            Body::Stream(stream) => {
                 self.write([head, &[], &[]]).await?;
                 self.send_stream(stream, follows).await
             }
@@ -371,23 +378,95 @@ impl<S: Transport> Connection<S> {
 
     /// Sends a part of a file: by the kernel itself where nothing has to be encrypted.
     async fn send_file(&self, head: &[u8], part: FilePart) -> io::Result<()> {
-        if self.io.borrow().as_ref().is_some_and(|io| io.plain().is_some()) {
-            let (mut head, mut offset) = (head, part.offset);
-            return poll_fn(|context| self.poll_send_file(context, &mut head, &part, &mut offset)).await;
+        let plain = self.io.borrow().as_ref().is_some_and(|io| io.plain().is_some());
+        let (transfer, sent) = match &part.transfer {
+            Transfer::Direct(direct) => (FileTransfer::Direct, self.send_direct(head, &part, direct).await),
+            Transfer::Kernel if plain => (FileTransfer::Sendfile, self.send_by_kernel(head, &part, None).await),
+            Transfer::Mapped(mapping) if plain => {
+                (FileTransfer::Mapped, self.send_by_kernel(head, &part, Some(mapping)).await)
+            }
+            _ => (FileTransfer::Read, self.send_read(head, &part).await),
+        };
+        self.worker.metrics.file_parts.of(transfer).inc();
+        sent
+    }
+
+    async fn send_direct(&self, mut head: &[u8], part: &FilePart, direct: &Arc<File>) -> io::Result<()> {
+        let mut reader = DirectReader::new(part, direct);
+        while let Some(read) = reader.next().await? {
+            self.worker.metrics.direct_refused.add(read.refused.into());
+            self.write([head, read.piece.as_ref(), &[]]).await?;
+            head = &[];
         }
-        let mut head = head;
+        Ok(())
+    }
+
+    /// Reads what is in the page cache into the thread's own buffer and writes that, so that a connection that waits for its client holds no
+    /// memory. What is not there is read by another thread.
+    async fn send_read(&self, mut head: &[u8], part: &FilePart) -> io::Result<()> {
         let (mut at, end) = (part.offset, part.offset.saturating_add(part.length));
         while at < end {
-            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(FILE_PIECE);
-            let file = Arc::clone(&part.file);
-            let read = tokio::task::spawn_blocking(move || {
-                let mut piece = vec![0; wanted];
-                file.read_exact_at(&mut piece, at).map(|()| piece)
-            });
-            let piece = read.await.map_err(io::Error::other)??;
+            let turn = end.min(at.saturating_add(FILE_TURN as u64));
+            let cached =
+                poll_fn(|context| self.poll_send_cached(context, &mut head, &part.file, &mut at, turn)).await?;
+            if cached {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            self.worker.metrics.file_waits.inc();
+            let piece = file::read(&part.file, at..end).await?;
             self.write([head, &piece, &[]]).await?;
             head = &[];
-            at += wanted as u64;
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Whether everything up to `end` was in the page cache.
+    fn poll_send_cached(
+        &self,
+        context: &mut Context<'_>,
+        head: &mut &[u8],
+        file: &File,
+        at: &mut u64,
+        end: u64,
+    ) -> Poll<io::Result<bool>> {
+        while *at < end {
+            let mut scratch = self.worker.scratch.borrow_mut();
+            let wanted = usize::try_from(end - *at).unwrap_or(usize::MAX).min(scratch.len());
+            let room = scratch.get_mut(..wanted).unwrap_or_default();
+            let piece = match file::read_cached(file, room, *at)? {
+                None => return Poll::Ready(Ok(false)),
+                Some(0) => return Poll::Ready(Err(shorter())),
+                Some(read) => room.get(..read).unwrap_or_default(),
+            };
+            let slices = [IoSlice::new(head), IoSlice::new(piece)];
+            let written = ready!(self.poll_io(context, |io, context| io.poll_write_vectored(context, &slices)))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent(written);
+            let of_head = written.min(head.len());
+            *head = head.get(of_head..).unwrap_or_default();
+            *at += (written - of_head) as u64;
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    /// Has the kernel send it, after it was made sure that this does not wait for the disk.
+    async fn send_by_kernel(&self, mut head: &[u8], part: &FilePart, mapping: Option<&Mapping>) -> io::Result<()> {
+        let (mut at, end) = (part.offset, part.offset.saturating_add(part.length));
+        while at < end {
+            let turn = at..end.min(at.saturating_add(FILE_TURN as u64));
+            if !file::is_cached(&part.file, turn.end - 1) {
+                self.worker.metrics.file_waits.inc();
+                file::warm(Arc::clone(&part.file), turn.clone()).await?;
+            }
+            let turn = turn.end;
+            poll_fn(|context| self.poll_send_file(context, &mut head, (&part.file, mapping), &mut at, turn)).await?;
+            if at < end {
+                tokio::task::yield_now().await;
+            }
         }
         Ok(())
     }
@@ -396,38 +475,43 @@ impl<S: Transport> Connection<S> {
         &self,
         context: &mut Context<'_>,
         head: &mut &[u8],
-        part: &FilePart,
-        offset: &mut u64,
+        (file, mapping): (&File, Option<&Mapping>),
+        at: &mut u64,
+        end: u64,
     ) -> Poll<io::Result<()>> {
         let io = self.io.borrow();
         let Some(socket) = io.as_ref().and_then(Transport::plain) else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        let end = part.offset.saturating_add(part.length);
-        let mut turn = 0;
-        while !head.is_empty() || *offset < end {
-            if turn >= FILE_TURN {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+        while *at < end {
             ready!(self.pulse().poll(context, |context| socket.poll_write_ready(context)))?;
             let sent = socket.try_io(Interest::WRITABLE, || {
-                if head.is_empty() {
-                    let wanted = usize::try_from(end - *offset).unwrap_or(usize::MAX).min(FILE_TURN);
-                    return Ok(rustix::fs::sendfile(socket, &part.file, Some(offset), wanted)?);
+                if !head.is_empty() {
+                    // The head shares its segment with the beginning of the file.
+                    let flags = rustix::net::SendFlags::MORE | rustix::net::SendFlags::NOSIGNAL;
+                    return Ok(rustix::net::send(socket, head, flags)?);
                 }
-                // The head shares its segment with the beginning of the file.
-                let flags = rustix::net::SendFlags::MORE | rustix::net::SendFlags::NOSIGNAL;
-                Ok(rustix::net::send(socket, head, flags)?)
+                let wanted = usize::try_from(end - *at).unwrap_or(usize::MAX);
+                let mut offset = *at;
+                match mapping {
+                    Some(mapping) => mapping.send(socket, offset, wanted, false),
+                    None => Ok(rustix::fs::sendfile(socket, file, Some(&mut offset), wanted)?),
+                }
             });
             match sent {
-                Ok(0) => return Poll::Ready(Err(io::Error::other("the file has become shorter"))),
+                Ok(0) => return Poll::Ready(Err(shorter())),
+                Ok(sent) if head.is_empty() => {
+                    self.sent(sent);
+                    *at += sent as u64;
+                }
                 Ok(sent) => {
                     self.sent(sent);
-                    turn += sent;
                     *head = head.get(sent..).unwrap_or_default();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::FAULT.raw_os_error()) => {
+                    return Poll::Ready(Err(shorter()));
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -449,9 +533,6 @@ impl<S: Transport> Connection<S> {
 
     /// Reads what no handler wanted of the body; false where that is too much.
     async fn skip_body(self: &Rc<Self>) -> io::Result<bool> {
-        if self.decoder.borrow().is_done() {
-            return Ok(true);
-        }
         let mut skipped = 0;
         self.allow(|options| options.header_timeout);
         while let Some(part) = poll_fn(|context| BodySource::poll_part(&**self, context)).await {
@@ -566,6 +647,10 @@ fn begin(input: &[u8], limits: &super::head::HeadLimits, may_be_http2: bool) -> 
         Ok(None) => None,
         Err(reject) => Some(Begin::Rejected(reject)),
     }
+}
+
+fn shorter() -> io::Error {
+    io::Error::other("the file has become shorter")
 }
 
 fn cut() -> io::Error {

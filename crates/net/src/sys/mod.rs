@@ -3,6 +3,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod event;
+pub(crate) mod mapping;
 pub(crate) mod process;
 pub(crate) mod socket;
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
-use outwork_front::message::{Body, FilePart, ReadyHead};
+use outwork_front::message::{Body, FilePart, ReadyHead, Transfer};
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 
@@ -149,7 +149,7 @@ impl Item {
             return Body::Full(content.slice(at(range.start)..at(range.end)));
         }
         let length = range.end.saturating_sub(range.start);
-        Body::File(FilePart { file: Arc::clone(&self.file), offset: range.start, length })
+        Body::File(FilePart { file: Arc::clone(&self.file), offset: range.start, length, transfer: Transfer::Kernel })
     }
 
     /// What parts several parts of it. The content is not searched for it: it is a hash of more than the content.

@@ -1,9 +1,12 @@
 //! HTTP/2 (RFC 9113): the `h2` crate's connections, our requests and responses.
+//!
+//! - `cork`: has the answers of one turn leave together.
+
+mod cork;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,11 +20,15 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use self::cork::Cork;
 use crate::door::Serving;
 use crate::door::metrics::Protocol;
 use crate::door::pulse::Beat;
 use crate::door::worker::Worker;
-use crate::message::{Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Streamed};
+use crate::file::{self, DirectReader, FileTransfer};
+use crate::message::{
+    Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Streamed, Transfer,
+};
 
 /// Streams that a client may have open at once.
 const STREAMS: u32 = 128;
@@ -46,8 +53,14 @@ where
         .max_header_list_size(u32::try_from(options.max_head).unwrap_or(u32::MAX));
     let pulse = Rc::clone(&beat.pulse);
     pulse.allow(worker.now(), options.header_timeout);
-    let mut handshake = std::pin::pin!(builder.handshake::<_, Bytes>(io));
-    let connection = poll_fn(|context| pulse.poll(context, |context| handshake.as_mut().poll(context).map_err(failed)));
+    let cork = Cork::new(io);
+    let mut handshake = std::pin::pin!(builder.handshake::<_, Bytes>(cork.share()));
+    let connection = poll_fn(|context| {
+        pulse.poll(context, |context| match handshake.as_mut().poll(context) {
+            Poll::Ready(connection) => Poll::Ready(connection.map_err(failed)),
+            Poll::Pending => cork.end_turn(context),
+        })
+    });
     let mut connection = connection.await?;
     let open = Rc::new(Cell::new(0u32));
     let mut leaving = false;
@@ -64,9 +77,9 @@ where
             connection.graceful_shutdown();
         }
         let accepted = poll_fn(|context| {
-            pulse.poll(context, |context| match ready!(connection.poll_accept(context)) {
-                None => Poll::Ready(Ok(None)),
-                Some(accepted) => Poll::Ready(accepted.map(Some).map_err(failed)),
+            pulse.poll(context, |context| match connection.poll_accept(context) {
+                Poll::Ready(accepted) => Poll::Ready(accepted.transpose().map_err(failed)),
+                Poll::Pending => cork.end_turn(context),
             })
         });
         let Some((request, respond)) = accepted.await? else { return Ok(()) };
@@ -76,7 +89,7 @@ where
             origin: Rc::clone(&origin),
             _open: Open::new(&open, &pulse),
         };
-        tokio::task::spawn_local(stream.serve(request, respond));
+        stream.begin(request, respond);
     }
 }
 
@@ -119,19 +132,35 @@ struct Stream {
 }
 
 impl Stream {
-    async fn serve(self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+    /// Answers, at once where the answer is there and is in memory.
+    fn begin(self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
         let started = Instant::now();
         self.worker.metrics.protocols.of(Protocol::Http2).inc();
         let is_head = request.method() == Method::HEAD;
-        let response = match self.take(request) {
-            Ok(request) => match self.serving.handler.handle(request) {
-                Answer::Now(response) => response,
-                Answer::Later(response) => response.await,
-            },
-            Err(status) => Response::new(status),
+        let answer = match self.take(request) {
+            Ok(request) => self.serving.handler.handle(request),
+            Err(status) => Response::new(status).into(),
         };
-        self.worker.metrics.answered(response.status, started.elapsed());
-        if let Err(error) = self.send(response, is_head, respond).await {
+        match answer {
+            Answer::Now(response) => {
+                self.worker.metrics.answered(response.status, started.elapsed());
+                match response.body {
+                    Body::Empty | Body::Full(_) => self.told(self.send_now(response, is_head, respond)),
+                    _ => drop(tokio::task::spawn_local(async move {
+                        self.told(self.send(response, is_head, respond).await);
+                    })),
+                }
+            }
+            Answer::Later(response) => drop(tokio::task::spawn_local(async move {
+                let response = response.await;
+                self.worker.metrics.answered(response.status, started.elapsed());
+                self.told(self.send(response, is_head, respond).await);
+            })),
+        }
+    }
+
+    fn told(&self, sent: Result<(), SendError>) {
+        if let Err(error) = sent {
             tracing::debug!(peer = %self.origin.peer, %error, "a stream ended before its response did");
         }
     }
@@ -166,6 +195,17 @@ impl Stream {
             })),
         };
         Ok(Request { head, body, origin: Rc::clone(&self.origin) })
+    }
+
+    /// Sends what is in memory, and shared: to hand all of it over costs nothing.
+    fn send_now(&self, response: Response, is_head: bool, mut respond: SendResponse<Bytes>) -> Result<(), SendError> {
+        let (head, follows) = self.head(&response, is_head);
+        let mut stream = respond.send_response(head, !follows)?;
+        if let (true, Body::Full(content)) = (follows, response.body) {
+            self.worker.metrics.sent.add(content.len() as u64);
+            stream.send_data(content, true)?;
+        }
+        Ok(())
     }
 
     async fn send(&self, response: Response, is_head: bool, mut respond: SendResponse<Bytes>) -> Result<(), SendError> {
@@ -227,18 +267,43 @@ impl Stream {
 
     async fn send_file(&self, stream: &mut SendStream<Bytes>, part: FilePart, last: bool) -> Result<(), SendError> {
         let (mut at, end) = (part.offset, part.offset.saturating_add(part.length));
+        let metrics = &self.worker.metrics;
+        if let Transfer::Direct(direct) = &part.transfer {
+            metrics.file_parts.of(FileTransfer::Direct).inc();
+            let mut reader = DirectReader::new(&part, direct);
+            loop {
+                let read = match reader.next().await {
+                    Ok(Some(read)) => read,
+                    Ok(None) => return Ok(()),
+                    Err(error) => return self.reset(stream, error),
+                };
+                metrics.direct_refused.add(read.refused.into());
+                at += read.piece.as_ref().len() as u64;
+                self.send_part(stream, Bytes::from_owner(read.piece), last && at == end).await?;
+            }
+        }
+        metrics.file_parts.of(FileTransfer::Read).inc();
         while at < end {
-            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE * 4);
-            let file = Arc::clone(&part.file);
-            let read = tokio::task::spawn_blocking(move || {
-                let mut piece = vec![0; wanted];
-                file.read_exact_at(&mut piece, at).map(|()| Bytes::from(piece))
-            });
-            let piece = match read.await.map_err(io::Error::other).and_then(|read| read) {
+            // Read when there is room for it: what waits for a slow client is on disk, not in memory.
+            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE);
+            let mut piece = vec![0; self.room(stream, wanted).await?.min(wanted)];
+            let piece = match file::read_cached(&part.file, &mut piece, at) {
+                Ok(Some(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(Some(read)) => {
+                    piece.truncate(read);
+                    Ok(Bytes::from(piece))
+                }
+                Ok(None) => {
+                    metrics.file_waits.inc();
+                    file::read(&part.file, at..end).await
+                }
+                Err(error) => Err(error),
+            };
+            let piece = match piece {
                 Ok(piece) => piece,
                 Err(error) => return self.reset(stream, error),
             };
-            at += wanted as u64;
+            at += piece.len() as u64;
             self.send_part(stream, piece, last && at == end).await?;
         }
         Ok(())
@@ -254,25 +319,32 @@ impl Stream {
         }
     }
 
-    /// Sends as the client makes room. One that makes none for too long loses the stream, and what it holds of our memory.
     async fn send_part(&self, stream: &mut SendStream<Bytes>, mut part: Bytes, last: bool) -> Result<(), SendError> {
         while !part.is_empty() {
-            stream.reserve_capacity(part.len().min(PIECE));
-            let room = poll_fn(|context| stream.poll_capacity(context));
-            let room = match tokio::time::timeout(self.serving.options.send_timeout, room).await {
-                Ok(Some(room)) => room?,
-                Ok(None) => return Err(SendError::Closed),
-                Err(_) => {
-                    stream.send_reset(Reason::CANCEL);
-                    return Err(SendError::Stalled);
-                }
-            };
+            let room = self.room(stream, part.len().min(PIECE)).await?;
             let piece = part.split_to(room.min(part.len()));
             self.worker.metrics.sent.add(piece.len() as u64);
             let end = last && part.is_empty();
             stream.send_data(piece, end)?;
         }
         Ok(())
+    }
+
+    /// Bytes that the client has room for. One that makes none for too long loses the stream, and what it holds of our memory.
+    async fn room(&self, stream: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, SendError> {
+        stream.reserve_capacity(wanted);
+        let room = poll_fn(|context| match stream.capacity() {
+            0 => stream.poll_capacity(context),
+            room => Poll::Ready(Some(Ok(room))),
+        });
+        match tokio::time::timeout(self.serving.options.send_timeout, room).await {
+            Ok(Some(room)) => Ok(room?),
+            Ok(None) => Err(SendError::Closed),
+            Err(_) => {
+                stream.send_reset(Reason::CANCEL);
+                Err(SendError::Stalled)
+            }
+        }
     }
 
     fn reset(&self, stream: &mut SendStream<Bytes>, error: io::Error) -> Result<(), SendError> {
