@@ -1,3 +1,4 @@
 //! What the fuzz targets share, a module a service.
 
+pub mod cache;
 pub mod dhcp;

@@ -112,7 +112,7 @@ impl Fault {
 
     /// Keeps the value out of the report: the source line is shown up to where it starts.
     #[must_use]
-    pub(crate) fn secret(mut self) -> Self {
+    pub fn secret(mut self) -> Self {
         self.secret = true;
         self
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use crate::fault::{Fault, Faults};
+use crate::fault::{Fault, Faults, Kind};
 use crate::layers::{Document, Sources};
 use crate::node::Node;
 use crate::origin::Origin;
@@ -98,6 +98,15 @@ impl<R: Section> Loaded<R> {
     /// What should be looked at, and is no fault, in the order of the file.
     pub fn warnings(&self) -> &[Fault] {
         &self.warnings
+    }
+
+    /// Adds a warning at a key path, of what the settings lead to: a file that they name, say. It points at that key, or at the
+    /// nearest key above it that was written.
+    pub fn warn(&mut self, path: &str, warning: Fault) {
+        let segments = path::parse(path).unwrap_or_default();
+        let (node, _) = self.document.root.nearest(&segments);
+        self.warnings.push(warning.from(path, node.pointed().clone(), Kind::Warning));
+        self.warnings.sort_by(|a, b| a.origin().cmp(b.origin()));
     }
 
     /// An empty report that knows this document, for the checks of what is built from the settings; end it with

@@ -1,13 +1,26 @@
 //! The `[front]` section's own parts: where the door listens, and what connections may do. Routes are the binary's: it knows every handler.
+//!
+//! - `acme`: certificates by ACME.
+//! - `https`: redirects and strict transport security.
+//! - `tls`: certificates of listeners, and how they speak.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use outwork_config::{ByteSize, hours, millis, mins, secs, section};
 
-use crate::TlsFiles;
 use crate::door::Options;
+
+mod acme;
+mod https;
+mod tls;
+
+pub use acme::{AcmeChallenge, AcmeDirectory, AcmeSettings, ExternalAccount};
+pub use https::{Hsts, RedirectHttps};
+pub use tls::{
+    Alpn, CertificateFiles, Ciphers, ClientAuthMode, ClientAuthSettings, HostName, LocalName, TlsSettings, TlsVersion,
+    UnknownNames,
+};
 
 section! {
     /// An address that the front door listens on.
@@ -15,22 +28,16 @@ section! {
     pub struct Listener {
         /// The address and port.
         pub address: SocketAddr [restart],
-        /// A certificate, for HTTPS with HTTP/1.1 and HTTP/2. A reload reads its files again.
-        pub tls: Option<Certificate> [restart],
+        /// TLS, for HTTPS with HTTP/1.1 and HTTP/2. Without it, the listener speaks clear text.
+        pub tls: Option<TlsSettings>,
+        /// In clear text: sends clients to HTTPS with the same host and path, at port 443 or at the one given here.
+        pub redirect_https: RedirectHttps = RedirectHttps(None),
+        /// With TLS: strict transport security.
+        pub hsts: Option<Hsts>,
         /// Connections that may wait to be accepted, for each thread.
         pub backlog: u32 [restart, range 1..=65_535] = 4096,
     }
-}
-
-section! {
-    /// A certificate and its key.
-    #[required_keys]
-    pub struct Certificate {
-        /// The certificate chain, PEM, leaf first.
-        pub certificate: PathBuf,
-        /// The private key, PEM.
-        pub key: PathBuf,
-    }
+    check https::fitting;
 }
 
 section! {
@@ -80,11 +87,5 @@ impl Limits {
 impl Default for Options {
     fn default() -> Self {
         Limits::default().options()
-    }
-}
-
-impl From<&Certificate> for TlsFiles {
-    fn from(files: &Certificate) -> Self {
-        Self { certificate: files.certificate.clone(), key: files.key.clone() }
     }
 }

@@ -11,17 +11,22 @@ use bytes::Bytes;
 use outwork_telemetry::labels;
 use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
 use crate::message::FilePart;
 
-/// Bytes that are read off the disk at once.
+/// Bytes that the disk is asked for at once.
 const PIECE: usize = 256 << 10;
+/// Bytes that a connection holds of a file while they are sent.
+pub(crate) const HELD: usize = 64 << 10;
 /// What offsets, lengths and addresses are multiples of that are read past the page cache: the largest block that disks have.
 const BLOCK: usize = 4096;
 /// Reads past the page cache that are under way at once, of the process. A disk does no more with more.
 static DIRECT_READS: Semaphore = Semaphore::const_new(32);
+/// Connections that read past the page cache in large pieces, and one ahead: 128 MiB of them. Beyond that, pieces are small and come one by one,
+/// for many slow clients would hold a lot of memory.
+static AHEAD: Semaphore = Semaphore::const_new(256);
 
 labels! {
     /// How a part of a file was sent.
@@ -63,27 +68,27 @@ pub(crate) async fn warm(file: Arc<File>, part: Range<u64>) -> io::Result<()> {
     tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }
 
-/// Reads the next piece of what is left of a part, at least one byte, in another thread.
-pub(crate) async fn read(file: &Arc<File>, left: Range<u64>) -> io::Result<Bytes> {
+/// Reads the next piece of what is left of a part, up to `most` bytes and at least one, in another thread; and has what follows read, too.
+pub(crate) async fn read(file: &Arc<File>, left: Range<u64>, most: usize) -> io::Result<Bytes> {
     let file = Arc::clone(file);
     let read = move || {
-        let mut piece = vec![0; piece_of(&left)];
+        let left_bytes = left.end.saturating_sub(left.start);
+        let ahead = NonZeroU64::new(left_bytes.min(PIECE as u64));
+        let _ = rustix::fs::fadvise(&file, left.start, ahead, Advice::WillNeed);
+        let mut piece = vec![0; usize::try_from(left_bytes).unwrap_or(usize::MAX).min(most)];
         file.read_exact_at(&mut piece, left.start)?;
         Ok(piece.into())
     };
     tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }
 
-fn piece_of(left: &Range<u64>) -> usize {
-    usize::try_from(left.end.saturating_sub(left.start)).unwrap_or(usize::MAX).min(PIECE)
-}
-
-/// Reads a part of a file past the page cache, one piece ahead of what is being sent.
+/// Reads a part of a file past the page cache, while there is memory for that one piece ahead of what is being sent.
 pub(crate) struct DirectReader {
     direct: Arc<File>,
     buffered: Arc<File>,
     left: Range<u64>,
-    ahead: Option<JoinHandle<io::Result<Direct>>>,
+    next: Option<JoinHandle<io::Result<Direct>>>,
+    ahead: Option<SemaphorePermit<'static>>,
 }
 
 /// A piece that was read, and whether the file system refused to read it past the page cache.
@@ -93,36 +98,43 @@ pub(crate) struct Direct {
 }
 
 impl DirectReader {
-    /// Begins to read.
+    /// Of a part of a file.
     pub(crate) fn new(part: &FilePart, direct: &Arc<File>) -> Self {
         let left = part.offset..part.offset.saturating_add(part.length);
-        let mut reader = Self { direct: Arc::clone(direct), buffered: Arc::clone(&part.file), left, ahead: None };
-        reader.read_ahead();
-        reader
+        Self {
+            direct: Arc::clone(direct),
+            buffered: Arc::clone(&part.file),
+            left,
+            next: None,
+            ahead: AHEAD.try_acquire().ok(),
+        }
     }
 
-    fn read_ahead(&mut self) {
-        // Pieces end where blocks do, so that none is read twice.
-        let end = (self.left.start / BLOCK as u64 * BLOCK as u64).saturating_add(PIECE as u64).min(self.left.end);
+    fn begin(&mut self) -> Option<JoinHandle<io::Result<Direct>>> {
         if self.left.is_empty() {
-            return;
+            return None;
         }
+        let (block, piece) = (BLOCK as u64, if self.ahead.is_some() { PIECE } else { HELD } as u64);
+        // Pieces end where blocks do, so that none is read twice.
+        let end = (self.left.start / block * block).saturating_add(piece).min(self.left.end);
         let part = self.left.start..end;
         self.left.start = end;
         let (direct, buffered) = (Arc::clone(&self.direct), Arc::clone(&self.buffered));
-        self.ahead = Some(tokio::task::spawn_local(async move {
+        Some(tokio::task::spawn_local(async move {
             let turn = DIRECT_READS.acquire().await.map_err(io::Error::other)?;
             let read = tokio::task::spawn_blocking(move || read_direct(&direct, &buffered, part)).await;
             drop(turn);
             read.map_err(io::Error::other)?
-        }));
+        }))
     }
 
     /// The next piece; `None` at the end.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Direct>> {
-        let Some(ahead) = self.ahead.take() else { return Ok(None) };
-        let read = ahead.await.map_err(io::Error::other)??;
-        self.read_ahead();
+        let Some(next) = self.next.take().or_else(|| self.begin()) else { return Ok(None) };
+        let read = next.await.map_err(io::Error::other)??;
+        if self.ahead.is_some() {
+            self.next = self.begin();
+        }
         Ok(Some(read))
     }
 }
@@ -219,6 +231,28 @@ mod tests {
     }
 
     #[test]
+    fn who_finds_no_memory_for_reading_ahead_reads_small_pieces() {
+        let (named, content) = file(PIECE);
+        let part = FilePart {
+            file: Arc::new(named.reopen().unwrap()),
+            offset: 0,
+            length: content.len() as u64,
+            transfer: Transfer::Read,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let read = async {
+            let mut reader = DirectReader { ahead: None, ..DirectReader::new(&part, &Arc::new(direct(&named))) };
+            let mut pieces = Vec::new();
+            while let Some(next) = reader.next().await.unwrap() {
+                assert!(reader.next.is_none() && next.piece.as_ref().len() == HELD);
+                pieces.extend_from_slice(next.piece.as_ref());
+            }
+            pieces
+        };
+        assert!(tokio::task::LocalSet::new().block_on(&runtime, read) == content);
+    }
+
+    #[test]
     fn what_cannot_be_read_past_the_page_cache_is_read_through_it() {
         let (named, content) = file(10_000);
         let (direct, buffered) = (direct(&named), named.reopen().unwrap());
@@ -248,7 +282,8 @@ mod tests {
             }
             warm(Arc::clone(&file), 0..content.len() as u64).await.unwrap();
             assert!(is_cached(&file, 100) && is_cached(&file, content.len() as u64 - 1));
-            assert!(read(&file, 7..content.len() as u64).await.unwrap() == content[7..7 + PIECE]);
+            assert!(read(&file, 7..content.len() as u64, 1000).await.unwrap() == content[7..1007]);
+            assert!(read(&file, 7..10, 1000).await.unwrap() == content[7..10]);
         });
     }
 }

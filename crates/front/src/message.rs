@@ -11,11 +11,13 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
-use http::header::CONTENT_TYPE;
+use http::header::{AGE, CONTENT_TYPE, DATE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use outwork_net::Mapping;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::tls::Session;
 
 /// A future that stays on the thread of its connection.
 pub type Local<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -29,6 +31,8 @@ pub struct Origin {
     pub local: SocketAddr,
     /// True if the connection is encrypted.
     pub tls: bool,
+    /// What was agreed on in the handshake of TLS: version, name, the client's certificate.
+    pub session: Option<Box<Session>>,
 }
 
 /// A request whose head has been read.
@@ -94,12 +98,28 @@ pub trait Handler: Send + Sync {
     fn handle(&self, request: Request) -> Answer;
 }
 
+impl<T: Handler + ?Sized> Handler for Arc<T> {
+    fn handle(&self, request: Request) -> Answer {
+        (**self).handle(request)
+    }
+}
+
 /// An answer, at once where that is possible: it then costs no allocation and no trip through the scheduler.
 pub enum Answer {
     /// It is there.
     Now(Response),
     /// It comes.
     Later(Local<Response>),
+}
+
+impl Answer {
+    /// The response, once it is there.
+    pub async fn response(self) -> Response {
+        match self {
+            Self::Now(response) => response,
+            Self::Later(response) => response.await,
+        }
+    }
 }
 
 impl From<Response> for Answer {
@@ -117,10 +137,21 @@ pub struct Response {
     pub headers: HeaderMap,
     /// Header fields that were made ready before, beside those above.
     pub ready: Option<Arc<ReadyHead>>,
+    /// What a cache says of a response that it had.
+    pub hit: Option<Hit>,
     /// Its content.
     pub body: Body,
     /// What takes over the connection once the head is sent, with a status of 101.
     pub upgrade: Option<Upgrade>,
+}
+
+/// What a cache says of a response that it had: the two fields that change from one second to the next, which the connection writes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// Seconds since it was made: `Age` (RFC 9111 section 5.1).
+    pub age: u64,
+    /// Seconds that it is still fresh, negative where it is not any more: `Cache-Status` (RFC 9211). `None` where another field says it.
+    pub ttl: Option<i64>,
 }
 
 /// Takes the connection over after a 101.
@@ -135,6 +166,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 #[derive(Debug)]
 pub struct ReadyHead {
     pub(crate) lines: Bytes,
+    /// `Date` is among them.
+    pub(crate) dated: bool,
     /// The fields.
     pub fields: HeaderMap,
 }
@@ -146,7 +179,7 @@ impl ReadyHead {
         for (name, value) in &fields {
             crate::h1::push_field(&mut lines, name.as_str(), value.as_bytes());
         }
-        Arc::new(Self { lines: lines.into(), fields })
+        Arc::new(Self { lines: lines.into(), dated: fields.contains_key(DATE), fields })
     }
 }
 
@@ -222,7 +255,7 @@ pub enum BodyError {
 impl Response {
     /// A response with nothing but a status.
     pub fn new(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), ready: None, body: Body::Empty, upgrade: None }
+        Self { status, headers: HeaderMap::new(), ready: None, hit: None, body: Body::Empty, upgrade: None }
     }
 
     /// A response with a content that is in memory.
@@ -231,6 +264,23 @@ impl Response {
         response.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         response.body = Body::Full(content.into());
         response
+    }
+
+    /// The value of a field, wherever it stands.
+    pub fn field(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.headers.get(name).or_else(|| self.ready.as_ref()?.fields.get(name))
+    }
+}
+
+impl Hit {
+    /// What `Cache-Status` says before the number (RFC 9211 section 2).
+    pub(crate) const STATUS: &str = "Outwork; hit; ttl=";
+
+    /// As fields.
+    pub(crate) fn fields(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let status = self.ttl.and_then(|ttl| HeaderValue::try_from(format!("{}{ttl}", Self::STATUS)).ok());
+        let status = status.map(|status| (HeaderName::from_static("cache-status"), status));
+        [(AGE, HeaderValue::from(self.age))].into_iter().chain(status)
     }
 }
 

@@ -19,10 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use crate::metrics::{FrontMetrics, Refusal, StatusClass};
-use crate::tls::Tls;
+use crate::tls::{Accepted, Tls, accept};
 
 /// Where to listen, and whether with TLS.
 #[derive(Clone)]
@@ -188,9 +187,9 @@ impl Connections {
         let Some(tls) = &self.binding.tls else {
             return self.http(stream, Peer { address, tls: false }).await;
         };
-        let handshake = TlsAcceptor::from(tls.config()).accept(stream);
-        match timeout(self.limits.header_timeout, handshake).await {
-            Ok(Ok(stream)) => self.http(stream, Peer { address, tls: true }).await,
+        match timeout(self.limits.header_timeout, accept(tls, stream)).await {
+            Ok(Ok(Accepted::Stream(stream))) => self.http(stream, Peer { address, tls: true }).await,
+            Ok(Ok(Accepted::Challenged)) => {}
             failed => {
                 self.metrics.connections_refused.of(Refusal::Tls).inc();
                 if let Ok(Err(error)) = failed {

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and the help that says so.
 
 pub(crate) mod bench;
+pub(crate) mod cache;
 pub(crate) mod leases;
 pub(crate) mod octets;
 pub(crate) mod reservations;
@@ -154,6 +155,12 @@ Examples:
         #[command(subcommand)]
         command: Option<SubnetsCommand>,
     },
+    /// Shows, purges and fills the cache of answers
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
+    /// Shows the certificates of the running server, and the root of its local authority
+    #[command(subcommand)]
+    Tls(TlsCommand),
     /// Shows or changes what the running server logs
     #[command(subcommand)]
     Log(LogCommand),
@@ -312,6 +319,27 @@ impl Role {
             Role::Admin => "admin",
         }
     }
+}
+
+/// `outwork tls`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TlsCommand {
+    /// Lists the certificates in use: for which names, from where, until when
+    #[command(after_help = "\
+Examples:
+  outwork tls status
+  outwork tls status --json | jq '.items[] | select(.expires_in_seconds < 864000) | .name'")]
+    Status,
+    /// Prints the root of the local authority, and says how to trust it
+    ///
+    /// The local authority certifies what a listener has under tls.local. The certificate goes to standard output, the advice
+    /// to standard error.
+    #[command(after_help = "\
+Examples:
+  outwork tls ca > outwork-ca.pem
+  outwork tls ca > /usr/local/share/ca-certificates/outwork.crt && update-ca-certificates
+  curl --cacert <(outwork tls ca) https://localhost:8443/")]
+    Ca,
 }
 
 /// `outwork log`.

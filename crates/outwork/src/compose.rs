@@ -4,6 +4,7 @@
 //! admin API leaves last.
 
 mod alerts;
+mod cache;
 mod dhcp;
 mod front;
 mod memory;
@@ -21,7 +22,8 @@ use anyhow::{Context, anyhow};
 use outwork_admin::{Admin, Live, LocalToken, StoreArchive, first_token};
 use outwork_front::api::Access;
 use outwork_front::events::Hub;
-use outwork_front::{Binding, FrontMetrics, Server, Tls};
+use outwork_front::tls::{Certificates, Offer};
+use outwork_front::{Binding, FrontMetrics, Server};
 use outwork_net::interface::Interface;
 use outwork_net::privileges::{self, Capability};
 use outwork_store::audit::{self, Entry};
@@ -42,6 +44,8 @@ use reload::Current;
 
 /// The leases' log: a directory in the data directory.
 pub(crate) const LEASES: &str = "dhcp";
+/// Certificates of our own: a directory in the data directory.
+const CERTIFICATES: &str = "tls";
 /// How long a stop waits for requests under way, and for answers that the disk has yet to confirm.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Topics of live events.
@@ -120,8 +124,11 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         true => Some(Dhcp::start(&settings, &registry, &hub)?),
         false => None,
     };
-    let door = Front::start(&settings, &registry)?;
-    let tls = settings.admin.tls_files().map(Tls::load).transpose()?;
+    let certificates = Certificates::new(&settings.store.data_dir.join(CERTIFICATES), settings.front.acme());
+    registry.register(Arc::clone(&certificates.metrics) as _)?;
+    let door = Front::start(&settings, &registry, &certificates)?;
+    let offer: Vec<_> = settings.admin.tls_files().map(Offer::from).into_iter().collect();
+    let tls = certificates.open(&offer).context("admin.tls")?.pop();
     let bind = |address: &SocketAddr| Binding { address: *address, tls: tls.clone() };
     let bindings = settings.admin.listen.iter().map(bind).collect();
     let server = Server::bind(bindings, settings.admin.limits(), Arc::clone(&front)).await;
@@ -139,6 +146,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         logs: logs.clone(),
         dhcp: dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service)),
         front: door.clone(),
+        certificates: Arc::clone(&certificates),
         tls,
         hub: Arc::clone(&hub),
     };
@@ -171,9 +179,11 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
             dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service)),
             Arc::clone(&history),
             Arc::clone(&hub),
+            door.clone(),
         ),
     };
-    let services = dhcp.as_ref().map(Dhcp::api).into_iter().collect();
+    let services = dhcp.as_ref().map(Dhcp::api).into_iter().chain([front::api(door.as_ref(), &certificates)]);
+    let services = services.chain(door.as_ref().map(|door| cache::api(&door.caching))).collect();
     let router = outwork_admin::router(admin, services, outwork_admin::assets());
 
     let live = Live {
@@ -197,6 +207,8 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     };
     let told = alerts::Told { alerts, hub: Arc::clone(&hub) };
     let watching = tokio::spawn(alerts::run(Arc::new(sources), told));
+    let ordering = tokio::spawn(outwork_front::acme::run(Arc::clone(&certificates)));
+    let keeping = tokio::spawn(certificates.keep());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let admin_server = tokio::spawn(server.run(router, async move {
         // Dropped or told, both mean the end.
@@ -213,6 +225,8 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     hub.close();
     live.abort();
     watching.abort();
+    keeping.abort();
+    ordering.abort();
     drop(stop);
     admin_server.await?;
     drop(local_file);

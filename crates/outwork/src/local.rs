@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use clap::CommandFactory;
@@ -11,6 +12,7 @@ use outwork_config::{Effective, Fault, Faults, Origin, toml_text};
 use outwork_dhcp::import::kea::{Note, NoteKind};
 use serde_json::{Value as Json, json};
 
+use crate::certificates;
 use crate::cli::{Cli, Global};
 use crate::settings::{self, Settings, is_below};
 use crate::table::{Table, printable};
@@ -19,7 +21,14 @@ use crate::table::{Table, printable};
 pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
     let sources = settings::sources(global)?;
     let name = sources.file.as_ref().map_or_else(|| "the defaults".into(), |(path, _)| path.display().to_string());
-    match outwork_config::load::<Settings>(sources) {
+    let loaded = outwork_config::load::<Settings>(sources).and_then(|mut loaded| {
+        let judgement = certificates::judge(&loaded.value, SystemTime::now());
+        judgement.warnings.into_iter().for_each(|(key, warning)| loaded.warn(&key, warning));
+        let mut faults = loaded.faults();
+        judgement.faults.into_iter().for_each(|(key, fault)| faults.at(&key, fault));
+        faults.or(loaded)
+    });
+    match loaded {
         Ok(loaded) if global.json => print_json(&loaded.warnings().iter().map(Fault::to_json).collect())?,
         Ok(loaded) => {
             for warning in loaded.warnings() {
@@ -214,7 +223,7 @@ pub(crate) fn create_token(
     let store = settings.store;
     let database = outwork_store::database::Database::open(&store.database(), &[])?;
     let role: tokens::Role = role.word().parse()?;
-    let (name, now) = (name.to_owned(), std::time::SystemTime::now());
+    let (name, now) = (name.to_owned(), SystemTime::now());
     let expires = expires.map(|expires| now + expires);
     let entry = audit::Entry {
         at: now,

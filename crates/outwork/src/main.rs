@@ -3,6 +3,8 @@
 //! - `compose`: wires the services together: `outwork run`.
 //! - `alerts`: what slows the services down, and what to do about it.
 //! - `bench`: `outwork bench`.
+//! - `caching`: the `[cache]` section.
+//! - `certificates`: what `outwork check` says of them.
 //! - `cli`: the command line and its help.
 //! - `settings`: the whole configuration, and where its text comes from.
 //! - `local`: commands that need the configuration alone.
@@ -13,6 +15,8 @@
 
 mod alerts;
 mod bench;
+mod caching;
+mod certificates;
 mod cli;
 mod client;
 mod compose;
@@ -68,6 +72,8 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Leases(command) => remote::leases(global, command)?,
         Command::Reservations(command) => remote::reservations(global, command)?,
         Command::Subnets { command: None | Some(SubnetsCommand::List) } => remote::subnets(global)?,
+        Command::Cache(command) => remote::cache(global, command)?,
+        Command::Tls(command) => remote::tls(global, command)?,
         Command::Log(command) => remote::log(global, command)?,
         Command::Store(command) => return storage::store(global, command),
         Command::Run => compose::run(global)?,

@@ -1,7 +1,9 @@
 //! Commands that ask a running server.
 
+mod cache;
 mod leases;
 mod reservations;
+mod tls;
 
 use std::io::{self, Write};
 
@@ -14,8 +16,10 @@ use crate::local::print_json;
 use crate::settings::PRACTICE_NAME;
 use crate::table::{Table, bytes, cell, printable, span, time, write_pairs};
 
+pub(crate) use cache::cache;
 pub(crate) use leases::{leases, subnets};
 pub(crate) use reservations::reservations;
+pub(crate) use tls::tls;
 
 /// `outwork reload`.
 pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {

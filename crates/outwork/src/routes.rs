@@ -6,12 +6,17 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use outwork_config::{At, Fault, section};
 use outwork_front::answer::{Redirect, Respond, Routed};
-use outwork_front::config::{Limits, Listener};
+use outwork_front::acme;
+use outwork_front::cached::config::{Cache as CacheRules, Edge};
+use outwork_front::cached::edge::EdgeFields;
+use outwork_front::cached::{Cached, Rules, Store};
+use outwork_front::coding::{Compressed, Compression};
+use outwork_front::config::{AcmeChallenge, AcmeSettings, Limits, Listener};
 use outwork_front::message::Handler;
 use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
 use outwork_web::config::Files as FilesSettings;
-use outwork_web::files::Files;
+use outwork_web::files::{Files, Shared};
 
 section! {
     /// The front door: HTTP/1.1 and HTTP/2, and the routes to what answers.
@@ -19,12 +24,17 @@ section! {
         /// Threads that serve connections, each with listening sockets of its own; 0 means one a core.
         pub(crate) workers: u16 [restart, range 0..=1024] = 0,
         /// Where to listen. Without any there is no front door.
-        pub(crate) listener: Vec<Listener> [restart],
+        pub(crate) listener: Vec<Listener>,
+        /// Certificates by ACME.
+        pub(crate) acme: AcmeSettings,
         /// What connections may do.
         pub(crate) limits: Limits,
+        /// Compression of responses, for routes that do not say otherwise.
+        pub(crate) compression: Compression,
         /// The routes. The most specific one that fits answers, wherever it stands.
         pub(crate) route: Vec<Route>,
     }
+    check acme_can_work;
 }
 
 section! {
@@ -39,12 +49,16 @@ section! {
         pub(crate) methods: Vec<String>,
         /// Header fields that the request has to have, with their values; `*` stands for any.
         pub(crate) headers: BTreeMap<String, String>,
+        /// Compression of its responses.
+        pub(crate) compression: Option<Compression>,
         /// Files of a folder.
         pub(crate) files: Option<FilesSettings>,
         /// Another address.
         pub(crate) redirect: Option<RedirectSettings>,
         /// The same answer always.
         pub(crate) respond: Option<RespondSettings>,
+        /// Whether and how its answers are cached.
+        pub(crate) cache: Option<CacheRules>,
     }
     check one_answer;
 }
@@ -72,6 +86,21 @@ section! {
         pub(crate) headers: BTreeMap<String, String>,
     }
     check fields;
+}
+
+fn acme_can_work(front: &FrontSettings, at: &mut At<'_>) {
+    let wanted = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| !tls.acme.is_empty());
+    let Some(index) = front.listener.iter().position(wanted) else { return };
+    if !front.acme.accept_terms {
+        let fault = Fault::new("the terms of service of the certificate authority are not accepted");
+        let help = "read them, and set front.acme.accept_terms = true; for development there is tls.local";
+        at.fault(&format!("listener[{index}].tls.acme"), fault.expected("front.acme.accept_terms = true").help(help));
+    }
+    let clear = front.listener.iter().any(|listener| listener.tls.is_none());
+    if front.acme.challenges == [AcmeChallenge::Http01] && !clear {
+        let fault = Fault::new("http-01 alone needs a listener that speaks clear text, and there is none");
+        at.fault("acme.challenges", fault.expected("tls-alpn-01, or a [[front.listener]] without tls at port 80"));
+    }
 }
 
 fn one_answer(route: &Route, at: &mut At<'_>) {
@@ -123,6 +152,16 @@ fn is_a_redirection(redirect: &RedirectSettings, at: &mut At<'_>) {
     }
 }
 
+/// What handlers are made of beside their settings.
+pub(crate) struct MadeOf<'a> {
+    /// What folders share.
+    pub(crate) files: &'a Shared,
+    /// Where answers are kept.
+    pub(crate) store: &'a Arc<Store>,
+    /// A cache before this one.
+    pub(crate) edge: Option<&'a Edge>,
+}
+
 impl FrontSettings {
     /// Threads that serve connections.
     pub(crate) fn threads(&self) -> usize {
@@ -132,16 +171,25 @@ impl FrontSettings {
         }
     }
 
+    /// Where certificates by ACME come from; `None` where no listener has any.
+    pub(crate) fn acme(&self) -> Option<acme::Settings> {
+        let wanted = self.listener.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| !tls.acme.is_empty()));
+        wanted.then(|| self.acme.settings())
+    }
+
     /// Makes every handler ready.
     ///
     /// # Errors
     /// The key of what cannot be used, and why.
-    pub(crate) fn handler(&self) -> Result<Box<dyn Handler>, String> {
+    pub(crate) fn handler(&self, made_of: &MadeOf<'_>) -> Result<Arc<dyn Handler>, String> {
         let routes = self.route.iter().enumerate().map(|(index, route)| {
-            let handler = route.handler().map_err(|error| format!("front.route[{index}].{error}"))?;
+            let compression = route.compression.as_ref().unwrap_or(&self.compression);
+            let handler = route.handler(compression, made_of.files);
+            let handler = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
+            let handler = route.cached(handler, made_of);
             Ok((route.conditions(), handler))
         });
-        Ok(Box::new(Routed::new(Table::new(routes.collect::<Result<_, String>>()?))))
+        Ok(Arc::new(Routed::new(Table::new(routes.collect::<Result<_, String>>()?))))
     }
 }
 
@@ -160,9 +208,20 @@ impl Route {
         }
     }
 
-    fn handler(&self) -> Result<Arc<dyn Handler>, String> {
+    /// The handler, or what caches its answers.
+    fn cached(&self, handler: Arc<dyn Handler>, made_of: &MadeOf<'_>) -> Arc<dyn Handler> {
+        let Some(settings) = self.cache.as_ref().filter(|cache| cache.enabled) else { return handler };
+        // Routes may share a URL and part by method or field; each has its own answers.
+        let hosts: Vec<String> = self.host.iter().map(ToString::to_string).collect();
+        let space = format!("{} {} {} {:?}", hosts.join(","), self.path, self.methods.join(","), self.headers);
+        let rules = Rules::new(settings, &space, made_of.edge.map(EdgeFields::from));
+        Arc::new(Cached::new(handler, rules, Arc::clone(made_of.store)))
+    }
+
+    fn handler(&self, compression: &Compression, shared: &Shared) -> Result<Arc<dyn Handler>, String> {
         if let Some(settings) = &self.files {
-            let files = Files::open(settings.clone()).map_err(|error| format!("files.root: {error}"))?;
+            let files = Files::open(settings.clone(), compression.clone(), shared)
+                .map_err(|error| format!("files.root: {error}"))?;
             return Ok(Arc::new(files));
         }
         let code = |code: u16| StatusCode::from_u16(code).map_err(|error| format!("status: {error}"));
@@ -174,6 +233,11 @@ impl Route {
             Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
         };
         let fields: HeaderMap = respond.headers.iter().filter_map(field).collect();
-        Ok(Arc::new(Respond::new(code(respond.status)?, fields, respond.body.clone())))
+        let worthwhile = compression.enabled && compression.fits(respond.body.len() as u64);
+        let respond = Arc::new(Respond::new(code(respond.status)?, fields, respond.body.clone()));
+        match worthwhile {
+            true => Ok(Arc::new(Compressed::new(respond, compression.clone(), Arc::clone(&shared.compressor)))),
+            false => Ok(respond),
+        }
     }
 }

@@ -12,6 +12,7 @@ use outwork_telemetry::history::HistorySettings;
 use outwork_telemetry::logs::LogSettings;
 
 use crate::alerts::AlertSettings;
+use crate::caching::CacheSettings;
 use crate::cli::Global;
 use crate::report;
 use crate::routes::FrontSettings;
@@ -33,6 +34,8 @@ section! {
         pub(crate) admin: AdminSettings,
         /// The DHCPv4 server.
         pub(crate) dhcp: Dhcp,
+        /// The cache of answers and query results.
+        pub(crate) cache: CacheSettings,
         /// The front door.
         pub(crate) front: FrontSettings,
     }

@@ -96,6 +96,51 @@ fn a_reload_changes_routes_and_limits_and_keeps_connections() {
 }
 
 #[test]
+fn answers_are_compressed_as_the_configuration_has_it_and_metrics_tell() {
+    let (mut place, address) = place(
+        "[front.compression]\nalgorithms = ['gzip', 'brotli']\n\
+         [[front.route]]\npath = '/*'\nfiles = { root = 'site', error_pages = { 404 = '/index.html' } }\n\
+         [[front.route]]\npath = '/raw/*'\ncompression = { enabled = false }\nfiles = { root = 'site' }\n\
+         [[front.route]]\npath = '/long'\nrespond = { body = '{LONG}', headers = { content-type = 'text/html' } }\n"
+            .replace("{LONG}", &"0123456789".repeat(500))
+            .as_str(),
+    );
+    std::fs::create_dir(place.path().join("site/raw")).expect("a folder");
+    for name in ["site/page.html", "site/raw/page.html"] {
+        std::fs::write(place.path().join(name), "<li>an entry</li>\n".repeat(500)).expect("a file");
+    }
+    place.start();
+    let coding = |path: &str| {
+        let asked = ["-sS", "-o", "/dev/null", "-D", "-", "-H", "Accept-Encoding: br;q=0.9, gzip"];
+        let curl = std::process::Command::new("curl").args(asked).arg(format!("http://{address}{path}")).output();
+        let head = text(&curl.expect("curl").stdout);
+        let coding = head.lines().find_map(|line| line.strip_prefix("content-encoding: ")).map(str::to_owned);
+        (head[9..12].to_owned(), coding)
+    };
+    for _ in 0..2 {
+        assert_eq!(coding("/page.html"), ("200".into(), Some("gzip".into())));
+    }
+    assert_eq!(coding("/long"), ("200".into(), Some("gzip".into())));
+    assert_eq!(coding("/raw/page.html"), ("200".into(), None));
+    assert_eq!(coding("/none"), ("404".into(), None), "its page is too small");
+    let secret = std::fs::read_to_string(place.data().join("admin.token")).expect("the secret");
+    let host = address.split(':').next().expect("an address");
+    let authorization = format!("Authorization: Bearer {}", secret.trim());
+    let asked = ["-sS", "-H", &authorization, &format!("http://{host}:8067/metrics")];
+    let curl = std::process::Command::new("curl").args(asked).output();
+    let metrics = text(&curl.expect("curl").stdout);
+    for line in [
+        "outwork_web_variants_made_total{coding=\"gzip\"} 1",
+        "outwork_web_variants_sent_total{coding=\"gzip\"} 2",
+        "outwork_compression_contents_total{coding=\"gzip\"} 2",
+        "outwork_web_error_pages_total 1",
+        "outwork_web_lookups_total{result=\"hit\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+}
+
+#[test]
 fn http_2_is_spoken_to_who_begins_with_it() {
     let (mut place, address) = place(ROUTES);
     place.start();

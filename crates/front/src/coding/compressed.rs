@@ -306,11 +306,13 @@ fn refusal(settings: &Compression) -> Response {
     response
 }
 
+/// A content as it comes.
+type Parts = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>>>>;
 type Work = Local<io::Result<Encoder>>;
 
 /// A content that is compressed as it comes. What has been taken is flushed as soon as nothing more is there at once.
 struct Encoding {
-    parts: Option<Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>>>>>,
+    parts: Option<Parts>,
     /// Gone while it works elsewhere, and at the end.
     encoder: Option<Encoder>,
     work: Option<Work>,

@@ -179,16 +179,20 @@ fn where_all_is_busy_a_content_is_sent_as_it_is() {
     let compressor = Compressor::new(1, Arc::default());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (hold, release) = std::sync::mpsc::channel::<()>();
+    let (begun, begins) = std::sync::mpsc::channel();
     let busy = std::thread::spawn({
         let compressor = Arc::clone(&compressor);
-        move || runtime.block_on(compressor.run(Patience::None, move || release.recv()))
-    });
-    let got = loop {
-        let got = ask(&compressor, Method::GET, "gzip", || page(100_000));
-        if got.coding().is_none() {
-            break got;
+        move || {
+            let work = move || {
+                begun.send(()).unwrap();
+                release.recv()
+            };
+            runtime.block_on(compressor.run(Patience::None, work))
         }
-    };
+    });
+    begins.recv().unwrap();
+    let got = ask(&compressor, Method::GET, "gzip", || page(100_000));
+    assert_eq!(got.coding(), None);
     assert_eq!((got.body.len(), got.field("vary")), (100_000, Some("accept-encoding")));
     assert_eq!(compressor.metrics().uncompressed.of(Uncompressed::Busy).get(), 1);
     drop(hold);

@@ -62,7 +62,7 @@ impl Compressor {
         &self.metrics
     }
 
-    async fn slot(&self, patience: Patience) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn slot(&self, patience: Patience) -> Option<OwnedSemaphorePermit> {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
             return Some(slot);
         }

@@ -114,9 +114,7 @@ mod tests {
         let file = "algorithms = ['gzip', 'gzip']\nmin_size = '2MiB'\nmax_size = '1MiB'\ntypes = ['html', 'a/b;c']\nlevel = { brotli = 12 }\n";
         let sources = Sources { file: Some(("a.toml".into(), file.into())), env: vec![], set: vec![] };
         let faults = load::<Compression>(sources).unwrap_err().render(false);
-        for key in ["level.brotli"] {
-            assert!(faults.contains(key), "{key}: {faults}");
-        }
+        assert!(faults.contains("level.brotli"), "{faults}");
         let file = file.replace("12", "11");
         let sources = Sources { file: Some(("a.toml".into(), file)), env: vec![], set: vec![] };
         let faults = load::<Compression>(sources).unwrap_err().render(false);

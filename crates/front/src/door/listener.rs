@@ -9,17 +9,16 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::metrics::Cut;
+use super::metrics::{Cut, Handshake};
 use super::pulse::Beat;
 use super::worker::Worker;
 use super::{Place, Seat};
 use crate::h1::connection::{self, Ended, Transport};
 use crate::h2;
 use crate::message::{Origin, Rewound};
-use crate::tls::Tls;
+use crate::tls::{self, Accepted, Session, Tls};
 
 /// Pause after a failed accept. Out of descriptors, trying again at once would spin.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -84,7 +83,7 @@ impl Listening {
         }
         metrics.connections.inc();
         metrics.connections_open.inc();
-        let origin = Rc::new(Origin { peer, local: self.local, tls: self.place.tls.is_some() });
+        let origin = Rc::new(Origin { peer, local: self.local, tls: self.place.tls.is_some(), session: None });
         let (worker, tls) = (Rc::clone(&self.worker), self.place.tls.clone());
         let beat = worker.pulses.begin();
         tokio::task::spawn_local(async move {
@@ -117,10 +116,10 @@ async fn encrypted(
     origin: Rc<Origin>,
     beat: Beat,
 ) -> io::Result<()> {
-    let handshake = TlsAcceptor::from(tls.config()).accept(stream);
     let patience = worker.serving().options.header_timeout;
-    let stream = match tokio::time::timeout(patience, handshake).await {
-        Ok(Ok(stream)) => stream,
+    let stream = match tokio::time::timeout(patience, tls::accept(tls, stream)).await {
+        Ok(Ok(Accepted::Stream(stream))) => *stream,
+        Ok(Ok(Accepted::Challenged)) => return Ok(()),
         failed => {
             worker.metrics.connections_cut.of(Cut::Tls).inc();
             if let Ok(Err(error)) = failed {
@@ -129,7 +128,11 @@ async fn encrypted(
             return Ok(());
         }
     };
-    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+    let connection = stream.get_ref().1;
+    let session = Session::of(connection);
+    worker.metrics.tls_handshakes.of(Handshake::of(&session)).inc();
+    let origin = Rc::new(Origin { session: Some(Box::new(session)), ..(*origin).clone() });
+    if connection.alpn_protocol() == Some(b"h2") {
         return Box::pin(h2::serve(stream, worker, origin, beat)).await;
     }
     http(stream, worker, origin, beat).await

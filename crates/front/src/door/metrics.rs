@@ -7,6 +7,7 @@ use outwork_telemetry::{labels, metrics};
 
 use crate::file::FileTransfer;
 use crate::metrics::StatusClass;
+use crate::tls::Session;
 
 labels! {
     /// Why a connection ended that did not end by itself.
@@ -18,6 +19,24 @@ labels! {
 labels! {
     /// The version of HTTP.
     pub enum Protocol as "protocol" { Http1 = "http1", Http2 = "http2", Http3 = "http3" }
+}
+
+labels! {
+    /// What a handshake of TLS led to.
+    pub enum Handshake as "handshake" {
+        Full12 = "full_tls12", Resumed12 = "resumed_tls12", Full13 = "full_tls13", Resumed13 = "resumed_tls13"
+    }
+}
+
+impl Handshake {
+    pub(crate) fn of(session: &Session) -> Self {
+        match (session.version, session.resumed) {
+            ("TLSv1.3", false) => Self::Full13,
+            ("TLSv1.3", true) => Self::Resumed13,
+            (_, false) => Self::Full12,
+            (_, true) => Self::Resumed12,
+        }
+    }
 }
 
 metrics! {
@@ -35,6 +54,8 @@ metrics! {
         protocols: Counter by Protocol,
         /// Time from a request's head to its answer's head.
         request_time: Histogram in seconds => history,
+        /// Handshakes of TLS, by version, and by whether an earlier session went on.
+        tls_handshakes: Counter by Handshake,
         /// Bytes received of clients.
         received: Counter => history,
         /// Bytes sent to clients.

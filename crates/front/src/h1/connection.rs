@@ -413,13 +413,21 @@ impl<S: Transport> Connection<S> {
                 tokio::task::yield_now().await;
                 continue;
             }
-            self.worker.metrics.file_waits.inc();
-            let piece = file::read(&part.file, at..end).await?;
+            let piece = self.wait_for_disk(file::read(&part.file, at..end, file::HELD)).await?;
             self.write([head, &piece, &[]]).await?;
             head = &[];
             at += piece.len() as u64;
         }
         Ok(())
+    }
+
+    /// The client's time goes on when the disk has done its part.
+    async fn wait_for_disk<T>(&self, read: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        self.worker.metrics.file_waits.inc();
+        self.pulse().forever();
+        let read = read.await;
+        self.allow(|options| options.send_timeout);
+        read
     }
 
     /// Whether everything up to `end` was in the page cache.
@@ -459,8 +467,7 @@ impl<S: Transport> Connection<S> {
         while at < end {
             let turn = at..end.min(at.saturating_add(FILE_TURN as u64));
             if !file::is_cached(&part.file, turn.end - 1) {
-                self.worker.metrics.file_waits.inc();
-                file::warm(Arc::clone(&part.file), turn.clone()).await?;
+                self.wait_for_disk(file::warm(Arc::clone(&part.file), turn.clone())).await?;
             }
             let turn = turn.end;
             poll_fn(|context| self.poll_send_file(context, &mut head, (&part.file, mapping), &mut at, turn)).await?;

@@ -3,7 +3,7 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Version};
 
-use crate::message::{Body, Response};
+use crate::message::{Body, Hit, Response};
 
 /// What of a request its response depends on.
 #[derive(Debug, Clone, Copy)]
@@ -50,11 +50,15 @@ pub(crate) fn write_head(out: &mut Vec<u8>, response: &Response, asked: Asked, d
     out.push(b' ');
     out.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
     out.extend_from_slice(b"\r\n");
-    if !status.is_informational() && !response.headers.contains_key(DATE) {
+    let dated = response.ready.as_ref().is_some_and(|ready| ready.dated) || response.headers.contains_key(DATE);
+    if !status.is_informational() && !dated {
         push_field(out, "date", date);
     }
     if let Some(ready) = &response.ready {
         out.extend_from_slice(&ready.lines);
+    }
+    if let Some(hit) = response.hit {
+        push_hit(out, hit);
     }
     for (name, value) in &response.headers {
         if !ours(name, status) {
@@ -97,6 +101,18 @@ pub(crate) fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// What a cache says of a response that it had.
+fn push_hit(out: &mut Vec<u8>, hit: Hit) {
+    let mut digits = itoa::Buffer::new();
+    push_field(out, "age", digits.format(hit.age).as_bytes());
+    if let Some(ttl) = hit.ttl {
+        out.extend_from_slice(b"cache-status: ");
+        out.extend_from_slice(Hit::STATUS.as_bytes());
+        out.extend_from_slice(digits.format(ttl).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 fn push_length(out: &mut Vec<u8>, length: u64) {
@@ -186,6 +202,17 @@ mod tests {
         let fields = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("\"x\""))]);
         response.ready = Some(Arc::clone(&ReadyHead::new(fields)));
         assert!(written(&response, get(Version::HTTP_11)).0.contains("\r\netag: \"x\"\r\n"));
+    }
+
+    #[test]
+    fn a_response_that_a_cache_had_says_how_old_it_is_and_keeps_its_own_date() {
+        let mut response = Response::new(StatusCode::OK);
+        let fields = HeaderMap::from_iter([(DATE, HeaderValue::from_static("Sat, 05 Nov 1994 08:49:37 GMT"))]);
+        response.ready = Some(ReadyHead::new(fields));
+        response.hit = Some(Hit { age: 7, ttl: Some(-2) });
+        let head = written(&response, get(Version::HTTP_11)).0;
+        let expected = "HTTP/1.1 200 OK\r\ndate: Sat, 05 Nov 1994 08:49:37 GMT\r\nage: 7\r\ncache-status: Outwork; hit; ttl=-2\r\n";
+        assert!(head.starts_with(expected) && head.matches("date:").count() == 1, "{head}");
     }
 
     #[test]

@@ -248,6 +248,9 @@ impl Stream {
         if let Some(ready) = &response.ready {
             fields.extend(ready.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
+        if let Some(hit) = response.hit {
+            fields.extend(hit.fields());
+        }
         if !fields.contains_key(DATE) {
             fields.extend(HeaderValue::from_bytes(&self.worker.date()).ok().map(|date| (DATE, date)));
         }
@@ -295,7 +298,7 @@ impl Stream {
                 }
                 Ok(None) => {
                     metrics.file_waits.inc();
-                    file::read(&part.file, at..end).await
+                    file::read(&part.file, at..end, piece.len()).await
                 }
                 Err(error) => Err(error),
             };

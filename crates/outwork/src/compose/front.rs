@@ -4,44 +4,84 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use outwork_admin::{ServiceApi, ServiceState, State};
+use outwork_front::Tls;
+use outwork_front::cached::api::Caching;
+use outwork_front::coding::{CodingMetrics, Compressor};
 use outwork_front::door::{Bound, Door, DoorMetrics, Place, Serving};
-use outwork_front::{Tls, TlsFiles};
+use outwork_front::https::Https;
+use outwork_front::message::Handler;
+use outwork_front::tls::{Certificates, Offer};
 use outwork_telemetry::Registry;
+use outwork_web::files::Shared;
+use outwork_web::metrics::WebMetrics;
 use parking_lot::Mutex;
 
-use super::cannot;
+use super::{cache, cannot};
+use crate::routes::MadeOf;
 use crate::settings::Settings;
 
 /// The running door.
 pub(super) struct Front {
+    pub(super) caching: Arc<Caching>,
     door: Mutex<Option<Door>>,
     addresses: Vec<(SocketAddr, bool)>,
-    pub(super) tls: Vec<Arc<Tls>>,
+    certificates: Arc<Certificates>,
+    /// TLS by listener.
+    tls: Vec<Option<Arc<Tls>>>,
+    /// What handlers share, those of a later configuration too.
+    pub(super) shared: Shared,
 }
 
 impl Front {
     /// Binds every listener and begins to serve; `None` where none is configured.
-    pub(super) fn start(settings: &Settings, registry: &Registry) -> anyhow::Result<Option<Arc<Self>>> {
+    pub(super) fn start(
+        settings: &Settings,
+        registry: &Registry,
+        certificates: &Arc<Certificates>,
+    ) -> anyhow::Result<Option<Arc<Self>>> {
         let front = &settings.front;
         if front.listener.is_empty() {
             return Ok(None);
         }
-        let mut places = Vec::with_capacity(front.listener.len());
-        for (index, listener) in front.listener.iter().enumerate() {
-            let tls = listener.tls.as_ref().map(|files| Tls::load(TlsFiles::from(files))).transpose();
-            let tls = tls.with_context(|| format!("front.listener[{index}].tls"))?;
-            let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
-            places.push(Place { address: listener.address, tls, backlog });
+        let encrypted =
+            front.listener.iter().enumerate().filter_map(|(index, one)| Some((index, one.tls.as_ref()?.offer())));
+        let (indexes, offers): (Vec<_>, Vec<_>) = encrypted.unzip();
+        let opened = certificates.open(&offers).map_err(|error| {
+            let index = indexes.get(error.listener).copied().unwrap_or_default();
+            anyhow!(error.source).context(format!("front.listener[{index}].tls"))
+        })?;
+        let mut tls: Vec<Option<Arc<Tls>>> = vec![None; front.listener.len()];
+        for (index, opened) in indexes.into_iter().zip(opened) {
+            if let Some(tls) = tls.get_mut(index) {
+                *tls = Some(opened);
+            }
         }
-        let handler = front.handler().map_err(|error| cannot("the front door does not open", error))?;
+        let store = cache::open(&settings.cache, registry)?;
+        let (coding, web) = (Arc::<CodingMetrics>::default(), Arc::<WebMetrics>::default());
+        registry.register(Arc::clone(&coding) as _)?;
+        registry.register(Arc::clone(&web) as _)?;
+        // As many at once as there are cores: compressing does nothing but compute.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let shared = Shared { compressor: Compressor::new(cores, coding), metrics: web };
+        let made_of = MadeOf { files: &shared, store: &store, edge: settings.cache.cdn.as_ref() };
+        let routes = front.handler(&made_of).map_err(|error| cannot("the front door does not open", error))?;
+        let place = |(listener, tls): (&outwork_front::config::Listener, &Option<Arc<Tls>>)| Place {
+            address: listener.address,
+            tls: tls.clone(),
+            backlog: i32::try_from(listener.backlog).unwrap_or(i32::MAX),
+        };
+        let places: Vec<_> = front.listener.iter().zip(&tls).map(place).collect();
         let bound = Bound::bind(&places, front.threads())?;
-        let addresses = bound.addresses().iter().copied().zip(places.iter().map(|place| place.tls.is_some())).collect();
+        let addresses: Vec<_> = bound.addresses().iter().copied().zip(tls.iter().map(Option::is_some)).collect();
+        let handler = handler(settings, &addresses, certificates, Arc::clone(&routes));
         let metrics = Arc::new(DoorMetrics::default());
-        registry.register(Arc::clone(&metrics) as _)?;
+        registry.register(Arc::clone(&metrics) as _).context("front")?;
+        let caching = cache::start(&settings.cache, store, routes)?;
         let door = bound.serve(Serving { options: front.limits.options(), handler }, &metrics)?;
-        let tls = places.into_iter().filter_map(|place| place.tls).collect();
-        Ok(Some(Arc::new(Self { door: Mutex::new(Some(door)), addresses, tls })))
+        let certificates = Arc::clone(certificates);
+        Ok(Some(Arc::new(Self { caching, door: Mutex::new(Some(door)), addresses, certificates, tls, shared })))
     }
 
     /// Where it listens, and whether encrypted.
@@ -49,10 +89,21 @@ impl Front {
         &self.addresses
     }
 
+    /// What its listeners are to offer from now on, by their TLS, with the keys of the listeners.
+    pub(super) fn offers(&self, settings: &Settings) -> Vec<(String, Arc<Tls>, Offer)> {
+        let listeners = settings.front.listener.iter().zip(&self.tls).enumerate();
+        let offer = listeners.filter_map(|(index, (listener, tls))| {
+            let (settings, tls) = (listener.tls.as_ref()?, tls.as_ref()?);
+            Some((format!("front.listener[{index}].tls"), Arc::clone(tls), settings.offer()))
+        });
+        offer.collect()
+    }
+
     /// Serves something else from the next request on.
-    pub(super) fn replace(&self, serving: Serving) {
+    pub(super) fn replace(&self, settings: &Settings, routes: Arc<dyn Handler>) {
+        let handler = handler(settings, &self.addresses, &self.certificates, routes);
         if let Some(door) = &*self.door.lock() {
-            door.replace(serving);
+            door.replace(Serving { options: settings.front.limits.options(), handler });
         }
     }
 
@@ -61,5 +112,43 @@ impl Front {
         if let Some(door) = self.door.lock().take() {
             door.stop(patience);
         }
+        // What waits to be written below memory.
+        self.caching.store.tiers().close();
+    }
+}
+
+/// The routes, behind what listeners ask for before them. What none asks for costs nothing.
+fn handler(
+    settings: &Settings,
+    addresses: &[(SocketAddr, bool)],
+    certificates: &Certificates,
+    routes: Arc<dyn Handler>,
+) -> Box<dyn Handler> {
+    let rules = settings.front.listener.iter().zip(addresses).filter_map(|(one, (address, _))| one.rule(*address));
+    let rules: Vec<_> = rules.collect();
+    match rules.is_empty() && settings.front.acme().is_none() {
+        true => Box::new(routes),
+        false => Box::new(Https::new(rules, certificates.challenges(), Box::new(routes))),
+    }
+}
+
+/// The keys of listeners that are to speak TLS and did not, or the other way round: their clients would not follow.
+pub(super) fn turned(before: &Settings, after: &Settings) -> Vec<String> {
+    let pairs = before.front.listener.iter().zip(&after.front.listener).enumerate();
+    let turned = pairs.filter(|(_, (before, after))| before.tls.is_some() != after.tls.is_some());
+    turned.map(|(index, _)| format!("front.listener[{index}].tls")).collect()
+}
+
+/// What the admin API serves of it.
+pub(super) fn api(door: Option<&Arc<Front>>, certificates: &Arc<Certificates>) -> ServiceApi {
+    let addresses: Vec<_> = door.map(|door| door.addresses().to_vec()).unwrap_or_default();
+    ServiceApi {
+        name: "front",
+        router: outwork_front::tls::api::router(Arc::clone(certificates)),
+        state: Box::new(move || match addresses.len() {
+            0 => ServiceState { state: State::Stopped, ready: true, detail: "no listener is configured".to_owned() },
+            1 => ServiceState { state: State::Running, ready: true, detail: "1 listener".to_owned() },
+            count => ServiceState { state: State::Running, ready: true, detail: format!("{count} listeners") },
+        }),
     }
 }

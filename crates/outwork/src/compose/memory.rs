@@ -10,12 +10,15 @@ use outwork_telemetry::history::History;
 use outwork_telemetry::process::Usage;
 use tikv_jemalloc_ctl::{epoch, stats};
 
+use super::front::Front;
+
 /// What the allocator and the services say of their memory. `other` is what the allocator gave to none of the named parts;
 /// `outside_allocator` is code, stacks and SQLite, which has an allocator of its own.
 pub(super) fn report(
     dhcp: Option<Arc<Service>>,
     history: Arc<History>,
     hub: Arc<Hub>,
+    front: Option<Arc<Front>>,
 ) -> Box<dyn Fn() -> MemoryReport + Send + Sync> {
     Box::new(move || {
         let mut allocator = BTreeMap::new();
@@ -37,6 +40,11 @@ pub(super) fn report(
             }
         }
         let mut parts = vec![("metrics_history", history.memory()), ("event_streams", hub.memory())];
+        if let Some(front) = &front {
+            parts.push(("files", usize::try_from(front.shared.metrics.kept.get()).unwrap_or(0)));
+            let responses = front.caching.store.tiers().stats().l1.bytes.unwrap_or_default();
+            parts.push(("response_cache", usize::try_from(responses).unwrap_or(usize::MAX)));
+        }
         if let Some(dhcp) = &dhcp {
             parts.extend(dhcp.memory());
         }

@@ -8,18 +8,19 @@ use futures_util::future::BoxFuture;
 use outwork_config::{Effective, Faults, Origin, diff};
 use outwork_dhcp::policy::Policy;
 use outwork_dhcp::server::Service;
+use outwork_front::Tls;
 use outwork_front::api::Problem;
-use outwork_front::door::Serving;
 use outwork_front::events::Hub;
-use outwork_front::{Prepared, Tls};
+use outwork_front::tls::{Certificates, Offer};
 use outwork_telemetry::logs::Logs;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::front::Front;
+use super::front::{Front, turned};
 use crate::cli::Global;
 use crate::local::places;
 use crate::report;
+use crate::routes::MadeOf;
 use crate::settings::{self, Read, Settings};
 
 /// The configuration in force.
@@ -99,6 +100,8 @@ pub(super) struct Reload {
     pub(super) logs: Logs,
     pub(super) dhcp: Option<Arc<Service>>,
     pub(super) front: Option<Arc<Front>>,
+    pub(super) certificates: Arc<Certificates>,
+    /// That of the admin API.
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) hub: Arc<Hub>,
 }
@@ -136,7 +139,8 @@ impl Reload {
         let changes = diff(&state.read.value, &read.value);
         let fixed =
             changes.iter().filter(|change| !change.live).map(|change| (change.key.clone(), read.origin(&change.key)));
-        let fixed: Vec<_> = fixed.collect();
+        let turned = turned(&state.read.value, &read.value).into_iter().map(|key| (key.clone(), read.origin(&key)));
+        let fixed: Vec<_> = fixed.chain(turned).collect();
         if !fixed.is_empty() {
             return Err(Refusal::Pinned(fixed));
         }
@@ -145,22 +149,34 @@ impl Reload {
             let lines = faults.iter().map(|(path, fault)| format!("dhcp.{path}: {}", fault.found()));
             Refusal::Faults(lines.collect::<Vec<_>>().join("\n"))
         })?;
-        // The certificate's files may have changed though no setting has.
-        let tls = self.tls.as_ref().map(|tls| tls.prepare()).transpose();
-        let tls = tls.map_err(|error| Refusal::Prepare(error.to_string()))?;
         let front = self.front.as_ref();
         // Made ready in any case: a folder may have come in the place of another though no setting has changed.
-        let handler = front.map(|_| read.value.front.handler()).transpose().map_err(Refusal::Prepare)?;
-        let certificates = front.map_or(&[][..], |front| &front.tls).iter().map(|tls| tls.prepare());
-        let certificates = certificates.collect::<Result<Vec<_>, _>>();
-        let certificates = certificates.map_err(|error| Refusal::Prepare(error.to_string()))?;
+        let made = front.map(|front| {
+            let edge = read.value.cache.cdn.as_ref();
+            let made_of = MadeOf { files: &front.shared, store: &front.caching.store, edge };
+            read.value.front.handler(&made_of)
+        });
+        let handler = made.transpose().map_err(Refusal::Prepare)?;
+        // The certificates' files may have changed though no setting has.
+        let mut offers = front.map(|front| front.offers(&read.value)).unwrap_or_default();
+        if let (Some(tls), Some(files)) = (&self.tls, read.value.admin.tls_files()) {
+            offers.push(("admin.tls".to_owned(), Arc::clone(tls), Offer::from(files)));
+        }
+        let keys: Vec<_> = offers.iter().map(|(key, ..)| key.clone()).collect();
+        let offers = offers.into_iter().map(|(_, tls, offer)| (tls, offer)).collect();
+        let certificates = self.certificates.prepare(offers, read.value.front.acme());
+        let certificates = certificates.map_err(|error| {
+            let key = keys.get(error.listener).map_or("tls", String::as_str);
+            Refusal::Prepare(format!("{key}: {}", error.source))
+        })?;
         // The last that can refuse: either the levels change, and so does everything below, or nothing does.
         if changes.iter().any(|change| change.key.starts_with("log.")) {
             self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;
         }
-        certificates.into_iter().chain(tls).for_each(Prepared::commit);
+        certificates.commit();
         if let (Some(front), Some(handler)) = (front, handler) {
-            front.replace(Serving { options: read.value.front.limits.options(), handler });
+            front.caching.warmer.replace(Arc::clone(&handler), read.value.cache.warming.clone());
+            front.replace(&read.value, handler);
         }
         if let Some(dhcp) = self.dhcp.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("dhcp"))) {
             super::dhcp::warn_of(&read.value);

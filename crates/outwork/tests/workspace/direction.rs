@@ -9,7 +9,7 @@ const ROWS: [&[&str]; 7] = [
     &["outwork"],
     &["outwork-admin", "outwork-dhcp", "outwork-web"],
     &["outwork-front"],
-    &["outwork-store", "outwork-net"],
+    &["outwork-store", "outwork-cache", "outwork-net"],
     &["outwork-telemetry"],
     &["outwork-config"],
     &["outwork-engine", "outwork-wire"],

@@ -1,12 +1,13 @@
 //! A folder that nothing leads out of: files are opened below it by the kernel's own rule (`openat2(2)`, `RESOLVE_BENEATH`).
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 /// A folder, open.
@@ -30,7 +31,7 @@ pub(super) struct Identity {
 #[derive(Debug)]
 pub(super) enum Named {
     File(File, Identity),
-    Folder,
+    Folder(OwnedFd),
     /// Nothing, or nothing that is served.
     Nothing,
     /// Something that we may not read.
@@ -48,47 +49,82 @@ impl Folder {
         Ok(Self { root, resolve })
     }
 
+    pub(super) fn descriptor(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// What it is itself.
+    pub(super) fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity::of(&rustix::fs::fstat(&self.root)?))
+    }
+
     /// Opens what a path below the folder names.
     pub(super) fn named(&self, path: &str) -> io::Result<Named> {
         // Without it, opening a pipe would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let relative = match path.trim_start_matches('/') {
-            "" => ".",
-            relative => relative,
-        };
-        let opened = loop {
-            match rustix::fs::openat2(&self.root, relative, flags, Mode::empty(), self.resolve) {
-                // The kernel could not tell whether the path stayed below, because something was moved meanwhile.
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                opened => break opened,
-            }
-        };
-        let file = match opened {
-            Ok(file) => file,
+        let opened = match self.open_below(path, flags) {
+            Ok(opened) => opened,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NAMETOOLONG | Errno::NXIO) => {
                 return Ok(Named::Nothing);
             }
             Err(Errno::ACCESS | Errno::PERM) => return Ok(Named::Forbidden),
             Err(error) => return Err(error.into()),
         };
-        let stat = rustix::fs::fstat(&file)?;
+        let stat = rustix::fs::fstat(&opened)?;
         Ok(match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Named::File(File::from(file), Identity::of(&stat)),
-            FileType::Directory => Named::Folder,
+            FileType::RegularFile => Named::File(File::from(opened), Identity::of(&stat)),
+            FileType::Directory => Named::Folder(opened),
             _ => Named::Nothing,
         })
     }
 
-    /// Whether a path still names what it named.
-    pub(super) fn is_still(&self, path: &str, identity: &Identity) -> bool {
-        let relative = path.trim_start_matches('/');
-        rustix::fs::statat(&self.root, relative, rustix::fs::AtFlags::empty())
-            .is_ok_and(|stat| Identity::of(&stat) == *identity)
+    /// What a path below the folder names, without opening it; `None` where nothing is.
+    pub(super) fn stat(&self, path: &str) -> Option<Stat> {
+        rustix::fs::fstat(self.open_below(path, OFlags::PATH | OFlags::CLOEXEC).ok()?).ok()
+    }
+
+    fn open_below(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let name = file_name(path);
+        loop {
+            match rustix::fs::openat2(&self.root, &*name, flags, Mode::empty(), self.resolve) {
+                // The kernel could not tell whether the path stayed below, because something was moved meanwhile.
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    /// The state of the file that a path names; `None` where it names none that is served.
+    pub(super) fn state(&self, path: &str) -> Option<Identity> {
+        let stat = self.stat(path)?;
+        (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then(|| Identity::of(&stat))
+    }
+
+    /// Whether a path names a file in this state, in a single call: only to be asked of what was opened before, for links may lead out.
+    pub(super) fn is_still(&self, path: &str, state: &Identity) -> bool {
+        let stat = rustix::fs::statat(&self.root, &*file_name(path), AtFlags::empty());
+        stat.is_ok_and(|stat| Identity::of(&stat) == *state)
     }
 }
 
+/// The name of a file below the folder, out of a path that is normal: there, of all that may be escaped, only the percent sign still is.
+pub(super) fn file_name(path: &str) -> Cow<'_, str> {
+    match path.trim_start_matches('/') {
+        "" => ".".into(),
+        name if name.contains('%') => name.replace("%25", "%").into(),
+        name => name.into(),
+    }
+}
+
+/// The same file, opened to be read past the page cache.
+pub(super) fn open_direct(file: &File) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::DIRECT;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
 impl Identity {
-    fn of(stat: &Stat) -> Self {
+    pub(super) fn of(stat: &Stat) -> Self {
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,
@@ -96,6 +132,15 @@ impl Identity {
             modified: (stat.st_mtime, stat.st_mtime_nsec as i64),
             changed: (stat.st_ctime, stat.st_ctime_nsec as i64),
         }
+    }
+
+    /// Of whatever an absolute path names.
+    pub(super) fn of_path(path: &Path) -> io::Result<Self> {
+        Ok(Self::of(&rustix::fs::stat(path)?))
+    }
+
+    pub(super) fn is_same_inode(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
     }
 
     /// When it was changed last.

@@ -1,20 +1,51 @@
 //! Media types by the end of a file's name.
 
-/// The type, with the charset where it is text.
-pub(crate) fn media_type(path: &str) -> &'static str {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let Some((_, extension)) = name.rsplit_once('.') else { return DEFAULT };
-    let small = extension.to_ascii_lowercase();
-    TYPES.iter().find(|(extensions, _)| extensions.split(' ').any(|one| one == small)).map_or(DEFAULT, |(_, kind)| kind)
+use std::collections::BTreeMap;
+
+use http::HeaderValue;
+
+/// The types that a folder has.
+#[derive(Debug)]
+pub(super) struct MediaTypes {
+    own: BTreeMap<String, String>,
+    charset: String,
+}
+
+impl MediaTypes {
+    /// With these beside the usual ones, and this charset for text.
+    pub(super) fn new(own: &BTreeMap<String, String>, charset: &str) -> Self {
+        Self { own: own.clone(), charset: charset.to_owned() }
+    }
+
+    /// The type of a file, with the charset where it is text and has none.
+    pub(super) fn of(&self, path: &str) -> HeaderValue {
+        let kind = self.essence(path);
+        let value = match kind.starts_with("text/") && !self.charset.is_empty() && !kind.contains(';') {
+            true => HeaderValue::try_from(format!("{kind}; charset={}", self.charset)),
+            false => HeaderValue::from_str(kind),
+        };
+        value.unwrap_or(HeaderValue::from_static(DEFAULT))
+    }
+
+    fn essence(&self, path: &str) -> &str {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let Some((_, extension)) = name.rsplit_once('.') else { return DEFAULT };
+        let small = extension.to_ascii_lowercase();
+        if let Some(kind) = self.own.get(&small) {
+            return kind;
+        }
+        let usual = TYPES.iter().find(|(extensions, _)| extensions.split(' ').any(|one| one == small));
+        usual.map_or(DEFAULT, |(_, kind)| kind)
+    }
 }
 
 const DEFAULT: &str = "application/octet-stream";
 
 /// Ends of names, and the types registered for them (IANA media types).
 const TYPES: &[(&str, &str)] = &[
-    ("html htm", "text/html; charset=utf-8"),
-    ("css", "text/css; charset=utf-8"),
-    ("js mjs", "text/javascript; charset=utf-8"),
+    ("html htm", "text/html"),
+    ("css", "text/css"),
+    ("js mjs", "text/javascript"),
     ("json map", "application/json"),
     ("svg svgz", "image/svg+xml"),
     ("png", "image/png"),
@@ -27,9 +58,9 @@ const TYPES: &[(&str, &str)] = &[
     ("woff", "font/woff"),
     ("ttf", "font/ttf"),
     ("otf", "font/otf"),
-    ("txt text log", "text/plain; charset=utf-8"),
-    ("md markdown", "text/markdown; charset=utf-8"),
-    ("csv", "text/csv; charset=utf-8"),
+    ("txt text log", "text/plain"),
+    ("md markdown", "text/markdown"),
+    ("csv", "text/csv"),
     ("xml", "application/xml"),
     ("xhtml", "application/xhtml+xml"),
     ("atom", "application/atom+xml"),
@@ -58,8 +89,8 @@ const TYPES: &[(&str, &str)] = &[
     ("flac", "audio/flac"),
     ("m3u8", "application/vnd.apple.mpegurl"),
     ("ts", "video/mp2t"),
-    ("vtt", "text/vtt; charset=utf-8"),
-    ("ics", "text/calendar; charset=utf-8"),
+    ("vtt", "text/vtt"),
+    ("ics", "text/calendar"),
     ("yaml yml", "application/yaml"),
     ("toml", "application/toml"),
     ("rtf", "application/rtf"),
@@ -84,11 +115,29 @@ mod tests {
 
     #[test]
     fn the_end_of_a_name_tells_its_type_and_text_its_charset() {
-        assert_eq!(media_type("/a/b.HTML"), "text/html; charset=utf-8");
-        assert_eq!(media_type("/app.min.js"), "text/javascript; charset=utf-8");
-        assert_eq!(media_type("/a.b/c"), DEFAULT);
-        assert_eq!(media_type("/archive.tar.gz"), "application/gzip");
-        assert_eq!(media_type("/noend."), DEFAULT);
+        let types = MediaTypes::new(&BTreeMap::new(), "utf-8");
+        for (path, kind) in [
+            ("/a/b.HTML", "text/html; charset=utf-8"),
+            ("/app.min.js", "text/javascript; charset=utf-8"),
+            ("/a.b/c", DEFAULT),
+            ("/archive.tar.gz", "application/gzip"),
+            ("/noend.", DEFAULT),
+            ("/a.json", "application/json"),
+        ] {
+            assert_eq!(types.of(path), kind, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_folder_may_have_types_and_a_charset_of_its_own() {
+        let own = [("gpx", "application/gpx+xml"), ("txt", "text/plain; charset=us-ascii"), ("html", "text/x-html")];
+        let own = own.map(|(extension, kind)| (extension.to_owned(), kind.to_owned())).into();
+        let types = MediaTypes::new(&own, "iso-8859-1");
+        assert_eq!(types.of("/a.GPX"), "application/gpx+xml");
+        assert_eq!(types.of("/a.txt"), "text/plain; charset=us-ascii");
+        assert_eq!(types.of("/a.html"), "text/x-html; charset=iso-8859-1");
+        assert_eq!(types.of("/a.css"), "text/css; charset=iso-8859-1");
+        assert_eq!(MediaTypes::new(&BTreeMap::new(), "").of("/a.css"), "text/css");
     }
 
     #[test]

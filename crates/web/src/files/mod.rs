@@ -1,30 +1,53 @@
 //! A folder as a site.
 //!
-//! - `plan`: what a request gets, out of its conditions and ranges.
+//! - `lookup`: what a path leads to, in the order that the configuration tries.
 //! - `folder`: opening files so that nothing leads out of the folder.
-//! - `stock`: open files and small contents that are kept, with their header fields made ready.
+//! - `item`: a file in all its forms, and whether it is still what it was.
+//! - `representation`: one form of a file, with its header fields made ready, and how it is sent.
+//! - `variant`: compressed forms, made when they are first asked for.
+//! - `stock`: what is kept.
+//! - `watch`: word of changes, so that what is kept needs no look at the disk.
+//! - `listing`: lists of what is in folders.
+//! - `glob`: patterns that files are chosen by.
 //! - `media`: media types.
-//!
-//! A file that is in stock is looked up again by `stat` before it is served, so a change is seen with the next request.
 
 mod folder;
+pub mod glob;
+mod item;
+mod listing;
+mod lookup;
 mod media;
-mod plan;
+mod representation;
 mod stock;
+mod variant;
+mod watch;
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use http::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, LOCATION};
-use http::{HeaderValue, Method, StatusCode};
-use outwork_front::message::{Answer, Body, Handler, Request, Response};
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    LOCATION, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use outwork_front::coding::{Accepted, Choice, Compression, Compressor, Patience};
+use outwork_front::conditional::{self, Validators};
+use outwork_front::message::{Answer, Body, Handler, ReadyHead, Request, Response};
 use outwork_front::route::path::NormalPath;
+use parking_lot::RwLock;
 
-use crate::config::Files as Settings;
-use folder::{Folder, Named};
-use plan::{Plan, Validators, plan};
-use stock::{Item, Stock};
+use crate::config::{Files as Settings, Statuses};
+use crate::metrics::WebMetrics;
+use item::{Form, Item, Root};
+use listing::{Format, Listing};
+use lookup::Found;
+use media::MediaTypes;
+use representation::Representation;
+use stock::Stock;
+use watch::Watch;
 
 /// Why a folder cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -34,15 +57,31 @@ pub struct FilesError {
     source: io::Error,
 }
 
+/// What the folders of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Compresses.
+    pub compressor: Arc<Compressor>,
+    /// What is counted.
+    pub metrics: Arc<WebMetrics>,
+}
+
 /// Answers requests with the files of a folder.
 pub struct Files {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    folder: Folder,
-    stock: Stock,
     settings: Settings,
+    compression: Compression,
+    compressor: Arc<Compressor>,
+    types: MediaTypes,
+    /// The files of error pages.
+    pages: Vec<(Statuses, String)>,
+    watch: Arc<Watch>,
+    root: RwLock<Option<Arc<Root>>>,
+    stock: Stock,
+    metrics: Arc<WebMetrics>,
 }
 
 impl Files {
@@ -50,55 +89,65 @@ impl Files {
     ///
     /// # Errors
     /// When it is not there, is no folder, or may not be read.
-    pub fn open(settings: Settings) -> Result<Self, FilesError> {
-        let failed = |source| FilesError { path: settings.root.display().to_string(), source };
-        let folder = Folder::open(&settings.root, settings.symlinks).map_err(failed)?;
-        Ok(Self { inner: Arc::new(Inner { folder, stock: Stock::new(&settings), settings }) })
+    pub fn open(settings: Settings, compression: Compression, shared: &Shared) -> Result<Self, FilesError> {
+        let pages =
+            settings.error_pages.iter().filter_map(|(statuses, page)| Some((Statuses::of(statuses)?, page.clone())));
+        let metrics = Arc::clone(&shared.metrics);
+        let inner = Inner {
+            types: MediaTypes::new(&settings.types, &settings.charset),
+            pages: pages.collect(),
+            watch: Watch::new(settings.root.clone(), settings.watch, Arc::clone(&metrics)),
+            root: RwLock::new(None),
+            stock: Stock::new(settings.memory.as_usize(), Arc::clone(&metrics)),
+            compressor: Arc::clone(&shared.compressor),
+            metrics,
+            compression,
+            settings,
+        };
+        let failed = |source| FilesError { path: inner.settings.root.display().to_string(), source };
+        let root = Root::open(&inner).map_err(failed)?;
+        *inner.root.write() = Some(root);
+        Ok(Self { inner: Arc::new(inner) })
     }
-}
-
-/// What a path leads to.
-enum Found {
-    Item(Arc<Item>),
-    /// A folder whose path has no slash at its end.
-    Slashless,
-    Status(StatusCode),
 }
 
 impl Handler for Files {
     fn handle(&self, request: Request) -> Answer {
-        let head = &request.head;
-        match head.method {
+        let inner = &self.inner;
+        match request.head.method {
             Method::GET | Method::HEAD => {}
-            Method::OPTIONS => return allowed(StatusCode::NO_CONTENT).into(),
-            _ => return allowed(StatusCode::METHOD_NOT_ALLOWED).into(),
+            Method::OPTIONS => return allowed(Response::new(StatusCode::NO_CONTENT)).into(),
+            _ => return inner.finish(allowed(status(StatusCode::METHOD_NOT_ALLOWED)), request),
         }
-        let Ok(path) = NormalPath::new(head.uri.path()) else {
-            return status(StatusCode::BAD_REQUEST).into();
+        let Ok(path) = NormalPath::new(request.head.uri.path()) else {
+            return inner.finish(status(StatusCode::BAD_REQUEST), request);
         };
         let path = path.as_str();
-        if !self.inner.shows(path) {
-            return status(StatusCode::NOT_FOUND).into();
+        if !inner.shows(path) {
+            return inner.finish(status(StatusCode::NOT_FOUND), request);
         }
-        if let Some(item) =
-            self.inner.stock.get(path).filter(|item| self.inner.folder.is_still(&item.path, &item.identity))
-        {
-            return answer(&item, &request).into();
+        inner.watch.attend();
+        if let Some(item) = inner.kept(path) {
+            if let Some(response) = inner.at_once(&item, &request) {
+                return inner.finish(response, request);
+            }
+            let path = path.to_owned();
+            return inner.respond(item, path, request);
         }
         // To open, read and hash may have to wait for the disk, which is not for a thread that answers others meanwhile.
-        let (inner, path) = (Arc::clone(&self.inner), path.to_owned());
+        let path = path.to_owned();
+        let inner = Arc::clone(inner);
         Answer::Later(Box::pin(async move {
-            let target = path.clone();
-            match tokio::task::spawn_blocking(move || inner.find(&target)).await {
-                Ok(Ok(Found::Item(item))) => answer(&item, &request),
-                Ok(Ok(Found::Slashless)) => with_slash(&request),
-                Ok(Ok(Found::Status(code))) => status(code),
-                Ok(Err(error)) => {
-                    tracing::warn!(path, %error, "a file cannot be served");
-                    status(StatusCode::INTERNAL_SERVER_ERROR)
-                }
-                Err(_) => status(StatusCode::INTERNAL_SERVER_ERROR),
-            }
+            let (finder, target) = (Arc::clone(&inner), path.clone());
+            let found = tokio::task::spawn_blocking(move || finder.find(&target)).await;
+            let answer = match found.map_err(io::Error::other).and_then(|found| found) {
+                Ok(Found::Item(item, kept_as)) => inner.respond(item, kept_as, request),
+                Ok(Found::Slashless) => with_slash(&request).into(),
+                Ok(Found::Listing(listing)) => inner.list(listing, &request).await.into(),
+                Ok(Found::Status(code)) => inner.finish(status(code), request),
+                Err(error) => inner.finish(inner.failed(&path, &error), request),
+            };
+            answer.response().await
         }))
     }
 }
@@ -106,38 +155,149 @@ impl Handler for Files {
 impl Inner {
     /// Whether a path may be served at all.
     fn shows(&self, path: &str) -> bool {
-        let hidden = |segment: &str| segment.starts_with('.') && segment != ".well-known";
         // An escaped slash is in no name of a file.
-        !path.contains("%2F") && (self.settings.hidden || !path.split('/').any(hidden))
+        !path.contains("%2F") && (self.settings.hidden || !path.split('/').any(is_hidden))
     }
 
-    /// Opens what a path names, and keeps it.
-    fn find(&self, path: &str) -> io::Result<Found> {
-        match self.folder.named(path)? {
-            Named::File(..) if path.ends_with('/') => {}
-            Named::File(file, identity) => return self.stock.add(path, path, file, identity).map(Found::Item),
-            Named::Folder if !path.ends_with('/') => return Ok(Found::Slashless),
-            Named::Folder => {
-                for index in &self.settings.index {
-                    let inside = format!("{path}{index}");
-                    if let Named::File(file, identity) = self.folder.named(&inside)? {
-                        return self.stock.add(path, &inside, file, identity).map(Found::Item);
-                    }
-                }
+    fn failed(&self, path: &str, error: &io::Error) -> Response {
+        self.metrics.errors.inc();
+        tracing::warn!(path, %error, "a file cannot be served");
+        status(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Answers with a file in the form that the client gets; `None` where that has to be made.
+    fn at_once(&self, item: &Item, request: &Request) -> Option<Response> {
+        let (index, needed) = match form(item, &request.head.headers) {
+            Form::Plain => return Some(self.answer(item, &item.plain, request)),
+            Form::NotAcceptable => return Some(not_acceptable()),
+            Form::Coded { index, needed } => (index, needed),
+        };
+        let made = item.coded.get(index)?.made.get()?;
+        let form = if needed || made.length < item.plain.length { made } else { &item.plain };
+        Some(self.answer(item, form, request))
+    }
+
+    /// The same, and makes what has to be made.
+    fn respond(self: &Arc<Self>, item: Arc<Item>, kept_as: String, request: Request) -> Answer {
+        if let Some(response) = self.at_once(&item, &request) {
+            return self.finish(response, request);
+        }
+        let inner = Arc::clone(self);
+        Answer::Later(Box::pin(async move {
+            let (made, needed) = match form(&item, &request.head.headers) {
+                Form::Coded { index, needed } => (inner.variant(&kept_as, &item, index, needed).await, needed),
+                Form::Plain | Form::NotAcceptable => (None, false),
+            };
+            let response = match &made {
+                Some(made) => inner.answer(&item, made, &request),
+                None if needed => not_acceptable(),
+                None => inner.answer(&item, &item.plain, &request),
+            };
+            inner.finish(response, request).response().await
+        }))
+    }
+
+    /// The answer out of one form of a file.
+    fn answer(&self, item: &Item, form: &Representation, request: &Request) -> Response {
+        let offered = Offered {
+            form,
+            modified: self.settings.last_modified.then(|| item.identity.modified()),
+            is_conditional: self.settings.conditional_requests,
+        };
+        let response = conditional::answer(&request.head.method, &request.head.headers, &offered);
+        if response.status.is_success() {
+            self.count(form);
+        }
+        response
+    }
+
+    fn count(&self, form: &Representation) {
+        self.metrics.sent.of(form.tier()).inc();
+        if let Some(coding) = form.coding {
+            self.metrics.variants_sent.of(coding).inc();
+        }
+    }
+
+    /// An answer, with its page in place of its text where it is an error that has one.
+    fn finish(self: &Arc<Self>, response: Response, request: Request) -> Answer {
+        let code = response.status;
+        let fits = |statuses: &Statuses| match statuses {
+            Statuses::One(one) => *one == code,
+            Statuses::Class(class) => *class == code.as_u16() / 100,
+        };
+        let exactly = self.pages.iter().find(|(statuses, _)| *statuses == Statuses::One(code));
+        let Some((_, page)) = exactly.or_else(|| self.pages.iter().find(|(statuses, _)| fits(statuses))) else {
+            return response.into();
+        };
+        let (inner, page) = (Arc::clone(self), page.clone());
+        Answer::Later(Box::pin(async move { inner.with_page(response, page, &request.head.headers).await }))
+    }
+
+    async fn with_page(self: Arc<Self>, mut response: Response, page: String, fields: &HeaderMap) -> Response {
+        let (finder, target) = (Arc::clone(&self), page.clone());
+        let found = tokio::task::spawn_blocking(move || finder.page(&target)).await;
+        let item = match found.map_err(io::Error::other).and_then(|found| found) {
+            Ok(Some(item)) => item,
+            Ok(None) => return response,
+            Err(error) => {
+                self.failed(&page, &error);
+                return response;
             }
-            Named::Forbidden => return Ok(Found::Status(StatusCode::FORBIDDEN)),
-            Named::Nothing => {}
+        };
+        let made = match form(&item, fields) {
+            Form::Coded { index, needed } => self.variant(&page, &item, index, needed).await,
+            Form::Plain | Form::NotAcceptable => None,
+        };
+        let form = made.as_deref().unwrap_or(&item.plain);
+        self.metrics.error_pages.inc();
+        self.count(form);
+        // Its validators are not those of what was asked for.
+        for name in [CONTENT_TYPE, CONTENT_ENCODING, VARY, CACHE_CONTROL] {
+            if let Some(value) = form.ready.fields.get(&name) {
+                response.headers.insert(name, value.clone());
+            }
         }
-        let Some(fallback) = &self.settings.fallback else { return Ok(Found::Status(StatusCode::NOT_FOUND)) };
-        let kept = self.stock.get(fallback).filter(|item| self.folder.is_still(&item.path, &item.identity));
-        if let Some(item) = kept {
-            return Ok(Found::Item(item));
+        response.body = form.part(0..form.length);
+        response
+    }
+
+    async fn list(&self, listing: Listing, request: &Request) -> Response {
+        self.metrics.listings.inc();
+        self.metrics.listings_cut.add(listing.is_cut.into());
+        let fields = &request.head.headers;
+        let format = Format::of(fields);
+        let text = Bytes::from(listing.write(format));
+        let mut response = Response::full(StatusCode::OK, format.media_type(), text.clone());
+        // Names are text of others: nothing in the page may do anything.
+        let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+        response.headers.insert(CONTENT_SECURITY_POLICY, policy);
+        response.headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+        if !self.compression.covers(format.media_type()) || !self.compression.fits(text.len() as u64) {
+            return response;
         }
-        match self.folder.named(fallback)? {
-            // Not kept under the path that was asked for: there are as many of those as anybody likes.
-            Named::File(file, identity) => self.stock.add(fallback, fallback, file, identity).map(Found::Item),
-            _ => Ok(Found::Status(StatusCode::NOT_FOUND)),
+        if let Choice::Coded(coding) = Accepted::of(fields).choose(self.compression.algorithms.iter().copied()) {
+            let level = &self.compression.level;
+            if let Ok(encoded) = self.compressor.compress(coding, level, Patience::None, move || Ok(text)).await {
+                response.headers.insert(CONTENT_ENCODING, coding.value());
+                response.body = Body::Full(encoded);
+            }
         }
+        response
+    }
+}
+
+/// Whether a name is one that is not for everybody.
+fn is_hidden(name: &str) -> bool {
+    name.starts_with('.') && name != ".well-known"
+}
+
+/// The form of a file that a client gets.
+fn form(item: &Item, fields: &HeaderMap) -> Form {
+    // Only what has a weight can rule out the file as it is, which is all that there is to know where it has no other form.
+    let plain = || !fields.get_all(ACCEPT_ENCODING).iter().any(|list| list.as_bytes().contains(&b';'));
+    match item.varies {
+        false if plain() => Form::Plain,
+        _ => item.choose(Accepted::of(fields)),
     }
 }
 
@@ -146,8 +306,14 @@ fn status(code: StatusCode) -> Response {
     Response::full(code, "text/plain; charset=utf-8", text)
 }
 
-fn allowed(code: StatusCode) -> Response {
-    let mut response = Response::new(code);
+/// RFC 9110 section 15.5.7.
+fn not_acceptable() -> Response {
+    let mut response = status(StatusCode::NOT_ACCEPTABLE);
+    response.headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    response
+}
+
+fn allowed(mut response: Response) -> Response {
     response.headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
     response
 }
@@ -164,66 +330,37 @@ fn with_slash(request: &Request) -> Response {
     response
 }
 
-/// The answer out of a file.
-fn answer(item: &Arc<Item>, request: &Request) -> Response {
-    let validators =
-        Validators { etag: item.etag.as_ref(), modified: Some(item.identity.modified()), length: item.identity.length };
-    let length = item.identity.length;
-    let mut response = Response::new(StatusCode::OK);
-    match plan(&request.head.method, &request.head.headers, validators) {
-        Plan::Whole => {
-            response.ready = Some(Arc::clone(&item.ready));
-            response.body = item.part(0..length);
-        }
-        Plan::NotModified => {
-            response.status = StatusCode::NOT_MODIFIED;
-            response.ready = Some(Arc::clone(&item.validators));
-        }
-        Plan::PreconditionFailed => response = status(StatusCode::PRECONDITION_FAILED),
-        Plan::Unsatisfiable => {
-            response = status(StatusCode::RANGE_NOT_SATISFIABLE);
-            insert(&mut response, CONTENT_RANGE, format!("bytes */{length}"));
-        }
-        Plan::Parts(parts) => {
-            response.status = StatusCode::PARTIAL_CONTENT;
-            match &*parts {
-                [part] => {
-                    response.ready = Some(Arc::clone(&item.ready));
-                    insert(&mut response, CONTENT_RANGE, content_range(part, length));
-                    response.body = item.part(part.clone());
-                }
-                parts => several(item, parts, &mut response),
-            }
-        }
+/// One form of a file, to who may get it whole or in parts.
+struct Offered<'a> {
+    form: &'a Representation,
+    modified: Option<SystemTime>,
+    is_conditional: bool,
+}
+
+impl conditional::Representation for Offered<'_> {
+    fn validators(&self) -> Validators<'_> {
+        Validators { etag: self.form.etag.as_ref(), modified: self.modified, length: self.form.length }
     }
-    response
-}
 
-/// Several parts in one answer (RFC 9110 section 14.6).
-fn several(item: &Arc<Item>, parts: &[Range<u64>], response: &mut Response) {
-    let boundary = item.boundary();
-    let kind = item.ready.fields.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let mut pieces = Vec::with_capacity(parts.len() * 2 + 1);
-    for (index, part) in parts.iter().enumerate() {
-        let line = if index == 0 { "" } else { "\r\n" };
-        let range = content_range(part, item.identity.length);
-        let head = format!("{line}--{boundary}\r\ncontent-type: {kind}\r\ncontent-range: {range}\r\n\r\n");
-        pieces.push(Body::Full(head.into()));
-        pieces.push(item.part(part.clone()));
+    fn ready(&self) -> &Arc<ReadyHead> {
+        &self.form.ready
     }
-    pieces.push(Body::Full(format!("\r\n--{boundary}--\r\n").into()));
-    response.ready = Some(Arc::clone(&item.validators));
-    insert(response, CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"));
-    response.body = Body::Pieces(pieces);
-}
 
-fn content_range(part: &Range<u64>, length: u64) -> String {
-    format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1))
-}
+    fn again(&self) -> &Arc<ReadyHead> {
+        &self.form.validators
+    }
 
-fn insert(response: &mut Response, name: http::HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
-        response.headers.insert(name, value);
+    fn part(&self, range: Range<u64>) -> Body {
+        self.form.part(range)
+    }
+
+    /// Several parts of what is compressed are no compressed content: nobody could name their coding.
+    fn boundary(&self) -> Option<String> {
+        self.form.coding.is_none().then(|| self.form.boundary.to_string())
+    }
+
+    fn is_conditional(&self) -> bool {
+        self.is_conditional
     }
 }
 

@@ -1,12 +1,18 @@
 //! A folder behind a real door, asked byte by byte.
 
+mod changes;
+mod forms;
+mod pages;
+mod tiers;
+
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use outwork_config::{ByteSize, Sources, load, section};
-use outwork_front::door::{Bound, Door, Options, Place, Serving};
+use outwork_config::{Sources, load, section};
+use outwork_front::door::{Bound, Door, DoorMetrics, Options, Place, Serving};
 use tempfile::TempDir;
 
 use super::*;
@@ -14,9 +20,11 @@ use super::*;
 section! {
     /// A file with a folder.
     #[required_keys]
-    struct Root {
+    struct Config {
         /// The folder.
         files: Settings,
+        /// Compression.
+        compression: Compression,
     }
 }
 
@@ -24,11 +32,14 @@ section! {
 struct Site {
     dir: TempDir,
     door: Option<Door>,
+    metrics: Arc<WebMetrics>,
+    sent: Arc<DoorMetrics>,
 }
 
 const LARGE: usize = 300_000;
 
 impl Site {
+    /// With these lines in its configuration.
     fn new(keys: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
@@ -47,29 +58,45 @@ impl Site {
         }
         symlink("../outside.txt", root.join("out.txt")).unwrap();
         symlink("a.txt", root.join("in.txt")).unwrap();
-        let text = format!("[files]\nroot = {:?}\n{keys}", root.display().to_string());
-        let sources = Sources { file: Some(("test.toml".into(), text)), env: vec![], set: vec![] };
-        let settings = load::<Root>(sources).unwrap_or_else(|faults| panic!("{}", faults.render(false))).value.files;
-        let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: None, backlog: 64 };
-        let serving = Serving { options: Options::default(), handler: Box::new(Files::open(settings).unwrap()) };
-        let door = Bound::bind(&[place], 1).unwrap().serve(serving, &Arc::default()).unwrap();
-        Self { dir, door: Some(door) }
+        Self::serve(dir, keys, None)
     }
 
-    fn write(&self, name: &str, content: &str) {
-        std::fs::write(self.dir.path().join("root").join(name), content).unwrap();
+    fn serve(dir: TempDir, keys: &str, tls: Option<Arc<outwork_front::Tls>>) -> Self {
+        let text = format!("[files]\nroot = {:?}\n{keys}", dir.path().join("root").display().to_string());
+        let sources = Sources { file: Some(("test.toml".into(), text)), env: vec![], set: vec![] };
+        let config = load::<Config>(sources).unwrap_or_else(|faults| panic!("{}", faults.render(false))).value;
+        let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls, backlog: 64 };
+        let metrics = Arc::<WebMetrics>::default();
+        let shared = Shared { compressor: Compressor::new(2, Arc::default()), metrics: Arc::clone(&metrics) };
+        let handler = Box::new(Files::open(config.files, config.compression, &shared).unwrap());
+        let serving = Serving { options: Options::default(), handler };
+        let sent = Arc::default();
+        let door = Bound::bind(&[place], 1).unwrap().serve(serving, &sent).unwrap();
+        Self { dir, door: Some(door), metrics, sent }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("root").join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    fn address(&self) -> std::net::SocketAddr {
+        self.door.as_ref().unwrap().addresses()[0]
+    }
+
+    fn client(&self) -> Client {
+        let stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Client(stream)
     }
 
     /// The answer to a request with these lines: status, fields as they were sent, body.
     fn ask(&self, method: &str, path: &str, lines: &str) -> (u16, String, String) {
-        let mut stream = TcpStream::connect(self.door.as_ref().unwrap().addresses()[0]).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.write_all(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{lines}\r\n").as_bytes()).unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
-        let mut all = String::new();
-        stream.read_to_string(&mut all).unwrap();
-        let (head, body) = all.split_once("\r\n\r\n").unwrap();
-        (head[9..12].parse().unwrap(), head.to_owned(), body.to_owned())
+        let (status, head, body) = self.client().ask(method, path, lines);
+        (status, head, String::from_utf8(body).unwrap())
     }
 
     fn get(&self, path: &str) -> (u16, String) {
@@ -83,6 +110,39 @@ impl Drop for Site {
         if let Some(door) = self.door.take() {
             door.stop(Duration::from_secs(5));
         }
+    }
+}
+
+/// A connection that asks again and again.
+struct Client(TcpStream);
+
+impl Client {
+    fn ask(&mut self, method: &str, path: &str, lines: &str) -> (u16, String, Vec<u8>) {
+        self.0.write_all(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{lines}\r\n").as_bytes()).unwrap();
+        let (mut all, mut piece) = (Vec::new(), vec![0; 64 << 10]);
+        let (head, mut body) = loop {
+            let read = self.0.read(&mut piece).unwrap();
+            assert!(read > 0, "the connection ends in the head: {}", String::from_utf8_lossy(&all));
+            all.extend_from_slice(&piece[..read]);
+            if let Some(end) = all.windows(4).position(|four| four == b"\r\n\r\n") {
+                let head = String::from_utf8(all[..end].to_vec()).unwrap();
+                break (head, all.split_off(end + 4));
+            }
+        };
+        let length = field(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+        let length = if method == "HEAD" || head[9..12] == *"304" { 0 } else { length };
+        while body.len() < length {
+            let read = self.0.read(&mut piece).unwrap();
+            assert!(read > 0, "the connection ends in the body");
+            body.extend_from_slice(&piece[..read]);
+        }
+        assert_eq!(body.len(), length, "nothing comes after the body");
+        (head[9..12].parse().unwrap(), head, body)
+    }
+
+    fn get(&mut self, path: &str) -> (u16, String) {
+        let (status, _, body) = self.ask("GET", path, "");
+        (status, String::from_utf8(body).unwrap())
     }
 }
 
@@ -192,11 +252,12 @@ fn parts_of_a_file_come_from_memory_and_from_disk_alike() {
 }
 
 #[test]
-fn where_there_is_no_such_file_the_fallback_is_served() {
-    let site = Site::new("fallback = 'index.html'");
-    for path in ["/app/route", "/app/other", "/none.js"] {
+fn where_there_is_no_such_file_the_last_that_is_tried_is_served() {
+    let site = Site::new("try = ['$path', '$path/', '/index.html']");
+    for path in ["/app/route", "/app/other", "/none.js", "/app/"] {
         assert_eq!(site.get(path), (200, "<p>home".into()), "{path}");
     }
+    assert_eq!(site.get("/sub/"), (200, "<p>sub".into()));
 }
 
 #[test]
@@ -209,29 +270,33 @@ fn only_get_and_head_are_answered_and_options_says_so() {
 
 #[test]
 fn a_folder_that_is_not_there_is_refused_by_name() {
-    let settings = Settings {
-        root: "/nowhere/at/all".into(),
-        index: vec![],
-        fallback: None,
-        hidden: false,
-        symlinks: true,
-        etag: crate::config::EtagKind::None,
-        memory_file: ByteSize::kib(1),
-        memory: ByteSize::kib(1),
-        cache_control: None,
-    };
-    let refused = Files::open(settings).err().expect("there is no such folder").to_string();
+    let sources =
+        Sources { file: Some(("a.toml".into(), "root = '/nowhere/at/all'".into())), env: vec![], set: vec![] };
+    let settings = load::<Settings>(sources).unwrap().value;
+    let shared = Shared { compressor: Compressor::new(1, Arc::default()), metrics: Arc::default() };
+    let refused =
+        Files::open(settings, Compression::default(), &shared).err().expect("there is no such folder").to_string();
     assert!(refused.contains("/nowhere/at/all") && refused.contains("No such file"), "{refused}");
 }
 
 #[test]
 fn memory_for_files_is_bounded_and_what_is_wanted_stays() {
-    let site = Site::new("memory = '12KiB'");
+    let site = Site::new("memory = '24KiB'");
     for index in 0..50 {
-        site.write(&format!("{index}.txt"), &"y".repeat(2000));
+        site.write(&format!("{index}.txt"), "y".repeat(2000));
     }
     for index in 0..50 {
         assert_eq!(site.get(&format!("/{index}.txt")).1.len(), 2000);
         assert_eq!(site.get("/a.txt").0, 200);
+        assert!(site.metrics.kept.get() <= 24 << 10, "{}", site.metrics.kept.get());
     }
+    assert!(site.metrics.evicted.get() > 40);
+    assert_eq!(
+        site.metrics.lookups.of(crate::metrics::Lookup::Hit).get(),
+        49,
+        "what is asked for again and again stays"
+    );
+    let metrics = Arc::clone(&site.metrics);
+    drop(site);
+    assert_eq!((metrics.kept.get(), metrics.kept_files.get(), metrics.watches.get()), (0, 0, 0));
 }

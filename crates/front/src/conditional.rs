@@ -1,30 +1,52 @@
-//! What a request for a file gets: all of it, parts, or only word that it has not changed (RFC 9110 sections 13 and 14).
+//! What a request gets of something that is there as a whole: all of it, parts, or only word that it has not changed (RFC 9110 sections 13 and 14).
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::{
-    HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+    CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, RANGE,
 };
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
+
+use crate::message::{Body, ReadyHead, Response};
 
 /// Ranges that one request may ask for; with more it gets the whole.
 const RANGES: usize = 16;
 
-/// What is known of a file before it is sent.
+/// What is there as a whole.
+pub trait Representation {
+    /// What conditions are held against.
+    fn validators(&self) -> Validators<'_>;
+    /// All of its header fields, as they go with a 200.
+    fn ready(&self) -> &Arc<ReadyHead>;
+    /// Those that a 304 tells again.
+    fn again(&self) -> &Arc<ReadyHead>;
+    /// A part of its content.
+    fn part(&self, range: Range<u64>) -> Body;
+    /// A text that is not in the content, to part several parts by; `None` where several parts of it are nothing that could be named.
+    fn boundary(&self) -> Option<String>;
+    /// Whether conditions of a request count.
+    fn is_conditional(&self) -> bool {
+        true
+    }
+}
+
+/// What is known of a representation before it is sent.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Validators<'a> {
-    /// Its strong entity tag, quotes included.
-    pub(crate) etag: Option<&'a HeaderValue>,
+pub struct Validators<'a> {
+    /// Its entity tag, quotes included.
+    pub etag: Option<&'a HeaderValue>,
     /// When it was changed last.
-    pub(crate) modified: Option<SystemTime>,
+    pub modified: Option<SystemTime>,
     /// Its bytes.
-    pub(crate) length: u64,
+    pub length: u64,
 }
 
 /// What is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub enum Plan {
     /// All of it.
     Whole,
     /// These parts of it, none of them empty.
@@ -38,12 +60,88 @@ pub(crate) enum Plan {
 }
 
 /// Decides what a GET or HEAD gets.
-pub(crate) fn plan(method: &Method, fields: &HeaderMap, file: Validators<'_>) -> Plan {
+pub fn plan(method: &Method, fields: &HeaderMap, file: Validators<'_>) -> Plan {
     if let Some(plan) = preconditions(fields, file) {
         return plan;
     }
+    ranges(method, fields, file)
+}
+
+/// The same, whatever its conditions.
+fn ranges(method: &Method, fields: &HeaderMap, file: Validators<'_>) -> Plan {
     let asked = fields.get(RANGE).filter(|_| method == Method::GET && applies(fields.get(IF_RANGE), file));
     asked.and_then(|range| parts(range, file.length)).unwrap_or(Plan::Whole)
+}
+
+/// The answer to a GET or HEAD that would be a 200 without conditions.
+pub fn answer(method: &Method, fields: &HeaderMap, whole: &impl Representation) -> Response {
+    let validators = whole.validators();
+    let length = validators.length;
+    let mut response = Response::new(StatusCode::OK);
+    let plan = match whole.is_conditional() {
+        true => plan(method, fields, validators),
+        false => ranges(method, fields, validators),
+    };
+    let mut all = || {
+        response.ready = Some(Arc::clone(whole.ready()));
+        response.body = whole.part(0..length);
+    };
+    match plan {
+        Plan::Whole => all(),
+        Plan::NotModified => {
+            response.status = StatusCode::NOT_MODIFIED;
+            response.ready = Some(Arc::clone(whole.again()));
+        }
+        Plan::PreconditionFailed => response = named(StatusCode::PRECONDITION_FAILED),
+        Plan::Unsatisfiable => {
+            response = named(StatusCode::RANGE_NOT_SATISFIABLE);
+            insert(&mut response, CONTENT_RANGE, format!("bytes */{length}"));
+        }
+        Plan::Parts(parts) => match (&*parts, whole.boundary()) {
+            ([part], _) => {
+                response.status = StatusCode::PARTIAL_CONTENT;
+                response.ready = Some(Arc::clone(whole.ready()));
+                insert(&mut response, CONTENT_RANGE, content_range(part, length));
+                response.body = whole.part(part.clone());
+            }
+            (parts, Some(boundary)) => several(whole, parts, &boundary, &mut response),
+            (_, None) => all(),
+        },
+    }
+    response
+}
+
+/// Several parts in one answer (RFC 9110 section 14.6).
+fn several(whole: &impl Representation, parts: &[Range<u64>], boundary: &str, response: &mut Response) {
+    let length = whole.validators().length;
+    let kind = whole.ready().fields.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.map(|kind| format!("content-type: {kind}\r\n")).unwrap_or_default();
+    let mut pieces = Vec::with_capacity(parts.len() * 2 + 1);
+    for (index, part) in parts.iter().enumerate() {
+        let line = if index == 0 { "" } else { "\r\n" };
+        let range = content_range(part, length);
+        let head = format!("{line}--{boundary}\r\n{kind}content-range: {range}\r\n\r\n");
+        pieces.push(Body::Full(head.into()));
+        pieces.push(whole.part(part.clone()));
+    }
+    pieces.push(Body::Full(format!("\r\n--{boundary}--\r\n").into()));
+    response.status = StatusCode::PARTIAL_CONTENT;
+    response.ready = Some(Arc::clone(whole.again()));
+    insert(response, CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"));
+    response.body = Body::Pieces(pieces);
+}
+
+fn content_range(part: &Range<u64>, length: u64) -> String {
+    format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1))
+}
+
+fn insert(response: &mut Response, name: HeaderName, value: String) {
+    response.headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
+}
+
+/// A status and its name.
+fn named(status: StatusCode) -> Response {
+    Response::full(status, "text/plain; charset=utf-8", format!("{}\n", status.canonical_reason().unwrap_or("error")))
 }
 
 /// RFC 9110 section 13.2.2, in its order.
@@ -86,7 +184,7 @@ fn names(fields: &HeaderMap, field: HeaderName, etag: Option<&HeaderValue>, comp
                 return false;
             };
             let (tag, after) = tag.split_at(end + 2);
-            if (!weak || comparison == Comparison::Weak) && etag.is_some_and(|etag| etag.as_bytes() == tag) {
+            if etag.is_some_and(|etag| fits(etag.as_bytes(), tag, weak, comparison)) {
                 return true;
             }
             rest = after.trim_ascii_start();
@@ -97,6 +195,11 @@ fn names(fields: &HeaderMap, field: HeaderName, etag: Option<&HeaderValue>, comp
         }
         false
     })
+}
+
+fn fits(own: &[u8], tag: &[u8], weak: bool, comparison: Comparison) -> bool {
+    let (own, own_weak) = own.strip_prefix(b"W/").map_or((own, false), |own| (own, true));
+    own == tag && (comparison == Comparison::Weak || !(weak || own_weak))
 }
 
 /// Whether what the client has of the file is of this version (RFC 9110 section 13.1.5).
@@ -207,6 +310,22 @@ mod tests {
         assert_eq!(get(&[(IF_MODIFIED_SINCE, LATER)]), Plan::NotModified);
         assert_eq!(get(&[(IF_MODIFIED_SINCE, BEFORE)]), Plan::Whole);
         assert_eq!(get(&[(IF_MODIFIED_SINCE, "yesterday")]), Plan::Whole);
+    }
+
+    #[test]
+    fn a_weak_tag_of_ours_says_that_nothing_has_changed_but_not_that_parts_fit_together() {
+        let etag = HeaderValue::from_static("W/\"x\"");
+        let of = |name: HeaderName, tags: &str| {
+            let fields = HeaderMap::from_iter([
+                (name, HeaderValue::from_str(tags).unwrap()),
+                (RANGE, HeaderValue::from_static("bytes=0-0")),
+            ]);
+            plan(&Method::GET, &fields, Validators { etag: Some(&etag), modified: None, length: 100 })
+        };
+        assert_eq!(of(IF_NONE_MATCH, "\"x\""), Plan::NotModified);
+        assert_eq!(of(IF_NONE_MATCH, "W/\"x\""), Plan::NotModified);
+        assert_eq!(of(IF_MATCH, "\"x\""), Plan::PreconditionFailed);
+        assert_eq!(of(IF_RANGE, "W/\"x\""), Plan::Whole);
     }
 
     #[test]

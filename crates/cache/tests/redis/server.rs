@@ -1,0 +1,73 @@
+//! A Redis of the test's own.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+pub(crate) struct Redis {
+    pub(crate) port: u16,
+    pub(crate) dir: TempDir,
+    extra: Vec<String>,
+    process: Option<Child>,
+}
+
+impl Redis {
+    /// Starts one on a free port, with more settings.
+    pub(crate) fn start(extra: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let extra = extra.iter().map(|word| (*word).to_owned()).collect();
+        let mut redis = Self { port, dir: tempfile::tempdir().unwrap(), extra, process: None };
+        redis.restart();
+        redis
+    }
+
+    /// Starts it again where it was. It reads what it has saved.
+    pub(crate) fn restart(&mut self) {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--save", "", "--dir"]).arg(self.dir.path());
+        if !self.extra.iter().any(|word| word == "--port") {
+            command.args(["--port", &self.port.to_string()]);
+        }
+        self.process = Some(command.args(&self.extra).stdout(Stdio::null()).spawn().unwrap());
+        for _ in 0..1000 {
+            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("redis-server does not listen");
+    }
+
+    /// Settings for the next start.
+    pub(crate) fn set(&mut self, extra: &[&str]) {
+        self.extra = extra.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// What `redis-cli` says to a command.
+    pub(crate) fn cli(&self, words: &[&str]) -> String {
+        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The cache of answers in the real binary: routes that use it, commands that steer it, and the cache before it.
+#![allow(missing_docs, clippy::expect_used)]
+
+mod binary;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use binary::{Place, json, text};
+
+/// A place whose configuration has these lines behind it, with `SITE` for the URL that it serves at; and that URL.
+fn place(lines: &str) -> (Place, String) {
+    let place = Place::new();
+    let file = place.path().join("outwork.toml");
+    let before = std::fs::read_to_string(&file).expect("the file");
+    let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address");
+    let site = format!("http://{host}:8080");
+    let door = format!("[[front.listener]]\naddress = '{host}:8080'\n");
+    std::fs::write(file, format!("{before}{door}{}", lines.replace("SITE", &site))).expect("the file");
+    std::fs::create_dir(place.path().join("site")).expect("a folder");
+    write(&place, "first");
+    (place, site)
+}
+
+fn write(place: &Place, content: &str) {
+    std::fs::write(place.path().join("site/page.html"), content).expect("a file");
+}
+
+const ROUTES: &str = "\
+[[front.route]]\npath = '/*'\nfiles = { root = 'site' }\ncache = { default_ttl = '1h', key = { ignore = ['utm_*'] } }\n\
+[[front.route]]\npath = '/news'\nrespond = { body = 'news', headers = { cache-control = 'max-age=60', surrogate-key = 'news front' } }\ncache = {}\n";
+
+/// What curl gets: the head and the body.
+fn curl(url: &str, options: &[&str]) -> String {
+    let output =
+        Command::new("curl").args(["-s", "-i", "--max-time", "20"]).args(options).arg(url).output().expect("curl");
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+/// What the cache says of an answer.
+fn status(answer: &str) -> &str {
+    answer.lines().find_map(|line| line.strip_prefix("cache-status: ")).unwrap_or_default()
+}
+
+#[test]
+fn an_answer_is_given_again_though_its_file_has_changed_until_it_is_purged() {
+    let (mut place, site) = place(ROUTES);
+    place.start();
+    let page = format!("{site}/page.html");
+    let first = curl(&page, &[]);
+    assert!(first.ends_with("first") && status(&first) == "Outwork; fwd=uri-miss; fwd-status=200; stored", "{first}");
+    write(&place, "second");
+    for (url, options) in [(page.clone(), &[][..]), (format!("{page}?utm_source=x"), &["--http2-prior-knowledge"])] {
+        let again = curl(&url, options);
+        let ttl = status(&again).strip_prefix("Outwork; hit; ttl=").and_then(|ttl| ttl.parse::<u32>().ok());
+        assert!(
+            again.ends_with("first")
+                && ttl.is_some_and(|ttl| (3500..=3600).contains(&ttl))
+                && again.contains("\nage: "),
+            "{again}"
+        );
+        assert_eq!(again.matches("\ndate: ").count(), 1, "{again}");
+    }
+    let part = curl(&page, &["-r", "1-3"]);
+    assert!(part.ends_with("\r\n\r\nirs") && part.contains("content-range: bytes 1-3/5\r\n"), "{part}");
+    let head = curl(&page, &["-I"]);
+    assert!(head.contains("content-length: 5\r\n") && status(&head).starts_with("Outwork; hit;"), "{head}");
+    let said = place.must(&["cache", "purge", &page.replace("http", "HTTP")]);
+    assert!(said.starts_with("purged ") && said.contains(": 1 entry left memory"), "{said}");
+    assert!(curl(&page, &[]).ends_with("second"));
+}
+
+#[test]
+fn purges_are_by_tag_prefix_and_everything_and_leave_a_row_in_the_audit_log() {
+    let (mut place, site) = place(ROUTES);
+    place.start();
+    let (page, news) = (format!("{site}/page.html"), format!("{site}/news"));
+    let is_hit = |url: &str| status(&curl(url, &[])).starts_with("Outwork; hit");
+    let fill = || [&page, &news].map(|url| drop(curl(url, &[])));
+    let prefix = format!("{site}/pa");
+    for (args, there) in [
+        (&["--tag", "front"][..], (true, false)),
+        (&["--prefix", &prefix], (false, true)),
+        (&["--all"], (false, false)),
+    ] {
+        fill();
+        assert!(is_hit(&page) && is_hit(&news));
+        place.must(&[&["cache", "purge"], args].concat());
+        assert_eq!((is_hit(&page), is_hit(&news)), there, "{args:?}");
+    }
+    assert!(!curl(&news, &[]).contains("surrogate-key"), "tags are nobody else's affair");
+    let stats = json(&place.outwork(&["cache", "stats", "--json"]));
+    assert!(stats["requests"]["hit"].as_u64() >= Some(6) && stats["tiers"][0]["tier"] == "l1", "{stats}");
+    assert!(
+        stats["top"].as_array().is_some_and(|top| top.iter().any(|entry| entry["name"] == page.as_str())),
+        "{stats}"
+    );
+    let shown = place.must(&["cache", "stats"]);
+    assert!(shown.contains("HIT RATE") && shown.contains(&news), "{shown}");
+    let refused = place.outwork(&["cache", "purge", "not-a-url"]);
+    assert!(!refused.status.success() && text(&refused.stderr).contains("no http or https URL"), "{refused:?}");
+    let token = place.must(&["token", "create", "reader", "--role", "viewer"]);
+    let denied = place.outwork(&["cache", "purge", "--all", "--token", token.trim()]);
+    assert!(text(&denied.stderr).contains("403"), "{denied:?}");
+    let token = std::fs::read_to_string(place.data().join("admin.token")).expect("the token of this machine");
+    let admin = site.replace(":8080", ":8067/api/v1/audit");
+    let audit = curl(&admin, &["-H", &format!("authorization: Bearer {}", token.trim())]);
+    assert!(audit.contains("cache.purge") && audit.contains("tag: 1 entries left memory"), "{audit}");
+}
+
+#[test]
+fn what_is_warmed_is_there_for_the_first_who_asks() {
+    let (mut place, site) = place(&format!("{ROUTES}[cache.warming]\nsite = 'SITE'\non_start = ['/page.html']\n"));
+    place.start();
+    let warmed = |cause: &str| {
+        let stats = place.must(&["stats", "outwork_responses_warmed"]);
+        stats
+            .lines()
+            .any(|line| line.contains(&format!("cause={cause}")) && line.split_whitespace().any(|word| word == "1"))
+    };
+    until(|| warmed("start"));
+    assert!(status(&curl(&format!("{site}/page.html"), &[])).starts_with("Outwork; hit;"));
+    place.must(&["cache", "warm", &format!("{site}/news")]);
+    until(|| warmed("asked"));
+    assert!(status(&curl(&format!("{site}/news"), &[])).starts_with("Outwork; hit;"));
+}
+
+fn until(reached: impl Fn() -> bool) {
+    while !reached() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A server that takes one request and tells its head and body.
+fn hook() -> (String, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/hook", listener.local_addr().expect("an address"));
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a connection");
+        let mut reader = BufReader::new(stream);
+        let mut request = String::new();
+        while !request.ends_with("\r\n\r\n") {
+            reader.read_line(&mut request).expect("a line");
+        }
+        let length =
+            request.to_ascii_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.expect("a length")];
+        reader.read_exact(&mut body).expect("a body");
+        reader.get_mut().write_all(b"HTTP/1.1 204 X\r\n\r\n").expect("it hears");
+        tell.send(request + &text(&body)).expect("the test");
+    });
+    (url, told)
+}
+
+#[test]
+fn the_cache_before_it_is_told_how_long_and_of_purges() {
+    let (url, told) = hook();
+    let (mut place, site) = place(&format!(
+        "{ROUTES}[cache.cdn]\nprovider = 'cloudflare'\nurl = '{url}'\ntoken_file = 'token'\nttl = '1d'\n"
+    ));
+    std::fs::write(place.path().join("token"), "s3cret").expect("a file");
+    place.start();
+    let news = curl(&format!("{site}/news"), &[]);
+    assert!(
+        news.contains("cdn-cache-control: max-age=86400\r\n") && news.contains("cache-tag: news,front\r\n"),
+        "{news}"
+    );
+    let said = place.must(&["cache", "purge", "--tag", "news"]);
+    assert!(said.contains("the CDN is being told"), "{said}");
+    let request = told.recv().expect("word of it");
+    assert!(
+        request.to_ascii_lowercase().contains("authorization: bearer s3cret")
+            && request.ends_with(r#"{"tags":["news"]}"#),
+        "{request}"
+    );
+}
+
+#[test]
+fn what_is_on_disk_outlives_a_restart() {
+    let (mut place, site) = place(&format!("{ROUTES}[cache.l3]\nenabled = true\npath = 'kept'\nsize = '16MiB'\n"));
+    place.start();
+    let page = format!("{site}/page.html");
+    curl(&page, &[]);
+    assert_eq!(place.stop(15).code(), Some(0));
+    write(&place, "second");
+    place.start();
+    let kept = curl(&page, &[]);
+    assert!(kept.ends_with("first") && status(&kept).starts_with("Outwork; hit;"), "{kept}");
+    place.must(&["cache", "purge", &page]);
+    assert!(curl(&page, &[]).ends_with("second"));
+}
+
+/// A Redis server that ends with this.
+struct Redis(std::process::Child, tempfile::TempDir);
+
+impl Redis {
+    fn start() -> (Self, String) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let socket = dir.path().join("redis.sock");
+        let server = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocket"])
+            .arg(&socket)
+            .current_dir(dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("redis-server");
+        let redis = Self(server, dir);
+        until(|| std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        (redis, format!("unix://{}", socket.display()))
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // Nothing to do about one that has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn instances_share_answers_and_purges_through_redis() {
+    let (_redis, url) = Redis::start();
+    let lines = format!("{}[cache.l2]\nenabled = true\nurl = '{url}'\ntimeout = '5s'\n", ROUTES.replace("cache = {}", "cache = { key = { host = false } }"));
+    let ((mut one, first), (mut other, second)) = (place(&lines), place(&lines));
+    one.start();
+    other.start();
+    let (here, there) = (format!("{first}/news"), format!("{second}/news"));
+    // Until both are connected, each has its own.
+    let is_shared = |place: &Place| {
+        let stats = json(&place.outwork(&["cache", "stats", "--json"]));
+        stats["tiers"][1]["circuit"] == "closed" && stats["tiers"][1]["misses"].as_u64() > Some(0)
+    };
+    until(|| {
+        one.must(&["cache", "purge", "--all"]);
+        other.must(&["cache", "purge", "--all"]);
+        curl(&here, &[]);
+        curl(&there, &[]);
+        is_shared(&one) && is_shared(&other)
+    });
+    one.must(&["cache", "purge", "--tag", "news"]);
+    until(|| !status(&curl(&there, &["-H", "cache-control: only-if-cached"])).starts_with("Outwork; hit"));
+    assert!(!status(&curl(&here, &[])).starts_with("Outwork; hit"));
+    until(|| status(&curl(&there, &["-H", "cache-control: only-if-cached"])).starts_with("Outwork; hit"));
+}
+
+#[test]
+fn a_reload_changes_the_rules_and_keeps_what_is_cached() {
+    let (mut place, site) = place(ROUTES);
+    place.start();
+    let news = format!("{site}/news");
+    curl(&news, &[]);
+    let file = place.path().join("outwork.toml");
+    let before = std::fs::read_to_string(&file).expect("the file");
+    std::fs::write(&file, before.replace("cache = {}", "cache = { debug = true }")).expect("the file");
+    place.must(&["reload"]);
+    // Each thread takes it up between two requests.
+    until(|| status(&curl(&news, &[])).contains("key="));
+    assert!(status(&curl(&news, &[])).starts_with("Outwork; hit;"));
+}
+
+#[test]
+fn check_tells_what_rules_cannot_mean() {
+    let (place, _) = place(
+        "[[front.route]]\npath = '/'\nrespond = {}\ncache = { status_ttl = { 'x' = '1m', '304' = '1m' }, pass_on = ['surrogate-control'], key = { params = ['a'] } }\n\
+         [cache.warming]\non_start = ['/']\nscheduled = [{ cron = '61 * * * *', paths = [] }]\n[cache.cdn]\nprovider = 'fastly'\nurl = 'api.fastly.com'\n",
+    );
+    let said = text(&place.outwork(&["check"]).stderr);
+    for fault in [
+        "front.route[0].cache.status_ttl.x",
+        "front.route[0].cache.status_ttl.304",
+        "front.route[0].cache.pass_on[0]",
+        "front.route[0].cache.key.params",
+        "cache.warming.on_start[0]",
+        "cache.warming.scheduled[0].cron",
+        "cache.cdn.url",
+    ] {
+        assert!(said.contains(fault), "{fault}: {said}");
+    }
+}

@@ -1,0 +1,378 @@
+//! HTTPS of the real binary: curl and openssl as clients, certificates that change, the local authority.
+#![allow(missing_docs, clippy::expect_used)]
+
+mod binary;
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use binary::{Place, json, text};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+
+const HTTP: u16 = 8080;
+const HTTPS: u16 = 8443;
+
+const ROUTES: &str = "[[front.route]]\npath = '/*'\nrespond = { body = 'routed' }\n";
+
+/// An authority that signs what a test needs; its root is in `root.pem`.
+struct Ca(Issuer<'static, KeyPair>);
+
+impl Ca {
+    fn new(dir: &Path) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "the root of a test");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        std::fs::write(dir.join("root.pem"), params.self_signed(&key).expect("a root").pem()).expect("a file");
+        Self(Issuer::new(params, key))
+    }
+
+    /// Writes `FILE.pem` and `FILE.key`, good from now for so many days.
+    fn sign(&self, dir: &Path, file: &str, names: &[&str], days: u64) {
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("names");
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, names[0]);
+        let now = std::time::SystemTime::now();
+        let day = std::time::Duration::from_secs(86_400);
+        params.not_before = (now - day).into();
+        params.not_after = (now + day * u32::try_from(days).expect("few")).into();
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        // The key first, as tools that renew do it not: what does not belong together is not taken up.
+        std::fs::write(dir.join(format!("{file}.key")), key.serialize_pem()).expect("a file");
+        std::fs::write(dir.join(format!("{file}.pem")), certificate.pem()).expect("a file");
+    }
+}
+
+/// A place with these lines in its configuration; `HOST` stands for its address.
+fn place(lines: &str) -> (Place, String) {
+    let place = Place::new();
+    let file = place.path().join("outwork.toml");
+    let before = std::fs::read_to_string(&file).expect("the file");
+    let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address").to_owned();
+    std::fs::write(file, format!("{before}{}", lines.replace("HOST", &host))).expect("the file");
+    (place, host)
+}
+
+fn change(place: &Place, from: &str, to: &str) {
+    let file = place.path().join("outwork.toml");
+    let before = std::fs::read_to_string(&file).expect("the file");
+    assert!(before.contains(from), "{before}");
+    std::fs::write(&file, before.replace(from, to)).expect("the file");
+}
+
+/// curl, which trusts `root` and finds every name at `host`.
+fn curl(place: &Place, host: &str, root: &str, arguments: &[&str]) -> Output {
+    let mut curl = Command::new("curl");
+    curl.current_dir(place.path()).args([
+        "-sS",
+        "--noproxy",
+        "*",
+        "--cacert",
+        root,
+        "--connect-to",
+        &format!("::{host}:"),
+    ]);
+    curl.args(arguments).output().expect("curl")
+}
+
+fn said(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+/// The certificate that a client gets who asks for `name`, as openssl shows its names.
+fn names(place: &Place, host: &str, name: Option<&str>) -> String {
+    let to = format!("{host}:{HTTPS}");
+    let mut client = Command::new("openssl");
+    client.args(["s_client", "-connect", &to]);
+    match name {
+        Some(name) => client.args(["-servername", name]),
+        None => client.arg("-noservername"),
+    };
+    let shown = client.stdin(Stdio::null()).output().expect("openssl");
+    let mut reader = Command::new("openssl")
+        .args(["x509", "-noout", "-ext", "subjectAltName"])
+        .current_dir(place.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl");
+    // It may have seen enough before the end.
+    let _ = reader.stdin.take().expect("its input").write_all(&shown.stdout);
+    text(&reader.wait_with_output().expect("openssl").stdout)
+}
+
+/// A connection that stays: openssl as the client.
+struct Kept(Child);
+
+impl Kept {
+    fn open(host: &str, name: &str) -> Self {
+        let client = Command::new("openssl")
+            .args(["s_client", "-quiet", "-connect", &format!("{host}:{HTTPS}"), "-servername", name])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        Self(client.expect("openssl"))
+    }
+
+    fn ask(&mut self) -> String {
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        self.0.stdin.as_mut().expect("its input").write_all(request).expect("it is open");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"routed") {
+            let mut some = [0; 1024];
+            let read = self.0.stdout.as_mut().expect("its output").read(&mut some).expect("an answer");
+            assert!(read > 0, "the connection stays");
+            answer.extend_from_slice(&some[..read]);
+        }
+        text(&answer)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Nothing to do about one that has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const LISTENER: &str = "[[front.listener]]\naddress = 'HOST:8443'\n";
+
+/// Waits until something is so: the server looks at files every few seconds.
+fn until(mut so: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !so() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "it does not come");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn https_is_served_by_name_over_http_2_and_http_1() {
+    let tls =
+        "tls = { certificate = 'a.pem', key = 'a.key', certificates = [{ certificate = 'b.pem', key = 'b.key' }] }\n";
+    let (mut place, host) = place(&[LISTENER, tls, ROUTES].concat());
+    let ca = Ca::new(place.path());
+    ca.sign(place.path(), "a", &["a.test"], 90);
+    ca.sign(place.path(), "b", &["b.test", "*.b.test"], 90);
+    place.start();
+    let form = ["-w", " %{http_version}"];
+    for (name, version, protocol) in
+        [("a.test", "--http2", "2"), ("b.test", "--http1.1", "1.1"), ("x.b.test", "--http2", "2")]
+    {
+        let url = format!("https://{name}:{HTTPS}/");
+        let answered = curl(&place, &host, "root.pem", &[&[version, &url], &form[..]].concat());
+        assert_eq!(said(&answered), format!("routed {protocol}"), "{name}");
+    }
+    assert!(names(&place, &host, None).contains("DNS:a.test"), "the first for those who ask for none");
+    assert!(names(&place, &host, Some("other.test")).contains("DNS:a.test"));
+    let listed = json(&place.outwork(&["tls", "status", "--json"]));
+    let kinds: Vec<_> =
+        listed["items"].as_array().expect("certificates").iter().map(|one| (&one["name"], &one["kind"])).collect();
+    assert_eq!(format!("{kinds:?}"), r#"[(String("a.test"), String("files")), (String("b.test"), String("files"))]"#);
+    let shown = place.must(&["tls", "status"]);
+    assert!(shown.contains("b.test *.b.test") && shown.contains("the root of a test"), "{shown}");
+    let metrics = said(&curl(&place, &host, "root.pem", &[&format!("http://{host}:8067/metrics")]));
+    assert!(metrics.contains("outwork_front_tls_handshakes_total{handshake=\"full_tls13\"}"), "{metrics}");
+    until(|| {
+        let metrics = said(&curl(&place, &host, "root.pem", &[&format!("http://{host}:8067/metrics")]));
+        metrics.contains("outwork_front_certificate_expiry_seconds{certificate=\"a.test\",issuer=\"files\"} 77")
+    });
+}
+
+#[test]
+fn certificates_are_replaced_by_a_reload_and_by_changed_files_while_connections_stay() {
+    let (mut place, host) = place(&[LISTENER, "tls = { certificate = 'a.pem', key = 'a.key' }\n", ROUTES].concat());
+    let ca = Ca::new(place.path());
+    ca.sign(place.path(), "a", &["a.test"], 90);
+    place.start();
+    let mut kept = Kept::open(&host, "a.test");
+    kept.ask();
+    ca.sign(place.path(), "a", &["a.test", "second.test"], 90);
+    until(|| names(&place, &host, Some("a.test")).contains("DNS:second.test"));
+    kept.ask();
+    ca.sign(place.path(), "a", &["a.test", "third.test"], 90);
+    place.must(&["reload"]);
+    assert!(names(&place, &host, Some("a.test")).contains("DNS:third.test"), "a reload does not wait");
+    kept.ask();
+    ca.sign(place.path(), "b", &["b.test"], 90);
+    change(
+        &place,
+        "key = 'a.key' }",
+        "key = 'a.key', min_version = '1.3', certificates = [{ certificate = 'b.pem', key = 'b.key' }] }",
+    );
+    place.must(&["reload"]);
+    assert!(names(&place, &host, Some("b.test")).contains("DNS:b.test"));
+    let old = curl(&place, &host, "root.pem", &["--tls-max", "1.2", &format!("https://a.test:{HTTPS}/")]);
+    assert!(!old.status.success(), "{old:?}");
+    kept.ask();
+    std::fs::write(place.path().join("b.key"), "nothing").expect("a file");
+    let refused = place.outwork(&["reload"]);
+    let why = text(&refused.stderr);
+    assert!(
+        !refused.status.success() && why.contains("front.listener[0].tls") && why.contains("b.key: no private key"),
+        "{why}"
+    );
+    change(&place, "tls = {", "#tls = {");
+    let refused = text(&place.outwork(&["reload"]).stderr);
+    assert!(refused.contains("cannot change while running") && refused.contains("front.listener[0].tls"), "{refused}");
+    kept.ask();
+}
+
+#[test]
+fn clients_show_certificates_where_that_is_required() {
+    let tls =
+        "tls = { certificate = 'a.pem', key = 'a.key', client_auth = { ca = 'root.pem' }, unknown_names = 'refuse' }\n";
+    let (mut place, host) = place(&[LISTENER, tls, ROUTES].concat());
+    let ca = Ca::new(place.path());
+    ca.sign(place.path(), "a", &["a.test"], 90);
+    ca.sign(place.path(), "client", &["ann"], 90);
+    place.start();
+    let url = format!("https://a.test:{HTTPS}/");
+    let shown = curl(&place, &host, "root.pem", &["--cert", "client.pem", "--key", "client.key", &url]);
+    assert_eq!(said(&shown), "routed");
+    let not_shown = curl(&place, &host, "root.pem", &[&url]);
+    assert!(!not_shown.status.success() && text(&not_shown.stderr).contains("certificate required"), "{not_shown:?}");
+    let unknown = curl(&place, &host, "root.pem", &[&format!("https://b.test:{HTTPS}/")]);
+    assert!(text(&unknown.stderr).contains("unrecognized name"), "{unknown:?}");
+}
+
+#[test]
+fn clear_text_goes_to_https_which_asks_to_be_kept_to() {
+    let lines = "[[front.listener]]\naddress = 'HOST:8080'\nredirect_https = 8443\n\
+                 [[front.listener]]\naddress = 'HOST:8443'\nhsts = { include_subdomains = true }\n\
+                 tls = { certificate = 'a.pem', key = 'a.key' }\n";
+    let (mut place, host) = place(&[lines, ROUTES].concat());
+    Ca::new(place.path()).sign(place.path(), "a", &["a.test"], 90);
+    place.start();
+    let form = "%{http_code} %{redirect_url}";
+    let url = format!("http://a.test:{HTTP}/x?y=1");
+    let redirected = curl(&place, &host, "root.pem", &["-o", "/dev/null", "-w", form, &url]);
+    assert_eq!(said(&redirected), format!("308 https://a.test:{HTTPS}/x?y=1"));
+    for version in ["--http1.1", "--http2"] {
+        let followed = said(&curl(&place, &host, "root.pem", &["-L", "-i", version, &url]));
+        assert!(followed.ends_with("routed"), "{followed}");
+        assert!(followed.contains("strict-transport-security: max-age=31536000; includeSubDomains"), "{followed}");
+    }
+    change(&place, "redirect_https = 8443\n", "");
+    change(&place, "hsts = { include_subdomains = true }\n", "");
+    place.must(&["reload"]);
+    until(|| said(&curl(&place, &host, "root.pem", &["-i", &url])).starts_with("HTTP/1.1 200"));
+    until(|| {
+        !said(&curl(&place, &host, "root.pem", &["-i", &format!("https://a.test:{HTTPS}/")]))
+            .contains("strict-transport")
+    });
+}
+
+#[test]
+fn the_local_authority_certifies_for_who_trusts_its_root() {
+    let (mut place, host) =
+        place(&[LISTENER, "tls = { local = ['localhost', '*.shop.test', '127.0.0.1'] }\n", ROUTES].concat());
+    place.start();
+    let root = place.outwork(&["tls", "ca"]);
+    assert!(root.status.success() && text(&root.stderr).contains("update-ca-certificates"), "{root:?}");
+    std::fs::write(place.path().join("ca.pem"), &root.stdout).expect("a file");
+    for name in ["localhost", "www.shop.test", "127.0.0.1"] {
+        let answered = curl(&place, &host, "ca.pem", &[&format!("https://{name}:{HTTPS}/")]);
+        assert_eq!(said(&answered), "routed", "{name}");
+    }
+    assert!(!curl(&place, &host, "ca.pem", &[&format!("https://other.test:{HTTPS}/")]).status.success());
+    let certificate = &json(&place.outwork(&["tls", "status", "--json"]))["items"][0];
+    assert_eq!((&certificate["kind"], &certificate["provisional"]), (&"local".into(), &false.into()));
+    assert!(certificate["next_renewal"].is_string() && certificate["issuer"].to_string().contains("local authority"));
+    let made = json(&place.outwork(&["tls", "ca", "--json"]));
+    assert_eq!(made["path"], place.data().join("tls/local/ca.pem").display().to_string());
+    place.stop(15);
+    place.start();
+    assert_eq!(place.outwork(&["tls", "ca"]).stdout, root.stdout, "it is made once");
+    place.stop(15);
+    change(&place, "'127.0.0.1'] }", "'www.example.com'] }");
+    let refused = text(&place.outwork(&["run"]).stderr);
+    assert!(refused.contains("front.listener[0].tls") && refused.contains("made for other names"), "{refused}");
+}
+
+#[test]
+fn a_server_without_a_local_authority_says_that_it_has_none() {
+    let (mut place, _) = place("");
+    place.start();
+    let none = text(&place.outwork(&["tls", "ca"]).stderr);
+    assert!(none.contains("tls = { local = [...] }"), "{none}");
+    assert_eq!(place.must(&["tls", "status"]), "no certificates are in use\n");
+}
+
+#[test]
+fn check_reads_certificates_and_says_what_is_wrong_with_them_and_what_soon_will_be() {
+    let lines = "[[front.listener]]\naddress = 'HOST:8443'\n\
+                 tls = { certificate = 'soon.pem', key = 'soon.key', certificates = [{ certificate = 'soon.pem', key = 'b.key' }], \
+                 client_auth = { ca = 'soon.key' } }\n";
+    let (place, _) = place(lines);
+    let ca = Ca::new(place.path());
+    ca.sign(place.path(), "soon", &["soon.test"], 5);
+    ca.sign(place.path(), "b", &["b.test"], 90);
+    let said = place.outwork(&["check"]);
+    let wrong = text(&said.stderr);
+    assert_eq!(said.status.code(), Some(1), "{wrong}");
+    assert!(
+        wrong.contains("front.listener[0].tls.certificates[0].certificate") && wrong.contains("this is not the key of"),
+        "{wrong}"
+    );
+    assert!(
+        wrong.contains("front.listener[0].tls.client_auth.ca") && wrong.contains("soon.key: no certificate in it"),
+        "{wrong}"
+    );
+    change(
+        &place,
+        ", certificates = [{ certificate = 'soon.pem', key = 'b.key' }], client_auth = { ca = 'soon.key' }",
+        "",
+    );
+    let said = place.outwork(&["check"]);
+    let warned = text(&said.stderr);
+    assert!(said.status.success() && warned.contains("soon.pem: the certificate expires in 4 days"), "{said:?}");
+    assert!(text(&said.stdout).contains("no faults, 1 warning"), "{said:?}");
+}
+
+#[test]
+fn settings_of_tls_that_do_not_go_together_are_named() {
+    let (place, _) = place(
+        "[[front.listener]]\naddress = 'HOST:1'\nredirect_https = true\nhsts = { preload = true }\n\
+         tls = { certificate = 'a.pem', ciphers = 'modern', min_version = '1.2', acme = ['*.example.org'] }\n\
+         [[front.listener]]\naddress = 'HOST:2'\nhsts = {}\nredirect_https = 0\n\
+         [front.acme]\nemail = 'nobody'\ndirectory = 'http://example.org'\nchallenges = []\n\
+         external_account = { key_id = 'a', hmac_key = '*' }\n",
+    );
+    let said = text(&place.outwork(&["check"]).stderr);
+    for fault in [
+        "front.listener[0].tls.acme[0]",
+        "a wildcard needs a challenge in the DNS",
+        "front.listener[1].redirect_https",
+        "front.acme.directory",
+        "front.acme.external_account.hmac_key",
+    ] {
+        assert!(said.contains(fault), "{fault}: {said}");
+    }
+    assert!(!said.contains("'*'"), "secrets are not shown: {said}");
+    change(&place, "acme = ['*.example.org']", "acme = ['www.example.org']");
+    change(&place, "redirect_https = 0\n", "");
+    change(&place, "directory = 'http://example.org'\n", "");
+    change(&place, "hmac_key = '*'", "hmac_key = 'AAAA'");
+    let said = text(&place.outwork(&["check"]).stderr);
+    for fault in [
+        "front.listener[0].tls.certificate",
+        "front.listener[0].tls.min_version",
+        "front.listener[0].redirect_https",
+        "front.listener[0].tls.acme: the terms of service",
+        "front.listener[1].hsts",
+        "front.acme.email",
+        "front.acme.challenges",
+        "warning: front.listener[0].hsts.preload",
+    ] {
+        assert!(said.contains(fault), "{fault}: {said}");
+    }
+}
