@@ -4,42 +4,49 @@
 
 mod cork;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::cork::Cork;
-use crate::door::Serving;
 use crate::door::metrics::Protocol;
 use crate::door::pulse::Beat;
 use crate::door::worker::Worker;
-use crate::file::{self, DirectReader, FileTransfer};
-use crate::message::{
-    Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Streamed, Transfer,
-};
+use crate::message::{Answer, Body, BodyError, Origin, Request, RequestBody, Response};
+use crate::stream::{Exchange, Incoming, Open, Patience, SendError, Sink, Source};
 
 /// Streams that a client may have open at once.
 const STREAMS: u32 = 128;
 /// Bytes that a client may send on a stream before they are asked for, and on all streams together.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// Bytes of a body that are handed over at once.
-const PIECE: usize = 64 << 10;
 
-/// Serves a connection until it ends.
-pub(crate) async fn serve<S>(io: S, worker: &Rc<Worker>, origin: Rc<Origin>, beat: Beat) -> io::Result<()>
+/// How long a client may take to part after its last response.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What happens to a connection.
+enum Event {
+    Accepted(Option<(http::Request<RecvStream>, SendResponse<Bytes>)>),
+    Turn,
+}
+
+/// Serves a connection until it ends. `alt_svc` says where the same is served over HTTP/3.
+pub(crate) async fn serve<S>(
+    io: S,
+    worker: &Rc<Worker>,
+    origin: Rc<Origin>,
+    beat: Beat,
+    alt_svc: Option<HeaderValue>,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -65,12 +72,11 @@ where
     let open = Rc::new(Cell::new(0u32));
     let mut leaving = false;
     loop {
-        let idle = open.get() == 0;
-        if pulse.set_idle(idle) != idle || idle {
-            match idle {
-                true => pulse.allow(worker.now(), worker.serving().options.keep_alive),
-                false => pulse.forever(),
-            }
+        let is_idle = open.get() == 0;
+        match is_idle {
+            true if leaving => pulse.allow(worker.now(), FAREWELL),
+            true => pulse.allow(worker.now(), worker.serving().options.keep_alive),
+            false => pulse.forever(),
         }
         if pulse.is_stopping() && !leaving {
             leaving = true;
@@ -78,18 +84,23 @@ where
         }
         let accepted = poll_fn(|context| {
             pulse.poll(context, |context| match connection.poll_accept(context) {
-                Poll::Ready(accepted) => Poll::Ready(accepted.transpose().map_err(failed)),
+                Poll::Ready(accepted) => Poll::Ready(accepted.transpose().map(Event::Accepted).map_err(failed)),
+                // The first request under way has begun or the last one has ended, or the server stops.
+                Poll::Pending if (open.get() == 0) != is_idle || (pulse.is_stopping() && !leaving) => {
+                    Poll::Ready(Ok(Event::Turn))
+                }
                 Poll::Pending => cork.end_turn(context),
             })
         });
-        let Some((request, respond)) = accepted.await? else { return Ok(()) };
-        let stream = Stream {
-            worker: Rc::clone(worker),
-            serving: worker.serving(),
-            origin: Rc::clone(&origin),
-            _open: Open::new(&open, &pulse),
+        let (request, respond) = match accepted.await {
+            Ok(Event::Turn) => continue,
+            Ok(Event::Accepted(Some(accepted))) => accepted,
+            Ok(Event::Accepted(None)) => return Ok(()),
+            Err(error) if leaving && error.kind() == io::ErrorKind::TimedOut => return Ok(()),
+            Err(error) => return Err(error),
         };
-        stream.begin(request, respond);
+        let exchange = Exchange::new(worker, &origin, alt_svc.clone(), Open::new(&open, &pulse));
+        begin(exchange, request, respond);
     }
 }
 
@@ -100,313 +111,146 @@ fn failed(error: h2::Error) -> io::Error {
     }
 }
 
-/// Counts a stream of its connection; the last to end leaves the connection idle.
-struct Open {
-    open: Rc<Cell<u32>>,
-    pulse: Rc<crate::door::pulse::Pulse>,
+/// Answers a request, at once where the answer is there and is in memory.
+fn begin(exchange: Exchange, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let started = Instant::now();
+    exchange.worker.metrics.protocols.of(Protocol::Http2).inc();
+    let is_head = request.method() == Method::HEAD;
+    let answer = match take(&exchange, request) {
+        Ok(request) => exchange.serving.handler.handle(request),
+        Err(status) => Response::new(status).into(),
+    };
+    match answer {
+        Answer::Now(response) => {
+            exchange.worker.metrics.answered(response.status, started.elapsed());
+            match response.body {
+                Body::Empty | Body::Full(_) => exchange.ended(send_now(&exchange, response, is_head, respond)),
+                _ => drop(tokio::task::spawn_local(async move {
+                    exchange.ended(send(&exchange, response, is_head, respond).await);
+                })),
+            }
+        }
+        Answer::Later(response) => drop(tokio::task::spawn_local(async move {
+            let response = response.await;
+            exchange.worker.metrics.answered(response.status, started.elapsed());
+            exchange.ended(send(&exchange, response, is_head, respond).await);
+        })),
+    }
 }
 
-impl Open {
-    fn new(open: &Rc<Cell<u32>>, pulse: &Rc<crate::door::pulse::Pulse>) -> Self {
-        open.set(open.get() + 1);
-        Self { open: Rc::clone(open), pulse: Rc::clone(pulse) }
+/// The request in the form that handlers know.
+fn take(exchange: &Exchange, request: http::Request<RecvStream>) -> Result<Request, StatusCode> {
+    let (mut head, body) = request.into_parts();
+    head.version = Version::HTTP_2;
+    let authority = head.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+    let authority = authority.transpose().map_err(|_| StatusCode::BAD_REQUEST)?;
+    if head.method != Method::CONNECT {
+        head.uri = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
+    }
+    let announced = exchange.settle(&mut head, authority)?;
+    let body = match body.is_end_stream() {
+        true => RequestBody::Empty,
+        false => RequestBody::Source(Rc::new(Incoming::new(exchange, Received(body), announced))),
+    };
+    Ok(Request { head, body, origin: Rc::clone(&exchange.origin) })
+}
+
+/// The response without its content, and whether that follows.
+fn head(exchange: &Exchange, response: &Response, is_head: bool) -> (http::Response<()>, bool) {
+    let (fields, follows) = exchange.head(response, is_head);
+    let mut head = http::Response::new(());
+    (*head.status_mut(), *head.headers_mut()) = (response.status, fields);
+    (head, follows)
+}
+
+/// Sends what is in memory, and shared: to hand all of it over costs nothing.
+fn send_now(
+    exchange: &Exchange,
+    response: Response,
+    is_head: bool,
+    mut respond: SendResponse<Bytes>,
+) -> Result<(), SendError> {
+    let (head, follows) = head(exchange, &response, is_head);
+    let mut stream = respond.send_response(head, !follows)?;
+    if let (true, Body::Full(content)) = (follows, response.body) {
+        exchange.count(content.len());
+        stream.send_data(content, true)?;
+    }
+    Ok(())
+}
+
+async fn send(
+    exchange: &Exchange,
+    response: Response,
+    is_head: bool,
+    mut respond: SendResponse<Bytes>,
+) -> Result<(), SendError> {
+    let (head, follows) = head(exchange, &response, is_head);
+    let stream = respond.send_response(head, !follows)?;
+    let options = &exchange.serving.options;
+    let mut sending = Sending { stream, patience: Patience::new(options.send_timeout, options.min_rate) };
+    match follows {
+        true => exchange.send_body(&mut sending, response.body, true).await,
+        false => Ok(()),
     }
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.open.set(self.open.get().saturating_sub(1));
-        if self.open.get() == 0 {
-            // The connection sets its new deadline.
-            self.pulse.wake();
-        }
-    }
+/// The content of a response on its way.
+struct Sending {
+    stream: SendStream<Bytes>,
+    patience: Patience,
 }
 
-/// A request and its response.
-struct Stream {
-    worker: Rc<Worker>,
-    serving: Arc<Serving>,
-    origin: Rc<Origin>,
-    _open: Open,
-}
-
-impl Stream {
-    /// Answers, at once where the answer is there and is in memory.
-    fn begin(self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
-        let started = Instant::now();
-        self.worker.metrics.protocols.of(Protocol::Http2).inc();
-        let is_head = request.method() == Method::HEAD;
-        let answer = match self.take(request) {
-            Ok(request) => self.serving.handler.handle(request),
-            Err(status) => Response::new(status).into(),
-        };
-        match answer {
-            Answer::Now(response) => {
-                self.worker.metrics.answered(response.status, started.elapsed());
-                match response.body {
-                    Body::Empty | Body::Full(_) => self.told(self.send_now(response, is_head, respond)),
-                    _ => drop(tokio::task::spawn_local(async move {
-                        self.told(self.send(response, is_head, respond).await);
-                    })),
-                }
-            }
-            Answer::Later(response) => drop(tokio::task::spawn_local(async move {
-                let response = response.await;
-                self.worker.metrics.answered(response.status, started.elapsed());
-                self.told(self.send(response, is_head, respond).await);
-            })),
-        }
-    }
-
-    fn told(&self, sent: Result<(), SendError>) {
-        if let Err(error) = sent {
-            tracing::debug!(peer = %self.origin.peer, %error, "a stream ended before its response did");
-        }
-    }
-
-    /// The request in the form that handlers know: the target in origin form, and what HTTP/2 calls authority as `Host`.
-    fn take(&self, request: http::Request<RecvStream>) -> Result<Request, StatusCode> {
-        let (mut head, body) = request.into_parts();
-        head.version = Version::HTTP_2;
-        if head.method != Method::CONNECT {
-            if let Some(authority) = head.uri.authority() {
-                let host = HeaderValue::from_str(authority.as_str()).map_err(|_| StatusCode::BAD_REQUEST)?;
-                head.headers.insert(HOST, host);
-            }
-            let target = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
-            if target.path_and_query().is_some_and(|target| target.as_str().len() > self.serving.options.max_target) {
-                return Err(StatusCode::URI_TOO_LONG);
-            }
-            head.uri = target;
-        }
-        let limit = self.serving.options.max_body;
-        let announced = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > limit) {
-            return Err(StatusCode::PAYLOAD_TOO_LARGE);
-        }
-        let body = match body.is_end_stream() {
-            true => RequestBody::Empty,
-            false => RequestBody::Source(Rc::new(Incoming {
-                stream: RefCell::new(body),
-                received: Cell::new(0),
-                announced,
-                limit,
-            })),
-        };
-        Ok(Request { head, body, origin: Rc::clone(&self.origin) })
-    }
-
-    /// Sends what is in memory, and shared: to hand all of it over costs nothing.
-    fn send_now(&self, response: Response, is_head: bool, mut respond: SendResponse<Bytes>) -> Result<(), SendError> {
-        let (head, follows) = self.head(&response, is_head);
-        let mut stream = respond.send_response(head, !follows)?;
-        if let (true, Body::Full(content)) = (follows, response.body) {
-            self.worker.metrics.sent.add(content.len() as u64);
-            stream.send_data(content, true)?;
-        }
-        Ok(())
-    }
-
-    async fn send(&self, response: Response, is_head: bool, mut respond: SendResponse<Bytes>) -> Result<(), SendError> {
-        let (head, follows) = self.head(&response, is_head);
-        let mut stream = respond.send_response(head, !follows)?;
-        match follows {
-            true => self.send_body(&mut stream, response.body, true).await,
-            false => Ok(()),
-        }
-    }
-
-    async fn send_body(&self, stream: &mut SendStream<Bytes>, body: Body, last: bool) -> Result<(), SendError> {
-        match body {
-            Body::Empty => Ok(stream.send_data(Bytes::new(), last)?),
-            // It is in memory, and shared: to hand all of it over costs nothing.
-            Body::Full(content) => {
-                self.worker.metrics.sent.add(content.len() as u64);
-                Ok(stream.send_data(content, last)?)
-            }
-            Body::File(part) => self.send_file(stream, part, last).await,
-            Body::Pieces(pieces) => {
-                let count = pieces.len();
-                for (index, piece) in pieces.into_iter().enumerate() {
-                    Box::pin(self.send_body(stream, piece, last && index + 1 == count)).await?;
-                }
-                Ok(())
-            }
-            Body::Stream(body) => self.send_stream(stream, body).await,
-        }
-    }
-
-    fn head(&self, response: &Response, is_head: bool) -> (http::Response<()>, bool) {
-        let status = response.status;
-        let mut fields = response.headers.clone();
-        let said = fields.remove(CONTENT_LENGTH);
-        for name in [CONNECTION, TRANSFER_ENCODING] {
-            fields.remove(name);
-        }
-        fields.remove("keep-alive");
-        if let Some(ready) = &response.ready {
-            fields.extend(ready.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
-        }
-        if let Some(hit) = response.hit {
-            fields.extend(hit.fields());
-        }
-        if !fields.contains_key(DATE) {
-            fields.extend(HeaderValue::from_bytes(&self.worker.date()).ok().map(|date| (DATE, date)));
-        }
-        let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-        let length = match response.body.length() {
-            Some(0) if bodiless || is_head => said,
-            Some(length) => Some(HeaderValue::from(length)),
-            None => None,
-        };
-        if let Some(length) = length.filter(|_| status != StatusCode::NO_CONTENT) {
-            fields.insert(CONTENT_LENGTH, length);
-        }
-        let mut head = http::Response::new(());
-        (*head.status_mut(), *head.headers_mut()) = (status, fields);
-        (head, !bodiless && !is_head && !response.body.is_empty())
-    }
-
-    async fn send_file(&self, stream: &mut SendStream<Bytes>, part: FilePart, last: bool) -> Result<(), SendError> {
-        let (mut at, end) = (part.offset, part.offset.saturating_add(part.length));
-        let metrics = &self.worker.metrics;
-        if let Transfer::Direct(direct) = &part.transfer {
-            metrics.file_parts.of(FileTransfer::Direct).inc();
-            let mut reader = DirectReader::new(&part, direct);
-            loop {
-                let read = match reader.next().await {
-                    Ok(Some(read)) => read,
-                    Ok(None) => return Ok(()),
-                    Err(error) => return self.reset(stream, error),
-                };
-                metrics.direct_refused.add(read.refused.into());
-                at += read.piece.as_ref().len() as u64;
-                self.send_part(stream, Bytes::from_owner(read.piece), last && at == end).await?;
-            }
-        }
-        metrics.file_parts.of(FileTransfer::Read).inc();
-        while at < end {
-            // Read when there is room for it: what waits for a slow client is on disk, not in memory.
-            let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE);
-            let mut piece = vec![0; self.room(stream, wanted).await?.min(wanted)];
-            let piece = match file::read_cached(&part.file, &mut piece, at) {
-                Ok(Some(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(Some(read)) => {
-                    piece.truncate(read);
-                    Ok(Bytes::from(piece))
-                }
-                Ok(None) => {
-                    metrics.file_waits.inc();
-                    file::read(&part.file, at..end, piece.len()).await
-                }
-                Err(error) => Err(error),
-            };
-            let piece = match piece {
-                Ok(piece) => piece,
-                Err(error) => return self.reset(stream, error),
-            };
-            at += piece.len() as u64;
-            self.send_part(stream, piece, last && at == end).await?;
-        }
-        Ok(())
-    }
-
-    async fn send_stream(&self, stream: &mut SendStream<Bytes>, mut body: Streamed) -> Result<(), SendError> {
-        loop {
-            match next_or_reset(stream, &mut body).await? {
-                Some(Ok(part)) => self.send_part(stream, part, false).await?,
-                Some(Err(error)) => return self.reset(stream, io::Error::other(error)),
-                None => return Ok(stream.send_data(Bytes::new(), true)?),
-            }
-        }
-    }
-
-    async fn send_part(&self, stream: &mut SendStream<Bytes>, mut part: Bytes, last: bool) -> Result<(), SendError> {
-        while !part.is_empty() {
-            let room = self.room(stream, part.len().min(PIECE)).await?;
-            let piece = part.split_to(room.min(part.len()));
-            self.worker.metrics.sent.add(piece.len() as u64);
-            let end = last && part.is_empty();
-            stream.send_data(piece, end)?;
-        }
-        Ok(())
-    }
-
-    /// Bytes that the client has room for. One that makes none for too long loses the stream, and what it holds of our memory.
-    async fn room(&self, stream: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, SendError> {
+impl Sink for Sending {
+    async fn room(&mut self, wanted: usize) -> Result<usize, SendError> {
+        let stream = &mut self.stream;
         stream.reserve_capacity(wanted);
         let room = poll_fn(|context| match stream.capacity() {
             0 => stream.poll_capacity(context),
             room => Poll::Ready(Some(Ok(room))),
         });
-        match tokio::time::timeout(self.serving.options.send_timeout, room).await {
-            Ok(Some(room)) => Ok(room?),
-            Ok(None) => Err(SendError::Closed),
-            Err(_) => {
+        match self.patience.wait(room).await {
+            Some(Some(room)) => Ok(room?),
+            Some(None) => Err(SendError::Closed),
+            None => {
                 stream.send_reset(Reason::CANCEL);
                 Err(SendError::Stalled)
             }
         }
     }
 
-    fn reset(&self, stream: &mut SendStream<Bytes>, error: io::Error) -> Result<(), SendError> {
-        stream.send_reset(Reason::INTERNAL_ERROR);
-        Err(SendError::Content(error))
+    async fn send(&mut self, part: Bytes, last: bool) -> Result<(), SendError> {
+        self.patience.moved(part.len());
+        Ok(self.stream.send_data(part, last)?)
+    }
+
+    async fn send_whole(&mut self, content: Bytes, last: bool) -> Result<(), SendError> {
+        Ok(self.stream.send_data(content, last)?)
+    }
+
+    fn poll_unwanted(&mut self, context: &mut Context<'_>) -> Poll<SendError> {
+        self.stream.poll_reset(context).map(|reset| reset.map_or_else(SendError::Http2, |_| SendError::Closed))
+    }
+
+    fn reset(&mut self) {
+        self.stream.send_reset(Reason::INTERNAL_ERROR);
     }
 }
 
-/// The next part, unless the client has no more use for it.
-async fn next_or_reset(
-    stream: &mut SendStream<Bytes>,
-    body: &mut Streamed,
-) -> Result<Option<Result<Bytes, BodyError>>, SendError> {
-    poll_fn(|context| {
-        if let Poll::Ready(reset) = stream.poll_reset(context) {
-            return Poll::Ready(Err(reset.map_or_else(SendError::Http2, |_| SendError::Closed)));
-        }
-        body.parts.poll_next_unpin(context).map(Ok)
-    })
-    .await
-}
+/// The content of a request as it comes.
+struct Received(RecvStream);
 
-/// Why a response did not reach its end.
-#[derive(Debug, thiserror::Error)]
-enum SendError {
-    #[error(transparent)]
-    Http2(#[from] h2::Error),
-    #[error("the client has closed the stream")]
-    Closed,
-    #[error("the client takes nothing of it")]
-    Stalled,
-    #[error("its content failed: {0}")]
-    Content(io::Error),
-}
-
-/// The content of a request.
-struct Incoming {
-    stream: RefCell<RecvStream>,
-    received: Cell<u64>,
-    announced: Option<u64>,
-    limit: u64,
-}
-
-impl BodySource for Incoming {
-    fn poll_part(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        let mut stream = self.stream.borrow_mut();
-        let Some(part) = ready!(stream.poll_data(context)) else { return Poll::Ready(None) };
-        let part = part.map_err(|error| BodyError::Cut(failed(error)))?;
-        let received = self.received.get() + part.len() as u64;
-        self.received.set(received);
-        if received > self.limit {
-            return Poll::Ready(Some(Err(BodyError::TooLarge { limit: self.limit })));
-        }
-        // It is in the handler's hands: the client may send as much again.
-        stream.flow_control().release_capacity(part.len()).map_err(|error| BodyError::Cut(failed(error)))?;
-        Poll::Ready(Some(Ok(part)))
+impl Source for Received {
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let cut = |error| BodyError::Cut(failed(error));
+        self.0.poll_data(context).map(|part| part.map(|part| part.map_err(cut)))
     }
 
-    fn remaining(&self) -> Option<u64> {
-        self.announced.map(|announced| announced.saturating_sub(self.received.get()))
+    fn taken(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.0.flow_control().release_capacity(bytes).map_err(|error| BodyError::Cut(failed(error)))
+    }
+
+    fn refuse(&mut self, _: bool) {
+        // The connection resets a stream that nobody holds any more.
     }
 }

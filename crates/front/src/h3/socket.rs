@@ -120,11 +120,24 @@ pub(crate) fn mailboxes(threads: u16) -> Vec<Mailbox> {
     (0..).zip(receivers).map(|(thread, found)| Mailbox { thread, found, others: Arc::clone(&senders) }).collect()
 }
 
+/// What a thread needs to listen.
+pub(crate) struct Place {
+    pub(crate) socket: UdpSocket,
+    pub(crate) ids: Ids,
+    pub(crate) mailbox: Mailbox,
+}
+
 /// What a thread finds, and where it leaves what is others'.
 pub(crate) struct Mailbox {
     pub(crate) thread: u16,
     found: Receiver<Passed>,
     others: Arc<[Sender<Passed>]>,
+}
+
+/// What others have received, which takes turns with what arrives here.
+struct Found {
+    found: Receiver<Passed>,
+    is_next: bool,
 }
 
 /// The socket of one thread.
@@ -134,7 +147,7 @@ pub(crate) struct Steered {
     ids: Ids,
     thread: u16,
     /// Only the endpoint's driver polls it.
-    found: Mutex<Receiver<Passed>>,
+    found: Mutex<Found>,
     others: Arc<[Sender<Passed>]>,
     metrics: Arc<DoorMetrics>,
 }
@@ -146,16 +159,12 @@ impl std::fmt::Debug for Steered {
 }
 
 impl Steered {
-    pub(crate) fn new(
-        socket: UdpSocket,
-        ids: Ids,
-        mailbox: Mailbox,
-        metrics: Arc<DoorMetrics>,
-    ) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(place: Place, metrics: Arc<DoorMetrics>) -> io::Result<Arc<Self>> {
+        let Place { socket, ids, mailbox: Mailbox { thread, found, others } } = place;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        let Mailbox { thread, found, others } = mailbox;
         let socket = tokio::net::UdpSocket::from_std(socket)?;
-        Ok(Arc::new(Self { socket, state, ids, thread, found: Mutex::new(found), others, metrics }))
+        let found = Mutex::new(Found { found, is_next: true });
+        Ok(Arc::new(Self { socket, state, ids, thread, found, others, metrics }))
     }
 
     /// Whose a datagram is, if another thread's.
@@ -191,29 +200,35 @@ impl Steered {
     }
 }
 
-impl AsyncUdpSocket for Steered {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Writable { socket: self, waiting: None })
+impl Steered {
+    /// What others have received for this thread.
+    fn poll_found(
+        &self,
+        found: &mut Receiver<Passed>,
+        context: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        // Whoever could close it is this socket itself.
+        let Some(passed) = ready!(found.poll_recv(context)) else { return Poll::Pending };
+        let mut count = 0;
+        if let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut())
+            && let Some(room) = buffer.get_mut(..passed.content.len())
+        {
+            room.copy_from_slice(&passed.content);
+            *meta = passed.meta;
+            count = 1;
+        }
+        Poll::Ready(Ok(count))
     }
 
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.socket.try_io(Interest::WRITABLE, || self.state.send((&self.socket).into(), transmit))
-    }
-
-    fn poll_recv(
+    /// What arrives here.
+    fn poll_socket(
         &self,
         context: &mut Context<'_>,
         buffers: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        if let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut())
-            && let Poll::Ready(Some(passed)) = self.found.lock().poll_recv(context)
-            && let Some(room) = buffer.get_mut(..passed.content.len())
-        {
-            room.copy_from_slice(&passed.content);
-            *meta = passed.meta;
-            return Poll::Ready(Ok(1));
-        }
         loop {
             ready!(self.socket.poll_recv_ready(context))?;
             let received =
@@ -229,6 +244,36 @@ impl AsyncUdpSocket for Steered {
                 }
             }
             return Poll::Ready(Ok(count));
+        }
+    }
+}
+
+impl AsyncUdpSocket for Steered {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Writable { socket: self, waiting: None })
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.socket.try_io(Interest::WRITABLE, || self.state.send((&self.socket).into(), transmit))
+    }
+
+    fn poll_recv(
+        &self,
+        context: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let mut found = self.found.lock();
+        found.is_next = !found.is_next;
+        if !found.is_next {
+            return match self.poll_found(&mut found.found, context, buffers, meta) {
+                Poll::Pending => self.poll_socket(context, buffers, meta),
+                ready => ready,
+            };
+        }
+        match self.poll_socket(context, buffers, meta) {
+            Poll::Pending => self.poll_found(&mut found.found, context, buffers, meta),
+            ready => ready,
         }
     }
 

@@ -1,0 +1,211 @@
+//! What HTTP/2 and HTTP/3 have in common: connections of many streams, each with a request and its response.
+//!
+//! - `incoming`: the content of a request.
+//! - `outgoing`: the content of a response.
+//! - `patience`: how long a client may keep us waiting.
+
+mod incoming;
+mod outgoing;
+mod patience;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::door::pulse::Pulse;
+use crate::door::worker::Worker;
+use crate::door::{Options, Serving};
+use crate::h1::head::is_host;
+use crate::message::{Origin, Response};
+
+pub(crate) use incoming::{Incoming, Source};
+pub(crate) use outgoing::{SendError, Sink};
+pub(crate) use patience::Patience;
+
+/// Streams of a connection that are open.
+pub(crate) struct Open {
+    count: Rc<Cell<u32>>,
+    pulse: Rc<Pulse>,
+}
+
+impl Open {
+    /// Counts a stream of its connection; the last to end leaves the connection idle.
+    pub(crate) fn new(count: &Rc<Cell<u32>>, pulse: &Rc<Pulse>) -> Self {
+        count.set(count.get() + 1);
+        Self { count: Rc::clone(count), pulse: Rc::clone(pulse) }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.count.set(self.count.get().saturating_sub(1));
+        if self.count.get() == 0 {
+            // The connection sets its new deadline.
+            self.pulse.wake();
+        }
+    }
+}
+
+/// A request and its response.
+pub(crate) struct Exchange {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) serving: Arc<Serving>,
+    pub(crate) origin: Rc<Origin>,
+    /// Where the same is served over HTTP/3.
+    pub(crate) alt_svc: Option<HeaderValue>,
+    /// Bytes of the response's content that were handed over.
+    sent: Cell<u64>,
+    _open: Open,
+}
+
+impl Exchange {
+    pub(crate) fn new(worker: &Rc<Worker>, origin: &Rc<Origin>, alt_svc: Option<HeaderValue>, open: Open) -> Self {
+        let (worker, serving) = (Rc::clone(worker), worker.serving());
+        Self { worker, serving, origin: Rc::clone(origin), alt_svc, sent: Cell::new(0), _open: open }
+    }
+
+    /// Brings a head into the form that handlers know: what these versions call authority is `Host`. Gives the length of the content where
+    /// the head says it.
+    pub(crate) fn settle(&self, head: &mut Parts, authority: Option<HeaderValue>) -> Result<Option<u64>, StatusCode> {
+        settle(&self.serving.options, head, authority)
+    }
+
+    /// The head of a response as these versions have it, and whether content follows.
+    pub(crate) fn head(&self, response: &Response, is_head: bool) -> (HeaderMap, bool) {
+        let status = response.status;
+        let mut fields = response.headers.clone();
+        let said = fields.remove(CONTENT_LENGTH);
+        for name in [CONNECTION, TRANSFER_ENCODING] {
+            fields.remove(name);
+        }
+        fields.remove("keep-alive");
+        if let Some(ready) = &response.ready {
+            fields.extend(ready.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        if let Some(hit) = response.hit {
+            fields.extend(hit.fields());
+        }
+        if !fields.contains_key(DATE) {
+            fields.extend(HeaderValue::from_bytes(&self.worker.date()).ok().map(|date| (DATE, date)));
+        }
+        if let Some(alt_svc) = &self.alt_svc {
+            fields.entry(ALT_SVC).or_insert_with(|| alt_svc.clone());
+        }
+        let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+        let length = match response.body.length() {
+            Some(0) if bodiless || is_head => said,
+            Some(length) => Some(HeaderValue::from(length)),
+            None => None,
+        };
+        if let Some(length) = length.filter(|_| status != StatusCode::NO_CONTENT) {
+            fields.insert(CONTENT_LENGTH, length);
+        }
+        (fields, !bodiless && !is_head && !response.body.is_empty())
+    }
+
+    /// So many bytes of content were handed over.
+    pub(crate) fn count(&self, bytes: usize) {
+        self.sent.set(self.sent.get() + bytes as u64);
+        self.worker.metrics.sent.add(bytes as u64);
+    }
+
+    /// Says in the log how it ended.
+    pub(crate) fn ended(&self, sent: Result<(), SendError>) {
+        if let Err(error) = sent {
+            let (peer, sent) = (self.origin.peer, self.sent.get());
+            tracing::debug!(%peer, %error, sent, "a stream ended before its response did");
+        }
+    }
+}
+
+fn settle(options: &Options, head: &mut Parts, authority: Option<HeaderValue>) -> Result<Option<u64>, StatusCode> {
+    let host = {
+        let mut hosts = head.headers.get_all(HOST).iter();
+        // Both say the same, or nobody knows who is meant (RFC 9114 section 4.3.1, RFC 9113 section 8.3.1).
+        match (authority, hosts.next(), hosts.next()) {
+            (Some(authority), Some(host), None) if authority != host => return Err(StatusCode::BAD_REQUEST),
+            (Some(authority), _, None) => authority,
+            (None, Some(host), None) => host.clone(),
+            _ => return Err(StatusCode::BAD_REQUEST),
+        }
+    };
+    if !is_host(host.as_bytes()) {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    head.headers.insert(HOST, host);
+    if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > options.max_target) {
+        return Err(StatusCode::URI_TOO_LONG);
+    }
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    let announced = match (lengths.next(), lengths.next()) {
+        (None, _) => None,
+        (Some(length), None) => Some(digits(length).ok_or(StatusCode::BAD_REQUEST)?),
+        _ => return Err(StatusCode::BAD_REQUEST),
+    };
+    match announced {
+        Some(length) if length > options.max_body => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        announced => Ok(announced),
+    }
+}
+
+fn digits(value: &HeaderValue) -> Option<u64> {
+    let text = value.to_str().ok().filter(|text| text.bytes().all(|octet| octet.is_ascii_digit()))?;
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderName;
+
+    use super::*;
+
+    fn settled(
+        authority: Option<&'static str>,
+        fields: &[(&'static str, &'static str)],
+    ) -> Result<Option<u64>, StatusCode> {
+        let (mut head, ()) = http::Request::new(()).into_parts();
+        head.uri = "/a-target".parse().unwrap();
+        for (name, value) in fields {
+            head.headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let options = Options { max_body: 100, max_target: 9, ..Options::default() };
+        let announced = settle(&options, &mut head, authority.map(HeaderValue::from_static))?;
+        assert_eq!(head.headers.get_all(HOST).iter().collect::<Vec<_>>(), ["a.test"]);
+        head.uri = "/a-target!".parse().unwrap();
+        let too_long = settle(&options, &mut head, None);
+        assert_eq!(too_long, Err(StatusCode::URI_TOO_LONG));
+        Ok(announced)
+    }
+
+    #[test]
+    fn the_authority_is_the_host_and_there_is_exactly_one() {
+        assert_eq!(settled(Some("a.test"), &[]), Ok(None));
+        assert_eq!(settled(None, &[("host", "a.test")]), Ok(None));
+        assert_eq!(settled(Some("a.test"), &[("host", "a.test")]), Ok(None));
+        for (authority, hosts) in [
+            (None, &[][..]),
+            (Some("a.test"), &[("host", "b.test")]),
+            (None, &[("host", "a.test"), ("host", "a.test")]),
+            (Some("a.test/x"), &[]),
+            (None, &[("host", "a@b")]),
+        ] {
+            assert_eq!(settled(authority, hosts), Err(StatusCode::BAD_REQUEST), "{authority:?} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_one_number_and_within_the_limit() {
+        let length = |values: &[&'static str]| {
+            settled(Some("a.test"), &values.iter().map(|value| ("content-length", *value)).collect::<Vec<_>>())
+        };
+        assert_eq!(length(&["100"]), Ok(Some(100)));
+        assert_eq!(length(&["101"]), Err(StatusCode::PAYLOAD_TOO_LARGE));
+        for wrong in [&["1", "1"][..], &["+1"], &["1, 1"], &[""], &["99999999999999999999"]] {
+            assert_eq!(length(wrong), Err(StatusCode::BAD_REQUEST), "{wrong:?}");
+        }
+    }
+}
