@@ -18,8 +18,8 @@ mod tls;
 pub use acme::{AcmeChallenge, AcmeDirectory, AcmeSettings, ExternalAccount};
 pub use https::{Hsts, RedirectHttps};
 pub use tls::{
-    Alpn, CertificateFiles, Ciphers, ClientAuthMode, ClientAuthSettings, HostName, Http3Settings, LocalName, TlsSettings, TlsVersion,
-    UnknownNames,
+    Alpn, CertificateFiles, Ciphers, ClientAuthMode, ClientAuthSettings, HostName, Http3Settings, LocalName,
+    TlsSettings, TlsVersion, UnknownNames,
 };
 
 section! {

@@ -11,7 +11,7 @@ use super::*;
 use crate::message::{Answer, Body, FilePart, Request, Response, Streamed, Transfer};
 
 /// What the tests ask for: a path for each kind of answer.
-struct Site;
+pub(crate) struct Site;
 
 impl Handler for Site {
     fn handle(&self, request: Request) -> Answer {
@@ -64,7 +64,7 @@ impl Handler for Site {
     }
 }
 
-const FILE: u64 = 3 << 20;
+pub(crate) const FILE: u64 = 3 << 20;
 
 fn file() -> std::fs::File {
     let file = tempfile::tempfile().unwrap();

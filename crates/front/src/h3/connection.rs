@@ -121,7 +121,9 @@ impl Connection {
             });
             match event.await {
                 Ok(Ok(Event::Turn)) => {}
-                Ok(Ok(Event::OneWay(stream))) => drop(tokio::task::spawn_local(control::listen(Rc::clone(self), stream))),
+                Ok(Ok(Event::OneWay(stream))) => {
+                    drop(tokio::task::spawn_local(control::listen(Rc::clone(self), stream)))
+                }
                 Ok(Ok(Event::Request(mut send, mut receive))) if leaving => {
                     // Whichever of the two is over already needs no telling.
                     let _ = (send.reset(Code::REQUEST_REJECTED.into()), receive.stop(Code::REQUEST_REJECTED.into()));

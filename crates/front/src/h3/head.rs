@@ -140,7 +140,8 @@ fn target(method: &Method, path: Bytes) -> Option<Uri> {
 mod tests {
     use super::*;
 
-    const GET: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/x?y")];
+    const GET: [(&str, &str); 4] =
+        [(":method", "GET"), (":scheme", "https"), (":authority", "a.test"), (":path", "/x?y")];
 
     fn read(lines: &[(&'static str, &'static str)]) -> Result<(Parts, Option<HeaderValue>), Wrong> {
         request(lines.iter().map(|(name, value)| Ok(((*name).into(), (*value).into()))))
@@ -152,8 +153,12 @@ mod tests {
 
     #[test]
     fn a_head_has_its_target_in_origin_form_and_one_cookie_field() {
-        let (head, authority) = with(&[("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2"), ("te", "trailers")]).unwrap();
-        assert_eq!((head.method, head.uri.to_string(), head.version), (Method::GET, "/x?y".to_owned(), Version::HTTP_3));
+        let (head, authority) =
+            with(&[("cookie", "a=1"), ("accept", "*/*"), ("cookie", "b=2"), ("te", "trailers")]).unwrap();
+        assert_eq!(
+            (head.method, head.uri.to_string(), head.version),
+            (Method::GET, "/x?y".to_owned(), Version::HTTP_3)
+        );
         assert_eq!(authority.unwrap(), "a.test");
         assert_eq!(head.headers.get_all(COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2"]);
         let whole = read(&[(":method", "OPTIONS"), (":scheme", "https"), (":authority", "a.test"), (":path", "*")]);

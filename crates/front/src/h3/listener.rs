@@ -47,12 +47,7 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    pub(crate) fn new(
-        place: Place,
-        tls: &Arc<Tls>,
-        worker: Rc<Worker>,
-        open: Arc<AtomicUsize>,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(place: Place, tls: &Arc<Tls>, worker: Rc<Worker>, open: Arc<AtomicUsize>) -> io::Result<Self> {
         let quic = tls.quic().ok_or_else(|| io::Error::other("HTTP/3 is turned off"))?;
         let local = place.socket.local_addr()?;
         let (ids, thread) = (place.ids.clone(), place.mailbox.thread);

@@ -24,7 +24,6 @@ use crate::stream::{Exchange, Incoming, Patience, SendError, Sink, Source};
 pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: SendStream, receive: RecvStream) {
     let options = &exchange.serving.options;
     let mut sending = Sending {
-        connection: Rc::clone(&connection),
         stream: Some(send),
         patience: Patience::new(options.send_timeout, options.min_rate),
         head: Bytes::new(),
@@ -32,8 +31,13 @@ pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: 
         unwanted: None,
         reset: Code::INTERNAL_ERROR,
     };
-    let receiving =
-        Receiving { connection: Rc::clone(&connection), stream: receive, frames: Frames::default(), stage: Stage::Head, next: None };
+    let receiving = Receiving {
+        connection: Rc::clone(&connection),
+        stream: receive,
+        frames: Frames::default(),
+        stage: Stage::Head,
+        next: None,
+    };
     let begun = tokio::time::timeout(options.header_timeout, begin(&exchange, receiving)).await;
     let started = Instant::now();
     let (is_head, answer) = match begun.unwrap_or(Err(Failed::Request(Code::REQUEST_CANCELLED))) {
@@ -208,7 +212,6 @@ type Unwanted = Pin<Box<dyn Future<Output = Result<Option<quinn::VarInt>, quinn:
 
 /// The sending side of a stream. Dropped before its end, it tells the client that something is missing.
 struct Sending {
-    connection: Rc<Connection>,
     stream: Option<SendStream>,
     patience: Patience,
     /// What goes before the first part of the content.

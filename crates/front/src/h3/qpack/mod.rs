@@ -177,7 +177,9 @@ mod tests {
 
     fn read(section: &[u8], limit: usize) -> Result<Vec<(String, Vec<u8>)>, Unreadable> {
         let lines = Lines::new(Bytes::copy_from_slice(section), limit)?;
-        lines.map(|line| line.map(|(name, value)| (String::from_utf8(name.to_vec()).unwrap(), value.to_vec()))).collect()
+        lines
+            .map(|line| line.map(|(name, value)| (String::from_utf8(name.to_vec()).unwrap(), value.to_vec())))
+            .collect()
     }
 
     /// RFC 9204 appendix B.1.
