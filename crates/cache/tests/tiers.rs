@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use outwork_cache::tiers::Reach;
-use outwork_cache::{Entry, Key, Purge, Settings, Tier, Tiers, UnixMillis};
+use outwork_cache::{Decoded, Entry, Key, Purge, Settings, Tier, Tiers, UnixMillis};
 use outwork_config::ByteSize;
 use outwork_engine::Rng;
 use outwork_telemetry::Registry;
@@ -41,7 +41,14 @@ fn key(name: &str) -> Key {
 
 fn entry(name: &str, body: usize) -> Entry {
     let (meta, body) = ("meta".into(), vec![1; body].into());
-    Entry { name: name.into(), meta, body, tags: ["tag".into()].into(), expires: UnixMillis::NEVER }
+    Entry {
+        name: name.into(),
+        meta,
+        body,
+        tags: ["tag".into()].into(),
+        expires: UnixMillis::NEVER,
+        decoded: Decoded::default(),
+    }
 }
 
 fn store(tiers: &Tiers, name: &str, body: usize) {

@@ -82,7 +82,9 @@ fn redirect(request: &Request, port: u16) -> Response {
     let target = || {
         // Nothing but a host and perhaps a port: no user, and nothing that ends a header field or begins another part.
         let asked: Authority = request.head.headers.get(HOST)?.to_str().ok()?.parse().ok()?;
-        let host = Some(asked.host()).filter(|host| !host.is_empty() && !asked.as_str().contains('@'))?;
+        let is_port = || asked.port_u16().is_some();
+        let bare = |host: &&str| !asked.as_str().contains('@') && (asked.as_str() == *host || is_port());
+        let host = Some(asked.host()).filter(|host| !host.is_empty()).filter(bare)?;
         let port = if port == 443 { String::new() } else { format!(":{port}") };
         let target = request.head.uri.path_and_query().map_or("/", |target| target.as_str());
         HeaderValue::try_from(format!("https://{host}{port}{target}")).ok()

@@ -1,5 +1,5 @@
 //! What a hit costs.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::expect_used)]
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,10 +21,11 @@ fn request() -> Request {
         .header(HOST, "www.example.org")
         .header("accept-encoding", "gzip, br")
         .header("user-agent", "a browser")
-        .body(());
+        .body(())
+        .expect("a request");
     let end = ([127, 0, 0, 1], 1).into();
-    let origin = Rc::new(Origin { peer: end, local: end, tls: true });
-    Request { head: request.unwrap().into_parts().0, body: RequestBody::Empty, origin }
+    let origin = Rc::new(Origin { peer: end, local: end, tls: true, session: None });
+    Request { head: request.into_parts().0, body: RequestBody::Empty, origin }
 }
 
 #[test]

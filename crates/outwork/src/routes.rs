@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use outwork_config::{At, Fault, section};
-use outwork_front::answer::{Redirect, Respond, Routed};
 use outwork_front::acme;
+use outwork_front::answer::{Redirect, Respond, Routed};
 use outwork_front::cached::config::{Cache as CacheRules, Edge};
 use outwork_front::cached::edge::EdgeFields;
 use outwork_front::cached::{Cached, Rules, Store};

@@ -196,7 +196,10 @@ fn what_is_on_disk_outlives_a_restart() {
 }
 
 /// A Redis server that ends with this.
-struct Redis(std::process::Child, tempfile::TempDir);
+struct Redis {
+    server: std::process::Child,
+    _dir: tempfile::TempDir,
+}
 
 impl Redis {
     fn start() -> (Self, String) {
@@ -209,7 +212,7 @@ impl Redis {
             .stdout(std::process::Stdio::null())
             .spawn()
             .expect("redis-server");
-        let redis = Self(server, dir);
+        let redis = Self { server, _dir: dir };
         until(|| std::os::unix::net::UnixStream::connect(&socket).is_ok());
         (redis, format!("unix://{}", socket.display()))
     }
@@ -218,15 +221,18 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         // Nothing to do about one that has ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.server.kill();
+        let _ = self.server.wait();
     }
 }
 
 #[test]
 fn instances_share_answers_and_purges_through_redis() {
     let (_redis, url) = Redis::start();
-    let lines = format!("{}[cache.l2]\nenabled = true\nurl = '{url}'\ntimeout = '5s'\n", ROUTES.replace("cache = {}", "cache = { key = { host = false } }"));
+    let lines = format!(
+        "{}[cache.l2]\nenabled = true\nurl = '{url}'\ntimeout = '5s'\n",
+        ROUTES.replace("cache = {}", "cache = { key = { host = false } }")
+    );
     let ((mut one, first), (mut other, second)) = (place(&lines), place(&lines));
     one.start();
     other.start();

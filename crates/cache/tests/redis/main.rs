@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outwork_cache::tiers::Reach;
-use outwork_cache::{Circuit, Entry, Key, Purge, Settings, Tier, Tiers, UnixMillis, system_clock};
+use outwork_cache::{Circuit, Decoded, Entry, Key, Purge, Settings, Tier, Tiers, UnixMillis, system_clock};
 use outwork_config::{ByteSize, Secret};
 use server::Redis;
 
@@ -53,6 +53,7 @@ fn entry(name: &str) -> Entry {
         body: format!("body of {name}").into(),
         tags: ["tag".into()].into(),
         expires: UnixMillis::NEVER,
+        decoded: Decoded::default(),
     }
 }
 
@@ -305,7 +306,9 @@ async fn a_redis_that_has_lost_everything_is_noticed_and_memory_stays() {
     // Whoever asks next notices.
     assert_eq!(find(&other, "/b").await, None);
     until(|| one.is_shared() && other.is_shared()).await;
-    until(|| redis.cli(&["GET", "outwork:epoch"]).parse::<u64>().is_ok_and(|epoch| epoch > 2)).await;
+    let count =
+        || redis.cli(&["GET", "outwork:epoch"]).split_once('-').and_then(|(count, _)| count.parse::<u64>().ok());
+    until(|| count().is_some_and(|count| count > 2)).await;
     assert!(one.peek(&key("/a")).is_some() && other.peek(&key("/a")).is_some());
     store(&one, "/c");
     one.settled().await;
@@ -334,7 +337,7 @@ async fn purges_that_were_missed_and_are_not_kept_any_more_purge_everything() {
     until(|| tiers.stats().l2.is_some_and(|stats| stats.circuit != Circuit::Closed)).await;
     // When it is back, it counts three purges and knows of none.
     let dump = Redis::start(&[]);
-    dump.cli(&["SET", "outwork:epoch", "3"]);
+    dump.cli(&["SET", "outwork:epoch", "3-00000000000000ab"]);
     dump.cli(&["SAVE"]);
     std::fs::copy(dump.dir.path().join("dump.rdb"), redis.dir.path().join("dump.rdb")).unwrap();
     redis.restart();

@@ -178,7 +178,7 @@ fn has(list: &str, name: &str) -> bool {
 
 /// Bytes that a field may have, most of them such that mean something in one.
 fn value() -> impl Strategy<Value = Vec<u8>> {
-    let pieces = [
+    const PIECES: [&str; 20] = [
         "max-age",
         "=",
         ",",
@@ -201,7 +201,7 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
         "99999999999999999999",
     ];
     let piece = prop_oneof![
-        proptest::sample::select(&pieces[..]).prop_map(|text| text.as_bytes().to_vec()),
+        proptest::sample::select(&PIECES[..]).prop_map(|text| text.as_bytes().to_vec()),
         proptest::collection::vec(any::<u8>(), 0..4)
     ];
     proptest::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())

@@ -113,7 +113,7 @@ impl Site {
             request = request.header(*name, *value);
         }
         let end = ([127, 0, 0, 1], 1).into();
-        let origin = Rc::new(Origin { peer: end, local: end, tls: false });
+        let origin = Rc::new(Origin { peer: end, local: end, tls: false, session: None });
         let (head, ()) = request.body(()).unwrap().into_parts();
         self.cached.handle(Request { head, body: RequestBody::Empty, origin })
     }
@@ -535,7 +535,9 @@ fn content_that_fails_is_not_stored_and_its_client_is_not_told_that_it_is_whole(
             let (got, ()) = futures_util::future::join(site.get(), async {
                 let send = told.recv().await.unwrap();
                 send.send(Ok("abc".into())).unwrap();
-                last.map(|last| send.send(last).unwrap());
+                if let Some(last) = last {
+                    send.send(last).unwrap();
+                }
             })
             .await;
             assert!(got.body.is_err(), "{length:?}: {got:?}");
@@ -562,7 +564,9 @@ fn bytes_on_their_way_in_are_bounded_and_beyond_that_pass_through() {
                 let (got, ()) = futures_util::future::join(site.get(), async {
                     let (count, send) = told.recv().await.unwrap();
                     assert_eq!(count, round, "it was not stored");
-                    ["abc", "def"].map(|part| send.send(Ok(part.into())).unwrap());
+                    for part in ["abc", "def"] {
+                        send.send(Ok(part.into())).unwrap();
+                    }
                 })
                 .await;
                 assert_eq!(got.text(), "abcdef");
@@ -839,7 +843,7 @@ fn files_and_pieces_are_stored_as_what_they_hold() {
             |_| {},
             move |_, _| {
                 let mut response = response(200, MINUTE, "");
-                let part = FilePart { file: Arc::clone(&file), offset: 2, length: 4 };
+                let part = FilePart { file: Arc::clone(&file), offset: 2, length: 4, transfer: Default::default() };
                 response.body =
                     Body::Pieces(vec![Body::Full("<".into()), Body::File(part), Body::Empty, Body::Full(">".into())]);
                 response.into()

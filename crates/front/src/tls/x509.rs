@@ -246,8 +246,11 @@ fn moment((tag, content, _): (u8, &[u8], &[u8])) -> Option<SystemTime> {
     }
 }
 
-/// The attributes of a name: type, tag and content of the value, in groups.
-fn attributes(name: &[u8]) -> Option<Vec<Vec<(&[u8], u8, &[u8])>>> {
+/// An attribute of a name: its type, and tag and content of its value.
+type Attribute<'a> = (&'a [u8], u8, &'a [u8]);
+
+/// The attributes of a name, in groups.
+fn attributes(name: &[u8]) -> Option<Vec<Vec<Attribute<'_>>>> {
     let (mut groups, mut all) = (Vec::new(), Der(name));
     while all.peek().is_some() {
         let (mut group, mut set) = (Vec::new(), Der(all.take(SET)?));

@@ -100,7 +100,7 @@ fn a_prepared_certificate_is_used_from_its_commit_on_and_one_that_cannot_be_read
     let entry = certificates.entries().remove(0);
     let first = fingerprint(&entry);
     ca.write(dir.path(), "a", &["a.test"], DAY);
-    let prepared = certificates.prepare(vec![(Arc::clone(&tls), offer(&[&files, &more], None))]).unwrap();
+    let prepared = certificates.prepare(vec![(Arc::clone(&tls), offer(&[&files, &more]))], None).unwrap();
     assert_eq!(fingerprint(&entry), first, "something else of the reload may be refused yet");
     assert!(!tls.table.load().knows("b.test"));
     prepared.commit();
@@ -109,7 +109,7 @@ fn a_prepared_certificate_is_used_from_its_commit_on_and_one_that_cannot_be_read
     std::fs::write(&more.key, "no key").unwrap();
     let second = fingerprint(&entry);
     ca.write(dir.path(), "a", &["a.test"], DAY);
-    let refused = certificates.prepare(vec![(Arc::clone(&tls), offer(&[&files, &more], None))]).err().unwrap();
+    let refused = certificates.prepare(vec![(Arc::clone(&tls), offer(&[&files, &more]))], None).err().unwrap();
     assert!(refused.listener == 0 && refused.to_string().contains("b.key: no private key"), "{refused}");
     assert_eq!(fingerprint(&entry), second);
 }
