@@ -19,7 +19,7 @@ use outwork_web::config::Files as FilesSettings;
 use outwork_web::files::{Files, Shared};
 
 section! {
-    /// The front door: HTTP/1.1 and HTTP/2, and the routes to what answers.
+    /// The front door: HTTP/1.1, HTTP/2 and HTTP/3, and the routes to what answers.
     pub(crate) struct FrontSettings {
         /// Threads that serve connections, each with listening sockets of its own; 0 means one a core.
         pub(crate) workers: u16 [restart, range 0..=1024] = 0,
