@@ -196,7 +196,7 @@ impl TlsSettings {
 impl Http3Settings {
     /// As listeners take them; `None` where it is not spoken.
     pub fn http3(&self) -> Option<Http3> {
-        self.enabled.then(|| Http3 {
+        self.enabled.then_some(Http3 {
             streams: self.max_streams,
             idle_timeout: self.idle_timeout,
             retry_above: self.retry_above,

@@ -33,12 +33,6 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// How long a client may take to part after its last response.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// What happens to a connection.
-enum Event {
-    Accepted(Option<(http::Request<RecvStream>, SendResponse<Bytes>)>),
-    Turn,
-}
-
 /// Serves a connection until it ends. `alt_svc` says where the same is served over HTTP/3.
 pub(crate) async fn serve<S>(
     io: S,
@@ -84,18 +78,18 @@ where
         }
         let accepted = poll_fn(|context| {
             pulse.poll(context, |context| match connection.poll_accept(context) {
-                Poll::Ready(accepted) => Poll::Ready(accepted.transpose().map(Event::Accepted).map_err(failed)),
+                Poll::Ready(accepted) => Poll::Ready(accepted.transpose().map(Some).map_err(failed)),
                 // The first request under way has begun or the last one has ended, or the server stops.
                 Poll::Pending if (open.get() == 0) != is_idle || (pulse.is_stopping() && !leaving) => {
-                    Poll::Ready(Ok(Event::Turn))
+                    Poll::Ready(Ok(None))
                 }
                 Poll::Pending => cork.end_turn(context),
             })
         });
         let (request, respond) = match accepted.await {
-            Ok(Event::Turn) => continue,
-            Ok(Event::Accepted(Some(accepted))) => accepted,
-            Ok(Event::Accepted(None)) => return Ok(()),
+            Ok(None) => continue,
+            Ok(Some(Some(accepted))) => accepted,
+            Ok(Some(None)) => return Ok(()),
             Err(error) if leaving && error.kind() == io::ErrorKind::TimedOut => return Ok(()),
             Err(error) => return Err(error),
         };

@@ -124,8 +124,8 @@ fn endpoint_with(identity: Option<&(String, String)>, transport: TransportConfig
 /// A connection of the `h3` crate.
 struct Client {
     quic: quinn::Connection,
-    requests: h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>,
-    closed: tokio::task::JoinHandle<h3::error::ConnectionError>,
+    requests: Requests,
+    closed: Option<tokio::task::JoinHandle<h3::error::ConnectionError>>,
 }
 
 /// An answer to it.
@@ -141,29 +141,46 @@ impl Client {
     async fn over(quic: quinn::Connection) -> Self {
         let (mut driver, requests) = h3::client::new(h3_quinn::Connection::new(quic.clone())).await.unwrap();
         let closed = tokio::spawn(async move { poll_fn(|context| driver.poll_close(context)).await });
-        Self { quic, requests, closed }
+        Self { quic, requests, closed: Some(closed) }
     }
 
     async fn send(&mut self, method: Method, path: &str, content: Option<&[u8]>) -> Result<Answered, Failed> {
-        let request = http::Request::builder().method(method).uri(format!("https://a.test{path}"));
-        let mut stream = self.requests.send_request(request.body(()).unwrap()).await?;
-        if let Some(content) = content {
-            for part in content.chunks(10_000) {
-                stream.send_data(Bytes::copy_from_slice(part)).await?;
-            }
-        }
-        stream.finish().await?;
-        let (head, ()) = stream.recv_response().await?.into_parts();
-        let mut content = Vec::new();
-        while let Some(mut part) = stream.recv_data().await? {
-            content.extend_from_slice(&part.copy_to_bytes(part.remaining()));
-        }
-        Ok(Answered { status: head.status, fields: head.headers, content })
+        ask(&mut self.requests, method, path, content).await
+    }
+
+    /// How it was closed, for whoever asks first.
+    async fn closed(&mut self) -> h3::error::ConnectionError {
+        self.closed.take().unwrap().await.unwrap()
     }
 
     async fn get(&mut self, path: &str) -> Result<Answered, Failed> {
         self.send(Method::GET, path, None).await
     }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.quic.close(0x100u32.into(), b"");
+    }
+}
+
+type Requests = h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>;
+
+async fn ask(requests: &mut Requests, method: Method, path: &str, content: Option<&[u8]>) -> Result<Answered, Failed> {
+    let request = http::Request::builder().method(method).uri(format!("https://a.test{path}"));
+    let mut stream = requests.send_request(request.body(()).unwrap()).await?;
+    if let Some(content) = content {
+        for part in content.chunks(10_000) {
+            stream.send_data(Bytes::copy_from_slice(part)).await?;
+        }
+    }
+    stream.finish().await?;
+    let (head, ()) = stream.recv_response().await?.into_parts();
+    let mut content = Vec::new();
+    while let Some(mut part) = stream.recv_data().await? {
+        content.extend_from_slice(&part.copy_to_bytes(part.remaining()));
+    }
+    Ok(Answered { status: head.status, fields: head.headers, content })
 }
 
 impl Answered {
@@ -267,11 +284,8 @@ fn at_once(
 ) -> impl Future<Output = Vec<Result<Answered, Failed>>> + use<> {
     let asked: Vec<_> = (0..count)
         .map(|_| {
-            let (quic, requests) = (client.quic.clone(), client.requests.clone());
-            tokio::task::spawn_local(async move {
-                let mut one = Client { quic, requests, closed: tokio::spawn(std::future::pending()) };
-                one.get(path).await
-            })
+            let mut requests = client.requests.clone();
+            tokio::task::spawn_local(async move { ask(&mut requests, Method::GET, path, None).await })
         })
         .collect();
     async {

@@ -14,9 +14,12 @@ enum Says {
     Ended,
 }
 
+/// What it says on each.
+type Streams<'a> = &'a [(Says, Vec<u8>)];
+
 const SETTINGS: &[u8] = &[0x0, 0x4, 0x0];
 
-async fn end_of(running: &Running, streams: &[(Says, Vec<u8>)]) -> u64 {
+async fn end_of(running: &Running, streams: Streams<'_>) -> u64 {
     let quic = running.quic(&endpoint()).await.unwrap();
     let mut kept = Vec::new();
     for (says, bytes) in streams {
@@ -49,7 +52,7 @@ fn what_breaks_a_rule_of_the_connection_ends_it_with_the_code_for_that() {
         bytes.pop();
         bytes
     };
-    let cases: [(&str, &[(Says, Vec<u8>)], u64); 14] = [
+    let cases: [(&str, Streams<'_>, u64); 14] = [
         ("content before a head", &[(Request, frame(0, b"x"))], 0x105),
         ("settings in a request", &[(Request, [head(&[]), frame(4, b"")].concat())], 0x105),
         ("a push in a request", &[(Request, frame(5, b"x"))], 0x105),
