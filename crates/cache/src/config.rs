@@ -38,16 +38,8 @@ section! {
         pub ttl: Duration [restart, range secs(1)..] = hours(24),
         /// What it gives up first.
         pub policy: Policy [restart] = Policy::S3Fifo,
-        /// The largest entry.
+        /// The largest entry. Whatever this says, it is no larger than all of the size.
         pub max_entry: ByteSize [restart, range ByteSize::kib(1)..=ByteSize::gib(4)] = ByteSize::mib(8),
-    }
-    check an_entry_fits;
-}
-
-fn an_entry_fits(l1: &L1, at: &mut At<'_>) {
-    if l1.max_entry > l1.size {
-        let fault = Fault::new(format!("{} is more than all of size, {}", l1.max_entry, l1.size));
-        at.fault("max_entry", fault.expected("at most size"));
     }
 }
 
@@ -118,7 +110,7 @@ section! {
         pub size: ByteSize [restart, range ByteSize::mib(8)..=ByteSize::gib(65_536)] = ByteSize::gib(4),
         /// How long an entry stays at most. The response may say less.
         pub ttl: Duration [restart, range secs(1)..] = days(7),
-        /// The largest entry: at most a 64th of the size, and at least 1MiB always fits.
+        /// The largest entry. Whatever this says, it is no larger than a 64th of the size, or 1MiB where that is more.
         pub max_entry: ByteSize [restart, range ByteSize::kib(1)..=ByteSize::mib(240)] = ByteSize::mib(8),
         /// Entries that it may hold. Each takes about 32 bytes of memory.
         pub max_entries: u32 [restart, range 1_000..=500_000_000] = 1_000_000,
@@ -131,7 +123,6 @@ section! {
         /// How long it is left alone then, until it is tried again.
         pub retry: Duration [restart, range millis(10)..=mins(60)] = secs(5),
     }
-    check a_segment_holds_an_entry;
 }
 
 /// Segments that the disk's share is cut into, where they are not smaller than the smallest.
@@ -141,20 +132,14 @@ const SMALLEST_SEGMENT: u64 = 1 << 20;
 const LARGEST_SEGMENT: u64 = 64 << 28;
 
 impl L3 {
+    /// Bytes of the largest entry.
+    pub(crate) fn largest(&self) -> u64 {
+        self.max_entry.get().min(self.segment_bytes())
+    }
+
     /// Bytes of a segment file.
     pub(crate) fn segment_bytes(&self) -> u64 {
         (self.size.get() / SEGMENTS).clamp(SMALLEST_SEGMENT, LARGEST_SEGMENT)
-    }
-}
-
-fn a_segment_holds_an_entry(l3: &L3, at: &mut At<'_>) {
-    let segment = ByteSize::bytes(l3.segment_bytes());
-    if l3.max_entry > segment {
-        let fault = Fault::new(format!("{} is more than {segment}, a 64th of size", l3.max_entry));
-        at.fault(
-            "max_entry",
-            fault.expected("at most a 64th of size, or 1MiB").help("make size larger, or this smaller"),
-        );
     }
 }
 
@@ -199,11 +184,9 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_where_it_stands() {
         for (file, line, words) in [
-            ("[cache.l1]\nsize = '1MiB'\n", 1, "at most size"),
             ("[cache.l2]\nurl = 'http://cache'\n", 2, "redis://host:port"),
             ("[cache.l2]\nurl = 'cache:6379'\n", 2, "redis://host:port"),
             ("[cache.l2]\nca = 'ca.pem'\n", 2, "rediss://"),
-            ("[cache.l3]\nsize = '128MiB'\nmax_entry = '3MiB'\n", 3, "a 64th of size"),
         ] {
             let text = read(file).unwrap_err();
             assert!(text.contains(words) && (line == 1 || text.contains(&format!("test.toml:{line}"))), "{text}");

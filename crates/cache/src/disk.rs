@@ -194,7 +194,7 @@ impl Disk {
             shared,
             readers,
             writer: Mutex::new(Some(thread)),
-            max_entry: settings.max_entry.as_usize(),
+            max_entry: usize::try_from(settings.largest()).unwrap_or(usize::MAX),
             timeout: settings.timeout,
             size: settings.size.get(),
             _lock: lock,

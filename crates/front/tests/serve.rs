@@ -117,7 +117,7 @@ fn a_handler_knows_its_peer_with_and_without_tls() {
 #[test]
 fn certificates_that_cannot_work_are_refused_with_their_file() {
     let missing = Tls::load(files("missing.pem")).err().unwrap();
-    assert!(matches!(missing, TlsError::Pem { .. }) && missing.to_string().contains("missing.pem"), "{missing}");
+    assert!(matches!(missing, TlsError::Read { .. }) && missing.to_string().contains("missing.pem"), "{missing}");
     let empty = Tls::load(files("key.pem")).err().unwrap();
     assert!(matches!(empty, TlsError::NoCertificate(_)), "{empty}");
 }

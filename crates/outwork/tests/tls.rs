@@ -29,7 +29,7 @@ impl Ca {
         Self(Issuer::new(params, key))
     }
 
-    /// Writes `FILE.pem` and `FILE.key`, good from now for so many days.
+    /// Writes `FILE.pem` and `FILE.key`, good since long and for so many days from now.
     fn sign(&self, dir: &Path, file: &str, names: &[&str], days: u64) {
         let mut params =
             CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("names");
@@ -37,7 +37,7 @@ impl Ca {
         params.distinguished_name.push(DnType::CommonName, names[0]);
         let now = std::time::SystemTime::now();
         let day = std::time::Duration::from_secs(86_400);
-        params.not_before = (now - day).into();
+        params.not_before = (now - 90 * day).into();
         params.not_after = (now + day * u32::try_from(days).expect("few")).into();
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");

@@ -64,7 +64,7 @@ fn usable(acme: &AcmeSettings, at: &mut At<'_>) {
 
 fn decodes(account: &ExternalAccount, at: &mut At<'_>) {
     if account.key().is_none() {
-        let fault = Fault::new("it is not base64url").expected("the key as the authority shows it");
+        let fault = Fault::new("it is not base64url").expected("the key as the authority shows it").secret();
         at.fault("hmac_key", fault);
     }
 }

@@ -1,10 +1,11 @@
 //! From a connection to an encrypted one, and what was agreed on.
 
 use std::io;
+use std::time::Duration;
 
 use rustls::server::Acceptor;
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConnection};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -63,7 +64,13 @@ pub(crate) enum Accepted<S> {
 pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(tls: &Tls, stream: S) -> io::Result<Accepted<S>> {
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     match tls.answer(&start.client_hello()) {
-        Answer::Serve(config) => start.into_stream(config).await.map(Box::new).map(Accepted::Stream),
+        Answer::Serve(config) => match start.into_stream(config).into_fallible().await {
+            Ok(stream) => Ok(Accepted::Stream(Box::new(stream))),
+            Err((error, io)) => {
+                close_gently(io).await;
+                Err(error)
+            }
+        },
         Answer::Challenge(config) => {
             // Whoever asked closes once it has the certificate (RFC 8737 section 3).
             let mut stream = start.into_stream(config).await?;
@@ -73,10 +80,32 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(tls: &Tls, stream:
         Answer::UnrecognizedName => {
             let name = start.client_hello().server_name().unwrap_or_default().to_owned();
             start.io.write_all(&UNRECOGNIZED_NAME).await?;
-            start.io.shutdown().await?;
+            close_gently(start.io).await;
             Err(io::Error::other(format!("no certificate for {name:?}")))
         }
     }
+}
+
+/// How long a client may take to read why its handshake failed.
+const LINGER: Duration = Duration::from_secs(1);
+/// What is read and ignored meanwhile.
+const IGNORED: usize = 64 << 10;
+
+/// Ends a connection whose last record says why. What the client has sent is read, for a reset would take that record from it.
+async fn close_gently<S: AsyncRead + AsyncWrite + Unpin>(mut io: S) {
+    let close = async {
+        io.shutdown().await?;
+        let (mut buffer, mut ignored) = ([0; 512], 0);
+        while ignored < IGNORED {
+            match io.read(&mut buffer).await? {
+                0 => break,
+                read => ignored += read,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // However it goes, the connection has failed already.
+    let _ = tokio::time::timeout(LINGER, close).await;
 }
 
 /// A record with the fatal alert `unrecognized_name` (RFC 8446 sections 5.1 and 6; RFC 6066 section 3).

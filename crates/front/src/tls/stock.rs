@@ -159,7 +159,7 @@ impl Certificates {
     /// None so far. `dir` is where ours are kept, and is made when there are some; `acme` says where those of ACME come from.
     pub fn new(dir: &Path, acme: Option<Settings>) -> Arc<Self> {
         Arc::new(Self {
-            dir: dir.to_owned(),
+            dir: std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()),
             listeners: Mutex::default(),
             authority: Mutex::default(),
             challenges: Arc::default(),

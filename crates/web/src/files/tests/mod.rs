@@ -291,11 +291,9 @@ fn memory_for_files_is_bounded_and_what_is_wanted_stays() {
         assert!(site.metrics.kept.get() <= 24 << 10, "{}", site.metrics.kept.get());
     }
     assert!(site.metrics.evicted.get() > 40);
-    assert_eq!(
-        site.metrics.lookups.of(crate::metrics::Lookup::Hit).get(),
-        49,
-        "what is asked for again and again stays"
-    );
+    // It may have to earn its place once more at the beginning; first in, first out would have let it go every tenth time.
+    let hits = site.metrics.lookups.of(crate::metrics::Lookup::Hit).get();
+    assert!((48..=49).contains(&hits), "what is asked for again and again stays: {hits}");
     let metrics = Arc::clone(&site.metrics);
     drop(site);
     assert_eq!((metrics.kept.get(), metrics.kept_files.get(), metrics.watches.get()), (0, 0, 0));
