@@ -19,7 +19,7 @@ use rustls::pki_types::pem::PemObject;
 
 const PORT: u16 = 8443;
 const LISTENER: &str = "[[front.listener]]\naddress = 'HOST:8443'\ntls = { certificate = 'a.pem', key = 'a.key', http3 = { retry_above = 0 } }\n\
-    [[front.route]]\npath = '/site/*'\nfiles = { root = 'site' }\n[[front.route]]\npath = '/*'\nrespond = { body = 'routed' }\n";
+    [[front.route]]\npath = '/pages/*'\nfiles = { root = 'site' }\n[[front.route]]\npath = '/*'\nrespond = { body = 'routed' }\n";
 
 /// A certificate that signs itself, in `a.pem` and `a.key`.
 fn certify(dir: &Path, names: &[&str]) {
@@ -37,8 +37,8 @@ fn place() -> (Place, SocketAddr) {
     let before = std::fs::read_to_string(&file).expect("the file");
     let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address").to_owned();
     std::fs::write(&file, format!("{before}{}", LISTENER.replace("HOST", &host))).expect("the file");
-    std::fs::create_dir(place.path().join("site")).expect("a folder");
-    std::fs::write(place.path().join("site/page.html"), "a page\n".repeat(100_000)).expect("a file");
+    std::fs::create_dir_all(place.path().join("site/pages")).expect("a folder");
+    std::fs::write(place.path().join("site/pages/page.html"), "a page\n".repeat(100_000)).expect("a file");
     certify(place.path(), &["a.test"]);
     (place, SocketAddr::new(host.parse().expect("an address"), PORT))
 }
@@ -100,7 +100,7 @@ fn a_site_is_served_over_http_3_through_reloads_until_the_server_stops() {
         let quic = connect(&place, to).await.expect("a connection");
         let mut client = Client::over(quic.clone()).await;
         assert_eq!(client.get("/").await, "200 routed");
-        let page = client.get("/site/page.html").await;
+        let page = client.get("/pages/page.html").await;
         assert!(page.starts_with("200 a page") && page.len() == 4 + 700_000, "{}", page.len());
         let metrics = curl(&place, to, &format!("http://{}:8067/metrics", to.ip()));
         for line in [

@@ -284,7 +284,7 @@ async fn serve(sockets: Vec<Sockets>, mut orders: UnboundedReceiver<Order>, shar
         }
     };
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
-    // Who comes now is refused.
+    // Who comes now gets no connection.
     quic.iter().for_each(|endpoint| endpoint.set_server_config(None));
     worker.pulses.stop();
     let drained = tokio::time::timeout(patience, async {

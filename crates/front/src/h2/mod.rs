@@ -90,7 +90,16 @@ where
             Ok(None) => continue,
             Ok(Some(Some(accepted))) => accepted,
             Ok(Some(None)) => return Ok(()),
-            Err(error) if leaving && error.kind() == io::ErrorKind::TimedOut => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && is_idle => {
+                if leaving {
+                    return Ok(());
+                }
+                // It has nothing more to ask: it is told before it is closed.
+                leaving = true;
+                pulse.forgive();
+                connection.graceful_shutdown();
+                continue;
+            }
             Err(error) => return Err(error),
         };
         let exchange = Exchange::new(worker, &origin, alt_svc.clone(), Open::new(&open, &pulse));
