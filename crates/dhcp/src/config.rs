@@ -16,8 +16,8 @@ use std::time::Duration;
 section! {
     /// The DHCPv4 server.
     pub struct Dhcp {
-        /// Whether the service runs.
-        pub enabled: bool [restart] = true,
+        /// Whether the service runs. Unset, it does if anything else is set here.
+        pub enabled: Option<bool> [restart],
         /// Interfaces whose directly attached clients are served, through packet sockets. One that does not exist yet is picked up when it appears.
         /// `*` is every Ethernet interface that is up and has an IPv4 address, as they come and go; `eth*` those whose names begin so; `!docker0` not that one.
         pub interfaces: Vec<InterfaceRule> [restart],
@@ -125,6 +125,13 @@ section! {
         pub reservation: Vec<Reservation>,
     }
     check compile::check;
+}
+
+impl Dhcp {
+    /// Whether the service runs.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.unwrap_or_else(|| *self != Self::default())
+    }
 }
 
 section! {

@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod cache;
 pub(crate) mod leases;
 pub(crate) mod octets;
+pub(crate) mod queries;
 pub(crate) mod reservations;
 pub(crate) mod store;
 
@@ -158,6 +159,9 @@ Examples:
     /// Shows, purges and fills the cache of answers
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Shows the databases that routes query, and forgets results that are out of date
+    #[command(subcommand)]
+    Queries(queries::QueriesCommand),
     /// Shows the certificates of the running server, and the root of its local authority
     #[command(subcommand)]
     Tls(TlsCommand),
@@ -170,6 +174,22 @@ Examples:
     /// Converts another server's configuration
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Makes the hash of a password, for `basic_auth.users` and password files
+    ///
+    /// The password is asked for, or read from standard input where that is no terminal: one line.
+    #[command(after_help = "\
+Examples:
+  outwork hash-password
+  outwork hash-password --user ann >> /etc/outwork/users
+  outwork hash-password --bcrypt < password.txt")]
+    HashPassword {
+        /// Writes a line of a password file: the name, a colon and the hash.
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// Makes a bcrypt hash, which other servers read, too, instead of an Argon2 one.
+        #[arg(long)]
+        bcrypt: bool,
+    },
     /// Measures a server under load
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -206,9 +226,12 @@ impl Command {
             Self::Config(ConfigCommand::Init { .. }) => {
                 (&["config", "set"], "what to write is named by itself: `outwork config init FILE`")
             }
-            Self::Schema | Self::Completions { .. } | Self::Man { .. } | Self::Import(_) | Self::Bench(_) => {
-                (&["config", "set"], "this command reads no configuration")
-            }
+            Self::Schema
+            | Self::Completions { .. }
+            | Self::Man { .. }
+            | Self::Import(_)
+            | Self::HashPassword { .. }
+            | Self::Bench(_) => (&["config", "set"], "this command reads no configuration"),
             _ => return None,
         };
         let mut innermost = matches;

@@ -36,6 +36,7 @@ use outwork_telemetry::logs::Logs;
 use outwork_telemetry::process::Process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::sample;
 use crate::settings::{self, Settings};
 use dhcp::Dhcp;
 use front::Front;
@@ -58,7 +59,7 @@ pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
     let logs = Logs::start(settings.log.format, settings.log.levels())?;
     if loaded.file.is_none() {
         tracing::info!(
-            "no configuration file: serving a practice subnet on loopback; `outwork config init` writes a file to begin with"
+            "no configuration file: serving a practice subnet and a sample site on loopback; `outwork config init` writes a file to begin with"
         );
     }
     if let Some(warning) = settings.admin.unprotected() {
@@ -71,6 +72,10 @@ pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
         privileges::drop_to(user, &keep).with_context(|| format!("process.user = {user:?}"))?;
     }
     let _lock = DirLock::take(&settings.store.data_dir).context("store.data_dir")?;
+    if loaded.file.is_none() {
+        let site = settings::site(&settings.store.data_dir);
+        sample::write(&site).with_context(|| format!("cannot write the sample site to {}", site.display()))?;
+    }
     // Services run on threads of their own; this runtime is for the admin API.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -120,7 +125,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     let alerts = Arc::new(Alerts::new(&crate::alerts::IDS));
     registry.register(Arc::clone(&alerts) as _)?;
 
-    let dhcp = match settings.dhcp.enabled {
+    let dhcp = match settings.dhcp.is_enabled() {
         true => Some(Dhcp::start(&settings, &registry, &hub)?),
         false => None,
     };
@@ -183,7 +188,8 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         ),
     };
     let services = dhcp.as_ref().map(Dhcp::api).into_iter().chain([front::api(door.as_ref(), &certificates)]);
-    let services = services.chain(door.as_ref().map(|door| cache::api(&door.caching))).collect();
+    let services = services.chain(door.as_ref().map(|door| cache::api(&door.caching)));
+    let services = services.chain(door.as_ref().map(|door| front::queries_api(&door.queries))).collect();
     let router = outwork_admin::router(admin, services, outwork_admin::assets());
 
     let live = Live {
@@ -301,7 +307,8 @@ fn greet(
         writeln!(out, "  dashboard  {scheme}://{}/", usable(*address, &interfaces, &host_name()))?;
     }
     for (address, tls) in door.map(Front::addresses).unwrap_or_default() {
-        writeln!(out, "  web        {}://{address}/", if *tls { "https" } else { "http" })?;
+        let scheme = if *tls { "https" } else { "http" };
+        writeln!(out, "  web        {scheme}://{}/", usable(*address, &interfaces, &host_name()))?;
     }
     if let Some(dhcp) = dhcp {
         for address in dhcp.listening() {

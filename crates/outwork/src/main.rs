@@ -9,6 +9,8 @@
 //! - `settings`: the whole configuration, and where its text comes from.
 //! - `local`: commands that need the configuration alone.
 //! - `remote`: commands that ask a running server, through `client`.
+//! - `sample`: the site that is served where there is no configuration.
+//! - `password`: `outwork hash-password`.
 //! - `report`: what went wrong, for people and for machines.
 //! - `storage`: `outwork store`, for a server that is not running.
 //! - `table`: output for people.
@@ -21,9 +23,11 @@ mod cli;
 mod client;
 mod compose;
 mod local;
+mod password;
 mod remote;
 mod report;
 mod routes;
+mod sample;
 mod settings;
 mod storage;
 mod table;
@@ -73,6 +77,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Reservations(command) => remote::reservations(global, command)?,
         Command::Subnets { command: None | Some(SubnetsCommand::List) } => remote::subnets(global)?,
         Command::Cache(command) => remote::cache(global, command)?,
+        Command::Queries(command) => remote::queries(global, command)?,
         Command::Tls(command) => remote::tls(global, command)?,
         Command::Log(command) => remote::log(global, command)?,
         Command::Store(command) => return storage::store(global, command),
@@ -80,6 +85,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Import(ImportCommand::Kea { file, output, force }) => {
             local::import_kea(global, file, output.as_deref(), *force)?;
         }
+        Command::HashPassword { user, bcrypt } => password::hash(global, user.as_deref(), *bcrypt)?,
         Command::Bench(BenchCommand::Dhcp(args)) => return bench::dhcp(global, args),
     }
     Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 mod cache;
 mod leases;
+mod queries;
 mod reservations;
 mod tls;
 
@@ -18,6 +19,7 @@ use crate::table::{Table, bytes, cell, printable, span, time, write_pairs};
 
 pub(crate) use cache::cache;
 pub(crate) use leases::{leases, subnets};
+pub(crate) use queries::queries;
 pub(crate) use reservations::reservations;
 pub(crate) use tls::tls;
 

@@ -10,12 +10,13 @@ use outwork_dhcp::config::Dhcp;
 use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
 use outwork_telemetry::logs::LogSettings;
+use outwork_web::sql::config::Web;
 
 use crate::alerts::AlertSettings;
 use crate::caching::CacheSettings;
 use crate::cli::Global;
 use crate::report;
-use crate::routes::FrontSettings;
+use crate::routes::{FrontSettings, check_queries};
 
 section! {
     /// Configuration of Outwork.
@@ -38,17 +39,24 @@ section! {
         pub(crate) cache: CacheSettings,
         /// The front door.
         pub(crate) front: FrontSettings,
+        /// Databases that routes query.
+        pub(crate) web: Web,
     }
     check worth_a_look;
 }
 
 /// What the warnings miss, or take for granted. They would be false where it is there and could not be read.
-const NEEDED: [&str; 4] = ["dhcp.enabled", "dhcp.listen", "dhcp.interfaces", "dhcp.subnet"];
+const NEEDED: [&str; 5] = ["dhcp.enabled", "dhcp.listen", "dhcp.interfaces", "dhcp.subnet", "front.listener"];
 
 fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
+    check_queries(&settings.front, &settings.web, at);
     let unread = |key: &str| NEEDED.iter().any(|needed| is_below(key, needed) || is_below(needed, key));
     if at.left_out().any(unread) {
         return;
+    }
+    if !settings.dhcp.is_enabled() && settings.front.listener.is_empty() && settings.dhcp.enabled.is_none() {
+        let help = "add a [[dhcp.subnet]], or a [[front.listener]] with a [[front.route]]; `outwork config init` writes examples";
+        at.warn("", Fault::new("no service is configured: neither [dhcp] nor a [[front.listener]]").help(help));
     }
     for (path, warning) in outwork_dhcp::policy::compile::warnings(&settings.dhcp) {
         at.warn(&format!("dhcp.{path}"), warning);
@@ -63,7 +71,8 @@ section! {
     }
 }
 
-/// What is served where there is no configuration file: a subnet to practise on, reachable from this machine alone.
+/// What is served where there is no configuration file: a subnet and a site to practise on, reachable from this machine alone. `SITE` stands for
+/// the folder of the site.
 const PRACTICE: &str = include_str!("practice.toml");
 /// What that is called where settings say where they come from.
 pub(crate) const PRACTICE_NAME: &str = "the built-in practice configuration";
@@ -160,9 +169,23 @@ pub(crate) fn sources(global: &Global) -> anyhow::Result<Sources> {
             let text = std::fs::read_to_string(path);
             Some((path.clone(), text.with_context(|| format!("cannot read the configuration {}", path.display()))?))
         }
-        None => Some(usual_file()?.unwrap_or_else(|| (PRACTICE_NAME.into(), PRACTICE.into()))),
+        None => Some(usual_file()?.unwrap_or_else(|| practice(global))),
     };
     Ok(layers(global, file))
+}
+
+/// The practice configuration, with the site below the data directory.
+fn practice(global: &Global) -> (PathBuf, String) {
+    let data_dir = salvage(layers(global, None), "store.data_dir").map(|(path, _): (PathBuf, _)| path);
+    let site = site(&data_dir.unwrap_or_else(|| Store::default().data_dir));
+    // A JSON string is a TOML string, too.
+    let site = serde_json::Value::from(site.to_string_lossy()).to_string();
+    (PRACTICE_NAME.into(), PRACTICE.replace("\"SITE\"", &site))
+}
+
+/// Where the site lies that is served where there is no configuration file.
+pub(crate) fn site(data_dir: &Path) -> PathBuf {
+    data_dir.join("site")
 }
 
 /// A file's text under the environment and the flags.

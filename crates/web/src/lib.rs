@@ -1,7 +1,8 @@
-//! The web server: what answers requests out of files.
+//! The web server: what answers requests out of files and databases.
 //!
 //! - [`files`]: a folder as a site: conditional requests, ranges, index files, lists, compressed variants, media types, small files from memory.
-//! - [`config`]: what the configuration says of it.
+//! - [`sql`]: answers out of SQLite and PostgreSQL: parameters, pools, JSON and CSV, results that are kept.
+//! - [`config`]: what the configuration says of files.
 //! - [`metrics`]: what it counts.
 //!
 //! Deliberately absent: connections, routes and what belongs to every response; the front door has them.
@@ -9,3 +10,4 @@
 pub mod config;
 pub mod files;
 pub mod metrics;
+pub mod sql;

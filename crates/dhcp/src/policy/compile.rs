@@ -65,7 +65,7 @@ fn may_come_of(path: &str, left_out: &str) -> bool {
 /// What should be looked at, by path below `[dhcp]`: the configuration can be used, but hardly does what was meant.
 pub fn warnings(dhcp: &Dhcp) -> Vec<(String, Fault)> {
     let mut warnings = Vec::new();
-    if !dhcp.enabled {
+    if !dhcp.is_enabled() {
         return warnings;
     }
     if dhcp.subnet.is_empty() {

@@ -14,15 +14,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
+use http::header::EXPECT;
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::cork::Cork;
 use crate::door::metrics::Protocol;
+use crate::door::pace::Pace;
 use crate::door::pulse::Beat;
 use crate::door::worker::Worker;
-use crate::message::{Answer, Body, BodyError, Origin, Request, RequestBody, Response};
-use crate::stream::{Exchange, Incoming, Open, Patience, SendError, Sink, Source};
+use crate::filter::Visit;
+use crate::message::{Answer, Body, BodyError, BodySource, Origin, Request, RequestBody, Response};
+use crate::problem::Problem;
+use crate::stream::{Exchange, Incoming, Open, PIECE, SendError, Sink, Source};
 
 /// Streams that a client may have open at once.
 const STREAMS: u32 = 128;
@@ -30,6 +34,9 @@ const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
+/// How long, and how many bytes of it, content that nobody wants is ignored before its stream is reset.
+const LINGER: Duration = Duration::from_secs(2);
+const UNWANTED: usize = STREAM_WINDOW as usize;
 /// How long a client may take to part after its last response.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -103,7 +110,7 @@ where
             Err(error) => return Err(error),
         };
         let exchange = Exchange::new(worker, &origin, alt_svc.clone(), Open::new(&open, &pulse));
-        begin(exchange, request, respond);
+        Stream::begin(exchange, request, respond);
     }
 }
 
@@ -114,129 +121,172 @@ fn failed(error: h2::Error) -> io::Error {
     }
 }
 
-/// Answers a request, at once where the answer is there and is in memory.
-fn begin(exchange: Exchange, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let started = Instant::now();
-    exchange.worker.metrics.protocols.of(Protocol::Http2).inc();
-    let is_head = request.method() == Method::HEAD;
-    let answer = match take(&exchange, request) {
-        Ok(request) => exchange.serving.handler.handle(request),
-        Err(status) => Response::new(status).into(),
-    };
-    match answer {
-        Answer::Now(response) => {
-            exchange.worker.metrics.answered(response.status, started.elapsed());
-            match response.body {
-                Body::Empty | Body::Full(_) => exchange.ended(send_now(&exchange, response, is_head, respond)),
-                _ => drop(tokio::task::spawn_local(async move {
-                    exchange.ended(send(&exchange, response, is_head, respond).await);
-                })),
+/// A request and its response.
+struct Stream {
+    exchange: Exchange,
+    /// Its content, if there is any.
+    body: Option<Rc<Incoming<Received>>>,
+    /// That is little, and its client does not wait to be asked for it.
+    comes: bool,
+}
+
+impl Stream {
+    /// Answers a request, at once where the answer is there and is in memory.
+    fn begin(exchange: Exchange, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let started = Instant::now();
+        exchange.worker.metrics.protocols.of(Protocol::Http2).inc();
+        let is_head = request.method() == Method::HEAD;
+        let (stream, mut request, refused) = Self::take(exchange, request);
+        let serving = &stream.exchange.serving;
+        let visit = Visit::begin(&serving.entry, &mut request, started);
+        let answer = match refused {
+            Some(problem) => problem.answer(&request.head).into(),
+            None => serving.handler.handle(request),
+        };
+        match answer {
+            Answer::Now(response) => {
+                let (response, visit) = stream.exchange.answered(response, visit, started);
+                // The client has room for so much, or soon will.
+                let little = matches!(&response.body, Body::Full(content) if content.len() <= PIECE);
+                if (is_head || little || response.body.is_empty()) && !stream.is_unread() {
+                    return stream.exchange.ended(visit, stream.send_now(response, is_head, respond));
+                }
+                drop(tokio::task::spawn_local(async move { stream.finish(visit, response, is_head, respond).await }));
+            }
+            Answer::Later(response) => drop(tokio::task::spawn_local(async move {
+                let response = stream.exchange.pace().answer(response).await;
+                let response = response.unwrap_or_else(|| Problem::late().into_response());
+                let (response, visit) = stream.exchange.answered(response, visit, started);
+                stream.finish(visit, response, is_head, respond).await;
+            })),
+        }
+    }
+
+    /// Sends a response, and sees what is left of the request to its end: many a client that still sends takes a response that ends for a
+    /// failure, or waits for ever, though it may end early (RFC 9113 section 8.1). So what is little, and is on its way, comes first.
+    async fn finish(&self, visit: Visit, response: Response, is_head: bool, respond: SendResponse<Bytes>) {
+        if self.comes {
+            self.linger().await;
+        }
+        self.exchange.ended(visit, self.send(response, is_head, respond).await);
+        self.linger().await;
+    }
+
+    /// The request in the form that handlers know, and why no handler is to have it.
+    fn take(exchange: Exchange, request: http::Request<RecvStream>) -> (Self, Request, Option<Problem>) {
+        let (mut head, body) = request.into_parts();
+        head.version = Version::HTTP_2;
+        let authority = head.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+        if head.method != Method::CONNECT {
+            head.uri = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
+        }
+        let settled = match authority.transpose() {
+            Ok(authority) => exchange.settle(&mut head, authority),
+            Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "the authority is malformed")),
+        };
+        let (announced, refused) = match settled {
+            Ok(announced) => (announced, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        let mut stream = Self { exchange, body: None, comes: false };
+        let content = match body.is_end_stream() {
+            true => RequestBody::Empty,
+            false => {
+                stream.comes =
+                    announced.is_some_and(|length| length <= UNWANTED as u64) && !head.headers.contains_key(EXPECT);
+                let incoming = Rc::new(Incoming::new(&stream.exchange, Received(body), announced));
+                stream.body = Some(Rc::clone(&incoming));
+                RequestBody::Source(incoming as Rc<dyn BodySource>)
+            }
+        };
+        let origin = Rc::clone(&stream.exchange.origin);
+        (stream, Request { head, body: content, origin }, refused)
+    }
+
+    /// Whether there is content that nobody wants any more.
+    fn is_unread(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| Rc::strong_count(body) == 1 && !body.source().0.is_end_stream())
+    }
+
+    /// Ignores a while what still comes of it, if it is little. What is more ends in a reset of the stream.
+    async fn linger(&self) {
+        let Some(body) = self.body.as_ref().filter(|_| self.is_unread()) else { return };
+        let pace = self.exchange.pace();
+        let mut ignored = 0;
+        pace.lingering(LINGER);
+        while ignored < UNWANTED {
+            match pace.next(|context| body.source().0.poll_data(context)).await {
+                Ok(Some(Ok(part))) => {
+                    ignored += part.len();
+                    // Where it cannot be given back, the stream has ended.
+                    let _ = body.source().0.flow_control().release_capacity(part.len());
+                }
+                _ => return,
             }
         }
-        Answer::Later(response) => drop(tokio::task::spawn_local(async move {
-            let response = response.await;
-            exchange.worker.metrics.answered(response.status, started.elapsed());
-            exchange.ended(send(&exchange, response, is_head, respond).await);
-        })),
     }
-}
 
-/// The request in the form that handlers know.
-fn take(exchange: &Exchange, request: http::Request<RecvStream>) -> Result<Request, StatusCode> {
-    let (mut head, body) = request.into_parts();
-    head.version = Version::HTTP_2;
-    let authority = head.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
-    let authority = authority.transpose().map_err(|_| StatusCode::BAD_REQUEST)?;
-    if head.method != Method::CONNECT {
-        head.uri = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
+    /// The response without its content, and whether that follows.
+    fn head(&self, response: &Response, is_head: bool) -> (http::Response<()>, bool) {
+        let (fields, follows) = self.exchange.head(response, is_head);
+        let mut head = http::Response::new(());
+        (*head.status_mut(), *head.headers_mut()) = (response.status, fields);
+        (head, follows)
     }
-    let announced = exchange.settle(&mut head, authority)?;
-    let body = match body.is_end_stream() {
-        true => RequestBody::Empty,
-        false => RequestBody::Source(Rc::new(Incoming::new(exchange, Received(body), announced))),
-    };
-    Ok(Request { head, body, origin: Rc::clone(&exchange.origin) })
-}
 
-/// The response without its content, and whether that follows.
-fn head(exchange: &Exchange, response: &Response, is_head: bool) -> (http::Response<()>, bool) {
-    let (fields, follows) = exchange.head(response, is_head);
-    let mut head = http::Response::new(());
-    (*head.status_mut(), *head.headers_mut()) = (response.status, fields);
-    (head, follows)
-}
-
-/// Sends what is in memory, and shared: to hand all of it over costs nothing.
-fn send_now(
-    exchange: &Exchange,
-    response: Response,
-    is_head: bool,
-    mut respond: SendResponse<Bytes>,
-) -> Result<(), SendError> {
-    let (head, follows) = head(exchange, &response, is_head);
-    let mut stream = respond.send_response(head, !follows)?;
-    if let (true, Body::Full(content)) = (follows, response.body) {
-        exchange.count(content.len());
-        stream.send_data(content, true)?;
+    /// Sends what is in memory, and shared: to hand all of it over costs nothing.
+    fn send_now(&self, response: Response, is_head: bool, mut respond: SendResponse<Bytes>) -> Result<(), SendError> {
+        let (head, follows) = self.head(&response, is_head);
+        let mut stream = respond.send_response(head, !follows)?;
+        if let (true, Body::Full(content)) = (follows, response.body) {
+            self.exchange.count(content.len());
+            stream.send_data(content, true)?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-async fn send(
-    exchange: &Exchange,
-    response: Response,
-    is_head: bool,
-    mut respond: SendResponse<Bytes>,
-) -> Result<(), SendError> {
-    let (head, follows) = head(exchange, &response, is_head);
-    let stream = respond.send_response(head, !follows)?;
-    let options = &exchange.serving.options;
-    let mut sending = Sending { stream, patience: Patience::new(options.send_timeout, options.min_rate) };
-    match follows {
-        true => exchange.send_body(&mut sending, response.body, true).await,
-        false => Ok(()),
+    async fn send(&self, response: Response, is_head: bool, mut respond: SendResponse<Bytes>) -> Result<(), SendError> {
+        let (head, follows) = self.head(&response, is_head);
+        let mut sending = Sending(respond.send_response(head, !follows)?);
+        if !follows {
+            return Ok(());
+        }
+        self.exchange.pace().sending();
+        self.exchange.send_body(&mut sending, response.body, true).await
     }
 }
 
 /// The content of a response on its way.
-struct Sending {
-    stream: SendStream<Bytes>,
-    patience: Patience,
-}
+struct Sending(SendStream<Bytes>);
 
 impl Sink for Sending {
-    async fn room(&mut self, wanted: usize) -> Result<usize, SendError> {
-        let stream = &mut self.stream;
+    async fn room(&mut self, pace: &Pace, wanted: usize) -> Result<usize, SendError> {
+        let stream = &mut self.0;
         stream.reserve_capacity(wanted);
-        let room = poll_fn(|context| match stream.capacity() {
+        let room = pace.room(|context| match stream.capacity() {
             0 => stream.poll_capacity(context),
             room => Poll::Ready(Some(Ok(room))),
         });
-        match self.patience.wait(room).await {
-            Some(Some(room)) => Ok(room?),
-            Some(None) => Err(SendError::Closed),
-            None => {
+        match room.await {
+            Ok(Some(room)) => Ok(room?),
+            Ok(None) => Err(SendError::Closed),
+            Err(_) => {
                 stream.send_reset(Reason::CANCEL);
                 Err(SendError::Stalled)
             }
         }
     }
 
-    async fn send(&mut self, part: Bytes, last: bool) -> Result<(), SendError> {
-        self.patience.moved(part.len());
-        Ok(self.stream.send_data(part, last)?)
-    }
-
-    async fn send_whole(&mut self, content: Bytes, last: bool) -> Result<(), SendError> {
-        Ok(self.stream.send_data(content, last)?)
+    async fn send(&mut self, _: &Pace, part: Bytes, last: bool) -> Result<(), SendError> {
+        Ok(self.0.send_data(part, last)?)
     }
 
     fn poll_unwanted(&mut self, context: &mut Context<'_>) -> Poll<SendError> {
-        self.stream.poll_reset(context).map(|reset| reset.map_or_else(SendError::Http2, |_| SendError::Closed))
+        self.0.poll_reset(context).map(|reset| reset.map_or_else(SendError::Http2, |_| SendError::Closed))
     }
 
     fn reset(&mut self) {
-        self.stream.send_reset(Reason::INTERNAL_ERROR);
+        self.0.send_reset(Reason::INTERNAL_ERROR);
     }
 }
 

@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
@@ -13,10 +12,10 @@ use rustls::pki_types::CertificateDer;
 
 use super::connection;
 use super::socket::{OwnIds, Place, Steered};
-use crate::door::Seat;
 use crate::door::metrics::{Cut, Handshake};
 use crate::door::pulse::Beat;
 use crate::door::worker::Worker;
+use crate::door::{Open, Seat};
 use crate::message::Origin;
 use crate::tls::{ClientCertificate, Quic, Session, Tls};
 
@@ -42,12 +41,12 @@ pub(crate) struct Listening {
     local: SocketAddr,
     tls: Arc<Tls>,
     worker: Rc<Worker>,
-    open: Arc<AtomicUsize>,
+    open: Arc<Open>,
     handshakes: Rc<Cell<u32>>,
 }
 
 impl Listening {
-    pub(crate) fn new(place: Place, tls: &Arc<Tls>, worker: Rc<Worker>, open: Arc<AtomicUsize>) -> io::Result<Self> {
+    pub(crate) fn new(place: Place, tls: &Arc<Tls>, worker: Rc<Worker>, open: Arc<Open>) -> io::Result<Self> {
         let quic = tls.quic().ok_or_else(|| io::Error::other("HTTP/3 is turned off"))?;
         let local = place.socket.local_addr()?;
         let (ids, thread) = (place.ids.clone(), place.mailbox.thread);
@@ -80,9 +79,12 @@ impl Listening {
             // One that has no right to another try is refused with that.
             return drop(incoming.retry());
         }
-        let Some(seat) = Seat::take(&self.open, self.worker.serving().options.connections) else {
-            metrics.connections_cut.of(Cut::Full).inc();
-            return incoming.refuse();
+        let seat = match Seat::take(&self.open, &self.worker.serving(), self.local, peer) {
+            Ok(seat) => seat,
+            Err(why) => {
+                metrics.connections_cut.of(why).inc();
+                return incoming.refuse();
+            }
         };
         metrics.connections.inc();
         metrics.quic_connections.inc();

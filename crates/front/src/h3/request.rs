@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -17,15 +18,16 @@ use super::frame::{self, CANCEL_PUSH, DATA, Frames, GOAWAY, HEADERS, MAX_PUSH_ID
 use super::head::{self, Wrong};
 use super::qpack::{self, Lines, Unreadable};
 use crate::door::metrics::Protocol;
-use crate::message::{Body, BodyError, Request, RequestBody, Response};
-use crate::stream::{Exchange, Incoming, Patience, SendError, Sink, Source};
+use crate::door::pace::Pace;
+use crate::filter::Visit;
+use crate::message::{Answer, Body, BodyError, Request, RequestBody, Response};
+use crate::problem::Problem;
+use crate::stream::{Exchange, Incoming, SendError, Sink, Source};
 
 /// Serves one.
 pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: SendStream, receive: RecvStream) {
-    let options = &exchange.serving.options;
     let mut sending = Sending {
         stream: Some(send),
-        patience: Patience::new(options.send_timeout, options.min_rate),
         head: Bytes::new(),
         is_framed: false,
         unwanted: None,
@@ -38,16 +40,22 @@ pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: 
         stage: Stage::Head,
         next: None,
     };
-    let begun = tokio::time::timeout(options.header_timeout, begin(&exchange, receiving)).await;
+    let serving = Arc::clone(&exchange.serving);
+    let begun = tokio::time::timeout(serving.options.header_timeout, begin(&exchange, receiving)).await;
     let started = Instant::now();
-    let (is_head, answer) = match begun.unwrap_or(Err(Failed::Request(Code::REQUEST_CANCELLED))) {
-        Ok(request) => {
-            exchange.worker.metrics.protocols.of(Protocol::Http3).inc();
-            (request.head.method == Method::HEAD, exchange.serving.handler.handle(request))
+    let (is_head, visit, answer) = match begun.unwrap_or(Err(Failed::Request(Code::REQUEST_CANCELLED))) {
+        Ok((mut request, refused)) => {
+            let is_head = request.head.method == Method::HEAD;
+            let visit = Visit::begin(&serving.entry, &mut request, started);
+            let answer = match refused {
+                Some(problem) => problem.answer(&request.head).into(),
+                None => serving.handler.handle(request),
+            };
+            (is_head, visit, answer)
         }
-        Err(Failed::Status(status)) => {
-            exchange.worker.metrics.protocols.of(Protocol::Http3).inc();
-            (false, Response::new(status).into())
+        Err(Failed::Head(problem)) => {
+            let visit = Visit::misunderstood(&serving.entry, &exchange.origin, started);
+            (false, visit, problem.into_response().into())
         }
         Err(Failed::Request(code)) => {
             sending.reset = code;
@@ -55,24 +63,30 @@ pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: 
         }
         Err(Failed::Connection(code)) => return connection.fail(code),
     };
-    let response = answer.response().await;
-    exchange.worker.metrics.answered(response.status, started.elapsed());
+    exchange.worker.metrics.protocols.of(Protocol::Http3).inc();
+    let response = match answer {
+        Answer::Now(response) => response,
+        Answer::Later(response) => {
+            exchange.pace().answer(response).await.unwrap_or_else(|| Problem::late().into_response())
+        }
+    };
+    let (response, visit) = exchange.answered(response, visit, started);
     let sent = sending.respond(&exchange, response, is_head).await;
     match (&sent, sending.stream.take_if(|_| sent.is_ok())) {
         (Ok(()), Some(stream)) => connection.answered(stream),
         (Err(SendError::Closed), _) => connection.given_up(),
         _ => {}
     }
-    exchange.ended(sent);
+    exchange.ended(visit, sent);
 }
 
 /// Why there is no request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Failed {
     /// The stream ends.
     Request(Code),
-    /// It ends with an answer.
-    Status(StatusCode),
+    /// It ends with an answer: the head cannot be read.
+    Head(Problem),
     /// The connection ends.
     Connection(Code),
 }
@@ -80,7 +94,10 @@ enum Failed {
 impl From<Wrong> for Failed {
     fn from(wrong: Wrong) -> Self {
         match wrong {
-            Wrong::Unreadable(Unreadable::TooLarge) => Self::Status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+            Wrong::Unreadable(Unreadable::TooLarge) => {
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                Self::Head(Problem::new(status, "the header fields are too large"))
+            }
             Wrong::Unreadable(Unreadable::Malformed) => Self::Connection(Code::QPACK_DECOMPRESSION_FAILED),
             Wrong::Malformed(why) => {
                 tracing::debug!(why, "a request is malformed");
@@ -90,8 +107,8 @@ impl From<Wrong> for Failed {
     }
 }
 
-/// Reads a head.
-async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<Request, Failed> {
+/// Reads a head; gives the request, and why no handler is to have it.
+async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<(Request, Option<Problem>), Failed> {
     let section = match poll_fn(|context| receiving.poll_part(context)).await? {
         Some(Part::Whole(_, section)) => section,
         Some(Part::TooLarge(_)) => return Err(Wrong::Unreadable(Unreadable::TooLarge).into()),
@@ -100,7 +117,10 @@ async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<Request,
     let lines = Lines::new(section, receiving.connection.max_head()).map_err(Wrong::from)?;
     let (mut head, authority) = head::request(lines)?;
     receiving.stage = Stage::Content;
-    let announced = exchange.settle(&mut head, authority).map_err(Failed::Status)?;
+    let (announced, refused) = match exchange.settle(&mut head, authority) {
+        Ok(announced) => (announced, None),
+        Err(problem) => (None, Some(problem)),
+    };
     // Most have none, and say so with the head.
     let first = poll_fn(|context| Poll::Ready(receiving.poll_part(context))).await;
     let body = match first {
@@ -117,7 +137,7 @@ async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<Request,
             RequestBody::Source(Rc::new(Incoming::new(exchange, receiving, announced)))
         }
     };
-    Ok(Request { head, body, origin: Rc::clone(&exchange.origin) })
+    Ok((Request { head, body, origin: Rc::clone(&exchange.origin) }, refused))
 }
 
 /// How far a request has come.
@@ -213,7 +233,6 @@ type Unwanted = Pin<Box<dyn Future<Output = Result<Option<quinn::VarInt>, quinn:
 /// The sending side of a stream. Dropped before its end, it tells the client that something is missing.
 struct Sending {
     stream: Option<SendStream>,
-    patience: Patience,
     /// What goes before the first part of the content.
     head: Bytes,
     /// The content has one frame, of which the head is written; else each part has its own.
@@ -225,6 +244,7 @@ struct Sending {
 
 impl Sending {
     async fn respond(&mut self, exchange: &Exchange, response: Response, is_head: bool) -> Result<(), SendError> {
+        exchange.pace().sending();
         let (fields, follows) = exchange.head(&response, is_head);
         let mut section = Vec::with_capacity(256);
         qpack::write_response(&mut section, response.status, &fields);
@@ -243,16 +263,16 @@ impl Sending {
             body if follows => {
                 if matches!(body, Body::Stream(_)) {
                     // It may be long until there is something to say after it.
-                    self.write(Bytes::new()).await?;
+                    self.write(exchange.pace(), Bytes::new()).await?;
                 }
                 exchange.send_body(self, body, true).await
             }
-            _ => self.send_whole(Bytes::new(), true).await,
+            _ => self.send(exchange.pace(), Bytes::new(), true).await,
         }
     }
 
     /// Hands over a part of the content after what goes before it.
-    async fn write(&mut self, part: Bytes) -> Result<(), SendError> {
+    async fn write(&mut self, pace: &Pace, part: Bytes) -> Result<(), SendError> {
         let mut before = std::mem::take(&mut self.head);
         if !self.is_framed && !part.is_empty() {
             let mut frame = before.to_vec();
@@ -268,17 +288,16 @@ impl Sending {
                 continue;
             }
             let Some(stream) = &mut self.stream else { return Err(SendError::Closed) };
-            match self.patience.wait(stream.write_chunks(left)).await {
-                Some(Ok(written)) => {
-                    self.patience.moved(written.bytes);
-                    left = left.get_mut(written.chunks..).unwrap_or_default();
-                }
-                Some(Err(WriteError::Stopped(_))) => {
+            let rest = std::mem::take(&mut left);
+            let written = pace.room(|context| pin!(stream.write_chunks(rest)).poll(context)).await;
+            match written {
+                Ok(Ok(written)) => left = rest.get_mut(written.chunks..).unwrap_or_default(),
+                Ok(Err(WriteError::Stopped(_))) => {
                     self.reset = Code::REQUEST_CANCELLED;
                     return Err(SendError::Closed);
                 }
-                Some(Err(error)) => return Err(SendError::Http3(error)),
-                None => {
+                Ok(Err(error)) => return Err(SendError::Http3(error)),
+                Err(_) => {
                     self.reset = Code::REQUEST_CANCELLED;
                     return Err(SendError::Stalled);
                 }
@@ -289,17 +308,13 @@ impl Sending {
 }
 
 impl Sink for Sending {
-    async fn room(&mut self, wanted: usize) -> Result<usize, SendError> {
+    async fn room(&mut self, _: &Pace, wanted: usize) -> Result<usize, SendError> {
         // What was sent before is on its way, or there would be no end to sending it.
         Ok(wanted)
     }
 
-    async fn send(&mut self, part: Bytes, last: bool) -> Result<(), SendError> {
-        self.send_whole(part, last).await
-    }
-
-    async fn send_whole(&mut self, content: Bytes, last: bool) -> Result<(), SendError> {
-        self.write(content).await?;
+    async fn send(&mut self, pace: &Pace, part: Bytes, last: bool) -> Result<(), SendError> {
+        self.write(pace, part).await?;
         match &mut self.stream {
             Some(stream) if last => stream.finish().map_err(|_| SendError::Closed),
             _ => Ok(()),

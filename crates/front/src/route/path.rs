@@ -109,6 +109,16 @@ pub struct PathPattern {
     pub(super) open: bool,
 }
 
+impl PathPattern {
+    /// The names of its captures.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Capture(name) => Some(&**name),
+            Segment::Literal(_) => None,
+        })
+    }
+}
+
 impl std::fmt::Display for PathPattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for segment in &self.segments {

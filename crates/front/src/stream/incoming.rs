@@ -1,16 +1,13 @@
 //! The content of a request: no larger than it may be or than it was said to be, and not slower.
 
-use std::cell::{Cell, RefCell};
-use std::io;
-use std::pin::Pin;
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::time::{Sleep, sleep};
 
-use super::Patience;
+use super::Exchange;
+use crate::door::pace::Pace;
 use crate::door::worker::Worker;
 use crate::message::{BodyError, BodySource};
 
@@ -30,46 +27,35 @@ pub(crate) trait Source {
 pub(crate) struct Incoming<S: Source> {
     worker: Rc<Worker>,
     source: RefCell<S>,
-    pace: RefCell<Pace>,
+    pace: Rc<Pace>,
     received: Cell<u64>,
     announced: Option<u64>,
     limit: u64,
     ended: Cell<bool>,
 }
 
-struct Pace {
-    patience: Patience,
-    /// Since when the handler waits, and until when it may.
-    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
-}
-
 impl<S: Source> Incoming<S> {
-    pub(crate) fn new(exchange: &super::Exchange, source: S, announced: Option<u64>) -> Self {
-        let options = &exchange.serving.options;
+    pub(crate) fn new(exchange: &Exchange, source: S, announced: Option<u64>) -> Self {
         Self {
             worker: Rc::clone(&exchange.worker),
             source: RefCell::new(source),
-            pace: RefCell::new(Pace {
-                patience: Patience::new(options.request_timeout, options.min_rate),
-                waiting: None,
-            }),
+            pace: Rc::clone(exchange.pace()),
             received: Cell::new(0),
             announced,
-            limit: options.max_body,
+            limit: exchange.serving.options.max_body,
             ended: Cell::new(false),
         }
+    }
+
+    /// Where it comes from, for who reads what no handler wanted.
+    pub(crate) fn source(&self) -> RefMut<'_, S> {
+        self.source.borrow_mut()
     }
 
     /// The next part, and whether it fits what came before.
     fn poll_checked(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let mut source = self.source.borrow_mut();
-        let part = match source.poll_data(context) {
-            Poll::Ready(part) => part,
-            Poll::Pending => {
-                ready!(self.pace.borrow_mut().poll_late(context));
-                return Poll::Ready(Some(Err(BodyError::Cut(io::ErrorKind::TimedOut.into()))));
-            }
-        };
+        let part = ready!(self.pace.poll_body(context, |context| source.poll_data(context))).map_err(BodyError::Cut)?;
         let wrong = |why| Poll::Ready(Some(Err(BodyError::Malformed(why))));
         let Some(part) = part.transpose()? else {
             return match self.announced {
@@ -80,7 +66,7 @@ impl<S: Source> Incoming<S> {
         let received = self.received.get() + part.len() as u64;
         self.received.set(received);
         self.worker.metrics.received.add(part.len() as u64);
-        self.pace.borrow_mut().moved(part.len());
+        self.pace.received(part.len());
         if self.announced.is_some_and(|announced| received > announced) {
             return wrong("it is longer than its Content-Length");
         }
@@ -115,21 +101,5 @@ impl<S: Source> Drop for Incoming<S> {
         if !self.ended.get() {
             self.source.get_mut().refuse(false);
         }
-    }
-}
-
-impl Pace {
-    /// Ready when the client is late.
-    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let left = self.patience.left();
-        let (_, until) = self.waiting.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(left))));
-        until.as_mut().poll(context)
-    }
-
-    fn moved(&mut self, bytes: usize) {
-        if let Some((since, _)) = self.waiting.take() {
-            self.patience.waited(since.elapsed());
-        }
-        self.patience.moved(bytes);
     }
 }

@@ -2,29 +2,30 @@
 //!
 //! - `incoming`: the content of a request.
 //! - `outgoing`: the content of a response.
-//! - `patience`: how long a client may keep us waiting.
 
 mod incoming;
 mod outgoing;
-mod patience;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::door::pace::Pace;
 use crate::door::pulse::Pulse;
 use crate::door::worker::Worker;
 use crate::door::{Options, Serving};
+use crate::filter::Visit;
 use crate::h1::head::is_host;
 use crate::message::{Origin, Response};
+use crate::problem::Problem;
 
 pub(crate) use incoming::{Incoming, Source};
-pub(crate) use outgoing::{SendError, Sink};
-pub(crate) use patience::Patience;
+pub(crate) use outgoing::{PIECE, SendError, Sink};
 
 /// Streams of a connection that are open.
 pub(crate) struct Open {
@@ -59,19 +60,41 @@ pub(crate) struct Exchange {
     pub(crate) alt_svc: Option<HeaderValue>,
     /// Bytes of the response's content that were handed over.
     sent: Cell<u64>,
+    /// Its deadlines, once there is something to wait for.
+    pace: OnceCell<Rc<Pace>>,
     _open: Open,
 }
 
 impl Exchange {
     pub(crate) fn new(worker: &Rc<Worker>, origin: &Rc<Origin>, alt_svc: Option<HeaderValue>, open: Open) -> Self {
         let (worker, serving) = (Rc::clone(worker), worker.serving());
-        Self { worker, serving, origin: Rc::clone(origin), alt_svc, sent: Cell::new(0), _open: open }
+        Self {
+            worker,
+            serving,
+            origin: Rc::clone(origin),
+            alt_svc,
+            sent: Cell::new(0),
+            pace: OnceCell::new(),
+            _open: open,
+        }
     }
 
-    /// Brings a head into the form that handlers know: what these versions call authority is `Host`. Gives the length of the content where
-    /// the head says it.
-    pub(crate) fn settle(&self, head: &mut Parts, authority: Option<HeaderValue>) -> Result<Option<u64>, StatusCode> {
+    /// Its deadlines.
+    pub(crate) fn pace(&self) -> &Rc<Pace> {
+        self.pace.get_or_init(|| Pace::begin(&self.worker, &self.serving.options))
+    }
+
+    /// Brings a head into the form that handlers know: what these versions call authority is `Host`. Gives the length of the content where the
+    /// head says it, or why no handler is to have the request.
+    pub(crate) fn settle(&self, head: &mut Parts, authority: Option<HeaderValue>) -> Result<Option<u64>, Problem> {
         settle(&self.serving.options, head, authority)
+    }
+
+    /// There is a response: it gets what every response gets.
+    pub(crate) fn answered(&self, mut response: Response, mut visit: Visit, started: Instant) -> (Response, Visit) {
+        self.worker.metrics.answered(response.status, started.elapsed());
+        visit.answered(&self.serving.entry, &mut response);
+        (response, visit)
     }
 
     /// The head of a response as these versions have it, and whether content follows.
@@ -83,7 +106,7 @@ impl Exchange {
             fields.remove(name);
         }
         fields.remove("keep-alive");
-        if let Some(ready) = &response.ready {
+        for ready in response.ready_heads() {
             fields.extend(ready.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
         if let Some(hit) = response.hit {
@@ -109,45 +132,50 @@ impl Exchange {
 
     /// So many bytes of content were handed over.
     pub(crate) fn count(&self, bytes: usize) {
+        if let Some(pace) = self.pace.get() {
+            pace.sent(bytes);
+        }
         self.sent.set(self.sent.get() + bytes as u64);
         self.worker.metrics.sent.add(bytes as u64);
     }
 
-    /// Says in the log how it ended.
-    pub(crate) fn ended(&self, sent: Result<(), SendError>) {
+    /// The response has come to its end, or will not.
+    pub(crate) fn ended(&self, mut visit: Visit, sent: Result<(), SendError>) {
+        visit.sent(self.sent.get(), sent.is_ok());
         if let Err(error) = sent {
-            let (peer, sent) = (self.origin.peer, self.sent.get());
-            tracing::debug!(%peer, %error, sent, "a stream ended before its response did");
+            tracing::debug!(peer = %self.origin.peer, %error, "a stream ended before its response did");
         }
     }
 }
 
-fn settle(options: &Options, head: &mut Parts, authority: Option<HeaderValue>) -> Result<Option<u64>, StatusCode> {
+fn settle(options: &Options, head: &mut Parts, authority: Option<HeaderValue>) -> Result<Option<u64>, Problem> {
+    let bad = |why| Problem::new(StatusCode::BAD_REQUEST, why);
     let host = {
         let mut hosts = head.headers.get_all(HOST).iter();
         // Both say the same, or nobody knows who is meant (RFC 9114 section 4.3.1, RFC 9113 section 8.3.1).
         match (authority, hosts.next(), hosts.next()) {
-            (Some(authority), Some(host), None) if authority != host => return Err(StatusCode::BAD_REQUEST),
-            (Some(authority), _, None) => authority,
-            (None, Some(host), None) => host.clone(),
-            _ => return Err(StatusCode::BAD_REQUEST),
+            (Some(authority), Some(host), None) if authority != host => Err(bad("authority and Host are not the same")),
+            (Some(authority), _, None) => Ok(authority),
+            (None, Some(host), None) => Ok(host.clone()),
+            (None, None, _) => Err(bad("there is no authority")),
+            _ => Err(bad("there is more than one Host")),
         }
-    };
+    }?;
     if !is_host(host.as_bytes()) {
-        return Err(StatusCode::BAD_REQUEST);
+        return Err(bad("the authority is malformed"));
     }
     head.headers.insert(HOST, host);
     if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > options.max_target) {
-        return Err(StatusCode::URI_TOO_LONG);
+        return Err(Problem::new(StatusCode::URI_TOO_LONG, "the request target is too long"));
     }
     let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
     let announced = match (lengths.next(), lengths.next()) {
         (None, _) => None,
-        (Some(length), None) => Some(digits(length).ok_or(StatusCode::BAD_REQUEST)?),
-        _ => return Err(StatusCode::BAD_REQUEST),
+        (Some(length), None) => Some(digits(length).ok_or_else(|| bad("Content-Length is malformed"))?),
+        _ => return Err(bad("there is more than one Content-Length")),
     };
     match announced {
-        Some(length) if length > options.max_body => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Some(length) if length > options.max_body => Err(Problem::too_large(options.max_body)),
         announced => Ok(announced),
     }
 }
@@ -173,10 +201,11 @@ mod tests {
             head.headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let options = Options { max_body: 100, max_target: 9, ..Options::default() };
-        let announced = settle(&options, &mut head, authority.map(HeaderValue::from_static))?;
+        let status = |problem: Problem| problem.into_response().status;
+        let announced = settle(&options, &mut head, authority.map(HeaderValue::from_static)).map_err(status)?;
         assert_eq!(head.headers.get_all(HOST).iter().collect::<Vec<_>>(), ["a.test"]);
         head.uri = "/a-target!".parse().unwrap();
-        let too_long = settle(&options, &mut head, None);
+        let too_long = settle(&options, &mut head, None).map_err(status);
         assert_eq!(too_long, Err(StatusCode::URI_TOO_LONG));
         Ok(announced)
     }

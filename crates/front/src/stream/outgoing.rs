@@ -7,23 +7,21 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::Exchange;
+use crate::door::pace::Pace;
 use crate::file::{self, DirectReader, FileTransfer};
 use crate::message::{Body, BodyError, FilePart, Streamed, Transfer};
 
 /// Bytes of a body that are handed over at once.
-const PIECE: usize = 64 << 10;
+pub(crate) const PIECE: usize = 64 << 10;
 
 /// The sending side of a stream.
 pub(crate) trait Sink {
-    /// Bytes that the client has room for, at least one and `wanted` at most. One that makes none for too long loses the stream, and what it holds
-    /// of our memory.
-    async fn room(&mut self, wanted: usize) -> Result<usize, SendError>;
+    /// Bytes that the client has room for, at least one and `wanted` at most. One that makes it too slowly loses the stream, and what it holds of
+    /// our memory.
+    async fn room(&mut self, pace: &Pace, wanted: usize) -> Result<usize, SendError>;
 
     /// Hands over what there is room for; with the last of it the stream ends.
-    async fn send(&mut self, part: Bytes, last: bool) -> Result<(), SendError>;
-
-    /// Hands over what is in memory, and shared: that costs none, however little room there is.
-    async fn send_whole(&mut self, content: Bytes, last: bool) -> Result<(), SendError>;
+    async fn send(&mut self, pace: &Pace, part: Bytes, last: bool) -> Result<(), SendError>;
 
     /// Ready once the client has no more use for it.
     fn poll_unwanted(&mut self, context: &mut Context<'_>) -> Poll<SendError>;
@@ -41,21 +39,19 @@ pub(crate) enum SendError {
     Http3(quinn::WriteError),
     #[error("the client has closed the stream")]
     Closed,
-    #[error("the client takes nothing of it")]
+    #[error("the client takes it too slowly")]
     Stalled,
     #[error("its content failed: {0}")]
     Content(io::Error),
 }
 
 impl Exchange {
-    /// Sends a body that is not empty.
+    /// Sends a body.
     pub(crate) async fn send_body(&self, sink: &mut impl Sink, body: Body, last: bool) -> Result<(), SendError> {
         match body {
-            Body::Empty => sink.send_whole(Bytes::new(), last).await,
-            Body::Full(content) => {
-                self.count(content.len());
-                sink.send_whole(content, last).await
-            }
+            body if body.is_empty() => sink.send(self.pace(), Bytes::new(), last).await,
+            Body::Empty => Ok(()),
+            Body::Full(content) => self.send_part(sink, content, last).await,
             Body::File(part) => self.send_file(sink, part, last).await,
             Body::Pieces(pieces) => {
                 let count = pieces.len();
@@ -70,15 +66,12 @@ impl Exchange {
 
     async fn send_file(&self, sink: &mut impl Sink, part: FilePart, last: bool) -> Result<(), SendError> {
         let (mut at, end) = (part.offset, part.offset.saturating_add(part.length));
-        if at == end && last {
-            return sink.send_whole(Bytes::new(), true).await;
-        }
         let metrics = &self.worker.metrics;
         if let Transfer::Direct(direct) = &part.transfer {
             metrics.file_parts.of(FileTransfer::Direct).inc();
             let mut reader = DirectReader::new(&part, direct);
             loop {
-                let read = match reader.next().await {
+                let read = match self.pace().ours(reader.next()).await {
                     Ok(Some(read)) => read,
                     Ok(None) => return Ok(()),
                     Err(error) => return failed(sink, error),
@@ -92,7 +85,7 @@ impl Exchange {
         while at < end {
             // Read when there is room for it: what waits for a slow client is on disk, not in memory.
             let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE);
-            let mut piece = vec![0; sink.room(wanted).await?.min(wanted)];
+            let mut piece = vec![0; sink.room(self.pace(), wanted).await?.min(wanted)];
             let piece = match file::read_cached(&part.file, &mut piece, at) {
                 Ok(Some(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(Some(read)) => {
@@ -101,7 +94,7 @@ impl Exchange {
                 }
                 Ok(None) => {
                     metrics.file_waits.inc();
-                    file::read(&part.file, at..end, piece.len()).await
+                    self.pace().ours(file::read(&part.file, at..end, piece.len())).await
                 }
                 Err(error) => Err(error),
             };
@@ -118,7 +111,7 @@ impl Exchange {
     async fn send_stream(&self, sink: &mut impl Sink, mut body: Streamed) -> Result<(), SendError> {
         let mut left = body.length;
         loop {
-            match next_or_unwanted(sink, &mut body).await? {
+            match self.pace().ours(next_or_unwanted(sink, &mut body)).await? {
                 Some(Ok(part)) => {
                     if let Some(announced) = left {
                         let Some(rest) = announced.checked_sub(part.len() as u64) else {
@@ -132,17 +125,17 @@ impl Exchange {
                 None if left.is_some_and(|left| left > 0) => {
                     return failed(sink, io::ErrorKind::UnexpectedEof.into());
                 }
-                None => return sink.send_whole(Bytes::new(), true).await,
+                None => return sink.send(self.pace(), Bytes::new(), true).await,
             }
         }
     }
 
     async fn send_part(&self, sink: &mut impl Sink, mut part: Bytes, last: bool) -> Result<(), SendError> {
         while !part.is_empty() {
-            let room = sink.room(part.len().min(PIECE)).await?;
+            let room = sink.room(self.pace(), part.len().min(PIECE)).await?;
             let piece = part.split_to(room.min(part.len()));
             self.count(piece.len());
-            sink.send(piece, last && part.is_empty()).await?;
+            sink.send(self.pace(), piece, last && part.is_empty()).await?;
         }
         Ok(())
     }

@@ -10,16 +10,19 @@ use outwork_front::Tls;
 use outwork_front::cached::api::Caching;
 use outwork_front::coding::{CodingMetrics, Compressor};
 use outwork_front::door::{Bound, Door, DoorMetrics, Place, Serving};
+use outwork_front::filter::Kit;
 use outwork_front::https::Https;
 use outwork_front::message::Handler;
 use outwork_front::tls::{Certificates, Offer};
 use outwork_telemetry::Registry;
 use outwork_web::files::Shared;
 use outwork_web::metrics::WebMetrics;
+use outwork_web::sql::api::Queries;
+use outwork_web::sql::{self, Databases};
 use parking_lot::Mutex;
 
 use super::{cache, cannot};
-use crate::routes::MadeOf;
+use crate::routes::{MadeOf, Site};
 use crate::settings::Settings;
 
 /// The running door.
@@ -32,6 +35,10 @@ pub(super) struct Front {
     tls: Vec<Option<Arc<Tls>>>,
     /// What handlers share, those of a later configuration too.
     pub(super) shared: Shared,
+    /// What routes query.
+    pub(super) queries: Arc<Queries>,
+    /// Middleware, which outlives a reload.
+    pub(super) kit: Kit,
 }
 
 impl Front {
@@ -65,8 +72,16 @@ impl Front {
         // As many at once as there are cores: compressing does nothing but compute.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shared = Shared { compressor: Compressor::new(cores, coding), metrics: web };
-        let made_of = MadeOf { files: &shared, store: &store, edge: settings.cache.cdn.as_ref() };
-        let routes = front.handler(&made_of).map_err(|error| cannot("the front door does not open", error))?;
+        let sql = sql::Shared::new(&settings.web).context("web.query_cache")?;
+        registry.register(sql.collector())?;
+        let databases = Databases::open(&settings.web, sql);
+        let databases = databases.map_err(|error| cannot("the front door does not open", error))?;
+        let kit = Kit::default();
+        registry.register(Arc::clone(kit.metrics()) as _)?;
+        let edge = settings.cache.cdn.as_ref();
+        let made_of =
+            MadeOf { kit: &kit, files: &shared, store: &store, edge, databases: &databases, web: &settings.web };
+        let site = front.site(&made_of).map_err(|error| cannot("the front door does not open", error))?;
         let place = |(listener, tls): (&outwork_front::config::Listener, &Option<Arc<Tls>>)| Place {
             address: listener.address,
             tls: tls.clone(),
@@ -75,13 +90,16 @@ impl Front {
         let places: Vec<_> = front.listener.iter().zip(&tls).map(place).collect();
         let bound = Bound::bind(&places, front.threads())?;
         let addresses: Vec<_> = bound.addresses().iter().copied().zip(tls.iter().map(Option::is_some)).collect();
-        let handler = handler(settings, &addresses, certificates, Arc::clone(&routes));
+        let handler = handler(settings, &addresses, certificates, Arc::clone(&site.routes));
         let metrics = Arc::new(DoorMetrics::default());
         registry.register(Arc::clone(&metrics) as _).context("front")?;
-        let caching = cache::start(&settings.cache, store, routes)?;
-        let door = bound.serve(Serving { options: front.limits.options(), handler }, &metrics)?;
+        let caching = cache::start(&settings.cache, store, site.routes)?;
+        let door = bound.serve(Serving { options: front.options(), handler, entry: site.entry }, &metrics)?;
+        kit.commit(site.taken);
         let certificates = Arc::clone(certificates);
-        Ok(Some(Arc::new(Self { caching, door: Mutex::new(Some(door)), addresses, certificates, tls, shared })))
+        let queries = Queries::new(Arc::new(databases));
+        let door = Mutex::new(Some(door));
+        Ok(Some(Arc::new(Self { caching, door, addresses, certificates, tls, shared, queries, kit })))
     }
 
     /// Where it listens, and whether encrypted.
@@ -100,10 +118,11 @@ impl Front {
     }
 
     /// Serves something else from the next request on.
-    pub(super) fn replace(&self, settings: &Settings, routes: Arc<dyn Handler>) {
-        let handler = handler(settings, &self.addresses, &self.certificates, routes);
+    pub(super) fn replace(&self, settings: &Settings, site: Site) {
+        self.kit.commit(site.taken);
+        let handler = handler(settings, &self.addresses, &self.certificates, site.routes);
         if let Some(door) = &*self.door.lock() {
-            door.replace(Serving { options: settings.front.limits.options(), handler });
+            door.replace(Serving { options: settings.front.options(), handler, entry: site.entry });
         }
     }
 
@@ -112,6 +131,7 @@ impl Front {
         if let Some(door) = self.door.lock().take() {
             door.stop(patience);
         }
+        self.kit.close();
         // What waits to be written below memory.
         self.caching.store.tiers().close();
     }
@@ -137,6 +157,20 @@ pub(super) fn turned(before: &Settings, after: &Settings) -> Vec<String> {
     let pairs = before.front.listener.iter().zip(&after.front.listener).enumerate();
     let turned = pairs.filter(|(_, (before, after))| before.tls.is_some() != after.tls.is_some());
     turned.map(|(index, _)| format!("front.listener[{index}].tls")).collect()
+}
+
+/// What the admin API serves of queries.
+pub(super) fn queries_api(queries: &Arc<Queries>) -> ServiceApi {
+    let databases = Arc::clone(queries);
+    ServiceApi {
+        name: "web",
+        router: sql::api::router(Arc::clone(queries)),
+        state: Box::new(move || {
+            let count = databases.databases().len();
+            let noun = if count == 1 { "database" } else { "databases" };
+            ServiceState { state: State::Running, ready: true, detail: format!("{count} {noun}") }
+        }),
+    }
 }
 
 /// What the admin API serves of it.

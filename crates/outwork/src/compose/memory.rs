@@ -44,6 +44,8 @@ pub(super) fn report(
             parts.push(("files", usize::try_from(front.shared.metrics.kept.get()).unwrap_or(0)));
             let responses = front.caching.store.tiers().stats().l1.bytes.unwrap_or_default();
             parts.push(("response_cache", usize::try_from(responses).unwrap_or(usize::MAX)));
+            let (_, results) = front.queries.databases().shared().cache.kept();
+            parts.push(("query_cache", usize::try_from(results).unwrap_or(usize::MAX)));
         }
         if let Some(dhcp) = &dhcp {
             parts.extend(dhcp.memory());

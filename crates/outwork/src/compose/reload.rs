@@ -139,7 +139,11 @@ impl Reload {
         let changes = diff(&state.read.value, &read.value);
         let fixed =
             changes.iter().filter(|change| !change.live).map(|change| (change.key.clone(), read.origin(&change.key)));
-        let turned = turned(&state.read.value, &read.value).into_iter().map(|key| (key.clone(), read.origin(&key)));
+        let (before, after) = (&state.read.value, &read.value);
+        // Without its own key, for what else was set or is no longer.
+        let service = before.dhcp.is_enabled() != after.dhcp.is_enabled() && before.dhcp.enabled == after.dhcp.enabled;
+        let turned = turned(before, after).into_iter().chain(service.then(|| "dhcp.enabled".to_owned()));
+        let turned = turned.map(|key| (key.clone(), read.origin(&key)));
         let fixed: Vec<_> = fixed.chain(turned).collect();
         if !fixed.is_empty() {
             return Err(Refusal::Pinned(fixed));
@@ -150,13 +154,18 @@ impl Reload {
             Refusal::Faults(lines.collect::<Vec<_>>().join("\n"))
         })?;
         let front = self.front.as_ref();
-        // Made ready in any case: a folder may have come in the place of another though no setting has changed.
-        let made = front.map(|front| {
-            let edge = read.value.cache.cdn.as_ref();
-            let made_of = MadeOf { files: &front.shared, store: &front.caching.store, edge };
-            read.value.front.handler(&made_of)
+        let databases = front.map(|front| {
+            let before = front.queries.databases();
+            before.with(&read.value.web).map(|after| (before, Arc::new(after)))
         });
-        let handler = made.transpose().map_err(Refusal::Prepare)?;
+        let databases = databases.transpose().map_err(Refusal::Prepare)?;
+        // Made ready in any case: a folder may have come in the place of another though no setting has changed.
+        let made = front.zip(databases.as_ref()).map(|(front, (_, databases))| {
+            let (kit, files, store, web) = (&front.kit, &front.shared, &front.caching.store, &read.value.web);
+            let made_of = MadeOf { kit, files, store, edge: read.value.cache.cdn.as_ref(), databases, web };
+            read.value.front.site(&made_of)
+        });
+        let site = made.transpose().map_err(Refusal::Prepare)?;
         // The certificates' files may have changed though no setting has.
         let mut offers = front.map(|front| front.offers(&read.value)).unwrap_or_default();
         if let (Some(tls), Some(files)) = (&self.tls, read.value.admin.tls_files()) {
@@ -174,9 +183,13 @@ impl Reload {
             self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;
         }
         certificates.commit();
-        if let (Some(front), Some(handler)) = (front, handler) {
-            front.caching.warmer.replace(Arc::clone(&handler), read.value.cache.warming.clone());
-            front.replace(&read.value, handler);
+        if let (Some(front), Some(site)) = (front, site) {
+            front.caching.warmer.replace(Arc::clone(&site.routes), read.value.cache.warming.clone());
+            front.replace(&read.value, site);
+        }
+        if let (Some(front), Some((before, databases))) = (front, databases) {
+            front.queries.replace(Arc::clone(&databases));
+            tokio::runtime::Handle::current().block_on(databases.forget_replaced(&before));
         }
         if let Some(dhcp) = self.dhcp.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("dhcp"))) {
             super::dhcp::warn_of(&read.value);

@@ -18,6 +18,7 @@ use quinn::{ClientConfig, Endpoint, TransportConfig};
 use crate::config::Http3Settings;
 use crate::door::tests::Site;
 use crate::door::{Bound, Door, DoorMetrics, Options, Place, Serving};
+use crate::filter::Entry;
 use crate::message::{Answer, Handler, Request, Response};
 use crate::tls::tests::{Ca, DAY, handshake, offer, opened};
 use crate::tls::{Certificates, Http3, Offer, Tls};
@@ -80,7 +81,7 @@ impl Running {
         let tls = opened(&certificates, &offer);
         let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: Some(Arc::clone(&tls)), backlog: 64 };
         let metrics = Arc::new(DoorMetrics::default());
-        let serving = Serving { options, handler: Box::new(Here) };
+        let serving = Serving { options, handler: Box::new(Here), entry: Entry::default() };
         let door = Bound::bind(&[place], threads).unwrap().serve(serving, &metrics).unwrap();
         Self { door: Some(door), metrics, tls, certificates, offer, dir }
     }

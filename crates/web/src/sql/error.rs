@@ -1,0 +1,155 @@
+//! Why a query has no answer, and what its client is told: whose fault it is and what to do, and nothing of the SQL or the database.
+
+use std::time::Duration;
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use outwork_front::message::{Body, Response};
+
+use super::metrics::Outcome;
+use super::parameter::Unfit;
+use super::render::RenderError;
+
+/// Why a query has no answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum QueryError {
+    /// A parameter is none.
+    #[error("the parameter {name:?} is not valid: {reason}")]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: Unfit,
+    },
+    /// The request cannot be read.
+    #[error("{0}")]
+    Request(String),
+    /// The content is of another type.
+    #[error("the content has to be application/json or application/x-www-form-urlencoded")]
+    MediaType,
+    /// The content is too large.
+    #[error("the content is larger than {0} bytes")]
+    Content(u64),
+    /// The client takes neither form.
+    #[error("there are application/json and text/csv, and the client accepts neither")]
+    NotAcceptable,
+    /// The database does not take a value, such as a number that is too great for its column.
+    #[error("the database does not take a value that was given")]
+    Value,
+    /// There is no such row.
+    #[error("there is no such row")]
+    None,
+    /// What is to be written contradicts what is there: a duplicate, or something that others refer to.
+    #[error("it contradicts what is there already")]
+    Conflict,
+    /// What is to be written is not allowed by a rule of the database.
+    #[error("a rule of the database does not allow it")]
+    Rule,
+    /// As many wait for a connection as may.
+    #[error("too many requests wait for the database")]
+    Full,
+    /// There was no connection in time.
+    #[error("the database cannot be reached now")]
+    Unreachable,
+    /// Somebody else's change is in the way.
+    #[error("the database is busy")]
+    Busy,
+    /// It took too long.
+    #[error("the database took too long")]
+    Timeout,
+    /// The answer is larger than it may be.
+    #[error("the answer is larger than it may be")]
+    TooLarge,
+    /// Something else, which the log tells.
+    #[error("the query failed")]
+    Failed,
+}
+
+/// How long clients are asked to wait before they try again.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl QueryError {
+    /// What it is counted as.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Parameter { .. }
+            | Self::Request(_)
+            | Self::MediaType
+            | Self::Content(_)
+            | Self::NotAcceptable
+            | Self::Value => Outcome::Invalid,
+            Self::None => Outcome::Empty,
+            Self::Conflict | Self::Rule => Outcome::Refused,
+            Self::Full => Outcome::Full,
+            Self::Unreachable | Self::Busy => Outcome::Unavailable,
+            Self::Timeout => Outcome::Timeout,
+            Self::TooLarge => Outcome::TooLarge,
+            Self::Failed => Outcome::Failed,
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Parameter { .. } | Self::Request(_) | Self::Value => StatusCode::BAD_REQUEST,
+            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Content(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+            Self::None => StatusCode::NOT_FOUND,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::Rule => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Full | Self::Unreachable | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::TooLarge | Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Parameter { .. } | Self::Request(_) | Self::Value => "invalid",
+            Self::MediaType => "unsupported-media-type",
+            Self::Content(_) => "too-large",
+            Self::NotAcceptable => "not-acceptable",
+            Self::None => "not-found",
+            Self::Conflict => "conflict",
+            Self::Rule => "refused",
+            Self::Full | Self::Unreachable | Self::Busy => "unavailable",
+            Self::Timeout => "timeout",
+            Self::TooLarge | Self::Failed => "internal",
+        }
+    }
+
+    /// The answer: problem details (RFC 9457), which no cache keeps.
+    pub fn response(&self) -> Response {
+        let status = self.status();
+        let wait = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY.as_secs());
+        let mut problem = serde_json::json!({
+            "type": format!("urn:outwork:problem:{}", self.kind()),
+            "title": status.canonical_reason().unwrap_or("Error"),
+            "status": status.as_u16(),
+            "detail": self.to_string(),
+        });
+        if let Self::Parameter { name, .. } = self {
+            problem["key"] = name.as_str().into();
+        }
+        if let Some(wait) = wait {
+            problem["retry_after"] = wait.into();
+        }
+        let mut response = Response::new(status);
+        response.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = wait {
+            response.headers.insert(RETRY_AFTER, wait.into());
+        }
+        response.body = Body::Full(format!("{problem}\n").into());
+        response
+    }
+}
+
+impl From<RenderError> for QueryError {
+    fn from(error: RenderError) -> Self {
+        match error {
+            RenderError::Rows(_) | RenderError::Size(_) => Self::TooLarge,
+            RenderError::Twice(_) => Self::Failed,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Queries as a route asks them, of real databases.
+
+mod postgres;
+mod server;
+mod sqlite;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Method;
+use outwork_config::{Sources, load, section};
+use outwork_front::answer::Routed;
+use outwork_front::message::{Body, BodyError, BodySource, Handler, Origin, Request, RequestBody};
+use outwork_front::route::{Conditions, Table};
+
+use super::config::{Query, Web};
+use super::query::{Around, prepare};
+use super::{Databases, Queried, Shared};
+
+section! {
+    /// A site.
+    struct Site {
+        /// Its databases.
+        web: Web,
+        /// Its routes.
+        route: std::collections::BTreeMap<String, Query>,
+    }
+}
+
+/// What a client gets.
+#[derive(Debug)]
+struct Told {
+    status: u16,
+    fields: http::HeaderMap,
+    body: String,
+}
+
+impl Told {
+    fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// A server without sockets.
+struct Asked {
+    databases: Databases,
+    routed: Routed,
+}
+
+impl Asked {
+    /// Routes are called by their method, where it is not GET, and their path: `'POST /users'`.
+    fn new(text: &str) -> Self {
+        let site = read(text);
+        let databases = Databases::open(&site.web, Shared::new(&site.web).unwrap()).unwrap();
+        let routed = routed(&site, &databases);
+        Self { databases, routed }
+    }
+
+    /// Takes another configuration up.
+    fn reload(&mut self, text: &str) {
+        let site = read(text);
+        self.databases = self.databases.with(&site.web).unwrap();
+        self.routed = routed(&site, &self.databases);
+    }
+
+    fn shared(&self) -> &Shared {
+        self.databases.shared()
+    }
+
+    async fn get(&self, uri: &str) -> Told {
+        self.ask(Method::GET, uri, &[], "").await
+    }
+
+    async fn post(&self, uri: &str, kind: &str, body: &str) -> Told {
+        self.ask(Method::POST, uri, &[("content-type", kind)], body).await
+    }
+
+    async fn ask(&self, method: Method, uri: &str, fields: &[(&str, &str)], body: &str) -> Told {
+        let mut builder = http::Request::builder().method(method).uri(uri);
+        for (name, value) in fields {
+            builder = builder.header(*name, *value);
+        }
+        let (head, ()) = builder.body(()).unwrap().into_parts();
+        let body = match body.is_empty() {
+            true => RequestBody::Empty,
+            false => RequestBody::Source(Rc::new(Once(RefCell::new(Some(Bytes::copy_from_slice(body.as_bytes())))))),
+        };
+        let end = ([127, 0, 0, 1], 1).into();
+        let origin = Rc::new(Origin { peer: end, local: end, tls: false, session: None });
+        let response = self.routed.handle(Request { head, body, origin }).response().await;
+        let mut fields = response.headers;
+        for (name, value) in response.ready.iter().flat_map(|ready| &ready.fields) {
+            fields.insert(name.clone(), value.clone());
+        }
+        let body = match response.body {
+            Body::Empty => String::new(),
+            Body::Full(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            _ => panic!("answers of queries are in memory"),
+        };
+        Told { status: response.status.as_u16(), fields, body }
+    }
+}
+
+fn read(text: &str) -> Site {
+    let sources = Sources { file: Some(("a.toml".into(), text.to_owned())), env: vec![], set: vec![] };
+    load::<Site>(sources).unwrap_or_else(|faults| panic!("{}", faults.render(false))).value
+}
+
+fn routed(site: &Site, databases: &Databases) -> Routed {
+    let routes = site.route.iter().map(|(name, query)| {
+        let (method, path) = name.split_once(' ').unwrap_or(("", name));
+        let path = path.parse().unwrap();
+        let methods: Vec<String> = Some(method.to_owned()).filter(|method| !method.is_empty()).into_iter().collect();
+        let source = databases.get(&query.database).unwrap();
+        let around = Around { path: &path, methods: &methods, dialect: source.dialect(), cache: &site.web.query_cache };
+        let prepared = prepare(query, around).unwrap_or_else(|faults| panic!("{faults:?}"));
+        let methods = methods.iter().map(|method| method.parse().unwrap()).collect();
+        let queried = Queried::new(prepared, Arc::clone(source), Arc::clone(databases.shared()));
+        (Conditions { hosts: vec![], path, methods, fields: vec![] }, Arc::new(queried) as Arc<dyn Handler>)
+    });
+    Routed::new(Table::new(routes.collect()))
+}
+
+/// A content that is there at once.
+struct Once(RefCell<Option<Bytes>>);
+
+impl BodySource for Once {
+    fn poll_part(&self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        Poll::Ready(self.0.take().map(Ok))
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Waits until something is so. Whoever waits in vain is stopped by who runs the tests.
+async fn until(mut reached: impl AsyncFnMut() -> bool) {
+    while !reached().await {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+/// What no database may take for SQL.
+const INJECTIONS: [&str; 9] = [
+    "' or '1'='1",
+    "'; drop table users; --",
+    "\" or \"\"=\"",
+    "\\'; drop table users; --",
+    "1); delete from users; --",
+    "$1 :name ?1 $$",
+    "/* */ union select 1 -- \n",
+    "\u{2019} or 1=1 -- \u{ff07}",
+    "%' escape '\\",
+];
+
+fn escaped(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
