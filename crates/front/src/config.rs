@@ -18,8 +18,8 @@ mod tls;
 pub use acme::{AcmeChallenge, AcmeDirectory, AcmeSettings, ExternalAccount};
 pub use https::{Hsts, RedirectHttps};
 pub use tls::{
-    Alpn, CertificateFiles, Ciphers, ClientAuthMode, ClientAuthSettings, HostName, LocalName, TlsSettings, TlsVersion,
-    UnknownNames,
+    Alpn, CertificateFiles, Ciphers, ClientAuthMode, ClientAuthSettings, HostName, Http3Settings, LocalName,
+    TlsSettings, TlsVersion, UnknownNames,
 };
 
 section! {
@@ -28,7 +28,7 @@ section! {
     pub struct Listener {
         /// The address and port.
         pub address: SocketAddr [restart],
-        /// TLS, for HTTPS with HTTP/1.1 and HTTP/2. Without it, the listener speaks clear text.
+        /// TLS, for HTTPS with HTTP/1.1, HTTP/2 and HTTP/3. Without it, the listener speaks clear text.
         pub tls: Option<TlsSettings>,
         /// In clear text: sends clients to HTTPS with the same host and path, at port 443 or at the one given here.
         pub redirect_https: RedirectHttps = RedirectHttps(None),

@@ -3,7 +3,8 @@
 //! - [`message`]: what handlers take and give.
 //! - [`door`]: the front door's threads, sockets and connections.
 //! - `file`: parts of files, read for connections.
-//! - `h1`, `h2`: the versions of HTTP, each from bytes to requests and back.
+//! - `h1`, `h2`, `h3`: the versions of HTTP, each from bytes to requests and back.
+//! - `stream`: what those have in common that carry many streams.
 //! - [`route`]: which handler answers a request.
 //! - [`conditional`]: conditional requests and ranges.
 //! - [`cached`]: answers that are kept and given again.
@@ -35,12 +36,14 @@ mod file;
 pub mod filter;
 mod h1;
 mod h2;
+mod h3;
 pub mod https;
 pub mod message;
 mod metrics;
 pub mod problem;
 pub mod route;
 mod serve;
+mod stream;
 pub mod tls;
 
 pub use metrics::{AuthFailure, FrontMetrics, StatusClass};

@@ -30,7 +30,7 @@ use outwork_web::sql::query::{Around, prepare};
 use outwork_web::sql::{Databases, Queried};
 
 filtered_section! {
-    /// The front door: HTTP/1.1 and HTTP/2, and the routes to what answers. What it says of middleware holds for every route that does
+    /// The front door: HTTP/1.1, HTTP/2 and HTTP/3, and the routes to what answers. What it says of middleware holds for every route that does
     /// not say otherwise.
     pub(crate) struct FrontSettings {
         /// Threads that serve connections, each with listening sockets of its own; 0 means one a core.

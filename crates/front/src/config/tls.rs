@@ -4,10 +4,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
-use outwork_config::{At, Fault, choice, section, text_setting};
+use outwork_config::{At, Fault, choice, days, hours, secs, section, text_setting};
 
-use crate::tls::{ClientAuth, Offer, Profile, Source, TlsFiles};
+use crate::tls::{ClientAuth, Http3, Offer, Profile, Source, TlsFiles};
 
 /// Names that one listener may have certificates for by `acme`, or by `local`.
 const MOST_NAMES: usize = 100;
@@ -88,8 +89,29 @@ section! {
         pub tickets: u8 [range 0..=16] = 2,
         /// Certificates of clients.
         pub client_auth: Option<ClientAuthSettings>,
+        /// HTTP/3, at the UDP port of the listener's number.
+        pub http3: Http3Settings,
     }
     check complete;
+}
+
+section! {
+    /// HTTP/3 (RFC 9114): HTTP over QUIC, with the same certificates. `alpn` and `min_version` are about TCP: QUIC has TLS 1.3 and HTTP/3.
+    pub struct Http3Settings {
+        /// Whether it is spoken.
+        pub enabled: bool [restart] = true,
+        /// Requests that a client may have under way at once on a connection.
+        pub max_streams: u32 [range 1..=10_000] = 128,
+        /// How long a connection may be silent, to the last packet. One without a request under way ends after `front.limits.keep_alive`.
+        pub idle_timeout: Duration [range secs(1)..=hours(1)] = secs(75),
+        /// Handshakes under way on a thread, beyond which clients first have to show that they receive what is sent to their address: it costs them
+        /// a round trip, and who forges addresses all of our attention. 0 asks everyone.
+        pub retry_above: u32 = 256,
+        /// For how long clients of HTTP/1 and HTTP/2 remember that HTTP/3 is spoken here (`Alt-Svc`, RFC 7838); 0 does not tell them.
+        pub advertise: Duration [range secs(0)..=days(365)] = days(1),
+        /// The UDP port that they are told of, where it is not that of the listener: something before it passes another one on.
+        pub advertise_port: Option<u16> [range 1..],
+    }
 }
 
 section! {
@@ -165,8 +187,22 @@ impl TlsSettings {
             tickets: self.tickets,
             unknown_names: self.unknown_names,
             client_auth: self.client_auth.as_ref().map(|auth| ClientAuth { ca: auth.ca.clone(), mode: auth.mode }),
+            http3: self.http3.http3(),
         };
         Offer { profile, sources }
+    }
+}
+
+impl Http3Settings {
+    /// As listeners take them; `None` where it is not spoken.
+    pub fn http3(&self) -> Option<Http3> {
+        self.enabled.then_some(Http3 {
+            streams: self.max_streams,
+            idle_timeout: self.idle_timeout,
+            retry_above: self.retry_above,
+            advertise: self.advertise,
+            advertise_port: self.advertise_port,
+        })
     }
 }
 

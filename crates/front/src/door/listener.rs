@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -82,7 +83,7 @@ impl Listening {
         let beat = worker.pulses.begin();
         tokio::task::spawn_local(async move {
             let ended = match tls {
-                None => http(stream, &worker, origin, beat).await,
+                None => http(stream, &worker, origin, beat, None).await,
                 Some(tls) => Box::pin(encrypted(stream, &tls, &worker, origin, beat)).await,
             };
             if let Err(error) = ended {
@@ -96,10 +97,18 @@ impl Listening {
     }
 }
 
-async fn http<S: Transport>(stream: S, worker: &Rc<Worker>, origin: Rc<Origin>, beat: Beat) -> io::Result<()> {
-    match connection::serve(stream, Rc::clone(worker), Rc::clone(&origin), beat, true).await? {
+async fn http<S: Transport>(
+    stream: S,
+    worker: &Rc<Worker>,
+    origin: Rc<Origin>,
+    beat: Beat,
+    alt_svc: Option<HeaderValue>,
+) -> io::Result<()> {
+    match connection::serve(stream, Rc::clone(worker), Rc::clone(&origin), beat, true, alt_svc.as_ref()).await? {
         Ended::Closed => Ok(()),
-        Ended::Http2(stream, read, beat) => Box::pin(h2::serve(Rewound::new(stream, read), worker, origin, beat)).await,
+        Ended::Http2(stream, read, beat) => {
+            Box::pin(h2::serve(Rewound::new(stream, read), worker, origin, beat, alt_svc)).await
+        }
     }
 }
 
@@ -126,10 +135,11 @@ async fn encrypted(
     let session = Session::of(connection);
     worker.metrics.tls_handshakes.of(Handshake::of(&session)).inc();
     let origin = Rc::new(Origin { session: Some(Box::new(session)), ..(*origin).clone() });
+    let alt_svc = tls.alt_svc(origin.local.port());
     if connection.alpn_protocol() == Some(b"h2") {
-        return Box::pin(h2::serve(stream, worker, origin, beat)).await;
+        return Box::pin(h2::serve(stream, worker, origin, beat, alt_svc)).await;
     }
-    http(stream, worker, origin, beat).await
+    http(stream, worker, origin, beat, alt_svc).await
 }
 
 impl Transport for TlsStream<TcpStream> {

@@ -12,7 +12,7 @@ use crate::tls::Session;
 labels! {
     /// Why a connection ended that did not end by itself.
     pub enum Cut as "reason" {
-        Full = "full", Client = "client", Tls = "tls", Late = "late", Broken = "broken", Accept = "accept"
+        Full = "full", Client = "client", Tls = "tls", Late = "late", Broken = "broken", Flood = "flood", Accept = "accept"
     }
 }
 
@@ -29,7 +29,8 @@ labels! {
 labels! {
     /// What a handshake of TLS led to.
     pub enum Handshake as "handshake" {
-        Full12 = "full_tls12", Resumed12 = "resumed_tls12", Full13 = "full_tls13", Resumed13 = "resumed_tls13"
+        Full12 = "full_tls12", Resumed12 = "resumed_tls12", Full13 = "full_tls13", Resumed13 = "resumed_tls13",
+        Quic = "quic"
     }
 }
 
@@ -51,7 +52,8 @@ metrics! {
         connections: Counter,
         /// Connections open now.
         connections_open: Gauge => history,
-        /// Connections that were turned away or cut: full, too many of one client, failed TLS handshake, too slow, broken, failed accept.
+        /// Connections that were turned away or cut: full, too many of one client, failed TLS handshake, too slow, broken, too many
+        /// requests begun and given up, failed accept.
         connections_cut: Counter by Cut,
         /// Requests answered, by class of status.
         requests: Counter by StatusClass => history,
@@ -64,6 +66,14 @@ metrics! {
         request_time: Histogram in seconds => history,
         /// Handshakes of TLS, by version, and by whether an earlier session went on.
         tls_handshakes: Counter by Handshake,
+        /// Of the connections, those over QUIC.
+        quic_connections: Counter,
+        /// Clients that had to show that they receive what is sent to their address.
+        quic_retries: Counter,
+        /// Datagrams that one thread received for another, after their client had moved.
+        quic_passed_on: Counter,
+        /// Such datagrams that the other thread had no room for.
+        quic_dropped: Counter,
         /// Bytes received of clients.
         received: Counter => history,
         /// Bytes sent to clients.

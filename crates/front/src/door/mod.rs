@@ -23,6 +23,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::filter::Entry;
 use crate::filter::clients::{self, Clients};
 use crate::h1::head::HeadLimits;
+use crate::h3;
+use crate::h3::socket::{self, Ids, mailboxes};
 use crate::message::Handler;
 use crate::tls::Tls;
 use listener::{Listening, listen};
@@ -32,6 +34,10 @@ use worker::Worker;
 
 /// How fine deadlines are.
 const BEAT: Duration = Duration::from_millis(200);
+/// Numbers of ports that are tried where any is welcome.
+const PORTS: u32 = 16;
+/// How long the last packets of QUIC connections may take.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 /// What connections may do, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +104,14 @@ pub enum DoorError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// A UDP port cannot be listened on.
+    #[error("cannot listen on {address} (UDP) for HTTP/3: {source}")]
+    Quic {
+        /// The address.
+        address: SocketAddr,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// A thread cannot be started.
     #[error("cannot start the thread {name}: {source}")]
     Thread {
@@ -122,8 +136,37 @@ pub struct Door {
 
 /// Sockets that are bound and not yet served.
 pub struct Bound {
-    sockets: Vec<Vec<(TcpListener, Place)>>,
+    sockets: Vec<Vec<Sockets>>,
     addresses: Vec<SocketAddr>,
+}
+
+/// The sockets of a thread at a place.
+struct Sockets {
+    place: Place,
+    tcp: TcpListener,
+    udp: Option<socket::Place>,
+}
+
+impl Sockets {
+    /// Those of every thread, and the address that was found.
+    fn bind(place: &Place, threads: u16) -> Result<(SocketAddr, Vec<Self>), DoorError> {
+        let mut address = place.address;
+        let mut sockets = Vec::with_capacity(usize::from(threads));
+        let quic = place.tls.as_ref().is_some_and(|tls| tls.quic().is_some());
+        let (ids, mut mailboxes) = (Ids::default(), mailboxes(if quic { threads } else { 0 }).into_iter());
+        for _ in 0..threads {
+            let failed = |source| DoorError::Listen { address, source };
+            let tcp = listen(address, place.backlog).map_err(failed)?;
+            // With port 0, the first finds one for all.
+            address = tcp.local_addr().map_err(failed)?;
+            let udp = mailboxes.next().map(|mailbox| {
+                let socket = socket::bind(address).map_err(|source| DoorError::Quic { address, source })?;
+                Ok(socket::Place { socket, ids: ids.clone(), mailbox })
+            });
+            sockets.push(Self { place: place.clone(), tcp, udp: udp.transpose()? });
+        }
+        Ok((address, sockets))
+    }
 }
 
 impl Bound {
@@ -132,17 +175,21 @@ impl Bound {
     /// # Errors
     /// When an address cannot be listened on.
     pub fn bind(places: &[Place], threads: usize) -> Result<Self, DoorError> {
-        let mut sockets: Vec<Vec<_>> = (0..threads.max(1)).map(|_| Vec::with_capacity(places.len())).collect();
+        let threads = u16::try_from(threads.max(1)).unwrap_or(u16::MAX);
+        let mut sockets: Vec<Vec<_>> = (0..threads).map(|_| Vec::with_capacity(places.len())).collect();
         let mut addresses = Vec::with_capacity(places.len());
         for place in places {
-            let mut address = place.address;
-            for of_thread in &mut sockets {
-                let failed = |source| DoorError::Listen { address, source };
-                let socket = listen(address, place.backlog).map_err(failed)?;
-                // With port 0, the first finds one for all.
-                address = socket.local_addr().map_err(failed)?;
-                of_thread.push((socket, place.clone()));
+            let mut bound = Sockets::bind(place, threads);
+            for _ in 1..PORTS {
+                match &bound {
+                    // The UDP port of that number is somebody else's: another number may be free for both.
+                    Err(DoorError::Quic { .. }) if place.address.port() == 0 => {}
+                    _ => break,
+                }
+                bound = Sockets::bind(place, threads);
             }
+            let (address, at_place) = bound?;
+            sockets.iter_mut().zip(at_place).for_each(|(of_thread, at_place)| of_thread.push(at_place));
             addresses.push(address);
         }
         Ok(Self { sockets, addresses })
@@ -201,7 +248,7 @@ impl Door {
 
 type Shared = (Arc<Serving>, Arc<DoorMetrics>, Arc<Open>);
 
-fn run(sockets: Vec<(TcpListener, Place)>, orders: UnboundedReceiver<Order>, shared: Shared) {
+fn run(sockets: Vec<Sockets>, orders: UnboundedReceiver<Order>, shared: Shared) {
     // Answers are short; a thread with short turns comes to its next one sooner. Where that is refused, nothing is lost.
     let _ = outwork_net::thread::take_short_turns();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -212,14 +259,24 @@ fn run(sockets: Vec<(TcpListener, Place)>, orders: UnboundedReceiver<Order>, sha
     local.block_on(&runtime, serve(sockets, orders, shared));
 }
 
-async fn serve(sockets: Vec<(TcpListener, Place)>, mut orders: UnboundedReceiver<Order>, shared: Shared) {
+async fn serve(sockets: Vec<Sockets>, mut orders: UnboundedReceiver<Order>, shared: Shared) {
     let (serving, metrics, open) = shared;
     let worker = Worker::new(serving, metrics);
-    let mut accepting = Vec::with_capacity(sockets.len());
-    for (socket, place) in sockets {
-        match Listening::new(socket, place, Rc::clone(&worker), Arc::clone(&open)) {
+    let (mut accepting, mut quic) = (Vec::with_capacity(sockets.len()), Vec::new());
+    for Sockets { place, tcp, udp } in sockets {
+        let unusable = |error| tracing::error!(%error, "a listening socket cannot be used");
+        if let (Some(udp), Some(tls)) = (udp, &place.tls) {
+            match h3::listener::Listening::new(udp, tls, Rc::clone(&worker), Arc::clone(&open)) {
+                Ok(listening) => {
+                    quic.push(listening.endpoint());
+                    accepting.push(tokio::task::spawn_local(listening.accept()));
+                }
+                Err(error) => unusable(error),
+            }
+        }
+        match Listening::new(tcp, place, Rc::clone(&worker), Arc::clone(&open)) {
             Ok(listening) => accepting.push(tokio::task::spawn_local(listening.accept())),
-            Err(error) => tracing::error!(%error, "a listening socket cannot be used"),
+            Err(error) => unusable(error),
         }
     }
     let mut beat = tokio::time::interval(BEAT);
@@ -235,6 +292,8 @@ async fn serve(sockets: Vec<(TcpListener, Place)>, mut orders: UnboundedReceiver
         }
     };
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    // Who comes now gets no connection.
+    quic.iter().for_each(|endpoint| endpoint.set_server_config(None));
     worker.pulses.stop();
     let drained = tokio::time::timeout(patience, async {
         while worker.pulses.len() > 0 {
@@ -248,6 +307,13 @@ async fn serve(sockets: Vec<(TcpListener, Place)>, mut orders: UnboundedReceiver
         // Each notices when it is woken; what is left after that goes with the thread.
         tokio::task::yield_now().await;
     }
+    // The end of a connection is a packet, too. A client that does not get it finds out by itself.
+    let _ = tokio::time::timeout(FAREWELL, async {
+        for endpoint in &quic {
+            endpoint.wait_idle().await;
+        }
+    })
+    .await;
 }
 
 /// Connections open, of all threads.
@@ -287,4 +353,4 @@ impl Drop for Seat {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

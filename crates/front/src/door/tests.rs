@@ -13,7 +13,7 @@ use crate::message::{Answer, Body, FilePart, Request, Response, Streamed, Transf
 mod paces;
 
 /// What the tests ask for: a path for each kind of answer.
-struct Site;
+pub(crate) struct Site;
 
 impl Handler for Site {
     fn handle(&self, request: Request) -> Answer {
@@ -68,7 +68,7 @@ impl Handler for Site {
     }
 }
 
-const FILE: u64 = 3 << 20;
+pub(crate) const FILE: u64 = 3 << 20;
 
 fn file() -> std::fs::File {
     let file = tempfile::tempfile().unwrap();
@@ -295,4 +295,50 @@ fn another_handler_answers_from_the_next_request_on_and_connections_stay() {
             break;
         }
     }
+}
+
+/// Asks for `path` over HTTP/2 and waits until the server ends the connection, which `meanwhile` may be the reason for.
+fn over_http2(address: SocketAddr, path: &str, meanwhile: impl FnOnce()) -> Result<String, h2::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (mut requests, connection) = h2::client::handshake(tcp).await.unwrap();
+        let ended = tokio::task::spawn_local(connection);
+        let request = http::Request::get(format!("http://a{path}")).body(()).unwrap();
+        let mut content = requests.send_request(request, true).unwrap().0.await?.into_body();
+        let mut all = Vec::new();
+        while let Some(part) = content.data().await {
+            let part = part?;
+            content.flow_control().release_capacity(part.len())?;
+            all.extend_from_slice(&part);
+        }
+        meanwhile();
+        ended.await.unwrap()?;
+        Ok(String::from_utf8(all).unwrap())
+    })
+}
+
+#[test]
+fn an_http_2_connection_is_idle_after_its_last_answer_however_that_came() {
+    let running = Running::new(Options { keep_alive: Duration::from_millis(100), ..Options::default() });
+    let address = running.door.as_ref().unwrap().addresses()[0];
+    for (path, answer) in [("/now", "at once"), ("/later", "in a while"), ("/stream", "onetwosix")] {
+        assert_eq!(over_http2(address, path, || ()).unwrap(), answer);
+    }
+}
+
+#[test]
+fn a_stop_lets_an_http_2_connection_part() {
+    let mut running = Running::new(Options::default());
+    let (door, counted) = (running.door.take().unwrap(), Arc::clone(&running.metrics));
+    let address = door.addresses()[0];
+    let (stop, asked) = std::sync::mpsc::channel();
+    let stopping = std::thread::spawn(move || {
+        asked.recv().unwrap();
+        door.stop(Duration::from_secs(20));
+    });
+    // It is told before it is closed.
+    assert_eq!(over_http2(address, "/later", || stop.send(()).unwrap()).unwrap(), "in a while");
+    stopping.join().unwrap();
+    assert_eq!(counted.connections_cut.of(Cut::Broken).get(), 0);
 }

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use outwork_net::Mapping;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::chunked::{Decoder, Piece};
 use super::head::{Framing, Head, Reject, parse};
-use super::response::{Asked, Follows, push_chunk_size, write_head};
+use super::response::{Asked, Follows, alt_svc_line, push_chunk_size, write_head};
 use crate::door::metrics::{Cut, Late};
 use crate::door::pulse::{Beat, Pulse};
 use crate::door::worker::Worker;
@@ -71,6 +71,8 @@ struct Connection<S> {
     broken: Cell<bool>,
     /// What is still to be written of `100 Continue`.
     invitation: Cell<&'static [u8]>,
+    /// The line that says where the same is served over HTTP/3.
+    alt_svc: Box<[u8]>,
     /// Bytes written for the response under way.
     written: Cell<u64>,
     beat: Beat,
@@ -88,13 +90,14 @@ enum Begin {
     End,
 }
 
-/// Serves a connection until it ends.
+/// Serves a connection until it ends. `alt_svc` says where the same is served over HTTP/3.
 pub(crate) async fn serve<S: Transport>(
     io: S,
     worker: Rc<Worker>,
     origin: Rc<Origin>,
     beat: Beat,
     may_be_http2: bool,
+    alt_svc: Option<&HeaderValue>,
 ) -> io::Result<Ended<S>> {
     let connection = Rc::new(Connection {
         io: RefCell::new(Some(io)),
@@ -103,6 +106,7 @@ pub(crate) async fn serve<S: Transport>(
         received: Cell::new(0),
         broken: Cell::new(false),
         invitation: Cell::new(b""),
+        alt_svc: alt_svc.map_or_else(Box::default, alt_svc_line),
         written: Cell::new(0),
         beat,
         serving: RefCell::new(worker.serving()),
@@ -330,7 +334,7 @@ impl<S: Transport> Connection<S> {
         self.written.set(0);
         let mut head = std::mem::take(&mut *self.worker.out.borrow_mut());
         head.clear();
-        let (follows, keep_alive) = write_head(&mut head, &response, asked, &self.worker.date());
+        let (follows, keep_alive) = write_head(&mut head, &response, asked, &self.worker.date(), &self.alt_svc);
         self.allow(|options| options.send_timeout);
         let mut outcome = self.send(&head, response.body, follows).await;
         if outcome.is_ok() {

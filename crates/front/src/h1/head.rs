@@ -12,7 +12,7 @@ use http::uri::{Authority, PathAndQuery, Uri};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 /// Fields that a head may have.
-const FIELDS: usize = 100;
+pub(crate) const FIELDS: usize = 100;
 
 /// What a head may measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,11 +189,15 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Reject> {
         (None, _) => return Err(bad("there is no Host")),
         _ => return Err(bad("there is more than one Host")),
     };
-    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte);
-    if !host.as_bytes().iter().all(fits) {
-        return Err(bad("Host is malformed"));
+    match is_host(host.as_bytes()) {
+        true => Ok(()),
+        false => Err(bad("Host is malformed")),
     }
-    Ok(())
+}
+
+/// Whether it has no other characters than a host and its port have (RFC 3986 section 3.2).
+pub(crate) fn is_host(text: &[u8]) -> bool {
+    text.iter().all(|octet| octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(octet))
 }
 
 fn framing(version: Version, headers: &HeaderMap) -> Result<Framing, Reject> {

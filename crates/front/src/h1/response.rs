@@ -1,7 +1,7 @@
 //! The head of an HTTP/1 response, and how its body is framed.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
-use http::{Method, StatusCode, Version};
+use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, StatusCode, Version};
 
 use crate::message::{Body, Hit, Response};
 
@@ -32,8 +32,14 @@ pub(crate) enum Follows {
     UntilClose,
 }
 
-/// Writes the head of `response` and says what has to follow.
-pub(crate) fn write_head(out: &mut Vec<u8>, response: &Response, asked: Asked, date: &[u8]) -> (Follows, bool) {
+/// Writes the head of `response` and says what has to follow. `alt_svc` is a line that it has unless it says the same itself.
+pub(crate) fn write_head(
+    out: &mut Vec<u8>,
+    response: &Response,
+    asked: Asked,
+    date: &[u8],
+    alt_svc: &[u8],
+) -> (Follows, bool) {
     let status = response.status;
     let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     let length = response.body.length();
@@ -59,6 +65,9 @@ pub(crate) fn write_head(out: &mut Vec<u8>, response: &Response, asked: Asked, d
     }
     if let Some(hit) = response.hit {
         push_hit(out, hit);
+    }
+    if !alt_svc.is_empty() && response.field(&ALT_SVC).is_none() {
+        out.extend_from_slice(alt_svc);
     }
     for (name, value) in &response.headers {
         if !ours(name, status) {
@@ -93,6 +102,13 @@ fn ours(name: &http::HeaderName, status: StatusCode) -> bool {
         || name == TRANSFER_ENCODING
         || (name == CONNECTION && status != StatusCode::SWITCHING_PROTOCOLS)
         || name == "keep-alive"
+}
+
+/// `Alt-Svc` as a line.
+pub(crate) fn alt_svc_line(value: &HeaderValue) -> Box<[u8]> {
+    let mut line = Vec::new();
+    push_field(&mut line, ALT_SVC.as_str(), value.as_bytes());
+    line.into()
 }
 
 /// Writes a field.
@@ -144,7 +160,7 @@ mod tests {
 
     fn written(response: &Response, asked: Asked) -> (String, Follows, bool) {
         let mut out = Vec::new();
-        let (follows, keep_alive) = write_head(&mut out, response, asked, b"Sun, 06 Nov 1994 08:49:37 GMT");
+        let (follows, keep_alive) = write_head(&mut out, response, asked, b"Sun, 06 Nov 1994 08:49:37 GMT", b"");
         (String::from_utf8(out).unwrap(), follows, keep_alive)
     }
 

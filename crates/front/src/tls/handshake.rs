@@ -16,11 +16,11 @@ use super::{Answer, ClientCertificate, Tls};
 pub struct Session {
     /// `TLSv1.3` or `TLSv1.2`.
     pub version: &'static str,
-    /// The cipher suite by its name in the registry of IANA.
+    /// The cipher suite by its name in the registry of IANA; empty over QUIC, which does not tell.
     pub cipher: &'static str,
     /// The name that the client asked for.
     pub server_name: Option<String>,
-    /// Whether an earlier session goes on.
+    /// Whether an earlier session goes on; QUIC does not tell.
     pub resumed: bool,
     /// The client, where it has shown a certificate that was verified.
     pub client: Option<ClientCertificate>,

@@ -3,6 +3,7 @@
 //! - [`certificate`](Certificate): a chain with its key, read and judged.
 //! - `table`: which certificate a client gets.
 //! - `profile`: what a listener speaks besides.
+//! - `quic`: what QUIC needs besides.
 //! - `client`: certificates of clients.
 //! - `handshake`: from a connection to an encrypted one.
 //! - [`stock`](Certificates): every certificate in use, where it comes from, and what becomes of it.
@@ -20,6 +21,7 @@ mod handshake;
 mod local;
 mod metrics;
 mod profile;
+mod quic;
 mod stock;
 mod table;
 pub(crate) mod x509;
@@ -28,6 +30,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -39,6 +42,8 @@ pub use handshake::Session;
 pub(crate) use handshake::{Accepted, accept};
 pub use metrics::TlsMetrics;
 pub use profile::Profile;
+pub use quic::Http3;
+pub(crate) use quic::Quic;
 pub use stock::{Certificates, Entry, OfferError, Prepared, Renewal, Source};
 pub use x509::{Facts, Malformed};
 
@@ -75,6 +80,7 @@ pub struct Tls {
 /// What is in force besides the certificates.
 struct State {
     config: Arc<ServerConfig>,
+    quic: Option<Arc<Quic>>,
     profile: Profile,
     tickets: Arc<Tickets>,
 }
@@ -101,8 +107,7 @@ impl Tls {
 
     fn new(profile: Profile, entries: Vec<Arc<Entry>>, challenges: Arc<Challenges>) -> Result<Arc<Self>, TlsError> {
         let table = Arc::new(ArcSwap::default());
-        let (config, tickets) = profile.config(Arc::new(Resolver(Arc::clone(&table))), None)?;
-        let state = ArcSwap::from_pointee(State { config, profile, tickets });
+        let state = ArcSwap::from_pointee(State::new(profile, &table, None)?);
         let tls = Self { table, state, entries: Mutex::new(entries), challenges };
         tls.refresh();
         Ok(Arc::new(tls))
@@ -110,10 +115,7 @@ impl Tls {
 
     /// What this profile needs; nothing changes yet.
     fn with(&self, profile: Profile) -> Result<State, TlsError> {
-        let before = self.state.load();
-        let resolver = Arc::new(Resolver(Arc::clone(&self.table)));
-        let (config, tickets) = profile.config(resolver, Some(&before.tickets))?;
-        Ok(State { config, profile, tickets })
+        State::new(profile, &self.table, Some(&self.state.load()))
     }
 
     /// Speaks so from the next connection on.
@@ -139,6 +141,16 @@ impl Tls {
         Arc::clone(&self.state.load().config)
     }
 
+    /// QUIC, where HTTP/3 is spoken.
+    pub(crate) fn quic(&self) -> Option<Arc<Quic>> {
+        self.state.load().quic.clone()
+    }
+
+    /// What clients of HTTP/1 and HTTP/2 are told of HTTP/3 at this port: the value of `Alt-Svc`.
+    pub(crate) fn alt_svc(&self, port: u16) -> Option<HeaderValue> {
+        self.state.load().quic.as_ref()?.http3.alt_svc(port)
+    }
+
     pub(crate) fn answer(&self, hello: &ClientHello<'_>) -> Answer {
         if let Some(config) = self.challenges.alpn(hello) {
             return Answer::Challenge(config);
@@ -149,6 +161,15 @@ impl Tls {
             UnknownNames::Refuse if unknown() => Answer::UnrecognizedName,
             _ => Answer::Serve(Arc::clone(&state.config)),
         }
+    }
+}
+
+impl State {
+    fn new(profile: Profile, table: &Arc<ArcSwap<Table>>, before: Option<&Self>) -> Result<Self, TlsError> {
+        let resolver = Arc::new(Resolver(Arc::clone(table)));
+        let (config, tickets) = profile.config(resolver, before.map(|before| &before.tickets))?;
+        let quic = Quic::new(&profile, &config, table, before.and_then(|before| before.quic.as_deref()))?;
+        Ok(Self { config, quic: quic.map(Arc::new), profile, tickets })
     }
 }
 

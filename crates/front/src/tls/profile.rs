@@ -9,6 +9,7 @@ use rustls::{ServerConfig, version};
 
 use super::certificate::TlsError;
 use super::client::ClientAuth;
+use super::quic::Http3;
 use crate::config::{Alpn, ClientAuthMode, TlsVersion, UnknownNames};
 
 /// What a listener speaks.
@@ -24,6 +25,8 @@ pub struct Profile {
     pub unknown_names: UnknownNames,
     /// Certificates of clients.
     pub client_auth: Option<ClientAuth>,
+    /// HTTP/3.
+    pub http3: Option<Http3>,
 }
 
 impl Default for Profile {
@@ -34,6 +37,7 @@ impl Default for Profile {
             tickets: 2,
             unknown_names: UnknownNames::Default,
             client_auth: None,
+            http3: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 mod authority;
 mod files;
-mod handshake;
+pub(crate) mod handshake;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,0 +1,236 @@
+//! One connection, from its handshake to its end.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use quinn::{ConnectionError, RecvStream, SendStream};
+
+use super::control::{self, CONTROL, MAX_FIELD_SECTION_SIZE};
+use super::frame::{GOAWAY, SETTINGS, write_integer};
+use super::{Code, request};
+use crate::door::metrics::Cut;
+use crate::door::pulse::{Beat, Pulse};
+use crate::door::worker::Worker;
+use crate::message::Origin;
+use crate::stream::{Exchange, Open};
+
+/// Requests that a client may have given up, beyond those that it has let us answer. Who goes on only has us work.
+const GIVEN_UP: u32 = 256;
+/// Responses of a connection that have ended, of which it is known whether they have arrived.
+const LAST: usize = 32;
+/// How long what was sent may take to arrive before a connection is closed.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// From one request of a client to its next (RFC 9000 section 2.1).
+const NEXT: u64 = 4;
+
+/// What the streams of a connection share.
+pub(super) struct Connection {
+    quic: quinn::Connection,
+    pub(super) worker: Rc<Worker>,
+    origin: RefCell<Rc<Origin>>,
+    pulse: Rc<Pulse>,
+    /// Requests under way.
+    open: Rc<Cell<u32>>,
+    /// Requests that were given up, less those that were answered.
+    given_up: Cell<u32>,
+    /// The streams of which there is one each, as bits.
+    critical: Cell<u64>,
+    /// The responses that ended last.
+    last: RefCell<VecDeque<SendStream>>,
+}
+
+/// What happens to a connection.
+enum Event {
+    Request(SendStream, RecvStream),
+    OneWay(RecvStream),
+    /// The first request under way has begun, the last one has ended, or the server stops.
+    Turn,
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(
+    quic: quinn::Connection,
+    worker: &Rc<Worker>,
+    origin: Rc<Origin>,
+    beat: Beat,
+) -> io::Result<()> {
+    let connection = Rc::new(Connection {
+        quic: quic.clone(),
+        worker: Rc::clone(worker),
+        origin: RefCell::new(origin),
+        pulse: Rc::clone(&beat.pulse),
+        open: Rc::default(),
+        given_up: Cell::new(0),
+        critical: Cell::new(0),
+        last: RefCell::default(),
+    });
+    let ended = connection.run().await;
+    // The client is told, unless it knows. What has not arrived by now never will.
+    quic.close(Code::NO_ERROR.into(), b"");
+    drop(beat);
+    ended
+}
+
+impl Connection {
+    async fn run(self: &Rc<Self>) -> io::Result<()> {
+        let (pulse, worker) = (&self.pulse, &self.worker);
+        pulse.allow(worker.now(), worker.serving().options.header_timeout);
+        let mut control = self.control().await?;
+        let (mut requests, mut one_way) = (pin!(self.quic.accept_bi()), pin!(self.quic.accept_uni()));
+        let (mut served, mut next, mut leaving) = (0u32, 0u64, false);
+        loop {
+            let is_idle = self.open.get() == 0;
+            match is_idle {
+                false => pulse.forever(),
+                true if leaving => return self.farewell().await,
+                true if served > 0 => pulse.allow(worker.now(), worker.serving().options.keep_alive),
+                true => {}
+            }
+            let leaves = pulse.is_stopping() || served >= worker.serving().options.requests_per_connection;
+            if leaves && !leaving {
+                leaving = true;
+                // What comes from here on is not looked at: the client may ask for it elsewhere (RFC 9114 section 5.2).
+                let mut goaway = Vec::new();
+                let mut id = Vec::new();
+                write_integer(&mut id, next);
+                write_integer(&mut goaway, GOAWAY);
+                write_integer(&mut goaway, id.len() as u64);
+                goaway.append(&mut id);
+                self.wait(control.write_all(&goaway)).await?.map_err(io::Error::other)?;
+                continue;
+            }
+            let event = poll_fn(|context| {
+                pulse.poll(context, |context| {
+                    if let Poll::Ready(stream) = requests.as_mut().poll(context) {
+                        requests.set(self.quic.accept_bi());
+                        return Poll::Ready(Ok(stream.map(|(send, receive)| Event::Request(send, receive))));
+                    }
+                    if let Poll::Ready(stream) = one_way.as_mut().poll(context) {
+                        one_way.set(self.quic.accept_uni());
+                        return Poll::Ready(Ok(stream.map(Event::OneWay)));
+                    }
+                    let turns = (self.open.get() == 0) != is_idle || (pulse.is_stopping() && !leaving);
+                    if turns { Poll::Ready(Ok(Ok(Event::Turn))) } else { Poll::Pending }
+                })
+            });
+            match event.await {
+                Ok(Ok(Event::Turn)) => {}
+                Ok(Ok(Event::OneWay(stream))) => {
+                    drop(tokio::task::spawn_local(control::listen(Rc::clone(self), stream)))
+                }
+                Ok(Ok(Event::Request(mut send, mut receive))) if leaving => {
+                    // Whichever of the two is over already needs no telling.
+                    let _ = (send.reset(Code::REQUEST_REJECTED.into()), receive.stop(Code::REQUEST_REJECTED.into()));
+                }
+                Ok(Ok(Event::Request(send, receive))) => {
+                    served = served.saturating_add(1);
+                    next = u64::from(quinn::VarInt::from(send.id())) + NEXT;
+                    let exchange = Exchange::new(worker, &self.origin(), None, Open::new(&self.open, pulse));
+                    tokio::task::spawn_local(request::serve(Rc::clone(self), exchange, send, receive));
+                }
+                Ok(Err(error)) => return self.ended(error),
+                // It has nothing more to ask.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && is_idle && served > 0 => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Opens our control stream, which begins with our settings (RFC 9114 section 7.2.4).
+    async fn control(&self) -> io::Result<SendStream> {
+        let mut settings = Vec::new();
+        write_integer(&mut settings, MAX_FIELD_SECTION_SIZE);
+        write_integer(&mut settings, self.max_head() as u64);
+        let mut begin = Vec::new();
+        write_integer(&mut begin, CONTROL);
+        write_integer(&mut begin, SETTINGS);
+        write_integer(&mut begin, settings.len() as u64);
+        begin.append(&mut settings);
+        let mut stream = self.wait(self.quic.open_uni()).await?.map_err(io::Error::other)?;
+        self.wait(stream.write_all(&begin)).await?.map_err(io::Error::other)?;
+        Ok(stream)
+    }
+
+    /// Waits for something that depends on the client.
+    async fn wait<T>(&self, something: impl Future<Output = T>) -> io::Result<T> {
+        let mut something = pin!(something);
+        poll_fn(|context| self.pulse.poll(context, |context| something.as_mut().poll(context).map(Ok))).await
+    }
+
+    /// Sees to it that what was said last arrives, and leaves.
+    async fn farewell(&self) -> io::Result<()> {
+        let last = self.last.take();
+        let arrived = async {
+            for stream in &last {
+                // It may be that nobody waits for it any more.
+                let _ = stream.stopped().await;
+            }
+        };
+        if tokio::time::timeout(FAREWELL, arrived).await.is_err() {
+            tracing::debug!(peer = %self.quic.remote_address(), "a client has not acknowledged the end of its response");
+        }
+        Ok(())
+    }
+
+    fn ended(&self, error: ConnectionError) -> io::Result<()> {
+        match error {
+            ConnectionError::ApplicationClosed(_) => Ok(()),
+            // It went without a word, which nobody has to who does not wait for anything.
+            ConnectionError::TimedOut if self.open.get() == 0 => Ok(()),
+            error => Err(io::Error::other(error)),
+        }
+    }
+
+    /// Where the client is now: it may have moved (RFC 9000 section 9).
+    fn origin(&self) -> Rc<Origin> {
+        let peer = self.quic.remote_address();
+        let mut origin = self.origin.borrow_mut();
+        if origin.peer != peer {
+            *origin = Rc::new(Origin { peer, ..(**origin).clone() });
+        }
+        Rc::clone(&origin)
+    }
+
+    /// What a head may measure, as the client is told.
+    pub(super) fn max_head(&self) -> usize {
+        self.worker.serving().options.max_head
+    }
+
+    /// Ends it: the client has done what it must not.
+    pub(super) fn fail(&self, code: Code) {
+        tracing::debug!(peer = %self.quic.remote_address(), code = %format_args!("{:#x}", code.0), "a client breaks the rules of HTTP/3");
+        self.quic.close(code.into(), b"");
+    }
+
+    /// Whether a stream is the first of its kind.
+    pub(super) fn first(&self, kind: u64) -> bool {
+        let (bit, before) = (1 << kind, self.critical.get());
+        self.critical.set(before | bit);
+        before & bit == 0
+    }
+
+    /// A request was answered whole.
+    pub(super) fn answered(&self, response: SendStream) {
+        self.given_up.set(self.given_up.get().saturating_sub(1));
+        let mut last = self.last.borrow_mut();
+        if last.len() == LAST {
+            last.pop_front();
+        }
+        last.push_back(response);
+    }
+
+    /// The client has given a request up, or made none of it.
+    pub(super) fn given_up(&self) {
+        self.given_up.set(self.given_up.get() + 1);
+        if self.given_up.get() > GIVEN_UP && self.quic.close_reason().is_none() {
+            self.worker.metrics.connections_cut.of(Cut::Flood).inc();
+            self.fail(Code::EXCESSIVE_LOAD);
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! A request and its response.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use quinn::{ReadError, RecvStream, SendStream, WriteError};
+
+use super::Code;
+use super::connection::Connection;
+use super::frame::{self, CANCEL_PUSH, DATA, Frames, GOAWAY, HEADERS, MAX_PUSH_ID, Part, SETTINGS, Use};
+use super::head::{self, Wrong};
+use super::qpack::{self, Lines, Unreadable};
+use crate::door::metrics::Protocol;
+use crate::door::pace::Pace;
+use crate::filter::Visit;
+use crate::message::{Answer, Body, BodyError, Request, RequestBody, Response};
+use crate::problem::Problem;
+use crate::stream::{Exchange, Incoming, SendError, Sink, Source};
+
+/// Serves one.
+pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: SendStream, receive: RecvStream) {
+    let mut sending = Sending {
+        stream: Some(send),
+        head: Bytes::new(),
+        is_framed: false,
+        unwanted: None,
+        reset: Code::INTERNAL_ERROR,
+    };
+    let receiving = Receiving {
+        connection: Rc::clone(&connection),
+        stream: receive,
+        frames: Frames::default(),
+        stage: Stage::Head,
+        next: None,
+    };
+    let serving = Arc::clone(&exchange.serving);
+    let begun = tokio::time::timeout(serving.options.header_timeout, begin(&exchange, receiving)).await;
+    let started = Instant::now();
+    let (is_head, visit, answer) = match begun.unwrap_or(Err(Failed::Request(Code::REQUEST_CANCELLED))) {
+        Ok((mut request, refused)) => {
+            let is_head = request.head.method == Method::HEAD;
+            let visit = Visit::begin(&serving.entry, &mut request, started);
+            let answer = match refused {
+                Some(problem) => problem.answer(&request.head).into(),
+                None => serving.handler.handle(request),
+            };
+            (is_head, visit, answer)
+        }
+        Err(Failed::Head(problem)) => {
+            let visit = Visit::misunderstood(&serving.entry, &exchange.origin, started);
+            (false, visit, problem.into_response().into())
+        }
+        Err(Failed::Request(code)) => {
+            sending.reset = code;
+            return connection.given_up();
+        }
+        Err(Failed::Connection(code)) => return connection.fail(code),
+    };
+    exchange.worker.metrics.protocols.of(Protocol::Http3).inc();
+    let response = match answer {
+        Answer::Now(response) => response,
+        Answer::Later(response) => {
+            exchange.pace().answer(response).await.unwrap_or_else(|| Problem::late().into_response())
+        }
+    };
+    let (response, visit) = exchange.answered(response, visit, started);
+    let sent = sending.respond(&exchange, response, is_head).await;
+    match (&sent, sending.stream.take_if(|_| sent.is_ok())) {
+        (Ok(()), Some(stream)) => connection.answered(stream),
+        (Err(SendError::Closed), _) => connection.given_up(),
+        _ => {}
+    }
+    exchange.ended(visit, sent);
+}
+
+/// Why there is no request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Failed {
+    /// The stream ends.
+    Request(Code),
+    /// It ends with an answer: the head cannot be read.
+    Head(Problem),
+    /// The connection ends.
+    Connection(Code),
+}
+
+impl From<Wrong> for Failed {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::Unreadable(Unreadable::TooLarge) => {
+                let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                Self::Head(Problem::new(status, "the header fields are too large"))
+            }
+            Wrong::Unreadable(Unreadable::Malformed) => Self::Connection(Code::QPACK_DECOMPRESSION_FAILED),
+            Wrong::Malformed(why) => {
+                tracing::debug!(why, "a request is malformed");
+                Self::Request(Code::MESSAGE_ERROR)
+            }
+        }
+    }
+}
+
+/// Reads a head; gives the request, and why no handler is to have it.
+async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<(Request, Option<Problem>), Failed> {
+    let section = match poll_fn(|context| receiving.poll_part(context)).await? {
+        Some(Part::Whole(_, section)) => section,
+        Some(Part::TooLarge(_)) => return Err(Wrong::Unreadable(Unreadable::TooLarge).into()),
+        Some(Part::Some(_)) | None => return Err(Failed::Request(Code::REQUEST_INCOMPLETE)),
+    };
+    let lines = Lines::new(section, receiving.connection.max_head()).map_err(Wrong::from)?;
+    let (mut head, authority) = head::request(lines)?;
+    receiving.stage = Stage::Content;
+    let (announced, refused) = match exchange.settle(&mut head, authority) {
+        Ok(announced) => (announced, None),
+        Err(problem) => (None, Some(problem)),
+    };
+    // Most have none, and say so with the head.
+    let first = poll_fn(|context| Poll::Ready(receiving.poll_part(context))).await;
+    let body = match first {
+        Poll::Ready(Ok(None)) if announced.is_some_and(|announced| announced > 0) => {
+            return Err(Failed::Request(Code::MESSAGE_ERROR));
+        }
+        Poll::Ready(Ok(None)) => RequestBody::Empty,
+        Poll::Ready(Err(failed)) => return Err(failed),
+        first => {
+            receiving.next = match first {
+                Poll::Ready(Ok(Some(Part::Some(bytes)))) => Some(bytes),
+                _ => None,
+            };
+            RequestBody::Source(Rc::new(Incoming::new(exchange, receiving, announced)))
+        }
+    };
+    Ok((Request { head, body, origin: Rc::clone(&exchange.origin) }, refused))
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Head,
+    Content,
+    /// Nobody has asked for them so far: they are skipped.
+    Trailers,
+}
+
+impl Stage {
+    /// What a frame is for (RFC 9114 section 4.1).
+    fn take(&mut self, kind: u64, max_head: usize) -> Result<Use, Code> {
+        match (kind, *self) {
+            (HEADERS, Self::Head) => Ok(Use::Whole(max_head)),
+            (HEADERS, Self::Content) => {
+                *self = Self::Trailers;
+                Ok(Use::Skip)
+            }
+            (DATA, Self::Content) => Ok(Use::Pass),
+            (HEADERS | DATA | SETTINGS | GOAWAY | CANCEL_PUSH | MAX_PUSH_ID, _) => Err(Code::FRAME_UNEXPECTED),
+            _ => Ok(Use::Skip),
+        }
+    }
+}
+
+/// The receiving side of a stream.
+struct Receiving {
+    connection: Rc<Connection>,
+    stream: RecvStream,
+    frames: Frames,
+    stage: Stage,
+    /// What was read of the content with the head.
+    next: Option<Bytes>,
+}
+
+impl Receiving {
+    /// What comes next; `None` at the end.
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Part>, Failed>> {
+        let max_head = self.connection.max_head();
+        loop {
+            match self.frames.next(|kind| self.stage.take(kind, max_head)) {
+                Ok(None) => {}
+                Ok(part) => return Poll::Ready(Ok(part)),
+                Err(code) => return Poll::Ready(Err(Failed::Connection(code))),
+            }
+            let chunk = pin!(self.stream.read_chunk(usize::MAX, true));
+            match ready!(chunk.poll(context)) {
+                Ok(Some(chunk)) => self.frames.push(chunk.bytes),
+                Ok(None) if self.frames.is_between() => return Poll::Ready(Ok(None)),
+                // RFC 9114 section 7.1.
+                Ok(None) => return Poll::Ready(Err(Failed::Connection(Code::FRAME_ERROR))),
+                Err(ReadError::Reset(_)) => return Poll::Ready(Err(Failed::Request(Code::REQUEST_CANCELLED))),
+                Err(_) => return Poll::Ready(Err(Failed::Request(Code::REQUEST_INCOMPLETE))),
+            }
+        }
+    }
+}
+
+impl Source for Receiving {
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if let Some(next) = self.next.take() {
+            return Poll::Ready(Some(Ok(next)));
+        }
+        let cut = |kind: io::ErrorKind| Poll::Ready(Some(Err(BodyError::Cut(kind.into()))));
+        match ready!(self.poll_part(context)) {
+            Ok(Some(Part::Some(bytes))) => Poll::Ready(Some(Ok(bytes))),
+            Ok(_) => Poll::Ready(None),
+            Err(Failed::Connection(code)) => {
+                self.connection.fail(code);
+                cut(io::ErrorKind::ConnectionAborted)
+            }
+            Err(_) => cut(io::ErrorKind::ConnectionReset),
+        }
+    }
+
+    fn taken(&mut self, _: usize) -> Result<(), BodyError> {
+        // QUIC gives the client room for what is read.
+        Ok(())
+    }
+
+    fn refuse(&mut self, malformed: bool) {
+        let code = if malformed { Code::MESSAGE_ERROR } else { Code::NO_ERROR };
+        // One that has ended meanwhile needs no telling.
+        let _ = self.stream.stop(code.into());
+    }
+}
+
+/// A client that has no more use for a response says so.
+type Unwanted = Pin<Box<dyn Future<Output = Result<Option<quinn::VarInt>, quinn::StoppedError>>>>;
+
+/// The sending side of a stream. Dropped before its end, it tells the client that something is missing.
+struct Sending {
+    stream: Option<SendStream>,
+    /// What goes before the first part of the content.
+    head: Bytes,
+    /// The content has one frame, of which the head is written; else each part has its own.
+    is_framed: bool,
+    unwanted: Option<Unwanted>,
+    /// What the client is told then.
+    reset: Code,
+}
+
+impl Sending {
+    async fn respond(&mut self, exchange: &Exchange, response: Response, is_head: bool) -> Result<(), SendError> {
+        exchange.pace().sending();
+        let (fields, follows) = exchange.head(&response, is_head);
+        let mut section = Vec::with_capacity(256);
+        qpack::write_response(&mut section, response.status, &fields);
+        let mut head = Vec::with_capacity(section.len() + 24);
+        frame::write_integer(&mut head, HEADERS);
+        frame::write_integer(&mut head, section.len() as u64);
+        head.append(&mut section);
+        let length = response.body.length().filter(|_| follows);
+        if let Some(length) = length {
+            frame::write_integer(&mut head, DATA);
+            frame::write_integer(&mut head, length);
+            self.is_framed = true;
+        }
+        self.head = head.into();
+        match response.body {
+            body if follows => {
+                if matches!(body, Body::Stream(_)) {
+                    // It may be long until there is something to say after it.
+                    self.write(exchange.pace(), Bytes::new()).await?;
+                }
+                exchange.send_body(self, body, true).await
+            }
+            _ => self.send(exchange.pace(), Bytes::new(), true).await,
+        }
+    }
+
+    /// Hands over a part of the content after what goes before it.
+    async fn write(&mut self, pace: &Pace, part: Bytes) -> Result<(), SendError> {
+        let mut before = std::mem::take(&mut self.head);
+        if !self.is_framed && !part.is_empty() {
+            let mut frame = before.to_vec();
+            frame::write_integer(&mut frame, DATA);
+            frame::write_integer(&mut frame, part.len() as u64);
+            before = frame.into();
+        }
+        let mut chunks = [before, part];
+        let mut left = &mut chunks[..];
+        while let Some(first) = left.first() {
+            if first.is_empty() {
+                left = left.get_mut(1..).unwrap_or_default();
+                continue;
+            }
+            let Some(stream) = &mut self.stream else { return Err(SendError::Closed) };
+            let rest = std::mem::take(&mut left);
+            let written = pace.room(|context| pin!(stream.write_chunks(rest)).poll(context)).await;
+            match written {
+                Ok(Ok(written)) => left = rest.get_mut(written.chunks..).unwrap_or_default(),
+                Ok(Err(WriteError::Stopped(_))) => {
+                    self.reset = Code::REQUEST_CANCELLED;
+                    return Err(SendError::Closed);
+                }
+                Ok(Err(error)) => return Err(SendError::Http3(error)),
+                Err(_) => {
+                    self.reset = Code::REQUEST_CANCELLED;
+                    return Err(SendError::Stalled);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Sending {
+    async fn room(&mut self, _: &Pace, wanted: usize) -> Result<usize, SendError> {
+        // What was sent before is on its way, or there would be no end to sending it.
+        Ok(wanted)
+    }
+
+    async fn send(&mut self, pace: &Pace, part: Bytes, last: bool) -> Result<(), SendError> {
+        self.write(pace, part).await?;
+        match &mut self.stream {
+            Some(stream) if last => stream.finish().map_err(|_| SendError::Closed),
+            _ => Ok(()),
+        }
+    }
+
+    fn poll_unwanted(&mut self, context: &mut Context<'_>) -> Poll<SendError> {
+        let Some(stream) = &self.stream else { return Poll::Ready(SendError::Closed) };
+        let unwanted = self.unwanted.get_or_insert_with(|| Box::pin(stream.stopped()));
+        unwanted.as_mut().poll(context).map(|_| SendError::Closed)
+    }
+
+    fn reset(&mut self) {
+        if let Some(mut stream) = self.stream.take() {
+            // One that the client has stopped needs no telling.
+            let _ = stream.reset(self.reset.into());
+        }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        Sink::reset(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_in_the_order_of_a_message() {
+        let order = |kinds: &[u64]| {
+            let mut stage = Stage::Head;
+            kinds.iter().try_for_each(|kind| {
+                let used = stage.take(*kind, 9)?;
+                if stage == Stage::Head && used == Use::Whole(9) {
+                    stage = Stage::Content;
+                }
+                Ok::<_, Code>(())
+            })
+        };
+        assert_eq!(order(&[0x21, HEADERS, 0x21, DATA, DATA, HEADERS, 0x21]), Ok(()));
+        for wrong in [
+            &[DATA][..],
+            &[HEADERS, HEADERS, HEADERS],
+            &[HEADERS, HEADERS, DATA],
+            &[SETTINGS],
+            &[HEADERS, GOAWAY],
+            &[HEADERS, MAX_PUSH_ID],
+            &[CANCEL_PUSH],
+        ] {
+            assert_eq!(order(wrong), Err(Code::FRAME_UNEXPECTED), "{wrong:?}");
+        }
+    }
+}

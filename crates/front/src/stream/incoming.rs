@@ -1,0 +1,105 @@
+//! The content of a request: no larger than it may be or than it was said to be, and not slower.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::Exchange;
+use crate::door::pace::Pace;
+use crate::door::worker::Worker;
+use crate::message::{BodyError, BodySource};
+
+/// Where content comes from.
+pub(crate) trait Source {
+    /// The next part; `None` at the end.
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>>;
+
+    /// A part is in the handler's hands: the client may send as much again.
+    fn taken(&mut self, bytes: usize) -> Result<(), BodyError>;
+
+    /// Nobody wants what is still to come. `malformed` says that it is the client's fault.
+    fn refuse(&mut self, malformed: bool);
+}
+
+/// The content of a request.
+pub(crate) struct Incoming<S: Source> {
+    worker: Rc<Worker>,
+    source: RefCell<S>,
+    pace: Rc<Pace>,
+    received: Cell<u64>,
+    announced: Option<u64>,
+    limit: u64,
+    ended: Cell<bool>,
+}
+
+impl<S: Source> Incoming<S> {
+    pub(crate) fn new(exchange: &Exchange, source: S, announced: Option<u64>) -> Self {
+        Self {
+            worker: Rc::clone(&exchange.worker),
+            source: RefCell::new(source),
+            pace: Rc::clone(exchange.pace()),
+            received: Cell::new(0),
+            announced,
+            limit: exchange.serving.options.max_body,
+            ended: Cell::new(false),
+        }
+    }
+
+    /// Where it comes from, for who reads what no handler wanted.
+    pub(crate) fn source(&self) -> RefMut<'_, S> {
+        self.source.borrow_mut()
+    }
+
+    /// The next part, and whether it fits what came before.
+    fn poll_checked(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let mut source = self.source.borrow_mut();
+        let part = ready!(self.pace.poll_body(context, |context| source.poll_data(context))).map_err(BodyError::Cut)?;
+        let wrong = |why| Poll::Ready(Some(Err(BodyError::Malformed(why))));
+        let Some(part) = part.transpose()? else {
+            return match self.announced {
+                Some(announced) if announced != self.received.get() => wrong("it is shorter than its Content-Length"),
+                _ => Poll::Ready(None),
+            };
+        };
+        let received = self.received.get() + part.len() as u64;
+        self.received.set(received);
+        self.worker.metrics.received.add(part.len() as u64);
+        self.pace.received(part.len());
+        if self.announced.is_some_and(|announced| received > announced) {
+            return wrong("it is longer than its Content-Length");
+        }
+        if received > self.limit {
+            return Poll::Ready(Some(Err(BodyError::TooLarge { limit: self.limit })));
+        }
+        source.taken(part.len())?;
+        Poll::Ready(Some(Ok(part)))
+    }
+}
+
+impl<S: Source> BodySource for Incoming<S> {
+    fn poll_part(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.ended.get() {
+            return Poll::Ready(None);
+        }
+        let part = ready!(self.poll_checked(context));
+        if let Some(Err(error)) = &part {
+            self.source.borrow_mut().refuse(matches!(error, BodyError::Malformed(_)));
+        }
+        self.ended.set(!matches!(part, Some(Ok(_))));
+        Poll::Ready(part)
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        self.announced.map(|announced| announced.saturating_sub(self.received.get()))
+    }
+}
+
+impl<S: Source> Drop for Incoming<S> {
+    fn drop(&mut self) {
+        if !self.ended.get() {
+            self.source.get_mut().refuse(false);
+        }
+    }
+}

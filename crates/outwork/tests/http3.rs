@@ -1,0 +1,134 @@
+//! HTTP/3 of the real binary, with another implementation as its client; curl is told where to find it.
+#![allow(missing_docs, clippy::expect_used)]
+
+mod binary;
+
+use std::future::poll_fn;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use binary::{Place, text};
+use bytes::{Buf, Bytes};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, Endpoint};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+const PORT: u16 = 8443;
+const LISTENER: &str = "[[front.listener]]\naddress = 'HOST:8443'\ntls = { certificate = 'a.pem', key = 'a.key', http3 = { retry_above = 0 } }\n\
+    [[front.route]]\npath = '/pages/*'\nfiles = { root = 'site' }\n[[front.route]]\npath = '/*'\nrespond = { body = 'routed' }\n";
+
+/// A certificate that signs itself, in `a.pem` and `a.key`.
+fn certify(dir: &Path, names: &[&str]) {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let key = KeyPair::generate().expect("a key");
+    let certificate = CertificateParams::new(names).expect("names").self_signed(&key).expect("a certificate");
+    std::fs::write(dir.join("a.key"), key.serialize_pem()).expect("a file");
+    std::fs::write(dir.join("a.pem"), certificate.pem()).expect("a file");
+}
+
+/// A server with a site, and where it listens.
+fn place() -> (Place, SocketAddr) {
+    let place = Place::new();
+    let file = place.path().join("outwork.toml");
+    let before = std::fs::read_to_string(&file).expect("the file");
+    let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address").to_owned();
+    std::fs::write(&file, format!("{before}{}", LISTENER.replace("HOST", &host))).expect("the file");
+    std::fs::create_dir_all(place.path().join("site/pages")).expect("a folder");
+    std::fs::write(place.path().join("site/pages/page.html"), "a page\n".repeat(100_000)).expect("a file");
+    certify(place.path(), &["a.test"]);
+    (place, SocketAddr::new(host.parse().expect("an address"), PORT))
+}
+
+/// A connection of a client that trusts nothing but `a.pem` as it is now.
+async fn connect(place: &Place, to: SocketAddr) -> Result<Connection, quinn::ConnectionError> {
+    let mut roots = rustls::RootCertStore::empty();
+    let root = CertificateDer::from_pem_file(place.path().join("a.pem")).expect("a certificate");
+    roots.add(root).expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
+    let mut tls = tls.expect("a version").with_root_certificates(roots).with_no_client_auth();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let mut endpoint = Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into()).expect("a socket");
+    endpoint.set_default_client_config(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).expect("a suite"))));
+    endpoint.connect(to, "a.test").expect("a client").await
+}
+
+/// Asks for a page on a connection of its own requests.
+struct Client(h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>);
+
+impl Client {
+    async fn over(quic: Connection) -> Self {
+        let (mut driver, requests) = h3::client::new(h3_quinn::Connection::new(quic)).await.expect("HTTP/3");
+        tokio::spawn(async move { poll_fn(|context| driver.poll_close(context)).await });
+        Self(requests)
+    }
+
+    async fn get(&mut self, path: &str) -> String {
+        let request = http::Request::get(format!("https://a.test:{PORT}{path}")).body(()).expect("a request");
+        let mut stream = self.0.send_request(request).await.expect("a stream");
+        stream.finish().await.expect("it is open");
+        let head = stream.recv_response().await.expect("an answer");
+        let mut content = Vec::new();
+        while let Some(mut part) = stream.recv_data().await.expect("content") {
+            content.extend_from_slice(&part.copy_to_bytes(part.remaining()));
+        }
+        format!("{} {}", head.status().as_u16(), text(&content))
+    }
+}
+
+fn curl(place: &Place, to: SocketAddr, url: &str) -> String {
+    let at = format!("::{}:", to.ip());
+    let mut curl = Command::new("curl");
+    curl.current_dir(place.path()).args(["-sSi", "--noproxy", "*", "--cacert", "a.pem", "--connect-to", &at, url]);
+    let output = curl.output().expect("curl");
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+#[test]
+fn a_site_is_served_over_http_3_through_reloads_until_the_server_stops() {
+    let (mut place, to) = place();
+    place.start();
+    let told = curl(&place, to, &format!("https://a.test:{PORT}/"));
+    assert!(told.contains(&format!("alt-svc: h3=\":{PORT}\"; ma=86400")), "{told}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let quic = connect(&place, to).await.expect("a connection");
+        let mut client = Client::over(quic.clone()).await;
+        assert_eq!(client.get("/").await, "200 routed");
+        let page = client.get("/pages/page.html").await;
+        assert!(page.starts_with("200 a page") && page.len() == 4 + 700_000, "{}", page.len());
+        let metrics = curl(&place, to, &format!("http://{}:8067/metrics", to.ip()));
+        for line in [
+            "outwork_front_quic_connections_total 1",
+            "outwork_front_quic_retries_total 1",
+            "outwork_front_protocols_total{protocol=\"http3\"} 2",
+        ] {
+            assert!(metrics.contains(line), "{line} is not in {metrics}");
+        }
+        // Another certificate: whoever is here stays, who comes gets that.
+        certify(place.path(), &["a.test", "b.test"]);
+        place.must(&["reload"]);
+        assert!(connect(&place, to).await.is_ok());
+        assert_eq!(client.get("/").await, "200 routed");
+        let file = place.path().join("outwork.toml");
+        let settings = std::fs::read_to_string(&file).expect("the file");
+        std::fs::write(&file, settings.replace("retry_above = 0", "enabled = false")).expect("the file");
+        let refused = text(&place.outwork(&["reload"]).stderr);
+        assert!(refused.contains("cannot change while running") && refused.contains("http3.enabled"), "{refused}");
+        assert_eq!(place.stop(15).code(), Some(0));
+        let ended = quic.closed().await;
+        assert!(
+            matches!(&ended, quinn::ConnectionError::ApplicationClosed(closed) if closed.error_code.into_inner() == 0x100),
+            "{ended}"
+        );
+    });
+    place.start();
+    assert!(std::net::UdpSocket::bind(to).is_ok(), "it was turned off");
+    let told = curl(&place, to, &format!("https://a.test:{PORT}/"));
+    assert!(told.contains("routed") && !told.contains("alt-svc"), "{told}");
+}
