@@ -1,4 +1,4 @@
-//! The circuit breaker: a tier that fails again and again is left alone for a while.
+//! The circuit breaker: what fails again and again is left alone for a while.
 //!
 //! Closed, everything is let through. After as many failures in a row as are allowed it opens, and nothing is. When it has been open for
 //! its time one attempt is let through, the probe: it closes the breaker, or opens it anew.
@@ -94,13 +94,14 @@ impl Breaker {
 
 /// A breaker with a clock, for every thread.
 #[derive(Debug)]
-pub(crate) struct Fuse {
+pub struct Fuse {
     breaker: Mutex<Breaker>,
     start: Instant,
 }
 
 impl Fuse {
-    pub(crate) fn new(allowed: u32, pause: Duration) -> Self {
+    /// A closed one, which so many failures in a row open, and open again for that pause.
+    pub fn new(allowed: u32, pause: Duration) -> Self {
         Self { breaker: Mutex::new(Breaker::new(allowed, pause)), start: Instant::now() }
     }
 
@@ -108,19 +109,23 @@ impl Fuse {
         Time::ZERO + self.start.elapsed()
     }
 
-    pub(crate) fn admits(&self) -> bool {
+    /// Whether an attempt may be made now. Who is admitted tells how it went.
+    pub fn admits(&self) -> bool {
         self.breaker.lock().admits(self.now())
     }
 
-    pub(crate) fn succeeded(&self) {
+    /// An attempt that was admitted has succeeded.
+    pub fn succeeded(&self) {
         self.breaker.lock().succeeded();
     }
 
-    pub(crate) fn failed(&self) -> bool {
+    /// An attempt that was admitted has failed. Whether that has opened the breaker.
+    pub fn failed(&self) -> bool {
         self.breaker.lock().failed(self.now())
     }
 
-    pub(crate) fn circuit(&self) -> Circuit {
+    /// What it lets through.
+    pub fn circuit(&self) -> Circuit {
         self.breaker.lock().circuit()
     }
 }

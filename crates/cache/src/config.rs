@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outwork_config::{At, ByteSize, Fault, Secret, choice, days, hours, millis, mins, secs, section};
+use outwork_config::{At, ByteSize, Secret, choice, days, hours, millis, mins, secs, section};
+
+use crate::server::Server;
 
 section! {
     /// The cache of responses and query results: memory, over Redis, over disk.
@@ -72,31 +74,21 @@ section! {
     check a_url_without_a_password;
 }
 
-/// The longest prefix: it is in every key.
-const PREFIX: usize = 64;
+impl L2 {
+    /// The server.
+    pub(crate) fn server(&self) -> Server<'_> {
+        Server {
+            url: &self.url,
+            user: self.user.as_deref(),
+            password: self.password.as_ref(),
+            ca: self.ca.as_deref(),
+            prefix: &self.prefix,
+        }
+    }
+}
 
 fn a_url_without_a_password(l2: &L2, at: &mut At<'_>) {
-    if l2.prefix.len() > PREFIX {
-        at.fault("prefix", Fault::new(format!("{} bytes", l2.prefix.len())).expected(format!("at most {PREFIX}")));
-    }
-    let Some(url) = redis::parse_redis_url(&l2.url) else {
-        let fault = Fault::new("found no address of a Redis server");
-        return at.fault("url", fault.expected("redis://host:port, rediss://host:port or unix:///path").secret());
-    };
-    if url.password().is_some() || !url.username().is_empty() {
-        let fault = Fault::new("there is a user or a password in it").expected("an address alone").secret();
-        return at
-            .fault("url", fault.help("write them as cache.l2.user and cache.l2.password: the latter is never shown"));
-    }
-    if let Err(error) = redis::IntoConnectionInfo::into_connection_info(url) {
-        at.fault(
-            "url",
-            Fault::new(error.to_string()).expected("redis://host:port, rediss://host:port or unix:///path"),
-        );
-    }
-    if l2.ca.is_some() && !l2.url.starts_with("rediss:") {
-        at.fault("ca", Fault::new("url is not encrypted").expected("a url that begins with rediss://"));
-    }
+    l2.server().check("cache.l2", at);
 }
 
 section! {

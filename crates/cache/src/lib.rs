@@ -11,13 +11,14 @@
 //! - `disk`: L3, a ring of segments.
 //! - [`codec`]: entries as bytes, for disk and Redis.
 //! - `behind`: what waits to be written to them.
-//! - `breaker`: a tier that fails is left alone for a while.
+//! - [`breaker`]: what fails again and again is left alone for a while.
+//! - [`server`]: a Redis server, and as whom it is spoken to.
 //! - [`metrics`]: what all of it counts.
 //!
 //! Deliberately absent: HTTP. What may be cached, for how long, under which key, and what the bytes mean is decided by whoever uses it.
 
 mod behind;
-mod breaker;
+pub mod breaker;
 pub mod codec;
 pub mod config;
 mod disk;
@@ -28,6 +29,7 @@ mod memory;
 pub mod metrics;
 mod purge;
 mod remote;
+pub mod server;
 pub mod tiers;
 
 pub use config::Settings;

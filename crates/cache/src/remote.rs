@@ -32,6 +32,7 @@ use crate::entry::{Entry, Key};
 use crate::local::Local;
 use crate::metrics::{Behind as Below, Tier};
 use crate::purge::{Epoch, Era, Purge};
+use crate::server::ServerError;
 use telling::{Heard, Origin, Told};
 
 /// What may wait to be told. Beyond it, it is told that everything is purged, or that Redis is to forget.
@@ -42,17 +43,9 @@ const PATIENCE: u32 = 20;
 /// Why the tier in Redis could not be set up. That it cannot be reached is no reason.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// The certificates cannot be read.
-    #[error("cannot read cache.l2.ca {path}: {source}")]
-    Certificates {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// The address or the certificates cannot be used.
     #[error("cache.l2: {0}")]
-    Client(redis::RedisError),
+    Server(#[from] ServerError),
     /// A thread could not be started.
     #[error("cannot start the thread that keeps the connections to Redis: {0}")]
     Thread(std::io::Error),
@@ -151,7 +144,7 @@ impl Remote {
         (origin, applied): (u64, Option<Epoch>),
     ) -> Result<Self, RemoteError> {
         let shared = Arc::new(Shared {
-            client: client(settings)?,
+            client: settings.server().client()?,
             local,
             disk,
             behind: Behind::new(queue),
@@ -322,30 +315,4 @@ impl Drop for Remote {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn client(settings: &L2) -> Result<redis::Client, RemoteError> {
-    use redis::IntoConnectionInfo;
-    let info = settings.url.as_str().into_connection_info().map_err(RemoteError::Client)?;
-    let mut redis = info.redis_settings().clone();
-    if let Some(user) = &settings.user {
-        redis = redis.set_username(user);
-    }
-    if let Some(password) = &settings.password {
-        redis = redis.set_password(password.expose());
-    }
-    let info = info.set_redis_settings(redis);
-    if settings.url.starts_with("rediss:") {
-        // Where other crates bring other providers, one has to be named. An error says that one is.
-        _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    }
-    match &settings.ca {
-        None => redis::Client::open(info),
-        Some(path) => {
-            let read = std::fs::read(path);
-            let root_cert = Some(read.map_err(|source| RemoteError::Certificates { path: path.clone(), source })?);
-            redis::Client::build_with_tls(info, redis::TlsCertificates { client_tls: None, root_cert })
-        }
-    }
-    .map_err(RemoteError::Client)
 }

@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HOST, LOCATION};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::filter::cors::preflighted;
 use crate::message::{Answer, Body, Handler, ReadyHead, Request, Response};
-use crate::route::path::NormalPath;
+use crate::problem::Problem;
+use crate::route::path::{NormalPath, PathError};
 use crate::route::{Miss, Table};
 
 /// Passes each request to the route that fits it best.
 pub struct Routed {
     table: Table<Arc<dyn Handler>>,
+    unrouted: Arc<dyn Handler>,
 }
 
 /// What stood in the path of a request where the pattern of its route has names.
@@ -22,38 +26,83 @@ pub struct Captures(pub Vec<(String, String)>);
 impl Routed {
     /// With these routes.
     pub fn new(table: Table<Arc<dyn Handler>>) -> Self {
-        Self { table }
+        Self { table, unrouted: Arc::new(Unrouted) }
+    }
+
+    /// Has requests that no route answers pass through `unrouted`, which is an [`Unrouted`] behind middleware.
+    #[must_use]
+    pub fn unrouted_by(self, unrouted: Arc<dyn Handler>) -> Self {
+        Self { unrouted, ..self }
+    }
+}
+
+impl Routed {
+    /// Who answers a preflight: the route of the request that it is about, if that speaks CORS.
+    fn preflighted(&self, head: &Parts, path: &NormalPath<'_>) -> Option<Arc<dyn Handler>> {
+        let method = Method::from_bytes(preflighted(head)?.as_bytes()).ok()?;
+        let found = self.table.find_for(&method, head, path).ok()?;
+        found.route.answers_preflights().then(|| Arc::clone(found.route))
     }
 }
 
 impl Handler for Routed {
     fn handle(&self, mut request: Request) -> Answer {
         let head = &request.head;
-        let Ok(path) = NormalPath::new(head.uri.path()) else {
+        let why = match NormalPath::new(head.uri.path()) {
+            Ok(path) => match self.table.find(head, &path) {
+                Ok(found) => {
+                    let handler = Arc::clone(found.route);
+                    if !found.captures.is_empty() {
+                        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+                        let captures = Captures(found.captures.iter().map(owned).collect());
+                        request.head.extensions.insert(captures);
+                    }
+                    return handler.handle(request);
+                }
+                Err(Miss::Path) => Why::Path,
+                Err(Miss::Method(methods)) => match self.preflighted(head, &path) {
+                    Some(handler) => return handler.handle(request),
+                    None => Why::Method(methods),
+                },
+            },
             // `OPTIONS *` asks for the server as a whole (RFC 9110 section 9.3.7).
-            let whole = head.method == Method::OPTIONS && head.uri.path() == "*";
-            return match whole {
-                true => Response::new(StatusCode::NO_CONTENT).into(),
-                false => plain(StatusCode::BAD_REQUEST).into(),
-            };
+            Err(_) if head.method == Method::OPTIONS && head.uri.path() == "*" => Why::Server,
+            Err(error) => Why::Malformed(error),
         };
-        let found = match self.table.find(head, &path) {
-            Ok(found) => found,
-            Err(Miss::Path) => return plain(StatusCode::NOT_FOUND).into(),
-            Err(Miss::Method(methods)) => {
+        request.head.extensions.insert(why);
+        self.unrouted.handle(request)
+    }
+}
+
+/// Why no route answers a request.
+#[derive(Debug, Clone)]
+enum Why {
+    Path,
+    Method(Vec<Method>),
+    Server,
+    Malformed(PathError),
+}
+
+/// Answers what no route answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Unrouted;
+
+impl Handler for Unrouted {
+    fn handle(&self, mut request: Request) -> Answer {
+        let why = request.head.extensions.remove().unwrap_or(Why::Path);
+        let problem = |status, detail: &'static str| Problem::new(status, detail).answer(&request.head);
+        match why {
+            Why::Path => problem(StatusCode::NOT_FOUND, "nothing is at this address"),
+            Why::Malformed(error) => Problem::new(StatusCode::BAD_REQUEST, error.to_string()).answer(&request.head),
+            Why::Server => Response::new(StatusCode::NO_CONTENT),
+            Why::Method(methods) => {
                 let list: Vec<&str> = methods.iter().map(Method::as_str).collect();
-                let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
+                let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this address does not answer that method");
                 response.headers.extend(HeaderValue::try_from(list.join(", ")).ok().map(|list| (ALLOW, list)));
-                return response.into();
+                response
             }
-        };
-        let handler = Arc::clone(found.route);
-        if !found.captures.is_empty() {
-            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-            let captures = Captures(found.captures.iter().map(owned).collect());
-            request.head.extensions.insert(captures);
         }
-        handler.handle(request)
+        .into()
     }
 }
 
@@ -79,7 +128,9 @@ impl Handler for Redirect {
                 response.headers.insert(LOCATION, target);
                 response.into()
             }
-            Err(_) => plain(StatusCode::BAD_REQUEST).into(),
+            Err(_) => Problem::new(StatusCode::BAD_REQUEST, "the target cannot stand in a redirection")
+                .answer(&request.head)
+                .into(),
         }
     }
 }

@@ -45,15 +45,20 @@ section! {
     pub struct Limits {
         /// Connections open at once.
         pub max_connections: u32 [range 1..=10_000_000] = 100_000,
+        /// Connections that one client, an IPv4 address or an IPv6 /64, may have open on a listener; 0 for no limit. Trusted proxies
+        /// have none.
+        pub max_connections_per_client: u32 = 0,
         /// From the first byte of a request's head to its end; for the first request, from the connection on.
         pub header_timeout: Duration [range millis(100)..=mins(10)] = secs(10),
         /// How long a connection may wait for its next request.
         pub keep_alive: Duration [range millis(100)..=hours(24)] = secs(75),
-        /// How long a handler may take, and how long the body of a request may keep it waiting. What arrives of it earns more time.
+        /// How long a handler may take, and how long the body of a request may be silent. What arrives of it earns more time, but never
+        /// more than this from then on.
         pub request_timeout: Duration [range millis(100)..=hours(24)] = secs(60),
-        /// How long a client may take nothing of its answer. What it takes earns more time.
+        /// How long a client may take nothing of its answer. What it takes earns more time, but never more than this from then on.
         pub send_timeout: Duration [range millis(100)..=hours(24)] = secs(30),
-        /// Bytes a second that bodies have to move with at least, once the time above is used up.
+        /// Bytes a second that bodies have to move with at least, once the times above are used up. Who is slower than this is cut off,
+        /// however evenly it sends or takes; who is not is never, however long it takes.
         pub min_rate: ByteSize [range ByteSize::bytes(1)..=ByteSize::gib(1)] = ByteSize::kib(1),
         /// The largest body of a request.
         pub max_body: ByteSize [range ByteSize::bytes(0)..=ByteSize::gib(1024)] = ByteSize::mib(16),
@@ -71,6 +76,7 @@ impl Limits {
     pub fn options(&self) -> Options {
         Options {
             connections: self.max_connections as usize,
+            per_client: self.max_connections_per_client,
             header_timeout: self.header_timeout,
             keep_alive: self.keep_alive,
             request_timeout: self.request_timeout,

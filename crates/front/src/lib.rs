@@ -7,6 +7,8 @@
 //! - [`route`]: which handler answers a request.
 //! - [`conditional`]: conditional requests and ranges.
 //! - [`cached`]: answers that are kept and given again.
+//! - [`filter`]: middleware: what stands between connections and handlers.
+//! - [`problem`]: error answers, in one shape.
 //! - [`answer`]: handlers that need nothing but their configuration.
 //! - [`coding`]: content codings, and a handler that compresses what another one answers.
 //! - [`https`]: what brings clients to HTTPS.
@@ -30,11 +32,13 @@ pub mod config;
 pub mod door;
 pub mod events;
 mod file;
+pub mod filter;
 mod h1;
 mod h2;
 pub mod https;
 pub mod message;
 mod metrics;
+pub mod problem;
 pub mod route;
 mod serve;
 pub mod tls;

@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use outwork_net::Mapping;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::problem::Problem;
 use crate::tls::Session;
 
 /// A future that stays on the thread of its connection.
@@ -96,11 +97,20 @@ impl RequestBody {
 pub trait Handler: Send + Sync {
     /// Begins to answer.
     fn handle(&self, request: Request) -> Answer;
+
+    /// Whether it answers CORS preflights for methods that its route does not answer otherwise.
+    fn answers_preflights(&self) -> bool {
+        false
+    }
 }
 
 impl<T: Handler + ?Sized> Handler for Arc<T> {
     fn handle(&self, request: Request) -> Answer {
         (**self).handle(request)
+    }
+
+    fn answers_preflights(&self) -> bool {
+        (**self).answers_preflights()
     }
 }
 
@@ -141,8 +151,23 @@ pub struct Response {
     pub hit: Option<Hit>,
     /// Its content.
     pub body: Body,
+    /// Those of its route, made ready likewise.
+    pub also: Option<Arc<ReadyHead>>,
     /// What takes over the connection once the head is sent, with a status of 101.
     pub upgrade: Option<Upgrade>,
+    /// What is known of it beside what is sent.
+    pub note: Option<Box<Note>>,
+}
+
+/// What is known of a response beside what is sent.
+#[derive(Debug, Default)]
+pub struct Note {
+    /// It is an error, whose content gets the request's id before it is sent.
+    pub problem: Option<Problem>,
+    /// Who asked, as its credentials say.
+    pub user: Option<Box<str>>,
+    /// It has no line in the access log.
+    pub unlogged: bool,
 }
 
 /// What a cache says of a response that it had: the two fields that change from one second to the next, which the connection writes by itself.
@@ -255,7 +280,8 @@ pub enum BodyError {
 impl Response {
     /// A response with nothing but a status.
     pub fn new(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), ready: None, hit: None, body: Body::Empty, upgrade: None }
+        let (headers, body) = (HeaderMap::new(), Body::Empty);
+        Self { status, headers, ready: None, also: None, hit: None, body, upgrade: None, note: None }
     }
 
     /// A response with a content that is in memory.
@@ -266,9 +292,33 @@ impl Response {
         response
     }
 
-    /// The value of a field, wherever it stands.
+    /// The value of a field, wherever it stands; the first where there are several.
     pub fn field(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        self.headers.get(name).or_else(|| self.ready.as_ref()?.fields.get(name))
+        let ready = || self.ready_heads().find_map(|head| head.fields.get(name));
+        self.headers.get(name).or_else(ready)
+    }
+
+    /// The fields that were made ready before.
+    pub(crate) fn ready_heads(&self) -> impl Iterator<Item = &Arc<ReadyHead>> {
+        self.ready.iter().chain(&self.also)
+    }
+
+    /// Takes a field out, wherever it is kept.
+    pub fn remove_field(&mut self, name: &HeaderName) {
+        for slot in [&mut self.ready, &mut self.also] {
+            // What was made ready is shared: without the field it is this response's own.
+            if let Some(head) = slot.take_if(|head| head.fields.contains_key(name)) {
+                for (name, value) in head.fields.iter().filter(|(other, _)| *other != name) {
+                    self.headers.append(name.clone(), value.clone());
+                }
+            }
+        }
+        self.headers.remove(name);
+    }
+
+    /// What is known of it, to be added to.
+    pub fn note_mut(&mut self) -> &mut Note {
+        self.note.get_or_insert_default()
     }
 }
 

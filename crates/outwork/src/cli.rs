@@ -174,6 +174,22 @@ Examples:
     /// Converts another server's configuration
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Makes the hash of a password, for `basic_auth.users` and password files
+    ///
+    /// The password is asked for, or read from standard input where that is no terminal: one line.
+    #[command(after_help = "\
+Examples:
+  outwork hash-password
+  outwork hash-password --user ann >> /etc/outwork/users
+  outwork hash-password --bcrypt < password.txt")]
+    HashPassword {
+        /// Writes a line of a password file: the name, a colon and the hash.
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// Makes a bcrypt hash, which other servers read, too, instead of an Argon2 one.
+        #[arg(long)]
+        bcrypt: bool,
+    },
     /// Measures a server under load
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -210,9 +226,12 @@ impl Command {
             Self::Config(ConfigCommand::Init { .. }) => {
                 (&["config", "set"], "what to write is named by itself: `outwork config init FILE`")
             }
-            Self::Schema | Self::Completions { .. } | Self::Man { .. } | Self::Import(_) | Self::Bench(_) => {
-                (&["config", "set"], "this command reads no configuration")
-            }
+            Self::Schema
+            | Self::Completions { .. }
+            | Self::Man { .. }
+            | Self::Import(_)
+            | Self::HashPassword { .. }
+            | Self::Bench(_) => (&["config", "set"], "this command reads no configuration"),
             _ => return None,
         };
         let mut innermost = matches;

@@ -10,6 +10,7 @@
 //! - `local`: commands that need the configuration alone.
 //! - `remote`: commands that ask a running server, through `client`.
 //! - `sample`: the site that is served where there is no configuration.
+//! - `password`: `outwork hash-password`.
 //! - `report`: what went wrong, for people and for machines.
 //! - `storage`: `outwork store`, for a server that is not running.
 //! - `table`: output for people.
@@ -22,6 +23,7 @@ mod cli;
 mod client;
 mod compose;
 mod local;
+mod password;
 mod remote;
 mod report;
 mod routes;
@@ -83,6 +85,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Import(ImportCommand::Kea { file, output, force }) => {
             local::import_kea(global, file, output.as_deref(), *force)?;
         }
+        Command::HashPassword { user, bcrypt } => password::hash(global, user.as_deref(), *bcrypt)?,
         Command::Bench(BenchCommand::Dhcp(args)) => return bench::dhcp(global, args),
     }
     Ok(ExitCode::SUCCESS)

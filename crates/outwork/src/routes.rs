@@ -1,17 +1,24 @@
 //! The `[front]` section: where the front door listens, and the routes to every handler there is.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use outwork_config::{At, Fault, section};
+use outwork_config::{At, ByteSize, Fault, hours, millis, section};
 use outwork_front::acme;
-use outwork_front::answer::{Redirect, Respond, Routed};
+use outwork_front::answer::{Redirect, Respond, Routed, Unrouted};
 use outwork_front::cached::config::{Cache as CacheRules, Edge};
 use outwork_front::cached::edge::EdgeFields;
 use outwork_front::cached::{Cached, Rules, Store};
 use outwork_front::coding::{Compressed, Compression};
 use outwork_front::config::{AcmeChallenge, AcmeSettings, Limits, Listener};
+use outwork_front::door::Options;
+use outwork_front::filter::config::{self as filters, AccessLogSettings, RateStore, Redis, RequestId, Rewrite, Trust};
+use outwork_front::filter::{
+    ClientField, Entry, General, Kit, KitError, Network, Reroute, Rewritten, Route as Middleware, Taken,
+};
+use outwork_front::filtered_section;
 use outwork_front::message::Handler;
 use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
@@ -22,8 +29,9 @@ use outwork_web::sql::config::{Query as QuerySettings, Web};
 use outwork_web::sql::query::{Around, prepare};
 use outwork_web::sql::{Databases, Queried};
 
-section! {
-    /// The front door: HTTP/1.1 and HTTP/2, and the routes to what answers.
+filtered_section! {
+    /// The front door: HTTP/1.1 and HTTP/2, and the routes to what answers. What it says of middleware holds for every route that does
+    /// not say otherwise.
     pub(crate) struct FrontSettings {
         /// Threads that serve connections, each with listening sockets of its own; 0 means one a core.
         pub(crate) workers: u16 [restart, range 0..=1024] = 0,
@@ -37,12 +45,22 @@ section! {
         pub(crate) compression: Compression,
         /// The routes. The most specific one that fits answers, wherever it stands.
         pub(crate) route: Vec<Route>,
+        /// Networks of proxies whose word is taken for whose request it is.
+        pub(crate) trusted_proxies: Vec<Network>,
+        /// The field in which they tell it.
+        pub(crate) client_field: ClientField = ClientField::XForwardedFor,
+        /// Ids of requests. Error answers have one in any case.
+        pub(crate) request_id: Option<RequestId>,
+        /// The access log. Without it there is none.
+        pub(crate) access_log: Option<AccessLogSettings>,
+        /// Where rate limits are counted together with other servers.
+        pub(crate) redis: Option<Redis>,
     }
-    check acme_can_work;
+    check whole;
 }
 
-section! {
-    /// Requests, and what answers them: exactly one of `files`, `query`, `redirect` and `respond`.
+filtered_section! {
+    /// Requests, and what answers them: exactly one of `files`, `query`, `redirect`, `respond` and `reroute`.
     #[required_keys]
     pub(crate) struct Route {
         /// Hosts, such as `www.example.org` or `*.example.org`; none stands for any.
@@ -65,6 +83,16 @@ section! {
         pub(crate) respond: Option<RespondSettings>,
         /// Whether and how its answers are cached.
         pub(crate) cache: Option<CacheRules>,
+        /// Another target, for which the routes are asked again. The route that is found then says what middleware there is.
+        pub(crate) reroute: Option<Rewrite>,
+        /// Another target, for what answers here.
+        pub(crate) rewrite: Option<Rewrite>,
+        /// The largest body of a request, in place of that of `front.limits`.
+        pub(crate) max_body: Option<ByteSize>,
+        /// How long it may take to answer. What takes longer is answered with an error.
+        pub(crate) timeout: Option<Duration> [range millis(10)..=hours(24)],
+        /// Whether its requests have a line in the access log.
+        pub(crate) logged: bool = true,
     }
     check one_answer;
 }
@@ -110,21 +138,35 @@ fn acme_can_work(front: &FrontSettings, at: &mut At<'_>) {
 }
 
 fn one_answer(route: &Route, at: &mut At<'_>) {
+    const ANSWERS: &str = "one of files, query, redirect, respond, reroute";
     let answers = [
         ("files", route.files.is_some()),
         ("query", route.query.is_some()),
         ("redirect", route.redirect.is_some()),
         ("respond", route.respond.is_some()),
+        ("reroute", route.reroute.is_some()),
     ];
     let given: Vec<&str> = answers.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     match *given {
         [_] => {}
-        [] => at.fault("", Fault::new("nothing answers").expected("one of files, query, redirect, respond")),
+        [] => at.fault("", Fault::new("nothing answers").expected(ANSWERS)),
         [_, second, ..] => {
-            let fault = Fault::new(format!("{} answer", given.join(" and ")))
-                .expected("one of files, query, redirect, respond");
+            let fault = Fault::new(format!("{} answer", given.join(" and "))).expected(ANSWERS);
             at.fault(second, fault.help("make a route of each, with a path of its own"));
         }
+    }
+    let own = [
+        ("compression", route.compression.is_some()),
+        ("cache", route.cache.is_some()),
+        ("rewrite", route.rewrite.is_some()),
+        ("max_body", route.max_body.is_some()),
+        ("timeout", route.timeout.is_some()),
+        ("logged", !route.logged),
+    ];
+    let shared = route.shared().named();
+    for (key, _) in own.into_iter().chain(shared).filter(|(_, given)| *given && route.reroute.is_some()) {
+        let fault = Fault::new("the route that a request is sent on to says this").expected("nothing beside reroute");
+        at.fault(key, fault.help("write it in that route, or in [front]"));
     }
     for (index, method) in route.methods.iter().enumerate() {
         if Method::from_bytes(method.as_bytes()).is_err() || method.bytes().any(|byte| byte.is_ascii_lowercase()) {
@@ -133,6 +175,34 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
         }
     }
     check_fields("headers", &route.headers, at);
+}
+
+fn whole(front: &FrontSettings, at: &mut At<'_>) {
+    acme_can_work(front, at);
+    let limits = |shared: filters::Shared<'_>| shared.rate_limit.unwrap_or_default().to_vec();
+    let general = [(String::new(), limits(front.shared()))];
+    let routes = front.route.iter().enumerate();
+    let routes = routes.map(|(index, route)| (format!("route[{index}]."), limits(route.shared())));
+    for (place, limits) in general.into_iter().chain(routes).filter(|_| front.redis.is_none()) {
+        let shared = limits.iter().position(|limit| limit.store == RateStore::Redis);
+        if let Some(index) = shared {
+            let fault = Fault::new("there is no Redis to count in").expected("a [front.redis] with its url");
+            at.fault(
+                &format!("{place}rate_limit[{index}].store"),
+                fault.help("add [front.redis], or count with store = \"local\""),
+            );
+        }
+    }
+    let ids = front.request_id.as_ref().is_some_and(|ids| ids.trust == Trust::Proxies);
+    if ids && front.trusted_proxies.is_empty() && at.is_set("request_id.trust") {
+        let fault = Fault::new("there are no trusted proxies whose ids could be taken over");
+        at.fault(
+            "request_id.trust",
+            fault
+                .expected("trusted_proxies with a network")
+                .help("name them in trusted_proxies, or write trust = \"nobody\""),
+        );
+    }
 }
 
 fn fields(respond: &RespondSettings, at: &mut At<'_>) {
@@ -180,8 +250,19 @@ pub(crate) fn check_queries(front: &FrontSettings, web: &Web, at: &mut At<'_>) {
     }
 }
 
+/// What is served: the routes, and what is done with every request before and after.
+pub(crate) struct Site {
+    /// The routes, each behind its middleware.
+    pub(crate) routes: Arc<dyn Handler>,
+    pub(crate) entry: Entry,
+    /// What the middleware's kit is to keep once this is in force.
+    pub(crate) taken: Taken,
+}
+
 /// What handlers are made of beside their settings.
 pub(crate) struct MadeOf<'a> {
+    /// What middleware keeps from one configuration to the next.
+    pub(crate) kit: &'a Kit,
     /// What folders share.
     pub(crate) files: &'a Shared,
     /// Where answers are kept.
@@ -209,19 +290,67 @@ impl FrontSettings {
         wanted.then(|| self.acme.settings())
     }
 
-    /// Makes every handler ready.
+    /// Makes everything ready that is served.
     ///
     /// # Errors
     /// The key of what cannot be used, and why.
-    pub(crate) fn handler(&self, made_of: &MadeOf<'_>) -> Result<Arc<dyn Handler>, String> {
-        let routes = self.route.iter().enumerate().map(|(index, route)| {
-            let compression = route.compression.as_ref().unwrap_or(&self.compression);
-            let handler = route.handler(compression, made_of);
-            let handler = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
-            let handler = route.cached(handler, made_of);
-            Ok((route.conditions(), handler))
-        });
-        Ok(Arc::new(Routed::new(Table::new(routes.collect::<Result<_, String>>()?))))
+    pub(crate) fn site(&self, made_of: &MadeOf<'_>) -> Result<Site, String> {
+        let in_front = |error: KitError| format!("front.{error}");
+        let mut prepared = made_of.kit.prepare(self.general()).map_err(in_front)?;
+        let anew = Arc::new(OnceLock::new());
+        let mut routes = Vec::with_capacity(self.route.len());
+        for (index, route) in self.route.iter().enumerate() {
+            let handler = match &route.reroute {
+                Some(rewrite) => Arc::new(Reroute::new(rewrite, &anew, made_of.kit.metrics())),
+                None => {
+                    let compression = route.compression.as_ref().unwrap_or(&self.compression);
+                    let handler = route.handler(compression, made_of);
+                    let mut handler = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
+                    if let Some(rewrite) = &route.rewrite {
+                        handler = Arc::new(Rewritten::new(rewrite, handler, made_of.kit.metrics()));
+                    }
+                    let handler = route.cached(handler, made_of);
+                    prepared.wrap(self.middleware(Some((index, route))), handler).map_err(in_front)?
+                }
+            };
+            routes.push((route.conditions(), handler));
+        }
+        let unrouted = prepared.wrap(self.middleware(None), Arc::new(Unrouted)).map_err(in_front)?;
+        let routed = Arc::new(Routed::new(Table::new(routes)).unrouted_by(unrouted));
+        // It was made for these routes alone.
+        let _ = anew.set(Arc::downgrade(&routed));
+        Ok(Site { routes: routed, entry: prepared.entry(), taken: prepared.taken() })
+    }
+
+    /// The middleware of a route; without one, that of requests that have none.
+    fn middleware<'a>(&'a self, route: Option<(usize, &'a Route)>) -> Middleware<'a> {
+        let own = route.map(|(_, route)| route);
+        let most = own.and_then(|route| route.max_body).unwrap_or(self.limits.max_body).get();
+        Middleware {
+            index: route.map(|(index, _)| index),
+            shared: own.map_or(self.shared(), Route::shared),
+            max_body: Some(most).filter(|most| *most < self.options().max_body),
+            timeout: own.and_then(|route| route.timeout),
+            logged: own.is_none_or(|route| route.logged),
+        }
+    }
+
+    fn general(&self) -> General<'_> {
+        General {
+            trusted_proxies: &self.trusted_proxies,
+            client_field: self.client_field,
+            request_id: self.request_id.as_ref(),
+            access_log: self.access_log.as_ref(),
+            redis: self.redis.as_ref(),
+            shared: self.shared(),
+        }
+    }
+
+    /// What connections may do. A route that takes more than others has them let more through.
+    pub(crate) fn options(&self) -> Options {
+        let options = self.limits.options();
+        let most = self.route.iter().filter_map(|route| route.max_body).map(ByteSize::get);
+        Options { max_body: most.fold(options.max_body, u64::max), ..options }
     }
 }
 

@@ -23,6 +23,17 @@ pub enum Fault {
     Us,
 }
 
+impl Fault {
+    /// Whose fault it is where nothing but the status is known.
+    pub fn of(status: StatusCode) -> Self {
+        match status {
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Self::Upstream,
+            status if status.is_server_error() => Self::Us,
+            _ => Self::Client,
+        }
+    }
+}
+
 /// Problem details (`application/problem+json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
@@ -47,17 +58,12 @@ pub struct Problem {
 
 impl Problem {
     fn new(status: StatusCode, kind: &str, title: &str, detail: impl Display) -> Self {
-        let fault = match status {
-            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Fault::Upstream,
-            status if status.is_server_error() => Fault::Us,
-            _ => Fault::Client,
-        };
         Self {
             kind: format!("urn:outwork:problem:{kind}"),
             title: title.into(),
             status: status.as_u16(),
             detail: detail.to_string(),
-            fault,
+            fault: Fault::of(status),
             key: None,
             retry_after: None,
         }

@@ -4,7 +4,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -14,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 use super::metrics::{Cut, Handshake};
 use super::pulse::Beat;
 use super::worker::Worker;
-use super::{Place, Seat};
+use super::{Open, Place, Seat};
 use crate::h1::connection::{self, Ended, Transport};
 use crate::h2;
 use crate::message::{Origin, Rewound};
@@ -44,16 +43,11 @@ pub(crate) struct Listening {
     local: SocketAddr,
     place: Place,
     worker: Rc<Worker>,
-    open: Arc<AtomicUsize>,
+    open: Arc<Open>,
 }
 
 impl Listening {
-    pub(crate) fn new(
-        socket: TcpListener,
-        place: Place,
-        worker: Rc<Worker>,
-        open: Arc<AtomicUsize>,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(socket: TcpListener, place: Place, worker: Rc<Worker>, open: Arc<Open>) -> io::Result<Self> {
         let local = socket.local_addr()?;
         Ok(Self { socket: tokio::net::TcpListener::from_std(socket)?, local, place, worker, open })
     }
@@ -73,9 +67,9 @@ impl Listening {
 
     fn begin(&self, stream: TcpStream, peer: SocketAddr) {
         let metrics = &self.worker.metrics;
-        let Some(seat) = Seat::take(&self.open, self.worker.serving().options.connections) else {
-            metrics.connections_cut.of(Cut::Full).inc();
-            return;
+        let seat = match Seat::take(&self.open, &self.worker.serving(), self.local, peer) {
+            Ok(seat) => seat,
+            Err(why) => return metrics.connections_cut.of(why).inc(),
         };
         // Answers are written whole; waiting to fill a segment only delays them.
         if let Err(error) = stream.set_nodelay(true) {

@@ -12,8 +12,13 @@ use crate::tls::Session;
 labels! {
     /// Why a connection ended that did not end by itself.
     pub enum Cut as "reason" {
-        Full = "full", Tls = "tls", Late = "late", Broken = "broken", Accept = "accept"
+        Full = "full", Client = "client", Tls = "tls", Late = "late", Broken = "broken", Accept = "accept"
     }
+}
+
+labels! {
+    /// What of a request took longer than it may.
+    pub enum Late as "part" { Body = "body", Handler = "handler", Answer = "answer" }
 }
 
 labels! {
@@ -46,10 +51,13 @@ metrics! {
         connections: Counter,
         /// Connections open now.
         connections_open: Gauge => history,
-        /// Connections that were turned away or cut: full, failed TLS handshake, too slow, broken, failed accept.
+        /// Connections that were turned away or cut: full, too many of one client, failed TLS handshake, too slow, broken, failed accept.
         connections_cut: Counter by Cut,
         /// Requests answered, by class of status.
         requests: Counter by StatusClass => history,
+        /// Requests that were given up: a body that came too slowly, a handler that took too long, an answer that the client took too
+        /// slowly.
+        requests_late: Counter by Late,
         /// Requests by version of HTTP.
         protocols: Counter by Protocol,
         /// Time from a request's head to its answer's head.

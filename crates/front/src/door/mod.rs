@@ -1,12 +1,13 @@
 //! The front door: threads that accept connections and serve requests, each with a listening socket of its own.
 //!
 //! - `worker`: what the connections of one thread share.
-//! - `pulse`: deadlines of connections.
+//! - `pulse`: deadlines of connections; `pace`: those of requests that share one.
 //! - `listener`: listening sockets, and what is accepted on them.
 //! - `metrics`: what all of it counts.
 
 pub(crate) mod listener;
 pub(crate) mod metrics;
+pub(crate) mod pace;
 pub(crate) mod pulse;
 pub(crate) mod worker;
 
@@ -19,10 +20,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::filter::Entry;
+use crate::filter::clients::{self, Clients};
 use crate::h1::head::HeadLimits;
 use crate::message::Handler;
 use crate::tls::Tls;
 use listener::{Listening, listen};
+use metrics::Cut;
 pub use metrics::DoorMetrics;
 use worker::Worker;
 
@@ -38,9 +42,9 @@ pub struct Options {
     pub header_timeout: Duration,
     /// How long a connection may wait for its next request.
     pub keep_alive: Duration,
-    /// How long a handler may take, and a client may be silent in the middle of a body; what it sends earns it more.
+    /// How long a handler may take, and a client may be silent in the middle of a body; what it sends earns it more, up to this from then.
     pub request_timeout: Duration,
-    /// How long a client may take nothing of its answer; what it takes earns it more.
+    /// How long a client may take nothing of its answer; what it takes earns it more, up to this from then.
     pub send_timeout: Duration,
     /// Bytes a second that a body has to come or go with at least, once the time above is used up.
     pub min_rate: u64,
@@ -52,6 +56,8 @@ pub struct Options {
     pub max_head: usize,
     /// Requests that one connection serves.
     pub requests_per_connection: u32,
+    /// Connections that one client may have open on a listener; 0 for no limit. Trusted proxies have none.
+    pub per_client: u32,
 }
 
 impl Options {
@@ -66,6 +72,8 @@ pub struct Serving {
     pub options: Options,
     /// Who answers.
     pub handler: Box<dyn Handler>,
+    /// What is done with every request, before and after.
+    pub entry: Entry,
 }
 
 /// An address to listen on.
@@ -150,7 +158,7 @@ impl Bound {
     /// # Errors
     /// When a thread cannot be started.
     pub fn serve(self, serving: Serving, metrics: &Arc<DoorMetrics>) -> Result<Door, DoorError> {
-        let (serving, open) = (Arc::new(serving), Arc::new(AtomicUsize::new(0)));
+        let (serving, open) = (Arc::new(serving), Arc::new(Open::default()));
         let mut threads = Vec::with_capacity(self.sockets.len());
         for (index, sockets) in self.sockets.into_iter().enumerate() {
             let name = format!("front-{index}");
@@ -191,7 +199,7 @@ impl Door {
     }
 }
 
-type Shared = (Arc<Serving>, Arc<DoorMetrics>, Arc<AtomicUsize>);
+type Shared = (Arc<Serving>, Arc<DoorMetrics>, Arc<Open>);
 
 fn run(sockets: Vec<(TcpListener, Place)>, orders: UnboundedReceiver<Order>, shared: Shared) {
     // Answers are short; a thread with short turns comes to its next one sooner. Where that is refused, nothing is lost.
@@ -242,22 +250,39 @@ async fn serve(sockets: Vec<(TcpListener, Place)>, mut orders: UnboundedReceiver
     }
 }
 
+/// Connections open, of all threads.
+#[derive(Default)]
+pub(crate) struct Open {
+    all: AtomicUsize,
+    clients: Arc<Clients>,
+}
+
 /// A place among the open connections of all threads.
-pub(crate) struct Seat(Arc<AtomicUsize>);
+pub(crate) struct Seat {
+    open: Arc<Open>,
+    _of_client: Option<clients::Place>,
+}
 
 impl Seat {
-    pub(crate) fn take(open: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        if open.fetch_add(1, Ordering::Relaxed) >= limit {
-            open.fetch_sub(1, Ordering::Relaxed);
-            return None;
+    /// A place for a connection of `peer` to `local`, or why there is none.
+    pub(crate) fn take(open: &Arc<Open>, serving: &Serving, local: SocketAddr, peer: SocketAddr) -> Result<Self, Cut> {
+        let limit = serving.options.per_client;
+        let trusted = || serving.entry.proxies.as_ref().is_some_and(|proxies| proxies.trust(peer.ip()));
+        let of_client = match limit > 0 && !trusted() {
+            true => Some(open.clients.enter(local, peer.ip(), limit).ok_or(Cut::Client)?),
+            false => None,
+        };
+        if open.all.fetch_add(1, Ordering::Relaxed) >= serving.options.connections {
+            open.all.fetch_sub(1, Ordering::Relaxed);
+            return Err(Cut::Full);
         }
-        Some(Self(Arc::clone(open)))
+        Ok(Self { open: Arc::clone(open), _of_client: of_client })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.open.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -57,11 +57,15 @@ impl Pulse {
         self.deadline.set(now.after(time));
     }
 
-    /// Adds what `bytes` may take at `rate` bytes a second, and at least until `grace` from now where they have stalled.
-    pub(crate) fn earn(&self, bytes: usize, rate: u64) {
-        let Tick(deadline) = self.deadline.get();
+    /// Adds what `bytes` may take at `rate` bytes a second. However much has come, silence may last no longer than `most` from now.
+    pub(crate) fn earn(&self, bytes: usize, rate: u64, now: Tick, most: Duration) {
+        let deadline = self.deadline.get();
+        if deadline == Tick::NEVER {
+            return;
+        }
         let earned = (bytes as u64).saturating_mul(1_000_000).checked_div(rate).unwrap_or(u64::MAX);
-        self.deadline.set(Tick(deadline.saturating_add(earned)));
+        let later = Tick(deadline.0.saturating_add(earned)).min(now.after(most));
+        self.deadline.set(later.max(deadline));
     }
 
     /// There is no deadline: somebody else has to do something.
@@ -100,13 +104,36 @@ impl Pulse {
         }
         let polled = attempt(context);
         if polled.is_pending() {
-            let mut waker = self.waker.borrow_mut();
-            match &*waker {
-                Some(known) if known.will_wake(context.waker()) => {}
-                _ => *waker = Some(context.waker().clone()),
-            }
+            self.watch(context);
         }
         polled
+    }
+
+    /// Polls something that is ours to do; `None` once the time is over, and it is still not done. The client has not been late in any case.
+    pub(crate) fn poll_in_time<T>(
+        &self,
+        context: &mut Context<'_>,
+        attempt: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<Option<T>> {
+        let done = match attempt(context) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending if self.end.get() == Some(End::Late) => None,
+            Poll::Pending => {
+                self.watch(context);
+                return Poll::Pending;
+            }
+        };
+        self.forgive();
+        Poll::Ready(done)
+    }
+
+    /// Has the end of the time wake this task.
+    fn watch(&self, context: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        match &*waker {
+            Some(known) if known.will_wake(context.waker()) => {}
+            _ => *waker = Some(context.waker().clone()),
+        }
     }
 
     /// Has whoever polls it look again.
@@ -192,16 +219,55 @@ mod tests {
         pulse.poll(&mut context, |_| Poll::<io::Result<()>>::Pending).map_err(|error| error.kind())
     }
 
-    #[test]
-    fn a_deadline_moves_with_what_arrives_at_the_least_rate() {
+    const TEN: Duration = Duration::from_secs(10);
+
+    /// How long a body lasts of which so many bytes come each second, at 1000 a second at least; at most a day.
+    fn lasts(each: usize) -> u64 {
         let pulses = Rc::new(Pulses::default());
         let beat = pulses.begin();
-        beat.pulse.allow(at(0), Duration::from_secs(10));
-        beat.pulse.earn(5_000, 1_000);
+        beat.pulse.allow(at(0), TEN);
+        let late = |second: &u64| {
+            beat.pulse.earn(each, 1_000, at(*second), TEN);
+            pulses.expire(at(*second)) > 0
+        };
+        (1..86_400).find(late).unwrap_or(86_400)
+    }
+
+    #[test]
+    fn a_body_at_the_least_rate_lives_and_a_slower_one_dies() {
+        assert_eq!([1_000, 1_001, 1 << 30].map(lasts), [86_400; 3]);
+        assert_eq!([0, 1, 500, 900].map(lasts), [11, 11, 21, 101]);
+    }
+
+    #[test]
+    fn much_at_once_buys_no_long_silence() {
+        let pulses = Rc::new(Pulses::default());
+        let beat = pulses.begin();
+        beat.pulse.allow(at(0), TEN);
+        beat.pulse.earn(1 << 30, 1_000, at(5), TEN);
         assert_eq!(pulses.expire(at(15)), 0);
         assert_eq!(poll(&beat.pulse), Poll::Pending);
         assert_eq!((pulses.expire(at(16)), pulses.expire(at(16))), (1, 0));
         assert_eq!(poll(&beat.pulse), Poll::Ready(Err(io::ErrorKind::TimedOut)));
+        beat.pulse.forgive();
+        beat.pulse.earn(1, 1_000, at(20), TEN);
+        assert_eq!(pulses.expire(at(1 << 20)), 0, "who has no deadline earns none");
+    }
+
+    #[test]
+    fn what_is_done_when_its_time_ends_is_still_taken() {
+        let pulses = Rc::new(Pulses::default());
+        let beat = pulses.begin();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut poll = |attempt: Poll<u8>| beat.pulse.poll_in_time(&mut context, |_| attempt);
+        beat.pulse.allow(at(0), TEN);
+        assert_eq!(poll(Poll::Pending), Poll::Pending);
+        assert_eq!(pulses.expire(at(11)), 1);
+        assert_eq!(poll(Poll::Ready(7)), Poll::Ready(Some(7)));
+        beat.pulse.allow(at(11), TEN);
+        assert_eq!(pulses.expire(at(22)), 1);
+        assert_eq!(poll(Poll::Pending), Poll::Ready(None));
+        assert_eq!(self::poll(&beat.pulse), Poll::Pending, "there is time for another answer");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use http::{HeaderValue, Method, StatusCode};
 use super::*;
 use crate::message::{Answer, Body, FilePart, Request, Response, Streamed, Transfer};
 
+mod paces;
+
 /// What the tests ask for: a path for each kind of answer.
 struct Site;
 
@@ -31,6 +33,8 @@ impl Handler for Site {
                 });
                 response.into()
             }
+            "/large" => Response::full(StatusCode::OK, "text/plain", vec![b'x'; 1 << 20]).into(),
+            "/never" => Answer::Later(Box::pin(std::future::pending())),
             "/stream" => streamed(None).into(),
             "/sized" => streamed(Some(9)).into(),
             "/broken" => streamed(Some(8)).into(),
@@ -90,7 +94,7 @@ impl Running {
     fn new(options: Options) -> Self {
         let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: None, backlog: 64 };
         let metrics = Arc::new(DoorMetrics::default());
-        let serving = Serving { options, handler: Box::new(Site) };
+        let serving = Serving { options, handler: Box::new(Site), entry: Entry::default() };
         let door = Bound::bind(&[place], 2).unwrap().serve(serving, &metrics).unwrap();
         Self { door: Some(door), metrics }
     }
@@ -233,7 +237,7 @@ fn who_sends_its_head_or_body_too_slowly_is_cut_off_and_counted() {
     body.write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\nhel").unwrap();
     assert_eq!(read(&mut head), "");
     assert!(read(&mut body).contains("ends early"));
-    assert!(running.metrics.connections_cut.of(metrics::Cut::Late).get() >= 1);
+    assert!(running.metrics.connections_cut.of(Cut::Late).get() >= 1);
 }
 
 #[test]
@@ -244,7 +248,7 @@ fn connections_beyond_the_limit_are_closed_at_once_and_counted() {
     let mut answer = [0; 12];
     first.read_exact(&mut answer).unwrap();
     assert_eq!(read(&mut running.connect()), "");
-    assert_eq!(running.metrics.connections_cut.of(metrics::Cut::Full).get(), 1);
+    assert_eq!(running.metrics.connections_cut.of(Cut::Full).get(), 1);
 }
 
 #[test]
@@ -277,7 +281,11 @@ fn another_handler_answers_from_the_next_request_on_and_connections_stay() {
     stream.write_all(get("/now").as_bytes()).unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).unwrap();
-    running.door.as_ref().unwrap().replace(Serving { options: Options::default(), handler: Box::new(Other) });
+    running.door.as_ref().unwrap().replace(Serving {
+        options: Options::default(),
+        handler: Box::new(Other),
+        entry: Entry::default(),
+    });
     loop {
         stream.write_all(get("/now").as_bytes()).unwrap();
         let mut some = [0; 4096];

@@ -20,14 +20,16 @@ use tokio::net::TcpStream;
 use super::chunked::{Decoder, Piece};
 use super::head::{Framing, Head, Reject, parse};
 use super::response::{Asked, Follows, push_chunk_size, write_head};
-use crate::door::metrics::Cut;
+use crate::door::metrics::{Cut, Late};
 use crate::door::pulse::{Beat, Pulse};
 use crate::door::worker::Worker;
 use crate::door::{Options, Serving};
 use crate::file::{self, DirectReader, FileTransfer};
+use crate::filter::Visit;
 use crate::message::{
     Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Rewound, Streamed, Transfer,
 };
+use crate::problem::Problem;
 
 /// What a client that speaks HTTP/2 at once says first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -69,6 +71,8 @@ struct Connection<S> {
     broken: Cell<bool>,
     /// What is still to be written of `100 Continue`.
     invitation: Cell<&'static [u8]>,
+    /// Bytes written for the response under way.
+    written: Cell<u64>,
     beat: Beat,
     worker: Rc<Worker>,
     /// What is served, as of the request under way.
@@ -99,6 +103,7 @@ pub(crate) async fn serve<S: Transport>(
         received: Cell::new(0),
         broken: Cell::new(false),
         invitation: Cell::new(b""),
+        written: Cell::new(0),
         beat,
         serving: RefCell::new(worker.serving()),
         worker,
@@ -120,7 +125,8 @@ pub(crate) async fn serve<S: Transport>(
                 return Ok(Ended::Http2(io, input.into_inner().freeze(), beat));
             }
             Begin::Rejected(reject) => {
-                Box::pin(connection.refuse(reject)).await?;
+                connection.serving.replace(connection.worker.serving());
+                Box::pin(connection.refuse(reject, &origin)).await?;
                 return Box::pin(connection.close_gently()).await;
             }
             Begin::Head(head) => *head,
@@ -154,11 +160,8 @@ impl<S: Transport> Connection<S> {
     async fn exchange(self: &Rc<Self>, head: Head, last: bool, origin: &Rc<Origin>) -> io::Result<bool> {
         let started = Instant::now();
         let asked = Asked::new(&head.parts.method, head.parts.version, head.keep_alive && !last);
-        if matches!(head.framing, Framing::Length(length) if length > self.options(|options| options.max_body)) {
-            let why = "the body is larger than is allowed";
-            Box::pin(self.refuse(Reject { status: StatusCode::PAYLOAD_TOO_LARGE, why })).await?;
-            return Box::pin(self.close_gently()).await.map(|_: Ended<S>| false);
-        }
+        let limit = self.options(|options| options.max_body);
+        let too_large = matches!(head.framing, Framing::Length(length) if length > limit);
         *self.decoder.borrow_mut() = Decoder::new(head.framing);
         self.received.set(0);
         self.invitation.set(if head.expects_continue { b"HTTP/1.1 100 Continue\r\n\r\n" } else { b"" });
@@ -167,19 +170,31 @@ impl<S: Transport> Connection<S> {
             _ => RequestBody::Source(Rc::clone(self) as Rc<dyn BodySource>),
         };
         self.allow(|options| options.request_timeout);
-        let request = Request { head: head.parts, body, origin: Rc::clone(origin) };
+        let mut request = Request { head: head.parts, body, origin: Rc::clone(origin) };
         let serving = Arc::clone(&self.serving.borrow());
-        let answer = serving.handler.handle(request);
-        let mut response = match answer {
-            Answer::Now(response) => response,
-            Answer::Later(response) => response.await,
+        let mut visit = Visit::begin(&serving.entry, &mut request, started);
+        let answer = match too_large {
+            true => Problem::too_large(limit).answer(&request.head).into(),
+            false => serving.handler.handle(request),
         };
+        let answer = match answer {
+            Answer::Now(response) => Some(response),
+            Answer::Later(mut response) => {
+                poll_fn(|context| self.pulse().poll_in_time(context, |context| response.as_mut().poll(context))).await
+            }
+        };
+        let late = answer.is_none();
+        let mut response = answer.unwrap_or_else(|| self.give_up());
         let upgrade = response.upgrade.take().filter(|_| response.status == StatusCode::SWITCHING_PROTOCOLS);
         // A client that still waits for its invitation may send the body all the same, or not: nobody can tell what comes next.
         let undecided = !self.invitation.get().is_empty();
-        let asked = Asked { keep_alive: asked.keep_alive && !undecided && self.can_skip_body(), ..asked };
+        let asked = Asked {
+            keep_alive: asked.keep_alive && !undecided && !too_large && !late && self.can_skip_body(),
+            ..asked
+        };
         self.worker.metrics.answered(response.status, started.elapsed());
-        let keep_alive = self.respond(response, asked).await?;
+        visit.answered(&serving.entry, &mut response);
+        let keep_alive = self.respond(response, asked, visit).await?;
         if let Some(upgrade) = upgrade {
             let io = self.io.borrow_mut().take().ok_or(io::ErrorKind::NotConnected)?;
             let read = self.input.borrow_mut().split().freeze();
@@ -191,6 +206,12 @@ impl<S: Transport> Connection<S> {
             return Ok(true);
         }
         Box::pin(self.close_gently()).await.map(|_: Ended<S>| false)
+    }
+
+    /// The answer of a handler that takes too long.
+    fn give_up(&self) -> Response {
+        self.worker.metrics.requests_late.of(Late::Handler).inc();
+        Problem::late().into_response()
     }
 
     /// Reads until there is a head.
@@ -298,21 +319,26 @@ impl<S: Transport> Connection<S> {
     }
 
     fn sent(&self, bytes: usize) {
+        self.written.set(self.written.get() + bytes as u64);
         self.worker.metrics.sent.add(bytes as u64);
-        self.pulse().earn(bytes, self.options(|options| options.min_rate));
+        let (rate, most) = self.options(|options| (options.min_rate, options.send_timeout));
+        self.pulse().earn(bytes, rate, self.worker.now(), most);
     }
 
     /// Sends a response; whether the connection stays open.
-    async fn respond(&self, response: Response, asked: Asked) -> io::Result<bool> {
+    async fn respond(&self, response: Response, asked: Asked, mut visit: Visit) -> io::Result<bool> {
+        self.written.set(0);
         let mut head = std::mem::take(&mut *self.worker.out.borrow_mut());
         head.clear();
         let (follows, keep_alive) = write_head(&mut head, &response, asked, &self.worker.date());
         self.allow(|options| options.send_timeout);
-        let outcome = self.send(&head, response.body, follows).await;
+        let mut outcome = self.send(&head, response.body, follows).await;
+        if outcome.is_ok() {
+            outcome = self.flush().await;
+        }
+        visit.sent(self.written.get().saturating_sub(head.len() as u64), outcome.is_ok());
         self.worker.give_back(head);
-        outcome?;
-        self.flush().await?;
-        Ok(keep_alive)
+        outcome.map(|()| keep_alive)
     }
 
     async fn send(&self, head: &[u8], body: Body, follows: Follows) -> io::Result<()> {
@@ -526,11 +552,14 @@ impl<S: Transport> Connection<S> {
     }
 
     /// Answers what is not a request. The connection ends with it, for nobody knows where the next request would begin.
-    async fn refuse(&self, reject: Reject) -> io::Result<()> {
+    async fn refuse(&self, reject: Reject, origin: &Origin) -> io::Result<()> {
         self.worker.metrics.answered(reject.status, Duration::ZERO);
-        let response = Response::full(reject.status, "text/plain; charset=utf-8", format!("{}\n", reject.why));
+        let serving = Arc::clone(&self.serving.borrow());
+        let mut visit = Visit::misunderstood(&serving.entry, origin, Instant::now());
+        let mut response = Problem::new(reject.status, reject.why).into_response();
+        visit.answered(&serving.entry, &mut response);
         let asked = Asked { is_head: false, version: http::Version::HTTP_11, keep_alive: false };
-        self.respond(response, asked).await.map(drop)
+        self.respond(response, asked, visit).await.map(drop)
     }
 
     /// Whether what is left of the body is little enough to be read for the sake of the connection.
@@ -594,6 +623,7 @@ impl<S: Transport> BodySource for Connection<S> {
             // Late with its body, it may still be in time for the answer.
             if matches!(error, BodyError::Cut(error) if error.kind() == io::ErrorKind::TimedOut) {
                 self.worker.metrics.connections_cut.of(Cut::Late).inc();
+                self.worker.metrics.requests_late.of(Late::Body).inc();
                 self.pulse().forgive();
             }
         }
@@ -623,7 +653,8 @@ impl<S: Transport> Connection<S> {
                     Some(read) => input.extend_from_slice(read),
                     None => return Poll::Ready(Some(Err(BodyError::Cut(cut())))),
                 }
-                self.pulse().earn(input.len(), self.options(|options| options.min_rate));
+                let (rate, most) = self.options(|options| (options.min_rate, options.request_timeout));
+                self.pulse().earn(input.len(), rate, self.worker.now(), most);
             }
             // It sends without having been asked to: it is not waiting for an invitation any more.
             self.invitation.set(b"");

@@ -54,7 +54,7 @@ pub(crate) fn write_head(out: &mut Vec<u8>, response: &Response, asked: Asked, d
     if !status.is_informational() && !dated {
         push_field(out, "date", date);
     }
-    if let Some(ready) = &response.ready {
+    for ready in response.ready_heads() {
         out.extend_from_slice(&ready.lines);
     }
     if let Some(hit) = response.hit {

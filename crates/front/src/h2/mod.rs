@@ -4,31 +4,34 @@
 
 mod cork;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::cork::Cork;
 use crate::door::Serving;
 use crate::door::metrics::Protocol;
+use crate::door::pace::Pace;
 use crate::door::pulse::Beat;
 use crate::door::worker::Worker;
 use crate::file::{self, DirectReader, FileTransfer};
+use crate::filter::Visit;
 use crate::message::{
     Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Streamed, Transfer,
 };
+use crate::problem::Problem;
 
 /// Streams that a client may have open at once.
 const STREAMS: u32 = 128;
@@ -37,6 +40,9 @@ const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Bytes of a body that are handed over at once.
 const PIECE: usize = 64 << 10;
+/// How long, and how many bytes of it, content that nobody wants is ignored before its stream is reset.
+const LINGER: Duration = Duration::from_secs(2);
+const UNWANTED: usize = STREAM_WINDOW as usize;
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve<S>(io: S, worker: &Rc<Worker>, origin: Rc<Origin>, beat: Beat) -> io::Result<()>
@@ -87,6 +93,9 @@ where
             worker: Rc::clone(worker),
             serving: worker.serving(),
             origin: Rc::clone(&origin),
+            sent: Cell::new(0),
+            pace: OnceCell::new(),
+            body: OnceCell::new(),
             _open: Open::new(&open, &pulse),
         };
         stream.begin(request, respond);
@@ -128,6 +137,12 @@ struct Stream {
     worker: Rc<Worker>,
     serving: Arc<Serving>,
     origin: Rc<Origin>,
+    /// Bytes of the response's content handed over.
+    sent: Cell<u64>,
+    /// Its deadlines, once there is something to wait for.
+    pace: OnceCell<Rc<Pace>>,
+    /// Its content, if there is any.
+    body: OnceCell<Rc<Incoming>>,
     _open: Open,
 }
 
@@ -137,64 +152,116 @@ impl Stream {
         let started = Instant::now();
         self.worker.metrics.protocols.of(Protocol::Http2).inc();
         let is_head = request.method() == Method::HEAD;
-        let answer = match self.take(request) {
-            Ok(request) => self.serving.handler.handle(request),
-            Err(status) => Response::new(status).into(),
+        let (mut request, refused) = self.take(request);
+        let visit = Visit::begin(&self.serving.entry, &mut request, started);
+        let answer = match refused {
+            Some(problem) => problem.answer(&request.head).into(),
+            None => self.serving.handler.handle(request),
         };
         match answer {
             Answer::Now(response) => {
-                self.worker.metrics.answered(response.status, started.elapsed());
-                match response.body {
-                    Body::Empty | Body::Full(_) => self.told(self.send_now(response, is_head, respond)),
-                    _ => drop(tokio::task::spawn_local(async move {
-                        self.told(self.send(response, is_head, respond).await);
-                    })),
+                let (response, visit) = self.answered(response, visit, started);
+                // The client has room for so much, or soon will.
+                let little = matches!(&response.body, Body::Full(content) if content.len() <= PIECE);
+                if (is_head || little || response.body.is_empty()) && !self.is_unread() {
+                    return self.ended(visit, self.send_now(response, is_head, respond));
                 }
+                drop(tokio::task::spawn_local(async move { self.finish(visit, response, is_head, respond).await }));
             }
             Answer::Later(response) => drop(tokio::task::spawn_local(async move {
-                let response = response.await;
-                self.worker.metrics.answered(response.status, started.elapsed());
-                self.told(self.send(response, is_head, respond).await);
+                let response = self.pace().answer(response).await.unwrap_or_else(|| Problem::late().into_response());
+                let (response, visit) = self.answered(response, visit, started);
+                self.finish(visit, response, is_head, respond).await;
             })),
         }
     }
 
-    fn told(&self, sent: Result<(), SendError>) {
+    /// Sends a response, and sees what is left of the request to its end: many a client that still sends takes a response that ends for a
+    /// failure, or waits for ever, though it may end early (RFC 9113 section 8.1). So what is little, and is on its way, comes first.
+    async fn finish(&self, visit: Visit, response: Response, is_head: bool, respond: SendResponse<Bytes>) {
+        if self.body.get().is_some_and(|body| body.comes) {
+            self.linger().await;
+        }
+        self.ended(visit, self.send(response, is_head, respond).await);
+        self.linger().await;
+    }
+
+    /// There is a response: it gets what every response gets.
+    fn answered(&self, mut response: Response, mut visit: Visit, started: Instant) -> (Response, Visit) {
+        self.worker.metrics.answered(response.status, started.elapsed());
+        visit.answered(&self.serving.entry, &mut response);
+        (response, visit)
+    }
+
+    fn pace(&self) -> &Rc<Pace> {
+        self.pace.get_or_init(|| Pace::begin(&self.worker, &self.serving.options))
+    }
+
+    fn ended(&self, mut visit: Visit, sent: Result<(), SendError>) {
+        visit.sent(self.sent.get(), sent.is_ok());
         if let Err(error) = sent {
             tracing::debug!(peer = %self.origin.peer, %error, "a stream ended before its response did");
         }
     }
 
-    /// The request in the form that handlers know: the target in origin form, and what HTTP/2 calls authority as `Host`.
-    fn take(&self, request: http::Request<RecvStream>) -> Result<Request, StatusCode> {
+    /// The request in the form that handlers know: the target in origin form, and what HTTP/2 calls authority as `Host`; and why no handler
+    /// is to have it.
+    fn take(&self, request: http::Request<RecvStream>) -> (Request, Option<Problem>) {
         let (mut head, body) = request.into_parts();
+        let options = &self.serving.options;
+        let mut refused = None;
         head.version = Version::HTTP_2;
         if head.method != Method::CONNECT {
             if let Some(authority) = head.uri.authority() {
-                let host = HeaderValue::from_str(authority.as_str()).map_err(|_| StatusCode::BAD_REQUEST)?;
-                head.headers.insert(HOST, host);
+                match HeaderValue::from_str(authority.as_str()) {
+                    Ok(host) => drop(head.headers.insert(HOST, host)),
+                    Err(_) => refused = Some(Problem::new(StatusCode::BAD_REQUEST, "the authority is malformed")),
+                }
             }
             let target = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
-            if target.path_and_query().is_some_and(|target| target.as_str().len() > self.serving.options.max_target) {
-                return Err(StatusCode::URI_TOO_LONG);
+            if target.path_and_query().is_some_and(|target| target.as_str().len() > options.max_target) {
+                refused = Some(Problem::new(StatusCode::URI_TOO_LONG, "the request target is too long"));
             }
             head.uri = target;
         }
-        let limit = self.serving.options.max_body;
+        let limit = options.max_body;
         let announced = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > limit) {
-            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+            refused = Some(Problem::too_large(limit));
         }
         let body = match body.is_end_stream() {
             true => RequestBody::Empty,
-            false => RequestBody::Source(Rc::new(Incoming {
-                stream: RefCell::new(body),
-                received: Cell::new(0),
-                announced,
-                limit,
-            })),
+            false => {
+                let (stream, pace) = (RefCell::new(body), Rc::clone(self.pace()));
+                let comes =
+                    announced.is_some_and(|length| length <= UNWANTED as u64) && !head.headers.contains_key(EXPECT);
+                let incoming = Incoming { stream, received: Cell::new(0), announced, comes, limit, pace };
+                RequestBody::Source(Rc::clone(self.body.get_or_init(|| Rc::new(incoming))) as Rc<dyn BodySource>)
+            }
         };
-        Ok(Request { head, body, origin: Rc::clone(&self.origin) })
+        (Request { head, body, origin: Rc::clone(&self.origin) }, refused)
+    }
+
+    /// Whether there is content that nobody wants any more.
+    fn is_unread(&self) -> bool {
+        self.body.get().is_some_and(|body| Rc::strong_count(body) == 1 && !body.stream.borrow().is_end_stream())
+    }
+
+    /// Ignores a while what still comes of it, if it is little. What is more ends in a reset of the stream.
+    async fn linger(&self) {
+        let Some(body) = self.body.get().filter(|_| self.is_unread()) else { return };
+        let mut ignored = 0;
+        self.pace().lingering(LINGER);
+        while ignored < UNWANTED {
+            match self.pace().next(|context| body.stream.borrow_mut().poll_data(context)).await {
+                Ok(Some(Ok(part))) => {
+                    ignored += part.len();
+                    // Where it cannot be given back, the stream has ended.
+                    let _ = body.stream.borrow_mut().flow_control().release_capacity(part.len());
+                }
+                _ => return,
+            }
+        }
     }
 
     /// Sends what is in memory, and shared: to hand all of it over costs nothing.
@@ -202,7 +269,7 @@ impl Stream {
         let (head, follows) = self.head(&response, is_head);
         let mut stream = respond.send_response(head, !follows)?;
         if let (true, Body::Full(content)) = (follows, response.body) {
-            self.worker.metrics.sent.add(content.len() as u64);
+            self.count(content.len());
             stream.send_data(content, true)?;
         }
         Ok(())
@@ -211,20 +278,18 @@ impl Stream {
     async fn send(&self, response: Response, is_head: bool, mut respond: SendResponse<Bytes>) -> Result<(), SendError> {
         let (head, follows) = self.head(&response, is_head);
         let mut stream = respond.send_response(head, !follows)?;
-        match follows {
-            true => self.send_body(&mut stream, response.body, true).await,
-            false => Ok(()),
+        if !follows {
+            return Ok(());
         }
+        self.pace().sending();
+        self.send_body(&mut stream, response.body, true).await
     }
 
     async fn send_body(&self, stream: &mut SendStream<Bytes>, body: Body, last: bool) -> Result<(), SendError> {
         match body {
-            Body::Empty => Ok(stream.send_data(Bytes::new(), last)?),
-            // It is in memory, and shared: to hand all of it over costs nothing.
-            Body::Full(content) => {
-                self.worker.metrics.sent.add(content.len() as u64);
-                Ok(stream.send_data(content, last)?)
-            }
+            body if body.is_empty() => Ok(stream.send_data(Bytes::new(), last)?),
+            Body::Empty => Ok(()),
+            Body::Full(content) => self.send_part(stream, content, last).await,
             Body::File(part) => self.send_file(stream, part, last).await,
             Body::Pieces(pieces) => {
                 let count = pieces.len();
@@ -245,7 +310,7 @@ impl Stream {
             fields.remove(name);
         }
         fields.remove("keep-alive");
-        if let Some(ready) = &response.ready {
+        for ready in response.ready_heads() {
             fields.extend(ready.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
         if let Some(hit) = response.hit {
@@ -275,7 +340,7 @@ impl Stream {
             metrics.file_parts.of(FileTransfer::Direct).inc();
             let mut reader = DirectReader::new(&part, direct);
             loop {
-                let read = match reader.next().await {
+                let read = match self.pace().ours(reader.next()).await {
                     Ok(Some(read)) => read,
                     Ok(None) => return Ok(()),
                     Err(error) => return self.reset(stream, error),
@@ -298,7 +363,7 @@ impl Stream {
                 }
                 Ok(None) => {
                     metrics.file_waits.inc();
-                    file::read(&part.file, at..end, piece.len()).await
+                    self.pace().ours(file::read(&part.file, at..end, piece.len())).await
                 }
                 Err(error) => Err(error),
             };
@@ -314,7 +379,7 @@ impl Stream {
 
     async fn send_stream(&self, stream: &mut SendStream<Bytes>, mut body: Streamed) -> Result<(), SendError> {
         loop {
-            match next_or_reset(stream, &mut body).await? {
+            match self.pace().ours(next_or_reset(stream, &mut body)).await? {
                 Some(Ok(part)) => self.send_part(stream, part, false).await?,
                 Some(Err(error)) => return self.reset(stream, io::Error::other(error)),
                 None => return Ok(stream.send_data(Bytes::new(), true)?),
@@ -326,21 +391,29 @@ impl Stream {
         while !part.is_empty() {
             let room = self.room(stream, part.len().min(PIECE)).await?;
             let piece = part.split_to(room.min(part.len()));
-            self.worker.metrics.sent.add(piece.len() as u64);
+            self.count(piece.len());
             let end = last && part.is_empty();
             stream.send_data(piece, end)?;
         }
         Ok(())
     }
 
-    /// Bytes that the client has room for. One that makes none for too long loses the stream, and what it holds of our memory.
+    fn count(&self, bytes: usize) {
+        if let Some(pace) = self.pace.get() {
+            pace.sent(bytes);
+        }
+        self.sent.set(self.sent.get() + bytes as u64);
+        self.worker.metrics.sent.add(bytes as u64);
+    }
+
+    /// Bytes that the client has room for. One that makes it too slowly loses the stream, and what it holds of our memory.
     async fn room(&self, stream: &mut SendStream<Bytes>, wanted: usize) -> Result<usize, SendError> {
         stream.reserve_capacity(wanted);
-        let room = poll_fn(|context| match stream.capacity() {
+        let room = self.pace().room(|context| match stream.capacity() {
             0 => stream.poll_capacity(context),
             room => Poll::Ready(Some(Ok(room))),
         });
-        match tokio::time::timeout(self.serving.options.send_timeout, room).await {
+        match room.await {
             Ok(Some(room)) => Ok(room?),
             Ok(None) => Err(SendError::Closed),
             Err(_) => {
@@ -377,7 +450,7 @@ enum SendError {
     Http2(#[from] h2::Error),
     #[error("the client has closed the stream")]
     Closed,
-    #[error("the client takes nothing of it")]
+    #[error("the client takes it too slowly")]
     Stalled,
     #[error("its content failed: {0}")]
     Content(io::Error),
@@ -388,14 +461,19 @@ struct Incoming {
     stream: RefCell<RecvStream>,
     received: Cell<u64>,
     announced: Option<u64>,
+    /// It is little, and its client does not wait to be asked for it.
+    comes: bool,
     limit: u64,
+    pace: Rc<Pace>,
 }
 
 impl BodySource for Incoming {
     fn poll_part(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let mut stream = self.stream.borrow_mut();
-        let Some(part) = ready!(stream.poll_data(context)) else { return Poll::Ready(None) };
+        let part = ready!(self.pace.poll_body(context, |context| stream.poll_data(context))).map_err(BodyError::Cut)?;
+        let Some(part) = part else { return Poll::Ready(None) };
         let part = part.map_err(|error| BodyError::Cut(failed(error)))?;
+        self.pace.received(part.len());
         let received = self.received.get() + part.len() as u64;
         self.received.set(received);
         if received > self.limit {

@@ -150,6 +150,19 @@ impl<T> Table<T> {
     /// # Errors
     /// When there is none.
     pub fn find<'t, 'p>(&'t self, head: &Parts, path: &'p NormalPath<'_>) -> Result<Found<'t, 'p, T>, Miss> {
+        self.find_for(&head.method, head, path)
+    }
+
+    /// The route that would answer such a request with this method.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find_for<'t, 'p>(
+        &'t self,
+        method: &Method,
+        head: &Parts,
+        path: &'p NormalPath<'_>,
+    ) -> Result<Found<'t, 'p, T>, Miss> {
         let host = head.headers.get(HOST).map_or("", |host| without_port(host.to_str().unwrap_or_default()));
         let small;
         let host = match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -163,7 +176,7 @@ impl<T> Table<T> {
         let below = self.below.iter().filter(|(suffix, _)| host.len() > suffix.len() && host.ends_with(&**suffix));
         let nodes = self.named.get(host).into_iter().chain(below.map(|(_, node)| node)).chain([&self.any]);
         for node in nodes {
-            let fits = &mut |index: usize| self.fits(index, head, &mut methods);
+            let fits = &mut |index: usize| self.fits(index, method, head, &mut methods);
             if let Some(index) = node.find(path.as_str().get(1..), fits) {
                 let Some((conditions, route)) = self.routes.get(index) else { continue };
                 return Ok(Found { route, captures: captures(&conditions.path, path) });
@@ -175,7 +188,7 @@ impl<T> Table<T> {
         }
     }
 
-    fn fits(&self, index: usize, head: &Parts, methods: &mut Vec<Method>) -> bool {
+    fn fits(&self, index: usize, asked: &Method, head: &Parts, methods: &mut Vec<Method>) -> bool {
         let Some((conditions, _)) = self.routes.get(index) else { return false };
         let has = |(name, wanted): &(HeaderName, Option<HeaderValue>)| match wanted {
             None => head.headers.contains_key(name),
@@ -184,7 +197,6 @@ impl<T> Table<T> {
         if !conditions.fields.iter().all(has) {
             return false;
         }
-        let asked = &head.method;
         let answers = |method: &Method| method == asked || (method == Method::GET && asked == Method::HEAD);
         if conditions.methods.is_empty() || conditions.methods.iter().any(answers) {
             return true;

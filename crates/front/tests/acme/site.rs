@@ -50,7 +50,9 @@ impl Site {
         let handler = Box::new(Https::new(rules, certificates.challenges(), routes));
         let bound = Bound::bind(&places, 1).expect("the addresses are free");
         let metrics = Arc::new(DoorMetrics::default());
-        let door = bound.serve(Serving { options: Options::default(), handler }, &metrics).expect("a door");
+        let door = bound
+            .serve(Serving { options: Options::default(), handler, entry: Default::default() }, &metrics)
+            .expect("a door");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         Self { address, door: Some(door), certificates, runtime: runtime.expect("a runtime") }
     }

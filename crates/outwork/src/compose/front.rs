@@ -10,6 +10,7 @@ use outwork_front::Tls;
 use outwork_front::cached::api::Caching;
 use outwork_front::coding::{CodingMetrics, Compressor};
 use outwork_front::door::{Bound, Door, DoorMetrics, Place, Serving};
+use outwork_front::filter::Kit;
 use outwork_front::https::Https;
 use outwork_front::message::Handler;
 use outwork_front::tls::{Certificates, Offer};
@@ -21,7 +22,7 @@ use outwork_web::sql::{self, Databases};
 use parking_lot::Mutex;
 
 use super::{cache, cannot};
-use crate::routes::MadeOf;
+use crate::routes::{MadeOf, Site};
 use crate::settings::Settings;
 
 /// The running door.
@@ -36,6 +37,8 @@ pub(super) struct Front {
     pub(super) shared: Shared,
     /// What routes query.
     pub(super) queries: Arc<Queries>,
+    /// Middleware, which outlives a reload.
+    pub(super) kit: Kit,
 }
 
 impl Front {
@@ -73,9 +76,12 @@ impl Front {
         registry.register(sql.collector())?;
         let databases = Databases::open(&settings.web, sql);
         let databases = databases.map_err(|error| cannot("the front door does not open", error))?;
+        let kit = Kit::default();
+        registry.register(Arc::clone(kit.metrics()) as _)?;
         let edge = settings.cache.cdn.as_ref();
-        let made_of = MadeOf { files: &shared, store: &store, edge, databases: &databases, web: &settings.web };
-        let routes = front.handler(&made_of).map_err(|error| cannot("the front door does not open", error))?;
+        let made_of =
+            MadeOf { kit: &kit, files: &shared, store: &store, edge, databases: &databases, web: &settings.web };
+        let site = front.site(&made_of).map_err(|error| cannot("the front door does not open", error))?;
         let place = |(listener, tls): (&outwork_front::config::Listener, &Option<Arc<Tls>>)| Place {
             address: listener.address,
             tls: tls.clone(),
@@ -84,15 +90,16 @@ impl Front {
         let places: Vec<_> = front.listener.iter().zip(&tls).map(place).collect();
         let bound = Bound::bind(&places, front.threads())?;
         let addresses: Vec<_> = bound.addresses().iter().copied().zip(tls.iter().map(Option::is_some)).collect();
-        let handler = handler(settings, &addresses, certificates, Arc::clone(&routes));
+        let handler = handler(settings, &addresses, certificates, Arc::clone(&site.routes));
         let metrics = Arc::new(DoorMetrics::default());
         registry.register(Arc::clone(&metrics) as _).context("front")?;
-        let caching = cache::start(&settings.cache, store, routes)?;
-        let door = bound.serve(Serving { options: front.limits.options(), handler }, &metrics)?;
+        let caching = cache::start(&settings.cache, store, site.routes)?;
+        let door = bound.serve(Serving { options: front.options(), handler, entry: site.entry }, &metrics)?;
+        kit.commit(site.taken);
         let certificates = Arc::clone(certificates);
         let queries = Queries::new(Arc::new(databases));
         let door = Mutex::new(Some(door));
-        Ok(Some(Arc::new(Self { caching, door, addresses, certificates, tls, shared, queries })))
+        Ok(Some(Arc::new(Self { caching, door, addresses, certificates, tls, shared, queries, kit })))
     }
 
     /// Where it listens, and whether encrypted.
@@ -111,10 +118,11 @@ impl Front {
     }
 
     /// Serves something else from the next request on.
-    pub(super) fn replace(&self, settings: &Settings, routes: Arc<dyn Handler>) {
-        let handler = handler(settings, &self.addresses, &self.certificates, routes);
+    pub(super) fn replace(&self, settings: &Settings, site: Site) {
+        self.kit.commit(site.taken);
+        let handler = handler(settings, &self.addresses, &self.certificates, site.routes);
         if let Some(door) = &*self.door.lock() {
-            door.replace(Serving { options: settings.front.limits.options(), handler });
+            door.replace(Serving { options: settings.front.options(), handler, entry: site.entry });
         }
     }
 
@@ -123,6 +131,7 @@ impl Front {
         if let Some(door) = self.door.lock().take() {
             door.stop(patience);
         }
+        self.kit.close();
         // What waits to be written below memory.
         self.caching.store.tiers().close();
     }

@@ -161,11 +161,11 @@ impl Reload {
         let databases = databases.transpose().map_err(Refusal::Prepare)?;
         // Made ready in any case: a folder may have come in the place of another though no setting has changed.
         let made = front.zip(databases.as_ref()).map(|(front, (_, databases))| {
-            let (files, store, web) = (&front.shared, &front.caching.store, &read.value.web);
-            let made_of = MadeOf { files, store, edge: read.value.cache.cdn.as_ref(), databases, web };
-            read.value.front.handler(&made_of)
+            let (kit, files, store, web) = (&front.kit, &front.shared, &front.caching.store, &read.value.web);
+            let made_of = MadeOf { kit, files, store, edge: read.value.cache.cdn.as_ref(), databases, web };
+            read.value.front.site(&made_of)
         });
-        let handler = made.transpose().map_err(Refusal::Prepare)?;
+        let site = made.transpose().map_err(Refusal::Prepare)?;
         // The certificates' files may have changed though no setting has.
         let mut offers = front.map(|front| front.offers(&read.value)).unwrap_or_default();
         if let (Some(tls), Some(files)) = (&self.tls, read.value.admin.tls_files()) {
@@ -183,9 +183,9 @@ impl Reload {
             self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;
         }
         certificates.commit();
-        if let (Some(front), Some(handler)) = (front, handler) {
-            front.caching.warmer.replace(Arc::clone(&handler), read.value.cache.warming.clone());
-            front.replace(&read.value, handler);
+        if let (Some(front), Some(site)) = (front, site) {
+            front.caching.warmer.replace(Arc::clone(&site.routes), read.value.cache.warming.clone());
+            front.replace(&read.value, site);
         }
         if let (Some(front), Some((before, databases))) = (front, databases) {
             front.queries.replace(Arc::clone(&databases));

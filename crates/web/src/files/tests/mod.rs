@@ -69,7 +69,7 @@ impl Site {
         let metrics = Arc::<WebMetrics>::default();
         let shared = Shared { compressor: Compressor::new(2, Arc::default()), metrics: Arc::clone(&metrics) };
         let handler = Box::new(Files::open(config.files, config.compression, &shared).unwrap());
-        let serving = Serving { options: Options::default(), handler };
+        let serving = Serving { options: Options::default(), handler, entry: Default::default() };
         let sent = Arc::default();
         let door = Bound::bind(&[place], 1).unwrap().serve(serving, &sent).unwrap();
         Self { dir, door: Some(door), metrics, sent }

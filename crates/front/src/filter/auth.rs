@@ -1,0 +1,306 @@
+//! Names and passwords (RFC 7617).
+//!
+//! A password is hashed on a thread of its own, few at a time; one that was right is remembered for a while, under a digest with a key that
+//! this process alone has. Who sends wrong ones is asked to wait.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use parking_lot::{Mutex, RwLock};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use super::config::BasicAuth as Settings;
+use super::metrics::{FilterMetrics, Login};
+use super::networks::client;
+use super::rate::{Cells, Rate};
+use super::users::{Users, UsersError};
+use crate::message::{Local, Request, Response};
+use crate::problem::Problem;
+
+/// Passwords that are remembered.
+const KNOWN: usize = 4096;
+/// Passwords that may wait to be hashed.
+const WAITING: usize = 64;
+/// Addresses whose wrong passwords are counted at a time.
+const ADDRESSES: usize = 65_536;
+/// How often a file of users is looked at.
+const LOOK: u64 = 1_000_000_000;
+/// The largest file of users.
+const FILE: u64 = 16 << 20;
+
+/// Asks for names and passwords.
+#[derive(Debug)]
+pub(crate) struct BasicAuth {
+    pub(crate) settings: Settings,
+    users: RwLock<Arc<Users>>,
+    file: Option<Watched>,
+    challenge: HeaderValue,
+    failures: Cells,
+    hasher: RandomState,
+    known: Mutex<HashMap<[u8; 32], u64>>,
+    key: [u8; 32],
+    hashing: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    metrics: Arc<FilterMetrics>,
+}
+
+/// A file of users, and what it was when it was read.
+#[derive(Debug)]
+struct Watched {
+    path: PathBuf,
+    seen: Mutex<Option<Stamp>>,
+    looked: AtomicU64,
+}
+
+/// What changes with a file: device, number, size, seconds and nanoseconds of its last change.
+type Stamp = (u64, u64, u64, i64, i64);
+
+/// Why nobody could sign in.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// A file cannot be read.
+    #[error("basic_auth.file: cannot read {path}: {source}")]
+    File {
+        /// The file.
+        path: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A file is none of users.
+    #[error("basic_auth.file: {path}: {error}")]
+    Users {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        error: UsersError,
+    },
+    /// The kernel has no randomness.
+    #[error("basic_auth: {0}")]
+    Random(getrandom::Error),
+}
+
+/// What is made of a request's credentials.
+pub(crate) enum Checked {
+    /// They are right: the name.
+    Pass(Box<str>),
+    /// They are not.
+    Refuse(Response),
+    /// It takes a while to tell.
+    Later(Local<Result<Box<str>, Response>>),
+}
+
+impl BasicAuth {
+    pub(crate) fn new(settings: Settings, metrics: &Arc<FilterMetrics>) -> Result<Arc<Self>, AuthError> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(AuthError::Random)?;
+        let file = settings.file.clone();
+        let file = file.map(|path| Watched { path, seen: Mutex::new(None), looked: AtomicU64::new(0) });
+        // Checked when the configuration was read.
+        let challenge = HeaderValue::try_from(format!("Basic realm=\"{}\", charset=\"UTF-8\"", settings.realm));
+        let auth = Self {
+            users: RwLock::default(),
+            file,
+            challenge: challenge.unwrap_or_else(|_| HeaderValue::from_static("Basic realm=\"Restricted\"")),
+            failures: Cells::new(Rate::new(settings.failures, Duration::from_secs(60), None), ADDRESSES),
+            hasher: RandomState::new(),
+            known: Mutex::default(),
+            key,
+            hashing: Arc::new(Semaphore::new(threads())),
+            waiting: AtomicUsize::new(0),
+            metrics: Arc::clone(metrics),
+            settings,
+        };
+        auth.refresh()?;
+        Ok(Arc::new(auth))
+    }
+
+    /// What is made of a request's credentials at `now`, in nanoseconds.
+    pub(crate) fn check(self: &Arc<Self>, request: &Request, now: u64) -> Checked {
+        self.look(now);
+        let head = &request.head;
+        let Some((name, password)) = credentials(&head.headers) else {
+            self.metrics.logins.of(Login::Missing).inc();
+            return Checked::Refuse(self.challenge(head, "a name and a password are needed"));
+        };
+        let digest = self.digest(&name, &password);
+        if self.known.lock().get(&digest).is_some_and(|until| now < *until) {
+            self.metrics.logins.of(Login::Remembered).inc();
+            return Checked::Pass(name);
+        }
+        let address = self.hasher.hash_one(client(request.origin.peer.ip()));
+        let verdict = self.failures.look(address, now);
+        if !verdict.allowed {
+            self.metrics.logins.of(Login::Throttled).inc();
+            let wait = verdict.retry_after.div_ceil(1_000_000_000).max(1);
+            let problem =
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, format!("too many wrong passwords; try again in {wait} s"));
+            return Checked::Refuse(after(problem.answer(head), wait));
+        }
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.metrics.logins.of(Login::Busy).inc();
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many people are signing in at once");
+            return Checked::Refuse(after(problem.answer(head), 1));
+        }
+        let place = Place(Arc::clone(self));
+        let (users, refusal) =
+            (Arc::clone(&self.users.read()), self.challenge(head, "the name or the password is wrong"));
+        Checked::Later(Box::pin(place.verify(users, (name, password, digest), address, now, refusal)))
+    }
+
+    fn challenge(&self, head: &Parts, detail: &'static str) -> Response {
+        let mut response = Problem::new(StatusCode::UNAUTHORIZED, detail).answer(head);
+        response.headers.insert(WWW_AUTHENTICATE, self.challenge.clone());
+        response
+    }
+
+    /// A name and a password in a form that tells neither.
+    fn digest(&self, name: &str, password: &[u8]) -> [u8; 32] {
+        let inner = |text: &[u8]| Sha256::new().chain_update(self.key).chain_update(text).finalize();
+        let both = [&inner(name.as_bytes())[..], &inner(password)].concat();
+        inner(&both).into()
+    }
+
+    /// Remembers what was right by these users, unless there are others by now.
+    fn remember(&self, digest: [u8; 32], users: &Arc<Users>, now: u64) {
+        let time = u64::try_from(self.settings.remember.as_nanos()).unwrap_or(u64::MAX);
+        if time == 0 {
+            return;
+        }
+        let mut known = self.known.lock();
+        if !Arc::ptr_eq(users, &self.users.read()) {
+            return;
+        }
+        if known.len() >= KNOWN {
+            known.retain(|_, until| now < *until);
+        }
+        // Where all are in use, they are hashed again: dear, but no more than that.
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert(digest, now.saturating_add(time));
+    }
+
+    /// Has the file of users read again where it has changed.
+    fn look(self: &Arc<Self>, now: u64) {
+        let Some(file) = &self.file else { return };
+        let looked = file.looked.load(Ordering::Relaxed);
+        let due = now.saturating_sub(looked) >= LOOK;
+        if !due || file.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return;
+        }
+        let auth = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = auth.refresh() {
+                tracing::warn!("{error}; the users before stay");
+            }
+        });
+    }
+
+    /// Reads the file of users, if it has changed.
+    fn refresh(&self) -> Result<(), AuthError> {
+        // Checked when the configuration was read.
+        let listed =
+            self.settings.users.iter().filter_map(|(name, hash)| Some((name.clone(), hash.expose().parse().ok()?)));
+        let mut users = Users(HashMap::new());
+        if let Some(file) = &self.file {
+            let path = || file.path.display().to_string();
+            let failed = |source| AuthError::File { path: path(), source };
+            let about = std::fs::metadata(&file.path).map_err(failed)?;
+            let stamp = (about.dev(), about.ino(), about.size(), about.ctime(), about.ctime_nsec());
+            let mut seen = file.seen.lock();
+            // One that is malformed is told of once.
+            if seen.replace(stamp) == Some(stamp) {
+                return Ok(());
+            }
+            if about.size() > FILE {
+                return Err(failed(io::Error::other("it is larger than 16 MiB")));
+            }
+            let text = std::fs::read_to_string(&file.path).map_err(failed)?;
+            users = Users::parse(&text).map_err(|error| AuthError::Users { path: path(), error })?;
+        }
+        users.0.extend(listed);
+        *self.users.write() = Arc::new(users);
+        // Whoever has another password now, or none, is found out.
+        self.known.lock().clear();
+        Ok(())
+    }
+}
+
+/// A place among those whose passwords are hashed or wait for that.
+struct Place(Arc<BasicAuth>);
+
+impl Place {
+    async fn verify(
+        self,
+        users: Arc<Users>,
+        (name, password, digest): (Box<str>, Vec<u8>, [u8; 32]),
+        address: u64,
+        now: u64,
+        refusal: Response,
+    ) -> Result<Box<str>, Response> {
+        let auth = &self.0;
+        // It is never closed.
+        let _turn = Arc::clone(&auth.hashing).acquire_owned().await;
+        let (asked, of) = (name.clone(), Arc::clone(&users));
+        let right = tokio::task::spawn_blocking(move || of.verify(&asked, &password)).await;
+        match right {
+            Ok(true) => {
+                auth.metrics.logins.of(Login::Right).inc();
+                auth.remember(digest, &users, now);
+                Ok(name)
+            }
+            _ => {
+                auth.metrics.logins.of(Login::Wrong).inc();
+                auth.failures.take(address, now);
+                Err(refusal)
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Passwords that are hashed at once: half of what the machine can do is left for requests.
+fn threads() -> usize {
+    (std::thread::available_parallelism().map_or(1, usize::from) / 2).clamp(1, 8)
+}
+
+/// Name and password of a request.
+fn credentials(headers: &HeaderMap) -> Option<(Box<str>, Vec<u8>)> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let mut name = STANDARD.decode(token.trim()).ok()?;
+    let colon = memchr::memchr(b':', &name)?;
+    let password = name.split_off(colon + 1);
+    name.pop();
+    Some((String::from_utf8(name).ok()?.into(), password))
+}
+
+fn after(mut response: Response, seconds: u64) -> Response {
+    response.headers.insert(RETRY_AFTER, seconds.into());
+    response
+}
+
+#[cfg(test)]
+#[path = "auth_tests.rs"]
+mod tests;

@@ -1,0 +1,140 @@
+use std::rc::Rc;
+
+use http::Method;
+
+use super::*;
+use crate::filter::users::Hash;
+use crate::message::{Origin, RequestBody};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn settings(users: &[(&str, &str)]) -> Settings {
+    let hash =
+        |password: &str| outwork_config::Secret::new(Hash::argon2(password.as_bytes(), [7; 16]).unwrap().to_string());
+    let users = users.iter().map(|(name, password)| ((*name).to_owned(), hash(password))).collect();
+    Settings { users, ..Settings::default() }
+}
+
+fn request(peer: &str, credentials: Option<&str>) -> Request {
+    let mut builder = http::Request::builder().method(Method::GET);
+    if let Some(credentials) = credentials {
+        builder = builder.header(AUTHORIZATION, format!("basic {}", STANDARD.encode(credentials)));
+    }
+    let (head, ()) = builder.body(()).unwrap().into_parts();
+    let origin = Origin {
+        peer: (peer.parse::<std::net::IpAddr>().unwrap(), 1).into(),
+        local: ([127, 0, 0, 1], 80).into(),
+        tls: false,
+        session: None,
+    };
+    Request { head, body: RequestBody::Empty, origin: Rc::new(origin) }
+}
+
+struct Guard {
+    auth: Arc<BasicAuth>,
+    metrics: Arc<FilterMetrics>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Guard {
+    fn new(settings: Settings) -> Self {
+        let metrics = Arc::new(FilterMetrics::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { auth: BasicAuth::new(settings, &metrics).unwrap(), metrics, runtime }
+    }
+
+    /// The name, or the status of the refusal; and whether it was told at once.
+    fn ask(&self, credentials: Option<&str>, now: u64) -> (Result<Box<str>, StatusCode>, bool) {
+        self.runtime.block_on(async {
+            match self.auth.check(&request("192.0.2.1", credentials), now) {
+                Checked::Pass(name) => (Ok(name), true),
+                Checked::Refuse(response) => (Err(response.status), true),
+                Checked::Later(told) => (told.await.map_err(|response| response.status), false),
+            }
+        })
+    }
+
+    fn count(&self, outcome: Login) -> u64 {
+        self.metrics.logins.of(outcome).get()
+    }
+}
+
+#[test]
+fn a_password_is_hashed_once_and_then_remembered_for_a_while() {
+    let guard = Guard::new(settings(&[("ann", "pass:word")]));
+    let right = Some("ann:pass:word");
+    assert_eq!(guard.ask(right, 0), (Ok("ann".into()), false));
+    assert_eq!(guard.ask(right, SECOND), (Ok("ann".into()), true));
+    assert_eq!(guard.ask(Some("ann:pass:wore"), SECOND), (Err(StatusCode::UNAUTHORIZED), false));
+    assert_eq!(guard.ask(right, 301 * SECOND), (Ok("ann".into()), false), "after five minutes it is hashed again");
+    assert_eq!((guard.count(Login::Right), guard.count(Login::Remembered), guard.count(Login::Wrong)), (2, 1, 1));
+}
+
+#[test]
+fn who_sends_nothing_or_nonsense_is_asked_for_a_password() {
+    let guard = Guard::new(settings(&[("ann", "x")]));
+    assert_eq!(guard.ask(None, 0), (Err(StatusCode::UNAUTHORIZED), true));
+    assert_eq!(guard.ask(Some("no colon"), 0), (Err(StatusCode::UNAUTHORIZED), true));
+    let Checked::Refuse(refusal) = guard.auth.check(&request("192.0.2.1", None), 0) else { panic!("it is refused") };
+    assert_eq!(refusal.headers[WWW_AUTHENTICATE], "Basic realm=\"Restricted\", charset=\"UTF-8\"");
+    assert_eq!(guard.count(Login::Missing), 3);
+}
+
+#[test]
+fn after_some_wrong_passwords_an_address_has_to_wait_and_others_need_not() {
+    let guard = Guard::new(Settings { failures: 2, ..settings(&[("ann", "x")]) });
+    let wrong = |now| guard.ask(Some("ann:y"), now).0;
+    assert_eq!((wrong(0), wrong(0)), (Err(StatusCode::UNAUTHORIZED), Err(StatusCode::UNAUTHORIZED)));
+    assert_eq!(wrong(0), Err(StatusCode::TOO_MANY_REQUESTS));
+    assert_eq!(guard.ask(Some("ann:x"), 0).0, Err(StatusCode::TOO_MANY_REQUESTS), "not even the right one is tried");
+    assert!(matches!(guard.auth.check(&request("192.0.2.2", Some("ann:x")), 0), Checked::Later(_)));
+    assert_eq!(guard.ask(Some("ann:x"), 31 * SECOND).0, Ok("ann".into()));
+    assert_eq!(guard.count(Login::Throttled), 2);
+}
+
+#[test]
+fn no_more_than_some_wait_for_their_turn() {
+    let guard = Guard::new(settings(&[("ann", "x")]));
+    let waiting: Vec<_> = (0..WAITING).map(|_| guard.auth.check(&request("192.0.2.1", Some("ann:x")), 0)).collect();
+    assert!(waiting.iter().all(|check| matches!(check, Checked::Later(_))));
+    assert_eq!(guard.ask(Some("ann:x"), 0), (Err(StatusCode::SERVICE_UNAVAILABLE), true));
+    drop(waiting);
+    assert_eq!(guard.ask(Some("ann:x"), 0).0, Ok("ann".into()));
+    assert_eq!(guard.count(Login::Busy), 1);
+}
+
+#[test]
+fn a_file_of_users_is_read_again_when_it_changes_and_stays_as_it_was_where_it_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users");
+    let line = |name: &str, password: &str| format!("{name}:{}\n", Hash::bcrypt(password.as_bytes(), [3; 16]).unwrap());
+    std::fs::write(&path, line("ann", "x")).unwrap();
+    let guard = Guard::new(Settings { file: Some(path.clone()), failures: 1000, ..Settings::default() });
+    assert_eq!(guard.ask(Some("ann:x"), SECOND).0, Ok("ann".into()));
+    std::fs::write(&path, line("bob", "y") + "# more\n").unwrap();
+    guard.auth.refresh().unwrap();
+    assert_eq!(guard.ask(Some("bob:y"), SECOND).0, Ok("bob".into()));
+    assert_eq!(guard.ask(Some("ann:x"), SECOND).0, Err(StatusCode::UNAUTHORIZED), "she is not remembered");
+    std::fs::write(&path, "bob:{SHA}x").unwrap();
+    let told = guard.auth.refresh().unwrap_err().to_string();
+    assert!(told.contains("users: line 1: SHA-1") && told.starts_with("basic_auth.file: "), "{told}");
+    assert_eq!(guard.ask(Some("bob:y"), SECOND).0, Ok("bob".into()));
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(guard.auth.refresh(), Err(AuthError::File { .. })));
+}
+
+#[test]
+fn a_changed_file_is_noticed_by_the_requests_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users");
+    let line = |password: &str| format!("ann:{}\n", Hash::bcrypt(password.as_bytes(), [3; 16]).unwrap());
+    std::fs::write(&path, line("x")).unwrap();
+    let guard = Guard::new(Settings { file: Some(path.clone()), failures: 1000, ..Settings::default() });
+    assert_eq!(guard.ask(Some("ann:x"), 2 * SECOND).0, Ok("ann".into()));
+    std::fs::write(&path, line("another password")).unwrap();
+    let still = |second: &u64| guard.ask(Some("ann:x"), *second * SECOND).0.is_ok();
+    let pause = |_| std::thread::sleep(Duration::from_millis(2));
+    let last = (3..10_000).take_while(still).inspect(|_| pause(())).last().unwrap_or(3);
+    assert!(last < 9_999, "the old password stops working");
+    assert_eq!(guard.ask(Some("ann:another password"), (last + 2) * SECOND).0, Ok("ann".into()));
+}

@@ -1,0 +1,177 @@
+//! Changes to header fields: those that a configuration lists, and those that tell browsers to be careful.
+
+use std::sync::Arc;
+
+use http::header::{
+    CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue};
+
+use super::config::{FieldRules as Settings, SecurityHeaders};
+use crate::message::{ReadyHead, Response};
+
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+
+/// What is done to the fields of a message.
+#[derive(Debug)]
+pub(crate) struct FieldRules {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl FieldRules {
+    /// As configured; `None` where nothing is changed.
+    pub(crate) fn new(settings: &Settings) -> Option<Self> {
+        // Checked when the configuration was read.
+        let field = |(name, value): (&String, &String)| {
+            Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+        };
+        let rules = Self {
+            remove: settings.remove.iter().map(|name| name.name().clone()).collect(),
+            set: settings.set.iter().filter_map(field).collect(),
+            add: settings.add.iter().filter_map(field).collect(),
+        };
+        Some(rules).filter(|rules| !(rules.remove.is_empty() && rules.set.is_empty() && rules.add.is_empty()))
+    }
+
+    /// Changes those of a request.
+    pub(crate) fn request(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        self.rest(headers);
+    }
+
+    /// Changes those of an answer.
+    pub(crate) fn response(&self, response: &mut Response) {
+        self.remove.iter().for_each(|name| response.remove_field(name));
+        self.set.iter().for_each(|(name, _)| response.remove_field(name));
+        self.rest(&mut response.headers);
+    }
+
+    fn rest(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.set {
+            headers.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Fields that every answer of a route gets which does not have them itself.
+#[derive(Debug)]
+pub(crate) struct Defaults(Arc<ReadyHead>);
+
+impl Defaults {
+    /// Those that tell browsers to be careful; `None` where there are none.
+    pub(crate) fn security(settings: &SecurityHeaders) -> Option<Self> {
+        if !settings.enabled {
+            return None;
+        }
+        let policy = match settings.report_only {
+            true => CONTENT_SECURITY_POLICY_REPORT_ONLY,
+            false => CONTENT_SECURITY_POLICY,
+        };
+        let all = [
+            (X_CONTENT_TYPE_OPTIONS, if settings.nosniff { "nosniff" } else { "" }),
+            (X_FRAME_OPTIONS, &*settings.frame_options),
+            (REFERRER_POLICY, &settings.referrer_policy),
+            (OPENER_POLICY, &settings.opener_policy),
+            (PERMISSIONS_POLICY, &settings.permissions_policy),
+            (policy, &settings.content_security_policy),
+        ];
+        let given = all.into_iter().filter(|(_, value)| !value.is_empty());
+        let fields: HeaderMap =
+            given.filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))).collect();
+        Some(Self(ReadyHead::new(fields))).filter(|ready| !ready.0.fields.is_empty())
+    }
+
+    /// Adds them. Where the answer has none of them, they are written as they lie there.
+    pub(crate) fn add(&self, response: &mut Response) {
+        let fields = &self.0.fields;
+        let clear = response.also.is_none() && fields.keys().all(|name| response.field(name).is_none());
+        if clear {
+            response.also = Some(Arc::clone(&self.0));
+            return;
+        }
+        for (name, value) in fields {
+            if response.field(name).is_none() {
+                response.headers.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use http::header::{CACHE_CONTROL, ETAG, SERVER};
+
+    use super::*;
+
+    fn ready(name: HeaderName, value: &'static str) -> Response {
+        let mut response = Response::new(StatusCode::OK);
+        response.ready = Some(ReadyHead::new(HeaderMap::from_iter([
+            (name, HeaderValue::from_static(value)),
+            (ETAG, HeaderValue::from_static("\"x\"")),
+        ])));
+        response
+    }
+
+    fn rules(text: [&[(&str, &str)]; 2], remove: &[&str]) -> FieldRules {
+        let map = |fields: &[(&str, &str)]| {
+            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let [set, add] = text;
+        let remove = remove.iter().map(|name| name.parse().unwrap()).collect();
+        FieldRules::new(&Settings { remove, set: map(set), add: map(add) }).unwrap()
+    }
+
+    #[test]
+    fn fields_are_removed_then_set_then_added_wherever_they_are_kept() {
+        let rules = rules([&[("cache-control", "no-store")], &[("x-a", "2")]], &["server"]);
+        let mut response = ready(CACHE_CONTROL, "max-age=9");
+        response.headers.insert(SERVER, HeaderValue::from_static("s"));
+        response.headers.insert("x-a", HeaderValue::from_static("1"));
+        rules.response(&mut response);
+        assert_eq!(response.field(&CACHE_CONTROL).unwrap(), "no-store");
+        assert_eq!(response.headers.get_all(CACHE_CONTROL).iter().count(), 1);
+        assert!(response.ready.is_none() && response.field(&SERVER).is_none());
+        assert_eq!(response.field(&ETAG).unwrap(), "\"x\"");
+        let values: Vec<_> = response.headers.get_all("x-a").iter().collect();
+        assert_eq!(values, ["1", "2"]);
+        let mut untouched = ready(HeaderName::from_static("x-b"), "1");
+        rules.response(&mut untouched);
+        assert!(untouched.ready.is_some(), "what has nothing to remove stays as it was made ready");
+        assert!(FieldRules::new(&Settings::default()).is_none());
+    }
+
+    #[test]
+    fn browsers_are_told_to_be_careful_unless_the_handler_says_otherwise() {
+        let careful = Defaults::security(&SecurityHeaders::default()).unwrap();
+        let mut response = ready(HeaderName::from_static("x-b"), "1");
+        careful.add(&mut response);
+        assert_eq!(response.field(&X_CONTENT_TYPE_OPTIONS).unwrap(), "nosniff");
+        assert_eq!(response.field(&X_FRAME_OPTIONS).unwrap(), "SAMEORIGIN");
+        assert!(response.headers.is_empty(), "nothing is written twice");
+        let mut own = ready(X_FRAME_OPTIONS, "DENY");
+        careful.add(&mut own);
+        assert_eq!(own.field(&X_FRAME_OPTIONS).unwrap(), "DENY");
+        assert_eq!(own.field(&REFERRER_POLICY).unwrap(), "strict-origin-when-cross-origin");
+        let settings = SecurityHeaders {
+            frame_options: String::new(),
+            content_security_policy: "default-src 'self'".to_owned(),
+            report_only: true,
+            ..SecurityHeaders::default()
+        };
+        let mut response = Response::new(StatusCode::OK);
+        Defaults::security(&settings).unwrap().add(&mut response);
+        assert!(response.field(&X_FRAME_OPTIONS).is_none() && response.field(&CONTENT_SECURITY_POLICY).is_none());
+        assert_eq!(response.field(&CONTENT_SECURITY_POLICY_REPORT_ONLY).unwrap(), "default-src 'self'");
+        assert!(Defaults::security(&SecurityHeaders { enabled: false, ..settings }).is_none());
+    }
+}

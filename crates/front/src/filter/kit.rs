@@ -1,0 +1,269 @@
+//! What outlives a reload: counts of limits, the access log, connections to Redis, passwords that were right.
+//!
+//! A new configuration is prepared first, with what it has in common with the one in force, and taken up when nothing else refuses it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use parking_lot::Mutex;
+
+use super::addresses::{Addresses, ListError};
+use super::auth::{AuthError, BasicAuth};
+use super::config::{self, AccessLogSettings, Shared};
+use super::cors::Cors;
+use super::fields::{Defaults, FieldRules};
+use super::log::{AccessLog, LogError};
+use super::metrics::FilterMetrics;
+use super::networks::{Network, Networks};
+use super::proxies::{ClientField, Proxies};
+use super::rate::{Counter, CounterError, Limiter};
+use super::visit::{Entry, Ids};
+use super::{Chain, Closed, Filtered};
+use crate::message::Handler;
+
+/// Middleware of a running door.
+#[derive(Debug, Default)]
+pub struct Kit {
+    metrics: Arc<FilterMetrics>,
+    kept: Mutex<Kept>,
+}
+
+/// What a configuration leaves to the next.
+#[derive(Debug, Default, Clone)]
+struct Kept {
+    log: Option<Arc<AccessLog>>,
+    /// By what they belong to and their place there.
+    limits: HashMap<(String, usize), Arc<Limiter>>,
+    auths: HashMap<String, Arc<BasicAuth>>,
+    counter: Option<(config::Redis, Arc<Counter>)>,
+}
+
+/// What `[front]` says of middleware.
+#[derive(Debug, Clone, Copy)]
+pub struct General<'a> {
+    /// Proxies whose word is taken.
+    pub trusted_proxies: &'a [Network],
+    /// Where they tell whose request it is.
+    pub client_field: ClientField,
+    /// Ids of requests.
+    pub request_id: Option<&'a config::RequestId>,
+    /// The access log.
+    pub access_log: Option<&'a AccessLogSettings>,
+    /// Where limits are counted together with other servers.
+    pub redis: Option<&'a config::Redis>,
+    /// What holds for every route that does not say otherwise.
+    pub shared: Shared<'a>,
+}
+
+/// What a route says of middleware.
+#[derive(Debug, Clone, Copy)]
+pub struct Route<'a> {
+    /// Its number; `None` for requests that have no route.
+    pub index: Option<usize>,
+    /// What it says instead of `[front]`.
+    pub shared: Shared<'a>,
+    /// Bytes that a request may bring along, where that is less than the connection lets through.
+    pub max_body: Option<u64>,
+    /// How long it may take to answer.
+    pub timeout: Option<Duration>,
+    /// Whether its requests have a line in the access log.
+    pub logged: bool,
+}
+
+/// Why middleware cannot be set up. Each names its setting, below `front` or the route.
+#[derive(Debug, thiserror::Error)]
+pub enum KitError {
+    /// A list of networks.
+    #[error("{0}{1}")]
+    List(String, ListError),
+    /// Users.
+    #[error("{0}{1}")]
+    Auth(String, AuthError),
+    /// The access log.
+    #[error("access_log: {0}")]
+    Log(#[from] LogError),
+    /// Redis.
+    #[error("redis: {0}")]
+    Redis(#[from] CounterError),
+}
+
+/// The middleware of a new configuration.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    general: General<'a>,
+    metrics: Arc<FilterMetrics>,
+    before: Kept,
+    next: Kept,
+    entry: Entry,
+    addresses: HashMap<String, Option<Arc<Addresses>>>,
+}
+
+/// What a new configuration leaves to the one after it, once it is in force.
+#[derive(Debug)]
+pub struct Taken(Kept);
+
+impl Kit {
+    /// What all of it counts.
+    pub fn metrics(&self) -> &Arc<FilterMetrics> {
+        &self.metrics
+    }
+
+    /// Makes ready what every request meets.
+    ///
+    /// # Errors
+    /// When a file cannot be opened, or an address is none.
+    pub fn prepare<'a>(&self, general: General<'a>) -> Result<Prepared<'a>, KitError> {
+        let before = self.kept.lock().clone();
+        let mut next = Kept::default();
+        if let Some(settings) = general.access_log {
+            let same = before.log.clone().filter(|log| log.settings() == settings);
+            next.log = Some(match same {
+                Some(log) => log,
+                None => AccessLog::open(settings.clone(), &self.metrics)?,
+            });
+        }
+        if let Some(settings) = general.redis {
+            let same = before.counter.clone().filter(|(known, _)| known == settings);
+            next.counter = Some(match same {
+                Some(known) => known,
+                None => (settings.clone(), Counter::start(settings, &self.metrics)?),
+            });
+        }
+        let id = general.request_id.map(|id| Ids { field: id.header.name().clone(), trust: id.trust });
+        let proxies = Proxies::new(general.trusted_proxies, general.client_field).map(Arc::new);
+        let entry = Entry { proxies, id, log: next.log.clone() };
+        let (metrics, addresses) = (Arc::clone(&self.metrics), HashMap::new());
+        Ok(Prepared { general, metrics, before, next, entry, addresses })
+    }
+
+    /// It is in force. The access log is opened again, for somebody may have moved it away.
+    pub fn commit(&self, Taken(next): Taken) {
+        if let Some(log) = &next.log {
+            log.reopen();
+        }
+        *self.kept.lock() = next;
+    }
+
+    /// Writes what is left of the access log.
+    pub fn close(&self) {
+        if let Some(log) = self.kept.lock().log.take() {
+            log.close();
+        }
+    }
+}
+
+impl Prepared<'_> {
+    /// What is done with every request.
+    pub fn entry(&self) -> Entry {
+        self.entry.clone()
+    }
+
+    /// What is to be kept, once it is in force.
+    pub fn taken(self) -> Taken {
+        Taken(self.next)
+    }
+
+    /// What all of it counts.
+    pub fn metrics(&self) -> &Arc<FilterMetrics> {
+        &self.metrics
+    }
+
+    /// Puts a handler behind the middleware of its route; where there is none, it stays as it is.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn wrap(&mut self, route: Route<'_>, inner: Arc<dyn Handler>) -> Result<Arc<dyn Handler>, KitError> {
+        let own = route.index.map_or_else(String::new, |index| format!("route[{index}]."));
+        let shared = route.shared.over(self.general.shared);
+        // What a route does not say itself it has in common with the others.
+        let scope = |says: bool| if says { own.clone() } else { String::new() };
+        let addresses = match shared.addresses {
+            Some(settings) => self.addresses(scope(route.shared.addresses.is_some()), settings)?,
+            None => None,
+        };
+        let limits = shared.rate_limit.unwrap_or_default();
+        let limits = self.limits(&scope(route.shared.rate_limit.is_some()), limits);
+        let auth = match shared.basic_auth.filter(|auth| auth.enabled) {
+            Some(settings) => Some(self.auth(scope(route.shared.basic_auth.is_some()), settings)?),
+            None => None,
+        };
+        let unlogged = !route.logged && self.entry.log.is_some();
+        let chain = Chain {
+            metrics: Arc::clone(&self.metrics),
+            route: route.index.unwrap_or(usize::MAX),
+            unlogged,
+            addresses,
+            closed: shared.maintenance.and_then(closed),
+            limits,
+            cors: shared.cors.and_then(Cors::new),
+            auth,
+            max_body: route.max_body,
+            request_fields: shared.request_headers.and_then(FieldRules::new),
+            timeout: route.timeout,
+            response_fields: shared.response_headers.and_then(FieldRules::new),
+            security: shared.security_headers.and_then(Defaults::security),
+            inner,
+        };
+        match chain.does_nothing() {
+            true => Ok(chain.inner),
+            false => Ok(Arc::new(Filtered::new(chain))),
+        }
+    }
+
+    fn addresses(&mut self, scope: String, settings: &config::Addresses) -> Result<Option<Arc<Addresses>>, KitError> {
+        if let Some(known) = self.addresses.get(&scope) {
+            return Ok(known.clone());
+        }
+        let list = Addresses::new(settings).map_err(|error| KitError::List(scope.clone(), error))?;
+        Ok(self.addresses.entry(scope).or_insert(list.map(Arc::new)).clone())
+    }
+
+    fn limits(&mut self, scope: &str, settings: &[config::RateLimit]) -> Vec<Arc<Limiter>> {
+        let counter = self.next.counter.as_ref().map(|(_, counter)| counter);
+        let same_counter = |limit: &Limiter| limit.counts_in(counter);
+        let limit = |(index, settings): (usize, &config::RateLimit)| {
+            let key = (scope.to_owned(), index);
+            let before =
+                self.before.limits.get(&key).filter(|limit| limit.settings == *settings && same_counter(limit));
+            let fresh = || Arc::new(Limiter::new(settings.clone(), &format!("{scope}rate_limit[{index}]"), counter));
+            Arc::clone(self.next.limits.entry(key).or_insert_with(|| before.cloned().unwrap_or_else(fresh)))
+        };
+        settings.iter().enumerate().map(limit).collect()
+    }
+
+    fn auth(&mut self, scope: String, settings: &config::BasicAuth) -> Result<Arc<BasicAuth>, KitError> {
+        if let Some(known) = self.next.auths.get(&scope) {
+            return Ok(Arc::clone(known));
+        }
+        let before = self.before.auths.get(&scope).filter(|auth| auth.settings == *settings);
+        let auth = match before {
+            Some(same) => Arc::clone(same),
+            None => {
+                BasicAuth::new(settings.clone(), &self.metrics).map_err(|error| KitError::Auth(scope.clone(), error))?
+            }
+        };
+        Ok(Arc::clone(self.next.auths.entry(scope).or_insert(auth)))
+    }
+}
+
+impl Chain {
+    /// Whether a request would meet nothing in it.
+    fn does_nothing(&self) -> bool {
+        let before = self.addresses.is_none() && self.closed.is_none() && self.limits.is_empty() && self.auth.is_none();
+        let within = self.max_body.is_none() && self.request_fields.is_none();
+        let after = self.timeout.is_none() && self.response_fields.is_none() && self.security.is_none();
+        before && within && after && self.cors.is_none() && !self.unlogged
+    }
+}
+
+fn closed(settings: &config::Maintenance) -> Option<Closed> {
+    settings.enabled.then(|| Closed {
+        // Checked when the configuration was read.
+        status: StatusCode::from_u16(settings.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+        message: settings.message.clone(),
+        retry_after: settings.retry_after.map(|after| after.as_secs().into()),
+        open_for: Networks::of(&settings.allow),
+    })
+}
