@@ -363,7 +363,12 @@ impl Connection {
     }
 
     /// What the client is told of a failure. The log gets what the server says, but for values.
-    fn explain(&self, failure: Failure, route: &str) -> QueryError {
+    fn explain(&mut self, failure: Failure, route: &str) -> QueryError {
+        // The connection broke, or the server has said that it ends it, which may be heard of before its end is seen.
+        let ends = |error: &tokio_postgres::Error| error.code().is_none_or(|code| code.code().starts_with("57P"));
+        if matches!(&failure, Failure::Server(error) if ends(error)) {
+            self.give_up();
+        }
         let database = self.database.as_str();
         let error = match failure {
             Failure::Server(error) => error,
