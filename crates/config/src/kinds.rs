@@ -11,6 +11,7 @@ use crate::node::{Node, Value};
 use crate::origin::Origin;
 use crate::path::{join_index, join_key};
 use crate::setting::{Absent, Change, Effective, Limits, Ranged, Setting};
+use crate::text::OPTIONAL;
 
 impl Setting for bool {
     fn expected() -> String {
@@ -203,7 +204,12 @@ impl<T: Setting> Setting for Option<T> {
     }
 
     fn schema() -> Json {
-        T::schema()
+        let mut schema = T::schema();
+        // A table that is there means something, though it is empty.
+        if T::SECTION {
+            schema[OPTIONAL] = true.into();
+        }
+        schema
     }
 
     fn absent() -> Option<Self> {

@@ -8,6 +8,8 @@ use crate::load::schema;
 use crate::path::{join_key, quote};
 use crate::setting::Section;
 
+/// The mark, in a schema, of a table that may be absent.
+pub(crate) const OPTIONAL: &str = "x-optional";
 /// The width that comments of the starter file are wrapped to.
 const WIDTH: usize = 100;
 
@@ -79,7 +81,8 @@ fn table(out: &mut String, schema: &Json, path: &str, live: bool, example: &str)
         comment(out, schema);
         let Some(inner) = inner(schema) else { continue };
         let (path, header, inside) = inner.headed(&join_key(path, key));
-        let live = live && matches!(inner, Inner::Table(_)) && inside.get("required").is_none();
+        let is_optional = inside.get("required").is_some() || inside.get(OPTIONAL).is_some();
+        let live = live && matches!(inner, Inner::Table(_)) && !is_optional;
         let _ = writeln!(out, "\n{}{header}", if live { "" } else { "##   " });
         table(out, inside, &path, live, "");
     }

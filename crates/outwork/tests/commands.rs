@@ -229,6 +229,19 @@ fn stats_shows_the_mean_beside_the_percentiles() {
 }
 
 #[test]
+fn what_the_readme_shows_has_no_faults() {
+    let readme = include_str!("../../../README.md");
+    let shown: Vec<&str> = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(shown.len() > 1, "there are configurations in it");
+    for file in shown {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+        let output = outwork(dir.path(), &["check"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn a_starter_file_is_written_once_and_changes_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     assert!(outwork(dir.path(), &["config", "init"]).status.success());

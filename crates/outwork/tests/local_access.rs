@@ -128,6 +128,10 @@ fn a_port_in_use_is_named_with_the_process_that_has_it_and_every_cause_is_said_o
         assert_eq!(said.matches("(os error").count(), 1, "{said}");
     }
     place.stop(15);
+    // A write-ahead log that was left would make a database of anything.
+    for log in ["outwork.db-wal", "outwork.db-shm"] {
+        let _ = std::fs::remove_file(place.data().join(log));
+    }
     std::fs::write(place.data().join("outwork.db"), "no database").expect("a file");
     let output = text(&place.outwork(&["run"]).stderr);
     assert!(output.contains("data/outwork.db: file is not a database: this is no SQLite database"), "{output}");
