@@ -59,7 +59,7 @@ pub(crate) struct Behind {
     filled: Condvar,
     /// Wakes a task that takes.
     notify: Notify,
-    /// Wakes who waits for all to be done.
+    /// Wakes who waits for something to be done.
     done: Notify,
 }
 
@@ -177,27 +177,22 @@ impl Behind {
                 state.bytes -= cost(&waiting.remove().op);
             }
         }
-        if state.ops.is_empty() {
-            self.done.notify_waiters();
-        }
+        self.done.notify_waiters();
     }
 
-    /// Comes back once all that was added is done.
+    /// Comes back once all that was added so far is done, or replaced by what was added since.
     pub(crate) async fn settled(&self) {
+        let end = self.state.lock().next;
         loop {
             let done = self.done.notified();
             let mut done = std::pin::pin!(done);
             // From here on it is told.
             done.as_mut().enable();
-            if self.is_empty() {
+            if self.state.lock().ops.values().all(|waiting| waiting.number >= end) {
                 return;
             }
             done.await;
         }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.state.lock().ops.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -225,6 +220,8 @@ impl Behind {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use bytes::Bytes;
 
     use super::*;
@@ -240,6 +237,12 @@ mod tests {
             Arc::new(Entry { name: "n".into(), meta, body, tags: [].into(), expires, decoded: Default::default() }),
             Era(0),
         )
+    }
+
+    impl Behind {
+        fn is_empty(&self) -> bool {
+            self.len() == 0
+        }
     }
 
     fn keys(taken: &[Taken]) -> Vec<Key> {
@@ -260,6 +263,26 @@ mod tests {
         behind.done(&taken);
         assert!(behind.is_empty() && behind.look(&key(1)).is_none());
         assert_eq!(behind.state.lock().bytes, 0);
+    }
+
+    #[test]
+    fn who_waits_for_what_was_added_is_not_kept_waiting_by_what_is_added_since() {
+        let behind = Behind::new(1 << 20);
+        for number in [1, 2] {
+            behind.add(key(number), store(10));
+        }
+        let mut settled = std::pin::pin!(behind.settled());
+        let mut is_settled = || settled.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+        assert!(!is_settled());
+        let first = behind.take(1);
+        behind.add(key(3), store(10));
+        behind.done(&first);
+        assert!(!is_settled());
+        let second = behind.take(1);
+        behind.add(key(2), store(20));
+        behind.done(&second);
+        assert!(is_settled(), "what was said of the second since is not waited for");
+        assert_eq!(behind.len(), 2);
     }
 
     #[test]
