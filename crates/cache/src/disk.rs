@@ -104,7 +104,7 @@ pub(crate) struct Disk {
     max_entry: usize,
     timeout: Duration,
     size: u64,
-    _lock: File,
+    _lock: Lock,
 }
 
 /// What was on disk of purges when it was opened.
@@ -380,12 +380,22 @@ fn read_at_once(file: &File, place: Place) -> Option<Bytes> {
     read.is_ok_and(|read| read == bytes.len()).then(|| bytes.into())
 }
 
-fn lock(dir: &Path) -> Result<File, DiskError> {
+/// A lock that ends with this, though a process that is just being started may have a copy of the file.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file does it as well, unless there is such a copy.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(dir: &Path) -> Result<Lock, DiskError> {
     let path = dir.join("lock");
     let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
     let file = opened.map_err(DiskError::io("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(DiskError::Locked { path }),
         Err(TryLockError::Error(source)) => Err(DiskError::Io { action: "lock", path, source }),
     }
