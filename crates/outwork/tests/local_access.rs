@@ -139,6 +139,24 @@ fn a_port_in_use_is_named_with_the_process_that_has_it_and_every_cause_is_said_o
 }
 
 #[test]
+fn dhcp_runs_where_it_is_configured_and_a_reload_that_would_start_it_names_what_needs_a_restart() {
+    let mut place = Place::new();
+    let file = place.path().join("outwork.toml");
+    let whole = std::fs::read_to_string(&file).expect("the file");
+    let admin = whole.split("[dhcp]").next().expect("the part before").to_owned();
+    std::fs::write(&file, admin).expect("the file");
+    let services = |place: &Place| place.must(&["status"]);
+    place.start();
+    assert!(!services(&place).contains("dhcp"), "{}", services(&place));
+    std::fs::write(&file, whole).expect("the file");
+    let refused = text(&place.outwork(&["reload"]).stderr);
+    assert!(refused.contains("cannot change while running") && refused.contains("dhcp.enabled"), "{refused}");
+    place.stop(15);
+    place.start();
+    assert!(services(&place).contains("dhcp"), "{}", services(&place));
+}
+
+#[test]
 fn a_token_made_before_the_first_start_is_good_after_it_and_nothing_is_for_others_eyes() {
     let mut place = Place::new();
     let made = json(&place.outwork(&["token", "create", "first", "--role", "admin", "--offline", "--json"]));
