@@ -187,18 +187,21 @@ pub(super) fn store_status(dhcp: Option<&Dhcp>, settings: &Settings) -> Box<dyn 
 pub(super) fn listeners(
     dhcp: Option<&Dhcp>,
     admin: Vec<(SocketAddr, bool)>,
+    front: &[(SocketAddr, bool)],
 ) -> Box<dyn Fn() -> Vec<Listener> + Send + Sync> {
     let service = dhcp.map(|dhcp| Arc::clone(&dhcp.service));
+    let front = front.to_vec();
     Box::new(move || {
         let listener = |service: &str, address: String, protocol: &str| Listener {
             service: service.to_owned(),
             address,
             protocol: protocol.to_owned(),
         };
-        let http = admin
-            .iter()
-            .map(|(address, tls)| listener("admin", address.to_string(), if *tls { "https" } else { "http" }));
-        let mut all: Vec<_> = http.collect();
+        let http = |service, (address, tls): &(SocketAddr, bool)| {
+            listener(service, address.to_string(), if *tls { "https" } else { "http" })
+        };
+        let mut all: Vec<_> = admin.iter().map(|one| http("admin", one)).collect();
+        all.extend(front.iter().map(|one| http("front", one)));
         if let Some(status) = service.as_ref().map(|service| service.status()) {
             all.extend(status.listening.iter().map(|address| listener("dhcp", address.to_string(), "dhcp")));
             let open = status.interfaces.iter().filter(|interface| interface.open);
