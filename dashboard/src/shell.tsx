@@ -101,9 +101,10 @@ function StateDot(props: { service: ServiceStatus }) {
   const tone = () =>
     props.service.state === "failed"
       ? "bad"
-      : props.service.state === "running" && props.service.ready
-        ? null
-        : "warn";
+      : props.service.state === "running" && !props.service.ready
+        ? "warn"
+        : // What is not configured is nothing to worry about.
+          null;
   return (
     <Show when={tone()}>
       {(shade) => <span class={`dot ${shade()}`} role="img" aria-label={props.service.state} />}

@@ -2,7 +2,7 @@ import { createMemo, For, Show } from "solid-js";
 import { bytes, compact, count, latency, rate, throughput } from "../../format";
 import { href } from "../../router";
 import { createTimeline, type Plot, Plots, RangePicker, TimelineProblem } from "../../ui/plots";
-import { CACHE_HITS, CONNECTIONS, ERRORS, LATENCY, REQUESTS, THROUGHPUT } from "../web/plots";
+import { ARRIVALS, CACHE_HITS, CONNECTIONS, ERRORS, LATENCY, REQUESTS, THROUGHPUT } from "../web/plots";
 
 const DHCP_PLOTS: Plot[] = [
   {
@@ -78,13 +78,13 @@ interface Group {
 }
 
 /** What there is to see of what this server does; a service that it does not have has no charts. */
-export function groups(runs: { web: boolean; dhcp: boolean }): Group[] {
+export function groups(runs: { web: boolean; caches: boolean; dhcp: boolean }): Group[] {
   return [
     ...(runs.web
       ? [
           {
             title: "Web",
-            plots: [REQUESTS, LATENCY, ERRORS, THROUGHPUT, CONNECTIONS, CACHE_HITS],
+            plots: [REQUESTS, LATENCY, ERRORS, THROUGHPUT, CONNECTIONS, runs.caches ? CACHE_HITS : ARRIVALS],
             more: { path: "/web", text: "Routes, errors and more" },
           },
         ]
@@ -96,7 +96,7 @@ export function groups(runs: { web: boolean; dhcp: boolean }): Group[] {
   ];
 }
 
-export function Charts(props: { web: boolean; dhcp: boolean }) {
+export function Charts(props: { web: boolean; caches: boolean; dhcp: boolean }) {
   const shown = createMemo(() => groups(props));
   const timeline = createTimeline(() => [
     ...new Set(shown().flatMap((group) => group.plots.flatMap((plot) => plot.names))),

@@ -5,6 +5,7 @@ import { api } from "../../api/client";
 import { connection } from "../../api/live";
 import { createQuery } from "../../api/query";
 import type { Alert, Status, Subnet } from "../../api/types";
+import type { FrontRoute } from "../../api/web-types";
 import { FIRST_LISTENER, FIRST_SUBNET } from "../../examples";
 import { useStatus } from "../../status";
 import { Empty, Loaded, ProblemNotice, Skeleton } from "../../ui/states";
@@ -73,8 +74,15 @@ function Body(props: { status: Status }) {
     async (running, signal) => (running ? api.get("/dhcp/subnets", signal) : { items: [] }),
     { every: 30_000 },
   );
+  const routes = createQuery<boolean, { items: FrontRoute[] }>(
+    web,
+    async (running, signal) => (running ? api.get("/front/routes", signal) : { items: [] }),
+    { every: 30_000, key: "route" },
+  );
+  const caches = createMemo(() => routes.data()?.items.some((route) => route.cached) ?? false);
   const alerts = useAlerts();
-  const known = () => (subnets.data() ?? subnets.error()) && (alerts.data() ?? alerts.error());
+  const known = () =>
+    [subnets, routes, alerts].every((query) => query.data() !== undefined || query.error() !== null);
   return (
     <Show when={known()} fallback={<Skeleton height={900} />}>
       <div class="form">
@@ -89,7 +97,7 @@ function Body(props: { status: Status }) {
           <NoSubnets file={props.status.config_file} />
         </Show>
         <div>
-          <Charts web={web()} dhcp={dhcp()} />
+          <Charts web={web()} caches={caches()} dhcp={dhcp()} />
           <div class="panels">
             <Services status={props.status} />
             <Show when={web()}>

@@ -45,9 +45,14 @@ export default function Web() {
             when={now.services.some((service) => service.name === "front" && service.state === "running")}
             fallback={
               <section class="card" aria-label="Web">
-                <Teach icon="web" title="No web server yet: it has no listener" snippet={FIRST_LISTENER}>
-                  A listener says where clients come in, a route what answers them. A first listener needs a
-                  restart; routes do not.
+                <Teach
+                  icon="web"
+                  title="No web server yet: it has no listener"
+                  snippet={FIRST_LISTENER}
+                  restart
+                >
+                  A listener says where clients come in, a route what answers them. Routes can change while
+                  Outwork runs.
                 </Teach>
               </section>
             }

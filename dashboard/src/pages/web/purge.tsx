@@ -18,7 +18,7 @@ const KINDS: Record<PurgeKind, { text: string; label: string; hint: string; plac
   url: {
     text: "One URL",
     label: "URL",
-    hint: "Every variant of it goes: languages, codings, query strings written alike.",
+    hint: "Every variant of it goes, in whatever language or coding.",
     placeholder: "https://www.example.org/page",
   },
   prefix: {

@@ -5,7 +5,7 @@ import { createQuery } from "../../api/query";
 import { may } from "../../api/session";
 import type { Database, QuerySummary } from "../../api/web-types";
 import { FIRST_QUERY } from "../../examples";
-import { bytes, compact, count, latency, percent, rate, span } from "../../format";
+import { bytes, compact, count, latency, percent, plural, rate, span } from "../../format";
 import { type Plot, PlotSection, range } from "../../ui/plots";
 import { Loaded, ProblemNotice } from "../../ui/states";
 import { type StatementRow, statementNames, statementRow } from "./rows";
@@ -101,7 +101,7 @@ function Pool(props: { database: Database }) {
   const told = () =>
     `${count(props.database.used)} in use, ${count(props.database.idle)} idle, of ${count(props.database.pool_size)}`;
   return (
-    <div class="fill">
+    <div class="fill" title={`${plural(props.database.opened, "connection")} opened since the start`}>
       <span>{told()}</span>
       {/* biome-ignore lint/a11y/useSemanticElements: the meter element cannot show two shares */}
       <div
@@ -139,7 +139,6 @@ function DatabaseRow(props: { database: Database; onInvalidate: (() => void) | n
       <td class="number phone-hidden">{trouble(props.database.turned_away)}</td>
       <td class="number phone-hidden">{trouble(props.database.timeouts)}</td>
       <td class="number phone-hidden">{trouble(props.database.unreachable)}</td>
-      <td class="number phone-hidden">{count(props.database.opened)}</td>
       <Show when={props.onInvalidate}>
         {(invalidate) => (
           <td class="tools side">
@@ -149,7 +148,7 @@ function DatabaseRow(props: { database: Database; onInvalidate: (() => void) | n
               aria-label={`Forget results of ${props.database.name}`}
               onClick={() => invalidate()()}
             >
-              Forget results…
+              Forget…
             </button>
           </td>
         )}
@@ -302,9 +301,6 @@ export default function Queries() {
                       </th>
                       <th scope="col" class="number">
                         Unreachable
-                      </th>
-                      <th scope="col" class="number">
-                        Opened
                       </th>
                       <Show when={may("operator")}>
                         <th scope="col">

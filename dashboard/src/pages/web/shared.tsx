@@ -45,14 +45,18 @@ export function Teach(props: {
   icon: Parameters<typeof Empty>[0]["icon"];
   title: string;
   snippet: string;
+  /** Where a reload does not do. */
+  restart?: boolean;
   children: JSX.Element;
 }) {
   const status = useStatus();
   return (
     <Empty icon={props.icon} title={props.title}>
       <p>
-        {props.children} Write it into {status.data()?.config_file ?? "a configuration file"}, then reload
-        from Settings or with <code>outwork reload</code>.
+        {props.children} Write it into {status.data()?.config_file ?? "a configuration file"}, then{" "}
+        <Show when={!props.restart} fallback="restart Outwork.">
+          reload from Settings or with <code>outwork reload</code>.
+        </Show>
       </p>
       <pre class="snippet">{props.snippet}</pre>
     </Empty>
