@@ -18,6 +18,9 @@ export const lab = {
   mac: required("OUTWORK_LAB_MAC").toLowerCase(),
   /** The command line of `outwork bench dhcp` that reaches the server. */
   bench: required("OUTWORK_LAB_BENCH"),
+  /** Where web requests are answered, in clear text and encrypted. */
+  web: required("OUTWORK_LAB_WEB"),
+  webTls: required("OUTWORK_LAB_WEB_TLS"),
 };
 
 /** New clients that get an address, with their hardware addresses: `02:`, the seed, and their number. */
@@ -26,6 +29,12 @@ export async function exchange(seed: number, options = "--clients 1 --duration 5
   const { answered, lost } = JSON.parse(stdout) as { answered: number; lost: number };
   if (answered === 0 || lost > 0) throw new Error(`the server answered ${answered} exchanges, not ${lost}`);
   return `02:${seed.toString(16).padStart(2, "0")}:00:00:00:00`;
+}
+
+/** A request to the web server, as curl makes it; gives its status and its header fields. */
+export async function fetched(url: string): Promise<{ status: number; head: string }> {
+  const { stdout } = await promisify(exec)(`curl -sk --max-time 20 -o /dev/null -D - ${url}`);
+  return { status: Number(stdout.split(" ")[1]), head: stdout.toLowerCase() };
 }
 
 const ARGS = [

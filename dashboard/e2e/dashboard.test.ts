@@ -51,7 +51,7 @@ describe("a visitor", () => {
     // Another browser with the session and nothing in its cache.
     const { page } = await visit(browser, { storageState: await first.context().storageState() });
     await page.goto(`${lab.url}/`);
-    await page.locator(".uplot canvas").nth(5).waitFor();
+    await page.locator(".uplot canvas").nth(12).waitFor();
     const load = await loaded(page);
     process.stdout.write(`Overview: ${told(load)}\n`);
     expect(load.code).toBeGreaterThan(0);
@@ -91,9 +91,9 @@ describe("an admin", () => {
     await signIn(page);
   });
 
-  test("sees the services, the store and six live charts", async () => {
+  test("sees the services, the store and live charts of each", async () => {
     await go(page, "/overview");
-    await page.locator(".uplot canvas").nth(5).waitFor();
+    await page.locator(".uplot canvas").nth(12).waitFor();
     const memory = page.locator("figure", { hasText: "Memory" });
     await memory
       .getByText(/\d (MiB|GiB)/)
@@ -106,7 +106,7 @@ describe("an admin", () => {
   test("changes the time shown", async () => {
     await page.getByRole("button", { name: "6 h" }).click();
     expect(await page.getByRole("button", { name: "6 h" }).getAttribute("aria-pressed")).toBe("true");
-    await page.locator(".uplot canvas").nth(5).waitFor();
+    await page.locator(".uplot canvas").nth(12).waitFor();
   });
 
   test("sees how full each pool is", async () => {
@@ -488,6 +488,11 @@ const PAGES = [
   "/dhcp/leases",
   "/dhcp/reservations",
   "/dhcp/events",
+  "/web",
+  "/web/cache",
+  "/web/files",
+  "/web/queries",
+  "/web/certificates",
   "/settings",
   "/settings/logs",
   "/settings/tokens",

@@ -4,3 +4,33 @@ export const FIRST_SUBNET = `[[dhcp.subnet]]
 id = 1
 prefix = "192.0.2.0/24"
 pools = [{ range = "192.0.2.100-192.0.2.199" }]`;
+
+export const FIRST_LISTENER = `[[front.listener]]
+address = "[::]:80"
+
+[[front.route]]
+path = "/*"
+files = { root = "/srv/www" }`;
+
+export const FIRST_CACHE = `[[front.route]]
+path = "/*"
+files = { root = "/srv/www" }
+cache = { default_ttl = "1m" }`;
+
+export const FIRST_FOLDER = `[[front.route]]
+path = "/*"
+files = { root = "/srv/www" }`;
+
+export const FIRST_QUERY = `[web.database.shop]
+url = "sqlite:/srv/shop.db"
+
+[[front.route]]
+path = "/api/products/{id}"
+query = { database = "shop", sql = "SELECT * FROM product WHERE id = :id", params = { id = { type = "integer" } } }`;
+
+export const FIRST_CERTIFICATE = `[[front.listener]]
+address = "[::]:443"
+tls = { acme = ["www.example.org"] }
+
+[front.acme]
+accept_terms = true`;

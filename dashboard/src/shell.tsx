@@ -41,6 +41,7 @@ interface Section {
 const SECTIONS: Section[] = [
   { path: "overview", text: "Overview", icon: "overview", page: lazy(() => import("./pages/overview")) },
   { path: "dhcp", text: "DHCP", icon: "dhcp", service: "dhcp", page: lazy(() => import("./pages/dhcp")) },
+  { path: "web", text: "Web", icon: "web", service: "front", page: lazy(() => import("./pages/web")) },
   { path: "settings", text: "Settings", icon: "settings", page: lazy(() => import("./pages/settings")) },
 ];
 
@@ -100,9 +101,10 @@ function StateDot(props: { service: ServiceStatus }) {
   const tone = () =>
     props.service.state === "failed"
       ? "bad"
-      : props.service.state === "running" && props.service.ready
-        ? null
-        : "warn";
+      : props.service.state === "running" && !props.service.ready
+        ? "warn"
+        : // What is not configured is nothing to worry about.
+          null;
   return (
     <Show when={tone()}>
       {(shade) => <span class={`dot ${shade()}`} role="img" aria-label={props.service.state} />}

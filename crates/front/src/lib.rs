@@ -15,6 +15,7 @@
 //! - [`https`]: what brings clients to HTTPS.
 //! - [`config`]: what the configuration says of listeners and connections.
 //! - `serve`: listeners, connections, limits and the graceful end, for any axum router.
+//! - [`traffic`]: what each route gets, and which requests failed lately.
 //! - [`tls`]: the certificates of listeners, chosen by name and replaced while serving.
 //! - [`acme`]: certificates that an authority gives by itself.
 //! - [`api`]: the API kit: callers and roles, problems, extractors, sessions, the audit log.
@@ -45,6 +46,7 @@ pub mod route;
 mod serve;
 mod stream;
 pub mod tls;
+pub mod traffic;
 
 pub use metrics::{AuthFailure, FrontMetrics, StatusClass};
 pub use serve::{Binding, Limits, Peer, ServeError, Server};

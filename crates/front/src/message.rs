@@ -1,5 +1,6 @@
 //! What handlers take and give: a request with its body, and a response whose body may be a file that the kernel sends.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -11,9 +12,9 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
-use http::header::{AGE, CONTENT_TYPE, DATE};
+use http::header::{AGE, CONTENT_TYPE, DATE, HOST};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use outwork_net::Mapping;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -157,6 +158,8 @@ pub struct Response {
     pub upgrade: Option<Upgrade>,
     /// What is known of it beside what is sent.
     pub note: Option<Box<Note>>,
+    /// The number of the route that it is of.
+    pub route: Option<u16>,
 }
 
 /// What is known of a response beside what is sent.
@@ -168,6 +171,28 @@ pub struct Note {
     pub user: Option<Box<str>>,
     /// It has no line in the access log.
     pub unlogged: bool,
+    /// The request, where it is an error: what failed lately is shown with it.
+    pub about: Option<Box<Subject>>,
+    /// What went wrong, where that is told.
+    pub why: Option<Cow<'static, str>>,
+}
+
+/// The request that an error is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Its method.
+    pub method: Method,
+    /// Its target.
+    pub uri: Uri,
+    /// The host that it was for.
+    pub host: Option<HeaderValue>,
+}
+
+impl Subject {
+    /// That with this head.
+    pub fn of(head: &Parts) -> Self {
+        Self { method: head.method.clone(), uri: head.uri.clone(), host: head.headers.get(HOST).cloned() }
+    }
 }
 
 /// What a cache says of a response that it had: the two fields that change from one second to the next, which the connection writes by itself.
@@ -281,7 +306,7 @@ impl Response {
     /// A response with nothing but a status.
     pub fn new(status: StatusCode) -> Self {
         let (headers, body) = (HeaderMap::new(), Body::Empty);
-        Self { status, headers, ready: None, also: None, hit: None, body, upgrade: None, note: None }
+        Self { status, headers, ready: None, also: None, hit: None, body, upgrade: None, note: None, route: None }
     }
 
     /// A response with a content that is in memory.

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 
 use crate::api::Fault;
-use crate::message::{Body, Response};
+use crate::message::{Body, Response, Subject};
 
 /// What is wrong with a request, or with us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     fault: Fault,
     media: Media,
+    about: Option<Box<Subject>>,
 }
 
 /// What an error answer is written as.
@@ -32,7 +33,7 @@ enum Media {
 impl Problem {
     /// A problem with this status; `detail` says what is wrong, and what to do about it where that is known. It is shown to the client.
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, detail: detail.into(), fault: Fault::of(status), media: Media::Text }
+        Self { status, detail: detail.into(), fault: Fault::of(status), media: Media::Text, about: None }
     }
 
     /// The body of a request has more bytes than it may.
@@ -53,7 +54,7 @@ impl Problem {
 
     /// The answer to a request with this head.
     pub fn answer(self, head: &Parts) -> Response {
-        self.written_for(head).into_response()
+        Self { about: Some(Box::new(Subject::of(head))), ..self.written_for(head) }.into_response()
     }
 
     /// To be written as whoever sent a request with this head likes best.
@@ -62,11 +63,14 @@ impl Problem {
     }
 
     /// The answer; where nothing is known of what the client likes, plain text.
-    pub fn into_response(self) -> Response {
+    pub fn into_response(mut self) -> Response {
         let mut response = Response::new(self.status);
         response.headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media.name()));
         response.body = Body::Full(self.content(None));
-        response.note_mut().problem = Some(self);
+        let note = response.note_mut();
+        note.about = self.about.take();
+        note.why = Some(self.detail.clone());
+        note.problem = Some(self);
         response
     }
 

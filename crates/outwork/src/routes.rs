@@ -22,6 +22,7 @@ use outwork_front::filtered_section;
 use outwork_front::message::Handler;
 use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
+use outwork_front::traffic::{Listed, OfRoute};
 use outwork_web::config::Files as FilesSettings;
 use outwork_web::files::{Files, Shared};
 use outwork_web::sql::address::Dialect;
@@ -263,9 +264,12 @@ pub(crate) struct Site {
     pub(crate) entry: Entry,
     /// What the middleware's kit is to keep once this is in force.
     pub(crate) taken: Taken,
+    /// The folders that are served.
+    pub(crate) folders: Shared,
 }
 
 /// What handlers are made of beside their settings.
+#[derive(Clone, Copy)]
 pub(crate) struct MadeOf<'a> {
     /// What middleware keeps from one configuration to the next.
     pub(crate) kit: &'a Kit,
@@ -304,10 +308,13 @@ impl FrontSettings {
     pub(crate) fn site(&self, made_of: &MadeOf<'_>) -> Result<Site, String> {
         let in_front = |error: KitError| format!("front.{error}");
         let mut prepared = made_of.kit.prepare(self.general()).map_err(in_front)?;
+        let folders = made_of.files.anew();
+        let made_of = &MadeOf { files: &folders, ..*made_of };
         let anew = Arc::new(OnceLock::new());
         let mut routes = Vec::with_capacity(self.route.len());
+        let mut listed = Vec::with_capacity(self.route.len());
         for (index, route) in self.route.iter().enumerate() {
-            let handler = match &route.reroute {
+            let handler: Arc<dyn Handler> = match &route.reroute {
                 Some(rewrite) => Arc::new(Reroute::new(rewrite, &anew, made_of.kit.metrics())),
                 None => {
                     let compression = route.compression.as_ref().unwrap_or(&self.compression);
@@ -317,16 +324,19 @@ impl FrontSettings {
                         handler = Arc::new(Rewritten::new(rewrite, handler, made_of.kit.metrics()));
                     }
                     let handler = route.cached(handler, made_of);
-                    prepared.wrap(self.middleware(Some((index, route))), handler).map_err(in_front)?
+                    let handler = prepared.wrap(self.middleware(Some((index, route))), handler).map_err(in_front)?;
+                    Arc::new(OfRoute::new(index, handler))
                 }
             };
+            listed.push(route.listed(made_of));
             routes.push((route.conditions(), handler));
         }
+        prepared.count(listed);
         let unrouted = prepared.wrap(self.middleware(None), Arc::new(Unrouted)).map_err(in_front)?;
         let routed = Arc::new(Routed::new(Table::new(routes)).unrouted_by(unrouted));
         // It was made for these routes alone.
         let _ = anew.set(Arc::downgrade(&routed));
-        Ok(Site { routes: routed, entry: prepared.entry(), taken: prepared.taken() })
+        Ok(Site { routes: routed, entry: prepared.entry(), taken: prepared.taken(), folders })
     }
 
     /// The middleware of a route; without one, that of requests that have none.
@@ -370,7 +380,45 @@ impl Route {
             let told = faults.iter().map(|(key, fault)| format!("{key}: {}", fault.found()));
             told.collect::<Vec<_>>().join("; ")
         })?;
-        Ok(Queried::new(prepared, Arc::clone(source), Arc::clone(made_of.databases.shared())))
+        Ok(Queried::new(prepared, &self.label(), Arc::clone(source), Arc::clone(made_of.databases.shared())))
+    }
+
+    /// What its figures are labelled with: hosts, path, methods and fields, as far as it has any.
+    fn label(&self) -> String {
+        let hosts: Vec<String> = self.host.iter().map(ToString::to_string).collect();
+        let mut label = format!("{}{}", hosts.join(","), self.path);
+        if !self.methods.is_empty() {
+            label = format!("{} {label}", self.methods.join(","));
+        }
+        for (name, value) in &self.headers {
+            label.push_str(&format!(" {name}={value}"));
+        }
+        label
+    }
+
+    /// What the admin API tells of it; `None` where requests are only sent on.
+    fn listed(&self, made_of: &MadeOf<'_>) -> Option<Listed> {
+        let (answers, with) = match self {
+            Self { query: Some(query), .. } => ("query", query.sql.trim().to_owned()),
+            Self { files: Some(files), .. } => ("files", files.root.display().to_string()),
+            Self { redirect: Some(redirect), .. } => ("redirect", redirect.to.clone()),
+            Self { respond: Some(respond), .. } => ("respond", respond.status.to_string()),
+            _ => return None,
+        };
+        let query = self.query.as_ref();
+        let kept = |query: &QuerySettings| {
+            let dialect = made_of.databases.get(&query.database)?.dialect();
+            Some(prepare(query, self.around(dialect, made_of.web)).ok()?.kept?.ttl)
+        };
+        Some(Listed {
+            label: self.label(),
+            answers,
+            with,
+            database: query.map(|query| query.database.clone()),
+            writes: query.is_some_and(|query| query.write),
+            cached: self.cache.as_ref().is_some_and(|cache| cache.enabled),
+            kept: query.and_then(kept),
+        })
     }
 
     fn around<'a>(&'a self, dialect: Dialect, web: &'a Web) -> Around<'a> {

@@ -7,7 +7,7 @@ use crate::family::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value};
 /// Clock ticks a second in `/proc/self/stat`: the kernel's `USER_HZ`, 100 on every architecture we build for.
 const USER_HZ: f64 = 100.0;
 
-/// Reads the process's CPU time, memory, file descriptors, threads and age.
+/// Reads the process's CPU time, memory, file descriptors, threads and age, and what passes its disks and networks.
 #[derive(Debug)]
 pub struct Process {
     started: Instant,
@@ -28,6 +28,45 @@ pub struct Usage {
     pub threads: Option<u64>,
     /// Open file descriptors.
     pub open_fds: Option<u64>,
+    /// What passed between it and disks since the start, in bytes.
+    pub disk: Option<Passed>,
+    /// What passed its network's interfaces but loopback, whoever it belonged to, in bytes.
+    pub network: Option<Passed>,
+}
+
+/// Bytes in both directions.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// Read, or received.
+    pub read: u64,
+    /// Written, or sent.
+    pub written: u64,
+}
+
+impl Passed {
+    /// proc_pid_io(5): what was fetched from and sent to storage.
+    fn of_disk(io: &str) -> Option<Self> {
+        let line = |key: &str| io.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
+        Some(Self { read: line("read_bytes:")?, written: line("write_bytes:")? })
+    }
+
+    /// proc_pid_net(5): of each interface, bytes received come first and bytes sent ninth.
+    fn of_network(dev: &str) -> Option<Self> {
+        let interface = |line: &str| {
+            let (name, figures) = line.split_once(':')?;
+            let figures: Vec<&str> = figures.split_ascii_whitespace().collect();
+            let bytes = |index: usize| figures.get(index)?.parse().ok();
+            Some((name.trim() != "lo", Self { read: bytes(0)?, written: bytes(8)? }))
+        };
+        let mut sum = None;
+        for (counts, one) in dev.lines().filter_map(interface) {
+            let sum: &mut Self = sum.get_or_insert_default();
+            if counts {
+                (sum.read, sum.written) = (sum.read + one.read, sum.written + one.written);
+            }
+        }
+        sum
+    }
 }
 
 /// The CPU time of one thread since its start.
@@ -118,7 +157,8 @@ impl Usage {
         let file = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
         // The listing itself holds one descriptor.
         let open_fds = std::fs::read_dir("/proc/self/fd").ok().map(|fds| (fds.count() as u64).saturating_sub(1));
-        Self { open_fds, ..Self::parse(&file("stat"), &file("status")) }
+        let (disk, network) = (Passed::of_disk(&file("io")), Passed::of_network(&file("net/dev")));
+        Self { open_fds, disk, network, ..Self::parse(&file("stat"), &file("status")) }
     }
 
     /// proc_pid_stat(5): the command in parentheses may hold anything, so fields are counted from the last `)`.
@@ -135,7 +175,7 @@ impl Usage {
             resident_bytes: kib(status, "VmRSS"),
             virtual_bytes: kib(status, "VmSize"),
             threads: line("Threads"),
-            open_fds: None,
+            ..Self::default()
         }
     }
 }
@@ -160,6 +200,26 @@ impl Collect for Process {
         push("process_open_fds", "Open file descriptors.", Gauge, Unit::None, &none, number(usage.open_fds));
         push("process_threads", "Threads.", Gauge, Unit::None, &none, number(usage.threads));
         push("process_start_time_seconds", "When the process started (Unix).", Gauge, Unit::Seconds, &none, started);
+        let passed = |of: Option<Passed>| of.map(|of| (of.read as f64, of.written as f64)).unzip();
+        let ((read, written), (received, sent)) = (passed(usage.disk), passed(usage.network));
+        push("process_disk_read_bytes_total", "Fetched from storage.", Counter, Unit::Bytes, &none, read);
+        push("process_disk_written_bytes_total", "Sent to storage.", Counter, Unit::Bytes, &none, written);
+        push(
+            "process_network_receive_bytes_total",
+            "Received through the network interfaces, loopback left out.",
+            Counter,
+            Unit::Bytes,
+            &none,
+            received,
+        );
+        push(
+            "process_network_transmit_bytes_total",
+            "Sent through the network interfaces, loopback left out.",
+            Counter,
+            Unit::Bytes,
+            &none,
+            sent,
+        );
         let uptime = Some(self.uptime().as_secs_f64());
         push("outwork_uptime_seconds", "How long the process has run.", Gauge, Unit::Seconds, &none, uptime);
         push("outwork_build_info", "What is running; always 1.", Gauge, Unit::None, &self.build, Some(1.0));
@@ -195,6 +255,16 @@ mod tests {
         let room = Room::parse("MemTotal:  2048 kB\nMemFree: 1 kB\nMemAvailable:   1024 kB\n");
         assert_eq!(room, Room { limit: None, total: Some(2 << 20), available: Some(1 << 20) });
         assert!(Room::read().total > Some(0));
+    }
+
+    #[test]
+    fn what_passes_disks_and_networks_is_read_and_loopback_is_no_network() {
+        let io = "rchar: 9\nwchar: 9\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 1\n";
+        assert_eq!(Passed::of_disk(io), Some(Passed { read: 4096, written: 8192 }));
+        let dev = "Inter-|   Receive  |  Transmit\n face |bytes packets|bytes\n    lo:     700 1 0 0 0 0 0 0 700 1 0 0 0 0 0 0\n\
+                     eth0:10 1 0 0 0 0 0 0 20 1 0 0 0 0 0 0\n  eth1: 1 1 0 0 0 0 0 0 2 1 0 0 0 0 0 0\n";
+        assert_eq!(Passed::of_network(dev), Some(Passed { read: 11, written: 22 }));
+        assert_eq!((Passed::of_disk(""), Passed::of_network("")), (None, None));
     }
 
     #[test]

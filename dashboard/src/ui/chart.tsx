@@ -36,6 +36,8 @@ export default function Chart(props: {
   /** How the axis writes values, where that is shorter. */
   axisFormat?: (value: number) => string;
   bytes?: boolean;
+  /** The end of the axis, where values have one. */
+  top?: number | undefined;
 }) {
   let place: HTMLDivElement | undefined;
   let plot: uPlot | undefined;
@@ -75,7 +77,7 @@ export default function Chart(props: {
         },
         scales: {
           x: { range: () => [props.from, props.to] },
-          y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] },
+          y: { range: (_, __, max) => [0, props.top ?? (max > 0 ? max * 1.1 : 1)] },
         },
         axes: [
           {
@@ -89,7 +91,8 @@ export default function Chart(props: {
           {
             ...axis,
             grid,
-            size: 56,
+            size: (_, labels) =>
+              Math.max(56, 12 + 6.6 * Math.max(0, ...(labels ?? []).map((label) => label.length))),
             gap: 6,
             space: 30,
             ...(props.bytes ? { incrs: BYTE_STEPS } : {}),

@@ -29,7 +29,9 @@ function onOpenChange(close: () => void): (open: boolean) => void {
 
 /** A form opens with the cursor in its first field, not on its close button. */
 function focusFirstField(event: Event): void {
-  const field = (event.currentTarget as HTMLElement | null)?.querySelector<HTMLElement>("input, select");
+  const field = (event.currentTarget as HTMLElement | null)?.querySelector<HTMLElement>(
+    "input, select, textarea",
+  );
   if (!field) return;
   event.preventDefault();
   field.focus();

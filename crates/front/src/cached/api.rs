@@ -143,6 +143,8 @@ pub struct CacheSummary {
     fetches: i64,
     /// Purges that the cache before this one has yet to be told of.
     edge_waiting: i64,
+    /// The cache before this one: the provider that `cache.cdn` names; null where there is none.
+    edge: Option<String>,
 }
 
 /// The cache in figures.
@@ -175,6 +177,7 @@ async fn summary(_: Viewer, State(caching): State<Arc<Caching>>) -> Json<CacheSu
         stored: store.metrics.stored.get(),
         fetches: store.metrics.fetches.get(),
         edge_waiting: store.metrics.edge_waiting.get(),
+        edge: caching.edge.as_ref().map(Edge::provider),
     })
 }
 

@@ -107,6 +107,11 @@ impl Edge {
         Ok(Self { words, provider: settings.provider, url: settings.url.clone(), metrics: Arc::clone(metrics) })
     }
 
+    /// Who runs it, as the configuration says.
+    pub fn provider(&self) -> String {
+        self.provider.to_string()
+    }
+
     /// Passes a purge on.
     pub fn purge(&self, purge: &Purge) -> Told {
         let Some(word) = word(self.provider, &self.url, purge) else { return Told::Unsupported };

@@ -49,23 +49,23 @@ metrics! {
     /// Metrics of the front door.
     pub struct DoorMetrics, prefix "outwork_front" {
         /// Connections accepted.
-        connections: Counter,
+        connections: Counter => history,
         /// Connections open now.
         connections_open: Gauge => history,
         /// Connections that were turned away or cut: full, too many of one client, failed TLS handshake, too slow, broken, too many
         /// requests begun and given up, failed accept.
-        connections_cut: Counter by Cut,
+        connections_cut: Counter by Cut => history,
         /// Requests answered, by class of status.
         requests: Counter by StatusClass => history,
         /// Requests that were given up: a body that came too slowly, a handler that took too long, an answer that the client took too
         /// slowly.
-        requests_late: Counter by Late,
+        requests_late: Counter by Late => history,
         /// Requests by version of HTTP.
-        protocols: Counter by Protocol,
+        protocols: Counter by Protocol => history,
         /// Time from a request's head to its answer's head.
         request_time: Histogram in seconds => history,
         /// Handshakes of TLS, by version, and by whether an earlier session went on.
-        tls_handshakes: Counter by Handshake,
+        tls_handshakes: Counter by Handshake => history,
         /// Of the connections, those over QUIC.
         quic_connections: Counter,
         /// Clients that had to show that they receive what is sent to their address.
@@ -74,10 +74,10 @@ metrics! {
         quic_passed_on: Counter,
         /// Such datagrams that the other thread had no room for.
         quic_dropped: Counter,
-        /// Bytes received of clients.
-        received: Counter => history,
-        /// Bytes sent to clients.
-        sent: Counter => history,
+        /// Received of clients.
+        received: Counter in bytes => history,
+        /// Sent to clients.
+        sent: Counter in bytes => history,
         /// Parts of files sent, by how.
         file_parts: Counter by FileTransfer,
         /// Pieces of files that were not in the page cache, and were waited for by another thread.

@@ -22,11 +22,13 @@ use super::rate::{Counter, CounterError, Limiter};
 use super::visit::{Entry, Ids};
 use super::{Chain, Closed, Filtered};
 use crate::message::Handler;
+use crate::traffic::{Counted, Listed, Traffic};
 
 /// Middleware of a running door.
 #[derive(Debug, Default)]
 pub struct Kit {
     metrics: Arc<FilterMetrics>,
+    traffic: Arc<Traffic>,
     kept: Mutex<Kept>,
 }
 
@@ -38,6 +40,7 @@ struct Kept {
     limits: HashMap<(String, usize), Arc<Limiter>>,
     auths: HashMap<String, Arc<BasicAuth>>,
     counter: Option<(config::Redis, Arc<Counter>)>,
+    routes: Option<Counted>,
 }
 
 /// What `[front]` says of middleware.
@@ -94,6 +97,7 @@ pub enum KitError {
 pub struct Prepared<'a> {
     general: General<'a>,
     metrics: Arc<FilterMetrics>,
+    traffic: Arc<Traffic>,
     before: Kept,
     next: Kept,
     entry: Entry,
@@ -108,6 +112,11 @@ impl Kit {
     /// What all of it counts.
     pub fn metrics(&self) -> &Arc<FilterMetrics> {
         &self.metrics
+    }
+
+    /// What is counted of routes, and what failed.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
     }
 
     /// Makes ready what every request meets.
@@ -133,15 +142,19 @@ impl Kit {
         }
         let id = general.request_id.map(|id| Ids { field: id.header.name().clone(), trust: id.trust });
         let proxies = Proxies::new(general.trusted_proxies, general.client_field).map(Arc::new);
-        let entry = Entry { proxies, id, log: next.log.clone() };
-        let (metrics, addresses) = (Arc::clone(&self.metrics), HashMap::new());
-        Ok(Prepared { general, metrics, before, next, entry, addresses })
+        let entry = Entry { proxies, id, log: next.log.clone(), traffic: None };
+        let (metrics, traffic) = (Arc::clone(&self.metrics), Arc::clone(&self.traffic));
+        let addresses = HashMap::new();
+        Ok(Prepared { general, metrics, traffic, before, next, entry, addresses })
     }
 
     /// It is in force. The access log is opened again, for somebody may have moved it away.
     pub fn commit(&self, Taken(next): Taken) {
         if let Some(log) = &next.log {
             log.reopen();
+        }
+        if let Some(routes) = &next.routes {
+            routes.commit();
         }
         *self.kept.lock() = next;
     }
@@ -155,6 +168,13 @@ impl Kit {
 }
 
 impl Prepared<'_> {
+    /// Has these routes counted, by their numbers; `None` for one that only sends requests on.
+    pub fn count(&mut self, routes: Vec<Option<Listed>>) {
+        let counted = self.traffic.count(routes);
+        self.entry.traffic = Some(counted.clone());
+        self.next.routes = Some(counted);
+    }
+
     /// What is done with every request.
     pub fn entry(&self) -> Entry {
         self.entry.clone()

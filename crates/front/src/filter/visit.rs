@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::CONTENT_ENCODING;
 use http::{HeaderName, HeaderValue};
@@ -12,6 +12,7 @@ use super::id;
 use super::log::{AccessLog, Line};
 use super::proxies::Proxies;
 use crate::message::{Body, Origin, Request, Response};
+use crate::traffic::Counted;
 
 /// The field of an error answer's id, where requests have none.
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -25,6 +26,8 @@ pub struct Entry {
     pub id: Option<Ids>,
     /// The access log.
     pub log: Option<Arc<AccessLog>>,
+    /// What is counted of each route.
+    pub traffic: Option<Counted>,
 }
 
 /// How requests get their ids.
@@ -40,6 +43,7 @@ pub struct Ids {
 pub(crate) struct Visit {
     id: Option<HeaderValue>,
     line: Option<Box<Line>>,
+    route: Option<u16>,
 }
 
 impl Visit {
@@ -67,17 +71,17 @@ impl Visit {
             })
         });
         let line = entry.log.as_ref().map(|log| Line::begin(log, request, connection, started));
-        Self { id, line }
+        Self { id, line, route: None }
     }
 
     /// Begins with what could not be understood as a request.
     pub(crate) fn misunderstood(entry: &Entry, origin: &Origin, started: Instant) -> Self {
         let line = entry.log.as_ref().map(|log| Line::empty(log, origin, started));
-        Self { id: None, line }
+        Self { id: None, line, route: None }
     }
 
-    /// There is an answer: it gets the id, and tells what the log wants to know.
-    pub(crate) fn answered(&mut self, entry: &Entry, response: &mut Response) {
+    /// There is an answer, so long after the request's head: it gets the id, and tells what is counted and logged.
+    pub(crate) fn answered(&mut self, entry: &Entry, response: &mut Response, took: Duration) {
         let problem = response.note.as_mut().and_then(|note| note.problem.take());
         if let Some(problem) = problem {
             // Whoever asks about an error needs something to ask with.
@@ -91,13 +95,20 @@ impl Visit {
             let field = entry.id.as_ref().map_or(X_REQUEST_ID, |ids| ids.field.clone());
             response.headers.insert(field, id.clone());
         }
+        self.route = response.route;
+        if let Some(traffic) = &entry.traffic {
+            traffic.answered(response, took, self.id.as_ref());
+        }
         if let Some(line) = &mut self.line {
             line.answered(response, self.id.as_ref());
         }
     }
 
     /// So many bytes of the answer's content were sent; `whole` says whether that was all of it.
-    pub(crate) fn sent(&mut self, bytes: u64, whole: bool) {
+    pub(crate) fn sent(&mut self, entry: &Entry, bytes: u64, whole: bool) {
+        if let Some(traffic) = &entry.traffic {
+            traffic.sent(self.route, bytes);
+        }
         if let Some(line) = &mut self.line {
             line.sent(bytes, whole);
         }
@@ -126,14 +137,14 @@ mod tests {
 
     fn entry(trust: Trust) -> Entry {
         let proxies = Proxies::new(&["10.0.0.1".parse().unwrap()], ClientField::XForwardedFor).map(Arc::new);
-        Entry { proxies, id: Some(Ids { field: X_REQUEST_ID, trust }), log: None }
+        Entry { proxies, id: Some(Ids { field: X_REQUEST_ID, trust }), ..Entry::default() }
     }
 
     fn id_of(entry: &Entry, given: &str) -> String {
         let mut request = request(&[("x-request-id", given)]);
         let mut visit = Visit::begin(entry, &mut request, Instant::now());
         let mut response = Response::new(StatusCode::OK);
-        visit.answered(entry, &mut response);
+        visit.answered(entry, &mut response, Duration::ZERO);
         let id = &response.headers[X_REQUEST_ID];
         assert_eq!(id, request.head.headers[X_REQUEST_ID], "handlers see the id that the client gets");
         id.to_str().unwrap().to_owned()
@@ -160,19 +171,19 @@ mod tests {
         let (entry, mut request) = (Entry::default(), request(&[]));
         let mut visit = Visit::begin(&entry, &mut request, Instant::now());
         let mut response = Problem::new(StatusCode::NOT_FOUND, "nothing is here").answer(&request.head);
-        visit.answered(&entry, &mut response);
+        visit.answered(&entry, &mut response, Duration::ZERO);
         let id = response.headers[X_REQUEST_ID].to_str().unwrap().to_owned();
         let Body::Full(body) = response.body else { panic!("it has a body") };
         assert!(std::str::from_utf8(&body).unwrap().contains(&id));
         let mut encoded = Problem::new(StatusCode::NOT_FOUND, "nothing is here").answer(&request.head);
         encoded.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("br"));
         encoded.body = Body::Full("brotli".into());
-        Visit::begin(&entry, &mut request, Instant::now()).answered(&entry, &mut encoded);
+        Visit::begin(&entry, &mut request, Instant::now()).answered(&entry, &mut encoded, Duration::ZERO);
         assert!(
             matches!(&encoded.body, Body::Full(body) if body == "brotli") && encoded.headers.contains_key(X_REQUEST_ID)
         );
         let mut fine = Response::new(StatusCode::OK);
-        Visit::begin(&entry, &mut request, Instant::now()).answered(&entry, &mut fine);
+        Visit::begin(&entry, &mut request, Instant::now()).answered(&entry, &mut fine, Duration::ZERO);
         assert!(fine.headers.is_empty());
     }
 }

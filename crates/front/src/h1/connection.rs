@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use super::chunked::{Decoder, Piece};
 use super::head::{Framing, Head, Reject, parse};
 use super::response::{Asked, Follows, alt_svc_line, push_chunk_size, write_head};
-use crate::door::metrics::{Cut, Late};
+use crate::door::metrics::{Cut, Late, Protocol};
 use crate::door::pulse::{Beat, Pulse};
 use crate::door::worker::Worker;
 use crate::door::{Options, Serving};
@@ -163,6 +163,7 @@ impl<S: Transport> Connection<S> {
     /// Serves a request; whether another may follow.
     async fn exchange(self: &Rc<Self>, head: Head, last: bool, origin: &Rc<Origin>) -> io::Result<bool> {
         let started = Instant::now();
+        self.worker.metrics.protocols.of(Protocol::Http1).inc();
         let asked = Asked::new(&head.parts.method, head.parts.version, head.keep_alive && !last);
         let limit = self.options(|options| options.max_body);
         let too_large = matches!(head.framing, Framing::Length(length) if length > limit);
@@ -194,8 +195,9 @@ impl<S: Transport> Connection<S> {
         let undecided = !self.invitation.get().is_empty();
         let goes_on = !undecided && !too_large && !late && !self.pulse().is_stopping();
         let asked = Asked { keep_alive: asked.keep_alive && goes_on && self.can_skip_body(), ..asked };
-        self.worker.metrics.answered(response.status, started.elapsed());
-        visit.answered(&serving.entry, &mut response);
+        let took = started.elapsed();
+        self.worker.metrics.answered(response.status, took);
+        visit.answered(&serving.entry, &mut response, took);
         let keep_alive = self.respond(response, asked, visit).await?;
         if let Some(upgrade) = upgrade {
             let io = self.io.borrow_mut().take().ok_or(io::ErrorKind::NotConnected)?;
@@ -338,7 +340,8 @@ impl<S: Transport> Connection<S> {
         if outcome.is_ok() {
             outcome = self.flush().await;
         }
-        visit.sent(self.written.get().saturating_sub(head.len() as u64), outcome.is_ok());
+        let content = self.written.get().saturating_sub(head.len() as u64);
+        visit.sent(&self.serving.borrow().entry, content, outcome.is_ok());
         self.worker.give_back(head);
         outcome.map(|()| keep_alive)
     }
@@ -559,7 +562,7 @@ impl<S: Transport> Connection<S> {
         let serving = Arc::clone(&self.serving.borrow());
         let mut visit = Visit::misunderstood(&serving.entry, origin, Instant::now());
         let mut response = Problem::new(reject.status, reject.why).into_response();
-        visit.answered(&serving.entry, &mut response);
+        visit.answered(&serving.entry, &mut response, Duration::ZERO);
         let asked = Asked { is_head: false, version: http::Version::HTTP_11, keep_alive: false };
         self.respond(response, asked, visit).await.map(drop)
     }

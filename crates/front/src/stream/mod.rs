@@ -92,8 +92,9 @@ impl Exchange {
 
     /// There is a response: it gets what every response gets.
     pub(crate) fn answered(&self, mut response: Response, mut visit: Visit, started: Instant) -> (Response, Visit) {
-        self.worker.metrics.answered(response.status, started.elapsed());
-        visit.answered(&self.serving.entry, &mut response);
+        let took = started.elapsed();
+        self.worker.metrics.answered(response.status, took);
+        visit.answered(&self.serving.entry, &mut response, took);
         (response, visit)
     }
 
@@ -141,7 +142,7 @@ impl Exchange {
 
     /// The response has come to its end, or will not.
     pub(crate) fn ended(&self, mut visit: Visit, sent: Result<(), SendError>) {
-        visit.sent(self.sent.get(), sent.is_ok());
+        visit.sent(&self.serving.entry, self.sent.get(), sent.is_ok());
         if let Err(error) = sent {
             tracing::debug!(peer = %self.origin.peer, %error, "a stream ended before its response did");
         }

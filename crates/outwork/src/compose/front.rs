@@ -15,8 +15,9 @@ use outwork_front::filter::Kit;
 use outwork_front::https::Https;
 use outwork_front::message::Handler;
 use outwork_front::tls::{Certificates, Offer};
+use outwork_front::traffic;
 use outwork_telemetry::Registry;
-use outwork_web::files::Shared;
+use outwork_web::files::{self, Shared};
 use outwork_web::metrics::WebMetrics;
 use outwork_web::sql::api::Queries;
 use outwork_web::sql::{self, Databases};
@@ -98,13 +99,14 @@ impl BoundFront {
         registry.register(Arc::clone(&web) as _)?;
         // As many at once as there are cores: compressing does nothing but compute.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let shared = Shared { compressor: Compressor::new(cores, coding), metrics: web };
+        let shared = Shared::new(Compressor::new(cores, coding), web);
         let sql = sql::Shared::new(&settings.web).context("web.query_cache")?;
         registry.register(sql.collector())?;
         let databases = Databases::open(&settings.web, sql);
         let databases = databases.map_err(|error| cannot("the front door does not open", error))?;
         let kit = Kit::default();
         registry.register(Arc::clone(kit.metrics()) as _)?;
+        registry.register(Arc::clone(&kit.traffic().metrics) as _)?;
         let edge = settings.cache.cdn.as_ref();
         let made_of =
             MadeOf { kit: &kit, files: &shared, store: &store, edge, databases: &databases, web: &settings.web };
@@ -115,6 +117,7 @@ impl BoundFront {
         let caching = cache::start(&settings.cache, store, site.routes)?;
         let door = self.bound.serve(Serving { options: front.options(), handler, entry: site.entry }, &metrics)?;
         kit.commit(site.taken);
+        shared.adopt(&site.folders);
         Ok(Arc::new(Front {
             caching,
             door: Mutex::new(Some(door)),
@@ -162,6 +165,10 @@ impl Front {
     /// Serves something else from the next request on.
     pub(super) fn replace(&self, settings: &Settings, site: Site, listeners: Listeners) {
         self.kit.commit(site.taken);
+        self.shared.adopt(&site.folders);
+        let routes = self.kit.traffic().routes();
+        let is_there = |label: &str| routes.iter().flatten().any(|route| route.label == label);
+        self.queries.databases().shared().metrics.retain_statements(is_there);
         let handler = handler(settings, &listeners.listening, &self.certificates, site.routes);
         if let Some(door) = &*self.door.lock() {
             let serving = Serving { options: settings.front.options(), handler, entry: site.entry };
@@ -244,12 +251,12 @@ fn handler(
     }
 }
 
-/// What the admin API serves of queries.
-pub(super) fn queries_api(queries: &Arc<Queries>) -> ServiceApi {
-    let databases = Arc::clone(queries);
+/// What the admin API serves of files and queries.
+pub(super) fn web_api(front: &Front) -> ServiceApi {
+    let databases = Arc::clone(&front.queries);
     ServiceApi {
         name: "web",
-        router: sql::api::router(Arc::clone(queries)),
+        router: sql::api::router(Arc::clone(&front.queries)).merge(files::api::router(front.shared.clone())),
         state: Box::new(move || {
             let count = databases.databases().len();
             let noun = if count == 1 { "database" } else { "databases" };
@@ -260,10 +267,10 @@ pub(super) fn queries_api(queries: &Arc<Queries>) -> ServiceApi {
 
 /// What the admin API serves of it.
 pub(super) fn api(door: Option<&Arc<Front>>, certificates: &Arc<Certificates>) -> ServiceApi {
-    let door = door.cloned();
+    let (door, traffic) = (door.cloned(), door.map(|door| Arc::clone(door.kit.traffic())).unwrap_or_default());
     ServiceApi {
         name: "front",
-        router: outwork_front::tls::api::router(Arc::clone(certificates)),
+        router: outwork_front::tls::api::router(Arc::clone(certificates)).merge(traffic::api::router(traffic)),
         state: Box::new(move || match door.as_ref().map_or(0, |door| door.listening.lock().len()) {
             0 => ServiceState { state: State::Stopped, ready: true, detail: "no listener is configured".to_owned() },
             1 => ServiceState { state: State::Running, ready: true, detail: "1 listener".to_owned() },

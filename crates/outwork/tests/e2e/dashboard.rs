@@ -1,16 +1,55 @@
-//! The dashboard in a real browser, on a lease that a real client made.
+//! The dashboard in a real browser, on a lease that a real client made, and on requests that curl makes.
 
 use std::path::Path;
 
 use super::client::{Client, Kind};
 use super::site::{LAN, SERVER, Site, binary};
 
+/// What is served beside DHCP: files as they are and cached, rows of a database, one that cannot be reached, and a limit.
+const WEB: &str = r#"
+[[front.listener]]
+address = "127.0.0.1:8080"
+[[front.listener]]
+address = "127.0.0.1:8443"
+tls = { local = ["127.0.0.1"] }
+[[front.route]]
+path = "/*"
+files = { root = "SITE/www" }
+[[front.route]]
+path = "/cached/*"
+files = { root = "SITE/www" }
+rewrite = { strip_prefix = "/cached" }
+cache = { default_ttl = "1h" }
+[[front.route]]
+path = "/api/square/{n}"
+query = { database = "lab", sql = "SELECT :n * :n AS square", rows = "one", params = { n = { type = "integer" } }, cache = { ttl = "1h" } }
+[[front.route]]
+path = "/api/gone"
+query = { database = "gone", sql = "SELECT 1" }
+[[front.route]]
+path = "/limited"
+respond = { body = "ok" }
+rate_limit = [{ limit = 1, window = "1m" }]
+[web.database.lab]
+url = "sqlite:SITE/lab.db"
+[web.database.gone]
+url = "postgres://nobody@127.0.0.1:9/none"
+connect_timeout = "100ms"
+"#;
+
 #[test]
 fn the_dashboard_shows_and_changes_what_the_server_does() {
     let dashboard = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dashboard");
     assert!(dashboard.join("node_modules").exists(), "the browser tests are not installed: run `make dashboard`");
     // A client that takes its time: the lease must be the same from the first test to the last.
-    let site = Site::running(&LAN.replace("4s", "1h"));
+    let mut site = Site::new("");
+    let web = format!("{}{}", LAN.replace("4s", "1h"), WEB.replace("SITE", &site.path("").display().to_string()));
+    site.configure(&web);
+    std::fs::create_dir(site.path("www")).unwrap();
+    std::fs::write(site.path("www/index.html"), "<p>home</p>").unwrap();
+    // Nothing in it, which is a database of SQLite's all the same.
+    std::fs::write(site.path("lab.db"), "").unwrap();
+    site.start();
     let client = Client::start(&site, Kind::Udhcpc, site.plug("client"));
     let given = client.bound(&site);
     let relay = site.plug("relay");
@@ -27,6 +66,8 @@ fn the_dashboard_shows_and_changes_what_the_server_does() {
         .env("OUTWORK_LAB_ADDRESS", &given.address)
         .env("OUTWORK_LAB_MAC", client.mac())
         .env("OUTWORK_LAB_BENCH", bench)
+        .env("OUTWORK_LAB_WEB", "http://127.0.0.1:8080")
+        .env("OUTWORK_LAB_WEB_TLS", "https://127.0.0.1:8443")
         .output()
         .unwrap();
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();

@@ -53,11 +53,11 @@ impl Inner {
     /// What is kept under a path and is still what it was.
     pub(super) fn kept(&self, path: &str) -> Option<Arc<Item>> {
         let Some(item) = self.stock.get(path) else {
-            self.metrics.lookups.of(Lookup::Miss).inc();
+            self.looked(Lookup::Miss);
             return None;
         };
         let fresh = item.is_fresh(&self.metrics);
-        self.metrics.lookups.of(if fresh { Lookup::Hit } else { Lookup::Changed }).inc();
+        self.looked(if fresh { Lookup::Hit } else { Lookup::Changed });
         fresh.then_some(item)
     }
 

@@ -10,7 +10,9 @@
 //! - `listing`: lists of what is in folders.
 //! - `glob`: patterns that files are chosen by.
 //! - `media`: media types.
+//! - [`api`]: what the admin API tells of folders.
 
+pub mod api;
 mod folder;
 pub mod glob;
 mod item;
@@ -24,7 +26,7 @@ mod watch;
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -34,12 +36,13 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outwork_front::coding::{Accepted, Choice, Compression, Compressor, Patience};
 use outwork_front::conditional::{self, Validators};
-use outwork_front::message::{Answer, Body, Handler, ReadyHead, Request, Response};
+use outwork_front::message::{Answer, Body, Handler, ReadyHead, Request, Response, Subject};
 use outwork_front::route::path::NormalPath;
-use parking_lot::RwLock;
+use outwork_telemetry::{By, Counter};
+use parking_lot::{Mutex, RwLock};
 
 use crate::config::{Files as Settings, Statuses};
-use crate::metrics::WebMetrics;
+use crate::metrics::{Lookup, Tier, WebMetrics};
 use item::{Form, Item, Root};
 use listing::{Format, Listing};
 use lookup::Found;
@@ -63,6 +66,32 @@ pub struct Shared {
     pub compressor: Arc<Compressor>,
     /// What is counted.
     pub metrics: Arc<WebMetrics>,
+    /// The folders of a configuration.
+    folders: Arc<Mutex<Vec<Weak<Inner>>>>,
+}
+
+impl Shared {
+    /// For folders that compress with this, and count in these.
+    pub fn new(compressor: Arc<Compressor>, metrics: Arc<WebMetrics>) -> Self {
+        Self { compressor, metrics, folders: Arc::default() }
+    }
+
+    /// The same, for the folders of another configuration.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self { folders: Arc::default(), ..self.clone() }
+    }
+
+    /// The folders of `other` are those in force.
+    pub fn adopt(&self, other: &Self) {
+        let folders = other.folders.lock().clone();
+        *self.folders.lock() = folders;
+    }
+
+    /// The folders that are open, in the order in which they were opened.
+    fn open_folders(&self) -> Vec<Arc<Inner>> {
+        self.folders.lock().iter().filter_map(Weak::upgrade).collect()
+    }
 }
 
 /// Answers requests with the files of a folder.
@@ -81,6 +110,14 @@ struct Inner {
     root: RwLock<Option<Arc<Root>>>,
     stock: Stock,
     metrics: Arc<WebMetrics>,
+    own: Counts,
+}
+
+/// What is counted of one folder, beside the metrics of all.
+#[derive(Debug, Default)]
+struct Counts {
+    lookups: By<Lookup, Counter>,
+    sent: By<Tier, Counter>,
 }
 
 impl Files {
@@ -102,11 +139,14 @@ impl Files {
             metrics,
             compression,
             settings,
+            own: Counts::default(),
         };
         let failed = |source| FilesError { path: inner.settings.root.display().to_string(), source };
         let root = Root::open(&inner).map_err(failed)?;
         *inner.root.write() = Some(root);
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        shared.folders.lock().push(Arc::downgrade(&inner));
+        Ok(Self { inner })
     }
 }
 
@@ -152,6 +192,12 @@ impl Handler for Files {
 }
 
 impl Inner {
+    /// Counts what came of a look into what is kept.
+    fn looked(&self, lookup: Lookup) {
+        self.metrics.lookups.of(lookup).inc();
+        self.own.lookups.of(lookup).inc();
+    }
+
     /// Whether a path may be served at all.
     fn shows(&self, path: &str) -> bool {
         // An escaped slash is in no name of a file.
@@ -211,15 +257,20 @@ impl Inner {
     }
 
     fn count(&self, form: &Representation) {
-        self.metrics.sent.of(form.tier()).inc();
+        let tier = form.tier();
+        self.metrics.sent.of(tier).inc();
+        self.own.sent.of(tier).inc();
         if let Some(coding) = form.coding {
             self.metrics.variants_sent.of(coding).inc();
         }
     }
 
     /// An answer, with its page in place of its text where it is an error that has one.
-    fn finish(self: &Arc<Self>, response: Response, request: Request) -> Answer {
+    fn finish(self: &Arc<Self>, mut response: Response, request: Request) -> Answer {
         let code = response.status;
+        if code.is_client_error() || code.is_server_error() {
+            response.note_mut().about = Some(Box::new(Subject::of(&request.head)));
+        }
         let fits = |statuses: &Statuses| match statuses {
             Statuses::One(one) => *one == code,
             Statuses::Class(class) => *class == code.as_u16() / 100,

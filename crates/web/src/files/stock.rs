@@ -21,6 +21,19 @@ pub(super) struct Stock {
     metrics: Arc<WebMetrics>,
 }
 
+/// How much is kept.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Figures {
+    pub(super) files: usize,
+    pub(super) bytes: usize,
+    /// Bytes, at most.
+    pub(super) limit: usize,
+    /// Compressed forms.
+    pub(super) variants: usize,
+    /// Their bytes, which are among those above.
+    pub(super) variant_bytes: usize,
+}
+
 #[derive(Debug, Default)]
 struct Kept {
     by_path: HashMap<Box<str>, Arc<Item>, RandomState>,
@@ -71,6 +84,18 @@ impl Stock {
             kept.make_room(self.limit, asked)
         });
         self.metrics.evicted.add(evicted.len() as u64);
+    }
+
+    /// How much of what is kept.
+    pub(super) fn figures(&self) -> Figures {
+        let kept = self.kept.read();
+        let mut figures =
+            Figures { files: kept.by_path.len(), bytes: kept.bytes, limit: self.limit, ..Figures::default() };
+        for item in kept.by_path.values() {
+            figures.variants += item.coded.iter().filter(|coded| coded.made.get().is_some()).count();
+            figures.variant_bytes += item.grown.load(Ordering::Relaxed);
+        }
+        figures
     }
 
     /// Lets go of everything.

@@ -61,6 +61,10 @@ pub struct DatabaseView {
     opened: u64,
     /// Connections that could not be opened.
     unreachable: u64,
+    /// Queries that got no connection: none came free in time, too many waited already, or none could be opened.
+    turned_away: u64,
+    /// Queries that were stopped because they took too long.
+    timeouts: u64,
 }
 
 /// How often something was.
@@ -85,6 +89,10 @@ pub struct QuerySummary {
     kept_results: u64,
     /// Their bytes.
     kept_bytes: u64,
+    /// Bytes that they may have: `web.query_cache.size`.
+    kept_limit: Option<u64>,
+    /// Results that made room for others.
+    evicted: u64,
 }
 
 /// Queries in figures.
@@ -103,6 +111,8 @@ async fn summary(_: Viewer, State(queries): State<Arc<Queries>>) -> Json<QuerySu
         waiting: metrics.waiting.cell([name]).get(),
         opened: metrics.opened.cell([name]).get(),
         unreachable: metrics.unreachable.cell([name]).get(),
+        turned_away: metrics.turned_away.cell([name]).get(),
+        timeouts: metrics.timeouts.cell([name]).get(),
     };
     let (kept_results, kept_bytes) = shared.cache.kept();
     let count = |name, count| Count { name, count };
@@ -112,6 +122,8 @@ async fn summary(_: Viewer, State(queries): State<Arc<Queries>>) -> Json<QuerySu
         lookups: Lookup::ALL.iter().map(|one| count(one.as_str(), metrics.lookups.of(*one).get())).collect(),
         kept_results,
         kept_bytes,
+        kept_limit: shared.cache.limit(),
+        evicted: metrics.evicted.get(),
     })
 }
 

@@ -197,6 +197,11 @@ impl QueryCache {
         (stats.entries.unwrap_or_default(), stats.bytes.unwrap_or_default())
     }
 
+    /// Bytes that the results may have.
+    pub fn limit(&self) -> Option<u64> {
+        self.tiers.stats().l1.limit
+    }
+
     /// Forgets what was made of these tables, and gives how many results that were.
     pub async fn forget_tables(&self, database: &str, tables: &[String], cause: Cause) -> u64 {
         let mut removed = 0;

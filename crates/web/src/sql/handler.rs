@@ -1,94 +1,144 @@
 //! From a request to an answer.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use outwork_cache::{Key, Role};
 use outwork_front::conditional;
-use outwork_front::message::{Answer, Body, Handler, Request, RequestBody, Response};
+use outwork_front::message::{Answer, Body, Handler, Request, RequestBody, Response, Subject};
 
 use super::Shared;
 use super::cache::{Answered, Landed, key};
 use super::error::QueryError;
-use super::metrics::{Cause, Lookup, Outcome};
+use super::metrics::{Cause, Lookup, Outcome, StatementCells};
 use super::parameter::Value;
 use super::query::{Kept, Prepared};
 use super::render::Form;
 use super::request::{Content, content, form, values};
-use super::source::Source;
+use super::source::{Output, Source};
 
 /// Answers requests out of a database.
 pub struct Queried {
     query: Arc<Prepared>,
     source: Arc<Source>,
     shared: Arc<Shared>,
+    cells: Arc<StatementCells>,
 }
 
 /// What is kept of a request until its answer is there.
 struct Asked {
     method: Method,
-    fields: http::HeaderMap,
+    uri: Uri,
+    fields: HeaderMap,
+}
+
+impl Asked {
+    fn subject(&self) -> Subject {
+        let host = self.fields.get(HOST).cloned();
+        Subject { method: self.method.clone(), uri: self.uri.clone(), host }
+    }
 }
 
 impl Queried {
-    /// With this query of this database.
-    pub fn new(query: Prepared, source: Arc<Source>, shared: Arc<Shared>) -> Self {
-        Self { query: Arc::new(query), source, shared }
+    /// With this query of this database, for a route of this label.
+    pub fn new(query: Prepared, route: &str, source: Arc<Source>, shared: Arc<Shared>) -> Self {
+        let cells = StatementCells::new(&shared.metrics, route, source.name());
+        Self { query: Arc::new(query), source, shared, cells: Arc::new(cells) }
     }
 
-    fn fail(&self, error: &QueryError) -> Response {
-        self.shared.metrics.queries.of(error.outcome()).inc();
-        error.response()
+    fn fail(&self, error: &QueryError, about: Subject) -> Response {
+        let outcome = error.outcome();
+        self.shared.metrics.queries.of(outcome).inc();
+        match outcome {
+            Outcome::Full | Outcome::Unavailable => self.cells.turned_away.inc(),
+            Outcome::Timeout => self.cells.timeouts.inc(),
+            _ => {}
+        }
+        let mut response = error.response();
+        if response.status.is_server_error() {
+            self.cells.failures.inc();
+        }
+        let note = response.note_mut();
+        note.about = Some(Box::new(about));
+        note.why = Some(error.to_string().into());
+        response
+    }
+
+    /// Runs the query, and counts how long that took.
+    async fn run(&self, values: Vec<Value>, form: Form) -> Result<Output, QueryError> {
+        let begun = Instant::now();
+        let output = self.source.run(&self.query, values, form).await;
+        self.cells.time.record(begun.elapsed());
+        output
+    }
+
+    /// What came of a look for a result that is kept.
+    fn looked(&self, lookup: Lookup) {
+        self.shared.metrics.lookups.of(lookup).inc();
+        if lookup != Lookup::Miss {
+            self.cells.hits.inc();
+        }
     }
 
     fn give(&self, answered: &Answered, asked: &Asked) -> Response {
         if answered.is_none() {
-            return self.fail(&QueryError::None);
+            return self.fail(&QueryError::None, asked.subject());
         }
         self.shared.metrics.queries.of(Outcome::Answered).inc();
         conditional::answer(&asked.method, &asked.fields, answered)
     }
 
-    fn read(&self, request: Request) -> Result<Answer, QueryError> {
-        let form = form(self.query.format, &request.head)?;
-        let values = values(&self.query, &request.head, &Content::None)?;
-        let asked = Asked { method: request.head.method, fields: request.head.headers };
+    fn read(&self, request: Request) -> Answer {
+        let head = request.head;
+        let said =
+            form(self.query.format, &head).and_then(|form| Ok((form, values(&self.query, &head, &Content::None)?)));
+        let asked = Asked { method: head.method, uri: head.uri, fields: head.headers };
+        let (form, values) = match said {
+            Ok(said) => said,
+            Err(error) => return self.fail(&error, asked.subject()).into(),
+        };
         let own = self.own();
         let Some(kept) = self.query.kept else {
-            return Ok(Answer::Later(Box::pin(async move {
-                let output = own.source.run(&own.query, values, form).await;
+            return Answer::Later(Box::pin(async move {
+                let output = own.run(values, form).await;
                 match output.map(|output| Answered::new(&own.query, form, output.body)) {
                     Ok(answered) => own.give(&answered, &asked),
-                    Err(error) => own.fail(&error),
+                    Err(error) => own.fail(&error, asked.subject()),
                 }
-            })));
+            }));
         };
         let cache = &self.shared.cache;
         let key = key(&self.query, form, &values);
         let is_look_due = self.source.is_look_due(cache.now());
         if !is_look_due && let Some(answered) = cache.get(&key) {
-            self.shared.metrics.lookups.of(Lookup::Hit).inc();
-            return Ok(self.give(&answered, &asked).into());
+            self.looked(Lookup::Hit);
+            return self.give(&answered, &asked).into();
         }
-        Ok(Answer::Later(Box::pin(async move {
+        Answer::Later(Box::pin(async move {
             if is_look_due
                 && own.source.look(&own.shared).await
                 && let Some(answered) = own.shared.cache.get(&key)
             {
-                own.shared.metrics.lookups.of(Lookup::Hit).inc();
+                own.looked(Lookup::Hit);
                 return own.give(&answered, &asked);
             }
             match own.fetch(key, kept, values, form).await {
                 Ok(answered) => own.give(&answered, &asked),
-                Err(error) => own.fail(&error),
+                Err(error) => own.fail(&error, asked.subject()),
             }
-        })))
+        }))
     }
 
     /// The same, for a future.
     fn own(&self) -> Self {
-        Self { query: Arc::clone(&self.query), source: Arc::clone(&self.source), shared: Arc::clone(&self.shared) }
+        Self {
+            query: Arc::clone(&self.query),
+            source: Arc::clone(&self.source),
+            shared: Arc::clone(&self.shared),
+            cells: Arc::clone(&self.cells),
+        }
     }
 
     /// Has one run the query for all who want the same.
@@ -98,12 +148,12 @@ impl Queried {
             match shared.cache.flights.join(key) {
                 Role::Follow(follower) => {
                     if let Some(landed) = follower.await {
-                        shared.metrics.lookups.of(Lookup::Collapsed).inc();
+                        self.looked(Lookup::Collapsed);
                         return landed;
                     }
                 }
                 Role::Lead(lead) => {
-                    shared.metrics.lookups.of(Lookup::Miss).inc();
+                    self.looked(Lookup::Miss);
                     let own = self.own();
                     let run = async move {
                         let landed = own.run_and_keep(key, kept, values, form).await;
@@ -124,7 +174,7 @@ impl Queried {
     async fn run_and_keep(&self, key: Key, kept: Kept, values: Vec<Value>, form: Form) -> Landed {
         let cache = &self.shared.cache;
         let era = cache.era();
-        let output = self.source.run(&self.query, values, form).await?;
+        let output = self.run(values, form).await?;
         let answered = Arc::new(Answered::new(&self.query, form, output.body));
         cache.put(key, &self.query, kept, &answered, &output.tables, era);
         Ok(answered)
@@ -135,7 +185,7 @@ impl Queried {
             let form = form(self.query.format, &head)?;
             let content = content(&head, body, &self.query).await?;
             let values = values(&self.query, &head, &content)?;
-            let output = self.source.run(&self.query, values, form).await?;
+            let output = self.run(values, form).await?;
             let tables: Vec<String> = output.tables.iter().chain(&self.query.tables).cloned().collect();
             self.shared.cache.forget_tables(self.source.name(), &tables, Cause::Route).await;
             Ok((output.body.ok_or(QueryError::None)?, form))
@@ -149,7 +199,7 @@ impl Queried {
                 response.body = Body::Full(content);
                 response
             }
-            Err(error) => self.fail(&error),
+            Err(error) => self.fail(&error, Subject::of(&head)),
         }
     }
 }
@@ -158,7 +208,7 @@ impl Handler for Queried {
     fn handle(&self, request: Request) -> Answer {
         let is_read = matches!(request.head.method, Method::GET | Method::HEAD);
         match (&request.head.method, self.query.write) {
-            (_, false) if is_read => self.read(request).unwrap_or_else(|error| self.fail(&error).into()),
+            (_, false) if is_read => self.read(request),
             (&Method::POST | &Method::PUT | &Method::PATCH | &Method::DELETE, true) => {
                 let own = self.own();
                 Answer::Later(Box::pin(own.change(request.head, request.body)))

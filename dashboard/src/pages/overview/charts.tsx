@@ -1,24 +1,8 @@
-import { createMemo, createSignal, lazy, Show, Suspense } from "solid-js";
-import { api, query } from "../../api/client";
-import { clockSkew, liveTick, samples } from "../../api/live";
-import { createQuery } from "../../api/query";
-import { type Columns, historyColumns, joinColumns } from "../../api/samples";
-import type { History } from "../../api/types";
+import { createMemo, For, Show } from "solid-js";
 import { bytes, compact, count, latency, rate, throughput } from "../../format";
-import type { ChartSeries } from "../../ui/chart";
-import { ProblemNotice } from "../../ui/states";
-import { createNow, Segments } from "../../ui/widgets";
-
-const Chart = lazy(() => import("../../ui/chart"));
-
-interface Plot {
-  title: string;
-  names: string[];
-  series: ChartSeries[];
-  format: (value: number) => string;
-  axisFormat?: (value: number) => string;
-  bytes?: boolean;
-}
+import { href } from "../../router";
+import { createTimeline, type Plot, Plots, RangePicker, TimelineProblem } from "../../ui/plots";
+import { ARRIVALS, CACHE_HITS, CONNECTIONS, ERRORS, LATENCY, REQUESTS, THROUGHPUT } from "../web/plots";
 
 const DHCP_PLOTS: Plot[] = [
   {
@@ -39,16 +23,6 @@ const DHCP_PLOTS: Plot[] = [
       { label: "p50", color: 1 },
     ],
     format: latency,
-  },
-  {
-    title: "DHCP traffic",
-    names: ["dhcp_received_rate", "dhcp_sent_rate"],
-    series: [
-      { label: "in", color: 1 },
-      { label: "out", color: 4 },
-    ],
-    format: throughput,
-    bytes: true,
   },
   {
     title: "Active leases",
@@ -74,94 +48,79 @@ const PROCESS_PLOTS: Plot[] = [
     format: bytes,
     bytes: true,
   },
+  {
+    title: "Disk",
+    names: ["process_disk_written_rate", "process_disk_read_rate"],
+    series: [
+      { label: "written", color: 1 },
+      { label: "read", color: 4 },
+    ],
+    format: throughput,
+    bytes: true,
+  },
+  {
+    title: "Network of the machine",
+    names: ["process_network_transmit_rate", "process_network_receive_rate"],
+    series: [
+      { label: "out", color: 1 },
+      { label: "in", color: 4 },
+    ],
+    format: throughput,
+    bytes: true,
+  },
 ];
 
-type RangeName = "15m" | "1h" | "6h" | "1d" | "7d" | "30d" | "90d";
-
-/** Length and step in seconds. The steps are multiples of what the server keeps: 10 s points, then 5 min ones. */
-const RANGES: Record<RangeName, [number, number]> = {
-  "15m": [900, 10],
-  "1h": [3_600, 10],
-  "6h": [21_600, 60],
-  "1d": [86_400, 300],
-  "7d": [604_800, 1_800],
-  "30d": [2_592_000, 7_200],
-  "90d": [7_776_000, 21_600],
-};
-
-const RANGE_OPTIONS = (Object.keys(RANGES) as RangeName[]).map((value) => ({
-  value,
-  text: value.replace(/(\d+)/, "$1 "),
-}));
-
-function PlotView(props: {
-  plot: Plot;
-  history: History | undefined;
-  live: boolean;
-  window: [number, number];
-}) {
-  const columns = createMemo((): Columns => {
-    const names = props.plot.names;
-    const history: Columns = props.history
-      ? historyColumns(props.history, names)
-      : [[], ...names.map(() => [])];
-    if (!props.live) return history;
-    liveTick();
-    return joinColumns(history, samples.columns(names, props.window[0]), props.history?.step ?? 10);
-  });
-  return (
-    <div>
-      <Suspense fallback={<div class="card" />}>
-        <Chart
-          title={props.plot.title}
-          series={props.plot.series}
-          columns={columns()}
-          from={props.window[0]}
-          to={props.window[1]}
-          format={props.plot.format}
-          axisFormat={props.plot.axisFormat ?? props.plot.format}
-          bytes={props.plot.bytes ?? false}
-        />
-      </Suspense>
-    </div>
-  );
+interface Group {
+  title: string;
+  plots: Plot[];
+  more?: { path: string; text: string };
+  narrow?: boolean;
 }
 
-export function Charts(props: { dhcp: boolean }) {
-  const [range, setRange] = createSignal<RangeName>("15m");
-  const live = () => range() === "15m";
-  const plots = createMemo(() => (props.dhcp ? [...DHCP_PLOTS, ...PROCESS_PLOTS] : PROCESS_PLOTS));
-  const history = createQuery<{ range: RangeName; names: string[]; skew: number }, History>(
-    () => ({ range: range(), names: plots().flatMap((plot) => plot.names), skew: clockSkew() }),
-    (source, signal) => {
-      const [length, step] = RANGES[source.range];
-      const to = Math.floor((Date.now() + source.skew) / 1000);
-      return api.get(`/metrics/history${query({ name: source.names, from: to - length, to, step })}`, signal);
-    },
-    { every: 60_000, key: "name" },
-  );
-  const now = createNow();
-  const frame = createMemo((): [number, number] => {
-    // The live window slides each second; a longer one moves when its history is fetched again.
-    const to = live() ? now() / 1000 : Math.floor(now() / 60_000) * 60;
-    return [to - RANGES[range()][0], to];
-  });
+/** What there is to see of what this server does; a service that it does not have has no charts. */
+export function groups(runs: { web: boolean; caches: boolean; dhcp: boolean }): Group[] {
+  return [
+    ...(runs.web
+      ? [
+          {
+            title: "Web",
+            plots: [REQUESTS, LATENCY, ERRORS, THROUGHPUT, CONNECTIONS, runs.caches ? CACHE_HITS : ARRIVALS],
+            more: { path: "/web", text: "Routes, errors and more" },
+          },
+        ]
+      : []),
+    ...(runs.dhcp
+      ? [{ title: "DHCP", plots: DHCP_PLOTS, more: { path: "/dhcp", text: "Subnets and leases" } }]
+      : []),
+    { title: "Resources", plots: PROCESS_PLOTS, narrow: true },
+  ];
+}
+
+export function Charts(props: { web: boolean; caches: boolean; dhcp: boolean }) {
+  const shown = createMemo(() => groups(props));
+  const timeline = createTimeline(() => [
+    ...new Set(shown().flatMap((group) => group.plots.flatMap((plot) => plot.names))),
+  ]);
   return (
     <>
       <div class="page-head">
         <h2>Activity</h2>
         <div class="actions">
-          <Segments label="Time shown" value={range()} options={RANGE_OPTIONS} onChange={setRange} />
+          <RangePicker />
         </div>
       </div>
-      <Show when={history.error()}>
-        {(problem) => <ProblemNotice problem={problem()} retry={history.refetch} />}
-      </Show>
-      <div class="charts">
-        {plots().map((plot) => (
-          <PlotView plot={plot} history={history.data()} live={live()} window={frame()} />
-        ))}
-      </div>
+      <TimelineProblem timeline={timeline} />
+      <For each={shown()}>
+        {(group) => (
+          <section aria-label={`Activity: ${group.title}`}>
+            <div class="charts-head">
+              <h3>{group.title}</h3>
+              <Show when={group.more}>{(more) => <a href={href(more().path)}>{more().text}</a>}</Show>
+            </div>
+            <Plots plots={group.plots} timeline={timeline} narrow={group.narrow ?? false} />
+          </section>
+        )}
+      </For>
     </>
   );
 }

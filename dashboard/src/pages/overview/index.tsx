@@ -5,12 +5,13 @@ import { api } from "../../api/client";
 import { connection } from "../../api/live";
 import { createQuery } from "../../api/query";
 import type { Alert, Status, Subnet } from "../../api/types";
-import { FIRST_SUBNET } from "../../examples";
+import type { FrontRoute } from "../../api/web-types";
+import { FIRST_LISTENER, FIRST_SUBNET } from "../../examples";
 import { useStatus } from "../../status";
 import { Empty, Loaded, ProblemNotice, Skeleton } from "../../ui/states";
 import { Alerts } from "./alerts";
 import { Charts } from "./charts";
-import { Services, Store } from "./panels";
+import { Services, Store, WebServer } from "./panels";
 
 /** The worst thing there is to say about the whole, in one line. Whether alerts hold may be not known yet. */
 function healthOf(
@@ -48,16 +49,40 @@ function NoSubnets(props: { file: string | null }) {
   );
 }
 
+function NothingServed(props: { file: string | null }) {
+  return (
+    <section class="card">
+      <Empty icon="info" title="Nothing is served yet">
+        <p>
+          Outwork serves what {props.file ?? "its configuration file"} describes: a network by DHCP, a site,
+          or both. Write one of these into it, then restart Outwork.
+        </p>
+        <pre class="snippet">{`${FIRST_SUBNET}\n\n${FIRST_LISTENER}`}</pre>
+      </Empty>
+    </section>
+  );
+}
+
 /** Drawn once the subnets and the alerts are known too, so that what is said of them pushes nothing down. */
 function Body(props: { status: Status }) {
   const dhcp = createMemo(() => props.status.services.some((service) => service.name === "dhcp"));
+  const web = createMemo(() =>
+    props.status.services.some((service) => service.name === "front" && service.state === "running"),
+  );
   const subnets = createQuery<boolean, { items: Subnet[] }>(
     dhcp,
     async (running, signal) => (running ? api.get("/dhcp/subnets", signal) : { items: [] }),
     { every: 30_000 },
   );
+  const routes = createQuery<boolean, { items: FrontRoute[] }>(
+    web,
+    async (running, signal) => (running ? api.get("/front/routes", signal) : { items: [] }),
+    { every: 30_000, key: "route" },
+  );
+  const caches = createMemo(() => routes.data()?.items.some((route) => route.cached) ?? false);
   const alerts = useAlerts();
-  const known = () => (subnets.data() ?? subnets.error()) && (alerts.data() ?? alerts.error());
+  const known = () =>
+    [subnets, routes, alerts].every((query) => query.data() !== undefined || query.error() !== null);
   return (
     <Show when={known()} fallback={<Skeleton height={900} />}>
       <div class="form">
@@ -65,14 +90,23 @@ function Body(props: { status: Status }) {
         <Show when={subnets.error()}>
           {(problem) => <ProblemNotice problem={problem()} retry={subnets.refetch} />}
         </Show>
+        <Show when={!dhcp() && !web()}>
+          <NothingServed file={props.status.config_file} />
+        </Show>
         <Show when={dhcp() && subnets.data()?.items.length === 0}>
           <NoSubnets file={props.status.config_file} />
         </Show>
         <div>
-          <Charts dhcp={dhcp()} />
+          <Charts web={web()} caches={caches()} dhcp={dhcp()} />
           <div class="panels">
             <Services status={props.status} />
-            <Store status={props.status} />
+            <Show when={web()}>
+              <WebServer />
+            </Show>
+            {/* It keeps leases: without them there is nothing in it. */}
+            <Show when={dhcp()}>
+              <Store status={props.status} />
+            </Show>
           </div>
         </div>
       </div>

@@ -1,9 +1,11 @@
 import { createMemo, For, Show } from "solid-js";
 import { api } from "../../api/client";
+import { cells, total } from "../../api/figures";
 import { createQuery } from "../../api/query";
 import type { Metric, MetricsNow, Status } from "../../api/types";
-import { bytes, compact, count, latency } from "../../format";
-import { Notice } from "../../ui/states";
+import { bytes, compact, count, latency, span } from "../../format";
+import { href } from "../../router";
+import { Loaded, Notice } from "../../ui/states";
 
 const TONE = { running: "good", stopped: "", failed: "bad" } as const;
 
@@ -101,6 +103,87 @@ function storeRows(metrics: Metric[]): StoreRow[] {
     if (metric === undefined || (trouble && metric.samples.every((sample) => !sample.value))) return [];
     return [{ label, trouble, metric }];
   });
+}
+
+/** What to know of the web server beside its charts. */
+export function WebServer() {
+  const metrics = createQuery<null, MetricsNow>(
+    () => null,
+    (_, signal) => api.get("/metrics/now", signal),
+    { every: 5_000, key: "name" },
+  );
+  const all = () => metrics.data()?.metrics ?? [];
+  const sumOf = (name: string, label?: [string, string]) => total(all(), name, label) ?? 0;
+  const row = (label: string, n: number, trouble = false) => ({
+    label,
+    text: count(n),
+    warned: trouble && n > 0,
+  });
+  const rows = createMemo(() => {
+    const expiries = cells(all(), "outwork_front_certificate_expiry_seconds", "certificate");
+    const first = expiries.sort((a, b) => a[1] - b[1])[0];
+    const open = cells(all(), "outwork_cache_breaker", "tier").filter(([, state]) => state === 2);
+    return [
+      row("Requests since the start", sumOf("outwork_front_requests_total")),
+      row("Failed on our side (5xx)", sumOf("outwork_front_requests_total", ["status", "5xx"]), true),
+      row("Refused before their handler", sumOf("outwork_front_refused_total")),
+      row("Connections refused or cut", sumOf("outwork_front_connections_cut_total")),
+      {
+        label: "Answers kept in memory",
+        text: `${count(sumOf("outwork_cache_entries", ["tier", "l1"]))} (${bytes(sumOf("outwork_cache_used_bytes", ["tier", "l1"]))})`,
+        warned: false,
+      },
+      {
+        label: "Files kept in memory",
+        text: `${count(sumOf("outwork_web_kept_files"))} (${bytes(sumOf("outwork_web_kept_bytes"))})`,
+        warned: false,
+      },
+      ...(open.length > 0
+        ? [
+            {
+              label: "Cache tiers left alone",
+              text: open.map(([tier]) => tier.toUpperCase()).join(", "),
+              warned: true,
+            },
+          ]
+        : []),
+      ...(first
+        ? [
+            {
+              label: "First certificate to expire",
+              text: `${first[0]}, ${first[1] > 0 ? `in ${span(first[1])}` : "it has"}`,
+              warned: first[1] < 86_400,
+            },
+          ]
+        : []),
+    ];
+  });
+  return (
+    <section class="card" aria-label="Web server">
+      <div class="card-head">
+        <h2>Web server</h2>
+        <a class="push" href={href("/web")}>
+          Traffic
+        </a>
+      </div>
+      <div class="card-body">
+        <Loaded query={metrics} height={200}>
+          {() => (
+            <dl class="facts">
+              <For each={rows()}>
+                {(one) => (
+                  <>
+                    <dt>{one.label}</dt>
+                    <dd classList={{ warned: one.warned }}>{one.text}</dd>
+                  </>
+                )}
+              </For>
+            </dl>
+          )}
+        </Loaded>
+      </div>
+    </section>
+  );
 }
 
 export function Store(props: { status: Status }) {

@@ -67,7 +67,7 @@ impl Site {
         let config = load::<Config>(sources).unwrap_or_else(|faults| panic!("{}", faults.render(false))).value;
         let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls, http3: false, backlog: 64 };
         let metrics = Arc::<WebMetrics>::default();
-        let shared = Shared { compressor: Compressor::new(2, Arc::default()), metrics: Arc::clone(&metrics) };
+        let shared = Shared::new(Compressor::new(2, Arc::default()), Arc::clone(&metrics));
         let handler = Box::new(Files::open(config.files, config.compression, &shared).unwrap());
         let serving = Serving { options: Options::default(), handler, entry: Default::default() };
         let sent = Arc::default();
@@ -273,7 +273,7 @@ fn a_folder_that_is_not_there_is_refused_by_name() {
     let sources =
         Sources { file: Some(("a.toml".into(), "root = '/nowhere/at/all'".into())), env: vec![], set: vec![] };
     let settings = load::<Settings>(sources).unwrap().value;
-    let shared = Shared { compressor: Compressor::new(1, Arc::default()), metrics: Arc::default() };
+    let shared = Shared::new(Compressor::new(1, Arc::default()), Arc::default());
     let refused =
         Files::open(settings, Compression::default(), &shared).err().expect("there is no such folder").to_string();
     assert!(refused.contains("/nowhere/at/all") && refused.contains("No such file"), "{refused}");
@@ -292,7 +292,7 @@ fn memory_for_files_is_bounded_and_what_is_wanted_stays() {
     }
     assert!(site.metrics.evicted.get() > 40);
     // It may have to earn its place once more at the beginning; first in, first out would have let it go every tenth time.
-    let hits = site.metrics.lookups.of(crate::metrics::Lookup::Hit).get();
+    let hits = site.metrics.lookups.of(Lookup::Hit).get();
     assert!((48..=49).contains(&hits), "what is asked for again and again stays: {hits}");
     let metrics = Arc::clone(&site.metrics);
     drop(site);

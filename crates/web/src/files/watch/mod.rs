@@ -125,6 +125,11 @@ impl Watch {
         })
     }
 
+    /// Whether changes are told of, and how many inodes are watched for that.
+    pub(super) fn state(&self) -> (bool, usize) {
+        (self.sees(), self.index.lock().len())
+    }
+
     /// The number of the turn that it is, for [`Ticket`] holders to look once in each.
     pub(super) fn turn(&self) -> u32 {
         self.turn.load(Ordering::Relaxed)

@@ -122,7 +122,7 @@ fn routed(site: &Site, databases: &Databases) -> Routed {
         let around = Around { path: &path, methods: &methods, dialect: source.dialect(), cache: &site.web.query_cache };
         let prepared = prepare(query, around).unwrap_or_else(|faults| panic!("{faults:?}"));
         let methods = methods.iter().map(|method| method.parse().unwrap()).collect();
-        let queried = Queried::new(prepared, Arc::clone(source), Arc::clone(databases.shared()));
+        let queried = Queried::new(prepared, "/test", Arc::clone(source), Arc::clone(databases.shared()));
         (Conditions { hosts: vec![], path, methods, fields: vec![] }, Arc::new(queried) as Arc<dyn Handler>)
     });
     Routed::new(Table::new(routes.collect()))

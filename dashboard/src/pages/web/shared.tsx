@@ -1,0 +1,173 @@
+import { createMemo, createSignal, For, type JSX, Show } from "solid-js";
+import { api } from "../../api/client";
+import { clockSkew } from "../../api/live";
+import { createQuery, type Query } from "../../api/query";
+import type { History, Metric, MetricsNow } from "../../api/types";
+import type { FrontRoute } from "../../api/web-types";
+import { bytes, percent } from "../../format";
+import { useStatus } from "../../status";
+import { fetchHistory, RANGES, type RangeName, range } from "../../ui/plots";
+import { Empty } from "../../ui/states";
+
+/** Every metric as it reads now, for what is shown since the start. */
+export function createMetrics(): () => Metric[] {
+  const metrics = createQuery<null, MetricsNow>(
+    () => null,
+    (_, signal) => api.get("/metrics/now", signal),
+    { every: 5_000, key: "name" },
+  );
+  return createMemo(() => metrics.data()?.metrics ?? []);
+}
+
+export function createRoutes(): Query<{ items: FrontRoute[] }> {
+  return createQuery(
+    () => null,
+    (_, signal) => api.get("/front/routes", signal),
+    { every: 5_000, key: "route" },
+  );
+}
+
+/** Series over the time that was chosen in a few steps: what tables show of it. */
+export function createSummary(names: () => string[]): Query<History> {
+  return createQuery<{ range: RangeName; names: string[]; skew: number }, History>(
+    () => ({ range: range(), names: names(), skew: clockSkew() }),
+    async (source, signal) => {
+      const [length] = RANGES[source.range];
+      if (source.names.length === 0) return { step: length, start: 0, series: [] };
+      return fetchHistory(source.names, [length, length / 6], source.skew, signal);
+    },
+    { every: 10_000, key: "name" },
+  );
+}
+
+/** What to write into the configuration where there is nothing to show yet. */
+export function Teach(props: {
+  icon: Parameters<typeof Empty>[0]["icon"];
+  title: string;
+  snippet: string;
+  /** Where a reload does not do. */
+  restart?: boolean;
+  children: JSX.Element;
+}) {
+  const status = useStatus();
+  return (
+    <Empty icon={props.icon} title={props.title}>
+      <p>
+        {props.children} Write it into {status.data()?.config_file ?? "a configuration file"}, then{" "}
+        <Show when={!props.restart} fallback="restart Outwork.">
+          reload from Settings or with <code>outwork reload</code>.
+        </Show>
+      </p>
+      <pre class="snippet">{props.snippet}</pre>
+    </Empty>
+  );
+}
+
+/** How much of a limit is used. */
+export function Fill(props: { used: number; limit: number | null | undefined; label: string }) {
+  const share = () => (props.limit ? Math.min(1, props.used / props.limit) : 0);
+  const told = () => (props.limit ? `${bytes(props.used)} of ${bytes(props.limit)}` : bytes(props.used));
+  return (
+    <div class="fill">
+      <span>{told()}</span>
+      <Show when={props.limit}>
+        {/* biome-ignore lint/a11y/useSemanticElements: the meter element is drawn differently by every browser */}
+        <div
+          class="meter"
+          role="meter"
+          aria-label={props.label}
+          aria-valuemin={0}
+          aria-valuemax={1}
+          aria-valuenow={share()}
+          aria-valuetext={`${told()}, ${percent(share())}`}
+        >
+          <span style={{ width: `${share() * 100}%` }} />
+        </div>
+      </Show>
+    </div>
+  );
+}
+
+export function Facts(props: { items: [string, string | null | undefined, boolean?][] }) {
+  return (
+    <dl class="facts">
+      <For each={props.items.filter(([, value]) => value !== null && value !== undefined)}>
+        {([name, value, warned]) => (
+          <>
+            <dt>{name}</dt>
+            <dd classList={{ warned: warned ?? false }}>{value}</dd>
+          </>
+        )}
+      </For>
+    </dl>
+  );
+}
+
+/** Facts side by side, for a card as wide as the page. */
+export function Figures(props: { items: [string, string | null | undefined, boolean?][] }) {
+  return (
+    <dl class="figures">
+      <For each={props.items.filter(([, value]) => value !== null && value !== undefined)}>
+        {([name, value, warned]) => (
+          <div>
+            <dt>{name}</dt>
+            <dd classList={{ failing: warned ?? false }}>{value}</dd>
+          </div>
+        )}
+      </For>
+    </dl>
+  );
+}
+
+export interface SortColumn<T> {
+  key: string;
+  text: string;
+  /** What rows are ordered by, the largest first; text from A on. */
+  by: (row: T) => number | string | null;
+  number?: boolean;
+}
+
+/** Rows in an order that the heads of their columns change. */
+export function createSort<T>(columns: SortColumn<T>[], first: string) {
+  const [order, setOrder] = createSignal({ key: first, turned: false });
+  const sorted = (rows: T[]): T[] => {
+    const column = columns.find((one) => one.key === order().key);
+    if (!column) return rows;
+    const compare = (a: T, b: T) => {
+      const [x, y] = [column.by(a), column.by(b)];
+      if (typeof x === "string" || typeof y === "string") return String(x).localeCompare(String(y));
+      return (y ?? -1) - (x ?? -1);
+    };
+    const turn = order().turned ? -1 : 1;
+    return [...rows].sort((a, b) => turn * compare(a, b));
+  };
+  function Heads() {
+    return (
+      <For each={columns}>
+        {(column) => {
+          const here = () => order().key === column.key;
+          // Numbers begin with the largest, names with A.
+          const down = () => order().turned !== (column.number ?? false);
+          return (
+            <th
+              scope="col"
+              classList={{ number: column.number ?? false }}
+              aria-sort={here() ? (down() ? "descending" : "ascending") : undefined}
+            >
+              <button
+                type="button"
+                class="sort"
+                onClick={() => setOrder({ key: column.key, turned: here() && !order().turned })}
+              >
+                {column.number && here() ? <span aria-hidden="true">{down() ? "↓ " : "↑ "}</span> : null}
+                {column.text}
+                {!column.number && here() ? <span aria-hidden="true">{down() ? " ↓" : " ↑"}</span> : null}
+              </button>
+            </th>
+          );
+        }}
+      </For>
+    );
+  }
+  return { sorted, Heads };
+}
