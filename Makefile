@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help run test lint build dashboard compare-dhcp fuzz advisories setup setup-test clean
+.PHONY: help run test lint build dashboard compare-dhcp compare-web fuzz advisories setup setup-test clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where tools/setup puts Node.js when the machine's is too old.
@@ -34,6 +34,10 @@ dashboard: dashboard/dist/index.html ## The dashboard that the binary embeds
 compare-dhcp: build ## Measure Outwork and Kea side by side into bench/results/dhcp.md
 	tools/setup compare $(NODE)
 	bench/compare-dhcp
+
+compare-web: build ## Measure Outwork, nginx and Varnish side by side into bench/results/web.md
+	tools/setup compare $(NODE)
+	bench/compare-web
 
 FUZZ_SECONDS ?= 60
 fuzz: ## libFuzzer on each target for FUZZ_SECONDS (needs cargo-fuzz and a nightly compiler)
