@@ -34,6 +34,10 @@ impl Handler for Site {
                 response.into()
             }
             "/large" => Response::full(StatusCode::OK, "text/plain", vec![b'x'; 1 << 20]).into(),
+            "/host" => {
+                let host = request.head.headers.get("host").map(|host| host.as_bytes().to_vec());
+                Response::full(StatusCode::OK, "text/plain", host.unwrap_or_default()).into()
+            }
             "/never" => Answer::Later(Box::pin(std::future::pending())),
             "/stream" => streamed(None).into(),
             "/sized" => streamed(Some(9)).into(),
@@ -85,28 +89,32 @@ fn streamed(length: Option<u64>) -> Response {
     response
 }
 
-struct Running {
-    door: Option<Door>,
-    metrics: Arc<DoorMetrics>,
+pub(crate) struct Running {
+    pub(crate) door: Option<Door>,
+    pub(crate) metrics: Arc<DoorMetrics>,
 }
 
 impl Running {
-    fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options) -> Self {
+        Self::with(options, Site)
+    }
+
+    pub(crate) fn with(options: Options, handler: impl Handler + 'static) -> Self {
         let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: None, backlog: 64 };
         let metrics = Arc::new(DoorMetrics::default());
-        let serving = Serving { options, handler: Box::new(Site), entry: Entry::default() };
+        let serving = Serving { options, handler: Box::new(handler), entry: Entry::default() };
         let door = Bound::bind(&[place], 2).unwrap().serve(serving, &metrics).unwrap();
         Self { door: Some(door), metrics }
     }
 
-    fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.door.as_ref().unwrap().addresses()[0]).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
     }
 
     /// Sends `text`, ends our side, and reads to the end.
-    fn ask(&self, text: &str) -> String {
+    pub(crate) fn ask(&self, text: &str) -> String {
         let mut stream = self.connect();
         stream.write_all(text.as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
