@@ -2,3 +2,4 @@
 
 pub mod cache;
 pub mod dhcp;
+pub mod http1;

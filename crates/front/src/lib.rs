@@ -35,7 +35,7 @@ pub mod door;
 pub mod events;
 mod file;
 pub mod filter;
-mod h1;
+pub mod h1;
 mod h2;
 mod h3;
 pub mod https;

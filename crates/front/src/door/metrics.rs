@@ -27,6 +27,14 @@ labels! {
 }
 
 labels! {
+    /// What a client of HTTP/2 has sent too much of, or had us send.
+    pub enum Flood as "reason" {
+        Reset = "reset", Induced = "induced_reset", Head = "head", Continuation = "continuation", Data = "data",
+        Settings = "settings", Ping = "ping", Priority = "priority", Window = "window_update", Unknown = "unknown"
+    }
+}
+
+labels! {
     /// What a handshake of TLS led to.
     pub enum Handshake as "handshake" {
         Full12 = "full_tls12", Resumed12 = "resumed_tls12", Full13 = "full_tls13", Resumed13 = "resumed_tls13",
@@ -55,6 +63,10 @@ metrics! {
         /// Connections that were turned away or cut: full, too many of one client, failed TLS handshake, too slow, broken, too many
         /// requests begun and given up, failed accept.
         connections_cut: Counter by Cut => history,
+        /// Connections of HTTP/2 that ended because their client sent more than it had use for, by what of: streams opened and reset, streams
+        /// that we had to reset, heads far beyond their size, heads in too many pieces, content in too many, and frames that ask for nothing.
+        /// Each is among the connections cut for a flood, too.
+        http2_floods: Counter by Flood,
         /// Requests answered, by class of status.
         requests: Counter by StatusClass => history,
         /// Requests that were given up: a body that came too slowly, a handler that took too long, an answer that the client took too

@@ -19,6 +19,11 @@ impl Tick {
         Self(u64::try_from(since_start.as_micros()).unwrap_or(u64::MAX))
     }
 
+    /// Since the worker started.
+    pub(crate) fn elapsed(self) -> Duration {
+        Duration::from_micros(self.0)
+    }
+
     fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
     }

@@ -35,6 +35,10 @@ impl Handler for Site {
                 response.into()
             }
             "/large" => Response::full(StatusCode::OK, "text/plain", vec![b'x'; 1 << 20]).into(),
+            "/host" => {
+                let host = request.head.headers.get("host").map(|host| host.as_bytes().to_vec());
+                Response::full(StatusCode::OK, "text/plain", host.unwrap_or_default()).into()
+            }
             "/never" => Answer::Later(Box::pin(std::future::pending())),
             "/stream" => streamed(None).into(),
             "/sized" => streamed(Some(9)).into(),
@@ -94,32 +98,36 @@ fn serving(options: Options, handler: impl Handler + 'static) -> Serving {
     Serving { options, handler: Box::new(handler), entry: Entry::default() }
 }
 
-struct Running {
-    door: Option<Door>,
-    metrics: Arc<DoorMetrics>,
+pub(crate) struct Running {
+    pub(crate) door: Option<Door>,
+    pub(crate) metrics: Arc<DoorMetrics>,
 }
 
 impl Running {
-    fn new(options: Options) -> Self {
-        Self::open(options, 2, Vec::new())
+    pub(crate) fn new(options: Options) -> Self {
+        Self::with(options, Site)
+    }
+
+    pub(crate) fn with(options: Options, handler: impl Handler + 'static) -> Self {
+        Self::open(options, handler, 2, Vec::new())
     }
 
     /// With what another had open.
-    fn open(options: Options, threads: usize, handed: Vec<Handed>) -> Self {
+    fn open(options: Options, handler: impl Handler + 'static, threads: usize, handed: Vec<Handed>) -> Self {
         let metrics = Arc::new(DoorMetrics::default());
         let bound = Bound::bind(&[place()], Threads::of(threads), handed).unwrap();
-        let door = bound.serve(serving(options, Site), &metrics).unwrap();
+        let door = bound.serve(serving(options, handler), &metrics).unwrap();
         Self { door: Some(door), metrics }
     }
 
-    fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.door.as_ref().unwrap().addresses()[0]).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
     }
 
     /// Sends `text`, ends our side, and reads to the end.
-    fn ask(&self, text: &str) -> String {
+    pub(crate) fn ask(&self, text: &str) -> String {
         let mut stream = self.connect();
         stream.write_all(text.as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();

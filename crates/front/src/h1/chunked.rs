@@ -26,10 +26,10 @@ enum State {
     ChunkEnd {
         cr: bool,
     },
-    /// In the trailers: bytes in all, bytes in this line, and whether the last was CR.
+    /// In the trailers: bytes in all, what of a line is being read, and whether the last was CR.
     Trailer {
         read: usize,
-        line: usize,
+        line: Line,
         cr: bool,
     },
     Done,
@@ -41,6 +41,14 @@ enum Rest {
     Digits,
     Extension,
     Newline,
+}
+
+/// What of a trailer is being read. A line that is no field would be a request to somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Begin,
+    Name,
+    Value,
 }
 
 /// What a piece of input holds at its beginning.
@@ -127,7 +135,7 @@ impl Decoder {
                     (Rest::Digits, b'\r') if *digits > 0 => *rest = Rest::Newline,
                     (Rest::Extension, b'\r') => *rest = Rest::Newline,
                     (Rest::Extension, b'\t' | b' '..=b'~' | 0x80..) => {}
-                    (Rest::Newline, b'\n') if *size == 0 => self.0 = State::Trailer { read: 0, line: 0, cr: false },
+                    (Rest::Newline, b'\n') if *size == 0 => self.0 = trailer(),
                     (Rest::Newline, b'\n') => self.0 = State::Chunk(*size),
                     _ => return Err("the size of a chunk is malformed"),
                 }
@@ -142,11 +150,13 @@ impl Decoder {
                 if *read > TRAILERS {
                     return Err("the trailers are too large");
                 }
-                match (*cr, byte) {
-                    (false, b'\r') => *cr = true,
-                    (true, b'\n') if *line == 0 => self.0 = State::Done,
-                    (true, b'\n') => (*line, *cr) = (0, false),
-                    (false, b'\t' | b' '..=b'~' | 0x80..) => *line += 1,
+                match (*cr, *line, byte) {
+                    (false, Line::Begin | Line::Value, b'\r') => *cr = true,
+                    (true, Line::Begin, b'\n') => self.0 = State::Done,
+                    (true, Line::Value, b'\n') => (*line, *cr) = (Line::Begin, false),
+                    (false, Line::Begin | Line::Name, byte) if is_token(byte) => *line = Line::Name,
+                    (false, Line::Name, b':') => *line = Line::Value,
+                    (false, Line::Value, b'\t' | b' '..=b'~' | 0x80..) => {}
                     _ => return Err("a trailer is malformed"),
                 }
             }
@@ -158,6 +168,15 @@ impl Decoder {
 
 fn size() -> State {
     State::Size { read: 0, size: 0, digits: 0, rest: Rest::Digits }
+}
+
+fn trailer() -> State {
+    State::Trailer { read: 0, line: Line::Begin, cr: false }
+}
+
+/// Whether it may stand in the name of a field (RFC 9110 section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Takes up to `available` off what is left, and says how much.
@@ -224,6 +243,11 @@ mod tests {
             b"0\r\n\n",
             b"0\r\nX: y\n\r\n",
             b"0\r\n\0\r\n\r\n",
+            b"0\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"0\r\nX\r\n\r\n",
+            b"0\r\nX : y\r\n\r\n",
+            b"0\r\n: y\r\n\r\n",
+            b"0\r\nX: y\r\n z\r\n\r\n",
         ] {
             let refused = decode(Framing::Chunked, body, 99);
             assert!(refused.is_err() && refused != Err("unfinished"), "{:?}", body.escape_ascii().to_string());

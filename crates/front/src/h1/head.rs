@@ -61,6 +61,7 @@ const fn bad(why: &'static str) -> Reject {
 
 const HEAD_TOO_LARGE: Reject =
     Reject { status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why: "the header fields are too large" };
+const MORE_HOSTS: Reject = bad("there is more than one Host");
 const TARGET_TOO_LONG: Reject = Reject { status: StatusCode::URI_TOO_LONG, why: "the request target is too long" };
 
 /// Reads a head from the beginning of `input`; `None` where it is not all there.
@@ -69,7 +70,7 @@ pub(crate) fn parse(input: &[u8], limits: &HeadLimits) -> Result<Option<Head>, R
     let mut raw = httparse::Request::new(&mut []);
     let status = httparse::ParserConfig::default()
         .parse_request_with_uninit_headers(&mut raw, input, &mut slots)
-        .map_err(malformed)?;
+        .map_err(|error| malformed(error, input))?;
     let httparse::Status::Complete(bytes) = status else {
         return unfinished(input, limits).map(|()| None);
     };
@@ -96,7 +97,7 @@ pub(crate) fn parse(input: &[u8], limits: &HeadLimits) -> Result<Option<Head>, R
     }
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| bad("the method is malformed"))?;
     let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    let uri = target_of(&method, target, &part, &mut headers)?;
+    let uri = target_of(&method, version, target, &part, &mut headers)?;
     check_host(version, &headers)?;
     let framing = framing(version, &headers)?;
     let expects_continue = expectation(version, &headers)?;
@@ -121,15 +122,25 @@ impl SliceRefOf for Bytes {
     }
 }
 
-fn malformed(error: httparse::Error) -> Reject {
+fn malformed(error: httparse::Error, input: &[u8]) -> Reject {
     match error {
         httparse::Error::TooManyHeaders => HEAD_TOO_LARGE,
-        httparse::Error::Version => {
+        httparse::Error::Version if names_version(input) => {
             Reject { status: StatusCode::HTTP_VERSION_NOT_SUPPORTED, why: "the version is not HTTP/1.0 or HTTP/1.1" }
         }
         httparse::Error::HeaderName => bad("a field name is malformed"),
         httparse::Error::HeaderValue => bad("a field value is malformed"),
         _ => bad("the request line is malformed"),
+    }
+}
+
+/// Whether the request line ends in a version, if one that is unknown here (RFC 9112 section 2.3).
+fn names_version(input: &[u8]) -> bool {
+    let line = input.trim_ascii_start().split(|octet| *octet == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|octet| *octet == b' ');
+    match (words.next(), words.next(), words.next().and_then(|word| word.strip_prefix(b"HTTP/")), words.next()) {
+        (Some(_), Some(_), Some([major, b'.', minor]), None) => major.is_ascii_digit() && minor.is_ascii_digit(),
+        _ => false,
     }
 }
 
@@ -149,6 +160,7 @@ fn unfinished(input: &[u8], limits: &HeadLimits) -> Result<(), Reject> {
 /// The target in one form, whatever form it came in (RFC 9112 section 3.2).
 fn target_of(
     method: &Method,
+    version: Version,
     target: &str,
     part: &impl Fn(&[u8]) -> Bytes,
     headers: &mut HeaderMap,
@@ -158,6 +170,11 @@ fn target_of(
         return Err(MALFORMED);
     }
     if method == Method::CONNECT {
+        // A host and a port, which it has to name (RFC 9112 section 3.2.3).
+        if !is_host(target.as_bytes()) || !target.ends_with(|last: char| last.is_ascii_digit()) || !target.contains(':')
+        {
+            return Err(MALFORMED);
+        }
         let authority = Authority::from_maybe_shared(part(target.as_bytes())).map_err(|_| MALFORMED)?;
         return Uri::builder().authority(authority).build().map_err(|_| MALFORMED);
     }
@@ -169,13 +186,13 @@ fn target_of(
     let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(MALFORMED);
     };
-    // What the target says overrules Host (RFC 9112 section 3.2.2), but a client has to send one Host all the same.
-    if headers.contains_key(HOST) {
-        let value = HeaderValue::from_str(authority.as_str()).map_err(|_| MALFORMED)?;
-        if headers.get_all(HOST).iter().count() > 1 {
-            return Err(bad("there is more than one Host"));
+    // What the target says overrules Host (RFC 9112 section 3.2.2), but since HTTP/1.1 a client has to send one Host all the same.
+    match headers.get_all(HOST).iter().count() {
+        0 if version != Version::HTTP_10 => {}
+        0 | 1 => {
+            headers.insert(HOST, HeaderValue::from_str(authority.as_str()).map_err(|_| MALFORMED)?);
         }
-        headers.insert(HOST, value);
+        _ => return Err(MORE_HOSTS),
     }
     Ok(uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from))
 }
@@ -187,7 +204,7 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Reject> {
         (Some(host), None) => host,
         (None, _) if version == Version::HTTP_10 => return Ok(()),
         (None, _) => return Err(bad("there is no Host")),
-        _ => return Err(bad("there is more than one Host")),
+        _ => return Err(MORE_HOSTS),
     };
     match is_host(host.as_bytes()) {
         true => Ok(()),
@@ -195,9 +212,25 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Reject> {
     }
 }
 
-/// Whether it has no other characters than a host and its port have (RFC 3986 section 3.2).
+/// Whether it is a host, perhaps with a port, and nothing else (RFC 3986 sections 3.2.2 and 3.2.3). It may be empty (RFC 9110 section 7.2).
 pub(crate) fn is_host(text: &[u8]) -> bool {
-    text.iter().all(|octet| octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(octet))
+    let name = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(octet);
+    let address = |octet: &u8| octet.is_ascii_hexdigit() || b":.".contains(octet);
+    let (host, port) = match text.strip_prefix(b"[") {
+        Some(rest) => match memchr::memchr(b']', rest).and_then(|end| rest.split_at_checked(end)) {
+            Some((inside, [_, port @ ..])) if !inside.is_empty() => (inside.iter().all(address), port),
+            _ => return false,
+        },
+        None => {
+            let end = memchr::memchr(b':', text).unwrap_or(text.len());
+            text.split_at_checked(end).map_or((false, text), |(host, port)| (host.iter().all(name), port))
+        }
+    };
+    host && match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 fn framing(version: Version, headers: &HeaderMap) -> Result<Framing, Reject> {
@@ -226,12 +259,15 @@ fn framing(version: Version, headers: &HeaderMap) -> Result<Framing, Reject> {
 }
 
 fn expectation(version: Version, headers: &HeaderMap) -> Result<bool, Reject> {
-    match headers.get(EXPECT) {
-        // RFC 9110 section 10.1.1: a server that sees the expectation in HTTP/1.0 must ignore it.
-        Some(_) if version == Version::HTTP_10 => Ok(false),
-        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(true),
-        Some(_) => Err(Reject { status: StatusCode::EXPECTATION_FAILED, why: "only 100-continue can be expected" }),
-        None => Ok(false),
+    // RFC 9110 section 10.1.1: a server that sees the expectation in HTTP/1.0 must ignore it.
+    if version == Version::HTTP_10 {
+        return Ok(false);
+    }
+    let mut expected =
+        headers.get_all(EXPECT).iter().map(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    match expected.all(|known| known) {
+        true => Ok(headers.contains_key(EXPECT)),
+        false => Err(Reject { status: StatusCode::EXPECTATION_FAILED, why: "only 100-continue can be expected" }),
     }
 }
 

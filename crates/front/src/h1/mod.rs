@@ -4,10 +4,16 @@
 //! - `chunked`: the framing of a request's body.
 //! - `connection`: one connection, from its first byte to its last.
 //! - `response`: the head of a response, and how its body is framed.
+//! - `dissect`: the requests in bytes, for who looks for bytes that are read in two ways.
 
 pub(crate) mod chunked;
 pub(crate) mod connection;
+mod dissect;
 pub(crate) mod head;
 pub(crate) mod response;
 
+pub use dissect::{Dissected, End, Taken, dissect};
 pub(crate) use response::push_field;
+
+#[cfg(test)]
+mod smuggling_tests;

@@ -1,4 +1,5 @@
-//! Gathers what is written in one turn, so that the answers to many streams leave together: in one TLS record and one call to the kernel.
+//! Gathers what is written in one turn, so that the answers to many streams leave together: in one TLS record and one call to the kernel. What passes
+//! is looked at on its way.
 
 use std::cell::RefCell;
 use std::io;
@@ -8,6 +9,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::watch::{Breach, Watch};
+use crate::door::metrics::Flood;
+use crate::door::worker::Worker;
 
 /// Bytes that are gathered before they have to leave.
 const GATHERED: usize = 64 << 10;
@@ -22,11 +27,24 @@ pub(super) struct Cork<S>(Rc<RefCell<Corked<S>>>);
 struct Corked<S> {
     stream: S,
     gathered: BytesMut,
+    watch: Watch,
+    worker: Rc<Worker>,
 }
 
 impl<S> Cork<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self(Rc::new(RefCell::new(Corked { stream, gathered: BytesMut::new() })))
+    pub(super) fn new(stream: S, watch: Watch, worker: &Rc<Worker>) -> Self {
+        let worker = Rc::clone(worker);
+        Self(Rc::new(RefCell::new(Corked { stream, gathered: BytesMut::new(), watch, worker })))
+    }
+
+    /// Why the connection has to end, if it has to. Nothing is read from then on.
+    pub(super) fn breach(&self) -> Option<Breach> {
+        self.0.borrow().watch.breach()
+    }
+
+    /// What there was too much of, where the crate says that there was.
+    pub(super) fn excess(&self) -> Flood {
+        self.0.borrow().watch.excess()
     }
 
     /// The same stream, for who ends a turn.
@@ -35,13 +53,36 @@ impl<S> Cork<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Cork<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Cork<S> {
     /// Lets what was gathered go. Nothing else is there to be done: ready only with an error.
     pub(super) fn end_turn<T>(&self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         let corked = &mut *self.0.borrow_mut();
+        corked.watch.end_turn();
         ready!(corked.drain(context))?;
         ready!(Pin::new(&mut corked.stream).poll_flush(context))?;
         Poll::Pending
+    }
+
+    /// Writes past the crate, ends our side, and is ready with what that came to.
+    pub(super) fn poll_last(&self, context: &mut Context<'_>, words: &mut &[u8]) -> Poll<io::Result<()>> {
+        let corked = &mut *self.0.borrow_mut();
+        corked.gathered.extend_from_slice(std::mem::take(words));
+        ready!(corked.drain(context))?;
+        Pin::new(&mut corked.stream).poll_shutdown(context)
+    }
+
+    /// Ignores what the client still sends, until it ends its side or has sent `most` bytes: a reset would take our last words from it.
+    pub(super) fn poll_ignore(&self, context: &mut Context<'_>, most: &mut usize) -> Poll<io::Result<()>> {
+        let Corked { stream, worker, .. } = &mut *self.0.borrow_mut();
+        let mut scratch = worker.scratch.borrow_mut();
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+            match most.checked_sub(buffer.filled().len().max(1)) {
+                Some(left) if !buffer.filled().is_empty() => *most = left,
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }
 
@@ -63,7 +104,20 @@ impl<S: AsyncWrite + Unpin> Corked<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Cork<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().stream).poll_read(context, buffer)
+        let Corked { stream, watch, worker, .. } = &mut *self.0.borrow_mut();
+        if watch.breach().is_some() {
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(stream).poll_read(context, buffer))?;
+        let read = buffer.filled().get(before..).unwrap_or_default();
+        let passes = watch.receive(read, worker.now().elapsed());
+        if passes < read.len() {
+            buffer.set_filled(before + passes);
+            // Nobody is woken: whoever polled the crate looks for a breach.
+            return if passes == 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -77,7 +131,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Cork<S> {
             corked.gathered.reserve(FIRST);
         }
         let taken = bytes.len().min(GATHERED.saturating_sub(corked.gathered.len()));
+        let before = corked.gathered.len();
         corked.gathered.extend_from_slice(bytes.get(..taken).unwrap_or_default());
+        corked.watch.send(corked.gathered.get_mut(before..).unwrap_or_default(), corked.worker.now().elapsed());
         Poll::Ready(Ok(taken))
     }
 

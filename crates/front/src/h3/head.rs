@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use super::qpack::{Line, Unreadable};
 use crate::h1::head::FIELDS;
+use crate::stream::joined;
 
 /// Why fields are not the head of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,15 +78,6 @@ fn is_of_the_connection(name: &HeaderName, value: &HeaderValue) -> bool {
     [CONNECTION, TRANSFER_ENCODING, UPGRADE].contains(name)
         || ["keep-alive", "proxy-connection"].contains(&name.as_str())
         || (*name == TE && value != "trailers")
-}
-
-/// What clients have taken apart to compress it better (RFC 9114 section 4.2.1).
-fn joined(mut cookies: Vec<HeaderValue>) -> Option<HeaderValue> {
-    if cookies.len() < 2 {
-        return cookies.pop();
-    }
-    let cookies: Vec<&[u8]> = cookies.iter().map(HeaderValue::as_bytes).collect();
-    HeaderValue::try_from(cookies.join(&b"; "[..])).ok()
 }
 
 impl Pseudo {

@@ -16,7 +16,7 @@ mod control;
 mod frame;
 mod head;
 pub(crate) mod listener;
-mod qpack;
+pub(crate) mod qpack;
 mod request;
 pub(crate) mod socket;
 

@@ -20,7 +20,7 @@ use crate::door::pulse::Pulse;
 use crate::door::worker::Worker;
 use crate::door::{Options, Serving};
 use crate::filter::Visit;
-use crate::h1::head::is_host;
+use crate::h1::head::{FIELDS, is_host};
 use crate::message::{Origin, Response};
 use crate::problem::Problem;
 
@@ -149,6 +149,15 @@ impl Exchange {
     }
 }
 
+/// What clients have taken apart to compress it better (RFC 9113 section 8.2.3, RFC 9114 section 4.2.1).
+pub(crate) fn joined(mut cookies: Vec<HeaderValue>) -> Option<HeaderValue> {
+    if cookies.len() < 2 {
+        return cookies.pop();
+    }
+    let cookies: Vec<&[u8]> = cookies.iter().map(HeaderValue::as_bytes).collect();
+    HeaderValue::try_from(cookies.join(&b"; "[..])).ok()
+}
+
 fn settle(options: &Options, head: &mut Parts, authority: Option<HeaderValue>) -> Result<Option<u64>, Problem> {
     let bad = |why| Problem::new(StatusCode::BAD_REQUEST, why);
     let host = {
@@ -166,6 +175,14 @@ fn settle(options: &Options, head: &mut Parts, authority: Option<HeaderValue>) -
         return Err(bad("the authority is malformed"));
     }
     head.headers.insert(HOST, host);
+    if head.headers.len() > FIELDS {
+        return Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "there are too many header fields"));
+    }
+    // What surrounds a value in HTTP/1 is no part of it here, and would not survive there (RFC 9113 section 8.2.1).
+    let blank = |octet: Option<&u8>| matches!(octet, Some(b' ' | b'\t'));
+    if head.headers.values().map(HeaderValue::as_bytes).any(|value| blank(value.first()) || blank(value.last())) {
+        return Err(bad("a field value begins or ends with a blank"));
+    }
     if head.uri.path_and_query().is_some_and(|target| target.as_str().len() > options.max_target) {
         return Err(Problem::new(StatusCode::URI_TOO_LONG, "the request target is too long"));
     }

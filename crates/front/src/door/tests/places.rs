@@ -63,7 +63,7 @@ fn a_door_takes_the_sockets_of_another_over_and_refuses_nobody() {
         assert!(ask(&mut idle).contains("at once"));
         under_way.write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel").unwrap();
         let handed = before.door.as_ref().unwrap().hand_over().unwrap();
-        let after = Running::open(Options::default(), threads, handed);
+        let after = Running::open(Options::default(), Site, threads, handed);
         assert_eq!(after.door.as_ref().unwrap().addresses(), [address]);
         let door = before.door.take().unwrap();
         let leaving = std::thread::spawn(move || door.stop(Farewell::Long, Duration::from_secs(60)));

@@ -78,7 +78,7 @@ fn symbol(bits: u32) -> Option<(u16, usize)> {
 }
 
 /// Appends what the code stands for; `None` where it stands for nothing.
-pub(super) fn decode(code: &[u8], out: &mut BytesMut) -> Option<()> {
+pub(crate) fn decode(code: &[u8], out: &mut BytesMut) -> Option<()> {
     let (mut bits, mut count) = (0u64, 0usize);
     let mut octets = code.iter();
     loop {
@@ -110,7 +110,7 @@ pub(super) fn length(text: &[u8]) -> usize {
 }
 
 /// Appends the code of a text.
-pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) {
     let (mut bits, mut count) = (0u64, 0u32);
     for octet in text {
         let length = u32::from(LENGTHS[usize::from(*octet)]);

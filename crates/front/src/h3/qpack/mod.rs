@@ -3,7 +3,7 @@
 //! - `huffman`: the code of strings.
 //! - `table`: fields that have a number.
 
-mod huffman;
+pub(crate) mod huffman;
 mod table;
 
 use bytes::{Buf, Bytes, BytesMut};

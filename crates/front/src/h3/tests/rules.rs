@@ -109,6 +109,66 @@ fn what_breaks_a_rule_of_a_message_ends_its_stream_alone() {
 }
 
 #[test]
+fn what_would_be_two_requests_over_http_1_is_none() {
+    let malformed = Err(0x10e);
+    let refused = Ok("400");
+    let cases = [
+        (&[(":method", "GET / HTTP/1.1\r\nHost: b")][..], malformed),
+        (&[(":method", "GE T")], malformed),
+        (&[(":path", "/ HTTP/1.1\r\nHost: b\r\n\r\nGET /x")], malformed),
+        (&[(":path", "/now HTTP/1.1")], malformed),
+        (&[(":path", "/n\0w")], malformed),
+        (&[(":path", "now")], malformed),
+        (&[(":path", "*")], malformed),
+        (&[(":path", "/now#x")], malformed),
+        (&[(":path", "http://b/now")], malformed),
+        (&[(":path", "//b/now")], Ok("404")),
+        (&[(":scheme", "https\r\nx: y")], malformed),
+        (&[(":scheme", "ftp")], malformed),
+        (&[(":authority", "a.test\r\nx: y")], malformed),
+        (&[(":authority", "a b")], refused),
+        (&[(":authority", "a/b")], refused),
+        (&[(":authority", "u@a.test")], refused),
+        (&[(":authority", "a.test:b")], refused),
+        (&[(":authority", "a.test:1:2")], refused),
+        (&[(":authority", "[::1")], refused),
+        (&[("host", "b")], refused),
+        (&[("host", "a.test"), ("host", "a.test")], refused),
+        (&[("host", "a.test")], Ok("200")),
+        (&[("content-length", "0"), ("transfer-encoding", "chunked")], malformed),
+        (&[("content-length", "0"), ("content-length", "5")], refused),
+        (&[("content-length", "0"), ("content-length", "0")], refused),
+        (&[("content-length", "0, 0")], refused),
+        (&[("content-length", "+0")], refused),
+        (&[("content-length", "-0")], refused),
+        (&[("content-length", "0x0")], refused),
+        (&[("content-length", "18446744073709551616")], refused),
+        (&[("content-length", "5")], malformed),
+        (&[("content-length", "0")], Ok("200")),
+        (&[("x", " y")], refused),
+        (&[("x", "y\t")], refused),
+        (&[("x", "y\r\ntransfer-encoding: chunked")], malformed),
+        (&[("x", "y\0")], malformed),
+        (&[("x: y\r\ntransfer-encoding", "chunked")], malformed),
+        (&[("transfer-encoding ", "chunked")], malformed),
+        (&[("", "y")], malformed),
+        (&[("a:b", "c")], malformed),
+    ];
+    let running = Running::new(limits(), 1);
+    run(async {
+        let quic = running.quic(&endpoint()).await.unwrap();
+        let mut wrong = String::new();
+        for (changed, expected) in cases {
+            let found = exchange(&quic, &head(changed)).await.map(|answer| status(&answer));
+            if found.as_deref() != expected.as_ref().map(|status| *status) {
+                wrong += &format!("{changed:?}: {found:?}, not {expected:?}\n");
+            }
+        }
+        assert_eq!(wrong, "");
+    });
+}
+
+#[test]
 fn who_only_gives_requests_up_is_sent_away() {
     let running = Running::new(limits(), 1);
     run(async {
