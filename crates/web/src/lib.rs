@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: connections, routes and what belongs to every response; the front door has them.
 
+pub mod assets;
 pub mod config;
 pub mod files;
 pub mod metrics;
