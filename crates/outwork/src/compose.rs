@@ -189,7 +189,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     };
     let services = dhcp.as_ref().map(Dhcp::api).into_iter().chain([front::api(door.as_ref(), &certificates)]);
     let services = services.chain(door.as_ref().map(|door| cache::api(&door.caching)));
-    let services = services.chain(door.as_ref().map(|door| front::queries_api(&door.queries))).collect();
+    let services = services.chain(door.as_ref().map(|door| front::web_api(door))).collect();
     let router = outwork_admin::router(admin, services, outwork_admin::assets());
 
     let live = Live {

@@ -1,6 +1,7 @@
 //! The web server: what answers requests out of files and databases.
 //!
 //! - [`files`]: a folder as a site: conditional requests, ranges, index files, lists, compressed variants, media types, small files from memory.
+//! - [`assets`]: what is made of a folder's files before they are served: smaller, put together, named by their content.
 //! - [`sql`]: answers out of SQLite and PostgreSQL: parameters, pools, JSON and CSV, results that are kept.
 //! - [`config`]: what the configuration says of files.
 //! - [`metrics`]: what it counts.

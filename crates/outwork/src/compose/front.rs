@@ -15,6 +15,7 @@ use outwork_front::https::Https;
 use outwork_front::message::Handler;
 use outwork_front::tls::{Certificates, Offer};
 use outwork_telemetry::Registry;
+use outwork_web::assets::{self, Workshop};
 use outwork_web::files::Shared;
 use outwork_web::metrics::WebMetrics;
 use outwork_web::sql::api::Queries;
@@ -24,6 +25,9 @@ use parking_lot::Mutex;
 use super::{cache, cannot};
 use crate::routes::{MadeOf, Site};
 use crate::settings::Settings;
+
+/// What was made of files: a directory in the data directory.
+const ASSETS: &str = "assets";
 
 /// The running door.
 pub(super) struct Front {
@@ -71,7 +75,9 @@ impl Front {
         registry.register(Arc::clone(&web) as _)?;
         // As many at once as there are cores: compressing does nothing but compute.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let shared = Shared { compressor: Compressor::new(cores, coding), metrics: web };
+        let workshop = Workshop::new(settings.store.data_dir.join(ASSETS));
+        registry.register(Arc::clone(workshop.metrics()) as _)?;
+        let shared = Shared { compressor: Compressor::new(cores, coding), metrics: web, workshop };
         let sql = sql::Shared::new(&settings.web).context("web.query_cache")?;
         registry.register(sql.collector())?;
         let databases = Databases::open(&settings.web, sql);
@@ -159,12 +165,13 @@ pub(super) fn turned(before: &Settings, after: &Settings) -> Vec<String> {
     turned.map(|(index, _)| format!("front.listener[{index}].tls")).collect()
 }
 
-/// What the admin API serves of queries.
-pub(super) fn queries_api(queries: &Arc<Queries>) -> ServiceApi {
-    let databases = Arc::clone(queries);
+/// What the admin API serves of queries and assets.
+pub(super) fn web_api(door: &Front) -> ServiceApi {
+    let databases = Arc::clone(&door.queries);
+    let router = sql::api::router(Arc::clone(&databases)).merge(assets::api::router(Arc::clone(&door.shared.workshop)));
     ServiceApi {
         name: "web",
-        router: sql::api::router(Arc::clone(queries)),
+        router,
         state: Box::new(move || {
             let count = databases.databases().len();
             let noun = if count == 1 { "database" } else { "databases" };

@@ -34,6 +34,8 @@ section! {
         pub max_files: u32 [range 1..=1_000_000] = 20_000,
         /// Files above this size are served as they are.
         pub max_file: ByteSize [range ByteSize::kib(1)..=ByteSize::gib(1)] = ByteSize::mib(8),
+        /// Bytes of all of them. What is beyond is served as it is.
+        pub max_total: ByteSize [range ByteSize::mib(1)..=ByteSize::gib(1024)] = ByteSize::gib(1),
     }
     check makes_sense;
 }

@@ -4,27 +4,27 @@ use outwork_front::route::path::NormalPath;
 
 /// Where a reference leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// The path below the folder, in its normal form.
-    pub path: String,
+    pub(crate) path: String,
     /// The query and the fragment, with their marks.
-    pub suffix: String,
+    pub(crate) suffix: String,
     /// It was written relative to where it stands.
-    pub relative: bool,
+    pub(crate) relative: bool,
 }
 
 /// How clients see the folder.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// The path that the folder is served at, with slashes at both ends.
-    pub base: &'a str,
+    pub(crate) base: &'a str,
     /// The path below the folder of what relative references are relative to; `None` where they lead elsewhere.
-    pub from: Option<&'a str>,
+    pub(crate) from: Option<&'a str>,
 }
 
 impl Place<'_> {
     /// What a reference leads to; `None` where that does not lie below the folder: another host, a fragment alone, data.
-    pub fn target(&self, reference: &str) -> Option<Target> {
+    pub(crate) fn target(&self, reference: &str) -> Option<Target> {
         let reference = reference.trim_matches([' ', '\t', '\n', '\r', '\x0c']);
         let end = reference.find(['?', '#']).unwrap_or(reference.len());
         let (path, suffix) = reference.split_at(end);
@@ -47,7 +47,7 @@ impl Place<'_> {
 }
 
 /// The URL of a path below the folder: from the root of the host, escaped.
-pub fn url(base: &str, path: &str) -> String {
+pub(crate) fn url(base: &str, path: &str) -> String {
     const KEPT: &[u8] = b"-._~!$&()*+,;=:@/%";
     let mut url = base.trim_end_matches('/').to_owned();
     // A percent sign is the only one that is escaped in a normal path already.
@@ -61,7 +61,7 @@ pub fn url(base: &str, path: &str) -> String {
 }
 
 /// The folder of a path, with a slash at its end.
-pub fn folder(path: &str) -> &str {
+pub(crate) fn folder(path: &str) -> &str {
     path.rfind('/').and_then(|slash| path.get(..=slash)).unwrap_or("/")
 }
 

@@ -9,11 +9,11 @@ use oxc_sourcemap::{SourceMap, SourceMapParts, Token};
 use super::locate::Place;
 
 /// A map that owns its texts.
-pub type Map = SourceMap<'static>;
+pub(crate) type Map = SourceMap<'static>;
 
 /// Text that is being made, and where its pieces come from.
 #[derive(Debug, Default)]
-pub struct Sink {
+pub(crate) struct Sink {
     text: String,
     line: u32,
     /// In UTF-16 units, as maps count.
@@ -23,13 +23,13 @@ pub struct Sink {
 
 impl Sink {
     /// Puts text behind what is there.
-    pub fn push(&mut self, text: &str) {
+    pub(crate) fn push(&mut self, text: &str) {
         self.text.push_str(text);
         (self.line, self.column) = moved((self.line, self.column), text);
     }
 
     /// What follows comes from this line and column of a source.
-    pub fn mark(&mut self, source: u32, (line, column): (u32, u32)) {
+    pub(crate) fn mark(&mut self, source: u32, (line, column): (u32, u32)) {
         let mark = Token::new(self.line, self.column, line, column, Some(source), None);
         // Of two that begin at one place, the later begins something.
         if self.marks.last().is_some_and(|last| (last.get_dst_line(), last.get_dst_col()) == (self.line, self.column)) {
@@ -39,12 +39,12 @@ impl Sink {
     }
 
     /// The text so far.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// The text, and its marks.
-    pub fn done(self) -> (String, Vec<Token>) {
+    pub(crate) fn done(self) -> (String, Vec<Token>) {
         (self.text, self.marks)
     }
 }
@@ -62,7 +62,7 @@ fn moved((mut line, mut column): (u32, u32), text: &str) -> (u32, u32) {
 
 /// Finds lines and columns of a text, from front to back.
 #[derive(Debug)]
-pub struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     text: &'a str,
     offset: usize,
     at: (u32, u32),
@@ -70,12 +70,12 @@ pub struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// Of a text.
-    pub fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Self { text, offset: 0, at: (0, 0) }
     }
 
     /// The line and the column of a byte, from 0, columns in UTF-16 units.
-    pub fn at(&mut self, offset: usize) -> (u32, u32) {
+    pub(crate) fn at(&mut self, offset: usize) -> (u32, u32) {
         if offset < self.offset {
             (self.offset, self.at) = (0, (0, 0));
         }
@@ -86,7 +86,7 @@ impl<'a> Lines<'a> {
 }
 
 /// A map of these sources, by name and content.
-pub fn new(sources: &[(&str, &str)], marks: Vec<Token>) -> Map {
+pub(crate) fn new(sources: &[(&str, &str)], marks: Vec<Token>) -> Map {
     let owned = |text: &str| Cow::Owned(text.to_owned());
     SourceMap::new(
         None,
@@ -100,13 +100,13 @@ pub fn new(sources: &[(&str, &str)], marks: Vec<Token>) -> Map {
 }
 
 /// The map of a text that is as it was, line by line.
-pub fn identity(name: &str, content: &str) -> Map {
+pub(crate) fn identity(name: &str, content: &str) -> Map {
     let lines = u32::try_from(content.split('\n').count()).unwrap_or(u32::MAX);
     new(&[(name, content)], (0..lines).map(|line| Token::new(line, 0, line, 0, Some(0), None)).collect())
 }
 
 /// Pieces one below the other, each with the line that it begins at.
-pub fn stacked(pieces: Vec<(Map, u32)>) -> Map {
+pub(crate) fn stacked(pieces: Vec<(Map, u32)>) -> Map {
     let mut whole = SourceMapParts::default();
     let mut marks = Vec::new();
     for (piece, line) in pieces {
@@ -132,7 +132,7 @@ pub fn stacked(pieces: Vec<(Map, u32)>) -> Map {
 }
 
 /// The map of what was made of a text, `outer`, led on through the map that the text came with.
-pub fn composed(outer: &Map, inner: &Map) -> Map {
+pub(crate) fn composed(outer: &Map, inner: &Map) -> Map {
     let table = inner.generate_lookup_table();
     let mut names: Vec<Cow<'static, str>> = inner.get_names().map(|name| Cow::Owned(name.to_owned())).collect();
     let own = names.len() as u32;
@@ -152,7 +152,7 @@ pub fn composed(outer: &Map, inner: &Map) -> Map {
 ///
 /// # Errors
 /// When it is no map.
-pub fn read(text: &str, at: &Place<'_>) -> Result<Map, String> {
+pub(crate) fn read(text: &str, at: &Place<'_>) -> Result<Map, String> {
     // Sections (an index map) are written by few, and read by none of the readers that there are.
     let map = SourceMap::from_json_string(text).map_err(|error| error.to_string())?.into_owned();
     let mut parts = map.into_parts();
@@ -175,14 +175,14 @@ pub fn read(text: &str, at: &Place<'_>) -> Result<Map, String> {
 }
 
 /// The content of a `data:` URL.
-pub fn inline(reference: &str) -> Option<String> {
+pub(crate) fn inline(reference: &str) -> Option<String> {
     let (kind, content) = reference.strip_prefix("data:")?.split_once(',')?;
     let bytes = STANDARD.decode(kind.strip_suffix(";base64").map(|_| content)?).ok()?;
     String::from_utf8(bytes).ok()
 }
 
 /// What the last comment of a file names as its map (ECMA-426 section 11.1.2.1), and where in the text the comment begins and ends.
-pub fn mentioned(text: &str) -> Option<(&str, std::ops::Range<usize>)> {
+pub(crate) fn mentioned(text: &str) -> Option<(&str, std::ops::Range<usize>)> {
     const MARKS: [&str; 2] = ["# sourceMappingURL=", "@ sourceMappingURL="];
     let (at, mark) = MARKS.iter().filter_map(|mark| Some((text.rfind(mark)?, mark))).max()?;
     let opened = text.get(..at)?;
@@ -206,15 +206,15 @@ pub fn mentioned(text: &str) -> Option<(&str, std::ops::Range<usize>)> {
 
 /// A place in a text, and what is put there instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
+pub(crate) struct Edit {
     /// The bytes that go.
-    pub place: std::ops::Range<usize>,
+    pub(crate) place: std::ops::Range<usize>,
     /// What comes; neither has a line end in it.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// A text with edits, which are in order and do not meet.
-pub fn edited(text: &str, edits: &[Edit]) -> String {
+pub(crate) fn edited(text: &str, edits: &[Edit]) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
     for edit in edits {
@@ -228,14 +228,14 @@ pub fn edited(text: &str, edits: &[Edit]) -> String {
 
 /// How edits have moved the columns of a text.
 #[derive(Debug)]
-pub struct Moves {
+pub(crate) struct Moves {
     /// Line, columns before and after of the end of what was edited.
     ends: Vec<(u32, u32, u32)>,
 }
 
 impl Moves {
     /// By these edits of a text.
-    pub fn new(text: &str, edits: &[Edit]) -> Self {
+    pub(crate) fn new(text: &str, edits: &[Edit]) -> Self {
         let mut lines = Lines::new(text);
         let mut ends: Vec<(u32, u32, u32)> = Vec::new();
         for edit in edits {
@@ -250,25 +250,25 @@ impl Moves {
     }
 
     /// By so many columns that were put in front.
-    pub fn begins_with(columns: u32) -> Self {
+    pub(crate) fn begins_with(columns: u32) -> Self {
         Self { ends: vec![(0, 0, columns)] }
     }
 
     /// The column after the edits of one before.
-    pub fn after(&self, line: u32, column: u32) -> u32 {
+    pub(crate) fn after(&self, line: u32, column: u32) -> u32 {
         let last = self.ends.iter().rev().find(|end| end.0 == line && end.1 <= column);
         last.map_or(column, |(_, before, after)| after + (column - before))
     }
 
     /// The column before the edits of one after.
-    pub fn before(&self, line: u32, column: u32) -> u32 {
+    pub(crate) fn before(&self, line: u32, column: u32) -> u32 {
         let last = self.ends.iter().rev().find(|end| end.0 == line && end.2 <= column);
         last.map_or(column, |(_, before, after)| before + (column - after))
     }
 }
 
 /// The map of a text whose source was edited before: back to what it was before.
-pub fn unedited(map: Map, moves: &Moves, original: &str) -> Map {
+pub(crate) fn unedited(map: Map, moves: &Moves, original: &str) -> Map {
     let mut parts = map.into_parts();
     let back = |mark: &Token| {
         let column = moves.before(mark.get_src_line(), mark.get_src_col());
@@ -281,7 +281,7 @@ pub fn unedited(map: Map, moves: &Moves, original: &str) -> Map {
 }
 
 /// The map of a text that was edited after.
-pub fn followed(map: Map, moves: &Moves) -> Map {
+pub(crate) fn followed(map: Map, moves: &Moves) -> Map {
     let mut parts = map.into_parts();
     let forth = |mark: &Token| {
         let (line, column) = (mark.get_dst_line(), moves.after(mark.get_dst_line(), mark.get_dst_col()));

@@ -11,7 +11,7 @@
 //! - `glob`: patterns that files are chosen by.
 //! - `media`: media types.
 
-mod folder;
+pub(crate) mod folder;
 pub mod glob;
 mod item;
 mod listing;
@@ -20,7 +20,7 @@ mod media;
 mod representation;
 mod stock;
 mod variant;
-mod watch;
+pub(crate) mod watch;
 
 use std::io;
 use std::ops::Range;
@@ -38,6 +38,7 @@ use outwork_front::message::{Answer, Body, Handler, ReadyHead, Request, Response
 use outwork_front::route::path::NormalPath;
 use parking_lot::RwLock;
 
+use crate::assets::{Pipeline, Workshop};
 use crate::config::{Files as Settings, Statuses};
 use crate::metrics::WebMetrics;
 use item::{Form, Item, Root};
@@ -63,6 +64,8 @@ pub struct Shared {
     pub compressor: Arc<Compressor>,
     /// What is counted.
     pub metrics: Arc<WebMetrics>,
+    /// Makes what is served in the place of files, or beside them.
+    pub workshop: Arc<Workshop>,
 }
 
 /// Answers requests with the files of a folder.
@@ -79,20 +82,33 @@ struct Inner {
     pages: Vec<(Statuses, String)>,
     watch: Arc<Watch>,
     root: RwLock<Option<Arc<Root>>>,
+    /// What is made of the files, where anything is.
+    pipeline: Option<Arc<Pipeline>>,
     stock: Stock,
     metrics: Arc<WebMetrics>,
 }
 
 impl Files {
-    /// Opens the folder.
+    /// Opens the folder of a site; `name` is what figures and faults call it by. Where anything is made of the files, this waits for that as long as
+    /// the settings have it.
     ///
     /// # Errors
     /// When it is not there, is no folder, or may not be read.
-    pub fn open(settings: Settings, compression: Compression, shared: &Shared) -> Result<Self, FilesError> {
+    pub fn open(
+        name: &str,
+        settings: Settings,
+        compression: Compression,
+        shared: &Shared,
+    ) -> Result<Self, FilesError> {
+        let failed = {
+            let path = settings.root.display().to_string();
+            move |source| FilesError { path: path.clone(), source }
+        };
         let pages =
             settings.error_pages.iter().filter_map(|(statuses, page)| Some((Statuses::of(statuses)?, page.clone())));
         let metrics = Arc::clone(&shared.metrics);
-        let inner = Inner {
+        let mut inner = Inner {
+            pipeline: None,
             types: MediaTypes::new(&settings.types, &settings.charset),
             pages: pages.collect(),
             watch: Watch::new(settings.root.clone(), settings.watch, Arc::clone(&metrics)),
@@ -103,7 +119,11 @@ impl Files {
             compression,
             settings,
         };
-        let failed = |source| FilesError { path: inner.settings.root.display().to_string(), source };
+        if inner.settings.assets.is_some() {
+            // A folder that is not there is no start.
+            Root::open(&inner).map_err(&failed)?;
+            inner.pipeline = Some(shared.workshop.pipeline(name, &inner.settings).map_err(&failed)?);
+        }
         let root = Root::open(&inner).map_err(failed)?;
         *inner.root.write() = Some(root);
         Ok(Self { inner: Arc::new(inner) })
@@ -286,7 +306,7 @@ impl Inner {
 }
 
 /// Whether a name is one that is not for everybody.
-fn is_hidden(name: &str) -> bool {
+pub(crate) fn is_hidden(name: &str) -> bool {
     name.starts_with('.') && name != ".well-known"
 }
 

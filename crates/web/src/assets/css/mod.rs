@@ -19,34 +19,34 @@ use print::Printer;
 
 /// A style sheet.
 #[derive(Debug, Clone, Copy)]
-pub struct Sheet<'a> {
+pub(crate) struct Sheet<'a> {
     /// Its path below the folder.
-    pub path: &'a str,
+    pub(crate) path: &'a str,
     /// Its name in a source map.
-    pub name: &'a str,
-    pub text: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) text: &'a str,
 }
 
 /// What is asked for.
-pub struct Order<'a> {
+pub(crate) struct Order<'a> {
     /// Leave out what means nothing.
-    pub minify: bool,
+    pub(crate) minify: bool,
     /// Make a source map.
-    pub map: bool,
+    pub(crate) map: bool,
     /// What a reference in a sheet of this path is replaced with; `None` leaves it.
-    pub resolve: &'a dyn Fn(&str, &str) -> Option<String>,
+    pub(crate) resolve: &'a dyn Fn(&str, &str) -> Option<String>,
 }
 
 /// What was made.
 #[derive(Debug)]
-pub struct Made {
-    pub text: String,
-    pub map: Option<Map>,
-    pub faults: Vec<AssetFault>,
+pub(crate) struct Made {
+    pub(crate) text: String,
+    pub(crate) map: Option<Map>,
+    pub(crate) faults: Vec<AssetFault>,
 }
 
 /// Makes one sheet.
-pub fn sheet(sheet: &Sheet<'_>, order: &Order<'_>) -> Made {
+pub(crate) fn sheet(sheet: &Sheet<'_>, order: &Order<'_>) -> Made {
     let faults = faults::of(sheet);
     let mut printer = Printer::new(order.resolve, order.minify && faults.is_empty());
     printer.sheet(sheet);
@@ -55,7 +55,7 @@ pub fn sheet(sheet: &Sheet<'_>, order: &Order<'_>) -> Made {
 
 /// Joins sheets. `imported` gives the sheet that an `@import` in one of this path leads to: it is put in the place of the rule, as a browser
 /// does it. Where that is not possible, the rule goes to the beginning, where alone it counts (CSS Cascade Level 5 section 2).
-pub fn joined<'a>(
+pub(crate) fn joined<'a>(
     sheets: &[Sheet<'a>],
     imported: &'a dyn Fn(&str, &str) -> Option<Sheet<'a>>,
     order: &Order<'_>,
@@ -70,7 +70,7 @@ pub fn joined<'a>(
 }
 
 /// What a sheet refers to, as it is written there.
-pub fn references(sheet: &Sheet<'_>) -> Vec<String> {
+pub(crate) fn references(sheet: &Sheet<'_>) -> Vec<String> {
     let found = std::cell::RefCell::new(Vec::new());
     let collect = |_: &str, reference: &str| {
         found.borrow_mut().push(reference.to_owned());
@@ -81,7 +81,7 @@ pub fn references(sheet: &Sheet<'_>) -> Vec<String> {
 }
 
 /// The declarations of a `style` attribute.
-pub fn declarations(sheet: &Sheet<'_>, order: &Order<'_>) -> String {
+pub(crate) fn declarations(sheet: &Sheet<'_>, order: &Order<'_>) -> String {
     let mut printer = Printer::new(order.resolve, order.minify && faults::of(sheet).is_empty());
     printer.declarations(sheet);
     printer.done().0

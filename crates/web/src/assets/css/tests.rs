@@ -112,7 +112,7 @@ fn joined_sheets_have_their_imports_in_place_or_at_the_beginning() {
          c{c:c}a{b:c}\n  \n\na{b:c}  c{c:c} d{e:f}g{h:i}"
     );
     assert_eq!(made.faults.len(), 1);
-    assert!(made.faults[0].to_string().starts_with("/b.css:1:80: it is never closed"), "{}", made.faults[0]);
+    assert!(made.faults[0].to_string().starts_with("/b.css:1:79: it is never closed"), "{}", made.faults[0]);
     let plain = join(&[("/a.css", "a {\n b: c }"), ("/e.css", "/* d */ e { }\n")], &[], false);
     assert_eq!(plain.text, "a {\n b: c }\n/* d */ e { }\n");
 }

@@ -2,7 +2,7 @@
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     White,
     Comment,
     Ident,
@@ -31,17 +31,17 @@ pub enum Kind {
 
 /// A piece of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Token<'a> {
-    pub kind: Kind,
-    pub text: &'a str,
+pub(crate) struct Token<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) text: &'a str,
     /// The byte that it begins at.
-    pub start: usize,
+    pub(crate) start: usize,
     /// The text ended before it did.
-    pub open: bool,
+    pub(crate) open: bool,
 }
 
 /// The tokens of a text.
-pub fn tokens(text: &str) -> Vec<Token<'_>> {
+pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0 };
     let mut tokens = Vec::new();
     while scanner.at < text.len() {
@@ -59,7 +59,7 @@ pub fn tokens(text: &str) -> Vec<Token<'_>> {
 }
 
 /// Whether a character is white space in CSS.
-pub fn is_white(byte: u8) -> bool {
+pub(crate) fn is_white(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'\x0c')
 }
 
@@ -277,7 +277,7 @@ impl Scanner<'_> {
 }
 
 /// A text without its escapes.
-pub fn unescaped(text: &str) -> String {
+pub(crate) fn unescaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
     while let Some(character) = rest.next() {
@@ -310,7 +310,7 @@ pub fn unescaped(text: &str) -> String {
 }
 
 /// The text of a string or of an unquoted URL, without what stands around it.
-pub fn content(token: &Token<'_>) -> String {
+pub(crate) fn content(token: &Token<'_>) -> String {
     let text = match token.kind {
         Kind::Url => {
             let inner = token.text.get(4..).unwrap_or_default();
@@ -326,7 +326,7 @@ pub fn content(token: &Token<'_>) -> String {
 }
 
 /// Whether two tokens that touch would be read as something else, so that a comment or white space has to stay between them (section 9).
-pub fn would_merge(before: Kind, after: Kind) -> bool {
+pub(crate) fn would_merge(before: Kind, after: Kind) -> bool {
     use Kind::{Cdc, Delim, Dimension, Function, Hash, Ident, Number, Open, Percentage, Url};
     let word = matches!(after, Ident | Function | Url | Kind::BadUrl);
     let number = matches!(after, Number | Percentage | Dimension);

@@ -19,40 +19,40 @@ use pieces::{Piece, Tag};
 
 /// A page.
 #[derive(Debug, Clone, Copy)]
-pub struct Page<'a> {
+pub(crate) struct Page<'a> {
     /// Its path below the folder.
-    pub path: &'a str,
-    pub text: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) text: &'a str,
 }
 
 /// What a reference is replaced with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// The same where only the content is another.
-    pub url: String,
+    pub(crate) url: String,
     /// What its content has to be.
-    pub integrity: Option<String>,
+    pub(crate) integrity: Option<String>,
 }
 
 /// What is asked for.
-pub struct Order<'a> {
+pub(crate) struct Order<'a> {
     /// Make it smaller; and of what stands in it, style sheets and scripts.
-    pub minify: bool,
-    pub css: bool,
-    pub js: bool,
+    pub(crate) minify: bool,
+    pub(crate) css: bool,
+    pub(crate) js: bool,
     /// Tell browsers what contents have to be.
-    pub integrity: bool,
+    pub(crate) integrity: bool,
     /// The path that the folder is served at.
-    pub base: &'a str,
+    pub(crate) base: &'a str,
     /// What a reference from a path is replaced with; `None` leaves it.
-    pub resolve: &'a dyn Fn(&str, &str) -> Option<Resolved>,
+    pub(crate) resolve: &'a dyn Fn(&str, &str) -> Option<Resolved>,
 }
 
 /// Makes a page.
 ///
 /// # Errors
 /// When it cannot be parted into pieces.
-pub fn page(page: &Page<'_>, order: &Order<'_>) -> Result<(String, Vec<AssetFault>), AssetFault> {
+pub(crate) fn page(page: &Page<'_>, order: &Order<'_>) -> Result<(String, Vec<AssetFault>), AssetFault> {
     // As every browser reads it (HTML section 13.2.3.5).
     let text = page.text.replace("\r\n", "\n");
     let pieces = pieces::of(&text).map_err(|at| {

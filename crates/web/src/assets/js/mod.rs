@@ -23,22 +23,22 @@ use super::map::{self, Edit, Map, Moves};
 /// Levels that a text may be nested. What reads it descends once for each.
 const DEPTH: usize = 5000;
 /// Memory that a thread needs to descend so far.
-pub const STACK: usize = 512 << 20;
+pub(crate) const STACK: usize = 512 << 20;
 
 /// A script or a module.
 #[derive(Debug, Clone, Copy)]
-pub struct Script<'a> {
+pub(crate) struct Script<'a> {
     /// Its path below the folder.
-    pub path: &'a str,
+    pub(crate) path: &'a str,
     /// Its name in a source map.
-    pub name: &'a str,
-    pub text: &'a str,
-    pub kind: Kind,
+    pub(crate) name: &'a str,
+    pub(crate) text: &'a str,
+    pub(crate) kind: Kind,
 }
 
 /// What a text is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A module where it imports or exports, otherwise a script.
     Either,
     Script,
@@ -47,7 +47,7 @@ pub enum Kind {
 
 impl Kind {
     /// Of a file by its name.
-    pub fn of(path: &str) -> Self {
+    pub(crate) fn of(path: &str) -> Self {
         if path.ends_with(".mjs") { Self::Module } else { Self::Either }
     }
 
@@ -62,47 +62,47 @@ impl Kind {
 
 /// What a text is, and what it imports.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outline {
+pub(crate) struct Outline {
     /// It is a module.
-    pub is_module: bool,
+    pub(crate) is_module: bool,
     /// All of it is strict by its first statement.
-    pub is_strict: bool,
+    pub(crate) is_strict: bool,
     /// What it imports by a name that stands there.
-    pub imports: Vec<Import>,
+    pub(crate) imports: Vec<Import>,
 }
 
 /// A name that something is imported by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Import {
+pub(crate) struct Import {
     /// Where it stands, with its quotes.
-    pub place: Range<usize>,
-    pub name: String,
+    pub(crate) place: Range<usize>,
+    pub(crate) name: String,
 }
 
 /// What is asked for.
-pub struct Order<'a> {
+pub(crate) struct Order<'a> {
     /// Make it smaller.
-    pub minify: bool,
+    pub(crate) minify: bool,
     /// Make a source map.
-    pub map: bool,
+    pub(crate) map: bool,
     /// The map that the text came with.
-    pub inner: Option<&'a Map>,
+    pub(crate) inner: Option<&'a Map>,
     /// What the name of an import is replaced with; `None` leaves it.
-    pub resolve: &'a dyn Fn(&str) -> Option<String>,
+    pub(crate) resolve: &'a dyn Fn(&str) -> Option<String>,
 }
 
 /// What was made.
 #[derive(Debug)]
-pub struct Made {
-    pub text: String,
-    pub map: Option<Map>,
+pub(crate) struct Made {
+    pub(crate) text: String,
+    pub(crate) map: Option<Map>,
 }
 
 /// Reads a text.
 ///
 /// # Errors
 /// When a browser could not, or when it is nested too deep.
-pub fn outline(script: &Script<'_>) -> Result<Outline, AssetFault> {
+pub(crate) fn outline(script: &Script<'_>) -> Result<Outline, AssetFault> {
     guarded(script, || {
         let allocator = Allocator::default();
         let parsed = parse(&allocator, script, script.text)?;
@@ -127,7 +127,7 @@ pub fn outline(script: &Script<'_>) -> Result<Outline, AssetFault> {
 ///
 /// # Errors
 /// When the minifier has failed.
-pub fn made(script: &Script<'_>, outline: &Outline, order: &Order<'_>) -> Result<Made, AssetFault> {
+pub(crate) fn made(script: &Script<'_>, outline: &Outline, order: &Order<'_>) -> Result<Made, AssetFault> {
     let edit = |import: &Import| {
         let text = quoted(&(order.resolve)(&import.name)?);
         Some(Edit { place: import.place.clone(), text })
@@ -163,7 +163,7 @@ pub fn made(script: &Script<'_>, outline: &Outline, order: &Order<'_>) -> Result
 
 /// Scripts one behind the other, each with what was made of it, so that none runs into the next; and what is wrong with the whole: a name that
 /// is declared twice, say.
-pub fn joined(path: &str, pieces: Vec<Made>) -> (Made, Option<AssetFault>) {
+pub(crate) fn joined(path: &str, pieces: Vec<Made>) -> (Made, Option<AssetFault>) {
     // A comment at the end of one, and a statement that has no semicolon at its end.
     const BETWEEN: &str = "\n;\n";
     let mut text = String::new();

@@ -10,10 +10,10 @@ use super::super::html::Resolved;
 use super::super::js::Outline;
 
 /// SHA-256.
-pub type Digest = [u8; 32];
+pub(crate) type Digest = [u8; 32];
 
 /// The digest of several parts, each told from the next.
-pub fn digest(parts: &[&[u8]]) -> Digest {
+pub(crate) fn digest(parts: &[&[u8]]) -> Digest {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
@@ -44,12 +44,12 @@ enum Kept {
 
 /// What is remembered from one build to the next.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub(crate) struct Memory {
     kept: HashMap<Digest, (Kept, bool)>,
     /// What was made anew, of what could be remembered.
-    pub made: u64,
+    pub(crate) made: u64,
     /// What was remembered.
-    pub remembered: u64,
+    pub(crate) remembered: u64,
 }
 
 impl Memory {

@@ -22,7 +22,7 @@ use super::config::Assets;
 use super::fault::AssetFault;
 use super::html::{self, Page, Resolved};
 use super::locate::{self, Place};
-pub use memory::{Digest, Memory, digest};
+pub(crate) use memory::{Digest, Memory, digest};
 use memory::Made;
 use node::{Kind, Node};
 
@@ -31,44 +31,44 @@ const FAULTS: usize = 200;
 
 /// A file of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
+pub(crate) struct File {
     /// Its path below the folder, in its normal form.
-    pub path: Arc<str>,
+    pub(crate) path: Arc<str>,
     /// Bytes.
-    pub length: u64,
+    pub(crate) length: u64,
     /// SHA-256 of its content.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// What it says, where that is looked at.
-    pub text: Option<Arc<str>>,
+    pub(crate) text: Option<Arc<str>>,
 }
 
 /// What was made.
 #[derive(Debug, Default)]
-pub struct Build {
+pub(crate) struct Build {
     /// By path, one each.
-    pub outputs: Vec<Output>,
+    pub(crate) outputs: Vec<Output>,
     /// What became of which file, by path.
-    pub entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// What could not be made, and why.
-    pub faults: Vec<AssetFault>,
+    pub(crate) faults: Vec<AssetFault>,
 }
 
 /// A file that is served in the place of another, or beside the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
+pub(crate) struct Output {
     /// Its path below the folder.
-    pub path: String,
+    pub(crate) path: String,
     /// Its name says what is in it, so that never changes.
-    pub versioned: bool,
+    pub(crate) versioned: bool,
     /// SHA-256 of its content.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// What is in it.
-    pub content: Content,
+    pub(crate) content: Content,
 }
 
 /// What is in an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub(crate) enum Content {
     /// What was made.
     Text(Arc<str>),
     /// What is in the file of this path.
@@ -105,7 +105,7 @@ struct Planner<'a> {
 }
 
 /// Makes everything.
-pub fn plan(files: &[File], settings: &Assets, memory: &mut Memory) -> Build {
+pub(crate) fn plan(files: &[File], settings: &Assets, memory: &mut Memory) -> Build {
     let files: BTreeMap<&str, &File> = files.iter().map(|file| (&*file.path, file)).collect();
     memory.begin();
     let mut planner = Planner { settings, files: &files, known: HashMap::new(), build: Build::default() };
@@ -307,17 +307,17 @@ fn integrity(content: &[u8]) -> String {
 }
 
 /// Whether a file is a page.
-pub fn is_page(path: &str) -> bool {
+pub(crate) fn is_page(path: &str) -> bool {
     [".html", ".htm"].iter().any(|end| path.ends_with(end))
 }
 
 /// Whether the text of a file is looked at.
-pub fn is_text(path: &str) -> bool {
+pub(crate) fn is_text(path: &str) -> bool {
     is_page(path) || [".css", ".js", ".mjs", ".map"].iter().any(|end| path.ends_with(end))
 }
 
 /// Whether a file has any part in what is made.
-pub fn concerns(settings: &Assets, path: &str) -> bool {
+pub(crate) fn concerns(settings: &Assets, path: &str) -> bool {
     let versioning = &settings.versioning;
     let versioned = versioning.enabled && versioning.files.iter().any(|glob| glob.fits(path));
     is_text(path) || versioned || settings.concatenation.patterns.iter().any(|bundle| bundle.path == path)

@@ -164,6 +164,11 @@ fn inner_map(file: &File, files: &Files<'_>, base: &str, faults: &mut Vec<AssetF
 /// A question what a reference becomes.
 type Answer<'a> = &'a dyn Fn(&str, &str) -> Option<Resolved>;
 
+/// What a reference becomes, where that is something else.
+fn another(answer: Answer<'_>, from: &str, reference: &str) -> Option<String> {
+    answer(from, reference).map(|found| found.url).filter(|url| url != reference)
+}
+
 impl Node<'_> {
     /// Makes it, unless that has been done.
     pub(super) fn made(&self, settings: &Assets, files: &Files<'_>, memory: &mut Memory, answer: Answer<'_>) -> Arc<Made> {
@@ -208,7 +213,7 @@ impl Node<'_> {
 
     fn css(&self, settings: &Assets, files: &Files<'_>, minify: bool, maps: &[Option<Map>], answer: Answer<'_>) -> Made {
         let base = settings.base.as_str();
-        let resolve = |from: &str, reference: &str| Some(answer(from, reference)?.url);
+        let resolve = |from: &str, reference: &str| another(answer, from, reference);
         let minify = minify && !(self.path.ends_with(".min.css") && !self.bundle);
         let names: BTreeMap<&str, String> = files.keys().map(|path| (*path, locate::url(base, path))).collect();
         let named = |file: &&File| names.get(&*file.path).map(String::as_str).unwrap_or_default();
@@ -239,7 +244,7 @@ impl Node<'_> {
         for ((file, outline), inner) in self.members.iter().zip(&self.outlines).zip(maps) {
             let name = locate::url(base, &file.path);
             let script = script(file, &file.path, &name);
-            let resolve = |name: &str| is_path(name).then(|| answer(&file.path, name)).flatten().map(|found| found.url);
+            let resolve = |name: &str| is_path(name).then(|| another(answer, &file.path, name)).flatten();
             let minify = minify && !file.path.ends_with(".min.js");
             let order = js::Order { minify, map: settings.source_maps, inner: inner.as_ref(), resolve: &resolve };
             let plain = js::Order { minify: false, ..order };
