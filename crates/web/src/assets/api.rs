@@ -104,7 +104,8 @@ impl SiteView {
             before: entry.before,
             after: entry.after,
         };
-        let seconds = |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs());
+        let seconds =
+            |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs());
         Self {
             name: site.name().to_owned(),
             root: site.root().display().to_string(),

@@ -1,6 +1,8 @@
 //! What is wrong with a file, for who can mend it.
 
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What is wrong with a file, where, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +50,23 @@ impl fmt::Display for AssetFault {
         }
         write!(f, ": {}; {}", self.found, self.help)
     }
+}
+
+/// Does something with a text that others wrote: a panic in it is a fault of that file, and ends no more than that.
+///
+/// # Errors
+/// Those of the work, and that it has failed.
+pub(super) fn guarded<T>(path: &str, work: impl FnOnce() -> Result<T, AssetFault>) -> Result<T, AssetFault> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|cause| {
+        let found = format!("what makes it smaller has failed: {}", said(&*cause));
+        Err(AssetFault::new(path, found, "it is served as it is; tell those who make Outwork"))
+    })
+}
+
+/// What a panic has said.
+pub(super) fn said(cause: &(dyn Any + Send)) -> String {
+    let text = cause.downcast_ref::<&str>().map(|&text| text.to_owned());
+    text.or_else(|| cause.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
 #[cfg(test)]

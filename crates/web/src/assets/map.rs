@@ -241,7 +241,8 @@ impl Moves {
         for edit in edits {
             let (line, start) = lines.at(edit.place.start);
             let (_, end) = lines.at(edit.place.end);
-            let before = ends.last().filter(|last| last.0 == line).map_or(0, |last| i64::from(last.2) - i64::from(last.1));
+            let before =
+                ends.last().filter(|last| last.0 == line).map_or(0, |last| i64::from(last.2) - i64::from(last.1));
             let width = edit.text.chars().map(char::len_utf16).sum::<usize>();
             let after = i64::from(start) + before + width as i64;
             ends.push((line, end, u32::try_from(after).unwrap_or(0)));

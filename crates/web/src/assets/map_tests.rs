@@ -55,8 +55,12 @@ fn the_comment_that_names_a_map_is_the_last_thing_in_a_file() {
     ] {
         assert_eq!(mentioned(text), Some((reference, place)), "{text}");
     }
-    for text in ["//# sourceMappingURL=a.map\nb()", "x = '//# sourceMappingURL=a'", "# sourceMappingURL=a", "//# sourceMappingURL="]
-    {
+    for text in [
+        "//# sourceMappingURL=a.map\nb()",
+        "x = '//# sourceMappingURL=a'",
+        "# sourceMappingURL=a",
+        "//# sourceMappingURL=",
+    ] {
         assert_eq!(mentioned(text), None, "{text}");
     }
     assert_eq!(inline("data:application/json;charset=utf-8;base64,e30=").as_deref(), Some("{}"));

@@ -31,4 +31,5 @@ pub mod versioned;
 
 pub use pipeline::{BuildError, Pipeline, Progress, Workshop, build};
 pub use plan::Entry;
+pub(crate) use shelf::Built;
 pub use shelf::{Generation, Lasting};

@@ -79,6 +79,11 @@ impl Notice {
         self.blind |= !watched;
     }
 
+    /// What was seen was not all of it.
+    pub(super) fn distrust(&mut self) {
+        self.blind = true;
+    }
+
     /// Waits for a change, and then until there has been none for a while, but not without end.
     pub(super) fn wait(&self, quiet: Duration) -> Woken {
         let woken = self.wait_for(if self.blind { LOOK_BLIND } else { LOOK });
@@ -101,7 +106,10 @@ impl Notice {
         let timeout = Timespec::try_from(patience).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         // Without a queue there is but one to listen to.
         let queue = self.queue.as_ref().map_or(self.stop.0.as_fd(), AsFd::as_fd);
-        let mut polled = [PollFd::from_borrowed_fd(self.stop.0.as_fd(), PollFlags::IN), PollFd::from_borrowed_fd(queue, PollFlags::IN)];
+        let mut polled = [
+            PollFd::from_borrowed_fd(self.stop.0.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(queue, PollFlags::IN),
+        ];
         loop {
             match poll(&mut polled, Some(&timeout)) {
                 Err(Errno::INTR) => {}

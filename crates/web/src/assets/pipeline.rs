@@ -3,6 +3,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::config::Assets;
-use super::fault::AssetFault;
+use super::fault::{AssetFault, said};
 use super::js::STACK;
 use super::metrics::AssetMetrics;
 use super::notice::{Notice, Stop, Woken};
@@ -22,16 +23,11 @@ use crate::files::folder::{Folder, file_name};
 
 /// How much less a build counts than what answers requests (`nice(2)`).
 const NICE: i32 = 10;
-/// How long it waits after it could not write.
-const PAUSE: Duration = Duration::from_secs(5);
 
 /// Why nothing was made.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {source}")]
-pub struct BuildError {
-    path: PathBuf,
-    source: io::Error,
-}
+#[error(transparent)]
+pub struct BuildError(ShelfError);
 
 /// Makes everything once, into a folder; gives what became of which file, and what is wrong.
 ///
@@ -40,7 +36,7 @@ pub struct BuildError {
 pub fn build(settings: &Settings, assets: &Assets, to: &Path) -> Result<(Vec<Entry>, Vec<AssetFault>), BuildError> {
     let at = |path: &Path| {
         let path = path.to_owned();
-        move |source| BuildError { path, source }
+        move |source| ShelfError::Io { path, source }
     };
     let work = || {
         let folder = Folder::open(&settings.root, settings.symlinks).map_err(at(&settings.root))?;
@@ -48,11 +44,7 @@ pub fn build(settings: &Settings, assets: &Assets, to: &Path) -> Result<(Vec<Ent
         let found = scan(&folder, settings, assets, &Found::default(), &mut notice).map_err(at(&settings.root))?;
         let mut build = plan(&found.files, assets, &mut Memory::default());
         for output in &build.outputs {
-            let failed = |error| match error {
-                ShelfError::Io { path, source } => BuildError { path, source },
-                ShelfError::Changed(path) => BuildError { path: PathBuf::from(&*path), source: io::ErrorKind::Interrupted.into() },
-            };
-            write(&to.join(&*file_name(&output.path)), output, &folder).map_err(failed)?;
+            write(&to.join(&*file_name(&output.path)), output, &folder)?;
         }
         build.faults.extend(found.faults);
         Ok((build.entries, build.faults))
@@ -60,8 +52,9 @@ pub fn build(settings: &Settings, assets: &Assets, to: &Path) -> Result<(Vec<Ent
     // Parsers descend deep.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map_err(at(to))?;
-        thread.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+        thread.join().unwrap_or_else(|cause| Err(ShelfError::Failed(said(&*cause))))
     })
+    .map_err(BuildError)
 }
 
 /// The assets of all sites of a process. What a reload does not change goes on as it is.
@@ -237,14 +230,17 @@ impl Worker {
         let mut woken = Woken::Changed;
         while woken != Woken::Stopped {
             let mut notice = Notice::new(&self.stop, self.settings.watch);
-            match self.build(&mut notice) {
-                Ok(()) => woken = notice.wait(self.assets.debounce),
-                Err(error) => {
-                    self.failed(&error);
-                    // What fails for want of something is tried again when something changes, and after a while.
-                    woken = notice.wait(self.assets.debounce.max(PAUSE.min(self.assets.debounce * 10)));
-                }
+            let built = catch_unwind(AssertUnwindSafe(|| self.build(&mut notice)));
+            let built = built.unwrap_or_else(|cause| {
+                // Half of it may be of another state.
+                (self.memory, self.found) = (Memory::default(), Found::default());
+                Err(ShelfError::Failed(said(&*cause)))
+            });
+            if let Err(error) = built {
+                self.failed(&error);
+                notice.distrust();
             }
+            woken = notice.wait(self.assets.debounce);
         }
         // Figures of a site that is no more.
         for gauge in [&self.metrics.faults, &self.metrics.before, &self.metrics.after, &self.metrics.versions] {
@@ -267,7 +263,7 @@ impl Worker {
         build.faults.extend(found.faults.iter().cloned());
         let before = Arc::clone(&self.generation.read());
         let keep = self.assets.versioning.keep;
-        let generation = self.shelf.put(&build, &folder, &before, keep, SystemTime::now())?;
+        let generation = self.shelf.put(&build, (&folder, &found), &before, keep, SystemTime::now())?;
         *self.generation.write() = generation;
         before.supersede();
         self.found = found;

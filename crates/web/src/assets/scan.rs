@@ -29,9 +29,17 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// What a file was when it was looked at.
+    pub(super) fn state(&self, path: &str) -> Option<Identity> {
+        self.states.get(path).map(|(identity, _)| *identity)
+    }
+
     /// Whether nothing has changed since another look.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.files == other.files && self.faults == other.faults
+        let state = |found: &Self, path: &str| found.state(path);
+        self.files == other.files
+            && self.faults == other.faults
+            && self.files.iter().all(|file| state(self, &file.path) == state(other, &file.path))
     }
 }
 
@@ -51,10 +59,7 @@ pub(super) fn scan(
     scan.read(root)?;
     let Scan { mut found, full, .. } = scan;
     if full {
-        let told = format!(
-            "there are more than {} files, or {} of them",
-            assets.max_files, assets.max_total
-        );
+        let told = format!("there are more than {} files, or {} of them", assets.max_files, assets.max_total);
         let help = "what is beyond is served as it is; raise assets.max_files or assets.max_total";
         found.faults.push(AssetFault::new("/", told, help));
     }

@@ -15,8 +15,8 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use super::plan::{Build, Content, Digest, Output};
-use super::scan::hash;
-use crate::files::folder::{Folder, Named, file_name};
+use super::scan::{Found, hash};
+use crate::files::folder::{Folder, Identity, Named, file_name};
 
 /// Names by content that are kept at most, of contents that are no more.
 const KEPT: usize = 100_000;
@@ -34,11 +34,21 @@ pub enum Lasting {
     Now,
 }
 
+/// Something that was made, as it is looked up.
+#[derive(Debug, Clone)]
+pub(crate) struct Built {
+    pub(crate) lasting: Lasting,
+    /// The folder that it lies in.
+    pub(crate) folder: Arc<Folder>,
+    /// The file of the same path that it was made of: once that is another, it takes its place again until something is made of it.
+    pub(crate) source: Option<Identity>,
+}
+
 /// Everything that was made of one state of a folder.
 #[derive(Debug)]
 pub struct Generation {
     number: u64,
-    files: HashMap<Box<str>, Lasting>,
+    files: HashMap<Box<str>, (Lasting, Option<Identity>)>,
     folders: Option<(Arc<Folder>, Arc<Folder>)>,
     /// The content of each in the place of a file.
     plain: HashMap<String, Digest>,
@@ -48,14 +58,21 @@ pub struct Generation {
 impl Generation {
     /// Of a folder that nothing was made of yet.
     fn none() -> Self {
-        Self { number: 0, files: HashMap::new(), folders: None, plain: HashMap::new(), superseded: AtomicBool::new(false) }
+        Self {
+            number: 0,
+            files: HashMap::new(),
+            folders: None,
+            plain: HashMap::new(),
+            superseded: AtomicBool::new(false),
+        }
     }
 
-    /// The folder in which a path lies, where something was made that has it.
-    pub(crate) fn find(&self, path: &str) -> Option<(Lasting, &Arc<Folder>)> {
-        let lasting = *self.files.get(path)?;
+    /// What was made that has a path.
+    pub(crate) fn find(&self, path: &str) -> Option<Built> {
+        let (lasting, source) = *self.files.get(path)?;
         let (hashed, plain) = self.folders.as_ref()?;
-        Some((lasting, if lasting == Lasting::Forever { hashed } else { plain }))
+        let folder = Arc::clone(if lasting == Lasting::Forever { hashed } else { plain });
+        Some(Built { lasting, folder, source })
     }
 
     /// There is a later one, and it is where this one was.
@@ -78,6 +95,9 @@ pub(super) enum ShelfError {
     /// The disk.
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+    /// An error of ours.
+    #[error("a build has failed: {0}")]
+    Failed(String),
 }
 
 /// Where the generations of a site lie.
@@ -130,17 +150,17 @@ impl Shelf {
         if state.last.is_empty() {
             return Ok(Arc::new(Generation::none()));
         }
-        let files = state.last.keys().map(|path| (path.as_str().into(), Lasting::Forever)).collect();
+        let files = state.last.keys().map(|path| (path.as_str().into(), (Lasting::Forever, None))).collect();
         let hashed = self.folder(&self.dir.join(HASHED))?;
         let folders = Some((Arc::clone(&hashed), hashed));
         Ok(Arc::new(Generation { files, folders, ..Generation::none() }))
     }
 
-    /// Writes a generation. `sources` is where files lie whose content is taken over.
+    /// Writes a generation of what was found in a folder.
     pub(super) fn put(
         &self,
         build: &Build,
-        sources: &Folder,
+        (sources, found): (&Folder, &Found),
         before: &Generation,
         keep: Duration,
         now: SystemTime,
@@ -152,7 +172,8 @@ impl Shelf {
         let plain = self.dir.join(format!("plain-{number}"));
         let earlier = self.dir.join(format!("plain-{}", before.number));
         let mut contents: HashMap<Digest, PathBuf> = HashMap::new();
-        let (versioned, in_place): (Vec<&Output>, Vec<&Output>) = build.outputs.iter().partition(|output| output.versioned);
+        let (versioned, in_place): (Vec<&Output>, Vec<&Output>) =
+            build.outputs.iter().partition(|output| output.versioned);
         for output in versioned {
             let path = hashed.join(&*file_name(&output.path));
             // What is in the record was whole when that was written.
@@ -180,11 +201,14 @@ impl Shelf {
         state.last.extend(current.map(|path| (path, CURRENT)));
         self.forget(&mut state, keep, seconds);
         self.record(&state, seconds)?;
-        let mut files: HashMap<Box<str>, Lasting> =
-            state.last.keys().map(|path| (path.as_str().into(), Lasting::Forever)).collect();
-        files.extend(in_place.iter().map(|output| (output.path.as_str().into(), Lasting::Now)));
+        let mut files: HashMap<Box<str>, (Lasting, Option<Identity>)> =
+            state.last.keys().map(|path| (path.as_str().into(), (Lasting::Forever, None))).collect();
+        files.extend(
+            in_place.iter().map(|output| (output.path.as_str().into(), (Lasting::Now, found.state(&output.path)))),
+        );
         let digests = in_place.iter().map(|output| (output.path.clone(), output.digest)).collect();
-        let generation = Arc::new(Generation { number, files, folders, plain: digests, superseded: AtomicBool::new(false) });
+        let generation =
+            Arc::new(Generation { number, files, folders, plain: digests, superseded: AtomicBool::new(false) });
         // Whoever still answers out of one keeps it.
         state.written.retain(|(number, written)| {
             let gone = written.strong_count() == 0;
@@ -221,12 +245,11 @@ impl Shelf {
         }
     }
 
-    /// Writes down what is there, once it is on stable storage: what is named after its content has to have it.
+    /// Writes down what is there. Each name by content is on stable storage by then: what is named after its content has to have it.
     fn record(&self, state: &State, now: u64) -> Result<(), ShelfError> {
         let path = self.dir.join(RECORD);
         let at = |source| ShelfError::Io { path: path.clone(), source };
         let last: BTreeMap<&String, u64> = state.last.iter().map(|(path, last)| (path, (*last).min(now))).collect();
-        rustix::fs::syncfs(File::open(&self.dir).map_err(at)?).map_err(|error| at(error.into()))?;
         let new = self.dir.join("record.new");
         let mut file = File::create(&new).map_err(at)?;
         let text = serde_json::to_vec(&last).map_err(|error| at(error.into()))?;
@@ -260,6 +283,9 @@ pub(super) fn write(path: &Path, output: &Output, sources: &Folder) -> Result<()
                 return Err(changed());
             }
         }
+    }
+    if output.versioned {
+        file.sync_data().map_err(at)?;
     }
     fs::rename(&new, path).map_err(at)
 }

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use super::folder::{Folder, Identity};
 use super::representation::Representation;
 use super::watch::{Ticket, Watch, Word};
-use crate::assets::{Generation, Lasting};
+use crate::assets::{Built, Generation};
 use crate::metrics::WebMetrics;
 
 /// What a file counts for beside its content: the item, its fields, its watches, an open descriptor.
@@ -42,8 +42,8 @@ pub(super) struct Item {
     pub(super) path: Box<str>,
     pub(super) identity: Identity,
     pub(super) media_type: HeaderValue,
-    /// It was made: how long it may be kept, and the folder that it lies in.
-    pub(super) built: Option<(Lasting, Arc<Folder>)>,
+    /// It was made of files.
+    pub(super) built: Option<Built>,
     /// Its forms are worth choosing from.
     pub(super) varies: bool,
     pub(super) plain: Representation,
@@ -127,8 +127,10 @@ impl Item {
         }
         metrics.looks.inc();
         let folder = &made_of.root.folder;
-        let place = self.built.as_ref().map_or(folder, |(_, place)| place);
+        let place = self.built.as_ref().map_or(folder, |built| &built.folder);
+        let source = self.built.as_ref().and_then(|built| built.source);
         let unchanged = place.is_still(&self.path, &self.identity)
+            && source.is_none_or(|source| folder.is_still(&self.path, &source))
             && made_of.before.iter().all(|path| folder.state(path).is_none());
         // Once a turn is enough for what lies beside it: the original has the same content.
         let siblings = !due || made_of.siblings.iter().all(|(path, state)| folder.state(path) == *state);

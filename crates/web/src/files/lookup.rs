@@ -15,7 +15,7 @@ use super::item::{Coded, Item, Provenance, Root};
 use super::listing::{self, Listing};
 use super::representation::{Common, Representation};
 use super::watch::Ticket;
-use crate::assets::Lasting;
+use crate::assets::Built;
 use crate::config::Candidate;
 use crate::metrics::{Lookup, Sibling};
 
@@ -169,17 +169,20 @@ impl Inner {
     /// Opens a name, makes the file ready and keeps it under the path that was asked for.
     fn open(&self, asked: &str, name: &str, made_of: &mut Provenance) -> io::Result<Opened> {
         let root = Arc::clone(&made_of.root);
-        let built = root.built.as_ref().and_then(|built| built.find(name));
-        if let Some((lasting, folder)) = built
-            && let Named::File(file, identity) = folder.named(name)?
-        {
-            if made_of.ticket.is_idle() {
-                return Ok(Opened::There);
+        if let Some(built) = root.built.as_ref().and_then(|built| built.find(name)) {
+            if built.source.is_some() {
+                made_of.ticket.follow(root.folder.descriptor(), &file_name(name));
             }
-            let made_of = std::mem::replace(made_of, Provenance::new(&root, &self.watch));
-            let built = Some((lasting, Arc::clone(folder)));
-            let item = Arc::new(self.make(name, file, identity, built, Vec::new(), made_of)?);
-            return Ok(Opened::Item(self.stock.keep(asked, item)));
+            if built.source.is_none_or(|source| root.folder.state(name) == Some(source))
+                && let Named::File(file, identity) = built.folder.named(name)?
+            {
+                if made_of.ticket.is_idle() {
+                    return Ok(Opened::There);
+                }
+                let made_of = std::mem::replace(made_of, Provenance::new(&root, &self.watch));
+                let item = Arc::new(self.make(name, file, identity, Some(built), Vec::new(), made_of)?);
+                return Ok(Opened::Item(self.stock.keep(asked, item)));
+            }
         }
         let beside = made_of.ticket.follow(root.folder.descriptor(), &file_name(name));
         let (file, identity) = match root.folder.named(name)? {
@@ -221,7 +224,7 @@ impl Inner {
         path: &str,
         file: File,
         identity: Identity,
-        built: Option<(Lasting, Arc<Folder>)>,
+        built: Option<Built>,
         prepared: Vec<(Coding, File, Identity)>,
         provenance: Provenance,
     ) -> io::Result<Item> {
@@ -236,7 +239,7 @@ impl Inner {
             identity: &identity,
             media_type: media_type.clone(),
             varies: worthwhile || !prepared.is_empty(),
-            lasting: built.as_ref().map(|(lasting, _)| *lasting),
+            lasting: built.as_ref().map(|built| built.lasting),
         };
         let mut coded = Vec::new();
         for (coding, file, state) in prepared {

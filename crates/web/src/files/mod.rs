@@ -94,12 +94,7 @@ impl Files {
     ///
     /// # Errors
     /// When it is not there, is no folder, or may not be read.
-    pub fn open(
-        name: &str,
-        settings: Settings,
-        compression: Compression,
-        shared: &Shared,
-    ) -> Result<Self, FilesError> {
+    pub fn open(name: &str, settings: Settings, compression: Compression, shared: &Shared) -> Result<Self, FilesError> {
         let failed = {
             let path = settings.root.display().to_string();
             move |source| FilesError { path: path.clone(), source }

@@ -13,8 +13,23 @@ use crate::assets::map::{Lines, Sink};
 const DEPTH: usize = 64;
 /// Rules whose blocks hold rules or declarations (CSS Syntax section 8.1). What is in others is left as it is.
 const BLOCKS: [&str; 17] = [
-    "media", "supports", "layer", "container", "scope", "starting-style", "keyframes", "font-face", "page", "property",
-    "counter-style", "font-palette-values", "view-transition", "position-try", "-webkit-keyframes", "-moz-keyframes", "-o-keyframes",
+    "media",
+    "supports",
+    "layer",
+    "container",
+    "scope",
+    "starting-style",
+    "keyframes",
+    "font-face",
+    "page",
+    "property",
+    "counter-style",
+    "font-palette-values",
+    "view-transition",
+    "position-try",
+    "-webkit-keyframes",
+    "-moz-keyframes",
+    "-o-keyframes",
 ];
 
 /// Where a token stands, which decides what white space means there.
@@ -138,7 +153,7 @@ impl<'a, 'o> Printer<'a, 'o> {
         let mut current = self.enter(sheet);
         let tokens = tokens(sheet.text);
         match self.minify {
-            true => drop(self.items_told(&mut current, &tokens, told)),
+            true => self.items_told(&mut current, &tokens, told),
             false => {
                 self.verbatim_told(&mut current, &tokens, told);
                 (self.last, self.white, self.gap) = (None, false, false);
@@ -213,9 +228,8 @@ impl<'a, 'o> Printer<'a, 'o> {
         depth: Option<usize>,
     ) -> usize {
         let depth = depth.map_or(0, |depth| depth + 1);
-        let silent = |token: &&Token<'_>| {
-            token.kind == Kind::White || token.kind == Kind::Comment && !is_legal(token.text)
-        };
+        let silent =
+            |token: &&Token<'_>| token.kind == Kind::White || token.kind == Kind::Comment && !is_legal(token.text);
         let inner = tokens.get(open + 1..).unwrap_or_default();
         let skipped = inner.iter().take_while(silent).count();
         if inner.get(skipped).is_none_or(|token| token.kind == Kind::Close('}')) {
@@ -284,7 +298,10 @@ impl<'a, 'o> Printer<'a, 'o> {
         let target = match (words.next(), words.next(), words.next()) {
             (Some(url), None, _) if matches!(url.kind, Kind::Str | Kind::Url) => Some(content(url)),
             (Some(url), Some(text), Some(close))
-                if is_url(url) && text.kind == Kind::Str && close.kind == Kind::Close(')') && words.next().is_none() =>
+                if is_url(url)
+                    && text.kind == Kind::Str
+                    && close.kind == Kind::Close(')')
+                    && words.next().is_none() =>
             {
                 Some(content(text))
             }
@@ -349,7 +366,9 @@ impl<'a, 'o> Printer<'a, 'o> {
                 }
                 Kind::Open(bracket) => open.push((closing(bracket), false)),
                 Kind::Function => {
-                    if let Some((text, length)) = quoted_url(tokens.get(at..).unwrap_or_default()).filter(|_| is_url(token)) {
+                    if let Some((text, length)) =
+                        quoted_url(tokens.get(at..).unwrap_or_default()).filter(|_| is_url(token))
+                    {
                         self.url(current, &content(text), context, &mut urls);
                         at += length;
                         continue;
@@ -363,7 +382,8 @@ impl<'a, 'o> Printer<'a, 'o> {
                     continue;
                 }
                 Kind::Str => {
-                    let reference = urls == Urls::First || urls == Urls::All && open.last().is_some_and(|(_, images)| *images);
+                    let reference =
+                        urls == Urls::First || urls == Urls::All && open.last().is_some_and(|(_, images)| *images);
                     if reference && urls == Urls::First {
                         urls = Urls::None;
                     }
@@ -488,7 +508,9 @@ impl<'a, 'o> Printer<'a, 'o> {
             }
             // One piece at a time, so that brackets which close nothing stay what they are.
             match token.kind {
-                Kind::Function if length > 1 => self.reference(current, tokens.get(at..at + length).unwrap_or_default()),
+                Kind::Function if length > 1 => {
+                    self.reference(current, tokens.get(at..at + length).unwrap_or_default())
+                }
                 Kind::Url => self.reference(current, std::slice::from_ref(token)),
                 Kind::Str if self.imported.is_some() && token.open => self.raw(&value::string(&content(token))),
                 Kind::Comment if self.imported.is_some() && token.open => self.raw(&format!("{}*/", token.text)),
@@ -530,9 +552,7 @@ fn is_idle(context: Context, before: Kind, after: Kind) -> bool {
     }
     match context {
         Context::Selector => either(&|kind| matches!(kind, Kind::Delim('>' | '+' | '~'))),
-        Context::Prelude => {
-            before == Kind::Delim(':') || either(&|kind| matches!(kind, Kind::Delim('<' | '>' | '=')))
-        }
+        Context::Prelude => before == Kind::Delim(':') || either(&|kind| matches!(kind, Kind::Delim('<' | '>' | '='))),
         Context::Value => either(&|kind| matches!(kind, Kind::Delim('!' | ':'))),
         Context::Raw => false,
     }

@@ -34,7 +34,10 @@ fn what_means_nothing_is_left_out() {
         ("@charset \"utf-8\"; a{b:c}", "a{b:c}"),
         (":root { --a : { x: y } ; --b: ; --c:  A  B /* c */ }", ":root{--a:{ x: y };--b: ;--c:A  B /* c */}"),
         ("a { b: c; &:hover { d: e } f: g }", "a{b:c;&:hover{d:e}f:g}"),
-        ("a { *zoom: 1; filter: progid:X.Y( a = '#FFFFFFFF', b=#FFFFFF ) }", "a{*zoom:1;filter:progid:X.Y(a = '#FFFFFFFF',b=#FFFFFF)}"),
+        (
+            "a { *zoom: 1; filter: progid:X.Y( a = '#FFFFFFFF', b=#FFFFFF ) }",
+            "a{*zoom:1;filter:progid:X.Y(a = '#FFFFFFFF',b=#FFFFFF)}",
+        ),
         ("@font-face { unicode-range: U+0025-00FF , u+4?? }", "@font-face{unicode-range:U+0025-00FF,u+4??}"),
         ("a { background : url( 'a b.png' ) , url( c.png ) }", "a{background:url(\"a b.png\"),url(c.png)}"),
         ("@keyframes x { from { a: b } 50.0% { c: d } }", "@keyframes x{from{a:b}50.0%{c:d}}"),
@@ -80,17 +83,31 @@ fn references_are_replaced_wherever_they_stand() {
          c:image-set(\"/x//a.css-e.png\" 1x,'f' 2x);--d:url(/x//a.css-g.png);e:\"h.png\"}"
     );
     let made = sheet(&style, &order(false)).text;
-    assert!(made.starts_with("@import \"/x//a.css-b.png\" print;\n@namespace url(n.png);\na { b: url(/x//a.css-c.png),"), "{made}");
+    assert!(
+        made.starts_with("@import \"/x//a.css-b.png\" print;\n@namespace url(n.png);\na { b: url(/x//a.css-c.png),"),
+        "{made}"
+    );
     assert!(made.contains(" e: \"h.png\" }"), "{made}");
     let refers = references(&style);
-    assert_eq!(refers, ["b.png", "c.png", "d.png", "g.png"], "in a set they are strings, which only the minifier parts");
-    assert_eq!(declarations(&Sheet { text: "color : red ; x: url(a.png) ;", ..style }, &order(true)), "color:red;x:url(/x//a.css-a.png)");
+    assert_eq!(
+        refers,
+        ["b.png", "c.png", "d.png", "g.png"],
+        "in a set they are strings, which only the minifier parts"
+    );
+    assert_eq!(
+        declarations(&Sheet { text: "color : red ; x: url(a.png) ;", ..style }, &order(true)),
+        "color:red;x:url(/x//a.css-a.png)"
+    );
 }
 
 fn join(members: &[(&'static str, &'static str)], all: &'static [(&'static str, &'static str)], minify: bool) -> Made {
     let sheets: Vec<Sheet<'_>> = members.iter().map(|(path, text)| Sheet { path, name: path, text }).collect();
     let imported = |_: &str, reference: &str| {
-        all.iter().find(|(path, _)| path.trim_start_matches('/') == reference).map(|(path, text)| Sheet { path, name: path, text })
+        all.iter().find(|(path, _)| path.trim_start_matches('/') == reference).map(|(path, text)| Sheet {
+            path,
+            name: path,
+            text,
+        })
     };
     // Lives as long as the sheets.
     let imported = Box::leak(Box::new(imported));
@@ -123,9 +140,12 @@ fn a_map_leads_from_what_was_made_to_where_it_was_written() {
     assert_eq!(made.text, "@import 'x://y';\na{b:c;d:e}f{g:h}");
     let map = made.map.unwrap();
     let table = map.generate_lookup_table();
-    for (column, source, line, from) in [(0, "/a.css", 1, 0), (6, "/a.css", 2, 2), (10, "/b.css", 2, 0), (12, "/b.css", 2, 4)] {
+    for (column, source, line, from) in
+        [(0, "/a.css", 1, 0), (6, "/a.css", 2, 2), (10, "/b.css", 2, 0), (12, "/b.css", 2, 4)]
+    {
         let token = map.lookup_token(&table, 1, column).unwrap();
-        let place = (map.get_source(token.get_source_id().unwrap()).unwrap(), token.get_src_line(), token.get_src_col());
+        let place =
+            (map.get_source(token.get_source_id().unwrap()).unwrap(), token.get_src_line(), token.get_src_col());
         assert_eq!(place, (source, line, from), "{column}");
     }
     assert_eq!(map.get_source_content(1), Some("\n\nf { g: h }"));

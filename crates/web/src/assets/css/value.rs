@@ -9,9 +9,9 @@ pub(super) fn number(text: &str) -> String {
     let digits = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
     let (number, unit) = unsigned.split_at(digits);
     // What has an exponent is short already.
-    let exponent = unit.strip_prefix(['e', 'E']).is_some_and(|rest| {
-        rest.strip_prefix(['+', '-']).unwrap_or(rest).starts_with(|c: char| c.is_ascii_digit())
-    });
+    let exponent = unit
+        .strip_prefix(['e', 'E'])
+        .is_some_and(|rest| rest.strip_prefix(['+', '-']).unwrap_or(rest).starts_with(|c: char| c.is_ascii_digit()));
     if exponent {
         return text.to_owned();
     }
@@ -30,7 +30,9 @@ pub(super) fn zero<'a>(property: &str, text: &'a str) -> &'a str {
         ["0px", "0em", "0rem", "0ex", "0ch", "0vw", "0vh", "0vmin", "0vmax", "0cm", "0mm", "0in", "0pt"];
     const PROPERTIES: [&str; 5] = ["margin", "padding", "inset", "border-radius", "border-width"];
     const SIDES: [&str; 4] = ["top", "right", "bottom", "left"];
-    let family = PROPERTIES.iter().any(|name| property.strip_prefix(name).is_some_and(|rest| matches!(rest.bytes().next(), None | Some(b'-'))));
+    let family = PROPERTIES
+        .iter()
+        .any(|name| property.strip_prefix(name).is_some_and(|rest| matches!(rest.bytes().next(), None | Some(b'-'))));
     match UNITS.iter().any(|unit| text.eq_ignore_ascii_case(unit)) && (family || SIDES.contains(&property)) {
         true => "0",
         false => text,
@@ -99,7 +101,10 @@ mod tests {
         for (text, short) in [("#FFFFFF", "#fff"), ("#ffffff80", "#ffffff80"), ("#AABBCCDD", "#abcd"), ("#id", "#id")] {
             assert_eq!(colour(text), short);
         }
-        assert_eq!([zero("margin-top", "0px"), zero("flex", "0px"), zero("top", "0em"), zero("margin", "0s")], ["0", "0px", "0", "0s"]);
+        assert_eq!(
+            [zero("margin-top", "0px"), zero("flex", "0px"), zero("top", "0em"), zero("margin", "0s")],
+            ["0", "0px", "0", "0s"]
+        );
         assert_eq!([url("a.png"), url("a b.png"), url("a\"b")], ["url(a.png)", "url(\"a b.png\")", "url('a\"b')"]);
     }
 }

@@ -56,7 +56,12 @@ pub(crate) fn page(page: &Page<'_>, order: &Order<'_>) -> Result<(String, Vec<As
     // As every browser reads it (HTML section 13.2.3.5).
     let text = page.text.replace("\r\n", "\n");
     let pieces = pieces::of(&text).map_err(|at| {
-        AssetFault::new(page.path, "it ends in the middle of a tag or a comment", "the page is served as it is; close it").at(&text, at)
+        AssetFault::new(
+            page.path,
+            "it ends in the middle of a tag or a comment",
+            "the page is served as it is; close it",
+        )
+        .at(&text, at)
     })?;
     let hashes = pieces.iter().any(|piece| matches!(piece, Piece::Start(tag) if allows_by_hash(tag)));
     let mut writer = Writer {
@@ -139,7 +144,9 @@ impl Writer<'_> {
                         Some((_, "textarea" | "title" | "iframe" | "xmp" | "noembed" | "noscript" | "plaintext")) => {
                             self.copy(place.clone());
                         }
-                        _ if !self.order.minify || inside.foreign > 0 || inside.verbatim > 0 => self.copy(place.clone()),
+                        _ if !self.order.minify || inside.foreign > 0 || inside.verbatim > 0 => {
+                            self.copy(place.clone())
+                        }
                         _ => {
                             let blank = written.trim_ascii().is_empty();
                             inside.body |= !blank;
@@ -252,7 +259,8 @@ impl Writer<'_> {
     fn code(&mut self, text: &str, kind: Kind, at: usize) -> Option<String> {
         let script = js::Script { path: self.path, name: self.path, text, kind };
         let resolve = |name: &str| is_path(name).then(|| self.resolve(name).map(|resolved| resolved.url)).flatten();
-        let order = js::Order { minify: self.order.minify && self.order.js, map: false, inner: None, resolve: &resolve };
+        let order =
+            js::Order { minify: self.order.minify && self.order.js, map: false, inner: None, resolve: &resolve };
         let made = js::outline(&script).and_then(|outline| js::made(&script, &outline, &order));
         match made {
             Ok(made) => Some(made.text),
@@ -275,7 +283,8 @@ impl Writer<'_> {
         };
         let addresses = |map: &mut Json| {
             for address in map.as_object_mut().into_iter().flat_map(|map| map.values_mut()) {
-                let resolved = address.as_str().filter(|address| is_path(address)).and_then(|address| self.resolve(address));
+                let resolved =
+                    address.as_str().filter(|address| is_path(address)).and_then(|address| self.resolve(address));
                 if let Some(resolved) = resolved {
                     *address = Json::from(resolved.url);
                 }
@@ -309,8 +318,8 @@ pub(super) fn is_path(name: &str) -> bool {
 /// Elements that are not shown, and do not end the head (HTML section 13.2.6.4.4).
 fn is_head(name: &str) -> bool {
     const HEAD: [&str; 13] = [
-        "html", "head", "base", "basefont", "bgsound", "link", "meta", "title", "script", "style", "template", "noframes",
-        "noscript",
+        "html", "head", "base", "basefont", "bgsound", "link", "meta", "title", "script", "style", "template",
+        "noframes", "noscript",
     ];
     HEAD.contains(&name)
 }
@@ -322,7 +331,9 @@ fn is_prose(written: &str) -> bool {
     body.starts_with(|c: char| c.is_ascii_whitespace())
         && words.len() > 1
         && !words.starts_with(['[', '#', '!', '$', '/'])
-        && !["ko", "google", "noindex", "esi", "sse", "htmlmin"].iter().any(|mark| words.to_ascii_lowercase().starts_with(mark))
+        && !["ko", "google", "noindex", "esi", "sse", "htmlmin"]
+            .iter()
+            .any(|mark| words.to_ascii_lowercase().starts_with(mark))
         && !words.contains("@license")
 }
 

@@ -11,7 +11,10 @@ use html5gum::{Span, Tokenizer};
 pub(super) enum Piece {
     Text(Range<usize>),
     Start(Tag),
-    End { name: String, place: Range<usize> },
+    End {
+        name: String,
+        place: Range<usize>,
+    },
     /// Comments, declarations, and what is taken for one of them.
     Other(Range<usize>),
 }
@@ -95,7 +98,9 @@ pub(super) fn of(text: &str) -> Result<Vec<Piece>, usize> {
     let mut at = 0;
     for piece in reader.into_inner().pieces {
         let place = match &piece {
-            Piece::Start(Tag { place, .. }) | Piece::End { place, .. } | Piece::Other(place) | Piece::Text(place) => place.clone(),
+            Piece::Start(Tag { place, .. }) | Piece::End { place, .. } | Piece::Other(place) | Piece::Text(place) => {
+                place.clone()
+            }
         };
         // Everything relies on this, so it is looked at.
         let written = text.get(place.clone()).filter(|_| place.start >= at).ok_or(at)?;
@@ -125,7 +130,10 @@ mod tests {
         let mut whole = String::new();
         for piece in &pieces {
             let place = match piece {
-                Piece::Start(Tag { place, .. }) | Piece::End { place, .. } | Piece::Other(place) | Piece::Text(place) => place,
+                Piece::Start(Tag { place, .. })
+                | Piece::End { place, .. }
+                | Piece::Other(place)
+                | Piece::Text(place) => place,
             };
             whole.push_str(&text[place.clone()]);
         }
@@ -133,7 +141,9 @@ mod tests {
         let Piece::Start(tag) = &pieces[2] else { panic!("{pieces:?}") };
         let attributes: Vec<_> = tag.attributes.iter().map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(attributes, [("class", "\u{fc} & b"), ("a", ""), ("b", "2")]);
-        assert!(pieces.iter().any(|piece| matches!(piece, Piece::Text(place) if &text[place.clone()] == "if (a<b) '<p>'")));
+        assert!(
+            pieces.iter().any(|piece| matches!(piece, Piece::Text(place) if &text[place.clone()] == "if (a<b) '<p>'"))
+        );
         assert_eq!(of("<p>a <!-- never closed"), Err(5));
     }
 }

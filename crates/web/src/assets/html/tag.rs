@@ -81,7 +81,9 @@ pub(super) fn write(tag: &Tag, attributes: &[(String, String)], minify: bool, ou
     for (name, value) in attributes {
         out.push(' ');
         out.push_str(name);
-        bare = minify && !value.is_empty() && !value.contains([' ', '\t', '\n', '\r', '\x0c', '"', '\'', '=', '<', '>', '`']);
+        bare = minify
+            && !value.is_empty()
+            && !value.contains([' ', '\t', '\n', '\r', '\x0c', '"', '\'', '=', '<', '>', '`']);
         if value.is_empty() {
             continue;
         }

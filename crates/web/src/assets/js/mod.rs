@@ -5,7 +5,6 @@
 mod nesting;
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -17,7 +16,7 @@ use oxc_parser::{ParseOptions, Parser, ParserReturn};
 use oxc_semantic::SemanticBuilder;
 use oxc_span::{SourceType, Span};
 
-use super::fault::AssetFault;
+use super::fault::{self, AssetFault};
 use super::map::{self, Edit, Map, Moves};
 
 /// Levels that a text may be nested. What reads it descends once for each.
@@ -214,8 +213,8 @@ fn literal(text: &str, span: Span) -> Option<Import> {
     let written = text.get(place.clone())?;
     let quote = written.chars().next().filter(|quote| matches!(quote, '"' | '\'' | '`'))?;
     let name = written.strip_prefix(quote)?.strip_suffix(quote)?;
-    let plain = !name.contains(['\\', '\n', quote]) && !(quote == '`' && name.contains("${"));
-    plain.then(|| Import { place, name: name.to_owned() })
+    let filled = quote == '`' && name.contains("${");
+    (!filled && !name.contains(['\\', '\n', quote])).then(|| Import { place, name: name.to_owned() })
 }
 
 fn quoted(text: &str) -> String {
@@ -228,11 +227,7 @@ fn guarded<T>(script: &Script<'_>, work: impl FnOnce() -> Result<T, AssetFault>)
         let found = format!("it is nested more than {DEPTH} levels deep");
         return Err(AssetFault::new(script.path, found, "the file is served as it is").at(script.text, offset));
     }
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|cause| {
-        let text = cause.downcast_ref::<String>().cloned().or_else(|| cause.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        let found = format!("the minifier has failed: {}", text.unwrap_or_default());
-        Err(AssetFault::new(script.path, found, "the file is served as it is; leave it out by a name that ends in .min.js"))
-    })
+    fault::guarded(script.path, work)
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@ pub(super) fn beyond(text: &str, most: usize) -> Option<usize> {
                 }
             }
             b';' | b',' => depth -= open.last_mut().map_or(0, std::mem::take),
-            b'.' | b'?' | b':' | b'+' | b'-' | b'*' | b'/' | b'%' | b'&' | b'|' | b'^' | b'!' | b'~' | b'=' | b'<' | b'>' => {
+            b'.' | b'?' | b':' | b'+' | b'-' | b'*' | b'/' | b'%' | b'&' | b'|' | b'^' | b'!' | b'~' | b'=' | b'<'
+            | b'>' => {
                 if let Some(count) = open.last_mut() {
                     *count += 1;
                     depth += 1;

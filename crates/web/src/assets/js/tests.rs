@@ -15,7 +15,9 @@ fn minified(text: &str) -> Made {
 
 #[test]
 fn what_a_script_declares_keeps_its_name_and_stays_though_it_uses_it_nowhere() {
-    let made = minified("var count = 0;\nlet word = 'a';\nfunction add(first, second) {\n  const sum = first + second;\n  return sum * 2;\n}\nclass Thing {}\n");
+    let made = minified(
+        "var count = 0;\nlet word = 'a';\nfunction add(first, second) {\n  const sum = first + second;\n  return sum * 2;\n}\nclass Thing {}\n",
+    );
     for name in ["count", "word", "add", "Thing"] {
         assert!(made.text.contains(name), "{name}: {}", made.text);
     }
@@ -27,7 +29,8 @@ fn what_a_script_declares_keeps_its_name_and_stays_though_it_uses_it_nowhere() {
 
 #[test]
 fn a_licence_stays_and_nothing_newer_than_what_is_there_comes() {
-    let made = minified("/*! (c) somebody */\nif (a === undefined || a === null) { a = b }\nx = x || y; debugger;\n// gone\n");
+    let made =
+        minified("/*! (c) somebody */\nif (a === undefined || a === null) { a = b }\nx = x || y; debugger;\n// gone\n");
     assert!(made.text.contains("/*! (c) somebody */") && !made.text.contains("gone"), "{}", made.text);
     for newer in ["??", "||=", "?.", "=>"] {
         assert!(!made.text.contains(newer), "{newer}: {}", made.text);
@@ -43,7 +46,9 @@ fn names_that_evaluated_code_could_use_stay() {
 
 #[test]
 fn a_fault_has_its_place() {
-    for (text, place) in [("a(\n  }", "/a.js:2:3: "), ("let a;\nlet a;", "/a.js:1:5: "), ("import 'a'; with (b) {}", "/a.js:1:13: ")] {
+    for (text, place) in
+        [("a(\n  }", "/a.js:2:3: "), ("let a;\nlet a;", "/a.js:1:5: "), ("import 'a'; with (b) {}", "/a.js:1:13: ")]
+    {
         let fault = outline(&script(text)).unwrap_err().to_string();
         assert!(fault.starts_with(place), "{fault}");
     }
@@ -83,7 +88,8 @@ fn joined_scripts_do_not_run_into_each_other() {
     let pieces = ["var f = function () { return 1 }", "(function () { g = 2 })() // end", "var h = 3"];
     let piece = |text: &str| {
         let script = script(text);
-        made(&script, &outline(&script).unwrap(), &Order { minify: false, map: true, inner: None, resolve: &keep }).unwrap()
+        made(&script, &outline(&script).unwrap(), &Order { minify: false, map: true, inner: None, resolve: &keep })
+            .unwrap()
     };
     let whole = joined("/b.js", pieces.map(piece).into()).0;
     assert_eq!(whole.text, pieces.join("\n;\n"));

@@ -2,9 +2,9 @@
 
 use super::super::config::{Assets, Bundle};
 use super::super::fault::AssetFault;
+use super::File;
 use super::memory::Memory;
 use super::node::{Files, Kind, Node, kind, outline, targets};
-use super::File;
 
 /// What is put together.
 pub(super) fn nodes<'a>(

@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_long_chain_is_no_deep_recursion() {
-        let edges: Vec<Vec<usize>> = (0..100_000).map(|node| if node + 1 < 100_000 { vec![node + 1] } else { vec![] }).collect();
+        let edges: Vec<Vec<usize>> =
+            (0..100_000).map(|node| if node + 1 < 100_000 { vec![node + 1] } else { vec![] }).collect();
         assert_eq!(order(&edges).order.first(), Some(&99_999));
     }
 }

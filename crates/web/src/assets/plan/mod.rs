@@ -19,11 +19,11 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256, Sha384};
 
 use super::config::Assets;
-use super::fault::AssetFault;
+use super::fault::{self, AssetFault};
 use super::html::{self, Page, Resolved};
 use super::locate::{self, Place};
-pub(crate) use memory::{Digest, Memory, digest};
 use memory::Made;
+pub(crate) use memory::{Digest, Memory, digest};
 use node::{Kind, Node};
 
 /// Faults that are told of one build. There may be one in each file.
@@ -151,7 +151,8 @@ impl Planner<'_> {
             Kind::Css | Kind::Js => {
                 let folder = locate::folder(&node.path);
                 let moves = versioned && !self.settings.versioning.pattern.stays_in(folder);
-                let answer = |from: &str, reference: &str| self.answer(from, reference, moves || locate::folder(from) != folder);
+                let answer =
+                    |from: &str, reference: &str| self.answer(from, reference, moves || locate::folder(from) != folder);
                 node.made(self.settings, self.files, memory, &answer)
             }
         };
@@ -192,7 +193,11 @@ impl Planner<'_> {
     fn version(&mut self, path: &str, versioned: bool, digest: &Digest, content: &Content) -> Option<String> {
         let named = self.settings.versioning.pattern.of(path, digest).filter(|_| versioned)?;
         if self.files.get(&*named).is_some_and(|file| file.digest != *digest) {
-            let fault = AssetFault::new(path, format!("{named} is the name of another file"), "it keeps its own name; rename one");
+            let fault = AssetFault::new(
+                path,
+                format!("{named} is the name of another file"),
+                "it keeps its own name; rename one",
+            );
             self.fault(fault);
             return None;
         }
@@ -243,7 +248,7 @@ impl Planner<'_> {
         let made = memory.made(key, &answer, |resolve| {
             let integrity = settings.versioning.integrity;
             let order = html::Order { minify: html, css, js, integrity, base: &settings.base, resolve };
-            match html::page(&Page { path: &file.path, text }, &order) {
+            match fault::guarded(&file.path, || html::page(&Page { path: &file.path, text }, &order)) {
                 Ok((page, faults)) => Made { text: (page != text).then(|| page.into()), map: None, faults },
                 Err(fault) => Made { text: None, map: None, faults: vec![fault] },
             }
@@ -272,7 +277,11 @@ impl Planner<'_> {
         if let Some(path) = &self.settings.manifest {
             let text = manifest(&self.settings.base, entries);
             if self.files.contains_key(&**path) {
-                let fault = AssetFault::new(path, "the manifest takes the place of a file", "give assets.manifest another path");
+                let fault = AssetFault::new(
+                    path,
+                    "the manifest takes the place of a file",
+                    "give assets.manifest another path",
+                );
                 self.build.faults.push(fault);
             }
             let digest = Sha256::digest(text.as_bytes()).into();
@@ -320,7 +329,7 @@ pub(crate) fn is_text(path: &str) -> bool {
 pub(crate) fn concerns(settings: &Assets, path: &str) -> bool {
     let versioning = &settings.versioning;
     let versioned = versioning.enabled && versioning.files.iter().any(|glob| glob.fits(path));
-    is_text(path) || versioned || settings.concatenation.patterns.iter().any(|bundle| bundle.path == path)
+    is_text(path) || versioned
 }
 
 #[cfg(test)]

@@ -70,8 +70,14 @@ pub(super) fn single<'a>(
         if file.text.is_none() {
             kind = Kind::Opaque;
         }
-        let mut node =
-            Node { path: file.path.to_string(), kind, bundle: false, members: vec![file], outlines: vec![], targets: vec![] };
+        let mut node = Node {
+            path: file.path.to_string(),
+            kind,
+            bundle: false,
+            members: vec![file],
+            outlines: vec![],
+            targets: vec![],
+        };
         if kind == Kind::Js {
             match outline(file, memory) {
                 Ok(outline) => node.outlines.push(outline),
@@ -110,7 +116,8 @@ pub(super) fn targets(node: &Node<'_>, files: &Files<'_>, settings: &Assets, mem
     let target = |from: &str, reference: &str| Some(Place { base, from: Some(from) }.target(reference)?.path);
     if node.kind == Kind::Js {
         let pairs = node.members.iter().zip(&node.outlines);
-        let imports = pairs.flat_map(|(file, outline)| outline.imports.iter().map(move |import| (&*file.path, &*import.name)));
+        let imports =
+            pairs.flat_map(|(file, outline)| outline.imports.iter().map(move |import| (&*file.path, &*import.name)));
         return imports.filter(|(_, name)| is_path(name)).filter_map(|(from, name)| target(from, name)).collect();
     }
     let mut found: Vec<String> = Vec::new();
@@ -171,7 +178,13 @@ fn another(answer: Answer<'_>, from: &str, reference: &str) -> Option<String> {
 
 impl Node<'_> {
     /// Makes it, unless that has been done.
-    pub(super) fn made(&self, settings: &Assets, files: &Files<'_>, memory: &mut Memory, answer: Answer<'_>) -> Arc<Made> {
+    pub(super) fn made(
+        &self,
+        settings: &Assets,
+        files: &Files<'_>,
+        memory: &mut Memory,
+        answer: Answer<'_>,
+    ) -> Arc<Made> {
         let minification = &settings.minification;
         let minify = minification.enabled && if self.kind == Kind::Css { minification.css } else { minification.js };
         let flags = [minify, settings.source_maps, self.bundle].map(u8::from);
@@ -211,10 +224,17 @@ impl Node<'_> {
         files.values().copied().filter(|file| wanted && kind(&file.path) == Kind::Css).collect()
     }
 
-    fn css(&self, settings: &Assets, files: &Files<'_>, minify: bool, maps: &[Option<Map>], answer: Answer<'_>) -> Made {
+    fn css(
+        &self,
+        settings: &Assets,
+        files: &Files<'_>,
+        minify: bool,
+        maps: &[Option<Map>],
+        answer: Answer<'_>,
+    ) -> Made {
         let base = settings.base.as_str();
         let resolve = |from: &str, reference: &str| another(answer, from, reference);
-        let minify = minify && !(self.path.ends_with(".min.css") && !self.bundle);
+        let minify = minify && (self.bundle || !self.path.ends_with(".min.css"));
         let names: BTreeMap<&str, String> = files.keys().map(|path| (*path, locate::url(base, path))).collect();
         let named = |file: &&File| names.get(&*file.path).map(String::as_str).unwrap_or_default();
         let order = css::Order { minify, map: settings.source_maps, resolve: &resolve };

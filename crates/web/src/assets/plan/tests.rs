@@ -48,7 +48,10 @@ fn what_refers_to_a_content_has_its_name_and_is_named_after_that() {
     assert_eq!(build.faults, []);
     let [css, base, js, png] = ["/css/app.css", "/css/base.css", "/app.js", "/img/a.png"].map(|path| url(&build, path));
     assert_eq!(text(&build, "/css/app.css"), format!("@import \"{base}\";body{{background:url({png})}}"));
-    assert_eq!(text(&build, "/index.html"), format!("<link rel=stylesheet href={css}><script src={js}></script><img src={png}>"));
+    assert_eq!(
+        text(&build, "/index.html"),
+        format!("<link rel=stylesheet href={css}><script src={js}></script><img src={png}>")
+    );
     assert_eq!(text(&build, &css), text(&build, "/css/app.css"));
     let paths: Vec<&str> = build.outputs.iter().map(|output| &*output.path).collect();
     assert_eq!(paths.len(), 8, "{paths:?}");
@@ -91,14 +94,22 @@ fn files_are_put_together_in_order_with_their_references_and_a_map() {
         ("/js/m.js", "export default 1"),
         ("/js/bad.js", "var ("),
     ];
-    let build = built(&site, "[concatenation]\npatterns = ['/css/*.css -> /all.css', '/js/z.js, /js/*.js, /js/none.js -> /all.js']");
+    let build = built(
+        &site,
+        "[concatenation]\npatterns = ['/css/*.css -> /all.css', '/js/z.js, /js/*.js, /js/none.js -> /all.js']",
+    );
     let [i, d, m] = ["/css/i.png", "/css/sub/d.png", "/js/m.js"].map(|path| url(&build, path));
     let css = text(&build, "/all.css");
-    let rules = format!("a{{x:url(/css/none.svg)}}c{{x:url({d})}}b{{background:url({i})}}\n/*# sourceMappingURL=/all.css-");
+    let rules =
+        format!("a{{x:url(/css/none.svg)}}c{{x:url({d})}}b{{background:url({i})}}\n/*# sourceMappingURL=/all.css-");
     assert!(css.starts_with(&rules), "{css}");
     let js = text(&build, "/all.js");
     assert!(js.starts_with("(function(){window.z=1})()") || js.starts_with("window.z=1"), "{js}");
-    assert!(js.contains(&format!("\n;\nvar a=function(){{return import(`{m}`)}}")) || js.contains(&format!("import(\"{m}\")")), "{js}");
+    assert!(
+        js.contains(&format!("\n;\nvar a=function(){{return import(`{m}`)}}"))
+            || js.contains(&format!("import(\"{m}\")")),
+        "{js}"
+    );
     let map = js.rsplit("sourceMappingURL=").next().unwrap().trim();
     assert!(text(&build, map).contains("\"sources\":[\"/js/z.js\",\"/js/a.js\"]"), "{}", text(&build, map));
     let told: Vec<String> = build.faults.iter().map(ToString::to_string).collect();
@@ -130,7 +141,12 @@ fn modules_refer_to_each_other_by_content_but_for_those_that_go_round_in_circles
 
 #[test]
 fn a_file_with_a_fault_stays_as_it_is_and_keeps_nobody_from_it() {
-    let site = [("/a.js", "var = 1"), ("/a.css", "a { b: c"), ("/index.html", "<script src=a.js></script><!-- open"), ("/b.html", "<link rel=stylesheet href=a.css>")];
+    let site = [
+        ("/a.js", "var = 1"),
+        ("/a.css", "a { b: c"),
+        ("/index.html", "<script src=a.js></script><!-- open"),
+        ("/b.html", "<link rel=stylesheet href=a.css>"),
+    ];
     let build = built(&site, "");
     assert_eq!(build.faults.len(), 3, "{:#?}", build.faults);
     let copied = |path: &str| {
@@ -156,7 +172,10 @@ fn what_is_small_already_keeps_its_text_and_its_map() {
     ];
     let build = built(&site, "");
     let kept = url(&build, "/js/a.min.js");
-    assert_eq!(build.outputs.iter().find(|output| output.path == kept).unwrap().content, Content::Of("/js/a.min.js".into()));
+    assert_eq!(
+        build.outputs.iter().find(|output| output.path == kept).unwrap().content,
+        Content::Of("/js/a.min.js".into())
+    );
     for path in ["/js/b.js", "/js/c.min.js"] {
         let made = text(&build, path);
         let map = text(&build, made.rsplit("sourceMappingURL=").next().unwrap().trim());
@@ -165,7 +184,11 @@ fn what_is_small_already_keeps_its_text_and_its_map() {
     }
     assert!(text(&build, "/js/c.min.js").starts_with(&format!("import \"{}\";\n//# ", url(&build, "/js/b.js"))));
     assert_eq!(build.faults.len(), 1);
-    assert!(build.faults[0].to_string().starts_with("/js/d.js:2:1: its source map cannot be read"), "{}", build.faults[0]);
+    assert!(
+        build.faults[0].to_string().starts_with("/js/d.js:2:1: its source map cannot be read"),
+        "{}",
+        build.faults[0]
+    );
 }
 
 #[test]
@@ -175,11 +198,17 @@ fn names_may_all_be_in_one_folder_and_the_folder_may_be_served_below_a_path() {
         ("/css/x.gif", "x"),
         ("/index.html", "<link rel=stylesheet href=/site/css/a.css><link rel=stylesheet href=/css/a.css>"),
     ];
-    let build = built(&site, "base = '/site/'\nsource_maps = false\nmanifest = '/list.json'\nversioning.pattern = '/v/{file}.{hash}.{ext}'");
+    let build = built(
+        &site,
+        "base = '/site/'\nsource_maps = false\nmanifest = '/list.json'\nversioning.pattern = '/v/{file}.{hash}.{ext}'",
+    );
     let [css, gif] = ["/css/a.css", "/css/x.gif"].map(|path| url(&build, path));
     assert!(css.starts_with("/site/v/a.") && gif.starts_with("/site/v/x."), "{css} {gif}");
     assert_eq!(text(&build, "/css/a.css"), format!("a{{b:url({gif}#1) url(/site/css/none.txt)}}"));
-    assert_eq!(text(&build, "/index.html"), format!("<link rel=stylesheet href={css}><link rel=stylesheet href=/css/a.css>"));
+    assert_eq!(
+        text(&build, "/index.html"),
+        format!("<link rel=stylesheet href={css}><link rel=stylesheet href=/css/a.css>")
+    );
     let list: serde_json::Value = serde_json::from_str(text(&build, "/list.json")).unwrap();
     assert_eq!(list["/site/css/a.css"]["url"], css);
     assert!(list["/site/css/a.css"]["integrity"].as_str().unwrap().starts_with("sha384-"), "{list}");

@@ -14,7 +14,11 @@ fn site(keys: &str, files: &[(&str, &str)]) -> Site {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
-    Site::serve(dir, &format!("{keys}\n[files.assets]\ndebounce = '10ms'\nstart_wait = '60s'\nsource_maps = false\n"), None)
+    Site::serve(
+        dir,
+        &format!("{keys}\n[files.assets]\ndebounce = '10ms'\nstart_wait = '60s'\nsource_maps = false\n"),
+        None,
+    )
 }
 
 const FILES: &[(&str, &str)] = &[
@@ -47,7 +51,10 @@ impl Site {
 
 #[test]
 fn a_name_by_content_is_kept_for_ever_and_another_is_asked_for_again() {
-    let site = site("error_pages = { 404 = '/404.html' }\ncache_control = 'max-age=60'\ncache_rules = [{ files = ['app.css'], value = 'max-age=9' }]", FILES);
+    let site = site(
+        "error_pages = { 404 = '/404.html' }\ncache_control = 'max-age=60'\ncache_rules = [{ files = ['app.css'], value = 'max-age=9' }]",
+        FILES,
+    );
     let (status, head, page) = site.ask("GET", "/", "");
     assert_eq!(status, 200);
     assert!(head.contains("cache-control: max-age=60\r\n"), "{head}");
@@ -74,7 +81,10 @@ fn what_has_no_rule_is_asked_for_again_where_it_was_made() {
         let (_, head, _) = site.ask("GET", path, "");
         head.lines().find_map(|line| line.strip_prefix("cache-control: ")).map(str::to_owned)
     };
-    assert_eq!([control("/app.css"), control("/"), control("/readme.txt")], [Some("no-cache".into()), Some("no-cache".into()), None]);
+    assert_eq!(
+        [control("/app.css"), control("/"), control("/readme.txt")],
+        [Some("no-cache".into()), Some("no-cache".into()), None]
+    );
 }
 
 #[test]
@@ -84,6 +94,10 @@ fn a_change_is_a_generation_of_its_own_and_what_was_before_is_still_there() {
         let mut client = site.client();
         let before = url(&client.get("/").1);
         site.write("app.css", "p { color : blue }");
+        assert!(
+            client.get("/app.css").1.contains("blue"),
+            "a change is seen with the next request, whatever is made of it"
+        );
         site.until(|| client.get("/app.css").1 == "p{color:blue}");
         let after = url(&client.get("/").1);
         assert_ne!(before, after);
@@ -92,10 +106,12 @@ fn a_change_is_a_generation_of_its_own_and_what_was_before_is_still_there() {
         // One that has a fault is served as it is.
         site.write("app.css", "p { color : 'green }");
         site.until(|| client.get("/app.css").1 == "p { color : 'green }");
-        site.until(|| site.pipeline().progress().faults.iter().any(|fault| fault.to_string().starts_with("/app.css:1:13: ")));
+        site.until(|| {
+            site.pipeline().progress().faults.iter().any(|fault| fault.to_string().starts_with("/app.css:1:13: "))
+        });
         fs::remove_file(site.path("app.css")).unwrap();
-        site.until(|| client.get("/").1 == "<link rel=stylesheet href=app.css><p>home");
         assert_eq!(client.get("/app.css").0, 404);
+        site.until(|| client.get("/").1 == "<link rel=stylesheet href=app.css><p>home");
         assert!(site.pipeline().progress().faults.is_empty());
         assert_eq!(client.get(&after), (200, "p{color:blue}".into()));
     }
@@ -103,7 +119,15 @@ fn a_change_is_a_generation_of_its_own_and_what_was_before_is_still_there() {
 
 #[test]
 fn what_is_hidden_or_leads_out_is_not_looked_at() {
-    let site = site("symlinks = true", &[("index.html", "<img src=.a.png><img src=out.png><img src=in.png>"), (".a.png", "a"), ("b/c.png", "c"), ("../out.png", "out")]);
+    let site = site(
+        "symlinks = true",
+        &[
+            ("index.html", "<img src=.a.png><img src=out.png><img src=in.png>"),
+            (".a.png", "a"),
+            ("b/c.png", "c"),
+            ("../out.png", "out"),
+        ],
+    );
     symlink("../out.png", site.path("out.png")).unwrap();
     symlink("b/c.png", site.path("in.png")).unwrap();
     symlink("..", site.path("b/loop")).unwrap();
@@ -127,7 +151,8 @@ fn names_of_the_last_run_are_served_before_anything_is_made_and_go_when_their_ti
         let workshop = Workshop::new(made.clone());
         let pipeline = workshop.pipeline("test", &settings).unwrap();
         let progress = pipeline.progress();
-        let now = progress.entries.iter().find(|entry| entry.path == "/app.css").and_then(|entry| entry.url.clone()).unwrap();
+        let now =
+            progress.entries.iter().find(|entry| entry.path == "/app.css").and_then(|entry| entry.url.clone()).unwrap();
         let generation = pipeline.generation();
         assert_eq!((generation.find(&before).is_some(), generation.find(&now).is_some()), (kept, true));
         assert_ne!(now, before);

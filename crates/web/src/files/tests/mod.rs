@@ -71,7 +71,11 @@ impl Site {
         let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls, backlog: 64 };
         let metrics = Arc::<WebMetrics>::default();
         let workshop = Workshop::new(dir.path().join("made"));
-        let shared = Shared { compressor: Compressor::new(2, Arc::default()), metrics: Arc::clone(&metrics), workshop: Arc::clone(&workshop) };
+        let shared = Shared {
+            compressor: Compressor::new(2, Arc::default()),
+            metrics: Arc::clone(&metrics),
+            workshop: Arc::clone(&workshop),
+        };
         let settings = config.files.clone();
         let handler = Box::new(Files::open("test", config.files, config.compression, &shared).unwrap());
         let serving = Serving { options: Options::default(), handler, entry: Default::default() };
@@ -280,8 +284,10 @@ fn a_folder_that_is_not_there_is_refused_by_name() {
     let settings = load::<Settings>(sources).unwrap().value;
     let workshop = Workshop::new("/nowhere".into());
     let shared = Shared { compressor: Compressor::new(1, Arc::default()), metrics: Arc::default(), workshop };
-    let refused =
-        Files::open("test", settings, Compression::default(), &shared).err().expect("there is no such folder").to_string();
+    let refused = Files::open("test", settings, Compression::default(), &shared)
+        .err()
+        .expect("there is no such folder")
+        .to_string();
     assert!(refused.contains("/nowhere/at/all") && refused.contains("No such file"), "{refused}");
 }
 
