@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and the help that says so.
 
+pub(crate) mod assets;
 pub(crate) mod bench;
 pub(crate) mod cache;
 pub(crate) mod leases;
@@ -202,6 +203,9 @@ Examples:
     /// Shows the databases that routes query, and forgets results that are out of date
     #[command(subcommand)]
     Queries(queries::QueriesCommand),
+    /// Shows what is made of files before they are served, or makes it
+    #[command(subcommand)]
+    Assets(assets::AssetsCommand),
     /// Shows the certificates of the running server, and the root of its local authority
     #[command(subcommand)]
     Tls(TlsCommand),

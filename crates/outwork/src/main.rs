@@ -83,6 +83,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Subnets { command: None | Some(SubnetsCommand::List) } => remote::subnets(global)?,
         Command::Cache(command) => remote::cache(global, command)?,
         Command::Queries(command) => remote::queries(global, command)?,
+        Command::Assets(command) => remote::assets(global, command)?,
         Command::Tls(command) => remote::tls(global, command)?,
         Command::Log(command) => remote::log(global, command)?,
         Command::Store(command) => return storage::store(global, command),

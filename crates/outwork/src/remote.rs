@@ -1,5 +1,6 @@
 //! Commands that ask a running server.
 
+mod assets;
 mod cache;
 mod leases;
 mod profile;
@@ -22,6 +23,7 @@ use crate::local::print_json;
 use crate::settings::PRACTICE_NAME;
 use crate::table::{Table, bytes, cell, printable, span, time, write_pairs};
 
+pub(crate) use assets::assets;
 pub(crate) use cache::cache;
 pub(crate) use leases::{leases, subnets};
 pub(crate) use profile::{cpu_profile, heap_dump};

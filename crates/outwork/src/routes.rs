@@ -439,6 +439,12 @@ impl Route {
         }
     }
 
+    /// What people call it: its hosts and its path.
+    pub(crate) fn name(&self) -> String {
+        let hosts: Vec<String> = self.host.iter().map(ToString::to_string).collect();
+        format!("{}{}", hosts.join(","), self.path)
+    }
+
     /// The handler, or what caches its answers.
     fn cached(&self, handler: Arc<dyn Handler>, made_of: &MadeOf<'_>) -> Arc<dyn Handler> {
         let Some(settings) = self.cache.as_ref().filter(|cache| cache.enabled) else { return handler };
@@ -459,7 +465,7 @@ impl Route {
             });
         }
         if let Some(settings) = &self.files {
-            let files = Files::open(settings.clone(), compression.clone(), shared)
+            let files = Files::open(&self.name(), settings.clone(), compression.clone(), shared)
                 .map_err(|error| format!("files.root: {error}"))?;
             return Ok(Arc::new(files));
         }

@@ -169,3 +169,168 @@ fn check_tells_what_a_route_lacks_and_what_it_has_too_much() {
         assert!(said.contains(fault), "{fault}: {said}");
     }
 }
+
+/// Whatever a program has to ask more than once for: what is made of files follows a change, and does not come with it.
+fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(std::time::Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+const ASSETS: &str = "[[front.route]]\npath = '/*'\n[front.route.files]\nroot = 'site'\n[front.route.files.assets]\n\
+     debounce = '20ms'\nstart_wait = '60s'\nmanifest = '/assets.json'\nversioning = { integrity = true }\n\
+     concatenation = { patterns = ['/css/*.css -> /bundle.css', '/js/*.js -> /bundle.js'] }\n";
+
+/// A page with style sheets, scripts, modules and an image.
+fn write_site(place: &Place) {
+    for (path, content) in [
+        (
+            "index.html",
+            "<!doctype html>\n<html lang=en>\n  <title>A page</title>\n  <link rel=stylesheet href=/bundle.css>\n  <body>\n  \
+             <p id=text>text</p>\n  <img id=image src=img/dot.svg alt=''>\n  <script src=/bundle.js></script>\n  \
+             <script type=module src=modules/main.mjs></script>\n",
+        ),
+        ("css/b.css", "/* two */\n#text { background-image: url(../img/dot.svg); }\n"),
+        ("css/a.css", "#text { color: rgb(1, 2, 3); }\n"),
+        ("img/dot.svg", "<svg xmlns='http://www.w3.org/2000/svg' width='7' height='5'></svg>"),
+        ("js/a.js", "var shared = { parts: ['a'] };\n"),
+        (
+            "js/b.js",
+            "// What the page has become, for who looks at it.\n\
+             shared.parts.push('b');\n\
+             addEventListener('load', async function () {\n  \
+               var told = document.body.dataset;\n  \
+               told.parts = shared.parts.join();\n  \
+               told.colour = getComputedStyle(document.getElementById('text')).color;\n  \
+               told.background = getComputedStyle(document.getElementById('text')).backgroundImage;\n  \
+               told.width = document.getElementById('image').naturalWidth;\n  \
+               var source = document.querySelector('script').src;\n  \
+               var script = await (await fetch(source)).text();\n  \
+               var map = /sourceMappingURL=(.*)/.exec(script)[1];\n  \
+               told.map = map;\n  \
+               told.sources = (await (await fetch(map)).json()).sources.join();\n  \
+               told.done = 'yes';\n\
+             });\n",
+        ),
+        (
+            "modules/main.mjs",
+            "import { word } from './word.mjs';\nconst later = await import('./later.mjs');\ndocument.body.dataset.module = word + later.word;\n",
+        ),
+        ("modules/word.mjs", "export const word = 'here';\n"),
+        ("modules/later.mjs", "export const word = 'after';\n"),
+    ] {
+        let path = place.path().join("site").join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, content).expect("a file");
+    }
+}
+
+/// Head and body of what curl gets.
+fn curl(address: &str, path: &str, more: &[&str]) -> (String, String) {
+    let url = format!("http://{address}{path}");
+    let asked = std::process::Command::new("curl").args(["-sS", "-D", "-"]).args(more).arg(url).output().expect("curl");
+    let answer = text(&asked.stdout);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.to_owned(), body.to_owned())
+}
+
+#[test]
+fn assets_are_made_at_the_start_and_after_a_change_and_told_of() {
+    let (mut place, address) = place(ASSETS);
+    write_site(&place);
+    place.start();
+    let (head, page) = curl(&address, "/", &[]);
+    assert!(head.contains("cache-control: no-cache"), "{head}");
+    let reference = |page: &str, before: &str| {
+        let rest = page.split(before).nth(1).unwrap_or_else(|| panic!("{before}: {page}"));
+        rest.split([' ', '>']).next().expect("a reference").to_owned()
+    };
+    let css = reference(&page, "<link rel=stylesheet href=");
+    let script = reference(&page, "<script src=");
+    assert!(
+        css.starts_with("/bundle-") && script.starts_with("/bundle-") && page.contains(" integrity=\"sha384-"),
+        "{page}"
+    );
+    let (head, style) = curl(&address, &css, &["--compressed", "-H", "Accept-Encoding: gzip"]);
+    assert!(head.contains("cache-control: public, max-age=31536000, immutable"), "{head}");
+    assert!(style.starts_with("#text{color:rgb(1,2,3)}#text{background-image:url(/img/dot-"), "{style}");
+    let map = style.split("sourceMappingURL=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a map");
+    let (head, map) = curl(&address, map, &[]);
+    assert!(
+        head.contains("application/json") && head.contains("immutable") && map.contains("\"/css/b.css\""),
+        "{head} {map}"
+    );
+    let manifest = curl(&address, "/assets.json", &[]).1;
+    assert!(manifest.contains(&format!("\"/bundle.css\":{{\"url\":\"{css}\",\"integrity\":\"sha384-")), "{manifest}");
+    // A change, and a fault in it.
+    std::fs::write(place.path().join("site/css/a.css"), "#text { color: red }").expect("a file");
+    until("the change", || curl(&address, "/bundle.css", &[]).1.starts_with("#text{color:red}").then_some(()));
+    assert!(curl(&address, &css, &[]).1.starts_with("#text{color:rgb(1,2,3)}"), "for pages that were loaded before");
+    std::fs::write(place.path().join("site/js/b.js"), "shared.parts.push('b';\n").expect("a file");
+    let faults =
+        until("the fault", || Some(place.must(&["assets", "faults"])).filter(|said| said.contains("/js/b.js:1:")));
+    assert!(faults.contains("/js/b.js:1:22: ") && faults.contains("/bundle.js does without it"), "{faults}");
+    assert!(curl(&address, "/js/b.js", &[]).1.starts_with("shared.parts.push('b';"), "it is served as it is");
+    let log = std::fs::read_to_string(place.path().join("log")).expect("the log");
+    assert!(log.contains("/js/b.js:1:22: "), "{log}");
+    let list = place.must(&["assets", "list"]);
+    for part in ["/bundle.css", "FILE", "site", "/*", "/bundle-"] {
+        assert!(list.contains(part), "{part}: {list}");
+    }
+    let stats = place.must(&["stats", "outwork_assets"]);
+    assert!(stats.contains("outwork_assets_builds") && stats.contains("outwork_assets_faults"), "{stats}");
+    // A reload that changes nothing about it goes on with what there is.
+    let builds = || binary::json(&place.outwork(&["assets", "list", "--json"]))["sites"][0]["builds"].as_u64();
+    let before = builds();
+    place.must(&["reload"]);
+    assert_eq!(builds(), before);
+    assert_eq!(place.stop(15).code(), Some(0));
+}
+
+#[test]
+fn assets_are_made_without_a_server_too() {
+    let (place, _) = place(ASSETS);
+    write_site(&place);
+    let said = place.must(&["assets", "build", "--output", "public"]);
+    assert!(said.contains(" files written to public: "), "{said}");
+    let bundle = std::fs::read_to_string(place.path().join("public/bundle.css")).expect("a file");
+    assert!(bundle.starts_with("#text{color:rgb(1,2,3)}"), "{bundle}");
+    std::fs::write(place.path().join("site/js/c.js"), "(").expect("a file");
+    let refused = place.outwork(&["assets", "build", "--output", "public"]);
+    assert!(!refused.status.success() && text(&refused.stderr).contains("/js/c.js:1:"), "{refused:?}");
+}
+
+#[test]
+fn a_browser_shows_a_page_whose_assets_are_named_by_their_content() {
+    let (mut place, address) = place(ASSETS);
+    write_site(&place);
+    place.start();
+    let profile = place.path().join("profile").display().to_string();
+    let browser = std::process::Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
+        .args(["--virtual-time-budget=20000", "--dump-dom", &format!("--user-data-dir={profile}")])
+        .arg(format!("http://{address}/"))
+        .output()
+        .expect("chromium");
+    let shown = text(&browser.stdout);
+    for part in [
+        "data-done=\"yes\"",
+        "data-parts=\"a,b\"",
+        "data-colour=\"rgb(1, 2, 3)\"",
+        "data-width=\"7\"",
+        "data-sources=\"/js/a.js,/js/b.js\"",
+        "data-module=\"hereafter\"",
+        "src=\"/bundle-",
+        "src=\"/img/dot-",
+        "href=\"/bundle-",
+        "data-map=\"/bundle.js-",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown} {}", text(&browser.stderr));
+    }
+    assert!(shown.contains(&format!("url(&quot;http://{address}/img/dot-")), "{shown}");
+}

@@ -10,6 +10,7 @@ use outwork_config::{At, ByteSize, Fault, choice, section};
 use outwork_front::coding::Coding;
 use outwork_front::route::path::NormalPath;
 
+use crate::assets::config::Assets;
 use crate::files::glob::Glob;
 
 section! {
@@ -61,6 +62,8 @@ section! {
         pub cache_control: Option<String>,
         /// Other values of it for some files; the first that fits.
         pub cache_rules: Vec<CacheRule>,
+        /// What is made of the files before they are served: smaller ones, several put together, names by content. Without it, nothing is.
+        pub assets: Option<Assets>,
     }
     check makes_sense;
 }
@@ -252,6 +255,10 @@ fn makes_sense(files: &Files, at: &mut At<'_>) {
     if !files.charset.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+".contains(&byte)) {
         at.fault("charset", Fault::new(format!("{:?} is no charset", files.charset)).expected("one such as \"utf-8\""));
     }
+    if files.assets.is_some() && !files.charset.is_empty() && !files.charset.eq_ignore_ascii_case("utf-8") {
+        let fault = Fault::new("what is made of files is UTF-8").expected("\"utf-8\", where there are assets");
+        at.fault("charset", fault.help("write the files in UTF-8, or leave assets out"));
+    }
     if let Some(control) = files.cache_control.as_deref() {
         is_field("cache_control", control, at);
     }
@@ -323,6 +330,7 @@ mod tests {
             ("types.HTML", "types = { HTML = 'text/html' }"),
             ("types.gpx", "types = { gpx = 'gpx' }"),
             ("charset", "charset = 'a b'"),
+            ("charset", "charset = 'iso-8859-1'\nassets = {}"),
             ("cache_control", "cache_control = \"a\\nb\""),
             ("cache_rules[0].value", "cache_rules = [{ files = ['*'], value = \"\\n\" }]"),
             ("cache_rules[0].files[0]", "cache_rules = [{ files = [''], value = 'a' }]"),

@@ -17,6 +17,7 @@ use outwork_front::message::Handler;
 use outwork_front::tls::{Certificates, Offer};
 use outwork_front::traffic;
 use outwork_telemetry::Registry;
+use outwork_web::assets::{self, Workshop};
 use outwork_web::files::{self, Shared};
 use outwork_web::metrics::WebMetrics;
 use outwork_web::sql::api::Queries;
@@ -28,6 +29,9 @@ use super::{cache, cannot};
 use crate::report;
 use crate::routes::{MadeOf, Site};
 use crate::settings::Settings;
+
+/// What was made of files: a directory in the data directory.
+const ASSETS: &str = "assets";
 
 /// The running door.
 pub(super) struct Front {
@@ -99,7 +103,9 @@ impl BoundFront {
         registry.register(Arc::clone(&web) as _)?;
         // As many at once as there are cores: compressing does nothing but compute.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let shared = Shared::new(Compressor::new(cores, coding), web);
+        let workshop = Workshop::new(settings.store.data_dir.join(ASSETS));
+        registry.register(Arc::clone(workshop.metrics()) as _)?;
+        let shared = Shared::new(Compressor::new(cores, coding), web, workshop);
         let sql = sql::Shared::new(&settings.web).context("web.query_cache")?;
         registry.register(sql.collector())?;
         let databases = Databases::open(&settings.web, sql);
@@ -182,8 +188,10 @@ impl Front {
         self.door.lock().as_ref().map_or(Ok(Vec::new()), Door::hand_over)
     }
 
-    /// Lets go of what another process is to have: the cache's folder. Answers come from memory and from their sources from here on.
+    /// Lets go of what another process is to have: the folders of the cache and of assets. Answers come from memory and from their sources from here on,
+    /// and of files, what was made before.
     pub(super) fn release(&self) {
+        self.shared.workshop.close();
         self.caching.store.tiers().close();
     }
 
@@ -251,12 +259,13 @@ fn handler(
     }
 }
 
-/// What the admin API serves of files and queries.
+/// What the admin API serves of files, assets and queries.
 pub(super) fn web_api(front: &Front) -> ServiceApi {
     let databases = Arc::clone(&front.queries);
+    let router = sql::api::router(Arc::clone(&front.queries)).merge(files::api::router(front.shared.clone()));
     ServiceApi {
         name: "web",
-        router: sql::api::router(Arc::clone(&front.queries)).merge(files::api::router(front.shared.clone())),
+        router: router.merge(assets::api::router(Arc::clone(&front.shared.workshop))),
         state: Box::new(move || {
             let count = databases.databases().len();
             let noun = if count == 1 { "database" } else { "databases" };

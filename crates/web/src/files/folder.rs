@@ -12,24 +12,24 @@ use rustix::io::Errno;
 
 /// A folder, open.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     root: OwnedFd,
     resolve: ResolveFlags,
 }
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    pub(super) length: u64,
-    pub(super) modified: (i64, i64),
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) length: u64,
+    pub(crate) modified: (i64, i64),
     changed: (i64, i64),
 }
 
 /// What a path names.
 #[derive(Debug)]
-pub(super) enum Named {
+pub(crate) enum Named {
     File(File, Identity),
     Folder(OwnedFd),
     /// Nothing, or nothing that is served.
@@ -39,7 +39,7 @@ pub(super) enum Named {
 }
 
 impl Folder {
-    pub(super) fn open(path: &Path, symlinks: bool) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, symlinks: bool) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())?;
         let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
@@ -49,17 +49,17 @@ impl Folder {
         Ok(Self { root, resolve })
     }
 
-    pub(super) fn descriptor(&self) -> &OwnedFd {
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
         &self.root
     }
 
     /// What it is itself.
-    pub(super) fn identity(&self) -> io::Result<Identity> {
+    pub(crate) fn identity(&self) -> io::Result<Identity> {
         Ok(Identity::of(&rustix::fs::fstat(&self.root)?))
     }
 
     /// Opens what a path below the folder names.
-    pub(super) fn named(&self, path: &str) -> io::Result<Named> {
+    pub(crate) fn named(&self, path: &str) -> io::Result<Named> {
         // Without it, opening a pipe would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let opened = match self.open_below(path, flags) {
@@ -79,7 +79,7 @@ impl Folder {
     }
 
     /// What a path below the folder names, without opening it; `None` where nothing is.
-    pub(super) fn stat(&self, path: &str) -> Option<Stat> {
+    pub(crate) fn stat(&self, path: &str) -> Option<Stat> {
         rustix::fs::fstat(self.open_below(path, OFlags::PATH | OFlags::CLOEXEC).ok()?).ok()
     }
 
@@ -95,20 +95,20 @@ impl Folder {
     }
 
     /// The state of the file that a path names; `None` where it names none that is served.
-    pub(super) fn state(&self, path: &str) -> Option<Identity> {
+    pub(crate) fn state(&self, path: &str) -> Option<Identity> {
         let stat = self.stat(path)?;
         (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then(|| Identity::of(&stat))
     }
 
     /// Whether a path names a file in this state, in a single call: only to be asked of what was opened before, for links may lead out.
-    pub(super) fn is_still(&self, path: &str, state: &Identity) -> bool {
+    pub(crate) fn is_still(&self, path: &str, state: &Identity) -> bool {
         let stat = rustix::fs::statat(&self.root, &*file_name(path), AtFlags::empty());
         stat.is_ok_and(|stat| Identity::of(&stat) == *state)
     }
 }
 
 /// The name of a file below the folder, out of a path that is normal: there, of all that may be escaped, only the percent sign still is.
-pub(super) fn file_name(path: &str) -> Cow<'_, str> {
+pub(crate) fn file_name(path: &str) -> Cow<'_, str> {
     match path.trim_start_matches('/') {
         "" => ".".into(),
         name if name.contains('%') => name.replace("%25", "%").into(),
@@ -117,14 +117,14 @@ pub(super) fn file_name(path: &str) -> Cow<'_, str> {
 }
 
 /// The same file, opened to be read past the page cache.
-pub(super) fn open_direct(file: &File) -> io::Result<File> {
+pub(crate) fn open_direct(file: &File) -> io::Result<File> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::DIRECT;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 impl Identity {
-    pub(super) fn of(stat: &Stat) -> Self {
+    pub(crate) fn of(stat: &Stat) -> Self {
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,
@@ -135,16 +135,16 @@ impl Identity {
     }
 
     /// Of whatever an absolute path names.
-    pub(super) fn of_path(path: &Path) -> io::Result<Self> {
+    pub(crate) fn of_path(path: &Path) -> io::Result<Self> {
         Ok(Self::of(&rustix::fs::stat(path)?))
     }
 
-    pub(super) fn is_same_inode(&self, other: &Self) -> bool {
+    pub(crate) fn is_same_inode(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
 
     /// When it was changed last.
-    pub(super) fn modified(&self) -> SystemTime {
+    pub(crate) fn modified(&self) -> SystemTime {
         let since = Duration::from_secs(self.modified.0.unsigned_abs());
         match self.modified.0 >= 0 {
             true => SystemTime::UNIX_EPOCH + since + Duration::from_nanos(self.modified.1.unsigned_abs()),

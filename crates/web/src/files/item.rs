@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use super::folder::{Folder, Identity};
 use super::representation::Representation;
 use super::watch::{Ticket, Watch, Word};
+use crate::assets::{Built, Generation};
 use crate::metrics::WebMetrics;
 
 /// What a file counts for beside its content: the item, its fields, its watches, an open descriptor.
@@ -20,6 +21,18 @@ const OVERHEAD: usize = 3 << 10;
 pub(super) struct Root {
     pub(super) folder: Folder,
     pub(super) ticket: Ticket,
+    /// What was made of its files, where anything is.
+    pub(super) built: Option<Arc<Generation>>,
+}
+
+impl Root {
+    /// Whether it is still what it was.
+    pub(super) fn word(&self) -> Word {
+        match self.built.as_ref().is_some_and(|built| built.is_superseded()) {
+            true => Word::Changed,
+            false => self.ticket.word(),
+        }
+    }
 }
 
 /// A file that is served.
@@ -29,6 +42,8 @@ pub(super) struct Item {
     pub(super) path: Box<str>,
     pub(super) identity: Identity,
     pub(super) media_type: HeaderValue,
+    /// It was made of files.
+    pub(super) built: Option<Built>,
     /// Its forms are worth choosing from.
     pub(super) varies: bool,
     pub(super) plain: Representation,
@@ -103,7 +118,7 @@ impl Item {
         let watch = made_of.ticket.watch();
         let turn = watch.turn();
         let due = made_of.looked.load(Ordering::Relaxed) != turn;
-        let words = [made_of.ticket.word(), made_of.root.ticket.word()];
+        let words = [made_of.ticket.word(), made_of.root.word()];
         if words.contains(&Word::Changed) {
             return false;
         }
@@ -112,7 +127,10 @@ impl Item {
         }
         metrics.looks.inc();
         let folder = &made_of.root.folder;
-        let unchanged = folder.is_still(&self.path, &self.identity)
+        let place = self.built.as_ref().map_or(folder, |built| &built.folder);
+        let source = self.built.as_ref().and_then(|built| built.source);
+        let unchanged = place.is_still(&self.path, &self.identity)
+            && source.is_none_or(|source| folder.is_still(&self.path, &source))
             && made_of.before.iter().all(|path| folder.state(path).is_none());
         // Once a turn is enough for what lies beside it: the original has the same content.
         let siblings = !due || made_of.siblings.iter().all(|(path, state)| folder.state(path) == *state);

@@ -15,6 +15,7 @@ use super::item::{Coded, Item, Provenance, Root};
 use super::listing::{self, Listing};
 use super::representation::{Common, Representation};
 use super::watch::Ticket;
+use crate::assets::Built;
 use crate::config::Candidate;
 use crate::metrics::{Lookup, Sibling};
 
@@ -45,7 +46,8 @@ impl Root {
         ticket.follow_way(&std::path::absolute(path)?);
         let folder = Folder::open(path, inner.settings.symlinks)?;
         ticket.leads_to(folder.identity()?);
-        Ok(Arc::new(Self { folder, ticket }))
+        let built = inner.pipeline.as_ref().map(|pipeline| pipeline.generation());
+        Ok(Arc::new(Self { folder, ticket, built }))
     }
 }
 
@@ -63,7 +65,7 @@ impl Inner {
 
     /// The folder, opened anew where its path leads elsewhere by now.
     fn root(&self) -> io::Result<Arc<Root>> {
-        let moved = |root: &Root| root.ticket.word() == super::watch::Word::Changed;
+        let moved = |root: &Root| root.word() == super::watch::Word::Changed;
         if let Some(root) = self.root.read().as_ref().filter(|root| !moved(root)) {
             return Ok(Arc::clone(root));
         }
@@ -167,6 +169,21 @@ impl Inner {
     /// Opens a name, makes the file ready and keeps it under the path that was asked for.
     fn open(&self, asked: &str, name: &str, made_of: &mut Provenance) -> io::Result<Opened> {
         let root = Arc::clone(&made_of.root);
+        if let Some(built) = root.built.as_ref().and_then(|built| built.find(name)) {
+            if built.source.is_some() {
+                made_of.ticket.follow(root.folder.descriptor(), &file_name(name));
+            }
+            if built.source.is_none_or(|source| root.folder.state(name) == Some(source))
+                && let Named::File(file, identity) = built.folder.named(name)?
+            {
+                if made_of.ticket.is_idle() {
+                    return Ok(Opened::There);
+                }
+                let made_of = std::mem::replace(made_of, Provenance::new(&root, &self.watch));
+                let item = Arc::new(self.make(name, file, identity, Some(built), Vec::new(), made_of)?);
+                return Ok(Opened::Item(self.stock.keep(asked, item)));
+            }
+        }
         let beside = made_of.ticket.follow(root.folder.descriptor(), &file_name(name));
         let (file, identity) = match root.folder.named(name)? {
             Named::File(file, identity) => (file, identity),
@@ -198,7 +215,7 @@ impl Inner {
             }
         }
         let made_of = std::mem::replace(made_of, Provenance::new(&root, &self.watch));
-        let item = Arc::new(self.make(name, file, identity, prepared, made_of)?);
+        let item = Arc::new(self.make(name, file, identity, None, prepared, made_of)?);
         Ok(Opened::Item(self.stock.keep(asked, item)))
     }
 
@@ -207,6 +224,7 @@ impl Inner {
         path: &str,
         file: File,
         identity: Identity,
+        built: Option<Built>,
         prepared: Vec<(Coding, File, Identity)>,
         provenance: Provenance,
     ) -> io::Result<Item> {
@@ -221,6 +239,7 @@ impl Inner {
             identity: &identity,
             media_type: media_type.clone(),
             varies: worthwhile || !prepared.is_empty(),
+            lasting: built.as_ref().map(|built| built.lasting),
         };
         let mut coded = Vec::new();
         for (coding, file, state) in prepared {
@@ -240,6 +259,7 @@ impl Inner {
             path: path.into(),
             identity,
             media_type,
+            built,
             varies,
             plain,
             coded,

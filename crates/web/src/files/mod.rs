@@ -13,7 +13,7 @@
 //! - [`api`]: what the admin API tells of folders.
 
 pub mod api;
-mod folder;
+pub(crate) mod folder;
 pub mod glob;
 mod item;
 mod listing;
@@ -22,7 +22,7 @@ mod media;
 mod representation;
 mod stock;
 mod variant;
-mod watch;
+pub(crate) mod watch;
 
 use std::io;
 use std::ops::Range;
@@ -41,6 +41,7 @@ use outwork_front::route::path::NormalPath;
 use outwork_telemetry::{By, Counter};
 use parking_lot::{Mutex, RwLock};
 
+use crate::assets::{Pipeline, Workshop};
 use crate::config::{Files as Settings, Statuses};
 use crate::metrics::{Lookup, Tier, WebMetrics};
 use item::{Form, Item, Root};
@@ -66,14 +67,16 @@ pub struct Shared {
     pub compressor: Arc<Compressor>,
     /// What is counted.
     pub metrics: Arc<WebMetrics>,
+    /// Makes what is served in the place of files, or beside them.
+    pub workshop: Arc<Workshop>,
     /// The folders of a configuration.
     folders: Arc<Mutex<Vec<Weak<Inner>>>>,
 }
 
 impl Shared {
-    /// For folders that compress with this, and count in these.
-    pub fn new(compressor: Arc<Compressor>, metrics: Arc<WebMetrics>) -> Self {
-        Self { compressor, metrics, folders: Arc::default() }
+    /// For folders that compress with this, count in these, and have this made of their files.
+    pub fn new(compressor: Arc<Compressor>, metrics: Arc<WebMetrics>, workshop: Arc<Workshop>) -> Self {
+        Self { compressor, metrics, workshop, folders: Arc::default() }
     }
 
     /// The same, for the folders of another configuration.
@@ -108,6 +111,8 @@ struct Inner {
     pages: Vec<(Statuses, String)>,
     watch: Arc<Watch>,
     root: RwLock<Option<Arc<Root>>>,
+    /// What is made of the files, where anything is.
+    pipeline: Option<Arc<Pipeline>>,
     stock: Stock,
     metrics: Arc<WebMetrics>,
     own: Counts,
@@ -121,15 +126,21 @@ struct Counts {
 }
 
 impl Files {
-    /// Opens the folder.
+    /// Opens the folder of a site; `name` is what figures and faults call it by. Where anything is made of the files, this waits for that as long as
+    /// the settings have it.
     ///
     /// # Errors
     /// When it is not there, is no folder, or may not be read.
-    pub fn open(settings: Settings, compression: Compression, shared: &Shared) -> Result<Self, FilesError> {
+    pub fn open(name: &str, settings: Settings, compression: Compression, shared: &Shared) -> Result<Self, FilesError> {
+        let failed = {
+            let path = settings.root.display().to_string();
+            move |source| FilesError { path: path.clone(), source }
+        };
         let pages =
             settings.error_pages.iter().filter_map(|(statuses, page)| Some((Statuses::of(statuses)?, page.clone())));
         let metrics = Arc::clone(&shared.metrics);
-        let inner = Inner {
+        let mut inner = Inner {
+            pipeline: None,
             types: MediaTypes::new(&settings.types, &settings.charset),
             pages: pages.collect(),
             watch: Watch::new(settings.root.clone(), settings.watch, Arc::clone(&metrics)),
@@ -141,7 +152,11 @@ impl Files {
             settings,
             own: Counts::default(),
         };
-        let failed = |source| FilesError { path: inner.settings.root.display().to_string(), source };
+        if inner.settings.assets.is_some() {
+            // A folder that is not there is no start.
+            Root::open(&inner).map_err(&failed)?;
+            inner.pipeline = Some(shared.workshop.pipeline(name, &inner.settings).map_err(&failed)?);
+        }
         let root = Root::open(&inner).map_err(failed)?;
         *inner.root.write() = Some(root);
         let inner = Arc::new(inner);
@@ -337,7 +352,7 @@ impl Inner {
 }
 
 /// Whether a name is one that is not for everybody.
-fn is_hidden(name: &str) -> bool {
+pub(crate) fn is_hidden(name: &str) -> bool {
     name.starts_with('.') && name != ".well-known"
 }
 

@@ -16,6 +16,7 @@ use outwork_net::Mapping;
 use sha2::{Digest, Sha256};
 
 use super::folder::{Identity, open_direct};
+use crate::assets::Lasting;
 use crate::config::{EtagKind, Files as Settings};
 use crate::metrics::{Tier, WebMetrics};
 
@@ -55,6 +56,8 @@ pub(super) struct Common<'a> {
     pub(super) media_type: HeaderValue,
     /// Whether there are other forms.
     pub(super) varies: bool,
+    /// How long it may be kept, where it was made.
+    pub(super) lasting: Option<Lasting>,
 }
 
 impl Representation {
@@ -108,6 +111,12 @@ impl Representation {
         }
         let rule = settings.cache_rules.iter().find(|rule| rule.files.iter().any(|glob| glob.fits(common.path)));
         let control = rule.map(|rule| rule.value.as_str()).or(settings.cache_control.as_deref());
+        let control = match common.lasting {
+            Some(Lasting::Forever) => Some("public, max-age=31536000, immutable"),
+            // What it is made of may change at any time.
+            Some(Lasting::Now) => control.or(Some("no-cache")),
+            None => control,
+        };
         fields.extend(control.and_then(|control| Some((CACHE_CONTROL, HeaderValue::from_str(control).ok()?))));
         if common.varies {
             fields.insert(VARY, HeaderValue::from_static("accept-encoding"));

@@ -52,6 +52,7 @@ impl Inner {
             identity: &item.identity,
             media_type: item.media_type.clone(),
             varies: item.varies,
+            lasting: item.built.as_ref().map(|built| built.lasting),
         }
     }
 }

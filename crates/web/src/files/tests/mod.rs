@@ -1,5 +1,6 @@
 //! A folder behind a real door, asked byte by byte.
 
+mod assets;
 mod changes;
 mod forms;
 mod pages;
@@ -34,6 +35,8 @@ struct Site {
     door: Option<Door>,
     metrics: Arc<WebMetrics>,
     sent: Arc<DoorMetrics>,
+    workshop: Arc<Workshop>,
+    settings: Settings,
 }
 
 const LARGE: usize = 300_000;
@@ -67,12 +70,14 @@ impl Site {
         let config = load::<Config>(sources).unwrap_or_else(|faults| panic!("{}", faults.render(false))).value;
         let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls, http3: false, backlog: 64 };
         let metrics = Arc::<WebMetrics>::default();
-        let shared = Shared::new(Compressor::new(2, Arc::default()), Arc::clone(&metrics));
-        let handler = Box::new(Files::open(config.files, config.compression, &shared).unwrap());
+        let workshop = Workshop::new(dir.path().join("made"));
+        let shared = Shared::new(Compressor::new(2, Arc::default()), Arc::clone(&metrics), Arc::clone(&workshop));
+        let settings = config.files.clone();
+        let handler = Box::new(Files::open("test", config.files, config.compression, &shared).unwrap());
         let serving = Serving { options: Options::default(), handler, entry: Default::default() };
         let sent = Arc::default();
         let door = Bound::bind(&[place], Threads::of(1), Vec::new()).unwrap().serve(serving, &sent).unwrap();
-        Self { dir, door: Some(door), metrics, sent }
+        Self { dir, door: Some(door), metrics, sent, workshop, settings }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -273,9 +278,12 @@ fn a_folder_that_is_not_there_is_refused_by_name() {
     let sources =
         Sources { file: Some(("a.toml".into(), "root = '/nowhere/at/all'".into())), env: vec![], set: vec![] };
     let settings = load::<Settings>(sources).unwrap().value;
-    let shared = Shared::new(Compressor::new(1, Arc::default()), Arc::default());
-    let refused =
-        Files::open(settings, Compression::default(), &shared).err().expect("there is no such folder").to_string();
+    let workshop = Workshop::new("/nowhere".into());
+    let shared = Shared::new(Compressor::new(1, Arc::default()), Arc::default(), workshop);
+    let refused = Files::open("test", settings, Compression::default(), &shared)
+        .err()
+        .expect("there is no such folder")
+        .to_string();
     assert!(refused.contains("/nowhere/at/all") && refused.contains("No such file"), "{refused}");
 }
 

@@ -261,7 +261,7 @@ impl Watch {
 }
 
 /// Whether changes of what lies on this file system are told of: on one that belongs to this machine alone, and not to layers below it.
-fn is_told_of(inode: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_told_of(inode: BorrowedFd<'_>) -> bool {
     /// ext2 to 4, XFS, Btrfs, tmpfs, ramfs, F2FS, ZFS, bcachefs, JFS, NTFS, exFAT, FAT (`statfs(2)`).
     const LOCAL: [u32; 13] = [
         0xef53,
