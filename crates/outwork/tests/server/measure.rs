@@ -1,9 +1,8 @@
 //! Loads and profiles: what a server bears, and where its memory and time go.
-#![allow(missing_docs, clippy::expect_used)]
 
-mod binary;
+use std::process::Stdio;
 
-use binary::{Place, json, text};
+use crate::binary::{Place, command, json, text};
 
 /// A running place with a front door, in clear text and over TLS with HTTP/3, and the host that it listens at.
 fn place() -> (Place, String) {
@@ -56,14 +55,12 @@ fn a_load_over_each_version_of_http_is_reported_and_errors_are_told() {
 fn profiles_of_memory_and_time_are_what_their_tools_open() {
     let (place, host) = place();
     let url = format!("http://{host}:8080/");
-    let load = std::thread::spawn({
-        let (dir, url) = (place.path().to_owned(), url.clone());
-        move || binary::outwork(&dir, &["bench", "web", "--duration", "3s", &url])
-    });
+    let mut load = command(place.path(), &["bench", "web", "--duration", "10m", &url]);
+    let mut load = load.stdout(Stdio::null()).spawn().expect("a load");
     place.must(&["heap-dump", "--output", "heap"]);
     place.must(&["cpu-profile", "--seconds", "1", "--hertz", "500", "--output", "folded"]);
     place.must(&["cpu-profile", "--seconds", "1", "--pprof", "--output", "cpu"]);
-    load.join().expect("the load");
+    load.kill().and_then(|()| load.wait()).expect("the load");
     let heap = std::fs::read_to_string(place.path().join("heap")).expect("a profile");
     assert!(heap.starts_with("heap_v2/") && heap.contains("MAPPED_LIBRARIES:"), "{}", &heap[..200]);
     let folded = std::fs::read_to_string(place.path().join("folded")).expect("a profile");

@@ -1,7 +1,4 @@
 //! Middleware of the front door of the real binary, spoken to over HTTP/1.1 and HTTP/2.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod binary;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use binary::{Place, command, outwork, text};
+use crate::binary::{Place, command, outwork, text};
 use serde_json::Value as Json;
 
 const VERSIONS: [&str; 2] = ["--http1.1", "--http2-prior-knowledge"];

@@ -1,13 +1,11 @@
 //! Answers out of databases, of the real binary: routes, commands, reloads.
-#![allow(missing_docs, clippy::expect_used)]
 
-mod binary;
-#[path = "../../web/src/sql/tests/server.rs"]
+#[path = "../../../web/src/sql/tests/server.rs"]
 mod server;
 
 use std::process::Command;
 
-use binary::{Place, json, text};
+use crate::binary::{Place, json, text};
 use server::Server;
 
 /// A place whose configuration has these lines behind it; and the URL that it serves at.

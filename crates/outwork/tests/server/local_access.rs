@@ -1,14 +1,11 @@
 //! Commands on the server's own machine: no token, no URL.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod binary;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use binary::{Place, json, outwork, text};
+use crate::binary::{Place, json, outwork, text};
 use serde_json::Value as Json;
 
 #[test]
@@ -205,7 +202,7 @@ fn a_refused_reload_names_each_setting_and_where_its_new_value_stands() {
         std::fs::write(&file, text).expect("the file");
         let output = place.outwork(&["reload"]);
         assert!(!output.status.success(), "{output:?}");
-        binary::text(&output.stderr)
+        crate::binary::text(&output.stderr)
     };
     let said = refused(good.replace("[dhcp]\n", "[dhcp]\nworkers = 3\nbatch = 8\n"));
     assert!(said.contains("dhcp.workers (outwork.toml:4:11), dhcp.batch (outwork.toml:5:9)"), "{said}");

@@ -1,7 +1,4 @@
 //! Another process in the place of the one that runs: no connection is refused, nothing that was asked stays unanswered.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod binary;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use binary::{Place, json, text};
+use crate::binary::{Place, json, text};
 use serde_json::Value as Json;
 
 const LARGE: usize = 64 << 20;

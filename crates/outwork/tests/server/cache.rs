@@ -1,7 +1,4 @@
 //! The cache of answers in the real binary: routes that use it, commands that steer it, and the cache before it.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod binary;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -9,7 +6,7 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use binary::{Place, json, text};
+use crate::binary::{Place, json, text};
 
 /// A place whose configuration has these lines behind it, with `SITE` for the URL that it serves at; and that URL.
 fn place(lines: &str) -> (Place, String) {

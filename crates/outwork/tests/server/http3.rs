@@ -1,7 +1,4 @@
 //! HTTP/3 of the real binary, with another implementation as its client; curl is told where to find it.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod binary;
 
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use binary::{Place, text};
+use crate::binary::{Place, text};
 use bytes::{Buf, Bytes};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint};

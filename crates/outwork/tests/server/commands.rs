@@ -1,13 +1,10 @@
 //! The commands as a person runs them: the real binary, and a server of canned answers where one is asked.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod binary;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::thread::JoinHandle;
 
-use binary::{command, json, outwork, text};
+use crate::binary::{command, json, outwork, text};
 use serde_json::{Value as Json, json};
 
 /// A request as the server saw it: its first line, its token, its body.
@@ -230,7 +227,7 @@ fn stats_shows_the_mean_beside_the_percentiles() {
 
 #[test]
 fn what_the_readme_shows_has_no_faults() {
-    let readme = include_str!("../../../README.md");
+    let readme = include_str!("../../../../README.md");
     let shown: Vec<&str> = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(shown.len() > 1, "there are configurations in it");
     for file in shown {

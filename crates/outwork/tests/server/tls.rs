@@ -1,13 +1,10 @@
 //! HTTPS of the real binary: curl and openssl as clients, certificates that change, the local authority.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod binary;
 
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use binary::{Place, json, text};
+use crate::binary::{Place, json, text};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 
 const HTTP: u16 = 8080;

@@ -1,13 +1,10 @@
 //! The front door of the real binary: routes, files, reloads.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod binary;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use binary::{Place, text};
+use crate::binary::{Place, text};
 
 /// A place whose configuration has these lines behind it, where `ADDRESS` is the one that it listens on; and that address.
 fn place(lines: &str) -> (Place, String) {
@@ -285,7 +282,7 @@ fn assets_are_made_at_the_start_and_after_a_change_and_told_of() {
     let stats = place.must(&["stats", "outwork_assets"]);
     assert!(stats.contains("outwork_assets_builds") && stats.contains("outwork_assets_faults"), "{stats}");
     // A reload that changes nothing about it goes on with what there is.
-    let builds = || binary::json(&place.outwork(&["assets", "list", "--json"]))["sites"][0]["builds"].as_u64();
+    let builds = || crate::binary::json(&place.outwork(&["assets", "list", "--json"]))["sites"][0]["builds"].as_u64();
     let before = builds();
     place.must(&["reload"]);
     assert_eq!(builds(), before);

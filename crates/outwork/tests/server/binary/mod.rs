@@ -1,6 +1,5 @@
 //! The real binary: single commands, and a server on loopback addresses that no other test uses.
 
-#![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::expect_used, clippy::panic, unreachable_pub)]
 
 use std::io::{BufRead, BufReader};

@@ -1,11 +1,8 @@
 //! `outwork store`, over the leases of a real server.
-#![allow(missing_docs, clippy::expect_used)]
-
-mod binary;
 
 use std::path::PathBuf;
 
-use binary::{Place, json, outwork, text};
+use crate::binary::{Place, json, outwork, text};
 use serde_json::json;
 
 /// A server with leases of `.20` to `.29`, killed: its log has a record for each.
