@@ -14,6 +14,7 @@ use outwork_front::events::Hub;
 use outwork_store::log::{Health, Recovery};
 use outwork_telemetry::Registry;
 
+use super::front::Front;
 use super::ports::{self, Protocol};
 use super::store::{CommitMetrics, StoreFigures};
 use super::{LEASES, cannot};
@@ -186,6 +187,7 @@ pub(super) fn store_status(dhcp: Option<&Dhcp>, settings: &Settings) -> Box<dyn 
 /// Every socket that something listens on.
 pub(super) fn listeners(
     dhcp: Option<&Dhcp>,
+    front: Option<Arc<Front>>,
     admin: Vec<(SocketAddr, bool)>,
 ) -> Box<dyn Fn() -> Vec<Listener> + Send + Sync> {
     let service = dhcp.map(|dhcp| Arc::clone(&dhcp.service));
@@ -195,10 +197,12 @@ pub(super) fn listeners(
             address,
             protocol: protocol.to_owned(),
         };
-        let http = admin
-            .iter()
-            .map(|(address, tls)| listener("admin", address.to_string(), if *tls { "https" } else { "http" }));
-        let mut all: Vec<_> = http.collect();
+        let http = |service: &str, (address, tls): &(SocketAddr, bool)| {
+            listener(service, address.to_string(), if *tls { "https" } else { "http" })
+        };
+        let mut all: Vec<_> = admin.iter().map(|one| http("admin", one)).collect();
+        let web = front.as_ref().map(|front| front.addresses()).unwrap_or_default();
+        all.extend(web.iter().map(|one| http("front", one)));
         if let Some(status) = service.as_ref().map(|service| service.status()) {
             all.extend(status.listening.iter().map(|address| listener("dhcp", address.to_string(), "dhcp")));
             let open = status.interfaces.iter().filter(|interface| interface.open);
