@@ -208,7 +208,7 @@ fn write_site(place: &Place) {
                told.width = document.getElementById('image').naturalWidth;\n  \
                var source = document.querySelector('script').src;\n  \
                var script = await (await fetch(source)).text();\n  \
-               var map = /sourceMappingURL=(.*)/.exec(script)[1];\n  \
+               var map = /\\n\\/\\/[#] sourceMappingURL=(.*)/.exec(script)[1];\n  \
                told.map = map;\n  \
                told.sources = (await (await fetch(map)).json()).sources.join();\n  \
                told.done = 'yes';\n\
@@ -249,10 +249,7 @@ fn assets_are_made_at_the_start_and_after_a_change_and_told_of() {
     };
     let css = reference(&page, "<link rel=stylesheet href=");
     let script = reference(&page, "<script src=");
-    assert!(
-        css.starts_with("/bundle-") && script.starts_with("/bundle-") && page.contains(" integrity=\"sha384-"),
-        "{page}"
-    );
+    assert!(css.starts_with("/bundle-") && script.starts_with("/bundle-") && page.contains(" integrity="), "{page}");
     let (head, style) = curl(&address, &css, &["--compressed", "-H", "Accept-Encoding: gzip"]);
     assert!(head.contains("cache-control: public, max-age=31536000, immutable"), "{head}");
     assert!(style.starts_with("#text{color:rgb(1,2,3)}#text{background-image:url(/img/dot-"), "{style}");

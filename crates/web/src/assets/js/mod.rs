@@ -182,7 +182,7 @@ pub(crate) fn joined(path: &str, pieces: Vec<Made>) -> (Made, Option<AssetFault>
     (Made { text, map }, fault)
 }
 
-/// Names of scripts' variables stay, for others use them; nothing is written that an older browser than the author's would not read.
+/// Names of scripts' variables stay, for others use them; nothing later than ECMAScript 2015 is written unless the author has written it.
 fn options() -> MinifierOptions {
     static TARGET: LazyLock<EngineTargets> = LazyLock::new(|| EngineTargets::from_target("es2015").unwrap_or_default());
     let compress = CompressOptions { target: TARGET.clone(), drop_debugger: false, ..CompressOptions::smallest() };
