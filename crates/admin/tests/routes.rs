@@ -84,7 +84,6 @@ fn the_state_of_everything_is_in_the_shape_that_the_dashboard_reads() {
     let service = json!({"name": "thing", "state": "running", "ready": true, "detail": "one thing"});
     assert_eq!(status["services"], json!([service]));
     assert_eq!(status["store"]["durable_lsn"], 7);
-    assert_eq!(site.get("/api/v1/profile/cpu?seconds=301", &site.viewer).status(), 403);
     let memory = ask("/api/v1/memory");
     assert!(memory["resident"].as_u64().unwrap() > 0 && memory["allocator"]["allocated"] == 5);
     let config = ask("/api/v1/config");
@@ -197,4 +196,22 @@ fn alerts_that_hold_are_listed_with_what_to_do_and_counted() {
     assert_eq!(ask("/api/v1/status").json()["alerts"], json!([row]));
     assert!(ask("/metrics").text.contains("\noutwork_alerts{alert=\"slow\"} 1\n"));
     assert_eq!(site.send("GET", "/api/v1/alerts", &[], None).status, 401);
+}
+
+#[test]
+fn operators_look_at_where_memory_and_time_go_and_admins_upgrade() {
+    let site = Site::start();
+    let operator = site.token("hand", Role::Operator);
+    let ask = |path: &str| site.ask("GET", path, &operator, None);
+    let heap = ask("/api/v1/profile/heap");
+    assert!(heap.header("content-disposition").contains("outwork.heap") && heap.text == "heap_v2/1");
+    let cpu = ask("/api/v1/profile/cpu?seconds=2&hertz=50&form=pprof");
+    assert_eq!((cpu.status, cpu.text.as_str()), (200, "CpuProfile { time: 2s, hertz: 50, form: Pprof }"));
+    for wrong in ["seconds=301", "seconds=0", "hertz=1001", "form=else", "minutes=1"] {
+        assert_eq!(ask(&format!("/api/v1/profile/cpu?{wrong}")).status, 400, "{wrong}");
+    }
+    assert_eq!(site.ask("POST", "/api/v1/upgrade", &operator, None).status, 403);
+    let admin = site.token("head", Role::Admin);
+    let upgraded = site.ask("POST", "/api/v1/upgrade", &admin, None);
+    assert_eq!((upgraded.status, upgraded.json()), (202, json!({"process": 7})));
 }

@@ -194,12 +194,13 @@ fn labelled(bytes: &[u8]) -> Option<RecvMeta> {
     let (port, rest) = rest.split_first_chunk::<2>()?;
     let (marks, content) = rest.split_first()?;
     let address = |octets: &[u8; 16]| Ipv6Addr::from(*octets).to_canonical();
-    let mut meta = RecvMeta::default();
-    meta.addr = SocketAddr::new(address(peer), u16::from_be_bytes(*port));
-    (meta.len, meta.stride) = (content.len(), content.len());
-    meta.ecn = EcnCodepoint::from_bits(marks & 3);
-    meta.dst_ip = (marks & KNOWN != 0).then(|| address(own));
-    Some(meta)
+    Some(RecvMeta {
+        addr: SocketAddr::new(address(peer), u16::from_be_bytes(*port)),
+        len: content.len(),
+        stride: content.len(),
+        ecn: EcnCodepoint::from_bits(marks & 3),
+        dst_ip: (marks & KNOWN != 0).then(|| address(own)),
+    })
 }
 
 /// Where the threads of a listener leave datagrams for one another.
@@ -533,8 +534,12 @@ mod tests {
             [("192.0.2.1:443", Some("192.0.2.2")), ("[2001:db8::1]:1", Some("2001:db8::2")), ("[::1]:9", None)]
         {
             for ecn in [None, Some(EcnCodepoint::Ect0), Some(EcnCodepoint::Ect1), Some(EcnCodepoint::Ce)] {
-                let mut meta = RecvMeta::default();
-                (meta.addr, meta.dst_ip, meta.ecn) = (peer.parse().unwrap(), own.map(|own| own.parse().unwrap()), ecn);
+                let meta = RecvMeta {
+                    addr: peer.parse().unwrap(),
+                    dst_ip: own.map(|own| own.parse().unwrap()),
+                    ecn,
+                    ..RecvMeta::default()
+                };
                 let read = labelled(&[&label(&meta)[..], b"content"].concat()).unwrap();
                 assert_eq!((read.addr, read.dst_ip, read.ecn), (meta.addr, meta.dst_ip, meta.ecn));
                 assert_eq!((read.len, read.stride), (7, 7));
