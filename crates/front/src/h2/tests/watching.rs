@@ -13,10 +13,9 @@ fn begin() -> Vec<u8> {
 
 #[test]
 fn what_breaks_a_rule_is_the_same_in_all_pieces_and_never_passes_whole() {
-    let padded = [&[9, 0, 0, 0, 5, 1][..], &block(&GET), &[0; 9]].concat();
     let good = [
         begin(),
-        frame(kind::HEADERS, flag::END_HEADERS | flag::PADDED | flag::PRIORITY, 1, &padded),
+        with_all(1),
         data(flag::PADDED, 1, b"\x02hello\0\0"),
         headers(WHOLE, 1, &[("a", "b")]),
         frame(kind::HEADERS, flag::END_STREAM, 3, &block(&GET)[..7]),
@@ -106,4 +105,46 @@ fn windows_are_opened_for_what_arrives_if_that_is_more_than_crumbs() {
         })
     };
     assert_eq!([1, 50, 16 << 10].map(floods), [Some(Flood::Window), None, None]);
+}
+
+#[test]
+fn no_frames_are_too_strange() {
+    let good = [
+        begin(),
+        with_all(1),
+        data(flag::PADDED, 1, b"\x02hello\0\0"),
+        headers(WHOLE, 1, &[("a", "b")]),
+        frame(kind::HEADERS, flag::END_STREAM, 3, &block(&GET)[..7]),
+        frame(kind::CONTINUATION, flag::END_HEADERS, 3, &block(&GET)[7..]),
+        [window(3, 9), reset(1, 8), priority(5, 3), frame(kind::PING, 0, 0, &[0; 8])].concat(),
+        frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 1]),
+    ]
+    .concat();
+    outwork_engine::sim::seeds(50, |rng| {
+        for _ in 0..500 {
+            let mut said = good.clone();
+            for _ in 0..rng.below(6) {
+                // Not in the preface, behind which all of it lies.
+                let at = PREFACE.len() + rng.below((said.len() - PREFACE.len()) as u64) as usize;
+                said[at] = [0, 1, 9, 0x80, 0xff, rng.next_u32() as u8][rng.below(6) as usize];
+            }
+            let mut watch = Watch::new(1 << 15);
+            let step = 1 + rng.below(said.len() as u64) as usize;
+            for piece in said.chunks(step) {
+                let broken = watch.breach().is_some();
+                let passed = watch.receive(piece, Duration::ZERO);
+                assert!(passed <= piece.len());
+                assert!(broken || (passed < piece.len()) == watch.breach().is_some());
+                watch.send(&mut piece.to_vec(), Duration::ZERO);
+                watch.end_turn();
+            }
+            assert!(watch.held() <= 4096);
+        }
+    });
+}
+
+/// A request with all that may stand before and after its block.
+fn with_all(stream: u32) -> Vec<u8> {
+    let payload = [&[9, 0, 0, 0, 5, 1][..], &block(&GET), &[0; 9]].concat();
+    frame(kind::HEADERS, flag::END_HEADERS | flag::PADDED | flag::PRIORITY, stream, &payload)
 }
