@@ -4,6 +4,7 @@
 //! - `status`: the state of everything, memory, the configuration, reload.
 //! - `metrics`: metrics as JSON, now and over time.
 //! - `log`: log levels.
+//! - `profile`: where memory and time go, for the tools that read such profiles.
 //! - `tokens`: API tokens.
 //! - `audit`: the audit log.
 //! - `alerts`: what slows the server down.
@@ -13,6 +14,7 @@ mod audit;
 mod health;
 mod log;
 mod metrics;
+mod profile;
 mod status;
 mod tokens;
 
@@ -41,6 +43,7 @@ use utoipa::{Modify, OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use alerts::AlertRow;
+pub use profile::{CpuProfile, Form, Profiler};
 pub use status::{Listener, MemoryReport, StoreStatus};
 
 use crate::dashboard::{self, Asset};
@@ -83,6 +86,8 @@ pub struct ServiceApi {
 
 type Reload = dyn Fn() -> BoxFuture<'static, Result<Vec<String>, Problem>> + Send + Sync;
 
+type Upgrade = dyn Fn() -> BoxFuture<'static, Result<u32, Problem>> + Send + Sync;
+
 /// What the admin API works on. The closures are what only the binary knows.
 pub struct Admin {
     /// The product's version.
@@ -119,8 +124,12 @@ pub struct Admin {
     pub config: Box<dyn Fn() -> Vec<Effective> + Send + Sync>,
     /// Reads the configuration again and takes it up; returns the keys that changed.
     pub reload: Box<Reload>,
+    /// Has the program that lies on disk take this one's place; returns its process number once it is ready to.
+    pub upgrade: Box<Upgrade>,
     /// What the allocator and the services say of their memory.
     pub memory: Box<dyn Fn() -> MemoryReport + Send + Sync>,
+    /// Looks at where memory and time go.
+    pub profiler: Box<dyn Profiler>,
 }
 
 /// What handlers share: the admin's parts, and how to ask each service how it is.
@@ -166,7 +175,8 @@ pub fn router(admin: Admin, services: Vec<ServiceApi>, assets: &'static [Asset])
         .merge(log::router())
         .merge(tokens::router())
         .merge(audit::router())
-        .merge(alerts::router());
+        .merge(alerts::router())
+        .merge(profile::router());
     let hub = admin.hub.clone();
     let (mut states, mut service_routes) = (Vec::new(), OpenApiRouter::new());
     for ServiceApi { name, router, state } in services {

@@ -84,6 +84,7 @@ fn the_state_of_everything_is_in_the_shape_that_the_dashboard_reads() {
     let service = json!({"name": "thing", "state": "running", "ready": true, "detail": "one thing"});
     assert_eq!(status["services"], json!([service]));
     assert_eq!(status["store"]["durable_lsn"], 7);
+    assert_eq!(site.get("/api/v1/profile/cpu?seconds=301", &site.viewer).status(), 403);
     let memory = ask("/api/v1/memory");
     assert!(memory["resident"].as_u64().unwrap() > 0 && memory["allocator"]["allocated"] == 5);
     let config = ask("/api/v1/config");

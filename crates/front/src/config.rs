@@ -27,7 +27,7 @@ section! {
     #[required_keys]
     pub struct Listener {
         /// The address and port.
-        pub address: SocketAddr [restart],
+        pub address: SocketAddr,
         /// TLS, for HTTPS with HTTP/1.1, HTTP/2 and HTTP/3. Without it, the listener speaks clear text.
         pub tls: Option<TlsSettings>,
         /// In clear text: sends clients to HTTPS with the same host and path, at port 443 or at the one given here.
@@ -35,7 +35,7 @@ section! {
         /// With TLS: strict transport security.
         pub hsts: Option<Hsts>,
         /// Connections that may wait to be accepted, for each thread.
-        pub backlog: u32 [restart, range 1..=65_535] = 4096,
+        pub backlog: u32 [range 1..=65_535] = 4096,
     }
     check https::fitting;
 }
@@ -68,6 +68,8 @@ section! {
         pub max_head: ByteSize [range ByteSize::bytes(256)..=ByteSize::mib(1)] = ByteSize::kib(32),
         /// Requests that one connection serves before it is closed.
         pub requests_per_connection: u32 [range 1..] = 1_000_000,
+        /// How long connections may go on that another process has taken the listeners over from, as after `outwork upgrade`.
+        pub drain: Duration [range secs(0)..=hours(24)] = mins(10),
     }
 }
 

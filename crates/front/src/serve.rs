@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::door::Handed;
 use crate::metrics::{FrontMetrics, Refusal, StatusClass};
 use crate::tls::{Accepted, Tls, accept};
 
@@ -67,7 +69,8 @@ pub struct ServeError {
 
 /// Listeners that are bound and not yet serving.
 pub struct Server {
-    listeners: Vec<(TcpListener, Binding)>,
+    /// Each with the address that it was configured with.
+    listeners: Vec<(TcpListener, SocketAddr, Binding)>,
     limits: Limits,
     metrics: Arc<FrontMetrics>,
 }
@@ -78,6 +81,19 @@ impl Server {
     /// # Errors
     /// Names the address that could not be bound.
     pub async fn bind(bindings: Vec<Binding>, limits: Limits, metrics: Arc<FrontMetrics>) -> Result<Self, ServeError> {
+        Self::take_over(bindings, limits, metrics, Vec::new()).await
+    }
+
+    /// The same, with the sockets that another process has handed over where the addresses are the same.
+    ///
+    /// # Errors
+    /// Names the address that could not be bound.
+    pub async fn take_over(
+        bindings: Vec<Binding>,
+        limits: Limits,
+        metrics: Arc<FrontMetrics>,
+        mut handed: Vec<Handed>,
+    ) -> Result<Self, ServeError> {
         let mut listeners = Vec::with_capacity(bindings.len());
         for mut binding in bindings {
             let refused = |source: io::Error| {
@@ -91,16 +107,33 @@ impl Server {
                 };
                 ServeError { address: binding.address, source, advice }
             };
-            let listener = TcpListener::bind(binding.address).await.map_err(refused)?;
+            let before = handed.iter().position(|one| one.address == binding.address);
+            let listener = match before.and_then(|before| handed.swap_remove(before).tcp.pop()) {
+                Some(socket) => TcpListener::from_std(socket.into()).map_err(refused)?,
+                None => TcpListener::bind(binding.address).await.map_err(refused)?,
+            };
+            let configured = binding.address;
             binding.address = listener.local_addr().map_err(refused)?;
-            listeners.push((listener, binding));
+            listeners.push((listener, configured, binding));
         }
         Ok(Self { listeners, limits, metrics })
     }
 
     /// The bound addresses, in the order they were given, and whether each speaks TLS.
     pub fn addresses(&self) -> Vec<(SocketAddr, bool)> {
-        self.listeners.iter().map(|(_, binding)| (binding.address, binding.tls.is_some())).collect()
+        self.listeners.iter().map(|(.., binding)| (binding.address, binding.tls.is_some())).collect()
+    }
+
+    /// Copies of its sockets, for a process that is to take them over.
+    ///
+    /// # Errors
+    /// When the process has too many open files.
+    pub fn hand_over(&self) -> io::Result<Vec<Handed>> {
+        let handed = self.listeners.iter().map(|(listener, configured, _)| {
+            let copy = listener.as_fd().try_clone_to_owned()?;
+            Ok(Handed { address: *configured, tcp: vec![copy], quic: None })
+        });
+        handed.collect()
     }
 
     /// Serves until `shutdown` ends; then stops accepting, lets requests under way finish for the drain time, and closes.
@@ -109,7 +142,7 @@ impl Server {
         let seats = Arc::new(Semaphore::new(self.limits.connections));
         let router = router.layer(DefaultBodyLimit::max(self.limits.body_bytes));
         let mut accepting = JoinSet::new();
-        for (listener, binding) in self.listeners {
+        for (listener, _, binding) in self.listeners {
             let connections = Connections {
                 binding,
                 router: router.clone(),

@@ -6,6 +6,7 @@
 //! - [`bpf`]: the classic BPF programs that filter and steer.
 //! - [`poll`]: waiting for descriptors with a timeout, and [`Waker`] to wake a waiting thread.
 //! - [`interface`]: the interfaces of this host, and [`Watch`] that says when they change.
+//! - [`handover`]: a line between two processes, over which sockets go.
 //! - [`mapping`]: files mapped into memory, for the kernel to send from.
 //! - [`thread`]: which processors a thread may run on.
 //! - [`privileges`]: from root to an ordinary user that keeps a few capabilities.
@@ -16,6 +17,7 @@
 
 pub mod bpf;
 pub mod echo;
+pub mod handover;
 pub mod interface;
 pub mod mapping;
 pub mod packet;

@@ -34,7 +34,8 @@ pub enum PrivilegeError {
     },
 }
 
-/// Becomes `user` for good, with `keep` as the only capabilities. Programs started from here on have none.
+/// Becomes `user` for good, with `keep` as the only capabilities. Programs started from here on have none, but for those of [`pass_on`].
+/// Who is that user already only lets go of the others.
 pub fn drop_to(user: &str, keep: &[Capability]) -> Result<(), PrivilegeError> {
     let refused = |source| PrivilegeError::Refused { user: user.to_owned(), source };
     let threads = std::fs::read_dir("/proc/self/task").map_err(refused)?.count();
@@ -42,8 +43,32 @@ pub fn drop_to(user: &str, keep: &[Capability]) -> Result<(), PrivilegeError> {
         return Err(PrivilegeError::Threads(threads));
     }
     let (name, uid, gid) = look_up(user)?;
-    process::become_user(&name, uid, gid).map_err(refused)?;
-    process::set_capabilities(keep.iter().fold(0, |mask, capability| mask | 1 << *capability as u32)).map_err(refused)
+    let mut mask = keep.iter().fold(0, |mask, capability| mask | 1 << *capability as u32);
+    if process::effective_user() == uid {
+        mask &= process::permitted().map_err(refused)?;
+    } else {
+        process::become_user(&name, uid, gid).map_err(refused)?;
+    }
+    process::set_capabilities(mask, 0).map_err(refused)
+}
+
+/// Does something in a thread of its own, in which programs are started with the capabilities of this one.
+///
+/// # Errors
+/// When the kernel refuses, or there is no thread.
+pub fn pass_on<T: Send>(start: impl FnOnce() -> std::io::Result<T> + Send) -> std::io::Result<T> {
+    std::thread::scope(|scope| {
+        let started = std::thread::Builder::new().name("start".to_owned()).spawn_scoped(scope, || {
+            // Root passes all of its own on without being told.
+            if process::effective_user() != 0 {
+                let permitted = process::permitted()?;
+                process::set_capabilities(permitted, permitted)?;
+                (0..u64::BITS).filter(|bit| permitted >> bit & 1 == 1).try_for_each(process::raise_ambient)?;
+            }
+            start()
+        })?;
+        started.join().unwrap_or_else(|_| Err(std::io::Error::other("the thread has panicked")))
+    })
 }
 
 /// The ids of a user and its group: what a directory made for it is given to.

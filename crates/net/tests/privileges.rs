@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use outwork_net::bpf::Capture;
-use outwork_net::privileges::{Capability, PrivilegeError, drop_to};
+use outwork_net::privileges::{Capability, PrivilegeError, drop_to, pass_on};
 use outwork_net::{PacketSocket, interfaces};
 
 fn status(field: &str) -> String {
@@ -32,5 +32,14 @@ fn main() {
     PacketSocket::open(&loopback, Capture::Arp, 0).unwrap();
     assert!(std::fs::read("/etc/shadow").is_err());
     assert!(drop_to("root", &[]).is_err(), "there is no way back");
+    let of_a_child = || {
+        let child = std::process::Command::new("grep").args(["CapEff", "/proc/self/status"]).output().unwrap();
+        String::from_utf8(child.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(of_a_child(), "CapEff:\t0000000000000000");
+    assert_eq!(pass_on(|| Ok(of_a_child())).unwrap(), "CapEff:\t0000000000002400");
+    assert_eq!(of_a_child(), "CapEff:\t0000000000000000", "only what is started there has them");
+    drop_to("nobody", &[Capability::NetRaw, Capability::NetAdmin]).unwrap();
+    assert_eq!(status("CapEff:"), "0000000000002000", "who is that user already lets go of the others");
     println!("root became an ordinary user that keeps two capabilities ... ok");
 }

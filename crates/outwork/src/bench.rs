@@ -5,10 +5,12 @@ use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use http::Uri;
 use outwork_dhcp::bench::{self, BenchError, BenchOptions};
+use outwork_web::bench as load;
 
 use crate::cli::Global;
-use crate::cli::bench::{DhcpArgs, Rate, Scenario};
+use crate::cli::bench::{DhcpArgs, Http, Rate, Scenario, WebArgs};
 use crate::compose::ports::{Protocol, explained};
 use crate::local::print_json;
 
@@ -60,6 +62,59 @@ pub(crate) fn dhcp(global: &Global, args: &DhcpArgs) -> anyhow::Result<ExitCode>
     }
     let well = report.duplicate_addresses == 0 && hint.is_none();
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `outwork bench web`. Fails if anything failed or was answered with an error.
+pub(crate) fn web(global: &Global, args: &WebArgs) -> anyhow::Result<ExitCode> {
+    let options = load::Options {
+        address: address(&args.page)?,
+        url: args.page.clone(),
+        protocol: match args.http {
+            Http::One => load::Protocol::Http1,
+            Http::Two => load::Protocol::Http2,
+            Http::Three => load::Protocol::Http3,
+        },
+        method: args.method.clone(),
+        fields: args.header.iter().cloned().collect(),
+        content: args.body.clone().into(),
+        connections: args.connections as usize,
+        streams: args.streams as usize,
+        rate: match args.rate {
+            Rate::Max => None,
+            Rate::PerSecond(rate) => Some(f64::from(rate)),
+        },
+        warm_up: args.warm_up,
+        duration: args.duration,
+        timeout: args.timeout,
+        threads: args.threads.into(),
+        trust: match &global.ca {
+            _ if args.insecure => load::Trust::Anyone,
+            Some(file) => load::Trust::File(file.clone()),
+            None => load::Trust::System,
+        },
+    };
+    let report = load::run(&options)?;
+    let hint = report.hint();
+    if global.json {
+        let mut json = serde_json::to_value(&report)?;
+        json["hint"] = hint.clone().into();
+        print_json(&json)?;
+    } else {
+        write!(anstream::stdout(), "{report}")?;
+        if let Some(hint) = &hint {
+            writeln!(anstream::stderr(), "hint: {hint}")?;
+        }
+    }
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The first address of a URL's host.
+fn address(url: &Uri) -> anyhow::Result<SocketAddr> {
+    let host = url.host().with_context(|| format!("{url}: expected such as http://127.0.0.1:8068/"))?;
+    let usual = if url.scheme_str() == Some("https") { 443 } else { 80 };
+    let target = format!("{host}:{}", url.port_u16().unwrap_or(usual));
+    let mut addresses = target.to_socket_addrs().with_context(|| format!("cannot find {target}"))?;
+    addresses.next().with_context(|| format!("{host} has no address"))
 }
 
 /// The first IPv4 address of `HOST:PORT`.

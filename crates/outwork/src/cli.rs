@@ -118,6 +118,15 @@ Examples:
 Examples:
   outwork check && outwork reload")]
     Reload,
+    /// Has the program that lies on disk now take the place of the running server
+    ///
+    /// No connection is refused: the new process takes the listeners over, and the old one answers what it was asked before it ends. Where
+    /// the new one cannot start, nothing changes. SIGUSR2 does the same. Settings that need a restart are taken up, too.
+    #[command(after_help = "\
+Examples:
+  install -m 0755 outwork /usr/local/bin/outwork && outwork upgrade
+  outwork check && outwork upgrade      instead of a restart")]
+    Upgrade,
     /// Says how the running server is: services, listeners, storage
     #[command(after_help = "\
 Examples:
@@ -137,6 +146,37 @@ Examples:
         /// What memory is used for.
         #[arg(long)]
         memory: bool,
+    },
+    /// Writes what the running server's memory is used for, by the stacks that allocated it
+    ///
+    /// `jeprof` and `pprof` open the file together with this program. One allocation in about every MiB is in it.
+    #[command(after_help = "\
+Examples:
+  outwork heap-dump --output outwork.heap && jeprof --text $(which outwork) outwork.heap
+  outwork heap-dump --output later.heap && jeprof --text --base=outwork.heap $(which outwork) later.heap")]
+    HeapDump {
+        /// Where to.
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Writes what the running server's processor time is used for, from now on for a while
+    #[command(after_help = "\
+Examples:
+  outwork cpu-profile --output outwork.folded && flamegraph.pl outwork.folded > outwork.svg
+  outwork cpu-profile --seconds 30 --pprof --output outwork.cpu && pprof -http : $(which outwork) outwork.cpu")]
+    CpuProfile {
+        /// Where to.
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+        /// For how long.
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=300))]
+        seconds: u16,
+        /// Samples for each second of processor time.
+        #[arg(long, value_name = "N", default_value_t = 99, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        hertz: u16,
+        /// Writes what `pprof` and `jeprof` open, instead of a line for each stack.
+        #[arg(long)]
+        pprof: bool,
     },
     /// Creates, lists and revokes access tokens
     #[command(subcommand)]

@@ -29,7 +29,7 @@ const ANSWER_LIMIT: u64 = 64 << 20;
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// How long a server may take to answer.
+/// How long a server may take to answer what it need not wait for.
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// Why a server gave no answer, or refused.
@@ -174,6 +174,11 @@ pub(crate) struct Client {
 impl Client {
     /// The client that the global options describe.
     pub(crate) fn new(global: &Global) -> anyhow::Result<Self> {
+        Self::patient(global, Duration::ZERO)
+    }
+
+    /// The same, for answers that take so much longer.
+    pub(crate) fn patient(global: &Global, longer: Duration) -> anyhow::Result<Self> {
         let whereabouts = LazyCell::new(|| settings::whereabouts(global));
         let found = || whereabouts.as_ref().map_err(|error| anyhow!(report::text(error)));
         let base = match &global.url {
@@ -204,7 +209,7 @@ impl Client {
             .http_status_as_error(false)
             .max_redirects(0)
             .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(ANSWER))
+            .timeout_recv_response(Some(ANSWER + longer))
             .user_agent(concat!("outwork/", env!("CARGO_PKG_VERSION")));
         if here {
             config = config.proxy(None);
@@ -235,10 +240,10 @@ impl Client {
         self.json(response)
     }
 
-    /// Fetches a CSV table into a writer, and gives its size in bytes.
-    pub(crate) fn download(&self, path: &str, to: &mut dyn Write) -> Result<u64, ClientError> {
+    /// Fetches something of this type into a writer, and gives its size in bytes.
+    pub(crate) fn download(&self, path: &str, media_type: &str, to: &mut dyn Write) -> Result<u64, ClientError> {
         let response = self.send(Method::GET, path, None, ())?;
-        if response.body().mime_type() != Some("text/csv") {
+        if response.body().mime_type() != Some(media_type) {
             return Err(ClientError::Foreign(self.base.clone()));
         }
         let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
@@ -253,7 +258,10 @@ impl Client {
         body: impl AsSendBody,
     ) -> Result<Response<Body>, ClientError> {
         let url = format!("{}/api/v1{path}", self.base);
-        let mut request = Request::builder().method(method).uri(&url).header("accept", "application/json, text/csv");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(&url)
+            .header("accept", "application/json, text/csv, application/octet-stream");
         if let Some(token) = self.credential.secret() {
             request = request.header("authorization", format!("Bearer {token}"));
         }

@@ -1,7 +1,7 @@
 //! Wires the services together by hand: what `outwork run` does.
 //!
-//! Order of start: settings, log, privileges, the lock of the data directory, store, services, admin. Everything is bound before anything is served; the
-//! admin API leaves last.
+//! Order of start: settings, log, privileges, the lock of the data directory, listeners, store, services, admin. Everything is bound before anything is served;
+//! the admin API leaves last. A process that takes another's place binds first, and waits for the data directory.
 
 mod alerts;
 mod cache;
@@ -9,8 +9,10 @@ mod dhcp;
 mod front;
 mod memory;
 pub(crate) mod ports;
+mod profile;
 mod reload;
 mod store;
+mod upgrade;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -19,8 +21,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
+use futures_util::FutureExt;
 use outwork_admin::{Admin, Live, LocalToken, StoreArchive, first_token};
-use outwork_front::api::Access;
+use outwork_front::api::{Access, Problem};
+use outwork_front::door::Farewell;
 use outwork_front::events::Hub;
 use outwork_front::tls::{Certificates, Offer};
 use outwork_front::{Binding, FrontMetrics, Server};
@@ -34,14 +38,17 @@ use outwork_telemetry::alerts::Alerts;
 use outwork_telemetry::history::History;
 use outwork_telemetry::logs::Logs;
 use outwork_telemetry::process::Process;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::sample;
-use crate::settings::{self, Settings};
+use crate::settings::{self, Read, Settings};
+use crate::{report, sample};
 use dhcp::Dhcp;
-use front::Front;
+use front::{BoundFront, Front};
 use ports::Protocol;
 use reload::Current;
+use tokio::sync::mpsc::Receiver;
+use upgrade::{Heir, Takeover, Upgrade};
 
 /// The leases' log: a directory in the data directory.
 pub(crate) const LEASES: &str = "dhcp";
@@ -54,6 +61,15 @@ const TOPICS: [&str; 3] = ["metrics", "system", "dhcp"];
 
 /// Runs the services until a signal ends them.
 pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
+    let takeover = Takeover::from_environment()?;
+    let outcome = start(global, takeover.as_ref());
+    if let (Err(error), Some(takeover)) = (&outcome, &takeover) {
+        takeover.refuse(&report::text(error));
+    }
+    outcome
+}
+
+fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Result<()> {
     let loaded = settings::load(global)?;
     let settings = loaded.value.clone();
     let logs = Logs::start(settings.log.format, settings.log.levels())?;
@@ -71,11 +87,8 @@ pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
         let keep = [Capability::NetRaw, Capability::NetBindService, Capability::NetAdmin];
         privileges::drop_to(user, &keep).with_context(|| format!("process.user = {user:?}"))?;
     }
-    let _lock = DirLock::take(&settings.store.data_dir).context("store.data_dir")?;
-    if loaded.file.is_none() {
-        let site = settings::site(&settings.store.data_dir);
-        sample::write(&site).with_context(|| format!("cannot write the sample site to {}", site.display()))?;
-    }
+    // Another process has it until this one is ready.
+    let lock = takeover.is_none().then(|| lock(&loaded)).transpose()?;
     // Services run on threads of their own; this runtime is for the admin API.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -83,7 +96,7 @@ pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime of the admin API")?;
-    let outcome = runtime.block_on(serve(global.clone(), Current::new(loaded), logs));
+    let outcome = runtime.block_on(serve(global.clone(), loaded, logs, takeover, lock));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
@@ -105,16 +118,52 @@ pub(crate) fn prepare_data_dir(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) -> anyhow::Result<()> {
+/// Takes the data directory for this process, and what it lacks into it.
+fn lock(loaded: &Read) -> anyhow::Result<DirLock> {
+    let data_dir = &loaded.value.store.data_dir;
+    let lock = DirLock::take(data_dir).context("store.data_dir")?;
+    if loaded.file.is_none() {
+        let site = settings::site(data_dir);
+        sample::write(&site).with_context(|| format!("cannot write the sample site to {}", site.display()))?;
+    }
+    Ok(lock)
+}
+
+async fn serve(
+    global: crate::cli::Global,
+    loaded: Read,
+    logs: Logs,
+    takeover: Option<&Takeover>,
+    lock: Option<DirLock>,
+) -> anyhow::Result<()> {
     // Before anything is served: who sees it serving may send one.
     let signals = Signals::hook().context("cannot hook the signals")?;
-    let settings = current.settings();
+    let settings = loaded.value.clone();
     let registry = Arc::new(Registry::default());
     let process = Arc::new(Process::new(env!("CARGO_PKG_VERSION")));
     let front = Arc::new(FrontMetrics::default());
     registry.register(Arc::clone(&process) as _)?;
     registry.register(Arc::clone(&front) as _)?;
     let hub = Hub::new(&TOPICS, Arc::clone(&front));
+
+    let inherited = takeover.map(Takeover::inherit).transpose()?.unwrap_or_default();
+    let certificates = Certificates::new(&settings.store.data_dir.join(CERTIFICATES), settings.front.acme());
+    registry.register(Arc::clone(&certificates.metrics) as _)?;
+    let door = BoundFront::bind(&settings, &certificates, inherited.front)?;
+    let offer: Vec<_> = settings.admin.tls_files().map(Offer::from).into_iter().collect();
+    let tls = certificates.open(&offer).context("admin.tls")?.pop();
+    let bind = |address: &SocketAddr| Binding { address: *address, tls: tls.clone() };
+    let bindings = settings.admin.listen.iter().map(bind).collect();
+    let server = Server::take_over(bindings, settings.admin.limits(), Arc::clone(&front), inherited.admin).await;
+    let server = server.map_err(|error| ports::explained(error.into(), Protocol::Tcp, ports::ANOTHER))?;
+    let lock = match (lock, takeover) {
+        (Some(lock), _) => lock,
+        (None, takeover) => {
+            takeover.map(Takeover::ready).transpose()?;
+            self::lock(&loaded)?
+        }
+    };
+    let current = Current::new(loaded);
 
     let database = Arc::new(Database::open(&settings.store.database(), &[])?);
     registry.register(Arc::clone(database.metrics()) as _)?;
@@ -129,15 +178,8 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         true => Some(Dhcp::start(&settings, &registry, &hub)?),
         false => None,
     };
-    let certificates = Certificates::new(&settings.store.data_dir.join(CERTIFICATES), settings.front.acme());
-    registry.register(Arc::clone(&certificates.metrics) as _)?;
-    let door = Front::start(&settings, &registry, &certificates)?;
-    let offer: Vec<_> = settings.admin.tls_files().map(Offer::from).into_iter().collect();
-    let tls = certificates.open(&offer).context("admin.tls")?.pop();
-    let bind = |address: &SocketAddr| Binding { address: *address, tls: tls.clone() };
-    let bindings = settings.admin.listen.iter().map(bind).collect();
-    let server = Server::bind(bindings, settings.admin.limits(), Arc::clone(&front)).await;
-    let server = server.map_err(|error| ports::explained(error.into(), Protocol::Tcp, ports::ANOTHER))?;
+    let door = door.map(|door| door.start(&settings, &registry, &certificates)).transpose()?;
+    let (upgrade, mut heirs) = Upgrade::new(door.clone(), server.hand_over()?)?;
     let addresses = server.addresses();
     let (local_file, local) = LocalToken::write(&settings.store.data_dir)?;
     // Where nobody reads that, it still serves; the token of this machine makes others.
@@ -171,7 +213,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         access: Access::with_local(Arc::clone(&database), front, &local),
         metrics_public: settings.admin.metrics_are_public(),
         store: dhcp::store_status(dhcp.as_ref(), &settings),
-        listeners: dhcp::listeners(dhcp.as_ref(), addresses, door.as_deref().map(Front::addresses).unwrap_or_default()),
+        listeners: dhcp::listeners(dhcp.as_ref(), door.clone(), addresses),
         config: {
             let current = Arc::clone(&current);
             Box::new(move || current.effective())
@@ -180,12 +222,20 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
             let reload = Arc::clone(&reload);
             Box::new(move || Arc::clone(&reload).as_problem())
         },
+        upgrade: {
+            let upgrade = Arc::clone(&upgrade);
+            Box::new(move || {
+                let begun = Arc::clone(&upgrade).begin();
+                begun.map(|begun| begun.map_err(|error| Problem::conflict(None, report::text(&error)))).boxed()
+            })
+        },
         memory: memory::report(
             dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service)),
             Arc::clone(&history),
             Arc::clone(&hub),
             door.clone(),
         ),
+        profiler: Box::new(profile::Profiles::new(&settings.store.data_dir)),
     };
     let services = dhcp.as_ref().map(Dhcp::api).into_iter().chain([front::api(door.as_ref(), &certificates)]);
     let services = services.chain(door.as_ref().map(|door| cache::api(&door.caching)));
@@ -220,11 +270,26 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
         // Dropped or told, both mean the end.
         let _ = stopped.await;
     }));
-    signals.until_told_to_stop(&reload, &database).await;
-    tracing::info!("stopping");
-    if let Some(door) = door {
-        tokio::task::spawn_blocking(move || door.stop(FAREWELL)).await?;
+    if let Some(takeover) = takeover {
+        takeover.serving();
     }
+    upgrade::tell(&[NotifyState::Ready]);
+    let heir = signals.until_told_to_end(&reload, &database, &upgrade, &mut heirs).await;
+    match &heir {
+        Some(heir) => tracing::info!(process = heir.process(), "another process takes the place of this one"),
+        None => {
+            tracing::info!("stopping");
+            upgrade::tell(&[NotifyState::Stopping]);
+        }
+    }
+    let stopping = door.clone();
+    let farewell = heir.is_none().then_some((Farewell::Brief, FAREWELL));
+    tokio::task::spawn_blocking(move || match (stopping, farewell) {
+        (Some(door), Some((farewell, patience))) => door.stop(farewell, patience),
+        (Some(door), None) => door.release(),
+        (None, _) => {}
+    })
+    .await?;
     if let Some(dhcp) = dhcp {
         tokio::task::spawn_blocking(move || dhcp.stop(FAREWELL)).await??;
     }
@@ -237,6 +302,18 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
     admin_server.await?;
     drop(local_file);
     database.close();
+    drop(lock);
+    if let Some(heir) = heir {
+        let drain = current.settings().front.limits.drain;
+        tokio::task::spawn_blocking(move || {
+            let succeeded = upgrade.succeed_by(heir);
+            if let Some(door) = door {
+                door.stop(Farewell::Long, if succeeded.is_ok() { drain } else { FAREWELL });
+            }
+            succeeded
+        })
+        .await??;
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -244,6 +321,7 @@ async fn serve(global: crate::cli::Global, current: Arc<Current>, logs: Logs) ->
 /// The signals that steer the process. Until they are hooked, each of them ends it.
 struct Signals {
     hangup: Signal,
+    upgrade: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -252,21 +330,49 @@ impl Signals {
     fn hook() -> std::io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    /// Serves them: SIGHUP reloads, SIGTERM and SIGINT end.
-    async fn until_told_to_stop(mut self, reload: &Arc<reload::Reload>, database: &Database) {
+    /// Serves them: SIGHUP reloads, SIGUSR2 upgrades, SIGTERM and SIGINT end. Returns who takes this process's place, if anyone does.
+    async fn until_told_to_end(
+        mut self,
+        reload: &Arc<reload::Reload>,
+        database: &Arc<Database>,
+        upgrade: &Arc<Upgrade>,
+        heirs: &mut Receiver<Heir>,
+    ) -> Option<Heir> {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => hung_up(reload, database).await,
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
+                _ = self.upgrade.recv() => {
+                    // Beside the loop: who is ready is heard of below.
+                    tokio::spawn(signalled(Arc::clone(upgrade), Arc::clone(database)));
+                }
+                heir = heirs.recv() => if heir.is_some() { return heir },
+                _ = self.terminate.recv() => return None,
+                _ = self.interrupt.recv() => return None,
             }
         }
     }
+}
+
+/// Upgrades, and leaves a row in the audit log like that of an upgrade through the API.
+async fn signalled(upgrade: Arc<Upgrade>, database: Arc<Database>) {
+    let outcome = upgrade.begin().await.map_err(|error| report::text(&error));
+    if let Err(refusal) = &outcome {
+        tracing::warn!("no upgrade; this process goes on\n{refusal}");
+    }
+    let detail = outcome.clone().map_or_else(|refusal| refusal, |process| format!("process {process}"));
+    record(
+        &database,
+        Signalled { name: "SIGUSR2", action: "process.upgrade", target: String::new() },
+        outcome.is_ok(),
+        detail,
+    )
+    .await;
 }
 
 /// Reloads, and leaves a row in the audit log like that of a reload through the API.
@@ -276,17 +382,34 @@ async fn hung_up(reload: &Arc<reload::Reload>, database: &Database) {
         Ok(changed) => tracing::info!(changed = changed.join(" "), "configuration reloaded"),
         Err(refusal) => tracing::warn!("configuration not reloaded; the one before stays in force\n{refusal}"),
     }
+    let target = outcome.as_ref().err().and_then(reload::Refusal::key).unwrap_or_default().to_owned();
+    let what = Signalled { name: "SIGHUP", action: "config.reload", target };
+    let succeeded = outcome.is_ok();
+    record(database, what, succeeded, outcome.map_or_else(|refusal| refusal.to_string(), |changed| changed.join(", ")))
+        .await;
+}
+
+/// What a signal has led to.
+struct Signalled {
+    name: &'static str,
+    action: &'static str,
+    target: String,
+}
+
+/// Writes a row of the audit log.
+async fn record(database: &Database, what: Signalled, succeeded: bool, detail: String) {
+    let Signalled { name, action, target } = what;
     let entry = Entry {
         at: SystemTime::now(),
         actor: "signal".to_owned(),
-        origin: "SIGHUP".to_owned(),
-        action: "config.reload".to_owned(),
-        target: outcome.as_ref().err().and_then(reload::Refusal::key).unwrap_or_default().to_owned(),
-        succeeded: outcome.is_ok(),
-        detail: outcome.map_or_else(|refusal| refusal.to_string(), |changed| changed.join(", ")),
+        origin: name.to_owned(),
+        action: action.to_owned(),
+        target,
+        succeeded,
+        detail,
     };
     if let Err(error) = database.call(move |database| audit::append(database, &entry)).await {
-        tracing::error!(%error, "the reload has no row in the audit log");
+        tracing::error!(%error, action, "this has no row in the audit log");
     }
 }
 
@@ -307,8 +430,8 @@ fn greet(
         writeln!(out, "  dashboard  {scheme}://{}/", usable(*address, &interfaces, &host_name()))?;
     }
     for (address, tls) in door.map(Front::addresses).unwrap_or_default() {
-        let scheme = if *tls { "https" } else { "http" };
-        writeln!(out, "  web        {scheme}://{}/", usable(*address, &interfaces, &host_name()))?;
+        let scheme = if tls { "https" } else { "http" };
+        writeln!(out, "  web        {scheme}://{}/", usable(address, &interfaces, &host_name()))?;
     }
     if let Some(dhcp) = dhcp {
         for address in dhcp.listening() {

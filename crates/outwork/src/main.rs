@@ -70,8 +70,13 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Completions { shell } => local::completions(*shell)?,
         Command::Man { dir } => local::man(dir.as_deref())?,
         Command::Reload => remote::reload(global)?,
+        Command::Upgrade => remote::upgrade(global)?,
         Command::Status => remote::status(global)?,
         Command::Stats { filter, memory } => remote::stats(global, filter.as_deref(), *memory)?,
+        Command::HeapDump { output } => remote::heap_dump(global, output)?,
+        Command::CpuProfile { output, seconds, hertz, pprof } => {
+            remote::cpu_profile(global, output, *seconds, *hertz, *pprof)?;
+        }
         Command::Token(command) => remote::token(global, command)?,
         Command::Leases(command) => remote::leases(global, command)?,
         Command::Reservations(command) => remote::reservations(global, command)?,
@@ -87,6 +92,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::HashPassword { user, bcrypt } => password::hash(global, user.as_deref(), *bcrypt)?,
         Command::Bench(BenchCommand::Dhcp(args)) => return bench::dhcp(global, args),
+        Command::Bench(BenchCommand::Web(args)) => return bench::web(global, args),
     }
     Ok(ExitCode::SUCCESS)
 }

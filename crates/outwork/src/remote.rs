@@ -2,12 +2,17 @@
 
 mod cache;
 mod leases;
+mod profile;
 mod queries;
 mod reservations;
 mod tls;
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
@@ -19,9 +24,16 @@ use crate::table::{Table, bytes, cell, printable, span, time, write_pairs};
 
 pub(crate) use cache::cache;
 pub(crate) use leases::{leases, subnets};
+pub(crate) use profile::{cpu_profile, heap_dump};
 pub(crate) use queries::queries;
 pub(crate) use reservations::reservations;
 pub(crate) use tls::tls;
+
+/// How long a successor may take to be ready, and to serve.
+const READY: Duration = Duration::from_secs(60);
+const SERVING: Duration = Duration::from_secs(600);
+/// Between two looks at whether it does.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// `outwork reload`.
 pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {
@@ -38,6 +50,34 @@ pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {
         changed.iter().try_for_each(|key| writeln!(out, "  {}", printable(&cell(key))))?;
     }
     Ok(())
+}
+
+/// `outwork upgrade`.
+pub(crate) fn upgrade(global: &Global) -> anyhow::Result<()> {
+    let before = Client::new(global)?.get("/status")?;
+    // The successor reads the configuration and binds what it needs first.
+    let answer = Client::patient(global, READY)?.change(Method::POST, "/upgrade", None)?;
+    let process = cell(&answer["process"]);
+    if !global.json {
+        writeln!(anstream::stderr(), "process {process} is ready; waiting until it serves")?;
+    }
+    let begun = Instant::now();
+    loop {
+        // Its secret is another one.
+        let status = Client::new(global)?.get("/status");
+        if let Some(after) = status.ok().filter(|after| after["started"] != before["started"]) {
+            let version = |status: &Json| cell(&status["version"]);
+            let words = format!("process {process} serves: version {}, after {}", version(&after), version(&before));
+            let answer =
+                json!({"process": answer["process"], "version": after["version"], "before": before["version"]});
+            return done(global, &answer, &words);
+        }
+        anyhow::ensure!(
+            begun.elapsed() < SERVING,
+            "process {process} does not come to serve; the server's log says why"
+        );
+        std::thread::sleep(PAUSE);
+    }
 }
 
 /// `outwork status`.
@@ -197,6 +237,16 @@ pub(crate) fn log(global: &Global, command: &LogCommand) -> anyhow::Result<()> {
         table.row([service.clone(), cell(level)]);
     }
     table.write(&mut anstream::stdout(), "the server names no levels")?;
+    Ok(())
+}
+
+/// Fetches into a file, all of it or an error.
+fn fetch(client: &Client, path: &str, media_type: &str, output: &Path) -> anyhow::Result<()> {
+    let context = || format!("cannot write {}", output.display());
+    let mut to = File::create(output).with_context(context)?;
+    let size = client.download(path, media_type, &mut to).with_context(context)?;
+    to.sync_all().with_context(context)?;
+    writeln!(anstream::stderr(), "wrote {size} bytes to {}", output.display())?;
     Ok(())
 }
 

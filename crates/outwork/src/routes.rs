@@ -13,7 +13,7 @@ use outwork_front::cached::edge::EdgeFields;
 use outwork_front::cached::{Cached, Rules, Store};
 use outwork_front::coding::{Compressed, Compression};
 use outwork_front::config::{AcmeChallenge, AcmeSettings, Limits, Listener};
-use outwork_front::door::Options;
+use outwork_front::door::{Options, Threads};
 use outwork_front::filter::config::{self as filters, AccessLogSettings, RateStore, Redis, RequestId, Rewrite, Trust};
 use outwork_front::filter::{
     ClientField, Entry, General, Kit, KitError, Network, Reroute, Rewritten, Route as Middleware, Taken,
@@ -36,6 +36,12 @@ filtered_section! {
     pub(crate) struct FrontSettings {
         /// Threads that serve connections, each with listening sockets of its own; 0 means one a core.
         pub(crate) workers: u16 [restart, range 0..=1024] = 0,
+        /// Whether each of them stays on a core.
+        pub(crate) affinity: bool [restart] = false,
+        /// The stack of each.
+        pub(crate) stack_size: ByteSize [restart, range ByteSize::kib(256)..=ByteSize::mib(64)] = ByteSize::mib(2),
+        /// Threads that each of them may have beside it for what waits for disks: large files, directories, lists.
+        pub(crate) io_threads: u16 [restart, range 1..=512] = 16,
         /// Where to listen. Without any there is no front door.
         pub(crate) listener: Vec<Listener>,
         /// Certificates by ACME.
@@ -281,11 +287,12 @@ pub(crate) struct MadeOf<'a> {
 
 impl FrontSettings {
     /// Threads that serve connections.
-    pub(crate) fn threads(&self) -> usize {
-        match self.workers {
+    pub(crate) fn threads(&self) -> Threads {
+        let count = match self.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers.into(),
-        }
+        };
+        Threads { count, pinned: self.affinity, stack: self.stack_size.as_usize(), io: self.io_threads.into() }
     }
 
     /// Where certificates by ACME come from; `None` where no listener has any.

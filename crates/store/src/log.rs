@@ -221,17 +221,23 @@ impl Log {
         self.core.compact(source)
     }
 
-    /// Writes and syncs what waits and ends the threads; later appends are refused. Says what could not be written.
+    /// Writes and syncs what waits, ends the threads and lets another process have the directory; later appends are refused. Says what could not be
+    /// written.
     pub fn close(&self) -> Result<(), Failure> {
         self.core.begin_close();
-        let own = std::thread::current().id();
+        let (own, mut is_own) = (std::thread::current().id(), false);
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // The last owner may be an observer or a source, on one of these very threads: it ends by itself.
-            if thread.thread().id() != own && thread.join().is_err() {
+            if thread.thread().id() == own {
+                is_own = true;
+            } else if thread.join().is_err() {
                 tracing::error!("a store thread has panicked");
             }
         }
         self.core.discard_spare();
+        if !is_own {
+            self.core.release();
+        }
         match self.core.health() {
             Health::Ok => Ok(()),
             Health::Failed(failure) => Err(failure),

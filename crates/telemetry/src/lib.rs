@@ -3,6 +3,7 @@
 //! - `cell`: counters and gauges, one relaxed atomic on the hot path.
 //! - `histogram`: log-linear histograms, quantiles within 1 %, intervals by difference.
 //! - `labels`: closed label sets (an index) and bounded dynamic ones (looked up once).
+//! - `latency`: how long answers took, as benchmarks report it.
 //! - `declare`: [`metrics!`] and [`labels!`], where a service declares everything it measures.
 //! - `family`: what a metric is and reads: the form all expositions share.
 //! - `registry`: every service's metrics, and Prometheus text.
@@ -21,6 +22,7 @@ mod family;
 mod histogram;
 pub mod history;
 mod labels;
+mod latency;
 pub mod logs;
 pub mod process;
 mod registry;
@@ -30,5 +32,6 @@ pub use cell::{Counter, Gauge};
 pub use family::{Cell, Cells, Collect, Desc, Family, Kind, Labels, QUANTILES, Sample, SeriesName, Unit, Value};
 pub use histogram::{Histogram, Snapshot};
 pub use labels::{By, Dynamic, Label};
+pub use latency::Latency;
 pub use registry::{DuplicateMetric, PROMETHEUS_CONTENT_TYPE, Registry};
 pub use sampler::{Point, Sampler, unit_of};

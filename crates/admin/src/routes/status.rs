@@ -7,8 +7,9 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use outwork_front::api::{Json, Operator, Problem, Timestamp, Viewer};
+use outwork_front::api::{Admin, Json, Operator, Problem, Timestamp, Viewer};
 use outwork_telemetry::process::Usage;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -23,6 +24,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(memory))
         .routes(routes!(config))
         .routes(routes!(reload))
+        .routes(routes!(upgrade))
         .routes(routes!(openapi))
 }
 
@@ -198,6 +200,27 @@ async fn reload(Operator(caller): Operator, State(shared): Context) -> Result<Js
             Err(problem)
         }
     }
+}
+
+/// A process that takes another's place.
+#[derive(Debug, Serialize, ToSchema)]
+struct Successor {
+    /// Its number.
+    process: u32,
+}
+
+/// Have the program that lies on disk now take the place of the one that runs. No connection is refused, and requests under way are answered.
+#[utoipa::path(post, path = "/upgrade", tag = "system",
+    responses((status = 202, description = "It is ready, and serves as soon as this process has let go", body = Successor),
+        (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 409, description = "It cannot start, and nothing has changed", body = Problem)))]
+async fn upgrade(Admin(caller): Admin, State(shared): Context) -> Result<(StatusCode, Json<Successor>), Problem> {
+    caller.does("process.upgrade", "", "");
+    let process = (shared.admin.upgrade)().await.inspect_err(|problem| {
+        caller.does("process.upgrade", "", problem.detail.clone());
+    })?;
+    caller.does("process.upgrade", "", format!("process {process}"));
+    Ok((StatusCode::ACCEPTED, Json(Successor { process })))
 }
 
 /// The API's description as JSON, written once.

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use axum::extract::State as AxumState;
-use outwork_admin::routes::{Listener, MemoryReport, StoreStatus};
+use futures_util::future::BoxFuture;
+use outwork_admin::routes::{CpuProfile, Listener, MemoryReport, Profiler, StoreStatus};
 use outwork_admin::{
     Admin, AdminSettings, Live, LocalToken, ServiceApi, ServiceState, State, StoreArchive, assets, router,
 };
@@ -121,7 +122,9 @@ impl Site {
             reload: Box::new(|| {
                 Box::pin(async { Err(Problem::refused(Some("dhcp.workers".into()), "a change needs a restart")) })
             }),
+            upgrade: Box::new(|| Box::pin(async { Ok(7) })),
             memory: Box::new(|| MemoryReport { allocator: [("allocated".into(), 5)].into(), parts: [].into() }),
+            profiler: Box::new(Shown),
         };
         let service = ServiceApi {
             name: "thing",
@@ -293,5 +296,18 @@ impl Events {
                 _ => {}
             }
         }
+    }
+}
+
+/// Profiles that say what was asked for.
+struct Shown;
+
+impl Profiler for Shown {
+    fn heap(&self) -> BoxFuture<'static, Result<Vec<u8>, Problem>> {
+        Box::pin(async { Ok(b"heap_v2/1".to_vec()) })
+    }
+
+    fn cpu(&self, wanted: CpuProfile) -> BoxFuture<'static, Result<Vec<u8>, Problem>> {
+        Box::pin(async move { Ok(format!("{wanted:?}").into_bytes()) })
     }
 }

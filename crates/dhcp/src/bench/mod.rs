@@ -22,7 +22,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use exchange::MAX_OUTSTANDING;
-pub use report::{Latency, Report};
+pub use report::Report;
 pub use shell::{BenchError, run};
 
 /// What the clients do.

@@ -3,49 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use outwork_telemetry::{Histogram, Snapshot};
+use outwork_telemetry::{Histogram, Latency};
 use serde::Serialize;
-
-/// How long answers took, in microseconds; in JSON the names say so.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct Latency {
-    /// How many answers there were.
-    pub count: u64,
-    /// The mean.
-    #[serde(rename = "mean_us")]
-    pub mean: f64,
-    /// Half of them took at most this long.
-    #[serde(rename = "p50_us")]
-    pub p50: f64,
-    /// 95 % of them.
-    #[serde(rename = "p95_us")]
-    pub p95: f64,
-    /// 99 % of them.
-    #[serde(rename = "p99_us")]
-    pub p99: f64,
-    /// 99.9 % of them.
-    #[serde(rename = "p999_us")]
-    pub p999: f64,
-    /// The longest.
-    #[serde(rename = "max_us")]
-    pub max: f64,
-}
-
-impl Latency {
-    pub(super) fn of(histogram: &Histogram) -> Latency {
-        let snapshot: Snapshot = histogram.snapshot();
-        let micros = |nanos: u64| nanos as f64 / 1000.0;
-        Latency {
-            count: snapshot.count(),
-            mean: snapshot.mean() / 1000.0,
-            p50: micros(snapshot.quantile(0.50)),
-            p95: micros(snapshot.quantile(0.95)),
-            p99: micros(snapshot.quantile(0.99)),
-            p999: micros(snapshot.quantile(0.999)),
-            max: micros(snapshot.max()),
-        }
-    }
-}
 
 /// What came out of a run. Counts are of the measured part; getting addresses before it is not counted.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -177,11 +136,9 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "  lost        {:>12}    refused    {:>12}", self.lost, self.naks)?;
         writeln!(f)?;
-        writeln!(
-            f,
-            "  {:<18} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
-            "latency, ms", "mean", "p50", "p95", "p99", "p99.9", "max"
-        )?;
+        write!(f, "  {:<18}", "latency, ms")?;
+        Latency::COLUMNS.iter().try_for_each(|name| write!(f, " {name:>10}"))?;
+        writeln!(f)?;
         for (name, latency) in [
             ("DISCOVER to OFFER", self.discover_to_offer),
             ("REQUEST to ACK", self.request_to_ack),
@@ -189,9 +146,7 @@ impl fmt::Display for Report {
         ] {
             if latency.count > 0 {
                 write!(f, "  {name:<18}")?;
-                for micros in [latency.mean, latency.p50, latency.p95, latency.p99, latency.p999, latency.max] {
-                    write!(f, " {:>10.3}", micros / 1000.0)?;
-                }
+                latency.row().iter().try_for_each(|micros| write!(f, " {:>10.3}", micros / 1000.0))?;
                 writeln!(f)?;
             }
         }

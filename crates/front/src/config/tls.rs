@@ -99,7 +99,7 @@ section! {
     /// HTTP/3 (RFC 9114): HTTP over QUIC, with the same certificates. `alpn` and `min_version` are about TCP: QUIC has TLS 1.3 and HTTP/3.
     pub struct Http3Settings {
         /// Whether it is spoken.
-        pub enabled: bool [restart] = true,
+        pub enabled: bool = true,
         /// Requests that a client may have under way at once on a connection.
         pub max_streams: u32 [range 1..=10_000] = 128,
         /// How long a connection may be silent, to the last packet. One without a request under way ends after `front.limits.keep_alive`.

@@ -6,15 +6,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::HeaderValue;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::metrics::{Cut, Handshake};
+use super::places::Place;
 use super::pulse::Beat;
 use super::worker::Worker;
-use super::{Open, Place, Seat};
+use super::{Open, Seat};
 use crate::h1::connection::{self, Ended, Transport};
 use crate::h2;
 use crate::message::{Origin, Rewound};
@@ -53,7 +55,14 @@ impl Listening {
         Ok(Self { socket: tokio::net::TcpListener::from_std(socket)?, local, place, worker, open })
     }
 
-    pub(crate) async fn accept(self) {
+    /// Takes what has come already.
+    pub(crate) fn accept_what_waits(&self) {
+        while let Some(Ok((stream, peer))) = self.socket.accept().now_or_never() {
+            self.begin(stream, peer);
+        }
+    }
+
+    pub(crate) async fn accept(self: Rc<Self>) {
         loop {
             match self.socket.accept().await {
                 Ok((stream, peer)) => self.begin(stream, peer),

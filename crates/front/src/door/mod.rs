@@ -2,42 +2,40 @@
 //!
 //! - `worker`: what the connections of one thread share.
 //! - `pulse`: deadlines of connections; `pace`: those of requests that share one.
+//! - `places`: where it listens: the sockets of every thread, kept for a reload and for the process that comes after this one.
+//! - `thread`: one thread: what it listens on, what it is told, and its end.
 //! - `listener`: listening sockets, and what is accepted on them.
 //! - `metrics`: what all of it counts.
 
 pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod pace;
+pub(crate) mod places;
 pub(crate) mod pulse;
+mod thread;
 pub(crate) mod worker;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use parking_lot::Mutex;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::filter::Entry;
 use crate::filter::clients::{self, Clients};
 use crate::h1::head::HeadLimits;
-use crate::h3;
-use crate::h3::socket::{self, Ids, mailboxes};
 use crate::message::Handler;
-use crate::tls::Tls;
-use listener::{Listening, listen};
 use metrics::Cut;
 pub use metrics::DoorMetrics;
-use worker::Worker;
+use places::{Change, Places, Sockets};
+pub use places::{Handed, HandedQuic, Place};
+use thread::Order;
 
-/// How fine deadlines are.
-const BEAT: Duration = Duration::from_millis(200);
-/// Numbers of ports that are tried where any is welcome.
-const PORTS: u32 = 16;
-/// How long the last packets of QUIC connections may take.
-const FAREWELL: Duration = Duration::from_millis(200);
+/// As many threads as connection ids of QUIC can tell apart.
+const MOST_THREADS: usize = 1024;
 
 /// What connections may do, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,17 +80,6 @@ pub struct Serving {
     pub entry: Entry,
 }
 
-/// An address to listen on.
-#[derive(Clone)]
-pub struct Place {
-    /// The address. With port 0, one that is free.
-    pub address: SocketAddr,
-    /// A certificate, for HTTPS.
-    pub tls: Option<Arc<Tls>>,
-    /// Connections that may wait to be accepted, for each thread.
-    pub backlog: i32,
-}
-
 /// Why the door cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
@@ -122,82 +109,64 @@ pub enum DoorError {
     },
 }
 
-/// What workers are told.
-enum Order {
-    Serve(Arc<Serving>),
-    Stop(Duration),
+/// Threads that serve connections, and what they are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threads {
+    /// How many.
+    pub count: usize,
+    /// Each stays on a core.
+    pub pinned: bool,
+    /// Bytes of the stack of each.
+    pub stack: usize,
+    /// Threads that each may have at its side for what waits for disks.
+    pub io: usize,
+}
+
+impl Threads {
+    /// So many, and the rest as it usually is.
+    pub fn of(count: usize) -> Self {
+        Self { count, pinned: false, stack: 2 << 20, io: 16 }
+    }
+}
+
+/// How connections end when there is nobody to serve them any longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// Who is between two requests is cut off at once.
+    Brief,
+    /// Another process accepts from here on: who is between two requests gets an answer to the next one, with the word that it was the last.
+    Long,
 }
 
 /// Threads that serve connections.
 pub struct Door {
     threads: Vec<(UnboundedSender<Order>, std::thread::JoinHandle<()>)>,
-    addresses: Vec<SocketAddr>,
+    places: Mutex<Places>,
 }
 
 /// Sockets that are bound and not yet served.
 pub struct Bound {
-    sockets: Vec<Vec<Sockets>>,
-    addresses: Vec<SocketAddr>,
-}
-
-/// The sockets of a thread at a place.
-struct Sockets {
-    place: Place,
-    tcp: TcpListener,
-    udp: Option<socket::Place>,
-}
-
-impl Sockets {
-    /// Those of every thread, and the address that was found.
-    fn bind(place: &Place, threads: u16) -> Result<(SocketAddr, Vec<Self>), DoorError> {
-        let mut address = place.address;
-        let mut sockets = Vec::with_capacity(usize::from(threads));
-        let quic = place.tls.as_ref().is_some_and(|tls| tls.quic().is_some());
-        let (ids, mut mailboxes) = (Ids::default(), mailboxes(if quic { threads } else { 0 }).into_iter());
-        for _ in 0..threads {
-            let failed = |source| DoorError::Listen { address, source };
-            let tcp = listen(address, place.backlog).map_err(failed)?;
-            // With port 0, the first finds one for all.
-            address = tcp.local_addr().map_err(failed)?;
-            let udp = mailboxes.next().map(|mailbox| {
-                let socket = socket::bind(address).map_err(|source| DoorError::Quic { address, source })?;
-                Ok(socket::Place { socket, ids: ids.clone(), mailbox })
-            });
-            sockets.push(Self { place: place.clone(), tcp, udp: udp.transpose()? });
-        }
-        Ok((address, sockets))
-    }
+    threads: Threads,
+    places: Places,
+    opened: Vec<Vec<Sockets>>,
 }
 
 impl Bound {
-    /// Binds a socket for every address and thread.
+    /// Binds a socket for every place and thread, or takes it from what the process before this one had.
     ///
     /// # Errors
     /// When an address cannot be listened on.
-    pub fn bind(places: &[Place], threads: usize) -> Result<Self, DoorError> {
-        let threads = u16::try_from(threads.max(1)).unwrap_or(u16::MAX);
-        let mut sockets: Vec<Vec<_>> = (0..threads).map(|_| Vec::with_capacity(places.len())).collect();
-        let mut addresses = Vec::with_capacity(places.len());
-        for place in places {
-            let mut bound = Sockets::bind(place, threads);
-            for _ in 1..PORTS {
-                match &bound {
-                    // The UDP port of that number is somebody else's: another number may be free for both.
-                    Err(DoorError::Quic { .. }) if place.address.port() == 0 => {}
-                    _ => break,
-                }
-                bound = Sockets::bind(place, threads);
-            }
-            let (address, at_place) = bound?;
-            sockets.iter_mut().zip(at_place).for_each(|(of_thread, at_place)| of_thread.push(at_place));
-            addresses.push(address);
-        }
-        Ok(Self { sockets, addresses })
+    pub fn bind(places: &[Place], threads: Threads, handed: Vec<Handed>) -> Result<Self, DoorError> {
+        let threads = Threads { count: threads.count.clamp(1, MOST_THREADS), ..threads };
+        let mut handed = handed;
+        let change = Places::new(threads.count).change(places, &mut handed)?;
+        // What is left of those is listened at no longer.
+        Ok(Self { threads, places: change.after, opened: change.open })
     }
 
     /// The addresses, with the ports that were found.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.places.addresses()
     }
 
     /// Begins to serve.
@@ -206,114 +175,84 @@ impl Bound {
     /// When a thread cannot be started.
     pub fn serve(self, serving: Serving, metrics: &Arc<DoorMetrics>) -> Result<Door, DoorError> {
         let (serving, open) = (Arc::new(serving), Arc::new(Open::default()));
-        let mut threads = Vec::with_capacity(self.sockets.len());
-        for (index, sockets) in self.sockets.into_iter().enumerate() {
+        // Where that cannot be asked, nobody is pinned.
+        let processors = outwork_net::thread::processors().unwrap_or_default();
+        let mut threads = Vec::with_capacity(self.opened.len());
+        for (index, sockets) in self.opened.into_iter().enumerate() {
             let name = format!("front-{index}");
             let (sender, orders) = unbounded_channel();
             let shared = (Arc::clone(&serving), Arc::clone(metrics), Arc::clone(&open));
-            let thread = std::thread::Builder::new().name(name.clone()).spawn(move || run(sockets, orders, shared));
+            let processor = processors.get(index % processors.len().max(1)).copied().filter(|_| self.threads.pinned);
+            let io = self.threads.io;
+            let builder = std::thread::Builder::new().name(name.clone()).stack_size(self.threads.stack);
+            let thread = builder.spawn(move || thread::run(sockets, orders, shared, processor, io));
             threads.push((sender, thread.map_err(|source| DoorError::Thread { name, source })?));
         }
-        Ok(Door { threads, addresses: self.addresses })
+        Ok(Door { threads, places: Mutex::new(self.places) })
+    }
+}
+
+/// Places that a door is to listen at from now on, with what is bound for them. Dropped, nothing has changed.
+pub struct Prepared(Change);
+
+impl Prepared {
+    /// The addresses, with the ports that were found.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.after.addresses()
     }
 }
 
 impl Door {
     /// The addresses that are listened on.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.places.lock().addresses()
     }
 
-    /// Serves something else from the next request on. Connections stay.
-    pub fn replace(&self, serving: Serving) {
+    /// Binds what is new of these places. Where it listens already, it goes on with the sockets that it has.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on.
+    pub fn prepare(&self, places: &[Place]) -> Result<Prepared, DoorError> {
+        self.places.lock().change(places, &mut Vec::new()).map(Prepared)
+    }
+
+    /// Serves something else from the next request on, at these places. Connections stay, those of places that are gone, too.
+    pub fn replace(&self, serving: Serving, prepared: Prepared) {
+        let Change { after, mut open, close } = prepared.0;
         let serving = Arc::new(serving);
+        after.listen_again();
         for (orders, _) in &self.threads {
+            let open = if open.is_empty() { Vec::new() } else { open.remove(0) };
             // A thread that is gone serves nothing.
-            let _ = orders.send(Order::Serve(Arc::clone(&serving)));
+            let _ = orders.send(Order::Serve { serving: Arc::clone(&serving), open, close: close.clone() });
         }
+        *self.places.lock() = after;
+    }
+
+    /// Copies of all sockets, for a process that is to take them over, and the way back for what it finds of ours.
+    ///
+    /// # Errors
+    /// When the process has too many open files.
+    pub fn hand_over(&self) -> io::Result<Vec<Handed>> {
+        let (handed, ways) = self.places.lock().hand_over()?;
+        for ((orders, _), ways) in self.threads.iter().zip(ways) {
+            let _ = orders.send(Order::Successor(ways));
+        }
+        Ok(handed)
     }
 
     /// Accepts no more, lets requests under way end within `patience`, and closes every connection.
-    pub fn stop(self, patience: Duration) {
+    pub fn stop(self, farewell: Farewell, patience: Duration) {
         for (orders, _) in &self.threads {
-            let _ = orders.send(Order::Stop(patience));
+            let _ = orders.send(Order::Stop(farewell, patience));
         }
+        drop(self.places);
         for (_, thread) in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the front door has panicked");
             }
         }
     }
-}
-
-type Shared = (Arc<Serving>, Arc<DoorMetrics>, Arc<Open>);
-
-fn run(sockets: Vec<Sockets>, orders: UnboundedReceiver<Order>, shared: Shared) {
-    // Answers are short; a thread with short turns comes to its next one sooner. Where that is refused, nothing is lost.
-    let _ = outwork_net::thread::take_short_turns();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return tracing::error!(%error, "a thread of the front door has no runtime"),
-    };
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, serve(sockets, orders, shared));
-}
-
-async fn serve(sockets: Vec<Sockets>, mut orders: UnboundedReceiver<Order>, shared: Shared) {
-    let (serving, metrics, open) = shared;
-    let worker = Worker::new(serving, metrics);
-    let (mut accepting, mut quic) = (Vec::with_capacity(sockets.len()), Vec::new());
-    for Sockets { place, tcp, udp } in sockets {
-        let unusable = |error| tracing::error!(%error, "a listening socket cannot be used");
-        if let (Some(udp), Some(tls)) = (udp, &place.tls) {
-            match h3::listener::Listening::new(udp, tls, Rc::clone(&worker), Arc::clone(&open)) {
-                Ok(listening) => {
-                    quic.push(listening.endpoint());
-                    accepting.push(tokio::task::spawn_local(listening.accept()));
-                }
-                Err(error) => unusable(error),
-            }
-        }
-        match Listening::new(tcp, place, Rc::clone(&worker), Arc::clone(&open)) {
-            Ok(listening) => accepting.push(tokio::task::spawn_local(listening.accept())),
-            Err(error) => unusable(error),
-        }
-    }
-    let mut beat = tokio::time::interval(BEAT);
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let patience = loop {
-        tokio::select! {
-            _ = beat.tick() => worker.beat(),
-            order = orders.recv() => match order {
-                Some(Order::Serve(serving)) => worker.replace(serving),
-                Some(Order::Stop(patience)) => break patience,
-                None => break Duration::ZERO,
-            },
-        }
-    };
-    accepting.iter().for_each(tokio::task::JoinHandle::abort);
-    // Who comes now gets no connection.
-    quic.iter().for_each(|endpoint| endpoint.set_server_config(None));
-    worker.pulses.stop();
-    let drained = tokio::time::timeout(patience, async {
-        while worker.pulses.len() > 0 {
-            beat.tick().await;
-            worker.beat();
-        }
-    });
-    if drained.await.is_err() {
-        tracing::warn!(connections = worker.pulses.len(), "closing connections that did not end in time");
-        worker.pulses.kill();
-        // Each notices when it is woken; what is left after that goes with the thread.
-        tokio::task::yield_now().await;
-    }
-    // The end of a connection is a packet, too. A client that does not get it finds out by itself.
-    let _ = tokio::time::timeout(FAREWELL, async {
-        for endpoint in &quic {
-            endpoint.wait_idle().await;
-        }
-    })
-    .await;
 }
 
 /// Connections open, of all threads.

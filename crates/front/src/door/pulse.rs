@@ -38,6 +38,8 @@ pub(crate) struct Pulse {
 pub(crate) enum End {
     /// Its deadline has passed.
     Late,
+    /// Another process takes over: the next answer is the last.
+    Retiring,
     /// The server stops: requests under way end, no other begins.
     Stopping,
 }
@@ -86,9 +88,9 @@ impl Pulse {
         self.idle.replace(idle)
     }
 
-    /// Whether the server stops.
+    /// Whether the answer under way, or the next one, is the last.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.end.get() == Some(End::Stopping)
+        matches!(self.end.get(), Some(End::Stopping | End::Retiring))
     }
 
     /// Polls something of the connection, which fails once the connection has to end.
@@ -143,6 +145,13 @@ impl Pulse {
         }
     }
 
+    /// Ends the connection after the request it is at.
+    pub(crate) fn stop(&self) {
+        if self.end.get() != Some(End::Late) {
+            self.finish(End::Stopping);
+        }
+    }
+
     fn finish(&self, end: End) {
         self.end.set(Some(end));
         self.wake();
@@ -178,13 +187,16 @@ impl Pulses {
         late
     }
 
+    /// Ends every connection, each after the request it is at or the next one.
+    pub(crate) fn retire(&self) {
+        for (_, pulse) in self.0.borrow().iter().filter(|(_, pulse)| pulse.end.get().is_none()) {
+            pulse.finish(End::Retiring);
+        }
+    }
+
     /// Ends every connection, each after the request it is at.
     pub(crate) fn stop(&self) {
-        for (_, pulse) in self.0.borrow().iter() {
-            if pulse.end.get().is_none() {
-                pulse.finish(End::Stopping);
-            }
-        }
+        self.0.borrow().iter().for_each(|(_, pulse)| pulse.stop());
     }
 
     /// Ends every connection now.

@@ -11,6 +11,7 @@ use super::*;
 use crate::message::{Answer, Body, FilePart, Request, Response, Streamed, Transfer};
 
 mod paces;
+mod places;
 
 /// What the tests ask for: a path for each kind of answer.
 pub(crate) struct Site;
@@ -85,6 +86,14 @@ fn streamed(length: Option<u64>) -> Response {
     response
 }
 
+fn place() -> Place {
+    Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: None, http3: false, backlog: 64 }
+}
+
+fn serving(options: Options, handler: impl Handler + 'static) -> Serving {
+    Serving { options, handler: Box::new(handler), entry: Entry::default() }
+}
+
 struct Running {
     door: Option<Door>,
     metrics: Arc<DoorMetrics>,
@@ -92,10 +101,14 @@ struct Running {
 
 impl Running {
     fn new(options: Options) -> Self {
-        let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: None, backlog: 64 };
+        Self::open(options, 2, Vec::new())
+    }
+
+    /// With what another had open.
+    fn open(options: Options, threads: usize, handed: Vec<Handed>) -> Self {
         let metrics = Arc::new(DoorMetrics::default());
-        let serving = Serving { options, handler: Box::new(Site), entry: Entry::default() };
-        let door = Bound::bind(&[place], 2).unwrap().serve(serving, &metrics).unwrap();
+        let bound = Bound::bind(&[place()], Threads::of(threads), handed).unwrap();
+        let door = bound.serve(serving(options, Site), &metrics).unwrap();
         Self { door: Some(door), metrics }
     }
 
@@ -117,7 +130,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(door) = self.door.take() {
-            door.stop(Duration::from_secs(5));
+            door.stop(Farewell::Brief, Duration::from_secs(5));
         }
     }
 }
@@ -261,7 +274,7 @@ fn a_stop_closes_idle_connections_and_lets_requests_under_way_end() {
     busy.write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel").unwrap();
     std::thread::sleep(Duration::from_millis(100));
     let door = running.door.take().unwrap();
-    let stopping = std::thread::spawn(move || door.stop(Duration::from_secs(10)));
+    let stopping = std::thread::spawn(move || door.stop(Farewell::Brief, Duration::from_secs(10)));
     read(&mut idle);
     busy.write_all(b"lo").unwrap();
     assert!(read(&mut busy).ends_with("hello"));
@@ -281,11 +294,9 @@ fn another_handler_answers_from_the_next_request_on_and_connections_stay() {
     stream.write_all(get("/now").as_bytes()).unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).unwrap();
-    running.door.as_ref().unwrap().replace(Serving {
-        options: Options::default(),
-        handler: Box::new(Other),
-        entry: Entry::default(),
-    });
+    let door = running.door.as_ref().unwrap();
+    let prepared = door.prepare(&[place()]).unwrap();
+    door.replace(serving(Options::default(), Other), prepared);
     loop {
         stream.write_all(get("/now").as_bytes()).unwrap();
         let mut some = [0; 4096];
@@ -335,7 +346,7 @@ fn a_stop_lets_an_http_2_connection_part() {
     let (stop, asked) = std::sync::mpsc::channel();
     let stopping = std::thread::spawn(move || {
         asked.recv().unwrap();
-        door.stop(Duration::from_secs(20));
+        door.stop(Farewell::Brief, Duration::from_secs(20));
     });
     // It is told before it is closed.
     assert_eq!(over_http2(address, "/later", || stop.send(()).unwrap()).unwrap(), "in a while");

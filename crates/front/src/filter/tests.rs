@@ -16,6 +16,8 @@ use crate::answer::Routed;
 use crate::message::{Origin, RequestBody};
 use crate::route::{Conditions, Table};
 
+mod websockets;
+
 /// Says what it was asked for.
 struct Echo {
     later: Option<Duration>,

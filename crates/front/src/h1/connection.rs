@@ -193,10 +193,8 @@ impl<S: Transport> Connection<S> {
         let upgrade = response.upgrade.take().filter(|_| response.status == StatusCode::SWITCHING_PROTOCOLS);
         // A client that still waits for its invitation may send the body all the same, or not: nobody can tell what comes next.
         let undecided = !self.invitation.get().is_empty();
-        let asked = Asked {
-            keep_alive: asked.keep_alive && !undecided && !too_large && !late && self.can_skip_body(),
-            ..asked
-        };
+        let goes_on = !undecided && !too_large && !late && !self.pulse().is_stopping();
+        let asked = Asked { keep_alive: asked.keep_alive && goes_on && self.can_skip_body(), ..asked };
         let took = started.elapsed();
         self.worker.metrics.answered(response.status, took);
         visit.answered(&serving.entry, &mut response, took);

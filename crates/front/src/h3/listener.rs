@@ -1,9 +1,9 @@
 //! Connections that begin: who may, who first has to show where it is, and what is known of it afterwards.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use quinn::crypto::rustls::HandshakeData;
@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use super::connection;
 use super::socket::{OwnIds, Place, Steered};
 use crate::door::metrics::{Cut, Handshake};
-use crate::door::pulse::Beat;
+use crate::door::pulse::{Beat, Pulse};
 use crate::door::worker::Worker;
 use crate::door::{Open, Seat};
 use crate::message::Origin;
@@ -38,29 +38,72 @@ fn reception(is_validated: bool, handshakes: u32, retry_above: u32) -> Reception
 /// A QUIC socket on which connections begin.
 pub(crate) struct Listening {
     endpoint: Endpoint,
+    socket: Arc<Steered>,
     local: SocketAddr,
     tls: Arc<Tls>,
     worker: Rc<Worker>,
     open: Arc<Open>,
     handshakes: Rc<Cell<u32>>,
+    connections: Rc<Connections>,
+}
+
+/// The connections of a socket, which end when nobody listens there any longer: while they last, so does the socket, and takes what others that
+/// listen there later should have.
+#[derive(Default)]
+pub(crate) struct Connections(RefCell<Vec<Weak<Pulse>>>);
+
+impl Connections {
+    fn add(&self, beat: &Beat) {
+        let mut pulses = self.0.borrow_mut();
+        // Those that have ended go before there would be more room for them.
+        if pulses.len() == pulses.capacity() {
+            pulses.retain(|pulse| pulse.strong_count() > 0);
+        }
+        pulses.push(Rc::downgrade(&beat.pulse));
+    }
+
+    /// Ends each after the requests that it is at.
+    pub(crate) fn stop(&self) {
+        self.0.borrow().iter().filter_map(Weak::upgrade).for_each(|pulse| pulse.stop());
+    }
 }
 
 impl Listening {
     pub(crate) fn new(place: Place, tls: &Arc<Tls>, worker: Rc<Worker>, open: Arc<Open>) -> io::Result<Self> {
         let quic = tls.quic().ok_or_else(|| io::Error::other("HTTP/3 is turned off"))?;
         let local = place.socket.local_addr()?;
-        let (ids, thread) = (place.ids.clone(), place.mailbox.thread);
+        let (ids, thread) = (place.ids, place.mailbox.thread);
         let mut config = EndpointConfig::default();
-        config.cid_generator(move || Box::new(OwnIds { ids: ids.clone(), thread }));
+        config.cid_generator(move || Box::new(OwnIds { ids, thread }));
         let socket = Steered::new(place, Arc::clone(&worker.metrics))?;
         let server = Some((*quic.config).clone());
-        let endpoint = Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime))?;
-        Ok(Self { endpoint, local, tls: Arc::clone(tls), worker, open, handshakes: Rc::default() })
+        let (runtime, shared) = (Arc::new(TokioRuntime), Arc::clone(&socket));
+        let endpoint = Endpoint::new_with_abstract_socket(config, server, shared, runtime)?;
+        Ok(Self {
+            endpoint,
+            socket,
+            local,
+            tls: Arc::clone(tls),
+            worker,
+            open,
+            handshakes: Rc::default(),
+            connections: Rc::default(),
+        })
     }
 
-    /// The socket, for who has to close it.
+    /// What connections begin and end at.
     pub(crate) fn endpoint(&self) -> Endpoint {
         self.endpoint.clone()
+    }
+
+    /// What has begun there.
+    pub(crate) fn connections(&self) -> Rc<Connections> {
+        Rc::clone(&self.connections)
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(&self) -> Arc<Steered> {
+        Arc::clone(&self.socket)
     }
 
     pub(crate) async fn accept(self) {
@@ -91,6 +134,7 @@ impl Listening {
         metrics.connections_open.inc();
         let (worker, local) = (Rc::clone(&self.worker), self.local);
         let (handshake, beat) = (Underway::new(&self.handshakes), worker.pulses.begin());
+        self.connections.add(&beat);
         tokio::task::spawn_local(async move {
             let ended = meet(incoming, &quic, &worker, local, handshake, beat).await;
             if let Err(error) = ended {

@@ -2,12 +2,12 @@
 //!
 //! The kernel shares datagrams out by the addresses of both ends, so that a connection stays with its thread until its client moves to another
 //! address (RFC 9000 section 9). From then on its datagrams arrive anywhere. Connection ids therefore say whose they are, and a thread that is given
-//! another's datagram passes it on.
+//! another's datagram passes it on. When another process takes the sockets over, it does the same with what is ours for as long as we last.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::io::{self, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use quinn::udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use quinn::udp::{EcnCodepoint, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use quinn::{AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, UdpPoller};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use tokio::io::Interest;
+use siphasher::sip::SipHasher13;
+use tokio::io::{Interest, ReadBuf};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::door::metrics::DoorMetrics;
@@ -47,27 +48,62 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Whose a connection id is, for all threads of a listener. The key is of this process.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ids(RandomState);
+/// Bits of the thread in a connection id; those above say which of the processes that share a key it is.
+const THREAD_BITS: u32 = 10;
+const GENERATIONS: u8 = 1 << (u16::BITS - THREAD_BITS);
+
+/// Whose a connection id is, for all threads of a listener.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ids {
+    /// Of this process, and of those that have taken its sockets over.
+    key: [u64; 2],
+    generation: u8,
+}
+
+/// Who has made a connection id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    generation: u8,
+    thread: u16,
+}
 
 impl Ids {
-    /// Hides the thread in the id: to who has not the key, it says nothing that would tell ids of one thread from those of another.
+    pub(crate) fn random() -> io::Result<Self> {
+        let mut key = [[0; 8]; 2];
+        key.iter_mut().try_for_each(|half| getrandom::fill(half)).map_err(io::Error::other)?;
+        Ok(Self { key: key.map(u64::from_ne_bytes), generation: 0 })
+    }
+
+    /// Those of the process that comes after another.
+    pub(crate) fn after(key: [u64; 2], generation: u8) -> Self {
+        Self { key, generation: generation.wrapping_add(1) % GENERATIONS }
+    }
+
+    pub(crate) fn key(&self) -> [u64; 2] {
+        self.key
+    }
+
+    pub(crate) fn generation(&self) -> u8 {
+        self.generation
+    }
+
+    /// Hides the owner in the id: to who has not the key, it says nothing that would tell ids of one thread from those of another.
     fn mask(&self, guess: &[u8]) -> u16 {
-        (self.0.hash_one(guess) & 0xffff) as u16
+        (SipHasher13::new_with_keys(self.key[0], self.key[1]).hash(guess) & 0xffff) as u16
     }
 
     fn id(&self, thread: u16, guess: [u8; GUESS]) -> [u8; ID] {
+        let owner = u16::from(self.generation) << THREAD_BITS | thread;
         let mut id = [0; ID];
         let (whose, rest) = id.split_at_mut(2);
-        whose.copy_from_slice(&(thread ^ self.mask(&guess)).to_be_bytes());
+        whose.copy_from_slice(&(owner ^ self.mask(&guess)).to_be_bytes());
         rest.copy_from_slice(&guess);
         id
     }
 
-    /// The thread whose connection a datagram belongs to; `None` where it does not say, as at the beginning of one, when the id is still
+    /// Whose connection a datagram belongs to; `None` where it does not say, as at the beginning of one, when the id is still
     /// the client's (RFC 9000 section 7.2).
-    fn thread(&self, datagram: &[u8]) -> Option<u16> {
+    fn owner(&self, datagram: &[u8]) -> Option<Owner> {
         let id = match datagram.first()? {
             // A long header: version, then the length of the id. Of these only Handshake packets always carry ours.
             first if first & 0x80 != 0 => {
@@ -77,7 +113,24 @@ impl Ids {
             _ => datagram.get(1..)?,
         };
         let (whose, guess) = (id.first_chunk::<2>()?, id.get(2..ID)?);
-        Some(u16::from_be_bytes(*whose) ^ self.mask(guess))
+        let owner = u16::from_be_bytes(*whose) ^ self.mask(guess);
+        Some(Owner { generation: (owner >> THREAD_BITS) as u8, thread: owner & ((1 << THREAD_BITS) - 1) })
+    }
+}
+
+/// The process that had the sockets before, for as long as it has connections.
+#[derive(Debug)]
+pub(crate) struct Before {
+    generation: u8,
+    /// The way back to each of its threads.
+    back: Vec<UnixDatagram>,
+}
+
+impl Before {
+    pub(crate) fn new(generation: u8, back: Vec<OwnedFd>) -> io::Result<Self> {
+        let back: Vec<UnixDatagram> = back.into_iter().map(UnixDatagram::from).collect();
+        back.iter().try_for_each(|way| way.set_nonblocking(true))?;
+        Ok(Self { generation, back })
     }
 }
 
@@ -113,6 +166,42 @@ struct Passed {
     content: Bytes,
 }
 
+/// What stands before a datagram that goes from one process to another: both addresses, the sender's port, and a byte with the congestion mark and
+/// whether our own address is known.
+const LABEL: usize = 16 + 16 + 2 + 1;
+const KNOWN: u8 = 4;
+
+fn label(meta: &RecvMeta) -> [u8; LABEL] {
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    };
+    let mut label = [0; LABEL];
+    let (peer, rest) = label.split_at_mut(16);
+    let (own, rest) = rest.split_at_mut(16);
+    let (port, marks) = rest.split_at_mut(2);
+    peer.copy_from_slice(&octets(meta.addr.ip()));
+    own.copy_from_slice(&octets(meta.dst_ip.unwrap_or(Ipv6Addr::UNSPECIFIED.into())));
+    port.copy_from_slice(&meta.addr.port().to_be_bytes());
+    let known = if meta.dst_ip.is_some() { KNOWN } else { 0 };
+    marks.fill(known | meta.ecn.map_or(0, |ecn| ecn as u8));
+    label
+}
+
+fn labelled(bytes: &[u8]) -> Option<RecvMeta> {
+    let (peer, rest) = bytes.split_first_chunk::<16>()?;
+    let (own, rest) = rest.split_first_chunk::<16>()?;
+    let (port, rest) = rest.split_first_chunk::<2>()?;
+    let (marks, content) = rest.split_first()?;
+    let address = |octets: &[u8; 16]| Ipv6Addr::from(*octets).to_canonical();
+    let mut meta = RecvMeta::default();
+    meta.addr = SocketAddr::new(address(peer), u16::from_be_bytes(*port));
+    (meta.len, meta.stride) = (content.len(), content.len());
+    meta.ecn = EcnCodepoint::from_bits(marks & 3);
+    meta.dst_ip = (marks & KNOWN != 0).then(|| address(own));
+    Some(meta)
+}
+
 /// Where the threads of a listener leave datagrams for one another.
 pub(crate) fn mailboxes(threads: u16) -> Vec<Mailbox> {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..threads).map(|_| channel(PASSED_ON)).unzip();
@@ -125,6 +214,7 @@ pub(crate) struct Place {
     pub(crate) socket: UdpSocket,
     pub(crate) ids: Ids,
     pub(crate) mailbox: Mailbox,
+    pub(crate) before: Option<Arc<Before>>,
 }
 
 /// What a thread finds, and where it leaves what is others'.
@@ -138,6 +228,17 @@ pub(crate) struct Mailbox {
 struct Found {
     found: Receiver<Passed>,
     is_next: bool,
+    /// What the process that comes after this one sends back.
+    successor: Option<tokio::net::UnixDatagram>,
+    /// Only that one reads the socket any longer.
+    has_left: bool,
+}
+
+/// Whose a datagram is.
+enum Destination<'a> {
+    Here,
+    Thread(&'a Sender<Passed>),
+    Before(&'a UnixDatagram),
 }
 
 /// The socket of one thread.
@@ -149,6 +250,7 @@ pub(crate) struct Steered {
     /// Only the endpoint's driver polls it.
     found: Mutex<Found>,
     others: Arc<[Sender<Passed>]>,
+    before: Option<Arc<Before>>,
     metrics: Arc<DoorMetrics>,
 }
 
@@ -160,37 +262,73 @@ impl std::fmt::Debug for Steered {
 
 impl Steered {
     pub(crate) fn new(place: Place, metrics: Arc<DoorMetrics>) -> io::Result<Arc<Self>> {
-        let Place { socket, ids, mailbox: Mailbox { thread, found, others } } = place;
+        let Place { socket, ids, mailbox: Mailbox { thread, found, others }, before } = place;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let socket = tokio::net::UdpSocket::from_std(socket)?;
-        let found = Mutex::new(Found { found, is_next: true });
-        Ok(Arc::new(Self { socket, state, ids, thread, found, others, metrics }))
+        let found = Mutex::new(Found { found, is_next: true, successor: None, has_left: false });
+        Ok(Arc::new(Self { socket, state, ids, thread, found, others, before, metrics }))
     }
 
-    /// Whose a datagram is, if another thread's.
-    fn other(&self, datagram: &[u8]) -> Option<&Sender<Passed>> {
-        let thread = self.ids.thread(datagram).filter(|thread| *thread != self.thread)?;
-        self.others.get(usize::from(thread))
+    /// Takes what another process finds for this thread, too.
+    pub(crate) fn succeed_by(&self, way: UnixDatagram) {
+        match tokio::net::UnixDatagram::from_std(way) {
+            Ok(way) => self.found.lock().successor = Some(way),
+            Err(error) => tracing::error!(%error, "what arrives elsewhere for connections of HTTP/3 is lost"),
+        }
+        self.look_again();
+    }
+
+    /// Leaves the socket to that process.
+    pub(crate) fn leave(&self) {
+        self.found.lock().has_left = true;
+        self.look_again();
+    }
+
+    /// Has who reads look at all that there is to be read from.
+    fn look_again(&self) {
+        if let Some(own) = self.others.get(usize::from(self.thread)) {
+            // A full mailbox is looked into anyway.
+            let _ = own.try_send(Passed { meta: RecvMeta::default(), content: Bytes::new() });
+        }
+    }
+
+    fn destination(&self, datagram: &[u8]) -> Destination<'_> {
+        let Some(Owner { generation, thread }) = self.ids.owner(datagram) else { return Destination::Here };
+        let thread_of = |threads: usize| usize::from(thread).min(threads);
+        if generation == self.ids.generation {
+            let other = self.others.get(thread_of(self.others.len())).filter(|_| thread != self.thread);
+            return other.map_or(Destination::Here, Destination::Thread);
+        }
+        let before = self.before.as_ref().filter(|before| before.generation == generation);
+        before
+            .and_then(|before| before.back.get(thread_of(before.back.len())))
+            .map_or(Destination::Here, Destination::Before)
     }
 
     /// Passes on what is another's of a run of datagrams; what stays has its length in `meta`.
     fn sort(&self, content: &mut [u8], meta: &mut RecvMeta) {
         let run = content.get(..meta.len).unwrap_or_default();
         let stride = meta.stride.max(1);
-        if !run.chunks(stride).any(|datagram| self.other(datagram).is_some()) {
+        if run.chunks(stride).all(|datagram| matches!(self.destination(datagram), Destination::Here)) {
             return;
         }
         let mut kept = Vec::with_capacity(run.len());
         for datagram in run.chunks(stride) {
-            let Some(other) = self.other(datagram) else {
-                kept.extend_from_slice(datagram);
-                continue;
-            };
             let meta = RecvMeta { len: datagram.len(), stride: datagram.len(), ..*meta };
-            match other.try_send(Passed { meta, content: Bytes::copy_from_slice(datagram) }) {
-                Ok(()) => self.metrics.quic_passed_on.inc(),
+            let passed_on = match self.destination(datagram) {
+                Destination::Here => {
+                    kept.extend_from_slice(datagram);
+                    continue;
+                }
+                Destination::Thread(other) => {
+                    other.try_send(Passed { meta, content: Bytes::copy_from_slice(datagram) }).is_ok()
+                }
+                Destination::Before(way) => way.send(&[&label(&meta), datagram].concat()).is_ok(),
+            };
+            match passed_on {
+                true => self.metrics.quic_passed_on.inc(),
                 // As lost on the way: the client sends it again.
-                Err(_) => self.metrics.quic_dropped.inc(),
+                false => self.metrics.quic_dropped.inc(),
             }
         }
         if let Some(room) = content.get_mut(..kept.len()) {
@@ -217,9 +355,51 @@ impl Steered {
         {
             room.copy_from_slice(&passed.content);
             *meta = passed.meta;
-            count = 1;
+            // Without content, it is only there to have us look.
+            count = usize::from(!passed.content.is_empty());
         }
         Poll::Ready(Ok(count))
+    }
+
+    /// What the process that comes after this one has received for this thread.
+    fn poll_successor(
+        successor: &tokio::net::UnixDatagram,
+        context: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let (Some(buffer), Some(meta)) = (buffers.first_mut(), meta.first_mut()) else { return Poll::Ready(Ok(0)) };
+        ready!(successor.poll_recv_ready(context))?;
+        let mut both = vec![0; LABEL + buffer.len()];
+        let mut read = ReadBuf::new(&mut both);
+        ready!(successor.poll_recv(context, &mut read))?;
+        let (Some(found), Some((_, content))) = (labelled(read.filled()), read.filled().split_at_checked(LABEL)) else {
+            return Poll::Ready(Ok(0));
+        };
+        if let Some(room) = buffer.get_mut(..content.len()) {
+            room.copy_from_slice(content);
+        }
+        *meta = found;
+        Poll::Ready(Ok(1))
+    }
+
+    /// What arrives from outside of this process.
+    fn poll_outside(
+        &self,
+        found: &Found,
+        context: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        if let Some(successor) = &found.successor
+            && let Poll::Ready(received) = Self::poll_successor(successor, context, buffers, meta)
+        {
+            return Poll::Ready(received.or(Ok(0)));
+        }
+        match found.has_left {
+            true => Poll::Pending,
+            false => self.poll_socket(context, buffers, meta),
+        }
     }
 
     /// What arrives here.
@@ -238,7 +418,7 @@ impl Steered {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Poll::Ready(Err(error)),
             };
-            if self.others.len() > 1 {
+            if self.others.len() > 1 || self.before.is_some() {
                 for (buffer, meta) in buffers.iter_mut().zip(meta).take(count) {
                     self.sort(buffer, meta);
                 }
@@ -267,11 +447,11 @@ impl AsyncUdpSocket for Steered {
         found.is_next = !found.is_next;
         if !found.is_next {
             return match self.poll_found(&mut found.found, context, buffers, meta) {
-                Poll::Pending => self.poll_socket(context, buffers, meta),
+                Poll::Pending => self.poll_outside(&found, context, buffers, meta),
                 ready => ready,
             };
         }
-        match self.poll_socket(context, buffers, meta) {
+        match self.poll_outside(&found, context, buffers, meta) {
             Poll::Pending => self.poll_found(&mut found.found, context, buffers, meta),
             ready => ready,
         }
@@ -326,25 +506,54 @@ mod tests {
 
     #[test]
     fn a_connection_id_says_whose_it_is_and_hides_it() {
-        let ids = Ids::default();
-        for thread in [0, 1, 300] {
-            assert_eq!(ids.thread(&short(&ids.id(thread, [5; GUESS]))), Some(thread));
+        let ids = Ids::random().unwrap();
+        for thread in [0, 1, 300, 1023] {
+            let owner = ids.owner(&short(&ids.id(thread, [5; GUESS])));
+            assert_eq!(owner, Some(Owner { generation: 0, thread }));
         }
         let shown = |guess: u8| ids.id(1, [guess; GUESS])[..2].to_vec();
         assert!((1..9).any(|guess| shown(guess) != shown(0)), "ids of one thread are not alike");
     }
 
     #[test]
+    fn a_process_knows_the_ids_of_the_one_before_it() {
+        let mut ids = Ids::random().unwrap();
+        for generation in (1..GENERATIONS).chain([0, 1]) {
+            let after = Ids::after(ids.key(), ids.generation());
+            let owner = after.owner(&short(&ids.id(7, [5; GUESS])));
+            assert_eq!(owner, Some(Owner { generation: ids.generation(), thread: 7 }));
+            assert_eq!(after.generation(), generation);
+            ids = after;
+        }
+    }
+
+    #[test]
+    fn a_datagram_keeps_on_its_way_to_another_process_what_is_known_of_it() {
+        for (peer, own) in
+            [("192.0.2.1:443", Some("192.0.2.2")), ("[2001:db8::1]:1", Some("2001:db8::2")), ("[::1]:9", None)]
+        {
+            for ecn in [None, Some(EcnCodepoint::Ect0), Some(EcnCodepoint::Ect1), Some(EcnCodepoint::Ce)] {
+                let mut meta = RecvMeta::default();
+                (meta.addr, meta.dst_ip, meta.ecn) = (peer.parse().unwrap(), own.map(|own| own.parse().unwrap()), ecn);
+                let read = labelled(&[&label(&meta)[..], b"content"].concat()).unwrap();
+                assert_eq!((read.addr, read.dst_ip, read.ecn), (meta.addr, meta.dst_ip, meta.ecn));
+                assert_eq!((read.len, read.stride), (7, 7));
+            }
+        }
+        assert!(labelled(&[0; LABEL - 1]).is_none());
+    }
+
+    #[test]
     fn of_long_headers_only_a_handshake_with_an_id_of_ours_says_whose_it_is() {
-        let ids = Ids::default();
+        let ids = Ids::random().unwrap();
         let long = |first: u8, id: &[u8]| [&[first, 0, 0, 0, 1, id.len() as u8], id, b"the rest"].concat();
         let id = ids.id(3, [9; GUESS]);
-        assert_eq!(ids.thread(&long(0xe0, &id)), Some(3));
+        assert_eq!(ids.owner(&long(0xe0, &id)).map(|owner| owner.thread), Some(3));
         for (first, id) in [(0xc0, &id[..]), (0xd0, &id[..]), (0xf0, &id[..]), (0xe0, &id[..8])] {
-            assert_eq!(ids.thread(&long(first, id)), None);
+            assert_eq!(ids.owner(&long(first, id)), None);
         }
         for length in 0..=ID {
-            assert_eq!(ids.thread(&short(&id)[..length]), None, "{length}");
+            assert_eq!(ids.owner(&short(&id)[..length]), None, "{length}");
         }
     }
 }

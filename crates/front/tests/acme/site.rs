@@ -10,7 +10,7 @@ use base64::Engine;
 use http::{HeaderMap, StatusCode};
 use outwork_front::acme::{self, Settings};
 use outwork_front::answer::Respond;
-use outwork_front::door::{Bound, Door, DoorMetrics, Options, Place, Serving};
+use outwork_front::door::{Bound, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
 use outwork_front::https::{Https, Rule};
 use outwork_front::tls::{Certificates, Entry, Offer, Profile, Source};
 use tokio::runtime::Runtime;
@@ -41,14 +41,14 @@ impl Site {
         let sources = names.iter().map(|name| Source::Acme((*name).to_owned())).collect();
         let offer = Offer { profile: Profile::default(), sources };
         let tls = certificates.open(&[offer]).expect("an offer").pop();
-        let mut places = vec![Place { address: (address, TLS).into(), tls, backlog: 16 }];
+        let mut places = vec![Place { address: (address, TLS).into(), tls, http3: false, backlog: 16 }];
         if clear {
-            places.push(Place { address: (address, HTTP).into(), tls: None, backlog: 16 });
+            places.push(Place { address: (address, HTTP).into(), tls: None, http3: false, backlog: 16 });
         }
         let routes = Box::new(Respond::new(StatusCode::OK, HeaderMap::new(), "routed"));
         let rules = vec![((IpAddr::from(address), HTTP).into(), Rule { redirect: Some(443), hsts: None })];
         let handler = Box::new(Https::new(rules, certificates.challenges(), routes));
-        let bound = Bound::bind(&places, 1).expect("the addresses are free");
+        let bound = Bound::bind(&places, Threads::of(1), Vec::new()).expect("the addresses are free");
         let metrics = Arc::new(DoorMetrics::default());
         let door = bound
             .serve(Serving { options: Options::default(), handler, entry: Default::default() }, &metrics)
@@ -116,7 +116,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         if let Some(door) = self.door.take() {
-            door.stop(Duration::from_secs(5));
+            door.stop(Farewell::Brief, Duration::from_secs(5));
         }
     }
 }

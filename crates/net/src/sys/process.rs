@@ -114,27 +114,60 @@ pub(crate) fn become_user(name: &CStr, uid: u32, gid: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes `mask` the effective and the permitted capabilities of the calling thread (bit n: capability n), and inherits none.
-pub(crate) fn set_capabilities(mask: u64) -> io::Result<()> {
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+impl CapabilityHeader {
+    /// `_LINUX_CAPABILITY_VERSION_3`, two data elements of 64 capabilities, of the calling thread.
+    fn own() -> Self {
+        Self { version: 0x2008_0522, pid: 0 }
     }
-    #[repr(C)]
-    struct Data {
-        effective: u32,
-        permitted: u32,
-        inheritable: u32,
-    }
-    /// `_LINUX_CAPABILITY_VERSION_3`: two data elements, 64 capabilities.
-    const VERSION: u32 = 0x2008_0522;
-    let mut header = Header { version: VERSION, pid: 0 };
-    let half = |bits: u32| Data { effective: bits, permitted: bits, inheritable: 0 };
-    let data = [half(mask as u32), half((mask >> 32) as u32)];
+}
+
+/// The permitted capabilities of the calling thread (bit n: capability n).
+pub(crate) fn permitted() -> io::Result<u64> {
+    let (mut header, mut data) = (CapabilityHeader::own(), [CapabilityData::default(); 2]);
+    // SAFETY: version 3 takes a header and two data elements of this layout, both alive and writable through the call.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
+    check(result as libc::c_int)?;
+    Ok(u64::from(data[0].permitted) | u64::from(data[1].permitted) << 32)
+}
+
+/// Makes `mask` the effective and the permitted capabilities of the calling thread; programs that it starts have `passed_on` of them at most.
+pub(crate) fn set_capabilities(mask: u64, passed_on: u64) -> io::Result<()> {
+    let mut header = CapabilityHeader::own();
+    let half = |shift: u32| CapabilityData {
+        effective: (mask >> shift) as u32,
+        permitted: (mask >> shift) as u32,
+        inheritable: (passed_on >> shift) as u32,
+    };
+    let data = [half(0), half(32)];
     // SAFETY: version 3 takes a header and two data elements of this layout, both alive through the call.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) };
     check(result as libc::c_int).map(drop)
+}
+
+/// Has programs that the calling thread starts have a capability that is permitted and may be passed on.
+pub(crate) fn raise_ambient(capability: u32) -> io::Result<()> {
+    // SAFETY: the call takes numbers.
+    check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0) }).map(drop)
+}
+
+/// The effective user of the calling thread.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: the call takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 /// Moves the calling thread into a network namespace.

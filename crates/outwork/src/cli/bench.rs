@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use http::{HeaderName, HeaderValue, Method, Uri};
 
 use super::duration;
 
@@ -23,6 +24,81 @@ Examples:
   outwork bench dhcp --target 192.0.2.1:67 --scenario renew --clients 50000 --rate 10000 --duration 30s
   outwork bench dhcp --target 192.0.2.1:67 --scenario avalanche --json > result.json")]
     Dhcp(DhcpArgs),
+    /// Loads a web server over HTTP/1.1, HTTP/2 or HTTP/3, and reports what it bears
+    ///
+    /// It works against any server. All connections are open before the first request that is measured. At a rate, a request that is due while the
+    /// server is still at the one before counts from when it was due. Exits with 1 if nothing was answered, or anything failed or was an error.
+    #[command(after_help = "\
+Examples:
+  outwork bench web http://127.0.0.1:8068/
+  outwork bench web --http 3 --insecure --connections 16 --streams 32 https://localhost:8443/app.js
+  outwork bench web --rate 5000 --duration 1m https://www.example.org/ --json > result.json")]
+    Web(WebArgs),
+}
+
+/// `outwork bench web`.
+#[derive(Debug, Args)]
+pub(crate) struct WebArgs {
+    /// What is asked for.
+    #[arg(value_name = "URL")]
+    pub(crate) page: Uri,
+    /// What is spoken. HTTP/2 in clear text is spoken to servers that know it to come.
+    #[arg(long, value_name = "VERSION", default_value = "1.1")]
+    pub(crate) http: Http,
+    /// Connections, all open at once.
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) connections: u32,
+    /// Requests under way at a time on each connection of HTTP/2 and HTTP/3.
+    #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+    /// Requests started a second; `max` keeps every connection busy.
+    #[arg(long, value_name = "RATE", default_value = "max")]
+    pub(crate) rate: Rate,
+    /// How long to measure.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// How long to load before that.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub(crate) warm_up: Duration,
+    /// After how long a request counts as failed.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Threads that make requests.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: u16,
+    /// The method.
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    pub(crate) method: Method,
+    /// A header field of every request; may be given many times.
+    #[arg(long, short = 'H', value_name = "NAME: VALUE", value_parser = field)]
+    pub(crate) header: Vec<(HeaderName, HeaderValue)>,
+    /// The content of every request.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) body: String,
+    /// Takes any certificate.
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Http {
+    /// HTTP/1.1.
+    #[value(name = "1.1", alias = "1")]
+    One,
+    /// HTTP/2.
+    #[value(name = "2")]
+    Two,
+    /// HTTP/3.
+    #[value(name = "3")]
+    Three,
+}
+
+fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("expected NAME: VALUE")?;
+    let name = name.trim().parse().map_err(|_| format!("{name:?} is no field name"))?;
+    let value = value.trim().parse().map_err(|_| format!("{value:?} is no field value"))?;
+    Ok((name, value))
 }
 
 /// `outwork bench dhcp`.
@@ -98,7 +174,7 @@ impl FromStr for Rate {
         match (text, text.parse()) {
             ("max", _) => Ok(Rate::Max),
             (_, Ok(rate)) if rate > 0 => Ok(Rate::PerSecond(rate)),
-            _ => Err("expected a number of exchanges a second, or max"),
+            _ => Err("expected a number a second, or max"),
         }
     }
 }

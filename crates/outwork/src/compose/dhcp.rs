@@ -14,6 +14,7 @@ use outwork_front::events::Hub;
 use outwork_store::log::{Health, Recovery};
 use outwork_telemetry::Registry;
 
+use super::front::Front;
 use super::ports::{self, Protocol};
 use super::store::{CommitMetrics, StoreFigures};
 use super::{LEASES, cannot};
@@ -186,22 +187,22 @@ pub(super) fn store_status(dhcp: Option<&Dhcp>, settings: &Settings) -> Box<dyn 
 /// Every socket that something listens on.
 pub(super) fn listeners(
     dhcp: Option<&Dhcp>,
+    front: Option<Arc<Front>>,
     admin: Vec<(SocketAddr, bool)>,
-    front: &[(SocketAddr, bool)],
 ) -> Box<dyn Fn() -> Vec<Listener> + Send + Sync> {
     let service = dhcp.map(|dhcp| Arc::clone(&dhcp.service));
-    let front = front.to_vec();
     Box::new(move || {
         let listener = |service: &str, address: String, protocol: &str| Listener {
             service: service.to_owned(),
             address,
             protocol: protocol.to_owned(),
         };
-        let http = |service, (address, tls): &(SocketAddr, bool)| {
+        let http = |service: &str, (address, tls): &(SocketAddr, bool)| {
             listener(service, address.to_string(), if *tls { "https" } else { "http" })
         };
         let mut all: Vec<_> = admin.iter().map(|one| http("admin", one)).collect();
-        all.extend(front.iter().map(|one| http("front", one)));
+        let web = front.as_ref().map(|front| front.addresses()).unwrap_or_default();
+        all.extend(web.iter().map(|one| http("front", one)));
         if let Some(status) = service.as_ref().map(|service| service.status()) {
             all.extend(status.listening.iter().map(|address| listener("dhcp", address.to_string(), "dhcp")));
             let open = status.interfaces.iter().filter(|interface| interface.open);

@@ -9,7 +9,8 @@ use outwork_admin::{ServiceApi, ServiceState, State};
 use outwork_front::Tls;
 use outwork_front::cached::api::Caching;
 use outwork_front::coding::{CodingMetrics, Compressor};
-use outwork_front::door::{Bound, Door, DoorMetrics, Place, Serving};
+use outwork_front::config::Listener;
+use outwork_front::door::{Bound, Door, DoorMetrics, Farewell, Handed, Place, Prepared, Serving};
 use outwork_front::filter::Kit;
 use outwork_front::https::Https;
 use outwork_front::message::Handler;
@@ -22,7 +23,9 @@ use outwork_web::sql::api::Queries;
 use outwork_web::sql::{self, Databases};
 use parking_lot::Mutex;
 
+use super::ports::{self, Protocol};
 use super::{cache, cannot};
+use crate::report;
 use crate::routes::{MadeOf, Site};
 use crate::settings::Settings;
 
@@ -30,10 +33,8 @@ use crate::settings::Settings;
 pub(super) struct Front {
     pub(super) caching: Arc<Caching>,
     door: Mutex<Option<Door>>,
-    addresses: Vec<(SocketAddr, bool)>,
+    listening: Mutex<Vec<Listening>>,
     certificates: Arc<Certificates>,
-    /// TLS by listener.
-    tls: Vec<Option<Arc<Tls>>>,
     /// What handlers share, those of a later configuration too.
     pub(super) shared: Shared,
     /// What routes query.
@@ -42,30 +43,56 @@ pub(super) struct Front {
     pub(super) kit: Kit,
 }
 
-impl Front {
-    /// Binds every listener and begins to serve; `None` where none is configured.
-    pub(super) fn start(
+/// A listener at work.
+#[derive(Clone)]
+struct Listening {
+    /// As it is configured.
+    wanted: SocketAddr,
+    /// Where it is.
+    address: SocketAddr,
+    tls: Option<Arc<Tls>>,
+}
+
+/// Listeners that are bound and not yet served.
+pub(super) struct BoundFront {
+    bound: Bound,
+    listening: Vec<Listening>,
+}
+
+/// Listeners of another configuration, ready to be taken up.
+pub(super) struct Listeners {
+    listening: Vec<Listening>,
+    /// What those that stay are to offer, with the keys of the listeners.
+    pub(super) offers: Vec<(String, Arc<Tls>, Offer)>,
+    prepared: Prepared,
+}
+
+impl BoundFront {
+    /// Binds every listener, with the sockets that another process has handed over where they are the same; `None` where none is configured.
+    pub(super) fn bind(
         settings: &Settings,
-        registry: &Registry,
-        certificates: &Arc<Certificates>,
-    ) -> anyhow::Result<Option<Arc<Self>>> {
+        certificates: &Certificates,
+        handed: Vec<Handed>,
+    ) -> anyhow::Result<Option<Self>> {
         let front = &settings.front;
         if front.listener.is_empty() {
             return Ok(None);
         }
-        let encrypted =
-            front.listener.iter().enumerate().filter_map(|(index, one)| Some((index, one.tls.as_ref()?.offer())));
-        let (indexes, offers): (Vec<_>, Vec<_>) = encrypted.unzip();
-        let opened = certificates.open(&offers).map_err(|error| {
-            let index = indexes.get(error.listener).copied().unwrap_or_default();
-            anyhow!(error.source).context(format!("front.listener[{index}].tls"))
-        })?;
-        let mut tls: Vec<Option<Arc<Tls>>> = vec![None; front.listener.len()];
-        for (index, opened) in indexes.into_iter().zip(opened) {
-            if let Some(tls) = tls.get_mut(index) {
-                *tls = Some(opened);
-            }
-        }
+        let tls = open_tls(&front.listener, vec![None; front.listener.len()], certificates)
+            .map_err(|error| anyhow!(error))?;
+        let bound = Bound::bind(&places(&front.listener, &tls), front.threads(), handed)?;
+        let listening = listening(&front.listener, tls, bound.addresses());
+        Ok(Some(Self { bound, listening }))
+    }
+
+    /// Begins to serve.
+    pub(super) fn start(
+        self,
+        settings: &Settings,
+        registry: &Registry,
+        certificates: &Arc<Certificates>,
+    ) -> anyhow::Result<Arc<Front>> {
+        let front = &settings.front;
         let store = cache::open(&settings.cache, registry)?;
         let (coding, web) = (Arc::<CodingMetrics>::default(), Arc::<WebMetrics>::default());
         registry.register(Arc::clone(&coding) as _)?;
@@ -84,86 +111,144 @@ impl Front {
         let made_of =
             MadeOf { kit: &kit, files: &shared, store: &store, edge, databases: &databases, web: &settings.web };
         let site = front.site(&made_of).map_err(|error| cannot("the front door does not open", error))?;
-        let place = |(listener, tls): (&outwork_front::config::Listener, &Option<Arc<Tls>>)| Place {
-            address: listener.address,
-            tls: tls.clone(),
-            backlog: i32::try_from(listener.backlog).unwrap_or(i32::MAX),
-        };
-        let places: Vec<_> = front.listener.iter().zip(&tls).map(place).collect();
-        let bound = Bound::bind(&places, front.threads())?;
-        let addresses: Vec<_> = bound.addresses().iter().copied().zip(tls.iter().map(Option::is_some)).collect();
-        let handler = handler(settings, &addresses, certificates, Arc::clone(&site.routes));
+        let handler = handler(settings, &self.listening, certificates, Arc::clone(&site.routes));
         let metrics = Arc::new(DoorMetrics::default());
         registry.register(Arc::clone(&metrics) as _).context("front")?;
         let caching = cache::start(&settings.cache, store, site.routes)?;
-        let door = bound.serve(Serving { options: front.options(), handler, entry: site.entry }, &metrics)?;
+        let door = self.bound.serve(Serving { options: front.options(), handler, entry: site.entry }, &metrics)?;
         kit.commit(site.taken);
         shared.adopt(&site.folders);
-        let certificates = Arc::clone(certificates);
-        let queries = Queries::new(Arc::new(databases));
-        let door = Mutex::new(Some(door));
-        Ok(Some(Arc::new(Self { caching, door, addresses, certificates, tls, shared, queries, kit })))
+        Ok(Arc::new(Front {
+            caching,
+            door: Mutex::new(Some(door)),
+            listening: Mutex::new(self.listening),
+            certificates: Arc::clone(certificates),
+            shared,
+            queries: Queries::new(Arc::new(databases)),
+            kit,
+        }))
     }
+}
 
+impl Front {
     /// Where it listens, and whether encrypted.
-    pub(super) fn addresses(&self) -> &[(SocketAddr, bool)] {
-        &self.addresses
+    pub(super) fn addresses(&self) -> Vec<(SocketAddr, bool)> {
+        self.listening.lock().iter().map(|one| (one.address, one.tls.is_some())).collect()
     }
 
-    /// What its listeners are to offer from now on, by their TLS, with the keys of the listeners.
-    pub(super) fn offers(&self, settings: &Settings) -> Vec<(String, Arc<Tls>, Offer)> {
-        let listeners = settings.front.listener.iter().zip(&self.tls).enumerate();
-        let offer = listeners.filter_map(|(index, (listener, tls))| {
-            let (settings, tls) = (listener.tls.as_ref()?, tls.as_ref()?);
-            Some((format!("front.listener[{index}].tls"), Arc::clone(tls), settings.offer()))
-        });
-        offer.collect()
+    /// Binds what is new of the listeners that this configuration has.
+    ///
+    /// # Errors
+    /// The listener that cannot be had, and why.
+    pub(super) fn prepare(&self, settings: &Settings) -> Result<Listeners, String> {
+        let wanted = &settings.front.listener;
+        let mut before = self.listening.lock().clone();
+        let (mut known, mut offers) = (Vec::with_capacity(wanted.len()), Vec::new());
+        for (index, listener) in wanted.iter().enumerate() {
+            let at = before.iter().position(|one| one.wanted == listener.address);
+            let tls = at.and_then(|at| before.remove(at).tls);
+            if let (Some(tls), Some(settings)) = (&tls, &listener.tls) {
+                offers.push((format!("front.listener[{index}].tls"), Arc::clone(tls), settings.offer()));
+            }
+            known.push(tls.filter(|_| listener.tls.is_some()));
+        }
+        let tls = open_tls(wanted, known, &self.certificates)?;
+        let door = self.door.lock();
+        let door = door.as_ref().ok_or("the front door is closing")?;
+        let prepared = door
+            .prepare(&places(wanted, &tls))
+            .map_err(|error| report::text(&ports::explained(error.into(), Protocol::Tcp, ports::ANOTHER)))?;
+        let listening = listening(wanted, tls, prepared.addresses());
+        Ok(Listeners { listening, offers, prepared })
     }
 
     /// Serves something else from the next request on.
-    pub(super) fn replace(&self, settings: &Settings, site: Site) {
+    pub(super) fn replace(&self, settings: &Settings, site: Site, listeners: Listeners) {
         self.kit.commit(site.taken);
         self.shared.adopt(&site.folders);
         let routes = self.kit.traffic().routes();
         let is_there = |label: &str| routes.iter().flatten().any(|route| route.label == label);
         self.queries.databases().shared().metrics.retain_statements(is_there);
-        let handler = handler(settings, &self.addresses, &self.certificates, site.routes);
+        let handler = handler(settings, &listeners.listening, &self.certificates, site.routes);
         if let Some(door) = &*self.door.lock() {
-            door.replace(Serving { options: settings.front.options(), handler, entry: site.entry });
+            let serving = Serving { options: settings.front.options(), handler, entry: site.entry };
+            door.replace(serving, listeners.prepared);
         }
+        *self.listening.lock() = listeners.listening;
+    }
+
+    /// Copies of its sockets, for a process that is to take them over.
+    pub(super) fn hand_over(&self) -> std::io::Result<Vec<Handed>> {
+        self.door.lock().as_ref().map_or(Ok(Vec::new()), Door::hand_over)
+    }
+
+    /// Lets go of what another process is to have: the cache's folder. Answers come from memory and from their sources from here on.
+    pub(super) fn release(&self) {
+        self.caching.store.tiers().close();
     }
 
     /// Accepts no more, and lets requests under way end.
-    pub(super) fn stop(&self, patience: Duration) {
+    pub(super) fn stop(&self, farewell: Farewell, patience: Duration) {
         if let Some(door) = self.door.lock().take() {
-            door.stop(patience);
+            door.stop(farewell, patience);
         }
         self.kit.close();
         // What waits to be written below memory.
-        self.caching.store.tiers().close();
+        self.release();
     }
+}
+
+/// TLS for each listener that speaks it: what is known already, and what is opened for the others.
+fn open_tls(
+    listeners: &[Listener],
+    known: Vec<Option<Arc<Tls>>>,
+    certificates: &Certificates,
+) -> Result<Vec<Option<Arc<Tls>>>, String> {
+    let mut tls = known;
+    let fresh = listeners.iter().zip(&tls).enumerate();
+    let fresh =
+        fresh.filter_map(|(index, (one, known))| Some((index, one.tls.as_ref()?.offer())).filter(|_| known.is_none()));
+    let (indexes, offers): (Vec<_>, Vec<_>) = fresh.unzip();
+    let opened = certificates.open(&offers).map_err(|error| {
+        let index = indexes.get(error.listener).copied().unwrap_or_default();
+        format!("front.listener[{index}].tls: {}", error.source)
+    })?;
+    for (index, opened) in indexes.into_iter().zip(opened) {
+        if let Some(tls) = tls.get_mut(index) {
+            *tls = Some(opened);
+        }
+    }
+    Ok(tls)
+}
+
+fn places(listeners: &[Listener], tls: &[Option<Arc<Tls>>]) -> Vec<Place> {
+    let place = |(listener, tls): (&Listener, &Option<Arc<Tls>>)| Place {
+        address: listener.address,
+        tls: tls.clone(),
+        http3: listener.tls.as_ref().is_some_and(|tls| tls.http3.enabled),
+        backlog: i32::try_from(listener.backlog).unwrap_or(i32::MAX),
+    };
+    listeners.iter().zip(tls).map(place).collect()
+}
+
+fn listening(listeners: &[Listener], tls: Vec<Option<Arc<Tls>>>, addresses: Vec<SocketAddr>) -> Vec<Listening> {
+    let found = listeners.iter().zip(tls).zip(addresses);
+    found.map(|((one, tls), address)| Listening { wanted: one.address, address, tls }).collect()
 }
 
 /// The routes, behind what listeners ask for before them. What none asks for costs nothing.
 fn handler(
     settings: &Settings,
-    addresses: &[(SocketAddr, bool)],
+    listening: &[Listening],
     certificates: &Certificates,
     routes: Arc<dyn Handler>,
 ) -> Box<dyn Handler> {
-    let rules = settings.front.listener.iter().zip(addresses).filter_map(|(one, (address, _))| one.rule(*address));
+    let rules = settings.front.listener.iter().zip(listening).filter_map(|(one, at)| one.rule(at.address));
     let rules: Vec<_> = rules.collect();
     match rules.is_empty() && settings.front.acme().is_none() {
         true => Box::new(routes),
         false => Box::new(Https::new(rules, certificates.challenges(), Box::new(routes))),
     }
-}
-
-/// The keys of listeners that are to speak TLS and did not, or the other way round: their clients would not follow.
-pub(super) fn turned(before: &Settings, after: &Settings) -> Vec<String> {
-    let pairs = before.front.listener.iter().zip(&after.front.listener).enumerate();
-    let turned = pairs.filter(|(_, (before, after))| before.tls.is_some() != after.tls.is_some());
-    turned.map(|(index, _)| format!("front.listener[{index}].tls")).collect()
 }
 
 /// What the admin API serves of files and queries.
@@ -182,12 +267,12 @@ pub(super) fn web_api(front: &Front) -> ServiceApi {
 
 /// What the admin API serves of it.
 pub(super) fn api(door: Option<&Arc<Front>>, certificates: &Arc<Certificates>) -> ServiceApi {
-    let addresses: Vec<_> = door.map(|door| door.addresses().to_vec()).unwrap_or_default();
     let traffic = door.map(|door| Arc::clone(door.kit.traffic())).unwrap_or_default();
+    let door = door.cloned();
     ServiceApi {
         name: "front",
         router: outwork_front::tls::api::router(Arc::clone(certificates)).merge(traffic::api::router(traffic)),
-        state: Box::new(move || match addresses.len() {
+        state: Box::new(move || match door.as_ref().map_or(0, |door| door.listening.lock().len()) {
             0 => ServiceState { state: State::Stopped, ready: true, detail: "no listener is configured".to_owned() },
             1 => ServiceState { state: State::Running, ready: true, detail: "1 listener".to_owned() },
             count => ServiceState { state: State::Running, ready: true, detail: format!("{count} listeners") },

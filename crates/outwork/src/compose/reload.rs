@@ -16,7 +16,7 @@ use outwork_telemetry::logs::Logs;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::front::{Front, turned};
+use super::front::Front;
 use crate::cli::Global;
 use crate::local::places;
 use crate::report;
@@ -142,8 +142,9 @@ impl Reload {
         let (before, after) = (&state.read.value, &read.value);
         // Without its own key, for what else was set or is no longer.
         let service = before.dhcp.is_enabled() != after.dhcp.is_enabled() && before.dhcp.enabled == after.dhcp.enabled;
-        let turned = turned(before, after).into_iter().chain(service.then(|| "dhcp.enabled".to_owned()));
-        let turned = turned.map(|key| (key.clone(), read.origin(&key)));
+        let door = before.front.listener.is_empty() != after.front.listener.is_empty();
+        let turned = [("dhcp.enabled", service), ("front.listener", door)].into_iter().filter(|(_, turned)| *turned);
+        let turned = turned.map(|(key, _)| (key.to_owned(), read.origin(key)));
         let fixed: Vec<_> = fixed.chain(turned).collect();
         if !fixed.is_empty() {
             return Err(Refusal::Pinned(fixed));
@@ -166,8 +167,9 @@ impl Reload {
             read.value.front.site(&made_of)
         });
         let site = made.transpose().map_err(Refusal::Prepare)?;
+        let listeners = front.map(|front| front.prepare(&read.value)).transpose().map_err(Refusal::Prepare)?;
         // The certificates' files may have changed though no setting has.
-        let mut offers = front.map(|front| front.offers(&read.value)).unwrap_or_default();
+        let mut offers = listeners.as_ref().map(|listeners| listeners.offers.clone()).unwrap_or_default();
         if let (Some(tls), Some(files)) = (&self.tls, read.value.admin.tls_files()) {
             offers.push(("admin.tls".to_owned(), Arc::clone(tls), Offer::from(files)));
         }
@@ -183,9 +185,9 @@ impl Reload {
             self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;
         }
         certificates.commit();
-        if let (Some(front), Some(site)) = (front, site) {
+        if let (Some(front), Some(site), Some(listeners)) = (front, site, listeners) {
             front.caching.warmer.replace(Arc::clone(&site.routes), read.value.cache.warming.clone());
-            front.replace(&read.value, site);
+            front.replace(&read.value, site, listeners);
         }
         if let (Some(front), Some((before, databases))) = (front, databases) {
             front.queries.replace(Arc::clone(&databases));

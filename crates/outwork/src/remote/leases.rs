@@ -243,16 +243,11 @@ fn get(global: &Global, client: &Client, wanted: &str) -> anyhow::Result<()> {
 
 fn export(client: &Client, output: Option<&Path>) -> anyhow::Result<()> {
     const PATH: &str = "/dhcp/leases/export";
-    let Some(path) = output else {
-        client.download(PATH, &mut io::stdout().lock())?;
-        return Ok(());
-    };
-    let context = || format!("cannot write {}", path.display());
-    let mut to = File::create(path).with_context(context)?;
-    let size = client.download(PATH, &mut to).with_context(context)?;
-    to.sync_all().with_context(context)?;
-    writeln!(anstream::stderr(), "wrote {size} bytes to {}", path.display())?;
-    Ok(())
+    const CSV: &str = "text/csv";
+    match output {
+        Some(path) => super::fetch(client, PATH, CSV, path),
+        None => Ok(client.download(PATH, CSV, &mut io::stdout().lock()).map(drop)?),
+    }
 }
 
 /// Asks a person; where there is none to ask, the answer is no.

@@ -36,6 +36,10 @@ pub fn json(output: &Output) -> Json {
 /// A directory with a configuration in it, and perhaps a server that runs there. It ends with this.
 pub struct Place {
     process: Option<(Child, BufReader<ChildStdout>)>,
+    /// A process that has taken the place of that.
+    successor: Option<u32>,
+    /// What is run, if not the program as it was built.
+    program: Option<PathBuf>,
     dir: tempfile::TempDir,
 }
 
@@ -51,7 +55,7 @@ impl Place {
              prefix = '192.0.2.0/24'\nrelay = ['127.0.0.1']\npools = [{{ range = '192.0.2.10-192.0.2.249' }}]\n"
         );
         std::fs::write(dir.path().join("outwork.toml"), settings).expect("a file");
-        Self { process: None, dir }
+        Self { process: None, successor: None, program: None, dir }
     }
 
     /// One whose server is running.
@@ -89,8 +93,21 @@ impl Place {
 
     /// Starts the server and waits until it has said where to look: from then on it answers.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same, with more in its environment.
+    pub fn start_with(&mut self, environment: &[(&str, PathBuf)]) {
         let log = std::fs::File::create(self.path().join("log")).expect("a file");
-        let run = command(self.path(), &["run"]).stdout(Stdio::piped()).stderr(log).spawn();
+        let mut run = match &self.program {
+            None => command(self.path(), &["run"]),
+            Some(program) => {
+                let mut run = Command::new(program);
+                run.current_dir(self.path()).arg("run").stdin(Stdio::null());
+                run
+            }
+        };
+        let run = run.envs(environment.iter().cloned()).stdout(Stdio::piped()).stderr(log).spawn();
         let mut process = run.expect("the binary runs");
         let mut said = BufReader::new(process.stdout.take().expect("its output"));
         let mut line = String::new();
@@ -102,6 +119,21 @@ impl Place {
             }
         }
         self.process = Some((process, said));
+    }
+
+    /// Has the server run from a program of its own, which can be replaced. Returns where it lies.
+    pub fn own_program(&mut self) -> PathBuf {
+        let program = self.path().join("outwork");
+        std::fs::copy(env!("CARGO_BIN_EXE_outwork"), &program).expect("a copy");
+        self.program = Some(program.clone());
+        program
+    }
+
+    /// Another process has taken this one's place, and ends with it. Returns the one before, which ends by itself.
+    pub fn succeed(&mut self, process: &Json) -> Predecessor {
+        self.successor = process.as_u64().and_then(|process| u32::try_from(process).ok());
+        assert!(self.successor.is_some(), "{process}");
+        Predecessor(self.process.take())
     }
 
     /// Has the server reload.
@@ -119,8 +151,32 @@ impl Place {
     }
 }
 
+/// A process whose place was taken.
+pub struct Predecessor(Option<(Child, BufReader<ChildStdout>)>);
+
+impl Predecessor {
+    pub fn wait(&mut self) -> std::io::Result<ExitStatus> {
+        let (process, _) = self.0.as_mut().expect("a process of ours");
+        process.wait()
+    }
+}
+
+impl Drop for Predecessor {
+    fn drop(&mut self) {
+        if let Some((mut process, _)) = self.0.take() {
+            // Nothing to do about one that has ended by itself.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
+        if let Some(process) = self.successor {
+            // It may have ended by itself, too.
+            let _ = Command::new("kill").args(["-9", &process.to_string()]).status();
+        }
         if let Some((mut process, _said)) = self.process.take() {
             // Nothing to do about one that has ended by itself.
             let _ = process.kill();

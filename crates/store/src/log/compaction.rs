@@ -209,6 +209,12 @@ impl Core {
         result
     }
 
+    /// Lets another process have the directory, once nobody takes a snapshot any longer.
+    pub(crate) fn release(&self) {
+        let _no_other = self.upkeep.running.lock();
+        self.disk.release();
+    }
+
     /// Makes the next segment ready, so that rotation costs nothing and a full disk is noticed early.
     pub(crate) fn prepare_spare(&self) {
         match self.create_segment() {

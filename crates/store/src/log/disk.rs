@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
+
 use super::error::OpenError;
 use crate::file::{create_private, create_private_dir};
 use crate::lock::{DirLock, LockError};
@@ -27,6 +29,8 @@ pub(crate) trait Disk: Send + Sync {
     fn salt(&self) -> io::Result<u64>;
     /// The full path of a file, for messages.
     fn path(&self, name: &str) -> PathBuf;
+    /// Lets another process have the directory. Nothing is written into it any longer.
+    fn release(&self);
 }
 
 /// One open file.
@@ -47,7 +51,7 @@ pub(crate) trait DiskFile: Send + Sync {
 pub(crate) struct RealDisk {
     dir: PathBuf,
     handle: File,
-    _lock: DirLock,
+    lock: Mutex<Option<DirLock>>,
 }
 
 impl RealDisk {
@@ -67,7 +71,7 @@ impl RealDisk {
             LockError::Held { path, holder } => OpenError::Locked { path, holder },
             LockError::Io { path, source } => OpenError::io("use", path)(source),
         })?;
-        Ok(Self { dir: dir.to_owned(), handle, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), handle, lock: Mutex::new(Some(lock)) })
     }
 }
 
@@ -129,6 +133,10 @@ impl Disk for RealDisk {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    fn release(&self) {
+        self.lock.lock().take();
     }
 }
 

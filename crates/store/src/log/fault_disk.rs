@@ -229,6 +229,8 @@ impl Disk for FaultDisk {
     fn path(&self, name: &str) -> PathBuf {
         PathBuf::from("/simulated").join(name)
     }
+
+    fn release(&self) {}
 }
 
 struct FaultFile {

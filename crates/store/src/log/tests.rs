@@ -436,6 +436,16 @@ fn a_second_process_is_refused_and_told_who_has_the_directory() {
 }
 
 #[test]
+fn a_closed_log_lets_another_process_have_the_directory_though_its_owner_still_has_it() {
+    let dir = TempDir::new().unwrap();
+    let options = LogOptions::new(dir.path());
+    let (log, ..) = open(&options).unwrap();
+    log.close().unwrap();
+    open(&options).map(drop).unwrap();
+    drop(log);
+}
+
+#[test]
 fn options_that_cannot_work_are_refused_by_name() {
     let options = LogOptions { pending_bytes: 1, ..LogOptions::new("/nowhere") };
     let error = open(&options).map(drop).unwrap_err().to_string();

@@ -124,7 +124,7 @@ fn what_was_asked_before_a_stop_is_answered_whole_and_then_the_connection_ends()
     let addresses = door.addresses()[0];
     let stopping = std::thread::spawn(move || {
         stop.recv().unwrap();
-        door.stop(Duration::from_secs(20));
+        door.stop(Farewell::Brief, Duration::from_secs(20));
     });
     run(async {
         let quic = endpoint().connect(addresses, "a.test").unwrap().await.unwrap();
@@ -203,4 +203,47 @@ fn who_takes_too_long_to_send_or_to_take_loses_the_stream_and_not_the_connection
         assert_eq!(unread.received_reset().await.unwrap().unwrap().into_inner(), 0x10c);
         assert_eq!(status(&exchange(&quic, &head(&[])).await.unwrap()), "200");
     });
+}
+
+#[test]
+fn connections_go_on_while_another_process_has_taken_their_sockets_over() {
+    let mut before = Running::new(limits(), 2);
+    let address = before.address();
+    let handed = before.door.as_ref().unwrap().hand_over().unwrap();
+    let place = Place {
+        address: (Ipv4Addr::LOCALHOST, 0).into(),
+        tls: Some(Arc::clone(&before.tls)),
+        http3: true,
+        backlog: 64,
+    };
+    let metrics = Arc::new(DoorMetrics::default());
+    run(async {
+        let clients = (0..8).map(|_| async { Client::over(before.quic(&endpoint()).await.unwrap()).await });
+        let mut clients = futures_util::future::join_all(clients).await;
+        let under_way: Vec<_> = clients.iter().map(|client| at_once(client, 1, "/slow")).collect();
+        let mut under_way = std::pin::pin!(futures_util::future::join_all(under_way));
+        // They are sent before the sockets change hands, and take longer.
+        let early = tokio::time::timeout(Duration::from_millis(100), &mut under_way).await;
+        assert!(early.is_err());
+        let bound = Bound::bind(&[place], Threads::of(2), handed).unwrap();
+        assert_eq!(bound.addresses(), [address]);
+        let serving = Serving { options: limits(), handler: Box::new(Here), entry: Entry::default() };
+        let after = bound.serve(serving, &metrics).unwrap();
+        let door = before.door.take().unwrap();
+        let leaving = std::thread::spawn(move || door.stop(Farewell::Long, Duration::from_secs(60)));
+        for answer in under_way.await.into_iter().flatten() {
+            assert_eq!(answer.unwrap().content.len(), 300_000);
+        }
+        for client in &mut clients {
+            assert!(client.closed().await.is_h3_no_error());
+        }
+        drop(clients);
+        let quic = endpoint().connect(address, "a.test").unwrap().await.unwrap();
+        assert_eq!(Client::over(quic).await.get("/now").await.unwrap().text(), "at once");
+        tokio::task::spawn_blocking(move || leaving.join().unwrap()).await.unwrap();
+        let quic = endpoint().connect(address, "a.test").unwrap().await.unwrap();
+        assert_eq!(Client::over(quic).await.get("/now").await.unwrap().text(), "at once");
+        tokio::task::spawn_blocking(move || after.stop(Farewell::Brief, Duration::from_secs(5))).await.unwrap();
+    });
+    assert!(metrics.quic_connections.get() >= 2 && metrics.quic_passed_on.get() > 0);
 }

@@ -17,7 +17,7 @@ use quinn::{ClientConfig, Endpoint, TransportConfig};
 
 use crate::config::Http3Settings;
 use crate::door::tests::Site;
-use crate::door::{Bound, Door, DoorMetrics, Options, Place, Serving};
+use crate::door::{Bound, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
 use crate::filter::Entry;
 use crate::message::{Answer, Handler, Request, Response};
 use crate::tls::tests::{Ca, DAY, handshake, offer, opened};
@@ -79,10 +79,11 @@ impl Running {
         change(&mut offer, &dir);
         let certificates = Certificates::new(dir.path(), None);
         let tls = opened(&certificates, &offer);
-        let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: Some(Arc::clone(&tls)), backlog: 64 };
+        let place =
+            Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: Some(Arc::clone(&tls)), http3: true, backlog: 64 };
         let metrics = Arc::new(DoorMetrics::default());
         let serving = Serving { options, handler: Box::new(Here), entry: Entry::default() };
-        let door = Bound::bind(&[place], threads).unwrap().serve(serving, &metrics).unwrap();
+        let door = Bound::bind(&[place], Threads::of(threads), Vec::new()).unwrap().serve(serving, &metrics).unwrap();
         Self { door: Some(door), metrics, tls, certificates, offer, dir }
     }
 
@@ -102,7 +103,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(door) = self.door.take() {
-            door.stop(Duration::from_secs(5));
+            door.stop(Farewell::Brief, Duration::from_secs(5));
         }
     }
 }

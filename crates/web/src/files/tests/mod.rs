@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use outwork_config::{Sources, load, section};
-use outwork_front::door::{Bound, Door, DoorMetrics, Options, Place, Serving};
+use outwork_front::door::{Bound, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
 use tempfile::TempDir;
 
 use super::*;
@@ -65,13 +65,13 @@ impl Site {
         let text = format!("[files]\nroot = {:?}\n{keys}", dir.path().join("root").display().to_string());
         let sources = Sources { file: Some(("test.toml".into(), text)), env: vec![], set: vec![] };
         let config = load::<Config>(sources).unwrap_or_else(|faults| panic!("{}", faults.render(false))).value;
-        let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls, backlog: 64 };
+        let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls, http3: false, backlog: 64 };
         let metrics = Arc::<WebMetrics>::default();
         let shared = Shared::new(Compressor::new(2, Arc::default()), Arc::clone(&metrics));
         let handler = Box::new(Files::open(config.files, config.compression, &shared).unwrap());
         let serving = Serving { options: Options::default(), handler, entry: Default::default() };
         let sent = Arc::default();
-        let door = Bound::bind(&[place], 1).unwrap().serve(serving, &sent).unwrap();
+        let door = Bound::bind(&[place], Threads::of(1), Vec::new()).unwrap().serve(serving, &sent).unwrap();
         Self { dir, door: Some(door), metrics, sent }
     }
 
@@ -108,7 +108,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         if let Some(door) = self.door.take() {
-            door.stop(Duration::from_secs(5));
+            door.stop(Farewell::Brief, Duration::from_secs(5));
         }
     }
 }

@@ -1,0 +1,92 @@
+//! Loads and profiles: what a server bears, and where its memory and time go.
+#![allow(missing_docs, clippy::expect_used)]
+
+mod binary;
+
+use binary::{Place, json, text};
+
+/// A running place with a front door, in clear text and over TLS with HTTP/3, and the host that it listens at.
+fn place() -> (Place, String) {
+    let mut place = Place::new();
+    let file = place.path().join("outwork.toml");
+    let before = std::fs::read_to_string(&file).expect("the file");
+    let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address").to_owned();
+    let lines = format!(
+        "[[front.listener]]\naddress = '{host}:8080'\n[[front.listener]]\naddress = '{host}:8443'\n\
+         tls = {{ local = ['localhost', '{host}'] }}\n[[front.route]]\npath = '/'\nrespond = {{ body = 'routed' }}\n"
+    );
+    std::fs::write(&file, before + &lines).expect("the file");
+    place.start();
+    (place, host)
+}
+
+#[test]
+fn a_load_over_each_version_of_http_is_reported_and_errors_are_told() {
+    let (place, host) = place();
+    let root = place.path().join("root.pem");
+    std::fs::write(&root, place.must(&["tls", "ca"])).expect("a file");
+    let root = root.to_str().expect("a path");
+    let bench = |more: &[&str]| {
+        let few = ["bench", "web", "--connections", "2", "--duration", "200ms", "--warm-up", "10ms", "--json"];
+        place.outwork(&[&few, more].concat())
+    };
+    for (version, url) in [
+        ("1.1", format!("http://{host}:8080/")),
+        ("2", format!("http://{host}:8080/")),
+        ("2", format!("https://{host}:8443/")),
+        ("3", format!("https://{host}:8443/")),
+    ] {
+        let output = bench(&["--http", version, "--ca", root, &url]);
+        let report = json(&output);
+        assert!(output.status.success(), "{report}");
+        let answered = report["answered"].as_u64().expect("a count");
+        assert_eq!((&report["http"], &report["statuses"]["200"]), (&version.into(), &answered.into()), "{report}");
+        assert!(report["bytes"] == 6 * answered && report["latency"]["p99_us"].as_f64() > Some(0.0), "{report}");
+    }
+    let missing = bench(&[&format!("http://{host}:8080/none")]);
+    assert!(!missing.status.success() && json(&missing)["statuses"]["404"].is_u64(), "{missing:?}");
+    let untrusted = bench(&["--http", "3", &format!("https://{host}:8443/")]);
+    let hint = json(&untrusted)["hint"].as_str().expect("a hint").to_owned();
+    assert!(!untrusted.status.success() && hint.contains("--insecure"), "{hint}");
+    let shown = place.outwork(&["bench", "web", "--duration", "100ms", &format!("http://{host}:8080/")]);
+    assert!(text(&shown.stdout).contains("requests/s") && text(&shown.stdout).contains("status 200"), "{shown:?}");
+}
+
+#[test]
+fn profiles_of_memory_and_time_are_what_their_tools_open() {
+    let (place, host) = place();
+    let url = format!("http://{host}:8080/");
+    let load = std::thread::spawn({
+        let (dir, url) = (place.path().to_owned(), url.clone());
+        move || binary::outwork(&dir, &["bench", "web", "--duration", "3s", &url])
+    });
+    place.must(&["heap-dump", "--output", "heap"]);
+    place.must(&["cpu-profile", "--seconds", "1", "--hertz", "500", "--output", "folded"]);
+    place.must(&["cpu-profile", "--seconds", "1", "--pprof", "--output", "cpu"]);
+    load.join().expect("the load");
+    let heap = std::fs::read_to_string(place.path().join("heap")).expect("a profile");
+    assert!(heap.starts_with("heap_v2/") && heap.contains("MAPPED_LIBRARIES:"), "{}", &heap[..200]);
+    let folded = std::fs::read_to_string(place.path().join("folded")).expect("a profile");
+    let (stack, count) = folded.lines().next().and_then(|line| line.rsplit_once(' ')).expect("a stack");
+    assert!(count.parse::<u32>().is_ok() && stack.contains(';'), "{folded}");
+    assert!(folded.lines().any(|line| line.starts_with("front-") && line.contains("outwork_front::")), "{folded}");
+    let cpu = std::fs::read(place.path().join("cpu")).expect("a profile");
+    let words: Vec<_> = cpu
+        .chunks_exact(8)
+        .take(5)
+        .map(|word| word.iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte)))
+        .collect();
+    assert_eq!(words, [0, 3, 0, 1_000_000 / 99, 0]);
+    assert!(text(&cpu).contains("/outwork"), "it says what is mapped where");
+    let seen = place.outwork(&["cpu-profile", "--seconds", "0", "--output", "none"]);
+    assert!(!seen.status.success());
+    // Their tools find the functions by it.
+    for (file, total) in [("heap", "MB"), ("cpu", "samples")] {
+        let program = env!("CARGO_BIN_EXE_outwork");
+        let jeprof =
+            std::process::Command::new("jeprof").current_dir(place.path()).args(["--text", program, file]).output();
+        let output = jeprof.expect("jeprof");
+        let table = text(&output.stdout);
+        assert!(output.status.success() && table.contains(total) && table.contains("outwork"), "{file}: {output:?}");
+    }
+}
