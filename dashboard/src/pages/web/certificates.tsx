@@ -110,7 +110,7 @@ export default function Certificates() {
           when={data.items.length > 0}
           fallback={
             <section class="card" aria-label="Certificates">
-              <Teach icon="key" title="Nothing is encrypted yet" snippet={FIRST_CERTIFICATE} restart>
+              <Teach icon="key" title="Nothing is encrypted yet" snippet={FIRST_CERTIFICATE}>
                 A listener with <code>tls</code> speaks HTTPS: with certificates from files, by ACME, or from
                 a local authority for development.
               </Teach>
