@@ -25,6 +25,16 @@ const DHCP_PLOTS: Plot[] = [
     format: latency,
   },
   {
+    title: "DHCP traffic",
+    names: ["dhcp_received_rate", "dhcp_sent_rate"],
+    series: [
+      { label: "in", color: 1 },
+      { label: "out", color: 4 },
+    ],
+    format: throughput,
+    bytes: true,
+  },
+  {
     title: "Active leases",
     names: ["dhcp_leases_active"],
     series: [{ label: "", color: 1 }],
@@ -90,7 +100,14 @@ export function groups(runs: { web: boolean; caches: boolean; dhcp: boolean }): 
         ]
       : []),
     ...(runs.dhcp
-      ? [{ title: "DHCP", plots: DHCP_PLOTS, more: { path: "/dhcp", text: "Subnets and leases" } }]
+      ? [
+          {
+            title: "DHCP",
+            plots: DHCP_PLOTS,
+            more: { path: "/dhcp", text: "Subnets and leases" },
+            narrow: true,
+          },
+        ]
       : []),
     { title: "Resources", plots: PROCESS_PLOTS, narrow: true },
   ];
