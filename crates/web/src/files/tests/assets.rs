@@ -141,7 +141,7 @@ fn names_of_the_last_run_are_served_before_anything_is_made_and_go_when_their_ti
     let settings = site.settings.clone();
     let made = site.dir.path().join("made");
     let Site { door, dir, workshop, .. } = &mut { site };
-    door.take().unwrap().stop(Duration::from_secs(5));
+    door.take().unwrap().stop(Farewell::Brief, Duration::from_secs(5));
     assert!(workshop.sites().is_empty(), "nobody serves it any more");
     fs::write(dir.path().join("root/app.css"), "p { color : blue }").unwrap();
     for (keep, kept) in [(60, true), (0, false)] {
