@@ -1,15 +1,15 @@
 //! What was made, on disk, where the file engine serves it from as it serves any file.
 //!
 //! `hashed/` holds contents by the names that say what is in them: none of them ever changes, those of later generations come beside them, and they
-//! go when nobody has referred to them for a while. `plain-N/` holds what generation N has in the place of files. `record.json` says when each name
-//! was referred to last, for the next start.
+//! go when nobody has referred to them for a while. `plain-PROCESS-N/` holds what generation N of a process has in the place of files.
+//! `record.json` says when each name was referred to last, for the next start.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
@@ -22,6 +22,8 @@ use crate::files::folder::{Folder, Identity, Named, file_name};
 const KEPT: usize = 100_000;
 /// In the place of a time: it is referred to now.
 const CURRENT: u64 = u64::MAX;
+/// This process.
+static OWN: LazyLock<String> = LazyLock::new(|| std::process::id().to_string());
 const HASHED: &str = "hashed";
 const RECORD: &str = "record.json";
 
@@ -131,17 +133,18 @@ impl Shelf {
             fs::remove_dir_all(&hashed).map_err(at(&hashed))?;
             fs::create_dir_all(&hashed).map_err(at(&hashed))?;
         }
-        let mut next = 1;
         for entry in fs::read_dir(&dir).map_err(at(&dir))? {
             let entry = entry.map_err(at(&dir))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(number) = name.strip_prefix("plain-") {
-                next = number.parse().map_or(next, |number: u64| next.max(number.saturating_add(1)));
+            let process = name.strip_prefix("plain-").and_then(|rest| rest.split('-').next());
+            // One that hands over to this one still answers out of its own.
+            let another = |process: &str| process != OWN.as_str() && Path::new("/proc").join(process).exists();
+            if process.is_some_and(|process| !another(process)) {
                 fs::remove_dir_all(entry.path()).map_err(at(&entry.path()))?;
             }
         }
         let last = last.into_iter().filter(|(path, _)| hashed.join(&*file_name(path)).is_file()).collect();
-        Ok(Self { dir, state: Mutex::new(State { last, next, written: Vec::new() }) })
+        Ok(Self { dir, state: Mutex::new(State { last, next: 1, written: Vec::new() }) })
     }
 
     /// What is there before anything is made: names by content of the last run.
@@ -169,8 +172,7 @@ impl Shelf {
         let hashed = self.dir.join(HASHED);
         let number = state.next;
         state.next += 1;
-        let plain = self.dir.join(format!("plain-{number}"));
-        let earlier = self.dir.join(format!("plain-{}", before.number));
+        let (plain, earlier) = (self.plain(number), self.plain(before.number));
         let mut contents: HashMap<Digest, PathBuf> = HashMap::new();
         let (versioned, in_place): (Vec<&Output>, Vec<&Output>) =
             build.outputs.iter().partition(|output| output.versioned);
@@ -213,12 +215,17 @@ impl Shelf {
         state.written.retain(|(number, written)| {
             let gone = written.strong_count() == 0;
             if gone {
-                let _ = fs::remove_dir_all(self.dir.join(format!("plain-{number}")));
+                let _ = fs::remove_dir_all(self.plain(*number));
             }
             !gone
         });
         state.written.push((number, Arc::downgrade(&generation)));
         Ok(generation)
+    }
+
+    /// Where a generation has what it has in the place of files.
+    fn plain(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("plain-{}-{number}", *OWN))
     }
 
     /// Names by content that are served.
