@@ -137,7 +137,7 @@ async fn serve(
     lock: Option<DirLock>,
 ) -> anyhow::Result<()> {
     // Before anything is served: who sees it serving may send one.
-    let signals = Signals::hook().context("cannot hook the signals")?;
+    let mut signals = Signals::hook().context("cannot hook the signals")?;
     let settings = loaded.value.clone();
     let registry = Arc::new(Registry::default());
     let process = Arc::new(Process::new(env!("CARGO_PKG_VERSION")));
@@ -305,14 +305,17 @@ async fn serve(
     drop(lock);
     if let Some(heir) = heir {
         let drain = current.settings().front.limits.drain;
-        tokio::task::spawn_blocking(move || {
+        let leaving = tokio::task::spawn_blocking(move || {
             let succeeded = upgrade.succeed_by(heir);
             if let Some(door) = door {
                 door.stop(Farewell::Long, if succeeded.is_ok() { drain } else { FAREWELL });
             }
             succeeded
-        })
-        .await??;
+        });
+        tokio::select! {
+            left = leaving => left??,
+            () = signals.ended() => tracing::info!("told to stop: connections that are still open are closed"),
+        }
     }
     tracing::info!("stopped");
     Ok(())
@@ -338,7 +341,7 @@ impl Signals {
 
     /// Serves them: SIGHUP reloads, SIGUSR2 upgrades, SIGTERM and SIGINT end. Returns who takes this process's place, if anyone does.
     async fn until_told_to_end(
-        mut self,
+        &mut self,
         reload: &Arc<reload::Reload>,
         database: &Arc<Database>,
         upgrade: &Arc<Upgrade>,
@@ -352,9 +355,20 @@ impl Signals {
                     tokio::spawn(signalled(Arc::clone(upgrade), Arc::clone(database)));
                 }
                 heir = heirs.recv() => if heir.is_some() { return heir },
-                _ = self.terminate.recv() => return None,
-                _ = self.interrupt.recv() => return None,
+                () = Self::either(&mut self.terminate, &mut self.interrupt) => return None,
             }
+        }
+    }
+
+    /// Waits for one that ends the process.
+    async fn ended(&mut self) {
+        Self::either(&mut self.terminate, &mut self.interrupt).await;
+    }
+
+    async fn either(one: &mut Signal, other: &mut Signal) {
+        tokio::select! {
+            _ = one.recv() => {}
+            _ = other.recv() => {}
         }
     }
 }

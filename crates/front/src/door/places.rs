@@ -145,7 +145,7 @@ impl Places {
 
     /// Makes ready to listen at these places: with the sockets that there are, with those `handed` over, and with new ones.
     pub(super) fn change(&self, places: &[Place], handed: &mut Vec<Handed>) -> Result<Change, DoorError> {
-        let mut left: Vec<&Held> = self.held.iter().collect();
+        let (mut left, mut gone): (Vec<&Held>, Vec<&Held>) = (self.held.iter().collect(), Vec::new());
         let mut after = Self { threads: self.threads, next: self.next, held: Vec::with_capacity(places.len()) };
         let mut open: Vec<Vec<_>> = (0..self.threads).map(|_| Vec::new()).collect();
         for place in places {
@@ -156,13 +156,13 @@ impl Places {
                 continue;
             }
             let before = handed.iter().position(|one| one.address == place.address).map(|index| handed.remove(index));
-            left.extend(known);
+            gone.extend(known);
             let tcp = known.map(|known| (known.address, known.tcp.clone()));
             let (held, sockets) = after.open(place, tcp, before)?;
             open.iter_mut().zip(sockets).for_each(|(thread, sockets)| thread.push(sockets));
             after.held.push(held);
         }
-        let close = left.into_iter().map(|held| held.key).collect();
+        let close = left.into_iter().chain(gone).map(|held| held.key).collect();
         Ok(Change { after, open, close })
     }
 

@@ -157,6 +157,23 @@ fn an_upgrade_refuses_no_connection_and_answers_what_was_asked_before() {
 }
 
 #[test]
+fn a_process_whose_place_is_taken_still_ends_when_it_is_told_to() {
+    let (mut place, address) = place();
+    place.start();
+    // It holds the process before for as long as it takes.
+    let mut download = connect(&address);
+    download.write_all(b"GET /files/large HTTP/1.1\r\nHost: a\r\n\r\n").expect("it is open");
+    download.read_exact(&mut [0; 100]).expect("its beginning");
+    let before = place.pid();
+    let upgraded = json(&place.outwork(&["upgrade", "--json"]));
+    let mut first = place.succeed(&upgraded["process"]);
+    let kill = Command::new("kill").args(["-TERM", &before.to_string()]).status();
+    assert!(kill.expect("kill runs").success());
+    assert_eq!(first.wait().expect("it ends").code(), Some(0));
+    ask(&mut connect(&address));
+}
+
+#[test]
 fn an_upgrade_that_cannot_start_changes_nothing_and_says_why() {
     let (mut place, address) = place();
     let program = place.own_program();
