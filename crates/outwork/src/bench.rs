@@ -110,8 +110,13 @@ pub(crate) fn web(global: &Global, args: &WebArgs) -> anyhow::Result<ExitCode> {
 
 /// The first address of a URL's host.
 fn address(url: &Uri) -> anyhow::Result<SocketAddr> {
-    let host = url.host().with_context(|| format!("{url}: expected such as http://127.0.0.1:8068/"))?;
-    let usual = if url.scheme_str() == Some("https") { 443 } else { 80 };
+    let expected = || format!("{url} is no http or https URL: expected such as http://127.0.0.1:8068/");
+    let usual = match url.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => anyhow::bail!(expected()),
+    };
+    let host = url.host().with_context(expected)?;
     let target = format!("{host}:{}", url.port_u16().unwrap_or(usual));
     let mut addresses = target.to_socket_addrs().with_context(|| format!("cannot find {target}"))?;
     addresses.next().with_context(|| format!("{host} has no address"))

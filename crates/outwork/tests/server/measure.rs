@@ -47,6 +47,8 @@ fn a_load_over_each_version_of_http_is_reported_and_errors_are_told() {
     let untrusted = bench(&["--http", "3", &format!("https://{host}:8443/")]);
     let hint = json(&untrusted)["hint"].as_str().expect("a hint").to_owned();
     assert!(!untrusted.status.success() && hint.contains("--insecure"), "{hint}");
+    let foreign = bench(&["ftp://localhost/"]);
+    assert!(!foreign.status.success() && text(&foreign.stdout).contains("no http or https URL"), "{foreign:?}");
     let shown = place.outwork(&["bench", "web", "--duration", "100ms", &format!("http://{host}:8080/")]);
     assert!(text(&shown.stdout).contains("requests/s") && text(&shown.stdout).contains("status 200"), "{shown:?}");
 }
