@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::filter::cors::preflighted;
-use crate::message::{Answer, Body, Handler, ReadyHead, Request, Response};
+use crate::message::{Answer, Body, Handler, ReadyHead, Repeated, Request, Response, Standing};
 use crate::problem::Problem;
 use crate::route::path::{NormalPath, PathError};
 use crate::route::{Miss, Table};
@@ -171,8 +171,11 @@ impl Respond {
 }
 
 impl Handler for Respond {
-    fn handle(&self, _: Request) -> Answer {
+    fn handle(&self, request: Request) -> Answer {
         let mut response = Response::new(self.status);
+        if request.head.extensions.get::<Repeated>().is_some() {
+            response.note_mut().standing = Some(Standing::always());
+        }
         response.ready = Some(Arc::clone(&self.ready));
         response.body = Body::Full(self.body.clone());
         response.into()

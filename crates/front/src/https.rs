@@ -10,7 +10,7 @@ use http::uri::Authority;
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::acme::{Challenges, WELL_KNOWN};
-use crate::message::{Answer, Handler, Request, Response};
+use crate::message::{Answer, Handler, Repeated, Request, Response};
 
 /// What one listener asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,8 +55,12 @@ impl Https {
 }
 
 impl Handler for Https {
-    fn handle(&self, request: Request) -> Answer {
+    fn handle(&self, mut request: Request) -> Answer {
         if !request.origin.tls {
+            if request.head.uri.path().starts_with(WELL_KNOWN) {
+                // A challenge may come to be there at any time.
+                request.head.extensions.remove::<Repeated>();
+            }
             return match self.in_clear(&request) {
                 Some(response) => response.into(),
                 None => self.inner.handle(request),

@@ -1,6 +1,7 @@
 //! What handlers take and give: a request with its body, and a response whose body may be a file that the kernel sends.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -175,6 +176,39 @@ pub struct Note {
     pub about: Option<Box<Subject>>,
     /// What went wrong, where that is told.
     pub why: Option<Cow<'static, str>>,
+    /// The same request would get the same answer, as long as this says so.
+    pub standing: Option<Standing>,
+}
+
+/// An extension of requests whose head has come before, byte for byte. Who answers out of the head alone may say that the answer stands
+/// ([`Note::standing`]); who lets anything else decide (the client's address, a count, a clock) takes this out before others are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeated;
+
+/// Says of an answer whether the same request would get it again now, and counts where it does, as for a request.
+#[derive(Clone)]
+pub struct Standing(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Standing {
+    /// As long as `stands` says so.
+    pub fn new(stands: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(stands))
+    }
+
+    /// For as long as the configuration is the same.
+    pub fn always() -> Self {
+        Self::new(|| true)
+    }
+
+    pub(crate) fn stands(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Standing")
+    }
 }
 
 /// The request that an error is about.

@@ -45,7 +45,7 @@ use http::{Method, StatusCode, Uri};
 use outwork_cache::{Clock, Key, Tiers};
 use parking_lot::Mutex;
 
-use crate::message::{Answer, Handler, Origin, ReadyHead, Request, RequestBody, Response};
+use crate::message::{Answer, Handler, Origin, ReadyHead, Repeated, Request, RequestBody, Response};
 use config::Cookies;
 use fetch::{Fetch, Fetched, How};
 use flight::{Flights, Followed, Role};
@@ -142,8 +142,10 @@ impl Cached {
 }
 
 impl Handler for Cached {
-    fn handle(&self, request: Request) -> Answer {
+    fn handle(&self, mut request: Request) -> Answer {
         let route = &self.0;
+        // How long what was answered may be used is for the cache to say.
+        request.head.extensions.remove::<Repeated>();
         let head = &request.head;
         if head.method != Method::GET && head.method != Method::HEAD {
             return Arc::clone(route).other(request);

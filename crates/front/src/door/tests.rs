@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, StatusCode};
 use super::*;
 use crate::message::{Answer, Body, FilePart, Request, Response, Streamed, Transfer};
 
+mod known;
 mod paces;
 mod places;
 

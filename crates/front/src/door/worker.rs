@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::Serving;
 use super::metrics::DoorMetrics;
 use super::pulse::{Pulses, Tick};
+use crate::h1::known::Known;
 
 /// Bytes that one read takes at most.
 const SCRATCH: usize = 64 << 10;
@@ -21,6 +22,8 @@ pub(crate) struct Worker {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     /// Where heads are written. Taken out for as long as one is being sent.
     pub(crate) out: RefCell<Vec<u8>>,
+    /// What is answered by heart.
+    pub(crate) known: RefCell<Known>,
     started: Instant,
     now: Cell<Tick>,
     date: Cell<[u8; DATE]>,
@@ -37,6 +40,7 @@ impl Worker {
             pulses: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             out: RefCell::new(Vec::with_capacity(4096)),
+            known: RefCell::default(),
             started: Instant::now(),
             now: Cell::new(Tick::at(Duration::ZERO)),
             date: Cell::new([b' '; DATE]),
@@ -50,9 +54,15 @@ impl Worker {
         Arc::clone(&self.serving.borrow())
     }
 
+    /// Whether it is this that is served now.
+    pub(crate) fn serves(&self, serving: &Arc<Serving>) -> bool {
+        Arc::ptr_eq(&self.serving.borrow(), serving)
+    }
+
     /// Serves something else from now on.
     pub(crate) fn replace(&self, serving: Arc<Serving>) {
         self.serving.replace(serving);
+        self.known.borrow_mut().clear();
     }
 
     /// Moves the clock on, and ends connections that are late. Deadlines and `Date` are as fine as the pause between two calls.

@@ -58,7 +58,7 @@ pub(crate) use visit::Visit;
 pub use visit::{Entry, Ids};
 
 use crate::cached::Refresh;
-use crate::message::{Answer, Handler, Local, Request, Response};
+use crate::message::{Answer, Handler, Local, Repeated, Request, Response};
 use crate::problem::Problem;
 use addresses::Addresses;
 use auth::BasicAuth;
@@ -131,7 +131,10 @@ impl Handler for Filtered {
 }
 
 impl Chain {
-    fn admit(self: &Arc<Self>, request: Request) -> Answer {
+    fn admit(self: &Arc<Self>, mut request: Request) -> Answer {
+        if self.looks_beyond_the_head() {
+            request.head.extensions.remove::<Repeated>();
+        }
         if request.head.extensions.get::<Refresh>().is_some() {
             return self.pass_on(request, After::default());
         }
@@ -152,6 +155,11 @@ impl Chain {
                 }))
             }
         }
+    }
+
+    /// Whether the same head may get another answer next time: by whose request it is, and how many there were.
+    fn looks_beyond_the_head(&self) -> bool {
+        self.addresses.is_some() || self.closed.is_some() || self.auth.is_some() || !self.limits.is_empty()
     }
 
     /// The answer to who may not come, or comes while it is closed.

@@ -30,6 +30,13 @@ pub struct Entry {
     pub traffic: Option<Counted>,
 }
 
+impl Entry {
+    /// Whether nothing is done with a request that its head alone does not decide.
+    pub(crate) fn has_no_eye_for_requests(&self) -> bool {
+        self.proxies.is_none() && self.id.is_none() && self.log.is_none()
+    }
+}
+
 /// How requests get their ids.
 #[derive(Debug, Clone)]
 pub struct Ids {

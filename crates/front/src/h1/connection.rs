@@ -19,7 +19,8 @@ use tokio::net::TcpStream;
 
 use super::chunked::{Decoder, Piece};
 use super::head::{Framing, Head, Reject, parse};
-use super::response::{Asked, Follows, alt_svc_line, push_chunk_size, write_head};
+use super::known::{self, Known, Place, Seen};
+use super::response::{Asked, Follows, alt_svc_line, place_of_date, push_chunk_size, write_head};
 use crate::door::metrics::{Cut, Late, Protocol};
 use crate::door::pulse::{Beat, Pulse};
 use crate::door::worker::Worker;
@@ -27,7 +28,8 @@ use crate::door::{Options, Serving};
 use crate::file::{self, DirectReader, FileTransfer};
 use crate::filter::Visit;
 use crate::message::{
-    Answer, Body, BodyError, BodySource, FilePart, Origin, Request, RequestBody, Response, Rewound, Streamed, Transfer,
+    Answer, Body, BodyError, BodySource, FilePart, Origin, Repeated, Request, RequestBody, Response, Rewound, Streamed,
+    Transfer,
 };
 use crate::problem::Problem;
 
@@ -84,6 +86,10 @@ struct Connection<S> {
 /// What the beginning of the input is.
 enum Begin {
     Head(Box<Head>),
+    /// A head that has come before; its bytes.
+    Again(Box<Head>, Box<[u8]>),
+    /// A head whose answer is known by heart, at this place.
+    Known(usize),
     Rejected(Reject),
     Http2,
     /// The client has ended the connection.
@@ -117,9 +123,17 @@ pub(crate) async fn serve<S: Transport>(
     loop {
         connection.pulse().set_idle(true);
         connection.pulse().allow(connection.worker.now(), patience);
-        let begin = poll_fn(|context| connection.poll_begin(context, may_be_http2 && served == 0)).await?;
+        let most = connection.options(|options| options.requests_per_connection);
+        let known = Some(&*origin).filter(|_| served + 1 < most);
+        let begin = poll_fn(|context| connection.poll_begin(context, may_be_http2 && served == 0, known)).await?;
         connection.pulse().set_idle(false);
-        let head = match begin {
+        let (head, again) = match begin {
+            Begin::Known(at) => {
+                served += 1;
+                connection.repeat(at).await?;
+                patience = connection.options(|options| options.keep_alive);
+                continue;
+            }
             Begin::End => return Ok(Ended::Closed),
             Begin::Http2 => {
                 let Some(Connection { io, input, beat, .. }) = Rc::into_inner(connection) else {
@@ -129,17 +143,18 @@ pub(crate) async fn serve<S: Transport>(
                 return Ok(Ended::Http2(io, input.into_inner().freeze(), beat));
             }
             Begin::Rejected(reject) => {
-                connection.serving.replace(connection.worker.serving());
+                connection.serve_as_of_now();
                 Box::pin(connection.refuse(reject, &origin)).await?;
                 return Box::pin(connection.close_gently()).await;
             }
-            Begin::Head(head) => *head,
+            Begin::Head(head) => (*head, None),
+            Begin::Again(head, bytes) => (*head, Some(bytes)),
         };
         served += 1;
-        connection.serving.replace(connection.worker.serving());
+        connection.serve_as_of_now();
         let most = connection.options(|options| options.requests_per_connection);
         let last = served >= most || connection.pulse().is_stopping();
-        if !connection.exchange(head, last, &origin).await? {
+        if !connection.exchange(head, again, last, &origin).await? {
             return Ok(Ended::Closed);
         }
         patience = connection.options(|options| options.keep_alive);
@@ -160,8 +175,76 @@ impl<S: Transport> Connection<S> {
         &self.beat.pulse
     }
 
-    /// Serves a request; whether another may follow.
-    async fn exchange(self: &Rc<Self>, head: Head, last: bool, origin: &Rc<Origin>) -> io::Result<bool> {
+    /// What is served may have been replaced since the last request.
+    fn serve_as_of_now(&self) {
+        if !self.worker.serves(&self.serving.borrow()) {
+            self.serving.replace(self.worker.serving());
+        }
+    }
+
+    /// Answers by heart. Nothing else has happened on this thread since the answer was found.
+    async fn repeat(&self, at: usize) -> io::Result<()> {
+        if let Some(rest) = poll_fn(|context| Poll::Ready(self.begin_to_repeat(at, context))).await? {
+            self.write([&rest, &[], &[]]).await?;
+        }
+        self.flush().await
+    }
+
+    /// The same; gives what does not fit into the socket, which is this connection's own to send.
+    fn begin_to_repeat(&self, at: usize, context: &mut Context<'_>) -> io::Result<Option<Bytes>> {
+        let started = Instant::now();
+        self.serve_as_of_now();
+        let worker = &self.worker;
+        worker.metrics.protocols.of(Protocol::Http1).inc();
+        self.written.set(0);
+        self.allow(|options| options.send_timeout);
+        let mut known = worker.known.borrow_mut();
+        let answer = known.answer(at).ok_or(io::ErrorKind::NotFound)?;
+        let (status, route, content) = (answer.status, answer.route, answer.content());
+        let message = answer.message(&worker.date());
+        let took = started.elapsed();
+        worker.metrics.answered(status, took);
+        if let Some(traffic) = &self.serving.borrow().entry.traffic {
+            traffic.repeated(route, took, content);
+        }
+        let written = match self.poll_io(context, |io, context| io.poll_write(context, message)) {
+            Poll::Ready(written) => written?,
+            Poll::Pending => 0,
+        };
+        self.sent(written);
+        Ok(message.get(written..).filter(|rest| !rest.is_empty()).map(Bytes::copy_from_slice))
+    }
+
+    /// Learns an answer to a head that has come again, where it stands.
+    fn learn(&self, head: Box<[u8]>, response: &mut Response, asked: Asked, origin: &Origin) {
+        let entry = &self.serving.borrow().entry;
+        let Some(standing) = response.note.as_mut().and_then(|note| note.standing.take()) else { return };
+        let Body::Full(content) = &response.body else { return };
+        if !entry.has_no_eye_for_requests() || !Known::takes(content.len() as u64) {
+            return;
+        }
+        let mut message = Vec::with_capacity(512 + content.len());
+        let (follows, keep_alive) = write_head(&mut message, response, asked, &self.worker.date(), &self.alt_svc);
+        if follows != Follows::Plain || !keep_alive {
+            return;
+        }
+        let date = place_of_date(&message, response);
+        let head_bytes = message.len();
+        message.extend_from_slice(content);
+        let place = Place::new(origin, &self.alt_svc);
+        let message = (message, head_bytes, date);
+        let answer = known::Answer::new((head, &place), message, (response.status, response.route), standing);
+        self.worker.known.borrow_mut().keep(answer);
+    }
+
+    /// Serves a request, which may have come `again` with the same bytes; whether another may follow.
+    async fn exchange(
+        self: &Rc<Self>,
+        mut head: Head,
+        again: Option<Box<[u8]>>,
+        last: bool,
+        origin: &Rc<Origin>,
+    ) -> io::Result<bool> {
         let started = Instant::now();
         self.worker.metrics.protocols.of(Protocol::Http1).inc();
         let asked = Asked::new(&head.parts.method, head.parts.version, head.keep_alive && !last);
@@ -175,6 +258,11 @@ impl<S: Transport> Connection<S> {
             _ => RequestBody::Source(Rc::clone(self) as Rc<dyn BodySource>),
         };
         self.allow(|options| options.request_timeout);
+        // What follows a head is not of it: no two requests with a body are the same.
+        let again = again.filter(|_| matches!(body, RequestBody::Empty));
+        if again.is_some() {
+            head.parts.extensions.insert(Repeated);
+        }
         let mut request = Request { head: head.parts, body, origin: Rc::clone(origin) };
         let serving = Arc::clone(&self.serving.borrow());
         let mut visit = Visit::begin(&serving.entry, &mut request, started);
@@ -198,6 +286,9 @@ impl<S: Transport> Connection<S> {
         let took = started.elapsed();
         self.worker.metrics.answered(response.status, took);
         visit.answered(&serving.entry, &mut response, took);
+        if let Some(again) = again {
+            self.learn(again, &mut response, asked, origin);
+        }
         let keep_alive = self.respond(response, asked, visit).await?;
         if let Some(upgrade) = upgrade {
             let io = self.io.borrow_mut().take().ok_or(io::ErrorKind::NotConnected)?;
@@ -218,8 +309,13 @@ impl<S: Transport> Connection<S> {
         Problem::late().into_response()
     }
 
-    /// Reads until there is a head.
-    fn poll_begin(&self, context: &mut Context<'_>, may_be_http2: bool) -> Poll<io::Result<Begin>> {
+    /// Reads until there is a head. Where `known` is the connection's origin, its answer may be known by heart.
+    fn poll_begin(
+        &self,
+        context: &mut Context<'_>,
+        may_be_http2: bool,
+        known: Option<&Origin>,
+    ) -> Poll<io::Result<Begin>> {
         let limits = &self.options(Options::head_limits);
         let mut input = self.input.borrow_mut();
         let mut fresh = !input.is_empty();
@@ -246,7 +342,17 @@ impl<S: Transport> Connection<S> {
                 continue;
             }
             // Nearly always a read brings one whole head: it is understood where it lies.
+            let seen = match known.filter(|_| !self.pulse().is_stopping()) {
+                Some(origin) => self.worker.known.borrow_mut().find(read, &Place::new(origin, &self.alt_svc)),
+                None => Seen::New,
+            };
+            if let Seen::Known(at) = seen {
+                return Poll::Ready(Ok(Begin::Known(at)));
+            }
             match begin(read, limits, may_be_http2) {
+                Some(Begin::Head(head)) if seen == Seen::Again && head.bytes == read.len() => {
+                    return Poll::Ready(Ok(Begin::Again(head, read.into())));
+                }
                 Some(Begin::Head(head)) => {
                     input.extend_from_slice(read.get(head.bytes..).unwrap_or_default());
                     return Poll::Ready(Ok(Begin::Head(head)));

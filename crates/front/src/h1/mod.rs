@@ -3,6 +3,7 @@
 //! - `head`: the head of a request, read strictly.
 //! - `chunked`: the framing of a request's body.
 //! - `connection`: one connection, from its first byte to its last.
+//! - `known`: answers that are known by heart.
 //! - `response`: the head of a response, and how its body is framed.
 //! - `dissect`: the requests in bytes, for who looks for bytes that are read in two ways.
 
@@ -10,6 +11,7 @@ pub(crate) mod chunked;
 pub(crate) mod connection;
 mod dissect;
 pub(crate) mod head;
+pub(crate) mod known;
 pub(crate) mod response;
 
 pub use dissect::{Dissected, End, Taken, dissect};

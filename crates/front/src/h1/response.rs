@@ -56,8 +56,7 @@ pub(crate) fn write_head(
     out.push(b' ');
     out.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
     out.extend_from_slice(b"\r\n");
-    let dated = response.ready.as_ref().is_some_and(|ready| ready.dated) || response.headers.contains_key(DATE);
-    if !status.is_informational() && !dated {
+    if !status.is_informational() && !is_dated(response) {
         push_field(out, "date", date);
     }
     for ready in response.ready_heads() {
@@ -94,6 +93,18 @@ pub(crate) fn write_head(
     }
     out.extend_from_slice(b"\r\n");
     (follows, keep_alive)
+}
+
+/// Whether a response has a date of its own.
+fn is_dated(response: &Response) -> bool {
+    response.ready.as_ref().is_some_and(|ready| ready.dated) || response.headers.contains_key(DATE)
+}
+
+/// Where the value of `Date` begins in the head of a response, where it is ours: the first line after the status.
+pub(crate) fn place_of_date(head: &[u8], response: &Response) -> Option<usize> {
+    const FIELD: &[u8] = b"\r\ndate: ";
+    let line = memchr::memchr(b'\r', head).filter(|_| !is_dated(response))?;
+    head.get(line..)?.starts_with(FIELD).then_some(line + FIELD.len())
 }
 
 /// Fields that say how the message is framed, which is the connection's to say.

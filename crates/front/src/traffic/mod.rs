@@ -37,7 +37,7 @@ metrics! {
 }
 
 /// A route as it is configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Listed {
     /// What its figures are labelled with: hosts, path and methods.
     pub label: String,
@@ -143,6 +143,14 @@ impl Counted {
         let listed = response.route.and_then(|route| self.routes.get(usize::from(route))?.as_ref());
         let route = listed.map(|listed| listed.label.clone());
         self.traffic.failures.push(Failure { route, why: why.map(String::from), ..Failure::new(status, about, id) });
+    }
+
+    /// An answer was given by heart, so long after its request's head, with so many bytes of content.
+    pub(crate) fn repeated(&self, route: Option<u16>, took: Duration, bytes: u64) {
+        if let Some(cells) = self.cells(route) {
+            cells.time.record(took);
+            cells.sent.add(bytes);
+        }
     }
 
     /// So much of an answer's content was sent.

@@ -141,6 +141,13 @@ impl Item {
         unchanged && siblings
     }
 
+    /// Somebody has asked for it.
+    pub(super) fn want(&self) {
+        if !self.wanted.load(Ordering::Relaxed) {
+            self.wanted.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Whether another one was made of the same, and nothing has changed since.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let unchanged = |made_of: &Provenance| made_of.ticket.word() != Word::Changed;

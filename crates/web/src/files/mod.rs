@@ -36,7 +36,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outwork_front::coding::{Accepted, Choice, Compression, Compressor, Patience};
 use outwork_front::conditional::{self, Validators};
-use outwork_front::message::{Answer, Body, Handler, ReadyHead, Request, Response, Subject};
+use outwork_front::message::{Answer, Body, Handler, ReadyHead, Repeated, Request, Response, Standing, Subject};
 use outwork_front::route::path::NormalPath;
 use outwork_telemetry::{By, Counter};
 use parking_lot::{Mutex, RwLock};
@@ -182,7 +182,8 @@ impl Handler for Files {
         }
         inner.watch.attend();
         if let Some(item) = inner.kept(path) {
-            if let Some(response) = inner.at_once(&item, &request) {
+            if let Some(mut response) = inner.at_once(&item, &request) {
+                inner.stand(&item, &request, &mut response);
                 return inner.finish(response, request);
             }
             let path = path.to_owned();
@@ -269,6 +270,28 @@ impl Inner {
             self.count(form);
         }
         response
+    }
+
+    /// Says of an answer with a file that it stands as long as the file does, to who would keep it.
+    fn stand(self: &Arc<Self>, item: &Arc<Item>, request: &Request, response: &mut Response) {
+        if request.head.extensions.get::<Repeated>().is_none() || !response.status.is_success() {
+            return;
+        }
+        let index = match form(item, &request.head.headers) {
+            Form::Coded { index, .. } if response.field(&CONTENT_ENCODING).is_some() => Some(index),
+            _ => None,
+        };
+        let (inner, item) = (Arc::clone(self), Arc::clone(item));
+        response.note_mut().standing = Some(Standing::new(move || {
+            inner.watch.attend();
+            let fresh = inner.looked_at(&item);
+            if fresh {
+                item.want();
+                let coded = index.and_then(|index| item.coded.get(index)?.made.get());
+                inner.count(coded.map_or(&item.plain, |made| made));
+            }
+            fresh
+        }));
     }
 
     fn count(&self, form: &Representation) {

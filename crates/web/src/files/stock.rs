@@ -48,9 +48,7 @@ impl Stock {
     /// What was kept under a path. It may have changed since.
     pub(super) fn get(&self, path: &str) -> Option<Arc<Item>> {
         let item = Arc::clone(self.kept.read().by_path.get(path)?);
-        if !item.wanted.load(Ordering::Relaxed) {
-            item.wanted.store(true, Ordering::Relaxed);
-        }
+        item.want();
         Some(item)
     }
 

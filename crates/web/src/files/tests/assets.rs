@@ -112,7 +112,7 @@ fn a_change_is_a_generation_of_its_own_and_what_was_before_is_still_there() {
         fs::remove_file(site.path("app.css")).unwrap();
         assert_eq!(client.get("/app.css").0, 404);
         site.until(|| client.get("/").1 == "<link rel=stylesheet href=app.css><p>home");
-        assert!(site.pipeline().progress().faults.is_empty());
+        site.until(|| site.pipeline().progress().faults.is_empty());
         assert_eq!(client.get(&after), (200, "p{color:blue}".into()));
     }
 }
