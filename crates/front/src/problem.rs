@@ -19,6 +19,10 @@ pub struct Problem {
     detail: Cow<'static, str>,
     fault: Fault,
     media: Media,
+    /// What kind of problem it is, where there is a name for it.
+    kind: Option<&'static str>,
+    /// What else is known of it.
+    members: Vec<(&'static str, serde_json::Value)>,
     about: Option<Box<Subject>>,
 }
 
@@ -33,7 +37,8 @@ enum Media {
 impl Problem {
     /// A problem with this status; `detail` says what is wrong, and what to do about it where that is known. It is shown to the client.
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, detail: detail.into(), fault: Fault::of(status), media: Media::Text, about: None }
+        let (detail, fault) = (detail.into(), Fault::of(status));
+        Self { status, detail, fault, media: Media::Text, kind: None, members: Vec::new(), about: None }
     }
 
     /// The body of a request has more bytes than it may.
@@ -50,6 +55,19 @@ impl Problem {
     #[must_use]
     pub fn fault(self, fault: Fault) -> Self {
         Self { fault, ..self }
+    }
+
+    /// As problem details whatever the client likes, of this kind: for programs that ask.
+    #[must_use]
+    pub fn details(self, kind: &'static str) -> Self {
+        Self { media: Media::Json, kind: Some(kind), ..self }
+    }
+
+    /// Says something more in the problem details.
+    #[must_use]
+    pub fn member(mut self, name: &'static str, value: impl Into<serde_json::Value>) -> Self {
+        self.members.push((name, value.into()));
+        self
     }
 
     /// The answer to a request with this head.
@@ -80,13 +98,14 @@ impl Problem {
         let (status, detail) = (self.status.as_u16(), &*self.detail);
         match self.media {
             Media::Json => {
-                let mut problem = json!({
-                    "type": "about:blank", "title": title, "status": status, "detail": detail, "fault": self.fault,
-                });
-                if let (Some(id), Some(fields)) = (id, problem.as_object_mut()) {
-                    fields.insert("request_id".to_owned(), id.into());
+                let kind = self.kind.map_or("about:blank".to_owned(), |kind| format!("urn:outwork:problem:{kind}"));
+                let mut problem =
+                    json!({ "type": kind, "title": title, "status": status, "detail": detail, "fault": self.fault });
+                if let Some(fields) = problem.as_object_mut() {
+                    fields.extend(self.members.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+                    fields.extend(id.map(|id| ("request_id".to_owned(), id.into())));
                 }
-                problem.to_string().into()
+                format!("{problem}\n").into()
             }
             Media::Html => {
                 let id = id.map(|id| format!("<p>Request <code>{}</code></p>\n", escaped(id))).unwrap_or_default();

@@ -1,7 +1,9 @@
 //! One HTTP/1 connection, from its first byte to its last.
 
+mod files;
+mod repeat;
+
 use std::cell::{Cell, RefCell};
-use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,23 +15,20 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{HeaderValue, StatusCode};
-use outwork_net::Mapping;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::chunked::{Decoder, Piece};
 use super::head::{Framing, Head, Reject, parse};
-use super::known::{self, Known, Place, Seen};
-use super::response::{Asked, Follows, alt_svc_line, place_of_date, push_chunk_size, write_head};
+use super::known::{Place, Seen};
+use super::response::{Asked, Follows, alt_svc_line, push_chunk_size, write_head};
 use crate::door::metrics::{Cut, Late, Protocol};
 use crate::door::pulse::{Beat, Pulse};
 use crate::door::worker::Worker;
 use crate::door::{Options, Serving};
-use crate::file::{self, DirectReader, FileTransfer};
 use crate::filter::Visit;
 use crate::message::{
-    Answer, Body, BodyError, BodySource, FilePart, Origin, Repeated, Request, RequestBody, Response, Rewound, Streamed,
-    Transfer,
+    Answer, Body, BodyError, BodySource, Origin, Repeated, Request, RequestBody, Response, Rewound, Streamed,
 };
 use crate::problem::Problem;
 
@@ -39,8 +38,6 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const UNWANTED: u64 = 64 << 10;
 /// How long a connection that is closed early is still listened to, so that the client gets to read its answer.
 const LINGER: Duration = Duration::from_secs(2);
-/// Bytes of a file that are sent before other connections have their turn.
-const FILE_TURN: usize = 1 << 20;
 
 /// What an HTTP/1 connection runs on.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -180,61 +177,6 @@ impl<S: Transport> Connection<S> {
         if !self.worker.serves(&self.serving.borrow()) {
             self.serving.replace(self.worker.serving());
         }
-    }
-
-    /// Answers by heart. Nothing else has happened on this thread since the answer was found.
-    async fn repeat(&self, at: usize) -> io::Result<()> {
-        if let Some(rest) = poll_fn(|context| Poll::Ready(self.begin_to_repeat(at, context))).await? {
-            self.write([&rest, &[], &[]]).await?;
-        }
-        self.flush().await
-    }
-
-    /// The same; gives what does not fit into the socket, which is this connection's own to send.
-    fn begin_to_repeat(&self, at: usize, context: &mut Context<'_>) -> io::Result<Option<Bytes>> {
-        let started = Instant::now();
-        self.serve_as_of_now();
-        let worker = &self.worker;
-        worker.metrics.protocols.of(Protocol::Http1).inc();
-        self.written.set(0);
-        self.allow(|options| options.send_timeout);
-        let mut known = worker.known.borrow_mut();
-        let answer = known.answer(at).ok_or(io::ErrorKind::NotFound)?;
-        let (status, route, content) = (answer.status, answer.route, answer.content());
-        let message = answer.message(&worker.date());
-        let took = started.elapsed();
-        worker.metrics.answered(status, took);
-        if let Some(traffic) = &self.serving.borrow().entry.traffic {
-            traffic.repeated(route, took, content);
-        }
-        let written = match self.poll_io(context, |io, context| io.poll_write(context, message)) {
-            Poll::Ready(written) => written?,
-            Poll::Pending => 0,
-        };
-        self.sent(written);
-        Ok(message.get(written..).filter(|rest| !rest.is_empty()).map(Bytes::copy_from_slice))
-    }
-
-    /// Learns an answer to a head that has come again, where it stands.
-    fn learn(&self, head: Box<[u8]>, response: &mut Response, asked: Asked, origin: &Origin) {
-        let entry = &self.serving.borrow().entry;
-        let Some(standing) = response.note.as_mut().and_then(|note| note.standing.take()) else { return };
-        let Body::Full(content) = &response.body else { return };
-        if !entry.has_no_eye_for_requests() || !Known::takes(content.len() as u64) {
-            return;
-        }
-        let mut message = Vec::with_capacity(512 + content.len());
-        let (follows, keep_alive) = write_head(&mut message, response, asked, &self.worker.date(), &self.alt_svc);
-        if follows != Follows::Plain || !keep_alive {
-            return;
-        }
-        let date = place_of_date(&message, response);
-        let head_bytes = message.len();
-        message.extend_from_slice(content);
-        let place = Place::new(origin, &self.alt_svc);
-        let message = (message, head_bytes, date);
-        let answer = known::Answer::new((head, &place), message, (response.status, response.route), standing);
-        self.worker.known.borrow_mut().keep(answer);
     }
 
     /// Serves a request, which may have come `again` with the same bytes; whether another may follow.
@@ -513,155 +455,6 @@ impl<S: Transport> Connection<S> {
         }
     }
 
-    /// Sends a part of a file: by the kernel itself where nothing has to be encrypted.
-    async fn send_file(&self, head: &[u8], part: FilePart) -> io::Result<()> {
-        let plain = self.io.borrow().as_ref().is_some_and(|io| io.plain().is_some());
-        let (transfer, sent) = match &part.transfer {
-            Transfer::Direct(direct) => (FileTransfer::Direct, self.send_direct(head, &part, direct).await),
-            Transfer::Kernel if plain => (FileTransfer::Sendfile, self.send_by_kernel(head, &part, None).await),
-            Transfer::Mapped(mapping) if plain => {
-                (FileTransfer::Mapped, self.send_by_kernel(head, &part, Some(mapping)).await)
-            }
-            _ => (FileTransfer::Read, self.send_read(head, &part).await),
-        };
-        self.worker.metrics.file_parts.of(transfer).inc();
-        sent
-    }
-
-    async fn send_direct(&self, mut head: &[u8], part: &FilePart, direct: &Arc<File>) -> io::Result<()> {
-        let mut reader = DirectReader::new(part, direct);
-        while let Some(read) = reader.next().await? {
-            self.worker.metrics.direct_refused.add(read.refused.into());
-            self.write([head, read.piece.as_ref(), &[]]).await?;
-            head = &[];
-        }
-        Ok(())
-    }
-
-    /// Reads what is in the page cache into the thread's own buffer and writes that, so that a connection that waits for its client holds no
-    /// memory. What is not there is read by another thread.
-    async fn send_read(&self, mut head: &[u8], part: &FilePart) -> io::Result<()> {
-        let (mut at, end) = (part.offset, part.offset.saturating_add(part.length));
-        while at < end {
-            let turn = end.min(at.saturating_add(FILE_TURN as u64));
-            let cached =
-                poll_fn(|context| self.poll_send_cached(context, &mut head, &part.file, &mut at, turn)).await?;
-            if cached {
-                tokio::task::yield_now().await;
-                continue;
-            }
-            let piece = self.wait_for_disk(file::read(&part.file, at..end, file::HELD)).await?;
-            self.write([head, &piece, &[]]).await?;
-            head = &[];
-            at += piece.len() as u64;
-        }
-        Ok(())
-    }
-
-    /// The client's time goes on when the disk has done its part.
-    async fn wait_for_disk<T>(&self, read: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-        self.worker.metrics.file_waits.inc();
-        self.pulse().forever();
-        let read = read.await;
-        self.allow(|options| options.send_timeout);
-        read
-    }
-
-    /// Whether everything up to `end` was in the page cache.
-    fn poll_send_cached(
-        &self,
-        context: &mut Context<'_>,
-        head: &mut &[u8],
-        file: &File,
-        at: &mut u64,
-        end: u64,
-    ) -> Poll<io::Result<bool>> {
-        while *at < end {
-            let mut scratch = self.worker.scratch.borrow_mut();
-            let wanted = usize::try_from(end - *at).unwrap_or(usize::MAX).min(scratch.len());
-            let room = scratch.get_mut(..wanted).unwrap_or_default();
-            let piece = match file::read_cached(file, room, *at)? {
-                None => return Poll::Ready(Ok(false)),
-                Some(0) => return Poll::Ready(Err(shorter())),
-                Some(read) => room.get(..read).unwrap_or_default(),
-            };
-            let slices = [IoSlice::new(head), IoSlice::new(piece)];
-            let written = ready!(self.poll_io(context, |io, context| io.poll_write_vectored(context, &slices)))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.sent(written);
-            let of_head = written.min(head.len());
-            *head = head.get(of_head..).unwrap_or_default();
-            *at += (written - of_head) as u64;
-        }
-        Poll::Ready(Ok(true))
-    }
-
-    /// Has the kernel send it, after it was made sure that this does not wait for the disk.
-    async fn send_by_kernel(&self, mut head: &[u8], part: &FilePart, mapping: Option<&Mapping>) -> io::Result<()> {
-        let (mut at, end) = (part.offset, part.offset.saturating_add(part.length));
-        while at < end {
-            let turn = at..end.min(at.saturating_add(FILE_TURN as u64));
-            if !file::is_cached(&part.file, turn.end - 1) {
-                self.wait_for_disk(file::warm(Arc::clone(&part.file), turn.clone())).await?;
-            }
-            let turn = turn.end;
-            poll_fn(|context| self.poll_send_file(context, &mut head, (&part.file, mapping), &mut at, turn)).await?;
-            if at < end {
-                tokio::task::yield_now().await;
-            }
-        }
-        Ok(())
-    }
-
-    fn poll_send_file(
-        &self,
-        context: &mut Context<'_>,
-        head: &mut &[u8],
-        (file, mapping): (&File, Option<&Mapping>),
-        at: &mut u64,
-        end: u64,
-    ) -> Poll<io::Result<()>> {
-        let io = self.io.borrow();
-        let Some(socket) = io.as_ref().and_then(Transport::plain) else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        while *at < end {
-            ready!(self.pulse().poll(context, |context| socket.poll_write_ready(context)))?;
-            let sent = socket.try_io(Interest::WRITABLE, || {
-                if !head.is_empty() {
-                    // The head shares its segment with the beginning of the file.
-                    let flags = rustix::net::SendFlags::MORE | rustix::net::SendFlags::NOSIGNAL;
-                    return Ok(rustix::net::send(socket, head, flags)?);
-                }
-                let wanted = usize::try_from(end - *at).unwrap_or(usize::MAX);
-                let mut offset = *at;
-                match mapping {
-                    Some(mapping) => mapping.send(socket, offset, wanted, false),
-                    None => Ok(rustix::fs::sendfile(socket, file, Some(&mut offset), wanted)?),
-                }
-            });
-            match sent {
-                Ok(0) => return Poll::Ready(Err(shorter())),
-                Ok(sent) if head.is_empty() => {
-                    self.sent(sent);
-                    *at += sent as u64;
-                }
-                Ok(sent) => {
-                    self.sent(sent);
-                    *head = head.get(sent..).unwrap_or_default();
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::FAULT.raw_os_error()) => {
-                    return Poll::Ready(Err(shorter()));
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
     /// Answers what is not a request. The connection ends with it, for nobody knows where the next request would begin.
     async fn refuse(&self, reject: Reject, origin: &Origin) -> io::Result<()> {
         self.worker.metrics.answered(reject.status, Duration::ZERO);
@@ -796,10 +589,6 @@ fn begin(input: &[u8], limits: &super::head::HeadLimits, may_be_http2: bool) -> 
         Ok(None) => None,
         Err(reject) => Some(Begin::Rejected(reject)),
     }
-}
-
-fn shorter() -> io::Error {
-    io::Error::other("the file has become shorter")
 }
 
 fn cut() -> io::Error {

@@ -59,6 +59,7 @@ fn serves(place: &mut Place, site: &str) {
         let problem = curl(&format!("{site}{path}"), &[]);
         assert!(problem.starts_with(&format!("HTTP/1.1 {status} ")), "{problem}");
         assert_eq!(field(&problem, "content-type"), "application/problem+json");
+        assert!(problem.contains("\"fault\":\"client\"") && problem.contains("\"request_id\":\""), "{problem}");
     }
     let numbers = curl(&format!("{site}/numbers"), &["--compressed", "-H", "Accept-Encoding: gzip"]);
     assert_eq!(field(&numbers, "content-encoding"), "gzip");

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-use outwork_front::message::{Body, Response};
+use outwork_front::message::Response;
+use outwork_front::problem::Problem;
 
 use super::metrics::Outcome;
 use super::parameter::Unfit;
@@ -122,25 +123,16 @@ impl QueryError {
     pub fn response(&self) -> Response {
         let status = self.status();
         let wait = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY.as_secs());
-        let mut problem = serde_json::json!({
-            "type": format!("urn:outwork:problem:{}", self.kind()),
-            "title": status.canonical_reason().unwrap_or("Error"),
-            "status": status.as_u16(),
-            "detail": self.to_string(),
-        });
+        let mut problem = Problem::new(status, self.to_string()).details(self.kind());
         if let Self::Parameter { name, .. } = self {
-            problem["key"] = name.as_str().into();
+            problem = problem.member("key", name.as_str());
         }
         if let Some(wait) = wait {
-            problem["retry_after"] = wait.into();
+            problem = problem.member("retry_after", wait);
         }
-        let mut response = Response::new(status);
-        response.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let mut response = problem.into_response();
         response.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(wait) = wait {
-            response.headers.insert(RETRY_AFTER, wait.into());
-        }
-        response.body = Body::Full(format!("{problem}\n").into());
+        response.headers.extend(wait.map(|wait| (RETRY_AFTER, wait.into())));
         response
     }
 }

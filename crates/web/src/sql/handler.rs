@@ -60,9 +60,7 @@ impl Queried {
         if response.status.is_server_error() {
             self.cells.failures.inc();
         }
-        let note = response.note_mut();
-        note.about = Some(Box::new(about));
-        note.why = Some(error.to_string().into());
+        response.note_mut().about = Some(Box::new(about));
         response
     }
 

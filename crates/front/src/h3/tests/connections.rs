@@ -1,6 +1,7 @@
 //! Connections: where they come from, how long they live, how they end.
 
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::config::{ClientAuthMode, UnknownNames};
@@ -48,6 +49,23 @@ fn new_connections_get_a_new_certificate_and_old_ones_go_on() {
         for client in [&mut before, &mut after] {
             assert_eq!(client.get("/now").await.unwrap().text(), "at once");
         }
+    });
+}
+
+#[test]
+fn who_comes_again_resumes_its_session_and_is_shown_no_certificate() {
+    let running = Running::new(limits(), 2);
+    let shown = Arc::<AtomicUsize>::default();
+    let mut tls = handshake::client(&[&rustls::version::TLS13], None);
+    tls.dangerous().set_certificate_verifier(Arc::new(handshake::Anyone(Arc::clone(&shown))));
+    run(async {
+        let endpoint = endpoint_of(tls, TransportConfig::default());
+        for _ in 0..3 {
+            // The ticket comes before the answer.
+            let mut client = Client::over(running.quic(&endpoint).await.unwrap()).await;
+            assert_eq!(client.get("/now").await.unwrap().text(), "at once");
+        }
+        assert_eq!(shown.load(Ordering::Relaxed), 1);
     });
 }
 

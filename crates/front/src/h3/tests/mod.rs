@@ -114,7 +114,10 @@ fn endpoint() -> Endpoint {
 }
 
 fn endpoint_with(identity: Option<&(String, String)>, transport: TransportConfig) -> Endpoint {
-    let mut tls = handshake::client(&[&rustls::version::TLS13], identity);
+    endpoint_of(handshake::client(&[&rustls::version::TLS13], identity), transport)
+}
+
+fn endpoint_of(mut tls: rustls::ClientConfig, transport: TransportConfig) -> Endpoint {
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
     config.transport_config(Arc::new(transport));

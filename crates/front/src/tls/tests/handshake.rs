@@ -1,5 +1,7 @@
 //! What clients see.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -12,9 +14,9 @@ use tokio_rustls::TlsConnector;
 use super::*;
 use crate::config::{ClientAuthMode, TlsVersion};
 
-/// Takes any certificate: the tests look at it themselves.
-#[derive(Debug)]
-struct Anyone;
+/// Takes any certificate: the tests look at it themselves. Counts those that it was shown.
+#[derive(Debug, Default)]
+pub(crate) struct Anyone(pub(crate) Arc<AtomicUsize>);
 
 impl ServerCertVerifier for Anyone {
     fn verify_server_cert(
@@ -25,6 +27,7 @@ impl ServerCertVerifier for Anyone {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        self.0.fetch_add(1, Ordering::Relaxed);
         Ok(ServerCertVerified::assertion())
     }
 
@@ -60,7 +63,7 @@ pub(crate) fn client(
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anyone));
+        .with_custom_certificate_verifier(Arc::<Anyone>::default());
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {

@@ -253,6 +253,20 @@ async fn a_server_that_comes_back_is_used_again_and_those_that_are_to_rest_are_o
 }
 
 #[tokio::test]
+async fn connections_beyond_those_that_are_to_rest_close_when_nobody_needs_them_and_all_when_they_are_old() {
+    let server = Server::new(&[]);
+    let keys = "pool_size = 3\nmin_idle = 1\nhealth_check = '10ms'\nidle_timeout = '10ms'\nquery_timeout = '1s'";
+    let site = asked(&server, keys, SLEEP);
+    let (opened, idle) = (site.shared().metrics.opened.cell(["main"]), site.shared().metrics.idle.cell(["main"]));
+    let slow = join_all([site.get("/sleep?s=3600"), site.get("/sleep?s=3600"), site.get("/sleep?s=3600")]).await;
+    assert!(slow.iter().all(|answer| answer.status == 504) && opened.get() >= 3, "{}", opened.get());
+    until(async || idle.get() == 1).await;
+    let site = asked(&server, "pool_size = 1\nmax_lifetime = '1s'", SLEEP);
+    let opened = site.shared().metrics.opened.cell(["main"]);
+    until(async || site.get("/one").await.status == 200 && opened.get() >= 2).await;
+}
+
+#[tokio::test]
 async fn a_connection_that_died_while_it_rested_costs_nobody_an_answer() {
     let server = Server::new(&[]);
     let site = asked(&server, "min_idle = 0\nhealth_check = '1h'", SLEEP);

@@ -135,7 +135,8 @@ async fn a_parameter_that_is_none_is_named_with_what_was_expected() {
     assert_eq!((wrong.status, wrong.field("content-type")), (400, "application/problem+json"));
     assert_eq!(wrong.field("cache-control"), "no-store");
     let problem = wrong.json();
-    assert_eq!(problem["key"], "id");
+    assert_eq!((&problem["key"], &problem["type"]), (&"id".into(), &"urn:outwork:problem:invalid".into()));
+    assert_eq!((&problem["fault"], &problem["status"]), (&"client".into(), &400.into()));
     assert!(problem["detail"].as_str().unwrap().contains("expected a whole number of 64 bits"), "{problem}");
     assert_eq!(site.get("/users?name=a&name=b").await.status, 400);
     assert_eq!(site.shared().metrics.queries.of(Outcome::Invalid).get(), 2);
@@ -285,6 +286,36 @@ async fn a_query_that_takes_too_long_is_stopped_and_its_connection_goes_on() {
     assert_eq!(site.get("/fast").await.status, 200);
     let metrics = &site.shared().metrics;
     assert_eq!((metrics.stopped.get(), metrics.opened.cell(["main"]).get()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_connection_has_its_pragmas() {
+    let file = File::new();
+    file.run("insert into log values ('first'), ('second')");
+    let route = "[route.'/log']\ndatabase = 'main'\nsql = 'select what from log'";
+    let whats = async |settings| {
+        let rows = file.asked(settings, route).get("/log").await.json();
+        rows.as_array().unwrap().iter().map(|row| row["what"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(whats("").await, ["first", "second"]);
+    assert_eq!(whats("pragmas = { reverse_unordered_selects = 'on' }").await, ["second", "first"]);
+}
+
+#[tokio::test]
+async fn connections_beyond_those_that_are_to_rest_close_when_nobody_needs_them_and_all_when_they_are_old() {
+    let file = File::new();
+    let site = file.asked("pool_size = 3\nmin_idle = 1\nidle_timeout = '10ms'\nquery_timeout = '200ms'", SLOW);
+    let cells = |site: &Asked| {
+        let metrics = &site.shared().metrics;
+        (metrics.opened.cell(["main"]), metrics.idle.cell(["main"]))
+    };
+    let (opened, idle) = cells(&site);
+    let slow = join_all([site.get("/slow?i=1"), site.get("/slow?i=2"), site.get("/slow?i=3")]).await;
+    assert!(slow.iter().all(|answer| answer.status == 504) && opened.get() == 3, "{}", opened.get());
+    until(async || idle.get() == 1).await;
+    let site = file.asked("pool_size = 1\nmax_lifetime = '1s'", SLOW);
+    let (opened, _) = cells(&site);
+    until(async || site.get("/fast").await.status == 200 && opened.get() >= 2).await;
 }
 
 #[tokio::test]
