@@ -85,9 +85,10 @@ impl BoundFront {
         }
         let tls = open_tls(&front.listener, vec![None; front.listener.len()], certificates)
             .map_err(|error| anyhow!(error))?;
-        let ports: Vec<u16> = handed.iter().map(|handed| handed.address.port()).collect();
-        front.listener.iter().try_for_each(|listener| vacant(listener, &ports))?;
-        let bound = Bound::bind(&places(&front.listener, &tls), front.threads(), handed)?;
+        let taken: Vec<u16> = handed.iter().map(|handed| handed.address.port()).collect();
+        let told = |error: DoorError| ports::explained(error.into(), Protocol::Tcp, ports::ANOTHER);
+        front.listener.iter().try_for_each(|listener| vacant(listener, &taken)).map_err(told)?;
+        let bound = Bound::bind(&places(&front.listener, &tls), front.threads(), handed).map_err(told)?;
         let listening = listening(&front.listener, tls, bound.addresses());
         Ok(Some(Self { bound, listening }))
     }
@@ -153,7 +154,7 @@ impl Front {
     pub(super) fn prepare(&self, settings: &Settings) -> Result<Listeners, String> {
         let wanted = &settings.front.listener;
         let mut before = self.listening.lock().clone();
-        let ports: Vec<u16> = before.iter().map(|one| one.address.port()).collect();
+        let taken: Vec<u16> = before.iter().map(|one| one.address.port()).collect();
         let (mut known, mut offers) = (Vec::with_capacity(wanted.len()), Vec::new());
         for (index, listener) in wanted.iter().enumerate() {
             let at = before.iter().position(|one| one.wanted == listener.address);
@@ -165,7 +166,7 @@ impl Front {
         }
         let tls = open_tls(wanted, known, &self.certificates)?;
         let told = |error: DoorError| report::text(&ports::explained(error.into(), Protocol::Tcp, ports::ANOTHER));
-        wanted.iter().try_for_each(|listener| vacant(listener, &ports)).map_err(told)?;
+        wanted.iter().try_for_each(|listener| vacant(listener, &taken)).map_err(told)?;
         let door = self.door.lock();
         let door = door.as_ref().ok_or("the front door is closing")?;
         let prepared = door.prepare(&places(wanted, &tls)).map_err(told)?;
