@@ -82,7 +82,7 @@ fn shows_its_features(host: &Namespace, dir: &Path) {
     std::fs::write(dir.join("ca.pem"), outwork("tls ca")).unwrap();
     assert!(tls("--cacert ca.pem").contains("<h1>This site is yours to change</h1>"));
     assert!(curl("--cacert ca.pem", "https://127.0.0.1:8443/").contains("<h1>"));
-    let third = "bench web --http 3 --insecure --connections 1 --streams 1 --duration 100ms --warm-up 10ms";
+    let third = "bench web --http 3 --insecure --connections 1 --streams 1 --duration 1s --warm-up 10ms";
     outwork(&format!("{third} https://127.0.0.1:8443/"));
     assert!(clear("-i --http2-prior-knowledge", "/").starts_with("HTTP/2 200 "));
 
