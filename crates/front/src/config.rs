@@ -36,6 +36,8 @@ section! {
         pub hsts: Option<Hsts>,
         /// Connections that may wait to be accepted, for each thread.
         pub backlog: u32 [range 1..=65_535] = 4096,
+        /// Whether other processes may listen there, too; the kernel shares connections out among them. Otherwise it is an error where one does.
+        pub shared: bool = false,
     }
     check https::fitting;
 }

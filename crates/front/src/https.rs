@@ -145,6 +145,23 @@ mod tests {
     }
 
     #[test]
+    fn what_may_become_a_challenge_is_never_answered_by_heart() {
+        let end = CLEAR.into();
+        let inner = Box::new(Respond::new(StatusCode::OK, http::HeaderMap::new(), "routed"));
+        let https = Https::new(Vec::new(), Arc::default(), inner);
+        let stands = |target| {
+            let (mut head, ()) = http::Request::get(target).body(()).unwrap().into_parts();
+            head.extensions.insert(Repeated);
+            let origin = Rc::new(Origin { peer: end, local: end, tls: false, session: None });
+            match https.handle(Request { head, body: RequestBody::Empty, origin }) {
+                Answer::Now(response) => response.note.is_some_and(|note| note.standing.is_some()),
+                Answer::Later(_) => panic!("it has nothing to wait for"),
+            }
+        };
+        assert!(stands("/") && !stands("/.well-known/acme-challenge/token"));
+    }
+
+    #[test]
     fn clear_text_is_sent_to_https_with_its_host_and_path() {
         let (https, _) = https(443);
         let to = |host, target| location(&https, host, target);

@@ -23,14 +23,20 @@ pub fn take_short_turns() -> Result<()> {
 
 /// Starts a thread without which the process must not go on: a panic in it is reported, and ends the process. What was serving
 /// comes back from its log in a consistent state; half a server would keep clients waiting, and nobody would know why.
-pub fn spawn_vital(name: String, body: impl FnOnce() + Send + 'static) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name(name).spawn(move || {
+pub fn spawn_vital(
+    builder: std::thread::Builder,
+    body: impl FnOnce() + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    builder.spawn(move || {
         let _vital = Vital;
         body();
     })
 }
 
-struct Vital;
+/// Held by what the process must not go on without, be it a thread or a task of one: a panic while it is held ends the process.
+#[must_use = "it has to be held"]
+#[derive(Debug)]
+pub struct Vital;
 
 impl Drop for Vital {
     fn drop(&mut self) {
@@ -78,7 +84,9 @@ mod tests {
         use std::os::unix::process::ExitStatusExt;
         const MARK: &str = "OUTWORK_TEST_PANICS";
         if std::env::var_os(MARK).is_some() {
-            let _ = spawn_vital("vital".to_owned(), || panic!("as the test wants")).unwrap().join();
+            let _ = spawn_vital(std::thread::Builder::new().name("vital".to_owned()), || panic!("as the test wants"))
+                .unwrap()
+                .join();
             return;
         }
         let mut itself = std::process::Command::new(std::env::current_exe().unwrap());

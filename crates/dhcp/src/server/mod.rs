@@ -35,7 +35,7 @@ use prober::Prober;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use worker::{Command, Worker};
 
@@ -237,7 +237,8 @@ impl Server {
     }
 
     fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
-        let thread = thread::spawn_vital(name.clone(), body).map_err(|source| StartError::Thread { name, source })?;
+        let thread = thread::spawn_vital(Builder::new().name(name.clone()), body)
+            .map_err(|source| StartError::Thread { name, source })?;
         self.threads.push(thread);
         Ok(())
     }

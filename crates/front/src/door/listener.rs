@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::HeaderValue;
+use outwork_net::thread::Vital;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -27,17 +29,35 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A socket that listens beside others on the same address; the kernel shares connections out between them.
 pub(crate) fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = reusing(address)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, backlog)?;
+    Ok(socket.into())
+}
+
+/// Finds out that nobody listens at an address. Of the same user's sockets that share a port the kernel lets any number in, from whatever process,
+/// and gives each a part of the connections: that is for the threads of one door, and nobody wants it of a server that was forgotten.
+///
+/// # Errors
+/// `AddrInUse` where somebody does, and whatever else is in the way of listening there.
+pub fn vacant(address: SocketAddr) -> io::Result<()> {
+    if address.port() != 0 {
+        let socket = reusing(address)?;
+        rustix::net::bind(&socket, &address)?;
+    }
+    Ok(())
+}
+
+fn reusing(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    sockopt::set_socket_reuseport(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
-    rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, backlog)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// A socket that is accepted on.
@@ -63,6 +83,7 @@ impl Listening {
     }
 
     pub(crate) async fn accept(self: Rc<Self>) {
+        let _vital = Vital;
         loop {
             match self.socket.accept().await {
                 Ok((stream, peer)) => self.begin(stream, peer),
@@ -77,7 +98,7 @@ impl Listening {
 
     fn begin(&self, stream: TcpStream, peer: SocketAddr) {
         let metrics = &self.worker.metrics;
-        let seat = match Seat::take(&self.open, &self.worker.serving(), self.local, peer) {
+        let seat = match Seat::take(&self.open, &self.worker, self.local, peer) {
             Ok(seat) => seat,
             Err(why) => return metrics.connections_cut.of(why).inc(),
         };
@@ -86,7 +107,6 @@ impl Listening {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         metrics.connections.inc();
-        metrics.connections_open.inc();
         let origin = Rc::new(Origin { peer, local: self.local, tls: self.place.tls.is_some(), session: None });
         let (worker, tls) = (Rc::clone(&self.worker), self.place.tls.clone());
         let beat = worker.pulses.begin();
@@ -100,7 +120,6 @@ impl Listening {
                 worker.metrics.connections_cut.of(if late { Cut::Late } else { Cut::Broken }).inc();
                 tracing::debug!(%peer, %error, "connection ended");
             }
-            worker.metrics.connections_open.dec();
             drop(seat);
         });
     }

@@ -90,6 +90,12 @@ metrics! {
         received: Counter in bytes => history,
         /// Sent to clients.
         sent: Counter in bytes => history,
+        /// Answers given by heart: to a head that came before, byte for byte, and whose answer stands.
+        repeated: Counter => history,
+        /// Memory for answers that are known by heart.
+        known: Gauge in bytes,
+        /// Answers that were let go of to make room for others, or not kept because there was none.
+        known_crowded: Counter,
         /// Parts of files sent, by how.
         file_parts: Counter by FileTransfer,
         /// Pieces of files that were not in the page cache, and were waited for by another thread.

@@ -28,6 +28,7 @@ use crate::filter::Entry;
 use crate::filter::clients::{self, Clients};
 use crate::h1::head::HeadLimits;
 use crate::message::Handler;
+pub use listener::vacant;
 use metrics::Cut;
 pub use metrics::DoorMetrics;
 use places::{Change, Places, Sockets};
@@ -185,7 +186,8 @@ impl Bound {
             let processor = processors.get(index % processors.len().max(1)).copied().filter(|_| self.threads.pinned);
             let io = self.threads.io;
             let builder = std::thread::Builder::new().name(name.clone()).stack_size(self.threads.stack);
-            let thread = builder.spawn(move || thread::run(sockets, orders, shared, processor, io));
+            let run = move || thread::run(sockets, orders, shared, processor, io);
+            let thread = outwork_net::thread::spawn_vital(builder, run);
             threads.push((sender, thread.map_err(|source| DoorError::Thread { name, source })?));
         }
         Ok(Door { threads, places: Mutex::new(self.places) })
@@ -265,12 +267,19 @@ pub(crate) struct Open {
 /// A place among the open connections of all threads.
 pub(crate) struct Seat {
     open: Arc<Open>,
+    metrics: Arc<DoorMetrics>,
     _of_client: Option<clients::Place>,
 }
 
 impl Seat {
     /// A place for a connection of `peer` to `local`, or why there is none.
-    pub(crate) fn take(open: &Arc<Open>, serving: &Serving, local: SocketAddr, peer: SocketAddr) -> Result<Self, Cut> {
+    pub(crate) fn take(
+        open: &Arc<Open>,
+        worker: &worker::Worker,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Result<Self, Cut> {
+        let serving = worker.serving();
         let limit = serving.options.per_client;
         let trusted = || serving.entry.proxies.as_ref().is_some_and(|proxies| proxies.trust(peer.ip()));
         let of_client = match limit > 0 && !trusted() {
@@ -281,13 +290,15 @@ impl Seat {
             open.all.fetch_sub(1, Ordering::Relaxed);
             return Err(Cut::Full);
         }
-        Ok(Self { open: Arc::clone(open), _of_client: of_client })
+        worker.metrics.connections_open.inc();
+        Ok(Self { open: Arc::clone(open), metrics: Arc::clone(&worker.metrics), _of_client: of_client })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         self.open.all.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.connections_open.dec();
     }
 }
 

@@ -5,6 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::BytesMut;
+use http::HeaderValue;
+
 use super::Serving;
 use super::metrics::DoorMetrics;
 use super::pulse::{Pulses, Tick};
@@ -22,11 +25,17 @@ pub(crate) struct Worker {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     /// Where heads are written. Taken out for as long as one is being sent.
     pub(crate) out: RefCell<Vec<u8>>,
+    /// Where what many streams send in one turn is gathered. Taken out for as long as it holds something.
+    pub(crate) gathered: RefCell<BytesMut>,
     /// What is answered by heart.
     pub(crate) known: RefCell<Known>,
+    /// Whether anything may be.
+    pub(crate) repeats: Cell<bool>,
     started: Instant,
     now: Cell<Tick>,
     date: Cell<[u8; DATE]>,
+    /// The same, as the value of a field.
+    date_value: RefCell<HeaderValue>,
 }
 
 /// Bytes of an IMF-fixdate (RFC 9110 section 5.6.7).
@@ -35,15 +44,18 @@ pub(crate) const DATE: usize = 29;
 impl Worker {
     pub(crate) fn new(serving: Arc<Serving>, metrics: Arc<DoorMetrics>) -> Rc<Self> {
         let worker = Self {
+            gathered: RefCell::default(),
+            known: RefCell::new(Known::new(&metrics)),
+            repeats: Cell::new(serving.entry.has_no_eye_for_requests()),
             serving: RefCell::new(serving),
             metrics,
             pulses: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             out: RefCell::new(Vec::with_capacity(4096)),
-            known: RefCell::default(),
             started: Instant::now(),
             now: Cell::new(Tick::at(Duration::ZERO)),
             date: Cell::new([b' '; DATE]),
+            date_value: RefCell::new(HeaderValue::from_static("")),
         };
         worker.beat();
         Rc::new(worker)
@@ -61,6 +73,7 @@ impl Worker {
 
     /// Serves something else from now on.
     pub(crate) fn replace(&self, serving: Arc<Serving>) {
+        self.repeats.set(serving.entry.has_no_eye_for_requests());
         self.serving.replace(serving);
         self.known.borrow_mut().clear();
     }
@@ -71,6 +84,7 @@ impl Worker {
         let text = httpdate::fmt_http_date(SystemTime::now());
         if let Ok(date) = <[u8; DATE]>::try_from(text.as_bytes()) {
             self.date.set(date);
+            HeaderValue::from_bytes(&date).into_iter().for_each(|value| drop(self.date_value.replace(value)));
         }
         self.pulses.expire(self.now());
     }
@@ -90,5 +104,10 @@ impl Worker {
     /// The value of `Date`.
     pub(crate) fn date(&self) -> [u8; DATE] {
         self.date.get()
+    }
+
+    /// The same, as the value of a field.
+    pub(crate) fn date_value(&self) -> HeaderValue {
+        self.date_value.borrow().clone()
     }
 }

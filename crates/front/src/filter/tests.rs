@@ -160,6 +160,49 @@ fn addresses_that_may_not_come_and_routes_that_are_closed_are_told_so() {
     assert_eq!(open.ask(get("/")).status, StatusCode::OK);
 }
 
+/// Says that its answer stands wherever nobody has taken that away.
+struct Standing;
+
+impl Handler for Standing {
+    fn handle(&self, request: Request) -> Answer {
+        let mut response = Response::new(StatusCode::OK);
+        response.note_mut().standing =
+            request.head.extensions.get::<Repeated>().map(|_| crate::message::Standing::always());
+        response.into()
+    }
+}
+
+#[test]
+fn whoever_decides_by_more_than_the_head_takes_it_away_that_an_answer_stands() {
+    let stands = |response: Response| response.note.is_some_and(|note| note.standing.is_some());
+    let again = || {
+        let mut request = request(Method::GET, "/", &[(AUTHORIZATION.as_str(), "Basic YW5uOng=")]);
+        request.head.extensions.insert(Repeated);
+        request
+    };
+    for (route, expected) in [
+        ("", true),
+        ("security_headers = {}\nresponse_headers = { set = { x = '1' } }\ncors = { origins = ['*'] }", true),
+        ("addresses = { deny = ['198.51.100.0/24'] }", false),
+        ("maintenance = { allow = ['192.0.2.7'] }", false),
+        ("rate_limit = [{ limit = 10 }]", false),
+        (&login(), false),
+    ] {
+        let behind = Behind::new("", route, Standing);
+        let response = behind.wait(again());
+        assert_eq!(response.status, StatusCode::OK, "{route}");
+        assert_eq!(stands(response), expected, "{route}");
+    }
+    let clock: outwork_cache::Clock = Arc::new(|| outwork_cache::UnixMillis(0));
+    let tiers = outwork_cache::Tiers::open(&outwork_cache::Settings::default(), Arc::clone(&clock)).unwrap();
+    let rules = crate::cached::Rules::new(&crate::cached::config::Cache::default(), "test", None);
+    let store = crate::cached::Store::new(tiers, clock, 1 << 20, 10);
+    let cached = crate::cached::Cached::new(Arc::new(Standing), rules, store);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    assert!(!stands(local.block_on(&runtime, async { cached.handle(again()).response().await })));
+}
+
 #[test]
 fn a_limit_refuses_what_is_beyond_it_and_tells_the_least_that_is_left() {
     let behind =

@@ -121,7 +121,7 @@ pub(crate) async fn serve<S: Transport>(
         connection.pulse().set_idle(true);
         connection.pulse().allow(connection.worker.now(), patience);
         let most = connection.options(|options| options.requests_per_connection);
-        let known = Some(&*origin).filter(|_| served + 1 < most);
+        let known = Some(&*origin).filter(|_| served + 1 < most && connection.worker.repeats.get());
         let begin = poll_fn(|context| connection.poll_begin(context, may_be_http2 && served == 0, known)).await?;
         connection.pulse().set_idle(false);
         let (head, again) = match begin {
@@ -212,9 +212,12 @@ impl<S: Transport> Connection<S> {
             true => Problem::too_large(limit).answer(&request.head).into(),
             false => serving.handler.handle(request),
         };
+        let mut again = again;
         let answer = match answer {
             Answer::Now(response) => Some(response),
             Answer::Later(mut response) => {
+                // Much may change until it comes.
+                again = None;
                 poll_fn(|context| self.pulse().poll_in_time(context, |context| response.as_mut().poll(context))).await
             }
         };

@@ -3,14 +3,17 @@
 //! Clients that keep a connection open mostly ask with the same bytes again, and a handler can say of an answer that it stands
 //! ([`Standing`]): nothing but the head had a part in it, and it can tell whether it would be the same now. Such an answer needs no parsing, no
 //! route and no head to be written; it is counted like any other. A head is remembered by its hash when it comes, by its answer when it comes
-//! again, so that heads that come once take nothing. Each thread has its own, and forgets them with the configuration that they were made by.
+//! again, so that heads that come once take nothing; and one whose answer does not stand is left alone for a while. Each thread has its own, and
+//! forgets them with the configuration that they were made by.
 
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use http::StatusCode;
 
+use crate::door::DoorMetrics;
 use crate::door::worker::DATE;
 use crate::message::{Origin, Standing};
 
@@ -23,17 +26,22 @@ const MESSAGE: usize = 64 << 10;
 /// Bytes of all of them.
 const ALL: usize = 8 << 20;
 
+/// How often a head comes until it is tried again whether its answer stands.
+const LEFT_ALONE: u16 = 512;
+
 /// What a thread knows by heart.
-#[derive(Default)]
 pub(crate) struct Known {
     slots: Vec<Slot>,
     bytes: usize,
     hasher: RandomState,
+    metrics: Arc<DoorMetrics>,
 }
 
 #[derive(Default)]
 struct Slot {
     hash: u64,
+    /// So often more it is left alone.
+    alone: u16,
     answer: Option<Box<Answer>>,
 }
 
@@ -74,7 +82,7 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) route: Option<u16>,
     /// Bytes of the message that are its head.
-    head_bytes: usize,
+    pub(crate) head_bytes: usize,
     standing: Standing,
     /// Asked for since another head wanted its place.
     used: bool,
@@ -100,11 +108,6 @@ impl Answer {
         &self.message
     }
 
-    /// Bytes of its content.
-    pub(crate) fn content(&self) -> u64 {
-        (self.message.len() - self.head_bytes) as u64
-    }
-
     fn is_to(&self, head: &[u8], place: &Place<'_>) -> bool {
         *self.head == *head && (self.local, self.tls) == (place.local, place.tls) && *self.alt_svc == *place.alt_svc
     }
@@ -115,6 +118,10 @@ impl Answer {
 }
 
 impl Known {
+    pub(crate) fn new(metrics: &Arc<DoorMetrics>) -> Self {
+        Self { slots: Vec::new(), bytes: 0, hasher: RandomState::default(), metrics: Arc::clone(metrics) }
+    }
+
     /// Looks for what `head` was answered, and remembers that it came.
     pub(crate) fn find(&mut self, head: &[u8], place: &Place<'_>) -> Seen {
         if head.len() > HEAD {
@@ -144,9 +151,13 @@ impl Known {
                 self.remember(at, hash);
                 Seen::New
             }
-            None if slot.hash == hash => Seen::Again,
+            None if slot.hash == hash && slot.alone == 0 => Seen::Again,
+            None if slot.hash == hash => {
+                slot.alone -= 1;
+                Seen::New
+            }
             None => {
-                slot.hash = hash;
+                self.remember(at, hash);
                 Seen::New
             }
         }
@@ -157,28 +168,50 @@ impl Known {
         self.slots.get_mut(at)?.answer.as_deref_mut()
     }
 
-    /// Whether an answer of so many bytes is worth keeping.
-    pub(crate) fn takes(bytes: u64) -> bool {
-        bytes <= MESSAGE as u64
+    /// Whether an answer of so many bytes can be kept. Where there is no room, those go that nobody has asked for since the last time.
+    pub(crate) fn has_room(&mut self, bytes: usize) -> bool {
+        if bytes > MESSAGE {
+            return false;
+        }
+        let room = |known: &Self| known.bytes + bytes + HEAD <= ALL;
+        if room(self) {
+            return true;
+        }
+        for at in 0..self.slots.len() {
+            let answer = self.answer(at);
+            if answer.is_some_and(|answer| !std::mem::take(&mut answer.used)) {
+                self.metrics.known_crowded.inc();
+                self.forget(at);
+            }
+        }
+        let has_room = room(self);
+        self.metrics.known_crowded.add((!has_room).into());
+        has_room
     }
 
-    /// Keeps an answer.
+    /// Keeps an answer, for which there is room.
     pub(crate) fn keep(&mut self, answer: Answer) {
         let (at, hash) = self.place(&answer.head);
         let weight = answer.weight();
-        if self.bytes + weight > ALL {
-            self.clear();
-        }
         self.forget(at);
         self.remember(at, hash);
         if let Some(slot) = self.slots.get_mut(at) {
             self.bytes += weight;
+            self.metrics.known.add(weight as i64);
             slot.answer = Some(Box::new(answer));
         }
     }
 
+    /// Leaves a head alone, whose answer cannot be kept.
+    pub(crate) fn leave_alone(&mut self, head: &[u8]) {
+        let (at, hash) = self.place(head);
+        let slot = self.slots.get_mut(at).filter(|slot| slot.hash == hash);
+        slot.into_iter().for_each(|slot| slot.alone = LEFT_ALONE);
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
+        self.metrics.known.add(-(self.bytes as i64));
         (self.slots, self.bytes) = (Vec::new(), 0);
     }
 
@@ -188,18 +221,25 @@ impl Known {
     }
 
     fn remember(&mut self, at: usize, hash: u64) {
-        self.slots.get_mut(at).into_iter().for_each(|slot| slot.hash = hash);
+        self.slots.get_mut(at).into_iter().for_each(|slot| (slot.hash, slot.alone) = (hash, 0));
     }
 
     fn forget(&mut self, at: usize) {
         let answer = self.slots.get_mut(at).and_then(|slot| slot.answer.take());
-        self.bytes -= answer.map_or(0, |answer| answer.weight());
+        let weight = answer.map_or(0, |answer| answer.weight());
+        self.bytes -= weight;
+        self.metrics.known.add(-(weight as i64));
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
@@ -219,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_head_is_known_from_its_third_time_on_where_it_came_to() {
-        let (mut known, here, there) = (Known::default(), origin(80), origin(81));
+        let (mut known, here, there) = (Known::new(&Arc::default()), origin(80), origin(81));
         let (here, there) = (Place::new(&here, b""), Place::new(&there, b""));
         assert_eq!([known.find(b"a", &here), known.find(b"a", &here)], [Seen::New, Seen::Again]);
         known.keep(answer(b"a", &here, b"answer", Standing::always()));
@@ -233,7 +273,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_no_longer_stands_is_forgotten() {
-        let (mut known, here) = (Known::default(), origin(80));
+        let (mut known, here) = (Known::new(&Arc::default()), origin(80));
         let here = Place::new(&here, b"");
         let stands = Arc::new(AtomicBool::new(true));
         let standing = Standing::new({
@@ -249,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_keeps_its_place_against_what_comes_once_and_nothing_grows_without_end() {
-        let (mut known, here) = (Known::default(), origin(80));
+        let (mut known, here) = (Known::new(&Arc::default()), origin(80));
         let here = Place::new(&here, b"");
         known.find(b"a", &here);
         known.keep(answer(b"a", &here, b"answer", Standing::always()));
@@ -266,19 +306,36 @@ mod tests {
         for number in 0..1000u32 {
             let head = number.to_be_bytes();
             known.find(&head, &here);
-            known.keep(answer(&head, &here, &vec![0; MESSAGE], Standing::always()));
+            if known.has_room(MESSAGE) {
+                known.keep(answer(&head, &here, &vec![0; MESSAGE], Standing::always()));
+            }
             assert!(known.bytes <= ALL, "{}", known.bytes);
         }
         let kept: usize =
             known.slots.iter().filter_map(|slot| slot.answer.as_ref()).map(|answer| answer.weight()).sum();
-        assert_eq!(known.bytes, kept);
+        assert_eq!((known.bytes, known.metrics.known.get()), (kept, kept as i64));
+        assert!(kept > ALL / 4 && known.metrics.known_crowded.get() > 0 && !known.has_room(MESSAGE + 1));
         assert_eq!(known.find(&[0; HEAD + 1], &here), Seen::New);
         assert_eq!(known.find(&[0; HEAD + 1], &here), Seen::New, "what is too long is not remembered");
+        let metrics = Arc::clone(&known.metrics);
+        drop(known);
+        assert_eq!(metrics.known.get(), 0);
+    }
+
+    #[test]
+    fn a_head_whose_answer_does_not_stand_is_left_alone_for_a_while() {
+        let (mut known, here) = (Known::new(&Arc::default()), origin(80));
+        let here = Place::new(&here, b"");
+        assert_eq!([known.find(b"a", &here), known.find(b"a", &here)], [Seen::New, Seen::Again]);
+        known.leave_alone(b"a");
+        let again = (0..3 * LEFT_ALONE).filter(|_| known.find(b"a", &here) == Seen::Again).count();
+        assert_eq!(again, 2 * usize::from(LEFT_ALONE), "it is tried again after that");
+        known.leave_alone(b"another");
     }
 
     #[test]
     fn a_message_says_the_date_of_when_it_is_sent() {
-        let (mut known, here) = (Known::default(), origin(80));
+        let (mut known, here) = (Known::new(&Arc::default()), origin(80));
         let here = Place::new(&here, b"");
         known.find(b"a", &here);
         let text = [&b"date: "[..], &[b'x'; DATE], b"\r\n"].concat();

@@ -16,11 +16,8 @@ use crate::door::worker::Worker;
 
 /// Bytes that are gathered before they have to leave.
 const GATHERED: usize = 64 << 10;
-/// Room that is made at first.
-const FIRST: usize = 16 << 10;
-/// Room that is kept from one turn to the next; an idle connection holds none.
-const KEPT: usize = 4 << 10;
-
+/// Of which so much that its client does not take is moved to where it takes no more than it is.
+const LITTLE: usize = 16 << 10;
 /// A stream whose writes wait for [`end_turn`](Self::end_turn).
 pub(super) struct Cork<S>(Rc<RefCell<Corked<S>>>);
 
@@ -58,7 +55,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Cork<S> {
     pub(super) fn end_turn<T>(&self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         let corked = &mut *self.0.borrow_mut();
         corked.watch.end_turn();
-        ready!(corked.drain(context))?;
+        if corked.drain(context)?.is_pending() {
+            corked.shrink();
+            return Poll::Pending;
+        }
         ready!(Pin::new(&mut corked.stream).poll_flush(context))?;
         Poll::Pending
     }
@@ -88,6 +88,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Cork<S> {
 
 impl<S: AsyncWrite + Unpin> Corked<S> {
     fn drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.gathered.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         while !self.gathered.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.gathered))?;
             if written == 0 {
@@ -95,10 +98,19 @@ impl<S: AsyncWrite + Unpin> Corked<S> {
             }
             self.gathered.advance(written);
         }
-        if self.gathered.capacity() > KEPT {
-            self.gathered = BytesMut::new();
-        }
+        // An idle connection holds no room; the thread keeps one for whichever writes next.
+        *self.worker.gathered.borrow_mut() = std::mem::take(&mut self.gathered);
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<S> Corked<S> {
+    /// What a client does not take now may have to wait for long: where that is little, it takes little room.
+    fn shrink(&mut self) {
+        if self.gathered.len() <= LITTLE && self.gathered.capacity() > 2 * LITTLE {
+            let left = BytesMut::from(&*self.gathered);
+            *self.worker.gathered.borrow_mut() = std::mem::replace(&mut self.gathered, left);
+        }
     }
 }
 
@@ -127,8 +139,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Cork<S> {
         if corked.gathered.len() >= GATHERED {
             ready!(corked.drain(context))?;
         }
-        if corked.gathered.capacity() == 0 {
-            corked.gathered.reserve(FIRST);
+        if corked.gathered.is_empty() {
+            corked.gathered = std::mem::take(&mut *corked.worker.gathered.borrow_mut());
+            corked.gathered.clear();
+            corked.gathered.reserve(GATHERED);
         }
         let taken = bytes.len().min(GATHERED.saturating_sub(corked.gathered.len()));
         let before = corked.gathered.len();

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use outwork_net::thread::Vital;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{Endpoint, EndpointConfig, Incoming, TokioRuntime};
 use rustls::pki_types::CertificateDer;
@@ -107,6 +108,7 @@ impl Listening {
     }
 
     pub(crate) async fn accept(self) {
+        let _vital = Vital;
         while let Some(incoming) = self.endpoint.accept().await {
             self.begin(incoming);
         }
@@ -122,7 +124,7 @@ impl Listening {
             // One that has no right to another try is refused with that.
             return drop(incoming.retry());
         }
-        let seat = match Seat::take(&self.open, &self.worker.serving(), self.local, peer) {
+        let seat = match Seat::take(&self.open, &self.worker, self.local, peer) {
             Ok(seat) => seat,
             Err(why) => {
                 metrics.connections_cut.of(why).inc();
@@ -131,7 +133,6 @@ impl Listening {
         };
         metrics.connections.inc();
         metrics.quic_connections.inc();
-        metrics.connections_open.inc();
         let (worker, local) = (Rc::clone(&self.worker), self.local);
         let (handshake, beat) = (Underway::new(&self.handshakes), worker.pulses.begin());
         self.connections.add(&beat);
@@ -142,7 +143,6 @@ impl Listening {
                 worker.metrics.connections_cut.of(if late { Cut::Late } else { Cut::Broken }).inc();
                 tracing::debug!(%peer, %error, "connection ended");
             }
-            worker.metrics.connections_open.dec();
             drop(seat);
         });
     }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::door::pace::Pace;
 use crate::door::pulse::Pulse;
@@ -21,7 +21,7 @@ use crate::door::worker::Worker;
 use crate::door::{Options, Serving};
 use crate::filter::Visit;
 use crate::h1::head::{FIELDS, is_host};
-use crate::message::{Origin, Response};
+use crate::message::{Origin, ReadyHead, Response};
 use crate::problem::Problem;
 
 pub(crate) use incoming::{Incoming, Source};
@@ -101,20 +101,27 @@ impl Exchange {
     /// The head of a response as these versions have it, and whether content follows.
     pub(crate) fn head(&self, response: &Response, is_head: bool) -> (HeaderMap, bool) {
         let status = response.status;
-        let mut fields = response.headers.clone();
-        let said = fields.remove(CONTENT_LENGTH);
-        for name in [CONNECTION, TRANSFER_ENCODING] {
-            fields.remove(name);
-        }
-        fields.remove("keep-alive");
-        for ready in response.ready_heads() {
-            fields.extend(ready.fields.iter().map(|(name, value)| (name.clone(), value.clone())));
-        }
+        let mut ready = response.ready_heads();
+        let mut said = None;
+        let mut fields = match (response.headers.is_empty(), ready.next()) {
+            // Mostly all fields were made ready before, in one map.
+            (true, Some(ready)) => ready.fields.clone(),
+            (_, first) => {
+                let mut fields = response.headers.clone();
+                said = fields.remove(CONTENT_LENGTH);
+                [CONNECTION, TRANSFER_ENCODING, HeaderName::from_static("keep-alive")].iter().for_each(|name| {
+                    fields.remove(name);
+                });
+                add(&mut fields, first);
+                fields
+            }
+        };
+        ready.for_each(|ready| add(&mut fields, Some(ready)));
         if let Some(hit) = response.hit {
             fields.extend(hit.fields());
         }
         if !fields.contains_key(DATE) {
-            fields.extend(HeaderValue::from_bytes(&self.worker.date()).ok().map(|date| (DATE, date)));
+            fields.insert(DATE, self.worker.date_value());
         }
         if let Some(alt_svc) = &self.alt_svc {
             fields.entry(ALT_SVC).or_insert_with(|| alt_svc.clone());
@@ -147,6 +154,11 @@ impl Exchange {
             tracing::debug!(peer = %self.origin.peer, %error, "a stream ended before its response did");
         }
     }
+}
+
+fn add(fields: &mut HeaderMap, ready: Option<&Arc<ReadyHead>>) {
+    let ready = ready.into_iter().flat_map(|ready| &ready.fields);
+    fields.extend(ready.map(|(name, value)| (name.clone(), value.clone())));
 }
 
 /// What clients have taken apart to compress it better (RFC 9113 section 8.2.3, RFC 9114 section 4.2.1).

@@ -145,11 +145,10 @@ impl Counted {
         self.traffic.failures.push(Failure { route, why: why.map(String::from), ..Failure::new(status, about, id) });
     }
 
-    /// An answer was given by heart, so long after its request's head, with so many bytes of content.
-    pub(crate) fn repeated(&self, route: Option<u16>, took: Duration, bytes: u64) {
+    /// An answer that is no error was given by heart, so long after its request's head.
+    pub(crate) fn repeated(&self, route: Option<u16>, took: Duration) {
         if let Some(cells) = self.cells(route) {
             cells.time.record(took);
-            cells.sent.add(bytes);
         }
     }
 

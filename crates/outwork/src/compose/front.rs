@@ -10,7 +10,7 @@ use outwork_front::Tls;
 use outwork_front::cached::api::Caching;
 use outwork_front::coding::{CodingMetrics, Compressor};
 use outwork_front::config::Listener;
-use outwork_front::door::{Bound, Door, DoorMetrics, Farewell, Handed, Place, Prepared, Serving};
+use outwork_front::door::{self, Bound, Door, DoorError, DoorMetrics, Farewell, Handed, Place, Prepared, Serving};
 use outwork_front::filter::Kit;
 use outwork_front::https::Https;
 use outwork_front::message::Handler;
@@ -45,6 +45,7 @@ pub(super) struct Front {
     pub(super) queries: Arc<Queries>,
     /// Middleware, which outlives a reload.
     pub(super) kit: Kit,
+    pub(super) metrics: Arc<DoorMetrics>,
 }
 
 /// A listener at work.
@@ -84,6 +85,8 @@ impl BoundFront {
         }
         let tls = open_tls(&front.listener, vec![None; front.listener.len()], certificates)
             .map_err(|error| anyhow!(error))?;
+        let ports: Vec<u16> = handed.iter().map(|handed| handed.address.port()).collect();
+        front.listener.iter().try_for_each(|listener| vacant(listener, &ports))?;
         let bound = Bound::bind(&places(&front.listener, &tls), front.threads(), handed)?;
         let listening = listening(&front.listener, tls, bound.addresses());
         Ok(Some(Self { bound, listening }))
@@ -132,6 +135,7 @@ impl BoundFront {
             shared,
             queries: Queries::new(Arc::new(databases)),
             kit,
+            metrics,
         }))
     }
 }
@@ -149,6 +153,7 @@ impl Front {
     pub(super) fn prepare(&self, settings: &Settings) -> Result<Listeners, String> {
         let wanted = &settings.front.listener;
         let mut before = self.listening.lock().clone();
+        let ports: Vec<u16> = before.iter().map(|one| one.address.port()).collect();
         let (mut known, mut offers) = (Vec::with_capacity(wanted.len()), Vec::new());
         for (index, listener) in wanted.iter().enumerate() {
             let at = before.iter().position(|one| one.wanted == listener.address);
@@ -159,11 +164,11 @@ impl Front {
             known.push(tls.filter(|_| listener.tls.is_some()));
         }
         let tls = open_tls(wanted, known, &self.certificates)?;
+        let told = |error: DoorError| report::text(&ports::explained(error.into(), Protocol::Tcp, ports::ANOTHER));
+        wanted.iter().try_for_each(|listener| vacant(listener, &ports)).map_err(told)?;
         let door = self.door.lock();
         let door = door.as_ref().ok_or("the front door is closing")?;
-        let prepared = door
-            .prepare(&places(wanted, &tls))
-            .map_err(|error| report::text(&ports::explained(error.into(), Protocol::Tcp, ports::ANOTHER)))?;
+        let prepared = door.prepare(&places(wanted, &tls)).map_err(told)?;
         let listening = listening(wanted, tls, prepared.addresses());
         Ok(Listeners { listening, offers, prepared })
     }
@@ -227,6 +232,15 @@ fn open_tls(
         }
     }
     Ok(tls)
+}
+
+/// Finds out that no other process listens where a listener is to be, unless that is wanted. At `ours` it is this one, or its predecessor.
+fn vacant(listener: &Listener, ours: &[u16]) -> Result<(), DoorError> {
+    let address = listener.address;
+    match listener.shared || ours.contains(&address.port()) {
+        true => Ok(()),
+        false => door::vacant(address).map_err(|source| DoorError::Listen { address, source }),
+    }
 }
 
 fn places(listeners: &[Listener], tls: &[Option<Arc<Tls>>]) -> Vec<Place> {

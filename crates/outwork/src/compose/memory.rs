@@ -42,6 +42,7 @@ pub(super) fn report(
         let mut parts = vec![("metrics_history", history.memory()), ("event_streams", hub.memory())];
         if let Some(front) = &front {
             parts.push(("files", usize::try_from(front.shared.metrics.kept.get()).unwrap_or(0)));
+            parts.push(("known_answers", usize::try_from(front.metrics.known.get()).unwrap_or(0)));
             let responses = front.caching.store.tiers().stats().l1.bytes.unwrap_or_default();
             parts.push(("response_cache", usize::try_from(responses).unwrap_or(usize::MAX)));
             let (_, results) = front.queries.databases().shared().cache.kept();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::binary::{Place, text};
+use crate::binary::{Place, command, text};
 
 /// A place whose configuration has these lines behind it, where `ADDRESS` is the one that it listens on; and that address.
 fn place(lines: &str) -> (Place, String) {
@@ -327,4 +327,32 @@ fn a_browser_shows_a_page_whose_assets_are_named_by_their_content() {
         assert!(shown.contains(part), "{part}: {shown} {}", text(&browser.stderr));
     }
     assert!(shown.contains(&format!("url(&quot;http://{address}/img/dot-")), "{shown}");
+}
+
+#[test]
+fn a_second_server_at_the_same_address_is_refused_and_told_who_is_there_unless_the_address_is_shared() {
+    let (mut place, address) = place(ROUTES);
+    place.start();
+    let config = |shared| {
+        format!(
+            "[dhcp]\nenabled = false\n[store]\ndata_dir = 'other'\n[admin]\nlisten = ['127.0.0.1:0']\n[[front.listener]]\n\
+             address = '{address}'\nshared = {shared}\n[[front.route]]\npath = '/*'\nrespond = {{ body = '2' }}\n"
+        )
+    };
+    let file = place.path().join("other.toml");
+    std::fs::write(&file, config(false)).expect("the file");
+    let refused = place.outwork(&["-c", "other.toml", "run"]);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    let help = format!("process {} (", place.pid());
+    assert!(said.contains(&format!("cannot listen on {address}")) && said.contains(&help), "{said}");
+    let asked = || Client::new(&address).ask("GET /version", "a.example");
+    assert!((0..20).all(|_| asked().ends_with("\r\n\r\n1")));
+    std::fs::write(&file, config(true)).expect("the file");
+    let mut second = command(place.path(), &["-c", "other.toml", "run"]).spawn().expect("it runs");
+    // The kernel shares new connections out.
+    while !asked().ends_with("\r\n\r\n2") {
+        assert!(second.try_wait().expect("a process").is_none(), "it has ended");
+    }
+    second.kill().and_then(|()| second.wait()).expect("it ends");
 }

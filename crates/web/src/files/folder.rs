@@ -10,6 +10,9 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+/// How often a path is tried that the kernel cannot follow now.
+const TRIES: usize = 64;
+
 /// A folder, open.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -85,13 +88,16 @@ impl Folder {
 
     fn open_below(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let name = file_name(path);
-        loop {
-            match rustix::fs::openat2(&self.root, &*name, flags, Mode::empty(), self.resolve) {
-                // The kernel could not tell whether the path stayed below, because something was moved meanwhile.
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                opened => return opened,
+        let mut opened = Err(Errno::AGAIN);
+        for _ in 0..TRIES {
+            opened = rustix::fs::openat2(&self.root, &*name, flags, Mode::empty(), self.resolve);
+            // The kernel could not tell whether the path stayed below, because something was moved meanwhile; or somebody holds a lease on the
+            // file, which may take long to end.
+            if !matches!(opened, Err(Errno::AGAIN | Errno::INTR)) {
+                break;
             }
         }
+        opened
     }
 
     /// The state of the file that a path names; `None` where it names none that is served.

@@ -58,14 +58,9 @@ impl Inner {
             self.looked(Lookup::Miss);
             return None;
         };
-        self.looked_at(&item).then_some(item)
-    }
-
-    /// Whether what is kept is still what it was, which is counted.
-    pub(super) fn looked_at(&self, item: &Item) -> bool {
         let fresh = item.is_fresh(&self.metrics);
         self.looked(if fresh { Lookup::Hit } else { Lookup::Changed });
-        fresh
+        fresh.then_some(item)
     }
 
     /// The folder, opened anew where its path leads elsewhere by now.

@@ -281,16 +281,16 @@ impl Inner {
             Form::Coded { index, .. } if response.field(&CONTENT_ENCODING).is_some() => Some(index),
             _ => None,
         };
-        let (inner, item) = (Arc::clone(self), Arc::clone(item));
+        // What is no longer kept is let go of.
+        let (inner, item) = (Arc::clone(self), Arc::downgrade(item));
         response.note_mut().standing = Some(Standing::new(move || {
             inner.watch.attend();
-            let fresh = inner.looked_at(&item);
-            if fresh {
-                item.want();
-                let coded = index.and_then(|index| item.coded.get(index)?.made.get());
-                inner.count(coded.map_or(&item.plain, |made| made));
-            }
-            fresh
+            let Some(item) = item.upgrade().filter(|item| item.is_fresh(&inner.metrics)) else { return false };
+            item.want();
+            inner.looked(Lookup::Hit);
+            let coded = index.and_then(|index| item.coded.get(index)?.made.get());
+            inner.count(coded.map_or(&item.plain, |made| made));
+            true
         }));
     }
 

@@ -10,29 +10,34 @@ use crate::message::{Repeated, Standing};
 use crate::traffic::{Listed, OfRoute, Traffic};
 
 /// Answers with how often it was asked, and says that this stands as long as `stands` has it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Counting {
     asked: Arc<AtomicU32>,
     stands: Arc<AtomicBool>,
     /// Bytes after the number.
     padding: usize,
+    status: StatusCode,
+    later: bool,
 }
 
 impl Handler for Counting {
     fn handle(&self, request: Request) -> Answer {
         let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut response =
-            Response::full(StatusCode::OK, "text/plain", format!("{number}{}", "x".repeat(self.padding)));
+        let mut response = Response::full(self.status, "text/plain", format!("{number}{}", "x".repeat(self.padding)));
         if request.head.extensions.get::<Repeated>().is_some() {
             let stands = Arc::clone(&self.stands);
             response.note_mut().standing = Some(Standing::new(move || stands.load(Ordering::Relaxed)));
         }
-        response.into()
+        match self.later {
+            true => Answer::Later(Box::pin(std::future::ready(response))),
+            false => response.into(),
+        }
     }
 }
 
 fn counting(padding: usize) -> Counting {
-    Counting { stands: Arc::new(AtomicBool::new(true)), padding, ..Counting::default() }
+    let stands = Arc::new(AtomicBool::new(true));
+    Counting { asked: Arc::default(), stands, padding, status: StatusCode::OK, later: false }
 }
 
 /// One thread, so that it knows what it was asked.
@@ -79,7 +84,22 @@ fn a_head_that_comes_again_gets_the_same_answer_without_its_handler_as_long_as_t
     assert_eq!(numbers(answers), ["1", "2", "2", "3", "2"]);
     handler.stands.store(false, Ordering::Relaxed);
     assert_eq!(numbers(each(&mut stream, &[&same, &same])), ["4", "5"]);
-    assert_eq!(running.metrics.protocols.of(Protocol::Http1).get(), 7, "each is counted");
+    let metrics = &running.metrics;
+    assert_eq!((metrics.protocols.of(Protocol::Http1).get(), metrics.repeated.get()), (7, 2), "each is counted");
+    assert!(metrics.known.get() > 0);
+}
+
+#[test]
+fn errors_and_what_takes_its_time_are_not_learned() {
+    for handler in [
+        Counting { status: StatusCode::SERVICE_UNAVAILABLE, ..counting(0) },
+        Counting { status: StatusCode::NOT_FOUND, ..counting(0) },
+        Counting { later: true, ..counting(0) },
+    ] {
+        let running = running(Options::default(), handler.clone());
+        each(&mut running.connect(), &[(); 5].map(|()| get("/x")));
+        assert_eq!((handler.asked.load(Ordering::Relaxed), running.metrics.repeated.get()), (5, 0));
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl<S: Transport> Connection<S> {
 
     async fn send_direct(&self, mut head: &[u8], part: &FilePart, direct: &Arc<File>) -> io::Result<()> {
         let mut reader = DirectReader::new(part, direct);
-        while let Some(read) = reader.next().await? {
+        while let Some(read) = self.wait_for_disk(reader.next()).await? {
             self.worker.metrics.direct_refused.add(read.refused.into());
             self.write([head, read.piece.as_ref(), &[]]).await?;
             head = &[];
