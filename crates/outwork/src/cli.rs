@@ -315,7 +315,7 @@ Examples:
         #[arg(long)]
         changed: bool,
     },
-    /// Writes a starter file: an example, and every key with its default, all commented out
+    /// Writes a starter file: examples, and every key with its default, all commented out
     #[command(after_help = "\
 Examples:
   outwork config init

@@ -123,8 +123,7 @@ fn lock(loaded: &Read) -> anyhow::Result<DirLock> {
     let data_dir = &loaded.value.store.data_dir;
     let lock = DirLock::take(data_dir).context("store.data_dir")?;
     if loaded.file.is_none() {
-        let site = settings::site(data_dir);
-        sample::write(&site).with_context(|| format!("cannot write the sample site to {}", site.display()))?;
+        sample::write(data_dir)?;
     }
     Ok(lock)
 }

@@ -14,16 +14,20 @@ use serde_json::{Value as Json, json};
 
 use crate::certificates;
 use crate::cli::{Cli, Global};
-use crate::settings::{self, Settings, is_below};
+use crate::remarks;
+use crate::settings::{self, PRACTICE_NAME, Settings, is_below};
 use crate::table::{Table, printable};
 
 /// `outwork check`.
 pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
     let sources = settings::sources(global)?;
     let name = sources.file.as_ref().map_or_else(|| "the defaults".into(), |(path, _)| path.display().to_string());
+    let is_practice = sources.file.as_ref().is_some_and(|(path, _)| path == Path::new(PRACTICE_NAME));
     let loaded = outwork_config::load::<Settings>(sources).and_then(|mut loaded| {
         let judgement = certificates::judge(&loaded.value, SystemTime::now());
-        judgement.warnings.into_iter().for_each(|(key, warning)| loaded.warn(&key, warning));
+        // What belongs to the practice configuration is made at the first start.
+        let remarks = if is_practice { Vec::new() } else { remarks::of_files(&loaded.value) };
+        judgement.warnings.into_iter().chain(remarks).for_each(|(key, warning)| loaded.warn(&key, warning));
         let mut faults = loaded.faults();
         judgement.faults.into_iter().for_each(|(key, fault)| faults.at(&key, fault));
         faults.or(loaded)

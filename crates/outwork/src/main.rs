@@ -11,6 +11,7 @@
 //! - `remote`: commands that ask a running server, through `client`.
 //! - `sample`: the site that is served where there is no configuration.
 //! - `password`: `outwork hash-password`.
+//! - `remarks`: what `outwork check` remarks on of the front door.
 //! - `report`: what went wrong, for people and for machines.
 //! - `storage`: `outwork store`, for a server that is not running.
 //! - `table`: output for people.
@@ -24,6 +25,7 @@ mod client;
 mod compose;
 mod local;
 mod password;
+mod remarks;
 mod remote;
 mod report;
 mod routes;

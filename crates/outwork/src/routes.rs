@@ -30,6 +30,8 @@ use outwork_web::sql::config::{Query as QuerySettings, Web};
 use outwork_web::sql::query::{Around, prepare};
 use outwork_web::sql::{Databases, Queried};
 
+use crate::remarks;
+
 filtered_section! {
     /// The front door: HTTP/1.1, HTTP/2 and HTTP/3, and the routes to what answers. What it says of middleware holds for every route that does
     /// not say otherwise.
@@ -186,6 +188,7 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
 
 fn whole(front: &FrontSettings, at: &mut At<'_>) {
     acme_can_work(front, at);
+    remarks::of_front(front, at);
     let limits = |shared: filters::Shared<'_>| shared.rate_limit.unwrap_or_default().to_vec();
     let general = [(String::new(), limits(front.shared()))];
     let routes = front.route.iter().enumerate();
@@ -229,11 +232,31 @@ fn check_fields(key: &str, fields: &BTreeMap<String, String>, at: &mut At<'_>) {
     }
 }
 
+/// What a redirection may name of the request.
+const NAMES: [&str; 3] = ["{host}", "{path}", "{query}"];
+
 fn is_a_redirection(redirect: &RedirectSettings, at: &mut At<'_>) {
+    if let Some((offset, name)) = unknown_name(&redirect.to) {
+        let fault = Fault::new(format!("a redirection knows no {name}")).expected("{host}, {path} or {query}");
+        let help = "what the path of the route calls {so} stands for nothing here; write %7B for a brace that is meant as such";
+        at.fault("to", fault.help(help).within(offset, name.chars().count()));
+    }
     if !matches!(redirect.status, 301..=303 | 307 | 308) {
         let fault = Fault::new(format!("{} is no redirection", redirect.status));
         at.fault("status", fault.expected("301, 302, 303, 307 or 308"));
     }
+}
+
+/// The first name in braces that stands for nothing, and where it stands. Other braces are text.
+fn unknown_name(to: &str) -> Option<(usize, &str)> {
+    let mut named = to.match_indices('{').filter_map(|(at, _)| {
+        let rest = to.get(at..)?;
+        let name = rest.get(..=rest.find('}')?)?;
+        let fits = |character: char| character.is_ascii_alphanumeric() || character == '_';
+        let word = name.len() > 2 && name.trim_matches(['{', '}']).chars().all(fits);
+        (word && !NAMES.contains(&name)).then_some((at, name))
+    });
+    named.next()
 }
 
 /// What is wrong with the queries of routes, seen together with their databases.
@@ -425,7 +448,8 @@ impl Route {
         Around { path: &self.path, methods: &self.methods, dialect, cache: &web.query_cache }
     }
 
-    fn conditions(&self) -> Conditions {
+    /// What a request has to be for it.
+    pub(crate) fn conditions(&self) -> Conditions {
         let field = |(name, value): (&String, &String)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             let value = Some(value).filter(|value| *value != "*").map(|value| HeaderValue::from_str(value)).transpose();

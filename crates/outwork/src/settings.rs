@@ -15,8 +15,8 @@ use outwork_web::sql::config::Web;
 use crate::alerts::AlertSettings;
 use crate::caching::CacheSettings;
 use crate::cli::Global;
-use crate::report;
 use crate::routes::{FrontSettings, check_queries};
+use crate::{report, sample};
 
 section! {
     /// Configuration of Outwork.
@@ -72,7 +72,7 @@ section! {
 }
 
 /// What is served where there is no configuration file: a subnet and a site to practise on, reachable from this machine alone. `SITE` stands for
-/// the folder of the site.
+/// the folder of the site, `DATABASE` for the address of its database.
 const PRACTICE: &str = include_str!("practice.toml");
 /// What that is called where settings say where they come from.
 pub(crate) const PRACTICE_NAME: &str = "the built-in practice configuration";
@@ -174,18 +174,15 @@ pub(crate) fn sources(global: &Global) -> anyhow::Result<Sources> {
     Ok(layers(global, file))
 }
 
-/// The practice configuration, with the site below the data directory.
+/// The practice configuration, with the site and its database below the data directory.
 fn practice(global: &Global) -> (PathBuf, String) {
     let data_dir = salvage(layers(global, None), "store.data_dir").map(|(path, _): (PathBuf, _)| path);
-    let site = site(&data_dir.unwrap_or_else(|| Store::default().data_dir));
+    let data_dir = data_dir.unwrap_or_else(|| Store::default().data_dir);
     // A JSON string is a TOML string, too.
-    let site = serde_json::Value::from(site.to_string_lossy()).to_string();
-    (PRACTICE_NAME.into(), PRACTICE.replace("\"SITE\"", &site))
-}
-
-/// Where the site lies that is served where there is no configuration file.
-pub(crate) fn site(data_dir: &Path) -> PathBuf {
-    data_dir.join("site")
+    let toml = |text: String| serde_json::Value::from(text).to_string();
+    let site = toml(sample::site(&data_dir).to_string_lossy().into_owned());
+    let database = toml(format!("sqlite:{}", sample::database(&data_dir).display()));
+    (PRACTICE_NAME.into(), PRACTICE.replace("\"SITE\"", &site).replace("\"DATABASE\"", &database))
 }
 
 /// A file's text under the environment and the flags.

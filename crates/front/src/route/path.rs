@@ -117,6 +117,22 @@ impl PathPattern {
             Segment::Literal(_) => None,
         })
     }
+
+    /// Its text without the names of its captures: patterns that fit the same paths have the same.
+    pub(super) fn shape(&self) -> String {
+        let mut shape = String::new();
+        for segment in &self.segments {
+            shape.push('/');
+            match segment {
+                Segment::Literal(text) => shape.push_str(text),
+                Segment::Capture(_) => shape.push_str("{}"),
+            }
+        }
+        if self.open {
+            shape.push_str("/*");
+        }
+        shape
+    }
 }
 
 impl std::fmt::Display for PathPattern {

@@ -9,6 +9,7 @@ mod front;
 mod http3;
 mod local_access;
 mod measure;
+mod remarks;
 mod sql;
 mod store;
 mod tls;

@@ -1,0 +1,180 @@
+//! What `outwork check` says of listeners, routes, folders and databases that can be used, and may not do what was meant.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value as Json;
+
+use crate::binary::{json, outwork, text};
+
+const LISTENER: &str = "[[front.listener]]\naddress = '127.0.0.1:8080'\n";
+const ROUTE: &str = "[[front.route]]\npath = '/'\nrespond = {}\n";
+
+/// What a configuration is told: whether it can be used, and of each remark its severity, key, line and what was found.
+fn told(dir: &Path, file: &str) -> (bool, Vec<(String, String, u64, String)>) {
+    std::fs::write(dir.join("outwork.toml"), file).expect("a file");
+    let output = outwork(dir, &["check", "--json"]);
+    let word = |one: &Json, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    let of = |one: &Json| {
+        assert!(one["help"].is_string() || one["severity"] == "error", "what is to be done: {one:#}");
+        (word(one, "severity"), word(one, "key"), one["line"].as_u64().unwrap_or_default(), word(one, "found"))
+    };
+    (output.status.success(), json(&output).as_array().expect("a list").iter().map(of).collect())
+}
+
+/// The single warning of a configuration that can be used: its key, line and text.
+fn warned(file: &str) -> (String, u64, String) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (good, mut told) = told(dir.path(), file);
+    assert!(good && told.len() == 1 && told[0].0 == "warning", "{file}: {told:?}");
+    let (_, key, line, found) = told.remove(0);
+    (key, line, found)
+}
+
+/// That nothing is said of it.
+fn silent(file: &str) {
+    let dir = tempfile::tempdir().expect("a directory");
+    assert_eq!(told(dir.path(), file), (true, Vec::new()), "{file}");
+}
+
+#[test]
+fn a_listener_without_any_route_is_warned_of() {
+    let (key, line, found) = warned(LISTENER);
+    assert_eq!((&*key, line), ("front.listener[0]", 1));
+    assert!(found.contains("there is no route"), "{found}");
+    silent(&format!("{LISTENER}{ROUTE}"));
+    silent(&format!("{LISTENER}redirect_https = true\n"));
+}
+
+#[test]
+fn listeners_of_one_address_are_warned_of_and_refused_where_they_differ() {
+    let (key, line, found) = warned(&format!("{LISTENER}{LISTENER}{ROUTE}"));
+    assert_eq!((&*key, line), ("front.listener[1].address", 4));
+    assert!(found.contains("front.listener[0] has this address, too"), "{found}");
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let (good, told) = told(dir.path(), &format!("{LISTENER}{LISTENER}tls = {{ local = ['localhost'] }}\n{ROUTE}"));
+    assert!(!good && told.len() == 1, "{told:?}");
+    assert_eq!((&*told[0].0, &*told[0].1, told[0].2), ("error", "front.listener[1].address", 4));
+
+    let wild = "[[front.listener]]\naddress = '0.0.0.0:8080'\n";
+    let (key, _, found) = warned(&format!("{LISTENER}{wild}{ROUTE}"));
+    assert_eq!(key, "front.listener[1].address");
+    assert!(found.contains("connections to 127.0.0.1:8080 go past this one, 0.0.0.0:8080"), "{found}");
+    let (_, _, found) = warned(&format!("{wild}{LISTENER}{ROUTE}"));
+    assert!(found.contains("connections to 127.0.0.1:8080 go past the other, 0.0.0.0:8080"), "{found}");
+
+    for other in ["127.0.0.2:8080", "127.0.0.1:8081", "0.0.0.0:8081", "[::]:8080", "[::1]:8080"] {
+        silent(&format!("{LISTENER}[[front.listener]]\naddress = '{other}'\n{ROUTE}"));
+    }
+    let any = "[[front.listener]]\naddress = '127.0.0.1:0'\n";
+    silent(&format!("{any}{any}{ROUTE}"));
+}
+
+#[test]
+fn a_route_that_never_answers_is_warned_of() {
+    let of = |routes: &[&str]| {
+        let route = |one: &&str| format!("[[front.route]]\n{one}\nrespond = {{}}\n");
+        format!("{LISTENER}{}", routes.iter().map(route).collect::<String>())
+    };
+    let (key, line, found) = warned(&of(&["path = '/a/{id}'", "path = '/b'", "path = '/a/{x}'"]));
+    assert_eq!((&*key, line), ("front.route[2].path", 10));
+    assert!(found.contains("front.route[0], /a/{id}, answers all of its requests"), "{found}");
+    silent(&of(&["path = '/a/{id}'", "path = '/a/b'", "path = '/a/*'", "path = '/*'"]));
+    silent(&of(&["path = '/a'", "path = '/a'\nmethods = ['POST']", "path = '/a'\nhost = ['a.example']"]));
+    silent(&of(&["path = '/a'", "path = '/a'\nheaders = { x-version = '2' }"]));
+}
+
+#[test]
+fn folders_and_databases_that_are_not_there_are_warned_of_and_begin_at_the_folder_of_the_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let below = dir.path().join("below");
+    std::fs::create_dir(&below).expect("a directory");
+    let file = format!(
+        "{LISTENER}[[front.route]]\npath = '/*'\nfiles = {{ root = 'site' }}\n[web.database.\"my.db\"]\nurl = 'sqlite:site.db'\n"
+    );
+    let check = || {
+        std::fs::write(below.join("outwork.toml"), &file).expect("a file");
+        let output = outwork(dir.path(), &["check", "--config", "below/outwork.toml"]);
+        assert!(output.status.success(), "{output:?}");
+        (text(&output.stderr), text(&output.stdout))
+    };
+    let (said, last) = check();
+    for part in [
+        "warning: front.route[0].files.root: below/site is not there",
+        "below/outwork.toml:5:",
+        "warning: web.database.\"my.db\".url: below/site.db is not there",
+        "below/outwork.toml:7:",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(last, "below/outwork.toml: no faults, 2 warnings\n");
+    std::fs::write(below.join("site"), "").expect("a file");
+    std::fs::create_dir(below.join("site.db")).expect("a directory");
+    let (said, _) = check();
+    assert!(said.contains("below/site is no folder") && said.contains("below/site.db is a folder"), "{said}");
+    std::fs::remove_file(below.join("site")).expect("it was there");
+    std::fs::remove_dir(below.join("site.db")).expect("it was there");
+    std::fs::create_dir(below.join("site")).expect("a directory");
+    std::fs::write(below.join("site.db"), "").expect("a file");
+    assert_eq!(check(), (String::new(), "below/outwork.toml: no faults\n".to_owned()));
+}
+
+#[test]
+fn a_redirection_to_a_name_that_stands_for_nothing_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let of = |to: &str| {
+        let file = format!("{LISTENER}[[front.route]]\npath = '/users/{{id}}'\nredirect = {{ to = '{to}' }}\n");
+        told(dir.path(), &file)
+    };
+    let (good, told) = of("https://{host}/people/{id}{query}");
+    assert!(!good && told.len() == 1, "{told:?}");
+    assert_eq!((&*told[0].1, told[0].2), ("front.route[0].redirect.to", 5));
+    assert!(told[0].3.contains("no {id}"), "{told:?}");
+    let shown = text(&outwork(dir.path(), &["check"]).stderr);
+    assert!(shown.contains("{host}, {path} or {query}"), "{shown}");
+    for to in ["https://{host}{path}{query}", "/a", "/{", "/{}", "/{a-b}", "/}{"] {
+        assert_eq!(of(to), (true, Vec::new()), "{to}");
+    }
+}
+
+#[test]
+fn what_could_not_be_read_has_no_remarks_and_nothing_is_said_twice() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (good, found) = told(dir.path(), &format!("{LISTENER}[[front.route]]\npath = 'x'\nrespond = {{}}\n"));
+    let severities: Vec<_> = found.iter().map(|one| &*one.0).collect();
+    assert_eq!((good, severities), (false, vec!["error"]), "{found:?}");
+    let (good, found) = told(dir.path(), &format!("{LISTENER}{ROUTE}{ROUTE}[store]\ndata_dir = 3\n"));
+    let mut keys: Vec<_> = found.iter().map(|one| &*one.1).collect();
+    keys.sort_unstable();
+    assert_eq!((good, keys), (false, vec!["front.route[1].path", "store.data_dir"]), "{found:?}");
+}
+
+/// The lines of a starter file's example that are about a site, without their mark.
+fn example_of_a_site(starter: &str) -> String {
+    let lines = starter.lines().skip_while(|line| !line.contains("An example of a site"));
+    let lines = lines.take_while(|line| !line.starts_with('['));
+    lines.filter_map(|line| line.strip_prefix("# ")).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_example_of_a_site_in_a_starter_file_serves_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let example = example_of_a_site(&text(&outwork(dir.path(), &["config", "init", "-"]).stdout));
+    let (good, found) = told(dir.path(), &example);
+    let keys: Vec<_> = found.iter().map(|one| (&*one.0, &*one.1)).collect();
+    let missing = [("warning", "front.route[0].files.root"), ("warning", "web.database.main.url")];
+    assert_eq!((good, keys), (true, missing.to_vec()), "{found:?}");
+    std::fs::create_dir(dir.path().join("site")).expect("a directory");
+    let tables = "create table users (id integer primary key, name text); insert into users (name) values ('Ada')";
+    let made = Command::new("sqlite3").arg(dir.path().join("site.db")).arg(tables).status();
+    assert!(made.expect("the package sqlite3 is installed").success());
+    assert_eq!(told(dir.path(), &example), (true, Vec::new()));
+    let shown = json(&outwork(dir.path(), &["config", "show", "front", "--json"]));
+    let has = |key: &str, value: &str| {
+        let entry = |one: &&Json| one["key"] == key && one["value"] == value;
+        assert!(shown.as_array().into_iter().flatten().any(|one| entry(&one)), "{key}: {shown:#}");
+    };
+    has("front.listener[0].address", "127.0.0.1:8443");
+    has("front.route[1].query.database", "main");
+}
