@@ -156,7 +156,20 @@ impl Fetch {
         }
         let origin = Rc::clone(origin);
         let replaces = held.is_some();
-        Self { route, head, origin, asked, asker, lead, held, replaces, name, answer: None, asked_for: false, _seat: seat }
+        Self {
+            route,
+            head,
+            origin,
+            asked,
+            asker,
+            lead,
+            held,
+            replaces,
+            name,
+            answer: None,
+            asked_for: false,
+            _seat: seat,
+        }
     }
 
     pub(crate) fn key(&self) -> Key {

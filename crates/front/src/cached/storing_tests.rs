@@ -306,9 +306,16 @@ fn an_error_is_stored_only_where_it_or_the_route_says_for_how_long() {
         assert_eq!(fresh(with(&[("cache-control", "max-age=9")], |_| {})), Some(9));
         assert_eq!(fresh(with(&[], |settings| settings.ttl = Some(Duration::from_secs(8)))), Some(8));
     }
-    assert_eq!(fresh(of(404, &[], &rules(|settings| {
-        settings.status_ttl.insert("404".into(), Duration::from_secs(7));
-    }))), Some(7));
+    assert_eq!(
+        fresh(of(
+            404,
+            &[],
+            &rules(|settings| {
+                settings.status_ttl.insert("404".into(), Duration::from_secs(7));
+            })
+        )),
+        Some(7)
+    );
 }
 
 #[test]
