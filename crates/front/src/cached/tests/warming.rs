@@ -73,7 +73,7 @@ fn who_has_urls_fetched_is_told_what_is_not_in_the_cache_and_why() {
     assert_eq!(of(1), (200, "it says no-store"));
     assert!(of(2).0 == 500 && of(2).1.contains("status_ttl"), "{:?}", of(2));
     assert!(of(3).0 == 404 && of(3).1.contains("status_ttl"), "{:?}", of(3));
-    assert_eq!(store.metrics.warmed.of(super::metrics::Warmed::Failed).get(), 1);
+    assert_eq!(store.metrics.warmed.of(metrics::Warmed::Failed).get(), 1);
     // A handler without a cache, and a door without a route.
     let bare = Arc::clone(&site.inner) as Arc<dyn Handler>;
     let warmer = Warmer::start(store, bare, config::Warming::default()).unwrap();
