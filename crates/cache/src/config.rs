@@ -46,7 +46,8 @@ section! {
 }
 
 section! {
-    /// The cache in Redis.
+    /// The cache in Redis. How much it may hold is for Redis to say, by its `maxmemory`, with a `maxmemory-policy` such as
+    /// `volatile-lru`: every entry has a time to live, and what is kept of purges has none and must stay.
     pub struct L2 {
         /// Whether it is used.
         pub enabled: bool [restart] = false,

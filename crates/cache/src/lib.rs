@@ -39,4 +39,4 @@ pub use flights::{Flights, Follower, LeadGuard, Role};
 pub use metrics::{CacheMetrics, Tier};
 pub use purge::{Era, Purge};
 pub use remote::RemoteError;
-pub use tiers::{CacheError, Circuit, Purged, Reach, Stats, TierStats, Tiers};
+pub use tiers::{CacheError, Circuit, Purged, Reach, Stats, TierStats, Tiers, Top};

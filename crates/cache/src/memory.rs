@@ -35,6 +35,19 @@ pub(crate) struct Memory {
     cursor: AtomicUsize,
 }
 
+/// An entry in memory that is asked for.
+#[derive(Clone, Debug)]
+pub struct Top {
+    /// Its key.
+    pub key: Key,
+    /// It.
+    pub entry: Arc<Entry>,
+    /// Lookups that found it in memory.
+    pub hits: u64,
+    /// Memory that it takes.
+    pub bytes: u64,
+}
+
 /// What became of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
@@ -162,20 +175,26 @@ impl Memory {
         removed
     }
 
-    /// The names with the most hits, the most first: name, hits, bytes.
-    pub(crate) fn top(&self, count: usize) -> Vec<(Box<str>, u64, u64)> {
-        let mut best = BinaryHeap::<Reverse<(u64, u64, Box<str>)>>::new();
+    /// The wanted entries with the most hits, the most first.
+    pub(crate) fn top(&self, count: usize, wanted: impl Fn(&Entry) -> bool) -> Vec<Top> {
+        let mut best = BinaryHeap::<Reverse<(u64, u64, Key)>>::new();
         for shard in &self.shards {
-            for (hits, bytes, name) in shard.read().counts() {
-                if best.len() < count || best.peek().is_some_and(|Reverse((least, ..))| hits > *least) {
-                    best.push(Reverse((hits, bytes, Box::<str>::from(name))));
+            for (hits, bytes, key, entry) in shard.read().counts() {
+                let is_more = best.len() < count || best.peek().is_some_and(|Reverse((least, ..))| hits > *least);
+                if is_more && wanted(entry) {
+                    best.push(Reverse((hits, bytes, *key)));
                 }
                 if best.len() > count {
                     best.pop();
                 }
             }
         }
-        best.into_sorted_vec().into_iter().map(|Reverse((hits, bytes, name))| (name, hits, bytes)).collect()
+        // One may have left meanwhile.
+        let top = |Reverse((hits, bytes, key))| {
+            let entry = self.shard(&key).read().shared(&key)?;
+            Some(Top { key, entry, hits, bytes })
+        };
+        best.into_sorted_vec().into_iter().filter_map(top).collect()
     }
 
     pub(crate) fn entries(&self) -> usize {

@@ -43,7 +43,7 @@ metrics! {
         hits: Counter by Tier => history,
         /// Lookups that found none. Each tier is asked about what those before it do not have.
         misses: Counter by Tier => history,
-        /// Entries that made room for others. On disk, with the segment that they lay in.
+        /// Entries that made room for others. On disk, with the segment that they lay in; in Redis, all keys that it gave up since it was first asked.
         evictions: Counter by Tier => history,
         /// Failures and timeouts.
         errors: Counter by Tier => history,
@@ -51,9 +51,9 @@ metrics! {
         damaged: Counter by Behind,
         /// Lookups that were not made because the tier had failed too often, or was not connected.
         skipped: Counter by Behind => history,
-        /// Bytes of memory, and of disk. Redis is shared, and counts its own.
+        /// Bytes of memory, and of disk. Of Redis all that it uses, for others, too; 0 while it cannot be asked.
         used: Gauge in bytes by Tier => history,
-        /// Entries held. Redis is shared, and counts its own.
+        /// Entries held. Of Redis all keys of its database, those of others, too; 0 while it cannot be asked.
         entries: Gauge by Tier => history,
         /// Entries that wait to be written.
         queued: Gauge by Behind,

@@ -7,9 +7,10 @@
 //! A key is the prefix and the entry's key in hexadecimal; its value is a [record](crate::codec) whose era is an *epoch* (see `telling`). Where
 //! Redis has to be told of a purge or a removal and cannot be, that waits here, and until it is told no entry is taken from Redis.
 //!
-//! Not done: clusters, whose keys one command cannot reach, and the size of Redis, which is its own affair (`maxmemory`).
+//! Not done: clusters, whose keys one command cannot reach, and bounding the size of Redis, which is its own affair (`maxmemory`); it is asked for it.
 
 mod session;
+mod size;
 pub(crate) mod telling;
 
 use std::collections::VecDeque;
@@ -33,6 +34,7 @@ use crate::local::Local;
 use crate::metrics::{Behind as Below, Tier};
 use crate::purge::{Epoch, Era, Purge};
 use crate::server::ServerError;
+use size::Size;
 use telling::{Heard, Origin, Told};
 
 /// What may wait to be told. Beyond it, it is told that everything is purged, or that Redis is to forget.
@@ -72,6 +74,8 @@ struct Shared {
     untold_count: AtomicUsize,
     /// Whether Redis should be asked for what was told: somebody has seen a later epoch, or an earlier one.
     ask: AtomicBool,
+    /// What Redis last said of its size, while it is connected.
+    size: Mutex<Option<Size>>,
     /// Wakes the thread.
     wake: Notify,
     closed: AtomicBool,
@@ -154,6 +158,7 @@ impl Remote {
             untold: Mutex::default(),
             untold_count: AtomicUsize::new(0),
             ask: AtomicBool::new(false),
+            size: Mutex::default(),
             wake: Notify::new(),
             closed: AtomicBool::new(false),
             origin: Origin(origin),
@@ -294,6 +299,11 @@ impl Remote {
     /// Purges that other instances were not told of yet.
     pub(crate) fn untold(&self) -> usize {
         self.shared.untold_count.load(Ordering::Acquire)
+    }
+
+    /// What Redis holds, as it last said; `None` where it is not connected or does not say.
+    pub(crate) fn size(&self) -> Option<Size> {
+        *self.shared.size.lock()
     }
 
     pub(crate) fn circuit(&self) -> Circuit {

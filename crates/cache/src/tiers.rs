@@ -10,6 +10,7 @@ use crate::disk::{Disk, DiskError, Past};
 use crate::entry::{Clock, Entry, Key};
 use crate::local::Local;
 use crate::memory::Memory;
+pub use crate::memory::Top;
 use crate::metrics::{Behind, CacheMetrics, PurgeOrigin, Tier};
 use crate::purge::{Era, Purge};
 use crate::remote::{Remote, RemoteError};
@@ -60,9 +61,9 @@ pub struct Purged {
 /// What a tier holds and did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TierStats {
-    /// Entries; `None` where others share it.
+    /// Entries; `None` where that is not known. Of Redis: the keys of its database, whoever wrote them.
     pub entries: Option<u64>,
-    /// Bytes; `None` where others share it.
+    /// Bytes; `None` where that is not known. Of Redis: all of its memory.
     pub bytes: Option<u64>,
     /// Bytes that it may take; `None` where that is not ours to say.
     pub limit: Option<u64>,
@@ -70,7 +71,7 @@ pub struct TierStats {
     pub hits: u64,
     /// Lookups that found none.
     pub misses: u64,
-    /// Entries that made room for others.
+    /// Entries that made room for others. Of Redis: keys, since it was first asked.
     pub evictions: u64,
     /// Failures and timeouts.
     pub errors: u64,
@@ -253,7 +254,15 @@ impl Tiers {
                 limit: Some(memory.limit() as u64),
                 ..counted(Tier::L1, Circuit::Closed)
             },
-            l2: self.remote.as_ref().map(|remote| counted(Tier::L2, remote.circuit())),
+            l2: self.remote.as_ref().map(|remote| {
+                let size = remote.size();
+                TierStats {
+                    entries: size.map(|size| size.keys),
+                    bytes: size.map(|size| size.used),
+                    limit: size.and_then(|size| size.limit),
+                    ..counted(Tier::L2, remote.circuit())
+                }
+            }),
             l3: self.disk.as_ref().map(|disk| TierStats {
                 entries: Some(disk.entries() as u64),
                 bytes: Some(disk.used()),
@@ -268,9 +277,9 @@ impl Tiers {
         self.remote.as_ref().is_some_and(Remote::is_connected)
     }
 
-    /// The entries in memory with the most hits, the most first: name, hits, bytes.
-    pub fn top(&self, count: usize) -> Vec<(Box<str>, u64, u64)> {
-        self.local.memory.top(count)
+    /// Of the entries in memory that are wanted, those with the most hits, the most first.
+    pub fn top(&self, count: usize, wanted: impl Fn(&Entry) -> bool) -> Vec<Top> {
+        self.local.memory.top(count, wanted)
     }
 
     /// Writes what waits, and ends the threads of the lower tiers. It blocks. What is put afterwards stays in memory alone.
@@ -307,6 +316,10 @@ impl Collect for Tiers {
         if let Some(remote) = &self.remote {
             set(metrics.queued.of(Behind::L2), remote.queued() as u64);
             set(&metrics.purges_pending, remote.untold() as u64);
+            // What it holds while nobody sees it is not known.
+            let size = remote.size().unwrap_or_default();
+            set(metrics.used.of(Tier::L2), size.used);
+            set(metrics.entries.of(Tier::L2), size.keys);
             set(metrics.breaker.of(Behind::L2), breaker(remote.circuit()));
         }
         if let Some(disk) = &self.disk {

@@ -163,8 +163,8 @@ fn what_is_asked_for_most_is_known_by_name() {
     store(&tiers, "/a", 100);
     store(&tiers, "/b", 100);
     assert!((0..3).all(|_| tiers.peek(&key("/b")).is_some()));
-    let top = tiers.top(1);
-    assert_eq!((&*top[0].0, top[0].1), ("/b", 3));
+    let top = tiers.top(1, |_| true);
+    assert_eq!((&*top[0].entry.name, top[0].hits), ("/b", 3));
     assert!(!tiers.is_layered());
 }
 

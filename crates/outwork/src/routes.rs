@@ -476,6 +476,7 @@ impl Route {
         let hosts: Vec<String> = self.host.iter().map(ToString::to_string).collect();
         let space = format!("{} {} {} {:?}", hosts.join(","), self.path, self.methods.join(","), self.headers);
         let rules = Rules::new(settings, &space, made_of.edge.map(EdgeFields::from));
+        let rules = if self.files.is_some() { rules.without_guesses() } else { rules };
         Arc::new(Cached::new(handler, rules, Arc::clone(made_of.store)))
     }
 

@@ -67,8 +67,21 @@ export interface CacheSummary {
 
 export interface TopEntry {
   name: string;
+  /** By which variants of a URL mostly differ. */
+  encoding?: string;
+  media_type?: string;
+  status: number;
+  key: string;
   hits: number;
   bytes: number;
+}
+
+export interface WarmReport {
+  queued: number;
+  stored: number;
+  pending: number;
+  /** Those that are not in the cache. */
+  unstored: { url: string; status?: number; why: string }[];
 }
 
 type Reach = "off" | "done" | "pending";

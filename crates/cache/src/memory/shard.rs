@@ -205,9 +205,15 @@ impl Shard {
         self.nodes.iter().filter(|(_, node)| wanted(&node.key, &node.entry)).map(|(_, node)| node.key).collect()
     }
 
-    /// Hits, bytes and name of every entry.
-    pub(super) fn counts(&self) -> impl Iterator<Item = (u64, u64, &str)> {
-        self.nodes.iter().map(|(_, node)| (u64::from(node.hits.load(Relaxed)), node.cost as u64, &*node.entry.name))
+    /// The entry, uncounted.
+    pub(super) fn shared(&self, key: &Key) -> Option<Arc<Entry>> {
+        self.node(self.find(key)?).map(|node| Arc::clone(&node.entry))
+    }
+
+    /// Hits and bytes of every entry.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (u64, u64, &Key, &Entry)> {
+        let count = |node: &Node| u64::from(node.hits.load(Relaxed));
+        self.nodes.iter().map(move |(_, node)| (count(node), node.cost as u64, &node.key, &*node.entry))
     }
 
     fn drop(&mut self, at: u32) -> Option<Node> {

@@ -202,9 +202,9 @@ fn it_never_takes_more_than_its_limit_and_counts_what_it_holds() {
             assert!(memory.used() <= memory.limit(), "{}", memory.used());
         }
         assert!(evicted > 0);
-        let counted = memory.top(usize::MAX >> 1);
+        let counted = memory.top(usize::MAX >> 1, |_| true);
         assert_eq!(counted.len(), memory.entries());
-        assert_eq!(counted.iter().map(|(_, _, bytes)| *bytes as usize).sum::<usize>(), memory.used());
+        assert_eq!(counted.iter().map(|top| top.bytes as usize).sum::<usize>(), memory.used());
         for number in 0..3000 {
             memory.remove(&key(number));
         }
@@ -233,7 +233,8 @@ fn threads_that_read_and_write_at_once_leave_the_counts_right() {
         }
     });
     assert!(memory.used() <= memory.limit());
-    let counted: BTreeMap<_, _> = memory.top(1 << 20).into_iter().map(|(name, _, bytes)| (name, bytes)).collect();
+    let counted: BTreeMap<_, _> =
+        memory.top(1 << 20, |_| true).into_iter().map(|top| (top.entry.name.clone(), top.bytes)).collect();
     assert_eq!(counted.len(), memory.entries());
     assert_eq!(counted.values().sum::<u64>() as usize, memory.used());
 }
@@ -272,10 +273,12 @@ fn the_names_that_are_asked_for_most_come_first() {
         memory.store(number, 10);
         (0..number % 50).for_each(|_| assert!(memory.has(number)));
     }
-    let top = memory.top(4);
-    assert_eq!(top.iter().map(|(_, hits, _)| *hits).collect::<Vec<_>>(), [49, 49, 48, 48]);
-    assert!(["49", "99"].contains(&&*top[0].0) && top[0].2 > 10);
-    assert!(memory.top(0).is_empty());
+    let top = memory.top(4, |_| true);
+    assert_eq!(top.iter().map(|top| top.hits).collect::<Vec<_>>(), [49, 49, 48, 48]);
+    assert!(["49", "99"].contains(&&*top[0].entry.name) && top[0].bytes > 10 && top[0].key != top[1].key);
+    assert!(memory.top(0, |_| true).is_empty());
+    let named = memory.top(4, |entry| entry.name.len() == 1);
+    assert_eq!(named.iter().map(|top| top.hits).collect::<Vec<_>>(), [9, 8, 7, 6]);
 }
 
 #[test]

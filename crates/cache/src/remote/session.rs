@@ -12,6 +12,7 @@ use redis::{AsyncConnectionConfig, Pipeline, RedisError, RedisResult};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Shared;
+use super::size::Size;
 use super::telling::{CaughtUp, Heed, History, Message, RESET, TELL, Told};
 use crate::behind::{Op, Taken};
 use crate::codec;
@@ -27,6 +28,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often it asks whether anything was told that it has not heard.
 const PERIOD: Duration = Duration::from_secs(1);
+/// How often it asks for the size.
+const SIZES: Duration = Duration::from_secs(5);
 /// Bytes that are written at once.
 const BATCH: usize = 256 << 10;
 /// How long a close waits for what is still to be written.
@@ -64,6 +67,7 @@ async fn run(shared: &Arc<Shared>) {
             Err(error) => End::Lost("connect to", error),
         };
         *shared.lookups.write() = None;
+        *shared.size.lock() = None;
         if let End::Lost(action, error) = end {
             shared.failed(action, &error);
             idle(shared, PAUSE).await;
@@ -156,6 +160,9 @@ impl Session {
     async fn attend(&mut self, shared: &Shared, writer: &mut tokio::task::JoinHandle<RedisError>) -> End {
         let mut period = interval(PERIOD);
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sizes = interval(SIZES);
+        sizes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = None;
         loop {
             let attended = tokio::select! {
                 message = self.messages.next() => match message {
@@ -163,6 +170,7 @@ impl Session {
                     None => Err(io::Error::from(io::ErrorKind::ConnectionReset).into()),
                 },
                 _ = period.tick() => self.catch_up(shared).await,
+                _ = sizes.tick() => self.measure(shared, &mut seen).await,
                 ended = &mut *writer => match shared.closed.load(Ordering::Acquire) {
                     true => Ok(()),
                     false => return End::Lost("write to", ended.unwrap_or_else(|error| io::Error::other(error).into())),
@@ -176,6 +184,28 @@ impl Session {
                 return End::Lost("listen to", error);
             }
         }
+    }
+
+    /// Asks for the size. Where Redis does not let this user know it, it is not known.
+    async fn measure(&mut self, shared: &Shared, seen: &mut Option<Size>) -> RedisResult<()> {
+        let mut ask = Pipeline::new();
+        ask.cmd("INFO").arg("memory").cmd("INFO").arg("stats").cmd("DBSIZE");
+        let asked = ask.query_async::<(String, String, u64)>(&mut self.lookups);
+        let size = match answer(asked, ANSWER).await {
+            Ok((memory, stats, keys)) => Size::read(&format!("{memory}{stats}"), keys),
+            Err(error) if error.is_io_error() || error.is_unrecoverable_error() => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "Redis does not say how large it is");
+                None
+            }
+        };
+        if let Some(size) = size {
+            // What it gave up before this instance came is not counted.
+            let evictions = shared.local.metrics.evictions.of(crate::metrics::Tier::L2);
+            size.count_evicted(&seen.replace(size).unwrap_or(size), evictions);
+        }
+        *shared.size.lock() = size;
+        Ok(())
     }
 
     async fn woken(&mut self, shared: &Shared) -> RedisResult<()> {

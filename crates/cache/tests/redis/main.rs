@@ -87,6 +87,23 @@ async fn what_one_instance_stores_another_finds_and_keeps_in_memory() {
 }
 
 #[tokio::test]
+async fn how_much_redis_holds_and_gives_up_is_known_while_it_is_there() {
+    let redis = Redis::start(&["--maxmemory", "4mb", "--maxmemory-policy", "volatile-random"]);
+    let tiers = connected(&settings(&redis)).await;
+    for number in 0..60 {
+        let body = vec![number; 100_000].into();
+        tiers.put(key(&number.to_string()), Entry { body, ..entry(&number.to_string()) });
+    }
+    tiers.settled().await;
+    until(|| tiers.stats().l2.is_some_and(|l2| l2.evictions > 0)).await;
+    let l2 = tiers.stats().l2.unwrap();
+    assert_eq!(l2.limit, Some(4 << 20));
+    assert!(l2.bytes > Some(1_000_000) && l2.entries > Some(1) && l2.entries < Some(60), "{l2:?}");
+    drop(redis);
+    until(|| tiers.stats().l2.is_some_and(|l2| l2.bytes.is_none() && l2.entries.is_none())).await;
+}
+
+#[tokio::test]
 async fn an_entry_that_was_removed_is_not_found_below_memory() {
     let redis = Redis::start(&[]);
     let settings = settings(&redis);

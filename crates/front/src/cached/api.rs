@@ -1,9 +1,12 @@
 //! The cache's routes under `/api/v1/cache`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
-use outwork_cache::{Circuit, Purge, Reach, TierStats};
+use http::HeaderName;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use outwork_cache::{Circuit, Purge, Reach, TierStats, Top};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -12,13 +15,17 @@ use utoipa_axum::routes;
 use super::Store;
 use super::edge::{Edge, Told};
 use super::metrics::Outcome;
-use super::warm::{Address, Warmer};
+use super::serve::record;
+use super::stored::Record;
+use super::warm::{Address, Fate, Warmer};
 use crate::api::{Json, Operator, Problem, Query, Viewer};
 
 /// URLs that one call may have fetched.
 const MOST_URLS: usize = 10_000;
 /// Entries that one call shows.
 const MOST_TOP: usize = 1000;
+/// How long a call waits to see what comes of the URLs that it has fetched.
+const WATCH: Duration = Duration::from_secs(5);
 
 /// What the routes work on.
 pub struct Caching {
@@ -67,13 +74,13 @@ pub struct TierView {
     tier: &'static str,
     /// Where its entries are.
     kind: &'static str,
-    /// Entries; none where others share it.
+    /// Entries; none where that is not known. Of Redis: the keys of its database, whoever wrote them.
     #[serde(skip_serializing_if = "Option::is_none")]
     entries: Option<u64>,
-    /// Bytes; none where others share it.
+    /// Bytes; none where that is not known. Of Redis: all of its memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
-    /// Bytes that it may hold; none where it does not say.
+    /// Bytes that it may hold; none where it does not say. Of Redis: its `maxmemory`.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
     /// Lookups that found something.
@@ -194,6 +201,16 @@ struct TopQuery {
 pub struct TopEntry {
     /// Its URL, or what else it is purged by.
     name: String,
+    /// The coding of its content, by which variants of a URL mostly differ; none where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding: Option<String>,
+    /// The media type of its content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media_type: Option<String>,
+    /// Its status.
+    status: u16,
+    /// Its key, by which any two entries differ.
+    key: String,
     /// Requests that it has answered out of memory.
     hits: u64,
     /// Its bytes.
@@ -215,10 +232,24 @@ async fn top(
     Query(query): Query<TopQuery>,
 ) -> Result<Json<TopList>, Problem> {
     let limit = query.limit.unwrap_or(20).min(MOST_TOP);
-    let work = move || caching.store.tiers.top(limit);
+    // What only leads to answers, or says that there are none to keep, is looked up, too, but is nobody's answer.
+    let is_answer = |entry: &outwork_cache::Entry| matches!(record(entry), Some(Record::Response(_)));
+    let work = move || caching.store.tiers.top(limit, is_answer);
     let items = tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?;
-    let item = |(name, hits, bytes): (Box<str>, u64, u64)| TopEntry { name: name.into(), hits, bytes };
-    Ok(Json(TopList { items: items.into_iter().map(item).collect() }))
+    let item = |Top { key, entry, hits, bytes }: &Top| {
+        let Some(Record::Response(stored)) = record(entry) else { return None };
+        let field = |name: HeaderName| Some(stored.fields().get(name)?.to_str().ok()?.to_owned());
+        Some(TopEntry {
+            name: entry.name.to_string(),
+            encoding: field(CONTENT_ENCODING),
+            media_type: field(CONTENT_TYPE),
+            status: stored.status.as_u16(),
+            key: key.to_string(),
+            hits: *hits,
+            bytes: *bytes,
+        })
+    };
+    Ok(Json(TopList { items: items.iter().filter_map(item).collect() }))
 }
 
 /// What to throw out: exactly one of these.
@@ -332,11 +363,29 @@ pub struct WarmRequest {
     urls: Vec<String>,
 }
 
-/// What is going to be fetched.
+/// What is fetched.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WarmReport {
-    /// So many.
+    /// So many URLs.
     queued: usize,
+    /// So many of them are in the cache.
+    stored: usize,
+    /// So many are still to be fetched: the call waits a few seconds. What comes of them is in the log, where it is not what was meant.
+    pending: usize,
+    /// Those that are not in the cache, and why.
+    unstored: Vec<UnstoredUrl>,
+}
+
+/// A URL that was fetched, and is not in the cache.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UnstoredUrl {
+    /// It.
+    url: String,
+    /// The status of its answer, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    /// Why.
+    why: String,
 }
 
 /// Fetch URLs before anybody asks for them.
@@ -348,7 +397,7 @@ async fn warm(
     Json(request): Json<WarmRequest>,
 ) -> Result<Json<WarmReport>, Problem> {
     let queued = request.urls.len();
-    caller.does("cache.warm", "", format!("{queued} URLs"));
+    caller.does("cache.warm", "", format!("{queued} {}", if queued == 1 { "URL" } else { "URLs" }));
     if queued > MOST_URLS {
         return Err(Problem::invalid("urls", format!("there are {queued}; at most {MOST_URLS} at once")));
     }
@@ -356,6 +405,22 @@ async fn warm(
         text.parse::<Address>().map_err(|error| Problem::invalid(format!("urls[{index}]"), error))
     };
     let addresses = request.urls.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
-    caching.warmer.warm(addresses).map_err(Problem::unavailable)?;
-    Ok(Json(WarmReport { queued }))
+    let mut told = caching.warmer.warm(addresses).map_err(Problem::unavailable)?;
+    let mut report = WarmReport { queued, stored: 0, pending: queued, unstored: Vec::new() };
+    let watch = async {
+        // It ends once all is told.
+        while let Some((index, Fate { status, unstored })) = told.recv().await {
+            report.pending = report.pending.saturating_sub(1);
+            match (unstored, request.urls.get(index)) {
+                (Some(why), Some(url)) => {
+                    let status = status.map(|status| status.as_u16());
+                    report.unstored.push(UnstoredUrl { url: url.clone(), status, why });
+                }
+                _ => report.stored += 1,
+            }
+        }
+    };
+    // Those that take longer are pending.
+    _ = tokio::time::timeout(WATCH, watch).await;
+    Ok(Json(report))
 }

@@ -15,15 +15,16 @@ section! {
     pub struct Cache {
         /// Whether they are cached.
         pub enabled: bool = true,
-        /// How long an answer is fresh that does not say so itself. With 0, a tenth of the time since its `Last-Modified`.
+        /// How long an answer is fresh that does not say so itself and is no error. With 0, a tenth of the time since its `Last-Modified`; but an answer
+        /// of `files` is not kept then, for a file is looked at by itself, and a changed one is seen with the next request.
         pub default_ttl: Duration [range secs(0)..=hours(24 * 365)] = secs(0),
         /// The same by status, such as `404 = "10s"`. It comes before `default_ttl`, and is how errors are cached.
         pub status_ttl: BTreeMap<String, Duration>,
         /// How long every answer is fresh, whatever it says of it. What must not be stored is not stored all the same.
         pub ttl: Option<Duration>,
-        /// The most that is guessed out of `Last-Modified`; 0 guesses nothing.
+        /// The most that is guessed out of `Last-Modified`; 0 guesses nothing. Nothing is guessed of errors and of `files`.
         pub heuristic_max: Duration [range secs(0)..=hours(24 * 365)] = hours(24),
-        /// How long a stale answer is still given while a new one is fetched behind it, unless the answer says so itself.
+        /// How long an answer that was fresh for a time is still given after it while a new one is fetched behind it, unless the answer says so itself.
         pub stale_while_revalidate: Duration [range secs(0)..=hours(24 * 365)] = secs(0),
         /// How long a stale answer is still given when a new one cannot be had, unless the answer says so itself.
         pub stale_if_error: Duration [range secs(0)..=hours(24 * 365)] = secs(0),

@@ -42,6 +42,8 @@ pub(crate) struct Fetch {
     lead: Lead,
     /// What is stored already, to be asked for again.
     held: Option<Held>,
+    /// Something is stored that what comes is to take the place of.
+    replaces: bool,
     name: Box<str>,
     /// Who made it waits here.
     pub(crate) answer: Option<oneshot::Sender<Fetched>>,
@@ -153,7 +155,21 @@ impl Fetch {
             head.headers.remove(name);
         }
         let origin = Rc::clone(origin);
-        Self { route, head, origin, asked, asker, lead, held, name, answer: None, asked_for: false, _seat: seat }
+        let replaces = held.is_some();
+        Self {
+            route,
+            head,
+            origin,
+            asked,
+            asker,
+            lead,
+            held,
+            replaces,
+            name,
+            answer: None,
+            asked_for: false,
+            _seat: seat,
+        }
     }
 
     pub(crate) fn key(&self) -> Key {
@@ -245,7 +261,13 @@ impl Fetch {
         };
         let keep = match judged {
             Ok(keep) => keep,
-            Err(pass) => return self.own(response, fields, pass, era),
+            Err(pass) => {
+                // What is gone, or is elsewhere, is not given any more out of what was there before.
+                if self.replaces && pass == Pass::Status && !response.status.is_server_error() {
+                    self.route.store.tiers.remove(self.lead.key());
+                }
+                return self.own(response, fields, pass, era);
+            }
         };
         let place = self.place(&keep, era).await;
         let Keep { stored, tags, expires, .. } = keep;

@@ -16,6 +16,8 @@ pub struct Rules {
     pub(crate) default_ttl: Duration,
     pub(crate) status_ttl: BTreeMap<StatusCode, Duration>,
     pub(crate) ttl: Option<Duration>,
+    /// Whether anything is guessed out of `Last-Modified`.
+    pub(crate) guesses: bool,
     pub(crate) heuristic_max: Duration,
     pub(crate) stale_while_revalidate: Duration,
     pub(crate) stale_if_error: Duration,
@@ -104,6 +106,7 @@ impl Rules {
             default_ttl: settings.default_ttl,
             status_ttl: status_ttl.filter_map(|(status, ttl)| Some((status.parse().ok()?, *ttl))).collect(),
             ttl: settings.ttl,
+            guesses: true,
             heuristic_max: settings.heuristic_max,
             stale_while_revalidate: settings.stale_while_revalidate,
             stale_if_error: settings.stale_if_error,
@@ -134,5 +137,12 @@ impl Rules {
             predict: settings.predict,
             debug: settings.debug,
         }
+    }
+
+    /// For a handler that sees by itself when what it answers with has changed, such as one of files: a lifetime is what the answer or the settings
+    /// say, and never a guess. What has none is not stored, for the handler gives it as well, and knows better.
+    #[must_use]
+    pub fn without_guesses(self) -> Self {
+        Self { guesses: false, ..self }
     }
 }

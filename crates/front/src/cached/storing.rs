@@ -181,7 +181,8 @@ fn allowed(asker: Asker, status: StatusCode, fields: &HeaderMap, control: &Contr
     }
     let said = control.public || control.max_age.is_some() || control.s_maxage.is_some();
     let expires = !control.targeted && fields.contains_key(EXPIRES);
-    match said || expires || is_heuristic(status) || rules.status_ttl.contains_key(&status) {
+    let is_guessed = is_heuristic(status) && (!is_error(status) || rules.ttl.is_some());
+    match said || expires || is_guessed || rules.status_ttl.contains_key(&status) {
         true => Ok(()),
         false => Err(Pass::Status),
     }
@@ -199,6 +200,11 @@ fn for_authorized(control: &Control) -> bool {
 /// Statuses that may be stored though nothing says so (RFC 9110 section 15.1). A part is one of them, and not stored here.
 fn is_heuristic(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+}
+
+/// What is missing may come, and what failed may work again: nobody guesses for how long it does not.
+fn is_error(status: StatusCode) -> bool {
+    status.is_client_error() || status.is_server_error()
 }
 
 /// Statuses of RFC 9110 whose caching is that of any other.
@@ -249,7 +255,11 @@ impl Life {
         };
         Some(Self {
             fresh,
-            while_revalidate: grace(control.stale_while_revalidate, rules.stale_while_revalidate),
+            // What was fresh to nobody is given stale to nobody, unless it says so itself: there is no lifetime that this would lengthen.
+            while_revalidate: match explicit || !fresh.is_zero() {
+                true => grace(control.stale_while_revalidate, rules.stale_while_revalidate),
+                false => grace(control.stale_while_revalidate, Duration::ZERO),
+            },
             if_error: grace(control.stale_if_error, rules.stale_if_error),
             explicit,
         })
@@ -278,11 +288,14 @@ fn guessed(
     if let Some(ttl) = rules.status_ttl.get(&status) {
         return Some(*ttl);
     }
-    if !is_heuristic(status) && !control.public {
+    if is_error(status) || (!is_heuristic(status) && !control.public) {
         return None;
     }
     if !rules.default_ttl.is_zero() {
         return Some(rules.default_ttl);
+    }
+    if !rules.guesses {
+        return None;
     }
     // Section 4.2.2: a tenth of the time since it was changed.
     let unchanged = self::date(fields, LAST_MODIFIED).map(|modified| date.left(modified));

@@ -275,3 +275,62 @@ fn it_is_kept_for_as_long_as_it_may_be_of_use() {
     let validated = [&lines[..], &[("etag", "\"x\"")]].concat();
     assert_eq!(kept(&validated).unwrap().expires.left(NOW), Duration::from_secs(60 + 600 - 20));
 }
+
+#[test]
+fn of_what_its_handler_watches_nothing_is_guessed_and_what_is_said_counts() {
+    let of = |lines: &[(&'static str, &str)], change: fn(&mut Cache)| of(200, lines, &rules(change).without_guesses());
+    let file = [("etag", "\"x\""), ("last-modified", "Sat, 06 Nov 1993 08:49:37 GMT")];
+    let graces: fn(&mut Cache) = |settings| {
+        settings.stale_while_revalidate = Duration::from_secs(60);
+        settings.stale_if_error = Duration::from_secs(3600);
+    };
+    assert_eq!(of(&file, graces).err(), Some(Pass::Stale));
+    assert_eq!(of(&[&file[..], &[("cache-control", "public")]].concat(), graces).err(), Some(Pass::Stale));
+    assert_eq!(fresh(of(&[&file[..], &[("cache-control", "max-age=9")]].concat(), graces)), Some(9));
+    assert_eq!(fresh(of(&file, |settings| settings.ttl = Some(Duration::from_secs(8)))), Some(8));
+    assert_eq!(fresh(of(&file, |settings| settings.default_ttl = Duration::from_secs(7))), Some(7));
+}
+
+#[test]
+fn an_error_is_stored_only_where_it_or_the_route_says_for_how_long() {
+    let modified = [("last-modified", "Sat, 06 Nov 1993 08:49:37 GMT"), ("etag", "\"x\"")];
+    for status in [404, 405, 410, 414, 501] {
+        let with = |lines: &[(&'static str, &str)], change: fn(&mut Cache)| of(status, lines, &rules(change));
+        assert_eq!(with(&modified, |_| {}).err(), Some(Pass::Status), "{status}");
+        let defaults: fn(&mut Cache) = |settings| {
+            settings.default_ttl = Duration::from_secs(60);
+            settings.stale_while_revalidate = Duration::from_secs(60);
+        };
+        assert_eq!(with(&modified, defaults).err(), Some(Pass::Status), "{status}");
+        assert!(with(&[("cache-control", "public")], defaults).is_err(), "{status}");
+        assert_eq!(fresh(with(&[("cache-control", "max-age=9")], |_| {})), Some(9));
+        assert_eq!(fresh(with(&[], |settings| settings.ttl = Some(Duration::from_secs(8)))), Some(8));
+    }
+    assert_eq!(
+        fresh(of(
+            404,
+            &[],
+            &rules(|settings| {
+                settings.status_ttl.insert("404".into(), Duration::from_secs(7));
+            })
+        )),
+        Some(7)
+    );
+}
+
+#[test]
+fn what_was_fresh_to_nobody_is_stale_to_nobody() {
+    let grace = |lines: &[(&'static str, &str)], default_ttl: u64| {
+        let rules = rules(|settings| {
+            settings.default_ttl = Duration::from_secs(default_ttl);
+            settings.stale_while_revalidate = Duration::from_secs(60);
+            settings.stale_if_error = Duration::from_secs(90);
+        });
+        let life = of(200, lines, &rules).unwrap().stored.life;
+        (life.while_revalidate.as_secs(), life.if_error.as_secs())
+    };
+    assert_eq!(grace(&[("etag", "\"x\"")], 0), (0, 90));
+    assert_eq!(grace(&[("etag", "\"x\"")], 1), (60, 90));
+    assert_eq!(grace(&[("etag", "\"x\""), ("cache-control", "max-age=0")], 0), (60, 90));
+    assert_eq!(grace(&[("etag", "\"x\""), ("cache-control", "stale-while-revalidate=30")], 0), (30, 90));
+}

@@ -652,3 +652,23 @@ fn of_requests_whose_answers_are_their_own_none_waits_for_another_once_that_is_k
         }
     });
 }
+
+#[test]
+fn what_is_gone_is_not_given_out_of_what_was_there_before() {
+    let settings = |settings: &mut Cache| settings.stale_while_revalidate = Duration::from_secs(60);
+    let site = Site::new(settings, |_, count| match count {
+        1 => response(200, &[("cache-control", "max-age=10")], "there").into(),
+        _ => response(404, &[], "gone").into(),
+    });
+    run(async {
+        assert_eq!(site.get().await.text(), "there");
+        site.pass(11);
+        assert_eq!(site.get().await.text(), "there", "it is stale, and asked for again behind the answer");
+        settle().await;
+        for _ in 0..2 {
+            let got = site.get().await;
+            assert_eq!((got.status, got.text()), (404, "gone"));
+        }
+        assert_eq!(site.times_asked(), 4, "and nothing is stored of the error");
+    });
+}

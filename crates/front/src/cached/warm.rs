@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use outwork_cache::UnixMillis;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
@@ -22,8 +22,9 @@ use super::config::Warming;
 use super::fetch::Content;
 use super::metrics::Warmed;
 use super::popular::Repeat;
+use super::status::CACHE_STATUS;
 use super::{Refresh, Store};
-use crate::message::{Answer, Handler, Origin, Request, RequestBody};
+use crate::message::{Handler, Origin, Request, RequestBody, Response};
 
 /// Requests that may wait to be made.
 const QUEUE: usize = 100_000;
@@ -116,7 +117,56 @@ impl Address {
 enum Order {
     /// Who answers from now on, and what is to be fetched.
     Serve(Arc<dyn Handler>, Box<Warming>),
-    Warm(Vec<Address>),
+    Warm(Vec<Address>, Sender<(usize, Fate)>),
+}
+
+/// What came of a URL that was to be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fate {
+    /// The status of its answer, where there was one.
+    pub status: Option<StatusCode>,
+    /// Why it is not in the cache now, if it is not.
+    pub unstored: Option<String>,
+}
+
+impl Fate {
+    fn failed(why: impl Into<String>) -> Self {
+        Self { status: None, unstored: Some(why.into()) }
+    }
+
+    /// As the answer says (RFC 9211).
+    fn of(response: &Response) -> Self {
+        let status = response.status;
+        let said = response.headers.get(CACHE_STATUS).and_then(|value| value.to_str().ok());
+        let has = |word: &str| said.is_some_and(|said| said.split("; ").any(|part| part == word));
+        let detail = said.and_then(|said| said.split("; ").find_map(|part| part.strip_prefix("detail=")));
+        let unstored = match (said, detail) {
+            _ if has("stored") || has("collapsed") || has("hit") => None,
+            (None, _) if response.route.is_none() && status == StatusCode::NOT_FOUND => {
+                Some("no route is for it".to_owned())
+            }
+            (None, _) => Some("its route does not cache".to_owned()),
+            (_, Some(detail)) => Some(reason(detail).to_owned()),
+            (_, None) => Some("its route has it go past the cache".to_owned()),
+        };
+        Self { status: Some(status), unstored }
+    }
+}
+
+/// In words, what a detail of `Cache-Status` says of an answer that is not stored.
+fn reason(detail: &str) -> &str {
+    match detail {
+        "no-store" => "it says no-store",
+        "private" => "it says private",
+        "set-cookie" => "it sets a cookie",
+        "vary" => "it varies by more than header fields",
+        "status" => "answers with such a status are kept only where `status_ttl` or they say for how long",
+        "no-lifetime" => "neither it nor its route says for how long it may be kept",
+        "too-large" => "it is larger than `max_entry`",
+        "known-uncacheable" => "it could not be kept lately, and is not tried again before `pass_ttl` is over",
+        "stale-if-error" => "its handler failed, and what was there before stands in",
+        other => other,
+    }
 }
 
 /// The thread that fills the cache. It ends with this.
@@ -155,12 +205,13 @@ impl Warmer {
         }
     }
 
-    /// Fetches these, soon.
+    /// Fetches these, soon. What came of each is told by its place in the list, to who listens.
     ///
     /// # Errors
     /// When too much waits already.
-    pub fn warm(&self, addresses: Vec<Address>) -> Result<(), Busy> {
-        self.orders.try_send(Order::Warm(addresses)).map_err(|_| Busy)
+    pub fn warm(&self, addresses: Vec<Address>) -> Result<Receiver<(usize, Fate)>, Busy> {
+        let (tell, told) = channel(addresses.len().max(1));
+        self.orders.try_send(Order::Warm(addresses, tell)).map(|()| told).map_err(|_| Busy)
     }
 }
 
@@ -170,9 +221,47 @@ struct Work {
     handler: Arc<dyn Handler>,
     settings: Warming,
     fields: HeaderMap,
-    waiting: VecDeque<(Warmed, Arc<Repeat>)>,
+    waiting: VecDeque<Due>,
     /// When each schedule is due.
     due: Vec<Option<UnixMillis>>,
+}
+
+/// A request that is to be made.
+struct Due {
+    cause: Warmed,
+    repeat: Arc<Repeat>,
+    /// Who is told what came of it, and as which of theirs.
+    asked: Option<(usize, Sender<(usize, Fate)>)>,
+}
+
+impl Due {
+    fn new(cause: Warmed, repeat: Arc<Repeat>) -> Self {
+        Self { cause, repeat, asked: None }
+    }
+
+    fn url(&self) -> String {
+        let host = self.repeat.fields.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
+        let scheme = if self.repeat.tls { "https" } else { "http" };
+        format!("{scheme}://{}{}", host.unwrap_or_default(), self.repeat.target)
+    }
+
+    /// Counts what came of it, and says what was not as it was meant.
+    fn done(self, store: &Store, fate: Fate) {
+        let Fate { status, unstored } = &fate;
+        let failed = status.is_none_or(|status| status.is_server_error());
+        store.metrics.warmed.of(if failed { Warmed::Failed } else { self.cause }).inc();
+        if let Some(why) = unstored {
+            let (url, status) = (self.url(), status.map_or(0, |status| status.as_u16()));
+            match self.cause {
+                Warmed::Predicted => tracing::debug!(url, status, why, "what was to be made fresh is not in the cache"),
+                _ => tracing::info!(url, status, why, "what was to be warmed is not in the cache"),
+            }
+        }
+        if let Some((index, tell)) = self.asked {
+            // Who asked may have gone away.
+            _ = tell.try_send((index, fate));
+        }
+    }
 }
 
 impl Work {
@@ -206,8 +295,8 @@ impl Work {
         let mut under_way = JoinSet::new();
         loop {
             while under_way.len() < usize::from(self.settings.concurrency) {
-                let Some((cause, repeat)) = self.waiting.pop_front() else { break };
-                under_way.spawn_local(fetch(Arc::clone(&self.store), Arc::clone(&self.handler), cause, repeat));
+                let Some(due) = self.waiting.pop_front() else { break };
+                under_way.spawn_local(fetch(Arc::clone(&self.store), Arc::clone(&self.handler), due));
             }
             tokio::select! {
                 order = orders.recv() => match order {
@@ -215,7 +304,11 @@ impl Work {
                         self.handler = handler;
                         self.take_up(*settings);
                     }
-                    Some(Order::Warm(addresses)) => addresses.iter().for_each(|address| self.push(Warmed::Asked, address)),
+                    Some(Order::Warm(addresses, tell)) => {
+                        for (index, address) in addresses.iter().enumerate() {
+                            self.push(Warmed::Asked, address, Some((index, tell.clone())));
+                        }
+                    }
                     None => return,
                 },
                 _ = beat.tick() => self.look(),
@@ -238,62 +331,53 @@ impl Work {
         }
         if self.settings.predict.enabled {
             let due = self.store.popular.lock().due(self.settings.predict.threshold, now);
-            due.into_iter().for_each(|repeat| self.queue(Warmed::Predicted, repeat));
+            due.into_iter().for_each(|repeat| self.queue(Due::new(Warmed::Predicted, repeat)));
         }
     }
 
     fn add(&mut self, cause: Warmed, texts: &[String]) {
         let site = self.settings.site.clone();
         for address in texts.iter().filter_map(|text| Address::resolve(text, site.as_ref()).ok()) {
-            self.push(cause, &address);
+            self.push(cause, &address, None);
         }
     }
 
-    fn push(&mut self, cause: Warmed, address: &Address) {
+    fn push(&mut self, cause: Warmed, address: &Address, asked: Option<(usize, Sender<(usize, Fate)>)>) {
         match address.repeat(&self.fields) {
-            Some(repeat) => self.queue(cause, Arc::new(repeat)),
+            Some(repeat) => self.queue(Due { asked, ..Due::new(cause, Arc::new(repeat)) }),
             None => self.store.metrics.warmed.of(Warmed::Failed).inc(),
         }
     }
 
-    fn queue(&mut self, cause: Warmed, repeat: Arc<Repeat>) {
+    fn queue(&mut self, due: Due) {
         match self.waiting.len() < QUEUE {
-            true => self.waiting.push_back((cause, repeat)),
-            false => self.store.metrics.warmed.of(Warmed::Failed).inc(),
+            true => self.waiting.push_back(due),
+            false => due.done(&self.store, Fate::failed("too much is waiting to be fetched already")),
         }
     }
 }
 
 /// Makes a request and takes its answer.
-async fn fetch(store: Arc<Store>, handler: Arc<dyn Handler>, cause: Warmed, repeat: Arc<Repeat>) {
+async fn fetch(store: Arc<Store>, handler: Arc<dyn Handler>, due: Due) {
     let mut head = http::Request::new(()).into_parts().0;
-    head.uri = repeat.target.clone();
-    head.headers = repeat.fields.clone();
+    head.uri = due.repeat.target.clone();
+    head.headers = due.repeat.fields.clone();
     head.extensions.insert(Refresh);
     let here = ([127, 0, 0, 1], 0).into();
-    let origin = Rc::new(Origin { peer: here, local: here, tls: repeat.tls, session: None });
+    let origin = Rc::new(Origin { peer: here, local: here, tls: due.repeat.tls, session: None });
     let asked = async {
-        let response = match handler.handle(Request { head, body: RequestBody::Empty, origin }) {
-            Answer::Now(response) => response,
-            Answer::Later(response) => response.await,
-        };
+        let response = handler.handle(Request { head, body: RequestBody::Empty, origin }).response().await;
+        let fate = Fate::of(&response);
         let mut content = Content::from(response.body);
         while let Some(part) = content.next().await {
-            part.map_err(|error| error.to_string())?;
+            if let Err(error) = part {
+                return Fate::failed(error.to_string());
+            }
         }
-        match response.status.is_server_error() {
-            true => Err(response.status.to_string()),
-            false => Ok(()),
-        }
+        fate
     };
-    let outcome = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err("it took too long".to_owned()));
-    match outcome {
-        Ok(()) => store.metrics.warmed.of(cause).inc(),
-        Err(error) => {
-            store.metrics.warmed.of(Warmed::Failed).inc();
-            tracing::debug!(target = %repeat.target, error, "an answer could not be fetched before anybody asked");
-        }
-    }
+    let fate = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| Fate::failed("it took too long"));
+    due.done(&store, fate);
 }
 
 #[cfg(test)]

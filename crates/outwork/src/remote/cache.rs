@@ -21,10 +21,29 @@ pub(crate) fn cache(global: &Global, command: &CacheCommand) -> anyhow::Result<(
         CacheCommand::Warm { urls } => {
             let answer =
                 client.change(Method::POST, "/cache/warm", Some(&json!({"urls": urls}))).map_err(where_to_look)?;
-            let (count, noun) = (cell(&answer["queued"]), if urls.len() == 1 { "URL" } else { "URLs" });
-            super::done(global, &answer, &format!("{count} {noun} will be fetched"))
+            if !global.json {
+                let mut out = anstream::stdout();
+                for url in items(&answer["unstored"]) {
+                    let status = url["status"].as_u64().map(|status| format!("{status}, ")).unwrap_or_default();
+                    let line = format!("{} is not in the cache: {status}{}", cell(&url["url"]), cell(&url["why"]));
+                    writeln!(out, "{}", printable(&line))?;
+                }
+            }
+            super::done(global, &answer, &warmed(&answer))
         }
     }
+}
+
+/// How many URLs are in the cache now, and how many are still to come.
+fn warmed(answer: &Json) -> String {
+    let count = |name: &str| answer[name].as_u64().unwrap_or_default();
+    let (queued, pending) = (count("queued"), count("pending"));
+    let noun = if queued == 1 { "URL" } else { "URLs" };
+    let mut line = format!("{} of {queued} {noun} fetched into the cache", count("stored"));
+    if pending > 0 {
+        line.push_str(&format!("; {pending} still to be fetched: the log names those that cannot be kept"));
+    }
+    line
 }
 
 fn where_to_look(error: ClientError) -> ClientError {
@@ -97,8 +116,16 @@ fn stats(global: &Global, client: &Client, top: usize) -> anyhow::Result<()> {
     )?;
     if !items(&most["items"]).is_empty() {
         writeln!(out)?;
-        rows(&mut out, &[">HITS", ">SIZE", "ENTRY"], &most["items"], "", |entry| {
-            vec![cell(&entry["hits"]), size(&entry["bytes"]), cell(&entry["name"])]
+        let or_none = |json: &Json| if json.is_null() { "-".into() } else { cell(json) };
+        rows(&mut out, &[">HITS", ">SIZE", ">STATUS", "ENCODING", "TYPE", "ENTRY"], &most["items"], "", |entry| {
+            vec![
+                cell(&entry["hits"]),
+                size(&entry["bytes"]),
+                cell(&entry["status"]),
+                or_none(&entry["encoding"]),
+                or_none(&entry["media_type"]),
+                cell(&entry["name"]),
+            ]
         })?;
     }
     Ok(())
@@ -118,7 +145,10 @@ fn purge(global: &Global, client: &Client, args: &PurgeArgs) -> anyhow::Result<(
             let what =
                 body.as_object().and_then(|body| body.values().next()).and_then(Json::as_str).unwrap_or("everything");
             let noun = if count == 1 { "entry" } else { "entries" };
-            let mut line = format!("purged {what}: {count} {noun} left memory");
+            let mut line = match count {
+                0 => format!("purged {what}: nothing of it was in memory"),
+                _ => format!("purged {what}: {count} {noun} left memory"),
+            };
             for (name, place) in [("shared", "Redis"), ("disk", "the disk"), ("edge", "the CDN")] {
                 match report[name].as_str() {
                     Some("pending") => line.push_str(&format!("; {place} will be told when it can be reached")),

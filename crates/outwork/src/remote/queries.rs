@@ -22,7 +22,12 @@ pub(crate) fn queries(global: &Global, command: &QueriesCommand) -> anyhow::Resu
             let answer = client.change(Method::POST, "/web/queries/invalidate", Some(&body)).map_err(where_to_look)?;
             let removed = answer["removed"].as_u64().unwrap_or_default();
             let noun = if removed == 1 { "result was" } else { "results were" };
-            super::done(global, &answer, &format!("{removed} {noun} forgotten"))
+            let mut line = format!("{removed} {noun} forgotten");
+            let untouched: Vec<String> = items(&answer["untouched"]).iter().map(cell).collect();
+            if !untouched.is_empty() {
+                line.push_str(&format!("; nothing was kept that is made of {}", untouched.join(", ")));
+            }
+            super::done(global, &answer, &line)
         }
     }
 }

@@ -69,6 +69,63 @@ fn an_answer_is_given_again_though_its_file_has_changed_until_it_is_purged() {
     let said = place.must(&["cache", "purge", &page.replace("http", "HTTP")]);
     assert!(said.starts_with("purged ") && said.contains(": 1 entry left memory"), "{said}");
     assert!(curl(&page, &[]).ends_with("second"));
+    let said = place.must(&["cache", "purge", &format!("{site}/unknown")]);
+    assert!(said.contains(": nothing of it was in memory"), "{said}");
+}
+
+/// What the README says of a site, in short.
+const SITE: &str = "[[front.route]]\npath = '/*'\nfiles = { root = 'site', error_pages = { '404' = '/404.html' } }\n\
+    cache = { stale_while_revalidate = '1m', stale_if_error = '1h' }\n";
+
+#[test]
+fn a_file_that_is_changed_deleted_or_new_is_seen_with_the_next_request_unless_a_lifetime_is_set() {
+    let (mut place, site) = place(SITE);
+    let path = |name: &str| place.path().join("site").join(name);
+    write(&place, "first");
+    std::fs::write(path("404.html"), "none").expect("a file");
+    // What has not changed for long would be guessed to stay so for long.
+    let age = |name: &str| {
+        let file = std::fs::File::options().write(true).open(path(name)).expect("the file");
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(90 * 86_400)).expect("a time");
+    };
+    age("page.html");
+    age("404.html");
+    let (page, news) = (format!("{site}/page.html"), format!("{site}/new.html"));
+    let changed = path("page.html");
+    let new = path("new.html");
+    place.start();
+    for options in [&[][..], &["--compressed"], &["--http2-prior-knowledge"]] {
+        std::fs::write(&changed, "first").expect("a file");
+        for _ in 0..3 {
+            let got = curl(&page, options);
+            assert!(got.ends_with("first") && !got.contains("\nage: "), "{got}");
+            let none = curl(&news, options);
+            assert!(none.contains(" 404") && none.ends_with("none"), "{none}");
+        }
+        std::fs::write(&changed, "second one").expect("a file");
+        assert!(curl(&page, options).ends_with("second one"));
+        std::fs::remove_file(&changed).expect("it is there");
+        assert!(curl(&page, options).ends_with("none"));
+        std::fs::write(&new, "here").expect("a file");
+        let got = curl(&news, options);
+        assert!(got.contains(" 200") && got.ends_with("here"), "{got}");
+        std::fs::remove_file(&new).expect("it is there");
+    }
+    // With a lifetime the file is kept that long.
+    write(&place, "first");
+    let file = place.path().join("outwork.toml");
+    let before = std::fs::read_to_string(&file).expect("the file");
+    let after = before.replace("cache = { ", "cache = { ttl = '1h', ");
+    std::fs::write(&file, after).expect("the file");
+    place.must(&["reload"]);
+    // That it could not be kept is remembered for a while.
+    until(|| {
+        place.must(&["cache", "purge", "--all"]);
+        curl(&page, &[]);
+        status(&curl(&page, &[])).starts_with("Outwork; hit")
+    });
+    write(&place, "second");
+    assert!(curl(&page, &[]).ends_with("first"));
 }
 
 #[test]
@@ -121,8 +178,13 @@ fn what_is_warmed_is_there_for_the_first_who_asks() {
     };
     until(|| warmed("start"));
     assert!(status(&curl(&format!("{site}/page.html"), &[])).starts_with("Outwork; hit;"));
-    place.must(&["cache", "warm", &format!("{site}/news")]);
-    until(|| warmed("asked"));
+    let (news, none) = (format!("{site}/news"), format!("{site}/none"));
+    let said = place.must(&["cache", "warm", &news]);
+    assert_eq!(said.trim(), "1 of 1 URL fetched into the cache");
+    assert!(warmed("asked"));
+    let said = place.must(&["cache", "warm", &news, &none]);
+    assert!(said.contains(&format!("{none} is not in the cache: 404, ")), "{said}");
+    assert!(said.ends_with("1 of 2 URLs fetched into the cache\n"), "{said}");
     assert!(status(&curl(&format!("{site}/news"), &[])).starts_with("Outwork; hit;"));
 }
 

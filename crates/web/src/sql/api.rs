@@ -143,6 +143,8 @@ pub struct InvalidateRequest {
 pub struct InvalidateReport {
     /// Results.
     removed: u64,
+    /// The tables of those named of which nothing was kept: there may be none of that name.
+    untouched: Vec<String>,
 }
 
 /// Forget results of queries whose tables were changed by others.
@@ -164,14 +166,23 @@ async fn invalidate(
     if let (Some(named), true) = (named, targets.is_empty()) {
         return Err(Problem::not_found(format!("there is no database {named:?} in web.database")));
     }
-    let tables: Vec<String> = request.tables.iter().map(|table| table_name(table)).collect();
     let cache = &databases.shared().cache;
-    let mut removed = 0;
-    for database in targets {
-        removed += match tables.is_empty() {
-            true => cache.forget_database(database, Cause::Api).await,
-            false => cache.forget_tables(database, &tables, Cause::Api).await,
-        };
+    let mut report = InvalidateReport { removed: 0, untouched: Vec::new() };
+    if request.tables.is_empty() {
+        for database in &targets {
+            report.removed += cache.forget_database(database, Cause::Api).await;
+        }
     }
-    Ok(Json(InvalidateReport { removed }))
+    for table in &request.tables {
+        let name = [table_name(table)];
+        let mut removed = 0;
+        for database in &targets {
+            removed += cache.forget_tables(database, &name, Cause::Api).await;
+        }
+        report.removed += removed;
+        if removed == 0 {
+            report.untouched.push(table.clone());
+        }
+    }
+    Ok(Json(report))
 }

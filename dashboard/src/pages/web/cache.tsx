@@ -228,6 +228,7 @@ function Top(props: { items: TopEntry[]; onPurge: (purge: Purge) => void }) {
                 <tr>
                   <td class="key-cell">
                     <code>{entry.name}</code>
+                    <Show when={entry.encoding}>{(encoding) => <span class="muted"> {encoding()}</span>}</Show>
                   </td>
                   <td class="number">
                     {count(entry.hits)}

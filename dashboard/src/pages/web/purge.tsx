@@ -1,7 +1,7 @@
 import { createSignal, For, Show } from "solid-js";
 import { api } from "../../api/client";
 import { createAction } from "../../api/query";
-import type { CacheSummary, PurgeReport } from "../../api/web-types";
+import type { CacheSummary, PurgeReport, WarmReport } from "../../api/web-types";
 import { plural } from "../../format";
 import { FormDialog } from "../../ui/dialog";
 import { notify } from "../../ui/notify";
@@ -131,8 +131,10 @@ export function WarmDialog(props: { onClose: () => void; onDone: () => void }) {
   const [text, setText] = createSignal("");
   const urls = () => urlsIn(text());
   const action = createAction(async () => {
-    const { queued } = await api.post<{ queued: number }>("/cache/warm", { urls: urls() });
-    notify(`${plural(queued, "URL")} will be fetched`);
+    const { queued, stored, unstored } = await api.post<WarmReport>("/cache/warm", { urls: urls() });
+    const [first] = unstored;
+    const why = first ? `; ${first.url}: ${first.status ?? "no answer"}, ${first.why}` : "";
+    notify(`${stored} of ${plural(queued, "URL")} fetched into the cache${why}`);
     props.onDone();
     props.onClose();
   });

@@ -45,6 +45,44 @@ fn the_cache_is_filled_at_the_start_and_on_request_and_what_is_there_is_made_fre
 }
 
 #[test]
+fn who_has_urls_fetched_is_told_what_is_not_in_the_cache_and_why() {
+    use super::warm::{Fate, Warmer};
+    let site = Site::new(
+        |_| {},
+        |request, _| match request.head.uri.path() {
+            "/kept" => response(200, &[("cache-control", "max-age=60")], "kept").into(),
+            "/own" => response(200, &[("cache-control", "no-store")], "own").into(),
+            "/broken" => response(500, &[], "broken").into(),
+            _ => response(404, &[], "none").into(),
+        },
+    );
+    let store = Arc::clone(&site.cached.0.store);
+    let handler: Arc<dyn Handler> = Arc::new(Cached(Arc::clone(&site.cached.0)));
+    let warmer = Warmer::start(Arc::clone(&store), handler, config::Warming::default()).unwrap();
+    let urls = ["kept", "own", "broken", "none"];
+    let fetch = |warmer: &Warmer| {
+        let addresses = urls.iter().map(|path| format!("http://a.example/{path}").parse().unwrap()).collect();
+        let mut told = warmer.warm(addresses).unwrap();
+        let mut fates: Vec<(usize, Fate)> = std::iter::from_fn(|| told.blocking_recv()).collect();
+        fates.sort_by_key(|(index, _)| *index);
+        fates.into_iter().map(|(_, fate)| fate).collect::<Vec<_>>()
+    };
+    let fates = fetch(&warmer);
+    let of = |index: usize| (fates[index].status.unwrap().as_u16(), fates[index].unstored.as_deref().unwrap_or(""));
+    assert_eq!((fates.len(), of(0)), (4, (200, "")));
+    assert_eq!(of(1), (200, "it says no-store"));
+    assert!(of(2).0 == 500 && of(2).1.contains("status_ttl"), "{:?}", of(2));
+    assert!(of(3).0 == 404 && of(3).1.contains("status_ttl"), "{:?}", of(3));
+    assert_eq!(store.metrics.warmed.of(metrics::Warmed::Failed).get(), 1);
+    // A handler without a cache, and a door without a route.
+    let bare = Arc::clone(&site.inner) as Arc<dyn Handler>;
+    let warmer = Warmer::start(store, bare, config::Warming::default()).unwrap();
+    let fates = fetch(&warmer);
+    let why = |index: usize| fates[index].unstored.as_deref();
+    assert_eq!((why(0), why(3)), (Some("its route does not cache"), Some("no route is for it")));
+}
+
+#[test]
 fn what_is_due_by_the_clock_or_often_asked_for_is_fetched_before_it_is_stale() {
     use super::metrics::Warmed;
     use super::warm::Warmer;
