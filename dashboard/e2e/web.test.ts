@@ -139,7 +139,7 @@ describe("under traffic", () => {
     await page.getByRole("button", { name: "Warm…" }).click();
     await page.getByRole("textbox", { name: "URLs" }).fill(`${url}\n`);
     await page.getByRole("button", { name: "Fetch 1 URL" }).click();
-    await page.getByText("1 URL will be fetched").waitFor();
+    await page.getByText("1 of 1 URL fetched into the cache").waitFor();
     await row(page, "Asked for most", "/cached/index.html").waitFor();
     expect((await fetched(url)).head).toContain("hit");
   });

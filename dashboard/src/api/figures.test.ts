@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { cells, largest, mean, merged, seriesOf, share, shares, sums, tallied, total } from "./figures";
+import { cells, largest, mean, seriesOf, share, shares, sums, tallied, total } from "./figures";
 import type { Columns } from "./samples";
 import type { Metric } from "./types";
 
@@ -74,17 +74,5 @@ test("what repeats is counted once, the most frequent first, with its newest", (
   expect(tallied(rows, (row) => row.path)).toEqual([
     { key: "/b", count: 2, latest: { path: "/b", at: 2 } },
     { key: "/a", count: 1, latest: { path: "/a", at: 3 } },
-  ]);
-});
-
-test("a URL whose answers vary is one row, with the hits of its record and the bytes of all", () => {
-  const entries = [
-    { name: "/a", hits: 9, bytes: 500 },
-    { name: "/b", hits: 9, bytes: 10 },
-    { name: "/a", hits: 9, bytes: 50 },
-  ];
-  expect(merged(entries)).toEqual([
-    { name: "/a", hits: 9, bytes: 550, entries: 2 },
-    { name: "/b", hits: 9, bytes: 10, entries: 1 },
   ]);
 });

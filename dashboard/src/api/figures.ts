@@ -74,21 +74,6 @@ export function cells(metrics: Metric[], name: string, label: string): [string, 
   return (metric?.samples ?? []).map((cell) => [cell.labels[label] ?? "", cell.value ?? cell.count ?? 0]);
 }
 
-/** Entries of one name as one: those that vary have several, and each is found by the record of what varies. */
-export function merged(entries: { name: string; hits: number; bytes: number }[]) {
-  const found = new Map<string, { name: string; hits: number; bytes: number; entries: number }>();
-  for (const { name, hits, bytes } of entries) {
-    const before = found.get(name);
-    found.set(name, {
-      name,
-      hits: Math.max(hits, before?.hits ?? 0),
-      bytes: bytes + (before?.bytes ?? 0),
-      entries: 1 + (before?.entries ?? 0),
-    });
-  }
-  return [...found.values()];
-}
-
 /** Rows that agree in `key`, counted, the most frequent first. */
 export function tallied<T>(rows: T[], key: (row: T) => string): { key: string; count: number; latest: T }[] {
   const found = new Map<string, { key: string; count: number; latest: T }>();

@@ -1,6 +1,6 @@
 import { createMemo, createSignal, For, lazy, Show, Suspense } from "solid-js";
 import { api } from "../../api/client";
-import { cells, merged, share, shares, sums, total } from "../../api/figures";
+import { cells, share, shares, sums, total } from "../../api/figures";
 import { createQuery } from "../../api/query";
 import { may } from "../../api/session";
 import type { Metric } from "../../api/types";
@@ -228,7 +228,9 @@ function Top(props: { items: TopEntry[]; onPurge: (purge: Purge) => void }) {
                 <tr>
                   <td class="key-cell">
                     <code>{entry.name}</code>
-                    <Show when={entry.encoding}>{(encoding) => <span class="muted"> {encoding()}</span>}</Show>
+                    <Show when={entry.encoding}>
+                      {(encoding) => <span class="muted"> {encoding()}</span>}
+                    </Show>
                   </td>
                   <td class="number">
                     {count(entry.hits)}
@@ -355,11 +357,8 @@ export default function Cache() {
   );
   const top = createQuery<null, { items: TopEntry[] }>(
     () => null,
-    async (_, signal) => {
-      const { items } = await api.get<{ items: TopEntry[] }>("/cache/top?limit=60", signal);
-      return { items: merged(items).slice(0, 15) };
-    },
-    { every: 5_000, key: "name" },
+    (_, signal) => api.get("/cache/top?limit=15", signal),
+    { every: 5_000, key: "key" },
   );
   const routes = createRoutes();
   const metrics = createMetrics();
