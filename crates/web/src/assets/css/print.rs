@@ -228,12 +228,8 @@ impl<'a, 'o> Printer<'a, 'o> {
         depth: Option<usize>,
     ) -> usize {
         let depth = depth.map_or(0, |depth| depth + 1);
-        let silent =
-            |token: &&Token<'_>| token.kind == Kind::White || token.kind == Kind::Comment && !is_legal(token.text);
-        let inner = tokens.get(open + 1..).unwrap_or_default();
-        let skipped = inner.iter().take_while(silent).count();
-        if inner.get(skipped).is_none_or(|token| token.kind == Kind::Close('}')) {
-            return open + 1 + skipped + 1;
+        if let Some(close) = hollow(tokens, open, depth) {
+            return close + 1;
         }
         if let Some(first) = tokens.get(at) {
             self.begin(current, first);
@@ -620,6 +616,26 @@ fn prelude_end(tokens: &[Token<'_>], at: usize, nested: bool) -> usize {
         }
     }
     tokens.len()
+}
+
+/// Where a block ends that says nothing, whatever rules of that kind are in it.
+fn hollow(tokens: &[Token<'_>], open: usize, depth: usize) -> Option<usize> {
+    let mut at = open + 1;
+    while let Some(token) = tokens.get(at) {
+        match token.kind {
+            Kind::White | Kind::Delim(';') => at += 1,
+            Kind::Comment if !is_legal(token.text) => at += 1,
+            Kind::Close('}') => return Some(at),
+            Kind::At | Kind::Comment => return None,
+            _ if depth >= DEPTH => return None,
+            _ => {
+                let end = item_end(tokens, at, true, is_custom(tokens, at));
+                tokens.get(end).filter(|token| token.kind == Kind::Open('{'))?;
+                at = hollow(tokens, end, depth + 1)? + 1;
+            }
+        }
+    }
+    Some(tokens.len())
 }
 
 /// Where a block ends: at the brace that closes the one here.

@@ -20,6 +20,7 @@ fn hashed(from: &str, reference: &str) -> Option<String> {
 fn what_means_nothing_is_left_out() {
     for (text, short) in [
         ("a { color : red ; }\n\n b{}", "a{color:red}"),
+        ("a{;}b{ ; c { } /* gone */ d{;} }e{f:g}", "e{f:g}"),
         ("/* gone */ a , b > c + d ~ e  f { x: 1 }", "a,b>c+d~e f{x:1}"),
         ("/*! stays */a{b:c}", "/*! stays */a{b:c}"),
         ("a{;b:c;;d:e;}", "a{b:c;d:e}"),
