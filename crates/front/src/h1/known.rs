@@ -303,18 +303,20 @@ mod tests {
         }
         assert_eq!([&first, &second, &second].map(|head| known.find(head, &here)), [Seen::New, Seen::New, Seen::Again]);
         assert_eq!(known.find(b"a", &here), Seen::New, "it was not");
+        let mut most = 0;
         for number in 0..1000u32 {
             let head = number.to_be_bytes();
             known.find(&head, &here);
             if known.has_room(MESSAGE) {
                 known.keep(answer(&head, &here, &vec![0; MESSAGE], Standing::always()));
             }
-            assert!(known.bytes <= ALL, "{}", known.bytes);
+            most = most.max(known.bytes);
         }
+        assert!((ALL / 2..=ALL).contains(&most), "{most}");
         let kept: usize =
             known.slots.iter().filter_map(|slot| slot.answer.as_ref()).map(|answer| answer.weight()).sum();
         assert_eq!((known.bytes, known.metrics.known.get()), (kept, kept as i64));
-        assert!(kept > ALL / 4 && known.metrics.known_crowded.get() > 0 && !known.has_room(MESSAGE + 1));
+        assert!(known.metrics.known_crowded.get() > 0 && !known.has_room(MESSAGE + 1));
         assert_eq!(known.find(&[0; HEAD + 1], &here), Seen::New);
         assert_eq!(known.find(&[0; HEAD + 1], &here), Seen::New, "what is too long is not remembered");
         let metrics = Arc::clone(&known.metrics);

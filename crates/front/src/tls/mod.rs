@@ -21,6 +21,7 @@ mod handshake;
 mod local;
 mod metrics;
 mod profile;
+mod provider;
 mod quic;
 mod stock;
 mod table;

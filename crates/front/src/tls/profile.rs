@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs::{Ticketer, default_provider, kx_group};
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::{ServerConfig, version};
 
 use super::certificate::TlsError;
 use super::client::ClientAuth;
+use super::provider::provider;
 use super::quic::Http3;
 use crate::config::{Alpn, ClientAuthMode, TlsVersion, UnknownNames};
 
@@ -61,10 +62,7 @@ impl Profile {
         resolver: Arc<dyn ResolvesServerCert>,
         before: Option<&Arc<Tickets>>,
     ) -> Result<(Arc<ServerConfig>, Arc<Tickets>), TlsError> {
-        let mut provider = default_provider();
-        // The hybrid with ML-KEM first: what is recorded today is not read by a quantum computer tomorrow.
-        provider.kx_groups = vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
-        let provider = Arc::new(provider);
+        let provider = Arc::new(provider());
         let versions: &[_] = match self.min_version {
             TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
             TlsVersion::V1_3 => &[&version::TLS13],
