@@ -24,6 +24,16 @@ function row(page: Page, region: string, first: string) {
     .first();
 }
 
+/** Waits until a chart tells a figure of each of its lines: one above nothing, unless another is good enough. */
+async function charted(page: Page, title: string, labels: string[], figure = "[\\d.,]*[1-9]") {
+  const values = page.locator("figure", { hasText: title }).locator(".chart-value");
+  for (const label of labels)
+    await values
+      .filter({ hasText: new RegExp(`^${figure}.*${label}$`) })
+      .first()
+      .waitFor();
+}
+
 describe("under traffic", () => {
   let page: Page;
   let complaints: string[];
@@ -58,8 +68,8 @@ describe("under traffic", () => {
   test("the Overview shows the web server beside DHCP", { timeout: 2 * PATIENCE }, async () => {
     await go(page, "/overview");
     const web = page.getByRole("region", { name: "Activity: Web" });
-    const rate = web.locator("figure", { hasText: "Requests a second" });
-    await rate.locator(".chart-value", { hasText: "2xx" }).getByText(/[1-9]/).waitFor();
+    await web.waitFor();
+    await charted(page, "Requests a second", ["2xx"]);
     await page.getByRole("region", { name: "Activity: DHCP" }).waitFor();
     await page.getByRole("region", { name: "Web server" }).getByText("Requests since the start").waitFor();
   });
@@ -68,13 +78,13 @@ describe("under traffic", () => {
     timeout: 2 * PATIENCE,
   }, async () => {
     await go(page, "/web");
-    const requests = page.locator("figure", { hasText: "Requests a second" });
-    for (const status of ["2xx", "4xx", "5xx"])
-      await requests.locator(".chart-value", { hasText: status }).getByText(/[1-9]/).waitFor();
-    await page.locator("figure", { hasText: "TLS handshakes a second" }).waitFor();
-    const protocols = page.locator("figure", { hasText: "Requests by protocol" });
-    await protocols.locator(".chart-value", { hasText: "HTTP/2" }).getByText(/[1-9]/).waitFor();
-    await protocols.locator(".chart-value", { hasText: "HTTP/1.1" }).getByText(/[1-9]/).waitFor();
+    await charted(page, "Requests a second", ["2xx", "4xx", "5xx"]);
+    await charted(page, "Time to answer", ["p50", "p95", "p99"]);
+    await charted(page, "Throughput", ["out", "in"]);
+    await charted(page, "Connections open", [""]);
+    await charted(page, "Errors, of all requests", ["4xx", "5xx"]);
+    await charted(page, "TLS handshakes a second", ["full", "resumed"], "\\d");
+    await charted(page, "Requests by protocol", ["HTTP/1.1", "HTTP/2"]);
     await row(page, "Routes", "/cached/*")
       .getByText(/[1-9].*\/s$/)
       .first()
@@ -98,6 +108,16 @@ describe("under traffic", () => {
     await errors.getByRole("button", { name: "Clients’ (4xx)" }).click();
     await errors.getByRole("row").filter({ hasText: "/nowhere" }).getByText("404").first().waitFor();
     expect(await page.content()).not.toContain("secret");
+  });
+
+  test("Cache shows how often each tier had it, and what it holds and lets go", {
+    timeout: 2 * PATIENCE,
+  }, async () => {
+    await go(page, "/web/cache");
+    await charted(page, "Requests a second", ["hit"]);
+    await charted(page, "Found, of what each tier was asked for", [""]);
+    await charted(page, "Size", [""]);
+    await charted(page, "Evictions a second", [""], "\\d");
   });
 
   test("a purge on the Cache page makes the next request a miss", { timeout: 2 * PATIENCE }, async () => {

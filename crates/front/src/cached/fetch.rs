@@ -443,7 +443,7 @@ impl Fetch {
                 Lasting::All => *self.lead.key(),
                 lasting => word(self.lead.primary(), lasting),
             };
-            let entry = entry(&self.name, Record::Pass, self.now().after(ttl));
+            let entry = entry(&self.name, Record::Pass(self.route.rules.stamp), self.now().after(ttl));
             store.tiers.put_since(key, entry, era);
         }
     }

@@ -276,7 +276,10 @@ impl Route {
 
     /// Whether responses to such requests are known not to be stored, so that nobody should wait for one.
     fn is_known(&self, ask: &Ask) -> bool {
-        let is_there = |lasting| self.store.tiers.peek(&word(&ask.primary, lasting)).is_some();
+        let is_there = |lasting| {
+            let entry = self.store.tiers.peek(&word(&ask.primary, lasting));
+            entry.is_some_and(|entry| serve::record(&entry).is_some_and(|record| self.is_pass(record)))
+        };
         (ask.facts.authorized && is_there(Lasting::Authorized))
             || (ask.facts.cookies && self.rules.cookies == Cookies::Explicit && is_there(Lasting::Cookies))
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
+use outwork_cache::Key;
 
 use super::config::{Cache, Cookies, Obeyed, Query, SetCookie};
 use super::edge::EdgeFields;
@@ -13,6 +14,8 @@ use super::edge::EdgeFields;
 pub struct Rules {
     /// What tells this route's answers from those of others to the same URL.
     pub(crate) space: Box<str>,
+    /// What tells these settings from others: word that something cannot be stored holds for them alone.
+    pub(crate) stamp: Key,
     pub(crate) default_ttl: Duration,
     pub(crate) status_ttl: BTreeMap<StatusCode, Duration>,
     pub(crate) ttl: Option<Duration>,
@@ -103,6 +106,7 @@ impl Rules {
         let key = &settings.key;
         Self {
             space: space.into(),
+            stamp: Key::of(&[format!("{settings:?}").as_bytes()]),
             default_ttl: settings.default_ttl,
             status_ttl: status_ttl.filter_map(|(status, ttl)| Some((status.parse().ok()?, *ttl))).collect(),
             ttl: settings.ttl,

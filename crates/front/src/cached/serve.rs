@@ -62,29 +62,34 @@ pub(crate) fn entry(name: &str, record: Record, expires: UnixMillis) -> Entry {
     }
 }
 
-/// What an entry is for who looked under its key.
-fn look(key: Key, entry: Option<Arc<Entry>>, varies: Option<Arc<Varies>>) -> Result<Found, Arc<Varies>> {
-    let missing = if varies.is_some() { Forward::VaryMiss } else { Forward::UriMiss };
-    let Some(entry) = entry else { return Ok(Found { key, what: What::Nothing(missing) }) };
-    let what = match record(&entry) {
-        Some(Record::Response(stored)) => What::Held(Held { stored: Arc::clone(stored), key, varies, entry }),
-        Some(Record::Pass) => What::Pass,
-        Some(Record::Varies(names)) if varies.is_none() => return Err(Arc::clone(names)),
-        Some(Record::Varies(_)) | None => What::Nothing(missing),
-    };
-    Ok(Found { key, what })
-}
-
 impl Route {
+    /// What an entry is for who looked under its key.
+    fn look(&self, key: Key, entry: Option<Arc<Entry>>, varies: Option<Arc<Varies>>) -> Result<Found, Arc<Varies>> {
+        let missing = if varies.is_some() { Forward::VaryMiss } else { Forward::UriMiss };
+        let Some(entry) = entry else { return Ok(Found { key, what: What::Nothing(missing) }) };
+        let what = match record(&entry) {
+            Some(Record::Response(stored)) => What::Held(Held { stored: Arc::clone(stored), key, varies, entry }),
+            Some(record) if self.is_pass(record) => What::Pass,
+            Some(Record::Varies(names)) if varies.is_none() => return Err(Arc::clone(names)),
+            Some(Record::Varies(_) | Record::Pass(_)) | None => What::Nothing(missing),
+        };
+        Ok(Found { key, what })
+    }
+
+    /// Whether it is word that responses cannot be stored, by the rules as they are now.
+    pub(crate) fn is_pass(&self, record: &Record) -> bool {
+        matches!(record, Record::Pass(rules) if *rules == self.rules.stamp)
+    }
+
     /// What memory has for a request.
     pub(crate) fn peek(&self, primary: &Key, fields: &HeaderMap) -> Found {
         let tiers = &self.store.tiers;
-        match look(*primary, tiers.peek(primary), None) {
+        match self.look(*primary, tiers.peek(primary), None) {
             Ok(found) => found,
             Err(varies) => {
                 let key = variant(primary, &varies, fields);
                 let nothing = |_| Found { key, what: What::Nothing(Forward::VaryMiss) };
-                look(key, tiers.peek(&key), Some(varies)).unwrap_or_else(nothing)
+                self.look(key, tiers.peek(&key), Some(varies)).unwrap_or_else(nothing)
             }
         }
     }
@@ -93,12 +98,12 @@ impl Route {
     pub(crate) async fn find(&self, primary: &Key, fields: &HeaderMap) -> Found {
         let tiers = &self.store.tiers;
         let entry = async |key: &Key| tiers.get(key).await.map(|(entry, _)| entry);
-        match look(*primary, entry(primary).await, None) {
+        match self.look(*primary, entry(primary).await, None) {
             Ok(found) => found,
             Err(varies) => {
                 let key = variant(primary, &varies, fields);
                 let nothing = |_| Found { key, what: What::Nothing(Forward::VaryMiss) };
-                look(key, entry(&key).await, Some(varies)).unwrap_or_else(nothing)
+                self.look(key, entry(&key).await, Some(varies)).unwrap_or_else(nothing)
             }
         }
     }

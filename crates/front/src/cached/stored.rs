@@ -13,7 +13,7 @@ use http::header::{
     LAST_MODIFIED, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use outwork_cache::UnixMillis;
+use outwork_cache::{Key, UnixMillis};
 
 use crate::conditional::Validators;
 use crate::message::ReadyHead;
@@ -27,8 +27,8 @@ pub(crate) enum Record {
     Response(Arc<Stored>),
     /// Responses depend on these request fields.
     Varies(Arc<Varies>),
-    /// Responses cannot be cached, for as long as this lies here.
-    Pass,
+    /// Responses cannot be cached, for as long as this lies here, by these [rules](super::rules::Rules::stamp).
+    Pass(Key),
 }
 
 /// What responses under a key depend on.
@@ -147,7 +147,10 @@ impl Record {
                 out.put_u64(*nonce);
                 names.iter().for_each(|name| put(&mut out, name.as_str().as_bytes()));
             }
-            Self::Pass => out.put_u8(2),
+            Self::Pass(rules) => {
+                out.put_u8(2);
+                out.put_slice(rules.bytes());
+            }
         }
         out.into()
     }
@@ -188,7 +191,7 @@ impl Record {
                 }
                 Some(Self::Varies(Arc::new(Varies { nonce, names })))
             }
-            2 => rest.is_empty().then_some(Self::Pass),
+            2 => Some(Self::Pass(Key::from_bytes(rest.try_into().ok()?))),
             _ => None,
         }
     }
@@ -239,7 +242,8 @@ mod tests {
         assert_eq!(after.fields(), before.fields());
         let varies = Varies { nonce: u64::MAX, names: vec![VARY, ETAG] };
         assert!(matches!(again(&Record::Varies(varies.clone().into())), Record::Varies(after) if *after == varies));
-        assert!(matches!(again(&Record::Pass), Record::Pass));
+        let rules = Key::of(&[b"rules"]);
+        assert!(matches!(again(&Record::Pass(rules)), Record::Pass(after) if after == rules));
     }
 
     #[test]

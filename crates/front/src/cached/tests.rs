@@ -92,6 +92,14 @@ impl Site {
         Self { cached, inner, clock }
     }
 
+    /// The same store and handler under other settings, as after a reload.
+    fn change(&mut self, change: impl FnOnce(&mut Cache)) {
+        let mut settings = Cache::default();
+        change(&mut settings);
+        let rules = Rules::new(&settings, "test", None);
+        self.cached = Cached::new(Arc::clone(&self.inner) as _, rules, Arc::clone(&self.cached.0.store));
+    }
+
     /// Time passes.
     fn pass(&self, seconds: u64) {
         self.clock.fetch_add(seconds * 1000, Ordering::Relaxed);

@@ -132,3 +132,28 @@ fn a_site_is_served_over_http_3_through_reloads_until_the_server_stops() {
         over(quic.closed().await);
     });
 }
+
+/// What Chromium is told to trust a certificate by: the hash of its key.
+const KEY_HASH: &str =
+    "openssl x509 -in a.pem -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64";
+
+#[test]
+fn a_browser_shows_a_page_that_it_got_over_quic() {
+    let (mut place, to) = place();
+    let page = "<p>a page</p><script>document.body.dataset.over = performance.getEntriesByType('navigation')[0].nextHopProtocol</script>";
+    std::fs::write(place.path().join("site/pages/script.html"), page).expect("a file");
+    place.start();
+    let hash = Command::new("sh").current_dir(place.path()).args(["-c", KEY_HASH]).output().expect("openssl");
+    let profile = place.path().join("profile").display().to_string();
+    let browser = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--dump-dom"])
+        .args(["--no-proxy-server", &format!("--user-data-dir={profile}")])
+        .arg(format!("--ignore-certificate-errors-spki-list={}", text(&hash.stdout).trim()))
+        .arg(format!("--host-resolver-rules=MAP a.test {}", to.ip()))
+        .args(["--enable-quic", &format!("--origin-to-force-quic-on=a.test:{PORT}")])
+        .arg(format!("https://a.test:{PORT}/pages/script.html"))
+        .output()
+        .expect("chromium");
+    let shown = text(&browser.stdout);
+    assert!(shown.contains("data-over=\"h3\"") && shown.contains("<p>a page</p>"), "{shown} {}", text(&browser.stderr));
+}

@@ -97,6 +97,18 @@ fn a_client_that_goes_away_takes_nothing_from_those_who_wait() {
 }
 
 #[test]
+fn what_could_not_be_stored_is_tried_again_once_the_settings_have_changed() {
+    run(async {
+        let mut site = Site::new(|_| {}, numbered(&[]));
+        assert_eq!(site.get().await.cache(), "fwd=uri-miss; fwd-status=200; detail=no-lifetime");
+        assert_eq!(site.get().await.cache(), "fwd=miss; fwd-status=200; detail=known-uncacheable");
+        site.change(|settings| settings.ttl = Some(Duration::from_secs(60)));
+        assert_eq!(site.get().await.cache(), "fwd=uri-miss; fwd-status=200; stored");
+        assert_eq!(site.get().await.text(), "answer 3");
+    });
+}
+
+#[test]
 fn what_cannot_be_stored_releases_who_waits_and_is_remembered() {
     run(async {
         let (open, gate) = gate();
