@@ -70,6 +70,9 @@ section! {
         pub max_head: ByteSize [range ByteSize::bytes(256)..=ByteSize::mib(1)] = ByteSize::kib(32),
         /// Requests that one connection serves before it is closed.
         pub requests_per_connection: u32 [range 1..] = 1_000_000,
+        /// Whether a request is given up whose client ends its side of the connection while the answer is made, as clients do that go away.
+        /// One that means by that only that it will ask for nothing else loses its answer. Over HTTP/2 and 3 clients say which request they give up.
+        pub abort_on_close: bool = true,
         /// How long connections may go on that another process has taken the listeners over from, as after `outwork upgrade`.
         pub drain: Duration [range secs(0)..=hours(24)] = mins(10),
     }
@@ -90,6 +93,7 @@ impl Limits {
             max_target: self.max_target.as_usize(),
             max_head: self.max_head.as_usize(),
             requests_per_connection: self.requests_per_connection,
+            abort_on_close: self.abort_on_close,
         }
     }
 }

@@ -325,7 +325,7 @@ impl Fetch {
                     relay = true;
                     parts = BytesMut::new();
                     if is_large {
-                        self.unstored(Pass::TooLarge, era);
+                        self.unstored(Pass::TooLarge, Pass::TooLarge.lasts(), era);
                     }
                     if !self.lead.relay() {
                         return;
@@ -426,7 +426,9 @@ impl Fetch {
 
     /// A response that is not stored: whoever made the fetch gets it, and nobody else.
     fn own(mut self, mut response: Response, mut fields: HeaderMap, pass: Pass, era: Era) {
-        self.unstored(pass, era);
+        // An error says nothing of the answer after it.
+        let is_error = response.status.is_client_error() || response.status.is_server_error();
+        self.unstored(pass, pass.lasts().filter(|_| !is_error), era);
         consume(&mut fields, &self.route.rules);
         response.headers = fields;
         self.tell(Fetched::Own(response, Some(pass.detail())));
@@ -434,11 +436,11 @@ impl Fetch {
     }
 
     /// A response is not stored; where the next will not be either, that is remembered.
-    fn unstored(&self, pass: Pass, era: Era) {
+    fn unstored(&self, pass: Pass, lasting: Option<Lasting>, era: Era) {
         let store = &self.route.store;
         store.metrics.unstored.of(pass.into()).inc();
         let ttl = self.route.rules.pass_ttl;
-        if let Some(lasting) = pass.lasts().filter(|_| !ttl.is_zero() && !self.lead.is_doomed()) {
+        if let Some(lasting) = lasting.filter(|_| !ttl.is_zero() && !self.lead.is_doomed()) {
             let key = match lasting {
                 Lasting::All => *self.lead.key(),
                 lasting => word(self.lead.primary(), lasting),

@@ -72,6 +72,8 @@ metrics! {
         /// Requests that were given up: a body that came too slowly, a handler that took too long, an answer that the client took too
         /// slowly.
         requests_late: Counter by Late => history,
+        /// Requests whose client went away while their answer was made.
+        requests_abandoned: Counter => history,
         /// Requests by version of HTTP.
         protocols: Counter by Protocol => history,
         /// Time from a request's head to its answer's head.

@@ -61,6 +61,8 @@ pub struct Options {
     pub max_head: usize,
     /// Requests that one connection serves.
     pub requests_per_connection: u32,
+    /// Whether a request is given up whose client ends its side of the connection meanwhile.
+    pub abort_on_close: bool,
     /// Connections that one client may have open on a listener; 0 for no limit. Trusted proxies have none.
     pub per_client: u32,
 }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
@@ -109,8 +110,9 @@ impl Running {
         Self::with(options, Site)
     }
 
+    /// Who [asks](Self::ask) ends its side, and waits.
     pub(crate) fn with(options: Options, handler: impl Handler + 'static) -> Self {
-        Self::open(options, handler, 2, Vec::new())
+        Self::open(Options { abort_on_close: false, ..options }, handler, 2, Vec::new())
     }
 
     /// With what another had open.
@@ -166,6 +168,60 @@ fn requests_on_one_connection_are_answered_in_their_order() {
     assert_eq!(statuses, ["200", "200", "404", "200"], "{answers}");
     assert!(answers.contains("at once") && answers.contains("in a while"), "{answers}");
     assert_eq!(running.metrics.connections.get(), 1);
+}
+
+/// A handler that never answers, and says when it is no longer asked to.
+struct Asked(Arc<AtomicU64>);
+
+struct Working(Arc<AtomicU64>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Handler for Asked {
+    fn handle(&self, request: Request) -> Answer {
+        if request.head.uri.path() != "/never" {
+            return Site.handle(request);
+        }
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let working = Working(Arc::clone(&self.0));
+        Answer::Later(Box::pin(async move {
+            let _working = working;
+            std::future::pending().await
+        }))
+    }
+}
+
+#[test]
+fn nobody_works_for_a_client_that_has_gone_and_what_one_sends_ahead_is_answered_in_its_turn() {
+    let working = Arc::new(AtomicU64::new(0));
+    let running = Running::open(Options::default(), Asked(Arc::clone(&working)), 1, Vec::new());
+    let wait_for = |count| {
+        while working.load(Ordering::Relaxed) != count {
+            std::thread::yield_now();
+        }
+    };
+    let mut stream = running.connect();
+    stream.write_all([get("/now"), get("/never"), get("/now")].concat().as_bytes()).unwrap();
+    wait_for(1);
+    drop(stream);
+    wait_for(0);
+    let mut ahead = running.connect();
+    ahead.write_all([get("/later"), get("/later"), get("/now")].concat().as_bytes()).unwrap();
+    let mut answers = String::new();
+    while !answers.ends_with("at once") {
+        let mut part = [0; 1024];
+        let length = ahead.read(&mut part).unwrap();
+        assert!(length > 0, "{answers}");
+        answers.push_str(std::str::from_utf8(&part[..length]).unwrap());
+    }
+    assert_eq!(answers.matches("in a while").count(), 2);
+    while running.metrics.requests_abandoned.get() != 1 {
+        std::thread::yield_now();
+    }
 }
 
 #[test]

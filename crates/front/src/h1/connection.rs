@@ -36,6 +36,8 @@ use crate::problem::Problem;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Of a body that no handler wanted, so much is read for the sake of the connection; beyond that it is closed.
 const UNWANTED: u64 = 64 << 10;
+/// Bytes that a client may send ahead of its turn while an answer is made, and still be looked after.
+const AHEAD: usize = 16 << 10;
 /// How long a connection that is closed early is still listened to, so that the client gets to read its answer.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -218,7 +220,18 @@ impl<S: Transport> Connection<S> {
             Answer::Later(mut response) => {
                 // Much may change until it comes.
                 again = None;
-                poll_fn(|context| self.pulse().poll_in_time(context, |context| response.as_mut().poll(context))).await
+                let made = poll_fn(|context| {
+                    let answer = self.pulse().poll_in_time(context, |context| response.as_mut().poll(context));
+                    match answer {
+                        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                        Poll::Pending => self.poll_gone(context).map(|()| None),
+                    }
+                });
+                let Some(answer) = made.await else {
+                    self.worker.metrics.requests_abandoned.inc();
+                    return Ok(false);
+                };
+                answer
             }
         };
         let late = answer.is_none();
@@ -330,6 +343,27 @@ impl<S: Transport> Connection<S> {
         let length = buffer.filled().len();
         self.worker.metrics.received.add(length as u64);
         Poll::Ready(Ok(scratch.get(..length).filter(|read| !read.is_empty())))
+    }
+
+    /// Ready once the client has ended its side of the connection, where that is taken for going away. What it sends ahead is kept for its turn;
+    /// who has sent much is still there, and is not looked at any more.
+    fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.options(|options| options.abort_on_close) || !self.decoder.borrow().is_done() {
+            return Poll::Pending;
+        }
+        let mut input = self.input.borrow_mut();
+        let mut scratch = self.worker.scratch.borrow_mut();
+        let mut io = self.io.borrow_mut();
+        let Some(io) = io.as_mut() else { return Poll::Pending };
+        while input.len() < AHEAD {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut *io).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => input.extend_from_slice(buffer.filled()),
+                Ok(()) | Err(_) => return Poll::Ready(()),
+            }
+            self.worker.metrics.received.add(buffer.filled().len() as u64);
+        }
+        Poll::Pending
     }
 
     /// Writes what is there of `parts`, in order.

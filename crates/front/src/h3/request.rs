@@ -20,7 +20,7 @@ use super::qpack::{self, Lines, Unreadable};
 use crate::door::metrics::Protocol;
 use crate::door::pace::Pace;
 use crate::filter::Visit;
-use crate::message::{Answer, Body, BodyError, Request, RequestBody, Response};
+use crate::message::{Answer, Body, BodyError, Local, Request, RequestBody, Response};
 use crate::problem::Problem;
 use crate::stream::{Exchange, Incoming, SendError, Sink, Source};
 
@@ -66,9 +66,14 @@ pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: 
     exchange.worker.metrics.protocols.of(Protocol::Http3).inc();
     let response = match answer {
         Answer::Now(response) => response,
-        Answer::Later(response) => {
-            exchange.pace().answer(response).await.unwrap_or_else(|| Problem::late().into_response())
-        }
+        Answer::Later(response) => match sending.answer(&exchange, response).await {
+            Some(response) => response,
+            None => {
+                exchange.worker.metrics.requests_abandoned.inc();
+                sending.reset = Code::REQUEST_CANCELLED;
+                return connection.given_up();
+            }
+        },
     };
     let (response, visit) = exchange.answered(response, visit, started);
     let sent = sending.respond(&exchange, response, is_head).await;
@@ -243,6 +248,17 @@ struct Sending {
 }
 
 impl Sending {
+    /// The answer of a handler; `None` once the client has given its request up, for then nobody is to work for it any more.
+    async fn answer(&mut self, exchange: &Exchange, response: Local<Response>) -> Option<Response> {
+        let mut response = pin!(exchange.pace().answer(response));
+        poll_fn(|context| match response.as_mut().poll(context) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => self.poll_unwanted(context).map(|_| None),
+        })
+        .await
+        .map(|response| response.unwrap_or_else(|| Problem::late().into_response()))
+    }
+
     async fn respond(&mut self, exchange: &Exchange, response: Response, is_head: bool) -> Result<(), SendError> {
         exchange.pace().sending();
         let (fields, follows) = exchange.head(&response, is_head);

@@ -97,6 +97,24 @@ fn a_client_that_goes_away_takes_nothing_from_those_who_wait() {
 }
 
 #[test]
+fn an_error_that_is_not_stored_keeps_nobody_from_storing_what_comes_after_it() {
+    run(async {
+        let site = Site::new(
+            |settings| settings.default_ttl = Duration::from_secs(60),
+            |_, count| match count {
+                1 => response(503, &[("cache-control", "no-store")], "").into(),
+                2 => response(404, &[("cache-control", "no-store")], "").into(),
+                _ => response(200, &[], "there").into(),
+            },
+        );
+        assert_eq!(site.get().await.cache(), "fwd=uri-miss; fwd-status=503; detail=no-store");
+        assert_eq!(site.get().await.cache(), "fwd=uri-miss; fwd-status=404; detail=no-store");
+        assert_eq!(site.get().await.cache(), "fwd=uri-miss; fwd-status=200; stored");
+        assert_eq!(site.get().await.cache(), "hit; ttl=60");
+    });
+}
+
+#[test]
 fn what_could_not_be_stored_is_tried_again_once_the_settings_have_changed() {
     run(async {
         let mut site = Site::new(|_| {}, numbered(&[]));

@@ -64,6 +64,24 @@ fn a_body_reaches_its_handler_or_is_left_where_it_is() {
 }
 
 #[test]
+fn nobody_works_for_a_client_that_has_given_its_request_up() {
+    let running = Running::new(limits(), 1);
+    run(async {
+        let quic = running.quic(&endpoint()).await.unwrap();
+        for _ in 0..2 {
+            let (mut send, mut receive) = quic.open_bi().await.unwrap();
+            send.write_all(&head(&[(":path", "/never")])).await.unwrap();
+            send.finish().unwrap();
+            receive.stop(0x10cu32.into()).unwrap();
+        }
+        while running.metrics.requests_abandoned.get() != 2 {
+            tokio::task::yield_now().await;
+        }
+        quic.close(0u32.into(), b"");
+    });
+}
+
+#[test]
 fn bodies_have_the_length_they_said_and_the_one_that_is_allowed() {
     let options = Options { max_body: 1000, ..limits() };
     let running = Running::new(options, 1);
