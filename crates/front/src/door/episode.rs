@@ -41,9 +41,8 @@ mod tests {
     #[test]
     fn failures_that_follow_each_other_are_one_episode_however_long_it_lasts() {
         let (episode, millis) = (Episode::default(), Duration::from_millis);
-        let begins = |times: &[u64]| {
-            times.iter().copied().filter(|time| episode.begins_at(millis(*time))).collect::<Vec<_>>()
-        };
+        let begins =
+            |times: &[u64]| times.iter().copied().filter(|time| episode.begins_at(millis(*time))).collect::<Vec<_>>();
         assert_eq!(begins(&[0, 0, 50, 9_000, 18_000, 28_000]), [0]);
         assert_eq!(begins(&[38_001, 38_051, 100_000]), [38_001, 100_000]);
     }
