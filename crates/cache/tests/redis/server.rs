@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, dead_code, reason = "each user takes its part of it")]
 
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -35,12 +36,25 @@ impl Redis {
         }
         self.process = Some(command.args(&self.extra).stdout(Stdio::null()).spawn().unwrap());
         for _ in 0..1000 {
-            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            if self.answers().is_ok_and(|answers| answers) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("redis-server does not listen");
+        panic!("redis-server does not answer");
+    }
+
+    /// Whether it does. That its port is open tells less: its socket and its other ports come after that. With TLS there, the answer is the end.
+    fn answers(&self) -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(b"PING\r\n")?;
+        let mut answer = [0; 4];
+        match stream.read(&mut answer) {
+            // Where nobody listens yet, a connection may have found itself.
+            Ok(_) => Ok(answer != *b"PING"),
+            Err(error) => Ok(error.kind() == ErrorKind::ConnectionReset),
+        }
     }
 
     /// Settings for the next start.
