@@ -20,6 +20,8 @@ use crate::message::FilePart;
 const PIECE: usize = 256 << 10;
 /// Bytes that a connection holds of a file while they are sent.
 pub(crate) const HELD: usize = 64 << 10;
+/// Bytes that the kernel reads ahead, as it usually is.
+const STRIDE: usize = 128 << 10;
 /// What offsets, lengths and addresses are multiples of that are read past the page cache: the largest block that disks have.
 const BLOCK: usize = 4096;
 /// Reads past the page cache that are under way at once, of the process. A disk does no more with more.
@@ -46,10 +48,18 @@ pub(crate) fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> io::Re
     }
 }
 
-/// Whether a byte of a file can be had without waiting for the disk, as far as the file system can tell.
-pub(crate) fn is_cached(file: &File, offset: u64) -> bool {
+/// Whether a part of a file can be had without waiting for the disk, as far as the file system can tell, and as a few of its bytes show.
+pub(crate) fn is_cached(file: &File, part: Range<u64>) -> bool {
     let flags = ReadWriteFlags::NOWAIT;
-    rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut [0])], offset, flags) != Err(Errno::AGAIN)
+    let is_there = |at| rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut [0])], at, flags) != Err(Errno::AGAIN);
+    samples(part).all(is_there)
+}
+
+/// Where a part is looked at: its two ends, for others may have read only what lies before or behind, and in between as far apart as the kernel
+/// reads ahead. To look at every page would cost about as much as to send it.
+fn samples(part: Range<u64>) -> impl Iterator<Item = u64> {
+    let last = part.end.checked_sub(1).filter(|last| *last > part.start);
+    part.step_by(STRIDE).chain(last)
 }
 
 /// Has a part of a file read into the page cache.
@@ -231,6 +241,16 @@ mod tests {
     }
 
     #[test]
+    fn a_part_is_looked_at_from_its_first_byte_to_its_last_as_the_kernel_reads_ahead() {
+        let at = |part: Range<u64>| samples(part).collect::<Vec<_>>();
+        assert_eq!((at(5..5), at(7..8), at(7..9)), (vec![], vec![7], vec![7, 8]));
+        let (turn, stride) = (1u64 << 20, STRIDE as u64);
+        let looked = at(9..9 + turn);
+        assert_eq!((looked.first(), looked.last(), looked.len()), (Some(&9), Some(&(8 + turn)), 9));
+        assert!(looked.windows(2).all(|pair| pair[1] - pair[0] <= stride));
+    }
+
+    #[test]
     fn who_finds_no_memory_for_reading_ahead_reads_small_pieces() {
         let (named, content) = file(PIECE);
         let part = FilePart {
@@ -269,7 +289,8 @@ mod tests {
         let (named, content) = file(2 * PIECE);
         let file = Arc::new(named.reopen().unwrap());
         let mut buffer = vec![0; 5000];
-        assert!(is_cached(&file, 100));
+        let length = content.len() as u64;
+        assert!(is_cached(&file, 0..length));
         assert_eq!(read_cached(&file, &mut buffer, 100).unwrap(), Some(5000));
         assert!(buffer == content[100..5100]);
         assert_eq!(read_cached(&file, &mut buffer, content.len() as u64).unwrap(), Some(0));
@@ -277,12 +298,12 @@ mod tests {
         rustix::fs::fadvise(&*file, 0, None, Advice::DontNeed).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            if !is_cached(&file, 100) {
+            if !is_cached(&file, 0..length) {
                 assert_eq!(read_cached(&file, &mut buffer, 100).unwrap(), None);
             }
-            warm(Arc::clone(&file), 0..content.len() as u64).await.unwrap();
-            assert!(is_cached(&file, 100) && is_cached(&file, content.len() as u64 - 1));
-            assert!(read(&file, 7..content.len() as u64, 1000).await.unwrap() == content[7..1007]);
+            warm(Arc::clone(&file), 0..length).await.unwrap();
+            assert!(is_cached(&file, 0..length));
+            assert!(read(&file, 7..length, 1000).await.unwrap() == content[7..1007]);
             assert!(read(&file, 7..10, 1000).await.unwrap() == content[7..10]);
         });
     }

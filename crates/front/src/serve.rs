@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::door::Handed;
+use crate::door::episode::Episode;
 use crate::metrics::{FrontMetrics, Refusal, StatusClass};
 use crate::tls::{Accepted, Tls, accept};
 
@@ -172,7 +173,7 @@ struct Connections {
 
 impl Connections {
     async fn accept(mut self, listener: TcpListener) {
-        let mut open = JoinSet::new();
+        let (mut open, unaccepted) = (JoinSet::new(), Episode::default());
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -183,7 +184,9 @@ impl Connections {
                 Ok((stream, address)) => self.seat(stream, address, &mut open),
                 Err(error) => {
                     self.metrics.connections_refused.of(Refusal::Accept).inc();
-                    tracing::warn!(%error, listener = %self.binding.address, "cannot accept a connection");
+                    if unaccepted.begins() {
+                        tracing::warn!(%error, listener = %self.binding.address, "cannot accept connections; those that follow are counted only");
+                    }
                     // Out of descriptors: accepting again at once would spin.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }

@@ -10,19 +10,19 @@ use outwork_front::acme;
 use outwork_front::answer::{Redirect, Respond, Routed, Unrouted};
 use outwork_front::cached::config::{Cache as CacheRules, Edge};
 use outwork_front::cached::edge::EdgeFields;
-use outwork_front::cached::{Cached, Rules, Store};
-use outwork_front::coding::{Compressed, Compression};
+use outwork_front::cached::{Rules, Store};
+use outwork_front::coding::Compression;
 use outwork_front::config::{AcmeChallenge, AcmeSettings, Limits, Listener};
 use outwork_front::door::{Options, Threads};
 use outwork_front::filter::config::{self as filters, AccessLogSettings, RateStore, Redis, RequestId, Rewrite, Trust};
 use outwork_front::filter::{
-    ClientField, Entry, General, Kit, KitError, Network, Reroute, Rewritten, Route as Middleware, Taken,
+    ClientField, Entry, General, Kit, KitError, Layers, Network, Reroute, Route as Middleware, Taken,
 };
 use outwork_front::filtered_section;
 use outwork_front::message::Handler;
 use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
-use outwork_front::traffic::{Listed, OfRoute};
+use outwork_front::traffic::Listed;
 use outwork_web::config::Files as FilesSettings;
 use outwork_web::files::{Files, Shared};
 use outwork_web::sql::address::Dialect;
@@ -342,13 +342,15 @@ impl FrontSettings {
                 None => {
                     let compression = route.compression.as_ref().unwrap_or(&self.compression);
                     let handler = route.handler(compression, made_of);
-                    let mut handler = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
-                    if let Some(rewrite) = &route.rewrite {
-                        handler = Arc::new(Rewritten::new(rewrite, handler, made_of.kit.metrics()));
-                    }
-                    let handler = route.cached(handler, made_of);
-                    let handler = prepared.wrap(self.middleware(Some((index, route))), handler).map_err(in_front)?;
-                    Arc::new(OfRoute::new(index, handler))
+                    let handler = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
+                    let compressor = || Arc::clone(&made_of.files.compressor);
+                    let layers = Layers {
+                        middleware: self.middleware(Some((index, route))),
+                        cache: route.cached(made_of),
+                        rewrite: route.rewrite.as_ref(),
+                        compression: route.compresses(compression).then(|| (compression.clone(), compressor())),
+                    };
+                    layers.before(handler, &mut prepared).map_err(in_front)?
                 }
             };
             listed.push(route.listed(made_of));
@@ -469,25 +471,27 @@ impl Route {
         format!("{}{}", hosts.join(","), self.path)
     }
 
-    /// The handler, or what caches its answers.
-    fn cached(&self, handler: Arc<dyn Handler>, made_of: &MadeOf<'_>) -> Arc<dyn Handler> {
-        let Some(settings) = self.cache.as_ref().filter(|cache| cache.enabled) else { return handler };
+    /// How its answers are cached, and where.
+    fn cached(&self, made_of: &MadeOf<'_>) -> Option<(Rules, Arc<Store>)> {
+        let settings = self.cache.as_ref().filter(|cache| cache.enabled)?;
         // Routes may share a URL and part by method or field; each has its own answers.
         let hosts: Vec<String> = self.host.iter().map(ToString::to_string).collect();
         let space = format!("{} {} {} {:?}", hosts.join(","), self.path, self.methods.join(","), self.headers);
         let rules = Rules::new(settings, &space, made_of.edge.map(EdgeFields::from));
         let rules = if self.files.is_some() { rules.without_guesses() } else { rules };
-        Arc::new(Cached::new(handler, rules, Arc::clone(made_of.store)))
+        Some((rules, Arc::clone(made_of.store)))
+    }
+
+    /// Whether what it answers is to be compressed on its way. Files see to that themselves.
+    fn compresses(&self, compression: &Compression) -> bool {
+        let fits = |respond: &RespondSettings| compression.fits(respond.body.len() as u64);
+        compression.enabled && (self.query.is_some() || self.respond.as_ref().is_some_and(fits))
     }
 
     fn handler(&self, compression: &Compression, made_of: &MadeOf<'_>) -> Result<Arc<dyn Handler>, String> {
         let shared = made_of.files;
         if let Some(query) = &self.query {
-            let handler = Arc::new(self.queried(query, made_of)?);
-            return Ok(match compression.enabled {
-                true => Arc::new(Compressed::new(handler, compression.clone(), Arc::clone(&shared.compressor))),
-                false => handler,
-            });
+            return Ok(Arc::new(self.queried(query, made_of)?));
         }
         if let Some(settings) = &self.files {
             let files = Files::open(&self.name(), settings.clone(), compression.clone(), shared)
@@ -503,11 +507,6 @@ impl Route {
             Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
         };
         let fields: HeaderMap = respond.headers.iter().filter_map(field).collect();
-        let worthwhile = compression.enabled && compression.fits(respond.body.len() as u64);
-        let respond = Arc::new(Respond::new(code(respond.status)?, fields, respond.body.clone()));
-        match worthwhile {
-            true => Ok(Arc::new(Compressed::new(respond, compression.clone(), Arc::clone(&shared.compressor)))),
-            false => Ok(respond),
-        }
+        Ok(Arc::new(Respond::new(code(respond.status)?, fields, respond.body.clone())))
     }
 }

@@ -13,6 +13,7 @@ use super::*;
 use crate::message::{Body, BodyError, FilePart, Streamed};
 
 mod fetching;
+mod settings;
 mod warming;
 
 /// Sun, 06 Nov 1994 08:49:37 GMT

@@ -89,7 +89,9 @@ impl Listening {
                 Ok((stream, peer)) => self.begin(stream, peer),
                 Err(error) => {
                     self.worker.metrics.connections_cut.of(Cut::Accept).inc();
-                    tracing::warn!(%error, listener = %self.local, "cannot accept a connection");
+                    if self.open.unaccepted.begins() {
+                        tracing::warn!(%error, listener = %self.local, "cannot accept connections; those that follow are counted only");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }

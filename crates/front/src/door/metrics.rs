@@ -78,6 +78,10 @@ metrics! {
         protocols: Counter by Protocol => history,
         /// Time from a request's head to its answer's head.
         request_time: Histogram in seconds => history,
+        /// Content of requests that brought any.
+        request_body_size: Histogram in bytes,
+        /// Content of answers as it was sent, compressed where it was; 0 where there was none.
+        response_body_size: Histogram in bytes,
         /// Handshakes of TLS, by version, and by whether an earlier session went on.
         tls_handshakes: Counter by Handshake => history,
         /// Of the connections, those over QUIC.

@@ -4,9 +4,10 @@
 //! - `pulse`: deadlines of connections; `pace`: those of requests that share one.
 //! - `places`: where it listens: the sockets of every thread, kept for a reload and for the process that comes after this one.
 //! - `thread`: one thread: what it listens on, what it is told, and its end.
-//! - `listener`: listening sockets, and what is accepted on them.
+//! - `listener`: listening sockets, and what is accepted on them; `episode`: what fails again and again is told of once.
 //! - `metrics`: what all of it counts.
 
+pub(crate) mod episode;
 pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod pace;
@@ -28,6 +29,7 @@ use crate::filter::Entry;
 use crate::filter::clients::{self, Clients};
 use crate::h1::head::HeadLimits;
 use crate::message::Handler;
+use episode::Episode;
 pub use listener::vacant;
 use metrics::Cut;
 pub use metrics::DoorMetrics;
@@ -264,6 +266,8 @@ impl Door {
 pub(crate) struct Open {
     all: AtomicUsize,
     clients: Arc<Clients>,
+    /// Connections that cannot be accepted, on any thread.
+    unaccepted: Episode,
 }
 
 /// A place among the open connections of all threads.

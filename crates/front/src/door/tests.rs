@@ -11,9 +11,12 @@ use http::{HeaderValue, Method, StatusCode};
 use super::*;
 use crate::message::{Answer, Body, FilePart, Request, Response, Streamed, Transfer};
 
+mod files;
 mod known;
 mod paces;
 mod places;
+mod sizes;
+mod threads;
 
 /// What the tests ask for: a path for each kind of answer.
 pub(crate) struct Site;

@@ -54,8 +54,9 @@ pub(super) fn run(
     }
     // Answers are short; a thread with short turns comes to its next one sooner. Where that is refused, nothing is lost.
     let _ = outwork_net::thread::take_short_turns();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(io).build();
-    let runtime = match runtime {
+    let beside = format!("{}-io", std::thread::current().name().unwrap_or("front"));
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = match runtime.enable_all().max_blocking_threads(io).thread_name(beside).build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "a thread of the front door has no runtime"),
     };

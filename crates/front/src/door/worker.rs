@@ -31,11 +31,20 @@ pub(crate) struct Worker {
     pub(crate) known: RefCell<Known>,
     /// Whether anything may be.
     pub(crate) repeats: Cell<bool>,
+    sizes: Run,
     started: Instant,
     now: Cell<Tick>,
     date: Cell<[u8; DATE]>,
     /// The same, as the value of a field.
     date_value: RefCell<HeaderValue>,
+}
+
+/// Contents of the same size, one after another. They are counted together: most threads send the same few over and over, and would contend for one
+/// cell of a histogram with each.
+#[derive(Default)]
+struct Run {
+    size: Cell<u64>,
+    times: Cell<u64>,
 }
 
 /// Bytes of an IMF-fixdate (RFC 9110 section 5.6.7).
@@ -47,6 +56,7 @@ impl Worker {
             gathered: RefCell::default(),
             known: RefCell::new(Known::new(&metrics)),
             repeats: Cell::new(serving.entry.has_no_eye_for_requests()),
+            sizes: Run::default(),
             serving: RefCell::new(serving),
             metrics,
             pulses: Rc::default(),
@@ -78,6 +88,23 @@ impl Worker {
         self.known.borrow_mut().clear();
     }
 
+    /// So much content of an answer was sent. It is counted when one of another size is, or with the next beat.
+    pub(crate) fn content_sent(&self, bytes: u64) {
+        let Run { size, times } = &self.sizes;
+        if size.get() != bytes {
+            self.count_sizes();
+            size.set(bytes);
+        }
+        times.set(times.get() + 1);
+    }
+
+    fn count_sizes(&self) {
+        let times = self.sizes.times.take();
+        if times > 0 {
+            self.metrics.response_body_size.record_many(self.sizes.size.get(), times);
+        }
+    }
+
     /// Moves the clock on, and ends connections that are late. Deadlines and `Date` are as fine as the pause between two calls.
     pub(crate) fn beat(&self) {
         self.now.set(Tick::at(self.started.elapsed()));
@@ -87,6 +114,7 @@ impl Worker {
             HeaderValue::from_bytes(&date).into_iter().for_each(|value| drop(self.date_value.replace(value)));
         }
         self.pulses.expire(self.now());
+        self.count_sizes();
     }
 
     /// Takes back what a head was written into. Another connection may have had to make one of its own meanwhile: the larger stays.
@@ -109,5 +137,11 @@ impl Worker {
     /// The same, as the value of a field.
     pub(crate) fn date_value(&self) -> HeaderValue {
         self.date_value.borrow().clone()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.count_sizes();
     }
 }

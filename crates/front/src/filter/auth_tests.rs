@@ -71,6 +71,20 @@ fn a_password_is_hashed_once_and_then_remembered_for_a_while() {
 }
 
 #[test]
+fn how_long_a_password_is_remembered_is_as_the_settings_say() {
+    let right = Some("ann:x");
+    let at_once = |guard: &Guard, now| {
+        let (name, at_once) = guard.ask(right, now);
+        assert_eq!(name, Ok("ann".into()));
+        at_once
+    };
+    let brief = Guard::new(Settings { remember: Duration::from_secs(10), ..settings(&[("ann", "x")]) });
+    assert_eq!([0, 9, 11].map(|second| at_once(&brief, second * SECOND)), [false, true, false]);
+    let never = Guard::new(Settings { remember: Duration::ZERO, ..settings(&[("ann", "x")]) });
+    assert_eq!([0, 0].map(|now| at_once(&never, now)), [false, false]);
+}
+
+#[test]
 fn who_sends_nothing_or_nonsense_is_asked_for_a_password() {
     let guard = Guard::new(settings(&[("ann", "x")]));
     assert_eq!(guard.ask(None, 0), (Err(StatusCode::UNAUTHORIZED), true));

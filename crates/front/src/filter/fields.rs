@@ -166,12 +166,22 @@ mod tests {
             frame_options: String::new(),
             content_security_policy: "default-src 'self'".to_owned(),
             report_only: true,
+            referrer_policy: "no-referrer".to_owned(),
+            opener_policy: "unsafe-none".to_owned(),
+            permissions_policy: "usb=(self)".to_owned(),
             ..SecurityHeaders::default()
         };
         let mut response = Response::new(StatusCode::OK);
         Defaults::security(&settings).unwrap().add(&mut response);
         assert!(response.field(&X_FRAME_OPTIONS).is_none() && response.field(&CONTENT_SECURITY_POLICY).is_none());
-        assert_eq!(response.field(&CONTENT_SECURITY_POLICY_REPORT_ONLY).unwrap(), "default-src 'self'");
+        for (name, value) in [
+            (CONTENT_SECURITY_POLICY_REPORT_ONLY, "default-src 'self'"),
+            (REFERRER_POLICY, "no-referrer"),
+            (OPENER_POLICY, "unsafe-none"),
+            (PERMISSIONS_POLICY, "usb=(self)"),
+        ] {
+            assert_eq!(response.field(&name).unwrap(), value);
+        }
         assert!(Defaults::security(&SecurityHeaders { enabled: false, ..settings }).is_none());
     }
 }

@@ -14,7 +14,7 @@
 //!
 //! On the way back: changes to the answer's fields, fields that tell browsers to be careful, CORS, what is left of limits.
 //!
-//! - `config`: what the configuration says of all this. `kit`: what outlives a reload. `networks`, `clients`: addresses, and their connections.
+//! - `config`: what the configuration says of all this. `layers`: 2 to 7, put together. `kit`: what outlives a reload. `networks`, `clients`: addresses, and their connections.
 //!
 //! Deliberately absent: the PROXY protocol, and OAuth.
 
@@ -27,6 +27,7 @@ pub(crate) mod cors;
 mod fields;
 mod id;
 mod kit;
+mod layers;
 mod log;
 mod metrics;
 mod networks;
@@ -47,6 +48,7 @@ use http::{HeaderValue, StatusCode};
 pub use addresses::ListError;
 pub use auth::AuthError;
 pub use kit::{General, Kit, KitError, Prepared, Route, Taken};
+pub use layers::Layers;
 pub use log::{AccessLog, LogError, LogField};
 pub use metrics::FilterMetrics;
 pub use networks::{Network, NetworkError, NetworkMap, Networks};

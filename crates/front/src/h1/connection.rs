@@ -153,7 +153,9 @@ pub(crate) async fn serve<S: Transport>(
         connection.serve_as_of_now();
         let most = connection.options(|options| options.requests_per_connection);
         let last = served >= most || connection.pulse().is_stopping();
-        if !connection.exchange(head, again, last, &origin).await? {
+        let goes_on = connection.exchange(head, again, last, &origin).await;
+        connection.count_received();
+        if !goes_on? {
             return Ok(Ended::Closed);
         }
         patience = connection.options(|options| options.keep_alive);
@@ -259,6 +261,14 @@ impl<S: Transport> Connection<S> {
             return Ok(true);
         }
         Box::pin(self.close_gently()).await.map(|_: Ended<S>| false)
+    }
+
+    /// Nothing more comes of the request's body.
+    fn count_received(&self) {
+        let received = self.received.take();
+        if received > 0 {
+            self.worker.metrics.request_body_size.record_value(received);
+        }
     }
 
     /// The answer of a handler that takes too long.
@@ -427,6 +437,7 @@ impl<S: Transport> Connection<S> {
         }
         let content = self.written.get().saturating_sub(head.len() as u64);
         visit.sent(&self.serving.borrow().entry, content, outcome.is_ok());
+        self.worker.content_sent(content);
         self.worker.give_back(head);
         outcome.map(|()| keep_alive)
     }

@@ -101,5 +101,8 @@ impl<S: Source> Drop for Incoming<S> {
         if !self.ended.get() {
             self.source.get_mut().refuse(false);
         }
+        if self.received.get() > 0 {
+            self.worker.metrics.request_body_size.record_value(self.received.get());
+        }
     }
 }

@@ -150,6 +150,7 @@ impl Exchange {
     /// The response has come to its end, or will not.
     pub(crate) fn ended(&self, mut visit: Visit, sent: Result<(), SendError>) {
         visit.sent(&self.serving.entry, self.sent.get(), sent.is_ok());
+        self.worker.content_sent(self.sent.get());
         if let Err(error) = sent {
             tracing::debug!(peer = %self.origin.peer, %error, "a stream ended before its response did");
         }

@@ -2,21 +2,17 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use crate::binary::{Place, json, text};
+use crate::binary::{Place, field, get, json, text, until};
+use crate::redis::Redis;
 
 /// A place whose configuration has these lines behind it, with `SITE` for the URL that it serves at; and that URL.
 fn place(lines: &str) -> (Place, String) {
-    let place = Place::new();
-    let file = place.path().join("outwork.toml");
-    let before = std::fs::read_to_string(&file).expect("the file");
-    let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address");
-    let site = format!("http://{host}:8080");
-    let door = format!("[[front.listener]]\naddress = '{host}:8080'\n");
-    std::fs::write(file, format!("{before}{door}{}", lines.replace("SITE", &site))).expect("the file");
+    let lines = lines.replace("SITE", "http://HOST:8080");
+    let place = Place::with(&format!("[[front.listener]]\naddress = 'HOST:8080'\n{lines}"));
+    let site = format!("http://{}:8080", place.host());
     std::fs::create_dir(place.path().join("site")).expect("a folder");
     write(&place, "first");
     (place, site)
@@ -30,17 +26,9 @@ const ROUTES: &str = "\
 [[front.route]]\npath = '/*'\nfiles = { root = 'site' }\ncache = { default_ttl = '1h', key = { ignore = ['utm_*'] } }\n\
 [[front.route]]\npath = '/news'\nrespond = { body = 'news', headers = { cache-control = 'max-age=60', surrogate-key = 'news front' } }\ncache = {}\n";
 
-/// What curl gets: the head and the body.
-fn curl(url: &str, options: &[&str]) -> String {
-    let output =
-        Command::new("curl").args(["-s", "-i", "--max-time", "20"]).args(options).arg(url).output().expect("curl");
-    assert!(output.status.success(), "{output:?}");
-    text(&output.stdout)
-}
-
 /// What the cache says of an answer.
 fn status(answer: &str) -> &str {
-    answer.lines().find_map(|line| line.strip_prefix("cache-status: ")).unwrap_or_default()
+    field(answer, "cache-status").unwrap_or_default()
 }
 
 #[test]
@@ -48,11 +36,11 @@ fn an_answer_is_given_again_though_its_file_has_changed_until_it_is_purged() {
     let (mut place, site) = place(ROUTES);
     place.start();
     let page = format!("{site}/page.html");
-    let first = curl(&page, &[]);
+    let first = get(&page, &[]);
     assert!(first.ends_with("first") && status(&first) == "Outwork; fwd=uri-miss; fwd-status=200; stored", "{first}");
     write(&place, "second");
     for (url, options) in [(page.clone(), &[][..]), (format!("{page}?utm_source=x"), &["--http2-prior-knowledge"])] {
-        let again = curl(&url, options);
+        let again = get(&url, options);
         let ttl = status(&again).strip_prefix("Outwork; hit; ttl=").and_then(|ttl| ttl.parse::<u32>().ok());
         assert!(
             again.ends_with("first")
@@ -62,13 +50,13 @@ fn an_answer_is_given_again_though_its_file_has_changed_until_it_is_purged() {
         );
         assert_eq!(again.matches("\ndate: ").count(), 1, "{again}");
     }
-    let part = curl(&page, &["-r", "1-3"]);
+    let part = get(&page, &["-r", "1-3"]);
     assert!(part.ends_with("\r\n\r\nirs") && part.contains("content-range: bytes 1-3/5\r\n"), "{part}");
-    let head = curl(&page, &["-I"]);
+    let head = get(&page, &["-I"]);
     assert!(head.contains("content-length: 5\r\n") && status(&head).starts_with("Outwork; hit;"), "{head}");
     let said = place.must(&["cache", "purge", &page.replace("http", "HTTP")]);
     assert!(said.starts_with("purged ") && said.contains(": 1 entry left memory"), "{said}");
-    assert!(curl(&page, &[]).ends_with("second"));
+    assert!(get(&page, &[]).ends_with("second"));
     let said = place.must(&["cache", "purge", &format!("{site}/unknown")]);
     assert!(said.contains(": nothing of it was in memory"), "{said}");
 }
@@ -97,17 +85,17 @@ fn a_file_that_is_changed_deleted_or_new_is_seen_with_the_next_request_unless_a_
     for options in [&[][..], &["--compressed"], &["--http2-prior-knowledge"]] {
         std::fs::write(&changed, "first").expect("a file");
         for _ in 0..3 {
-            let got = curl(&page, options);
+            let got = get(&page, options);
             assert!(got.ends_with("first") && !got.contains("\nage: "), "{got}");
-            let none = curl(&news, options);
+            let none = get(&news, options);
             assert!(none.contains(" 404") && none.ends_with("none"), "{none}");
         }
         std::fs::write(&changed, "second one").expect("a file");
-        assert!(curl(&page, options).ends_with("second one"));
+        assert!(get(&page, options).ends_with("second one"));
         std::fs::remove_file(&changed).expect("it is there");
-        assert!(curl(&page, options).ends_with("none"));
+        assert!(get(&page, options).ends_with("none"));
         std::fs::write(&new, "here").expect("a file");
-        let got = curl(&news, options);
+        let got = get(&news, options);
         assert!(got.contains(" 200") && got.ends_with("here"), "{got}");
         std::fs::remove_file(&new).expect("it is there");
     }
@@ -119,13 +107,13 @@ fn a_file_that_is_changed_deleted_or_new_is_seen_with_the_next_request_unless_a_
     std::fs::write(&file, after).expect("the file");
     place.must(&["reload"]);
     // That it could not be kept is remembered for a while.
-    until(|| {
+    until("a hit", || {
         place.must(&["cache", "purge", "--all"]);
-        curl(&page, &[]);
-        status(&curl(&page, &[])).starts_with("Outwork; hit")
+        get(&page, &[]);
+        status(&get(&page, &[])).starts_with("Outwork; hit")
     });
     write(&place, "second");
-    assert!(curl(&page, &[]).ends_with("first"));
+    assert!(get(&page, &[]).ends_with("first"));
 }
 
 #[test]
@@ -133,8 +121,8 @@ fn purges_are_by_tag_prefix_and_everything_and_leave_a_row_in_the_audit_log() {
     let (mut place, site) = place(ROUTES);
     place.start();
     let (page, news) = (format!("{site}/page.html"), format!("{site}/news"));
-    let is_hit = |url: &str| status(&curl(url, &[])).starts_with("Outwork; hit");
-    let fill = || [&page, &news].map(|url| drop(curl(url, &[])));
+    let is_hit = |url: &str| status(&get(url, &[])).starts_with("Outwork; hit");
+    let fill = || [&page, &news].map(|url| drop(get(url, &[])));
     let prefix = format!("{site}/pa");
     for (args, there) in [
         (&["--tag", "front"][..], (true, false)),
@@ -146,7 +134,7 @@ fn purges_are_by_tag_prefix_and_everything_and_leave_a_row_in_the_audit_log() {
         place.must(&[&["cache", "purge"], args].concat());
         assert_eq!((is_hit(&page), is_hit(&news)), there, "{args:?}");
     }
-    assert!(!curl(&news, &[]).contains("surrogate-key"), "tags are nobody else's affair");
+    assert!(!get(&news, &[]).contains("surrogate-key"), "tags are nobody else's affair");
     let stats = json(&place.outwork(&["cache", "stats", "--json"]));
     assert!(stats["requests"]["hit"].as_u64() >= Some(6) && stats["tiers"][0]["tier"] == "l1", "{stats}");
     assert!(
@@ -162,7 +150,7 @@ fn purges_are_by_tag_prefix_and_everything_and_leave_a_row_in_the_audit_log() {
     assert!(text(&denied.stderr).contains("403"), "{denied:?}");
     let token = std::fs::read_to_string(place.data().join("admin.token")).expect("the token of this machine");
     let admin = site.replace(":8080", ":8067/api/v1/audit");
-    let audit = curl(&admin, &["-H", &format!("authorization: Bearer {}", token.trim())]);
+    let audit = get(&admin, &["-H", &format!("authorization: Bearer {}", token.trim())]);
     assert!(audit.contains("cache.purge") && audit.contains("tag: 1 entries left memory"), "{audit}");
 }
 
@@ -176,8 +164,8 @@ fn what_is_warmed_is_there_for_the_first_who_asks() {
             .lines()
             .any(|line| line.contains(&format!("cause={cause}")) && line.split_whitespace().any(|word| word == "1"))
     };
-    until(|| warmed("start"));
-    assert!(status(&curl(&format!("{site}/page.html"), &[])).starts_with("Outwork; hit;"));
+    until("the start", || warmed("start"));
+    assert!(status(&get(&format!("{site}/page.html"), &[])).starts_with("Outwork; hit;"));
     let (news, none) = (format!("{site}/news"), format!("{site}/none"));
     let said = place.must(&["cache", "warm", &news]);
     assert_eq!(said.trim(), "1 of 1 URL fetched into the cache");
@@ -185,13 +173,7 @@ fn what_is_warmed_is_there_for_the_first_who_asks() {
     let said = place.must(&["cache", "warm", &news, &none]);
     assert!(said.contains(&format!("{none} is not in the cache: 404, ")), "{said}");
     assert!(said.ends_with("1 of 2 URLs fetched into the cache\n"), "{said}");
-    assert!(status(&curl(&format!("{site}/news"), &[])).starts_with("Outwork; hit;"));
-}
-
-fn until(reached: impl Fn() -> bool) {
-    while !reached() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    assert!(status(&get(&format!("{site}/news"), &[])).starts_with("Outwork; hit;"));
 }
 
 /// A server that takes one request and tells its head and body.
@@ -224,7 +206,7 @@ fn the_cache_before_it_is_told_how_long_and_of_purges() {
     ));
     std::fs::write(place.path().join("token"), "s3cret").expect("a file");
     place.start();
-    let news = curl(&format!("{site}/news"), &[]);
+    let news = get(&format!("{site}/news"), &[]);
     assert!(
         news.contains("cdn-cache-control: max-age=86400\r\n") && news.contains("cache-tag: news,front\r\n"),
         "{news}"
@@ -244,50 +226,20 @@ fn what_is_on_disk_outlives_a_restart() {
     let (mut place, site) = place(&format!("{ROUTES}[cache.l3]\nenabled = true\npath = 'kept'\nsize = '16MiB'\n"));
     place.start();
     let page = format!("{site}/page.html");
-    curl(&page, &[]);
+    get(&page, &[]);
     assert_eq!(place.stop(15).code(), Some(0));
     write(&place, "second");
     place.start();
-    let kept = curl(&page, &[]);
+    let kept = get(&page, &[]);
     assert!(kept.ends_with("first") && status(&kept).starts_with("Outwork; hit;"), "{kept}");
     place.must(&["cache", "purge", &page]);
-    assert!(curl(&page, &[]).ends_with("second"));
-}
-
-/// A Redis server that ends with this.
-struct Redis {
-    server: std::process::Child,
-    _dir: tempfile::TempDir,
-}
-
-impl Redis {
-    fn start() -> (Self, String) {
-        let dir = tempfile::tempdir().expect("a directory");
-        let socket = dir.path().join("redis.sock");
-        let server = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket"])
-            .arg(&socket)
-            .current_dir(dir.path())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .expect("redis-server");
-        let redis = Self { server, _dir: dir };
-        until(|| std::os::unix::net::UnixStream::connect(&socket).is_ok());
-        (redis, format!("unix://{}", socket.display()))
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // Nothing to do about one that has ended by itself.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
+    assert!(get(&page, &[]).ends_with("second"));
 }
 
 #[test]
 fn instances_share_answers_and_purges_through_redis() {
-    let (_redis, url) = Redis::start();
+    let redis = Redis::start(&["--unixsocket", "socket"]);
+    let url = format!("unix://{}", redis.dir.path().join("socket").display());
     let lines = format!(
         "{}[cache.l2]\nenabled = true\nurl = '{url}'\ntimeout = '5s'\n",
         ROUTES.replace("cache = {}", "cache = { key = { host = false } }")
@@ -302,17 +254,18 @@ fn instances_share_answers_and_purges_through_redis() {
         let l2 = &stats["tiers"][1];
         l2["circuit"] == "closed" && ["hits", "misses"].iter().any(|count| l2[count].as_u64() > Some(0))
     };
-    until(|| {
+    until("Redis", || {
         one.must(&["cache", "purge", "--all"]);
         other.must(&["cache", "purge", "--all"]);
-        curl(&here, &[]);
-        curl(&there, &[]);
+        get(&here, &[]);
+        get(&there, &[]);
         is_shared(&one) && is_shared(&other)
     });
     one.must(&["cache", "purge", "--tag", "news"]);
-    until(|| !status(&curl(&there, &["-H", "cache-control: only-if-cached"])).starts_with("Outwork; hit"));
-    assert!(!status(&curl(&here, &[])).starts_with("Outwork; hit"));
-    until(|| status(&curl(&there, &["-H", "cache-control: only-if-cached"])).starts_with("Outwork; hit"));
+    let there_is_a_hit = || status(&get(&there, &["-H", "cache-control: only-if-cached"])).starts_with("Outwork; hit");
+    until("the purge", || !there_is_a_hit());
+    assert!(!status(&get(&here, &[])).starts_with("Outwork; hit"));
+    until("what the other has stored", there_is_a_hit);
 }
 
 #[test]
@@ -320,14 +273,14 @@ fn a_reload_changes_the_rules_and_keeps_what_is_cached() {
     let (mut place, site) = place(ROUTES);
     place.start();
     let news = format!("{site}/news");
-    curl(&news, &[]);
+    get(&news, &[]);
     let file = place.path().join("outwork.toml");
     let before = std::fs::read_to_string(&file).expect("the file");
     std::fs::write(&file, before.replace("cache = {}", "cache = { debug = true }")).expect("the file");
     place.must(&["reload"]);
     // Each thread takes it up between two requests.
-    until(|| status(&curl(&news, &[])).contains("key="));
-    assert!(status(&curl(&news, &[])).starts_with("Outwork; hit;"));
+    until("the reload", || status(&get(&news, &[])).contains("key="));
+    assert!(status(&get(&news, &[])).starts_with("Outwork; hit;"));
 }
 
 #[test]

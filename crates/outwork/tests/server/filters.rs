@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use crate::binary::{Place, command, outwork, text};
+use crate::binary::{Place, command, curl, field, outwork, text, until, until_some};
+use crate::redis::Redis;
 use serde_json::Value as Json;
 
 const VERSIONS: [&str; 2] = ["--http1.1", "--http2-prior-knowledge"];
@@ -20,16 +21,12 @@ struct Site {
 impl Site {
     /// One that is not running yet.
     fn new(settings: &str) -> Self {
-        let place = Place::new();
-        let file = place.path().join("outwork.toml");
-        let before = std::fs::read_to_string(&file).expect("the file");
-        let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address");
-        let address = format!("{host}:8080");
         // Keys of [front] itself come before its tables.
         let (keys, tables) =
             settings.split_once("\n[").map_or((settings, String::new()), |(keys, rest)| (keys, format!("[{rest}")));
-        let front = format!("[front]\nworkers = 1\n{keys}\n[[front.listener]]\naddress = '{address}'\n{tables}");
-        std::fs::write(file, before + &front).expect("the file");
+        let listener = "[[front.listener]]\naddress = 'HOST:8080'\n";
+        let place = Place::with(&format!("[front]\nworkers = 1\n{keys}\n{listener}{tables}"));
+        let address = format!("{}:8080", place.host());
         Self { place, address }
     }
 
@@ -42,11 +39,7 @@ impl Site {
     /// What curl shows with these arguments: the head and the body of each answer.
     fn curl(&self, version: &str, path: &str, more: &[&str]) -> String {
         let url = format!("http://{}{path}", self.address);
-        let curl = Command::new("curl")
-            .args(["-s", "-i", "--path-as-is", "--max-time", "30", version, &url])
-            .args(more)
-            .output();
-        text(&curl.expect("curl").stdout)
+        text(&curl().args(["-i", version, &url]).args(more).output().expect("curl").stdout)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -58,19 +51,13 @@ fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.trim().parse().ok()).unwrap_or(0)
 }
 
-fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
-    answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::trim)
-}
-
 /// The lines of a file, once there are as many.
 fn lines(path: &Path, count: usize) -> Vec<Json> {
-    loop {
+    let text = until_some("the lines of the log", || {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        if text.lines().count() >= count {
-            return text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        (text.lines().count() >= count).then_some(text)
+    });
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 const RESPOND: &str = "\n[[front.route]]\npath = '/*'\nrespond = { body = 'fine' }\n";
@@ -111,9 +98,7 @@ fn every_request_has_an_id_and_a_line_in_the_log_once_its_answer_is_sent() {
     let moved = site.file("access.log.1");
     std::fs::rename(&access, &moved).expect("a file");
     site.place.hang_up();
-    while !access.exists() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("the log", || access.exists());
     site.curl(VERSIONS[0], "/a?after", &[]);
     assert_eq!(lines(&access, 1)[0]["target"], "/a?after");
     let all = std::fs::read_to_string(&moved).expect("the file before");
@@ -315,9 +300,7 @@ fn what_is_cached_has_the_name_that_clients_know_and_is_warmed_behind_closed_doo
         site.curl(VERSIONS[turn % 2], "/members", &["-u", "ann:open sesame", "-H", &format!("X-Key: {turn}")])
     };
     let warmed = || text(&site.place.outwork(&["stats", "outwork_responses_warmed"]).stdout);
-    while !warmed().lines().any(|line| line.contains("asked") && !line.trim_end().ends_with(" 0")) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("what is warm", || warmed().lines().any(|line| line.contains("asked") && !line.trim_end().ends_with(" 0")));
     assert!(known(&ask()) && ask().ends_with("hello"));
     assert_eq!(status(&site.curl(VERSIONS[0], "/members", &["-H", "X-Key: 0"])), 401);
     assert_eq!(status(&site.curl(VERSIONS[0], "/members", &["-H", "X-Key: 0"])), 429);
@@ -338,46 +321,9 @@ fn what_is_cached_has_the_name_that_clients_know_and_is_warmed_behind_closed_doo
     assert!(status(0).contains("fwd=uri-miss") && status(1).contains("hit; ttl="), "{told:?}");
 }
 
-/// A Redis server of a test's own.
-struct Redis {
-    process: Child,
-    port: u16,
-    _dir: tempfile::TempDir,
-}
-
-impl Redis {
-    fn start() -> Self {
-        let port =
-            std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
-        let dir = tempfile::tempdir().expect("a directory");
-        let process = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .current_dir(dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server runs");
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Self { process, port, _dir: dir }
-    }
-
-    fn stop(&mut self) {
-        // One that has ended by itself needs no end.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 #[test]
 fn two_servers_count_in_one_redis_and_each_for_itself_without_it() {
-    let mut redis = Redis::start();
+    let mut redis = Redis::start(&[]);
     let settings = format!(
         "rate_limit = [{{ limit = 4, window = '1h', store = 'redis' }}]\n[front.redis]\nurl = 'redis://127.0.0.1:{}'\ntimeout = '5s'\nfailures = 1\nretry = '10m'\n{RESPOND}",
         redis.port
@@ -385,7 +331,7 @@ fn two_servers_count_in_one_redis_and_each_for_itself_without_it() {
     let sites = [Site::running(&settings), Site::running(&settings)];
     let ask = |turn: usize| status(&sites[turn % 2].curl(VERSIONS[turn / 2 % 2], "/", &[]));
     assert_eq!((0..6).map(ask).collect::<Vec<_>>(), [200, 200, 200, 200, 429, 429]);
-    redis.stop();
+    redis.kill();
     // Each has counted nothing for itself so far.
     assert_eq!((0..10).map(ask).collect::<Vec<_>>(), [200, 200, 200, 200, 200, 200, 200, 200, 429, 429]);
 }

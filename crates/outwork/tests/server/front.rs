@@ -1,20 +1,11 @@
 //! The front door of the real binary: routes, files, reloads.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
+use crate::binary::{Client, Place, command, curl, field, get, said, text, until, until_some};
 
-use crate::binary::{Place, command, text};
-
-/// A place whose configuration has these lines behind it, where `ADDRESS` is the one that it listens on; and that address.
+/// A place whose configuration has these lines behind it, and where its door is.
 fn place(lines: &str) -> (Place, String) {
-    let place = Place::new();
-    let file = place.path().join("outwork.toml");
-    let before = std::fs::read_to_string(&file).expect("the file");
-    let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address");
-    let address = format!("{host}:8080");
-    let door = format!("[[front.listener]]\naddress = '{address}'\n");
-    std::fs::write(file, format!("{before}{door}{lines}")).expect("the file");
+    let place = Place::with(&format!("[[front.listener]]\naddress = 'HOST:8080'\n{lines}"));
+    let address = format!("{}:8080", place.host());
     std::fs::create_dir(place.path().join("site")).expect("a folder");
     std::fs::write(place.path().join("site/index.html"), "<p>home").expect("a file");
     (place, address)
@@ -25,36 +16,6 @@ const ROUTES: &str = "\
 [[front.route]]\npath = '/old/*'\nredirect = { to = '/new{path}{query}' }\n\
 [[front.route]]\npath = '/version'\nmethods = ['GET']\nrespond = { body = '1', headers = { x-build = '7' } }\n\
 [[front.route]]\nhost = ['other.example']\npath = '/*'\nrespond = { body = 'another host', status = 203 }\n";
-
-/// One connection, asked again and again.
-struct Client(TcpStream);
-
-impl Client {
-    fn new(address: &str) -> Self {
-        let stream = TcpStream::connect(address).expect("the door");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-        Self(stream)
-    }
-
-    /// The answer, whose length has to be known.
-    fn ask(&mut self, line: &str, host: &str) -> String {
-        self.0.write_all(format!("{line} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).expect("the door hears");
-        let mut answer = Vec::new();
-        loop {
-            let mut some = [0; 4096];
-            let read = self.0.read(&mut some).expect("an answer");
-            answer.extend_from_slice(&some[..read]);
-            let so_far = text(&answer);
-            let whole = so_far.split_once("\r\n\r\n").is_some_and(|(head, body)| {
-                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-                body.len() >= length.unwrap_or(0)
-            });
-            if whole || read == 0 {
-                return so_far;
-            }
-        }
-    }
-}
 
 #[test]
 fn each_request_is_answered_by_the_route_that_fits_it_best() {
@@ -108,11 +69,9 @@ fn answers_are_compressed_as_the_configuration_has_it_and_metrics_tell() {
     }
     place.start();
     let coding = |path: &str| {
-        let asked = ["-sS", "-o", "/dev/null", "-D", "-", "-H", "Accept-Encoding: br;q=0.9, gzip"];
-        let curl = std::process::Command::new("curl").args(asked).arg(format!("http://{address}{path}")).output();
-        let head = text(&curl.expect("curl").stdout);
-        let coding = head.lines().find_map(|line| line.strip_prefix("content-encoding: ")).map(str::to_owned);
-        (head[9..12].to_owned(), coding)
+        let asked = ["-o", "/dev/null", "-D", "-", "-H", "Accept-Encoding: br;q=0.9, gzip"];
+        let head = said(curl().args(asked).arg(format!("http://{address}{path}")));
+        (head[9..12].to_owned(), field(&head, "content-encoding").map(str::to_owned))
     };
     for _ in 0..2 {
         assert_eq!(coding("/page.html"), ("200".into(), Some("gzip".into())));
@@ -120,13 +79,15 @@ fn answers_are_compressed_as_the_configuration_has_it_and_metrics_tell() {
     assert_eq!(coding("/long"), ("200".into(), Some("gzip".into())));
     assert_eq!(coding("/raw/page.html"), ("200".into(), None));
     assert_eq!(coding("/none"), ("404".into(), None), "its page is too small");
-    let secret = std::fs::read_to_string(place.data().join("admin.token")).expect("the secret");
-    let host = address.split(':').next().expect("an address");
-    let authorization = format!("Authorization: Bearer {}", secret.trim());
-    let asked = ["-sS", "-H", &authorization, &format!("http://{host}:8067/metrics")];
-    let curl = std::process::Command::new("curl").args(asked).output();
-    let metrics = text(&curl.expect("curl").stdout);
+    let metrics = || get(&format!("http://{}:8067/metrics", place.host()), &[]);
+    // Sizes are counted with the next beat.
+    until("the sizes", || metrics().contains("outwork_front_response_body_size_bytes_count 5\n"));
+    let metrics = metrics();
     for line in [
+        "# TYPE outwork_front_request_body_size_bytes summary\n",
+        "outwork_front_request_body_size_bytes_count 0\n",
+        "outwork_front_response_body_size_bytes{quantile=\"0.5\"} ",
+        "outwork_front_response_body_size_bytes_max 9000\n",
         "outwork_web_variants_made_total{coding=\"gzip\"} 1",
         "outwork_web_variants_sent_total{coding=\"gzip\"} 2",
         "outwork_compression_contents_total{coding=\"gzip\"} 2",
@@ -141,11 +102,8 @@ fn answers_are_compressed_as_the_configuration_has_it_and_metrics_tell() {
 fn http_2_is_spoken_to_who_begins_with_it() {
     let (mut place, address) = place(ROUTES);
     place.start();
-    let curl = std::process::Command::new("curl")
-        .args(["-s", "--http2-prior-knowledge", "-w", "%{http_version} %{http_code}", &format!("http://{address}/")])
-        .output()
-        .expect("curl");
-    assert_eq!(text(&curl.stdout), "<p>home2 200");
+    let form = ["--http2-prior-knowledge", "-w", "%{http_version} %{http_code}"];
+    assert_eq!(said(curl().args(form).arg(format!("http://{address}/"))), "<p>home2 200");
 }
 
 #[test]
@@ -164,18 +122,6 @@ fn check_tells_what_a_route_lacks_and_what_it_has_too_much() {
         "front.route[2].respond: \"x y\" is no field name",
     ] {
         assert!(said.contains(fault), "{fault}: {said}");
-    }
-}
-
-/// Whatever a program has to ask more than once for: what is made of files follows a change, and does not come with it.
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = std::time::Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(found) = ask() {
-            return found;
-        }
-        assert!(std::time::Instant::now() < end, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -228,11 +174,9 @@ fn write_site(place: &Place) {
 }
 
 /// Head and body of what curl gets.
-fn curl(address: &str, path: &str, more: &[&str]) -> (String, String) {
-    let url = format!("http://{address}{path}");
-    let asked = std::process::Command::new("curl").args(["-sS", "-D", "-"]).args(more).arg(url).output().expect("curl");
-    let answer = text(&asked.stdout);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+fn ask(address: &str, path: &str, more: &[&str]) -> (String, String) {
+    let answer = get(&format!("http://{address}{path}"), more);
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
     (head.to_owned(), body.to_owned())
 }
 
@@ -241,7 +185,7 @@ fn assets_are_made_at_the_start_and_after_a_change_and_told_of() {
     let (mut place, address) = place(ASSETS);
     write_site(&place);
     place.start();
-    let (head, page) = curl(&address, "/", &[]);
+    let (head, page) = ask(&address, "/", &[]);
     assert!(head.contains("cache-control: no-cache"), "{head}");
     let reference = |page: &str, before: &str| {
         let rest = page.split(before).nth(1).unwrap_or_else(|| panic!("{before}: {page}"));
@@ -250,26 +194,26 @@ fn assets_are_made_at_the_start_and_after_a_change_and_told_of() {
     let css = reference(&page, "<link rel=stylesheet href=");
     let script = reference(&page, "<script src=");
     assert!(css.starts_with("/bundle-") && script.starts_with("/bundle-") && page.contains(" integrity="), "{page}");
-    let (head, style) = curl(&address, &css, &["--compressed", "-H", "Accept-Encoding: gzip"]);
+    let (head, style) = ask(&address, &css, &["--compressed", "-H", "Accept-Encoding: gzip"]);
     assert!(head.contains("cache-control: public, max-age=31536000, immutable"), "{head}");
     assert!(style.starts_with("#text{color:rgb(1,2,3)}#text{background-image:url(/img/dot-"), "{style}");
     let map = style.split("sourceMappingURL=").nth(1).and_then(|rest| rest.split(' ').next()).expect("a map");
-    let (head, map) = curl(&address, map, &[]);
+    let (head, map) = ask(&address, map, &[]);
     assert!(
         head.contains("application/json") && head.contains("immutable") && map.contains("\"/css/b.css\""),
         "{head} {map}"
     );
-    let manifest = curl(&address, "/assets.json", &[]).1;
+    let manifest = ask(&address, "/assets.json", &[]).1;
     assert!(manifest.contains(&format!("\"/bundle.css\":{{\"url\":\"{css}\",\"integrity\":\"sha384-")), "{manifest}");
     // A change, and a fault in it.
     std::fs::write(place.path().join("site/css/a.css"), "#text { color: red }").expect("a file");
-    until("the change", || curl(&address, "/bundle.css", &[]).1.starts_with("#text{color:red}").then_some(()));
-    assert!(curl(&address, &css, &[]).1.starts_with("#text{color:rgb(1,2,3)}"), "for pages that were loaded before");
+    until("the change", || ask(&address, "/bundle.css", &[]).1.starts_with("#text{color:red}"));
+    assert!(ask(&address, &css, &[]).1.starts_with("#text{color:rgb(1,2,3)}"), "for pages that were loaded before");
     std::fs::write(place.path().join("site/js/b.js"), "shared.parts.push('b';\n").expect("a file");
     let faults =
-        until("the fault", || Some(place.must(&["assets", "faults"])).filter(|said| said.contains("/js/b.js:1:")));
+        until_some("the fault", || Some(place.must(&["assets", "faults"])).filter(|said| said.contains("/js/b.js:1:")));
     assert!(faults.contains("/js/b.js:1:22: ") && faults.contains("/bundle.js does without it"), "{faults}");
-    assert!(curl(&address, "/js/b.js", &[]).1.starts_with("shared.parts.push('b';"), "it is served as it is");
+    assert!(ask(&address, "/js/b.js", &[]).1.starts_with("shared.parts.push('b';"), "it is served as it is");
     let log = std::fs::read_to_string(place.path().join("log")).expect("the log");
     assert!(log.contains("/js/b.js:1:22: "), "{log}");
     let list = place.must(&["assets", "list"]);

@@ -3,10 +3,9 @@
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
-use crate::binary::{Place, text};
+use crate::binary::{Place, get, said, text};
 use bytes::{Buf, Bytes};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint};
@@ -29,15 +28,12 @@ fn certify(dir: &Path, names: &[&str]) {
 
 /// A server with a site, and where it listens.
 fn place() -> (Place, SocketAddr) {
-    let place = Place::new();
-    let file = place.path().join("outwork.toml");
-    let before = std::fs::read_to_string(&file).expect("the file");
-    let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address").to_owned();
-    std::fs::write(&file, format!("{before}{}", LISTENER.replace("HOST", &host))).expect("the file");
+    let place = Place::with(LISTENER);
     std::fs::create_dir_all(place.path().join("site/pages")).expect("a folder");
     std::fs::write(place.path().join("site/pages/page.html"), "a page\n".repeat(100_000)).expect("a file");
     certify(place.path(), &["a.test"]);
-    (place, SocketAddr::new(host.parse().expect("an address"), PORT))
+    let address = SocketAddr::new(place.host().parse().expect("an address"), PORT);
+    (place, address)
 }
 
 /// A connection of a client that trusts nothing but `a.pem` as it is now.
@@ -77,20 +73,11 @@ impl Client {
     }
 }
 
-fn curl(place: &Place, to: SocketAddr, url: &str) -> String {
-    let at = format!("::{}:", to.ip());
-    let mut curl = Command::new("curl");
-    curl.current_dir(place.path()).args(["-sSi", "--noproxy", "*", "--cacert", "a.pem", "--connect-to", &at, url]);
-    let output = curl.output().expect("curl");
-    assert!(output.status.success(), "{output:?}");
-    text(&output.stdout)
-}
-
 #[test]
 fn a_site_is_served_over_http_3_through_reloads_until_the_server_stops() {
     let (mut place, to) = place();
     place.start();
-    let told = curl(&place, to, &format!("https://a.test:{PORT}/"));
+    let told = said(place.curl().args(["-i", "--cacert", "a.pem", &format!("https://a.test:{PORT}/")]));
     assert!(told.contains(&format!("alt-svc: h3=\":{PORT}\"; ma=86400")), "{told}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -99,7 +86,7 @@ fn a_site_is_served_over_http_3_through_reloads_until_the_server_stops() {
         assert_eq!(client.get("/").await, "200 routed");
         let page = client.get("/pages/page.html").await;
         assert!(page.starts_with("200 a page") && page.len() == 4 + 700_000, "{}", page.len());
-        let metrics = curl(&place, to, &format!("http://{}:8067/metrics", to.ip()));
+        let metrics = get(&format!("http://{}:8067/metrics", to.ip()), &[]);
         for line in [
             "outwork_front_quic_connections_total 1",
             "outwork_front_quic_retries_total 1",
@@ -121,7 +108,7 @@ fn a_site_is_served_over_http_3_through_reloads_until_the_server_stops() {
             assert_eq!(closed.error_code.into_inner(), 0x100);
         };
         over(quic.closed().await);
-        let told = curl(&place, to, &format!("https://a.test:{PORT}/"));
+        let told = said(place.curl().args(["-i", "--cacert", "a.pem", &format!("https://a.test:{PORT}/")]));
         assert!(told.contains("routed") && !told.contains("alt-svc"), "it was turned off: {told}");
         std::fs::write(&file, settings).expect("the file");
         place.must(&["reload"]);

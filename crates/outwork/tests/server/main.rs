@@ -9,8 +9,11 @@ mod front;
 mod http3;
 mod local_access;
 mod measure;
+#[path = "../../../cache/tests/redis/server.rs"]
+mod redis;
 mod remarks;
 mod sql;
 mod store;
+mod threads;
 mod tls;
 mod upgrade;

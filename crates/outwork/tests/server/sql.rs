@@ -5,31 +5,18 @@ mod server;
 
 use std::process::Command;
 
-use crate::binary::{Place, json, text};
+use crate::binary::{self, Place, get, json, text};
 use server::Server;
 
 /// A place whose configuration has these lines behind it; and the URL that it serves at.
 fn place(lines: &str) -> (Place, String) {
-    let place = Place::new();
-    let file = place.path().join("outwork.toml");
-    let before = std::fs::read_to_string(&file).expect("the file");
-    let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address");
-    let site = format!("http://{host}:8080");
-    let door = format!("[[front.listener]]\naddress = '{host}:8080'\n");
-    std::fs::write(file, format!("{before}{door}{lines}")).expect("the file");
+    let place = Place::with(&format!("[[front.listener]]\naddress = 'HOST:8080'\n{lines}"));
+    let site = format!("http://{}:8080", place.host());
     (place, site)
 }
 
-/// What curl gets: the head and the body.
-fn curl(url: &str, options: &[&str]) -> String {
-    let output =
-        Command::new("curl").args(["-s", "-i", "--max-time", "20"]).args(options).arg(url).output().expect("curl");
-    assert!(output.status.success(), "{output:?}");
-    text(&output.stdout)
-}
-
 fn field<'a>(answer: &'a str, name: &str) -> &'a str {
-    answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
+    binary::field(answer, name).unwrap_or_default()
 }
 
 const ROUTES: &str = "\
@@ -46,45 +33,45 @@ query = { database = 'main', sql = 'with recursive n(i) as (select 1 union all s
 fn serves(place: &mut Place, site: &str) {
     place.start();
     let users = format!("{site}/users");
-    let ada = curl(&format!("{users}/1"), &[]);
+    let ada = get(&format!("{users}/1"), &[]);
     assert!(ada.starts_with("HTTP/1.1 200 ") && ada.ends_with("{\"id\":1,\"name\":\"Ada\"}\n"), "{ada}");
     assert_eq!(field(&ada, "content-type"), "application/json");
-    let again = curl(&format!("{users}/1"), &["-H", &format!("If-None-Match: {}", field(&ada, "etag"))]);
+    let again = get(&format!("{users}/1"), &["-H", &format!("If-None-Match: {}", field(&ada, "etag"))]);
     assert!(again.starts_with("HTTP/1.1 304 ") && again.ends_with("\r\n\r\n"), "{again}");
-    let head = curl(&format!("{users}/1"), &["-I"]);
+    let head = get(&format!("{users}/1"), &["-I"]);
     assert_eq!((field(&head, "content-length"), field(&head, "etag")), ("22", field(&ada, "etag")));
-    let csv = curl(&users, &["-H", "Accept: text/csv"]);
+    let csv = get(&users, &["-H", "Accept: text/csv"]);
     assert!(csv.ends_with("\r\n\r\nid,name\r\n1,Ada\r\n"), "{csv}");
     for (path, status) in [("/users/0", 400), ("/users/1%20or%201=1", 400), ("/users/77", 404)] {
-        let problem = curl(&format!("{site}{path}"), &[]);
+        let problem = get(&format!("{site}{path}"), &[]);
         assert!(problem.starts_with(&format!("HTTP/1.1 {status} ")), "{problem}");
         assert_eq!(field(&problem, "content-type"), "application/problem+json");
         assert!(problem.contains("\"fault\":\"client\"") && problem.contains("\"request_id\":\""), "{problem}");
     }
-    let numbers = curl(&format!("{site}/numbers"), &["--compressed", "-H", "Accept-Encoding: gzip"]);
+    let numbers = get(&format!("{site}/numbers"), &["--compressed", "-H", "Accept-Encoding: gzip"]);
     assert_eq!(field(&numbers, "content-encoding"), "gzip");
     assert!(numbers.contains("{\"i\":1000}]") && field(&numbers, "etag").starts_with("W/"), "{numbers}");
 
-    assert!(!curl(&users, &[]).contains("Robert"));
+    assert!(!get(&users, &[]).contains("Robert"));
     let robert = "name=Robert'); drop table users; --";
-    let made = curl(&users, &["--data-urlencode", robert]);
+    let made = get(&users, &["--data-urlencode", robert]);
     assert!(made.ends_with("{\"id\":2,\"name\":\"Robert'); drop table users; --\"}\n"), "{made}");
-    assert!(curl(&users, &[]).contains("drop table users"), "what was kept is forgotten");
+    assert!(get(&users, &[]).contains("drop table users"), "what was kept is forgotten");
     let over =
-        curl(&users, &["-H", "Content-Type: application/json", "-d", &format!("{{\"name\": {:?}}}", "x".repeat(101))]);
+        get(&users, &["-H", "Content-Type: application/json", "-d", &format!("{{\"name\": {:?}}}", "x".repeat(101))]);
     assert!(over.starts_with("HTTP/1.1 400 ") && over.contains("at most 100 characters"), "{over}");
 }
 
 /// What is changed past the server is served once it is told.
 fn is_told(place: &Place, site: &str, change: impl Fn(&str)) {
     let users = format!("{site}/users");
-    curl(&users, &[]);
+    get(&users, &[]);
     change("insert into users (name) values ('Zoe')");
-    assert!(!curl(&users, &[]).contains("Zoe"), "nobody has told");
+    assert!(!get(&users, &[]).contains("Zoe"), "nobody has told");
     let said = place.must(&["queries", "invalidate", "public.Users", "--database", "main"]);
     // In JSON and in CSV, which was asked for before.
     assert!(said.ends_with("were forgotten\n") || said.ends_with("was forgotten\n"), "{said}");
-    assert!(curl(&users, &[]).contains("Zoe"));
+    assert!(get(&users, &[]).contains("Zoe"));
     let unknown = place.outwork(&["queries", "invalidate", "users", "--database", "other"]);
     assert!(!unknown.status.success() && text(&unknown.stderr).contains("no database \"other\""), "{unknown:?}");
     let token = place.must(&["token", "create", "reader", "--role", "viewer"]);
@@ -138,7 +125,7 @@ fn postgresql_is_served_and_a_reload_keeps_its_connections() {
     std::fs::write(&file, settings.replace("'/users/{id}'", "'/people/{id}'")).expect("the file");
     place.must(&["reload"]);
     // Each thread takes it up between two requests.
-    while !curl(&format!("{site}/people/1"), &[]).ends_with("{\"id\":1,\"name\":\"Ada\"}\n") {}
+    while !get(&format!("{site}/people/1"), &[]).ends_with("{\"id\":1,\"name\":\"Ada\"}\n") {}
     assert_eq!(server.must(connections), before, "connections live through it");
     std::fs::write(&file, settings.replace("select id, name", "select id, nmae :x")).expect("the file");
     let refused = place.outwork(&["reload"]);
@@ -146,7 +133,7 @@ fn postgresql_is_served_and_a_reload_keeps_its_connections() {
         !refused.status.success() && text(&refused.stderr).contains("the parameter :x is not declared"),
         "{refused:?}"
     );
-    assert!(curl(&format!("{site}/people/1"), &[]).contains("Ada"), "what was in force stays");
+    assert!(get(&format!("{site}/people/1"), &[]).contains("Ada"), "what was in force stays");
     assert_eq!(place.stop(15).code(), Some(0));
 }
 

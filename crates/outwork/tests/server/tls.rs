@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::binary::{Place, json, text};
+use crate::binary::{Place, json, text, until};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 
 const HTTP: u16 = 8080;
@@ -44,36 +44,16 @@ impl Ca {
     }
 }
 
-/// A place with these lines in its configuration; `HOST` stands for its address.
-fn place(lines: &str) -> (Place, String) {
-    let place = Place::new();
-    let file = place.path().join("outwork.toml");
-    let before = std::fs::read_to_string(&file).expect("the file");
-    let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address").to_owned();
-    std::fs::write(file, format!("{before}{}", lines.replace("HOST", &host))).expect("the file");
-    (place, host)
-}
-
 fn change(place: &Place, from: &str, to: &str) {
-    let file = place.path().join("outwork.toml");
-    let before = std::fs::read_to_string(&file).expect("the file");
-    assert!(before.contains(from), "{before}");
-    std::fs::write(&file, before.replace(from, to)).expect("the file");
+    place.change(|before| {
+        assert!(before.contains(from), "{before}");
+        before.replace(from, to)
+    });
 }
 
-/// curl, which trusts `root` and finds every name at `host`.
-fn curl(place: &Place, host: &str, root: &str, arguments: &[&str]) -> Output {
-    let mut curl = Command::new("curl");
-    curl.current_dir(place.path()).args([
-        "-sS",
-        "--noproxy",
-        "*",
-        "--cacert",
-        root,
-        "--connect-to",
-        &format!("::{host}:"),
-    ]);
-    curl.args(arguments).output().expect("curl")
+/// What curl does that trusts `root`.
+fn curl(place: &Place, root: &str, arguments: &[&str]) -> Output {
+    place.curl().args(["--cacert", root]).args(arguments).output().expect("curl")
 }
 
 fn said(output: &Output) -> String {
@@ -142,20 +122,12 @@ impl Drop for Kept {
 
 const LISTENER: &str = "[[front.listener]]\naddress = 'HOST:8443'\n";
 
-/// Waits until something is so: the server looks at files every few seconds.
-fn until(mut so: impl FnMut() -> bool) {
-    let began = std::time::Instant::now();
-    while !so() {
-        assert!(began.elapsed() < std::time::Duration::from_secs(60), "it does not come");
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-}
-
 #[test]
 fn https_is_served_by_name_over_http_2_and_http_1() {
     let tls =
         "tls = { certificate = 'a.pem', key = 'a.key', certificates = [{ certificate = 'b.pem', key = 'b.key' }] }\n";
-    let (mut place, host) = place(&[LISTENER, tls, ROUTES].concat());
+    let mut place = Place::with(&[LISTENER, tls, ROUTES].concat());
+    let host = place.host().to_owned();
     let ca = Ca::new(place.path());
     ca.sign(place.path(), "a", &["a.test"], 90);
     ca.sign(place.path(), "b", &["b.test", "*.b.test"], 90);
@@ -165,7 +137,7 @@ fn https_is_served_by_name_over_http_2_and_http_1() {
         [("a.test", "--http2", "2"), ("b.test", "--http1.1", "1.1"), ("x.b.test", "--http2", "2")]
     {
         let url = format!("https://{name}:{HTTPS}/");
-        let answered = curl(&place, &host, "root.pem", &[&[version, &url], &form[..]].concat());
+        let answered = curl(&place, "root.pem", &[&[version, &url], &form[..]].concat());
         assert_eq!(said(&answered), format!("routed {protocol}"), "{name}");
     }
     assert!(names(&place, &host, None).contains("DNS:a.test"), "the first for those who ask for none");
@@ -176,24 +148,25 @@ fn https_is_served_by_name_over_http_2_and_http_1() {
     assert_eq!(format!("{kinds:?}"), r#"[(String("a.test"), String("files")), (String("b.test"), String("files"))]"#);
     let shown = place.must(&["tls", "status"]);
     assert!(shown.contains("b.test *.b.test") && shown.contains("the root of a test"), "{shown}");
-    let metrics = said(&curl(&place, &host, "root.pem", &[&format!("http://{host}:8067/metrics")]));
+    let metrics = said(&curl(&place, "root.pem", &[&format!("http://{host}:8067/metrics")]));
     assert!(metrics.contains("outwork_front_tls_handshakes_total{handshake=\"full_tls13\"}"), "{metrics}");
-    until(|| {
-        let metrics = said(&curl(&place, &host, "root.pem", &[&format!("http://{host}:8067/metrics")]));
+    until("the file", || {
+        let metrics = said(&curl(&place, "root.pem", &[&format!("http://{host}:8067/metrics")]));
         metrics.contains("outwork_front_certificate_expiry_seconds{certificate=\"a.test\",issuer=\"files\"} 77")
     });
 }
 
 #[test]
 fn certificates_are_replaced_by_a_reload_and_by_changed_files_while_connections_stay() {
-    let (mut place, host) = place(&[LISTENER, "tls = { certificate = 'a.pem', key = 'a.key' }\n", ROUTES].concat());
+    let mut place = Place::with(&[LISTENER, "tls = { certificate = 'a.pem', key = 'a.key' }\n", ROUTES].concat());
+    let host = place.host().to_owned();
     let ca = Ca::new(place.path());
     ca.sign(place.path(), "a", &["a.test"], 90);
     place.start();
     let mut kept = Kept::open(&host, "a.test");
     kept.ask();
     ca.sign(place.path(), "a", &["a.test", "second.test"], 90);
-    until(|| names(&place, &host, Some("a.test")).contains("DNS:second.test"));
+    until("the reload", || names(&place, &host, Some("a.test")).contains("DNS:second.test"));
     kept.ask();
     ca.sign(place.path(), "a", &["a.test", "third.test"], 90);
     place.must(&["reload"]);
@@ -207,7 +180,7 @@ fn certificates_are_replaced_by_a_reload_and_by_changed_files_while_connections_
     );
     place.must(&["reload"]);
     assert!(names(&place, &host, Some("b.test")).contains("DNS:b.test"));
-    let old = curl(&place, &host, "root.pem", &["--tls-max", "1.2", &format!("https://a.test:{HTTPS}/")]);
+    let old = curl(&place, "root.pem", &["--tls-max", "1.2", &format!("https://a.test:{HTTPS}/")]);
     assert!(!old.status.success(), "{old:?}");
     kept.ask();
     std::fs::write(place.path().join("b.key"), "nothing").expect("a file");
@@ -219,7 +192,7 @@ fn certificates_are_replaced_by_a_reload_and_by_changed_files_while_connections_
     );
     change(&place, "tls = {", "#tls = {");
     place.must(&["reload"]);
-    let clear = curl(&place, &host, "root.pem", &[&format!("http://a.test:{HTTPS}/")]);
+    let clear = curl(&place, "root.pem", &[&format!("http://a.test:{HTTPS}/")]);
     assert!(clear.status.success(), "whoever comes now finds clear text: {clear:?}");
     kept.ask();
 }
@@ -228,17 +201,17 @@ fn certificates_are_replaced_by_a_reload_and_by_changed_files_while_connections_
 fn clients_show_certificates_where_that_is_required() {
     let tls =
         "tls = { certificate = 'a.pem', key = 'a.key', client_auth = { ca = 'root.pem' }, unknown_names = 'refuse' }\n";
-    let (mut place, host) = place(&[LISTENER, tls, ROUTES].concat());
+    let mut place = Place::with(&[LISTENER, tls, ROUTES].concat());
     let ca = Ca::new(place.path());
     ca.sign(place.path(), "a", &["a.test"], 90);
     ca.sign(place.path(), "client", &["ann"], 90);
     place.start();
     let url = format!("https://a.test:{HTTPS}/");
-    let shown = curl(&place, &host, "root.pem", &["--cert", "client.pem", "--key", "client.key", &url]);
+    let shown = curl(&place, "root.pem", &["--cert", "client.pem", "--key", "client.key", &url]);
     assert_eq!(said(&shown), "routed");
-    let not_shown = curl(&place, &host, "root.pem", &[&url]);
+    let not_shown = curl(&place, "root.pem", &[&url]);
     assert!(!not_shown.status.success() && text(&not_shown.stderr).contains("certificate required"), "{not_shown:?}");
-    let unknown = curl(&place, &host, "root.pem", &[&format!("https://b.test:{HTTPS}/")]);
+    let unknown = curl(&place, "root.pem", &[&format!("https://b.test:{HTTPS}/")]);
     assert!(text(&unknown.stderr).contains("unrecognized name"), "{unknown:?}");
 }
 
@@ -247,41 +220,40 @@ fn clear_text_goes_to_https_which_asks_to_be_kept_to() {
     let lines = "[[front.listener]]\naddress = 'HOST:8080'\nredirect_https = 8443\n\
                  [[front.listener]]\naddress = 'HOST:8443'\nhsts = { include_subdomains = true }\n\
                  tls = { certificate = 'a.pem', key = 'a.key' }\n";
-    let (mut place, host) = place(&[lines, ROUTES].concat());
+    let mut place = Place::with(&[lines, ROUTES].concat());
     Ca::new(place.path()).sign(place.path(), "a", &["a.test"], 90);
     place.start();
     let form = "%{http_code} %{redirect_url}";
     let url = format!("http://a.test:{HTTP}/x?y=1");
-    let redirected = curl(&place, &host, "root.pem", &["-o", "/dev/null", "-w", form, &url]);
+    let redirected = curl(&place, "root.pem", &["-o", "/dev/null", "-w", form, &url]);
     assert_eq!(said(&redirected), format!("308 https://a.test:{HTTPS}/x?y=1"));
     for version in ["--http1.1", "--http2"] {
-        let followed = said(&curl(&place, &host, "root.pem", &["-L", "-i", version, &url]));
+        let followed = said(&curl(&place, "root.pem", &["-L", "-i", version, &url]));
         assert!(followed.ends_with("routed"), "{followed}");
         assert!(followed.contains("strict-transport-security: max-age=31536000; includeSubDomains"), "{followed}");
     }
     change(&place, "redirect_https = 8443\n", "");
     change(&place, "hsts = { include_subdomains = true }\n", "");
     place.must(&["reload"]);
-    until(|| said(&curl(&place, &host, "root.pem", &["-i", &url])).starts_with("HTTP/1.1 200"));
-    until(|| {
-        !said(&curl(&place, &host, "root.pem", &["-i", &format!("https://a.test:{HTTPS}/")]))
-            .contains("strict-transport")
+    until("the reload", || said(&curl(&place, "root.pem", &["-i", &url])).starts_with("HTTP/1.1 200"));
+    until("the file", || {
+        !said(&curl(&place, "root.pem", &["-i", &format!("https://a.test:{HTTPS}/")])).contains("strict-transport")
     });
 }
 
 #[test]
 fn the_local_authority_certifies_for_who_trusts_its_root() {
-    let (mut place, host) =
-        place(&[LISTENER, "tls = { local = ['localhost', '*.shop.test', '127.0.0.1'] }\n", ROUTES].concat());
+    let mut place =
+        Place::with(&[LISTENER, "tls = { local = ['localhost', '*.shop.test', '127.0.0.1'] }\n", ROUTES].concat());
     place.start();
     let root = place.outwork(&["tls", "ca"]);
     assert!(root.status.success() && text(&root.stderr).contains("update-ca-certificates"), "{root:?}");
     std::fs::write(place.path().join("ca.pem"), &root.stdout).expect("a file");
     for name in ["localhost", "www.shop.test", "127.0.0.1"] {
-        let answered = curl(&place, &host, "ca.pem", &[&format!("https://{name}:{HTTPS}/")]);
+        let answered = curl(&place, "ca.pem", &[&format!("https://{name}:{HTTPS}/")]);
         assert_eq!(said(&answered), "routed", "{name}");
     }
-    assert!(!curl(&place, &host, "ca.pem", &[&format!("https://other.test:{HTTPS}/")]).status.success());
+    assert!(!curl(&place, "ca.pem", &[&format!("https://other.test:{HTTPS}/")]).status.success());
     let certificate = &json(&place.outwork(&["tls", "status", "--json"]))["items"][0];
     assert_eq!((&certificate["kind"], &certificate["provisional"]), (&"local".into(), &false.into()));
     assert!(certificate["next_renewal"].is_string() && certificate["issuer"].to_string().contains("local authority"));
@@ -298,7 +270,7 @@ fn the_local_authority_certifies_for_who_trusts_its_root() {
 
 #[test]
 fn a_server_without_a_local_authority_says_that_it_has_none() {
-    let (mut place, _) = place("");
+    let mut place = Place::new();
     place.start();
     let none = text(&place.outwork(&["tls", "ca"]).stderr);
     assert!(none.contains("tls = { local = [...] }"), "{none}");
@@ -310,7 +282,7 @@ fn check_reads_certificates_and_says_what_is_wrong_with_them_and_what_soon_will_
     let lines = "[[front.listener]]\naddress = 'HOST:8443'\n\
                  tls = { certificate = 'soon.pem', key = 'soon.key', certificates = [{ certificate = 'soon.pem', key = 'b.key' }], \
                  client_auth = { ca = 'soon.key' } }\n";
-    let (place, _) = place(lines);
+    let place = Place::with(lines);
     let ca = Ca::new(place.path());
     ca.sign(place.path(), "soon", &["soon.test"], 5);
     ca.sign(place.path(), "b", &["b.test"], 90);
@@ -338,7 +310,7 @@ fn check_reads_certificates_and_says_what_is_wrong_with_them_and_what_soon_will_
 
 #[test]
 fn settings_of_tls_that_do_not_go_together_are_named() {
-    let (place, _) = place(
+    let place = Place::with(
         "[[front.listener]]\naddress = 'HOST:1'\nredirect_https = true\nhsts = { preload = true }\n\
          tls = { certificate = 'a.pem', ciphers = 'modern', min_version = '1.2', acme = ['*.example.org'] }\n\
          [[front.listener]]\naddress = 'HOST:2'\nhsts = {}\nredirect_https = 0\n\

@@ -16,16 +16,11 @@ const LARGE: usize = 64 << 20;
 
 /// A place with a front door, and the door's address.
 fn place() -> (Place, String) {
-    let place = Place::new();
-    let file = place.path().join("outwork.toml");
-    let before = std::fs::read_to_string(&file).expect("the file");
-    let host = before.split('\'').nth(1).and_then(|listen| listen.split(':').next()).expect("an address");
-    let address = format!("{host}:8080");
-    let lines = format!(
-        "[[front.listener]]\naddress = '{address}'\n[[front.route]]\npath = '/'\nrespond = {{ body = 'routed' }}\n\
-         [[front.route]]\npath = '/files/*'\nfiles = {{ root = '.' }}\n"
+    let place = Place::with(
+        "[[front.listener]]\naddress = 'HOST:8080'\n[[front.route]]\npath = '/'\nrespond = { body = 'routed' }\n\
+         [[front.route]]\npath = '/files/*'\nfiles = { root = '.' }\n",
     );
-    std::fs::write(&file, before + &lines).expect("the file");
+    let address = format!("{}:8080", place.host());
     std::fs::create_dir(place.path().join("files")).expect("a folder");
     std::fs::write(place.path().join("files/large"), vec![b'x'; LARGE]).expect("a file");
     (place, address)

@@ -3,13 +3,13 @@
 use super::*;
 
 /// Asks a handler from its own thread, like [`Warmer`](super::warm::Warmer), and waits for a count to be reached.
-fn until(reached: impl Fn() -> bool) {
+pub(super) fn until(reached: impl Fn() -> bool) {
     while !reached() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-fn warming(lines: &str) -> config::Warming {
+pub(super) fn warming(lines: &str) -> config::Warming {
     outwork_config::section! {
         /// What holds the settings in these tests.
         struct Root {

@@ -139,20 +139,32 @@ fn the_last_answer_of_a_connection_says_so_though_its_head_is_known() {
 
 #[test]
 fn a_client_that_reads_late_gets_all_of_a_known_answer() {
-    let running = running(Options::default(), counting(60_000));
+    // A connection has the buffers of the socket that it came to: what the kernel takes of an answer is less than one.
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    rustix::net::sockopt::set_socket_send_buffer_size(&listener, 4096).unwrap();
+    let handed = Handed { address: place().address, tcp: vec![listener.into()], quic: None };
+    let running = Running::open(Options::default(), counting(60_000), 1, vec![handed]);
     let mut stream = running.connect();
-    each(&mut stream, &[(); 2].map(|()| get("/x")));
+    let whole = each(&mut stream, &[(); 2].map(|()| get("/x")))[1].len() as u64;
     let slow = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
-    // What the kernel makes of it is less than one answer.
     rustix::net::sockopt::set_socket_recv_buffer_size(&slow, 1024).unwrap();
     rustix::net::connect(&slow, &running.door.as_ref().unwrap().addresses()[0]).unwrap();
     let mut slow = TcpStream::from(slow);
-    for _ in 0..20 {
+    let sent = || running.metrics.sent.get();
+    for round in 2..7 {
+        while sent() < round * whole {
+            std::thread::yield_now();
+        }
         slow.write_all(get("/x").as_bytes()).unwrap();
-        std::thread::sleep(Duration::from_millis(5));
+        while sent() == round * whole {
+            std::thread::yield_now();
+        }
+        assert!(sent() < (round + 1) * whole, "only a part of it was written so far");
         let answer = answer(&mut slow);
-        assert!(body(&answer).starts_with("2x") && body(&answer).len() == 60_001, "{}", &answer[..200]);
+        assert!(body(&answer).starts_with("2x") && answer.len() as u64 == whole, "{}", &answer[..200]);
     }
+    assert_eq!(running.metrics.repeated.get(), 5);
 }
 
 #[test]

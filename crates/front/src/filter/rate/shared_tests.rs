@@ -1,46 +1,20 @@
+#[path = "../../../../cache/tests/redis/server.rs"]
+mod server;
+
 use super::*;
+use server::Redis;
 
-/// A Redis server of this test's own, on a port that was free.
-struct Server {
-    process: std::process::Child,
-    port: u16,
-    _dir: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(port: Option<u16>) -> Self {
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (port, dir) = (port.unwrap_or_else(free), tempfile::tempdir().unwrap());
-        let process = std::process::Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .current_dir(dir.path())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .expect("redis-server runs");
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Self { process, port, _dir: dir }
-    }
-
-    fn settings(&self) -> Settings {
-        Settings {
-            url: format!("redis://127.0.0.1:{}/1", self.port),
-            user: None,
-            password: None,
-            ca: None,
-            prefix: "test:".to_owned(),
-            timeout: Duration::from_secs(5),
-            failures: 1,
-            retry: Duration::from_secs(3600),
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+/// As they are spoken to.
+fn settings(redis: &Redis) -> Settings {
+    Settings {
+        url: format!("redis://127.0.0.1:{}/1", redis.port),
+        user: None,
+        password: None,
+        ca: None,
+        prefix: "test:".to_owned(),
+        timeout: Duration::from_secs(5),
+        failures: 1,
+        retry: Duration::from_secs(3600),
     }
 }
 
@@ -54,9 +28,9 @@ fn rate(limit: u32) -> Rate {
 
 #[test]
 fn servers_count_together() {
-    let server = Server::start(None);
+    let redis = Redis::start(&[]);
     let metrics = Arc::new(FilterMetrics::default());
-    let counters: Vec<_> = (0..2).map(|_| Counter::start(&server.settings(), &metrics).unwrap()).collect();
+    let counters: Vec<_> = (0..2).map(|_| Counter::start(&settings(&redis), &metrics).unwrap()).collect();
     let verdicts: Vec<Verdict> = wait(async {
         let mut verdicts = Vec::new();
         for turn in 0..6 {
@@ -78,46 +52,28 @@ fn servers_count_together() {
 
 #[test]
 fn a_server_that_wants_a_password_is_spoken_to_through_its_socket() {
-    let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("redis.sock");
-    let mut process = std::process::Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--requirepass", "open sesame", "--unixsocket"])
-        .arg(&socket)
-        .current_dir(dir.path())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .expect("redis-server runs");
-    while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let redis = Redis::start(&["--requirepass", "open sesame", "--unixsocket", "socket"]);
     let asked = |password: &str| {
         let settings = Settings {
-            url: format!("unix://{}", socket.display()),
-            user: None,
+            url: format!("unix://{}", redis.dir.path().join("socket").display()),
             password: Some(outwork_config::Secret::new(password)),
-            ca: None,
-            prefix: String::new(),
-            timeout: Duration::from_secs(5),
-            failures: 1,
-            retry: Duration::from_secs(3600),
+            ..settings(&redis)
         };
         let counter = Counter::start(&settings, &Arc::new(FilterMetrics::default())).unwrap();
         wait(counter.ask("a".to_owned(), rate(4)))
     };
     let outcome = (asked("open sesame").map(|verdict| verdict.remaining), asked("open barley"));
-    process.kill().unwrap();
-    process.wait().unwrap();
     assert_eq!(outcome, (Some(3), None));
 }
 
 #[test]
 fn where_redis_is_away_there_is_no_answer_and_soon_no_question() {
-    let server = Server::start(None);
-    let settings = server.settings();
+    let redis = Redis::start(&[]);
+    let settings = settings(&redis);
     let metrics = Arc::new(FilterMetrics::default());
     let counter = Counter::start(&settings, &metrics).unwrap();
     assert!(wait(counter.ask("a".to_owned(), rate(4))).is_some());
-    drop(server);
+    drop(redis);
     assert_eq!(wait(counter.ask("a".to_owned(), rate(4))), None);
     assert_eq!(wait(counter.ask("a".to_owned(), rate(4))), None);
     let of = |outcome| metrics.rate_shared.of(outcome).get();
@@ -126,14 +82,13 @@ fn where_redis_is_away_there_is_no_answer_and_soon_no_question() {
 
 #[test]
 fn a_redis_that_comes_back_is_used_again_though_it_has_forgotten_the_script() {
-    let server = Server::start(None);
-    let settings = Settings { failures: 1000, ..server.settings() };
+    let mut redis = Redis::start(&[]);
+    let settings = Settings { failures: 1000, ..settings(&redis) };
     let counter = Counter::start(&settings, &Arc::new(FilterMetrics::default())).unwrap();
     assert!(wait(counter.ask("a".to_owned(), rate(1))).unwrap().allowed);
-    let port = server.port;
-    drop(server);
+    redis.kill();
     assert_eq!(wait(counter.ask("a".to_owned(), rate(1))), None);
-    let _again = Server::start(Some(port));
+    redis.restart();
     let answered = (0..1000).find_map(|_| wait(counter.ask("a".to_owned(), rate(1))));
     assert!(answered.expect("Redis answers again").allowed);
 }

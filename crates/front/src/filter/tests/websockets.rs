@@ -10,9 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::cached::config::Cache;
-use crate::cached::{Cached, Rules, Store};
-use crate::coding::{Compressed, Compression, Compressor};
+use crate::cached::{Rules, Store};
+use crate::coding::{Compression, Compressor};
 use crate::door::{Bound, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
+use crate::https::{Https, Rule};
 use crate::tls::Certificates;
 use crate::tls::tests::{Ca, DAY, handshake, offer, opened};
 
@@ -25,7 +26,10 @@ struct Sockets;
 
 impl Handler for Sockets {
     fn handle(&self, request: Request) -> Answer {
-        assert_eq!(request.head.headers["sec-websocket-key"], KEY);
+        assert_eq!(
+            (&request.head.headers["sec-websocket-key"], request.head.uri.path()),
+            (&HeaderValue::from_static(KEY), "/live/chat")
+        );
         let mut response = Response::new(StatusCode::SWITCHING_PROTOCOLS);
         for (name, value) in [(UPGRADE, "websocket"), (CONNECTION, "upgrade")] {
             response.headers.insert(name, HeaderValue::from_static(value));
@@ -52,19 +56,29 @@ cors = { origins = ['*'] }
 security_headers = {}
 rate_limit = [{ limit = 100, window = '1m' }]
 response_headers = { set = { x-added = 'here' } }
+rewrite = { add_prefix = '/live' }
 ";
 
-/// A door whose every request passes through everything.
-fn serving(options: Options) -> Serving {
-    let behind = Behind::new("", EVERYTHING, Sockets);
-    let tiers = Tiers::default();
+/// A door whose every request passes through everything, as the binary puts it together.
+fn serving(options: Options, addresses: &[SocketAddr]) -> Serving {
+    let (general, own, kit) = (keys(""), keys(EVERYTHING), Kit::default());
+    let mut prepared = kit.prepare(of(&general)).unwrap();
     let clock: outwork_cache::Clock = Arc::new(|| UnixMillis(0));
-    let tiers = outwork_cache::Tiers::open(&tiers, Arc::clone(&clock)).unwrap();
-    let compressor = Compressor::new(1, Arc::default());
-    let compressed = Arc::new(Compressed::new(Arc::clone(&behind.handler), Compression::default(), compressor));
-    let rules = Rules::new(&Cache::default(), "test", None);
-    let cached = Cached::new(compressed, rules, Store::new(tiers, clock, 1 << 20, 10));
-    Serving { options, handler: Box::new(cached), entry: Entry::default() }
+    let tiers = outwork_cache::Tiers::open(&Tiers::default(), Arc::clone(&clock)).unwrap();
+    let layers = Layers {
+        middleware: route_of(&own, 0),
+        cache: Some((Rules::new(&Cache::default(), "test", None), Store::new(tiers, clock, 1 << 20, 10))),
+        rewrite: own.rewrite.as_ref(),
+        compression: Some((Compression::default(), Compressor::new(1, Arc::default()))),
+    };
+    let route = layers.before(Arc::new(Sockets), &mut prepared).unwrap();
+    let path = "/chat".parse().unwrap();
+    let conditions = Conditions { hosts: vec![], path, methods: vec![], fields: vec![] };
+    let routed = Routed::new(Table::new(vec![(conditions, route)]));
+    let rule = Rule { redirect: None, hsts: Some(HeaderValue::from_static("max-age=1")) };
+    let rules = addresses.iter().map(|address| (*address, rule.clone())).collect();
+    let handler = Https::new(rules, Arc::default(), Box::new(routed));
+    Serving { options, handler: Box::new(handler), entry: prepared.entry() }
 }
 
 trait Stream: Read + Write {}
@@ -74,7 +88,7 @@ impl<T: Read + Write> Stream for T {}
 struct Client(Box<dyn Stream>);
 
 impl Client {
-    fn new(mut stream: Box<dyn Stream>) -> Self {
+    fn new(mut stream: Box<dyn Stream>, is_encrypted: bool) -> Self {
         let lines = "GET /chat HTTP/1.1\r\nHost: a.test\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
                      Origin: https://b.test\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ";
         stream.write_all(format!("{lines}{KEY}\r\n\r\n").as_bytes()).unwrap();
@@ -86,6 +100,7 @@ impl Client {
         }
         let head = String::from_utf8(head).unwrap();
         assert!(head.starts_with("HTTP/1.1 101 ") && head.contains(ACCEPT) && head.contains("x-added: here"), "{head}");
+        assert_eq!(head.contains("strict-transport-security: max-age=1\r\n"), is_encrypted, "{head}");
         assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
         Self(stream)
     }
@@ -112,7 +127,7 @@ fn clients(door: &Door) -> [Client; 2] {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let name = ServerName::try_from("a.test").unwrap();
     let tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-    [Client::new(Box::new(connect(0))), Client::new(Box::new(rustls::StreamOwned::new(tls, connect(1))))]
+    [Client::new(Box::new(connect(0)), false), Client::new(Box::new(rustls::StreamOwned::new(tls, connect(1))), true)]
 }
 
 #[test]
@@ -132,10 +147,11 @@ fn a_websocket_passes_through_all_middleware_and_outlives_reloads_silence_and_an
     };
     let metrics = Arc::new(DoorMetrics::default());
     let bound = Bound::bind(&places, Threads::of(1), Vec::new()).unwrap();
-    let door = bound.serve(serving(options.clone()), &metrics).unwrap();
+    let addresses = bound.addresses();
+    let door = bound.serve(serving(options.clone(), &addresses), &metrics).unwrap();
     let mut clients = clients(&door);
     clients.iter_mut().for_each(|client| client.says("hello"));
-    door.replace(serving(options), door.prepare(&places[..1]).unwrap());
+    door.replace(serving(options, &addresses), door.prepare(&places[..1]).unwrap());
     // Longer than any time that a request has.
     std::thread::sleep(Duration::from_millis(500));
     clients.iter_mut().for_each(|client| client.says("are you there?"));

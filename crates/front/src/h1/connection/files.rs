@@ -107,7 +107,7 @@ impl<S: Transport> Connection<S> {
         let (mut at, end) = (part.offset, part.offset.saturating_add(part.length));
         while at < end {
             let turn = at..end.min(at.saturating_add(FILE_TURN as u64));
-            if !file::is_cached(&part.file, turn.end - 1) {
+            if !file::is_cached(&part.file, turn.clone()) {
                 self.wait_for_disk(file::warm(Arc::clone(&part.file), turn.clone())).await?;
             }
             let turn = turn.end;

@@ -33,8 +33,10 @@ impl<S: Transport> Connection<S> {
         if sent.is_ok() {
             sent = self.flush().await;
         }
+        let content = self.written.get().saturating_sub(head as u64);
+        self.worker.content_sent(content);
         if let Some(traffic) = &self.serving.borrow().entry.traffic {
-            traffic.sent(route, self.written.get().saturating_sub(head as u64));
+            traffic.sent(route, content);
         }
         sent
     }

@@ -3,6 +3,8 @@
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
+
 use super::*;
 use crate::config::{ClientAuthMode, UnknownNames};
 use crate::door::metrics::Cut;
@@ -114,6 +116,35 @@ fn where_it_is_turned_off_nobody_gets_in_and_nobody_is_told() {
     running.certificates.prepare(vec![(Arc::clone(&running.tls), offer)], None).unwrap().commit();
     assert_eq!(running.tls.alt_svc(443), None);
     run(async { assert!(running.quic(&endpoint()).await.is_err()) });
+}
+
+#[test]
+fn a_client_has_as_many_requests_under_way_as_the_settings_let_it() {
+    let few = Http3Settings { max_streams: 2, ..Http3Settings::default() }.http3().unwrap();
+    let running = Running::with(limits(), 1, few, |_, _| {});
+    run(async {
+        let quic = running.quic(&endpoint()).await.unwrap();
+        let (mut first, mut answer) = quic.open_bi().await.unwrap();
+        let _second = quic.open_bi().await.unwrap();
+        let mut third = std::pin::pin!(quic.open_bi());
+        assert!((&mut third).now_or_never().is_none(), "there is room for two");
+        first.write_all(&head(&[])).await.unwrap();
+        first.finish().unwrap();
+        assert_eq!(status(&answer.read_to_end(1000).await.unwrap()), "200");
+        assert!(third.await.is_ok(), "the first has come to its end");
+    });
+}
+
+#[test]
+fn a_connection_that_is_silent_to_its_last_packet_ends_when_the_settings_say() {
+    let of = |idle_timeout| Http3Settings { idle_timeout, ..Http3Settings::default() }.http3().unwrap();
+    let running = Running::with(limits(), 1, of(Duration::from_secs(1)), |_, _| {});
+    run(async {
+        let quic = running.quic(&endpoint()).await.unwrap();
+        // The shorter of what both sides say holds (RFC 9000 section 10.1), and this client says thirty seconds.
+        assert!(matches!(quic.closed().await, quinn::ConnectionError::TimedOut));
+    });
+    assert_eq!(running.metrics.connections_cut.of(Cut::Late).get(), 0, "it ends by itself");
 }
 
 #[test]

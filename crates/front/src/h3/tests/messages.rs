@@ -61,6 +61,8 @@ fn a_body_reaches_its_handler_or_is_left_where_it_is() {
         assert_eq!(send.stopped().await.unwrap().unwrap().into_inner(), 0x100);
         assert_eq!(client.get("/now").await.unwrap().text(), "at once");
     });
+    let sizes = running.metrics.request_body_size.snapshot();
+    assert_eq!((sizes.count(), sizes.sum()), (1, 700_000), "what is empty or was not read is not counted");
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 #![allow(clippy::expect_used, clippy::panic, unreachable_pub)]
 
+mod clients;
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 
+pub use clients::{Client, curl, field, get, said, until, until_some};
 use serde_json::Value as Json;
 
 /// A run in this directory, without what the caller's environment sets.
@@ -39,6 +42,7 @@ pub struct Place {
     successor: Option<u32>,
     /// What is run, if not the program as it was built.
     program: Option<PathBuf>,
+    host: String,
     dir: tempfile::TempDir,
 }
 
@@ -47,14 +51,22 @@ impl Place {
     pub fn new() -> Self {
         static PLACES: AtomicU8 = AtomicU8::new(1);
         let [_, _, high, low] = std::process::id().to_be_bytes();
-        let address = format!("127.{high}.{low}.{}", PLACES.fetch_add(1, Ordering::Relaxed));
+        let host = format!("127.{high}.{low}.{}", PLACES.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::tempdir().expect("a directory");
         let settings = format!(
-            "[admin]\nlisten = ['{address}:8067']\n[dhcp]\nlisten = ['{address}:6767']\n[[dhcp.subnet]]\nid = 1\n\
+            "[admin]\nlisten = ['{host}:8067']\n[dhcp]\nlisten = ['{host}:6767']\n[[dhcp.subnet]]\nid = 1\n\
              prefix = '192.0.2.0/24'\nrelay = ['127.0.0.1']\npools = [{{ range = '192.0.2.10-192.0.2.249' }}]\n"
         );
         std::fs::write(dir.path().join("outwork.toml"), settings).expect("a file");
-        Self { process: None, successor: None, program: None, dir }
+        Self { process: None, successor: None, program: None, host, dir }
+    }
+
+    /// One with these lines behind its configuration, where `HOST` stands for its address.
+    pub fn with(lines: &str) -> Self {
+        let place = Self::new();
+        let lines = lines.replace("HOST", place.host());
+        place.change(|before| before + &lines);
+        place
     }
 
     /// One whose server is running.
@@ -62,6 +74,18 @@ impl Place {
         let mut place = Self::new();
         place.start();
         place
+    }
+
+    /// The address that it listens on.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Changes the configuration.
+    pub fn change(&self, change: impl FnOnce(String) -> String) {
+        let file = self.path().join("outwork.toml");
+        let before = std::fs::read_to_string(&file).expect("the file");
+        std::fs::write(file, change(before)).expect("the file");
     }
 
     pub fn path(&self) -> &Path {
@@ -76,6 +100,13 @@ impl Place {
     /// The server's process number.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("a server").0.id()
+    }
+
+    /// curl, run here, which finds every name at this address.
+    pub fn curl(&self) -> Command {
+        let mut curl = curl();
+        curl.current_dir(self.path()).args(["--connect-to", &format!("::{}:", self.host)]);
+        curl
     }
 
     /// Runs a command here.

@@ -1,5 +1,7 @@
 //! Compressed forms of files: made, found beside them, negotiated.
 
+use std::sync::Barrier;
+use std::sync::mpsc::channel;
 use std::time::SystemTime;
 
 use flate2::read::GzDecoder;
@@ -27,6 +29,45 @@ fn decoded(coding: &str, body: &[u8]) -> String {
         _ => _ = GzDecoder::new(body).read_to_string(&mut text).unwrap(),
     }
     text
+}
+
+#[test]
+fn a_file_is_compressed_beside_the_thread_that_goes_on_to_answer_others() {
+    let site = with_page("");
+    // Whoever compresses has something else to do first.
+    let (gate, (tell, begun)) = (Arc::new(Barrier::new(SLOTS + 1)), channel());
+    let compress = |_| {
+        let (compressor, gate, tell) = (Arc::clone(&site.compressor), Arc::clone(&gate), tell.clone());
+        std::thread::spawn(move || {
+            let content = move || {
+                tell.send(()).unwrap();
+                gate.wait();
+                Ok(Bytes::from_static(b"something else"))
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let levels = Compression::default().level;
+            runtime.block_on(compressor.compress(Coding::Gzip, &levels, Patience::None, content)).unwrap();
+        })
+    };
+    let busy: Vec<_> = (0..SLOTS).map(compress).collect();
+    busy.iter().for_each(|_| begun.recv().unwrap());
+    // The door has one thread.
+    let (mut waiting, mut other) = (site.client(), site.client());
+    waiting.send("GET", "/page.html", "Accept-Encoding: gzip\r\n");
+    let mut answered_since_both_were_found = 0;
+    while answered_since_both_were_found < 20 {
+        assert_eq!(other.get("/a.txt"), (200, "0123456789".into()));
+        answered_since_both_were_found += u32::from(site.metrics.lookups.of(Lookup::Miss).get() == 2);
+    }
+    waiting.0.set_nonblocking(true).unwrap();
+    let early = waiting.0.peek(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(early, Err(io::ErrorKind::WouldBlock), "it is compressed by nobody so far");
+    waiting.0.set_nonblocking(false).unwrap();
+    gate.wait();
+    let (status, head, body) = waiting.answer("GET");
+    assert_eq!((status, field(&head, "content-encoding")), (200, Some("gzip")), "{head}");
+    assert_eq!(decoded("gzip", &body), page());
+    busy.into_iter().for_each(|busy| busy.join().unwrap());
 }
 
 #[test]

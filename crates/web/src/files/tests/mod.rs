@@ -36,8 +36,12 @@ struct Site {
     metrics: Arc<WebMetrics>,
     sent: Arc<DoorMetrics>,
     workshop: Arc<Workshop>,
+    compressor: Arc<Compressor>,
     settings: Settings,
 }
+
+/// Contents that are compressed at once.
+const SLOTS: usize = 2;
 
 const LARGE: usize = 300_000;
 
@@ -71,13 +75,14 @@ impl Site {
         let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls, http3: false, backlog: 64 };
         let metrics = Arc::<WebMetrics>::default();
         let workshop = Workshop::new(dir.path().join("made"));
-        let shared = Shared::new(Compressor::new(2, Arc::default()), Arc::clone(&metrics), Arc::clone(&workshop));
+        let compressor = Compressor::new(SLOTS, Arc::default());
+        let shared = Shared::new(Arc::clone(&compressor), Arc::clone(&metrics), Arc::clone(&workshop));
         let settings = config.files.clone();
         let handler = Box::new(Files::open("test", config.files, config.compression, &shared).unwrap());
         let serving = Serving { options: Options::default(), handler, entry: Default::default() };
         let sent = Arc::default();
         let door = Bound::bind(&[place], Threads::of(1), Vec::new()).unwrap().serve(serving, &sent).unwrap();
-        Self { dir, door: Some(door), metrics, sent, workshop, settings }
+        Self { dir, door: Some(door), metrics, sent, workshop, compressor, settings }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -123,7 +128,15 @@ struct Client(TcpStream);
 
 impl Client {
     fn ask(&mut self, method: &str, path: &str, lines: &str) -> (u16, String, Vec<u8>) {
+        self.send(method, path, lines);
+        self.answer(method)
+    }
+
+    fn send(&mut self, method: &str, path: &str, lines: &str) {
         self.0.write_all(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{lines}\r\n").as_bytes()).unwrap();
+    }
+
+    fn answer(&mut self, method: &str) -> (u16, String, Vec<u8>) {
         let (mut all, mut piece) = (Vec::new(), vec![0; 64 << 10]);
         let (head, mut body) = loop {
             let read = self.0.read(&mut piece).unwrap();

@@ -2,6 +2,7 @@
 
 mod postgres;
 mod server;
+mod sharing;
 mod sqlite;
 
 use std::cell::RefCell;
