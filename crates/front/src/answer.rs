@@ -7,6 +7,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HOST, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::cached::Changes;
 use crate::filter::cors::preflighted;
 use crate::message::{Answer, Body, Handler, ReadyHead, Repeated, Request, Response, Standing};
 use crate::problem::Problem;
@@ -17,6 +18,7 @@ use crate::route::{Miss, Table};
 pub struct Routed {
     table: Table<Arc<dyn Handler>>,
     unrouted: Arc<dyn Handler>,
+    changes: Arc<Changes>,
 }
 
 /// What stood in the path of a request where the pattern of its route has names.
@@ -26,13 +28,19 @@ pub struct Captures(pub Vec<(String, String)>);
 impl Routed {
     /// With these routes.
     pub fn new(table: Table<Arc<dyn Handler>>) -> Self {
-        Self { table, unrouted: Arc::new(Unrouted) }
+        Self { table, unrouted: Arc::new(Unrouted), changes: Arc::default() }
     }
 
     /// Has requests that no route answers pass through `unrouted`, which is an [`Unrouted`] behind middleware.
     #[must_use]
     pub fn unrouted_by(self, unrouted: Arc<dyn Handler>) -> Self {
         Self { unrouted, ..self }
+    }
+
+    /// Has routes that cache know what others may have changed.
+    #[must_use]
+    pub fn telling(self, changes: Changes) -> Self {
+        Self { changes: Arc::new(changes), ..self }
     }
 }
 
@@ -57,7 +65,7 @@ impl Handler for Routed {
                         let captures = Captures(found.captures.iter().map(owned).collect());
                         request.head.extensions.insert(captures);
                     }
-                    return handler.handle(request);
+                    return self.changes.watch(request, &*handler);
                 }
                 Err(Miss::Path) => Why::Path,
                 Err(Miss::Method(methods)) => match self.preflighted(head, &path) {

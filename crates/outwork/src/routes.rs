@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use outwork_cache::Key;
 use outwork_config::{At, ByteSize, Fault, hours, millis, section};
 use outwork_front::acme;
 use outwork_front::answer::{Redirect, Respond, Routed, Unrouted};
 use outwork_front::cached::config::{Cache as CacheRules, Edge};
 use outwork_front::cached::edge::EdgeFields;
-use outwork_front::cached::{Rules, Store};
+use outwork_front::cached::{Changes, Rules, Store};
 use outwork_front::coding::Compression;
 use outwork_front::config::{AcmeChallenge, AcmeSettings, Limits, Listener};
 use outwork_front::door::{Options, Threads};
@@ -336,6 +337,7 @@ impl FrontSettings {
         let anew = Arc::new(OnceLock::new());
         let mut routes = Vec::with_capacity(self.route.len());
         let mut listed = Vec::with_capacity(self.route.len());
+        let mut changes = Changes::default();
         for (index, route) in self.route.iter().enumerate() {
             let handler: Arc<dyn Handler> = match &route.reroute {
                 Some(rewrite) => Arc::new(Reroute::new(rewrite, &anew, made_of.kit.metrics())),
@@ -344,9 +346,13 @@ impl FrontSettings {
                     let handler = route.handler(compression, made_of);
                     let handler = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
                     let compressor = || Arc::clone(&made_of.files.compressor);
+                    let cache = route.cached(made_of);
+                    if let Some((rules, store)) = &cache {
+                        changes.add(&route.conditions(), rules.clone(), Arc::clone(store));
+                    }
                     let layers = Layers {
                         middleware: self.middleware(Some((index, route))),
-                        cache: route.cached(made_of),
+                        cache,
                         rewrite: route.rewrite.as_ref(),
                         compression: route.compresses(compression).then(|| (compression.clone(), compressor())),
                     };
@@ -358,7 +364,7 @@ impl FrontSettings {
         }
         prepared.count(listed);
         let unrouted = prepared.wrap(self.middleware(None), Arc::new(Unrouted)).map_err(in_front)?;
-        let routed = Arc::new(Routed::new(Table::new(routes)).unrouted_by(unrouted));
+        let routed = Arc::new(Routed::new(Table::new(routes)).unrouted_by(unrouted).telling(changes));
         // It was made for these routes alone.
         let _ = anew.set(Arc::downgrade(&routed));
         Ok(Site { routes: routed, entry: prepared.entry(), taken: prepared.taken(), folders })
@@ -476,7 +482,13 @@ impl Route {
         let settings = self.cache.as_ref().filter(|cache| cache.enabled)?;
         // Routes may share a URL and part by method or field; each has its own answers.
         let hosts: Vec<String> = self.host.iter().map(ToString::to_string).collect();
-        let space = format!("{} {} {} {:?}", hosts.join(","), self.path, self.methods.join(","), self.headers);
+        let database = self.query.as_ref().and_then(|query| made_of.web.database.get(&query.database));
+        // What answers has a part in it, for what another gave is not its answer.
+        let answers =
+            format!("{:?}", (&self.files, &self.query, database, &self.respond, &self.redirect, &self.rewrite));
+        let answers = Key::of(&[answers.as_bytes()]);
+        let (methods, fields) = (self.methods.join(","), &self.headers);
+        let space = format!("{} {} {methods} {fields:?} {answers}", hosts.join(","), self.path);
         let rules = Rules::new(settings, &space, made_of.edge.map(EdgeFields::from));
         let rules = if self.files.is_some() { rules.without_guesses() } else { rules };
         Some((rules, Arc::clone(made_of.store)))

@@ -40,10 +40,6 @@ impl<'r> Target<'r> {
         Self { scheme: if tls { "https" } else { "http" }, host, path, query: counted(query, rules) }
     }
 
-    pub(crate) fn host(&self) -> &str {
-        &self.host
-    }
-
     /// Whether it is of the same origin as another (RFC 9110 section 4.3.1).
     pub(crate) fn is_of_origin(&self, other: &Self) -> bool {
         self.scheme == other.scheme && self.host == other.host

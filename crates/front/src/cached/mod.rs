@@ -17,6 +17,7 @@
 //! to any method but GET.
 
 pub mod api;
+mod changes;
 pub mod config;
 mod control;
 pub mod cron;
@@ -39,13 +40,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use http::header::{CONTENT_LOCATION, LOCATION};
 use http::request::Parts;
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode};
 use outwork_cache::{Clock, Key, Tiers};
 use parking_lot::Mutex;
 
 use crate::message::{Answer, Handler, Origin, ReadyHead, Repeated, Request, RequestBody, Response};
+pub use changes::Changes;
 use config::Cookies;
 use fetch::{Fetch, Fetched, How};
 use flight::{Flights, Followed, Role};
@@ -103,6 +104,13 @@ impl Store {
         &self.metrics
     }
 
+    /// What lies under a key, or is on its way there, is not given any more.
+    fn invalidate(&self, primary: &Key) {
+        self.flights.doom(primary);
+        self.tiers.remove(primary);
+        self.metrics.invalidated.inc();
+    }
+
     /// A number that no other record of what varies has, here or on another instance but by accident.
     fn nonce(&self) -> u64 {
         let count = self.nonces.fetch_add(1, Ordering::Relaxed);
@@ -148,7 +156,7 @@ impl Handler for Cached {
         request.head.extensions.remove::<Repeated>();
         let head = &request.head;
         if head.method != Method::GET && head.method != Method::HEAD {
-            return Arc::clone(route).other(request);
+            return Arc::clone(route).direct(request, Forwarded::because(Forward::Method));
         }
         let facts = Facts::of(&head.headers);
         if facts.upgrade || !matches!(request.body, RequestBody::Empty) || route.bypasses(head, facts) {
@@ -385,48 +393,6 @@ impl Route {
             response.headers.append(status::CACHE_STATUS, value);
         }
         response
-    }
-
-    /// Methods other than GET and HEAD: what they may have changed is not given any more (RFC 9111 section 4.4).
-    fn other(self: Arc<Self>, request: Request) -> Answer {
-        if matches!(request.head.method, Method::OPTIONS | Method::TRACE | Method::CONNECT) {
-            return self.direct(request, Forwarded::because(Forward::Method));
-        }
-        let (head, tls) = (request.head.clone(), request.origin.tls);
-        Answer::Later(Box::pin(async move {
-            let response = match Arc::clone(&self).direct(request, Forwarded::because(Forward::Method)) {
-                Answer::Now(response) => response,
-                Answer::Later(response) => response.await,
-            };
-            if response.status.is_success() || response.status.is_redirection() {
-                self.invalidate(&head, tls, &response);
-            }
-            response
-        }))
-    }
-
-    fn invalidate(&self, head: &Parts, tls: bool, response: &Response) {
-        let rules = &self.rules;
-        let own = Target::new(head, tls, &rules.key);
-        self.remove(&own.key(&head.headers, rules));
-        for name in [LOCATION, CONTENT_LOCATION] {
-            let Some(uri) = response.field(&name).and_then(|value| Uri::try_from(value.as_bytes()).ok()) else {
-                continue;
-            };
-            let host = uri.authority().map_or_else(|| own.host(), |authority| authority.as_str());
-            let scheme = uri.scheme_str().map_or(tls, |scheme| scheme == "https");
-            let other = Target::of(host, uri.path(), uri.query(), scheme, &rules.key);
-            // What another site says of ours is no reason.
-            if other.is_of_origin(&own) {
-                self.remove(&other.key(&head.headers, rules));
-            }
-        }
-    }
-
-    fn remove(&self, primary: &Key) {
-        self.store.flights.doom(primary);
-        self.store.tiers.remove(primary);
-        self.store.metrics.invalidated.inc();
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::config::Cache;
 use super::*;
 use crate::message::{Body, BodyError, FilePart, Streamed};
+use crate::route::Conditions;
 
 mod fetching;
 mod settings;
@@ -40,6 +41,7 @@ impl Handler for Inner {
 
 struct Site {
     cached: Cached,
+    changes: Arc<Changes>,
     inner: Arc<Inner>,
     clock: Arc<AtomicU64>,
 }
@@ -89,8 +91,12 @@ impl Site {
         let mut settings = Cache::default();
         change(&mut settings);
         let rules = Rules::new(&settings, "test", None);
-        let cached = Cached::new(Arc::clone(&inner) as _, rules, Store::new(tiers, time, most, 100));
-        Self { cached, inner, clock }
+        let store = Store::new(tiers, time, most, 100);
+        let mut changes = Changes::default();
+        let everything = Conditions { hosts: vec![], path: "/*".parse().unwrap(), methods: vec![], fields: vec![] };
+        changes.add(&everything, rules.clone(), Arc::clone(&store));
+        let cached = Cached::new(Arc::clone(&inner) as _, rules, store);
+        Self { cached, changes: Arc::new(changes), inner, clock }
     }
 
     /// The same store and handler under other settings, as after a reload.
@@ -127,7 +133,7 @@ impl Site {
         let end = ([127, 0, 0, 1], 1).into();
         let origin = Rc::new(Origin { peer: end, local: end, tls: false, session: None });
         let (head, ()) = request.body(()).unwrap().into_parts();
-        self.cached.handle(Request { head, body: RequestBody::Empty, origin })
+        self.changes.watch(Request { head, body: RequestBody::Empty, origin }, &self.cached)
     }
 
     async fn ask_with(&self, line: &str, lines: &[(&'static str, &str)]) -> Got {

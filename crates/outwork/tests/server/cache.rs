@@ -302,3 +302,45 @@ fn check_tells_what_rules_cannot_mean() {
         assert!(said.contains(fault), "{fault}: {said}");
     }
 }
+
+const READS_AND_WRITES: &str = "\
+[web.database.main]\nurl = 'sqlite:main.db'\n\
+[[front.route]]\npath = '/values/{id}'\nmethods = ['GET']\ncache = { default_ttl = '1h' }\n\
+query = { database = 'main', sql = 'select value from v where id = :id', rows = 'one', params = { id = { type = 'integer' } } }\n\
+[[front.route]]\npath = '/values/{id}'\nmethods = ['PUT']\n\
+query = { database = 'main', sql = 'update v set value = :value where id = :id', write = true, params = { id = { type = 'integer' }, value = { type = 'text' } } }\n";
+
+#[test]
+fn what_one_route_writes_another_does_not_give_out_of_the_cache_any_more() {
+    let (mut place, site) = place(READS_AND_WRITES);
+    let make = "create table v (id integer primary key, value text); insert into v values (1, 'old'), (2, 'other')";
+    let made = std::process::Command::new("sqlite3").arg(place.path().join("main.db")).arg(make).status();
+    assert!(made.expect("sqlite3").success());
+    place.start();
+    let (one, two) = (format!("{site}/values/1"), format!("{site}/values/2"));
+    for url in [&one, &two] {
+        assert!(status(&get(url, &[])).ends_with("stored"));
+        assert!(status(&get(url, &[])).starts_with("Outwork; hit"));
+    }
+    let refused = get(&one, &["-X", "PUT", "-d", ""]);
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+    assert!(status(&get(&one, &[])).starts_with("Outwork; hit"), "nothing was written");
+    let written = get(&one, &["-X", "PUT", "-d", "value=new"]);
+    assert!(written.starts_with("HTTP/1.1 200 "), "{written}");
+    let after = get(&one, &[]);
+    assert!(after.ends_with("{\"value\":\"new\"}\n") && status(&after).ends_with("stored"), "{after}");
+    assert!(status(&get(&two, &[])).starts_with("Outwork; hit"), "it is another address");
+}
+
+#[test]
+fn what_a_route_answered_with_before_a_reload_is_not_given_once_it_answers_with_something_else() {
+    let (mut place, site) = place(ROUTES);
+    place.start();
+    let news = format!("{site}/news");
+    assert!(get(&news, &[]).ends_with("news") && status(&get(&news, &[])).starts_with("Outwork; hit"));
+    let file = place.path().join("outwork.toml");
+    let settings = std::fs::read_to_string(&file).expect("the file");
+    std::fs::write(&file, settings.replace("body = 'news'", "body = 'later news'")).expect("the file");
+    place.must(&["reload"]);
+    assert!(get(&news, &[]).ends_with("later news"));
+}

@@ -133,7 +133,14 @@ fn a_browser_shows_a_page_that_it_got_over_quic() {
     let hash = Command::new("sh").current_dir(place.path()).args(["-c", KEY_HASH]).output().expect("openssl");
     let profile = place.path().join("profile").display().to_string();
     let browser = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--dump-dom"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--dump-dom",
+        ])
         .args(["--no-proxy-server", &format!("--user-data-dir={profile}")])
         .arg(format!("--ignore-certificate-errors-spki-list={}", text(&hash.stdout).trim()))
         .arg(format!("--host-resolver-rules=MAP a.test {}", to.ip()))

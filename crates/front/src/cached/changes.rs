@@ -1,0 +1,92 @@
+//! Unsafe requests: what they may have changed is not given out of the cache any more, whichever routes keep it (RFC 9111 section 4.4).
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_LOCATION, HOST, LOCATION};
+use http::request::Parts;
+use http::{Method, Uri};
+
+use super::key::Target;
+use super::{Rules, Store};
+use crate::message::{Answer, Handler, Request, Response};
+use crate::route::path::NormalPath;
+use crate::route::{Conditions, Table};
+
+/// Routes that cache, by the addresses that they answer. What one route changes may be in the answers of another, as where one reads by GET and
+/// one writes by POST.
+#[derive(Default)]
+pub struct Changes(Vec<Kept>);
+
+/// Where the answers to some addresses are kept.
+struct Kept {
+    addresses: Table<()>,
+    rules: Rules,
+    store: Arc<Store>,
+}
+
+/// A request as far as it tells what it may have changed.
+struct Change {
+    head: Parts,
+    tls: bool,
+}
+
+impl Changes {
+    /// A route that caches.
+    pub fn add(&mut self, route: &Conditions, rules: Rules, store: Arc<Store>) {
+        // Another method and other fields ask for the same address.
+        let addresses = Conditions { methods: Vec::new(), fields: Vec::new(), ..route.clone() };
+        self.0.push(Kept { addresses: Table::new(vec![(addresses, ())]), rules, store });
+    }
+
+    /// Has a handler answer. Where that may have changed something, what is kept of it goes before the client knows.
+    pub(crate) fn watch(self: &Arc<Self>, request: Request, handler: &dyn Handler) -> Answer {
+        let head = &request.head;
+        let is_safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+        if is_safe || self.0.is_empty() || head.method == Method::CONNECT {
+            return handler.handle(request);
+        }
+        let change = Change { head: head.clone(), tls: request.origin.tls };
+        match handler.handle(request) {
+            Answer::Now(response) => {
+                self.answered(&change, &response);
+                Answer::Now(response)
+            }
+            Answer::Later(response) => {
+                let changes = Arc::clone(self);
+                Answer::Later(Box::pin(async move {
+                    let response = response.await;
+                    changes.answered(&change, &response);
+                    response
+                }))
+            }
+        }
+    }
+
+    fn answered(&self, change: &Change, response: &Response) {
+        if !(response.status.is_success() || response.status.is_redirection()) {
+            return;
+        }
+        self.forget(change, &change.head.uri);
+        for name in [LOCATION, CONTENT_LOCATION] {
+            if let Some(uri) = response.field(&name).and_then(|value| Uri::try_from(value.as_bytes()).ok()) {
+                self.forget(change, &uri);
+            }
+        }
+    }
+
+    fn forget(&self, change: &Change, uri: &Uri) {
+        let Ok(path) = NormalPath::new(uri.path()) else { return };
+        let head = &change.head;
+        let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        for Kept { addresses, rules, store } in &self.0 {
+            let own = Target::new(head, change.tls, &rules.key);
+            let named = uri.authority().map_or(host, |authority| authority.as_str());
+            let tls = uri.scheme_str().map_or(change.tls, |scheme| scheme == "https");
+            let target = Target::of(named, uri.path(), uri.query(), tls, &rules.key);
+            // What another site says of ours is no reason.
+            if target.is_of_origin(&own) && addresses.find_for(&Method::GET, head, &path).is_ok() {
+                store.invalidate(&target.key(&head.headers, rules));
+            }
+        }
+    }
+}
