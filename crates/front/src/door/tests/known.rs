@@ -182,6 +182,14 @@ fn another_configuration_knows_nothing_by_heart() {
 }
 
 #[test]
+fn the_sizes_of_what_is_answered_by_heart_are_counted_like_any_others() {
+    let running = running(Options::default(), counting(9));
+    each(&mut running.connect(), &[(); 5].map(|()| get("/x")));
+    assert_eq!(running.metrics.repeated.get(), 3);
+    assert_eq!(sizes::counted(running), [(0, 0), (5, 50)]);
+}
+
+#[test]
 fn routes_count_what_is_answered_by_heart_and_who_looks_at_each_request_gets_each() {
     let handler = counting(0);
     let traffic = Arc::new(Traffic::default());

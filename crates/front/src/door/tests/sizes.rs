@@ -3,7 +3,7 @@
 use super::*;
 
 /// How many contents there were, and their bytes, once every thread has ended.
-fn counted(mut running: Running) -> [(u64, u64); 2] {
+pub(super) fn counted(mut running: Running) -> [(u64, u64); 2] {
     if let Some(door) = running.door.take() {
         door.stop(Farewell::Brief, Duration::from_secs(20));
     }
