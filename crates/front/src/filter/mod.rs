@@ -54,7 +54,7 @@ pub use metrics::FilterMetrics;
 pub use networks::{Network, NetworkError, NetworkMap, Networks};
 pub use proxies::{ClientField, Proxies};
 pub use rate::CounterError;
-pub use rewrite::{Reroute, Rewritten};
+pub use rewrite::{Original, Reroute, Rewritten};
 pub use users::{Hash, HashError, UsersError};
 pub(crate) use visit::Visit;
 pub use visit::{Entry, Ids};

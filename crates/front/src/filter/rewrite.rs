@@ -18,6 +18,10 @@ use crate::route::path::{NormalPath, PathError};
 /// How often a request may be routed anew.
 const HOPS: u8 = 10;
 
+/// The target that a client asked for, of a request that has another by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original(pub Uri);
+
 /// What is done to the target of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Rewrite {
@@ -49,7 +53,10 @@ impl Rewrite {
         let uri = &head.uri;
         if let Some(target) = self.target(uri.path(), uri.query())? {
             let target: PathAndQuery = target.parse().map_err(|_| RewriteError::Target)?;
-            head.uri = Uri::from(target);
+            let before = std::mem::replace(&mut head.uri, Uri::from(target));
+            // The first of several is the client's.
+            let original = head.extensions.remove().unwrap_or(Original(before));
+            head.extensions.insert(original);
         }
         Ok(())
     }

@@ -358,3 +358,18 @@ fn check_tells_what_cannot_work_together() {
     let run = lacking.place.outwork(&["run"]);
     assert!(text(&run.stderr).contains("front.basic_auth.file: cannot read"), "{run:?}");
 }
+
+#[test]
+fn a_folder_below_a_path_of_its_own_sends_who_left_the_slash_out_to_where_it_is_for_clients() {
+    let site = Site::new(
+        "[[front.route]]\npath = '/docs/*'\nrewrite = { strip_prefix = '/docs' }\nfiles = { root = 'site' }\n",
+    );
+    let folder = site.place.path().join("site/sub");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join("index.html"), "sub").expect("a file");
+    let mut site = site;
+    site.place.start();
+    let moved = site.curl("--http1.1", "/docs/sub?a=1", &[]);
+    assert!(moved.starts_with("HTTP/1.1 301 ") && field(&moved, "location") == Some("/docs/sub/?a=1"), "{moved}");
+    assert!(site.curl("--http1.1", "/docs/sub/", &[]).ends_with("sub"));
+}

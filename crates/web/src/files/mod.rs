@@ -36,6 +36,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outwork_front::coding::{Accepted, Choice, Compression, Compressor, Patience};
 use outwork_front::conditional::{self, Validators};
+use outwork_front::filter::Original;
 use outwork_front::message::{Answer, Body, Handler, ReadyHead, Repeated, Request, Response, Standing, Subject};
 use outwork_front::route::path::NormalPath;
 use outwork_telemetry::{By, Counter};
@@ -408,7 +409,9 @@ fn allowed(mut response: Response) -> Response {
 
 /// A folder is at its path with a slash, so that relative links in its page lead into it.
 fn with_slash(request: &Request) -> Response {
-    let uri = &request.head.uri;
+    // Where the client is to go is said in terms of what it asked for.
+    let original = request.head.extensions.get::<Original>();
+    let uri = original.map_or(&request.head.uri, |original| &original.0);
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     // A path that begins with two slashes would be read as a host.
     let path = format!("/{}/{query}", uri.path().trim_start_matches('/'));
