@@ -10,6 +10,7 @@ mod http3;
 mod local_access;
 mod measure;
 mod remarks;
+mod running;
 mod sql;
 mod store;
 mod tls;
