@@ -22,6 +22,6 @@ pub use archive::StoreArchive;
 pub use dashboard::{Asset, assets};
 pub use first_run::{FirstRunError, FirstToken, first_token};
 pub use live::Live;
-pub use local::{LOCAL_TOKEN_FILE, LocalToken, LocalTokenError};
+pub use local::{LOCAL_TOKEN_FILE, LOCAL_URLS_FILE, LocalFile, LocalFileError, local_urls};
 pub use routes::{Admin, ServiceApi, ServiceState, State, router};
 pub use settings::{AdminSettings, AdminTls};

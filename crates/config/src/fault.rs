@@ -38,19 +38,25 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// What was expected and what to do, where the fault itself does not say.
-    fn usual(self) -> (Option<&'static str>, Option<&'static str>) {
+    /// What was expected, where the fault itself does not say.
+    fn expected(self) -> Option<&'static str> {
         match self {
-            Kind::Syntax => (
-                Some("TOML: key = value on a line, under the [table] that it belongs to"),
-                Some("correct the line; texts stand in quotes, and every quote and bracket is closed"),
-            ),
-            Kind::Other => (None, Some("correct it; `outwork schema` tells what each key takes")),
-            Kind::Check => (
-                Some("values that agree with each other"),
-                Some("correct it; `outwork schema` tells what each key takes"),
-            ),
-            Kind::Missing | Kind::Warning => (None, None),
+            Kind::Syntax => Some("TOML: key = value on a line, under the [table] that it belongs to"),
+            Kind::Check => Some("values that agree with each other"),
+            Kind::Other | Kind::Missing | Kind::Warning => None,
+        }
+    }
+
+    /// What to do, where the fault itself does not say.
+    fn help(self, key: &str, origin: &Origin) -> Option<String> {
+        match (self, origin) {
+            (Kind::Syntax, _) => {
+                Some("correct the line; texts stand in quotes, and every quote and bracket is closed".into())
+            }
+            (Kind::Other | Kind::Check, Origin::Default) if !key.is_empty() => Some(format!("set {key}")),
+            (Kind::Other, _) => Some("change this value".into()),
+            (Kind::Check, _) => Some("change this value, or those that it has to agree with".into()),
+            (Kind::Missing | Kind::Warning, _) => None,
         }
     }
 }
@@ -380,9 +386,8 @@ impl Faults {
             self.omitted += usize::from(!fault.is_warning());
             return;
         }
-        let (expected, help) = fault.kind.usual();
-        fault.expected = fault.expected.or_else(|| expected.map(str::to_owned));
-        fault.help = fault.help.or_else(|| help.map(str::to_owned));
+        fault.expected = fault.expected.or_else(|| fault.kind.expected().map(str::to_owned));
+        fault.help = fault.help.or_else(|| fault.kind.help(&fault.key, &fault.origin));
         if let (Origin::File(place), Some(text)) = (&mut fault.origin, &self.document.text) {
             if let Some((offset, length)) = fault.within
                 && let Some(part) = text.part(place, offset, length)
@@ -402,6 +407,16 @@ impl Faults {
         };
         let broken: Vec<_> = self.list.iter().filter(|fault| fault.kind == Kind::Syntax).filter_map(line).collect();
         if !broken.is_empty() {
+            // What the parser makes of the rest of a line that it could not read is no fault of its own.
+            let mut told = Vec::new();
+            self.list.retain(|fault| match line(fault).filter(|_| fault.kind == Kind::Syntax) {
+                Some(line) if told.contains(&line) => false,
+                Some(line) => {
+                    told.push(line);
+                    true
+                }
+                None => true,
+            });
             // They speak of values, which may stand in what could not be read.
             self.warnings.clear();
             self.list.retain(|fault| match fault.kind {
@@ -558,12 +573,37 @@ pub(crate) fn remedy<T: Setting>(node: &Node) -> String {
         (Some("array"), Value::Text(text)) => {
             format!("write it in brackets, as in [{}]", toml_text(&Json::from(text.as_str())))
         }
-        (Some("array"), Value::Table(_)) => format!("write [[{}]] above it, with two brackets on each side", node.path),
+        (Some("array"), Value::Table(_)) => {
+            format!("write [[{}]] above it, with two brackets on each side", path::header(&node.path))
+        }
         (Some("array"), _) => "write it in brackets, its elements parted by commas".into(),
         (Some("object"), _) if node.path.ends_with(']') => "make it a table: { key = value }".into(),
+        // A header would be of the last table of the array.
+        (Some("object"), _) if node.path.contains(']') => {
+            format!("make it a table: {} = {}", path::last_key(&node.path), sample(&schema))
+        }
         (Some("object"), _) => format!("make it a table: [{}], and its keys below", node.path),
         _ => "see `outwork schema` for what this key takes".into(),
     }
+}
+
+/// A table with the keys that it has to have, as it may be written on one line.
+fn sample(schema: &Json) -> String {
+    let required = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str);
+    let pairs = required.map(|key| {
+        let inside = &schema["properties"][key];
+        let value = match (inside["examples"].get(0), inside["type"].as_str()) {
+            (Some(example), _) => toml_text(example),
+            (None, Some("boolean")) => "true".into(),
+            (None, Some("integer" | "number")) => inside.get("minimum").map_or_else(|| "1".into(), Json::to_string),
+            (None, Some("array")) => "[]".into(),
+            (None, Some("object")) => sample(inside),
+            (None, _) => "\"…\"".into(),
+        };
+        format!("{} = {value}", path::join_key("", key))
+    });
+    let pairs: Vec<_> = pairs.collect();
+    if pairs.is_empty() { "{}".into() } else { format!("{{ {} }}", pairs.join(", ")) }
 }
 
 /// The known word that a word was probably meant to be.

@@ -54,6 +54,23 @@ pub(crate) fn parent(path: &str) -> &str {
     path.get(..end).unwrap_or_default()
 }
 
+/// A path as the header of a table has it: without places in arrays, for a header is of the last table of each.
+pub(crate) fn header(path: &str) -> String {
+    let keys = parse(path).unwrap_or_default().into_iter().filter_map(|segment| match segment {
+        Segment::Key(key) => Some(key),
+        Segment::Index(_) => None,
+    });
+    keys.fold(String::new(), |path, key| join_key(&path, &key))
+}
+
+/// The last key of a path, as it is written.
+pub(crate) fn last_key(path: &str) -> String {
+    match parse(path).unwrap_or_default().last() {
+        Some(Segment::Key(key)) => join_key("", key),
+        Some(Segment::Index(_)) | None => String::new(),
+    }
+}
+
 /// Reads a whole path. The error says what is wrong with it.
 pub(crate) fn parse(text: &str) -> Result<Vec<Segment>, &'static str> {
     match parse_prefix(text)? {

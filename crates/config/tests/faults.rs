@@ -260,10 +260,38 @@ fn the_advice_is_about_what_was_written() {
         ("[dhcp]\nlog = { type = 5 }", "write it in quotes"),
         ("[dhcp]\ninterfaces = 'eth0'", "write it in brackets, as in [\"eth0\"]"),
         ("[dhcp]\nlabels = 3", "make it a table: [dhcp.labels], and its keys below"),
+        ("[[dhcp.subnet]]\nid = 1\nsubnet = '192.0.2.0/24'\npool = 'x'", "write it in brackets, as in [\"x\"]"),
+        (
+            "[[dhcp.subnet]]\nid = 1\nsubnet = '192.0.2.0/24'\n[dhcp.subnet.pool]",
+            "write [[dhcp.subnet.pool]] above it, with two brackets on each side",
+        ),
         ("[dhcp]\nlease_time = '5s'", "choose a value within these limits"),
     ] {
         let faults = bad(&format!("{line}\n"), &[], &[]);
         assert_eq!(faults.iter().next().and_then(Fault::advice), Some(help), "{line}");
+    }
+}
+
+#[test]
+fn a_line_that_is_no_toml_is_told_once() {
+    for line in [
+        "a = \"x",
+        "a = 'x",
+        "[dhcp",
+        "workers =",
+        "workers = [1, 2",
+        "x y = 3",
+        "[[[ what",
+        "a = abc",
+        "a = 1 2",
+        "a = \"\\q\"",
+        "= 1",
+    ] {
+        let faults = bad(&format!("{line}\n[admin]\n"), &[], &[]);
+        let json = faults.to_json();
+        let lines: Vec<_> = json.as_array().into_iter().flatten().filter_map(|fault| fault["line"].as_u64()).collect();
+        let once = lines.iter().enumerate().all(|(index, line)| !lines[..index].contains(line));
+        assert!(once && !lines.is_empty(), "{line}: {}", faults.render(false));
     }
 }
 

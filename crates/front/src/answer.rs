@@ -12,7 +12,7 @@ use crate::filter::cors::preflighted;
 use crate::message::{Answer, Body, Handler, ReadyHead, Repeated, Request, Response, Standing};
 use crate::problem::Problem;
 use crate::route::path::{NormalPath, PathError};
-use crate::route::{Miss, Table};
+use crate::route::{Found, Miss, Table, add};
 
 /// Passes each request to the route that fits it best.
 pub struct Routed {
@@ -58,14 +58,15 @@ impl Handler for Routed {
         let head = &request.head;
         let why = match NormalPath::new(head.uri.path()) {
             Ok(path) => match self.table.find(head, &path) {
-                Ok(found) => {
-                    let handler = Arc::clone(found.route);
-                    if !found.captures.is_empty() {
+                Ok(Found { route, captures, others }) => {
+                    let handler = Arc::clone(route);
+                    if !captures.is_empty() {
                         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-                        let captures = Captures(found.captures.iter().map(owned).collect());
+                        let captures = Captures(captures.iter().map(owned).collect());
                         request.head.extensions.insert(captures);
                     }
-                    return self.changes.watch(request, &*handler);
+                    let answer = self.changes.watch(request, &*handler);
+                    return if others.is_empty() { answer } else { with_methods(answer, others) };
                 }
                 Err(Miss::Path) => Why::Path,
                 Err(Miss::Method(methods)) => match self.preflighted(head, &path) {
@@ -80,6 +81,32 @@ impl Handler for Routed {
         request.head.extensions.insert(why);
         self.unrouted.handle(request)
     }
+}
+
+/// The answer of a route, where others with the same path take other methods: an `Allow` is of the address, and names theirs, too (RFC 9110
+/// section 10.2.1).
+fn with_methods(answer: Answer, others: Vec<Method>) -> Answer {
+    let with = move |mut response: Response| {
+        if let Some(allowed) = response.headers.get(ALLOW).and_then(|allowed| allowed.to_str().ok()) {
+            let named = allowed.split(',').filter_map(|method| Method::from_bytes(method.trim().as_bytes()).ok());
+            let mut methods = others;
+            named.for_each(|method| add(&mut methods, &method));
+            if let Some(list) = list(&methods) {
+                response.headers.insert(ALLOW, list);
+            }
+        }
+        response
+    };
+    match answer {
+        Answer::Now(response) => with(response).into(),
+        Answer::Later(response) => Answer::Later(Box::pin(async { with(response.await) })),
+    }
+}
+
+/// Methods as a field has them.
+fn list(methods: &[Method]) -> Option<HeaderValue> {
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    HeaderValue::try_from(names.join(", ")).ok()
 }
 
 /// Why no route answers a request.
@@ -104,9 +131,8 @@ impl Handler for Unrouted {
             Why::Malformed(error) => Problem::new(StatusCode::BAD_REQUEST, error.to_string()).answer(&request.head),
             Why::Server => Response::new(StatusCode::NO_CONTENT),
             Why::Method(methods) => {
-                let list: Vec<&str> = methods.iter().map(Method::as_str).collect();
                 let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this address does not answer that method");
-                response.headers.extend(HeaderValue::try_from(list.join(", ")).ok().map(|list| (ALLOW, list)));
+                response.headers.extend(list(&methods).map(|list| (ALLOW, list)));
                 response
             }
         }
@@ -244,7 +270,34 @@ mod tests {
         assert_eq!(ask(&routed, Method::GET, "/%zz").status, StatusCode::BAD_REQUEST);
         assert_eq!(ask(&routed, Method::OPTIONS, "*").status, StatusCode::NO_CONTENT);
         let refused = ask(&routed, Method::DELETE, "/users/7");
-        assert_eq!((refused.status, field(&refused, "allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET"));
+        assert_eq!((refused.status, field(&refused, "allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD"));
+    }
+
+    #[test]
+    fn what_an_address_allows_is_what_all_of_its_routes_take() {
+        /// Refuses every method but these.
+        struct Only(&'static str);
+
+        impl Handler for Only {
+            fn handle(&self, _: Request) -> Answer {
+                let mut response = Response::new(StatusCode::METHOD_NOT_ALLOWED);
+                response.headers.insert(ALLOW, HeaderValue::from_static(self.0));
+                response.into()
+            }
+        }
+
+        let route = |path: &str, methods: &[Method], handler: Arc<dyn Handler>| {
+            let path = path.parse().unwrap();
+            (Conditions { hosts: vec![], path, methods: methods.to_vec(), fields: vec![] }, handler)
+        };
+        let routed = Routed::new(Table::new(vec![
+            route("/x", &[Method::PUT], Arc::new(Tell)),
+            route("/x", &[Method::POST], Arc::new(Tell)),
+            route("/*", &[], Arc::new(Only("GET, HEAD, OPTIONS"))),
+        ]));
+        let allowed = |path| field(&ask(&routed, Method::DELETE, path), "allow").to_owned();
+        assert_eq!(allowed("/x"), "PUT, POST, GET, HEAD, OPTIONS");
+        assert_eq!(allowed("/y"), "GET, HEAD, OPTIONS");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use http::header::{
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::message::{Body, ReadyHead, Response};
+use crate::problem::Problem;
 
 /// Ranges that one request may ask for; with more it gets the whole.
 const RANGES: usize = 16;
@@ -92,9 +93,13 @@ pub fn answer(method: &Method, fields: &HeaderMap, whole: &impl Representation) 
             response.status = StatusCode::NOT_MODIFIED;
             response.ready = Some(Arc::clone(whole.again()));
         }
-        Plan::PreconditionFailed => response = named(StatusCode::PRECONDITION_FAILED),
+        Plan::PreconditionFailed => {
+            let why = "what is there is not what a condition of the request takes it for";
+            response = refused(StatusCode::PRECONDITION_FAILED, why.into(), fields);
+        }
         Plan::Unsatisfiable => {
-            response = named(StatusCode::RANGE_NOT_SATISFIABLE);
+            let why = format!("what is there has {length} bytes, and none of those that were asked for");
+            response = refused(StatusCode::RANGE_NOT_SATISFIABLE, why, fields);
             insert(&mut response, CONTENT_RANGE, format!("bytes */{length}"));
         }
         Plan::Parts(parts) => match (&*parts, whole.boundary()) {
@@ -139,9 +144,8 @@ fn insert(response: &mut Response, name: HeaderName, value: String) {
     response.headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
 }
 
-/// A status and its name.
-fn named(status: StatusCode) -> Response {
-    Response::full(status, "text/plain; charset=utf-8", format!("{}\n", status.canonical_reason().unwrap_or("error")))
+fn refused(status: StatusCode, why: String, fields: &HeaderMap) -> Response {
+    Problem::new(status, why).answer_to(fields)
 }
 
 /// RFC 9110 section 13.2.2, in its order.

@@ -30,8 +30,9 @@ section! {
         pub address: SocketAddr,
         /// TLS, for HTTPS with HTTP/1.1, HTTP/2 and HTTP/3. Without it, the listener speaks clear text.
         pub tls: Option<TlsSettings>,
-        /// In clear text: sends clients to HTTPS with the same host and path, at port 443 or at the one given here.
-        pub redirect_https: RedirectHttps = RedirectHttps(None),
+        /// In clear text: sends clients to HTTPS with the same host and path, at the port given here. `true` is 443, or the port of the listener with
+        /// TLS where that is another one: as clients know it, if its `http3.advertise_port` says so.
+        pub redirect_https: RedirectHttps = RedirectHttps::Off,
         /// With TLS: strict transport security.
         pub hsts: Option<Hsts>,
         /// Connections that may wait to be accepted, for each thread.

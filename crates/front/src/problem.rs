@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
@@ -23,7 +23,8 @@ pub struct Problem {
     kind: Option<&'static str>,
     /// What else is known of it.
     members: Vec<(&'static str, serde_json::Value)>,
-    about: Option<Box<Subject>>,
+    /// Whether something else is sent in the place of its content.
+    behind_page: bool,
 }
 
 /// What an error answer is written as.
@@ -38,7 +39,7 @@ impl Problem {
     /// A problem with this status; `detail` says what is wrong, and what to do about it where that is known. It is shown to the client.
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let (detail, fault) = (detail.into(), Fault::of(status));
-        Self { status, detail, fault, media: Media::Text, kind: None, members: Vec::new(), about: None }
+        Self { status, detail, fault, media: Media::Text, kind: None, members: Vec::new(), behind_page: false }
     }
 
     /// The body of a request has more bytes than it may.
@@ -72,21 +73,39 @@ impl Problem {
 
     /// The answer to a request with this head.
     pub fn answer(self, head: &Parts) -> Response {
-        Self { about: Some(Box::new(Subject::of(head))), ..self.written_for(head) }.into_response()
+        let mut response = self.answer_to(&head.headers);
+        response.note_mut().about = Some(Box::new(Subject::of(head)));
+        response
     }
 
-    /// To be written as whoever sent a request with this head likes best.
-    pub(crate) fn written_for(self, head: &Parts) -> Self {
-        Self { media: Media::preferred(&head.headers), ..self }
+    /// The answer to a request with these fields, as its client likes it best. Another client may get it otherwise.
+    pub(crate) fn answer_to(self, fields: &HeaderMap) -> Response {
+        let mut response = self.written_for(fields).into_response();
+        response.headers.insert(VARY, HeaderValue::from_static("accept"));
+        response
+    }
+
+    /// To be written as whoever sent a request with these fields likes best.
+    pub(crate) fn written_for(self, fields: &HeaderMap) -> Self {
+        Self { media: Media::preferred(fields), ..self }
+    }
+
+    /// Something else is sent in the place of its content, such as a page of the site's own. The answer has the request's id all the same.
+    pub fn hide(&mut self) {
+        self.behind_page = true;
+    }
+
+    /// Whether its content is what is sent.
+    pub(crate) fn is_shown(&self) -> bool {
+        !self.behind_page
     }
 
     /// The answer; where nothing is known of what the client likes, plain text.
-    pub fn into_response(mut self) -> Response {
+    pub fn into_response(self) -> Response {
         let mut response = Response::new(self.status);
         response.headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media.name()));
         response.body = Body::Full(self.content(None));
         let note = response.note_mut();
-        note.about = self.about.take();
         note.why = Some(self.detail.clone());
         note.problem = Some(self);
         response

@@ -56,7 +56,8 @@ pub(crate) struct Global {
     /// When to use colours.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
-    /// The server to ask. Without it, the one on this machine: where the configuration has it listen.
+    /// The server to ask. Without it, the one on this machine: where it says in its data directory that it listens, or else where the
+    /// configuration has it listen.
     #[arg(long, global = true, value_name = "URL", env = "OUTWORK_URL")]
     pub(crate) url: Option<String>,
     /// The access token. On the server's own machine, root and the user that it runs as need none: they can read
@@ -93,7 +94,8 @@ Examples:
     Run,
     /// Checks the configuration and reports every fault in it
     ///
-    /// Reads the file, the environment and --set as `run` would, starts nothing, and exits with 1 if anything is wrong.
+    /// Reads the file, the environment and --set as `run` would, starts nothing, and exits with 1 if anything is wrong. It looks at certificates,
+    /// folders and files that are named, and has databases that it can reach prepare the queries of routes, without running them.
     #[command(after_help = "\
 Examples:
   outwork check

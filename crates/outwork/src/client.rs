@@ -17,7 +17,7 @@ use ureq::http::{Method, Request, Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
-use self::machine::{Credential, is_here, local_credential, own_url};
+use self::machine::{Credential, here, is_here, local_credential};
 use crate::cli::Global;
 use crate::report;
 use crate::settings;
@@ -147,16 +147,6 @@ impl std::fmt::Display for Problem {
         if let Some(key) = &self.key {
             write!(f, "\n  = key: {key}")?;
         }
-        for fault in &self.faults {
-            let text = |name: &str| fault[name].as_str().map(printable);
-            let (key, found) = (text("key").unwrap_or_default(), text("found").unwrap_or_default());
-            write!(f, "\n  - {key}: {found}")?;
-            for name in ["origin", "expected", "help"] {
-                if let Some(text) = text(name) {
-                    write!(f, "\n      = {name}: {text}")?;
-                }
-            }
-        }
         match &self.help {
             Some(help) => write!(f, "\n  = help: {help}"),
             None => Ok(()),
@@ -183,7 +173,7 @@ impl Client {
         let found = || whereabouts.as_ref().map_err(|error| anyhow!(report::text(error)));
         let base = match &global.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => own_url(&found()?.admin)?,
+            None => here(found()?)?,
         };
         let uri: Uri = base.parse().map_err(|_| ClientError::Url(base.clone()))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
@@ -341,11 +331,9 @@ mod tests {
         let body =
             br#"{"title": "Cannot reload", "status": 409, "detail": "nothing was changed", "key": "dhcp.workers",
             "faults": [{"key": "dhcp.workers", "found": "cannot change while running", "help": "restart"}]}"#;
-        assert_eq!(
-            Problem::read(409, "Conflict", body).to_string(),
-            "Cannot reload (409): nothing was changed\n  = key: dhcp.workers\n  \
-             - dhcp.workers: cannot change while running\n      = help: restart"
-        );
+        let problem = Problem::read(409, "Conflict", body);
+        assert_eq!(problem.to_string(), "Cannot reload (409): nothing was changed\n  = key: dhcp.workers");
+        assert_eq!(problem.to_json()["faults"][0]["help"], "restart");
         assert_eq!(Problem::read(502, "Bad Gateway", b"<html>").to_string(), "Bad Gateway (502)");
     }
 

@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use futures_util::FutureExt;
-use outwork_admin::{Admin, Live, LocalToken, StoreArchive, first_token};
+use outwork_admin::{Admin, Live, LocalFile, StoreArchive, first_token};
 use outwork_front::api::{Access, Problem};
 use outwork_front::door::Farewell;
 use outwork_front::events::Hub;
@@ -180,7 +180,8 @@ async fn serve(
     let door = door.map(|door| door.start(&settings, &registry, &certificates)).transpose()?;
     let (upgrade, mut heirs) = Upgrade::new(door.clone(), server.hand_over()?)?;
     let addresses = server.addresses();
-    let (local_file, local) = LocalToken::write(&settings.store.data_dir)?;
+    let (local_token, local) = LocalFile::token(&settings.store.data_dir)?;
+    let local_urls = LocalFile::urls(&settings.store.data_dir, &addresses)?;
     // Where nobody reads that, it still serves; the token of this machine makes others.
     if let Err(error) = greet(&addresses, first.as_ref(), dhcp.as_ref(), door.as_deref(), &settings) {
         tracing::warn!(%error, "where to look could not be said on standard output");
@@ -299,7 +300,7 @@ async fn serve(
     ordering.abort();
     drop(stop);
     admin_server.await?;
-    drop(local_file);
+    drop((local_token, local_urls));
     database.close();
     drop(lock);
     if let Some(heir) = heir {

@@ -26,7 +26,7 @@ pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
     let loaded = outwork_config::load::<Settings>(sources).and_then(|mut loaded| {
         let judgement = certificates::judge(&loaded.value, SystemTime::now());
         // What belongs to the practice configuration is made at the first start.
-        let remarks = if is_practice { Vec::new() } else { remarks::of_files(&loaded.value) };
+        let remarks = if is_practice { Vec::new() } else { remarks::of_things(&loaded.value) };
         judgement.warnings.into_iter().chain(remarks).for_each(|(key, warning)| loaded.warn(&key, warning));
         let mut faults = loaded.faults();
         judgement.faults.into_iter().for_each(|(key, fault)| faults.at(&key, fault));

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use outwork_config::expansion::join_key;
 use outwork_config::{At, Fault};
-use outwork_front::config::Listener;
+use outwork_front::config::{Listener, RedirectHttps};
 use outwork_front::route::hidden;
+use outwork_web::config::Files;
 use outwork_web::sql::address::Address;
+use outwork_web::sql::examine::{Finding, Of, examine};
 
 use crate::routes::FrontSettings;
 use crate::settings::Settings;
@@ -25,7 +27,7 @@ pub(crate) fn of_front(front: &FrontSettings, at: &mut At<'_>) {
 }
 
 fn routes_are_there(front: &FrontSettings, at: &mut At<'_>) {
-    let asks = |listener: &Listener| listener.redirect_https.0.is_none();
+    let asks = |listener: &Listener| listener.redirect_https == RedirectHttps::Off;
     if let Some(index) = front.listener.iter().position(asks).filter(|_| front.route.is_empty()) {
         let warning = Fault::new("every request is answered 404: there is no route").expected("a [[front.route]]");
         let help = "add a [[front.route]] with path = \"/*\" and what answers; `outwork config init` writes an example";
@@ -88,17 +90,25 @@ fn routes_answer(front: &FrontSettings, at: &mut At<'_>) {
     }
 }
 
-/// Remarks on the folders and files of databases that are served, by key. They are looked at.
-pub(crate) fn of_files(settings: &Settings) -> Vec<(String, Fault)> {
+/// Remarks on what lies on disks and in databases, by key. It is looked at.
+pub(crate) fn of_things(settings: &Settings) -> Vec<(String, Fault)> {
+    let mut remarks = of_files(settings);
+    remarks.extend(of_queries(settings));
+    remarks
+}
+
+/// Remarks on the folders that are served, on the files of databases, and on where the access log is to be.
+fn of_files(settings: &Settings) -> Vec<(String, Fault)> {
     const NO_FOLDER: &str = "make it, or name another one: the server does not start without it";
     const NO_FILE: &str =
         "make it, with sqlite3 say: the server makes none, and answers its queries with an error until it is there";
     let mut remarks = Vec::new();
     for (index, route) in settings.front.route.iter().enumerate() {
-        if let Some(files) = &route.files {
-            let remark = missing(&files.root, true, NO_FOLDER);
-            remarks
-                .extend(remark.map(|remark| (format!("front.route[{index}].files.root"), remark.expected("a folder"))));
+        let Some(files) = &route.files else { continue };
+        let key = format!("front.route[{index}].files");
+        match missing(&files.root, true, NO_FOLDER) {
+            Some(remark) => remarks.push((format!("{key}.root"), remark.expected("a folder"))),
+            None => remarks.extend(of_error_pages(&key, files)),
         }
     }
     for (name, database) in &settings.web.database {
@@ -108,7 +118,50 @@ pub(crate) fn of_files(settings: &Settings) -> Vec<(String, Fault)> {
             remarks.extend(remark.map(|remark| (key, remark.expected("a file of SQLite's"))));
         }
     }
+    if let Some(file) = settings.front.access_log.as_ref().and_then(|log| log.file.as_ref()) {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let remark = folder.and_then(|folder| missing(folder, true, NO_FOLDER));
+        let remark = remark.map(|remark| remark.expected("a file in a folder that is there"));
+        remarks.extend(remark.map(|remark| ("front.access_log.file".to_owned(), remark)));
+    }
     remarks
+}
+
+/// Remarks on the pages of errors, which may be made of other files.
+fn of_error_pages(key: &str, files: &Files) -> Vec<(String, Fault)> {
+    let is_made = |page: &str| {
+        let bundles = files.assets.iter().flat_map(|assets| &assets.concatenation.patterns);
+        bundles.into_iter().any(|bundle| bundle.path == page)
+    };
+    let pages = files.error_pages.iter().filter(|(_, page)| !is_made(page));
+    let remark = |(statuses, page): (&String, &String)| {
+        let help = "make it, or name another one: until it is there, the error has no page of its own";
+        let remark = missing(&files.root.join(page.trim_start_matches('/')), false, help)?;
+        Some((join_key(&format!("{key}.error_pages"), statuses), remark.expected("a file below the folder")))
+    };
+    pages.filter_map(remark).collect()
+}
+
+/// Remarks on queries, which their databases are asked to prepare.
+fn of_queries(settings: &Settings) -> Vec<(String, Fault)> {
+    let routes = settings.front.route.iter().enumerate();
+    let prepared = routes.filter_map(|(index, route)| Some((index, route.prepared(&settings.web)?)));
+    let (indexes, queries): (Vec<usize>, Vec<_>) = prepared.unzip();
+    let remark = |Finding { of, why }: Finding| match of {
+        Of::Query(place) => {
+            let index = indexes.get(place).copied().unwrap_or_default();
+            let remark =
+                Fault::new(format!("its database does not take this: {why}")).expected("SQL that it can prepare");
+            let help = "correct the SQL, or make what it names: until then the route answers with an error";
+            (format!("front.route[{index}].query.sql"), remark.help(help))
+        }
+        Of::Database(name) => {
+            let remark = Fault::new(format!("its queries were not looked at: {why}"));
+            let help = "check where it can be reached: until then its queries are answered with an error";
+            (format!("{}.url", join_key("web.database", &name)), remark.help(help))
+        }
+    };
+    examine(&settings.web, &queries).into_iter().map(remark).collect()
 }
 
 /// Why there is no such folder or file; `not_there` says what to do where nothing is.

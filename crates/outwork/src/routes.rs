@@ -28,10 +28,11 @@ use outwork_web::config::Files as FilesSettings;
 use outwork_web::files::{Files, Shared};
 use outwork_web::sql::address::Dialect;
 use outwork_web::sql::config::{Query as QuerySettings, Web};
-use outwork_web::sql::query::{Around, prepare};
+use outwork_web::sql::query::{Around, Prepared, prepare};
 use outwork_web::sql::{Databases, Queried};
 
 use crate::remarks;
+use crate::settings::is_below;
 
 filtered_section! {
     /// The front door: HTTP/1.1, HTTP/2 and HTTP/3, and the routes to what answers. What it says of middleware holds for every route that does
@@ -148,7 +149,7 @@ fn acme_can_work(front: &FrontSettings, at: &mut At<'_>) {
 }
 
 fn one_answer(route: &Route, at: &mut At<'_>) {
-    const ANSWERS: &str = "one of files, query, redirect, respond, reroute";
+    const ANSWERS: &str = "files, query, redirect, respond, reroute";
     let answers = [
         ("files", route.files.is_some()),
         ("query", route.query.is_some()),
@@ -159,9 +160,11 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
     let given: Vec<&str> = answers.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
     match *given {
         [_] => {}
-        [] => at.fault("", Fault::new("nothing answers").expected(ANSWERS)),
+        // What was to answer may be there, and not be readable.
+        [] if at.left_out().any(|key| ANSWERS.split(", ").any(|answer| is_below(key, answer))) => {}
+        [] => at.fault("", Fault::new("nothing answers").expected(format!("one of {ANSWERS}"))),
         [_, second, ..] => {
-            let fault = Fault::new(format!("{} answer", given.join(" and "))).expected(ANSWERS);
+            let fault = Fault::new(format!("{} answer", given.join(" and "))).expected(format!("one of {ANSWERS}"));
             at.fault(second, fault.help("make a route of each, with a path of its own"));
         }
     }
@@ -403,6 +406,13 @@ impl FrontSettings {
 }
 
 impl Route {
+    /// Its query, made ready, where it has one that can be.
+    pub(crate) fn prepared(&self, web: &Web) -> Option<Prepared> {
+        let query = self.query.as_ref()?;
+        let dialect = web.database.get(&query.database)?.url.dialect();
+        prepare(query, self.around(dialect, web)).ok()
+    }
+
     fn queried(&self, query: &QuerySettings, made_of: &MadeOf<'_>) -> Result<Queried, String> {
         let Some(source) = made_of.databases.get(&query.database) else {
             return Err(format!("query.database: there is no database {:?} in web.database", query.database));

@@ -16,7 +16,7 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Layer, Registry, reload};
 
 /// What can have a level of its own: the crates, by the names they go by in the configuration.
-pub const SERVICES: [&str; 7] = ["admin", "config", "dhcp", "front", "net", "store", "telemetry"];
+pub const SERVICES: [&str; 8] = ["admin", "cache", "dhcp", "front", "net", "store", "telemetry", "web"];
 
 choice! {
     /// The least severe events that are logged.
@@ -246,6 +246,14 @@ mod tests {
             assert_eq!(text.contains(line), logged, "{line} in {text}");
         }
         assert!(!text.contains('\u{1b}'), "colours without a terminal");
+    }
+
+    #[test]
+    fn web_and_cache_have_levels_of_their_own() {
+        for (service, target) in [("web", "outwork_web::sql"), ("cache", "outwork_cache")] {
+            let (_subscriber, logs, _) = start(Format::Text, levels(Level::Warn, service, Level::Debug));
+            assert!(targets(&logs.levels()).unwrap().would_enable(target, &tracing::Level::DEBUG), "{service}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use axum::extract::State as AxumState;
 use futures_util::future::BoxFuture;
 use outwork_admin::routes::{CpuProfile, Listener, MemoryReport, Profiler, StoreStatus};
 use outwork_admin::{
-    Admin, AdminSettings, Live, LocalToken, ServiceApi, ServiceState, State, StoreArchive, assets, router,
+    Admin, AdminSettings, Live, LocalFile, ServiceApi, ServiceState, State, StoreArchive, assets, router,
 };
 use outwork_front::api::{Access, Json, Operator, Problem};
 use outwork_front::events::Hub;
@@ -58,7 +58,7 @@ pub struct Site {
     served: Option<tokio::task::JoinHandle<()>>,
     /// The secret of the data directory.
     pub local: Secret,
-    _local_file: LocalToken,
+    _local_file: LocalFile,
     _directory: tempfile::TempDir,
 }
 
@@ -89,7 +89,7 @@ impl Site {
         let alerts = Arc::new(Alerts::new(&["slow"]));
         registry.register(alerts.clone()).unwrap();
         let hub = Hub::new(&["metrics", "system", "thing"], metrics.clone());
-        let (local_file, local) = LocalToken::write(directory.path()).unwrap();
+        let (local_file, local) = LocalFile::token(directory.path()).unwrap();
         let (ready, things) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(1)));
         let admin = Admin {
             version: "1.2.3",
@@ -120,7 +120,13 @@ impl Site {
                 loaded.unwrap().effective()
             }),
             reload: Box::new(|| {
-                Box::pin(async { Err(Problem::refused(Some("dhcp.workers".into()), "a change needs a restart")) })
+                Box::pin(async {
+                    Err(Problem::refused(
+                        Some("dhcp.workers".into()),
+                        serde_json::json!([]),
+                        "a change needs a restart",
+                    ))
+                })
             }),
             upgrade: Box::new(|| Box::pin(async { Ok(7) })),
             memory: Box::new(|| MemoryReport { allocator: [("allocated".into(), 5)].into(), parts: [].into() }),

@@ -51,9 +51,13 @@ pub struct Problem {
     /// The setting, field or parameter that is to blame, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Of a configuration that is refused: everything that is wrong with it, as `outwork check --json` tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub faults: Option<Box<serde_json::Value>>,
     /// Seconds to wait before another try.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
 }
 
 impl Problem {
@@ -65,6 +69,7 @@ impl Problem {
             detail: detail.to_string(),
             fault: Fault::of(status),
             key: None,
+            faults: None,
             retry_after: None,
         }
     }
@@ -116,14 +121,19 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported content type", detail)
     }
 
-    /// 422: a new configuration is refused; `key` names the setting.
-    pub fn refused(key: Option<String>, detail: impl Display) -> Self {
-        Self { key, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", "The configuration is refused", detail) }
+    /// 422: a new configuration is refused for these faults, a list; `key` names the setting.
+    pub fn refused(key: Option<String>, faults: serde_json::Value, detail: impl Display) -> Self {
+        let faults = Some(Box::new(faults));
+        Self {
+            key,
+            faults,
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", "The configuration is refused", detail)
+        }
     }
 
     /// 429.
     pub fn too_many(wait: Duration, detail: impl Display) -> Self {
-        let retry_after = Some(wait.as_secs().max(1));
+        let retry_after = Some(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1));
         Self { retry_after, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many requests", detail) }
     }
 

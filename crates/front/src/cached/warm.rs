@@ -145,6 +145,10 @@ impl Fate {
             (None, _) if response.route.is_none() && status == StatusCode::NOT_FOUND => {
                 Some("no route is for it".to_owned())
             }
+            // A folder for what no other route answers, as a rule.
+            (None, _) if status == StatusCode::NOT_FOUND => {
+                Some("nothing is there, and the route that says so does not cache".to_owned())
+            }
             (None, _) => Some("its route does not cache".to_owned()),
             (_, Some(detail)) => Some(reason(detail).to_owned()),
             (_, None) => Some("its route has it go past the cache".to_owned()),
@@ -401,5 +405,17 @@ mod tests {
         let name = |text: &str| text.parse::<Address>().unwrap().name();
         assert_eq!(name("https://WWW.example.org:443/A?b"), "https://www.example.org/A?b");
         assert_eq!(name("http://www.example.org:443"), "http://www.example.org:443/");
+    }
+
+    #[test]
+    fn what_no_route_of_its_own_answers_is_told_from_what_is_not_cached() {
+        let why = |status: StatusCode, route: Option<u16>| {
+            let mut response = Response::new(status);
+            response.route = route;
+            Fate::of(&response).unstored.unwrap()
+        };
+        assert_eq!(why(StatusCode::OK, Some(0)), "its route does not cache");
+        assert!(why(StatusCode::NOT_FOUND, Some(0)).starts_with("nothing is there, and the route"));
+        assert_eq!(why(StatusCode::NOT_FOUND, None), "no route is for it");
     }
 }

@@ -17,7 +17,8 @@ section! {
         pub min_size: ByteSize [range ByteSize::bytes(1)..=ByteSize::mib(64)] = ByteSize::kib(1),
         /// Larger contents are sent as they are, unless their size is not known before.
         pub max_size: ByteSize [range ByteSize::bytes(1)..=ByteSize::mib(256)] = ByteSize::mib(10),
-        /// The media types that are compressed, such as `text/html` or `text/*`.
+        /// The media types that are compressed, such as `text/html` or `text/*`. By default those of texts, and of what shrinks like them; images, films
+        /// and archives mostly are compressed already.
         pub types: Vec<String> = TYPES.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>(),
     }
     check is_possible;
@@ -39,10 +40,36 @@ const TYPES: &[&str] = &[
     "text/html",
     "text/css",
     "text/javascript",
+    "text/plain",
+    "text/csv",
+    "text/markdown",
+    "text/xml",
+    "text/calendar",
+    "text/vcard",
+    "text/vtt",
     "application/javascript",
     "application/json",
+    "application/geo+json",
+    "application/ld+json",
+    "application/manifest+json",
+    "application/problem+json",
     "application/xml",
+    "application/atom+xml",
+    "application/rss+xml",
+    "application/xhtml+xml",
+    "application/rtf",
+    "application/toml",
+    "application/vnd.apple.mpegurl",
+    "application/vnd.ms-fontobject",
+    "application/wasm",
+    "application/yaml",
+    "font/otf",
+    "font/ttf",
+    "image/bmp",
     "image/svg+xml",
+    "image/vnd.microsoft.icon",
+    "image/x-icon",
+    "model/gltf+json",
 ];
 
 fn is_possible(compression: &Compression, at: &mut At<'_>) {
@@ -107,6 +134,24 @@ mod tests {
             assert!(!settings.covers(other), "{other}");
         }
         assert!(!Compression { enabled: false, ..settings }.covers("text/html"));
+    }
+
+    #[test]
+    fn what_shrinks_is_compressed_by_default_and_what_is_compressed_is_not() {
+        let settings = Compression::default();
+        for covered in [
+            "text/plain",
+            "text/csv",
+            "application/rss+xml",
+            "application/wasm",
+            "application/manifest+json",
+            "image/svg+xml",
+        ] {
+            assert!(settings.covers(covered), "{covered}");
+        }
+        for other in ["image/png", "font/woff2", "video/mp4", "application/zip", "text/event-stream"] {
+            assert!(!settings.covers(other), "{other}");
+        }
     }
 
     #[test]

@@ -47,7 +47,15 @@ impl Hsts {
 
 /// Whether clients of a clear-text listener are sent to HTTPS, and to which port: `true`, `false` or a port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RedirectHttps(pub Option<u16>);
+pub enum RedirectHttps {
+    /// They are not.
+    #[default]
+    Off,
+    /// To the port of a listener with TLS.
+    ToListener,
+    /// To this port.
+    ToPort(u16),
+}
 
 impl Setting for RedirectHttps {
     fn expected() -> String {
@@ -56,17 +64,18 @@ impl Setting for RedirectHttps {
 
     fn read(node: &Node, faults: &mut Faults) -> Option<Self> {
         match node.value() {
-            Value::Bool(redirect) => Some(Self(redirect.then_some(PORT))),
-            Value::Int(port @ 1..=65_535) => u16::try_from(*port).ok().map(|port| Self(Some(port))),
+            Value::Bool(true) => Some(Self::ToListener),
+            Value::Bool(false) => Some(Self::Off),
+            Value::Int(port @ 1..=65_535) => u16::try_from(*port).ok().map(Self::ToPort),
             _ => faults.wrong(node),
         }
     }
 
     fn write(&self) -> Json {
-        match self.0 {
-            None => false.into(),
-            Some(PORT) => true.into(),
-            Some(port) => port.into(),
+        match self {
+            Self::Off => false.into(),
+            Self::ToListener => true.into(),
+            Self::ToPort(port) => (*port).into(),
         }
     }
 
@@ -75,9 +84,25 @@ impl Setting for RedirectHttps {
     }
 }
 
+impl RedirectHttps {
+    /// The port that clients of a listener at `clear` are sent to, where those at `encrypted` speak TLS and are known to clients by these ports. Where
+    /// none is named, it is 443 if that is one of them, or there is none; else that of the first at the same address, or of the first.
+    fn port(self, clear: SocketAddr, encrypted: &[(SocketAddr, u16)]) -> Option<u16> {
+        match self {
+            Self::Off => None,
+            Self::ToPort(port) => Some(port),
+            Self::ToListener if encrypted.iter().any(|(_, port)| *port == PORT) => Some(PORT),
+            Self::ToListener => {
+                let beside = encrypted.iter().find(|(address, _)| address.ip() == clear.ip());
+                Some(beside.or(encrypted.first()).map_or(PORT, |(_, port)| *port))
+            }
+        }
+    }
+}
+
 /// HTTPS where there is none, and the other way round.
 pub(super) fn fitting(listener: &Listener, at: &mut At<'_>) {
-    if listener.tls.is_some() && listener.redirect_https.0.is_some() {
+    if listener.tls.is_some() && listener.redirect_https != RedirectHttps::Off {
         let fault = Fault::new("this listener speaks TLS itself").expected("redirect_https on listeners without tls");
         at.fault("redirect_https", fault.help("set it at the listener whose clients are to be sent here"));
     }
@@ -89,9 +114,40 @@ pub(super) fn fitting(listener: &Listener, at: &mut At<'_>) {
 }
 
 impl Listener {
-    /// What it asks for, by its address; `None` where that is nothing.
-    pub fn rule(&self, bound: SocketAddr) -> Option<(SocketAddr, Rule)> {
-        let rule = Rule { redirect: self.redirect_https.0, hsts: self.hsts.as_ref().and_then(Hsts::value) };
+    /// The port that clients know it by, bound to this address, where it speaks TLS.
+    pub fn https_port(&self, bound: SocketAddr) -> Option<u16> {
+        self.tls.as_ref().map(|tls| tls.http3.advertise_port.unwrap_or(bound.port()))
+    }
+
+    /// What it asks for, by its address; `None` where that is nothing. `encrypted` are the listeners that speak TLS, by their addresses and the ports
+    /// that clients know them by.
+    pub fn rule(&self, bound: SocketAddr, encrypted: &[(SocketAddr, u16)]) -> Option<(SocketAddr, Rule)> {
+        let redirect = self.redirect_https.port(bound, encrypted);
+        let rule = Rule { redirect, hsts: self.hsts.as_ref().and_then(Hsts::value) };
         (rule != Rule::default()).then_some((bound, rule))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_sent_to_443_or_to_where_tls_is_spoken() {
+        let of = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let listeners = |all: &[&str]| all.iter().map(|one| (of(one), of(one).port())).collect::<Vec<_>>();
+        let clear = of("192.0.2.1:80");
+        for (encrypted, port) in [
+            (&[][..], 443),
+            (&["0.0.0.0:8443"], 8443),
+            (&["0.0.0.0:8443", "0.0.0.0:443"], 443),
+            (&["127.0.0.1:9443", "192.0.2.1:8443"], 8443),
+        ] {
+            assert_eq!(RedirectHttps::ToListener.port(clear, &listeners(encrypted)), Some(port), "{encrypted:?}");
+            assert_eq!(RedirectHttps::ToPort(7).port(clear, &listeners(encrypted)), Some(7));
+            assert_eq!(RedirectHttps::Off.port(clear, &listeners(encrypted)), None);
+        }
+        let known = [(of("0.0.0.0:8443"), 443)];
+        assert_eq!(RedirectHttps::ToListener.port(clear, &known), Some(443), "behind what maps its port");
     }
 }

@@ -281,7 +281,7 @@ impl Chain {
             rules.request(&mut request.head.headers);
         }
         // What a late answer is written as; there is no head left by then.
-        let late = self.timeout.map(|timeout| (timeout, Problem::late().written_for(&request.head)));
+        let late = self.timeout.map(|timeout| (timeout, Problem::late().written_for(&request.head.headers)));
         match (self.inner.handle(request), late) {
             (Answer::Now(response), _) => self.finish(after, response).into(),
             (Answer::Later(response), None) => {

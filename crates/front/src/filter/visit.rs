@@ -94,7 +94,8 @@ impl Visit {
             // Whoever asks about an error needs something to ask with.
             let id = self.id.get_or_insert_with(id::fresh);
             // What somebody has encoded meanwhile stays as it is.
-            if matches!(response.body, Body::Full(_)) && response.field(&CONTENT_ENCODING).is_none() {
+            let as_written = problem.is_shown() && response.field(&CONTENT_ENCODING).is_none();
+            if as_written && matches!(response.body, Body::Full(_)) {
                 response.body = Body::Full(problem.content(id.to_str().ok()));
             }
         }
@@ -189,6 +190,11 @@ mod tests {
         assert!(
             matches!(&encoded.body, Body::Full(body) if body == "brotli") && encoded.headers.contains_key(X_REQUEST_ID)
         );
+        let mut page = Problem::new(StatusCode::NOT_FOUND, "nothing is here").answer(&request.head);
+        page.note_mut().problem.as_mut().unwrap().hide();
+        page.body = Body::Full("a page".into());
+        Visit::begin(&entry, &mut request, Instant::now()).answered(&entry, &mut page, Duration::ZERO);
+        assert!(matches!(&page.body, Body::Full(body) if body == "a page") && page.headers.contains_key(X_REQUEST_ID));
         let mut fine = Response::new(StatusCode::OK);
         Visit::begin(&entry, &mut request, Instant::now()).answered(&entry, &mut fine, Duration::ZERO);
         assert!(fine.headers.is_empty());

@@ -12,4 +12,5 @@ pub mod path;
 mod table;
 
 pub use hidden::hidden;
+pub(crate) use table::add;
 pub use table::{Conditions, Found, HostPattern, HostPatternError, Miss, Table};

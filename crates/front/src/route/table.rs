@@ -95,6 +95,8 @@ pub struct Found<'t, 'p, T> {
     pub route: &'t T,
     /// What stands in the path where the pattern has names.
     pub captures: Vec<(&'t str, &'p str)>,
+    /// Methods of other routes with this host and path, which were asked before and do not answer this one.
+    pub others: Vec<Method>,
 }
 
 /// Why no route answers.
@@ -179,7 +181,7 @@ impl<T> Table<T> {
             let fits = &mut |index: usize| self.fits(index, method, head, &mut methods);
             if let Some(index) = node.find(path.as_str().get(1..), fits) {
                 let Some((conditions, route)) = self.routes.get(index) else { continue };
-                return Ok(Found { route, captures: captures(&conditions.path, path) });
+                return Ok(Found { route, captures: captures(&conditions.path, path), others: methods });
             }
         }
         match methods.is_empty() {
@@ -202,11 +204,19 @@ impl<T> Table<T> {
             return true;
         }
         for method in &conditions.methods {
-            if !methods.contains(method) {
-                methods.push(method.clone());
+            add(methods, method);
+            if *method == Method::GET {
+                add(methods, &Method::HEAD);
             }
         }
         false
+    }
+}
+
+/// Adds a method to a list that does not have it yet.
+pub(crate) fn add(methods: &mut Vec<Method>, method: &Method) {
+    if !methods.contains(method) {
+        methods.push(method.clone());
     }
 }
 
@@ -361,7 +371,23 @@ mod tests {
         assert_eq!(ask("GET", "x-beta", "2"), Ok(1));
         assert_eq!(ask("HEAD", "x-other", ""), Ok(1));
         assert_eq!(ask("POST", "authorization", "any"), Ok(2));
-        assert_eq!(ask("DELETE", "x-other", ""), Err(Miss::Method(vec![Method::GET])));
+        assert_eq!(ask("DELETE", "x-other", ""), Err(Miss::Method(vec![Method::GET, Method::HEAD])));
+    }
+
+    #[test]
+    fn the_methods_of_routes_that_were_passed_over_are_told() {
+        let table = table(vec![
+            route("", "/x", &[Method::GET], &[]),
+            route("", "/x", &[Method::POST], &[]),
+            route("", "/*", &[], &[]),
+        ]);
+        let path = NormalPath::new("/x").unwrap();
+        let others = |method: &str| {
+            let (head, ()) = http::Request::builder().method(method).uri("/x").body(()).unwrap().into_parts();
+            table.find(&head, &path).map(|found| (*found.route, found.others)).unwrap()
+        };
+        assert_eq!(others("DELETE"), (2, vec![Method::GET, Method::HEAD, Method::POST]));
+        assert_eq!(others("GET"), (0, vec![]));
     }
 
     #[test]

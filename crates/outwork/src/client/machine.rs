@@ -1,13 +1,17 @@
 //! The server on this machine: where it is asked, and how it is shown who asks.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
+use std::sync::Once;
+use std::time::Duration;
 
-use outwork_admin::AdminSettings;
+use outwork_admin::local_urls;
 use ureq::http::Uri;
 
 use super::ClientError;
+use crate::report;
+use crate::settings::Whereabouts;
 
 /// Who asks.
 pub(super) enum Credential {
@@ -51,17 +55,49 @@ impl Credential {
     }
 }
 
-/// Where the server of this configuration is asked from its own machine: on loopback, if it listens there.
-pub(super) fn own_url(admin: &AdminSettings) -> Result<String, ClientError> {
-    let reached = |address: &SocketAddr| match address.ip() {
-        IpAddr::V4(any) if any.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
-        IpAddr::V6(any) if any.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
-        _ => *address,
+/// How long a server on this machine may take to accept a connection.
+const ACCEPT: Duration = Duration::from_secs(2);
+
+/// Where the server on this machine is asked: where it says that it listens, for `admin.listen` may have changed since; and where the configuration
+/// has it listen, if it says nothing, or nobody is there.
+pub(super) fn here(whereabouts: &Whereabouts) -> Result<String, ClientError> {
+    let Whereabouts { admin, data_dir } = whereabouts;
+    let wanted: Vec<_> = admin.listen.iter().map(|address| (*address, admin.tls.is_some())).collect();
+    let there = local_urls(data_dir);
+    let Some(own) = reached(&there) else { return reached(&wanted).map(url).ok_or(ClientError::NoPort) };
+    let Some(configured) = reached(&wanted).filter(|_| !is_as_wanted(&there, &wanted)) else { return Ok(url(own)) };
+    // Who ended uncleanly has left word of where nobody is by now.
+    if TcpStream::connect_timeout(&own.0, ACCEPT).is_err() {
+        return Ok(url(configured));
+    }
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        let (own, keys) = (url(own), if own.1 == configured.1 { "admin.listen" } else { "admin.listen, admin.tls" });
+        let text = format!("the server listens at {own}, not as configured ({keys}): it is asked there");
+        // Where nobody reads that, the command does what it does all the same.
+        let _ = report::warn(&text);
+    });
+    Ok(url(own))
+}
+
+/// Whether a server is where the configuration has it listen. It chooses the ports itself that are 0 there.
+fn is_as_wanted(there: &[(SocketAddr, bool)], wanted: &[(SocketAddr, bool)]) -> bool {
+    wanted.iter().all(|one| one.0.port() == 0 || there.contains(one))
+}
+
+/// The listener that a server is asked at from its own machine: on loopback, if there is one. Those whose port nobody knows are passed over.
+fn reached(listening: &[(SocketAddr, bool)]) -> Option<(SocketAddr, bool)> {
+    let at = |(address, tls): &(SocketAddr, bool)| match address.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => (SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())), *tls),
+        IpAddr::V6(any) if any.is_unspecified() => (SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())), *tls),
+        _ => (*address, *tls),
     };
-    let fixed = || admin.listen.iter().filter(|address| address.port() != 0).map(reached);
-    let own = fixed().find(|address| address.ip().is_loopback()).or_else(|| fixed().next());
-    let scheme = if admin.tls.is_some() { "https" } else { "http" };
-    own.map(|address| format!("{scheme}://{address}")).ok_or(ClientError::NoPort)
+    let fixed = || listening.iter().filter(|(address, _)| address.port() != 0).map(at);
+    fixed().find(|(address, _)| address.ip().is_loopback()).or_else(|| fixed().next())
+}
+
+fn url((address, tls): (SocketAddr, bool)) -> String {
+    format!("{}://{address}", if tls { "https" } else { "http" })
 }
 
 /// Whether a server is on this machine: only such a one is shown this machine's secret.
@@ -113,14 +149,24 @@ mod tests {
     #[test]
     fn the_server_on_this_machine_is_asked_where_it_listens() {
         let asked = |listen: &[&str]| {
-            let listen = listen.iter().map(|address| address.parse().unwrap()).collect();
-            own_url(&AdminSettings { listen, ..AdminSettings::default() }).ok()
+            let listen: Vec<_> = listen.iter().map(|address| (address.parse().unwrap(), false)).collect();
+            reached(&listen).map(url)
         };
         assert_eq!(asked(&["192.0.2.1:80", "127.0.0.1:8067"]).as_deref(), Some("http://127.0.0.1:8067"));
         assert_eq!(asked(&["192.0.2.1:80"]).as_deref(), Some("http://192.0.2.1:80"));
         assert_eq!(asked(&["[::]:80"]).as_deref(), Some("http://[::1]:80"));
         assert_eq!(asked(&["0.0.0.0:81"]).as_deref(), Some("http://127.0.0.1:81"));
         assert_eq!(asked(&["127.0.0.1:0"]), None);
+    }
+
+    #[test]
+    fn a_server_that_chose_its_port_is_where_it_is_wanted() {
+        let of = |listen: &[&str]| listen.iter().map(|one| (one.parse().unwrap(), false)).collect::<Vec<_>>();
+        let there = of(&["127.0.0.1:40000", "192.0.2.1:80"]);
+        assert!(is_as_wanted(&there, &of(&["127.0.0.1:0", "192.0.2.1:80"])));
+        assert!(is_as_wanted(&there, &of(&["192.0.2.1:80"])));
+        assert!(!is_as_wanted(&there, &of(&["192.0.2.1:81"])));
+        assert!(!is_as_wanted(&there, &[("192.0.2.1:80".parse().unwrap(), true)]));
     }
 
     #[test]

@@ -266,8 +266,9 @@ fn handler(
     certificates: &Certificates,
     routes: Arc<dyn Handler>,
 ) -> Box<dyn Handler> {
-    let rules = settings.front.listener.iter().zip(listening).filter_map(|(one, at)| one.rule(at.address));
-    let rules: Vec<_> = rules.collect();
+    let listeners = || settings.front.listener.iter().zip(listening).map(|(one, at)| (one, at.address));
+    let encrypted: Vec<_> = listeners().filter_map(|(one, at)| Some((at, one.https_port(at)?))).collect();
+    let rules: Vec<_> = listeners().filter_map(|(one, at)| one.rule(at, &encrypted)).collect();
     match rules.is_empty() && settings.front.acme().is_none() {
         true => Box::new(routes),
         false => Box::new(Https::new(rules, certificates.challenges(), Box::new(routes))),

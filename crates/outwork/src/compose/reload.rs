@@ -14,7 +14,7 @@ use outwork_front::events::Hub;
 use outwork_front::tls::{Certificates, Offer};
 use outwork_telemetry::logs::Logs;
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::front::Front;
 use crate::cli::Global;
@@ -56,8 +56,9 @@ impl Current {
 /// Why a reload was refused. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
+    /// The configuration has faults: what `outwork check` says of them, for people and for programs.
     #[error("{0}")]
-    Faults(String),
+    Faults(String, Vec<Json>),
     #[error("{}", pinned(.0))]
     Pinned(Vec<(String, Origin)>),
     #[error("{0}")]
@@ -65,20 +66,47 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// That of a configuration that cannot be read.
+    fn unread(error: &anyhow::Error) -> Self {
+        match error.downcast_ref::<Faults>() {
+            Some(faults) => {
+                let told = format!("{}{}", faults.render(false), places(faults));
+                let list = faults.to_json();
+                Self::Faults(told, list.as_array().cloned().unwrap_or_default())
+            }
+            None => Self::Prepare(report::text(error)),
+        }
+    }
+
     /// The setting that it is about, where it is one.
     pub(super) fn key(&self) -> Option<&str> {
         match self {
             Refusal::Pinned(keys) => keys.first().map(|(key, _)| key.as_str()),
-            Refusal::Faults(_) | Refusal::Prepare(_) => None,
+            Refusal::Faults(..) | Refusal::Prepare(_) => None,
         }
     }
-}
 
-/// Why the configuration cannot be read: where it has faults, what `outwork check` says of them.
-fn told(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<Faults>() {
-        Some(faults) => format!("{}{}", faults.render(false), places(faults)),
-        None => report::text(error),
+    /// Each thing that is wrong, as `outwork check --json` tells it.
+    fn faults(&self) -> Vec<Json> {
+        let fault = |key: &str, found: &str| json!({ "severity": "error", "key": key, "found": found });
+        match self {
+            Refusal::Faults(_, faults) => faults.clone(),
+            Refusal::Pinned(keys) => {
+                let pinned = |(key, origin): &(String, Origin)| {
+                    let mut fault = fault(key, "this cannot change while running");
+                    fault["origin"] = json!(origin.to_string());
+                    fault["help"] = json!("restart, or put it back");
+                    fault
+                };
+                keys.iter().map(pinned).collect()
+            }
+            // What could not be made ready says by which key, where there is one.
+            Refusal::Prepare(why) => {
+                let keyed = why.split_once(": ").filter(|(key, _)| key.contains('.') && !key.contains([' ', '/']));
+                let (key, found) = keyed.unwrap_or(("", why));
+                vec![fault(key, found)]
+            }
+        }
     }
 }
 
@@ -124,7 +152,11 @@ impl Reload {
     /// [`run`](Self::run) for the API.
     pub(super) fn as_problem(self: Arc<Self>) -> BoxFuture<'static, Result<Vec<String>, Problem>> {
         self.run()
-            .map(|outcome| outcome.map_err(|refusal| Problem::refused(refusal.key().map(str::to_owned), &refusal)))
+            .map(|outcome| {
+                outcome.map_err(|refusal| {
+                    Problem::refused(refusal.key().map(str::to_owned), refusal.faults().into(), &refusal)
+                })
+            })
             .boxed()
     }
 
@@ -135,7 +167,7 @@ impl Reload {
         // network in force.
         let global =
             Global { config: state.read.file.clone().or_else(|| self.global.config.clone()), ..self.global.clone() };
-        let read = settings::load(&global).map_err(|error| Refusal::Faults(told(&error)))?;
+        let read = settings::load(&global).map_err(|error| Refusal::unread(&error))?;
         let changes = diff(&state.read.value, &read.value);
         let fixed =
             changes.iter().filter(|change| !change.live).map(|change| (change.key.clone(), read.origin(&change.key)));
@@ -152,7 +184,7 @@ impl Reload {
         let generation = state.generation + 1;
         let policy = Policy::compile(&read.value.dhcp, generation).map_err(|faults| {
             let lines = faults.iter().map(|(path, fault)| format!("dhcp.{path}: {}", fault.found()));
-            Refusal::Faults(lines.collect::<Vec<_>>().join("\n"))
+            Refusal::Prepare(lines.collect::<Vec<_>>().join("\n"))
         })?;
         let front = self.front.as_ref();
         let databases = front.map(|front| {

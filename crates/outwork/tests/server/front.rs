@@ -126,7 +126,7 @@ fn check_tells_what_a_route_lacks_and_what_it_has_too_much() {
 }
 
 const ASSETS: &str = "[[front.route]]\npath = '/*'\n[front.route.files]\nroot = 'site'\n[front.route.files.assets]\n\
-     debounce = '20ms'\nstart_wait = '60s'\nmanifest = '/assets.json'\nversioning = { integrity = true }\n\
+     debounce = '20ms'\nstart_wait = '60s'\nmanifest = '/assets.json'\nserve_source_maps = true\nversioning = { integrity = true }\n\
      concatenation = { patterns = ['/css/*.css -> /bundle.css', '/js/*.js -> /bundle.js'] }\n";
 
 /// A page with style sheets, scripts, modules and an image.

@@ -12,6 +12,7 @@ mod measure;
 #[path = "../../../cache/tests/redis/server.rs"]
 mod redis;
 mod remarks;
+mod running;
 mod sql;
 mod store;
 mod threads;

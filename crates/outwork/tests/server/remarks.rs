@@ -166,6 +166,7 @@ fn the_example_of_a_site_in_a_starter_file_serves_one() {
     let missing = [("warning", "front.route[0].files.root"), ("warning", "web.database.main.url")];
     assert_eq!((good, keys), (true, missing.to_vec()), "{found:?}");
     std::fs::create_dir(dir.path().join("site")).expect("a directory");
+    std::fs::write(dir.path().join("site/404.html"), "nothing is here").expect("a file");
     let tables = "create table users (id integer primary key, name text); insert into users (name) values ('Ada')";
     let made = Command::new("sqlite3").arg(dir.path().join("site.db")).arg(tables).status();
     assert!(made.expect("the package sqlite3 is installed").success());
@@ -177,4 +178,49 @@ fn the_example_of_a_site_in_a_starter_file_serves_one() {
     };
     has("front.listener[0].address", "127.0.0.1:8443");
     has("front.route[1].query.database", "main");
+}
+
+#[test]
+fn a_log_without_a_folder_and_an_error_without_its_page_are_warned_of() {
+    let (key, line, found) = warned(&format!("{LISTENER}{ROUTE}[front.access_log]\nfile = 'logs/access.log'\n"));
+    assert_eq!((&*key, line), ("front.access_log.file", 7));
+    assert!(found.ends_with("logs is not there"), "{found}");
+
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join("site")).expect("a directory");
+    std::fs::write(dir.path().join("site/404.html"), "none").expect("a file");
+    let pages = "error_pages = { 404 = '/404.html', 5xx = '/sorry.html' }";
+    let file = format!("{LISTENER}[[front.route]]\npath = '/*'\nfiles = {{ root = 'site', {pages} }}\n");
+    let (good, told) = told(dir.path(), &file);
+    assert!(good && told.len() == 1, "{told:?}");
+    assert_eq!((&*told[0].1, told[0].2), ("front.route[0].files.error_pages.5xx", 5));
+    assert!(told[0].3.ends_with("site/sorry.html is not there"), "{told:?}");
+}
+
+#[test]
+fn a_query_that_its_database_does_not_take_is_warned_of() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let made = Command::new("sqlite3").arg(dir.path().join("site.db")).arg("create table users (id, name)").status();
+    assert!(made.expect("the package sqlite3 is installed").success());
+    let of = |sql: &str| {
+        let query = format!("query = {{ database = 'main', sql = '{sql}' }}");
+        let file =
+            format!("{LISTENER}[[front.route]]\npath = '/'\n{query}\n[web.database.main]\nurl = 'sqlite:site.db'\n");
+        told(dir.path(), &file)
+    };
+    let (good, told) = of("select nmae from users");
+    assert!(good && told.len() == 1, "{told:?}");
+    assert_eq!((&*told[0].1, told[0].2), ("front.route[0].query.sql", 5));
+    assert!(told[0].3.ends_with("no such column: nmae"), "{told:?}");
+    assert_eq!(of("select name from users"), (true, Vec::new()));
+}
+
+#[test]
+fn a_table_that_is_missing_is_shown_as_it_is_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = format!("{LISTENER}[[front.route]]\npath = '/*'\nfiles = 'site'\n");
+    std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+    let told = json(&outwork(dir.path(), &["check", "--json"]));
+    assert_eq!(told.as_array().map(Vec::len), Some(1), "nothing is said twice: {told:#}");
+    assert_eq!(told[0]["help"], "make it a table: files = { root = \"path/to/file\" }", "{told:#}");
 }

@@ -47,3 +47,18 @@ fn no_test_is_marked_to_be_ignored() {
         assert!(!text.contains(mark), "{} has an ignored test: what cannot run fails", file.display());
     }
 }
+
+#[test]
+fn every_crate_that_logs_has_a_level_of_its_own_and_no_other_has() {
+    let mut logging = vec![];
+    for entry in std::fs::read_dir(root().join("crates")).unwrap().map(Result::unwrap) {
+        let mut files = vec![];
+        sources(&entry.path().join("src"), &mut files);
+        let logs = |file: &std::path::PathBuf| std::fs::read_to_string(file).unwrap().contains("tracing::");
+        logging.extend(files.iter().any(logs).then(|| entry.file_name().into_string().unwrap()));
+    }
+    // What the binary itself says has the level of everything.
+    logging.retain(|name| name != "outwork");
+    logging.sort();
+    assert_eq!(logging, outwork_telemetry::logs::SERVICES);
+}

@@ -20,8 +20,11 @@ section! {
         pub minification: Minification,
         /// Files named by their content.
         pub versioning: Versioning,
-        /// Whether what is made has source maps, with which a browser shows the files that it was made of. They show those to anybody.
+        /// Whether what is made has source maps, which lead from it to the files that it was made of. They are kept below the data directory, and written
+        /// by `outwork assets build`.
         pub source_maps: bool = true,
+        /// Whether source maps are served, and what is made says where: then browsers show the files that it was made of, to anybody.
+        pub serve_source_maps: bool = false,
         /// The path that the folder is served at, where that is not `/`: with slashes at both ends.
         pub base: String = "/",
         /// Where the list of what was made is served, as JSON: paths with their versioned URLs and integrity.

@@ -205,9 +205,8 @@ impl Shelf {
         self.record(&state, seconds)?;
         let mut files: HashMap<Box<str>, (Lasting, Option<Identity>)> =
             state.last.keys().map(|path| (path.as_str().into(), (Lasting::Forever, None))).collect();
-        files.extend(
-            in_place.iter().map(|output| (output.path.as_str().into(), (Lasting::Now, found.state(&output.path)))),
-        );
+        let served = in_place.iter().filter(|output| output.served);
+        files.extend(served.map(|output| (output.path.as_str().into(), (Lasting::Now, found.state(&output.path)))));
         let digests = in_place.iter().map(|output| (output.path.clone(), output.digest)).collect();
         let generation =
             Arc::new(Generation { number, files, folders, plain: digests, superseded: AtomicBool::new(false) });

@@ -33,11 +33,13 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, VARY,
 };
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outwork_front::coding::{Accepted, Choice, Compression, Compressor, Patience};
 use outwork_front::conditional::{self, Validators};
 use outwork_front::filter::Original;
 use outwork_front::message::{Answer, Body, Handler, ReadyHead, Repeated, Request, Response, Standing, Subject};
+use outwork_front::problem::Problem;
 use outwork_front::route::path::NormalPath;
 use outwork_telemetry::{By, Counter};
 use parking_lot::{Mutex, RwLock};
@@ -172,14 +174,18 @@ impl Handler for Files {
         match request.head.method {
             Method::GET | Method::HEAD => {}
             Method::OPTIONS => return allowed(Response::new(StatusCode::NO_CONTENT)).into(),
-            _ => return inner.finish(allowed(status(StatusCode::METHOD_NOT_ALLOWED)), request),
+            _ => return inner.finish(allowed(refusal(StatusCode::METHOD_NOT_ALLOWED, &request.head)), request),
         }
-        let Ok(path) = NormalPath::new(request.head.uri.path()) else {
-            return inner.finish(status(StatusCode::BAD_REQUEST), request);
+        let path = match NormalPath::new(request.head.uri.path()) {
+            Ok(path) => path,
+            Err(error) => {
+                let problem = Problem::new(StatusCode::BAD_REQUEST, error.to_string());
+                return inner.finish(problem.answer(&request.head), request);
+            }
         };
         let path = path.as_str();
         if !inner.shows(path) {
-            return inner.finish(status(StatusCode::NOT_FOUND), request);
+            return inner.finish(refusal(StatusCode::NOT_FOUND, &request.head), request);
         }
         inner.watch.attend();
         if let Some(item) = inner.kept(path) {
@@ -200,8 +206,11 @@ impl Handler for Files {
                 Ok(Found::Item(item, kept_as)) => inner.respond(item, kept_as, request),
                 Ok(Found::Slashless) => with_slash(&request).into(),
                 Ok(Found::Listing(listing)) => inner.list(listing, &request).await.into(),
-                Ok(Found::Status(code)) => inner.finish(status(code), request),
-                Err(error) => inner.finish(inner.failed(&path, &error), request),
+                Ok(Found::Status(code)) => inner.finish(refusal(code, &request.head), request),
+                Err(error) => {
+                    inner.failed(&path, &error);
+                    inner.finish(refusal(StatusCode::INTERNAL_SERVER_ERROR, &request.head), request)
+                }
             };
             answer.response().await
         }))
@@ -221,17 +230,16 @@ impl Inner {
         !path.contains("%2F") && (self.settings.hidden || !path.split('/').any(is_hidden))
     }
 
-    fn failed(&self, path: &str, error: &io::Error) -> Response {
+    fn failed(&self, path: &str, error: &io::Error) {
         self.metrics.errors.inc();
         tracing::warn!(path, %error, "a file cannot be served");
-        status(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// Answers with a file in the form that the client gets; `None` where that has to be made.
     fn at_once(&self, item: &Item, request: &Request) -> Option<Response> {
         let (index, needed) = match form(item, &request.head.headers) {
             Form::Plain => return Some(self.answer(item, &item.plain, request)),
-            Form::NotAcceptable => return Some(not_acceptable()),
+            Form::NotAcceptable => return Some(not_acceptable(&request.head)),
             Form::Coded { index, needed } => (index, needed),
         };
         let made = item.coded.get(index)?.made.get()?;
@@ -252,7 +260,7 @@ impl Inner {
             };
             let response = match &made {
                 Some(made) => inner.answer(&item, made, &request),
-                None if needed => not_acceptable(),
+                None if needed => not_acceptable(&request.head),
                 None => inner.answer(&item, &item.plain, &request),
             };
             inner.finish(response, request).response().await
@@ -308,7 +316,7 @@ impl Inner {
     fn finish(self: &Arc<Self>, mut response: Response, request: Request) -> Answer {
         let code = response.status;
         if code.is_client_error() || code.is_server_error() {
-            response.note_mut().about = Some(Box::new(Subject::of(&request.head)));
+            response.note_mut().about.get_or_insert_with(|| Box::new(Subject::of(&request.head)));
         }
         let fits = |statuses: &Statuses| match statuses {
             Statuses::One(one) => *one == code,
@@ -340,6 +348,10 @@ impl Inner {
         let form = made.as_deref().unwrap_or(&item.plain);
         self.metrics.error_pages.inc();
         self.count(form);
+        if let Some(problem) = &mut response.note_mut().problem {
+            problem.hide();
+        }
+        response.headers.remove(VARY);
         // Its validators are not those of what was asked for.
         for name in [CONTENT_TYPE, CONTENT_ENCODING, VARY, CACHE_CONTROL] {
             if let Some(value) = form.ready.fields.get(&name) {
@@ -390,15 +402,22 @@ fn form(item: &Item, fields: &HeaderMap) -> Form {
     }
 }
 
-fn status(code: StatusCode) -> Response {
-    let text = format!("{}\n", code.canonical_reason().unwrap_or("error"));
-    Response::full(code, "text/plain; charset=utf-8", text)
+/// An error answer, which tells nothing of what lies in the folder.
+fn refusal(code: StatusCode, head: &Parts) -> Response {
+    let why = match code {
+        StatusCode::NOT_FOUND => "nothing is at this address",
+        StatusCode::FORBIDDEN => "what is at this address may not be read",
+        StatusCode::METHOD_NOT_ALLOWED => "this address does not answer that method",
+        StatusCode::NOT_ACCEPTABLE => "what is at this address has no coding that is accepted",
+        _ => "what is at this address cannot be read now",
+    };
+    Problem::new(code, why).answer(head)
 }
 
 /// RFC 9110 section 15.5.7.
-fn not_acceptable() -> Response {
-    let mut response = status(StatusCode::NOT_ACCEPTABLE);
-    response.headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+fn not_acceptable(head: &Parts) -> Response {
+    let mut response = refusal(StatusCode::NOT_ACCEPTABLE, head);
+    response.headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
     response
 }
 
@@ -415,8 +434,12 @@ fn with_slash(request: &Request) -> Response {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     // A path that begins with two slashes would be read as a host.
     let path = format!("/{}/{query}", uri.path().trim_start_matches('/'));
-    let Ok(location) = HeaderValue::from_str(&path) else { return status(StatusCode::BAD_REQUEST) };
-    let mut response = status(StatusCode::MOVED_PERMANENTLY);
+    let Ok(location) = HeaderValue::from_str(&path) else {
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "the path cannot stand in a redirection");
+        return problem.answer(&request.head);
+    };
+    let code = StatusCode::MOVED_PERMANENTLY;
+    let mut response = Response::full(code, "text/plain; charset=utf-8", "Moved Permanently\n");
     response.headers.insert(LOCATION, location);
     response
 }

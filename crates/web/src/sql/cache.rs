@@ -214,8 +214,10 @@ impl QueryCache {
 
     /// Forgets all that was made of a database, and gives how many results that were.
     pub async fn forget_database(&self, database: &str, cause: Cause) -> u64 {
+        let removed = self.tiers.purge(&Purge::Tag(database_tag(database))).await.removed;
+        // Who sees it counted finds it forgotten.
         self.metrics.invalidations.of(cause).inc();
-        self.tiers.purge(&Purge::Tag(database_tag(database))).await.removed
+        removed
     }
 }
 

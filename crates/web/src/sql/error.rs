@@ -1,12 +1,15 @@
-//! Why a query has no answer, and what its client is told: whose fault it is and what to do, and nothing of the SQL or the database.
+//! Why a query has no answer, and what its client is told: whose fault it is and what to do, and nothing of the SQL or the database but the
+//! constraint that a change does not keep to.
 
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
+use outwork_front::api::Fault;
 use outwork_front::message::Response;
 use outwork_front::problem::Problem;
 
+use super::constraint::Constraint;
 use super::metrics::Outcome;
 use super::parameter::Unfit;
 use super::render::RenderError;
@@ -41,18 +44,21 @@ pub enum QueryError {
     #[error("there is no such row")]
     None,
     /// What is to be written contradicts what is there: a duplicate, or something that others refer to.
-    #[error("it contradicts what is there already")]
-    Conflict,
+    #[error("it contradicts what is there already: {0}")]
+    Conflict(Constraint),
     /// What is to be written is not allowed by a rule of the database.
-    #[error("a rule of the database does not allow it")]
-    Rule,
+    #[error("a rule of the database does not allow it{}", .0.as_ref().map(|constraint| format!(": {constraint}")).unwrap_or_default())]
+    Rule(Option<Constraint>),
     /// As many wait for a connection as may.
     #[error("too many requests wait for the database")]
     Full,
-    /// There was no connection in time.
+    /// There is no way to the server of the database.
     #[error("the database cannot be reached now")]
     Unreachable,
-    /// Somebody else's change is in the way.
+    /// The file of the database cannot be opened.
+    #[error("the database cannot be opened now")]
+    Unopened,
+    /// No connection was free in time, or somebody else's change is in the way.
     #[error("the database is busy")]
     Busy,
     /// It took too long.
@@ -80,12 +86,20 @@ impl QueryError {
             | Self::NotAcceptable
             | Self::Value => Outcome::Invalid,
             Self::None => Outcome::Empty,
-            Self::Conflict | Self::Rule => Outcome::Refused,
+            Self::Conflict(_) | Self::Rule(_) => Outcome::Refused,
             Self::Full => Outcome::Full,
-            Self::Unreachable | Self::Busy => Outcome::Unavailable,
+            Self::Unreachable | Self::Unopened | Self::Busy => Outcome::Unavailable,
             Self::Timeout => Outcome::Timeout,
             Self::TooLarge => Outcome::TooLarge,
             Self::Failed => Outcome::Failed,
+        }
+    }
+
+    /// That a change does not keep to a constraint, as far as it is known.
+    pub(super) fn refused_by(constraint: Option<Constraint>) -> Self {
+        match constraint {
+            Some(constraint) if constraint.kind.is_about_others() => Self::Conflict(constraint),
+            rule => Self::Rule(rule),
         }
     }
 
@@ -96,9 +110,9 @@ impl QueryError {
             Self::Content(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::None => StatusCode::NOT_FOUND,
-            Self::Conflict => StatusCode::CONFLICT,
-            Self::Rule => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Full | Self::Unreachable | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Rule(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Full | Self::Unreachable | Self::Unopened | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge | Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -111,9 +125,9 @@ impl QueryError {
             Self::Content(_) => "too-large",
             Self::NotAcceptable => "not-acceptable",
             Self::None => "not-found",
-            Self::Conflict => "conflict",
-            Self::Rule => "refused",
-            Self::Full | Self::Unreachable | Self::Busy => "unavailable",
+            Self::Conflict(_) => "conflict",
+            Self::Rule(_) => "refused",
+            Self::Full | Self::Unreachable | Self::Unopened | Self::Busy => "unavailable",
             Self::Timeout => "timeout",
             Self::TooLarge | Self::Failed => "internal",
         }
@@ -126,6 +140,12 @@ impl QueryError {
         let mut problem = Problem::new(status, self.to_string()).details(self.kind());
         if let Self::Parameter { name, .. } = self {
             problem = problem.member("key", name.as_str());
+        }
+        if let Self::Conflict(constraint) | Self::Rule(Some(constraint)) = self {
+            problem = problem.member("constraint", constraint.to_json());
+        }
+        if *self == Self::Unreachable {
+            problem = problem.fault(Fault::Upstream);
         }
         if let Some(wait) = wait {
             problem = problem.member("retry_after", wait);

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use outwork_cache::{Key, Role};
 use outwork_front::conditional;
 use outwork_front::message::{Answer, Body, Handler, Request, RequestBody, Response, Subject};
+use outwork_front::problem::Problem;
 
 use super::Shared;
 use super::cache::{Answered, Landed, key};
@@ -211,16 +212,18 @@ impl Handler for Queried {
                 let own = self.own();
                 Answer::Later(Box::pin(own.change(request.head, request.body)))
             }
-            (&Method::OPTIONS, _) => self.allowed(StatusCode::NO_CONTENT).into(),
-            _ => self.allowed(StatusCode::METHOD_NOT_ALLOWED).into(),
+            (&Method::OPTIONS, _) => self.allowed(Response::new(StatusCode::NO_CONTENT)).into(),
+            _ => {
+                let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not answer that method");
+                self.allowed(problem.answer(&request.head)).into()
+            }
         }
     }
 }
 
 impl Queried {
-    fn allowed(&self, status: StatusCode) -> Response {
+    fn allowed(&self, mut response: Response) -> Response {
         let methods = if self.query.write { "POST, PUT, PATCH, DELETE, OPTIONS" } else { "GET, HEAD, OPTIONS" };
-        let mut response = Response::new(status);
         response.headers.insert(ALLOW, HeaderValue::from_static(methods));
         response
     }

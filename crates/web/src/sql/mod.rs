@@ -3,12 +3,12 @@
 //! - [`config`]: what the configuration says; `literal`, [`address`]: values in it.
 //! - [`tokens`], [`statement`]: SQL as its words: what is a parameter, what a statement does, which tables it names.
 //! - [`parameter`], `request`: what clients say, as values of their types.
-//! - [`query`]: a query of a route, ready to run.
+//! - [`query`]: a query of a route, ready to run; [`examine`]: what its database would say of it.
 //! - [`source`]: a database, whichever it is; `sqlite`, `postgres`: their pools.
 //! - [`render`], `calendar`: rows as JSON and CSV.
 //! - [`cache`]: results that are kept.
 //! - `handler`: from a request to an answer.
-//! - [`error`]: why there is none.
+//! - [`error`]: why there is none; `constraint`: what a change does not keep to.
 //! - [`api`]: what the admin API does with it; [`metrics`]: what it counts.
 //!
 //! What a client sends never becomes part of a statement: statements are made of the configuration alone, once, and values travel beside them.
@@ -20,7 +20,9 @@ pub mod api;
 pub mod cache;
 mod calendar;
 pub mod config;
+mod constraint;
 pub mod error;
+pub mod examine;
 mod handler;
 mod literal;
 pub mod metrics;

@@ -60,6 +60,8 @@ pub(crate) struct Output {
     pub(crate) path: String,
     /// Its name says what is in it, so that never changes.
     pub(crate) versioned: bool,
+    /// Whether anybody gets it. What is not is for who has the disk.
+    pub(crate) served: bool,
     /// SHA-256 of its content.
     pub(crate) digest: Digest,
     /// What is in it.
@@ -172,7 +174,13 @@ impl Planner<'_> {
         let (before, after) = (node.members.iter().map(|file| file.length).sum(), text.len() as u64);
         self.known.insert(node.path.clone(), Known { url: url.clone(), integrity: integrity.clone() });
         self.build.entries.push(Entry { path: node.path.clone(), url, integrity, before, after });
-        self.build.outputs.push(Output { path: node.path.clone(), versioned: false, digest: bytes, content });
+        self.build.outputs.push(Output {
+            path: node.path.clone(),
+            versioned: false,
+            served: true,
+            digest: bytes,
+            content,
+        });
     }
 
     /// A file that is what it was, but for its name.
@@ -202,20 +210,31 @@ impl Planner<'_> {
             return None;
         }
         let url = locate::url(&self.settings.base, &named);
-        self.build.outputs.push(Output { path: named, versioned: true, digest: *digest, content: content.clone() });
+        self.build.outputs.push(Output {
+            path: named,
+            versioned: true,
+            served: true,
+            digest: *digest,
+            content: content.clone(),
+        });
         Some(url)
     }
 
-    /// A text with the comment that leads to its map, which is put beside it.
+    /// A text with the comment that leads to its map, which is put beside it; without one where the map is not for everybody.
     fn with_map(&mut self, node: &Node<'_>, text: &Arc<str>, map: Option<&str>) -> String {
         let Some(map) = map else { return text.to_string() };
         let path = format!("{}.map", node.path);
         let digest: Digest = Sha256::digest(map.as_bytes()).into();
         let content = Content::Text(map.into());
-        let url = self.version(&path, self.settings.versioning.enabled, &digest, &content).unwrap_or_else(|| {
-            self.build.outputs.push(Output { path: path.clone(), versioned: false, digest, content });
+        let served = self.settings.serve_source_maps;
+        let versioned = served && self.settings.versioning.enabled;
+        let url = self.version(&path, versioned, &digest, &content).unwrap_or_else(|| {
+            self.build.outputs.push(Output { path: path.clone(), versioned: false, served, digest, content });
             locate::url(&self.settings.base, &path)
         });
+        if !served {
+            return text.to_string();
+        }
         match node.kind {
             Kind::Css => format!("{text}\n/*# sourceMappingURL={url} */\n"),
             _ => format!("{text}\n//# sourceMappingURL={url}\n"),
@@ -261,6 +280,7 @@ impl Planner<'_> {
         self.build.outputs.push(Output {
             path: path.clone(),
             versioned: false,
+            served: true,
             digest,
             content: Content::Text(Arc::clone(text)),
         });
@@ -286,7 +306,7 @@ impl Planner<'_> {
             }
             let digest = Sha256::digest(text.as_bytes()).into();
             let content = Content::Text(text.into());
-            self.build.outputs.push(Output { path: path.clone(), versioned: false, digest, content });
+            self.build.outputs.push(Output { path: path.clone(), versioned: false, served: true, digest, content });
         }
         // The same content may come by the same name from several files: a folder for all of them.
         self.build.outputs.sort_by(|one, other| one.path.cmp(&other.path));

@@ -96,7 +96,7 @@ fn files_are_put_together_in_order_with_their_references_and_a_map() {
     ];
     let build = built(
         &site,
-        "[concatenation]\npatterns = ['/css/*.css -> /all.css', '/js/z.js, /js/*.js, /js/none.js -> /all.js']",
+        "serve_source_maps = true\n[concatenation]\npatterns = ['/css/*.css -> /all.css', '/js/z.js, /js/*.js, /js/none.js -> /all.js']",
     );
     let [i, d, m] = ["/css/i.png", "/css/sub/d.png", "/js/m.js"].map(|path| url(&build, path));
     let css = text(&build, "/all.css");
@@ -170,7 +170,7 @@ fn what_is_small_already_keeps_its_text_and_its_map() {
         ("/js/c.min.js", "import './b.js';\n//# sourceMappingURL=b.js.map"),
         ("/js/d.js", "var d = 1;\n//# sourceMappingURL=data:application/json;base64,e30="),
     ];
-    let build = built(&site, "");
+    let build = built(&site, "serve_source_maps = true");
     let kept = url(&build, "/js/a.min.js");
     assert_eq!(
         build.outputs.iter().find(|output| output.path == kept).unwrap().content,
@@ -236,4 +236,20 @@ fn scripts_that_are_strict_and_others_that_are_not_are_put_together_as_none_is()
     assert!(build.faults[0].to_string().contains("use strict"));
     let both = built(&[site[0], ("/b.js", "'use strict'")], keys);
     assert!(text(&both, "/all.js").starts_with("'use strict'") && both.faults.is_empty());
+}
+
+#[test]
+fn maps_are_kept_for_who_has_the_disk_and_served_where_that_is_wanted() {
+    let site = [("/app.js", "var answer = function (value) { return value }"), ("/app.css", "a { color : red }")];
+    let build = built(&site, "");
+    for path in ["/app.js", "/app.css"] {
+        assert!(!text(&build, path).contains("sourceMappingURL"), "nothing leads to what nobody gets");
+        let map = build.outputs.iter().find(|output| output.path == format!("{path}.map")).unwrap();
+        assert!(!map.served && !map.versioned, "{map:?}");
+        assert!(text(&build, &format!("{path}.map")).contains(&format!("\"sources\":[\"{path}\"]")));
+    }
+    assert_eq!(built(&site, "source_maps = false").outputs.len(), 4);
+    let served = built(&site, "serve_source_maps = true");
+    assert!(served.outputs.iter().all(|output| output.served));
+    assert!(text(&served, "/app.js").contains("\n//# sourceMappingURL=/app.js-"));
 }

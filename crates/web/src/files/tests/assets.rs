@@ -158,3 +158,15 @@ fn names_of_the_last_run_are_served_before_anything_is_made_and_go_when_their_ti
         assert_ne!(now, before);
     }
 }
+
+#[test]
+fn a_source_map_is_served_where_that_is_asked_for() {
+    for (keys, status) in [("", 404), ("serve_source_maps = true\nversioning.enabled = false", 200)] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("root")).unwrap();
+        fs::write(dir.path().join("root/app.css"), "p { color : red }").unwrap();
+        let site = Site::serve(dir, &format!("[files.assets]\nstart_wait = '60s'\n{keys}"), None);
+        assert!(site.get("/app.css").1.starts_with("p{color:red}"));
+        assert_eq!(site.get("/app.css.map").0, status, "{keys}");
+    }
+}

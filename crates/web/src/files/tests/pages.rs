@@ -44,6 +44,32 @@ fn a_folder_without_an_index_is_listed_where_that_is_wanted() {
 }
 
 #[test]
+fn every_error_says_what_is_wrong_and_has_the_id_that_its_answer_bears() {
+    let site = Site::new("");
+    for (method, path, lines, wanted) in [
+        ("GET", "/none", "", 404),
+        ("GET", "/.secret", "", 404),
+        ("GET", "/%zz", "", 400),
+        ("DELETE", "/a.txt", "", 405),
+        ("GET", "/a.txt", "Range: bytes=10-\r\n", 416),
+        ("GET", "/a.txt", "If-Match: \"other\"\r\n", 412),
+        ("GET", "/a.txt", "Accept-Encoding: identity;q=0\r\n", 406),
+    ] {
+        let (status, head, body) = site.ask(method, path, &format!("Accept: application/json\r\n{lines}"));
+        let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &problem["status"]), (wanted, &wanted.into()), "{method} {path}: {head}");
+        assert_eq!(problem["request_id"].as_str(), field(&head, "x-request-id"), "{head}");
+        assert_eq!(field(&head, "content-type"), Some("application/problem+json"));
+    }
+    let (_, head, body) = site.ask("GET", "/none", "");
+    let id = field(&head, "x-request-id").unwrap();
+    assert_eq!(body, format!("404 Not Found\nnothing is at this address\nThe request is at fault.\nRequest {id}\n"));
+    let (status, head, _) = site.ask("HEAD", "/none", "");
+    let length: usize = field(&head, "content-length").unwrap().parse().unwrap();
+    assert_eq!((status, length), (404, body.len()), "a HEAD gets the fields of a GET");
+}
+
+#[test]
 fn an_error_has_the_page_of_its_status_and_keeps_the_status() {
     let site = Site::new("error_pages = { 404 = '/missing.html', 4xx = '/other.html', 5xx = '/nowhere.html' }");
     site.write("missing.html", "<p>there is no such page ".repeat(100));
@@ -51,6 +77,7 @@ fn an_error_has_the_page_of_its_status_and_keeps_the_status() {
     let (status, head, body) = site.ask("GET", "/none", "If-None-Match: *\r\nRange: bytes=0-1\r\n");
     assert_eq!((status, body.len(), field(&head, "content-type")), (404, 2500, Some("text/html; charset=utf-8")));
     assert_eq!((field(&head, "etag"), field(&head, "last-modified")), (None, None));
+    assert!(field(&head, "x-request-id").is_some(), "the page is the site's, the id is the answer's");
     let (status, head, _) = site.client().ask("GET", "/none", "Accept-Encoding: gzip\r\n");
     assert_eq!(
         (status, field(&head, "content-encoding"), field(&head, "vary")),
@@ -66,7 +93,8 @@ fn an_error_has_the_page_of_its_status_and_keeps_the_status() {
     site.write("other.html", "another");
     assert_eq!(site.get("/%zz"), (400, "another".into()));
     std::fs::remove_file(site.path("other.html")).unwrap();
-    assert_eq!(site.get("/%zz"), (400, "Bad Request\n".into()));
+    let (status, body) = site.get("/%zz");
+    assert!(status == 400 && body.starts_with("400 Bad Request\nan escape in the path is malformed\n"), "{body}");
 }
 
 #[test]

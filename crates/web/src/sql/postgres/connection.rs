@@ -14,7 +14,7 @@ use futures_util::TryStreamExt;
 use outwork_config::Secret;
 use tokio::runtime::Handle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type};
 use tokio_postgres::{CancelToken, Client, Config, NoTls, Statement};
 
@@ -22,6 +22,7 @@ use super::decode::{self, DecodeError, Raw};
 use super::tls::Tls;
 use crate::sql::address::Server;
 use crate::sql::config::{Database, Rows};
+use crate::sql::constraint::Constraint;
 use crate::sql::error::QueryError;
 use crate::sql::metrics::SqlMetrics;
 use crate::sql::parameter::Value;
@@ -247,6 +248,20 @@ impl Connection {
         }
     }
 
+    /// What the server says of a statement that it does not take.
+    ///
+    /// # Errors
+    /// Why it says nothing.
+    pub(super) async fn refuses(&self, sql: &str) -> Result<Option<String>, String> {
+        let client = self.client().map_err(|failure| failure.to_string())?;
+        match client.prepare(sql).await {
+            Ok(_) => Ok(None),
+            Err(error) => {
+                error.as_db_error().map(|refused| Some(refused.message().to_owned())).ok_or_else(|| chain(&error))
+            }
+        }
+    }
+
     /// Runs a query.
     pub(super) async fn run(
         &mut self,
@@ -384,7 +399,7 @@ impl Connection {
             tracing::warn!(database, route, error = chain(&error), "a query has failed: the connection broke");
             return QueryError::Unreachable;
         };
-        let told = explained(code);
+        let told = explained(code, error.as_db_error());
         let message = error.as_db_error().map_or("", |error| error.message());
         match told {
             QueryError::Failed => tracing::error!(database, route, code = code.code(), message, "a query has failed"),
@@ -396,18 +411,12 @@ impl Connection {
 }
 
 /// What a SQLSTATE means for who has sent the values.
-fn explained(code: &SqlState) -> QueryError {
+fn explained(code: &SqlState, error: Option<&DbError>) -> QueryError {
     match code {
         code if *code == SqlState::QUERY_CANCELED => QueryError::Timeout,
-        code if *code == SqlState::UNIQUE_VIOLATION
-            || *code == SqlState::FOREIGN_KEY_VIOLATION
-            || *code == SqlState::EXCLUSION_VIOLATION =>
-        {
-            QueryError::Conflict
-        }
         code => match code.code().get(..2) {
             Some("22") => QueryError::Value,
-            Some("23" | "44") => QueryError::Rule,
+            Some("23" | "44") => QueryError::refused_by(error.and_then(Constraint::told_by_postgres)),
             // Serialization, deadlock.
             Some("40" | "55") => QueryError::Busy,
             // Insufficient resources, shutdown, start.

@@ -79,6 +79,26 @@ struct Held {
     _used: Counted,
 }
 
+/// Has a server prepare statements, and gives what it says of those that it does not take, by their numbers.
+///
+/// # Errors
+/// Why it cannot be asked.
+pub(super) async fn examine(
+    name: &str,
+    server: &Server,
+    settings: &Database,
+    runtime: &Handle,
+    statements: &[(usize, &str)],
+) -> Result<Vec<(usize, String)>, String> {
+    let opened = Opening::new(name, server, settings, runtime)?.open().await;
+    let connection = opened.map_err(|error| error.to_string())?;
+    let mut refused = Vec::new();
+    for (index, sql) in statements {
+        refused.extend(connection.refuses(sql).await?.map(|why| (*index, why)));
+    }
+    Ok(refused)
+}
+
 impl Postgres {
     /// A pool for this server.
     ///
@@ -252,7 +272,7 @@ impl Pool {
         let _waiting = Counted::new(&self.cells.waiting);
         match tokio::time::timeout_at(deadline, Arc::clone(&self.permits).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(QueryError::Unreachable),
+            _ => Err(QueryError::Busy),
         }
     }
 

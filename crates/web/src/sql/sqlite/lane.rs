@@ -195,7 +195,7 @@ impl Lane {
         Ok(async move {
             let _wanted = wanted;
             if tokio::time::timeout(connect_timeout, begins).await.is_err() {
-                return Err(QueryError::Unreachable);
+                return Err(QueryError::Busy);
             }
             match tokio::time::timeout(query_timeout, comes).await {
                 Ok(Ok(outcome)) => outcome,
@@ -302,7 +302,7 @@ impl Shared {
                 self.cells.unreachable.inc();
                 let (database, file) = (self.opening.database.as_str(), self.opening.path.display());
                 tracing::warn!(database, %file, %error, "cannot open the database");
-                Err(QueryError::Unreachable)
+                Err(QueryError::Unopened)
             }
         }
     }

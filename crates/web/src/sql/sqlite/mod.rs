@@ -34,18 +34,37 @@ pub(super) struct Sqlite {
     looked: AtomicU64,
 }
 
+/// Has SQLite prepare statements, and gives what it says of those that it does not take, by their numbers.
+///
+/// # Errors
+/// Why the file cannot be opened.
+pub(super) fn examine(
+    name: &str,
+    path: &Path,
+    settings: &Database,
+    statements: &[(usize, &str)],
+) -> Result<Vec<(usize, String)>, String> {
+    let opening = opening(name, path, settings, &Arc::default(), Role::Reader);
+    let session = session::Session::open(&opening).map_err(|error| error.to_string())?;
+    Ok(statements.iter().filter_map(|(index, sql)| Some((*index, session.refuses(sql)?))).collect())
+}
+
+fn opening(name: &str, path: &Path, settings: &Database, metrics: &Arc<SqlMetrics>, role: Role) -> Opening {
+    Opening {
+        database: name.to_owned(),
+        path: path.to_owned(),
+        role,
+        busy_timeout: settings.query_timeout,
+        prepared: settings.prepared.into(),
+        pragmas: settings.pragmas.clone(),
+        metrics: Arc::clone(metrics),
+    }
+}
+
 impl Sqlite {
     /// A pool for this file. It is opened by the first who needs it.
     pub(super) fn new(name: &str, path: &Path, settings: &Database, metrics: &Arc<SqlMetrics>) -> Self {
-        let opening = |role| Opening {
-            database: name.to_owned(),
-            path: path.to_owned(),
-            role,
-            busy_timeout: settings.query_timeout,
-            prepared: settings.prepared.into(),
-            pragmas: settings.pragmas.clone(),
-            metrics: Arc::clone(metrics),
-        };
+        let opening = |role| opening(name, path, settings, metrics, role);
         let size = |most, least, idle_timeout, max_lifetime| Size {
             most,
             least,

@@ -15,6 +15,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, InterruptHandle, OpenFlags, Statement, ToSql};
 
+use crate::sql::constraint::Constraint;
 use crate::sql::error::QueryError;
 use crate::sql::metrics::SqlMetrics;
 use crate::sql::parameter::Value;
@@ -150,6 +151,16 @@ impl Session {
         self.connection.get_interrupt_handle()
     }
 
+    /// What SQLite says of a statement that it does not take.
+    pub(super) fn refuses(&self, sql: &str) -> Option<String> {
+        let error = self.connection.prepare(sql).err()?;
+        Some(match error {
+            // What is behind it is the statement again.
+            rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg)) => msg,
+            error => error.to_string(),
+        })
+    }
+
     /// Whether it has been used long enough, or another file has come in the place of its own.
     pub(super) fn is_outdated(&mut self, now: Instant, max_lifetime: Duration) -> bool {
         now.duration_since(self.opened) >= max_lifetime || identity(&self.path) != self.file
@@ -248,16 +259,18 @@ impl Session {
                 return error.into();
             }
         };
-        let (code, extended) = match &error {
-            rusqlite::Error::SqliteFailure(error, _) => (Some(error.code), error.extended_code),
-            _ => (None, 0),
+        let (code, extended, message) = match &error {
+            rusqlite::Error::SqliteFailure(error, message) => {
+                (Some(error.code), error.extended_code, message.as_deref().unwrap_or_default())
+            }
+            _ => (None, 0, ""),
         };
         let told = match (code, extended) {
             (Some(ErrorCode::OperationInterrupted), _) => return QueryError::Timeout,
             (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => QueryError::Busy,
-            // Unique, primary key, row id, foreign key.
-            (Some(ErrorCode::ConstraintViolation), 2067 | 1555 | 2579 | 787) => QueryError::Conflict,
-            (Some(ErrorCode::ConstraintViolation), _) => QueryError::Rule,
+            (Some(ErrorCode::ConstraintViolation), code) => {
+                QueryError::refused_by(Constraint::told_by_sqlite(code, message))
+            }
             (Some(ErrorCode::TypeMismatch | ErrorCode::TooBig), _) => QueryError::Value,
             _ => QueryError::Failed,
         };

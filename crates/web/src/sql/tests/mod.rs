@@ -18,6 +18,7 @@ use outwork_front::message::{Body, BodyError, BodySource, Handler, Origin, Reque
 use outwork_front::route::{Conditions, Table};
 
 use super::config::{Query, Web};
+use super::examine::{Finding, examine};
 use super::query::{Around, prepare};
 use super::{Databases, Queried, Shared};
 
@@ -112,6 +113,22 @@ impl Asked {
 fn read(text: &str) -> Site {
     let sources = Sources { file: Some(("a.toml".into(), text.to_owned())), env: vec![], set: vec![] };
     load::<Site>(sources).unwrap_or_else(|faults| panic!("{}", faults.render(false))).value
+}
+
+/// What databases say of the queries of a site, by their places among its routes.
+fn examined(text: &str) -> Vec<Finding> {
+    let site = read(text);
+    let prepared = |(name, query): (&String, &Query)| {
+        let (method, path) = name.split_once(' ').unwrap_or(("", name));
+        let (path, methods) = (path.parse().unwrap(), [method.to_owned()]);
+        let dialect = site.web.database[&query.database].url.dialect();
+        let methods: &[String] = if method.is_empty() { &[] } else { &methods };
+        prepare(query, Around { path: &path, methods, dialect, cache: &site.web.query_cache }).unwrap()
+    };
+    let mut queries: Vec<_> = site.route.iter().map(prepared).collect();
+    // Those without a method first.
+    queries.sort_by_key(|query| query.write);
+    examine(&site.web, &queries)
 }
 
 fn routed(site: &Site, databases: &Databases) -> Routed {

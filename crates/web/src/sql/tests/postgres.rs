@@ -3,6 +3,7 @@ use http::Method;
 
 use super::server::Server;
 use super::{Asked, INJECTIONS, escaped, until};
+use crate::sql::examine::{Finding, Of};
 use crate::sql::metrics::{Cause, Lookup, Outcome};
 
 const USERS: &str = "
@@ -147,10 +148,12 @@ async fn a_change_is_made_whole_or_not_at_all_and_only_where_a_route_changes() {
     assert_eq!(server.must("select count(*) from log"), "0");
     let post = async |body: &str| site.post("/users", "application/json", body).await;
     assert_eq!(post("{\"name\": \"Bea\", \"age\": 7}").await.body, "{\"rows_affected\":1}\n");
-    assert_eq!(post("{\"name\": \"Bea\"}").await.status, 409);
+    let twice = post("{\"name\": \"Bea\"}").await;
+    assert_eq!((twice.status, &twice.json()["constraint"]["columns"]), (409, &serde_json::json!(["name"])));
+    assert!(!twice.body.contains("Bea"), "{twice:?}");
     let rule = post("{\"name\": \"Cid\", \"age\": -1}").await;
     assert_eq!(rule.status, 422);
-    assert!(!rule.body.contains("users_age_check"), "{rule:?}");
+    assert!(rule.body.contains("check constraint users_age_check") && !rule.body.contains("-1"), "{rule:?}");
     assert_eq!(server.must("select string_agg(what, ',') from log"), "Bea", "what came before a failure is undone");
     let put = async |id: u32| {
         site.ask(Method::PUT, &format!("/users/{id}"), &[("content-type", "application/json")], "{\"name\": \"Eva\"}")
@@ -246,6 +249,10 @@ async fn a_server_that_comes_back_is_used_again_and_those_that_are_to_rest_are_o
     server.stop();
     let down = site.get("/one").await;
     assert_eq!((down.status, down.field("retry-after")), (503, "1"));
+    assert_eq!(
+        (&down.json()["fault"], &down.json()["detail"]),
+        (&"upstream".into(), &"the database cannot be reached now".into())
+    );
     assert!(!down.body.contains("postgres"), "{down:?}");
     server.start();
     assert_eq!(site.get("/one").await.status, 200);
@@ -364,4 +371,29 @@ async fn connections_are_encrypted_to_a_server_that_is_who_it_says_and_who_has_t
 
 fn owner(path: &std::path::Path) -> u32 {
     std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).unwrap())
+}
+
+#[test]
+fn queries_are_looked_at_where_the_server_is_reached_and_it_is_said_where_it_is_not() {
+    let mut server = Server::new(&[]);
+    server.must(USERS);
+    let routes = "
+        [route.'/users']
+        database = 'main'
+        sql = 'select nmae from users where id = :id'
+        params = { id = { type = 'integer' } }
+        [route.'POST /users']
+        database = 'main'
+        sql = 'insert into users (name) values (:name)'
+        write = true
+        params = { name = { type = 'text' } }
+    ";
+    let text = web(&server, "connect_timeout = '1s'", routes);
+    let found = super::examined(&text);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].of == Of::Query(0) && found[0].why.contains("nmae"), "{found:?}");
+    assert_eq!(server.must("select count(*) from users"), "2", "nothing is run");
+    server.stop();
+    let found = super::examined(&text);
+    assert!(matches!(&*found, [Finding { of: Of::Database(name), .. }] if name == "main"), "{found:?}");
 }

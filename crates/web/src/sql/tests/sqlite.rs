@@ -2,6 +2,7 @@ use futures_util::future::join_all;
 use http::Method;
 
 use super::{Asked, INJECTIONS, escaped, until};
+use crate::sql::examine::Of;
 use crate::sql::metrics::{Cause, Lookup, Outcome};
 
 const USERS: &str = "
@@ -198,10 +199,13 @@ async fn a_change_is_made_whole_or_not_at_all() {
     );
     let twice = site.post("/users", "application/json", "{\"name\": \"Bea\"}").await;
     assert_eq!(twice.status, 409, "{twice:?}");
-    assert!(!twice.body.contains("users") && !twice.body.contains("UNIQUE"), "{twice:?}");
+    assert_eq!(twice.json()["detail"], "it contradicts what is there already: unique constraint on name");
+    assert_eq!(twice.json()["constraint"], serde_json::json!({"kind": "unique", "columns": ["name"]}));
+    assert!(!twice.body.contains("users") && !twice.body.contains("Bea"), "{twice:?}");
     assert_eq!(site.post("/twice", "application/json", "{\"name\": \"Ada\"}").await.status, 409);
     assert_eq!(site.get("/users?name=half").await.body, "[]\n", "what came before the failure is undone");
-    assert_eq!(site.post("/posts", "application/json", "{\"author\": 77}").await.status, 409, "nobody is 77");
+    let nobody = site.post("/posts", "application/json", "{\"author\": 77}").await;
+    assert_eq!((nobody.status, &nobody.json()["constraint"]["kind"]), (409, &"foreign-key".into()), "nobody is 77");
     assert_eq!(site.ask(Method::DELETE, "/users/2", &[], "").await.status, 200);
     assert_eq!(site.ask(Method::DELETE, "/users/2", &[], "").await.status, 404);
 }
@@ -395,7 +399,8 @@ async fn a_file_that_comes_later_or_in_the_place_of_another_is_opened() {
     std::fs::rename(&now, &away).unwrap();
     let cached = USER.replace("[route.'/users']", "[route.'/users']\ncache = { ttl = '1h' }");
     let site = file.asked("change_check = '0s'", &cached);
-    assert_eq!(site.get("/users/1").await.status, 503);
+    let unopened = site.get("/users/1").await;
+    assert_eq!((unopened.status, &unopened.json()["fault"]), (503, &"us".into()), "{unopened:?}");
     std::fs::copy(&away, &now).unwrap();
     assert_eq!(site.get("/users/1").await.json()["name"], "Ada");
     assert!(site.get("/users").await.body.contains("Ada"));
@@ -438,4 +443,20 @@ async fn a_reload_keeps_connections_of_databases_that_stay_as_they_are() {
     site.reload(&file.text("pool_size = 3", &renamed));
     assert!(!std::sync::Arc::ptr_eq(&stays, site.databases.get("main").unwrap()));
     assert_eq!(site.get("/people/1").await.status, 200);
+}
+
+#[test]
+fn queries_that_sqlite_does_not_take_are_found_without_running_any() {
+    let file = File::new();
+    let wrong = USER.replace("select id, name from users", "select id, nmae from users");
+    let found = super::examined(&file.text("", &format!("{wrong}{WRITE}")));
+    let told: Vec<_> = found.iter().map(|finding| (&finding.of, &*finding.why)).collect();
+    assert_eq!(told, [(&Of::Query(4), "no such column: nmae")], "{found:?}");
+    std::fs::write(
+        file.dir.path().join("site.db"),
+        "no database at all, and long enough to be told from an empty one".repeat(20),
+    )
+    .unwrap();
+    let found = super::examined(&file.text("", USER));
+    assert!(found.iter().all(|finding| finding.why.contains("not a database")) && !found.is_empty(), "{found:?}");
 }
