@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use crate::binary::{Place, get, said, text};

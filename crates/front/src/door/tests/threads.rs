@@ -34,11 +34,13 @@ impl Handler for Works {
 
 #[test]
 fn a_thread_has_as_many_others_for_what_waits_as_it_may_have() {
+    // Clients end their side, and wait.
+    let options = Options { abort_on_close: false, ..Options::default() };
     for io in [1, 3] {
         let waiting = Arc::new(Waiting::default());
         let bound = Bound::bind(&[place()], Threads { io, ..Threads::of(1) }, Vec::new()).unwrap();
         let metrics = Arc::default();
-        let door = bound.serve(serving(Options::default(), Works(Arc::clone(&waiting))), &metrics).unwrap();
+        let door = bound.serve(serving(options.clone(), Works(Arc::clone(&waiting))), &metrics).unwrap();
         let running = Running { door: Some(door), metrics };
         let mut clients: Vec<_> = (0..8).map(|_| running.connect()).collect();
         for client in &mut clients {
