@@ -50,10 +50,10 @@ impl Redis {
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.write_all(b"PING\r\n")?;
         let mut answer = [0; 4];
-        match stream.read(&mut answer) {
+        match stream.read_exact(&mut answer) {
             // Where nobody listens yet, a connection may have found itself.
-            Ok(_) => Ok(answer != *b"PING"),
-            Err(error) => Ok(error.kind() == ErrorKind::ConnectionReset),
+            Ok(()) => Ok(answer != *b"PING"),
+            Err(error) => Ok(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof)),
         }
     }
 
