@@ -59,7 +59,9 @@ section! {
         pub password: Option<Secret> [restart],
         /// Certificates (PEM) of who may vouch for the server; unset, those of the operating system.
         pub ca: Option<PathBuf> [restart],
-        /// What every key there begins with. Instances with the same prefix share their entries and their purges.
+        /// What every key there begins with. Instances with the same prefix share their purges, and the answers of routes that are
+        /// written alike, down to the folder and the URL of the database. What a PUT, POST or DELETE has changed goes from Redis and from the instance
+        /// that answered it; others give what they have in memory or on disk until its time is over, or until it is purged.
         pub prefix: String [restart] = "outwork:",
         /// How long an entry stays at most. The response may say less.
         pub ttl: Duration [restart, range secs(1)..] = hours(24),

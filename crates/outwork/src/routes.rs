@@ -92,7 +92,8 @@ filtered_section! {
         pub(crate) redirect: Option<RedirectSettings>,
         /// The same answer always.
         pub(crate) respond: Option<RespondSettings>,
-        /// Whether and how its answers are cached.
+        /// Whether and how its answers are cached. What a `query` answers is forgotten with its URL here, and not with its tables: for what changes there is
+        /// the cache of results (`query.cache`), which knows.
         pub(crate) cache: Option<CacheRules>,
         /// Another target, for which the routes are asked again. The route that is found then says what middleware there is.
         pub(crate) reroute: Option<Rewrite>,

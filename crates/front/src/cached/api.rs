@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use http::HeaderName;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use outwork_cache::{Circuit, Purge, Reach, TierStats, Top};
+use outwork_cache::{Circuit, Purge, Purged, Reach, TierStats, Top};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 use super::Store;
 use super::edge::{Edge, Told};
 use super::metrics::Outcome;
+use super::purging::Meant;
 use super::serve::record;
 use super::stored::Record;
 use super::warm::{Address, Fate, Warmer};
@@ -38,12 +39,20 @@ pub struct Caching {
 }
 
 impl Caching {
-    /// Throws out what a purge means, here and in the caches around.
-    pub async fn purge(&self, purge: &Purge) -> PurgeReport {
+    /// Throws out what is meant, here and in the caches around.
+    pub async fn purge(&self, meant: &Meant) -> PurgeReport {
         // Who asks from now on does not get what is being fetched already.
         self.store.flights.leave_alone();
-        let purged = self.store.tiers.purge(purge).await;
-        let edge = self.edge.as_ref().map(|edge| match edge.purge(purge) {
+        let purges = meant.as_kept(&self.store.keys.lock());
+        let mut purged = Purged { removed: 0, shared: Reach::Off, disk: Reach::Off };
+        for purge in &purges {
+            let Purged { removed, shared, disk } = self.store.tiers.purge(purge).await;
+            purged.removed += removed;
+            // What is to come of one is to come of all.
+            let reach = |before, now| if before == Reach::Pending { before } else { now };
+            (purged.shared, purged.disk) = (reach(purged.shared, shared), reach(purged.disk, disk));
+        }
+        let edge = self.edge.as_ref().map(|edge| match edge.purge(&meant.as_said()) {
             Told::Queued => EdgeReport::Queued,
             Told::Unsupported => EdgeReport::Unsupported,
             Told::Dropped => EdgeReport::Dropped,
@@ -267,19 +276,16 @@ pub struct PurgeRequest {
 }
 
 impl PurgeRequest {
-    fn purge(&self) -> Result<Purge, Problem> {
-        let url = |text: &str, key: &str| -> Result<String, Problem> {
-            text.parse::<Address>().map(|address| address.name()).map_err(|error| Problem::invalid(key, error))
-        };
+    fn meant(&self) -> Result<Meant, Problem> {
         match (self.url.as_deref(), self.prefix.as_deref(), self.tag.as_deref(), self.all) {
-            (Some(text), None, None, false) => Ok(Purge::Name(url(text, "url")?.into())),
-            (None, Some(text), None, false) => {
-                // What is a URL is brought into the form of names; what is the beginning of one is as good as it stands.
-                let is_whole = text.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
-                Ok(Purge::Prefix(if is_whole { url(text, "prefix")? } else { text.to_owned() }.into()))
+            (Some(text), None, None, false) => {
+                text.parse().map(Meant::Url).map_err(|error| Problem::invalid("url", error))
             }
-            (None, None, Some(tag), false) if !tag.is_empty() => Ok(Purge::Tag(tag.into())),
-            (None, None, None, true) => Ok(Purge::All),
+            (None, Some(text), None, false) => {
+                text.parse().map(Meant::Prefix).map_err(|error| Problem::invalid("prefix", error))
+            }
+            (None, None, Some(tag), false) if !tag.is_empty() => Ok(Meant::Tag(tag.into())),
+            (None, None, None, true) => Ok(Meant::All),
             _ => Err(Problem::invalid("", "say what to purge: exactly one of url, prefix, tag and all")),
         }
     }
@@ -342,15 +348,15 @@ async fn purge(
     State(caching): State<Arc<Caching>>,
     Json(request): Json<PurgeRequest>,
 ) -> Result<Json<PurgeReport>, Problem> {
-    let purge = request.purge()?;
-    let (kind, target) = match &purge {
+    let meant = request.meant()?;
+    let (kind, target) = match meant.as_said() {
         Purge::Name(name) => ("url", name.to_string()),
         Purge::Prefix(prefix) => ("prefix", prefix.to_string()),
         Purge::Tag(tag) => ("tag", tag.to_string()),
         Purge::All => ("all", String::new()),
     };
     caller.does("cache.purge", target.as_str(), kind);
-    let report = caching.purge(&purge).await;
+    let report = caching.purge(&meant).await;
     caller.does("cache.purge", target, format!("{kind}: {} entries left memory", report.removed));
     Ok(Json(report))
 }

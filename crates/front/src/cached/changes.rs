@@ -86,6 +86,12 @@ impl Changes {
             // What another site says of ours is no reason.
             if target.is_of_origin(&own) && addresses.find_for(&Method::GET, head, &path).is_ok() {
                 store.invalidate(&target.key(&head.headers, rules));
+                // As nearly all spell it, should this one have spelled it otherwise.
+                let usual = path.escaped();
+                if usual != uri.path() {
+                    let target = Target::of(named, &usual, uri.query(), tls, &rules.key);
+                    store.invalidate(&target.key(&head.headers, rules));
+                }
             }
         }
     }

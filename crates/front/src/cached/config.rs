@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cron::Cron;
+use super::storing::{MOST_TAGS, TAG_BYTES};
 use super::warm::Address;
 use http::{HeaderName, HeaderValue, StatusCode};
 use outwork_config::{At, ByteSize, Fault, choice, hours, millis, mins, secs, section};
@@ -36,6 +37,8 @@ section! {
         pub pass_ttl: Duration [range secs(0)..=hours(24)] = mins(2),
         /// What tells one answer from another.
         pub key: Key,
+        /// Tags that all of them can be purged by, beside those that they name themselves by `Surrogate-Key` or `Cache-Tag`.
+        pub tags: Vec<String>,
         /// Request header fields that answers depend on, in place of what `Vary` says.
         pub vary: Option<Vec<String>>,
         /// Requests with one of these header fields go past the cache.
@@ -262,6 +265,23 @@ fn cache(cache: &Cache, at: &mut At<'_>) {
                 Fault::new("it is longer than a year").expected("at most 365 days"),
             );
         }
+    }
+    for (index, tag) in cache.tags.iter().enumerate() {
+        if tag.is_empty()
+            || tag.len() > TAG_BYTES
+            || tag.contains(|letter: char| !letter.is_ascii_graphic() || letter == ',')
+        {
+            let fault = Fault::new(format!("{tag:?} is no tag"));
+            let expected =
+                format!("a word such as \"products\", of {TAG_BYTES} bytes at most, without spaces and commas");
+            at.fault(&format!("tags[{index}]"), fault.expected(expected));
+        }
+    }
+    if cache.tags.len() > MOST_TAGS {
+        at.fault(
+            "tags",
+            Fault::new(format!("there are {}", cache.tags.len())).expected(format!("at most {MOST_TAGS}")),
+        );
     }
     check_names("bypass_headers", &cache.bypass_headers, at);
     check_names("vary", cache.vary.as_deref().unwrap_or_default(), at);

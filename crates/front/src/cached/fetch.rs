@@ -146,7 +146,7 @@ impl Fetch {
         held: Option<Held>,
     ) -> Self {
         let mut head = head.clone();
-        let name = Target::new(&head, origin.tls, &route.rules.key).name();
+        let name = Target::new(&head, origin.tls, &route.rules.key).name(&route.rules.key);
         let facts = Facts::of(&head.headers);
         let asker = Asker { authorized: facts.authorized, cookies: facts.cookies, no_store: asked.control.no_store };
         // What is stored is whole, and answers HEAD, ranges and conditions.

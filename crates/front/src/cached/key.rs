@@ -1,4 +1,7 @@
 //! Which requests get the same response: keys, and the fields that `Vary` names (RFC 9111 sections 2 and 4.1).
+//!
+//! A key is of a target as it was spelled: two spellings may be the same to us and not to what answers, and then one could be had to stand for the other.
+//! What answers are purged by is a name that all spellings share.
 
 use std::borrow::Cow;
 
@@ -11,6 +14,7 @@ use super::config::Query;
 use super::rules::{KeyRules, Rules};
 use super::stored::Varies;
 use super::storing::Lasting;
+use crate::route::path::NormalPath;
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,10 +49,14 @@ impl<'r> Target<'r> {
         self.scheme == other.scheme && self.host == other.host
     }
 
-    /// What it is purged by.
-    pub(crate) fn name(&self) -> Box<str> {
+    /// What it is purged by: one text for every spelling, with a `*` for what makes no difference.
+    pub(crate) fn name(&self, rules: &KeyRules) -> Box<str> {
+        let scheme = if rules.scheme { self.scheme } else { "*" };
+        let host = if rules.host { &self.host } else { "*" };
+        let path = NormalPath::new(self.path);
+        let path = path.as_ref().map_or(Cow::Borrowed(self.path), NormalPath::escaped);
         let question = if self.query.is_empty() { "" } else { "?" };
-        format!("{}://{}{}{question}{}", self.scheme, self.host, self.path, self.query).into()
+        format!("{scheme}://{host}{path}{question}{}", plain_escapes(&self.query)).into()
     }
 
     /// The key of its response, or of what that depends on.
@@ -110,6 +118,34 @@ fn counted<'q>(query: Option<&'q str>, rules: &KeyRules) -> Cow<'q, str> {
         parameters.sort_by_key(|parameter| name(parameter));
     }
     Cow::Owned(parameters.join("&"))
+}
+
+/// A query whose escapes are in one form (RFC 3986 section 6.2.2): none of what needs none, and capital letters.
+fn plain_escapes(query: &str) -> Cow<'_, str> {
+    if !query.contains('%') {
+        return Cow::Borrowed(query);
+    }
+    let mut plain = String::with_capacity(query.len());
+    let mut parts = query.split('%');
+    plain.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let escape = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (escape, part.get(2..)) {
+            (Some(byte), Some(rest)) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                plain.push(char::from(byte));
+                plain.push_str(rest);
+            }
+            (Some(byte), Some(rest)) => {
+                plain.push_str(&format!("%{byte:02X}"));
+                plain.push_str(rest);
+            }
+            _ => {
+                plain.push('%');
+                plain.push_str(part);
+            }
+        }
+    }
+    Cow::Owned(plain)
 }
 
 /// The value of a cookie.

@@ -79,10 +79,13 @@ fn header_fields_and_cookies_count_where_the_rules_name_them() {
 
 #[test]
 fn a_response_is_purged_by_its_url() {
-    let name =
-        |uri: &str, host: &str, tls: bool| Target::new(&head(uri, &[("host", host)]), tls, &rules(|_| {}).key).name();
+    let name = |uri: &str, host: &str, tls: bool| {
+        let (rules, head) = (rules(|_| {}).key, head(uri, &[("host", host)]));
+        Target::new(&head, tls, &rules).name(&rules)
+    };
     assert_eq!(&*name("/a?b=c", "A.example:443", true), "https://a.example/a?b=c");
     assert_eq!(&*name("/", "a.example:8080", false), "http://a.example:8080/");
+    assert_eq!(&*name("//%61/../b?%63", "a.example", false), "http://a.example/b?c");
 }
 
 /// RFC 9111 section 4.1.

@@ -4,6 +4,7 @@
 //! - `structured`, `control`: cache directives, of responses to all caches or to some, and of requests.
 //! - `storing`: whether a response is stored, and how long it lives.
 //! - `key`: which requests get the same response.
+//! - `purging`: what is purged, by the names that it is kept under.
 //! - `policy`: what becomes of a request, given what is stored. With the three above it decides; what follows performs.
 //! - `stored`: what is kept of a response beside its content.
 //! - `serve`: finding and giving what is stored.
@@ -28,6 +29,7 @@ mod key;
 pub mod metrics;
 mod policy;
 mod popular;
+pub mod purging;
 pub mod rules;
 mod serve;
 mod status;
@@ -54,6 +56,7 @@ use key::{Target, cookies, word};
 use metrics::{CachedMetrics, Limit, Outcome};
 use policy::{Asked, Facts, Forward, Plan, plan};
 use popular::Popular;
+use rules::KeyRules;
 pub use rules::Rules;
 use serve::{Held, What};
 use status::Forwarded;
@@ -61,6 +64,9 @@ use storing::Lasting;
 
 /// How often a request that waited in vain joins again before it goes past the cache.
 const JOINS: usize = 4;
+
+/// Rules of keys that a purge knows of: those of this configuration, and of earlier ones.
+const MOST_KEYS: usize = 256;
 
 /// What all routes that cache share.
 pub struct Store {
@@ -73,6 +79,8 @@ pub struct Store {
     most: usize,
     /// Numbers what varies.
     nonces: AtomicU64,
+    /// What counts of requests, by the rules of each route that has kept answers here.
+    keys: Mutex<Vec<KeyRules>>,
     /// What is asked for often, and whether anybody wants to know.
     popular: Mutex<Popular>,
     predicting: AtomicBool,
@@ -89,6 +97,7 @@ impl Store {
             gathering: AtomicUsize::new(0),
             most,
             nonces: AtomicU64::new(0),
+            keys: Mutex::default(),
             popular: Mutex::new(Popular::new(popular)),
             predicting: AtomicBool::new(false),
         })
@@ -102,6 +111,17 @@ impl Store {
     /// What it counts.
     pub fn metrics(&self) -> &Arc<CachedMetrics> {
         &self.metrics
+    }
+
+    /// Answers are kept by these rules from now on.
+    fn keep_by(&self, rules: &KeyRules) {
+        let mut keys = self.keys.lock();
+        if !keys.contains(rules) {
+            if keys.len() == MOST_KEYS {
+                keys.remove(0);
+            }
+            keys.push(rules.clone());
+        }
     }
 
     /// What lies under a key, or is on its way there, is not given any more.
@@ -145,6 +165,7 @@ pub struct Refresh;
 impl Cached {
     /// Around a handler.
     pub fn new(inner: Arc<dyn Handler>, rules: Rules, store: Arc<Store>) -> Self {
+        store.keep_by(&rules.key);
         Self(Arc::new(Route { inner, rules, store, fetches: Arc::default() }))
     }
 }

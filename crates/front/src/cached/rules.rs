@@ -35,6 +35,8 @@ pub struct Rules {
     pub(crate) cookies: Cookies,
     pub(crate) set_cookie: SetCookie,
     pub(crate) targets: Vec<HeaderName>,
+    /// Tags of every answer.
+    pub(crate) tags: Box<[Box<str>]>,
     /// Targets and tags that no client sees.
     pub(crate) consumed: Vec<HeaderName>,
     /// What the cache before this one is told of every answer that is stored here.
@@ -46,7 +48,7 @@ pub struct Rules {
 }
 
 /// What counts of a request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyRules {
     pub(crate) scheme: bool,
     pub(crate) host: bool,
@@ -56,6 +58,20 @@ pub(crate) struct KeyRules {
     pub(crate) sort: bool,
     pub(crate) headers: Vec<HeaderName>,
     pub(crate) cookies: Vec<Box<str>>,
+}
+
+impl KeyRules {
+    /// All of a URL counts.
+    pub(crate) const URL: Self = Self {
+        scheme: true,
+        host: true,
+        query: Query::All,
+        params: Vec::new(),
+        ignore: Vec::new(),
+        sort: false,
+        headers: Vec::new(),
+        cookies: Vec::new(),
+    };
 }
 
 /// A name, or the beginning of one.
@@ -134,6 +150,7 @@ impl Rules {
             cookies: settings.cookies,
             set_cookie: settings.set_cookie,
             targets,
+            tags: settings.tags.iter().map(|tag| tag.as_str().into()).collect(),
             consumed,
             edge,
             fetch_timeout: settings.fetch_timeout,

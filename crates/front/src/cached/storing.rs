@@ -16,8 +16,8 @@ use super::rules::{Rules, TAGS};
 use super::stored::Stored;
 
 /// Tags that one response can have, and the bytes that each can have.
-const MOST_TAGS: usize = 128;
-const TAG_BYTES: usize = 256;
+pub(crate) const MOST_TAGS: usize = 128;
+pub(crate) const TAG_BYTES: usize = 256;
 /// Fields that one response may depend on.
 const MOST_VARY: usize = 16;
 
@@ -136,7 +136,7 @@ pub(crate) fn judge(
     if life.fresh.is_zero() && life.while_revalidate.is_zero() && !can_validate {
         return Err(Pass::Stale);
     }
-    let tags = tags(fields);
+    let tags = tags(fields, rules);
     let born = born(fields, date, times);
     let mut fields = fields.clone();
     clean(&mut fields, &control, date, rules);
@@ -334,13 +334,14 @@ fn sorted(mut names: Vec<HeaderName>) -> Vec<HeaderName> {
     names
 }
 
-fn tags(fields: &HeaderMap) -> Box<[Box<str>]> {
+fn tags(fields: &HeaderMap, rules: &Rules) -> Box<[Box<str>]> {
     let [by_space, by_comma] = &TAGS;
     let texts = |name| fields.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let keys = texts(by_space).flat_map(str::split_ascii_whitespace);
     let tags = texts(by_comma).flat_map(|text| text.split(',').map(str::trim));
     let mut all: Vec<Box<str>> = Vec::new();
-    for tag in keys.chain(tags).filter(|tag| !tag.is_empty() && tag.len() <= TAG_BYTES).take(MOST_TAGS) {
+    let own = rules.tags.iter().map(|tag| &**tag);
+    for tag in own.chain(keys).chain(tags).filter(|tag| !tag.is_empty() && tag.len() <= TAG_BYTES).take(MOST_TAGS) {
         if !all.iter().any(|known| **known == *tag) {
             all.push(tag.into());
         }

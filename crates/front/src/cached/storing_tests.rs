@@ -250,6 +250,9 @@ fn what_is_for_this_cache_stays_here_and_what_is_for_the_one_before_it_goes_on()
     assert_eq!(keep.stored.fields()["surrogate-control"], "max-age=86400");
     assert_eq!(keep.stored.fields()["cache-tag"], "a,b,c,d e", "a cache that is purged by tags has to know them");
     assert!(!keep.stored.fields().contains_key("surrogate-key"));
+    let own = Cache { tags: vec!["own".into(), "c".into()], ..Cache::default() };
+    let keep = of(200, &lines, &Rules::new(&own, "test", None)).unwrap();
+    assert_eq!(&*keep.tags, ["own", "c", "a", "b", "d e"].map(Box::from));
 }
 
 #[test]

@@ -20,8 +20,10 @@ use tokio::task::JoinSet;
 
 use super::config::Warming;
 use super::fetch::Content;
+use super::key::Target;
 use super::metrics::Warmed;
 use super::popular::Repeat;
+use super::rules::KeyRules;
 use super::status::CACHE_STATUS;
 use super::{Refresh, Store};
 use crate::message::{Handler, Origin, Request, RequestBody, Response};
@@ -99,11 +101,20 @@ impl Address {
         Ok(Self { target, ..site.clone() })
     }
 
-    /// What answers to it are purged by: small letters, no port that the scheme means anyway.
-    pub fn name(&self) -> String {
-        let host = self.authority.as_str().to_ascii_lowercase();
-        let host = host.strip_suffix(if self.tls { ":443" } else { ":80" }).unwrap_or(&host);
-        format!("{}://{host}{}", if self.tls { "https" } else { "http" }, self.target)
+    /// What asks for it, as far as it counts.
+    pub(crate) fn target(&self, rules: &KeyRules) -> Target<'_> {
+        Target::of(self.authority.as_str(), self.target.path(), self.target.query(), self.tls, rules)
+    }
+
+    /// The same without its query.
+    pub(crate) fn without_query(&self) -> Self {
+        let path = self.target.path().parse().unwrap_or_else(|_| PathAndQuery::from_static("/"));
+        Self { target: path, ..self.clone() }
+    }
+
+    /// Whether it has a query.
+    pub(crate) fn has_query(&self) -> bool {
+        self.target.query().is_some()
     }
 
     fn repeat(&self, fields: &HeaderMap) -> Option<Repeat> {
@@ -398,13 +409,6 @@ mod tests {
             assert!(of(text).is_err(), "{text}");
         }
         assert_eq!(Address::resolve("/a", None), Err(AddressError::NoSite("/a".into())));
-    }
-
-    #[test]
-    fn an_address_is_purged_by_the_name_that_its_answer_has() {
-        let name = |text: &str| text.parse::<Address>().unwrap().name();
-        assert_eq!(name("https://WWW.example.org:443/A?b"), "https://www.example.org/A?b");
-        assert_eq!(name("http://www.example.org:443"), "http://www.example.org:443/");
     }
 
     #[test]

@@ -112,6 +112,13 @@ impl Visit {
         }
     }
 
+    /// The client has gone before there was an answer: nobody gets one.
+    pub(crate) fn abandoned(mut self) {
+        if let Some(line) = &mut self.line {
+            line.abandoned(self.id.as_ref());
+        }
+    }
+
     /// So many bytes of the answer's content were sent; `whole` says whether that was all of it.
     pub(crate) fn sent(&mut self, entry: &Entry, bytes: u64, whole: bool) {
         if let Some(traffic) = &entry.traffic {

@@ -231,6 +231,7 @@ impl<S: Transport> Connection<S> {
                 });
                 let Some(answer) = made.await else {
                     self.worker.metrics.requests_abandoned.inc();
+                    visit.abandoned();
                     return Ok(false);
                 };
                 answer

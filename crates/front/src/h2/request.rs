@@ -61,6 +61,7 @@ impl Stream {
             Answer::Later(response) => drop(tokio::task::spawn_local(async move {
                 let mut respond = respond;
                 let Some(response) = stream.answer(response, &mut respond).await else {
+                    visit.abandoned();
                     return stream.exchange.worker.metrics.requests_abandoned.inc();
                 };
                 let (response, visit) = stream.exchange.answered(response, visit, started);

@@ -70,6 +70,7 @@ pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: 
             Some(response) => response,
             None => {
                 exchange.worker.metrics.requests_abandoned.inc();
+                visit.abandoned();
                 sending.reset = Code::REQUEST_CANCELLED;
                 return connection.given_up();
             }

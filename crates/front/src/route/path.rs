@@ -49,6 +49,23 @@ impl<'a> NormalPath<'a> {
         &self.0
     }
 
+    /// As URLs have it (RFC 3986 section 3.3): whatever spelling it came in, the same path is the same text.
+    pub fn escaped(&self) -> Cow<'_, str> {
+        // A percent sign in it is that of an escape already.
+        let stands = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(byte);
+        if self.0.bytes().all(|byte| stands(&byte)) {
+            return Cow::Borrowed(&self.0);
+        }
+        let mut text = String::with_capacity(self.0.len() + 8);
+        for byte in self.0.bytes() {
+            match stands(&byte) {
+                true => text.push(char::from(byte)),
+                false => text.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        Cow::Owned(text)
+    }
+
     /// Its segments; the last is empty where it ends in a slash.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').skip(1)

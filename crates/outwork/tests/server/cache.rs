@@ -154,6 +154,47 @@ fn purges_are_by_tag_prefix_and_everything_and_leave_a_row_in_the_audit_log() {
     assert!(audit.contains("cache.purge") && audit.contains("tag: 1 entries left memory"), "{audit}");
 }
 
+/// Answers that anybody gets, whatever host, scheme and parameters they asked with.
+const SAME_FOR_ALL: &str = "\
+[[front.route]]\npath = '/*'\nfiles = { root = 'site' }\n[front.route.cache]\ndefault_ttl = '1h'\ntags = ['pages']\n\
+key = { host = false, scheme = false, query = 'none' }\n";
+
+#[test]
+fn a_purge_finds_what_was_asked_for_in_other_words_and_what_the_key_leaves_out() {
+    let (mut place, site) = place(&format!(
+        "{SAME_FOR_ALL}[[front.route]]\npath = '/news'\nrespond = {{ body = 'news' }}\ncache = {{ ttl = '1h' }}\n"
+    ));
+    place.start();
+    let other = ["--path-as-is", "-H", "Host: other.example"];
+    let is_hit = |url: &str| status(&get(url, &other)).starts_with("Outwork; hit");
+    for (asked, purge) in [
+        ("/page.html?a=1", &["/page.html?a=2"][..]),
+        ("/page.html", &["--prefix", "/pa"]),
+        ("/page.html", &["--prefix", "/page.html?b"]),
+        ("/x/../%70age.html", &["/page.html"]),
+        ("/page.html", &["//./p%61ge.html"]),
+        ("/page.html", &["--tag", "pages"]),
+    ] {
+        let url = format!("{site}{asked}");
+        get(&url, &other);
+        assert!(is_hit(&url), "{asked}");
+        let purge =
+            purge.iter().map(|word| if word.starts_with('/') { format!("{site}{word}") } else { (*word).to_owned() });
+        let purge: Vec<String> = ["cache", "purge"].map(str::to_owned).into_iter().chain(purge).collect();
+        place.must(&purge.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(!is_hit(&url), "{asked} {purge:?}");
+    }
+    // What is kept by host stays apart from what another host has.
+    let news = format!("{site}/news");
+    get(&news, &other);
+    place.must(&["cache", "purge", &news]);
+    assert!(is_hit(&news));
+    place.must(&["cache", "purge", "http://other.example/n%65ws"]);
+    assert!(!is_hit(&news));
+    let refused = place.outwork(&["cache", "purge", "--prefix", "/blog/"]);
+    assert!(text(&refused.stderr).contains("not the beginning of an http or https URL"), "{refused:?}");
+}
+
 #[test]
 fn what_is_warmed_is_there_for_the_first_who_asks() {
     let (mut place, site) = place(&format!("{ROUTES}[cache.warming]\nsite = 'SITE'\non_start = ['/page.html']\n"));
@@ -330,6 +371,8 @@ fn what_one_route_writes_another_does_not_give_out_of_the_cache_any_more() {
     let after = get(&one, &[]);
     assert!(after.ends_with("{\"value\":\"new\"}\n") && status(&after).ends_with("stored"), "{after}");
     assert!(status(&get(&two, &[])).starts_with("Outwork; hit"), "it is another address");
+    get(&format!("{site}/values//%31"), &["-X", "PUT", "-d", "value=newer"]);
+    assert!(get(&one, &[]).ends_with("{\"value\":\"newer\"}\n"), "it is the same address in other words");
 }
 
 #[test]

@@ -373,3 +373,37 @@ fn a_folder_below_a_path_of_its_own_sends_who_left_the_slash_out_to_where_it_is_
     assert!(moved.starts_with("HTTP/1.1 301 ") && field(&moved, "location") == Some("/docs/sub/?a=1"), "{moved}");
     assert!(site.curl("--http1.1", "/docs/sub/", &[]).ends_with("sub"));
 }
+
+#[test]
+fn a_folder_s_redirection_stays_on_its_site_whatever_its_client_asked_for() {
+    let site = Site::new(
+        "[[front.route]]\npath = '/*'\nrewrite = { pattern = '.*', replacement = '/sub' }\nfiles = { root = 'site' }\n",
+    );
+    std::fs::create_dir_all(site.place.path().join("site/sub")).expect("a folder");
+    let mut site = site;
+    site.place.start();
+    for version in VERSIONS {
+        for path in ["//evil.example", "/\\evil.example", "/\\/\\evil.example"] {
+            let moved = site.curl(version, path, &["--path-as-is"]);
+            assert_eq!(field(&moved, "location"), Some("/evil.example/"), "{path} {moved}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_leaves_before_its_answer_has_a_line_in_the_log() {
+    let mut site = Site::new(
+        "\n[front.access_log]\nfile = 'access.log'\nflush = '10ms'\n[front.request_id]\n[web.database.main]\nurl = 'sqlite:main.db'\nquery_timeout = '1m'\n\
+         [[front.route]]\npath = '/slow'\nquery = { database = 'main', sql = 'with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000000000) select count(*) from n' }\n",
+    );
+    let made = std::process::Command::new("sqlite3").arg(site.file("main.db")).arg("create table t (a)").status();
+    assert!(made.expect("sqlite3").success());
+    site.place.start();
+    for version in VERSIONS {
+        site.curl(version, "/slow", &["--max-time", "0.3"]);
+    }
+    let told = lines(&site.file("access.log"), 2);
+    for line in told {
+        assert!(line["status"] == 499 && line["aborted"] == true && line["id"].is_string(), "{line}");
+    }
+}

@@ -432,8 +432,8 @@ fn with_slash(request: &Request) -> Response {
     let original = request.head.extensions.get::<Original>();
     let uri = original.map_or(&request.head.uri, |original| &original.0);
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    // A path that begins with two slashes would be read as a host.
-    let path = format!("/{}/{query}", uri.path().trim_start_matches('/'));
+    // A path that begins with two slashes would be read as a host; browsers take backslashes for slashes.
+    let path = format!("/{}/{query}", uri.path().trim_start_matches(['/', '\\']));
     let Ok(location) = HeaderValue::from_str(&path) else {
         let problem = Problem::new(StatusCode::BAD_REQUEST, "the path cannot stand in a redirection");
         return problem.answer(&request.head);

@@ -36,7 +36,7 @@ section! {
         pub query: QueryPolicy = QueryPolicy::Keep,
         /// Keys of queries, of targets and of `Referer`, whose values are masked.
         pub mask: Vec<String> = MASKED.map(str::to_owned).to_vec(),
-        /// The least status that has a line. What was cut off has one in any case.
+        /// The least status that has a line; 499 stands for a client that did not wait for an answer. What was cut off has one in any case.
         pub min_status: u16 [range 0..=599] = 0,
         /// The share of answers below 400 that have a line. Errors, and what was cut off, always have one.
         pub sample: f64 [range 0.0..=1.0] = 1.0,

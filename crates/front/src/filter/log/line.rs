@@ -11,6 +11,9 @@ use super::{AccessLog, LogField, format};
 use crate::filter::config::LogFormat;
 use crate::message::{Origin, Request, Response};
 
+/// What stands in the place of a status where the client has gone before there was one. No answer has it; logs are read with it since nginx.
+const CLIENT_GONE: u16 = 499;
+
 /// What the log will say of a request. Dropped, it is written, however the request has ended.
 pub(crate) struct Line {
     log: Arc<AccessLog>,
@@ -107,6 +110,13 @@ impl Line {
                 *slot = response.field(name).cloned().or_else(|| hit().map(|(_, value)| value));
             }
         }
+    }
+
+    /// Takes down that the client did not wait for an answer.
+    pub(crate) fn abandoned(&mut self, id: Option<&HeaderValue>) {
+        self.status = StatusCode::from_u16(CLIENT_GONE).ok();
+        self.wait = self.started.elapsed();
+        self.id = id.cloned();
     }
 
     /// Takes down how much of the answer's content was sent, and whether that was all of it.
