@@ -104,7 +104,8 @@ pub(crate) struct Disk {
     max_entry: usize,
     timeout: Duration,
     size: u64,
-    _lock: Lock,
+    /// Until it is closed: from then on the directory may be another process's.
+    lock: Mutex<Option<Lock>>,
 }
 
 /// What was on disk of purges when it was opened.
@@ -197,7 +198,7 @@ impl Disk {
             max_entry: usize::try_from(settings.largest()).unwrap_or(usize::MAX),
             timeout: settings.timeout,
             size: settings.size.get(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         Ok((disk, Past { bans, epoch }))
     }
@@ -354,13 +355,14 @@ impl Disk {
         self.shared.fuse.circuit()
     }
 
-    /// Writes what waits, and ends the threads.
+    /// Writes what waits, ends the threads, and leaves the directory to whoever opens it next.
     pub(crate) fn close(&self) {
         self.shared.behind.close();
         if self.writer.lock().take().is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the thread that writes the cache's disk has panicked");
         }
         self.readers.close();
+        drop(self.lock.lock().take());
     }
 }
 

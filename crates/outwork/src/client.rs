@@ -76,6 +76,14 @@ pub(crate) enum ClientError {
     Io(#[from] io::Error),
 }
 
+impl ClientError {
+    /// Whether nobody listens there.
+    pub(crate) fn is_refused(&self) -> bool {
+        let Self::Unreachable { cause, .. } = self else { return false };
+        matches!(&**cause, ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
 /// What the system said, where it was the system.
 fn plain(cause: &ureq::Error) -> &dyn std::fmt::Display {
     match cause {

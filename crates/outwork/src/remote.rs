@@ -34,6 +34,8 @@ pub(crate) use tls::tls;
 /// How long a successor may take to be ready, and to serve.
 const READY: Duration = Duration::from_secs(60);
 const SERVING: Duration = Duration::from_secs(600);
+/// How long nobody may listen there, with the successor gone, until it is clear that nobody will.
+const GONE: Duration = Duration::from_secs(3);
 /// Between two looks at whether it does.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -64,9 +66,21 @@ pub(crate) fn upgrade(global: &Global) -> anyhow::Result<()> {
         writeln!(anstream::stderr(), "process {process} is ready; waiting until it serves")?;
     }
     let begun = Instant::now();
+    let mut refused: Option<Instant> = None;
     loop {
         // Its secret is another one.
         let status = Client::new(global)?.get("/status");
+        refused = match &status {
+            // The sockets are in one process or another for as long as either lives.
+            Err(error) if error.is_refused() && !Path::new("/proc").join(&process).exists() => {
+                refused.or_else(|| Some(Instant::now()))
+            }
+            _ => None,
+        };
+        anyhow::ensure!(
+            refused.is_none_or(|since| since.elapsed() < GONE),
+            "process {process} has ended, and nobody serves in its place; the server's log says why"
+        );
         if let Some(after) = status.ok().filter(|after| after["started"] != before["started"]) {
             let version = |status: &Json| cell(&status["version"]);
             let words = format!("process {process} serves: version {}, after {}", version(&after), version(&before));

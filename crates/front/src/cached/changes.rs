@@ -1,6 +1,7 @@
 //! Unsafe requests: what they may have changed is not given out of the cache any more, whichever routes keep it (RFC 9111 section 4.4).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{CONTENT_LOCATION, HOST, LOCATION};
 use http::request::Parts;
@@ -24,10 +25,26 @@ struct Kept {
     store: Arc<Store>,
 }
 
+/// A request that may be changing something. Who goes on with it though its client has gone keeps this until it is done: where nobody has seen an
+/// answer, what is kept of its address goes with the last of these.
+#[derive(Clone)]
+pub struct Changing(Arc<Change>);
+
 /// A request as far as it tells what it may have changed.
 struct Change {
+    changes: Arc<Changes>,
     head: Parts,
     tls: bool,
+    /// Whether it is known what has come of it.
+    settled: AtomicBool,
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        if !*self.settled.get_mut() {
+            self.changes.forget(self, &self.head.uri);
+        }
+    }
 }
 
 impl Changes {
@@ -39,31 +56,34 @@ impl Changes {
     }
 
     /// Has a handler answer. Where that may have changed something, what is kept of it goes before the client knows.
-    pub(crate) fn watch(self: &Arc<Self>, request: Request, handler: &dyn Handler) -> Answer {
+    pub(crate) fn watch(self: &Arc<Self>, mut request: Request, handler: &dyn Handler) -> Answer {
         let head = &request.head;
         let is_safe = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
         if is_safe || self.0.is_empty() || head.method == Method::CONNECT {
             return handler.handle(request);
         }
-        let change = Change { head: head.clone(), tls: request.origin.tls };
+        let (head, tls) = (head.clone(), request.origin.tls);
+        let changing =
+            Changing(Arc::new(Change { changes: Arc::clone(self), head, tls, settled: AtomicBool::new(false) }));
+        request.head.extensions.insert(changing.clone());
         match handler.handle(request) {
             Answer::Now(response) => {
-                self.answered(&change, &response);
+                self.answered(&changing.0, &response);
                 Answer::Now(response)
             }
-            Answer::Later(response) => {
-                let changes = Arc::clone(self);
-                Answer::Later(Box::pin(async move {
-                    let response = response.await;
-                    changes.answered(&change, &response);
-                    response
-                }))
-            }
+            Answer::Later(response) => Answer::Later(Box::pin(async move {
+                let response = response.await;
+                changing.0.changes.answered(&changing.0, &response);
+                response
+            })),
         }
     }
 
     fn answered(&self, change: &Change, response: &Response) {
-        if !(response.status.is_success() || response.status.is_redirection()) {
+        change.settled.store(true, Ordering::Relaxed);
+        let status = response.status;
+        // After an error of ours, nobody knows what was changed before it.
+        if !(status.is_success() || status.is_redirection() || status.is_server_error()) {
             return;
         }
         self.forget(change, &change.head.uri);

@@ -48,7 +48,7 @@ use outwork_cache::{Clock, Key, Tiers};
 use parking_lot::Mutex;
 
 use crate::message::{Answer, Handler, Origin, ReadyHead, Repeated, Request, RequestBody, Response};
-pub use changes::Changes;
+pub use changes::{Changes, Changing};
 use config::Cookies;
 use fetch::{Fetch, Fetched, How};
 use flight::{Flights, Followed, Role};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::binary::{Place, json, text};
+use crate::binary::{Place, get, json, text};
 use serde_json::Value as Json;
 
 const LARGE: usize = 64 << 20;
@@ -18,7 +18,9 @@ const LARGE: usize = 64 << 20;
 fn place() -> (Place, String) {
     let place = Place::with(
         "[[front.listener]]\naddress = 'HOST:8080'\n[[front.route]]\npath = '/'\nrespond = { body = 'routed' }\n\
-         [[front.route]]\npath = '/files/*'\nfiles = { root = '.' }\n",
+         [[front.route]]\npath = '/files/*'\nfiles = { root = '.' }\n\
+         [[front.route]]\npath = '/kept'\nrespond = { body = 'kept' }\ncache = { ttl = '1h' }\n\
+         [cache.l3]\nenabled = true\nsize = '16MiB'\n",
     );
     let address = format!("{}:8080", place.host());
     std::fs::create_dir(place.path().join("files")).expect("a folder");
@@ -111,10 +113,13 @@ fn an_upgrade_refuses_no_connection_and_answers_what_was_asked_before() {
     let mut some = [0; 100];
     download.read_exact(&mut some).expect("its beginning");
     load.go_on(100);
+    let kept = format!("http://{address}/kept");
+    assert!(get(&kept, &[]).contains("stored"));
     let before = status(&place);
     let upgraded = json(&place.outwork(&["upgrade", "--json"]));
     let mut first = place.succeed(&upgraded["process"]);
     assert_ne!(status(&place)["started"], before["started"]);
+    assert!(get(&kept, &[]).contains("Outwork; hit"), "what was on disk has gone over");
     // Each tells its part, in any order.
     let mut words = [told(), told()];
     words.sort();
@@ -194,6 +199,22 @@ fn an_upgrade_that_cannot_start_changes_nothing_and_says_why() {
     refused("cannot start", &place);
     script(&program, "exit 3");
     refused("the other process has ended", &place);
+}
+
+#[test]
+fn an_upgrade_after_which_nobody_serves_is_told_of_soon() {
+    let (mut place, _) = place();
+    let program = place.own_program();
+    place.start();
+    // It is ready, and takes the server along when its turn has come.
+    script(
+        &program,
+        r#"exec perl -e 'do { sysread(STDIN, $word, 70000) } until $word =~ /"listeners"/;
+        open(my $line, ">&=", 0); syswrite($line, "\0" x 8 . "\"ready\""); sysread(STDIN, $word, 70000); kill 9, getppid(); exit 1'"#,
+    );
+    let upgraded = place.outwork(&["upgrade"]);
+    assert!(text(&upgraded.stderr).contains("nobody serves in its place"), "{upgraded:?}");
+    assert!(!upgraded.status.success());
 }
 
 /// A program that is another.

@@ -64,6 +64,9 @@ pub enum QueryError {
     /// It took too long.
     #[error("the database took too long")]
     Timeout,
+    /// It was lost sight of while it changed something.
+    #[error("the database was lost sight of during the change: it may have been made, or not")]
+    Unsettled,
     /// The answer is larger than it may be.
     #[error("the answer is larger than it may be")]
     TooLarge,
@@ -89,7 +92,7 @@ impl QueryError {
             Self::Conflict(_) | Self::Rule(_) => Outcome::Refused,
             Self::Full => Outcome::Full,
             Self::Unreachable | Self::Unopened | Self::Busy => Outcome::Unavailable,
-            Self::Timeout => Outcome::Timeout,
+            Self::Timeout | Self::Unsettled => Outcome::Timeout,
             Self::TooLarge => Outcome::TooLarge,
             Self::Failed => Outcome::Failed,
         }
@@ -113,7 +116,7 @@ impl QueryError {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Rule(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Full | Self::Unreachable | Self::Unopened | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Timeout | Self::Unsettled => StatusCode::GATEWAY_TIMEOUT,
             Self::TooLarge | Self::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -129,6 +132,7 @@ impl QueryError {
             Self::Rule(_) => "refused",
             Self::Full | Self::Unreachable | Self::Unopened | Self::Busy => "unavailable",
             Self::Timeout => "timeout",
+            Self::Unsettled => "unsettled",
             Self::TooLarge | Self::Failed => "internal",
         }
     }
@@ -144,7 +148,7 @@ impl QueryError {
         if let Self::Conflict(constraint) | Self::Rule(Some(constraint)) = self {
             problem = problem.member("constraint", constraint.to_json());
         }
-        if *self == Self::Unreachable {
+        if matches!(self, Self::Unreachable | Self::Unsettled) {
             problem = problem.fault(Fault::Upstream);
         }
         if let Some(wait) = wait {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use outwork_cache::{Key, Role};
+use outwork_front::cached::Changing;
 use outwork_front::conditional;
 use outwork_front::message::{Answer, Body, Handler, Request, RequestBody, Response, Subject};
 use outwork_front::problem::Problem;
@@ -117,7 +118,7 @@ impl Queried {
         }
         Answer::Later(Box::pin(async move {
             if is_look_due
-                && own.source.look(&own.shared).await
+                && own.look().await
                 && let Some(answered) = own.shared.cache.get(&key)
             {
                 own.looked(Lookup::Hit);
@@ -128,6 +129,12 @@ impl Queried {
                 Err(error) => own.fail(&error, asked.subject()),
             }
         }))
+    }
+
+    /// Looks whether others have changed something. Who was told so has to have it forgotten, for nobody is told twice.
+    async fn look(&self) -> bool {
+        let own = self.own();
+        self.beside(async move { Ok(own.source.look(&own.shared).await) }).await.unwrap_or(false)
     }
 
     /// The same, for a future.
@@ -159,12 +166,7 @@ impl Queried {
                         lead.land(landed.clone());
                         landed
                     };
-                    // It belongs to nobody's connection: whoever goes takes nothing from the others.
-                    let runtime = shared.runtime().map_err(|error| {
-                        tracing::error!(error, "a query cannot run");
-                        QueryError::Failed
-                    })?;
-                    return runtime.spawn(run).await.unwrap_or(Err(QueryError::Failed));
+                    return self.beside(run).await;
                 }
             }
         }
@@ -179,15 +181,45 @@ impl Queried {
         Ok(answered)
     }
 
+    /// Forgets what was made of what a change has changed, or may have.
+    async fn forget(&self, outcome: &Result<Output, QueryError>) {
+        let (cache, database) = (&self.shared.cache, self.source.name());
+        match outcome {
+            Ok(output) => {
+                let tables: Vec<String> = output.tables.iter().chain(&self.query.tables).cloned().collect();
+                cache.forget_tables(database, &tables, Cause::Route).await;
+            }
+            Err(QueryError::Unsettled) => drop(cache.forget_database(database, Cause::Route).await),
+            Err(_) => {}
+        }
+    }
+
+    /// Does something to its end, whoever leaves meanwhile.
+    async fn beside<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, QueryError>> + Send + 'static,
+    ) -> Result<T, QueryError> {
+        let runtime = self.shared.runtime().map_err(|error| {
+            tracing::error!(error, "a query cannot run");
+            QueryError::Failed
+        })?;
+        runtime.spawn(work).await.unwrap_or(Err(QueryError::Failed))
+    }
+
     async fn change(self, head: http::request::Parts, body: RequestBody) -> Response {
         let changed = async {
             let form = form(self.query.format, &head)?;
             let content = content(&head, body, &self.query).await?;
             let values = values(&self.query, &head, &content)?;
-            let output = self.run(values, form).await?;
-            let tables: Vec<String> = output.tables.iter().chain(&self.query.tables).cloned().collect();
-            self.shared.cache.forget_tables(self.source.name(), &tables, Cause::Route).await;
-            Ok((output.body.ok_or(QueryError::None)?, form))
+            let (own, changing) = (self.own(), head.extensions.get::<Changing>().cloned());
+            // It goes on though its client has gone: whatever it changes has to be forgotten.
+            let output = self.beside(async move {
+                let outcome = own.run(values, form).await;
+                own.forget(&outcome).await;
+                drop(changing);
+                outcome
+            });
+            Ok((output.await?.body.ok_or(QueryError::None)?, form))
         };
         match changed.await {
             Ok((content, form)) => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outwork_cache::UnixMillis;
+use tokio::sync::Mutex;
 
 use super::Shared;
 use super::address::{Address, Dialect};
@@ -42,6 +43,8 @@ pub struct Source {
     name: String,
     settings: Database,
     kind: Backend,
+    /// Whoever looks for changes: a second one would be told of none that the first has yet to see to.
+    looking: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -60,7 +63,7 @@ impl Source {
             Address::Sqlite(path) => Backend::Sqlite(Sqlite::new(name, path, settings, &shared.metrics)),
             Address::Postgres(server) => Backend::Postgres(Postgres::new(name, server, settings, shared)?),
         };
-        Ok(Self { name: name.to_owned(), settings: settings.clone(), kind })
+        Ok(Self { name: name.to_owned(), settings: settings.clone(), kind, looking: Mutex::default() })
     }
 
     /// What the configuration calls it.
@@ -100,6 +103,7 @@ impl Source {
     /// Looks whether others have changed it, and forgets what was made of it if so. True where what is kept may be given.
     pub async fn look(&self, shared: &Shared) -> bool {
         let Backend::Sqlite(sqlite) = &self.kind else { return true };
+        let Ok(_turn) = self.looking.try_lock() else { return false };
         match sqlite.look().await {
             Looked::Same => true,
             Looked::Changed => {

@@ -28,7 +28,7 @@ use super::parameter::Value;
 use super::query::Prepared;
 use super::render::Form;
 use super::source::Output;
-use connection::{Connection, Opening};
+use connection::{Connection, Opening, Stop};
 
 /// A database of PostgreSQL's.
 #[derive(Debug)]
@@ -214,18 +214,36 @@ impl Pool {
             };
             match finished {
                 // More rows are on their way, and nobody reads them.
-                Some(Err(QueryError::TooLarge)) => Err(QueryError::TooLarge),
+                Some(Err(QueryError::TooLarge)) => {
+                    self.stop(stop).await;
+                    Err(QueryError::TooLarge)
+                }
+                Some(Err(QueryError::Unreachable)) if query.write => return Err(QueryError::Unsettled),
                 Some(outcome) => return outcome,
-                None => Err(QueryError::Timeout),
+                None => {
+                    self.stop(stop).await;
+                    match query.write {
+                        false => Err(QueryError::Timeout),
+                        // It may be past stopping, and then it is made: whoever has to forget has to know.
+                        true => match tokio::time::timeout(STOP, asked).await {
+                            Ok(Err(QueryError::Unreachable)) | Err(_) => Err(QueryError::Unsettled),
+                            Ok(outcome) => outcome,
+                        },
+                    }
+                }
             }
         };
+        // What stops this query might stop the next one on this connection, too.
+        held.connection.give_up();
+        finished
+    }
+
+    /// Tells the server to stop what a connection is at.
+    async fn stop(&self, stop: Stop) {
         self.metrics.stopped.inc();
         if tokio::time::timeout(STOP, stop.send()).await.is_err() {
             tracing::debug!(database = self.opening.name(), "PostgreSQL could not be told to stop a query in time");
         }
-        // What stops this query might stop the next one on this connection, too.
-        held.connection.give_up();
-        finished
     }
 
     /// A connection: one that rests, or a new one.

@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::InterruptHandle;
 use tokio::sync::oneshot;
 
-use super::session::{Opening, Session};
+use super::session::{Opening, Role, Session};
 use crate::sql::error::QueryError;
 use crate::sql::metrics::{Counted, PoolCells};
 
@@ -57,6 +57,9 @@ struct State {
 }
 
 /// What a thread does; with an error where it has no connection. It says when the thread is free again.
+/// How long a change may take to stop, until it is told again.
+const STOP: Duration = Duration::from_millis(50);
+
 type Work = Box<dyn FnOnce(Result<&mut Session, QueryError>, Busy) + Send>;
 
 struct Job {
@@ -106,6 +109,15 @@ impl Ticket {
 struct Wanted {
     ticket: Arc<Ticket>,
     shared: Arc<Shared>,
+}
+
+impl Wanted {
+    /// Has it stopped where it is. Between two statements nothing is.
+    fn stop(&self) {
+        if let Stage::Running(handle) = &*self.ticket.0.lock() {
+            handle.interrupt();
+        }
+    }
 }
 
 impl Drop for Wanted {
@@ -193,15 +205,25 @@ impl Lane {
         let wanted = Wanted { ticket, shared: Arc::clone(shared) };
         let Size { connect_timeout, query_timeout, .. } = shared.size;
         Ok(async move {
-            let _wanted = wanted;
             if tokio::time::timeout(connect_timeout, begins).await.is_err() {
                 return Err(QueryError::Busy);
             }
-            match tokio::time::timeout(query_timeout, comes).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => Err(QueryError::Failed),
-                Err(_) => Err(QueryError::Timeout),
+            let mut comes = std::pin::pin!(comes);
+            let in_time = tokio::time::timeout(query_timeout, &mut comes).await;
+            if let Ok(outcome) = in_time {
+                return outcome.unwrap_or(Err(QueryError::Failed));
             }
+            if wanted.shared.opening.role == Role::Writer {
+                wanted.shared.opening.metrics.stopped.inc();
+                // It may be past stopping, and then it is made: whoever has to forget has to know.
+                loop {
+                    wanted.stop();
+                    if let Ok(outcome) = tokio::time::timeout(STOP, &mut comes).await {
+                        return outcome.unwrap_or(Err(QueryError::Failed)).map_err(|_| QueryError::Timeout);
+                    }
+                }
+            }
+            Err(QueryError::Timeout)
         })
     }
 }

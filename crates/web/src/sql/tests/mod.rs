@@ -1,5 +1,6 @@
 //! Queries as a route asks them, of real databases.
 
+mod leaving;
 mod postgres;
 mod server;
 mod sharing;

@@ -19,7 +19,7 @@ fn web(server: &Server, settings: &str, rest: &str) -> String {
     format!("[web.database.main]\nurl = '{}'\n{settings}\n{rest}", server.url())
 }
 
-fn asked(server: &Server, settings: &str, rest: &str) -> Asked {
+pub(super) fn asked(server: &Server, settings: &str, rest: &str) -> Asked {
     Asked::new(&web(server, settings, rest))
 }
 

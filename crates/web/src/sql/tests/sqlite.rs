@@ -16,19 +16,19 @@ const USERS: &str = "
     create trigger logged after insert on posts begin insert into log values (new.text); end;
 ";
 
-struct File {
+pub(super) struct File {
     dir: tempfile::TempDir,
 }
 
 impl File {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let file = Self { dir: tempfile::tempdir().unwrap() };
         file.run(USERS);
         file
     }
 
     /// What another process does.
-    fn run(&self, sql: &str) {
+    pub(super) fn run(&self, sql: &str) {
         rusqlite::Connection::open(self.dir.path().join("site.db")).unwrap().execute_batch(sql).unwrap();
     }
 
@@ -37,7 +37,7 @@ impl File {
         format!("[web.database.main]\nurl = 'sqlite:{}'\n{settings}\n{rest}", path.display())
     }
 
-    fn asked(&self, settings: &str, rest: &str) -> Asked {
+    pub(super) fn asked(&self, settings: &str, rest: &str) -> Asked {
         Asked::new(&self.text(settings, rest))
     }
 }
