@@ -2,6 +2,7 @@
 //! byte by byte.
 
 mod connections;
+mod leaving;
 mod messages;
 mod rules;
 
