@@ -5,7 +5,7 @@
 //! - `report`: what came out.
 //!
 //! At a rate, a request that was due while the one before it was still under way counts from when it was due: a server that stalls does not
-//! slow down who measures it.
+//! slow down who measures it. A request that the server says it has not begun with is made again, and its time goes on.
 
 mod connection;
 mod lane;
