@@ -9,9 +9,11 @@ import re
 import shlex
 import statistics
 import subprocess
+import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench/results"
 TICKS = os.sysconf("SC_CLK_TCK")
 STALL_SECONDS, STALL_MS = 3, 0.3
 
@@ -70,12 +72,36 @@ def fsync_microseconds(folder):
     return statistics.median(costs)
 
 
+def changes():
+    """What lies in this folder, and is not what its commit has: as far as it is measured, or measures."""
+    what = ["crates", "dashboard", "bench", "Cargo.toml", "Cargo.lock", ":(exclude)bench/results"]
+    return output("git", "-C", str(ROOT), "diff", "--name-only", "HEAD", "--", *what)
+
+
+def commit():
+    """The commit that was measured, and whether that is all."""
+    return f"commit {output('git', '-C', str(ROOT), 'rev-parse', '--short', 'HEAD')}{' with changes' if changes() else ''}"
+
+
+def add_result(parser, name):
+    """The options that say where the result goes."""
+    parser.add_argument("--output", type=pathlib.Path, default=RESULTS / name, help="where the result goes")
+    parser.add_argument("--with-changes", action="store_true", help="write it to bench/results although there are changes that are in no commit; it says so")
+
+
+def check_result(arguments):
+    """Refuses, before anything is measured, a result that nobody could get again from the commit it names."""
+    is_kept = arguments.output.resolve().is_relative_to(RESULTS)
+    if is_kept and not arguments.with_changes and (found := changes()):
+        sys.exit(
+            f"{arguments.output} would name a commit that is not what was measured; commit this first, give --output another place, or say --with-changes:\n{found}"
+        )
+
+
 def machine(arguments, peers):
     """What a figure depends on: the machine, the versions, and what `peers` adds."""
     cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     memory = int(re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) / 2**20
-    commit = output("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
-    changed = output("git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no", "--", "crates", "Cargo.toml", "Cargo.lock")
     filesystem = output("stat", "-f", "-c", "%T", str(arguments.folder))
     return [
         ("Date", time.strftime("%Y-%m-%d %H:%M %Z")),
@@ -84,7 +110,7 @@ def machine(arguments, peers):
         ("Stalls of this machine while idle", stalls()),
         ("Kernel", platform.release()),
         ("Disk", f"{filesystem}; 4 KiB written and `fdatasync`ed in {fsync_microseconds(arguments.folder):.0f} µs (median)"),
-        ("Outwork", f"{output(str(arguments.outwork), '--version')}, commit {commit}{' with changes' if changed else ''}"),
+        ("Outwork", f"{output(str(arguments.outwork), '--version')}, {commit()}"),
         *peers,
     ]
 
@@ -95,7 +121,7 @@ def table(heads, rows):
 
 
 def parameters(arguments):
-    """What a run was told, defaults included. Paths are left out: the disk and the version say what they stand for."""
-    given = {name: value for name, value in vars(arguments).items() if not isinstance(value, pathlib.Path)}
+    """What a run was told, defaults included. Paths and switches are left out: the disk and the version say what they stand for."""
+    given = {name: value for name, value in vars(arguments).items() if not isinstance(value, (pathlib.Path, bool))}
     words = lambda value: shlex.join(map(str, value)) if isinstance(value, list) else str(value)
     return " ".join(f"--{name.replace('_', '-')} {words(value)}" for name, value in given.items())

@@ -5,6 +5,7 @@ import { clockSkew, liveTick, samples } from "../api/live";
 import { createQuery, type Query } from "../api/query";
 import { type Columns, historyColumns, joinColumns } from "../api/samples";
 import type { History } from "../api/types";
+import { latency } from "../format";
 import type { ChartSeries } from "./chart";
 import { ProblemNotice } from "./states";
 import { createNow, Segments } from "./widgets";
@@ -23,6 +24,20 @@ export interface Plot {
   derive?: (columns: Columns) => Columns;
   /** The end of the axis, where values have one. */
   top?: number;
+}
+
+/** How long something takes: one of a hundred takes longer, one of twenty, and every other. */
+export function quantiles(title: string, histogram: string): Plot {
+  return {
+    title,
+    names: ["p99", "p95", "p50"].map((part) => `${histogram}_${part}`),
+    series: [
+      { label: "p99", color: 3 },
+      { label: "p95", color: 2 },
+      { label: "p50", color: 1 },
+    ],
+    format: latency,
+  };
 }
 
 export type RangeName = "15m" | "1h" | "6h" | "1d" | "7d" | "30d" | "90d";

@@ -99,7 +99,14 @@ where
                 Stream::begin(exchange, request, respond);
             }
             Ok(Event::Turn) => {}
-            Ok(Event::Over) => return Ok(()),
+            Ok(Event::Over) => {
+                if leaving {
+                    // It may still be reading, and say so.
+                    drop(connection);
+                    linger(&cork, worker, &pulse).await;
+                }
+                return Ok(());
+            }
             Ok(Event::Breach(breach)) => {
                 count(worker, breach);
                 tell(connection, &cork, worker, &pulse, breach.code).await?;
@@ -112,6 +119,10 @@ where
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut && is_idle => {
                 if leaving {
+                    // It does not say that it has heard. Where what it asked meanwhile ends, it is told all the same (RFC 9113 section 6.8).
+                    pulse.forgive();
+                    tell(connection, &cork, worker, &pulse, Reason::NO_ERROR).await?;
+                    linger(&cork, worker, &pulse).await;
                     return Ok(());
                 }
                 // It has nothing more to ask: it is told before it is closed.

@@ -4,14 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use quinn::{ConnectionError, RecvStream, SendStream};
 
-use super::control::{self, CONTROL, MAX_FIELD_SECTION_SIZE};
+use super::control::{self, CONTROL, MAX_FIELD_SECTION_SIZE, RESERVED};
 use super::frame::{GOAWAY, SETTINGS, write_integer};
 use super::{Code, request};
 use crate::door::metrics::Cut;
@@ -28,12 +28,18 @@ const LAST: usize = 32;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// From one request of a client to its next (RFC 9000 section 2.1).
 const NEXT: u64 = 4;
+/// What a GOAWAY names that turns no request away yet (RFC 9114 section 5.2).
+const EVERY: u64 = (1 << 62) - NEXT;
+/// What is said of the connection does not wait for what is sent of its responses.
+const AHEAD: i32 = 1;
 
 /// What the streams of a connection share.
 pub(super) struct Connection {
     quic: quinn::Connection,
     pub(super) worker: Rc<Worker>,
-    origin: RefCell<Rc<Origin>>,
+    /// Whose the requests are: of the address that the handshake has shown to be the client's. Where its datagrams seem to come from later, anybody could
+    /// have written on them (RFC 9000 section 9.3.2).
+    origin: Rc<Origin>,
     pulse: Rc<Pulse>,
     /// Requests under way.
     open: Rc<Cell<u32>>,
@@ -51,7 +57,22 @@ enum Event {
     OneWay(RecvStream),
     /// The first request under way has begun, the last one has ended, or the server stops.
     Turn,
+    /// What the client was told last has arrived.
+    Heard,
 }
+
+/// How far a connection is on its way out (RFC 9114 section 5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Staying,
+    /// Its client was told to ask elsewhere. What it asks until it hears of that is answered.
+    Leaving,
+    /// It was told which request is the last. What it asks after that it may ask elsewhere, and none of that is looked at.
+    Last,
+}
+
+/// Until something has arrived.
+type Arrival<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(
@@ -63,7 +84,7 @@ pub(super) async fn serve(
     let connection = Rc::new(Connection {
         quic: quic.clone(),
         worker: Rc::clone(worker),
-        origin: RefCell::new(origin),
+        origin,
         pulse: Rc::clone(&beat.pulse),
         open: Rc::default(),
         given_up: Cell::new(0),
@@ -83,27 +104,26 @@ impl Connection {
         pulse.allow(worker.now(), worker.serving().options.header_timeout);
         let mut control = self.control().await?;
         let (mut requests, mut one_way) = (pin!(self.quic.accept_bi()), pin!(self.quic.accept_uni()));
-        let (mut served, mut next, mut leaving) = (0u32, 0u64, false);
+        let (mut served, mut next, mut way) = (0u32, 0u64, Way::Staying);
+        let mut arrival: Option<Arrival<'_>> = None;
         loop {
             let is_idle = self.open.get() == 0;
-            match is_idle {
-                false => pulse.forever(),
-                true if leaving => return self.farewell().await,
-                true if served > 0 => pulse.allow(worker.now(), worker.serving().options.keep_alive),
-                true => {}
+            match (way, is_idle) {
+                (Way::Staying, true) if served > 0 => {
+                    pulse.allow(worker.now(), worker.serving().options.keep_alive);
+                }
+                (Way::Staying, true) => {}
+                _ => pulse.forever(),
             }
-            let leaves = pulse.is_stopping() || served >= worker.serving().options.requests_per_connection;
-            if leaves && !leaving {
-                leaving = true;
-                // What comes from here on is not looked at: the client may ask for it elsewhere (RFC 9114 section 5.2).
-                let mut goaway = Vec::new();
-                let mut id = Vec::new();
-                write_integer(&mut id, next);
-                write_integer(&mut goaway, GOAWAY);
-                write_integer(&mut goaway, id.len() as u64);
-                goaway.append(&mut id);
-                self.wait(control.write_all(&goaway)).await?.map_err(io::Error::other)?;
+            let worn = served >= worker.serving().options.requests_per_connection;
+            let leaves = pulse.is_stopping() || worn || self.has_moved();
+            if leaves && way == Way::Staying {
+                way = Way::Leaving;
+                arrival = Some(self.leave(&mut control).await?);
                 continue;
+            }
+            if way == Way::Last && is_idle && arrival.is_none() {
+                arrival = Some(Box::pin(self.farewell()));
             }
             let event = poll_fn(|context| {
                 pulse.poll(context, |context| {
@@ -115,7 +135,11 @@ impl Connection {
                         one_way.set(self.quic.accept_uni());
                         return Poll::Ready(Ok(stream.map(Event::OneWay)));
                     }
-                    let turns = (self.open.get() == 0) != is_idle || (pulse.is_stopping() && !leaving);
+                    if arrival.as_mut().is_some_and(|arrival| arrival.as_mut().poll(context).is_ready()) {
+                        arrival = None;
+                        return Poll::Ready(Ok(Ok(Event::Heard)));
+                    }
+                    let turns = (self.open.get() == 0) != is_idle || (pulse.is_stopping() && way == Way::Staying);
                     if turns { Poll::Ready(Ok(Ok(Event::Turn))) } else { Poll::Pending }
                 })
             });
@@ -124,19 +148,30 @@ impl Connection {
                 Ok(Ok(Event::OneWay(stream))) => {
                     drop(tokio::task::spawn_local(control::listen(Rc::clone(self), stream)))
                 }
-                Ok(Ok(Event::Request(mut send, mut receive))) if leaving => {
+                Ok(Ok(Event::Request(mut send, mut receive))) if way == Way::Last => {
                     // Whichever of the two is over already needs no telling.
                     let _ = (send.reset(Code::REQUEST_REJECTED.into()), receive.stop(Code::REQUEST_REJECTED.into()));
                 }
                 Ok(Ok(Event::Request(send, receive))) => {
                     served = served.saturating_add(1);
                     next = u64::from(quinn::VarInt::from(send.id())) + NEXT;
-                    let exchange = Exchange::new(worker, &self.origin(), None, Open::new(&self.open, pulse));
+                    let exchange = Exchange::new(worker, &self.origin, None, Open::new(&self.open, pulse));
                     tokio::task::spawn_local(request::serve(Rc::clone(self), exchange, send, receive));
                 }
+                Ok(Ok(Event::Heard)) if way == Way::Last => return Ok(()),
+                Ok(Ok(Event::Heard)) => {
+                    way = Way::Last;
+                    self.goaway(&mut control, next).await?;
+                }
                 Ok(Err(error)) => return self.ended(error),
-                // It has nothing more to ask.
-                Err(error) if error.kind() == io::ErrorKind::TimedOut && is_idle && served > 0 => return Ok(()),
+                // It has nothing more to ask: it is told before it is closed, for it may be about to.
+                Err(error)
+                    if error.kind() == io::ErrorKind::TimedOut && is_idle && served > 0 && way == Way::Staying =>
+                {
+                    pulse.forgive();
+                    way = Way::Leaving;
+                    arrival = Some(self.leave(&mut control).await?);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -154,7 +189,42 @@ impl Connection {
         begin.append(&mut settings);
         let mut stream = self.wait(self.quic.open_uni()).await?.map_err(io::Error::other)?;
         self.wait(stream.write_all(&begin)).await?.map_err(io::Error::other)?;
+        stream.set_priority(AHEAD).map_err(io::Error::other)?;
         Ok(stream)
+    }
+
+    /// Has the client ask elsewhere from when it hears of it.
+    async fn leave(&self, control: &mut SendStream) -> io::Result<Arrival<'_>> {
+        self.goaway(control, EVERY).await?;
+        Ok(Box::pin(self.within_reason("a client does not say that it knows its connection ends", self.heard())))
+    }
+
+    /// Tells the client from which request on none is looked at.
+    async fn goaway(&self, control: &mut SendStream, from: u64) -> io::Result<()> {
+        let (mut goaway, mut id) = (Vec::new(), Vec::new());
+        write_integer(&mut id, from);
+        write_integer(&mut goaway, GOAWAY);
+        write_integer(&mut goaway, id.len() as u64);
+        goaway.append(&mut id);
+        self.pulse.allow(self.worker.now(), FAREWELL);
+        self.wait(control.write_all(&goaway)).await?.map_err(io::Error::other)
+    }
+
+    /// Waits until the client has what was said so far. Of a stream that goes on it is not told what has arrived, but of one that has ended it is: one
+    /// that means nothing (RFC 9114 section 6.2.3) goes after it.
+    async fn heard(&self) {
+        let Ok(mut after) = self.quic.open_uni().await else { return };
+        let mut kind = Vec::new();
+        write_integer(&mut kind, RESERVED);
+        // Whichever of these fails, the connection has ended, or the client wants no more of the stream: it is there.
+        let _ = (after.set_priority(AHEAD), after.write_all(&kind).await, after.finish());
+        let _ = after.stopped().await;
+    }
+
+    async fn within_reason(&self, otherwise: &'static str, something: impl Future<Output = ()>) {
+        if tokio::time::timeout(FAREWELL, something).await.is_err() {
+            tracing::debug!(peer = %self.quic.remote_address(), "{otherwise}");
+        }
     }
 
     /// Waits for something that depends on the client.
@@ -163,19 +233,17 @@ impl Connection {
         poll_fn(|context| self.pulse.poll(context, |context| something.as_mut().poll(context).map(Ok))).await
     }
 
-    /// Sees to it that what was said last arrives, and leaves.
-    async fn farewell(&self) -> io::Result<()> {
+    /// Sees to it that what was said last arrives.
+    async fn farewell(&self) {
         let last = self.last.take();
         let arrived = async {
+            self.heard().await;
             for stream in &last {
                 // It may be that nobody waits for it any more.
                 let _ = stream.stopped().await;
             }
         };
-        if tokio::time::timeout(FAREWELL, arrived).await.is_err() {
-            tracing::debug!(peer = %self.quic.remote_address(), "a client has not acknowledged the end of its response");
-        }
-        Ok(())
+        self.within_reason("a client has not acknowledged the end of its response", arrived).await;
     }
 
     fn ended(&self, error: ConnectionError) -> io::Result<()> {
@@ -187,14 +255,10 @@ impl Connection {
         }
     }
 
-    /// Where the client is now: it may have moved (RFC 9000 section 9).
-    fn origin(&self) -> Rc<Origin> {
-        let peer = self.quic.remote_address();
-        let mut origin = self.origin.borrow_mut();
-        if origin.peer != peer {
-            *origin = Rc::new(Origin { peer, ..(**origin).clone() });
-        }
-        Rc::clone(&origin)
+    /// Whether the client is at another address, as it seems. What it has begun goes on there (RFC 9000 section 9); what it asks next it is to ask by a
+    /// connection that shows whose it is.
+    fn has_moved(&self) -> bool {
+        self.quic.remote_address().ip() != self.origin.peer.ip()
     }
 
     /// What a head may measure, as the client is told.

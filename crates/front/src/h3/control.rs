@@ -14,6 +14,8 @@ pub(super) const CONTROL: u64 = 0x0;
 const PUSH: u64 = 0x1;
 const ENCODER: u64 = 0x2;
 const DECODER: u64 = 0x3;
+/// The first of those that mean nothing to anybody.
+pub(super) const RESERVED: u64 = 0x21;
 /// Of a setting, the fields that a client is ready to take.
 pub(super) const MAX_FIELD_SECTION_SIZE: u64 = 0x6;
 /// Settings of HTTP/2 that have no meaning here (RFC 9114 section 7.2.4.1).

@@ -29,8 +29,9 @@ enum Reception {
     Retry,
 }
 
-fn reception(is_validated: bool, handshakes: u32, retry_above: u32) -> Reception {
-    match is_validated || handshakes < retry_above {
+/// Where connections of one address `counts`, nobody is to use up those of another.
+fn reception(is_validated: bool, counts: bool, handshakes: u32, retry_above: u32) -> Reception {
+    match is_validated || (!counts && handshakes < retry_above) {
         true => Reception::Accept,
         false => Reception::Retry,
     }
@@ -119,7 +120,8 @@ impl Listening {
         let (peer, is_validated) = (incoming.remote_address(), incoming.remote_address_validated());
         // Turned off since the socket was bound.
         let Some(quic) = self.tls.quic() else { return incoming.refuse() };
-        if reception(is_validated, self.handshakes.get(), quic.http3.retry_above) == Reception::Retry {
+        let counts = self.worker.serving().options.per_client > 0;
+        if reception(is_validated, counts, self.handshakes.get(), quic.http3.retry_above) == Reception::Retry {
             metrics.quic_retries.inc();
             // One that has no right to another try is refused with that.
             return drop(incoming.retry());
@@ -175,7 +177,7 @@ async fn meet(
     drop(handshake);
     worker.metrics.tls_handshakes.of(Handshake::Quic).inc();
     let session = Some(Box::new(session(&connection)));
-    let origin = Rc::new(Origin { peer: connection.remote_address(), local, tls: true, session });
+    let origin = Rc::new(Origin { peer, local, tls: true, session });
     connection::serve(connection, worker, origin, beat).await
 }
 
@@ -214,9 +216,14 @@ mod tests {
 
     #[test]
     fn under_load_who_has_not_shown_where_it_is_has_to_come_again() {
-        assert_eq!(reception(false, 9, 10), Reception::Accept);
-        assert_eq!(reception(false, 10, 10), Reception::Retry);
-        assert_eq!(reception(true, 10_000, 10), Reception::Accept);
-        assert_eq!(reception(false, 0, 0), Reception::Retry, "0 asks everyone");
+        assert_eq!(reception(false, false, 9, 10), Reception::Accept);
+        assert_eq!(reception(false, false, 10, 10), Reception::Retry);
+        assert_eq!(reception(true, true, 10_000, 10), Reception::Accept);
+        assert_eq!(reception(false, false, 0, 0), Reception::Retry, "0 asks everyone");
+        assert_eq!(
+            reception(false, true, 0, 10),
+            Reception::Retry,
+            "it would use up the connections of whose address it is"
+        );
     }
 }

@@ -27,7 +27,8 @@ Examples:
     /// Loads a web server over HTTP/1.1, HTTP/2 or HTTP/3, and reports what it bears
     ///
     /// It works against any server. All connections are open before the first request that is measured. At a rate, a request that is due while the
-    /// server is still at the one before counts from when it was due. Exits with 1 if nothing was answered, or anything failed or was an error.
+    /// server is still at the one before counts from when it was due. What the server says it has not begun with is asked again on another
+    /// connection, and counted as retried. Exits with 1 if nothing was answered, or anything failed or was an error.
     #[command(after_help = "\
 Examples:
   outwork bench web http://127.0.0.1:8068/

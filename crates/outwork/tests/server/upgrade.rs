@@ -4,12 +4,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::binary::{Place, get, json, text};
+use crate::binary::{Place, command, get, json, text, until};
 use serde_json::Value as Json;
 
 const LARGE: usize = 64 << 20;
@@ -154,6 +154,32 @@ fn an_upgrade_refuses_no_connection_and_answers_what_was_asked_before() {
     assert!(status(&place)["services"].as_array().is_some_and(|all| all.iter().all(|one| one["ready"] == true)));
     let log = std::fs::read_to_string(place.path().join("log")).expect("the log");
     assert!(log.matches("another process serves in the place of this one").count() == 2, "{log}");
+}
+
+#[test]
+fn a_load_over_any_version_of_http_loses_no_request_to_an_upgrade() {
+    let mut place = Place::with(
+        "[[front.listener]]\naddress = 'HOST:8080'\n[[front.listener]]\naddress = 'HOST:8443'\ntls = { local = ['HOST'] }\n\
+         [[front.route]]\npath = '/'\nrespond = { body = 'routed' }\n",
+    );
+    place.start();
+    let host = place.host().to_owned();
+    let loads = [("1.1", "http", 8080), ("2", "http", 8080), ("2", "https", 8443), ("3", "https", 8443)];
+    let loads = loads.map(|(version, scheme, port)| {
+        let few = ["bench", "web", "--connections", "4", "--streams", "8", "--warm-up", "0s", "--duration", "5s"];
+        let url = format!("{scheme}://{host}:{port}/");
+        let line = [&few, &["--json", "--insecure", "--http", version, url.as_str()][..]].concat();
+        command(place.path(), &line).stdout(Stdio::piped()).spawn().expect("a load")
+    });
+    let metrics = format!("http://{host}:8067/metrics");
+    until("all of them", || get(&metrics, &[]).contains("\noutwork_front_connections_open 16\n"));
+    let upgraded = json(&place.outwork(&["upgrade", "--json"]));
+    let mut first = place.succeed(&upgraded["process"]);
+    for load in loads {
+        let report = json(&load.wait_with_output().expect("it ends"));
+        assert!(report["failures"] == serde_json::json!({}) && report["statuses"]["200"].is_u64(), "{report}");
+    }
+    assert_eq!(first.wait().expect("it ends").code(), Some(0));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One connection over HTTP/1.1, HTTP/2 or HTTP/3, and a request on it.
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,10 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use h3::error::{Code, StreamError};
 use http::header::{ACCEPT, CONTENT_LENGTH, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::TokioIo;
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -25,6 +27,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::{BenchError, Options, Protocol, Trust};
+
+/// How many times a request that was not begun with is made again.
+const AGAIN: u32 = 3;
 
 /// What came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +48,10 @@ pub(super) enum Failure {
     Tls,
     /// The connection, or the stream, ended before the answer.
     Broken,
+    /// The connection had ended before the request was made on it.
+    Unsent,
+    /// The server says that it has not begun with it: it ends the connection, or refuses the stream (RFC 9113 section 8.7, RFC 9114 section 4.1.1).
+    Rejected,
     /// It took too long.
     Timeout,
 }
@@ -52,8 +61,39 @@ impl Failure {
         match self {
             Self::Connect => "connect",
             Self::Tls => "tls",
-            Self::Broken => "broken",
+            Self::Broken | Self::Unsent => "broken",
+            Self::Rejected => "rejected",
             Self::Timeout => "timeout",
+        }
+    }
+
+    fn of_answer(error: &hyper::Error) -> Self {
+        let error = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+        // A GOAWAY that lets the stream live is told to nobody.
+        let rejects = |error: &h2::Error| error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        match error {
+            Some(error) if error.is_remote() && rejects(error) => Self::Rejected,
+            _ => Self::Broken,
+        }
+    }
+
+    fn of_request<T>(error: &TrySendError<T>) -> Self {
+        if error.message().is_some() { Self::Unsent } else { Self::of_answer(error.error()) }
+    }
+
+    fn of_stream(error: &StreamError) -> Self {
+        match error {
+            StreamError::RemoteClosing { .. }
+            | StreamError::RemoteTerminate { code: Code::H3_REQUEST_REJECTED, .. } => Self::Rejected,
+            _ => Self::Broken,
+        }
+    }
+
+    /// Of a request over HTTP/3 whose head could not be handed over whole.
+    fn of_head(error: &StreamError) -> Self {
+        match error {
+            StreamError::ConnectionError { .. } => Self::Unsent,
+            _ => Self::of_stream(error),
         }
     }
 }
@@ -71,6 +111,8 @@ pub(super) struct Client {
     content: Bytes,
     /// Connections opened.
     pub(super) connected: AtomicU64,
+    /// Requests made again.
+    pub(super) retried: AtomicU64,
 }
 
 impl Client {
@@ -106,6 +148,7 @@ impl Client {
             fields,
             content: options.content.clone(),
             connected: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
         })
     }
 
@@ -210,16 +253,16 @@ impl Sender {
     }
 
     async fn ask(&mut self, client: &Client) -> Result<Answer, Failure> {
-        let broken = |_| Failure::Broken;
         let request = client.request();
         let mut response = match self {
             Self::Http3(sender) => {
-                let mut stream = sender.send_request(request).await.map_err(|_| Failure::Broken)?;
+                let failed = |error| Failure::of_stream(&error);
+                let mut stream = sender.send_request(request).await.map_err(|error| Failure::of_head(&error))?;
                 if !client.content.is_empty() {
-                    stream.send_data(client.content.clone()).await.map_err(|_| Failure::Broken)?;
+                    stream.send_data(client.content.clone()).await.map_err(failed)?;
                 }
-                stream.finish().await.map_err(|_| Failure::Broken)?;
-                let status = stream.recv_response().await.map_err(|_| Failure::Broken)?.status();
+                stream.finish().await.map_err(failed)?;
+                let status = stream.recv_response().await.map_err(failed)?.status();
                 let mut bytes = 0;
                 while let Some(part) = stream.recv_data().await.map_err(|_| Failure::Broken)? {
                     bytes += part.remaining() as u64;
@@ -227,17 +270,19 @@ impl Sender {
                 return Ok(Answer { status, bytes });
             }
             Self::Http1(sender) => {
-                sender.ready().await.map_err(broken)?;
-                sender.send_request(request.map(|()| Full::new(client.content.clone()))).await.map_err(broken)?
+                sender.ready().await.map_err(|_| Failure::Unsent)?;
+                let answer = sender.try_send_request(request.map(|()| Full::new(client.content.clone()))).await;
+                answer.map_err(|error| Failure::of_request(&error))?
             }
             Self::Http2(sender) => {
-                sender.ready().await.map_err(broken)?;
-                sender.send_request(request.map(|()| Full::new(client.content.clone()))).await.map_err(broken)?
+                sender.ready().await.map_err(|_| Failure::Unsent)?;
+                let answer = sender.try_send_request(request.map(|()| Full::new(client.content.clone()))).await;
+                answer.map_err(|error| Failure::of_request(&error))?
             }
         };
         let mut bytes = 0;
         while let Some(frame) = response.body_mut().frame().await {
-            bytes += frame.map_err(broken)?.data_ref().map_or(0, |part| part.len() as u64);
+            bytes += frame.map_err(|_| Failure::Broken)?.data_ref().map_or(0, |part| part.len() as u64);
         }
         Ok(Answer { status: response.status(), bytes })
     }
@@ -298,8 +343,19 @@ impl Slot {
         self.take().ok_or(Failure::Broken)
     }
 
-    /// Makes a request and takes its answer whole.
+    /// Makes a request and takes its answer whole. What the server has not begun with is asked again on another connection: nothing can come of it twice.
     pub(super) async fn ask(&self) -> Result<Answer, Failure> {
+        for _ in 0..AGAIN {
+            match self.ask_once().await {
+                Err(Failure::Unsent) => {}
+                Err(Failure::Rejected) => drop(self.client.retried.fetch_add(1, Ordering::Relaxed)),
+                answer => return answer,
+            }
+        }
+        self.ask_once().await
+    }
+
+    async fn ask_once(&self) -> Result<Answer, Failure> {
         let mut sender = self.sender().await?;
         let number = self.number.get();
         let answer = sender.ask(&self.client).await;

@@ -5,7 +5,7 @@
 //! - `report`: what came out.
 //!
 //! At a rate, a request that was due while the one before it was still under way counts from when it was due: a server that stalls does not
-//! slow down who measures it.
+//! slow down who measures it. A request that the server says it has not begun with is made again, and its time goes on.
 
 mod connection;
 mod lane;
@@ -19,7 +19,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -133,7 +132,7 @@ pub fn run(options: &Options) -> Result<Report, BenchError> {
         tally.add(share.map_err(BenchError::Thread)?);
     }
     let cpu = Usage::read().cpu_seconds.zip(began).map_or(0.0, |(after, before)| after - before);
-    Ok(tally.finish(options, client.connected.load(Ordering::Relaxed), cpu))
+    Ok(tally.finish(options, &client, cpu))
 }
 
 /// The share of one thread: its connections, by their numbers.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
 use outwork_telemetry::{Histogram, Latency};
 use serde::Serialize;
 
-use super::connection::{Answer, Failure};
+use super::connection::{Answer, Client, Failure};
 use super::{Options, Protocol};
 
 /// What came out of a load. Counts are of the measured part.
@@ -43,6 +44,8 @@ pub struct Report {
     pub failures: BTreeMap<&'static str, u64>,
     /// Connections opened, those before the measured part included.
     pub connected: u64,
+    /// Requests made again on another connection, because the server said that it had not begun with them; those before the measured part included.
+    pub retried: u64,
     /// From a request, or from when it was due, to the end of its answer.
     pub latency: Latency,
     /// Seconds of processor time that this process used, the warm-up included.
@@ -68,6 +71,9 @@ impl Report {
             }
             Some("connect") => format!("nobody accepts connections at {}", self.url),
             Some("tls") => "the handshake fails: --insecure takes any certificate, --ca names who to trust".to_owned(),
+            Some("rejected") => {
+                "the server begins with no request: does it end, or take fewer --streams at a time?".to_owned()
+            }
             Some("timeout") => "no answer came in time: --timeout waits longer".to_owned(),
             _ => format!(
                 "the server at {} ends connections without an answer: does it speak HTTP/{}?",
@@ -107,6 +113,9 @@ impl fmt::Display for Report {
             writeln!(f, "  failed: {reason:<23} {count:>9}")?;
         }
         writeln!(f, "  connections opened              {:>9}", self.connected)?;
+        if self.retried > 0 {
+            writeln!(f, "  retried on another              {:>9}", self.retried)?;
+        }
         writeln!(f, "  generator's processor time, s   {:>9.2}", self.cpu_seconds)
     }
 }
@@ -154,7 +163,7 @@ impl Tally {
         self.in_time += other.in_time;
     }
 
-    pub(super) fn finish(self, options: &Options, connected: u64, cpu_seconds: f64) -> Report {
+    pub(super) fn finish(self, options: &Options, client: &Client, cpu_seconds: f64) -> Report {
         let seconds = options.duration.as_secs_f64();
         Report {
             url: options.url.to_string(),
@@ -174,7 +183,8 @@ impl Tally {
             bytes_per_second: self.bytes_in_time as f64 / seconds,
             statuses: self.statuses,
             failures: self.failures,
-            connected,
+            connected: client.connected.load(Ordering::Relaxed),
+            retried: client.retried.load(Ordering::Relaxed),
             latency: Latency::of(&self.latency),
             cpu_seconds,
         }

@@ -1,7 +1,7 @@
 import { createMemo, For, Show } from "solid-js";
-import { bytes, compact, count, latency, rate, throughput } from "../../format";
+import { bytes, compact, count, rate, throughput } from "../../format";
 import { href } from "../../router";
-import { createTimeline, type Plot, Plots, RangePicker, TimelineProblem } from "../../ui/plots";
+import { createTimeline, type Plot, Plots, quantiles, RangePicker, TimelineProblem } from "../../ui/plots";
 import { ARRIVALS, CACHE_HITS, CONNECTIONS, ERRORS, LATENCY, REQUESTS, THROUGHPUT } from "../web/plots";
 
 const DHCP_PLOTS: Plot[] = [
@@ -14,16 +14,7 @@ const DHCP_PLOTS: Plot[] = [
     ],
     format: rate,
   },
-  {
-    title: "DHCP latency",
-    names: ["dhcp_latency_p99", "dhcp_latency_p95", "dhcp_latency_p50"],
-    series: [
-      { label: "p99", color: 3 },
-      { label: "p95", color: 2 },
-      { label: "p50", color: 1 },
-    ],
-    format: latency,
-  },
+  quantiles("DHCP latency", "dhcp_latency"),
   {
     title: "DHCP traffic",
     names: ["dhcp_received_rate", "dhcp_sent_rate"],

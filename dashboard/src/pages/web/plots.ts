@@ -1,6 +1,6 @@
 import { shares, sums } from "../../api/figures";
-import { compact, count, latency, percent, rate, throughput } from "../../format";
-import type { Plot } from "../../ui/plots";
+import { compact, count, percent, rate, throughput } from "../../format";
+import { type Plot, quantiles } from "../../ui/plots";
 
 // What the web server's charts are drawn from.
 
@@ -21,16 +21,7 @@ export const REQUESTS: Plot = {
   format: rate,
 };
 
-export const LATENCY: Plot = {
-  title: "Time to answer",
-  names: ["front_request_time_p99", "front_request_time_p95", "front_request_time_p50"],
-  series: [
-    { label: "p99", color: 3 },
-    { label: "p95", color: 2 },
-    { label: "p50", color: 1 },
-  ],
-  format: latency,
-};
+export const LATENCY = quantiles("Time to answer", "front_request_time");
 
 export const THROUGHPUT: Plot = {
   title: "Throughput",

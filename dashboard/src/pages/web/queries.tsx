@@ -6,7 +6,7 @@ import { may } from "../../api/session";
 import type { Database, QuerySummary } from "../../api/web-types";
 import { FIRST_QUERY } from "../../examples";
 import { bytes, compact, count, latency, percent, plural, rate, span } from "../../format";
-import { type Plot, PlotSection, range } from "../../ui/plots";
+import { type Plot, PlotSection, quantiles, range } from "../../ui/plots";
 import { Loaded, ProblemNotice } from "../../ui/states";
 import { type StatementRow, statementNames, statementRow } from "./rows";
 import {
@@ -47,16 +47,7 @@ const PLOTS: Plot[] = [
     ]),
     format: rate,
   },
-  {
-    title: "Time of a query",
-    names: ["sql_query_time_p99", "sql_query_time_p95", "sql_query_time_p50"],
-    series: [
-      { label: "p99", color: 3 },
-      { label: "p95", color: 2 },
-      { label: "p50", color: 1 },
-    ],
-    format: latency,
-  },
+  quantiles("Time of a query", "sql_query_time"),
   {
     title: "Results asked for a second",
     names: ["hit", "collapsed", "miss"].map((result) => `sql_lookups_rate{result="${result}"}`),

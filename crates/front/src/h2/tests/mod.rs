@@ -1,6 +1,7 @@
 //! HTTP/2 against a running door, frame by frame. The client is our own: it says what no library would.
 
 mod floods;
+mod leaving;
 mod messages;
 mod rules;
 mod watching;
@@ -33,6 +34,7 @@ enum Event {
     /// Its settings were taken over.
     Settled,
     Pong([u8; 8]),
+    Ping([u8; 8]),
     Closed,
     /// Nothing for a long time.
     Silence,
@@ -57,6 +59,8 @@ struct Client {
     head: Head,
     payload: Vec<u8>,
     heard: VecDeque<Event>,
+    /// The last streams that the server says it looks at.
+    last: Vec<u32>,
 }
 
 impl Client {
@@ -65,7 +69,7 @@ impl Client {
         let (stream, payload, heard) = (running.connect(), Vec::new(), VecDeque::new());
         stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, frames: Frames::default(), head: Head::default(), payload, heard }
+        Self { stream, frames: Frames::default(), head: Head::default(), payload, heard, last: Vec::new() }
     }
 
     /// One that has exchanged settings. With its own it wants no dynamic table of the server's (RFC 9113 section 6.5.2).
@@ -111,16 +115,21 @@ impl Client {
     /// A frame is there.
     fn frame(&mut self) {
         let (head, payload) = (self.head, std::mem::take(&mut self.payload));
-        let code = |at: usize| Reason::from(u32::from_be_bytes(payload[at..at + 4].try_into().unwrap()));
+        let number = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
+        let code = |at| Reason::from(number(at));
         let event = match head.kind {
             kind::HEADERS => Event::Status(head.stream, status(&payload)),
             kind::DATA => Event::Content(head.stream, payload),
             kind::RST_STREAM => Event::Reset(head.stream, code(0)),
-            kind::GOAWAY => Event::Goaway(code(4)),
+            kind::GOAWAY => {
+                self.last.push(number(0));
+                Event::Goaway(code(4))
+            }
             kind::SETTINGS if head.has(flag::ACK) => Event::Settled,
             kind::SETTINGS => Event::Settings,
             kind::PING if head.has(flag::ACK) => Event::Pong(payload.try_into().unwrap()),
-            kind::WINDOW_UPDATE | kind::PING => return,
+            kind::PING => Event::Ping(payload.try_into().unwrap()),
+            kind::WINDOW_UPDATE => return,
             other => panic!("a frame of kind {other}"),
         };
         self.heard.push_back(event);

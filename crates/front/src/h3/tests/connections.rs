@@ -15,18 +15,51 @@ fn a_client_that_moves_keeps_its_connection_whichever_thread_its_datagrams_reach
     let running = Running::new(limits(), 4);
     run(async {
         let here = endpoint();
+        let first = here.local_addr().unwrap().port();
         let mut client = Client::over(running.quic(&here).await.unwrap()).await;
         for _ in 0..24 {
-            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            let port = socket.local_addr().unwrap().port();
-            here.rebind(socket).unwrap();
-            assert_eq!(client.get("/peer").await.unwrap().text(), port.to_string(), "handlers see where it is now");
+            here.rebind(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).unwrap();
+            let peer = client.get("/peer").await.unwrap();
+            assert_eq!(peer.text(), format!("127.0.0.1:{first}"), "its requests are of where it has shown to be");
         }
         assert!(client.get("/file").await.unwrap().content.ends_with(b"last!"));
     });
     assert_eq!(running.metrics.connections.get(), 1);
     // Three of four moves lead to another thread.
     assert!(running.metrics.quic_passed_on.get() > 0);
+}
+
+#[test]
+fn who_seems_to_be_at_another_address_asks_as_who_it_was_and_has_to_show_itself_by_a_connection_of_its_own() {
+    let mut running = Running::new(limits(), 2);
+    run(async {
+        let here = endpoint();
+        let first = here.local_addr().unwrap();
+        let quic = running.quic(&here).await.unwrap();
+        let (mut begun, mut answer) = quic.open_bi().await.unwrap();
+        begun.write_all(&head(&[(":method", "POST"), (":path", "/echo"), ("content-length", "1")])).await.unwrap();
+        assert_eq!(status(&exchange(&quic, &head(&[])).await.unwrap()), "200");
+        here.rebind(UdpSocket::bind(("127.0.0.2", 0)).unwrap()).unwrap();
+        let peer = exchange(&quic, &head(&[(":path", "/peer")])).await.unwrap();
+        assert!(String::from_utf8_lossy(&peer).contains(&first.to_string()), "{peer:?}");
+        // It is told to go, and what it asks once it knows is not looked at.
+        let refused = async {
+            loop {
+                if let Err(code) = exchange(&quic, &head(&[(":path", "/peer")])).await {
+                    break code;
+                }
+            }
+        };
+        assert_eq!(refused.await, 0x10b);
+        begun.write_all(&frame(0, b"x")).await.unwrap();
+        begun.finish().unwrap();
+        assert_eq!(status(&answer.read_to_end(1000).await.unwrap()), "200", "what it had begun goes on");
+        assert_eq!(closed_with(&quic.closed().await), 0x100);
+        let again = running.quic(&here).await.unwrap();
+        let peer = exchange(&again, &head(&[(":path", "/peer")])).await.unwrap();
+        assert!(String::from_utf8_lossy(&peer).contains("127.0.0.2:"), "{peer:?}");
+    });
+    drop(running.door.take());
 }
 
 /// The names in the certificate that a client got.

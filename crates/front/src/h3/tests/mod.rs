@@ -2,6 +2,7 @@
 //! byte by byte.
 
 mod connections;
+mod leaving;
 mod messages;
 mod rules;
 
@@ -36,7 +37,7 @@ impl Handler for Here {
                     format!("{client} at {} {:?}", session.server_name.as_deref().unwrap(), request.head.version);
                 Response::full(StatusCode::OK, "text/plain", text).into()
             }
-            "/peer" => Response::full(StatusCode::OK, "text/plain", request.origin.peer.port().to_string()).into(),
+            "/peer" => Response::full(StatusCode::OK, "text/plain", request.origin.peer.to_string()).into(),
             "/slow" => Answer::Later(Box::pin(async {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 Response::full(StatusCode::OK, "text/plain", vec![b'x'; 300_000])

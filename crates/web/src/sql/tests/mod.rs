@@ -167,6 +167,34 @@ async fn until(mut reached: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Routes of the database `main`: each one's method, where it is not GET, and path; its statement; and its other keys.
+fn routes<const N: usize>(routes: [(&str, &str, &str); N]) -> String {
+    routes.map(|(name, sql, keys)| format!("[route.'{name}']\ndatabase = 'main'\nsql = \"{sql}\"\n{keys}\n")).concat()
+}
+
+/// One that gives a value back, and one that keeps it as a name. `echo` is how the database says that the value is a text.
+fn values(echo: &str) -> String {
+    let value = "params = { v = { type = 'text' } }";
+    routes([
+        ("/echo", &format!("select {echo} as v"), value),
+        (
+            "POST /users",
+            "insert into users (name) values (:v) returning name",
+            &format!("write = true\nrows = 'one'\n{value}"),
+        ),
+    ])
+}
+
+/// Sends a site of these routes a text that no database may take for SQL, and looks for what came of it.
+async fn is_a_value(site: &Asked, text: &str) {
+    let users = format!("/users?name={}", escaped(text));
+    assert_eq!(site.get(&format!("/echo?v={}", escaped(text))).await.json()[0]["v"], text);
+    assert_eq!(site.get(&users).await.body, "[]\n", "{text}");
+    let body = serde_json::json!({ "v": text }).to_string();
+    assert_eq!(site.post("/users", "application/json", &body).await.json()["name"], text);
+    assert_eq!(site.get(&users).await.json().as_array().unwrap().len(), 1, "{text}");
+}
+
 /// What no database may take for SQL.
 const INJECTIONS: [&str; 9] = [
     "' or '1'='1",

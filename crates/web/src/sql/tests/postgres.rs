@@ -2,7 +2,7 @@ use futures_util::future::join_all;
 use http::Method;
 
 use super::server::Server;
-use super::{Asked, INJECTIONS, escaped, until};
+use super::{Asked, INJECTIONS, is_a_value, routes, until, values};
 use crate::sql::examine::{Finding, Of};
 use crate::sql::metrics::{Cause, Lookup, Outcome};
 
@@ -62,35 +62,24 @@ async fn values_of_every_usual_type_have_a_form_in_json_and_csv() {
     assert_eq!(site.get("/point").await.status, 500, "the log says to cast it");
 }
 
-const USER: &str = "
-    [route.'/users/{id}']
-    database = 'main'
-    sql = 'select id, name from users where id = :id'
-    rows = 'one'
-    params = { id = { type = 'integer' } }
-    [route.'/users']
-    database = 'main'
-    sql = 'select name from users where (:name is null or name = :name) order by id'
-    params = { name = { type = 'text', required = false } }
-";
+const USER: (&str, &str, &str) = (
+    "/users/{id}",
+    "select id, name from users where id = :id",
+    "rows = 'one'\nparams = { id = { type = 'integer' } }",
+);
+const NAMED: (&str, &str, &str) = (
+    "/users",
+    "select name from users where (:name::text is null or name = :name) order by id",
+    "params = { name = { type = 'text', required = false } }",
+);
 
 #[tokio::test]
 async fn whatever_a_client_sends_is_a_value_and_never_sql() {
     let server = Server::new(&[]);
     server.must(USERS);
-    let rest = format!(
-        "{USER}\n[route.'/echo']\ndatabase = 'main'\nsql = 'select :v::text as v'\nparams = {{ v = {{ type = 'text' }} }}\n\
-         [route.'POST /users']\ndatabase = 'main'\nsql = 'insert into users (name) values (:v) returning name'\n\
-         write = true\nrows = 'one'\nparams = {{ v = {{ type = 'text' }} }}\n"
-    );
-    let site = asked(&server, "", &rest.replace("(:name is null", "(:name::text is null"));
+    let site = asked(&server, "", &(routes([USER, NAMED]) + &values(":v::text")));
     for text in INJECTIONS {
-        assert_eq!(site.get(&format!("/echo?v={}", escaped(text))).await.json()[0]["v"], text);
-        assert_eq!(site.get(&format!("/users?name={}", escaped(text))).await.body, "[]\n", "{text}");
-        let body = serde_json::json!({ "v": text }).to_string();
-        assert_eq!(site.post("/users", "application/json", &body).await.json()["name"], text);
-        let found = site.get(&format!("/users?name={}", escaped(text))).await;
-        assert_eq!(found.json().as_array().unwrap().len(), 1, "{text}");
+        is_a_value(&site, text).await;
     }
     assert_eq!(server.must("select count(*) from users"), (2 + INJECTIONS.len()).to_string());
 }
@@ -100,10 +89,8 @@ async fn a_value_becomes_what_its_column_is_or_is_refused() {
     let server = Server::new(&[]);
     server.must(USERS);
     let route = |column: &str, kind: &str| {
-        format!(
-            "[route.'/{column}']\ndatabase = 'main'\nsql = 'select name from users where {column} = :v'\n\
-             params = {{ v = {{ type = '{kind}' }} }}\n"
-        )
+        let sql = format!("select name from users where {column} = :v");
+        routes([(&format!("/{column}"), &sql, &format!("params = {{ v = {{ type = '{kind}' }} }}"))])
     };
     let kinds = [("age", "integer"), ("mood", "text"), ("born", "date"), ("token", "uuid")];
     let site = asked(&server, "", &kinds.map(|(column, kind)| route(column, kind)).concat());
@@ -163,18 +150,13 @@ async fn a_change_is_made_whole_or_not_at_all_and_only_where_a_route_changes() {
     assert_eq!(put(77).await.status, 404);
 }
 
-const SLEEP: &str = "
-    [route.'/sleep']
-    database = 'main'
-    sql = 'select pg_sleep(:s)::text as s'
-    params = { s = { type = 'number' } }
-    [route.'/one']
-    database = 'main'
-    sql = 'select 1 as one'
-    [route.'/many']
-    database = 'main'
-    sql = 'select generate_series(1, 100000000) as n'
-";
+fn sleep() -> String {
+    routes([
+        ("/sleep", "select pg_sleep(:s)::text as s", "params = { s = { type = 'number' } }"),
+        ("/one", "select 1 as one", ""),
+        ("/many", "select generate_series(1, 100000000) as n", ""),
+    ])
+}
 
 fn sleeping(server: &Server) -> String {
     server.must("select count(*) from pg_stat_activity where query like '%pg_sleep(%' and state = 'active' and pid <> pg_backend_pid()")
@@ -183,11 +165,11 @@ fn sleeping(server: &Server) -> String {
 #[tokio::test]
 async fn a_query_that_takes_too_long_or_that_nobody_waits_for_is_stopped_at_the_server() {
     let server = Server::new(&[]);
-    let site = asked(&server, "pool_size = 1\nquery_timeout = '500ms'", SLEEP);
+    let site = asked(&server, "pool_size = 1\nquery_timeout = '500ms'", &sleep());
     assert_eq!(site.get("/sleep?s=3600").await.status, 504);
     until(async || sleeping(&server) == "0").await;
     assert_eq!(site.get("/one").await.body, "[{\"one\":1}]\n");
-    let patient = asked(&server, "query_timeout = '1h'", SLEEP);
+    let patient = asked(&server, "query_timeout = '1h'", &sleep());
     tokio::select! {
         told = patient.get("/sleep?s=3600") => panic!("{told:?}"),
         () = until(async || sleeping(&server) == "1") => {}
@@ -201,8 +183,11 @@ async fn a_query_that_takes_too_long_or_that_nobody_waits_for_is_stopped_at_the_
 #[tokio::test]
 async fn who_finds_every_connection_and_every_place_taken_is_told_to_come_again() {
     let server = Server::new(&[]);
-    let site =
-        asked(&server, "pool_size = 2\nmin_idle = 0\nqueue = 1\nconnect_timeout = '1s'\nquery_timeout = '1h'", SLEEP);
+    let site = asked(
+        &server,
+        "pool_size = 2\nmin_idle = 0\nqueue = 1\nconnect_timeout = '1s'\nquery_timeout = '1h'",
+        &sleep(),
+    );
     let metrics = &site.shared().metrics;
     let (used, waiting) = (metrics.used.cell(["main"]), metrics.waiting.cell(["main"]));
     let mut slow = Box::pin(join_all([site.get("/sleep?s=3600"), site.get("/sleep?s=3600")]));
@@ -228,7 +213,7 @@ async fn who_finds_every_connection_and_every_place_taken_is_told_to_come_again(
 async fn statements_are_prepared_once_and_connections_are_used_again() {
     let server = Server::new(&[]);
     server.must(USERS);
-    let site = asked(&server, "min_idle = 0", USER.split("[route.'/users']").next().unwrap());
+    let site = asked(&server, "min_idle = 0", &routes([USER]));
     for _ in 0..5 {
         assert_eq!(site.get("/users/1").await.body, "{\"id\":1,\"name\":\"Ada\"}\n");
     }
@@ -242,7 +227,7 @@ async fn statements_are_prepared_once_and_connections_are_used_again() {
 #[tokio::test]
 async fn a_server_that_comes_back_is_used_again_and_those_that_are_to_rest_are_opened() {
     let mut server = Server::new(&[]);
-    let site = asked(&server, "min_idle = 2\nhealth_check = '20ms'\nconnect_timeout = '1s'", SLEEP);
+    let site = asked(&server, "min_idle = 2\nhealth_check = '20ms'\nconnect_timeout = '1s'", &sleep());
     let idle = site.shared().metrics.idle.cell(["main"]);
     until(async || idle.get() == 2).await;
     assert_eq!(site.get("/one").await.status, 200);
@@ -263,12 +248,12 @@ async fn a_server_that_comes_back_is_used_again_and_those_that_are_to_rest_are_o
 async fn connections_beyond_those_that_are_to_rest_close_when_nobody_needs_them_and_all_when_they_are_old() {
     let server = Server::new(&[]);
     let keys = "pool_size = 3\nmin_idle = 1\nhealth_check = '10ms'\nidle_timeout = '10ms'\nquery_timeout = '1s'";
-    let site = asked(&server, keys, SLEEP);
+    let site = asked(&server, keys, &sleep());
     let (opened, idle) = (site.shared().metrics.opened.cell(["main"]), site.shared().metrics.idle.cell(["main"]));
     let slow = join_all([site.get("/sleep?s=3600"), site.get("/sleep?s=3600"), site.get("/sleep?s=3600")]).await;
     assert!(slow.iter().all(|answer| answer.status == 504) && opened.get() >= 3, "{}", opened.get());
     until(async || idle.get() == 1).await;
-    let site = asked(&server, "pool_size = 1\nmax_lifetime = '1s'", SLEEP);
+    let site = asked(&server, "pool_size = 1\nmax_lifetime = '1s'", &sleep());
     let opened = site.shared().metrics.opened.cell(["main"]);
     until(async || site.get("/one").await.status == 200 && opened.get() >= 2).await;
 }
@@ -276,7 +261,7 @@ async fn connections_beyond_those_that_are_to_rest_close_when_nobody_needs_them_
 #[tokio::test]
 async fn a_connection_that_died_while_it_rested_costs_nobody_an_answer() {
     let server = Server::new(&[]);
-    let site = asked(&server, "min_idle = 0\nhealth_check = '1h'", SLEEP);
+    let site = asked(&server, "min_idle = 0\nhealth_check = '1h'", &sleep());
     for _ in 0..3 {
         assert_eq!(site.get("/one").await.status, 200);
         server.must("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'outwork'");
@@ -377,18 +362,10 @@ fn owner(path: &std::path::Path) -> u32 {
 fn queries_are_looked_at_where_the_server_is_reached_and_it_is_said_where_it_is_not() {
     let mut server = Server::new(&[]);
     server.must(USERS);
-    let routes = "
-        [route.'/users']
-        database = 'main'
-        sql = 'select nmae from users where id = :id'
-        params = { id = { type = 'integer' } }
-        [route.'POST /users']
-        database = 'main'
-        sql = 'insert into users (name) values (:name)'
-        write = true
-        params = { name = { type = 'text' } }
-    ";
-    let text = web(&server, "connect_timeout = '1s'", routes);
+    let wrong = ("/users", "select nmae from users where id = :id", "params = { id = { type = 'integer' } }");
+    let write = "write = true\nparams = { name = { type = 'text' } }";
+    let right = ("POST /users", "insert into users (name) values (:name)", write);
+    let text = web(&server, "connect_timeout = '1s'", &routes([wrong, right]));
     let found = super::examined(&text);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].of == Of::Query(0) && found[0].why.contains("nmae"), "{found:?}");

@@ -1,7 +1,7 @@
 use futures_util::future::join_all;
 use http::Method;
 
-use super::{Asked, INJECTIONS, escaped, until};
+use super::{Asked, INJECTIONS, is_a_value, routes, until, values};
 use crate::sql::examine::Of;
 use crate::sql::metrics::{Cause, Lookup, Outcome};
 
@@ -42,22 +42,25 @@ impl File {
     }
 }
 
-const USER: &str = "
-    [route.'/users/{id}']
-    database = 'main'
-    sql = 'select id, name, admin, profile, photo, weight from users where id = :id'
-    rows = 'one'
-    params = { id = { type = 'integer' } }
-    [route.'/users']
-    database = 'main'
-    sql = 'select id, name from users where :name is null or name = :name order by id'
-    params = { name = { type = 'text', required = false } }
-";
+fn user() -> String {
+    routes([
+        (
+            "/users/{id}",
+            "select id, name, admin, profile, photo, weight from users where id = :id",
+            "rows = 'one'\nparams = { id = { type = 'integer' } }",
+        ),
+        (
+            "/users",
+            "select id, name from users where :name is null or name = :name order by id",
+            "params = { name = { type = 'text', required = false } }",
+        ),
+    ])
+}
 
 #[tokio::test]
 async fn a_row_is_an_object_whose_values_have_their_types() {
     let file = File::new();
-    let site = file.asked("", USER);
+    let site = file.asked("", &user());
     let ada = site.get("/users/1").await;
     assert_eq!((ada.status, ada.field("content-type"), ada.field("vary")), (200, "application/json", "accept"));
     assert_eq!(
@@ -76,7 +79,7 @@ async fn a_row_is_an_object_whose_values_have_their_types() {
 #[tokio::test]
 async fn who_prefers_csv_gets_it() {
     let file = File::new();
-    let site = file.asked("", USER);
+    let site = file.asked("", &user());
     let accept = async |accept| site.ask(Method::GET, "/users", &[("accept", accept)], "").await;
     let csv = accept("text/csv, application/json;q=0.5").await;
     assert_eq!(csv.field("content-type"), "text/csv; charset=utf-8; header=present");
@@ -90,7 +93,7 @@ async fn who_prefers_csv_gets_it() {
 #[tokio::test]
 async fn what_was_answered_before_is_not_sent_again() {
     let file = File::new();
-    let site = file.asked("", &USER.replace("rows = 'one'", "rows = 'one'\ncache_control = 'max-age=5'"));
+    let site = file.asked("", &user().replace("rows = 'one'", "rows = 'one'\ncache_control = 'max-age=5'"));
     let first = site.get("/users/1").await;
     assert_eq!(first.field("cache-control"), "max-age=5");
     let again = site.ask(Method::GET, "/users/1", &[("if-none-match", first.field("etag"))], "").await;
@@ -106,21 +109,9 @@ async fn what_was_answered_before_is_not_sent_again() {
 #[tokio::test]
 async fn whatever_a_client_sends_is_a_value_and_never_sql() {
     let file = File::new();
-    let site = file.asked(
-        "",
-        &format!(
-            "{USER}\n[route.'/echo']\ndatabase = 'main'\nsql = 'select :v as v'\nparams = {{ v = {{ type = 'text' }} }}\n\
-             [route.'POST /users']\ndatabase = 'main'\nsql = 'insert into users (name) values (:v) returning name'\n\
-             write = true\nrows = 'one'\nparams = {{ v = {{ type = 'text' }} }}\n"
-        ),
-    );
+    let site = file.asked("", &(user() + &values(":v")));
     for text in INJECTIONS {
-        assert_eq!(site.get(&format!("/echo?v={}", escaped(text))).await.json()[0]["v"], text);
-        assert_eq!(site.get(&format!("/users?name={}", escaped(text))).await.body, "[]\n", "{text}");
-        let body = serde_json::json!({ "v": text }).to_string();
-        assert_eq!(site.post("/users", "application/json", &body).await.json()["name"], text);
-        let found = site.get(&format!("/users?name={}", escaped(text))).await;
-        assert_eq!(found.json().as_array().unwrap().len(), 1, "{text}");
+        is_a_value(&site, text).await;
         let refused =
             site.get(&format!("/users/{}", text.replace(['/', '?', '%', '#', '"', ' ', '\n', '\\'], "_"))).await;
         assert_eq!(refused.status, 400, "{text}");
@@ -131,7 +122,7 @@ async fn whatever_a_client_sends_is_a_value_and_never_sql() {
 #[tokio::test]
 async fn a_parameter_that_is_none_is_named_with_what_was_expected() {
     let file = File::new();
-    let site = file.asked("", USER);
+    let site = file.asked("", &user());
     let wrong = site.get("/users/ada").await;
     assert_eq!((wrong.status, wrong.field("content-type")), (400, "application/problem+json"));
     assert_eq!(wrong.field("cache-control"), "no-store");
@@ -143,52 +134,43 @@ async fn a_parameter_that_is_none_is_named_with_what_was_expected() {
     assert_eq!(site.shared().metrics.queries.of(Outcome::Invalid).get(), 2);
 }
 
-const WRITE: &str = "
-    [route.'POST /users']
-    database = 'main'
-    sql = 'insert into users (name) values (:name); insert into log select name from users where id = last_insert_rowid(); select id, name from users where name = :name'
-    write = true
-    rows = 'one'
-    max_body = '100B'
-    params = { name = { type = 'text' } }
-    [route.'POST /posts']
-    database = 'main'
-    sql = 'insert into posts (author, text) values (:author, :text)'
-    write = true
-    params = { author = { type = 'integer' }, text = { type = 'text', required = false } }
-    [route.'DELETE /users/{id}']
-    database = 'main'
-    sql = 'delete from users where id = :id'
-    write = true
-    rows = 'one'
-    params = { id = { type = 'integer' } }
-    [route.'POST /twice']
-    database = 'main'
-    sql = \"insert into users (name) values ('half'); insert into users (name) values (:name)\"
-    write = true
-    params = { name = { type = 'text' } }
-    [route.'/log']
-    database = 'main'
-    sql = 'select count(*) as lines from log'
-    rows = 'one'
-    [route.'/authors']
-    database = 'main'
-    sql = 'select * from authors'
-    cache = { ttl = '1h' }
-    [route.'/posts']
-    database = 'main'
-    sql = 'select id from posts'
-    cache = { ttl = '1h' }
-    [route.'/cached-log']
-    database = 'main'
-    sql = 'select what from log'
-    cache = { ttl = '1h' }
-";
+fn write() -> String {
+    let writes = |keys: &str| format!("write = true\n{keys}");
+    let named = "params = { name = { type = 'text' } }";
+    let cached = "cache = { ttl = '1h' }";
+    routes([
+        (
+            "POST /users",
+            "insert into users (name) values (:name); insert into log select name from users where id = last_insert_rowid(); \
+             select id, name from users where name = :name",
+            &writes(&format!("rows = 'one'\nmax_body = '100B'\n{named}")),
+        ),
+        (
+            "POST /posts",
+            "insert into posts (author, text) values (:author, :text)",
+            &writes("params = { author = { type = 'integer' }, text = { type = 'text', required = false } }"),
+        ),
+        (
+            "DELETE /users/{id}",
+            "delete from users where id = :id",
+            &writes("rows = 'one'\nparams = { id = { type = 'integer' } }"),
+        ),
+        (
+            "POST /twice",
+            "insert into users (name) values ('half'); insert into users (name) values (:name)",
+            &writes(named),
+        ),
+        ("/log", "select count(*) as lines from log", "rows = 'one'"),
+        ("/authors", "select * from authors", cached),
+        ("/posts", "select id from posts", cached),
+        ("/cached-log", "select what from log", cached),
+    ])
+}
 
 #[tokio::test]
 async fn a_change_is_made_whole_or_not_at_all() {
     let file = File::new();
-    let site = file.asked("", &format!("{USER}{WRITE}"));
+    let site = file.asked("", &(user() + &write()));
     let made = site.post("/users", "application/json", "{\"name\": \"Bea\"}").await;
     assert_eq!((made.status, made.field("cache-control")), (200, "no-store"), "{made:?}");
     assert_eq!(made.json()["name"], "Bea");
@@ -213,7 +195,7 @@ async fn a_change_is_made_whole_or_not_at_all() {
 #[tokio::test]
 async fn a_content_is_small_known_and_of_a_type_that_can_be_read() {
     let file = File::new();
-    let site = file.asked("", WRITE);
+    let site = file.asked("", &write());
     let status = async |kind: &str, body: &str| site.post("/users", kind, body).await.status;
     assert_eq!(status("application/json", "{\"name\": \"x\", \"nmae\": 1}").await, 400);
     assert_eq!(status("application/json", "[1]").await, 400);
@@ -228,7 +210,7 @@ async fn a_content_is_small_known_and_of_a_type_that_can_be_read() {
 #[tokio::test]
 async fn a_result_is_kept_until_a_table_that_it_was_made_of_is_changed() {
     let file = File::new();
-    let site = file.asked("change_check = '1h'", WRITE);
+    let site = file.asked("change_check = '1h'", &write());
     let hits = || site.shared().metrics.lookups.of(Lookup::Hit).get();
     for path in ["/authors", "/posts", "/cached-log"] {
         let first = site.get(path).await;
@@ -257,7 +239,7 @@ async fn a_result_is_kept_until_a_table_that_it_was_made_of_is_changed() {
 #[tokio::test]
 async fn a_change_by_another_process_is_seen_and_one_of_our_own_is_not_taken_for_one() {
     let file = File::new();
-    let site = file.asked("change_check = '0s'", WRITE);
+    let site = file.asked("change_check = '0s'", &write());
     let changed = || site.shared().metrics.invalidations.of(Cause::Changed).get();
     for number in 0..20 {
         file.run(&format!("insert into log values ('n{number}')"));
@@ -371,7 +353,7 @@ async fn one_asks_for_all_who_want_the_same() {
 #[tokio::test]
 async fn a_statement_is_prepared_once_for_each_connection() {
     let file = File::new();
-    let site = file.asked("pool_size = 1", USER);
+    let site = file.asked("pool_size = 1", &user());
     for _ in 0..5 {
         site.get("/users/1").await;
     }
@@ -384,7 +366,7 @@ async fn a_statement_is_prepared_once_for_each_connection() {
 #[tokio::test]
 async fn an_answer_that_would_be_too_large_is_an_error_and_none_that_is_cut() {
     let file = File::new();
-    let site = file.asked("", &USER.replace("[route.'/users']", "[route.'/users']\nmax_rows = 2"));
+    let site = file.asked("", &user().replace("[route.'/users']", "[route.'/users']\nmax_rows = 2"));
     let large = site.get("/users").await;
     assert_eq!(large.status, 500);
     assert_eq!(large.json()["detail"], "the answer is larger than it may be");
@@ -397,7 +379,7 @@ async fn a_file_that_comes_later_or_in_the_place_of_another_is_opened() {
     let file = File::new();
     let (now, away) = (file.dir.path().join("site.db"), file.dir.path().join("away.db"));
     std::fs::rename(&now, &away).unwrap();
-    let cached = USER.replace("[route.'/users']", "[route.'/users']\ncache = { ttl = '1h' }");
+    let cached = user().replace("[route.'/users']", "[route.'/users']\ncache = { ttl = '1h' }");
     let site = file.asked("change_check = '0s'", &cached);
     let unopened = site.get("/users/1").await;
     assert_eq!((unopened.status, &unopened.json()["fault"]), (503, &"us".into()), "{unopened:?}");
@@ -431,12 +413,12 @@ async fn what_reaches_out_of_the_database_fails_and_the_client_is_told_nothing_o
 #[tokio::test]
 async fn a_reload_keeps_connections_of_databases_that_stay_as_they_are() {
     let file = File::new();
-    let mut site = file.asked("", USER);
+    let mut site = file.asked("", &user());
     site.get("/users/1").await;
     let opened = site.shared().metrics.opened.cell(["main"]);
     let before = opened.get();
     let stays = site.databases.get("main").unwrap().clone();
-    let renamed = USER.replace("/users/{id}", "/people/{id}");
+    let renamed = user().replace("/users/{id}", "/people/{id}");
     site.reload(&file.text("", &renamed));
     assert!(std::sync::Arc::ptr_eq(&stays, site.databases.get("main").unwrap()));
     assert_eq!((site.get("/people/1").await.status, opened.get()), (200, before));
@@ -448,8 +430,8 @@ async fn a_reload_keeps_connections_of_databases_that_stay_as_they_are() {
 #[test]
 fn queries_that_sqlite_does_not_take_are_found_without_running_any() {
     let file = File::new();
-    let wrong = USER.replace("select id, name from users", "select id, nmae from users");
-    let found = super::examined(&file.text("", &format!("{wrong}{WRITE}")));
+    let wrong = user().replace("select id, name from users", "select id, nmae from users");
+    let found = super::examined(&file.text("", &(wrong + &write())));
     let told: Vec<_> = found.iter().map(|finding| (&finding.of, &*finding.why)).collect();
     assert_eq!(told, [(&Of::Query(4), "no such column: nmae")], "{found:?}");
     std::fs::write(
@@ -457,6 +439,6 @@ fn queries_that_sqlite_does_not_take_are_found_without_running_any() {
         "no database at all, and long enough to be told from an empty one".repeat(20),
     )
     .unwrap();
-    let found = super::examined(&file.text("", USER));
+    let found = super::examined(&file.text("", &user()));
     assert!(found.iter().all(|finding| finding.why.contains("not a database")) && !found.is_empty(), "{found:?}");
 }
