@@ -46,7 +46,7 @@ section! {
 section! {
     /// What connections may do, and for how long.
     pub struct Limits {
-        /// Connections open at once.
+        /// Connections open at once. Each needs a file descriptor: where the hard limit of these (`LimitNOFILE` of systemd) is too low, there are fewer.
         pub max_connections: u32 [range 1..=10_000_000] = 100_000,
         /// Connections that one client, an IPv4 address or an IPv6 /64, may have open on a listener; 0 for no limit. Trusted proxies
         /// have none.

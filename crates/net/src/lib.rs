@@ -9,6 +9,7 @@
 //! - [`handover`]: a line between two processes, over which sockets go.
 //! - [`mapping`]: files mapped into memory, for the kernel to send from.
 //! - [`thread`]: which processors a thread may run on.
+//! - [`descriptors`]: how many files and sockets may be open.
 //! - [`privileges`]: from root to an ordinary user that keeps a few capabilities.
 //! - [`testing`]: network namespaces for tests (feature `lab`).
 //! - `sys`: the system calls, and all of this crate's unsafe.
@@ -16,6 +17,7 @@
 //! Absent on purpose: IPv6 and TCP (no service uses them here), and tokio: a service that wants it wraps a descriptor itself.
 
 pub mod bpf;
+pub mod descriptors;
 pub mod echo;
 pub mod handover;
 pub mod interface;

@@ -28,6 +28,7 @@ use outwork_front::door::Farewell;
 use outwork_front::events::Hub;
 use outwork_front::tls::{Certificates, Offer};
 use outwork_front::{Binding, FrontMetrics, Server};
+use outwork_net::descriptors;
 use outwork_net::interface::Interface;
 use outwork_net::privileges::{self, Capability};
 use outwork_store::audit::{self, Entry};
@@ -83,6 +84,9 @@ fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Re
         tracing::warn!(setting = "admin.listen", advice, "{}", warning.found());
     }
     prepare_data_dir(&settings)?;
+    if let Err(error) = descriptors::raise() {
+        tracing::warn!(%error, "cannot raise the number of files that may be open");
+    }
     if let Some(user) = &settings.process.user {
         let keep = [Capability::NetRaw, Capability::NetBindService, Capability::NetAdmin];
         privileges::drop_to(user, &keep).with_context(|| format!("process.user = {user:?}"))?;

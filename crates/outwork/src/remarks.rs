@@ -8,6 +8,7 @@ use outwork_config::expansion::join_key;
 use outwork_config::{At, Fault};
 use outwork_front::config::{Listener, RedirectHttps};
 use outwork_front::route::hidden;
+use outwork_net::descriptors;
 use outwork_web::config::Files;
 use outwork_web::sql::address::Address;
 use outwork_web::sql::examine::{Finding, Of, examine};
@@ -22,6 +23,7 @@ pub(crate) fn of_front(front: &FrontSettings, at: &mut At<'_>) {
         return;
     }
     routes_are_there(front, at);
+    connections_have_room(front, at);
     listeners_are_apart(&front.listener, at);
     routes_answer(front, at);
 }
@@ -32,6 +34,18 @@ fn routes_are_there(front: &FrontSettings, at: &mut At<'_>) {
         let warning = Fault::new("every request is answered 404: there is no route").expected("a [[front.route]]");
         let help = "add a [[front.route]] with path = \"/*\" and what answers; `outwork config init` writes an example";
         at.warn(&format!("listener[{index}]"), warning.help(help));
+    }
+}
+
+fn connections_have_room(front: &FrontSettings, at: &mut At<'_>) {
+    let (wanted, room) = (front.limits.max_connections as usize, descriptors::room_for_connections());
+    // The default is only what there may be at most.
+    if at.is_set("limits.max_connections") && wanted > room {
+        let found = format!(
+            "{wanted} connections may be open, and this process may open files for {room}: there will be no more than that"
+        );
+        let help = "raise the hard limit (LimitNOFILE= in a systemd unit, `ulimit -Hn` in a shell), or ask for fewer connections";
+        at.warn("limits.max_connections", Fault::new(found).help(help));
     }
 }
 

@@ -24,6 +24,7 @@ use outwork_front::message::Handler;
 use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
 use outwork_front::traffic::Listed;
+use outwork_net::descriptors;
 use outwork_web::config::Files as FilesSettings;
 use outwork_web::files::{Files, Shared};
 use outwork_web::sql::address::Dialect;
@@ -398,11 +399,13 @@ impl FrontSettings {
         }
     }
 
-    /// What connections may do. A route that takes more than others has them let more through.
+    /// What connections may do. A route that takes more than others has them let more through. Of connections there are no more than there may be files
+    /// open: beyond that, services would find none for what they need besides.
     pub(crate) fn options(&self) -> Options {
         let options = self.limits.options();
         let most = self.route.iter().filter_map(|route| route.max_body).map(ByteSize::get);
-        Options { max_body: most.fold(options.max_body, u64::max), ..options }
+        let connections = options.connections.min(descriptors::room_for_connections());
+        Options { max_body: most.fold(options.max_body, u64::max), connections, ..options }
     }
 }
 

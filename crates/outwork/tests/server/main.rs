@@ -4,6 +4,7 @@
 mod binary;
 mod cache;
 mod commands;
+mod descriptors;
 mod filters;
 mod front;
 mod http3;
