@@ -4,6 +4,7 @@
 mod binary;
 mod cache;
 mod commands;
+mod errors;
 mod filters;
 mod front;
 mod http3;
@@ -11,6 +12,7 @@ mod local_access;
 mod measure;
 #[path = "../../../cache/tests/redis/server.rs"]
 mod redis;
+mod refusals;
 mod remarks;
 mod running;
 mod sql;
