@@ -16,7 +16,7 @@ use crate::alerts::AlertSettings;
 use crate::caching::CacheSettings;
 use crate::cli::Global;
 use crate::routes::{FrontSettings, check_queries};
-use crate::{report, sample};
+use crate::{remarks, report, sample};
 
 section! {
     /// Configuration of Outwork.
@@ -50,6 +50,7 @@ const NEEDED: [&str; 5] = ["dhcp.enabled", "dhcp.listen", "dhcp.interfaces", "dh
 
 fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
     check_queries(&settings.front, &settings.web, at);
+    remarks::admin_is_apart(settings, at);
     let unread = |key: &str| NEEDED.iter().any(|needed| is_below(key, needed) || is_below(needed, key));
     if at.left_out().any(unread) {
         return;
