@@ -115,6 +115,15 @@ fn folder(sources: &Sources) -> PathBuf {
     sources.file.as_ref().and_then(|(file, _)| file.parent()).map(Path::to_owned).unwrap_or_default()
 }
 
+/// Who tells of the faults of a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The command itself.
+    Here,
+    /// The server, which is asked to read it.
+    There,
+}
+
 /// What a command needs to find the server on this machine.
 #[derive(Debug)]
 pub(crate) struct Whereabouts {
@@ -126,7 +135,7 @@ pub(crate) struct Whereabouts {
 
 /// Finds that, though the configuration may have faults: whoever mends it must be able to ask the server. A file that was
 /// named must be there.
-pub(crate) fn whereabouts(global: &Global) -> anyhow::Result<Whereabouts> {
+pub(crate) fn whereabouts(global: &Global, faults: Told) -> anyhow::Result<Whereabouts> {
     let (sources, fault) = match sources(global) {
         Ok(sources) => match outwork_config::load::<Settings>(sources.clone()) {
             Ok(Loaded { value, .. }) => {
@@ -144,7 +153,9 @@ pub(crate) fn whereabouts(global: &Global) -> anyhow::Result<Whereabouts> {
         }
         Err(error) => (layers(global, None), report::text(&error)),
     };
-    report::warn(&format!("{fault}; `outwork check` says more; the server is asked all the same"))?;
+    if faults == Told::Here {
+        report::warn(&format!("{fault}; `outwork check` says more; the server is asked all the same"))?;
+    }
     let mut found =
         Whereabouts { admin: AdminSettings::default(), data_dir: folder(&sources).join(Store::default().data_dir) };
     if let Some((listen, _)) = salvage(sources.clone(), "admin.listen") {
