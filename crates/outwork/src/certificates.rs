@@ -104,7 +104,7 @@ impl Judgement {
         let Some((user, id)) = &self.reader else { return };
         if is_closed_to(*id, path) {
             let shown = path.display();
-            let fault = Fault::new(format!("{user} (process.user), as whom the server reads {shown}, may not"));
+            let fault = Fault::new(format!("{shown} is closed to {user} (process.user), as whom the server reads it"));
             let help = format!("let {user} enter its folders and read it, as with `setfacl -m u:{user}:r {shown}`");
             self.warnings.push((key.to_owned(), fault.help(help)));
         }
