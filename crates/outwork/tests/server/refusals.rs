@@ -21,7 +21,8 @@ fn refused(lines: &str) -> Vec<Json> {
 /// The one fault of these lines, which lies here: what was found, and what helps.
 fn fault(lines: &str, key: &str) -> (String, String) {
     let faults = refused(lines);
-    let [fault] = &*faults else { panic!("one fault: {lines} {faults:#?}") };
+    assert_eq!(faults.len(), 1, "{lines} {faults:#?}");
+    let fault = &faults[0];
     assert!(fault["key"] == key && fault["severity"] == "error", "{fault:#}");
     let word = |name: &str| fault[name].as_str().unwrap_or_default().to_owned();
     (word("found"), word("help"))
