@@ -28,10 +28,11 @@ pub struct Problem {
 }
 
 /// What an error answer is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Media {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Media {
     Json,
     Html,
+    #[default]
     Text,
 }
 
@@ -93,6 +94,16 @@ impl Problem {
     /// Something else is sent in the place of its content, such as a page of the site's own. The answer has the request's id all the same.
     pub fn hide(&mut self) {
         self.behind_page = true;
+    }
+
+    /// Whether a page may take the place of its content for a client that likes this best: programs get what they ask for, and problem
+    /// details that are for programs go to whoever asks for no page.
+    pub(crate) fn gives_way(&self, likes: Media) -> bool {
+        match likes {
+            Media::Html => true,
+            Media::Text => self.media != Media::Json,
+            Media::Json => false,
+        }
     }
 
     /// Whether its content is what is sent.
@@ -163,7 +174,7 @@ impl Media {
     }
 
     /// What a client likes best (RFC 9110 section 12.5.1); of several that it likes as well, the one that it names first.
-    fn preferred(headers: &HeaderMap) -> Self {
+    pub(crate) fn preferred(headers: &HeaderMap) -> Self {
         let ranges =
             headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
         let mut best = (Self::Text, 0.0);

@@ -1,7 +1,7 @@
 //! Serves an axum router over HTTP/1.1 and HTTP/2, plain or TLS, on several listeners.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -223,7 +223,8 @@ impl Connections {
         let Some(tls) = &self.binding.tls else {
             return self.http(stream, Peer { address, tls: false }).await;
         };
-        match timeout(self.limits.header_timeout, accept(tls, stream)).await {
+        let here = stream.local_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
+        match timeout(self.limits.header_timeout, accept(tls, stream, here)).await {
             Ok(Ok(Accepted::Stream(stream))) => self.http(stream, Peer { address, tls: true }).await,
             Ok(Ok(Accepted::Challenged)) => {}
             failed => {

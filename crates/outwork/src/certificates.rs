@@ -1,13 +1,17 @@
 //! What `outwork check` says of certificates: their files are read and judged as a start would.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::SystemTime;
 
 use outwork_config::Fault;
 use outwork_front::config::TlsSettings;
 use outwork_front::tls::{Certificate, ClientAuth, TlsError, TlsFiles};
+use outwork_net::privileges;
 
 use crate::settings::Settings;
+use crate::starting::AS_WHOM;
 
 /// What is wrong, or should be looked at, by key.
 #[derive(Debug, Default)]
@@ -16,11 +20,15 @@ pub(crate) struct Judgement {
     pub(crate) faults: Vec<(String, Fault)>,
     /// What does not.
     pub(crate) warnings: Vec<(String, Fault)>,
+    /// Who reads what is judged, where that is another user than this one.
+    reader: Option<(String, u32)>,
 }
 
 /// Judges every certificate that is named.
 pub(crate) fn judge(settings: &Settings, now: SystemTime) -> Judgement {
-    let mut judgement = Judgement::default();
+    let user = settings.process.user.as_ref();
+    let reader = user.and_then(|user| Some((user.clone(), privileges::ids(user).ok()?.0)));
+    let mut judgement = Judgement { reader, ..Judgement::default() };
     if let Some(files) = settings.admin.tls_files() {
         judgement.files("admin.tls", &files, now);
     }
@@ -30,6 +38,29 @@ pub(crate) fn judge(settings: &Settings, now: SystemTime) -> Judgement {
         }
     }
     judgement
+}
+
+/// What a start or a reload says of it. Files are read by the user that the server has become by then.
+pub(crate) fn told(error: &TlsError, settings: &Settings) -> String {
+    match (error, &settings.process.user) {
+        (TlsError::Read { path, source }, Some(user)) if source.kind() == ErrorKind::PermissionDenied => format!(
+            "{error}\n  = help: the server reads it as {user} (process.user): let {user} enter its folders and read it, as with \
+             `setfacl -m u:{user}:r {}`, or have what renews it leave a copy for {user}",
+            path.display()
+        ),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether a file, or a folder on the way to it, is for its owner alone, who is somebody else. Of groups and lists of users (which show as
+/// bits of the group) nothing is said.
+fn is_closed_to(user: u32, path: &Path) -> bool {
+    let bars = |path: &Path, needed: u32| {
+        path.metadata().is_ok_and(|about| user != 0 && about.uid() != user && about.mode() & needed == 0)
+    };
+    let resolved = path.canonicalize();
+    let ways = [Some(path), resolved.as_deref().ok()];
+    ways.into_iter().flatten().any(|way| bars(way, 0o044) || way.ancestors().skip(1).any(|folder| bars(folder, 0o011)))
 }
 
 impl Judgement {
@@ -57,6 +88,8 @@ impl Judgement {
                 let warn = |remark: &dyn std::fmt::Display| Fault::new(format!("{name}: {remark}"));
                 let remarks = certificate.remarks(now);
                 self.warnings.extend(remarks.iter().map(|remark| (format!("{key}.certificate"), warn(remark))));
+                self.readable(&format!("{key}.certificate"), &files.certificate);
+                self.readable(&format!("{key}.key"), &files.key);
             }
             Err(error) => {
                 let of_key = matches!(&error, TlsError::NoKey(path) | TlsError::EncryptedKey(path)
@@ -66,16 +99,47 @@ impl Judgement {
         }
     }
 
+    /// Remarks on what this user may read, and the one that the server runs as may not.
+    fn readable(&mut self, key: &str, path: &Path) {
+        let Some((user, id)) = &self.reader else { return };
+        if is_closed_to(*id, path) {
+            let shown = path.display();
+            let fault = Fault::new(format!("{shown} is closed to {user} (process.user), as whom the server reads it"));
+            let help = format!("let {user} enter its folders and read it, as with `setfacl -m u:{user}:r {shown}`");
+            self.warnings.push((key.to_owned(), fault.help(help)));
+        }
+    }
+
     /// What cannot be read here may be for the user alone that the server runs as.
     fn error(&mut self, key: String, error: &TlsError) {
         let fault = Fault::new(error.to_string());
         match error {
             TlsError::Read { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
-                let help = "check as the user that the server runs as, or as root";
-                self.warnings.push((key, fault.help(help)));
+                self.warnings.push((key, fault.help(AS_WHOM)));
             }
             TlsError::Read { .. } => self.faults.push((key, fault.expected("a file that can be read"))),
             _ => self.faults.push((key, fault.expected("a PEM chain, leaf first, and the private key of the leaf"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_config::{Sources, load};
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_the_user_of_the_server_may_not_read_is_told_of_with_that_user() {
+        let of = |set: &[&str]| {
+            let set = set.iter().map(|one| (*one).to_owned()).collect();
+            let settings = load::<Settings>(Sources { set, ..Sources::default() }).unwrap().value;
+            let source = std::io::Error::from(ErrorKind::PermissionDenied);
+            told(&TlsError::Read { path: "/etc/ssl/a.key".into(), source }, &settings)
+        };
+        assert_eq!(of(&[]), "/etc/ssl/a.key: cannot be read: permission denied");
+        let said = of(&["process.user=www"]);
+        assert!(said.contains("the server reads it as www (process.user)"), "{said}");
+        assert!(said.contains("\n  = help: ") && said.contains("`setfacl -m u:www:r /etc/ssl/a.key`"), "{said}");
     }
 }

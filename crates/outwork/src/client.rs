@@ -20,7 +20,7 @@ use ureq::{Agent, AsSendBody, Body, SendBody};
 use self::machine::{Credential, here, is_here, local_credential};
 use crate::cli::Global;
 use crate::report;
-use crate::settings;
+use crate::settings::{self, Told};
 use crate::table::printable;
 
 /// The most that an answer may weigh, exports apart.
@@ -177,7 +177,16 @@ impl Client {
 
     /// The same, for answers that take so much longer.
     pub(crate) fn patient(global: &Global, longer: Duration) -> anyhow::Result<Self> {
-        let whereabouts = LazyCell::new(|| settings::whereabouts(global));
+        Self::of(global, longer, Told::Here)
+    }
+
+    /// The same, to have the server read its configuration: it tells of the faults.
+    pub(crate) fn to_take_up(global: &Global, longer: Duration) -> anyhow::Result<Self> {
+        Self::of(global, longer, Told::There)
+    }
+
+    fn of(global: &Global, longer: Duration, faults: Told) -> anyhow::Result<Self> {
+        let whereabouts = LazyCell::new(|| settings::whereabouts(global, faults));
         let found = || whereabouts.as_ref().map_err(|error| anyhow!(report::text(error)));
         let base = match &global.url {
             Some(url) => url.trim_end_matches('/').to_owned(),

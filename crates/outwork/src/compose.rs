@@ -42,13 +42,15 @@ use outwork_telemetry::process::Process;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::certificates::told;
 use crate::settings::{self, Read, Settings};
-use crate::{report, sample};
+use crate::{environment, report, sample};
 use dhcp::Dhcp;
 use front::{BoundFront, Front};
 use ports::Protocol;
 use reload::Current;
 use tokio::sync::mpsc::Receiver;
+pub(crate) use upgrade::VARIABLE as SUCCEEDS;
 use upgrade::{Heir, Takeover, Upgrade};
 
 /// The leases' log: a directory in the data directory.
@@ -78,6 +80,9 @@ fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Re
         tracing::info!(
             "no configuration file: serving a practice subnet and a sample site on loopback; `outwork config init` writes a file to begin with"
         );
+    }
+    for warning in environment::strays() {
+        tracing::warn!(advice = warning.advice().unwrap_or_default(), "{}", warning.found());
     }
     if let Some(warning) = settings.admin.unprotected() {
         let advice = warning.advice().unwrap_or_default();
@@ -154,7 +159,8 @@ async fn serve(
     registry.register(Arc::clone(&certificates.metrics) as _)?;
     let door = BoundFront::bind(&settings, &certificates, inherited.front)?;
     let offer: Vec<_> = settings.admin.tls_files().map(Offer::from).into_iter().collect();
-    let tls = certificates.open(&offer).context("admin.tls")?.pop();
+    let opened = certificates.open(&offer);
+    let tls = opened.map_err(|error| anyhow!("admin.tls: {}", told(&error.source, &settings)))?.pop();
     let bind = |address: &SocketAddr| Binding { address: *address, tls: tls.clone() };
     let bindings = settings.admin.listen.iter().map(bind).collect();
     let server = Server::take_over(bindings, settings.admin.limits(), Arc::clone(&front), inherited.admin).await;

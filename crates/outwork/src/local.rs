@@ -12,10 +12,12 @@ use outwork_config::{Effective, Fault, Faults, Origin, toml_text};
 use outwork_dhcp::import::kea::{Note, NoteKind};
 use serde_json::{Value as Json, json};
 
-use crate::certificates;
+use crate::certificates::{self, Judgement};
 use crate::cli::{Cli, Global};
+use crate::environment;
 use crate::remarks;
 use crate::settings::{self, PRACTICE_NAME, Settings, is_below};
+use crate::starting;
 use crate::table::{Table, printable};
 
 /// `outwork check`.
@@ -27,9 +29,12 @@ pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
         let judgement = certificates::judge(&loaded.value, SystemTime::now());
         // What belongs to the practice configuration is made at the first start.
         let remarks = if is_practice { Vec::new() } else { remarks::of_things(&loaded.value) };
-        judgement.warnings.into_iter().chain(remarks).for_each(|(key, warning)| loaded.warn(&key, warning));
+        let start = if is_practice { Judgement::default() } else { starting::judge(&loaded.value) };
+        let warnings = judgement.warnings.into_iter().chain(start.warnings).chain(remarks);
+        let strays = environment::strays().into_iter().map(|remark| (String::new(), remark));
+        warnings.chain(strays).for_each(|(key, warning)| loaded.warn(&key, warning));
         let mut faults = loaded.faults();
-        judgement.faults.into_iter().for_each(|(key, fault)| faults.at(&key, fault));
+        judgement.faults.into_iter().chain(start.faults).for_each(|(key, fault)| faults.at(&key, fault));
         faults.or(loaded)
     });
     match loaded {

@@ -6,6 +6,7 @@
 //! - `caching`: the `[cache]` section.
 //! - `certificates`: what `outwork check` says of them.
 //! - `cli`: the command line and its help.
+//! - `environment`: variables that look like ours, and set nothing.
 //! - `settings`: the whole configuration, and where its text comes from.
 //! - `local`: commands that need the configuration alone.
 //! - `remote`: commands that ask a running server, through `client`.
@@ -13,6 +14,7 @@
 //! - `password`: `outwork hash-password`.
 //! - `remarks`: what `outwork check` remarks on of the front door.
 //! - `report`: what went wrong, for people and for machines.
+//! - `starting`: what `outwork check` finds that a start would fail for.
 //! - `storage`: `outwork store`, for a server that is not running.
 //! - `table`: output for people.
 
@@ -23,6 +25,7 @@ mod certificates;
 mod cli;
 mod client;
 mod compose;
+mod environment;
 mod local;
 mod password;
 mod remarks;
@@ -31,6 +34,7 @@ mod report;
 mod routes;
 mod sample;
 mod settings;
+mod starting;
 mod storage;
 mod table;
 

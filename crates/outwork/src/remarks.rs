@@ -1,7 +1,7 @@
 //! What is said of the front door and of what it serves that can be used, and may not do what was meant.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use outwork_config::expansion::join_key;
@@ -9,12 +9,13 @@ use outwork_config::{At, Fault};
 use outwork_front::config::{Listener, RedirectHttps};
 use outwork_front::route::hidden;
 use outwork_net::descriptors;
-use outwork_web::config::Files;
+use outwork_web::config::{Candidate, Files};
 use outwork_web::sql::address::Address;
 use outwork_web::sql::examine::{Finding, Of, examine};
 
 use crate::routes::FrontSettings;
 use crate::settings::Settings;
+use crate::starting::AS_WHOM;
 
 /// Remarks on listeners and routes, which see each other.
 pub(crate) fn of_front(front: &FrontSettings, at: &mut At<'_>) {
@@ -90,6 +91,29 @@ fn is_within(one: SocketAddr, other: SocketAddr) -> bool {
         && one.ip().is_unspecified() != other.ip().is_unspecified()
 }
 
+/// Refuses listeners that the admin API leaves no place for: it has its addresses for itself.
+pub(crate) fn admin_is_apart(settings: &Settings, at: &mut At<'_>) {
+    if at.left_out().any(|key| key.starts_with("admin.listen") || key.starts_with("front.listener")) {
+        return;
+    }
+    for (index, listener) in settings.front.listener.iter().enumerate() {
+        let own = settings.admin.listen.iter().position(|admin| takes(*admin, listener.address));
+        if let Some(own) = own {
+            let fault = Fault::new(format!("the admin API listens there (admin.listen[{own}])"));
+            let help = "give one of them another port; what is unset listens at 127.0.0.1:8067";
+            let fault = fault.expected("an address and port of its own").help(help);
+            at.fault(&format!("front.listener[{index}].address"), fault);
+        }
+    }
+}
+
+/// Whether a socket at `one` keeps another process, or another kind of socket, from having one at `other`.
+fn takes(one: SocketAddr, other: SocketAddr) -> bool {
+    // Here IPv6 brings IPv4 along.
+    let every = |address: SocketAddr| address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    is_same(one, other) || is_within(one, other) || every(one) && one.port() == other.port() && one.port() != 0
+}
+
 fn routes_answer(front: &FrontSettings, at: &mut At<'_>) {
     let conditions: Vec<_> = front.route.iter().map(|route| route.conditions()).collect();
     for (index, by) in hidden(&conditions) {
@@ -111,49 +135,50 @@ pub(crate) fn of_things(settings: &Settings) -> Vec<(String, Fault)> {
     remarks
 }
 
-/// Remarks on the folders that are served, on the files of databases, and on where the access log is to be.
+/// What to do where a folder is missing.
+pub(crate) const NO_FOLDER: &str = "make it, or name another one: the server does not start without it";
+
+/// Remarks on what may be missing in folders that are served, and on the files of databases.
 fn of_files(settings: &Settings) -> Vec<(String, Fault)> {
-    const NO_FOLDER: &str = "make it, or name another one: the server does not start without it";
     const NO_FILE: &str =
         "make it, with sqlite3 say: the server makes none, and answers its queries with an error until it is there";
     let mut remarks = Vec::new();
     for (index, route) in settings.front.route.iter().enumerate() {
         let Some(files) = &route.files else { continue };
         let key = format!("front.route[{index}].files");
-        match missing(&files.root, true, NO_FOLDER) {
-            Some(remark) => remarks.push((format!("{key}.root"), remark.expected("a folder"))),
-            None => remarks.extend(of_error_pages(&key, files)),
+        if files.root.is_dir() {
+            remarks.extend(of_fixed_files(&key, files));
         }
     }
     for (name, database) in &settings.web.database {
         if let Address::Sqlite(path) = &database.url {
             let key = format!("{}.url", join_key("web.database", name));
             let remark = missing(path, false, NO_FILE);
-            remarks.extend(remark.map(|remark| (key, remark.expected("a file of SQLite's"))));
+            remarks.extend(remark.map(|missing| (key, missing.fault.expected("a file of SQLite's"))));
         }
-    }
-    if let Some(file) = settings.front.access_log.as_ref().and_then(|log| log.file.as_ref()) {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let remark = folder.and_then(|folder| missing(folder, true, NO_FOLDER));
-        let remark = remark.map(|remark| remark.expected("a file in a folder that is there"));
-        remarks.extend(remark.map(|remark| ("front.access_log.file".to_owned(), remark)));
     }
     remarks
 }
 
-/// Remarks on the pages of errors, which may be made of other files.
-fn of_error_pages(key: &str, files: &Files) -> Vec<(String, Fault)> {
+/// Remarks on files that settings name: the pages of errors, and what paths are taken for that are nothing else. They may be made of other files.
+fn of_fixed_files(key: &str, files: &Files) -> Vec<(String, Fault)> {
+    const NO_PAGE: &str = "make it, or name another one: until it is there, the error has no page of its own";
+    const NO_FALLBACK: &str = "make it, or name another one: until it is there, what would get it is answered 404";
     let is_made = |page: &str| {
         let bundles = files.assets.iter().flat_map(|assets| &assets.concatenation.patterns);
         bundles.into_iter().any(|bundle| bundle.path == page)
     };
-    let pages = files.error_pages.iter().filter(|(_, page)| !is_made(page));
-    let remark = |(statuses, page): (&String, &String)| {
-        let help = "make it, or name another one: until it is there, the error has no page of its own";
-        let remark = missing(&files.root.join(page.trim_start_matches('/')), false, help)?;
-        Some((join_key(&format!("{key}.error_pages"), statuses), remark.expected("a file below the folder")))
+    let pages = files.error_pages.iter();
+    let pages = pages.map(|(statuses, page)| (join_key(&format!("{key}.error_pages"), statuses), page, NO_PAGE));
+    let tried = files.r#try.iter().enumerate().filter_map(|(index, candidate)| match candidate {
+        Candidate::Fixed(path) => Some((format!("{key}.try[{index}]"), path, NO_FALLBACK)),
+        Candidate::File(_) | Candidate::Folder => None,
+    });
+    let remark = |(key, path, help): (String, &String, &str)| {
+        let missing = missing(&files.root.join(path.trim_start_matches('/')), false, help)?;
+        Some((key, missing.fault.expected("a file below the folder")))
     };
-    pages.filter_map(remark).collect()
+    pages.chain(tried).filter(|(_, path, _)| !is_made(path)).filter_map(remark).collect()
 }
 
 /// Remarks on queries, which their databases are asked to prepare.
@@ -178,9 +203,16 @@ fn of_queries(settings: &Settings) -> Vec<(String, Fault)> {
     examine(&settings.web, &queries).into_iter().map(remark).collect()
 }
 
+/// A folder or file that is not there.
+pub(crate) struct Missing {
+    pub(crate) fault: Fault,
+    /// Whether this user may not look, so that it may be there.
+    pub(crate) is_denial: bool,
+}
+
 /// Why there is no such folder or file; `not_there` says what to do where nothing is.
-fn missing(path: &Path, folder: bool, not_there: &str) -> Option<Fault> {
-    let shown = path.display();
+pub(crate) fn missing(path: &Path, folder: bool, not_there: &str) -> Option<Missing> {
+    let (shown, mut is_denial) = (path.display(), false);
     let (found, help) = match path.metadata() {
         Ok(found) if found.is_dir() == folder => return None,
         Ok(found) => {
@@ -189,8 +221,9 @@ fn missing(path: &Path, folder: bool, not_there: &str) -> Option<Fault> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => (format!("{shown} is not there"), not_there),
         Err(error) => {
-            (format!("{shown} cannot be looked at: {error}"), "check as the user that the server runs as, or as root")
+            is_denial = error.kind() == io::ErrorKind::PermissionDenied;
+            (format!("{shown} cannot be looked at: {error}"), AS_WHOM)
         }
     };
-    Some(Fault::new(found).help(help))
+    Some(Missing { fault: Fault::new(found).help(help), is_denial })
 }

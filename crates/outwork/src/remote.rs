@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// `outwork reload`.
 pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {
-    let answer = Client::new(global)?.change(Method::POST, "/reload", None)?;
+    let answer = Client::to_take_up(global, Duration::ZERO)?.change(Method::POST, "/reload", None)?;
     if global.json {
         return print_json(&answer);
     }
@@ -58,9 +58,9 @@ pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {
 
 /// `outwork upgrade`.
 pub(crate) fn upgrade(global: &Global) -> anyhow::Result<()> {
-    let before = Client::new(global)?.get("/status")?;
+    let before = Client::to_take_up(global, Duration::ZERO)?.get("/status")?;
     // The successor reads the configuration and binds what it needs first.
-    let answer = Client::patient(global, READY)?.change(Method::POST, "/upgrade", None)?;
+    let answer = Client::to_take_up(global, READY)?.change(Method::POST, "/upgrade", None)?;
     let process = cell(&answer["process"]);
     if !global.json {
         writeln!(anstream::stderr(), "process {process} is ready; waiting until it serves")?;

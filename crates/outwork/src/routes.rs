@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use outwork_cache::Key;
+use outwork_config::expansion::join_key;
 use outwork_config::{At, ByteSize, Fault, hours, millis, section};
 use outwork_front::acme;
 use outwork_front::answer::{Redirect, Respond, Routed, Unrouted};
@@ -17,7 +18,7 @@ use outwork_front::config::{AcmeChallenge, AcmeSettings, Limits, Listener};
 use outwork_front::door::{Options, Threads};
 use outwork_front::filter::config::{self as filters, AccessLogSettings, RateStore, Redis, RequestId, Rewrite, Trust};
 use outwork_front::filter::{
-    ClientField, Entry, General, Kit, KitError, Layers, Network, Reroute, Route as Middleware, Taken,
+    ClientField, Entry, ErrorPages, General, Kit, KitError, Layers, Network, Reroute, Route as Middleware, Taken,
 };
 use outwork_front::filtered_section;
 use outwork_front::message::Handler;
@@ -189,12 +190,14 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
             at.fault(&format!("methods[{index}]"), fault.help("methods are in capital letters"));
         }
     }
-    check_fields("headers", &route.headers, at);
+    check_conditions(&route.headers, at);
+    filters::check_error_pages(route.error_pages.as_ref(), at);
 }
 
 fn whole(front: &FrontSettings, at: &mut At<'_>) {
     acme_can_work(front, at);
     remarks::of_front(front, at);
+    filters::check_error_pages(front.error_pages.as_ref(), at);
     let limits = |shared: filters::Shared<'_>| shared.rate_limit.unwrap_or_default().to_vec();
     let general = [(String::new(), limits(front.shared()))];
     let routes = front.route.iter().enumerate();
@@ -222,10 +225,11 @@ fn whole(front: &FrontSettings, at: &mut At<'_>) {
 }
 
 fn fields(respond: &RespondSettings, at: &mut At<'_>) {
-    check_fields("headers", &respond.headers, at);
+    filters::check_fields("headers", &respond.headers, at);
 }
 
-fn check_fields(key: &str, fields: &BTreeMap<String, String>, at: &mut At<'_>) {
+/// Checks header fields that requests are told apart by, which may be any.
+fn check_conditions(fields: &BTreeMap<String, String>, at: &mut At<'_>) {
     for (name, value) in fields {
         let fault = match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             (Err(_), _) => Fault::new(format!("{name:?} is no field name")).expected("a name such as \"x-version\""),
@@ -234,14 +238,54 @@ fn check_fields(key: &str, fields: &BTreeMap<String, String>, at: &mut At<'_>) {
             }
             _ => continue,
         };
-        at.fault(&format!("{key}.{name}"), fault);
+        at.fault(&join_key("headers", name), fault);
     }
 }
 
 /// What a redirection may name of the request.
 const NAMES: [&str; 3] = ["{host}", "{path}", "{query}"];
 
+/// What others call that, the longer words first.
+const FOREIGN: [(&str, &str); 8] = [
+    ("$request_uri", "{path}{query}"),
+    ("$is_args", "{query}"),
+    ("$host", "{host}"),
+    ("$http_host", "{host}"),
+    ("$args", "{query}"),
+    ("$uri", "{path}"),
+    ("$path", "{path}"),
+    ("$query", "{query}"),
+];
+
+/// The first word that another server would replace, where it stands, and what is written here.
+fn foreign_name(to: &str) -> Option<(usize, &str, Option<&'static str>)> {
+    let mut named = to.match_indices('$').filter_map(|(at, _)| {
+        let rest = to.get(at + 1..)?;
+        let fits = |character: char| character.is_ascii_alphanumeric() || character == '_';
+        let length = match rest.strip_prefix('{') {
+            Some(braced) => braced.find('}')? + 2,
+            None => rest.find(|character| !fits(character)).unwrap_or(rest.len()),
+        };
+        let word = to.get(at..=at + length)?;
+        let bare = word.replace(['{', '}'], "");
+        let here = FOREIGN.iter().find(|(foreign, _)| *foreign == bare).map(|(_, here)| *here);
+        let is_group = bare.len() > 1 && bare.bytes().skip(1).all(|byte| byte.is_ascii_digit());
+        (here.is_some() || is_group || word.contains('{')).then_some((at, word, here))
+    });
+    named.next()
+}
+
 fn is_a_redirection(redirect: &RedirectSettings, at: &mut At<'_>) {
+    if let Some((offset, word, here)) = foreign_name(&redirect.to) {
+        let fault = Fault::new(format!("a redirection knows no {word}")).expected("{host}, {path} or {query}");
+        let help = match here {
+            Some(here) => format!("write {here}, or %24 for a dollar sign that is meant as such"),
+            None => {
+                "there are no groups of a pattern here; write %24 for a dollar sign that is meant as such".to_owned()
+            }
+        };
+        return at.fault("to", fault.help(help).within(offset, word.len()));
+    }
     if let Some((offset, name)) = unknown_name(&redirect.to) {
         let fault = Fault::new(format!("a redirection knows no {name}")).expected("{host}, {path} or {query}");
         let help = "what the path of the route calls {so} stands for nothing here; write %7B for a brace that is meant as such";
@@ -349,9 +393,9 @@ impl FrontSettings {
                 None => {
                     let compression = route.compression.as_ref().unwrap_or(&self.compression);
                     let handler = route.handler(compression, made_of);
-                    let handler = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
+                    let (handler, pages) = handler.map_err(|error| format!("front.route[{index}].{error}"))?;
                     let compressor = || Arc::clone(&made_of.files.compressor);
-                    let cache = route.cached(made_of);
+                    let cache = route.cached(made_of, self.shared());
                     if let Some((rules, store)) = &cache {
                         changes.add(&route.conditions(), rules.clone(), Arc::clone(store));
                     }
@@ -359,6 +403,7 @@ impl FrontSettings {
                         middleware: self.middleware(Some((index, route))),
                         cache,
                         rewrite: route.rewrite.as_ref(),
+                        pages,
                         compression: route.compresses(compression).then(|| (compression.clone(), compressor())),
                     };
                     layers.before(handler, &mut prepared).map_err(in_front)?
@@ -408,6 +453,9 @@ impl FrontSettings {
         Options { max_body: most.fold(options.max_body, u64::max), connections, ..options }
     }
 }
+
+/// A handler, and the pages that it has for errors.
+type Answering = (Arc<dyn Handler>, Option<Arc<dyn ErrorPages>>);
 
 impl Route {
     /// Its query, made ready, where it has one that can be.
@@ -492,14 +540,15 @@ impl Route {
     }
 
     /// How its answers are cached, and where.
-    fn cached(&self, made_of: &MadeOf<'_>) -> Option<(Rules, Arc<Store>)> {
+    fn cached(&self, made_of: &MadeOf<'_>, general: filters::Shared<'_>) -> Option<(Rules, Arc<Store>)> {
         let settings = self.cache.as_ref().filter(|cache| cache.enabled)?;
         // Routes may share a URL and part by method or field; each has its own answers.
         let hosts: Vec<String> = self.host.iter().map(ToString::to_string).collect();
         let database = self.query.as_ref().and_then(|query| made_of.web.database.get(&query.database));
         // What answers has a part in it, for what another gave is not its answer.
+        let pages = self.shared().over(general).error_pages;
         let answers =
-            format!("{:?}", (&self.files, &self.query, database, &self.respond, &self.redirect, &self.rewrite));
+            format!("{:?}", (&self.files, &self.query, database, &self.respond, &self.redirect, &self.rewrite, pages));
         let answers = Key::of(&[answers.as_bytes()]);
         let (methods, fields) = (self.methods.join(","), &self.headers);
         let space = format!("{} {} {methods} {fields:?} {answers}", hosts.join(","), self.path);
@@ -514,25 +563,29 @@ impl Route {
         compression.enabled && (self.query.is_some() || self.respond.as_ref().is_some_and(fits))
     }
 
-    fn handler(&self, compression: &Compression, made_of: &MadeOf<'_>) -> Result<Arc<dyn Handler>, String> {
+    /// What answers, and the pages that it has for errors.
+    fn handler(&self, compression: &Compression, made_of: &MadeOf<'_>) -> Result<Answering, String> {
         let shared = made_of.files;
         if let Some(query) = &self.query {
-            return Ok(Arc::new(self.queried(query, made_of)?));
+            return Ok((Arc::new(self.queried(query, made_of)?), None));
         }
         if let Some(settings) = &self.files {
+            let has_pages = !settings.error_pages.is_empty();
             let files = Files::open(&self.name(), settings.clone(), compression.clone(), shared)
                 .map_err(|error| format!("files.root: {error}"))?;
-            return Ok(Arc::new(files));
+            let files = Arc::new(files);
+            let pages = has_pages.then(|| Arc::clone(&files) as Arc<dyn ErrorPages>);
+            return Ok((files, pages));
         }
         let code = |code: u16| StatusCode::from_u16(code).map_err(|error| format!("status: {error}"));
         if let Some(redirect) = &self.redirect {
-            return Ok(Arc::new(Redirect { to: redirect.to.clone(), status: code(redirect.status)? }));
+            return Ok((Arc::new(Redirect { to: redirect.to.clone(), status: code(redirect.status)? }), None));
         }
         let Some(respond) = &self.respond else { return Err("files: nothing answers".to_owned()) };
         let field = |(name, value): (&String, &String)| {
             Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
         };
         let fields: HeaderMap = respond.headers.iter().filter_map(field).collect();
-        Ok(Arc::new(Respond::new(code(respond.status)?, fields, respond.body.clone())))
+        Ok((Arc::new(Respond::new(code(respond.status)?, fields, respond.body.clone())), None))
     }
 }

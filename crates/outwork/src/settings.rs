@@ -16,7 +16,7 @@ use crate::alerts::AlertSettings;
 use crate::caching::CacheSettings;
 use crate::cli::Global;
 use crate::routes::{FrontSettings, check_queries};
-use crate::{report, sample};
+use crate::{remarks, report, sample};
 
 section! {
     /// Configuration of Outwork.
@@ -50,6 +50,7 @@ const NEEDED: [&str; 5] = ["dhcp.enabled", "dhcp.listen", "dhcp.interfaces", "dh
 
 fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
     check_queries(&settings.front, &settings.web, at);
+    remarks::admin_is_apart(settings, at);
     let unread = |key: &str| NEEDED.iter().any(|needed| is_below(key, needed) || is_below(needed, key));
     if at.left_out().any(unread) {
         return;
@@ -114,6 +115,15 @@ fn folder(sources: &Sources) -> PathBuf {
     sources.file.as_ref().and_then(|(file, _)| file.parent()).map(Path::to_owned).unwrap_or_default()
 }
 
+/// Who tells of the faults of a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The command itself.
+    Here,
+    /// The server, which is asked to read it.
+    There,
+}
+
 /// What a command needs to find the server on this machine.
 #[derive(Debug)]
 pub(crate) struct Whereabouts {
@@ -125,7 +135,7 @@ pub(crate) struct Whereabouts {
 
 /// Finds that, though the configuration may have faults: whoever mends it must be able to ask the server. A file that was
 /// named must be there.
-pub(crate) fn whereabouts(global: &Global) -> anyhow::Result<Whereabouts> {
+pub(crate) fn whereabouts(global: &Global, faults: Told) -> anyhow::Result<Whereabouts> {
     let (sources, fault) = match sources(global) {
         Ok(sources) => match outwork_config::load::<Settings>(sources.clone()) {
             Ok(Loaded { value, .. }) => {
@@ -143,7 +153,9 @@ pub(crate) fn whereabouts(global: &Global) -> anyhow::Result<Whereabouts> {
         }
         Err(error) => (layers(global, None), report::text(&error)),
     };
-    report::warn(&format!("{fault}; `outwork check` says more; the server is asked all the same"))?;
+    if faults == Told::Here {
+        report::warn(&format!("{fault}; `outwork check` says more; the server is asked all the same"))?;
+    }
     let mut found =
         Whereabouts { admin: AdminSettings::default(), data_dir: folder(&sources).join(Store::default().data_dir) };
     if let Some((listen, _)) = salvage(sources.clone(), "admin.listen") {

@@ -5,9 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 use outwork_config::{At, ByteSize, Fault, choice, section};
 use outwork_front::coding::Coding;
+use outwork_front::filter::config::check_statuses;
 use outwork_front::route::path::NormalPath;
 
 use crate::assets::config::Assets;
@@ -31,6 +32,7 @@ section! {
         /// Lists of what is in folders that have no index.
         pub listing: Listing,
         /// Files below the folder that are sent where there is an error, by status: `404 = "/404.html"`, `5xx = "/sorry.html"`. The status stays.
+        /// What refuses a request before files are looked for (addresses, limits, passwords, maintenance) has these pages, too.
         pub error_pages: BTreeMap<String, String>,
         /// What entity tags are made of.
         pub etag: EtagKind = EtagKind::Sha256,
@@ -163,8 +165,17 @@ pub enum Candidate {
 }
 
 /// Why a text is no candidate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CandidateError {
+    /// Another server's word for the path that is asked for; what would be written here.
+    #[error("`$uri` is `$path` here")]
+    Uri(String),
+    /// Another server's word for an error that ends the list.
+    #[error("a status is nothing that a path could be taken for")]
+    Status,
+    /// Another server's word for a place that requests are sent on to.
+    #[error("there are no named places")]
+    Named,
     /// It begins neither with `$path` nor with a slash.
     #[error("it begins neither with `$path` nor with a slash")]
     Beginning,
@@ -177,7 +188,12 @@ impl FromStr for Candidate {
     type Err = CandidateError;
 
     fn from_str(text: &str) -> Result<Self, CandidateError> {
+        if let Some(rest) = text.strip_prefix("$uri") {
+            return Err(CandidateError::Uri(format!("$path{rest}")));
+        }
         match text.strip_prefix("$path") {
+            None if text.starts_with('=') => Err(CandidateError::Status),
+            None if text.starts_with('@') => Err(CandidateError::Named),
             Some("/") => Ok(Self::Folder),
             Some(rest) if rest.contains(['$', '\0']) || rest.contains("..") => Err(CandidateError::Path),
             Some(rest) => Ok(Self::File(rest.to_owned())),
@@ -198,39 +214,31 @@ impl fmt::Display for Candidate {
     }
 }
 
-outwork_config::text_setting!(Candidate, "what a path is taken for, such as", "$path.html");
+impl CandidateError {
+    /// What to write instead, where that is known.
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Uri(path) => Some(format!("write \"{path}\"")),
+            Self::Status => {
+                Some("leave it out: what is none of the others is 404; error_pages has a page for that".into())
+            }
+            Self::Named => Some("leave it out, and write another route for what is to be answered elsewhere".into()),
+            Self::Beginning | Self::Path => None,
+        }
+    }
+}
+
+outwork_config::text_setting!(Candidate, "what a path is taken for, such as", "$path.html", advice CandidateError::advice);
 
 /// Whether a text is the path of a file in the form that paths are looked up in.
 fn is_file(text: &str) -> bool {
     !text.ends_with('/') && NormalPath::new(text).is_ok_and(|normal| normal.as_str() == text)
 }
 
-/// Which statuses have an error page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Statuses {
-    One(StatusCode),
-    /// All with this first digit.
-    Class(u16),
-}
-
-impl Statuses {
-    pub(crate) fn of(text: &str) -> Option<Self> {
-        if let Some(class) = text.strip_suffix("xx") {
-            return class.parse().ok().filter(|class| matches!(class, 4 | 5)).map(Self::Class);
-        }
-        let code: StatusCode = text.parse().ok()?;
-        (code.is_client_error() || code.is_server_error()).then_some(Self::One(code))
-    }
-}
-
 fn makes_sense(files: &Files, at: &mut At<'_>) {
     for (status, page) in &files.error_pages {
         let key = format!("error_pages.{status}");
-        if Statuses::of(status).is_none() {
-            let fault = Fault::new(format!("{status:?} is no status of an error"))
-                .expected("one such as 404, or \"4xx\" or \"5xx\"");
-            at.fault(&key, fault);
-        }
+        check_statuses(&key, status, at);
         if !is_file(page) {
             let fault = Fault::new(format!("{page:?} is no path of a file"))
                 .expected("a path below the folder such as \"/404.html\"");
@@ -318,6 +326,20 @@ mod tests {
         assert_eq!("index.html".parse::<Candidate>(), Err(CandidateError::Beginning));
         for text in ["/a/../b", "/a/", "$path/../b", "/a%2eb"] {
             assert_eq!(text.parse::<Candidate>(), Err(CandidateError::Path), "{text}");
+        }
+    }
+
+    #[test]
+    fn who_writes_what_nginx_would_be_told_hears_what_is_written_here() {
+        for (wrong, advice) in [
+            ("$uri", "help: write \"$path\""),
+            ("$uri/", "help: write \"$path/\""),
+            ("$uri.html", "help: write \"$path.html\""),
+            ("=404", "help: leave it out: what is none of the others is 404"),
+            ("@app", "help: leave it out, and write another route"),
+        ] {
+            let faults = read(&format!("try = ['{wrong}']")).unwrap_err();
+            assert!(faults.contains(advice), "{wrong}: {faults}");
         }
     }
 

@@ -10,6 +10,8 @@ use outwork_config::{At, Fault, choice, days, hours, secs, section, text_setting
 
 use crate::tls::{ClientAuth, Http3, Offer, Profile, Source, TlsFiles};
 
+/// Settings that certificates come from.
+const SOURCES: [&str; 3] = ["certificate", "acme", "local"];
 /// Names that one listener may have certificates for by `acme`, or by `local`.
 const MOST_NAMES: usize = 100;
 
@@ -142,7 +144,9 @@ fn complete(tls: &TlsSettings, at: &mut At<'_>) {
         (None, Some(_)) => at.fault("key", Fault::new("there is no certificate for it").help("add `certificate`")),
         _ => {}
     }
-    if tls.offer().sources.is_empty() {
+    // What was to give one may be there, and not be readable.
+    let unread = |key: &str| SOURCES.iter().any(|source| key.starts_with(source));
+    if tls.offer().sources.is_empty() && !at.left_out().any(unread) {
         at.fault(
             "",
             Fault::new("there is no certificate").expected("certificate and key, certificates, acme, or local"),

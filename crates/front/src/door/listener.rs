@@ -150,7 +150,7 @@ async fn encrypted(
     beat: Beat,
 ) -> io::Result<()> {
     let patience = worker.serving().options.header_timeout;
-    let stream = match tokio::time::timeout(patience, tls::accept(tls, stream)).await {
+    let stream = match tokio::time::timeout(patience, tls::accept(tls, stream, origin.local.ip())).await {
         Ok(Ok(Accepted::Stream(stream))) => *stream,
         Ok(Ok(Accepted::Challenged)) => return Ok(()),
         failed => {

@@ -37,8 +37,6 @@ const WAITING: usize = 64;
 const ADDRESSES: usize = 65_536;
 /// How often a file of users is looked at.
 const LOOK: u64 = 1_000_000_000;
-/// The largest file of users.
-const FILE: u64 = 16 << 20;
 
 /// Asks for names and passwords.
 #[derive(Debug)]
@@ -216,8 +214,7 @@ impl BasicAuth {
             self.settings.users.iter().filter_map(|(name, hash)| Some((name.clone(), hash.expose().parse().ok()?)));
         let mut users = Users(HashMap::new());
         if let Some(file) = &self.file {
-            let path = || file.path.display().to_string();
-            let failed = |source| AuthError::File { path: path(), source };
+            let failed = |source| AuthError::File { path: file.path.display().to_string(), source };
             let about = std::fs::metadata(&file.path).map_err(failed)?;
             let stamp = (about.dev(), about.ino(), about.size(), about.ctime(), about.ctime_nsec());
             let mut seen = file.seen.lock();
@@ -225,11 +222,7 @@ impl BasicAuth {
             if seen.replace(stamp) == Some(stamp) {
                 return Ok(());
             }
-            if about.size() > FILE {
-                return Err(failed(io::Error::other("it is larger than 16 MiB")));
-            }
-            let text = std::fs::read_to_string(&file.path).map_err(failed)?;
-            users = Users::parse(&text).map_err(|error| AuthError::Users { path: path(), error })?;
+            users = Users::read(&file.path)?;
         }
         users.0.extend(listed);
         *self.users.write() = Arc::new(users);

@@ -3,6 +3,7 @@
 //! A new configuration is prepared first, with what it has in common with the one in force, and taken up when nothing else refuses it.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,10 @@ use super::fields::{Defaults, FieldRules};
 use super::log::{AccessLog, LogError};
 use super::metrics::FilterMetrics;
 use super::networks::{Network, Networks};
+use super::pages::{ErrorPages, PageError, Pages};
 use super::proxies::{ClientField, Proxies};
 use super::rate::{Counter, CounterError, Limiter};
+use super::users::Users;
 use super::visit::{Entry, Ids};
 use super::{Chain, Closed, Filtered};
 use crate::message::Handler;
@@ -84,6 +87,9 @@ pub enum KitError {
     /// Users.
     #[error("{0}{1}")]
     Auth(String, AuthError),
+    /// A page of errors.
+    #[error("{0}{1}")]
+    Page(String, PageError),
     /// The access log.
     #[error("access_log: {0}")]
     Log(#[from] LogError),
@@ -102,11 +108,44 @@ pub struct Prepared<'a> {
     next: Kept,
     entry: Entry,
     addresses: HashMap<String, Option<Arc<Addresses>>>,
+    pages: HashMap<String, Option<Arc<Pages>>>,
 }
 
 /// What a new configuration leaves to the one after it, once it is in force.
 #[derive(Debug)]
 pub struct Taken(Kept);
+
+impl Route<'_> {
+    /// What the names of its settings begin with, below `front`.
+    fn scope(&self) -> String {
+        self.index.map_or_else(String::new, |index| format!("route[{index}]."))
+    }
+}
+
+impl KitError {
+    /// Whether it is for the want of a right to look, which somebody else may have.
+    pub fn is_denial(&self) -> bool {
+        let source = match self {
+            Self::List(_, ListError::File { source, .. })
+            | Self::Auth(_, AuthError::File { source, .. })
+            | Self::Page(_, PageError { source, .. }) => source,
+            _ => return false,
+        };
+        source.kind() == io::ErrorKind::PermissionDenied
+    }
+}
+
+/// What would keep the middleware of a route, or that of `[front]`, from being set up: files that cannot be read or used. Nothing is started.
+pub fn missing(route: Option<usize>, shared: Shared<'_>) -> Vec<KitError> {
+    let scope = || route.map_or_else(String::new, |index| format!("route[{index}]."));
+    let addresses = shared.addresses.and_then(|settings| Addresses::new(settings).err());
+    let users = shared.basic_auth.filter(|auth| auth.enabled).and_then(|auth| auth.file.as_ref());
+    let users = users.and_then(|file| Users::read(file).err());
+    let pages = shared.error_pages.and_then(|settings| Pages::read(settings).err());
+    let addresses = addresses.map(|error| KitError::List(scope(), error));
+    let users = users.map(|error| KitError::Auth(scope(), error));
+    addresses.into_iter().chain(users).chain(pages.map(|error| KitError::Page(scope(), error))).collect()
+}
 
 impl Kit {
     /// What all of it counts.
@@ -144,8 +183,8 @@ impl Kit {
         let proxies = Proxies::new(general.trusted_proxies, general.client_field).map(Arc::new);
         let entry = Entry { proxies, id, log: next.log.clone(), traffic: None };
         let (metrics, traffic) = (Arc::clone(&self.metrics), Arc::clone(&self.traffic));
-        let addresses = HashMap::new();
-        Ok(Prepared { general, metrics, traffic, before, next, entry, addresses })
+        let (addresses, pages) = (HashMap::new(), HashMap::new());
+        Ok(Prepared { general, metrics, traffic, before, next, entry, addresses, pages })
     }
 
     /// It is in force. The access log is opened again, for somebody may have moved it away.
@@ -195,10 +234,22 @@ impl Prepared<'_> {
     /// # Errors
     /// When a file cannot be read.
     pub fn wrap(&mut self, route: Route<'_>, inner: Arc<dyn Handler>) -> Result<Arc<dyn Handler>, KitError> {
-        let own = route.index.map_or_else(String::new, |index| format!("route[{index}]."));
+        self.wrap_with(route, None, inner)
+    }
+
+    /// The same, for one that has pages for errors itself: what middleware refuses gets these, too.
+    ///
+    /// # Errors
+    /// As [`wrap`](Self::wrap).
+    pub(super) fn wrap_with(
+        &mut self,
+        route: Route<'_>,
+        own_pages: Option<Arc<dyn ErrorPages>>,
+        inner: Arc<dyn Handler>,
+    ) -> Result<Arc<dyn Handler>, KitError> {
         let shared = route.shared.over(self.general.shared);
         // What a route does not say itself it has in common with the others.
-        let scope = |says: bool| if says { own.clone() } else { String::new() };
+        let scope = |says: bool| if says { route.scope() } else { String::new() };
         let addresses = match shared.addresses {
             Some(settings) => self.addresses(scope(route.shared.addresses.is_some()), settings)?,
             None => None,
@@ -224,6 +275,8 @@ impl Prepared<'_> {
             timeout: route.timeout,
             response_fields: shared.response_headers.and_then(FieldRules::new),
             security: shared.security_headers.and_then(Defaults::security),
+            pages: self.pages(&route)?,
+            own_pages,
             inner,
         };
         match chain.does_nothing() {
@@ -238,6 +291,17 @@ impl Prepared<'_> {
         }
         let list = Addresses::new(settings).map_err(|error| KitError::List(scope.clone(), error))?;
         Ok(self.addresses.entry(scope).or_insert(list.map(Arc::new)).clone())
+    }
+
+    /// The pages for errors of a route, but for those that its handler has itself.
+    pub(super) fn pages(&mut self, route: &Route<'_>) -> Result<Option<Arc<Pages>>, KitError> {
+        let Some(settings) = route.shared.over(self.general.shared).error_pages else { return Ok(None) };
+        let scope = if route.shared.error_pages.is_some() { route.scope() } else { String::new() };
+        if let Some(known) = self.pages.get(&scope) {
+            return Ok(known.clone());
+        }
+        let pages = Pages::read(settings).map_err(|error| KitError::Page(scope.clone(), error))?;
+        Ok(self.pages.entry(scope).or_insert(pages.map(Arc::new)).clone())
     }
 
     fn limits(&mut self, scope: &str, settings: &[config::RateLimit]) -> Vec<Arc<Limiter>> {
@@ -272,7 +336,7 @@ impl Chain {
     /// Whether a request would meet nothing in it.
     fn does_nothing(&self) -> bool {
         let before = self.addresses.is_none() && self.closed.is_none() && self.limits.is_empty() && self.auth.is_none();
-        let within = self.max_body.is_none() && self.request_fields.is_none();
+        let within = self.max_body.is_none() && self.request_fields.is_none() && self.pages.is_none();
         let after = self.timeout.is_none() && self.response_fields.is_none() && self.security.is_none();
         before && within && after && self.cors.is_none() && !self.unlogged
     }

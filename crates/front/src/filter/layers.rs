@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::config::Rewrite;
 use super::kit::{KitError, Prepared, Route};
+use super::pages::{ErrorPages, Paged};
 use super::rewrite::Rewritten;
 use crate::cached::{Cached, Rules, Store};
 use crate::coding::{Compressed, Compression, Compressor};
@@ -18,6 +19,8 @@ pub struct Layers<'a> {
     pub cache: Option<(Rules, Arc<Store>)>,
     /// Another target.
     pub rewrite: Option<&'a Rewrite>,
+    /// The pages for errors that whoever answers has itself.
+    pub pages: Option<Arc<dyn ErrorPages>>,
     /// How answers are compressed that come as they are.
     pub compression: Option<(Compression, Arc<Compressor>)>,
 }
@@ -39,10 +42,13 @@ impl Layers<'_> {
             handler = Arc::new(Rewritten::new(rewrite, handler, prepared.metrics()));
         }
         if let Some((rules, store)) = self.cache {
+            if let Some(pages) = prepared.pages(&self.middleware)? {
+                handler = Arc::new(Paged { inner: handler, pages });
+            }
             handler = Arc::new(Cached::new(handler, rules, store));
         }
         let index = self.middleware.index;
-        let handler = prepared.wrap(self.middleware, handler)?;
+        let handler = prepared.wrap_with(self.middleware, self.pages, handler)?;
         Ok(match index {
             Some(index) => Arc::new(OfRoute::new(index, handler)),
             None => handler,

@@ -12,7 +12,7 @@
 //!
 //! What the cache asks by itself, to be warm, passes 2 to 5 unasked: it is nobody's request.
 //!
-//! On the way back: changes to the answer's fields, fields that tell browsers to be careful, CORS, what is left of limits.
+//! On the way back: pages in the place of errors (`pages`), changes to the answer's fields, fields that tell browsers to be careful, CORS, what is left of limits.
 //!
 //! - `config`: what the configuration says of all this. `layers`: 2 to 7, put together. `kit`: what outlives a reload. `networks`, `clients`: addresses, and their connections.
 //!
@@ -31,6 +31,7 @@ mod layers;
 mod log;
 mod metrics;
 mod networks;
+mod pages;
 mod proxies;
 mod rate;
 mod rewrite;
@@ -43,15 +44,16 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::request::Parts;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 pub use addresses::ListError;
 pub use auth::AuthError;
-pub use kit::{General, Kit, KitError, Prepared, Route, Taken};
+pub use kit::{General, Kit, KitError, Prepared, Route, Taken, missing};
 pub use layers::Layers;
 pub use log::{AccessLog, LogError, LogField};
 pub use metrics::FilterMetrics;
 pub use networks::{Network, NetworkError, NetworkMap, Networks};
+pub use pages::{ErrorPages, PageError, Statuses};
 pub use proxies::{ClientField, Proxies};
 pub use rate::CounterError;
 pub use rewrite::{Original, Reroute, Rewritten};
@@ -61,12 +63,13 @@ pub use visit::{Entry, Ids};
 
 use crate::cached::Refresh;
 use crate::message::{Answer, Handler, Local, Repeated, Request, Response};
-use crate::problem::Problem;
+use crate::problem::{Media, Problem};
 use addresses::Addresses;
 use auth::BasicAuth;
 use cors::{Cors, Told};
 use fields::{Defaults, FieldRules};
 use metrics::Refused;
+use pages::Pages;
 use rate::{Limiter, Verdict};
 
 /// A handler behind the middleware of its route.
@@ -89,6 +92,9 @@ pub(crate) struct Chain {
     pub(crate) timeout: Option<Duration>,
     pub(crate) response_fields: Option<FieldRules>,
     pub(crate) security: Option<Defaults>,
+    pub(crate) pages: Option<Arc<Pages>>,
+    /// Those that whoever answers has, which come before these.
+    pub(crate) own_pages: Option<Arc<dyn ErrorPages>>,
 }
 
 /// A route that is closed for a while.
@@ -107,6 +113,8 @@ struct After {
     /// Of the limits, the one of which least is left.
     left: Option<(usize, Verdict)>,
     user: Option<Box<str>>,
+    /// What the client would have an error written as, where there are pages for that.
+    likes: Media,
 }
 
 /// What limits make of a request.
@@ -140,18 +148,20 @@ impl Chain {
         if request.head.extensions.get::<Refresh>().is_some() {
             return self.pass_on(request, After::default());
         }
-        let mut after = After { cors: self.cors.as_ref().map(|cors| cors.decide(&request.head)), ..After::default() };
+        let likes = self.pages.as_ref().map(|_| Media::preferred(&request.head.headers)).unwrap_or_default();
+        let cors = self.cors.as_ref().map(|cors| cors.decide(&request.head));
+        let mut after = After { cors, likes, ..After::default() };
         if let Some(response) = self.turned_away(&request) {
-            return self.finish(after, response).into();
+            return self.refuse(after, response, &request.head.headers);
         }
         match self.limit(&request, &mut after) {
             Step::Pass => self.authenticate(request, after),
-            Step::Refuse(response) => self.finish(after, response).into(),
+            Step::Refuse(response) => self.refuse(after, response, &request.head.headers),
             Step::Wait(waited) => {
                 let chain = Arc::clone(self);
                 Answer::Later(Box::pin(async move {
                     if let Some(response) = chain.judge(waited.await, &request, &mut after) {
-                        return chain.finish(after, response);
+                        return chain.refuse(after, response, &request.head.headers).response().await;
                     }
                     chain.authenticate(request, after).response().await
                 }))
@@ -247,11 +257,12 @@ impl Chain {
             }
             auth::Checked::Refuse(response) => {
                 self.metrics.refused.of(Refused::Credentials).inc();
-                self.finish(after, response).into()
+                self.refuse(after, response, &request.head.headers)
             }
             auth::Checked::Later(checked) => {
                 let chain = Arc::clone(self);
                 Answer::Later(Box::pin(async move {
+                    let fields = chain.fields_for_pages(&request.head.headers);
                     match checked.await {
                         Ok(user) => {
                             after.user = Some(user);
@@ -259,7 +270,7 @@ impl Chain {
                         }
                         Err(response) => {
                             chain.metrics.refused.of(Refused::Credentials).inc();
-                            chain.finish(after, response)
+                            chain.refuse(after, response, &fields).response().await
                         }
                     }
                 }))
@@ -273,7 +284,7 @@ impl Chain {
                 Ok(body) => request.body = body,
                 Err(_) => {
                     let refusal = self.refused(Refused::Body, Problem::too_large(limit), &request.head);
-                    return self.finish(after, refusal).into();
+                    return self.refuse(after, refusal, &request.head.headers);
                 }
             }
         }
@@ -281,28 +292,53 @@ impl Chain {
             rules.request(&mut request.head.headers);
         }
         // What a late answer is written as; there is no head left by then.
-        let late = self.timeout.map(|timeout| (timeout, Problem::late().written_for(&request.head.headers)));
+        let late = self.timeout.map(|timeout| {
+            let fields = &request.head.headers;
+            (timeout, Problem::late().written_for(fields), self.fields_for_pages(fields))
+        });
         match (self.inner.handle(request), late) {
             (Answer::Now(response), _) => self.finish(after, response).into(),
             (Answer::Later(response), None) => {
                 let chain = Arc::clone(self);
                 Answer::Later(Box::pin(async move { chain.finish(after, response.await) }))
             }
-            (Answer::Later(response), Some((timeout, late))) => {
+            (Answer::Later(response), Some((timeout, late, fields))) => {
                 let chain = Arc::clone(self);
                 Answer::Later(Box::pin(async move {
-                    let response = tokio::time::timeout(timeout, response).await.unwrap_or_else(|_| {
-                        chain.metrics.refused.of(Refused::Time).inc();
-                        late.into_response()
-                    });
-                    chain.finish(after, response)
+                    match tokio::time::timeout(timeout, response).await {
+                        Ok(response) => chain.finish(after, response),
+                        Err(_) => {
+                            chain.metrics.refused.of(Refused::Time).inc();
+                            chain.refuse(after, late.into_response(), &fields).response().await
+                        }
+                    }
                 }))
+            }
+        }
+    }
+
+    /// The fields of a request, where pages may be chosen by them once the request has gone.
+    fn fields_for_pages(&self, fields: &HeaderMap) -> HeaderMap {
+        self.own_pages.as_ref().map(|_| fields.clone()).unwrap_or_default()
+    }
+
+    /// Finishes an answer that was made here and not by the handler; `fields` are those of the request.
+    fn refuse(self: &Arc<Self>, after: After, response: Response, fields: &HeaderMap) -> Answer {
+        let Some(own) = &self.own_pages else { return self.finish(after, response).into() };
+        match own.with_page(response, fields.clone()) {
+            Answer::Now(response) => self.finish(after, response).into(),
+            Answer::Later(response) => {
+                let chain = Arc::clone(self);
+                Answer::Later(Box::pin(async move { chain.finish(after, response.await) }))
             }
         }
     }
 
     /// What every answer of the route gets, whoever gave it.
     fn finish(&self, after: After, mut response: Response) -> Response {
+        if let Some(pages) = &self.pages {
+            pages.put(&mut response, after.likes);
+        }
         if let Some(rules) = &self.response_fields {
             rules.response(&mut response);
         }

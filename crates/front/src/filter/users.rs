@@ -2,12 +2,18 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::str::FromStr;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, Params};
 
+use super::auth::AuthError;
+
+/// The largest file of users.
+const FILE: u64 = 16 << 20;
 /// The greatest cost of bcrypt that is computed: some seconds.
 const BCRYPT_COST: u32 = 15;
 /// The most that Argon2 may use: KiB of memory, and passes over it.
@@ -159,6 +165,17 @@ impl Users {
             users.insert(name.to_owned(), hash);
         }
         Ok(Self(users))
+    }
+
+    /// Reads such a file.
+    pub(crate) fn read(file: &Path) -> Result<Self, AuthError> {
+        let path = || file.display().to_string();
+        let failed = |source| AuthError::File { path: path(), source };
+        if std::fs::metadata(file).map_err(failed)?.len() > FILE {
+            return Err(failed(io::Error::other("it is larger than 16 MiB")));
+        }
+        let text = std::fs::read_to_string(file).map_err(failed)?;
+        Self::parse(&text).map_err(|error| AuthError::Users { path: path(), error })
     }
 
     /// Whether this is the password of this name. It takes as long for a name that nobody has.

@@ -164,7 +164,7 @@ impl std::fmt::Display for PathPattern {
     }
 }
 
-outwork_config::text_setting!(PathPattern, "a path such as", "/users/{id}/files/*");
+outwork_config::text_setting!(PathPattern, "a path such as", "/users/{id}/files/*", advice PatternError::advice);
 
 /// A part of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,9 +190,23 @@ pub enum PatternError {
     /// Two captures have one name.
     #[error("two parts are called {0:?}")]
     Twice(String),
+    /// It has what no path has: a query or a fragment.
+    #[error("a path ends before `{0}`")]
+    Beyond(char),
     /// It is not in the form that paths are matched in.
     #[error("no path looks like this when it is matched: {0}")]
     NotNormal(PathError),
+}
+
+impl PatternError {
+    /// What to write instead, where that is known.
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::Beyond('?') => Some("leave the query out: a route answers its path whatever the query is".to_owned()),
+            Self::Beyond(_) => Some("leave the fragment out: clients keep it to themselves".to_owned()),
+            _ => None,
+        }
+    }
 }
 
 impl std::str::FromStr for PathPattern {
@@ -200,6 +214,9 @@ impl std::str::FromStr for PathPattern {
 
     fn from_str(text: &str) -> Result<Self, PatternError> {
         let rest = text.strip_prefix('/').ok_or(PatternError::NotAbsolute)?;
+        if let Some(beyond) = rest.chars().find(|character| matches!(character, '?' | '#')) {
+            return Err(PatternError::Beyond(beyond));
+        }
         let mut pattern = Self { segments: Vec::new(), open: false };
         let mut parts = rest.split('/').peekable();
         while let Some(part) = parts.next() {
@@ -304,6 +321,8 @@ mod tests {
         assert_eq!(of("/a{b}"), Err(PatternError::Brace("a{b}".into())));
         assert_eq!(of("/{}"), Err(PatternError::Brace("{}".into())));
         assert_eq!(of("/{a}/{a}"), Err(PatternError::Twice("a".into())));
+        assert_eq!(of("/a?b={c}"), Err(PatternError::Beyond('?')));
+        assert_eq!(of("/*#a"), Err(PatternError::Beyond('#')));
         assert!(matches!(of("/a/../b"), Err(PatternError::NotNormal(_))));
         assert!(matches!(of("/%61"), Err(PatternError::NotNormal(_))));
         for text in ["/", "/*", "/a/", "/a/{b}/*"] {

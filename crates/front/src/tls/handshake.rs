@@ -1,6 +1,7 @@
 //! From a connection to an encrypted one, and what was agreed on.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rustls::server::Acceptor;
@@ -60,10 +61,14 @@ pub(crate) enum Accepted<S> {
     Challenged,
 }
 
-/// Does the handshake of a new connection.
-pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(tls: &Tls, stream: S) -> io::Result<Accepted<S>> {
+/// Does the handshake of a new connection that has come to this address.
+pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+    tls: &Tls,
+    stream: S,
+    address: IpAddr,
+) -> io::Result<Accepted<S>> {
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    match tls.answer(&start.client_hello()) {
+    match tls.answer(&start.client_hello(), address) {
         Answer::Serve(config) => match start.into_stream(config).into_fallible().await {
             Ok(stream) => Ok(Accepted::Stream(Box::new(stream))),
             Err((error, io)) => {

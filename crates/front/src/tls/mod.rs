@@ -28,6 +28,7 @@ mod table;
 pub(crate) mod x509;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -152,7 +153,8 @@ impl Tls {
         self.state.load().quic.as_ref()?.http3.alt_svc(port)
     }
 
-    pub(crate) fn answer(&self, hello: &ClientHello<'_>) -> Answer {
+    /// What a handshake goes on with at this address of ours. Over QUIC, where that is not known, it has no part in the choice.
+    pub(crate) fn answer(&self, hello: &ClientHello<'_>, address: IpAddr) -> Answer {
         if let Some(config) = self.challenges.alpn(hello) {
             return Answer::Challenge(config);
         }
@@ -160,8 +162,20 @@ impl Tls {
         let unknown = || hello.server_name().is_some_and(|name| !self.table.load().knows(name));
         match state.profile.unknown_names {
             UnknownNames::Refuse if unknown() => Answer::UnrecognizedName,
+            // An address is no name that could be asked for (RFC 6066 section 3).
+            _ if hello.server_name().is_none() => Answer::Serve(self.config_at(address, hello, &state.config)),
             _ => Answer::Serve(Arc::clone(&state.config)),
         }
+    }
+}
+
+impl Tls {
+    fn config_at(&self, address: IpAddr, hello: &ClientHello<'_>, usual: &Arc<ServerConfig>) -> Arc<ServerConfig> {
+        let table = self.table.load();
+        let Some(key) = table.at(address, hello.signature_schemes()) else { return Arc::clone(usual) };
+        let mut config = (**usual).clone();
+        config.cert_resolver = Arc::new(Chosen(Arc::clone(key)));
+        Arc::new(config)
     }
 }
 
@@ -186,6 +200,16 @@ struct Resolver(Arc<ArcSwap<Table>>);
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.0.load().choose(hello.server_name(), hello.signature_schemes()).cloned()
+    }
+}
+
+/// A certificate that was chosen already.
+#[derive(Debug)]
+struct Chosen(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Chosen {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
     }
 }
 

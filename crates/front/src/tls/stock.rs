@@ -100,10 +100,7 @@ impl Entry {
 
     /// What people call it: its first name.
     pub fn name(&self) -> String {
-        let facts = &self.certificate.read().facts;
-        let address = || facts.addresses.first().map(ToString::to_string);
-        let name = facts.names.first().cloned().or_else(address);
-        name.unwrap_or_else(|| facts.subject.clone())
+        self.certificate.read().facts.name()
     }
 
     /// Takes up what was left of attempts before this start.
@@ -262,7 +259,9 @@ impl Certificates {
     fn install(&self, entry: &Entry, certificate: Certificate) {
         let (facts, issuer) = (&certificate.facts, entry.source.issuer());
         tracing::info!(
-            certificate = entry.name(),
+            certificate = facts.name(),
+            names = facts.all_names(),
+            before = entry.certificate().facts.all_names(),
             issuer = issuer.as_str(),
             expires = %crate::api::Timestamp::from(facts.not_after),
             fingerprint = facts.fingerprint_hex(),

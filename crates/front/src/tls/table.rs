@@ -1,6 +1,7 @@
-//! Which certificate a client gets: by the name it asks for (RFC 6066 section 3), and by what it can verify.
+//! Which certificate a client gets: by the name it asks for (RFC 6066 section 3) or the address it has come to, and by what it can verify.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::SignatureScheme;
@@ -21,6 +22,8 @@ pub(crate) struct Table {
     /// In the order of the configuration: whoever asks for nothing that is here gets the first.
     all: Vec<Arc<CertifiedKey>>,
     everyone: Vec<usize>,
+    /// Those for addresses, which clients do not ask for: they come to one.
+    address: HashMap<IpAddr, Vec<usize>>,
 }
 
 impl Table {
@@ -30,6 +33,9 @@ impl Table {
         for (index, certificate) in certificates.into_iter().enumerate() {
             table.all.push(Arc::clone(&certificate.key));
             table.everyone.push(index);
+            for address in &certificate.facts.addresses {
+                table.address.entry(*address).or_default().push(index);
+            }
             for name in &certificate.facts.names {
                 let (of_kind, name) = match name.strip_prefix("*.") {
                     Some(parent) => (&mut table.wildcard, parent),
@@ -48,7 +54,16 @@ impl Table {
 
     /// The certificate for a client that asks for `name` and can verify `schemes`.
     pub(crate) fn choose(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
-        let candidates = name.and_then(|name| self.named(name)).unwrap_or(&self.everyone);
+        self.among(name.and_then(|name| self.named(name)).unwrap_or(&self.everyone), schemes)
+    }
+
+    /// The certificate for a client that asks for no name and has come to this address, where it is not the one for everyone.
+    pub(crate) fn at(&self, address: IpAddr, schemes: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
+        let chosen = self.among(self.address.get(&address.to_canonical())?, schemes)?;
+        Some(chosen).filter(|chosen| !self.choose(None, schemes).is_some_and(|usual| Arc::ptr_eq(usual, chosen)))
+    }
+
+    fn among(&self, candidates: &[usize], schemes: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
         let mut keys = candidates.iter().filter_map(|index| self.all.get(*index));
         let first = keys.clone().next();
         keys.find(|certified| certified.key.choose_scheme(schemes).is_some()).or(first)

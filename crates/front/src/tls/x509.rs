@@ -110,6 +110,18 @@ impl<'a> Der<'a> {
 }
 
 impl Facts {
+    /// What people call it: its first name.
+    pub(crate) fn name(&self) -> String {
+        let address = || self.addresses.first().map(ToString::to_string);
+        self.names.first().cloned().or_else(address).unwrap_or_else(|| self.subject.clone())
+    }
+
+    /// All names and addresses that it is for, as one text.
+    pub(crate) fn all_names(&self) -> String {
+        let addresses = self.addresses.iter().map(ToString::to_string);
+        self.names.iter().cloned().chain(addresses).collect::<Vec<_>>().join(" ")
+    }
+
     /// Reads a certificate.
     ///
     /// # Errors

@@ -36,14 +36,15 @@ impl Credential {
     /// What can be done where this was not enough.
     pub(super) fn help(&self, status: u16) -> Option<String> {
         const GIVE: &str = "give a token with --token or OUTWORK_TOKEN";
+        const MOVED: &str = "a server whose store.data_dir was changed since it started has the one before: --set store.data_dir=DIR names it";
         match (status, self) {
             (401, Self::Given(_)) => Some("is the token of --token or OUTWORK_TOKEN one of this server's?".into()),
             (401, Self::Local(_, path)) => Some(format!(
-                "{} is not this server's: name its configuration with --config, or {GIVE}",
+                "{} is not this server's: name its configuration with --config, or {GIVE}; {MOVED}",
                 path.display()
             )),
             (401, Self::NoFile(path)) => Some(format!(
-                "there is no {}: name the server's configuration with --config, or {GIVE}",
+                "there is no {}: name the server's configuration with --config, or {GIVE}; {MOVED}",
                 path.display()
             )),
             (401, Self::Nobody) => {
@@ -180,6 +181,8 @@ mod tests {
         ] {
             let help = credential.help(401).unwrap();
             assert!(help.contains(expected) && help.contains("token"), "{help}");
+            let from_a_folder = matches!(credential, Credential::Local(..) | Credential::NoFile(_));
+            assert_eq!(help.contains("--set store.data_dir="), from_a_folder, "{help}");
             assert_eq!(credential.help(409), None);
         }
     }

@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 
 use super::ports::{self, Protocol};
 use super::{cache, cannot};
+use crate::certificates::told;
 use crate::report;
 use crate::routes::{MadeOf, Site};
 use crate::settings::Settings;
@@ -83,8 +84,7 @@ impl BoundFront {
         if front.listener.is_empty() {
             return Ok(None);
         }
-        let tls = open_tls(&front.listener, vec![None; front.listener.len()], certificates)
-            .map_err(|error| anyhow!(error))?;
+        let tls = open_tls(settings, vec![None; front.listener.len()], certificates).map_err(|error| anyhow!(error))?;
         let taken: Vec<u16> = handed.iter().map(|handed| handed.address.port()).collect();
         let told = |error: DoorError| ports::explained(error.into(), Protocol::Tcp, ports::ANOTHER);
         front.listener.iter().try_for_each(|listener| vacant(listener, &taken)).map_err(told)?;
@@ -164,7 +164,7 @@ impl Front {
             }
             known.push(tls.filter(|_| listener.tls.is_some()));
         }
-        let tls = open_tls(wanted, known, &self.certificates)?;
+        let tls = open_tls(settings, known, &self.certificates)?;
         let told = |error: DoorError| report::text(&ports::explained(error.into(), Protocol::Tcp, ports::ANOTHER));
         wanted.iter().try_for_each(|listener| vacant(listener, &taken)).map_err(told)?;
         let door = self.door.lock();
@@ -214,18 +214,18 @@ impl Front {
 
 /// TLS for each listener that speaks it: what is known already, and what is opened for the others.
 fn open_tls(
-    listeners: &[Listener],
+    settings: &Settings,
     known: Vec<Option<Arc<Tls>>>,
     certificates: &Certificates,
 ) -> Result<Vec<Option<Arc<Tls>>>, String> {
     let mut tls = known;
-    let fresh = listeners.iter().zip(&tls).enumerate();
+    let fresh = settings.front.listener.iter().zip(&tls).enumerate();
     let fresh =
         fresh.filter_map(|(index, (one, known))| Some((index, one.tls.as_ref()?.offer())).filter(|_| known.is_none()));
     let (indexes, offers): (Vec<_>, Vec<_>) = fresh.unzip();
     let opened = certificates.open(&offers).map_err(|error| {
         let index = indexes.get(error.listener).copied().unwrap_or_default();
-        format!("front.listener[{index}].tls: {}", error.source)
+        format!("front.listener[{index}].tls: {}", told(&error.source, settings))
     })?;
     for (index, opened) in indexes.into_iter().zip(opened) {
         if let Some(tls) = tls.get_mut(index) {

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 
 use super::front::Front;
+use crate::certificates::told;
 use crate::cli::Global;
 use crate::local::places;
 use crate::report;
@@ -210,7 +211,7 @@ impl Reload {
         let certificates = self.certificates.prepare(offers, read.value.front.acme());
         let certificates = certificates.map_err(|error| {
             let key = keys.get(error.listener).map_or("tls", String::as_str);
-            Refusal::Prepare(format!("{key}: {}", error.source))
+            Refusal::Prepare(format!("{key}: {}", told(&error.source, &read.value)))
         })?;
         // The last that can refuse: either the levels change, and so does everything below, or nothing does.
         if changes.iter().any(|change| change.key.starts_with("log.")) {

@@ -27,7 +27,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::front::Front;
 
 /// Set where standard input is the line to a process whose place is taken.
-const VARIABLE: &str = "OUTWORK_SUCCEEDS";
+pub(crate) const VARIABLE: &str = "OUTWORK_SUCCEEDS";
 /// How long the other may take to be ready.
 const READY: Duration = Duration::from_secs(60);
 /// How long either may take to let go of the data directory, or to read it. A million leases take a second.

@@ -119,7 +119,7 @@ fn check_tells_what_a_route_lacks_and_what_it_has_too_much() {
         "front.route[1].redirect.status",
         "front.route[2].path",
         "front.route[2].host[0]",
-        "front.route[2].respond: \"x y\" is no field name",
+        "front.route[2].respond.headers.\"x y\": \"x y\" is no field name",
     ] {
         assert!(said.contains(fault), "{fault}: {said}");
     }

@@ -57,8 +57,7 @@ fn a_file_with_faults_does_not_keep_commands_from_the_server() {
         assert!(warned.contains("`outwork check`") && warned.lines().count() == 1, "{warned}");
         let refused = place.outwork(&["reload"]);
         let (said, report) = (text(&refused.stderr), text(&place.outwork(&["check"]).stderr));
-        let said = said.strip_prefix(&warned).expect("the same warning");
-        assert_eq!((refused.status.code(), said), (Some(1), report.as_str()), "what `check` says, and once");
+        assert_eq!((refused.status.code(), &*said), (Some(1), report.as_str()), "what `check` says, and once");
     }
     assert_eq!(place.outwork(&["status", "--config", "absent.toml"]).status.code(), Some(1), "a mistyped name is one");
 }

@@ -5,6 +5,7 @@ mod binary;
 mod cache;
 mod commands;
 mod descriptors;
+mod errors;
 mod filters;
 mod front;
 mod http3;
@@ -12,6 +13,7 @@ mod local_access;
 mod measure;
 #[path = "../../../cache/tests/redis/server.rs"]
 mod redis;
+mod refusals;
 mod remarks;
 mod running;
 mod sql;

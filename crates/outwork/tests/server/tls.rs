@@ -1,6 +1,8 @@
 //! HTTPS of the real binary: curl and openssl as clients, certificates that change, the local authority.
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -171,6 +173,9 @@ fn certificates_are_replaced_by_a_reload_and_by_changed_files_while_connections_
     ca.sign(place.path(), "a", &["a.test", "third.test"], 90);
     place.must(&["reload"]);
     assert!(names(&place, &host, Some("a.test")).contains("DNS:third.test"), "a reload does not wait");
+    let log = std::fs::read_to_string(place.path().join("log")).expect("the log");
+    let logged = ["names=\"a.test third.test\"", "before=\"a.test second.test\""];
+    assert!(log.lines().any(|line| logged.iter().all(|part| line.contains(part))), "{log}");
     kept.ask();
     ca.sign(place.path(), "b", &["b.test"], 90);
     change(
@@ -306,6 +311,26 @@ fn check_reads_certificates_and_says_what_is_wrong_with_them_and_what_soon_will_
     let warned = text(&said.stderr);
     assert!(said.status.success() && warned.contains("soon.pem: the certificate expires in 4 days"), "{said:?}");
     assert!(text(&said.stdout).contains("no faults, 2 warnings"), "there is no route, either: {said:?}");
+}
+
+#[test]
+fn a_key_for_root_alone_is_remarked_on_where_the_server_becomes_another_user() {
+    let place = Place::with(&[LISTENER, "tls = { certificate = 'a.pem', key = 'a.key' }\n", ROUTES].concat());
+    Ca::new(place.path()).sign(place.path(), "a", &["a.test"], 90);
+    let open = |path: &Path, mode: u32| std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
+    open(place.path(), 0o755);
+    open(&place.path().join("a.key"), 0o600);
+    let keys = |more: &[&str]| {
+        let told = json(&place.outwork(&[["check", "--json"].as_slice(), more].concat()));
+        let list = told.as_array().expect("a list").iter();
+        list.map(|one| (one["key"].to_string(), one["found"].to_string())).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&[]), []);
+    let another = keys(&["--set", "process.user=nobody"]);
+    assert!(another.len() == 1 && another[0].0 == "\"front.listener[0].tls.key\"", "{another:?}");
+    assert!(another[0].1.contains("nobody (process.user)"), "{another:?}");
+    open(&place.path().join("a.key"), 0o640);
+    assert_eq!(keys(&["--set", "process.user=nobody"]), [], "it may be of that group");
 }
 
 #[test]

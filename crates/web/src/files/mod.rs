@@ -37,7 +37,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use outwork_front::coding::{Accepted, Choice, Compression, Compressor, Patience};
 use outwork_front::conditional::{self, Validators};
-use outwork_front::filter::Original;
+use outwork_front::filter::{ErrorPages, Original, Statuses};
 use outwork_front::message::{Answer, Body, Handler, ReadyHead, Repeated, Request, Response, Standing, Subject};
 use outwork_front::problem::Problem;
 use outwork_front::route::path::NormalPath;
@@ -45,7 +45,7 @@ use outwork_telemetry::{By, Counter};
 use parking_lot::{Mutex, RwLock};
 
 use crate::assets::{Pipeline, Workshop};
-use crate::config::{Files as Settings, Statuses};
+use crate::config::Files as Settings;
 use crate::metrics::{Lookup, Tier, WebMetrics};
 use item::{Form, Item, Root};
 use listing::{Format, Listing};
@@ -217,6 +217,12 @@ impl Handler for Files {
     }
 }
 
+impl ErrorPages for Files {
+    fn with_page(&self, response: Response, fields: HeaderMap) -> Answer {
+        self.inner.paged(response, fields)
+    }
+}
+
 impl Inner {
     /// Counts what came of a look into what is kept.
     fn looked(&self, lookup: Lookup) {
@@ -318,16 +324,14 @@ impl Inner {
         if code.is_client_error() || code.is_server_error() {
             response.note_mut().about.get_or_insert_with(|| Box::new(Subject::of(&request.head)));
         }
-        let fits = |statuses: &Statuses| match statuses {
-            Statuses::One(one) => *one == code,
-            Statuses::Class(class) => *class == code.as_u16() / 100,
-        };
-        let exactly = self.pages.iter().find(|(statuses, _)| *statuses == Statuses::One(code));
-        let Some((_, page)) = exactly.or_else(|| self.pages.iter().find(|(statuses, _)| fits(statuses))) else {
-            return response.into();
-        };
+        self.paged(response, request.head.headers)
+    }
+
+    /// An answer, with its page where its status has one; `fields` are those of the request.
+    fn paged(self: &Arc<Self>, response: Response, fields: HeaderMap) -> Answer {
+        let Some(page) = Statuses::page(&self.pages, response.status) else { return response.into() };
         let (inner, page) = (Arc::clone(self), page.clone());
-        Answer::Later(Box::pin(async move { inner.with_page(response, page, &request.head.headers).await }))
+        Answer::Later(Box::pin(async move { inner.with_page(response, page, &fields).await }))
     }
 
     async fn with_page(self: Arc<Self>, mut response: Response, page: String, fields: &HeaderMap) -> Response {

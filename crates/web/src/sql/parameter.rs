@@ -75,6 +75,14 @@ pub enum Unfit {
     Nul,
 }
 
+impl Unfit {
+    /// What would be right: a fault says by itself that this was expected.
+    fn wanted(&self) -> String {
+        let text = self.to_string();
+        text.strip_prefix("expected ").map(str::to_owned).unwrap_or(text)
+    }
+}
+
 fn expected(kind: Type) -> &'static str {
     match kind {
         Type::Integer => "a whole number of 64 bits",
@@ -192,7 +200,7 @@ pub fn faults(param: &Param) -> Vec<(String, Fault)> {
     let is_number = matches!(kind, Type::Integer | Type::Number | Type::Decimal);
     let mut literal = |key: String, literal: &Literal| {
         if let Err(unfit) = read(kind, literal.as_str()) {
-            faults.push((key, Fault::new(format!("{:?} is no {kind}", literal.as_str())).expected(unfit.to_string())));
+            faults.push((key, Fault::new(format!("{:?} is no {kind}", literal.as_str())).expected(unfit.wanted())));
         }
     };
     param.default.iter().for_each(|value| literal("default".into(), value));
@@ -223,7 +231,7 @@ pub fn faults(param: &Param) -> Vec<(String, Fault)> {
             && let Err(unfit) = parameter.value(Some(default.as_str()))
         {
             let fault = Fault::new(format!("{:?} would be refused", default.as_str()));
-            faults.push(("default".into(), fault.expected(unfit.to_string())));
+            faults.push(("default".into(), fault.expected(unfit.wanted())));
         }
     }
     faults

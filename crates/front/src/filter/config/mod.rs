@@ -16,6 +16,7 @@ pub use log::{AccessLogSettings, LogFormat, QueryPolicy};
 pub use names::{CorsOrigin, FieldName, NameError, Pattern, RateKey};
 
 use super::networks::Network;
+use super::pages::{Statuses, media};
 use super::users::Hash;
 
 section! {
@@ -291,16 +292,41 @@ section! {
 }
 
 fn field_rules(rules: &FieldRules, at: &mut At<'_>) {
-    for (key, fields) in [("set", &rules.set), ("add", &rules.add)] {
-        for (name, value) in fields {
-            let fault = match (name.parse::<FieldName>(), HeaderValue::from_str(value)) {
-                (Err(error), _) => Fault::new(error.to_string()).expected("a name such as \"x-version\""),
-                (_, Err(_)) => {
-                    Fault::new(format!("{value:?} is no field value")).expected("text without control characters")
-                }
-                _ => continue,
-            };
-            at.fault(&join_key(key, name), fault);
+    check_fields("set", &rules.set, at);
+    check_fields("add", &rules.add, at);
+}
+
+/// Checks header fields that messages are to get.
+pub fn check_fields(key: &str, fields: &BTreeMap<String, String>, at: &mut At<'_>) {
+    for (name, value) in fields {
+        let fault = match (name.parse::<FieldName>(), HeaderValue::from_str(value)) {
+            (Err(error), _) => Fault::new(error.to_string()).expected("a name such as \"x-version\""),
+            (_, Err(_)) => {
+                Fault::new(format!("{value:?} is no field value")).expected("text without control characters")
+            }
+            _ => continue,
+        };
+        at.fault(&join_key(key, name), fault);
+    }
+}
+
+/// Says of what has a page for errors and is no status of an error.
+pub fn check_statuses(key: &str, statuses: &str, at: &mut At<'_>) {
+    if Statuses::of(statuses).is_none() {
+        let fault = Fault::new(format!("{statuses:?} is no status of an error"));
+        at.fault(key, fault.expected("one such as 404, or \"4xx\" or \"5xx\""));
+    }
+}
+
+/// Checks pages for errors.
+pub fn check_error_pages(pages: Option<&BTreeMap<String, PathBuf>>, at: &mut At<'_>) {
+    for (statuses, page) in pages.into_iter().flatten() {
+        let key = join_key("error_pages", statuses);
+        check_statuses(&key, statuses, at);
+        if media(page).is_none() {
+            let fault = Fault::new(format!("{} is no page", page.display()));
+            let fault = fault.expected("a file whose name ends in .html, .htm, .txt or .json");
+            at.fault(&key, fault.help("paths begin at the folder of the configuration file"));
         }
     }
 }
@@ -348,6 +374,13 @@ fn rewrite(rewrite: &Rewrite, at: &mut At<'_>) {
             at.fault(key, Fault::new(format!("{prefix:?} is no path")).expected("a path such as \"/v1\""));
         }
     }
+    if let Some(pattern) = &rewrite.pattern
+        && let Some((offset, group)) = pattern.unknown_group(&rewrite.replacement)
+    {
+        let fault = Fault::new(format!("the pattern has no group {group}")).expected(pattern.groups());
+        let help = "put what is meant in parentheses in the pattern, or write $$ for a dollar sign";
+        at.fault("replacement", fault.help(help).within(offset, group.len()));
+    }
     if rewrite.pattern.is_none() && !rewrite.replacement.is_empty() {
         at.fault("replacement", Fault::new("there is no pattern whose match it could replace").help("add a pattern"));
     }
@@ -382,11 +415,13 @@ pub struct Shared<'a> {
     pub response_headers: Option<&'a FieldRules>,
     /// Whether there is anything to ask for.
     pub maintenance: Option<&'a Maintenance>,
+    /// Pages for errors.
+    pub error_pages: Option<&'a BTreeMap<String, PathBuf>>,
 }
 
 impl<'a> Shared<'a> {
     /// Each of its keys, and whether it is there.
-    pub fn named(&self) -> [(&'static str, bool); 8] {
+    pub fn named(&self) -> [(&'static str, bool); 9] {
         [
             ("addresses", self.addresses.is_some()),
             ("rate_limit", self.rate_limit.is_some()),
@@ -396,6 +431,7 @@ impl<'a> Shared<'a> {
             ("request_headers", self.request_headers.is_some()),
             ("response_headers", self.response_headers.is_some()),
             ("maintenance", self.maintenance.is_some()),
+            ("error_pages", self.error_pages.is_some()),
         ]
     }
 
@@ -411,6 +447,7 @@ impl<'a> Shared<'a> {
             request_headers: self.request_headers.or(general.request_headers),
             response_headers: self.response_headers.or(general.response_headers),
             maintenance: self.maintenance.or(general.maintenance),
+            error_pages: self.error_pages.or(general.error_pages),
         }
     }
 }
@@ -450,6 +487,10 @@ macro_rules! __filtered_section {
                 pub(crate) response_headers: Option<$crate::filter::config::FieldRules>,
                 /// Closes it for a while.
                 pub(crate) maintenance: Option<$crate::filter::config::Maintenance>,
+                /// Files that are sent where there is an error, by status: `404 = "errors/404.html"`, `5xx = "errors/sorry.html"`; .html, .txt
+                /// or .json, and read when the configuration is. The status stays, and programs that ask for JSON get that. Where files are
+                /// served, their own `error_pages` come before these.
+                pub(crate) error_pages: Option<::std::collections::BTreeMap<String, ::std::path::PathBuf>>,
             }
             $($tail)*
         }
@@ -466,6 +507,7 @@ macro_rules! __filtered_section {
                     request_headers: self.request_headers.as_ref(),
                     response_headers: self.response_headers.as_ref(),
                     maintenance: self.maintenance.as_ref(),
+                    error_pages: self.error_pages.as_ref(),
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, Uri};
 use regex::{Regex, RegexBuilder};
 
@@ -27,6 +27,18 @@ pub enum NameError {
     Pattern(String),
 }
 
+/// Fields that are of a connection and of how messages are framed on it (RFC 9110 section 7.6.1).
+const FRAMING: [HeaderName; 8] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
 /// The name of a header field that may be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldName(HeaderName);
@@ -48,7 +60,7 @@ impl FromStr for FieldName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| NameError::Field(text.to_owned()))?;
-        match [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE].contains(&name) {
+        match FRAMING.contains(&name) {
             true => Err(NameError::Framing(name)),
             false => Ok(Self(name)),
         }
@@ -159,6 +171,41 @@ impl Pattern {
     pub fn regex(&self) -> &Regex {
         &self.0
     }
+
+    /// What a replacement first names that is no group, such as `$2` or `${name}`, and where that stands.
+    pub(super) fn unknown_group<'r>(&self, replacement: &'r str) -> Option<(usize, &'r str)> {
+        let mut from = 0;
+        while let Some(at) = replacement.get(from..)?.find('$').map(|found| from + found) {
+            let rest = replacement.get(at + 1..)?;
+            let word = |character: char| character.is_ascii_alphanumeric() || character == '_';
+            let plain = rest.find(|character| !word(character)).unwrap_or(rest.len());
+            let (name, length) = match rest.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
+                Some((name, _)) => (name, name.len() + 2),
+                None => (rest.get(..plain)?, plain),
+            };
+            // Two dollar signs stand for one; one before anything else is text.
+            from = at + 1 + length.max(usize::from(rest.starts_with('$')));
+            if !name.is_empty() && !self.has_group(name) {
+                return Some((at, replacement.get(at..from)?));
+            }
+        }
+        None
+    }
+
+    fn has_group(&self, name: &str) -> bool {
+        match name.parse::<usize>() {
+            Ok(number) => number < self.0.captures_len(),
+            Err(_) => self.0.capture_names().flatten().any(|known| known == name),
+        }
+    }
+
+    /// What replacements may name of it, in words.
+    pub(super) fn groups(&self) -> String {
+        let names = self.0.capture_names().flatten().map(|name| format!("${{{name}}}"));
+        let last = self.0.captures_len() - 1;
+        let numbers = if last == 0 { "$0".to_owned() } else { format!("$0 to ${last}") };
+        std::iter::once(numbers).chain(names).collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl PartialEq for Pattern {
@@ -209,8 +256,23 @@ mod tests {
     #[test]
     fn fields_that_frame_messages_are_not_to_be_changed() {
         assert!("x-a".parse::<FieldName>().is_ok());
-        assert!(matches!("Content-Length".parse::<FieldName>(), Err(NameError::Framing(_))));
+        for name in ["Content-Length", "transfer-encoding", "Connection", "upgrade", "Keep-Alive", "TE", "trailer"] {
+            assert!(matches!(name.parse::<FieldName>(), Err(NameError::Framing(_))), "{name}");
+        }
         assert!(matches!("a b".parse::<FieldName>(), Err(NameError::Field(_))));
+    }
+
+    #[test]
+    fn a_replacement_names_groups_that_are_there() {
+        let pattern: Pattern = "^/(?<user>[a-z]+)/([0-9]+)".parse().unwrap();
+        for fine in ["/$1/$2", "/${user}/${2}", "/$$9", "/$0", "/a$", "/$-", "$user/", "$$${1}"] {
+            assert_eq!(pattern.unknown_group(fine), None, "{fine}");
+        }
+        for (wrong, at, group) in [("/$3", 1, "$3"), ("/$1/${4}x", 4, "${4}"), ("$1a", 0, "$1a"), ("$$$uri", 2, "$uri")]
+        {
+            assert_eq!(pattern.unknown_group(wrong), Some((at, group)), "{wrong}");
+        }
+        assert_eq!(pattern.groups(), "$0 to $2, ${user}");
     }
 
     #[test]

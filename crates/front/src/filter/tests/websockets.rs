@@ -69,6 +69,7 @@ fn serving(options: Options, addresses: &[SocketAddr]) -> Serving {
         middleware: route_of(&own, 0),
         cache: Some((Rules::new(&Cache::default(), "test", None), Store::new(tiers, clock, 1 << 20, 10))),
         rewrite: own.rewrite.as_ref(),
+        pages: None,
         compression: Some((Compression::default(), Compressor::new(1, Arc::default()))),
     };
     let route = layers.before(Arc::new(Sockets), &mut prepared).unwrap();

@@ -84,6 +84,11 @@ pub(crate) struct Met {
 
 /// A handshake, and an octet in each direction.
 pub(crate) async fn meet(tls: &Tls, client: &Arc<ClientConfig>, name: &str) -> std::io::Result<Met> {
+    meet_at(tls, client, name, [127, 0, 0, 1].into()).await
+}
+
+/// The same at this address.
+async fn meet_at(tls: &Tls, client: &Arc<ClientConfig>, name: &str, address: IpAddr) -> std::io::Result<Met> {
     let (near, far) = tokio::io::duplex(64 << 10);
     let asked = async {
         let name = ServerName::try_from(name.to_owned()).unwrap();
@@ -96,7 +101,9 @@ pub(crate) async fn meet(tls: &Tls, client: &Arc<ClientConfig>, name: &str) -> s
         Ok::<_, std::io::Error>((names.unwrap_or_default(), connection.handshake_kind().unwrap()))
     };
     let answered = async {
-        let Accepted::Stream(mut stream) = accept(tls, far).await? else { panic!("nobody asked for a challenge") };
+        let Accepted::Stream(mut stream) = accept(tls, far, address).await? else {
+            panic!("nobody asked for a challenge")
+        };
         stream.read_exact(&mut [0]).await?;
         stream.write_all(b"!").await?;
         stream.flush().await?;
@@ -159,6 +166,26 @@ async fn unknown_names_are_refused_by_an_alert_where_that_is_wanted() {
     assert_eq!(alert(refused), Some(AlertDescription::UnrecognisedName));
     assert_eq!(meet(&tls, &client, "192.0.2.1").await.unwrap().names[0], "first.test");
     assert_eq!(meet(&tls, &client, "www.example.test").await.unwrap().names[0], "www.example.test");
+}
+
+#[tokio::test]
+async fn who_asks_for_no_name_gets_the_certificate_of_the_address_it_has_come_to() {
+    let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new("ca"));
+    let first = ca.write(dir.path(), "first", &["first.test", "192.0.2.1"], DAY);
+    let second = ca.write(dir.path(), "second", &["second.test", "192.0.2.2"], DAY);
+    let certificates = Certificates::new(dir.path(), None);
+    let tls = opened(&certificates, &offer(&[&first, &second]));
+    let client = Arc::new(client(BOTH, None));
+    for (name, address, expected) in [
+        ("192.0.2.1", "192.0.2.1", "first.test"),
+        ("192.0.2.2", "192.0.2.2", "second.test"),
+        ("192.0.2.2", "::ffff:192.0.2.2", "second.test"),
+        ("192.0.2.3", "192.0.2.3", "first.test"),
+        ("first.test", "192.0.2.2", "first.test"),
+    ] {
+        let met = meet_at(&tls, &client, name, address.parse().unwrap()).await.unwrap();
+        assert_eq!(met.names[0], expected, "{name} at {address}");
+    }
 }
 
 #[test]

@@ -1,0 +1,137 @@
+//! What `run` refuses, `check` finds before: files and users that are missing, addresses that are taken, words that mean nothing.
+
+use std::path::PathBuf;
+
+use serde_json::Value as Json;
+
+use crate::binary::{Place, command, json, text};
+
+const LISTENER: &str = "[[front.listener]]\naddress = 'HOST:8080'\n";
+const RESPOND: &str = "[[front.route]]\npath = '/*'\nrespond = {}\n";
+
+/// What `check` says of these lines, and that neither it nor `run` takes them.
+fn refused(lines: &str) -> Vec<Json> {
+    let place = Place::with(lines);
+    std::fs::write(place.path().join("weak"), "ann:$apr1$a$b\n").expect("a file");
+    let (checked, ran) = (place.outwork(&["check", "--json"]), place.outwork(&["run"]));
+    assert!(checked.status.code() == Some(1) && ran.status.code() == Some(1), "{lines}: {checked:?} {ran:?}");
+    json(&checked).as_array().expect("a list").clone()
+}
+
+/// The one fault of these lines, which lies here: what was found, and what helps.
+fn fault(lines: &str, key: &str) -> (String, String) {
+    let faults = refused(lines);
+    assert_eq!(faults.len(), 1, "{lines} {faults:#?}");
+    let fault = &faults[0];
+    assert!(fault["key"] == key && fault["severity"] == "error", "{fault:#}");
+    let word = |name: &str| fault[name].as_str().unwrap_or_default().to_owned();
+    (word("found"), word("help"))
+}
+
+#[test]
+fn files_folders_and_users_that_a_start_needs_are_looked_for() {
+    let front = |key: &str| format!("[front]\n{key}\n{LISTENER}{RESPOND}");
+    let (found, _) = fault(&front("basic_auth = { file = 'users' }"), "front.basic_auth.file");
+    assert!(found.starts_with("cannot read ") && found.contains("users: No such file"), "{found}");
+    let (found, _) = fault(&front("basic_auth = { file = 'weak' }"), "front.basic_auth.file");
+    assert!(found.contains("weak: line 1: MD5 (apr1)") && found.contains("htpasswd -B"), "{found}");
+    let (found, _) = fault(&front("addresses = { deny_files = ['bad'] }"), "front.addresses.deny_files");
+    assert!(found.contains("cannot read ") && found.contains("bad"), "{found}");
+    let (found, _) = fault(&front("addresses = { deny_files = ['weak'] }"), "front.addresses.deny_files");
+    assert!(found.contains("weak:1: "), "{found}");
+    let (found, _) = fault(&front("error_pages = { 404 = 'none.html' }"), "front.error_pages.404");
+    assert!(found.contains("none.html"), "{found}");
+    let (found, _) = fault(&front("access_log = { file = 'logs/access.log' }"), "front.access_log.file");
+    assert!(found.ends_with("logs is not there"), "{found}");
+    let route = |key: &str| format!("{LISTENER}[[front.route]]\npath = '/*'\n{key}\n");
+    let (found, _) = fault(&route("files = { root = 'site' }"), "front.route[0].files.root");
+    assert!(found.ends_with("site is not there"), "{found}");
+    let auth = route("basic_auth = { file = 'users' }\nrespond = {}");
+    fault(&auth, "front.route[0].basic_auth.file");
+    let (found, _) = fault("[process]\nuser = 'nobody-has-this-name'\n", "process.user");
+    assert!(found.contains("there is no user `nobody-has-this-name`"), "{found}");
+}
+
+#[test]
+fn what_nothing_opens_is_not_looked_for() {
+    let place = Place::with("[front]\nbasic_auth = { file = 'users' }\n");
+    let checked = place.outwork(&["check", "--json"]);
+    assert!(checked.status.success(), "there is no listener: {checked:?}");
+}
+
+#[test]
+fn a_listener_of_the_front_door_leaves_the_admin_api_its_address() {
+    let (found, help) = fault(&(LISTENER.replace("8080", "8067") + RESPOND), "front.listener[0].address");
+    assert!(
+        found.contains("the admin API listens there (admin.listen[0])") && help.contains("another port"),
+        "{found}"
+    );
+    let any = LISTENER.replace("HOST:8080", "0.0.0.0:8067") + RESPOND;
+    fault(&any, "front.listener[0].address");
+}
+
+#[test]
+fn words_of_other_servers_and_groups_that_are_not_there_are_refused_with_what_is_written_here() {
+    let route = |path: &str, answer: &str| format!("{LISTENER}[[front.route]]\npath = '{path}'\n{answer}\n");
+    let (found, help) = fault(&route("/a?b=c", "respond = {}"), "front.route[0].path");
+    assert!(found.contains("a path ends before `?`") && help.contains("leave the query out"), "{found} {help}");
+    let rewrite = "respond = {}\nrewrite = { pattern = '^/(a)', replacement = '/$1/${2}' }";
+    let (found, _) = fault(&route("/*", rewrite), "front.route[0].rewrite.replacement");
+    assert_eq!(found, "the pattern has no group ${2}");
+    for (to, help) in [
+        ("https://$host$request_uri", "write {host}"),
+        ("https://{host}$request_uri", "write {path}{query}"),
+        ("/new/$1", "there are no groups"),
+        ("/new/${name}", "there are no groups"),
+    ] {
+        let (found, said) = fault(&route("/*", &format!("redirect = {{ to = '{to}' }}")), "front.route[0].redirect.to");
+        assert!(found.starts_with("a redirection knows no $") && said.contains(help), "{to}: {found} {said}");
+    }
+    let tried = "files = { root = '/', try = ['$uri', '$path/', '=404'] }";
+    let faults = refused(&route("/*", tried));
+    let helps: Vec<_> = faults.iter().filter_map(|fault| fault["help"].as_str()).collect();
+    assert_eq!(helps.len(), 2, "{faults:#?}");
+    assert!(helps[0] == "write \"$path\"" && helps[1].starts_with("leave it out"), "{helps:?}");
+}
+
+#[test]
+fn fields_that_frame_messages_are_refused_wherever_answers_get_fields() {
+    for name in ["content-length", "Transfer-Encoding", "connection", "upgrade", "keep-alive", "te", "trailer"] {
+        let respond = format!("{LISTENER}[[front.route]]\npath = '/*'\nrespond = {{ headers = {{ {name} = '1' }} }}\n");
+        let (found, _) = fault(&respond, &format!("front.route[0].respond.headers.{name}"));
+        assert!(found.contains("what the connection says"), "{found}");
+        let set = format!("[front]\nresponse_headers = {{ set = {{ {name} = '1' }} }}\n{LISTENER}{RESPOND}");
+        fault(&set, &format!("front.response_headers.set.{name}"));
+    }
+}
+
+#[test]
+fn a_path_that_is_taken_for_a_file_that_is_not_there_is_remarked_on() {
+    let files = "[[front.route]]\npath = '/*'\nfiles = { root = 'site', try = ['$path', '/app.html'] }\n";
+    let place = Place::with(&format!("{LISTENER}{files}"));
+    std::fs::create_dir(place.path().join("site")).expect("a folder");
+    let checked = place.outwork(&["check", "--json"]);
+    let told = json(&checked);
+    assert!(checked.status.success() && told[0]["key"] == "front.route[0].files.try[1]", "{told:#}");
+    std::fs::write(place.path().join("site/app.html"), "app").expect("a file");
+    assert_eq!(json(&place.outwork(&["check", "--json"])), Json::Array(vec![]));
+}
+
+#[test]
+fn a_name_that_acme_cannot_prove_is_the_only_fault_of_its_listener() {
+    let tls = "tls = { acme = ['*.example.org'] }\n[front.acme]\naccept_terms = true\n";
+    let (found, _) = fault(&format!("{LISTENER}{tls}{RESPOND}"), "front.listener[0].tls.acme[0]");
+    assert!(found.contains("a wildcard needs a challenge in the DNS"), "{found}");
+}
+
+#[test]
+fn a_variable_that_sets_nothing_is_told_of_by_check_and_at_the_start() {
+    let mut place = Place::new();
+    let check = command(place.path(), &["check"]).env("OUTWORK_DHCP_LEASE_TIME", "2h").output().expect("it runs");
+    let said = text(&check.stderr);
+    assert!(check.status.success() && said.contains("the variable OUTWORK_DHCP_LEASE_TIME"), "{check:?}");
+    assert!(said.contains("did you mean OUTWORK__DHCP__LEASE_TIME?") && !said.contains("2h"), "{said}");
+    place.start_with(&[("OUTWORK_FRONT__WORKERS", PathBuf::from("3"))]);
+    let log = std::fs::read_to_string(place.path().join("log")).expect("the log");
+    assert!(log.contains("OUTWORK_FRONT__WORKERS") && log.contains("OUTWORK__FRONT__WORKERS"), "{log}");
+}
