@@ -687,3 +687,47 @@ fn what_is_gone_is_not_given_out_of_what_was_there_before() {
         assert_eq!(site.times_asked(), 4, "and nothing is stored of the error");
     });
 }
+
+#[test]
+fn who_goes_on_with_a_change_that_nobody_waits_for_has_it_invalidate_when_it_is_done() {
+    run(async {
+        let going_on = Arc::new(Mutex::new(None));
+        let kept = Arc::clone(&going_on);
+        let site = Site::new(
+            |_| {},
+            move |request, count| {
+                if request.head.method == http::Method::GET {
+                    return response(200, &[("cache-control", "max-age=60")], count.to_string()).into();
+                }
+                *kept.lock().unwrap() = request.head.extensions.get::<Changing>().cloned();
+                Answer::Later(Box::pin(std::future::pending()))
+            },
+        );
+        assert_eq!((site.get().await.text(), site.get().await.text()), ("1", "1"));
+        drop(site.begin("PUT /", &[]));
+        assert_eq!(site.get().await.text(), "1", "it is not done yet");
+        drop(going_on.lock().unwrap().take());
+        assert_eq!(site.get().await.text(), "3");
+        // So does one that nobody goes on with.
+        drop(site.begin("PUT /", &[]));
+        drop(going_on.lock().unwrap().take());
+        assert_eq!(site.get().await.text(), "5");
+    });
+}
+
+#[test]
+fn a_change_that_failed_here_invalidates_and_one_that_was_refused_does_not() {
+    run(async {
+        let site = Site::new(
+            |_| {},
+            |request, count| match request.head.method.as_str() {
+                "GET" => response(200, &[("cache-control", "max-age=60")], count.to_string()).into(),
+                "PUT" => response(500, &[], "no").into(),
+                _ => response(409, &[], "no").into(),
+            },
+        );
+        assert_eq!((site.get().await.text().to_owned(), site.ask("POST /").await.status), ("1".to_owned(), 409));
+        assert_eq!((site.get().await.text().to_owned(), site.ask("PUT /").await.status), ("1".to_owned(), 500));
+        assert_eq!(site.get().await.text(), "4");
+    });
+}
