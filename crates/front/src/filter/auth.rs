@@ -214,7 +214,7 @@ impl BasicAuth {
         // Checked when the configuration was read.
         let listed =
             self.settings.users.iter().filter_map(|(name, hash)| Some((name.clone(), hash.expose().parse().ok()?)));
-        let mut users = Users(HashMap::new());
+        let mut users = HashMap::new();
         if let Some(file) = &self.file {
             let path = || file.path.display().to_string();
             let failed = |source| AuthError::File { path: path(), source };
@@ -231,8 +231,8 @@ impl BasicAuth {
             let text = std::fs::read_to_string(&file.path).map_err(failed)?;
             users = Users::parse(&text).map_err(|error| AuthError::Users { path: path(), error })?;
         }
-        users.0.extend(listed);
-        *self.users.write() = Arc::new(users);
+        users.extend(listed);
+        *self.users.write() = Arc::new(Users::new(users));
         // Whoever has another password now, or none, is found out.
         self.known.lock().clear();
         Ok(())
