@@ -5,7 +5,7 @@
 //! 2. Who may come, by address (`addresses`), and whether there is anything to ask for (maintenance).
 //! 3. Limits on requests (`rate`).
 //! 4. Preflights of CORS (`cors`), which have no credentials. What is refused further out tells its page why, too.
-//! 5. Names and passwords (`auth`, `users`).
+//! 5. Names and passwords (`auth`, `turns`, `users`).
 //! 6. How much may be sent along (`body`), changes to the request's fields (`fields`), time to answer in.
 //! 7. The response cache, response compression, another target (`rewrite`), the handler. So the cache knows answers by the targets that
 //!    clients ask for, and they are purged by those.
@@ -34,6 +34,7 @@ mod networks;
 mod proxies;
 mod rate;
 mod rewrite;
+mod turns;
 mod users;
 mod visit;
 

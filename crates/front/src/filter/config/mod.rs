@@ -159,7 +159,7 @@ section! {
         pub users: BTreeMap<String, Secret>,
         /// More users: a file of `htpasswd -B`, `NAME:HASH` on each line. It is read again when it changes.
         pub file: Option<PathBuf>,
-        /// Wrong passwords that an address may send in a minute.
+        /// Wrong passwords that an address may send in a minute. Those whose answer it does not wait for count, too.
         pub failures: u32 [range 1..=10_000] = 10,
         /// How long a password that was right is known without being hashed again.
         pub remember: Duration [range secs(0)..=hours(24)] = mins(5),
