@@ -41,7 +41,8 @@ choice! {
 }
 
 section! {
-    /// Who may come, by address. Of entries that have an address the narrowest counts. Where some are allowed, others are refused.
+    /// Who may come, by address. Of entries that have an address the narrowest counts. Where some are allowed, others are refused. An IPv4
+    /// address that comes translated (64:ff9b::/96, RFC 6052) is meant by entries of either form.
     pub struct Addresses {
         /// Networks that may come.
         pub allow: Vec<Network>,
@@ -57,7 +58,7 @@ section! {
 section! {
     /// A limit on requests: so many in a window of time. It is a generic cell rate: what was used comes back evenly over the window.
     pub struct RateLimit {
-        /// What is counted together: `client` (an IPv4 address or an IPv6 /64), `host`, `route`, `header:NAME`, or several of them.
+        /// What is counted together: `client` (an IPv4 address, translated or not, or an IPv6 /64), `host`, `route`, `header:NAME`, or several of them.
         /// A request without the header field counts for its client.
         pub key: Vec<RateKey> = vec![RateKey::Client],
         /// Requests in a window.
