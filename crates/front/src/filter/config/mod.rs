@@ -1,5 +1,6 @@
 //! What the configuration says of middleware: in `[front]` for every route, and with the same keys in a route instead of that.
 
+mod certified;
 mod log;
 mod names;
 
@@ -12,6 +13,7 @@ use outwork_cache::server::Server;
 use outwork_config::expansion::join_key;
 use outwork_config::{At, Fault, Secret, choice, hours, millis, mins, secs, section};
 
+pub use certified::{Certified, CertifiedError, Fingerprint, Subject};
 pub use log::{AccessLogSettings, LogFormat, QueryPolicy};
 pub use names::{CorsOrigin, FieldName, NameError, Pattern, RateKey};
 
@@ -371,6 +373,8 @@ pub struct Shared<'a> {
     pub addresses: Option<&'a Addresses>,
     /// How many requests.
     pub rate_limit: Option<&'a [RateLimit]>,
+    /// Whose certificates are good for it.
+    pub client_certificate: Option<&'a Certified>,
     /// Who is asked for a password.
     pub basic_auth: Option<&'a BasicAuth>,
     /// Whose pages may read answers.
@@ -387,10 +391,11 @@ pub struct Shared<'a> {
 
 impl<'a> Shared<'a> {
     /// Each of its keys, and whether it is there.
-    pub fn named(&self) -> [(&'static str, bool); 8] {
+    pub fn named(&self) -> [(&'static str, bool); 9] {
         [
             ("addresses", self.addresses.is_some()),
             ("rate_limit", self.rate_limit.is_some()),
+            ("client_certificate", self.client_certificate.is_some()),
             ("basic_auth", self.basic_auth.is_some()),
             ("cors", self.cors.is_some()),
             ("security_headers", self.security_headers.is_some()),
@@ -406,6 +411,7 @@ impl<'a> Shared<'a> {
         Self {
             addresses: self.addresses.or(general.addresses),
             rate_limit: self.rate_limit.or(general.rate_limit),
+            client_certificate: self.client_certificate.or(general.client_certificate),
             basic_auth: self.basic_auth.or(general.basic_auth),
             cors: self.cors.or(general.cors),
             security_headers: self.security_headers.or(general.security_headers),
@@ -439,6 +445,8 @@ macro_rules! __filtered_section {
                 pub(crate) addresses: Option<$crate::filter::config::Addresses>,
                 /// Limits on requests. Several may hold at once; an empty list is none.
                 pub(crate) rate_limit: Option<Vec<$crate::filter::config::RateLimit>>,
+                /// Whose requests are answered, by the certificate that the client has shown.
+                pub(crate) client_certificate: Option<$crate::filter::config::Certified>,
                 /// Names and passwords.
                 pub(crate) basic_auth: Option<$crate::filter::config::BasicAuth>,
                 /// Which pages of other origins may read answers.
@@ -461,6 +469,7 @@ macro_rules! __filtered_section {
                 $crate::filter::config::Shared {
                     addresses: self.addresses.as_ref(),
                     rate_limit: self.rate_limit.as_deref(),
+                    client_certificate: self.client_certificate.as_ref(),
                     basic_auth: self.basic_auth.as_ref(),
                     cors: self.cors.as_ref(),
                     security_headers: self.security_headers.as_ref(),
