@@ -199,6 +199,16 @@ fn alerts_that_hold_are_listed_with_what_to_do_and_counted() {
 }
 
 #[test]
+fn viewers_do_not_look_at_where_memory_and_time_go() {
+    let site = Site::start();
+    let viewer = site.token("eye", Role::Viewer);
+    for path in ["heap", "cpu?seconds=1"] {
+        let refused = site.ask("GET", &format!("/api/v1/profile/{path}"), &viewer, None);
+        assert!(refused.status == 403 && refused.text.contains("this needs the role operator"), "{}", refused.text);
+    }
+}
+
+#[test]
 fn operators_look_at_where_memory_and_time_go_and_admins_upgrade() {
     let site = Site::start();
     let operator = site.token("hand", Role::Operator);

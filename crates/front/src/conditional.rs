@@ -60,17 +60,17 @@ pub enum Plan {
     Unsatisfiable,
 }
 
-/// Decides what a GET or HEAD gets.
-pub fn plan(method: &Method, fields: &HeaderMap, file: Validators<'_>) -> Plan {
+/// Decides what a GET or HEAD gets at the moment that `now` tells.
+pub fn plan(method: &Method, fields: &HeaderMap, file: Validators<'_>, now: impl Fn() -> SystemTime) -> Plan {
     if let Some(plan) = preconditions(fields, file) {
         return plan;
     }
-    ranges(method, fields, file)
+    ranges(method, fields, file, now)
 }
 
 /// The same, whatever its conditions.
-fn ranges(method: &Method, fields: &HeaderMap, file: Validators<'_>) -> Plan {
-    let asked = fields.get(RANGE).filter(|_| method == Method::GET && applies(fields.get(IF_RANGE), file));
+fn ranges(method: &Method, fields: &HeaderMap, file: Validators<'_>, now: impl Fn() -> SystemTime) -> Plan {
+    let asked = fields.get(RANGE).filter(|_| method == Method::GET && applies(fields.get(IF_RANGE), file, now));
     asked.and_then(|range| parts(range, file.length)).unwrap_or(Plan::Whole)
 }
 
@@ -80,8 +80,8 @@ pub fn answer(method: &Method, fields: &HeaderMap, whole: &impl Representation) 
     let length = validators.length;
     let mut response = Response::new(StatusCode::OK);
     let plan = match whole.is_conditional() {
-        true => plan(method, fields, validators),
-        false => ranges(method, fields, validators),
+        true => plan(method, fields, validators, SystemTime::now),
+        false => ranges(method, fields, validators, SystemTime::now),
     };
     let mut all = || {
         response.ready = Some(Arc::clone(whole.ready()));
@@ -206,14 +206,16 @@ fn fits(own: &[u8], tag: &[u8], weak: bool, comparison: Comparison) -> bool {
     own == tag && (comparison == Comparison::Weak || !(weak || own_weak))
 }
 
-/// Whether what the client has of the file is of this version (RFC 9110 section 13.1.5).
-fn applies(condition: Option<&HeaderValue>, file: Validators<'_>) -> bool {
+/// Whether what the client has of the file is of this version (RFC 9110 section 13.1.5). A date says so only where the second that it names is
+/// over: within it the file may change again, and keep its date (section 8.8.2.2).
+fn applies(condition: Option<&HeaderValue>, file: Validators<'_>, now: impl Fn() -> SystemTime) -> bool {
     let Some(condition) = condition else { return true };
     if condition.as_bytes().starts_with(b"\"") {
         return file.etag == Some(condition);
     }
     let date = condition.to_str().ok().and_then(|text| httpdate::parse_http_date(text).ok());
-    matches!((date, file.modified), (Some(date), Some(modified)) if seconds(date) == seconds(modified))
+    let (Some(date), Some(modified)) = (date, file.modified) else { return false };
+    seconds(date) == seconds(modified) && seconds(modified) < seconds(now())
 }
 
 /// The parts that are asked for; `None` where the field is to be ignored.
@@ -295,7 +297,7 @@ mod tests {
         let modified = httpdate::parse_http_date(THEN).unwrap() + Duration::from_millis(300);
         let file = Validators { etag: Some(&etag), modified: Some(modified), length: 100 };
         let fields = fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap())).collect();
-        plan(&method, &fields, file)
+        plan(&method, &fields, file, SystemTime::now)
     }
 
     fn get(fields: &[(HeaderName, &str)]) -> Plan {
@@ -324,7 +326,8 @@ mod tests {
                 (name, HeaderValue::from_str(tags).unwrap()),
                 (RANGE, HeaderValue::from_static("bytes=0-0")),
             ]);
-            plan(&Method::GET, &fields, Validators { etag: Some(&etag), modified: None, length: 100 })
+            let file = Validators { etag: Some(&etag), modified: None, length: 100 };
+            plan(&Method::GET, &fields, file, SystemTime::now)
         };
         assert_eq!(of(IF_NONE_MATCH, "\"x\""), Plan::NotModified);
         assert_eq!(of(IF_NONE_MATCH, "W/\"x\""), Plan::NotModified);
@@ -382,13 +385,25 @@ mod tests {
     }
 
     #[test]
+    fn a_date_tells_versions_apart_only_when_its_second_is_over() {
+        let fields = HeaderMap::from_iter([
+            (RANGE, HeaderValue::from_static("bytes=0-9")),
+            (IF_RANGE, HeaderValue::from_static(THEN)),
+        ]);
+        let then = httpdate::parse_http_date(THEN).unwrap();
+        let file = Validators { etag: None, modified: Some(then + Duration::from_millis(300)), length: 100 };
+        let after = |time| plan(&Method::GET, &fields, file, || then + Duration::from_millis(time));
+        assert_eq!([300, 999].map(after), [Plan::Whole, Plan::Whole]);
+        assert_eq!(after(1000), Plan::Parts(vec![0..10]));
+    }
+
+    #[test]
     fn an_empty_file_has_no_parts() {
         let file = Validators { etag: None, modified: None, length: 0 };
         let fields = HeaderMap::from_iter([(RANGE, HeaderValue::from_static("bytes=0-"))]);
-        assert_eq!(plan(&Method::GET, &fields, file), Plan::Unsatisfiable);
-        assert_eq!(
-            plan(&Method::GET, &HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("\"x\""))]), file),
-            Plan::Whole
-        );
+        let of = |fields: &HeaderMap| plan(&Method::GET, fields, file, SystemTime::now);
+        assert_eq!(of(&fields), Plan::Unsatisfiable);
+        let tagged = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("\"x\""))]);
+        assert_eq!(of(&tagged), Plan::Whole);
     }
 }

@@ -34,8 +34,9 @@ pub struct Origin {
     pub local: SocketAddr,
     /// True if the connection is encrypted.
     pub tls: bool,
-    /// What was agreed on in the handshake of TLS: version, name, the client's certificate.
-    pub session: Option<Box<Session>>,
+    /// What was agreed on in the handshake of TLS: version, name, the client's certificate. It is the connection's, also where a proxy tells who
+    /// the client is.
+    pub session: Option<Arc<Session>>,
 }
 
 /// A request whose head has been read.

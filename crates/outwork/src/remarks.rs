@@ -27,6 +27,27 @@ pub(crate) fn of_front(front: &FrontSettings, at: &mut At<'_>) {
     connections_have_room(front, at);
     listeners_are_apart(&front.listener, at);
     routes_answer(front, at);
+    certificates_are_asked_for(front, at);
+}
+
+fn certificates_are_asked_for(front: &FrontSettings, at: &mut At<'_>) {
+    let asks = |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.client_auth.is_some());
+    if front.listener.iter().any(asks) {
+        return;
+    }
+    let general = [("client_certificate".to_owned(), front.shared())];
+    let routes = front.route.iter().enumerate();
+    let routes = routes.map(|(index, route)| (format!("route[{index}].client_certificate"), route.shared()));
+    for (key, shared) in general.into_iter().chain(routes) {
+        if shared.client_certificate.is_some_and(|certified| certified.enabled) {
+            let found = "every request is answered 403: no listener asks clients for certificates";
+            let warning = Fault::new(found).expected("a listener with tls.client_auth");
+            at.warn(
+                &key,
+                warning.help("add client_auth = { ca = \"FILE\", mode = \"optional\" } to the tls of a listener"),
+            );
+        }
+    }
 }
 
 fn routes_are_there(front: &FrontSettings, at: &mut At<'_>) {

@@ -19,7 +19,7 @@ use super::purging::Meant;
 use super::serve::record;
 use super::stored::Record;
 use super::warm::{Address, Fate, Warmer};
-use crate::api::{Json, Operator, Problem, Query, Viewer};
+use crate::api::{Json, Operator, Problem, Query, Role, Viewer};
 
 /// URLs that one call may have fetched.
 const MOST_URLS: usize = 10_000;
@@ -208,7 +208,7 @@ struct TopQuery {
 /// An entry that is asked for often.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TopEntry {
-    /// Its URL, or what else it is purged by.
+    /// Its URL, or what else it is purged by. For viewers without its query, in which secrets may be.
     name: String,
     /// The coding of its content, by which variants of a URL mostly differ; none where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -236,7 +236,7 @@ pub struct TopList {
 #[utoipa::path(get, path = "/top", tag = "cache", params(TopQuery),
     responses((status = 200, body = TopList), (status = 400, body = Problem), (status = 401, body = Problem)))]
 async fn top(
-    _: Viewer,
+    Viewer(caller): Viewer,
     State(caching): State<Arc<Caching>>,
     Query(query): Query<TopQuery>,
 ) -> Result<Json<TopList>, Problem> {
@@ -245,11 +245,15 @@ async fn top(
     let is_answer = |entry: &outwork_cache::Entry| matches!(record(entry), Some(Record::Response(_)));
     let work = move || caching.store.tiers.top(limit, is_answer);
     let items = tokio::task::spawn_blocking(work).await.map_err(Problem::internal)?;
+    let name = |name: &str| match caller.role {
+        Role::Viewer => name.split('?').next().unwrap_or_default().to_owned(),
+        Role::Operator | Role::Admin => name.to_owned(),
+    };
     let item = |Top { key, entry, hits, bytes }: &Top| {
         let Some(Record::Response(stored)) = record(entry) else { return None };
         let field = |name: HeaderName| Some(stored.fields().get(name)?.to_str().ok()?.to_owned());
         Some(TopEntry {
-            name: entry.name.to_string(),
+            name: name(&entry.name),
             encoding: field(CONTENT_ENCODING),
             media_type: field(CONTENT_TYPE),
             status: stored.status.as_u16(),

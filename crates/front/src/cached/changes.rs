@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::{CONTENT_LOCATION, HOST, LOCATION};
 use http::request::Parts;
-use http::{Method, Uri};
+use http::{Method, StatusCode, Uri};
 
 use super::key::Target;
 use super::{Rules, Store};
@@ -82,8 +82,9 @@ impl Changes {
     fn answered(&self, change: &Change, response: &Response) {
         change.settled.store(true, Ordering::Relaxed);
         let status = response.status;
-        // After an error of ours, nobody knows what was changed before it.
-        if !(status.is_success() || status.is_redirection() || status.is_server_error()) {
+        // Where whoever makes the change was lost sight of, nobody knows whether it did.
+        let is_open = matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
+        if !(status.is_success() || status.is_redirection() || is_open) {
             return;
         }
         self.forget(change, &change.head.uri);

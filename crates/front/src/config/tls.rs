@@ -60,7 +60,8 @@ choice! {
     pub enum ClientAuthMode {
         /// They get no connection.
         Require = "require",
-        /// They get one; handlers and logs see that they have shown none.
+        /// They get one. Routes say with `client_certificate` for what a certificate is needed, and `client_subject` in the access log is
+        /// that of who has shown one.
         Optional = "optional",
     }
 }
@@ -128,7 +129,7 @@ section! {
 }
 
 section! {
-    /// Whether clients show certificates, and who has to have signed them.
+    /// Whether clients show certificates, and who has to have signed them. `client_certificate` of a route says which are good for it.
     #[required_keys]
     pub struct ClientAuthSettings {
         /// The certificates of those who sign, PEM.

@@ -164,7 +164,7 @@ async fn encrypted(
     let connection = stream.get_ref().1;
     let session = Session::of(connection);
     worker.metrics.tls_handshakes.of(Handshake::of(&session)).inc();
-    let origin = Rc::new(Origin { session: Some(Box::new(session)), ..(*origin).clone() });
+    let origin = Rc::new(Origin { session: Some(Arc::new(session)), ..(*origin).clone() });
     let alt_svc = tls.alt_svc(origin.local.port());
     if connection.alpn_protocol() == Some(b"h2") {
         return Box::pin(h2::serve(stream, worker, origin, beat, alt_svc)).await;

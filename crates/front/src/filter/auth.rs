@@ -1,7 +1,8 @@
 //! Names and passwords (RFC 7617).
 //!
 //! A password is hashed on a thread of its own, few at a time; one that was right is remembered for a while, under a digest with a key that
-//! this process alone has. Who sends wrong ones is asked to wait.
+//! this process alone has. Who sends wrong ones is asked to wait: each is counted before it is hashed, so that none gets by while others
+//! are under way, and one that was right is given back.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -9,7 +10,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -24,15 +25,14 @@ use tokio::sync::Semaphore;
 use super::config::BasicAuth as Settings;
 use super::metrics::{FilterMetrics, Login};
 use super::networks::client;
-use super::rate::{Cells, Rate};
+use super::rate::{self, Cells, Rate};
+use super::turns::{self, Entered, Told, Turn, Turns};
 use super::users::{Users, UsersError};
 use crate::message::{Local, Request, Response};
 use crate::problem::Problem;
 
 /// Passwords that are remembered.
 const KNOWN: usize = 4096;
-/// Passwords that may wait to be hashed.
-const WAITING: usize = 64;
 /// Addresses whose wrong passwords are counted at a time.
 const ADDRESSES: usize = 65_536;
 /// How often a file of users is looked at.
@@ -50,7 +50,7 @@ pub(crate) struct BasicAuth {
     known: Mutex<HashMap<[u8; 32], u64>>,
     key: [u8; 32],
     hashing: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    turns: Arc<Turns>,
     metrics: Arc<FilterMetrics>,
 }
 
@@ -116,7 +116,7 @@ impl BasicAuth {
             known: Mutex::default(),
             key,
             hashing: Arc::new(Semaphore::new(threads())),
-            waiting: AtomicUsize::new(0),
+            turns: Arc::default(),
             metrics: Arc::clone(metrics),
             settings,
         };
@@ -137,25 +137,72 @@ impl BasicAuth {
             self.metrics.logins.of(Login::Remembered).inc();
             return Checked::Pass(name);
         }
-        let address = self.hasher.hash_one(client(request.origin.peer.ip()));
-        let verdict = self.failures.look(address, now);
-        if !verdict.allowed {
-            self.metrics.logins.of(Login::Throttled).inc();
-            let wait = verdict.retry_after.div_ceil(1_000_000_000).max(1);
-            let problem =
-                Problem::new(StatusCode::TOO_MANY_REQUESTS, format!("too many wrong passwords; try again in {wait} s"));
-            return Checked::Refuse(after(problem.answer(head), wait));
+        let client = client(request.origin.peer.ip());
+        let (first, told) = match self.turns.enter((client, digest)) {
+            Entered::First(turn, told) => (Some(turn), told),
+            Entered::Joined(told) => (None, told),
+            Entered::Busy => {
+                self.metrics.logins.of(Login::Busy).inc();
+                return Checked::Refuse(busy(head));
+            }
+        };
+        let joined = first.is_none();
+        if let Some(turn) = first {
+            let address = self.hasher.hash_one(client);
+            let (verdict, _) = self.failures.take(address, now);
+            if !verdict.allowed {
+                self.metrics.logins.of(Login::Throttled).inc();
+                let wait = verdict.retry_after.div_ceil(1_000_000_000).max(1);
+                let detail = format!("too many wrong passwords; try again in {wait} s");
+                let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, detail);
+                return Checked::Refuse(after(problem.answer(head), wait));
+            }
+            let charge = Charge { address, now, until: now.saturating_add(verdict.reset) };
+            let sent = Sent { name: name.clone(), password, digest };
+            // It goes on without the request, and keeps its turn for as long as it takes.
+            tokio::spawn(Arc::clone(self).verify(turn, sent, charge));
         }
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= WAITING {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.metrics.logins.of(Login::Busy).inc();
-            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many people are signing in at once");
-            return Checked::Refuse(after(problem.answer(head), 1));
+        let (refusal, busy) = (self.challenge(head, "the name or the password is wrong"), busy(head));
+        Checked::Later(Box::pin(Arc::clone(self).hear(told, joined, name, refusal, busy)))
+    }
+
+    /// Waits for what comes of a turn.
+    async fn hear(
+        self: Arc<Self>,
+        told: Told,
+        joined: bool,
+        name: Box<str>,
+        refusal: Response,
+        busy: Response,
+    ) -> Result<Box<str>, Response> {
+        let (count, heard) = match turns::outcome(told).await {
+            Some(true) => (Login::Remembered, Ok(name)),
+            Some(false) => (Login::Wrong, Err(refusal)),
+            // The turn that this one had joined was refused.
+            None => return Err(busy),
+        };
+        if joined {
+            self.metrics.logins.of(count).inc();
         }
-        let place = Place(Arc::clone(self));
-        let (users, refusal) =
-            (Arc::clone(&self.users.read()), self.challenge(head, "the name or the password is wrong"));
-        Checked::Later(Box::pin(place.verify(users, (name, password, digest), address, now, refusal)))
+        heard
+    }
+
+    /// Hashes a password when its turn has come.
+    async fn verify(self: Arc<Self>, turn: Turn, sent: Sent, charge: Charge) {
+        let began = rate::clock();
+        // It is never closed.
+        let _place = Arc::clone(&self.hashing).acquire_owned().await;
+        let users = Arc::clone(&self.users.read());
+        let (of, Sent { name, password, digest }) = (Arc::clone(&users), sent);
+        let right = tokio::task::spawn_blocking(move || of.verify(&name, &password)).await;
+        let right = matches!(right, Ok(true));
+        self.metrics.logins.of(if right { Login::Right } else { Login::Wrong }).inc();
+        if right {
+            let now = charge.now.saturating_add(rate::clock().saturating_sub(began));
+            self.failures.give_back(charge.address, charge.until, now);
+            self.remember(digest, &users, charge.now);
+        }
+        turn.end(right);
     }
 
     fn challenge(&self, head: &Parts, detail: &'static str) -> Response {
@@ -212,7 +259,7 @@ impl BasicAuth {
         // Checked when the configuration was read.
         let listed =
             self.settings.users.iter().filter_map(|(name, hash)| Some((name.clone(), hash.expose().parse().ok()?)));
-        let mut users = Users(HashMap::new());
+        let mut users = HashMap::new();
         if let Some(file) = &self.file {
             let failed = |source| AuthError::File { path: file.path.display().to_string(), source };
             let about = std::fs::metadata(&file.path).map_err(failed)?;
@@ -224,50 +271,26 @@ impl BasicAuth {
             }
             users = Users::read(&file.path)?;
         }
-        users.0.extend(listed);
-        *self.users.write() = Arc::new(users);
+        users.extend(listed);
+        *self.users.write() = Arc::new(Users::new(users));
         // Whoever has another password now, or none, is found out.
         self.known.lock().clear();
         Ok(())
     }
 }
 
-/// A place among those whose passwords are hashed or wait for that.
-struct Place(Arc<BasicAuth>);
-
-impl Place {
-    async fn verify(
-        self,
-        users: Arc<Users>,
-        (name, password, digest): (Box<str>, Vec<u8>, [u8; 32]),
-        address: u64,
-        now: u64,
-        refusal: Response,
-    ) -> Result<Box<str>, Response> {
-        let auth = &self.0;
-        // It is never closed.
-        let _turn = Arc::clone(&auth.hashing).acquire_owned().await;
-        let (asked, of) = (name.clone(), Arc::clone(&users));
-        let right = tokio::task::spawn_blocking(move || of.verify(&asked, &password)).await;
-        match right {
-            Ok(true) => {
-                auth.metrics.logins.of(Login::Right).inc();
-                auth.remember(digest, &users, now);
-                Ok(name)
-            }
-            _ => {
-                auth.metrics.logins.of(Login::Wrong).inc();
-                auth.failures.take(address, now);
-                Err(refusal)
-            }
-        }
-    }
+/// A name and a password, and their digest.
+struct Sent {
+    name: Box<str>,
+    password: Vec<u8>,
+    digest: [u8; 32],
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
+/// What an attempt has cost its address: one wrong password, at `now`, that would have come back by `until`.
+struct Charge {
+    address: u64,
+    now: u64,
+    until: u64,
 }
 
 /// Passwords that are hashed at once: half of what the machine can do is left for requests.
@@ -287,6 +310,12 @@ fn credentials(headers: &HeaderMap) -> Option<(Box<str>, Vec<u8>)> {
     let password = name.split_off(colon + 1);
     name.pop();
     Some((String::from_utf8(name).ok()?.into(), password))
+}
+
+/// The answer to who finds no turn.
+fn busy(head: &Parts) -> Response {
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many people are signing in at once");
+    after(problem.answer(head), 1)
 }
 
 fn after(mut response: Response, seconds: u64) -> Response {

@@ -54,6 +54,12 @@ impl Guard {
         })
     }
 
+    /// What is made of it at first.
+    fn check(&self, peer: &str, credentials: &str, now: u64) -> Checked {
+        let _runtime = self.runtime.enter();
+        self.auth.check(&request(peer, Some(credentials)), now)
+    }
+
     fn count(&self, outcome: Login) -> u64 {
         self.metrics.logins.of(outcome).get()
     }
@@ -101,20 +107,63 @@ fn after_some_wrong_passwords_an_address_has_to_wait_and_others_need_not() {
     assert_eq!((wrong(0), wrong(0)), (Err(StatusCode::UNAUTHORIZED), Err(StatusCode::UNAUTHORIZED)));
     assert_eq!(wrong(0), Err(StatusCode::TOO_MANY_REQUESTS));
     assert_eq!(guard.ask(Some("ann:x"), 0).0, Err(StatusCode::TOO_MANY_REQUESTS), "not even the right one is tried");
-    assert!(matches!(guard.auth.check(&request("192.0.2.2", Some("ann:x")), 0), Checked::Later(_)));
+    assert!(matches!(guard.check("192.0.2.2", "ann:x", 0), Checked::Later(_)));
     assert_eq!(guard.ask(Some("ann:x"), 31 * SECOND).0, Ok("ann".into()));
     assert_eq!(guard.count(Login::Throttled), 2);
 }
 
 #[test]
-fn no_more_than_some_wait_for_their_turn() {
-    let guard = Guard::new(settings(&[("ann", "x")]));
-    let waiting: Vec<_> = (0..WAITING).map(|_| guard.auth.check(&request("192.0.2.1", Some("ann:x")), 0)).collect();
-    assert!(waiting.iter().all(|check| matches!(check, Checked::Later(_))));
+fn guesses_that_are_sent_at_once_are_counted_before_any_of_them_is_hashed() {
+    let guard = Guard::new(Settings { failures: 4, ..settings(&[("ann", "x")]) });
+    let checks: Vec<_> = (0..6).map(|guess| guard.check("192.0.2.1", &format!("ann:{guess}"), 0)).collect();
+    let refused: Vec<_> = checks.iter().map(|check| matches!(check, Checked::Refuse(_))).collect();
+    assert_eq!(refused, [false, false, false, false, true, true]);
+    assert_eq!(guard.count(Login::Throttled), 2);
+}
+
+#[test]
+fn a_password_that_is_right_costs_nothing_in_the_end_and_one_hash_however_often_it_is_sent_at_once() {
+    let guard = Guard::new(Settings { failures: 1, ..settings(&[("ann", "x")]) });
+    let checks: Vec<_> = (0..50).map(|_| guard.check("192.0.2.1", "ann:x", 0)).collect();
+    for check in checks {
+        let Checked::Later(told) = check else { panic!("it takes a while") };
+        assert_eq!(guard.runtime.block_on(told).ok(), Some("ann".into()));
+    }
+    assert_eq!((guard.count(Login::Right), guard.count(Login::Remembered)), (1, 49));
+    // What was charged comes back by itself after a minute; what hashing has taken of it counts.
+    let wrong = || guard.ask(Some("ann:y"), 59 * SECOND).0;
+    assert_eq!(wrong(), Err(StatusCode::UNAUTHORIZED), "the one that may be wrong is left");
+    assert_eq!(wrong(), Err(StatusCode::TOO_MANY_REQUESTS));
+}
+
+#[test]
+fn no_client_takes_the_turns_of_others_and_there_are_so_many_in_all() {
+    let guard = Guard::new(Settings { failures: 1000, ..settings(&[("ann", "x")]) });
+    let guess = |client: usize, guess: usize| guard.check(&format!("192.0.2.{client}"), &format!("ann:{guess}"), 0);
+    let statuses = |checks: Vec<Checked>| -> Vec<_> {
+        let refused = checks.iter().filter_map(|check| match check {
+            Checked::Refuse(response) => Some(response.status),
+            _ => None,
+        });
+        refused.collect()
+    };
+    let first = statuses((0..turns::EACH + 1).map(|number| guess(1, number)).collect());
+    assert_eq!(first, [StatusCode::SERVICE_UNAVAILABLE], "the last of the first client");
+    let rest = turns::ALL - turns::EACH;
+    let others = (0..rest).map(|number| guess(2 + number / turns::EACH, number)).collect();
+    assert!(statuses(others).is_empty());
+    assert_eq!(statuses(vec![guess(200, 0)]), [StatusCode::SERVICE_UNAVAILABLE]);
+    assert_eq!(guard.count(Login::Busy), 2);
+}
+
+#[test]
+fn who_gives_up_gets_no_other_turn_until_what_was_begun_is_over() {
+    let guard = Guard::new(Settings { failures: 1000, ..settings(&[("ann", "x")]) });
+    drop((0..turns::EACH).map(|guess| guard.check("192.0.2.1", &format!("ann:{guess}"), 0)).collect::<Vec<_>>());
     assert_eq!(guard.ask(Some("ann:x"), 0), (Err(StatusCode::SERVICE_UNAVAILABLE), true));
-    drop(waiting);
+    let Checked::Later(last) = guard.check("192.0.2.1", "ann:7", 0) else { panic!("it joins what is under way") };
+    assert!(guard.runtime.block_on(last).is_err());
     assert_eq!(guard.ask(Some("ann:x"), 0).0, Ok("ann".into()));
-    assert_eq!(guard.count(Login::Busy), 1);
 }
 
 #[test]

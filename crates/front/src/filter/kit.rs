@@ -269,6 +269,7 @@ impl Prepared<'_> {
             closed: shared.maintenance.and_then(closed),
             limits,
             cors: shared.cors.and_then(Cors::new),
+            certified: shared.client_certificate.filter(|certified| certified.enabled).cloned(),
             auth,
             max_body: route.max_body,
             request_fields: shared.request_headers.and_then(FieldRules::new),
@@ -335,7 +336,8 @@ impl Prepared<'_> {
 impl Chain {
     /// Whether a request would meet nothing in it.
     fn does_nothing(&self) -> bool {
-        let before = self.addresses.is_none() && self.closed.is_none() && self.limits.is_empty() && self.auth.is_none();
+        let by_whose = self.addresses.is_none() && self.certified.is_none() && self.auth.is_none();
+        let before = by_whose && self.closed.is_none() && self.limits.is_empty();
         let within = self.max_body.is_none() && self.request_fields.is_none() && self.pages.is_none();
         let after = self.timeout.is_none() && self.response_fields.is_none() && self.security.is_none();
         before && within && after && self.cors.is_none() && !self.unlogged

@@ -6,7 +6,7 @@ labels! {
     /// Why a request was not passed on.
     pub enum Refused as "reason" {
         Address = "address", Maintenance = "maintenance", Rate = "rate", Credentials = "credentials",
-        Body = "body", Time = "time", Rewrite = "rewrite", Loop = "loop"
+        Body = "body", Time = "time", Rewrite = "rewrite", Loop = "loop", Certificate = "certificate"
     }
 }
 

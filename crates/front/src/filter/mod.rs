@@ -5,7 +5,7 @@
 //! 2. Who may come, by address (`addresses`), and whether there is anything to ask for (maintenance).
 //! 3. Limits on requests (`rate`).
 //! 4. Preflights of CORS (`cors`), which have no credentials. What is refused further out tells its page why, too.
-//! 5. Names and passwords (`auth`, `users`).
+//! 5. Certificates of clients (`certificates`), names and passwords (`auth`, `turns`, `users`).
 //! 6. How much may be sent along (`body`), changes to the request's fields (`fields`), time to answer in.
 //! 7. The response cache, response compression, another target (`rewrite`), the handler. So the cache knows answers by the targets that
 //!    clients ask for, and they are purged by those.
@@ -21,6 +21,7 @@
 mod addresses;
 mod auth;
 mod body;
+mod certificates;
 pub(crate) mod clients;
 pub mod config;
 pub(crate) mod cors;
@@ -35,6 +36,7 @@ mod pages;
 mod proxies;
 mod rate;
 mod rewrite;
+mod turns;
 mod users;
 mod visit;
 
@@ -86,6 +88,7 @@ pub(crate) struct Chain {
     pub(crate) closed: Option<Closed>,
     pub(crate) limits: Vec<Arc<Limiter>>,
     pub(crate) cors: Option<Arc<Cors>>,
+    pub(crate) certified: Option<config::Certified>,
     pub(crate) auth: Option<Arc<BasicAuth>>,
     pub(crate) max_body: Option<u64>,
     pub(crate) request_fields: Option<FieldRules>,
@@ -171,7 +174,8 @@ impl Chain {
 
     /// Whether the same head may get another answer next time: by whose request it is, and how many there were.
     fn looks_beyond_the_head(&self) -> bool {
-        self.addresses.is_some() || self.closed.is_some() || self.auth.is_some() || !self.limits.is_empty()
+        let by_whose = self.addresses.is_some() || self.certified.is_some() || self.auth.is_some();
+        by_whose || self.closed.is_some() || !self.limits.is_empty()
     }
 
     /// The answer to who may not come, or comes while it is closed.
@@ -247,6 +251,11 @@ impl Chain {
             && let Some(response) = cors.preflight(&request.head, told)
         {
             self.metrics.preflights.inc();
+            return self.finish(after, response).into();
+        }
+        let certified = self.certified.as_ref();
+        if let Some(problem) = certified.and_then(|certified| certificates::refusal(certified, &request.origin)) {
+            let response = self.refused(Refused::Certificate, problem, &request.head);
             return self.finish(after, response).into();
         }
         let Some(auth) = &self.auth else { return self.pass_on(request, after) };

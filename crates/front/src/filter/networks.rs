@@ -1,7 +1,7 @@
 //! Networks as the configuration writes them, and sets of them that are searched fast.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A network in CIDR notation, of IPv4 or IPv6, or one address.
@@ -34,6 +34,16 @@ impl NetworkError {
     }
 }
 
+/// What stands before an IPv4 address that a translator has put into IPv6 (RFC 6052 section 2.1): 64:ff9b::/96.
+const TRANSLATED: u128 = 0x0064_ff9b << 96;
+
+/// The IPv4 address that a translator has put into this one.
+fn translated(address: IpAddr) -> Option<Ipv4Addr> {
+    let bits = number(address);
+    let low = bits & u128::from(u32::MAX);
+    (bits ^ low == TRANSLATED).then(|| Ipv4Addr::from_bits(low as u32))
+}
+
 /// An address as a number: IPv4 is mapped into IPv6, so that one client has one number whichever socket it comes through.
 pub(crate) fn number(address: IpAddr) -> u128 {
     match address {
@@ -42,15 +52,21 @@ pub(crate) fn number(address: IpAddr) -> u128 {
     }
 }
 
-/// Who is counted as one client: an IPv4 address, or the /64 that an IPv6 subscriber has to choose from.
+/// Who is counted as one client: an IPv4 address, also one that was translated, or the /64 that an IPv6 subscriber has to choose from.
 pub(crate) fn client(address: IpAddr) -> u128 {
-    match address.to_canonical() {
+    let address = address.to_canonical();
+    match translated(address).map_or(address, IpAddr::V4) {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits() & !u128::from(u64::MAX),
     }
 }
 
 impl Network {
+    /// Bits of its prefix, of the addresses as numbers.
+    fn bits(self) -> u8 {
+        if self.first.is_ipv4() { 96 + self.length } else { self.length }
+    }
+
     /// The lowest and the highest address, as numbers.
     fn range(self) -> (u128, u128) {
         let first = number(self.first);
@@ -103,20 +119,20 @@ outwork_config::text_setting!(Network, "a network such as", "10.0.0.0/8", advice
 /// Networks, each with what is said of it. Of networks within each other the narrowest speaks for an address; of two alike, the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkMap<T> {
-    /// Disjoint, in order: first, last, what is said.
-    ranges: Box<[(u128, u128, T)]>,
+    /// Disjoint, in order: first, last, and how narrow the network is that says something of them.
+    ranges: Box<[(u128, u128, (u8, T))]>,
 }
 
 impl<T: Copy + PartialEq> NetworkMap<T> {
     /// Sorts them.
     pub fn new(networks: impl IntoIterator<Item = (Network, T)>) -> Self {
-        let with_range = |(network, said): (Network, T)| (network.range(), said);
-        let mut sorted: Vec<((u128, u128), T)> = networks.into_iter().map(with_range).collect();
+        let with_range = |(network, said): (Network, T)| (network.range(), (network.bits(), said));
+        let mut sorted: Vec<((u128, u128), (u8, T))> = networks.into_iter().map(with_range).collect();
         sorted.sort_by_key(|((first, last), _)| (*first, std::cmp::Reverse(*last)));
         sorted.dedup_by_key(|(range, _)| *range);
         let mut ranges = Ranges(Vec::with_capacity(sorted.len()));
         // Networks that are open: each lies within the one before it.
-        let mut open: Vec<((u128, u128), T)> = Vec::new();
+        let mut open: Vec<((u128, u128), (u8, T))> = Vec::new();
         let mut next = 0;
         for ((first, last), said) in sorted {
             while let Some(((_, end), outer)) = open.pop_if(|((_, end), _)| *end < first) {
@@ -140,8 +156,19 @@ impl<T: Copy + PartialEq> NetworkMap<T> {
         Self { ranges: ranges.0.into() }
     }
 
-    /// What is said of an address.
+    /// What is said of an address. One that was translated from IPv4 has two forms, and the narrower network of either speaks for it.
     pub fn get(&self, address: IpAddr) -> Option<T> {
+        let as_it_stands = self.find(address);
+        let as_ipv4 = translated(address).and_then(|v4| self.find(v4.into()));
+        let said = match (as_it_stands, as_ipv4) {
+            (Some(one), Some(other)) => Some(if other.0 > one.0 { other } else { one }),
+            (one, other) => one.or(other),
+        };
+        said.map(|(_, said)| said)
+    }
+
+    /// What the narrowest network says, and how many bits it has.
+    fn find(&self, address: IpAddr) -> Option<(u8, T)> {
         let number = number(address);
         let after = self.ranges.partition_point(|(first, _, _)| *first <= number);
         let (_, last, said) = self.ranges.get(after.checked_sub(1)?)?;
@@ -263,13 +290,33 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_was_translated_from_ipv4_is_that_of_ipv4() {
+        assert_eq!(client(address("64:ff9b::192.0.2.1")), client(address("192.0.2.1")));
+        assert_ne!(client(address("64:ff9b::192.0.2.1")), client(address("64:ff9b::192.0.2.2")));
+        assert_eq!(client(address("64:ff9b:1::192.0.2.1")), client(address("64:ff9b:1::192.0.2.2")), "another prefix");
+        assert_eq!(client(address("2001:db8::1")), client(address("2001:db8::2")));
+        let all = [(net("192.0.2.0/24"), 'a'), (net("::/0"), 'b'), (net("64:ff9b::/96"), 'c'), (net("0.0.0.0/0"), 'd')];
+        let map = NetworkMap::new(all);
+        for (text, said) in [
+            ("64:ff9b::192.0.2.1", 'a'),
+            ("64:ff9b::198.51.100.1", 'c'),
+            ("64:ff9c::192.0.2.1", 'b'),
+            ("198.51.100.1", 'd'),
+        ] {
+            assert_eq!(map.get(address(text)), Some(said), "{text}");
+        }
+        assert!(Networks::of(&[net("192.0.2.0/24")]).contains(address("64:ff9b::192.0.2.1")));
+        assert!(!Networks::of(&[net("192.0.2.0/24")]).contains(address("64:ff9b::192.0.3.1")));
+    }
+
+    #[test]
     fn thousands_of_networks_say_what_a_search_of_all_of_them_says() {
         let mut rng = Rng::new(1);
         let networks: Vec<(Network, u64)> = (0..3000)
             .map(|index| {
                 let length = 8 + rng.below(25) as u32;
                 let bits = (rng.next_u32() & 0x0f0f_ffff) & u32::MAX.checked_shl(32 - length).unwrap_or(0);
-                (format!("{}/{length}", std::net::Ipv4Addr::from(bits)).parse().unwrap(), index)
+                (format!("{}/{length}", Ipv4Addr::from(bits)).parse().unwrap(), index)
             })
             .collect();
         let map = NetworkMap::new(networks.iter().copied());

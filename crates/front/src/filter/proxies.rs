@@ -68,7 +68,7 @@ impl Proxies {
             peer,
             local: connection.local,
             tls,
-            session: None,
+            session: connection.session.clone(),
         })
     }
 

@@ -15,6 +15,7 @@ use super::*;
 use crate::answer::Routed;
 use crate::message::{Origin, RequestBody};
 use crate::route::{Conditions, Table};
+use crate::tls::{ClientCertificate, Session};
 
 mod websockets;
 
@@ -125,6 +126,26 @@ fn request(method: Method, target: &str, fields: &[(&str, &str)]) -> Request {
     Request { head, body: RequestBody::Empty, origin: Rc::new(origin) }
 }
 
+/// What was agreed on with a client that has shown a certificate with this subject and fingerprint, or none.
+pub(super) fn session(client: Option<(&str, &str)>) -> Arc<Session> {
+    let client = client.map(|(subject, fingerprint)| ClientCertificate {
+        subject: subject.to_owned(),
+        issuer: "CN=ca".to_owned(),
+        common_name: None,
+        names: Vec::new(),
+        serial: "01".to_owned(),
+        fingerprint: fingerprint.to_owned(),
+    });
+    Arc::new(Session { version: "TLSv1.3", cipher: "", server_name: None, resumed: false, client })
+}
+
+/// The same over TLS.
+fn encrypted(mut request: Request, client: Option<(&str, &str)>) -> Request {
+    let origin = Origin { tls: true, session: Some(session(client)), ..(*request.origin).clone() };
+    request.origin = Rc::new(origin);
+    request
+}
+
 fn get(target: &str) -> Request {
     request(Method::GET, target, &[])
 }
@@ -160,6 +181,40 @@ fn addresses_that_may_not_come_and_routes_that_are_closed_are_told_so() {
     assert_eq!(open.ask(get("/")).status, StatusCode::OK);
 }
 
+#[test]
+fn a_route_asks_for_a_certificate_and_may_say_whose() {
+    let (print, other) = ("ab".repeat(32), "cd".repeat(32));
+    fn ann(print: &str) -> Option<(&str, &str)> {
+        Some(("CN=ann,O=Example", print))
+    }
+    let whose = format!(
+        "client_certificate = {{ subjects = ['CN=bob,O=*', 'CN=*.a.test'], fingerprints = ['{}'] }}",
+        ["AB"; 32].join(":")
+    );
+    for (route, client, allowed) in [
+        ("client_certificate = {}", ann(&other), true),
+        ("client_certificate = {}", None, false),
+        (&whose, ann(&print), true),
+        (&whose, ann(&other), false),
+        (&whose, Some(("CN=bob,O=Example", &*other)), true),
+        (&whose, Some(("CN=x.a.test", &*other)), true),
+        (&whose, None, false),
+    ] {
+        let behind = Behind::now(route);
+        let status = behind.ask(encrypted(get("/"), client)).status;
+        assert_eq!(status, if allowed { StatusCode::OK } else { StatusCode::FORBIDDEN }, "{route} {client:?}");
+        assert_eq!(behind.refused(Refused::Certificate), u64::from(!allowed));
+    }
+    let clear = Behind::new("client_certificate = {}", "", Echo { later: None }).ask(get("/"));
+    assert!(clear.status == StatusCode::FORBIDDEN && text(&clear).contains("a certificate of the client is needed"));
+    let open = Behind::new("client_certificate = {}", "client_certificate = { enabled = false }", Echo { later: None });
+    assert_eq!(open.ask(get("/")).status, StatusCode::OK);
+    // Browsers show no certificate with a preflight.
+    let shared = Behind::now("client_certificate = {}\ncors = { origins = ['https://b.example'] }");
+    let preflight = [("origin", "https://b.example"), ("access-control-request-method", "POST")];
+    assert!(shared.ask(request(Method::OPTIONS, "/", &preflight)).status.is_success());
+}
+
 /// Says that its answer stands wherever nobody has taken that away.
 struct Standing;
 
@@ -178,7 +233,7 @@ fn whoever_decides_by_more_than_the_head_takes_it_away_that_an_answer_stands() {
     let again = || {
         let mut request = request(Method::GET, "/", &[(AUTHORIZATION.as_str(), "Basic YW5uOng=")]);
         request.head.extensions.insert(Repeated);
-        request
+        encrypted(request, Some(("CN=ann", "00")))
     };
     for (route, expected) in [
         ("", true),
@@ -186,6 +241,7 @@ fn whoever_decides_by_more_than_the_head_takes_it_away_that_an_answer_stands() {
         ("addresses = { deny = ['198.51.100.0/24'] }", false),
         ("maintenance = { allow = ['192.0.2.7'] }", false),
         ("rate_limit = [{ limit = 10 }]", false),
+        ("client_certificate = { subjects = ['CN=*'] }", false),
         (&login(), false),
     ] {
         let behind = Behind::new("", route, Standing);

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, Params};
+use sha2::{Digest, Sha256};
 
 use super::auth::AuthError;
 
@@ -70,6 +71,11 @@ impl Hash {
         Ok(Self::Bcrypt(hash.format_for_version(bcrypt::Version::TwoY).into()))
     }
 
+    fn text(&self) -> &str {
+        let (Self::Argon2(text) | Self::Bcrypt(text)) = self;
+        text
+    }
+
     /// Whether it is the hash of this password. It takes its time.
     pub(crate) fn verify(&self, password: &[u8]) -> bool {
         match self {
@@ -119,8 +125,7 @@ impl FromStr for Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Argon2(text) | Self::Bcrypt(text)) = self;
-        f.write_str(text)
+        f.write_str(self.text())
     }
 }
 
@@ -132,7 +137,13 @@ impl fmt::Debug for Hash {
 
 /// Names and the hashes of their passwords.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Users(pub(crate) HashMap<String, Hash>);
+pub(crate) struct Users {
+    named: HashMap<String, Hash>,
+    /// All hashes in an order of their own. Names that nobody has are tried on one of them.
+    hashes: Box<[Hash]>,
+    /// What nobody knows who does not know the hashes.
+    key: [u8; 32],
+}
 
 /// Why a file of users cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -151,8 +162,16 @@ pub enum UsersError {
 }
 
 impl Users {
+    /// These.
+    pub(crate) fn new(named: HashMap<String, Hash>) -> Self {
+        let mut hashes: Box<[Hash]> = named.values().cloned().collect();
+        hashes.sort_by(|one, other| one.text().cmp(other.text()));
+        let key = hashes.iter().fold(Sha256::new(), |key, hash| key.chain_update(hash.text())).finalize().into();
+        Self { named, hashes, key }
+    }
+
     /// Reads a file of users: `NAME:HASH` on each line, `#` begins a comment.
-    pub(crate) fn parse(text: &str) -> Result<Self, UsersError> {
+    pub(crate) fn parse(text: &str) -> Result<HashMap<String, Hash>, UsersError> {
         let mut users = HashMap::new();
         for (index, line) in text.lines().enumerate() {
             let (line, number) = (line.trim(), index + 1);
@@ -164,11 +183,11 @@ impl Users {
             let hash = hash.parse().map_err(|error| UsersError::Hash { line: number, error })?;
             users.insert(name.to_owned(), hash);
         }
-        Ok(Self(users))
+        Ok(users)
     }
 
     /// Reads such a file.
-    pub(crate) fn read(file: &Path) -> Result<Self, AuthError> {
+    pub(crate) fn read(file: &Path) -> Result<HashMap<String, Hash>, AuthError> {
         let path = || file.display().to_string();
         let failed = |source| AuthError::File { path: path(), source };
         if std::fs::metadata(file).map_err(failed)?.len() > FILE {
@@ -180,14 +199,23 @@ impl Users {
 
     /// Whether this is the password of this name. It takes as long for a name that nobody has.
     pub(crate) fn verify(&self, name: &str, password: &[u8]) -> bool {
-        match self.0.get(name) {
+        match self.named.get(name) {
             Some(hash) => hash.verify(password),
             // What comes of it is not looked at.
             None => {
-                std::hint::black_box(self.0.values().next().map(|other| other.verify(password)));
+                std::hint::black_box(self.stand_in(name).map(|other| other.verify(password)));
                 false
             }
         }
+    }
+
+    /// The hash that a name which nobody has is tried on: always the same one, as of a name that somebody has, so that time does not tell
+    /// them apart where hashes differ in what they cost.
+    fn stand_in(&self, name: &str) -> Option<&Hash> {
+        let digest = Sha256::new().chain_update(self.key).chain_update(name).finalize();
+        let number = digest.iter().take(8).fold(0, |number, octet| number << 8 | u64::from(*octet));
+        let place = number.checked_rem(self.hashes.len() as u64)?;
+        self.hashes.get(place as usize)
     }
 }
 
@@ -223,10 +251,25 @@ mod tests {
     #[test]
     fn a_file_of_users_names_the_line_that_is_wrong() {
         let hash = Hash::bcrypt(b"x", [3; 16]).unwrap();
-        let users = Users::parse(&format!("# people\n\nann:{hash}\n")).unwrap();
+        let users = Users::new(Users::parse(&format!("# people\n\nann:{hash}\n")).unwrap());
         assert!(users.verify("ann", b"x") && !users.verify("ann", b"y") && !users.verify("bob", b"x"));
         assert!(matches!(Users::parse("ann"), Err(UsersError::Line(1))));
         let wrong = Users::parse("# x\nbob:$apr1$a$b").unwrap_err().to_string();
         assert!(wrong.starts_with("line 2: MD5 (apr1)"), "{wrong}");
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_always_costs_the_same_and_names_differ_in_it_as_those_of_users_do() {
+        let hash = |number: u8| match number % 2 {
+            0 => Hash::Argon2(format!("$argon2id${number}").into()),
+            _ => Hash::Bcrypt(format!("$2y$12${number}").into()),
+        };
+        let users = || Users::new((0..20).map(|number| (number.to_string(), hash(number))).collect());
+        let (users, again) = (users(), users());
+        let names: Vec<String> = (0..200).map(|number| format!("nobody {number}")).collect();
+        let argon2 = names.iter().filter(|name| matches!(users.stand_in(name), Some(Hash::Argon2(_)))).count();
+        assert!((50..150).contains(&argon2), "{argon2} of 200");
+        assert!(names.iter().all(|name| users.stand_in(name) == again.stand_in(name)), "after a reload, too");
+        assert_eq!(Users::default().stand_in("nobody"), None);
     }
 }

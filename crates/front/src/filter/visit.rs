@@ -182,6 +182,16 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_trusted_proxy_the_certificate_is_that_of_the_connection() {
+        let mut request = request(&[("x-forwarded-for", "192.0.2.7")]);
+        let session = crate::filter::tests::session(Some(("CN=proxy", "00")));
+        request.origin = Rc::new(Origin { session: Some(Arc::clone(&session)), ..(*request.origin).clone() });
+        Visit::begin(&entry(Trust::Nobody), &mut request, Instant::now());
+        assert_eq!(request.origin.peer.ip().to_string(), "192.0.2.7");
+        assert_eq!(request.origin.session, Some(session));
+    }
+
+    #[test]
     fn an_error_has_an_id_though_requests_have_none() {
         let (entry, mut request) = (Entry::default(), request(&[]));
         let mut visit = Visit::begin(&entry, &mut request, Instant::now());

@@ -154,6 +154,23 @@ fn purges_are_by_tag_prefix_and_everything_and_leave_a_row_in_the_audit_log() {
     assert!(audit.contains("cache.purge") && audit.contains("tag: 1 entries left memory"), "{audit}");
 }
 
+#[test]
+fn viewers_see_what_is_asked_for_most_without_its_queries_and_operators_see_them() {
+    let (mut place, site) = place(ROUTES);
+    place.start();
+    let url = format!("{site}/news?token=secret");
+    (0..3).for_each(|_| drop(get(&url, &[])));
+    let top = |role: &str| {
+        let token = place.must(&["token", "create", role, "--role", role]);
+        let api = site.replace(":8080", ":8067/api/v1/cache/top");
+        get(&api, &["-H", &format!("authorization: Bearer {}", token.trim())])
+    };
+    let viewed = top("viewer");
+    assert!(viewed.contains("/news\"") && !viewed.contains("secret"), "{viewed}");
+    let operated = top("operator");
+    assert!(operated.contains("/news?token=secret\""), "{operated}");
+}
+
 /// Answers that anybody gets, whatever host, scheme and parameters they asked with.
 const SAME_FOR_ALL: &str = "\
 [[front.route]]\npath = '/*'\nfiles = { root = 'site' }\n[front.route.cache]\ndefault_ttl = '1h'\ntags = ['pages']\n\

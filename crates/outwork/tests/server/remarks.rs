@@ -47,6 +47,14 @@ fn a_listener_without_any_route_is_warned_of() {
 }
 
 #[test]
+fn a_certificate_that_no_listener_asks_for_is_warned_of() {
+    let (key, line, found) = warned(&format!("{LISTENER}{ROUTE}client_certificate = {{}}\n"));
+    assert_eq!((&*key, line), ("front.route[0].client_certificate", 6));
+    assert!(found.contains("no listener asks clients for certificates"), "{found}");
+    silent(&format!("{LISTENER}{ROUTE}client_certificate = {{ enabled = false }}\n"));
+}
+
+#[test]
 fn listeners_of_one_address_are_warned_of_and_refused_where_they_differ() {
     let (key, line, found) = warned(&format!("{LISTENER}{LISTENER}{ROUTE}"));
     assert_eq!((&*key, line), ("front.listener[1].address", 4));

@@ -221,6 +221,40 @@ fn clients_show_certificates_where_that_is_required() {
 }
 
 #[test]
+fn where_certificates_are_optional_routes_say_what_needs_one_and_the_log_says_whose_it_was() {
+    let tls = "tls = { certificate = 'a.pem', key = 'a.key', client_auth = { ca = 'root.pem', mode = 'optional' } }\n";
+    let routes = "[front.access_log]\nfile = 'log'\nfields = ['target', 'status', 'client_subject', 'client_fingerprint']\n\
+                  [[front.route]]\npath = '/*'\nrespond = { body = 'routed' }\n\
+                  [[front.route]]\npath = '/any'\nrespond = { body = 'routed' }\nclient_certificate = {}\n\
+                  [[front.route]]\npath = '/bob'\nrespond = { body = 'routed' }\nclient_certificate = { subjects = ['CN=bob'] }\n";
+    let mut place = Place::with(&[LISTENER, tls, routes].concat());
+    let ca = Ca::new(place.path());
+    ca.sign(place.path(), "a", &["a.test"], 90);
+    ca.sign(place.path(), "client", &["ann"], 90);
+    place.start();
+    let ann = ["--cert", "client.pem", "--key", "client.key"];
+    // Often enough on one connection for the answers to be known by heart.
+    let statuses = |version: &str, who: &[&str], path: &str| {
+        let url = format!("https://a.test:{HTTPS}{path}");
+        let asked = ["-o", "/dev/null", url.as_str()].repeat(5);
+        let form = [version, "-w", "%{http_code} "];
+        said(&curl(&place, "root.pem", &[&form[..], who, &asked].concat()))
+    };
+    let five = |status: &str| format!("{status} ").repeat(5);
+    for version in ["--http1.1", "--http2"] {
+        assert_eq!(statuses(version, &ann, "/any"), five("200"), "{version}");
+        assert_eq!(statuses(version, &[], "/any"), five("403"), "{version}");
+        assert_eq!(statuses(version, &ann, "/bob"), five("403"), "{version}");
+        assert_eq!(statuses(version, &[], "/"), five("200"), "{version}");
+    }
+    place.stop(15);
+    let log = std::fs::read_to_string(place.path().join("log")).expect("the log");
+    let has = |line: &str| log.lines().any(|one| one.starts_with(line));
+    assert!(has(r#"{"target":"/any","status":200,"client_subject":"CN=ann","client_fingerprint":""#), "{log}");
+    assert!(has(r#"{"target":"/any","status":403,"client_subject":null,"client_fingerprint":null}"#), "{log}");
+}
+
+#[test]
 fn clear_text_goes_to_https_which_asks_to_be_kept_to() {
     let lines = "[[front.listener]]\naddress = 'HOST:8080'\nredirect_https = 8443\n\
                  [[front.listener]]\naddress = 'HOST:8443'\nhsts = { include_subdomains = true }\n\

@@ -111,6 +111,9 @@ section! {
         pub params: BTreeMap<String, Param>,
         /// What the answer is written as.
         pub format: Format = Format::Auto,
+        /// Whether texts in CSV that a spreadsheet would take for formulas (`=`, `+`, `-`, `@` or a tab comes first) get an apostrophe before
+        /// them. Off, because programs that read CSV get the apostrophe, too. Numbers stay as they are, also those that are texts.
+        pub escape_formulas: bool = false,
         /// How many rows the answer has.
         pub rows: Rows = Rows::Many,
         /// Rows that an answer may have. With more it is an error: half an answer would look like a whole one.

@@ -136,7 +136,12 @@ pub fn prepare(query: &Query, around: Around<'_>) -> Result<Prepared, Vec<(Strin
         parameters,
         bindings,
         format: query.format,
-        bounds: Bounds { rows: query.rows, max_rows: query.max_rows, max_size: query.max_size.as_usize() },
+        bounds: Bounds {
+            rows: query.rows,
+            max_rows: query.max_rows,
+            max_size: query.max_size.as_usize(),
+            escape_formulas: query.escape_formulas,
+        },
         json: query.json.iter().cloned().collect(),
         write: query.write,
         max_body: query.max_body.as_usize(),

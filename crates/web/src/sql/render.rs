@@ -3,6 +3,7 @@
 //! Values are written as PostgreSQL's own `to_json` writes them: numbers with all their digits, whatever their size; what JSON has no number
 //! for as a text (`"NaN"`, `"Infinity"`); moments as RFC 3339; JSON as itself. Bytes are Base64.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use base64::Engine as _;
@@ -80,6 +81,8 @@ pub struct Bounds {
     pub max_rows: u32,
     /// Bytes at most.
     pub max_size: usize,
+    /// Whether texts of CSV that spreadsheets take for formulas are made texts for them, too.
+    pub escape_formulas: bool,
 }
 
 /// An answer that is being written.
@@ -122,7 +125,7 @@ impl Sheet {
                 if index > 0 {
                     sheet.out.push(b',');
                 }
-                push_field(&mut sheet.out, name);
+                push_field(&mut sheet.out, &as_text(name, bounds));
             }
         }
         match (form, bounds.rows) {
@@ -158,7 +161,7 @@ impl Sheet {
                 self.out.extend_from_slice(self.keys.get(self.column).map(Vec::as_slice).unwrap_or_default());
                 push_json(&mut self.out, cell);
             }
-            Form::Csv => push_csv(&mut self.out, cell),
+            Form::Csv => push_csv(&mut self.out, cell, self.bounds),
         }
         self.column += 1;
     }
@@ -247,11 +250,11 @@ fn push_json(out: &mut Vec<u8>, cell: &Cell<'_>) {
     }
 }
 
-fn push_csv(out: &mut Vec<u8>, cell: &Cell<'_>) {
+fn push_csv(out: &mut Vec<u8>, cell: &Cell<'_>, bounds: Bounds) {
     match cell {
         Cell::Null => {}
-        Cell::Text(text) => push_field(out, text),
-        Cell::Made(text) => push_field(out, text),
+        Cell::Text(text) => push_field(out, &as_text(text, bounds)),
+        Cell::Made(text) => push_field(out, &as_text(text, bounds)),
         Cell::Json(json) => push_field(out, json),
         Cell::Number(number) if !number.is_finite() => out.extend_from_slice(not_finite(*number).as_bytes()),
         Cell::Single(number) if !number.is_finite() => out.extend_from_slice(not_finite((*number).into()).as_bytes()),
@@ -263,6 +266,15 @@ fn push_csv(out: &mut Vec<u8>, cell: &Cell<'_>) {
             push_field(out, &String::from_utf8_lossy(&json));
         }
         Cell::Integer(_) | Cell::Number(_) | Cell::Single(_) | Cell::Boolean(_) => push_json(out, cell),
+    }
+}
+
+/// A text that spreadsheets take for a text, where that is asked for: with an apostrophe before what would be a formula.
+fn as_text(text: &str, bounds: Bounds) -> Cow<'_, str> {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err();
+    match bounds.escape_formulas && is_formula {
+        true => format!("'{text}").into(),
+        false => text.into(),
     }
 }
 
@@ -290,7 +302,7 @@ mod tests {
     use super::*;
 
     fn sheet(form: Form, rows: Rows, cells: &[&[Cell<'_>]]) -> Option<String> {
-        let bounds = Bounds { rows, max_rows: 10, max_size: 1000 };
+        let bounds = Bounds { rows, max_rows: 10, max_size: 1000, escape_formulas: false };
         let mut sheet = Sheet::new(form, bounds, ["a", "b \"c\""].into_iter()).unwrap();
         for row in cells {
             sheet.row().unwrap();
@@ -327,7 +339,8 @@ mod tests {
         let text = |cell: Cell<'_>| {
             let (mut json, mut csv) = (Vec::new(), Vec::new());
             push_json(&mut json, &cell);
-            push_csv(&mut csv, &cell);
+            let bounds = Bounds { rows: Rows::One, max_rows: 1, max_size: 1000, escape_formulas: false };
+            push_csv(&mut csv, &cell, bounds);
             (String::from_utf8(json).unwrap(), String::from_utf8(csv).unwrap())
         };
         let both = |json: &str, csv: &str| (json.to_owned(), csv.to_owned());
@@ -346,8 +359,27 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_spreadsheets_would_compute_are_texts_for_them_where_that_is_asked_for() {
+        let row = |escape_formulas| {
+            let bounds = Bounds { rows: Rows::One, max_rows: 1, max_size: 1000, escape_formulas };
+            let mut sheet = Sheet::new(Form::Csv, bounds, ["=a"].into_iter()).unwrap();
+            sheet.row().unwrap();
+            for text in ["=1+1", "+cmd", "-2", "-x,y", "@sum", "\tz", "a=b", ""] {
+                sheet.cell(&Cell::Text(text));
+            }
+            [Cell::Integer(-1), Cell::Digits("-1.5".into()), Cell::Number(-0.5), Cell::Made("=m".into())]
+                .iter()
+                .for_each(|cell| sheet.cell(cell));
+            sheet.end_row().unwrap();
+            String::from_utf8(sheet.finish().unwrap().to_vec()).unwrap()
+        };
+        assert_eq!(row(false), "=a\r\n=1+1,+cmd,-2,\"-x,y\",@sum,\tz,a=b,\"\",-1,-1.5,-0.5,=m\r\n");
+        assert_eq!(row(true), "'=a\r\n'=1+1,'+cmd,-2,\"'-x,y\",'@sum,'\tz,a=b,\"\",-1,-1.5,-0.5,'=m\r\n");
+    }
+
+    #[test]
     fn an_answer_has_bounds_and_names_that_differ() {
-        let bounds = Bounds { rows: Rows::Many, max_rows: 1, max_size: 20 };
+        let bounds = Bounds { rows: Rows::Many, max_rows: 1, max_size: 20, escape_formulas: false };
         let one = |name| Sheet::new(Form::Json, bounds, [name].into_iter()).unwrap();
         let mut rows = one("a");
         rows.row().unwrap();

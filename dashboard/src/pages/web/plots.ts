@@ -130,12 +130,13 @@ export const REFUSALS: Plot = {
     "time",
     "rewrite",
     "loop",
+    "certificate",
   ]),
   series: [
     { label: "rate limit", color: 2 },
     { label: "credentials", color: 3 },
     { label: "other", color: 1 },
   ],
-  derive: sums([[0], [1], [2, 3, 4, 5, 6, 7]]),
+  derive: sums([[0], [1], [2, 3, 4, 5, 6, 7, 8]]),
   format: rate,
 };

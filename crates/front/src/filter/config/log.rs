@@ -30,7 +30,8 @@ section! {
         pub format: LogFormat = LogFormat::Json,
         /// The file. It is opened again by a reload, and when it was moved away. Unset, lines go to standard output.
         pub file: Option<PathBuf>,
-        /// What a line of JSON has, in this order; none stands for the usual. A combined line has these after its own.
+        /// What a line of JSON has, in this order; none stands for the usual. A combined line has these after its own. `client_subject`,
+        /// `client_issuer`, `client_serial` and `client_fingerprint` are those of the certificate that the client has shown.
         pub fields: Vec<LogField>,
         /// What becomes of queries.
         pub query: QueryPolicy = QueryPolicy::Keep,

@@ -1,5 +1,6 @@
 //! What the configuration says of middleware: in `[front]` for every route, and with the same keys in a route instead of that.
 
+mod certified;
 mod log;
 mod names;
 
@@ -12,6 +13,7 @@ use outwork_cache::server::Server;
 use outwork_config::expansion::join_key;
 use outwork_config::{At, Fault, Secret, choice, hours, millis, mins, secs, section};
 
+pub use certified::{Certified, CertifiedError, Fingerprint, Subject};
 pub use log::{AccessLogSettings, LogFormat, QueryPolicy};
 pub use names::{CorsOrigin, FieldName, NameError, Pattern, RateKey};
 
@@ -42,7 +44,8 @@ choice! {
 }
 
 section! {
-    /// Who may come, by address. Of entries that have an address the narrowest counts. Where some are allowed, others are refused.
+    /// Who may come, by address. Of entries that have an address the narrowest counts. Where some are allowed, others are refused. An IPv4
+    /// address that comes translated (64:ff9b::/96, RFC 6052) is meant by entries of either form.
     pub struct Addresses {
         /// Networks that may come.
         pub allow: Vec<Network>,
@@ -58,7 +61,7 @@ section! {
 section! {
     /// A limit on requests: so many in a window of time. It is a generic cell rate: what was used comes back evenly over the window.
     pub struct RateLimit {
-        /// What is counted together: `client` (an IPv4 address or an IPv6 /64), `host`, `route`, `header:NAME`, or several of them.
+        /// What is counted together: `client` (an IPv4 address, translated or not, or an IPv6 /64), `host`, `route`, `header:NAME`, or several of them.
         /// A request without the header field counts for its client.
         pub key: Vec<RateKey> = vec![RateKey::Client],
         /// Requests in a window.
@@ -160,7 +163,7 @@ section! {
         pub users: BTreeMap<String, Secret>,
         /// More users: a file of `htpasswd -B`, `NAME:HASH` on each line. It is read again when it changes.
         pub file: Option<PathBuf>,
-        /// Wrong passwords that an address may send in a minute.
+        /// Wrong passwords that an address may send in a minute. Those whose answer it does not wait for count, too.
         pub failures: u32 [range 1..=10_000] = 10,
         /// How long a password that was right is known without being hashed again.
         pub remember: Duration [range secs(0)..=hours(24)] = mins(5),
@@ -403,6 +406,8 @@ pub struct Shared<'a> {
     pub addresses: Option<&'a Addresses>,
     /// How many requests.
     pub rate_limit: Option<&'a [RateLimit]>,
+    /// Whose certificates are good for it.
+    pub client_certificate: Option<&'a Certified>,
     /// Who is asked for a password.
     pub basic_auth: Option<&'a BasicAuth>,
     /// Whose pages may read answers.
@@ -421,10 +426,11 @@ pub struct Shared<'a> {
 
 impl<'a> Shared<'a> {
     /// Each of its keys, and whether it is there.
-    pub fn named(&self) -> [(&'static str, bool); 9] {
+    pub fn named(&self) -> [(&'static str, bool); 10] {
         [
             ("addresses", self.addresses.is_some()),
             ("rate_limit", self.rate_limit.is_some()),
+            ("client_certificate", self.client_certificate.is_some()),
             ("basic_auth", self.basic_auth.is_some()),
             ("cors", self.cors.is_some()),
             ("security_headers", self.security_headers.is_some()),
@@ -441,6 +447,7 @@ impl<'a> Shared<'a> {
         Self {
             addresses: self.addresses.or(general.addresses),
             rate_limit: self.rate_limit.or(general.rate_limit),
+            client_certificate: self.client_certificate.or(general.client_certificate),
             basic_auth: self.basic_auth.or(general.basic_auth),
             cors: self.cors.or(general.cors),
             security_headers: self.security_headers.or(general.security_headers),
@@ -475,6 +482,8 @@ macro_rules! __filtered_section {
                 pub(crate) addresses: Option<$crate::filter::config::Addresses>,
                 /// Limits on requests. Several may hold at once; an empty list is none.
                 pub(crate) rate_limit: Option<Vec<$crate::filter::config::RateLimit>>,
+                /// Whose requests are answered, by the certificate that the client has shown.
+                pub(crate) client_certificate: Option<$crate::filter::config::Certified>,
                 /// Names and passwords.
                 pub(crate) basic_auth: Option<$crate::filter::config::BasicAuth>,
                 /// Which pages of other origins may read answers.
@@ -501,6 +510,7 @@ macro_rules! __filtered_section {
                 $crate::filter::config::Shared {
                     addresses: self.addresses.as_ref(),
                     rate_limit: self.rate_limit.as_deref(),
+                    client_certificate: self.client_certificate.as_ref(),
                     basic_auth: self.basic_auth.as_ref(),
                     cors: self.cors.as_ref(),
                     security_headers: self.security_headers.as_ref(),

@@ -28,6 +28,14 @@ pub enum LogField {
     Protocol,
     /// Whether the connection, or that to the proxy, was encrypted.
     Tls,
+    /// The subject of the certificate that the client has shown, as RFC 4514 writes it.
+    ClientSubject,
+    /// Who signed that certificate, likewise.
+    ClientIssuer,
+    /// Its serial number in hexadecimal.
+    ClientSerial,
+    /// SHA-256 of it in hexadecimal.
+    ClientFingerprint,
     /// The status.
     Status,
     /// Bytes of the answer's content that were sent.
@@ -71,7 +79,7 @@ impl LogFieldError {
     }
 }
 
-const WORDS: [(&str, LogField); 17] = [
+const WORDS: [(&str, LogField); 21] = [
     ("time", LogField::Time),
     ("id", LogField::Id),
     ("client", LogField::Client),
@@ -82,6 +90,10 @@ const WORDS: [(&str, LogField); 17] = [
     ("target", LogField::Target),
     ("protocol", LogField::Protocol),
     ("tls", LogField::Tls),
+    ("client_subject", LogField::ClientSubject),
+    ("client_issuer", LogField::ClientIssuer),
+    ("client_serial", LogField::ClientSerial),
+    ("client_fingerprint", LogField::ClientFingerprint),
     ("status", LogField::Status),
     ("bytes", LogField::Bytes),
     ("duration", LogField::Duration),
@@ -103,7 +115,10 @@ impl LogField {
 
     /// What a line of JSON has where nothing else is chosen.
     pub fn usual() -> Vec<Self> {
-        let left_out = |field: &Self| matches!(field, Self::Peer | Self::Tls);
+        let of_certificate = |field: &Self| {
+            matches!(field, Self::ClientSubject | Self::ClientIssuer | Self::ClientSerial | Self::ClientFingerprint)
+        };
+        let left_out = |field: &Self| matches!(field, Self::Peer | Self::Tls) || of_certificate(field);
         WORDS.into_iter().map(|(_, field)| field).filter(|field| !left_out(field)).collect()
     }
 }

@@ -11,6 +11,7 @@ use http::Version;
 use super::line::RequestLine;
 use super::{Line, LogField};
 use crate::filter::config::{AccessLogSettings, QueryPolicy};
+use crate::tls::ClientCertificate;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -219,6 +220,7 @@ fn value<'a>(
     let header_text = |value: Option<&'a http::HeaderValue>| text(value.map(http::HeaderValue::as_bytes));
     let made = |text: String| Value::Text(text.into_bytes().into());
     let request = line.request.as_ref();
+    let certified = |of: fn(&ClientCertificate) -> &str| text(line.certificate().map(|shown| of(shown).as_bytes()));
     match field {
         LogField::Time => made(rfc3339(now)),
         LogField::Id => header_text(line.id.as_ref()),
@@ -233,6 +235,10 @@ fn value<'a>(
         }
         LogField::Protocol => text(request.map(|request| protocol(request.version).as_bytes())),
         LogField::Tls => Value::Plain(Plain::Flag(line.tls)),
+        LogField::ClientSubject => certified(|shown| &shown.subject),
+        LogField::ClientIssuer => certified(|shown| &shown.issuer),
+        LogField::ClientSerial => certified(|shown| &shown.serial),
+        LogField::ClientFingerprint => certified(|shown| &shown.fingerprint),
         LogField::Status => {
             line.status.map_or(Value::None, |status| Value::Plain(Plain::Integer(status.as_u16().into())))
         }

@@ -10,6 +10,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 use super::{AccessLog, LogField, format};
 use crate::filter::config::LogFormat;
 use crate::message::{Origin, Request, Response};
+use crate::tls::{ClientCertificate, Session};
 
 /// What stands in the place of a status where the client has gone before there was one. No answer has it; logs are read with it since nginx.
 const CLIENT_GONE: u16 = 499;
@@ -21,6 +22,7 @@ pub(crate) struct Line {
     pub(super) peer: SocketAddr,
     pub(super) client: SocketAddr,
     pub(super) tls: bool,
+    pub(super) session: Option<Arc<Session>>,
     pub(super) request: Option<RequestLine>,
     pub(super) host: Option<HeaderValue>,
     pub(super) referer: Option<HeaderValue>,
@@ -78,6 +80,7 @@ impl Line {
             peer: origin.peer,
             client: origin.peer,
             tls: origin.tls,
+            session: origin.session.clone(),
             request: None,
             host: None,
             referer: None,
@@ -122,6 +125,11 @@ impl Line {
     /// Takes down how much of the answer's content was sent, and whether that was all of it.
     pub(crate) fn sent(&mut self, bytes: u64, whole: bool) {
         (self.bytes, self.whole) = (bytes, whole);
+    }
+
+    /// The certificate that the client has shown.
+    pub(super) fn certificate(&self) -> Option<&ClientCertificate> {
+        self.session.as_ref()?.client.as_ref()
     }
 
     /// Whether it is written at all.

@@ -9,7 +9,9 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::filter::config::LogFormat;
+use crate::filter::tests::session;
 use crate::message::{Origin, Request, RequestBody, Response};
+use crate::tls::Session;
 
 struct Logged {
     log: Arc<AccessLog>,
@@ -163,6 +165,28 @@ fn a_head_that_could_not_be_understood_has_a_line_without_what_it_would_have_sai
     line.answered(&mut Response::new(StatusCode::BAD_REQUEST), None);
     drop(line);
     assert_eq!(lines(&logged.text()), [json!({ "method": null, "request:accept": null, "status": 400 })]);
+}
+
+#[test]
+fn a_line_says_whose_certificate_was_shown() {
+    let fields = ["client_subject", "client_issuer", "client_serial", "client_fingerprint"];
+    let log = |format, session: Option<Arc<Session>>| {
+        let fields = fields.map(|field| field.parse().unwrap()).to_vec();
+        let logged = Logged::new(AccessLogSettings { fields, format, ..AccessLogSettings::default() });
+        let (peer, local) = (([192, 0, 2, 7], 1).into(), ([127, 0, 0, 1], 443).into());
+        drop(Line::empty(&logged.log, &Origin { peer, local, tls: true, session }, Instant::now()));
+        logged.text()
+    };
+    let shown = session(Some(("CN=ann,O=\"Example\"", "0a")));
+    let expected = json!({
+        "client_subject": "CN=ann,O=\"Example\"", "client_issuer": "CN=ca", "client_serial": "01", "client_fingerprint": "0a",
+    });
+    assert_eq!(lines(&log(LogFormat::Json, Some(Arc::clone(&shown)))), [expected]);
+    let combined = log(LogFormat::Combined, Some(shown));
+    assert!(combined.ends_with(" \"CN=ann,O=\\x22Example\\x22\" \"CN=ca\" \"01\" \"0a\"\n"), "{combined}");
+    for nobody in [Some(session(None)), None] {
+        assert!(log(LogFormat::Combined, nobody).ends_with(" \"-\" \"-\" \"-\" \"-\"\n"));
+    }
 }
 
 #[test]

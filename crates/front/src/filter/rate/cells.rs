@@ -112,14 +112,15 @@ impl Cells {
         (verdict, forgotten)
     }
 
-    /// What would become of a request, without counting it.
-    pub(crate) fn look(&self, hash: u64, now: u64) -> Verdict {
+    /// Takes back one that was counted, and would have come back by `until`: as much of it as has not come back by now.
+    pub(crate) fn give_back(&self, hash: u64, until: u64, now: u64) {
         let (shard, index) = self.place(hash);
-        let back = shard.and_then(|shard| {
-            let shard = shard.lock();
-            shard.get(index)?.iter().find(|cell| cell.key == hash).map(|cell| cell.back)
-        });
-        self.rate.decide(back.unwrap_or(0), now).0
+        let mut shard = shard.map(|shard| shard.lock());
+        let set = shard.as_mut().and_then(|shard| shard.get_mut(index));
+        // Who was forgotten meanwhile has nothing to get back.
+        if let Some(cell) = set.and_then(|set| set.iter_mut().find(|cell| cell.key == hash)) {
+            cell.back = cell.back.saturating_sub(until.saturating_sub(now).min(self.rate.interval));
+        }
     }
 
     fn place(&self, hash: u64) -> (Option<&Mutex<Box<[Set]>>>, usize) {
@@ -166,11 +167,19 @@ mod tests {
     }
 
     #[test]
-    fn looking_counts_nothing() {
-        let cells = Cells::new(rate(1, 60, None), 1000);
-        assert!(cells.look(1, SECOND).allowed && cells.look(1, SECOND).allowed);
-        assert!(cells.take(1, SECOND).0.allowed);
-        assert!(!cells.look(1, SECOND).allowed && cells.look(1, 61 * SECOND).allowed);
+    fn what_is_given_back_is_as_if_it_had_not_been_and_no_more() {
+        let cells = Cells::new(rate(2, 60, None), 1000);
+        let take = |now| cells.take(1, now).0;
+        let until = SECOND + take(SECOND).reset;
+        assert!(take(SECOND).allowed && !take(SECOND).allowed);
+        cells.give_back(1, until, SECOND);
+        assert!(take(SECOND).allowed && !take(SECOND).allowed);
+        let last = 61 * SECOND + take(61 * SECOND).reset;
+        assert!(take(61 * SECOND).allowed && take(91 * SECOND).allowed && !take(91 * SECOND).allowed);
+        cells.give_back(1, last, 91 * SECOND);
+        assert!(!take(91 * SECOND).allowed, "it had come back by itself");
+        cells.give_back(2, last, SECOND);
+        assert!(cells.take(2, SECOND).0.allowed, "who is not known has nothing to get back");
     }
 
     #[test]

@@ -234,6 +234,20 @@ async fn sessions_go_on_after_a_reload_and_never_where_resumption_is_off() {
 }
 
 #[tokio::test]
+async fn no_client_may_send_data_before_the_handshake_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let tls = opened(&Certificates::new(dir.path(), None), &site(dir.path()));
+    let mut eager = client(V1_3, None);
+    eager.enable_early_data = true;
+    let eager = Arc::new(eager);
+    meet(&tls, &eager, "first.test").await.unwrap();
+    let name = ServerName::try_from("first.test").unwrap();
+    let mut again = rustls::ClientConnection::new(Arc::clone(&eager), name).unwrap();
+    assert!(again.early_data().is_none(), "the ticket does not allow it");
+    assert!(meet(&tls, &eager, "first.test").await.unwrap().session.resumed, "there was a ticket");
+}
+
+#[tokio::test]
 async fn a_client_shows_its_certificate_where_it_is_asked_to_and_is_known_by_it() {
     let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new("clients"));
     let clients = dir.path().join("clients.pem");
