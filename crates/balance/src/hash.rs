@@ -23,9 +23,10 @@ pub fn address(address: IpAddr) -> u64 {
     }
 }
 
-/// `hash` as a number from 0 to `bound` - 1, every one as likely as another (Lemire's product).
-pub(crate) fn below(hash: u64, bound: usize) -> usize {
-    ((u128::from(hash) * bound as u128) >> 64) as usize
+/// The upper half of `hash` as a number from 0 to `bound` - 1 (Lemire's product), each as likely as another to one part in 2^32 / `bound`. Programs in
+/// the kernel have no product of more than 64 bits.
+pub const fn below(hash: u64, bound: u32) -> u32 {
+    (((hash >> 32) * bound as u64) >> 32) as u32
 }
 
 #[cfg(test)]

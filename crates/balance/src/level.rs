@@ -17,6 +17,7 @@ pub(crate) const WHOLE: u32 = 10_000;
 pub(crate) struct Plan {
     /// As the pool's ranks.
     pub(crate) levels: Vec<Level>,
+    pub(crate) made: Time,
     /// When what was found here may be different without anybody saying so: an ejection ends, or a draining.
     pub(crate) until: Time,
 }
@@ -89,7 +90,7 @@ impl Plan {
                 });
                 Level { share, panicking, groups: groups.collect() }
             });
-        Plan { levels: levels.collect(), until }
+        Plan { levels: levels.collect(), made: now, until }
     }
 }
 

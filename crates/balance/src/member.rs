@@ -122,13 +122,14 @@ impl Member {
         }
     }
 
-    /// Says what active checks found. Who was unhealthy starts slowly.
+    /// Says what active checks found. Who was unhealthy starts slowly, and so does who is new in a pool that was there.
     pub fn set_health(&self, health: Health, now: Time) {
         let before = self.health();
         if before == health {
             return;
         }
-        if before == Health::Unhealthy && health == Health::Healthy {
+        let newcomer = before == Health::Unknown && self.up_at.load(Relaxed) != 0;
+        if health == Health::Healthy && (before == Health::Unhealthy || newcomer) {
             self.up_at.store(now.as_nanos().max(1), Relaxed);
         }
         self.health.store(health as u8, Relaxed);

@@ -161,8 +161,10 @@ fn eject(pool: &Pool, settings: &OutlierSettings, member: &Member, detector: Det
         if now < member.ejected_until() {
             return None;
         }
-        let ejected = pool.slots().iter().filter(|slot| now < slot.member().ejected_until()).count();
-        let share = pool.slots().len() * settings.max_ejected_percent.min(100) as usize / 100;
+        // Who is leaving does not count: what is left has to carry the load.
+        let staying = pool.slots().iter().filter(|slot| slot.leaving().is_none());
+        let ejected = staying.clone().filter(|slot| now < slot.member().ejected_until()).count();
+        let share = staying.count() * settings.max_ejected_percent.min(100) as usize / 100;
         let most = if settings.max_ejected_percent == 0 { 0 } else { share.max(1) };
         if ejected >= most {
             ledger.count_spared();

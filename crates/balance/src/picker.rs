@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use outwork_engine::{Rng, Time};
 
@@ -111,13 +112,20 @@ impl Picker {
                 return Ok(lease);
             }
         }
-        self.refresh(pool, ask, now);
+        let mut fresh = self.refresh(pool, ask, now, false);
         let hash = self.hash(pool.settings().policy, ask);
-        let home = drawn(self.plan.levels.iter().map(|level| level.share), hash::mix(hash ^ 1));
-        for number in from(home, self.plan.levels.len()) {
-            if let Some(lease) = self.pick_in(number, pool, &mut attempt, hash) {
-                return Ok(lease);
+        loop {
+            let home = drawn(self.plan.levels.iter().map(|level| level.share), hash::mix(hash ^ 1));
+            for number in from(home, self.plan.levels.len()) {
+                if let Some(lease) = self.pick_in(number, pool, &mut attempt, hash) {
+                    return Ok(lease);
+                }
             }
+            // There may be somebody of whom the plan does not know yet.
+            if fresh || !self.refresh(pool, ask, now, true) {
+                break;
+            }
+            fresh = true;
         }
         Err(match attempt.limited {
             Some(Scope::Member) => NoBackend::MemberLimits,
@@ -151,8 +159,9 @@ impl Picker {
         hash.unwrap_or_else(|| self.rng.next_u64())
     }
 
-    /// Makes the plan anew when it is not of this snapshot, or something has changed since.
-    fn refresh(&mut self, pool: &Pool, ask: &Ask<'_>, now: Time) {
+    /// Makes the plan anew when it is not of this snapshot, or something has changed since and it is time for another, or `at_once`. Whether it
+    /// has.
+    fn refresh(&mut self, pool: &Pool, ask: &Ask<'_>, now: Time, at_once: bool) -> bool {
         // Read before anything that it stands for: what changes from here on is seen the next time.
         let (ledger, generation, version) = (pool.ledger(), pool.generation(), pool.ledger().version());
         let (same, current) = match &self.made_of {
@@ -162,8 +171,9 @@ impl Picker {
             }
             None => (false, false),
         };
-        if current && now < self.plan.until && !self.turns.are_late() {
-            return;
+        let current = current && now < self.plan.until && !self.turns.are_late();
+        if current || (same && !at_once && now < self.plan.made + pace(pool.slots().len())) {
+            return false;
         }
         if !same {
             self.renumber(pool);
@@ -176,11 +186,16 @@ impl Picker {
         let mut chooser =
             |group: &Group| Chooser::new(&attempt, number.next().unwrap_or_default(), &group.members, turns);
         self.choosers = levels.iter().map(|level| level.groups.iter().map(&mut chooser).collect()).collect();
+        true
     }
 
     /// Takes over whose turn it is into another snapshot.
     fn renumber(&mut self, pool: &Pool) {
         let ids = pool.slots().iter().map(|slot| slot.member().id());
+        if !pool.settings().policy.takes_turns() {
+            self.members.clear();
+            return;
+        }
         let same_pool = self.made_of.as_ref().is_some_and(|(of, ..)| Arc::ptr_eq(of, pool.ledger()));
         let mut was: Vec<(MemberId, usize)> = vec![];
         if same_pool {
@@ -195,9 +210,18 @@ impl Picker {
     }
 }
 
+/// How long a plan for so many members stands at least. Making one looks at everybody, which costs some nanoseconds each: where members change
+/// one after another, as when a rack fails, that is a few percent of a worker's time at most. What a change means for the member itself is
+/// seen at once; only the shares of others follow, within 10 ms for ten thousand.
+fn pace(members: usize) -> Duration {
+    /// Below this a plan costs no more than a pick.
+    const FEW: usize = 100;
+    if members <= FEW { Duration::ZERO } else { Duration::from_micros(members as u64) }
+}
+
 /// Which share `hash` falls into.
 fn drawn(shares: impl Iterator<Item = u32>, hash: u64) -> usize {
-    let point = hash::below(hash, WHOLE as usize) as u32;
+    let point = hash::below(hash, WHOLE);
     let mut sum = 0;
     let mut ends = shares.map(|share| {
         sum += share;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::policy;
 use crate::policy::maglev::{self, Maglev};
 use crate::pool::Slot;
 use crate::settings::PoolSettings;
@@ -48,6 +49,20 @@ impl Cohort {
     /// Which of [`Cohort::slots`] gets which hash, where the policy hashes.
     pub fn table(&self) -> Option<&Arc<Maglev>> {
         self.table.as_ref()
+    }
+
+    /// The table for a fast path that knows of no health: for each place of [`Cohort::table`], the slot that a new flow gets for which this cohort was
+    /// chosen, limits aside. `None` where nobody is `usable`, or there is no table.
+    pub fn resolve(&self, slots: &[Slot], usable: impl Fn(&Slot) -> bool) -> Option<Vec<u32>> {
+        let table = self.table.as_ref()?;
+        let mut may = vec![false; slots.len()];
+        for (may, slot) in may.iter_mut().zip(slots) {
+            *may = usable(slot);
+        }
+        let is_usable = |index: &u32| may.get(*index as usize).copied().unwrap_or(false);
+        let stand: Vec<u32> = self.slots.iter().copied().filter(is_usable).collect();
+        let places = 0..table.entries().len() as u32;
+        places.map(|place| policy::candidates(table, &self.slots, &stand, place).find(is_usable)).collect()
     }
 
     /// Keys and weights, which are all that a table is made of.

@@ -29,6 +29,11 @@ pub enum Policy {
 }
 
 impl Policy {
+    /// Whether it remembers whose turn it is.
+    pub const fn takes_turns(self) -> bool {
+        matches!(self, Policy::RoundRobin | Policy::LeastConn)
+    }
+
     /// Whether it needs a Maglev table.
     pub const fn hashes(self) -> bool {
         matches!(self, Policy::IpHash | Policy::Maglev)

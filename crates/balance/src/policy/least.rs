@@ -38,14 +38,16 @@ impl Least {
         };
         let mut best: Option<(f64, u64, u32)> = None;
         for index in first.iter().chain(rest).copied() {
-            let Some(slot) = attempt.admitted(index) else { continue };
+            let Some(slot) = attempt.pool.slots().get(index as usize) else { continue };
             let load = f64::from(slot.member().gauge(Resource::Requests).now()) / attempt.weight(index);
-            let better = match best {
-                Some((least, turn, _)) => load < least || (load == least && turns.next(self.group, index) < turn),
-                None => true,
-            };
-            if better {
-                best = Some((load, turns.next(self.group, index), index));
+            // Whether it may be taken is asked last, for it costs the most and few get that far.
+            if best.is_some_and(|(least, ..)| load > least) {
+                continue;
+            }
+            let turn = turns.next(self.group, index);
+            let better = best.is_none_or(|(least, first, _)| load < least || turn < first);
+            if better && attempt.admitted(index).is_some() {
+                best = Some((load, turn, index));
             }
         }
         let (_, turn, index) = best?;

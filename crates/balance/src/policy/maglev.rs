@@ -74,15 +74,20 @@ impl Maglev {
         &self.entries
     }
 
-    /// The member for `hash`, or the one after so many that could not be used: the same one each time, and those that had the same first one spread
-    /// over all others. All bits of the hash count: one that is weak is to be mixed before.
-    pub fn lookup(&self, hash: u64, after: u32) -> Option<usize> {
-        let hash = if after == 0 {
-            hash
-        } else {
-            hash::mix(hash.wrapping_add(u64::from(after).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    /// The place of `hash`. Its upper half counts: one that is weak is to be mixed before.
+    pub fn place(&self, hash: u64) -> u32 {
+        hash::below(hash, self.entries.len() as u32)
+    }
+
+    /// The member at `place`, or the one to take after so many that could not be used: the same each time, and those that have the same first one
+    /// are spread over all others. It follows from the place alone, so that a copy of the table in which the unusable are replaced
+    /// decides the same for every flow.
+    pub fn member(&self, place: u32, after: u32) -> Option<usize> {
+        let place = match after {
+            0 => place,
+            _ => self.place(hash::mix(u64::from(after) << 32 | u64::from(place))),
         };
-        self.entries.get(hash::below(hash, self.entries.len())).map(|member| usize::from(*member))
+        self.entries.get(place as usize).map(|member| usize::from(*member))
     }
 }
 
@@ -112,6 +117,8 @@ fn rates(members: &[(&str, u32)]) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::settings::MAX_MEMBERS;
 
@@ -132,11 +139,9 @@ mod tests {
     /// The part of all places that changed hands though both hands are in both tables and have the weight that they had.
     fn moved(before: &[(String, u32)], after: &[(String, u32)], size: usize) -> f64 {
         let (old, new) = (table(before, size), table(after, size));
-        let stays = |member: &(String, u32), others: &[(String, u32)]| others.binary_search(member).is_ok();
-        let (before_stays, after_stays): (Vec<_>, Vec<_>) = (
-            before.iter().map(|member| stays(member, after)).collect(),
-            after.iter().map(|member| stays(member, before)).collect(),
-        );
+        let (earlier, later): (BTreeSet<_>, BTreeSet<_>) = (before.iter().collect(), after.iter().collect());
+        let before_stays: Vec<_> = before.iter().map(|member| later.contains(member)).collect();
+        let after_stays: Vec<_> = after.iter().map(|member| earlier.contains(member)).collect();
         let moved = old.entries().iter().zip(new.entries()).filter(|(old, new)| {
             let (old, new) = (usize::from(**old), usize::from(**new));
             before[old].0 != after[new].0 && before_stays[old] && after_stays[new]
@@ -209,10 +214,9 @@ mod tests {
         let members = members(10);
         let table = table(&members, size(10, None));
         let mut seconds = [0u32; 10];
-        for flow in 0..100_000 {
-            let flow = hash::mix(flow);
-            if table.lookup(flow, 0) == Some(3) {
-                let second = (1..).find_map(|after| table.lookup(flow, after).filter(|member| *member != 3)).unwrap();
+        for place in 0..table.entries().len() as u32 {
+            if table.member(place, 0) == Some(3) {
+                let second = (1..).find_map(|after| table.member(place, after).filter(|member| *member != 3)).unwrap();
                 seconds[second] += 1;
             }
         }
@@ -223,6 +227,6 @@ mod tests {
     #[test]
     fn no_members_have_an_empty_table() {
         let table = table(&[], 65_537);
-        assert_eq!((table.entries().len(), table.lookup(7, 0), table.lookup(7, 3)), (0, None, None));
+        assert_eq!((table.entries().len(), table.member(0, 0), table.member(0, 3)), (0, None, None));
     }
 }

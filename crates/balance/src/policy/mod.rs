@@ -10,6 +10,7 @@ pub(crate) mod round_robin;
 use outwork_engine::Rng;
 
 use crate::attempt::Attempt;
+use crate::hash;
 use crate::lease::Lease;
 use crate::level::Group;
 use crate::policy::choices::Choices;
@@ -58,17 +59,26 @@ impl Chooser {
             Chooser::RoundRobin(round) => round.choose(attempt, turns),
             Chooser::Least(least) => least.choose(attempt, &group.members, turns),
             Chooser::Choices(choices) => choices.choose(attempt, &group.members, rng),
-            Chooser::Hash => cohort.table().and_then(|table| by_hash(attempt, cohort, table, hash)),
+            Chooser::Hash => {
+                let table = cohort.table()?;
+                return candidates(table, cohort.slots(), &group.members, table.place(hash))
+                    .find_map(|index| attempt.take(index));
+            }
         };
-        chosen.or_else(|| {
-            // From a place that follows from the flow, so that hashed flows keep their member even here.
-            let start = crate::hash::below(hash, group.members.len());
-            let (before, from) = group.members.split_at_checked(start)?;
-            from.iter().chain(before).find_map(|index| attempt.take(*index))
-        })
+        chosen.or_else(|| around(&group.members, hash).find_map(|index| attempt.take(index)))
     }
 }
 
-fn by_hash(attempt: &mut Attempt<'_>, cohort: &Cohort, table: &Maglev, hash: u64) -> Option<Lease> {
-    (0..TRIES as u32).find_map(|after| attempt.take(*cohort.slots().get(table.lookup(hash, after)?)?))
+/// All of `members`, from a place that follows from `hash`.
+fn around(members: &[u32], hash: u64) -> impl Iterator<Item = u32> {
+    let start = hash::below(hash, members.len() as u32) as usize;
+    let (before, from) = members.split_at_checked(start).unwrap_or((&[], members));
+    from.iter().chain(before).copied()
+}
+
+/// Slots in the order in which they are asked to take what falls on `place` of their table: `slots` as the table says, in the end all who
+/// `stand` for election.
+pub(crate) fn candidates(table: &Maglev, slots: &[u32], stand: &[u32], place: u32) -> impl Iterator<Item = u32> {
+    let preferred = (0..TRIES as u32).filter_map(move |after| slots.get(table.member(place, after)?).copied());
+    preferred.chain(around(stand, hash::mix(u64::from(place))))
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use outwork_balance::{Ask, Health, MemberSettings, Policy, Pool, hash};
+use outwork_balance::{Ask, Health, MemberSettings, Policy, Pool, Standing, hash};
 
 use super::{START, key, many, once, picker, pool, secs, set_health, weighted};
 
@@ -118,4 +118,26 @@ fn hashes_of_text_and_of_addresses_can_be_asked_for() {
     let pool = pool(many(Policy::Maglev, 10));
     let by = |hash| once(&mut picker(), &pool, &Ask { hash: Some(hash), ..Ask::default() }, START);
     assert_eq!(by(hash::bytes(b"/index.html", 0)), by(hash::bytes(b"/index.html", 0)));
+}
+
+#[test]
+fn a_table_for_the_fast_path_decides_as_the_picker_does() {
+    for failed in [0, 1, 20, 29, 30] {
+        let mut settings = many(Policy::Maglev, 30);
+        settings.panic_threshold = 0;
+        let pool = pool(settings);
+        pool.slots()[..failed].iter().for_each(|slot| slot.member().set_health(Health::Unhealthy, START));
+        let cohort = &pool.ranks()[0].cohorts()[0];
+        let resolved = cohort.resolve(pool.slots(), |slot| slot.standing(START, true) == Standing::Usable);
+        let Some(resolved) = resolved else {
+            assert_eq!(failed, 30, "only where nobody is usable there is no table");
+            continue;
+        };
+        let mut picker = picker();
+        for flow in 0..3000 {
+            let picked = once(&mut picker, &pool, &Ask { hash: Some(flow), ..Ask::default() }, START);
+            let place = hash::below(hash::mix(flow), resolved.len() as u32);
+            assert_eq!(pool.slots()[resolved[place as usize] as usize].member().key(), picked);
+        }
+    }
 }

@@ -172,3 +172,28 @@ fn who_finds_nobody_is_told_why() {
         assert_eq!(closed.ledger().gauge(outwork_balance::Resource::Requests).refused(), 1);
     }
 }
+
+#[test]
+fn of_a_large_pool_a_change_is_seen_at_once_by_who_asks_that_member_and_soon_by_all() {
+    let mut settings = many(Policy::RoundRobin, 2000);
+    settings.panic_threshold = 0;
+    settings.members.iter_mut().skip(1).for_each(|member| member.weight = 0);
+    settings.members.truncate(1000);
+    settings.members[1].weight = 1;
+    let pool = pool(settings);
+    let mut picker = picker();
+    let (first, second) = ("m00000", "m00001");
+    set_health(&pool, second, Health::Unhealthy, START);
+    assert_eq!(once(&mut picker, &pool, &Ask::default(), START), first);
+    set_health(&pool, first, Health::Unhealthy, START);
+    assert_eq!(picker.pick(&pool, &Ask::default(), START).unwrap_err(), NoBackend::Unhealthy);
+    set_health(&pool, second, Health::Healthy, START);
+    assert_eq!(
+        once(&mut picker, &pool, &Ask::default(), START),
+        second,
+        "where there is nobody else it is seen at once"
+    );
+    set_health(&pool, first, Health::Healthy, START);
+    let soon = START + std::time::Duration::from_millis(1);
+    assert_eq!(counts(&mut picker, &pool, 100, soon).len(), 2);
+}

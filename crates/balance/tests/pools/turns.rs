@@ -208,6 +208,19 @@ fn who_comes_up_gets_its_part_bit_by_bit() {
 }
 
 #[test]
+fn who_is_new_begins_when_its_first_check_has_passed() {
+    let slow_start = Some(SlowStart { window: secs(100), aggression: 1.0, least: 0.1 });
+    let settings =
+        |weights: &[u32]| PoolSettings { slow_start, trust_unknown: false, ..weighted(Policy::RoundRobin, weights) };
+    let old = pool(settings(&[10]));
+    set_health(&old, "a", Health::Healthy, START);
+    let pool = old.rebuild(settings(&[10, 10]), START).unwrap();
+    set_health(&pool, "b", Health::Healthy, START + secs(500));
+    let had = counts(&mut picker(), &pool, 1100, START + secs(501));
+    assert!(had["b"].abs_diff(100) < 15, "{had:?}");
+}
+
+#[test]
 fn who_is_full_loses_its_turn_and_nobody_waits() {
     for policy in super::POLICIES {
         let mut settings = weighted(policy, &[1, 1, 1]);
