@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn where_all_together_are_too_few_load_is_spread_in_proportion() {
         assert_eq!(percents(&[(20, 100), (20, 100)]), (vec![50, 50], false));
-        assert_eq!(percents(&[(25, 100), (25, 100), (20, 100)]).1, false);
+        assert!(!percents(&[(25, 100), (25, 100), (20, 100)]).1);
         assert_eq!(percents(&[(0, 3), (0, 5)]), (vec![0, 0], false));
         assert_eq!(percents(&[(0, 0), (1, 1)]), (vec![0, 100], true), "a level without members takes nothing");
         assert_eq!(percents(&[]), (vec![], false));

@@ -9,6 +9,9 @@ use crate::hash;
 const SIZES: [usize; 8] = [65_537, 131_101, 262_147, 524_309, 1_048_583, 2_097_169, 4_194_319, 8_388_617];
 /// A table has at least so many places a member, so that rounding is one part in a hundred.
 const PLACES: usize = 100;
+/// The last part of the table is filled by looking for what is free next to what is preferred, for that is where most of the time would go: to the paper's
+/// walks nearly every place is taken then. What may move because of it is this part at most.
+const REST: usize = 256;
 /// One turn.
 const TURN: u64 = 1 << 32;
 
@@ -51,15 +54,14 @@ impl Maglev {
         };
         let mut walkers: Vec<Walker> = members.iter().zip(rates).map(walker).collect();
         let mut entries = vec![0u16; if walkers.is_empty() { 0 } else { size }].into_boxed_slice();
-        let mut taken = vec![0u64; size.div_ceil(64)];
-        let mut left = entries.len();
+        let (mut taken, mut left) = (Taken::new(size), entries.len());
         while left > 0 {
             for (member, walker) in walkers.iter_mut().enumerate() {
                 walker.earned += walker.rate;
                 while walker.earned >= TURN && left > 0 {
                     walker.earned -= TURN;
-                    let place = walker.next(&mut taken, size as u32);
-                    if let Some(entry) = entries.get_mut(place) {
+                    let place = if left > size / REST { walker.next(&mut taken) } else { walker.next_from(&mut taken) };
+                    if let Some(entry) = entries.get_mut(place as usize) {
                         *entry = member as u16;
                     }
                     left -= 1;
@@ -92,18 +94,65 @@ impl Maglev {
 }
 
 impl Walker {
-    /// Takes the next place that is free. There is one, and it is found: the size is a prime, so a walk comes to every place.
-    fn next(&mut self, taken: &mut [u64], size: u32) -> usize {
+    /// Takes the next place of its order that is free. There is one, and it is found: the size is a prime, so a walk comes to every place.
+    fn next(&mut self, taken: &mut Taken) -> u32 {
         loop {
-            let at = self.at;
-            self.at = if at >= size - self.skip { at - (size - self.skip) } else { at + self.skip };
-            let Some(word) = taken.get_mut((at / 64) as usize) else { return at as usize };
-            let bit = 1 << (at % 64);
-            if *word & bit == 0 {
-                *word |= bit;
-                return at as usize;
+            let at = self.step(taken.size);
+            if taken.take(at) {
+                return at;
             }
         }
+    }
+
+    /// Takes the first free place from the next of its order on.
+    fn next_from(&mut self, taken: &mut Taken) -> u32 {
+        let place = taken.first_free(self.step(taken.size));
+        taken.take(place);
+        place
+    }
+
+    fn step(&mut self, size: u32) -> u32 {
+        let (at, to_wrap) = (self.at, size - self.skip);
+        self.at = if at >= to_wrap { at - to_wrap } else { at + self.skip };
+        at
+    }
+}
+
+/// Which places are taken, a bit each: an eighth of the table's size stays in a near cache.
+struct Taken {
+    words: Vec<u64>,
+    size: u32,
+}
+
+impl Taken {
+    fn new(size: usize) -> Taken {
+        let mut words = vec![0; size.div_ceil(64)];
+        // What lies beyond the last place is nobody's.
+        if let Some(last) = words.last_mut().filter(|_| !size.is_multiple_of(64)) {
+            *last = u64::MAX << (size % 64);
+        }
+        Taken { words, size: size as u32 }
+    }
+
+    /// Whether `place` was free.
+    fn take(&mut self, place: u32) -> bool {
+        let bit = 1 << (place % 64);
+        let Some(word) = self.words.get_mut((place / 64) as usize) else { return false };
+        let free = *word & bit == 0;
+        *word |= bit;
+        free
+    }
+
+    /// The first free place from `place` on, round the end; `place` itself when there is none.
+    fn first_free(&self, place: u32) -> u32 {
+        let start = (place / 64) as usize;
+        let (before, from) = self.words.split_at_checked(start).unwrap_or((&[], &self.words));
+        let earlier = !(u64::MAX << (place % 64));
+        let numbered = (start..).zip(from).chain((0..).zip(before)).chain((start..).zip(from.first()));
+        let mut hidden = Some(earlier);
+        let mut free = numbered.map(|(number, word)| (number, word | hidden.take().unwrap_or(0)));
+        let found = free.find(|(_, word)| *word != u64::MAX);
+        found.map_or(place, |(number, word)| number as u32 * 64 + word.trailing_ones())
     }
 }
 
