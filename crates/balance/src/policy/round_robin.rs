@@ -23,7 +23,7 @@ const GOLDEN: f64 = 0.618_033_988_749_894_9;
 /// When whose turn is next. Survives plans, so that a change of health does not begin every turn again.
 #[derive(Debug)]
 pub(crate) struct Turns {
-    /// By slot: the virtual time of its next turn.
+    /// By slot: the virtual time of its next turn; 0 when it had none yet.
     next: Vec<u64>,
     /// By group, for each has a pace of its own: its virtual time.
     clocks: Vec<u64>,
@@ -68,8 +68,8 @@ impl Turns {
     /// number says.
     pub(crate) fn enter(&mut self, group: usize, index: u32, weight: f64) -> u64 {
         let (now, stride) = (self.clock(group), stride(weight));
-        let known = self.next(group, index);
-        if known > now && known <= now.saturating_add(stride) {
+        let known = self.next.get(index as usize).copied().unwrap_or(0);
+        if known != 0 && (now..=now.saturating_add(stride)).contains(&known) {
             return known;
         }
         let offset = (self.phase + f64::from(index) * GOLDEN).fract();

@@ -90,6 +90,19 @@ fn where_all_but_one_fail_every_flow_finds_it() {
 }
 
 #[test]
+fn where_nearly_all_fail_flows_are_spread_over_those_who_are_left() {
+    let mut settings = many(Policy::Maglev, 2000);
+    settings.panic_threshold = 0;
+    let pool = pool(settings);
+    pool.slots().iter().skip(4).for_each(|slot| slot.member().set_health(Health::Unhealthy, START));
+    let owners = owners(&pool, 2000);
+    for left in ["m00000", "m00001", "m00002", "m00003"] {
+        let part = owners.iter().filter(|owner| *owner == left).count();
+        assert!((400..600).contains(&part), "{left}: {part} of 2000");
+    }
+}
+
+#[test]
 fn a_flow_that_has_been_tried_elsewhere_has_one_next_member() {
     let pool = pool(many(Policy::Maglev, 10));
     let first = picker().pick(&pool, &Ask { hash: Some(1), ..Ask::default() }, START).unwrap();

@@ -47,6 +47,19 @@ fn failures_in_a_row_eject_at_once_and_a_success_begins_the_row_again() {
 }
 
 #[test]
+fn what_was_under_way_when_a_member_was_ejected_is_not_held_against_it_afterwards() {
+    let pool = watched(4, OutlierSettings { consecutive_5xx: Some(2), ..QUIET });
+    let mut picker = picker();
+    let ask = Ask { sticky: Some("m00001"), ..Ask::default() };
+    let under_way: Vec<_> = (0..5).map(|_| picker.pick(&pool, &ask, START).unwrap()).collect();
+    assert_eq!(answer(&mut picker, &pool, 1, 2, Outcome::ServerError, START).len(), 1);
+    for lease in under_way {
+        assert_eq!(lease.finish(&pool, Outcome::ServerError, START + secs(1)), None);
+    }
+    assert_eq!(answer(&mut picker, &pool, 1, 1, Outcome::ServerError, START + secs(30)), []);
+}
+
+#[test]
 fn who_does_not_answer_at_all_has_a_row_of_its_own() {
     for outcome in [Outcome::GatewayError, Outcome::ConnectFailed, Outcome::TimedOut, Outcome::Reset] {
         let pool = watched(4, OutlierSettings { consecutive_gateway: Some(3), ..QUIET });
