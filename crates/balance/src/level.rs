@@ -117,8 +117,10 @@ fn tally(pool: &Pool, indices: &[u32], now: Time, until: &mut Time) -> Tally {
 
 /// The share of each, first things first, and whether all together can take everything. Shares add up to [`WHOLE`], or are all 0 when nothing is usable.
 fn spread(tallies: &[Tally], overprovisioning: u32) -> (Vec<u32>, bool) {
+    // Below 100 a level in which nobody fails could not take its own load.
+    let factor = u64::from(overprovisioning.max(100));
     let score = |tally: &Tally| {
-        let part = tally.usable as u64 * u64::from(overprovisioning) * u64::from(WHOLE / 100);
+        let part = tally.usable as u64 * factor * u64::from(WHOLE / 100);
         part.checked_div(tally.total as u64).unwrap_or(0).min(u64::from(WHOLE))
     };
     let scores: Vec<u64> = tallies.iter().map(score).collect();
@@ -168,6 +170,12 @@ mod tests {
         }
         // And for three.
         assert_eq!(percents(&[(25, 100), (25, 100), (100, 100)]).0, [35, 35, 30]);
+    }
+
+    #[test]
+    fn a_level_in_which_nobody_fails_takes_everything_whatever_the_factor() {
+        let tally = Tally { usable: 3, total: 3 };
+        assert_eq!(spread(&[tally, tally], 0), (vec![WHOLE, 0], true));
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub struct PoolSettings {
     /// How one is chosen.
     pub policy: Policy,
     /// In percent: a level takes all of its share until fewer than 100 / this of it are usable (Envoy's overprovisioning factor; 140).
+    /// Not below 100.
     pub overprovisioning: u32,
     /// In percent of a level: when fewer are usable, and no other level makes up for it, health is ignored there. 0 is never.
     pub panic_threshold: u32,

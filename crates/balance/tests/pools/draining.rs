@@ -82,6 +82,15 @@ fn who_is_taken_out_goes_on_with_what_it_has_for_as_long_as_the_pool_says() {
 }
 
 #[test]
+fn who_drains_already_has_no_more_time_for_being_taken_out() {
+    let old = pool(weighted(Policy::RoundRobin, &[1, 1]));
+    old.find("b").unwrap().member().drain(START + secs(5));
+    let new = old.rebuild(weighted(Policy::RoundRobin, &[1]), START).unwrap();
+    assert_eq!(sticky(&new, "b", &[], START + secs(4)).0, "b");
+    assert_eq!(sticky(&new, "b", &[], START + secs(5)).0, "a");
+}
+
+#[test]
 fn who_stays_or_comes_back_while_it_drains_is_still_known() {
     let both = weighted(Policy::RoundRobin, &[1, 1]);
     let first = pool(both.clone());

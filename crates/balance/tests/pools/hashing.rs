@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use outwork_balance::{Ask, Health, MemberSettings, Policy, Pool, Standing, hash};
+use outwork_balance::{Ask, Health, MemberSettings, Policy, Pool, PoolSettings, Standing, hash};
 
 use super::{START, key, many, once, picker, pool, secs, set_health, weighted};
 
@@ -62,6 +62,11 @@ fn flows_keep_their_member_through_rebuilds_but_for_two_in_a_hundred() {
     let same = new.rebuild(settings, START + secs(1)).unwrap();
     let table = |pool: &Pool| pool.ranks()[0].cohorts()[0].table().cloned().unwrap();
     assert!(std::sync::Arc::ptr_eq(&table(&new), &table(&same)), "what has not changed is not made again");
+    let (more, fewer) = (many(Policy::Maglev, 660), PoolSettings { drain: secs(0), ..many(Policy::Maglev, 600) });
+    let more = pool(more);
+    let fewer = more.rebuild(fewer, START).unwrap();
+    assert_eq!(fewer.slots().len(), 600);
+    assert_eq!(table(&fewer).entries().len(), table(&more).entries().len(), "another size would move everything");
 }
 
 #[test]

@@ -60,6 +60,33 @@ fn a_level_that_is_full_or_has_been_tried_overflows_into_the_next() {
 }
 
 #[test]
+fn a_level_is_not_weaker_for_those_that_drain() {
+    let pool = pool(two_levels(Policy::RoundRobin));
+    pool.slots()[..6].iter().for_each(|slot| slot.member().drain(START + secs(60)));
+    assert_eq!(later_half(&pool), 0);
+}
+
+#[test]
+fn which_zone_is_drawn_says_nothing_of_which_level_was() {
+    for policy in [Policy::RoundRobin, Policy::Maglev] {
+        // Of the first level a half is usable: two of five here, three of five there.
+        let mut settings = two_levels(policy);
+        settings.members[..5].iter_mut().for_each(|member| member.zone = Some("here".to_owned()));
+        settings.zone = Some(ZonePreference { zone: "here".to_owned(), at_least: 1 });
+        let pool = pool(settings);
+        fail(&pool, 0..3);
+        fail(&pool, 5..7);
+        let had = counts(&mut picker(), &pool, 20_000, START);
+        let of = |keys: std::ops::Range<&str>| -> u64 {
+            had.iter().filter(|(key, _)| keys.contains(&key.as_str())).map(|(_, count)| count).sum()
+        };
+        let (here, there) = (of("m00000".."m00005"), of("m00005".."m00010"));
+        assert!((here + there).abs_diff(14_000) < 400, "{here} and {there}");
+        assert!((here * 100 / (here + there)).abs_diff(56) <= 2, "{here} and {there}: 56 and 44 % were due");
+    }
+}
+
+#[test]
 fn the_own_zone_comes_first_as_long_as_enough_of_it_is_healthy() {
     for policy in super::POLICIES {
         for (failed, expected) in [(0, 100), (2, 100), (5, 70), (10, 0)] {

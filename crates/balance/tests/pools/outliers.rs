@@ -116,6 +116,18 @@ fn no_more_than_so_many_are_ejected_and_who_is_spared_is_counted() {
 }
 
 #[test]
+fn who_is_leaving_does_not_make_room_for_more_ejections() {
+    let settings = OutlierSettings { consecutive_5xx: Some(1), max_ejected_percent: 20, ..QUIET };
+    let pool = watched(10, settings.clone());
+    let fewer = PoolSettings { outlier: Some(settings), ..many(Policy::RoundRobin, 5) };
+    let pool = pool.rebuild(fewer, START).unwrap();
+    let mut picker = picker();
+    let ejected: usize =
+        (0..5).map(|number| answer(&mut picker, &pool, number, 1, Outcome::ServerError, START).len()).sum();
+    assert_eq!(ejected, 1, "a fifth of five, though ten are there");
+}
+
+#[test]
 fn who_succeeds_far_less_often_than_the_others_is_ejected() {
     let rate = SuccessRate { members: 5, volume: 100, factor: 1.9 };
     let settings = OutlierSettings { success_rate: Some(rate), ..QUIET };

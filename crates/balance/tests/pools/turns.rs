@@ -182,6 +182,17 @@ fn two_choices_give_heavy_members_their_part() {
 }
 
 #[test]
+fn who_has_never_answered_gets_one_request_to_begin_with_and_not_all() {
+    let pool = pool(weighted(Policy::Choices, &[1, 1]));
+    let mut picker = picker();
+    let known = picker.pick(&pool, &Ask { sticky: Some("a"), ..Ask::default() }, START).unwrap();
+    let now = START + Duration::from_millis(10);
+    known.finish(&pool, Outcome::Answered, now);
+    let leases: Vec<_> = (0..20).map(|_| picker.pick(&pool, &Ask::default(), now).unwrap()).collect();
+    assert_eq!(leases.iter().filter(|lease| key(lease) == "b").count(), 1);
+}
+
+#[test]
 fn a_pool_of_one_has_no_choice_to_make() {
     for policy in super::POLICIES {
         let pool = pool(weighted(policy, &[3]));
@@ -224,12 +235,12 @@ fn who_is_new_begins_when_its_first_check_has_passed() {
 
 #[test]
 fn turns_go_on_for_ever() {
-    // Turns of a hundredth of a weight are as long as they get: virtual time comes to where it begins again twice here.
+    // Turns of a hundredth of a weight are as long as they get: virtual time would be over here if it did not begin again.
     let slow_start = Some(SlowStart { window: Duration::MAX, aggression: 1.0, least: 0.0 });
     for policy in [Policy::RoundRobin, Policy::LeastConn] {
         let old = pool(weighted(policy, &[]));
         let pool = old.rebuild(PoolSettings { slow_start, ..weighted(policy, &[1, 1]) }, START).unwrap();
-        let had = counts(&mut picker(), &pool, 200_000, START);
+        let had = counts(&mut picker(), &pool, 700_000, START);
         assert!(had["a"].abs_diff(had["b"]) < 10, "{had:?}");
     }
 }
