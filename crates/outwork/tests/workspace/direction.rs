@@ -11,12 +11,12 @@ const ROWS: [&[&str]; 7] = [
     &["outwork-front"],
     &["outwork-store", "outwork-cache", "outwork-net"],
     &["outwork-telemetry"],
-    &["outwork-config"],
+    &["outwork-config", "outwork-balance"],
     &["outwork-engine", "outwork-wire"],
 ];
 
 /// Crates that decide and never wait: no runtime in anything they build on.
-const WITHOUT_RUNTIME: [&str; 3] = ["outwork-wire", "outwork-engine", "outwork-config"];
+const WITHOUT_RUNTIME: [&str; 4] = ["outwork-wire", "outwork-engine", "outwork-balance", "outwork-config"];
 
 fn row(name: &str) -> Option<usize> {
     ROWS.iter().position(|row| row.contains(&name))
