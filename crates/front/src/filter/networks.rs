@@ -116,11 +116,14 @@ impl fmt::Display for Network {
 
 outwork_config::text_setting!(Network, "a network such as", "10.0.0.0/8", advice NetworkError::advice);
 
+/// From the first address to the last, what the narrowest network says, and how many bits that has.
+type Range<T> = (u128, u128, (u8, T));
+
 /// Networks, each with what is said of it. Of networks within each other the narrowest speaks for an address; of two alike, the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkMap<T> {
-    /// Disjoint, in order: first, last, and how narrow the network is that says something of them.
-    ranges: Box<[(u128, u128, (u8, T))]>,
+    /// Disjoint, in order.
+    ranges: Box<[Range<T>]>,
 }
 
 impl<T: Copy + PartialEq> NetworkMap<T> {

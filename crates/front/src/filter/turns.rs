@@ -76,6 +76,5 @@ impl Drop for Turn {
 
 /// What comes of a turn; `None` where it was never taken.
 pub(super) async fn outcome(mut told: Told) -> Option<bool> {
-    let outcome = *told.wait_for(Option::is_some).await.ok()?;
-    outcome
+    told.wait_for(Option::is_some).await.map_or(None, |outcome| *outcome)
 }
