@@ -46,7 +46,9 @@ section! {
 section! {
     /// What connections may do, and for how long.
     pub struct Limits {
-        /// Connections open at once. Each needs a file descriptor: where the hard limit of these (`LimitNOFILE` of systemd) is too low, there are fewer.
+        /// Connections open at once. Each needs a file descriptor: where the hard limit of these (`LimitNOFILE` of systemd) is too low, there are fewer. One
+        /// over HTTP/3 may keep 2 MiB that its client has not acknowledged, and nothing bounds them together: where all clients are slow, memory for
+        /// so many times 2 MiB is needed at worst.
         pub max_connections: u32 [range 1..=10_000_000] = 100_000,
         /// Connections that one client, an IPv4 address or an IPv6 /64, may have open on a listener; 0 for no limit. Trusted proxies
         /// have none.

@@ -61,6 +61,8 @@ export interface CacheSummary {
   stored: number;
   fetches: number;
   edge_waiting: number;
+  /** Whether it has yet to be told to throw out everything. */
+  edge_owed: boolean;
   /** The provider of the cache before this one. */
   edge: string | null;
 }
@@ -90,7 +92,7 @@ export interface PurgeReport {
   removed: number;
   shared: Reach;
   disk: Reach;
-  edge: "off" | "queued" | "unsupported" | "dropped";
+  edge: "off" | "queued" | "unsupported" | "everything";
 }
 
 export interface NamedCount {

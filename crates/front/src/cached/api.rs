@@ -55,7 +55,7 @@ impl Caching {
         let edge = self.edge.as_ref().map(|edge| match edge.purge(&meant.as_said()) {
             Told::Queued => EdgeReport::Queued,
             Told::Unsupported => EdgeReport::Unsupported,
-            Told::Dropped => EdgeReport::Dropped,
+            Told::Everything => EdgeReport::Everything,
         });
         PurgeReport {
             removed: purged.removed,
@@ -159,6 +159,8 @@ pub struct CacheSummary {
     fetches: i64,
     /// Purges that the cache before this one has yet to be told of.
     edge_waiting: i64,
+    /// Whether it has yet to be told to throw out everything, because it was not told of a purge.
+    edge_owed: bool,
     /// The cache before this one: the provider that `cache.cdn` names; null where there is none.
     edge: Option<String>,
 }
@@ -193,6 +195,7 @@ async fn summary(_: Viewer, State(caching): State<Arc<Caching>>) -> Json<CacheSu
         stored: store.metrics.stored.get(),
         fetches: store.metrics.fetches.get(),
         edge_waiting: store.metrics.edge_waiting.get(),
+        edge_owed: store.metrics.edge_owed.get() > 0,
         edge: caching.edge.as_ref().map(Edge::provider),
     })
 }
@@ -327,8 +330,8 @@ pub enum EdgeReport {
     Queued,
     /// It knows no such purge.
     Unsupported,
-    /// Too many wait already.
-    Dropped,
+    /// Too many wait already: it will be told to throw out everything.
+    Everything,
 }
 
 /// What a purge did.

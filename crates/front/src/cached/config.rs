@@ -195,11 +195,12 @@ section! {
         pub ttl: Option<Duration>,
         /// How long it may take to answer.
         pub timeout: Duration [restart, range millis(10)..=mins(5)] = secs(10),
-        /// How often one purge is sent at most.
+        /// How often one purge is sent at most. Who was not told of one is told to throw out everything, as soon as that is taken; so is who was
+        /// not told yet when the process ended.
         pub attempts: u32 [restart, range 1..=100] = 6,
         /// How long it waits after the first failure; twice as long after each further one.
         pub pause: Duration [restart, range millis(1)..=mins(5)] = secs(1),
-        /// Purges that may wait. Those beyond them are dropped, and counted.
+        /// Purges that may wait. For those beyond them it is told to throw out everything.
         pub queue: u32 [restart, range 1..=1_000_000] = 1000,
     }
     check edge;

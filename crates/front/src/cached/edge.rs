@@ -1,12 +1,13 @@
 //! The cache before this one, as of a content delivery network: what it is told with every answer, and word of purges.
 //!
-//! Purges go out one after the other, in their order, from a thread of their own; one that fails is sent again after a while that doubles.
+//! Purges go out one after the other, in their order, from a thread of their own; one that fails is sent again after a while that doubles. What is given
+//! up, finds no room, or was not sent when the process ended is owed as a purge of everything, which is tried until it is taken, and lets newer ones by.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue};
 use outwork_cache::Purge;
@@ -16,6 +17,7 @@ use ureq::tls::TlsConfig;
 
 use super::config::{Edge as Settings, Provider};
 use super::metrics::{CachedMetrics, EdgeOutcome};
+use super::owed::Owed;
 
 /// What goes out to the cache before this one with every answer that is stored here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +48,8 @@ pub enum Told {
     Queued,
     /// The provider knows no such purge.
     Unsupported,
-    /// Too many wait already.
-    Dropped,
+    /// Too many wait already: it will be told to throw out everything.
+    Everything,
 }
 
 /// A request that tells of a purge.
@@ -92,19 +94,22 @@ pub struct Edge {
     words: SyncSender<Word>,
     provider: Provider,
     url: String,
+    owed: Arc<Owed>,
     metrics: Arc<CachedMetrics>,
 }
 
 impl Edge {
-    /// Begins to.
+    /// Begins to, with what this file says that it has missed.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(settings: &Settings, metrics: &Arc<CachedMetrics>) -> io::Result<Self> {
+    pub fn start(settings: &Settings, metrics: &Arc<CachedMetrics>, file: PathBuf) -> io::Result<Self> {
         let (words, told) = sync_channel(settings.queue as usize);
-        let sender = Sender::new(settings, Arc::clone(metrics));
+        let owed = Arc::new(Owed::open(file, Arc::clone(metrics)));
+        let (provider, url) = (settings.provider, settings.url.clone());
+        let sender = Sender::new(settings, Arc::clone(&owed), Arc::clone(metrics));
         std::thread::Builder::new().name("cache-edge".to_owned()).spawn(move || sender.run(&told))?;
-        Ok(Self { words, provider: settings.provider, url: settings.url.clone(), metrics: Arc::clone(metrics) })
+        Ok(Self { words, provider, url, owed, metrics: Arc::clone(metrics) })
     }
 
     /// Who runs it, as the configuration says.
@@ -112,16 +117,17 @@ impl Edge {
         self.provider.to_string()
     }
 
-    /// Passes a purge on.
+    /// Passes a purge on. Once this has returned, it is not lost with the process.
     pub fn purge(&self, purge: &Purge) -> Told {
         let Some(word) = word(self.provider, &self.url, purge) else { return Told::Unsupported };
-        self.metrics.edge_waiting.inc();
+        self.owed.one_more();
         match self.words.try_send(word) {
             Ok(()) => Told::Queued,
             Err(_) => {
-                self.metrics.edge_waiting.dec();
+                self.owed.everything();
+                self.owed.one_less();
                 self.metrics.edge_purges.of(EdgeOutcome::Dropped).inc();
-                Told::Dropped
+                Told::Everything
             }
         }
     }
@@ -134,7 +140,19 @@ struct Sender {
     token_file: Option<PathBuf>,
     attempts: u32,
     pause: Duration,
+    /// What purges everything.
+    everything: Option<Word>,
+    owed: Arc<Owed>,
     metrics: Arc<CachedMetrics>,
+}
+
+/// The longest pause between two attempts.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// When everything is to be purged, where that is owed.
+struct Turn {
+    due: Instant,
+    pause: Duration,
 }
 
 /// Why word did not arrive.
@@ -159,7 +177,7 @@ impl EdgeError {
 }
 
 impl Sender {
-    fn new(settings: &Settings, metrics: Arc<CachedMetrics>) -> Self {
+    fn new(settings: &Settings, owed: Arc<Owed>, metrics: Arc<CachedMetrics>) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider).build();
         let config = Agent::config_builder().tls_config(tls).http_status_as_error(false).max_redirects(0);
@@ -171,15 +189,52 @@ impl Sender {
             token_file: settings.token_file.clone(),
             attempts: settings.attempts,
             pause: settings.pause,
+            everything: word(settings.provider, &settings.url, &Purge::All),
+            owed,
             metrics,
         }
     }
 
     /// Sends until nobody has anything to say any more.
     fn run(self, words: &Receiver<Word>) {
-        while let Ok(word) = words.recv() {
-            self.deliver(&word);
-            self.metrics.edge_waiting.dec();
+        let mut turn = Turn { due: Instant::now(), pause: self.pause };
+        loop {
+            let next = match self.owed.debt() {
+                Some(_) => words.recv_timeout(turn.due.saturating_duration_since(Instant::now())),
+                None => words.recv().map_err(RecvTimeoutError::from),
+            };
+            match next {
+                Ok(word) => {
+                    self.deliver(&word);
+                    self.owed.one_less();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.make_good(&mut turn);
+        }
+    }
+
+    /// Has everything purged, where that is owed and it is time.
+    fn make_good(&self, turn: &mut Turn) {
+        let Some((debt, everything)) = self.owed.debt().zip(self.everything.as_ref()) else { return };
+        if Instant::now() < turn.due {
+            return;
+        }
+        match self.send(everything) {
+            Ok(()) => {
+                self.metrics.edge_purges.of(EdgeOutcome::Sent).inc();
+                self.owed.settle(debt);
+                tracing::info!(url = everything.url, "the cache before this one was told to throw out everything");
+                turn.pause = self.pause;
+            }
+            Err(error) => {
+                self.metrics.edge_purges.of(EdgeOutcome::Retried).inc();
+                let (url, again) = (&everything.url, turn.pause.as_secs_f64());
+                tracing::warn!(url, again, %error, "the cache before this one could not be told to throw out everything");
+                turn.due = Instant::now() + turn.pause;
+                turn.pause = turn.pause.saturating_mul(2).min(LONGEST);
+            }
         }
     }
 
@@ -190,14 +245,17 @@ impl Sender {
                 Ok(()) => return self.metrics.edge_purges.of(EdgeOutcome::Sent).inc(),
                 Err(error) => error,
             };
-            if !error.may_pass() || attempt == self.attempts {
+            // Where everything is owed, nothing is lost with this one, and the next one need not wait.
+            if !error.may_pass() || attempt == self.attempts || self.owed.debt().is_some() {
                 self.metrics.edge_purges.of(EdgeOutcome::Failed).inc();
-                tracing::warn!(url = word.url, attempt, %error, "the cache before this one was not told of a purge");
+                self.owed.everything();
+                let url = &word.url;
+                tracing::warn!(url, attempt, %error, "the cache before this one was not told of a purge: it will be told to throw out everything");
                 return;
             }
             self.metrics.edge_purges.of(EdgeOutcome::Retried).inc();
             std::thread::sleep(pause);
-            pause = pause.saturating_mul(2).min(Duration::from_secs(300));
+            pause = pause.saturating_mul(2).min(LONGEST);
         }
     }
 

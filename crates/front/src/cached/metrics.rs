@@ -73,6 +73,8 @@ metrics! {
         edge_purges: Counter by EdgeOutcome,
         /// Purges that a cache before this one has yet to be told of.
         edge_waiting: Gauge,
+        /// Whether a cache before this one has yet to be told to throw out everything, because it was not told of a purge.
+        edge_owed: Gauge,
     }
 }
 
@@ -86,11 +88,11 @@ labels! {
     pub enum EdgeOutcome as "outcome" {
         /// It was taken.
         Sent = "sent",
-        /// It failed, and is tried again.
+        /// It failed, and is tried again: a purge, or that everything is to be thrown out.
         Retried = "retried",
-        /// It was refused, or failed too often.
+        /// It was refused, or failed too often: everything is to be thrown out instead.
         Failed = "failed",
-        /// Too many waited already.
+        /// Too many waited already: everything is to be thrown out instead.
         Dropped = "dropped"
     }
 }

@@ -10,7 +10,7 @@
 //! - `serve`: finding and giving what is stored.
 //! - `flight`, `fetch`: asking the handler, once for all who want the same.
 //! - `popular`, [`cron`], [`warm`]: what is fetched before anybody asks.
-//! - [`edge`]: the cache before this one.
+//! - [`edge`]: the cache before this one; `owed`: what it has yet to be told of, as it outlives a restart.
 //! - [`api`]: the routes for admins.
 //! - `status`, [`metrics`]: what is said of it, to clients and to admins.
 //!
@@ -27,6 +27,7 @@ mod fetch;
 mod flight;
 mod key;
 pub mod metrics;
+mod owed;
 mod policy;
 mod popular;
 pub mod purging;

@@ -27,7 +27,7 @@ Examples:
     /// Loads a web server over HTTP/1.1, HTTP/2 or HTTP/3, and reports what it bears
     ///
     /// It works against any server. All connections are open before the first request that is measured. At a rate, a request that is due while the
-    /// server is still at the one before counts from when it was due. What the server says it has not begun with is asked again on another
+    /// server is still at the one before counts from when it was due; what was never sent is counted as missed. What the server says it has not begun with is asked again on another
     /// connection, and counted as retried. Exits with 1 if nothing was answered, or anything failed or was an error.
     #[command(after_help = "\
 Examples:

@@ -1,5 +1,6 @@
 //! The cache of answers in this process.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -14,6 +15,9 @@ use outwork_telemetry::Registry;
 
 use super::cannot;
 use crate::caching::CacheSettings;
+
+/// The file in the data directory that is there while the cache before this one has yet to be told of purges.
+const OWED: &str = "cdn-owed";
 
 /// Opens the tiers.
 pub(super) fn open(settings: &CacheSettings, registry: &Registry) -> anyhow::Result<Arc<Store>> {
@@ -30,10 +34,12 @@ pub(super) fn open(settings: &CacheSettings, registry: &Registry) -> anyhow::Res
 /// Begins to fill it with what this handler answers, and to tell the cache before it of purges.
 pub(super) fn start(
     settings: &CacheSettings,
+    data_dir: &Path,
     store: Arc<Store>,
     handler: Arc<dyn Handler>,
 ) -> anyhow::Result<Arc<Caching>> {
-    let edge = settings.cdn.as_ref().map(|cdn| Edge::start(cdn, store.metrics())).transpose().context("cache.cdn")?;
+    let edge = settings.cdn.as_ref().map(|cdn| Edge::start(cdn, store.metrics(), data_dir.join(OWED)));
+    let edge = edge.transpose().context("cache.cdn")?;
     let warmer = Warmer::start(Arc::clone(&store), handler, settings.warming.clone()).context("cache.warming")?;
     Ok(Arc::new(Caching { store, warmer, edge }))
 }

@@ -124,7 +124,7 @@ impl BoundFront {
         let handler = handler(settings, &self.listening, certificates, Arc::clone(&site.routes));
         let metrics = Arc::new(DoorMetrics::default());
         registry.register(Arc::clone(&metrics) as _).context("front")?;
-        let caching = cache::start(&settings.cache, store, site.routes)?;
+        let caching = cache::start(&settings.cache, &settings.store.data_dir, store, site.routes)?;
         let door = self.bound.serve(Serving { options: front.options(), handler, entry: site.entry }, &metrics)?;
         kit.commit(site.taken);
         shared.adopt(&site.folders);

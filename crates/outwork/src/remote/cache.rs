@@ -154,7 +154,11 @@ fn purge(global: &Global, client: &Client, args: &PurgeArgs) -> anyhow::Result<(
                     Some("pending") => line.push_str(&format!("; {place} will be told when it can be reached")),
                     Some("queued") => line.push_str(&format!("; {place} is being told")),
                     Some("unsupported") => line.push_str(&format!("; {place} knows no such purge")),
-                    Some("dropped") => line.push_str(&format!("; {place} was not told: too many purges wait")),
+                    Some("everything") => {
+                        line.push_str(&format!(
+                            "; too many purges wait for {place}: it will be told to throw out everything"
+                        ));
+                    }
                     _ => {}
                 }
             }

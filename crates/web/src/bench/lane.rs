@@ -30,20 +30,31 @@ impl Schedule {
     pub(super) fn due(&self, begin: Instant, request: u32) -> Instant {
         begin + self.offset + self.interval * request
     }
+
+    /// How many requests are due before then.
+    fn due_before(&self, begin: Instant, then: Instant) -> u64 {
+        let passed = then.saturating_duration_since(begin + self.offset).as_nanos();
+        u64::try_from(passed.div_ceil(self.interval.as_nanos().max(1))).unwrap_or(u64::MAX)
+    }
 }
 
 pub(super) struct Lane {
     pub(super) slot: Rc<Slot>,
     pub(super) tally: Rc<RefCell<Tally>>,
     pub(super) schedule: Option<Schedule>,
+    /// When the schedule begins, which is that of all lanes of a thread.
+    pub(super) begin: Instant,
     pub(super) measure_from: Instant,
 }
 
 impl Lane {
     /// Makes requests until then.
     pub(super) async fn run(self, until: Instant, timeout: Duration) {
-        let (begin, mut request) = (Instant::now(), 0);
+        let (begin, mut request) = (self.begin, 0);
         loop {
+            if Instant::now() >= until {
+                return self.miss(request, until);
+            }
             let started = match self.schedule {
                 None => Instant::now(),
                 Some(schedule) => {
@@ -62,9 +73,6 @@ impl Lane {
                     }
                 }
             };
-            if Instant::now() >= until {
-                return;
-            }
             let answer = tokio::time::timeout(timeout, self.slot.ask()).await;
             let answer = answer.unwrap_or(Err(Failure::Timeout));
             let ended = Instant::now();
@@ -75,6 +83,13 @@ impl Lane {
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+
+    /// Counts what was due until then and was not sent, from this request on.
+    fn miss(&self, next: u32, until: Instant) {
+        let Some(schedule) = self.schedule else { return };
+        let gone = schedule.due_before(self.begin, self.measure_from).max(next.into());
+        self.tally.borrow_mut().missed += schedule.due_before(self.begin, until).saturating_sub(gone);
     }
 }
 
@@ -92,5 +107,9 @@ mod tests {
             .collect();
         due.sort_unstable();
         assert_eq!(due, (0..12).map(|request| request * 1000).collect::<Vec<_>>());
+        for millis in [0, 1, 4, 5, 6] {
+            let then = begin + Duration::from_millis(millis);
+            assert_eq!(lanes.iter().map(|lane| lane.due_before(begin, then)).sum::<u64>(), millis);
+        }
     }
 }

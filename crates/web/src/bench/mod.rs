@@ -5,7 +5,7 @@
 //! - `report`: what came out.
 //!
 //! At a rate, a request that was due while the one before it was still under way counts from when it was due: a server that stalls does not
-//! slow down who measures it. A request that the server says it has not begun with is made again, and its time goes on.
+//! slow down who measures it. What was still not sent at the end is counted as missed. A request that the server says it has not begun with is made again, and its time goes on.
 
 mod connection;
 mod lane;
@@ -151,13 +151,15 @@ fn load(
         let slots: Vec<_> = connections.iter().map(|_| Rc::new(Slot::new(Arc::clone(client)))).collect();
         // All are open before anything is measured, as far as the server lets them.
         futures_util::future::join_all(slots.iter().map(|slot| slot.open(options.timeout))).await;
-        let measure_from = Instant::now().max(begin) + options.warm_up;
+        let begin = Instant::now().max(begin);
+        let measure_from = begin + options.warm_up;
         let tally = Rc::new(RefCell::new(tally));
         let mut under_way = Vec::with_capacity(slots.len() * streams);
         for (slot, number) in slots.iter().zip(connections) {
             for stream in 0..streams {
                 let schedule = options.rate.map(|rate| Schedule::new(rate, number * streams + stream, lanes));
-                let lane = Lane { slot: Rc::clone(slot), tally: Rc::clone(&tally), schedule, measure_from };
+                let (slot, tally) = (Rc::clone(slot), Rc::clone(&tally));
+                let lane = Lane { slot, tally, schedule, begin, measure_from };
                 under_way.push(tokio::task::spawn_local(lane.run(measure_from + options.duration, options.timeout)));
             }
         }

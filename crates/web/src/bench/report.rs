@@ -42,6 +42,8 @@ pub struct Report {
     pub statuses: BTreeMap<u16, u64>,
     /// Requests without an answer, by reason.
     pub failures: BTreeMap<&'static str, u64>,
+    /// Requests that were due at the rate asked for, and were not sent: those before them were still under way at the end.
+    pub missed: u64,
     /// Connections opened, those before the measured part included.
     pub connected: u64,
     /// Requests made again on another connection, because the server said that it had not begun with them; those before the measured part included.
@@ -112,6 +114,9 @@ impl fmt::Display for Report {
         for (reason, count) in &self.failures {
             writeln!(f, "  failed: {reason:<23} {count:>9}")?;
         }
+        if self.missed > 0 {
+            writeln!(f, "  due, and not sent               {:>9}", self.missed)?;
+        }
         writeln!(f, "  connections opened              {:>9}", self.connected)?;
         if self.retried > 0 {
             writeln!(f, "  retried on another              {:>9}", self.retried)?;
@@ -130,12 +135,14 @@ pub(super) struct Tally {
     bytes: u64,
     bytes_in_time: u64,
     in_time: u64,
+    /// Requests that were due and not sent.
+    pub(super) missed: u64,
 }
 
 impl Tally {
     pub(super) fn new(latency: &Arc<Histogram>) -> Self {
         let (statuses, failures, latency) = (BTreeMap::new(), BTreeMap::new(), Arc::clone(latency));
-        Self { statuses, failures, latency, bytes: 0, bytes_in_time: 0, in_time: 0 }
+        Self { statuses, failures, latency, bytes: 0, bytes_in_time: 0, in_time: 0, missed: 0 }
     }
 
     /// A request has come to its end after this time; `in_time` is whether that is within the measured part.
@@ -161,6 +168,7 @@ impl Tally {
         self.bytes += other.bytes;
         self.bytes_in_time += other.bytes_in_time;
         self.in_time += other.in_time;
+        self.missed += other.missed;
     }
 
     pub(super) fn finish(self, options: &Options, client: &Client, cpu_seconds: f64) -> Report {
@@ -183,6 +191,7 @@ impl Tally {
             bytes_per_second: self.bytes_in_time as f64 / seconds,
             statuses: self.statuses,
             failures: self.failures,
+            missed: self.missed,
             connected: client.connected.load(Ordering::Relaxed),
             retried: client.retried.load(Ordering::Relaxed),
             latency: Latency::of(&self.latency),

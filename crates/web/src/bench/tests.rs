@@ -99,6 +99,21 @@ fn a_rate_is_kept_and_a_request_has_a_content() {
 }
 
 #[test]
+fn what_was_due_of_a_server_that_stalls_is_counted_though_it_was_never_sent() {
+    // Connections to it are made, and nobody reads what they bear.
+    let stalled = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut options = options_of(stalled.local_addr().unwrap());
+    (options.connections, options.rate, options.duration) = (2, Some(1000.0), Duration::from_millis(200));
+    let report = run(&options).unwrap();
+    let failed: u64 = report.failures.values().sum();
+    // Each connection waits for the answer to its first request.
+    assert!(report.answered == 0 && failed + report.missed == 200 && failed <= 2, "{report}");
+    assert!(report.to_string().contains("due, and not sent"), "{report}");
+    options.rate = None;
+    assert_eq!(run(&options).unwrap().missed, 0, "without a rate nothing is due");
+}
+
+#[test]
 fn errors_and_absent_servers_are_told() {
     let site = Site::new(StatusCode::SERVICE_UNAVAILABLE);
     let refused = site.load("http", Protocol::Http1, |_| {});

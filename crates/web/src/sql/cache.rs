@@ -16,7 +16,6 @@ use outwork_front::message::{Body, ReadyHead};
 use outwork_telemetry::{Collect, Family};
 use parking_lot::Mutex;
 use regex::{Regex, RegexBuilder};
-use sha2::{Digest, Sha256};
 
 use super::config::{Caching, Format, QueryCache as Settings};
 use super::error::QueryError;
@@ -24,6 +23,7 @@ use super::metrics::{Cause, SqlMetrics};
 use super::parameter::Value;
 use super::query::{Kept, Prepared};
 use super::render::Form;
+use super::source::Output;
 
 /// An answer, ready to be sent as often as it is asked for.
 #[derive(Debug)]
@@ -39,9 +39,9 @@ pub struct Answered {
 pub type Landed = Result<Arc<Answered>, QueryError>;
 
 impl Answered {
-    /// An answer with this content.
-    pub fn new(query: &Prepared, form: Form, body: Option<Bytes>) -> Self {
-        let digest: [u8; 32] = Sha256::digest(body.as_deref().unwrap_or_default()).into();
+    /// An answer with the content that a query has given.
+    pub fn new(query: &Prepared, form: Form, output: Output) -> Self {
+        let Output { body, digest, .. } = output;
         let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let etag = HeaderValue::try_from(format!("\"{hex}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
         let mut again = HeaderMap::new();

@@ -51,7 +51,8 @@ section! {
         pub queue: u32 [range 0..=1_000_000] = 1000,
         /// Statements that each connection keeps prepared.
         pub prepared: u16 [range 1..=10_000] = 256,
-        /// How often PostgreSQL connections that nobody uses are asked whether they still work.
+        /// How often PostgreSQL connections that nobody uses, and the one that listens, are asked whether they still work. One that does not
+        /// answer within `connect_timeout` is let go. What was cut while it is in use is noticed within half a minute.
         pub health_check: Duration [range millis(10)..=hours(24)] = secs(30),
         /// A channel of PostgreSQL's (`NOTIFY`). What is told there are names of tables, parted by commas, whose cached results are out of date;
         /// an empty text stands for all.
@@ -118,7 +119,10 @@ section! {
         pub rows: Rows = Rows::Many,
         /// Rows that an answer may have. With more it is an error: half an answer would look like a whole one.
         pub max_rows: u32 [range 1..=100_000_000] = 10_000,
-        /// Bytes that an answer may have. With more it is an error.
+        /// Bytes that an answer may have. With more it is an error, which is found while the answer is written. SQLite makes no value, and reads
+        /// no row of a table, that is larger than this or 16 MiB, whichever is more; what it gathers as JSON (`json_group_array`) it measures
+        /// when that is whole, and `query_timeout` ends what takes too long. A row of PostgreSQL's is in memory before it is measured: what one
+        /// row may become is bounded by the SQL, as by `limit` in what is aggregated.
         pub max_size: ByteSize [range ByteSize::kib(1)..=ByteSize::gib(1)] = ByteSize::mib(16),
         /// Columns of SQLite's whose texts are JSON, and are put into the answer as such. Columns that are declared so always are.
         pub json: Vec<String>,

@@ -103,7 +103,7 @@ impl Queried {
         let Some(kept) = self.query.kept else {
             return Answer::Later(Box::pin(async move {
                 let output = own.run(values, form).await;
-                match output.map(|output| Answered::new(&own.query, form, output.body)) {
+                match output.map(|output| Answered::new(&own.query, form, output)) {
                     Ok(answered) => own.give(&answered, &asked),
                     Err(error) => own.fail(&error, asked.subject()),
                 }
@@ -175,9 +175,10 @@ impl Queried {
     async fn run_and_keep(&self, key: Key, kept: Kept, values: Vec<Value>, form: Form) -> Landed {
         let cache = &self.shared.cache;
         let era = cache.era();
-        let output = self.run(values, form).await?;
-        let answered = Arc::new(Answered::new(&self.query, form, output.body));
-        cache.put(key, &self.query, kept, &answered, &output.tables, era);
+        let mut output = self.run(values, form).await?;
+        let tables = std::mem::take(&mut output.tables);
+        let answered = Arc::new(Answered::new(&self.query, form, output));
+        cache.put(key, &self.query, kept, &answered, &tables, era);
         Ok(answered)
     }
 

@@ -58,6 +58,19 @@ pub enum Cell<'a> {
     List(Vec<Cell<'a>>),
 }
 
+impl Cell<'_> {
+    /// Bytes that it takes at least, however it is written.
+    fn least_size(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Json(text) => text.len(),
+            Self::Made(text) | Self::Digits(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::List(cells) => cells.iter().map(Cell::least_size).sum(),
+            Self::Null | Self::Integer(_) | Self::Number(_) | Self::Single(_) | Self::Boolean(_) => 0,
+        }
+    }
+}
+
 /// Why rows are no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
@@ -152,7 +165,11 @@ impl Sheet {
     }
 
     /// Writes the next value of the row.
-    pub fn cell(&mut self, cell: &Cell<'_>) {
+    ///
+    /// # Errors
+    /// When the answer becomes too large with it. What alone is too large is not written.
+    pub fn cell(&mut self, cell: &Cell<'_>) -> Result<(), RenderError> {
+        self.check(cell.least_size())?;
         if self.column > 0 {
             self.out.push(b',');
         }
@@ -164,6 +181,13 @@ impl Sheet {
             Form::Csv => push_csv(&mut self.out, cell, self.bounds),
         }
         self.column += 1;
+        self.check(0)
+    }
+
+    /// Whether so many bytes more are too many.
+    fn check(&self, more: usize) -> Result<(), RenderError> {
+        let max_size = self.bounds.max_size;
+        if self.out.len().saturating_add(more) > max_size { Err(RenderError::Size(max_size)) } else { Ok(()) }
     }
 
     /// Ends a row, and says whether another is wanted.
@@ -176,9 +200,7 @@ impl Sheet {
             Form::Csv => b"\r\n",
         });
         self.rows += 1;
-        if self.out.len() > self.bounds.max_size {
-            return Err(RenderError::Size(self.bounds.max_size));
-        }
+        self.check(0)?;
         Ok(if self.bounds.rows == Rows::One { More::Enough } else { More::Wanted })
     }
 
@@ -306,7 +328,7 @@ mod tests {
         let mut sheet = Sheet::new(form, bounds, ["a", "b \"c\""].into_iter()).unwrap();
         for row in cells {
             sheet.row().unwrap();
-            row.iter().for_each(|cell| sheet.cell(cell));
+            row.iter().for_each(|cell| sheet.cell(cell).unwrap());
             if sheet.end_row().unwrap() == More::Enough {
                 break;
             }
@@ -387,8 +409,14 @@ mod tests {
         assert_eq!(rows.row(), Err(RenderError::Rows(1)));
         let mut large = one("a");
         large.row().unwrap();
-        large.cell(&Cell::Text("twenty bytes at least"));
-        assert_eq!(large.end_row(), Err(RenderError::Size(20)));
+        assert_eq!(large.cell(&Cell::Text("twenty bytes at least")), Err(RenderError::Size(20)));
+        assert!(large.out.len() < 20, "what is too large is not even begun");
+        large.cell(&Cell::Text("fits")).unwrap();
+        assert_eq!(
+            large.cell(&Cell::Text("12345678")),
+            Err(RenderError::Size(20)),
+            "a row need not end to be too large"
+        );
         let twice = |form| Sheet::new(form, bounds, ["a", "a"].into_iter()).err();
         assert_eq!(twice(Form::Json), Some(RenderError::Twice("a".into())));
         assert_eq!(twice(Form::Csv), None, "lines have no names to mix up");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outwork_cache::UnixMillis;
+use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use super::Shared;
@@ -22,8 +23,18 @@ use super::sqlite::Sqlite;
 pub struct Output {
     /// The rendered rows; `None` where one was asked for and there is none.
     pub body: Option<Bytes>,
+    /// The SHA-256 of that. It is made where the rows are rendered: a large one takes longer than a thread that serves may be kept.
+    pub digest: [u8; 32],
     /// The tables that it was made of, or that it has changed, as far as they are known.
     pub tables: Vec<String>,
+}
+
+impl Output {
+    /// This body, of these tables.
+    pub(super) fn new(body: Option<Bytes>, tables: impl IntoIterator<Item = String>) -> Self {
+        let digest = Sha256::digest(body.as_deref().unwrap_or_default()).into();
+        Self { body, digest, tables: tables.into_iter().collect() }
+    }
 }
 
 /// What came of a look whether others have changed a database.
@@ -112,5 +123,17 @@ impl Source {
             }
             Looked::Unknown => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_query_has_given_bears_its_digest_from_where_it_was_made() {
+        let given = Output::new(Some(Bytes::from_static(b"[]\n")), ["users".to_owned()]);
+        assert_eq!(given.digest, <[u8; 32]>::from(Sha256::digest("[]\n")));
+        assert_eq!(Output::new(None, []).digest, <[u8; 32]>::from(Sha256::digest("")));
     }
 }

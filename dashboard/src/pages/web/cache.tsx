@@ -175,10 +175,12 @@ function Tiers(props: { summary: CacheSummary }) {
                     <strong>CDN</strong> <span class="muted">{edge()}</span>
                   </td>
                   <td class="side">
-                    <span class={`badge ${props.summary.edge_waiting > 0 ? "warn" : "good"}`}>
-                      {props.summary.edge_waiting > 0
-                        ? `${plural(props.summary.edge_waiting, "purge")} waiting`
-                        : "told of every purge"}
+                    <span class={`badge ${told(props.summary) ? "good" : "warn"}`}>
+                      {props.summary.edge_owed
+                        ? "has yet to throw out everything"
+                        : told(props.summary)
+                          ? "told of every purge"
+                          : `${plural(props.summary.edge_waiting, "purge")} waiting`}
                     </span>
                   </td>
                   <td class="muted wide" colSpan={7}>
@@ -193,6 +195,8 @@ function Tiers(props: { summary: CacheSummary }) {
     </section>
   );
 }
+
+const told = (summary: CacheSummary) => summary.edge_waiting === 0 && !summary.edge_owed;
 
 function Top(props: { items: TopEntry[]; onPurge: (purge: Purge) => void }) {
   return (

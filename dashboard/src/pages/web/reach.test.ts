@@ -27,6 +27,7 @@ const summary = (kinds: CacheTier["kind"][], edge: string | null): CacheSummary 
   stored: 0,
   fetches: 0,
   edge_waiting: 0,
+  edge_owed: false,
   edge,
 });
 
@@ -54,6 +55,7 @@ test("what came of a purge is told with what is still to come", () => {
     tone: "good",
   });
   expect(outcome({ ...report, shared: "pending" }).tone).toBe("warn");
+  expect(outcome({ ...report, edge: "everything" }).text).toContain("throw out everything");
   expect(outcome({ removed: 3, shared: "off", disk: "off", edge: "off" }).text).toBe(
     "Purged: 3 entries left memory",
   );

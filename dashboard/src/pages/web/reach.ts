@@ -31,7 +31,9 @@ export function outcome(report: PurgeReport): { text: string; tone: ToastTone } 
   const late = [
     report.shared === "pending" ? "Redis could not be told yet and is not asked until it has been" : "",
     report.disk === "pending" ? "the disk could not be told yet and is not asked until it has been" : "",
-    report.edge === "dropped" ? "the CDN was not told: too many purges wait" : "",
+    report.edge === "everything"
+      ? "too many purges wait for the CDN: it will be told to throw out everything"
+      : "",
     report.edge === "unsupported" ? "the CDN knows no such purge" : "",
   ].filter((part) => part !== "");
   if (late.length > 0) return { text: `Purged: ${entries}; ${late.join("; ")}`, tone: "warn" };

@@ -30,6 +30,17 @@ use crate::sql::query::Prepared;
 use crate::sql::render::{Form, More, RenderError, Sheet, changed};
 use crate::sql::source::Output;
 
+/// After how much silence the kernel looks whether the server's machine is still there, how often then, and how often in vain at most: within half a
+/// minute it is known that a connection was cut, whether we wait for the server or it for us.
+const QUIET: Duration = Duration::from_secs(15);
+const PROBE: Duration = Duration::from_secs(5);
+const PROBES: u32 = 3;
+
+fn notice_cuts(config: &mut Config) {
+    config.keepalives_idle(QUIET).keepalives_interval(PROBE).keepalives_retries(PROBES);
+    config.tcp_user_timeout(QUIET + PROBE * PROBES);
+}
+
 /// How connections are opened.
 #[derive(Debug, Clone)]
 pub(super) struct Opening {
@@ -48,6 +59,8 @@ pub(super) struct Opening {
 pub(super) enum OpenError {
     #[error("cannot read the password in {path}: {source}")]
     Password { path: PathBuf, source: std::io::Error },
+    #[error("the server does not answer in time")]
+    Silent,
     #[error("{}", chain(.0))]
     Server(#[from] tokio_postgres::Error),
 }
@@ -68,7 +81,7 @@ impl Opening {
         let mut config = Config::new();
         config.user(&server.user).dbname(&server.database).host(&server.host).port(server.port);
         config.application_name("outwork").connect_timeout(settings.connect_timeout);
-        config.keepalives_idle(Duration::from_secs(60));
+        notice_cuts(&mut config);
         let encrypted = settings.tls.unwrap_or(!server.is_local());
         config.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
         let tls = encrypted.then(|| Tls::new(settings.ca.as_deref())).transpose()?;
@@ -292,7 +305,7 @@ impl Connection {
             let given = self.each(query, values, form, metrics).await?;
             let named = query.statements.iter().flat_map(|statement| &statement.tables);
             let tables: BTreeSet<String> = named.cloned().collect();
-            return Ok(Output { body: given.sheet.and_then(Sheet::finish), tables: tables.into_iter().collect() });
+            return Ok(Output::new(given.sheet.and_then(Sheet::finish), tables));
         }
         self.client()?.batch_execute("START TRANSACTION READ WRITE").await?;
         let given = match self.each(query, values, form, metrics).await {
@@ -312,7 +325,7 @@ impl Connection {
             None if given.changes == 0 && query.bounds.rows == Rows::One => None,
             None => Some(changed(form, given.changes)),
         };
-        Ok(Output { body, tables: tables.into_iter().collect() })
+        Ok(Output::new(body, tables))
     }
 
     fn client(&self) -> Result<&Client, Failure> {
@@ -368,7 +381,7 @@ impl Connection {
                         }
                         None => crate::sql::render::Cell::Null,
                     };
-                    sheet.cell(&cell);
+                    sheet.cell(&cell)?;
                 }
                 more = sheet.end_row()?;
             }
@@ -457,4 +470,20 @@ impl ToSql for Argument<'_> {
     }
 
     tokio_postgres::types::to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_was_cut_is_noticed_within_half_a_minute() {
+        let mut config = Config::new();
+        notice_cuts(&mut config);
+        let probed = config.get_keepalives_interval().zip(config.get_keepalives_retries());
+        let silent = probed.map(|(interval, retries)| config.get_keepalives_idle() + interval * retries);
+        let most = Duration::from_secs(30);
+        assert!(config.get_keepalives() && silent.is_some_and(|silent| silent <= most), "{silent:?}");
+        assert!(config.get_tcp_user_timeout().is_some_and(|unacknowledged| *unacknowledged <= most));
+    }
 }

@@ -125,7 +125,8 @@ impl Postgres {
         });
         let mut tasks = vec![runtime.spawn(keep(Arc::downgrade(&pool), settings.health_check))];
         if let Some(channel) = &settings.listen {
-            let told = listen::run(pool.opening.clone(), channel.clone(), Arc::downgrade(shared));
+            let asking = listen::Asking { interval: settings.health_check, patience: settings.connect_timeout };
+            let told = listen::run(pool.opening.clone(), channel.clone(), asking, Arc::downgrade(shared));
             tasks.push(runtime.spawn(told));
         }
         Ok(Self { pool, runtime, tasks })

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rusqlite::ffi::ErrorCode;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, InterruptHandle, OpenFlags, Statement, ToSql};
 
@@ -45,6 +46,9 @@ pub(super) struct Opening {
     pub(super) pragmas: BTreeMap<String, String>,
     pub(super) metrics: Arc<SqlMetrics>,
 }
+
+/// Rows of tables and values on the way to an answer may have so many bytes, however small the answer has to be.
+const ROW: usize = 16 << 20;
 
 /// A connection.
 pub(super) struct Session {
@@ -177,19 +181,26 @@ impl Session {
     /// Runs a query.
     pub(super) fn run(&mut self, query: &Prepared, values: &[Value], form: Form) -> Result<Output, QueryError> {
         let begun = Instant::now();
-        let outcome = match query.write {
+        let outcome = self.bound(query).and_then(|()| match query.write {
             true => self.change(query, values, form),
             false => self.read(query, values, form),
-        };
+        });
         self.metrics.query_time.record(begun.elapsed());
         outcome.map_err(|failure| self.explain(failure, &query.route))
+    }
+
+    /// Keeps SQLite from making a value or a row that is larger than may be.
+    fn bound(&self, query: &Prepared) -> Result<(), Failure> {
+        let most = query.bounds.max_size.max(query.max_body).max(ROW);
+        self.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(most).unwrap_or(i32::MAX))?;
+        Ok(())
     }
 
     fn read(&mut self, query: &Prepared, values: &[Value], form: Form) -> Result<Output, Failure> {
         let mut tables = Tables::default();
         let given = self.each(query, values, form, &mut tables)?;
         let body = given.sheet.and_then(Sheet::finish);
-        Ok(Output { body, tables: tables.read.into_iter().collect() })
+        Ok(Output::new(body, tables.read))
     }
 
     fn change(&mut self, query: &Prepared, values: &[Value], form: Form) -> Result<Output, Failure> {
@@ -210,7 +221,7 @@ impl Session {
             Some(sheet) => sheet.finish(),
             None => touched(query, form, given.changes),
         };
-        Ok(Output { body, tables: tables.changed.into_iter().collect() })
+        Ok(Output::new(body, tables.changed))
     }
 
     /// Runs every statement, and gives what the last one has given.
@@ -271,10 +282,13 @@ impl Session {
             (Some(ErrorCode::ConstraintViolation), code) => {
                 QueryError::refused_by(Constraint::told_by_sqlite(code, message))
             }
-            (Some(ErrorCode::TypeMismatch | ErrorCode::TooBig), _) => QueryError::Value,
+            (Some(ErrorCode::TypeMismatch), _) => QueryError::Value,
+            // What clients send is below the limit, and what is read of the tables or made of it is not.
+            (Some(ErrorCode::TooBig), _) => QueryError::TooLarge,
             _ => QueryError::Failed,
         };
         match told {
+            QueryError::TooLarge => tracing::warn!(database, route, %error, "a value or a row is larger than max_size"),
             QueryError::Failed => tracing::error!(database, route, %error, "a query has failed"),
             _ => tracing::debug!(database, route, %error, "a query was refused"),
         }
@@ -343,7 +357,7 @@ fn rows(statement: &mut Statement<'_>, query: &Prepared, form: Form) -> Result<O
                 ValueRef::Text(bytes) => String::from_utf8_lossy(bytes),
                 _ => "".into(),
             };
-            sheet.cell(&cell(value, &text, *column));
+            sheet.cell(&cell(value, &text, *column))?;
         }
         if sheet.end_row()? == More::Enough {
             break;

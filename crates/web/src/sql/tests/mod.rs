@@ -1,6 +1,7 @@
 //! Queries as a route asks them, of real databases.
 
 mod leaving;
+mod listening;
 mod postgres;
 mod server;
 mod sharing;

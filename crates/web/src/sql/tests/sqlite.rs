@@ -375,6 +375,24 @@ async fn an_answer_that_would_be_too_large_is_an_error_and_none_that_is_cut() {
 }
 
 #[tokio::test]
+async fn no_value_of_a_row_grows_larger_than_an_answer_may_be() {
+    let file = File::new();
+    let site = file.asked(
+        "",
+        &routes([
+            ("/made", "select length(printf('%.*c', :size, 'x')) as n", "params = { size = { type = 'integer' } }"),
+            ("/allowed", "select length(printf('%.*c', 20000000, 'x')) as n", "max_size = '32MiB'"),
+        ]),
+    );
+    let too_large = site.get("/made?size=20000000").await;
+    assert_eq!((too_large.status, &too_large.json()["detail"]), (500, &"the answer is larger than it may be".into()));
+    assert_eq!(site.get("/made?size=10000000").await.body, "[{\"n\":10000000}]\n");
+    assert_eq!(site.get("/allowed").await.body, "[{\"n\":20000000}]\n", "each query has its own bound");
+    assert_eq!(site.get("/made?size=20000000").await.status, 500);
+    assert_eq!(site.shared().metrics.queries.of(Outcome::TooLarge).get(), 2);
+}
+
+#[tokio::test]
 async fn a_file_that_comes_later_or_in_the_place_of_another_is_opened() {
     let file = File::new();
     let (now, away) = (file.dir.path().join("site.db"), file.dir.path().join("away.db"));
