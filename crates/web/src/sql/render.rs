@@ -387,11 +387,11 @@ mod tests {
             let mut sheet = Sheet::new(Form::Csv, bounds, ["=a"].into_iter()).unwrap();
             sheet.row().unwrap();
             for text in ["=1+1", "+cmd", "-2", "-x,y", "@sum", "\tz", "a=b", ""] {
-                sheet.cell(&Cell::Text(text));
+                sheet.cell(&Cell::Text(text)).unwrap();
             }
             [Cell::Integer(-1), Cell::Digits("-1.5".into()), Cell::Number(-0.5), Cell::Made("=m".into())]
                 .iter()
-                .for_each(|cell| sheet.cell(cell));
+                .for_each(|cell| sheet.cell(cell).unwrap());
             sheet.end_row().unwrap();
             String::from_utf8(sheet.finish().unwrap().to_vec()).unwrap()
         };
