@@ -174,6 +174,11 @@ impl EdgeError {
             Self::Status(status) => *status >= 500 || matches!(status, 408 | 425 | 429),
         }
     }
+
+    /// Whether it is this purge that is refused, as one of what the cache does not have: any other one would be taken.
+    fn is_about_it(&self) -> bool {
+        matches!(self, Self::Status(400 | 413 | 422))
+    }
 }
 
 impl Sender {
@@ -245,6 +250,11 @@ impl Sender {
                 Ok(()) => return self.metrics.edge_purges.of(EdgeOutcome::Sent).inc(),
                 Err(error) => error,
             };
+            if error.is_about_it() {
+                self.metrics.edge_purges.of(EdgeOutcome::Failed).inc();
+                let url = &word.url;
+                return tracing::warn!(url, %error, "the cache before this one does not take a purge: it knows nothing that this could mean");
+            }
             // Where everything is owed, nothing is lost with this one, and the next one need not wait.
             if !error.may_pass() || attempt == self.attempts || self.owed.debt().is_some() {
                 self.metrics.edge_purges.of(EdgeOutcome::Failed).inc();

@@ -176,6 +176,18 @@ fn what_is_refused_or_fails_too_often_is_told_as_a_purge_of_everything_until_tha
 }
 
 #[test]
+fn what_a_cache_does_not_understand_is_not_made_a_purge_of_everything() {
+    let (url, told) = server(&[400, 200]);
+    let (_dir, file) = place();
+    let edge = generic(&url, "", &file);
+    edge.purge(&tag("a"));
+    edge.purge(&tag("b"));
+    assert_eq!(bodies(&told, 2), [r#"{"tags":["a"]}"#, r#"{"tags":["b"]}"#]);
+    settled(&edge, false);
+    assert_eq!(edge.metrics.edge_purges.of(EdgeOutcome::Failed).get(), 1);
+}
+
+#[test]
 fn while_everything_is_owed_newer_purges_are_told_of_and_not_tried_again() {
     let (url, told) = server(&[500, 500, 503, 200]);
     let (_dir, file) = place();
