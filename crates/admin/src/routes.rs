@@ -44,7 +44,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use alerts::AlertRow;
 pub use profile::{CpuProfile, Form, Profiler};
-pub use status::{Listener, MemoryReport, StoreStatus};
+pub use status::{Listener, MemoryReport, Reloaded, StoreStatus};
 
 use crate::dashboard::{self, Asset};
 
@@ -84,7 +84,7 @@ pub struct ServiceApi {
     pub state: AskState,
 }
 
-type Reload = dyn Fn() -> BoxFuture<'static, Result<Vec<String>, Problem>> + Send + Sync;
+type Reload = dyn Fn() -> BoxFuture<'static, Result<Reloaded, Problem>> + Send + Sync;
 
 type Upgrade = dyn Fn() -> BoxFuture<'static, Result<u32, Problem>> + Send + Sync;
 
@@ -122,7 +122,7 @@ pub struct Admin {
     pub listeners: Box<dyn Fn() -> Vec<Listener> + Send + Sync>,
     /// The configuration in force, secrets masked.
     pub config: Box<dyn Fn() -> Vec<Effective> + Send + Sync>,
-    /// Reads the configuration again and takes it up; returns the keys that changed.
+    /// Reads the configuration again and takes it up; returns what that has changed.
     pub reload: Box<Reload>,
     /// Has the program that lies on disk take this one's place; returns its process number once it is ready to.
     pub upgrade: Box<Upgrade>,

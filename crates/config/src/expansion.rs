@@ -22,11 +22,16 @@ pub fn key(name: &'static str) -> &'static str {
     name.strip_prefix("r#").unwrap_or(name)
 }
 
-/// Adds a fault for each key of a table that is not a known one.
-pub fn refuse_unknown(node: &Node, known: &[&str], faults: &mut Faults) {
+/// Keys that other programs have, in small letters, and what to do instead.
+pub type Foreign = &'static [(&'static str, &'static str)];
+
+/// Adds a fault for each key of a table that is not a known one. `foreign` says what to write for those that others have.
+pub fn refuse_unknown(node: &Node, known: &[&str], foreign: &[Foreign], faults: &mut Faults) {
     for (key, child) in node.table().into_iter().flatten() {
         if !known.contains(&key.as_str()) {
-            faults.unknown(child, key, known);
+            let lower = key.to_ascii_lowercase();
+            let advice = foreign.iter().copied().flatten().find(|(name, _)| *name == lower).map(|(_, advice)| *advice);
+            faults.unknown(child, key, known, advice);
         }
     }
 }

@@ -332,8 +332,8 @@ impl Faults {
         self.push(fault.from(&path::join_key(&table.path, key), origin, Kind::Missing));
     }
 
-    /// Adds the fault that a table has a key that means nothing there, with the known key that it comes closest to.
-    pub(crate) fn unknown(&mut self, node: &Node, key: &str, known: &[&str]) {
+    /// Adds the fault that a table has a key that means nothing there, with `advice` or the known key that it comes closest to.
+    pub(crate) fn unknown(&mut self, node: &Node, key: &str, known: &[&str], advice: Option<&str>) {
         let near = nearest(key, known.iter().copied());
         let expected = match (known.len(), near) {
             (0..=MOST_KEYS, _) => format!("one of {}", known.join(", ")),
@@ -347,6 +347,7 @@ impl Faults {
             }
         };
         let help = match (near, &node.key_origin) {
+            _ if advice.is_some() => advice.unwrap_or_default().to_owned(),
             (Some(near), Origin::Env(_)) => {
                 let parent = node.path.strip_suffix(key).unwrap_or_default();
                 let name = format!("{parent}{near}").replace('.', "__").to_ascii_uppercase();
@@ -419,10 +420,18 @@ impl Faults {
             });
             // They speak of values, which may stand in what could not be read.
             self.warnings.clear();
+            // What follows the header of a table that could not be read has gone to another table.
+            let is_header = |fault: &&Fault| {
+                fault.kind == Kind::Syntax
+                    && fault.source.as_ref().is_some_and(|text| text.trim_start().starts_with('['))
+            };
+            let misled = self.list.iter().filter(is_header).filter_map(line).min().unwrap_or(usize::MAX);
             self.list.retain(|fault| match fault.kind {
                 Kind::Syntax => true,
                 Kind::Missing => false,
-                Kind::Other | Kind::Check | Kind::Warning => line(fault).is_none_or(|line| !broken.contains(&line)),
+                Kind::Other | Kind::Check | Kind::Warning => {
+                    line(fault).is_none_or(|line| !broken.contains(&line) && line < misled)
+                }
             });
         }
         self.list.sort_by(|a, b| a.origin.cmp(&b.origin));

@@ -45,6 +45,7 @@
 ///   marked `#[required_keys]` and has no `Default`.
 /// - `[restart]`: a running server cannot take up a change. `[range a..=b]`: the limits of numbers, durations and sizes.
 /// - `check function;` at the end names a `fn(&Self, &mut At)` that runs once every key of the section is read.
+/// - `foreign table;` after that names a [`Foreign`](crate::expansion::Foreign): keys that other programs have there, and what is written instead.
 ///
 /// The struct gets `Debug`, `Clone`, `PartialEq`, `Serialize` (as it would be written, secrets masked),
 /// [`Setting`](crate::Setting) and
@@ -72,6 +73,7 @@ macro_rules! __section {
             $fvis:vis $field:ident : $ty:ty $([ $($flag:tt)* ])? $(= $default:expr)?
         ),* $(,)? }
         $(check $check:path;)?
+        $(foreign $foreign:path;)?
     ) => {
         $(#[doc = $doc])+
         #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +98,7 @@ macro_rules! __section {
                     return faults.wrong(node);
                 }
                 $crate::expansion::refuse_unknown(
-                    node, &[$($crate::expansion::key(stringify!($field))),*], faults,
+                    node, &[$($crate::expansion::key(stringify!($field))),*], &[$($foreign)?], faults,
                 );
                 $( let $field = $crate::expansion::field::<$ty>(
                     node,

@@ -343,3 +343,16 @@ fn the_json_of_kea_is_known_for_what_it_is() {
     let torn = bad("# a comment\nx = {\n", &[], &[]).render(false);
     assert!(!torn.contains("JSON"), "{torn}");
 }
+
+#[test]
+fn a_table_header_that_cannot_be_read_is_told_of_without_the_keys_that_stand_below_it() {
+    let faults = bad("[admin]\nlistn = 'x'\n[[dhcp.subnet]\nid = 1\nsubnet = '192.0.2.0/24'\n", &[], &[]);
+    let places: Vec<_> = faults.iter().map(|fault| fault.origin().to_string()).collect();
+    assert_eq!(places, ["site.toml:2:1", "site.toml:3:15"], "{faults}");
+}
+
+#[test]
+fn a_key_that_other_programs_have_is_answered_with_what_is_written_here() {
+    let faults = bad("[dhcp]\nlog = { Severity = 'info' }\n", &[], &[]);
+    assert_eq!(faults.to_json()[0]["help"], "write leases = true", "{faults}");
+}

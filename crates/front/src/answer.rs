@@ -71,6 +71,8 @@ impl Handler for Routed {
                 Err(Miss::Path) => Why::Path,
                 Err(Miss::Method(methods)) => match self.preflighted(head, &path) {
                     Some(handler) => return handler.handle(request),
+                    // What an address allows is known without asking who answers there (RFC 9110 section 9.3.7).
+                    None if head.method == Method::OPTIONS => Why::Options(methods),
                     None => Why::Method(methods),
                 },
             },
@@ -114,6 +116,8 @@ fn list(methods: &[Method]) -> Option<HeaderValue> {
 enum Why {
     Path,
     Method(Vec<Method>),
+    /// It asks what the address allows: these, and that question.
+    Options(Vec<Method>),
     Server,
     Malformed(PathError),
 }
@@ -130,6 +134,12 @@ impl Handler for Unrouted {
             Why::Path => problem(StatusCode::NOT_FOUND, "nothing is at this address"),
             Why::Malformed(error) => Problem::new(StatusCode::BAD_REQUEST, error.to_string()).answer(&request.head),
             Why::Server => Response::new(StatusCode::NO_CONTENT),
+            Why::Options(mut methods) => {
+                add(&mut methods, &Method::OPTIONS);
+                let mut response = Response::new(StatusCode::NO_CONTENT);
+                response.headers.extend(list(&methods).map(|list| (ALLOW, list)));
+                response
+            }
             Why::Method(methods) => {
                 let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "this address does not answer that method");
                 response.headers.extend(list(&methods).map(|list| (ALLOW, list)));
@@ -143,7 +153,8 @@ impl Handler for Unrouted {
 /// Sends clients elsewhere.
 #[derive(Debug, Clone)]
 pub struct Redirect {
-    /// Where to. `{host}`, `{path}` and `{query}` stand for those of the request; the query comes with its question mark.
+    /// Where to. `{host}`, `{authority}`, `{path}` and `{query}` stand for those of the request; the host comes without its port, the authority with it, the
+    /// query with its question mark. What the path of the route has in braces stands for what the request has there.
     pub to: String,
     /// 301, 302, 303, 307 or 308.
     pub status: StatusCode,
@@ -152,10 +163,17 @@ pub struct Redirect {
 impl Handler for Redirect {
     fn handle(&self, request: Request) -> Answer {
         let uri = &request.head.uri;
-        let host = request.head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let host = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).map_or(host, |(name, _)| name);
+        let authority = request.head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let port = authority.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
+        let host = port.map_or(authority, |(name, _)| name);
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        let target = fill(&self.to, &[("{host}", host), ("{path}", uri.path()), ("{query}", &query)]);
+        let of_request =
+            [("{host}", host), ("{authority}", authority), ("{path}", uri.path()), ("{query}", query.as_str())];
+        let captures: Vec<(String, String)> =
+            request.head.extensions.get::<Captures>().map(escaped).unwrap_or_default();
+        let captures = captures.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let values: Vec<(&str, &str)> = of_request.into_iter().chain(captures).collect();
+        let target = fill(&self.to, &values);
         match HeaderValue::try_from(target) {
             Ok(target) => {
                 let mut response = plain(self.status);
@@ -167,6 +185,17 @@ impl Handler for Redirect {
                 .into(),
         }
     }
+}
+
+/// What stood where the pattern of the route has names: each name in braces, and the text as URLs have it.
+fn escaped(Captures(captures): &Captures) -> Vec<(String, String)> {
+    let escaped = |(name, value): &(String, String)| {
+        let path = format!("/{value}");
+        // It is a part of a path that was brought into this form, and that is its own.
+        let value = NormalPath::new(&path).map(|path| path.escaped().trim_start_matches('/').to_owned());
+        (format!("{{{name}}}"), value.unwrap_or_default())
+    };
+    captures.iter().map(escaped).collect()
 }
 
 /// Puts values in for names, once: what is put in is not looked through again.
@@ -271,6 +300,30 @@ mod tests {
         assert_eq!(ask(&routed, Method::OPTIONS, "*").status, StatusCode::NO_CONTENT);
         let refused = ask(&routed, Method::DELETE, "/users/7");
         assert_eq!((refused.status, field(&refused, "allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD"));
+    }
+
+    #[test]
+    fn who_asks_what_an_address_allows_is_told_whatever_methods_its_routes_name() {
+        let route = |path: &str, method| {
+            let conditions =
+                Conditions { hosts: vec![], path: path.parse().unwrap(), methods: vec![method], fields: vec![] };
+            (conditions, Arc::new(Tell) as Arc<dyn Handler>)
+        };
+        let routed = Routed::new(Table::new(vec![route("/x/{id}", Method::GET), route("/x/{id}", Method::DELETE)]));
+        let answer = ask(&routed, Method::OPTIONS, "/x/7");
+        assert_eq!((answer.status, field(&answer, "allow")), (StatusCode::NO_CONTENT, "GET, HEAD, DELETE, OPTIONS"));
+        assert_eq!(ask(&routed, Method::OPTIONS, "/y").status, StatusCode::NOT_FOUND);
+    }
+
+    #[test]
+    fn a_redirect_keeps_what_its_route_has_a_name_for() {
+        let redirect = Redirect { to: "https://{authority}/new/{slug}".to_owned(), status: StatusCode::FOUND };
+        let path = "/old/{slug}".parse().unwrap();
+        let conditions = Conditions { hosts: vec![], path, methods: vec![], fields: vec![] };
+        let routed = Routed::new(Table::new(vec![(conditions, Arc::new(redirect) as Arc<dyn Handler>)]));
+        let to = |uri| field(&ask(&routed, Method::GET, uri), "location").to_owned();
+        assert_eq!(to("/old/a"), "https://a.example:80/new/a");
+        assert_eq!(to("/old/%7Bauthority%7D%2F%5C%20"), "https://a.example:80/new/%7Bauthority%7D%2F%5C%20");
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! What `outwork check` says of certificates: their files are read and judged as a start would.
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
 use outwork_config::Fault;
-use outwork_front::config::TlsSettings;
+use outwork_front::config::{Listener, RedirectHttps, TlsSettings};
 use outwork_front::tls::{Certificate, ClientAuth, TlsError, TlsFiles};
 use outwork_net::privileges;
 
+use crate::routes::FrontSettings;
 use crate::settings::Settings;
 use crate::starting::AS_WHOM;
 
@@ -22,6 +24,10 @@ pub(crate) struct Judgement {
     pub(crate) warnings: Vec<(String, Fault)>,
     /// Who reads what is judged, where that is another user than this one.
     reader: Option<(String, u32)>,
+    /// Names of the front door's certificates, which may begin with `*.`.
+    names: Vec<String>,
+    /// Whether there are certificates that could not be read.
+    unread: bool,
 }
 
 /// Judges every certificate that is named.
@@ -31,12 +37,14 @@ pub(crate) fn judge(settings: &Settings, now: SystemTime) -> Judgement {
     let mut judgement = Judgement { reader, ..Judgement::default() };
     if let Some(files) = settings.admin.tls_files() {
         judgement.files("admin.tls", &files, now);
+        judgement.names.clear();
     }
     for (index, listener) in settings.front.listener.iter().enumerate() {
         if let Some(tls) = &listener.tls {
             judgement.listener(&format!("front.listener[{index}].tls"), tls, now);
         }
     }
+    judgement.hosts_are_covered(&settings.front);
     judgement
 }
 
@@ -69,6 +77,8 @@ impl Judgement {
             let files = TlsFiles { certificate: certificate.clone(), key: private.clone() };
             self.files(key, &files, now);
         }
+        self.names.extend(tls.acme.iter().map(ToString::to_string));
+        self.names.extend(tls.local.iter().map(ToString::to_string));
         for (index, files) in tls.certificates.iter().enumerate() {
             let files = TlsFiles { certificate: files.certificate.clone(), key: files.key.clone() };
             self.files(&format!("{key}.certificates[{index}]"), &files, now);
@@ -87,6 +97,7 @@ impl Judgement {
                 let name = files.certificate.display();
                 let warn = |remark: &dyn std::fmt::Display| Fault::new(format!("{name}: {remark}"));
                 let remarks = certificate.remarks(now);
+                self.names.extend(certificate.facts.names.iter().cloned());
                 self.warnings.extend(remarks.iter().map(|remark| (format!("{key}.certificate"), warn(remark))));
                 self.readable(&format!("{key}.certificate"), &files.certificate);
                 self.readable(&format!("{key}.key"), &files.key);
@@ -110,8 +121,29 @@ impl Judgement {
         }
     }
 
+    /// Remarks on hosts that no certificate is for, where clients are served by TLS alone.
+    fn hosts_are_covered(&mut self, front: &FrontSettings) {
+        let is_clear = |one: &Listener| one.tls.is_none() && one.redirect_https == RedirectHttps::Off;
+        if self.unread || self.names.is_empty() || front.listener.iter().any(is_clear) {
+            return;
+        }
+        for (index, route) in front.route.iter().enumerate() {
+            for (place, host) in route.host.iter().enumerate() {
+                let text = host.to_string();
+                let is_address = text.starts_with('[') || text.parse::<IpAddr>().is_ok();
+                if !is_address && !self.names.iter().any(|name| host.is_covered_by(name)) {
+                    let fault = Fault::new(format!("no certificate of a listener is for {text}"));
+                    let help = "have a listener get one (tls.acme, tls.certificates), or correct the name";
+                    let fault = fault.expected(format!("one of {}", self.names.join(", "))).help(help);
+                    self.warnings.push((format!("front.route[{index}].host[{place}]"), fault));
+                }
+            }
+        }
+    }
+
     /// What cannot be read here may be for the user alone that the server runs as.
     fn error(&mut self, key: String, error: &TlsError) {
+        self.unread = true;
         let fault = Fault::new(error.to_string());
         match error {
             TlsError::Read { source, .. } if source.kind() == ErrorKind::PermissionDenied => {

@@ -100,8 +100,13 @@ Examples:
 Examples:
   outwork check
   outwork check --config new.toml && outwork reload
+  outwork check --strict         a warning is a failure, too
   outwork check --json | jq '.[].key'")]
-    Check,
+    Check {
+        /// Exits with 1 where there is a warning, too.
+        #[arg(long)]
+        strict: bool,
+    },
     /// Prints the JSON Schema of the configuration
     ///
     /// Editors that know TOML complete and check with it: put `#:schema ./outwork.schema.json` atop the file.

@@ -403,14 +403,19 @@ async fn signalled(upgrade: Arc<Upgrade>, database: Arc<Database>) {
 async fn hung_up(reload: &Arc<reload::Reload>, database: &Database) {
     let outcome = Arc::clone(reload).run().await;
     match &outcome {
-        Ok(changed) => tracing::info!(changed = changed.join(" "), "configuration reloaded"),
+        Ok(reloaded) => tracing::info!(changed = reloaded.changed.join(" "), "configuration reloaded"),
         Err(refusal) => tracing::warn!("configuration not reloaded; the one before stays in force\n{refusal}"),
     }
     let target = outcome.as_ref().err().and_then(reload::Refusal::key).unwrap_or_default().to_owned();
     let what = Signalled { name: "SIGHUP", action: "config.reload", target };
     let succeeded = outcome.is_ok();
-    record(database, what, succeeded, outcome.map_or_else(|refusal| refusal.to_string(), |changed| changed.join(", ")))
-        .await;
+    record(
+        database,
+        what,
+        succeeded,
+        outcome.map_or_else(|refusal| refusal.to_string(), |reloaded| reloaded.changed.join(", ")),
+    )
+    .await;
 }
 
 /// What a signal has led to.

@@ -16,12 +16,12 @@ use crate::certificates::{self, Judgement};
 use crate::cli::{Cli, Global};
 use crate::environment;
 use crate::remarks;
-use crate::settings::{self, PRACTICE_NAME, Settings, is_below};
+use crate::settings::{self, PRACTICE_NAME, Settings, USUAL, is_below};
 use crate::starting;
 use crate::table::{Table, printable};
 
 /// `outwork check`.
-pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
+pub(crate) fn check(global: &Global, strict: bool) -> anyhow::Result<ExitCode> {
     let sources = settings::sources(global)?;
     let name = sources.file.as_ref().map_or_else(|| "the defaults".into(), |(path, _)| path.display().to_string());
     let is_practice = sources.file.as_ref().is_some_and(|(path, _)| path == Path::new(PRACTICE_NAME));
@@ -31,12 +31,18 @@ pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
         let remarks = if is_practice { Vec::new() } else { remarks::of_things(&loaded.value) };
         let start = if is_practice { Judgement::default() } else { starting::judge(&loaded.value) };
         let warnings = judgement.warnings.into_iter().chain(start.warnings).chain(remarks);
+        let missing = is_practice.then(|| (String::new(), no_configuration()));
+        let warnings = warnings.chain(missing);
         let strays = environment::strays().into_iter().map(|remark| (String::new(), remark));
         warnings.chain(strays).for_each(|(key, warning)| loaded.warn(&key, warning));
         let mut faults = loaded.faults();
         judgement.faults.into_iter().chain(start.faults).for_each(|(key, fault)| faults.at(&key, fault));
         faults.or(loaded)
     });
+    let is_refused = match &loaded {
+        Ok(loaded) => strict && !loaded.warnings().is_empty(),
+        Err(_) => true,
+    };
     match loaded {
         Ok(loaded) if global.json => print_json(&loaded.warnings().iter().map(Fault::to_json).collect())?,
         Ok(loaded) => {
@@ -57,10 +63,19 @@ pub(crate) fn check(global: &Global) -> anyhow::Result<ExitCode> {
                 write!(anstream::stderr(), "{}", faults.render(true))?;
                 writeln!(anstream::stderr(), "{}", places(&faults))?;
             }
-            return Ok(ExitCode::FAILURE);
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What is said where there is no file to check.
+fn no_configuration() -> Fault {
+    let looked = USUAL.join(" or ");
+    Fault::new(format!(
+        "there is no configuration: no {looked}; what was checked is the built-in one, to practise with"
+    ))
+    .expected("a configuration file")
+    .help("`outwork config init` writes one; --config names another place")
 }
 
 /// Where faults lie, and how many: `outwork.toml: 2 faults, --set dhcp.workers: 1 fault`.

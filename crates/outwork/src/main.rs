@@ -12,6 +12,7 @@
 //! - `remote`: commands that ask a running server, through `client`.
 //! - `sample`: the site that is served where there is no configuration.
 //! - `password`: `outwork hash-password`.
+//! - `redirection`: what routes say of redirections.
 //! - `remarks`: what `outwork check` remarks on of the front door.
 //! - `report`: what went wrong, for people and for machines.
 //! - `starting`: what `outwork check` finds that a start would fail for.
@@ -28,6 +29,7 @@ mod compose;
 mod environment;
 mod local;
 mod password;
+mod redirection;
 mod remarks;
 mod remote;
 mod report;
@@ -69,7 +71,7 @@ fn main() -> ExitCode {
 fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
     let global = &cli.global;
     match &cli.command {
-        Command::Check => return local::check(global),
+        Command::Check { strict } => return local::check(global, *strict),
         Command::Schema => local::schema()?,
         Command::Config(ConfigCommand::Show { below, changed }) => local::show(global, below.as_deref(), *changed)?,
         Command::Config(ConfigCommand::Init { file, force }) => local::init(global, file, *force)?,

@@ -1,5 +1,7 @@
 //! What is said of the front door and of what it serves that can be used, and may not do what was meant.
 
+mod routes;
+
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -147,11 +149,14 @@ fn routes_answer(front: &FrontSettings, at: &mut At<'_>) {
             warning.help("take one of them out; names in braces tell no paths apart"),
         );
     }
+    routes::guards_are_asked(front, &conditions, at);
+    routes::caches_see_changes(front, at);
 }
 
 /// Remarks on what lies on disks and in databases, by key. It is looked at.
 pub(crate) fn of_things(settings: &Settings) -> Vec<(String, Fault)> {
     let mut remarks = of_files(settings);
+    remarks.extend(routes::of_prefixes(settings));
     remarks.extend(of_queries(settings));
     remarks
 }

@@ -20,6 +20,7 @@ use ureq::http::Method;
 use crate::cli::{Global, LogCommand, TokenCommand};
 use crate::client::{Client, escaped};
 use crate::local::print_json;
+use crate::report;
 use crate::settings::PRACTICE_NAME;
 use crate::table::{Table, bytes, cell, printable, span, time, write_pairs};
 
@@ -44,6 +45,12 @@ pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {
     let answer = Client::to_take_up(global, Duration::ZERO)?.change(Method::POST, "/reload", None)?;
     if global.json {
         return print_json(&answer);
+    }
+    for warning in items(&answer["warnings"]) {
+        let (key, found) = (cell(&warning["key"]), cell(&warning["found"]));
+        let line = if key.is_empty() { found } else { format!("{key}: {found}") };
+        let help = warning["help"].as_str().map(|help| format!("; {help}")).unwrap_or_default();
+        report::warn(&format!("{line}{help}"))?;
     }
     let mut out = anstream::stdout();
     let changed = items(&answer["changed"]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use outwork_cache::Key;
-use outwork_config::expansion::join_key;
+use outwork_config::expansion::{Foreign, join_key};
 use outwork_config::{At, ByteSize, Fault, hours, millis, section};
 use outwork_front::acme;
 use outwork_front::answer::{Redirect, Respond, Routed, Unrouted};
@@ -33,8 +33,9 @@ use outwork_web::sql::config::{Query as QuerySettings, Web};
 use outwork_web::sql::query::{Around, Prepared, prepare};
 use outwork_web::sql::{Databases, Queried};
 
-use crate::remarks;
+use crate::redirection::RedirectSettings;
 use crate::settings::is_below;
+use crate::{redirection, remarks};
 
 filtered_section! {
     /// The front door: HTTP/1.1, HTTP/2 and HTTP/3, and the routes to what answers. What it says of middleware holds for every route that does
@@ -56,7 +57,9 @@ filtered_section! {
         pub(crate) limits: Limits,
         /// Compression of responses, for routes that do not say otherwise.
         pub(crate) compression: Compression,
-        /// The routes. The most specific one that fits answers, wherever it stands.
+        /// The routes. The most specific one that fits answers, wherever it stands: one whose host is named comes before one with a wildcard, and that before
+        /// one without hosts; among these the most specific path, text before `{name}` before `*`; then the one with more methods and header fields. A route
+        /// without hosts guards nothing that a route with the host of the request answers, not even with a path that says less.
         pub(crate) route: Vec<Route>,
         /// Networks of proxies whose word is taken for whose request it is.
         pub(crate) trusted_proxies: Vec<Network>,
@@ -70,15 +73,18 @@ filtered_section! {
         pub(crate) redis: Option<Redis>,
     }
     check whole;
+    foreign OF_THE_DOOR;
 }
 
 filtered_section! {
     /// Requests, and what answers them: exactly one of `files`, `query`, `redirect`, `respond` and `reroute`.
     #[required_keys]
     pub(crate) struct Route {
-        /// Hosts, such as `www.example.org` or `*.example.org`; none stands for any.
+        /// Hosts, such as `www.example.org` or `*.example.org`, without scheme and port; none stands for any. A route whose host is named comes before one
+        /// with a wildcard, and that before one without hosts, whatever their paths are.
         pub(crate) host: Vec<HostPattern>,
-        /// The path. `{name}` stands for one segment, and `*` at the end for whatever follows.
+        /// The path. `{name}` stands for one segment, and `*` at the end for whatever follows; without it the path is this one alone: `/admin/` is not
+        /// `/admin/index.html`. Of routes with the same host the most specific path answers.
         pub(crate) path: PathPattern,
         /// Methods; none stands for any. GET brings HEAD along.
         pub(crate) methods: Vec<String>,
@@ -109,19 +115,68 @@ filtered_section! {
         pub(crate) logged: bool = true,
     }
     check one_answer;
+    foreign OF_A_ROUTE;
 }
 
-section! {
-    /// Sends clients elsewhere.
-    #[required_keys]
-    pub(crate) struct RedirectSettings {
-        /// Where to; `{host}`, `{path}` and `{query}` stand for those of the request.
-        pub(crate) to: String,
-        /// 301, 302, 303, 307 or 308.
-        pub(crate) status: u16 [range 301..=308] = 308,
-    }
-    check is_a_redirection;
-}
+const NO_PROXY: &str = "Outwork has no reverse proxy yet: a route answers with files, query, redirect or respond";
+const AS_FILES: &str = "write files = { root = \"FOLDER\" }";
+const AS_TRY: &str = "write files = { root = \"FOLDER\", try = [\"$path\", \"/index.html\"] }";
+const AS_HOST: &str = "write host = [\"www.example.org\"]";
+const AS_PATH: &str = "write path = \"/PREFIX/*\", or path = \"/PATH\" for that path alone";
+const AS_LISTENER: &str = "write address = \"0.0.0.0:8080\" in a [[front.listener]]; a route answers at every listener";
+const AS_CERTIFICATE: &str = "write tls = { certificate = \"FILE\", key = \"FILE\" } in a [[front.listener]]";
+const AS_ERROR_PAGES: &str = "write error_pages = { 404 = \"404.html\", 5xx = \"sorry.html\" }";
+
+/// What nginx, Caddy and Apache have where a route is meant.
+const OF_A_ROUTE: Foreign = &[
+    ("proxy_pass", NO_PROXY),
+    ("proxy", NO_PROXY),
+    ("reverse_proxy", NO_PROXY),
+    ("upstream", NO_PROXY),
+    ("backend", NO_PROXY),
+    ("fastcgi_pass", NO_PROXY),
+    ("location", AS_PATH),
+    ("root", AS_FILES),
+    ("file_server", AS_FILES),
+    ("alias", "write files = { root = \"FOLDER\" }, and rewrite = { strip_prefix = \"/PREFIX\" } beside it"),
+    ("index", "write files = { root = \"FOLDER\", index = [\"index.html\"] }"),
+    ("autoindex", "write files = { root = \"FOLDER\", listing = { enabled = true } }"),
+    ("try_files", AS_TRY),
+    ("server_name", AS_HOST),
+    ("hosts", AS_HOST),
+    ("listen", AS_LISTENER),
+    ("return", "write redirect = { to = \"/new\", status = 301 }, or respond = { status = 200, body = \"TEXT\" }"),
+    ("redir", "write redirect = { to = \"/new\" }"),
+    ("error_page", AS_ERROR_PAGES),
+    ("gzip", "write compression = { enabled = true }"),
+    ("encode", "write compression = { enabled = true }"),
+    ("expires", "write response_headers = { set = { cache-control = \"max-age=3600\" } }"),
+    ("add_header", "write response_headers = { set = { x-name = \"VALUE\" } }"),
+    ("auth_basic", "write basic_auth = { users = { NAME = \"HASH\" } }; `outwork hash-password` makes a hash"),
+    ("allow", "write addresses = { allow = [\"192.0.2.0/24\"] }"),
+    ("deny", "write addresses = { deny = [\"192.0.2.0/24\"] }"),
+    ("ssl_certificate", AS_CERTIFICATE),
+    ("ssl_certificate_key", AS_CERTIFICATE),
+];
+
+/// What they have where the front door is meant.
+const OF_THE_DOOR: Foreign = &[
+    ("server", "write a [[front.listener]] with its address, and a [[front.route]] with its host and path"),
+    ("routes", "write [[front.route]] once for each"),
+    ("location", "write a [[front.route]] with its path"),
+    ("upstream", NO_PROXY),
+    ("proxy_pass", NO_PROXY),
+    ("reverse_proxy", NO_PROXY),
+    ("listen", "write a [[front.listener]] with address = \"0.0.0.0:8080\""),
+    ("listeners", "write [[front.listener]] once for each"),
+    ("server_name", "write host in a [[front.route]]"),
+    ("host", "write it in a [[front.route]]"),
+    ("root", "write a [[front.route]] with path = \"/*\" and files = { root = \"FOLDER\" }"),
+    ("gzip", "write compression = { enabled = true }"),
+    ("error_page", AS_ERROR_PAGES),
+    ("ssl_certificate", AS_CERTIFICATE),
+    ("ssl_certificate_key", AS_CERTIFICATE),
+];
 
 section! {
     /// Answers every request alike.
@@ -165,7 +220,10 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
         [_] => {}
         // What was to answer may be there, and not be readable.
         [] if at.left_out().any(|key| ANSWERS.split(", ").any(|answer| is_below(key, answer))) => {}
-        [] => at.fault("", Fault::new("nothing answers").expected(format!("one of {ANSWERS}"))),
+        [] => {
+            let help = "say what answers: files = { root = \"FOLDER\" }, query, redirect = { to = \"/new\" }, or respond = { body = \"TEXT\" }";
+            at.fault("", Fault::new("nothing answers").expected(format!("one of {ANSWERS}")).help(help));
+        }
         [_, second, ..] => {
             let fault = Fault::new(format!("{} answer", given.join(" and "))).expected(format!("one of {ANSWERS}"));
             at.fault(second, fault.help("make a route of each, with a path of its own"));
@@ -189,6 +247,9 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
             let fault = Fault::new(format!("{method:?} is no method")).expected("a method such as \"GET\"");
             at.fault(&format!("methods[{index}]"), fault.help("methods are in capital letters"));
         }
+    }
+    if let Some(redirect) = &route.redirect {
+        redirection::check_target(redirect, &route.path, at);
     }
     check_conditions(&route.headers, at);
     filters::check_error_pages(route.error_pages.as_ref(), at);
@@ -226,6 +287,11 @@ fn whole(front: &FrontSettings, at: &mut At<'_>) {
 
 fn fields(respond: &RespondSettings, at: &mut At<'_>) {
     filters::check_fields("headers", &respond.headers, at);
+    // What nginx does with it is no answer.
+    if respond.status == 444 {
+        let warning = Fault::new("clients get an answer with the status 444: no connection is closed without one");
+        at.warn("status", warning.help("write 403 or 404; `addresses` refuses clients by their address"));
+    }
 }
 
 /// Checks header fields that requests are told apart by, which may be any.
@@ -240,73 +306,6 @@ fn check_conditions(fields: &BTreeMap<String, String>, at: &mut At<'_>) {
         };
         at.fault(&join_key("headers", name), fault);
     }
-}
-
-/// What a redirection may name of the request.
-const NAMES: [&str; 3] = ["{host}", "{path}", "{query}"];
-
-/// What others call that, the longer words first.
-const FOREIGN: [(&str, &str); 8] = [
-    ("$request_uri", "{path}{query}"),
-    ("$is_args", "{query}"),
-    ("$host", "{host}"),
-    ("$http_host", "{host}"),
-    ("$args", "{query}"),
-    ("$uri", "{path}"),
-    ("$path", "{path}"),
-    ("$query", "{query}"),
-];
-
-/// The first word that another server would replace, where it stands, and what is written here.
-fn foreign_name(to: &str) -> Option<(usize, &str, Option<&'static str>)> {
-    let mut named = to.match_indices('$').filter_map(|(at, _)| {
-        let rest = to.get(at + 1..)?;
-        let fits = |character: char| character.is_ascii_alphanumeric() || character == '_';
-        let length = match rest.strip_prefix('{') {
-            Some(braced) => braced.find('}')? + 2,
-            None => rest.find(|character| !fits(character)).unwrap_or(rest.len()),
-        };
-        let word = to.get(at..=at + length)?;
-        let bare = word.replace(['{', '}'], "");
-        let here = FOREIGN.iter().find(|(foreign, _)| *foreign == bare).map(|(_, here)| *here);
-        let is_group = bare.len() > 1 && bare.bytes().skip(1).all(|byte| byte.is_ascii_digit());
-        (here.is_some() || is_group || word.contains('{')).then_some((at, word, here))
-    });
-    named.next()
-}
-
-fn is_a_redirection(redirect: &RedirectSettings, at: &mut At<'_>) {
-    if let Some((offset, word, here)) = foreign_name(&redirect.to) {
-        let fault = Fault::new(format!("a redirection knows no {word}")).expected("{host}, {path} or {query}");
-        let help = match here {
-            Some(here) => format!("write {here}, or %24 for a dollar sign that is meant as such"),
-            None => {
-                "there are no groups of a pattern here; write %24 for a dollar sign that is meant as such".to_owned()
-            }
-        };
-        return at.fault("to", fault.help(help).within(offset, word.len()));
-    }
-    if let Some((offset, name)) = unknown_name(&redirect.to) {
-        let fault = Fault::new(format!("a redirection knows no {name}")).expected("{host}, {path} or {query}");
-        let help = "what the path of the route calls {so} stands for nothing here; write %7B for a brace that is meant as such";
-        at.fault("to", fault.help(help).within(offset, name.chars().count()));
-    }
-    if !matches!(redirect.status, 301..=303 | 307 | 308) {
-        let fault = Fault::new(format!("{} is no redirection", redirect.status));
-        at.fault("status", fault.expected("301, 302, 303, 307 or 308"));
-    }
-}
-
-/// The first name in braces that stands for nothing, and where it stands. Other braces are text.
-fn unknown_name(to: &str) -> Option<(usize, &str)> {
-    let mut named = to.match_indices('{').filter_map(|(at, _)| {
-        let rest = to.get(at..)?;
-        let name = rest.get(..=rest.find('}')?)?;
-        let fits = |character: char| character.is_ascii_alphanumeric() || character == '_';
-        let word = name.len() > 2 && name.trim_matches(['{', '}']).chars().all(fits);
-        (word && !NAMES.contains(&name)).then_some((at, name))
-    });
-    named.next()
 }
 
 /// What is wrong with the queries of routes, seen together with their databases.

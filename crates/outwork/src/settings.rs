@@ -87,6 +87,8 @@ pub(crate) struct Read {
     pub(crate) effective: Vec<Effective>,
     /// The file, where there is one.
     pub(crate) file: Option<PathBuf>,
+    /// What should be looked at, and is no fault.
+    pub(crate) warnings: Vec<Fault>,
 }
 
 impl Read {
@@ -107,7 +109,7 @@ pub(crate) fn load(global: &Global) -> anyhow::Result<Read> {
     let sources = sources(global)?;
     let file = sources.file.as_ref().map(|(path, _)| path.clone()).filter(|path| path != Path::new(PRACTICE_NAME));
     let loaded = outwork_config::load::<Settings>(sources)?;
-    Ok(Read { effective: loaded.effective(), value: loaded.value, file })
+    Ok(Read { effective: loaded.effective(), warnings: loaded.warnings().to_vec(), value: loaded.value, file })
 }
 
 /// The folder of the file.
@@ -171,7 +173,7 @@ pub(crate) fn whereabouts(global: &Global, faults: Told) -> anyhow::Result<Where
 }
 
 /// Files that are read where none is named, first come first served.
-const USUAL: [&str; 2] = ["outwork.toml", "/etc/outwork/outwork.toml"];
+pub(crate) const USUAL: [&str; 2] = ["outwork.toml", "/etc/outwork/outwork.toml"];
 
 /// Every layer of the configuration, read as this run sees it. A file that was named must be there; where no usual one is
 /// either, there is the practice configuration.

@@ -18,7 +18,8 @@ section! {
     /// A folder whose files are served.
     #[required_keys]
     pub struct Files {
-        /// The folder.
+        /// The folder. A file is looked for by the whole path: with the path `/img/*`, in the folder `img` of this one, unless the route has
+        /// `rewrite = { strip_prefix = "/img" }` beside `files`.
         pub root: PathBuf,
         /// Files that are served for a folder, the first that there is.
         pub index: Vec<String> = vec!["index.html".to_owned()],

@@ -171,10 +171,13 @@ async fn config(_: Viewer, State(shared): Context) -> Json<Config> {
 }
 
 /// What a reload changed.
-#[derive(Debug, Serialize, ToSchema)]
-struct Reloaded {
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct Reloaded {
     /// The keys whose values changed.
-    changed: Vec<String>,
+    pub changed: Vec<String>,
+    /// What should be looked at, and is no fault, as `outwork check --json` tells it.
+    #[schema(value_type = Vec<Object>)]
+    pub warnings: Vec<serde_json::Value>,
 }
 
 /// What subscribers of `system` are told.
@@ -190,10 +193,11 @@ struct Changed {
 async fn reload(Operator(caller): Operator, State(shared): Context) -> Result<Json<Reloaded>, Problem> {
     caller.does("config.reload", "", "");
     match (shared.admin.reload)().await {
-        Ok(changed) => {
+        Ok(reloaded) => {
+            let changed = &reloaded.changed;
             caller.does("config.reload", "", changed.join(", "));
             shared.admin.hub.publish("system", "reloaded", || Changed { changed: changed.clone() });
-            Ok(Json(Reloaded { changed }))
+            Ok(Json(reloaded))
         }
         Err(problem) => {
             caller.does("config.reload", problem.key.clone().unwrap_or_default(), problem.detail.clone());

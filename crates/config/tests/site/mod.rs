@@ -57,7 +57,10 @@ section! {
         /// The keyword as a key.
         pub r#type: Option<String>,
     }
+    foreign LOG_OF_OTHERS;
 }
+
+const LOG_OF_OTHERS: outwork_config::expansion::Foreign = &[("severity", "write leases = true")];
 
 section! {
     /// A subnet.

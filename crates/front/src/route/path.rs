@@ -135,6 +135,26 @@ impl PathPattern {
         })
     }
 
+    /// The folder that all of its paths lie in, without a slash before it: what it begins with, where it goes on with anything and says more than that.
+    pub fn folder(&self) -> Option<String> {
+        let literal = |segment: &Segment| match segment {
+            Segment::Literal(text) => Some(text.to_string()),
+            Segment::Capture(_) => None,
+        };
+        let segments: Vec<String> = self.segments.iter().map_while(literal).collect();
+        (self.open && !segments.is_empty()).then(|| segments.join("/"))
+    }
+
+    /// A path that fits.
+    pub(super) fn sample(&self) -> String {
+        let segment = |segment: &Segment| match segment {
+            Segment::Literal(text) => format!("/{text}"),
+            Segment::Capture(_) => "/-".to_owned(),
+        };
+        let path: String = self.segments.iter().map(segment).collect();
+        if self.open { format!("{path}/-") } else { path }
+    }
+
     /// Its text without the names of its captures: patterns that fit the same paths have the same.
     pub(super) fn shape(&self) -> String {
         let mut shape = String::new();

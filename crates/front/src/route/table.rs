@@ -17,10 +17,35 @@ pub enum HostPattern {
     Below(Box<str>),
 }
 
-/// A text that is no host.
+/// Why a text is no host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no host")]
-pub struct HostPatternError(String);
+pub enum HostPatternError {
+    /// It is an address of something.
+    #[error("a host has no scheme and no path")]
+    Url,
+    /// A port follows.
+    #[error("a host has no port")]
+    Port,
+    /// What other servers call any host.
+    #[error("no client asks for a host of this name")]
+    Any,
+    /// Something else.
+    #[error("this is no name and no address")]
+    Other,
+}
+
+impl HostPatternError {
+    /// What to write instead, where that is known.
+    fn advice(&self) -> Option<String> {
+        let advice = match self {
+            Self::Url => "write the name alone: a route answers whatever the scheme is, and `path` says which paths",
+            Self::Port => "leave the port out: a route answers at every listener",
+            Self::Any => "leave `host` out: a route without it answers every host",
+            Self::Other => return None,
+        };
+        Some(advice.to_owned())
+    }
+}
 
 impl std::str::FromStr for HostPattern {
     type Err = HostPatternError;
@@ -33,14 +58,57 @@ impl std::str::FromStr for HostPattern {
         };
         let fits = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
         let address = name.starts_with('[') && name.ends_with(']') && !below;
-        if name.is_empty() || name.starts_with('.') || (!address && !name.chars().all(fits)) {
-            return Err(HostPatternError(text.to_owned()));
+        if matches!(name, "_" | "*" | "") {
+            return Err(HostPatternError::Any);
+        }
+        if name.contains('/') {
+            return Err(HostPatternError::Url);
+        }
+        if name
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| is_port(port) && (!host.contains(':') || host.ends_with(']')))
+        {
+            return Err(HostPatternError::Port);
+        }
+        if name.starts_with('.') || (!address && !name.chars().all(fits)) {
+            return Err(HostPatternError::Other);
         }
         Ok(match below {
             true => Self::Below(format!(".{name}").into()),
             false => Self::Name(name.into()),
         })
     }
+}
+
+impl HostPattern {
+    /// Whether a host in small letters, without its port, is one of these.
+    pub(super) fn fits(&self, host: &str) -> bool {
+        match self {
+            Self::Name(name) => **name == *host,
+            Self::Below(suffix) => is_below(host, suffix),
+        }
+    }
+
+    /// Whether a name of a certificate, which may begin with `*.`, is good for some of these.
+    pub fn is_covered_by(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        match self {
+            Self::Name(own) => {
+                let one_label = |suffix: &str| own.split_once('.').is_some_and(|(_, rest)| rest == suffix);
+                *name == **own || name.strip_prefix("*.").is_some_and(one_label)
+            }
+            Self::Below(suffix) => is_below(&name, suffix),
+        }
+    }
+}
+
+/// Whether a host has more labels before a suffix that begins with a dot.
+fn is_below(host: &str, suffix: &str) -> bool {
+    host.len() > suffix.len() && host.ends_with(suffix)
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl std::fmt::Display for HostPattern {
@@ -52,7 +120,7 @@ impl std::fmt::Display for HostPattern {
     }
 }
 
-outwork_config::text_setting!(HostPattern, "a host such as", "www.example.org");
+outwork_config::text_setting!(HostPattern, "a host such as", "www.example.org", advice HostPatternError::advice);
 
 /// What a request has to be for a route to answer it.
 #[derive(Debug, Clone, PartialEq)]
@@ -175,7 +243,7 @@ impl<T> Table<T> {
             false => host,
         };
         let mut methods = Vec::new();
-        let below = self.below.iter().filter(|(suffix, _)| host.len() > suffix.len() && host.ends_with(&**suffix));
+        let below = self.below.iter().filter(|(suffix, _)| is_below(host, suffix));
         let nodes = self.named.get(host).into_iter().chain(below.map(|(_, node)| node)).chain([&self.any]);
         for node in nodes {
             let fits = &mut |index: usize| self.fits(index, method, head, &mut methods);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use outwork_config::{Effective, Faults, Origin, diff};
+use outwork_admin::routes::Reloaded;
+use outwork_config::{Effective, Fault, Faults, Origin, diff};
 use outwork_dhcp::policy::Policy;
 use outwork_dhcp::server::Service;
 use outwork_front::Tls;
@@ -136,22 +137,22 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Reads the configuration again and takes it up. Returns the keys that changed.
-    pub(super) async fn run(self: Arc<Self>) -> Result<Vec<String>, Refusal> {
+    /// Reads the configuration again and takes it up. Returns the keys that changed, and what should be looked at.
+    pub(super) async fn run(self: Arc<Self>) -> Result<Reloaded, Refusal> {
         let reload = Arc::clone(&self);
         let outcome = match tokio::task::spawn_blocking(move || reload.apply()).await {
             Ok(outcome) => outcome,
             Err(error) => Err(Refusal::Prepare(error.to_string())),
         };
         self.hub.publish("system", "reload", || match &outcome {
-            Ok(changed) => json!({ "changed": changed }),
+            Ok(reloaded) => json!({ "changed": reloaded.changed }),
             Err(refusal) => json!({ "refused": refusal.to_string() }),
         });
         outcome
     }
 
     /// [`run`](Self::run) for the API.
-    pub(super) fn as_problem(self: Arc<Self>) -> BoxFuture<'static, Result<Vec<String>, Problem>> {
+    pub(super) fn as_problem(self: Arc<Self>) -> BoxFuture<'static, Result<Reloaded, Problem>> {
         self.run()
             .map(|outcome| {
                 outcome.map_err(|refusal| {
@@ -161,7 +162,7 @@ impl Reload {
             .boxed()
     }
 
-    fn apply(&self) -> Result<Vec<String>, Refusal> {
+    fn apply(&self) -> Result<Reloaded, Refusal> {
         // Held throughout: two reloads at once would mix.
         let mut state = self.current.0.lock();
         // The file of the start, though no option named it: were another looked for, the loss of a file would put the practice
@@ -230,8 +231,9 @@ impl Reload {
             super::dhcp::warn_of(&read.value);
             outwork_dhcp::api::reservation::adopt(dhcp, Arc::new(policy));
         }
+        let warnings = read.warnings.iter().map(Fault::to_json).collect();
         state.read = read;
         state.generation = generation;
-        Ok(changes.into_iter().map(|change| change.key).collect())
+        Ok(Reloaded { changed: changes.into_iter().map(|change| change.key).collect(), warnings })
     }
 }

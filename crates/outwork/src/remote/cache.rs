@@ -1,9 +1,10 @@
 //! `outwork cache`.
 
 use std::io::Write;
+use std::net::SocketAddr;
 
 use serde_json::{Value as Json, json};
-use ureq::http::Method;
+use ureq::http::{Method, Uri};
 
 use super::{items, rows};
 use crate::cli::Global;
@@ -131,6 +132,23 @@ fn stats(global: &Global, client: &Client, top: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is said of a purged URL with a port that no listener has. URLs are kept as clients ask for them.
+fn nobody_listens(client: &Client, body: &Json) -> anyhow::Result<String> {
+    let url = body["url"].as_str().or(body["prefix"].as_str()).and_then(|url| url.parse::<Uri>().ok());
+    let Some((url, scheme)) = url.as_ref().and_then(|url| Some((url, url.scheme_str()?))) else {
+        return Ok(String::new());
+    };
+    let port = url.port_u16().unwrap_or(if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 });
+    let status = client.get("/status")?;
+    let has = |one: &Json| one["address"].as_str().and_then(|at| at.parse::<SocketAddr>().ok()).map(|at| at.port());
+    let known =
+        items(&status["listeners"]).iter().filter(|one| one["service"] == "front").any(|one| has(one) == Some(port));
+    Ok(match known {
+        true => String::new(),
+        false => format!("; no [[front.listener]] has the port {port}: name the URL as clients ask for it"),
+    })
+}
+
 fn purge(global: &Global, client: &Client, args: &PurgeArgs) -> anyhow::Result<()> {
     let of = |key: &'static str, texts: &[String]| texts.iter().map(|text| json!({ key: text })).collect::<Vec<_>>();
     let mut purges = [of("url", &args.urls), of("prefix", &args.prefix), of("tag", &args.tag)].concat();
@@ -146,7 +164,7 @@ fn purge(global: &Global, client: &Client, args: &PurgeArgs) -> anyhow::Result<(
                 body.as_object().and_then(|body| body.values().next()).and_then(Json::as_str).unwrap_or("everything");
             let noun = if count == 1 { "entry" } else { "entries" };
             let mut line = match count {
-                0 => format!("purged {what}: nothing of it was in memory"),
+                0 => format!("purged {what}: nothing of it was in memory{}", nobody_listens(client, body)?),
                 _ => format!("purged {what}: {count} {noun} left memory"),
             };
             for (name, place) in [("shared", "Redis"), ("disk", "the disk"), ("edge", "the CDN")] {

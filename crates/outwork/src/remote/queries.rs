@@ -27,6 +27,19 @@ pub(crate) fn queries(global: &Global, command: &QueriesCommand) -> anyhow::Resu
             if !untouched.is_empty() {
                 line.push_str(&format!("; nothing was kept that is made of {}", untouched.join(", ")));
             }
+            let routes = client.get("/front/routes")?;
+            let keeps = |route: &&Json| {
+                let is_of = database.as_ref().is_none_or(|database| route["database"] == **database);
+                route["answers"] == "query" && route["cached"] == true && is_of
+            };
+            let keeping: Vec<String> =
+                items(&routes["items"]).iter().filter(keeps).map(|one| cell(&one["route"])).collect();
+            if !keeping.is_empty() && !global.json {
+                line.push_str(&format!(
+                    "; {} may give answers that are kept by URL (cache) all the same: `outwork cache purge` forgets those",
+                    keeping.join(", ")
+                ));
+            }
             super::done(global, &answer, &line)
         }
     }

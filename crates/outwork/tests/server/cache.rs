@@ -58,7 +58,9 @@ fn an_answer_is_given_again_though_its_file_has_changed_until_it_is_purged() {
     assert!(said.starts_with("purged ") && said.contains(": 1 entry left memory"), "{said}");
     assert!(get(&page, &[]).ends_with("second"));
     let said = place.must(&["cache", "purge", &format!("{site}/unknown")]);
-    assert!(said.contains(": nothing of it was in memory"), "{said}");
+    assert!(said.contains(": nothing of it was in memory\n"), "{said}");
+    let said = place.must(&["cache", "purge", "http://www.test:81/"]);
+    assert!(said.contains("no [[front.listener]] has the port 81"), "{said}");
 }
 
 /// What the README says of a site, in short.

@@ -3,6 +3,7 @@
 
 mod binary;
 mod cache;
+mod checking;
 mod commands;
 mod descriptors;
 mod errors;

@@ -83,6 +83,7 @@ fn words_of_other_servers_and_groups_that_are_not_there_are_refused_with_what_is
         ("https://{host}$request_uri", "write {path}{query}"),
         ("/new/$1", "there are no groups"),
         ("/new/${name}", "there are no groups"),
+        ("$scheme://{host}/new", "write http or https"),
     ] {
         let (found, said) = fault(&route("/*", &format!("redirect = {{ to = '{to}' }}")), "front.route[0].redirect.to");
         assert!(found.starts_with("a redirection knows no $") && said.contains(help), "{to}: {found} {said}");
@@ -92,6 +93,68 @@ fn words_of_other_servers_and_groups_that_are_not_there_are_refused_with_what_is
     let helps: Vec<_> = faults.iter().filter_map(|fault| fault["help"].as_str()).collect();
     assert_eq!(helps.len(), 2, "{faults:#?}");
     assert!(helps[0] == "write \"$path\"" && helps[1].starts_with("leave it out"), "{helps:?}");
+}
+
+#[test]
+fn a_redirection_that_leads_nowhere_in_particular_is_refused() {
+    for (to, help) in [
+        ("new", "write \"/new\""),
+        ("www.example.org/new", "write \"https://www.example.org/new\""),
+        ("{host}:8443/new", "write \"https://{host}:8443/new\""),
+        ("localhost:8080", "write \"/localhost:8080\""),
+    ] {
+        let route = format!("{LISTENER}[[front.route]]\npath = '/*'\nredirect = {{ to = '{to}' }}\n");
+        let (found, said) = fault(&route, "front.route[0].redirect.to");
+        assert!(found.contains("depends on the path") && said.contains(help), "{to}: {found} {said}");
+    }
+}
+
+#[test]
+fn hosts_with_a_port_or_a_scheme_and_the_name_of_any_are_refused_with_why() {
+    for (host, why, help) in [
+        ("www.test:8443", "a host has no port", "leave the port out"),
+        ("[::1]:80", "a host has no port", "leave the port out"),
+        ("https://www.test", "a host has no scheme", "write the name alone"),
+        ("_", "no client asks for a host of this name", "leave `host` out"),
+        ("*", "no client asks for a host of this name", "leave `host` out"),
+    ] {
+        let route = format!("{LISTENER}[[front.route]]\nhost = ['{host}']\npath = '/*'\nrespond = {{}}\n");
+        let (found, said) = fault(&route, "front.route[0].host[0]");
+        assert!(found.contains(why) && said.contains(help), "{host}: {found} {said}");
+    }
+}
+
+#[test]
+fn keys_of_other_servers_are_refused_with_what_is_written_here() {
+    let route = |line: &str| format!("{LISTENER}[[front.route]]\npath = '/*'\nrespond = {{}}\n{line}\n");
+    for (line, help) in [
+        ("proxy_pass = 'http://b'", "no reverse proxy yet"),
+        ("reverse_proxy = 'b:80'", "no reverse proxy yet"),
+        ("location = '/a'", "write path"),
+        ("root = 'site'", "write files = { root"),
+        ("server_name = 'a'", "write host"),
+        ("try_files = ['a']", "try = ["),
+        ("return = 301", "write redirect"),
+        ("error_page = '404'", "write error_pages"),
+        ("gzip = true", "write compression"),
+        ("ssl_certificate = 'a.pem'", "in a [[front.listener]]"),
+    ] {
+        let key = line.split(' ').next().unwrap_or_default();
+        let (found, said) = fault(&route(line), &format!("front.route[0].{key}"));
+        assert!(found == "unknown key" && said.contains(help), "{line}: {said}");
+    }
+    let (_, said) = fault(&format!("[front]\nlisten = 80\n{LISTENER}{RESPOND}"), "front.listen");
+    assert!(said.contains("[[front.listener]]"), "{said}");
+    let (_, said) = fault(&format!("{LISTENER}[[front.route]]\npath = '/*'\n"), "front.route[0]");
+    assert!(["files", "query", "redirect", "respond"].iter().all(|one| said.contains(one)), "{said}");
+}
+
+#[test]
+fn a_status_that_closes_connections_elsewhere_is_remarked_on() {
+    let place = Place::with(&format!("{LISTENER}[[front.route]]\npath = '/*'\nrespond = {{ status = 444 }}\n"));
+    let checked = place.outwork(&["check", "--json"]);
+    let told = json(&checked);
+    assert!(checked.status.success() && told[0]["key"] == "front.route[0].respond.status", "{told:#}");
 }
 
 #[test]

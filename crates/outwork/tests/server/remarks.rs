@@ -132,13 +132,13 @@ fn a_redirection_to_a_name_that_stands_for_nothing_is_refused() {
         let file = format!("{LISTENER}[[front.route]]\npath = '/users/{{id}}'\nredirect = {{ to = '{to}' }}\n");
         told(dir.path(), &file)
     };
-    let (good, told) = of("https://{host}/people/{id}{query}");
+    let (good, told) = of("https://{host}/people/{name}{query}");
     assert!(!good && told.len() == 1, "{told:?}");
     assert_eq!((&*told[0].1, told[0].2), ("front.route[0].redirect.to", 5));
-    assert!(told[0].3.contains("no {id}"), "{told:?}");
+    assert!(told[0].3.contains("no {name}"), "{told:?}");
     let shown = text(&outwork(dir.path(), &["check"]).stderr);
-    assert!(shown.contains("{host}, {path} or {query}"), "{shown}");
-    for to in ["https://{host}{path}{query}", "/a", "/{", "/{}", "/{a-b}", "/}{"] {
+    assert!(shown.contains("{host}, {authority}, {path}, {query} or {id}"), "{shown}");
+    for to in ["https://{authority}{path}{query}", "/people/{id}", "/a", "/{", "/{}", "/{a-b}", "/}{"] {
         assert_eq!(of(to), (true, Vec::new()), "{to}");
     }
 }
@@ -229,4 +229,69 @@ fn a_table_that_is_missing_is_shown_as_it_is_written() {
     let told = json(&outwork(dir.path(), &["check", "--json"]));
     assert_eq!(told.as_array().map(Vec::len), Some(1), "nothing is said twice: {told:#}");
     assert_eq!(told[0]["help"], "make it a table: files = { root = \"path/to/file\" }", "{told:#}");
+}
+
+#[test]
+fn a_guard_that_requests_pass_by_is_warned_of() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = dir.path().display();
+    let route =
+        |lines: &str| format!("[[front.route]]\n{lines}\nfiles = {{ root = '{site}', try = ['$path', '/a'] }}\n");
+    std::fs::write(dir.path().join("a"), "a").expect("a file");
+    let guard = "addresses = { allow = ['192.0.2.0/24'] }";
+    let of = |routes: &[String]| told(dir.path(), &format!("{LISTENER}{}", routes.concat()));
+    let www = || route("host = ['www.test']\npath = '/*'");
+    let (good, found) = of(&[www(), route(&format!("path = '/img/*'\n{guard}"))]);
+    assert!(good && found.len() == 1 && found[0].1 == "front.route[1].addresses", "{found:?}");
+    let by = "requests such as www.test/img/- go past this: front.route[0], www.test/*, answers them";
+    assert_eq!(found[0].3, by);
+    let (good, found) = of(&[route("path = '/*'"), route(&format!("path = '/admin/'\n{guard}"))]);
+    assert!(good && found.len() == 1 && found[0].3.contains("/admin/- go past this"), "{found:?}");
+    let own = route(&format!("host = ['www.test']\npath = '/img/*'\n{guard}"));
+    assert_eq!(of(&[www(), own]), (true, Vec::new()));
+    let guarded = route(&format!("host = ['www.test']\npath = '/*'\n{guard}"));
+    assert_eq!(of(&[guarded, route(&format!("path = '/img/*'\n{guard}"))]), (true, Vec::new()));
+}
+
+#[test]
+fn answers_kept_by_url_beside_a_route_that_writes_are_warned_of() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let made = Command::new("sqlite3").arg(dir.path().join("site.db")).arg("create table users (id, name)").status();
+    assert!(made.expect("the package sqlite3 is installed").success());
+    let of = |read: &str| {
+        let reads = format!("[[front.route]]\npath = '/users'\nmethods = ['GET']\n{read}\n");
+        let write = "query = { database = 'main', sql = 'delete from users', write = true }";
+        let writes = format!("[[front.route]]\npath = '/users'\nmethods = ['DELETE']\n{write}\n");
+        told(dir.path(), &format!("{LISTENER}{reads}{writes}[web.database.main]\nurl = 'sqlite:site.db'\n"))
+    };
+    let (good, found) =
+        of("query = { database = 'main', sql = 'select name from users' }\ncache = { default_ttl = '1m' }");
+    assert!(good && found.len() == 1 && found[0].1 == "front.route[0].cache", "{found:?}");
+    assert!(found[0].3.contains("what front.route[1] writes is not seen here"), "{found:?}");
+    let by_table = "query = { database = 'main', sql = 'select name from users', cache = { ttl = '1m' } }";
+    assert_eq!(of(by_table), (true, Vec::new()));
+}
+
+#[test]
+fn a_folder_that_has_nothing_at_the_path_of_its_route_is_warned_of() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir_all(dir.path().join("site/img")).expect("a directory");
+    let of = |root: &str, more: &str| {
+        let files = format!("files = {{ root = '{root}' }}");
+        told(dir.path(), &format!("{LISTENER}[[front.route]]\npath = '/img/*'\n{files}\n{more}\n"))
+    };
+    let (good, found) = of("site/img", "");
+    assert!(good && found.len() == 1 && found[0].1 == "front.route[0].files.root", "{found:?}");
+    assert!(found[0].3.starts_with("there is no img in "), "{found:?}");
+    assert_eq!(of("site", ""), (true, Vec::new()));
+    assert_eq!(of("site/img", "rewrite = { strip_prefix = '/img' }"), (true, Vec::new()));
+}
+
+#[test]
+fn a_host_that_no_certificate_is_for_is_warned_of_where_there_is_tls_alone() {
+    let tls = "[[front.listener]]\naddress = '127.0.0.1:8443'\ntls = { local = ['a.test', '*.b.test'] }\n";
+    let route = |hosts: &str| format!("[[front.route]]\nhost = [{hosts}]\npath = '/'\nrespond = {{}}\n");
+    let (key, _, found) = warned(&format!("{tls}{}", route("'a.test', 'c.test', 'www.b.test', '*.b.test'")));
+    assert_eq!((&*key, &*found), ("front.route[0].host[1]", "no certificate of a listener is for c.test"));
+    silent(&format!("{tls}{LISTENER}{}", route("'c.test'")));
 }

@@ -72,6 +72,10 @@ fn is_told(place: &Place, site: &str, change: impl Fn(&str)) {
     // In JSON and in CSV, which was asked for before.
     assert!(said.ends_with("were forgotten\n") || said.ends_with("was forgotten\n"), "{said}");
     assert!(get(&users, &[]).contains("Zoe"));
+    place.change(|before| before.replace("\npath = '/numbers'\n", "\npath = '/numbers'\ncache = { ttl = '1m' }\n"));
+    place.must(&["reload"]);
+    let said = place.must(&["queries", "invalidate", "--all", "--database", "main"]);
+    assert!(said.contains("; /numbers may give answers that are kept by URL (cache) all the same"), "{said}");
     let unknown = place.outwork(&["queries", "invalidate", "users", "--database", "other"]);
     assert!(!unknown.status.success() && text(&unknown.stderr).contains("no database \"other\""), "{unknown:?}");
     let token = place.must(&["token", "create", "reader", "--role", "viewer"]);

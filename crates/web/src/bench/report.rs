@@ -77,6 +77,11 @@ impl Report {
                 "the server begins with no request: does it end, or take fewer --streams at a time?".to_owned()
             }
             Some("timeout") => "no answer came in time: --timeout waits longer".to_owned(),
+            // Over UDP a port where nobody listens and a server that ends connections look alike.
+            _ if quic => format!(
+                "nothing answers at {}, or it ends connections: does a server listen there, and does it speak HTTP/3?",
+                self.url
+            ),
             _ => format!(
                 "the server at {} ends connections without an answer: does it speak HTTP/{}?",
                 self.url, self.http

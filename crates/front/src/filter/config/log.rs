@@ -24,7 +24,8 @@ const MASKED: [&str; 12] = [
 ];
 
 section! {
-    /// The access log: a line for each request, written after its answer has been sent. Credentials are never in it.
+    /// The access log: a line for each request, written after its answer has been sent. Credentials are never in it. Every thread writes its lines
+    /// by itself, so that lines of different threads may be out of order by as much as `flush`.
     pub struct AccessLogSettings {
         /// What lines look like.
         pub format: LogFormat = LogFormat::Json,
@@ -43,7 +44,7 @@ section! {
         pub sample: f64 [range 0.0..=1.0] = 1.0,
         /// Bytes that a thread's lines may take until they are written. Lines beyond that are dropped, and counted.
         pub buffer: ByteSize [range ByteSize::kib(16)..=ByteSize::mib(64)] = ByteSize::mib(1),
-        /// How long lines may wait to be written.
+        /// How long lines may wait to be written. By so much may lines of different threads be out of order.
         pub flush: Duration [range millis(10)..=mins(1)] = secs(1),
     }
 }
@@ -55,6 +56,8 @@ choice! {
         Json = "json",
         /// The combined format of Apache and nginx.
         Combined = "combined",
+        /// The same with the host before it, as the client has named it, its port too: `-` where it has named none.
+        VhostCombined = "vhost_combined",
     }
 }
 

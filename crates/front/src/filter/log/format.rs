@@ -104,6 +104,12 @@ pub(super) fn combined(out: &mut Vec<u8>, line: &Line, fields: &[LogField], sett
     out.push(b'\n');
 }
 
+/// The host that a client has named, and a space.
+pub(super) fn host(out: &mut Vec<u8>, line: &Line) {
+    word(out, line.host.as_ref().map_or(b"-", |host| host.as_bytes()));
+    out.push(b' ');
+}
+
 fn string(out: &mut Vec<u8>, text: &Option<impl AsRef<[u8]>>) {
     out.push(b'"');
     match text {

@@ -66,8 +66,12 @@ impl Line {
                 _ => {}
             }
         }
-        if log.settings.format == LogFormat::Combined {
-            (line.referer, line.user_agent) = (field(&REFERER), field(&USER_AGENT));
+        match log.settings.format {
+            LogFormat::Json => {}
+            LogFormat::Combined => (line.referer, line.user_agent) = (field(&REFERER), field(&USER_AGENT)),
+            LogFormat::VhostCombined => {
+                (line.host, line.referer, line.user_agent) = (field(&HOST), field(&REFERER), field(&USER_AGENT));
+            }
         }
         line
     }
@@ -151,6 +155,10 @@ impl Drop for Line {
         log.add(|text, clock| match log.settings.format {
             LogFormat::Json => format::json(text, line, &log.fields, &log.settings, clock.at(now)),
             LogFormat::Combined => format::combined(text, line, &log.fields, &log.settings, clock.at(now)),
+            LogFormat::VhostCombined => {
+                format::host(text, line);
+                format::combined(text, line, &log.fields, &log.settings, clock.at(now));
+            }
         });
     }
 }

@@ -134,6 +134,14 @@ fn the_combined_format_is_that_of_other_servers() {
 }
 
 #[test]
+fn the_combined_format_may_have_the_host_before_it() {
+    let logged = Logged::new(AccessLogSettings { format: LogFormat::VhostCombined, ..AccessLogSettings::default() });
+    logged.visit("/a", 200, Some(12));
+    let text = logged.text();
+    assert!(text.starts_with(r"a.example 192.0.2.7 - ann\x20lee ["), "{text}");
+}
+
+#[test]
 fn errors_and_what_was_cut_off_are_told_though_others_are_sampled_or_left_out() {
     let logged = Logged::new(AccessLogSettings { sample: 0.1, ..AccessLogSettings::default() });
     (0..100).for_each(|_| logged.visit("/fine", 200, Some(1)));

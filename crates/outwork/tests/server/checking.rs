@@ -1,0 +1,41 @@
+//! What `check` says of what it looked at, and what a reload tells of it.
+
+use crate::binary::{Place, json, outwork, text};
+
+#[test]
+fn who_has_no_configuration_hears_that_it_is_the_built_in_one_that_was_checked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let checked = outwork(dir.path(), &["check"]);
+    let said = text(&checked.stderr);
+    assert!(checked.status.success() && said.contains("there is no configuration: no outwork.toml"), "{checked:?}");
+    let told = json(&outwork(dir.path(), &["check", "--json"]));
+    assert!(told[0]["severity"] == "warning" && told[0]["help"].is_string(), "{told:#}");
+    let missing = outwork(dir.path(), &["check", "--config", "none.toml"]);
+    assert_eq!(missing.status.code(), Some(1), "{missing:?}");
+}
+
+#[test]
+fn a_strict_check_fails_for_a_warning() {
+    let place = Place::with("[[front.listener]]\naddress = 'HOST:8080'\n");
+    assert!(place.outwork(&["check"]).status.success());
+    let strict = place.outwork(&["check", "--strict"]);
+    assert!(strict.status.code() == Some(1) && text(&strict.stderr).contains("there is no route"), "{strict:?}");
+    place.change(|before| before + "[[front.route]]\npath = '/'\nrespond = {}\n");
+    assert!(place.outwork(&["check", "--strict"]).status.success());
+}
+
+#[test]
+fn a_reload_tells_what_should_be_looked_at() {
+    let route = "[[front.route]]\npath = '/a'\nrespond = {}\n";
+    let mut place = Place::with(&format!("[[front.listener]]\naddress = 'HOST:8080'\n{route}"));
+    place.start();
+    place.change(|before| before + route);
+    let reloaded = place.outwork(&["reload"]);
+    let said = text(&reloaded.stderr);
+    assert!(
+        reloaded.status.success() && said.contains("front.route[1].path: this route never answers"),
+        "{reloaded:?}"
+    );
+    let told = json(&place.outwork(&["reload", "--json"]));
+    assert_eq!(told["warnings"][0]["key"], "front.route[1].path", "{told:#}");
+}
