@@ -11,7 +11,7 @@ use crate::cached::Changes;
 use crate::filter::cors::preflighted;
 use crate::message::{Answer, Body, Handler, ReadyHead, Repeated, Request, Response, Standing};
 use crate::problem::Problem;
-use crate::route::path::{NormalPath, PathError};
+use crate::route::path::{NormalPath, PathError, on_site};
 use crate::route::{Found, Miss, Table, add};
 
 /// Passes each request to the route that fits it best.
@@ -174,6 +174,8 @@ impl Handler for Redirect {
         let captures = captures.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let values: Vec<(&str, &str)> = of_request.into_iter().chain(captures).collect();
         let target = fill(&self.to, &values);
+        let is_path = self.to.starts_with("{path}") || (self.to.starts_with('/') && !self.to.starts_with("//"));
+        let target = if is_path { on_site(&target) } else { target };
         match HeaderValue::try_from(target) {
             Ok(target) => {
                 let mut response = plain(self.status);
@@ -324,6 +326,21 @@ mod tests {
         let to = |uri| field(&ask(&routed, Method::GET, uri), "location").to_owned();
         assert_eq!(to("/old/a"), "https://a.example:80/new/a");
         assert_eq!(to("/old/%7Bauthority%7D%2F%5C%20"), "https://a.example:80/new/%7Bauthority%7D%2F%5C%20");
+    }
+
+    #[test]
+    fn a_redirection_to_a_path_stays_on_its_site_whatever_is_asked_for() {
+        let to = |template: &str, uri: &'static str| {
+            let redirect = Redirect { to: template.to_owned(), status: StatusCode::FOUND };
+            let everything = Conditions { hosts: vec![], path: "/*".parse().unwrap(), methods: vec![], fields: vec![] };
+            let routed = Routed::new(Table::new(vec![(everything, Arc::new(redirect) as Arc<dyn Handler>)]));
+            field(&ask(&routed, Method::GET, uri), "location").to_owned()
+        };
+        for uri in ["//evil.example/a?b", "/\\evil.example/a?b", "/\\/evil.example/a?b"] {
+            assert_eq!(to("{path}{query}", uri), "/evil.example/a?b", "{uri}");
+            assert_eq!(to("/{path}{query}", uri), "/evil.example/a?b", "{uri}");
+        }
+        assert_eq!(to("//other.example{path}", "/a"), "//other.example/a", "what the configuration says is meant");
     }
 
     #[test]

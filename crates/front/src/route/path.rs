@@ -118,6 +118,12 @@ fn unescaped(segment: &str) -> Result<Vec<u8>, PathError> {
     Ok(out)
 }
 
+/// A path, with what may follow it, as a reference that stays on its site (RFC 3986 section 4.2): of two slashes at the beginning, what comes next would be
+/// read as a host, and browsers take backslashes for slashes.
+pub fn on_site(path: &str) -> String {
+    format!("/{}", path.trim_start_matches(['/', '\\']))
+}
+
 /// The path of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPattern {

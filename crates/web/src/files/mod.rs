@@ -40,7 +40,7 @@ use outwork_front::conditional::{self, Validators};
 use outwork_front::filter::{ErrorPages, Original, Statuses};
 use outwork_front::message::{Answer, Body, Handler, ReadyHead, Repeated, Request, Response, Standing, Subject};
 use outwork_front::problem::Problem;
-use outwork_front::route::path::NormalPath;
+use outwork_front::route::path::{NormalPath, on_site};
 use outwork_telemetry::{By, Counter};
 use parking_lot::{Mutex, RwLock};
 
@@ -436,8 +436,7 @@ fn with_slash(request: &Request) -> Response {
     let original = request.head.extensions.get::<Original>();
     let uri = original.map_or(&request.head.uri, |original| &original.0);
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    // A path that begins with two slashes would be read as a host; browsers take backslashes for slashes.
-    let path = format!("/{}/{query}", uri.path().trim_start_matches(['/', '\\']));
+    let path = on_site(&format!("{}/{query}", uri.path()));
     let Ok(location) = HeaderValue::from_str(&path) else {
         let problem = Problem::new(StatusCode::BAD_REQUEST, "the path cannot stand in a redirection");
         return problem.answer(&request.head);
