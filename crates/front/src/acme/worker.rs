@@ -146,7 +146,7 @@ impl Worker {
                 // The next attempt begins anew: the directory may be another by then.
                 self.session = None;
                 let error = error.to_string();
-                self.certificates.failed(entry, &error);
+                self.certificates.failed(entry, &error, Some(course.due(entry, now)));
                 Some(error)
             }
         };

@@ -76,7 +76,7 @@ impl Certificates {
                 known.refused = Some((stamps, looks + 1));
                 drop(known);
                 if looks == PATIENCE {
-                    self.failed(entry, &error.to_string());
+                    self.failed(entry, &error.to_string(), None);
                 }
             }
         }
@@ -93,19 +93,19 @@ impl Certificates {
                 *entry.renewal.lock() = Renewal { next, ..Renewal::default() };
             }
             Err(error) => {
-                self.failed(entry, &error.to_string());
-                entry.renewal.lock().next = now.checked_add(AGAIN);
+                self.failed(entry, &error.to_string(), now.checked_add(AGAIN));
             }
         }
     }
 
-    /// Remembers and tells that there is no new certificate; the one before stays in use.
-    pub(crate) fn failed(&self, entry: &Entry, error: &str) {
+    /// Remembers and tells that there is no new certificate, and when the next one is tried for; the one before stays in use.
+    pub(crate) fn failed(&self, entry: &Entry, error: &str, next: Option<SystemTime>) {
         let issuer = entry.source.issuer();
         self.metrics.certificates_replaced.of((issuer, Replacement::Failed)).inc();
         let mut renewal = entry.renewal.lock();
         renewal.failures = renewal.failures.saturating_add(1);
         renewal.error = Some(error.to_owned());
+        renewal.next = next;
         let (certificate, issuer) = (entry.name(), issuer.as_str());
         tracing::warn!(certificate, issuer, error, "there is no new certificate; the one before stays in use");
     }
