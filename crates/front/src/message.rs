@@ -1,6 +1,7 @@
 //! What handlers take and give: a request with its body, and a response whose body may be a file that the kernel sends.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::future::Future;
@@ -64,6 +65,11 @@ pub trait BodySource {
 
     /// Bytes that are still to come, where they are known.
     fn remaining(&self) -> Option<u64>;
+
+    /// The fields that came after the content (RFC 9110 section 6.5), once that has ended. They are given once.
+    fn trailers(&self) -> Option<HeaderMap> {
+        None
+    }
 }
 
 impl RequestBody {
@@ -75,6 +81,14 @@ impl RequestBody {
         match self {
             Self::Empty => None,
             Self::Source(source) => std::future::poll_fn(|context| source.poll_part(context)).await,
+        }
+    }
+
+    /// The fields that came after the content, once that has ended. They are given once.
+    pub fn trailers(&self) -> Option<HeaderMap> {
+        match self {
+            Self::Empty => None,
+            Self::Source(source) => source.trailers(),
         }
     }
 
@@ -315,6 +329,24 @@ pub struct Streamed {
     pub length: Option<u64>,
     /// The parts.
     pub parts: Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>>>>,
+    /// What comes after them.
+    pub trailers: Option<Trailers>,
+}
+
+/// Fields that come after a body (RFC 9110 section 6.5). Whoever makes its parts sets them before the end.
+#[derive(Debug, Clone, Default)]
+pub struct Trailers(Rc<RefCell<Option<HeaderMap>>>);
+
+impl Trailers {
+    /// These are they.
+    pub fn set(&self, fields: HeaderMap) {
+        self.0.replace(Some(fields).filter(|fields| !fields.is_empty()));
+    }
+
+    /// What was set, if anything was.
+    pub(crate) fn take(&self) -> Option<HeaderMap> {
+        self.0.take()
+    }
 }
 
 /// Why a body ends before its end.

@@ -101,7 +101,7 @@ impl Route {
         let mut response = Response::new(announced.stored.status);
         response.ready = Some(Arc::clone(&announced.stored.ready));
         let parts = futures_util::stream::unfold(reader, async |mut reader| Some((reader.next().await?, reader)));
-        response.body = Body::Stream(Streamed { length: announced.length, parts: Box::pin(parts) });
+        response.body = Body::Stream(Streamed { length: announced.length, parts: Box::pin(parts), trailers: None });
         self.tell(&mut response, forwarded, &announced.key);
         response
     }

@@ -197,7 +197,7 @@ type Parts2 = mpsc::UnboundedSender<Result<Bytes, BodyError>>;
 fn streamed(mut response: Response, length: Option<u64>) -> (Parts2, Response) {
     let (send, mut parts) = mpsc::unbounded_channel();
     let parts = Box::pin(futures_util::stream::poll_fn(move |context| parts.poll_recv(context)));
-    response.body = Body::Stream(Streamed { length, parts });
+    response.body = Body::Stream(Streamed { length, parts, trailers: None });
     (send, response)
 }
 

@@ -215,6 +215,7 @@ impl Shared {
         // Each event is for the client to see when it happens.
         let events = field(&response, &CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/event-stream"));
         declare(&mut response, coding);
+        let trailers = stream.trailers;
         let parts = Encoding {
             parts: Some(stream.parts),
             encoder: Some(encoder),
@@ -223,7 +224,7 @@ impl Shared {
             eager: events,
             place,
         };
-        response.body = Body::Stream(Streamed { length: None, parts: Box::pin(parts) });
+        response.body = Body::Stream(Streamed { length: None, parts: Box::pin(parts), trailers });
         response.into()
     }
 }

@@ -229,7 +229,7 @@ fn streamed(kind: &'static str, length: Option<u64>, parts: Vec<Bytes>, pauses: 
         }
         Ok(part)
     });
-    response.body = Body::Stream(Streamed { length, parts: Box::pin(parts) });
+    response.body = Body::Stream(Streamed { length, parts: Box::pin(parts), trailers: None });
     response
 }
 
@@ -280,7 +280,7 @@ fn a_stream_that_fails_fails_for_the_client_too() {
     let make = || {
         let mut response = page(0);
         let parts = stream::iter([Ok(Bytes::from_static(b"some")), Err(BodyError::Malformed("it ends here"))]);
-        response.body = Body::Stream(Streamed { length: None, parts: Box::pin(parts) });
+        response.body = Body::Stream(Streamed { length: None, parts: Box::pin(parts), trailers: None });
         response
     };
     let shared = Arc::new(Shared { settings: Compression::default(), compressor: compressor() });

@@ -91,7 +91,8 @@ fn file() -> std::fs::File {
 fn streamed(length: Option<u64>) -> Response {
     let mut response = Response::new(StatusCode::OK);
     let parts = ["one", "", "two", "six"].map(|part| Ok(Bytes::from_static(part.as_bytes())));
-    response.body = Body::Stream(Streamed { length, parts: Box::pin(futures_util::stream::iter(parts)) });
+    response.body =
+        Body::Stream(Streamed { length, parts: Box::pin(futures_util::stream::iter(parts)), trailers: None });
     response
 }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 use crate::message::{BodyError, BodySource, RequestBody};
 
@@ -46,6 +47,10 @@ impl BodySource for Limited {
 
     fn remaining(&self) -> Option<u64> {
         self.source.remaining()
+    }
+
+    fn trailers(&self) -> Option<HeaderMap> {
+        self.source.trailers()
     }
 }
 

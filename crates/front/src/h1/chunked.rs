@@ -9,7 +9,7 @@ const TRAILERS: usize = 8 << 10;
 
 /// Takes the framing off a body, whatever pieces it comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Decoder(State);
+pub struct Decoder(State);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
@@ -53,7 +53,7 @@ enum Line {
 
 /// What a piece of input holds at its beginning.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
+pub enum Piece {
     /// So many bytes of framing, to be left out.
     Framing(usize),
     /// So many bytes of content.
@@ -63,7 +63,8 @@ pub(crate) enum Piece {
 }
 
 impl Decoder {
-    pub(crate) fn new(framing: Framing) -> Self {
+    /// For a body that is framed like this.
+    pub fn new(framing: Framing) -> Self {
         Self(match framing {
             Framing::None | Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Length(length),
@@ -72,12 +73,12 @@ impl Decoder {
     }
 
     /// Whether the body is over.
-    pub(crate) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.0 == State::Done
     }
 
     /// Content that must still come, where that is known.
-    pub(crate) fn remaining(&self) -> Option<u64> {
+    pub fn remaining(&self) -> Option<u64> {
         match self.0 {
             State::Length(length) => Some(length),
             State::Done => Some(0),
@@ -86,7 +87,10 @@ impl Decoder {
     }
 
     /// What `input`, which is not empty, begins with. The caller takes as much off it before the next call.
-    pub(crate) fn decode(&mut self, input: &[u8]) -> Result<Piece, &'static str> {
+    ///
+    /// # Errors
+    /// When that is no framing. Nobody knows then where the body ends.
+    pub fn decode(&mut self, input: &[u8]) -> Result<Piece, &'static str> {
         match &mut self.0 {
             State::Done => Ok(Piece::End),
             State::Length(left) => {

@@ -21,14 +21,14 @@ use tokio::net::TcpStream;
 use super::chunked::{Decoder, Piece};
 use super::head::{Framing, Head, Reject, parse};
 use super::known::{Place, Seen};
-use super::response::{Asked, Follows, alt_svc_line, push_chunk_size, write_head};
+use super::response::{Asked, Follows, alt_svc_line, push_chunk_size, push_field, write_head};
 use crate::door::metrics::{Cut, Late, Protocol};
 use crate::door::pulse::{Beat, Pulse};
 use crate::door::worker::Worker;
 use crate::door::{Options, Serving};
 use crate::filter::Visit;
 use crate::message::{
-    Answer, Body, BodyError, BodySource, Origin, Repeated, Request, RequestBody, Response, Rewound, Streamed,
+    Answer, Body, BodyError, BodySource, Origin, Repeated, Request, RequestBody, Response, Rewound, Streamed, Trailers,
 };
 use crate::problem::Problem;
 
@@ -193,7 +193,7 @@ impl<S: Transport> Connection<S> {
     ) -> io::Result<bool> {
         let started = Instant::now();
         self.worker.metrics.protocols.of(Protocol::Http1).inc();
-        let asked = Asked::new(&head.parts.method, head.parts.version, head.keep_alive && !last);
+        let asked = Asked::new(&head.parts, head.keep_alive && !last);
         let limit = self.options(|options| options.max_body);
         let too_large = matches!(head.framing, Framing::Length(length) if length > limit);
         *self.decoder.borrow_mut() = Decoder::new(head.framing);
@@ -432,7 +432,13 @@ impl<S: Transport> Connection<S> {
         head.clear();
         let (follows, keep_alive) = write_head(&mut head, &response, asked, &self.worker.date(), &self.alt_svc);
         self.allow(|options| options.send_timeout);
-        let mut outcome = self.send(&head, response.body, follows).await;
+        let mut body = response.body;
+        if let Body::Stream(stream) = &mut body
+            && !asked.takes_trailers
+        {
+            stream.trailers = None;
+        }
+        let mut outcome = self.send(&head, body, follows).await;
         if outcome.is_ok() {
             outcome = self.flush().await;
         }
@@ -499,7 +505,14 @@ impl<S: Transport> Connection<S> {
         self.allow(|options| options.send_timeout);
         match promised {
             Some(left) if left > 0 => Err(io::Error::other("the body is shorter than it said")),
-            _ if follows == Follows::Chunks => self.write([b"0\r\n\r\n", &[], &[]]).await,
+            _ if follows == Follows::Chunks => match stream.trailers.as_ref().and_then(Trailers::take) {
+                None => self.write([b"0\r\n\r\n", &[], &[]]).await,
+                Some(trailers) => {
+                    let mut lines = b"0\r\n".to_vec();
+                    trailers.iter().for_each(|(name, value)| push_field(&mut lines, name.as_str(), value.as_bytes()));
+                    self.write([&lines, b"\r\n", &[]]).await
+                }
+            },
             _ => Ok(()),
         }
     }
@@ -511,7 +524,7 @@ impl<S: Transport> Connection<S> {
         let mut visit = Visit::misunderstood(&serving.entry, origin, Instant::now());
         let mut response = Problem::new(reject.status, reject.why).into_response();
         visit.answered(&serving.entry, &mut response, Duration::ZERO);
-        let asked = Asked { is_head: false, version: http::Version::HTTP_11, keep_alive: false };
+        let asked = Asked { is_head: false, version: http::Version::HTTP_11, keep_alive: false, takes_trailers: false };
         self.respond(response, asked, visit).await.map(drop)
     }
 

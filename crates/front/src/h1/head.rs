@@ -38,7 +38,7 @@ pub(crate) struct Head {
 
 /// Where a body ends (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// There is none.
     None,
     /// After so many bytes.

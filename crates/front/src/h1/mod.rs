@@ -14,7 +14,9 @@ pub(crate) mod head;
 pub(crate) mod known;
 pub(crate) mod response;
 
+pub use chunked::{Decoder, Piece};
 pub use dissect::{Dissected, End, Taken, dissect};
+pub use head::Framing;
 pub(crate) use response::push_field;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The head of an HTTP/1 response, and how its body is framed.
 
-use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, TE, TRANSFER_ENCODING};
+use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Version};
 
 use crate::message::{Body, Hit, Response};
@@ -12,11 +13,22 @@ pub(crate) struct Asked {
     pub(crate) version: Version,
     /// The connection may serve another request.
     pub(crate) keep_alive: bool,
+    /// The client knows what to do with fields that come after the body (RFC 9110 section 6.5.1).
+    pub(crate) takes_trailers: bool,
 }
 
 impl Asked {
-    pub(crate) fn new(method: &Method, version: Version, keep_alive: bool) -> Self {
-        Self { is_head: method == Method::HEAD, version, keep_alive }
+    pub(crate) fn new(head: &Parts, keep_alive: bool) -> Self {
+        let says = |value: &HeaderValue| {
+            let mut words = value.to_str().unwrap_or_default().split([',', ';']);
+            words.any(|word| word.trim().eq_ignore_ascii_case("trailers"))
+        };
+        Self {
+            is_head: head.method == Method::HEAD,
+            version: head.version,
+            keep_alive,
+            takes_trailers: head.headers.get_all(TE).iter().any(says),
+        }
     }
 }
 
@@ -176,12 +188,13 @@ mod tests {
     }
 
     fn get(version: Version) -> Asked {
-        Asked { is_head: false, version, keep_alive: true }
+        Asked { is_head: false, version, keep_alive: true, takes_trailers: false }
     }
 
     fn streamed() -> Response {
         let mut response = Response::new(StatusCode::OK);
-        response.body = Body::Stream(Streamed { length: None, parts: Box::pin(futures_util::stream::empty()) });
+        response.body =
+            Body::Stream(Streamed { length: None, parts: Box::pin(futures_util::stream::empty()), trailers: None });
         response
     }
 

@@ -11,7 +11,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{COOKIE, EXPECT, Entry};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::door::metrics::Protocol;
 use crate::door::pace::Pace;
@@ -228,6 +228,10 @@ impl Sink for Sending {
         Ok(self.0.send_data(part, last)?)
     }
 
+    async fn send_trailers(&mut self, _: &Pace, fields: HeaderMap) -> Result<(), SendError> {
+        Ok(self.0.send_trailers(fields)?)
+    }
+
     fn poll_unwanted(&mut self, context: &mut Context<'_>) -> Poll<SendError> {
         self.0.poll_reset(context).map(|reset| reset.map_or_else(SendError::Http2, |_| SendError::Closed))
     }
@@ -244,6 +248,10 @@ impl Source for Received {
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let cut = |error| BodyError::Cut(failed(error));
         self.0.poll_data(context).map(|part| part.map(|part| part.map_err(cut)))
+    }
+
+    fn poll_trailers(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, BodyError>> {
+        self.0.poll_trailers(context).map_err(|error| BodyError::Cut(failed(error)))
     }
 
     fn taken(&mut self, bytes: usize) -> Result<(), BodyError> {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 
 use super::Code;
@@ -336,6 +336,17 @@ impl Sink for Sending {
             Some(stream) if last => stream.finish().map_err(|_| SendError::Closed),
             _ => Ok(()),
         }
+    }
+
+    async fn send_trailers(&mut self, pace: &Pace, fields: HeaderMap) -> Result<(), SendError> {
+        let mut section = Vec::with_capacity(128);
+        qpack::write_trailers(&mut section, &fields);
+        let mut frame = std::mem::take(&mut self.head).to_vec();
+        frame::write_integer(&mut frame, HEADERS);
+        frame::write_integer(&mut frame, section.len() as u64);
+        frame.append(&mut section);
+        self.head = frame.into();
+        self.send(pace, Bytes::new(), true).await
     }
 
     fn poll_unwanted(&mut self, context: &mut Context<'_>) -> Poll<SendError> {

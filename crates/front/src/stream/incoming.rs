@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 use super::Exchange;
 use crate::door::pace::Pace;
@@ -15,6 +16,11 @@ use crate::message::{BodyError, BodySource};
 pub(crate) trait Source {
     /// The next part; `None` at the end.
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>>;
+
+    /// The fields that come after the content, once that has ended.
+    fn poll_trailers(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, BodyError>> {
+        Poll::Ready(Ok(None))
+    }
 
     /// A part is in the handler's hands: the client may send as much again.
     fn taken(&mut self, bytes: usize) -> Result<(), BodyError>;
@@ -32,6 +38,7 @@ pub(crate) struct Incoming<S: Source> {
     announced: Option<u64>,
     limit: u64,
     ended: Cell<bool>,
+    trailers: RefCell<Option<HeaderMap>>,
 }
 
 impl<S: Source> Incoming<S> {
@@ -44,6 +51,7 @@ impl<S: Source> Incoming<S> {
             announced,
             limit: exchange.serving.options.max_body,
             ended: Cell::new(false),
+            trailers: RefCell::default(),
         }
     }
 
@@ -60,7 +68,11 @@ impl<S: Source> Incoming<S> {
         let Some(part) = part.transpose()? else {
             return match self.announced {
                 Some(announced) if announced != self.received.get() => wrong("it is shorter than its Content-Length"),
-                _ => Poll::Ready(None),
+                _ => {
+                    let trailers = self.pace.poll_body(context, |context| source.poll_trailers(context));
+                    self.trailers.replace(ready!(trailers).map_err(BodyError::Cut)??);
+                    Poll::Ready(None)
+                }
             };
         };
         let received = self.received.get() + part.len() as u64;
@@ -89,6 +101,10 @@ impl<S: Source> BodySource for Incoming<S> {
         }
         self.ended.set(!matches!(part, Some(Ok(_))));
         Poll::Ready(part)
+    }
+
+    fn trailers(&self) -> Option<HeaderMap> {
+        self.trailers.take()
     }
 
     fn remaining(&self) -> Option<u64> {

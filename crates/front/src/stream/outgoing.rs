@@ -5,11 +5,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use http::HeaderMap;
 
 use super::Exchange;
 use crate::door::pace::Pace;
 use crate::file::{self, DirectReader, FileTransfer};
-use crate::message::{Body, BodyError, FilePart, Streamed, Transfer};
+use crate::message::{Body, BodyError, FilePart, Streamed, Trailers, Transfer};
 
 /// Bytes of a body that are handed over at once.
 pub(crate) const PIECE: usize = 64 << 10;
@@ -22,6 +23,9 @@ pub(crate) trait Sink {
 
     /// Hands over what there is room for; with the last of it the stream ends.
     async fn send(&mut self, pace: &Pace, part: Bytes, last: bool) -> Result<(), SendError>;
+
+    /// Ends the stream with fields that come after the content.
+    async fn send_trailers(&mut self, pace: &Pace, fields: HeaderMap) -> Result<(), SendError>;
 
     /// Ready once the client has no more use for it.
     fn poll_unwanted(&mut self, context: &mut Context<'_>) -> Poll<SendError>;
@@ -125,7 +129,12 @@ impl Exchange {
                 None if left.is_some_and(|left| left > 0) => {
                     return failed(sink, io::ErrorKind::UnexpectedEof.into());
                 }
-                None => return sink.send(self.pace(), Bytes::new(), true).await,
+                None => {
+                    return match body.trailers.as_ref().and_then(Trailers::take) {
+                        Some(trailers) => sink.send_trailers(self.pace(), trailers).await,
+                        None => sink.send(self.pace(), Bytes::new(), true).await,
+                    };
+                }
             }
         }
     }

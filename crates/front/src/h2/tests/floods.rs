@@ -166,7 +166,7 @@ impl Handler for Counting {
                     Ok(Bytes::from_static(&[b'x'; 1000]))
                 });
                 let mut response = Response::new(http::StatusCode::OK);
-                response.body = Body::Stream(Streamed { length: None, parts: Box::pin(parts) });
+                response.body = Body::Stream(Streamed { length: None, parts: Box::pin(parts), trailers: None });
                 response.into()
             }
             _ => Site.handle(request),

@@ -130,6 +130,14 @@ pub(super) fn write_response(out: &mut Vec<u8>, status: StatusCode, fields: &Hea
     }
 }
 
+/// Writes the field section of trailers, which have no pseudo-header fields (RFC 9114 section 4.3).
+pub(super) fn write_trailers(out: &mut Vec<u8>, fields: &HeaderMap) {
+    out.extend_from_slice(&[0, 0]);
+    for (name, value) in fields {
+        write_line(out, name.as_str(), value.as_bytes());
+    }
+}
+
 fn write_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     match table::find(name, value) {
         Some(Found::Both(index)) => write_integer(out, 0xc0, 6, index.into()),
