@@ -1,0 +1,277 @@
+//! Where a backend is: `http://HOST:PORT`, `https://HOST`, `h2c://HOST:PORT`, or a socket of this machine, `unix:/PATH`.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use outwork_config::{Fault, Faults, Node, Setting};
+
+/// Where a backend is, and what is spoken there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendUrl {
+    /// What is spoken.
+    pub speech: Speech,
+    /// Where.
+    pub place: Place,
+}
+
+/// What is spoken with a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Speech {
+    /// HTTP/1.1 in clear text.
+    Http1,
+    /// HTTP/2 in clear text, from the first byte on (RFC 9113 section 3.3).
+    Http2,
+    /// TLS, and inside it what is agreed on there: HTTP/2 or HTTP/1.1.
+    Https,
+}
+
+/// Where a backend is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// At an address.
+    Address(SocketAddr),
+    /// At all addresses that a name has.
+    Name {
+        /// The name.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// At a socket of this machine.
+    Unix(PathBuf),
+}
+
+/// Why a text does not say where a backend is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BackendUrlError {
+    /// It begins with something else.
+    #[error("it begins with none of http://, https://, h2c:// and unix:/")]
+    Scheme,
+    /// It says more than where the backend is.
+    #[error("something follows the host and the port")]
+    Path,
+    /// There is a name or a password in it.
+    #[error("there are credentials in it")]
+    Credentials,
+    /// The host is missing, or is neither a name nor an address.
+    #[error("it names no host")]
+    Host,
+    /// The port is no number from 1 to 65535.
+    #[error("the port is no number from 1 to 65535")]
+    Port,
+    /// The path of the socket is not from the root on.
+    #[error("the path of the socket does not begin at /")]
+    Socket,
+}
+
+impl Speech {
+    const fn scheme(self) -> &'static str {
+        match self {
+            Self::Http1 => "http",
+            Self::Http2 => "h2c",
+            Self::Https => "https",
+        }
+    }
+
+    const fn port(self) -> u16 {
+        match self {
+            Self::Http1 | Self::Http2 => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+impl BackendUrl {
+    /// The host and, where it is not the usual one, the port, as `Host` has them; `localhost` for a socket.
+    pub fn authority(&self) -> String {
+        let usual = self.speech.port();
+        match &self.place {
+            Place::Address(address) if address.port() == usual => bracketed(address.ip()),
+            Place::Address(address) => address.to_string(),
+            Place::Name { host, port } if *port == usual => host.clone(),
+            Place::Name { host, port } => format!("{host}:{port}"),
+            Place::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+fn bracketed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+impl FromStr for BackendUrl {
+    type Err = BackendUrlError;
+
+    fn from_str(text: &str) -> Result<Self, BackendUrlError> {
+        for (prefix, speech) in [("unix:", Speech::Http1), ("h2c+unix:", Speech::Http2)] {
+            if let Some(path) = text.strip_prefix(prefix) {
+                let whole = path.starts_with('/') && !path.ends_with('/') && !path.contains('\0');
+                return match whole {
+                    true => Ok(Self { speech, place: Place::Unix(path.into()) }),
+                    false => Err(BackendUrlError::Socket),
+                };
+            }
+        }
+        let (scheme, rest) = text.split_once("://").ok_or(BackendUrlError::Scheme)?;
+        let speech = [Speech::Http1, Speech::Http2, Speech::Https];
+        let speech = speech.into_iter().find(|speech| speech.scheme() == scheme).ok_or(BackendUrlError::Scheme)?;
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.contains(['/', '?', '#', '\\']) {
+            return Err(BackendUrlError::Path);
+        }
+        if authority.contains('@') {
+            return Err(BackendUrlError::Credentials);
+        }
+        Ok(Self { speech, place: place(authority, speech.port())? })
+    }
+}
+
+/// A host and perhaps a port.
+fn place(authority: &str, usual: u16) -> Result<Place, BackendUrlError> {
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, "")) => (address, None),
+        Some((address, port)) => (address, Some(port.strip_prefix(':').ok_or(BackendUrlError::Port)?)),
+        None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+    };
+    let port = match port {
+        None => usual,
+        Some(digits) => digits.parse().ok().filter(|port| *port > 0).ok_or(BackendUrlError::Port)?,
+    };
+    if let Ok(address) = host.parse::<IpAddr>() {
+        // Without brackets, an IPv6 address has no end.
+        let whole = address.is_ipv4() != authority.starts_with('[');
+        return if whole { Ok(Place::Address((address, port).into())) } else { Err(BackendUrlError::Host) };
+    }
+    match is_name(host) && !authority.starts_with('[') {
+        true => Ok(Place::Name { host: host.to_ascii_lowercase(), port }),
+        false => Err(BackendUrlError::Host),
+    }
+}
+
+/// Whether it could be a name in DNS. Digits and dots alone are an address that is none.
+fn is_name(text: &str) -> bool {
+    let label = |label: &str| {
+        let inner = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        inner && !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let text = text.strip_suffix('.').unwrap_or(text);
+    text.len() <= 253 && text.split('.').all(label) && !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
+impl fmt::Display for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.place, self.speech) {
+            (Place::Unix(path), Speech::Http2) => write!(f, "h2c+unix:{}", path.display()),
+            (Place::Unix(path), _) => write!(f, "unix:{}", path.display()),
+            (_, speech) => write!(f, "{}://{}", speech.scheme(), self.authority()),
+        }
+    }
+}
+
+impl Setting for BackendUrl {
+    fn expected() -> String {
+        "http://HOST:PORT, https://HOST, h2c://HOST:PORT or unix:/PATH".into()
+    }
+
+    fn read(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let Some(text) = node.text() else { return faults.wrong(node) };
+        match text.parse() {
+            Ok(url) => Some(url),
+            Err(error) => {
+                let fault = Fault::new(error.to_string()).expected(Self::expected());
+                faults.on(node, fault.help(help(text, error)));
+                None
+            }
+        }
+    }
+
+    fn write(&self) -> serde_json::Value {
+        self.to_string().into()
+    }
+
+    fn schema() -> serde_json::Value {
+        let examples = ["http://10.0.0.7:8080", "https://app.example.org", "unix:/run/app.sock"];
+        serde_json::json!({"type": "string", "pattern": "^((https?|h2c)://|(h2c\\+)?unix:/)", "examples": examples})
+    }
+}
+
+fn help(text: &str, error: BackendUrlError) -> String {
+    match error {
+        BackendUrlError::Scheme if place(text, 80).is_ok() => format!("write http://{text}"),
+        BackendUrlError::Path => {
+            "a backend is a server; to put a path before that of requests, write rewrite = { add_prefix = \"/PATH\" } in the route".to_owned()
+        }
+        BackendUrlError::Credentials => {
+            "write request_headers = { set = { authorization = \"...\" } } in the route".to_owned()
+        }
+        BackendUrlError::Host => "an IPv6 address stands in brackets: http://[2001:db8::1]:8080".to_owned(),
+        _ => "for example http://10.0.0.7:8080, or unix:/run/app.sock".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_is_a_server_or_a_socket_and_what_is_spoken_there() {
+        let read = |text: &str| text.parse::<BackendUrl>().unwrap();
+        let named = |host: &str, port| Place::Name { host: host.into(), port };
+        assert_eq!(read("http://10.0.0.1:8080").place, Place::Address("10.0.0.1:8080".parse().unwrap()));
+        assert_eq!(read("https://[2001:db8::1]/").place, Place::Address("[2001:db8::1]:443".parse().unwrap()));
+        assert_eq!(
+            read("h2c://App.example:50051"),
+            BackendUrl { speech: Speech::Http2, place: named("app.example", 50_051) }
+        );
+        assert_eq!(read("http://app").place, named("app", 80));
+        assert_eq!(
+            read("unix:/run/app.sock"),
+            BackendUrl { speech: Speech::Http1, place: Place::Unix("/run/app.sock".into()) }
+        );
+        assert_eq!(read("h2c+unix:/run/app.sock").speech, Speech::Http2);
+        for text in
+            ["http://10.0.0.1:8080", "https://[2001:db8::1]", "h2c://app:50051", "unix:/run/a", "h2c+unix:/run/a"]
+        {
+            assert_eq!(read(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_usual_port_is_left_out_of_the_authority() {
+        let authority = |text: &str| text.parse::<BackendUrl>().unwrap().authority();
+        assert_eq!(authority("https://app.example:443"), "app.example");
+        assert_eq!(authority("http://[::1]:80"), "[::1]");
+        assert_eq!(authority("http://app:443"), "app:443");
+        assert_eq!(authority("unix:/run/app.sock"), "localhost");
+    }
+
+    #[test]
+    fn what_is_no_server_is_refused_by_what_is_wrong_with_it() {
+        use BackendUrlError::{Credentials, Host, Path, Port, Scheme, Socket};
+        let refused = [
+            ("10.0.0.1:8080", Scheme),
+            ("ftp://app", Scheme),
+            ("http://app/path", Path),
+            ("http://app?x", Path),
+            ("http://me:secret@app", Credentials),
+            ("http://", Host),
+            ("http://::1", Port),
+            ("http://10.0.0.256", Host),
+            ("http://a b", Host),
+            ("http://-a", Host),
+            ("http://[10.0.0.1]", Host),
+            ("http://app:0", Port),
+            ("http://app:", Port),
+            ("http://[::1]8080", Port),
+            ("unix:run/app.sock", Socket),
+        ];
+        for (text, error) in refused {
+            assert_eq!(text.parse::<BackendUrl>(), Err(error), "{text}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The routes of pools under `/api/v1/proxy`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use outwork_balance::{Health, Slot, Standing};
+use outwork_engine::Time;
+use outwork_front::api::{Json, Operator, Problem, Viewer};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::pool::{Pool, Pools, Snapshot};
+
+/// The longest that somebody may be left out by hand.
+const LONGEST: u64 = 7 * 86_400;
+
+/// The routes, to be nested under `/api/v1/proxy`.
+pub fn router(pools: Arc<Pools>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(change)).with_state(pools)
+}
+
+/// A pool.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PoolView {
+    /// What routes call it.
+    name: String,
+    /// How a backend is chosen.
+    policy: String,
+    /// Requests under way.
+    requests: u32,
+    /// Requests that were turned away because there were as many as there may be.
+    refused: u64,
+    /// Whether backends are checked.
+    checked: bool,
+    /// Its backends.
+    backends: Vec<BackendView>,
+}
+
+/// A backend.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BackendView {
+    /// What it is known by.
+    key: String,
+    /// Where it is.
+    address: String,
+    /// What it may be used for.
+    state: BackendState,
+    /// What its checks say.
+    health: BackendHealth,
+    /// What the last check has found wrong with it.
+    problem: Option<String>,
+    /// Its part of the requests.
+    weight: u32,
+    /// 0 is used first.
+    priority: u32,
+    /// Where it is.
+    zone: Option<String>,
+    /// Requests under way.
+    requests: u32,
+    /// Requests so far.
+    total: u64,
+    /// Those that it failed.
+    failures: u64,
+    /// Connections opened to it.
+    connections: u64,
+    /// Milliseconds until it begins to answer, lately; `null` where it has not answered yet.
+    latency_ms: Option<f64>,
+    /// Seconds until it is let in again, where it is ejected.
+    ejected_for: Option<f64>,
+    /// Seconds until it may not go on with what it has, where it drains.
+    drains_for: Option<f64>,
+}
+
+/// What a backend may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendState {
+    /// Anything.
+    Usable,
+    /// Nothing: its checks fail.
+    Unhealthy,
+    /// Nothing for a while: it failed requests.
+    Ejected,
+    /// What it has already.
+    Draining,
+    /// Nothing: its time to drain is over.
+    Drained,
+}
+
+/// What the checks of a backend say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendHealth {
+    /// Nothing yet, or there are none.
+    Unknown,
+    /// It answers as it should.
+    Healthy,
+    /// It does not.
+    Unhealthy,
+}
+
+/// Pools and their backends.
+#[utoipa::path(get, path = "/pools", tag = "proxy",
+    responses((status = 200, body = Vec<PoolView>), (status = 401, body = Problem)))]
+async fn list(_: Viewer, State(pools): State<Arc<Pools>>) -> Json<Vec<PoolView>> {
+    Json(pools.all().values().map(|pool| PoolView::of(pool)).collect())
+}
+
+/// What becomes of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It gets no new requests, and goes on with what it has for `seconds`.
+    Drain,
+    /// It gets requests again, whatever was said of it by hand, or because it failed requests.
+    Admit,
+    /// It gets nothing for `seconds`.
+    Eject,
+}
+
+/// A change of a backend.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackendChange {
+    /// What it is known by.
+    backend: String,
+    /// What becomes of it.
+    action: Action,
+    /// For how long; unset, as the configuration says.
+    seconds: Option<u64>,
+}
+
+/// Drain a backend, leave it out, or let it in again. A restart forgets it.
+#[utoipa::path(post, path = "/pools/{pool}/backends", tag = "proxy", params(("pool" = String, Path,)), request_body = BackendChange,
+    responses((status = 200, body = PoolView), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+async fn change(
+    Operator(caller): Operator,
+    State(pools): State<Arc<Pools>>,
+    Path(name): Path<String>,
+    Json(change): Json<BackendChange>,
+) -> Result<Json<PoolView>, Problem> {
+    caller.does("backends.change", &name, format!("{:?} {}", change.action, change.backend));
+    if change.seconds.is_some_and(|seconds| seconds > LONGEST) {
+        return Err(Problem::invalid("seconds", format!("at most {LONGEST}")));
+    }
+    let pools = pools.all();
+    let pool =
+        pools.get(&name).ok_or_else(|| Problem::not_found(format!("there is no pool {name:?} in proxy.pool")))?;
+    let snapshot = pool.snapshot();
+    let slot = snapshot.balance.find(&change.backend).ok_or_else(|| {
+        let known: Vec<&str> = snapshot.balance.slots().iter().map(|slot| slot.member().key()).collect();
+        Problem::not_found(format!(
+            "the pool {name:?} has no backend {:?}; it has {}",
+            change.backend,
+            known.join(", ")
+        ))
+    })?;
+    let (member, now) = (slot.member(), pool.now());
+    let given = change.seconds.map(Duration::from_secs);
+    match change.action {
+        Action::Drain => member.drain(now + given.unwrap_or(snapshot.settings.drain)),
+        Action::Eject => member.eject_until(now + given.unwrap_or(snapshot.settings.outlier.base_ejection)),
+        Action::Admit => {
+            member.undrain();
+            if now < member.ejected_until() {
+                member.eject_until(now);
+            }
+        }
+    }
+    pool.queue.wake_all();
+    tracing::info!(pool = name, backend = change.backend, action = ?change.action, "a backend was changed by hand");
+    Ok(Json(PoolView::of(pool)))
+}
+
+impl PoolView {
+    fn of(pool: &Pool) -> Self {
+        let (snapshot, now) = (pool.snapshot(), pool.now());
+        let requests = snapshot.balance.ledger().gauge(outwork_balance::Resource::Requests);
+        Self {
+            name: pool.name.clone(),
+            policy: snapshot.settings.policy.to_string(),
+            requests: requests.now(),
+            refused: requests.refused(),
+            checked: snapshot.settings.health_check.is_some(),
+            backends: snapshot.balance.slots().iter().map(|slot| BackendView::of(pool, &snapshot, slot, now)).collect(),
+        }
+    }
+}
+
+impl BackendView {
+    fn of(pool: &Pool, snapshot: &Snapshot, slot: &Slot, now: Time) -> Self {
+        let (member, settings) = (slot.member(), slot.settings());
+        let endpoint = snapshot.endpoint(member.id());
+        let state = slot.standing(now, snapshot.balance.settings().trust_unknown);
+        let decay = snapshot.balance.settings().latency_decay;
+        let left = |until: Time| until.since(now).as_secs_f64();
+        let cells = endpoint.map(|endpoint| &endpoint.cells);
+        Self {
+            key: member.key().to_owned(),
+            address: endpoint.map(|endpoint| endpoint.target.to_string()).unwrap_or_default(),
+            state: match state {
+                Standing::Usable => BackendState::Usable,
+                Standing::Unhealthy => BackendState::Unhealthy,
+                Standing::Ejected => BackendState::Ejected,
+                Standing::Draining => BackendState::Draining,
+                Standing::Drained => BackendState::Drained,
+            },
+            health: match member.health() {
+                Health::Unknown => BackendHealth::Unknown,
+                Health::Healthy => BackendHealth::Healthy,
+                Health::Unhealthy => BackendHealth::Unhealthy,
+            },
+            problem: pool.problem_of(member.id()),
+            weight: settings.weight,
+            priority: settings.priority,
+            zone: settings.zone.clone(),
+            requests: member.gauge(outwork_balance::Resource::Requests).now(),
+            total: cells.map_or(0, |cells| cells.requests.get()),
+            failures: cells.map_or(0, |cells| cells.failures.get()),
+            connections: cells.map_or(0, |cells| cells.opened.get()),
+            latency_ms: member.latency().nanos(now, decay).map(|nanos| f64::from(nanos) / 1e6),
+            ejected_for: (state == Standing::Ejected).then(|| left(member.ejected_until())),
+            drains_for: (state == Standing::Draining)
+                .then(|| left(slot.leaving().or(member.draining()).unwrap_or_default())),
+        }
+    }
+}

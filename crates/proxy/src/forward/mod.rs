@@ -1,0 +1,426 @@
+//! Passes requests on to backends.
+//!
+//! - `head`: what of a request and its answer goes through. `content`: the body, which may be sent more than once.
+//! - `pick`: a backend for a request, or a place in the line. `retry`: what is tried again.
+//! - `relay`: the body of an answer on its way to the client. `tunnel`: connections that were switched to another protocol.
+
+mod content;
+mod head;
+mod pick;
+mod relay;
+mod retry;
+mod tunnel;
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::header::{CONTENT_TYPE, EXPECT, SET_COOKIE};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use outwork_balance::{Extra, MemberId, Outcome};
+use outwork_engine::Unix;
+use outwork_front::api::Fault;
+use outwork_front::message::{Answer, Body, BodyError, Handler, Origin, Request, Response, Streamed, Trailers};
+use outwork_front::problem::Problem;
+use tokio::time::timeout;
+
+use crate::config::{Forward, HostField};
+use crate::metrics::{Absent, Retried};
+use crate::pool::endpoint::Endpoint;
+use crate::pool::{Pool, Snapshot};
+use crate::upstream::dial::DialError;
+use crate::upstream::local::Local;
+use crate::upstream::{self, Exchange, ExchangeError, Link, Reply, Version, h1, h2};
+use content::Content;
+use head::Outgoing;
+use pick::Taken;
+use relay::Relay;
+use retry::{Failed, is_idempotent, judge};
+
+/// How long a backend is given to say whether it wants a body that it is asked about.
+const ASKED: Duration = Duration::from_secs(1);
+/// How calls of gRPC end.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// How long the backend took.
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Passes requests on to a pool.
+#[derive(Debug)]
+pub struct Proxied {
+    pool: Arc<Pool>,
+    settings: Forward,
+}
+
+impl Proxied {
+    /// To this pool.
+    pub fn new(pool: Arc<Pool>, settings: Forward) -> Arc<Self> {
+        Arc::new(Self { pool, settings })
+    }
+}
+
+/// What passes requests on, as routes have it.
+#[derive(Debug, Clone)]
+pub struct Passing(pub Arc<Proxied>);
+
+impl Handler for Passing {
+    fn handle(&self, request: Request) -> Answer {
+        let proxied = Arc::clone(&self.0);
+        Answer::Later(Box::pin(async move { proxied.serve(request).await }))
+    }
+}
+
+/// A request that is to be answered by a backend, whichever.
+struct Call {
+    head: Parts,
+    origin: Rc<Origin>,
+    content: Content,
+    snapshot: Arc<Snapshot>,
+    local: Rc<Local>,
+}
+
+/// Why an attempt did not give an answer.
+struct Failure {
+    outcome: Outcome,
+    /// The backend may have begun with it.
+    begun: bool,
+    why: Why,
+}
+
+enum Why {
+    Dial(DialError),
+    Exchange(ExchangeError),
+}
+
+impl Proxied {
+    async fn serve(&self, request: Request) -> Response {
+        let Request { head, body, origin } = request;
+        if head.method == Method::CONNECT {
+            let detail = "this is no proxy for connections to elsewhere";
+            return Problem::new(StatusCode::NOT_IMPLEMENTED, detail).fault(Fault::Client).answer(&head);
+        }
+        let snapshot = self.pool.snapshot();
+        let content = Content::new(body, snapshot.settings.retry.max_body.as_usize());
+        let local = Local::of(&self.pool);
+        let call = Call { head, origin, content, snapshot, local };
+        let mut tried: Vec<MemberId> = Vec::new();
+        let mut again = None;
+        loop {
+            let picked = pick::pick(&self.pool, &call, &tried).await;
+            let (mut taken, endpoint) = match picked {
+                Ok(picked) => picked,
+                Err(Absent::Excluded) if !tried.is_empty() => {
+                    // There is nobody else: whoever failed may have been unlucky.
+                    tried.clear();
+                    continue;
+                }
+                Err(reason) => return self.refused(&call, reason),
+            };
+            let id = taken.id();
+            let (failed, status) = match self.attempt(&call, &mut taken, &endpoint).await {
+                Ok(reply) if !self.is_failure(&call, &reply) => {
+                    drop(again);
+                    return self.answer(&call, taken, &endpoint, reply);
+                }
+                Ok(reply) => {
+                    let failed = Failure {
+                        outcome: Outcome::of_status(reply.head.status.as_u16()),
+                        begun: true,
+                        why: Why::Exchange(ExchangeError::NoAnswer),
+                    };
+                    (failed, Some(reply))
+                }
+                Err(failed) => (failed, None),
+            };
+            let verdict = judge(
+                &call.snapshot.settings.retry,
+                Failed {
+                    method: &call.head.method,
+                    outcome: failed.outcome,
+                    status: status.as_ref().map(|reply| reply.head.status.as_u16()),
+                    begun: failed.begun,
+                    whole: call.content.is_whole(),
+                    before: tried.len() as u32,
+                },
+            );
+            let held = (verdict == Retried::Again)
+                .then(|| call.snapshot.balance.again(Extra::Retry, Some(taken.member()), self.pool.now()));
+            let verdict = if matches!(held, Some(Err(_))) { Retried::Budget } else { verdict };
+            self.pool.metrics().retries.of(verdict).inc();
+            match (held, status) {
+                (Some(Ok(held)), _) => {
+                    again = Some(held);
+                    tried.push(id);
+                }
+                (_, Some(reply)) => return self.answer(&call, taken, &endpoint, reply),
+                (_, None) => return self.failed(&call, &endpoint, &failed.why),
+            }
+        }
+    }
+
+    /// Whether an answer is one that is tried for again, as far as its status goes.
+    fn is_failure(&self, call: &Call, reply: &Answered) -> bool {
+        call.snapshot.settings.retry.statuses.contains(&reply.head.status.as_u16())
+    }
+
+    /// Asks one backend.
+    async fn attempt(&self, call: &Call, taken: &mut Taken, endpoint: &Arc<Endpoint>) -> Result<Answered, Failure> {
+        let began = Instant::now();
+        let id = taken.id();
+        endpoint.cells.requests.inc();
+        let upgrade = head::upgrade(&call.head).filter(|_| self.settings.upgrade);
+        let version = if upgrade.is_some() { Version::Http1 } else { Version::Any };
+        loop {
+            let linked = call.local.link(&self.pool, &call.snapshot, (id, endpoint), version).await;
+            let (link, reused) = match linked {
+                Ok(linked) => linked,
+                Err(error) => {
+                    let outcome = match error {
+                        DialError::Late => Outcome::TimedOut,
+                        DialError::Connect(_) | DialError::Tls(_) | DialError::Http2(_) => Outcome::ConnectFailed,
+                    };
+                    self.observe(call, taken, endpoint, outcome);
+                    return Err(Failure { outcome, begun: false, why: Why::Dial(error) });
+                }
+            };
+            if reused {
+                self.pool.metrics().connections_reused.inc();
+            }
+            let replied = match self.begin(call, endpoint, link, upgrade).await {
+                Ok(mut exchange) => self.reply(call, &mut exchange).await.map(|head| (head, exchange)),
+                Err(error) => Err(error),
+            };
+            match replied {
+                Ok((head, exchange)) => {
+                    let took = began.elapsed();
+                    endpoint.cells.time.record(took);
+                    self.observe(call, taken, endpoint, Outcome::of_status(head.status.as_u16()));
+                    return Ok(Answered { head, exchange, took });
+                }
+                // It ended while nobody looked, which says nothing of the backend.
+                Err(ExchangeError::NoAnswer | ExchangeError::NotBegun)
+                    if reused && is_idempotent(&call.head.method) && call.content.is_whole() => {}
+                Err(error) => {
+                    let outcome = match &error {
+                        ExchangeError::Client(_) => Outcome::Cancelled,
+                        ExchangeError::Late => Outcome::TimedOut,
+                        _ => Outcome::Reset,
+                    };
+                    self.observe(call, taken, endpoint, outcome);
+                    let begun = !matches!(error, ExchangeError::NotBegun);
+                    return Err(Failure { outcome, begun, why: Why::Exchange(error) });
+                }
+            }
+        }
+    }
+
+    fn observe(&self, call: &Call, taken: &mut Taken, endpoint: &Endpoint, outcome: Outcome) {
+        if outcome.failed() == Some(true) {
+            endpoint.cells.failures.inc();
+        }
+        self.pool.observe(&call.snapshot, taken.lease(), outcome);
+    }
+
+    async fn begin(
+        &self,
+        call: &Call,
+        endpoint: &Endpoint,
+        link: Link,
+        upgrade: Option<&HeaderValue>,
+    ) -> Result<Exchange, ExchangeError> {
+        let (head, length) = (&call.head, call.content.length());
+        let expects = !call.content.is_empty() && head.headers.contains_key(EXPECT) && call.content.is_untouched();
+        let outgoing = Outgoing {
+            head,
+            origin: &call.origin,
+            host: (self.settings.host == HostField::Backend).then_some(&endpoint.authority),
+            forwarded: self.settings.forwarded,
+            upgrade,
+            body: length,
+            expects,
+        };
+        let body = (!call.content.is_empty()).then(|| upstream::Body(call.content.reading()));
+        Ok(match link {
+            Link::Http1(conn) => {
+                let framing = (length == head::Length::Unknown, expects);
+                Exchange::Http1(Box::new(h1::Exchange::new(conn, head.method.clone(), outgoing.http1(), body, framing)))
+            }
+            Link::Http2(session) => {
+                let request = outgoing.http2(&endpoint.authority, endpoint.tls.is_some());
+                let request =
+                    request.ok_or(ExchangeError::Malformed("the request cannot be written as one of HTTP/2"))?;
+                Exchange::Http2(Box::new(h2::Exchange::begin(&session, request, body).await?))
+            }
+        })
+    }
+
+    /// Waits for the head of the answer, as long as the request moves, and then for as long as it may take.
+    async fn reply(&self, call: &Call, exchange: &mut Exchange) -> Result<Reply, ExchangeError> {
+        if exchange.is_held() {
+            match timeout(ASKED, poll_fn(|context| exchange.poll_reply(context))).await {
+                Ok(reply) => return reply,
+                Err(_) => exchange.release(),
+            }
+        }
+        let patience = call.snapshot.settings.connections.response_timeout;
+        loop {
+            let before = exchange.sent();
+            let sent = exchange.is_sent();
+            match timeout(patience, poll_fn(|context| exchange.poll_reply(context))).await {
+                Ok(reply) => return reply,
+                Err(_) if !sent && (exchange.is_sent() || exchange.sent() > before) => {}
+                Err(_) => return Err(ExchangeError::Late),
+            }
+        }
+    }
+
+    /// The answer that the client gets.
+    fn answer(&self, call: &Call, mut taken: Taken, endpoint: &Arc<Endpoint>, answered: Answered) -> Response {
+        let Answered { head: Reply { status, mut headers, .. }, mut exchange, took } = answered;
+        let mut response = Response::new(status);
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switched(call, taken, headers, exchange);
+        }
+        let rest = exchange.take_rest();
+        let bodiless = call.head.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
+        head::strip(&mut headers, bodiless);
+        response.headers = headers;
+        self.tie(call, &mut taken, &mut response);
+        if self.settings.server_timing
+            && let Ok(value) = HeaderValue::try_from(format!("backend;dur={:.1}", took.as_secs_f64() * 1e3))
+        {
+            response.headers.append(SERVER_TIMING, value);
+        }
+        match rest {
+            Some(rest) => {
+                self.pool.metrics().sent.add(exchange.sent());
+                self.pool.metrics().received.add(rest.len() as u64);
+                if let Some(conn) = exchange.into_conn(Instant::now()) {
+                    call.local.park(taken.id(), endpoint, conn, &call.snapshot);
+                }
+                response.body = if rest.is_empty() { Body::Empty } else { Body::Full(rest) };
+            }
+            None => {
+                let length = exchange.remaining();
+                let trailers = matches!(exchange, Exchange::Http2(_)).then(Trailers::default);
+                let relay =
+                    Relay::new((exchange, trailers.clone()), taken, endpoint, &self.pool, &call.snapshot, &call.local);
+                response.body = Body::Stream(Streamed { length, parts: Box::pin(relay), trailers });
+            }
+        }
+        response
+    }
+
+    /// The client comes back to the backend that it has now.
+    fn tie(&self, call: &Call, taken: &mut Taken, response: &mut Response) {
+        let Some(sticky) = &call.snapshot.sticky else { return };
+        if taken.is_named() {
+            return;
+        }
+        let value = sticky.set_cookie(taken.member().key(), unix_now(), call.origin.tls);
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers.append(SET_COOKIE, value);
+        }
+    }
+
+    fn switched(&self, call: &Call, taken: Taken, headers: http::HeaderMap, exchange: Exchange) -> Response {
+        let mut response = Response::new(StatusCode::SWITCHING_PROTOCOLS);
+        if head::upgrade(&call.head).is_none() || !self.settings.upgrade {
+            return bad(
+                call,
+                StatusCode::BAD_GATEWAY,
+                "the backend switches to another protocol, which nobody has asked for",
+            );
+        }
+        response.headers = headers;
+        let patience = call.snapshot.settings.connections.tunnel_timeout;
+        let Exchange::Http1(exchange) = exchange else {
+            return bad(call, StatusCode::BAD_GATEWAY, "the backend switches to another protocol over HTTP/2");
+        };
+        let (wire, read) = exchange.into_wire();
+        let metrics = Arc::clone(self.pool.shared_metrics());
+        response.upgrade = Some(Box::new(move |client| {
+            Box::pin(async move {
+                let _under_way = taken;
+                tunnel::run(client, wire, read, patience, &metrics).await;
+            })
+        }));
+        response
+    }
+
+    /// There is nobody to answer.
+    fn refused(&self, call: &Call, reason: Absent) -> Response {
+        self.pool.metrics().refused.of(reason).inc();
+        let detail = match reason {
+            Absent::Empty => "the pool has no backends",
+            Absent::Unhealthy => "no backend is healthy",
+            Absent::Draining => "the backends are on their way out",
+            Absent::Excluded => "every backend has failed",
+            Absent::BackendLimits | Absent::PoolLimit => "the backends have as many requests as they may have",
+            Absent::QueueFull => "too many requests wait for a backend already",
+            Absent::QueueTimeout => "no backend had room for the request in time",
+        };
+        let pool = &*self.pool.name;
+        tracing::debug!(pool, ?reason, "there is no backend for a request");
+        bad(call, StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// What was asked did not answer.
+    fn failed(&self, call: &Call, endpoint: &Endpoint, why: &Why) -> Response {
+        let (pool, backend) = (&*self.pool.name, &*endpoint.key);
+        let (status, detail) = match why {
+            Why::Exchange(ExchangeError::Client(error)) => return client_failed(call, error),
+            Why::Dial(DialError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to connect to"),
+            Why::Dial(_) => (StatusCode::BAD_GATEWAY, "the backend cannot be connected to"),
+            Why::Exchange(ExchangeError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to answer"),
+            Why::Exchange(ExchangeError::Malformed(_)) => {
+                (StatusCode::BAD_GATEWAY, "the backend's answer is malformed")
+            }
+            Why::Exchange(_) => (StatusCode::BAD_GATEWAY, "the backend broke off before it answered"),
+        };
+        match why {
+            Why::Dial(error) => tracing::debug!(pool, backend, %error, "a request was not answered"),
+            Why::Exchange(error) => tracing::debug!(pool, backend, %error, "a request was not answered"),
+        }
+        bad(call, status, detail)
+    }
+}
+
+/// What a backend has answered so far.
+struct Answered {
+    head: Reply,
+    exchange: Exchange,
+    took: Duration,
+}
+
+/// The answer where no backend has given one. Calls of gRPC have their own way to be told, which is no error of HTTP.
+fn bad(call: &Call, status: StatusCode, detail: &'static str) -> Response {
+    let problem = Problem::new(status, detail).fault(Fault::Upstream);
+    let kind = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !kind.starts_with(b"application/grpc") {
+        return problem.answer(&call.head);
+    }
+    // UNAVAILABLE and DEADLINE_EXCEEDED.
+    let code = if status == StatusCode::GATEWAY_TIMEOUT { "4" } else { "14" };
+    let mut response = Response::new(StatusCode::OK);
+    let fields = [(CONTENT_TYPE, "application/grpc"), (GRPC_STATUS, code), (GRPC_MESSAGE, detail)];
+    response.headers.extend(fields.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    response
+}
+
+/// The client did not send what it said it would.
+fn client_failed(call: &Call, error: &BodyError) -> Response {
+    let status = match error {
+        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Cut(error) if error.kind() == std::io::ErrorKind::TimedOut => StatusCode::REQUEST_TIMEOUT,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Problem::new(status, error.to_string()).answer(&call.head)
+}
+
+fn unix_now() -> Unix {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Unix(u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,109 @@
+//! The body of an answer on its way to the client.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use outwork_front::message::{BodyError, Trailers};
+use tokio::time::Sleep;
+
+use super::head;
+use super::pick::Taken;
+use crate::pool::endpoint::Endpoint;
+use crate::pool::{Pool, Snapshot};
+use crate::upstream::local::Local;
+use crate::upstream::{Exchange, ExchangeError};
+
+/// Gives the body part by part, and the connection back at its end.
+pub(super) struct Relay {
+    exchange: Option<Exchange>,
+    trailers: Option<Trailers>,
+    taken: Option<Taken>,
+    endpoint: Arc<Endpoint>,
+    pool: Arc<Pool>,
+    snapshot: Arc<Snapshot>,
+    local: Rc<Local>,
+    /// How long the body may stand still.
+    patience: Duration,
+    /// Set once it does.
+    still: Option<Pin<Box<Sleep>>>,
+}
+
+impl Relay {
+    pub(super) fn new(
+        (exchange, trailers): (Exchange, Option<Trailers>),
+        taken: Taken,
+        endpoint: &Arc<Endpoint>,
+        pool: &Arc<Pool>,
+        snapshot: &Arc<Snapshot>,
+        local: &Rc<Local>,
+    ) -> Self {
+        Self {
+            exchange: Some(exchange),
+            trailers,
+            taken: Some(taken),
+            endpoint: Arc::clone(endpoint),
+            pool: Arc::clone(pool),
+            snapshot: Arc::clone(snapshot),
+            local: Rc::clone(local),
+            patience: snapshot.settings.connections.idle_timeout,
+            still: None,
+        }
+    }
+
+    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let patience = self.patience;
+        self.still.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience))).as_mut().poll(context)
+    }
+
+    /// The end, be it good or not.
+    fn end(&mut self, whole: bool) {
+        let (Some(exchange), Some(taken)) = (self.exchange.take(), self.taken.take()) else { return };
+        self.pool.metrics().sent.add(exchange.sent());
+        if let Some(conn) = exchange.into_conn(Instant::now()).filter(|_| whole) {
+            self.local.park(taken.id(), &self.endpoint, conn, &self.snapshot);
+        }
+    }
+
+    fn broken(&mut self, error: ExchangeError) -> BodyError {
+        let (pool, backend) = (&*self.pool.name, &*self.endpoint.key);
+        tracing::debug!(pool, backend, %error, "an answer ends before its end");
+        if !matches!(error, ExchangeError::Client(_)) {
+            self.endpoint.cells.failures.inc();
+        }
+        self.end(false);
+        BodyError::Source(Box::new(error))
+    }
+}
+
+impl Stream for Relay {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let Some(exchange) = &mut this.exchange else { return Poll::Ready(None) };
+        match exchange.poll_part(context) {
+            Poll::Ready(Some(Ok(part))) => {
+                this.still = None;
+                this.pool.metrics().received.add(part.len() as u64);
+                Poll::Ready(Some(Ok(part)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.broken(error)))),
+            Poll::Ready(None) => {
+                if let (Some(slot), Some(trailers)) = (&this.trailers, exchange.trailers()) {
+                    slot.set(head::trailers(trailers));
+                }
+                this.end(true);
+                Poll::Ready(None)
+            }
+            Poll::Pending if this.poll_patience(context).is_ready() => {
+                Poll::Ready(Some(Err(this.broken(ExchangeError::Late))))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The proxy: passes requests on to backends, and sees to it that they can answer.
+//!
+//! - [`config`]: what the configuration says of backends. [`address`]: where they are.
+//! - [`pool`]: pools at work: who is in them, and what looks after them.
+//! - [`forward`]: the handler that passes requests on.
+//! - `upstream`: connections to backends. `check`: what is asked to see whether one is healthy.
+//! - [`api`]: its routes under the admin API.
+//! - [`secret`]: what signs cookies that name backends.
+//! - [`metrics`]: what it counts. `clock`: the time that balancing counts in.
+//!
+//! Deliberately absent: how a backend is chosen, which is `outwork-balance`'s, and listeners and routes, which are the front door's.
+
+pub mod address;
+pub mod api;
+mod check;
+mod clock;
+pub mod config;
+pub mod forward;
+pub mod metrics;
+pub mod pool;
+pub mod secret;
+mod upstream;

@@ -1,0 +1,144 @@
+//! What the proxy counts.
+
+use outwork_balance::{Detector, NoBackend};
+use outwork_telemetry::{labels, metrics};
+
+labels! {
+    /// How a request to a backend ended.
+    pub enum Ended as "outcome" {
+        Answered = "answered",
+        ServerError = "server-error",
+        GatewayError = "gateway-error",
+        ConnectFailed = "connect-failed",
+        TimedOut = "timed-out",
+        Reset = "reset",
+        Cancelled = "cancelled"
+    }
+}
+
+labels! {
+    /// Why there was no backend for a request.
+    pub enum Absent as "reason" {
+        Empty = "empty",
+        Unhealthy = "unhealthy",
+        Draining = "draining",
+        Excluded = "excluded",
+        BackendLimits = "backend-limits",
+        PoolLimit = "pool-limit",
+        QueueFull = "queue-full",
+        QueueTimeout = "queue-timeout"
+    }
+}
+
+labels! {
+    /// Why a request was tried again, or was not.
+    pub enum Retried as "outcome" { Again = "again", Budget = "budget", NotSafe = "not-safe", Spent = "spent" }
+}
+
+labels! {
+    /// What ejected a backend.
+    pub enum Ejected as "detector" {
+        Consecutive5xx = "consecutive-5xx",
+        ConsecutiveGateway = "consecutive-gateway",
+        SuccessRate = "success-rate",
+        FailurePercentage = "failure-percentage"
+    }
+}
+
+labels! {
+    /// What became of a health check.
+    pub enum Checked as "outcome" { Passed = "passed", Failed = "failed" }
+}
+
+/// Pools that have figures of their own.
+const POOLS: usize = 256;
+/// Backends that have.
+const BACKENDS: usize = 4096;
+
+metrics! {
+    /// Metrics of the proxy.
+    #[derive(Debug)]
+    pub struct ProxyMetrics, prefix "outwork_proxy" {
+        /// Requests to backends, by how they ended. One that is tried again counts each time.
+        requests: Counter by Ended => history,
+        /// Requests for which there was no backend.
+        refused: Counter by Absent => history,
+        /// Failures of backends that could have been tried again, by what became of that.
+        retries: Counter by Retried => history,
+        /// Requests that wait for a backend to have room.
+        waiting: Gauge,
+        /// Connections to backends that were opened.
+        connections_opened: Counter => history,
+        /// Connections to backends that are open.
+        connections: Gauge => history,
+        /// Requests that found an open connection.
+        connections_reused: Counter => history,
+        /// Bytes of bodies sent to backends.
+        sent: Counter in bytes => history,
+        /// Bytes of bodies that backends have sent.
+        received: Counter in bytes => history,
+        /// Connections that have been switched to another protocol.
+        tunnels: Gauge => history,
+        /// Requests to a backend.
+        backend_requests: Counter by ["pool", "backend"] max BACKENDS,
+        /// Those that it failed.
+        backend_failures: Counter by ["pool", "backend"] max BACKENDS,
+        /// Time until it began to answer.
+        backend_time: Histogram in seconds by ["pool", "backend"] max BACKENDS,
+        /// Connections opened to it.
+        backend_connections: Counter by ["pool", "backend"] max BACKENDS,
+        /// Backends of a pool that may be used.
+        usable: Gauge by ["pool"] max POOLS => history,
+        /// Backends of a pool that fail their checks.
+        unhealthy: Gauge by ["pool"] max POOLS => history,
+        /// Backends of a pool that are ejected.
+        ejected: Gauge by ["pool"] max POOLS => history,
+        /// Backends of a pool that are on their way out.
+        draining: Gauge by ["pool"] max POOLS,
+        /// Backends that were ejected, by what saw it.
+        ejections: Counter by Ejected => history,
+        /// Health checks.
+        checks: Counter by Checked,
+        /// Names of backends that could not be looked up.
+        unresolved: Counter,
+    }
+}
+
+impl From<outwork_balance::Outcome> for Ended {
+    fn from(outcome: outwork_balance::Outcome) -> Self {
+        use outwork_balance::Outcome;
+        match outcome {
+            Outcome::Answered => Self::Answered,
+            Outcome::ServerError => Self::ServerError,
+            Outcome::GatewayError => Self::GatewayError,
+            Outcome::ConnectFailed => Self::ConnectFailed,
+            Outcome::TimedOut => Self::TimedOut,
+            Outcome::Reset => Self::Reset,
+            Outcome::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<NoBackend> for Absent {
+    fn from(reason: NoBackend) -> Self {
+        match reason {
+            NoBackend::Empty => Self::Empty,
+            NoBackend::Unhealthy => Self::Unhealthy,
+            NoBackend::Draining => Self::Draining,
+            NoBackend::Excluded => Self::Excluded,
+            NoBackend::MemberLimits => Self::BackendLimits,
+            NoBackend::PoolLimit => Self::PoolLimit,
+        }
+    }
+}
+
+impl From<Detector> for Ejected {
+    fn from(detector: Detector) -> Self {
+        match detector {
+            Detector::Consecutive5xx => Self::Consecutive5xx,
+            Detector::ConsecutiveGateway => Self::ConsecutiveGateway,
+            Detector::SuccessRate => Self::SuccessRate,
+            Detector::FailurePercentage => Self::FailurePercentage,
+        }
+    }
+}

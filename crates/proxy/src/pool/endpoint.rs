@@ -1,0 +1,164 @@
+//! Where the members of a pool are.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use outwork_balance::MemberSettings;
+use outwork_telemetry::{Counter, Histogram};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use super::tls::{self, Encryption, UpstreamTlsError};
+use crate::address::{Place, Speech};
+use crate::config::Backend;
+use crate::metrics::ProxyMetrics;
+use crate::upstream::Version;
+
+/// A member of a pool, as far as it is to be reached.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// What it is known by: its URL, and where that is a name, one of its addresses.
+    pub(crate) key: String,
+    pub(crate) target: Target,
+    pub(crate) speech: Speech,
+    pub(crate) tls: Option<Tls>,
+    /// What `Host` says where the backend's own is asked for.
+    pub(crate) authority: HeaderValue,
+    pub(crate) settings: Backend,
+    pub(crate) cells: Cells,
+}
+
+/// What encrypts connections to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Tls {
+    encryption: Encryption,
+    /// The name that it has to prove.
+    pub(crate) name: ServerName<'static>,
+}
+
+impl Tls {
+    /// What it is offered, so that this version is what comes of it.
+    pub(crate) fn config(&self, version: Version) -> &Arc<ClientConfig> {
+        match version {
+            Version::Any => &self.encryption.config,
+            Version::Http1 => &self.encryption.http1,
+        }
+    }
+}
+
+/// Where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// What is counted of a member.
+#[derive(Debug, Clone)]
+pub(crate) struct Cells {
+    pub(crate) requests: Arc<Counter>,
+    pub(crate) failures: Arc<Counter>,
+    pub(crate) time: Arc<Histogram>,
+    pub(crate) opened: Arc<Counter>,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl Target {
+    /// The same with another port, where it has one.
+    pub(crate) fn with_port(&self, port: u16) -> Self {
+        match self {
+            Self::Tcp(address) => Self::Tcp(SocketAddr::new(address.ip(), port)),
+            other => other.clone(),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Those of one backend: as many as its name has addresses.
+    pub(crate) fn of(
+        backend: &Backend,
+        addresses: &[IpAddr],
+        encryption: Option<&Encryption>,
+        (metrics, pool): (&ProxyMetrics, &str),
+    ) -> Result<Vec<Self>, UpstreamTlsError> {
+        let url = &backend.url;
+        let targets = match &url.place {
+            Place::Address(address) => vec![(url.to_string(), Target::Tcp(*address))],
+            Place::Unix(path) => vec![(url.to_string(), Target::Unix(path.clone()))],
+            Place::Name { port, .. } => {
+                let named = |address: &IpAddr| (format!("{url} at {address}"), Target::Tcp((*address, *port).into()));
+                addresses.iter().map(named).collect()
+            }
+        };
+        let tls = match (url.speech, encryption) {
+            (Speech::Https, Some(encryption)) => {
+                let host = match &url.place {
+                    Place::Address(address) => address.ip().to_string(),
+                    Place::Name { host, .. } => host.clone(),
+                    Place::Unix(_) => "localhost".to_owned(),
+                };
+                let name = encryption.name.clone().map_or_else(|| tls::server_name(&host), Ok)?;
+                Some(Tls { encryption: encryption.clone(), name })
+            }
+            _ => None,
+        };
+        let authority = HeaderValue::try_from(url.authority());
+        let authority = authority.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
+        let made = targets.into_iter().map(|(key, target)| Self {
+            cells: Cells::new(metrics, pool, &key),
+            key,
+            target,
+            speech: url.speech,
+            tls: tls.clone(),
+            authority: authority.clone(),
+            settings: backend.clone(),
+        });
+        Ok(made.collect())
+    }
+
+    /// Whether a connection to the other would be one to this.
+    pub(crate) fn is_reached_like(&self, other: &Self) -> bool {
+        let same_tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(one), Some(other)) => {
+                Arc::ptr_eq(&one.encryption.config, &other.encryption.config) && one.name == other.name
+            }
+            _ => false,
+        };
+        same_tls && self.speech == other.speech && self.target == other.target
+    }
+
+    /// What balancing has to know of it.
+    pub(crate) fn member(&self) -> MemberSettings {
+        let limits = outwork_balance::Limits { requests: self.settings.max_requests, ..Default::default() };
+        MemberSettings {
+            key: self.key.clone(),
+            weight: self.settings.weight,
+            priority: self.settings.priority,
+            zone: self.settings.zone.clone(),
+            limits,
+        }
+    }
+}
+
+impl Cells {
+    fn new(metrics: &ProxyMetrics, pool: &str, backend: &str) -> Self {
+        let labels = [pool, backend];
+        Self {
+            requests: metrics.backend_requests.cell(labels),
+            failures: metrics.backend_failures.cell(labels),
+            time: metrics.backend_time.cell(labels),
+            opened: metrics.backend_connections.cell(labels),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Looks after pools: names are looked up, backends are checked, those that fail more than others are left out, and who has left goes.
+//!
+//! It runs on a thread of its own, so that nothing of it waits for requests, nor they for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use outwork_balance::health::{Step, Ticket};
+use outwork_balance::{Checker, Health, MemberId};
+use outwork_engine::{Rng, Time};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::{Pool, Pools, Snapshot};
+use crate::check;
+use crate::metrics::Checked;
+
+/// Looks after things no less often than this.
+const NAP: Duration = Duration::from_millis(500);
+/// How long a look-up of a name may take.
+const RESOLVING: Duration = Duration::from_secs(5);
+/// The longest from one look-up of a name that is not found to the next.
+const UNKNOWN: Duration = Duration::from_secs(2);
+
+/// The thread that looks after pools. It ends with this.
+#[derive(Debug)]
+pub struct Keeper {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Begins to look after these.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn start(pools: &Arc<Pools>) -> std::io::Result<Self> {
+        let pools = Arc::clone(pools);
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build()?;
+        let thread = std::thread::Builder::new().name("proxy-keeper".to_owned()).spawn(move || {
+            let local = tokio::task::LocalSet::new();
+            local.block_on(&runtime, async {
+                tokio::select! {
+                    () = run(&pools) => {}
+                    _ = stopped => {}
+                }
+            });
+            // A look-up that hangs is nobody's to wait for.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Has somebody look after each pool that there is.
+async fn run(pools: &Arc<Pools>) {
+    let mut kept: HashMap<u64, (Weak<Pool>, JoinHandle<()>)> = HashMap::new();
+    loop {
+        let current = pools.all();
+        kept.retain(|number, (_, task)| {
+            let stays = current.values().any(|pool| pool.number == *number);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for pool in current.values() {
+            kept.entry(pool.number).or_insert_with(|| {
+                let weak = Arc::downgrade(pool);
+                (weak.clone(), tokio::task::spawn_local(keep(weak)))
+            });
+        }
+        pools.shared().changed.notified().await;
+    }
+}
+
+/// A check that is under way.
+type Check = Pin<Box<dyn Future<Output = (MemberId, Ticket, Result<(), String>)>>>;
+
+/// What is known of a pool beside what it knows itself.
+struct Care {
+    rng: Rng,
+    checkers: HashMap<MemberId, Checker>,
+    checks: FuturesUnordered<Check>,
+    resolve: Time,
+    sweep: Time,
+}
+
+async fn keep(pool: Weak<Pool>) {
+    let mut care = Care {
+        rng: Rng::new(getrandom::u64().unwrap_or(1)),
+        checkers: HashMap::new(),
+        checks: FuturesUnordered::new(),
+        resolve: Time::ZERO,
+        sweep: Time::ZERO,
+    };
+    loop {
+        let Some(pool) = pool.upgrade() else { return };
+        let pause = care.turn(&pool).await;
+        let done = timeout(
+            pause,
+            poll_fn(|context| match care.checks.poll_next_unpin(context) {
+                // Without any, it would be ready at once.
+                Poll::Ready(None) => Poll::Pending,
+                other => other,
+            }),
+        );
+        if let Ok(Some((id, ticket, result))) = done.await {
+            care.conclude(&pool, id, ticket, result);
+        }
+    }
+}
+
+impl Care {
+    /// Does what is due, and says how long nothing is.
+    async fn turn(&mut self, pool: &Arc<Pool>) -> Duration {
+        let mut snapshot = pool.snapshot();
+        if self.resolve <= pool.now() && snapshot.names().next().is_some() {
+            self.look_up(pool, &snapshot).await;
+            snapshot = pool.snapshot();
+        }
+        let now = pool.now();
+        if snapshot.balance.next_departure().is_some_and(|at| at <= now) {
+            if let Err(error) = pool.refresh() {
+                tracing::warn!(pool = pool.name, %error, "who has left a pool stays in it");
+            }
+            snapshot = pool.snapshot();
+        }
+        if let Some(outlier) = &snapshot.balance.settings().outlier
+            && self.sweep <= now
+        {
+            snapshot.balance.sweep(now).iter().for_each(|ejection| pool.told(ejection));
+            self.sweep = now + outlier.interval;
+        }
+        self.count(pool, &snapshot, now);
+        let due = self.check(pool, &snapshot, now);
+        let names = if snapshot.names().next().is_some() { self.resolve } else { Time::MAX };
+        due.min(names).min(self.sweep.max(now)).since(now).clamp(Duration::from_millis(1), NAP)
+    }
+
+    /// Looks names up. A name that is not found any more keeps the addresses that it had.
+    async fn look_up(&mut self, pool: &Arc<Pool>, snapshot: &Snapshot) {
+        let mut names: Vec<&str> = snapshot.names().collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut found: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+        let mut again = snapshot.settings.resolve;
+        let lookups = names.into_iter().map(|name| async move { (name, resolve(name).await) });
+        let looked_up: Vec<_> = lookups.collect::<FuturesUnordered<_>>().collect().await;
+        for (name, addresses) in looked_up {
+            match addresses {
+                Ok(addresses) => {
+                    found.insert(name.to_owned(), addresses);
+                }
+                Err(error) => {
+                    pool.metrics().unresolved.inc();
+                    again = again.min(UNKNOWN);
+                    tracing::warn!(pool = pool.name, name, %error, "the name of a backend cannot be looked up");
+                    if let Some(known) = pool.names.lock().get(name) {
+                        found.insert(name.to_owned(), known.clone());
+                    }
+                }
+            }
+        }
+        match pool.resolved(found) {
+            Ok(true) => tracing::info!(pool = pool.name, "names of backends have other addresses"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(pool = pool.name, %error, "the addresses of backends are not taken up"),
+        }
+        self.resolve = pool.now() + again;
+    }
+
+    /// Begins checks that are due; when the next one is.
+    fn check(&mut self, pool: &Pool, snapshot: &Arc<Snapshot>, now: Time) -> Time {
+        let Some(settings) = &snapshot.settings.health_check else {
+            self.checkers.clear();
+            pool.checked.lock().clear();
+            // Who failed checks that nobody makes any more has failed nothing.
+            for slot in snapshot.balance.slots().iter().filter(|slot| slot.member().health() != Health::Unknown) {
+                slot.member().set_health(Health::Unknown, now);
+            }
+            return Time::MAX;
+        };
+        self.checkers.retain(|id, _| snapshot.endpoint(*id).is_some());
+        pool.checked.lock().retain(|id, _| snapshot.endpoint(*id).is_some());
+        let mut due = Time::MAX;
+        for slot in snapshot.balance.slots() {
+            let (member, id) = (slot.member(), slot.member().id());
+            let Some(endpoint) = snapshot.endpoint(id) else { continue };
+            let schedule = settings.schedule();
+            let rng = &mut self.rng;
+            let checker = self.checkers.entry(id).or_insert_with(|| Checker::new(schedule, member.health(), now, rng));
+            checker.set_settings(schedule, now);
+            loop {
+                match checker.poll(now, rng) {
+                    Step::Wait(until) => {
+                        due = due.min(until);
+                        break;
+                    }
+                    Step::Expired(changed) => {
+                        if let Some(health) = changed {
+                            member.set_health(health, now);
+                        }
+                    }
+                    Step::Begin { ticket, deadline } => {
+                        due = due.min(deadline);
+                        let (snapshot, endpoint) = (Arc::clone(snapshot), Arc::clone(endpoint));
+                        self.checks.push(Box::pin(async move {
+                            let Some(settings) = &snapshot.settings.health_check else {
+                                return (id, ticket, Ok(()));
+                            };
+                            (id, ticket, check::check(settings, &endpoint).await)
+                        }));
+                        break;
+                    }
+                }
+            }
+        }
+        due
+    }
+
+    /// Takes in what a check has found.
+    fn conclude(&mut self, pool: &Arc<Pool>, id: MemberId, ticket: Ticket, result: Result<(), String>) {
+        let outcome = if result.is_ok() { Checked::Passed } else { Checked::Failed };
+        pool.metrics().checks.of(outcome).inc();
+        let snapshot = pool.snapshot();
+        let slot = snapshot.balance.slots().iter().find(|slot| slot.member().id() == id);
+        let (Some(slot), Some(checker)) = (slot, self.checkers.get_mut(&id)) else { return };
+        let (member, now) = (slot.member(), pool.now());
+        let changed = checker.result(ticket, result.is_ok(), now, &mut self.rng);
+        let (name, backend) = (&*pool.name, member.key());
+        pool.checked.lock().insert(id, result.clone().err());
+        let Some(health) = changed else { return };
+        member.set_health(health, now);
+        // Those that wait may have somebody now.
+        pool.queue.wake_all();
+        match &result {
+            Ok(()) => tracing::info!(pool = name, backend, "a backend is healthy"),
+            Err(error) => tracing::warn!(pool = name, backend, error, "a backend is not healthy, and gets no requests"),
+        }
+    }
+
+    fn count(&self, pool: &Pool, snapshot: &Snapshot, now: Time) {
+        let census = snapshot.balance.census(now);
+        let gauges = &pool.census;
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        gauges.usable.set(count(census.usable));
+        gauges.unhealthy.set(count(census.unhealthy));
+        gauges.ejected.set(count(census.ejected));
+        gauges.draining.set(count(census.draining));
+    }
+}
+
+/// The addresses of a name, in order.
+async fn resolve(name: &str) -> Result<Vec<IpAddr>, String> {
+    let found = timeout(RESOLVING, tokio::net::lookup_host((name, 0))).await;
+    let found = found.map_err(|_| format!("no answer within {RESOLVING:?}"))?.map_err(|error| error.to_string())?;
+    let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.is_empty() { Err("it has no address".to_owned()) } else { Ok(addresses) }
+}

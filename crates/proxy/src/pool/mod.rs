@@ -1,0 +1,381 @@
+//! Pools at work: what the configuration says of them, who is in them now, and what is known of that.
+//!
+//! A [`Pool`] lives as long as its name is in the configuration. What it is at a moment is a [`Snapshot`], which nobody changes: threads that serve pick
+//! from it without a lock, and whoever changes something puts another in its place.
+//!
+//! - `endpoint`: where members are. `tls`: what encrypts connections to them.
+//! - `queue`: requests that wait for room. `sticky`: cookies that name a backend.
+//! - `keeper`: the thread that looks after all pools: names, checks, ejections.
+
+pub(crate) mod endpoint;
+pub mod keeper;
+pub(crate) mod queue;
+pub(crate) mod sticky;
+mod tls;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use foldhash::fast::FixedState;
+use outwork_balance::{self as balance, Ejection, Lease, MemberId, Outcome, PoolError};
+use outwork_engine::Time;
+use outwork_telemetry::Gauge;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
+
+use crate::address::{Place, Speech};
+use crate::clock::Clock;
+use crate::config::{Pool as Settings, Proxy};
+use crate::metrics::{Ejected, ProxyMetrics};
+use endpoint::Endpoint;
+use queue::Queue;
+use sticky::Sticky;
+use tls::Encryption;
+pub use tls::UpstreamTlsError;
+
+/// Every pool there is. One of it outlives every configuration.
+#[derive(Debug)]
+pub struct Pools {
+    shared: Arc<Shared>,
+    pools: ArcSwap<BTreeMap<String, Arc<Pool>>>,
+}
+
+/// What pools have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<ProxyMetrics>,
+    /// What signs cookies.
+    secret: [u8; 16],
+    /// Tells the keeper that there is something new.
+    pub(crate) changed: Notify,
+    numbers: AtomicU64,
+    /// Tells those who wait for names that some were looked up.
+    looked_up: Mutex<()>,
+    resolved: Condvar,
+}
+
+/// A pool, whatever is in it.
+#[derive(Debug)]
+pub struct Pool {
+    /// Which no other pool of this process has had.
+    pub(crate) number: u64,
+    pub(crate) name: String,
+    pub(crate) shared: Arc<Shared>,
+    snapshot: ArcSwap<Snapshot>,
+    /// Addresses of names, as they were last looked up.
+    names: Mutex<BTreeMap<String, Vec<IpAddr>>>,
+    /// All names were looked up once.
+    is_resolved: AtomicBool,
+    pub(crate) queue: Queue,
+    census: Census,
+    /// What the last check of each has found wrong with it.
+    checked: Mutex<HashMap<MemberId, Option<String>, FixedState>>,
+}
+
+/// How many of its backends are what.
+#[derive(Debug)]
+struct Census {
+    usable: Arc<Gauge>,
+    unhealthy: Arc<Gauge>,
+    ejected: Arc<Gauge>,
+    draining: Arc<Gauge>,
+}
+
+/// What a pool is at a moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) settings: Arc<Settings>,
+    zone: Option<Arc<str>>,
+    pub(crate) balance: balance::Pool,
+    endpoints: HashMap<MemberId, Arc<Endpoint>, FixedState>,
+    encryption: Option<Encryption>,
+    pub(crate) sticky: Option<Sticky>,
+}
+
+/// Why a pool cannot be as the configuration wants it.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolsError {
+    /// Its members.
+    #[error("proxy.pool.{pool}: {source}")]
+    Members {
+        /// The pool.
+        pool: String,
+        /// Why.
+        source: PoolError,
+    },
+    /// Its encryption.
+    #[error("proxy.pool.{pool}.tls.{source}")]
+    Tls {
+        /// The pool.
+        pool: String,
+        /// Why.
+        source: UpstreamTlsError,
+    },
+}
+
+/// Pools of a configuration that is not in force yet.
+#[derive(Debug)]
+pub struct PreparedPools {
+    pools: BTreeMap<String, Arc<Pool>>,
+    /// What those that were there before are to be.
+    snapshots: Vec<(Arc<Pool>, Snapshot)>,
+}
+
+impl PreparedPools {
+    /// The pool with this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.get(name)
+    }
+}
+
+impl Pools {
+    /// There are none yet. `secret` signs cookies that name backends.
+    pub fn new(secret: [u8; 16]) -> Arc<Self> {
+        let shared = Shared {
+            clock: Clock::start(),
+            metrics: Arc::default(),
+            secret,
+            changed: Notify::new(),
+            numbers: AtomicU64::new(0),
+            looked_up: Mutex::new(()),
+            resolved: Condvar::new(),
+        };
+        Arc::new(Self { shared: Arc::new(shared), pools: ArcSwap::default() })
+    }
+
+    /// What they count.
+    pub fn metrics(&self) -> &Arc<ProxyMetrics> {
+        &self.shared.metrics
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Those that are in force, by name.
+    pub fn all(&self) -> Arc<BTreeMap<String, Arc<Pool>>> {
+        self.pools.load_full()
+    }
+
+    /// Waits until every name of a backend has been looked up, or for so long.
+    pub fn wait_for_names(&self, patience: Duration) {
+        let until = std::time::Instant::now() + patience;
+        let mut looked_up = self.shared.looked_up.lock();
+        let waits = |pool: &Arc<Pool>| pool.snapshot.load().names().next().is_some() && !pool.is_resolved.load(Relaxed);
+        while self.all().values().any(waits) {
+            if self.shared.resolved.wait_until(&mut looked_up, until).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// Makes ready what a configuration says. Nothing changes by it.
+    ///
+    /// # Errors
+    /// When a pool cannot be as it says.
+    pub fn prepare(&self, settings: &Proxy) -> Result<PreparedPools, PoolsError> {
+        let zone: Option<Arc<str>> = settings.zone.as_deref().map(Arc::from);
+        let current = self.pools.load();
+        let (mut pools, mut snapshots) = (BTreeMap::new(), Vec::new());
+        for (name, settings) in &settings.pool {
+            let settings = Arc::new(settings.clone());
+            let pool = match current.get(name) {
+                Some(pool) => {
+                    snapshots.push((Arc::clone(pool), pool.snapshot_of(settings, zone.clone())?));
+                    Arc::clone(pool)
+                }
+                None => Arc::new(Pool::new(name, settings, zone.clone(), &self.shared)?),
+            };
+            pools.insert(name.clone(), pool);
+        }
+        Ok(PreparedPools { pools, snapshots })
+    }
+
+    /// Puts what was made ready in force.
+    pub fn commit(&self, prepared: PreparedPools) {
+        for (pool, snapshot) in prepared.snapshots {
+            pool.put(snapshot);
+        }
+        self.pools.store(Arc::new(prepared.pools));
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Pool {
+    fn new(
+        name: &str,
+        settings: Arc<Settings>,
+        zone: Option<Arc<str>>,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, PoolsError> {
+        let names = BTreeMap::new();
+        let made = Making { name, shared, names: &names, before: None };
+        let snapshot = made.snapshot(settings, zone)?;
+        Ok(Self {
+            number: shared.numbers.fetch_add(1, Relaxed),
+            name: name.to_owned(),
+            shared: Arc::clone(shared),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            names: Mutex::new(names),
+            is_resolved: AtomicBool::new(false),
+            queue: Queue::default(),
+            census: Census {
+                usable: shared.metrics.usable.cell([name]),
+                unhealthy: shared.metrics.unhealthy.cell([name]),
+                ejected: shared.metrics.ejected.cell([name]),
+                draining: shared.metrics.draining.cell([name]),
+            },
+            checked: Mutex::default(),
+        })
+    }
+
+    /// What it is now.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.shared.clock.now()
+    }
+
+    pub(crate) fn metrics(&self) -> &ProxyMetrics {
+        &self.shared.metrics
+    }
+
+    pub(crate) fn shared_metrics(&self) -> &Arc<ProxyMetrics> {
+        &self.shared.metrics
+    }
+
+    fn snapshot_of(&self, settings: Arc<Settings>, zone: Option<Arc<str>>) -> Result<Snapshot, PoolsError> {
+        let before = self.snapshot.load();
+        let names = self.names.lock();
+        let made = Making { name: &self.name, shared: &self.shared, names: &names, before: Some(&before) };
+        made.snapshot(settings, zone)
+    }
+
+    fn put(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        // There may be room that there was not.
+        self.queue.wake_all();
+    }
+
+    /// Takes in the addresses of names. Whether anything has changed.
+    pub(crate) fn resolved(&self, found: BTreeMap<String, Vec<IpAddr>>) -> Result<bool, PoolsError> {
+        let changed = {
+            let mut names = self.names.lock();
+            let changed = *names != found;
+            *names = found;
+            changed
+        };
+        if changed {
+            self.refresh()?;
+        }
+        let _waiting = self.shared.looked_up.lock();
+        self.is_resolved.store(true, Relaxed);
+        self.shared.resolved.notify_all();
+        Ok(changed)
+    }
+
+    /// Makes the snapshot anew, as the settings are: of other addresses, and without those that have left.
+    pub(crate) fn refresh(&self) -> Result<(), PoolsError> {
+        let before = self.snapshot.load();
+        self.put(self.snapshot_of(Arc::clone(&before.settings), before.zone.clone())?);
+        Ok(())
+    }
+
+    /// What a request, or an attempt at one, was like for the member.
+    pub(crate) fn observe(&self, snapshot: &Snapshot, lease: Option<&mut Lease>, outcome: Outcome) {
+        self.metrics().requests.of(outcome.into()).inc();
+        let ejection = lease.and_then(|lease| lease.observe(&snapshot.balance, outcome, self.now()));
+        if let Some(ejection) = ejection {
+            self.told(&ejection);
+        }
+    }
+
+    /// What the last check of a member has found wrong with it.
+    pub(crate) fn problem_of(&self, id: MemberId) -> Option<String> {
+        self.checked.lock().get(&id).cloned().flatten()
+    }
+
+    /// Says that a member was ejected.
+    pub(crate) fn told(&self, ejection: &Ejection) {
+        let detector = Ejected::from(ejection.detector);
+        self.metrics().ejections.of(detector).inc();
+        let lasts = ejection.until.since(self.now());
+        let (pool, backend) = (&*self.name, &*ejection.key);
+        tracing::warn!(pool, backend, ?detector, ?lasts, "a backend fails and is left out for a while");
+    }
+}
+
+impl Snapshot {
+    /// Where a member is.
+    pub(crate) fn endpoint(&self, id: MemberId) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(&id)
+    }
+
+    /// The names that are to be looked up.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.settings.backend.iter().filter_map(|backend| match &backend.url.place {
+            Place::Name { host, .. } => Some(host.as_str()),
+            _ => None,
+        })
+    }
+}
+
+/// What a snapshot is made of beside its settings.
+struct Making<'a> {
+    name: &'a str,
+    shared: &'a Shared,
+    names: &'a BTreeMap<String, Vec<IpAddr>>,
+    before: Option<&'a Snapshot>,
+}
+
+impl Making<'_> {
+    fn snapshot(&self, settings: Arc<Settings>, zone: Option<Arc<str>>) -> Result<Snapshot, PoolsError> {
+        let wrong = |source| PoolsError::Tls { pool: self.name.to_owned(), source };
+        // Files are read anew with each configuration, and not with each change of an address.
+        let known = self.before.filter(|before| Arc::ptr_eq(&before.settings, &settings));
+        let encrypted = settings.backend.iter().any(|backend| backend.url.speech == Speech::Https);
+        let encryption = match known {
+            Some(known) => known.encryption.clone(),
+            None if encrypted => Some(Encryption::new(&settings.tls).map_err(wrong)?),
+            None => None,
+        };
+        let mut endpoints = Vec::with_capacity(settings.backend.len());
+        for backend in &settings.backend {
+            let addresses = match &backend.url.place {
+                Place::Name { host, .. } => self.names.get(host).map_or(&[][..], Vec::as_slice),
+                _ => &[],
+            };
+            let counted = (&*self.shared.metrics, self.name);
+            endpoints.extend(Endpoint::of(backend, addresses, encryption.as_ref(), counted).map_err(wrong)?);
+        }
+        let mut balanced = settings.balanced(zone.as_deref());
+        balanced.members = endpoints.iter().map(Endpoint::member).collect();
+        let now = self.shared.clock.now();
+        let pool = match self.before {
+            Some(before) => before.balance.rebuild(balanced, now),
+            None => balance::Pool::new(balanced),
+        };
+        let pool = pool.map_err(|source| PoolsError::Members { pool: self.name.to_owned(), source })?;
+        let mut fresh: HashMap<String, Endpoint> =
+            endpoints.into_iter().map(|endpoint| (endpoint.key.clone(), endpoint)).collect();
+        let mut placed = HashMap::with_capacity_and_hasher(pool.slots().len(), FixedState::default());
+        for slot in pool.slots() {
+            let id = slot.member().id();
+            let known = || self.before.and_then(|before| before.endpoint(id)).cloned();
+            // Who has left the settings is where it was.
+            if let Some(endpoint) = fresh.remove(slot.member().key()).map(Arc::new).or_else(known) {
+                placed.insert(id, endpoint);
+            }
+        }
+        let members = pool.slots().iter().map(|slot| slot.member().key());
+        let sticky = settings.sticky.as_ref().map(|sticky| Sticky::new(sticky, self.name, self.shared.secret, members));
+        Ok(Snapshot { settings, zone, balance: pool, endpoints: placed, encryption, sticky })
+    }
+}

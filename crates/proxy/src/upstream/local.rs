@@ -1,0 +1,236 @@
+//! What a thread that serves has of a pool: whose turn it is, and connections that wait for their next request.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Weak as Distant};
+use std::time::{Duration, Instant};
+
+use foldhash::fast::FixedState;
+use outwork_balance::{MemberId, Picker};
+use outwork_engine::Rng;
+use tokio::sync::Notify;
+
+use super::dial::DialError;
+use super::h1::Conn;
+use super::h2::Session;
+use super::{Link, Version};
+use crate::address::Speech;
+use crate::pool::endpoint::Endpoint;
+use crate::pool::{Pool, Snapshot};
+
+/// How often connections that wait are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static LOCAL: RefCell<HashMap<u64, Rc<Local>, FixedState>> = RefCell::default();
+}
+
+/// What this thread has of a pool.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pool: Distant<Pool>,
+    pub(crate) picker: RefCell<Picker>,
+    idle: RefCell<HashMap<MemberId, Vec<Parked>, FixedState>>,
+    /// Connections that many requests share.
+    sessions: RefCell<HashMap<MemberId, Vec<Shared>, FixedState>>,
+    /// Members to which somebody opens one that others may share.
+    opening: RefCell<HashMap<MemberId, Rc<Notify>, FixedState>>,
+}
+
+/// A connection that many share, and what it was opened as.
+#[derive(Debug)]
+struct Shared {
+    session: Rc<Session>,
+    endpoint: Arc<Endpoint>,
+}
+
+/// Somebody opens a connection, as long as this is there.
+struct Opening<'a> {
+    local: &'a Local,
+    id: MemberId,
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        if let Some(told) = self.local.opening.borrow_mut().remove(&self.id) {
+            told.notify_waiters();
+        }
+    }
+}
+
+/// A connection that waits, and what it was opened as.
+#[derive(Debug)]
+struct Parked {
+    conn: Conn,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Local {
+    /// That of this thread, which is one that serves.
+    pub(crate) fn of(pool: &Arc<Pool>) -> Rc<Self> {
+        LOCAL.with_borrow_mut(|pools| {
+            Rc::clone(pools.entry(pool.number).or_insert_with(|| {
+                let seed = getrandom::u64().unwrap_or(pool.number);
+                let local = Rc::new(Self {
+                    pool: Arc::downgrade(pool),
+                    picker: RefCell::new(Picker::new(Rng::new(seed))),
+                    idle: RefCell::default(),
+                    sessions: RefCell::default(),
+                    opening: RefCell::default(),
+                });
+                tokio::task::spawn_local(look_after(Rc::downgrade(&local), pool.number));
+                local
+            }))
+        })
+    }
+
+    /// A connection for a request, and whether it was there already.
+    pub(crate) async fn link(
+        &self,
+        pool: &Pool,
+        snapshot: &Snapshot,
+        (id, endpoint): (MemberId, &Arc<Endpoint>),
+        version: Version,
+    ) -> Result<(Link, bool), DialError> {
+        if let Some(conn) = self.take(id, endpoint) {
+            return Ok((Link::Http1(conn), true));
+        }
+        let shares = match endpoint.speech {
+            Speech::Http1 => false,
+            Speech::Http2 => true,
+            Speech::Https => version == Version::Any && snapshot.settings.tls.http2,
+        };
+        if !shares {
+            return Ok((super::open(pool, snapshot, endpoint, version).await?, false));
+        }
+        let _opening = loop {
+            if let Some(session) = self.session(id, endpoint) {
+                return Ok((Link::Http2(session), true));
+            }
+            // What somebody opens is waited for: it may have room for all.
+            let under_way = self.opening.borrow().get(&id).cloned();
+            match under_way {
+                Some(told) => told.notified().await,
+                None => {
+                    self.opening.borrow_mut().insert(id, Rc::default());
+                    break Opening { local: self, id };
+                }
+            }
+        };
+        let link = super::open(pool, snapshot, endpoint, version).await?;
+        if let Link::Http2(session) = &link
+            && snapshot.settings.connections.reuse
+        {
+            let shared = Shared { session: Rc::clone(session), endpoint: Arc::clone(endpoint) };
+            self.sessions.borrow_mut().entry(id).or_default().push(shared);
+        }
+        Ok((link, false))
+    }
+
+    /// A connection that has room for one more request.
+    fn session(&self, id: MemberId, endpoint: &Endpoint) -> Option<Rc<Session>> {
+        let sessions = self.sessions.borrow();
+        let fits = |shared: &&Shared| shared.session.has_room() && shared.endpoint.is_reached_like(endpoint);
+        sessions.get(&id)?.iter().find(fits).map(|shared| Rc::clone(&shared.session))
+    }
+
+    /// A connection that may carry a request, the one that was used last.
+    fn take(&self, id: MemberId, endpoint: &Endpoint) -> Option<Conn> {
+        let mut idle = self.idle.borrow_mut();
+        let parked = idle.get_mut(&id)?;
+        while let Some(mut last) = parked.pop() {
+            if last.endpoint.is_reached_like(endpoint) && last.conn.is_quiet() {
+                return Some(last.conn);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request, where there is room for it.
+    pub(crate) fn park(&self, id: MemberId, endpoint: &Arc<Endpoint>, conn: Conn, snapshot: &Snapshot) {
+        let settings = &snapshot.settings.connections;
+        let lives = settings.max_lifetime.is_none_or(|most| conn.opened.elapsed() < most);
+        let serves = settings.max_requests.is_none_or(|most| conn.served < most);
+        if !settings.reuse || !lives || !serves {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        let parked = idle.entry(id).or_default();
+        if parked.len() < settings.max_idle as usize {
+            parked.push(Parked { conn, endpoint: Arc::clone(endpoint) });
+        }
+    }
+
+    /// Lets go of what has waited for too long, has ended, or belongs to nobody any more.
+    fn look(&self, snapshot: &Snapshot, now: Instant) {
+        let settings = &snapshot.settings.connections;
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|id, parked| {
+            let Some(current) = snapshot.endpoint(*id) else { return false };
+            parked.retain_mut(|Parked { conn, endpoint }| {
+                let waits = now.saturating_duration_since(conn.idle_since) < settings.keep_alive;
+                let lives = settings.max_lifetime.is_none_or(|most| now.saturating_duration_since(conn.opened) < most);
+                waits && lives && endpoint.is_reached_like(current) && conn.is_quiet()
+            });
+            !parked.is_empty()
+        });
+        drop(idle);
+        let settings = &snapshot.settings.connections;
+        self.sessions.borrow_mut().retain(|id, sessions| {
+            let Some(current) = snapshot.endpoint(*id) else { return false };
+            sessions.retain(|Shared { session, endpoint }| {
+                let since = |then: Instant| now.saturating_duration_since(then);
+                let waits = session.idle_since().is_none_or(|then| since(then) < settings.keep_alive);
+                let lives = settings.max_lifetime.is_none_or(|most| since(session.opened) < most);
+                let serves = settings.max_requests.is_none_or(|most| session.served.get() < most);
+                // Who is let go of ends with its last request.
+                waits && lives && serves && !session.is_gone() && endpoint.is_reached_like(current)
+            });
+            !sessions.is_empty()
+        });
+    }
+
+    /// How many connections wait for this member.
+    fn waiting(&self, id: MemberId) -> usize {
+        self.idle.borrow().get(&id).map_or(0, Vec::len)
+    }
+}
+
+/// Looks after the connections of a thread for as long as the pool is there.
+async fn look_after(local: Weak<Local>, number: u64) {
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        look.tick().await;
+        let Some(local) = local.upgrade() else { return };
+        let Some(pool) = local.pool.upgrade() else {
+            LOCAL.with_borrow_mut(|pools| pools.remove(&number));
+            return;
+        };
+        let snapshot = pool.snapshot();
+        local.look(&snapshot, Instant::now());
+        open_ahead(&local, &pool, &snapshot).await;
+    }
+}
+
+/// Opens connections before they are needed, where that is asked for.
+async fn open_ahead(local: &Local, pool: &Arc<Pool>, snapshot: &Arc<Snapshot>) {
+    let least = snapshot.settings.connections.min_idle as usize;
+    if least == 0 {
+        return;
+    }
+    for slot in snapshot.balance.slots() {
+        let id = slot.member().id();
+        let usable = slot.standing(pool.now(), true) == outwork_balance::Standing::Usable;
+        let Some(endpoint) = snapshot.endpoint(id).filter(|_| usable) else { continue };
+        // Many share one of HTTP/2, and the first that needs it opens it.
+        if endpoint.speech == Speech::Http2 {
+            continue;
+        }
+        for _ in local.waiting(id)..least {
+            // Whoever needs one finds out why there is none.
+            let Ok(Link::Http1(conn)) = super::open(pool, snapshot, endpoint, Version::Any).await else { break };
+            local.park(id, endpoint, conn, snapshot);
+        }
+    }
+}

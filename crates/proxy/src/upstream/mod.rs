@@ -1,0 +1,231 @@
+//! Connections to backends, and requests on them.
+//!
+//! - this file: a connection, and a request with its answer, whatever is spoken.
+//! - `dial`: how a connection is opened. `wire`: what it runs on.
+//! - `h1`: requests over HTTP/1.1. `h2`: requests over HTTP/2.
+//! - `local`: what one thread has of a pool: connections that wait for their next request, and those that many share.
+
+pub(crate) mod dial;
+pub(crate) mod h1;
+pub(crate) mod h2;
+pub(crate) mod local;
+pub(crate) mod wire;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use outwork_front::message::{BodyError, RequestBody};
+
+use crate::address::Speech;
+use crate::metrics::ProxyMetrics;
+use crate::pool::endpoint::Endpoint;
+use crate::pool::{Pool, Snapshot};
+use dial::{Agreed, DialError};
+use wire::Wire;
+
+/// Why an exchange with a backend failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExchangeError {
+    /// The connection ended, or could not be written to, before anything was answered.
+    #[error("the backend ended the connection before it answered")]
+    NoAnswer,
+    /// The backend says that it has not begun with the request.
+    #[error("the backend has not begun with it")]
+    NotBegun,
+    /// The connection failed.
+    #[error("the connection to the backend failed: {0}")]
+    Io(#[from] io::Error),
+    /// What came is no HTTP.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// It took too long.
+    #[error("the backend took too long to answer")]
+    Late,
+    /// The client's part failed: its body.
+    #[error("{0}")]
+    Client(BodyError),
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+}
+
+/// The content of a request, as an attempt to send it takes it.
+pub(crate) struct Body(pub(crate) Box<dyn BodyParts>);
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Body")
+    }
+}
+
+/// Parts of the content of a request.
+pub(crate) trait BodyParts {
+    /// The next part; `None` at the end.
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>>;
+
+    /// The fields that came after them, once they have ended.
+    fn trailers(&mut self) -> Option<HeaderMap>;
+}
+
+impl BodyParts for RequestBody {
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Source(source) => source.poll_part(context),
+        }
+    }
+
+    fn trailers(&mut self) -> Option<HeaderMap> {
+        RequestBody::trailers(self)
+    }
+}
+
+/// An open connection, as long as this is there.
+#[derive(Debug)]
+struct Counted(Arc<ProxyMetrics>);
+
+impl Counted {
+    fn new(metrics: &Arc<ProxyMetrics>) -> Self {
+        metrics.connections.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}
+
+/// A connection that takes a request.
+#[derive(Debug)]
+pub(crate) enum Link {
+    /// For this request alone, until its answer has ended.
+    Http1(h1::Conn),
+    /// Shared with others.
+    Http2(Rc<h2::Session>),
+}
+
+/// Whether a connection may be one of HTTP/2: a switch to another protocol is asked for over HTTP/1.1 alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    Any,
+    Http1,
+}
+
+/// Opens a connection to a member, on a thread that serves.
+pub(crate) async fn open(
+    pool: &Pool,
+    snapshot: &Snapshot,
+    endpoint: &Endpoint,
+    version: Version,
+) -> Result<Link, DialError> {
+    let patience = snapshot.settings.connections.connect_timeout;
+    let tls = endpoint.tls.as_ref().map(|tls| (tls.config(version), &tls.name));
+    let (wire, agreed) = dial::dial(&endpoint.target, tls, patience).await?;
+    let metrics = pool.shared_metrics();
+    metrics.connections_opened.inc();
+    endpoint.cells.opened.inc();
+    speak(wire, endpoint.speech, agreed, metrics).await
+}
+
+/// Begins to speak on a connection.
+pub(crate) async fn speak(
+    wire: Wire,
+    speech: Speech,
+    agreed: Option<Agreed>,
+    metrics: &Arc<ProxyMetrics>,
+) -> Result<Link, DialError> {
+    let now = Instant::now();
+    match (speech, agreed) {
+        (Speech::Http2, _) | (_, Some(Agreed::Http2)) => {
+            Ok(Link::Http2(h2::Session::begin(wire, now, metrics).await.map_err(DialError::Http2)?))
+        }
+        _ => Ok(Link::Http1(h1::Conn::new(wire, now, metrics))),
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(crate) enum Exchange {
+    Http1(Box<h1::Exchange>),
+    Http2(Box<h2::Exchange>),
+}
+
+macro_rules! each {
+    ($exchange:expr, $one:ident => $what:expr) => {
+        match $exchange {
+            Exchange::Http1($one) => $what,
+            Exchange::Http2($one) => $what,
+        }
+    };
+}
+
+impl Exchange {
+    /// The head of the answer.
+    pub(crate) fn poll_reply(&mut self, context: &mut Context<'_>) -> Poll<Result<Reply, ExchangeError>> {
+        each!(self, exchange => exchange.poll_reply(context))
+    }
+
+    /// The next part of the content; `None` at its end.
+    pub(crate) fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, ExchangeError>>> {
+        each!(self, exchange => exchange.poll_part(context))
+    }
+
+    /// All that is left of the answer, where that is here already.
+    pub(crate) fn take_rest(&mut self) -> Option<Bytes> {
+        each!(self, exchange => exchange.take_rest())
+    }
+
+    /// Bytes of content that are still to come, where that is known.
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        each!(self, exchange => exchange.remaining())
+    }
+
+    /// Whether all of the request is out.
+    pub(crate) fn is_sent(&self) -> bool {
+        each!(self, exchange => exchange.is_sent())
+    }
+
+    /// Bytes of content that were sent.
+    pub(crate) fn sent(&self) -> u64 {
+        each!(self, exchange => exchange.sent)
+    }
+
+    /// Whether the body waits for the backend to ask for it.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self, Self::Http1(exchange) if exchange.is_held())
+    }
+
+    /// The body may go out, whether it was asked for or not.
+    pub(crate) fn release(&mut self) {
+        if let Self::Http1(exchange) = self {
+            exchange.release();
+        }
+    }
+
+    /// The fields that came after the content, once that has ended.
+    pub(crate) fn trailers(&mut self) -> Option<HeaderMap> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(exchange) => exchange.trailers(),
+        }
+    }
+
+    /// The connection, where it may carry another request and belongs to nobody meanwhile.
+    pub(crate) fn into_conn(self, now: Instant) -> Option<h1::Conn> {
+        match self {
+            Self::Http1(exchange) => exchange.into_conn(now),
+            Self::Http2(_) => None,
+        }
+    }
+}
