@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and the help that says so.
 
 pub(crate) mod assets;
+pub(crate) mod backends;
 pub(crate) mod bench;
 pub(crate) mod cache;
 pub(crate) mod leases;
@@ -207,6 +208,9 @@ Examples:
     /// Shows, purges and fills the cache of answers
     #[command(subcommand)]
     Cache(cache::CacheCommand),
+    /// Shows the backends that requests are passed on to, drains them, leaves them out and lets them in
+    #[command(subcommand)]
+    Backends(backends::BackendsCommand),
     /// Shows the databases that routes query, and forgets results that are out of date
     #[command(subcommand)]
     Queries(queries::QueriesCommand),

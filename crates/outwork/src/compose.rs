@@ -249,7 +249,8 @@ async fn serve(
     };
     let services = dhcp.as_ref().map(Dhcp::api).into_iter().chain([front::api(door.as_ref(), &certificates)]);
     let services = services.chain(door.as_ref().map(|door| cache::api(&door.caching)));
-    let services = services.chain(door.as_ref().map(|door| front::web_api(door))).collect();
+    let services = services.chain(door.as_ref().map(|door| front::web_api(door)));
+    let services = services.chain(door.as_ref().map(|door| front::proxy_api(door))).collect();
     let router = outwork_admin::router(admin, services, outwork_admin::assets());
 
     let live = Live {

@@ -90,6 +90,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Reservations(command) => remote::reservations(global, command)?,
         Command::Subnets { command: None | Some(SubnetsCommand::List) } => remote::subnets(global)?,
         Command::Cache(command) => remote::cache(global, command)?,
+        Command::Backends(command) => remote::backends(global, command)?,
         Command::Queries(command) => remote::queries(global, command)?,
         Command::Assets(command) => remote::assets(global, command)?,
         Command::Tls(command) => remote::tls(global, command)?,

@@ -1,6 +1,7 @@
 //! Commands that ask a running server.
 
 mod assets;
+mod backends;
 mod cache;
 mod leases;
 mod profile;
@@ -25,6 +26,7 @@ use crate::settings::PRACTICE_NAME;
 use crate::table::{Table, bytes, cell, printable, span, time, write_pairs};
 
 pub(crate) use assets::assets;
+pub(crate) use backends::backends;
 pub(crate) use cache::cache;
 pub(crate) use leases::{leases, subnets};
 pub(crate) use profile::{cpu_profile, heap_dump};

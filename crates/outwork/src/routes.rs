@@ -26,6 +26,9 @@ use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
 use outwork_front::traffic::Listed;
 use outwork_net::descriptors;
+use outwork_proxy::config::{Forward, Proxy};
+use outwork_proxy::forward::{Passing, Proxied};
+use outwork_proxy::pool::PreparedPools;
 use outwork_web::config::Files as FilesSettings;
 use outwork_web::files::{Files, Shared};
 use outwork_web::sql::address::Dialect;
@@ -77,7 +80,7 @@ filtered_section! {
 }
 
 filtered_section! {
-    /// Requests, and what answers them: exactly one of `files`, `query`, `redirect`, `respond` and `reroute`.
+    /// Requests, and what answers them: exactly one of `files`, `proxy`, `query`, `redirect`, `respond` and `reroute`.
     #[required_keys]
     pub(crate) struct Route {
         /// Hosts, such as `www.example.org` or `*.example.org`, without scheme and port; none stands for any. A route whose host is named comes before one
@@ -94,6 +97,8 @@ filtered_section! {
         pub(crate) compression: Option<Compression>,
         /// Files of a folder.
         pub(crate) files: Option<FilesSettings>,
+        /// A pool of backends, to which requests are passed on.
+        pub(crate) proxy: Option<Forward>,
         /// Rows of a database.
         pub(crate) query: Option<QuerySettings>,
         /// Another address.
@@ -118,7 +123,11 @@ filtered_section! {
     foreign OF_A_ROUTE;
 }
 
-const NO_PROXY: &str = "Outwork has no reverse proxy yet: a route answers with files, query, redirect or respond";
+const AS_PROXY: &str =
+    "write proxy = { pool = \"NAME\" }, and a [proxy.pool.NAME] with backend = [{ url = \"http://HOST:PORT\" }]";
+const NO_FASTCGI: &str =
+    "Outwork speaks HTTP with backends, not FastCGI; write proxy = { pool = \"NAME\" } for one that does";
+const AS_POOL: &str = "write a [proxy.pool.NAME] with backend = [{ url = \"http://HOST:PORT\" }], and proxy = { pool = \"NAME\" } in a [[front.route]]";
 const AS_FILES: &str = "write files = { root = \"FOLDER\" }";
 const AS_TRY: &str = "write files = { root = \"FOLDER\", try = [\"$path\", \"/index.html\"] }";
 const AS_HOST: &str = "write host = [\"www.example.org\"]";
@@ -129,12 +138,11 @@ const AS_ERROR_PAGES: &str = "write error_pages = { 404 = \"404.html\", 5xx = \"
 
 /// What nginx, Caddy and Apache have where a route is meant.
 const OF_A_ROUTE: Foreign = &[
-    ("proxy_pass", NO_PROXY),
-    ("proxy", NO_PROXY),
-    ("reverse_proxy", NO_PROXY),
-    ("upstream", NO_PROXY),
-    ("backend", NO_PROXY),
-    ("fastcgi_pass", NO_PROXY),
+    ("proxy_pass", AS_PROXY),
+    ("reverse_proxy", AS_PROXY),
+    ("upstream", AS_PROXY),
+    ("backend", AS_PROXY),
+    ("fastcgi_pass", NO_FASTCGI),
     ("location", AS_PATH),
     ("root", AS_FILES),
     ("file_server", AS_FILES),
@@ -164,9 +172,9 @@ const OF_THE_DOOR: Foreign = &[
     ("server", "write a [[front.listener]] with its address, and a [[front.route]] with its host and path"),
     ("routes", "write [[front.route]] once for each"),
     ("location", "write a [[front.route]] with its path"),
-    ("upstream", NO_PROXY),
-    ("proxy_pass", NO_PROXY),
-    ("reverse_proxy", NO_PROXY),
+    ("upstream", AS_POOL),
+    ("proxy_pass", AS_POOL),
+    ("reverse_proxy", AS_POOL),
     ("listen", "write a [[front.listener]] with address = \"0.0.0.0:8080\""),
     ("listeners", "write [[front.listener]] once for each"),
     ("server_name", "write host in a [[front.route]]"),
@@ -207,9 +215,10 @@ fn acme_can_work(front: &FrontSettings, at: &mut At<'_>) {
 }
 
 fn one_answer(route: &Route, at: &mut At<'_>) {
-    const ANSWERS: &str = "files, query, redirect, respond, reroute";
+    const ANSWERS: &str = "files, proxy, query, redirect, respond, reroute";
     let answers = [
         ("files", route.files.is_some()),
+        ("proxy", route.proxy.is_some()),
         ("query", route.query.is_some()),
         ("redirect", route.redirect.is_some()),
         ("respond", route.respond.is_some()),
@@ -221,7 +230,7 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
         // What was to answer may be there, and not be readable.
         [] if at.left_out().any(|key| ANSWERS.split(", ").any(|answer| is_below(key, answer))) => {}
         [] => {
-            let help = "say what answers: files = { root = \"FOLDER\" }, query, redirect = { to = \"/new\" }, or respond = { body = \"TEXT\" }";
+            let help = "say what answers: files = { root = \"FOLDER\" }, proxy = { pool = \"NAME\" }, query, redirect = { to = \"/new\" }, or respond = { body = \"TEXT\" }";
             at.fault("", Fault::new("nothing answers").expected(format!("one of {ANSWERS}")).help(help));
         }
         [_, second, ..] => {
@@ -329,6 +338,23 @@ pub(crate) fn check_queries(front: &FrontSettings, web: &Web, at: &mut At<'_>) {
     }
 }
 
+/// Whether there are the pools that routes name, and routes for the pools that there are.
+pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>) {
+    // They may be there, and not be readable.
+    if at.left_out().any(|key| key.starts_with("proxy")) {
+        return;
+    }
+    for (index, route) in front.route.iter().enumerate() {
+        let Some(forward) = route.proxy.as_ref().filter(|forward| !proxy.pool.contains_key(&forward.pool)) else {
+            continue;
+        };
+        let names: Vec<&str> = proxy.pool.keys().map(String::as_str).collect();
+        let expected = if names.is_empty() { "a [proxy.pool.NAME]".to_owned() } else { names.join(" or ") };
+        let fault = Fault::new(format!("there is no pool {:?}", forward.pool)).expected(expected);
+        at.fault(&format!("front.route[{index}].proxy.pool"), fault);
+    }
+}
+
 /// What is served: the routes, and what is done with every request before and after.
 pub(crate) struct Site {
     /// The routes, each behind its middleware.
@@ -355,6 +381,8 @@ pub(crate) struct MadeOf<'a> {
     pub(crate) databases: &'a Databases,
     /// What the configuration says of databases.
     pub(crate) web: &'a Web,
+    /// What requests are passed on to.
+    pub(crate) pools: &'a PreparedPools,
 }
 
 impl FrontSettings {
@@ -492,6 +520,7 @@ impl Route {
     fn listed(&self, made_of: &MadeOf<'_>) -> Option<Listed> {
         let (answers, with) = match self {
             Self { query: Some(query), .. } => ("query", query.sql.trim().to_owned()),
+            Self { proxy: Some(forward), .. } => ("proxy", forward.pool.clone()),
             Self { files: Some(files), .. } => ("files", files.root.display().to_string()),
             Self { redirect: Some(redirect), .. } => ("redirect", redirect.to.clone()),
             Self { respond: Some(respond), .. } => ("respond", respond.status.to_string()),
@@ -546,8 +575,10 @@ impl Route {
         let database = self.query.as_ref().and_then(|query| made_of.web.database.get(&query.database));
         // What answers has a part in it, for what another gave is not its answer.
         let pages = self.shared().over(general).error_pages;
-        let answers =
-            format!("{:?}", (&self.files, &self.query, database, &self.respond, &self.redirect, &self.rewrite, pages));
+        let answers = format!(
+            "{:?}",
+            (&self.files, &self.query, database, &self.respond, &self.redirect, &self.rewrite, pages, &self.proxy)
+        );
         let answers = Key::of(&[answers.as_bytes()]);
         let (methods, fields) = (self.methods.join(","), &self.headers);
         let space = format!("{} {} {methods} {fields:?} {answers}", hosts.join(","), self.path);
@@ -559,7 +590,9 @@ impl Route {
     /// Whether what it answers is to be compressed on its way. Files see to that themselves.
     fn compresses(&self, compression: &Compression) -> bool {
         let fits = |respond: &RespondSettings| compression.fits(respond.body.len() as u64);
-        compression.enabled && (self.query.is_some() || self.respond.as_ref().is_some_and(fits))
+        // Backends see to that themselves, unless the route says that it is to be done here.
+        let passed_on = self.proxy.is_some() && self.compression.is_some();
+        compression.enabled && (passed_on || self.query.is_some() || self.respond.as_ref().is_some_and(fits))
     }
 
     /// What answers, and the pages that it has for errors.
@@ -567,6 +600,11 @@ impl Route {
         let shared = made_of.files;
         if let Some(query) = &self.query {
             return Ok((Arc::new(self.queried(query, made_of)?), None));
+        }
+        if let Some(forward) = &self.proxy {
+            let pool = made_of.pools.get(&forward.pool);
+            let pool = pool.ok_or_else(|| format!("proxy.pool: there is no pool {:?}", forward.pool))?;
+            return Ok((Arc::new(Passing(Proxied::new(Arc::clone(pool), forward.clone()))), None));
         }
         if let Some(settings) = &self.files {
             let has_pages = !settings.error_pages.is_empty();

@@ -7,6 +7,7 @@ use anyhow::Context;
 use outwork_admin::AdminSettings;
 use outwork_config::{At, Effective, Fault, Loaded, Origin, Sources, salvage, section};
 use outwork_dhcp::config::Dhcp;
+use outwork_proxy::config::Proxy;
 use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
 use outwork_telemetry::logs::LogSettings;
@@ -15,7 +16,7 @@ use outwork_web::sql::config::Web;
 use crate::alerts::AlertSettings;
 use crate::caching::CacheSettings;
 use crate::cli::Global;
-use crate::routes::{FrontSettings, check_queries};
+use crate::routes::{FrontSettings, check_pools, check_queries};
 use crate::{remarks, report, sample};
 
 section! {
@@ -41,6 +42,8 @@ section! {
         pub(crate) front: FrontSettings,
         /// Databases that routes query.
         pub(crate) web: Web,
+        /// Backends that routes pass requests on to.
+        pub(crate) proxy: Proxy,
     }
     check worth_a_look;
 }
@@ -50,6 +53,7 @@ const NEEDED: [&str; 5] = ["dhcp.enabled", "dhcp.listen", "dhcp.interfaces", "dh
 
 fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
     check_queries(&settings.front, &settings.web, at);
+    check_pools(&settings.front, &settings.proxy, at);
     remarks::admin_is_apart(settings, at);
     let unread = |key: &str| NEEDED.iter().any(|needed| is_below(key, needed) || is_below(needed, key));
     if at.left_out().any(unread) {

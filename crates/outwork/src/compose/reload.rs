@@ -194,10 +194,12 @@ impl Reload {
             before.with(&read.value.web).map(|after| (before, Arc::new(after)))
         });
         let databases = databases.transpose().map_err(Refusal::Prepare)?;
+        let pools = front.map(|front| front.pools.prepare(&read.value.proxy)).transpose();
+        let pools = pools.map_err(|error| Refusal::Prepare(error.to_string()))?;
         // Made ready in any case: a folder may have come in the place of another though no setting has changed.
-        let made = front.zip(databases.as_ref()).map(|(front, (_, databases))| {
+        let made = front.zip(databases.as_ref()).zip(pools.as_ref()).map(|((front, (_, databases)), pools)| {
             let (kit, files, store, web) = (&front.kit, &front.shared, &front.caching.store, &read.value.web);
-            let made_of = MadeOf { kit, files, store, edge: read.value.cache.cdn.as_ref(), databases, web };
+            let made_of = MadeOf { kit, files, store, edge: read.value.cache.cdn.as_ref(), databases, web, pools };
             read.value.front.site(&made_of)
         });
         let site = made.transpose().map_err(Refusal::Prepare)?;
@@ -222,6 +224,7 @@ impl Reload {
         if let (Some(front), Some(site), Some(listeners)) = (front, site, listeners) {
             front.caching.warmer.replace(Arc::clone(&site.routes), read.value.cache.warming.clone());
             front.replace(&read.value, site, listeners);
+            pools.into_iter().for_each(|pools| front.pools.commit(pools));
         }
         if let (Some(front), Some((before, databases))) = (front, databases) {
             front.queries.replace(Arc::clone(&databases));

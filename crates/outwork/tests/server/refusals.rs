@@ -128,8 +128,8 @@ fn hosts_with_a_port_or_a_scheme_and_the_name_of_any_are_refused_with_why() {
 fn keys_of_other_servers_are_refused_with_what_is_written_here() {
     let route = |line: &str| format!("{LISTENER}[[front.route]]\npath = '/*'\nrespond = {{}}\n{line}\n");
     for (line, help) in [
-        ("proxy_pass = 'http://b'", "no reverse proxy yet"),
-        ("reverse_proxy = 'b:80'", "no reverse proxy yet"),
+        ("proxy_pass = 'http://b'", "write proxy = { pool = \"NAME\" }"),
+        ("reverse_proxy = 'b:80'", "write proxy = { pool = \"NAME\" }"),
         ("location = '/a'", "write path"),
         ("root = 'site'", "write files = { root"),
         ("server_name = 'a'", "write host"),

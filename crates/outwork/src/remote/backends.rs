@@ -1,0 +1,108 @@
+//! `outwork backends`.
+
+use std::io::Write;
+
+use serde_json::{Value as Json, json};
+use ureq::http::Method;
+
+use super::rows;
+use crate::cli::Global;
+use crate::cli::backends::{BackendsCommand, ForAWhile, Which};
+use crate::client::{Client, ClientError, escaped};
+use crate::local::print_json;
+use crate::table::{cell, printable, span};
+
+/// `outwork backends`.
+pub(crate) fn backends(global: &Global, command: &BackendsCommand) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let lasting = |ForAWhile { which, lasts }: &ForAWhile, action, done| {
+        change(global, &client, which, action, lasts.map(|lasts| lasts.as_secs()), done)
+    };
+    match command {
+        BackendsCommand::List { pool } => list(global, &client, pool.as_deref()),
+        BackendsCommand::Drain(args) => lasting(args, "drain", "gets no new requests"),
+        BackendsCommand::Eject(args) => lasting(args, "eject", "is left out"),
+        BackendsCommand::Admit(which) => change(global, &client, which, "admit", None, "is let in"),
+    }
+}
+
+fn where_to_look(error: ClientError) -> ClientError {
+    match error {
+        ClientError::Refused(problem) => {
+            let help = "`outwork backends list` shows what there is; without a front.listener there are no pools";
+            ClientError::Refused(Box::new(problem.where_to_look(help)))
+        }
+        error => error,
+    }
+}
+
+fn list(global: &Global, client: &Client, pool: Option<&str>) -> anyhow::Result<()> {
+    let mut answer = client.get("/proxy/pools").map_err(where_to_look)?;
+    if let (Some(pool), Some(pools)) = (pool, answer.as_array_mut()) {
+        let names: Vec<String> = pools.iter().map(|one| cell(&one["name"])).collect();
+        pools.retain(|one| one["name"] == pool);
+        anyhow::ensure!(!pools.is_empty(), "there is no pool {pool:?}; there are {}", names.join(", "));
+    }
+    if global.json {
+        return print_json(&answer);
+    }
+    let mut out = anstream::stdout();
+    for (index, pool) in pools(&answer).iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        let name = printable(&cell(&pool["name"]));
+        writeln!(out, "{name}: {}, {} under way", cell(&pool["policy"]), cell(&pool["requests"]))?;
+        let columns = ["BACKEND", "STATE", ">WEIGHT", ">UNDER WAY", ">REQUESTS", ">FAILED", ">LATENCY", "PROBLEM"];
+        rows(&mut out, &columns, &pool["backends"], "it has no backends", |backend| {
+            let latency = backend["latency_ms"].as_f64().map_or_else(|| "-".into(), |ms| format!("{ms:.1} ms"));
+            let count = |name: &str| cell(&backend[name]);
+            let problem = if backend["problem"].is_null() { String::new() } else { count("problem") };
+            vec![
+                count("key"),
+                state(backend),
+                count("weight"),
+                count("requests"),
+                count("total"),
+                count("failures"),
+                latency,
+                problem,
+            ]
+        })?;
+    }
+    if pools(&answer).is_empty() {
+        writeln!(out, "no pools")?;
+    }
+    Ok(())
+}
+
+fn pools(answer: &Json) -> &[Json] {
+    answer.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// What a backend may be used for, and for how long where that ends.
+fn state(backend: &Json) -> String {
+    let left = |name: &str| backend[name].as_f64().map(|seconds| span(seconds.ceil() as u64));
+    let word = cell(&backend["state"]);
+    match left("ejected_for").or_else(|| left("drains_for")) {
+        Some(left) => format!("{word} for {left}"),
+        None => word,
+    }
+}
+
+fn change(
+    global: &Global,
+    client: &Client,
+    which: &Which,
+    action: &str,
+    seconds: Option<u64>,
+    done: &str,
+) -> anyhow::Result<()> {
+    let path = format!("/proxy/pools/{}/backends", escaped(&which.pool));
+    let mut body = json!({ "backend": which.backend, "action": action });
+    if let Some(seconds) = seconds {
+        body["seconds"] = seconds.into();
+    }
+    let answer = client.change(Method::POST, &path, Some(&body)).map_err(where_to_look)?;
+    super::done(global, &answer, &format!("{} of {} {done}", which.backend, which.pool))
+}

@@ -1,0 +1,207 @@
+//! Backends that speak HTTP/2: one connection for many requests, streams both ways, and what comes after the content.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{body, site};
+use crate::binary::{Place, get, until};
+
+/// A server of gRPC, as far as HTTP/2 goes: it sends back what it gets, part by part, and after that the fields that came after it.
+struct Grpc {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    serving: Arc<AtomicBool>,
+}
+
+impl Grpc {
+    fn start(host: &str) -> Self {
+        let listener = std::net::TcpListener::bind((host, 0)).expect("a port");
+        listener.set_nonblocking(true).expect("a mode");
+        let address = listener.local_addr().expect("an address");
+        let (connections, serving): (Arc<AtomicUsize>, _) = (Arc::default(), Arc::new(AtomicBool::new(true)));
+        let (opened, works) = (Arc::clone(&connections), Arc::clone(&serving));
+        std::thread::spawn(move || {
+            runtime().block_on(async {
+                let listener = TcpListener::from_std(listener).expect("a listener");
+                while let Ok((stream, _)) = listener.accept().await {
+                    opened.fetch_add(1, SeqCst);
+                    tokio::spawn(serve(stream, Arc::clone(&works)));
+                }
+            });
+        });
+        Self { address, connections, serving }
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+async fn serve(stream: TcpStream, serving: Arc<AtomicBool>) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        tokio::spawn(answer(request, respond, Arc::clone(&serving)));
+    }
+}
+
+async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, serving: Arc<AtomicBool>) {
+    let (head, mut body) = request.into_parts();
+    let response = Response::builder().header("content-type", "application/grpc");
+    let response = response.header("x-te", head.headers.get("te").cloned().unwrap_or(HeaderValue::from_static("none")));
+    let mut stream = respond.send_response(response.body(()).expect("a head"), false).expect("it is heard");
+    if head.uri.path() == "/grpc.health.v1.Health/Check" {
+        let status = if serving.load(SeqCst) { 1 } else { 2 };
+        stream.send_data(Bytes::copy_from_slice(&[0, 0, 0, 0, 2, 8, status]), false).expect("it is heard");
+        return end(&mut stream, None);
+    }
+    while let Some(part) = body.data().await {
+        let Ok(part) = part else { return };
+        body.flow_control().release_capacity(part.len()).expect("a window");
+        if stream.send_data(part, false).is_err() {
+            return;
+        }
+    }
+    end(&mut stream, body.trailers().await.ok().flatten());
+}
+
+fn end(stream: &mut SendStream<Bytes>, came: Option<HeaderMap>) {
+    let mut trailers = came.unwrap_or_default();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    stream.send_trailers(trailers).expect("they are heard");
+}
+
+/// A place that passes everything on to this.
+fn place(more: &str) -> (Place, Grpc) {
+    let mut place = Place::new();
+    let grpc = Grpc::start(place.host());
+    place.change(|text| {
+        let (host, address) = (place.host(), grpc.address);
+        format!(
+            "{text}\n[[front.listener]]\naddress = '{host}:8080'\n[[front.route]]\npath = '/*'\nproxy = {{ pool = 'app' }}\n\
+             [proxy.pool.app]\nbackend = [{{ url = 'h2c://{address}' }}]\n{more}\n"
+        )
+    });
+    place.start();
+    (place, grpc)
+}
+
+#[test]
+fn a_call_goes_both_ways_at_once_and_what_comes_after_it_arrives() {
+    let (place, grpc) = place("");
+    let host = place.host().to_owned();
+    runtime().block_on(async {
+        let stream = TcpStream::connect((host.as_str(), 8080)).await.expect("it listens");
+        let (mut send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        for _ in 0..3 {
+            let request = Request::post(format!("http://{host}:8080/echo.Echo/Both"));
+            let request = request.header("content-type", "application/grpc").header("te", "trailers");
+            let (response, mut up) = send.send_request(request.body(()).expect("a head"), false).expect("it is heard");
+            let response = response.await.expect("a head");
+            assert_eq!(response.headers()["x-te"], "trailers");
+            let mut down = response.into_body();
+            for part in ["one", "two", "three"] {
+                up.send_data(Bytes::from(part), false).expect("it is heard");
+                assert_eq!(down.data().await.expect("a part").expect("whole"), part, "before the next is sent");
+            }
+            let trailers =
+                HeaderMap::from_iter([("x-last".parse().expect("a name"), HeaderValue::from_static("words"))]);
+            up.send_trailers(trailers).expect("they are heard");
+            assert!(down.data().await.is_none());
+            let trailers = down.trailers().await.expect("whole").expect("some");
+            assert_eq!(trailers["grpc-status"], "0");
+            assert_eq!(trailers["x-last"], "words");
+        }
+    });
+    assert_eq!(grpc.connections.load(SeqCst), 1);
+}
+
+#[test]
+fn many_requests_share_a_connection_and_clients_of_every_version_are_served() {
+    let (place, grpc) = place("");
+    let threads: Vec<_> = (0..16)
+        .map(|number| {
+            let url = site(&place);
+            std::thread::spawn(move || {
+                let version = if number % 2 == 0 { "--http1.1" } else { "--http2-prior-knowledge" };
+                body(&get(&url, &[version, "-d", "hello"])).to_owned()
+            })
+        })
+        .collect();
+    for thread in threads {
+        // curl shows what comes after the content, too.
+        let answer = thread.join().expect("an answer");
+        assert_eq!(answer.strip_suffix("grpc-status: 0\r\n").unwrap_or(&answer), "hello");
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let connections = grpc.connections.load(SeqCst);
+    assert!(connections <= threads, "one for each thread that serves: {connections}");
+    let with = get(&site(&place), &["--raw", "-H", "TE: trailers", "-d", "hello"]);
+    assert!(with.ends_with("5\r\nhello\r\n0\r\ngrpc-status: 0\r\n\r\n"), "{with}");
+    let without = get(&site(&place), &["--raw", "-d", "hello"]);
+    assert!(without.ends_with("5\r\nhello\r\n0\r\n\r\n"), "who does not ask for them gets none: {without}");
+}
+
+#[test]
+fn a_call_that_no_backend_answers_is_told_in_the_way_of_grpc() {
+    let check = "panic_threshold = 0\nhealth_check = { kind = 'grpc', interval = '20ms', fast_interval = '20ms' }";
+    let (place, grpc) = place(check);
+    let call = || get(&site(&place), &["-H", "Content-Type: application/grpc", "-d", "x"]);
+    assert!(call().ends_with('x'));
+    grpc.serving.store(false, SeqCst);
+    until("the check to fail", || call().contains("grpc-status: 14\r\n"));
+    let told = call();
+    assert!(
+        told.starts_with("HTTP/1.1 200 OK\r\n") && told.contains("grpc-message: no backend is healthy\r\n"),
+        "{told}"
+    );
+    let shown = place.must(&["backends", "list"]);
+    assert!(shown.contains("unhealthy") && shown.contains("NOT_SERVING"), "{shown}");
+    grpc.serving.store(true, SeqCst);
+    until("the check to pass", || call().ends_with('x'));
+}
+
+#[test]
+fn a_backend_behind_tls_has_to_prove_who_it_is() {
+    let mut server = Place::new();
+    server.change(|text| {
+        let host = server.host();
+        format!(
+            "{text}\n[[front.listener]]\naddress = '{host}:8443'\ntls = {{ local = ['localhost', '{host}'] }}\n\
+             [[front.route]]\npath = '/*'\nrespond = {{ body = 'encrypted' }}\n"
+        )
+    });
+    server.start();
+    let root = server.data().join("tls/local/ca.pem");
+    let mut place = Place::new();
+    let configure = |place: &Place, tls: &str| {
+        place.change(|text| {
+            let kept = text.split("# proxy").next().unwrap_or_default().to_owned();
+            let (host, backend) = (place.host(), server.host());
+            format!(
+                "{kept}# proxy\n[[front.listener]]\naddress = '{host}:8080'\n[[front.route]]\npath = '/*'\nproxy = {{ pool = 'app' }}\n\
+                 [proxy.pool.app]\nbackend = [{{ url = 'https://{backend}:8443' }}]\n{tls}\n"
+            )
+        });
+    };
+    configure(&place, &format!("tls = {{ ca = '{}' }}", root.display()));
+    place.start();
+    assert_eq!(body(&get(&site(&place), &[])), "encrypted");
+    let metrics = get(&format!("http://{}:8067/metrics", server.host()), &[]);
+    assert!(metrics.lines().any(|line| line.contains("protocol=\"http2\"} 1")), "HTTP/2 was agreed on: {metrics}");
+    configure(&place, &format!("tls = {{ ca = '{}', name = 'other.test' }}", root.display()));
+    place.must(&["reload"]);
+    let refused = get(&site(&place), &[]);
+    assert!(refused.contains(" 502 ") && refused.contains("the backend cannot be connected to"), "{refused}");
+    configure(&place, "tls = { verify = false, http2 = false }");
+    let said = place.must(&["reload"]);
+    assert!(!said.is_empty());
+    assert_eq!(body(&get(&site(&place), &[])), "encrypted");
+}

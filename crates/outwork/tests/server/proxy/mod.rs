@@ -1,0 +1,334 @@
+//! The proxy in the real binary: requests that are passed on to real servers, which do well or not.
+
+mod backend;
+mod failing;
+mod http2;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use crate::binary::{Client, Place, field, get, until};
+use backend::{Backend, answer};
+
+/// A place that passes everything on to backends, which are made once its address is known, with more lines for the pool and for the route.
+fn place_of<const N: usize>(make: [fn(&str) -> Backend; N], pool: &str, route: &str) -> (Place, [Backend; N]) {
+    let mut place = Place::new();
+    let backends = make.map(|make| make(place.host()));
+    configure(&place, &backends.each_ref(), pool, route);
+    place.start();
+    (place, backends)
+}
+
+fn configure(place: &Place, backends: &[&Backend], pool: &str, route: &str) {
+    let list: Vec<String> = backends.iter().map(|backend| format!("{{ url = '{}' }}", backend.url())).collect();
+    let list = list.join(", ");
+    place.change(|text| {
+        let kept = text.split("# proxy").next().unwrap_or_default().to_owned();
+        let host = place.host();
+        format!(
+            "{kept}# proxy\n[[front.listener]]\naddress = '{host}:8080'\n[[front.route]]\npath = '/*'\nproxy = {{ pool = 'app'{route} }}\n\
+             [proxy.pool.app]\nbackend = [{list}]\n{pool}\n"
+        )
+    });
+}
+
+fn site(place: &Place) -> String {
+    format!("http://{}:8080", place.host())
+}
+
+/// The body of what curl gets.
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+}
+
+#[test]
+fn requests_go_to_the_backends_in_turn_and_connections_are_used_again() {
+    let (place, [one, two]) =
+        place_of([|host| Backend::named(host, "one"), |host| Backend::named(host, "two")], "", "");
+    let mut client = Client::new(&format!("{}:8080", place.host()));
+    let answers: Vec<String> = (0..10).map(|_| body(&client.ask("GET /", "a.test")).to_owned()).collect();
+    let ones = answers.iter().filter(|answer| *answer == "one").count();
+    assert_eq!((ones, answers.len()), (5, 10), "{answers:?}");
+    assert_eq!((one.requests(), two.requests()), (5, 5));
+    // One connection of a client is served by one thread, which has one connection to each.
+    assert_eq!((one.connections(), two.connections()), (1, 1));
+}
+
+#[test]
+fn a_backend_is_told_what_the_client_asks_and_who_that_is() {
+    let mut place = Place::new();
+    let (backend, seen) = Backend::telling(place.host(), "hello");
+    configure(&place, &[&backend], "", "");
+    place.start();
+    let options =
+        ["-d", "a=b", "-H", "X-Own: 1", "-H", "X-Forwarded-For: 10.9.9.9", "-H", "Connection: x-hop", "-H", "X-Hop: 1"];
+    for version in [&["--http1.1"][..], &["--http2-prior-knowledge"]] {
+        let said = get(&format!("{}/path/a?q=%20", site(&place)), &[&options[..], version].concat());
+        assert!(said.contains(" 200") && body(&said) == "hello", "{said}");
+        let seen = seen.recv().expect("a request");
+        assert_eq!((seen.line.as_str(), &*seen.body), ("POST /path/a?q=%20 HTTP/1.1", &b"a=b"[..]));
+        let of = |name| seen.field(name);
+        let host = format!("{}:8080", place.host());
+        assert_eq!((of("host"), of("x-own"), of("x-forwarded-proto")), (Some(&*host), Some("1"), Some("http")));
+        assert!(of("x-forwarded-for").is_some_and(|address| address.starts_with("127.")), "{seen:?}");
+        assert_eq!((of("content-length"), of("connection")), (Some("3"), None));
+    }
+}
+
+#[test]
+fn bodies_of_any_size_go_through_both_ways() {
+    let echo = |host: &str| Backend::acting(host, |seen, to| answer(to, "200 OK", "", &seen.body));
+    let (place, [_backend]) = place_of([echo], "", "");
+    let content: Vec<u8> = (0..3_000_000u32).map(|number| (number % 251) as u8).collect();
+    let file = place.path().join("content");
+    std::fs::write(&file, &content).expect("a file");
+    let upload = format!("@{}", file.display());
+    for options in
+        [&["--http1.1"][..], &["--http1.1", "-H", "Transfer-Encoding: chunked"], &["--http2-prior-knowledge"]]
+    {
+        let got = place.path().join("got");
+        let got_text = got.display().to_string();
+        let mut curl = crate::binary::curl();
+        curl.args(options).args(["-X", "PUT", "--data-binary", &upload, "-o", &got_text]).arg(site(&place));
+        assert!(curl.status().expect("curl").success());
+        assert!(std::fs::read(&got).expect("a file") == content, "{options:?}");
+    }
+}
+
+#[test]
+fn an_answer_comes_part_by_part_as_the_backend_makes_it() {
+    let (go, wait) = channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let mut place = Place::new();
+    let backend = Backend::acting(place.host(), move |_, to| {
+        to.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n").expect("it is read");
+        wait.lock().expect("one at a time").recv().expect("it goes on");
+        to.write_all(b"4\r\nlast\r\n0\r\n\r\n").is_ok()
+    });
+    configure(&place, &[&backend], "", "");
+    place.start();
+    let mut client = TcpStream::connect((place.host(), 8080)).expect("it listens");
+    client.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("it is heard");
+    let mut so_far = String::new();
+    while !so_far.contains("first") {
+        let mut some = [0; 1024];
+        let read = client.read(&mut some).expect("a part");
+        assert!(read > 0, "{so_far}");
+        so_far.push_str(&String::from_utf8_lossy(&some[..read]));
+    }
+    assert!(!so_far.contains("last"));
+    go.send(()).expect("the backend waits");
+    client.read_to_string(&mut so_far).expect("the rest");
+    assert!(so_far.ends_with("4\r\nlast\r\n0\r\n\r\n"), "{so_far}");
+}
+
+#[test]
+fn a_backend_may_refuse_a_body_before_it_is_sent() {
+    let mut place = Place::new();
+    let listener = std::net::TcpListener::bind((place.host(), 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a head");
+            head.extend_from_slice(&byte);
+        }
+        stream.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno").expect("it is read");
+        // Nothing of the body comes.
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).expect("the end");
+        (String::from_utf8(head).expect("text"), rest)
+    });
+    place.change(|text| {
+        let host = place.host();
+        format!("{text}\n[[front.listener]]\naddress = '{host}:8080'\n[[front.route]]\npath = '/*'\nproxy = {{ pool = 'app' }}\n[proxy.pool.app]\nbackend = [{{ url = 'http://{address}' }}]\n")
+    });
+    place.start();
+    let mut client = TcpStream::connect((place.host(), 8080)).expect("it listens");
+    client.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        .expect("it is heard");
+    let mut said = String::new();
+    client.read_to_string(&mut said).expect("an answer");
+    assert!(said.starts_with("HTTP/1.1 401 ") && said.ends_with("\r\n\r\nno"), "{said}");
+    let (head, rest) = server.join().expect("the backend");
+    assert!(head.contains("expect: 100-continue\r\n") && rest.is_empty(), "{head} {rest:?}");
+}
+
+#[test]
+fn a_connection_is_switched_to_another_protocol_and_lives_through_a_reload() {
+    let echo = |host: &str| {
+        Backend::acting(host, |seen, to| {
+            let wanted = seen.field("upgrade") == Some("websocket") && seen.field("connection") == Some("upgrade");
+            assert!(wanted, "{seen:?}");
+            let head = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\nhello";
+            to.write_all(head).expect("it is read");
+            let mut from = to.try_clone().expect("the same stream");
+            std::io::copy(&mut from, to).expect("an echo");
+            false
+        })
+    };
+    let (place, [backend]) = place_of([echo], "", "");
+    let mut client = TcpStream::connect((place.host(), 8080)).expect("it listens");
+    client.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    client
+        .write_all(b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly")
+        .expect("it is heard");
+    let expect = |client: &mut TcpStream, end: &str| {
+        let mut said = String::new();
+        while !said.ends_with(end) {
+            let mut some = [0; 1024];
+            let read = client.read(&mut some).expect("more");
+            assert!(read > 0, "{said}");
+            said.push_str(&String::from_utf8_lossy(&some[..read]));
+        }
+        said
+    };
+    let head = expect(&mut client, "helloearly");
+    assert!(
+        head.starts_with("HTTP/1.1 101 Switching Protocols\r\n") && head.contains("upgrade: websocket\r\n"),
+        "{head}"
+    );
+    configure(&place, &[&backend], "policy = 'least_conn'", ", server_timing = true");
+    place.must(&["reload"]);
+    client.write_all(b" still there").expect("it is heard");
+    expect(&mut client, " still there");
+    client.shutdown(std::net::Shutdown::Write).expect("a half of it is closed");
+    let mut rest = Vec::new();
+    assert_eq!(client.read_to_end(&mut rest).expect("the end"), 0);
+}
+
+#[test]
+fn a_client_comes_back_to_the_backend_that_its_cookie_names() {
+    let make: [fn(&str) -> Backend; 3] =
+        [|host| Backend::named(host, "one"), |host| Backend::named(host, "two"), |host| Backend::named(host, "three")];
+    let (place, _backends) = place_of(make, "sticky = { ttl = '1h' }", "");
+    let first = get(&site(&place), &[]);
+    let cookie = field(&first, "set-cookie").expect("a cookie");
+    assert!(
+        cookie.starts_with("OUTWORK_BACKEND=") && cookie.ends_with("; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax"),
+        "{cookie}"
+    );
+    let value = cookie.split(';').next().expect("a pair").to_owned();
+    for _ in 0..6 {
+        let again = get(&site(&place), &["-H", &format!("Cookie: a=b; {value}")]);
+        assert_eq!((body(&again), field(&again, "set-cookie")), (body(&first), None));
+    }
+    let forged = format!("Cookie: {}", value.replace('=', "=A"));
+    assert!(field(&get(&site(&place), &["-H", &forged]), "set-cookie").is_some());
+}
+
+#[test]
+fn the_same_goes_to_the_same_backend_where_that_is_wanted() {
+    let make: [fn(&str) -> Backend; 3] =
+        [|host| Backend::named(host, "one"), |host| Backend::named(host, "two"), |host| Backend::named(host, "three")];
+    let (place, _backends) = place_of(make, "policy = 'maglev'\nhash = 'header:x-user'", "");
+    let of = |user: &str| body(&get(&site(&place), &["-H", &format!("X-User: {user}")])).to_owned();
+    let users: Vec<String> = (0..12).map(|user| format!("user-{user}")).collect();
+    let first: Vec<String> = users.iter().map(|user| of(user)).collect();
+    let again: Vec<String> = users.iter().map(|user| of(user)).collect();
+    assert_eq!(first, again);
+    assert!(["one", "two", "three"].iter().all(|name| first.iter().any(|found| found == name)), "{first:?}");
+}
+
+#[test]
+fn a_pool_changes_while_requests_are_under_way() {
+    let (go, wait) = channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let mut place = Place::new();
+    let old = Backend::acting(place.host(), move |_, to| {
+        wait.lock().expect("one at a time").recv().expect("it goes on");
+        answer(to, "200 OK", "", b"old")
+    });
+    let new = Backend::named(place.host(), "new");
+    configure(&place, &[&old], "", "");
+    place.start();
+    let url = site(&place);
+    let under_way = std::thread::spawn(move || get(&url, &[]));
+    until("the old backend to have it", || old.requests() == 1);
+    configure(&place, &[&new], "", ", server_timing = true");
+    place.must(&["reload"]);
+    let answer = get(&site(&place), &[]);
+    assert_eq!(body(&answer), "new");
+    assert!(field(&answer, "server-timing").is_some_and(|timing| timing.starts_with("backend;dur=")), "{answer}");
+    go.send(()).expect("the backend waits");
+    assert_eq!(body(&under_way.join().expect("an answer")), "old");
+    let refused = place.outwork(&["--set", "proxy.pool.app.backend=[{url=\"ftp://x\"}]", "check"]);
+    assert!(!refused.status.success(), "{refused:?}");
+}
+
+#[test]
+fn a_name_stands_for_its_addresses_and_a_path_for_a_socket() {
+    let mut place = Place::new();
+    let backend = Backend::named("127.0.0.1", "named");
+    let socket = place.path().join("app.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut some = [0; 4096];
+            while stream.read(&mut some).is_ok_and(|read| read > 0) {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nunix").expect("it is read");
+            }
+        }
+    });
+    let (port, socket) = (backend.address.port(), socket.display());
+    place.change(|text| {
+        let host = place.host();
+        format!(
+            "{text}\n[[front.listener]]\naddress = '{host}:8080'\n\
+             [[front.route]]\npath = '/named'\nproxy = {{ pool = 'named', host = 'backend' }}\n\
+             [[front.route]]\npath = '/unix'\nproxy = {{ pool = 'unix' }}\n\
+             [proxy.pool.named]\nbackend = [{{ url = 'http://localhost:{port}' }}]\n\
+             [proxy.pool.unix]\nbackend = [{{ url = 'unix:{socket}' }}]\n"
+        )
+    });
+    place.start();
+    assert_eq!(body(&get(&format!("{}/named", site(&place)), &[])), "named");
+    assert_eq!(body(&get(&format!("{}/unix", site(&place)), &[])), "unix");
+}
+
+#[test]
+fn what_a_backend_answers_is_cached_and_compressed_where_a_route_says_so() {
+    let page = |host: &str| {
+        Backend::acting(host, |_, to| {
+            answer(
+                to,
+                "200 OK",
+                "content-type: text/html\r\ncache-control: max-age=60\r\n",
+                "hello ".repeat(1000).as_bytes(),
+            )
+        })
+    };
+    let (place, [backend]) = place_of([page], "", " }\ncache = {}\ncompression = { enabled = true");
+    let plain = get(&site(&place), &[]);
+    assert_eq!(body(&plain).len(), 6000);
+    for _ in 0..3 {
+        let packed = get(&site(&place), &["--compressed"]);
+        assert!(field(&packed, "content-encoding").is_some() && body(&packed).len() == 6000, "{packed}");
+    }
+    assert_eq!(backend.requests(), 2, "once for each coding");
+}
+
+#[test]
+fn backends_are_shown_drained_and_let_in_again() {
+    let make: [fn(&str) -> Backend; 2] = [|host| Backend::named(host, "one"), |host| Backend::named(host, "two")];
+    let (place, [one, _two]) = place_of(make, "", "");
+    let answers = || -> Vec<String> { (0..6).map(|_| body(&get(&site(&place), &[])).to_owned()).collect() };
+    assert!(answers().iter().any(|answer| answer == "one"));
+    let said = place.must(&["backends", "drain", "app", &one.url(), "--for", "10m"]);
+    assert_eq!(said, format!("{} of app gets no new requests\n", one.url()));
+    assert!(answers().iter().all(|answer| answer == "two"));
+    let shown = place.must(&["backends", "list", "app"]);
+    assert!(shown.contains("draining for 10m") && shown.starts_with("app: round_robin, 0 under way\n"), "{shown}");
+    place.must(&["backends", "admit", "app", &one.url()]);
+    assert!(answers().iter().any(|answer| answer == "one"));
+    let wrong = place.outwork(&["backends", "drain", "app", "http://other"]);
+    let told = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(!wrong.status.success() && told.contains(&one.url()), "{told}");
+}
