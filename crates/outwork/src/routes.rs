@@ -16,7 +16,9 @@ use outwork_front::cached::{Changes, Rules, Store};
 use outwork_front::coding::Compression;
 use outwork_front::config::{AcmeChallenge, AcmeSettings, Limits, Listener};
 use outwork_front::door::{Options, Threads};
-use outwork_front::filter::config::{self as filters, AccessLogSettings, RateStore, Redis, RequestId, Rewrite, Trust};
+use outwork_front::filter::config::{
+    self as filters, AccessLogSettings, JwtIssuer, RateStore, Redis, RequestId, Rewrite, Trust,
+};
 use outwork_front::filter::{
     ClientField, Entry, ErrorPages, General, Kit, KitError, Layers, Network, Reroute, Route as Middleware, Taken,
 };
@@ -71,6 +73,8 @@ filtered_section! {
         pub(crate) access_log: Option<AccessLogSettings>,
         /// Where rate limits are counted together with other servers.
         pub(crate) redis: Option<Redis>,
+        /// Who issues tokens, by a name that routes know them by.
+        pub(crate) jwt_issuer: BTreeMap<String, JwtIssuer>,
     }
     check whole;
     foreign OF_THE_DOOR;
@@ -153,6 +157,7 @@ const OF_A_ROUTE: Foreign = &[
     ("expires", "write response_headers = { set = { cache-control = \"max-age=3600\" } }"),
     ("add_header", "write response_headers = { set = { x-name = \"VALUE\" } }"),
     ("auth_basic", "write basic_auth = { users = { NAME = \"HASH\" } }; `outwork hash-password` makes a hash"),
+    ("auth_jwt", "write jwt = {}, and a [front.jwt_issuer.NAME] with the jwks_url of who issues tokens"),
     ("allow", "write addresses = { allow = [\"192.0.2.0/24\"] }"),
     ("deny", "write addresses = { deny = [\"192.0.2.0/24\"] }"),
     ("ssl_certificate", AS_CERTIFICATE),
@@ -271,6 +276,15 @@ fn whole(front: &FrontSettings, at: &mut At<'_>) {
                 &format!("{place}rate_limit[{index}].store"),
                 fault.help("add [front.redis], or count with store = \"local\""),
             );
+        }
+    }
+    let routes = front.route.iter().enumerate();
+    let routes = routes.map(|(index, route)| (format!("route[{index}].jwt"), route.shared()));
+    // Of issuers that could not be read nobody knows more than that.
+    let known = !at.left_out().any(|key| key.starts_with("jwt_issuer"));
+    for (key, shared) in [("jwt".to_owned(), front.shared())].into_iter().chain(routes).filter(|_| known) {
+        if let Some(jwt) = shared.jwt.filter(|jwt| jwt.enabled) {
+            filters::check_issuers(&key, jwt, &front.jwt_issuer, at);
         }
     }
     let ids = front.request_id.as_ref().is_some_and(|ids| ids.trust == Trust::Proxies);
@@ -439,6 +453,7 @@ impl FrontSettings {
             request_id: self.request_id.as_ref(),
             access_log: self.access_log.as_ref(),
             redis: self.redis.as_ref(),
+            jwt_issuers: &self.jwt_issuer,
             shared: self.shared(),
         }
     }

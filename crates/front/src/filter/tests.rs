@@ -1,5 +1,6 @@
 //! The middleware of a route, as the configuration sets it up, around handlers that answer at once or later.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -41,15 +42,17 @@ impl Handler for Echo {
 
 crate::filtered_section! {
     /// As a route or `[front]` has it.
-    struct Keys {
+    pub(super) struct Keys {
         /// Another target.
         rewrite: Option<config::Rewrite>,
         /// The largest body.
         max_body: Option<u64>,
+        /// Who issues tokens.
+        pub(super) jwt_issuer: BTreeMap<String, config::JwtIssuer>,
     }
 }
 
-fn keys(text: &str) -> Keys {
+pub(super) fn keys(text: &str) -> Keys {
     let sources = Sources { file: Some(("test.toml".into(), text.into())), ..Sources::default() };
     match outwork_config::load::<Keys>(sources) {
         Ok(Loaded { value, .. }) => value,
@@ -58,14 +61,14 @@ fn keys(text: &str) -> Keys {
 }
 
 /// Handlers behind what the configuration says.
-struct Behind {
+pub(super) struct Behind {
     kit: Kit,
     handler: Arc<dyn Handler>,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Behind {
-    fn new(general: &str, route: &str, inner: impl Handler + 'static) -> Self {
+    pub(super) fn new(general: &str, route: &str, inner: impl Handler + 'static) -> Self {
         let (general, own) = (keys(general), keys(route));
         let (kit, runtime) =
             (Kit::default(), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
@@ -91,11 +94,11 @@ impl Behind {
         }
     }
 
-    fn wait(&self, request: Request) -> Response {
+    pub(super) fn wait(&self, request: Request) -> Response {
         self.runtime.block_on(async { self.handler.handle(request).response().await })
     }
 
-    fn refused(&self, why: Refused) -> u64 {
+    pub(super) fn refused(&self, why: Refused) -> u64 {
         self.kit.metrics().refused.of(why).get()
     }
 }
@@ -107,6 +110,7 @@ fn of(keys: &Keys) -> General<'_> {
         request_id: None,
         access_log: None,
         redis: None,
+        jwt_issuers: &keys.jwt_issuer,
         shared: keys.shared(),
     }
 }
@@ -115,7 +119,7 @@ fn route_of(keys: &Keys, index: usize) -> Route<'_> {
     Route { index: Some(index), shared: keys.shared(), max_body: None, timeout: None, logged: true }
 }
 
-fn request(method: Method, target: &str, fields: &[(&str, &str)]) -> Request {
+pub(super) fn request(method: Method, target: &str, fields: &[(&str, &str)]) -> Request {
     let mut builder = http::Request::builder().method(method).uri(target).header(HOST, "a.example");
     for (name, value) in fields {
         builder = builder.header(*name, *value);
@@ -146,7 +150,7 @@ fn encrypted(mut request: Request, client: Option<(&str, &str)>) -> Request {
     request
 }
 
-fn get(target: &str) -> Request {
+pub(super) fn get(target: &str) -> Request {
     request(Method::GET, target, &[])
 }
 

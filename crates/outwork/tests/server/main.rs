@@ -21,4 +21,5 @@ mod sql;
 mod store;
 mod threads;
 mod tls;
+mod tokens;
 mod upgrade;

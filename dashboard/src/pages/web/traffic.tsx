@@ -40,6 +40,8 @@ const LATE: Record<string, { text: string; setting?: string }> = {
 const REFUSED: Record<string, { text: string; setting?: string }> = {
   rate: { text: "Beyond a rate limit (429)", setting: "front.rate_limit" },
   credentials: { text: "Name or password missing or wrong (401)", setting: "front.basic_auth" },
+  token: { text: "Token missing or not good (401)", setting: "front.jwt" },
+  claims: { text: "Token does not allow it (403)", setting: "front.jwt" },
   address: { text: "Address not allowed (403)", setting: "front.addresses" },
   maintenance: { text: "Closed for maintenance", setting: "front.maintenance" },
   body: { text: "Body too large (413)", setting: "front.limits.max_body" },
