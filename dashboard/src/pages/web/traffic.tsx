@@ -29,6 +29,7 @@ const CUTS: Record<string, { text: string; setting?: string }> = {
   broken: { text: "Connection broke" },
   flood: { text: "Too many requests begun and given up" },
   accept: { text: "The kernel refused to accept" },
+  proxy: { text: "No sound PROXY header from a proxy", setting: "front.listener[].proxy_protocol" },
 };
 
 const LATE: Record<string, { text: string; setting?: string }> = {
