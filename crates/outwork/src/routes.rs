@@ -454,6 +454,7 @@ impl FrontSettings {
             access_log: self.access_log.as_ref(),
             redis: self.redis.as_ref(),
             jwt_issuers: &self.jwt_issuer,
+            asker: None,
             shared: self.shared(),
         }
     }

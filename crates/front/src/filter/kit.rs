@@ -15,6 +15,7 @@ use super::auth::{AuthError, BasicAuth};
 use super::config::{self, AccessLogSettings, Shared};
 use super::cors::Cors;
 use super::fields::{Defaults, FieldRules};
+use super::forward::Forward;
 use super::jwt::{self, Bearer, Issuer, JwtError};
 use super::log::{AccessLog, LogError};
 use super::metrics::FilterMetrics;
@@ -25,6 +26,7 @@ use super::rate::{Counter, CounterError, Limiter};
 use super::users::Users;
 use super::visit::{Entry, Ids};
 use super::{Chain, Closed, Filtered};
+use crate::ask::Ask;
 use crate::message::Handler;
 use crate::traffic::{Counted, Listed, Traffic};
 
@@ -64,6 +66,8 @@ pub struct General<'a> {
     pub redis: Option<&'a config::Redis>,
     /// Who issues tokens, by name.
     pub jwt_issuers: &'a BTreeMap<String, config::JwtIssuer>,
+    /// Who sends questions about requests, where there is somebody.
+    pub asker: Option<&'a Arc<dyn Ask>>,
     /// What holds for every route that does not say otherwise.
     pub shared: Shared<'a>,
 }
@@ -98,6 +102,9 @@ pub enum KitError {
     /// Who issues tokens.
     #[error("{0}")]
     Jwt(#[from] JwtError),
+    /// Questions about requests.
+    #[error("{0}forward_auth.url: nobody here sends questions about requests")]
+    Asker(String),
     /// The access log.
     #[error("access_log: {0}")]
     Log(#[from] LogError),
@@ -283,6 +290,13 @@ impl Prepared<'_> {
             None => None,
         };
         let jwt = shared.jwt.filter(|jwt| jwt.enabled).map(|settings| self.jwt(settings));
+        let forward = shared.forward_auth.filter(|forward| forward.enabled);
+        let forward = forward.map(|settings| {
+            let asker =
+                self.general.asker.ok_or_else(|| KitError::Asker(scope(route.shared.forward_auth.is_some())))?;
+            Ok::<_, KitError>(Forward::new(settings.clone(), asker, &self.metrics).map(Arc::new))
+        });
+        let forward = forward.transpose()?.flatten();
         let unlogged = !route.logged && self.entry.log.is_some();
         let chain = Chain {
             metrics: Arc::clone(&self.metrics),
@@ -295,6 +309,7 @@ impl Prepared<'_> {
             certified: shared.client_certificate.filter(|certified| certified.enabled).cloned(),
             auth,
             jwt,
+            forward,
             max_body: route.max_body,
             request_fields: shared.request_headers.and_then(FieldRules::new),
             timeout: route.timeout,
@@ -369,7 +384,7 @@ impl Chain {
     /// Whether a request would meet nothing in it.
     fn does_nothing(&self) -> bool {
         let by_whose = self.addresses.is_none() && self.certified.is_none() && self.auth.is_none();
-        let by_whose = by_whose && self.jwt.is_none();
+        let by_whose = by_whose && self.jwt.is_none() && self.forward.is_none();
         let before = by_whose && self.closed.is_none() && self.limits.is_empty();
         let within = self.max_body.is_none() && self.request_fields.is_none() && self.pages.is_none();
         let after = self.timeout.is_none() && self.response_fields.is_none() && self.security.is_none();

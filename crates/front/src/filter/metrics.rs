@@ -7,7 +7,7 @@ labels! {
     pub enum Refused as "reason" {
         Address = "address", Maintenance = "maintenance", Rate = "rate", Credentials = "credentials",
         Body = "body", Time = "time", Rewrite = "rewrite", Loop = "loop", Certificate = "certificate",
-        Token = "token", Claims = "claims"
+        Token = "token", Claims = "claims", Asked = "forward_auth"
     }
 }
 
@@ -42,6 +42,14 @@ labels! {
 }
 
 labels! {
+    /// What somebody who was asked about a request has said.
+    pub enum Asked as "outcome" {
+        Passed = "passed", Refused = "refused", Redirected = "redirected", Wrong = "wrong", Unreachable = "unreachable",
+        Late = "late"
+    }
+}
+
+labels! {
     /// What became of a fetch of an issuer's keys.
     pub enum KeyFetch as "outcome" {
         Fetched = "fetched", Unchanged = "unchanged", Failed = "failed", TooSoon = "too_soon"
@@ -68,6 +76,9 @@ metrics! {
         tokens: Counter by TokenOutcome => history,
         /// Fetches of the keys of issuers of tokens. For an unknown key none was made where the one before was too short ago.
         jwt_key_fetches: Counter by KeyFetch,
+        /// Requests that others were asked about: those that passed, were refused or sent elsewhere, and those about which nothing was said that could be
+        /// understood, in time, or at all.
+        forward_auth: Counter by Asked => history,
         /// CORS preflights answered.
         preflights: Counter,
         /// Lines of the access log.

@@ -5,7 +5,8 @@
 //! 2. Who may come, by address (`addresses`), and whether there is anything to ask for (maintenance).
 //! 3. Limits on requests (`rate`).
 //! 4. Preflights of CORS (`cors`), which have no credentials. What is refused further out tells its page why, too.
-//! 5. Certificates of clients (`certificates`), names and passwords (`auth`, `turns`, `users`), tokens (`jwt`).
+//! 5. Certificates of clients (`certificates`), names and passwords (`auth`, `turns`, `users`), tokens (`jwt`), what others say when they are
+//!    asked (`forward`).
 //! 6. How much may be sent along (`body`), changes to the request's fields (`fields`), time to answer in.
 //! 7. The response cache, response compression, another target (`rewrite`), the handler. So the cache knows answers by the targets that
 //!    clients ask for, and they are purged by those.
@@ -27,6 +28,7 @@ pub(crate) mod clients;
 pub mod config;
 pub(crate) mod cors;
 mod fields;
+mod forward;
 mod id;
 mod jwt;
 mod kit;
@@ -74,6 +76,7 @@ use addresses::Addresses;
 use auth::BasicAuth;
 use cors::{Cors, Told};
 use fields::{Defaults, FieldRules};
+use forward::Forward;
 use jwt::{Bearer, Moment};
 use metrics::Refused;
 use pages::Pages;
@@ -96,6 +99,7 @@ pub(crate) struct Chain {
     pub(crate) certified: Option<config::Certified>,
     pub(crate) auth: Option<Arc<BasicAuth>>,
     pub(crate) jwt: Option<Arc<Bearer>>,
+    pub(crate) forward: Option<Arc<Forward>>,
     pub(crate) max_body: Option<u64>,
     pub(crate) request_fields: Option<FieldRules>,
     pub(crate) timeout: Option<Duration>,
@@ -124,6 +128,8 @@ struct After {
     user: Option<Box<str>>,
     /// Whether nobody but the client may keep it, as far as it does not say itself.
     private: bool,
+    /// Fields that it gets because of who asked.
+    fields: HeaderMap,
     /// What the client would have an error written as, where there are pages for that.
     likes: Media,
 }
@@ -183,7 +189,7 @@ impl Chain {
     /// Whether the same head may get another answer next time: by whose request it is, and how many there were.
     fn looks_beyond_the_head(&self) -> bool {
         let by_whose = self.addresses.is_some() || self.certified.is_some() || self.auth.is_some();
-        by_whose || self.jwt.is_some() || self.closed.is_some() || !self.limits.is_empty()
+        by_whose || self.jwt.is_some() || self.forward.is_some() || self.closed.is_some() || !self.limits.is_empty()
     }
 
     /// The answer to who may not come, or comes while it is closed.
@@ -296,7 +302,7 @@ impl Chain {
     }
 
     fn ask_for_token(self: &Arc<Self>, mut request: Request, after: After) -> Answer {
-        let Some(jwt) = self.jwt.clone() else { return self.pass_on(request, after) };
+        let Some(jwt) = self.jwt.clone() else { return self.ask_others(request, after) };
         match jwt.check(&mut request.head, Moment::now()) {
             Ok(checked) => self.with_token(checked, request, after),
             Err(fetched) => {
@@ -315,7 +321,7 @@ impl Chain {
             Ok(passed) => {
                 after.user = passed.user.or(after.user);
                 after.private = passed.in_query;
-                self.pass_on(request, after)
+                self.ask_others(request, after)
             }
             Err(refusal) => {
                 after.user = refusal.user.or(after.user);
@@ -323,6 +329,24 @@ impl Chain {
                 self.refuse(after, refusal.response, &request.head.headers)
             }
         }
+    }
+
+    fn ask_others(self: &Arc<Self>, mut request: Request, mut after: After) -> Answer {
+        let Some(forward) = self.forward.clone() else { return self.pass_on(request, after) };
+        let chain = Arc::clone(self);
+        Answer::Later(Box::pin(async move {
+            match forward.check(&mut request).await {
+                Ok(passed) => {
+                    after.user = passed.user.or(after.user);
+                    after.fields = passed.fields;
+                    chain.pass_on(request, after).response().await
+                }
+                Err(response) => {
+                    chain.metrics.refused.of(Refused::Asked).inc();
+                    chain.refuse(after, response, &request.head.headers).response().await
+                }
+            }
+        }))
     }
 
     fn pass_on(self: &Arc<Self>, mut request: Request, after: After) -> Answer {
@@ -401,6 +425,9 @@ impl Chain {
         }
         if after.user.is_some() {
             response.note_mut().user = after.user;
+        }
+        for (name, value) in &after.fields {
+            response.headers.append(name.clone(), value.clone());
         }
         if after.private && response.field(&CACHE_CONTROL).is_none() {
             response.headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));

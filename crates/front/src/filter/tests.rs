@@ -69,10 +69,20 @@ pub(super) struct Behind {
 
 impl Behind {
     pub(super) fn new(general: &str, route: &str, inner: impl Handler + 'static) -> Self {
+        Self::asking(general, route, inner, None)
+    }
+
+    /// One that has somebody to ask.
+    pub(super) fn asking(
+        general: &str,
+        route: &str,
+        inner: impl Handler + 'static,
+        asker: Option<&Arc<dyn crate::ask::Ask>>,
+    ) -> Self {
         let (general, own) = (keys(general), keys(route));
         let (kit, runtime) =
             (Kit::default(), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
-        let mut prepared = kit.prepare(of(&general)).unwrap();
+        let mut prepared = kit.prepare(General { asker, ..of(&general) }).unwrap();
         let inner: Arc<dyn Handler> = match &own.rewrite {
             Some(rewrite) => Arc::new(Rewritten::new(rewrite, Arc::new(inner), kit.metrics())),
             None => Arc::new(inner),
@@ -98,12 +108,16 @@ impl Behind {
         self.runtime.block_on(async { self.handler.handle(request).response().await })
     }
 
+    pub(super) fn metrics(&self) -> &FilterMetrics {
+        self.kit.metrics()
+    }
+
     pub(super) fn refused(&self, why: Refused) -> u64 {
         self.kit.metrics().refused.of(why).get()
     }
 }
 
-fn of(keys: &Keys) -> General<'_> {
+pub(super) fn of(keys: &Keys) -> General<'_> {
     General {
         trusted_proxies: &[],
         client_field: ClientField::XForwardedFor,
@@ -111,11 +125,12 @@ fn of(keys: &Keys) -> General<'_> {
         access_log: None,
         redis: None,
         jwt_issuers: &keys.jwt_issuer,
+        asker: None,
         shared: keys.shared(),
     }
 }
 
-fn route_of(keys: &Keys, index: usize) -> Route<'_> {
+pub(super) fn route_of(keys: &Keys, index: usize) -> Route<'_> {
     Route { index: Some(index), shared: keys.shared(), max_body: None, timeout: None, logged: true }
 }
 
@@ -154,7 +169,7 @@ pub(super) fn get(target: &str) -> Request {
     request(Method::GET, target, &[])
 }
 
-fn text(response: &Response) -> &str {
+pub(super) fn text(response: &Response) -> &str {
     match &response.body {
         crate::message::Body::Full(body) => std::str::from_utf8(body).unwrap(),
         _ => "",
@@ -247,6 +262,7 @@ fn whoever_decides_by_more_than_the_head_takes_it_away_that_an_answer_stands() {
         ("rate_limit = [{ limit = 10 }]", false),
         ("client_certificate = { subjects = ['CN=*'] }", false),
         (&login(), false),
+        ("jwt = { optional = true }", false),
     ] {
         let behind = Behind::new("", route, Standing);
         let response = behind.wait(again());

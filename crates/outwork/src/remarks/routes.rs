@@ -31,8 +31,8 @@ pub(super) fn guards_are_asked(front: &FrontSettings, conditions: &[Conditions],
 }
 
 /// What guards a route, and whether it has that.
-fn guards(shared: &Shared<'_>) -> [(&'static str, bool); 3] {
-    let guards = ["basic_auth", "jwt", "addresses"];
+fn guards(shared: &Shared<'_>) -> [(&'static str, bool); 4] {
+    let guards = ["basic_auth", "jwt", "forward_auth", "addresses"];
     guards.map(|guard| (guard, shared.named().contains(&(guard, true))))
 }
 

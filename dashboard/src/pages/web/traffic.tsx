@@ -43,6 +43,7 @@ const REFUSED: Record<string, { text: string; setting?: string }> = {
   credentials: { text: "Name or password missing or wrong (401)", setting: "front.basic_auth" },
   token: { text: "Token missing or not good (401)", setting: "front.jwt" },
   claims: { text: "Token does not allow it (403)", setting: "front.jwt" },
+  forward_auth: { text: "Who was asked did not let it through", setting: "front.forward_auth" },
   address: { text: "Address not allowed (403)", setting: "front.addresses" },
   maintenance: { text: "Closed for maintenance", setting: "front.maintenance" },
   body: { text: "Body too large (413)", setting: "front.limits.max_body" },
