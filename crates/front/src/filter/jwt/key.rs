@@ -55,7 +55,7 @@ pub(super) struct Key {
 
 enum Verifier {
     Public(ParsedPublicKey),
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
 }
 
 /// Why something is no key that could be used.
@@ -129,7 +129,8 @@ impl Key {
     }
 
     fn of_secret(id: Option<Box<str>>, secret: &[u8]) -> Self {
-        let good_for = HMAC.map(|(algorithm, hash)| (algorithm, Verifier::Secret(hmac::Key::new(hash, secret))));
+        let good_for =
+            HMAC.map(|(algorithm, hash)| (algorithm, Verifier::Secret(Box::new(hmac::Key::new(hash, secret)))));
         Self { id, good_for: good_for.into() }
     }
 
