@@ -80,6 +80,10 @@ impl Site {
              [front.access_log]\nfile = 'access.log'\nflush = '10ms'\nfields = ['user', 'status', 'target', 'request:x-user']\n\
              [front.jwt_issuer.login]\nissuer = 'https://login.test'\naudiences = ['site']\njwks_url = '{url}'\nrefetch = '1s'\n\
              [[front.route]]\npath = '/*'\nrespond = {{ body = 'fine' }}\n\
+             [[front.route]]\npath = '/mine'\njwt = {{ cookie = 'session', forward = false }}\ncache = {{}}\n\
+             respond = {{ body = 'mine', headers = {{ cache-control = 'max-age=600' }} }}\n\
+             [[front.route]]\npath = '/shared'\njwt = {{ cookie = 'session', forward = false }}\ncache = {{}}\n\
+             respond = {{ body = 'shared', headers = {{ cache-control = 'public, max-age=600' }} }}\n\
              [[front.route]]\npath = '/open'\njwt = {{ enabled = false }}\nrespond = {{ body = 'open' }}\n\
              [[front.route]]\npath = '/admin'\njwt = {{ claims = {{ roles = ['admin', 'root'] }}, scopes = ['write'] }}\nrespond = {{ body = 'admin' }}\n"
         ));
@@ -162,4 +166,22 @@ fn an_issuer_may_change_its_keys_and_a_reload_keeps_those_that_were_fetched() {
     let fetches = site.counts("outwork_front_jwt_key_fetches");
     assert!(fetches.iter().any(|line| line.contains("fetched")), "{fetches:?}");
     assert!(!fetches.iter().any(|line| line.contains("failed")), "{fetches:?}");
+}
+
+#[test]
+fn what_a_token_in_a_cookie_lets_through_is_kept_for_others_only_where_the_answer_says_so() {
+    let issuer = Issuer::new("one");
+    let site = Site::running(&issuer);
+    let (ann, again) = (issuer.token("\"x\":1"), issuer.token("\"x\":2"));
+    let ask = |path: &str, token: &str| {
+        let url = format!("http://{}:8080{path}", site.place.host());
+        text(&curl().args(["-i", &url, "-b", &format!("session={token}")]).output().expect("curl").stdout)
+    };
+    let is_hit = |answer: &str| field(answer, "cache-status").is_some_and(|status| status.contains("; hit"));
+    for (path, shared) in [("/mine", false), ("/shared", true)] {
+        let (first, second) = (ask(path, &ann), ask(path, &again));
+        assert!(first.ends_with(&path[1..]) && second.ends_with(&path[1..]), "{first}\n{second}");
+        assert_eq!((is_hit(&first), is_hit(&second)), (false, shared), "{second}");
+        assert_eq!(status(&ask(path, "nonsense")), 401, "a hit is behind the token, too");
+    }
 }
