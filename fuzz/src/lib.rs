@@ -3,3 +3,4 @@
 pub mod cache;
 pub mod dhcp;
 pub mod http1;
+pub mod proxy;

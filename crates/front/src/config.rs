@@ -2,6 +2,7 @@
 //!
 //! - `acme`: certificates by ACME.
 //! - `https`: redirects and strict transport security.
+//! - `proxy`: whose word is taken for whose connection it is.
 //! - `tls`: certificates of listeners, and how they speak.
 
 use std::net::SocketAddr;
@@ -13,10 +14,12 @@ use crate::door::Options;
 
 mod acme;
 mod https;
+mod proxy;
 mod tls;
 
 pub use acme::{AcmeChallenge, AcmeDirectory, AcmeSettings, ExternalAccount};
 pub use https::{Hsts, RedirectHttps};
+pub use proxy::ProxyProtocol;
 pub use tls::{
     Alpn, CertificateFiles, Ciphers, ClientAuthMode, ClientAuthSettings, HostName, Http3Settings, LocalName,
     TlsSettings, TlsVersion, UnknownNames,
@@ -35,6 +38,8 @@ section! {
         pub redirect_https: RedirectHttps = RedirectHttps::Off,
         /// With TLS: strict transport security.
         pub hsts: Option<Hsts>,
+        /// The PROXY protocol, by which proxies that pass on connections say whose they are.
+        pub proxy_protocol: Option<ProxyProtocol>,
         /// Connections that may wait to be accepted, for each thread.
         pub backlog: u32 [range 1..=65_535] = 4096,
         /// Whether other processes may listen there, too; the kernel shares connections out among them. Otherwise it is an error where one does.

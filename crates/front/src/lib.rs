@@ -10,6 +10,7 @@
 //! - [`cached`]: answers that are kept and given again.
 //! - [`filter`]: middleware: what stands between connections and handlers.
 //! - [`problem`]: error answers, in one shape.
+//! - [`ask`]: questions that are asked before a request goes on, and who sends them.
 //! - [`answer`]: handlers that need nothing but their configuration.
 //! - [`coding`]: content codings, and a handler that compresses what another one answers.
 //! - [`https`]: what brings clients to HTTPS.
@@ -27,6 +28,7 @@
 pub mod acme;
 pub mod answer;
 pub mod api;
+pub mod ask;
 pub mod cached;
 pub mod coding;
 pub mod conditional;

@@ -1,6 +1,7 @@
 //! What is said of the front door and of what it serves that can be used, and may not do what was meant.
 
 mod routes;
+mod tokens;
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -30,6 +31,7 @@ pub(crate) fn of_front(front: &FrontSettings, at: &mut At<'_>) {
     listeners_are_apart(&front.listener, at);
     routes_answer(front, at);
     certificates_are_asked_for(front, at);
+    tokens::can_be_sent(front, at);
 }
 
 fn certificates_are_asked_for(front: &FrontSettings, at: &mut At<'_>) {
@@ -157,6 +159,7 @@ fn routes_answer(front: &FrontSettings, at: &mut At<'_>) {
 pub(crate) fn of_things(settings: &Settings) -> Vec<(String, Fault)> {
     let mut remarks = of_files(settings);
     remarks.extend(routes::of_prefixes(settings));
+    remarks.extend(tokens::of_secrets(settings));
     remarks.extend(of_queries(settings));
     remarks
 }

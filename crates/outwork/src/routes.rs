@@ -10,13 +10,16 @@ use outwork_config::expansion::{Foreign, join_key};
 use outwork_config::{At, ByteSize, Fault, hours, millis, section};
 use outwork_front::acme;
 use outwork_front::answer::{Redirect, Respond, Routed, Unrouted};
+use outwork_front::ask::Ask;
 use outwork_front::cached::config::{Cache as CacheRules, Edge};
 use outwork_front::cached::edge::EdgeFields;
 use outwork_front::cached::{Changes, Rules, Store};
 use outwork_front::coding::Compression;
 use outwork_front::config::{AcmeChallenge, AcmeSettings, Limits, Listener};
 use outwork_front::door::{Options, Threads};
-use outwork_front::filter::config::{self as filters, AccessLogSettings, RateStore, Redis, RequestId, Rewrite, Trust};
+use outwork_front::filter::config::{
+    self as filters, AccessLogSettings, ForwardAuth, JwtIssuer, RateStore, Redis, RequestId, Rewrite, Trust,
+};
 use outwork_front::filter::{
     ClientField, Entry, ErrorPages, General, Kit, KitError, Layers, Network, Reroute, Route as Middleware, Taken,
 };
@@ -26,6 +29,8 @@ use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
 use outwork_front::traffic::Listed;
 use outwork_net::descriptors;
+use outwork_proxy::address::BackendUrl;
+use outwork_proxy::ask::{self, Asker};
 use outwork_proxy::config::{Forward, Proxy};
 use outwork_proxy::forward::{Passing, Proxied};
 use outwork_proxy::pool::PreparedPools;
@@ -74,6 +79,8 @@ filtered_section! {
         pub(crate) access_log: Option<AccessLogSettings>,
         /// Where rate limits are counted together with other servers.
         pub(crate) redis: Option<Redis>,
+        /// Who issues tokens, by a name that routes know them by.
+        pub(crate) jwt_issuer: BTreeMap<String, JwtIssuer>,
     }
     check whole;
     foreign OF_THE_DOOR;
@@ -161,6 +168,7 @@ const OF_A_ROUTE: Foreign = &[
     ("expires", "write response_headers = { set = { cache-control = \"max-age=3600\" } }"),
     ("add_header", "write response_headers = { set = { x-name = \"VALUE\" } }"),
     ("auth_basic", "write basic_auth = { users = { NAME = \"HASH\" } }; `outwork hash-password` makes a hash"),
+    ("auth_jwt", "write jwt = {}, and a [front.jwt_issuer.NAME] with the jwks_url of who issues tokens"),
     ("allow", "write addresses = { allow = [\"192.0.2.0/24\"] }"),
     ("deny", "write addresses = { deny = [\"192.0.2.0/24\"] }"),
     ("ssl_certificate", AS_CERTIFICATE),
@@ -282,6 +290,15 @@ fn whole(front: &FrontSettings, at: &mut At<'_>) {
             );
         }
     }
+    let routes = front.route.iter().enumerate();
+    let routes = routes.map(|(index, route)| (format!("route[{index}].jwt"), route.shared()));
+    // Of issuers that could not be read nobody knows more than that.
+    let known = !at.left_out().any(|key| key.starts_with("jwt_issuer"));
+    for (key, shared) in [("jwt".to_owned(), front.shared())].into_iter().chain(routes).filter(|_| known) {
+        if let Some(jwt) = shared.jwt.filter(|jwt| jwt.enabled) {
+            filters::check_issuers(&key, jwt, &front.jwt_issuer, at);
+        }
+    }
     let ids = front.request_id.as_ref().is_some_and(|ids| ids.trust == Trust::Proxies);
     if ids && front.trusted_proxies.is_empty() && at.is_set("request_id.trust") {
         let fault = Fault::new("there are no trusted proxies whose ids could be taken over");
@@ -343,6 +360,18 @@ pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>)
     // They may be there, and not be readable.
     if at.left_out().any(|key| key.starts_with("proxy")) {
         return;
+    }
+    let everywhere = [("front".to_owned(), front.shared())].into_iter();
+    let routes = front.route.iter().enumerate();
+    for (key, shared) in
+        everywhere.chain(routes.map(|(index, route)| (format!("front.route[{index}]"), route.shared())))
+    {
+        let url = shared.forward_auth.filter(|forward| forward.enabled).and_then(ForwardAuth::target);
+        if let Some(url) = url.filter(|url| ask::server(url).is_none()) {
+            let fault =
+                Fault::new(format!("{url} names no server")).expected("a host, or an address, and no credentials");
+            at.fault(&format!("{key}.forward_auth.url"), fault);
+        }
     }
     for (index, route) in front.route.iter().enumerate() {
         let Some(forward) = route.proxy.as_ref().filter(|forward| !proxy.pool.contains_key(&forward.pool)) else {
@@ -407,7 +436,8 @@ impl FrontSettings {
     /// The key of what cannot be used, and why.
     pub(crate) fn site(&self, made_of: &MadeOf<'_>) -> Result<Site, String> {
         let in_front = |error: KitError| format!("front.{error}");
-        let mut prepared = made_of.kit.prepare(self.general()).map_err(in_front)?;
+        let asker: Arc<dyn Ask> = Arc::new(Asker::new(made_of.pools));
+        let mut prepared = made_of.kit.prepare(self.general(&asker)).map_err(in_front)?;
         let folders = made_of.files.anew();
         let made_of = &MadeOf { files: &folders, ..*made_of };
         let anew = Arc::new(OnceLock::new());
@@ -447,6 +477,17 @@ impl FrontSettings {
         Ok(Site { routes: routed, entry: prepared.entry(), taken: prepared.taken(), folders })
     }
 
+    /// Servers that are asked about requests.
+    pub(crate) fn asked(&self) -> Vec<BackendUrl> {
+        let shared = self.route.iter().map(Route::shared).chain([self.shared()]);
+        let urls = shared.filter_map(|shared| shared.forward_auth.filter(|forward| forward.enabled)?.target());
+        // One that is no URL of a server is refused where it stands.
+        let mut servers: Vec<_> = urls.filter_map(|url| ask::server(&url)).collect();
+        servers.sort_by_key(ToString::to_string);
+        servers.dedup();
+        servers
+    }
+
     /// The middleware of a route; without one, that of requests that have none.
     fn middleware<'a>(&'a self, route: Option<(usize, &'a Route)>) -> Middleware<'a> {
         let own = route.map(|(_, route)| route);
@@ -460,13 +501,15 @@ impl FrontSettings {
         }
     }
 
-    fn general(&self) -> General<'_> {
+    fn general<'a>(&'a self, asker: &'a Arc<dyn Ask>) -> General<'a> {
         General {
             trusted_proxies: &self.trusted_proxies,
             client_field: self.client_field,
             request_id: self.request_id.as_ref(),
             access_log: self.access_log.as_ref(),
             redis: self.redis.as_ref(),
+            jwt_issuers: &self.jwt_issuer,
+            asker: Some(asker),
             shared: self.shared(),
         }
     }

@@ -34,6 +34,9 @@ impl Judgement {
         for (route, shared) in [(None, front.shared())].into_iter().chain(routes) {
             filter::missing(route, shared).iter().for_each(|error| self.middleware(error));
         }
+        for (name, issuer) in &front.jwt_issuer {
+            filter::missing_issuer(name, issuer).iter().for_each(|error| self.middleware(error));
+        }
         for (index, route) in front.route.iter().enumerate() {
             if let Some(missing) = route.files.as_ref().and_then(|files| missing(&files.root, true, NO_FOLDER)) {
                 let fault = missing.fault.expected("a folder");

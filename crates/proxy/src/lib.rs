@@ -3,6 +3,7 @@
 //! - [`config`]: what the configuration says of backends. [`address`]: where they are.
 //! - [`pool`]: pools at work: who is in them, and what looks after them.
 //! - [`forward`]: the handler that passes requests on.
+//! - [`ask`]: questions that middleware asks others.
 //! - `upstream`: connections to backends. `check`: what is asked to see whether one is healthy.
 //! - [`api`]: its routes under the admin API.
 //! - [`secret`]: what signs cookies that name backends.
@@ -12,6 +13,7 @@
 
 pub mod address;
 pub mod api;
+pub mod ask;
 mod check;
 mod clock;
 pub mod config;

@@ -1,4 +1,4 @@
-//! The internet checksum (RFC 1071).
+//! The internet checksum (RFC 1071), and the cyclic one of Castagnoli (RFC 9260 appendix A).
 
 /// A running one's complement sum, kept in the machine's byte order: the sum is indifferent to it until it is read (RFC 1071 section 2.B).
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,6 +40,31 @@ pub fn checksum(data: &[u8]) -> u16 {
     Sum::default().bytes(data).finish()
 }
 
+/// The polynomial of Castagnoli, its bits reversed.
+const CASTAGNOLI: u32 = 0x82f6_3b78;
+
+/// What each octet adds.
+const OCTETS: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let (mut sum, mut bit) = (octet as u32, 0);
+        while bit < 8 {
+            sum = if sum & 1 == 1 { sum >> 1 ^ CASTAGNOLI } else { sum >> 1 };
+            bit += 1;
+        }
+        table[octet] = sum;
+        octet += 1;
+    }
+    table
+};
+
+/// CRC-32C of pieces, one after the other. An octet at a time: it is for headers.
+pub fn crc32c(pieces: &[&[u8]]) -> u32 {
+    let octets = pieces.iter().flat_map(|piece| piece.iter());
+    !octets.fold(!0, |sum, octet| sum >> 8 ^ OCTETS.get((sum as u8 ^ octet) as usize).copied().unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +83,15 @@ mod tests {
     #[test]
     fn the_example_of_rfc_1071_sums_to_ddf2() {
         assert_eq!(!checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
+    }
+
+    #[test]
+    fn the_examples_of_rfc_3720_have_their_cyclic_checksums() {
+        let rising: Vec<u8> = (0..32).collect();
+        assert_eq!(crc32c(&[&[0; 32]]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[&[0xff; 32]]), 0x62a8_ab43);
+        assert_eq!(crc32c(&[&rising]), 0x46dd_794e);
+        assert_eq!(crc32c(&[b"123", b"", b"456789"]), 0xe306_9283);
     }
 
     proptest! {

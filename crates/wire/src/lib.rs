@@ -7,6 +7,7 @@
 //! - [`udp`]: UDP datagrams under IPv4.
 //! - [`icmp`]: ICMP echo.
 //! - [`frame`]: whole frames written into a caller's buffer.
+//! - [`proxy`]: the PROXY protocol, in front of what a proxy passes on.
 //!
 //! Parsers borrow from the input and refuse what is cut short; none of them panics, whatever the input.
 //! Absent on purpose: reassembly of fragments (a DHCP server wants none), TCP, and IPv6.
@@ -18,6 +19,7 @@ pub mod ethernet;
 pub mod frame;
 pub mod icmp;
 pub mod ipv4;
+pub mod proxy;
 pub mod udp;
 
 pub use ethernet::MacAddr;

@@ -147,7 +147,7 @@ impl Fetch {
     ) -> Self {
         let mut head = head.clone();
         let name = Target::new(&head, origin.tls, &route.rules.key).name(&route.rules.key);
-        let facts = Facts::of(&head.headers);
+        let facts = Facts::of_request(&head);
         let asker = Asker { authorized: facts.authorized, cookies: facts.cookies, no_store: asked.control.no_store };
         // What is stored is whole, and answers HEAD, ranges and conditions.
         head.method = Method::GET;

@@ -163,6 +163,11 @@ struct Ask {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refresh;
 
+/// Marks a request of somebody who is known otherwise than by `Authorization`. What answers it is theirs, as it would be with that field
+/// (RFC 9111 section 3.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Personal;
+
 impl Cached {
     /// Around a handler.
     pub fn new(inner: Arc<dyn Handler>, rules: Rules, store: Arc<Store>) -> Self {
@@ -180,7 +185,7 @@ impl Handler for Cached {
         if head.method != Method::GET && head.method != Method::HEAD {
             return Arc::clone(route).direct(request, Forwarded::because(Forward::Method));
         }
-        let facts = Facts::of(&head.headers);
+        let facts = Facts::of_request(head);
         if facts.upgrade || !matches!(request.body, RequestBody::Empty) || route.bypasses(head, facts) {
             return Arc::clone(route).direct(request, Forwarded::because(Forward::Bypass));
         }

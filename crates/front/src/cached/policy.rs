@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use http::HeaderMap;
+use http::request::Parts;
 use outwork_cache::UnixMillis;
 
+use super::Personal;
 use super::config::Obeyed;
 use super::control::ClientControl;
 use super::stored::Stored;
@@ -25,6 +27,13 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// What a request says by its fields, and what is known of it beside them.
+    pub(crate) fn of_request(head: &Parts) -> Self {
+        let mut facts = Self::of(&head.headers);
+        facts.authorized |= head.extensions.get::<Personal>().is_some();
+        facts
+    }
+
     pub(crate) fn of(fields: &HeaderMap) -> Self {
         let mut facts = Self::default();
         for name in fields.keys() {

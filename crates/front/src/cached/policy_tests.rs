@@ -28,6 +28,14 @@ fn asked(lines: &[(&'static str, &str)]) -> Asked {
     Asked { control: facts.control(&fields, Obeyed::All), authorized: facts.authorized, refresh: false }
 }
 
+#[test]
+fn a_request_of_somebody_who_is_known_by_other_means_is_theirs_as_one_with_authorization_is() {
+    let (mut head, ()) = http::Request::builder().header("cookie", "token=x").body(()).unwrap().into_parts();
+    assert!(!Facts::of_request(&head).authorized);
+    head.extensions.insert(Personal);
+    assert!(Facts::of_request(&head).authorized && Facts::of_request(&head).cookies);
+}
+
 /// What becomes of a request with this `Cache-Control`, of a response with that one and of this age.
 fn of(request: &str, response: &str, age: u64) -> Plan {
     let lines = [("cache-control", request)];

@@ -18,7 +18,7 @@ use super::metrics::{Cut, Handshake};
 use super::places::Place;
 use super::pulse::Beat;
 use super::worker::Worker;
-use super::{Open, Seat};
+use super::{Open, Seat, passed};
 use crate::h1::connection::{self, Ended, Transport};
 use crate::h2;
 use crate::message::{Origin, Rewound};
@@ -100,7 +100,14 @@ impl Listening {
 
     fn begin(&self, stream: TcpStream, peer: SocketAddr) {
         let metrics = &self.worker.metrics;
-        let seat = match Seat::take(&self.open, &self.worker, self.local, peer) {
+        let is_passed_on = self.place.proxies.contains(peer.ip());
+        let seat = Seat::take(&self.open, &self.worker);
+        // Whose a connection is that a proxy passes on, nobody knows yet.
+        let seat = match is_passed_on {
+            true => seat,
+            false => seat.and_then(|seat| seat.of_client(&self.worker, self.local, peer)),
+        };
+        let seat = match seat {
             Ok(seat) => seat,
             Err(why) => return metrics.connections_cut.of(why).inc(),
         };
@@ -109,10 +116,19 @@ impl Listening {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         metrics.connections.inc();
-        let origin = Rc::new(Origin { peer, local: self.local, tls: self.place.tls.is_some(), session: None });
+        let origin = Origin { peer, local: self.local, tls: self.place.tls.is_some(), session: None };
         let (worker, tls) = (Rc::clone(&self.worker), self.place.tls.clone());
         let beat = worker.pulses.begin();
         tokio::task::spawn_local(async move {
+            let (mut stream, mut origin, mut seat) = (stream, origin, seat);
+            if is_passed_on {
+                match Box::pin(whose(&mut stream, &worker, origin, seat)).await {
+                    Ok(Some(said)) => (origin, seat) = said,
+                    Ok(None) => return,
+                    Err(why) => return worker.metrics.connections_cut.of(why).inc(),
+                }
+            }
+            let (peer, origin) = (origin.peer, Rc::new(origin));
             let ended = match tls {
                 None => http(stream, &worker, origin, beat, None).await,
                 Some(tls) => Box::pin(encrypted(stream, &tls, &worker, origin, beat)).await,
@@ -125,6 +141,30 @@ impl Listening {
             drop(seat);
         });
     }
+}
+
+/// Whose a connection is that a proxy passes on, as that says in front of it; `None` where it has nothing to say.
+async fn whose(
+    stream: &mut TcpStream,
+    worker: &Rc<Worker>,
+    mut origin: Origin,
+    seat: Seat,
+) -> Result<Option<(Origin, Seat)>, Cut> {
+    let patience = worker.serving().options.header_timeout;
+    let said = match tokio::time::timeout(patience, passed::read(stream)).await {
+        Ok(Ok(said)) => said,
+        failed => {
+            if let Ok(Err(error)) = failed {
+                tracing::debug!(peer = %origin.peer, %error, "PROXY protocol");
+            }
+            return Err(Cut::Proxy);
+        }
+    };
+    let Some(said) = said else { return Ok(None) };
+    origin.peer = said.peer.unwrap_or(origin.peer);
+    origin.tls |= said.tls;
+    let seat = seat.of_client(worker, origin.local, origin.peer)?;
+    Ok(Some((origin, seat)))
 }
 
 async fn http<S: Transport>(

@@ -12,7 +12,8 @@ use crate::tls::Session;
 labels! {
     /// Why a connection ended that did not end by itself.
     pub enum Cut as "reason" {
-        Full = "full", Client = "client", Tls = "tls", Late = "late", Broken = "broken", Flood = "flood", Accept = "accept"
+        Full = "full", Client = "client", Tls = "tls", Late = "late", Broken = "broken", Flood = "flood", Accept = "accept",
+        Proxy = "proxy"
     }
 }
 
@@ -61,7 +62,7 @@ metrics! {
         /// Connections open now.
         connections_open: Gauge => history,
         /// Connections that were turned away or cut: full, too many of one client, failed TLS handshake, too slow, broken, too many
-        /// requests begun and given up, failed accept.
+        /// requests begun and given up, failed accept, from a proxy that did not say whose they are.
         connections_cut: Counter by Cut => history,
         /// Connections of HTTP/2 that ended because their client sent more than it had use for, by what of: streams opened and reset, streams
         /// that we had to reset, heads far beyond their size, heads in too many pieces, content in too many, and frames that ask for nothing.

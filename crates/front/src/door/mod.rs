@@ -5,12 +5,14 @@
 //! - `places`: where it listens: the sockets of every thread, kept for a reload and for the process that comes after this one.
 //! - `thread`: one thread: what it listens on, what it is told, and its end.
 //! - `listener`: listening sockets, and what is accepted on them; `episode`: what fails again and again is told of once.
+//! - `passed`: connections that proxies pass on, with whose they are in front.
 //! - `metrics`: what all of it counts.
 
 pub(crate) mod episode;
 pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod pace;
+mod passed;
 pub(crate) mod places;
 pub(crate) mod pulse;
 mod thread;
@@ -274,13 +276,23 @@ pub(crate) struct Open {
 pub(crate) struct Seat {
     open: Arc<Open>,
     metrics: Arc<DoorMetrics>,
-    _of_client: Option<clients::Place>,
+    of_client: Option<clients::Place>,
 }
 
 impl Seat {
-    /// A place for a connection of `peer` to `local`, or why there is none.
-    pub(crate) fn take(
-        open: &Arc<Open>,
+    /// A place for a connection, or why there is none.
+    pub(crate) fn take(open: &Arc<Open>, worker: &worker::Worker) -> Result<Self, Cut> {
+        if open.all.fetch_add(1, Ordering::Relaxed) >= worker.serving().options.connections {
+            open.all.fetch_sub(1, Ordering::Relaxed);
+            return Err(Cut::Full);
+        }
+        worker.metrics.connections_open.inc();
+        Ok(Self { open: Arc::clone(open), metrics: Arc::clone(&worker.metrics), of_client: None })
+    }
+
+    /// The same, now that it is known to be one of `peer` to `local`.
+    pub(crate) fn of_client(
+        mut self,
         worker: &worker::Worker,
         local: SocketAddr,
         peer: SocketAddr,
@@ -288,21 +300,16 @@ impl Seat {
         let serving = worker.serving();
         let limit = serving.options.per_client;
         let trusted = || serving.entry.proxies.as_ref().is_some_and(|proxies| proxies.trust(peer.ip()));
-        let of_client = match limit > 0 && !trusted() {
-            true => Some(open.clients.enter(local, peer.ip(), limit).ok_or(Cut::Client)?),
-            false => None,
-        };
-        if open.all.fetch_add(1, Ordering::Relaxed) >= serving.options.connections {
-            open.all.fetch_sub(1, Ordering::Relaxed);
-            return Err(Cut::Full);
+        if limit > 0 && !trusted() {
+            self.of_client = Some(self.open.clients.enter(local, peer.ip(), limit).ok_or(Cut::Client)?);
         }
-        worker.metrics.connections_open.inc();
-        Ok(Self { open: Arc::clone(open), metrics: Arc::clone(&worker.metrics), _of_client: of_client })
+        Ok(self)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        drop(self.of_client.take());
         self.open.all.fetch_sub(1, Ordering::Relaxed);
         self.metrics.connections_open.dec();
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::DoorError;
 use super::listener::listen;
+use crate::filter::Networks;
 use crate::h3::socket::{self, Before, Ids, mailboxes};
 use crate::tls::Tls;
 
@@ -29,6 +30,8 @@ pub struct Place {
     pub http3: bool,
     /// Connections that may wait to be accepted, for each thread.
     pub backlog: i32,
+    /// Proxies whose connections begin with a header that says whose they are.
+    pub proxies: Networks,
 }
 
 impl Place {
@@ -118,7 +121,7 @@ impl Held {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             _ => false,
         };
-        same && self.quic.is_some() == place.speaks_quic()
+        same && self.quic.is_some() == place.speaks_quic() && self.place.proxies == place.proxies
     }
 }
 

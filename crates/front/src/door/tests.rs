@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 
 use super::*;
+use crate::filter::Networks;
 use crate::message::{Answer, Body, FilePart, Request, Response, Streamed, Transfer};
 
 mod files;
@@ -97,7 +98,7 @@ fn streamed(length: Option<u64>) -> Response {
 }
 
 fn place() -> Place {
-    Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: None, http3: false, backlog: 64 }
+    Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: None, http3: false, backlog: 64, proxies: Networks::of(&[]) }
 }
 
 fn serving(options: Options, handler: impl Handler + 'static) -> Serving {

@@ -7,10 +7,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -28,6 +25,7 @@ use super::networks::client;
 use super::rate::{self, Cells, Rate};
 use super::turns::{self, Entered, Told, Turn, Turns};
 use super::users::{Users, UsersError};
+use super::watched::Watched;
 use crate::message::{Local, Request, Response};
 use crate::problem::Problem;
 
@@ -35,15 +33,13 @@ use crate::problem::Problem;
 const KNOWN: usize = 4096;
 /// Addresses whose wrong passwords are counted at a time.
 const ADDRESSES: usize = 65_536;
-/// How often a file of users is looked at.
-const LOOK: u64 = 1_000_000_000;
 
 /// Asks for names and passwords.
 #[derive(Debug)]
 pub(crate) struct BasicAuth {
     pub(crate) settings: Settings,
     users: RwLock<Arc<Users>>,
-    file: Option<Watched>,
+    file: Watched,
     challenge: HeaderValue,
     failures: Cells,
     hasher: RandomState,
@@ -53,17 +49,6 @@ pub(crate) struct BasicAuth {
     turns: Arc<Turns>,
     metrics: Arc<FilterMetrics>,
 }
-
-/// A file of users, and what it was when it was read.
-#[derive(Debug)]
-struct Watched {
-    path: PathBuf,
-    seen: Mutex<Option<Stamp>>,
-    looked: AtomicU64,
-}
-
-/// What changes with a file: device, number, size, seconds and nanoseconds of its last change.
-type Stamp = (u64, u64, u64, i64, i64);
 
 /// Why nobody could sign in.
 #[derive(Debug, thiserror::Error)]
@@ -103,8 +88,7 @@ impl BasicAuth {
     pub(crate) fn new(settings: Settings, metrics: &Arc<FilterMetrics>) -> Result<Arc<Self>, AuthError> {
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(AuthError::Random)?;
-        let file = settings.file.clone();
-        let file = file.map(|path| Watched { path, seen: Mutex::new(None), looked: AtomicU64::new(0) });
+        let file = Watched::new(settings.file.iter().cloned().collect());
         // Checked when the configuration was read.
         let challenge = HeaderValue::try_from(format!("Basic realm=\"{}\", charset=\"UTF-8\"", settings.realm));
         let auth = Self {
@@ -240,10 +224,7 @@ impl BasicAuth {
 
     /// Has the file of users read again where it has changed.
     fn look(self: &Arc<Self>, now: u64) {
-        let Some(file) = &self.file else { return };
-        let looked = file.looked.load(Ordering::Relaxed);
-        let due = now.saturating_sub(looked) >= LOOK;
-        if !due || file.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        if !self.file.are_due(now) {
             return;
         }
         let auth = Arc::clone(self);
@@ -260,16 +241,11 @@ impl BasicAuth {
         let listed =
             self.settings.users.iter().filter_map(|(name, hash)| Some((name.clone(), hash.expose().parse().ok()?)));
         let mut users = HashMap::new();
-        if let Some(file) = &self.file {
-            let failed = |source| AuthError::File { path: file.path.display().to_string(), source };
-            let about = std::fs::metadata(&file.path).map_err(failed)?;
-            let stamp = (about.dev(), about.ino(), about.size(), about.ctime(), about.ctime_nsec());
-            let mut seen = file.seen.lock();
-            // One that is malformed is told of once.
-            if seen.replace(stamp) == Some(stamp) {
+        if let Some(file) = &self.settings.file {
+            if !self.file.have_changed() {
                 return Ok(());
             }
-            users = Users::read(&file.path)?;
+            users = Users::read(file)?;
         }
         users.extend(listed);
         *self.users.write() = Arc::new(Users::new(users));

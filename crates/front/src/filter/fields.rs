@@ -62,6 +62,20 @@ impl FieldRules {
     }
 }
 
+/// Takes a field out that only we may give, also where it is spelled so that programs may take it for the same: those that know fields by the names of
+/// variables do not tell dashes from underscores (RFC 3875 section 4.1.18).
+pub(crate) fn take_out(headers: &mut HeaderMap, own: &HeaderName) {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    let reads_as_own = |name: &&HeaderName| {
+        let (name, own) = (name.as_str(), own.as_str());
+        name.len() == own.len() && name.bytes().map(plain).eq(own.bytes().map(plain))
+    };
+    let forged: Vec<HeaderName> = headers.keys().filter(reads_as_own).cloned().collect();
+    for name in forged {
+        headers.remove(name);
+    }
+}
+
 /// Fields that every answer of a route gets which does not have them itself.
 #[derive(Debug)]
 pub(crate) struct Defaults(Arc<ReadyHead>);

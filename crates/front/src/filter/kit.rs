@@ -2,7 +2,7 @@
 //!
 //! A new configuration is prepared first, with what it has in common with the one in force, and taken up when nothing else refuses it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use super::auth::{AuthError, BasicAuth};
 use super::config::{self, AccessLogSettings, Shared};
 use super::cors::Cors;
 use super::fields::{Defaults, FieldRules};
+use super::forward::Forward;
+use super::jwt::{self, Bearer, Issuer, JwtError};
 use super::log::{AccessLog, LogError};
 use super::metrics::FilterMetrics;
 use super::networks::{Network, Networks};
@@ -24,6 +26,7 @@ use super::rate::{Counter, CounterError, Limiter};
 use super::users::Users;
 use super::visit::{Entry, Ids};
 use super::{Chain, Closed, Filtered};
+use crate::ask::Ask;
 use crate::message::Handler;
 use crate::traffic::{Counted, Listed, Traffic};
 
@@ -42,6 +45,8 @@ struct Kept {
     /// By what they belong to and their place there.
     limits: HashMap<(String, usize), Arc<Limiter>>,
     auths: HashMap<String, Arc<BasicAuth>>,
+    /// By their names.
+    issuers: HashMap<String, Arc<Issuer>>,
     counter: Option<(config::Redis, Arc<Counter>)>,
     routes: Option<Counted>,
 }
@@ -59,6 +64,10 @@ pub struct General<'a> {
     pub access_log: Option<&'a AccessLogSettings>,
     /// Where limits are counted together with other servers.
     pub redis: Option<&'a config::Redis>,
+    /// Who issues tokens, by name.
+    pub jwt_issuers: &'a BTreeMap<String, config::JwtIssuer>,
+    /// Who sends questions about requests, where there is somebody.
+    pub asker: Option<&'a Arc<dyn Ask>>,
     /// What holds for every route that does not say otherwise.
     pub shared: Shared<'a>,
 }
@@ -90,6 +99,12 @@ pub enum KitError {
     /// A page of errors.
     #[error("{0}{1}")]
     Page(String, PageError),
+    /// Who issues tokens.
+    #[error("{0}")]
+    Jwt(#[from] JwtError),
+    /// Questions about requests.
+    #[error("{0}forward_auth.url: nobody here sends questions about requests")]
+    Asker(String),
     /// The access log.
     #[error("access_log: {0}")]
     Log(#[from] LogError),
@@ -128,7 +143,8 @@ impl KitError {
         let source = match self {
             Self::List(_, ListError::File { source, .. })
             | Self::Auth(_, AuthError::File { source, .. })
-            | Self::Page(_, PageError { source, .. }) => source,
+            | Self::Page(_, PageError { source, .. })
+            | Self::Jwt(JwtError::File { source, .. }) => source,
             _ => return false,
         };
         source.kind() == io::ErrorKind::PermissionDenied
@@ -145,6 +161,11 @@ pub fn missing(route: Option<usize>, shared: Shared<'_>) -> Vec<KitError> {
     let addresses = addresses.map(|error| KitError::List(scope(), error));
     let users = users.map(|error| KitError::Auth(scope(), error));
     addresses.into_iter().chain(users).chain(pages.map(|error| KitError::Page(scope(), error))).collect()
+}
+
+/// The same of an issuer of tokens.
+pub fn missing_issuer(name: &str, issuer: &config::JwtIssuer) -> Vec<KitError> {
+    jwt::missing(name, issuer).into_iter().map(KitError::Jwt).collect()
 }
 
 impl Kit {
@@ -178,6 +199,14 @@ impl Kit {
                 Some(known) => known,
                 None => (settings.clone(), Counter::start(settings, &self.metrics)?),
             });
+        }
+        for (name, settings) in general.jwt_issuers {
+            let same = before.issuers.get(name).filter(|issuer| issuer.settings == *settings);
+            let issuer = match same {
+                Some(same) => Arc::clone(same),
+                None => Issuer::new(name, settings.clone(), &self.metrics)?,
+            };
+            next.issuers.insert(name.clone(), issuer);
         }
         let id = general.request_id.map(|id| Ids { field: id.header.name().clone(), trust: id.trust });
         let proxies = Proxies::new(general.trusted_proxies, general.client_field).map(Arc::new);
@@ -260,6 +289,14 @@ impl Prepared<'_> {
             Some(settings) => Some(self.auth(scope(route.shared.basic_auth.is_some()), settings)?),
             None => None,
         };
+        let jwt = shared.jwt.filter(|jwt| jwt.enabled).map(|settings| self.jwt(settings));
+        let forward = shared.forward_auth.filter(|forward| forward.enabled);
+        let forward = forward.map(|settings| {
+            let asker =
+                self.general.asker.ok_or_else(|| KitError::Asker(scope(route.shared.forward_auth.is_some())))?;
+            Ok::<_, KitError>(Forward::new(settings.clone(), asker, &self.metrics).map(Arc::new))
+        });
+        let forward = forward.transpose()?.flatten();
         let unlogged = !route.logged && self.entry.log.is_some();
         let chain = Chain {
             metrics: Arc::clone(&self.metrics),
@@ -271,6 +308,8 @@ impl Prepared<'_> {
             cors: shared.cors.and_then(Cors::new),
             certified: shared.client_certificate.filter(|certified| certified.enabled).cloned(),
             auth,
+            jwt,
+            forward,
             max_body: route.max_body,
             request_fields: shared.request_headers.and_then(FieldRules::new),
             timeout: route.timeout,
@@ -318,6 +357,14 @@ impl Prepared<'_> {
         settings.iter().enumerate().map(limit).collect()
     }
 
+    /// Who asks for tokens; where no issuer is named, those of the only one.
+    fn jwt(&self, settings: &config::Jwt) -> Arc<Bearer> {
+        let is_meant = |name: &String| settings.issuers.is_empty() || settings.issuers.contains(name);
+        let names = self.general.jwt_issuers.keys().filter(|name| is_meant(name));
+        let issuers = names.filter_map(|name| self.next.issuers.get(name)).cloned().collect();
+        Arc::new(Bearer::new(settings.clone(), issuers, &self.metrics))
+    }
+
     fn auth(&mut self, scope: String, settings: &config::BasicAuth) -> Result<Arc<BasicAuth>, KitError> {
         if let Some(known) = self.next.auths.get(&scope) {
             return Ok(Arc::clone(known));
@@ -337,6 +384,7 @@ impl Chain {
     /// Whether a request would meet nothing in it.
     fn does_nothing(&self) -> bool {
         let by_whose = self.addresses.is_none() && self.certified.is_none() && self.auth.is_none();
+        let by_whose = by_whose && self.jwt.is_none() && self.forward.is_none();
         let before = by_whose && self.closed.is_none() && self.limits.is_empty();
         let within = self.max_body.is_none() && self.request_fields.is_none() && self.pages.is_none();
         let after = self.timeout.is_none() && self.response_fields.is_none() && self.security.is_none();

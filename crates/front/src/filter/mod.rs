@@ -5,7 +5,8 @@
 //! 2. Who may come, by address (`addresses`), and whether there is anything to ask for (maintenance).
 //! 3. Limits on requests (`rate`).
 //! 4. Preflights of CORS (`cors`), which have no credentials. What is refused further out tells its page why, too.
-//! 5. Certificates of clients (`certificates`), names and passwords (`auth`, `turns`, `users`).
+//! 5. Certificates of clients (`certificates`), names and passwords (`auth`, `turns`, `users`), tokens (`jwt`), what others say when they are
+//!    asked (`forward`).
 //! 6. How much may be sent along (`body`), changes to the request's fields (`fields`), time to answer in.
 //! 7. The response cache, response compression, another target (`rewrite`), the handler. So the cache knows answers by the targets that
 //!    clients ask for, and they are purged by those.
@@ -15,8 +16,9 @@
 //! On the way back: pages in the place of errors (`pages`), changes to the answer's fields, fields that tell browsers to be careful, CORS, what is left of limits.
 //!
 //! - `config`: what the configuration says of all this. `layers`: 2 to 7, put together. `kit`: what outlives a reload. `networks`, `clients`: addresses, and their connections.
+//!   `watched`: files that may change.
 //!
-//! Deliberately absent: the PROXY protocol, and OAuth.
+//! Deliberately absent: the PROXY protocol, and signing in by OAuth.
 
 mod addresses;
 mod auth;
@@ -26,7 +28,9 @@ pub(crate) mod clients;
 pub mod config;
 pub(crate) mod cors;
 mod fields;
+mod forward;
 mod id;
+mod jwt;
 mod kit;
 mod layers;
 mod log;
@@ -39,18 +43,20 @@ mod rewrite;
 mod turns;
 mod users;
 mod visit;
+mod watched;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
+use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 pub use addresses::ListError;
 pub use auth::AuthError;
-pub use kit::{General, Kit, KitError, Prepared, Route, Taken, missing};
+pub use jwt::{JwtError, KeyError, ShortSecret, short_secret};
+pub use kit::{General, Kit, KitError, Prepared, Route, Taken, missing, missing_issuer};
 pub use layers::Layers;
 pub use log::{AccessLog, LogError, LogField};
 pub use metrics::FilterMetrics;
@@ -70,6 +76,8 @@ use addresses::Addresses;
 use auth::BasicAuth;
 use cors::{Cors, Told};
 use fields::{Defaults, FieldRules};
+use forward::Forward;
+use jwt::{Bearer, Moment};
 use metrics::Refused;
 use pages::Pages;
 use rate::{Limiter, Verdict};
@@ -90,6 +98,8 @@ pub(crate) struct Chain {
     pub(crate) cors: Option<Arc<Cors>>,
     pub(crate) certified: Option<config::Certified>,
     pub(crate) auth: Option<Arc<BasicAuth>>,
+    pub(crate) jwt: Option<Arc<Bearer>>,
+    pub(crate) forward: Option<Arc<Forward>>,
     pub(crate) max_body: Option<u64>,
     pub(crate) request_fields: Option<FieldRules>,
     pub(crate) timeout: Option<Duration>,
@@ -116,6 +126,10 @@ struct After {
     /// Of the limits, the one of which least is left.
     left: Option<(usize, Verdict)>,
     user: Option<Box<str>>,
+    /// Whether nobody but the client may keep it, as far as it does not say itself.
+    private: bool,
+    /// Fields that it gets because of who asked.
+    fields: HeaderMap,
     /// What the client would have an error written as, where there are pages for that.
     likes: Media,
 }
@@ -175,7 +189,7 @@ impl Chain {
     /// Whether the same head may get another answer next time: by whose request it is, and how many there were.
     fn looks_beyond_the_head(&self) -> bool {
         let by_whose = self.addresses.is_some() || self.certified.is_some() || self.auth.is_some();
-        by_whose || self.closed.is_some() || !self.limits.is_empty()
+        by_whose || self.jwt.is_some() || self.forward.is_some() || self.closed.is_some() || !self.limits.is_empty()
     }
 
     /// The answer to who may not come, or comes while it is closed.
@@ -258,11 +272,11 @@ impl Chain {
             let response = self.refused(Refused::Certificate, problem, &request.head);
             return self.finish(after, response).into();
         }
-        let Some(auth) = &self.auth else { return self.pass_on(request, after) };
+        let Some(auth) = &self.auth else { return self.ask_for_token(request, after) };
         match auth.check(&request, rate::clock()) {
             auth::Checked::Pass(user) => {
                 after.user = Some(user);
-                self.pass_on(request, after)
+                self.ask_for_token(request, after)
             }
             auth::Checked::Refuse(response) => {
                 self.metrics.refused.of(Refused::Credentials).inc();
@@ -275,7 +289,7 @@ impl Chain {
                     match checked.await {
                         Ok(user) => {
                             after.user = Some(user);
-                            chain.pass_on(request, after).response().await
+                            chain.ask_for_token(request, after).response().await
                         }
                         Err(response) => {
                             chain.metrics.refused.of(Refused::Credentials).inc();
@@ -285,6 +299,54 @@ impl Chain {
                 }))
             }
         }
+    }
+
+    fn ask_for_token(self: &Arc<Self>, mut request: Request, after: After) -> Answer {
+        let Some(jwt) = self.jwt.clone() else { return self.ask_others(request, after) };
+        match jwt.check(&mut request.head, Moment::now()) {
+            Ok(checked) => self.with_token(checked, request, after),
+            Err(fetched) => {
+                let chain = Arc::clone(self);
+                Answer::Later(Box::pin(async move {
+                    fetched.await;
+                    let checked = jwt.check_again(&mut request.head, Moment::now());
+                    chain.with_token(checked, request, after).response().await
+                }))
+            }
+        }
+    }
+
+    fn with_token(self: &Arc<Self>, checked: jwt::Checked, request: Request, mut after: After) -> Answer {
+        match checked {
+            Ok(passed) => {
+                after.user = passed.user.or(after.user);
+                after.private = passed.in_query;
+                self.ask_others(request, after)
+            }
+            Err(refusal) => {
+                after.user = refusal.user.or(after.user);
+                self.metrics.refused.of(refusal.why).inc();
+                self.refuse(after, refusal.response, &request.head.headers)
+            }
+        }
+    }
+
+    fn ask_others(self: &Arc<Self>, mut request: Request, mut after: After) -> Answer {
+        let Some(forward) = self.forward.clone() else { return self.pass_on(request, after) };
+        let chain = Arc::clone(self);
+        Answer::Later(Box::pin(async move {
+            match forward.check(&mut request).await {
+                Ok(passed) => {
+                    after.user = passed.user.or(after.user);
+                    after.fields = passed.fields;
+                    chain.pass_on(request, after).response().await
+                }
+                Err(response) => {
+                    chain.metrics.refused.of(Refused::Asked).inc();
+                    chain.refuse(after, response, &request.head.headers).response().await
+                }
+            }
+        }))
     }
 
     fn pass_on(self: &Arc<Self>, mut request: Request, after: After) -> Answer {
@@ -363,6 +425,12 @@ impl Chain {
         }
         if after.user.is_some() {
             response.note_mut().user = after.user;
+        }
+        for (name, value) in &after.fields {
+            response.headers.append(name.clone(), value.clone());
+        }
+        if after.private && response.field(&CACHE_CONTROL).is_none() {
+            response.headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
         }
         if self.unlogged {
             response.note_mut().unlogged = true;

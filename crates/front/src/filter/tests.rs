@@ -1,5 +1,6 @@
 //! The middleware of a route, as the configuration sets it up, around handlers that answer at once or later.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::OnceLock;
@@ -41,15 +42,17 @@ impl Handler for Echo {
 
 crate::filtered_section! {
     /// As a route or `[front]` has it.
-    struct Keys {
+    pub(super) struct Keys {
         /// Another target.
         rewrite: Option<config::Rewrite>,
         /// The largest body.
         max_body: Option<u64>,
+        /// Who issues tokens.
+        pub(super) jwt_issuer: BTreeMap<String, config::JwtIssuer>,
     }
 }
 
-fn keys(text: &str) -> Keys {
+pub(super) fn keys(text: &str) -> Keys {
     let sources = Sources { file: Some(("test.toml".into(), text.into())), ..Sources::default() };
     match outwork_config::load::<Keys>(sources) {
         Ok(Loaded { value, .. }) => value,
@@ -58,18 +61,28 @@ fn keys(text: &str) -> Keys {
 }
 
 /// Handlers behind what the configuration says.
-struct Behind {
+pub(super) struct Behind {
     kit: Kit,
     handler: Arc<dyn Handler>,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Behind {
-    fn new(general: &str, route: &str, inner: impl Handler + 'static) -> Self {
+    pub(super) fn new(general: &str, route: &str, inner: impl Handler + 'static) -> Self {
+        Self::asking(general, route, inner, None)
+    }
+
+    /// One that has somebody to ask.
+    pub(super) fn asking(
+        general: &str,
+        route: &str,
+        inner: impl Handler + 'static,
+        asker: Option<&Arc<dyn crate::ask::Ask>>,
+    ) -> Self {
         let (general, own) = (keys(general), keys(route));
         let (kit, runtime) =
             (Kit::default(), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
-        let mut prepared = kit.prepare(of(&general)).unwrap();
+        let mut prepared = kit.prepare(General { asker, ..of(&general) }).unwrap();
         let inner: Arc<dyn Handler> = match &own.rewrite {
             Some(rewrite) => Arc::new(Rewritten::new(rewrite, Arc::new(inner), kit.metrics())),
             None => Arc::new(inner),
@@ -91,31 +104,37 @@ impl Behind {
         }
     }
 
-    fn wait(&self, request: Request) -> Response {
+    pub(super) fn wait(&self, request: Request) -> Response {
         self.runtime.block_on(async { self.handler.handle(request).response().await })
     }
 
-    fn refused(&self, why: Refused) -> u64 {
+    pub(super) fn metrics(&self) -> &FilterMetrics {
+        self.kit.metrics()
+    }
+
+    pub(super) fn refused(&self, why: Refused) -> u64 {
         self.kit.metrics().refused.of(why).get()
     }
 }
 
-fn of(keys: &Keys) -> General<'_> {
+pub(super) fn of(keys: &Keys) -> General<'_> {
     General {
         trusted_proxies: &[],
         client_field: ClientField::XForwardedFor,
         request_id: None,
         access_log: None,
         redis: None,
+        jwt_issuers: &keys.jwt_issuer,
+        asker: None,
         shared: keys.shared(),
     }
 }
 
-fn route_of(keys: &Keys, index: usize) -> Route<'_> {
+pub(super) fn route_of(keys: &Keys, index: usize) -> Route<'_> {
     Route { index: Some(index), shared: keys.shared(), max_body: None, timeout: None, logged: true }
 }
 
-fn request(method: Method, target: &str, fields: &[(&str, &str)]) -> Request {
+pub(super) fn request(method: Method, target: &str, fields: &[(&str, &str)]) -> Request {
     let mut builder = http::Request::builder().method(method).uri(target).header(HOST, "a.example");
     for (name, value) in fields {
         builder = builder.header(*name, *value);
@@ -146,11 +165,11 @@ fn encrypted(mut request: Request, client: Option<(&str, &str)>) -> Request {
     request
 }
 
-fn get(target: &str) -> Request {
+pub(super) fn get(target: &str) -> Request {
     request(Method::GET, target, &[])
 }
 
-fn text(response: &Response) -> &str {
+pub(super) fn text(response: &Response) -> &str {
     match &response.body {
         crate::message::Body::Full(body) => std::str::from_utf8(body).unwrap(),
         _ => "",
@@ -243,6 +262,7 @@ fn whoever_decides_by_more_than_the_head_takes_it_away_that_an_answer_stands() {
         ("rate_limit = [{ limit = 10 }]", false),
         ("client_certificate = { subjects = ['CN=*'] }", false),
         (&login(), false),
+        ("jwt = { optional = true }", false),
     ] {
         let behind = Behind::new("", route, Standing);
         let response = behind.wait(again());

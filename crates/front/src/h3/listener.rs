@@ -126,7 +126,8 @@ impl Listening {
             // One that has no right to another try is refused with that.
             return drop(incoming.retry());
         }
-        let seat = match Seat::take(&self.open, &self.worker, self.local, peer) {
+        let seat = Seat::take(&self.open, &self.worker);
+        let seat = match seat.and_then(|seat| seat.of_client(&self.worker, self.local, peer)) {
             Ok(seat) => seat,
             Err(why) => {
                 metrics.connections_cut.of(why).inc();

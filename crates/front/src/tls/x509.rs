@@ -209,6 +209,20 @@ impl Facts {
     }
 }
 
+/// The public key of a certificate, with its algorithm (`SubjectPublicKeyInfo`, RFC 5280 section 4.1.2.7).
+pub(crate) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    let mut outer = Der(Der(certificate).take(SEQUENCE)?);
+    let mut signed = Der(outer.take(SEQUENCE)?);
+    if signed.peek() == Some(VERSION) {
+        signed.next()?;
+    }
+    // Serial number, algorithm of the signature, issuer, validity, subject.
+    for tag in [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE] {
+        signed.take(tag)?;
+    }
+    signed.next().filter(|(tag, ..)| *tag == SEQUENCE).map(|(_, _, whole)| whole)
+}
+
 /// Octets in hexadecimal, small letters.
 pub(crate) fn hex(octets: &[u8]) -> String {
     use std::fmt::Write;

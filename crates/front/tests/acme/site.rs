@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use outwork_front::acme::{self, Settings};
 use outwork_front::answer::Respond;
 use outwork_front::door::{Bound, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
+use outwork_front::filter::Networks;
 use outwork_front::https::{Https, Rule};
 use outwork_front::tls::{Certificates, Entry, Offer, Profile, Source};
 use tokio::runtime::Runtime;
@@ -41,9 +42,16 @@ impl Site {
         let sources = names.iter().map(|name| Source::Acme((*name).to_owned())).collect();
         let offer = Offer { profile: Profile::default(), sources };
         let tls = certificates.open(&[offer]).expect("an offer").pop();
-        let mut places = vec![Place { address: (address, TLS).into(), tls, http3: false, backlog: 16 }];
+        let mut places =
+            vec![Place { address: (address, TLS).into(), tls, http3: false, backlog: 16, proxies: Networks::of(&[]) }];
         if clear {
-            places.push(Place { address: (address, HTTP).into(), tls: None, http3: false, backlog: 16 });
+            places.push(Place {
+                address: (address, HTTP).into(),
+                tls: None,
+                http3: false,
+                backlog: 16,
+                proxies: Networks::of(&[]),
+            });
         }
         let routes = Box::new(Respond::new(StatusCode::OK, HeaderMap::new(), "routed"));
         let rules = vec![((IpAddr::from(address), HTTP).into(), Rule { redirect: Some(443), hsts: None })];

@@ -11,7 +11,7 @@ use outwork_front::cached::api::Caching;
 use outwork_front::coding::{CodingMetrics, Compressor};
 use outwork_front::config::Listener;
 use outwork_front::door::{self, Bound, Door, DoorError, DoorMetrics, Farewell, Handed, Place, Prepared, Serving};
-use outwork_front::filter::Kit;
+use outwork_front::filter::{Kit, Networks};
 use outwork_front::https::Https;
 use outwork_front::message::Handler;
 use outwork_front::tls::{Certificates, Offer};
@@ -131,7 +131,9 @@ impl BoundFront {
         let key = settings.store.data_dir.join(PROXY_KEY);
         let pools = Pools::new(secret::keep(&key).with_context(|| format!("{}", key.display()))?);
         registry.register(Arc::clone(pools.metrics()) as _)?;
-        let prepared = pools.prepare(&settings.proxy).map_err(|error| cannot("the front door does not open", error))?;
+        let prepared = pools
+            .prepare(&settings.proxy, &front.asked())
+            .map_err(|error| cannot("the front door does not open", error))?;
         let made_of = MadeOf {
             kit: &kit,
             files: &shared,
@@ -277,6 +279,7 @@ fn places(listeners: &[Listener], tls: &[Option<Arc<Tls>>]) -> Vec<Place> {
         tls: tls.clone(),
         http3: listener.tls.as_ref().is_some_and(|tls| tls.http3.enabled),
         backlog: i32::try_from(listener.backlog).unwrap_or(i32::MAX),
+        proxies: Networks::of(listener.proxy_protocol.as_ref().map_or(&[], |proxies| &proxies.from)),
     };
     listeners.iter().zip(tls).map(place).collect()
 }

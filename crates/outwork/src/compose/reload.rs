@@ -194,7 +194,7 @@ impl Reload {
             before.with(&read.value.web).map(|after| (before, Arc::new(after)))
         });
         let databases = databases.transpose().map_err(Refusal::Prepare)?;
-        let pools = front.map(|front| front.pools.prepare(&read.value.proxy)).transpose();
+        let pools = front.map(|front| front.pools.prepare(&read.value.proxy, &read.value.front.asked())).transpose();
         let pools = pools.map_err(|error| Refusal::Prepare(error.to_string()))?;
         // Made ready in any case: a folder may have come in the place of another though no setting has changed.
         let made = front.zip(databases.as_ref()).zip(pools.as_ref()).map(|((front, (_, databases)), pools)| {

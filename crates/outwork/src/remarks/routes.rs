@@ -31,8 +31,9 @@ pub(super) fn guards_are_asked(front: &FrontSettings, conditions: &[Conditions],
 }
 
 /// What guards a route, and whether it has that.
-fn guards(shared: &Shared<'_>) -> [(&'static str, bool); 2] {
-    [("basic_auth", shared.basic_auth.is_some()), ("addresses", shared.addresses.is_some())]
+fn guards(shared: &Shared<'_>) -> [(&'static str, bool); 4] {
+    let guards = ["basic_auth", "jwt", "forward_auth", "addresses"];
+    guards.map(|guard| (guard, shared.named().contains(&(guard, true))))
 }
 
 fn passed_by(Passed { by, host, path }: &Passed, other: &Route, route: &Route) -> Fault {

@@ -12,6 +12,7 @@ mod front;
 mod http3;
 mod local_access;
 mod measure;
+mod proxied;
 mod proxy;
 #[path = "../../../cache/tests/redis/server.rs"]
 mod redis;
@@ -22,4 +23,5 @@ mod sql;
 mod store;
 mod threads;
 mod tls;
+mod tokens;
 mod upgrade;

@@ -53,6 +53,45 @@ fn files_folders_and_users_that_a_start_needs_are_looked_for() {
 }
 
 #[test]
+fn keys_of_tokens_that_cannot_be_used_and_issuers_that_nobody_knows_are_refused() {
+    let front =
+        |jwt: &str, issuer: &str| format!("[front]\njwt = {jwt}\n[front.jwt_issuer.a]\n{issuer}\n{LISTENER}{RESPOND}");
+    let found = |jwt: &str, issuer: &str, key: &str| {
+        let (found, help) = fault(&front(jwt, issuer), key);
+        format!("{found}; {help}")
+    };
+    let told = found("{}", "public_keys = ['none']", "front.jwt_issuer.a.public_keys[0]");
+    assert!(told.contains("cannot read ") && told.contains("none: No such file"), "{told}");
+    let told = found("{}", "public_keys = ['weak']", "front.jwt_issuer.a.public_keys[0]");
+    assert!(told.contains("weak: it has no PUBLIC KEY and no CERTIFICATE"), "{told}");
+    let told = found("{}", "jwks_file = 'weak'", "front.jwt_issuer.a.jwks_file");
+    assert!(told.contains("weak: it is no JSON Web Key Set"), "{told}");
+    let told = found("{}", "", "front.jwt_issuer.a");
+    assert!(told.contains("no token could be verified"), "{told}");
+    let told = found("{}", "jwks_url = 'ftp://a.test/'\naudiences = ['a']", "front.jwt_issuer.a.jwks_url");
+    assert!(told.contains("is no URL of HTTP"), "{told}");
+    let told =
+        found("{}", "public_keys = ['weak']\nalgorithms = ['RS256', 'HS256']", "front.jwt_issuer.a.algorithms[1]");
+    assert!(told.contains("a secret verifies this, and there is none"), "{told}");
+    let told = found("{ issuers = ['b'] }", "secret_file = 'weak'", "front.jwt.issuers[0]");
+    assert!(told.contains("there is no issuer \"b\" in front.jwt_issuer"), "{told}");
+    let two = "secret_file = 'weak'\n[front.jwt_issuer.b]\nsecret_file = 'weak'";
+    let told = found("{}", two, "front.jwt");
+    assert!(told.contains("issuers = [\"a\", \"b\"]"), "{told}");
+    let told = found("{ issuers = ['a', 'b'] }", two, "front.jwt.issuers");
+    assert!(told.contains("front.jwt_issuer.a has no name"), "{told}");
+    let told = found("{ claims = { realm = { roles = 'x' } } }", "secret_file = 'weak'", "front.jwt.claims.realm");
+    assert!(told.contains("\"realm.NAME\""), "{told}");
+    let told = found(
+        "{ claim_headers = { authorization = 'sub' } }",
+        "secret_file = 'weak'",
+        "front.jwt.claim_headers.authorization",
+    );
+    assert!(told.contains("this field has credentials"), "{told}");
+    fault(&format!("{LISTENER}{RESPOND}jwt = {{}}\n"), "front.route[0].jwt");
+}
+
+#[test]
 fn what_nothing_opens_is_not_looked_for() {
     let place = Place::with("[front]\nbasic_auth = { file = 'users' }\n");
     let checked = place.outwork(&["check", "--json"]);

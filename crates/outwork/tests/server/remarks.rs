@@ -55,6 +55,42 @@ fn a_certificate_that_no_listener_asks_for_is_warned_of() {
 }
 
 #[test]
+fn tokens_that_others_see_or_make_or_that_nobody_can_send_are_warned_of() {
+    let site = |front: &str, issuer: &str, route: &str| {
+        format!("[front]\n{front}\n[front.jwt_issuer.a]\n{issuer}\n{LISTENER}{ROUTE}{route}\n")
+    };
+    let fetched = "jwks_url = 'https://login.example.org/keys'\naudiences = ['site']";
+    silent(&site("jwt = {}", fetched, ""));
+    silent(&site("jwt = {}", &fetched.replace("https://login.example.org", "http://127.0.0.1:8000"), ""));
+    let (key, _, found) = warned(&site("jwt = {}", &fetched.replace("https", "http"), ""));
+    assert!(key == "front.jwt_issuer.a.jwks_url" && found.contains("fetched in clear text"), "{key}: {found}");
+    let (key, _, found) = warned(&site("jwt = {}", "jwks_url = 'https://login.example.org/keys'", ""));
+    assert!(key == "front.jwt_issuer.a.jwks_url" && found.contains("nobody is named"), "{key}: {found}");
+
+    let password = "basic_auth = { users = { ann = '$2y$04$abcdefghijklmnopqrstuuGbKDpNc4C8KcSQTqcFnTRIRdHQCVnkS' } }";
+    let (key, _, found) = warned(&site(password, fetched, "jwt = {}"));
+    assert!(key == "front.route[0].jwt" && found.contains("every request is answered 401"), "{key}: {found}");
+    silent(&site(password, fetched, "jwt = { cookie = 'token' }"));
+    silent(&site(password, fetched, "jwt = {}\nbasic_auth = { enabled = false }"));
+
+    let (key, _, found) = warned(&site("jwt = { query = 'ticket' }\naccess_log = {}", fetched, ""));
+    assert!(key == "front.jwt.query" && found.contains("ticket=: it does not mask them"), "{key}: {found}");
+    silent(&site("jwt = { query = 'access_token' }\naccess_log = {}", fetched, ""));
+    silent(&site("jwt = { query = 'ticket' }\naccess_log = { query = 'drop' }", fetched, ""));
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let short = |secret: &str, more: &str| {
+        std::fs::write(dir.path().join("secret"), secret).expect("a file");
+        told(dir.path(), &site("jwt = {}", &format!("secret_file = 'secret'\n{more}"), ""))
+    };
+    let (good, found) = short("too short\n", "");
+    assert!(good && found.len() == 1 && found[0].1 == "front.jwt_issuer.a.secret_file", "{found:?}");
+    assert!(found[0].3.contains("9 bytes, and HS256 is as hard to forge as one with 32"), "{found:?}");
+    assert_eq!(short(&"x".repeat(32), ""), (true, Vec::new()));
+    assert!(short(&"x".repeat(32), "algorithms = ['HS256', 'HS512']").1[0].3.contains("HS512"));
+}
+
+#[test]
 fn listeners_of_one_address_are_warned_of_and_refused_where_they_differ() {
     let (key, line, found) = warned(&format!("{LISTENER}{LISTENER}{ROUTE}"));
     assert_eq!((&*key, line), ("front.listener[1].address", 4));

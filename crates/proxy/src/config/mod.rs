@@ -34,7 +34,6 @@ section! {
 
 section! {
     /// Servers of which any one can answer.
-    #[required_keys]
     pub struct Pool {
         /// The servers.
         pub backend: Vec<Backend>,
@@ -284,6 +283,12 @@ fn tls(tls: &UpstreamTls, at: &mut At<'_>) {
 }
 
 impl Pool {
+    /// One server, with everything as it is where nobody says otherwise.
+    pub(crate) fn of(url: BackendUrl) -> Self {
+        let backend = Backend { url, weight: 1, priority: 0, zone: None, max_requests: None };
+        Self { backend: vec![backend], ..Self::default() }
+    }
+
     /// What balancing takes from it, but for the members.
     pub(crate) fn balanced(&self, zone: Option<&str>) -> balance::PoolSettings {
         let outlier = &self.outlier;

@@ -22,7 +22,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) origin: &'a Origin,
     /// What `Host` says, where it is not what the client says.
     pub(super) host: Option<&'a HeaderValue>,
-    pub(super) forwarded: Forwarded,
+    /// `None` where the fields that say so are ours already.
+    pub(super) forwarded: Option<Forwarded>,
     pub(super) upgrade: Option<&'a HeaderValue>,
     pub(super) body: Length,
     /// The backend is to say first whether it wants the body.
@@ -51,7 +52,7 @@ impl Outgoing<'_> {
         push(&mut out, "host", self.host.or(said).map_or(b"", HeaderValue::as_bytes));
         let connection = listed(&head.headers);
         for (name, value) in &head.headers {
-            if name != HOST && !stays(name) && !connection.iter().any(|listed| name == listed) {
+            if self.passes(name) && !connection.iter().any(|listed| name == listed) {
                 push(&mut out, name.as_str(), value.as_bytes());
             }
         }
@@ -95,7 +96,7 @@ impl Outgoing<'_> {
         let connection = listed(&head.headers);
         let fields = request.headers_mut();
         for (name, value) in &head.headers {
-            if name != HOST && !stays(name) && !connection.iter().any(|listed| name == listed) {
+            if self.passes(name) && !connection.iter().any(|listed| name == listed) {
                 fields.append(name.clone(), value.clone());
             }
         }
@@ -114,17 +115,22 @@ impl Outgoing<'_> {
         Some(request)
     }
 
+    /// Whether a field goes on as it is.
+    fn passes(&self, name: &HeaderName) -> bool {
+        name != HOST && !stays(name) && (self.forwarded.is_none() || !says_whose(name))
+    }
+
     fn each_forwarded(&self, origin: &Origin, host: Option<&HeaderValue>, each: &mut dyn FnMut(HeaderName, &[u8])) {
         let client = origin.peer.ip().to_canonical();
         let scheme = if origin.tls { "https" } else { "http" };
-        if matches!(self.forwarded, Forwarded::XForwarded | Forwarded::Both) {
+        if matches!(self.forwarded, Some(Forwarded::XForwarded | Forwarded::Both)) {
             each(X_FORWARDED_FOR, client.to_string().as_bytes());
             each(X_FORWARDED_PROTO, scheme.as_bytes());
             if let Some(host) = host {
                 each(X_FORWARDED_HOST, host.as_bytes());
             }
         }
-        if matches!(self.forwarded, Forwarded::Forwarded | Forwarded::Both) {
+        if matches!(self.forwarded, Some(Forwarded::Forwarded | Forwarded::Both)) {
             // An IPv6 address has colons, which want quotes (RFC 7239 section 6).
             let client = if client.is_ipv6() { format!("\"[{client}]\"") } else { client.to_string() };
             let mut said = format!("for={client};proto={scheme}");
@@ -143,11 +149,14 @@ fn push(out: &mut BytesMut, name: &str, value: &[u8]) {
     out.put_slice(b"\r\n");
 }
 
-/// Fields that are of the connection that they came on (RFC 9110 section 7.6.1), frame a body, or say what only we can say.
+/// Fields that are of the connection that they came on (RFC 9110 section 7.6.1), or frame a body.
 fn stays(name: &HeaderName) -> bool {
-    is_of_connection(name)
-        || [CONTENT_LENGTH, EXPECT, FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST].contains(name)
-        || [X_FORWARDED_PORT, X_REAL_IP].contains(name)
+    is_of_connection(name) || [CONTENT_LENGTH, EXPECT].contains(name)
+}
+
+/// Fields that say whose request it is, which only we can say.
+fn says_whose(name: &HeaderName) -> bool {
+    [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT, X_REAL_IP].contains(name)
 }
 
 /// Fields that are of the connection that they came on.
@@ -216,7 +225,7 @@ mod tests {
             head,
             origin: Box::leak(Box::new(Origin { peer, local, tls: true, session: None })),
             host: None,
-            forwarded: Forwarded::Off,
+            forwarded: Some(Forwarded::Off),
             upgrade: None,
             body: Length::None,
             expects: false,
@@ -260,7 +269,7 @@ mod tests {
         ];
         let head = head(Method::GET, "/", &forged);
         assert_eq!(written(&head, |_| {}), "GET / HTTP/1.1\r\nhost: example.org\r\n\r\n");
-        let told = written(&head, |outgoing| outgoing.forwarded = Forwarded::Both);
+        let told = written(&head, |outgoing| outgoing.forwarded = Some(Forwarded::Both));
         assert_eq!(
             told,
             "GET / HTTP/1.1\r\nhost: example.org\r\nx-forwarded-for: 192.0.2.7\r\nx-forwarded-proto: https\r\n\

@@ -26,7 +26,7 @@ use outwork_front::message::{Answer, Body, BodyError, Handler, Origin, Request, 
 use outwork_front::problem::Problem;
 use tokio::time::timeout;
 
-use crate::config::{Forward, HostField};
+use crate::config::{Forward, Forwarded, HostField};
 use crate::metrics::{Absent, Retried};
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
@@ -52,12 +52,26 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub struct Proxied {
     pool: Arc<Pool>,
     settings: Forward,
+    /// What requests say of whose they are is ours.
+    ours: bool,
 }
 
 impl Proxied {
     /// To this pool.
     pub fn new(pool: Arc<Pool>, settings: Forward) -> Arc<Self> {
-        Arc::new(Self { pool, settings })
+        Arc::new(Self { pool, settings, ours: false })
+    }
+
+    /// Requests of our own, as they are.
+    pub(crate) fn asking(pool: Arc<Pool>) -> Arc<Self> {
+        let settings = Forward {
+            pool: String::new(),
+            host: HostField::Backend,
+            forwarded: Forwarded::Off,
+            upgrade: false,
+            server_timing: false,
+        };
+        Arc::new(Self { pool, settings, ours: true })
     }
 }
 
@@ -95,7 +109,7 @@ enum Why {
 }
 
 impl Proxied {
-    async fn serve(&self, request: Request) -> Response {
+    pub(crate) async fn serve(&self, request: Request) -> Response {
         let Request { head, body, origin } = request;
         if head.method == Method::CONNECT {
             let detail = "this is no proxy for connections to elsewhere";
@@ -236,7 +250,7 @@ impl Proxied {
             head,
             origin: &call.origin,
             host: (self.settings.host == HostField::Backend).then_some(&endpoint.authority),
-            forwarded: self.settings.forwarded,
+            forwarded: (!self.ours).then_some(self.settings.forwarded),
             upgrade,
             body: length,
             expects,

@@ -27,7 +27,7 @@ use outwork_telemetry::Gauge;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-use crate::address::{Place, Speech};
+use crate::address::{BackendUrl, Place, Speech};
 use crate::clock::Clock;
 use crate::config::{Pool as Settings, Proxy};
 use crate::metrics::{Ejected, ProxyMetrics};
@@ -36,6 +36,9 @@ use queue::Queue;
 use sticky::Sticky;
 use tls::Encryption;
 pub use tls::UpstreamTlsError;
+
+/// What the name of a pool begins with that is of one server, which is asked by its URL. No name in the configuration is taken for one.
+const ASKED: &str = "asked: ";
 
 /// Every pool there is. One of it outlives every configuration.
 #[derive(Debug)]
@@ -131,6 +134,11 @@ impl PreparedPools {
     pub fn get(&self, name: &str) -> Option<&Arc<Pool>> {
         self.pools.get(name)
     }
+
+    /// The pools of servers that are asked by their URLs.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = (&str, &Arc<Pool>)> {
+        self.pools.iter().filter_map(|(name, pool)| Some((name.strip_prefix(ASKED)?, pool)))
+    }
 }
 
 impl Pools {
@@ -174,16 +182,18 @@ impl Pools {
         }
     }
 
-    /// Makes ready what a configuration says. Nothing changes by it.
+    /// Makes ready what a configuration says, and a pool for each of the servers that are asked by their URLs. Nothing changes by it.
     ///
     /// # Errors
     /// When a pool cannot be as it says.
-    pub fn prepare(&self, settings: &Proxy) -> Result<PreparedPools, PoolsError> {
+    pub fn prepare(&self, settings: &Proxy, servers: &[BackendUrl]) -> Result<PreparedPools, PoolsError> {
         let zone: Option<Arc<str>> = settings.zone.as_deref().map(Arc::from);
         let current = self.pools.load();
         let (mut pools, mut snapshots) = (BTreeMap::new(), Vec::new());
-        for (name, settings) in &settings.pool {
-            let settings = Arc::new(settings.clone());
+        let named = settings.pool.iter().map(|(name, settings)| (name.clone(), settings.clone()));
+        let asked = servers.iter().map(|url| (format!("{ASKED}{url}"), Settings::of(url.clone())));
+        for (name, settings) in named.chain(asked) {
+            let (name, settings) = (&name, Arc::new(settings));
             let pool = match current.get(name) {
                 Some(pool) => {
                     snapshots.push((Arc::clone(pool), pool.snapshot_of(settings, zone.clone())?));

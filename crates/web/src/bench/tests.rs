@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use http::{HeaderMap, StatusCode};
 use outwork_front::answer::Respond;
 use outwork_front::door::{Bound, Door, DoorMetrics, Farewell, Place, Serving, Threads};
+use outwork_front::filter::Networks;
 use outwork_front::tls::{Certificates, Offer, Profile, Source};
 
 use super::*;
@@ -27,7 +28,13 @@ impl Site {
         let http3 = outwork_front::config::Http3Settings::default().http3();
         let offer = Offer { sources: vec![source], profile: Profile { http3, ..Profile::default() } };
         let tls = Certificates::new(dir.path(), None).open(&[offer]).unwrap().pop();
-        let place = |tls| Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls, http3: true, backlog: 64 };
+        let place = |tls| Place {
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            tls,
+            http3: true,
+            backlog: 64,
+            proxies: Networks::of(&[]),
+        };
         let metrics = Arc::new(DoorMetrics::default());
         let handler = Box::new(Respond::new(status, HeaderMap::new(), "0123456789"));
         let serving = Serving { options, handler, entry: Default::default() };

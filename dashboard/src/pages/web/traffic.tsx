@@ -29,6 +29,7 @@ const CUTS: Record<string, { text: string; setting?: string }> = {
   broken: { text: "Connection broke" },
   flood: { text: "Too many requests begun and given up" },
   accept: { text: "The kernel refused to accept" },
+  proxy: { text: "No sound PROXY header from a proxy", setting: "front.listener[].proxy_protocol" },
 };
 
 const LATE: Record<string, { text: string; setting?: string }> = {
@@ -40,6 +41,9 @@ const LATE: Record<string, { text: string; setting?: string }> = {
 const REFUSED: Record<string, { text: string; setting?: string }> = {
   rate: { text: "Beyond a rate limit (429)", setting: "front.rate_limit" },
   credentials: { text: "Name or password missing or wrong (401)", setting: "front.basic_auth" },
+  token: { text: "Token missing or not good (401)", setting: "front.jwt" },
+  claims: { text: "Token does not allow it (403)", setting: "front.jwt" },
+  forward_auth: { text: "Who was asked did not let it through", setting: "front.forward_auth" },
   address: { text: "Address not allowed (403)", setting: "front.addresses" },
   maintenance: { text: "Closed for maintenance", setting: "front.maintenance" },
   body: { text: "Body too large (413)", setting: "front.limits.max_body" },

@@ -80,6 +80,11 @@ impl AccessLogSettings {
         }
     }
 
+    /// Whether a line never has the value of a parameter of this name.
+    pub fn leaves_out(&self, parameter: &str) -> bool {
+        self.query == QueryPolicy::Drop || self.mask.iter().any(|masked| masked.eq_ignore_ascii_case(parameter))
+    }
+
     /// Whether the value of a key of a query, as it stands there, is masked.
     pub(in crate::filter) fn is_masked(&self, key: &[u8]) -> bool {
         let name = form_urlencoded::parse(key).next();

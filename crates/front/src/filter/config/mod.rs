@@ -1,6 +1,8 @@
 //! What the configuration says of middleware: in `[front]` for every route, and with the same keys in a route instead of that.
 
 mod certified;
+mod forward;
+mod jwt;
 mod log;
 mod names;
 
@@ -14,6 +16,8 @@ use outwork_config::expansion::join_key;
 use outwork_config::{At, Fault, Secret, choice, hours, millis, mins, secs, section};
 
 pub use certified::{Certified, CertifiedError, Fingerprint, Subject};
+pub use forward::ForwardAuth;
+pub use jwt::{ClaimValues, Jwt, JwtAlgorithm, JwtIssuer, check_issuers};
 pub use log::{AccessLogSettings, LogFormat, QueryPolicy};
 pub use names::{CorsOrigin, FieldName, NameError, Pattern, RateKey};
 
@@ -410,6 +414,10 @@ pub struct Shared<'a> {
     pub client_certificate: Option<&'a Certified>,
     /// Who is asked for a password.
     pub basic_auth: Option<&'a BasicAuth>,
+    /// Who is asked for a token.
+    pub jwt: Option<&'a Jwt>,
+    /// Who is asked about requests.
+    pub forward_auth: Option<&'a ForwardAuth>,
     /// Whose pages may read answers.
     pub cors: Option<&'a Cors>,
     /// What browsers are told.
@@ -426,12 +434,14 @@ pub struct Shared<'a> {
 
 impl<'a> Shared<'a> {
     /// Each of its keys, and whether it is there.
-    pub fn named(&self) -> [(&'static str, bool); 10] {
+    pub fn named(&self) -> [(&'static str, bool); 12] {
         [
             ("addresses", self.addresses.is_some()),
             ("rate_limit", self.rate_limit.is_some()),
             ("client_certificate", self.client_certificate.is_some()),
             ("basic_auth", self.basic_auth.is_some()),
+            ("jwt", self.jwt.is_some()),
+            ("forward_auth", self.forward_auth.is_some()),
             ("cors", self.cors.is_some()),
             ("security_headers", self.security_headers.is_some()),
             ("request_headers", self.request_headers.is_some()),
@@ -449,6 +459,8 @@ impl<'a> Shared<'a> {
             rate_limit: self.rate_limit.or(general.rate_limit),
             client_certificate: self.client_certificate.or(general.client_certificate),
             basic_auth: self.basic_auth.or(general.basic_auth),
+            jwt: self.jwt.or(general.jwt),
+            forward_auth: self.forward_auth.or(general.forward_auth),
             cors: self.cors.or(general.cors),
             security_headers: self.security_headers.or(general.security_headers),
             request_headers: self.request_headers.or(general.request_headers),
@@ -486,6 +498,10 @@ macro_rules! __filtered_section {
                 pub(crate) client_certificate: Option<$crate::filter::config::Certified>,
                 /// Names and passwords.
                 pub(crate) basic_auth: Option<$crate::filter::config::BasicAuth>,
+                /// Tokens that requests have to bring along (RFC 6750).
+                pub(crate) jwt: Option<$crate::filter::config::Jwt>,
+                /// Somebody who is asked about each request before it is answered.
+                pub(crate) forward_auth: Option<$crate::filter::config::ForwardAuth>,
                 /// Which pages of other origins may read answers.
                 pub(crate) cors: Option<$crate::filter::config::Cors>,
                 /// Header fields that tell browsers to be careful.
@@ -512,6 +528,8 @@ macro_rules! __filtered_section {
                     rate_limit: self.rate_limit.as_deref(),
                     client_certificate: self.client_certificate.as_ref(),
                     basic_auth: self.basic_auth.as_ref(),
+                    jwt: self.jwt.as_ref(),
+                    forward_auth: self.forward_auth.as_ref(),
                     cors: self.cors.as_ref(),
                     security_headers: self.security_headers.as_ref(),
                     request_headers: self.request_headers.as_ref(),

@@ -136,7 +136,13 @@ fn a_websocket_passes_through_all_middleware_and_outlives_reloads_silence_and_an
     let dir = tempfile::tempdir().unwrap();
     let files = Ca::new("ca").write(dir.path(), "a", &["a.test"], DAY);
     let tls = opened(&Certificates::new(dir.path(), None), &offer(&[&files]));
-    let place = |tls| Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls, http3: false, backlog: 64 };
+    let place = |tls| Place {
+        address: (Ipv4Addr::LOCALHOST, 0).into(),
+        tls,
+        http3: false,
+        backlog: 64,
+        proxies: Networks::of(&[]),
+    };
     let places = [place(None), place(Some(tls))];
     let short = Duration::from_millis(100);
     let options = Options {

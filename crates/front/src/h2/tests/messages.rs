@@ -164,7 +164,13 @@ fn who_was_to_speak_http_2_and_says_something_else_hears_why_it_is_sent_away() {
     let files = Ca::new("ca").write(dir.path(), "a", &["a.test"], DAY);
     let certificates = crate::tls::Certificates::new(dir.path(), None);
     let tls = opened(&certificates, &offer(&[&files]));
-    let place = Place { address: (std::net::Ipv4Addr::LOCALHOST, 0).into(), tls: Some(tls), http3: false, backlog: 64 };
+    let place = Place {
+        address: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
+        tls: Some(tls),
+        http3: false,
+        backlog: 64,
+        proxies: crate::filter::Networks::of(&[]),
+    };
     let serving = Serving { options: Options::default(), handler: Box::new(Site), entry: Entry::default() };
     let metrics = Arc::new(DoorMetrics::default());
     let door = Bound::bind(&[place], Threads::of(1), Vec::new()).unwrap().serve(serving, &metrics).unwrap();

@@ -297,6 +297,7 @@ fn connections_go_on_while_another_process_has_taken_their_sockets_over() {
         tls: Some(Arc::clone(&before.tls)),
         http3: true,
         backlog: 64,
+        proxies: crate::filter::Networks::of(&[]),
     };
     let metrics = Arc::new(DoorMetrics::default());
     run(async {

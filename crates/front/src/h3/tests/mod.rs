@@ -80,8 +80,13 @@ impl Running {
         change(&mut offer, &dir);
         let certificates = Certificates::new(dir.path(), None);
         let tls = opened(&certificates, &offer);
-        let place =
-            Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: Some(Arc::clone(&tls)), http3: true, backlog: 64 };
+        let place = Place {
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            tls: Some(Arc::clone(&tls)),
+            http3: true,
+            backlog: 64,
+            proxies: crate::filter::Networks::of(&[]),
+        };
         let metrics = Arc::new(DoorMetrics::default());
         let serving = Serving { options, handler: Box::new(Here), entry: Entry::default() };
         let door = Bound::bind(&[place], Threads::of(threads), Vec::new()).unwrap().serve(serving, &metrics).unwrap();

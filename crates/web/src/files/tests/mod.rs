@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use outwork_config::{Sources, load, section};
 use outwork_front::door::{Bound, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
+use outwork_front::filter::Networks;
 use tempfile::TempDir;
 
 use super::*;
@@ -72,7 +73,13 @@ impl Site {
         let text = format!("[files]\nroot = {:?}\n{keys}", dir.path().join("root").display().to_string());
         let sources = Sources { file: Some(("test.toml".into(), text)), env: vec![], set: vec![] };
         let config = load::<Config>(sources).unwrap_or_else(|faults| panic!("{}", faults.render(false))).value;
-        let place = Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls, http3: false, backlog: 64 };
+        let place = Place {
+            address: (Ipv4Addr::LOCALHOST, 0).into(),
+            tls,
+            http3: false,
+            backlog: 64,
+            proxies: Networks::of(&[]),
+        };
         let metrics = Arc::<WebMetrics>::default();
         let workshop = Workshop::new(dir.path().join("made"));
         let compressor = Compressor::new(SLOTS, Arc::default());
