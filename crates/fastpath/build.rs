@@ -1,0 +1,46 @@
+//! Compiles the programs of the kernel, where there is a compiler for them. Without one the crate is built all the same, and says at run time what is missing.
+#![allow(clippy::print_stdout)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn main() {
+    println!("cargo:rerun-if-changed=bpf");
+    println!("cargo:rerun-if-env-changed=OUTWORK_CLANG");
+    println!("cargo:rustc-check-cfg=cfg(bpf)");
+    let Some(out) = std::env::var_os("OUT_DIR").map(PathBuf::from) else { return };
+    match ["l4"].iter().try_for_each(|program| compile(program, &out)) {
+        Ok(()) => println!("cargo:rustc-cfg=bpf"),
+        Err(why) => {
+            println!("cargo:rustc-env=OUTWORK_WITHOUT_BPF={why}");
+            println!("cargo:warning=this build has neither XDP, tc nor AF_XDP: {why}");
+        }
+    }
+}
+
+/// Compiles one program, or says in a line what is missing.
+fn compile(program: &str, out: &Path) -> Result<(), String> {
+    let clang = std::env::var("OUTWORK_CLANG").unwrap_or_else(|_| "clang".to_owned());
+    let mut command = Command::new(&clang);
+    command.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror"]);
+    // The paths of headers that depend on the machine, which a compiler for another machine does not look at.
+    if let Ok(arch) = std::env::var("CARGO_CFG_TARGET_ARCH") {
+        command.arg(format!("-I/usr/include/{arch}-linux-gnu"));
+    }
+    let (source, object) = (format!("bpf/{program}.bpf.c"), out.join(format!("{program}.bpf.o")));
+    let output = match command.args(["-c", &source, "-o"]).arg(object).output() {
+        Ok(output) => output,
+        Err(error) => return Err(format!("`{clang}` does not run ({error}), install Debian's `clang`")),
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    let package = [("bpf/", "libbpf-dev"), ("linux/", "linux-libc-dev"), ("asm/", "linux-libc-dev")];
+    let missing = complaints.lines().find(|line| line.contains("file not found"));
+    let first = missing.or(complaints.lines().find(|line| line.contains("error:"))).unwrap_or("it says nothing");
+    match package.iter().find(|(header, _)| first.contains(&format!("'{header}"))) {
+        Some((_, package)) => Err(format!("a header is missing, install Debian's `{package}` ({first})")),
+        None => Err(format!("`{clang}` did not compile {source}: {first}")),
+    }
+}

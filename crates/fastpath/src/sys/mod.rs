@@ -1,0 +1,6 @@
+//! All of this crate that the compiler cannot check.
+#![allow(unsafe_code)]
+
+pub(crate) mod bpf;
+pub(crate) mod mapped;
+pub(crate) mod plain;

@@ -1,0 +1,10 @@
+//! The programs in the kernel: held to the engine frame by frame, and with real clients in network namespaces. Needs root; what is missing fails a test.
+//!
+//! - `lab`: namespaces, cables, and who answers in them.
+//! - `frames`: frames, built right.
+//! - `differential`: the same frames through the programs and through the engine.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod differential;
+mod frames;
+mod lab;
