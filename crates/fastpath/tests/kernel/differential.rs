@@ -332,8 +332,10 @@ impl Pair {
 fn from_client(rng: &mut Rng, tagged: bool) -> Spec {
     let pick = |rng: &mut Rng, of: &[&str]| of[rng.below(of.len() as u64) as usize].to_owned();
     let is_v6 = rng.chance(0.4);
-    let mut from =
-        pick(rng, &["203.0.113.", "203.0.113.", "203.0.113.", "10.1.0.", "192.0.2."]) + &(2 + rng.below(9)).to_string();
+    let mut from = pick(
+        rng,
+        &["203.0.113.", "203.0.113.", "203.0.113.", "203.0.113.", "203.0.113.", "10.1.0.", "10.1.0.", "192.0.2."],
+    ) + &(2 + rng.below(9)).to_string();
     let mut to = pick(
         rng,
         &[
@@ -343,6 +345,7 @@ fn from_client(rng: &mut Rng, tagged: bool) -> Spec {
             "198.51.100.2",
             "198.51.100.3",
             "198.51.100.4",
+            "198.51.100.5",
             "198.51.100.5",
             "198.51.100.7",
         ],
@@ -359,11 +362,11 @@ fn from_client(rng: &mut Rng, tagged: bool) -> Spec {
     let mut spec = Spec::new(from, to, tcp.then_some(flags));
     // tc looks at what the interface takes, tunnels aside.
     spec.payload = [0, 1, 10, 500, 577, 1200, 1221, 1460][rng.below(if tagged { 8 } else { 7 }) as usize];
-    spec.hops = [64, 64, 64, 64, 255, 2, 1, 0][rng.below(8) as usize];
+    spec.hops = [255, 2, 1, 0].get(rng.below(20) as usize).copied().unwrap_or(64);
     spec.class = [0, 0, 0xb8, 3][rng.below(4) as usize];
     spec.unsummed = !tcp && rng.chance(0.3);
     spec.padding = [0, 0, 0, 17][rng.below(4) as usize];
-    spec.fragment = [0x4000, 0x4000, 0x4000, 0, 0x2000, 0x00b9][rng.below(6) as usize];
+    spec.fragment = [0, 0x2000, 0x00b9].get(rng.below(20) as usize).copied().unwrap_or(0x4000);
     if spec.payload + spec.padding > 1460 {
         spec.padding = 0;
     }
@@ -415,6 +418,16 @@ fn differ(tier: Tier, seed: u64, steps: usize) {
                     Some(frame) => frame,
                     None => continue,
                 },
+                // Options, and extension headers.
+                8 if rng.chance(0.2) => {
+                    broken = true;
+                    let mut frame = Spec { tag: None, ..from_client(&mut rng, false) }.build();
+                    match frame[12] {
+                        0x08 => frame[14] = 0x46,
+                        _ => frame[20] = [0, 43, 44, 60][rng.below(4) as usize],
+                    }
+                    frame
+                }
                 // Headers with a few octets that are not what they were.
                 8 => {
                     broken = true;
