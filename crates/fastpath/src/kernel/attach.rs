@@ -173,7 +173,7 @@ impl Fastpath {
 
     /// A hold, and whether it was an earlier process' one.
     fn hold(&mut self, interface: &str, ifindex: u32, tier: Tier) -> Result<(Hold, bool), String> {
-        let path = self.pins.as_ref().map(|pins| pins.links().join(format!("{tier}.{ifindex}")));
+        let path = self.pins.as_ref().map(|pins| pins.held().join(format!("{tier}-{ifindex}")));
         if let Some(path) = &path {
             if let Ok(link) = PinnedLink::from_pin(path) {
                 match self.replace(tier, link.into()) {
@@ -259,7 +259,7 @@ impl Fastpath {
         let Some(pins) = &self.pins else { return };
         for other in [Tier::Xdp(Mode::Hardware), Tier::Xdp(Mode::Native), Tier::Xdp(Mode::Skb), Tier::Tc] {
             if other != tier {
-                let _ = std::fs::remove_file(pins.links().join(format!("{other}.{ifindex}")));
+                let _ = std::fs::remove_file(pins.held().join(format!("{other}-{ifindex}")));
             }
         }
     }

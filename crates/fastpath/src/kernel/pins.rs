@@ -1,4 +1,4 @@
-//! Where maps and links outlive the process: `DIRECTORY/vN/` for layout N, a file a map, and in `links/` a file for each interface that a program has hold of.
+//! Where maps and links outlive the process: `DIRECTORY/vN/` for layout N, a file a map, and in `held/` a file for each interface that a program has hold of.
 //!
 //! Whoever finds maps of another layout, or of other sizes than are asked for, cannot read or use them: they make way, and with them the flows that they know.
 
@@ -50,7 +50,7 @@ impl Pins {
                 }
             }
         }
-        std::fs::create_dir_all(pins.links()).map_err(failed)?;
+        std::fs::create_dir_all(pins.held()).map_err(failed)?;
         if let (Found::Nothing, Some(why)) = (&found, why) {
             found = Found::Replaced { why };
         }
@@ -80,8 +80,8 @@ impl Pins {
         self.directory.join(name)
     }
 
-    pub(super) fn links(&self) -> PathBuf {
-        self.directory.join("links")
+    pub(super) fn held(&self) -> PathBuf {
+        self.directory.join("held")
     }
 
     /// Leaves everything where it is.

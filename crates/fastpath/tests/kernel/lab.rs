@@ -38,7 +38,8 @@ impl Lab {
         lab
     }
 
-    fn room(&self, room: &str) -> String {
+    /// The name of a room.
+    pub(crate) fn room(&self, room: &str) -> String {
         format!("{}-{room}", self.name)
     }
 

@@ -2,9 +2,14 @@
 //!
 //! - `lab`: namespaces, cables, and who answers in them.
 //! - `frames`: frames, built right.
+//! - `site`: a client, a balancer and backends; `traffic`: what they say to each other.
+//! - `lifetime`: how programs come, stay and go.
 //! - `differential`: the same frames through the programs and through the engine.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod differential;
 mod frames;
 mod lab;
+mod lifetime;
+mod site;
+mod traffic;
