@@ -30,9 +30,9 @@ impl Default for Sizes {
 }
 
 impl Sizes {
-    /// Entries of the table of flows: both directions of each.
+    /// Entries of the table of flows: both directions of each, and what CPUs keep at hand, for the kernel forgets entries before the last is taken.
     pub(crate) fn flow_entries(&self) -> u32 {
-        self.flows.saturating_mul(2)
+        self.flows.saturating_mul(2).saturating_add(self.flows / 16 + 1024)
     }
 
     /// Checks every size.

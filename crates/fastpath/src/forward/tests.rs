@@ -212,7 +212,7 @@ fn a_flow_is_over_after_the_silence_that_its_state_allows() {
         bench.now = NOW + Duration::from_secs(silence);
         assert_eq!(bench.reason(&Spec { payload: 0, ..spec(backend, CLIENT, Some(ACK)) }), Reason::SentReturn);
         // That was a packet of it, too.
-        bench.now = bench.now + Duration::from_secs(silence + 1);
+        bench.now += Duration::from_secs(silence + 1);
         assert_eq!(bench.reason(&spec(backend, CLIENT, Some(ACK))), Reason::PassNoService, "{flags} {answer:?}");
     }
 }

@@ -458,10 +458,9 @@ fn differ(tier: Tier, seed: u64, steps: usize) {
                 assert_eq!(fault(&left), None, "{verdict:?} of {frame:02x?} gives {left:02x?}");
             }
             if rng.chance(0.03) {
-                pair.now = pair.now
-                    + Duration::from_millis(
-                        [0, 1, 20, 300, 800, 1200, 70_000][if rng.chance(0.03) { 6 } else { rng.below(6) as usize }],
-                    );
+                pair.now += Duration::from_millis(
+                    [0, 1, 20, 300, 800, 1200, 70_000][if rng.chance(0.03) { 6 } else { rng.below(6) as usize }],
+                );
             }
             if rng.chance(0.01) {
                 pair.disturb(&mut rng);

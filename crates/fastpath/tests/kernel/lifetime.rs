@@ -152,7 +152,7 @@ fn tables_of_another_size_or_layout_make_way_and_the_reason_is_said() {
     let larger = Settings { sizes: Sizes { flows: 8192, ..settings().sizes }, ..settings() };
     let (fastpath, found) = Fastpath::open(larger, Some(files.path())).unwrap();
     let Found::Replaced { why } = found else { panic!("{found:?}") };
-    assert_eq!(why, "map `flows` has room for 8192, and 16384 is asked for");
+    assert_eq!(why, "map `flows` has room for 9472, and 17920 is asked for");
     assert!(!programs(&site).contains("xdp"), "nobody is left who would know its flows");
     fastpath.leave();
     std::fs::rename(files.path().join("v1"), files.path().join("v0")).unwrap();

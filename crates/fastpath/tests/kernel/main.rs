@@ -5,7 +5,7 @@
 //! - `site`: a client, a balancer and backends; `traffic`: what they say to each other.
 //! - `lifetime`: how programs come, stay and go.
 //! - `differential`: the same frames through the programs and through the engine.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod differential;
 mod frames;

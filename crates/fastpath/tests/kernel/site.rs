@@ -188,7 +188,7 @@ pub(crate) fn ask(socket: &UdpSocket, question: &[u8]) -> usize {
 
 /// Sends some octets through and wants them back.
 pub(crate) fn exchange(stream: &mut TcpStream, octets: usize) {
-    let sent: Vec<u8> = (0..octets).map(|at| (at * 31 >> 3) as u8).collect();
+    let sent: Vec<u8> = (0..octets).map(|at| ((at * 31) >> 3) as u8).collect();
     let mut half = stream.try_clone().unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| half.write_all(&sent).unwrap());
