@@ -9,7 +9,7 @@ fn main() {
     println!("cargo:rerun-if-env-changed=OUTWORK_CLANG");
     println!("cargo:rustc-check-cfg=cfg(bpf)");
     let Some(out) = std::env::var_os("OUT_DIR").map(PathBuf::from) else { return };
-    match ["l4"].iter().try_for_each(|program| compile(program, &out)) {
+    match ["l4", "port"].iter().try_for_each(|program| compile(program, &out)) {
         Ok(()) => println!("cargo:rustc-cfg=bpf"),
         Err(why) => {
             println!("cargo:rustc-env=OUTWORK_WITHOUT_BPF={why}");

@@ -3,7 +3,7 @@
 #ifndef OUTWORK_DECIDE_H
 #define OUTWORK_DECIDE_H
 
-#include "parse.h"
+#include "guard.h"
 
 /* How much later a flow has to be seen before that is written down: a second, so that CPUs do not fight for the line at every packet. */
 #define REFRESH 1000000000ULL

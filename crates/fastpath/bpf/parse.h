@@ -10,8 +10,9 @@
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 
-#include "maps.h"
+#include "layout.h"
 
 #define FRAGMENT 0x3fff /* more fragments, or an offset (RFC 791 section 3.1) */
 
@@ -77,40 +78,9 @@ static __always_inline int same(const struct address *a, const struct address *b
 	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
 }
 
-static __always_inline int is_denied(const struct packet *p, const struct control *control)
-{
-	if (p->is_v6) {
-		struct prefix_v6 prefix = { .length = 128 };
-
-		if (!(control->flags & DENIES_V6))
-			return 0;
-		__builtin_memcpy(prefix.octets, p->from.octets, 16);
-		return bpf_map_lookup_elem(&denied_v6, &prefix) != 0;
-	}
-	struct prefix_v4 prefix = { .length = 32 };
-
-	if (!(control->flags & DENIES_V4))
-		return 0;
-	__builtin_memcpy(prefix.octets, p->from.octets + 12, 4);
-	return bpf_map_lookup_elem(&denied_v4, &prefix) != 0;
-}
-
-/* The interface of a tagged frame. A tag without a VLAN (802.1Q section 6.9.1: a priority) changes nothing. */
-static __always_inline int enter_vlan(struct packet *p, __u16 tci, const struct control *control)
-{
-	struct link link = { .parent = p->ingress, .vlan = tci & 0x0fff };
-	__u32 *ifindex;
-
-	if (!link.vlan)
-		return 1;
-	if (!(control->flags & HAS_LINKS))
-		return 0;
-	ifindex = bpf_map_lookup_elem(&tags, &link);
-	if (!ifindex)
-		return 0;
-	p->ingress = *ifindex;
-	return 1;
-}
+/* Whether nobody gets packets of `p->from`, and the interface of a tagged frame, which goes to `p->ingress`: who includes this says. */
+static __always_inline int is_denied(const struct packet *p, const struct control *control);
+static __always_inline int enter_vlan(struct packet *p, __u16 tci, const struct control *control);
 
 /* The ports of what an ICMP error complains of, whose first octets it has brought along (RFC 792, RFC 4443 section 3). */
 static __always_inline int parse_error_v4(struct packet *p, void *icmp, void *end, __u32 room)
@@ -258,6 +228,29 @@ static __always_inline int parse_packet(struct packet *p, void *data, void *end,
 	if (ethertype == bpf_htons(ETH_P_IPV6))
 		return parse_v6(p, data, end, control);
 	return PASS_OTHER;
+}
+
+/* The same of a frame as the wire has it, with its tag in it. */
+static __always_inline int parse_frame(struct packet *p, void *data, void *end, const struct control *control)
+{
+	struct ethhdr *ethernet = data;
+	struct tag *tag = (void *)(ethernet + 1);
+	__be16 ethertype;
+
+	p->frame = end - data;
+	if ((void *)(ethernet + 1) > end)
+		return PASS_MALFORMED;
+	ethertype = ethernet->h_proto;
+	p->l3 = sizeof *ethernet;
+	if (ethertype == bpf_htons(ETH_P_8021Q) || ethertype == bpf_htons(ETH_P_8021AD)) {
+		if ((void *)(tag + 1) > end)
+			return PASS_MALFORMED;
+		if (ethertype == bpf_htons(ETH_P_8021AD) || !enter_vlan(p, bpf_ntohs(tag->tci), control))
+			return PASS_VLAN;
+		ethertype = tag->ethertype;
+		p->l3 += sizeof *tag;
+	}
+	return parse_packet(p, data, end, ethertype, control);
 }
 
 #endif

@@ -145,30 +145,6 @@ static __always_inline int xdp_carry_out(struct xdp_md *ctx, const struct packet
 	return 0;
 }
 
-static __always_inline int xdp_parse(struct xdp_md *ctx, struct packet *p, const struct control *control)
-{
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	struct ethhdr *ethernet = data;
-	struct tag *tag = (void *)(ethernet + 1);
-	__be16 ethertype;
-
-	p->frame = end - data;
-	p->ingress = ctx->ingress_ifindex;
-	if ((void *)(ethernet + 1) > end)
-		return PASS_MALFORMED;
-	ethertype = ethernet->h_proto;
-	p->l3 = sizeof *ethernet;
-	if (ethertype == bpf_htons(ETH_P_8021Q) || ethertype == bpf_htons(ETH_P_8021AD)) {
-		if ((void *)(tag + 1) > end)
-			return PASS_MALFORMED;
-		if (ethertype == bpf_htons(ETH_P_8021AD) || !enter_vlan(p, bpf_ntohs(tag->tci), control))
-			return PASS_VLAN;
-		ethertype = tag->ethertype;
-		p->l3 += sizeof *tag;
-	}
-	return parse_packet(p, data, end, ethertype, control);
-}
-
 SEC("xdp")
 int l4_xdp(struct xdp_md *ctx)
 {
@@ -180,7 +156,8 @@ int l4_xdp(struct xdp_md *ctx)
 
 	if (!control)
 		return XDP_PASS;
-	reason = xdp_parse(ctx, &packet, control);
+	packet.ingress = ctx->ingress_ifindex;
+	reason = parse_frame(&packet, (void *)(long)ctx->data, (void *)(long)ctx->data_end, control);
 	if (reason < 0)
 		reason = decide(ctx, &packet, &order, control, now_by(control), 1);
 	if (reason == PASS_NEIGHBOUR || reason == PASS_TOO_LONG || reason > LAST_DROP) {

@@ -265,13 +265,13 @@ impl Fastpath {
     }
 }
 
-fn index_of(interface: &str) -> Option<u32> {
+pub(crate) fn index_of(interface: &str) -> Option<u32> {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
     rustix::net::netdevice::name_to_index(&socket, interface).ok()
 }
 
 /// All that an error says, down to the kernel's word.
-fn reasons(error: &dyn std::error::Error) -> String {
+pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -12,7 +12,7 @@ pub mod attach;
 mod flows;
 mod maps;
 pub mod neighbours;
-mod object;
+pub(crate) mod object;
 mod pins;
 pub mod statistics;
 

@@ -30,6 +30,17 @@ fn bytes() -> Result<&'static [u8], Unavailable> {
     Err(Unavailable::NotBuilt(env!("OUTWORK_WITHOUT_BPF")))
 }
 
+/// What forwarding in user space asks of the kernel.
+#[cfg(bpf)]
+pub(crate) fn port() -> Result<&'static [u8], Unavailable> {
+    Ok(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/port.bpf.o")))
+}
+
+#[cfg(not(bpf))]
+pub(crate) fn port() -> Result<&'static [u8], Unavailable> {
+    Err(Unavailable::NotBuilt(env!("OUTWORK_WITHOUT_BPF")))
+}
+
 /// Whether this build has programs for the kernel.
 ///
 /// # Errors

@@ -4,3 +4,4 @@
 pub(crate) mod bpf;
 pub(crate) mod mapped;
 pub(crate) mod plain;
+pub(crate) mod ring;

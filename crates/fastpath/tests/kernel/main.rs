@@ -4,6 +4,7 @@
 //! - `frames`: frames, built right.
 //! - `site`: a client, a balancer and backends; `traffic`: what they say to each other.
 //! - `lifetime`: how programs come, stay and go.
+//! - `sockets`: the same by the engine in user space.
 //! - `differential`: the same frames through the programs and through the engine.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
@@ -12,4 +13,5 @@ mod frames;
 mod lab;
 mod lifetime;
 mod site;
+mod sockets;
 mod traffic;

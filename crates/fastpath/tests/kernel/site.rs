@@ -122,6 +122,16 @@ impl Site {
         }
     }
 
+    /// Makes the balancer's kernel know the hardware address of a backend.
+    pub(crate) fn meet(&self, number: usize, family: Family) {
+        self.lab.within("balancer", || {
+            let socket = UdpSocket::bind(if family == Family::V4 { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            socket.connect(family.backend(number)).unwrap();
+            assert_eq!(ask(&socket, b"who?"), number);
+        });
+    }
+
     /// Programs in the balancer's room, on all of its interfaces.
     pub(crate) fn open(&self, tier: Tier, directory: Option<&std::path::Path>) -> Fastpath {
         self.lab.within("balancer", || {
