@@ -87,8 +87,8 @@ pub enum ChangeError {
     /// It cannot be.
     #[error(transparent)]
     Refused(#[from] RegistryError),
-    /// The kernel did not take a write. What came before it is done: say the same again.
-    #[error("the kernel did not take {what}: {error}")]
+    /// The kernel did not take a write. It and those after it are tried again with the next change.
+    #[error("the kernel did not take {what}: {error}; it is tried again with the next change")]
     Write {
         /// The write.
         what: String,
@@ -123,6 +123,8 @@ pub struct Fastpath {
     pins: Option<Pins>,
     attachments: Vec<Attachment>,
     sweep: flows::Sweep,
+    /// Writes that the kernel did not take: they come before all others.
+    undone: Vec<Write>,
 }
 
 impl Fastpath {
@@ -149,7 +151,7 @@ impl Fastpath {
         clock_is_given: bool,
     ) -> Result<(Fastpath, Found), OpenError> {
         settings.sizes.check()?;
-        let (pins, mut found) = match directory {
+        let (mut pins, mut found) = match directory {
             Some(directory) => Pins::open(directory, &settings.sizes).map(|(pins, found)| (Some(pins), found))?,
             None => (None, Found::Nothing),
         };
@@ -166,8 +168,11 @@ impl Fastpath {
         for write in &writes {
             maps.apply(write).map_err(|error| OpenError::Map { map: "controls", error })?;
         }
+        if let Some(pins) = &mut pins {
+            pins.own();
+        }
         let sweep = flows::Sweep::default();
-        Ok((Fastpath { ebpf, maps, registry, pins, attachments: vec![], sweep }, found))
+        Ok((Fastpath { ebpf, maps, registry, pins, attachments: vec![], sweep, undone: vec![] }, found))
     }
 
     /// What is decided by.
@@ -285,8 +290,14 @@ impl Fastpath {
     }
 
     fn carry_out(&mut self, writes: &[Write]) -> Result<(), ChangeError> {
-        for write in writes {
-            self.maps.apply(write).map_err(|error| ChangeError::Write { what: maps::name(write).to_owned(), error })?;
+        let mut writes: Vec<Write> = self.undone.drain(..).chain(writes.iter().cloned()).collect();
+        for at in 0..writes.len() {
+            let Some(write) = writes.get(at) else { break };
+            if let Err(error) = self.maps.apply(write) {
+                let what = maps::name(write).to_owned();
+                self.undone = writes.split_off(at);
+                return Err(ChangeError::Write { what, error });
+            }
         }
         Ok(())
     }

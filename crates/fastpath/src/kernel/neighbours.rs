@@ -29,16 +29,24 @@ impl Fastpath {
     pub fn resolve_neighbours(&self) -> io::Result<usize> {
         let map = self.maps.wanted()?;
         let wanted = map.entries()?;
-        if wanted.is_empty() {
-            return Ok(0);
-        }
-        let socket = socket_of_routes()?;
-        for (neighbour, _) in wanted.iter().take(MOST) {
+        let wanted: Vec<Neighbour> = wanted.into_iter().map(|(neighbour, _)| neighbour).take(MOST).collect();
+        for neighbour in &wanted {
             map.remove(neighbour)?;
-            ask_for(&socket, neighbour)?;
         }
-        Ok(wanted.len().min(MOST))
+        resolve(&wanted).map(|()| wanted.len())
     }
+}
+
+/// Has the kernel ask for these, in the network namespace that it is called in.
+///
+/// # Errors
+/// When the kernel does not take it.
+pub fn resolve(wanted: &[Neighbour]) -> io::Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let socket = socket_of_routes()?;
+    wanted.iter().try_for_each(|neighbour| ask_for(&socket, neighbour))
 }
 
 fn socket_of_routes() -> io::Result<OwnedFd> {

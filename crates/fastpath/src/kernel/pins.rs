@@ -14,7 +14,8 @@ use crate::sys::bpf::shape;
 /// `BPF_FS_MAGIC`.
 const BPF_FS: u64 = 0xcafe_4a11;
 
-/// A directory of a BPF file system that is ours. What lies there is removed when this goes, unless it is to be kept.
+/// A directory of a BPF file system that is ours. What lies there is removed when this goes, unless it is to be kept: what an earlier process has left is, until
+/// this one has taken it over.
 #[derive(Debug)]
 pub(super) struct Pins {
     directory: PathBuf,
@@ -39,11 +40,14 @@ impl Pins {
                 remove(&directory.join(&name)).map_err(failed)?;
             }
         }
-        let pins = Pins { directory: directory.join(own), kept: false };
+        let mut pins = Pins { directory: directory.join(own), kept: false };
         let mut found = Found::Nothing;
         if pins.directory.exists() {
             match pins.differs(sizes) {
-                None => found = Found::Left { services: 0 },
+                None => {
+                    found = Found::Left { services: 0 };
+                    pins.kept = true;
+                }
                 Some(difference) => {
                     why = Some(difference);
                     remove(&pins.directory).map_err(failed)?;
@@ -87,6 +91,11 @@ impl Pins {
     /// Leaves everything where it is.
     pub(super) fn keep(mut self) {
         self.kept = true;
+    }
+
+    /// Takes over what was left.
+    pub(super) fn own(&mut self) {
+        self.kept = false;
     }
 }
 

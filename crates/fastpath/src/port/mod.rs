@@ -5,7 +5,8 @@
 //! - [`ways`]: the kernel's routes, asked for and remembered.
 //!
 //! What the engine would leave to the kernel does not come back to it from here: steering keeps away what is not ours, and of the rest (a neighbour that is not
-//! known, a packet that is out of hops) it is counted and dropped.
+//! known, a packet that is out of hops) it is counted and dropped. Who has a pump has the kernel ask for neighbours
+//! ([`crate::kernel::neighbours::resolve`] of [`Tables::take_wanted`]).
 
 pub mod af_xdp;
 pub mod steering;

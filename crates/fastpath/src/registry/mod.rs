@@ -234,7 +234,10 @@ impl Registry {
     /// The tables of an earlier process, with the writes that make them whole again: it may have ended in the middle of some. What it said of services goes
     /// on until it is said anew; services that are not wanted any longer are for [`Registry::retain`].
     pub fn adopt(settings: Settings, left: Left) -> (Registry, Vec<Write>) {
-        let (mut registry, mut writes) = Registry::new(settings);
+        let (mut registry, begin) = Registry::new(settings);
+        // What holds for every packet is said once, at the end: packets go on meanwhile.
+        drop(begin);
+        let mut writes = vec![];
         for (vip, service) in left.services {
             let region = Region::of(service.table);
             let whole =
@@ -259,7 +262,8 @@ impl Registry {
         }
         registry.denied = left.denied.into_iter().collect();
         registry.links = left.links.into_iter().collect();
-        registry.refresh_control(&mut writes);
+        registry.refresh_control(&mut vec![]);
+        writes.push(Write::Control(registry.control));
         (registry, writes)
     }
 

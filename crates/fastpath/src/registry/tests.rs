@@ -288,6 +288,8 @@ fn what_an_earlier_process_has_left_goes_on_and_keeps_its_flows() {
     let (registry, writes) = Registry::adopt(settings(), left);
     bench.registry = registry;
     assert!(writes.contains(&Write::Backend { number: 7, backend: Backend::default(), fresh: true }), "{writes:?}");
+    let controls: Vec<&Write> = writes.iter().filter(|write| matches!(write, Write::Control(_))).collect();
+    assert_eq!(controls.len(), 1, "packets go on between any two: {controls:?}");
     bench.carry_out(&writes);
     assert_eq!(bench.tables.control.flags, HAS_RETURNS | DENIES_V4);
     let before = bench.tables.backends.clone();

@@ -78,6 +78,15 @@ impl Tables {
     }
 }
 
+impl Tables {
+    /// Takes the next hops that were met and whose hardware address is not known: for [`crate::kernel::neighbours::resolve`].
+    pub fn take_wanted(&mut self) -> Vec<Neighbour> {
+        let wanted = self.wanted.iter().map(|(neighbour, _)| *neighbour).collect();
+        self.wanted.retain(|_, _| false);
+        wanted
+    }
+}
+
 impl Apply for Tables {
     type Error = std::convert::Infallible;
 

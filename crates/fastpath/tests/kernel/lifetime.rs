@@ -13,7 +13,7 @@ use outwork_fastpath::{Fastpath, Found, Mode, Protocol, ServiceSettings, Setting
 
 use crate::lab::Lab;
 use crate::site::{
-    FAMILIES, Family, FileSystem, Site, ask, attended, exchange, pool_settings, serve, serve_all, settings,
+    FAMILIES, Family, FileSystem, Site, ask, attended, exchange, pool_settings, serve, serve_all, settings, wait,
 };
 
 const NATIVE: Tier = Tier::Xdp(Mode::Native);
@@ -37,6 +37,11 @@ fn programs(site: &Site) -> String {
         let output = Command::new("ip").args(["link", "show"]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     })
+}
+
+/// The kernel takes programs off a moment after the last file that holds them is gone.
+fn no_program_is_left(site: &Site) {
+    wait("programs to go", || (!programs(site).contains("xdp")).then_some(()));
 }
 
 #[test]
@@ -123,7 +128,7 @@ fn a_process_that_is_killed_leaves_flows_that_go_on_and_the_next_takes_them_over
         fastpath.retain(|vip| vip.protocol() == Protocol::Tcp as u8).unwrap();
         assert_eq!(fastpath.statistics().unwrap().len(), 2);
         drop(fastpath);
-        assert!(!programs(&site).contains("xdp"), "{}", programs(&site));
+        no_program_is_left(&site);
         assert!(!files.path().join("v1").exists(), "nothing is left");
     }
 }
@@ -153,7 +158,7 @@ fn tables_of_another_size_or_layout_make_way_and_the_reason_is_said() {
     let (fastpath, found) = Fastpath::open(larger, Some(files.path())).unwrap();
     let Found::Replaced { why } = found else { panic!("{found:?}") };
     assert_eq!(why, "map `flows` has room for 9472, and 17920 is asked for");
-    assert!(!programs(&site).contains("xdp"), "nobody is left who would know its flows");
+    no_program_is_left(&site);
     fastpath.leave();
     std::fs::rename(files.path().join("v1"), files.path().join("v0")).unwrap();
     let (_, found) = Fastpath::open(settings(), Some(files.path())).unwrap();

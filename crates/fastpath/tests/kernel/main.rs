@@ -3,6 +3,7 @@
 //! - `lab`: namespaces, cables, and who answers in them.
 //! - `frames`: frames, built right.
 //! - `site`: a client, a balancer and backends; `traffic`: what they say to each other.
+//! - `vlans`: tags.
 //! - `lifetime`: how programs come, stay and go.
 //! - `sockets`: the same by the engine in user space.
 //! - `differential`: the same frames through the programs and through the engine.
@@ -15,3 +16,4 @@ mod lifetime;
 mod site;
 mod sockets;
 mod traffic;
+mod vlans;

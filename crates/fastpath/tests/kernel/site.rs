@@ -63,9 +63,9 @@ impl Site {
         for (number, room) in BACKENDS.iter().enumerate() {
             let number = number + 1;
             site.join(room, &format!("b{number}"), &format!("10.2.{number}"), &format!("fd02:{number}"));
-            for service in ["198.51.100.1/32", "2001:db8::1/128"] {
+            for service in ["198.51.100.1/32", "2001:db8::1/128 nodad"] {
                 // For direct returns.
-                site.lab.ip(room, &format!("addr add {service} dev lo"));
+                site.lab.ip(room, &format!("addr add dev lo {service}"));
             }
         }
         if let Tier::Xdp(_) = tier {
@@ -122,16 +122,6 @@ impl Site {
         }
     }
 
-    /// Makes the balancer's kernel know the hardware address of a backend.
-    pub(crate) fn meet(&self, number: usize, family: Family) {
-        self.lab.within("balancer", || {
-            let socket = UdpSocket::bind(if family == Family::V4 { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
-            socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-            socket.connect(family.backend(number)).unwrap();
-            assert_eq!(ask(&socket, b"who?"), number);
-        });
-    }
-
     /// Programs in the balancer's room, on all of its interfaces.
     pub(crate) fn open(&self, tier: Tier, directory: Option<&std::path::Path>) -> Fastpath {
         self.lab.within("balancer", || {
@@ -166,6 +156,18 @@ impl Site {
         });
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         socket
+    }
+}
+
+/// Looks until there is something.
+pub(crate) fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(std::time::Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

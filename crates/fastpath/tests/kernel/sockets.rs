@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use outwork_balance::Pool;
+use outwork_fastpath::kernel::neighbours::resolve;
 use outwork_fastpath::port::af_xdp::{AfXdp, Copying, PortError, PortSettings};
 use outwork_fastpath::port::steering::Steering;
 use outwork_fastpath::port::ways::Ways;
@@ -59,6 +60,7 @@ fn pumped(site: &Site, mode: Mode, work: impl FnOnce() + Send) -> Pumped {
                 is_ready.send(()).unwrap();
                 while !is_done.load(Ordering::Relaxed) {
                     if pump.turn(&mut tables, &ways, Fastpath::kernel_time()).unwrap() == 0 {
+                        resolve(&tables.take_wanted()).unwrap();
                         std::thread::yield_now();
                     }
                 }
@@ -77,12 +79,6 @@ fn pumped(site: &Site, mode: Mode, work: impl FnOnce() + Send) -> Pumped {
 
 fn everything_arrives(mode: Mode) {
     let site = Site::new(Tier::Xdp(mode));
-    // User space has nobody who would ask for neighbours in its place.
-    for number in 0..3 {
-        for family in FAMILIES {
-            site.meet(number, family);
-        }
-    }
     let pumped = pumped(&site, mode, || {
         for family in FAMILIES {
             let mut connections: Vec<(TcpStream, usize)> = (0..24).map(|_| site.connect(family)).collect();
