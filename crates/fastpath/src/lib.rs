@@ -20,6 +20,11 @@ pub mod settings;
 mod sys;
 pub mod tables;
 
+// Frames are built by the same hands for the engine's tests and for those of the programs.
+#[cfg(test)]
+#[path = "../tests/kernel/frames.rs"]
+mod frames;
+
 pub use kernel::{Fastpath, Found, Mode, Tier};
 pub use layout::{Protocol, Reason, Vip, Way};
 pub use registry::{Apply, Registry, Write};

@@ -7,14 +7,10 @@ use outwork_balance::{MemberSettings, Policy, Pool, PoolSettings};
 use outwork_wire::MacAddr;
 
 use super::*;
+use crate::frames::{self, ACK, FIN, RST, SYN, Spec, error, fault};
 use crate::layout::{Protocol, Vip, Way};
 use crate::registry::{Apply, Registry};
 use crate::settings::{Rate, ServiceSettings, Settings, Sizes};
-
-#[path = "../../tests/kernel/frames.rs"]
-mod frames;
-
-use frames::{ACK, FIN, RST, SYN, Spec, error, fault};
 
 const NOW: Time = Time::from_secs(100);
 const CLIENT: &str = "203.0.113.1:1024";

@@ -25,7 +25,7 @@ use outwork_engine::Time;
 
 use crate::layout::{Link, Vip};
 use crate::registry::{Apply, Registry, RegistryError, Write};
-use crate::settings::{ServiceSettings, Settings, SizeError};
+use crate::settings::{ServiceSettings, Settings, SizeError, Sizes};
 use crate::sys::bpf::{self, Ran};
 use crate::tables::Prefix;
 use attach::Attachment;
@@ -112,6 +112,15 @@ pub enum Found {
         /// Why.
         why: String,
     },
+}
+
+/// Whether XDP and tc can be had here: whether this build has programs, and the kernel lets this process load them.
+///
+/// # Errors
+/// With what is in the way.
+pub fn probe() -> Result<(), OpenError> {
+    let sizes = Sizes { flows: 64, services: 1, backends: 1, places: 2, sources: 64, prefixes: 1 };
+    Fastpath::open(Settings { sizes, ..Settings::default() }, None).map(drop)
 }
 
 /// The programs, their tables, and what is decided by. When it goes, the programs are detached and everything is forgotten; [`Fastpath::leave`] is how it stays.
@@ -262,23 +271,17 @@ impl Fastpath {
     /// # Errors
     /// When the kernel does not run it.
     pub fn run(&self, tier: Tier, frame: &[u8], ingress: u32, repeat: u32) -> io::Result<Ran> {
-        let program = object::program(&self.ebpf, tier)?;
-        let mut context = vec![];
-        match tier {
-            // `struct xdp_md`: where data begins, ends, its metadata, the interface, the queue, the interface it leaves by.
-            Tier::Xdp(_) => {
-                let words = [0, frame.len() as u32, 0, ingress, 0, 0];
-                words.iter().for_each(|word| context.extend_from_slice(&word.to_ne_bytes()));
-            }
-            // `struct __sk_buff`, of which the interface is the eleventh word.
-            Tier::Tc => {
-                context.resize(192, 0);
-                if let Some(place) = context.get_mut(40..44) {
-                    place.copy_from_slice(&ingress.to_ne_bytes());
-                }
-            }
-        }
+        let (program, context) = (object::program(&self.ebpf, tier)?, context(tier, frame, ingress));
         bpf::run(program, frame, &context, repeat)
+    }
+
+    /// Has XDP's program send off so many frames as if they had come in by the interface `ingress`: for measurements.
+    ///
+    /// # Errors
+    /// When the kernel does not run it.
+    pub fn run_live(&self, frame: &[u8], ingress: u32, count: u32) -> io::Result<()> {
+        let tier = Tier::Xdp(Mode::Native);
+        bpf::run_live(object::program(&self.ebpf, tier)?, frame, &context(tier, frame, ingress), count)
     }
 
     /// Goes, and leaves programs and tables to the next start, as a crash would. Without a directory nothing stays.
@@ -301,4 +304,24 @@ impl Fastpath {
         }
         Ok(())
     }
+}
+
+/// What a program is told of a frame beside its bytes.
+fn context(tier: Tier, frame: &[u8], ingress: u32) -> Vec<u8> {
+    let mut context = vec![];
+    match tier {
+        // `struct xdp_md`: where data begins, ends, its metadata, the interface, the queue, the interface it leaves by.
+        Tier::Xdp(_) => {
+            let words = [0, frame.len() as u32, 0, ingress, 0, 0];
+            words.iter().for_each(|word| context.extend_from_slice(&word.to_ne_bytes()));
+        }
+        // `struct __sk_buff`, of which the interface is the eleventh word.
+        Tier::Tc => {
+            context.resize(192, 0);
+            if let Some(place) = context.get_mut(40..44) {
+                place.copy_from_slice(&ingress.to_ne_bytes());
+            }
+        }
+    }
+    context
 }

@@ -6,12 +6,10 @@ use outwork_wire::MacAddr;
 
 use super::*;
 use crate::forward::{Hop, Query};
+use crate::frames;
 use crate::layout::{Protocol, Vip};
 use crate::registry::{Apply, Registry};
 use crate::settings::{ServiceSettings, Settings, Sizes};
-
-#[path = "../../tests/kernel/frames.rs"]
-mod frames;
 
 /// A port whose frames are put there by hand.
 #[derive(Debug)]

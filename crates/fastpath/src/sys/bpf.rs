@@ -312,6 +312,23 @@ pub(crate) fn run(program: BorrowedFd<'_>, frame: &[u8], context: &[u8], repeat:
     Ok(Ran { result: attr.result, frame: out, nanos: attr.duration })
 }
 
+/// Runs a program of XDP on `count` frames that go where it sends them (`BPF_F_TEST_XDP_LIVE_FRAMES`).
+pub(crate) fn run_live(program: BorrowedFd<'_>, frame: &[u8], context: &[u8], count: u32) -> io::Result<()> {
+    const LIVE_FRAMES: u32 = 1 << 1;
+    let mut attr = RunAttr {
+        program: map(program),
+        data_size_in: frame.len() as u32,
+        data_in: address(frame),
+        repeat: count,
+        context_size_in: context.len() as u32,
+        context_in: address(context),
+        flags: LIVE_FRAMES,
+        ..RunAttr::default()
+    };
+    // SAFETY: all that is pointed to is as long as is said, and lives through the call.
+    unsafe { call(TEST_RUN, &mut attr) }.map(|_| ())
+}
+
 /// Waits until every program that runs now has ended (`membarrier(2)`: a grace period of RCU, under which programs run).
 pub(crate) fn settle() -> io::Result<()> {
     const GLOBAL: libc::c_int = 1;

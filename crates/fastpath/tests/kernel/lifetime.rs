@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use outwork_balance::Pool;
-use outwork_fastpath::kernel::{AttachError, OpenError};
+use outwork_fastpath::kernel::{AttachError, OpenError, probe};
 use outwork_fastpath::{Fastpath, Found, Mode, Protocol, ServiceSettings, Settings, Sizes, Tier, Vip};
 
 use crate::lab::Lab;
@@ -165,6 +165,11 @@ fn tables_of_another_size_or_layout_make_way_and_the_reason_is_said() {
     let Found::Replaced { why } = found else { panic!("{found:?}") };
     assert_eq!(why, "it is of layout 0, and this version has layout 1");
     assert!(!files.path().join("v0").exists());
+}
+
+#[test]
+fn a_probe_finds_that_programs_can_be_had_where_they_can() {
+    probe().unwrap();
 }
 
 #[test]

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, TcpStream};
+use std::time::Duration;
 
 use outwork_balance::{Health, Pool};
 use outwork_engine::Time;
-use outwork_fastpath::settings::Failed;
-use outwork_fastpath::{Fastpath, Mode, Protocol, Reason, ServiceSettings, Tier, Vip, Way};
+use outwork_fastpath::settings::{Failed, Rate};
+use outwork_fastpath::{Fastpath, Mode, Protocol, Reason, ServiceSettings, Settings, Tier, Vip, Way};
 use rustix::net::{AddressFamily, RecvFlags, SocketType, recv, socket};
 
-use crate::site::{FAMILIES, Family, PATIENCE, Site, ask, attended, exchange, pool_settings, serve, serve_all};
+use crate::site::{
+    FAMILIES, Family, PATIENCE, Site, ask, attended, exchange, pool_settings, serve, serve_all, settings,
+};
 
 const NATIVE: Tier = Tier::Xdp(Mode::Native);
 const SKB: Tier = Tier::Xdp(Mode::Skb);
@@ -182,6 +185,53 @@ fn datagrams_of_a_backend_that_fails_go_elsewhere_where_that_is_asked_for() {
         let now = ask(socket, b"who?");
         assert!(if *who == 1 { now != 1 } else { now == *who }, "{who} is {now} now");
     }
+}
+
+#[test]
+fn a_flood_of_connections_is_held_to_the_rate_of_its_service_and_others_go_on() {
+    for tier in [NATIVE, Tier::Tc] {
+        let site = Site::new(tier);
+        let mut fastpath = site.open(tier, None);
+        let pool = Pool::new(pool_settings(Family::V4, &[0, 1, 2])).unwrap();
+        let limited =
+            ServiceSettings { syn_rate: Some(Rate { per_second: 1, burst: 5 }), ..ServiceSettings::default() };
+        serve(&mut fastpath, Family::V4, Protocol::Tcp, limited, &pool);
+        serve_v6(&mut fastpath);
+        // The first five, and what a client's patience of a moment does not see.
+        let short = Duration::from_millis(300);
+        let vip = Family::V4.vip();
+        let through =
+            site.lab.within("client", || (0..12).filter(|_| TcpStream::connect_timeout(&vip, short).is_ok()).count());
+        assert!((5..12).contains(&through), "{through}");
+        assert!(tally(&fastpath, Reason::DropSynRate) > 0);
+        for _ in 0..12 {
+            exchange(&mut site.connect(Family::V6).0, 100);
+        }
+    }
+}
+
+fn serve_v6(fastpath: &mut Fastpath) {
+    let pool = Pool::new(pool_settings(Family::V6, &[0, 1, 2])).unwrap();
+    serve(fastpath, Family::V6, Protocol::Tcp, ServiceSettings::default(), &pool);
+}
+
+#[test]
+fn packets_of_one_source_are_held_to_their_rate() {
+    let site = Site::new(NATIVE);
+    let mut fastpath = site.open(NATIVE, None);
+    serve_all(&mut fastpath, ServiceSettings::default());
+    let socket = site.socket(Family::V4);
+    attended(&site, &fastpath, || ask(&socket, b"who?"));
+    fastpath.set(Settings { source_rate: Some(Rate { per_second: 1, burst: 3 }), ..settings() }).unwrap();
+    while socket.recv(&mut [0; 10]).is_ok() {}
+    for _ in 0..50 {
+        socket.send(b"who?").unwrap();
+    }
+    let answers = (0..50).take_while(|_| socket.recv(&mut [0; 10]).is_ok()).count();
+    assert!((3..10).contains(&answers), "{answers}");
+    assert!(tally(&fastpath, Reason::DropSourceRate) > 30);
+    fastpath.set(settings()).unwrap();
+    attended(&site, &fastpath, || ask(&socket, b"who?"));
 }
 
 #[test]
