@@ -9,6 +9,11 @@ fn main() {
     println!("cargo:rerun-if-env-changed=OUTWORK_CLANG");
     println!("cargo:rustc-check-cfg=cfg(bpf)");
     let Some(out) = std::env::var_os("OUT_DIR").map(PathBuf::from) else { return };
+    if std::env::var_os("CARGO_FEATURE_DPDK").is_some()
+        && let Err(why) = link_dpdk(&out)
+    {
+        println!("cargo:error=the feature `dpdk` cannot be built: {why}");
+    }
     match ["l4", "port"].iter().try_for_each(|program| compile(program, &out)) {
         Ok(()) => println!("cargo:rustc-cfg=bpf"),
         Err(why) => {
@@ -16,6 +21,28 @@ fn main() {
             println!("cargo:warning=this build has neither XDP, tc nor AF_XDP: {why}");
         }
     }
+}
+
+/// Compiles the shim before DPDK and links both.
+fn link_dpdk(out: &Path) -> Result<(), String> {
+    const LIBRARIES: [&str; 4] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_eal"];
+    println!("cargo:rerun-if-changed=dpdk");
+    let run = |program: &str, arguments: &[&str]| match Command::new(program).args(arguments).output() {
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Err(format!("`{program}` does not run ({error})")),
+    };
+    let flags = run("pkg-config", &["--cflags", "libdpdk"])
+        .map_err(|why| format!("install Debian's `libdpdk-dev` and `pkg-config` ({why})"))?;
+    let (object, archive) = (out.join("shim.o"), out.join("libowdpdk.a"));
+    let (object, archive) = (object.to_string_lossy(), archive.to_string_lossy());
+    let compile = ["-O2", "-Wall", "-Wextra", "-fPIC", "-c", "dpdk/shim.c", "-o", &object];
+    run("cc", &flags.split_whitespace().chain(compile).collect::<Vec<_>>())?;
+    run("ar", &["crs", &archive, &object])?;
+    println!("cargo:rustc-link-search=native={}", out.display());
+    println!("cargo:rustc-link-lib=static=owdpdk");
+    LIBRARIES.iter().for_each(|library| println!("cargo:rustc-link-lib={library}"));
+    Ok(())
 }
 
 /// Compiles one program, or says in a line what is missing.

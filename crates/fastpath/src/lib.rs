@@ -5,7 +5,7 @@
 //! - [`layout`]: what process and programs share; [`tables`], the same as plain values.
 //! - [`registry`]: the control plane, decided apart from doing: services and pools in, writes to tables out.
 //! - [`kernel`]: programs and maps in the kernel, loaded, attached, replaced, taken over from a process that crashed.
-//! - [`port`]: forwarding in user space, on sockets of AF_XDP.
+//! - [`port`]: forwarding in user space, on sockets of AF_XDP or ports of DPDK.
 //! - [`settings`]: what owners say.
 //!
 //! A fast path is a copy of decisions: what is doubtful, rare or not ours goes to the kernel's stack as it came, and is counted with the reason.

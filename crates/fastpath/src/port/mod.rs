@@ -1,6 +1,7 @@
 //! Forwarding in user space, on whole frames: ports that bring and take them in bursts, and the pump that forwards between them by the same engine.
 //!
 //! - [`af_xdp`]: ports on sockets of AF_XDP.
+//! - `dpdk`: ports of DPDK, with the feature of that name.
 //! - [`steering`]: which frames the kernel gives to them.
 //! - [`ways`]: the kernel's routes, asked for and remembered.
 //!
@@ -9,6 +10,8 @@
 //! ([`crate::kernel::neighbours::resolve`] of [`Tables::take_wanted`]).
 
 pub mod af_xdp;
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 pub mod steering;
 pub mod ways;
 

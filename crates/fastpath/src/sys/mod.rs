@@ -2,6 +2,8 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod bpf;
+#[cfg(feature = "dpdk")]
+pub(crate) mod dpdk;
 pub(crate) mod mapped;
 pub(crate) mod plain;
 pub(crate) mod ring;

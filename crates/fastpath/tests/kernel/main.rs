@@ -6,10 +6,13 @@
 //! - `vlans`: tags.
 //! - `lifetime`: how programs come, stay and go.
 //! - `sockets`: the same by the engine in user space.
+//! - `dpdk`: the same on ports of DPDK, where that is built in.
 //! - `differential`: the same frames through the programs and through the engine.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod differential;
+#[cfg(feature = "dpdk")]
+mod dpdk;
 mod frames;
 mod lab;
 mod lifetime;
