@@ -195,6 +195,8 @@ pub struct Registry {
     services: Numbers,
     backends: Numbers,
     regions: Regions,
+    /// What was retired is free, and nobody has waited for packets on their way yet.
+    owes_wait: bool,
     epoch: u32,
     denied: BTreeSet<Prefix>,
     links: BTreeMap<u32, Link>,
@@ -223,6 +225,7 @@ impl Registry {
             services: Numbers::new(settings.sizes.services),
             backends: Numbers::new(settings.sizes.backends),
             regions: Regions::new(settings.sizes.places),
+            owes_wait: false,
             epoch: 0,
             denied: BTreeSet::new(),
             links: BTreeMap::new(),
@@ -333,11 +336,15 @@ impl Registry {
         if !keeps_table && places > 0 {
             region = self.regions.allocate(places as u32);
             if region.is_none() && self.regions.settle() {
-                writes.push(Write::Settle);
+                self.owes_wait = true;
                 region = self.regions.allocate(places as u32);
             }
             if region.is_none() {
                 return Err(full("places", places, self.regions.largest() as usize, self.settings.sizes.places));
+            }
+            // Also where it is owed since a service that did not fit even then.
+            if std::mem::take(&mut self.owes_wait) {
+                writes.push(Write::Settle);
             }
         }
         self.commit(vip, settings, &steered, (keeps_table, region), &mut writes);

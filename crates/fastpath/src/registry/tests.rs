@@ -205,6 +205,19 @@ fn a_table_is_written_beside_the_one_in_use_and_room_is_taken_again_only_after_t
 }
 
 #[test]
+fn a_wait_that_a_service_without_room_would_have_made_is_made_by_the_next() {
+    let sizes = Sizes { backends: 1000, places: 2 * 65_540, ..settings().sizes };
+    let mut bench = Bench::new(Settings { sizes, ..settings() });
+    bench.serve(vip(1), &pool(&["10.0.0.1:80"]), NOW);
+    bench.serve(vip(1), &pool(&["10.0.0.2:80"]), NOW);
+    let many: Vec<String> = (0..700).map(|n| format!("10.1.{}.{}:80", n >> 8, n & 255)).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let full = bench.registry.serve(vip(2), ServiceSettings::default(), &pool(&many), at, NOW).unwrap_err();
+    assert!(full.to_string().contains("of `places`"), "{full}");
+    assert!(bench.serve(vip(1), &pool(&["10.0.0.3:80"]), NOW).contains(&Write::Settle));
+}
+
+#[test]
 fn what_cannot_be_is_refused_by_name_and_changes_nothing() {
     let mut bench = Bench::new(settings());
     bench.serve(vip(1), &pool(&["10.0.0.1:80"]), NOW);
