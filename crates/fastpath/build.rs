@@ -12,7 +12,7 @@ fn main() {
     if std::env::var_os("CARGO_FEATURE_DPDK").is_some()
         && let Err(why) = link_dpdk(&out)
     {
-        println!("cargo:error=the feature `dpdk` cannot be built: {why}");
+        println!("cargo::error=the feature `dpdk` cannot be built: {why}");
     }
     match ["l4", "port"].iter().try_for_each(|program| compile(program, &out)) {
         Ok(()) => println!("cargo:rustc-cfg=bpf"),
