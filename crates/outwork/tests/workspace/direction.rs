@@ -9,7 +9,7 @@ const ROWS: [&[&str]; 7] = [
     &["outwork"],
     &["outwork-admin", "outwork-dhcp", "outwork-proxy", "outwork-web"],
     &["outwork-front"],
-    &["outwork-store", "outwork-cache", "outwork-net"],
+    &["outwork-store", "outwork-cache", "outwork-net", "outwork-fastpath"],
     &["outwork-telemetry"],
     &["outwork-config", "outwork-balance"],
     &["outwork-engine", "outwork-wire"],

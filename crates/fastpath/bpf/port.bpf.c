@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What forwarding in user space asks of the kernel: that frames of services and of their backends come to its sockets, and all others do not; and which way
+ * a packet goes.
+ */
+#include <linux/bpf.h>
+
+#include "parse.h"
+
+/* Services, and backends that answer through here: whose frames are for the sockets. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct vip);
+	__type(value, __u32);
+} ours SEC(".maps");
+
+/* By the queue of the interface. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, __u32);
+} sockets SEC(".maps");
+
+/* Both are the engine's to say. */
+static __always_inline int is_denied(const struct packet *p, const struct control *control)
+{
+	(void)p;
+	(void)control;
+	return 0;
+}
+
+static __always_inline int enter_vlan(struct packet *p, __u16 tci, const struct control *control)
+{
+	(void)p;
+	(void)tci;
+	(void)control;
+	return 1;
+}
+
+SEC("xdp")
+int port_xdp(struct xdp_md *ctx)
+{
+	struct packet packet = {};
+	struct vip vip = {};
+
+	if (parse_frame(&packet, (void *)(long)ctx->data, (void *)(long)ctx->data_end, 0) >= 0)
+		return XDP_PASS;
+	vip.address = packet.key.destination;
+	vip.port = packet.key.destination_port;
+	vip.protocol = packet.key.protocol;
+	if (!bpf_map_lookup_elem(&ours, &vip)) {
+		vip.address = packet.key.source;
+		vip.port = packet.key.source_port;
+		if (packet.is_error || !bpf_map_lookup_elem(&ours, &vip))
+			return XDP_PASS;
+	}
+	/* Where nobody reads the queue, the kernel goes on. */
+	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+}
+
+/* A question for the way, and its answer: src/port/ways.rs. */
+struct question {
+	__u32 ingress;
+	__u32 length;
+	struct address source;
+	struct address destination;
+	__s32 result;
+	__u32 ifindex;
+	struct address next;
+	__u8 to[ETH_ALEN];
+	__u8 from[ETH_ALEN];
+	__u32 zero;
+};
+
+/* Run by hand on a question in the place of a frame. */
+SEC("xdp")
+int port_way(struct xdp_md *ctx)
+{
+	struct question *question = (void *)(long)ctx->data;
+	struct bpf_fib_lookup fib = {};
+	int is_v4;
+
+	if ((void *)(question + 1) > (void *)(long)ctx->data_end)
+		return XDP_DROP;
+	is_v4 = !question->destination.words[0] && !question->destination.words[1] &&
+		question->destination.words[2] == bpf_htonl(0xffff);
+	fib.ifindex = question->ingress;
+	fib.tot_len = question->length;
+	fib.family = is_v4 ? 2 : 10;
+	if (is_v4) {
+		fib.ipv4_src = question->source.words[3];
+		fib.ipv4_dst = question->destination.words[3];
+	} else {
+		__builtin_memcpy(fib.ipv6_src, &question->source, 16);
+		__builtin_memcpy(fib.ipv6_dst, &question->destination, 16);
+	}
+	question->result = bpf_fib_lookup(ctx, &fib, sizeof fib, 0);
+	question->ifindex = fib.ifindex;
+	if (is_v4)
+		map_v4(&question->next, fib.ipv4_dst);
+	else
+		__builtin_memcpy(&question->next, fib.ipv6_dst, 16);
+	__builtin_memcpy(question->to, fib.dmac, ETH_ALEN);
+	__builtin_memcpy(question->from, fib.smac, ETH_ALEN);
+	return XDP_PASS;
+}
+
+char port_license[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,218 @@
+//! What a packet costs, and a change: `cargo run -p outwork-fastpath --example measure`, as root. Programs are run by hand (`BPF_PROG_TEST_RUN`), so that
+//! nothing but them is measured: no card, no stack.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, dead_code)]
+
+#[path = "../tests/kernel/frames.rs"]
+mod frames;
+#[path = "../tests/kernel/lab.rs"]
+mod lab;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use frames::{ACK, SYN, Spec};
+use lab::Lab;
+use outwork_balance::{Health, MemberSettings, Policy, Pool, PoolSettings};
+use outwork_engine::{Rng, Time};
+use outwork_fastpath::forward::{Frame, Hop, Query, forward};
+use outwork_fastpath::tables::Tables;
+use outwork_fastpath::{Apply, Fastpath, Mode, Protocol, Registry, ServiceSettings, Settings, Sizes, Tier, Vip, Way};
+use outwork_wire::MacAddr;
+
+const TIERS: [Tier; 2] = [Tier::Xdp(Mode::Native), Tier::Tc];
+const FLOWS: u32 = 1_000_000;
+
+fn main() {
+    let lab = Lab::new(&["here", "there"]);
+    lab.cable(("here", "h0"), ("there", "t0"));
+    lab.ip("here", "addr add 10.0.0.1/8 dev h0");
+    for neighbour in ["10.0.0.2", "198.51.100.1", "198.51.100.2", "203.0.113.1"] {
+        lab.ip("here", &format!("neigh replace {neighbour} lladdr 02:00:00:00:00:02 dev h0 nud permanent"));
+    }
+    lab.ip("here", "route add 0.0.0.0/0 via 10.0.0.2 dev h0");
+    let ingress = lab.index("here", "h0");
+    lab.within("here", || {
+        packets(ingress);
+        many_flows(ingress);
+        veth(&lab, ingress);
+        changes();
+        engine();
+    });
+}
+
+fn sizes() -> Sizes {
+    Sizes { flows: FLOWS, ..Sizes::default() }
+}
+
+fn pool(members: &[String]) -> Pool {
+    let members = members.iter().map(|key| MemberSettings::new(key.clone())).collect();
+    Pool::new(PoolSettings { members, policy: Policy::Maglev, ..PoolSettings::default() }).unwrap()
+}
+
+fn serve(fastpath: &mut Fastpath, at: &str, protocol: Protocol, way: Way, members: &[String]) {
+    let settings = ServiceSettings { way, ..ServiceSettings::default() };
+    let vip = Vip::new(at.parse().unwrap(), protocol);
+    fastpath.serve(vip, settings, &pool(members), |key| key.parse().ok(), Fastpath::kernel_time()).unwrap();
+}
+
+fn spec(from: &str, to: &str, tcp: Option<u8>) -> Spec {
+    Spec {
+        payload: if tcp.is_some() { 6 } else { 18 },
+        hops: 255,
+        ..Spec::new(from.parse().unwrap(), to.parse().unwrap(), tcp)
+    }
+}
+
+/// The median of what runs of `repeat` took each.
+fn median(runs: usize, mut one: impl FnMut(usize) -> u32) -> u32 {
+    let mut nanos: Vec<u32> = (0..runs).map(&mut one).collect();
+    nanos.sort_unstable();
+    nanos[nanos.len() / 2]
+}
+
+fn packets(ingress: u32) {
+    let (mut fastpath, _) = Fastpath::open(Settings { sizes: sizes(), ..Settings::default() }, None).unwrap();
+    serve(&mut fastpath, "198.51.100.3:80", Protocol::Udp, Way::Direct, &["10.0.0.2:80".to_owned()]);
+    // Two services that send everything to each other: what comes out goes in again, as long as it has hops.
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        serve(&mut fastpath, "198.51.100.1:80", protocol, Way::Nat, &["198.51.100.2:80".to_owned()]);
+        serve(&mut fastpath, "198.51.100.2:80", protocol, Way::Nat, &["198.51.100.1:80".to_owned()]);
+    }
+    serve(&mut fastpath, "198.51.100.4:80", Protocol::Tcp, Way::Nat, &["10.0.0.2:80".to_owned()]);
+    fastpath.deny(["192.0.2.0/24".parse().unwrap()]).unwrap();
+    for tier in TIERS {
+        let run = |spec: &Spec, repeat: u32| fastpath.run(tier, &spec.build(), ingress, repeat).unwrap().nanos;
+        let other = spec("203.0.113.1:1000", "198.51.100.9:80", None);
+        let denied = spec("192.0.2.1:1000", "198.51.100.1:80", None);
+        let direct = spec("203.0.113.1:1000", "198.51.100.3:80", None);
+        let (udp, tcp) =
+            (spec("203.0.113.1:1000", "198.51.100.1:80", None), spec("203.0.113.1:1000", "198.51.100.1:80", Some(ACK)));
+        let new = |port: usize| spec(&format!("203.0.113.1:{}", 1024 + port), "198.51.100.4:80", Some(SYN));
+        let answer = |port: usize| spec("10.0.0.2:80", &format!("203.0.113.1:{}", 1024 + port), Some(SYN | ACK));
+        // One run by itself has the clock in it.
+        let clock = median(2001, |_| run(&other, 1)).saturating_sub(median(5, |_| run(&other, 1_000_000)));
+        println!("{tier}: nanoseconds a packet");
+        println!("  for no service, left to the kernel   {:5}", median(5, |_| run(&other, 1_000_000)));
+        println!("  denied                               {:5}", median(5, |_| run(&denied, 1_000_000)));
+        println!("  known flow, direct return, UDP       {:5}", median(5, |_| run(&direct, 1_000_000)));
+        println!("  known flow, NAT, UDP                 {:5}", median(2001, |_| run(&udp, 250)));
+        println!("  known flow, NAT, TCP                 {:5}", median(2001, |_| run(&tcp, 250)));
+        println!(
+            "  new flow, NAT, TCP                   {:5}",
+            median(20_000, |port| run(&new(port), 1)).saturating_sub(clock)
+        );
+        println!(
+            "  answer, NAT, TCP                     {:5}",
+            median(20_000, |port| run(&answer(port), 1)).saturating_sub(clock)
+        );
+    }
+}
+
+fn many_flows(ingress: u32) {
+    let (mut fastpath, _) = Fastpath::open(Settings { sizes: sizes(), ..Settings::default() }, None).unwrap();
+    let members: Vec<String> = (2..102).map(|last| format!("10.0.0.{last}:80")).collect();
+    serve(&mut fastpath, "198.51.100.1:80", Protocol::Udp, Way::Nat, &members);
+    let mut frame = spec("100.64.0.0:1", "198.51.100.1:80", None).build();
+    let mut client = |number: u32| {
+        let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(100, 64, 0, 0)) + number / 16);
+        frame[26..30].copy_from_slice(&address.octets());
+        frame[34..36].copy_from_slice(&(1024 + (number % 16) as u16).to_be_bytes());
+        frame[40..42].copy_from_slice(&[0, 0]);
+        fastpath.run(TIERS[0], &frame, ingress, 1).unwrap().nanos
+    };
+    let begin = Instant::now();
+    let first: u64 = (0..FLOWS).map(|number| u64::from(client(number))).sum();
+    let took = begin.elapsed();
+    let mut rng = Rng::new(1);
+    let known: u64 = (0..200_000).map(|_| u64::from(client(rng.below(FLOWS.into()) as u32))).sum();
+    println!("{FLOWS} flows, NAT, UDP, by xdp, the clock of a single run in it ({took:?} with the system calls)");
+    println!("  new flow                             {:5}", first / u64::from(FLOWS));
+    println!("  any of them                          {:5}", known / 200_000);
+    let begin = Instant::now();
+    let swept = loop {
+        let swept = fastpath.sweep(Fastpath::kernel_time()).unwrap();
+        if swept.whole {
+            break swept;
+        }
+    };
+    println!("  a sweep through all: {:?}, {} go on", begin.elapsed(), swept.flows);
+}
+
+/// Frames of 64 octets through a veth and back out by it, to a program that drops them there: the work of one core on this side.
+fn veth(lab: &Lab, ingress: u32) {
+    let (mut fastpath, _) =
+        Fastpath::open(Settings { sizes: Sizes { flows: 1024, ..sizes() }, ..Settings::default() }, None).unwrap();
+    serve(&mut fastpath, "198.51.100.3:80", Protocol::Udp, Way::Direct, &["10.0.0.2:80".to_owned()]);
+    fastpath.attach("h0", TIERS[0]).unwrap();
+    let _other_end = lab.within("there", || {
+        let (mut fastpath, _) =
+            Fastpath::open(Settings { sizes: Sizes { flows: 1024, ..sizes() }, ..Settings::default() }, None).unwrap();
+        fastpath.deny(["203.0.113.0/24".parse().unwrap()]).unwrap();
+        fastpath.attach("t0", TIERS[0]).unwrap();
+        fastpath
+    });
+    let frame = spec("203.0.113.1:1000", "198.51.100.3:80", None).build();
+    let count = 4_000_000;
+    let begin = Instant::now();
+    fastpath.run_live(&frame, ingress, count).unwrap();
+    let rate = f64::from(count) / begin.elapsed().as_secs_f64() / 1e6;
+    println!("veth, direct return, UDP of {} octets: {rate:.2} million packets a second", frame.len());
+}
+
+fn changes() {
+    let sizes = Sizes { flows: 1024, ..sizes() };
+    let (mut fastpath, _) = Fastpath::open(Settings { sizes, ..Settings::default() }, None).unwrap();
+    for count in [100usize, 1000, 10_000] {
+        let keys: Vec<String> = (0..count).map(|n| format!("10.1.{}.{}:80", n >> 8, n & 255)).collect();
+        let (vip, begin) = (Vip::new("198.51.100.1:80".parse().unwrap(), Protocol::Tcp), Instant::now());
+        let pool = pool(&keys);
+        let made = begin.elapsed();
+        let at = |key: &str| key.parse::<SocketAddr>().ok();
+        let mut serve = |pool: &Pool| {
+            let begin = Instant::now();
+            fastpath.serve(vip, ServiceSettings::default(), pool, at, Time::ZERO).unwrap();
+            begin.elapsed()
+        };
+        let first = serve(&pool);
+        let mut tables: Vec<Duration> = vec![];
+        for key in keys.iter().take(20) {
+            pool.find(key).unwrap().member().set_health(Health::Unhealthy, Time::ZERO);
+            tables.push(serve(&pool));
+        }
+        let mut flags: Vec<Duration> = vec![];
+        for key in keys.iter().skip(20).take(20) {
+            let begin = Instant::now();
+            assert!(fastpath.fail(&vip, at(key).unwrap()).unwrap());
+            flags.push(begin.elapsed());
+        }
+        tables.sort_unstable();
+        flags.sort_unstable();
+        println!(
+            "{count} backends: pool {made:?}, first table {first:?}; a failure: nobody new after {:?}, table after {:?}",
+            flags[10], tables[10]
+        );
+        fastpath.withdraw(&vip).unwrap();
+    }
+}
+
+/// The engine itself, as this profile builds it.
+fn engine() {
+    let settings = Settings { sizes: Sizes { flows: 1024, ..sizes() }, ..Settings::default() };
+    let (mut registry, begin) = Registry::new(settings);
+    let mut tables = Tables::new(&settings.sizes);
+    let vip = Vip::new("198.51.100.1:80".parse().unwrap(), Protocol::Udp);
+    let members = ["10.0.0.2:80".to_owned()];
+    let writes =
+        registry.serve(vip, ServiceSettings::default(), &pool(&members), |key| key.parse().ok(), Time::ZERO).unwrap();
+    begin.iter().chain(&writes).for_each(|write| tables.apply(write).unwrap());
+    let hop = |_: &Query| Hop::To { ifindex: 1, destination: MacAddr::ZERO, source: MacAddr::ZERO };
+    let built = spec("203.0.113.1:1000", "198.51.100.1:80", None).build();
+    let mut room = vec![0; 2048];
+    let (begin, count) = (Instant::now(), 1_000_000);
+    for _ in 0..count {
+        room[256..256 + built.len()].copy_from_slice(&built);
+        let mut frame = Frame::new(&mut room, 256, built.len()).unwrap();
+        forward(&mut frame, 1, &mut tables, &hop, Time::from_secs(1));
+    }
+    println!("the engine, known flow, NAT, UDP: {} nanoseconds", begin.elapsed().as_nanos() / count);
+}

@@ -1,0 +1,370 @@
+//! Whose packet it is and where it goes: bpf/decide.h in Rust, step by step.
+
+use outwork_wire::MacAddr;
+
+use super::hash;
+use super::packet::{ACK, FIN, Packet, RST, SYN, TCP};
+use super::routes::{Hop, Query, Routes};
+use crate::layout::{
+    Address, Backend, Flow, FlowKey, HAS_LINKS, HAS_RETURNS, KEEPS_KNOWN, Neighbour, Reason, Service, State, TAKES_NEW,
+    Vip, Way,
+};
+use crate::tables::Tables;
+
+/// How much later a flow has to be seen before that is written down, in nanoseconds.
+const REFRESH: u64 = 1_000_000_000;
+/// Backends asked for a new flow before there is none. Tables hold only who can be used, so that a second one is rare.
+const TRIES: u32 = 8;
+
+/// What is done to a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Its destination is replaced, and its source in what an ICMP error brought along.
+    Forward,
+    /// Its source is replaced.
+    Return,
+    /// Nothing above Ethernet.
+    Direct,
+    /// It is put into another one.
+    Tunnel,
+}
+
+/// How a packet leaves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leaving {
+    pub(crate) ifindex: u32,
+    pub(crate) vlan: u16,
+    pub(crate) destination: MacAddr,
+    pub(crate) source: MacAddr,
+}
+
+/// What is to be done with a packet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Order {
+    pub(crate) change: Change,
+    /// The new address, and the one that it takes the place of.
+    pub(crate) address: Address,
+    pub(crate) before: Address,
+    /// The same of ports.
+    pub(crate) port: [u8; 2],
+    pub(crate) port_before: [u8; 2],
+    /// Absent where the kernel gets what was rewritten.
+    pub(crate) leaving: Option<Leaving>,
+}
+
+type Decided = (Reason, Option<Order>);
+
+/// The reason, and what to do where something is to be done.
+pub(crate) fn decide(packet: &Packet, tables: &mut Tables, routes: &impl Routes, now: u64) -> Decided {
+    if packet.is_error {
+        return give_error(packet, tables, routes, now);
+    }
+    let vip = Vip::of(packet.key.destination, packet.key.destination_port, packet.key.protocol);
+    let Some(service) = tables.services.get(&vip).copied() else {
+        return give_back(packet, tables, routes, now);
+    };
+    let Some(tally) = tables.service_tallies.get_mut(service.number as usize) else {
+        return (Reason::PassNoService, None);
+    };
+    tally.received.add(packet.frame);
+    if !source_is_admitted(packet, tables, now) {
+        note(tables, &service, |tally| tally.source_refused += 1);
+        return (Reason::DropSourceRate, None);
+    }
+    let opens = packet.key.protocol == TCP && packet.tcp & (SYN | ACK | RST) == SYN;
+    if let Some((flow, backend)) = known(packet, tables, opens, now) {
+        let other = (backend.way == Way::Nat as u8).then(|| answers(&packet.key, &backend));
+        see(packet.key, flow, packet, other, tables, now);
+        count_backend(tables, flow.backend, packet.frame, false);
+        return head_for(packet, &backend, tables, routes);
+    }
+    if packet.key.protocol == TCP && packet.tcp & RST != 0 {
+        return (Reason::PassNoFlow, None);
+    }
+    if opens && service.syn_interval != 0 {
+        let gate = tables.gates.get_mut(service.number as usize);
+        if !gate.is_none_or(|paid| admit(paid, now, service.syn_interval, service.syn_tolerance)) {
+            note(tables, &service, |tally| tally.syn_refused += 1);
+            return (Reason::DropSynRate, None);
+        }
+    }
+    let Some((number, backend)) = choose(packet, &service, tables, now) else {
+        note(tables, &service, |tally| tally.no_backend += 1);
+        return (Reason::PassNoBackend, None);
+    };
+    note(tables, &service, |tally| tally.flows += 1);
+    count_backend(tables, number, packet.frame, true);
+    head_for(packet, &backend, tables, routes)
+}
+
+/// The flow of a client's packet and its backend. A client that opens a connection by a port of one that ends has a new one.
+fn known(packet: &Packet, tables: &mut Tables, opens: bool, now: u64) -> Option<(Flow, Backend)> {
+    let flow = *tables.flows.get(&packet.key)?;
+    let reborn = opens && flow.state == State::Closing as u8;
+    if flow.reply != 0 || is_idle(&flow, tables, now) || reborn {
+        return None;
+    }
+    Some((flow, backend_of(&flow, tables)?))
+}
+
+/// Whether one more is within a rate: `paid` is when all before it are paid off (the generic cell rate algorithm, ITU-T I.371).
+fn admit(paid: &mut u64, now: u64, interval: u64, tolerance: u64) -> bool {
+    let from = (*paid).max(now);
+    let admitted = from - now <= tolerance;
+    if admitted {
+        *paid = from.wrapping_add(interval);
+    }
+    admitted
+}
+
+fn source_is_admitted(packet: &Packet, tables: &mut Tables, now: u64) -> bool {
+    let (interval, tolerance) = (tables.control.source_interval, tables.control.source_tolerance);
+    if interval == 0 {
+        return true;
+    }
+    let mut source = packet.key.source;
+    if packet.is_v6 {
+        // A client changes addresses within its /64 as it likes (RFC 8981).
+        source.0.iter_mut().skip(8).for_each(|octet| *octet = 0);
+    }
+    match tables.sources.get_mut(&source) {
+        Some(paid) => admit(paid, now, interval, tolerance),
+        None => {
+            tables.sources.insert(source, now + interval);
+            true
+        }
+    }
+}
+
+/// The backend of a flow, if it still is in its place and keeps what it has.
+fn backend_of(flow: &Flow, tables: &Tables) -> Option<Backend> {
+    let backend = *tables.backends.get(flow.backend as usize)?;
+    (backend.epoch == flow.epoch && backend.flags & KEEPS_KNOWN != 0).then_some(backend)
+}
+
+fn is_idle(flow: &Flow, tables: &Tables, now: u64) -> bool {
+    let timeout = tables.control.timeouts.get(usize::from(flow.state & 3)).copied().unwrap_or_default();
+    now > flow.seen && now - flow.seen > timeout
+}
+
+/// A connection is one when the client has said something again: whoever floods with forged addresses hears no answers.
+fn next_state(flow: &Flow, packet: &Packet) -> u8 {
+    let answered = flow.state == State::Opening as u8 && flow.reply == 0 && packet.tcp & ACK != 0;
+    match packet {
+        packet if packet.key.protocol != TCP => State::Datagrams as u8,
+        packet if packet.tcp & (FIN | RST) != 0 => State::Closing as u8,
+        _ if answered => State::Established as u8,
+        _ => flow.state,
+    }
+}
+
+/// The key of the answers that a backend gives to this flow.
+fn answers(key: &FlowKey, backend: &Backend) -> FlowKey {
+    FlowKey {
+        source: backend.address,
+        destination: key.source,
+        source_port: backend.port,
+        destination_port: key.source_port,
+        protocol: key.protocol,
+        zero: [0; 3],
+    }
+}
+
+/// Writes down that a packet of the flow under `key` came by; for its other direction once a second, and when the state changes.
+fn see(key: FlowKey, flow: Flow, packet: &Packet, other: Option<FlowKey>, tables: &mut Tables, now: u64) {
+    let state = next_state(&flow, packet);
+    let due = now > flow.seen.saturating_add(REFRESH);
+    if state == flow.state && !due {
+        return;
+    }
+    for key in [Some(key), other].into_iter().flatten() {
+        if let Some(one) = tables.flows.get_mut(&key)
+            && (one.backend, one.epoch) == (flow.backend, flow.epoch)
+        {
+            one.state = state;
+            if due {
+                one.seen = now;
+            }
+        }
+    }
+}
+
+/// Whether a backend's answers to this flow would be taken for those to another, which the client has with another service by the same port.
+fn collides(reply: &FlowKey, number: u32, tables: &mut Tables, now: u64) -> bool {
+    let Some(other) = tables.flows.get(reply).copied() else { return false };
+    other.backend != number && backend_of(&other, tables).is_some() && !is_idle(&other, tables, now)
+}
+
+/// Chooses a backend for a new flow and writes both down.
+fn choose(packet: &Packet, service: &Service, tables: &mut Tables, now: u64) -> Option<(u32, Backend)> {
+    let (start, size) = ((service.table >> 32) as u32, service.table as u32);
+    if size == 0 {
+        return None;
+    }
+    let hash = hash::of_flow(&packet.key, service.flags);
+    for after in 0..TRIES {
+        let Some(&number) = tables.places.get(start.wrapping_add(hash::place(hash, after, size)) as usize) else {
+            continue;
+        };
+        let Some(backend) = tables.backends.get(number as usize).copied() else { continue };
+        if backend.epoch == 0 || backend.flags & TAKES_NEW == 0 || backend.service != service.number {
+            continue;
+        }
+        let reply = (backend.way == Way::Nat as u8).then(|| answers(&packet.key, &backend));
+        if reply.is_some_and(|reply| collides(&reply, number, tables, now)) {
+            continue;
+        }
+        let state = match packet {
+            packet if packet.key.protocol != TCP => State::Datagrams,
+            packet if packet.tcp & FIN != 0 => State::Closing,
+            packet if packet.tcp & SYN != 0 => State::Opening,
+            _ => State::Established,
+        };
+        let flow = Flow { seen: now, backend: number, epoch: backend.epoch, state: state as u8, ..Flow::default() };
+        tables.flows.insert(packet.key, flow);
+        if let Some(reply) = reply {
+            tables.flows.insert(reply, Flow { reply: 1, ..flow });
+        }
+        return Some((number, backend));
+    }
+    None
+}
+
+/// Asks for the way.
+fn find_hop(
+    packet: &Packet,
+    tables: &mut Tables,
+    routes: &impl Routes,
+    (source, destination): (Address, Address),
+    length: u32,
+) -> Result<Leaving, Reason> {
+    let query = Query { ingress: packet.ingress, source: source.ip(), destination: destination.ip(), length };
+    match routes.hop(&query) {
+        Hop::To { ifindex, destination, source } => {
+            let link = (tables.control.flags & HAS_LINKS != 0).then(|| tables.links.get(&ifindex)).flatten();
+            let (ifindex, vlan) = link.map_or((ifindex, 0), |link| (link.parent, link.vlan));
+            Ok(Leaving { ifindex, vlan, destination, source })
+        }
+        Hop::Unresolved { address, ifindex } => {
+            tables.wanted.insert(Neighbour::new(address, ifindex), 1);
+            Err(Reason::PassNeighbour)
+        }
+        Hop::TooLong => Err(Reason::PassTooLong),
+        Hop::Unroutable => Err(Reason::DropUnroutable),
+        Hop::NoForwarding => Err(Reason::PassNoForwarding),
+        Hop::Local => Err(Reason::PassLocal),
+    }
+}
+
+/// How a packet gets to `backend`.
+fn head_for(packet: &Packet, backend: &Backend, tables: &mut Tables, routes: &impl Routes) -> Decided {
+    let sent = if packet.is_error { Reason::SentIcmp } else { Reason::SentForward };
+    let change = match backend.way {
+        way if way == Way::Nat as u8 => Change::Forward,
+        way if way == Way::Tunnel as u8 => Change::Tunnel,
+        _ => Change::Direct,
+    };
+    let order = Order {
+        change,
+        address: backend.address,
+        before: packet.key.destination,
+        port: backend.port,
+        port_before: packet.key.destination_port,
+        leaving: None,
+    };
+    let is_v4 = backend.address.is_v4();
+    let (mut source, mut length) = (packet.from, packet.length);
+    match change {
+        Change::Forward if packet.hops <= 1 => return (Reason::PassExpiring, None),
+        Change::Tunnel => {
+            source = if is_v4 { tables.control.tunnel_v4 } else { tables.control.tunnel_v6 };
+            length += if is_v4 { 20 } else { 40 };
+            if length > 0xffff {
+                return (Reason::DropTooLong, None);
+            }
+        }
+        _ => {}
+    }
+    match find_hop(packet, tables, routes, (source, backend.address), length) {
+        Ok(leaving) => (sent, Some(Order { leaving: Some(leaving), ..order })),
+        // The kernel goes on from here: it asks for the neighbour, or takes the packet apart.
+        Err(reason) if reason.rewrites() && change == Change::Forward => (reason, Some(order)),
+        Err(reason) => (dead_end(reason), None),
+    }
+}
+
+/// What the kernel would make of these is of no use to anybody: an address of the packet is its own.
+fn dead_end(reason: Reason) -> Reason {
+    match reason {
+        Reason::PassNeighbour => Reason::DropNeighbour,
+        Reason::PassTooLong => Reason::DropTooLong,
+        other => other,
+    }
+}
+
+/// A backend's answer, or nothing of ours.
+fn give_back(packet: &Packet, tables: &mut Tables, routes: &impl Routes, now: u64) -> Decided {
+    let none = (Reason::PassNoService, None);
+    if tables.control.flags & HAS_RETURNS == 0 {
+        return none;
+    }
+    let Some(flow) = tables.flows.get(&packet.key).copied().filter(|flow| flow.reply != 0) else { return none };
+    if is_idle(&flow, tables, now) {
+        return none;
+    }
+    let Some(backend) = backend_of(&flow, tables) else { return none };
+    let Some(vip) = tables.vips.get(backend.service as usize).copied() else { return none };
+    if packet.hops <= 1 {
+        return (Reason::PassExpiring, None);
+    }
+    let client = FlowKey {
+        source: packet.key.destination,
+        destination: vip.address(),
+        source_port: packet.key.destination_port,
+        destination_port: vip.port(),
+        protocol: packet.key.protocol,
+        zero: [0; 3],
+    };
+    see(packet.key, flow, packet, Some(client), tables, now);
+    if let Some(tally) = tables.backend_tallies.get_mut(flow.backend as usize) {
+        tally.from.add(packet.frame);
+    }
+    let order = Order {
+        change: Change::Return,
+        address: vip.address(),
+        before: packet.key.source,
+        port: vip.port(),
+        port_before: packet.key.source_port,
+        leaving: None,
+    };
+    match find_hop(packet, tables, routes, (vip.address(), packet.key.destination), packet.length) {
+        Ok(leaving) => (Reason::SentReturn, Some(Order { leaving: Some(leaving), ..order })),
+        Err(reason) => (dead_end(reason), None),
+    }
+}
+
+/// An ICMP error about what a backend has sent: whose flow it was decides who is told.
+fn give_error(packet: &Packet, tables: &mut Tables, routes: &impl Routes, now: u64) -> Decided {
+    let none = (Reason::PassIcmp, None);
+    let Some(flow) = tables.flows.get(&packet.key).copied().filter(|flow| flow.reply == 0) else { return none };
+    if is_idle(&flow, tables, now) {
+        return none;
+    }
+    match backend_of(&flow, tables) {
+        Some(backend) => head_for(packet, &backend, tables, routes),
+        None => none,
+    }
+}
+
+fn note(tables: &mut Tables, service: &Service, count: impl FnOnce(&mut crate::layout::ServiceTally)) {
+    if let Some(tally) = tables.service_tallies.get_mut(service.number as usize) {
+        count(tally);
+    }
+}
+
+fn count_backend(tables: &mut Tables, number: u32, bytes: u32, is_new: bool) {
+    if let Some(tally) = tables.backend_tallies.get_mut(number as usize) {
+        tally.to.add(bytes);
+        tally.flows += u64::from(is_new);
+    }
+}

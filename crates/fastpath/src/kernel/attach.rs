@@ -1,0 +1,298 @@
+//! How a program gets hold of an interface, and what is tried when it cannot be as asked.
+
+use std::path::PathBuf;
+
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
+
+use super::{Fastpath, object};
+
+/// How XDP runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// On the card.
+    Hardware,
+    /// In the driver, before the kernel makes a packet of the frame.
+    Native,
+    /// After that, with any driver.
+    Skb,
+}
+
+/// A way into the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// XDP.
+    Xdp(Mode),
+    /// tc, on the way in.
+    Tc,
+}
+
+impl std::fmt::Display for Tier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Tier::Xdp(Mode::Hardware) => "xdp-hw",
+            Tier::Xdp(Mode::Native) => "xdp-native",
+            Tier::Xdp(Mode::Skb) => "xdp-skb",
+            Tier::Tc => "tc",
+        })
+    }
+}
+
+impl Tier {
+    /// What is tried in its place, in this order.
+    pub fn fallbacks(self) -> &'static [Tier] {
+        match self {
+            Tier::Xdp(Mode::Hardware) => &[Tier::Xdp(Mode::Native), Tier::Xdp(Mode::Skb), Tier::Tc],
+            Tier::Xdp(Mode::Native) => &[Tier::Xdp(Mode::Skb), Tier::Tc],
+            Tier::Xdp(Mode::Skb) => &[Tier::Tc],
+            Tier::Tc => &[],
+        }
+    }
+}
+
+/// How a program got hold of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// The interface.
+    pub interface: String,
+    /// What was asked for.
+    pub asked: Tier,
+    /// What came of it.
+    pub got: Tier,
+    /// What was tried before, and why it failed.
+    pub tried: Vec<(Tier, String)>,
+    /// Whether the program took the place of an earlier process' one, between two packets.
+    pub replaced: bool,
+    /// Whether it stays when the process crashes.
+    pub stays: bool,
+    /// What is in the way of forwarding, and what to do about it.
+    pub concerns: Vec<String>,
+}
+
+/// Why a program has no hold of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AttachError {
+    /// There is none.
+    #[error("there is no interface `{0}`")]
+    Unknown(String),
+    /// Everything was tried.
+    #[error("`{interface}` takes no program: {}", tried.iter().map(|(tier, why)| format!("{tier}: {why}")).collect::<Vec<_>>().join("; "))]
+    Failed {
+        /// The interface.
+        interface: String,
+        /// What was tried, and why it failed.
+        tried: Vec<(Tier, String)>,
+    },
+    /// A program of ours has hold of it.
+    #[error("`{0}` has its program: detach it first")]
+    Twice(String),
+}
+
+/// What keeps a program where it is, until it is dropped.
+#[derive(Debug)]
+enum Hold {
+    Xdp {
+        _link: XdpLink,
+    },
+    Tc {
+        _link: SchedClassifierLink,
+    },
+    /// A file of a BPF file system, which goes with this unless it is to stay.
+    Pinned {
+        path: PathBuf,
+        stays: bool,
+    },
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Hold::Pinned { path, stays: false } = self {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A program on an interface.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    attached: Attached,
+    ifindex: u32,
+    hold: Hold,
+}
+
+impl Attachment {
+    /// Makes it stay when this goes.
+    pub(super) fn keep(&mut self) {
+        if let Hold::Pinned { stays, .. } = &mut self.hold {
+            *stays = true;
+        }
+    }
+}
+
+impl Fastpath {
+    /// Gets hold of an interface, as asked or else by the next best way. Where an earlier process has left a program there, it is replaced.
+    ///
+    /// # Errors
+    /// When nothing worked.
+    pub fn attach(&mut self, interface: &str, asked: Tier) -> Result<Attached, AttachError> {
+        let unknown = || AttachError::Unknown(interface.to_owned());
+        let ifindex = index_of(interface).ok_or_else(unknown)?;
+        if self.attachments.iter().any(|one| one.ifindex == ifindex) {
+            return Err(AttachError::Twice(interface.to_owned()));
+        }
+        let mut tried = vec![];
+        for tier in [asked].iter().chain(asked.fallbacks()) {
+            match self.hold(interface, ifindex, *tier) {
+                Ok((hold, replaced)) => {
+                    let stays = matches!(hold, Hold::Pinned { .. });
+                    let (interface, concerns) = (interface.to_owned(), concerns(interface));
+                    let attached = Attached { interface, asked, got: *tier, tried, replaced, stays, concerns };
+                    self.attachments.push(Attachment { attached: attached.clone(), ifindex, hold });
+                    self.release_others(ifindex, *tier);
+                    return Ok(attached);
+                }
+                Err(why) => tried.push((*tier, why)),
+            }
+        }
+        Err(AttachError::Failed { interface: interface.to_owned(), tried })
+    }
+
+    /// Lets go of an interface. Says whether there was a hold.
+    pub fn detach(&mut self, interface: &str) -> bool {
+        let before = self.attachments.len();
+        self.attachments.retain(|one| one.attached.interface != interface);
+        self.attachments.len() < before
+    }
+
+    /// The interfaces that programs have hold of.
+    pub fn attached(&self) -> impl Iterator<Item = &Attached> {
+        self.attachments.iter().map(|one| &one.attached)
+    }
+
+    /// A hold, and whether it was an earlier process' one.
+    fn hold(&mut self, interface: &str, ifindex: u32, tier: Tier) -> Result<(Hold, bool), String> {
+        let path = self.pins.as_ref().map(|pins| pins.held().join(format!("{tier}-{ifindex}")));
+        if let Some(path) = &path {
+            if let Ok(link) = PinnedLink::from_pin(path) {
+                match self.replace(tier, link.into()) {
+                    Ok(()) => return Ok((Hold::Pinned { path: path.clone(), stays: false }, true)),
+                    // The interface that it was for is gone, and its index has another one.
+                    Err(_) => drop(std::fs::remove_file(path)),
+                }
+            }
+            if let Tier::Xdp(_) = tier {
+                // An interface has one program of XDP: that of another mode makes way.
+                self.release_others(ifindex, tier);
+            }
+        }
+        let pin = |link: FdLink, path: PathBuf| {
+            link.pin(&path).map_err(|error| reasons(&error))?;
+            Ok((Hold::Pinned { path, stays: false }, false))
+        };
+        match tier {
+            Tier::Xdp(mode) => {
+                let link = self.hold_xdp(ifindex, mode).map_err(|error| reasons(&error))?;
+                match path.filter(|_| mode != Mode::Hardware) {
+                    Some(path) => pin(link.try_into().map_err(|error: LinkError| reasons(&error))?, path),
+                    None => Ok((Hold::Xdp { _link: link }, false)),
+                }
+            }
+            Tier::Tc => {
+                let (link, is_link) = self.hold_tc(interface).map_err(|error| reasons(&error))?;
+                match path.filter(|_| is_link) {
+                    Some(path) => pin(link.try_into().map_err(|error: LinkError| reasons(&error))?, path),
+                    None => Ok((Hold::Tc { _link: link }, false)),
+                }
+            }
+        }
+    }
+
+    fn hold_xdp(&mut self, ifindex: u32, mode: Mode) -> Result<XdpLink, ProgramError> {
+        let program = object::xdp(&mut self.ebpf)?;
+        let mode = match mode {
+            Mode::Hardware => XdpMode::Hardware,
+            Mode::Native => XdpMode::Driver,
+            Mode::Skb => XdpMode::Skb,
+        };
+        let id = program.attach_to_if_index(ifindex, mode)?;
+        program.take_link(id)
+    }
+
+    /// A hold of the way in, and whether it is one that can outlive the process.
+    fn hold_tc(&mut self, interface: &str) -> Result<(SchedClassifierLink, bool), ProgramError> {
+        let program = object::tc(&mut self.ebpf)?;
+        let chain = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let (id, is_link) = match program.attach_with_options(interface, TcAttachType::Ingress, chain) {
+            Ok(id) => (id, true),
+            // A kernel before 6.6 has a filter of a queueing discipline in its place.
+            Err(_) => {
+                // That it is there already is as good.
+                let _ = tc::qdisc_add_clsact(interface);
+                let filter = TcAttachOptions::Netlink(NlOptions { priority: 1, ..NlOptions::default() });
+                (program.attach_with_options(interface, TcAttachType::Ingress, filter)?, false)
+            }
+        };
+        Ok((program.take_link(id)?, is_link))
+    }
+
+    /// Gives a link that was left our program in place of its own, between two packets. The link is its file's.
+    fn replace(&mut self, tier: Tier, link: FdLink) -> Result<(), ProgramError> {
+        let gone = |_: LinkError| ProgramError::NotAttached;
+        match tier {
+            Tier::Xdp(_) => {
+                let program = object::xdp(&mut self.ebpf)?;
+                let id = program.attach_to_link(link.try_into().map_err(gone)?)?;
+                program.take_link(id).map(drop)
+            }
+            Tier::Tc => {
+                let program = object::tc(&mut self.ebpf)?;
+                let id = program.attach_to_link(link.try_into().map_err(gone)?)?;
+                program.take_link(id).map(drop)
+            }
+        }
+    }
+
+    /// Removes what an earlier process has left on the interface in other ways than `tier`.
+    fn release_others(&self, ifindex: u32, tier: Tier) {
+        let Some(pins) = &self.pins else { return };
+        for other in [Tier::Xdp(Mode::Hardware), Tier::Xdp(Mode::Native), Tier::Xdp(Mode::Skb), Tier::Tc] {
+            if other != tier {
+                let _ = std::fs::remove_file(pins.held().join(format!("{other}-{ifindex}")));
+            }
+        }
+    }
+}
+
+pub(crate) fn index_of(interface: &str) -> Option<u32> {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
+    rustix::net::netdevice::name_to_index(&socket, interface).ok()
+}
+
+/// All that an error says, down to the kernel's word.
+pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// What is in the way of forwarding by this interface.
+fn concerns(interface: &str) -> Vec<String> {
+    ["ipv4", "ipv6"]
+        .iter()
+        .filter_map(|family| {
+            let path = format!("/proc/sys/net/{family}/conf/{interface}/forwarding");
+            let off = std::fs::read_to_string(path).ok()?.trim() == "0";
+            let setting = format!("net.{family}.conf.{interface}.forwarding");
+            off.then(|| format!("`{setting}` is 0: the kernel says no ways for what comes in here, set it to 1"))
+        })
+        .collect()
+}

@@ -1,0 +1,121 @@
+//! Forwarding in user space, by the engine, on sockets of AF_XDP: real clients, real backends, the kernel's own ways.
+
+use std::collections::BTreeSet;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use outwork_balance::Pool;
+use outwork_fastpath::kernel::neighbours::resolve;
+use outwork_fastpath::port::af_xdp::{AfXdp, Copying, PortError, PortSettings};
+use outwork_fastpath::port::steering::Steering;
+use outwork_fastpath::port::ways::Ways;
+use outwork_fastpath::port::{Pump, Pumped};
+use outwork_fastpath::tables::Tables;
+use outwork_fastpath::{Apply, Fastpath, Mode, Protocol, Registry, ServiceSettings, Tier, Vip};
+
+use crate::lab::Lab;
+use crate::site::{FAMILIES, Site, ask, exchange, pool_settings, settings};
+
+/// Services and backends, as tables and as what is steered here.
+fn tables() -> (Tables, Vec<Vip>) {
+    let (mut registry, begin) = Registry::new(settings());
+    let mut tables = Tables::new(&settings().sizes);
+    begin.iter().for_each(|write| tables.apply(write).unwrap());
+    let mut ours = vec![];
+    for family in FAMILIES {
+        let pool = Pool::new(pool_settings(family, &[0, 1, 2])).unwrap();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let vip = Vip::new(family.vip(), protocol);
+            let address = |key: &str| key.parse().ok();
+            let writes =
+                registry.serve(vip, ServiceSettings::default(), &pool, address, Fastpath::kernel_time()).unwrap();
+            writes.iter().for_each(|write| tables.apply(write).unwrap());
+            ours.push(vip);
+            ours.extend((0..3).map(|number| Vip::new(family.backend(number), protocol)));
+        }
+    }
+    (tables, ours)
+}
+
+/// Forwards in the balancer's room while `work` goes on.
+fn pumped(site: &Site, mode: Mode, work: impl FnOnce() + Send) -> Pumped {
+    let (done, ready) = (AtomicBool::new(false), std::sync::mpsc::channel());
+    std::thread::scope(|scope| {
+        let (is_ready, ready) = ready;
+        let (is_done, site) = (&done, &site);
+        let pump = scope.spawn(move || {
+            site.lab.within("balancer", || {
+                let (mut tables, ours) = tables();
+                let port_settings = PortSettings { frames: 1024, copying: Copying::Always, ..PortSettings::default() };
+                let (mut ports, mut steered) = (vec![], vec![]);
+                for interface in ["c0", "b1", "b2", "b3"] {
+                    let mut steering = Steering::attach(interface, mode).unwrap();
+                    let port = AfXdp::open(interface, &port_settings).unwrap();
+                    steering.steer(ours.iter().copied()).unwrap();
+                    steering.give(0, &port).unwrap();
+                    ports.push(port);
+                    steered.push(steering);
+                }
+                let (mut pump, ways) = (Pump::new(ports), Ways::open().unwrap());
+                is_ready.send(()).unwrap();
+                while !is_done.load(Ordering::Relaxed) {
+                    if pump.turn(&mut tables, &ways, Fastpath::kernel_time()).unwrap() == 0 {
+                        resolve(&tables.take_wanted()).unwrap();
+                        std::thread::yield_now();
+                    }
+                }
+                pump.pumped()
+            })
+        });
+        // Where nobody gets ready, joining it says why.
+        let work = || ready.recv().is_ok().then(work);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        done.store(true, Ordering::Relaxed);
+        let pumped = pump.join().unwrap_or_else(|cause| std::panic::resume_unwind(cause));
+        result.unwrap_or_else(|cause| std::panic::resume_unwind(cause)).unwrap();
+        pumped
+    })
+}
+
+fn everything_arrives(mode: Mode) {
+    let site = Site::new(Tier::Xdp(mode));
+    let pumped = pumped(&site, mode, || {
+        for family in FAMILIES {
+            let mut connections: Vec<(TcpStream, usize)> = (0..24).map(|_| site.connect(family)).collect();
+            let met: BTreeSet<usize> = connections.iter().map(|(_, who)| *who).collect();
+            assert_eq!(met, BTreeSet::from([0, 1, 2]), "{mode:?} {family:?}");
+            connections.iter_mut().for_each(|(stream, _)| exchange(stream, 10_000));
+            exchange(&mut connections[0].0, 1 << 20);
+            let met: BTreeSet<usize> = (0..24u8).map(|flow| ask(&site.socket(family), &[flow; 1000])).collect();
+            assert_eq!(met, BTreeSet::from([0, 1, 2]), "{mode:?} {family:?}");
+        }
+    });
+    assert!(pumped.received > 3000 && pumped.sent > 3000, "{pumped:?}");
+}
+
+#[test]
+fn everything_arrives_by_sockets_of_af_xdp_in_the_driver() {
+    everything_arrives(Mode::Native);
+}
+
+#[test]
+fn everything_arrives_by_sockets_of_af_xdp_after_the_driver() {
+    everything_arrives(Mode::Skb);
+}
+
+#[test]
+fn a_port_copies_where_the_driver_cannot_do_without_and_says_so() {
+    let lab = Lab::new(&["here", "there"]);
+    lab.cable(("here", "h0"), ("there", "t0"));
+    lab.within("here", || {
+        let port = AfXdp::open("h0", &PortSettings::default()).unwrap();
+        assert!(port.copied_because().unwrap().contains("the driver cannot do without"), "{:?}", port.copied_because());
+        drop(port);
+        let never = PortSettings { copying: Copying::Never, ..PortSettings::default() };
+        let error = AfXdp::open("h0", &never).unwrap_err();
+        assert!(error.to_string().starts_with("queue 0 of `h0` gives no frames to a socket: the queue"), "{error}");
+        let odd = PortSettings { frames: 1000, ..PortSettings::default() };
+        assert!(matches!(AfXdp::open("h0", &odd), Err(PortError::Frames(1000))));
+        assert!(matches!(AfXdp::open("nowhere", &never), Err(PortError::Unknown(_))));
+    });
+}
