@@ -141,6 +141,7 @@ fn builder(max_head: usize) -> Builder {
         .max_concurrent_streams(STREAMS)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .enable_connect_protocol()
         .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
         // What is reset is counted by `watch`, in a way that lets a long life of a connection pay for it.
         .max_local_error_reset_streams(None)

@@ -6,17 +6,24 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use h2::ext;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{COOKIE, EXPECT, Entry};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
+};
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
+use super::tunnel::Tunnel;
 use crate::door::metrics::Protocol;
 use crate::door::pace::Pace;
 use crate::filter::Visit;
-use crate::message::{Answer, Body, BodyError, BodySource, Local, Request, RequestBody, Response};
+use crate::message::{Answer, Body, BodyError, BodySource, Local, Request, RequestBody, Response, Upgrade};
 use crate::problem::Problem;
 use crate::stream::{Exchange, Incoming, PIECE, SendError, Sink, Source, joined};
 
@@ -33,6 +40,8 @@ pub(super) struct Stream {
     body: Option<Rc<Incoming<Received>>>,
     /// That is little, and its client does not wait to be asked for it.
     comes: bool,
+    /// What the client sends once the stream is switched to another protocol, where it asks for that (RFC 8441 section 4).
+    switch: Option<RecvStream>,
 }
 
 impl Stream {
@@ -53,13 +62,17 @@ impl Stream {
                 let (response, visit) = stream.exchange.answered(response, visit, started);
                 // The client has room for so much, or soon will.
                 let little = matches!(&response.body, Body::Full(content) if content.len() <= PIECE);
-                if (is_head || little || response.body.is_empty()) && !stream.is_unread() {
+                let stays = stream.switch.is_none();
+                if (is_head || little || response.body.is_empty()) && !stream.is_unread() && stays {
                     return stream.send_now(visit, response, is_head, respond);
                 }
-                drop(tokio::task::spawn_local(async move { stream.finish(visit, response, is_head, respond).await }));
+                drop(tokio::task::spawn_local(async move {
+                    let mut stream = stream;
+                    stream.finish(visit, response, is_head, respond).await;
+                }));
             }
             Answer::Later(response) => drop(tokio::task::spawn_local(async move {
-                let mut respond = respond;
+                let (mut stream, mut respond) = (stream, respond);
                 let Some(response) = stream.answer(response, &mut respond).await else {
                     visit.abandoned();
                     return stream.exchange.worker.metrics.requests_abandoned.inc();
@@ -83,12 +96,36 @@ impl Stream {
 
     /// Sends a response, and sees what is left of the request to its end: many a client that still sends takes a response that ends for a
     /// failure, or waits for ever, though it may end early (RFC 9113 section 8.1). So what is little, and is on its way, comes first.
-    async fn finish(&self, visit: Visit, response: Response, is_head: bool, respond: SendResponse<Bytes>) {
+    async fn finish(&mut self, visit: Visit, mut response: Response, is_head: bool, respond: SendResponse<Bytes>) {
+        let switched = response.upgrade.take().filter(|_| response.status == StatusCode::SWITCHING_PROTOCOLS);
+        if let (Some(upgrade), Some(receive)) = (switched, self.switch.take()) {
+            let sent = self.switch_over(response, upgrade, receive, respond).await;
+            return self.exchange.ended(visit, sent);
+        }
         if self.comes {
             self.linger().await;
         }
         self.exchange.ended(visit, self.send(response, is_head, respond).await);
         self.linger().await;
+    }
+
+    /// Gives the stream to whoever speaks the other protocol, until that has ended. Over HTTP/2 the client hears of it by a 200.
+    async fn switch_over(
+        &self,
+        mut response: Response,
+        upgrade: Upgrade,
+        receive: RecvStream,
+        mut respond: SendResponse<Bytes>,
+    ) -> Result<(), SendError> {
+        for name in [UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+            response.remove_field(&name);
+        }
+        response.status = StatusCode::OK;
+        let (mut head, _) = self.head(&response, false);
+        head.headers_mut().remove(CONTENT_LENGTH);
+        let send = respond.send_response(head, false)?;
+        upgrade(Box::new(Tunnel::new(send, receive))).await;
+        Ok(())
     }
 
     /// The request in the form that handlers know, and why no handler is to have it.
@@ -98,7 +135,11 @@ impl Stream {
         let authority = head.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str()));
         let (path, target) = (head.uri.path(), head.uri.path_and_query().map_or("", PathAndQuery::as_str));
         // RFC 9113 section 8.3.1. Of the two, the first knows where there is no target, and the second where there is only a query.
+        let protocol = head.extensions.get::<ext::Protocol>();
+        let whole = || path.starts_with('/') && matches!(head.uri.scheme_str(), Some("http" | "https"));
         let fits = match head.method {
+            Method::CONNECT if protocol.is_some() => whole(),
+            _ if protocol.is_some() => false,
             Method::CONNECT => path.is_empty(),
             Method::OPTIONS if target == "*" => true,
             _ => {
@@ -107,6 +148,7 @@ impl Stream {
                     && matches!(head.uri.scheme_str(), None | Some("http" | "https"))
             }
         };
+        let switches = fits && ask_to_switch(&mut head);
         if head.method != Method::CONNECT {
             head.uri = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
         }
@@ -125,9 +167,13 @@ impl Stream {
             Ok(announced) => (announced, None),
             Err(problem) => (None, Some(problem)),
         };
-        let mut stream = Self { exchange, body: None, comes: false };
+        let mut stream = Self { exchange, body: None, comes: false, switch: None };
         let content = match body.is_end_stream() {
             true => RequestBody::Empty,
+            false if switches => {
+                stream.switch = Some(body);
+                RequestBody::Empty
+            }
             false => {
                 stream.comes =
                     announced.is_some_and(|length| length <= UNWANTED as u64) && !head.headers.contains_key(EXPECT);
@@ -201,6 +247,27 @@ impl Stream {
         self.exchange.pace().sending();
         self.exchange.send_body(&mut sending, response.body, true).await
     }
+}
+
+/// Has a request that wants another protocol on its stream ask for that as one of HTTP/1.1 would (RFC 8441 section 5.1), so that no handler has to know
+/// of two ways; whether it does.
+fn ask_to_switch(head: &mut Parts) -> bool {
+    let Some(protocol) = head.extensions.remove::<ext::Protocol>() else { return false };
+    let Ok(name) = HeaderValue::from_str(protocol.as_str()) else { return false };
+    head.method = Method::GET;
+    head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if name == "websocket" {
+        // Nobody here has to prove that it has understood, but who speaks HTTP/1.1 waits for the question.
+        let mut key = [0; 16];
+        let known = getrandom::fill(&mut key).is_ok();
+        if let Ok(key) = HeaderValue::try_from(BASE64_STANDARD.encode(key))
+            && known
+        {
+            head.headers.insert(SEC_WEBSOCKET_KEY, key);
+        }
+    }
+    head.headers.insert(UPGRADE, name);
+    true
 }
 
 /// The content of a response on its way.

@@ -270,8 +270,18 @@ fn messages_have_their_form() {
             case("8.5 CONNECT without :authority", &request(&[(":method", "CONNECT")]), Answer(1, 400)),
             case("8.5 CONNECT", &request(&[(":method", "CONNECT"), (":authority", "a:80")]), Answer(1, 404)),
             case(
-                "RFC 8441 4 :protocol, which nobody has offered",
+                "RFC 8441 4 :protocol",
                 &request(&[(":method", "CONNECT"), GET[1], GET[2], GET[3], (":protocol", "websocket")]),
+                WELL,
+            ),
+            case(
+                "RFC 8441 4 :protocol without :path",
+                &request(&[(":method", "CONNECT"), GET[1], GET[2], (":protocol", "websocket")]),
+                malformed,
+            ),
+            case(
+                "RFC 8441 4 :protocol of a GET",
+                &request(&[GET[0], GET[1], GET[2], GET[3], (":protocol", "x")]),
                 malformed,
             ),
             case("8.1.1 as much content as announced", &announced("3", &[data(0, 1, b"ab"), data(END, 1, b"c")]), WELL),

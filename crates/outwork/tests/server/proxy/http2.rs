@@ -1,5 +1,6 @@
 //! Backends that speak HTTP/2: one connection for many requests, streams both ways, and what comes after the content.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -147,6 +148,58 @@ fn many_requests_share_a_connection_and_clients_of_every_version_are_served() {
     assert!(with.ends_with("5\r\nhello\r\n0\r\ngrpc-status: 0\r\n\r\n"), "{with}");
     let without = get(&site(&place), &["--raw", "-d", "hello"]);
     assert!(without.ends_with("5\r\nhello\r\n0\r\n\r\n"), "who does not ask for them gets none: {without}");
+}
+
+#[test]
+fn a_stream_becomes_a_websocket_to_a_backend_that_speaks_http_1() {
+    let mut place = Place::new();
+    let backend = super::backend::Backend::acting(place.host(), |seen, to| {
+        assert_eq!((seen.field("upgrade"), seen.field("connection")), (Some("websocket"), Some("upgrade")), "{seen:?}");
+        assert!(seen.field("sec-websocket-key").is_some_and(|key| key.len() == 24), "{seen:?}");
+        let head = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: x\r\n\r\nhello";
+        to.write_all(head).expect("it is read");
+        let mut from = to.try_clone().expect("the same stream");
+        std::io::copy(&mut from, to).expect("an echo");
+        false
+    });
+    super::configure(&place, &[&backend], "", "");
+    place.start();
+    let host = place.host().to_owned();
+    runtime().block_on(async {
+        let stream = TcpStream::connect((host.as_str(), 8080)).await.expect("it listens");
+        let (mut send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        while !send.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await;
+        }
+        let mut request =
+            Request::builder().method("CONNECT").uri(format!("http://{host}:8080/chat")).body(()).expect("a head");
+        request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        let (response, mut up) = send.send_request(request, false).expect("it is heard");
+        let response = response.await.expect("a head");
+        let fields = response.headers();
+        assert!(
+            response.status() == 200 && !fields.contains_key("upgrade") && !fields.contains_key("content-length"),
+            "{response:?}"
+        );
+        let mut down = response.into_body();
+        let mut said = Vec::new();
+        for (words, so_far) in [("", "hello"), (" there", "hello there"), (" again", "hello there again")] {
+            if !words.is_empty() {
+                up.send_data(Bytes::from(words), false).expect("it is heard");
+            }
+            while said.len() < so_far.len() {
+                let part = down.data().await.expect("a part").expect("whole");
+                down.flow_control().release_capacity(part.len()).expect("a window");
+                said.extend_from_slice(&part);
+            }
+            assert_eq!(said, so_far.as_bytes());
+        }
+        up.send_data(Bytes::new(), true).expect("it is heard");
+        while let Some(part) = down.data().await {
+            assert!(part.expect("whole").is_empty(), "the backend's end is the client's");
+        }
+    });
 }
 
 #[test]
