@@ -120,7 +120,7 @@ impl Proxied {
         let local = Local::of(&self.pool);
         let call = Call { head, origin, content, snapshot, local };
         let mut tried: Vec<MemberId> = Vec::new();
-        let mut again = None;
+        let (mut again, mut retries) = (None, 0);
         loop {
             let picked = pick::pick(&self.pool, &call, &tried).await;
             let (mut taken, endpoint) = match picked {
@@ -156,7 +156,7 @@ impl Proxied {
                     status: status.as_ref().map(|reply| reply.head.status.as_u16()),
                     begun: failed.begun,
                     whole: call.content.is_whole(),
-                    before: tried.len() as u32,
+                    before: retries,
                 },
             );
             let held = (verdict == Retried::Again)
@@ -166,6 +166,7 @@ impl Proxied {
             match (held, status) {
                 (Some(Ok(held)), _) => {
                     again = Some(held);
+                    retries += 1;
                     tried.push(id);
                 }
                 (_, Some(reply)) => return self.answer(&call, taken, &endpoint, reply),
@@ -214,7 +215,7 @@ impl Proxied {
                     return Ok(Answered { head, exchange, took });
                 }
                 // It ended while nobody looked, which says nothing of the backend.
-                Err(ExchangeError::NoAnswer | ExchangeError::NotBegun)
+                Err(ExchangeError::NoAnswer)
                     if reused && is_idempotent(&call.head.method) && call.content.is_whole() => {}
                 Err(error) => {
                     let outcome = match &error {

@@ -28,6 +28,16 @@ fn a_request_that_one_backend_fails_is_answered_by_another() {
 }
 
 #[test]
+fn the_only_backend_is_asked_again_and_no_more_often_than_that() {
+    let (place, [bad]) = place_of([|host| Backend::named(host, "bad")], "outlier = { enabled = false }", "");
+    bad.set_down(true);
+    let answer = get(&site(&place), &[]);
+    assert!(answer.contains(" 502 ") && bad.connections() == 3, "{} {answer}", bad.connections());
+    bad.set_down(false);
+    assert_eq!(body(&get(&site(&place), &[])), "bad");
+}
+
+#[test]
 fn what_must_not_be_asked_twice_is_not() {
     let make: [fn(&str) -> Backend; 2] = [|host| Backend::named(host, "good"), |host| Backend::named(host, "bad")];
     let (place, [good, bad]) = place_of(make, "", "");
