@@ -2,9 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
 
-use crate::binary::{Place, text};
+use crate::binary::{Place, install, text};
 
 /// A place whose server is started with these limits, soft and hard.
 fn place(soft: u32, hard: u32, settings: &str) -> Place {
@@ -15,8 +14,9 @@ fn place(soft: u32, hard: u32, settings: &str) -> Place {
     let own = program.with_extension("own");
     std::fs::rename(&program, &own).expect("a file");
     let script = format!("#!/bin/sh\nulimit -Sn {soft}; ulimit -Hn {hard}; exec {} \"$@\"\n", own.display());
-    std::fs::write(&program, script).expect("a file");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+    let written = place.path().join("script");
+    std::fs::write(&written, script).expect("a file");
+    install(&written, &program);
     place
 }
 

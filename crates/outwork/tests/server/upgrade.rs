@@ -2,14 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::binary::{Place, command, get, json, text, until};
+use crate::binary::{Place, command, get, install, json, text, until};
 use serde_json::Value as Json;
 
 const LARGE: usize = 64 << 20;
@@ -245,10 +244,11 @@ fn an_upgrade_after_which_nobody_serves_is_told_of_soon() {
 
 /// A program that is another.
 fn script(program: &std::path::Path, lines: &str) {
+    let written = program.with_extension("script");
+    std::fs::write(&written, format!("#!/bin/sh\n{lines}\n")).expect("a file");
     // Not written over: it may be running.
     let _ = std::fs::remove_file(program);
-    std::fs::write(program, format!("#!/bin/sh\n{lines}\n")).expect("a file");
-    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+    install(&written, program);
 }
 
 #[test]

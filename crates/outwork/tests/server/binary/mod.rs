@@ -27,6 +27,13 @@ pub fn command(dir: &Path, line: &[&str]) -> Command {
     command
 }
 
+/// Puts a program in its place, to be run. Another process writes it: a file that was open here for writing would be open in every process that
+/// another test starts meanwhile, until that runs a program of its own, and what is open for writing cannot be run (ETXTBSY).
+pub fn install(from: &Path, to: &Path) {
+    let installed = Command::new("install").args(["-m", "755"]).args([from, to]).status();
+    assert!(installed.expect("coreutils").success(), "{}", to.display());
+}
+
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -154,7 +161,7 @@ impl Place {
     /// Has the server run from a program of its own, which can be replaced. Returns where it lies.
     pub fn own_program(&mut self) -> PathBuf {
         let program = self.path().join("outwork");
-        std::fs::copy(env!("CARGO_BIN_EXE_outwork"), &program).expect("a copy");
+        install(Path::new(env!("CARGO_BIN_EXE_outwork")), &program);
         self.program = Some(program.clone());
         program
     }
