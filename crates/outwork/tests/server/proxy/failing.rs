@@ -125,7 +125,7 @@ fn a_backend_that_fails_its_checks_gets_nothing_until_it_passes_them_again() {
 fn a_backend_that_is_killed_under_load_costs_no_request() {
     let make: [fn(&str) -> Backend; 3] =
         [|host| Backend::named(host, "one"), |host| Backend::named(host, "two"), |host| Backend::named(host, "three")];
-    let (place, backends) = place_of(make, "", "");
+    let (place, backends) = place_of(make, "retry = { floor = 1000 }", "");
     let url = site(&place);
     let load = std::thread::spawn({
         let dir = place.path().to_owned();

@@ -230,10 +230,13 @@ fn the_same_goes_to_the_same_backend_where_that_is_wanted() {
     let make: [fn(&str) -> Backend; 3] =
         [|host| Backend::named(host, "one"), |host| Backend::named(host, "two"), |host| Backend::named(host, "three")];
     let (place, _backends) = place_of(make, "policy = 'maglev'\nhash = 'header:x-user'", "");
-    let of = |user: &str| body(&get(&site(&place), &["-H", &format!("X-User: {user}")])).to_owned();
-    let users: Vec<String> = (0..12).map(|user| format!("user-{user}")).collect();
-    let first: Vec<String> = users.iter().map(|user| of(user)).collect();
-    let again: Vec<String> = users.iter().map(|user| of(user)).collect();
+    let mut client = Client::new(&format!("{}:8080", place.host()));
+    let mut of =
+        |user: &String| body(&client.ask_with("GET /", &format!("Host: a.test\r\nX-User: {user}\r\n"))).to_owned();
+    // Ports are given by chance: of so many, none is left out.
+    let users: Vec<String> = (0..100).map(|user| format!("user-{user}")).collect();
+    let first: Vec<String> = users.iter().map(&mut of).collect();
+    let again: Vec<String> = users.iter().map(&mut of).collect();
     assert_eq!(first, again);
     assert!(["one", "two", "three"].iter().all(|name| first.iter().any(|found| found == name)), "{first:?}");
 }
@@ -326,7 +329,7 @@ fn backends_are_shown_drained_and_let_in_again() {
     assert_eq!(said, format!("{} of app gets no new requests\n", one.url()));
     assert!(answers().iter().all(|answer| answer == "two"));
     let shown = place.must(&["backends", "list", "app"]);
-    assert!(shown.contains("draining for 10m") && shown.starts_with("app: round_robin, 0 under way\n"), "{shown}");
+    assert!(shown.contains("draining for ") && shown.starts_with("app: round_robin, 0 under way\n"), "{shown}");
     place.must(&["backends", "admit", "app", &one.url()]);
     assert!(answers().iter().any(|answer| answer == "one"));
     let wrong = place.outwork(&["backends", "drain", "app", "http://other"]);
