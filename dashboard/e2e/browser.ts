@@ -27,7 +27,8 @@ export const lab = {
 export async function exchange(seed: number, options = "--clients 1 --duration 5s"): Promise<string> {
   const { stdout } = await promisify(exec)(`${lab.bench} --json --scenario dora --seed ${seed} ${options}`);
   const { answered, lost } = JSON.parse(stdout) as { answered: number; lost: number };
-  if (answered === 0 || lost > 0) throw new Error(`the server answered ${answered} exchanges, not ${lost}`);
+  if (answered === 0 || lost > 0)
+    throw new Error(`the server answered ${answered} exchanges, and ${lost} it did not`);
   return `02:${seed.toString(16).padStart(2, "0")}:00:00:00:00`;
 }
 

@@ -279,8 +279,8 @@ describe("an admin", () => {
     const leases = page.getByRole("img", { name: /^Active leases: \d/ });
     const before = Number((await leases.getAttribute("aria-label"))?.match(/\d+$/)?.[0]);
     expect(before).toBeGreaterThan(0);
-    const load = exchange(0x54, "--clients 60 --rate 10 --duration 6s");
-    // All of it at once: it lasts no longer than the load.
+    const load = exchange(0x54, "--clients 60 --rate 10 --duration 30s");
+    // All of it at once: it lasts no longer than the load, which is over when each client has its address.
     const shown = [
       /^DHCP requests a second: requests [1-9]\d*(\.\d)?, replies [1-9]/,
       /^DHCP latency: p99 \d[^,]*, p95 \d[^,]*, p50 \d/,
