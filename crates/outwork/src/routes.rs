@@ -355,7 +355,7 @@ pub(crate) fn check_queries(front: &FrontSettings, web: &Web, at: &mut At<'_>) {
     }
 }
 
-/// Whether there are the pools that routes name, and routes for the pools that there are.
+/// Whether there are the pools that routes name, and servers that can be asked.
 pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>) {
     // They may be there, and not be readable.
     if at.left_out().any(|key| key.starts_with("proxy")) {
