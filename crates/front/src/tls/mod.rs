@@ -25,6 +25,7 @@ mod provider;
 mod quic;
 mod stock;
 mod table;
+pub mod trust;
 pub(crate) mod x509;
 
 use std::fmt;

@@ -2,9 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
-use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,12 +14,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::TokioIo;
+use outwork_front::tls::trust;
 use quinn::crypto::rustls::QuicClientConfig;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -377,17 +374,17 @@ fn tls(trust: &Trust, protocol: Protocol) -> Result<ClientConfig, BenchError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| BenchError::Trust(error.to_string()))?;
-    let mut config = match trust {
-        Trust::Anyone => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth()
-        }
-        Trust::File(path) => builder.with_root_certificates(roots(path)?).with_no_client_auth(),
-        Trust::System => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            builder.with_root_certificates(roots).with_no_client_auth()
-        }
+    let file = match trust {
+        Trust::Anyone => None,
+        Trust::File(path) => Some(Some(path.as_path())),
+        Trust::System => Some(None),
     };
+    let builder =
+        match file.map(trust::authorities).transpose().map_err(|error| BenchError::Trust(error.to_string()))? {
+            Some(authorities) => builder.with_root_certificates(authorities),
+            None => builder.dangerous().with_custom_certificate_verifier(trust::anyone(provider)),
+        };
+    let mut config = builder.with_no_client_auth();
     let spoken: &[u8] = match protocol {
         Protocol::Http1 => b"http/1.1",
         Protocol::Http2 => b"h2",
@@ -395,53 +392,4 @@ fn tls(trust: &Trust, protocol: Protocol) -> Result<ClientConfig, BenchError> {
     };
     config.alpn_protocols = vec![spoken.to_vec()];
     Ok(config)
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, BenchError> {
-    let cannot = |error: &dyn std::fmt::Display| BenchError::Trust(format!("cannot use {}: {error}", path.display()));
-    let pem = fs::read(path).map_err(|error| cannot(&error))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        roots.add(certificate.map_err(|error| cannot(&error))?).map_err(|error| cannot(&error))?;
-    }
-    if roots.is_empty() { Err(cannot(&"there is no certificate in it")) } else { Ok(roots) }
-}
-
-/// Takes any certificate, and still has its key shown.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use outwork_front::tls::trust;
+use rustls::ClientConfig;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
@@ -30,24 +30,7 @@ impl Tls {
     /// # Errors
     /// When there are none to be had.
     pub(super) fn new(ca: Option<&std::path::Path>) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        match ca {
-            Some(path) => {
-                let cannot = |error: &dyn std::fmt::Display| format!("ca: cannot read {}: {error}", path.display());
-                let found = CertificateDer::pem_file_iter(path).map_err(|error| cannot(&error))?;
-                for certificate in found {
-                    let certificate = certificate.map_err(|error| cannot(&error))?;
-                    roots.add(certificate).map_err(|error| cannot(&error))?;
-                }
-            }
-            None => {
-                let found = rustls_native_certs::load_native_certs();
-                roots.add_parsable_certificates(found.certs);
-            }
-        }
-        if roots.is_empty() {
-            return Err("ca: there is no certificate of an authority to trust".to_owned());
-        }
+        let roots = trust::authorities(ca).map_err(|error| format!("ca: {error}"))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.map_err(|error| format!("tls: {error}"))?;

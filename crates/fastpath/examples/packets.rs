@@ -1,4 +1,4 @@
-//! What a packet costs, and a change: `cargo run -p outwork-fastpath --example measure`, as root. Programs are run by hand (`BPF_PROG_TEST_RUN`), so that
+//! What a packet costs, and a change: `cargo run -p outwork-fastpath --example packets`, as root. Programs are run by hand (`BPF_PROG_TEST_RUN`), so that
 //! nothing but them is measured: no card, no stack.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, dead_code)]
 
