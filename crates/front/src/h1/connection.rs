@@ -2,6 +2,7 @@
 
 mod files;
 mod repeat;
+mod streams;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -13,7 +14,6 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::StreamExt;
 use http::{HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use super::chunked::{Decoder, Piece};
 use super::head::{Framing, Head, Reject, parse};
 use super::known::{Place, Seen};
-use super::response::{Asked, Follows, alt_svc_line, push_chunk_size, push_field, write_head};
+use super::response::{Asked, Follows, alt_svc_line, write_head};
 use crate::door::metrics::{Cut, Late, Protocol};
 use crate::door::pulse::{Beat, Pulse};
 use crate::door::worker::Worker;
@@ -34,6 +34,8 @@ use crate::problem::Problem;
 
 /// What a client that speaks HTTP/2 at once says first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Content that is copied behind what goes before it.
+const SMALL: usize = 4 << 10;
 /// Of a body that no handler wanted, so much is read for the sake of the connection; beyond that it is closed.
 const UNWANTED: u64 = 64 << 10;
 /// Bytes that a client may send ahead of its turn while an answer is made, and still be looked after.
@@ -388,8 +390,11 @@ impl<S: Transport> Connection<S> {
                     return Poll::Ready(Ok(()));
                 }
                 let slices = [IoSlice::new(first), IoSlice::new(second), IoSlice::new(third)];
-                let mut written =
-                    ready!(self.poll_io(context, |io, context| io.poll_write_vectored(context, &slices)))?;
+                let mut written = ready!(self.poll_io(context, |io, context| match first.len() == left {
+                    // One piece is less work for the kernel than a list with one piece in it.
+                    true => io.poll_write(context, first),
+                    false => io.poll_write_vectored(context, &slices),
+                }))?;
                 if written == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
@@ -433,16 +438,21 @@ impl<S: Transport> Connection<S> {
         let (follows, keep_alive) = write_head(&mut head, &response, asked, &self.worker.date(), &self.alt_svc);
         self.allow(|options| options.send_timeout);
         let mut body = response.body;
-        if let Body::Stream(stream) = &mut body
-            && !asked.takes_trailers
-        {
-            stream.trailers = None;
+        let head_bytes = head.len();
+        match &mut body {
+            Body::Stream(stream) if !asked.takes_trailers => stream.trailers = None,
+            // Copying so little costs less than a second piece.
+            Body::Full(content) if content.len() <= SMALL && follows != Follows::Nothing => {
+                head.extend_from_slice(content);
+                body = Body::Empty;
+            }
+            _ => {}
         }
         let mut outcome = self.send(&head, body, follows).await;
         if outcome.is_ok() {
             outcome = self.flush().await;
         }
-        let content = self.written.get().saturating_sub(head.len() as u64);
+        let content = self.written.get().saturating_sub(head_bytes as u64);
         visit.sent(&self.serving.borrow().entry, content, outcome.is_ok());
         self.worker.content_sent(content);
         self.worker.give_back(head);
@@ -469,51 +479,7 @@ impl<S: Transport> Connection<S> {
                 }
                 Ok(())
             }
-            Body::Stream(stream) => {
-                self.write([head, &[], &[]]).await?;
-                self.send_stream(stream, follows).await
-            }
-        }
-    }
-
-    async fn send_stream(&self, mut stream: Streamed, follows: Follows) -> io::Result<()> {
-        let mut promised = stream.length;
-        let mut size = Vec::with_capacity(20);
-        loop {
-            // Whoever makes the content takes its time; the client's begins with the next write.
-            self.pulse().forever();
-            let Some(part) = stream.parts.next().await else { break };
-            let part = part.map_err(io::Error::other)?;
-            self.allow(|options| options.send_timeout);
-            if part.is_empty() {
-                continue;
-            }
-            if let Some(left) = &mut promised {
-                *left = left
-                    .checked_sub(part.len() as u64)
-                    .ok_or_else(|| io::Error::other("the body is longer than it said"))?;
-            }
-            if follows == Follows::Chunks {
-                size.clear();
-                push_chunk_size(&mut size, part.len());
-                self.write([&size, &part, b"\r\n"]).await?;
-            } else {
-                self.write([&part, &[], &[]]).await?;
-            }
-            self.flush().await?;
-        }
-        self.allow(|options| options.send_timeout);
-        match promised {
-            Some(left) if left > 0 => Err(io::Error::other("the body is shorter than it said")),
-            _ if follows == Follows::Chunks => match stream.trailers.as_ref().and_then(Trailers::take) {
-                None => self.write([b"0\r\n\r\n", &[], &[]]).await,
-                Some(trailers) => {
-                    let mut lines = b"0\r\n".to_vec();
-                    trailers.iter().for_each(|(name, value)| push_field(&mut lines, name.as_str(), value.as_bytes()));
-                    self.write([&lines, b"\r\n", &[]]).await
-                }
-            },
-            _ => Ok(()),
+            Body::Stream(stream) => self.send_stream(head, stream, follows).await,
         }
     }
 

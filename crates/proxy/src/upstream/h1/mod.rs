@@ -26,6 +26,11 @@ use head::{Frame, Head};
 /// Bytes that are read at once.
 const READ: usize = 64 << 10;
 
+/// Content that is copied behind what goes before it.
+const SMALL: usize = 4 << 10;
+/// Bytes that are written at once, but for larger parts.
+const GATHERED: usize = 16 << 10;
+
 thread_local! {
     /// What heads are read into. Nearly always one read brings a whole one.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
@@ -247,7 +252,7 @@ impl Exchange {
 
     /// Takes a part of the body, where there is none on its way out.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        while self.upload.part.is_empty() && self.upload.end.is_empty() {
+        while self.upload.part.is_empty() && self.upload.out.len() < GATHERED {
             let Source::Open(body) = &mut self.upload.body else { break };
             match ready!(body.0.poll_part(context)).transpose()? {
                 Some(part) if part.is_empty() => {}
@@ -258,7 +263,7 @@ impl Exchange {
                 None => {
                     self.upload.body = Source::Done;
                     if self.upload.chunked {
-                        self.upload.end = b"0\r\n\r\n";
+                        self.upload.out.extend_from_slice(b"0\r\n\r\n");
                     }
                 }
             }
@@ -377,15 +382,24 @@ impl Upload {
             use std::fmt::Write;
             // Writing to memory does not fail.
             let _ = write!(self.out, "{:x}\r\n", part.len());
-            self.end = b"\r\n";
         }
-        self.part = part;
+        let end: &[u8] = if self.chunked { b"\r\n" } else { b"" };
+        if part.len() <= SMALL {
+            self.out.extend_from_slice(&part);
+            self.out.extend_from_slice(end);
+        } else {
+            (self.part, self.end) = (part, end);
+        }
     }
 
     fn poll_write(&mut self, wire: &mut Wire, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let slices = [IoSlice::new(&self.out), IoSlice::new(&self.part), IoSlice::new(self.end)];
-            let mut written = ready!(Pin::new(&mut *wire).poll_write_vectored(context, &slices))?;
+            let mut written = ready!(match self.part.is_empty() && self.end.is_empty() {
+                // One piece is less work for the kernel than a list with one piece in it.
+                true => Pin::new(&mut *wire).poll_write(context, &self.out),
+                false => Pin::new(&mut *wire).poll_write_vectored(context, &slices),
+            })?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
