@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help run test lint build dashboard compare-dhcp compare-web fuzz advisories setup setup-test clean
+.PHONY: help run test lint build dashboard compare-dhcp compare-proxy compare-web fuzz advisories setup setup-test clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where tools/setup puts Node.js when the machine's is too old.
@@ -38,6 +38,10 @@ compare-dhcp: build ## Measure Outwork and Kea side by side into bench/results/d
 compare-web: build ## Measure Outwork, nginx and Varnish side by side into bench/results/web.md
 	tools/setup compare $(NODE)
 	bench/compare-web
+
+compare-proxy: build ## Measure Outwork, HAProxy and nginx side by side into bench/results/proxy.md
+	tools/setup compare $(NODE)
+	bench/compare-proxy
 
 FUZZ_SECONDS ?= 60
 fuzz: ## libFuzzer on each target for FUZZ_SECONDS (needs cargo-fuzz and a nightly compiler)
