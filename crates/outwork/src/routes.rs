@@ -374,13 +374,16 @@ pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>)
         }
     }
     for (index, route) in front.route.iter().enumerate() {
-        let Some(forward) = route.proxy.as_ref().filter(|forward| !proxy.pool.contains_key(&forward.pool)) else {
-            continue;
-        };
-        let names: Vec<&str> = proxy.pool.keys().map(String::as_str).collect();
-        let expected = if names.is_empty() { "a [proxy.pool.NAME]".to_owned() } else { names.join(" or ") };
-        let fault = Fault::new(format!("there is no pool {:?}", forward.pool)).expected(expected);
-        at.fault(&format!("front.route[{index}].proxy.pool"), fault);
+        let Some(forward) = &route.proxy else { continue };
+        let named =
+            [("pool", Some(&forward.pool)), ("mirror.pool", forward.mirror.as_ref().map(|mirror| &mirror.pool))];
+        let wrong = |(_, pool): &(&str, Option<&String>)| pool.is_some_and(|pool| !proxy.pool.contains_key(pool));
+        for (key, pool) in named.into_iter().filter(wrong) {
+            let names: Vec<&str> = proxy.pool.keys().map(String::as_str).collect();
+            let expected = if names.is_empty() { "a [proxy.pool.NAME]".to_owned() } else { names.join(" or ") };
+            let fault = Fault::new(format!("there is no pool {:?}", pool.map_or("", String::as_str)));
+            at.fault(&format!("front.route[{index}].proxy.{key}"), fault.expected(expected));
+        }
     }
 }
 
@@ -645,9 +648,12 @@ impl Route {
             return Ok((Arc::new(self.queried(query, made_of)?), None));
         }
         if let Some(forward) = &self.proxy {
-            let pool = made_of.pools.get(&forward.pool);
-            let pool = pool.ok_or_else(|| format!("proxy.pool: there is no pool {:?}", forward.pool))?;
-            return Ok((Arc::new(Passing(Proxied::new(Arc::clone(pool), forward.clone()))), None));
+            let pool =
+                |name: &str| made_of.pools.get(name).cloned().ok_or_else(|| format!("there is no pool {name:?}"));
+            let to = pool(&forward.pool).map_err(|error| format!("proxy.pool: {error}"))?;
+            let mirror = forward.mirror.as_ref().map(|mirror| pool(&mirror.pool)).transpose();
+            let mirror = mirror.map_err(|error| format!("proxy.mirror.pool: {error}"))?;
+            return Ok((Arc::new(Passing(Proxied::new(to, forward.clone(), mirror))), None));
         }
         if let Some(settings) = &self.files {
             let has_pages = !settings.error_pages.is_empty();

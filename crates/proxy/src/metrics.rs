@@ -36,6 +36,21 @@ labels! {
 }
 
 labels! {
+    /// What became of a request that took long, and that another backend could be asked, too.
+    pub enum Hedged as "outcome" { Asked = "asked", Won = "won", Budget = "budget", Alone = "alone" }
+}
+
+labels! {
+    /// What became of a copy of a request.
+    pub enum Mirrored as "outcome" { Sent = "sent", Failed = "failed", NotWhole = "not-whole", Full = "full" }
+}
+
+labels! {
+    /// Faults that are made on purpose.
+    pub enum Injected as "fault" { Delay = "delay", Abort = "abort" }
+}
+
+labels! {
     /// What ejected a backend.
     pub enum Ejected as "detector" {
         Consecutive5xx = "consecutive-5xx",
@@ -65,6 +80,12 @@ metrics! {
         refused: Counter by Absent => history,
         /// Failures of backends that could have been tried again, by what became of that.
         retries: Counter by Retried => history,
+        /// Requests that took long, by whether another backend was asked, too; `won` counts those that it answered first.
+        hedges: Counter by Hedged => history,
+        /// Copies of requests for pools whose answers nobody gets.
+        mirrored: Counter by Mirrored,
+        /// Faults that requests have met on purpose.
+        injected: Counter by Injected,
         /// Requests that wait for a backend to have room.
         waiting: Gauge,
         /// Connections to backends that were opened.

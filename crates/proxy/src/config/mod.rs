@@ -17,7 +17,7 @@ use outwork_config::{At, Fault, choice, hours, millis, mins, secs, section};
 
 pub(crate) use check::statuses;
 pub use check::{CheckKind, HealthCheck};
-pub use forward::{Forward, Forwarded, HostField};
+pub use forward::{FaultInjection, Forward, Forwarded, HostField, Mirror};
 pub use hash::{HashKey, HashKeyError};
 
 use crate::address::{BackendUrl, Speech};
@@ -50,6 +50,8 @@ section! {
         pub sticky: Option<Sticky>,
         /// What is tried again, elsewhere.
         pub retry: Retry,
+        /// Requests that another backend is asked, too, where the first takes long; without it there are none.
+        pub hedge: Option<Hedge>,
         /// Connections to backends.
         pub connections: Connections,
         /// The most that may be under way.
@@ -158,6 +160,19 @@ section! {
         pub max_body: outwork_config::ByteSize [range outwork_config::ByteSize::bytes(0)..=outwork_config::ByteSize::mib(16)] = outwork_config::ByteSize::kib(64),
     }
     check retry;
+}
+
+section! {
+    /// Requests that two backends are asked at once: who may be asked twice (GET, HEAD, OPTIONS, PUT, DELETE, TRACE), and waits for long. Whoever answers first
+    /// answers; the other is given up.
+    pub struct Hedge {
+        /// How long the first is waited for alone. A time that nearly all answers take less than costs little.
+        pub after: Duration [range millis(1)..=mins(10)] = millis(100),
+        /// Part of the requests under way that may be asked twice: 0.1 is a tenth.
+        pub budget: f64 [range 0.0..=1.0] = 0.1,
+        /// Requests a second that may be in any case.
+        pub floor: u32 [range 0..=1_000_000] = 1,
+    }
 }
 
 section! {
@@ -321,6 +336,10 @@ impl Pool {
                 max_ejected_percent: outlier.max_ejected,
             }),
             retry: balance::BudgetSettings { ratio: self.retry.budget, floor: self.retry.floor },
+            hedge: self.hedge.as_ref().map_or_else(balance::BudgetSettings::default, |hedge| balance::BudgetSettings {
+                ratio: hedge.budget,
+                floor: hedge.floor,
+            }),
             ..balance::PoolSettings::default()
         }
     }

@@ -1,12 +1,13 @@
 //! The content of a request, which may have to be sent more than once.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use outwork_front::message::{BodyError, RequestBody};
+use outwork_front::message::{BodyError, BodySource, RequestBody};
 
 use super::head::Length;
 use crate::upstream::BodyParts;
@@ -56,6 +57,22 @@ impl Content {
         self.0.borrow().kept.is_some()
     }
 
+    /// Whether all of it is here, and none is on its way.
+    pub(super) fn is_complete(&self) -> bool {
+        let inner = self.0.borrow();
+        matches!(inner.body, RequestBody::Empty) || inner.ended && inner.kept.is_some()
+    }
+
+    /// Another one that has the same in it; `None` where not all of it is here.
+    pub(super) fn copy(&self) -> Option<RequestBody> {
+        if self.is_empty() {
+            return Some(RequestBody::Empty);
+        }
+        let inner = self.0.borrow();
+        let parts = inner.kept.clone().filter(|_| inner.ended)?;
+        Some(RequestBody::Source(Rc::new(Copied(RefCell::new(parts.into())))))
+    }
+
     /// Whether nothing of it was read yet.
     pub(super) fn is_untouched(&self) -> bool {
         let inner = self.0.borrow();
@@ -67,6 +84,19 @@ impl Content {
         let mut inner = self.0.borrow_mut();
         inner.attempt += 1;
         Box::new(Reading { inner: Rc::clone(&self.0), attempt: inner.attempt, next: 0 })
+    }
+}
+
+/// What came of a body, once more.
+struct Copied(RefCell<VecDeque<Bytes>>);
+
+impl BodySource for Copied {
+    fn poll_part(&self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        Poll::Ready(self.0.borrow_mut().pop_front().map(Ok))
+    }
+
+    fn remaining(&self) -> Option<u64> {
+        Some(self.0.borrow().iter().map(|part| part.len() as u64).sum())
     }
 }
 
@@ -118,8 +148,6 @@ mod tests {
     use std::cell::Cell;
     use std::task::Waker;
 
-    use outwork_front::message::BodySource;
-
     use super::*;
 
     struct Counting(Cell<u8>, u8);
@@ -165,10 +193,26 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_has_all_of_it_or_there_is_none() {
+        let content = content(2, 30);
+        let mut first = content.reading();
+        assert_eq!(next(&mut first), Some(0));
+        assert!(content.copy().is_none() && !content.is_complete(), "there may be more");
+        assert_eq!([next(&mut first), next(&mut first)], [Some(1), None]);
+        assert!(content.is_complete());
+        let copy = Content::new(content.copy().unwrap(), 30);
+        assert_eq!(copy.length(), Length::Known(20));
+        let mut second = copy.reading();
+        assert_eq!([next(&mut second), next(&mut second), next(&mut second)], [Some(0), Some(1), None]);
+        let empty = Content::new(RequestBody::Empty, 0);
+        assert!(empty.is_complete() && matches!(empty.copy(), Some(RequestBody::Empty)));
+    }
+
+    #[test]
     fn of_what_is_too_large_nothing_is_kept() {
         let content = content(3, 15);
         let mut first = content.reading();
         assert_eq!([next(&mut first), next(&mut first), next(&mut first)], [Some(0), Some(1), Some(2)]);
-        assert!(!content.is_whole());
+        assert!(!content.is_whole() && !content.is_complete() && content.copy().is_none());
     }
 }

@@ -2,13 +2,19 @@
 //!
 //! - `head`: what of a request and its answer goes through. `content`: the body, which may be sent more than once.
 //! - `pick`: a backend for a request, or a place in the line. `retry`: what is tried again.
+//! - `hedge`: another one that is asked where the first takes long. `mirror`: copies for another pool. `faults`: what is to fail on purpose.
+//! - `told`: what a client is told where no backend has answered.
 //! - `relay`: the body of an answer on its way to the client. `tunnel`: connections that were switched to another protocol.
 
 mod content;
+mod faults;
 mod head;
+mod hedge;
+mod mirror;
 mod pick;
 mod relay;
 mod retry;
+mod told;
 mod tunnel;
 
 use std::future::poll_fn;
@@ -16,34 +22,33 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use http::header::{CONTENT_TYPE, EXPECT, SET_COOKIE};
+use http::header::{EXPECT, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use outwork_balance::{Extra, MemberId, Outcome};
 use outwork_engine::Unix;
 use outwork_front::api::Fault;
-use outwork_front::message::{Answer, Body, BodyError, Handler, Origin, Request, Response, Streamed, Trailers};
+use outwork_front::message::{Answer, Body, Handler, Origin, Request, Response, Streamed, Trailers};
 use outwork_front::problem::Problem;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use crate::config::{Forward, Forwarded, HostField};
-use crate::metrics::{Absent, Retried};
+use crate::config::{FaultInjection, Forward, Forwarded, HostField};
+use crate::metrics::{Absent, Injected, Retried};
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
 use crate::upstream::dial::DialError;
 use crate::upstream::local::Local;
 use crate::upstream::{self, Exchange, ExchangeError, Link, Reply, Version, h1, h2};
 use content::Content;
+use faults::Met;
 use head::Outgoing;
+use mirror::Mirroring;
 use pick::Taken;
 use relay::Relay;
 use retry::{Failed, is_idempotent, judge};
 
 /// How long a backend is given to say whether it wants a body that it is asked about.
 const ASKED: Duration = Duration::from_secs(1);
-/// How calls of gRPC end.
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// How long the backend took.
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -54,12 +59,18 @@ pub struct Proxied {
     settings: Forward,
     /// What requests say of whose they are is ours.
     ours: bool,
+    mirroring: Option<Mirroring>,
 }
 
 impl Proxied {
-    /// To this pool.
-    pub fn new(pool: Arc<Pool>, settings: Forward) -> Arc<Self> {
-        Arc::new(Self { pool, settings, ours: false })
+    /// To this pool, and copies to `mirror`, if the settings have one.
+    pub fn new(pool: Arc<Pool>, settings: Forward, mirror: Option<Arc<Pool>>) -> Arc<Self> {
+        let mirroring = mirror.zip(settings.mirror.clone()).map(|(pool, mirror)| {
+            // A copy goes no further, and switches to nothing.
+            let copies = Forward { mirror: None, fault: None, upgrade: false, ..settings.clone() };
+            Mirroring::new(mirror, Self::new(pool, copies, None))
+        });
+        Arc::new(Self { pool, settings, ours: false, mirroring })
     }
 
     /// Requests of our own, as they are.
@@ -70,8 +81,10 @@ impl Proxied {
             forwarded: Forwarded::Off,
             upgrade: false,
             server_timing: false,
+            mirror: None,
+            fault: None,
         };
-        Arc::new(Self { pool, settings, ours: true })
+        Arc::new(Self { pool, settings, ours: true, mirroring: None })
     }
 }
 
@@ -119,11 +132,16 @@ impl Proxied {
         let content = Content::new(body, snapshot.settings.retry.max_body.as_usize());
         let local = Local::of(&self.pool);
         let call = Call { head, origin, content, snapshot, local };
+        if let Some(faults) = &self.settings.fault
+            && let Some(aborted) = self.meet(faults, &call).await
+        {
+            return aborted;
+        }
         let mut tried: Vec<MemberId> = Vec::new();
         let (mut again, mut retries) = (None, 0);
         loop {
             let picked = pick::pick(&self.pool, &call, &tried).await;
-            let (mut taken, endpoint) = match picked {
+            let picked = match picked {
                 Ok(picked) => picked,
                 Err(Absent::Excluded) if !tried.is_empty() => {
                     // There is nobody else: whoever failed may have been unlucky.
@@ -132,8 +150,17 @@ impl Proxied {
                 }
                 Err(reason) => return self.refused(&call, reason),
             };
+            let hedge = call.snapshot.settings.hedge.as_ref();
+            let (taken, endpoint, attempted) = match hedge {
+                Some(hedge) => self.hedged(&call, picked, &mut tried, hedge).await,
+                None => {
+                    let (mut taken, endpoint) = picked;
+                    let attempted = self.attempt(&call, &mut taken, &endpoint).await;
+                    (taken, endpoint, attempted)
+                }
+            };
             let id = taken.id();
-            let (failed, status) = match self.attempt(&call, &mut taken, &endpoint).await {
+            let (failed, status) = match attempted {
                 Ok(reply) if !self.is_failure(&call, &reply) => {
                     drop(again);
                     return self.answer(&call, taken, &endpoint, reply);
@@ -173,6 +200,19 @@ impl Proxied {
                 (_, None) => return self.failed(&call, &endpoint, &failed.why),
             }
         }
+    }
+
+    /// Has a request meet the faults that it is to meet; with the answer that it gets for that.
+    async fn meet(&self, faults: &FaultInjection, call: &Call) -> Option<Response> {
+        let met = Met::by(faults, &call.head.headers, &mut call.local.chance.borrow_mut());
+        let injected = &self.pool.metrics().injected;
+        if let Some(delay) = met.delay {
+            injected.of(Injected::Delay).inc();
+            sleep(delay).await;
+        }
+        let status = met.abort?;
+        injected.of(Injected::Abort).inc();
+        Some(told::bad(call, status, "this fault was made on purpose"))
     }
 
     /// Whether an answer is one that is tried for again, as far as its status goes.
@@ -293,6 +333,9 @@ impl Proxied {
 
     /// The answer that the client gets.
     fn answer(&self, call: &Call, mut taken: Taken, endpoint: &Arc<Endpoint>, answered: Answered) -> Response {
+        if let Some(mirroring) = &self.mirroring {
+            mirroring.copy(call);
+        }
         let Answered { head: Reply { status, mut headers, .. }, mut exchange, took } = answered;
         let mut response = Response::new(status);
         if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -343,7 +386,7 @@ impl Proxied {
     fn switched(&self, call: &Call, taken: Taken, headers: http::HeaderMap, exchange: Exchange) -> Response {
         let mut response = Response::new(StatusCode::SWITCHING_PROTOCOLS);
         if head::upgrade(&call.head).is_none() || !self.settings.upgrade {
-            return bad(
+            return told::bad(
                 call,
                 StatusCode::BAD_GATEWAY,
                 "the backend switches to another protocol, which nobody has asked for",
@@ -352,7 +395,7 @@ impl Proxied {
         response.headers = headers;
         let patience = call.snapshot.settings.connections.tunnel_timeout;
         let Exchange::Http1(exchange) = exchange else {
-            return bad(call, StatusCode::BAD_GATEWAY, "the backend switches to another protocol over HTTP/2");
+            return told::bad(call, StatusCode::BAD_GATEWAY, "the backend switches to another protocol over HTTP/2");
         };
         let (wire, read) = exchange.into_wire();
         let metrics = Arc::clone(self.pool.shared_metrics());
@@ -364,43 +407,6 @@ impl Proxied {
         }));
         response
     }
-
-    /// There is nobody to answer.
-    fn refused(&self, call: &Call, reason: Absent) -> Response {
-        self.pool.metrics().refused.of(reason).inc();
-        let detail = match reason {
-            Absent::Empty => "the pool has no backends",
-            Absent::Unhealthy => "no backend is healthy",
-            Absent::Draining => "the backends are on their way out",
-            Absent::Excluded => "every backend has failed",
-            Absent::BackendLimits | Absent::PoolLimit => "the backends have as many requests as they may have",
-            Absent::QueueFull => "too many requests wait for a backend already",
-            Absent::QueueTimeout => "no backend had room for the request in time",
-        };
-        let pool = &*self.pool.name;
-        tracing::debug!(pool, ?reason, "there is no backend for a request");
-        bad(call, StatusCode::SERVICE_UNAVAILABLE, detail)
-    }
-
-    /// What was asked did not answer.
-    fn failed(&self, call: &Call, endpoint: &Endpoint, why: &Why) -> Response {
-        let (pool, backend) = (&*self.pool.name, &*endpoint.key);
-        let (status, detail) = match why {
-            Why::Exchange(ExchangeError::Client(error)) => return client_failed(call, error),
-            Why::Dial(DialError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to connect to"),
-            Why::Dial(_) => (StatusCode::BAD_GATEWAY, "the backend cannot be connected to"),
-            Why::Exchange(ExchangeError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to answer"),
-            Why::Exchange(ExchangeError::Malformed(_)) => {
-                (StatusCode::BAD_GATEWAY, "the backend's answer is malformed")
-            }
-            Why::Exchange(_) => (StatusCode::BAD_GATEWAY, "the backend broke off before it answered"),
-        };
-        match why {
-            Why::Dial(error) => tracing::debug!(pool, backend, %error, "a request was not answered"),
-            Why::Exchange(error) => tracing::debug!(pool, backend, %error, "a request was not answered"),
-        }
-        bad(call, status, detail)
-    }
 }
 
 /// What a backend has answered so far.
@@ -408,31 +414,6 @@ struct Answered {
     head: Reply,
     exchange: Exchange,
     took: Duration,
-}
-
-/// The answer where no backend has given one. Calls of gRPC have their own way to be told, which is no error of HTTP.
-fn bad(call: &Call, status: StatusCode, detail: &'static str) -> Response {
-    let problem = Problem::new(status, detail).fault(Fault::Upstream);
-    let kind = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    if !kind.starts_with(b"application/grpc") {
-        return problem.answer(&call.head);
-    }
-    // UNAVAILABLE and DEADLINE_EXCEEDED.
-    let code = if status == StatusCode::GATEWAY_TIMEOUT { "4" } else { "14" };
-    let mut response = Response::new(StatusCode::OK);
-    let fields = [(CONTENT_TYPE, "application/grpc"), (GRPC_STATUS, code), (GRPC_MESSAGE, detail)];
-    response.headers.extend(fields.map(|(name, value)| (name, HeaderValue::from_static(value))));
-    response
-}
-
-/// The client did not send what it said it would.
-fn client_failed(call: &Call, error: &BodyError) -> Response {
-    let status = match error {
-        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        BodyError::Cut(error) if error.kind() == std::io::ErrorKind::TimedOut => StatusCode::REQUEST_TIMEOUT,
-        _ => StatusCode::BAD_REQUEST,
-    };
-    Problem::new(status, error.to_string()).answer(&call.head)
 }
 
 fn unix_now() -> Unix {

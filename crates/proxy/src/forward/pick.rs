@@ -80,7 +80,8 @@ pub(super) async fn pick(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> R
     picked
 }
 
-fn attempt(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> Result<(Taken, Arc<Endpoint>), NoBackend> {
+/// The same without waiting.
+pub(super) fn attempt(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> Result<(Taken, Arc<Endpoint>), NoBackend> {
     let snapshot = &call.snapshot;
     let sticky = snapshot.sticky.as_ref().filter(|_| tried.is_empty()).and_then(|sticky| {
         let value = head::cookie(&call.head.headers, &sticky.cookie)?;

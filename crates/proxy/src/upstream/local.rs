@@ -31,6 +31,8 @@ thread_local! {
 pub(crate) struct Local {
     pool: Distant<Pool>,
     pub(crate) picker: RefCell<Picker>,
+    /// For what happens to a part of the requests.
+    pub(crate) chance: RefCell<Rng>,
     idle: RefCell<HashMap<MemberId, Vec<Parked>, FixedState>>,
     /// Connections that many requests share.
     sessions: RefCell<HashMap<MemberId, Vec<Shared>, FixedState>>,
@@ -75,6 +77,7 @@ impl Local {
                 let local = Rc::new(Self {
                     pool: Arc::downgrade(pool),
                     picker: RefCell::new(Picker::new(Rng::new(seed))),
+                    chance: RefCell::new(Rng::new(seed.rotate_left(32))),
                     idle: RefCell::default(),
                     sessions: RefCell::default(),
                     opening: RefCell::default(),

@@ -2,6 +2,7 @@
 
 mod asking;
 mod backend;
+mod extras;
 mod failing;
 mod http2;
 

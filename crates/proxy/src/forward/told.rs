@@ -1,0 +1,81 @@
+//! What a client is told where no backend has answered: whose fault it was, by the statuses that say so.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, StatusCode};
+use outwork_front::api::Fault;
+use outwork_front::message::{BodyError, Response};
+use outwork_front::problem::Problem;
+
+use super::{Call, Proxied, Why};
+use crate::metrics::Absent;
+use crate::pool::endpoint::Endpoint;
+use crate::upstream::ExchangeError;
+use crate::upstream::dial::DialError;
+
+/// How calls of gRPC end.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+impl Proxied {
+    /// There is nobody to answer.
+    pub(super) fn refused(&self, call: &Call, reason: Absent) -> Response {
+        self.pool.metrics().refused.of(reason).inc();
+        let detail = match reason {
+            Absent::Empty => "the pool has no backends",
+            Absent::Unhealthy => "no backend is healthy",
+            Absent::Draining => "the backends are on their way out",
+            Absent::Excluded => "every backend has failed",
+            Absent::BackendLimits | Absent::PoolLimit => "the backends have as many requests as they may have",
+            Absent::QueueFull => "too many requests wait for a backend already",
+            Absent::QueueTimeout => "no backend had room for the request in time",
+        };
+        let pool = &*self.pool.name;
+        tracing::debug!(pool, ?reason, "there is no backend for a request");
+        bad(call, StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// What was asked did not answer.
+    pub(super) fn failed(&self, call: &Call, endpoint: &Endpoint, why: &Why) -> Response {
+        let (pool, backend) = (&*self.pool.name, &*endpoint.key);
+        let (status, detail) = match why {
+            Why::Exchange(ExchangeError::Client(error)) => return client_failed(call, error),
+            Why::Dial(DialError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to connect to"),
+            Why::Dial(_) => (StatusCode::BAD_GATEWAY, "the backend cannot be connected to"),
+            Why::Exchange(ExchangeError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to answer"),
+            Why::Exchange(ExchangeError::Malformed(_)) => {
+                (StatusCode::BAD_GATEWAY, "the backend's answer is malformed")
+            }
+            Why::Exchange(_) => (StatusCode::BAD_GATEWAY, "the backend broke off before it answered"),
+        };
+        match why {
+            Why::Dial(error) => tracing::debug!(pool, backend, %error, "a request was not answered"),
+            Why::Exchange(error) => tracing::debug!(pool, backend, %error, "a request was not answered"),
+        }
+        bad(call, status, detail)
+    }
+}
+
+/// The answer where no backend has given one. Calls of gRPC have their own way to be told, which is no error of HTTP.
+pub(super) fn bad(call: &Call, status: StatusCode, detail: &'static str) -> Response {
+    let problem = Problem::new(status, detail).fault(Fault::Upstream);
+    let kind = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !kind.starts_with(b"application/grpc") {
+        return problem.answer(&call.head);
+    }
+    // UNAVAILABLE and DEADLINE_EXCEEDED.
+    let code = if status == StatusCode::GATEWAY_TIMEOUT { "4" } else { "14" };
+    let mut response = Response::new(StatusCode::OK);
+    let fields = [(CONTENT_TYPE, "application/grpc"), (GRPC_STATUS, code), (GRPC_MESSAGE, detail)];
+    response.headers.extend(fields.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    response
+}
+
+/// The client did not send what it said it would.
+fn client_failed(call: &Call, error: &BodyError) -> Response {
+    let status = match error {
+        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Cut(error) if error.kind() == std::io::ErrorKind::TimedOut => StatusCode::REQUEST_TIMEOUT,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Problem::new(status, error.to_string()).answer(&call.head)
+}
