@@ -4,6 +4,7 @@ mod asking;
 mod backend;
 mod failing;
 mod http2;
+mod watching;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
