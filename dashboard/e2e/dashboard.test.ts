@@ -495,6 +495,7 @@ const PAGES = [
   "/web/files",
   "/web/queries",
   "/web/certificates",
+  "/proxy",
   "/settings",
   "/settings/logs",
   "/settings/tokens",

@@ -28,6 +28,14 @@ url = "sqlite:/srv/shop.db"
 path = "/api/products/{id}"
 query = { database = "shop", sql = "SELECT * FROM product WHERE id = :id", params = { id = { type = "integer" } } }`;
 
+export const FIRST_POOL = `[[front.route]]
+path = "/api/*"
+proxy = { pool = "app" }
+
+[proxy.pool.app]
+backend = [{ url = "http://192.0.2.11:8080" }, { url = "http://192.0.2.12:8080" }]
+health_check = { path = "/healthz" }`;
+
 export const FIRST_CERTIFICATE = `[[front.listener]]
 address = "[::]:443"
 tls = { acme = ["www.example.org"] }

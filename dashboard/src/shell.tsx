@@ -42,6 +42,13 @@ const SECTIONS: Section[] = [
   { path: "overview", text: "Overview", icon: "overview", page: lazy(() => import("./pages/overview")) },
   { path: "dhcp", text: "DHCP", icon: "dhcp", service: "dhcp", page: lazy(() => import("./pages/dhcp")) },
   { path: "web", text: "Web", icon: "web", service: "front", page: lazy(() => import("./pages/web")) },
+  {
+    path: "proxy",
+    text: "Proxy",
+    icon: "proxy",
+    service: "proxy",
+    page: lazy(() => import("./pages/proxy")),
+  },
   { path: "settings", text: "Settings", icon: "settings", page: lazy(() => import("./pages/settings")) },
 ];
 

@@ -43,6 +43,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::certificates::told;
+use crate::sample::SamplePool;
 use crate::settings::{self, Read, Settings};
 use crate::{environment, report, sample};
 use dhcp::Dhcp;
@@ -78,7 +79,7 @@ fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Re
     let logs = Logs::start(settings.log.format, settings.log.levels())?;
     if loaded.file.is_none() {
         tracing::info!(
-            "no configuration file: serving a practice subnet and a sample site on loopback; `outwork config init` writes a file to begin with"
+            "no configuration file: serving a practice subnet, a sample site and a sample pool on loopback; `outwork config init` writes a file to begin with"
         );
     }
     for warning in environment::strays() {
@@ -172,6 +173,7 @@ async fn serve(
             self::lock(&loaded)?
         }
     };
+    let practises = loaded.file.is_none();
     let current = Current::new(loaded);
 
     let database = Arc::new(Database::open(&settings.store.database(), &[])?);
@@ -188,6 +190,7 @@ async fn serve(
         false => None,
     };
     let door = door.map(|door| door.start(&settings, &registry, &certificates)).transpose()?;
+    let sample = door.as_ref().filter(|_| practises).and_then(|door| sample_pool(&settings, door));
     let (upgrade, mut heirs) = Upgrade::new(door.clone(), server.hand_over()?)?;
     let addresses = server.addresses();
     let (local_token, local) = LocalFile::token(&settings.store.data_dir)?;
@@ -293,6 +296,7 @@ async fn serve(
             upgrade::tell(&[NotifyState::Stopping]);
         }
     }
+    tokio::task::spawn_blocking(move || drop(sample)).await?;
     let stopping = door.clone();
     let farewell = heir.is_none().then_some((Farewell::Brief, FAREWELL));
     tokio::task::spawn_blocking(move || match (stopping, farewell) {
@@ -330,6 +334,12 @@ async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The servers of the sample pool. Without them everything else is as it is, and their pool has none that is healthy.
+fn sample_pool(settings: &Settings, door: &Front) -> Option<SamplePool> {
+    let started = SamplePool::start(&settings.proxy, &door.addresses());
+    started.inspect_err(|error| tracing::warn!(error = report::text(error), "the sample pool is not served")).ok()
 }
 
 /// The signals that steer the process. Until they are hooked, each of them ends it.

@@ -10,7 +10,7 @@
 //! - `settings`: the whole configuration, and where its text comes from.
 //! - `local`: commands that need the configuration alone.
 //! - `remote`: commands that ask a running server, through `client`.
-//! - `sample`: the site that is served where there is no configuration.
+//! - `sample`: the site that is served where there is no configuration, and servers behind it.
 //! - `password`: `outwork hash-password`.
 //! - `redirection`: what routes say of redirections.
 //! - `remarks`: what `outwork check` remarks on of the front door.

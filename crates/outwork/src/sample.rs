@@ -1,5 +1,9 @@
 //! The site that is served where there is no configuration: files and a database that are put into the data directory once, to be looked
 //! at and changed.
+//!
+//! - `pool`: servers behind it, which this process serves, too.
+
+mod pool;
 
 use std::fs;
 use std::io;
@@ -7,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rusqlite::Connection;
+
+pub(crate) use pool::SamplePool;
 
 /// Each file's path below the site, and its content.
 const FILES: [(&str, &str); 6] = [

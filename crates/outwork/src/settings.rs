@@ -76,7 +76,7 @@ section! {
     }
 }
 
-/// What is served where there is no configuration file: a subnet and a site to practise on, reachable from this machine alone. `SITE` stands for
+/// What is served where there is no configuration file: a subnet, a site and a pool to practise on, reachable from this machine alone. `SITE` stands for
 /// the folder of the site, `DATABASE` for the address of its database.
 const PRACTICE: &str = include_str!("practice.toml");
 /// What that is called where settings say where they come from.

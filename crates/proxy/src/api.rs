@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use outwork_balance::{Health, Slot, Standing};
+use outwork_balance::{Health, Resource, Slot, Standing};
 use outwork_engine::Time;
 use outwork_front::api::{Json, Operator, Problem, Viewer};
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::metrics::Ejected;
+use crate::pool::watch::Watch;
 use crate::pool::{Pool, Pools, Snapshot};
 
 /// The longest that somebody may be left out by hand.
@@ -31,10 +33,24 @@ pub struct PoolView {
     policy: String,
     /// Requests under way.
     requests: u32,
+    /// Attempts at requests a second, lately.
+    rate: f64,
+    /// Requests that wait until a backend has room for one more.
+    waiting: i64,
     /// Requests that were turned away because there were as many as there may be.
     refused: u64,
+    /// Attempts beyond the first, so far.
+    retries: u64,
+    /// Backends that were ejected because they failed requests, so far.
+    ejections: u64,
     /// Whether backends are checked.
     checked: bool,
+    /// How many seconds a backend that drains may go on with what it has, where nobody says otherwise.
+    drain_seconds: f64,
+    /// How many seconds a backend is left out that is ejected by hand, where nobody says otherwise.
+    ejection_seconds: f64,
+    /// In percent: where fewer backends than this are healthy, all of them are used.
+    panic_threshold: u32,
     /// Its backends.
     backends: Vec<BackendView>,
 }
@@ -50,16 +66,28 @@ pub struct BackendView {
     state: BackendState,
     /// What its checks say.
     health: BackendHealth,
+    /// Seconds that it has been that, or the server has run; `null` until somebody has looked.
+    state_for: Option<f64>,
     /// What the last check has found wrong with it.
     problem: Option<String>,
+    /// Seconds since its last check.
+    checked_ago: Option<f64>,
     /// Its part of the requests.
     weight: u32,
     /// 0 is used first.
     priority: u32,
     /// Where it is.
     zone: Option<String>,
+    /// The part of its weight that it has so far, where it starts slowly.
+    share: Option<f64>,
+    /// Seconds until it has all of its weight, where it starts slowly.
+    starts_for: Option<f64>,
     /// Requests under way.
     requests: u32,
+    /// Attempts at requests a second, lately.
+    rate: f64,
+    /// Those a second that it fails.
+    failure_rate: f64,
     /// Requests so far.
     total: u64,
     /// Those that it failed.
@@ -70,8 +98,12 @@ pub struct BackendView {
     latency_ms: Option<f64>,
     /// Seconds until it is let in again, where it is ejected.
     ejected_for: Option<f64>,
+    /// What has ejected it: `consecutive-5xx`, `consecutive-gateway`, `success-rate`, `failure-percentage`, or `hand`.
+    ejected_by: Option<&'static str>,
     /// Seconds until it may not go on with what it has, where it drains.
     drains_for: Option<f64>,
+    /// Whether it is on its way out because it is no longer in the configuration, or in what its name stands for.
+    leaving: bool,
 }
 
 /// What a backend may be used for.
@@ -162,7 +194,10 @@ async fn change(
     let given = change.seconds.map(Duration::from_secs);
     match change.action {
         Action::Drain => member.drain(now + given.unwrap_or(snapshot.settings.drain)),
-        Action::Eject => member.eject_until(now + given.unwrap_or(snapshot.settings.outlier.base_ejection)),
+        Action::Eject => {
+            pool.watch.lock().ejected(member.id(), None);
+            member.eject_until(now + given.unwrap_or(snapshot.settings.outlier.base_ejection));
+        }
         Action::Admit => {
             member.undrain();
             if now < member.ejected_until() {
@@ -178,26 +213,40 @@ async fn change(
 impl PoolView {
     fn of(pool: &Pool) -> Self {
         let (snapshot, now) = (pool.snapshot(), pool.now());
-        let requests = snapshot.balance.ledger().gauge(outwork_balance::Resource::Requests);
+        let requests = snapshot.balance.ledger().gauge(Resource::Requests);
+        let watch = pool.watch.lock();
+        let slots = snapshot.balance.slots().iter();
+        let backends: Vec<BackendView> = slots.map(|slot| BackendView::of(&snapshot, slot, &watch, now)).collect();
         Self {
             name: pool.name.clone(),
             policy: snapshot.settings.policy.to_string(),
             requests: requests.now(),
+            rate: backends.iter().map(|backend| backend.rate).sum(),
+            waiting: pool.figures.waiting.get(),
             refused: requests.refused(),
+            retries: pool.figures.retries.get(),
+            ejections: pool.figures.ejections.get(),
             checked: snapshot.settings.health_check.is_some(),
-            backends: snapshot.balance.slots().iter().map(|slot| BackendView::of(pool, &snapshot, slot, now)).collect(),
+            drain_seconds: snapshot.settings.drain.as_secs_f64(),
+            ejection_seconds: snapshot.settings.outlier.base_ejection.as_secs_f64(),
+            panic_threshold: snapshot.settings.panic_threshold,
+            backends,
         }
     }
 }
 
 impl BackendView {
-    fn of(pool: &Pool, snapshot: &Snapshot, slot: &Slot, now: Time) -> Self {
-        let (member, settings) = (slot.member(), slot.settings());
+    fn of(snapshot: &Snapshot, slot: &Slot, watch: &Watch, now: Time) -> Self {
+        let (member, settings, balanced) = (slot.member(), slot.settings(), snapshot.balance.settings());
         let endpoint = snapshot.endpoint(member.id());
-        let state = slot.standing(now, snapshot.balance.settings().trust_unknown);
-        let decay = snapshot.balance.settings().latency_decay;
+        let state = slot.standing(now, balanced.trust_unknown);
         let left = |until: Time| until.since(now).as_secs_f64();
         let cells = endpoint.map(|endpoint| &endpoint.cells);
+        let sight = watch.of(member.id());
+        let check = sight.and_then(|sight| sight.check());
+        let (rate, failure_rate) = sight.map(|sight| sight.rates()).unwrap_or_default();
+        let by = || sight.and_then(|sight| sight.ejected_by()).map_or("hand", |by| Ejected::from(by).as_str());
+        let starting = (state == Standing::Usable).then(|| starting(snapshot, slot, now)).flatten();
         Self {
             key: member.key().to_owned(),
             address: endpoint.map(|endpoint| endpoint.target.to_string()).unwrap_or_default(),
@@ -213,18 +262,34 @@ impl BackendView {
                 Health::Healthy => BackendHealth::Healthy,
                 Health::Unhealthy => BackendHealth::Unhealthy,
             },
-            problem: pool.problem_of(member.id()),
+            state_for: sight.map(|sight| sight.lasts(state, now).as_secs_f64()),
+            problem: check.and_then(|check| check.problem.clone()),
+            checked_ago: check.map(|check| now.since(check.at).as_secs_f64()),
             weight: settings.weight,
             priority: settings.priority,
             zone: settings.zone.clone(),
-            requests: member.gauge(outwork_balance::Resource::Requests).now(),
+            share: starting.map(|(share, _)| share),
+            starts_for: starting.map(|(_, left)| left.as_secs_f64()),
+            requests: member.gauge(Resource::Requests).now(),
+            rate,
+            failure_rate,
             total: cells.map_or(0, |cells| cells.requests.get()),
             failures: cells.map_or(0, |cells| cells.failures.get()),
             connections: cells.map_or(0, |cells| cells.opened.get()),
-            latency_ms: member.latency().nanos(now, decay).map(|nanos| f64::from(nanos) / 1e6),
+            latency_ms: member.latency().nanos(now, balanced.latency_decay).map(|nanos| f64::from(nanos) / 1e6),
             ejected_for: (state == Standing::Ejected).then(|| left(member.ejected_until())),
+            ejected_by: (state == Standing::Ejected).then(by),
             drains_for: (state == Standing::Draining)
                 .then(|| left(slot.leaving().or(member.draining()).unwrap_or_default())),
+            leaving: slot.leaving().is_some(),
         }
     }
+}
+
+/// The part of its weight that a member has so far, and how long it takes until it has all. Who was there from the beginning has it.
+fn starting(snapshot: &Snapshot, slot: &Slot, now: Time) -> Option<(f64, Duration)> {
+    let slow = snapshot.balance.settings().slow_start.as_ref()?;
+    let up = Some(slot.member().up_since(now)).filter(|up| *up != Time::ZERO)?;
+    let left = slow.window.checked_sub(now.since(up)).filter(|left| !left.is_zero())?;
+    Some((slow.share(up, now), left))
 }

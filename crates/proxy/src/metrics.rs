@@ -101,13 +101,19 @@ metrics! {
         /// Connections that have been switched to another protocol.
         tunnels: Gauge => history,
         /// Requests to a backend.
-        backend_requests: Counter by ["pool", "backend"] max BACKENDS,
+        backend_requests: Counter by ["pool", "backend"] max BACKENDS => history,
         /// Those that it failed.
         backend_failures: Counter by ["pool", "backend"] max BACKENDS,
         /// Time until it began to answer.
-        backend_time: Histogram in seconds by ["pool", "backend"] max BACKENDS,
+        backend_time: Histogram in seconds by ["pool", "backend"] max BACKENDS => history,
         /// Connections opened to it.
         backend_connections: Counter by ["pool", "backend"] max BACKENDS,
+        /// Attempts at requests of a pool beyond the first.
+        pool_retries: Counter by ["pool"] max POOLS,
+        /// Backends of a pool that were ejected because they failed requests.
+        pool_ejections: Counter by ["pool"] max POOLS,
+        /// Requests of a pool that wait for a backend to have room.
+        pool_waiting: Gauge by ["pool"] max POOLS,
         /// Backends of a pool that may be used.
         usable: Gauge by ["pool"] max POOLS => history,
         /// Backends of a pool that fail their checks.

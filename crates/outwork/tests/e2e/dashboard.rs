@@ -1,11 +1,12 @@
-//! The dashboard in a real browser, on a lease that a real client made, and on requests that curl makes.
+//! The dashboard in a real browser, on a lease that a real client made, on requests that curl makes, and on a pool whose backends are the server itself.
 
 use std::path::Path;
 
 use super::client::{Client, Kind};
 use super::site::{LAN, SERVER, Site, binary};
 
-/// What is served beside DHCP: files as they are and cached, rows of a database, one that cannot be reached, and a limit.
+/// What is served beside DHCP: files as they are and cached, rows of a database, one that cannot be reached, a limit, and a pool of which one backend
+/// is not there.
 const WEB: &str = r#"
 [[front.listener]]
 address = "127.0.0.1:8080"
@@ -30,6 +31,17 @@ query = { database = "gone", sql = "SELECT 1" }
 path = "/limited"
 respond = { body = "ok" }
 rate_limit = [{ limit = 1, window = "1m" }]
+[[front.listener]]
+address = "127.0.0.1:8081"
+[[front.listener]]
+address = "127.0.0.1:8082"
+[[front.route]]
+path = "/pool/*"
+rewrite = { strip_prefix = "/pool" }
+proxy = { pool = "lab" }
+[proxy.pool.lab]
+backend = [{ url = "http://127.0.0.1:8081", weight = 3, zone = "here" }, { url = "http://127.0.0.1:8082" }, { url = "http://127.0.0.1:9" }]
+health_check = { interval = "1s", fast_interval = "100ms" }
 [web.database.lab]
 url = "sqlite:SITE/lab.db"
 [web.database.gone]

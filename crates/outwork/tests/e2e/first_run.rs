@@ -108,6 +108,9 @@ fn shows_its_features(host: &Namespace, dir: &Path) {
     assert!(second.contains("cache-status: ") && second.contains("; hit"), "{second}");
     assert_eq!(first.lines().last(), second.lines().last());
 
+    let hello = clear("-i", "/backends/hello");
+    assert!(hello.starts_with("HTTP/1.1 200 ") && hello.contains(" of the sample pool says hello."), "{hello}");
+
     let statuses = clear("-o /dev/null -w %{http_code},", "/limited?[1-20]");
     assert!(statuses.starts_with("200,200,200,200,200,") && statuses.contains("429,"), "{statuses}");
 }

@@ -12,6 +12,7 @@ mod front;
 mod http3;
 mod local_access;
 mod measure;
+mod practice;
 mod proxied;
 mod proxy;
 #[path = "../../../cache/tests/redis/server.rs"]

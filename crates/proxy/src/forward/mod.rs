@@ -193,6 +193,7 @@ impl Proxied {
             match (held, status) {
                 (Some(Ok(held)), _) => {
                     again = Some(held);
+                    self.pool.figures.retries.inc();
                     retries += 1;
                     tried.push(id);
                 }

@@ -51,6 +51,24 @@ impl Drop for Taken {
     }
 }
 
+/// A request that waits, for as long as this is there: its client may leave, and then nobody comes back to what waits.
+struct Counted<'a>(&'a Pool);
+
+impl<'a> Counted<'a> {
+    fn new(pool: &'a Pool) -> Self {
+        pool.metrics().waiting.inc();
+        pool.figures.waiting.inc();
+        Self(pool)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics().waiting.dec();
+        self.0.figures.waiting.dec();
+    }
+}
+
 /// Picks a backend that is none of those that were tried. Where all that could be have as much as they may have, it waits.
 pub(super) async fn pick(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> Result<(Taken, Arc<Endpoint>), Absent> {
     let limits = &call.snapshot.settings.limits;
@@ -60,7 +78,7 @@ pub(super) async fn pick(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> R
         Ok(picked) => return Ok(picked),
     }
     let waiting = pool.queue.enter(limits.pending as usize).ok_or(Absent::QueueFull)?;
-    pool.metrics().waiting.inc();
+    let _counted = Counted::new(pool);
     let turn = timeout(limits.pending_timeout, async {
         loop {
             match attempt(pool, call, tried) {
@@ -73,7 +91,6 @@ pub(super) async fn pick(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> R
         }
     });
     let picked = turn.await.unwrap_or(Err(Absent::QueueTimeout));
-    pool.metrics().waiting.dec();
     if picked.is_ok() {
         waiting.served();
     }

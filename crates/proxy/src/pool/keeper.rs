@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::watch::Check as Found;
 use super::{Pool, Pools, Snapshot};
 use crate::check;
 use crate::metrics::Checked;
@@ -149,6 +150,7 @@ impl Care {
             snapshot.balance.sweep(now).iter().for_each(|ejection| pool.told(ejection));
             self.sweep = now + outlier.interval;
         }
+        pool.look(&snapshot, now);
         self.count(pool, &snapshot, now);
         let due = self.check(pool, &snapshot, now);
         let names = if snapshot.names().next().is_some() { self.resolve } else { Time::MAX };
@@ -191,7 +193,7 @@ impl Care {
     fn check(&mut self, pool: &Pool, snapshot: &Arc<Snapshot>, now: Time) -> Time {
         let Some(settings) = &snapshot.settings.health_check else {
             self.checkers.clear();
-            pool.checked.lock().clear();
+            pool.watch.lock().unchecked();
             // Who failed checks that nobody makes any more has failed nothing.
             for slot in snapshot.balance.slots().iter().filter(|slot| slot.member().health() != Health::Unknown) {
                 slot.member().set_health(Health::Unknown, now);
@@ -199,7 +201,6 @@ impl Care {
             return Time::MAX;
         };
         self.checkers.retain(|id, _| snapshot.endpoint(*id).is_some());
-        pool.checked.lock().retain(|id, _| snapshot.endpoint(*id).is_some());
         let mut due = Time::MAX;
         for slot in snapshot.balance.slots() {
             let (member, id) = (slot.member(), slot.member().id());
@@ -246,7 +247,7 @@ impl Care {
         let (member, now) = (slot.member(), pool.now());
         let changed = checker.result(ticket, result.is_ok(), now, &mut self.rng);
         let (name, backend) = (&*pool.name, member.key());
-        pool.checked.lock().insert(id, result.clone().err());
+        pool.watch.lock().checked(id, Found { at: now, problem: result.clone().err() });
         let Some(health) = changed else { return };
         member.set_health(health, now);
         // Those that wait may have somebody now.

@@ -5,13 +5,14 @@
 //!
 //! - `endpoint`: where members are. `tls`: what encrypts connections to them.
 //! - `queue`: requests that wait for room. `sticky`: cookies that name a backend.
-//! - `keeper`: the thread that looks after all pools: names, checks, ejections.
+//! - `keeper`: the thread that looks after all pools: names, checks, ejections. `watch`: what is seen of members over time.
 
 pub(crate) mod endpoint;
 pub mod keeper;
 pub(crate) mod queue;
 pub(crate) mod sticky;
 mod tls;
+pub(crate) mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -23,7 +24,7 @@ use arc_swap::ArcSwap;
 use foldhash::fast::FixedState;
 use outwork_balance::{self as balance, Ejection, Lease, MemberId, Outcome, PoolError};
 use outwork_engine::Time;
-use outwork_telemetry::Gauge;
+use outwork_telemetry::{Counter, Gauge};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -36,6 +37,7 @@ use queue::Queue;
 use sticky::Sticky;
 use tls::Encryption;
 pub use tls::UpstreamTlsError;
+use watch::{Glance, Watch};
 
 /// What the name of a pool begins with that is of one server, which is asked by its URL. No name in the configuration is taken for one.
 const ASKED: &str = "asked: ";
@@ -76,8 +78,19 @@ pub struct Pool {
     is_resolved: AtomicBool,
     pub(crate) queue: Queue,
     census: Census,
-    /// What the last check of each has found wrong with it.
-    checked: Mutex<HashMap<MemberId, Option<String>, FixedState>>,
+    pub(crate) figures: Figures,
+    pub(crate) watch: Mutex<Watch>,
+}
+
+/// What is counted of a pool beside its members.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    /// Attempts beyond the first.
+    pub(crate) retries: Arc<Counter>,
+    /// Members that were ejected because they failed requests.
+    pub(crate) ejections: Arc<Counter>,
+    /// Requests that wait for room.
+    pub(crate) waiting: Arc<Gauge>,
 }
 
 /// How many of its backends are what.
@@ -240,7 +253,12 @@ impl Pool {
                 ejected: shared.metrics.ejected.cell([name]),
                 draining: shared.metrics.draining.cell([name]),
             },
-            checked: Mutex::default(),
+            figures: Figures {
+                retries: shared.metrics.pool_retries.cell([name]),
+                ejections: shared.metrics.pool_ejections.cell([name]),
+                waiting: shared.metrics.pool_waiting.cell([name]),
+            },
+            watch: Mutex::default(),
         })
     }
 
@@ -307,15 +325,30 @@ impl Pool {
         }
     }
 
-    /// What the last check of a member has found wrong with it.
-    pub(crate) fn problem_of(&self, id: MemberId) -> Option<String> {
-        self.checked.lock().get(&id).cloned().flatten()
+    /// Sees what all members are now.
+    fn look(&self, snapshot: &Snapshot, now: Time) {
+        let trusting = snapshot.balance.settings().trust_unknown;
+        let glances = snapshot.balance.slots().iter().map(|slot| {
+            let id = slot.member().id();
+            let cells = snapshot.endpoint(id).map(|endpoint| &endpoint.cells);
+            Glance {
+                id,
+                standing: slot.standing(now, trusting),
+                requests: cells.map_or(0, |cells| cells.requests.get()),
+                failures: cells.map_or(0, |cells| cells.failures.get()),
+            }
+        });
+        self.watch.lock().look(glances, now);
     }
 
     /// Says that a member was ejected.
     pub(crate) fn told(&self, ejection: &Ejection) {
         let detector = Ejected::from(ejection.detector);
         self.metrics().ejections.of(detector).inc();
+        self.figures.ejections.inc();
+        if let Some(slot) = self.snapshot().balance.find(&ejection.key) {
+            self.watch.lock().ejected(slot.member().id(), Some(ejection.detector));
+        }
         let lasts = ejection.until.since(self.now());
         let (pool, backend) = (&*self.name, &*ejection.key);
         tracing::warn!(pool, backend, ?detector, ?lasts, "a backend fails and is left out for a while");

@@ -2,9 +2,10 @@ import "./alerts.css";
 import { For, Show } from "solid-js";
 import { useAlerts } from "../../alerts";
 import type { Alert } from "../../api/types";
-import { relative, sentence, timestamp, typedParts } from "../../format";
+import { relative, timestamp } from "../../format";
 import { href } from "../../router";
 import { Icon } from "../../ui/icon";
+import { Said } from "../../ui/said";
 import { ProblemNotice } from "../../ui/states";
 import { createNow } from "../../ui/widgets";
 
@@ -18,14 +19,6 @@ const MORE: Record<string, { path: string; text: string }> = {
   pools_high: { path: "/dhcp", text: "See the pools" },
   pools_exhausted: { path: "/dhcp", text: "See the pools" },
 };
-
-function Said(props: { text: string }) {
-  return (
-    <For each={typedParts(sentence(props.text))}>
-      {(part, i) => (i() % 2 === 1 ? <code>{part}</code> : part)}
-    </For>
-  );
-}
 
 function Row(props: { alert: Alert; now: number }) {
   const severity = () => SEVERITY[props.alert.severity];

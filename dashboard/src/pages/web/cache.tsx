@@ -9,10 +9,12 @@ import { FIRST_CACHE } from "../../examples";
 import { bytes, compact, count, latency, percent, plural, rate } from "../../format";
 import { href } from "../../router";
 import type { ChartSeries } from "../../ui/chart";
+import { Facts } from "../../ui/facts";
 import { type Plot, PlotSection } from "../../ui/plots";
 import { Empty, Loaded } from "../../ui/states";
+import { Teach } from "../../ui/teach";
 import type { Purge } from "./purge";
-import { createMetrics, createRoutes, Facts, Fill, Teach } from "./shared";
+import { createMetrics, createRoutes, Fill } from "./shared";
 
 const PurgeDialog = lazy(() => import("./purge").then((module) => ({ default: module.PurgeDialog })));
 const WarmDialog = lazy(() => import("./purge").then((module) => ({ default: module.WarmDialog })));

@@ -5,10 +5,12 @@ import { createQuery } from "../../api/query";
 import type { Certificate } from "../../api/web-types";
 import { FIRST_CERTIFICATE } from "../../examples";
 import { count, expiry, percent, relative, timestamp } from "../../format";
+import { Figures } from "../../ui/facts";
 import { Icon } from "../../ui/icon";
 import { Loaded } from "../../ui/states";
+import { Teach } from "../../ui/teach";
 import { createNow } from "../../ui/widgets";
-import { createMetrics, Figures, Teach } from "./shared";
+import { createMetrics } from "./shared";
 import { urgency } from "./urgency";
 
 const KINDS: Record<Certificate["kind"], string> = {

@@ -5,10 +5,12 @@ import { createQuery } from "../../api/query";
 import type { Failure, Folder, NamedCount } from "../../api/web-types";
 import { FIRST_FOLDER } from "../../examples";
 import { bytes, count, percent, plural, rate, relative } from "../../format";
+import { Facts } from "../../ui/facts";
 import { type Plot, PlotSection } from "../../ui/plots";
 import { Empty, Loaded } from "../../ui/states";
+import { Teach } from "../../ui/teach";
 import { createNow } from "../../ui/widgets";
-import { createMetrics, createRoutes, Facts, Fill, Teach } from "./shared";
+import { createMetrics, createRoutes, Fill } from "./shared";
 
 const PLOTS: Plot[] = [
   {

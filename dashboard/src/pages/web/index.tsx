@@ -6,8 +6,8 @@ import { count, plural, rate } from "../../format";
 import { route } from "../../router";
 import { useStatus } from "../../status";
 import { Loaded, Skeleton } from "../../ui/states";
+import { Teach } from "../../ui/teach";
 import { Tabs } from "../../ui/widgets";
-import { Teach } from "./shared";
 
 const Traffic = lazy(() => import("./traffic"));
 const Cache = lazy(() => import("./cache"));

@@ -6,18 +6,12 @@ import { may } from "../../api/session";
 import type { Database, QuerySummary } from "../../api/web-types";
 import { FIRST_QUERY } from "../../examples";
 import { bytes, compact, count, latency, percent, plural, rate, span } from "../../format";
+import { Figures } from "../../ui/facts";
 import { type Plot, PlotSection, quantiles, range } from "../../ui/plots";
 import { Loaded, ProblemNotice } from "../../ui/states";
+import { Teach } from "../../ui/teach";
 import { type StatementRow, statementNames, statementRow } from "./rows";
-import {
-  createMetrics,
-  createRoutes,
-  createSort,
-  createSummary,
-  Figures,
-  type SortColumn,
-  Teach,
-} from "./shared";
+import { createMetrics, createRoutes, createSort, createSummary, type SortColumn } from "./shared";
 
 const InvalidateDialog = lazy(() => import("./invalidate"));
 

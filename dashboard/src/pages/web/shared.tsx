@@ -1,13 +1,11 @@
-import { createMemo, createSignal, For, type JSX, Show } from "solid-js";
+import { createMemo, createSignal, For, Show } from "solid-js";
 import { api } from "../../api/client";
 import { clockSkew } from "../../api/live";
 import { createQuery, type Query } from "../../api/query";
 import type { History, Metric, MetricsNow } from "../../api/types";
 import type { FrontRoute } from "../../api/web-types";
 import { bytes, percent } from "../../format";
-import { useStatus } from "../../status";
 import { fetchHistory, RANGES, type RangeName, range } from "../../ui/plots";
-import { Empty } from "../../ui/states";
 
 /** Every metric as it reads now, for what is shown since the start. */
 export function createMetrics(): () => Metric[] {
@@ -40,29 +38,6 @@ export function createSummary(names: () => string[]): Query<History> {
   );
 }
 
-/** What to write into the configuration where there is nothing to show yet. */
-export function Teach(props: {
-  icon: Parameters<typeof Empty>[0]["icon"];
-  title: string;
-  snippet: string;
-  /** Where a reload does not do. */
-  restart?: boolean;
-  children: JSX.Element;
-}) {
-  const status = useStatus();
-  return (
-    <Empty icon={props.icon} title={props.title}>
-      <p>
-        {props.children} Write it into {status.data()?.config_file ?? "a configuration file"}, then{" "}
-        <Show when={!props.restart} fallback="restart Outwork.">
-          reload from Settings or with <code>outwork reload</code>.
-        </Show>
-      </p>
-      <pre class="snippet">{props.snippet}</pre>
-    </Empty>
-  );
-}
-
 /** How much of a limit is used. */
 export function Fill(props: { used: number; limit: number | null | undefined; label: string }) {
   const share = () => (props.limit ? Math.min(1, props.used / props.limit) : 0);
@@ -85,37 +60,6 @@ export function Fill(props: { used: number; limit: number | null | undefined; la
         </div>
       </Show>
     </div>
-  );
-}
-
-export function Facts(props: { items: [string, string | null | undefined, boolean?][] }) {
-  return (
-    <dl class="facts">
-      <For each={props.items.filter(([, value]) => value !== null && value !== undefined)}>
-        {([name, value, warned]) => (
-          <>
-            <dt>{name}</dt>
-            <dd classList={{ warned: warned ?? false }}>{value}</dd>
-          </>
-        )}
-      </For>
-    </dl>
-  );
-}
-
-/** Facts side by side, for a card as wide as the page. */
-export function Figures(props: { items: [string, string | null | undefined, boolean?][] }) {
-  return (
-    <dl class="figures">
-      <For each={props.items.filter(([, value]) => value !== null && value !== undefined)}>
-        {([name, value, warned]) => (
-          <div>
-            <dt>{name}</dt>
-            <dd classList={{ failing: warned ?? false }}>{value}</dd>
-          </div>
-        )}
-      </For>
-    </dl>
   );
 }
 

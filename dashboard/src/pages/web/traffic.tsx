@@ -2,6 +2,7 @@ import { For, Show } from "solid-js";
 import { cells, total } from "../../api/figures";
 import type { Metric } from "../../api/types";
 import { count } from "../../format";
+import { Figures } from "../../ui/facts";
 import { PlotSection } from "../../ui/plots";
 import { Failures } from "./failures";
 import {
@@ -16,7 +17,7 @@ import {
   THROUGHPUT,
 } from "./plots";
 import { RouteTable } from "./routes";
-import { createMetrics, Figures } from "./shared";
+import { createMetrics } from "./shared";
 
 const PLOTS = [REQUESTS, LATENCY, ERRORS, THROUGHPUT, CONNECTIONS, ARRIVALS, PROTOCOLS, HANDSHAKES, REFUSALS];
 

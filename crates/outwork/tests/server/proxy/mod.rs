@@ -5,6 +5,7 @@ mod backend;
 mod extras;
 mod failing;
 mod http2;
+mod watching;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

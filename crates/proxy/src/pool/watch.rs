@@ -1,0 +1,214 @@
+//! What is seen of members over time, to be shown: since when each is what it is, how much it gets, what ejected it, and what its last check found.
+//!
+//! Nothing is decided by it, so it need not be exact: the keeper looks a few times a second.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use outwork_balance::{Detector, MemberId, Standing};
+use outwork_engine::Time;
+
+/// Looks are no closer to each other than this.
+const PAUSE: Duration = Duration::from_millis(200);
+/// What was counted this long ago has lost two thirds of its weight.
+const MEMORY: Duration = Duration::from_secs(5);
+
+/// Members, as they were last seen.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    sights: HashMap<MemberId, Sight, FixedState>,
+    looked: Option<Time>,
+}
+
+/// What is seen of a member.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    standing: Option<(Standing, Time)>,
+    requests: Rate,
+    failures: Rate,
+    ejected_by: Option<Detector>,
+    check: Option<Check>,
+}
+
+/// What a check has found.
+#[derive(Debug, Clone)]
+pub(crate) struct Check {
+    /// When it ended.
+    pub(crate) at: Time,
+    /// What is wrong with the member, if something is.
+    pub(crate) problem: Option<String>,
+}
+
+/// What a look finds of a member.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Glance {
+    pub(crate) id: MemberId,
+    pub(crate) standing: Standing,
+    /// Requests so far.
+    pub(crate) requests: u64,
+    /// Those that it failed.
+    pub(crate) failures: u64,
+}
+
+impl Watch {
+    /// Takes in what all members are now. Who is not among them is forgotten.
+    pub(crate) fn look(&mut self, members: impl Iterator<Item = Glance>, now: Time) {
+        if self.looked.is_some_and(|looked| now.since(looked) < PAUSE) {
+            return;
+        }
+        self.looked = Some(now);
+        let mut before = std::mem::take(&mut self.sights);
+        self.sights = members
+            .map(|seen| {
+                let mut sight = before.remove(&seen.id).unwrap_or_default();
+                if sight.standing.is_none_or(|(standing, _)| standing != seen.standing) {
+                    sight.standing = Some((seen.standing, now));
+                }
+                sight.requests.count(seen.requests, now);
+                sight.failures.count(seen.failures, now);
+                (seen.id, sight)
+            })
+            .collect();
+    }
+
+    /// What is seen of a member.
+    pub(crate) fn of(&self, id: MemberId) -> Option<&Sight> {
+        self.sights.get(&id)
+    }
+
+    /// A member was ejected: by requests that it failed, or by hand.
+    pub(crate) fn ejected(&mut self, id: MemberId, by: Option<Detector>) {
+        self.sights.entry(id).or_default().ejected_by = by;
+    }
+
+    /// A member was checked.
+    pub(crate) fn checked(&mut self, id: MemberId, check: Check) {
+        self.sights.entry(id).or_default().check = Some(check);
+    }
+
+    /// Nobody is checked any more.
+    pub(crate) fn unchecked(&mut self) {
+        self.sights.values_mut().for_each(|sight| sight.check = None);
+    }
+}
+
+impl Sight {
+    /// How long it has been this; nothing where it was seen as something else.
+    pub(crate) fn lasts(&self, standing: Standing, now: Time) -> Duration {
+        self.standing.filter(|(seen, _)| *seen == standing).map_or(Duration::ZERO, |(_, since)| now.since(since))
+    }
+
+    /// Requests a second, and those that it fails.
+    pub(crate) fn rates(&self) -> (f64, f64) {
+        (self.requests.a_second(), self.failures.a_second())
+    }
+
+    /// What saw it fail, when it was last ejected; `None` where that was done by hand.
+    pub(crate) fn ejected_by(&self) -> Option<Detector> {
+        self.ejected_by
+    }
+
+    /// Its last check.
+    pub(crate) fn check(&self) -> Option<&Check> {
+        self.check.as_ref()
+    }
+}
+
+/// How fast a count grows: a moving average.
+#[derive(Debug, Default)]
+struct Rate {
+    last: Option<(Time, u64)>,
+    average: Option<f64>,
+}
+
+impl Rate {
+    fn count(&mut self, total: u64, now: Time) {
+        let before = self.last.replace((now, total));
+        let Some((then, counted)) = before else { return };
+        let elapsed = now.since(then).as_secs_f64();
+        if elapsed == 0.0 {
+            self.last = before;
+            return;
+        }
+        // A count that went back began anew.
+        let grown = if total >= counted { total - counted } else { total };
+        let fresh = grown as f64 / elapsed;
+        let kept = (-elapsed / MEMORY.as_secs_f64()).exp();
+        self.average = Some(self.average.map_or(fresh, |average| average * kept + fresh * (1.0 - kept)));
+    }
+
+    fn a_second(&self) -> f64 {
+        // What is left after a minute without any is none.
+        self.average.filter(|average| *average >= 1e-3).unwrap_or(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: MemberId = MemberId(1);
+
+    fn at(millis: u64) -> Time {
+        Time::from_millis(millis)
+    }
+
+    fn glance(standing: Standing, requests: u64) -> Glance {
+        Glance { id: ONE, standing, requests, failures: 0 }
+    }
+
+    #[test]
+    fn a_member_is_what_it_is_since_it_was_first_seen_so() {
+        let mut watch = Watch::default();
+        for (millis, standing) in
+            [(1000, Standing::Usable), (3000, Standing::Usable), (4000, Standing::Ejected), (9000, Standing::Ejected)]
+        {
+            watch.look([glance(standing, 0)].into_iter(), at(millis));
+        }
+        let sight = watch.of(ONE).unwrap();
+        assert_eq!(sight.lasts(Standing::Ejected, at(9500)), Duration::from_millis(5500));
+        assert_eq!(sight.lasts(Standing::Usable, at(9500)), Duration::ZERO, "it became that since the last look");
+    }
+
+    #[test]
+    fn a_rate_follows_what_is_counted_and_is_forgotten_in_seconds() {
+        let mut watch = Watch::default();
+        let rate = |watch: &Watch| watch.of(ONE).unwrap().rates().0;
+        watch.look([glance(Standing::Usable, 500)].into_iter(), at(0));
+        assert_eq!(rate(&watch), 0.0, "what was counted before the first look was counted whenever");
+        for second in 1..=30 {
+            watch.look([glance(Standing::Usable, 500 + 20 * second)].into_iter(), at(1000 * second));
+        }
+        assert!((rate(&watch) - 20.0).abs() < 1e-6, "{}", rate(&watch));
+        watch.look([glance(Standing::Usable, 1100)].into_iter(), at(35_000));
+        assert!((rate(&watch) - 20.0 / std::f64::consts::E).abs() < 0.1, "{}", rate(&watch));
+        watch.look([glance(Standing::Usable, 1100)].into_iter(), at(120_000));
+        assert_eq!(rate(&watch), 0.0);
+    }
+
+    #[test]
+    fn looks_that_are_close_together_are_one_and_who_is_gone_is_forgotten() {
+        let mut watch = Watch::default();
+        watch.look([glance(Standing::Usable, 0)].into_iter(), at(1000));
+        watch.look([].into_iter(), at(1100));
+        assert!(watch.of(ONE).is_some());
+        watch.look([].into_iter(), at(1300));
+        assert!(watch.of(ONE).is_none());
+    }
+
+    #[test]
+    fn what_a_check_has_found_and_who_has_ejected_it_stays_until_it_is_replaced() {
+        let mut watch = Watch::default();
+        watch.checked(ONE, Check { at: at(5), problem: Some("it answers 503".to_owned()) });
+        watch.ejected(ONE, Some(Detector::Consecutive5xx));
+        watch.look([glance(Standing::Unhealthy, 0)].into_iter(), at(1000));
+        let sight = watch.of(ONE).unwrap();
+        assert_eq!(sight.check().and_then(|check| check.problem.as_deref()), Some("it answers 503"));
+        assert_eq!(sight.ejected_by(), Some(Detector::Consecutive5xx));
+        watch.ejected(ONE, None);
+        watch.unchecked();
+        let sight = watch.of(ONE).unwrap();
+        assert!(sight.check().is_none() && sight.ejected_by().is_none());
+    }
+}

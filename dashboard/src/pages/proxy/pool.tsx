@@ -1,0 +1,223 @@
+import { createMemo, createSignal, For, Show } from "solid-js";
+import { liveTick, samples } from "../../api/live";
+import type { Backend, BackendAction, Pool } from "../../api/proxy-types";
+import { type Columns, historyColumns, joinColumns } from "../../api/samples";
+import { count, latency, plural, rate, span } from "../../format";
+import { Figures } from "../../ui/facts";
+import { Icon } from "../../ui/icon";
+import { range, type Timeline } from "../../ui/plots";
+import Sparkline from "../../ui/sparkline";
+import { latencyNames, recent } from "./plots";
+import { actions, named, POLICY, poolTone, reading, tally } from "./reading";
+
+/** Rows drawn at once; more on request. */
+const STEP = 30;
+
+const ACTION: Record<BackendAction, string> = { drain: "Drain…", eject: "Eject…", admit: "Admit" };
+
+/** The server does not say it of more backends than the history has room for. */
+function createLatency(pool: () => string, backend: () => Backend, timeline: Timeline) {
+  const columns = createMemo((): Columns => {
+    const names = latencyNames(pool(), backend().key);
+    const history = timeline.history.data();
+    const joined: Columns = history ? historyColumns(history, names) : [[], [], []];
+    if (!timeline.live()) return joined;
+    liveTick();
+    return joinColumns(joined, samples.columns(names, timeline.window()[0]), history?.step ?? 10);
+  });
+  const step = () => (timeline.live() ? 10 : (timeline.history.data()?.step ?? 10));
+  const now = createMemo(() => recent(columns(), timeline.window()[1], step()));
+  return { columns, now };
+}
+
+function Latency(props: { pool: string; backend: Backend; timeline: Timeline }) {
+  const seen = createLatency(
+    () => props.pool,
+    () => props.backend,
+    props.timeline,
+  );
+  const measured = () => seen.columns()[0].length > 0;
+  const usual = () => {
+    const value = seen.now()[0] ?? null;
+    if (value !== null) return latency(value);
+    return measured() || props.backend.latency_ms === null ? "–" : latency(props.backend.latency_ms / 1000);
+  };
+  const rare = () => {
+    const value = seen.now()[1] ?? null;
+    return value === null ? null : latency(value);
+  };
+  return (
+    <div class="latency">
+      <Show when={measured()}>
+        <Sparkline
+          columns={seen.columns()}
+          window={props.timeline.window()}
+          label={`Time to answer over the last ${range().replace(/(\d+)/, "$1 ")}: half within ${usual()}${rare() ? `, 99 of 100 within ${rare()}` : ""}`}
+        />
+      </Show>
+      <span class="latency-now">
+        {usual()}
+        <Show when={rare()}>
+          <small>p99 {rare()}</small>
+        </Show>
+      </span>
+    </div>
+  );
+}
+
+const checked = (ago: number) => (ago < 1 ? "now" : `${span(Math.floor(ago))} ago`);
+
+function Row(props: {
+  pool: Pool;
+  backend: Backend;
+  ago: number;
+  timeline: Timeline;
+  allowed: boolean;
+  pending: boolean;
+  onAct: (backend: string, action: BackendAction) => void;
+}) {
+  const read = () => reading(props.backend, props.pool.checked, props.ago);
+  const name = () => named(props.backend.key);
+  const place = () =>
+    [
+      name().address === null ? null : `at ${name().address}`,
+      `weight ${props.backend.weight}`,
+      props.pool.backends.some((one) => one.priority !== 0) ? `priority ${props.backend.priority}` : null,
+      props.backend.zone === null ? null : `zone ${props.backend.zone}`,
+    ].filter((part) => part !== null);
+  return (
+    <tr>
+      <td class="backend">
+        <code class="backend-key">{name().url}</code>
+        <div class="muted backend-place">{place().join(" · ")}</div>
+      </td>
+      <td class="wide state">
+        <span class={`badge ${read().tone}`}>
+          <Icon name={read().icon} size={12} />
+          {read().text}
+        </span>
+        <div class="muted state-detail">{read().detail}</div>
+      </td>
+      <td class="number side rates">
+        {rate(props.backend.rate)}/s
+        <Show when={props.backend.requests > 0}>
+          <div class="muted rates-now">{count(props.backend.requests)} under way</div>
+        </Show>
+        <Show when={props.backend.failure_rate >= 0.05}>
+          <div class="failing rates-now">{rate(props.backend.failure_rate)}/s fail</div>
+        </Show>
+      </td>
+      <td class="number wide">
+        <Latency pool={props.pool.name} backend={props.backend} timeline={props.timeline} />
+      </td>
+      <td class="number phone-hidden checked">
+        {props.backend.checked_ago === null ? (
+          <span class="muted">–</span>
+        ) : (
+          checked(props.backend.checked_ago + props.ago)
+        )}
+      </td>
+      <td class="tools wide">
+        <For each={actions(props.backend)}>
+          {(action) => (
+            <button
+              type="button"
+              class="button small"
+              disabled={!props.allowed || props.pending}
+              title={props.allowed ? undefined : "This needs the role of an operator"}
+              aria-label={`${ACTION[action]} ${props.backend.key}`}
+              onClick={() => props.onAct(props.backend.key, action)}
+            >
+              {ACTION[action]}
+            </button>
+          )}
+        </For>
+      </td>
+    </tr>
+  );
+}
+
+/** A pool, and each of its backends. */
+export function PoolCard(props: {
+  pool: Pool;
+  /** Seconds since the server told of it. */
+  ago: number;
+  /** Those of its backends that are looked for. */
+  shown: (backend: Backend) => boolean;
+  timeline: Timeline;
+  allowed: boolean;
+  pending: boolean;
+  onAct: (backend: string, action: BackendAction) => void;
+}) {
+  const [most, setMost] = createSignal(STEP);
+  const found = createMemo(() => props.pool.backends.filter(props.shown));
+  return (
+    <section class="card pool" aria-label={`Pool ${props.pool.name}`}>
+      <div class="card-head">
+        <h2>{props.pool.name}</h2>
+        <span class={`badge ${poolTone(props.pool)}`}>{tally(props.pool)}</span>
+        <span class="muted push policy" title={props.pool.policy}>
+          {POLICY[props.pool.policy] ?? props.pool.policy}
+        </span>
+      </div>
+      <div class="card-body pool-figures">
+        <Figures
+          narrow
+          items={[
+            ["Requests a second", rate(props.pool.rate)],
+            ["Under way", count(props.pool.requests)],
+            ["Waiting", count(props.pool.waiting)],
+            ["Tried again", count(props.pool.retries)],
+            ["Ejections", count(props.pool.ejections)],
+            ["Turned away", count(props.pool.refused), props.pool.refused > 0],
+          ]}
+        />
+      </div>
+      <div class="table-frame">
+        <table class="table stacking backends">
+          <thead>
+            <tr>
+              <th scope="col">Backend</th>
+              <th scope="col">State</th>
+              <th scope="col" class="number">
+                Requests
+              </th>
+              <th scope="col" class="number">
+                Latency
+              </th>
+              <th scope="col" class="number checked">
+                Checked
+              </th>
+              <th scope="col">
+                <span class="visually-hidden">Actions</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            <For each={found().slice(0, most())}>
+              {(backend) => (
+                <Row
+                  pool={props.pool}
+                  backend={backend}
+                  ago={props.ago}
+                  timeline={props.timeline}
+                  allowed={props.allowed}
+                  pending={props.pending}
+                  onAct={props.onAct}
+                />
+              )}
+            </For>
+          </tbody>
+        </table>
+      </div>
+      <Show when={found().length > most()}>
+        <div class="pager">
+          {count(most())} of {plural(found().length, "backend")}
+          <button type="button" class="button small" onClick={() => setMost(most() + STEP)}>
+            Show more
+          </button>
+        </div>
+      </Show>
+    </section>
+  );
+}

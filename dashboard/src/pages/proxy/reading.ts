@@ -1,0 +1,168 @@
+import type { Backend, BackendAction, Policy, Pool } from "../../api/proxy-types";
+import { plural, span } from "../../format";
+import type { IconName } from "../../ui/icon";
+
+// What backends and pools are, in words. Pure: how long ago the server said so is an argument.
+
+export interface Reading {
+  tone: "good" | "warn" | "bad" | "accent" | "";
+  /** A shape of its own for each, for who does not tell colours apart. */
+  icon: IconName;
+  text: string;
+  /** What else there is to know, and how long it lasts. */
+  detail: string;
+}
+
+/** How a backend is chosen. */
+export const POLICY: Record<Policy, string> = {
+  round_robin: "in turn, by weight",
+  least_conn: "fewest requests under way",
+  random: "better of two at random",
+  ip_hash: "by address of the client",
+  maglev: "by hash",
+};
+
+const EJECTED_BY: Record<string, string> = {
+  "consecutive-5xx": "failed several times in a row",
+  "consecutive-gateway": "gave no answer several times in a row",
+  "success-rate": "fails far more than the others",
+  "failure-percentage": "fails too much of what it is asked",
+  hand: "by hand",
+};
+
+/** Seconds that are left by now, in words; the last moment is one, too. */
+function left(seconds: number | null, ago: number): string {
+  return span(Math.max(1, Math.ceil((seconds ?? 0) - ago)));
+}
+
+const joined = (parts: (string | null)[]) => parts.filter((part) => part !== null).join("; ");
+
+/** What a backend is, `ago` seconds after the server said so. */
+export function reading(backend: Backend, checked: boolean, ago: number): Reading {
+  switch (backend.state) {
+    case "usable": {
+      if (backend.share !== null)
+        return {
+          tone: "accent",
+          icon: "rising",
+          text: "slow start",
+          detail: `${Math.round(backend.share * 100)}% of its weight, all of it in ${left(backend.starts_for, ago)}`,
+        };
+      const since = backend.state_for === null ? "" : `for ${span(backend.state_for + ago)}`;
+      const fails = backend.problem === null ? null : `a check failed: ${backend.problem}`;
+      return checked
+        ? { tone: "good", icon: "check", text: "healthy", detail: joined([since, fails]) }
+        : { tone: "good", icon: "check", text: "in use", detail: joined([since, "not checked"]) };
+    }
+    case "unhealthy":
+      return {
+        tone: "bad",
+        icon: "critical",
+        text: "unhealthy",
+        detail: joined([
+          backend.state_for === null ? null : `for ${span(backend.state_for + ago)}`,
+          backend.problem,
+        ]),
+      };
+    case "ejected":
+      return {
+        tone: "warn",
+        icon: "eject",
+        text: "ejected",
+        detail: joined([
+          `back in ${left(backend.ejected_for, ago)}`,
+          EJECTED_BY[backend.ejected_by ?? ""] ?? backend.ejected_by,
+        ]),
+      };
+    case "draining":
+      return {
+        tone: "accent",
+        icon: "drain",
+        text: backend.leaving ? "leaving" : "draining",
+        detail: joined([
+          `${left(backend.drains_for, ago)} left for what it has`,
+          backend.leaving ? "no longer in the configuration" : null,
+        ]),
+      };
+    case "drained":
+      return {
+        tone: "",
+        icon: "minus",
+        text: "drained",
+        detail: backend.leaving ? "no longer in the configuration" : "until it is admitted",
+      };
+  }
+}
+
+/** What a backend is known by: its URL, and where that is a name, one of its addresses. */
+export function named(key: string): { url: string; address: string | null } {
+  const [url = key, address = null] = key.split(" at ", 2);
+  return { url, address };
+}
+
+/** What an operator may do with a backend. */
+export function actions(backend: Backend): BackendAction[] {
+  if (backend.leaving) return [];
+  switch (backend.state) {
+    case "ejected":
+      return ["drain", "admit"];
+    case "draining":
+    case "drained":
+      return ["admit"];
+    default:
+      return ["drain", "eject"];
+  }
+}
+
+/** What a change leads to, a sentence each, and whether clients suffer from it. */
+export function consequences(
+  pool: Pool,
+  backend: Backend,
+  action: "drain" | "eject",
+  seconds: number,
+): { lines: string[]; hurts: boolean } {
+  const lasts = span(seconds);
+  const busy = backend.requests === 0 ? "" : ` (${plural(backend.requests, "request")} now)`;
+  const lines =
+    action === "drain"
+      ? [
+          `It gets no new requests. What it has${busy} may go on for ${lasts}.`,
+          "It stays out until it is admitted, or Outwork is started anew.",
+        ]
+      : [`It gets nothing for ${lasts}, and then comes back by itself. What it has${busy} goes on.`];
+  const others = pool.backends.filter((one) => one.key !== backend.key);
+  // Who drains does not count: the others are not weaker for it.
+  const counted = others.filter((one) => one.state !== "draining" && one.state !== "drained");
+  const usable = counted.filter((one) => one.state === "usable").length;
+  const total = counted.length + (action === "eject" ? 1 : 0);
+  const panics = total > 0 && usable * 100 < total * pool.panic_threshold;
+  if (panics) {
+    const too = action === "eject" ? ", this backend too" : "";
+    lines.push(
+      `Then less than ${pool.panic_threshold}% of the pool is healthy: all that is left is used, whatever its health${too}.`,
+    );
+  } else if (usable === 0) {
+    lines.push("No other backend is usable: requests of this pool are answered with 503 until one is.");
+  }
+  return { lines, hurts: panics || usable === 0 };
+}
+
+/** How many of a pool's backends are usable, and what the others are: 2 of 3 usable, 1 ejected. */
+export function tally(pool: Pool): string {
+  const many = (state: Backend["state"]) => pool.backends.filter((one) => one.state === state).length;
+  const rest = (["unhealthy", "ejected", "draining", "drained"] as const)
+    .filter((state) => many(state) > 0)
+    .map((state) => `${many(state)} ${state}`);
+  const all = pool.backends.length;
+  const usable = many("usable");
+  const first = usable === all ? (all === 1 ? "usable" : `all ${all} usable`) : `${usable} of ${all} usable`;
+  return [first, ...rest].join(", ");
+}
+
+/** How bad it is that not all are usable. */
+export function poolTone(pool: Pool): "good" | "warn" | "bad" {
+  const usable = pool.backends.filter((one) => one.state === "usable").length;
+  if (usable === 0) return "bad";
+  const troubled = pool.backends.some((one) => one.state === "unhealthy" || one.state === "ejected");
+  return troubled ? "warn" : "good";
+}
