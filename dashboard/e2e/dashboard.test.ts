@@ -496,6 +496,8 @@ const PAGES = [
   "/web/queries",
   "/web/certificates",
   "/proxy",
+  "/proxy/rules",
+  "/proxy/acceleration",
   "/settings",
   "/settings/logs",
   "/settings/tokens",
