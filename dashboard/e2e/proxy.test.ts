@@ -88,7 +88,7 @@ describe("an operator", () => {
     await dialog.getByRole("button", { name: "Drain", exact: true }).press("Enter");
     await row(page, SECOND).getByText("draining", { exact: true }).waitFor();
     await row(page, SECOND)
-      .getByText(/(1 h|59 m \d+ s) left for what it has/)
+      .getByText(/(1\sh|59\sm\s\d+\ss) left for what it has/)
       .waitFor();
     expect(await state(SECOND)).toBe("draining");
     await row(page, SECOND).getByRole("button", { name: "Admit" }).press("Enter");
