@@ -29,7 +29,7 @@ use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
 use outwork_front::traffic::Listed;
 use outwork_net::descriptors;
-use outwork_proxy::address::BackendUrl;
+use outwork_proxy::address::{BackendUrl, Cargo};
 use outwork_proxy::ask::{self, Asker};
 use outwork_proxy::config::{Forward, Proxy};
 use outwork_proxy::forward::{Passing, Proxied};
@@ -374,13 +374,10 @@ pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>)
         }
     }
     for (index, route) in front.route.iter().enumerate() {
-        let Some(forward) = route.proxy.as_ref().filter(|forward| !proxy.pool.contains_key(&forward.pool)) else {
-            continue;
-        };
-        let names: Vec<&str> = proxy.pool.keys().map(String::as_str).collect();
-        let expected = if names.is_empty() { "a [proxy.pool.NAME]".to_owned() } else { names.join(" or ") };
-        let fault = Fault::new(format!("there is no pool {:?}", forward.pool)).expected(expected);
-        at.fault(&format!("front.route[{index}].proxy.pool"), fault);
+        let refused = route.proxy.as_ref().and_then(|forward| proxy.refuses(&forward.pool, Cargo::Requests));
+        if let Some(fault) = refused {
+            at.fault(&format!("front.route[{index}].proxy.pool"), fault);
+        }
     }
 }
 

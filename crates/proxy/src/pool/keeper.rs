@@ -226,7 +226,7 @@ impl Care {
                             let Some(settings) = &snapshot.settings.health_check else {
                                 return (id, ticket, Ok(()));
                             };
-                            (id, ticket, check::check(settings, &endpoint).await)
+                            (id, ticket, check::check(snapshot.settings.check_kind(), settings, &endpoint).await)
                         }));
                         break;
                     }

@@ -27,7 +27,7 @@ use outwork_telemetry::Gauge;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-use crate::address::{BackendUrl, Place, Speech};
+use crate::address::{BackendUrl, Place};
 use crate::clock::Clock;
 use crate::config::{Pool as Settings, Proxy};
 use crate::metrics::{Ejected, ProxyMetrics};
@@ -350,7 +350,7 @@ impl Making<'_> {
         let wrong = |source| PoolsError::Tls { pool: self.name.to_owned(), source };
         // Files are read anew with each configuration, and not with each change of an address.
         let known = self.before.filter(|before| Arc::ptr_eq(&before.settings, &settings));
-        let encrypted = settings.backend.iter().any(|backend| backend.url.speech == Speech::Https);
+        let encrypted = settings.backend.iter().any(|backend| backend.url.speech.is_encrypted());
         let encryption = match known {
             Some(known) => known.encryption.clone(),
             None if encrypted => Some(Encryption::new(&settings.tls).map_err(wrong)?),
