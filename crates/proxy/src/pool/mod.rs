@@ -5,10 +5,12 @@
 //!
 //! - `endpoint`: where members are. `tls`: what encrypts connections to them.
 //! - `queue`: requests that wait for room. `sticky`: cookies that name a backend.
+//! - `pulse`: who follows pools is told of changes.
 //! - `keeper`: the thread that looks after all pools: names, checks, ejections.
 
 pub(crate) mod endpoint;
 pub mod keeper;
+pub(crate) mod pulse;
 pub(crate) mod queue;
 pub(crate) mod sticky;
 mod tls;
@@ -32,6 +34,7 @@ use crate::clock::Clock;
 use crate::config::{Pool as Settings, Proxy};
 use crate::metrics::{Ejected, ProxyMetrics};
 use endpoint::Endpoint;
+use pulse::Pulse;
 use queue::Queue;
 use sticky::Sticky;
 use tls::Encryption;
@@ -56,6 +59,8 @@ pub(crate) struct Shared {
     secret: [u8; 16],
     /// Tells the keeper that there is something new.
     pub(crate) changed: Notify,
+    /// Tells who follows pools.
+    pub(crate) pulse: Pulse,
     numbers: AtomicU64,
     /// Tells those who wait for names that some were looked up.
     looked_up: Mutex<()>,
@@ -149,6 +154,7 @@ impl Pools {
             metrics: Arc::default(),
             secret,
             changed: Notify::new(),
+            pulse: Pulse::default(),
             numbers: AtomicU64::new(0),
             looked_up: Mutex::new(()),
             resolved: Condvar::new(),
@@ -213,6 +219,7 @@ impl Pools {
         }
         self.pools.store(Arc::new(prepared.pools));
         self.shared.changed.notify_one();
+        self.shared.pulse.beat();
     }
 }
 
@@ -270,8 +277,13 @@ impl Pool {
 
     fn put(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
-        // There may be room that there was not.
+        self.changed();
+    }
+
+    /// Tells everybody whom it concerns that backends may be used for other things than before: those that wait may have room.
+    pub(crate) fn changed(&self) {
         self.queue.wake_all();
+        self.shared.pulse.beat();
     }
 
     /// Takes in the addresses of names. Whether anything has changed.
@@ -314,6 +326,7 @@ impl Pool {
 
     /// Says that a member was ejected.
     pub(crate) fn told(&self, ejection: &Ejection) {
+        self.shared.pulse.beat();
         let detector = Ejected::from(ejection.detector);
         self.metrics().ejections.of(detector).inc();
         let lasts = ejection.until.since(self.now());
