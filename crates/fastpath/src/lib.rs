@@ -27,7 +27,7 @@ pub mod tables;
 #[path = "../tests/kernel/frames.rs"]
 mod frames;
 
-pub use kernel::{Fastpath, Found, Mode, Tier};
+pub use kernel::{Attached, Fastpath, Found, Mode, Tier};
 pub use layout::{Protocol, Reason, Vip, Way};
 pub use registry::{Apply, Registry, Write};
 pub use settings::{ServiceSettings, Settings, Sizes};

@@ -167,6 +167,27 @@ impl Fastpath {
         Err(AttachError::Failed { interface: interface.to_owned(), tried })
     }
 
+    /// Gets hold of an interface by other ways than it is held by now. The program that is there goes when the other is there, as far as both can be at once: no
+    /// packet of a flow comes to the kernel's stack, which would end it.
+    ///
+    /// # Errors
+    /// When nothing worked: then there is no program there any more.
+    pub fn attach_anew(&mut self, interface: &str, asked: Tier, fallbacks: &[Tier]) -> Result<Attached, AttachError> {
+        let at = self.attachments.iter().position(|one| one.attached.interface == interface);
+        let mut old = at.map(|at| self.attachments.swap_remove(at));
+        // An interface has one program of XDP.
+        let both_are_xdp = |old: &mut Attachment| matches!((old.attached.got, asked), (Tier::Xdp(_), Tier::Xdp(_)));
+        drop(old.take_if(both_are_xdp));
+        let attached = self.attach_by(interface, asked, fallbacks);
+        if let (Some(old), Ok(attached)) = (&mut old, &attached)
+            && old.attached.got == attached.got
+        {
+            // The file that it is kept by is the other's now.
+            old.keep();
+        }
+        attached
+    }
+
     /// Lets go of an interface. Says whether there was a hold.
     pub fn detach(&mut self, interface: &str) -> bool {
         let before = self.attachments.len();
@@ -273,13 +294,14 @@ impl Fastpath {
     }
 }
 
-pub(crate) fn index_of(interface: &str) -> Option<u32> {
+/// The index of an interface of this network namespace.
+pub fn index_of(interface: &str) -> Option<u32> {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
     rustix::net::netdevice::name_to_index(&socket, interface).ok()
 }
 
 /// All that an error says, down to the kernel's word.
-pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
+pub fn reasons(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -28,9 +28,10 @@ const DONE: u16 = 3;
 /// Octets of `struct nlmsghdr` and `struct genlmsghdr`.
 const HEADER: usize = 16;
 const GENERIC: usize = 4;
-/// Octets of the largest answer, and answers of one question.
+/// Octets of the largest answer.
 const BUFFER: usize = 64 * 1024;
-const ANSWERS: usize = 1000;
+/// Interfaces that are told of at most.
+const INTERFACES: usize = 10_000;
 
 /// What a driver does for XDP (`NETDEV_XDP_ACT_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,12 +73,12 @@ pub fn features() -> io::Result<BTreeMap<u32, Features>> {
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(std::time::Duration::from_secs(5)))?;
     let mut family = None;
     let name = attribute(FAMILY_NAME, b"netdev\0");
-    ask(&socket, &request(CONTROL, REQUEST, GET_FAMILY, &name), |body| {
+    ask(&socket, &request(CONTROL, REQUEST, GET_FAMILY, &name), 1, |body| {
         family = family.or_else(|| find(body, FAMILY_ID).and_then(|id| read(id, 0)).map(u16::from_ne_bytes));
     })?;
     let family = family.ok_or(io::ErrorKind::Unsupported)?;
     let mut features = BTreeMap::new();
-    ask(&socket, &request(family, REQUEST | DUMP, GET_DEVICE, &[]), |body| {
+    ask(&socket, &request(family, REQUEST | DUMP, GET_DEVICE, &[]), INTERFACES, |body| {
         let index = find(body, IFINDEX).and_then(|index| read(index, 0)).map(u32::from_ne_bytes);
         let flags = find(body, XDP_FEATURES).and_then(|flags| read(flags, 0)).map(u64::from_ne_bytes);
         features.extend(index.zip(flags).map(|(index, flags)| (index, Features(flags))));
@@ -105,14 +106,16 @@ fn request(family: u16, flags: u16, command: u8, attributes: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Asks, and hands the attributes of each answer to `each`.
-fn ask(socket: &OwnedFd, message: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
+/// Asks, and hands the attributes of each answer to `each`, until there are so many, or the kernel says that those were all. Not all of those that are followed by
+/// others say so.
+fn ask(socket: &OwnedFd, message: &[u8], most: usize, mut each: impl FnMut(&[u8])) -> io::Result<()> {
     sendto(socket, message, SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
     let mut buffer = vec![0; BUFFER];
-    for _ in 0..ANSWERS {
+    let mut answers = 0;
+    while answers < most {
         let (length, _) = recv(socket, buffer.as_mut_slice(), RecvFlags::empty())?;
         let mut rest = buffer.get(..length).unwrap_or_default();
-        while let Some((kind, is_part, body)) = next(&mut rest) {
+        while let Some((kind, body)) = next(&mut rest) {
             match kind {
                 DONE => return Ok(()),
                 ERROR => {
@@ -121,21 +124,19 @@ fn ask(socket: &OwnedFd, message: &[u8], mut each: impl FnMut(&[u8])) -> io::Res
                 }
                 _ => each(body.get(GENERIC..).unwrap_or_default()),
             }
-            if !is_part {
-                return Ok(());
-            }
+            answers += 1;
         }
     }
-    Err(io::ErrorKind::InvalidData.into())
+    Ok(())
 }
 
-/// Takes the next message off: its type, whether others follow (`NLM_F_MULTI`), its body.
-fn next<'a>(rest: &mut &'a [u8]) -> Option<(u16, bool, &'a [u8])> {
+/// Takes the next message off: its type and its body.
+fn next<'a>(rest: &mut &'a [u8]) -> Option<(u16, &'a [u8])> {
     let length = u32::from_ne_bytes(read(rest, 0)?) as usize;
-    let (kind, flags) = (u16::from_ne_bytes(read(rest, 4)?), u16::from_ne_bytes(read(rest, 6)?));
+    let kind = u16::from_ne_bytes(read(rest, 4)?);
     let body = rest.get(HEADER..length)?;
     *rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    Some((kind, flags & 2 != 0, body))
+    Some((kind, body))
 }
 
 /// The value of an attribute.
@@ -165,10 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_says_what_drivers_do_for_xdp() {
-        // Loopback is there everywhere, and runs no programs itself.
+    fn the_kernel_says_what_drivers_do_for_xdp_of_every_interface() {
         let said = features().unwrap();
+        // Loopback is there everywhere, and runs no programs itself.
         let loopback = crate::kernel::attach::index_of("lo").unwrap();
         assert!(!said[&loopback].runs_programs(), "{said:?}");
+        let all = std::fs::read_dir("/sys/class/net").unwrap().flatten();
+        let all = all.filter_map(|entry| crate::kernel::attach::index_of(entry.file_name().to_str()?));
+        assert!(all.count() <= said.len(), "{said:?}");
     }
 }

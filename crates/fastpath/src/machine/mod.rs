@@ -51,6 +51,13 @@ pub struct Answers {
 }
 
 impl Answers {
+    /// What is known without asking: for who wants to know what lies in files.
+    pub fn of_files() -> Answers {
+        let unasked = || Err("nobody has asked".to_owned());
+        let device = Box::new(|_: &str| Device::default());
+        Answers { programs: unasked(), sockets: unasked(), dpdk: unasked(), features: None, device }
+    }
+
     /// Asks the kernel. It checks our programs for that, which takes some milliseconds.
     pub fn ask() -> Answers {
         Answers {
