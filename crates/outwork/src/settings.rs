@@ -57,6 +57,7 @@ fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
     check_pools(&settings.front, &settings.proxy, at);
     remarks::admin_is_apart(settings, at);
     remarks::layer4::is_apart(settings, at);
+    remarks::acceleration::has_effect(settings, at);
     let unread = |key: &str| NEEDED.iter().any(|needed| is_below(key, needed) || is_below(needed, key));
     if at.left_out().any(unread) {
         return;

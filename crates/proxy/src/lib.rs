@@ -5,12 +5,14 @@
 //! - [`forward`]: the handler that passes requests on.
 //! - [`ask`]: questions that middleware asks others.
 //! - `upstream`: connections to backends. `check`: what is asked to see whether one is healthy.
+//! - [`acceleration`]: packets that the kernel passes on.
 //! - [`api`]: its routes under the admin API.
 //! - [`secret`]: what signs cookies that name backends.
 //! - [`metrics`]: what it counts. `clock`: the time that balancing counts in.
 //!
 //! Deliberately absent: how a backend is chosen, which is `outwork-balance`'s, and listeners and routes, which are the front door's.
 
+pub mod acceleration;
 pub mod address;
 pub mod api;
 pub mod ask;

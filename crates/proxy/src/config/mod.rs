@@ -2,8 +2,10 @@
 //!
 //! - this file: pools and their backends.
 //! - `check`: how backends are checked. `hash`: what sends the same to the same one. `forward`: what a route says.
+//! - [`acceleration`]: packets that the kernel passes on.
 //! - `listener`: where connections and datagrams are passed on as they come. `fitting`: which pools that can go to.
 
+pub mod acceleration;
 mod check;
 mod fitting;
 mod forward;
@@ -18,6 +20,7 @@ use http::HeaderName;
 use outwork_balance as balance;
 use outwork_config::{At, Fault, choice, hours, millis, mins, secs, section};
 
+pub use acceleration::Acceleration;
 pub(crate) use check::statuses;
 pub use check::{CheckKind, HealthCheck};
 pub use forward::{Forward, Forwarded, HostField};
@@ -37,6 +40,8 @@ section! {
         pub limits: GlobalLimits,
         /// Threads that serve them, each with sockets of its own; 0 means one a core. Without a listener there are none.
         pub workers: u16 [restart, range 0..=1024] = 0,
+        /// Packets that are passed on in the kernel.
+        pub acceleration: Acceleration,
         /// The zone that this machine is in. Backends of the same zone come first.
         pub zone: Option<String>,
     }
