@@ -104,6 +104,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::HashPassword { user, bcrypt } => password::hash(global, user.as_deref(), *bcrypt)?,
         Command::Bench(BenchCommand::Dhcp(args)) => return bench::dhcp(global, args),
+        Command::Bench(BenchCommand::Proxy(args)) => return bench::proxy(global, args),
         Command::Bench(BenchCommand::Web(args)) => return bench::web(global, args),
     }
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 //! - [`pool`]: pools at work: who is in them, and what looks after them.
 //! - [`forward`]: the handler that passes requests on.
 //! - [`ask`]: questions that middleware asks others.
+//! - [`bench`]: a load for what passes connections and datagrams on.
 //! - `upstream`: connections to backends. `check`: what is asked to see whether one is healthy.
 //! - [`acceleration`]: packets that the kernel passes on.
 //! - [`api`]: its routes under the admin API.
@@ -16,6 +17,7 @@ pub mod acceleration;
 pub mod address;
 pub mod api;
 pub mod ask;
+pub mod bench;
 mod check;
 mod clock;
 pub mod config;

@@ -17,6 +17,7 @@ use outwork_front::message::Handler;
 use outwork_front::tls::{Certificates, Offer};
 use outwork_front::traffic;
 use outwork_proxy::acceleration::{self, Accelerator};
+use outwork_proxy::bench::{self, api::Benchmarks};
 use outwork_proxy::pool::Pools;
 use outwork_proxy::pool::keeper::Keeper;
 use outwork_proxy::secret;
@@ -56,6 +57,7 @@ pub(super) struct Front {
     /// What they pass requests on to.
     pub(super) pools: Arc<Pools>,
     keeper: Mutex<Option<Keeper>>,
+    benchmarks: Arc<Benchmarks>,
     /// Has the kernel pass packets on to them.
     pub(super) accelerator: Arc<Accelerator>,
     /// Middleware, which outlives a reload.
@@ -167,6 +169,11 @@ impl BoundFront {
             queries: Queries::new(Arc::new(databases)),
             pools,
             keeper: Mutex::new(Some(keeper)),
+            benchmarks: {
+                let benchmarks = Benchmarks::new();
+                benchmarks.set_targets(&settings.proxy.benchmark.targets);
+                benchmarks
+            },
             accelerator,
             kit,
             metrics,
@@ -211,6 +218,7 @@ impl Front {
     pub(super) fn replace(&self, settings: &Settings, site: Site, listeners: Listeners) {
         self.kit.commit(site.taken);
         self.shared.adopt(&site.folders);
+        self.benchmarks.set_targets(&settings.proxy.benchmark.targets);
         let routes = self.kit.traffic().routes();
         let is_there = |label: &str| routes.iter().flatten().any(|route| route.label == label);
         self.queries.databases().shared().metrics.retain_statements(is_there);
@@ -333,7 +341,8 @@ pub(super) fn proxy_api(front: &Front) -> ServiceApi {
     ServiceApi {
         name: "proxy",
         router: outwork_proxy::api::router(Arc::clone(&front.pools))
-            .merge(acceleration::api::router(Arc::clone(&front.accelerator))),
+            .merge(acceleration::api::router(Arc::clone(&front.accelerator)))
+            .merge(bench::api::router(Arc::clone(&front.benchmarks))),
         state: Box::new(move || {
             let count = pools.all().len();
             let state = if count == 0 { State::Stopped } else { State::Running };

@@ -52,6 +52,14 @@ section! {
 }
 
 section! {
+    /// Benchmarks that the admin API begins.
+    pub struct Benchmark {
+        /// Networks that they may load, beside this machine and those that are for benchmarks (198.18.0.0/15, 2001:2::/48).
+        pub targets: Vec<Network>,
+    }
+}
+
+section! {
     /// Virtual functions of a card.
     #[required_keys]
     pub struct VirtualFunctions {

@@ -42,6 +42,8 @@ section! {
         pub workers: u16 [restart, range 0..=1024] = 0,
         /// Packets that are passed on in the kernel.
         pub acceleration: Acceleration,
+        /// Benchmarks that the admin API begins.
+        pub benchmark: acceleration::Benchmark,
         /// The zone that this machine is in. Backends of the same zone come first.
         pub zone: Option<String>,
     }
