@@ -342,7 +342,10 @@ describe("an admin", () => {
     expect(await viewer.page.getByRole("button", { name: "Reload configuration" }).count()).toBe(0);
 
     await page.getByRole("button", { name: "Revoke e2e viewer" }).click();
+    // The open dialog hides what is behind it: that the button is not to be found says nothing yet.
+    const revoked = page.waitForResponse((response) => response.request().method() === "DELETE");
     await page.getByRole("button", { name: "Revoke", exact: true }).click();
+    expect((await revoked).ok()).toBe(true);
     await page.getByRole("button", { name: "Revoke e2e viewer" }).waitFor({ state: "detached" });
     await viewer.page.reload();
     await viewer.page.getByLabel("Access token").waitFor();
@@ -496,6 +499,8 @@ const PAGES = [
   "/web/queries",
   "/web/certificates",
   "/proxy",
+  "/proxy/rules",
+  "/proxy/acceleration",
   "/settings",
   "/settings/logs",
   "/settings/tokens",

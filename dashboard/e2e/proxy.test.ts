@@ -88,7 +88,7 @@ describe("an operator", () => {
     await dialog.getByRole("button", { name: "Drain", exact: true }).press("Enter");
     await row(page, SECOND).getByText("draining", { exact: true }).waitFor();
     await row(page, SECOND)
-      .getByText(/(1 h|59 m \d+ s) left for what it has/)
+      .getByText(/(1\sh|59\sm\s\d+\ss) left for what it has/)
       .waitFor();
     expect(await state(SECOND)).toBe("draining");
     await row(page, SECOND).getByRole("button", { name: "Admit" }).press("Enter");
@@ -124,4 +124,38 @@ test("a viewer sees backends, and buttons that do nothing", async () => {
   expect(await buttons.count()).toBeGreaterThan(0);
   for (const button of await buttons.all()) expect(await button.isDisabled()).toBe(true);
   await page.getByText("an operator may drain, eject and admit them").waitFor();
+});
+
+describe("who looks at what carries the traffic", () => {
+  let page: Page;
+
+  beforeAll(async () => {
+    ({ page } = await visit(browser));
+    page.setDefaultTimeout(PATIENCE);
+    await signIn(page);
+  });
+
+  test("sees of each rule whether it fits the fast path, and what keeps it from that", async () => {
+    await go(page, "/proxy/rules");
+    const rule = page.getByRole("region", { name: "Rules" }).getByRole("row").filter({ hasText: "/pool/*" });
+    await rule.getByText("slow path").waitFor();
+    await rule.getByText("HTTP", { exact: false }).first().waitFor();
+    await rule.getByRole("link", { name: "lab" }).waitFor();
+  });
+
+  test("sees seven tiers, and of each that is not there what is in the way", async () => {
+    await go(page, "/proxy/acceleration");
+    const tiers = page.getByRole("region", { name: "Tiers" }).getByRole("row");
+    await tiers.filter({ hasText: "Sockets" }).getByText("in use").waitFor();
+    // The head is a row, too.
+    expect(await tiers.count()).toBe(8);
+    for (const tier of await tiers.filter({ hasText: "unavailable" }).all())
+      expect((await tier.getByRole("cell").last().textContent())?.length).toBeGreaterThan(20);
+    await page
+      .getByRole("region", { name: "Interfaces" })
+      .getByRole("row")
+      .filter({ hasText: "queue" })
+      .first()
+      .waitFor();
+  });
 });

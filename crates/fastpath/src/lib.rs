@@ -6,6 +6,7 @@
 //! - [`registry`]: the control plane, decided apart from doing: services and pools in, writes to tables out.
 //! - [`kernel`]: programs and maps in the kernel, loaded, attached, replaced, taken over from a process that crashed.
 //! - [`port`]: forwarding in user space, on sockets of AF_XDP or ports of DPDK.
+//! - [`machine`]: what this machine can do: its kernel, interfaces and cards, and which tiers can be had.
 //! - [`settings`]: what owners say.
 //!
 //! A fast path is a copy of decisions: what is doubtful, rare or not ours goes to the kernel's stack as it came, and is counted with the reason.
@@ -14,6 +15,7 @@
 pub mod forward;
 pub mod kernel;
 pub mod layout;
+pub mod machine;
 pub mod port;
 pub mod registry;
 pub mod settings;
@@ -25,7 +27,7 @@ pub mod tables;
 #[path = "../tests/kernel/frames.rs"]
 mod frames;
 
-pub use kernel::{Fastpath, Found, Mode, Tier};
+pub use kernel::{Attached, Fastpath, Found, Mode, Tier};
 pub use layout::{Protocol, Reason, Vip, Way};
 pub use registry::{Apply, Registry, Write};
 pub use settings::{ServiceSettings, Settings, Sizes};

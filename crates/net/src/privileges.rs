@@ -13,6 +13,10 @@ pub enum Capability {
     NetAdmin = 12,
     /// Open packet sockets, on interfaces that appear later.
     NetRaw = 13,
+    /// Have the kernel look less closely at programs that it is given.
+    Perfmon = 38,
+    /// Give the kernel programs, and tables for them.
+    Bpf = 39,
 }
 
 /// Why privileges were not dropped.

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use http::Uri;
 use outwork_dhcp::bench::{self, BenchError, BenchOptions};
+use outwork_proxy::bench as passed;
 use outwork_web::bench as load;
 
 use crate::cli::Global;
-use crate::cli::bench::{DhcpArgs, Http, Rate, Scenario, WebArgs};
+use crate::cli::bench::{DhcpArgs, Http, ProxyArgs, Rate, Scenario, WebArgs};
 use crate::compose::ports::{Protocol, explained};
 use crate::local::print_json;
 
@@ -50,16 +51,7 @@ pub(crate) fn dhcp(global: &Global, args: &DhcpArgs) -> anyhow::Result<ExitCode>
         error => error.into(),
     })?;
     let hint = report.hint();
-    if global.json {
-        let mut json = serde_json::to_value(&report)?;
-        json["hint"] = hint.clone().into();
-        print_json(&json)?;
-    } else {
-        write!(anstream::stdout(), "{report}")?;
-        if let Some(hint) = &hint {
-            writeln!(anstream::stderr(), "hint: {hint}")?;
-        }
-    }
+    told(global, &report, hint.as_deref())?;
     let well = report.duplicate_addresses == 0 && hint.is_none();
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -95,17 +87,48 @@ pub(crate) fn web(global: &Global, args: &WebArgs) -> anyhow::Result<ExitCode> {
     };
     let report = load::run(&options)?;
     let hint = report.hint();
-    if global.json {
-        let mut json = serde_json::to_value(&report)?;
-        json["hint"] = hint.clone().into();
-        print_json(&json)?;
-    } else {
-        write!(anstream::stdout(), "{report}")?;
-        if let Some(hint) = &hint {
-            writeln!(anstream::stderr(), "hint: {hint}")?;
-        }
-    }
+    told(global, &report, hint.as_deref())?;
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `outwork bench proxy`. Fails if connections failed, or nothing was answered.
+pub(crate) fn proxy(global: &Global, args: &ProxyArgs) -> anyhow::Result<ExitCode> {
+    let expected = || format!("{}: expected ADDRESS:PORT or NAME:PORT, such as 127.0.0.1:5432", args.target);
+    let mut addresses = args.target.to_socket_addrs().with_context(expected)?;
+    let options = passed::Options {
+        kind: args.kind.parse()?,
+        target: addresses.next().with_context(|| format!("{} has no address", args.target))?,
+        protocol: args.protocol.parse()?,
+        packet_size: args.packet_size,
+        connections: args.connections,
+        workers: args.workers,
+        duration: args.duration,
+        timeout: args.timeout,
+    };
+    if let Some((name, told)) = options.fault() {
+        anyhow::bail!("--{}: {told}", name.replace('_', "-"));
+    }
+    let report = passed::run(options)?;
+    told(global, &report, report.hint().as_deref())?;
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tells what came of a load, for people or for programs.
+fn told(
+    global: &Global,
+    report: &(impl serde::Serialize + std::fmt::Display),
+    hint: Option<&str>,
+) -> anyhow::Result<()> {
+    if global.json {
+        let mut json = serde_json::to_value(report)?;
+        json["hint"] = hint.into();
+        return print_json(&json);
+    }
+    write!(anstream::stdout(), "{report}")?;
+    if let Some(hint) = hint {
+        writeln!(anstream::stderr(), "hint: {hint}")?;
+    }
+    Ok(())
 }
 
 /// The first address of a URL's host.

@@ -9,6 +9,7 @@ pub(crate) mod octets;
 pub(crate) mod queries;
 pub(crate) mod reservations;
 pub(crate) mod store;
+pub(crate) mod tiers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -211,6 +212,24 @@ Examples:
     /// Shows the backends that requests are passed on to, drains them, leaves them out and lets them in
     #[command(subcommand)]
     Backends(backends::BackendsCommand),
+    /// Shows the tiers of acceleration and the interfaces of this machine: what is in use, what could be, and why not
+    ///
+    /// From DPDK to plain sockets. Where no server runs, it says what this machine could do.
+    #[command(after_help = "\
+Examples:
+  outwork tiers
+  outwork tiers --json | jq '.tiers[] | select(.available) | .tier'
+  outwork tiers vfs create eth0 8")]
+    Tiers {
+        #[command(subcommand)]
+        command: Option<tiers::TiersCommand>,
+    },
+    /// Lists listeners of layer 4 and routes that pass requests on: which are for the fast path, which tier they have, and what keeps the others from it
+    #[command(after_help = "\
+Examples:
+  outwork rules
+  outwork rules --json | jq '.[] | select(.path == \"slow\") | .reasons'")]
+    Rules,
     /// Shows the databases that routes query, and forgets results that are out of date
     #[command(subcommand)]
     Queries(queries::QueriesCommand),

@@ -3,6 +3,7 @@
 //! Order of start: settings, log, privileges, the lock of the data directory, listeners, store, services, admin. Everything is bound before anything is served;
 //! the admin API leaves last. A process that takes another's place binds first, and waits for the data directory.
 
+mod acceleration;
 mod alerts;
 mod cache;
 mod dhcp;
@@ -93,8 +94,12 @@ fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Re
     if let Err(error) = descriptors::raise() {
         tracing::warn!(%error, "cannot raise the number of files that may be open");
     }
+    acceleration::functions(&settings)?;
     if let Some(user) = &settings.process.user {
-        let keep = [Capability::NetRaw, Capability::NetBindService, Capability::NetAdmin];
+        let mut keep = vec![Capability::NetRaw, Capability::NetBindService, Capability::NetAdmin];
+        if !settings.proxy.acceleration.tiers.is_empty() {
+            keep.extend([Capability::Bpf, Capability::Perfmon]);
+        }
         privileges::drop_to(user, &keep).with_context(|| format!("process.user = {user:?}"))?;
     }
     // Another process has it until this one is ready.

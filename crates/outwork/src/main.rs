@@ -91,6 +91,8 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Subnets { command: None | Some(SubnetsCommand::List) } => remote::subnets(global)?,
         Command::Cache(command) => remote::cache(global, command)?,
         Command::Backends(command) => remote::backends(global, command)?,
+        Command::Tiers { command } => remote::tiers(global, command.as_ref())?,
+        Command::Rules => remote::rules(global)?,
         Command::Queries(command) => remote::queries(global, command)?,
         Command::Assets(command) => remote::assets(global, command)?,
         Command::Tls(command) => remote::tls(global, command)?,
@@ -102,6 +104,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::HashPassword { user, bcrypt } => password::hash(global, user.as_deref(), *bcrypt)?,
         Command::Bench(BenchCommand::Dhcp(args)) => return bench::dhcp(global, args),
+        Command::Bench(BenchCommand::Proxy(args)) => return bench::proxy(global, args),
         Command::Bench(BenchCommand::Web(args)) => return bench::web(global, args),
     }
     Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@ mod leases;
 mod profile;
 mod queries;
 mod reservations;
+mod tiers;
 mod tls;
 
 use std::fs::File;
@@ -32,6 +33,7 @@ pub(crate) use leases::{leases, subnets};
 pub(crate) use profile::{cpu_profile, heap_dump};
 pub(crate) use queries::queries;
 pub(crate) use reservations::reservations;
+pub(crate) use tiers::{rules, tiers};
 pub(crate) use tls::tls;
 
 /// How long a successor may take to be ready, and to serve.

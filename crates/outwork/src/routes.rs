@@ -29,7 +29,8 @@ use outwork_front::route::path::PathPattern;
 use outwork_front::route::{Conditions, HostPattern, Table};
 use outwork_front::traffic::Listed;
 use outwork_net::descriptors;
-use outwork_proxy::address::BackendUrl;
+use outwork_proxy::acceleration::rules::{Obstacle, Rule};
+use outwork_proxy::address::{BackendUrl, Cargo};
 use outwork_proxy::ask::{self, Asker};
 use outwork_proxy::config::{Forward, Proxy};
 use outwork_proxy::forward::{Passing, Proxied};
@@ -375,14 +376,11 @@ pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>)
     }
     for (index, route) in front.route.iter().enumerate() {
         let Some(forward) = &route.proxy else { continue };
-        let named =
-            [("pool", Some(&forward.pool)), ("mirror.pool", forward.mirror.as_ref().map(|mirror| &mirror.pool))];
-        let wrong = |(_, pool): &(&str, Option<&String>)| pool.is_some_and(|pool| !proxy.pool.contains_key(pool));
-        for (key, pool) in named.into_iter().filter(wrong) {
-            let names: Vec<&str> = proxy.pool.keys().map(String::as_str).collect();
-            let expected = if names.is_empty() { "a [proxy.pool.NAME]".to_owned() } else { names.join(" or ") };
-            let fault = Fault::new(format!("there is no pool {:?}", pool.map_or("", String::as_str)));
-            at.fault(&format!("front.route[{index}].proxy.{key}"), fault.expected(expected));
+        let mirror = forward.mirror.as_ref().map(|mirror| &mirror.pool);
+        for (key, pool) in [("pool", Some(&forward.pool)), ("mirror.pool", mirror)] {
+            if let Some(fault) = pool.and_then(|pool| proxy.refuses(pool, Cargo::Requests)) {
+                at.fault(&format!("front.route[{index}].proxy.{key}"), fault);
+            }
         }
     }
 }
@@ -478,6 +476,33 @@ impl FrontSettings {
         // It was made for these routes alone.
         let _ = anew.set(Arc::downgrade(&routed));
         Ok(Site { routes: routed, entry: prepared.entry(), taken: prepared.taken(), folders })
+    }
+
+    /// Routes that pass requests on, as rules beside listeners of layer 4. None of them is for the kernel, and this is why.
+    pub(crate) fn rules(&self) -> Vec<Rule> {
+        let encrypted = self.listener.iter().any(|listener| listener.tls.is_some());
+        const WHO: [&str; 4] = ["client_certificate", "basic_auth", "jwt", "forward_auth"];
+        let rule = |route: &Route| {
+            let forward = route.proxy.as_ref()?;
+            let shared = route.shared().over(self.shared());
+            let asks_who = shared.named().iter().any(|(key, is_there)| *is_there && WHO.contains(key));
+            let obstacles = [
+                (true, "http", "requests are read, and written anew for the backend"),
+                (encrypted, "tls", "TLS ends at a listener of the front door"),
+                (asks_who, "auth", "requests have to show whose they are"),
+                (route.cache.as_ref().is_some_and(|cache| cache.enabled), "cache", "answers are kept"),
+            ];
+            let obstacles = obstacles.into_iter().filter(|(is_so, ..)| *is_so);
+            Some(Rule {
+                name: route.label(),
+                is_listener: false,
+                protocol: "http",
+                addresses: Vec::new(),
+                pools: vec![forward.pool.clone()],
+                obstacles: obstacles.map(|(_, word, text)| Obstacle::new(word, text)).collect(),
+            })
+        };
+        self.route.iter().filter_map(rule).collect()
     }
 
     /// Servers that are asked about requests.

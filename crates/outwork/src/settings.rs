@@ -42,26 +42,34 @@ section! {
         pub(crate) front: FrontSettings,
         /// Databases that routes query.
         pub(crate) web: Web,
-        /// Backends that routes pass requests on to.
+        /// Backends, and listeners of layer 4.
         pub(crate) proxy: Proxy,
     }
     check worth_a_look;
 }
 
 /// What the warnings miss, or take for granted. They would be false where it is there and could not be read.
-const NEEDED: [&str; 5] = ["dhcp.enabled", "dhcp.listen", "dhcp.interfaces", "dhcp.subnet", "front.listener"];
+const NEEDED: [&str; 6] =
+    ["dhcp.enabled", "dhcp.listen", "dhcp.interfaces", "dhcp.subnet", "front.listener", "proxy.listener"];
 
 fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
     check_queries(&settings.front, &settings.web, at);
     check_pools(&settings.front, &settings.proxy, at);
     remarks::admin_is_apart(settings, at);
+    remarks::layer4::is_apart(settings, at);
+    remarks::acceleration::has_effect(settings, at);
     let unread = |key: &str| NEEDED.iter().any(|needed| is_below(key, needed) || is_below(needed, key));
     if at.left_out().any(unread) {
         return;
     }
-    if !settings.dhcp.is_enabled() && settings.front.listener.is_empty() && settings.dhcp.enabled.is_none() {
-        let help = "add a [[dhcp.subnet]], or a [[front.listener]] with a [[front.route]]; `outwork config init` writes examples";
-        at.warn("", Fault::new("no service is configured: neither [dhcp] nor a [[front.listener]]").help(help));
+    let listens = !settings.front.listener.is_empty() || !settings.proxy.listener.is_empty();
+    if !settings.dhcp.is_enabled() && !listens && settings.dhcp.enabled.is_none() {
+        let help = "add a [[dhcp.subnet]], or a [[front.listener]] with a [[front.route]], or a [[proxy.listener]]; `outwork config init` writes examples";
+        at.warn(
+            "",
+            Fault::new("no service is configured: neither [dhcp], nor a [[front.listener]], nor a [[proxy.listener]]")
+                .help(help),
+        );
     }
     for (path, warning) in outwork_dhcp::policy::compile::warnings(&settings.dhcp) {
         at.warn(&format!("dhcp.{path}"), warning);

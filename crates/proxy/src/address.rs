@@ -1,4 +1,5 @@
-//! Where a backend is: `http://HOST:PORT`, `https://HOST`, `h2c://HOST:PORT`, or a socket of this machine, `unix:/PATH`.
+//! Where a backend is: `http://HOST:PORT`, `https://HOST`, `h2c://HOST:PORT`, of layer 4 `tcp://`, `tls://` and `udp://HOST:PORT`, or a socket of this machine,
+//! `unix:/PATH`.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +26,23 @@ pub enum Speech {
     Http2,
     /// TLS, and inside it what is agreed on there: HTTP/2 or HTTP/1.1.
     Https,
+    /// Whatever clients speak over TCP.
+    Tcp,
+    /// The same within TLS.
+    Tls,
+    /// Datagrams.
+    Udp,
+}
+
+/// What can be passed on to a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cargo {
+    /// Requests.
+    Requests,
+    /// Connections.
+    Connections,
+    /// Datagrams.
+    Datagrams,
 }
 
 /// Where a backend is.
@@ -47,7 +65,7 @@ pub enum Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BackendUrlError {
     /// It begins with something else.
-    #[error("it begins with none of http://, https://, h2c:// and unix:/")]
+    #[error("it begins with none of http://, https://, h2c://, tcp://, tls://, udp:// and unix:/")]
     Scheme,
     /// It says more than where the backend is.
     #[error("something follows the host and the port")]
@@ -61,6 +79,9 @@ pub enum BackendUrlError {
     /// The port is no number from 1 to 65535.
     #[error("the port is no number from 1 to 65535")]
     Port,
+    /// There is none, where no port is the usual one.
+    #[error("it has no port")]
+    NoPort,
     /// The path of the socket is not from the root on.
     #[error("the path of the socket does not begin at /")]
     Socket,
@@ -72,25 +93,47 @@ impl Speech {
             Self::Http1 => "http",
             Self::Http2 => "h2c",
             Self::Https => "https",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Udp => "udp",
         }
     }
 
-    const fn port(self) -> u16 {
+    /// The port that is meant where none is named.
+    const fn port(self) -> Option<u16> {
         match self {
-            Self::Http1 | Self::Http2 => 80,
-            Self::Https => 443,
+            Self::Http1 | Self::Http2 => Some(80),
+            Self::Https => Some(443),
+            Self::Tcp | Self::Tls | Self::Udp => None,
         }
+    }
+
+    /// Whether it is spoken within TLS.
+    pub(crate) const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Https | Self::Tls)
     }
 }
 
 impl BackendUrl {
+    /// Whether this can be passed on to it. A socket of this machine takes requests and connections alike.
+    pub fn takes(&self, cargo: Cargo) -> bool {
+        match cargo {
+            Cargo::Requests => matches!(self.speech, Speech::Http1 | Speech::Http2 | Speech::Https),
+            Cargo::Connections => {
+                let of_unix = matches!(self.place, Place::Unix(_)) && self.speech == Speech::Http1;
+                of_unix || matches!(self.speech, Speech::Tcp | Speech::Tls)
+            }
+            Cargo::Datagrams => self.speech == Speech::Udp,
+        }
+    }
+
     /// The host and, where it is not the usual one, the port, as `Host` has them; `localhost` for a socket.
     pub fn authority(&self) -> String {
         let usual = self.speech.port();
         match &self.place {
-            Place::Address(address) if address.port() == usual => bracketed(address.ip()),
+            Place::Address(address) if Some(address.port()) == usual => bracketed(address.ip()),
             Place::Address(address) => address.to_string(),
-            Place::Name { host, port } if *port == usual => host.clone(),
+            Place::Name { host, port } if Some(*port) == usual => host.clone(),
             Place::Name { host, port } => format!("{host}:{port}"),
             Place::Unix(_) => "localhost".to_owned(),
         }
@@ -118,7 +161,7 @@ impl FromStr for BackendUrl {
             }
         }
         let (scheme, rest) = text.split_once("://").ok_or(BackendUrlError::Scheme)?;
-        let speech = [Speech::Http1, Speech::Http2, Speech::Https];
+        let speech = [Speech::Http1, Speech::Http2, Speech::Https, Speech::Tcp, Speech::Tls, Speech::Udp];
         let speech = speech.into_iter().find(|speech| speech.scheme() == scheme).ok_or(BackendUrlError::Scheme)?;
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#', '\\']) {
@@ -132,14 +175,14 @@ impl FromStr for BackendUrl {
 }
 
 /// A host and perhaps a port.
-fn place(authority: &str, usual: u16) -> Result<Place, BackendUrlError> {
+fn place(authority: &str, usual: Option<u16>) -> Result<Place, BackendUrlError> {
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, "")) => (address, None),
         Some((address, port)) => (address, Some(port.strip_prefix(':').ok_or(BackendUrlError::Port)?)),
         None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
     };
     let port = match port {
-        None => usual,
+        None => usual.ok_or(BackendUrlError::NoPort)?,
         Some(digits) => digits.parse().ok().filter(|port| *port > 0).ok_or(BackendUrlError::Port)?,
     };
     if let Ok(address) = host.parse::<IpAddr>() {
@@ -175,7 +218,7 @@ impl fmt::Display for BackendUrl {
 
 impl Setting for BackendUrl {
     fn expected() -> String {
-        "http://HOST:PORT, https://HOST, h2c://HOST:PORT or unix:/PATH".into()
+        "http://HOST:PORT, https://HOST, h2c://HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT or unix:/PATH".into()
     }
 
     fn read(node: &Node, faults: &mut Faults) -> Option<Self> {
@@ -195,14 +238,15 @@ impl Setting for BackendUrl {
     }
 
     fn schema() -> serde_json::Value {
-        let examples = ["http://10.0.0.7:8080", "https://app.example.org", "unix:/run/app.sock"];
-        serde_json::json!({"type": "string", "pattern": "^((https?|h2c)://|(h2c\\+)?unix:/)", "examples": examples})
+        let examples = ["http://10.0.0.7:8080", "https://app.example.org", "tcp://10.0.0.8:5432", "unix:/run/app.sock"];
+        serde_json::json!({"type": "string", "pattern": "^((https?|h2c|tcp|tls|udp)://|(h2c\\+)?unix:/)", "examples": examples})
     }
 }
 
 fn help(text: &str, error: BackendUrlError) -> String {
     match error {
-        BackendUrlError::Scheme if place(text, 80).is_ok() => format!("write http://{text}"),
+        BackendUrlError::NoPort => format!("write {}:PORT", text.trim_end_matches('/')),
+        BackendUrlError::Scheme if place(text, Some(80)).is_ok() => format!("write http://{text}"),
         BackendUrlError::Path => {
             "a backend is a server; to put a path before that of requests, write rewrite = { add_prefix = \"/PATH\" } in the route".to_owned()
         }
@@ -234,11 +278,27 @@ mod tests {
             BackendUrl { speech: Speech::Http1, place: Place::Unix("/run/app.sock".into()) }
         );
         assert_eq!(read("h2c+unix:/run/app.sock").speech, Speech::Http2);
-        for text in
-            ["http://10.0.0.1:8080", "https://[2001:db8::1]", "h2c://app:50051", "unix:/run/a", "h2c+unix:/run/a"]
-        {
+        let same =
+            ["http://10.0.0.1:8080", "https://[2001:db8::1]", "h2c://app:50051", "unix:/run/a", "h2c+unix:/run/a"];
+        for text in same.into_iter().chain(["tcp://10.0.0.1:5432", "tls://db.example:443", "udp://[::1]:80"]) {
             assert_eq!(read(text).to_string(), text);
         }
+    }
+
+    #[test]
+    fn what_a_backend_takes_follows_from_what_is_spoken_there() {
+        use Cargo::{Connections, Datagrams, Requests};
+        let takes = |text: &str| {
+            let url: BackendUrl = text.parse().unwrap();
+            [Requests, Connections, Datagrams].map(|cargo| url.takes(cargo))
+        };
+        assert_eq!(takes("http://a"), [true, false, false]);
+        assert_eq!(takes("https://a"), [true, false, false]);
+        assert_eq!(takes("h2c+unix:/run/a"), [true, false, false]);
+        assert_eq!(takes("unix:/run/a"), [true, true, false]);
+        assert_eq!(takes("tcp://a:1"), [false, true, false]);
+        assert_eq!(takes("tls://a:1"), [false, true, false]);
+        assert_eq!(takes("udp://a:1"), [false, false, true]);
     }
 
     #[test]
@@ -252,7 +312,7 @@ mod tests {
 
     #[test]
     fn what_is_no_server_is_refused_by_what_is_wrong_with_it() {
-        use BackendUrlError::{Credentials, Host, Path, Port, Scheme, Socket};
+        use BackendUrlError::{Credentials, Host, NoPort, Path, Port, Scheme, Socket};
         let refused = [
             ("10.0.0.1:8080", Scheme),
             ("ftp://app", Scheme),
@@ -267,6 +327,9 @@ mod tests {
             ("http://[10.0.0.1]", Host),
             ("http://app:0", Port),
             ("http://app:", Port),
+            ("tcp://10.0.0.1", NoPort),
+            ("udp://app/", NoPort),
+            ("tls://[::1]", NoPort),
             ("http://[::1]8080", Port),
             ("unix:run/app.sock", Socket),
         ];

@@ -205,7 +205,7 @@ async fn change(
             }
         }
     }
-    pool.queue.wake_all();
+    pool.changed();
     tracing::info!(pool = name, backend = change.backend, action = ?change.action, "a backend was changed by hand");
     Ok(Json(PoolView::of(pool)))
 }

@@ -4,16 +4,20 @@
 //! - [`pool`]: pools at work: who is in them, and what looks after them.
 //! - [`forward`]: the handler that passes requests on.
 //! - [`ask`]: questions that middleware asks others.
+//! - [`bench`]: a load for what passes connections and datagrams on.
 //! - `upstream`: connections to backends. `check`: what is asked to see whether one is healthy.
+//! - [`acceleration`]: packets that the kernel passes on.
 //! - [`api`]: its routes under the admin API.
 //! - [`secret`]: what signs cookies that name backends.
 //! - [`metrics`]: what it counts. `clock`: the time that balancing counts in.
 //!
 //! Deliberately absent: how a backend is chosen, which is `outwork-balance`'s, and listeners and routes, which are the front door's.
 
+pub mod acceleration;
 pub mod address;
 pub mod api;
 pub mod ask;
+pub mod bench;
 mod check;
 mod clock;
 pub mod config;

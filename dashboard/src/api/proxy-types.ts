@@ -51,3 +51,56 @@ export interface Backend {
 }
 
 export type BackendAction = "drain" | "eject" | "admit";
+
+/** A listener of layer 4, or a route that passes requests on. */
+export interface Rule {
+  rule: string;
+  kind: "listener" | "route";
+  protocol: "tcp" | "udp" | "http";
+  addresses: string[];
+  pools: string[];
+  path: "fast" | "slow";
+  /** The one that it has now. */
+  tier: string;
+  /** What keeps it from the fast path, or off it now. */
+  reasons: { reason: string; detail: string }[];
+}
+
+export interface Tier {
+  tier: "dpdk" | "xdp" | "af_xdp" | "sr-iov" | "tc" | "application" | "sockets";
+  available: boolean;
+  in_use: boolean;
+  interfaces: string[];
+  why_not: string | null;
+  remark: string | null;
+}
+
+export interface NetworkInterface {
+  name: string;
+  driver: string | null;
+  bus: string | null;
+  mtu: number;
+  up: boolean;
+  receive_queues: number;
+  transmit_queues: number;
+  gro: boolean | null;
+  tx_checksums: boolean | null;
+  /** null where only trying tells. */
+  xdp: { mode: "hw" | "native" | "skb"; works: boolean | null; why: string | null }[];
+  vfs: number | null;
+  vfs_total: number | null;
+  tier: string | null;
+  /** What was tried before that, or in vain. */
+  tried: string[];
+  stays: boolean;
+  /** What is in the way of forwarding. */
+  concerns: string[];
+}
+
+export interface Acceleration {
+  kernel: string;
+  tiers: Tier[];
+  interfaces: NetworkInterface[];
+  huge_pages: { kibibytes: number; total: number; free: number }[];
+  problem: string | null;
+}

@@ -11,13 +11,13 @@ test("points are folded into the part of the time that they are of, and what is 
   expect(steps([[]], 0, [0, 10], 2, meanOf)).toEqual([null, null]);
 });
 
-test("a line ends where nothing was measured", () => {
-  expect(runs([1, 2, null, 3, null])).toEqual([
+test("a line bridges what was not measured for a moment, and ends where nothing was for long", () => {
+  expect(runs([1, null, null, 2, null, null, null, 3, null])).toEqual([
     [
       [0, 1],
-      [1, 2],
+      [3, 2],
     ],
-    [[3, 3]],
+    [[7, 3]],
   ]);
 });
 

@@ -25,12 +25,16 @@ export function steps(
 export const meanOf = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 export const largestOf = (values: number[]) => Math.max(...values);
 
-/** Runs of what was measured: where nothing was, a line ends. */
+/** Parts of the time that a line bridges though nothing was measured there. */
+const BRIDGED = 2;
+
+/** Runs of what was measured: where nothing was for long, a line ends. */
 export function runs(values: Values): [place: number, value: number][][] {
   const found: [number, number][][] = [];
   values.forEach((value, place) => {
     if (value === null) return;
-    if (place > 0 && values[place - 1] !== null) found.at(-1)?.push([place, value]);
+    const last = found.at(-1)?.at(-1)?.[0];
+    if (last !== undefined && place - last <= BRIDGED + 1) found.at(-1)?.push([place, value]);
     else found.push([[place, value]]);
   });
   return found;

@@ -2,7 +2,7 @@ import { createMemo, For } from "solid-js";
 import type { Columns } from "../api/samples";
 import { area, largestOf, line, meanOf, runs, steps } from "./spark";
 
-const PARTS = 40;
+const PARTS = 36;
 const SIZE = [96, 26] as const;
 
 /**

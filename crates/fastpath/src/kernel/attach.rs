@@ -1,6 +1,6 @@
 //! How a program gets hold of an interface, and what is tried when it cannot be as asked.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions};
@@ -137,17 +137,25 @@ impl Fastpath {
     /// # Errors
     /// When nothing worked.
     pub fn attach(&mut self, interface: &str, asked: Tier) -> Result<Attached, AttachError> {
+        self.attach_by(interface, asked, asked.fallbacks())
+    }
+
+    /// The same with other ways than those that are usual in the place of the one that was asked for.
+    ///
+    /// # Errors
+    /// When nothing worked.
+    pub fn attach_by(&mut self, interface: &str, asked: Tier, fallbacks: &[Tier]) -> Result<Attached, AttachError> {
         let unknown = || AttachError::Unknown(interface.to_owned());
         let ifindex = index_of(interface).ok_or_else(unknown)?;
         if self.attachments.iter().any(|one| one.ifindex == ifindex) {
             return Err(AttachError::Twice(interface.to_owned()));
         }
         let mut tried = vec![];
-        for tier in [asked].iter().chain(asked.fallbacks()) {
+        for tier in [asked].iter().chain(fallbacks) {
             match self.hold(interface, ifindex, *tier) {
                 Ok((hold, replaced)) => {
                     let stays = matches!(hold, Hold::Pinned { .. });
-                    let (interface, concerns) = (interface.to_owned(), concerns(interface));
+                    let (interface, concerns) = (interface.to_owned(), concerns(Path::new("/proc"), interface));
                     let attached = Attached { interface, asked, got: *tier, tried, replaced, stays, concerns };
                     self.attachments.push(Attachment { attached: attached.clone(), ifindex, hold });
                     self.release_others(ifindex, *tier);
@@ -157,6 +165,27 @@ impl Fastpath {
             }
         }
         Err(AttachError::Failed { interface: interface.to_owned(), tried })
+    }
+
+    /// Gets hold of an interface by other ways than it is held by now. The program that is there goes when the other is there, as far as both can be at once: no
+    /// packet of a flow comes to the kernel's stack, which would end it.
+    ///
+    /// # Errors
+    /// When nothing worked: then there is no program there any more.
+    pub fn attach_anew(&mut self, interface: &str, asked: Tier, fallbacks: &[Tier]) -> Result<Attached, AttachError> {
+        let at = self.attachments.iter().position(|one| one.attached.interface == interface);
+        let mut old = at.map(|at| self.attachments.swap_remove(at));
+        // An interface has one program of XDP.
+        let both_are_xdp = |old: &mut Attachment| matches!((old.attached.got, asked), (Tier::Xdp(_), Tier::Xdp(_)));
+        drop(old.take_if(both_are_xdp));
+        let attached = self.attach_by(interface, asked, fallbacks);
+        if let (Some(old), Ok(attached)) = (&mut old, &attached)
+            && old.attached.got == attached.got
+        {
+            // The file that it is kept by is the other's now.
+            old.keep();
+        }
+        attached
     }
 
     /// Lets go of an interface. Says whether there was a hold.
@@ -265,13 +294,14 @@ impl Fastpath {
     }
 }
 
-pub(crate) fn index_of(interface: &str) -> Option<u32> {
+/// The index of an interface of this network namespace.
+pub fn index_of(interface: &str) -> Option<u32> {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
     rustix::net::netdevice::name_to_index(&socket, interface).ok()
 }
 
 /// All that an error says, down to the kernel's word.
-pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
+pub fn reasons(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -284,12 +314,12 @@ pub(crate) fn reasons(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What is in the way of forwarding by this interface.
-fn concerns(interface: &str) -> Vec<String> {
+/// What is in the way of forwarding by this interface, by the files of `procfs`.
+pub(crate) fn concerns(procfs: &Path, interface: &str) -> Vec<String> {
     ["ipv4", "ipv6"]
         .iter()
         .filter_map(|family| {
-            let path = format!("/proc/sys/net/{family}/conf/{interface}/forwarding");
+            let path = procfs.join(format!("sys/net/{family}/conf/{interface}/forwarding"));
             let off = std::fs::read_to_string(path).ok()?.trim() == "0";
             let setting = format!("net.{family}.conf.{interface}.forwarding");
             off.then(|| format!("`{setting}` is 0: the kernel says no ways for what comes in here, set it to 1"))

@@ -4,6 +4,7 @@
 pub(crate) mod bpf;
 #[cfg(feature = "dpdk")]
 pub(crate) mod dpdk;
+pub(crate) mod ethtool;
 pub(crate) mod mapped;
 pub(crate) mod plain;
 pub(crate) mod ring;

@@ -84,6 +84,31 @@ fn a_program_is_replaced_under_traffic_and_no_datagram_is_lost() {
     }
 }
 
+#[test]
+fn an_interface_changes_the_way_it_is_held_and_flows_go_on() {
+    let (site, files) = (Site::new(NATIVE), FileSystem::new());
+    for directory in [None, Some(files.path())] {
+        let mut fastpath = site.open(Tier::Tc, directory);
+        serve_all(&mut fastpath, ServiceSettings::default());
+        let (mut stream, _) = site.connect(Family::V4);
+        // The last is none that can be had: what is there already is taken once more.
+        let hardware = Tier::Xdp(Mode::Hardware);
+        for (asked, fallbacks, got) in
+            [(NATIVE, &[][..], NATIVE), (Tier::Tc, &[], Tier::Tc), (hardware, &[Tier::Tc], Tier::Tc)]
+        {
+            site.lab.within("balancer", || {
+                for interface in INTERFACES {
+                    let attached = fastpath.attach_anew(interface, asked, fallbacks).unwrap();
+                    assert_eq!((attached.got, attached.stays), (got, directory.is_some()), "{attached:?}");
+                }
+            });
+            assert_eq!(fastpath.attached().count(), INTERFACES.len());
+            exchange(&mut stream, 10_000);
+        }
+        drop(fastpath);
+    }
+}
+
 /// The variable by which the process that is to die is told where.
 const DIES_IN: &str = "OUTWORK_TEST_DIES_IN";
 

@@ -24,6 +24,16 @@ Examples:
   outwork bench dhcp --target 192.0.2.1:67 --scenario renew --clients 50000 --rate 10000 --duration 30s
   outwork bench dhcp --target 192.0.2.1:67 --scenario avalanche --json > result.json")]
     Dhcp(DhcpArgs),
+    /// Loads what passes connections or datagrams on, and reports what goes through and how long it takes
+    ///
+    /// The target is a listener of layer 4, or a server behind one, that answers with what it is sent; `throughput` and `connections` over TCP are content with one that takes
+    /// it. Exits with 1 if nothing was answered, or connections failed.
+    #[command(after_help = "\
+Examples:
+  outwork bench proxy 127.0.0.1:5432 --kind connections
+  outwork bench proxy 10.0.0.1:53 --protocol udp --kind latency --connections 64 --packet-size 64
+  outwork bench proxy 10.0.0.1:7 --kind throughput --workers 2 --duration 30s --json > result.json")]
+    Proxy(ProxyArgs),
     /// Loads a web server over HTTP/1.1, HTTP/2 or HTTP/3, and reports what it bears
     ///
     /// It works against any server. All connections are open before the first request that is measured. At a rate, a request that is due while the
@@ -35,6 +45,35 @@ Examples:
   outwork bench web --http 3 --insecure --connections 16 --streams 32 https://localhost:8443/app.js
   outwork bench web --rate 5000 --duration 1m https://www.example.org/ --json > result.json")]
     Web(WebArgs),
+}
+
+/// `outwork bench proxy`.
+#[derive(Debug, Args)]
+pub(crate) struct ProxyArgs {
+    /// Who is loaded: an address or a name, and a port.
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) target: String,
+    /// What is measured.
+    #[arg(long, value_name = "KIND", default_value = "throughput", value_parser = ["throughput", "latency", "connections", "mixed"])]
+    pub(crate) kind: String,
+    /// What is spoken.
+    #[arg(long, value_name = "PROTOCOL", default_value = "tcp", value_parser = ["tcp", "udp"])]
+    pub(crate) protocol: String,
+    /// Octets that are sent at a time.
+    #[arg(long, value_name = "OCTETS", default_value_t = 1400)]
+    pub(crate) packet_size: usize,
+    /// Connections, or sockets of UDP, at once.
+    #[arg(long, value_name = "COUNT", default_value_t = 16)]
+    pub(crate) connections: usize,
+    /// Threads.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub(crate) workers: usize,
+    /// How long to measure.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// After how long an answer counts as lost.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub(crate) timeout: Duration,
 }
 
 /// `outwork bench web`.

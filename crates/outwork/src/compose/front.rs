@@ -16,6 +16,8 @@ use outwork_front::https::Https;
 use outwork_front::message::Handler;
 use outwork_front::tls::{Certificates, Offer};
 use outwork_front::traffic;
+use outwork_proxy::acceleration::{self, Accelerator};
+use outwork_proxy::bench::{self, api::Benchmarks};
 use outwork_proxy::pool::Pools;
 use outwork_proxy::pool::keeper::Keeper;
 use outwork_proxy::secret;
@@ -55,6 +57,9 @@ pub(super) struct Front {
     /// What they pass requests on to.
     pub(super) pools: Arc<Pools>,
     keeper: Mutex<Option<Keeper>>,
+    benchmarks: Arc<Benchmarks>,
+    /// Has the kernel pass packets on to them.
+    pub(super) accelerator: Arc<Accelerator>,
     /// Middleware, which outlives a reload.
     pub(super) kit: Kit,
     pub(super) metrics: Arc<DoorMetrics>,
@@ -150,6 +155,7 @@ impl BoundFront {
         pools.commit(prepared);
         let keeper = Keeper::start(&pools).context("nobody can look after proxy.pool")?;
         pools.wait_for_names(NAMES);
+        let accelerator = super::acceleration::start(settings, &pools, registry)?;
         let caching = cache::start(&settings.cache, &settings.store.data_dir, store, site.routes)?;
         let door = self.bound.serve(Serving { options: front.options(), handler, entry: site.entry }, &metrics)?;
         kit.commit(site.taken);
@@ -163,6 +169,12 @@ impl BoundFront {
             queries: Queries::new(Arc::new(databases)),
             pools,
             keeper: Mutex::new(Some(keeper)),
+            benchmarks: {
+                let benchmarks = Benchmarks::new();
+                benchmarks.set_targets(&settings.proxy.benchmark.targets);
+                benchmarks
+            },
+            accelerator,
             kit,
             metrics,
         }))
@@ -206,6 +218,7 @@ impl Front {
     pub(super) fn replace(&self, settings: &Settings, site: Site, listeners: Listeners) {
         self.kit.commit(site.taken);
         self.shared.adopt(&site.folders);
+        self.benchmarks.set_targets(&settings.proxy.benchmark.targets);
         let routes = self.kit.traffic().routes();
         let is_there = |label: &str| routes.iter().flatten().any(|route| route.label == label);
         self.queries.databases().shared().metrics.retain_statements(is_there);
@@ -222,9 +235,10 @@ impl Front {
         self.door.lock().as_ref().map_or(Ok(Vec::new()), Door::hand_over)
     }
 
-    /// Lets go of what another process is to have: the folders of the cache and of assets. Answers come from memory and from their sources from here on,
+    /// Lets go of what another process is to have: the folders of the cache and of assets, programs and tables of the kernel. Answers come from memory and from their sources from here on,
     /// and of files, what was made before.
     pub(super) fn release(&self) {
+        self.accelerator.leave();
         self.shared.workshop.close();
         self.caching.store.tiers().close();
     }
@@ -234,6 +248,7 @@ impl Front {
         if let Some(door) = self.door.lock().take() {
             door.stop(farewell, patience);
         }
+        self.accelerator.stop();
         drop(self.keeper.lock().take());
         self.kit.close();
         // What waits to be written below memory.
@@ -325,7 +340,9 @@ pub(super) fn proxy_api(front: &Front) -> ServiceApi {
     let pools = Arc::clone(&front.pools);
     ServiceApi {
         name: "proxy",
-        router: outwork_proxy::api::router(Arc::clone(&front.pools)),
+        router: outwork_proxy::api::router(Arc::clone(&front.pools))
+            .merge(acceleration::api::router(Arc::clone(&front.accelerator)))
+            .merge(bench::api::router(Arc::clone(&front.benchmarks))),
         state: Box::new(move || {
             let count = pools.all().len();
             let state = if count == 0 { State::Stopped } else { State::Running };

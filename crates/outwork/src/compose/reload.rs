@@ -196,6 +196,8 @@ impl Reload {
         let databases = databases.transpose().map_err(Refusal::Prepare)?;
         let pools = front.map(|front| front.pools.prepare(&read.value.proxy, &read.value.front.asked())).transpose();
         let pools = pools.map_err(|error| Refusal::Prepare(error.to_string()))?;
+        let accelerated = front.map(|front| super::acceleration::prepare(&front.accelerator, &read.value)).transpose();
+        let accelerated = accelerated.map_err(Refusal::Prepare)?;
         // Made ready in any case: a folder may have come in the place of another though no setting has changed.
         let made = front.zip(databases.as_ref()).zip(pools.as_ref()).map(|((front, (_, databases)), pools)| {
             let (kit, files, store, web) = (&front.kit, &front.shared, &front.caching.store, &read.value.web);
@@ -225,6 +227,9 @@ impl Reload {
             front.caching.warmer.replace(Arc::clone(&site.routes), read.value.cache.warming.clone());
             front.replace(&read.value, site, listeners);
             pools.into_iter().for_each(|pools| front.pools.commit(pools));
+            if let Some(accelerated) = accelerated {
+                super::acceleration::commit(&front.accelerator, accelerated);
+            }
         }
         if let (Some(front), Some((before, databases))) = (front, databases) {
             front.queries.replace(Arc::clone(&databases));

@@ -6,9 +6,10 @@
 //! - `load`: a relay with as many clients as wanted, which remembers every DHCPACK.
 //! - `storage`: file systems that fill up or refuse writes.
 //!
-//! The tests: `first_run`, `clients`, `relays`, `configuration`, `durability`, `privileges`, `dashboard`.
+//! The tests: `acceleration`, `first_run`, `clients`, `relays`, `configuration`, `durability`, `privileges`, `dashboard`.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod acceleration;
 mod client;
 mod clients;
 mod configuration;

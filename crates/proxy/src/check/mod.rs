@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use outwork_front::message::BodyError;
 use tokio::time::timeout;
 
+use crate::address::Speech;
 use crate::config::{CheckKind, HealthCheck, statuses};
 use crate::metrics::ProxyMetrics;
 use crate::pool::endpoint::Endpoint;
@@ -27,16 +28,21 @@ const LOOKED_AT: usize = 64 << 10;
 const AGENT: HeaderValue = HeaderValue::from_static("Outwork-check");
 
 /// Asks a backend. An error says what was wrong with it.
-pub(crate) async fn check(settings: &HealthCheck, endpoint: &Endpoint) -> Result<(), String> {
-    let asked = timeout(settings.timeout, ask(settings, endpoint));
+pub(crate) async fn check(kind: CheckKind, settings: &HealthCheck, endpoint: &Endpoint) -> Result<(), String> {
+    let asked = timeout(settings.timeout, ask(kind, settings, endpoint));
     asked.await.unwrap_or_else(|_| Err(format!("it does not answer within {:?}", settings.timeout)))
 }
 
-async fn ask(settings: &HealthCheck, endpoint: &Endpoint) -> Result<(), String> {
+async fn ask(kind: CheckKind, settings: &HealthCheck, endpoint: &Endpoint) -> Result<(), String> {
     let target = settings.port.map_or_else(|| endpoint.target.clone(), |port| endpoint.target.with_port(port));
-    let tls = endpoint.tls.as_ref().map(|tls| (tls.config(Version::Any), &tls.name));
+    let version = match (endpoint.speech, kind) {
+        (Speech::Tls, CheckKind::Tcp) => Version::Other,
+        (Speech::Tls, CheckKind::Http) => Version::Http1,
+        _ => Version::Any,
+    };
+    let tls = endpoint.tls.as_ref().map(|tls| (tls.config(version), &tls.name));
     let (wire, agreed) = dial(&target, tls, settings.timeout).await.map_err(|error| error.to_string())?;
-    match settings.kind {
+    match kind {
         CheckKind::Tcp => Ok(()),
         CheckKind::Http => http(settings, endpoint, wire, agreed).await,
         CheckKind::Grpc => grpc(settings, endpoint, wire, agreed).await,
@@ -92,7 +98,9 @@ async fn http(settings: &HealthCheck, endpoint: &Endpoint, wire: Wire, agreed: O
 
 async fn grpc(settings: &HealthCheck, endpoint: &Endpoint, wire: Wire, agreed: Option<Agreed>) -> Result<(), String> {
     let metrics = Arc::<ProxyMetrics>::default();
-    let link = speak(wire, endpoint.speech, agreed, &metrics).await.map_err(|error| error.to_string())?;
+    // Where connections are passed on, nothing says what is spoken on them.
+    let speech = if endpoint.speech == Speech::Tcp { Speech::Http2 } else { endpoint.speech };
+    let link = speak(wire, speech, agreed, &metrics).await.map_err(|error| error.to_string())?;
     let Link::Http2(session) = link else { return Err("it does not speak HTTP/2, as gRPC does".to_owned()) };
     let mut request = question(settings, endpoint, Method::POST, "/grpc.health.v1.Health/Check")?;
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

@@ -9,8 +9,8 @@ use outwork_config::{At, Fault, choice, millis, mins, secs, section};
 section! {
     /// Active health checks: each backend is asked, whether it has requests or not.
     pub struct HealthCheck {
-        /// What is asked.
-        pub kind: CheckKind = CheckKind::Http,
+        /// What is asked; unset, `http`, and `tcp` in pools of layer 4.
+        pub kind: Option<CheckKind>,
         /// From one check to the next.
         pub interval: Duration [range millis(10)..=mins(60)] = secs(5),
         /// The same while a backend answers otherwise than before.
@@ -31,7 +31,7 @@ section! {
         pub body: Option<String>,
         /// The service that is asked about, by `grpc`; unset, the server as a whole.
         pub service: String = "",
-        /// The port that is asked, where it is another than that of requests.
+        /// The port that is asked, where it is another than that of requests. What listens to UDP is asked at a port of TCP.
         pub port: Option<u16> [range 1..=65_535],
     }
     check health_check;
@@ -61,17 +61,30 @@ fn health_check(check: &HealthCheck, at: &mut At<'_>) {
         let fault = Fault::new(format!("{:?} are no statuses", check.status));
         at.fault("status", fault.expected("a status or a range, parted by commas, such as \"200-299, 404\""));
     }
-    let others = [
-        ("path", check.path != "/", &[CheckKind::Http][..]),
-        ("status", check.status != "200-399", &[CheckKind::Http]),
-        ("body", check.body.is_some(), &[CheckKind::Http]),
-        ("host", check.host.is_some(), &[CheckKind::Http, CheckKind::Grpc]),
-        ("service", !check.service.is_empty(), &[CheckKind::Grpc]),
-    ];
-    for (key, _, kinds) in others.into_iter().filter(|(_, given, kinds)| *given && !kinds.contains(&check.kind)) {
-        let kinds: Vec<String> = kinds.iter().map(|kind| format!("kind = \"{kind}\"")).collect();
-        let fault = Fault::new(format!("a check by {} does not look at this", check.kind));
-        at.fault(key, fault.expected(kinds.join(" or ")));
+    check.looks_at(check.kind.unwrap_or(CheckKind::Http), "", at);
+}
+
+impl HealthCheck {
+    /// Refuses what a check of this kind does not look at.
+    pub(super) fn looks_at(&self, kind: CheckKind, above: &str, at: &mut At<'_>) {
+        for (key, kinds) in self.given().into_iter().filter(|(_, kinds)| !kinds.contains(&kind)) {
+            let kinds: Vec<String> = kinds.iter().map(|kind| format!("kind = \"{kind}\"")).collect();
+            let fault = Fault::new(format!("a check by {kind} does not look at this"));
+            at.fault(&format!("{above}{key}"), fault.expected(kinds.join(" or ")));
+        }
+    }
+
+    /// What is set that not all kinds of checks look at, with those that do.
+    fn given(&self) -> Vec<(&'static str, &'static [CheckKind])> {
+        const HTTP: &[CheckKind] = &[CheckKind::Http];
+        let others = [
+            ("path", self.path != "/", HTTP),
+            ("status", self.status != "200-399", HTTP),
+            ("body", self.body.is_some(), HTTP),
+            ("host", self.host.is_some(), &[CheckKind::Http, CheckKind::Grpc]),
+            ("service", !self.service.is_empty(), &[CheckKind::Grpc]),
+        ];
+        others.into_iter().filter(|(_, given, _)| *given).map(|(key, _, kinds)| (key, kinds)).collect()
     }
 }
 

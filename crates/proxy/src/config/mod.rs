@@ -2,10 +2,15 @@
 //!
 //! - this file: pools and their backends.
 //! - `check`: how backends are checked. `hash`: what sends the same to the same one. `forward`: what a route says.
+//! - [`acceleration`]: packets that the kernel passes on.
+//! - `listener`: where connections and datagrams are passed on as they come. `fitting`: which pools that can go to.
 
+pub mod acceleration;
 mod check;
+mod fitting;
 mod forward;
 mod hash;
+mod listener;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,21 +20,34 @@ use http::HeaderName;
 use outwork_balance as balance;
 use outwork_config::{At, Fault, choice, hours, millis, mins, secs, section};
 
+pub use acceleration::Acceleration;
 pub(crate) use check::statuses;
 pub use check::{CheckKind, HealthCheck};
 pub use forward::{FaultInjection, Forward, Forwarded, HostField, Mirror};
 pub use hash::{HashKey, HashKeyError};
+pub use listener::{Forwarding, GlobalLimits, Listener, Protocol, ProxyVersion, SniRoute};
 
-use crate::address::{BackendUrl, Speech};
+use crate::address::BackendUrl;
 
 section! {
-    /// Backends, in pools that routes pass requests on to.
+    /// Backends, in pools that routes pass requests on to, and listeners connections and datagrams.
     pub struct Proxy {
-        /// Pools, by the name that routes call them by.
+        /// Pools, by the name that routes and listeners call them by.
         pub pool: BTreeMap<String, Pool>,
+        /// Where connections and datagrams are passed on as they come (layer 4).
+        pub listener: Vec<Listener>,
+        /// The most that all of these may have together.
+        pub limits: GlobalLimits,
+        /// Threads that serve them, each with sockets of its own; 0 means one a core. Without a listener there are none.
+        pub workers: u16 [restart, range 0..=1024] = 0,
+        /// Packets that are passed on in the kernel.
+        pub acceleration: Acceleration,
+        /// Benchmarks that the admin API begins.
+        pub benchmark: acceleration::Benchmark,
         /// The zone that this machine is in. Backends of the same zone come first.
         pub zone: Option<String>,
     }
+    check fitting::proxy;
 }
 
 section! {
@@ -56,7 +74,7 @@ section! {
         pub connections: Connections,
         /// The most that may be under way.
         pub limits: Limits,
-        /// How connections to `https` backends are encrypted.
+        /// How connections to `https` and `tls` backends are encrypted.
         pub tls: UpstreamTls,
         /// How long a backend that comes up takes until it has all of its weight.
         pub slow_start: Option<Duration> [range secs(1)..=hours(24)],
@@ -78,7 +96,8 @@ section! {
     /// A server.
     #[required_keys]
     pub struct Backend {
-        /// Where it is: `http://HOST:PORT`, `https://HOST`, `h2c://HOST:PORT` or `unix:/PATH`. A name stands for all of its addresses.
+        /// Where it is: `http://HOST:PORT`, `https://HOST`, `h2c://HOST:PORT` or `unix:/PATH`; for listeners of layer 4 `tcp://HOST:PORT`, `tls://HOST:PORT`,
+        /// `udp://HOST:PORT` or `unix:/PATH`. A name stands for all of its addresses.
         pub url: BackendUrl,
         /// Its part of the requests. With 0 it gets only those of clients that are tied to it.
         pub weight: u32 [range 0..=65_535] = 1,
@@ -215,7 +234,7 @@ section! {
 }
 
 section! {
-    /// How connections to `https` backends are encrypted.
+    /// How connections to `https` and `tls` backends are encrypted.
     pub struct UpstreamTls {
         /// Certificates (PEM) of who may vouch for a backend; unset, those of the operating system.
         pub ca: Option<PathBuf>,
@@ -249,10 +268,12 @@ fn pool(pool: &Pool, at: &mut At<'_>) {
         let fault = Fault::new(format!("the policy {} does not look at this", pool.policy));
         at.fault("hash", fault.expected("policy = \"maglev\""));
     }
-    let encrypted = pool.backend.iter().any(|backend| backend.url.speech == Speech::Https);
+    let encrypted = pool.backend.iter().any(|backend| backend.url.speech.is_encrypted());
     if pool.tls != UpstreamTls::default() && !encrypted && !pool.backend.is_empty() {
-        at.fault("tls", Fault::new("no backend of this pool is encrypted").expected("a backend with https://"));
+        let fault = Fault::new("no backend of this pool is encrypted").expected("a backend with https:// or tls://");
+        at.fault("tls", fault);
     }
+    fitting::pool(pool, at);
 }
 
 fn sticky(sticky: &Sticky, at: &mut At<'_>) {

@@ -44,6 +44,7 @@ impl Tls {
         match version {
             Version::Any => &self.encryption.config,
             Version::Http1 => &self.encryption.http1,
+            Version::Other => &self.encryption.bare,
         }
     }
 }
@@ -51,7 +52,7 @@ impl Tls {
 /// Where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Target {
-    Tcp(SocketAddr),
+    Address(SocketAddr),
     Unix(PathBuf),
 }
 
@@ -67,7 +68,7 @@ pub(crate) struct Cells {
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Tcp(address) => address.fmt(f),
+            Self::Address(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "{}", path.display()),
         }
     }
@@ -77,7 +78,7 @@ impl Target {
     /// The same with another port, where it has one.
     pub(crate) fn with_port(&self, port: u16) -> Self {
         match self {
-            Self::Tcp(address) => Self::Tcp(SocketAddr::new(address.ip(), port)),
+            Self::Address(address) => Self::Address(SocketAddr::new(address.ip(), port)),
             other => other.clone(),
         }
     }
@@ -93,15 +94,16 @@ impl Endpoint {
     ) -> Result<Vec<Self>, UpstreamTlsError> {
         let url = &backend.url;
         let targets = match &url.place {
-            Place::Address(address) => vec![(url.to_string(), Target::Tcp(*address))],
+            Place::Address(address) => vec![(url.to_string(), Target::Address(*address))],
             Place::Unix(path) => vec![(url.to_string(), Target::Unix(path.clone()))],
             Place::Name { port, .. } => {
-                let named = |address: &IpAddr| (format!("{url} at {address}"), Target::Tcp((*address, *port).into()));
+                let named =
+                    |address: &IpAddr| (format!("{url} at {address}"), Target::Address((*address, *port).into()));
                 addresses.iter().map(named).collect()
             }
         };
-        let tls = match (url.speech, encryption) {
-            (Speech::Https, Some(encryption)) => {
+        let tls = match encryption {
+            Some(encryption) if url.speech.is_encrypted() => {
                 let host = match &url.place {
                     Place::Address(address) => address.ip().to_string(),
                     Place::Name { host, .. } => host.clone(),

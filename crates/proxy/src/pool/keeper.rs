@@ -197,6 +197,7 @@ impl Care {
             // Who failed checks that nobody makes any more has failed nothing.
             for slot in snapshot.balance.slots().iter().filter(|slot| slot.member().health() != Health::Unknown) {
                 slot.member().set_health(Health::Unknown, now);
+                pool.changed();
             }
             return Time::MAX;
         };
@@ -218,6 +219,7 @@ impl Care {
                     Step::Expired(changed) => {
                         if let Some(health) = changed {
                             member.set_health(health, now);
+                            pool.changed();
                         }
                     }
                     Step::Begin { ticket, deadline } => {
@@ -227,7 +229,7 @@ impl Care {
                             let Some(settings) = &snapshot.settings.health_check else {
                                 return (id, ticket, Ok(()));
                             };
-                            (id, ticket, check::check(settings, &endpoint).await)
+                            (id, ticket, check::check(snapshot.settings.check_kind(), settings, &endpoint).await)
                         }));
                         break;
                     }
@@ -250,8 +252,7 @@ impl Care {
         pool.watch.lock().checked(id, Found { at: now, problem: result.clone().err() });
         let Some(health) = changed else { return };
         member.set_health(health, now);
-        // Those that wait may have somebody now.
-        pool.queue.wake_all();
+        pool.changed();
         match &result {
             Ok(()) => tracing::info!(pool = name, backend, "a backend is healthy"),
             Err(error) => tracing::warn!(pool = name, backend, error, "a backend is not healthy, and gets no requests"),

@@ -5,10 +5,12 @@
 //!
 //! - `endpoint`: where members are. `tls`: what encrypts connections to them.
 //! - `queue`: requests that wait for room. `sticky`: cookies that name a backend.
+//! - `pulse`: who follows pools is told of changes.
 //! - `keeper`: the thread that looks after all pools: names, checks, ejections. `watch`: what is seen of members over time.
 
 pub(crate) mod endpoint;
 pub mod keeper;
+pub(crate) mod pulse;
 pub(crate) mod queue;
 pub(crate) mod sticky;
 mod tls;
@@ -28,11 +30,12 @@ use outwork_telemetry::{Counter, Gauge};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-use crate::address::{BackendUrl, Place, Speech};
+use crate::address::{BackendUrl, Place};
 use crate::clock::Clock;
 use crate::config::{Pool as Settings, Proxy};
 use crate::metrics::{Ejected, ProxyMetrics};
 use endpoint::Endpoint;
+use pulse::Pulse;
 use queue::Queue;
 use sticky::Sticky;
 use tls::Encryption;
@@ -58,6 +61,8 @@ pub(crate) struct Shared {
     secret: [u8; 16],
     /// Tells the keeper that there is something new.
     pub(crate) changed: Notify,
+    /// Tells who follows pools.
+    pub(crate) pulse: Pulse,
     numbers: AtomicU64,
     /// Tells those who wait for names that some were looked up.
     looked_up: Mutex<()>,
@@ -162,6 +167,7 @@ impl Pools {
             metrics: Arc::default(),
             secret,
             changed: Notify::new(),
+            pulse: Pulse::default(),
             numbers: AtomicU64::new(0),
             looked_up: Mutex::new(()),
             resolved: Condvar::new(),
@@ -226,6 +232,7 @@ impl Pools {
         }
         self.pools.store(Arc::new(prepared.pools));
         self.shared.changed.notify_one();
+        self.shared.pulse.beat();
     }
 }
 
@@ -288,8 +295,13 @@ impl Pool {
 
     fn put(&self, snapshot: Snapshot) {
         self.snapshot.store(Arc::new(snapshot));
-        // There may be room that there was not.
+        self.changed();
+    }
+
+    /// Tells everybody whom it concerns that backends may be used for other things than before: those that wait may have room.
+    pub(crate) fn changed(&self) {
         self.queue.wake_all();
+        self.shared.pulse.beat();
     }
 
     /// Takes in the addresses of names. Whether anything has changed.
@@ -343,6 +355,7 @@ impl Pool {
 
     /// Says that a member was ejected.
     pub(crate) fn told(&self, ejection: &Ejection) {
+        self.shared.pulse.beat();
         let detector = Ejected::from(ejection.detector);
         self.metrics().ejections.of(detector).inc();
         self.figures.ejections.inc();
@@ -383,7 +396,7 @@ impl Making<'_> {
         let wrong = |source| PoolsError::Tls { pool: self.name.to_owned(), source };
         // Files are read anew with each configuration, and not with each change of an address.
         let known = self.before.filter(|before| Arc::ptr_eq(&before.settings, &settings));
-        let encrypted = settings.backend.iter().any(|backend| backend.url.speech == Speech::Https);
+        let encrypted = settings.backend.iter().any(|backend| backend.url.speech.is_encrypted());
         let encryption = match known {
             Some(known) => known.encryption.clone(),
             None if encrypted => Some(Encryption::new(&settings.tls).map_err(wrong)?),

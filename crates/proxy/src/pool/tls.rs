@@ -43,6 +43,8 @@ pub(crate) struct Encryption {
     pub(crate) config: Arc<ClientConfig>,
     /// The same without HTTP/2.
     pub(crate) http1: Arc<ClientConfig>,
+    /// The same without HTTP: nothing is said of what is spoken.
+    pub(crate) bare: Arc<ClientConfig>,
     /// The name that every backend has to prove.
     pub(crate) name: Option<ServerName<'static>>,
 }
@@ -65,13 +67,14 @@ impl Encryption {
             }
             _ => builder.with_no_client_auth(),
         };
+        let bare = Arc::new(config.clone());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let http1 = Arc::new(config.clone());
         if settings.http2 {
             config.alpn_protocols.insert(0, b"h2".to_vec());
         }
         let name = settings.name.as_ref().map(|name| server_name(name)).transpose()?;
-        Ok(Self { config: Arc::new(config), http1, name })
+        Ok(Self { config: Arc::new(config), http1, bare, name })
     }
 }
 

@@ -51,7 +51,7 @@ async fn connect(
             let unix = UnixStream::connect(path).await.map_err(DialError::Connect)?;
             return Ok((Wire::Unix(unix), None));
         }
-        Target::Tcp(address) => TcpStream::connect(address).await.map_err(DialError::Connect)?,
+        Target::Address(address) => TcpStream::connect(address).await.map_err(DialError::Connect)?,
     };
     // Where it is refused, small answers wait for each other, and nothing is lost.
     let _ = tcp.set_nodelay(true);

@@ -100,7 +100,7 @@ impl Local {
             return Ok((Link::Http1(conn), true));
         }
         let shares = match endpoint.speech {
-            Speech::Http1 => false,
+            Speech::Http1 | Speech::Tcp | Speech::Tls | Speech::Udp => false,
             Speech::Http2 => true,
             Speech::Https => version == Version::Any && snapshot.settings.tls.http2,
         };

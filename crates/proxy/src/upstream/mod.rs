@@ -120,6 +120,8 @@ pub(crate) enum Link {
 pub(crate) enum Version {
     Any,
     Http1,
+    /// It is none of HTTP.
+    Other,
 }
 
 /// Opens a connection to a member, on a thread that serves.

@@ -7,8 +7,14 @@ import { Skeleton } from "../../ui/states";
 import { Tabs } from "../../ui/widgets";
 
 const Backends = lazy(() => import("./backends"));
+const Rules = lazy(() => import("./rules"));
+const Acceleration = lazy(() => import("./acceleration"));
 
-const TABS = [{ path: "/proxy", text: "Backends" }];
+const TABS = [
+  { path: "/proxy", text: "Backends" },
+  { path: "/proxy/rules", text: "Rules" },
+  { path: "/proxy/acceleration", text: "Acceleration" },
+];
 
 export default function ProxyPages() {
   const tab = createMemo(() => `/${route().segments.slice(0, 2).join("/")}`);
@@ -32,13 +38,14 @@ export default function ProxyPages() {
           <Show when={requests() !== undefined}>, {rate(requests() ?? 0)} requests a second to them</Show>
         </p>
       </div>
-      <Show when={TABS.length > 1}>
-        <Tabs label="Proxy" current={tab()} items={TABS} />
-      </Show>
+      <Tabs label="Proxy" current={tab()} items={TABS} />
       <Suspense fallback={<Skeleton height={600} />}>
         <Switch fallback={<Backends />}>
-          <Match when={tab() === "/proxy"}>
-            <Backends />
+          <Match when={tab() === "/proxy/rules"}>
+            <Rules />
+          </Match>
+          <Match when={tab() === "/proxy/acceleration"}>
+            <Acceleration />
           </Match>
         </Switch>
       </Suspense>

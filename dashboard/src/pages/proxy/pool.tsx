@@ -13,6 +13,9 @@ import { actions, named, POLICY, poolTone, reading, tally } from "./reading";
 /** Rows drawn at once; more on request. */
 const STEP = 30;
 
+/** Seconds of a live latency that are drawn: a row shows what happens now, and charts what went before. */
+const LIVE = 180;
+
 const ACTION: Record<BackendAction, string> = { drain: "Drain…", eject: "Eject…", admit: "Admit" };
 
 /** The server does not say it of more backends than the history has room for. */
@@ -26,8 +29,12 @@ function createLatency(pool: () => string, backend: () => Backend, timeline: Tim
     return joinColumns(joined, samples.columns(names, timeline.window()[0]), history?.step ?? 10);
   });
   const step = () => (timeline.live() ? 10 : (timeline.history.data()?.step ?? 10));
+  const drawn = createMemo((): [number, number] => {
+    const [from, to] = timeline.window();
+    return timeline.live() ? [to - LIVE, to] : [from, to];
+  });
   const now = createMemo(() => recent(columns(), timeline.window()[1], step()));
-  return { columns, now };
+  return { columns, now, drawn };
 }
 
 function Latency(props: { pool: string; backend: Backend; timeline: Timeline }) {
@@ -51,8 +58,8 @@ function Latency(props: { pool: string; backend: Backend; timeline: Timeline }) 
       <Show when={measured()}>
         <Sparkline
           columns={seen.columns()}
-          window={props.timeline.window()}
-          label={`Time to answer over the last ${range().replace(/(\d+)/, "$1 ")}: half within ${usual()}${rare() ? `, 99 of 100 within ${rare()}` : ""}`}
+          window={seen.drawn()}
+          label={`Time to answer over the last ${props.timeline.live() ? `${LIVE / 60} m` : range().replace(/(\d+)/, "$1 ")}: half within ${usual()}${rare() ? `, 99 of 100 within ${rare()}` : ""}`}
         />
       </Show>
       <span class="latency-now">
@@ -64,6 +71,9 @@ function Latency(props: { pool: string; backend: Backend; timeline: Timeline }) 
     </div>
   );
 }
+
+/** A number stays on the line of its unit. */
+const kept = (text: string) => text.replace(/(\d) (?=[dhms]\b)/g, "$1\u00a0");
 
 const checked = (ago: number) => (ago < 1 ? "now" : `${span(Math.floor(ago))} ago`);
 
@@ -96,7 +106,7 @@ function Row(props: {
           <Icon name={read().icon} size={12} />
           {read().text}
         </span>
-        <div class="muted state-detail">{read().detail}</div>
+        <div class="muted state-detail">{kept(read().detail)}</div>
       </td>
       <td class="number side rates">
         {rate(props.backend.rate)}/s

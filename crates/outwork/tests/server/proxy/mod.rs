@@ -1,5 +1,6 @@
 //! The proxy in the real binary: requests that are passed on to real servers, which do well or not.
 
+mod acceleration;
 mod asking;
 mod backend;
 mod extras;

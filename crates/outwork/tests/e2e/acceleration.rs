@@ -1,0 +1,332 @@
+//! The fast path in the real binary: TCP and UDP clients, a balancer whose kernel passes their packets on, and servers that see the clients' own addresses.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use outwork_net::testing::Namespace;
+
+use super::site::Site;
+use super::{PATIENCE, wait_for};
+
+/// Where clients find the service.
+const VIP: &str = "198.51.100.1:80";
+/// Addresses of the client: each goes to one backend.
+const SOURCES: std::ops::Range<u8> = 10..22;
+
+/// A client, a balancer and two backends.
+struct Rooms {
+    site: Site,
+    client: Namespace,
+    backends: [Namespace; 2],
+}
+
+fn run(namespace: &Namespace, program: &str, words: &[&str]) {
+    let output = namespace.command(program).args(words).output().unwrap();
+    assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Rooms {
+    /// The rooms, with servers in them and nobody who balances yet.
+    fn new() -> Rooms {
+        let site = Site::new("");
+        let room = |name: &str, interface: &str, net: &str| {
+            let namespace = site.lab.namespace(name);
+            site.lab.veth((&namespace, "eth0"), (&site.server, interface));
+            namespace.ip(&format!("addr add {net}.2/24 dev eth0"));
+            namespace.ip(&format!("route add default via {net}.1"));
+            site.server.ip(&format!("addr add {net}.1/24 dev {interface}"));
+            // XDP sees frames as the wire has them, and what it sends to a veth arrives where somebody receives by NAPI.
+            run(&namespace, "ethtool", &["-K", "eth0", "tx", "off", "gro", "on"]);
+            namespace
+        };
+        let client = room("client", "c0", "10.9.0");
+        SOURCES.for_each(|source| client.ip(&format!("addr add 10.9.0.{source}/24 dev eth0")));
+        let backends = [room("one", "b1", "10.2.1"), room("two", "b2", "10.2.2")];
+        backends.iter().zip(0..).for_each(|(backend, number)| answer(backend, number));
+        site.server.ip(&format!("addr add {}/32 dev lo", VIP.trim_end_matches(":80")));
+        run(&site.server, "sysctl", &["-qw", "net.ipv4.ip_forward=1"]);
+        Rooms { site, client, backends }
+    }
+
+    /// Configures a listener of each protocol, with more of the section that is about acceleration.
+    fn configure(&self, acceleration: &str) {
+        let backends = |scheme| format!("[{{ url = '{scheme}://10.2.1.2:80' }}, {{ url = '{scheme}://10.2.2.2:80' }}]");
+        let check = "{ interval = '50ms', timeout = '200ms', unhealthy_threshold = 1, healthy_threshold = 1";
+        self.site.configure(&format!(
+            "[[front.listener]]\naddress = '127.0.0.1:8080'\n\
+             [[proxy.listener]]\nname = 'stream'\naddress = ['{VIP}']\npool = 'tcp'\nforwarding = 'nat'\n\
+             [[proxy.listener]]\nname = 'datagrams'\nprotocol = 'udp'\naddress = ['{VIP}']\npool = 'udp'\nforwarding = 'nat'\n\
+             [proxy.pool.tcp]\npolicy = 'ip_hash'\nbackend = {}\nhealth_check = {check} }}\n\
+             [proxy.pool.udp]\npolicy = 'ip_hash'\nbackend = {}\nhealth_check = {check}, port = 80 }}\n\
+             [proxy.acceleration]\ninterfaces = ['c0', 'b1', 'b2']\n{acceleration}\n",
+            backends("tcp"),
+            backends("udp"),
+        ));
+    }
+
+    /// Has the client's connections and datagrams come from one of its addresses.
+    fn be(&self, source: u8) -> String {
+        self.client.ip(&format!("route replace default via 10.9.0.1 src 10.9.0.{source}"));
+        format!("10.9.0.{source}")
+    }
+
+    /// A connection from an address, and which backend it leads to, which sees that address.
+    fn connect(&self, source: u8) -> (TcpStream, u8) {
+        let own = self.be(source);
+        let address: SocketAddr = VIP.parse().unwrap();
+        let mut stream = self.client.run(|| TcpStream::connect_timeout(&address, PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut hello = [0; 2];
+        stream.read_exact(&mut hello).unwrap();
+        assert_eq!(hello[1], source, "the backend sees {own}");
+        (stream, hello[0])
+    }
+
+    /// Asks by a datagram from an address until somebody answers.
+    fn ask(&self, source: u8) -> u8 {
+        self.be(source);
+        let socket = self.client.run(|| {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.connect(VIP).unwrap();
+            socket
+        });
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let answer = wait_for(
+            "an answer to a datagram",
+            || self.site.log(),
+            || {
+                let mut answer = [0; 8];
+                socket.send(b"who?").ok()?;
+                socket.recv(&mut answer).ok().map(|length| answer[..length].to_vec())
+            },
+        );
+        assert_eq!(answer[1], source);
+        answer[0]
+    }
+
+    /// Which backends connections from all addresses lead to.
+    fn met(&self) -> BTreeSet<u8> {
+        SOURCES.map(|source| self.connect(source).1).collect()
+    }
+
+    /// What a program of the kernel's runs as on an interface of the balancer.
+    fn xdp(&self, interface: &str) -> String {
+        let output = self.site.server.command("ip").args(["-d", "link", "show", "dev", interface]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+/// Says for each connection and datagram who answers, and the last octet of whom it sees; then it says what it hears.
+fn answer(room: &Namespace, number: u8) {
+    let (listener, socket) =
+        room.run(|| (TcpListener::bind("0.0.0.0:80").unwrap(), UdpSocket::bind("0.0.0.0:80").unwrap()));
+    let seen = |peer: SocketAddr| match peer {
+        SocketAddr::V4(v4) => v4.ip().octets()[3],
+        SocketAddr::V6(_) => 0,
+    };
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let peer = stream.peer_addr()?;
+                stream.write_all(&[number, seen(peer)])?;
+                let mut from = stream.try_clone()?;
+                std::io::copy(&mut from, &mut stream)
+            });
+        }
+    });
+    std::thread::spawn(move || {
+        let mut question = [0; 2048];
+        while let Ok((_, peer)) = socket.recv_from(&mut question) {
+            let _ = socket.send_to(&[number, seen(peer)], peer);
+        }
+    });
+}
+
+/// Sends some octets through and wants them back.
+fn exchange(stream: &mut TcpStream, octets: usize) {
+    let sent: Vec<u8> = (0..octets).map(|at| ((at * 31) >> 3) as u8).collect();
+    let mut half = stream.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| half.write_all(&sent).unwrap());
+        let mut back = vec![0; octets];
+        stream.read_exact(&mut back).unwrap();
+        assert!(back == sent, "what comes back is not what was sent");
+    });
+}
+
+/// A BPF file system of a test's own.
+struct FileSystem(tempfile::TempDir);
+
+impl FileSystem {
+    fn new() -> FileSystem {
+        let directory = tempfile::tempdir().unwrap();
+        let status = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(directory.path()).status().unwrap();
+        assert!(status.success());
+        FileSystem(directory)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for FileSystem {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// Clients are served by a tier, a backend that fails gets nobody new, and everybody is told.
+fn serves(tiers: &str, word: &str) {
+    let mut rooms = Rooms::new();
+    rooms.configure(tiers);
+    rooms.site.start();
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    let asked: BTreeSet<u8> = SOURCES.map(|source| rooms.ask(source)).collect();
+    assert_eq!(asked, BTreeSet::from([0, 1]));
+    let (mut stream, _) = rooms.connect(10);
+    exchange(&mut stream, 300_000);
+
+    let rules = rooms.site.json(&["rules"]);
+    for rule in rules.as_array().unwrap() {
+        assert_eq!((rule["path"].as_str(), rule["tier"].as_str()), (Some("fast"), Some(word)), "{rules}");
+    }
+    let told = rooms.site.json(&["tiers"]);
+    let tier = told["tiers"].as_array().unwrap().iter().find(|one| word.starts_with(one["tier"].as_str().unwrap()));
+    assert_eq!(tier.unwrap()["interfaces"], serde_json::json!(["b1", "b2", "c0"]), "{told}");
+    let own = told["interfaces"].as_array().unwrap().iter().find(|one| one["name"] == "c0").unwrap().clone();
+    assert_eq!((own["driver"].as_str(), own["tier"].as_str()), (Some("veth"), Some(word)), "{own}");
+    assert!(own["xdp"][1]["works"] == true && own["xdp"][0]["works"] == false, "{own}");
+    let counted = wait_for(
+        "packets to be counted",
+        || rooms.site.log(),
+        || {
+            let stats = rooms.site.admin(&["stats", "proxy_fastpath"]);
+            let is_there =
+                |text: &str| stats.lines().any(|line| line.contains(text) && !line.trim_end().ends_with(" 0"));
+            (is_there("listener_packets") && is_there("forward") && is_there("backend_packets")).then_some(stats)
+        },
+    );
+    assert!(counted.contains("stream") && counted.contains("10.2.1.2:80"), "{counted}");
+
+    // Whoever fails its checks gets nobody new.
+    rooms.backends[1].ip("link set eth0 down");
+    wait_for(
+        "the backend to be found out",
+        || rooms.site.log(),
+        || rooms.site.log().contains("a backend is not healthy").then_some(()),
+    );
+    wait_for(
+        "the tables to follow",
+        || rooms.site.log(),
+        || {
+            let stats = rooms.site.json(&["backends", "list", "tcp"]);
+            let states = stats[0]["backends"].as_array().unwrap().clone();
+            states.iter().any(|backend| backend["state"] == "unhealthy").then_some(())
+        },
+    );
+    assert_eq!(rooms.met(), BTreeSet::from([0]));
+    rooms.backends[1].ip("link set eth0 up");
+    rooms.backends[1].ip("route add default via 10.2.2.1");
+    wait_for("the backend to come back", || rooms.site.log(), || (rooms.met().len() == 2).then_some(()));
+
+    rooms.site.terminate();
+    // The kernel takes programs off a moment after the last file that holds them is gone.
+    wait_for("programs to go", || rooms.xdp("c0"), || (!rooms.xdp("c0").contains("prog/xdp")).then_some(()));
+}
+
+#[test]
+fn clients_are_served_by_xdp_and_backends_see_who_they_are() {
+    serves("tiers = ['xdp']", "xdp-native");
+}
+
+#[test]
+fn clients_are_served_by_xdp_behind_the_driver_where_that_is_wanted() {
+    serves("tiers = ['xdp']\nmode = 'skb'", "xdp-skb");
+}
+
+#[test]
+fn clients_are_served_by_tc_and_backends_see_who_they_are() {
+    serves("tiers = ['tc']", "tc");
+}
+
+#[test]
+fn a_tier_that_cannot_be_had_falls_back_by_name() {
+    let mut rooms = Rooms::new();
+    rooms.configure("tiers = ['xdp', 'tc']\nmode = 'hw'");
+    rooms.site.start();
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    let log = rooms.site.log();
+    assert!(log.contains("a tier cannot be had here") && log.contains("xdp-hw") && log.contains("xdp-native"), "{log}");
+    let told = rooms.site.json(&["tiers"]);
+    let own = told["interfaces"].as_array().unwrap().iter().find(|one| one["name"] == "c0").unwrap().clone();
+    assert!(own["tried"][0].as_str().unwrap().starts_with("xdp-hw: "), "{own}");
+}
+
+#[test]
+fn flows_go_on_through_a_crash_a_restart_and_an_upgrade() {
+    let mut rooms = Rooms::new();
+    let file_system = FileSystem::new();
+    rooms.configure(&format!("tiers = ['xdp']\npins = '{}'", file_system.path().display()));
+    rooms.site.start();
+    let mut streams: Vec<(TcpStream, u8)> = SOURCES.map(|source| rooms.connect(source)).collect();
+    rooms.site.kill();
+    streams.iter_mut().for_each(|(stream, _)| exchange(stream, 5_000));
+    rooms.site.start();
+    assert!(rooms.site.log().contains("tables of an earlier process are taken over"), "{}", rooms.site.log());
+    streams.iter_mut().for_each(|(stream, _)| exchange(stream, 5_000));
+    for (source, (_, met)) in SOURCES.zip(&streams) {
+        assert_eq!(rooms.connect(source).1, *met, "new flows go where they went");
+    }
+    rooms.site.admin(&["upgrade"]);
+    streams.iter_mut().for_each(|(stream, _)| exchange(stream, 5_000));
+    let log = rooms.site.log();
+    assert_eq!(log.matches("tables of an earlier process are taken over").count(), 2, "{log}");
+}
+
+#[test]
+fn a_reload_changes_tiers_rates_and_who_is_denied_while_flows_go_on() {
+    let mut rooms = Rooms::new();
+    rooms.configure("tiers = ['tc']");
+    rooms.site.start();
+    let (mut stream, _) = rooms.connect(10);
+    rooms.configure("tiers = ['xdp']\ndeny = ['10.9.0.11']");
+    rooms.site.admin(&["reload"]);
+    exchange(&mut stream, 5_000);
+    assert!(rooms.xdp("c0").contains("prog/xdp"), "{}", rooms.xdp("c0"));
+    let denied = || {
+        rooms.be(11);
+        let address: SocketAddr = VIP.parse().unwrap();
+        rooms.client.run(|| TcpStream::connect_timeout(&address, Duration::from_millis(300)))
+    };
+    assert_eq!(denied().unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    rooms.configure("tiers = ['xdp']");
+    rooms.site.admin(&["reload"]);
+    rooms.connect(11);
+    exchange(&mut stream, 5_000);
+
+    rooms.configure("tiers = ['xdp']\nsriov = [{ device = 'c0', vfs = 2 }]");
+    let refused = rooms.site.outwork(&["reload", "--token", &rooms.site.token()]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("proxy.acceleration.sriov[0]: `c0` has no virtual functions"), "{told}");
+    exchange(&mut stream, 5_000);
+}
+
+#[test]
+fn a_server_that_runs_as_another_user_gives_the_kernel_its_programs_all_the_same() {
+    let mut rooms = Rooms::new();
+    std::fs::set_permissions(rooms.site.path(""), PermissionsExt::from_mode(0o755)).unwrap();
+    rooms.configure("tiers = ['tc']\n[process]\nuser = 'nobody'");
+    rooms.site.start();
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    rooms.configure("tiers = ['xdp']\n[process]\nuser = 'nobody'");
+    rooms.site.admin(&["reload"]);
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    let told = rooms.site.json(&["rules"]);
+    assert_eq!((&told[0]["rule"], &told[0]["tier"]), (&"stream".into(), &"xdp-native".into()), "{told}");
+}

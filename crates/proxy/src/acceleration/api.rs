@@ -1,0 +1,403 @@
+//! The routes of acceleration under `/api/v1/proxy`, and what they tell.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use outwork_fastpath::machine::interface::{Interface, Works};
+use outwork_fastpath::machine::sriov::{Functions, SriovError};
+use outwork_fastpath::machine::tiers::{Kind, assess};
+use outwork_fastpath::machine::{Answers, Machine, Roots};
+use outwork_fastpath::{Attached, Tier};
+use outwork_front::api::{Admin, Json, Path, Problem, Viewer};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::rules::Rule;
+use super::{Accelerator, Current, Status};
+
+/// The routes, to be nested under `/api/v1/proxy`.
+pub fn router(accelerator: Arc<Accelerator>) -> OpenApiRouter {
+    let router = OpenApiRouter::new().routes(routes!(acceleration)).routes(routes!(classification));
+    router.routes(routes!(functions)).routes(routes!(set_functions)).with_state(accelerator)
+}
+
+/// What accelerates, and what could.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccelerationView {
+    /// The release of the kernel.
+    kernel: String,
+    /// The seven tiers, the fastest first.
+    tiers: Vec<TierView>,
+    /// The interfaces of this machine.
+    interfaces: Vec<InterfaceView>,
+    /// Huge pages.
+    huge_pages: Vec<HugePagesView>,
+    /// Why the kernel passes nothing on though the configuration wants it.
+    problem: Option<String>,
+}
+
+/// A tier.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TierView {
+    /// Its name: `dpdk`, `xdp`, `af_xdp`, `sr-iov`, `tc`, `application` or `sockets`.
+    tier: &'static str,
+    /// Whether it could be used here.
+    available: bool,
+    /// Whether it is used.
+    in_use: bool,
+    /// Interfaces that it is used on, as far as it is one of interfaces.
+    interfaces: Vec<String>,
+    /// Why it cannot be used, and what to do about it.
+    why_not: Option<String>,
+    /// What else is to be known of it.
+    remark: Option<String>,
+}
+
+/// An interface.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InterfaceView {
+    /// Its name.
+    name: String,
+    /// Its driver.
+    driver: Option<String>,
+    /// The address of its card on the bus.
+    bus: Option<String>,
+    /// Octets of the longest packet.
+    mtu: u32,
+    /// Whether it is switched on.
+    up: bool,
+    /// Queues in.
+    receive_queues: usize,
+    /// Queues out.
+    transmit_queues: usize,
+    /// Whether runs of segments are joined on the way in.
+    gro: Option<bool>,
+    /// Whether checksums are left to the card on the way out.
+    tx_checksums: Option<bool>,
+    /// Modes of XDP that work here: `hw`, `native`, `skb`.
+    xdp: Vec<ModeView>,
+    /// Virtual functions that its card has.
+    vfs: Option<u32>,
+    /// Virtual functions that it could have.
+    vfs_total: Option<u32>,
+    /// The tier that it has: `xdp-native`, `tc` and so on.
+    tier: Option<String>,
+    /// What was tried before that, or in vain, and why it failed.
+    tried: Vec<String>,
+    /// Whether the program there outlives this process.
+    stays: bool,
+    /// What is in the way of forwarding, and what to do about it.
+    concerns: Vec<String>,
+}
+
+/// A mode of XDP.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ModeView {
+    /// `hw`, `native` or `skb`.
+    mode: &'static str,
+    /// Whether it works; `null` where only trying tells.
+    works: Option<bool>,
+    /// Why not, or why nobody knows.
+    why: Option<String>,
+}
+
+/// Huge pages of a size.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HugePagesView {
+    /// Kibibytes of one.
+    kibibytes: u64,
+    /// How many there are.
+    total: u64,
+    /// How many are free.
+    free: u64,
+}
+
+/// A rule: a listener of layer 4, or a route that passes requests on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RuleView {
+    /// What it is called.
+    rule: String,
+    /// `listener` or `route`.
+    kind: &'static str,
+    /// `tcp`, `udp` or `http`.
+    protocol: &'static str,
+    /// Where it listens.
+    addresses: Vec<String>,
+    /// The pools that it passes on to.
+    pools: Vec<String>,
+    /// `fast` where it is for the fast path, else `slow`.
+    path: &'static str,
+    /// The tier that it has now: `xdp-native`, `tc` and so on, or `application`.
+    tier: String,
+    /// What keeps it from the fast path; of one that is for it, why it is not on it now.
+    reasons: Vec<ReasonView>,
+}
+
+/// What keeps a rule from the fast path.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReasonView {
+    /// A short stable word.
+    reason: &'static str,
+    /// What it is about.
+    detail: String,
+}
+
+/// The tiers of acceleration: which are available, which are in use, and why not; and the interfaces of this machine.
+#[utoipa::path(get, path = "/acceleration", tag = "proxy",
+    responses((status = 200, body = AccelerationView), (status = 401, body = Problem)))]
+async fn acceleration(
+    _: Viewer,
+    State(accelerator): State<Arc<Accelerator>>,
+) -> Result<Json<AccelerationView>, Problem> {
+    blocking(move || {
+        let machine = accelerator.machine();
+        let current = accelerator.current.lock();
+        let status = accelerator.shared.status.lock();
+        Ok(Json(AccelerationView::of(&machine, &current, &status)))
+    })
+    .await
+}
+
+/// Which rules are for the fast path, and why others are not.
+#[utoipa::path(get, path = "/rules/classification", tag = "proxy",
+    responses((status = 200, body = Vec<RuleView>), (status = 401, body = Problem)))]
+async fn classification(_: Viewer, State(accelerator): State<Arc<Accelerator>>) -> Json<Vec<RuleView>> {
+    let (current, status) = (accelerator.current.lock(), accelerator.shared.status.lock());
+    let rules = current.plan.listeners.iter().chain(&current.routes);
+    Json(rules.map(|rule| RuleView::of(rule, &current, &status)).collect())
+}
+
+/// A card with virtual functions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CardView {
+    /// An interface of it.
+    device: String,
+    /// How many virtual functions it can have.
+    total: u32,
+    /// Those that it has.
+    vfs: Vec<FunctionView>,
+}
+
+/// A virtual function.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FunctionView {
+    /// Its number.
+    number: u32,
+    /// Its address on the bus.
+    bus: String,
+    /// Its driver.
+    driver: Option<String>,
+    /// Its interface.
+    interface: Option<String>,
+}
+
+/// How many virtual functions a card is to have.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionsChange {
+    /// How many; with 0, those that it has are removed.
+    count: u32,
+}
+
+/// Cards that can have virtual functions (SR-IOV), and those that they have.
+#[utoipa::path(get, path = "/acceleration/vfs", tag = "proxy",
+    responses((status = 200, body = Vec<CardView>), (status = 401, body = Problem)))]
+async fn functions(_: Viewer, State(accelerator): State<Arc<Accelerator>>) -> Result<Json<Vec<CardView>>, Problem> {
+    blocking(move || {
+        let machine = Machine::look(&accelerator.roots, &Answers::of_files());
+        let cards = machine.interfaces.iter().filter_map(|one| Some(CardView::of(&one.name, one.functions.as_ref()?)));
+        Ok(Json(cards.collect()))
+    })
+    .await
+}
+
+/// Make or remove the virtual functions of a card. Whoever uses those that it has loses them.
+#[utoipa::path(put, path = "/acceleration/vfs/{device}", tag = "proxy", params(("device" = String, Path,)), request_body = FunctionsChange,
+    responses((status = 200, body = CardView), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+async fn set_functions(
+    Admin(caller): Admin,
+    State(accelerator): State<Arc<Accelerator>>,
+    Path(device): Path<String>,
+    Json(change): Json<FunctionsChange>,
+) -> Result<Json<CardView>, Problem> {
+    caller.does("vfs.set", &device, format!("count {}", change.count));
+    let wanted = accelerator.current.lock().plan.functions.get(&device).copied();
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != change.count) {
+        let told =
+            format!("the configuration says {wanted} for {device:?}: change proxy.acceleration.sriov, and reload");
+        return Err(Problem::conflict(Some("proxy.acceleration.sriov".to_owned()), told));
+    }
+    blocking(move || set(&accelerator.roots, &device, change.count).map(Json)).await
+}
+
+fn set(roots: &Roots, device: &str, count: u32) -> Result<CardView, Problem> {
+    let functions = Functions::set(roots, device, count).map_err(|error| match error {
+        SriovError::Unknown(_) | SriovError::None(_) => Problem::not_found(error),
+        SriovError::TooMany { .. } => Problem::invalid("count", error),
+        SriovError::Refused { .. } | SriovError::Missing { .. } => Problem::conflict(None, error),
+    })?;
+    tracing::info!(device, count, "a card has other virtual functions");
+    Ok(CardView::of(device, &functions))
+}
+
+/// Does what may take a while where nobody waits for the thread.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Problem::internal(error)))
+}
+
+impl CardView {
+    fn of(device: &str, functions: &Functions) -> CardView {
+        let vfs = functions.made.iter().map(|one| FunctionView {
+            number: one.number,
+            bus: one.bus.clone(),
+            driver: one.driver.clone(),
+            interface: one.interface.clone(),
+        });
+        CardView { device: device.to_owned(), total: functions.total, vfs: vfs.collect() }
+    }
+}
+
+impl AccelerationView {
+    fn of(machine: &Machine, current: &Current, status: &Status) -> AccelerationView {
+        let in_use = |kind: Kind| -> (bool, Vec<String>) {
+            let by = |fits: fn(Tier) -> bool| {
+                let names: Vec<String> =
+                    status.attached.iter().filter(|one| fits(one.got)).map(|one| one.interface.clone()).collect();
+                (!names.is_empty(), names)
+            };
+            match kind {
+                Kind::Xdp => by(|tier| matches!(tier, Tier::Xdp(_))),
+                Kind::Tc => by(|tier| tier == Tier::Tc),
+                Kind::SrIov => {
+                    let made = machine.interfaces.iter().filter_map(|one| one.functions.as_ref());
+                    let names =
+                        made.flat_map(|functions| functions.made.iter().filter_map(|one| one.interface.clone()));
+                    let names: Vec<String> =
+                        names.filter(|name| status.attached.iter().any(|one| one.interface == *name)).collect();
+                    (!names.is_empty(), names)
+                }
+                Kind::Application => (!current.plan.listeners.is_empty() || !current.routes.is_empty(), Vec::new()),
+                // Whoever reads this came by one.
+                Kind::Sockets => (true, Vec::new()),
+                Kind::Dpdk | Kind::AfXdp => (false, Vec::new()),
+            }
+        };
+        let tiers = assess(machine).into_iter().map(|assessed| {
+            let (in_use, interfaces) = in_use(assessed.kind);
+            TierView {
+                tier: assessed.kind.word(),
+                available: assessed.why_not.is_none(),
+                in_use,
+                interfaces,
+                why_not: assessed.why_not,
+                remark: assessed.remark,
+            }
+        });
+        let huge_pages = machine.huge_pages.iter().map(|pages| HugePagesView {
+            kibibytes: pages.kibibytes,
+            total: pages.total,
+            free: pages.free,
+        });
+        AccelerationView {
+            kernel: machine.kernel.clone(),
+            tiers: tiers.collect(),
+            interfaces: machine.interfaces.iter().map(|one| InterfaceView::of(one, status)).collect(),
+            huge_pages: huge_pages.collect(),
+            problem: status.unavailable.clone(),
+        }
+    }
+
+    /// What can be said of this machine where no server runs: nothing is in use.
+    pub fn of_this_machine() -> AccelerationView {
+        let machine = Machine::look(&Roots::default(), &Answers::ask());
+        let mut view = AccelerationView::of(&machine, &Current::default(), &Status::default());
+        view.tiers.iter_mut().for_each(|tier| tier.in_use = false);
+        view
+    }
+}
+
+impl InterfaceView {
+    fn of(interface: &Interface, status: &Status) -> InterfaceView {
+        let attached: Option<&Attached> = status.attached.iter().find(|one| one.interface == interface.name);
+        let failed = status.failed.get(&interface.name).cloned();
+        let tried = attached.iter().flat_map(|one| one.tried.iter().map(|(tier, why)| format!("{tier}: {why}")));
+        let modes = interface.modes().into_iter().map(|(mode, works)| {
+            let mode = match mode {
+                outwork_fastpath::Mode::Hardware => "hw",
+                outwork_fastpath::Mode::Native => "native",
+                outwork_fastpath::Mode::Skb => "skb",
+            };
+            match works {
+                Works::Yes => ModeView { mode, works: Some(true), why: None },
+                Works::No(why) => ModeView { mode, works: Some(false), why: Some(why) },
+                Works::Perhaps(why) => ModeView { mode, works: None, why: Some(why) },
+            }
+        });
+        let count = |functions: &Functions| u32::try_from(functions.made.len()).unwrap_or(u32::MAX);
+        InterfaceView {
+            name: interface.name.clone(),
+            driver: interface.device.driver.clone(),
+            bus: interface.bus.clone(),
+            mtu: interface.mtu,
+            up: interface.is_up,
+            receive_queues: interface.receive_queues,
+            transmit_queues: interface.transmit_queues,
+            gro: interface.device.gro,
+            tx_checksums: interface.device.tx_checksums,
+            xdp: modes.collect(),
+            vfs: interface.functions.as_ref().map(count),
+            vfs_total: interface.functions.as_ref().map(|functions| functions.total),
+            tier: attached.map(|one| one.got.to_string()),
+            tried: tried.chain(failed).collect(),
+            stays: attached.is_some_and(|one| one.stays),
+            concerns: if interface.is_loopback { Vec::new() } else { interface.concerns() },
+        }
+    }
+}
+
+impl RuleView {
+    fn of(rule: &Rule, current: &Current, status: &Status) -> RuleView {
+        let is_fast = rule.obstacles.is_empty();
+        let mut reasons: Vec<ReasonView> = rule
+            .obstacles
+            .iter()
+            .map(|obstacle| ReasonView { reason: obstacle.word, detail: obstacle.text.clone() })
+            .collect();
+        let own: Vec<_> = current
+            .plan
+            .services
+            .iter()
+            .filter(|(_, service)| rule.is_listener && service.listener == rule.name)
+            .collect();
+        let served = !own.is_empty()
+            && own.iter().all(|(vip, _)| status.served.contains(vip) && !status.refused.contains_key(vip));
+        let mut tiers: Vec<String> = status.attached.iter().map(|one| one.got.to_string()).collect();
+        tiers.sort();
+        tiers.dedup();
+        let is_on_it = is_fast && served && !tiers.is_empty();
+        if is_fast && !is_on_it {
+            let refused = own.iter().find_map(|(vip, _)| status.refused.get(vip)).cloned();
+            let failed = || status.failed.values().next().cloned();
+            let detail = match current.plan.is_wanted() {
+                false => "proxy.acceleration.tiers names none".to_owned(),
+                true => refused
+                    .or_else(|| status.unavailable.clone())
+                    .or_else(failed)
+                    .unwrap_or_else(|| "no program is on an interface yet".to_owned()),
+            };
+            reasons.push(ReasonView { reason: "tier", detail });
+        }
+        RuleView {
+            rule: rule.name.clone(),
+            kind: if rule.is_listener { "listener" } else { "route" },
+            protocol: rule.protocol,
+            addresses: rule.addresses.iter().map(ToString::to_string).collect(),
+            pools: rule.pools.clone(),
+            path: if is_fast { "fast" } else { "slow" },
+            tier: if is_on_it { tiers.join(", ") } else { "application".to_owned() },
+            reasons,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Packets that the kernel passes on: which listeners that is for, and what has its tables follow the pools.
+//!
+//! - [`rules`]: what is for the fast path, and what keeps the others from it.
+//! - `plan`: what a configuration wants, made ready.
+//! - `work`: the thread that owns the programs.
+//! - [`metrics`]: what it counts. [`api`]: its routes under the admin API.
+//!
+//! Sockets listen beside it in any case, and serve whatever programs leave to the kernel.
+
+pub mod api;
+pub mod metrics;
+mod plan;
+pub mod rules;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use outwork_fastpath::machine::{Answers, Machine, Roots};
+use outwork_fastpath::{Attached, Vip};
+use parking_lot::Mutex;
+
+use crate::config::Proxy;
+use crate::pool::Pools;
+use metrics::FastpathMetrics;
+use plan::{Made, Plan};
+use rules::Rule;
+use work::Work;
+
+/// How long a start or a reload waits until programs are where they are to be. Loading them takes a part of a second.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long what was found of the machine is told again: to look has the kernel check programs.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// What the thread is told.
+enum Order {
+    /// To do as this says from now on, and to say when that is done.
+    Plan(Arc<Plan>, Sender<()>),
+    /// To go, and leave programs and tables to another process.
+    Leave,
+    /// To take them away and go.
+    Stop,
+}
+
+/// What has come of the plan.
+#[derive(Debug, Default)]
+struct Status {
+    /// Why there are no programs at all.
+    unavailable: Option<String>,
+    attached: Vec<Attached>,
+    /// Interfaces that no program is on, and why.
+    failed: BTreeMap<String, String>,
+    /// What the kernel serves.
+    served: BTreeSet<Vip>,
+    /// What it does not, and why.
+    refused: BTreeMap<Vip, String>,
+}
+
+/// What the thread and those who ask have in common.
+struct Shared {
+    pools: Arc<Pools>,
+    metrics: Arc<FastpathMetrics>,
+    orders: Mutex<Vec<Order>>,
+    status: Mutex<Status>,
+}
+
+impl Shared {
+    /// Counts interfaces by the tier that they have.
+    fn count_interfaces(&self, attached: &[Attached]) {
+        for tier in ["xdp-hw", "xdp-native", "xdp-skb", "tc"] {
+            let count = attached.iter().filter(|one| one.got.to_string() == tier).count();
+            self.metrics.interfaces.cell([tier]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// What is in force.
+#[derive(Default)]
+struct Current {
+    plan: Arc<Plan>,
+    routes: Vec<Rule>,
+}
+
+/// What a configuration wants, ready to be taken up.
+#[derive(Debug)]
+pub struct Prepared {
+    plan: Plan,
+    routes: Vec<Rule>,
+    made: Made,
+}
+
+/// Has the kernel pass packets on. One of it outlives every configuration.
+pub struct Accelerator {
+    shared: Arc<Shared>,
+    roots: Roots,
+    current: Mutex<Current>,
+    machine: Mutex<Option<(Instant, Arc<Machine>)>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+/// Makes the virtual functions that a configuration wants, for a process that will not be allowed to later.
+///
+/// # Errors
+/// The key of what cannot be, and why.
+pub fn make_functions(proxy: &Proxy) -> Result<(), String> {
+    Made::of(proxy, &Roots::default()).map(|mut made| made.keep())
+}
+
+impl Accelerator {
+    /// Nothing is passed on yet.
+    pub fn new(pools: &Arc<Pools>) -> Arc<Accelerator> {
+        let shared = Shared {
+            pools: Arc::clone(pools),
+            metrics: Arc::default(),
+            orders: Mutex::default(),
+            status: Mutex::default(),
+        };
+        Arc::new(Accelerator {
+            shared: Arc::new(shared),
+            roots: Roots::default(),
+            current: Mutex::default(),
+            machine: Mutex::default(),
+            thread: Mutex::default(),
+        })
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Arc<FastpathMetrics> {
+        &self.shared.metrics
+    }
+
+    /// Makes everything ready that a configuration wants. `routes` are the rules of the front door, which are told beside its own.
+    ///
+    /// # Errors
+    /// The key of what cannot be, and why.
+    pub fn prepare(&self, proxy: &Proxy, routes: Vec<Rule>) -> Result<Prepared, String> {
+        let made = Made::of(proxy, &self.roots)?;
+        Ok(Prepared { plan: Plan::of(proxy, &made.functions), routes, made })
+    }
+
+    /// Takes up what was made ready, and waits until it is in force. What cannot be had is logged, and sockets serve.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub fn commit(&self, mut prepared: Prepared) -> std::io::Result<()> {
+        prepared.made.keep();
+        let plan = Arc::new(prepared.plan);
+        *self.current.lock() = Current { plan: Arc::clone(&plan), routes: prepared.routes };
+        let mut thread = self.thread.lock();
+        if thread.is_none() {
+            if !plan.is_wanted() {
+                return Ok(());
+            }
+            let work = Work::new(Arc::clone(&self.shared));
+            *thread = Some(std::thread::Builder::new().name("proxy-fastpath".to_owned()).spawn(move || work.run())?);
+        }
+        drop(thread);
+        let (done, is_done) = channel();
+        self.order(Order::Plan(plan, done));
+        if is_done.recv_timeout(PATIENCE).is_err() {
+            tracing::warn!("the kernel takes long to take up its programs and tables; sockets serve until it has");
+        }
+        Ok(())
+    }
+
+    fn order(&self, order: Order) {
+        self.shared.orders.lock().push(order);
+        self.shared.pools.shared().pulse.beat();
+    }
+
+    /// Goes, and leaves programs and tables to the process that comes next.
+    pub fn leave(&self) {
+        self.end(Order::Leave);
+    }
+
+    /// Takes programs off the interfaces.
+    pub fn stop(&self) {
+        self.end(Order::Stop);
+    }
+
+    fn end(&self, order: Order) {
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
+            self.order(order);
+            // What it panicked of was told by then.
+            let _ = thread.join();
+        }
+        *self.shared.status.lock() = Status::default();
+    }
+
+    /// What this machine can do. It may have the kernel check programs, which takes a while.
+    fn machine(&self) -> Arc<Machine> {
+        let mut known = self.machine.lock();
+        if let Some((_, machine)) = known.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            return Arc::clone(machine);
+        }
+        let machine = Arc::new(Machine::look(&self.roots, &Answers::ask()));
+        *known = Some((Instant::now(), Arc::clone(&machine)));
+        machine
+    }
+}

@@ -1,0 +1,304 @@
+//! What the configuration says of packets that are passed on in the kernel.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use outwork_config::{At, Fault, choice, hours, millis, section};
+use outwork_fastpath::settings::{Failed, Rate, Sizes, Timeouts};
+use outwork_fastpath::tables::Prefix;
+use outwork_fastpath::{Mode, Settings, Tier};
+use outwork_front::filter::Network;
+
+section! {
+    /// Packets of listeners whose `forwarding` is not `sockets` are passed on in the kernel, by programs on interfaces. Their sockets are there all the
+    /// same: whatever is out of the ordinary comes to them, and everything where no tier can be had. Of connections in the kernel nobody counts how many are open:
+    /// `proxy.limits` is for those of sockets.
+    pub struct Acceleration {
+        /// Ways into the kernel, the best first. Where one cannot be had, the next is taken, and the log says why. Empty: none.
+        pub tiers: Vec<KernelTier>,
+        /// How XDP runs, at best: where a card or a driver does not, the next of `hw`, `native` and `skb` is taken.
+        pub mode: XdpMode = XdpMode::Native,
+        /// Interfaces by which packets come in: those of clients, and with `nat` the answers of backends.
+        pub interfaces: Vec<String>,
+        /// A directory of a BPF file system, such as `/sys/fs/bpf/outwork`. With it, flows go on through a crash and an upgrade of this process: the next one takes
+        /// over what lies there. No two processes may have the same.
+        pub pins: Option<PathBuf> [restart],
+        /// How large tables are.
+        pub tables: Tables,
+        /// Silence after which a flow is over.
+        pub timeouts: FlowTimeouts,
+        /// What becomes of the flows of a backend that fails its checks, or is left out for failing.
+        pub failed: FailedFlows = FailedFlows::Keep,
+        /// Whose the IPv4 packets are that carry others to backends, with `ipip`: an address of this machine.
+        pub tunnel_v4: Option<Ipv4Addr>,
+        /// The same of IPv6.
+        pub tunnel_v6: Option<Ipv6Addr>,
+        /// New TCP connections a second to one address of a listener that says nothing of it (`connection_rate`): beyond it, who asks for one hears nothing and asks again. 0
+        /// for no limit. It is what holds floods of SYN off backends.
+        pub syn_rate: u32 [range 0..=100_000_000] = 0,
+        /// How many at once; unset, those of a second.
+        pub syn_burst: Option<u32> [range 1..=100_000_000],
+        /// Packets a second of one source, of IPv6 a /64, to listeners: beyond it they are dropped. 0 for no limit.
+        pub source_rate: u32 [range 0..=100_000_000] = 0,
+        /// How many at once; unset, those of a second.
+        pub source_burst: Option<u32> [range 1..=100_000_000],
+        /// Networks whose packets to listeners are dropped.
+        pub deny: Vec<Network>,
+        /// Virtual functions of cards (SR-IOV), which are made at the start.
+        pub sriov: Vec<VirtualFunctions>,
+    }
+    check acceleration;
+}
+
+section! {
+    /// Benchmarks that the admin API begins.
+    pub struct Benchmark {
+        /// Networks that they may load, beside this machine and those that are for benchmarks (198.18.0.0/15, 2001:2::/48).
+        pub targets: Vec<Network>,
+    }
+}
+
+section! {
+    /// Virtual functions of a card.
+    #[required_keys]
+    pub struct VirtualFunctions {
+        /// An interface of the card.
+        pub device: String,
+        /// How many.
+        pub vfs: u32 [range 1..=4096],
+        /// The tier that their interfaces are given to; unset, they are only made, for others to use.
+        pub tier: Option<KernelTier>,
+    }
+}
+
+section! {
+    /// How many entries tables have at most. The kernel takes the memory for them at the start: for each flow some 230 octets.
+    pub struct Tables {
+        /// Flows at once.
+        pub flows: u32 [restart, range 64..=1 << 26] = Sizes::default().flows,
+        /// Addresses of listeners.
+        pub services: u32 [restart, range 1..=1 << 16] = Sizes::default().services,
+        /// Backends of all of them.
+        pub backends: u32 [restart, range 1..=1 << 20] = Sizes::default().backends,
+        /// Places of the Maglev tables of all of them, twice: a table is written beside the one that it replaces.
+        pub places: u32 [restart, range 2..=1 << 28] = Sizes::default().places,
+        /// Sources whose rate is watched at once.
+        pub sources: u32 [restart, range 64..=1 << 26] = Sizes::default().sources,
+        /// Denied networks, of IPv4 and of IPv6 each.
+        pub prefixes: u32 [restart, range 1..=1 << 24] = Sizes::default().prefixes,
+    }
+}
+
+section! {
+    /// Silence after which a flow is over: its next packet is that of a new one.
+    pub struct FlowTimeouts {
+        /// UDP.
+        pub datagrams: Duration [range millis(100)..=hours(24 * 7)] = Timeouts::default().datagrams,
+        /// TCP before the client has heard of the backend.
+        pub opening: Duration [range millis(100)..=hours(24 * 7)] = Timeouts::default().opening,
+        /// TCP.
+        pub established: Duration [range millis(100)..=hours(24 * 7)] = Timeouts::default().established,
+        /// TCP after the first FIN, or a RST.
+        pub closing: Duration [range millis(100)..=hours(24 * 7)] = Timeouts::default().closing,
+    }
+}
+
+choice! {
+    /// A way into the kernel.
+    pub enum KernelTier {
+        /// XDP: on frames, before the kernel makes packets of them.
+        Xdp = "xdp",
+        /// tc: on the kernel's packets, with any interface.
+        Tc = "tc",
+    }
+}
+
+choice! {
+    /// How XDP runs.
+    pub enum XdpMode {
+        /// In the driver.
+        Native = "native",
+        /// Behind it, with any driver.
+        Skb = "skb",
+        /// On the card.
+        Hw = "hw",
+    }
+}
+
+choice! {
+    /// What becomes of the flows of a backend that fails.
+    pub enum FailedFlows {
+        /// They stay with it: it may come back, or still answer those that it knows.
+        Keep = "keep",
+        /// Their next packet is that of a new flow.
+        Move = "move",
+    }
+}
+
+fn acceleration(acceleration: &Acceleration, at: &mut At<'_>) {
+    let without =
+        |what: &str| Fault::new(format!("{what}, and no tier is named")).expected("tiers = [\"xdp\", \"tc\"]");
+    if acceleration.tiers.is_empty() {
+        if !acceleration.interfaces.is_empty() && !at.left_out().any(|key| key.starts_with("tiers")) {
+            at.fault("interfaces", without("these are for the kernel"));
+        }
+    } else if acceleration.interfaces.is_empty()
+        && acceleration.sriov.iter().all(|one| one.tier.is_none())
+        && !at.left_out().any(|key| key.starts_with("interfaces") || key.starts_with("sriov"))
+    {
+        let fault = Fault::new("a tier is named, and no interface").expected("interfaces = [\"eth0\"]");
+        at.fault("interfaces", fault.help("`outwork tiers` lists those of this machine"));
+    }
+    let has_xdp = acceleration.tiers.contains(&KernelTier::Xdp)
+        || acceleration.sriov.iter().any(|one| one.tier == Some(KernelTier::Xdp));
+    if at.is_set("mode") && !has_xdp {
+        at.fault("mode", Fault::new("no tier is XDP").expected("tiers = [\"xdp\"]"));
+    }
+    for (index, name) in acceleration.interfaces.iter().enumerate() {
+        if acceleration.interfaces.iter().take(index).any(|other| other == name) {
+            at.fault(&format!("interfaces[{index}]"), Fault::new(format!("{name:?} is named twice")));
+        }
+    }
+    for (index, one) in acceleration.sriov.iter().enumerate() {
+        if acceleration.sriov.iter().take(index).any(|other| other.device == one.device) {
+            at.fault(&format!("sriov[{index}].device"), Fault::new(format!("{:?} is named twice", one.device)));
+        }
+    }
+    let bursts = [
+        ("syn_burst", acceleration.syn_burst.is_some() && acceleration.syn_rate == 0, "syn_rate"),
+        ("source_burst", acceleration.source_burst.is_some() && acceleration.source_rate == 0, "source_rate"),
+    ];
+    for (key, _, rate) in bursts.into_iter().filter(|(_, alone, _)| *alone) {
+        at.fault(key, Fault::new(format!("there is no {rate} that it would be a burst of")).expected(rate));
+    }
+    for is_v4 in [true, false] {
+        let own = acceleration.denied().into_iter().filter(|prefix| prefix.address().is_ipv4() == is_v4).count();
+        if own > acceleration.tables.prefixes as usize {
+            let fault = Fault::new(format!("{own} networks, and tables.prefixes is {}", acceleration.tables.prefixes));
+            at.fault("deny", fault.expected("a higher tables.prefixes"));
+        }
+    }
+}
+
+/// So many a second; `None` for no limit.
+pub(crate) fn rate(per_second: u32, burst: Option<u32>) -> Option<Rate> {
+    (per_second > 0).then(|| Rate { per_second, burst: burst.unwrap_or(per_second) })
+}
+
+impl Acceleration {
+    /// What tables and programs are told.
+    pub(crate) fn settings(&self) -> Settings {
+        let (tables, timeouts) = (&self.tables, &self.timeouts);
+        Settings {
+            sizes: Sizes {
+                flows: tables.flows,
+                services: tables.services,
+                backends: tables.backends,
+                places: tables.places,
+                sources: tables.sources,
+                prefixes: tables.prefixes,
+            },
+            timeouts: Timeouts {
+                datagrams: timeouts.datagrams,
+                opening: timeouts.opening,
+                established: timeouts.established,
+                closing: timeouts.closing,
+            },
+            source_rate: rate(self.source_rate, self.source_burst),
+            tunnel_v4: self.tunnel_v4,
+            tunnel_v6: self.tunnel_v6,
+        }
+    }
+
+    /// What becomes of the flows of backends that fail.
+    pub(crate) fn failed(&self) -> Failed {
+        match self.failed {
+            FailedFlows::Keep => Failed::Keep,
+            FailedFlows::Move => Failed::Move,
+        }
+    }
+
+    /// Denied networks.
+    pub(crate) fn denied(&self) -> Vec<Prefix> {
+        // What one reads, the other does.
+        self.deny.iter().filter_map(|network| network.to_string().parse().ok()).collect()
+    }
+
+    /// What is tried on an interface, in this order.
+    pub(crate) fn ways(&self, first: Option<KernelTier>) -> Vec<Tier> {
+        let modes = [(XdpMode::Hw, Mode::Hardware), (XdpMode::Native, Mode::Native), (XdpMode::Skb, Mode::Skb)];
+        let mut ways = Vec::new();
+        for tier in first.iter().chain(&self.tiers) {
+            match tier {
+                KernelTier::Xdp => {
+                    let modes = modes.iter().skip_while(|(mode, _)| *mode != self.mode);
+                    ways.extend(modes.map(|(_, mode)| Tier::Xdp(*mode)));
+                }
+                KernelTier::Tc => ways.push(Tier::Tc),
+            }
+        }
+        let mut known = Vec::new();
+        ways.retain(|way| {
+            !known.contains(way) && {
+                known.push(*way);
+                true
+            }
+        });
+        ways
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_config::{Sources, load};
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Acceleration, String> {
+        let sources = Sources { file: Some(("outwork.toml".into(), text.into())), ..Sources::default() };
+        load::<Acceleration>(sources).map(|loaded| loaded.value).map_err(|faults| faults.render(false))
+    }
+
+    #[test]
+    fn tiers_are_tried_as_they_are_named_and_modes_from_the_wanted_one_down() {
+        let ways = |text: &str, first| read(text).unwrap().ways(first);
+        let (hardware, native, skb) = (Tier::Xdp(Mode::Hardware), Tier::Xdp(Mode::Native), Tier::Xdp(Mode::Skb));
+        assert_eq!(ways("tiers = ['xdp', 'tc']\ninterfaces = ['a']", None), [native, skb, Tier::Tc]);
+        assert_eq!(ways("tiers = ['tc', 'xdp']\ninterfaces = ['a']\nmode = 'skb'", None), [Tier::Tc, skb]);
+        assert_eq!(ways("tiers = ['xdp']\ninterfaces = ['a']\nmode = 'hw'", None), [hardware, native, skb]);
+        assert_eq!(ways("tiers = ['xdp', 'tc']\ninterfaces = ['a']", Some(KernelTier::Tc)), [Tier::Tc, native, skb]);
+        assert!(ways("", None).is_empty());
+    }
+
+    #[test]
+    fn what_would_have_no_effect_is_refused_by_its_key() {
+        for (text, key) in [
+            ("tiers = ['xdp']", "interfaces"),
+            ("interfaces = ['a']", "interfaces"),
+            ("tiers = ['tc']\ninterfaces = ['a']\nmode = 'skb'", "mode"),
+            ("tiers = ['tc']\ninterfaces = ['a', 'a']", "interfaces[1]"),
+            ("tiers = ['tc']\ninterfaces = ['a']\nsyn_burst = 5", "syn_burst"),
+            ("tiers = ['tc']\ninterfaces = ['a']\nsource_burst = 5", "source_burst"),
+            ("sriov = [{ device = 'a', vfs = 1 }, { device = 'a', vfs = 2 }]", "sriov[1].device"),
+            ("deny = ['10.0.0.0/8', '11.0.0.0/8']\ntables = { prefixes = 1 }", "deny"),
+        ] {
+            let told = read(text).expect_err(text);
+            assert!(told.contains(key), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_what_tables_are_told() {
+        let text = "tiers = ['tc']\ninterfaces = ['a']\nsource_rate = 100\nsource_burst = 7\ndeny = ['192.0.2.0/24', '2001:db8::1']\n\
+                    [tables]\nflows = 64\n[timeouts]\ndatagrams = '5s'\n";
+        let read = read(text).unwrap();
+        let settings = read.settings();
+        assert_eq!((settings.sizes.flows, settings.sizes.services), (64, Sizes::default().services));
+        assert_eq!(settings.timeouts.datagrams, Duration::from_secs(5));
+        assert_eq!(settings.source_rate, Some(Rate { per_second: 100, burst: 7 }));
+        let denied: Vec<Prefix> = ["192.0.2.0/24", "2001:db8::1/128"].map(|text| text.parse().unwrap()).into();
+        assert_eq!(read.denied(), denied);
+        assert_eq!(rate(5, None), Some(Rate { per_second: 5, burst: 5 }));
+    }
+}

@@ -1,0 +1,139 @@
+//! Which pools requests, connections and datagrams can go to, and listeners that are in each other's way.
+
+use outwork_config::{At, Fault};
+
+use super::{CheckKind, Listener, Pool, Protocol, Proxy};
+use crate::address::Cargo;
+
+impl Cargo {
+    /// The backends that take it, in words.
+    pub fn expected(self) -> &'static str {
+        match self {
+            Self::Requests => "a pool with backends such as http://HOST:PORT or https://HOST",
+            Self::Connections => "a pool with backends such as tcp://HOST:PORT, tls://HOST:PORT or unix:/PATH",
+            Self::Datagrams => "a pool with backends such as udp://HOST:PORT",
+        }
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Connections => "connections",
+            Self::Datagrams => "datagrams",
+        }
+    }
+}
+
+impl Protocol {
+    /// What a listener passes on.
+    pub fn cargo(self) -> Cargo {
+        match self {
+            Self::Tcp => Cargo::Connections,
+            Self::Udp => Cargo::Datagrams,
+        }
+    }
+}
+
+impl Pool {
+    /// Whether each of its backends takes this.
+    pub fn takes(&self, cargo: Cargo) -> bool {
+        self.backend.iter().all(|backend| backend.url.takes(cargo))
+    }
+
+    /// Whether it is one of layer 4 and of nothing else.
+    fn is_of_layer_4(&self) -> bool {
+        !self.takes(Cargo::Requests) && !self.backend.is_empty()
+    }
+
+    /// What its checks ask.
+    pub(crate) fn check_kind(&self) -> CheckKind {
+        let given = self.health_check.as_ref().and_then(|check| check.kind);
+        given.unwrap_or(if self.is_of_layer_4() { CheckKind::Tcp } else { CheckKind::Http })
+    }
+}
+
+impl Proxy {
+    /// What is wrong with passing this on to the pool of a name, if anything is.
+    pub fn refuses(&self, name: &str, cargo: Cargo) -> Option<Fault> {
+        let Some(pool) = self.pool.get(name) else {
+            let fits = self.pool.iter().filter(|(_, pool)| pool.takes(cargo) && !pool.backend.is_empty());
+            let names: Vec<&str> = fits.map(|(name, _)| name.as_str()).collect();
+            let expected = if names.is_empty() { "a [proxy.pool.NAME]".to_owned() } else { names.join(" or ") };
+            return Some(Fault::new(format!("there is no pool {name:?}")).expected(expected));
+        };
+        let other = pool.backend.iter().find(|backend| !backend.url.takes(cargo))?;
+        let found = format!("the pool {name:?} takes no {}: {} is in it", cargo.noun(), other.url);
+        Some(Fault::new(found).expected(cargo.expected()))
+    }
+}
+
+pub(super) fn pool(pool: &Pool, at: &mut At<'_>) {
+    let every = [Cargo::Requests, Cargo::Connections, Cargo::Datagrams];
+    if !every.iter().any(|cargo| pool.takes(*cargo)) {
+        let Some(first) = pool.backend.first() else { return };
+        let kind = every.into_iter().rev().find(|cargo| first.url.takes(*cargo)).unwrap_or(Cargo::Requests);
+        let other = pool.backend.iter().position(|backend| !backend.url.takes(kind)).unwrap_or_default();
+        let fault = Fault::new(format!("{} takes {}, and this backend takes none", first.url, kind.noun()));
+        at.fault(
+            &format!("backend[{other}].url"),
+            fault.expected("a pool for each of requests, connections and datagrams"),
+        );
+        return;
+    }
+    if !pool.is_of_layer_4() {
+        return;
+    }
+    let of_requests = [
+        ("sticky", pool.sticky.is_some()),
+        ("hash", pool.hash != super::HashKey::Client),
+        ("retry.statuses", at.is_set("retry.statuses")),
+        ("retry.max_body", at.is_set("retry.max_body")),
+    ];
+    for (key, _) in of_requests.into_iter().filter(|(_, given)| *given) {
+        let fault = Fault::new("this is about requests, and the pool is for layer 4");
+        at.fault(key, fault.expected("backends such as http://HOST:PORT"));
+    }
+    let Some(check) = &pool.health_check else { return };
+    if check.kind.is_none() {
+        check.looks_at(CheckKind::Tcp, "health_check.", at);
+    }
+    if pool.takes(Cargo::Datagrams) && check.port.is_none() {
+        let fault = Fault::new("a port of UDP does not say whether anybody is there");
+        at.fault("health_check.port", fault.expected("the number of a port of TCP at the same backends"));
+    }
+}
+
+pub(super) fn proxy(proxy: &Proxy, at: &mut At<'_>) {
+    if at.left_out().any(|key| key.starts_with("pool") || key.starts_with("listener")) {
+        return;
+    }
+    for (index, listener) in proxy.listener.iter().enumerate() {
+        for (key, pool) in listener.pools() {
+            if let Some(fault) = proxy.refuses(pool, listener.protocol.cargo()) {
+                at.fault(&format!("listener[{index}].{key}"), fault);
+            }
+        }
+        let before = || proxy.listener.iter().take(index).enumerate();
+        if let Some((other, _)) = before().find(|(_, other)| other.label() == listener.label()) {
+            let key = if listener.name.is_some() { "name" } else { "address" };
+            let fault = Fault::new(format!("proxy.listener[{other}] is called {:?} already", listener.label()));
+            at.fault(&format!("listener[{index}].{key}"), fault.expected("a name of its own"));
+            continue;
+        }
+        addresses_are_apart(&proxy.listener, index, at);
+    }
+}
+
+/// Refuses an address that the listener, or one before it, has already.
+fn addresses_are_apart(listeners: &[Listener], index: usize, at: &mut At<'_>) {
+    let Some(listener) = listeners.get(index) else { return };
+    for (place, address) in listener.address.iter().enumerate() {
+        let own = listener.address.iter().take(place);
+        let others = listeners.iter().take(index).filter(|other| other.protocol == listener.protocol);
+        if own.chain(others.flat_map(|other| &other.address)).any(|other| other == address) {
+            let fault = Fault::new(format!("another listener of {} has {address}", listener.protocol));
+            let fault = fault.expected("an address and port of its own").help("take one of them out");
+            at.fault(&format!("listener[{index}].address[{place}]"), fault);
+        }
+    }
+}
