@@ -3,13 +3,14 @@
 //! - [`config`]: what the configuration says of backends. [`address`]: where they are.
 //! - [`pool`]: pools at work: who is in them, and what looks after them.
 //! - [`forward`]: the handler that passes requests on.
+//! - [`l4`]: listeners that pass connections and datagrams on. `pick`: a backend for a request or a connection.
 //! - [`ask`]: questions that middleware asks others.
 //! - `upstream`: connections to backends. `check`: what is asked to see whether one is healthy.
 //! - [`api`]: its routes under the admin API.
 //! - [`secret`]: what signs cookies that name backends.
 //! - [`metrics`]: what it counts. `clock`: the time that balancing counts in.
 //!
-//! Deliberately absent: how a backend is chosen, which is `outwork-balance`'s, and listeners and routes, which are the front door's.
+//! Deliberately absent: how a backend is chosen, which is `outwork-balance`'s, and listeners and routes of HTTP, which are the front door's.
 
 pub mod address;
 pub mod api;
@@ -18,7 +19,9 @@ mod check;
 mod clock;
 pub mod config;
 pub mod forward;
+pub mod l4;
 pub mod metrics;
+mod pick;
 pub mod pool;
 pub mod secret;
 mod upstream;

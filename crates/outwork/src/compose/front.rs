@@ -16,9 +16,6 @@ use outwork_front::https::Https;
 use outwork_front::message::Handler;
 use outwork_front::tls::{Certificates, Offer};
 use outwork_front::traffic;
-use outwork_proxy::pool::Pools;
-use outwork_proxy::pool::keeper::Keeper;
-use outwork_proxy::secret;
 use outwork_telemetry::Registry;
 use outwork_web::assets::{self, Workshop};
 use outwork_web::files::{self, Shared};
@@ -28,6 +25,7 @@ use outwork_web::sql::{self, Databases};
 use parking_lot::Mutex;
 
 use super::ports::{self, Protocol};
+use super::proxy::{self, Proxy};
 use super::{cache, cannot};
 use crate::certificates::told;
 use crate::report;
@@ -36,11 +34,8 @@ use crate::settings::Settings;
 
 /// What was made of files: a directory in the data directory.
 const ASSETS: &str = "assets";
-/// What signs cookies that name backends, there too.
-const PROXY_KEY: &str = "proxy.key";
-
 /// How long a start waits for the addresses of backends. Who has none by then gets requests later.
-const NAMES: Duration = Duration::from_secs(2);
+pub(super) const NAMES: Duration = Duration::from_secs(2);
 
 /// The running door.
 pub(super) struct Front {
@@ -52,9 +47,6 @@ pub(super) struct Front {
     pub(super) shared: Shared,
     /// What routes query.
     pub(super) queries: Arc<Queries>,
-    /// What they pass requests on to.
-    pub(super) pools: Arc<Pools>,
-    keeper: Mutex<Option<Keeper>>,
     /// Middleware, which outlives a reload.
     pub(super) kit: Kit,
     pub(super) metrics: Arc<DoorMetrics>,
@@ -110,6 +102,8 @@ impl BoundFront {
         settings: &Settings,
         registry: &Registry,
         certificates: &Arc<Certificates>,
+        proxy: &Proxy,
+        prepared: proxy::Prepared,
     ) -> anyhow::Result<Arc<Front>> {
         let front = &settings.front;
         let store = cache::open(&settings.cache, registry)?;
@@ -128,12 +122,6 @@ impl BoundFront {
         let kit = Kit::default();
         registry.register(Arc::clone(kit.metrics()) as _)?;
         registry.register(Arc::clone(&kit.traffic().metrics) as _)?;
-        let key = settings.store.data_dir.join(PROXY_KEY);
-        let pools = Pools::new(secret::keep(&key).with_context(|| format!("{}", key.display()))?);
-        registry.register(Arc::clone(pools.metrics()) as _)?;
-        let prepared = pools
-            .prepare(&settings.proxy, &front.asked())
-            .map_err(|error| cannot("the front door does not open", error))?;
         let made_of = MadeOf {
             kit: &kit,
             files: &shared,
@@ -141,15 +129,14 @@ impl BoundFront {
             edge: settings.cache.cdn.as_ref(),
             databases: &databases,
             web: &settings.web,
-            pools: &prepared,
+            pools: &prepared.pools,
         };
         let site = front.site(&made_of).map_err(|error| cannot("the front door does not open", error))?;
         let handler = handler(settings, &self.listening, certificates, Arc::clone(&site.routes));
         let metrics = Arc::new(DoorMetrics::default());
         registry.register(Arc::clone(&metrics) as _).context("front")?;
-        pools.commit(prepared);
-        let keeper = Keeper::start(&pools).context("nobody can look after proxy.pool")?;
-        pools.wait_for_names(NAMES);
+        proxy.commit(prepared);
+        proxy.pools.wait_for_names(NAMES);
         let caching = cache::start(&settings.cache, &settings.store.data_dir, store, site.routes)?;
         let door = self.bound.serve(Serving { options: front.options(), handler, entry: site.entry }, &metrics)?;
         kit.commit(site.taken);
@@ -161,8 +148,6 @@ impl BoundFront {
             certificates: Arc::clone(certificates),
             shared,
             queries: Queries::new(Arc::new(databases)),
-            pools,
-            keeper: Mutex::new(Some(keeper)),
             kit,
             metrics,
         }))
@@ -234,7 +219,6 @@ impl Front {
         if let Some(door) = self.door.lock().take() {
             door.stop(farewell, patience);
         }
-        drop(self.keeper.lock().take());
         self.kit.close();
         // What waits to be written below memory.
         self.release();
@@ -299,7 +283,7 @@ fn handler(
     let listeners = || settings.front.listener.iter().zip(listening).map(|(one, at)| (one, at.address));
     let encrypted: Vec<_> = listeners().filter_map(|(one, at)| Some((at, one.https_port(at)?))).collect();
     let rules: Vec<_> = listeners().filter_map(|(one, at)| one.rule(at, &encrypted)).collect();
-    match rules.is_empty() && settings.front.acme().is_none() {
+    match rules.is_empty() && settings.acme().is_none() {
         true => Box::new(routes),
         false => Box::new(Https::new(rules, certificates.challenges(), Box::new(routes))),
     }
@@ -316,21 +300,6 @@ pub(super) fn web_api(front: &Front) -> ServiceApi {
             let count = databases.databases().len();
             let noun = if count == 1 { "database" } else { "databases" };
             ServiceState { state: State::Running, ready: true, detail: format!("{count} {noun}") }
-        }),
-    }
-}
-
-/// What the admin API serves of pools.
-pub(super) fn proxy_api(front: &Front) -> ServiceApi {
-    let pools = Arc::clone(&front.pools);
-    ServiceApi {
-        name: "proxy",
-        router: outwork_proxy::api::router(Arc::clone(&front.pools)),
-        state: Box::new(move || {
-            let count = pools.all().len();
-            let state = if count == 0 { State::Stopped } else { State::Running };
-            let noun = if count == 1 { "pool" } else { "pools" };
-            ServiceState { state, ready: true, detail: format!("{count} {noun}") }
         }),
     }
 }

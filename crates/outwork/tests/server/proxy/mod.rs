@@ -1,7 +1,7 @@
 //! The proxy in the real binary: requests that are passed on to real servers, which do well or not.
 
 mod asking;
-mod backend;
+pub(crate) mod backend;
 mod failing;
 mod http2;
 
