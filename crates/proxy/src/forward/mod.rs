@@ -28,6 +28,7 @@ use tokio::time::timeout;
 
 use crate::config::{Forward, Forwarded, HostField};
 use crate::metrics::{Absent, Retried};
+use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
 use crate::upstream::dial::DialError;
@@ -35,7 +36,6 @@ use crate::upstream::local::Local;
 use crate::upstream::{self, Exchange, ExchangeError, Link, Reply, Version, h1, h2};
 use content::Content;
 use head::Outgoing;
-use pick::Taken;
 use relay::Relay;
 use retry::{Failed, is_idempotent, judge};
 
