@@ -8,13 +8,14 @@
 //! - [`interface`]: the interfaces of this host, and [`Watch`] that says when they change.
 //! - [`handover`]: a line between two processes, over which sockets go.
 //! - [`mapping`]: files mapped into memory, for the kernel to send from.
+//! - [`splice`]: from socket to socket without a copy. [`transparent`]: sockets with addresses of others.
 //! - [`thread`]: which processors a thread may run on.
 //! - [`descriptors`]: how many files and sockets may be open.
 //! - [`privileges`]: from root to an ordinary user that keeps a few capabilities.
 //! - [`testing`]: network namespaces for tests (feature `lab`).
 //! - `sys`: the system calls, and all of this crate's unsafe.
 //!
-//! Absent on purpose: IPv6 and TCP (no service uses them here), and tokio: a service that wants it wraps a descriptor itself.
+//! Absent on purpose: IPv6 in batches (no service uses it here), and tokio: a service that wants it wraps a descriptor itself.
 
 pub mod bpf;
 pub mod descriptors;
@@ -25,10 +26,12 @@ pub mod mapping;
 pub mod packet;
 pub mod poll;
 pub mod privileges;
+pub mod splice;
 mod sys;
 #[cfg(any(test, feature = "lab"))]
 pub mod testing;
 pub mod thread;
+pub mod transparent;
 pub mod udp;
 
 pub use echo::EchoSocket;

@@ -97,6 +97,22 @@ impl AsFd for UdpSocket {
     }
 }
 
+/// Lets datagrams that are longer than the way allows be sent as fragments, as they are where nobody says otherwise.
+///
+/// # Errors
+/// What the kernel says.
+pub fn allow_fragments(socket: impl AsFd, is_ipv4: bool) -> Result<()> {
+    let options = match is_ipv4 {
+        true => &[(libc::SOL_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_WANT)][..],
+        false => &[
+            (libc::SOL_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_WANT),
+            (libc::SOL_IPV6, libc::IPV6_DONTFRAG, 0),
+        ],
+    };
+    let set = |(level, name, value): &(i32, i32, i32)| socket::set(socket.as_fd(), *level, *name, *value);
+    options.iter().try_for_each(set).context(|| "have long datagrams sent as fragments".to_owned())
+}
+
 fn bind(options: &Options, shared: bool) -> Result<UdpSocket> {
     let Options { address, device, receive_buffer, unicasts_only, offload } = options;
     let attempt = || {

@@ -3,7 +3,6 @@
 //! Order of start: settings, log, privileges, the lock of the data directory, listeners, store, services, admin. Everything is bound before anything is served;
 //! the admin API leaves last. A process that takes another's place binds first, and waits for the data directory.
 
-mod acceleration;
 mod alerts;
 mod cache;
 mod dhcp;
@@ -11,6 +10,7 @@ mod front;
 mod memory;
 pub(crate) mod ports;
 mod profile;
+mod proxy;
 mod reload;
 mod store;
 mod upgrade;
@@ -32,6 +32,7 @@ use outwork_front::{Binding, FrontMetrics, Server};
 use outwork_net::descriptors;
 use outwork_net::interface::Interface;
 use outwork_net::privileges::{self, Capability};
+use outwork_proxy::acceleration::make_functions;
 use outwork_store::audit::{self, Entry};
 use outwork_store::database::Database;
 use outwork_store::lock::DirLock;
@@ -50,6 +51,7 @@ use crate::{environment, report, sample};
 use dhcp::Dhcp;
 use front::{BoundFront, Front};
 use ports::Protocol;
+use proxy::Proxy;
 use reload::Current;
 use tokio::sync::mpsc::Receiver;
 pub(crate) use upgrade::VARIABLE as SUCCEEDS;
@@ -94,7 +96,8 @@ fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Re
     if let Err(error) = descriptors::raise() {
         tracing::warn!(%error, "cannot raise the number of files that may be open");
     }
-    acceleration::functions(&settings)?;
+    // While this process may.
+    make_functions(&settings.proxy).map_err(|error| anyhow!(error))?;
     if let Some(user) = &settings.process.user {
         let mut keep = vec![Capability::NetRaw, Capability::NetBindService, Capability::NetAdmin];
         if !settings.proxy.acceleration.tiers.is_empty() {
@@ -161,9 +164,11 @@ async fn serve(
     let hub = Hub::new(&TOPICS, Arc::clone(&front));
 
     let inherited = takeover.map(Takeover::inherit).transpose()?.unwrap_or_default();
-    let certificates = Certificates::new(&settings.store.data_dir.join(CERTIFICATES), settings.front.acme());
+    let certificates = Certificates::new(&settings.store.data_dir.join(CERTIFICATES), settings.acme());
     registry.register(Arc::clone(&certificates.metrics) as _)?;
     let door = BoundFront::bind(&settings, &certificates, inherited.front)?;
+    let proxy = Proxy::new(&settings, &registry, &certificates)?;
+    let layer4 = proxy.begin(&settings, inherited.layer4)?;
     let offer: Vec<_> = settings.admin.tls_files().map(Offer::from).into_iter().collect();
     let opened = certificates.open(&offer);
     let tls = opened.map_err(|error| anyhow!("admin.tls: {}", told(&error.source, &settings)))?.pop();
@@ -194,9 +199,15 @@ async fn serve(
         true => Some(Dhcp::start(&settings, &registry, &hub)?),
         false => None,
     };
-    let door = door.map(|door| door.start(&settings, &registry, &certificates)).transpose()?;
+    let door = match door {
+        Some(door) => Some(door.start(&settings, &registry, &certificates, &proxy, layer4)?),
+        None => {
+            proxy.commit(layer4, front::NAMES);
+            None
+        }
+    };
     let sample = door.as_ref().filter(|_| practises).and_then(|door| sample_pool(&settings, door));
-    let (upgrade, mut heirs) = Upgrade::new(door.clone(), server.hand_over()?)?;
+    let (upgrade, mut heirs) = Upgrade::new(door.clone(), Arc::clone(&proxy.layer4), server.hand_over()?)?;
     let addresses = server.addresses();
     let (local_token, local) = LocalFile::token(&settings.store.data_dir)?;
     let local_urls = LocalFile::urls(&settings.store.data_dir, &addresses)?;
@@ -211,6 +222,7 @@ async fn serve(
         logs: logs.clone(),
         dhcp: dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service)),
         front: door.clone(),
+        proxy: Arc::clone(&proxy),
         certificates: Arc::clone(&certificates),
         tls,
         hub: Arc::clone(&hub),
@@ -258,7 +270,7 @@ async fn serve(
     let services = dhcp.as_ref().map(Dhcp::api).into_iter().chain([front::api(door.as_ref(), &certificates)]);
     let services = services.chain(door.as_ref().map(|door| cache::api(&door.caching)));
     let services = services.chain(door.as_ref().map(|door| front::web_api(door)));
-    let services = services.chain(door.as_ref().map(|door| front::proxy_api(door))).collect();
+    let services = services.chain([proxy::api(&proxy)]).collect();
     let router = outwork_admin::router(admin, services, outwork_admin::assets());
 
     let live = Live {
@@ -302,14 +314,9 @@ async fn serve(
         }
     }
     tokio::task::spawn_blocking(move || drop(sample)).await?;
-    let stopping = door.clone();
+    let stopping = (door.clone(), Arc::clone(&proxy));
     let farewell = heir.is_none().then_some((Farewell::Brief, FAREWELL));
-    tokio::task::spawn_blocking(move || match (stopping, farewell) {
-        (Some(door), Some((farewell, patience))) => door.stop(farewell, patience),
-        (Some(door), None) => door.release(),
-        (None, _) => {}
-    })
-    .await?;
+    tokio::task::spawn_blocking(move || part(&stopping.0, &stopping.1, farewell)).await?;
     if let Some(dhcp) = dhcp {
         tokio::task::spawn_blocking(move || dhcp.stop(FAREWELL)).await??;
     }
@@ -327,9 +334,8 @@ async fn serve(
         let drain = current.settings().front.limits.drain;
         let leaving = tokio::task::spawn_blocking(move || {
             let succeeded = upgrade.succeed_by(heir);
-            if let Some(door) = door {
-                door.stop(Farewell::Long, if succeeded.is_ok() { drain } else { FAREWELL });
-            }
+            let patience = if succeeded.is_ok() { drain } else { FAREWELL };
+            part(&door, &proxy, Some((Farewell::Long, patience)));
             succeeded
         });
         tokio::select! {
@@ -345,6 +351,18 @@ async fn serve(
 fn sample_pool(settings: &Settings, door: &Front) -> Option<SamplePool> {
     let started = SamplePool::start(&settings.proxy, &door.addresses());
     started.inspect_err(|error| tracing::warn!(error = report::text(error), "the sample pool is not served")).ok()
+}
+
+/// Accepts no more, and lets what is open end; without a farewell, only lets go of what another process is to have.
+fn part(door: &Option<Arc<Front>>, proxy: &Arc<Proxy>, farewell: Option<(Farewell, Duration)>) {
+    let Some((farewell, patience)) = farewell else {
+        proxy.release();
+        return door.iter().for_each(|door| door.release());
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| proxy.stop(patience));
+        door.iter().for_each(|door| door.stop(farewell, patience));
+    });
 }
 
 /// The signals that steer the process. Until they are hooked, each of them ends it.

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use outwork_cache::Key;
 use outwork_config::expansion::{Foreign, join_key};
 use outwork_config::{At, ByteSize, Fault, hours, millis, section};
-use outwork_front::acme;
+
 use outwork_front::answer::{Redirect, Respond, Routed, Unrouted};
 use outwork_front::ask::Ask;
 use outwork_front::cached::config::{Cache as CacheRules, Edge};
@@ -423,12 +423,6 @@ impl FrontSettings {
             workers => workers.into(),
         };
         Threads { count, pinned: self.affinity, stack: self.stack_size.as_usize(), io: self.io_threads.into() }
-    }
-
-    /// Where certificates by ACME come from; `None` where no listener has any.
-    pub(crate) fn acme(&self) -> Option<acme::Settings> {
-        let wanted = self.listener.iter().any(|listener| listener.tls.as_ref().is_some_and(|tls| !tls.acme.is_empty()));
-        wanted.then(|| self.acme.settings())
     }
 
     /// Makes everything ready that is served.

@@ -7,6 +7,7 @@ use anyhow::Context;
 use outwork_admin::AdminSettings;
 use outwork_config::{At, Effective, Fault, Loaded, Origin, Sources, salvage, section};
 use outwork_dhcp::config::Dhcp;
+use outwork_front::acme;
 use outwork_proxy::config::Proxy;
 use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
@@ -58,6 +59,7 @@ fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
     remarks::admin_is_apart(settings, at);
     remarks::layer4::is_apart(settings, at);
     remarks::acceleration::has_effect(settings, at);
+    remarks::layer4::acme_can_work(settings, at);
     let unread = |key: &str| NEEDED.iter().any(|needed| is_below(key, needed) || is_below(needed, key));
     if at.left_out().any(unread) {
         return;
@@ -81,6 +83,15 @@ section! {
     pub(crate) struct Process {
         /// User to become after the start; the network capabilities that services need are kept. Unset, the user that started it.
         pub(crate) user: Option<String> [restart],
+    }
+}
+
+impl Settings {
+    /// Where certificates by ACME come from; `None` where no listener has any.
+    pub(crate) fn acme(&self) -> Option<acme::Settings> {
+        let of_front = self.front.listener.iter().filter_map(|listener| listener.tls.as_ref());
+        let of_proxy = self.proxy.listener.iter().filter_map(|listener| listener.tls.as_ref());
+        of_front.chain(of_proxy).any(|tls| !tls.acme.is_empty()).then(|| self.front.acme.settings())
     }
 }
 

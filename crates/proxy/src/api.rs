@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::l4::{Layer4, Listening};
 use crate::metrics::Ejected;
 use crate::pool::watch::Watch;
 use crate::pool::{Pool, Pools, Snapshot};
@@ -20,8 +21,78 @@ use crate::pool::{Pool, Pools, Snapshot};
 const LONGEST: u64 = 7 * 86_400;
 
 /// The routes, to be nested under `/api/v1/proxy`.
-pub fn router(pools: Arc<Pools>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(change)).with_state(pools)
+pub fn router(pools: Arc<Pools>, layer4: Arc<Layer4>) -> OpenApiRouter {
+    let listeners = OpenApiRouter::new().routes(routes!(listeners)).with_state(layer4);
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(change)).with_state(pools).merge(listeners)
+}
+
+/// An address at which connections or datagrams are passed on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ListenerView {
+    /// What its listener is called.
+    name: String,
+    /// The address.
+    address: String,
+    /// `tcp` or `udp`.
+    protocol: String,
+    /// The pool of who asks for no name that has another.
+    pool: Option<String>,
+    /// The names that have other pools.
+    sni: Vec<SniView>,
+    /// Whether TLS ends here.
+    tls: bool,
+    /// Who passes packets on.
+    forwarding: String,
+    /// Connections, or sessions of UDP, of the listener that are open. These figures are of all of its addresses.
+    active: usize,
+    /// All that were accepted.
+    total: u64,
+    /// All that came to nothing.
+    refused: u64,
+    /// Bytes of clients.
+    received: u64,
+    /// Bytes to clients.
+    sent: u64,
+}
+
+/// Names and their pool.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SniView {
+    /// The names.
+    names: Vec<String>,
+    /// The pool.
+    pool: String,
+}
+
+/// Listeners that pass connections and datagrams on as they come.
+#[utoipa::path(get, path = "/listeners", tag = "proxy",
+    responses((status = 200, body = Vec<ListenerView>), (status = 401, body = Problem)))]
+async fn listeners(_: Viewer, State(layer4): State<Arc<Layer4>>) -> Json<Vec<ListenerView>> {
+    Json(layer4.listening().iter().map(ListenerView::of).collect())
+}
+
+impl ListenerView {
+    fn of(listening: &Listening) -> Self {
+        let Listening { address, settings, active, opened, refused, received, sent } = listening;
+        let sni = settings.sni.iter().map(|route| SniView {
+            names: route.names.iter().map(ToString::to_string).collect(),
+            pool: route.pool.clone(),
+        });
+        Self {
+            name: settings.label(),
+            address: address.to_string(),
+            protocol: settings.protocol.to_string(),
+            pool: settings.pool.clone(),
+            sni: sni.collect(),
+            tls: settings.tls.is_some(),
+            forwarding: settings.forwarding.to_string(),
+            active: *active,
+            total: *opened,
+            refused: *refused,
+            received: *received,
+            sent: *sent,
+        }
+    }
 }
 
 /// A pool.

@@ -3,6 +3,7 @@
 //! - [`config`]: what the configuration says of backends. [`address`]: where they are.
 //! - [`pool`]: pools at work: who is in them, and what looks after them.
 //! - [`forward`]: the handler that passes requests on.
+//! - [`l4`]: listeners that pass connections and datagrams on. `pick`: a backend for a request or a connection.
 //! - [`ask`]: questions that middleware asks others.
 //! - [`bench`]: a load for what passes connections and datagrams on.
 //! - `upstream`: connections to backends. `check`: what is asked to see whether one is healthy.
@@ -11,7 +12,7 @@
 //! - [`secret`]: what signs cookies that name backends.
 //! - [`metrics`]: what it counts. `clock`: the time that balancing counts in.
 //!
-//! Deliberately absent: how a backend is chosen, which is `outwork-balance`'s, and listeners and routes, which are the front door's.
+//! Deliberately absent: how a backend is chosen, which is `outwork-balance`'s, and listeners and routes of HTTP, which are the front door's.
 
 pub mod acceleration;
 pub mod address;
@@ -22,7 +23,9 @@ mod check;
 mod clock;
 pub mod config;
 pub mod forward;
+pub mod l4;
 pub mod metrics;
+mod pick;
 pub mod pool;
 pub mod secret;
 mod upstream;

@@ -4,9 +4,11 @@
 //! - [`ethernet`]: [`MacAddr`], Ethernet II headers and the 802.1Q tag.
 //! - [`arp`]: ARP for IPv4 over Ethernet.
 //! - [`ipv4`]: IPv4 headers, options carried as bytes, fragments told apart.
+//! - [`quic`]: connection ids of QUIC.
 //! - [`udp`]: UDP datagrams under IPv4.
 //! - [`icmp`]: ICMP echo.
 //! - [`frame`]: whole frames written into a caller's buffer.
+//! - [`hello`]: what a client of TLS asks for.
 //! - [`proxy`]: the PROXY protocol, in front of what a proxy passes on.
 //!
 //! Parsers borrow from the input and refuse what is cut short; none of them panics, whatever the input.
@@ -17,9 +19,11 @@ pub mod arp;
 pub mod checksum;
 pub mod ethernet;
 pub mod frame;
+pub mod hello;
 pub mod icmp;
 pub mod ipv4;
 pub mod proxy;
+pub mod quic;
 pub mod udp;
 
 pub use ethernet::MacAddr;

@@ -86,8 +86,8 @@ section! {
         pub ciphers: Ciphers = Ciphers::Intermediate,
         /// The lowest version; by default 1.2, and 1.3 with the modern cipher suites.
         pub min_version: Option<TlsVersion>,
-        /// Protocols, the most preferred first.
-        pub alpn: Vec<Alpn> = vec![Alpn::H2, Alpn::Http1],
+        /// Protocols, the most preferred first; unset, `h2` and `http/1.1`, and nothing is said of any by listeners of layer 4.
+        pub alpn: Option<Vec<Alpn>>,
         /// Tickets that a client gets, to resume its session with; 0 turns resumption off.
         pub tickets: u8 [range 0..=16] = 2,
         /// Certificates of clients.
@@ -163,8 +163,9 @@ fn complete(tls: &TlsSettings, at: &mut At<'_>) {
             at.fault(key, Fault::new(format!("{names} names")).expected(format!("{MOST_NAMES} at most")));
         }
     }
-    for (index, protocol) in tls.alpn.iter().enumerate() {
-        if tls.alpn.iter().take(index).any(|other| other == protocol) {
+    let alpn = tls.alpn.as_deref().unwrap_or_default();
+    for (index, protocol) in alpn.iter().enumerate() {
+        if alpn.iter().take(index).any(|other| other == protocol) {
             at.fault(&format!("alpn[{index}]"), Fault::new(format!("{protocol} stands here twice")));
         }
     }
@@ -188,13 +189,21 @@ impl TlsSettings {
                 (None, Ciphers::Modern) => TlsVersion::V1_3,
                 (None, Ciphers::Intermediate) => TlsVersion::V1_2,
             },
-            alpn: self.alpn.clone(),
+            alpn: self.alpn.clone().unwrap_or_else(|| vec![Alpn::H2, Alpn::Http1]),
             tickets: self.tickets,
             unknown_names: self.unknown_names,
             client_auth: self.client_auth.as_ref().map(|auth| ClientAuth { ca: auth.ca.clone(), mode: auth.mode }),
             http3: self.http3.http3(),
         };
         Offer { profile, sources }
+    }
+}
+
+impl TlsSettings {
+    /// What a listener offers that passes on whatever is in it.
+    pub fn offer_of_any(&self) -> Offer {
+        let Offer { profile, sources } = self.offer();
+        Offer { profile: Profile { alpn: self.alpn.clone().unwrap_or_default(), http3: None, ..profile }, sources }
     }
 }
 

@@ -8,7 +8,7 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// Failures of one kind, of any number of threads.
 #[derive(Debug)]
-pub(crate) struct Episode {
+pub struct Episode {
     began: Instant,
     /// Milliseconds from then to the latest, and one more; 0 before the first.
     latest: AtomicU64,
@@ -22,7 +22,7 @@ impl Default for Episode {
 
 impl Episode {
     /// There is a failure: whether it is the first after a quiet time.
-    pub(crate) fn begins(&self) -> bool {
+    pub fn begins(&self) -> bool {
         self.begins_at(self.began.elapsed())
     }
 

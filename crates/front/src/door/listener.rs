@@ -2,18 +2,16 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::FutureExt;
 use http::HeaderValue;
-use outwork_net::thread::Vital;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::acceptor::Acceptor;
 use super::metrics::{Cut, Handshake};
 use super::places::Place;
 use super::pulse::Beat;
@@ -24,13 +22,26 @@ use crate::h2;
 use crate::message::{Origin, Rewound};
 use crate::tls::{self, Accepted, Session, Tls};
 
-/// Pause after a failed accept. Out of descriptors, trying again at once would spin.
-const PAUSE: Duration = Duration::from_millis(50);
-
 /// A socket that listens beside others on the same address; the kernel shares connections out between them.
+///
+/// # Errors
+/// What is in the way of listening there.
 pub(crate) fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    listen_with(address, backlog, |_| Ok(()))
+}
+
+/// The same, with options that connections inherit, or that a socket has to have before it is bound.
+///
+/// # Errors
+/// What is in the way of listening there.
+pub fn listen_with(
+    address: SocketAddr,
+    backlog: i32,
+    options: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+) -> io::Result<TcpListener> {
     let socket = reusing(address)?;
     sockopt::set_socket_reuseport(&socket, true)?;
+    options(socket.as_fd())?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, backlog)?;
     Ok(socket.into())
@@ -62,7 +73,7 @@ fn reusing(address: SocketAddr) -> io::Result<OwnedFd> {
 
 /// A socket that is accepted on.
 pub(crate) struct Listening {
-    socket: tokio::net::TcpListener,
+    acceptor: Acceptor,
     local: SocketAddr,
     place: Place,
     worker: Rc<Worker>,
@@ -71,31 +82,18 @@ pub(crate) struct Listening {
 
 impl Listening {
     pub(crate) fn new(socket: TcpListener, place: Place, worker: Rc<Worker>, open: Arc<Open>) -> io::Result<Self> {
-        let local = socket.local_addr()?;
-        Ok(Self { socket: tokio::net::TcpListener::from_std(socket)?, local, place, worker, open })
+        let acceptor = Acceptor::new(socket)?;
+        Ok(Self { local: acceptor.local(), acceptor, place, worker, open })
     }
 
     /// Takes what has come already.
     pub(crate) fn accept_what_waits(&self) {
-        while let Some(Ok((stream, peer))) = self.socket.accept().now_or_never() {
-            self.begin(stream, peer);
-        }
+        self.acceptor.take_what_waits(|stream, peer| self.begin(stream, peer));
     }
 
     pub(crate) async fn accept(self: Rc<Self>) {
-        let _vital = Vital;
-        loop {
-            match self.socket.accept().await {
-                Ok((stream, peer)) => self.begin(stream, peer),
-                Err(error) => {
-                    self.worker.metrics.connections_cut.of(Cut::Accept).inc();
-                    if self.open.unaccepted.begins() {
-                        tracing::warn!(%error, listener = %self.local, "cannot accept connections; those that follow are counted only");
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
+        let failed = || self.worker.metrics.connections_cut.of(Cut::Accept).inc();
+        self.acceptor.run(&self.open.unaccepted, failed, |stream, peer| self.begin(stream, peer)).await;
     }
 
     fn begin(&self, stream: TcpStream, peer: SocketAddr) {

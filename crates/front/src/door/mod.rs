@@ -4,15 +4,16 @@
 //! - `pulse`: deadlines of connections; `pace`: those of requests that share one.
 //! - `places`: where it listens: the sockets of every thread, kept for a reload and for the process that comes after this one.
 //! - `thread`: one thread: what it listens on, what it is told, and its end.
-//! - `listener`: listening sockets, and what is accepted on them; `episode`: what fails again and again is told of once.
+//! - [`acceptor`]: a socket that is accepted on. `listener`: listening sockets, and what is accepted on them; `episode`: what fails again and again is told of once.
 //! - `passed`: connections that proxies pass on, with whose they are in front.
 //! - `metrics`: what all of it counts.
 
+pub mod acceptor;
 pub(crate) mod episode;
 pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod pace;
-mod passed;
+pub mod passed;
 pub(crate) mod places;
 pub(crate) mod pulse;
 mod thread;
@@ -31,8 +32,8 @@ use crate::filter::Entry;
 use crate::filter::clients::{self, Clients};
 use crate::h1::head::HeadLimits;
 use crate::message::Handler;
-use episode::Episode;
-pub use listener::vacant;
+pub use episode::Episode;
+pub use listener::{listen_with, vacant};
 use metrics::Cut;
 pub use metrics::DoorMetrics;
 use places::{Change, Places, Sockets};

@@ -12,16 +12,19 @@ const STEP: usize = 512;
 
 /// What a proxy says of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Said {
+pub struct Said {
     /// Who it is from; `None` where it is the proxy's own, or nobody knows.
-    pub(super) peer: Option<SocketAddr>,
+    pub peer: Option<SocketAddr>,
     /// Whether the client has come by TLS.
-    pub(super) tls: bool,
+    pub tls: bool,
 }
 
 /// Reads the header of a connection and nothing that follows it. `None` where it ends before there is any, as when a proxy looks whether somebody
 /// listens.
-pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Option<Said>> {
+///
+/// # Errors
+/// What is wrong with the header, or with the connection.
+pub async fn read(stream: &mut TcpStream) -> io::Result<Option<Said>> {
     let mut bytes = Vec::with_capacity(STEP);
     loop {
         let before = bytes.len();

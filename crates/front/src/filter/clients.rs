@@ -14,7 +14,7 @@ const SHARDS: usize = 16;
 
 /// Counts of open connections by listener and client. There are never more of them than open connections.
 #[derive(Debug, Default)]
-pub(crate) struct Clients {
+pub struct Clients {
     shards: [Mutex<HashMap<Who, u32>>; SHARDS],
     hasher: RandomState,
 }
@@ -23,14 +23,14 @@ type Who = (SocketAddr, u128);
 
 /// A connection among those of its client; dropped, it has ended.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub struct Place {
     clients: Arc<Clients>,
     who: Who,
 }
 
 impl Clients {
     /// Another connection of `peer` on the listener at `local`; `None` where it has `limit` already.
-    pub(crate) fn enter(self: &Arc<Self>, local: SocketAddr, peer: IpAddr, limit: u32) -> Option<Place> {
+    pub fn enter(self: &Arc<Self>, local: SocketAddr, peer: IpAddr, limit: u32) -> Option<Place> {
         let who = (local, client(peer));
         let mut shard = self.shard(&who)?.lock();
         let open = shard.entry(who).or_insert(0);

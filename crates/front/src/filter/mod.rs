@@ -55,6 +55,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 pub use addresses::ListError;
 pub use auth::AuthError;
+pub use clients::{Clients, Place};
 pub use jwt::{JwtError, KeyError, ShortSecret, short_secret};
 pub use kit::{General, Kit, KitError, Prepared, Route, Taken, missing, missing_issuer};
 pub use layers::Layers;

@@ -54,7 +54,7 @@ fn cipher_name(suite: CipherSuite) -> &'static str {
 }
 
 /// How a handshake ended.
-pub(crate) enum Accepted<S> {
+pub enum Accepted<S> {
     /// There is an encrypted connection.
     Stream(Box<TlsStream<S>>),
     /// An ACME server has seen what it wanted to see.
@@ -62,12 +62,15 @@ pub(crate) enum Accepted<S> {
 }
 
 /// Does the handshake of a new connection that has come to this address.
-pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+///
+/// # Errors
+/// What is wrong with the handshake, or with the connection.
+pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     tls: &Tls,
     stream: S,
     address: IpAddr,
 ) -> io::Result<Accepted<S>> {
-    let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     match tls.answer(&start.client_hello(), address) {
         Answer::Serve(config) => match start.into_stream(config).into_fallible().await {
             Ok(stream) => Ok(Accepted::Stream(Box::new(stream))),
@@ -84,11 +87,20 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         }
         Answer::UnrecognizedName => {
             let name = start.client_hello().server_name().unwrap_or_default().to_owned();
-            start.io.write_all(&UNRECOGNIZED_NAME).await?;
-            close_gently(start.io).await;
+            refuse_name(start.io).await?;
             Err(io::Error::other(format!("no certificate for {name:?}")))
         }
     }
+}
+
+/// Tells a client in the middle of its handshake that nobody of the name that it asks for is here.
+///
+/// # Errors
+/// Where it does not take that.
+pub async fn refuse_name<S: AsyncRead + AsyncWrite + Unpin>(mut io: S) -> io::Result<()> {
+    io.write_all(&UNRECOGNIZED_NAME).await?;
+    close_gently(io).await;
+    Ok(())
 }
 
 /// How long a client may take to read why its handshake failed.

@@ -41,8 +41,7 @@ use rustls::sign::CertifiedKey;
 
 pub use certificate::{Certificate, Remark, TlsError, TlsFiles};
 pub use client::{ClientAuth, ClientCertificate};
-pub use handshake::Session;
-pub(crate) use handshake::{Accepted, accept};
+pub use handshake::{Accepted, Session, accept, refuse_name};
 pub use metrics::TlsMetrics;
 pub use profile::Profile;
 pub use quic::Http3;

@@ -6,6 +6,7 @@ pub(crate) mod event;
 pub(crate) mod mapping;
 pub(crate) mod process;
 pub(crate) mod socket;
+pub(crate) mod splice;
 
 /// The result of a system call that gives -1 and sets `errno` on failure.
 fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {

@@ -16,11 +16,6 @@ use outwork_front::https::Https;
 use outwork_front::message::Handler;
 use outwork_front::tls::{Certificates, Offer};
 use outwork_front::traffic;
-use outwork_proxy::acceleration::{self, Accelerator};
-use outwork_proxy::bench::{self, api::Benchmarks};
-use outwork_proxy::pool::Pools;
-use outwork_proxy::pool::keeper::Keeper;
-use outwork_proxy::secret;
 use outwork_telemetry::Registry;
 use outwork_web::assets::{self, Workshop};
 use outwork_web::files::{self, Shared};
@@ -30,6 +25,7 @@ use outwork_web::sql::{self, Databases};
 use parking_lot::Mutex;
 
 use super::ports::{self, Protocol};
+use super::proxy::{self, Proxy};
 use super::{cache, cannot};
 use crate::certificates::told;
 use crate::report;
@@ -38,11 +34,8 @@ use crate::settings::Settings;
 
 /// What was made of files: a directory in the data directory.
 const ASSETS: &str = "assets";
-/// What signs cookies that name backends, there too.
-const PROXY_KEY: &str = "proxy.key";
-
 /// How long a start waits for the addresses of backends. Who has none by then gets requests later.
-const NAMES: Duration = Duration::from_secs(2);
+pub(super) const NAMES: Duration = Duration::from_secs(2);
 
 /// The running door.
 pub(super) struct Front {
@@ -54,12 +47,6 @@ pub(super) struct Front {
     pub(super) shared: Shared,
     /// What routes query.
     pub(super) queries: Arc<Queries>,
-    /// What they pass requests on to.
-    pub(super) pools: Arc<Pools>,
-    keeper: Mutex<Option<Keeper>>,
-    benchmarks: Arc<Benchmarks>,
-    /// Has the kernel pass packets on to them.
-    pub(super) accelerator: Arc<Accelerator>,
     /// Middleware, which outlives a reload.
     pub(super) kit: Kit,
     pub(super) metrics: Arc<DoorMetrics>,
@@ -115,6 +102,8 @@ impl BoundFront {
         settings: &Settings,
         registry: &Registry,
         certificates: &Arc<Certificates>,
+        proxy: &Proxy,
+        prepared: proxy::Prepared,
     ) -> anyhow::Result<Arc<Front>> {
         let front = &settings.front;
         let store = cache::open(&settings.cache, registry)?;
@@ -133,12 +122,6 @@ impl BoundFront {
         let kit = Kit::default();
         registry.register(Arc::clone(kit.metrics()) as _)?;
         registry.register(Arc::clone(&kit.traffic().metrics) as _)?;
-        let key = settings.store.data_dir.join(PROXY_KEY);
-        let pools = Pools::new(secret::keep(&key).with_context(|| format!("{}", key.display()))?);
-        registry.register(Arc::clone(pools.metrics()) as _)?;
-        let prepared = pools
-            .prepare(&settings.proxy, &front.asked())
-            .map_err(|error| cannot("the front door does not open", error))?;
         let made_of = MadeOf {
             kit: &kit,
             files: &shared,
@@ -146,16 +129,13 @@ impl BoundFront {
             edge: settings.cache.cdn.as_ref(),
             databases: &databases,
             web: &settings.web,
-            pools: &prepared,
+            pools: &prepared.pools,
         };
         let site = front.site(&made_of).map_err(|error| cannot("the front door does not open", error))?;
         let handler = handler(settings, &self.listening, certificates, Arc::clone(&site.routes));
         let metrics = Arc::new(DoorMetrics::default());
         registry.register(Arc::clone(&metrics) as _).context("front")?;
-        pools.commit(prepared);
-        let keeper = Keeper::start(&pools).context("nobody can look after proxy.pool")?;
-        pools.wait_for_names(NAMES);
-        let accelerator = super::acceleration::start(settings, &pools, registry)?;
+        proxy.commit(prepared, NAMES);
         let caching = cache::start(&settings.cache, &settings.store.data_dir, store, site.routes)?;
         let door = self.bound.serve(Serving { options: front.options(), handler, entry: site.entry }, &metrics)?;
         kit.commit(site.taken);
@@ -167,14 +147,6 @@ impl BoundFront {
             certificates: Arc::clone(certificates),
             shared,
             queries: Queries::new(Arc::new(databases)),
-            pools,
-            keeper: Mutex::new(Some(keeper)),
-            benchmarks: {
-                let benchmarks = Benchmarks::new();
-                benchmarks.set_targets(&settings.proxy.benchmark.targets);
-                benchmarks
-            },
-            accelerator,
             kit,
             metrics,
         }))
@@ -218,7 +190,6 @@ impl Front {
     pub(super) fn replace(&self, settings: &Settings, site: Site, listeners: Listeners) {
         self.kit.commit(site.taken);
         self.shared.adopt(&site.folders);
-        self.benchmarks.set_targets(&settings.proxy.benchmark.targets);
         let routes = self.kit.traffic().routes();
         let is_there = |label: &str| routes.iter().flatten().any(|route| route.label == label);
         self.queries.databases().shared().metrics.retain_statements(is_there);
@@ -235,10 +206,9 @@ impl Front {
         self.door.lock().as_ref().map_or(Ok(Vec::new()), Door::hand_over)
     }
 
-    /// Lets go of what another process is to have: the folders of the cache and of assets, programs and tables of the kernel. Answers come from memory and from their sources from here on,
+    /// Lets go of what another process is to have: the folders of the cache and of assets. Answers come from memory and from their sources from here on,
     /// and of files, what was made before.
     pub(super) fn release(&self) {
-        self.accelerator.leave();
         self.shared.workshop.close();
         self.caching.store.tiers().close();
     }
@@ -248,8 +218,6 @@ impl Front {
         if let Some(door) = self.door.lock().take() {
             door.stop(farewell, patience);
         }
-        self.accelerator.stop();
-        drop(self.keeper.lock().take());
         self.kit.close();
         // What waits to be written below memory.
         self.release();
@@ -314,7 +282,7 @@ fn handler(
     let listeners = || settings.front.listener.iter().zip(listening).map(|(one, at)| (one, at.address));
     let encrypted: Vec<_> = listeners().filter_map(|(one, at)| Some((at, one.https_port(at)?))).collect();
     let rules: Vec<_> = listeners().filter_map(|(one, at)| one.rule(at, &encrypted)).collect();
-    match rules.is_empty() && settings.front.acme().is_none() {
+    match rules.is_empty() && settings.acme().is_none() {
         true => Box::new(routes),
         false => Box::new(Https::new(rules, certificates.challenges(), Box::new(routes))),
     }
@@ -331,23 +299,6 @@ pub(super) fn web_api(front: &Front) -> ServiceApi {
             let count = databases.databases().len();
             let noun = if count == 1 { "database" } else { "databases" };
             ServiceState { state: State::Running, ready: true, detail: format!("{count} {noun}") }
-        }),
-    }
-}
-
-/// What the admin API serves of pools.
-pub(super) fn proxy_api(front: &Front) -> ServiceApi {
-    let pools = Arc::clone(&front.pools);
-    ServiceApi {
-        name: "proxy",
-        router: outwork_proxy::api::router(Arc::clone(&front.pools))
-            .merge(acceleration::api::router(Arc::clone(&front.accelerator)))
-            .merge(bench::api::router(Arc::clone(&front.benchmarks))),
-        state: Box::new(move || {
-            let count = pools.all().len();
-            let state = if count == 0 { State::Stopped } else { State::Running };
-            let noun = if count == 1 { "pool" } else { "pools" };
-            ServiceState { state, ready: true, detail: format!("{count} {noun}") }
         }),
     }
 }

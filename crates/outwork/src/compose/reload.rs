@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 
 use super::front::Front;
+use super::proxy::Proxy;
 use crate::certificates::told;
 use crate::cli::Global;
 use crate::local::places;
@@ -130,6 +132,7 @@ pub(super) struct Reload {
     pub(super) logs: Logs,
     pub(super) dhcp: Option<Arc<Service>>,
     pub(super) front: Option<Arc<Front>>,
+    pub(super) proxy: Arc<Proxy>,
     pub(super) certificates: Arc<Certificates>,
     /// That of the admin API.
     pub(super) tls: Option<Arc<Tls>>,
@@ -194,12 +197,10 @@ impl Reload {
             before.with(&read.value.web).map(|after| (before, Arc::new(after)))
         });
         let databases = databases.transpose().map_err(Refusal::Prepare)?;
-        let pools = front.map(|front| front.pools.prepare(&read.value.proxy, &read.value.front.asked())).transpose();
-        let pools = pools.map_err(|error| Refusal::Prepare(error.to_string()))?;
-        let accelerated = front.map(|front| super::acceleration::prepare(&front.accelerator, &read.value)).transpose();
-        let accelerated = accelerated.map_err(Refusal::Prepare)?;
+        let proxy = self.proxy.prepare(&read.value).map_err(Refusal::Prepare)?;
+        let pools = &proxy.pools;
         // Made ready in any case: a folder may have come in the place of another though no setting has changed.
-        let made = front.zip(databases.as_ref()).zip(pools.as_ref()).map(|((front, (_, databases)), pools)| {
+        let made = front.zip(databases.as_ref()).map(|(front, (_, databases))| {
             let (kit, files, store, web) = (&front.kit, &front.shared, &front.caching.store, &read.value.web);
             let made_of = MadeOf { kit, files, store, edge: read.value.cache.cdn.as_ref(), databases, web, pools };
             read.value.front.site(&made_of)
@@ -208,12 +209,13 @@ impl Reload {
         let listeners = front.map(|front| front.prepare(&read.value)).transpose().map_err(Refusal::Prepare)?;
         // The certificates' files may have changed though no setting has.
         let mut offers = listeners.as_ref().map(|listeners| listeners.offers.clone()).unwrap_or_default();
+        offers.extend(proxy.offers.iter().cloned());
         if let (Some(tls), Some(files)) = (&self.tls, read.value.admin.tls_files()) {
             offers.push(("admin.tls".to_owned(), Arc::clone(tls), Offer::from(files)));
         }
         let keys: Vec<_> = offers.iter().map(|(key, ..)| key.clone()).collect();
         let offers = offers.into_iter().map(|(_, tls, offer)| (tls, offer)).collect();
-        let certificates = self.certificates.prepare(offers, read.value.front.acme());
+        let certificates = self.certificates.prepare(offers, read.value.acme());
         let certificates = certificates.map_err(|error| {
             let key = keys.get(error.listener).map_or("tls", String::as_str);
             Refusal::Prepare(format!("{key}: {}", told(&error.source, &read.value)))
@@ -226,11 +228,8 @@ impl Reload {
         if let (Some(front), Some(site), Some(listeners)) = (front, site, listeners) {
             front.caching.warmer.replace(Arc::clone(&site.routes), read.value.cache.warming.clone());
             front.replace(&read.value, site, listeners);
-            pools.into_iter().for_each(|pools| front.pools.commit(pools));
-            if let Some(accelerated) = accelerated {
-                super::acceleration::commit(&front.accelerator, accelerated);
-            }
         }
+        self.proxy.commit(proxy, Duration::ZERO);
         if let (Some(front), Some((before, databases))) = (front, databases) {
             front.queries.replace(Arc::clone(&databases));
             tokio::runtime::Handle::current().block_on(databases.forget_replaced(&before));

@@ -19,6 +19,8 @@ use anyhow::{Context, anyhow, bail};
 use outwork_front::door::{Handed, HandedQuic};
 use outwork_net::handover::{Line, Message};
 use outwork_net::privileges;
+use outwork_proxy::config::Protocol;
+use outwork_proxy::l4::{self, Layer4};
 use parking_lot::Mutex;
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
@@ -39,6 +41,8 @@ const SERVING: Duration = Duration::from_secs(600);
 enum Word {
     /// To the successor: the sockets of a listener.
     Listener { of: Of, address: std::net::SocketAddr, tcp: usize, quic: Option<QuicWord> },
+    /// To the successor: the sockets of a listener of layer 4.
+    Layer4 { is_udp: bool, address: std::net::SocketAddr },
     /// To the successor: those were all.
     Listeners,
     /// From it: there is nothing that hinders it.
@@ -91,6 +95,7 @@ pub(super) struct Takeover(Line);
 pub(super) struct Inherited {
     pub(super) front: Vec<Handed>,
     pub(super) admin: Vec<Handed>,
+    pub(super) layer4: Vec<l4::Handed>,
 }
 
 impl Takeover {
@@ -123,6 +128,10 @@ impl Takeover {
                         Of::Front => inherited.front.push(handed),
                         Of::Admin => inherited.admin.push(handed),
                     }
+                }
+                (Word::Layer4 { is_udp, address }, sockets) => {
+                    let protocol = if is_udp { Protocol::Udp } else { Protocol::Tcp };
+                    inherited.layer4.push(l4::Handed { protocol, address, sockets });
                 }
                 (Word::Listeners, _) => return Ok(inherited),
                 (word, _) => bail!("the process before this one said {word:?} in place of its listeners"),
@@ -159,6 +168,7 @@ pub(super) struct Upgrade {
     program: PathBuf,
     arguments: Vec<OsString>,
     front: Option<Arc<Front>>,
+    layer4: Arc<Layer4>,
     /// Copies of the sockets of the admin API.
     admin: Mutex<Vec<Handed>>,
     heirs: Sender<Heir>,
@@ -173,12 +183,17 @@ pub(super) struct Heir {
 
 impl Upgrade {
     /// With where a ready successor is told.
-    pub(super) fn new(front: Option<Arc<Front>>, admin: Vec<Handed>) -> io::Result<(Arc<Self>, Receiver<Heir>)> {
+    pub(super) fn new(
+        front: Option<Arc<Front>>,
+        layer4: Arc<Layer4>,
+        admin: Vec<Handed>,
+    ) -> io::Result<(Arc<Self>, Receiver<Heir>)> {
         let (heirs, ready) = channel(1);
         let upgrade = Self {
             program: std::env::current_exe()?,
             arguments: std::env::args_os().skip(1).collect(),
             front,
+            layer4,
             admin: Mutex::new(admin),
             heirs,
             under_way: tokio::sync::Mutex::default(),
@@ -231,6 +246,13 @@ impl Upgrade {
             if let Err(error) = say(&heir.line, &word, &files) {
                 // It may have said why before it ended.
                 tracing::debug!(%error, "a listener was not handed over");
+            }
+        }
+        for l4::Handed { protocol, address, sockets } in self.layer4.hand_over()? {
+            let files: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+            let word = Word::Layer4 { is_udp: protocol == Protocol::Udp, address };
+            if let Err(error) = say(&heir.line, &word, &files) {
+                tracing::debug!(%error, "a listener of layer 4 was not handed over");
             }
         }
         if let Err(error) = say(&heir.line, &Word::Listeners, &[]) {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use outwork_config::{At, Fault};
 use outwork_front::config::Listener;
-use outwork_proxy::config::Protocol;
+use outwork_proxy::config::{self as proxy, Protocol};
 
 use super::takes;
 use crate::settings::Settings;
@@ -25,6 +25,20 @@ pub(crate) fn is_apart(settings: &Settings, at: &mut At<'_>) {
                 );
             }
         }
+    }
+}
+
+/// Refuses certificates by ACME that nobody may order.
+pub(crate) fn acme_can_work(settings: &Settings, at: &mut At<'_>) {
+    let asks = |one: &proxy::Listener| one.tls.as_ref().is_some_and(|tls| !tls.acme.is_empty());
+    if settings.front.acme.accept_terms || at.left_out().any(|key| key.starts_with("front.acme")) {
+        return;
+    }
+    if let Some(index) = settings.proxy.listener.iter().position(asks) {
+        let fault = Fault::new("the terms of service of the certificate authority are not accepted");
+        let help = "read them, and set front.acme.accept_terms = true; for development there is tls.local";
+        let fault = fault.expected("front.acme.accept_terms = true").help(help);
+        at.fault(&format!("proxy.listener[{index}].tls.acme"), fault);
     }
 }
 

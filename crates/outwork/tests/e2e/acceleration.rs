@@ -58,8 +58,7 @@ impl Rooms {
         let backends = |scheme| format!("[{{ url = '{scheme}://10.2.1.2:80' }}, {{ url = '{scheme}://10.2.2.2:80' }}]");
         let check = "{ interval = '50ms', timeout = '200ms', unhealthy_threshold = 1, healthy_threshold = 1";
         self.site.configure(&format!(
-            "[[front.listener]]\naddress = '127.0.0.1:8080'\n\
-             [[proxy.listener]]\nname = 'stream'\naddress = ['{VIP}']\npool = 'tcp'\nforwarding = 'nat'\n\
+            "[[proxy.listener]]\nname = 'stream'\naddress = ['{VIP}']\npool = 'tcp'\nforwarding = 'nat'\n\
              [[proxy.listener]]\nname = 'datagrams'\nprotocol = 'udp'\naddress = ['{VIP}']\npool = 'udp'\nforwarding = 'nat'\n\
              [proxy.pool.tcp]\npolicy = 'ip_hash'\nbackend = {}\nhealth_check = {check} }}\n\
              [proxy.pool.udp]\npolicy = 'ip_hash'\nbackend = {}\nhealth_check = {check}, port = 80 }}\n\

@@ -10,6 +10,7 @@ mod errors;
 mod filters;
 mod front;
 mod http3;
+mod layer4;
 mod local_access;
 mod measure;
 mod practice;

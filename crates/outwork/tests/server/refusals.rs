@@ -19,7 +19,7 @@ fn refused(lines: &str) -> Vec<Json> {
 }
 
 /// The one fault of these lines, which lies here: what was found, and what helps.
-fn fault(lines: &str, key: &str) -> (String, String) {
+pub(crate) fn fault(lines: &str, key: &str) -> (String, String) {
     let faults = refused(lines);
     assert_eq!(faults.len(), 1, "{lines} {faults:#?}");
     let fault = &faults[0];

@@ -15,10 +15,10 @@ const HTTPS: u16 = 8443;
 const ROUTES: &str = "[[front.route]]\npath = '/*'\nrespond = { body = 'routed' }\n";
 
 /// An authority that signs what a test needs; its root is in `root.pem`.
-struct Ca(Issuer<'static, KeyPair>);
+pub(crate) struct Ca(Issuer<'static, KeyPair>);
 
 impl Ca {
-    fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "the root of a test");
@@ -29,7 +29,7 @@ impl Ca {
     }
 
     /// Writes `FILE.pem` and `FILE.key`, good since long and for so many days from now.
-    fn sign(&self, dir: &Path, file: &str, names: &[&str], days: u64) {
+    pub(crate) fn sign(&self, dir: &Path, file: &str, names: &[&str], days: u64) {
         let mut params =
             CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("names");
         params.distinguished_name = DistinguishedName::new();

@@ -47,14 +47,14 @@ fn ask(stream: &mut TcpStream) -> String {
 }
 
 /// Clients that ask without a pause, on connections that stay as long as the server lets them. Whatever fails panics.
-struct Load {
+pub(crate) struct Load {
     over: Arc<AtomicBool>,
     answers: Arc<AtomicU32>,
     clients: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Load {
-    fn begin(address: &str) -> Self {
+    pub(crate) fn begin(address: &str) -> Self {
         let (over, answers) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
         let client = |requests: usize| {
             let (over, answers, address) = (Arc::clone(&over), Arc::clone(&answers), address.to_owned());
@@ -76,7 +76,7 @@ impl Load {
     }
 
     /// Waits until so many more were answered.
-    fn go_on(&self, more: u32) {
+    pub(crate) fn go_on(&self, more: u32) {
         let before = self.answers.load(Ordering::Relaxed);
         while self.answers.load(Ordering::Relaxed) < before + more {
             assert!(self.clients.iter().all(|client| !client.is_finished()), "a client was refused");
@@ -84,7 +84,7 @@ impl Load {
         }
     }
 
-    fn end(self) {
+    pub(crate) fn end(self) {
         self.over.store(true, Ordering::Relaxed);
         self.clients.into_iter().for_each(|client| client.join().expect("nobody was refused"));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outwork_balance::Standing;
+use outwork_fastpath::kernel::{ChangeError, attach};
 use outwork_fastpath::layout::Link;
 use outwork_fastpath::{Attached, Fastpath, Found, Vip};
 
@@ -146,10 +147,14 @@ impl Work {
                 None => drop(fastpath.detach(name)),
             }
         }
-        let told = |what, error: outwork_fastpath::kernel::ChangeError| tracing::warn!(%error, what, "the kernel's tables are not as they are to be");
-        let _ = fastpath.set(plan.settings).map_err(|error| told("settings", error));
-        let _ = fastpath.deny(plan.denied.iter().copied()).map_err(|error| told("denied networks", error));
-        let _ = fastpath.retain(|vip| plan.services.contains_key(vip)).map_err(|error| told("services", error));
+        let told = |what: &str, outcome: Result<(), ChangeError>| {
+            if let Err(error) = outcome {
+                tracing::warn!(%error, what, "the kernel's tables are not as they are to be");
+            }
+        };
+        told("settings", fastpath.set(plan.settings));
+        told("denied networks", fastpath.deny(plan.denied.iter().copied()));
+        told("services", fastpath.retain(|vip| plan.services.contains_key(vip)));
         // Their settings may be others.
         self.told.clear();
         self.follow();
@@ -175,7 +180,7 @@ impl Work {
                 true
             }
             Err(error) => {
-                let why = outwork_fastpath::kernel::attach::reasons(&error);
+                let why = attach::reasons(&error);
                 tracing::warn!(why, "no tier of the kernel can be had; sockets serve");
                 let mut status = self.shared.status.lock();
                 *status = Status { unavailable: Some(why), ..Status::default() };
@@ -215,8 +220,7 @@ impl Work {
         let text = std::fs::read_to_string("/proc/net/vlan/config").unwrap_or_default();
         let links = vlans(&text, names);
         let links = links.into_iter().filter_map(|(own, of, vlan)| {
-            let (own, of) =
-                (outwork_fastpath::kernel::attach::index_of(&own)?, outwork_fastpath::kernel::attach::index_of(&of)?);
+            let (own, of) = (attach::index_of(&own)?, attach::index_of(&of)?);
             Some((own, Link { parent: of, vlan, zero: 0 }))
         });
         if let Err(error) = fastpath.link(links) {
@@ -284,7 +288,7 @@ impl Work {
                     }
                     status.refused.insert(vip, why);
                     // What the tables said of it before may be false by now.
-                    if let outwork_fastpath::kernel::ChangeError::Refused(_) = error {
+                    if let ChangeError::Refused(_) = error {
                         let _ = fastpath.withdraw(&vip);
                         self.told.insert(vip, Told { snapshot, standings });
                     }

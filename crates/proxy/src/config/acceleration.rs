@@ -13,7 +13,7 @@ use outwork_front::filter::Network;
 section! {
     /// Packets of listeners whose `forwarding` is not `sockets` are passed on in the kernel, by programs on interfaces. Their sockets are there all the
     /// same: whatever is out of the ordinary comes to them, and everything where no tier can be had. Of connections in the kernel nobody counts how many are open:
-    /// `proxy.limits` is for those of sockets.
+    /// `proxy.limits` is for those of sockets. A listener that is given to the kernel, or taken from it, while it has connections loses those.
     pub struct Acceleration {
         /// Ways into the kernel, the best first. Where one cannot be had, the next is taken, and the log says why. Empty: none.
         pub tiers: Vec<KernelTier>,
@@ -45,7 +45,7 @@ section! {
         pub source_burst: Option<u32> [range 1..=100_000_000],
         /// Networks whose packets to listeners are dropped.
         pub deny: Vec<Network>,
-        /// Virtual functions of cards (SR-IOV), which are made at the start.
+        /// Virtual functions of cards (SR-IOV), which are made at the start. Those of a card that is no longer named here stay: `outwork tiers vfs remove` takes them away.
         pub sriov: Vec<VirtualFunctions>,
     }
     check acceleration;

@@ -83,13 +83,23 @@ pub(super) fn pool(pool: &Pool, at: &mut At<'_>) {
     if !pool.is_of_layer_4() {
         return;
     }
-    let of_requests = [
-        ("sticky", pool.sticky.is_some()),
-        ("hash", pool.hash != super::HashKey::Client),
-        ("retry.statuses", at.is_set("retry.statuses")),
-        ("retry.max_body", at.is_set("retry.max_body")),
+    let of_requests = [("sticky", pool.sticky.is_some()), ("hash", pool.hash != super::HashKey::Client)];
+    const OF_REQUESTS: [&str; 12] = [
+        "retry.statuses",
+        "retry.on_failure",
+        "retry.max_body",
+        "connections.response_timeout",
+        "connections.idle_timeout",
+        "connections.tunnel_timeout",
+        "connections.reuse",
+        "connections.max_idle",
+        "connections.min_idle",
+        "connections.keep_alive",
+        "connections.max_lifetime",
+        "connections.max_requests",
     ];
-    for (key, _) in of_requests.into_iter().filter(|(_, given)| *given) {
+    let set = OF_REQUESTS.map(|key| (key, at.is_set(key)));
+    for (key, _) in of_requests.into_iter().chain(set).filter(|(_, given)| *given) {
         let fault = Fault::new("this is about requests, and the pool is for layer 4");
         at.fault(key, fault.expected("backends such as http://HOST:PORT"));
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use outwork_config::{At, ByteSize, Fault, choice, hours, mins, secs, section};
 use outwork_front::config::{ProxyProtocol, TlsSettings};
 use outwork_front::route::HostPattern;
+use outwork_front::tls::Offer;
 
 section! {
     /// Addresses at which connections, or datagrams, are passed on to a pool as they come: layer 4.
@@ -137,6 +138,11 @@ fn listener(listener: &Listener, at: &mut At<'_>) {
         let fault = Fault::new("there is no connection_rate that it would be a burst of");
         at.fault("connection_burst", fault.expected("connection_rate = CONNECTIONS A SECOND"));
     }
+    if at.is_set("tls.http3") {
+        let fault =
+            Fault::new("a listener of layer 4 speaks no HTTP").expected("http3 in the tls of a [[front.listener]]");
+        at.fault("tls.http3", fault);
+    }
     fits_protocol(listener, at);
     fits_forwarding(listener, at);
 }
@@ -222,6 +228,11 @@ impl Listener {
     pub fn label(&self) -> String {
         let unnamed = || self.address.first().map(ToString::to_string).unwrap_or_default();
         self.name.clone().unwrap_or_else(unnamed)
+    }
+
+    /// What it offers to clients whose TLS ends here.
+    pub fn offer(&self) -> Option<Offer> {
+        self.tls.as_ref().map(TlsSettings::offer_of_any)
     }
 
     /// How long a connection, or a session, may stand still.

@@ -8,11 +8,12 @@ use futures_util::future::{Either, select};
 use outwork_balance::{Extra, MemberId};
 use tokio::time::timeout;
 
-use super::pick::{self, Taken};
+use super::pick;
 use super::retry::is_idempotent;
 use super::{Answered, Call, Failure, Proxied};
 use crate::config::Hedge;
 use crate::metrics::Hedged;
+use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
 
 /// A backend that was asked, and what came of it.

@@ -34,6 +34,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::{FaultInjection, Forward, Forwarded, HostField};
 use crate::metrics::{Absent, Injected, Retried};
+use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
 use crate::upstream::dial::DialError;
@@ -43,7 +44,6 @@ use content::Content;
 use faults::Met;
 use head::Outgoing;
 use mirror::Mirroring;
-use pick::Taken;
 use relay::Relay;
 use retry::{Failed, is_idempotent, judge};
 

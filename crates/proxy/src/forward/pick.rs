@@ -1,119 +1,38 @@
-//! A backend for a request, or a place in the line.
+//! What a request says of the backend that it is for.
 
 use std::sync::Arc;
 
-use outwork_balance::{Ask, How, Lease, Member, MemberId, NoBackend, hash};
-use tokio::time::timeout;
+use outwork_balance::{Ask, MemberId, NoBackend, hash};
 
 use super::{Call, head, unix_now};
 use crate::config::HashKey;
 use crate::metrics::Absent;
+use crate::pick::{Asking, Taken};
 use crate::pool::Pool;
 use crate::pool::endpoint::Endpoint;
 
-/// A backend that has one more request, until this goes. Then there is room for another.
-pub(super) struct Taken {
-    lease: Option<Lease>,
-    member: Arc<Member>,
-    named: bool,
-    pool: Arc<Pool>,
-}
-
-impl Taken {
-    fn new(lease: Lease, pool: &Arc<Pool>) -> Self {
-        let (member, named) = (Arc::clone(lease.member()), lease.how() == How::Sticky);
-        Self { lease: Some(lease), member, named, pool: Arc::clone(pool) }
-    }
-
-    pub(super) fn id(&self) -> MemberId {
-        self.member.id()
-    }
-
-    pub(super) fn member(&self) -> &Arc<Member> {
-        &self.member
-    }
-
-    /// Whether the client named it.
-    pub(super) fn is_named(&self) -> bool {
-        self.named
-    }
-
-    /// What is told of how it went.
-    pub(super) fn lease(&mut self) -> Option<&mut Lease> {
-        self.lease.as_mut()
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        drop(self.lease.take());
-        self.pool.queue.wake_one();
-    }
-}
-
-/// A request that waits, for as long as this is there: its client may leave, and then nobody comes back to what waits.
-struct Counted<'a>(&'a Pool);
-
-impl<'a> Counted<'a> {
-    fn new(pool: &'a Pool) -> Self {
-        pool.metrics().waiting.inc();
-        pool.figures.waiting.inc();
-        Self(pool)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.metrics().waiting.dec();
-        self.0.figures.waiting.dec();
-    }
-}
-
 /// Picks a backend that is none of those that were tried. Where all that could be have as much as they may have, it waits.
 pub(super) async fn pick(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> Result<(Taken, Arc<Endpoint>), Absent> {
-    let limits = &call.snapshot.settings.limits;
-    match attempt(pool, call, tried) {
-        Err(NoBackend::MemberLimits | NoBackend::PoolLimit) if limits.pending > 0 => {}
-        Err(reason) => return Err(reason.into()),
-        Ok(picked) => return Ok(picked),
-    }
-    let waiting = pool.queue.enter(limits.pending as usize).ok_or(Absent::QueueFull)?;
-    let _counted = Counted::new(pool);
-    let turn = timeout(limits.pending_timeout, async {
-        loop {
-            match attempt(pool, call, tried) {
-                Err(NoBackend::MemberLimits | NoBackend::PoolLimit) => {}
-                Err(reason) => return Err(reason.into()),
-                Ok(picked) => return Ok(picked),
-            }
-            waiting.again();
-            waiting.turn().await;
-        }
-    });
-    let picked = turn.await.unwrap_or(Err(Absent::QueueTimeout));
-    if picked.is_ok() {
-        waiting.served();
-    }
-    picked
+    asking(pool, call).pick(&ask(call, tried)).await
 }
 
 /// The same without waiting.
 pub(super) fn attempt(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> Result<(Taken, Arc<Endpoint>), NoBackend> {
+    asking(pool, call).attempt(&ask(call, tried))
+}
+
+fn asking<'a>(pool: &'a Arc<Pool>, call: &'a Call) -> Asking<'a> {
+    Asking { pool, snapshot: &call.snapshot, local: &call.local }
+}
+
+fn ask<'a>(call: &'a Call, tried: &'a [MemberId]) -> Ask<'a> {
     let snapshot = &call.snapshot;
     let sticky = snapshot.sticky.as_ref().filter(|_| tried.is_empty()).and_then(|sticky| {
         let value = head::cookie(&call.head.headers, &sticky.cookie)?;
         sticky.member(value, unix_now())
     });
-    let ask = Ask {
-        hash: hashed(&snapshot.settings.hash, call),
-        client: Some(call.origin.peer.ip()),
-        exclude: tried,
-        sticky,
-        established: false,
-    };
-    let lease = call.local.picker.borrow_mut().pick(&snapshot.balance, &ask, pool.now())?;
-    let endpoint = snapshot.endpoint(lease.id()).cloned();
-    endpoint.map(|endpoint| (Taken::new(lease, pool), endpoint)).ok_or(NoBackend::Empty)
+    let (hash, client) = (hashed(&snapshot.settings.hash, call), Some(call.origin.peer.ip()));
+    Ask { hash, client, exclude: tried, sticky, established: false }
 }
 
 /// The hash of what goes to the same backend; `None` where that is the client.

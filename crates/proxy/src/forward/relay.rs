@@ -12,7 +12,7 @@ use outwork_front::message::{BodyError, Trailers};
 use tokio::time::Sleep;
 
 use super::head;
-use super::pick::Taken;
+use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
 use crate::upstream::local::Local;

@@ -1,12 +1,13 @@
 //! How a connection to a backend is opened.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -39,10 +40,32 @@ pub(crate) async fn dial(
     tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
     patience: Duration,
 ) -> Result<(Wire, Option<Agreed>), DialError> {
-    timeout(patience, connect(target, tls)).await.unwrap_or(Err(DialError::Late))
+    dial_as(None, target, tls, patience).await
+}
+
+/// The same from an address that need not be of this machine.
+pub(crate) async fn dial_as(
+    source: Option<IpAddr>,
+    target: &Target,
+    tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
+    patience: Duration,
+) -> Result<(Wire, Option<Agreed>), DialError> {
+    timeout(patience, connect(source, target, tls)).await.unwrap_or(Err(DialError::Late))
+}
+
+async fn connect_from(source: Option<IpAddr>, target: SocketAddr) -> io::Result<TcpStream> {
+    let Some(source) = source.filter(|source| source.is_ipv4() == target.is_ipv4()) else {
+        return TcpStream::connect(target).await;
+    };
+    let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    outwork_net::transparent::allow(&socket, target.is_ipv4()).map_err(|error| error.source)?;
+    outwork_net::transparent::port_with_connection(&socket).map_err(|error| error.source)?;
+    socket.bind((source, 0).into())?;
+    socket.connect(target).await
 }
 
 async fn connect(
+    source: Option<IpAddr>,
     target: &Target,
     tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
 ) -> Result<(Wire, Option<Agreed>), DialError> {
@@ -51,7 +74,7 @@ async fn connect(
             let unix = UnixStream::connect(path).await.map_err(DialError::Connect)?;
             return Ok((Wire::Unix(unix), None));
         }
-        Target::Address(address) => TcpStream::connect(address).await.map_err(DialError::Connect)?,
+        Target::Address(address) => connect_from(source, *address).await.map_err(DialError::Connect)?,
     };
     // Where it is refused, small answers wait for each other, and nothing is lost.
     let _ = tcp.set_nodelay(true);

@@ -91,10 +91,10 @@ impl BodyParts for RequestBody {
 
 /// An open connection, as long as this is there.
 #[derive(Debug)]
-struct Counted(Arc<ProxyMetrics>);
+pub(crate) struct Counted(Arc<ProxyMetrics>);
 
 impl Counted {
-    fn new(metrics: &Arc<ProxyMetrics>) -> Self {
+    pub(crate) fn new(metrics: &Arc<ProxyMetrics>) -> Self {
         metrics.connections.inc();
         Self(Arc::clone(metrics))
     }

@@ -1,4 +1,4 @@
-//! What a connection to a backend runs on.
+//! What a connection to a backend runs on, or one that is passed on to it.
 
 use std::io;
 use std::pin::Pin;
@@ -6,14 +6,16 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::{client, server};
 
-/// A stream of bytes to a backend.
+/// A stream of bytes.
 #[derive(Debug)]
 pub(crate) enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<client::TlsStream<TcpStream>>),
+    /// Of a client, whose TLS ends here.
+    Accepted(Box<server::TlsStream<TcpStream>>),
 }
 
 macro_rules! each {
@@ -22,8 +24,29 @@ macro_rules! each {
             Wire::Tcp($io) => $what,
             Wire::Unix($io) => $what,
             Wire::Tls($io) => $what,
+            Wire::Accepted($io) => $what,
         }
     };
+}
+
+impl Wire {
+    /// The connection of TCP, where what goes over it is what is written.
+    pub(crate) fn plain(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            _ => None,
+        }
+    }
+
+    /// The connection of TCP that is below, whatever is between.
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(tcp) => Some(tcp),
+            Self::Unix(_) => None,
+            Self::Tls(tls) => Some(tls.get_ref().0),
+            Self::Accepted(tls) => Some(tls.get_ref().0),
+        }
+    }
 }
 
 impl AsyncRead for Wire {

@@ -2,7 +2,7 @@
 
 mod acceleration;
 mod asking;
-mod backend;
+pub(crate) mod backend;
 mod extras;
 mod failing;
 mod http2;

@@ -1,0 +1,100 @@
+//! Listeners of layer 4 through reloads, upgrades and the end.
+
+use std::io::Write;
+
+use super::{configure, connect, echo, end, hear, metric, place_of, told};
+use crate::binary::{Place, json, until};
+use crate::proxy::backend::Backend;
+use crate::upgrade::Load;
+
+#[test]
+fn ten_reloads_in_a_row_under_load_drop_nothing() {
+    let mut place = Place::new();
+    let [one, two] = [Backend::named(place.host(), "routed"), Backend::named(place.host(), "routed")];
+    configure(&place, &[one.address, two.address], "", "");
+    place.start();
+    let load = Load::begin(&format!("{}:7000", place.host()));
+    load.go_on(100);
+    for round in 0..10 {
+        let (backends, listener) = match round % 3 {
+            0 => (vec![one.address], ""),
+            1 => (vec![one.address, two.address], "max_connections = 5000"),
+            _ => (vec![two.address], "idle_timeout = '5m'"),
+        };
+        configure(&place, &backends, listener, "drain = '5m'");
+        place.must(&["reload"]);
+        load.go_on(20);
+    }
+    load.end();
+    assert_eq!(metric(&place, "ended_total", ",reason=\"backend\""), 0.0);
+    assert_eq!(metric(&place, "refused_total", ",reason=\"backend\""), 0.0);
+}
+
+#[test]
+fn a_listener_that_is_gone_accepts_nobody_and_what_it_had_goes_on_until_its_pool_is_drained() {
+    let place = place_of(&[|host| echo(host, "one")], "", "drain = '3s'");
+    let mut client = connect(&place);
+    hear(&mut client, 3);
+    place.change(|text| text.replace(":7000", ":7001"));
+    place.must(&["reload"]);
+    assert!(std::net::TcpStream::connect((place.host(), 7000)).is_err());
+    client.write_all(b"hello").expect("it is heard");
+    assert_eq!(hear(&mut client, 5), "hello");
+    assert_eq!(end(&mut client).expect("its end"), b"");
+    assert_eq!(metric(&place, "ended_total", ",reason=\"drained\""), 1.0);
+    assert_eq!(told(&place)["address"], format!("{}:7001", place.host()));
+}
+
+#[test]
+fn a_backend_that_is_drained_keeps_what_it_has_until_its_time_is_over() {
+    let place = place_of(&[|host| echo(host, "one"), |host| echo(host, "two")], "", "");
+    let mut client = connect(&place);
+    let name = hear(&mut client, 3);
+    let shown = json(&place.outwork(&["backends", "list", "--json"]));
+    let backends = shown[0]["backends"].as_array().expect("two");
+    let used = backends.iter().find(|one| one["requests"] == 1).expect("it has the connection");
+    place.must(&["backends", "drain", "app", used["key"].as_str().expect("a key"), "--for", "3s"]);
+    for _ in 0..6 {
+        assert_ne!(hear(&mut connect(&place), 3), name);
+    }
+    client.write_all(b"hello").expect("it is heard");
+    assert_eq!(hear(&mut client, 5), "hello");
+    assert_eq!(end(&mut client).expect("its end"), b"");
+}
+
+#[test]
+fn listeners_come_and_go_with_the_configuration() {
+    let mut place = Place::running();
+    let backend = echo(place.host(), "one");
+    configure(&place, &[backend], "", "");
+    place.must(&["reload"]);
+    assert_eq!(hear(&mut connect(&place), 3), "one");
+    place.change(|text| text.split("# layer 4").next().unwrap_or_default().to_owned());
+    place.must(&["reload"]);
+    assert!(std::net::TcpStream::connect((place.host(), 7000)).is_err());
+    configure(&place, &[backend], "", "");
+    place.must(&["reload"]);
+    assert_eq!(hear(&mut connect(&place), 3), "one");
+    assert!(place.stop(15).success());
+}
+
+#[test]
+fn an_upgrade_takes_the_listeners_over_and_refuses_no_connection() {
+    let mut place = Place::new();
+    let backend = Backend::named(place.host(), "routed");
+    configure(&place, &[backend.address], "", "");
+    place.start();
+    let mut before = connect(&place);
+    let load = Load::begin(&format!("{}:7000", place.host()));
+    load.go_on(100);
+    let upgraded = json(&place.outwork(&["upgrade", "--json"]));
+    let mut first = place.succeed(&upgraded["process"]);
+    load.go_on(100);
+    // What was open stays with the process that it came to.
+    before.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("it is open");
+    assert!(hear(&mut before, 8).starts_with("HTTP/1.1"));
+    drop(before);
+    load.end();
+    assert_eq!(first.wait().expect("it ends").code(), Some(0));
+    until("the other to have served", || told(&place)["total"].as_u64().is_some_and(|total| total > 0));
+}

@@ -1,0 +1,315 @@
+//! One connection: from a client to a backend.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use outwork_balance::{Ask, Extra, Outcome};
+use outwork_front::door::acceptor::Acceptor;
+use outwork_front::door::passed;
+use outwork_front::tls::{self, Accepted};
+use outwork_wire::hello::{ClientHello, HelloError};
+use outwork_wire::proxy::{Ends, Extras, Transport, write_v1, write_v2};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::crowd::Present;
+use super::limits::Seat;
+use super::metrics::{End, Refused};
+use super::post::{Key, of_backend};
+use super::relay::{self, Patience};
+use super::rule::Rule;
+use super::thread::Worker;
+use crate::config::ProxyVersion;
+use crate::metrics::{Absent, Retried};
+use crate::pick::{Asking, Taken};
+use crate::pool::Pool;
+use crate::pool::endpoint::Endpoint;
+use crate::upstream::dial::{self, DialError};
+use crate::upstream::local::Local;
+use crate::upstream::wire::Wire;
+use crate::upstream::{Counted, Version};
+
+/// How long a client may take for what comes before its connection is passed on: whose it is, and whom it asks for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes that are looked at for more of a ClientHello. Most have less.
+const STEP: usize = 2048;
+
+/// A socket that is accepted on.
+pub(super) struct Accepting {
+    acceptor: Acceptor,
+    key: Key,
+    rule: Arc<ArcSwap<Rule>>,
+    worker: Rc<Worker>,
+}
+
+impl Accepting {
+    pub(super) fn new(acceptor: Acceptor, key: Key, rule: Arc<ArcSwap<Rule>>, worker: &Rc<Worker>) -> Rc<Self> {
+        Rc::new(Self { acceptor, key, rule, worker: Rc::clone(worker) })
+    }
+
+    /// Takes what has come already.
+    pub(super) fn take_what_waits(&self) {
+        self.acceptor.take_what_waits(|stream, peer| self.begin(stream, peer));
+    }
+
+    pub(super) async fn run(self: Rc<Self>) {
+        let failed = || self.rule.load().live.cells.refused(Refused::Accept);
+        let unaccepted = &self.worker.shared.unaccepted;
+        self.acceptor.run(unaccepted, failed, |stream, peer| self.begin(stream, peer)).await;
+    }
+
+    fn begin(&self, stream: TcpStream, peer: SocketAddr) {
+        let rule = self.rule.load_full();
+        let is_passed_on = rule.proxies.contains(peer.ip());
+        // With TPROXY, a connection is to an address of its own.
+        let local = match rule.settings.transparent || self.acceptor.local().ip().is_unspecified() {
+            true => stream.local_addr().unwrap_or(self.acceptor.local()),
+            false => self.acceptor.local(),
+        };
+        let seat = Seat::take(&self.worker.shared, &rule);
+        // Whose a connection is that a proxy passes on, nobody knows yet.
+        let seat = match is_passed_on {
+            true => seat,
+            false => seat.and_then(|seat| seat.of_client(self.acceptor.local(), peer.ip())),
+        };
+        let seat = match seat {
+            Ok(seat) => seat,
+            Err(why) => {
+                // Who is turned away is to know at once, and is to leave nothing behind.
+                let _ = stream.set_zero_linger();
+                return rule.live.cells.refused(why);
+            }
+        };
+        rule.live.cells.opened.inc();
+        let present = self.worker.crowd.enter(self.key, &rule);
+        let key = present.key();
+        let post = self.acceptor.local();
+        let visit =
+            Visit { worker: Rc::clone(&self.worker), rule, peer, local, post, seat: Some(seat), present, tls: None };
+        let task = tokio::task::spawn_local(visit.run(stream, is_passed_on));
+        self.worker.crowd.runs(key, task.abort_handle());
+    }
+}
+
+/// A connection of a client.
+struct Visit {
+    worker: Rc<Worker>,
+    rule: Arc<Rule>,
+    /// Whose it is.
+    peer: SocketAddr,
+    /// Where it has come to.
+    local: SocketAddr,
+    /// What is listened at.
+    post: SocketAddr,
+    seat: Option<Seat>,
+    present: Present,
+    /// The name that was asked for, of one whose TLS ends here.
+    tls: Option<Option<String>>,
+}
+
+/// What a client has in front of its backend: the connection, and what was read from it already.
+struct Opened {
+    wire: Wire,
+    read: Vec<u8>,
+    pool: Arc<Pool>,
+}
+
+impl Visit {
+    async fn run(mut self, stream: TcpStream, is_passed_on: bool) {
+        match self.serve(stream, is_passed_on).await {
+            Ok(Some(end)) => self.present.ended(end),
+            Ok(None) => {}
+            Err(why) => self.rule.live.cells.refused(why),
+        }
+    }
+
+    /// How it ended, or why it came to nothing; nothing where it was only a look whether somebody listens.
+    async fn serve(&mut self, mut stream: TcpStream, is_passed_on: bool) -> Result<Option<End>, Refused> {
+        if is_passed_on && !self.whose(&mut stream).await? {
+            return Ok(None);
+        }
+        let Some(Opened { wire, read, pool }) = self.open(stream).await? else { return Ok(None) };
+        let (backend, taken, endpoint) = match self.connect(&pool).await {
+            Ok(connected) => connected,
+            Err(why) => {
+                relay::reset(&wire);
+                return Err(why);
+            }
+        };
+        let _under_way = taken;
+        let _counted = Counted::new(pool.shared_metrics());
+        if let Some(tcp) = backend.tcp() {
+            of_backend(&self.rule.settings, tcp);
+        }
+        let mut first = self.announced(&endpoint);
+        first.extend_from_slice(&read);
+        let patience = Patience { idle: self.rule.settings.idle(), half_closed: self.rule.settings.half_closed() };
+        Ok(Some(relay::run(wire, backend, first, patience, &self.worker.desk, &self.rule.live).await))
+    }
+
+    /// Takes in whose it is, as a proxy says in front of it; not where that has nothing to say.
+    async fn whose(&mut self, stream: &mut TcpStream) -> Result<bool, Refused> {
+        let said = match timeout(PATIENCE, passed::read(stream)).await {
+            Ok(Ok(said)) => said,
+            failed => {
+                if let Ok(Err(error)) = failed {
+                    tracing::debug!(peer = %self.peer, %error, "PROXY protocol");
+                }
+                return Err(Refused::Proxy);
+            }
+        };
+        let Some(said) = said else { return Ok(false) };
+        self.peer = said.peer.unwrap_or(self.peer);
+        self.seat = match self.seat.take() {
+            Some(seat) => Some(seat.of_client(self.post, self.peer.ip())?),
+            None => None,
+        };
+        Ok(true)
+    }
+
+    /// Finds out which pool it is for; nothing where it was only a look at a certificate.
+    async fn open(&mut self, stream: TcpStream) -> Result<Option<Opened>, Refused> {
+        if let Some(tls) = &self.rule.tls {
+            let accepted = timeout(PATIENCE, tls::accept(tls, stream, self.local.ip())).await;
+            let stream = match accepted {
+                Ok(Ok(Accepted::Stream(stream))) => stream,
+                Ok(Ok(Accepted::Challenged)) => return Ok(None),
+                failed => {
+                    if let Ok(Err(error)) = failed {
+                        tracing::debug!(peer = %self.peer, %error, "TLS handshake");
+                    }
+                    return Err(Refused::Tls);
+                }
+            };
+            let name = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
+            let pool = self.rule.pools.of(name.as_deref()).cloned();
+            self.tls = Some(name);
+            let pool = pool.ok_or(Refused::Name)?;
+            return Ok(Some(Opened { wire: Wire::Accepted(stream), read: Vec::new(), pool }));
+        }
+        if !self.rule.pools.go_by_name() {
+            let pool = self.rule.pools.of(None).cloned().ok_or(Refused::Name)?;
+            return Ok(Some(Opened { wire: Wire::Tcp(stream), read: Vec::new(), pool }));
+        }
+        self.open_by_name(stream).await.map(Some)
+    }
+
+    /// Reads the name that a client asks for on its way past.
+    async fn open_by_name(&self, mut stream: TcpStream) -> Result<Opened, Refused> {
+        let (hello, read) = match timeout(PATIENCE, hello(&mut stream)).await {
+            Ok(Ok(found)) => found,
+            failed => {
+                if let Ok(Err(error)) = failed {
+                    tracing::debug!(peer = %self.peer, %error, "ClientHello");
+                }
+                return Err(Refused::Tls);
+            }
+        };
+        match self.rule.pools.of(hello.server_name.as_deref()).cloned() {
+            Some(pool) => Ok(Opened { wire: Wire::Tcp(stream), read, pool }),
+            None => {
+                // Who does not listen is gone already.
+                let _ = tls::refuse_name(stream).await;
+                Err(Refused::Name)
+            }
+        }
+    }
+
+    /// Opens a connection to a backend, to another one where that fails.
+    async fn connect(&self, pool: &Arc<Pool>) -> Result<(Wire, Taken, Arc<Endpoint>), Refused> {
+        let (snapshot, local) = (pool.snapshot(), Local::of(pool));
+        let settings = &snapshot.settings;
+        let (mut tried, mut again, mut retries) = (Vec::new(), None, 0);
+        loop {
+            let ask = Ask { client: Some(self.peer.ip()), exclude: &tried, ..Ask::default() };
+            let picked = Asking { pool, snapshot: &snapshot, local: &local }.pick(&ask).await;
+            let (mut taken, endpoint) = match picked {
+                Ok(picked) => picked,
+                Err(Absent::Excluded) if !tried.is_empty() => {
+                    // There is nobody else: whoever failed may have been unlucky.
+                    tried.clear();
+                    continue;
+                }
+                Err(reason) => {
+                    pool.metrics().refused.of(reason).inc();
+                    return Err(Refused::Backend);
+                }
+            };
+            self.present.has(pool, taken.id());
+            endpoint.cells.requests.inc();
+            let began = Instant::now();
+            let source = self.rule.settings.transparent.then_some(self.peer.ip());
+            let tls = endpoint.tls.as_ref().map(|tls| (tls.config(Version::Other), &tls.name));
+            let dialled = dial::dial_as(source, &endpoint.target, tls, settings.connections.connect_timeout).await;
+            let error = match dialled {
+                Ok((wire, _)) => {
+                    pool.observe(&snapshot, taken.lease(), Outcome::Answered);
+                    pool.metrics().connections_opened.inc();
+                    endpoint.cells.opened.inc();
+                    endpoint.cells.time.record(began.elapsed());
+                    self.rule.live.cells.connect_time.record(began.elapsed());
+                    return Ok((wire, taken, endpoint));
+                }
+                Err(error) => error,
+            };
+            endpoint.cells.failures.inc();
+            let outcome = if matches!(error, DialError::Late) { Outcome::TimedOut } else { Outcome::ConnectFailed };
+            pool.observe(&snapshot, taken.lease(), outcome);
+            let verdict = match retries < settings.retry.attempts {
+                false => Retried::Spent,
+                true => {
+                    again = snapshot.balance.again(Extra::Retry, Some(taken.member()), pool.now()).ok();
+                    if again.is_some() { Retried::Again } else { Retried::Budget }
+                }
+            };
+            pool.metrics().retries.of(verdict).inc();
+            if again.is_none() || verdict != Retried::Again {
+                tracing::debug!(pool = pool.name, backend = endpoint.key, %error, "a connection was not passed on");
+                return Err(Refused::Backend);
+            }
+            retries += 1;
+            tried.push(taken.id());
+        }
+    }
+
+    /// What a backend is told before anything else.
+    fn announced(&self, endpoint: &Endpoint) -> Vec<u8> {
+        let mut said = Vec::new();
+        let ends = Ends::Internet { transport: Transport::Stream, source: self.peer, destination: self.local };
+        match self.rule.settings.send_proxy {
+            None => {}
+            Some(ProxyVersion::V1) => write_v1(&ends, &mut said),
+            Some(ProxyVersion::V2) => {
+                let name = self.tls.as_ref().and_then(|name| name.as_deref());
+                let extras = Extras {
+                    authority: name.map(str::as_bytes),
+                    tls: self.tls.as_ref().map(|_| true),
+                    ..Extras::default()
+                };
+                if let Err(error) = write_v2(&ends, &extras, &mut said) {
+                    tracing::warn!(backend = endpoint.key, %error, "a backend is not told whose a connection is");
+                }
+            }
+        }
+        said
+    }
+}
+
+/// Reads a ClientHello, and gives back what was read.
+async fn hello(stream: &mut TcpStream) -> io::Result<(ClientHello, Vec<u8>)> {
+    let mut read = Vec::with_capacity(STEP);
+    loop {
+        if stream.read_buf(&mut read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let invalid = |error: HelloError| io::Error::new(io::ErrorKind::InvalidData, error);
+        if let Some(hello) = ClientHello::read(&read).map_err(invalid)? {
+            return Ok((hello, read));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The connections and sessions of one thread: whose they are, and until when.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use foldhash::fast::FixedState;
+use outwork_balance::{MemberId, Standing};
+use slab::Slab;
+use tokio::task::AbortHandle;
+
+use super::metrics::End;
+use super::post::Key;
+use super::rule::Rule;
+use crate::pool::{Pool, Snapshot};
+
+/// What is open on a thread.
+#[derive(Default)]
+pub(super) struct Crowd {
+    entries: RefCell<Slab<Rc<Entry>>>,
+}
+
+/// One of them.
+struct Entry {
+    post: Key,
+    rule: Arc<Rule>,
+    member: RefCell<Option<(Arc<Pool>, MemberId)>>,
+    until: Cell<Option<Instant>>,
+    end: Cell<Option<End>>,
+    task: RefCell<Option<AbortHandle>>,
+}
+
+/// Being one of them.
+pub(super) struct Present {
+    crowd: Rc<Crowd>,
+    key: usize,
+    entry: Rc<Entry>,
+}
+
+impl Crowd {
+    /// One more, of this listener.
+    pub(super) fn enter(self: &Rc<Self>, post: Key, rule: &Arc<Rule>) -> Present {
+        let entry = Rc::new(Entry {
+            post,
+            rule: Arc::clone(rule),
+            member: RefCell::default(),
+            until: Cell::new(None),
+            end: Cell::new(None),
+            task: RefCell::default(),
+        });
+        let key = self.entries.borrow_mut().insert(Rc::clone(&entry));
+        Present { crowd: Rc::clone(self), key, entry }
+    }
+
+    /// The task of one that has just begun.
+    pub(super) fn runs(&self, key: usize, task: AbortHandle) {
+        if let Some(entry) = self.entries.borrow().get(key) {
+            entry.task.replace(Some(task));
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
+    /// The listener at a post is gone: what it has may go on for as long as its pool lets what leaves.
+    pub(super) fn leave(&self, post: Key, now: Instant) {
+        for (_, entry) in self.entries.borrow().iter().filter(|(_, entry)| entry.post == post) {
+            let drain = |(pool, _): &(Arc<Pool>, _)| pool.snapshot().settings.drain;
+            let drain = entry.member.borrow().as_ref().map(drain).unwrap_or_default();
+            entry.until.set(Some(now + drain));
+        }
+    }
+
+    /// Ends what is late, and what has a backend whose time to drain is over.
+    pub(super) fn beat(&self, now: Instant) {
+        let mut gone: HashMap<u64, Gone, FixedState> = HashMap::default();
+        for (_, entry) in self.entries.borrow().iter() {
+            let is_late = entry.until.get().is_some_and(|until| until <= now);
+            let has_left =
+                |(pool, id): &(Arc<Pool>, MemberId)| gone.entry(pool.number).or_insert_with(|| Gone::of(pool)).has(*id);
+            if is_late || entry.member.borrow().as_ref().is_some_and(has_left) {
+                entry.stop(End::Drained);
+            }
+        }
+    }
+
+    /// Ends all of it.
+    pub(super) fn stop(&self) {
+        self.entries.borrow().iter().for_each(|(_, entry)| entry.stop(End::Stopped));
+    }
+}
+
+impl Entry {
+    fn stop(&self, end: End) {
+        if self.end.get().is_none() {
+            self.end.set(Some(end));
+        }
+        if let Some(task) = &*self.task.borrow() {
+            task.abort();
+        }
+    }
+}
+
+/// Members of a pool that may not go on with what they have.
+struct Gone {
+    snapshot: Arc<Snapshot>,
+    drained: Vec<MemberId>,
+}
+
+impl Gone {
+    fn of(pool: &Pool) -> Self {
+        let (snapshot, now) = (pool.snapshot(), pool.now());
+        let slots = snapshot.balance.slots().iter();
+        let drained = slots.filter(|slot| slot.standing(now, true) == Standing::Drained);
+        let drained = drained.map(|slot| slot.member().id()).collect();
+        Self { snapshot, drained }
+    }
+
+    fn has(&self, id: MemberId) -> bool {
+        self.snapshot.endpoint(id).is_none() || self.drained.contains(&id)
+    }
+}
+
+impl Present {
+    pub(super) fn key(&self) -> usize {
+        self.key
+    }
+
+    /// It has this backend from now on.
+    pub(super) fn has(&self, pool: &Arc<Pool>, id: MemberId) {
+        self.entry.member.replace(Some((Arc::clone(pool), id)));
+    }
+
+    /// It ends like this.
+    pub(super) fn ended(&self, end: End) {
+        self.entry.end.set(Some(end));
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.crowd.entries.borrow_mut().try_remove(self.key);
+        if let Some(end) = self.entry.end.get() {
+            self.entry.rule.live.cells.ended(end);
+        }
+    }
+}

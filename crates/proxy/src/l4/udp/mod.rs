@@ -1,0 +1,434 @@
+//! Datagrams and their sessions: what comes from one address of a client goes to one backend, for as long as there is something.
+//!
+//! - this file: the sockets, and the datagrams that go through them.
+//! - `ids`: sessions of QUIC by connection id.
+//!
+//! Each session has a socket of its own, connected to its backend, so that the kernel finds the session of an answer and tells of a port that nobody
+//! listens at. Sessions belong to the thread that their first datagram came to; a client of QUIC that has moved may come to another thread, which then
+//! sends what it receives by the session's socket.
+
+mod ids;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+use outwork_balance::{Ask, Outcome};
+use outwork_net::transparent;
+use outwork_wire::proxy::{Ends, Extras, Transport, write_v2};
+use parking_lot::Mutex;
+use quinn::udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, sleep_until};
+
+use super::crowd::Present;
+use super::limits::Seat;
+use super::metrics::{End, Refused};
+use super::post::Key;
+use super::rule::Rule;
+use super::thread::Worker;
+use crate::pick::{Asking, Taken};
+use crate::pool::endpoint::Target;
+use crate::pool::{Pool, Snapshot};
+use crate::upstream::local::Local;
+use ids::Ids;
+
+/// Octets of one receive: a run of datagrams that the kernel gives as one.
+const RUN: usize = 64 << 10;
+
+/// Octets of a run that every kernel takes as one.
+const MOST: usize = 60_000;
+/// What the kernel says to runs that it cannot send as one.
+const EIO: i32 = Errno::IO.raw_os_error();
+const EINVAL: i32 = Errno::INVAL.raw_os_error();
+const EMSGSIZE: i32 = Errno::MSGSIZE.raw_os_error();
+
+/// The sessions of QUIC at an address, of all threads.
+pub(super) type Moved = Mutex<Ids<Arc<Session>>>;
+
+/// A socket that takes datagrams beside others at the same address; the kernel shares clients out between them.
+pub(super) fn bind(address: SocketAddr, options: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<OwnedFd> {
+    let socket = open(address)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    sockopt::set_socket_reuseport(&socket, true)?;
+    options(socket.as_fd())?;
+    rustix::net::bind(&socket, &address)?;
+    Ok(socket)
+}
+
+fn open(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?)
+}
+
+/// A socket, and what the kernel can do with it.
+#[derive(Debug)]
+struct Wire {
+    socket: UdpSocket,
+    state: UdpSocketState,
+}
+
+impl Wire {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        let socket = UdpSocket::from_std(socket.into())?;
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        // What is said here is for QUIC, which looks for the longest datagram by itself; others rely on fragments.
+        outwork_net::udp::allow_fragments(&socket, socket.local_addr()?.is_ipv4()).map_err(|error| error.source)?;
+        Ok(Self { socket, state })
+    }
+
+    /// Takes in what waits; `WouldBlock` where nothing does.
+    fn receive(&self, room: &mut Room) -> io::Result<usize> {
+        let mut slices = room.octets.chunks_mut(RUN).map(IoSliceMut::new).collect::<Vec<_>>();
+        let receive = || self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut room.found);
+        self.socket.try_io(Interest::READABLE, receive)
+    }
+
+    /// Sends a run of datagrams, all of the length `stride` but for the last; what finds no room is lost, as on any road.
+    fn send(&self, to: SocketAddr, from: Option<IpAddr>, run: &[u8], stride: usize) -> io::Result<()> {
+        let stride = stride.max(1);
+        let together = self.state.max_gso_segments().min(MOST / stride).max(1);
+        for part in run.chunks(together * stride) {
+            let several = (part.len() > stride).then_some(stride);
+            match (self.send_part(to, from, part, several), several) {
+                // They are too long for the way, or its device does not part runs.
+                (Err(error), Some(_)) if matches!(error.raw_os_error(), Some(EIO | EINVAL | EMSGSIZE)) => {
+                    part.chunks(stride).try_for_each(|one| self.send_part(to, from, one, None))?;
+                }
+                (sent, _) => sent?,
+            }
+        }
+        Ok(())
+    }
+
+    fn send_part(&self, to: SocketAddr, from: Option<IpAddr>, part: &[u8], several: Option<usize>) -> io::Result<()> {
+        let transmit = Transmit { destination: to, ecn: None, contents: part, segment_size: several, src_ip: from };
+        self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
+    }
+}
+
+/// Where a thread receives.
+struct Room {
+    octets: Box<[u8]>,
+    found: [RecvMeta; BATCH_SIZE],
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { octets: vec![0; BATCH_SIZE * RUN].into_boxed_slice(), found: [RecvMeta::default(); BATCH_SIZE] }
+    }
+}
+
+impl Room {
+    /// What was received: from where, to where, and the run with the length of its datagrams.
+    fn runs(&self, count: usize) -> impl Iterator<Item = (&RecvMeta, &[u8])> {
+        let found = self.found.iter().zip(self.octets.chunks(RUN)).take(count);
+        found.filter_map(|(meta, octets)| Some((meta, octets.get(..meta.len)?))).filter(|(_, run)| !run.is_empty())
+    }
+}
+
+/// What of a thread all of its sockets share.
+#[derive(Default)]
+pub(super) struct Desk(RefCell<Option<Room>>);
+
+/// Whose a session is: the client, and which of our addresses it has asked.
+type Ends4 = (SocketAddr, Option<IpAddr>);
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    number: u64,
+    backend: Wire,
+    target: SocketAddr,
+    /// Another one after its client has moved.
+    client: Mutex<Ends4>,
+    /// When something came last, in milliseconds since this process began to count.
+    used: AtomicU64,
+    rule: Arc<Rule>,
+    /// What the backend is told before the first datagram.
+    is_announced: AtomicBool,
+}
+
+/// A socket that clients send to.
+pub(super) struct Face {
+    wire: Wire,
+    local: SocketAddr,
+    key: Key,
+    rule: Arc<ArcSwap<Rule>>,
+    worker: Rc<Worker>,
+    sessions: RefCell<HashMap<Ends4, Arc<Session>, RandomState>>,
+    moved: Arc<Moved>,
+}
+
+impl Face {
+    pub(super) fn new(
+        socket: OwnedFd,
+        key: Key,
+        rule: Arc<ArcSwap<Rule>>,
+        moved: Arc<Moved>,
+        worker: &Rc<Worker>,
+    ) -> io::Result<Rc<Self>> {
+        let wire = Wire::new(socket)?;
+        let local = wire.socket.local_addr()?;
+        let sessions = RefCell::default();
+        Ok(Rc::new(Self { wire, local, key, rule, worker: Rc::clone(worker), sessions, moved }))
+    }
+
+    /// Takes what clients send, for as long as anybody waits for this.
+    pub(super) async fn run(self: Rc<Self>) {
+        let _vital = outwork_net::thread::Vital;
+        loop {
+            if self.wire.socket.readable().await.is_err() {
+                continue;
+            }
+            let mut room = self.worker.datagrams.0.borrow_mut().take().unwrap_or_default();
+            // What ICMP says of one client is no matter of the others.
+            if let Ok(count) = self.wire.receive(&mut room) {
+                for (meta, run) in room.runs(count) {
+                    self.take(meta, run);
+                }
+            }
+            self.worker.datagrams.0.replace(Some(room));
+        }
+    }
+
+    /// Passes on what came from a client at once.
+    fn take(self: &Rc<Self>, meta: &RecvMeta, run: &[u8]) {
+        let rule = self.rule.load();
+        let whose = (meta.addr, meta.dst_ip);
+        let stride = if meta.stride == 0 { run.len() } else { meta.stride };
+        if rule.settings.quic {
+            // Of one address may come what is of several connections.
+            for datagram in run.chunks(stride) {
+                self.pass(&rule, whose, datagram, stride);
+            }
+        } else {
+            self.pass(&rule, whose, run, stride);
+        }
+    }
+
+    fn pass(self: &Rc<Self>, rule: &Arc<Rule>, whose: Ends4, run: &[u8], stride: usize) {
+        let Some(session) = self.session(rule, whose, run) else { return };
+        session.used.store(self.worker.shared.millis(), Relaxed);
+        session.rule.live.cells.received.add(run.len() as u64);
+        let mut rest = run;
+        if rule.settings.send_proxy.is_some() && !session.is_announced.swap(true, Relaxed) {
+            let (first, others) = run.split_at(stride.min(run.len()));
+            let mut said = self.announced(whose);
+            said.extend_from_slice(first);
+            self.lost(rule, session.backend.send(session.target, None, &said, said.len()));
+            rest = others;
+        }
+        if !rest.is_empty() {
+            self.lost(rule, session.backend.send(session.target, None, rest, stride));
+        }
+    }
+
+    fn lost(&self, rule: &Rule, sent: io::Result<()>) {
+        // What a backend's ICMP says, the session hears by itself.
+        if sent.is_err_and(|error| error.kind() != io::ErrorKind::ConnectionRefused) {
+            rule.live.cells.dropped.inc();
+        }
+    }
+
+    /// The session of a client's datagrams.
+    fn session(self: &Rc<Self>, rule: &Arc<Rule>, whose: Ends4, run: &[u8]) -> Option<Arc<Session>> {
+        if rule.settings.quic {
+            let named = self.moved.lock().find(run).cloned();
+            if let Some(session) = named {
+                let mut client = session.client.lock();
+                if *client != whose {
+                    *client = whose;
+                }
+                drop(client);
+                return Some(session);
+            }
+        }
+        let known = self.sessions.borrow().get(&whose).cloned();
+        known.or_else(|| match self.begin(rule, whose) {
+            Ok(session) => Some(session),
+            Err(why) => {
+                rule.live.cells.refused(why);
+                None
+            }
+        })
+    }
+
+    /// Begins a session with a backend.
+    fn begin(self: &Rc<Self>, rule: &Arc<Rule>, whose: Ends4) -> Result<Arc<Session>, Refused> {
+        let shared = &self.worker.shared;
+        let seat = Seat::take(shared, rule)?.of_client(self.local, whose.0.ip())?;
+        let pool = rule.pools.of(None).ok_or(Refused::Name)?;
+        let (snapshot, local) = (pool.snapshot(), Local::of(pool));
+        let ask = Ask { client: Some(whose.0.ip()), ..Ask::default() };
+        let picked = Asking { pool, snapshot: &snapshot, local: &local }.attempt(&ask);
+        let (taken, endpoint) = picked.map_err(|reason| {
+            pool.metrics().refused.of(reason.into()).inc();
+            Refused::Backend
+        })?;
+        endpoint.cells.requests.inc();
+        let Target::Address(target) = endpoint.target else { return Err(Refused::Backend) };
+        let source = rule.settings.transparent.then_some(whose.0.ip());
+        let backend = connect(target, source, rule).map_err(|error| {
+            tracing::debug!(%error, %target, "a session of UDP does not begin");
+            Refused::Backend
+        })?;
+        endpoint.cells.opened.inc();
+        rule.live.cells.opened.inc();
+        let session = Arc::new(Session {
+            number: shared.sessions.fetch_add(1, Relaxed),
+            backend,
+            target,
+            client: Mutex::new(whose),
+            used: AtomicU64::new(shared.millis()),
+            rule: Arc::clone(rule),
+            is_announced: AtomicBool::new(false),
+        });
+        self.sessions.borrow_mut().insert(whose, Arc::clone(&session));
+        let present = self.worker.crowd.enter(self.key, rule);
+        present.has(pool, taken.id());
+        let key = present.key();
+        let open = Open {
+            face: Rc::clone(self),
+            whose,
+            session: Arc::clone(&session),
+            present,
+            _seat: seat,
+            taken,
+            pool: Arc::clone(pool),
+            snapshot,
+            has_answered: false,
+        };
+        let task = tokio::task::spawn_local(open.run());
+        self.worker.crowd.runs(key, task.abort_handle());
+        Ok(session)
+    }
+
+    /// What a backend is told in front of the first datagram.
+    fn announced(&self, (client, asked): Ends4) -> Vec<u8> {
+        let mut said = Vec::new();
+        let destination = asked.map_or(self.local, |address| SocketAddr::new(address, self.local.port()));
+        let ends = Ends::Internet { transport: Transport::Datagram, source: client, destination };
+        if let Err(error) = write_v2(&ends, &Extras::default(), &mut said) {
+            tracing::warn!(%error, "a backend is not told whose a session is");
+        }
+        said
+    }
+}
+
+fn connect(target: SocketAddr, source: Option<IpAddr>, rule: &Rule) -> io::Result<Wire> {
+    let socket = open(target)?;
+    if let Some(size) = rule.settings.receive_buffer {
+        sockopt::set_socket_recv_buffer_size(&socket, size.as_usize() / 2)?;
+    }
+    if let Some(source) = source.filter(|source| source.is_ipv4() == target.is_ipv4()) {
+        transparent::allow(&socket, target.is_ipv4()).map_err(|error| error.source)?;
+        rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;
+    } else {
+        let any: IpAddr = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        rustix::net::bind(&socket, &SocketAddr::new(any, 0))?;
+    }
+    rustix::net::connect(&socket, &target)?;
+    Wire::new(socket)
+}
+
+/// A session on the thread that it belongs to.
+struct Open {
+    face: Rc<Face>,
+    whose: Ends4,
+    session: Arc<Session>,
+    present: Present,
+    _seat: Seat,
+    taken: Taken,
+    pool: Arc<Pool>,
+    snapshot: Arc<Snapshot>,
+    has_answered: bool,
+}
+
+impl Open {
+    async fn run(mut self) {
+        let end = self.answer().await;
+        self.present.ended(end);
+    }
+
+    /// Passes on what the backend sends, until nothing moves for too long.
+    async fn answer(&mut self) -> End {
+        let idle = self.session.rule.settings.idle();
+        let still = sleep_until(Instant::now() + idle);
+        tokio::pin!(still);
+        loop {
+            tokio::select! {
+                ready = self.session.backend.socket.readable() => {
+                    if ready.is_err() || !self.take() {
+                        return End::Backend;
+                    }
+                }
+                () = &mut still => {
+                    let silent = self.face.worker.shared.millis().saturating_sub(self.session.used.load(Relaxed));
+                    match idle.checked_sub(Duration::from_millis(silent)).filter(|left| !left.is_zero()) {
+                        Some(left) => still.as_mut().reset(Instant::now() + left),
+                        None => return End::Idle,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what waits; not where the backend's machine says that nobody listens there.
+    fn take(&mut self) -> bool {
+        let face = &self.face;
+        let mut room = face.worker.datagrams.0.borrow_mut().take().unwrap_or_default();
+        let received = self.session.backend.receive(&mut room);
+        let goes_on = match received {
+            Ok(count) => {
+                let client = *self.session.client.lock();
+                self.session.used.store(face.worker.shared.millis(), Relaxed);
+                for (meta, run) in room.runs(count) {
+                    let stride = if meta.stride == 0 { run.len() } else { meta.stride };
+                    if self.session.rule.settings.quic {
+                        for datagram in run.chunks(stride).filter(|one| Ids::<Arc<Session>>::is_news(one)) {
+                            face.moved.lock().learn(self.session.number, &self.session, datagram);
+                        }
+                    }
+                    self.session.rule.live.cells.sent.add(run.len() as u64);
+                    face.lost(&self.session.rule, face.wire.send(client.0, client.1, run, stride));
+                }
+                if !self.has_answered {
+                    self.has_answered = true;
+                    self.pool.observe(&self.snapshot, self.taken.lease(), Outcome::Answered);
+                }
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+            Err(_) => {
+                self.pool.observe(&self.snapshot, self.taken.lease(), Outcome::ConnectFailed);
+                false
+            }
+        };
+        face.worker.datagrams.0.replace(Some(room));
+        goes_on
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.face.sessions.borrow_mut().remove(&self.whose);
+        if self.session.rule.settings.quic {
+            self.face.moved.lock().forget(self.session.number);
+        }
+    }
+}

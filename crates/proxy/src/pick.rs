@@ -1,0 +1,114 @@
+//! A backend for a request or a connection, or a place in the line.
+
+use std::sync::Arc;
+
+use outwork_balance::{Ask, How, Lease, Member, MemberId, NoBackend};
+use tokio::time::timeout;
+
+use crate::metrics::Absent;
+use crate::pool::endpoint::Endpoint;
+use crate::pool::{Pool, Snapshot};
+use crate::upstream::local::Local;
+
+/// A backend that has one more request, or connection, until this goes. Then there is room for another.
+pub(crate) struct Taken {
+    lease: Option<Lease>,
+    member: Arc<Member>,
+    named: bool,
+    pool: Arc<Pool>,
+}
+
+impl Taken {
+    fn new(lease: Lease, pool: &Arc<Pool>) -> Self {
+        let (member, named) = (Arc::clone(lease.member()), lease.how() == How::Sticky);
+        Self { lease: Some(lease), member, named, pool: Arc::clone(pool) }
+    }
+
+    pub(crate) fn id(&self) -> MemberId {
+        self.member.id()
+    }
+
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    /// Whether the client named it.
+    pub(crate) fn is_named(&self) -> bool {
+        self.named
+    }
+
+    /// What is told of how it went.
+    pub(crate) fn lease(&mut self) -> Option<&mut Lease> {
+        self.lease.as_mut()
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        drop(self.lease.take());
+        self.pool.queue.wake_one();
+    }
+}
+
+/// One that waits, for as long as this is there: its client may leave, and then nobody comes back to what waits.
+struct Counted<'a>(&'a Pool);
+
+impl<'a> Counted<'a> {
+    fn new(pool: &'a Pool) -> Self {
+        pool.metrics().waiting.inc();
+        pool.figures.waiting.inc();
+        Self(pool)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics().waiting.dec();
+        self.0.figures.waiting.dec();
+    }
+}
+
+/// Who asks a pool for a backend.
+#[derive(Clone, Copy)]
+pub(crate) struct Asking<'a> {
+    pub(crate) pool: &'a Arc<Pool>,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) local: &'a Local,
+}
+
+impl Asking<'_> {
+    /// Picks a backend. Where all that could be have as much as they may have, it waits.
+    pub(crate) async fn pick(&self, ask: &Ask<'_>) -> Result<(Taken, Arc<Endpoint>), Absent> {
+        let (pool, limits) = (self.pool, &self.snapshot.settings.limits);
+        match self.attempt(ask) {
+            Err(NoBackend::MemberLimits | NoBackend::PoolLimit) if limits.pending > 0 => {}
+            Err(reason) => return Err(reason.into()),
+            Ok(picked) => return Ok(picked),
+        }
+        let waiting = pool.queue.enter(limits.pending as usize).ok_or(Absent::QueueFull)?;
+        let _counted = Counted::new(pool);
+        let turn = timeout(limits.pending_timeout, async {
+            loop {
+                match self.attempt(ask) {
+                    Err(NoBackend::MemberLimits | NoBackend::PoolLimit) => {}
+                    Err(reason) => return Err(reason.into()),
+                    Ok(picked) => return Ok(picked),
+                }
+                waiting.again();
+                waiting.turn().await;
+            }
+        });
+        let picked = turn.await.unwrap_or(Err(Absent::QueueTimeout));
+        if picked.is_ok() {
+            waiting.served();
+        }
+        picked
+    }
+
+    /// The same without waiting.
+    pub(crate) fn attempt(&self, ask: &Ask<'_>) -> Result<(Taken, Arc<Endpoint>), NoBackend> {
+        let lease = self.local.picker.borrow_mut().pick(&self.snapshot.balance, ask, self.pool.now())?;
+        let endpoint = self.snapshot.endpoint(lease.id()).cloned();
+        endpoint.map(|endpoint| (Taken::new(lease, self.pool), endpoint)).ok_or(NoBackend::Empty)
+    }
+}
