@@ -95,11 +95,11 @@ impl Wire {
         Ok(Self { socket, state })
     }
 
-    /// Takes in what waits; `WouldBlock` where nothing does.
-    fn receive(&self, room: &mut Room) -> io::Result<usize> {
+    /// Takes in what waits, of whom the runtime has said this; `WouldBlock` where nothing does.
+    fn receive(&self, room: &mut Room, told: Interest) -> io::Result<usize> {
         let mut slices = room.octets.chunks_mut(RUN).map(IoSliceMut::new).collect::<Vec<_>>();
         let receive = || self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut room.found);
-        self.socket.try_io(COMING, receive)
+        self.socket.try_io(told, receive)
     }
 
     /// Sends a run of datagrams, all of the length `stride` but for the last; what finds no room is lost, as on any road.
@@ -203,7 +203,7 @@ impl Face {
             }
             let mut room = self.worker.datagrams.0.borrow_mut().take().unwrap_or_default();
             // What ICMP says of one client is no matter of the others.
-            if let Ok(count) = self.wire.receive(&mut room) {
+            if let Ok(count) = self.wire.receive(&mut room, Interest::READABLE) {
                 for (meta, run) in room.runs(count) {
                     self.take(meta, run);
                 }
@@ -385,7 +385,12 @@ impl Open {
                     return End::Backend;
                 }
                 ready = self.session.backend.socket.ready(COMING) => {
-                    if ready.is_err() || !self.take() {
+                    // Of the two, the runtime takes one back at a time.
+                    let told = match &ready {
+                        Ok(ready) if ready.is_error() => Interest::ERROR,
+                        _ => Interest::READABLE,
+                    };
+                    if ready.is_err() || !self.take(told) {
                         return End::Backend;
                     }
                 }
@@ -401,10 +406,10 @@ impl Open {
     }
 
     /// Takes what waits; not where the backend's machine says that nobody listens there.
-    fn take(&mut self) -> bool {
+    fn take(&mut self, told: Interest) -> bool {
         let face = &self.face;
         let mut room = face.worker.datagrams.0.borrow_mut().take().unwrap_or_default();
-        let received = self.session.backend.receive(&mut room);
+        let received = self.session.backend.receive(&mut room, told);
         let goes_on = match received {
             Ok(count) => {
                 let client = *self.session.client.lock();
