@@ -85,8 +85,11 @@ impl ClientHello {
     }
 }
 
-/// The content of a record, and what follows it; `None` where it is not all there.
-fn record(octets: &[u8]) -> Result<Option<(&[u8], &[u8])>, HelloError> {
+/// Something, and what follows it; `None` where it is not all there.
+type Parted<'a> = Option<(&'a [u8], &'a [u8])>;
+
+/// The content of a record.
+fn record(octets: &[u8]) -> Result<Parted<'_>, HelloError> {
     // The version of the record says little, but its first half is always the same.
     if octets.first().is_some_and(|kind| *kind != HANDSHAKE) || octets.get(1).is_some_and(|major| *major != 3) {
         return Err(HelloError::NotTls);
@@ -100,8 +103,8 @@ fn record(octets: &[u8]) -> Result<Option<(&[u8], &[u8])>, HelloError> {
     Ok(rest.split_at_checked(length))
 }
 
-/// The body of a message that is all there, and what follows it.
-fn body(message: &[u8]) -> Result<Option<(&[u8], &[u8])>, HelloError> {
+/// The body of a message.
+fn body(message: &[u8]) -> Result<Parted<'_>, HelloError> {
     if message.first().is_some_and(|kind| *kind != CLIENT_HELLO) {
         return Err(HelloError::Malformed("another message comes first"));
     }

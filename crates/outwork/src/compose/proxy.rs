@@ -41,6 +41,12 @@ pub(super) struct Proxy {
     encrypted: Mutex<Vec<(String, Arc<Tls>)>>,
 }
 
+/// TLS of a listener that stays, with the key of that listener, and what it is to offer.
+type Stays = (String, Arc<Tls>, Offer);
+
+/// TLS of each listener, and those of them that stay.
+type Encrypted = (Vec<Option<Arc<Tls>>>, Vec<Stays>);
+
 /// What another configuration needs, ready to be taken up.
 pub(super) struct Prepared {
     pub(super) pools: PreparedPools,
@@ -50,7 +56,7 @@ pub(super) struct Prepared {
     targets: Vec<Network>,
     encrypted: Vec<(String, Arc<Tls>)>,
     /// What those that stay are to offer, with the keys of the listeners.
-    pub(super) offers: Vec<(String, Arc<Tls>, Offer)>,
+    pub(super) offers: Vec<Stays>,
     keeper: Option<Keeper>,
 }
 
@@ -114,8 +120,7 @@ impl Proxy {
     }
 
     /// TLS of each listener: what is known already, which may be to offer something else, and what is opened for the others.
-    #[expect(clippy::type_complexity)]
-    fn open_tls(&self, settings: &Settings) -> Result<(Vec<Option<Arc<Tls>>>, Vec<(String, Arc<Tls>, Offer)>), String> {
+    fn open_tls(&self, settings: &Settings) -> Result<Encrypted, String> {
         let (mut tls, mut offers) = (Vec::new(), Vec::new());
         for (index, listener) in settings.proxy.listener.iter().enumerate() {
             let key = format!("proxy.listener[{index}].tls");

@@ -202,6 +202,11 @@ impl Way {
         let mut read = ReadBuf::new(&mut buffer);
         match Pin::new(from).poll_read(context, &mut read) {
             Poll::Pending => return Ok(Poll::Pending),
+            // TLS that ends without saying so: many leave like that who have said all.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.source = Source::Ended;
+                return Ok(Poll::Ready(()));
+            }
             Poll::Ready(Err(_)) => {
                 self.source = Source::Failed;
                 return Ok(Poll::Ready(()));

@@ -64,12 +64,13 @@ fn a_backend_that_is_drained_keeps_what_it_has_until_its_time_is_over() {
 
 #[test]
 fn listeners_come_and_go_with_the_configuration() {
-    let mut place = Place::running();
+    let mut place = Place::with("# layer 4\n[proxy]\nworkers = 2\n");
+    place.start();
     let backend = echo(place.host(), "one");
     configure(&place, &[backend], "", "");
     place.must(&["reload"]);
     assert_eq!(hear(&mut connect(&place), 3), "one");
-    place.change(|text| text.split("# layer 4").next().unwrap_or_default().to_owned());
+    place.change(|text| text.split("[proxy.pool").next().unwrap_or_default().to_owned());
     place.must(&["reload"]);
     assert!(std::net::TcpStream::connect((place.host(), 7000)).is_err());
     configure(&place, &[backend], "", "");

@@ -275,7 +275,8 @@ fn what_is_beyond_a_limit_is_broken_off_and_counted_by_which() {
 fn a_connection_that_stands_still_ends_in_time_and_one_that_moves_does_not() {
     let place = place_of(&[|host| echo(host, "one")], "idle_timeout = '2s'", "");
     let (mut still, mut moving) = (connect(&place), connect(&place));
-    (hear(&mut still, 3), hear(&mut moving, 3));
+    hear(&mut still, 3);
+    hear(&mut moving, 3);
     let ended = std::thread::spawn(move || end(&mut still));
     while !ended.is_finished() {
         moving.write_all(b"x").expect("it is heard");

@@ -30,6 +30,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::crowd::Present;
@@ -53,6 +54,9 @@ const MOST: usize = 60_000;
 const EIO: i32 = Errno::IO.raw_os_error();
 const EINVAL: i32 = Errno::INVAL.raw_os_error();
 const EMSGSIZE: i32 = Errno::MSGSIZE.raw_os_error();
+
+/// What a socket waits for: datagrams, and what ICMP says of those that it has sent.
+const COMING: Interest = Interest::READABLE.add(Interest::ERROR);
 
 /// The sessions of QUIC at an address, of all threads.
 pub(super) type Moved = Mutex<Ids<Arc<Session>>>;
@@ -91,11 +95,11 @@ impl Wire {
         Ok(Self { socket, state })
     }
 
-    /// Takes in what waits; `WouldBlock` where nothing does.
-    fn receive(&self, room: &mut Room) -> io::Result<usize> {
+    /// Takes in what waits, of whom the runtime has said this; `WouldBlock` where nothing does.
+    fn receive(&self, room: &mut Room, told: Interest) -> io::Result<usize> {
         let mut slices = room.octets.chunks_mut(RUN).map(IoSliceMut::new).collect::<Vec<_>>();
         let receive = || self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut room.found);
-        self.socket.try_io(Interest::READABLE, receive)
+        self.socket.try_io(told, receive)
     }
 
     /// Sends a run of datagrams, all of the length `stride` but for the last; what finds no room is lost, as on any road.
@@ -159,8 +163,10 @@ pub(super) struct Session {
     /// When something came last, in milliseconds since this process began to count.
     used: AtomicU64,
     rule: Arc<Rule>,
-    /// What the backend is told before the first datagram.
+    /// The backend was told what it is told before the first datagram.
     is_announced: AtomicBool,
+    /// Tells that nobody listens there: the kernel says so once, to whoever sends or receives next.
+    unreachable: Notify,
 }
 
 /// A socket that clients send to.
@@ -197,7 +203,7 @@ impl Face {
             }
             let mut room = self.worker.datagrams.0.borrow_mut().take().unwrap_or_default();
             // What ICMP says of one client is no matter of the others.
-            if let Ok(count) = self.wire.receive(&mut room) {
+            if let Ok(count) = self.wire.receive(&mut room, Interest::READABLE) {
                 for (meta, run) in room.runs(count) {
                     self.take(meta, run);
                 }
@@ -230,18 +236,19 @@ impl Face {
             let (first, others) = run.split_at(stride.min(run.len()));
             let mut said = self.announced(whose);
             said.extend_from_slice(first);
-            self.lost(rule, session.backend.send(session.target, None, &said, said.len()));
+            self.passed(&session, session.backend.send(session.target, None, &said, said.len()));
             rest = others;
         }
         if !rest.is_empty() {
-            self.lost(rule, session.backend.send(session.target, None, rest, stride));
+            self.passed(&session, session.backend.send(session.target, None, rest, stride));
         }
     }
 
-    fn lost(&self, rule: &Rule, sent: io::Result<()>) {
-        // What a backend's ICMP says, the session hears by itself.
-        if sent.is_err_and(|error| error.kind() != io::ErrorKind::ConnectionRefused) {
-            rule.live.cells.dropped.inc();
+    fn passed(&self, session: &Session, sent: io::Result<()>) {
+        match sent {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => session.unreachable.notify_one(),
+            Err(_) => session.rule.live.cells.dropped.inc(),
         }
     }
 
@@ -297,6 +304,7 @@ impl Face {
             used: AtomicU64::new(shared.millis()),
             rule: Arc::clone(rule),
             is_announced: AtomicBool::new(false),
+            unreachable: Notify::new(),
         });
         self.sessions.borrow_mut().insert(whose, Arc::clone(&session));
         let present = self.worker.crowd.enter(self.key, rule);
@@ -372,8 +380,17 @@ impl Open {
         tokio::pin!(still);
         loop {
             tokio::select! {
-                ready = self.session.backend.socket.readable() => {
-                    if ready.is_err() || !self.take() {
+                () = self.session.unreachable.notified() => {
+                    self.failed();
+                    return End::Backend;
+                }
+                ready = self.session.backend.socket.ready(COMING) => {
+                    // Of the two, the runtime takes one back at a time.
+                    let told = match &ready {
+                        Ok(ready) if ready.is_error() => Interest::ERROR,
+                        _ => Interest::READABLE,
+                    };
+                    if ready.is_err() || !self.take(told) {
                         return End::Backend;
                     }
                 }
@@ -389,10 +406,10 @@ impl Open {
     }
 
     /// Takes what waits; not where the backend's machine says that nobody listens there.
-    fn take(&mut self) -> bool {
+    fn take(&mut self, told: Interest) -> bool {
         let face = &self.face;
         let mut room = face.worker.datagrams.0.borrow_mut().take().unwrap_or_default();
-        let received = self.session.backend.receive(&mut room);
+        let received = self.session.backend.receive(&mut room, told);
         let goes_on = match received {
             Ok(count) => {
                 let client = *self.session.client.lock();
@@ -405,7 +422,9 @@ impl Open {
                         }
                     }
                     self.session.rule.live.cells.sent.add(run.len() as u64);
-                    face.lost(&self.session.rule, face.wire.send(client.0, client.1, run, stride));
+                    if face.wire.send(client.0, client.1, run, stride).is_err() {
+                        self.session.rule.live.cells.dropped.inc();
+                    }
                 }
                 if !self.has_answered {
                     self.has_answered = true;
@@ -414,13 +433,18 @@ impl Open {
                 true
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
-            Err(_) => {
-                self.pool.observe(&self.snapshot, self.taken.lease(), Outcome::ConnectFailed);
-                false
-            }
+            Err(_) => false,
         };
         face.worker.datagrams.0.replace(Some(room));
+        if !goes_on {
+            self.failed();
+        }
         goes_on
+    }
+
+    /// Nobody listens where the backend is.
+    fn failed(&mut self) {
+        self.pool.observe(&self.snapshot, self.taken.lease(), Outcome::ConnectFailed);
     }
 }
 
