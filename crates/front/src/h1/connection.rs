@@ -27,9 +27,7 @@ use crate::door::pulse::{Beat, Pulse};
 use crate::door::worker::Worker;
 use crate::door::{Options, Serving};
 use crate::filter::Visit;
-use crate::message::{
-    Answer, Body, BodyError, BodySource, Origin, Repeated, Request, RequestBody, Response, Rewound, Streamed, Trailers,
-};
+use crate::message::{Answer, Body, BodyError, BodySource, Origin, Repeated, Request, RequestBody, Response, Rewound};
 use crate::problem::Problem;
 
 /// What a client that speaks HTTP/2 at once says first (RFC 9113 section 3.4).

@@ -5,7 +5,7 @@ use std::io;
 use std::task::Poll;
 
 use bytes::Bytes;
-use futures_util::{Stream as _, StreamExt};
+use futures_util::StreamExt;
 
 use super::{Connection, SMALL, Transport};
 use crate::h1::response::{Follows, push_chunk_size, push_field};
