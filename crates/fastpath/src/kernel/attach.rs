@@ -158,7 +158,7 @@ impl Fastpath {
                     let (interface, concerns) = (interface.to_owned(), concerns(Path::new("/proc"), interface));
                     let attached = Attached { interface, asked, got: *tier, tried, replaced, stays, concerns };
                     self.attachments.push(Attachment { attached: attached.clone(), ifindex, hold });
-                    self.release_others(ifindex, *tier);
+                    self.release(ifindex, |other| other != *tier);
                     return Ok(attached);
                 }
                 Err(why) => tried.push((*tier, why)),
@@ -167,25 +167,34 @@ impl Fastpath {
         Err(AttachError::Failed { interface: interface.to_owned(), tried })
     }
 
-    /// Gets hold of an interface by other ways than it is held by now. The program that is there goes when the other is there, as far as both can be at once: no
-    /// packet of a flow comes to the kernel's stack, which would end it.
+    /// Gets hold of an interface by other ways than it is held by now, as far as they come before the one that it has. The program that is there goes when the
+    /// other is there, as far as both can be at once: no packet of a flow comes to the kernel's stack, which would end it.
     ///
     /// # Errors
     /// When nothing worked: then there is no program there any more.
     pub fn attach_anew(&mut self, interface: &str, asked: Tier, fallbacks: &[Tier]) -> Result<Attached, AttachError> {
-        let at = self.attachments.iter().position(|one| one.attached.interface == interface);
-        let mut old = at.map(|at| self.attachments.swap_remove(at));
-        // An interface has one program of XDP.
-        let both_are_xdp = |old: &mut Attachment| matches!((old.attached.got, asked), (Tier::Xdp(_), Tier::Xdp(_)));
-        drop(old.take_if(both_are_xdp));
-        let attached = self.attach_by(interface, asked, fallbacks);
-        if let (Some(old), Ok(attached)) = (&mut old, &attached)
-            && old.attached.got == attached.got
-        {
-            // The file that it is kept by is the other's now.
-            old.keep();
+        let Some(at) = self.attachments.iter().position(|one| one.attached.interface == interface) else {
+            return self.attach_by(interface, asked, fallbacks);
+        };
+        let mut old = self.attachments.swap_remove(at);
+        if matches!((old.attached.got, asked), (Tier::Xdp(had), Tier::Xdp(wanted)) if had != wanted) {
+            // An interface has one program of XDP.
+            drop(old);
+            return self.attach_by(interface, asked, fallbacks);
         }
-        attached
+        let ways = || [asked].into_iter().chain(fallbacks.iter().copied());
+        let better: Vec<Tier> = ways().take_while(|way| *way != old.attached.got).collect();
+        let tried = match better.split_first() {
+            None => vec![],
+            Some((first, rest)) => match self.attach_by(interface, *first, rest) {
+                Err(AttachError::Failed { tried, .. }) if ways().any(|way| way == old.attached.got) => tried,
+                other => return other,
+            },
+        };
+        old.attached = Attached { asked, tried, ..old.attached };
+        let attached = old.attached.clone();
+        self.attachments.push(old);
+        Ok(attached)
     }
 
     /// Lets go of an interface. Says whether there was a hold.
@@ -213,7 +222,7 @@ impl Fastpath {
             }
             if let Tier::Xdp(_) = tier {
                 // An interface has one program of XDP: that of another mode makes way.
-                self.release_others(ifindex, tier);
+                self.release(ifindex, |other| other != tier && other != Tier::Tc);
             }
         }
         let pin = |link: FdLink, path: PathBuf| {
@@ -283,12 +292,12 @@ impl Fastpath {
         }
     }
 
-    /// Removes what an earlier process has left on the interface in other ways than `tier`.
-    fn release_others(&self, ifindex: u32, tier: Tier) {
+    /// Removes what lies there for the interface, of an earlier process too, in the ways that are to go.
+    fn release(&self, ifindex: u32, goes: impl Fn(Tier) -> bool) {
         let Some(pins) = &self.pins else { return };
-        for other in [Tier::Xdp(Mode::Hardware), Tier::Xdp(Mode::Native), Tier::Xdp(Mode::Skb), Tier::Tc] {
-            if other != tier {
-                let _ = std::fs::remove_file(pins.held().join(format!("{other}-{ifindex}")));
+        for way in [Tier::Xdp(Mode::Hardware), Tier::Xdp(Mode::Native), Tier::Xdp(Mode::Skb), Tier::Tc] {
+            if goes(way) {
+                let _ = std::fs::remove_file(pins.held().join(format!("{way}-{ifindex}")));
             }
         }
     }

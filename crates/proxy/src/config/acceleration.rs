@@ -152,7 +152,7 @@ fn acceleration(acceleration: &Acceleration, at: &mut At<'_>) {
     }
     let has_xdp = acceleration.tiers.contains(&KernelTier::Xdp)
         || acceleration.sriov.iter().any(|one| one.tier == Some(KernelTier::Xdp));
-    if at.is_set("mode") && !has_xdp {
+    if acceleration.mode != XdpMode::Native && !has_xdp {
         at.fault("mode", Fault::new("no tier is XDP").expected("tiers = [\"xdp\"]"));
     }
     for (index, name) in acceleration.interfaces.iter().enumerate() {

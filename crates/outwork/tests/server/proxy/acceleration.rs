@@ -16,7 +16,7 @@ const RULES: &str = "\n[[front.listener]]\naddress = 'HOST:8080'\n[[front.route]
 
 fn rule<'a>(rules: &'a Json, name: &str) -> &'a Json {
     let rules = rules.as_array().expect("a list");
-    rules.iter().find(|rule| rule["rule"] == name).unwrap_or_else(|| panic!("{name} in {rules:?}"))
+    rules.iter().find(|rule| rule["rule"] == name).expect("the rule is listed")
 }
 
 #[test]
