@@ -243,7 +243,7 @@ async fn serve(
         access: Access::with_local(Arc::clone(&database), front, &local),
         metrics_public: settings.admin.metrics_are_public(),
         store: dhcp::store_status(dhcp.as_ref(), &settings),
-        listeners: dhcp::listeners(dhcp.as_ref(), door.clone(), addresses),
+        listeners: dhcp::listeners(dhcp.as_ref(), door.clone(), Arc::clone(&proxy.layer4), addresses),
         config: {
             let current = Arc::clone(&current);
             Box::new(move || current.effective())

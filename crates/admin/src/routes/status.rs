@@ -64,7 +64,7 @@ pub struct Listener {
     pub service: String,
     /// Its address.
     pub address: String,
-    /// What is spoken there: `http`, `https`, `dhcp`.
+    /// What is spoken there: `http`, `https`, `dhcp`; `tcp` and `udp` where it is passed on as it comes.
     pub protocol: String,
 }
 

@@ -11,6 +11,7 @@ use outwork_dhcp::metrics::DhcpMetrics;
 use outwork_dhcp::policy::Policy;
 use outwork_dhcp::server::{self, Events, Server, Service, Status};
 use outwork_front::events::Hub;
+use outwork_proxy::l4::Layer4;
 use outwork_store::log::{Health, Recovery};
 use outwork_telemetry::Registry;
 
@@ -188,6 +189,7 @@ pub(super) fn store_status(dhcp: Option<&Dhcp>, settings: &Settings) -> Box<dyn 
 pub(super) fn listeners(
     dhcp: Option<&Dhcp>,
     front: Option<Arc<Front>>,
+    layer4: Arc<Layer4>,
     admin: Vec<(SocketAddr, bool)>,
 ) -> Box<dyn Fn() -> Vec<Listener> + Send + Sync> {
     let service = dhcp.map(|dhcp| Arc::clone(&dhcp.service));
@@ -203,6 +205,10 @@ pub(super) fn listeners(
         let mut all: Vec<_> = admin.iter().map(|one| http("admin", one)).collect();
         let web = front.as_ref().map(|front| front.addresses()).unwrap_or_default();
         all.extend(web.iter().map(|one| http("front", one)));
+        let passed_on = layer4.listening();
+        all.extend(
+            passed_on.iter().map(|one| listener("proxy", one.address.to_string(), &one.settings.protocol.to_string())),
+        );
         if let Some(status) = service.as_ref().map(|service| service.status()) {
             all.extend(status.listening.iter().map(|address| listener("dhcp", address.to_string(), "dhcp")));
             let open = status.interfaces.iter().filter(|interface| interface.open);

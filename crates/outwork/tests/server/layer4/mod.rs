@@ -288,3 +288,15 @@ fn a_connection_that_stands_still_ends_in_time_and_one_that_moves_does_not() {
     hear(&mut moving, 1);
     assert_eq!(metric(&place, "ended_total", ",reason=\"idle\""), 1.0);
 }
+
+#[test]
+fn its_listeners_are_among_those_of_the_server() {
+    let mut place = Place::new();
+    let backend = echo(place.host(), "one");
+    configure(&place, &[backend], "", "");
+    place.start();
+    let status: Json = serde_json::from_str(&place.must(&["status", "--json"])).expect("JSON");
+    let listeners = status["listeners"].as_array().expect("a list");
+    let own = serde_json::json!({"service": "proxy", "address": format!("{}:7000", place.host()), "protocol": "tcp"});
+    assert!(listeners.contains(&own), "{listeners:?}");
+}
