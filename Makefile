@@ -39,7 +39,7 @@ compare-web: build ## Measure Outwork, nginx and Varnish side by side into bench
 	tools/setup compare $(NODE)
 	bench/compare-web
 
-compare-proxy: build ## Measure Outwork, HAProxy and nginx side by side into bench/results/proxy.md
+compare-proxy: build ## Measure Outwork, HAProxy, nginx and nftables side by side into bench/results/proxy.md
 	tools/setup compare $(NODE)
 	bench/compare-proxy
 
