@@ -13,7 +13,11 @@ use super::head::Length;
 use crate::upstream::BodyParts;
 
 /// Content that remembers what was sent of it, as far as it may.
-pub(super) struct Content(Rc<RefCell<Inner>>);
+pub(super) struct Content {
+    inner: Rc<RefCell<Inner>>,
+    /// How long it is, as its head says: what is still to come of it gets less.
+    length: Length,
+}
 
 struct Inner {
     body: RequestBody,
@@ -21,7 +25,10 @@ struct Inner {
     kept: Option<Vec<Bytes>>,
     held: usize,
     limit: usize,
+    /// There is no more of it.
     ended: bool,
+    /// It broke off.
+    broken: bool,
     trailers: Option<HeaderMap>,
     /// The attempt that reads it.
     attempt: u32,
@@ -35,31 +42,34 @@ struct Reading {
 }
 
 impl Content {
+    /// Of a body of which nothing was read yet.
     pub(super) fn new(body: RequestBody, limit: usize) -> Self {
+        let length = match &body {
+            RequestBody::Empty => Length::None,
+            RequestBody::Source(source) => source.remaining().map_or(Length::Unknown, Length::Known),
+        };
         let kept = Some(Vec::new());
-        Self(Rc::new(RefCell::new(Inner { body, kept, held: 0, limit, ended: false, trailers: None, attempt: 0 })))
+        let inner = Inner { body, kept, held: 0, limit, ended: false, broken: false, trailers: None, attempt: 0 };
+        Self { inner: Rc::new(RefCell::new(inner)), length }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        matches!(self.0.borrow().body, RequestBody::Empty)
+        self.length == Length::None
     }
 
-    /// How long it is, before anything of it was read.
+    /// How long all of it is, whatever was read of it.
     pub(super) fn length(&self) -> Length {
-        match &self.0.borrow().body {
-            RequestBody::Empty => Length::None,
-            RequestBody::Source(source) => source.remaining().map_or(Length::Unknown, Length::Known),
-        }
+        self.length
     }
 
     /// Whether it can be sent from its beginning.
     pub(super) fn is_whole(&self) -> bool {
-        self.0.borrow().kept.is_some()
+        self.inner.borrow().kept.is_some()
     }
 
     /// Whether all of it is here, and none is on its way.
     pub(super) fn is_complete(&self) -> bool {
-        let inner = self.0.borrow();
+        let inner = self.inner.borrow();
         matches!(inner.body, RequestBody::Empty) || inner.ended && inner.kept.is_some()
     }
 
@@ -68,22 +78,22 @@ impl Content {
         if self.is_empty() {
             return Some(RequestBody::Empty);
         }
-        let inner = self.0.borrow();
+        let inner = self.inner.borrow();
         let parts = inner.kept.clone().filter(|_| inner.ended)?;
         Some(RequestBody::Source(Rc::new(Copied(RefCell::new(parts.into())))))
     }
 
     /// Whether nothing of it was read yet.
     pub(super) fn is_untouched(&self) -> bool {
-        let inner = self.0.borrow();
+        let inner = self.inner.borrow();
         inner.kept.as_ref().is_some_and(Vec::is_empty) && !inner.ended
     }
 
-    /// All of it, for an attempt. What attempts before it had not read yet, they do not get any more.
+    /// All of it, for an attempt. Attempts before it get what is here already, and fail where they want more.
     pub(super) fn reading(&self) -> Box<dyn BodyParts> {
-        let mut inner = self.0.borrow_mut();
+        let mut inner = self.inner.borrow_mut();
         inner.attempt += 1;
-        Box::new(Reading { inner: Rc::clone(&self.0), attempt: inner.attempt, next: 0 })
+        Box::new(Reading { inner: Rc::clone(&self.inner), attempt: inner.attempt, next: 0 })
     }
 }
 
@@ -103,15 +113,18 @@ impl BodySource for Copied {
 impl BodyParts for Reading {
     fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         let mut inner = self.inner.borrow_mut();
-        if inner.attempt != self.attempt {
-            return Poll::Ready(None);
-        }
         if let Some(part) = inner.kept.as_ref().and_then(|kept| kept.get(self.next)) {
             self.next += 1;
             return Poll::Ready(Some(Ok(part.clone())));
         }
-        if inner.ended {
+        let is_current = inner.attempt == self.attempt;
+        if inner.ended && (is_current || inner.kept.is_some()) {
             return Poll::Ready(None);
+        }
+        // What it has not seen, it must not take for the end: that would make a part of the content look like all of it.
+        if !is_current || inner.broken {
+            let why = "there is no more of the content for this attempt";
+            return Poll::Ready(Some(Err(BodyError::Cut(std::io::Error::other(why)))));
         }
         let part = ready!(BodyParts::poll_part(&mut inner.body, context));
         match &part {
@@ -126,7 +139,8 @@ impl BodyParts for Reading {
                     None => inner.kept = None,
                 }
             }
-            Some(Err(_)) | None => inner.ended = true,
+            Some(Err(_)) => inner.broken = true,
+            None => inner.ended = true,
         }
         Poll::Ready(part)
     }
@@ -160,7 +174,7 @@ mod tests {
         }
 
         fn remaining(&self) -> Option<u64> {
-            Some(u64::from(self.1) * 10)
+            Some(u64::from(self.1.saturating_sub(self.0.get())) * 10)
         }
     }
 
@@ -188,8 +202,21 @@ mod tests {
             [next(&mut second), next(&mut second), next(&mut second), next(&mut second)],
             [Some(0), Some(1), Some(2), None]
         );
-        assert_eq!(next(&mut first), None, "an attempt that was given up takes nothing from the next");
+        assert_eq!(next(&mut first), Some(2), "what is here, every attempt may have");
+        assert_eq!(content.length(), Length::Known(30), "whatever was read of it");
         assert_eq!(next(&mut content.reading()), Some(0));
+    }
+
+    #[test]
+    fn an_attempt_that_was_given_up_takes_no_part_of_the_content_for_all_of_it() {
+        let content = content(3, 30);
+        let mut first = content.reading();
+        assert_eq!(next(&mut first), Some(0));
+        let mut second = content.reading();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(matches!(first.poll_part(&mut context), Poll::Ready(Some(Err(_)))), "the rest is for the other");
+        let all: Vec<_> = std::iter::from_fn(|| next(&mut second)).collect();
+        assert_eq!(all, [0, 1, 2]);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Visit {
             return Ok(None);
         }
         let Some(Opened { wire, read, pool }) = self.open(stream).await? else { return Ok(None) };
-        let (backend, taken, endpoint) = match self.connect(&pool).await {
+        let (backend, taken) = match self.connect(&pool).await {
             Ok(connected) => connected,
             Err(why) => {
                 relay::reset(&wire);
@@ -146,10 +146,8 @@ impl Visit {
         if let Some(tcp) = backend.tcp() {
             of_backend(&self.rule.settings, tcp);
         }
-        let mut first = self.announced(&endpoint);
-        first.extend_from_slice(&read);
         let patience = Patience { idle: self.rule.settings.idle(), half_closed: self.rule.settings.half_closed() };
-        Ok(Some(relay::run(wire, backend, first, patience, &self.worker.desk, &self.rule.live).await))
+        Ok(Some(relay::run(wire, backend, read, patience, &self.worker.desk, &self.rule.live).await))
     }
 
     /// Takes in whose it is, as a proxy says in front of it; not where that has nothing to say.
@@ -221,7 +219,7 @@ impl Visit {
     }
 
     /// Opens a connection to a backend, to another one where that fails.
-    async fn connect(&self, pool: &Arc<Pool>) -> Result<(Wire, Taken, Arc<Endpoint>), Refused> {
+    async fn connect(&self, pool: &Arc<Pool>) -> Result<(Wire, Taken), Refused> {
         let (snapshot, local) = (pool.snapshot(), Local::of(pool));
         let settings = &snapshot.settings;
         let (mut tried, mut again, mut retries) = (Vec::new(), None, 0);
@@ -245,7 +243,10 @@ impl Visit {
             let began = Instant::now();
             let source = self.rule.settings.transparent.then_some(self.peer.ip());
             let tls = endpoint.tls.as_ref().map(|tls| (tls.config(Version::Other), &tls.name));
-            let dialled = dial::dial_as(source, &endpoint.target, tls, settings.connections.connect_timeout).await;
+            // It is the connection that is announced, and what is said within TLS is nothing of that.
+            let said = self.announced(&endpoint);
+            let patience = settings.connections.connect_timeout;
+            let dialled = dial::dial_as(source, &said, &endpoint.target, tls, patience).await;
             let error = match dialled {
                 Ok((wire, _)) => {
                     pool.observe(&snapshot, taken.lease(), Outcome::Answered);
@@ -253,7 +254,7 @@ impl Visit {
                     endpoint.cells.opened.inc();
                     endpoint.cells.time.record(began.elapsed());
                     self.rule.live.cells.connect_time.record(began.elapsed());
-                    return Ok((wire, taken, endpoint));
+                    return Ok((wire, taken));
                 }
                 Err(error) => error,
             };

@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use super::metrics::End;
 use super::post::Key;
 use super::rule::Rule;
+use crate::config::Protocol;
 use crate::pool::{Pool, Snapshot};
 
 /// What is open on a thread.
@@ -79,10 +80,14 @@ impl Crowd {
         let mut gone: HashMap<u64, Gone, FixedState> = HashMap::default();
         for (_, entry) in self.entries.borrow().iter() {
             let is_late = entry.until.get().is_some_and(|until| until <= now);
-            let has_left =
-                |(pool, id): &(Arc<Pool>, MemberId)| gone.entry(pool.number).or_insert_with(|| Gone::of(pool)).has(*id);
-            if is_late || entry.member.borrow().as_ref().is_some_and(has_left) {
-                entry.stop(End::Drained);
+            // A connection ends by itself where its backend is gone; datagrams would go there for as long as the client talks.
+            let is_session = entry.rule.settings.protocol == Protocol::Udp;
+            let end =
+                entry.member.borrow().as_ref().and_then(|(pool, id)| {
+                    gone.entry(pool.number).or_insert_with(|| Gone::of(pool)).ends(*id, is_session)
+                });
+            if let Some(end) = end.or(is_late.then_some(End::Drained)) {
+                entry.stop(end);
             }
         }
     }
@@ -108,19 +113,35 @@ impl Entry {
 struct Gone {
     snapshot: Arc<Snapshot>,
     drained: Vec<MemberId>,
+    /// Those that fail, while others do not.
+    failing: Vec<MemberId>,
 }
 
 impl Gone {
     fn of(pool: &Pool) -> Self {
         let (snapshot, now) = (pool.snapshot(), pool.now());
-        let slots = snapshot.balance.slots().iter();
-        let drained = slots.filter(|slot| slot.standing(now, true) == Standing::Drained);
-        let drained = drained.map(|slot| slot.member().id()).collect();
-        Self { snapshot, drained }
+        let (mut drained, mut failing, mut usable) = (Vec::new(), Vec::new(), false);
+        for slot in snapshot.balance.slots() {
+            match slot.standing(now, true) {
+                Standing::Drained => drained.push(slot.member().id()),
+                Standing::Unhealthy | Standing::Ejected => failing.push(slot.member().id()),
+                Standing::Usable => usable = true,
+                Standing::Draining => {}
+            }
+        }
+        if !usable {
+            failing.clear();
+        }
+        Self { snapshot, drained, failing }
     }
 
-    fn has(&self, id: MemberId) -> bool {
-        self.snapshot.endpoint(id).is_none() || self.drained.contains(&id)
+    /// Why something ends that has this member, if it does.
+    fn ends(&self, id: MemberId, is_session: bool) -> Option<End> {
+        match () {
+            () if self.snapshot.endpoint(id).is_none() || self.drained.contains(&id) => Some(End::Drained),
+            () if is_session && self.failing.contains(&id) => Some(End::Backend),
+            () => None,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -40,17 +41,18 @@ pub(crate) async fn dial(
     tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
     patience: Duration,
 ) -> Result<(Wire, Option<Agreed>), DialError> {
-    dial_as(None, target, tls, patience).await
+    dial_as(None, &[], target, tls, patience).await
 }
 
-/// The same from an address that need not be of this machine.
+/// The same from an address that need not be of this machine, with these bytes before anything else is said, TLS included.
 pub(crate) async fn dial_as(
     source: Option<IpAddr>,
+    first: &[u8],
     target: &Target,
     tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
     patience: Duration,
 ) -> Result<(Wire, Option<Agreed>), DialError> {
-    timeout(patience, connect(source, target, tls)).await.unwrap_or(Err(DialError::Late))
+    timeout(patience, connect(source, first, target, tls)).await.unwrap_or(Err(DialError::Late))
 }
 
 async fn connect_from(source: Option<IpAddr>, target: SocketAddr) -> io::Result<TcpStream> {
@@ -66,18 +68,21 @@ async fn connect_from(source: Option<IpAddr>, target: SocketAddr) -> io::Result<
 
 async fn connect(
     source: Option<IpAddr>,
+    first: &[u8],
     target: &Target,
     tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
 ) -> Result<(Wire, Option<Agreed>), DialError> {
-    let tcp = match target {
+    let mut tcp = match target {
         Target::Unix(path) => {
-            let unix = UnixStream::connect(path).await.map_err(DialError::Connect)?;
+            let mut unix = UnixStream::connect(path).await.map_err(DialError::Connect)?;
+            unix.write_all(first).await.map_err(DialError::Connect)?;
             return Ok((Wire::Unix(unix), None));
         }
         Target::Address(address) => connect_from(source, *address).await.map_err(DialError::Connect)?,
     };
     // Where it is refused, small answers wait for each other, and nothing is lost.
     let _ = tcp.set_nodelay(true);
+    tcp.write_all(first).await.map_err(DialError::Connect)?;
     let Some((config, name)) = tls else { return Ok((Wire::Tcp(tcp), None)) };
     let connector = TlsConnector::from(Arc::clone(config));
     let tls = connector.connect(name.clone(), tcp).await.map_err(DialError::Tls)?;

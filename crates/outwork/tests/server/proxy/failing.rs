@@ -38,6 +38,27 @@ fn the_only_backend_is_asked_again_and_no_more_often_than_that() {
 }
 
 #[test]
+fn what_is_tried_again_has_all_of_its_content() {
+    let echo = |seen: &super::backend::Seen, to: &mut std::net::TcpStream| {
+        answer(to, "200 OK", &format!("x-length: {}\r\n", seen.field("content-length").unwrap_or("none")), &seen.body)
+    };
+    let failing =
+        |_: &super::backend::Seen, to: &mut std::net::TcpStream| answer(to, "503 Service Unavailable", "", b"");
+    let mut place = Place::new();
+    let (good, bad) = (Backend::acting(place.host(), echo), Backend::acting(place.host(), failing));
+    configure(&place, &[&good, &bad], "outlier = { enabled = false }", "");
+    place.start();
+    for (framing, length) in [("X-Nothing: 1", Some("11")), ("Transfer-Encoding: chunked", None)] {
+        for _ in 0..4 {
+            let told = get(&site(&place), &["-X", "PUT", "-d", "hello again", "-H", framing]);
+            assert_eq!(body(&told), "hello again", "{told}");
+            assert_eq!(field(&told, "x-length"), length.or(Some("none")), "{told}");
+        }
+    }
+    assert!(bad.requests() > 0 && good.requests() == 8, "{} {}", bad.requests(), good.requests());
+}
+
+#[test]
 fn what_must_not_be_asked_twice_is_not() {
     let make: [fn(&str) -> Backend; 2] = [|host| Backend::named(host, "good"), |host| Backend::named(host, "bad")];
     let (place, [good, bad]) = place_of(make, "", "");

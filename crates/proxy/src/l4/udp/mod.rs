@@ -209,6 +209,8 @@ impl Face {
                 }
             }
             self.worker.datagrams.0.replace(Some(room));
+            // However much comes, others have their turns, too.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -393,6 +395,7 @@ impl Open {
                     if ready.is_err() || !self.take(told) {
                         return End::Backend;
                     }
+                    tokio::task::yield_now().await;
                 }
                 () = &mut still => {
                     let silent = self.face.worker.shared.millis().saturating_sub(self.session.used.load(Relaxed));

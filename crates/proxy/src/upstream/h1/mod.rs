@@ -229,7 +229,7 @@ impl Exchange {
         }
         loop {
             // What is there of the body goes out with the head.
-            let body = self.poll_fill(context);
+            let body = self.upload.poll_fill(&mut self.sent, context);
             if let Poll::Ready(Err(error)) = body {
                 self.upload.body = Source::Done;
                 self.upload.refused = true;
@@ -248,27 +248,6 @@ impl Exchange {
             let flushed = Pin::new(&mut self.conn.wire).poll_flush(context);
             return if body.is_pending() { Poll::Pending } else { flushed.map_err(Into::into) };
         }
-    }
-
-    /// Takes a part of the body, where there is none on its way out.
-    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        while self.upload.part.is_empty() && self.upload.out.len() < GATHERED {
-            let Source::Open(body) = &mut self.upload.body else { break };
-            match ready!(body.0.poll_part(context)).transpose()? {
-                Some(part) if part.is_empty() => {}
-                Some(part) => {
-                    self.sent += part.len() as u64;
-                    self.upload.push(part);
-                }
-                None => {
-                    self.upload.body = Source::Done;
-                    if self.upload.chunked {
-                        self.upload.out.extend_from_slice(b"0\r\n\r\n");
-                    }
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// All that is left of the answer, where that is here already.
@@ -376,6 +355,28 @@ impl Upload {
         self.out.is_empty() && self.part.is_empty() && self.end.is_empty()
     }
 
+    /// Takes parts of the body, where none is on its way out, and counts their bytes.
+    fn poll_fill(&mut self, sent: &mut u64, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        // What ends a part goes before the next one.
+        while self.part.is_empty() && self.end.is_empty() && self.out.len() < GATHERED {
+            let Source::Open(body) = &mut self.body else { break };
+            match ready!(body.0.poll_part(context)).transpose()? {
+                Some(part) if part.is_empty() => {}
+                Some(part) => {
+                    *sent += part.len() as u64;
+                    self.push(part);
+                }
+                None => {
+                    self.body = Source::Done;
+                    if self.chunked {
+                        self.out.extend_from_slice(b"0\r\n\r\n");
+                    }
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Takes a part of the body. A small one goes along with what is there.
     fn push(&mut self, part: Bytes) {
         if self.chunked {
@@ -392,7 +393,7 @@ impl Upload {
         }
     }
 
-    fn poll_write(&mut self, wire: &mut Wire, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write<W: AsyncWrite + Unpin>(&mut self, wire: &mut W, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let slices = [IoSlice::new(&self.out), IoSlice::new(&self.part), IoSlice::new(self.end)];
             let mut written = ready!(match self.part.is_empty() && self.end.is_empty() {
@@ -420,4 +421,97 @@ fn is_reset(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::super::BodyParts;
+    use super::*;
+
+    struct Parts(std::vec::IntoIter<Bytes>);
+
+    impl BodyParts for Parts {
+        fn poll_part(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+            Poll::Ready(self.0.next().map(Ok))
+        }
+
+        fn trailers(&mut self) -> Option<HeaderMap> {
+            None
+        }
+    }
+
+    /// Takes so many octets, and then none for once.
+    struct Narrow {
+        most: usize,
+        full: bool,
+        taken: Vec<u8>,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.full = !self.full;
+            if !self.full {
+                return Poll::Pending;
+            }
+            let taken = bytes.len().min(self.most);
+            self.taken.extend_from_slice(&bytes[..taken]);
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            self.poll_write(context, &all)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// What goes out of these parts through something that takes so many octets at a time.
+    fn written(sizes: &[usize], chunked: bool, most: usize) -> Vec<u8> {
+        let parts: Vec<Bytes> = sizes.iter().map(|size| Bytes::from(vec![b'x'; *size])).collect();
+        let body = Source::Open(Body(Box::new(Parts(parts.into_iter()))));
+        let mut upload =
+            Upload { out: BytesMut::from("HEAD"), part: Bytes::new(), end: b"", body, chunked, refused: false };
+        let mut narrow = Narrow { most, full: false, taken: Vec::new() };
+        let (mut context, mut sent) = (Context::from_waker(Waker::noop()), 0);
+        while !matches!(upload.body, Source::Done) || !upload.is_empty() {
+            assert!(upload.poll_fill(&mut sent, &mut context).is_ready());
+            while let Poll::Ready(done) = upload.poll_write(&mut narrow, &mut context) {
+                done.unwrap();
+                if upload.is_empty() {
+                    break;
+                }
+            }
+        }
+        assert_eq!(sent, sizes.iter().sum::<usize>() as u64);
+        narrow.taken
+    }
+
+    #[test]
+    fn parts_go_out_whole_and_in_order_however_little_is_taken_at_a_time() {
+        let sizes = [3, SMALL + 1, 5, SMALL, 20_000, 1, GATHERED, 7];
+        let chunks: Vec<u8> = sizes
+            .iter()
+            .flat_map(|size| [format!("{size:x}\r\n").into_bytes(), vec![b'x'; *size], b"\r\n".to_vec()].concat())
+            .collect();
+        let chunked = [b"HEAD", &chunks[..], b"0\r\n\r\n"].concat();
+        let plain = [b"HEAD".to_vec(), vec![b'x'; sizes.iter().sum()]].concat();
+        // Among them, whatever ends between the two octets that end a chunk.
+        for most in (1..=17).chain([SMALL + 8, SMALL + 9, SMALL + 10, SMALL + 11, SMALL + 12, SMALL + 13, 1 << 20]) {
+            assert!(written(&sizes, true, most) == chunked, "in chunks, {most} at a time");
+            assert!(written(&sizes, false, most) == plain, "as it is, {most} at a time");
+        }
+    }
 }
