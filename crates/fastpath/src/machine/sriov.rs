@@ -116,7 +116,9 @@ impl Functions {
     /// # Errors
     /// When there is no such interface, or its card has none.
     pub fn of(roots: &Roots, interface: &str) -> Result<Functions, SriovError> {
-        if !roots.sysfs.join("class/net").join(interface).exists() {
+        // A name is one, and no way to another folder.
+        let is_name = !interface.is_empty() && !interface.contains('/') && ![".", ".."].contains(&interface);
+        if !is_name || !roots.sysfs.join("class/net").join(interface).exists() {
             return Err(SriovError::Unknown(interface.to_owned()));
         }
         Functions::look(&roots.sysfs, interface).ok_or_else(|| SriovError::None(interface.to_owned()))

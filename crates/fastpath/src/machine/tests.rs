@@ -221,6 +221,9 @@ fn a_card_without_virtual_functions_is_told_so_and_so_is_one_with_too_few() {
     let roots = made.roots();
     let refused = |name: &str, count| Functions::set(&roots, name, count).unwrap_err().to_string();
     assert!(matches!(Functions::set(&roots, "eth9", 1), Err(SriovError::Unknown(_))));
+    for way in ["../net/eth0", "./eth0", "..", ".", ""] {
+        assert!(matches!(Functions::set(&roots, way, 1), Err(SriovError::Unknown(_))), "{way:?} is no name");
+    }
     assert!(refused("eth1", 1).starts_with("`eth1` has no virtual functions"), "{}", refused("eth1", 1));
     assert_eq!(refused("eth0", 9), "`eth0` can have 8 virtual functions, and 9 are asked for");
 }
