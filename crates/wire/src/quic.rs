@@ -8,6 +8,8 @@ pub const LONGEST_ID: usize = 20;
 pub enum Header<'a> {
     /// A long header (RFC 8999 section 5.1), as handshakes have it.
     Long {
+        /// The version; 0 of a packet that tells which there are (RFC 8999 section 6), whose ids are those that a client has written.
+        version: u32,
         /// Whose the packet is: the id that its receiver has chosen, or at the beginning of a connection one of its sender's.
         destination: &'a [u8],
         /// The id that its sender has chosen for itself.
@@ -27,10 +29,10 @@ impl<'a> Header<'a> {
         if first & 0x80 == 0 {
             return Some(Self::Short { rest });
         }
-        let (_version, rest) = rest.split_first_chunk::<4>()?;
+        let (version, rest) = rest.split_first_chunk::<4>()?;
         let (destination, rest) = id(rest)?;
         let (source, _) = id(rest)?;
-        Some(Self::Long { destination, source })
+        Some(Self::Long { version: u32::from_be_bytes(*version), destination, source })
     }
 }
 
@@ -48,9 +50,12 @@ mod tests {
     #[test]
     fn ids_are_read_from_long_headers_and_follow_the_first_octet_of_short_ones() {
         let long = [&[0xc3, 0, 0, 0, 1, 3][..], b"abc", &[0], b"payload"].concat();
-        assert_eq!(Header::read(&long), Some(Header::Long { destination: b"abc", source: b"" }));
+        assert_eq!(Header::read(&long), Some(Header::Long { version: 1, destination: b"abc", source: b"" }));
         let long = [&[0x80, 9, 9, 9, 9, 0, 20][..], &[7; 20]].concat();
-        assert_eq!(Header::read(&long), Some(Header::Long { destination: b"", source: &[7; 20] }));
+        assert_eq!(
+            Header::read(&long),
+            Some(Header::Long { version: 0x0909_0909, destination: b"", source: &[7; 20] })
+        );
         assert_eq!(Header::read(b"\x41abcdef"), Some(Header::Short { rest: b"abcdef" }));
     }
 

@@ -246,5 +246,35 @@ fn a_client_of_quic_whose_address_changes_keeps_its_backend_and_its_connection()
             assert_eq!(ask().await, name);
         }
     });
-    assert_eq!(metric(&place, "opened_total", ""), 1.0);
+    assert_eq!(
+        metric(&place, "opened_total", ""),
+        13.0,
+        "each address has a socket of its own, so that the backend sees it move"
+    );
+}
+
+/// A backend that says in a long header which id it has chosen, and then from which port it was asked.
+fn with_an_id(host: &str) -> SocketAddr {
+    let socket = UdpSocket::bind((host, 0)).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let mut heard = [0; 2048];
+        while let Ok((_, from)) = socket.recv_from(&mut heard) {
+            let head = [&[0xc0, 0, 0, 0, 1, 0, 8][..], b"server-1"].concat();
+            let _ = socket.send_to(&[&head[..], from.port().to_string().as_bytes()].concat(), from);
+        }
+    });
+    address
+}
+
+#[test]
+fn who_knows_the_id_of_a_quic_connection_gets_nothing_that_goes_to_its_client() {
+    let place = place_of(&[with_an_id], "quic = true");
+    let (client, other) = (socket(place.host()), socket(place.host()));
+    let port = |asked: (Vec<u8>, SocketAddr)| String::from_utf8(asked.0[15..].to_vec()).expect("a port");
+    let own = port(ask(&place, &client, b"\xc0\0\0\0\x01\x08original\0hello"));
+    assert_eq!(port(ask(&place, &client, b"\x40server-1 sealed")), own, "its own session");
+    let moved = port(ask(&place, &other, b"\x40server-1 sealed"));
+    assert_ne!(moved, own, "the backend is asked from elsewhere, and so looks whether its client is there");
+    assert_eq!(port(ask(&place, &client, b"\x40server-1 sealed")), own, "what the client asks is still answered to it");
 }

@@ -36,7 +36,8 @@ pub(in crate::l4) struct Ids<S> {
     sessions: HashMap<Id, S, RandomState>,
     /// Those of each session, by its number.
     known: HashMap<u64, VecDeque<Id>, RandomState>,
-    lengths: Vec<u8>,
+    /// The lengths that they have, and how many ids have each.
+    lengths: Vec<(u8, usize)>,
 }
 
 impl<S> Default for Ids<S> {
@@ -48,47 +49,79 @@ impl<S> Default for Ids<S> {
 impl<S: Clone> Ids<S> {
     /// Takes in what a backend says of itself in an answer to a session's client.
     pub(super) fn learn(&mut self, number: u64, session: &S, answer: &[u8]) {
-        let Some(Header::Long { source, .. }) = Header::read(answer) else { return };
-        let Some(id) = Id::of(source) else { return };
-        if !self.lengths.contains(&id.length) {
-            if self.lengths.len() >= LENGTHS {
-                return;
-            }
-            self.lengths.push(id.length);
-        }
-        let known = self.known.entry(number).or_default();
-        if known.contains(&id) {
+        let Some(id) = chosen(answer).and_then(Id::of) else { return };
+        if self.known.get(&number).is_some_and(|known| known.contains(&id)) {
             return;
         }
-        if known.len() >= IDS
-            && let Some(old) = known.pop_front()
-        {
-            self.sessions.remove(&old);
+        let is_full = self.lengths.len() >= LENGTHS;
+        match self.lengths.iter_mut().find(|(length, _)| *length == id.length) {
+            Some((_, count)) => *count += 1,
+            None if is_full => return,
+            None => self.lengths.push((id.length, 1)),
         }
+        let known = self.known.entry(number).or_default();
         known.push_back(id);
-        self.sessions.insert(id, session.clone());
+        let old = if known.len() > IDS { known.pop_front() } else { None };
+        if self.sessions.insert(id, session.clone()).is_some() {
+            // Another session was known by it: it is counted for both.
+            tracing::debug!("two backends have chosen the same connection id");
+        }
+        old.into_iter().for_each(|old| self.drop_id(&old));
+    }
+
+    fn drop_id(&mut self, id: &Id) {
+        self.sessions.remove(id);
+        if let Some((_, count)) = self.lengths.iter_mut().find(|(length, _)| *length == id.length) {
+            *count = count.saturating_sub(1);
+        }
+        self.lengths.retain(|(_, count)| *count > 0);
     }
 
     /// The session of a client's datagram, where its id says that.
     pub(super) fn find(&self, datagram: &[u8]) -> Option<&S> {
+        self.sessions.get(&self.id_of(datagram)?)
+    }
+
+    /// The id of a client's datagram, where it is one of these.
+    fn id_of(&self, datagram: &[u8]) -> Option<Id> {
+        let known = |id: &Id| self.sessions.contains_key(id);
         match Header::read(datagram)? {
-            Header::Long { destination, .. } => self.sessions.get(&Id::of(destination)?),
+            Header::Long { destination, .. } => Id::of(destination).filter(known),
             Header::Short { rest } => {
-                self.lengths.iter().find_map(|length| self.sessions.get(&Id::of(rest.get(..usize::from(*length))?)?))
+                let of = |length: &u8| Id::of(rest.get(..usize::from(*length))?).filter(known);
+                self.lengths.iter().find_map(|(length, _)| of(length))
             }
         }
     }
 
+    /// Gives the id of a client's datagram to another session.
+    pub(super) fn give(&mut self, datagram: &[u8], from: u64, to: u64, session: &S) {
+        let Some(id) = self.id_of(datagram) else { return };
+        if let Some(known) = self.known.get_mut(&from) {
+            known.retain(|known| *known != id);
+        }
+        self.known.entry(to).or_default().push_back(id);
+        self.sessions.insert(id, session.clone());
+    }
+
     /// Whether a backend's answer says something that nobody knew.
     pub(super) fn is_news(answer: &[u8]) -> bool {
-        matches!(Header::read(answer), Some(Header::Long { source, .. }) if !source.is_empty())
+        chosen(answer).is_some()
     }
 
     /// Forgets a session.
     pub(super) fn forget(&mut self, number: u64) {
         for id in self.known.remove(&number).into_iter().flatten() {
-            self.sessions.remove(&id);
+            self.drop_id(&id);
         }
+    }
+}
+
+/// The id that a backend has chosen for itself, where its answer names one. What tells which versions there are names the client's.
+fn chosen(answer: &[u8]) -> Option<&[u8]> {
+    match Header::read(answer)? {
+        Header::Long { version, source, .. } if version != 0 && !source.is_empty() => Some(source),
+        _ => None,
     }
 }
 
@@ -118,6 +151,27 @@ mod tests {
     }
 
     #[test]
+    fn an_id_goes_along_to_the_session_that_its_client_has_now() {
+        let mut ids = Ids::default();
+        ids.learn(1, &"one", &long(b"client", b"server-1"));
+        ids.give(b"\x40server-1sealed", 1, 2, &"two");
+        assert_eq!(ids.find(b"\x40server-1sealed"), Some(&"two"));
+        ids.forget(1);
+        assert_eq!(ids.find(b"\x40server-1sealed"), Some(&"two"));
+        ids.forget(2);
+        assert!(ids.find(b"\x40server-1sealed").is_none() && ids.lengths.is_empty());
+    }
+
+    #[test]
+    fn a_client_does_not_choose_what_backends_are_known_by() {
+        let mut ids = Ids::default();
+        let mut negotiation = long(b"client", b"by-the-client");
+        negotiation[1..5].fill(0);
+        ids.learn(1, &(), &negotiation);
+        assert!(ids.sessions.is_empty() && ids.lengths.is_empty() && !Ids::<()>::is_news(&negotiation));
+    }
+
+    #[test]
     fn what_a_backend_may_have_remembered_is_bounded() {
         let mut ids = Ids::default();
         for number in 0..100_u8 {
@@ -129,6 +183,8 @@ mod tests {
             ids.learn(2, &(), &long(b"", &vec![9; length]));
         }
         assert_eq!(ids.lengths.len(), LENGTHS);
+        ids.forget(2);
+        assert_eq!(ids.lengths, [(8, IDS)], "there is room for others once they are gone");
         // Without an id there is nothing to go by.
         ids.learn(3, &(), &long(b"a", b""));
         assert!(!ids.known.contains_key(&3));

@@ -158,8 +158,9 @@ pub(super) struct Session {
     number: u64,
     backend: Wire,
     target: SocketAddr,
-    /// Another one after its client has moved.
-    client: Mutex<Ends4>,
+    client: Ends4,
+    /// Its backend, as its pool calls it.
+    member: String,
     /// When something came last, in milliseconds since this process began to count.
     used: AtomicU64,
     rule: Arc<Rule>,
@@ -256,34 +257,32 @@ impl Face {
 
     /// The session of a client's datagrams.
     fn session(self: &Rc<Self>, rule: &Arc<Rule>, whose: Ends4, run: &[u8]) -> Option<Arc<Session>> {
-        if rule.settings.quic {
-            let named = self.moved.lock().find(run).cloned();
-            if let Some(session) = named {
-                let mut client = session.client.lock();
-                if *client != whose {
-                    *client = whose;
-                }
-                drop(client);
-                return Some(session);
-            }
-        }
-        let known = self.sessions.borrow().get(&whose).cloned();
-        known.or_else(|| match self.begin(rule, whose) {
-            Ok(session) => Some(session),
-            Err(why) => {
-                rule.live.cells.refused(why);
-                None
-            }
-        })
+        let known = || self.sessions.borrow().get(&whose).cloned();
+        let named = if rule.settings.quic { self.moved.lock().find(run).cloned() } else { None };
+        let begun = match named {
+            None => known().map_or_else(|| self.begin(rule, whose, None), Ok),
+            Some(named) if named.client == whose => Ok(named),
+            // It comes from elsewhere. Another socket to the same backend has that see for itself that its client has moved, and make sure of it before it sends much
+            // there; who only says whose the datagram is gets nothing that goes to others.
+            Some(named) => known().filter(|known| known.target == named.target).map_or_else(
+                || {
+                    let session = self.begin(rule, whose, Some(&named.member))?;
+                    self.moved.lock().give(run, named.number, session.number, &session);
+                    Ok(session)
+                },
+                Ok,
+            ),
+        };
+        begun.inspect_err(|why| rule.live.cells.refused(*why)).ok()
     }
 
-    /// Begins a session with a backend.
-    fn begin(self: &Rc<Self>, rule: &Arc<Rule>, whose: Ends4) -> Result<Arc<Session>, Refused> {
+    /// Begins a session with a backend: this one, if it may still have what it had.
+    fn begin(self: &Rc<Self>, rule: &Arc<Rule>, whose: Ends4, with: Option<&str>) -> Result<Arc<Session>, Refused> {
         let shared = &self.worker.shared;
         let seat = Seat::take(shared, rule)?.of_client(self.local, whose.0.ip())?;
         let pool = rule.pools.of(None).ok_or(Refused::Name)?;
         let (snapshot, local) = (pool.snapshot(), Local::of(pool));
-        let ask = Ask { client: Some(whose.0.ip()), ..Ask::default() };
+        let ask = Ask { client: Some(whose.0.ip()), sticky: with, established: with.is_some(), ..Ask::default() };
         let picked = Asking { pool, snapshot: &snapshot, local: &local }.attempt(&ask);
         let (taken, endpoint) = picked.map_err(|reason| {
             pool.metrics().refused.of(reason.into()).inc();
@@ -302,7 +301,8 @@ impl Face {
             number: shared.sessions.fetch_add(1, Relaxed),
             backend,
             target,
-            client: Mutex::new(whose),
+            client: whose,
+            member: endpoint.key.clone(),
             used: AtomicU64::new(shared.millis()),
             rule: Arc::clone(rule),
             is_announced: AtomicBool::new(false),
@@ -415,7 +415,7 @@ impl Open {
         let received = self.session.backend.receive(&mut room, told);
         let goes_on = match received {
             Ok(count) => {
-                let client = *self.session.client.lock();
+                let client = self.session.client;
                 self.session.used.store(face.worker.shared.millis(), Relaxed);
                 for (meta, run) in room.runs(count) {
                     let stride = if meta.stride == 0 { run.len() } else { meta.stride };
@@ -453,7 +453,12 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.face.sessions.borrow_mut().remove(&self.whose);
+        let mut sessions = self.face.sessions.borrow_mut();
+        // Another one may have taken its place.
+        if sessions.get(&self.whose).is_some_and(|session| session.number == self.session.number) {
+            sessions.remove(&self.whose);
+        }
+        drop(sessions);
         if self.session.rule.settings.quic {
             self.face.moved.lock().forget(self.session.number);
         }
