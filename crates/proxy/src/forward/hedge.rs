@@ -43,7 +43,7 @@ impl Proxied {
             return one.await;
         }
         let others: Vec<MemberId> = tried.iter().copied().chain([id]).collect();
-        let Ok(other) = pick::attempt(&self.pool, call, &others) else {
+        let Ok(other) = pick::another(&self.pool, call, &others) else {
             hedges.of(Hedged::Alone).inc();
             return one.await;
         };

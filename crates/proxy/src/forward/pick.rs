@@ -16,9 +16,9 @@ pub(super) async fn pick(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> R
     asking(pool, call).pick(&ask(call, tried)).await
 }
 
-/// The same without waiting.
-pub(super) fn attempt(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> Result<(Taken, Arc<Endpoint>), NoBackend> {
-    asking(pool, call).attempt(&ask(call, tried))
+/// A second backend beside the first, without waiting for it.
+pub(super) fn another(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> Result<(Taken, Arc<Endpoint>), NoBackend> {
+    asking(pool, call).aside(&ask(call, tried))
 }
 
 fn asking<'a>(pool: &'a Arc<Pool>, call: &'a Call) -> Asking<'a> {

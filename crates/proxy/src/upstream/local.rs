@@ -31,6 +31,8 @@ thread_local! {
 pub(crate) struct Local {
     pool: Distant<Pool>,
     pub(crate) picker: RefCell<Picker>,
+    /// For a second backend beside a first one, which is nobody's turn.
+    pub(crate) aside: RefCell<Picker>,
     /// For what happens to a part of the requests.
     pub(crate) chance: RefCell<Rng>,
     idle: RefCell<HashMap<MemberId, Vec<Parked>, FixedState>>,
@@ -77,6 +79,7 @@ impl Local {
                 let local = Rc::new(Self {
                     pool: Arc::downgrade(pool),
                     picker: RefCell::new(Picker::new(Rng::new(seed))),
+                    aside: RefCell::new(Picker::new(Rng::new(seed.rotate_left(16)))),
                     chance: RefCell::new(Rng::new(seed.rotate_left(32))),
                     idle: RefCell::default(),
                     sessions: RefCell::default(),

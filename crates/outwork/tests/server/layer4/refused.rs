@@ -73,6 +73,7 @@ fn pools_of_layer_4_have_nothing_that_is_about_requests() {
         fault(&lines, &format!("proxy.pool.db.{key}"))
     };
     pool("sticky = {}", "sticky");
+    pool("hedge = {}", "hedge");
     pool("retry = { statuses = [503] }", "retry.statuses");
     let (found, _) = pool("health_check = { path = '/healthz' }", "health_check.path");
     assert!(found.contains("a check by tcp"), "{found}");

@@ -38,6 +38,20 @@ fn another_backend_is_asked_where_the_first_takes_long() {
 }
 
 #[test]
+fn a_second_backend_that_is_asked_does_not_have_its_turn_by_that() {
+    let mut place = Place::new();
+    let (slow, quick) = (silent(place.host()), Backend::named(place.host(), "quick"));
+    let pool = "hedge = { after = '700ms', budget = 1.0 }\nretry = { attempts = 0 }";
+    configure(&place, &[&slow, &quick], pool, "");
+    place.start();
+    let mut client = Client::new(&format!("{}:8080", place.host()));
+    for _ in 0..4 {
+        assert_eq!(body(&client.ask("GET /", "a.test")), "quick");
+    }
+    assert_eq!((slow.requests(), quick.requests()), (2, 4), "they take turns, and one answers for both");
+}
+
+#[test]
 fn what_must_not_be_asked_twice_waits_for_the_first() {
     let mut place = Place::new();
     let (slow, quick) = (silent(place.host()), Backend::named(place.host(), "quick"));
