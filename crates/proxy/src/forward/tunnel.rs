@@ -62,6 +62,8 @@ impl Direction {
                     *moved = true;
                 }
                 Poll::Pending => {
+                    // Most stand still most of the time: what is not needed meanwhile is not held.
+                    self.buffer = BytesMut::new();
                     ready!(Pin::new(&mut *to).poll_flush(context))?;
                     return Poll::Pending;
                 }

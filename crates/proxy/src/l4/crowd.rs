@@ -112,6 +112,8 @@ impl Entry {
 /// Members of a pool that may not go on with what they have.
 struct Gone {
     snapshot: Arc<Snapshot>,
+    /// The pool has left the configuration, and so has everybody in it.
+    over: bool,
     drained: Vec<MemberId>,
     /// Those that fail, while others do not.
     failing: Vec<MemberId>,
@@ -132,13 +134,13 @@ impl Gone {
         if !usable {
             failing.clear();
         }
-        Self { snapshot, drained, failing }
+        Self { snapshot, over: pool.is_over(), drained, failing }
     }
 
     /// Why something ends that has this member, if it does.
     fn ends(&self, id: MemberId, is_session: bool) -> Option<End> {
         match () {
-            () if self.snapshot.endpoint(id).is_none() || self.drained.contains(&id) => Some(End::Drained),
+            () if self.over || self.snapshot.endpoint(id).is_none() || self.drained.contains(&id) => Some(End::Drained),
             () if is_session && self.failing.contains(&id) => Some(End::Backend),
             () => None,
         }

@@ -3,7 +3,7 @@
 //! What comes is read into a buffer of the thread and written at once, so that a connection that waits holds none. Where a read fills that buffer, much
 //! is on its way, and what follows goes from socket to socket through a pipe; where little comes through that, it is read again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -22,8 +22,8 @@ use crate::upstream::wire::Wire;
 const BUFFER: usize = 64 << 10;
 /// Bytes that a pipe has room for.
 const PIPE: usize = 256 << 10;
-/// Pipes that a thread keeps for the next who needs one.
-const PIPES: usize = 64;
+/// Pipes that a thread has at most, those that wait for the next who needs one among them: each takes two files. Where there is none, bytes are copied.
+pub(super) const PIPES: usize = 64;
 /// Where less comes through a pipe at once, it is not worth one.
 const LITTLE: usize = 16 << 10;
 
@@ -31,22 +31,29 @@ const LITTLE: usize = 16 << 10;
 pub(super) struct Desk {
     buffer: RefCell<Box<[u8]>>,
     pipes: RefCell<Vec<Pipe>>,
+    /// Those in use.
+    lent: Cell<usize>,
 }
 
 impl Desk {
     pub(super) fn new() -> Self {
-        Self { buffer: RefCell::new(vec![0; BUFFER].into_boxed_slice()), pipes: RefCell::default() }
+        Self { buffer: RefCell::new(vec![0; BUFFER].into_boxed_slice()), pipes: RefCell::default(), lent: Cell::new(0) }
     }
 
     /// An empty pipe; `None` where the kernel gives none.
     fn pipe(&self) -> Option<Pipe> {
-        self.pipes.borrow_mut().pop().or_else(|| Pipe::new(PIPE).ok())
+        if self.lent.get() >= PIPES {
+            return None;
+        }
+        let pipe = self.pipes.borrow_mut().pop().or_else(|| Pipe::new(PIPE).ok())?;
+        self.lent.set(self.lent.get() + 1);
+        Some(pipe)
     }
 
     fn give_back(&self, pipe: Pipe) {
-        let mut pipes = self.pipes.borrow_mut();
-        if pipe.held() == 0 && pipes.len() < PIPES {
-            pipes.push(pipe);
+        self.lent.set(self.lent.get().saturating_sub(1));
+        if pipe.held() == 0 {
+            self.pipes.borrow_mut().push(pipe);
         }
     }
 }

@@ -81,6 +81,8 @@ pub struct Pool {
     names: Mutex<BTreeMap<String, Vec<IpAddr>>>,
     /// All names were looked up once.
     is_resolved: AtomicBool,
+    /// When it left the configuration, in nanoseconds; 0 as long as it is there.
+    left: AtomicU64,
     pub(crate) queue: Queue,
     census: Census,
     pub(crate) figures: Figures,
@@ -189,6 +191,13 @@ impl Pools {
         self.pools.load_full()
     }
 
+    /// Those none of whose backends can be used, by name; servers that are asked by their URLs, by those.
+    pub fn dead(&self) -> Vec<String> {
+        let all = self.all();
+        let dead = |pool: &&Arc<Pool>| pool.snapshot().balance.census(pool.now()).usable == 0;
+        all.values().filter(dead).map(|pool| pool.name.trim_start_matches(ASKED).to_owned()).collect()
+    }
+
     /// Waits until every name of a backend has been looked up, or for so long.
     pub fn wait_for_names(&self, patience: Duration) {
         let until = std::time::Instant::now() + patience;
@@ -230,7 +239,11 @@ impl Pools {
         for (pool, snapshot) in prepared.snapshots {
             pool.put(snapshot);
         }
-        self.pools.store(Arc::new(prepared.pools));
+        let before = self.pools.swap(Arc::new(prepared.pools));
+        let current = self.pools.load();
+        for pool in before.values().filter(|pool| !current.contains_key(&pool.name)) {
+            pool.leave();
+        }
         self.shared.changed.notify_one();
         self.shared.pulse.beat();
     }
@@ -253,6 +266,7 @@ impl Pool {
             snapshot: ArcSwap::from_pointee(snapshot),
             names: Mutex::new(names),
             is_resolved: AtomicBool::new(false),
+            left: AtomicU64::new(0),
             queue: Queue::default(),
             census: Census {
                 usable: shared.metrics.usable.cell([name]),
@@ -276,6 +290,17 @@ impl Pool {
 
     pub(crate) fn now(&self) -> Time {
         self.shared.clock.now()
+    }
+
+    /// It is in the configuration no more.
+    fn leave(&self) {
+        self.left.store(self.now().as_nanos().max(1), Relaxed);
+    }
+
+    /// Whether it left the configuration so long ago that nobody may go on with what it had.
+    pub(crate) fn is_over(&self) -> bool {
+        let left = self.left.load(Relaxed);
+        left > 0 && Time::from_nanos(left) + self.snapshot.load().settings.drain <= self.now()
     }
 
     pub(crate) fn metrics(&self) -> &ProxyMetrics {
