@@ -51,7 +51,7 @@ const NEARLY_EXHAUSTED: f64 = 0.99;
 const NAMED: usize = 5;
 
 /// Every condition that there is an alert for.
-pub(crate) const IDS: [&str; 14] = [
+pub(crate) const IDS: [&str; 15] = [
     "kernel_drops",
     "disk_behind",
     "commit_slow",
@@ -66,6 +66,7 @@ pub(crate) const IDS: [&str; 14] = [
     "thread_saturated",
     "memory_low",
     "database_behind",
+    "backends_gone",
 ];
 
 /// What is read at one moment. Counters are since the start.
@@ -82,6 +83,8 @@ pub(crate) struct Reading {
     pub(crate) room: Room,
     pub(crate) database: DatabaseReading,
     pub(crate) dhcp: Option<DhcpReading>,
+    /// Pools of the proxy none of whose backends can be used.
+    pub(crate) dead: Vec<String>,
 }
 
 /// What is read of SQLite.
@@ -171,7 +174,8 @@ impl Watch {
         let (Some(first), Some(last)) = (self.readings.front(), self.readings.back()) else { return Vec::new() };
         let before = self.readings.iter().rev().nth(1);
         let now = last.at;
-        let mut findings: Vec<_> = [memory(last, settings), database(first, last)].into_iter().flatten().collect();
+        let mut findings: Vec<_> =
+            [memory(last, settings), database(first, last), dead(last)].into_iter().flatten().collect();
         if let Some(before) = before {
             findings.extend(processors(before, last, settings));
         }
@@ -352,14 +356,29 @@ fn closed(last: &DhcpReading) -> Option<Finding> {
     if last.closed.is_empty() {
         return None;
     }
-    let named: Vec<_> = last.closed.iter().take(NAMED).map(String::as_str).collect();
-    let more = match last.closed.len() - named.len() {
+    let what = format!("clients on interfaces of the configuration are not heard: {}", listed(&last.closed));
+    let advice = "see `ip address`: bring the interface up, or name the one that is meant; no restart is needed once it is there";
+    Some(advise(finding("interface_closed", Severity::Warning, true, LOAD, what), advice, &["dhcp.interfaces"]))
+}
+
+/// Pools without a backend that can be used: whoever asks for what is behind them gets an error.
+fn dead(last: &Reading) -> Option<Finding> {
+    if last.dead.is_empty() {
+        return None;
+    }
+    let what = format!("no backend can be used of the pools {}", listed(&last.dead));
+    let advice = "see `outwork backends list`: what is wrong with each stands there";
+    Some(advise(finding("backends_gone", Severity::Critical, true, INTERVAL, what), advice, &["proxy.pool"]))
+}
+
+/// The first of them, and how many more there are.
+fn listed(all: &[String]) -> String {
+    let named: Vec<_> = all.iter().take(NAMED).map(String::as_str).collect();
+    let more = match all.len() - named.len() {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    let what = format!("clients on interfaces of the configuration are not heard: {}{more}", named.join("; "));
-    let advice = "see `ip address`: bring the interface up, or name the one that is meant; no restart is needed once it is there";
-    Some(advise(finding("interface_closed", Severity::Warning, true, LOAD, what), advice, &["dhcp.interfaces"]))
+    named.join("; ") + &more
 }
 
 /// All processors busy, or else one thread that keeps one busy all the time.

@@ -38,6 +38,7 @@ impl Server {
             room: Room { limit: None, total: Some(1 << 30), available: Some(1 << 29) },
             database: DatabaseReading { waiting: 0, queue: 1000, refused: 0 },
             dhcp: Some(dhcp),
+            dead: vec![],
         };
         Self { start, reading, commits, watch: Watch::default(), settings: AlertSettings::default() }
     }
@@ -87,6 +88,17 @@ fn clients_that_get_no_answer_and_interfaces_that_are_absent_are_told_while_they
     server.dhcp().closed = vec!["lan9: it does not exist; it is picked up when it appears".to_owned()];
     let found = server.only("interface_closed").unwrap();
     assert!(found.holds && found.what.contains("lan9: it does not exist"), "{}", found.what);
+}
+
+#[test]
+fn pools_without_a_backend_that_can_be_used_are_told_by_their_names() {
+    let mut server = Server::new();
+    server.look();
+    server.reading.dead = (0..7).map(|number| format!("pool{number}")).collect();
+    let found = server.only("backends_gone").unwrap();
+    assert!(found.holds && found.what.contains("pool0; ") && found.what.ends_with("; and 2 more"), "{}", found.what);
+    server.reading.dead.clear();
+    assert_eq!(server.only("backends_gone"), None);
 }
 
 #[test]
@@ -272,6 +284,7 @@ fn every_finding_is_of_a_known_condition_with_advice_and_settings_that_exist() {
     server.reading.cpu_seconds += 20.0;
     server.reading.database.waiting = 1000;
     server.reading.room.available = Some(0);
+    server.reading.dead = vec!["x".into()];
     let mut findings = server.look();
     server.reading.threads[0].cpu_seconds += 5.0;
     findings.extend(server.look());

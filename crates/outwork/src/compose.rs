@@ -212,7 +212,7 @@ async fn serve(
     let (local_token, local) = LocalFile::token(&settings.store.data_dir)?;
     let local_urls = LocalFile::urls(&settings.store.data_dir, &addresses)?;
     // Where nobody reads that, it still serves; the token of this machine makes others.
-    if let Err(error) = greet(&addresses, first.as_ref(), dhcp.as_ref(), door.as_deref(), &settings) {
+    if let Err(error) = greet(&addresses, first.as_ref(), (dhcp.as_ref(), door.as_deref(), &proxy), &settings) {
         tracing::warn!(%error, "where to look could not be said on standard output");
     }
 
@@ -291,6 +291,7 @@ async fn serve(
         current: Arc::clone(&current),
         database: Arc::clone(&database),
         dhcp: dhcp.as_ref().map(|dhcp| (Arc::clone(&dhcp.service), Arc::clone(&dhcp.commits))),
+        pools: Arc::clone(&proxy.pools),
     };
     let told = alerts::Told { alerts, hub: Arc::clone(&hub) };
     let watching = tokio::spawn(alerts::run(Arc::new(sources), told));
@@ -480,8 +481,7 @@ async fn record(database: &Database, what: Signalled, succeeded: bool, detail: S
 fn greet(
     addresses: &[(SocketAddr, bool)],
     first: Option<&outwork_admin::FirstToken>,
-    dhcp: Option<&Dhcp>,
-    door: Option<&Front>,
+    (dhcp, door, proxy): (Option<&Dhcp>, Option<&Front>, &Proxy),
     settings: &Settings,
 ) -> std::io::Result<()> {
     // Where they cannot be listed, the name of the host has to do.
@@ -495,6 +495,10 @@ fn greet(
     for (address, tls) in door.map(Front::addresses).unwrap_or_default() {
         let scheme = if tls { "https" } else { "http" };
         writeln!(out, "  web        {scheme}://{}/", usable(address, &interfaces, &host_name()))?;
+    }
+    for listening in proxy.layer4.listening() {
+        let (listener, address) = (&listening.settings, listening.address);
+        writeln!(out, "  proxy      {address} ({}, {})", listener.protocol, listener.label())?;
     }
     if let Some(dhcp) = dhcp {
         for address in dhcp.listening() {

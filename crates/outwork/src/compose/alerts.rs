@@ -9,6 +9,7 @@ use outwork_dhcp::engine::Silence;
 use outwork_dhcp::metrics::{DhcpMetrics, Dropped, SocketKind};
 use outwork_dhcp::server::Service;
 use outwork_front::events::Hub;
+use outwork_proxy::pool::Pools;
 use outwork_store::database::{Database, Side};
 use outwork_store::log::Health;
 use outwork_telemetry::alerts::{Alerts, Transition};
@@ -26,6 +27,7 @@ pub(super) struct Sources {
     pub(super) current: Arc<Current>,
     pub(super) database: Arc<Database>,
     pub(super) dhcp: Option<(Arc<Service>, Arc<CommitMetrics>)>,
+    pub(super) pools: Arc<Pools>,
 }
 
 /// Who is told.
@@ -93,6 +95,7 @@ impl Sources {
                 refused: sides.map(|side| metrics.refused.of(side).get()).into_iter().sum(),
             },
             dhcp: self.dhcp.as_ref().map(|(service, commits)| read_dhcp(service, commits)),
+            dead: self.pools.dead(),
         }
     }
 }

@@ -29,8 +29,7 @@ pub(crate) fn backends(global: &Global, command: &BackendsCommand) -> anyhow::Re
 fn where_to_look(error: ClientError) -> ClientError {
     match error {
         ClientError::Refused(problem) => {
-            let help = "`outwork backends list` shows what there is; without a front.listener there are no pools";
-            ClientError::Refused(Box::new(problem.where_to_look(help)))
+            ClientError::Refused(Box::new(problem.where_to_look("`outwork backends list` shows what there is")))
         }
         error => error,
     }

@@ -88,7 +88,9 @@ fn list(global: &Global, client: &Client) -> anyhow::Result<()> {
         ]
     })?;
     for one in items(&answer["interfaces"]) {
-        for told in items(&one["tried"]).iter().chain(items(&one["concerns"])) {
+        // What stands in the way at an interface that nobody forwards by is nothing to do anything about.
+        let concerns = if one["tier"].is_null() { &[] } else { items(&one["concerns"]) };
+        for told in items(&one["tried"]).iter().chain(concerns) {
             writeln!(out, "{}: {}", printable(&cell(&one["name"])), printable(&cell(told)))?;
         }
     }
