@@ -57,6 +57,9 @@ pub struct Options {
     pub timeout: Duration,
 }
 
+/// Octets that all connections may have under way.
+const ROOM: usize = 128 << 20;
+
 impl Options {
     /// What cannot be, with the name of the option, where anything is.
     pub fn fault(&self) -> Option<(&'static str, String)> {
@@ -71,10 +74,17 @@ impl Options {
         ];
         let beyond = counts.into_iter().find(|(_, count, most)| !(1..=*most).contains(count));
         let beyond = beyond.map(|(name, count, most)| (name, format!("{count}: expected 1 to {most}")));
+        // Each connection has room of its own for what it sends and what comes back.
+        let room = (self.packet_size.saturating_mul(self.connections) > ROOM).then(|| {
+            (
+                "packet_size",
+                format!("with {} connections, expected {} at most", self.connections, ROOM / self.connections.max(1)),
+            )
+        });
         let hour = Duration::from_secs(3600);
         let lasting = (!(Duration::from_millis(100)..=hour).contains(&self.duration))
             .then(|| ("duration", "expected 100ms to 1h".to_owned()));
-        beyond.or(lasting)
+        beyond.or(room).or(lasting)
     }
 }
 
