@@ -213,7 +213,7 @@ impl Proxied {
         }
         let status = met.abort?;
         injected.of(Injected::Abort).inc();
-        Some(told::bad(call, status, "this fault was made on purpose"))
+        Some(told::blaming(Fault::Us, call, status, "this fault was made on purpose"))
     }
 
     /// Whether an answer is one that is tried for again, as far as its status goes.

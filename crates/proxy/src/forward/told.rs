@@ -57,7 +57,12 @@ impl Proxied {
 
 /// The answer where no backend has given one. Calls of gRPC have their own way to be told, which is no error of HTTP.
 pub(super) fn bad(call: &Call, status: StatusCode, detail: &'static str) -> Response {
-    let problem = Problem::new(status, detail).fault(Fault::Upstream);
+    blaming(Fault::Upstream, call, status, detail)
+}
+
+/// The same, and whose fault it is.
+pub(super) fn blaming(fault: Fault, call: &Call, status: StatusCode, detail: &'static str) -> Response {
+    let problem = Problem::new(status, detail).fault(fault);
     let kind = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     if !kind.starts_with(b"application/grpc") {
         return problem.answer(&call.head);
