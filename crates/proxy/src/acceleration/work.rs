@@ -59,7 +59,10 @@ pub(super) struct Work {
 
 /// What comes of a look at the orders.
 enum Next {
-    GoOn,
+    GoOn {
+        /// A plan was taken up.
+        planned: bool,
+    },
     End,
 }
 
@@ -75,16 +78,18 @@ impl Work {
         loop {
             let attends = self.fastpath.is_some() && !self.plan.services.is_empty();
             let changed = self.shared.pools.shared().pulse.wait(if attends { ATTENTIVE } else { IDLE });
-            if let Next::End = self.obey() {
-                return;
-            }
+            let planned = match self.obey() {
+                Next::End => return,
+                Next::GoOn { planned } => planned,
+            };
             let now = Instant::now();
             if self.fastpath.is_none() {
                 continue;
             }
             if changed.is_some() || look.is_now(now, LOOK) {
                 self.follow();
-                if let Some(since) = changed {
+                // What a plan takes, programs to load among it, is not what a change of a pool takes.
+                if let Some(since) = changed.filter(|_| !planned) {
                     self.shared.metrics.update_time.record(since.elapsed());
                 }
             }
@@ -104,10 +109,12 @@ impl Work {
     /// Does what was ordered since the last look.
     fn obey(&mut self) -> Next {
         let orders = std::mem::take(&mut *self.shared.orders.lock());
+        let mut planned = false;
         for order in orders {
             match order {
                 Order::Plan(plan, done) => {
                     self.take_up(plan);
+                    planned = true;
                     // Who has gone does not wait.
                     let _ = done.send(());
                 }
@@ -120,7 +127,7 @@ impl Work {
                 Order::Stop => return Next::End,
             }
         }
-        Next::GoOn
+        Next::GoOn { planned }
     }
 
     fn take_up(&mut self, plan: Arc<Plan>) {
