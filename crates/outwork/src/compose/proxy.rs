@@ -51,7 +51,8 @@ type Encrypted = (Vec<Option<Arc<Tls>>>, Vec<Stays>);
 pub(super) struct Prepared {
     pub(super) pools: PreparedPools,
     listeners: PreparedListeners,
-    accelerated: acceleration::Prepared,
+    /// Made ready after all else, by [`Proxy::accelerate`].
+    accelerated: Option<acceleration::Prepared>,
     /// What benchmarks may load.
     targets: Vec<Network>,
     encrypted: Vec<(String, Arc<Tls>)>,
@@ -87,11 +88,14 @@ impl Proxy {
 
     /// The same as [`prepare`](Self::prepare), at a start: with the sockets that another process has handed over.
     pub(super) fn begin(&self, settings: &Settings, handed: Vec<Handed>) -> anyhow::Result<Prepared> {
-        let prepared = self.prepare_with(settings, handed);
+        let prepared = self.prepare_with(settings, handed).and_then(|mut prepared| {
+            self.accelerate(settings, &mut prepared)?;
+            Ok(prepared)
+        });
         prepared.map_err(|error| cannot("the proxy does not start", error))
     }
 
-    /// Makes ready what a configuration says. Nothing changes by it.
+    /// Makes ready what a configuration says, but for what [`accelerate`](Self::accelerate) does. Nothing changes by it.
     ///
     /// # Errors
     /// What cannot be had, and why.
@@ -113,10 +117,18 @@ impl Proxy {
         let wanted = !proxy.pool.is_empty() || !settings.front.asked().is_empty();
         let keeper = (wanted && self.keeper.lock().is_none()).then(|| Keeper::start(&self.pools)).transpose();
         let keeper = keeper.map_err(|error| format!("nobody can look after proxy.pool: {error}"))?;
-        // The last, for it may have changed cards: what is not taken up puts them back.
-        let accelerated = self.accelerator.prepare(proxy, settings.front.rules())?;
         let targets = proxy.benchmark.targets.clone();
-        Ok(Prepared { pools, listeners, accelerated, targets, encrypted, offers, keeper })
+        Ok(Prepared { pools, listeners, accelerated: None, targets, encrypted, offers, keeper })
+    }
+
+    /// The last of what is made ready, once all else of a configuration is: virtual functions of cards are made here. Where the configuration is not taken up after
+    /// all, cards get back what they had, but who used those has lost them for a moment.
+    ///
+    /// # Errors
+    /// What cannot be had, and why.
+    pub(super) fn accelerate(&self, settings: &Settings, prepared: &mut Prepared) -> Result<(), String> {
+        prepared.accelerated = Some(self.accelerator.prepare(&settings.proxy, settings.front.rules())?);
+        Ok(())
     }
 
     /// TLS of each listener: what is known already, which may be to offer something else, and what is opened for the others.
@@ -157,7 +169,7 @@ impl Proxy {
         self.pools.wait_for_names(patience);
         self.benchmarks.set_targets(&targets);
         // Before anybody is accepted: a connection that a socket has would be another's for the kernel's programs.
-        if let Err(error) = self.accelerator.commit(accelerated) {
+        if let Some(Err(error)) = accelerated.map(|accelerated| self.accelerator.commit(accelerated)) {
             tracing::error!(%error, "nobody can look after proxy.acceleration; sockets serve");
         }
         self.layer4.commit(listeners);

@@ -197,7 +197,7 @@ impl Reload {
             before.with(&read.value.web).map(|after| (before, Arc::new(after)))
         });
         let databases = databases.transpose().map_err(Refusal::Prepare)?;
-        let proxy = self.proxy.prepare(&read.value).map_err(Refusal::Prepare)?;
+        let mut proxy = self.proxy.prepare(&read.value).map_err(Refusal::Prepare)?;
         let pools = &proxy.pools;
         // Made ready in any case: a folder may have come in the place of another though no setting has changed.
         let made = front.zip(databases.as_ref()).map(|(front, (_, databases))| {
@@ -220,6 +220,7 @@ impl Reload {
             let key = keys.get(error.listener).map_or("tls", String::as_str);
             Refusal::Prepare(format!("{key}: {}", told(&error.source, &read.value)))
         })?;
+        self.proxy.accelerate(&read.value, &mut proxy).map_err(Refusal::Prepare)?;
         // The last that can refuse: either the levels change, and so does everything below, or nothing does.
         if changes.iter().any(|change| change.key.starts_with("log.")) {
             self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;
