@@ -13,8 +13,11 @@ const RESPOND: &str = "[[front.route]]\npath = '/*'\nrespond = {}\n";
 fn refused(lines: &str) -> Vec<Json> {
     let place = Place::with(lines);
     std::fs::write(place.path().join("weak"), "ann:$apr1$a$b\n").expect("a file");
-    let (checked, ran) = (place.outwork(&["check", "--json"]), place.outwork(&["run"]));
-    assert!(checked.status.code() == Some(1) && ran.status.code() == Some(1), "{lines}: {checked:?} {ran:?}");
+    let checked = place.outwork(&["check", "--json"]);
+    // What is not refused would run for ever.
+    assert_eq!(checked.status.code(), Some(1), "{lines}: {checked:?}");
+    let ran = place.outwork(&["run"]);
+    assert_eq!(ran.status.code(), Some(1), "{lines}: {ran:?}");
     json(&checked).as_array().expect("a list").clone()
 }
 

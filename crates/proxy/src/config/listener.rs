@@ -72,7 +72,7 @@ section! {
 section! {
     /// The most that all listeners of layer 4 may have together.
     pub struct GlobalLimits {
-        /// Connections and sessions of UDP open at once. A connection needs two file descriptors.
+        /// Connections and sessions of UDP open at once. A connection needs two file descriptors; where a process may not open so many, fewer are taken.
         pub max_connections: u32 [range 1..=10_000_000] = 100_000,
         /// Connections and sessions that may begin in a second; 0 for no limit.
         pub connection_rate: u32 = 0,

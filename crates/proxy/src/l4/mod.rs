@@ -185,8 +185,10 @@ impl Layer4 {
             true => self.start()?,
             false => Vec::new(),
         };
-        // A connection takes two files.
-        let room = u32::try_from(descriptors::room_for_connections() / 2).unwrap_or(u32::MAX);
+        // A connection takes two files, and so does each pipe that a thread may have.
+        let pipes = 2 * relay::PIPES * self.workers;
+        let room = descriptors::room_for_connections().saturating_sub(pipes) / 2;
+        let room = u32::try_from(room).unwrap_or(u32::MAX).max(1);
         let limits = GlobalLimits { max_connections: proxy.limits.max_connections.min(room), ..proxy.limits.clone() };
         Ok(Prepared { change, threads, live, limits })
     }

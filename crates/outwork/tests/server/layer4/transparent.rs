@@ -58,11 +58,11 @@ fn backends_see_the_address_of_the_client_and_what_is_diverted_is_accepted_whate
         stream.read_to_string(&mut line).expect("a line");
         let socket = UdpSocket::bind("10.0.1.2:0").expect("a port");
         socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
-        socket.send_to(b"?", "10.0.1.1:9000").expect("it is sent");
+        socket.send_to(b"?", "192.0.2.80:9000").expect("it is sent");
         let mut said = [0; 100];
         let (length, from) = socket.recv_from(&mut said).expect("an answer");
         (line, String::from_utf8_lossy(&said[..length]).into_owned(), from)
     });
     assert!(line.starts_with("10.0.1.2 PROXY TCP4 10.0.1.2 192.0.2.80 "), "{line}");
-    assert_eq!((said.as_str(), from.to_string().as_str()), ("10.0.1.2", "10.0.1.1:9000"));
+    assert_eq!((said.as_str(), from.to_string().as_str()), ("10.0.1.2", "192.0.2.80:9000"));
 }
