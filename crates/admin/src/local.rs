@@ -2,11 +2,11 @@
 //! and where it listens, whatever the configuration says by now.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use outwork_store::file::create_private;
+use outwork_store::file::replace_private;
 use outwork_store::tokens::{CreateError, Secret};
 
 /// The name of the secret's file in the data directory.
@@ -55,16 +55,8 @@ impl LocalFile {
 
     /// Writes a file that is whole at once, over one that an unclean end left.
     fn write(data_dir: &Path, name: &str, text: &str) -> Result<Self, LocalFileError> {
-        let (path, unfinished) = (data_dir.join(name), data_dir.join(format!("{name}.tmp")));
-        let write = || {
-            match fs::remove_file(&unfinished) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            create_private(&unfinished)?.write_all(text.as_bytes())?;
-            fs::rename(&unfinished, &path)
-        };
-        match write() {
+        let path = data_dir.join(name);
+        match replace_private(&path, text.as_bytes()) {
             Ok(()) => Ok(Self(path)),
             Err(source) => Err(LocalFileError::Io { path, source }),
         }
@@ -105,7 +97,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LOCAL_TOKEN_FILE);
         fs::write(&path, "left by an unclean end").unwrap();
-        fs::write(dir.path().join("admin.token.tmp"), "half of").unwrap();
+        fs::write(dir.path().join("admin.token.new"), "half of").unwrap();
         let (first, secret) = LocalFile::token(dir.path()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap().trim(), secret.expose());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

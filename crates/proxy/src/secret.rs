@@ -1,9 +1,9 @@
 //! The key that signs cookies, which outlives restarts so that clients stay with their backends.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
-use outwork_store::file::create_private;
+use outwork_store::file::replace_private;
 
 /// The key in this file; where there is none, a new one, which is kept there.
 ///
@@ -17,16 +17,7 @@ pub fn keep(path: &Path) -> io::Result<[u8; 16]> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut key = [0; 16];
             getrandom::fill(&mut key).map_err(io::Error::other)?;
-            // Whole or not at all: a crash in between leaves a name that nobody reads.
-            let beside = path.with_extension("new");
-            match std::fs::remove_file(&beside) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = create_private(&beside)?;
-            file.write_all(&key)?;
-            file.sync_all()?;
-            std::fs::rename(&beside, path)?;
+            replace_private(path, &key)?;
             Ok(key)
         }
         Err(error) => Err(error),

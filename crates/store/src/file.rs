@@ -1,9 +1,9 @@
 //! Files for nobody else's eyes: they hold who is on the network, and the hashes of tokens.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
@@ -24,6 +24,26 @@ pub fn create_private(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Puts a file that only its owner may read in the place of what was there: after a crash it is the one or the other, whole.
+///
+/// # Errors
+/// Those of the system.
+pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    // One that a crash left may have other modes.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = create_private(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    File::open(folder(path))?.sync_all()
+}
+
 /// Creates a directory that only its owner may use: [`create_private`] for directories.
 ///
 /// # Errors
@@ -37,12 +57,16 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
 
 /// What root has made is given to who owns the directory it is in.
 fn give_to_owner(made: &File, path: &Path) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let (own, dir) = (made.metadata()?, fs::metadata(dir)?);
+    let (own, dir) = (made.metadata()?, fs::metadata(folder(path))?);
     if own.uid() == 0 && dir.uid() != 0 {
         fchown(made, Some(dir.uid()), Some(dir.gid()))?;
     }
     Ok(())
+}
+
+/// Where a file is.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -60,6 +84,17 @@ mod tests {
         std::os::unix::fs::symlink(&aim, &link).unwrap();
         assert_eq!(create_private(&link).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert!(!aim.exists());
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_whatever_a_crash_has_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(dir.path().join("file.new"), "half").unwrap();
+        replace_private(&path, b"one").unwrap();
+        replace_private(&path, b"two").unwrap();
+        assert_eq!((fs::read(&path).unwrap(), fs::metadata(&path).unwrap().mode() & 0o777), (b"two".to_vec(), PRIVATE));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Small files that are replaced whole and for our eyes only: keys, certificates, accounts.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
+use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use outwork_store::file::create_private;
+use outwork_store::file::replace_private;
 
 use super::TlsError;
 
@@ -24,19 +24,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), TlsError> {
     let folder = path.parent().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
     let written = || -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
-        // One that a crash left may have other modes.
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = create_private(&beside)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        File::open(folder)?.sync_all()
+        replace_private(path, content)
     };
     written().map_err(failed)
 }
