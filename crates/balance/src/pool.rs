@@ -222,6 +222,11 @@ impl Pool {
         census
     }
 
+    /// Whether so few members of a level are usable that all of it is used, whatever their health.
+    pub fn panics(&self, now: Time) -> bool {
+        crate::level::Plan::new(self, now).levels.iter().any(|level| level.panicking)
+    }
+
     /// When the next member that is leaving has left: a rebuild with the same settings takes it out.
     pub fn next_departure(&self) -> Option<Time> {
         self.slots.iter().filter_map(|slot| slot.leaving).min()

@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use crate::l4::{Layer4, Listening};
 use crate::metrics::Ejected;
+use crate::pool::orders::ByHand;
 use crate::pool::watch::Watch;
 use crate::pool::{Pool, Pools, Snapshot};
 
@@ -122,6 +123,8 @@ pub struct PoolView {
     ejection_seconds: f64,
     /// In percent: where fewer backends than this are healthy, all of them are used.
     panic_threshold: u32,
+    /// Whether that is so now.
+    panics: bool,
     /// Its backends.
     backends: Vec<BackendView>,
 }
@@ -236,7 +239,7 @@ pub struct BackendChange {
     seconds: Option<u64>,
 }
 
-/// Drain a backend, leave it out, or let it in again. A restart forgets it.
+/// Drain a backend, leave it out, or let it in again. It holds through restarts.
 #[utoipa::path(post, path = "/pools/{pool}/backends", tag = "proxy", params(("pool" = String, Path,)), request_body = BackendChange,
     responses((status = 200, body = PoolView), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 async fn change(
@@ -249,9 +252,8 @@ async fn change(
     if change.seconds.is_some_and(|seconds| seconds > LONGEST) {
         return Err(Problem::invalid("seconds", format!("at most {LONGEST}")));
     }
-    let pools = pools.all();
-    let pool =
-        pools.get(&name).ok_or_else(|| Problem::not_found(format!("there is no pool {name:?} in proxy.pool")))?;
+    let all = pools.all();
+    let pool = all.get(&name).ok_or_else(|| Problem::not_found(format!("there is no pool {name:?} in proxy.pool")))?;
     let snapshot = pool.snapshot();
     let slot = snapshot.balance.find(&change.backend).ok_or_else(|| {
         let known: Vec<&str> = snapshot.balance.slots().iter().map(|slot| slot.member().key()).collect();
@@ -261,15 +263,26 @@ async fn change(
             known.join(", ")
         ))
     })?;
-    let (member, now) = (slot.member(), pool.now());
     let given = change.seconds.map(Duration::from_secs);
-    match change.action {
-        Action::Drain => member.drain(now + given.unwrap_or(snapshot.settings.drain)),
-        Action::Eject => {
+    let by_hand = match change.action {
+        Action::Drain => ByHand::Drain(given.unwrap_or(snapshot.settings.drain)),
+        Action::Eject => ByHand::Eject(given.unwrap_or(snapshot.settings.outlier.base_ejection)),
+        Action::Admit => ByHand::Admit,
+    };
+    let (name, backend) = (&*name, &*change.backend);
+    // What does not hold after a crash was not done.
+    let kept = tokio::task::block_in_place(|| {
+        pools.shared().orders.take(name, backend, by_hand, |pool| all.contains_key(pool))
+    });
+    kept.map_err(|error| Problem::internal(format!("what is said of backends cannot be kept: {error}")))?;
+    let (member, now) = (slot.member(), pool.now());
+    match by_hand {
+        ByHand::Drain(lasts) => member.drain(now + lasts),
+        ByHand::Eject(lasts) => {
             pool.watch.lock().ejected(member.id(), None);
-            member.eject_until(now + given.unwrap_or(snapshot.settings.outlier.base_ejection));
+            member.eject_until(now + lasts);
         }
-        Action::Admit => {
+        ByHand::Admit => {
             member.undrain();
             if now < member.ejected_until() {
                 member.eject_until(now);
@@ -277,7 +290,7 @@ async fn change(
         }
     }
     pool.changed();
-    tracing::info!(pool = name, backend = change.backend, action = ?change.action, "a backend was changed by hand");
+    tracing::info!(pool = name, backend, action = ?change.action, "a backend was changed by hand");
     Ok(Json(PoolView::of(pool)))
 }
 
@@ -301,6 +314,7 @@ impl PoolView {
             drain_seconds: snapshot.settings.drain.as_secs_f64(),
             ejection_seconds: snapshot.settings.outlier.base_ejection.as_secs_f64(),
             panic_threshold: snapshot.settings.panic_threshold,
+            panics: snapshot.balance.panics(now),
             backends,
         }
     }

@@ -19,16 +19,20 @@ Examples:
         pool: Option<String>,
     },
     /// Gives a backend no new requests; what it has it may finish
+    ///
+    /// It stays out until it is let in again (`outwork backends admit`), through reloads, upgrades and restarts.
     #[command(after_help = "\
 Examples:
   outwork backends drain app http://10.0.0.7:8080
   outwork backends drain app http://10.0.0.7:8080 --for 10m")]
-    Drain(ForAWhile),
-    /// Leaves a backend out for a while
+    Drain(Drain),
+    /// Leaves a backend out for a while, after which it comes back by itself
+    ///
+    /// What it has goes on. It holds through reloads, upgrades and restarts.
     #[command(after_help = "\
 Examples:
   outwork backends eject app http://10.0.0.7:8080 --for 5m")]
-    Eject(ForAWhile),
+    Eject(Eject),
     /// Lets a backend in again that was drained or left out
     #[command(after_help = "\
 Examples:
@@ -47,12 +51,22 @@ pub(crate) struct Which {
     pub(crate) backend: String,
 }
 
-/// A backend, and how long.
+/// The arguments of `drain`.
 #[derive(Debug, Args)]
-pub(crate) struct ForAWhile {
+pub(crate) struct Drain {
     #[command(flatten)]
     pub(crate) which: Which,
-    /// For how long; unset, as the configuration says.
+    /// How long it may go on with what it has; unset, the pool's `drain`. What is left then is cut off.
+    #[arg(long = "for", value_name = "DURATION", value_parser = super::duration)]
+    pub(crate) lasts: Option<Duration>,
+}
+
+/// The arguments of `eject`.
+#[derive(Debug, Args)]
+pub(crate) struct Eject {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// How long it is left out; unset, the pool's `outlier.base_ejection`.
     #[arg(long = "for", value_name = "DURATION", value_parser = super::duration)]
     pub(crate) lasts: Option<Duration>,
 }

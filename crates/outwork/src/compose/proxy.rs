@@ -14,6 +14,7 @@ use outwork_proxy::bench::{self, api::Benchmarks};
 use outwork_proxy::config::{Listener, Protocol as Carried};
 use outwork_proxy::l4::{Handed, L4Error, Layer4, Prepared as PreparedListeners};
 use outwork_proxy::pool::keeper::Keeper;
+use outwork_proxy::pool::orders::Orders;
 use outwork_proxy::pool::{Pools, PreparedPools};
 use outwork_proxy::secret;
 use outwork_telemetry::Registry;
@@ -27,6 +28,8 @@ use crate::settings::Settings;
 
 /// What signs cookies that name backends, in the data directory.
 const KEY: &str = "proxy.key";
+/// What was said of backends by hand, there too.
+const ORDERS: &str = "proxy.orders";
 
 /// The running proxy.
 pub(super) struct Proxy {
@@ -69,7 +72,9 @@ impl Proxy {
         certificates: &Arc<Certificates>,
     ) -> anyhow::Result<Arc<Self>> {
         let key = settings.store.data_dir.join(KEY);
-        let pools = Pools::new(secret::keep(&key).with_context(|| format!("{}", key.display()))?);
+        let orders = settings.store.data_dir.join(ORDERS);
+        let kept = Orders::keep(&orders).with_context(|| format!("{}", orders.display()))?;
+        let pools = Pools::new(secret::keep(&key).with_context(|| format!("{}", key.display()))?, kept);
         registry.register(Arc::clone(pools.metrics()) as _)?;
         let layer4 = Arc::new(Layer4::new(settings.proxy.workers));
         registry.register(Arc::clone(layer4.metrics()) as _)?;

@@ -1,13 +1,14 @@
 //! `outwork backends`.
 
 use std::io::Write;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
 use super::rows;
 use crate::cli::Global;
-use crate::cli::backends::{BackendsCommand, ForAWhile, Which};
+use crate::cli::backends::{BackendsCommand, Drain, Eject, Which};
 use crate::client::{Client, ClientError, escaped};
 use crate::local::print_json;
 use crate::table::{cell, printable, span};
@@ -15,13 +16,13 @@ use crate::table::{cell, printable, span};
 /// `outwork backends`.
 pub(crate) fn backends(global: &Global, command: &BackendsCommand) -> anyhow::Result<()> {
     let client = Client::new(global)?;
-    let lasting = |ForAWhile { which, lasts }: &ForAWhile, action, done| {
+    let lasting = |which, action, lasts: &Option<Duration>, done| {
         change(global, &client, which, action, lasts.map(|lasts| lasts.as_secs()), done)
     };
     match command {
         BackendsCommand::List { pool } => list(global, &client, pool.as_deref()),
-        BackendsCommand::Drain(args) => lasting(args, "drain", "gets no new requests"),
-        BackendsCommand::Eject(args) => lasting(args, "eject", "is left out"),
+        BackendsCommand::Drain(Drain { which, lasts }) => lasting(which, "drain", lasts, "gets no new requests"),
+        BackendsCommand::Eject(Eject { which, lasts }) => lasting(which, "eject", lasts, "is left out"),
         BackendsCommand::Admit(which) => change(global, &client, which, "admit", None, "is let in"),
     }
 }
@@ -51,12 +52,13 @@ fn list(global: &Global, client: &Client, pool: Option<&str>) -> anyhow::Result<
             writeln!(out)?;
         }
         let name = printable(&cell(&pool["name"]));
-        writeln!(out, "{name}: {}, {} under way", cell(&pool["policy"]), cell(&pool["requests"]))?;
+        let panics =
+            if pool["panics"] == true { ", too few are usable: all are used, whatever their health" } else { "" };
+        writeln!(out, "{name}: {}, {} under way{panics}", cell(&pool["policy"]), cell(&pool["requests"]))?;
         let columns = ["BACKEND", "STATE", ">WEIGHT", ">UNDER WAY", ">REQUESTS", ">FAILED", ">LATENCY", "PROBLEM"];
         rows(&mut out, &columns, &pool["backends"], "it has no backends", |backend| {
             let latency = backend["latency_ms"].as_f64().map_or_else(|| "-".into(), |ms| format!("{ms:.1} ms"));
             let count = |name: &str| cell(&backend[name]);
-            let problem = if backend["problem"].is_null() { String::new() } else { count("problem") };
             vec![
                 count("key"),
                 state(backend),
@@ -65,7 +67,7 @@ fn list(global: &Global, client: &Client, pool: Option<&str>) -> anyhow::Result<
                 count("total"),
                 count("failures"),
                 latency,
-                problem,
+                problem(backend),
             ]
         })?;
     }
@@ -86,6 +88,20 @@ fn state(backend: &Json) -> String {
     match left("ejected_for").or_else(|| left("drains_for")) {
         Some(left) => format!("{word} for {left}"),
         None => word,
+    }
+}
+
+/// Why it is not used: what its last check has found, or what has ejected it.
+fn problem(backend: &Json) -> String {
+    match (backend["problem"].as_str(), backend["ejected_by"].as_str()) {
+        (Some(problem), _) => problem.to_owned(),
+        (None, Some("hand")) => "left out by hand".to_owned(),
+        (None, Some("consecutive-5xx")) => "answered 5xx several times in a row".to_owned(),
+        (None, Some("consecutive-gateway")) => "gave no answer several times in a row".to_owned(),
+        (None, Some("success-rate")) => "fails more than the others".to_owned(),
+        (None, Some("failure-percentage")) => "fails too large a part of its requests".to_owned(),
+        (None, Some(other)) => other.to_owned(),
+        (None, None) => String::new(),
     }
 }
 

@@ -173,6 +173,7 @@ mod tests {
     use outwork_config::{Sources, load};
     use outwork_proxy::pool::Pools;
     use outwork_proxy::pool::keeper::Keeper;
+    use outwork_proxy::pool::orders::Orders;
 
     use super::*;
     use crate::settings::Settings;
@@ -205,7 +206,7 @@ mod tests {
         let sources = Sources { file: Some(("test.toml".into(), text)), ..Sources::default() };
         let proxy = load::<Settings>(sources).unwrap_or_else(|faults| panic!("{}", faults.render(false))).value.proxy;
         assert_eq!(backends(&proxy), addresses);
-        let pools = Pools::new([0; 16]);
+        let pools = Pools::new([0; 16], Orders::default());
         pools.commit(pools.prepare(&proxy, &[]).unwrap());
         let _keeper = Keeper::start(&pools).unwrap();
         let passed = pools.metrics().checks.of(outwork_proxy::metrics::Checked::Passed);

@@ -267,6 +267,7 @@ impl Care {
         gauges.unhealthy.set(count(census.unhealthy));
         gauges.ejected.set(count(census.ejected));
         gauges.draining.set(count(census.draining));
+        gauges.panics.set(snapshot.balance.panics(now).into());
     }
 }
 

@@ -5,11 +5,13 @@
 //!
 //! - `endpoint`: where members are. `tls`: what encrypts connections to them.
 //! - `queue`: requests that wait for room. `sticky`: cookies that name a backend.
+//! - `orders`: what was said of backends by hand, which outlives the process.
 //! - `pulse`: who follows pools is told of changes.
 //! - `keeper`: the thread that looks after all pools: names, checks, ejections. `watch`: what is seen of members over time.
 
 pub(crate) mod endpoint;
 pub mod keeper;
+pub mod orders;
 pub(crate) mod pulse;
 pub(crate) mod queue;
 pub(crate) mod sticky;
@@ -35,6 +37,7 @@ use crate::clock::Clock;
 use crate::config::{Pool as Settings, Proxy};
 use crate::metrics::{Ejected, ProxyMetrics};
 use endpoint::Endpoint;
+use orders::Orders;
 use pulse::Pulse;
 use queue::Queue;
 use sticky::Sticky;
@@ -59,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<ProxyMetrics>,
     /// What signs cookies.
     secret: [u8; 16],
+    /// What was said of backends by hand.
+    pub(crate) orders: Orders,
     /// Tells the keeper that there is something new.
     pub(crate) changed: Notify,
     /// Tells who follows pools.
@@ -107,6 +112,7 @@ struct Census {
     unhealthy: Arc<Gauge>,
     ejected: Arc<Gauge>,
     draining: Arc<Gauge>,
+    panics: Arc<Gauge>,
 }
 
 /// What a pool is at a moment.
@@ -162,12 +168,13 @@ impl PreparedPools {
 }
 
 impl Pools {
-    /// There are none yet. `secret` signs cookies that name backends.
-    pub fn new(secret: [u8; 16]) -> Arc<Self> {
+    /// There are none yet. `secret` signs cookies that name backends, and of backends there will be what `orders` say.
+    pub fn new(secret: [u8; 16], orders: Orders) -> Arc<Self> {
         let shared = Shared {
             clock: Clock::start(),
             metrics: Arc::default(),
             secret,
+            orders,
             changed: Notify::new(),
             pulse: Pulse::default(),
             numbers: AtomicU64::new(0),
@@ -273,6 +280,7 @@ impl Pool {
                 unhealthy: shared.metrics.unhealthy.cell([name]),
                 ejected: shared.metrics.ejected.cell([name]),
                 draining: shared.metrics.draining.cell([name]),
+                panics: shared.metrics.panics.cell([name]),
             },
             figures: Figures {
                 retries: shared.metrics.pool_retries.cell([name]),
@@ -387,9 +395,10 @@ impl Pool {
         if let Some(slot) = self.snapshot().balance.find(&ejection.key) {
             self.watch.lock().ejected(slot.member().id(), Some(ejection.detector));
         }
-        let lasts = ejection.until.since(self.now());
-        let (pool, backend) = (&*self.name, &*ejection.key);
-        tracing::warn!(pool, backend, ?detector, ?lasts, "a backend fails and is left out for a while");
+        // To whole seconds, as it was meant.
+        let lasts = ejection.until.since(self.now()).as_secs_f64().round();
+        let (pool, backend, detector) = (&*self.name, &*ejection.key, detector.as_str());
+        tracing::warn!(pool, backend, detector, seconds = lasts, "a backend fails and is left out for a while");
     }
 }
 
@@ -450,6 +459,9 @@ impl Making<'_> {
         for slot in pool.slots() {
             let id = slot.member().id();
             let known = || self.before.and_then(|before| before.endpoint(id)).cloned();
+            if self.before.is_none_or(|before| before.endpoint(id).is_none()) {
+                self.shared.orders.apply(self.name, slot.member(), now);
+            }
             // Who has left the settings is where it was.
             if let Some(endpoint) = fresh.remove(slot.member().key()).map(Arc::new).or_else(known) {
                 placed.insert(id, endpoint);

@@ -1,0 +1,151 @@
+//! What was said of backends by hand. It is in a file, and so holds through restarts and upgrades until it is taken back.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use outwork_balance::Member;
+use outwork_engine::Time;
+use outwork_store::file::replace_private;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+/// What was said of a backend. Moments are milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    pool: String,
+    backend: String,
+    /// It gets nothing new, and goes on with what it had until then.
+    drains_until: Option<u64>,
+    /// It is left out until then.
+    ejected_until: Option<u64>,
+}
+
+/// What becomes of a backend by hand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ByHand {
+    /// It gets nothing new, and may go on with what it has for so long.
+    Drain(Duration),
+    /// It is left out for so long.
+    Eject(Duration),
+    /// It gets requests again.
+    Admit,
+}
+
+/// What holds of all backends.
+#[derive(Debug, Default)]
+pub struct Orders {
+    /// Where they are kept.
+    path: Option<PathBuf>,
+    known: Mutex<Vec<Order>>,
+}
+
+impl Orders {
+    /// Those in this file, which keeps them from now on; none where there is no such file.
+    ///
+    /// # Errors
+    /// Those of the system, and when the file holds something else.
+    pub fn keep(path: &Path) -> io::Result<Orders> {
+        let known = match std::fs::read(path) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| {
+                let what = format!("it does not say which backends are drained ({error}); remove it, and none is");
+                io::Error::new(io::ErrorKind::InvalidData, what)
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Orders { path: Some(path.to_owned()), known: Mutex::new(known) })
+    }
+
+    /// Takes in what was said of a backend. It is on disk when this returns. Orders for pools that are not `there` are forgotten.
+    ///
+    /// # Errors
+    /// Those of the system; nothing has changed then.
+    pub(crate) fn take(
+        &self,
+        pool: &str,
+        backend: &str,
+        by_hand: ByHand,
+        there: impl Fn(&str) -> bool,
+    ) -> io::Result<()> {
+        let mut known = self.known.lock();
+        let mut orders = known.clone();
+        let is_it = |order: &Order| order.pool == pool && order.backend == backend;
+        let at = orders.iter().position(is_it).unwrap_or_else(|| {
+            let (pool, backend) = (pool.to_owned(), backend.to_owned());
+            orders.push(Order { pool, backend, drains_until: None, ejected_until: None });
+            orders.len() - 1
+        });
+        let now = since_1970();
+        let then = |lasts: Duration| Some(millis(now.saturating_add(lasts)));
+        if let Some(order) = orders.get_mut(at) {
+            match by_hand {
+                ByHand::Drain(lasts) => order.drains_until = then(lasts),
+                ByHand::Eject(lasts) => order.ejected_until = then(lasts),
+                ByHand::Admit => (order.drains_until, order.ejected_until) = (None, None),
+            }
+        }
+        orders.retain_mut(|order| {
+            order.ejected_until = order.ejected_until.filter(|until| *until > millis(now));
+            (order.drains_until.is_some() || order.ejected_until.is_some()) && there(&order.pool)
+        });
+        if let Some(path) = &self.path {
+            replace_private(path, &serde_json::to_vec(&orders)?)?;
+        }
+        *known = orders;
+        Ok(())
+    }
+
+    /// Does with a member that has just come what was said of it.
+    pub(crate) fn apply(&self, pool: &str, member: &Member, now: Time) {
+        let known = self.known.lock();
+        let orders = known.iter().filter(|order| order.pool == pool && order.backend == member.key());
+        let unix = since_1970();
+        let left = |until: u64| now + Duration::from_millis(until).saturating_sub(unix);
+        for order in orders {
+            if let Some(until) = order.drains_until {
+                member.drain(left(until));
+            }
+            if let Some(until) = order.ejected_until {
+                member.eject_until(left(until));
+            }
+        }
+    }
+}
+
+fn since_1970() -> Duration {
+    // A clock that stands before 1970 has every deadline ahead.
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn millis(since: Duration) -> u64 {
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_kept_until_they_are_taken_back_or_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("orders");
+        let orders = Orders::keep(&path).unwrap();
+        let take = |pool: &str, by_hand| orders.take(pool, "a", by_hand, |pool| pool != "gone").unwrap();
+        take("app", ByHand::Drain(Duration::ZERO));
+        take("app", ByHand::Eject(Duration::ZERO));
+        take("gone", ByHand::Eject(Duration::MAX));
+        take("other", ByHand::Eject(Duration::from_secs(60)));
+        take("third", ByHand::Drain(Duration::MAX));
+        take("third", ByHand::Admit);
+        let again = Orders::keep(&path).unwrap().known.into_inner();
+        let told: Vec<_> = again
+            .iter()
+            .map(|order| (&*order.pool, order.drains_until.is_some(), order.ejected_until.is_some()))
+            .collect();
+        assert_eq!(told, [("app", true, false), ("other", false, true)], "an ejection ends, a drained one stays out");
+        std::fs::write(&path, "[{}]").unwrap();
+        assert!(Orders::keep(&path).unwrap_err().to_string().contains("remove it"));
+    }
+}
