@@ -36,6 +36,14 @@ proxy = { pool = "app" }
 backend = [{ url = "http://192.0.2.11:8080" }, { url = "http://192.0.2.12:8080" }]
 health_check = { path = "/healthz" }`;
 
+export const FIRST_FORWARDED = `[[proxy.listener]]
+address = ["[::]:5432"]
+pool = "db"
+
+[proxy.pool.db]
+backend = [{ url = "tcp://192.0.2.21:5432" }, { url = "tcp://192.0.2.22:5432" }]
+health_check = {}`;
+
 export const FIRST_CERTIFICATE = `[[front.listener]]
 address = "[::]:443"
 tls = { acme = ["www.example.org"] }

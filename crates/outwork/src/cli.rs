@@ -212,6 +212,14 @@ Examples:
     /// Shows the backends that requests are passed on to, drains them, leaves them out and lets them in
     #[command(subcommand)]
     Backends(backends::BackendsCommand),
+    /// Lists listeners of layer 4, and what each has open, accepted, refused and moved
+    ///
+    /// Figures are of all addresses of a listener. What programs of the kernel pass on is not among them: see `outwork rules` and the metrics.
+    #[command(after_help = "\
+Examples:
+  outwork listeners
+  outwork listeners --json | jq '.[] | select(.active > 1000) | .name'")]
+    Listeners,
     /// Shows the tiers of acceleration and the interfaces of this machine: what is in use, what could be, and why not
     ///
     /// From DPDK to plain sockets. Where no server runs, it says what this machine could do.

@@ -92,6 +92,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Cache(command) => remote::cache(global, command)?,
         Command::Backends(command) => remote::backends(global, command)?,
         Command::Tiers { command } => remote::tiers(global, command.as_ref())?,
+        Command::Listeners => remote::listeners(global)?,
         Command::Rules => remote::rules(global)?,
         Command::Queries(command) => remote::queries(global, command)?,
         Command::Assets(command) => remote::assets(global, command)?,

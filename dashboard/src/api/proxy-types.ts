@@ -18,6 +18,8 @@ export interface Pool {
   ejection_seconds: number;
   /** In percent. */
   panic_threshold: number;
+  /** Fewer are healthy than that: all are used. */
+  panics: boolean;
   backends: Backend[];
 }
 
@@ -64,6 +66,22 @@ export interface Rule {
   tier: string;
   /** What keeps it from the fast path, or off it now. */
   reasons: { reason: string; detail: string }[];
+}
+
+/** An address of layer 4. Figures are of all addresses of its listener. */
+export interface Listener {
+  name: string;
+  address: string;
+  protocol: "tcp" | "udp";
+  pool: string | null;
+  sni: { names: string[]; pool: string }[];
+  tls: boolean;
+  forwarding: string;
+  active: number;
+  total: number;
+  refused: number;
+  received: number;
+  sent: number;
 }
 
 export interface Tier {

@@ -7,11 +7,13 @@ import { Skeleton } from "../../ui/states";
 import { Tabs } from "../../ui/widgets";
 
 const Backends = lazy(() => import("./backends"));
+const Listeners = lazy(() => import("./listeners"));
 const Rules = lazy(() => import("./rules"));
 const Acceleration = lazy(() => import("./acceleration"));
 
 const TABS = [
   { path: "/proxy", text: "Backends" },
+  { path: "/proxy/listeners", text: "Listeners" },
   { path: "/proxy/rules", text: "Rules" },
   { path: "/proxy/acceleration", text: "Acceleration" },
 ];
@@ -41,6 +43,9 @@ export default function ProxyPages() {
       <Tabs label="Proxy" current={tab()} items={TABS} />
       <Suspense fallback={<Skeleton height={600} />}>
         <Switch fallback={<Backends />}>
+          <Match when={tab() === "/proxy/listeners"}>
+            <Listeners />
+          </Match>
           <Match when={tab() === "/proxy/rules"}>
             <Rules />
           </Match>

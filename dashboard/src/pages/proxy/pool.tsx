@@ -166,6 +166,14 @@ export function PoolCard(props: {
       <div class="card-head">
         <h2>{props.pool.name}</h2>
         <span class={`badge ${poolTone(props.pool)}`}>{tally(props.pool)}</span>
+        <Show when={props.pool.panics}>
+          <span
+            class="badge bad"
+            title={`Less than ${props.pool.panic_threshold}% of its backends are usable: all of them are used, whatever their health`}
+          >
+            <Icon name="critical" size={12} /> panic: all are used
+          </span>
+        </Show>
         <span class="muted push policy" title={props.pool.policy}>
           {POLICY[props.pool.policy] ?? props.pool.policy}
         </span>

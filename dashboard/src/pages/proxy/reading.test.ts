@@ -41,6 +41,7 @@ const POOL: Pool = {
   drain_seconds: 30,
   ejection_seconds: 30,
   panic_threshold: 50,
+  panics: false,
   backends: [],
 };
 

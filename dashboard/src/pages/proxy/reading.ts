@@ -127,7 +127,7 @@ export function consequences(
     action === "drain"
       ? [
           `It gets no new requests. What it has${busy} may go on for ${lasts}.`,
-          "It stays out until it is admitted, or Outwork is started anew.",
+          "It stays out until it is admitted, through restarts too.",
         ]
       : [`It gets nothing for ${lasts}, and then comes back by itself. What it has${busy} goes on.`];
   const others = pool.backends.filter((one) => one.key !== backend.key);
