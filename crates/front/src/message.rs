@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::Stream;
@@ -176,6 +177,28 @@ pub struct Response {
     pub note: Option<Box<Note>>,
     /// The number of the route that it is of.
     pub route: Option<u16>,
+    /// Who was asked for it, where it was not made here.
+    pub asked: Option<Asked>,
+}
+
+/// Who was asked for a response.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The one that was asked last.
+    pub whom: Arc<Backend>,
+    /// How many were asked, one that was asked twice counted twice.
+    pub attempts: u32,
+    /// Until the last of them began to answer.
+    pub took: Option<Duration>,
+}
+
+/// A backend, and what it is one of.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Its pool.
+    pub pool: Box<str>,
+    /// What it is known by there; `None` stands for any of the pool, where none could be asked.
+    pub backend: Option<Box<str>>,
 }
 
 /// What is known of a response beside what is sent.
@@ -373,7 +396,18 @@ impl Response {
     /// A response with nothing but a status.
     pub fn new(status: StatusCode) -> Self {
         let (headers, body) = (HeaderMap::new(), Body::Empty);
-        Self { status, headers, ready: None, also: None, hit: None, body, upgrade: None, note: None, route: None }
+        Self {
+            status,
+            headers,
+            ready: None,
+            also: None,
+            hit: None,
+            body,
+            upgrade: None,
+            note: None,
+            route: None,
+            asked: None,
+        }
     }
 
     /// A response with a content that is in memory.

@@ -28,7 +28,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use outwork_balance::{Extra, MemberId, Outcome};
 use outwork_engine::Unix;
 use outwork_front::api::Fault;
-use outwork_front::message::{Answer, Body, Handler, Origin, Request, Response, Streamed, Trailers};
+use outwork_front::message::{Answer, Asked, Body, Handler, Origin, Request, Response, Streamed, Subject, Trailers};
 use outwork_front::problem::Problem;
 use tokio::time::{sleep, timeout};
 
@@ -163,7 +163,8 @@ impl Proxied {
             let (failed, status) = match attempted {
                 Ok(reply) if !self.is_failure(&call, &reply) => {
                     drop(again);
-                    return self.answer(&call, taken, &endpoint, reply);
+                    let took = Some(reply.took);
+                    return asked(self.answer(&call, taken, &endpoint, reply), &endpoint, retries, took);
                 }
                 Ok(reply) => {
                     let failed = Failure {
@@ -197,8 +198,11 @@ impl Proxied {
                     retries += 1;
                     tried.push(id);
                 }
-                (_, Some(reply)) => return self.answer(&call, taken, &endpoint, reply),
-                (_, None) => return self.failed(&call, &endpoint, &failed.why),
+                (_, Some(reply)) => {
+                    let took = Some(reply.took);
+                    return asked(self.answer(&call, taken, &endpoint, reply), &endpoint, retries, took);
+                }
+                (_, None) => return asked(self.failed(&call, &endpoint, &failed.why), &endpoint, retries, None),
             }
         }
     }
@@ -346,6 +350,11 @@ impl Proxied {
         let bodiless = call.head.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
         head::strip(&mut headers, bodiless);
         response.headers = headers;
+        if status.is_client_error() || status.is_server_error() {
+            let note = response.note_mut();
+            note.about = Some(Box::new(Subject::of(&call.head)));
+            note.why = Some("the backend has answered so".into());
+        }
         self.tie(call, &mut taken, &mut response);
         if self.settings.server_timing
             && let Ok(value) = HeaderValue::try_from(format!("backend;dur={:.1}", took.as_secs_f64() * 1e3))
@@ -408,6 +417,12 @@ impl Proxied {
         }));
         response
     }
+}
+
+/// An answer that says who was asked for it.
+fn asked(mut response: Response, endpoint: &Endpoint, retries: u32, took: Option<Duration>) -> Response {
+    response.asked = Some(Asked { whom: Arc::clone(&endpoint.named), attempts: retries + 1, took });
+    response
 }
 
 /// What a backend has answered so far.

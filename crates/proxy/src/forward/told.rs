@@ -1,9 +1,11 @@
 //! What a client is told where no backend has answered: whose fault it was, by the statuses that say so.
 
+use std::sync::Arc;
+
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 use outwork_front::api::Fault;
-use outwork_front::message::{BodyError, Response};
+use outwork_front::message::{Asked, Backend, BodyError, Response};
 use outwork_front::problem::Problem;
 
 use super::{Call, Proxied, Why};
@@ -31,7 +33,10 @@ impl Proxied {
         };
         let pool = &*self.pool.name;
         tracing::debug!(pool, ?reason, "there is no backend for a request");
-        bad(call, StatusCode::SERVICE_UNAVAILABLE, detail)
+        let mut response = bad(call, StatusCode::SERVICE_UNAVAILABLE, detail);
+        let whom = Arc::new(Backend { pool: pool.into(), backend: None });
+        response.asked = Some(Asked { whom, attempts: 0, took: None });
+        response
     }
 
     /// What was asked did not answer.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use outwork_balance::MemberSettings;
+use outwork_front::message;
 use outwork_telemetry::{Counter, Histogram};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -28,6 +29,8 @@ pub(crate) struct Endpoint {
     pub(crate) authority: HeaderValue,
     pub(crate) settings: Backend,
     pub(crate) cells: Cells,
+    /// What logs call it.
+    pub(crate) named: Arc<message::Backend>,
 }
 
 /// What encrypts connections to it.
@@ -118,6 +121,7 @@ impl Endpoint {
         let authority = authority.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
         let made = targets.into_iter().map(|(key, target)| Self {
             cells: Cells::new(metrics, pool, &key),
+            named: Arc::new(message::Backend { pool: pool.into(), backend: Some(key.as_str().into()) }),
             key,
             target,
             speech: url.speech,

@@ -32,7 +32,8 @@ section! {
         /// The file. It is opened again by a reload, and when it was moved away. Unset, lines go to standard output.
         pub file: Option<PathBuf>,
         /// What a line of JSON has, in this order; none stands for the usual. A combined line has these after its own. `client_subject`,
-        /// `client_issuer`, `client_serial` and `client_fingerprint` are those of the certificate that the client has shown.
+        /// `client_issuer`, `client_serial` and `client_fingerprint` are those of the certificate that the client has shown; `pool`, `backend`, `attempts` and
+        /// `backend_time` tell of a request that was passed on.
         pub fields: Vec<LogField>,
         /// What becomes of queries.
         pub query: QueryPolicy = QueryPolicy::Keep,

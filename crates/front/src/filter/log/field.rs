@@ -44,6 +44,14 @@ pub enum LogField {
     Duration,
     /// Seconds from the request's head to the answer's head.
     Wait,
+    /// The pool that the request was for, where it was passed on.
+    Pool,
+    /// The backend that was asked last.
+    Backend,
+    /// How many backends were asked, one that was asked twice counted twice.
+    Attempts,
+    /// Seconds until the last of them began to answer.
+    BackendTime,
     /// Whether the answer did not reach its end.
     Aborted,
     /// `Referer`.
@@ -79,7 +87,7 @@ impl LogFieldError {
     }
 }
 
-const WORDS: [(&str, LogField); 21] = [
+const WORDS: [(&str, LogField); 25] = [
     ("time", LogField::Time),
     ("id", LogField::Id),
     ("client", LogField::Client),
@@ -99,6 +107,10 @@ const WORDS: [(&str, LogField); 21] = [
     ("duration", LogField::Duration),
     ("wait", LogField::Wait),
     ("aborted", LogField::Aborted),
+    ("pool", LogField::Pool),
+    ("backend", LogField::Backend),
+    ("attempts", LogField::Attempts),
+    ("backend_time", LogField::BackendTime),
     ("referer", LogField::Referer),
     ("user_agent", LogField::UserAgent),
 ];

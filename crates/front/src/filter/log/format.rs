@@ -251,6 +251,17 @@ fn value<'a>(
         LogField::Bytes => Value::Plain(Plain::Integer(line.bytes)),
         LogField::Duration => Value::Plain(Plain::Seconds(line.took)),
         LogField::Wait => Value::Plain(Plain::Seconds(line.wait)),
+        LogField::Pool => text(line.asked.as_ref().map(|asked| asked.whom.pool.as_bytes())),
+        LogField::Backend => {
+            text(line.asked.as_ref().and_then(|asked| asked.whom.backend.as_ref()).map(|backend| backend.as_bytes()))
+        }
+        LogField::Attempts => {
+            line.asked.as_ref().map_or(Value::None, |asked| Value::Plain(Plain::Integer(asked.attempts.into())))
+        }
+        LogField::BackendTime => {
+            let took = line.asked.as_ref().and_then(|asked| asked.took);
+            took.map_or(Value::None, |took| Value::Plain(Plain::Seconds(took)))
+        }
         LogField::Aborted => Value::Plain(Plain::Flag(!line.whole)),
         LogField::Referer => match &line.referer {
             Some(referer) => Value::Text(url(referer.as_bytes(), settings)),

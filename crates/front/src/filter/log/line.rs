@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::{AccessLog, LogField, format};
 use crate::filter::config::LogFormat;
-use crate::message::{Origin, Request, Response};
+use crate::message::{Asked, Origin, Request, Response};
 use crate::tls::{ClientCertificate, Session};
 
 /// What stands in the place of a status where the client has gone before there was one. No answer has it; logs are read with it since nginx.
@@ -32,6 +32,7 @@ pub(crate) struct Line {
     pub(super) id: Option<HeaderValue>,
     pub(super) user: Option<Box<str>>,
     pub(super) status: Option<StatusCode>,
+    pub(super) asked: Option<Asked>,
     pub(super) wait: Duration,
     pub(super) took: Duration,
     pub(super) bytes: u64,
@@ -93,6 +94,7 @@ impl Line {
             id: None,
             user: None,
             status: None,
+            asked: None,
             wait: Duration::ZERO,
             took: Duration::ZERO,
             bytes: 0,
@@ -104,6 +106,7 @@ impl Line {
     /// Takes down what the answer is.
     pub(crate) fn answered(&mut self, response: &mut Response, id: Option<&HeaderValue>) {
         self.status = Some(response.status);
+        self.asked = response.asked.take();
         self.wait = self.started.elapsed();
         self.id = id.cloned();
         if let Some(note) = &mut response.note {
