@@ -1,9 +1,8 @@
 //! A backend for a request or a connection, or a place in the line.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
-use outwork_balance::{Ask, How, Lease, Member, MemberId, NoBackend, Picker};
+use outwork_balance::{Ask, How, Lease, Member, MemberId, NoBackend};
 use tokio::time::timeout;
 
 use crate::metrics::Absent;
@@ -106,17 +105,9 @@ impl Asking<'_> {
         picked
     }
 
-    /// The same without waiting.
+    /// The same without waiting. Who asks beside others, or after them, takes nobody's turn: whoever comes next would begin where this one did.
     pub(crate) fn attempt(&self, ask: &Ask<'_>) -> Result<(Taken, Arc<Endpoint>), NoBackend> {
-        self.pick_by(&self.local.picker, ask)
-    }
-
-    /// A second one beside a first, without waiting. Whose turn it is stays as it is.
-    pub(crate) fn aside(&self, ask: &Ask<'_>) -> Result<(Taken, Arc<Endpoint>), NoBackend> {
-        self.pick_by(&self.local.aside, ask)
-    }
-
-    fn pick_by(&self, picker: &RefCell<Picker>, ask: &Ask<'_>) -> Result<(Taken, Arc<Endpoint>), NoBackend> {
+        let picker = if ask.exclude.is_empty() { &self.local.picker } else { &self.local.aside };
         let lease = picker.borrow_mut().pick(&self.snapshot.balance, ask, self.pool.now())?;
         let endpoint = self.snapshot.endpoint(lease.id()).cloned();
         endpoint.map(|endpoint| (Taken::new(lease, self.pool), endpoint)).ok_or(NoBackend::Empty)

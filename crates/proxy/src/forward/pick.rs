@@ -18,7 +18,7 @@ pub(super) async fn pick(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> R
 
 /// A second backend beside the first, without waiting for it.
 pub(super) fn another(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> Result<(Taken, Arc<Endpoint>), NoBackend> {
-    asking(pool, call).aside(&ask(call, tried))
+    asking(pool, call).attempt(&ask(call, tried))
 }
 
 fn asking<'a>(pool: &'a Arc<Pool>, call: &'a Call) -> Asking<'a> {

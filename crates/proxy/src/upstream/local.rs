@@ -31,7 +31,7 @@ thread_local! {
 pub(crate) struct Local {
     pool: Distant<Pool>,
     pub(crate) picker: RefCell<Picker>,
-    /// For a second backend beside a first one, which is nobody's turn.
+    /// For another backend beside or after a first one, which is nobody's turn.
     pub(crate) aside: RefCell<Picker>,
     /// For what happens to a part of the requests.
     pub(crate) chance: RefCell<Rng>,

@@ -7,7 +7,7 @@ use super::{body, configure, site};
 use crate::binary::{Client, Place, get, until};
 
 /// A count of `/metrics`, by its name and labels.
-fn count(place: &Place, name: &str) -> u64 {
+pub(super) fn count(place: &Place, name: &str) -> u64 {
     let text = get(&format!("http://{}:8067/metrics", place.host()), &[]);
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.and_then(|count| count.parse().ok()).expect("a count of this name")

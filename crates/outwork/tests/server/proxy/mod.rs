@@ -13,8 +13,11 @@ use std::net::TcpStream;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use crate::binary::{Client, Place, field, get, until};
+use serde_json::Value as Json;
+
+use crate::binary::{Client, Place, field, get, json, until};
 use backend::{Backend, answer};
+use extras::count;
 
 /// A place that passes everything on to backends, which are made once its address is known, with more lines for the pool and for the route.
 fn place_of<const N: usize>(make: [fn(&str) -> Backend; N], pool: &str, route: &str) -> (Place, [Backend; N]) {
@@ -320,6 +323,78 @@ fn what_a_backend_answers_is_cached_and_compressed_where_a_route_says_so() {
         assert!(field(&packed, "content-encoding").is_some() && body(&packed).len() == 6000, "{packed}");
     }
     assert_eq!(backend.requests(), 2, "once for each coding");
+}
+
+#[test]
+fn what_is_said_of_backends_by_hand_holds_through_upgrades_and_restarts() {
+    let make: [fn(&str) -> Backend; 2] = [|host| Backend::named(host, "one"), |host| Backend::named(host, "two")];
+    let (mut place, [one, two]) = place_of(make, "", "");
+    place.must(&["backends", "drain", "app", &one.url(), "--for", "10m"]);
+    let states = |place: &Place| {
+        let pools = json(&place.outwork(&["backends", "list", "app", "--json"]));
+        let backends = pools[0]["backends"].as_array().expect("a list").clone();
+        [&one, &two].map(|wanted| {
+            let found = backends.iter().find(|backend| backend["key"] == wanted.url()).expect("a backend");
+            found["state"].as_str().unwrap_or_default().to_owned()
+        })
+    };
+    assert!(place.stop(15).success());
+    place.start();
+    assert_eq!(states(&place), ["draining", "usable"]);
+    place.must(&["backends", "eject", "app", &two.url(), "--for", "10m"]);
+    let upgraded = json(&place.outwork(&["upgrade", "--json"]));
+    assert!(place.succeed(&upgraded["process"]).wait().expect("it ends").success());
+    assert_eq!(states(&place), ["draining", "ejected"]);
+    let shown = place.must(&["backends", "list", "app"]);
+    assert!(shown.contains("left out by hand") && shown.contains("too few are usable: all are used"), "{shown}");
+    assert_eq!(count(&place, "outwork_proxy_panics{pool=\"app\"}"), 1);
+    for backend in [&one, &two] {
+        place.must(&["backends", "admit", "app", &backend.url()]);
+    }
+    assert_eq!(states(&place), ["usable", "usable"]);
+    let upgraded = json(&place.outwork(&["upgrade", "--json"]));
+    place.succeed(&upgraded["process"]);
+    assert_eq!(states(&place), ["usable", "usable"], "what was taken back is forgotten");
+}
+
+#[test]
+fn the_access_log_names_who_was_asked_and_how_often() {
+    let make: [fn(&str) -> Backend; 2] = [
+        |host| Backend::acting(host, |_, to| answer(to, "503 Service Unavailable", "", b"busy")),
+        |host| Backend::named(host, "two"),
+    ];
+    let log =
+        "[front.access_log]\nfile = 'access.log'\nfields = ['status', 'pool', 'backend', 'attempts', 'backend_time']";
+    let (mut place, [one, two]) = place_of(make, log, "");
+    let mut client = Client::new(&format!("{}:8080", place.host()));
+    for _ in 0..4 {
+        client.ask("GET /", "a.test");
+    }
+    drop(client);
+    for backend in [&one, &two] {
+        place.must(&["backends", "drain", "app", &backend.url()]);
+    }
+    get(&site(&place), &[]);
+    assert!(place.stop(15).success());
+    let text = std::fs::read_to_string(place.path().join("access.log")).expect("a log");
+    let lines: Vec<Json> = text.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let of = |line: &Json| {
+        let own = (line["status"].clone(), line["pool"].clone(), line["backend"].clone(), line["attempts"].clone());
+        (own, line["backend_time"].is_number())
+    };
+    let two = Json::from(two.url());
+    let tried = |line: &Json| line["attempts"].as_u64().unwrap_or_default();
+    let answered = lines.iter().filter(|line| line["status"] == 200);
+    assert!(
+        answered.clone().all(|line| of(line) == ((200.into(), "app".into(), two.clone(), tried(line).into()), true)),
+        "{text}"
+    );
+    let mut attempts: Vec<u64> = answered.map(tried).collect();
+    attempts.sort_unstable();
+    attempts.dedup();
+    assert_eq!(attempts, [1, 2], "some asked the other one first: {text}");
+    let refused = lines.iter().find(|line| line["status"] == 503).expect("a line");
+    assert_eq!(of(refused), ((503.into(), "app".into(), Json::Null, 0.into()), false), "{text}");
 }
 
 #[test]
