@@ -21,6 +21,8 @@ export const lab = {
   /** Where web requests are answered, in clear text and encrypted. */
   web: required("OUTWORK_LAB_WEB"),
   webTls: required("OUTWORK_LAB_WEB_TLS"),
+  /** Where connections are passed on to it. */
+  layer4: required("OUTWORK_LAB_LAYER4"),
 };
 
 /** New clients that get an address, with their hardware addresses: `02:`, the seed, and their number. */

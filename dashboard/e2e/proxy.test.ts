@@ -135,6 +135,21 @@ describe("who looks at what carries the traffic", () => {
     await signIn(page);
   });
 
+  test("sees what listeners of layer 4 have open and have moved", async () => {
+    expect((await fetched(`${lab.layer4}/`)).status).toBe(200);
+    await go(page, "/proxy/listeners");
+    const listener = page
+      .getByRole("region", { name: "Listeners" })
+      .getByRole("row")
+      .filter({ hasText: "echo" });
+    await listener.getByText(/TCP · 127\.0\.0\.1:8083/).waitFor();
+    await listener
+      .getByText(/[1-9]\d* B|KiB/)
+      .first()
+      .waitFor();
+    await listener.getByRole("link", { name: "direct" }).waitFor();
+  });
+
   test("sees of each rule whether it fits the fast path, and what keeps it from that", async () => {
     await go(page, "/proxy/rules");
     const rule = page.getByRole("region", { name: "Rules" }).getByRole("row").filter({ hasText: "/pool/*" });

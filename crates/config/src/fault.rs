@@ -579,9 +579,12 @@ pub(crate) fn remedy<T: Setting>(node: &Node) -> String {
         (Some("number"), _) => "write a number, without quotes".into(),
         (Some("string"), Value::Text(_)) => "write a text that is not empty".into(),
         (Some("string"), _) => "write it in quotes".into(),
-        (Some("array"), Value::Text(text)) => {
-            format!("write it in brackets, as in [{}]", toml_text(&Json::from(text.as_str())))
-        }
+        (Some("array"), Value::Text(text)) => match node.pointed() {
+            Origin::Set(key) => {
+                format!("write --set '{key}={}': a shell takes quotes away that stand alone", listed(text))
+            }
+            _ => format!("write it in brackets, as in {}", listed(text)),
+        },
         (Some("array"), Value::Table(_)) => {
             format!("write [[{}]] above it, with two brackets on each side", path::header(&node.path))
         }
@@ -594,6 +597,14 @@ pub(crate) fn remedy<T: Setting>(node: &Node) -> String {
         (Some("object"), _) => format!("make it a table: [{}], and its keys below", node.path),
         _ => "see `outwork schema` for what this key takes".into(),
     }
+}
+
+/// What somebody has meant for a list, as one. Brackets that are there have lost the quotes within.
+fn listed(text: &str) -> String {
+    let inner = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    let parts: Vec<&str> = inner.map_or_else(|| vec![text], |inner| inner.split(',').map(str::trim).collect());
+    let quoted: Vec<String> = parts.into_iter().map(|part| toml_text(&Json::from(part))).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 /// A table with the keys that it has to have, as it may be written on one line.

@@ -273,6 +273,15 @@ fn the_advice_is_about_what_was_written() {
 }
 
 #[test]
+fn a_list_that_a_flag_gives_is_shown_as_a_shell_leaves_it() {
+    for given in ["eth0", "[eth0]"] {
+        let faults = bad("", &[], &[&format!("dhcp.interfaces={given}")]);
+        let help = faults.iter().next().and_then(Fault::advice).unwrap_or_default();
+        assert!(help.starts_with("write --set 'dhcp.interfaces=[\"eth0\"]'"), "{given}: {help}");
+    }
+}
+
+#[test]
 fn a_line_that_is_no_toml_is_told_once() {
     for line in [
         "a = \"x",

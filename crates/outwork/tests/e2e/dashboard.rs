@@ -42,6 +42,12 @@ proxy = { pool = "lab" }
 [proxy.pool.lab]
 backend = [{ url = "http://127.0.0.1:8081", weight = 3, zone = "here" }, { url = "http://127.0.0.1:8082" }, { url = "http://127.0.0.1:9" }]
 health_check = { interval = "1s", fast_interval = "100ms" }
+[[proxy.listener]]
+name = "echo"
+address = ["127.0.0.1:8083"]
+pool = "direct"
+[proxy.pool.direct]
+backend = [{ url = "tcp://127.0.0.1:8081" }]
 [web.database.lab]
 url = "sqlite:SITE/lab.db"
 [web.database.gone]
@@ -79,6 +85,7 @@ fn the_dashboard_shows_and_changes_what_the_server_does() {
         .env("OUTWORK_LAB_MAC", client.mac())
         .env("OUTWORK_LAB_BENCH", bench)
         .env("OUTWORK_LAB_WEB", "http://127.0.0.1:8080")
+        .env("OUTWORK_LAB_LAYER4", "http://127.0.0.1:8083")
         .env("OUTWORK_LAB_WEB_TLS", "https://127.0.0.1:8443")
         .output()
         .unwrap();
