@@ -1,5 +1,5 @@
-//! What a packet costs, and a change: `cargo run -p outwork-fastpath --example packets`, as root. Programs are run by hand (`BPF_PROG_TEST_RUN`), so that
-//! nothing but them is measured: no card, no stack.
+//! What a packet costs, and a change: `cargo run --release -p outwork-fastpath --example packets`, as root. Programs are run by hand (`BPF_PROG_TEST_RUN`), so that
+//! nothing but them is measured: no card, no stack. With `--json`, each figure is an object on a line.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, dead_code)]
 
 #[path = "../tests/kernel/frames.rs"]
@@ -21,6 +21,18 @@ use outwork_wire::MacAddr;
 
 const TIERS: [Tier; 2] = [Tier::Xdp(Mode::Native), Tier::Tc];
 const FLOWS: u32 = 1_000_000;
+
+/// A figure, as it is told.
+fn tell(what: &str, value: impl std::fmt::Display, unit: &str) {
+    match std::env::args().any(|argument| argument == "--json") {
+        true => println!("{{\"what\": \"{what}\", \"value\": {value}, \"unit\": \"{unit}\"}}"),
+        false => println!("{what:60} {value:>12} {unit}"),
+    }
+}
+
+fn millis(took: Duration) -> String {
+    format!("{:.3}", took.as_secs_f64() * 1e3)
+}
 
 fn main() {
     let lab = Lab::new(&["here", "there"]);
@@ -91,20 +103,14 @@ fn packets(ingress: u32) {
         let answer = |port: usize| spec("10.0.0.2:80", &format!("203.0.113.1:{}", 1024 + port), Some(SYN | ACK));
         // One run by itself has the clock in it.
         let clock = median(2001, |_| run(&other, 1)).saturating_sub(median(5, |_| run(&other, 1_000_000)));
-        println!("{tier}: nanoseconds a packet");
-        println!("  for no service, left to the kernel   {:5}", median(5, |_| run(&other, 1_000_000)));
-        println!("  denied                               {:5}", median(5, |_| run(&denied, 1_000_000)));
-        println!("  known flow, direct return, UDP       {:5}", median(5, |_| run(&direct, 1_000_000)));
-        println!("  known flow, NAT, UDP                 {:5}", median(2001, |_| run(&udp, 250)));
-        println!("  known flow, NAT, TCP                 {:5}", median(2001, |_| run(&tcp, 250)));
-        println!(
-            "  new flow, NAT, TCP                   {:5}",
-            median(20_000, |port| run(&new(port), 1)).saturating_sub(clock)
-        );
-        println!(
-            "  answer, NAT, TCP                     {:5}",
-            median(20_000, |port| run(&answer(port), 1)).saturating_sub(clock)
-        );
+        let nanos = |what: &str, nanos: u32| tell(&format!("{tier}, {what}"), nanos, "ns");
+        nanos("for no service, left to the kernel", median(5, |_| run(&other, 1_000_000)));
+        nanos("denied", median(5, |_| run(&denied, 1_000_000)));
+        nanos("known flow, direct return, UDP", median(5, |_| run(&direct, 1_000_000)));
+        nanos("known flow, NAT, UDP", median(2001, |_| run(&udp, 250)));
+        nanos("known flow, NAT, TCP", median(2001, |_| run(&tcp, 250)));
+        nanos("new flow, NAT, TCP", median(20_000, |port| run(&new(port), 1)).saturating_sub(clock));
+        nanos("answer, NAT, TCP", median(20_000, |port| run(&answer(port), 1)).saturating_sub(clock));
     }
 }
 
@@ -120,14 +126,12 @@ fn many_flows(ingress: u32) {
         frame[40..42].copy_from_slice(&[0, 0]);
         fastpath.run(TIERS[0], &frame, ingress, 1).unwrap().nanos
     };
-    let begin = Instant::now();
     let first: u64 = (0..FLOWS).map(|number| u64::from(client(number))).sum();
-    let took = begin.elapsed();
     let mut rng = Rng::new(1);
     let known: u64 = (0..200_000).map(|_| u64::from(client(rng.below(FLOWS.into()) as u32))).sum();
-    println!("{FLOWS} flows, NAT, UDP, by xdp, the clock of a single run in it ({took:?} with the system calls)");
-    println!("  new flow                             {:5}", first / u64::from(FLOWS));
-    println!("  any of them                          {:5}", known / 200_000);
+    // The clock of a run by itself is in these.
+    tell("one of a million flows, new, NAT, UDP, by XDP", first / u64::from(FLOWS), "ns");
+    tell("one of a million flows, known, NAT, UDP, by XDP", known / 200_000, "ns");
     let begin = Instant::now();
     let swept = loop {
         let swept = fastpath.sweep(Fastpath::kernel_time()).unwrap();
@@ -135,7 +139,8 @@ fn many_flows(ingress: u32) {
             break swept;
         }
     };
-    println!("  a sweep through all: {:?}, {} go on", begin.elapsed(), swept.flows);
+    tell("flows at once in the kernel's table", swept.flows, "flows");
+    tell("a sweep through them", millis(begin.elapsed()), "ms");
 }
 
 /// Frames of 64 octets through a veth and back out by it, to a program that drops them there: the work of one core on this side.
@@ -156,7 +161,11 @@ fn veth(lab: &Lab, ingress: u32) {
     let begin = Instant::now();
     fastpath.run_live(&frame, ingress, count).unwrap();
     let rate = f64::from(count) / begin.elapsed().as_secs_f64() / 1e6;
-    println!("veth, direct return, UDP of {} octets: {rate:.2} million packets a second", frame.len());
+    tell(
+        &format!("through veth, direct return, UDP of {} octets", frame.len()),
+        format!("{rate:.2}"),
+        "million a second",
+    );
 }
 
 fn changes() {
@@ -187,10 +196,9 @@ fn changes() {
         }
         tables.sort_unstable();
         flags.sort_unstable();
-        println!(
-            "{count} backends: pool {made:?}, first table {first:?}; a failure: nobody new after {:?}, table after {:?}",
-            flags[10], tables[10]
-        );
+        tell(&format!("{count} backends, the first table"), millis(made + first), "ms");
+        tell(&format!("{count} backends, one fails: nobody new goes there after"), millis(flags[10]), "ms");
+        tell(&format!("{count} backends, one fails: its table is made anew in"), millis(tables[10]), "ms");
         fastpath.withdraw(&vip).unwrap();
     }
 }
@@ -214,5 +222,5 @@ fn engine() {
         let mut frame = Frame::new(&mut room, 256, built.len()).unwrap();
         forward(&mut frame, 1, &mut tables, &hop, Time::from_secs(1));
     }
-    println!("the engine, known flow, NAT, UDP: {} nanoseconds", begin.elapsed().as_nanos() / count);
+    tell("the engine in user space, known flow, NAT, UDP", begin.elapsed().as_nanos() / count, "ns");
 }

@@ -5,6 +5,7 @@
 //! - `site`: a client, a balancer and backends; `traffic`: what they say to each other.
 //! - `vlans`: tags.
 //! - `lifetime`: how programs come, stay and go.
+//! - `many`: as many flows as tables are made for.
 //! - `sockets`: the same by the engine in user space.
 //! - `dpdk`: the same on ports of DPDK, where that is built in.
 //! - `differential`: the same frames through the programs and through the engine.
@@ -16,6 +17,7 @@ mod dpdk;
 mod frames;
 mod lab;
 mod lifetime;
+mod many;
 mod site;
 mod sockets;
 mod traffic;
