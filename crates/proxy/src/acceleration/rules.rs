@@ -122,7 +122,7 @@ pub fn obstacles(listener: &Listener, pools: &BTreeMap<String, Pool>, accelerati
             (Place::Unix(_), _) => found.push(Obstacle::new("backend", format!("{url} is a socket of this machine"))),
             (_, Speech::Tls) => found.push(Obstacle::new("tls", format!("{url} is encrypted here"))),
             (Place::Address(at), _) => found.extend(out_of_reach(listener, acceleration, *at)),
-            (Place::Name { .. }, _) => {}
+            (Place::Name { .. } | Place::Service(_), _) => {}
         }
     }
     found

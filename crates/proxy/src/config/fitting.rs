@@ -83,7 +83,11 @@ pub(super) fn pool(pool: &Pool, at: &mut At<'_>) {
     if !pool.is_of_layer_4() {
         return;
     }
-    let of_requests = [("sticky", pool.sticky.is_some()), ("hash", pool.hash != super::HashKey::Client)];
+    let of_requests = [
+        ("sticky", pool.sticky.is_some()),
+        ("hash", pool.hash != super::HashKey::Client),
+        ("hedge", pool.hedge.is_some()),
+    ];
     const OF_REQUESTS: [&str; 12] = [
         "retry.statuses",
         "retry.on_failure",

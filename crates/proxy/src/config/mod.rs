@@ -1,7 +1,7 @@
 //! What the configuration says of backends, and of what is passed on to them.
 //!
 //! - this file: pools and their backends.
-//! - `check`: how backends are checked. `hash`: what sends the same to the same one. `forward`: what a route says.
+//! - `resolver`: who knows their names. `check`: how backends are checked. `hash`: what sends the same to the same one. `forward`: what a route says.
 //! - [`acceleration`]: packets that the kernel passes on.
 //! - `listener`: where connections and datagrams are passed on as they come. `fitting`: which pools that can go to.
 
@@ -11,6 +11,7 @@ mod fitting;
 mod forward;
 mod hash;
 mod listener;
+mod resolver;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use check::{CheckKind, HealthCheck};
 pub use forward::{FaultInjection, Forward, Forwarded, HostField, Mirror};
 pub use hash::{HashKey, HashKeyError};
 pub use listener::{Forwarding, GlobalLimits, Listener, Protocol, ProxyVersion, SniRoute};
+pub use resolver::Resolver;
 
 use crate::address::BackendUrl;
 
@@ -44,6 +46,8 @@ section! {
         pub acceleration: Acceleration,
         /// Benchmarks that the admin API begins.
         pub benchmark: acceleration::Benchmark,
+        /// Who knows the names of backends.
+        pub resolver: Option<Resolver>,
         /// The zone that this machine is in. Backends of the same zone come first.
         pub zone: Option<String>,
     }
@@ -86,7 +90,8 @@ section! {
         pub overprovisioning: u32 [range 100..=1000] = 140,
         /// Backends that the own zone has to have; with fewer, zones are not looked at.
         pub zone_least: u32 [range 1..=65_535] = 1,
-        /// How often names of backends are looked up again.
+        /// How often names of backends are looked up again where the operating system is asked, which does not say how long an answer holds. With `proxy.resolver`,
+        /// and of services, that is as long as name servers say.
         pub resolve: Duration [range millis(100)..=hours(24)] = secs(30),
     }
     check pool;
@@ -97,11 +102,13 @@ section! {
     #[required_keys]
     pub struct Backend {
         /// Where it is: `http://HOST:PORT`, `https://HOST`, `h2c://HOST:PORT` or `unix:/PATH`; for listeners of layer 4 `tcp://HOST:PORT`, `tls://HOST:PORT`,
-        /// `udp://HOST:PORT` or `unix:/PATH`. A name stands for all of its addresses.
+        /// `udp://HOST:PORT` or `unix:/PATH`. A name stands for all of its addresses. `http+srv://NAME`, and `+srv` behind each other scheme, is a service such as
+        /// `_http._tcp.app.example.org`, whose SRV records say hosts, ports, weights and priorities; with TLS its domain has to be proven, unless `tls.name` says
+        /// another.
         pub url: BackendUrl,
-        /// Its part of the requests. With 0 it gets only those of clients that are tied to it.
+        /// Its part of the requests. With 0 it gets only those of clients that are tied to it. Of a service, each record's weight times this.
         pub weight: u32 [range 0..=65_535] = 1,
-        /// 0 is used first; higher ones when too few of those are left.
+        /// 0 is used first; higher ones when too few of those are left. Of a service, this is that of its first priority; the next ones follow it.
         pub priority: u32 [range 0..=127] = 0,
         /// Where it is.
         pub zone: Option<String>,

@@ -3,9 +3,11 @@
 mod acceleration;
 mod asking;
 pub(crate) mod backend;
+mod dns;
 mod extras;
 mod failing;
 mod http2;
+mod names;
 mod watching;
 
 use std::io::{Read, Write};
