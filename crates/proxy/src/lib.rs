@@ -3,7 +3,7 @@
 //! - [`config`]: what the configuration says of backends. [`address`]: where they are.
 //! - [`pool`]: pools at work: who is in them, and what looks after them.
 //! - [`forward`]: the handler that passes requests on.
-//! - [`l4`]: listeners that pass connections and datagrams on. `pick`: a backend for a request or a connection.
+//! - [`l4`]: listeners that pass connections and datagrams on. `pick`: a backend for a request or a connection. `reach`: a connection to one.
 //! - [`ask`]: questions that middleware asks others.
 //! - [`bench`]: a load for what passes connections and datagrams on.
 //! - `upstream`: connections to backends. `check`: what is asked to see whether one is healthy.
@@ -27,5 +27,6 @@ pub mod l4;
 pub mod metrics;
 mod pick;
 pub mod pool;
+mod reach;
 pub mod secret;
 mod upstream;

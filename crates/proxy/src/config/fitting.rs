@@ -88,13 +88,12 @@ pub(super) fn pool(pool: &Pool, at: &mut At<'_>) {
         ("hash", pool.hash != super::HashKey::Client),
         ("hedge", pool.hedge.is_some()),
     ];
-    const OF_REQUESTS: [&str; 12] = [
+    const OF_REQUESTS: [&str; 11] = [
         "retry.statuses",
         "retry.on_failure",
         "retry.max_body",
         "connections.response_timeout",
         "connections.idle_timeout",
-        "connections.tunnel_timeout",
         "connections.reuse",
         "connections.max_idle",
         "connections.min_idle",

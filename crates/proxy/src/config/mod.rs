@@ -210,7 +210,7 @@ section! {
         pub response_timeout: Duration [range millis(1)..=hours(24)] = secs(60),
         /// How long a body may stand still.
         pub idle_timeout: Duration [range millis(1)..=hours(24)] = secs(60),
-        /// How long a WebSocket, or another connection that was switched to, may stand still.
+        /// How long a WebSocket, a connection that CONNECT has asked for, or another that was switched to, may stand still.
         pub tunnel_timeout: Duration [range secs(1)..=hours(24 * 7)] = hours(1),
         /// Whether a connection is used for one request after the other.
         pub reuse: bool = true,

@@ -3,9 +3,11 @@
 //! - `head`: what of a request and its answer goes through. `content`: the body, which may be sent more than once.
 //! - `pick`: a backend for a request, or a place in the line. `retry`: what is tried again.
 //! - `hedge`: another one that is asked where the first takes long. `mirror`: copies for another pool. `faults`: what is to fail on purpose.
+//! - `connect`: connections that clients ask for.
 //! - `told`: what a client is told where no backend has answered.
 //! - `relay`: the body of an answer on its way to the client. `tunnel`: connections that were switched to another protocol.
 
+mod connect;
 mod content;
 mod faults;
 mod head;
@@ -28,7 +30,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use outwork_balance::{Extra, MemberId, Outcome};
 use outwork_engine::Unix;
 use outwork_front::api::Fault;
-use outwork_front::message::{Answer, Body, Handler, Origin, Request, Response, Streamed, Trailers};
+use outwork_front::message::{Answer, Body, Handler, Origin, Request, RequestBody, Response, Streamed, Trailers};
 use outwork_front::problem::Problem;
 use tokio::time::{sleep, timeout};
 
@@ -80,6 +82,7 @@ impl Proxied {
             host: HostField::Backend,
             forwarded: Forwarded::Off,
             upgrade: false,
+            connect: false,
             server_timing: false,
             mirror: None,
             fault: None,
@@ -124,9 +127,13 @@ enum Why {
 impl Proxied {
     pub(crate) async fn serve(&self, request: Request) -> Response {
         let Request { head, body, origin } = request;
-        if head.method == Method::CONNECT {
-            let detail = "this is no proxy for connections to elsewhere";
+        if (head.method == Method::CONNECT) != self.settings.connect {
+            let detail = "this passes requests on, or connections, and not the other";
             return Problem::new(StatusCode::NOT_IMPLEMENTED, detail).fault(Fault::Client).answer(&head);
+        }
+        if self.settings.connect && !matches!(body, RequestBody::Empty) {
+            // What was content would be the beginning of what is spoken (RFC 9110 section 9.3.6).
+            return Problem::new(StatusCode::BAD_REQUEST, "a CONNECT has no content").answer(&head);
         }
         let snapshot = self.pool.snapshot();
         let content = Content::new(body, snapshot.settings.retry.max_body.as_usize());
@@ -136,6 +143,9 @@ impl Proxied {
             && let Some(aborted) = self.meet(faults, &call).await
         {
             return aborted;
+        }
+        if self.settings.connect {
+            return self.connect(&call).await;
         }
         let mut tried: Vec<MemberId> = Vec::new();
         let (mut again, mut retries) = (None, 0);

@@ -4,10 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use outwork_balance::{Ask, Extra, Outcome};
+use outwork_balance::Ask;
 use outwork_front::door::acceptor::Acceptor;
 use outwork_front::door::passed;
 use outwork_front::tls::{self, Accepted};
@@ -25,14 +25,13 @@ use super::relay::{self, Patience};
 use super::rule::Rule;
 use super::thread::Worker;
 use crate::config::ProxyVersion;
-use crate::metrics::{Absent, Retried};
 use crate::pick::{Asking, Taken};
 use crate::pool::Pool;
 use crate::pool::endpoint::Endpoint;
-use crate::upstream::dial::{self, DialError};
+use crate::reach::{Reach, Reached, Unreached};
+use crate::upstream::Counted;
 use crate::upstream::local::Local;
 use crate::upstream::wire::Wire;
-use crate::upstream::{Counted, Version};
 
 /// How long a client may take for what comes before its connection is passed on: whose it is, and whom it asks for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -218,63 +217,29 @@ impl Visit {
         }
     }
 
-    /// Opens a connection to a backend, to another one where that fails.
+    /// Opens a connection to a backend.
     async fn connect(&self, pool: &Arc<Pool>) -> Result<(Wire, Taken), Refused> {
         let (snapshot, local) = (pool.snapshot(), Local::of(pool));
-        let settings = &snapshot.settings;
-        let (mut tried, mut again, mut retries) = (Vec::new(), None, 0);
-        loop {
-            let ask = Ask { client: Some(self.peer.ip()), exclude: &tried, ..Ask::default() };
-            let picked = Asking { pool, snapshot: &snapshot, local: &local }.pick(&ask).await;
-            let (mut taken, endpoint) = match picked {
-                Ok(picked) => picked,
-                Err(Absent::Excluded) if !tried.is_empty() => {
-                    // There is nobody else: whoever failed may have been unlucky.
-                    tried.clear();
-                    continue;
-                }
-                Err(reason) => {
-                    pool.metrics().refused.of(reason).inc();
-                    return Err(Refused::Backend);
-                }
-            };
-            self.present.has(pool, taken.id());
-            endpoint.cells.requests.inc();
-            let began = Instant::now();
-            let source = self.rule.settings.transparent.then_some(self.peer.ip());
-            let tls = endpoint.tls.as_ref().map(|tls| (tls.config(Version::Other), &tls.name));
-            // It is the connection that is announced, and what is said within TLS is nothing of that.
-            let said = self.announced(&endpoint);
-            let patience = settings.connections.connect_timeout;
-            let dialled = dial::dial_as(source, &said, &endpoint.target, tls, patience).await;
-            let error = match dialled {
-                Ok((wire, _)) => {
-                    pool.observe(&snapshot, taken.lease(), Outcome::Answered);
-                    pool.metrics().connections_opened.inc();
-                    endpoint.cells.opened.inc();
-                    endpoint.cells.time.record(began.elapsed());
-                    self.rule.live.cells.connect_time.record(began.elapsed());
-                    return Ok((wire, taken));
-                }
-                Err(error) => error,
-            };
-            endpoint.cells.failures.inc();
-            let outcome = if matches!(error, DialError::Late) { Outcome::TimedOut } else { Outcome::ConnectFailed };
-            pool.observe(&snapshot, taken.lease(), outcome);
-            let verdict = match retries < settings.retry.attempts {
-                false => Retried::Spent,
-                true => {
-                    again = snapshot.balance.again(Extra::Retry, Some(taken.member()), pool.now()).ok();
-                    if again.is_some() { Retried::Again } else { Retried::Budget }
-                }
-            };
-            pool.metrics().retries.of(verdict).inc();
-            if again.is_none() || verdict != Retried::Again {
-                tracing::debug!(pool = pool.name, backend = endpoint.key, %error, "a connection was not passed on");
-                return Err(Refused::Backend);
+        let reach = Reach {
+            asking: Asking { pool, snapshot: &snapshot, local: &local },
+            ask: Ask { client: Some(self.peer.ip()), ..Ask::default() },
+            source: self.rule.settings.transparent.then_some(self.peer.ip()),
+            first: &|endpoint| self.announced(endpoint),
+            tries: &|id| self.present.has(pool, id),
+        };
+        match reach.connect().await {
+            Ok(Reached { wire, taken, took }) => {
+                self.rule.live.cells.connect_time.record(took);
+                Ok((wire, taken))
             }
-            retries += 1;
-            tried.push(taken.id());
+            Err(Unreached::Nobody(reason)) => {
+                pool.metrics().refused.of(reason).inc();
+                Err(Refused::Backend)
+            }
+            Err(Unreached::Failed(error, endpoint)) => {
+                tracing::debug!(pool = pool.name, backend = endpoint.key, %error, "a connection was not passed on");
+                Err(Refused::Backend)
+            }
         }
     }
 

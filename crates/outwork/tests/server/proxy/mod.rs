@@ -3,6 +3,7 @@
 mod acceleration;
 mod asking;
 pub(crate) mod backend;
+mod connect;
 mod dns;
 mod extras;
 mod failing;

@@ -1,0 +1,39 @@
+//! CONNECT (RFC 9110 section 9.3.6): a connection to a backend, for whatever a client speaks over it. Which backend that is, the pool says and not the target.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use outwork_front::message::Response;
+
+use super::{Call, Proxied, Why, pick, tunnel};
+use crate::pick::Asking;
+use crate::reach::{Reach, Reached, Unreached};
+use crate::upstream::Counted;
+
+impl Proxied {
+    /// Answers once a backend is connected to.
+    pub(super) async fn connect(&self, call: &Call) -> Response {
+        let reach = Reach {
+            asking: Asking { pool: &self.pool, snapshot: &call.snapshot, local: &call.local },
+            ask: pick::ask(call, &[]),
+            source: None,
+            first: &|_| Vec::new(),
+            tries: &|_| {},
+        };
+        let Reached { wire, taken, .. } = match reach.connect().await {
+            Ok(reached) => reached,
+            Err(Unreached::Nobody(reason)) => return self.refused(call, reason),
+            Err(Unreached::Failed(error, endpoint)) => return self.failed(call, &endpoint, &Why::Dial(error)),
+        };
+        let mut response = Response::new(StatusCode::OK);
+        let patience = call.snapshot.settings.connections.tunnel_timeout;
+        let metrics = Arc::clone(self.pool.shared_metrics());
+        response.upgrade = Some(Box::new(move |client| {
+            Box::pin(async move {
+                let _under_way = (taken, Counted::new(&metrics));
+                tunnel::run(client, wire, bytes::Bytes::new(), patience, &metrics).await;
+            })
+        }));
+        response
+    }
+}
