@@ -280,7 +280,7 @@ mod tests {
             .unwrap()
             .into_parts();
         let end = ([127, 0, 0, 1], 1).into();
-        let origin = Rc::new(Origin { peer: end, local: end, tls: false, session: None });
+        let origin = Rc::new(Origin { peer: end, local: end, to: None, tls: false, session: None });
         match handler.handle(Request { head, body: RequestBody::Empty, origin }) {
             Answer::Now(response) => response,
             Answer::Later(_) => panic!("it has nothing to wait for"),

@@ -33,11 +33,20 @@ pub struct Origin {
     pub peer: SocketAddr,
     /// Our end.
     pub local: SocketAddr,
+    /// The end that the client has connected to, where that is not `local`: which one of all, or what a proxy in front of us says.
+    pub to: Option<SocketAddr>,
     /// True if the connection is encrypted.
     pub tls: bool,
     /// What was agreed on in the handshake of TLS: version, name, the client's certificate. It is the connection's, also where a proxy tells who
     /// the client is.
     pub session: Option<Arc<Session>>,
+}
+
+impl Origin {
+    /// The end that the client has connected to.
+    pub fn destination(&self) -> SocketAddr {
+        self.to.unwrap_or(self.local)
+    }
 }
 
 /// A request whose head has been read.

@@ -9,9 +9,9 @@ use outwork_balance::{Ask, Extra, MemberId, Outcome};
 use crate::metrics::{Absent, Retried};
 use crate::pick::{Asking, Taken};
 use crate::pool::endpoint::Endpoint;
-use crate::upstream::Version;
 use crate::upstream::dial::{self, DialError};
 use crate::upstream::wire::Wire;
+use crate::upstream::{Counted, Version};
 
 /// What is to be connected to, and how.
 pub(crate) struct Reach<'a> {
@@ -21,7 +21,7 @@ pub(crate) struct Reach<'a> {
     /// The address that it comes from, where that is none of ours.
     pub(crate) source: Option<IpAddr>,
     /// What a backend is told before anything else, TLS included: it is the connection that is announced.
-    pub(crate) first: &'a dyn Fn(&Endpoint) -> Vec<u8>,
+    pub(crate) first: &'a [u8],
     /// Hears which backend is tried.
     pub(crate) tries: &'a dyn Fn(MemberId),
 }
@@ -30,6 +30,7 @@ pub(crate) struct Reach<'a> {
 pub(crate) struct Reached {
     pub(crate) wire: Wire,
     pub(crate) taken: Taken,
+    pub(crate) counted: Counted,
     /// How long it took to open.
     pub(crate) took: Duration,
 }
@@ -57,13 +58,13 @@ impl Reach<'_> {
                 }
                 Err(reason) => return Err(Unreached::Nobody(reason)),
             };
+            let room = pool.room(snapshot).map_err(Unreached::Nobody)?;
             (self.tries)(taken.id());
             endpoint.cells.requests.inc();
             let began = Instant::now();
             let tls = endpoint.tls.as_ref().map(|tls| (tls.config(Version::Other), &tls.name));
-            let first = (self.first)(&endpoint);
             let patience = settings.connections.connect_timeout;
-            let dialled = dial::dial_as(self.source, &first, &endpoint.target, tls, patience).await;
+            let dialled = dial::dial_as(self.source, self.first, &endpoint.target, tls, patience).await;
             let error = match dialled {
                 Ok((wire, _)) => {
                     let took = began.elapsed();
@@ -71,7 +72,8 @@ impl Reach<'_> {
                     pool.metrics().connections_opened.inc();
                     endpoint.cells.opened.inc();
                     endpoint.cells.time.record(took);
-                    return Ok(Reached { wire, taken, took });
+                    let counted = Counted::new(pool.shared_metrics(), Some(room));
+                    return Ok(Reached { wire, taken, counted, took });
                 }
                 Err(error) => error,
             };

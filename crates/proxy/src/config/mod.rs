@@ -38,7 +38,7 @@ section! {
         pub pool: BTreeMap<String, Pool>,
         /// Where connections and datagrams are passed on as they come (layer 4).
         pub listener: Vec<Listener>,
-        /// The most that all of these may have together.
+        /// The most that there may be of all of these together.
         pub limits: GlobalLimits,
         /// Threads that serve them, each with sockets of its own; 0 means one a core. Without a listener there are none.
         pub workers: u16 [restart, range 0..=1024] = 0,
@@ -78,6 +78,9 @@ section! {
         pub connections: Connections,
         /// The most that may be under way.
         pub limits: Limits,
+        /// Tells backends whose a connection is by the PROXY protocol, in front of everything else, TLS included; a listener of layer 4 may say another version. A
+        /// connection then carries the requests of one client, as far as addresses tell them apart. Checks say that they are ours, unless they have another port.
+        pub send_proxy: Option<ProxyVersion>,
         /// How connections to `https` and `tls` backends are encrypted.
         pub tls: UpstreamTls,
         /// How long a backend that comes up takes until it has all of its weight.
@@ -237,7 +240,14 @@ section! {
         pub pending: u32 [range 0..=1_000_000] = 1024,
         /// How long they wait.
         pub pending_timeout: Duration [range millis(1)..=mins(10)] = secs(5),
+        /// Requests that may begin in a second; 0 for no limit. What is beyond is answered with 503.
+        pub rate: u32 = 0,
+        /// How many may begin at once; unset, those of a second.
+        pub burst: Option<u32> [range 1..=10_000_000],
+        /// Connections to the backends, of all threads, those that wait for their next request included.
+        pub connections: Option<u32> [range 1..=10_000_000],
     }
+    check limits;
 }
 
 section! {
@@ -307,6 +317,13 @@ fn connections(connections: &Connections, at: &mut At<'_>) {
     }
 }
 
+fn limits(limits: &Limits, at: &mut At<'_>) {
+    if limits.burst.is_some() && limits.rate == 0 {
+        let fault = Fault::new("there is no rate that it would be a burst of");
+        at.fault("burst", fault.expected("rate = REQUESTS A SECOND"));
+    }
+}
+
 fn tls(tls: &UpstreamTls, at: &mut At<'_>) {
     match (&tls.certificate, &tls.key) {
         (Some(_), None) => at.fault("key", Fault::new("there is a certificate and no key").expected("key = \"FILE\"")),
@@ -351,7 +368,11 @@ impl Pool {
             zone: zone.map(|zone| balance::ZonePreference { zone: zone.to_owned(), at_least: self.zone_least }),
             slow_start: self.slow_start.map(|window| balance::SlowStart { window, aggression: 1.0, least: 0.1 }),
             drain: self.drain,
-            limits: balance::Limits { requests: self.limits.requests, ..balance::Limits::default() },
+            limits: balance::Limits {
+                requests: self.limits.requests,
+                connections: self.limits.connections,
+                ..balance::Limits::default()
+            },
             outlier: outlier.enabled.then(|| balance::OutlierSettings {
                 consecutive_5xx: count(outlier.consecutive_5xx),
                 consecutive_gateway: count(outlier.consecutive_gateway),

@@ -8,29 +8,30 @@ use outwork_front::message::Response;
 use super::{Call, Proxied, Why, pick, tunnel};
 use crate::pick::Asking;
 use crate::reach::{Reach, Reached, Unreached};
-use crate::upstream::Counted;
 
 impl Proxied {
     /// Answers once a backend is connected to.
     pub(super) async fn connect(&self, call: &Call) -> Response {
+        let first = call.announced.as_ref().map(|announced| announced.header()).unwrap_or_default();
         let reach = Reach {
             asking: Asking { pool: &self.pool, snapshot: &call.snapshot, local: &call.local },
             ask: pick::ask(call, &[]),
             source: None,
-            first: &|_| Vec::new(),
+            first: &first,
             tries: &|_| {},
         };
-        let Reached { wire, taken, .. } = match reach.connect().await {
+        let Reached { wire, mut taken, counted, .. } = match reach.connect().await {
             Ok(reached) => reached,
             Err(Unreached::Nobody(reason)) => return self.refused(call, reason),
             Err(Unreached::Failed(error, endpoint)) => return self.failed(call, &endpoint, &Why::Dial(error)),
         };
+        taken.sits_at(call.seat.take());
         let mut response = Response::new(StatusCode::OK);
         let patience = call.snapshot.settings.connections.tunnel_timeout;
         let metrics = Arc::clone(self.pool.shared_metrics());
         response.upgrade = Some(Box::new(move |client| {
             Box::pin(async move {
-                let _under_way = (taken, Counted::new(&metrics));
+                let _under_way = (taken, counted);
                 tunnel::run(client, wire, bytes::Bytes::new(), patience, &metrics).await;
             })
         }));

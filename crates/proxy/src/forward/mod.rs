@@ -19,6 +19,7 @@ mod retry;
 mod told;
 mod tunnel;
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,14 +35,16 @@ use outwork_front::message::{Answer, Body, Handler, Origin, Request, RequestBody
 use outwork_front::problem::Problem;
 use tokio::time::{sleep, timeout};
 
+use crate::announce::Announced;
 use crate::config::{FaultInjection, Forward, Forwarded, HostField};
+use crate::limits::Seat;
 use crate::metrics::{Absent, Injected, Retried};
 use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
 use crate::upstream::dial::DialError;
 use crate::upstream::local::Local;
-use crate::upstream::{self, Exchange, ExchangeError, Link, Reply, Version, h1, h2};
+use crate::upstream::{self, Exchange, ExchangeError, Link, Reply, Version, Wanted, h1, h2};
 use content::Content;
 use faults::Met;
 use head::Outgoing;
@@ -109,6 +112,10 @@ struct Call {
     content: Content,
     snapshot: Arc<Snapshot>,
     local: Rc<Local>,
+    /// What backends are told of whose it is before they hear of it.
+    announced: Option<Rc<Announced>>,
+    /// Its place among all that is under way, until its backend is known.
+    seat: Cell<Option<Seat>>,
 }
 
 /// Why an attempt did not give an answer.
@@ -138,7 +145,14 @@ impl Proxied {
         let snapshot = self.pool.snapshot();
         let content = Content::new(body, snapshot.settings.retry.max_body.as_usize());
         let local = Local::of(&self.pool);
-        let call = Call { head, origin, content, snapshot, local };
+        let announced = snapshot.settings.send_proxy.map(|version| Rc::new(Announced::of(version, &origin)));
+        let mut call = Call { head, origin, content, snapshot, local, announced, seat: Cell::default() };
+        if !self.ours {
+            match self.pool.admit(&call.snapshot) {
+                Ok(seat) => *call.seat.get_mut() = Some(seat),
+                Err(reason) => return self.refused(&call, reason),
+            }
+        }
         if let Some(faults) = &self.settings.fault
             && let Some(aborted) = self.meet(faults, &call).await
         {
@@ -239,12 +253,15 @@ impl Proxied {
         let upgrade = head::upgrade(&call.head).filter(|_| self.settings.upgrade);
         let version = if upgrade.is_some() { Version::Http1 } else { Version::Any };
         loop {
-            let linked = call.local.link(&self.pool, &call.snapshot, (id, endpoint), version).await;
+            let wanted = Wanted { version, announced: call.announced.as_ref() };
+            let linked = call.local.link(&self.pool, &call.snapshot, (id, endpoint), wanted).await;
             let (link, reused) = match linked {
                 Ok(linked) => linked,
                 Err(error) => {
                     let outcome = match error {
                         DialError::Late => Outcome::TimedOut,
+                        // It was not even asked.
+                        DialError::Full(_) => Outcome::Cancelled,
                         DialError::Connect(_) | DialError::Tls(_) | DialError::Http2(_) => Outcome::ConnectFailed,
                     };
                     self.observe(call, taken, endpoint, outcome);
@@ -347,6 +364,7 @@ impl Proxied {
         if let Some(mirroring) = &self.mirroring {
             mirroring.copy(call);
         }
+        taken.sits_at(call.seat.take());
         let Answered { head: Reply { status, mut headers, .. }, mut exchange, took } = answered;
         let mut response = Response::new(status);
         if status == StatusCode::SWITCHING_PROTOCOLS {

@@ -1,6 +1,6 @@
 //! What a client is told where no backend has answered: whose fault it was, by the statuses that say so.
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use outwork_front::api::Fault;
 use outwork_front::message::{BodyError, Response};
@@ -28,10 +28,27 @@ impl Proxied {
             Absent::BackendLimits | Absent::PoolLimit => "the backends have as many requests as they may have",
             Absent::QueueFull => "too many requests wait for a backend already",
             Absent::QueueTimeout => "no backend had room for the request in time",
+            Absent::Rate | Absent::RateEverywhere => "as many requests have begun in this second as may begin",
+            Absent::Connections | Absent::ConnectionsEverywhere => {
+                "there are as many connections to backends as there may be"
+            }
+            Absent::Everywhere => "as many requests are under way as there may be",
         };
         let pool = &*self.pool.name;
         tracing::debug!(pool, ?reason, "there is no backend for a request");
-        bad(call, StatusCode::SERVICE_UNAVAILABLE, detail)
+        let mut response = bad(call, StatusCode::SERVICE_UNAVAILABLE, detail);
+        let of_limits = [
+            Absent::Rate,
+            Absent::RateEverywhere,
+            Absent::Connections,
+            Absent::ConnectionsEverywhere,
+            Absent::Everywhere,
+        ];
+        if of_limits.contains(&reason) {
+            // Rates are of a second, and nobody knows when something ends.
+            response.headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 
     /// What was asked did not answer.
@@ -39,6 +56,7 @@ impl Proxied {
         let (pool, backend) = (&*self.pool.name, &*endpoint.key);
         let (status, detail) = match why {
             Why::Exchange(ExchangeError::Client(error)) => return client_failed(call, error),
+            Why::Dial(DialError::Full(reason)) => return self.refused(call, *reason),
             Why::Dial(DialError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to connect to"),
             Why::Dial(_) => (StatusCode::BAD_GATEWAY, "the backend cannot be connected to"),
             Why::Exchange(ExchangeError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to answer"),

@@ -202,7 +202,8 @@ impl Care {
                             let Some(settings) = &snapshot.settings.health_check else {
                                 return (id, ticket, Ok(()));
                             };
-                            (id, ticket, check::check(snapshot.settings.check_kind(), settings, &endpoint).await)
+                            let (kind, send_proxy) = (snapshot.settings.check_kind(), snapshot.settings.send_proxy);
+                            (id, ticket, check::check(kind, settings, &endpoint, send_proxy).await)
                         }));
                         break;
                     }

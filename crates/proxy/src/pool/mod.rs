@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use foldhash::fast::FixedState;
-use outwork_balance::{self as balance, Ejection, Lease, MemberId, Outcome, PoolError};
+use outwork_balance::{self as balance, Ejection, Lease, MemberId, Outcome, PoolError, Resource};
 use outwork_engine::Time;
 use outwork_telemetry::{Counter, Gauge};
 use parking_lot::{Condvar, Mutex};
@@ -35,8 +35,9 @@ use tokio::sync::Notify;
 
 use crate::address::BackendUrl;
 use crate::clock::Clock;
-use crate::config::{Pool as Settings, Proxy, Resolver};
-use crate::metrics::{Ejected, ProxyMetrics};
+use crate::config::{GlobalLimits, Pool as Settings, Proxy, Resolver};
+use crate::limits::{Everywhere, Rate, Room, Seat};
+use crate::metrics::{Absent, Ejected, ProxyMetrics};
 use endpoint::Endpoint;
 use names::{Question, Spot};
 use pulse::Pulse;
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) changed: Notify,
     /// Tells who follows pools.
     pub(crate) pulse: Pulse,
+    /// What is under way of all of them.
+    pub(crate) everywhere: Arc<Everywhere>,
     /// Who knows names, where the configuration says so.
     resolver: ArcSwapOption<Resolver>,
     numbers: AtomicU64,
@@ -92,6 +95,7 @@ pub struct Pool {
     /// When it left the configuration, in nanoseconds; 0 as long as it is there.
     left: AtomicU64,
     pub(crate) queue: Queue,
+    rate: Rate,
     census: Census,
     pub(crate) figures: Figures,
     pub(crate) watch: Mutex<Watch>,
@@ -156,6 +160,7 @@ pub struct PreparedPools {
     /// What those that were there before are to be.
     snapshots: Vec<(Arc<Pool>, Snapshot)>,
     resolver: Option<Arc<Resolver>>,
+    limits: GlobalLimits,
 }
 
 impl PreparedPools {
@@ -178,6 +183,7 @@ impl Pools {
             metrics: Arc::default(),
             secret,
             changed: Notify::new(),
+            everywhere: Arc::default(),
             resolver: ArcSwapOption::empty(),
             pulse: Pulse::default(),
             numbers: AtomicU64::new(0),
@@ -242,11 +248,12 @@ impl Pools {
             pools.insert(name.clone(), pool);
         }
         let resolver = settings.resolver.clone().map(Arc::new);
-        Ok(PreparedPools { pools, snapshots, resolver })
+        Ok(PreparedPools { pools, snapshots, resolver, limits: settings.limits.clone() })
     }
 
     /// Puts what was made ready in force.
     pub fn commit(&self, prepared: PreparedPools) {
+        self.shared.everywhere.set(prepared.limits);
         if *self.shared.resolver.load() != prepared.resolver {
             self.shared.resolver.store(prepared.resolver);
         }
@@ -284,6 +291,7 @@ impl Pool {
             renewed: Notify::new(),
             left: AtomicU64::new(0),
             queue: Queue::default(),
+            rate: Rate::default(),
             census: Census {
                 usable: shared.metrics.usable.cell([name]),
                 unhealthy: shared.metrics.unhealthy.cell([name]),
@@ -306,6 +314,22 @@ impl Pool {
 
     pub(crate) fn now(&self) -> Time {
         self.shared.clock.now()
+    }
+
+    /// A place for a request that begins now, or why there is none.
+    pub(crate) fn admit(&self, snapshot: &Snapshot) -> Result<Seat, Absent> {
+        let (now, limits) = (Duration::from_nanos(self.now().as_nanos()), &snapshot.settings.limits);
+        if !self.rate.admits(now, limits.rate, limits.burst.unwrap_or(limits.rate)) {
+            return Err(Absent::Rate);
+        }
+        self.shared.everywhere.request(now)
+    }
+
+    /// Room for one more connection to a backend, or why there is none.
+    pub(crate) fn room(&self, snapshot: &Snapshot) -> Result<Room, Absent> {
+        let everywhere = self.shared.everywhere.connection()?;
+        let of_pool = snapshot.balance.hold(Resource::Connections, None).map_err(|_| Absent::Connections)?;
+        Ok(Room { _everywhere: everywhere, _of_pool: of_pool })
     }
 
     /// It is in the configuration no more.

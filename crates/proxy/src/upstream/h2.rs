@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -16,7 +15,6 @@ use http::{HeaderMap, Request};
 
 use super::wire::Wire;
 use super::{Body, Counted, ExchangeError, Reply};
-use crate::metrics::ProxyMetrics;
 
 /// Bytes that a backend may send on a stream, and on a connection, before they are asked for.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -44,7 +42,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// Begins to speak HTTP/2 on this connection, on a thread that serves.
-    pub(crate) async fn begin(wire: Wire, now: Instant, metrics: &Arc<ProxyMetrics>) -> Result<Rc<Self>, h2::Error> {
+    pub(crate) async fn begin(wire: Wire, now: Instant, counted: Counted) -> Result<Rc<Self>, h2::Error> {
         let mut builder = h2::client::Builder::new();
         builder
             .enable_push(false)
@@ -68,7 +66,7 @@ impl Session {
             streams: Cell::new(0),
             served: Cell::new(0),
             gone,
-            _counted: Counted::new(metrics),
+            _counted: counted,
         }))
     }
 

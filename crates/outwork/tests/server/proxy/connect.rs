@@ -89,7 +89,7 @@ fn curl_speaks_to_a_backend_through_a_tunnel() {
     let through = |url: &str| said(curl().args(["--noproxy", "", "--proxytunnel", "--proxy", &proxy, url]));
     assert_eq!(through("http://a.test/path"), "behind");
     let seen = seen.recv().expect("a request");
-    assert_eq!((seen.line.as_str(), seen.field("host")), ("GET /path HTTP/1.1", Some("a.test")));
+    assert_eq!((seen.line.as_str(), seen.field("Host")), ("GET /path HTTP/1.1", Some("a.test")));
     assert_eq!(seen.field("x-forwarded-for"), None, "nobody has looked into it");
     // Who asks for anything else is answered here.
     assert!(get(&proxy, &["-H", "Host: a.test"]).ends_with("here"));
@@ -181,6 +181,17 @@ fn a_dead_backend_is_passed_over_and_a_tunnel_that_stands_still_ends_in_time() {
     let mut client = ask(&place, "db.test:5432", "hello");
     hear(&mut client, "hello");
     assert_eq!(client.read(&mut [0]).unwrap_or(0), 0, "nobody has said anything for so long");
+}
+
+#[test]
+fn a_backend_is_told_whose_a_tunnel_is() {
+    let place = place_of(&[echo], "send_proxy = 'v1'");
+    let mut client = ask(&place, "db.test:5432", "hello");
+    let heard = hear(&mut client, "hello");
+    let (_, told) = heard.split_once("\r\n\r\n").expect("a head");
+    let own = client.local_addr().expect("an end");
+    let ends = format!("PROXY TCP4 {} {} {} 8080\r\nhello", own.ip(), place.host(), own.port());
+    assert_eq!(told, ends);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The proxy in the real binary: requests that are passed on to real servers, which do well or not.
 
 mod acceleration;
+mod announced;
 mod asking;
 pub(crate) mod backend;
 mod connect;
@@ -8,6 +9,7 @@ mod dns;
 mod extras;
 mod failing;
 mod http2;
+mod limits;
 mod names;
 mod watching;
 
