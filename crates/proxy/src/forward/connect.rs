@@ -32,7 +32,7 @@ impl Proxied {
         response.upgrade = Some(Box::new(move |client| {
             Box::pin(async move {
                 let _under_way = (taken, counted);
-                tunnel::run(client, wire, bytes::Bytes::new(), patience, &metrics).await;
+                tunnel::run(client, Box::new(wire), bytes::Bytes::new(), patience, &metrics).await;
             })
         }));
         response

@@ -3,7 +3,7 @@
 //! - `head`: what of a request and its answer goes through. `content`: the body, which may be sent more than once.
 //! - `pick`: a backend for a request, or a place in the line. `retry`: what is tried again.
 //! - `hedge`: another one that is asked where the first takes long. `mirror`: copies for another pool. `faults`: what is to fail on purpose.
-//! - `connect`: connections that clients ask for.
+//! - `connect`: connections that clients ask for. `websocket`: those of backends that speak HTTP/2.
 //! - `told`: what a client is told where no backend has answered.
 //! - `relay`: the body of an answer on its way to the client. `tunnel`: connections that were switched to another protocol.
 
@@ -18,6 +18,7 @@ mod relay;
 mod retry;
 mod told;
 mod tunnel;
+mod websocket;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -25,13 +26,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::header::{EXPECT, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use outwork_balance::{Extra, MemberId, Outcome};
 use outwork_engine::Unix;
 use outwork_front::api::Fault;
-use outwork_front::message::{Answer, Body, Handler, Origin, Request, RequestBody, Response, Streamed, Trailers};
+use outwork_front::message::{
+    Answer, Body, Duplex, Handler, Origin, Request, RequestBody, Response, Streamed, Trailers,
+};
 use outwork_front::problem::Problem;
 use tokio::time::{sleep, timeout};
 
@@ -287,12 +291,13 @@ impl Proxied {
                     if reused && is_idempotent(&call.head.method) && call.content.is_whole() => {}
                 Err(error) => {
                     let outcome = match &error {
-                        ExchangeError::Client(_) => Outcome::Cancelled,
+                        // Neither fails at what it is there for.
+                        ExchangeError::Client(_) | ExchangeError::NoSwitch => Outcome::Cancelled,
                         ExchangeError::Late => Outcome::TimedOut,
                         _ => Outcome::Reset,
                     };
                     self.observe(call, taken, endpoint, outcome);
-                    let begun = !matches!(error, ExchangeError::NotBegun);
+                    let begun = !matches!(error, ExchangeError::NotBegun | ExchangeError::NoSwitch);
                     return Err(Failure { outcome, begun, why: Why::Exchange(error) });
                 }
             }
@@ -332,8 +337,16 @@ impl Proxied {
             }
             Link::Http2(session) => {
                 let request = outgoing.http2(&endpoint.authority, endpoint.tls.is_some());
-                let request =
+                let mut request =
                     request.ok_or(ExchangeError::Malformed("the request cannot be written as one of HTTP/2"))?;
+                if body.is_none() && upgrade.is_some_and(websocket::is_one) {
+                    let patience = call.snapshot.settings.connections.connect_timeout;
+                    match timeout(patience, session.switches()).await {
+                        Ok(true) => websocket::ask(&mut request),
+                        Ok(false) => return Err(ExchangeError::NoSwitch),
+                        Err(_) => return Err(ExchangeError::Late),
+                    }
+                }
                 Exchange::Http2(Box::new(h2::Exchange::begin(&session, request, body).await?))
             }
         })
@@ -367,7 +380,7 @@ impl Proxied {
         taken.sits_at(call.seat.take());
         let Answered { head: Reply { status, mut headers, .. }, mut exchange, took } = answered;
         let mut response = Response::new(status);
-        if status == StatusCode::SWITCHING_PROTOCOLS {
+        if status == StatusCode::SWITCHING_PROTOCOLS || exchange.is_switched() {
             return self.switched(call, taken, headers, exchange);
         }
         let rest = exchange.take_rest();
@@ -421,17 +434,27 @@ impl Proxied {
                 "the backend switches to another protocol, which nobody has asked for",
             );
         }
-        response.headers = headers;
         let patience = call.snapshot.settings.connections.tunnel_timeout;
-        let Exchange::Http1(exchange) = exchange else {
-            return told::bad(call, StatusCode::BAD_GATEWAY, "the backend switches to another protocol over HTTP/2");
+        let (stream, read, under): (Box<dyn Duplex>, _, _) = match exchange {
+            Exchange::Http1(exchange) => {
+                response.headers = headers;
+                let (wire, read) = exchange.into_wire();
+                (Box::new(wire), read, None)
+            }
+            Exchange::Http2(exchange) => {
+                response.headers = websocket::switched(headers, &call.head.headers);
+                let Some((stream, under)) = exchange.into_switched() else {
+                    // A status of 101 has no meaning there (RFC 9113 section 8.6).
+                    return told::bad(call, StatusCode::BAD_GATEWAY, "the backend switches to nothing over HTTP/2");
+                };
+                (Box::new(stream), Bytes::new(), Some(under))
+            }
         };
-        let (wire, read) = exchange.into_wire();
         let metrics = Arc::clone(self.pool.shared_metrics());
         response.upgrade = Some(Box::new(move |client| {
             Box::pin(async move {
-                let _under_way = taken;
-                tunnel::run(client, wire, read, patience, &metrics).await;
+                let _under_way = (taken, under);
+                tunnel::run(client, stream, read, patience, &metrics).await;
             })
         }));
         response

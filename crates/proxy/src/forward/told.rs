@@ -60,6 +60,9 @@ impl Proxied {
             Why::Dial(DialError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to connect to"),
             Why::Dial(_) => (StatusCode::BAD_GATEWAY, "the backend cannot be connected to"),
             Why::Exchange(ExchangeError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to answer"),
+            Why::Exchange(ExchangeError::NoSwitch) => {
+                (StatusCode::BAD_GATEWAY, "the backend speaks HTTP/2, and takes no WebSockets over it")
+            }
             Why::Exchange(ExchangeError::Malformed(_)) => {
                 (StatusCode::BAD_GATEWAY, "the backend's answer is malformed")
             }

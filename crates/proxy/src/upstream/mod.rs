@@ -39,6 +39,9 @@ pub(crate) enum ExchangeError {
     /// The backend says that it has not begun with the request.
     #[error("the backend has not begun with it")]
     NotBegun,
+    /// What is asked for is another protocol, which the backend has no streams for.
+    #[error("the backend lets no stream of HTTP/2 switch to another protocol")]
+    NoSwitch,
     /// The connection failed.
     #[error("the connection to the backend failed: {0}")]
     Io(#[from] io::Error),
@@ -245,6 +248,11 @@ impl Exchange {
             Self::Http1(_) => None,
             Self::Http2(exchange) => exchange.trailers(),
         }
+    }
+
+    /// Whether the stream, or the connection, speaks another protocol from here on.
+    pub(crate) fn is_switched(&self) -> bool {
+        matches!(self, Self::Http2(exchange) if exchange.is_switched())
     }
 
     /// The connection, where it may carry another request and belongs to nobody meanwhile.

@@ -133,7 +133,7 @@ fn what_is_announced_comes_before_tls_and_streams_of_http_2_are_of_one_client() 
     let (mut one, mut two) = (client(&place, "192.0.2.7"), client(&place, "192.0.2.8"));
     for _ in 0..2 {
         assert!(ask(&mut one, "allowed").starts_with("HTTP/1.1 200 "));
-        assert!(ask(&mut two, "}").starts_with("HTTP/1.1 403 "));
+        assert!(ask(&mut two, "}\n").starts_with("HTTP/1.1 403 "));
     }
     let metrics = get(&format!("http://{}:8067/metrics", server.host()), &[]);
     assert!(metrics.lines().any(|line| line.contains("protocol=\"http2\"} 4")), "HTTP/2 was agreed on: {metrics}");

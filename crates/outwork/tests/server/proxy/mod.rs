@@ -12,6 +12,7 @@ mod http2;
 mod limits;
 mod names;
 mod watching;
+mod websocket;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
