@@ -56,7 +56,8 @@ impl Routed {
 impl Handler for Routed {
     fn handle(&self, mut request: Request) -> Answer {
         let head = &request.head;
-        let why = match NormalPath::new(head.uri.path()) {
+        let path = if is_connect(head) { "/" } else { head.uri.path() };
+        let why = match NormalPath::new(path) {
             Ok(path) => match self.table.find(head, &path) {
                 Ok(Found { route, captures, others }) => {
                     let handler = Arc::clone(route);
@@ -68,6 +69,7 @@ impl Handler for Routed {
                     let answer = self.changes.watch(request, &*handler);
                     return if others.is_empty() { answer } else { with_methods(answer, others) };
                 }
+                Err(_) if is_connect(head) => Why::Connect,
                 Err(Miss::Path) => Why::Path,
                 Err(Miss::Method(methods)) => match self.preflighted(head, &path) {
                     Some(handler) => return handler.handle(request),
@@ -83,6 +85,11 @@ impl Handler for Routed {
         request.head.extensions.insert(why);
         self.unrouted.handle(request)
     }
+}
+
+/// Whether a request asks for a connection: its target is a host and a port, and has no path.
+fn is_connect(head: &Parts) -> bool {
+    head.method == Method::CONNECT
 }
 
 /// The answer of a route, where others with the same path take other methods: an `Allow` is of the address, and names theirs, too (RFC 9110
@@ -119,6 +126,8 @@ enum Why {
     /// It asks what the address allows: these, and that question.
     Options(Vec<Method>),
     Server,
+    /// It asks for a connection to somebody.
+    Connect,
     Malformed(PathError),
 }
 
@@ -132,6 +141,7 @@ impl Handler for Unrouted {
         let problem = |status, detail: &'static str| Problem::new(status, detail).answer(&request.head);
         match why {
             Why::Path => problem(StatusCode::NOT_FOUND, "nothing is at this address"),
+            Why::Connect => problem(StatusCode::NOT_IMPLEMENTED, "no route connects to anybody for this host"),
             Why::Malformed(error) => Problem::new(StatusCode::BAD_REQUEST, error.to_string()).answer(&request.head),
             Why::Server => Response::new(StatusCode::NO_CONTENT),
             Why::Options(mut methods) => {
@@ -270,7 +280,7 @@ mod tests {
             .unwrap()
             .into_parts();
         let end = ([127, 0, 0, 1], 1).into();
-        let origin = Rc::new(Origin { peer: end, local: end, tls: false, session: None });
+        let origin = Rc::new(Origin { peer: end, local: end, to: None, tls: false, session: None });
         match handler.handle(Request { head, body: RequestBody::Empty, origin }) {
             Answer::Now(response) => response,
             Answer::Later(_) => panic!("it has nothing to wait for"),

@@ -131,7 +131,8 @@ mod tests {
     fn ask(https: &Https, local: ([u8; 4], u16), method: Method, host: &str, target: &str) -> Response {
         let request = http::Request::builder().method(method).uri(target).header(HOST, host);
         let (head, ()) = request.body(()).unwrap().into_parts();
-        let origin = Origin { peer: CLEAR.into(), local: local.into(), tls: local == ENCRYPTED, session: None };
+        let origin =
+            Origin { peer: CLEAR.into(), local: local.into(), to: None, tls: local == ENCRYPTED, session: None };
         match https.handle(Request { head, body: RequestBody::Empty, origin: Rc::new(origin) }) {
             Answer::Now(response) => response,
             Answer::Later(_) => panic!("it has nothing to wait for"),
@@ -152,7 +153,7 @@ mod tests {
         let stands = |target| {
             let (mut head, ()) = http::Request::get(target).body(()).unwrap().into_parts();
             head.extensions.insert(Repeated);
-            let origin = Rc::new(Origin { peer: end, local: end, tls: false, session: None });
+            let origin = Rc::new(Origin { peer: end, local: end, to: None, tls: false, session: None });
             match https.handle(Request { head, body: RequestBody::Empty, origin }) {
                 Answer::Now(response) => response.note.is_some_and(|note| note.standing.is_some()),
                 Answer::Later(_) => panic!("it has nothing to wait for"),

@@ -50,6 +50,7 @@ mod stream;
 pub mod tls;
 pub mod traffic;
 
+pub use h2::Tunnel;
 pub use metrics::{AuthFailure, FrontMetrics, StatusClass};
 pub use serve::{Binding, Limits, Peer, ServeError, Server};
 pub use tls::{Tls, TlsError, TlsFiles};

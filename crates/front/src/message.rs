@@ -34,11 +34,20 @@ pub struct Origin {
     pub peer: SocketAddr,
     /// Our end.
     pub local: SocketAddr,
+    /// The end that the client has connected to, where that is not `local`: which one of all, or what a proxy in front of us says.
+    pub to: Option<SocketAddr>,
     /// True if the connection is encrypted.
     pub tls: bool,
     /// What was agreed on in the handshake of TLS: version, name, the client's certificate. It is the connection's, also where a proxy tells who
     /// the client is.
     pub session: Option<Arc<Session>>,
+}
+
+impl Origin {
+    /// The end that the client has connected to.
+    pub fn destination(&self) -> SocketAddr {
+        self.to.unwrap_or(self.local)
+    }
 }
 
 /// A request whose head has been read.
@@ -171,7 +180,7 @@ pub struct Response {
     pub body: Body,
     /// Those of its route, made ready likewise.
     pub also: Option<Arc<ReadyHead>>,
-    /// What takes over the connection once the head is sent, with a status of 101.
+    /// What takes over the connection once the head is sent: with a status of 101, or a success in answer to CONNECT (RFC 9110 section 9.3.6).
     pub upgrade: Option<Upgrade>,
     /// What is known of it beside what is sent.
     pub note: Option<Box<Note>>,
@@ -276,7 +285,7 @@ pub struct Hit {
     pub ttl: Option<i64>,
 }
 
-/// Takes the connection over after a 101.
+/// Takes the connection, or the stream, over.
 pub type Upgrade = Box<dyn FnOnce(Box<dyn Duplex>) -> Local<()>>;
 
 /// A stream of bytes in both directions.
@@ -416,6 +425,12 @@ impl Response {
         response.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         response.body = Body::Full(content.into());
         response
+    }
+
+    /// What takes the connection over, if something does; `connects` says that the request was a CONNECT.
+    pub(crate) fn take_upgrade(&mut self, connects: bool) -> Option<Upgrade> {
+        let switches = self.status == StatusCode::SWITCHING_PROTOCOLS || (connects && self.status.is_success());
+        self.upgrade.take().filter(|_| switches)
     }
 
     /// The value of a field, wherever it stands; the first where there are several.

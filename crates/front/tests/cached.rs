@@ -24,7 +24,7 @@ fn request() -> Request {
         .body(())
         .expect("a request");
     let end = ([127, 0, 0, 1], 1).into();
-    let origin = Rc::new(Origin { peer: end, local: end, tls: true, session: None });
+    let origin = Rc::new(Origin { peer: end, local: end, to: None, tls: true, session: None });
     Request { head: request.into_parts().0, body: RequestBody::Empty, origin }
 }
 

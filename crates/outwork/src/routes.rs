@@ -269,8 +269,35 @@ fn one_answer(route: &Route, at: &mut At<'_>) {
     if let Some(redirect) = &route.redirect {
         redirection::check_target(redirect, &route.path, at);
     }
+    connections(route, at);
     check_conditions(&route.headers, at);
     filters::check_error_pages(route.error_pages.as_ref(), at);
+}
+
+/// CONNECT is answered by routes that pass connections on, and they answer nothing else.
+fn connections(route: &Route, at: &mut At<'_>) {
+    let connects = route.connects();
+    for (index, method) in route.methods.iter().enumerate().filter(|(_, method)| (*method == "CONNECT") != connects) {
+        let fault = match connects {
+            true => Fault::new(format!("connections are asked for by CONNECT, and not by {method}")),
+            false => Fault::new("what CONNECT asks for is a connection, and nothing here gives one"),
+        };
+        let expected = if connects { "no methods" } else { "proxy = { pool = \"NAME\", connect = true }" };
+        at.fault(&format!("methods[{index}]"), fault.expected(expected));
+    }
+    let of_content = [
+        ("cache", route.cache.is_some()),
+        ("compression", route.compression.is_some()),
+        ("max_body", route.max_body.is_some()),
+        ("rewrite", route.rewrite.is_some()),
+    ];
+    for (key, _) in of_content.into_iter().filter(|(_, given)| *given && connects) {
+        let fault = Fault::new("this is about requests, and the route passes on connections that CONNECT asks for");
+        at.fault(key, fault.expected("connect = false in proxy"));
+    }
+    if connects && !matches!(&*route.path.to_string(), "/" | "/*") {
+        at.fault("path", Fault::new("CONNECT asks for a host and a port, and for no path").expected("path = \"/*\""));
+    }
 }
 
 fn whole(front: &FrontSettings, at: &mut At<'_>) {
@@ -377,8 +404,9 @@ pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>)
     for (index, route) in front.route.iter().enumerate() {
         let Some(forward) = &route.proxy else { continue };
         let mirror = forward.mirror.as_ref().map(|mirror| &mirror.pool);
+        let cargo = if forward.connect { Cargo::Connections } else { Cargo::Requests };
         for (key, pool) in [("pool", Some(&forward.pool)), ("mirror.pool", mirror)] {
-            if let Some(fault) = pool.and_then(|pool| proxy.refuses(pool, Cargo::Requests)) {
+            if let Some(fault) = pool.and_then(|pool| proxy.refuses(pool, cargo)) {
                 at.fault(&format!("front.route[{index}].proxy.{key}"), fault);
             }
         }
@@ -611,6 +639,11 @@ impl Route {
         Around { path: &self.path, methods: &self.methods, dialect, cache: &web.query_cache }
     }
 
+    /// Whether it passes on connections that CONNECT asks for.
+    fn connects(&self) -> bool {
+        self.proxy.as_ref().is_some_and(|forward| forward.connect)
+    }
+
     /// What a request has to be for it.
     pub(crate) fn conditions(&self) -> Conditions {
         let field = |(name, value): (&String, &String)| {
@@ -621,7 +654,10 @@ impl Route {
         Conditions {
             hosts: self.host.clone(),
             path: self.path.clone(),
-            methods: self.methods.iter().filter_map(|method| Method::from_bytes(method.as_bytes()).ok()).collect(),
+            methods: match self.connects() {
+                true => vec![Method::CONNECT],
+                false => self.methods.iter().filter_map(|method| Method::from_bytes(method.as_bytes()).ok()).collect(),
+            },
             fields: self.headers.iter().filter_map(field).collect(),
         }
     }

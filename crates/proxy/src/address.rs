@@ -1,5 +1,5 @@
 //! Where a backend is: `http://HOST:PORT`, `https://HOST`, `h2c://HOST:PORT`, of layer 4 `tcp://`, `tls://` and `udp://HOST:PORT`, or a socket of this machine,
-//! `unix:/PATH`.
+//! `unix:/PATH`. Each of those with `://` may name a service instead, whose records say which hosts and ports give it (RFC 2782): `http+srv://NAME`.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -57,9 +57,14 @@ pub enum Place {
         /// The port.
         port: u16,
     },
+    /// Wherever the records of a service say.
+    Service(String),
     /// At a socket of this machine.
     Unix(PathBuf),
 }
+
+/// What a scheme ends in where the rest names a service.
+const SERVICE: &str = "+srv";
 
 /// Why a text does not say where a backend is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +87,9 @@ pub enum BackendUrlError {
     /// There is none, where no port is the usual one.
     #[error("it has no port")]
     NoPort,
+    /// A service has one that its records say.
+    #[error("the records of a service say its ports")]
+    ServicePort,
     /// The path of the socket is not from the root on.
     #[error("the path of the socket does not begin at /")]
     Socket,
@@ -135,9 +143,21 @@ impl BackendUrl {
             Place::Address(address) => address.to_string(),
             Place::Name { host, port } if Some(*port) == usual => host.clone(),
             Place::Name { host, port } => format!("{host}:{port}"),
+            Place::Service(name) => domain(name).to_owned(),
             Place::Unix(_) => "localhost".to_owned(),
         }
     }
+}
+
+/// The domain that a service is one of: its name without `_SERVICE._PROTOCOL`.
+pub(crate) fn domain(service: &str) -> &str {
+    let mut rest = service;
+    while rest.starts_with('_')
+        && let Some((_, after)) = rest.split_once('.')
+    {
+        rest = after;
+    }
+    rest.trim_end_matches('.')
 }
 
 fn bracketed(address: IpAddr) -> String {
@@ -161,6 +181,7 @@ impl FromStr for BackendUrl {
             }
         }
         let (scheme, rest) = text.split_once("://").ok_or(BackendUrlError::Scheme)?;
+        let (scheme, is_service) = scheme.strip_suffix(SERVICE).map_or((scheme, false), |scheme| (scheme, true));
         let speech = [Speech::Http1, Speech::Http2, Speech::Https, Speech::Tcp, Speech::Tls, Speech::Udp];
         let speech = speech.into_iter().find(|speech| speech.scheme() == scheme).ok_or(BackendUrlError::Scheme)?;
         let authority = rest.strip_suffix('/').unwrap_or(rest);
@@ -170,7 +191,8 @@ impl FromStr for BackendUrl {
         if authority.contains('@') {
             return Err(BackendUrlError::Credentials);
         }
-        Ok(Self { speech, place: place(authority, speech.port())? })
+        let place = if is_service { service(authority)? } else { place(authority, speech.port())? };
+        Ok(Self { speech, place })
     }
 }
 
@@ -196,6 +218,15 @@ fn place(authority: &str, usual: Option<u16>) -> Result<Place, BackendUrlError> 
     }
 }
 
+/// A service, by the name of its records.
+fn service(name: &str) -> Result<Place, BackendUrlError> {
+    match name.rsplit_once(':') {
+        Some((before, _)) if is_name(before) => Err(BackendUrlError::ServicePort),
+        _ if is_name(name) && !domain(name).is_empty() => Ok(Place::Service(name.to_ascii_lowercase())),
+        _ => Err(BackendUrlError::Host),
+    }
+}
+
 /// Whether it could be a name in DNS. Digits and dots alone are an address that is none.
 fn is_name(text: &str) -> bool {
     let label = |label: &str| {
@@ -211,6 +242,7 @@ impl fmt::Display for BackendUrl {
         match (&self.place, self.speech) {
             (Place::Unix(path), Speech::Http2) => write!(f, "h2c+unix:{}", path.display()),
             (Place::Unix(path), _) => write!(f, "unix:{}", path.display()),
+            (Place::Service(name), speech) => write!(f, "{}{SERVICE}://{name}", speech.scheme()),
             (_, speech) => write!(f, "{}://{}", speech.scheme(), self.authority()),
         }
     }
@@ -218,7 +250,7 @@ impl fmt::Display for BackendUrl {
 
 impl Setting for BackendUrl {
     fn expected() -> String {
-        "http://HOST:PORT, https://HOST, h2c://HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT or unix:/PATH".into()
+        "http://HOST:PORT, https://HOST, h2c://HOST:PORT, tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT, unix:/PATH, or a service such as http+srv://NAME".into()
     }
 
     fn read(node: &Node, faults: &mut Faults) -> Option<Self> {
@@ -238,14 +270,21 @@ impl Setting for BackendUrl {
     }
 
     fn schema() -> serde_json::Value {
-        let examples = ["http://10.0.0.7:8080", "https://app.example.org", "tcp://10.0.0.8:5432", "unix:/run/app.sock"];
-        serde_json::json!({"type": "string", "pattern": "^((https?|h2c|tcp|tls|udp)://|(h2c\\+)?unix:/)", "examples": examples})
+        let examples = [
+            "http://10.0.0.7:8080",
+            "https://app.example.org",
+            "tcp://10.0.0.8:5432",
+            "unix:/run/app.sock",
+            "http+srv://_http._tcp.app.example.org",
+        ];
+        serde_json::json!({"type": "string", "pattern": "^((https?|h2c|tcp|tls|udp)(\\+srv)?://|(h2c\\+)?unix:/)", "examples": examples})
     }
 }
 
 fn help(text: &str, error: BackendUrlError) -> String {
     match error {
         BackendUrlError::NoPort => format!("write {}:PORT", text.trim_end_matches('/')),
+        BackendUrlError::ServicePort => "leave the port out, or write http://HOST:PORT for a host".to_owned(),
         BackendUrlError::Scheme if place(text, Some(80)).is_ok() => format!("write http://{text}"),
         BackendUrlError::Path => {
             "a backend is a server; to put a path before that of requests, write rewrite = { add_prefix = \"/PATH\" } in the route".to_owned()
@@ -280,7 +319,8 @@ mod tests {
         assert_eq!(read("h2c+unix:/run/app.sock").speech, Speech::Http2);
         let same =
             ["http://10.0.0.1:8080", "https://[2001:db8::1]", "h2c://app:50051", "unix:/run/a", "h2c+unix:/run/a"];
-        for text in same.into_iter().chain(["tcp://10.0.0.1:5432", "tls://db.example:443", "udp://[::1]:80"]) {
+        let others = ["tcp://10.0.0.1:5432", "tls://db.example:443", "udp://[::1]:80", "h2c+srv://_a._tcp.example"];
+        for text in same.into_iter().chain(others) {
             assert_eq!(read(text).to_string(), text);
         }
     }
@@ -299,6 +339,19 @@ mod tests {
         assert_eq!(takes("tcp://a:1"), [false, true, false]);
         assert_eq!(takes("tls://a:1"), [false, true, false]);
         assert_eq!(takes("udp://a:1"), [false, false, true]);
+        assert_eq!(takes("tls+srv://_a._tcp.b"), [false, true, false]);
+    }
+
+    #[test]
+    fn a_service_is_a_name_without_a_port_and_is_of_a_domain() {
+        let read = |text: &str| text.parse::<BackendUrl>();
+        let url = read("https+srv://_HTTP._tcp.app.Example.org.").unwrap();
+        assert_eq!(url.place, Place::Service("_http._tcp.app.example.org.".into()));
+        assert_eq!(url.authority(), "app.example.org");
+        assert_eq!(read("http+srv://web.service.consul").unwrap().authority(), "web.service.consul");
+        assert_eq!(read("http+srv://_http._tcp.app:80"), Err(BackendUrlError::ServicePort));
+        assert_eq!(read("http+srv://10.0.0.1"), Err(BackendUrlError::Host));
+        assert_eq!(read("unix+srv://app"), Err(BackendUrlError::Scheme));
     }
 
     #[test]

@@ -65,7 +65,7 @@ fn request(question: Question) -> Option<Request> {
     let target = question.url.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     (head.method, head.uri, head.headers) = (question.method, Uri::from(target), question.headers);
     let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let origin = Origin { peer: nobody, local: nobody, tls: false, session: None };
+    let origin = Origin { peer: nobody, local: nobody, to: None, tls: false, session: None };
     Some(Request { head, body: RequestBody::Empty, origin: Rc::new(origin) })
 }
 

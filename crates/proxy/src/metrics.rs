@@ -26,7 +26,12 @@ labels! {
         BackendLimits = "backend-limits",
         PoolLimit = "pool-limit",
         QueueFull = "queue-full",
-        QueueTimeout = "queue-timeout"
+        QueueTimeout = "queue-timeout",
+        Rate = "rate",
+        Connections = "connections",
+        Everywhere = "everywhere",
+        RateEverywhere = "rate-everywhere",
+        ConnectionsEverywhere = "connections-everywhere"
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use outwork_balance::{Ask, How, Lease, Member, MemberId, NoBackend};
 use tokio::time::timeout;
 
+use crate::limits::Seat;
 use crate::metrics::Absent;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
@@ -16,12 +17,14 @@ pub(crate) struct Taken {
     member: Arc<Member>,
     named: bool,
     pool: Arc<Pool>,
+    /// Its place among all that is under way.
+    seat: Option<Seat>,
 }
 
 impl Taken {
     fn new(lease: Lease, pool: &Arc<Pool>) -> Self {
         let (member, named) = (Arc::clone(lease.member()), lease.how() == How::Sticky);
-        Self { lease: Some(lease), member, named, pool: Arc::clone(pool) }
+        Self { lease: Some(lease), member, named, pool: Arc::clone(pool), seat: None }
     }
 
     pub(crate) fn id(&self) -> MemberId {
@@ -35,6 +38,11 @@ impl Taken {
     /// Whether the client named it.
     pub(crate) fn is_named(&self) -> bool {
         self.named
+    }
+
+    /// It has this place until it ends.
+    pub(crate) fn sits_at(&mut self, seat: Option<Seat>) {
+        self.seat = seat;
     }
 
     /// What is told of how it went.

@@ -131,7 +131,7 @@ impl Site {
             request = request.header(*name, *value);
         }
         let end = ([127, 0, 0, 1], 1).into();
-        let origin = Rc::new(Origin { peer: end, local: end, tls: false, session: None });
+        let origin = Rc::new(Origin { peer: end, local: end, to: None, tls: false, session: None });
         let (head, ()) = request.body(()).unwrap().into_parts();
         self.changes.watch(Request { head, body: RequestBody::Empty, origin }, &self.cached)
     }

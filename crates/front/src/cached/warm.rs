@@ -379,7 +379,7 @@ async fn fetch(store: Arc<Store>, handler: Arc<dyn Handler>, due: Due) {
     head.headers = due.repeat.fields.clone();
     head.extensions.insert(Refresh);
     let here = ([127, 0, 0, 1], 0).into();
-    let origin = Rc::new(Origin { peer: here, local: here, tls: due.repeat.tls, session: None });
+    let origin = Rc::new(Origin { peer: here, local: here, to: None, tls: due.repeat.tls, session: None });
     let asked = async {
         let response = handler.handle(Request { head, body: RequestBody::Empty, origin }).response().await;
         let fate = Fate::of(&response);

@@ -45,7 +45,7 @@ fn ask(
     head.method = method;
     head.headers.insert(ACCEPT_ENCODING, HeaderValue::from_str(accept).unwrap());
     let address = ([127, 0, 0, 1], 1).into();
-    let origin = Rc::new(Origin { peer: address, local: address, tls: false, session: None });
+    let origin = Rc::new(Origin { peer: address, local: address, to: None, tls: false, session: None });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut response = match handler.handle(Request { head, body: RequestBody::Empty, origin }) {

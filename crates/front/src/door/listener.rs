@@ -114,7 +114,9 @@ impl Listening {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         metrics.connections.inc();
-        let origin = Origin { peer, local: self.local, tls: self.place.tls.is_some(), session: None };
+        // At every address, only the connection knows which one of them it has come to.
+        let to = self.local.ip().is_unspecified().then(|| stream.local_addr().ok()).flatten();
+        let origin = Origin { peer, local: self.local, to, tls: self.place.tls.is_some(), session: None };
         let (worker, tls) = (Rc::clone(&self.worker), self.place.tls.clone());
         let beat = worker.pulses.begin();
         tokio::task::spawn_local(async move {
@@ -160,6 +162,7 @@ async fn whose(
     };
     let Some(said) = said else { return Ok(None) };
     origin.peer = said.peer.unwrap_or(origin.peer);
+    origin.to = said.local.or(origin.to);
     origin.tls |= said.tls;
     let seat = seat.of_client(worker, origin.local, origin.peer)?;
     Ok(Some((origin, seat)))

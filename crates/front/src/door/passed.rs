@@ -15,6 +15,8 @@ const STEP: usize = 512;
 pub struct Said {
     /// Who it is from; `None` where it is the proxy's own, or nobody knows.
     pub peer: Option<SocketAddr>,
+    /// Where that has connected to, likewise.
+    pub local: Option<SocketAddr>,
     /// Whether the client has come by TLS.
     pub tls: bool,
 }
@@ -47,13 +49,14 @@ pub async fn read(stream: &mut TcpStream) -> io::Result<Option<Said>> {
 
 impl Said {
     fn of(header: &Header<'_>) -> Self {
-        let peer = match header.ends {
-            Ends::Internet { transport: Transport::Stream, source, .. } => {
-                Some(SocketAddr::new(source.ip().to_canonical(), source.port()))
+        let plain = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
+        let (peer, local) = match header.ends {
+            Ends::Internet { transport: Transport::Stream, source, destination } => {
+                (Some(plain(source)), Some(plain(destination)))
             }
-            _ => None,
+            _ => (None, None),
         };
-        Self { peer, tls: header.extras.tls.unwrap_or(false) }
+        Self { peer, local, tls: header.extras.tls.unwrap_or(false) }
     }
 }
 
@@ -101,7 +104,8 @@ mod tests {
         outwork_wire::proxy::write_v2(&ends, &header, &mut v2).unwrap();
         let v1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n".to_vec();
         let peer = Some("192.0.2.7:4711".parse().unwrap());
-        for (bytes, said) in [(v1, Said { peer, tls: false }), (v2, Said { peer, tls: true })] {
+        let [one, two] = ["198.51.100.1:443", "[2001:db8::1]:443"].map(|end| Some(end.parse().unwrap()));
+        for (bytes, said) in [(v1, Said { peer, local: one, tls: false }), (v2, Said { peer, local: two, tls: true })] {
             let all = [&*bytes, b"GET / HTTP/1.1\r\n"].concat();
             for cut in [0, 1, 5, 14, 17, bytes.len() - 1, bytes.len()] {
                 let (told, rest) = told(&[&all[..cut], &all[cut..]]).await;
@@ -117,7 +121,7 @@ mod tests {
     async fn who_only_looks_is_no_error_and_who_says_something_else_is_one() {
         assert_eq!(told(&[]).await.0.unwrap(), None);
         assert_eq!(told(&[b"GET / HTTP/1.1\r\n\r\n"]).await.0.unwrap_err().kind(), io::ErrorKind::InvalidData);
-        let own = Some(Said { peer: None, tls: false });
+        let own = Some(Said { peer: None, local: None, tls: false });
         assert_eq!(told(&[b"PROXY UNKNOWN\r\n"]).await.0.unwrap(), own);
         assert_eq!(told(&[b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00"]).await.0.unwrap(), own);
     }

@@ -24,6 +24,7 @@ fn request(peer: &str, credentials: Option<&str>) -> Request {
     let origin = Origin {
         peer: (peer.parse::<std::net::IpAddr>().unwrap(), 1).into(),
         local: ([127, 0, 0, 1], 80).into(),
+        to: None,
         tls: false,
         session: None,
     };

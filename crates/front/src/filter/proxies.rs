@@ -67,6 +67,7 @@ impl Proxies {
         (peer != connection.peer || tls != connection.tls).then_some(Origin {
             peer,
             local: connection.local,
+            to: connection.to,
             tls,
             session: connection.session.clone(),
         })
@@ -152,6 +153,7 @@ mod tests {
         let connection = Origin {
             peer: SocketAddr::new(peer.parse().unwrap(), 5),
             local: ([10, 0, 0, 1], 80).into(),
+            to: None,
             tls: false,
             session: None,
         };

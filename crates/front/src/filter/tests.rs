@@ -141,7 +141,7 @@ pub(super) fn request(method: Method, target: &str, fields: &[(&str, &str)]) -> 
     }
     let (head, ()) = builder.body(()).unwrap().into_parts();
     let peer = SocketAddr::from(([192, 0, 2, 7], 4711));
-    let origin = Origin { peer, local: ([127, 0, 0, 1], 80).into(), tls: false, session: None };
+    let origin = Origin { peer, local: ([127, 0, 0, 1], 80).into(), to: None, tls: false, session: None };
     Request { head, body: RequestBody::Empty, origin: Rc::new(origin) }
 }
 

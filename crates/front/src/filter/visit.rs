@@ -145,8 +145,13 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         let (head, ()) = builder.body(()).unwrap().into_parts();
-        let origin =
-            Origin { peer: ([10, 0, 0, 1], 1).into(), local: ([10, 0, 0, 2], 80).into(), tls: false, session: None };
+        let origin = Origin {
+            peer: ([10, 0, 0, 1], 1).into(),
+            local: ([10, 0, 0, 2], 80).into(),
+            to: None,
+            tls: false,
+            session: None,
+        };
         Request { head, body: RequestBody::Empty, origin: Rc::new(origin) }
     }
 

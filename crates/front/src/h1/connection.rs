@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -239,7 +239,7 @@ impl<S: Transport> Connection<S> {
         };
         let late = answer.is_none();
         let mut response = answer.unwrap_or_else(|| self.give_up());
-        let upgrade = response.upgrade.take().filter(|_| response.status == StatusCode::SWITCHING_PROTOCOLS);
+        let upgrade = response.take_upgrade(asked.connects);
         // A client that still waits for its invitation may send the body all the same, or not: nobody can tell what comes next.
         let undecided = !self.invitation.get().is_empty();
         let goes_on = !undecided && !too_large && !late && !self.pulse().is_stopping();
@@ -488,7 +488,13 @@ impl<S: Transport> Connection<S> {
         let mut visit = Visit::misunderstood(&serving.entry, origin, Instant::now());
         let mut response = Problem::new(reject.status, reject.why).into_response();
         visit.answered(&serving.entry, &mut response, Duration::ZERO);
-        let asked = Asked { is_head: false, version: http::Version::HTTP_11, keep_alive: false, takes_trailers: false };
+        let asked = Asked {
+            is_head: false,
+            connects: false,
+            version: http::Version::HTTP_11,
+            keep_alive: false,
+            takes_trailers: false,
+        };
         self.respond(response, asked, visit).await.map(drop)
     }
 

@@ -176,6 +176,7 @@ fn target_of(
             return Err(MALFORMED);
         }
         let authority = Authority::from_maybe_shared(part(target.as_bytes())).map_err(|_| MALFORMED)?;
+        overrule_host(version, headers, &authority)?;
         return Uri::builder().authority(authority).build().map_err(|_| MALFORMED);
     }
     if target.starts_with('/') || (target == "*" && method == Method::OPTIONS) {
@@ -186,15 +187,21 @@ fn target_of(
     let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(MALFORMED);
     };
-    // What the target says overrules Host (RFC 9112 section 3.2.2), but since HTTP/1.1 a client has to send one Host all the same.
+    overrule_host(version, headers, authority)?;
+    Ok(uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from))
+}
+
+/// What the target says overrules Host (RFC 9112 section 3.2.2), but since HTTP/1.1 a client has to send one Host all the same.
+fn overrule_host(version: Version, headers: &mut HeaderMap, authority: &Authority) -> Result<(), Reject> {
     match headers.get_all(HOST).iter().count() {
         0 if version != Version::HTTP_10 => {}
         0 | 1 => {
-            headers.insert(HOST, HeaderValue::from_str(authority.as_str()).map_err(|_| MALFORMED)?);
+            let host = HeaderValue::from_str(authority.as_str());
+            headers.insert(HOST, host.map_err(|_| bad("the request target is malformed"))?);
         }
         _ => return Err(MORE_HOSTS),
     }
-    Ok(uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from))
+    Ok(())
 }
 
 /// One Host, of characters that a host has (RFC 9112 section 3.2).

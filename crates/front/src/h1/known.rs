@@ -245,7 +245,13 @@ mod tests {
     use super::*;
 
     fn origin(port: u16) -> Origin {
-        Origin { peer: ([127, 0, 0, 1], 1).into(), local: ([127, 0, 0, 1], port).into(), tls: false, session: None }
+        Origin {
+            peer: ([127, 0, 0, 1], 1).into(),
+            local: ([127, 0, 0, 1], port).into(),
+            to: None,
+            tls: false,
+            session: None,
+        }
     }
 
     fn answer(head: &[u8], place: &Place<'_>, message: &[u8], standing: Standing) -> Answer {

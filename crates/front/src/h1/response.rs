@@ -10,6 +10,8 @@ use crate::message::{Body, Hit, Response};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
     pub(crate) is_head: bool,
+    /// It is a CONNECT: after a success the connection is somebody else's.
+    pub(crate) connects: bool,
     pub(crate) version: Version,
     /// The connection may serve another request.
     pub(crate) keep_alive: bool,
@@ -25,6 +27,7 @@ impl Asked {
         };
         Self {
             is_head: head.method == Method::HEAD,
+            connects: head.method == Method::CONNECT,
             version: head.version,
             keep_alive,
             takes_trailers: head.headers.get_all(TE).iter().any(says),
@@ -53,7 +56,10 @@ pub(crate) fn write_head(
     alt_svc: &[u8],
 ) -> (Follows, bool) {
     let status = response.status;
-    let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    // RFC 9110 section 9.3.6.
+    let opened = asked.connects && status.is_success();
+    let bodiless =
+        status.is_informational() || opened || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     let length = response.body.length();
     let follows = match length {
         _ if bodiless || asked.is_head => Follows::Nothing,
@@ -90,7 +96,7 @@ pub(crate) fn write_head(
         (_, Follows::UntilClose) => {}
         (Some(length), _) if length > 0 || !(bodiless || asked.is_head) => push_length(out, length),
         // A response without the body that a GET would have had may say how long that would have been.
-        _ if !status.is_informational() && status != StatusCode::NO_CONTENT => {
+        _ if !status.is_informational() && !opened && status != StatusCode::NO_CONTENT => {
             if let Some(said) = response.headers.get(CONTENT_LENGTH) {
                 push_field(out, "content-length", said.as_bytes());
             }
@@ -98,7 +104,7 @@ pub(crate) fn write_head(
         _ => {}
     }
     match (keep_alive, asked.version) {
-        _ if status == StatusCode::SWITCHING_PROTOCOLS => {}
+        _ if status == StatusCode::SWITCHING_PROTOCOLS || opened => {}
         (false, _) => push_field(out, "connection", b"close"),
         (true, Version::HTTP_10) => push_field(out, "connection", b"keep-alive"),
         (true, _) => {}
@@ -188,7 +194,7 @@ mod tests {
     }
 
     fn get(version: Version) -> Asked {
-        Asked { is_head: false, version, keep_alive: true, takes_trailers: false }
+        Asked { is_head: false, connects: false, version, keep_alive: true, takes_trailers: false }
     }
 
     fn streamed() -> Response {
@@ -234,6 +240,15 @@ mod tests {
         let empty = written(&Response::new(StatusCode::OK), get(Version::HTTP_11));
         assert!(empty.0.contains("content-length: 0\r\n") && empty.1 == Follows::Nothing, "{empty:?}");
         assert!(!written(&Response::new(StatusCode::NO_CONTENT), get(Version::HTTP_11)).0.contains("content-length"));
+    }
+
+    #[test]
+    fn what_a_connect_has_opened_has_no_length_and_a_refusal_has() {
+        let asked = Asked { connects: true, ..get(Version::HTTP_11) };
+        let opened = written(&Response::new(StatusCode::OK), asked).0;
+        assert_eq!(opened, "HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n");
+        let refused = written(&Response::new(StatusCode::FORBIDDEN), asked).0;
+        assert!(refused.contains("content-length: 0\r\n"), "{refused}");
     }
 
     #[test]

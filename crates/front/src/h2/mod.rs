@@ -17,6 +17,7 @@ mod tunnel;
 mod watch;
 
 pub(crate) use connection::serve;
+pub use tunnel::Tunnel;
 
 #[cfg(test)]
 mod tests;

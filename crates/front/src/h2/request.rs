@@ -6,16 +6,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use h2::ext;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, Entry, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
-};
-use http::request::Parts;
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, Entry};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
@@ -25,7 +20,7 @@ use crate::door::pace::Pace;
 use crate::filter::Visit;
 use crate::message::{Answer, Body, BodyError, BodySource, Local, Request, RequestBody, Response, Upgrade};
 use crate::problem::Problem;
-use crate::stream::{Exchange, Incoming, PIECE, SendError, Sink, Source, joined};
+use crate::stream::{Exchange, Incoming, PIECE, SendError, Sink, Source, joined, switch};
 
 /// Bytes that a client may send on a stream before they are asked for.
 pub(super) const STREAM_WINDOW: u32 = 256 << 10;
@@ -40,7 +35,8 @@ pub(super) struct Stream {
     body: Option<Rc<Incoming<Received>>>,
     /// That is little, and its client does not wait to be asked for it.
     comes: bool,
-    /// What the client sends once the stream is switched to another protocol, where it asks for that (RFC 8441 section 4).
+    /// What the client sends once the stream is switched to another protocol, where it asks for that (RFC 8441 section 4), or is connected to
+    /// somebody (RFC 9113 section 8.5).
     switch: Option<RecvStream>,
 }
 
@@ -97,8 +93,10 @@ impl Stream {
     /// Sends a response, and sees what is left of the request to its end: many a client that still sends takes a response that ends for a
     /// failure, or waits for ever, though it may end early (RFC 9113 section 8.1). So what is little, and is on its way, comes first.
     async fn finish(&mut self, visit: Visit, mut response: Response, is_head: bool, respond: SendResponse<Bytes>) {
-        let switched = response.upgrade.take().filter(|_| response.status == StatusCode::SWITCHING_PROTOCOLS);
-        if let (Some(upgrade), Some(receive)) = (switched, self.switch.take()) {
+        let connects = self.switch.is_some();
+        if let Some(upgrade) = response.take_upgrade(connects)
+            && let Some(receive) = self.switch.take()
+        {
             let sent = self.switch_over(response, upgrade, receive, respond).await;
             return self.exchange.ended(visit, sent);
         }
@@ -109,7 +107,7 @@ impl Stream {
         self.linger().await;
     }
 
-    /// Gives the stream to whoever speaks the other protocol, until that has ended. Over HTTP/2 the client hears of it by a 200.
+    /// Gives the stream to whoever speaks the other protocol, until that has ended.
     async fn switch_over(
         &self,
         mut response: Response,
@@ -117,10 +115,7 @@ impl Stream {
         receive: RecvStream,
         mut respond: SendResponse<Bytes>,
     ) -> Result<(), SendError> {
-        for name in [UPGRADE, SEC_WEBSOCKET_ACCEPT] {
-            response.remove_field(&name);
-        }
-        response.status = StatusCode::OK;
+        switch::accept(&mut response);
         let (mut head, _) = self.head(&response, false);
         head.headers_mut().remove(CONTENT_LENGTH);
         let send = respond.send_response(head, false)?;
@@ -148,7 +143,7 @@ impl Stream {
                     && matches!(head.uri.scheme_str(), None | Some("http" | "https"))
             }
         };
-        let switches = fits && ask_to_switch(&mut head);
+        let switches = fits && switch::is_asked_for(&mut head);
         if head.method != Method::CONNECT {
             head.uri = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
         }
@@ -169,11 +164,11 @@ impl Stream {
         };
         let mut stream = Self { exchange, body: None, comes: false, switch: None };
         let content = match body.is_end_stream() {
-            true => RequestBody::Empty,
-            false if switches => {
+            _ if switches => {
                 stream.switch = Some(body);
                 RequestBody::Empty
             }
+            true => RequestBody::Empty,
             false => {
                 stream.comes =
                     announced.is_some_and(|length| length <= UNWANTED as u64) && !head.headers.contains_key(EXPECT);
@@ -247,27 +242,6 @@ impl Stream {
         self.exchange.pace().sending();
         self.exchange.send_body(&mut sending, response.body, true).await
     }
-}
-
-/// Has a request that wants another protocol on its stream ask for that as one of HTTP/1.1 would (RFC 8441 section 5.1), so that no handler has to know
-/// of two ways; whether it does.
-fn ask_to_switch(head: &mut Parts) -> bool {
-    let Some(protocol) = head.extensions.remove::<ext::Protocol>() else { return false };
-    let Ok(name) = HeaderValue::from_str(protocol.as_str()) else { return false };
-    head.method = Method::GET;
-    head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    if name == "websocket" {
-        // Nobody here has to prove that it has understood, but who speaks HTTP/1.1 waits for the question.
-        let mut key = [0; 16];
-        let known = getrandom::fill(&mut key).is_ok();
-        if let Ok(key) = HeaderValue::try_from(BASE64_STANDARD.encode(key))
-            && known
-        {
-            head.headers.insert(SEC_WEBSOCKET_KEY, key);
-        }
-    }
-    head.headers.insert(UPGRADE, name);
-    true
 }
 
 /// The content of a response on its way.

@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::request::failed;
 
-/// The stream as bytes.
-pub(super) struct Tunnel {
+/// A stream of HTTP/2 as bytes, whichever side of it this is.
+pub struct Tunnel {
     send: SendStream<Bytes>,
     receive: RecvStream,
     /// What has come and is not read yet.
@@ -20,7 +20,8 @@ pub(super) struct Tunnel {
 }
 
 impl Tunnel {
-    pub(super) fn new(send: SendStream<Bytes>, receive: RecvStream) -> Self {
+    /// With both sides of it.
+    pub fn new(send: SendStream<Bytes>, receive: RecvStream) -> Self {
         Self { send, receive, read: Bytes::new(), ended: false }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use quinn::{ConnectionError, RecvStream, SendStream};
 
-use super::control::{self, CONTROL, MAX_FIELD_SECTION_SIZE, RESERVED};
+use super::control::{self, CONTROL, ENABLE_CONNECT_PROTOCOL, MAX_FIELD_SECTION_SIZE, RESERVED};
 use super::frame::{GOAWAY, SETTINGS, write_integer};
 use super::{Code, request};
 use crate::door::metrics::Cut;
@@ -182,6 +182,8 @@ impl Connection {
         let mut settings = Vec::new();
         write_integer(&mut settings, MAX_FIELD_SECTION_SIZE);
         write_integer(&mut settings, self.max_head() as u64);
+        write_integer(&mut settings, ENABLE_CONNECT_PROTOCOL);
+        write_integer(&mut settings, 1);
         let mut begin = Vec::new();
         write_integer(&mut begin, CONTROL);
         write_integer(&mut begin, SETTINGS);

@@ -18,6 +18,8 @@ const DECODER: u64 = 0x3;
 pub(super) const RESERVED: u64 = 0x21;
 /// Of a setting, the fields that a client is ready to take.
 pub(super) const MAX_FIELD_SECTION_SIZE: u64 = 0x6;
+/// Of a setting, that a request may ask for another protocol (RFC 9220 section 3).
+pub(super) const ENABLE_CONNECT_PROTOCOL: u64 = 0x8;
 /// Settings of HTTP/2 that have no meaning here (RFC 9114 section 7.2.4.1).
 const OF_HTTP2: [u64; 5] = [0x0, 0x2, 0x3, 0x4, 0x5];
 /// Bytes of a frame on the control stream.

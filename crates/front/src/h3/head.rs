@@ -1,6 +1,7 @@
 //! A request's head from its fields (RFC 9114 section 4.3).
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use http::header::{CONNECTION, COOKIE, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
@@ -36,6 +37,7 @@ struct Pseudo {
     scheme: Option<Bytes>,
     authority: Option<Bytes>,
     path: Option<Bytes>,
+    protocol: Option<Bytes>,
 }
 
 /// The head, with a target in origin form, and the authority.
@@ -73,6 +75,24 @@ pub(super) fn request(
     Ok((head, authority))
 }
 
+/// The fields after the content (RFC 9114 section 4.1).
+pub(super) fn trailers(lines: impl Iterator<Item = Result<Line, Unreadable>>) -> Result<HeaderMap, Wrong> {
+    let mut fields = HeaderMap::new();
+    for line in lines {
+        let (name, value) = line?;
+        let Ok(name) = HeaderName::from_lowercase(&name) else { return malformed("a field name is malformed") };
+        let Ok(value) = HeaderValue::from_maybe_shared(value) else { return malformed("a field value is malformed") };
+        if is_of_the_connection(&name, &value) {
+            return malformed("a field is about the connection (RFC 9114 section 4.2)");
+        }
+        if fields.len() >= FIELDS {
+            return Err(Unreadable::TooLarge.into());
+        }
+        fields.append(name, value);
+    }
+    Ok(fields)
+}
+
 /// Fields that say something of a connection have no place here.
 fn is_of_the_connection(name: &HeaderName, value: &HeaderValue) -> bool {
     [CONNECTION, TRANSFER_ENCODING, UPGRADE].contains(name)
@@ -87,6 +107,7 @@ impl Pseudo {
             b":scheme" => &mut self.scheme,
             b":authority" => &mut self.authority,
             b":path" => &mut self.path,
+            b":protocol" => &mut self.protocol,
             _ => return malformed("a pseudo-header field is unknown"),
         };
         match place.replace(value) {
@@ -106,18 +127,28 @@ impl Pseudo {
             },
             None => None,
         };
+        let protocol = match self.protocol.as_deref().map(std::str::from_utf8) {
+            Some(Ok(name)) if HeaderValue::from_str(name).is_ok() && !name.is_empty() => Some(Protocol::from(name)),
+            Some(_) => return malformed("the protocol is malformed"),
+            None => None,
+        };
+        let connects = method == Method::CONNECT;
         let uri = match (self.scheme.as_deref(), self.path) {
             // RFC 9114 section 4.4.
-            (None, None) if method == Method::CONNECT => {
+            (None, None) if connects && protocol.is_none() => {
                 let to = authority.as_ref().and_then(|authority| Authority::try_from(authority.as_bytes()).ok());
                 to.and_then(|authority| Uri::builder().authority(authority).build().ok())
             }
-            (Some(b"https" | b"http"), Some(path)) if method != Method::CONNECT => target(&method, path),
+            // With CONNECT a protocol, and else none (RFC 9220 section 3).
+            (Some(b"https" | b"http"), Some(path)) if connects == protocol.is_some() => target(&method, path),
             _ => None,
         };
         let Some(uri) = uri else { return malformed("scheme and path do not fit the method, or are malformed") };
         let (mut head, ()) = http::Request::new(()).into_parts();
         (head.method, head.uri, head.version) = (method, uri, Version::HTTP_3);
+        if let Some(protocol) = protocol {
+            head.extensions.insert(protocol);
+        }
         Ok((head, authority))
     }
 }
@@ -157,6 +188,11 @@ mod tests {
         assert_eq!(whole.unwrap().0.uri.path(), "*");
         let (connect, _) = read(&[(":method", "CONNECT"), (":authority", "a.test:443")]).unwrap();
         assert_eq!(connect.uri.to_string(), "a.test:443");
+        let mut socket = GET.to_vec();
+        (socket[0].1, socket[3].1) = ("CONNECT", "/chat");
+        socket.push((":protocol", "websocket"));
+        let (socket, _) = read(&socket).unwrap();
+        assert_eq!((socket.uri.path(), socket.extensions.get()), ("/chat", Some(&Protocol::from("websocket"))));
     }
 
     #[test]
@@ -190,7 +226,17 @@ mod tests {
             assert!(is_malformed(read(&[GET[0], GET[1], GET[2], (":path", path)])), "{path}");
         }
         assert!(is_malformed(read(&[(":method", "CONNECT"), GET[1], GET[2], GET[3]])));
+        assert!(is_malformed(read(&[(":method", "CONNECT"), GET[2], (":protocol", "websocket")])));
         assert!(is_malformed(read(&[GET[0], (":scheme", "ftp"), GET[2], GET[3]])));
+    }
+
+    #[test]
+    fn trailers_are_fields_and_nothing_else() {
+        let read = |name: &'static str, value: &'static str| trailers([Ok((name.into(), value.into()))].into_iter());
+        assert_eq!(read("x-sum", "7").unwrap()["x-sum"], "7");
+        for (name, value) in [(":status", "200"), ("Upper", "x"), ("connection", "close"), ("x", "a\nb")] {
+            assert!(matches!(read(name, value), Err(Wrong::Malformed(_))), "{name}");
+        }
     }
 
     #[test]

@@ -178,7 +178,7 @@ async fn meet(
     drop(handshake);
     worker.metrics.tls_handshakes.of(Handshake::Quic).inc();
     let session = Some(Arc::new(session(&connection)));
-    let origin = Rc::new(Origin { peer, local, tls: true, session });
+    let origin = Rc::new(Origin { peer, local, to: None, tls: true, session });
     connection::serve(connection, worker, origin, beat).await
 }
 

@@ -4,12 +4,12 @@
 //! - `listener`: connections that begin.
 //! - `connection`: one of them, from its handshake to its end.
 //! - `control`: the streams on which a client says something of the connection.
-//! - `request`: a request and its response.
+//! - `request`: a request and its response. `tunnel`: a stream that was switched to another protocol.
 //! - `head`: a request's head from its fields.
 //! - `frame`: frames, and the integers that they are made of.
 //! - `qpack`: fields.
 //!
-//! Deliberately absent: a dynamic table of QPACK, server push, early data (anyone who recorded it could send it again), extended CONNECT, datagrams.
+//! Deliberately absent: a dynamic table of QPACK, server push, early data (anyone who recorded it could send it again), datagrams.
 
 mod connection;
 mod control;
@@ -19,6 +19,7 @@ pub(crate) mod listener;
 pub(crate) mod qpack;
 mod request;
 pub(crate) mod socket;
+mod tunnel;
 
 use quinn::VarInt;
 
@@ -41,6 +42,7 @@ impl Code {
     const REQUEST_CANCELLED: Self = Self(0x10c);
     const REQUEST_INCOMPLETE: Self = Self(0x10d);
     const MESSAGE_ERROR: Self = Self(0x10e);
+    const CONNECT_ERROR: Self = Self(0x10f);
     const QPACK_DECOMPRESSION_FAILED: Self = Self(0x200);
     const QPACK_ENCODER_STREAM_ERROR: Self = Self(0x201);
     const QPACK_DECODER_STREAM_ERROR: Self = Self(0x202);

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, StatusCode};
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 
@@ -17,12 +18,13 @@ use super::connection::Connection;
 use super::frame::{self, CANCEL_PUSH, DATA, Frames, GOAWAY, HEADERS, MAX_PUSH_ID, Part, SETTINGS, Use};
 use super::head::{self, Wrong};
 use super::qpack::{self, Lines, Unreadable};
+use super::tunnel::Tunnel;
 use crate::door::metrics::Protocol;
 use crate::door::pace::Pace;
 use crate::filter::Visit;
-use crate::message::{Answer, Body, BodyError, Local, Request, RequestBody, Response};
+use crate::message::{Answer, Body, BodyError, Local, Request, RequestBody, Response, Upgrade};
 use crate::problem::Problem;
-use crate::stream::{Exchange, Incoming, SendError, Sink, Source};
+use crate::stream::{Exchange, Incoming, SendError, Sink, Source, switch};
 
 /// Serves one.
 pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: SendStream, receive: RecvStream) {
@@ -39,23 +41,24 @@ pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: 
         frames: Frames::default(),
         stage: Stage::Head,
         next: None,
+        trailers: None,
     };
     let serving = Arc::clone(&exchange.serving);
     let begun = tokio::time::timeout(serving.options.header_timeout, begin(&exchange, receiving)).await;
     let started = Instant::now();
-    let (is_head, visit, answer) = match begun.unwrap_or(Err(Failed::Request(Code::REQUEST_CANCELLED))) {
-        Ok((mut request, refused)) => {
+    let (is_head, visit, answer, switch) = match begun.unwrap_or(Err(Failed::Request(Code::REQUEST_CANCELLED))) {
+        Ok((mut request, refused, switch)) => {
             let is_head = request.head.method == Method::HEAD;
             let visit = Visit::begin(&serving.entry, &mut request, started);
             let answer = match refused {
                 Some(problem) => problem.answer(&request.head).into(),
                 None => serving.handler.handle(request),
             };
-            (is_head, visit, answer)
+            (is_head, visit, answer, switch)
         }
         Err(Failed::Head(problem)) => {
             let visit = Visit::misunderstood(&serving.entry, &exchange.origin, started);
-            (false, visit, problem.into_response().into())
+            (false, visit, problem.into_response().into(), None)
         }
         Err(Failed::Request(code)) => {
             sending.reset = code;
@@ -76,7 +79,12 @@ pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: 
             }
         },
     };
-    let (response, visit) = exchange.answered(response, visit, started);
+    let (mut response, visit) = exchange.answered(response, visit, started);
+    if let Some(upgrade) = response.take_upgrade(switch.is_some())
+        && let Some(receiving) = switch
+    {
+        return exchange.ended(visit, sending.switch_over(&exchange, response, upgrade, receiving).await);
+    }
     let sent = sending.respond(&exchange, response, is_head).await;
     match (&sent, sending.stream.take_if(|_| sent.is_ok())) {
         (Ok(()), Some(stream)) => connection.answered(stream),
@@ -113,8 +121,11 @@ impl From<Wrong> for Failed {
     }
 }
 
-/// Reads a head; gives the request, and why no handler is to have it.
-async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<(Request, Option<Problem>), Failed> {
+/// A request, why no handler is to have it, and what follows where its stream is to be somebody else's.
+type Begun = (Request, Option<Problem>, Option<Receiving>);
+
+/// Reads a head.
+async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<Begun, Failed> {
     let section = match poll_fn(|context| receiving.poll_part(context)).await? {
         Some(Part::Whole(_, section)) => section,
         Some(Part::TooLarge(_)) => return Err(Wrong::Unreadable(Unreadable::TooLarge).into()),
@@ -127,6 +138,11 @@ async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<(Request
         Ok(announced) => (announced, None),
         Err(problem) => (None, Some(problem)),
     };
+    let origin = Rc::clone(&exchange.origin);
+    if switch::is_asked_for(&mut head) {
+        receiving.stage = Stage::Tunnel;
+        return Ok((Request { head, body: RequestBody::Empty, origin }, refused, Some(receiving)));
+    }
     // Most have none, and say so with the head.
     let first = poll_fn(|context| Poll::Ready(receiving.poll_part(context))).await;
     let body = match first {
@@ -136,14 +152,15 @@ async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<(Request
         Poll::Ready(Ok(None)) => RequestBody::Empty,
         Poll::Ready(Err(failed)) => return Err(failed),
         first => {
-            receiving.next = match first {
-                Poll::Ready(Ok(Some(Part::Some(bytes)))) => Some(bytes),
-                _ => None,
-            };
+            match first {
+                Poll::Ready(Ok(Some(Part::Some(bytes)))) => receiving.next = Some(bytes),
+                Poll::Ready(Ok(Some(part))) => receiving.trailed_by(part)?,
+                _ => {}
+            }
             RequestBody::Source(Rc::new(Incoming::new(exchange, receiving, announced)))
         }
     };
-    Ok((Request { head, body, origin: Rc::clone(&exchange.origin) }, refused))
+    Ok((Request { head, body, origin }, refused, None))
 }
 
 /// How far a request has come.
@@ -151,8 +168,9 @@ async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<(Request
 enum Stage {
     Head,
     Content,
-    /// Nobody has asked for them so far: they are skipped.
     Trailers,
+    /// Bytes of another protocol (RFC 9114 section 4.4).
+    Tunnel,
 }
 
 impl Stage {
@@ -162,9 +180,9 @@ impl Stage {
             (HEADERS, Self::Head) => Ok(Use::Whole(max_head)),
             (HEADERS, Self::Content) => {
                 *self = Self::Trailers;
-                Ok(Use::Skip)
+                Ok(Use::Whole(max_head))
             }
-            (DATA, Self::Content) => Ok(Use::Pass),
+            (DATA, Self::Content | Self::Tunnel) => Ok(Use::Pass),
             (HEADERS | DATA | SETTINGS | GOAWAY | CANCEL_PUSH | MAX_PUSH_ID, _) => Err(Code::FRAME_UNEXPECTED),
             _ => Ok(Use::Skip),
         }
@@ -172,16 +190,39 @@ impl Stage {
 }
 
 /// The receiving side of a stream.
-struct Receiving {
+pub(super) struct Receiving {
     connection: Rc<Connection>,
     stream: RecvStream,
     frames: Frames,
     stage: Stage,
     /// What was read of the content with the head.
     next: Option<Bytes>,
+    /// The fields after it.
+    trailers: Option<HeaderMap>,
 }
 
 impl Receiving {
+    /// Takes in what comes after the content.
+    fn trailed_by(&mut self, part: Part) -> Result<(), Failed> {
+        let Part::Whole(_, section) = part else { return Err(Wrong::Unreadable(Unreadable::TooLarge).into()) };
+        let lines = Lines::new(section, self.connection.max_head()).map_err(Wrong::from)?;
+        self.trailers = Some(head::trailers(lines)?);
+        Ok(())
+    }
+
+    /// The next bytes of a stream that was switched to another protocol; `None` at its end.
+    pub(super) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        match ready!(self.poll_part(context)) {
+            Ok(Some(Part::Some(bytes))) => Poll::Ready(Ok(Some(bytes))),
+            Ok(_) => Poll::Ready(Ok(None)),
+            Err(Failed::Connection(code)) => {
+                self.connection.fail(code);
+                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+            }
+            Err(_) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+
     /// What comes next; `None` at the end.
     fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Part>, Failed>> {
         let max_head = self.connection.max_head();
@@ -210,15 +251,32 @@ impl Source for Receiving {
             return Poll::Ready(Some(Ok(next)));
         }
         let cut = |kind: io::ErrorKind| Poll::Ready(Some(Err(BodyError::Cut(kind.into()))));
-        match ready!(self.poll_part(context)) {
-            Ok(Some(Part::Some(bytes))) => Poll::Ready(Some(Ok(bytes))),
-            Ok(_) => Poll::Ready(None),
-            Err(Failed::Connection(code)) => {
-                self.connection.fail(code);
-                cut(io::ErrorKind::ConnectionAborted)
-            }
-            Err(_) => cut(io::ErrorKind::ConnectionReset),
+        loop {
+            let failed = match ready!(self.poll_part(context)) {
+                Ok(Some(Part::Some(bytes))) => return Poll::Ready(Some(Ok(bytes))),
+                Ok(None) => return Poll::Ready(None),
+                Ok(Some(part)) => match self.trailed_by(part) {
+                    // The end of the stream comes after them.
+                    Ok(()) => continue,
+                    Err(failed) => failed,
+                },
+                Err(failed) => failed,
+            };
+            return match failed {
+                Failed::Connection(code) => {
+                    self.connection.fail(code);
+                    cut(io::ErrorKind::ConnectionAborted)
+                }
+                Failed::Head(_) | Failed::Request(Code::MESSAGE_ERROR) => {
+                    Poll::Ready(Some(Err(BodyError::Malformed("the fields after it are malformed, or too large"))))
+                }
+                Failed::Request(_) => cut(io::ErrorKind::ConnectionReset),
+            };
         }
+    }
+
+    fn poll_trailers(&mut self, _: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, BodyError>> {
+        Poll::Ready(Ok(self.trailers.take()))
     }
 
     fn taken(&mut self, _: usize) -> Result<(), BodyError> {
@@ -260,15 +318,29 @@ impl Sending {
         .map(|response| response.unwrap_or_else(|| Problem::late().into_response()))
     }
 
+    /// Gives the stream to whoever speaks the other protocol, until that has ended.
+    async fn switch_over(
+        &mut self,
+        exchange: &Exchange,
+        mut response: Response,
+        upgrade: Upgrade,
+        receiving: Receiving,
+    ) -> Result<(), SendError> {
+        exchange.pace().sending();
+        switch::accept(&mut response);
+        let (mut fields, _) = exchange.head(&response, false);
+        fields.remove(CONTENT_LENGTH);
+        self.head = head_frame(response.status, &fields).into();
+        self.write(exchange.pace(), Bytes::new()).await?;
+        let Some(stream) = self.stream.take() else { return Err(SendError::Closed) };
+        upgrade(Box::new(Tunnel::new(stream, receiving))).await;
+        Ok(())
+    }
+
     async fn respond(&mut self, exchange: &Exchange, response: Response, is_head: bool) -> Result<(), SendError> {
         exchange.pace().sending();
         let (fields, follows) = exchange.head(&response, is_head);
-        let mut section = Vec::with_capacity(256);
-        qpack::write_response(&mut section, response.status, &fields);
-        let mut head = Vec::with_capacity(section.len() + 24);
-        frame::write_integer(&mut head, HEADERS);
-        frame::write_integer(&mut head, section.len() as u64);
-        head.append(&mut section);
+        let mut head = head_frame(response.status, &fields);
         let length = response.body.length().filter(|_| follows);
         if let Some(length) = length {
             frame::write_integer(&mut head, DATA);
@@ -322,6 +394,17 @@ impl Sending {
         }
         Ok(())
     }
+}
+
+/// The head of a response.
+fn head_frame(status: StatusCode, fields: &HeaderMap) -> Vec<u8> {
+    let mut section = Vec::with_capacity(256);
+    qpack::write_response(&mut section, status, fields);
+    let mut head = Vec::with_capacity(section.len() + 24);
+    frame::write_integer(&mut head, HEADERS);
+    frame::write_integer(&mut head, section.len() as u64);
+    head.append(&mut section);
+    head
 }
 
 impl Sink for Sending {

@@ -267,6 +267,10 @@ impl<T> Table<T> {
         if !conditions.fields.iter().all(has) {
             return false;
         }
+        // What a success to CONNECT opens is no answer: only who means it is asked for it.
+        if *asked == Method::CONNECT && !conditions.methods.contains(asked) {
+            return false;
+        }
         let answers = |method: &Method| method == asked || (method == Method::GET && asked == Method::HEAD);
         if conditions.methods.is_empty() || conditions.methods.iter().any(answers) {
             return true;

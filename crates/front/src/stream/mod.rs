@@ -2,9 +2,11 @@
 //!
 //! - `incoming`: the content of a request.
 //! - `outgoing`: the content of a response.
+//! - `switch`: streams that become something else.
 
 mod incoming;
 mod outgoing;
+pub(crate) mod switch;
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;

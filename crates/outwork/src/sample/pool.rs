@@ -151,7 +151,7 @@ fn backends(proxy: &Proxy) -> Vec<SocketAddr> {
     let places = proxy.pool.get(POOL).into_iter().flat_map(|pool| &pool.backend).map(|backend| &backend.url.place);
     let addresses = places.filter_map(|place| match place {
         address::Place::Address(address) => Some(*address),
-        address::Place::Name { .. } | address::Place::Unix(_) => None,
+        address::Place::Name { .. } | address::Place::Service(_) | address::Place::Unix(_) => None,
     });
     addresses.filter(|address| address.ip().is_loopback()).collect()
 }

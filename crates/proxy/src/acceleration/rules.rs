@@ -113,6 +113,9 @@ pub fn obstacles(listener: &Listener, pools: &BTreeMap<String, Pool>, accelerati
     if pool.slow_start.is_some() {
         found.push(Obstacle::new("slow_start", "the pool has a slow_start, which tables of the kernel do not know"));
     }
+    if pool.send_proxy.is_some() {
+        found.push(Obstacle::new("send_proxy", "the pool's backends are told whose connections are"));
+    }
     if pool.limits.requests.is_some() || pool.backend.iter().any(|backend| backend.max_requests.is_some()) {
         found.push(Obstacle::new("limits", format!("a limit of the pool or of a backend {counts}")));
     }
@@ -122,7 +125,7 @@ pub fn obstacles(listener: &Listener, pools: &BTreeMap<String, Pool>, accelerati
             (Place::Unix(_), _) => found.push(Obstacle::new("backend", format!("{url} is a socket of this machine"))),
             (_, Speech::Tls) => found.push(Obstacle::new("tls", format!("{url} is encrypted here"))),
             (Place::Address(at), _) => found.extend(out_of_reach(listener, acceleration, *at)),
-            (Place::Name { .. }, _) => {}
+            (Place::Name { .. } | Place::Service(_), _) => {}
         }
     }
     found

@@ -15,12 +15,13 @@ use outwork_front::message::BodyError;
 use tokio::time::timeout;
 
 use crate::address::Speech;
-use crate::config::{CheckKind, HealthCheck, statuses};
+use crate::announce;
+use crate::config::{CheckKind, HealthCheck, ProxyVersion, statuses};
 use crate::metrics::ProxyMetrics;
 use crate::pool::endpoint::Endpoint;
-use crate::upstream::dial::{Agreed, dial};
+use crate::upstream::dial::{Agreed, dial_as};
 use crate::upstream::wire::Wire;
-use crate::upstream::{Body, BodyParts, Exchange, Link, Reply, Version, h1, h2, speak};
+use crate::upstream::{Body, BodyParts, Counted, Exchange, Link, Reply, Version, h1, h2, speak};
 
 /// Bytes of an answer that are looked through.
 const LOOKED_AT: usize = 64 << 10;
@@ -28,12 +29,19 @@ const LOOKED_AT: usize = 64 << 10;
 const AGENT: HeaderValue = HeaderValue::from_static("Outwork-check");
 
 /// Asks a backend. An error says what was wrong with it.
-pub(crate) async fn check(kind: CheckKind, settings: &HealthCheck, endpoint: &Endpoint) -> Result<(), String> {
-    let asked = timeout(settings.timeout, ask(kind, settings, endpoint));
+pub(crate) async fn check(
+    kind: CheckKind,
+    settings: &HealthCheck,
+    endpoint: &Endpoint,
+    send_proxy: Option<ProxyVersion>,
+) -> Result<(), String> {
+    // What listens at another port is something else.
+    let first = send_proxy.filter(|_| settings.port.is_none()).map(announce::own).unwrap_or_default();
+    let asked = timeout(settings.timeout, ask(kind, settings, endpoint, &first));
     asked.await.unwrap_or_else(|_| Err(format!("it does not answer within {:?}", settings.timeout)))
 }
 
-async fn ask(kind: CheckKind, settings: &HealthCheck, endpoint: &Endpoint) -> Result<(), String> {
+async fn ask(kind: CheckKind, settings: &HealthCheck, endpoint: &Endpoint, first: &[u8]) -> Result<(), String> {
     let target = settings.port.map_or_else(|| endpoint.target.clone(), |port| endpoint.target.with_port(port));
     let version = match (endpoint.speech, kind) {
         (Speech::Tls, CheckKind::Tcp) => Version::Other,
@@ -41,7 +49,8 @@ async fn ask(kind: CheckKind, settings: &HealthCheck, endpoint: &Endpoint) -> Re
         _ => Version::Any,
     };
     let tls = endpoint.tls.as_ref().map(|tls| (tls.config(version), &tls.name));
-    let (wire, agreed) = dial(&target, tls, settings.timeout).await.map_err(|error| error.to_string())?;
+    let dialled = dial_as(None, first, &target, tls, settings.timeout).await;
+    let (wire, agreed) = dialled.map_err(|error| error.to_string())?;
     match kind {
         CheckKind::Tcp => Ok(()),
         CheckKind::Http => http(settings, endpoint, wire, agreed).await,
@@ -63,7 +72,8 @@ fn question(settings: &HealthCheck, endpoint: &Endpoint, method: Method, path: &
 
 async fn http(settings: &HealthCheck, endpoint: &Endpoint, wire: Wire, agreed: Option<Agreed>) -> Result<(), String> {
     let metrics = Arc::<ProxyMetrics>::default();
-    let link = speak(wire, endpoint.speech, agreed, &metrics).await.map_err(|error| error.to_string())?;
+    let link =
+        speak(wire, endpoint.speech, agreed, Counted::new(&metrics, None)).await.map_err(|error| error.to_string())?;
     let mut exchange = match link {
         Link::Http1(conn) => {
             let mut head = BytesMut::with_capacity(256);
@@ -100,7 +110,7 @@ async fn grpc(settings: &HealthCheck, endpoint: &Endpoint, wire: Wire, agreed: O
     let metrics = Arc::<ProxyMetrics>::default();
     // Where connections are passed on, nothing says what is spoken on them.
     let speech = if endpoint.speech == Speech::Tcp { Speech::Http2 } else { endpoint.speech };
-    let link = speak(wire, speech, agreed, &metrics).await.map_err(|error| error.to_string())?;
+    let link = speak(wire, speech, agreed, Counted::new(&metrics, None)).await.map_err(|error| error.to_string())?;
     let Link::Http2(session) = link else { return Err("it does not speak HTTP/2, as gRPC does".to_owned()) };
     let mut request = question(settings, endpoint, Method::POST, "/grpc.health.v1.Health/Check")?;
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

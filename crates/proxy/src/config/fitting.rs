@@ -80,6 +80,14 @@ pub(super) fn pool(pool: &Pool, at: &mut At<'_>) {
         );
         return;
     }
+    if pool.send_proxy.is_some() && pool.takes(Cargo::Datagrams) && !pool.backend.is_empty() {
+        let fault = Fault::new("of datagrams, it is the listener that says whose they are");
+        at.fault("send_proxy", fault.expected("send_proxy = \"v2\" in the [[proxy.listener]]"));
+    }
+    if pool.send_proxy.is_some() && pool.connections.min_idle > 0 {
+        let fault = Fault::new("of a connection that nobody needs yet, nobody can say whose it is");
+        at.fault("connections.min_idle", fault.expected("0 with send_proxy"));
+    }
     if !pool.is_of_layer_4() {
         return;
     }
@@ -88,13 +96,14 @@ pub(super) fn pool(pool: &Pool, at: &mut At<'_>) {
         ("hash", pool.hash != super::HashKey::Client),
         ("hedge", pool.hedge.is_some()),
     ];
-    const OF_REQUESTS: [&str; 12] = [
+    const OF_REQUESTS: [&str; 13] = [
+        "limits.rate",
+        "limits.burst",
         "retry.statuses",
         "retry.on_failure",
         "retry.max_body",
         "connections.response_timeout",
         "connections.idle_timeout",
-        "connections.tunnel_timeout",
         "connections.reuse",
         "connections.max_idle",
         "connections.min_idle",

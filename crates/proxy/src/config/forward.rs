@@ -17,6 +17,9 @@ section! {
         pub forwarded: Forwarded = Forwarded::XForwarded,
         /// Whether a request may switch to another protocol, as WebSockets do.
         pub upgrade: bool = true,
+        /// Whether clients get connections to backends by CONNECT, for whatever they speak over them (RFC 9110 section 9.3.6). The route answers nothing else then,
+        /// and its pool has backends such as `tcp://HOST:PORT`: one of those is connected to, whatever target the client names.
+        pub connect: bool = false,
         /// Whether the answer says how long the backend took, by `Server-Timing`.
         pub server_timing: bool = false,
         /// Copies of requests for another pool, whose answers nobody gets.
@@ -84,6 +87,11 @@ choice! {
 fn forward(forward: &Forward, at: &mut At<'_>) {
     if forward.pool.is_empty() {
         at.fault("pool", Fault::new("it names no pool").expected("the NAME of a [proxy.pool.NAME]"));
+    }
+    let of_requests = ["host", "forwarded", "upgrade", "server_timing", "mirror"].into_iter();
+    for key in of_requests.filter(|key| forward.connect && at.is_set(key)).collect::<Vec<_>>() {
+        let fault = Fault::new("this is about requests, and the route passes on connections that CONNECT asks for");
+        at.fault(key, fault.expected("connect = false"));
     }
 }
 

@@ -70,7 +70,8 @@ section! {
 }
 
 section! {
-    /// The most that all listeners of layer 4 may have together.
+    /// The most that there may be of everything together: of all listeners of layer 4, of all requests that are passed on, and of all backends. What a pool or a
+    /// listener may have is said there.
     pub struct GlobalLimits {
         /// Connections and sessions of UDP open at once. A connection needs two file descriptors; where a process may not open so many, fewer are taken.
         pub max_connections: u32 [range 1..=10_000_000] = 100_000,
@@ -78,6 +79,14 @@ section! {
         pub connection_rate: u32 = 0,
         /// How many may begin at once; unset, those of a second.
         pub connection_burst: Option<u32> [range 1..=10_000_000],
+        /// Requests under way in all pools, and WebSockets and other tunnels. What is beyond is answered with 503.
+        pub max_requests: Option<u32> [range 1..=10_000_000],
+        /// Requests to all pools that may begin in a second; 0 for no limit.
+        pub request_rate: u32 = 0,
+        /// How many may begin at once; unset, those of a second.
+        pub request_burst: Option<u32> [range 1..=10_000_000],
+        /// Connections of TCP to all backends, those that wait for their next request included.
+        pub max_backend_connections: Option<u32> [range 1..=10_000_000],
     }
     check global_limits;
 }
@@ -213,6 +222,10 @@ fn global_limits(limits: &GlobalLimits, at: &mut At<'_>) {
     if limits.connection_burst.is_some() && limits.connection_rate == 0 {
         let fault = Fault::new("there is no connection_rate that it would be a burst of");
         at.fault("connection_burst", fault.expected("connection_rate = CONNECTIONS A SECOND"));
+    }
+    if limits.request_burst.is_some() && limits.request_rate == 0 {
+        let fault = Fault::new("there is no request_rate that it would be a burst of");
+        at.fault("request_burst", fault.expected("request_rate = REQUESTS A SECOND"));
     }
 }
 

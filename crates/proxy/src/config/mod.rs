@@ -1,7 +1,7 @@
 //! What the configuration says of backends, and of what is passed on to them.
 //!
 //! - this file: pools and their backends.
-//! - `check`: how backends are checked. `hash`: what sends the same to the same one. `forward`: what a route says.
+//! - `resolver`: who knows their names. `check`: how backends are checked. `hash`: what sends the same to the same one. `forward`: what a route says.
 //! - [`acceleration`]: packets that the kernel passes on.
 //! - `listener`: where connections and datagrams are passed on as they come. `fitting`: which pools that can go to.
 
@@ -11,6 +11,7 @@ mod fitting;
 mod forward;
 mod hash;
 mod listener;
+mod resolver;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use check::{CheckKind, HealthCheck};
 pub use forward::{FaultInjection, Forward, Forwarded, HostField, Mirror};
 pub use hash::{HashKey, HashKeyError};
 pub use listener::{Forwarding, GlobalLimits, Listener, Protocol, ProxyVersion, SniRoute};
+pub use resolver::Resolver;
 
 use crate::address::BackendUrl;
 
@@ -36,7 +38,7 @@ section! {
         pub pool: BTreeMap<String, Pool>,
         /// Where connections and datagrams are passed on as they come (layer 4).
         pub listener: Vec<Listener>,
-        /// The most that all of these may have together.
+        /// The most that there may be of all of these together.
         pub limits: GlobalLimits,
         /// Threads that serve them, each with sockets of its own; 0 means one a core. Without a listener there are none.
         pub workers: u16 [restart, range 0..=1024] = 0,
@@ -44,6 +46,8 @@ section! {
         pub acceleration: Acceleration,
         /// Benchmarks that the admin API begins.
         pub benchmark: acceleration::Benchmark,
+        /// Who knows the names of backends.
+        pub resolver: Option<Resolver>,
         /// The zone that this machine is in. Backends of the same zone come first.
         pub zone: Option<String>,
     }
@@ -74,6 +78,9 @@ section! {
         pub connections: Connections,
         /// The most that may be under way.
         pub limits: Limits,
+        /// Tells backends whose a connection is by the PROXY protocol, in front of everything else, TLS included; a listener of layer 4 may say another version. A
+        /// connection then carries the requests of one client, as far as addresses tell them apart. Checks say that they are ours, unless they have another port.
+        pub send_proxy: Option<ProxyVersion>,
         /// How connections to `https` and `tls` backends are encrypted.
         pub tls: UpstreamTls,
         /// How long a backend that comes up takes until it has all of its weight.
@@ -86,7 +93,8 @@ section! {
         pub overprovisioning: u32 [range 100..=1000] = 140,
         /// Backends that the own zone has to have; with fewer, zones are not looked at.
         pub zone_least: u32 [range 1..=65_535] = 1,
-        /// How often names of backends are looked up again.
+        /// How often names of backends are looked up again where the operating system is asked, which does not say how long an answer holds. With `proxy.resolver`,
+        /// and of services, that is as long as name servers say.
         pub resolve: Duration [range millis(100)..=hours(24)] = secs(30),
     }
     check pool;
@@ -97,11 +105,13 @@ section! {
     #[required_keys]
     pub struct Backend {
         /// Where it is: `http://HOST:PORT`, `https://HOST`, `h2c://HOST:PORT` or `unix:/PATH`; for listeners of layer 4 `tcp://HOST:PORT`, `tls://HOST:PORT`,
-        /// `udp://HOST:PORT` or `unix:/PATH`. A name stands for all of its addresses.
+        /// `udp://HOST:PORT` or `unix:/PATH`. A name stands for all of its addresses. `http+srv://NAME`, and `+srv` behind each other scheme, is a service such as
+        /// `_http._tcp.app.example.org`, whose SRV records say hosts, ports, weights and priorities; with TLS its domain has to be proven, unless `tls.name` says
+        /// another.
         pub url: BackendUrl,
-        /// Its part of the requests. With 0 it gets only those of clients that are tied to it.
+        /// Its part of the requests. With 0 it gets only those of clients that are tied to it. Of a service, each record's weight times this.
         pub weight: u32 [range 0..=65_535] = 1,
-        /// 0 is used first; higher ones when too few of those are left.
+        /// 0 is used first; higher ones when too few of those are left. Of a service, this is that of its first priority; the next ones follow it.
         pub priority: u32 [range 0..=127] = 0,
         /// Where it is.
         pub zone: Option<String>,
@@ -203,7 +213,7 @@ section! {
         pub response_timeout: Duration [range millis(1)..=hours(24)] = secs(60),
         /// How long a body may stand still.
         pub idle_timeout: Duration [range millis(1)..=hours(24)] = secs(60),
-        /// How long a WebSocket, or another connection that was switched to, may stand still.
+        /// How long a WebSocket, a connection that CONNECT has asked for, or another that was switched to, may stand still.
         pub tunnel_timeout: Duration [range secs(1)..=hours(24 * 7)] = hours(1),
         /// Whether a connection is used for one request after the other.
         pub reuse: bool = true,
@@ -230,7 +240,14 @@ section! {
         pub pending: u32 [range 0..=1_000_000] = 1024,
         /// How long they wait.
         pub pending_timeout: Duration [range millis(1)..=mins(10)] = secs(5),
+        /// Requests that may begin in a second; 0 for no limit. What is beyond is answered with 503.
+        pub rate: u32 = 0,
+        /// How many may begin at once; unset, those of a second.
+        pub burst: Option<u32> [range 1..=10_000_000],
+        /// Connections to the backends, of all threads, those that wait for their next request included.
+        pub connections: Option<u32> [range 1..=10_000_000],
     }
+    check limits;
 }
 
 section! {
@@ -300,6 +317,13 @@ fn connections(connections: &Connections, at: &mut At<'_>) {
     }
 }
 
+fn limits(limits: &Limits, at: &mut At<'_>) {
+    if limits.burst.is_some() && limits.rate == 0 {
+        let fault = Fault::new("there is no rate that it would be a burst of");
+        at.fault("burst", fault.expected("rate = REQUESTS A SECOND"));
+    }
+}
+
 fn tls(tls: &UpstreamTls, at: &mut At<'_>) {
     match (&tls.certificate, &tls.key) {
         (Some(_), None) => at.fault("key", Fault::new("there is a certificate and no key").expected("key = \"FILE\"")),
@@ -344,7 +368,11 @@ impl Pool {
             zone: zone.map(|zone| balance::ZonePreference { zone: zone.to_owned(), at_least: self.zone_least }),
             slow_start: self.slow_start.map(|window| balance::SlowStart { window, aggression: 1.0, least: 0.1 }),
             drain: self.drain,
-            limits: balance::Limits { requests: self.limits.requests, ..balance::Limits::default() },
+            limits: balance::Limits {
+                requests: self.limits.requests,
+                connections: self.limits.connections,
+                ..balance::Limits::default()
+            },
             outlier: outlier.enabled.then(|| balance::OutlierSettings {
                 consecutive_5xx: count(outlier.consecutive_5xx),
                 consecutive_gateway: count(outlier.consecutive_gateway),

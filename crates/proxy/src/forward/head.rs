@@ -223,7 +223,7 @@ mod tests {
         let [peer, local] = ["192.0.2.7:1", "192.0.2.1:80"].map(|text| text.parse().unwrap());
         let mut outgoing = Outgoing {
             head,
-            origin: Box::leak(Box::new(Origin { peer, local, tls: true, session: None })),
+            origin: Box::leak(Box::new(Origin { peer, local, to: None, tls: true, session: None })),
             host: None,
             forwarded: Some(Forwarded::Off),
             upgrade: None,

@@ -3,9 +3,11 @@
 //! - `head`: what of a request and its answer goes through. `content`: the body, which may be sent more than once.
 //! - `pick`: a backend for a request, or a place in the line. `retry`: what is tried again.
 //! - `hedge`: another one that is asked where the first takes long. `mirror`: copies for another pool. `faults`: what is to fail on purpose.
+//! - `connect`: connections that clients ask for. `websocket`: those of backends that speak HTTP/2.
 //! - `told`: what a client is told where no backend has answered.
 //! - `relay`: the body of an answer on its way to the client. `tunnel`: connections that were switched to another protocol.
 
+mod connect;
 mod content;
 mod faults;
 mod head;
@@ -16,30 +18,37 @@ mod relay;
 mod retry;
 mod told;
 mod tunnel;
+mod websocket;
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::header::{EXPECT, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use outwork_balance::{Extra, MemberId, Outcome};
 use outwork_engine::Unix;
 use outwork_front::api::Fault;
-use outwork_front::message::{Answer, Asked, Body, Handler, Origin, Request, Response, Streamed, Subject, Trailers};
+use outwork_front::message::{
+    Answer, Asked, Body, Duplex, Handler, Origin, Request, RequestBody, Response, Streamed, Subject, Trailers,
+};
 use outwork_front::problem::Problem;
 use tokio::time::{sleep, timeout};
 
+use crate::announce::Announced;
 use crate::config::{FaultInjection, Forward, Forwarded, HostField};
+use crate::limits::Seat;
 use crate::metrics::{Absent, Injected, Retried};
 use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
 use crate::upstream::dial::DialError;
 use crate::upstream::local::Local;
-use crate::upstream::{self, Exchange, ExchangeError, Link, Reply, Version, h1, h2};
+use crate::upstream::{self, Exchange, ExchangeError, Link, Reply, Version, Wanted, h1, h2};
 use content::Content;
 use faults::Met;
 use head::Outgoing;
@@ -80,6 +89,7 @@ impl Proxied {
             host: HostField::Backend,
             forwarded: Forwarded::Off,
             upgrade: false,
+            connect: false,
             server_timing: false,
             mirror: None,
             fault: None,
@@ -106,6 +116,10 @@ struct Call {
     content: Content,
     snapshot: Arc<Snapshot>,
     local: Rc<Local>,
+    /// What backends are told of whose it is before they hear of it.
+    announced: Option<Rc<Announced>>,
+    /// Its place among all that is under way, until its backend is known.
+    seat: Cell<Option<Seat>>,
 }
 
 /// Why an attempt did not give an answer.
@@ -124,18 +138,32 @@ enum Why {
 impl Proxied {
     pub(crate) async fn serve(&self, request: Request) -> Response {
         let Request { head, body, origin } = request;
-        if head.method == Method::CONNECT {
-            let detail = "this is no proxy for connections to elsewhere";
+        if (head.method == Method::CONNECT) != self.settings.connect {
+            let detail = "this passes requests on, or connections, and not the other";
             return Problem::new(StatusCode::NOT_IMPLEMENTED, detail).fault(Fault::Client).answer(&head);
+        }
+        if self.settings.connect && !matches!(body, RequestBody::Empty) {
+            // What was content would be the beginning of what is spoken (RFC 9110 section 9.3.6).
+            return Problem::new(StatusCode::BAD_REQUEST, "a CONNECT has no content").answer(&head);
         }
         let snapshot = self.pool.snapshot();
         let content = Content::new(body, snapshot.settings.retry.max_body.as_usize());
         let local = Local::of(&self.pool);
-        let call = Call { head, origin, content, snapshot, local };
+        let announced = snapshot.settings.send_proxy.map(|version| Rc::new(Announced::of(version, &origin)));
+        let mut call = Call { head, origin, content, snapshot, local, announced, seat: Cell::default() };
+        if !self.ours {
+            match self.pool.admit(&call.snapshot) {
+                Ok(seat) => *call.seat.get_mut() = Some(seat),
+                Err(reason) => return self.refused(&call, reason),
+            }
+        }
         if let Some(faults) = &self.settings.fault
             && let Some(aborted) = self.meet(faults, &call).await
         {
             return aborted;
+        }
+        if self.settings.connect {
+            return self.connect(&call).await;
         }
         let mut tried: Vec<MemberId> = Vec::new();
         let (mut again, mut retries) = (None, 0);
@@ -233,12 +261,15 @@ impl Proxied {
         let upgrade = head::upgrade(&call.head).filter(|_| self.settings.upgrade);
         let version = if upgrade.is_some() { Version::Http1 } else { Version::Any };
         loop {
-            let linked = call.local.link(&self.pool, &call.snapshot, (id, endpoint), version).await;
+            let wanted = Wanted { version, announced: call.announced.as_ref() };
+            let linked = call.local.link(&self.pool, &call.snapshot, (id, endpoint), wanted).await;
             let (link, reused) = match linked {
                 Ok(linked) => linked,
                 Err(error) => {
                     let outcome = match error {
                         DialError::Late => Outcome::TimedOut,
+                        // It was not even asked.
+                        DialError::Full(_) => Outcome::Cancelled,
                         DialError::Connect(_) | DialError::Tls(_) | DialError::Http2(_) => Outcome::ConnectFailed,
                     };
                     self.observe(call, taken, endpoint, outcome);
@@ -264,12 +295,13 @@ impl Proxied {
                     if reused && is_idempotent(&call.head.method) && call.content.is_whole() => {}
                 Err(error) => {
                     let outcome = match &error {
-                        ExchangeError::Client(_) => Outcome::Cancelled,
+                        // Neither fails at what it is there for.
+                        ExchangeError::Client(_) | ExchangeError::NoSwitch => Outcome::Cancelled,
                         ExchangeError::Late => Outcome::TimedOut,
                         _ => Outcome::Reset,
                     };
                     self.observe(call, taken, endpoint, outcome);
-                    let begun = !matches!(error, ExchangeError::NotBegun);
+                    let begun = !matches!(error, ExchangeError::NotBegun | ExchangeError::NoSwitch);
                     return Err(Failure { outcome, begun, why: Why::Exchange(error) });
                 }
             }
@@ -309,8 +341,16 @@ impl Proxied {
             }
             Link::Http2(session) => {
                 let request = outgoing.http2(&endpoint.authority, endpoint.tls.is_some());
-                let request =
+                let mut request =
                     request.ok_or(ExchangeError::Malformed("the request cannot be written as one of HTTP/2"))?;
+                if body.is_none() && upgrade.is_some_and(websocket::is_one) {
+                    let patience = call.snapshot.settings.connections.connect_timeout;
+                    match timeout(patience, session.switches()).await {
+                        Ok(true) => websocket::ask(&mut request),
+                        Ok(false) => return Err(ExchangeError::NoSwitch),
+                        Err(_) => return Err(ExchangeError::Late),
+                    }
+                }
                 Exchange::Http2(Box::new(h2::Exchange::begin(&session, request, body).await?))
             }
         })
@@ -341,9 +381,10 @@ impl Proxied {
         if let Some(mirroring) = &self.mirroring {
             mirroring.copy(call);
         }
+        taken.sits_at(call.seat.take());
         let Answered { head: Reply { status, mut headers, .. }, mut exchange, took } = answered;
         let mut response = Response::new(status);
-        if status == StatusCode::SWITCHING_PROTOCOLS {
+        if status == StatusCode::SWITCHING_PROTOCOLS || exchange.is_switched() {
             return self.switched(call, taken, headers, exchange);
         }
         let rest = exchange.take_rest();
@@ -402,17 +443,27 @@ impl Proxied {
                 "the backend switches to another protocol, which nobody has asked for",
             );
         }
-        response.headers = headers;
         let patience = call.snapshot.settings.connections.tunnel_timeout;
-        let Exchange::Http1(exchange) = exchange else {
-            return told::bad(call, StatusCode::BAD_GATEWAY, "the backend switches to another protocol over HTTP/2");
+        let (stream, read, under): (Box<dyn Duplex>, _, _) = match exchange {
+            Exchange::Http1(exchange) => {
+                response.headers = headers;
+                let (wire, read) = exchange.into_wire();
+                (Box::new(wire), read, None)
+            }
+            Exchange::Http2(exchange) => {
+                response.headers = websocket::switched(headers, &call.head.headers);
+                let Some((stream, under)) = exchange.into_switched() else {
+                    // A status of 101 has no meaning there (RFC 9113 section 8.6).
+                    return told::bad(call, StatusCode::BAD_GATEWAY, "the backend switches to nothing over HTTP/2");
+                };
+                (Box::new(stream), Bytes::new(), Some(under))
+            }
         };
-        let (wire, read) = exchange.into_wire();
         let metrics = Arc::clone(self.pool.shared_metrics());
         response.upgrade = Some(Box::new(move |client| {
             Box::pin(async move {
-                let _under_way = taken;
-                tunnel::run(client, wire, read, patience, &metrics).await;
+                let _under_way = (taken, under);
+                tunnel::run(client, stream, read, patience, &metrics).await;
             })
         }));
         response

@@ -25,7 +25,7 @@ fn asking<'a>(pool: &'a Arc<Pool>, call: &'a Call) -> Asking<'a> {
     Asking { pool, snapshot: &call.snapshot, local: &call.local }
 }
 
-fn ask<'a>(call: &'a Call, tried: &'a [MemberId]) -> Ask<'a> {
+pub(super) fn ask<'a>(call: &'a Call, tried: &'a [MemberId]) -> Ask<'a> {
     let snapshot = &call.snapshot;
     let sticky = snapshot.sticky.as_ref().filter(|_| tried.is_empty()).and_then(|sticky| {
         let value = head::cookie(&call.head.headers, &sticky.cookie)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use outwork_front::api::Fault;
 use outwork_front::message::{Asked, Backend, BodyError, Response};
@@ -30,12 +30,33 @@ impl Proxied {
             Absent::BackendLimits | Absent::PoolLimit => "the backends have as many requests as they may have",
             Absent::QueueFull => "too many requests wait for a backend already",
             Absent::QueueTimeout => "no backend had room for the request in time",
+            Absent::Rate | Absent::RateEverywhere => "as many requests have begun in this second as may begin",
+            Absent::Connections | Absent::ConnectionsEverywhere => {
+                "there are as many connections to backends as there may be"
+            }
+            Absent::Everywhere => "as many requests are under way as there may be",
         };
         let pool = &*self.pool.name;
         tracing::debug!(pool, ?reason, "there is no backend for a request");
-        let mut response = bad(call, StatusCode::SERVICE_UNAVAILABLE, detail);
+        // Backends that are well, and get no more because somebody here has said so, are at no fault.
+        let fault = match reason {
+            Absent::Empty | Absent::Unhealthy | Absent::Excluded | Absent::QueueTimeout => Fault::Upstream,
+            _ => Fault::Us,
+        };
+        let mut response = blaming(fault, call, StatusCode::SERVICE_UNAVAILABLE, detail);
         let whom = Arc::new(Backend { pool: pool.into(), backend: None });
         response.asked = Some(Asked { whom, attempts: 0, took: None });
+        let of_limits = [
+            Absent::Rate,
+            Absent::RateEverywhere,
+            Absent::Connections,
+            Absent::ConnectionsEverywhere,
+            Absent::Everywhere,
+        ];
+        if of_limits.contains(&reason) {
+            // Rates are of a second, and nobody knows when something ends.
+            response.headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         response
     }
 
@@ -44,9 +65,13 @@ impl Proxied {
         let (pool, backend) = (&*self.pool.name, &*endpoint.key);
         let (status, detail) = match why {
             Why::Exchange(ExchangeError::Client(error)) => return client_failed(call, error),
+            Why::Dial(DialError::Full(reason)) => return self.refused(call, *reason),
             Why::Dial(DialError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to connect to"),
             Why::Dial(_) => (StatusCode::BAD_GATEWAY, "the backend cannot be connected to"),
             Why::Exchange(ExchangeError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to answer"),
+            Why::Exchange(ExchangeError::NoSwitch) => {
+                (StatusCode::BAD_GATEWAY, "the backend speaks HTTP/2, and takes no WebSockets over it")
+            }
             Why::Exchange(ExchangeError::Malformed(_)) => {
                 (StatusCode::BAD_GATEWAY, "the backend's answer is malformed")
             }

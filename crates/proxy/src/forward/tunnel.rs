@@ -12,7 +12,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::ProxyMetrics;
-use crate::upstream::wire::Wire;
 
 /// Bytes that are on their way in one direction at most.
 const PIECE: usize = 16 << 10;
@@ -75,7 +74,7 @@ impl Direction {
 /// Moves bytes until both sides have ended, one fails, or nothing moves for too long. `read` is what came from the backend already.
 pub(super) async fn run(
     mut client: Box<dyn Duplex>,
-    mut backend: Wire,
+    mut backend: Box<dyn Duplex>,
     read: Bytes,
     patience: Duration,
     metrics: &Arc<ProxyMetrics>,
@@ -87,8 +86,8 @@ pub(super) async fn run(
     tokio::pin!(still);
     let ended: io::Result<()> = std::future::poll_fn(|context| {
         let mut moved = false;
-        let there = out.poll(&mut *client, &mut backend, context, &mut moved)?;
-        let here = back.poll(&mut backend, &mut *client, context, &mut moved)?;
+        let there = out.poll(&mut *client, &mut *backend, context, &mut moved)?;
+        let here = back.poll(&mut *backend, &mut *client, context, &mut moved)?;
         if there.is_ready() && here.is_ready() {
             return Poll::Ready(Ok(()));
         }

@@ -4,15 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use outwork_balance::{Ask, Extra, Outcome};
+use outwork_balance::Ask;
 use outwork_front::door::acceptor::Acceptor;
 use outwork_front::door::passed;
 use outwork_front::tls::{self, Accepted};
 use outwork_wire::hello::{ClientHello, HelloError};
-use outwork_wire::proxy::{Ends, Extras, Transport, write_v1, write_v2};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -24,15 +23,14 @@ use super::post::{Key, of_backend};
 use super::relay::{self, Patience};
 use super::rule::Rule;
 use super::thread::Worker;
+use crate::announce::Announced;
 use crate::config::ProxyVersion;
-use crate::metrics::{Absent, Retried};
 use crate::pick::{Asking, Taken};
 use crate::pool::Pool;
-use crate::pool::endpoint::Endpoint;
-use crate::upstream::dial::{self, DialError};
+use crate::reach::{Reach, Reached, Unreached};
+use crate::upstream::Counted;
 use crate::upstream::local::Local;
 use crate::upstream::wire::Wire;
-use crate::upstream::{Counted, Version};
 
 /// How long a client may take for what comes before its connection is passed on: whose it is, and whom it asks for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -89,8 +87,17 @@ impl Accepting {
         let present = self.worker.crowd.enter(self.key, &rule);
         let key = present.key();
         let post = self.acceptor.local();
-        let visit =
-            Visit { worker: Rc::clone(&self.worker), rule, peer, local, post, seat: Some(seat), present, tls: None };
+        let visit = Visit {
+            worker: Rc::clone(&self.worker),
+            rule,
+            peer,
+            local,
+            to: local,
+            post,
+            seat: Some(seat),
+            present,
+            tls: None,
+        };
         let task = tokio::task::spawn_local(visit.run(stream, is_passed_on));
         self.worker.crowd.runs(key, task.abort_handle());
     }
@@ -104,6 +111,8 @@ struct Visit {
     peer: SocketAddr,
     /// Where it has come to.
     local: SocketAddr,
+    /// The same, as a proxy in front of us says.
+    to: SocketAddr,
     /// What is listened at.
     post: SocketAddr,
     seat: Option<Seat>,
@@ -134,15 +143,14 @@ impl Visit {
             return Ok(None);
         }
         let Some(Opened { wire, read, pool }) = self.open(stream).await? else { return Ok(None) };
-        let (backend, taken) = match self.connect(&pool).await {
+        let (backend, taken, counted) = match self.connect(&pool).await {
             Ok(connected) => connected,
             Err(why) => {
                 relay::reset(&wire);
                 return Err(why);
             }
         };
-        let _under_way = taken;
-        let _counted = Counted::new(pool.shared_metrics());
+        let _under_way = (taken, counted);
         if let Some(tcp) = backend.tcp() {
             of_backend(&self.rule.settings, tcp);
         }
@@ -163,6 +171,7 @@ impl Visit {
         };
         let Some(said) = said else { return Ok(false) };
         self.peer = said.peer.unwrap_or(self.peer);
+        self.to = said.local.unwrap_or(self.to);
         self.seat = match self.seat.take() {
             Some(seat) => Some(seat.of_client(self.post, self.peer.ip())?),
             None => None,
@@ -218,86 +227,39 @@ impl Visit {
         }
     }
 
-    /// Opens a connection to a backend, to another one where that fails.
-    async fn connect(&self, pool: &Arc<Pool>) -> Result<(Wire, Taken), Refused> {
+    /// Opens a connection to a backend.
+    async fn connect(&self, pool: &Arc<Pool>) -> Result<(Wire, Taken, Counted), Refused> {
         let (snapshot, local) = (pool.snapshot(), Local::of(pool));
-        let settings = &snapshot.settings;
-        let (mut tried, mut again, mut retries) = (Vec::new(), None, 0);
-        loop {
-            let ask = Ask { client: Some(self.peer.ip()), exclude: &tried, ..Ask::default() };
-            let picked = Asking { pool, snapshot: &snapshot, local: &local }.pick(&ask).await;
-            let (mut taken, endpoint) = match picked {
-                Ok(picked) => picked,
-                Err(Absent::Excluded) if !tried.is_empty() => {
-                    // There is nobody else: whoever failed may have been unlucky.
-                    tried.clear();
-                    continue;
-                }
-                Err(reason) => {
-                    pool.metrics().refused.of(reason).inc();
-                    return Err(Refused::Backend);
-                }
-            };
-            self.present.has(pool, taken.id());
-            endpoint.cells.requests.inc();
-            let began = Instant::now();
-            let source = self.rule.settings.transparent.then_some(self.peer.ip());
-            let tls = endpoint.tls.as_ref().map(|tls| (tls.config(Version::Other), &tls.name));
-            // It is the connection that is announced, and what is said within TLS is nothing of that.
-            let said = self.announced(&endpoint);
-            let patience = settings.connections.connect_timeout;
-            let dialled = dial::dial_as(source, &said, &endpoint.target, tls, patience).await;
-            let error = match dialled {
-                Ok((wire, _)) => {
-                    pool.observe(&snapshot, taken.lease(), Outcome::Answered);
-                    pool.metrics().connections_opened.inc();
-                    endpoint.cells.opened.inc();
-                    endpoint.cells.time.record(began.elapsed());
-                    self.rule.live.cells.connect_time.record(began.elapsed());
-                    return Ok((wire, taken));
-                }
-                Err(error) => error,
-            };
-            endpoint.cells.failures.inc();
-            let outcome = if matches!(error, DialError::Late) { Outcome::TimedOut } else { Outcome::ConnectFailed };
-            pool.observe(&snapshot, taken.lease(), outcome);
-            let verdict = match retries < settings.retry.attempts {
-                false => Retried::Spent,
-                true => {
-                    again = snapshot.balance.again(Extra::Retry, Some(taken.member()), pool.now()).ok();
-                    if again.is_some() { Retried::Again } else { Retried::Budget }
-                }
-            };
-            pool.metrics().retries.of(verdict).inc();
-            if again.is_none() || verdict != Retried::Again {
-                tracing::debug!(pool = pool.name, backend = endpoint.key, %error, "a connection was not passed on");
-                return Err(Refused::Backend);
+        let reach = Reach {
+            asking: Asking { pool, snapshot: &snapshot, local: &local },
+            ask: Ask { client: Some(self.peer.ip()), ..Ask::default() },
+            source: self.rule.settings.transparent.then_some(self.peer.ip()),
+            first: &self
+                .announced(snapshot.settings.send_proxy)
+                .map(|announced| announced.header())
+                .unwrap_or_default(),
+            tries: &|id| self.present.has(pool, id),
+        };
+        match reach.connect().await {
+            Ok(Reached { wire, taken, counted, took, .. }) => {
+                self.rule.live.cells.connect_time.record(took);
+                Ok((wire, taken, counted))
             }
-            retries += 1;
-            tried.push(taken.id());
+            Err(Unreached::Nobody(reason)) => {
+                pool.metrics().refused.of(reason).inc();
+                Err(Refused::Backend)
+            }
+            Err(Unreached::Failed(error, endpoint)) => {
+                tracing::debug!(pool = pool.name, backend = endpoint.key, %error, "a connection was not passed on");
+                Err(Refused::Backend)
+            }
         }
     }
 
-    /// What a backend is told before anything else.
-    fn announced(&self, endpoint: &Endpoint) -> Vec<u8> {
-        let mut said = Vec::new();
-        let ends = Ends::Internet { transport: Transport::Stream, source: self.peer, destination: self.local };
-        match self.rule.settings.send_proxy {
-            None => {}
-            Some(ProxyVersion::V1) => write_v1(&ends, &mut said),
-            Some(ProxyVersion::V2) => {
-                let name = self.tls.as_ref().and_then(|name| name.as_deref());
-                let extras = Extras {
-                    authority: name.map(str::as_bytes),
-                    tls: self.tls.as_ref().map(|_| true),
-                    ..Extras::default()
-                };
-                if let Err(error) = write_v2(&ends, &extras, &mut said) {
-                    tracing::warn!(backend = endpoint.key, %error, "a backend is not told whose a connection is");
-                }
-            }
-        }
-        said
+    /// What a backend is told before anything else; what is said within TLS is nothing of that.
+    fn announced(&self, of_pool: Option<ProxyVersion>) -> Option<Announced> {
+        let version = self.rule.settings.send_proxy.or(of_pool)?;
+        Some(Announced { version, source: self.peer, destination: self.to, tls: self.tls.clone() })
     }
 }
 

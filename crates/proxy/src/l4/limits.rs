@@ -2,32 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use outwork_front::filter::{Clients, Place};
 
 use super::Shared;
 use super::metrics::Refused;
 use super::rule::Rule;
-
-/// How fast something may happen: a generic cell rate, of all threads together.
-#[derive(Debug, Default)]
-pub(super) struct Rate(AtomicU64);
-
-impl Rate {
-    /// Whether it may happen once more, where `burst` may at once, and so many in each second after that; 0 is no limit. `now` is since whenever.
-    pub(super) fn admits(&self, now: Duration, per_second: u32, burst: u32) -> bool {
-        let Some(pause) = 1_000_000_000_u64.checked_div(per_second.into()) else { return true };
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let ahead = pause.saturating_mul(u64::from(burst.max(1)) - 1);
-        let next = |due: u64| {
-            let due = due.max(now);
-            (due - now <= ahead).then(|| due.saturating_add(pause))
-        };
-        self.0.fetch_update(Relaxed, Relaxed, next).is_ok()
-    }
-}
+use crate::limits::Rate;
 
 /// What is open, of all threads and listeners.
 #[derive(Debug, Default)]
@@ -86,26 +68,5 @@ impl Drop for Seat {
         self.rule.live.cells.active.dec();
         self.rule.live.active.fetch_sub(1, Relaxed);
         self.shared.open.all.fetch_sub(1, Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_may_begin_at_once_and_so_many_in_each_second_after_that() {
-        let rate = Rate::default();
-        let admitted =
-            |at: u64, tries: usize| (0..tries).filter(|_| rate.admits(Duration::from_millis(at), 10, 3)).count();
-        assert_eq!(admitted(1_000, 10), 3);
-        assert_eq!((admitted(1_050, 10), admitted(1_100, 10), admitted(1_350, 10)), (0, 1, 2));
-        assert_eq!(admitted(60_000, 10), 3, "what was not used is not saved up");
-    }
-
-    #[test]
-    fn without_a_rate_all_may_begin() {
-        let rate = Rate::default();
-        assert!((0..1000).all(|_| rate.admits(Duration::ZERO, 0, 0)));
     }
 }

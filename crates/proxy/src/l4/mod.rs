@@ -33,8 +33,9 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::config::{GlobalLimits, Proxy};
+use crate::limits::Rate;
 use crate::pool::PreparedPools;
-use limits::{Open, Rate};
+use limits::Open;
 use metrics::{Cells, L4Metrics};
 pub use post::Handed;
 use post::{Change, Posts};

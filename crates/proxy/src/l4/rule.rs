@@ -9,9 +9,9 @@ use outwork_front::Tls;
 use outwork_front::filter::Networks;
 use outwork_front::route::HostPattern;
 
-use super::limits::Rate;
 use super::metrics::Cells;
 use crate::config::Listener;
+use crate::limits::Rate;
 use crate::pool::{Pool, PreparedPools};
 
 /// A listener, as one configuration has it.

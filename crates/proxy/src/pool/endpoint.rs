@@ -1,6 +1,6 @@
 //! Where the members of a pool are.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,8 +11,9 @@ use outwork_telemetry::{Counter, Histogram};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use super::names::Spot;
 use super::tls::{self, Encryption, UpstreamTlsError};
-use crate::address::{Place, Speech};
+use crate::address::{self, Place, Speech};
 use crate::config::Backend;
 use crate::metrics::ProxyMetrics;
 use crate::upstream::Version;
@@ -88,21 +89,31 @@ impl Target {
 }
 
 impl Endpoint {
-    /// Those of one backend: as many as its name has addresses.
+    /// Those of one backend: as many as its name stands for addresses.
     pub(crate) fn of(
         backend: &Backend,
-        addresses: &[IpAddr],
+        spots: &[Spot],
         encryption: Option<&Encryption>,
         (metrics, pool): (&ProxyMetrics, &str),
     ) -> Result<Vec<Self>, UpstreamTlsError> {
         let url = &backend.url;
+        let alone = |target: Target| vec![(url.to_string(), target, backend.clone())];
         let targets = match &url.place {
-            Place::Address(address) => vec![(url.to_string(), Target::Address(*address))],
-            Place::Unix(path) => vec![(url.to_string(), Target::Unix(path.clone()))],
+            Place::Address(address) => alone(Target::Address(*address)),
+            Place::Unix(path) => alone(Target::Unix(path.clone())),
             Place::Name { port, .. } => {
-                let named =
-                    |address: &IpAddr| (format!("{url} at {address}"), Target::Address((*address, *port).into()));
-                addresses.iter().map(named).collect()
+                let named = |Spot { address, .. }: &Spot| {
+                    (format!("{url} at {address}"), Target::Address((*address, *port).into()), backend.clone())
+                };
+                spots.iter().map(named).collect()
+            }
+            Place::Service(_) => {
+                let given = spots.iter().filter_map(|spot| Some((spot.address, spot.part?)));
+                let given = given.map(|(address, part)| {
+                    let address = SocketAddr::new(address, part.port);
+                    (format!("{url} at {address}"), Target::Address(address), part.of(backend))
+                });
+                given.collect()
             }
         };
         let tls = match encryption {
@@ -110,6 +121,8 @@ impl Endpoint {
                 let host = match &url.place {
                     Place::Address(address) => address.ip().to_string(),
                     Place::Name { host, .. } => host.clone(),
+                    // Not the target's: whoever answers for DNS could name any (RFC 6125 section 6.2.1).
+                    Place::Service(name) => address::domain(name).to_owned(),
                     Place::Unix(_) => "localhost".to_owned(),
                 };
                 let name = encryption.name.clone().map_or_else(|| tls::server_name(&host), Ok)?;
@@ -119,7 +132,7 @@ impl Endpoint {
         };
         let authority = HeaderValue::try_from(url.authority());
         let authority = authority.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
-        let made = targets.into_iter().map(|(key, target)| Self {
+        let made = targets.into_iter().map(|(key, target, settings)| Self {
             cells: Cells::new(metrics, pool, &key),
             named: Arc::new(message::Backend { pool: pool.into(), backend: Some(key.as_str().into()) }),
             key,
@@ -127,7 +140,7 @@ impl Endpoint {
             speech: url.speech,
             tls: tls.clone(),
             authority: authority.clone(),
-            settings: backend.clone(),
+            settings,
         });
         Ok(made.collect())
     }

@@ -2,12 +2,11 @@
 //!
 //! It runs on a thread of its own, so that nothing of it waits for requests, nor they for it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -18,6 +17,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::lookups::Lookups;
+use super::names::Question;
+use super::resolver::{Answer, ResolveError};
 use super::watch::Check as Found;
 use super::{Pool, Pools, Snapshot};
 use crate::check;
@@ -25,10 +27,6 @@ use crate::metrics::Checked;
 
 /// Looks after things no less often than this.
 const NAP: Duration = Duration::from_millis(500);
-/// How long a look-up of a name may take.
-const RESOLVING: Duration = Duration::from_secs(5);
-/// The longest from one look-up of a name that is not found to the next.
-const UNKNOWN: Duration = Duration::from_secs(2);
 
 /// The thread that looks after pools. It ends with this.
 #[derive(Debug)]
@@ -100,8 +98,14 @@ struct Care {
     rng: Rng,
     checkers: HashMap<MemberId, Checker>,
     checks: FuturesUnordered<Check>,
-    resolve: Time,
+    lookups: Lookups,
     sweep: Time,
+}
+
+/// What has come of something that was begun.
+enum Done {
+    Check(MemberId, Ticket, Result<(), String>),
+    Lookup(Question, Result<Answer, ResolveError>),
 }
 
 async fn keep(pool: Weak<Pool>) {
@@ -109,35 +113,37 @@ async fn keep(pool: Weak<Pool>) {
         rng: Rng::new(getrandom::u64().unwrap_or(1)),
         checkers: HashMap::new(),
         checks: FuturesUnordered::new(),
-        resolve: Time::ZERO,
+        lookups: Lookups::default(),
         sweep: Time::ZERO,
     };
     loop {
         let Some(pool) = pool.upgrade() else { return };
-        let pause = care.turn(&pool).await;
-        let done = timeout(
-            pause,
-            poll_fn(|context| match care.checks.poll_next_unpin(context) {
-                // Without any, it would be ready at once.
-                Poll::Ready(None) => Poll::Pending,
-                other => other,
-            }),
-        );
-        if let Ok(Some((id, ticket, result))) = done.await {
-            care.conclude(&pool, id, ticket, result);
+        let pause = care.turn(&pool);
+        let done = poll_fn(|context| care.poll(context));
+        tokio::select! {
+            done = timeout(pause, done) => match done {
+                Ok(Done::Check(id, ticket, result)) => care.conclude(&pool, id, ticket, result),
+                Ok(Done::Lookup(question, found)) => care.lookups.conclude(&pool, question, found),
+                Err(_) => {}
+            },
+            () = pool.renewed.notified() => {}
         }
     }
 }
 
 impl Care {
-    /// Does what is due, and says how long nothing is.
-    async fn turn(&mut self, pool: &Arc<Pool>) -> Duration {
-        let mut snapshot = pool.snapshot();
-        if self.resolve <= pool.now() && snapshot.names().next().is_some() {
-            self.look_up(pool, &snapshot).await;
-            snapshot = pool.snapshot();
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Done> {
+        if let Poll::Ready(Some((id, ticket, result))) = self.checks.poll_next_unpin(context) {
+            return Poll::Ready(Done::Check(id, ticket, result));
         }
+        self.lookups.poll(context).map(|(question, found)| Done::Lookup(question, found))
+    }
+
+    /// Does what is due, and says how long nothing is.
+    fn turn(&mut self, pool: &Arc<Pool>) -> Duration {
+        let mut snapshot = pool.snapshot();
         let now = pool.now();
+        let names = self.lookups.begin(pool, &snapshot, now);
         if snapshot.balance.next_departure().is_some_and(|at| at <= now) {
             if let Err(error) = pool.refresh() {
                 tracing::warn!(pool = pool.name, %error, "who has left a pool stays in it");
@@ -153,40 +159,7 @@ impl Care {
         pool.look(&snapshot, now);
         self.count(pool, &snapshot, now);
         let due = self.check(pool, &snapshot, now);
-        let names = if snapshot.names().next().is_some() { self.resolve } else { Time::MAX };
         due.min(names).min(self.sweep.max(now)).since(now).clamp(Duration::from_millis(1), NAP)
-    }
-
-    /// Looks names up. A name that is not found any more keeps the addresses that it had.
-    async fn look_up(&mut self, pool: &Arc<Pool>, snapshot: &Snapshot) {
-        let mut names: Vec<&str> = snapshot.names().collect();
-        names.sort_unstable();
-        names.dedup();
-        let mut found: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
-        let mut again = snapshot.settings.resolve;
-        let lookups = names.into_iter().map(|name| async move { (name, resolve(name).await) });
-        let looked_up: Vec<_> = lookups.collect::<FuturesUnordered<_>>().collect().await;
-        for (name, addresses) in looked_up {
-            match addresses {
-                Ok(addresses) => {
-                    found.insert(name.to_owned(), addresses);
-                }
-                Err(error) => {
-                    pool.metrics().unresolved.inc();
-                    again = again.min(UNKNOWN);
-                    tracing::warn!(pool = pool.name, name, %error, "the name of a backend cannot be looked up");
-                    if let Some(known) = pool.names.lock().get(name) {
-                        found.insert(name.to_owned(), known.clone());
-                    }
-                }
-            }
-        }
-        match pool.resolved(found) {
-            Ok(true) => tracing::info!(pool = pool.name, "names of backends have other addresses"),
-            Ok(false) => {}
-            Err(error) => tracing::warn!(pool = pool.name, %error, "the addresses of backends are not taken up"),
-        }
-        self.resolve = pool.now() + again;
     }
 
     /// Begins checks that are due; when the next one is.
@@ -229,7 +202,8 @@ impl Care {
                             let Some(settings) = &snapshot.settings.health_check else {
                                 return (id, ticket, Ok(()));
                             };
-                            (id, ticket, check::check(snapshot.settings.check_kind(), settings, &endpoint).await)
+                            let (kind, send_proxy) = (snapshot.settings.check_kind(), snapshot.settings.send_proxy);
+                            (id, ticket, check::check(kind, settings, &endpoint, send_proxy).await)
                         }));
                         break;
                     }
@@ -269,14 +243,4 @@ impl Care {
         gauges.draining.set(count(census.draining));
         gauges.panics.set(snapshot.balance.panics(now).into());
     }
-}
-
-/// The addresses of a name, in order.
-async fn resolve(name: &str) -> Result<Vec<IpAddr>, String> {
-    let found = timeout(RESOLVING, tokio::net::lookup_host((name, 0))).await;
-    let found = found.map_err(|_| format!("no answer within {RESOLVING:?}"))?.map_err(|error| error.to_string())?;
-    let mut addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
-    addresses.sort_unstable();
-    addresses.dedup();
-    if addresses.is_empty() { Err("it has no address".to_owned()) } else { Ok(addresses) }
 }

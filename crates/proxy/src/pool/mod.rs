@@ -8,35 +8,40 @@
 //! - `orders`: what was said of backends by hand, which outlives the process.
 //! - `pulse`: who follows pools is told of changes.
 //! - `keeper`: the thread that looks after all pools: names, checks, ejections. `watch`: what is seen of members over time.
+//! - `names`: what names stand for. `lookups`: when they are looked up. `resolver`: who is asked.
 
 pub(crate) mod endpoint;
 pub mod keeper;
+mod lookups;
+mod names;
 pub mod orders;
 pub(crate) mod pulse;
 pub(crate) mod queue;
+mod resolver;
 pub(crate) mod sticky;
 mod tls;
 pub(crate) mod watch;
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use foldhash::fast::FixedState;
-use outwork_balance::{self as balance, Ejection, Lease, MemberId, Outcome, PoolError};
+use outwork_balance::{self as balance, Ejection, Lease, MemberId, Outcome, PoolError, Resource};
 use outwork_engine::Time;
 use outwork_telemetry::{Counter, Gauge};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-use crate::address::{BackendUrl, Place};
+use crate::address::BackendUrl;
 use crate::clock::Clock;
-use crate::config::{Pool as Settings, Proxy};
-use crate::metrics::{Ejected, ProxyMetrics};
+use crate::config::{GlobalLimits, Pool as Settings, Proxy, Resolver};
+use crate::limits::{Everywhere, Rate, Room, Seat};
+use crate::metrics::{Absent, Ejected, ProxyMetrics};
 use endpoint::Endpoint;
+use names::{Question, Spot};
 use orders::Orders;
 use pulse::Pulse;
 use queue::Queue;
@@ -68,6 +73,10 @@ pub(crate) struct Shared {
     pub(crate) changed: Notify,
     /// Tells who follows pools.
     pub(crate) pulse: Pulse,
+    /// What is under way of all of them.
+    pub(crate) everywhere: Arc<Everywhere>,
+    /// Who knows names, where the configuration says so.
+    resolver: ArcSwapOption<Resolver>,
     numbers: AtomicU64,
     /// Tells those who wait for names that some were looked up.
     looked_up: Mutex<()>,
@@ -82,13 +91,16 @@ pub struct Pool {
     pub(crate) name: String,
     pub(crate) shared: Arc<Shared>,
     snapshot: ArcSwap<Snapshot>,
-    /// Addresses of names, as they were last looked up.
-    names: Mutex<BTreeMap<String, Vec<IpAddr>>>,
+    /// What names stand for, as they were last looked up.
+    names: Mutex<BTreeMap<Question, Vec<Spot>>>,
     /// All names were looked up once.
     is_resolved: AtomicBool,
+    /// Tells the keeper that its settings are others.
+    renewed: Notify,
     /// When it left the configuration, in nanoseconds; 0 as long as it is there.
     left: AtomicU64,
     pub(crate) queue: Queue,
+    rate: Rate,
     census: Census,
     pub(crate) figures: Figures,
     pub(crate) watch: Mutex<Watch>,
@@ -153,6 +165,8 @@ pub struct PreparedPools {
     pools: BTreeMap<String, Arc<Pool>>,
     /// What those that were there before are to be.
     snapshots: Vec<(Arc<Pool>, Snapshot)>,
+    resolver: Option<Arc<Resolver>>,
+    limits: GlobalLimits,
 }
 
 impl PreparedPools {
@@ -176,6 +190,8 @@ impl Pools {
             secret,
             orders,
             changed: Notify::new(),
+            everywhere: Arc::default(),
+            resolver: ArcSwapOption::empty(),
             pulse: Pulse::default(),
             numbers: AtomicU64::new(0),
             looked_up: Mutex::new(()),
@@ -209,7 +225,7 @@ impl Pools {
     pub fn wait_for_names(&self, patience: Duration) {
         let until = std::time::Instant::now() + patience;
         let mut looked_up = self.shared.looked_up.lock();
-        let waits = |pool: &Arc<Pool>| pool.snapshot.load().names().next().is_some() && !pool.is_resolved.load(Relaxed);
+        let waits = |pool: &Arc<Pool>| !pool.snapshot.load().questions().is_empty() && !pool.is_resolved.load(Relaxed);
         while self.all().values().any(waits) {
             if self.shared.resolved.wait_until(&mut looked_up, until).timed_out() {
                 return;
@@ -238,13 +254,19 @@ impl Pools {
             };
             pools.insert(name.clone(), pool);
         }
-        Ok(PreparedPools { pools, snapshots })
+        let resolver = settings.resolver.clone().map(Arc::new);
+        Ok(PreparedPools { pools, snapshots, resolver, limits: settings.limits.clone() })
     }
 
     /// Puts what was made ready in force.
     pub fn commit(&self, prepared: PreparedPools) {
+        self.shared.everywhere.set(prepared.limits);
+        if *self.shared.resolver.load() != prepared.resolver {
+            self.shared.resolver.store(prepared.resolver);
+        }
         for (pool, snapshot) in prepared.snapshots {
             pool.put(snapshot);
+            pool.renewed.notify_one();
         }
         let before = self.pools.swap(Arc::new(prepared.pools));
         let current = self.pools.load();
@@ -273,8 +295,10 @@ impl Pool {
             snapshot: ArcSwap::from_pointee(snapshot),
             names: Mutex::new(names),
             is_resolved: AtomicBool::new(false),
+            renewed: Notify::new(),
             left: AtomicU64::new(0),
             queue: Queue::default(),
+            rate: Rate::default(),
             census: Census {
                 usable: shared.metrics.usable.cell([name]),
                 unhealthy: shared.metrics.unhealthy.cell([name]),
@@ -298,6 +322,22 @@ impl Pool {
 
     pub(crate) fn now(&self) -> Time {
         self.shared.clock.now()
+    }
+
+    /// A place for a request that begins now, or why there is none.
+    pub(crate) fn admit(&self, snapshot: &Snapshot) -> Result<Seat, Absent> {
+        let (now, limits) = (Duration::from_nanos(self.now().as_nanos()), &snapshot.settings.limits);
+        if !self.rate.admits(now, limits.rate, limits.burst.unwrap_or(limits.rate)) {
+            return Err(Absent::Rate);
+        }
+        self.shared.everywhere.request(now)
+    }
+
+    /// Room for one more connection to a backend, or why there is none.
+    pub(crate) fn room(&self, snapshot: &Snapshot) -> Result<Room, Absent> {
+        let everywhere = self.shared.everywhere.connection()?;
+        let of_pool = snapshot.balance.hold(Resource::Connections, None).map_err(|_| Absent::Connections)?;
+        Ok(Room { _everywhere: everywhere, _of_pool: of_pool })
     }
 
     /// It is in the configuration no more.
@@ -337,21 +377,25 @@ impl Pool {
         self.shared.pulse.beat();
     }
 
-    /// Takes in the addresses of names. Whether anything has changed.
-    pub(crate) fn resolved(&self, found: BTreeMap<String, Vec<IpAddr>>) -> Result<bool, PoolsError> {
-        let changed = {
+    /// Takes in what a name stands for. Whether anything has changed.
+    fn found(&self, question: Question, spots: Vec<Spot>) -> Result<bool, PoolsError> {
+        let asked = self.snapshot.load().questions();
+        {
             let mut names = self.names.lock();
-            let changed = *names != found;
-            *names = found;
-            changed
-        };
-        if changed {
-            self.refresh()?;
+            names.retain(|known, _| asked.contains(known));
+            if names.get(&question) == Some(&spots) {
+                return Ok(false);
+            }
+            names.insert(question, spots);
         }
+        self.refresh().map(|()| true)
+    }
+
+    /// All names were looked up once.
+    fn resolved(&self) {
         let _waiting = self.shared.looked_up.lock();
         self.is_resolved.store(true, Relaxed);
         self.shared.resolved.notify_all();
-        Ok(changed)
     }
 
     /// Makes the snapshot anew, as the settings are: of other addresses, and without those that have left.
@@ -409,11 +453,8 @@ impl Snapshot {
     }
 
     /// The names that are to be looked up.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.settings.backend.iter().filter_map(|backend| match &backend.url.place {
-            Place::Name { host, .. } => Some(host.as_str()),
-            _ => None,
-        })
+    fn questions(&self) -> BTreeSet<Question> {
+        self.settings.backend.iter().filter_map(|backend| Question::of(&backend.url.place)).collect()
     }
 }
 
@@ -421,7 +462,7 @@ impl Snapshot {
 struct Making<'a> {
     name: &'a str,
     shared: &'a Shared,
-    names: &'a BTreeMap<String, Vec<IpAddr>>,
+    names: &'a BTreeMap<Question, Vec<Spot>>,
     before: Option<&'a Snapshot>,
 }
 
@@ -438,12 +479,10 @@ impl Making<'_> {
         };
         let mut endpoints = Vec::with_capacity(settings.backend.len());
         for backend in &settings.backend {
-            let addresses = match &backend.url.place {
-                Place::Name { host, .. } => self.names.get(host).map_or(&[][..], Vec::as_slice),
-                _ => &[],
-            };
+            let question = Question::of(&backend.url.place);
+            let spots = question.and_then(|question| self.names.get(&question)).map_or(&[][..], Vec::as_slice);
             let counted = (&*self.shared.metrics, self.name);
-            endpoints.extend(Endpoint::of(backend, addresses, encryption.as_ref(), counted).map_err(wrong)?);
+            endpoints.extend(Endpoint::of(backend, spots, encryption.as_ref(), counted).map_err(wrong)?);
         }
         let mut balanced = settings.balanced(zone.as_deref());
         balanced.members = endpoints.iter().map(Endpoint::member).collect();

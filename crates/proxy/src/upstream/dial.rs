@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::wire::Wire;
+use crate::metrics::Absent;
 use crate::pool::endpoint::Target;
 
 /// Why there is no connection.
@@ -26,6 +27,8 @@ pub(crate) enum DialError {
     Http2(h2::Error),
     #[error("it takes too long to connect to")]
     Late,
+    #[error("there are as many connections as there may be")]
+    Full(Absent),
 }
 
 /// What is spoken on a connection.
@@ -35,16 +38,8 @@ pub(crate) enum Agreed {
     Http2,
 }
 
-/// Opens a connection, and says what was agreed on with ALPN, if anything was.
-pub(crate) async fn dial(
-    target: &Target,
-    tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
-    patience: Duration,
-) -> Result<(Wire, Option<Agreed>), DialError> {
-    dial_as(None, &[], target, tls, patience).await
-}
-
-/// The same from an address that need not be of this machine, with these bytes before anything else is said, TLS included.
+/// Opens a connection, from an address that need not be of this machine, with these bytes before anything else is said, TLS included. Says what was agreed
+/// on with ALPN, if anything was.
 pub(crate) async fn dial_as(
     source: Option<IpAddr>,
     first: &[u8],

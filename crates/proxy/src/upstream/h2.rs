@@ -5,18 +5,19 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Reason, RecvStream, SendStream};
+use h2::ext::Protocol;
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request};
+use outwork_front::Tunnel;
+use tokio::sync::Mutex;
 
 use super::wire::Wire;
 use super::{Body, Counted, ExchangeError, Reply};
-use crate::metrics::ProxyMetrics;
 
 /// Bytes that a backend may send on a stream, and on a connection, before they are asked for.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -37,6 +38,8 @@ pub(crate) struct Session {
     idle_since: Cell<Instant>,
     streams: Cell<usize>,
     pub(crate) served: Cell<u32>,
+    /// Asks whether the backend is there.
+    ping: Option<Mutex<PingPong>>,
     /// It has ended, or takes no more.
     gone: Rc<Cell<bool>>,
     _counted: Counted,
@@ -44,7 +47,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// Begins to speak HTTP/2 on this connection, on a thread that serves.
-    pub(crate) async fn begin(wire: Wire, now: Instant, metrics: &Arc<ProxyMetrics>) -> Result<Rc<Self>, h2::Error> {
+    pub(crate) async fn begin(wire: Wire, now: Instant, counted: Counted) -> Result<Rc<Self>, h2::Error> {
         let mut builder = h2::client::Builder::new();
         builder
             .enable_push(false)
@@ -52,7 +55,8 @@ impl Session {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEAD)
             .max_send_buffer_size(BUFFER);
-        let (send, connection) = builder.handshake::<_, Bytes>(wire).await?;
+        let (send, mut connection) = builder.handshake::<_, Bytes>(wire).await?;
+        let ping = connection.ping_pong().map(Mutex::new);
         let gone = Rc::new(Cell::new(false));
         let ended = Rc::clone(&gone);
         tokio::task::spawn_local(async move {
@@ -67,9 +71,25 @@ impl Session {
             idle_since: Cell::new(now),
             streams: Cell::new(0),
             served: Cell::new(0),
+            ping,
             gone,
-            _counted: Counted::new(metrics),
+            _counted: counted,
         }))
+    }
+
+    /// Whether streams may switch to another protocol (RFC 8441 section 3), once the backend has said what it takes: its settings are the first that it says,
+    /// and what it says to a question comes after them.
+    pub(crate) async fn switches(&self) -> bool {
+        let enabled = || self.send.borrow().is_extended_connect_protocol_enabled();
+        if let Some(ping) = self.ping.as_ref().filter(|_| !enabled()) {
+            let mut ping = ping.lock().await;
+            if !enabled()
+                && let Err(error) = ping.ping(Ping::opaque()).await
+            {
+                tracing::debug!(%error, "a backend does not say what it takes");
+            }
+        }
+        enabled()
     }
 
     /// Whether it takes one more request now.
@@ -90,7 +110,7 @@ impl Session {
 
 /// A request that is under way, as far as its connection is concerned.
 #[derive(Debug)]
-struct Under(Rc<Session>);
+pub(crate) struct Under(Rc<Session>);
 
 impl Drop for Under {
     fn drop(&mut self) {
@@ -109,7 +129,11 @@ pub(crate) struct Exchange {
     trailers: Option<HeaderMap>,
     length: Option<u64>,
     pub(crate) sent: u64,
-    _under: Under,
+    /// It asks for another protocol.
+    switches: bool,
+    /// It has been switched to it.
+    switched: bool,
+    under: Under,
 }
 
 /// The content of the request on its way out.
@@ -133,10 +157,13 @@ impl Exchange {
         let under = Under(Rc::clone(session));
         let mut send = session.send.borrow().clone();
         poll_fn(|context| send.poll_ready(context)).await.map_err(|error| session.failed(error))?;
-        let begun = send.send_request(request, body.is_none());
+        // What a stream becomes that is switched to another protocol begins with its answer.
+        let switches = request.extensions().get::<Protocol>().is_some();
+        let begun = send.send_request(request, body.is_none() && !switches);
         let (response, stream) = begun.map_err(|error| session.failed(error))?;
         let upload = Upload { stream, part: Bytes::new(), body };
-        Ok(Self { response, upload, receive: None, trailers: None, length: None, sent: 0, _under: under })
+        let (receive, trailers, length) = (None, None, None);
+        Ok(Self { response, upload, receive, trailers, length, sent: 0, switches, switched: false, under })
     }
 
     /// The head of the answer.
@@ -145,11 +172,22 @@ impl Exchange {
             return Poll::Ready(Err(error));
         }
         let response = ready!(Pin::new(&mut self.response).poll(context));
-        let (head, body) = response.map_err(|error| self._under.0.failed(error))?.into_parts();
+        let (head, body) = response.map_err(|error| self.under.0.failed(error))?.into_parts();
         self.length =
             head.headers.get(http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         self.receive = Some(body);
+        self.switched = self.switches && head.status.is_success();
         Poll::Ready(Ok(Reply { status: head.status, headers: head.headers }))
+    }
+
+    pub(crate) fn is_switched(&self) -> bool {
+        self.switched
+    }
+
+    /// The stream, once it speaks another protocol, and what counts it.
+    pub(crate) fn into_switched(self) -> Option<(Tunnel, Under)> {
+        let receive = self.receive.filter(|_| self.switched)?;
+        Some((Tunnel::new(self.upload.stream, receive), self.under))
     }
 
     /// Whether all of the request is out.
@@ -227,7 +265,7 @@ impl Exchange {
                 let _ = receive.flow_control().release_capacity(part.len());
                 Poll::Ready(Some(Ok(part)))
             }
-            Some(Err(error)) => Poll::Ready(Some(Err(self._under.0.failed(error)))),
+            Some(Err(error)) => Poll::Ready(Some(Err(self.under.0.failed(error)))),
             None => {
                 let trailers = ready!(receive.poll_trailers(context));
                 match trailers {
@@ -235,7 +273,7 @@ impl Exchange {
                         self.trailers = trailers;
                         Poll::Ready(None)
                     }
-                    Err(error) => Poll::Ready(Some(Err(self._under.0.failed(error)))),
+                    Err(error) => Poll::Ready(Some(Err(self.under.0.failed(error)))),
                 }
             }
         }

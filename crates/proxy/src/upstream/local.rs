@@ -14,8 +14,10 @@ use tokio::sync::Notify;
 use super::dial::DialError;
 use super::h1::Conn;
 use super::h2::Session;
-use super::{Link, Version};
+use super::{Link, Version, Wanted};
 use crate::address::Speech;
+use crate::announce::Announced;
+use crate::metrics::Absent;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
 
@@ -47,6 +49,8 @@ pub(crate) struct Local {
 struct Shared {
     session: Rc<Session>,
     endpoint: Arc<Endpoint>,
+    /// Whose requests it carries, where the backend was told.
+    announced: Option<Rc<Announced>>,
 }
 
 /// Somebody opens a connection, as long as this is there.
@@ -97,21 +101,22 @@ impl Local {
         pool: &Pool,
         snapshot: &Snapshot,
         (id, endpoint): (MemberId, &Arc<Endpoint>),
-        version: Version,
+        wanted: Wanted<'_>,
     ) -> Result<(Link, bool), DialError> {
-        if let Some(conn) = self.take(id, endpoint) {
+        let whose = wanted.announced.map(|announced| &**announced);
+        if let Some(conn) = self.take(id, endpoint, whose) {
             return Ok((Link::Http1(conn), true));
         }
         let shares = match endpoint.speech {
             Speech::Http1 | Speech::Tcp | Speech::Tls | Speech::Udp => false,
             Speech::Http2 => true,
-            Speech::Https => version == Version::Any && snapshot.settings.tls.http2,
+            Speech::Https => wanted.version == Version::Any && snapshot.settings.tls.http2,
         };
         if !shares {
-            return Ok((super::open(pool, snapshot, endpoint, version).await?, false));
+            return Ok((self.open(pool, snapshot, endpoint, wanted).await?, false));
         }
         let _opening = loop {
-            if let Some(session) = self.session(id, endpoint) {
+            if let Some(session) = self.session(id, endpoint, whose) {
                 return Ok((Link::Http2(session), true));
             }
             // What somebody opens is waited for: it may have room for all.
@@ -124,28 +129,57 @@ impl Local {
                 }
             }
         };
-        let link = super::open(pool, snapshot, endpoint, version).await?;
+        let link = self.open(pool, snapshot, endpoint, wanted).await?;
         if let Link::Http2(session) = &link
             && snapshot.settings.connections.reuse
         {
-            let shared = Shared { session: Rc::clone(session), endpoint: Arc::clone(endpoint) };
+            let announced = wanted.announced.cloned();
+            let shared = Shared { session: Rc::clone(session), endpoint: Arc::clone(endpoint), announced };
             self.sessions.borrow_mut().entry(id).or_default().push(shared);
         }
         Ok((link, false))
     }
 
+    /// A new connection. Where there may be no more of them, those go that wait on this thread: one that is needed is worth more.
+    async fn open(
+        &self,
+        pool: &Pool,
+        snapshot: &Snapshot,
+        endpoint: &Endpoint,
+        wanted: Wanted<'_>,
+    ) -> Result<Link, DialError> {
+        let opened = super::open(pool, snapshot, endpoint, wanted).await;
+        let left = match &opened {
+            Err(DialError::Full(Absent::ConnectionsEverywhere)) => LOCAL.with_borrow(|pools| {
+                pools.values().map(|local| std::mem::take(&mut *local.idle.borrow_mut())).collect()
+            }),
+            Err(DialError::Full(_)) => vec![self.idle.take()],
+            _ => return opened,
+        };
+        if left.iter().all(HashMap::is_empty) {
+            return opened;
+        }
+        drop(left);
+        super::open(pool, snapshot, endpoint, wanted).await
+    }
+
     /// A connection that has room for one more request.
-    fn session(&self, id: MemberId, endpoint: &Endpoint) -> Option<Rc<Session>> {
+    fn session(&self, id: MemberId, endpoint: &Endpoint, whose: Option<&Announced>) -> Option<Rc<Session>> {
         let sessions = self.sessions.borrow();
-        let fits = |shared: &&Shared| shared.session.has_room() && shared.endpoint.is_reached_like(endpoint);
+        let fits = |shared: &&Shared| {
+            shared.announced.as_deref() == whose
+                && shared.session.has_room()
+                && shared.endpoint.is_reached_like(endpoint)
+        };
         sessions.get(&id)?.iter().find(fits).map(|shared| Rc::clone(&shared.session))
     }
 
-    /// A connection that may carry a request, the one that was used last.
-    fn take(&self, id: MemberId, endpoint: &Endpoint) -> Option<Conn> {
+    /// A connection that may carry a request of theirs, the one that was used last.
+    fn take(&self, id: MemberId, endpoint: &Endpoint, whose: Option<&Announced>) -> Option<Conn> {
         let mut idle = self.idle.borrow_mut();
         let parked = idle.get_mut(&id)?;
-        while let Some(mut last) = parked.pop() {
+        while let Some(at) = parked.iter().rposition(|parked| parked.conn.announced.as_deref() == whose) {
+            let mut last = parked.remove(at);
             if last.endpoint.is_reached_like(endpoint) && last.conn.is_quiet() {
                 return Some(last.conn);
             }
@@ -163,6 +197,10 @@ impl Local {
         }
         let mut idle = self.idle.borrow_mut();
         let parked = idle.entry(id).or_default();
+        // One that is somebody's is worth more than one whose client may have gone.
+        if conn.announced.is_some() && parked.len() >= settings.max_idle as usize && !parked.is_empty() {
+            parked.remove(0);
+        }
         if parked.len() < settings.max_idle as usize {
             parked.push(Parked { conn, endpoint: Arc::clone(endpoint) });
         }
@@ -185,7 +223,7 @@ impl Local {
         let settings = &snapshot.settings.connections;
         self.sessions.borrow_mut().retain(|id, sessions| {
             let Some(current) = snapshot.endpoint(*id) else { return false };
-            sessions.retain(|Shared { session, endpoint }| {
+            sessions.retain(|Shared { session, endpoint, .. }| {
                 let since = |then: Instant| now.saturating_duration_since(then);
                 let waits = session.idle_since().is_none_or(|then| since(then) < settings.keep_alive);
                 let lives = settings.max_lifetime.is_none_or(|most| since(session.opened) < most);
@@ -235,7 +273,7 @@ async fn open_ahead(local: &Local, pool: &Arc<Pool>, snapshot: &Arc<Snapshot>) {
         }
         for _ in local.waiting(id)..least {
             // Whoever needs one finds out why there is none.
-            let Ok(Link::Http1(conn)) = super::open(pool, snapshot, endpoint, Version::Any).await else { break };
+            let Ok(Link::Http1(conn)) = super::open(pool, snapshot, endpoint, Wanted::ANY).await else { break };
             local.park(id, endpoint, conn, snapshot);
         }
     }

@@ -22,6 +22,8 @@ use http::{HeaderMap, StatusCode};
 use outwork_front::message::{BodyError, RequestBody};
 
 use crate::address::Speech;
+use crate::announce::Announced;
+use crate::limits::Room;
 use crate::metrics::ProxyMetrics;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
@@ -37,6 +39,9 @@ pub(crate) enum ExchangeError {
     /// The backend says that it has not begun with the request.
     #[error("the backend has not begun with it")]
     NotBegun,
+    /// What is asked for is another protocol, which the backend has no streams for.
+    #[error("the backend lets no stream of HTTP/2 switch to another protocol")]
+    NoSwitch,
     /// The connection failed.
     #[error("the connection to the backend failed: {0}")]
     Io(#[from] io::Error),
@@ -91,18 +96,21 @@ impl BodyParts for RequestBody {
 
 /// An open connection, as long as this is there.
 #[derive(Debug)]
-pub(crate) struct Counted(Arc<ProxyMetrics>);
+pub(crate) struct Counted {
+    metrics: Arc<ProxyMetrics>,
+    _room: Option<Room>,
+}
 
 impl Counted {
-    pub(crate) fn new(metrics: &Arc<ProxyMetrics>) -> Self {
+    pub(crate) fn new(metrics: &Arc<ProxyMetrics>, room: Option<Room>) -> Self {
         metrics.connections.inc();
-        Self(Arc::clone(metrics))
+        Self { metrics: Arc::clone(metrics), _room: room }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.connections.dec();
+        self.metrics.connections.dec();
     }
 }
 
@@ -124,20 +132,39 @@ pub(crate) enum Version {
     Other,
 }
 
+/// What a connection has to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) version: Version,
+    /// Whose it is, where backends are told: nobody else's request may go by it then.
+    pub(crate) announced: Option<&'a Rc<Announced>>,
+}
+
+impl Wanted<'_> {
+    /// One that is anybody's.
+    pub(crate) const ANY: Self = Self { version: Version::Any, announced: None };
+}
+
 /// Opens a connection to a member, on a thread that serves.
 pub(crate) async fn open(
     pool: &Pool,
     snapshot: &Snapshot,
     endpoint: &Endpoint,
-    version: Version,
+    wanted: Wanted<'_>,
 ) -> Result<Link, DialError> {
+    let room = pool.room(snapshot).map_err(DialError::Full)?;
     let patience = snapshot.settings.connections.connect_timeout;
-    let tls = endpoint.tls.as_ref().map(|tls| (tls.config(version), &tls.name));
-    let (wire, agreed) = dial::dial(&endpoint.target, tls, patience).await?;
+    let tls = endpoint.tls.as_ref().map(|tls| (tls.config(wanted.version), &tls.name));
+    let first = wanted.announced.map(|announced| announced.header()).unwrap_or_default();
+    let (wire, agreed) = dial::dial_as(None, &first, &endpoint.target, tls, patience).await?;
     let metrics = pool.shared_metrics();
     metrics.connections_opened.inc();
     endpoint.cells.opened.inc();
-    speak(wire, endpoint.speech, agreed, metrics).await
+    let mut link = speak(wire, endpoint.speech, agreed, Counted::new(metrics, Some(room))).await?;
+    if let Link::Http1(conn) = &mut link {
+        conn.announced = wanted.announced.cloned();
+    }
+    Ok(link)
 }
 
 /// Begins to speak on a connection.
@@ -145,14 +172,14 @@ pub(crate) async fn speak(
     wire: Wire,
     speech: Speech,
     agreed: Option<Agreed>,
-    metrics: &Arc<ProxyMetrics>,
+    counted: Counted,
 ) -> Result<Link, DialError> {
     let now = Instant::now();
     match (speech, agreed) {
         (Speech::Http2, _) | (_, Some(Agreed::Http2)) => {
-            Ok(Link::Http2(h2::Session::begin(wire, now, metrics).await.map_err(DialError::Http2)?))
+            Ok(Link::Http2(h2::Session::begin(wire, now, counted).await.map_err(DialError::Http2)?))
         }
-        _ => Ok(Link::Http1(h1::Conn::new(wire, now, metrics))),
+        _ => Ok(Link::Http1(h1::Conn::new(wire, now, counted))),
     }
 }
 
@@ -221,6 +248,11 @@ impl Exchange {
             Self::Http1(_) => None,
             Self::Http2(exchange) => exchange.trailers(),
         }
+    }
+
+    /// Whether the stream, or the connection, speaks another protocol from here on.
+    pub(crate) fn is_switched(&self) -> bool {
+        matches!(self, Self::Http2(exchange) if exchange.is_switched())
     }
 
     /// The connection, where it may carry another request and belongs to nobody meanwhile.

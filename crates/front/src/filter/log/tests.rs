@@ -31,6 +31,7 @@ impl Logged {
         let origin = Origin {
             peer: ([192, 0, 2, 7], 4711).into(),
             local: ([127, 0, 0, 1], 80).into(),
+            to: None,
             tls: false,
             session: None,
         };
@@ -166,6 +167,7 @@ fn a_head_that_could_not_be_understood_has_a_line_without_what_it_would_have_sai
     let origin = Origin {
         peer: SocketAddr::from(([192, 0, 2, 7], 1)),
         local: ([127, 0, 0, 1], 80).into(),
+        to: None,
         tls: false,
         session: None,
     };
@@ -182,7 +184,7 @@ fn a_line_says_whose_certificate_was_shown() {
         let fields = fields.map(|field| field.parse().unwrap()).to_vec();
         let logged = Logged::new(AccessLogSettings { fields, format, ..AccessLogSettings::default() });
         let (peer, local) = (([192, 0, 2, 7], 1).into(), ([127, 0, 0, 1], 443).into());
-        drop(Line::empty(&logged.log, &Origin { peer, local, tls: true, session }, Instant::now()));
+        drop(Line::empty(&logged.log, &Origin { peer, local, to: None, tls: true, session }, Instant::now()));
         logged.text()
     };
     let shown = session(Some(("CN=ann,O=\"Example\"", "0a")));

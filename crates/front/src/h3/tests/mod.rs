@@ -5,6 +5,7 @@ mod connections;
 mod leaving;
 mod messages;
 mod rules;
+mod tunnels;
 
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -29,6 +30,9 @@ struct Here;
 
 impl Handler for Here {
     fn handle(&self, request: Request) -> Answer {
+        if request.head.method == Method::CONNECT {
+            return switched(StatusCode::OK, request.head.uri.to_string()).into();
+        }
         match request.head.uri.path() {
             "/who" => {
                 let session = request.origin.session.as_ref().unwrap();
@@ -42,11 +46,49 @@ impl Handler for Here {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 Response::full(StatusCode::OK, "text/plain", vec![b'x'; 300_000])
             })),
+            "/switch" => {
+                let wanted = &request.head.headers;
+                assert!(wanted["upgrade"] == "websocket" && wanted.contains_key("sec-websocket-key"));
+                let version = wanted["sec-websocket-version"].to_str().unwrap().to_owned();
+                switched(StatusCode::SWITCHING_PROTOCOLS, version).into()
+            }
+            "/last" => Answer::Later(Box::pin(async {
+                let mut body = request.body;
+                while let Some(part) = body.part().await {
+                    if part.is_err() {
+                        return Response::full(StatusCode::BAD_REQUEST, "text/plain", "malformed");
+                    }
+                }
+                let last = body.trailers().expect("some").remove("x-last").expect("this one");
+                Response::full(StatusCode::OK, "text/plain", last.as_bytes().to_vec())
+            })),
             // It does not want the body.
             "/deaf" => Response::full(StatusCode::OK, "text/plain", "what?").into(),
             _ => Site.handle(request),
         }
     }
+}
+
+/// Says this first, and then what it hears; it breaks off who says so.
+fn switched(status: StatusCode, word: String) -> Response {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut response = Response::new(status);
+    response.upgrade = Some(Box::new(move |mut stream| {
+        Box::pin(async move {
+            stream.write_all(word.as_bytes()).await.unwrap();
+            let mut some = vec![0; 10_000];
+            loop {
+                let read = stream.read(&mut some).await.unwrap_or(0);
+                match &some[..read] {
+                    b"break" => return,
+                    b"" => break,
+                    heard => stream.write_all(heard).await.unwrap(),
+                }
+            }
+            stream.shutdown().await.unwrap();
+        })
+    }));
+    response
 }
 
 struct Running {

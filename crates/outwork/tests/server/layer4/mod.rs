@@ -300,3 +300,46 @@ fn its_listeners_are_among_those_of_the_server() {
     let own = serde_json::json!({"service": "proxy", "address": format!("{}:7000", place.host()), "protocol": "tcp"});
     assert!(listeners.contains(&own), "{listeners:?}");
 }
+
+#[test]
+fn listeners_share_what_there_may_be_everywhere() {
+    let mut place = Place::new();
+    let (one, two) = (echo(place.host(), "one"), echo(place.host(), "two"));
+    let limited = |place: &Place, limits: &str| {
+        place.change(|text| {
+            let (kept, host) = (text.split("# layer 4").next().unwrap_or_default().to_owned(), place.host());
+            format!(
+                "{kept}# layer 4\n[proxy]\nworkers = 2\nlimits = {{ {limits} }}\n\
+                 [proxy.pool.one]\nbackend = [{{ url = 'tcp://{one}' }}]\n[proxy.pool.two]\nbackend = [{{ url = 'tcp://{two}' }}]\n\
+                 [[proxy.listener]]\nname = 'app'\naddress = ['{host}:7000']\npool = 'one'\n\
+                 [[proxy.listener]]\nname = 'other'\naddress = ['{host}:7001']\npool = 'two'\n"
+            )
+        });
+    };
+    limited(&place, "max_connections = 2");
+    place.start();
+    let other = || {
+        let stream = TcpStream::connect((place.host(), 7001)).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        stream
+    };
+    let (mut first, mut second) = (connect(&place), other());
+    assert_eq!((hear(&mut first, 3), hear(&mut second, 3)), ("one".to_owned(), "two".to_owned()));
+    assert!(end(&mut connect(&place)).is_err(), "both have one, and that is all");
+    until("it to be counted", || metric(&place, "refused_total", ",reason=\"everywhere\"") == 1.0);
+    drop(second);
+    until("room", || hear_if_any(&mut connect(&place)) == "one");
+    limited(&place, "connection_rate = 1");
+    place.must(&["reload"]);
+    let begun =
+        (0..20).filter(|at| hear_if_any(&mut if at % 2 == 0 { connect(&place) } else { other() }) != "").count();
+    assert!((1..20).contains(&begun), "{begun}");
+    until("those to be counted", || metric(&place, "refused_total", ",reason=\"rate\"") >= 1.0);
+    drop(first);
+}
+
+/// What a backend says first, of a connection that may be broken off.
+fn hear_if_any(stream: &mut TcpStream) -> String {
+    let mut heard = [0; 3];
+    stream.read_exact(&mut heard).map_or_else(|_| String::new(), |()| String::from_utf8_lossy(&heard).into_owned())
+}

@@ -1,12 +1,18 @@
 //! The proxy in the real binary: requests that are passed on to real servers, which do well or not.
 
 mod acceleration;
+mod announced;
 mod asking;
 pub(crate) mod backend;
+mod connect;
+mod dns;
 mod extras;
 mod failing;
 mod http2;
+mod limits;
+mod names;
 mod watching;
+mod websocket;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -8,7 +8,7 @@ mod head;
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::wire::Wire;
 use super::{Body, Counted, ExchangeError, Reply};
-use crate::metrics::ProxyMetrics;
+use crate::announce::Announced;
 use head::{Frame, Head};
 
 /// Bytes that are read at once.
@@ -44,12 +44,14 @@ pub(crate) struct Conn {
     /// When its last answer ended.
     pub(crate) idle_since: Instant,
     pub(crate) served: u32,
+    /// Whose requests it carries, where the backend was told.
+    pub(crate) announced: Option<Rc<Announced>>,
     _counted: Counted,
 }
 
 impl Conn {
-    pub(crate) fn new(wire: Wire, now: Instant, metrics: &Arc<ProxyMetrics>) -> Self {
-        Self { wire, opened: now, idle_since: now, served: 0, _counted: Counted::new(metrics) }
+    pub(crate) fn new(wire: Wire, now: Instant, counted: Counted) -> Self {
+        Self { wire, opened: now, idle_since: now, served: 0, announced: None, _counted: counted }
     }
 
     /// Whether nothing has come since the last answer: neither its end, nor what nobody asked for. It costs no system call unless something has.

@@ -97,7 +97,7 @@ impl Asked {
             false => RequestBody::Source(Rc::new(Once(RefCell::new(Some(Bytes::copy_from_slice(body.as_bytes())))))),
         };
         let end = ([127, 0, 0, 1], 1).into();
-        let origin = Rc::new(Origin { peer: end, local: end, tls: false, session: None });
+        let origin = Rc::new(Origin { peer: end, local: end, to: None, tls: false, session: None });
         let response = self.routed.handle(Request { head, body, origin }).response().await;
         let mut fields = response.headers;
         for (name, value) in response.ready.iter().flat_map(|ready| &ready.fields) {

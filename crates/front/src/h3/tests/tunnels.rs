@@ -1,0 +1,87 @@
+//! Streams that become something else, and fields that come after content.
+
+use super::super::frame::{DATA, Frames, HEADERS, Part, Use};
+use super::*;
+
+fn connect() -> Vec<u8> {
+    frame(HEADERS, &section(&[(":method", "CONNECT"), (":authority", "db.test:5432")]))
+}
+
+fn websocket() -> Vec<u8> {
+    head(&[(":method", "CONNECT"), (":path", "/switch"), (":protocol", "websocket"), ("sec-websocket-version", "13")])
+}
+
+/// The status and the content of a response.
+fn taken_apart(bytes: Vec<u8>) -> (String, String) {
+    let mut frames = Frames::default();
+    let status = status(&bytes);
+    frames.push(bytes.into());
+    let mut content = Vec::new();
+    while let Ok(Some(part)) = frames.next(|kind| Ok(if kind == DATA { Use::Pass } else { Use::Skip })) {
+        if let Part::Some(bytes) = part {
+            content.extend_from_slice(&bytes);
+        }
+    }
+    (status, String::from_utf8(content).unwrap())
+}
+
+#[test]
+fn a_stream_is_given_to_who_speaks_another_protocol_with_its_bytes_both_ways_to_both_ends() {
+    let running = Running::new(limits(), 1);
+    run(async {
+        let quic = running.quic(&endpoint()).await.unwrap();
+        for (begin, says) in [(connect(), "db.test:5432"), (websocket(), "13")] {
+            let (mut send, mut receive) = quic.open_bi().await.unwrap();
+            send.write_all(&begin).await.unwrap();
+            let mut heard = Vec::new();
+            let mut word = String::new();
+            // What is said first is heard before anything is asked.
+            while !word.ends_with(says) {
+                heard.extend_from_slice(&receive.read_chunk(1000, true).await.unwrap().expect("more").bytes);
+                word = taken_apart(heard.clone()).1;
+            }
+            let long = "long ".repeat(50_000);
+            send.write_all(&frame(DATA, b"hello ")).await.unwrap();
+            send.write_all(&frame(0x21, b"nothing to anybody")).await.unwrap();
+            send.write_all(&frame(DATA, long.as_bytes())).await.unwrap();
+            send.finish().unwrap();
+            heard.extend(receive.read_to_end(10 << 20).await.unwrap());
+            let (status, content) = taken_apart(heard);
+            assert_eq!(status, "200");
+            assert!(content == format!("{says}hello {long}"), "{} bytes", content.len());
+        }
+    });
+}
+
+#[test]
+fn a_stream_that_was_switched_has_no_more_heads_and_ends_in_a_reset_where_it_is_broken_off() {
+    let running = Running::new(limits(), 1);
+    run(async {
+        let quic = running.quic(&endpoint()).await.unwrap();
+        let (mut send, mut receive) = quic.open_bi().await.unwrap();
+        send.write_all(&[connect(), frame(DATA, b"break")].concat()).await.unwrap();
+        let broken = receive.read_to_end(1000).await;
+        let reset = quinn::ReadToEndError::Read(quinn::ReadError::Reset(0x10fu32.into()));
+        assert_eq!(broken, Err(reset), "H3_CONNECT_ERROR");
+        let wrong = [connect(), frame(HEADERS, &section(&[("a", "b")]))].concat();
+        assert_eq!(exchange(&quic, &wrong).await, Err(0x105), "H3_FRAME_UNEXPECTED");
+    });
+}
+
+#[test]
+fn what_comes_after_the_content_reaches_the_handler_where_it_may_stand_there() {
+    let running = Running::new(limits(), 1);
+    run(async {
+        let quic = running.quic(&endpoint()).await.unwrap();
+        let post = || head(&[(":method", "POST"), (":path", "/last")]);
+        let trailers = |lines: &[(&str, &str)]| frame(HEADERS, &section(lines));
+        let content = frame(DATA, b"content");
+        for content in [&content[..], b""] {
+            let all = [&post(), content, &trailers(&[("x-last", "words")]), &frame(0x21, b"")].concat();
+            assert_eq!(taken_apart(exchange(&quic, &all).await.unwrap()).1, "words");
+        }
+        let wrong = [&post()[..], &content, &trailers(&[(":path", "/")])].concat();
+        assert_eq!(taken_apart(exchange(&quic, &wrong).await.unwrap()).1, "malformed");
+        assert_eq!(exchange(&quic, &[post(), trailers(&[("connection", "close")])].concat()).await, Err(0x10e));
+    });
+}

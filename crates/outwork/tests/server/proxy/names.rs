@@ -1,0 +1,158 @@
+//! Backends whose names are looked up: by their addresses, and as services.
+
+use serde_json::Value as Json;
+
+use super::backend::Backend;
+use super::dns::{Dns, Target};
+use super::site;
+use crate::binary::{Client, Place, get, json, until};
+use crate::refusals::fault;
+use crate::upgrade::Load;
+
+const SERVICE: &str = "_http._tcp.app.test";
+
+/// A place that passes everything on to a pool with one backend, by this name, which a name server knows.
+fn configure(place: &Place, dns: &Dns, url: &str, pool: &str) {
+    place.change(|text| {
+        let kept = text.split("# proxy").next().unwrap_or_default().to_owned();
+        format!(
+            "{kept}# proxy\n[[front.listener]]\naddress = '{0}:8080'\n[[front.route]]\npath = '/*'\nproxy = {{ pool = 'app' }}\n\
+             [[proxy.listener]]\nname = 'raw'\naddress = ['{0}:7000']\npool = 'raw'\n\
+             [proxy.resolver]\nservers = ['{1}']\ntimeout = '1s'\nattempts = 1\nmin_ttl = '100ms'\n\
+             [proxy.pool.raw]\nbackend = [{{ url = 'tcp+srv://{SERVICE}' }}]\n\
+             [proxy.pool.app]\nbackend = [{{ url = '{url}' }}]\n{pool}\n",
+            place.host(),
+            dns.address
+        )
+    });
+}
+
+/// Where a backend is one of a service, by this priority and weight.
+fn target(backend: &Backend, priority: u16, weight: u16) -> Target<'static> {
+    Target { priority, weight, port: backend.address.port(), host: "node.test" }
+}
+
+fn place_of(
+    names: [&'static str; 2],
+    targets: [(u16, u16); 2],
+    seconds: u32,
+    pool: &str,
+) -> (Place, Dns, [Backend; 2]) {
+    let mut place = Place::new();
+    let backends = names.map(|name| Backend::named(place.host(), name));
+    let dns = Dns::new(place.host());
+    dns.host("node.test", 60, place.host());
+    let given = [0, 1].map(|index| target(&backends[index], targets[index].0, targets[index].1));
+    dns.service(SERVICE, seconds, &given);
+    configure(&place, &dns, &format!("http+srv://{SERVICE}"), pool);
+    place.start();
+    (place, dns, backends)
+}
+
+fn answers(place: &Place, port: u16, count: usize) -> Vec<String> {
+    let mut client = Client::new(&format!("{}:{port}", place.host()));
+    (0..count).map(|_| super::body(&client.ask("GET /", "a.test")).to_owned()).collect()
+}
+
+/// What is shown of the members of the pool `app`.
+fn members(place: &Place) -> Vec<Json> {
+    let shown = json(&place.outwork(&["backends", "list", "--json"]));
+    let pools = shown.as_array().expect("pools");
+    let app = pools.iter().find(|pool| pool["pool"] == "app" || pool["name"] == "app").expect("the pool");
+    app["backends"].as_array().expect("members").clone()
+}
+
+#[test]
+fn a_service_is_given_by_the_hosts_and_ports_of_its_records_as_much_as_their_weights_say() {
+    let (place, _dns, [one, two]) = place_of(["one", "two"], [(10, 30), (10, 10)], 60, "");
+    let said = answers(&place, 8080, 8);
+    assert_eq!(said.iter().filter(|name| *name == "one").count(), 6, "{said:?}");
+    let members = members(&place);
+    let keys: Vec<&str> = members.iter().filter_map(|member| member["key"].as_str()).collect();
+    let key = |backend: &Backend| format!("http+srv://{SERVICE} at {}", backend.address);
+    assert!(keys.len() == 2 && [&one, &two].iter().all(|backend| keys.contains(&&*key(backend))), "{keys:?}");
+    // At layer 4, a connection stays with whom it got.
+    let said = answers(&place, 7000, 3);
+    assert!(said.iter().all(|name| *name == said[0] && ["one", "two"].contains(&&**name)), "{said:?}");
+}
+
+#[test]
+fn records_that_change_change_the_backends_once_they_no_longer_hold_and_no_request_is_lost() {
+    let (place, dns, [one, two]) = place_of(["routed", "routed"], [(0, 1), (0, 1)], 1, "");
+    let load = Load::begin(&format!("{}:8080", place.host()));
+    for round in 0..3 {
+        let (stays, goes) = if round % 2 == 0 { (&two, &one) } else { (&one, &two) };
+        dns.service(SERVICE, 1, &[target(stays, 0, 1)]);
+        until("the other to be left", || {
+            let before = goes.requests();
+            load.go_on(20);
+            goes.requests() == before
+        });
+        dns.service(SERVICE, 1, &[target(stays, 0, 1), target(goes, 0, 1)]);
+        let before = goes.requests();
+        until("the other to be back", || {
+            load.go_on(20);
+            goes.requests() > before
+        });
+    }
+    load.end();
+}
+
+#[test]
+fn while_a_name_server_fails_backends_are_where_they_were() {
+    let (place, dns, [one, _two]) = place_of(["one", "two"], [(0, 1), (0, 1)], 1, "");
+    dns.set_failing(true);
+    let failed = || {
+        let shown = get(&format!("http://{}:8067/metrics", place.host()), &[]);
+        let line = shown.lines().find_map(|line| line.strip_prefix("outwork_proxy_unresolved_total "));
+        line.map_or(0.0, |count| count.parse::<f64>().expect("a number"))
+    };
+    until("look-ups to fail", || failed() >= 4.0);
+    let said = answers(&place, 8080, 4);
+    assert_eq!(said.iter().filter(|name| *name == "one").count(), 2, "{said:?}");
+    dns.service(SERVICE, 1, &[target(&one, 0, 1)]);
+    dns.set_failing(false);
+    until("it to be heard again", || answers(&place, 8080, 4).iter().all(|name| name == "one"));
+}
+
+#[test]
+fn a_later_priority_is_used_once_those_of_the_first_are_gone() {
+    let check = "panic_threshold = 0\nhealth_check = { path = '/', interval = '20ms', fast_interval = '20ms' }";
+    let (place, _dns, [first, _later]) = place_of(["first", "later"], [(5, 1), (70, 1)], 60, check);
+    assert!(answers(&place, 8080, 6).iter().all(|name| name == "first"));
+    first.set_down(true);
+    until("the check to fail", || answers(&place, 8080, 4).iter().all(|name| name == "later"));
+    first.set_down(false);
+    until("the check to pass", || answers(&place, 8080, 4).iter().all(|name| name == "first"));
+}
+
+#[test]
+fn a_host_is_looked_up_again_once_its_address_no_longer_holds_and_localhost_needs_no_name_server() {
+    let (place, dns, [one, _two]) = place_of(["one", "two"], [(0, 1), (0, 1)], 60, "");
+    let elsewhere = Backend::named(place.host(), "here");
+    // Nobody is at the first address: it is another network's.
+    dns.host("app.test", 1, "127.255.255.254");
+    configure(&place, &dns, &format!("http://app.test:{}", elsewhere.address.port()), "");
+    place.must(&["reload"]);
+    until("it to be looked up", || get(&site(&place), &[]).contains(" 502 "));
+    dns.host("app.test", 60, place.host());
+    until("it to be looked up again", || get(&site(&place), &[]).ends_with("here"));
+    let asked = dns.asked();
+    let local = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    configure(&place, &dns, &format!("http://localhost:{}", local.port()), "");
+    place.must(&["reload"]);
+    until("it to be known", || {
+        members(&place).iter().any(|member| member["key"].as_str().is_some_and(|key| key.ends_with("at 127.0.0.1")))
+    });
+    assert_eq!(dns.asked(), asked, "/etc/hosts knows it, and nothing else is due");
+    drop(one);
+}
+
+#[test]
+fn what_is_no_service_and_what_cannot_be_asked_is_refused() {
+    let pool = |url: &str| format!("[proxy.pool.app]\nbackend = [{{ url = '{url}' }}]\n");
+    let (found, help) = fault(&pool("http+srv://_http._tcp.app.test:80"), "proxy.pool.app.backend[0].url");
+    assert!(found.contains("records") && help.contains("leave the port out"), "{found} {help}");
+    fault("[proxy.resolver]\nmin_ttl = '10m'\n", "proxy.resolver.min_ttl");
+    fault("[proxy.resolver]\nservers = ['0.0.0.0:53']\n", "proxy.resolver.servers[0]");
+}

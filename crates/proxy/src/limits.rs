@@ -1,0 +1,126 @@
+//! How much there may be of all pools together: requests, how fast they may begin, and connections to backends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use outwork_balance::Held;
+
+use crate::config::GlobalLimits;
+use crate::metrics::Absent;
+
+/// How fast something may happen: a generic cell rate, of all threads together.
+#[derive(Debug, Default)]
+pub(crate) struct Rate(AtomicU64);
+
+impl Rate {
+    /// Whether it may happen once more, where `burst` may at once, and so many in each second after that; 0 is no limit. `now` is since whenever.
+    pub(crate) fn admits(&self, now: Duration, per_second: u32, burst: u32) -> bool {
+        let Some(pause) = 1_000_000_000_u64.checked_div(per_second.into()) else { return true };
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let ahead = pause.saturating_mul(u64::from(burst.max(1)) - 1);
+        let next = |due: u64| {
+            let due = due.max(now);
+            (due - now <= ahead).then(|| due.saturating_add(pause))
+        };
+        self.0.fetch_update(Relaxed, Relaxed, next).is_ok()
+    }
+}
+
+/// What is under way of all pools and threads.
+#[derive(Debug, Default)]
+pub(crate) struct Everywhere {
+    limits: ArcSwap<GlobalLimits>,
+    requests: AtomicUsize,
+    connections: AtomicUsize,
+    rate: Rate,
+}
+
+/// A place among what is under way. It is given back with this.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    everywhere: Arc<Everywhere>,
+    of: fn(&Everywhere) -> &AtomicUsize,
+}
+
+impl Everywhere {
+    /// From now on there may be so much.
+    pub(crate) fn set(&self, limits: GlobalLimits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// A place for a request that begins now, which is since whenever.
+    pub(crate) fn request(self: &Arc<Self>, now: Duration) -> Result<Seat, Absent> {
+        let limits = self.limits.load();
+        let seat = self.seat(|all| &all.requests, limits.max_requests).ok_or(Absent::Everywhere)?;
+        let rate = limits.request_rate;
+        match self.rate.admits(now, rate, limits.request_burst.unwrap_or(rate)) {
+            true => Ok(seat),
+            false => Err(Absent::RateEverywhere),
+        }
+    }
+
+    /// One for a connection to a backend.
+    pub(crate) fn connection(self: &Arc<Self>) -> Result<Seat, Absent> {
+        let most = self.limits.load().max_backend_connections;
+        self.seat(|all| &all.connections, most).ok_or(Absent::ConnectionsEverywhere)
+    }
+
+    fn seat(self: &Arc<Self>, of: fn(&Self) -> &AtomicUsize, most: Option<u32>) -> Option<Seat> {
+        let before = of(self).fetch_add(1, Relaxed);
+        // Who is turned away gives back what it has taken.
+        let seat = Seat { everywhere: Arc::clone(self), of };
+        most.is_none_or(|most| before < most as usize).then_some(seat)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        (self.of)(&self.everywhere).fetch_sub(1, Relaxed);
+    }
+}
+
+/// Room for a connection to a backend, as long as this is there: among all of them, and among those of its pool.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) _everywhere: Seat,
+    pub(crate) _of_pool: Held,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_may_begin_at_once_and_so_many_in_each_second_after_that() {
+        let rate = Rate::default();
+        let admitted =
+            |at: u64, tries: usize| (0..tries).filter(|_| rate.admits(Duration::from_millis(at), 10, 3)).count();
+        assert_eq!(admitted(1_000, 10), 3);
+        assert_eq!((admitted(1_050, 10), admitted(1_100, 10), admitted(1_350, 10)), (0, 1, 2));
+        assert_eq!(admitted(60_000, 10), 3, "what was not used is not saved up");
+    }
+
+    #[test]
+    fn what_is_beyond_a_limit_is_refused_by_which_and_gives_back_what_it_took() {
+        let all = Arc::new(Everywhere::default());
+        all.set(GlobalLimits { max_requests: Some(1), max_backend_connections: Some(1), ..GlobalLimits::default() });
+        let one = all.request(Duration::ZERO).unwrap();
+        assert_eq!(all.request(Duration::ZERO).unwrap_err(), Absent::Everywhere);
+        let two = all.connection().unwrap();
+        assert_eq!(all.connection().unwrap_err(), Absent::ConnectionsEverywhere);
+        drop((one, two));
+        assert!(all.request(Duration::ZERO).is_ok() && all.connection().is_ok());
+        all.set(GlobalLimits { request_rate: 1, ..GlobalLimits::default() });
+        let _one = all.request(Duration::from_secs(5)).unwrap();
+        assert_eq!(all.request(Duration::from_secs(5)).unwrap_err(), Absent::RateEverywhere);
+        assert!(all.request(Duration::from_secs(6)).is_ok());
+    }
+
+    #[test]
+    fn without_a_rate_all_may_begin() {
+        let rate = Rate::default();
+        assert!((0..1000).all(|_| rate.admits(Duration::ZERO, 0, 0)));
+    }
+}
