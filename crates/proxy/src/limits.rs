@@ -50,10 +50,10 @@ impl Everywhere {
         self.limits.store(Arc::new(limits));
     }
 
-    /// A place for a request that begins now, which is since whenever.
-    pub(crate) fn request(self: &Arc<Self>, now: Duration) -> Result<Seat, Absent> {
+    /// A place for a request that begins now, which is since whenever; none is taken where there is no limit, for that every thread would write to one place.
+    pub(crate) fn request(self: &Arc<Self>, now: Duration) -> Result<Option<Seat>, Absent> {
         let limits = self.limits.load();
-        let seat = self.seat(|all| &all.requests, limits.max_requests).ok_or(Absent::Everywhere)?;
+        let seat = self.seat(|all| &all.requests, limits.max_requests).map_err(|()| Absent::Everywhere)?;
         let rate = limits.request_rate;
         match self.rate.admits(now, rate, limits.request_burst.unwrap_or(rate)) {
             true => Ok(seat),
@@ -62,16 +62,17 @@ impl Everywhere {
     }
 
     /// One for a connection to a backend.
-    pub(crate) fn connection(self: &Arc<Self>) -> Result<Seat, Absent> {
+    pub(crate) fn connection(self: &Arc<Self>) -> Result<Option<Seat>, Absent> {
         let most = self.limits.load().max_backend_connections;
-        self.seat(|all| &all.connections, most).ok_or(Absent::ConnectionsEverywhere)
+        self.seat(|all| &all.connections, most).map_err(|()| Absent::ConnectionsEverywhere)
     }
 
-    fn seat(self: &Arc<Self>, of: fn(&Self) -> &AtomicUsize, most: Option<u32>) -> Option<Seat> {
+    fn seat(self: &Arc<Self>, of: fn(&Self) -> &AtomicUsize, most: Option<u32>) -> Result<Option<Seat>, ()> {
+        let Some(most) = most else { return Ok(None) };
         let before = of(self).fetch_add(1, Relaxed);
         // Who is turned away gives back what it has taken.
         let seat = Seat { everywhere: Arc::clone(self), of };
-        most.is_none_or(|most| before < most as usize).then_some(seat)
+        if before < most as usize { Ok(Some(seat)) } else { Err(()) }
     }
 }
 
@@ -84,7 +85,7 @@ impl Drop for Seat {
 /// Room for a connection to a backend, as long as this is there: among all of them, and among those of its pool.
 #[derive(Debug)]
 pub(crate) struct Room {
-    pub(crate) _everywhere: Seat,
+    pub(crate) _everywhere: Option<Seat>,
     pub(crate) _of_pool: Held,
 }
 

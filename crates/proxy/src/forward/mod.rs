@@ -153,7 +153,7 @@ impl Proxied {
         let mut call = Call { head, origin, content, snapshot, local, announced, seat: Cell::default() };
         if !self.ours {
             match self.pool.admit(&call.snapshot) {
-                Ok(seat) => *call.seat.get_mut() = Some(seat),
+                Ok(seat) => *call.seat.get_mut() = seat,
                 Err(reason) => return self.refused(&call, reason),
             }
         }

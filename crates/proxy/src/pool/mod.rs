@@ -325,7 +325,7 @@ impl Pool {
     }
 
     /// A place for a request that begins now, or why there is none.
-    pub(crate) fn admit(&self, snapshot: &Snapshot) -> Result<Seat, Absent> {
+    pub(crate) fn admit(&self, snapshot: &Snapshot) -> Result<Option<Seat>, Absent> {
         let (now, limits) = (Duration::from_nanos(self.now().as_nanos()), &snapshot.settings.limits);
         if !self.rate.admits(now, limits.rate, limits.burst.unwrap_or(limits.rate)) {
             return Err(Absent::Rate);
