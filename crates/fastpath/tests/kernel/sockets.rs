@@ -49,7 +49,7 @@ fn pumped(site: &Site, mode: Mode, work: impl FnOnce() + Send) -> Pumped {
                 let port_settings = PortSettings { frames: 1024, copying: Copying::Always, ..PortSettings::default() };
                 let (mut ports, mut steered) = (vec![], vec![]);
                 for interface in ["c0", "b1", "b2", "b3"] {
-                    let mut steering = Steering::attach(interface, mode).unwrap();
+                    let mut steering = Steering::attach(interface, mode, 64).unwrap();
                     let port = AfXdp::open(interface, &port_settings).unwrap();
                     steering.steer(ours.iter().copied()).unwrap();
                     steering.give(0, &port).unwrap();
