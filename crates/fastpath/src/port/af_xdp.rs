@@ -9,7 +9,9 @@ use rustix::net::xdp::{
     SocketAddrXdp, SocketAddrXdpFlags, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING,
     XDP_UMEM_PGOFF_FILL_RING, XdpUmemReg, XdpUmemRegFlags,
 };
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, bind, recv, send, socket, sockopt};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with, sockopt,
+};
 
 use super::stack::Stack;
 use super::{Packet, Port};
@@ -118,8 +120,9 @@ impl AfXdp {
         };
         let index =
             crate::kernel::attach::index_of(interface).ok_or_else(|| PortError::Unknown(interface.to_owned()))?;
-        let socket =
-            socket(AddressFamily::XDP, SocketType::RAW, None).map_err(|error| refused("a socket")(error.into()))?;
+        // A process that is started from here, a successor among them, is not to have the queue.
+        let socket = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
+            .map_err(|error| refused("a socket")(error.into()))?;
         let chunks = Chunks::new(settings.frames, CHUNK).map_err(refused("memory"))?;
         let memory = XdpUmemReg {
             addr: chunks.address(),
