@@ -54,8 +54,13 @@ impl Rooms {
         Rooms { site, client, backends }
     }
 
-    /// Configures a listener of each protocol, with more of the section that is about acceleration.
+    /// Configures a listener of each protocol, with more of the section that is about acceleration, by all interfaces.
     fn configure(&self, acceleration: &str) {
+        self.configure_alone(&format!("interfaces = ['c0', 'b1', 'b2']\n{acceleration}"));
+    }
+
+    /// The same without interfaces.
+    fn configure_alone(&self, acceleration: &str) {
         let backends = |scheme| format!("[{{ url = '{scheme}://10.2.1.2:80' }}, {{ url = '{scheme}://10.2.2.2:80' }}]");
         let check = "{ interval = '50ms', timeout = '200ms', unhealthy_threshold = 1, healthy_threshold = 1";
         self.site.configure(&format!(
@@ -63,7 +68,7 @@ impl Rooms {
              [[proxy.listener]]\nname = 'datagrams'\nprotocol = 'udp'\naddress = ['{VIP}']\npool = 'udp'\nforwarding = 'nat'\n\
              [proxy.pool.tcp]\npolicy = 'ip_hash'\nbackend = {}\nhealth_check = {check} }}\n\
              [proxy.pool.udp]\npolicy = 'ip_hash'\nbackend = {}\nhealth_check = {check}, port = 80 }}\n\
-             [proxy.acceleration]\ninterfaces = ['c0', 'b1', 'b2']\n{acceleration}\n",
+             [proxy.acceleration]\n{acceleration}\n",
             backends("tcp"),
             backends("udp"),
         ));
@@ -112,6 +117,25 @@ impl Rooms {
     /// Which backends connections from all addresses lead to.
     fn met(&self) -> BTreeSet<u8> {
         SOURCES.map(|source| self.connect(source).1).collect()
+    }
+
+    /// Cuts a backend off, and waits until that is known.
+    fn lose_the_second_backend(&self) {
+        self.backends[1].ip("link set eth0 down");
+        wait_for(
+            "the backend to be found out",
+            || self.site.log(),
+            || self.site.log().contains("a backend is not healthy").then_some(()),
+        );
+        wait_for(
+            "the tables to follow",
+            || self.site.log(),
+            || {
+                let stats = self.site.json(&["backends", "list", "tcp"]);
+                let states = stats[0]["backends"].as_array().unwrap().clone();
+                states.iter().any(|backend| backend["state"] == "unhealthy").then_some(())
+            },
+        );
     }
 
     /// What a program of the kernel's runs as on an interface of the balancer.
@@ -225,21 +249,7 @@ fn serves(tiers: &str, word: &str) {
     }
 
     // Whoever fails its checks gets nobody new.
-    rooms.backends[1].ip("link set eth0 down");
-    wait_for(
-        "the backend to be found out",
-        || rooms.site.log(),
-        || rooms.site.log().contains("a backend is not healthy").then_some(()),
-    );
-    wait_for(
-        "the tables to follow",
-        || rooms.site.log(),
-        || {
-            let stats = rooms.site.json(&["backends", "list", "tcp"]);
-            let states = stats[0]["backends"].as_array().unwrap().clone();
-            states.iter().any(|backend| backend["state"] == "unhealthy").then_some(())
-        },
-    );
+    rooms.lose_the_second_backend();
     assert_eq!(rooms.met(), BTreeSet::from([0]));
     rooms.backends[1].ip("link set eth0 up");
     rooms.backends[1].ip("route add default via 10.2.2.1");
@@ -273,6 +283,72 @@ fn clients_are_served_by_sockets_of_af_xdp_and_backends_see_who_they_are() {
 #[test]
 fn clients_are_served_by_sockets_of_af_xdp_behind_the_driver_where_that_is_wanted() {
     serves("tiers = ['af_xdp']\nmode = 'skb'\naf_xdp = { batch = 16, frames = 512, spin = '50us' }", "af_xdp-skb");
+}
+
+/// Clients are served by ports of DPDK on virtual devices; addresses are those of the interfaces that stand for ports.
+#[cfg(feature = "dpdk")]
+#[test]
+fn clients_are_served_by_ports_of_dpdk_and_backends_see_who_they_are() {
+    let mut rooms = Rooms::new();
+    let vdevs = ["c0", "b1", "b2"].iter().zip(0..).map(|(name, at)| format!("'net_af_packet{at},iface={name}'"));
+    let vdevs: Vec<String> = vdevs.collect();
+    let dpdk = format!(
+        "{{ vdevs = [{}], port_mask = '0x7', interfaces = ['p0'], hugepages = false, memory = 256, frames = 2047, eal = ['--log-level=error'] }}",
+        vdevs.join(", ")
+    );
+    rooms.configure_alone(&format!("tiers = ['dpdk']\ndpdk = {dpdk}"));
+    rooms.site.start();
+    let links =
+        || String::from_utf8_lossy(&rooms.site.server.command("ip").arg("link").output().unwrap().stdout).into_owned();
+    assert!(["p0:", "dpdk1:", "dpdk2:"].iter().all(|name| links().contains(name)), "{}\n{}", links(), rooms.site.log());
+    // These devices leave all frames to the kernel as well, which is to have none of them: what is not by the way back is dropped, and nobody asks for neighbours.
+    for (old, new, net) in [("c0", "p0", "10.9.0"), ("b1", "dpdk1", "10.2.1"), ("b2", "dpdk2", "10.2.2")] {
+        rooms.site.server.ip(&format!("addr flush dev {old}"));
+        rooms.site.server.ip(&format!("link set {old} arp off"));
+        run(&rooms.site.server, "sysctl", &["-qw", &format!("net.ipv4.conf.{old}.rp_filter=1")]);
+        rooms.site.server.ip(&format!("addr add {net}.1/24 dev {new}"));
+    }
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    let asked: BTreeSet<u8> = SOURCES.map(|source| rooms.ask(source)).collect();
+    assert_eq!(asked, BTreeSet::from([0, 1]));
+    let (mut stream, _) = rooms.connect(10);
+    exchange(&mut stream, 100_000);
+    assert_eq!(rooms.site.json(&["rules"])[0]["tier"], "dpdk");
+    let told = rooms.site.json(&["tiers"]);
+    let tier = told["tiers"].as_array().unwrap().iter().find(|one| one["tier"] == "dpdk").unwrap().clone();
+    assert_eq!((&tier["in_use"], &tier["interfaces"]), (&true.into(), &serde_json::json!(["dpdk1", "dpdk2", "p0"])));
+    wait_for(
+        "packets to be counted",
+        || rooms.site.admin(&["stats", "proxy_fastpath"]),
+        || {
+            let stats = rooms.site.admin(&["stats", "proxy_fastpath_port"]);
+            let is_it = |line: &&str| ["received", "p0", "dpdk"].iter().all(|part| line.contains(part));
+            let count = stats.lines().find(is_it)?.split_whitespace().find_map(|word| word.parse::<f64>().ok())?;
+            (count > 10.0).then_some(())
+        },
+    );
+    // Whoever fails its checks gets nobody new, and what is told of sleep is taken up; the rest asks for a restart.
+    rooms.lose_the_second_backend();
+    assert_eq!(rooms.met(), BTreeSet::from([0]));
+    let (mut stream, _) = rooms.connect(10);
+    rooms.configure_alone(&format!("tiers = ['dpdk']\ndpdk = {}", dpdk.replace("{ ", "{ sleep = '1ms', ")));
+    rooms.site.admin(&["reload"]);
+    exchange(&mut stream, 5_000);
+    rooms.site.terminate();
+    let links =
+        || String::from_utf8_lossy(&rooms.site.server.command("ip").arg("link").output().unwrap().stdout).into_owned();
+    wait_for("interfaces to go", links, || (!links().contains("dpdk1") && !links().contains("p0:")).then_some(()));
+}
+
+#[cfg(not(feature = "dpdk"))]
+#[test]
+fn a_build_without_dpdk_says_so_and_takes_the_next_tier() {
+    let mut rooms = Rooms::new();
+    rooms.configure("tiers = ['dpdk', 'xdp']\ndpdk = { vdevs = ['net_null0'] }");
+    rooms.site.start();
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    assert_eq!(rooms.site.json(&["rules"])[0]["tier"], "xdp-native");
+    assert!(rooms.site.log().contains("this build has no DPDK"), "{}", rooms.site.log());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use outwork_fastpath::port::ways::Ways;
 use outwork_fastpath::{Mode, Settings, Sink};
 
 use super::held::{Got, Queues, Taken};
-use super::pump::{Forwarder, Idle};
+use super::pump::{First, Forwarder, Idle};
 use crate::config::ports as config;
 
 /// An interface, and how it is held.
@@ -55,16 +55,75 @@ impl Refusal {
 }
 
 impl Ports {
-    /// Tables, and a thread that has no ports yet.
-    pub(super) fn open(settings: Settings, af_xdp: &config::AfXdp, modes: &[Mode]) -> Result<Ports, String> {
+    /// Tables, and a thread that has no ports yet; what `first` does is done by it.
+    fn with(settings: Settings, idle: Idle, first: First) -> Result<Ports, String> {
         let tables = Userspace::new(settings).map_err(|error| error.to_string())?;
         let ways = Ways::open().map_err(|error| reasons(&error))?;
-        let stack = Stack::open().map_err(|error| reasons(&error))?;
-        let forwarder = Forwarder::start(tables.tables(), ways, idle(af_xdp))
-            .map_err(|error| format!("there is no thread for it: {error}"))?;
+        let forwarder = Forwarder::start(tables.tables(), ways, idle, first)?;
         let most = settings.sizes.services.saturating_add(settings.sizes.backends);
-        let (stack, own) = (Some(Arc::new(stack)), BTreeMap::new());
-        Ok(Ports { forwarder, tables, stack, own, settings: af_xdp.clone(), modes: modes.to_vec(), most })
+        let (stack, own, settings, modes) = (None, BTreeMap::new(), config::AfXdp::default(), Vec::new());
+        Ok(Ports { forwarder, tables, stack, own, settings, modes, most })
+    }
+
+    /// Sockets of AF_XDP, none of which is open yet.
+    pub(super) fn of_af_xdp(settings: Settings, af_xdp: &config::AfXdp, modes: &[Mode]) -> Result<Ports, String> {
+        let mut ports = Ports::with(settings, idle(af_xdp), Box::new(|| Ok(())))?;
+        ports.stack = Some(Arc::new(Stack::open().map_err(|error| reasons(&error))?));
+        (ports.settings, ports.modes) = (af_xdp.clone(), modes.to_vec());
+        Ok(ports)
+    }
+
+    /// Ports of DPDK, all of them open.
+    #[cfg(feature = "dpdk")]
+    pub(super) fn of_dpdk(settings: Settings, dpdk: &config::Dpdk) -> Result<Ports, String> {
+        use outwork_fastpath::port::Port as _;
+        use outwork_fastpath::port::dpdk::{DpdkPort, Environment, Shape, ports};
+
+        let environment = Environment {
+            hugepages: dpdk.hugepages,
+            memory: dpdk.memory,
+            cores: dpdk.cores.clone().unwrap_or_default(),
+            channels: dpdk.memory_channels,
+            pci: dpdk.pci.clone(),
+            vdevs: dpdk.vdevs.clone(),
+            further: dpdk.eal.clone(),
+        };
+        let first = move || environment.start().map_err(|error| error.to_string());
+        let mut own = Ports::with(settings, idle_of_dpdk(dpdk), Box::new(first))?;
+        let used = ports().into_iter().map(|(number, device)| (u32::from(number), device));
+        let used: Vec<_> = used.filter(|(number, _)| dpdk.port_mask.is_none_or(|mask| mask.has(*number))).collect();
+        if used.is_empty() {
+            return Err("DPDK has none of the ports that are to be used: look at pci, vdevs and port_mask".to_owned());
+        }
+        let descriptors = u16::try_from(dpdk.descriptors).unwrap_or(u16::MAX);
+        let shape = Shape { frames: dpdk.frames, descriptors, batch: dpdk.batch as usize };
+        for (nth, (number, device)) in used.into_iter().enumerate() {
+            let interface = dpdk.interface(nth, number);
+            let port = DpdkPort::open_for_kernel(&device, &interface, shape).map_err(|error| error.to_string())?;
+            let taken = Taken {
+                interface: interface.clone(),
+                got: Got::Dpdk,
+                tried: Vec::new(),
+                replaced: false,
+                stays: false,
+                concerns: concerns(Path::new("/proc"), &interface),
+                queues: Some(Queues { numbers: vec![0], copied: false, because: None }),
+            };
+            own.own.insert(interface, Own { index: port.interface(), taken });
+            own.forwarder.add(Box::new(port));
+        }
+        Ok(own)
+    }
+
+    /// Ports of DPDK, of which this build has none.
+    #[cfg(not(feature = "dpdk"))]
+    pub(super) fn of_dpdk(_: Settings, _: &config::Dpdk) -> Result<Ports, String> {
+        Err("this build has no DPDK: build it with `--features dpdk` and Debian's `libdpdk-dev`".to_owned())
+    }
+
+    /// Takes up what of DPDK's settings changes without a restart.
+    pub(super) fn set_dpdk(&self, dpdk: &config::Dpdk) {
+        self.forwarder.set(idle_of_dpdk(dpdk));
     }
 
     pub(super) fn sink(&mut self) -> &mut dyn Sink {
@@ -169,4 +228,8 @@ impl Ports {
 
 fn idle(settings: &config::AfXdp) -> Idle {
     Idle { spin: settings.spin, sleep: std::time::Duration::ZERO }
+}
+
+fn idle_of_dpdk(dpdk: &config::Dpdk) -> Idle {
+    Idle { spin: dpdk.spin, sleep: dpdk.sleep }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use outwork_fastpath::Fastpath;
@@ -20,6 +21,9 @@ const FAULT: Duration = Duration::from_millis(10);
 
 /// A port, whatever it is of.
 pub(super) type AnyPort = Box<dyn Port + Send>;
+
+/// What the thread does before anything else.
+pub(super) type First = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
 /// How long it looks on after the last frame, and how long it sleeps from look to look where no port says that it has frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,20 +53,41 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// Forwards by these tables and ways, in the network namespace that this is called in.
-    pub(super) fn start(tables: &Arc<Mutex<Tables>>, ways: Ways, idle: Idle) -> io::Result<Forwarder> {
+    /// Forwards by these tables and ways, in the network namespace that this is called in. What `first` does is done by its thread before anything else.
+    ///
+    /// # Errors
+    /// When there is no thread for it, or `first` fails.
+    pub(super) fn start(
+        tables: &Arc<Mutex<Tables>>,
+        ways: Ways,
+        idle: Idle,
+        first: First,
+    ) -> Result<Forwarder, String> {
+        let no_thread = |error: io::Error| format!("there is no thread for it: {error}");
+        let bell =
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| no_thread(error.into()))?;
         let common = Arc::new(Common {
             tables: Arc::clone(tables),
             pump: Mutex::new(Pump::new(Vec::new())),
             generation: AtomicU64::new(1),
             ends: AtomicBool::new(false),
-            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            bell,
             spin: AtomicU64::new(0),
             sleep: AtomicU64::new(0),
         });
-        let own = Arc::clone(&common);
-        let thread = std::thread::Builder::new().name("proxy-ports".to_owned()).spawn(move || own.run(&ways))?;
+        let (own, (told, outcome)) = (Arc::clone(&common), channel());
+        let run = move || {
+            let done = first();
+            let goes_on = done.is_ok();
+            // Who has gone does not wait.
+            let _ = told.send(done);
+            if goes_on {
+                own.run(&ways);
+            }
+        };
+        let thread = std::thread::Builder::new().name("proxy-ports".to_owned()).spawn(run).map_err(no_thread)?;
         let forwarder = Forwarder { common, thread: Some(thread) };
+        outcome.recv().unwrap_or_else(|_| Err("its thread has ended".to_owned()))?;
         forwarder.set(idle);
         Ok(forwarder)
     }

@@ -218,6 +218,7 @@ impl Work {
             (Some(Held::Ports(ports)), Some(Step::AfXdp { interfaces, modes, settings })) => {
                 ports.set(settings, modes, |name| interfaces.iter().any(|one| one == name));
             }
+            (Some(Held::Ports(ports)), Some(Step::Dpdk(dpdk))) => ports.set_dpdk(dpdk),
             _ => {}
         }
     }
@@ -246,11 +247,15 @@ impl Work {
         let held = match plan.steps.get(self.at) {
             Some(Step::Kernel(_)) => Held::Kernel(Box::new(self.open_kernel()?)),
             Some(Step::AfXdp { modes, settings, .. }) => {
-                let ports = Ports::open(plan.settings, settings, modes)?;
+                let ports = Ports::of_af_xdp(plan.settings, settings, modes)?;
                 tracing::info!("tables of user space are ready");
                 Held::Ports(ports)
             }
-            Some(Step::Dpdk(_)) => return Err("this build has no DPDK: build it with `--features dpdk`".to_owned()),
+            Some(Step::Dpdk(dpdk)) => {
+                let ports = Ports::of_dpdk(plan.settings, dpdk)?;
+                ports.taken().for_each(|taken| tell(&self.shared, taken));
+                Held::Ports(ports)
+            }
             None => return Err("no tier is named".to_owned()),
         };
         self.held = Some(held);

@@ -80,7 +80,8 @@ pub struct PortMask(u64);
 
 impl PortMask {
     /// Whether the port with this number is.
-    pub fn has(self, port: u32) -> bool {
+    #[cfg_attr(not(feature = "dpdk"), allow(dead_code))]
+    pub(crate) fn has(self, port: u32) -> bool {
         self.0.checked_shr(port).is_some_and(|rest| rest & 1 == 1)
     }
 }
@@ -158,6 +159,7 @@ fn dpdk(dpdk: &Dpdk, at: &mut At<'_>) {
     }
 }
 
+#[cfg_attr(not(feature = "dpdk"), allow(dead_code))]
 impl Dpdk {
     /// What the interface is called that stands for the port with this number, which is the `nth` of those that are used.
     pub(crate) fn interface(&self, nth: usize, port: u32) -> String {
