@@ -19,7 +19,7 @@ struct {
 /* By the queue of the interface. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, 64);
+	__uint(max_entries, 1024);
 	__type(key, __u32);
 	__type(value, __u32);
 } sockets SEC(".maps");
@@ -40,6 +40,29 @@ static __always_inline int enter_vlan(struct packet *p, __u16 tci, const struct 
 	return 1;
 }
 
+/*
+ * Whether the kernel would pass this on. What a backend says to this very machine (checks of its health, connections that sockets have made) is for sockets,
+ * though it comes from where answers to clients do.
+ */
+static __always_inline int leaves_again(struct xdp_md *ctx, const struct packet *p)
+{
+	struct bpf_fib_lookup fib = {};
+	long found;
+
+	fib.ifindex = p->ingress ? p->ingress : ctx->ingress_ifindex;
+	if (p->is_v6) {
+		fib.family = 10;
+		__builtin_memcpy(fib.ipv6_src, &p->key.source, 16);
+		__builtin_memcpy(fib.ipv6_dst, &p->key.destination, 16);
+	} else {
+		fib.family = 2;
+		fib.ipv4_src = p->key.source.words[3];
+		fib.ipv4_dst = p->key.destination.words[3];
+	}
+	found = bpf_fib_lookup(ctx, &fib, sizeof fib, 0);
+	return found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH;
+}
+
 SEC("xdp")
 int port_xdp(struct xdp_md *ctx)
 {
@@ -54,7 +77,7 @@ int port_xdp(struct xdp_md *ctx)
 	if (!bpf_map_lookup_elem(&ours, &vip)) {
 		vip.address = packet.key.source;
 		vip.port = packet.key.source_port;
-		if (packet.is_error || !bpf_map_lookup_elem(&ours, &vip))
+		if (packet.is_error || !bpf_map_lookup_elem(&ours, &vip) || !leaves_again(ctx, &packet))
 			return XDP_PASS;
 	}
 	/* Where nobody reads the queue, the kernel goes on. */
@@ -105,6 +128,14 @@ int port_way(struct xdp_md *ctx)
 		__builtin_memcpy(&question->next, fib.ipv6_dst, 16);
 	__builtin_memcpy(question->to, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(question->from, fib.smac, ETH_ALEN);
+	return XDP_PASS;
+}
+
+/* Run by hand on a frame that is the kernel's after all: it goes on as if it had come in by its interface. */
+SEC("xdp")
+int port_stack(struct xdp_md *ctx)
+{
+	(void)ctx;
 	return XDP_PASS;
 }
 

@@ -4,6 +4,9 @@
  *
  * Functions that can fail give a negative number; ow_dpdk_error says why in words.
  */
+#include <stdio.h>
+
+#include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
@@ -39,12 +42,42 @@ int ow_dpdk_find(const char *name)
 	return error ? failed(error) : port;
 }
 
-/* Sets a port up with one queue each way and memory for so many frames of 2048 octets, headroom aside. */
-int ow_dpdk_open(uint16_t port, const char *name, uint32_t frames, void **pool)
+/* The first port with this number or a higher one, and its name. */
+int ow_dpdk_next(uint16_t from, char *name)
+{
+	uint16_t port = rte_eth_find_next(from);
+
+	if (port >= RTE_MAX_ETHPORTS || rte_eth_dev_get_name_by_port(port, name))
+		return -1;
+	return port;
+}
+
+/* Makes a TAP that has the hardware address of a port, and says which port it is itself. */
+int ow_dpdk_tap(uint16_t port, const char *interface)
+{
+	struct rte_ether_addr own;
+	char name[32], arguments[128];
+	const uint8_t *mac = own.addr_bytes;
+	int error = rte_eth_macaddr_get(port, &own);
+
+	if (error)
+		return failed(error);
+	snprintf(name, sizeof name, "net_tap_ow%u", port);
+	snprintf(arguments, sizeof arguments, "iface=%s,mac=%02x:%02x:%02x:%02x:%02x:%02x", interface, mac[0], mac[1],
+		 mac[2], mac[3], mac[4], mac[5]);
+	error = rte_eal_hotplug_add("vdev", name, arguments);
+	return error ? failed(error) : ow_dpdk_find(name);
+}
+
+/*
+ * Sets a port up with one queue each way, so many descriptors for each, and memory for so many frames of 2048 octets, headroom aside. Frames to groups come as
+ * well: neighbours of IPv6 are asked for so.
+ */
+int ow_dpdk_open(uint16_t port, const char *name, uint32_t frames, uint16_t descriptors, void **pool)
 {
 	struct rte_eth_conf settings = { 0 };
 	struct rte_mempool *memory;
-	uint16_t received = 512, sent = 512;
+	uint16_t received = descriptors, sent = descriptors;
 	int error, socket = rte_eth_dev_socket_id(port);
 
 	memory = rte_pktmbuf_pool_create(name, frames, CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, socket);
@@ -60,13 +93,22 @@ int ow_dpdk_open(uint16_t port, const char *name, uint32_t frames, void **pool)
 		error = rte_eth_tx_queue_setup(port, 0, sent, socket, NULL);
 	if (!error)
 		error = rte_eth_dev_start(port);
-	return error ? failed(error) : 0;
+	if (error)
+		return failed(error);
+	rte_eth_allmulticast_enable(port);
+	return 0;
 }
 
+/* The device goes with its port: another process can have it then. */
 void ow_dpdk_close(uint16_t port)
 {
+	struct rte_eth_dev_info info;
+	int known = !rte_eth_dev_info_get(port, &info);
+
 	rte_eth_dev_stop(port);
 	rte_eth_dev_close(port);
+	if (known && info.device)
+		rte_dev_remove(info.device);
 }
 
 void ow_dpdk_forget(void *pool)

@@ -16,7 +16,10 @@ use outwork_balance::{Health, MemberSettings, Policy, Pool, PoolSettings};
 use outwork_engine::{Rng, Time};
 use outwork_fastpath::forward::{Frame, Hop, Query, forward};
 use outwork_fastpath::tables::Tables;
-use outwork_fastpath::{Apply, Fastpath, Mode, Protocol, Registry, ServiceSettings, Settings, Sizes, Tier, Vip, Way};
+use outwork_fastpath::{
+    Apply, ControlPlane as _, Fastpath, Mode, Protocol, Registry, ServiceSettings, Settings, Sink as _, Sizes, Tier,
+    Vip, Way,
+};
 use outwork_wire::MacAddr;
 
 const TIERS: [Tier; 2] = [Tier::Xdp(Mode::Native), Tier::Tc];

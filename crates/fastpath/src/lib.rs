@@ -29,6 +29,7 @@ mod frames;
 
 pub use kernel::{Attached, Fastpath, Found, Mode, Tier};
 pub use layout::{Protocol, Reason, Vip, Way};
+pub use registry::plane::{ControlPlane, Sink};
 pub use registry::{Apply, Registry, Write};
 pub use settings::{ServiceSettings, Settings, Sizes};
 pub use sys::bpf::Ran;

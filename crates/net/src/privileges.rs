@@ -13,6 +13,8 @@ pub enum Capability {
     NetAdmin = 12,
     /// Open packet sockets, on interfaces that appear later.
     NetRaw = 13,
+    /// Share more memory with the kernel than `RLIMIT_MEMLOCK` allows.
+    IpcLock = 14,
     /// Have the kernel look less closely at programs that it is given.
     Perfmon = 38,
     /// Give the kernel programs, and tables for them.

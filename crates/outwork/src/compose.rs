@@ -101,7 +101,7 @@ fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Re
     if let Some(user) = &settings.process.user {
         let mut keep = vec![Capability::NetRaw, Capability::NetBindService, Capability::NetAdmin];
         if !settings.proxy.acceleration.tiers.is_empty() {
-            keep.extend([Capability::Bpf, Capability::Perfmon]);
+            keep.extend([Capability::Bpf, Capability::Perfmon, Capability::IpcLock]);
         }
         privileges::drop_to(user, &keep).with_context(|| format!("process.user = {user:?}"))?;
     }

@@ -324,7 +324,7 @@ pub fn reasons(error: &dyn std::error::Error) -> String {
 }
 
 /// What is in the way of forwarding by this interface, by the files of `procfs`.
-pub(crate) fn concerns(procfs: &Path, interface: &str) -> Vec<String> {
+pub fn concerns(procfs: &Path, interface: &str) -> Vec<String> {
     ["ipv4", "ipv6"]
         .iter()
         .filter_map(|family| {

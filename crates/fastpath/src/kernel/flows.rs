@@ -7,6 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::Fastpath;
 use crate::layout::{Flow, FlowKey};
+use crate::tables::Swept;
 
 /// Entries of a slice.
 const SLICE: usize = 4096;
@@ -18,24 +19,9 @@ pub(super) struct Sweep {
     swept: Swept,
 }
 
-/// What a sweep has found by now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Swept {
-    /// Flows that go on.
-    pub flows: u64,
-    /// Entries that were over and have been taken out.
-    pub removed: u64,
-    /// Whether the whole table has been looked at: the next slice begins anew.
-    pub whole: bool,
-}
-
 impl Fastpath {
-    /// Looks at the next few thousand entries of the table of flows and takes out those that are over: silent for too long, or of a backend that is gone. Says
-    /// what has been found since the sweep began. `now` is the kernel's time ([`Fastpath::kernel_time`]).
-    ///
-    /// # Errors
-    /// When the kernel does not go on.
-    pub fn sweep(&mut self, now: Time) -> io::Result<Swept> {
+    /// See [`crate::registry::plane::Sink::sweep`].
+    pub(super) fn sweep_slice(&mut self, now: Time) -> io::Result<Swept> {
         if self.sweep.cursor.is_none() {
             self.sweep.swept = Swept::default();
         }

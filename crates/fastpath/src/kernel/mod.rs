@@ -1,10 +1,10 @@
-//! The tier in the kernel: programs and maps loaded, kept and let go by `aya`, and the control plane's writes carried out on them.
+//! The tier in the kernel: programs and maps loaded, kept and let go by `aya`, and the control plane's writes carried out on them ([`Sink`]).
 //!
 //! - `object`: the programs, as they were compiled into this crate.
 //! - `maps`: the tables as maps.
 //! - `pins`: where they outlive the process.
 //! - [`attach`]: how a program gets hold of an interface.
-//! - [`statistics`]: what was counted.
+//! - `statistics`: what was counted.
 //! - `flows`: what goes on; what is over is taken out.
 //! - [`neighbours`]: next hops that nobody has asked for yet.
 
@@ -14,23 +14,21 @@ mod maps;
 pub mod neighbours;
 pub(crate) mod object;
 mod pins;
-pub mod statistics;
+mod statistics;
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use outwork_balance::Pool;
 use outwork_engine::Time;
 
-use crate::layout::{Link, Vip};
-use crate::registry::{Apply, Registry, RegistryError, Write};
-use crate::settings::{ServiceSettings, Settings, SizeError, Sizes};
+use crate::layout::{BackendTally, Neighbour, Reason, ServiceTally, Tally};
+use crate::registry::plane::{ChangeError, Sink};
+use crate::registry::{Apply, Registry, Write};
+use crate::settings::{Settings, SizeError, Sizes};
 use crate::sys::bpf::{self, Ran};
-use crate::tables::Prefix;
+use crate::tables::Swept;
 use attach::Attachment;
 pub use attach::{AttachError, Attached, Mode, Tier};
-pub use flows::Swept;
 use maps::Maps;
 pub use object::{Unavailable, available};
 use pins::Pins;
@@ -76,22 +74,6 @@ pub enum OpenError {
     Map {
         /// The map.
         map: &'static str,
-        /// Why.
-        error: io::Error,
-    },
-}
-
-/// Why something that was decided is not done.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// It cannot be.
-    #[error(transparent)]
-    Refused(#[from] RegistryError),
-    /// The kernel did not take a write. It and those after it are tried again with the next change.
-    #[error("the kernel did not take {what}: {error}; it is tried again with the next change")]
-    Write {
-        /// The write.
-        what: String,
         /// Why.
         error: io::Error,
     },
@@ -184,83 +166,6 @@ impl Fastpath {
         Ok((Fastpath { ebpf, maps, registry, pins, attachments: vec![], sweep, undone: vec![] }, found))
     }
 
-    /// What is decided by.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
-    /// See [`Registry::serve`].
-    ///
-    /// # Errors
-    /// When it cannot be, and nothing has changed; or when the kernel does not take it.
-    pub fn serve(
-        &mut self,
-        vip: Vip,
-        settings: ServiceSettings,
-        pool: &Pool,
-        address: impl Fn(&str) -> Option<SocketAddr>,
-        now: Time,
-    ) -> Result<(), ChangeError> {
-        let writes = self.registry.serve(vip, settings, pool, address, now)?;
-        self.carry_out(&writes)
-    }
-
-    /// Sends nobody new to a backend that has just failed: a single store. [`Fastpath::serve`] makes the table anew afterwards. Says whether it was news.
-    ///
-    /// # Errors
-    /// When the kernel does not take it.
-    pub fn fail(&mut self, vip: &Vip, at: SocketAddr) -> Result<bool, ChangeError> {
-        match self.registry.fail(vip, at) {
-            Some(write) => self.carry_out(&[write]).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    /// See [`Registry::withdraw`].
-    ///
-    /// # Errors
-    /// When there is no such service, or the kernel does not take it.
-    pub fn withdraw(&mut self, vip: &Vip) -> Result<(), ChangeError> {
-        let writes = self.registry.withdraw(vip)?;
-        self.carry_out(&writes)
-    }
-
-    /// See [`Registry::retain`].
-    ///
-    /// # Errors
-    /// When the kernel does not take it.
-    pub fn retain(&mut self, wanted: impl Fn(&Vip) -> bool) -> Result<(), ChangeError> {
-        let writes = self.registry.retain(wanted);
-        self.carry_out(&writes)
-    }
-
-    /// See [`Registry::deny`].
-    ///
-    /// # Errors
-    /// When they are too many, and nothing has changed; or when the kernel does not take it.
-    pub fn deny(&mut self, wanted: impl IntoIterator<Item = Prefix>) -> Result<(), ChangeError> {
-        let writes = self.registry.deny(wanted)?;
-        self.carry_out(&writes)
-    }
-
-    /// See [`Registry::link`].
-    ///
-    /// # Errors
-    /// When the kernel does not take it.
-    pub fn link(&mut self, wanted: impl IntoIterator<Item = (u32, Link)>) -> Result<(), ChangeError> {
-        let writes = self.registry.link(wanted);
-        self.carry_out(&writes)
-    }
-
-    /// See [`Registry::set`].
-    ///
-    /// # Errors
-    /// When the kernel does not take it.
-    pub fn set(&mut self, settings: Settings) -> Result<(), ChangeError> {
-        let writes = self.registry.set(settings);
-        self.carry_out(&writes)
-    }
-
     /// Says what time it is, where programs do not look for themselves ([`Fastpath::open_with_clock`]).
     pub fn set_clock(&self, now: Time) {
         self.maps.set_clock(now);
@@ -291,6 +196,16 @@ impl Fastpath {
             self.attachments.iter_mut().for_each(Attachment::keep);
         }
     }
+}
+
+impl Sink for Fastpath {
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    fn registry_mut(&mut self) -> &mut Registry {
+        &mut self.registry
+    }
 
     fn carry_out(&mut self, writes: &[Write]) -> Result<(), ChangeError> {
         let mut writes: Vec<Write> = self.undone.drain(..).chain(writes.iter().cloned()).collect();
@@ -303,6 +218,29 @@ impl Fastpath {
             }
         }
         Ok(())
+    }
+
+    fn tally(&self, reason: Reason) -> io::Result<Tally> {
+        Ok(self.maps.tally(reason)?.into_iter().fold(Tally::default(), Tally::plus))
+    }
+
+    fn service_tally(&self, number: u32) -> io::Result<ServiceTally> {
+        Ok(self.maps.service_tally(number)?.into_iter().fold(ServiceTally::default(), ServiceTally::plus))
+    }
+
+    fn backend_tally(&self, number: u32) -> io::Result<BackendTally> {
+        Ok(self.maps.backend_tally(number)?.into_iter().fold(BackendTally::default(), BackendTally::plus))
+    }
+
+    fn take_wanted(&self, most: usize) -> io::Result<Vec<Neighbour>> {
+        let map = self.maps.wanted()?;
+        let wanted: Vec<Neighbour> = map.entries()?.into_iter().map(|(neighbour, _)| neighbour).take(most).collect();
+        wanted.iter().try_for_each(|neighbour| map.remove(neighbour).map(drop))?;
+        Ok(wanted)
+    }
+
+    fn sweep(&mut self, now: Time) -> io::Result<Swept> {
+        self.sweep_slice(now)
     }
 }
 

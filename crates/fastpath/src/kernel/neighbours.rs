@@ -7,7 +7,6 @@ use rustix::fd::OwnedFd;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, SendFlags, SocketType, sendto, socket};
 
-use super::Fastpath;
 use crate::layout::Neighbour;
 
 /// `RTM_NEWNEIGH`: an entry of the table of neighbours.
@@ -18,25 +17,6 @@ const REQUEST_CREATE: u16 = 0x001 | 0x400;
 const USE: u8 = 0x01;
 /// `NDA_DST`: the attribute with its address.
 const DESTINATION: u16 = 1;
-/// Next hops that one call sees to.
-const MOST: usize = 256;
-
-impl Fastpath {
-    /// Has the kernel ask for next hops that packets were dropped or passed for since the last call. Says how many. To be called every few milliseconds.
-    ///
-    /// # Errors
-    /// When the kernel does not take it.
-    pub fn resolve_neighbours(&self) -> io::Result<usize> {
-        let map = self.maps.wanted()?;
-        let wanted = map.entries()?;
-        let wanted: Vec<Neighbour> = wanted.into_iter().map(|(neighbour, _)| neighbour).take(MOST).collect();
-        for neighbour in &wanted {
-            map.remove(neighbour)?;
-        }
-        resolve(&wanted).map(|()| wanted.len())
-    }
-}
-
 /// Has the kernel ask for these, in the network namespace that it is called in.
 ///
 /// # Errors

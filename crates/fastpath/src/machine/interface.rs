@@ -58,6 +58,12 @@ pub enum Works {
     Perhaps(String),
 }
 
+/// Queues by which frames come in by an interface, by the files of `sysfs`; 0 where there is none.
+pub fn receive_queues(interface: &str) -> u32 {
+    let directory = Roots::default().sysfs.join("class/net").join(interface).join("queues");
+    u32::try_from(names(&directory).iter().filter(|queue| queue.starts_with("rx-")).count()).unwrap_or(u32::MAX)
+}
+
 /// An interface.
 #[derive(Debug, Clone)]
 pub struct Interface {

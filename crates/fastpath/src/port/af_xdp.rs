@@ -2,13 +2,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::net::xdp::{
     SocketAddrXdp, SocketAddrXdpFlags, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING,
     XDP_UMEM_PGOFF_FILL_RING, XdpUmemReg, XdpUmemRegFlags,
 };
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, bind, recv, send, socket, sockopt};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with, sockopt,
+};
 
+use super::stack::Stack;
 use super::{Packet, Port};
 use crate::sys::ring::{Chunks, Descriptor, Ring};
 
@@ -16,6 +21,10 @@ use crate::sys::ring::{Chunks, Descriptor, Ring};
 const CHUNK: usize = 4096;
 /// Frames that one system call makes the kernel send at most, where it copies.
 const BUDGET: usize = 32;
+/// Frames that are given to the kernel's stack in a turn: it takes far longer than to forward them.
+const GIVEN: usize = 32;
+/// How long a queue is waited for that another socket had until now: the kernel takes a moment to let go of it.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// Whether frames are copied between the card's memory and ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -83,7 +92,11 @@ pub struct AfXdp {
     chunks: Chunks,
     free: Vec<u32>,
     interface: u32,
+    queue: u32,
     batch: usize,
+    stack: Option<Arc<Stack>>,
+    /// Frames that may be given to it in this turn.
+    allowance: usize,
     /// Why frames are copied though that was not wanted.
     copied_because: Option<String>,
 }
@@ -107,8 +120,9 @@ impl AfXdp {
         };
         let index =
             crate::kernel::attach::index_of(interface).ok_or_else(|| PortError::Unknown(interface.to_owned()))?;
-        let socket =
-            socket(AddressFamily::XDP, SocketType::RAW, None).map_err(|error| refused("a socket")(error.into()))?;
+        // A process that is started from here, a successor among them, is not to have the queue.
+        let socket = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)
+            .map_err(|error| refused("a socket")(error.into()))?;
         let chunks = Chunks::new(settings.frames, CHUNK).map_err(refused("memory"))?;
         let memory = XdpUmemReg {
             addr: chunks.address(),
@@ -139,10 +153,29 @@ impl AfXdp {
         let copied_because = bound(&socket, index, settings).map_err(refused("the queue"))?;
         let free = (0..size).rev().collect();
         let batch = settings.batch.clamp(1, size as usize);
-        let mut port =
-            AfXdp { fill, completion, rx, tx, socket, chunks, free, interface: index, batch, copied_because };
+        let (interface, queue, stack, allowance) = (index, settings.queue, None, GIVEN);
+        let mut port = AfXdp {
+            fill,
+            completion,
+            rx,
+            tx,
+            socket,
+            chunks,
+            free,
+            interface,
+            queue,
+            batch,
+            stack,
+            allowance,
+            copied_because,
+        };
         port.refill();
         Ok(port)
+    }
+
+    /// The same port, which gives the kernel's stack what is the kernel's to see to, as far as that is not too much at once.
+    pub fn with_stack(self, stack: Option<Arc<Stack>>) -> AfXdp {
+        AfXdp { stack, ..self }
     }
 
     /// Why frames are copied though that was not wanted, where they are.
@@ -177,8 +210,16 @@ impl AfXdp {
 /// Binds the socket. Says why frames are copied, where they are and might not have been.
 fn bound(socket: &OwnedFd, interface: u32, settings: &PortSettings) -> io::Result<Option<String>> {
     let bind = |flags| {
-        let flags = flags | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP;
-        bind(socket, &SocketAddrXdp::new(flags, interface, settings.queue)).map_err(io::Error::from)
+        let address = SocketAddrXdp::new(flags | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP, interface, settings.queue);
+        let began = Instant::now();
+        loop {
+            match bind(socket, &address) {
+                Err(rustix::io::Errno::BUSY) if began.elapsed() < BUSY => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                bound => return bound.map_err(io::Error::from),
+            }
+        }
     };
     match settings.copying {
         Copying::Always => bind(SocketAddrXdpFlags::XDP_COPY).map(|()| None),
@@ -204,8 +245,13 @@ impl Port for AfXdp {
     }
 
     fn rx_burst(&mut self, into: &mut Vec<Packet>) -> io::Result<usize> {
+        self.allowance = GIVEN;
         self.reclaim();
         self.refill();
+        if self.tx.holds() && self.tx.wants_wakeup() {
+            // The kernel had no room for some of what was to leave.
+            again(send(&self.socket, &[], SendFlags::DONTWAIT).map(|_| ()))?;
+        }
         if self.fill.wants_wakeup() {
             again(recv(&self.socket, &mut [0u8; 0], RecvFlags::DONTWAIT).map(|_| ()))?;
         }
@@ -250,13 +296,29 @@ impl Port for AfXdp {
     fn release(&mut self, chunk: u32) {
         self.free.push(chunk);
     }
+
+    fn give_back(&mut self, packet: Packet) -> bool {
+        let range = packet.start as usize..(packet.start + packet.length) as usize;
+        let stack = self.stack.as_ref().filter(|_| self.allowance > 0);
+        let frame = self.chunks.chunk(packet.chunk).and_then(|chunk| chunk.get(range));
+        let given = stack.zip(frame).is_some_and(|(stack, frame)| {
+            self.allowance -= 1;
+            stack.give(frame, self.interface, self.queue).is_ok()
+        });
+        self.free.push(packet.chunk);
+        given
+    }
+
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
+    }
 }
 
-/// What is not done now is done with the next call.
+/// What is not done now is done with the next call, and an interface that is switched off or gone has nothing.
 fn again(result: rustix::io::Result<()>) -> io::Result<()> {
     use rustix::io::Errno;
     match result {
-        Err(Errno::AGAIN | Errno::BUSY | Errno::NOBUFS | Errno::INTR) | Ok(()) => Ok(()),
+        Err(Errno::AGAIN | Errno::BUSY | Errno::NOBUFS | Errno::INTR | Errno::NETDOWN | Errno::NXIO) | Ok(()) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

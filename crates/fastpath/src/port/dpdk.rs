@@ -25,7 +25,7 @@ pub struct Environment {
 impl Environment {
     /// The arguments that say so.
     pub fn arguments(&self) -> Vec<String> {
-        let mut arguments = vec!["outwork".to_owned(), "--no-telemetry".to_owned()];
+        let mut arguments = ["outwork", "--no-telemetry"].map(str::to_owned).to_vec();
         let mut add = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
         if !self.cores.is_empty() {
             add("-l", self.cores.clone());
@@ -38,13 +38,15 @@ impl Environment {
         }
         self.pci.iter().for_each(|device| add("-a", device.clone()));
         arguments.extend(self.vdevs.iter().map(|device| format!("--vdev={device}")));
-        arguments.extend((!self.hugepages).then(|| "--no-huge".to_owned()));
+        // Nothing is left in files, which a process that takes the place of this one would find.
+        let memory: &[&str] = if self.hugepages { &["--in-memory"] } else { &["--no-huge", "--no-shconf"] };
+        arguments.extend(memory.iter().map(|argument| (*argument).to_owned()));
         arguments.extend(self.pci.is_empty().then(|| "--no-pci".to_owned()));
         arguments.extend(self.further.iter().cloned());
         arguments
     }
 
-    /// Sets it up. Devices are found in the network namespace of the thread that calls.
+    /// Sets it up. Devices are found in the network namespace of the thread that calls, which runs on the first of `cores` from then on.
     ///
     /// # Errors
     /// When DPDK refuses, or it was set up before.
@@ -54,6 +56,22 @@ impl Environment {
             None => Err(DpdkError::Twice),
         }
     }
+}
+
+/// All ports of the environment: their numbers, and the devices that they are of.
+pub fn ports() -> Vec<(u16, String)> {
+    dpdk::ports()
+}
+
+/// How large a port is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Frames that it has memory for.
+    pub frames: u32,
+    /// Descriptors of its queue, each way.
+    pub descriptors: u16,
+    /// Frames of a burst.
+    pub batch: usize,
 }
 
 /// Why there is no port.
@@ -83,23 +101,51 @@ pub enum DpdkError {
 /// A port of DPDK.
 #[derive(Debug)]
 pub struct DpdkPort {
-    /// Frames in the caller's hands, by the number that they are known by here. They go before the device.
+    /// Frames in the caller's hands, by the number that they are known by here. They go before the devices.
     held: Vec<Option<Buffer>>,
     free: Vec<u32>,
+    /// The TAP that stands for the port.
+    kernel: Option<Device>,
     device: Device,
     interface: u32,
     batch: usize,
 }
 
 impl DpdkPort {
-    /// The port of a device, with memory for so many frames. `interface` is the index that routes know it by.
+    /// The port of a device. `interface` is the index that routes know it by.
     ///
     /// # Errors
     /// When DPDK has no such device or cannot set it up.
-    pub fn open(device: &str, interface: u32, frames: u32, batch: usize) -> Result<DpdkPort, DpdkError> {
+    pub fn open(device: &str, interface: u32, shape: Shape) -> Result<DpdkPort, DpdkError> {
         let refused = |why| DpdkError::Device { device: device.to_owned(), why };
-        let opened = Device::open(device, frames).map_err(refused)?;
-        Ok(DpdkPort { held: vec![], free: vec![], device: opened, interface, batch: batch.max(1) })
+        let opened = Device::open(device, shape.frames, shape.descriptors).map_err(refused)?;
+        let (held, free, batch) = (vec![], vec![], shape.batch.max(1));
+        Ok(DpdkPort { held, free, kernel: None, device: opened, interface, batch })
+    }
+
+    /// The port of a device, with an interface of the kernel's, made here, that stands for it: routes are that one's, and frames that are not passed on go
+    /// there and come from there.
+    ///
+    /// # Errors
+    /// When DPDK has no such device or cannot set it up, or there is no such interface to be had.
+    pub fn open_for_kernel(device: &str, interface: &str, shape: Shape) -> Result<DpdkPort, DpdkError> {
+        let refused = |why| DpdkError::Device { device: device.to_owned(), why };
+        let mut port = DpdkPort::open(device, 0, shape)?;
+        let tap = port.device.tap(interface, shape.frames, shape.descriptors);
+        port.kernel = Some(tap.map_err(|why| refused(format!("the TAP `{interface}`: {why}")))?);
+        let index = crate::kernel::attach::index_of(interface);
+        port.interface = index.ok_or_else(|| refused(format!("there is no interface `{interface}` beside it")))?;
+        Ok(port)
+    }
+
+    /// Sends off what the kernel has for the wire.
+    fn relay(&mut self) {
+        let Some(kernel) = &mut self.kernel else { return };
+        let mut frames = vec![];
+        kernel.receive(self.batch, |buffer| frames.push(buffer));
+        if !frames.is_empty() {
+            self.device.send(&mut frames);
+        }
     }
 }
 
@@ -123,6 +169,7 @@ impl Port for DpdkPort {
     }
 
     fn rx_burst(&mut self, into: &mut Vec<Packet>) -> std::io::Result<usize> {
+        self.relay();
         let (held, free) = (&mut self.held, &mut self.free);
         let count = self.device.receive(self.batch, |buffer| {
             let (start, length) = buffer.span();
@@ -166,6 +213,14 @@ impl Port for DpdkPort {
             self.free.push(chunk);
         }
     }
+
+    fn give_back(&mut self, packet: Packet) -> bool {
+        let Some(mut buffer) = self.held.get_mut(packet.chunk as usize).and_then(Option::take) else { return false };
+        self.free.push(packet.chunk);
+        let Some(kernel) = &mut self.kernel else { return false };
+        buffer.set_span(packet.start, packet.length);
+        kernel.send(&mut vec![buffer]) == 1
+    }
 }
 
 #[cfg(test)]
@@ -175,7 +230,8 @@ mod tests {
     #[test]
     fn what_the_owner_says_is_what_dpdk_is_told() {
         let virtual_only = Environment { memory: 256, vdevs: vec!["net_null0".to_owned()], ..Environment::default() };
-        let expected = ["outwork", "--no-telemetry", "-m", "256", "--vdev=net_null0", "--no-huge", "--no-pci"];
+        let expected =
+            ["outwork", "--no-telemetry", "-m", "256", "--vdev=net_null0", "--no-huge", "--no-shconf", "--no-pci"];
         assert_eq!(virtual_only.arguments(), expected);
         let card = Environment {
             hugepages: true,
@@ -184,6 +240,7 @@ mod tests {
             pci: vec!["0000:02:00.0".to_owned()],
             ..Environment::default()
         };
-        assert_eq!(card.arguments(), ["outwork", "--no-telemetry", "-l", "4-7", "-n", "4", "-a", "0000:02:00.0"]);
+        let expected = ["outwork", "--no-telemetry", "-l", "4-7", "-n", "4", "-a", "0000:02:00.0", "--in-memory"];
+        assert_eq!(card.arguments(), expected);
     }
 }

@@ -4,18 +4,22 @@
 //! - `dpdk`: ports of DPDK, with the feature of that name.
 //! - [`steering`]: which frames the kernel gives to them.
 //! - [`ways`]: the kernel's routes, asked for and remembered.
+//! - [`stack`]: the way back to the kernel.
+//! - [`userspace`]: the tables of a pump, with their control plane.
 //!
-//! What the engine would leave to the kernel does not come back to it from here: steering keeps away what is not ours, and of the rest (a neighbour that is not
-//! known, a packet that is out of hops) it is counted and dropped. Who has a pump has the kernel ask for neighbours
-//! ([`crate::kernel::neighbours::resolve`] of [`Tables::take_wanted`]).
+//! Steering keeps away what is not ours. What the engine leaves to the kernel of the rest (a neighbour that is not known, a packet that is out of hops, a service
+//! without a backend) a port gives back to it, as far as it can ([`Port::give_back`]).
 
 pub mod af_xdp;
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
+pub mod stack;
 pub mod steering;
+pub mod userspace;
 pub mod ways;
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use outwork_engine::Time;
 
@@ -60,6 +64,51 @@ pub trait Port {
 
     /// Gives a chunk back.
     fn release(&mut self, chunk: u32);
+
+    /// Has the kernel go on with a frame, as if it had come in by this interface, and gives its chunk back. Says whether the kernel has it.
+    fn give_back(&mut self, packet: Packet) -> bool {
+        self.release(packet.chunk);
+        false
+    }
+
+    /// What is ready to read when frames wait; `None` where only looking tells.
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+impl<P: Port + ?Sized> Port for Box<P> {
+    fn interface(&self) -> u32 {
+        (**self).interface()
+    }
+
+    fn rx_burst(&mut self, into: &mut Vec<Packet>) -> io::Result<usize> {
+        (**self).rx_burst(into)
+    }
+
+    fn tx_burst(&mut self, from: &mut Vec<Packet>) -> io::Result<usize> {
+        (**self).tx_burst(from)
+    }
+
+    fn chunk(&mut self, chunk: u32) -> Option<&mut [u8]> {
+        (**self).chunk(chunk)
+    }
+
+    fn take(&mut self) -> Option<u32> {
+        (**self).take()
+    }
+
+    fn release(&mut self, chunk: u32) {
+        (**self).release(chunk);
+    }
+
+    fn give_back(&mut self, packet: Packet) -> bool {
+        (**self).give_back(packet)
+    }
+
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        (**self).readiness()
+    }
 }
 
 /// What a pump has done.
@@ -69,17 +118,27 @@ pub struct Pumped {
     pub received: u64,
     /// Frames that left.
     pub sent: u64,
-    /// Frames that were the kernel's to see to, and are gone.
+    /// Frames that were the kernel's to see to, and that it has.
     pub passed: u64,
-    /// Frames that there was no room for, or no port.
+    /// Frames that there was no room for, or no port; or that were the kernel's, and it has not taken them.
     pub lost: u64,
+}
+
+impl std::ops::AddAssign for Pumped {
+    fn add_assign(&mut self, other: Pumped) {
+        self.received += other.received;
+        self.sent += other.sent;
+        self.passed += other.passed;
+        self.lost += other.lost;
+    }
 }
 
 /// Forwards between ports.
 #[derive(Debug)]
 pub struct Pump<P> {
     ports: Vec<Lane<P>>,
-    pumped: Pumped,
+    /// What ports have done that are gone.
+    gone: Pumped,
 }
 
 #[derive(Debug)]
@@ -87,13 +146,29 @@ struct Lane<P> {
     port: P,
     /// What is to leave by it.
     leaving: Vec<Packet>,
+    pumped: Pumped,
 }
 
 impl<P: Port> Pump<P> {
     /// A pump between these ports. Several may be of one interface, one for each of its queues: frames leave by the first.
     pub fn new(ports: Vec<P>) -> Pump<P> {
-        let ports = ports.into_iter().map(|port| Lane { port, leaving: vec![] }).collect();
-        Pump { ports, pumped: Pumped::default() }
+        let mut pump = Pump { ports: vec![], gone: Pumped::default() };
+        ports.into_iter().for_each(|port| pump.add(port));
+        pump
+    }
+
+    /// One more port.
+    pub fn add(&mut self, port: P) {
+        self.ports.push(Lane { port, leaving: vec![], pumped: Pumped::default() });
+    }
+
+    /// Closes the ports of an interface.
+    pub fn remove(&mut self, interface: u32) {
+        let (gone, ports) =
+            std::mem::take(&mut self.ports).into_iter().partition(|one| one.port.interface() == interface);
+        self.ports = ports;
+        let gone: Vec<Lane<P>> = gone;
+        gone.into_iter().for_each(|lane| self.gone += lane.pumped);
     }
 
     /// The ports.
@@ -101,63 +176,73 @@ impl<P: Port> Pump<P> {
         self.ports.iter().map(|lane| &lane.port)
     }
 
+    /// What each port has done by now: what came in by it, was passed and lost; and what has left by it.
+    pub fn lanes(&self) -> impl Iterator<Item = (&P, Pumped)> {
+        self.ports.iter().map(|lane| (&lane.port, lane.pumped))
+    }
+
     /// What it has done by now.
     pub fn pumped(&self) -> Pumped {
-        self.pumped
+        let mut sum = self.gone;
+        self.ports.iter().for_each(|lane| sum += lane.pumped);
+        sum
     }
 
     /// Forwards a burst of each port. Says how many frames came in: where that is 0, there is time to wait.
     ///
     /// # Errors
-    /// When a port is gone.
+    /// When a port is gone. The others have had their turn.
     pub fn turn(&mut self, tables: &mut Tables, routes: &impl Routes, now: Time) -> io::Result<usize> {
-        let (mut total, mut burst) = (0, vec![]);
+        let (mut total, mut burst, mut fault) = (0, vec![], None);
         for at in 0..self.ports.len() {
             burst.clear();
             let Some(lane) = self.ports.get_mut(at) else { continue };
-            total += lane.port.rx_burst(&mut burst)?;
-            self.pumped.received += burst.len() as u64;
+            match lane.port.rx_burst(&mut burst) {
+                Ok(count) => total += count,
+                Err(error) => fault = Some(error),
+            }
+            lane.pumped.received += burst.len() as u64;
             for packet in burst.drain(..) {
                 self.forward(at, packet, tables, routes, now);
             }
         }
-        for lane in &mut self.ports {
-            if !lane.leaving.is_empty() {
-                self.pumped.sent += lane.port.tx_burst(&mut lane.leaving)? as u64;
-                // Who would wait for room would wait for everybody's.
-                for packet in lane.leaving.drain(..) {
-                    lane.port.release(packet.chunk);
-                    self.pumped.lost += 1;
-                }
+        for lane in self.ports.iter_mut().filter(|lane| !lane.leaving.is_empty()) {
+            match lane.port.tx_burst(&mut lane.leaving) {
+                Ok(count) => lane.pumped.sent += count as u64,
+                Err(error) => fault = Some(error),
+            }
+            // Who would wait for room would wait for everybody's.
+            for packet in lane.leaving.drain(..) {
+                lane.port.release(packet.chunk);
+                lane.pumped.lost += 1;
             }
         }
-        Ok(total)
+        fault.map_or(Ok(total), Err)
     }
 
     fn forward(&mut self, at: usize, packet: Packet, tables: &mut Tables, routes: &impl Routes, now: Time) {
         let Some(lane) = self.ports.get_mut(at) else { return };
         let interface = lane.port.interface();
         let chunk = lane.port.chunk(packet.chunk);
-        let frame = chunk.and_then(|chunk| Frame::new(chunk, packet.start as usize, packet.length as usize));
-        let sent = frame.and_then(|mut frame| match forward(&mut frame, interface, tables, routes, now) {
+        let Some(mut frame) = chunk.and_then(|chunk| Frame::new(chunk, packet.start as usize, packet.length as usize))
+        else {
+            return lane.port.release(packet.chunk);
+        };
+        let verdict = forward(&mut frame, interface, tables, routes, now);
+        let packet = Packet { start: frame.start() as u32, length: frame.bytes().len() as u32, ..packet };
+        match verdict {
+            Verdict::Send { ifindex, .. } if ifindex == interface => lane.leaving.push(packet),
             Verdict::Send { ifindex, .. } => {
-                let (start, length) = (frame.start() as u32, frame.bytes().len() as u32);
-                Some((ifindex, Packet { start, length, ..packet }))
-            }
-            Verdict::Pass(_) => {
-                self.pumped.passed += 1;
-                None
-            }
-            Verdict::Drop(_) => None,
-        });
-        match sent {
-            None => lane.port.release(packet.chunk),
-            Some((ifindex, packet)) if ifindex == interface => lane.leaving.push(packet),
-            Some((ifindex, packet)) => {
-                if self.carry_over(at, packet, ifindex).is_none() {
-                    self.pumped.lost += 1;
+                if self.carry_over(at, packet, ifindex).is_none()
+                    && let Some(lane) = self.ports.get_mut(at)
+                {
+                    lane.pumped.lost += 1;
                 }
             }
+            Verdict::Pass(_) if lane.port.give_back(packet) => lane.pumped.passed += 1,
+            // Its chunk was given back all the same.
+            Verdict::Pass(_) => lane.pumped.lost += 1,
+            Verdict::Drop(_) => lane.port.release(packet.chunk),
         }
     }
 

@@ -13,9 +13,6 @@ use crate::kernel::{Mode, Unavailable, object};
 use crate::layout::Vip;
 use crate::sys::bpf::Typed;
 
-/// Services and backends at most.
-const MOST: u32 = 65_536;
-
 /// Why frames do not come.
 #[derive(Debug, thiserror::Error)]
 pub enum SteeringError {
@@ -54,18 +51,18 @@ pub struct Steering {
 }
 
 impl Steering {
-    /// Attaches the program to an interface.
+    /// Attaches the program to an interface, with room for so many services and backends.
     ///
     /// # Errors
     /// When the kernel does not take it.
-    pub fn attach(interface: &str, mode: Mode) -> Result<Steering, SteeringError> {
+    pub fn attach(interface: &str, mode: Mode, most: u32) -> Result<Steering, SteeringError> {
         let load = |error: &dyn std::error::Error| SteeringError::Load(crate::kernel::attach::reasons(error));
         let attach = |error: &dyn std::error::Error| SteeringError::Attach {
             interface: interface.to_owned(),
             why: crate::kernel::attach::reasons(error),
         };
         let mut loader = EbpfLoader::new();
-        loader.map_max_entries("ours", MOST);
+        loader.map_max_entries("ours", most);
         let mut ebpf = loader.load(object::port()?).map_err(|error| load(&error))?;
         let missing = || SteeringError::Load("a part of it is missing".to_owned());
         let ours = ebpf.take_map("ours").ok_or_else(missing)?;
@@ -101,17 +98,34 @@ impl Steering {
     /// When the kernel does not take it.
     pub fn steer(&mut self, wanted: impl IntoIterator<Item = Vip>) -> Result<(), SteeringError> {
         let wanted: BTreeSet<Vip> = wanted.into_iter().collect();
-        let refused =
-            |error: std::io::Error| SteeringError::Table { what: "a service or backend", why: error.to_string() };
-        let Map::HashMap(data) = &self.ours else { return Ok(()) };
-        let map: Typed<'_, Vip, u32> = Typed::new(data.fd().as_fd()).map_err(refused)?;
-        for gone in self.known.difference(&wanted) {
-            map.remove(gone).map_err(refused)?;
+        self.add(&wanted)?;
+        let gone: Vec<Vip> = self.known.difference(&wanted).copied().collect();
+        for one in &gone {
+            self.ours()?.remove(one).map_err(refused)?;
+            self.known.remove(one);
         }
-        for come in wanted.difference(&self.known) {
-            map.insert(come, &1).map_err(refused)?;
-        }
-        self.known = wanted;
         Ok(())
     }
+
+    /// Says whose frames are ours as well.
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    pub fn add(&mut self, wanted: &BTreeSet<Vip>) -> Result<(), SteeringError> {
+        let come: Vec<Vip> = wanted.difference(&self.known).copied().collect();
+        for one in &come {
+            self.ours()?.insert(one, &1).map_err(refused)?;
+            self.known.insert(*one);
+        }
+        Ok(())
+    }
+
+    fn ours(&self) -> Result<Typed<'_, Vip, u32>, SteeringError> {
+        let Map::HashMap(data) = &self.ours else { return Err(refused(std::io::ErrorKind::InvalidData.into())) };
+        Typed::new(data.fd().as_fd()).map_err(refused)
+    }
+}
+
+fn refused(error: std::io::Error) -> SteeringError {
+    SteeringError::Table { what: "a service or backend", why: error.to_string() }
 }

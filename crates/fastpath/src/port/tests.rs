@@ -74,6 +74,11 @@ impl Port for Bench {
     fn release(&mut self, chunk: u32) {
         self.free.push(chunk);
     }
+
+    fn give_back(&mut self, packet: Packet) -> bool {
+        self.free.push(packet.chunk);
+        true
+    }
 }
 
 fn at(text: &str) -> SocketAddr {
@@ -133,11 +138,25 @@ fn what_finds_no_room_is_lost_and_counted_and_its_chunk_is_not() {
 }
 
 #[test]
-fn what_would_be_the_kernels_is_counted_and_what_leaves_by_no_port_is_lost() {
+fn what_is_the_kernels_goes_back_to_it_and_what_leaves_by_no_port_is_lost() {
     let (mut tables, mut pump) = (tables(), Pump::new(vec![Bench::new(1, 8)]));
     pump.ports[0].port.receive(&question(1));
     pump.ports[0].port.receive(&frames::Spec::new(at("203.0.113.1:1"), at("198.51.100.9:53"), None).build());
     pump.turn(&mut tables, &routes, Time::from_secs(1)).unwrap();
     assert_eq!(pump.pumped(), Pumped { received: 2, sent: 0, passed: 1, lost: 1 });
     assert_eq!(pump.ports[0].port.free.len(), 8);
+}
+
+#[test]
+fn flows_of_user_space_are_swept_when_they_are_over() {
+    let (mut tables, mut pump) = (tables(), Pump::new(vec![Bench::new(1, 8), Bench::new(2, 8)]));
+    pump.ports[0].port.receive(&question(1));
+    pump.ports[0].port.receive(&question(2));
+    pump.turn(&mut tables, &routes, Time::from_secs(1)).unwrap();
+    let swept = tables.sweep(100, Time::from_secs(2));
+    assert_eq!((swept.flows, swept.removed, swept.whole), (2, 0, true));
+    assert!(!tables.sweep(1, Time::from_secs(2)).whole, "a slice is a part of it");
+    tables.sweep(100, Time::from_secs(2));
+    let swept = tables.sweep(100, Time::from_secs(1000));
+    assert_eq!((swept.flows, swept.removed, tables.flows.len()), (0, 4, 0));
 }

@@ -4,11 +4,13 @@
 //! - `numbers`: who has which place in arrays.
 //! - `regions`: which part of the places a table has.
 //! - [`steer`]: which backend gets which place, by a pool's snapshot.
+//! - [`plane`]: decisions with what carries them out.
 //!
 //! A backend that is new is written before anybody is sent to it, and one that goes is forgotten after nobody is; a table is written beside the one that it
 //! replaces, and taken up by a single write.
 
 mod numbers;
+pub mod plane;
 mod regions;
 pub mod steer;
 

@@ -9,7 +9,9 @@ unsafe extern "C" {
     fn ow_dpdk_error() -> *const c_char;
     fn ow_dpdk_init(count: c_int, arguments: *mut *mut c_char) -> c_int;
     fn ow_dpdk_find(name: *const c_char) -> c_int;
-    fn ow_dpdk_open(port: u16, name: *const c_char, frames: u32, pool: *mut *mut c_void) -> c_int;
+    fn ow_dpdk_next(from: u16, name: *mut c_char) -> c_int;
+    fn ow_dpdk_tap(port: u16, interface: *const c_char) -> c_int;
+    fn ow_dpdk_open(port: u16, name: *const c_char, frames: u32, descriptors: u16, pool: *mut *mut c_void) -> c_int;
     fn ow_dpdk_close(port: u16);
     fn ow_dpdk_forget(pool: *mut c_void);
     fn ow_dpdk_receive(port: u16, frames: *mut *mut c_void, most: u16) -> u16;
@@ -45,6 +47,23 @@ pub(crate) fn start(arguments: &[String]) -> Option<Result<(), String>> {
     // SAFETY: `count` pointers to strings, and a null one after them, none of which ever goes away.
     let result = unsafe { ow_dpdk_init(count, pointers.as_mut_ptr()) };
     Some(if result < 0 { Err(error()) } else { Ok(()) })
+}
+
+/// Octets of the longest name of a port (`RTE_ETH_NAME_MAX_LEN`).
+const NAME: usize = 64;
+
+/// All ports that there are now: their numbers and names.
+pub(crate) fn ports() -> Vec<(u16, String)> {
+    let (mut found, mut from) = (vec![], 0);
+    loop {
+        let mut name = [0 as c_char; NAME];
+        // SAFETY: there is room for the longest name and the zero octet after it.
+        let port = unsafe { ow_dpdk_next(from, name.as_mut_ptr()) };
+        let Ok(port) = u16::try_from(port) else { return found };
+        let octets = name.iter().take_while(|octet| **octet != 0).map(|octet| *octet as u8).collect();
+        found.push((port, String::from_utf8(octets).unwrap_or_default()));
+        from = port + 1;
+    }
 }
 
 /// A frame in DPDK's memory, ours until it is sent or dropped.
@@ -89,6 +108,10 @@ impl Drop for Buffer {
     }
 }
 
+fn text(name: &str) -> Result<CString, String> {
+    CString::new(name).map_err(|_| "a name has no zero octets".to_owned())
+}
+
 /// A port that is set up, with its memory. All of its frames have to be gone before it is.
 #[derive(Debug)]
 pub(crate) struct Device {
@@ -101,14 +124,27 @@ unsafe impl Send for Device {}
 
 impl Device {
     /// Sets a port up by its name.
-    pub(crate) fn open(name: &str, frames: u32) -> Result<Device, String> {
-        let text = CString::new(name).map_err(|_| "a name has no zero octets".to_owned())?;
+    pub(crate) fn open(name: &str, frames: u32, descriptors: u16) -> Result<Device, String> {
+        let text = text(name)?;
         // SAFETY: the name outlives the call.
         let port = unsafe { ow_dpdk_find(text.as_ptr()) };
         let port = u16::try_from(port).map_err(|_| error())?;
+        Device::set_up(port, &text, frames, descriptors)
+    }
+
+    /// A TAP with the hardware address of this port.
+    pub(crate) fn tap(&self, interface: &str, frames: u32, descriptors: u16) -> Result<Device, String> {
+        let text = text(interface)?;
+        // SAFETY: the name outlives the call, and the port is there.
+        let port = unsafe { ow_dpdk_tap(self.port, text.as_ptr()) };
+        let port = u16::try_from(port).map_err(|_| error())?;
+        Device::set_up(port, &text, frames, descriptors)
+    }
+
+    fn set_up(port: u16, text: &CStr, frames: u32, descriptors: u16) -> Result<Device, String> {
         let mut pool = std::ptr::null_mut();
         // SAFETY: the port is there, the name and the place for the pool outlive the call.
-        let opened = unsafe { ow_dpdk_open(port, text.as_ptr(), frames, &raw mut pool) };
+        let opened = unsafe { ow_dpdk_open(port, text.as_ptr(), frames, descriptors, &raw mut pool) };
         match NonNull::new(pool) {
             Some(pool) if opened == 0 => Ok(Device { port, pool }),
             Some(pool) => {

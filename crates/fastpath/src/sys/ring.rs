@@ -106,6 +106,11 @@ impl<T: Entry> Ring<T> {
         self.size - written.load(Ordering::Relaxed).wrapping_sub(read.load(Ordering::Acquire)).min(self.size)
     }
 
+    /// Whether there is something that the reader has not taken.
+    pub(crate) fn holds(&self) -> bool {
+        self.room() < self.size
+    }
+
     /// Whether the kernel wants to be told that there is something.
     pub(crate) fn wants_wakeup(&self) -> bool {
         const NEED_WAKEUP: u32 = 1;

@@ -59,6 +59,19 @@ impl<K: Hash + Eq + Clone, V> BoundedMap<K, V> {
         self.turns.retain(|key| entries.contains_key(key));
     }
 
+    /// Looks at the next `most` entries in turn, takes out those of which `is_over` says so, and says how many that were.
+    pub fn sweep(&mut self, most: usize, mut is_over: impl FnMut(&K, &V) -> bool) -> usize {
+        let before = self.entries.len();
+        for _ in 0..most.min(self.turns.len()) {
+            let Some(key) = self.turns.pop_front() else { break };
+            match self.entries.get(&key) {
+                Some(entry) if !is_over(&key, &entry.value) => self.turns.push_back(key),
+                _ => drop(self.entries.remove(&key)),
+            }
+        }
+        before - self.entries.len()
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter().map(|(key, entry)| (key, &entry.value))
@@ -121,6 +134,24 @@ mod tests {
             assert_eq!(map.get(&key), Some(&key));
         }
         assert_eq!((map.len(), map.forgotten()), (100, 900));
+    }
+
+    #[test]
+    fn a_sweep_goes_through_all_in_turn_and_takes_out_what_is_over() {
+        let mut map = BoundedMap::new(10);
+        (0..10).for_each(|key| map.insert(key, key));
+        let mut met = vec![];
+        for _ in 0..4 {
+            map.sweep(3, |key, value| {
+                met.push(*key);
+                value % 2 == 0
+            });
+        }
+        met.sort_unstable();
+        met.dedup();
+        assert_eq!((met.len(), map.len()), (10, 5));
+        assert_eq!(map.sweep(100, |_, _| true), 5);
+        assert!(map.is_empty());
     }
 
     #[test]

@@ -8,8 +8,11 @@ pub mod prefix;
 
 use std::collections::HashMap;
 
+use outwork_engine::Time;
+
 use crate::layout::{
-    Address, Backend, BackendTally, Control, Flow, FlowKey, Link, Neighbour, Reason, Service, ServiceTally, Tally, Vip,
+    Address, Backend, BackendTally, Control, Flow, FlowKey, KEEPS_KNOWN, Link, Neighbour, Reason, Service,
+    ServiceTally, Tally, Vip,
 };
 use crate::registry::{Apply, Write};
 use crate::settings::Sizes;
@@ -52,6 +55,26 @@ pub struct Tables {
     pub backend_tallies: Vec<BackendTally>,
     /// Packets by the number of a service.
     pub service_tallies: Vec<ServiceTally>,
+    round: Round,
+}
+
+/// What a sweep of the table of flows has found by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Flows that go on.
+    pub flows: u64,
+    /// Entries that were over and have been taken out.
+    pub removed: u64,
+    /// Whether the whole table has been looked at: the next slice begins anew.
+    pub whole: bool,
+}
+
+/// How far a sweep has come.
+#[derive(Debug, Default)]
+struct Round {
+    /// Entries that are still to be looked at.
+    left: usize,
+    swept: Swept,
 }
 
 impl Tables {
@@ -74,6 +97,7 @@ impl Tables {
             tallies: vec![Tally::default(); Reason::ALL.len()],
             backend_tallies: vec![BackendTally::default(); backends],
             service_tallies: vec![ServiceTally::default(); services],
+            round: Round::default(),
         }
     }
 }
@@ -84,6 +108,29 @@ impl Tables {
         let wanted = self.wanted.iter().map(|(neighbour, _)| *neighbour).collect();
         self.wanted.retain(|_, _| false);
         wanted
+    }
+
+    /// Looks at the next `most` entries of the table of flows and takes out those that are over: silent for too long, or of a backend that is gone. Says what
+    /// has been found since the sweep began.
+    pub fn sweep(&mut self, most: usize, now: Time) -> Swept {
+        if self.round.left == 0 {
+            self.round = Round { left: self.flows.len(), swept: Swept::default() };
+        }
+        let (backends, timeouts, now) = (&self.backends, self.control.timeouts, now.as_nanos());
+        let (slice, mut going_on) = (most.min(self.round.left), 0);
+        let removed = self.flows.sweep(slice, |_, flow| {
+            let timeout = timeouts.get(usize::from(flow.state & 3)).copied().unwrap_or_default();
+            let backend = backends.get(flow.backend as usize).copied().unwrap_or_default();
+            let is_kept = backend.epoch == flow.epoch && backend.flags & KEEPS_KNOWN != 0;
+            let is_over = !is_kept || now.saturating_sub(flow.seen) > timeout;
+            going_on += u64::from(!is_over && flow.reply == 0);
+            is_over
+        });
+        self.round.left -= slice;
+        self.round.swept.flows += going_on;
+        self.round.swept.removed += removed as u64;
+        self.round.swept.whole = self.round.left == 0;
+        self.round.swept
     }
 }
 

@@ -11,7 +11,7 @@ use outwork_fastpath::layout::{Link, Reason};
 use outwork_fastpath::registry::{Apply, Registry};
 use outwork_fastpath::settings::{Failed, HashBy, Rate};
 use outwork_fastpath::tables::Tables;
-use outwork_fastpath::{Fastpath, Mode, Protocol, ServiceSettings, Settings, Sizes, Tier, Vip, Way};
+use outwork_fastpath::{ControlPlane as _, Fastpath, Mode, Protocol, ServiceSettings, Settings, Sizes, Tier, Vip, Way};
 use outwork_wire::MacAddr;
 
 use crate::frames::{ACK, FIN, RST, SYN, Spec, error, fault};

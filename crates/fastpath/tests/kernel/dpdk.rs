@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use outwork_balance::Pool;
 use outwork_fastpath::forward::{Hop, Query};
 use outwork_fastpath::port::Pump;
-use outwork_fastpath::port::dpdk::{DpdkError, DpdkPort, Environment};
+use outwork_fastpath::port::dpdk::{DpdkError, DpdkPort, Environment, Shape};
 use outwork_fastpath::tables::Tables;
 use outwork_fastpath::{Apply, Fastpath, Mode, Protocol, Registry, ServiceSettings, Tier, Vip};
 use outwork_wire::MacAddr;
 
 use crate::site::{Family, Site, ask, exchange, pool_settings, settings};
 
+const SHAPE: Shape = Shape { frames: 2047, descriptors: 512, batch: 32 };
 const INTERFACES: [&str; 4] = ["c0", "b1", "b2", "b3"];
 
 /// The hardware address of who is at the other end.
@@ -38,11 +39,11 @@ fn everything_arrives_by_ports_of_dpdk() {
                 let environment = Environment { memory: 256, vdevs: vdevs.collect(), ..Environment::default() };
                 environment.start().unwrap();
                 assert_eq!(environment.start(), Err(DpdkError::Twice));
-                assert!(DpdkPort::open("net_af_packet9", 1, 1024, 32).is_err());
+                assert!(DpdkPort::open("net_af_packet9", 1, SHAPE).is_err());
                 let ports = indices
                     .iter()
                     .enumerate()
-                    .map(|(at, index)| DpdkPort::open(&format!("net_af_packet{at}"), *index, 2047, 32).unwrap());
+                    .map(|(at, index)| DpdkPort::open(&format!("net_af_packet{at}"), *index, SHAPE).unwrap());
                 let mut pump = Pump::new(ports.collect());
                 let (mut registry, begin) = Registry::new(settings());
                 let mut tables = Tables::new(&settings().sizes);

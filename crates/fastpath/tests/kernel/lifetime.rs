@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use outwork_balance::Pool;
 use outwork_fastpath::kernel::{AttachError, OpenError, probe};
-use outwork_fastpath::{Fastpath, Found, Mode, Protocol, ServiceSettings, Settings, Sizes, Tier, Vip};
+use outwork_fastpath::{
+    ControlPlane as _, Fastpath, Found, Mode, Protocol, ServiceSettings, Settings, Sink as _, Sizes, Tier, Vip,
+};
 
 use crate::lab::Lab;
 use crate::site::{

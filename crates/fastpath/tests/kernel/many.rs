@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use outwork_balance::{MemberSettings, Policy, Pool, PoolSettings};
-use outwork_fastpath::{Fastpath, Mode, Protocol, ServiceSettings, Settings, Sizes, Tier, Vip, Way};
+use outwork_fastpath::{
+    ControlPlane as _, Fastpath, Mode, Protocol, ServiceSettings, Settings, Sink as _, Sizes, Tier, Vip, Way,
+};
 
 use crate::frames::Spec;
 use crate::lab::Lab;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use outwork_balance::{MemberSettings, Policy, Pool, PoolSettings};
 use outwork_fastpath::settings::Sizes;
-use outwork_fastpath::{Fastpath, Protocol, ServiceSettings, Settings, Tier, Vip};
+use outwork_fastpath::{ControlPlane as _, Fastpath, Protocol, ServiceSettings, Settings, Tier, Vip};
 
 use crate::lab::{Lab, run};
 

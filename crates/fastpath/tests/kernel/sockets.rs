@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use outwork_balance::Pool;
 use outwork_fastpath::kernel::neighbours::resolve;
 use outwork_fastpath::port::af_xdp::{AfXdp, Copying, PortError, PortSettings};
+use outwork_fastpath::port::stack::Stack;
 use outwork_fastpath::port::steering::Steering;
 use outwork_fastpath::port::ways::Ways;
 use outwork_fastpath::port::{Pump, Pumped};
@@ -49,7 +50,7 @@ fn pumped(site: &Site, mode: Mode, work: impl FnOnce() + Send) -> Pumped {
                 let port_settings = PortSettings { frames: 1024, copying: Copying::Always, ..PortSettings::default() };
                 let (mut ports, mut steered) = (vec![], vec![]);
                 for interface in ["c0", "b1", "b2", "b3"] {
-                    let mut steering = Steering::attach(interface, mode).unwrap();
+                    let mut steering = Steering::attach(interface, mode, 64).unwrap();
                     let port = AfXdp::open(interface, &port_settings).unwrap();
                     steering.steer(ours.iter().copied()).unwrap();
                     steering.give(0, &port).unwrap();
@@ -117,5 +118,26 @@ fn a_port_copies_where_the_driver_cannot_do_without_and_says_so() {
         let odd = PortSettings { frames: 1000, ..PortSettings::default() };
         assert!(matches!(AfXdp::open("h0", &odd), Err(PortError::Frames(1000))));
         assert!(matches!(AfXdp::open("nowhere", &never), Err(PortError::Unknown(_))));
+    });
+}
+
+#[test]
+fn a_frame_that_is_given_back_goes_on_as_if_it_had_come_in() {
+    let lab = Lab::new(&["here", "there"]);
+    lab.cable(("here", "h0"), ("there", "t0"));
+    lab.ip("here", "addr add 10.3.0.1/24 dev h0");
+    lab.ip("here", "link set h0 address 02:00:00:00:00:02");
+    let index = lab.index("here", "h0");
+    lab.within("here", || {
+        let socket = std::net::UdpSocket::bind("10.3.0.1:53").unwrap();
+        socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        let spec = crate::frames::Spec::new("10.3.0.2:5353".parse().unwrap(), "10.3.0.1:53".parse().unwrap(), None);
+        let mut frame = spec.build();
+        frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
+        let stack = Stack::open().unwrap();
+        stack.give(&frame, index, 0).unwrap();
+        let (_, from) = socket.recv_from(&mut [0; 2048]).unwrap();
+        assert_eq!(from, "10.3.0.2:5353".parse().unwrap());
+        assert!(stack.give(&frame, 9999, 0).is_err(), "no such interface");
     });
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use outwork_balance::{Health, Pool};
 use outwork_engine::Time;
 use outwork_fastpath::settings::{Failed, Rate};
-use outwork_fastpath::{Fastpath, Mode, Protocol, Reason, ServiceSettings, Settings, Tier, Vip, Way};
+use outwork_fastpath::{
+    ControlPlane as _, Fastpath, Mode, Protocol, Reason, ServiceSettings, Settings, Tier, Vip, Way,
+};
 use rustix::net::{AddressFamily, RecvFlags, SocketType, recv, socket};
 
 use crate::site::{

@@ -11,7 +11,9 @@ use outwork_fastpath::port::af_xdp::{AfXdp, PortSettings};
 use outwork_fastpath::port::steering::Steering;
 use outwork_fastpath::port::{Packet, Port};
 use outwork_fastpath::tables::Tables;
-use outwork_fastpath::{Apply, Fastpath, Mode, Protocol, Reason, Registry, ServiceSettings, Tier, Vip, Way};
+use outwork_fastpath::{
+    Apply, ControlPlane as _, Fastpath, Mode, Protocol, Reason, Registry, ServiceSettings, Tier, Vip, Way,
+};
 use outwork_wire::MacAddr;
 
 use crate::frames::Spec;
@@ -81,7 +83,7 @@ fn a_tag_is_changed_for_that_of_the_other_side(tier: Tier, way: Way, out: Option
 
     let mut from = lab.within("client", || AfXdp::open("eth0", &port()).unwrap());
     let (mut to, _steering) = lab.within("backend", || {
-        let mut steering = Steering::attach("eth0", Mode::Native).unwrap();
+        let mut steering = Steering::attach("eth0", Mode::Native, 64).unwrap();
         let to = AfXdp::open("eth0", &port()).unwrap();
         steering.steer([vip, Vip::new(backend, Protocol::Udp)]).unwrap();
         steering.give(0, &to).unwrap();

@@ -1,4 +1,5 @@
-//! The fast path in the real binary: TCP and UDP clients, a balancer whose kernel passes their packets on, and servers that see the clients' own addresses.
+//! The fast path in the real binary: TCP and UDP clients, a balancer whose kernel passes their packets on, or its ports of user space, and servers that see the
+//! clients' own addresses.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -53,8 +54,13 @@ impl Rooms {
         Rooms { site, client, backends }
     }
 
-    /// Configures a listener of each protocol, with more of the section that is about acceleration.
+    /// Configures a listener of each protocol, with more of the section that is about acceleration, by all interfaces.
     fn configure(&self, acceleration: &str) {
+        self.configure_alone(&format!("interfaces = ['c0', 'b1', 'b2']\n{acceleration}"));
+    }
+
+    /// The same without interfaces.
+    fn configure_alone(&self, acceleration: &str) {
         let backends = |scheme| format!("[{{ url = '{scheme}://10.2.1.2:80' }}, {{ url = '{scheme}://10.2.2.2:80' }}]");
         let check = "{ interval = '50ms', timeout = '200ms', unhealthy_threshold = 1, healthy_threshold = 1";
         self.site.configure(&format!(
@@ -62,7 +68,7 @@ impl Rooms {
              [[proxy.listener]]\nname = 'datagrams'\nprotocol = 'udp'\naddress = ['{VIP}']\npool = 'udp'\nforwarding = 'nat'\n\
              [proxy.pool.tcp]\npolicy = 'ip_hash'\nbackend = {}\nhealth_check = {check} }}\n\
              [proxy.pool.udp]\npolicy = 'ip_hash'\nbackend = {}\nhealth_check = {check}, port = 80 }}\n\
-             [proxy.acceleration]\ninterfaces = ['c0', 'b1', 'b2']\n{acceleration}\n",
+             [proxy.acceleration]\n{acceleration}\n",
             backends("tcp"),
             backends("udp"),
         ));
@@ -111,6 +117,25 @@ impl Rooms {
     /// Which backends connections from all addresses lead to.
     fn met(&self) -> BTreeSet<u8> {
         SOURCES.map(|source| self.connect(source).1).collect()
+    }
+
+    /// Cuts a backend off, and waits until that is known.
+    fn lose_the_second_backend(&self) {
+        self.backends[1].ip("link set eth0 down");
+        wait_for(
+            "the backend to be found out",
+            || self.site.log(),
+            || self.site.log().contains("a backend is not healthy").then_some(()),
+        );
+        wait_for(
+            "the tables to follow",
+            || self.site.log(),
+            || {
+                let stats = self.site.json(&["backends", "list", "tcp"]);
+                let states = stats[0]["backends"].as_array().unwrap().clone();
+                states.iter().any(|backend| backend["state"] == "unhealthy").then_some(())
+            },
+        );
     }
 
     /// What a program of the kernel's runs as on an interface of the balancer.
@@ -212,23 +237,19 @@ fn serves(tiers: &str, word: &str) {
         },
     );
     assert!(counted.contains("stream") && counted.contains("10.2.1.2:80"), "{counted}");
+    // Who forwards on whole frames says by which interface they came.
+    let is_of_ports = word.starts_with("af_xdp");
+    let received =
+        counted.lines().find(|line| ["port_packets", word, "c0", "received"].iter().all(|part| line.contains(part)));
+    let count = received.and_then(|line| line.split_whitespace().find_map(|word| word.parse::<f64>().ok()));
+    assert_eq!(count.is_some_and(|count| count > 10.0), is_of_ports, "{counted}");
+    if is_of_ports {
+        assert_eq!((&own["queues"], &own["copied"]), (&serde_json::json!([0]), &true.into()), "{own}");
+        assert!(own["copied_because"].as_str().unwrap().contains("the driver cannot do without"), "{own}");
+    }
 
     // Whoever fails its checks gets nobody new.
-    rooms.backends[1].ip("link set eth0 down");
-    wait_for(
-        "the backend to be found out",
-        || rooms.site.log(),
-        || rooms.site.log().contains("a backend is not healthy").then_some(()),
-    );
-    wait_for(
-        "the tables to follow",
-        || rooms.site.log(),
-        || {
-            let stats = rooms.site.json(&["backends", "list", "tcp"]);
-            let states = stats[0]["backends"].as_array().unwrap().clone();
-            states.iter().any(|backend| backend["state"] == "unhealthy").then_some(())
-        },
-    );
+    rooms.lose_the_second_backend();
     assert_eq!(rooms.met(), BTreeSet::from([0]));
     rooms.backends[1].ip("link set eth0 up");
     rooms.backends[1].ip("route add default via 10.2.2.1");
@@ -252,6 +273,167 @@ fn clients_are_served_by_xdp_behind_the_driver_where_that_is_wanted() {
 #[test]
 fn clients_are_served_by_tc_and_backends_see_who_they_are() {
     serves("tiers = ['tc']", "tc");
+}
+
+#[test]
+fn clients_are_served_by_sockets_of_af_xdp_and_backends_see_who_they_are() {
+    serves("tiers = ['af_xdp']", "af_xdp-native");
+}
+
+#[test]
+fn clients_are_served_by_sockets_of_af_xdp_behind_the_driver_where_that_is_wanted() {
+    serves("tiers = ['af_xdp']\nmode = 'skb'\naf_xdp = { batch = 16, frames = 512, spin = '50us' }", "af_xdp-skb");
+}
+
+/// Clients are served by ports of DPDK on virtual devices; addresses are those of the interfaces that stand for ports.
+#[cfg(feature = "dpdk")]
+#[test]
+fn clients_are_served_by_ports_of_dpdk_and_backends_see_who_they_are() {
+    let mut rooms = Rooms::new();
+    let vdevs = ["c0", "b1", "b2"].iter().zip(0..).map(|(name, at)| format!("'net_af_packet{at},iface={name}'"));
+    let vdevs: Vec<String> = vdevs.collect();
+    let dpdk = format!(
+        "{{ vdevs = [{}], port_mask = '0x7', interfaces = ['p0'], hugepages = false, memory = 256, frames = 2047, eal = ['--log-level=error'] }}",
+        vdevs.join(", ")
+    );
+    rooms.configure_alone(&format!("tiers = ['dpdk']\ndpdk = {dpdk}"));
+    rooms.site.start();
+    let links =
+        || String::from_utf8_lossy(&rooms.site.server.command("ip").arg("link").output().unwrap().stdout).into_owned();
+    assert!(["p0:", "dpdk1:", "dpdk2:"].iter().all(|name| links().contains(name)), "{}\n{}", links(), rooms.site.log());
+    // These devices leave all frames to the kernel as well, which is to have none of them: what is not by the way back is dropped, and nobody asks for neighbours.
+    for (old, new, net) in [("c0", "p0", "10.9.0"), ("b1", "dpdk1", "10.2.1"), ("b2", "dpdk2", "10.2.2")] {
+        rooms.site.server.ip(&format!("addr flush dev {old}"));
+        rooms.site.server.ip(&format!("link set {old} arp off"));
+        run(&rooms.site.server, "sysctl", &["-qw", &format!("net.ipv4.conf.{old}.rp_filter=1")]);
+        rooms.site.server.ip(&format!("addr add {net}.1/24 dev {new}"));
+    }
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    let asked: BTreeSet<u8> = SOURCES.map(|source| rooms.ask(source)).collect();
+    assert_eq!(asked, BTreeSet::from([0, 1]));
+    let (mut stream, _) = rooms.connect(10);
+    exchange(&mut stream, 100_000);
+    assert_eq!(rooms.site.json(&["rules"])[0]["tier"], "dpdk");
+    let told = rooms.site.json(&["tiers"]);
+    let tier = told["tiers"].as_array().unwrap().iter().find(|one| one["tier"] == "dpdk").unwrap().clone();
+    assert_eq!((&tier["in_use"], &tier["interfaces"]), (&true.into(), &serde_json::json!(["dpdk1", "dpdk2", "p0"])));
+    wait_for(
+        "packets to be counted",
+        || rooms.site.admin(&["stats", "proxy_fastpath"]),
+        || {
+            let stats = rooms.site.admin(&["stats", "proxy_fastpath_port"]);
+            let is_it = |line: &&str| ["received", "p0", "dpdk"].iter().all(|part| line.contains(part));
+            let count = stats.lines().find(is_it)?.split_whitespace().find_map(|word| word.parse::<f64>().ok())?;
+            (count > 10.0).then_some(())
+        },
+    );
+    // Whoever fails its checks gets nobody new, and what is told of sleep is taken up; the rest asks for a restart.
+    rooms.lose_the_second_backend();
+    assert_eq!(rooms.met(), BTreeSet::from([0]));
+    let (mut stream, _) = rooms.connect(10);
+    rooms.configure_alone(&format!("tiers = ['dpdk']\ndpdk = {}", dpdk.replace("{ ", "{ sleep = '1ms', ")));
+    rooms.site.admin(&["reload"]);
+    exchange(&mut stream, 5_000);
+    rooms.site.terminate();
+    let links =
+        || String::from_utf8_lossy(&rooms.site.server.command("ip").arg("link").output().unwrap().stdout).into_owned();
+    wait_for("interfaces to go", links, || (!links().contains("dpdk1") && !links().contains("p0:")).then_some(()));
+}
+
+#[cfg(not(feature = "dpdk"))]
+#[test]
+fn a_build_without_dpdk_says_so_and_takes_the_next_tier() {
+    let mut rooms = Rooms::new();
+    rooms.configure("tiers = ['dpdk', 'xdp']\ndpdk = { vdevs = ['net_null0'] }");
+    rooms.site.start();
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    assert_eq!(rooms.site.json(&["rules"])[0]["tier"], "xdp-native");
+    assert!(rooms.site.log().contains("this build has no DPDK"), "{}", rooms.site.log());
+}
+
+#[test]
+fn interfaces_go_to_the_kernel_together_where_one_gives_no_frames_to_sockets_as_asked() {
+    let mut rooms = Rooms::new();
+    rooms.configure("tiers = ['af_xdp', 'tc']\naf_xdp = { copy = 'zero_copy' }");
+    rooms.site.start();
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    let told = rooms.site.json(&["tiers"]);
+    for name in ["b1", "b2", "c0"] {
+        let own = told["interfaces"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone();
+        assert_eq!(own["tier"], "tc", "{told}");
+        let tried = own["tried"][0].as_str().unwrap();
+        assert!(tried.starts_with("af_xdp: ") && tried.contains("queue 0"), "{own}");
+    }
+    let log = rooms.site.log();
+    assert!(log.contains("a tier cannot be had here") && log.contains("af_xdp"), "{log}");
+}
+
+#[test]
+fn ports_that_stay_keep_their_flows_through_a_reload_and_a_successor_goes_on_with_the_same_backends() {
+    let mut rooms = Rooms::new();
+    rooms.configure("tiers = ['af_xdp']");
+    rooms.site.start();
+    let mut streams: Vec<(TcpStream, u8)> = SOURCES.map(|source| rooms.connect(source)).collect();
+    let program = rooms.xdp("c0");
+    let denied = "tiers = ['af_xdp']\ndeny = ['10.9.0.11']\naf_xdp = { spin = '20us' }";
+    rooms.configure(denied);
+    rooms.site.admin(&["reload"]);
+    assert_eq!(rooms.xdp("c0"), program, "the program and its sockets stay");
+    exchange(&mut streams[0].0, 5_000);
+    let mut half = streams[1].0.try_clone().unwrap();
+    half.write_all(b"who is denied hears nothing").unwrap();
+    half.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(half.read(&mut [0; 1]).is_err());
+    rooms.configure("tiers = ['af_xdp']\naf_xdp = { frames = 1024 }");
+    rooms.site.admin(&["reload"]);
+    streams.iter_mut().skip(2).for_each(|(stream, _)| exchange(stream, 5_000));
+
+    rooms.site.admin(&["upgrade"]);
+    streams.iter_mut().skip(2).for_each(|(stream, _)| exchange(stream, 5_000));
+    for (source, (_, met)) in SOURCES.zip(&streams) {
+        assert_eq!(rooms.connect(source).1, *met, "new flows go where they went");
+    }
+    rooms.configure("tiers = ['xdp']");
+    rooms.site.admin(&["reload"]);
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    assert_eq!(rooms.site.json(&["rules"])[0]["tier"], "xdp-native");
+}
+
+#[test]
+fn a_frame_of_user_space_that_is_the_kernels_after_all_comes_to_the_sockets_of_this_machine() {
+    let mut rooms = Rooms::new();
+    rooms.configure("tiers = ['af_xdp']");
+    rooms.site.start();
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    // A packet that is out of hops is none to pass on; to this machine it has come all the same.
+    rooms.be(12);
+    let socket = rooms.client.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    socket.connect(VIP).unwrap();
+    socket.set_ttl(1).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let answer = wait_for(
+        "an answer by the sockets",
+        || rooms.site.admin(&["stats", "proxy_fastpath"]),
+        || {
+            let mut answer = [0; 8];
+            socket.send(b"who?").ok()?;
+            socket.recv(&mut answer).ok().map(|length| answer[..length].to_vec())
+        },
+    );
+    assert_eq!(answer[1], 1, "the backend sees who has the sockets");
+    let passed = wait_for(
+        "what went back to be counted",
+        || rooms.site.admin(&["stats", "proxy_fastpath"]),
+        || {
+            let stats = rooms.site.admin(&["stats", "proxy_fastpath_port"]);
+            let is_it = |line: &&str| ["passed", "c0"].iter().all(|part| line.contains(part));
+            let line = stats.lines().find(is_it)?;
+            line.split_whitespace()
+                .any(|word| word.parse::<f64>().is_ok_and(|count| count > 0.0))
+                .then(|| line.to_owned())
+        },
+    );
+    assert!(passed.contains("af_xdp-native"), "{passed}");
 }
 
 #[test]
@@ -323,9 +505,11 @@ fn a_server_that_runs_as_another_user_gives_the_kernel_its_programs_all_the_same
     rooms.configure("tiers = ['tc']\n[process]\nuser = 'nobody'");
     rooms.site.start();
     assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
-    rooms.configure("tiers = ['xdp']\n[process]\nuser = 'nobody'");
-    rooms.site.admin(&["reload"]);
-    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
-    let told = rooms.site.json(&["rules"]);
-    assert_eq!((&told[0]["rule"], &told[0]["tier"]), (&"stream".into(), &"xdp-native".into()), "{told}");
+    for (tier, word) in [("xdp", "xdp-native"), ("af_xdp", "af_xdp-native")] {
+        rooms.configure(&format!("tiers = ['{tier}']\n[process]\nuser = 'nobody'"));
+        rooms.site.admin(&["reload"]);
+        assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+        let told = rooms.site.json(&["rules"]);
+        assert_eq!((&told[0]["rule"], &told[0]["tier"]), (&"stream".into(), &word.into()), "{told}");
+    }
 }

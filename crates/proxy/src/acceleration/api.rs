@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use outwork_fastpath::Tier;
 use outwork_fastpath::machine::interface::{Interface, Works};
 use outwork_fastpath::machine::sriov::{Functions, SriovError};
 use outwork_fastpath::machine::tiers::{Kind, assess};
 use outwork_fastpath::machine::{Answers, Machine, Roots};
-use outwork_fastpath::{Attached, Tier};
 use outwork_front::api::{Admin, Json, Path, Problem, Viewer};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::held::{Got, Taken};
 use super::rules::Rule;
 use super::{Accelerator, Current, Status};
 
@@ -34,7 +35,7 @@ pub struct AccelerationView {
     interfaces: Vec<InterfaceView>,
     /// Huge pages.
     huge_pages: Vec<HugePagesView>,
-    /// Why the kernel passes nothing on though the configuration wants it.
+    /// Why no tier passes anything on though the configuration wants it.
     problem: Option<String>,
 }
 
@@ -82,8 +83,14 @@ pub struct InterfaceView {
     vfs: Option<u32>,
     /// Virtual functions that it could have.
     vfs_total: Option<u32>,
-    /// The tier that it has: `xdp-native`, `tc` and so on.
+    /// The tier that it has: `xdp-native`, `tc`, `af_xdp-native` and so on.
     tier: Option<String>,
+    /// Its queues whose frames come into user space; `null` where none do.
+    queues: Option<Vec<u32>>,
+    /// Whether frames are copied on the way into user space; `null` where none come there.
+    copied: Option<bool>,
+    /// Why they are, where nobody has asked for it.
+    copied_because: Option<String>,
     /// What was tried before that, or in vain, and why it failed.
     tried: Vec<String>,
     /// Whether the program there outlives this process.
@@ -262,14 +269,14 @@ impl CardView {
 impl AccelerationView {
     fn of(machine: &Machine, current: &Current, status: &Status) -> AccelerationView {
         let in_use = |kind: Kind| -> (bool, Vec<String>) {
-            let by = |fits: fn(Tier) -> bool| {
+            let by = |fits: fn(Got) -> bool| {
                 let names: Vec<String> =
                     status.attached.iter().filter(|one| fits(one.got)).map(|one| one.interface.clone()).collect();
                 (!names.is_empty(), names)
             };
             match kind {
-                Kind::Xdp => by(|tier| matches!(tier, Tier::Xdp(_))),
-                Kind::Tc => by(|tier| tier == Tier::Tc),
+                Kind::Xdp => by(|got| matches!(got, Got::Kernel(Tier::Xdp(_)))),
+                Kind::Tc => by(|got| got == Got::Kernel(Tier::Tc)),
                 Kind::SrIov => {
                     let made = machine.interfaces.iter().filter_map(|one| one.functions.as_ref());
                     let names =
@@ -281,7 +288,8 @@ impl AccelerationView {
                 Kind::Application => (!current.plan.listeners.is_empty() || !current.routes.is_empty(), Vec::new()),
                 // Whoever reads this came by one.
                 Kind::Sockets => (true, Vec::new()),
-                Kind::Dpdk | Kind::AfXdp => (false, Vec::new()),
+                Kind::AfXdp => by(|got| matches!(got, Got::AfXdp(_))),
+                Kind::Dpdk => by(|got| got == Got::Dpdk),
             }
         };
         let tiers = assess(machine).into_iter().map(|assessed| {
@@ -320,9 +328,12 @@ impl AccelerationView {
 
 impl InterfaceView {
     fn of(interface: &Interface, status: &Status) -> InterfaceView {
-        let attached: Option<&Attached> = status.attached.iter().find(|one| one.interface == interface.name);
+        let attached: Option<&Taken> = status.attached.iter().find(|one| one.interface == interface.name);
         let failed = status.failed.get(&interface.name).cloned();
+        let is_concerned = attached.is_some() || failed.is_some();
+        let skipped = status.skipped.iter().filter(|_| is_concerned).map(|(tier, why)| format!("{tier}: {why}"));
         let tried = attached.iter().flat_map(|one| one.tried.iter().map(|(tier, why)| format!("{tier}: {why}")));
+        let queues = attached.and_then(|one| one.queues.as_ref());
         let modes = interface.modes().into_iter().map(|(mode, works)| {
             let mode = match mode {
                 outwork_fastpath::Mode::Hardware => "hw",
@@ -350,7 +361,10 @@ impl InterfaceView {
             vfs: interface.functions.as_ref().map(count),
             vfs_total: interface.functions.as_ref().map(|functions| functions.total),
             tier: attached.map(|one| one.got.to_string()),
-            tried: tried.chain(failed).collect(),
+            queues: queues.map(|queues| queues.numbers.clone()),
+            copied: queues.map(|queues| queues.copied),
+            copied_because: queues.and_then(|queues| queues.because.clone()),
+            tried: skipped.chain(tried).chain(failed).collect(),
             stays: attached.is_some_and(|one| one.stays),
             concerns: if interface.is_loopback { Vec::new() } else { interface.concerns() },
         }

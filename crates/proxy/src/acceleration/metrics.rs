@@ -1,21 +1,24 @@
-//! What the fast path counts: the kernel counts for each CPU, and what has come since the last look is added here.
+//! What the fast path counts: tiers count by themselves, and what has come since the last look is added here.
 
 use std::collections::BTreeMap;
 
 use outwork_fastpath::Reason;
-use outwork_fastpath::kernel::statistics::ServiceStatistics;
 use outwork_fastpath::layout::Tally;
+use outwork_fastpath::port::Pumped;
+use outwork_fastpath::registry::plane::ServiceStatistics;
 use outwork_telemetry::metrics;
+
+use super::held::Taken;
 
 /// Listeners that have figures of their own, and backends.
 const LISTENERS: usize = 256;
 const BACKENDS: usize = 4096;
 
 metrics! {
-    /// Metrics of what the kernel passes on.
+    /// Metrics of what the kernel passes on, or user space.
     #[derive(Debug)]
     pub struct FastpathMetrics, prefix "outwork_proxy_fastpath" {
-        /// Packets that came in where a program is, by what became of them: sent, dropped or left to the kernel, and why.
+        /// Packets that came in where a tier is, by what became of them: sent, dropped or left to the kernel, and why.
         packets: Counter by ["verdict", "reason"] max 64 => history,
         /// Bytes of their frames.
         bytes: Counter in bytes by ["verdict", "reason"] max 64,
@@ -37,11 +40,13 @@ metrics! {
         backend_answers: Counter by ["listener", "backend"] max BACKENDS,
         /// Flows that a backend was chosen for.
         backend_flows: Counter by ["listener", "backend"] max BACKENDS,
-        /// Interfaces that a program is on, by tier.
+        /// Frames of an interface in user space: received, sent, passed back to the kernel, or lost for there was no room.
+        port_packets: Counter by ["tier", "interface", "event"] max 1024 => history,
+        /// Interfaces that a tier has.
         interfaces: Gauge by ["tier"] max 8,
         /// Interfaces on which another tier was taken than the first.
         fallbacks: Counter,
-        /// Time from when a pool has changed until the kernel's tables say so.
+        /// Time from when a pool has changed until the tables of the tier say so.
         update_time: Histogram in seconds => history,
     }
 }
@@ -52,6 +57,7 @@ pub(super) struct Readings {
     reasons: BTreeMap<&'static str, Tally>,
     listeners: BTreeMap<String, [u64; 6]>,
     backends: BTreeMap<(String, String), [u64; 4]>,
+    ports: BTreeMap<(String, String), [u64; 4]>,
 }
 
 /// What has come since the last look. One that begins again has all of it new.
@@ -130,7 +136,37 @@ impl Readings {
             metrics.backend_answers.cell(labels).add(answers);
             metrics.backend_flows.cell(labels).add(flows);
         }
+        // Of who is gone nothing is said any more.
+        let is_there = |[name]: &[String; 1]| listeners.contains_key(name);
+        metrics.listener_packets.retain(is_there);
+        metrics.listener_bytes.retain(is_there);
+        metrics.listener_flows.retain(is_there);
+        metrics.listener_refused.retain(|[name, _]| listeners.contains_key(name));
+        let is_there = |labels: &[String; 2]| backends.contains_key(&labels.clone().into());
+        metrics.backend_packets.retain(is_there);
+        metrics.backend_bytes.retain(is_there);
+        metrics.backend_answers.retain(is_there);
+        metrics.backend_flows.retain(is_there);
         (self.listeners, self.backends) = (listeners, backends);
+    }
+
+    pub(super) fn ports<'a>(
+        &mut self,
+        metrics: &FastpathMetrics,
+        interfaces: impl Iterator<Item = (&'a Taken, Pumped)>,
+    ) {
+        let mut ports = BTreeMap::new();
+        for (taken, pumped) in interfaces {
+            let labels = (taken.got.to_string(), taken.interface.clone());
+            let read = [pumped.received, pumped.sent, pumped.passed, pumped.lost];
+            let events = since(read, self.ports.get(&labels).copied().unwrap_or_default());
+            for (event, count) in ["received", "sent", "passed", "lost"].into_iter().zip(events) {
+                metrics.port_packets.cell([&*labels.0, &*labels.1, event]).add(count);
+            }
+            ports.insert(labels, read);
+        }
+        metrics.port_packets.retain(|[tier, interface, _]| ports.contains_key(&(tier.clone(), interface.clone())));
+        self.ports = ports;
     }
 }
 
@@ -159,9 +195,30 @@ mod tests {
         assert_eq!(metrics.listener_bytes.cell(["web"]).get(), 2500);
         assert_eq!(metrics.listener_refused.cell(["web", "no_backend"]).get(), 4);
         assert_eq!(metrics.backend_packets.cell(["web", "10.0.0.1:80"]).get(), 15, "14, and then 1 anew");
+        assert_eq!(metrics.listener_packets.cell(["web"]).get(), 25);
         readings.reasons(&metrics, vec![(Reason::SentForward, tally(3)), (Reason::DropDenied, tally(0))]);
         readings.reasons(&metrics, vec![(Reason::SentForward, tally(4)), (Reason::DropDenied, tally(2))]);
         assert_eq!(metrics.packets.cell(["sent", "forward"]).get(), 4);
         assert_eq!(metrics.packets.cell(["dropped", "denied"]).get(), 2);
+    }
+    #[test]
+    fn who_is_gone_is_not_told_of_any_more() {
+        let (metrics, mut readings) = (FastpathMetrics::default(), Readings::default());
+        let service = |port: u16| ServiceStatistics {
+            vip: Vip::new(([198, 51, 100, 1], port).into(), Protocol::Tcp),
+            tally: ServiceTally { flows: 7, no_backend: 1, ..ServiceTally::default() },
+            backends: vec![(([10, 0, 0, 1], port).into(), BackendTally { flows: 7, ..BackendTally::default() })],
+        };
+        let name = |at: &Vip| Some(at.socket().port().to_string());
+        readings.services(&metrics, &[service(80), service(81)], name);
+        readings.services(&metrics, &[service(81)], name);
+        let told = |listener: &str, backend: &str| {
+            [
+                metrics.listener_flows.cell([listener]).get(),
+                metrics.listener_refused.cell([listener, "no_backend"]).get(),
+                metrics.backend_flows.cell([listener, backend]).get(),
+            ]
+        };
+        assert_eq!((told("80", "10.0.0.1:80"), told("81", "10.0.0.1:81")), ([0, 0, 0], [7, 1, 7]));
     }
 }

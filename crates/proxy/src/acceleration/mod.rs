@@ -1,15 +1,19 @@
-//! Packets that the kernel passes on: which listeners that is for, and what has its tables follow the pools.
+//! Packets that the kernel passes on, or user space: which listeners that is for, and what has tables follow the pools.
 //!
 //! - [`rules`]: what is for the fast path, and what keeps the others from it.
 //! - `plan`: what a configuration wants, made ready.
-//! - `work`: the thread that owns the programs.
+//! - `work`: the thread that owns programs and ports; `held`: what it holds.
+//! - `ports`: interfaces whose frames come into user space; `pump`: the thread that forwards them.
 //! - [`metrics`]: what it counts. [`api`]: its routes under the admin API.
 //!
 //! Sockets listen beside it in any case, and serve whatever programs leave to the kernel.
 
 pub mod api;
+mod held;
 pub mod metrics;
 mod plan;
+mod ports;
+mod pump;
 pub mod rules;
 mod work;
 
@@ -18,12 +22,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
+use outwork_fastpath::Vip;
 use outwork_fastpath::machine::{Answers, Machine, Roots};
-use outwork_fastpath::{Attached, Vip};
 use parking_lot::Mutex;
 
 use crate::config::Proxy;
 use crate::pool::Pools;
+use held::{Got, Taken};
 use metrics::FastpathMetrics;
 use plan::{Made, Plan};
 use rules::Rule;
@@ -47,12 +52,14 @@ enum Order {
 /// What has come of the plan.
 #[derive(Debug, Default)]
 struct Status {
-    /// Why there are no programs at all.
+    /// Why there is no tier at all.
     unavailable: Option<String>,
-    attached: Vec<Attached>,
-    /// Interfaces that no program is on, and why.
+    attached: Vec<Taken>,
+    /// Interfaces that no tier has, and why.
     failed: BTreeMap<String, String>,
-    /// What the kernel serves.
+    /// Tiers that came first and could not be had, and why.
+    skipped: Vec<(&'static str, String)>,
+    /// What the tier serves.
     served: BTreeSet<Vip>,
     /// What it does not, and why.
     refused: BTreeMap<Vip, String>,
@@ -68,8 +75,8 @@ struct Shared {
 
 impl Shared {
     /// Counts interfaces by the tier that they have.
-    fn count_interfaces(&self, attached: &[Attached]) {
-        for tier in ["xdp-hw", "xdp-native", "xdp-skb", "tc"] {
+    fn count_interfaces(&self, attached: &[Taken]) {
+        for tier in Got::WORDS {
             let count = attached.iter().filter(|one| one.got.to_string() == tier).count();
             self.metrics.interfaces.cell([tier]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
@@ -91,7 +98,7 @@ pub struct Prepared {
     made: Made,
 }
 
-/// Has the kernel pass packets on. One of it outlives every configuration.
+/// Has tiers pass packets on. One of it outlives every configuration.
 pub struct Accelerator {
     shared: Arc<Shared>,
     roots: Roots,
@@ -160,7 +167,7 @@ impl Accelerator {
         let (done, is_done) = channel();
         self.order(Order::Plan(plan, done));
         if is_done.recv_timeout(PATIENCE).is_err() {
-            tracing::warn!("the kernel takes long to take up its programs and tables; sockets serve until it has");
+            tracing::warn!("tiers take long to be taken up; sockets serve until they are");
         }
         Ok(())
     }
@@ -170,7 +177,7 @@ impl Accelerator {
         self.shared.pools.shared().pulse.beat();
     }
 
-    /// Goes, and leaves programs and tables to the process that comes next.
+    /// Goes, and leaves programs and tables of the kernel to the process that comes next. Ports of user space close.
     pub fn leave(&self) {
         self.end(Order::Leave);
     }

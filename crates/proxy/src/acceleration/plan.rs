@@ -1,4 +1,4 @@
-//! What a configuration wants of the kernel, made ready: services, interfaces and how they are taken, rates and denied networks.
+//! What a configuration wants of tiers, made ready: services, interfaces and how they are taken, rates and denied networks.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use outwork_fastpath::machine::Roots;
 use outwork_fastpath::machine::sriov::{Functions, SriovError};
 use outwork_fastpath::tables::Prefix;
-use outwork_fastpath::{ServiceSettings, Settings, Tier, Vip};
+use outwork_fastpath::{Mode, ServiceSettings, Settings, Tier, Vip};
 
 use super::rules::{self, Rule};
 use crate::config::Proxy;
+use crate::config::acceleration::{Side, TierName};
+use crate::config::ports::{AfXdp, Dpdk};
 
-/// A service of the kernel.
+/// A service of a tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Service {
     /// What its listener is called.
@@ -21,12 +23,38 @@ pub(super) struct Service {
     pub(super) settings: ServiceSettings,
 }
 
-/// What a configuration wants of the kernel.
+/// One side, and how it is taken. Where it cannot be had, the next step is tried.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Step {
+    /// Programs in the kernel: each interface with what is tried there, in this order.
+    Kernel(BTreeMap<String, Vec<Tier>>),
+    /// Sockets of AF_XDP, with how the program runs that gives them frames.
+    AfXdp { interfaces: Vec<String>, modes: Vec<Mode>, settings: AfXdp },
+    /// Ports of DPDK.
+    Dpdk(Dpdk),
+}
+
+impl Step {
+    /// Whether what one holds can become what the other wants while it forwards.
+    pub(super) fn is_like(&self, other: &Step) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
+    /// What it is called where it cannot be had.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Step::Kernel(_) => "kernel",
+            Step::AfXdp { .. } => "af_xdp",
+            Step::Dpdk(_) => "dpdk",
+        }
+    }
+}
+
+/// What a configuration wants of tiers.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Plan {
     pub(super) settings: Settings,
-    /// Each interface with what is tried there, in this order.
-    pub(super) interfaces: BTreeMap<String, Vec<Tier>>,
+    pub(super) steps: Vec<Step>,
     pub(super) pins: Option<PathBuf>,
     pub(super) denied: Vec<Prefix>,
     pub(super) services: BTreeMap<Vip, Service>,
@@ -50,20 +78,40 @@ impl Plan {
                 services.insert(vip, Service { listener: rule.name.clone(), pool: pool.clone(), settings });
             }
         }
-        let mut interfaces: BTreeMap<String, Vec<Tier>> = BTreeMap::new();
-        for name in &acceleration.interfaces {
-            interfaces.insert(name.clone(), acceleration.ways(None));
-        }
+        // Those of virtual functions have a tier of their own that comes first.
+        let mut interfaces: Vec<(String, Option<TierName>)> =
+            acceleration.interfaces.iter().map(|name| (name.clone(), None)).collect();
         for wanted in acceleration.sriov.iter().filter(|wanted| wanted.tier.is_some()) {
             let made = functions.iter().filter(|(device, _)| *device == wanted.device);
             let names = made.flat_map(|(_, functions)| functions.made.iter().filter_map(|one| one.interface.clone()));
-            for name in names {
-                interfaces.insert(name, acceleration.ways(wanted.tier));
-            }
+            interfaces.extend(names.map(|name| (name, wanted.tier)));
         }
+        let steps = acceleration.steps().into_iter().map(|(side, tiers)| match side {
+            Side::Kernel => Step::Kernel(
+                interfaces
+                    .iter()
+                    .map(|(name, own)| {
+                        let tiers = own.iter().chain(&tiers).copied();
+                        (name.clone(), acceleration.ways(tiers))
+                    })
+                    .collect(),
+            ),
+            Side::AfXdp => Step::AfXdp {
+                interfaces: interfaces.iter().map(|(name, _)| name.clone()).collect(),
+                modes: acceleration.steering_modes(),
+                settings: acceleration.af_xdp.clone(),
+            },
+            Side::Dpdk => Step::Dpdk(acceleration.dpdk.clone()),
+        });
+        let is_empty = |step: &Step| match step {
+            Step::Kernel(interfaces) => interfaces.is_empty(),
+            Step::AfXdp { interfaces, .. } => interfaces.is_empty(),
+            Step::Dpdk(_) => false,
+        };
+        let steps = steps.filter(|step| !is_empty(step)).collect();
         Plan {
             settings: acceleration.settings(),
-            interfaces,
+            steps,
             pins: acceleration.pins.clone(),
             denied: acceleration.denied(),
             services,
@@ -72,9 +120,9 @@ impl Plan {
         }
     }
 
-    /// Whether there is anything for programs to do.
+    /// Whether there is anything for tiers to do.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.interfaces.is_empty()
+        !self.steps.is_empty()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The thread that owns the programs: it has the kernel's tables follow the pools, and sees to what the programs cannot.
+//! The thread that owns programs and ports: it has their tables follow the pools, and sees to what they cannot.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outwork_balance::Standing;
-use outwork_fastpath::kernel::{ChangeError, attach};
+use outwork_fastpath::kernel::{AttachError, attach};
 use outwork_fastpath::layout::Link;
-use outwork_fastpath::{Attached, Fastpath, Found, Vip};
+use outwork_fastpath::registry::plane::ChangeError;
+use outwork_fastpath::{ControlPlane as _, Fastpath, Found, Vip};
 
+use super::held::{Held, Taken};
 use super::metrics::Readings;
-use super::plan::Plan;
+use super::plan::{Plan, Step};
+use super::ports::{Ports, Refusal};
 use super::{Order, Shared, Status};
 use crate::pool::endpoint::Target;
 use crate::pool::{Pool, Snapshot};
@@ -52,7 +55,9 @@ struct Told {
 pub(super) struct Work {
     shared: Arc<Shared>,
     plan: Arc<Plan>,
-    fastpath: Option<Fastpath>,
+    /// The side that was taken, and which step of the plan it is.
+    held: Option<Held>,
+    at: usize,
     told: HashMap<Vip, Told>,
     readings: Readings,
 }
@@ -68,7 +73,7 @@ enum Next {
 
 impl Work {
     pub(super) fn new(shared: Arc<Shared>) -> Work {
-        Work { shared, plan: Arc::default(), fastpath: None, told: HashMap::new(), readings: Readings::default() }
+        Work { shared, plan: Arc::default(), held: None, at: 0, told: HashMap::new(), readings: Readings::default() }
     }
 
     /// Works until it is told to end.
@@ -76,14 +81,14 @@ impl Work {
         let start = Instant::now();
         let [mut look, mut sweep, mut count, mut again] = [(); 4].map(|()| Due(start));
         loop {
-            let attends = self.fastpath.is_some() && !self.plan.services.is_empty();
+            let attends = self.held.is_some() && !self.plan.services.is_empty();
             let changed = self.shared.pools.shared().pulse.wait(if attends { ATTENTIVE } else { IDLE });
             let planned = match self.obey() {
                 Next::End => return,
                 Next::GoOn { planned } => planned,
             };
             let now = Instant::now();
-            if self.fastpath.is_none() {
+            if self.held.is_none() {
                 continue;
             }
             if changed.is_some() || look.is_now(now, LOOK) {
@@ -101,7 +106,8 @@ impl Work {
                 self.count();
             }
             if again.is_now(now, AGAIN) {
-                self.attach();
+                // The last of all steps does not fail.
+                let _ = self.attach(true);
             }
         }
     }
@@ -119,7 +125,8 @@ impl Work {
                     let _ = done.send(());
                 }
                 Order::Leave => {
-                    if let Some(fastpath) = self.fastpath.take() {
+                    // Ports close: the next process has its own.
+                    if let Some(Held::Kernel(fastpath)) = self.held.take() {
                         fastpath.leave();
                     }
                     return Next::End;
@@ -136,115 +143,218 @@ impl Work {
             self.let_go();
             return;
         }
-        if self.fastpath.is_none() && !self.open() {
-            return;
+        if !self.stays(&before) {
+            self.let_go();
         }
-        let plan = Arc::clone(&self.plan);
-        let Some(fastpath) = &mut self.fastpath else { return };
-        let held: Vec<String> = fastpath.attached().map(|one| one.interface.clone()).collect();
-        for name in held.iter().filter(|name| plan.interfaces.get(*name) != before.interfaces.get(*name)) {
-            match plan.interfaces.get(name).and_then(|ways| ways.split_first()) {
-                // What comes of it is looked at below, and tried again where it failed.
-                Some((first, rest)) => match fastpath.attach_anew(name, *first, rest) {
-                    Ok(attached) => tell(&self.shared, &attached),
-                    Err(error) => {
-                        tracing::warn!(interface = name, %error, "a program was taken off an interface, and no other is on it")
-                    }
-                },
-                None => drop(fastpath.detach(name)),
-            }
+        let (plan, steps) = (Arc::clone(&self.plan), self.plan.steps.len());
+        if self.held.is_some() {
+            self.adjust(&before);
+            self.fill();
+            let _ = self.attach(true);
         }
-        let told = |what: &str, outcome: Result<(), ChangeError>| {
-            if let Err(error) = outcome {
-                tracing::warn!(%error, what, "the kernel's tables are not as they are to be");
+        while self.held.is_none() && self.at < steps {
+            let is_last = self.at + 1 == steps;
+            let outcome = self.open().and_then(|()| {
+                self.fill();
+                self.attach(is_last)
+            });
+            let Err(why) = outcome else { break };
+            let Some(step) = plan.steps.get(self.at) else { break };
+            self.held = None;
+            self.told.clear();
+            let mut status = self.shared.status.lock();
+            if is_last {
+                tracing::warn!(tier = step.word(), why, "no tier can be had; sockets serve");
+                let skipped = std::mem::take(&mut status.skipped);
+                *status = Status { unavailable: Some(why), skipped, ..Status::default() };
+                return;
             }
-        };
-        told("settings", fastpath.set(plan.settings));
-        told("denied networks", fastpath.deny(plan.denied.iter().copied()));
-        told("services", fastpath.retain(|vip| plan.services.contains_key(vip)));
-        // Their settings may be others.
-        self.told.clear();
-        self.follow();
-        self.attach();
+            self.shared.metrics.fallbacks.inc();
+            tracing::warn!(tried = step.word(), why, "a tier cannot be had here; the next one is taken");
+            status.skipped.push((step.word(), why));
+            self.at += 1;
+        }
         self.count();
     }
 
-    /// Loads the programs. Whether there are any.
-    fn open(&mut self) -> bool {
-        match Fastpath::open(self.plan.settings, self.plan.pins.as_deref()) {
-            Ok((fastpath, found)) => {
-                match &found {
-                    Found::Nothing => tracing::info!("programs for the kernel are loaded"),
-                    Found::Left { services } => {
-                        tracing::info!(services, "tables of an earlier process are taken over, and its flows go on");
-                    }
-                    Found::Replaced { why } => {
-                        tracing::warn!(why, "tables of an earlier process were of no use, and its flows are forgotten")
+    /// Whether what is held can become what the plan wants. What the last plan fell back to stays, until the tiers are others.
+    fn stays(&mut self, before: &Plan) -> bool {
+        let Some(held) = self.plan.steps.first().filter(|_| self.held.is_some()) else { return false };
+        let (new, old) = (&self.plan.steps, &before.steps);
+        if new.len() == old.len() && new.iter().zip(old).all(|(new, old)| new.is_like(old)) {
+            return true;
+        }
+        let stays = old.get(self.at).is_some_and(|old| old.is_like(held));
+        if stays {
+            self.at = 0;
+            self.shared.status.lock().skipped.clear();
+        }
+        stays
+    }
+
+    /// Says to what is held what the step is from now on.
+    fn adjust(&mut self, before: &Plan) {
+        let plan = Arc::clone(&self.plan);
+        match (&mut self.held, plan.steps.get(self.at)) {
+            (Some(Held::Kernel(fastpath)), Some(Step::Kernel(interfaces))) => {
+                let old = before.steps.iter().find_map(|step| match step {
+                    Step::Kernel(interfaces) => Some(interfaces),
+                    _ => None,
+                });
+                let held: Vec<String> = fastpath.attached().map(|one| one.interface.clone()).collect();
+                for name in held.iter().filter(|name| interfaces.get(*name) != old.and_then(|old| old.get(*name))) {
+                    match interfaces.get(name).and_then(|ways| ways.split_first()) {
+                        // What comes of it is looked at below, and tried again where it failed.
+                        Some((first, rest)) => match fastpath.attach_anew(name, *first, rest) {
+                            Ok(attached) => tell(&self.shared, &Taken::from(&attached)),
+                            Err(error) => {
+                                tracing::warn!(interface = name, %error, "a program was taken off an interface, and no other is on it")
+                            }
+                        },
+                        None => drop(fastpath.detach(name)),
                     }
                 }
-                self.fastpath = Some(fastpath);
-                self.shared.status.lock().unavailable = None;
-                true
             }
-            Err(error) => {
-                let why = attach::reasons(&error);
-                tracing::warn!(why, "no tier of the kernel can be had; sockets serve");
-                let mut status = self.shared.status.lock();
-                *status = Status { unavailable: Some(why), ..Status::default() };
-                false
+            (Some(Held::Ports(ports)), Some(Step::AfXdp { interfaces, modes, settings })) => {
+                ports.set(settings, modes, |name| interfaces.iter().any(|one| one == name));
             }
+            (Some(Held::Ports(ports)), Some(Step::Dpdk(dpdk))) => ports.set_dpdk(dpdk),
+            _ => {}
         }
     }
 
-    fn let_go(&mut self) {
-        if self.fastpath.take().is_some() {
-            tracing::info!("programs are taken off the interfaces");
+    /// Has the tables say what the plan does.
+    fn fill(&mut self) {
+        let plan = Arc::clone(&self.plan);
+        let Some(held) = &mut self.held else { return };
+        let told = |what: &str, outcome: Result<(), ChangeError>| {
+            if let Err(error) = outcome {
+                tracing::warn!(%error, what, "tables are not as they are to be");
+            }
+        };
+        let sink = held.sink();
+        told("settings", sink.set(plan.settings));
+        told("denied networks", sink.deny(plan.denied.iter().copied()));
+        told("services", sink.retain(|vip| plan.services.contains_key(vip)));
+        // Their settings may be others.
+        self.told.clear();
+        self.follow();
+    }
+
+    /// Gets hold of the side of a step.
+    fn open(&mut self) -> Result<(), String> {
+        let plan = Arc::clone(&self.plan);
+        let held = match plan.steps.get(self.at) {
+            Some(Step::Kernel(_)) => Held::Kernel(Box::new(self.open_kernel()?)),
+            Some(Step::AfXdp { modes, settings, .. }) => {
+                let ports = Ports::of_af_xdp(plan.settings, settings, modes)?;
+                tracing::info!("tables of user space are ready");
+                Held::Ports(ports)
+            }
+            Some(Step::Dpdk(dpdk)) => {
+                let ports = Ports::of_dpdk(plan.settings, dpdk)?;
+                ports.taken().for_each(|taken| tell(&self.shared, taken));
+                Held::Ports(ports)
+            }
+            None => return Err("no tier is named".to_owned()),
+        };
+        self.held = Some(held);
+        self.shared.status.lock().unavailable = None;
+        Ok(())
+    }
+
+    /// Loads the programs.
+    fn open_kernel(&self) -> Result<Fastpath, String> {
+        let (fastpath, found) =
+            Fastpath::open(self.plan.settings, self.plan.pins.as_deref()).map_err(|error| attach::reasons(&error))?;
+        match &found {
+            Found::Nothing => tracing::info!("programs for the kernel are loaded"),
+            Found::Left { services } => {
+                tracing::info!(services, "tables of an earlier process are taken over, and its flows go on");
+            }
+            Found::Replaced { why } => {
+                tracing::warn!(why, "tables of an earlier process were of no use, and its flows are forgotten")
+            }
         }
+        Ok(fastpath)
+    }
+
+    fn let_go(&mut self) {
+        if self.held.take().is_some() {
+            tracing::info!("interfaces are left to the kernel");
+        }
+        self.at = 0;
         self.told.clear();
         *self.shared.status.lock() = Status::default();
         self.shared.count_interfaces(&[]);
     }
 
-    /// Gets hold of interfaces that there is no hold of, and says which are VLANs of others.
-    fn attach(&mut self) {
+    /// Gets hold of interfaces that there is no hold of, and says which are VLANs of others. Where `is_last` is not so, it fails with the first interface that
+    /// takes nothing, for another step is to be tried.
+    fn attach(&mut self, is_last: bool) -> Result<(), String> {
         let plan = Arc::clone(&self.plan);
-        let Some(fastpath) = &mut self.fastpath else { return };
+        let (Some(held), Some(step)) = (&mut self.held, plan.steps.get(self.at)) else { return Ok(()) };
         let mut failed: BTreeMap<String, String> = BTreeMap::new();
-        for (name, ways) in &plan.interfaces {
-            if fastpath.attached().any(|one| one.interface == *name) {
-                continue;
+        let mut refuse = |name: &str, refusal: Refusal| {
+            failed.insert(name.to_owned(), refusal.why().to_owned());
+            match refusal {
+                Refusal::Failed(why) if !is_last => Err(why),
+                _ => Ok(()),
             }
-            let Some((first, rest)) = ways.split_first() else { continue };
-            match fastpath.attach_by(name, *first, rest) {
-                Ok(attached) => tell(&self.shared, &attached),
-                Err(error) => {
-                    failed.insert(name.clone(), error.to_string());
+        };
+        match (&mut *held, step) {
+            (Held::Kernel(fastpath), Step::Kernel(interfaces)) => {
+                for (name, ways) in interfaces {
+                    if fastpath.attached().any(|one| one.interface == *name) {
+                        continue;
+                    }
+                    let Some((first, rest)) = ways.split_first() else { continue };
+                    match fastpath.attach_by(name, *first, rest) {
+                        Ok(attached) => tell(&self.shared, &Taken::from(&attached)),
+                        Err(error @ AttachError::Unknown(_)) => refuse(name, Refusal::Absent(error.to_string()))?,
+                        Err(error) => refuse(name, Refusal::Failed(error.to_string()))?,
+                    }
                 }
             }
+            (Held::Ports(ports), Step::AfXdp { interfaces, .. }) => {
+                ports.drop_gone();
+                for name in interfaces {
+                    if ports.holds(name) {
+                        continue;
+                    }
+                    match ports.take(name) {
+                        Ok(taken) => tell(&self.shared, taken),
+                        Err(refusal) => refuse(name, refusal)?,
+                    }
+                }
+            }
+            _ => {}
         }
-        let attached: Vec<_> = fastpath.attached().cloned().collect();
-        let names = |index: &str| attached.iter().any(|one| one.interface == index);
+        let taken = held.taken();
+        let names = |index: &str| taken.iter().any(|one| one.interface == index);
         let text = std::fs::read_to_string("/proc/net/vlan/config").unwrap_or_default();
         let links = vlans(&text, names);
         let links = links.into_iter().filter_map(|(own, of, vlan)| {
             let (own, of) = (attach::index_of(&own)?, attach::index_of(&of)?);
             Some((own, Link { parent: of, vlan, zero: 0 }))
         });
-        if let Err(error) = fastpath.link(links) {
-            tracing::warn!(%error, "programs do not know of VLANs");
+        if let Err(error) = held.sink().link(links) {
+            tracing::warn!(%error, "tables do not know of VLANs");
         }
-        self.shared.count_interfaces(&attached);
+        self.shared.count_interfaces(&taken);
         let mut status = self.shared.status.lock();
         for (name, why) in failed.iter().filter(|(name, why)| status.failed.get(*name) != Some(*why)) {
-            tracing::warn!(interface = name, why, "no program is on this interface; sockets serve what comes in there");
+            tracing::warn!(interface = name, why, "no tier has this interface; sockets serve what comes in there");
         }
-        (status.attached, status.failed) = (attached, failed);
+        (status.attached, status.failed) = (taken, failed);
+        Ok(())
     }
 
     /// Has the tables say what the pools do.
     fn follow(&mut self) {
         let (plan, pools) = (Arc::clone(&self.plan), self.shared.pools.all());
-        let Some(fastpath) = &mut self.fastpath else { return };
+        let Some(held) = &mut self.held else { return };
+        let sink = held.sink();
         let mut changed = Vec::new();
         for (vip, service) in &plan.services {
             let Some(pool) = pools.get(&service.pool) else { continue };
@@ -268,7 +378,7 @@ impl Work {
                 .filter(|(_, standing)| matches!(standing, Standing::Unhealthy | Standing::Ejected))
             {
                 if let Some(at) = place(snapshot, slot) {
-                    let _ = fastpath.fail(vip, at);
+                    let _ = sink.fail(vip, at);
                 }
             }
         }
@@ -280,7 +390,7 @@ impl Work {
                 .filter_map(|slot| Some((slot.member().key(), place(&snapshot, slot)?)))
                 .collect();
             let address = |key: &str| places.get(key).copied();
-            let served = fastpath.serve(vip, service.settings, &snapshot.balance, address, pool.now());
+            let served = sink.serve(vip, service.settings, &snapshot.balance, address, pool.now());
             let mut status = self.shared.status.lock();
             match served {
                 Ok(()) => {
@@ -291,12 +401,12 @@ impl Work {
                 Err(error) => {
                     let why = error.to_string();
                     if status.refused.get(&vip) != Some(&why) {
-                        tracing::warn!(listener = service.listener, at = %vip.socket(), why, "a listener is not served by the kernel; its sockets serve");
+                        tracing::warn!(listener = service.listener, at = %vip.socket(), why, "a listener is served by no tier; its sockets serve");
                     }
                     status.refused.insert(vip, why);
                     // What the tables said of it before may be false by now.
                     if let ChangeError::Refused(_) = error {
-                        let _ = fastpath.withdraw(&vip);
+                        let _ = sink.withdraw(&vip);
                         self.told.insert(vip, Told { snapshot, standings });
                     }
                 }
@@ -304,20 +414,20 @@ impl Work {
         }
         let mut status = self.shared.status.lock();
         status.refused.retain(|vip, _| plan.services.contains_key(vip));
-        status.served = fastpath.registry().services().map(|(vip, _)| *vip).collect();
+        status.served = sink.registry().services().map(|(vip, _)| *vip).collect();
     }
 
-    fn attend(&self) {
-        if let Some(fastpath) = &self.fastpath
-            && let Err(error) = fastpath.resolve_neighbours()
+    fn attend(&mut self) {
+        if let Some(held) = &mut self.held
+            && let Err(error) = held.sink().resolve_neighbours()
         {
             tracing::debug!(%error, "the kernel was not told to ask for next hops");
         }
     }
 
     fn sweep(&mut self) {
-        let Some(fastpath) = &mut self.fastpath else { return };
-        match fastpath.sweep(Fastpath::kernel_time()) {
+        let Some(held) = &mut self.held else { return };
+        match held.sink().sweep(Fastpath::kernel_time()) {
             Ok(swept) if swept.whole => self.shared.metrics.flows.set(i64::try_from(swept.flows).unwrap_or(i64::MAX)),
             Ok(_) => {}
             Err(error) => tracing::debug!(%error, "the table of flows was not looked through"),
@@ -325,28 +435,44 @@ impl Work {
     }
 
     fn count(&mut self) {
-        let Some(fastpath) = &self.fastpath else { return };
+        let Some(held) = &mut self.held else { return };
         let (metrics, plan) = (&self.shared.metrics, &self.plan);
-        match fastpath.tallies() {
+        match held.sink().tallies() {
             Ok(tallies) => self.readings.reasons(metrics, tallies),
-            Err(error) => tracing::debug!(%error, "what the programs have counted was not read"),
+            Err(error) => tracing::debug!(%error, "what was counted was not read"),
         }
-        if let Ok(statistics) = fastpath.statistics() {
+        if let Ok(statistics) = held.sink().statistics() {
             let name = |vip: &Vip| plan.services.get(vip).map(|service| service.listener.clone());
             self.readings.services(metrics, &statistics, name);
+        }
+        if let Held::Ports(ports) = held {
+            self.readings.ports(metrics, ports.pumped());
         }
     }
 }
 
-/// Says how a program got hold of an interface, and what is in the way.
-fn tell(shared: &Shared, attached: &Attached) {
-    let (interface, tier) = (&*attached.interface, attached.got.to_string());
-    tracing::info!(interface, tier, replaced = attached.replaced, "a program is on an interface");
-    for (tried, why) in &attached.tried {
-        shared.metrics.fallbacks.inc();
-        tracing::warn!(interface, tried = %tried, why, tier, "a tier cannot be had here; the next one is taken");
+/// Says how an interface is held, and what is in the way.
+fn tell(shared: &Shared, taken: &Taken) {
+    let (interface, tier) = (&*taken.interface, taken.got.to_string());
+    match &taken.queues {
+        None => tracing::info!(interface, tier, replaced = taken.replaced, "a program is on an interface"),
+        Some(queues) => {
+            let (numbers, copied, because) = (queues.numbers.len(), queues.copied, queues.because.as_deref());
+            tracing::info!(
+                interface,
+                tier,
+                queues = numbers,
+                copied,
+                because,
+                "frames of an interface come into user space"
+            );
+        }
     }
-    for concern in &attached.concerns {
+    for (tried, why) in &taken.tried {
+        shared.metrics.fallbacks.inc();
+        tracing::warn!(interface, tried, why, tier, "a tier cannot be had here; the next one is taken");
+    }
+    for concern in &taken.concerns {
         tracing::warn!(interface, concern, "something is in the way of forwarding");
     }
 }

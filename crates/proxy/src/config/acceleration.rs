@@ -10,19 +10,24 @@ use outwork_fastpath::tables::Prefix;
 use outwork_fastpath::{Mode, Settings, Tier};
 use outwork_front::filter::Network;
 
+use super::ports::{AfXdp, Dpdk};
+
 section! {
-    /// Packets of listeners whose `forwarding` is not `sockets` are passed on in the kernel, by programs on interfaces. Their sockets are there all the
-    /// same: whatever is out of the ordinary comes to them, and everything where no tier can be had. Of connections in the kernel nobody counts how many are open:
-    /// `proxy.limits` is for those of sockets. A listener that is given to the kernel, or taken from it, while it has connections loses those.
+    /// Packets of listeners whose `forwarding` is not `sockets` are passed on in the kernel, by programs on interfaces, or in user space, on whole frames. Their
+    /// sockets are there all the same: whatever is out of the ordinary comes to them, and everything where no tier can be had. Of connections that are passed on so
+    /// nobody counts how many are open: `proxy.limits` is for those of sockets. A listener that is given to a tier, or taken from it, while it has connections loses those.
     pub struct Acceleration {
-        /// Ways into the kernel, the best first. Where one cannot be had, the next is taken, and the log says why. Empty: none.
-        pub tiers: Vec<KernelTier>,
-        /// How XDP runs, at best: where a card or a driver does not, the next of `hw`, `native` and `skb` is taken.
+        /// Tiers, the best first: `xdp` and `tc` forward in the kernel, `af_xdp` and `dpdk` in user space. Where one cannot be had, the next is taken, and the log
+        /// says why. All interfaces are the kernel's or user space's together, for a flow is known to one of them only. Empty: none.
+        pub tiers: Vec<TierName>,
+        /// How XDP runs, at best: where a card or a driver does not, the next of `hw`, `native` and `skb` is taken. The program that gives frames to `af_xdp` is one
+        /// of `native` or `skb`.
         pub mode: XdpMode = XdpMode::Native,
         /// Interfaces by which packets come in: those of clients, and with `nat` the answers of backends.
         pub interfaces: Vec<String>,
         /// A directory of a BPF file system, such as `/sys/fs/bpf/outwork`. With it, flows go on through a crash and an upgrade of this process: the next one takes
-        /// over what lies there. No two processes may have the same.
+        /// over what lies there. No two processes may have the same. Flows of user space are not kept so: the next process chooses backends for them anew, which are the
+        /// same ones as long as their pool is.
         pub pins: Option<PathBuf> [restart],
         /// How large tables are.
         pub tables: Tables,
@@ -47,6 +52,10 @@ section! {
         pub deny: Vec<Network>,
         /// Virtual functions of cards (SR-IOV), which are made at the start. Those of a card that is no longer named here stay: `outwork tiers vfs remove` takes them away.
         pub sriov: Vec<VirtualFunctions>,
+        /// Sockets of AF_XDP, for the tier `af_xdp`.
+        pub af_xdp: AfXdp,
+        /// Ports of DPDK, for the tier `dpdk`.
+        pub dpdk: Dpdk,
     }
     check acceleration;
 }
@@ -68,7 +77,7 @@ section! {
         /// How many.
         pub vfs: u32 [range 1..=4096],
         /// The tier that their interfaces are given to; unset, they are only made, for others to use.
-        pub tier: Option<KernelTier>,
+        pub tier: Option<TierName>,
     }
 }
 
@@ -105,12 +114,16 @@ section! {
 }
 
 choice! {
-    /// A way into the kernel.
-    pub enum KernelTier {
+    /// Who passes packets on.
+    pub enum TierName {
         /// XDP: on frames, before the kernel makes packets of them.
         Xdp = "xdp",
         /// tc: on the kernel's packets, with any interface.
         Tc = "tc",
+        /// AF_XDP: a thread of this process, on frames in memory that the kernel shares.
+        AfXdp = "af_xdp",
+        /// DPDK: a thread of this process, on cards or virtual devices that it has for itself.
+        Dpdk = "dpdk",
     }
 }
 
@@ -139,9 +152,14 @@ choice! {
 fn acceleration(acceleration: &Acceleration, at: &mut At<'_>) {
     let without =
         |what: &str| Fault::new(format!("{what}, and no tier is named")).expected("tiers = [\"xdp\", \"tc\"]");
-    if acceleration.tiers.is_empty() {
+    let named = |tier: TierName| {
+        acceleration.tiers.contains(&tier) || acceleration.sriov.iter().any(|one| one.tier == Some(tier))
+    };
+    // DPDK has its own.
+    let wants_interfaces = acceleration.tiers.iter().any(|tier| *tier != TierName::Dpdk);
+    if !wants_interfaces {
         if !acceleration.interfaces.is_empty() && !at.left_out().any(|key| key.starts_with("tiers")) {
-            at.fault("interfaces", without("these are for the kernel"));
+            at.fault("interfaces", without("these are for tiers other than `dpdk`"));
         }
     } else if acceleration.interfaces.is_empty()
         && acceleration.sriov.iter().all(|one| one.tier.is_none())
@@ -150,10 +168,41 @@ fn acceleration(acceleration: &Acceleration, at: &mut At<'_>) {
         let fault = Fault::new("a tier is named, and no interface").expected("interfaces = [\"eth0\"]");
         at.fault("interfaces", fault.help("`outwork tiers` lists those of this machine"));
     }
-    let has_xdp = acceleration.tiers.contains(&KernelTier::Xdp)
-        || acceleration.sriov.iter().any(|one| one.tier == Some(KernelTier::Xdp));
-    if acceleration.mode != XdpMode::Native && !has_xdp {
+    if acceleration.mode != XdpMode::Native && !named(TierName::Xdp) && !named(TierName::AfXdp) {
         at.fault("mode", Fault::new("no tier is XDP").expected("tiers = [\"xdp\"]"));
+    } else if acceleration.mode == XdpMode::Hw && !named(TierName::Xdp) {
+        at.fault("mode", Fault::new("cards give no frames to sockets themselves").expected("`native` or `skb`"));
+    }
+    let in_kernel = [TierName::Xdp, TierName::Tc].into_iter().any(named);
+    if acceleration.pins.is_some() && !in_kernel && !acceleration.tiers.is_empty() {
+        let fault = Fault::new("flows of user space do not outlive the process, and no tier is the kernel's");
+        at.fault("pins", fault.expected("tiers = [\"xdp\"]"));
+    }
+    let own = [
+        ("af_xdp", acceleration.af_xdp != AfXdp::default(), TierName::AfXdp),
+        ("dpdk", acceleration.dpdk != Dpdk::default(), TierName::Dpdk),
+    ];
+    for (key, is_said, tier) in own {
+        if is_said && !named(tier) && !at.left_out().any(|key| key.starts_with("tiers")) {
+            let word = tier.word();
+            at.fault(key, Fault::new(format!("no tier is `{word}`")).expected(format!("tiers = [\"{word}\"]")));
+        }
+    }
+    if named(TierName::Dpdk) && acceleration.dpdk.pci.is_empty() && acceleration.dpdk.vdevs.is_empty() {
+        let fault = Fault::new("the tier `dpdk` has no devices").expected("pci = [\"0000:02:00.0\"], or vdevs");
+        at.fault("dpdk.pci", fault.help("`dpdk-devbind.py --status` lists cards"));
+    }
+    for (index, one) in acceleration.sriov.iter().enumerate() {
+        let Some(tier) = one.tier else { continue };
+        let key = format!("sriov[{index}].tier");
+        if tier == TierName::Dpdk {
+            let fault = Fault::new("a virtual function of DPDK has no interface");
+            at.fault(&key, fault.expected("its address in dpdk.pci, and no tier here"));
+        } else if acceleration.first().is_some_and(|first| first.side() != tier.side()) {
+            let fault =
+                Fault::new("a flow is known to the kernel or to user space, and other interfaces are the other's");
+            at.fault(&key, fault.expected("a tier of the same side as the first of tiers"));
+        }
     }
     for (index, name) in acceleration.interfaces.iter().enumerate() {
         if acceleration.interfaces.iter().take(index).any(|other| other == name) {
@@ -225,27 +274,73 @@ impl Acceleration {
         self.deny.iter().filter_map(|network| network.to_string().parse().ok()).collect()
     }
 
-    /// What is tried on an interface, in this order.
-    pub(crate) fn ways(&self, first: Option<KernelTier>) -> Vec<Tier> {
-        let modes = [(XdpMode::Hw, Mode::Hardware), (XdpMode::Native, Mode::Native), (XdpMode::Skb, Mode::Skb)];
-        let mut ways = Vec::new();
-        for tier in first.iter().chain(&self.tiers) {
-            match tier {
-                KernelTier::Xdp => {
-                    let modes = modes.iter().skip_while(|(mode, _)| *mode != self.mode);
-                    ways.extend(modes.map(|(_, mode)| Tier::Xdp(*mode)));
-                }
-                KernelTier::Tc => ways.push(Tier::Tc),
+    /// The tier that is tried first.
+    fn first(&self) -> Option<TierName> {
+        self.tiers.first().copied().or_else(|| self.sriov.iter().find_map(|one| one.tier))
+    }
+
+    /// What is tried, in this order: each a side, and the tiers of it that are named one after the other.
+    pub(crate) fn steps(&self) -> Vec<(Side, Vec<TierName>)> {
+        let mut steps: Vec<(Side, Vec<TierName>)> = Vec::new();
+        for tier in &self.tiers {
+            let side = tier.side();
+            // The kernel has more than one tier; of user space, what could not be had once cannot be had again.
+            let is_new = side == Side::Kernel || steps.iter().all(|(other, _)| *other != side);
+            match steps.last_mut() {
+                Some((last, tiers)) if *last == side => tiers.push(*tier),
+                _ if is_new => steps.push((side, vec![*tier])),
+                _ => {}
             }
         }
-        let mut known = Vec::new();
-        ways.retain(|way| {
-            !known.contains(way) && {
-                known.push(*way);
-                true
-            }
-        });
+        if steps.is_empty() {
+            steps.extend(self.first().map(|first| (first.side(), Vec::new())));
+        }
+        steps
+    }
+
+    /// Modes of XDP from the wanted one down.
+    fn modes(&self) -> impl Iterator<Item = Mode> {
+        let modes = [(XdpMode::Hw, Mode::Hardware), (XdpMode::Native, Mode::Native), (XdpMode::Skb, Mode::Skb)];
+        let wanted = self.mode;
+        modes.into_iter().skip_while(move |(mode, _)| *mode != wanted).map(|(_, mode)| mode)
+    }
+
+    /// How the program runs that gives frames to sockets, the best first.
+    pub(crate) fn steering_modes(&self) -> Vec<Mode> {
+        self.modes().filter(|mode| *mode != Mode::Hardware).collect()
+    }
+
+    /// What is tried in the kernel on an interface, in this order.
+    pub(crate) fn ways(&self, tiers: impl IntoIterator<Item = TierName>) -> Vec<Tier> {
+        let mut ways: Vec<Tier> = Vec::new();
+        for tier in tiers {
+            let own = match tier {
+                TierName::Xdp => self.modes().map(Tier::Xdp).collect(),
+                TierName::Tc => vec![Tier::Tc],
+                TierName::AfXdp | TierName::Dpdk => Vec::new(),
+            };
+            let new: Vec<Tier> = own.into_iter().filter(|way| !ways.contains(way)).collect();
+            ways.extend(new);
+        }
         ways
+    }
+}
+
+/// Who knows the flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Kernel,
+    AfXdp,
+    Dpdk,
+}
+
+impl TierName {
+    pub(crate) fn side(self) -> Side {
+        match self {
+            TierName::Xdp | TierName::Tc => Side::Kernel,
+            TierName::AfXdp => Side::AfXdp,
+            TierName::Dpdk => Side::Dpdk,
+        }
     }
 }
 
@@ -262,13 +357,35 @@ mod tests {
 
     #[test]
     fn tiers_are_tried_as_they_are_named_and_modes_from_the_wanted_one_down() {
-        let ways = |text: &str, first| read(text).unwrap().ways(first);
+        let ways = |text: &str, first: Option<TierName>| {
+            let read = read(text).unwrap();
+            read.ways(first.into_iter().chain(read.tiers.iter().copied()))
+        };
         let (hardware, native, skb) = (Tier::Xdp(Mode::Hardware), Tier::Xdp(Mode::Native), Tier::Xdp(Mode::Skb));
         assert_eq!(ways("tiers = ['xdp', 'tc']\ninterfaces = ['a']", None), [native, skb, Tier::Tc]);
         assert_eq!(ways("tiers = ['tc', 'xdp']\ninterfaces = ['a']\nmode = 'skb'", None), [Tier::Tc, skb]);
         assert_eq!(ways("tiers = ['xdp']\ninterfaces = ['a']\nmode = 'hw'", None), [hardware, native, skb]);
-        assert_eq!(ways("tiers = ['xdp', 'tc']\ninterfaces = ['a']", Some(KernelTier::Tc)), [Tier::Tc, native, skb]);
+        assert_eq!(ways("tiers = ['xdp', 'tc']\ninterfaces = ['a']", Some(TierName::Tc)), [Tier::Tc, native, skb]);
         assert!(ways("", None).is_empty());
+    }
+
+    #[test]
+    fn tiers_of_the_kernel_and_of_user_space_are_tried_side_by_side_in_their_order() {
+        let steps = |text: &str| read(&format!("interfaces = ['a']\n{text}")).unwrap().steps();
+        use TierName::{AfXdp, Tc, Xdp};
+        assert_eq!(
+            steps("tiers = ['af_xdp', 'xdp', 'tc']"),
+            [(Side::AfXdp, vec![AfXdp]), (Side::Kernel, vec![Xdp, Tc])]
+        );
+        assert_eq!(
+            steps("tiers = ['xdp', 'af_xdp', 'tc']"),
+            [(Side::Kernel, vec![Xdp]), (Side::AfXdp, vec![AfXdp]), (Side::Kernel, vec![Tc])]
+        );
+        let dpdk = steps("tiers = ['dpdk', 'tc']\ndpdk = { vdevs = ['net_null0'] }");
+        assert_eq!(dpdk, [(Side::Dpdk, vec![TierName::Dpdk]), (Side::Kernel, vec![Tc])]);
+        let functions = read("sriov = [{ device = 'a', vfs = 1, tier = 'af_xdp' }]").unwrap();
+        assert_eq!(functions.steps(), [(Side::AfXdp, vec![])]);
+        assert_eq!(read("tiers = ['af_xdp']\ninterfaces = ['a']").unwrap().steering_modes(), [Mode::Native, Mode::Skb]);
     }
 
     #[test]
@@ -281,6 +398,13 @@ mod tests {
             ("tiers = ['tc']\ninterfaces = ['a']\nsyn_burst = 5", "syn_burst"),
             ("tiers = ['tc']\ninterfaces = ['a']\nsource_burst = 5", "source_burst"),
             ("sriov = [{ device = 'a', vfs = 1 }, { device = 'a', vfs = 2 }]", "sriov[1].device"),
+            ("tiers = ['af_xdp']\ninterfaces = ['a']\nmode = 'hw'", "mode"),
+            ("tiers = ['af_xdp']\ninterfaces = ['a']\npins = '/sys/fs/bpf/a'", "pins"),
+            ("tiers = ['xdp']\ninterfaces = ['a']\naf_xdp = { batch = 32 }", "af_xdp"),
+            ("tiers = ['xdp']\ninterfaces = ['a']\ndpdk = { vdevs = ['net_null0'] }", "dpdk"),
+            ("tiers = ['dpdk']", "dpdk.pci"),
+            ("tiers = ['dpdk']\ninterfaces = ['a']\ndpdk = { vdevs = ['net_null0'] }", "interfaces"),
+            ("tiers = ['xdp']\nsriov = [{ device = 'a', vfs = 1, tier = 'af_xdp' }]", "sriov[0].tier"),
             ("deny = ['10.0.0.0/8', '11.0.0.0/8']\ntables = { prefixes = 1 }", "deny"),
         ] {
             let told = read(text).expect_err(text);

@@ -2,7 +2,7 @@
 //!
 //! - this file: pools and their backends.
 //! - `resolver`: who knows their names. `check`: how backends are checked. `hash`: what sends the same to the same one. `forward`: what a route says.
-//! - [`acceleration`]: packets that the kernel passes on.
+//! - [`acceleration`]: packets that the kernel passes on, or user space; [`ports`]: how they get there.
 //! - `listener`: where connections and datagrams are passed on as they come. `fitting`: which pools that can go to.
 
 pub mod acceleration;
@@ -11,6 +11,7 @@ mod fitting;
 mod forward;
 mod hash;
 mod listener;
+pub mod ports;
 mod resolver;
 
 use std::collections::BTreeMap;
