@@ -2,5 +2,6 @@
 
 pub mod cache;
 pub mod dhcp;
+pub mod first;
 pub mod http1;
 pub mod proxy;
