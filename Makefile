@@ -17,6 +17,7 @@ run: build ## Build, start with no configuration, print where to look
 
 test: setup-test dashboard ## Every test: crates, real clients in network namespaces, dashboard, browser
 	cargo test --workspace --locked
+	cargo test --workspace --locked --features outwork/dpdk --test e2e --test kernel -- dpdk
 	cd dashboard && npm test --silent
 
 lint: setup dashboard ## Formatting, clippy, the dashboard's types and style, licences and duplicates

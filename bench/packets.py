@@ -163,7 +163,7 @@ backend = [{{ url = "udp://10.2.0.2:{PORT}" }}]
 
 def wait_until_it_serves(arguments, config, tier, process, log):
     began = time.monotonic()
-    word = "application" if tier == "sockets" else tier
+    word = {"sockets": "application", "af_xdp": "af_xdp-native"}.get(tier, tier)
     while True:
         told = subprocess.run(within(BALANCER, arguments.outwork, "rules", "--config", config), capture_output=True, text=True)
         if told.returncode == 0 and re.search(rf"^packets\s.*\b{word}\b", told.stdout, re.M):
@@ -178,6 +178,7 @@ WAYS = {
     "nftables DNAT": nftables,
     "Outwork, XDP": outwork("xdp"),
     "Outwork, tc": outwork("tc"),
+    "Outwork, AF_XDP": outwork("af_xdp"),
     "Outwork, sockets": outwork("sockets"),
 }
 # What a way has to be beside nftables' DNAT, in packets of a CPU-second.
