@@ -17,6 +17,7 @@ run: build ## Build, start with no configuration, print where to look
 
 test: setup-test dashboard ## Every test: crates, real clients in network namespaces, dashboard, browser
 	cargo test --workspace --locked
+	cargo test --workspace --locked --features outwork/dpdk --test e2e --test kernel -- dpdk
 	cd dashboard && npm test --silent
 
 lint: setup dashboard ## Formatting, clippy, the dashboard's types and style, licences and duplicates
@@ -39,8 +40,10 @@ compare-web: build ## Measure Outwork, nginx and Varnish side by side into bench
 	tools/setup compare $(NODE)
 	bench/compare-web
 
-compare-proxy: build ## Measure Outwork, HAProxy, nginx and nftables side by side into bench/results/proxy.md
+compare-proxy: setup dashboard ## Measure Outwork, HAProxy, nginx and nftables side by side into bench/results/proxy.md
 	tools/setup compare $(NODE)
+	cargo build --release --locked -p outwork --features dpdk
+	cargo build --release --locked -p outwork-fastpath --example packets
 	bench/compare-proxy
 
 FUZZ_SECONDS ?= 60

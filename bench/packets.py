@@ -5,6 +5,7 @@ that its time is what balancing takes, sending on included; who sends, and who d
 """
 
 import contextlib
+import json
 import pathlib
 import re
 import statistics
@@ -113,15 +114,38 @@ def nftables(_):
         output(*within(BALANCER, "nft", "flush", "ruleset"))
 
 
+@contextlib.contextmanager
+def by_ports_of_dpdk():
+    """Addresses are those of the interfaces that stand for DPDK's ports, and the kernel has none of what comes in by the others."""
+    of = {"p0": ("l0", "10.9.0.1/24", "10.9.0.2", address_of(CLIENT, "c0")), "p1": ("l1", "10.2.0.1/24", "10.2.0.2", address_of(BACKEND, "b0"))}
+    settle = lambda *command: output(*within(BALANCER, *command))
+    move = lambda to, address, neighbour, link: (settle("ip", "addr", "add", address, "dev", to), settle("ip", "neigh", "replace", neighbour, "lladdr", link, "dev", to, "nud", "permanent"))
+    for new, (old, address, neighbour, link) in of.items():
+        settle("ip", "addr", "flush", "dev", old)
+        settle("sysctl", "-qw", f"net.ipv4.conf.{old}.rp_filter=1")
+        move(new, address, neighbour, link)
+    try:
+        yield
+    finally:
+        for new, (old, address, neighbour, link) in of.items():
+            settle("ip", "addr", "flush", "dev", new)
+            settle("sysctl", "-qw", f"net.ipv4.conf.{old}.rp_filter=0")
+            move(old, address, neighbour, link)
+
+
+DPDK = """dpdk = { vdevs = ["net_af_packet0,iface=l0", "net_af_packet1,iface=l1"], interfaces = ["p0", "p1"], hugepages = false, memory = 256, eal = ["--log-level=error"] }"""
+
+
 def outwork(tier):
-    """Outwork, by this tier of the kernel, or by its sockets."""
+    """Outwork, by this tier, or by its sockets."""
+    wanted = DPDK if tier == "dpdk" else 'interfaces = ["l0", "l1"]'
 
     @contextlib.contextmanager
     def running(arguments):
         folder = arguments.folder / f"packets-{tier}"
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "outwork.toml"
-        kernel = "" if tier == "sockets" else f'[proxy.acceleration]\ntiers = ["{tier}"]\ninterfaces = ["l0", "l1"]\n'
+        kernel = "" if tier == "sockets" else f'[proxy.acceleration]\ntiers = ["{tier}"]\n{wanted}\n'
         config.write_text(
             f"""[dhcp]
 enabled = false
@@ -152,7 +176,8 @@ backend = [{{ url = "udp://10.2.0.2:{PORT}" }}]
         process = subprocess.Popen(on_core(SERVER_CORE, within(BALANCER, arguments.outwork, "run", "--config", config)), stdout=log, stderr=subprocess.STDOUT)
         try:
             wait_until_it_serves(arguments, config, tier, process, folder / "log")
-            yield [process.pid]
+            with by_ports_of_dpdk() if tier == "dpdk" else contextlib.nullcontext():
+                yield [process.pid]
         finally:
             process.terminate()
             process.wait()
@@ -163,7 +188,7 @@ backend = [{{ url = "udp://10.2.0.2:{PORT}" }}]
 
 def wait_until_it_serves(arguments, config, tier, process, log):
     began = time.monotonic()
-    word = "application" if tier == "sockets" else tier
+    word = {"sockets": "application", "af_xdp": "af_xdp-native"}.get(tier, tier)
     while True:
         told = subprocess.run(within(BALANCER, arguments.outwork, "rules", "--config", config), capture_output=True, text=True)
         if told.returncode == 0 and re.search(rf"^packets\s.*\b{word}\b", told.stdout, re.M):
@@ -178,6 +203,8 @@ WAYS = {
     "nftables DNAT": nftables,
     "Outwork, XDP": outwork("xdp"),
     "Outwork, tc": outwork("tc"),
+    "Outwork, AF_XDP": outwork("af_xdp"),
+    "Outwork, DPDK": outwork("dpdk"),
     "Outwork, sockets": outwork("sockets"),
 }
 # What a way has to be beside nftables' DNAT, in packets of a CPU-second.
@@ -187,10 +214,12 @@ A_CORE = 1.5e6
 
 def measure(arguments, repeat, seconds):
     """Of each way, of each repetition: packets a second that have arrived, and those of a CPU-second."""
-    found = {name: [] for name in WAYS}
+    told = json.loads(output(arguments.outwork, "tiers", "--json"))
+    has_dpdk = any(tier["tier"] == "dpdk" and tier["available"] for tier in told["tiers"])
+    found = {name: [] for name in WAYS if has_dpdk or name != "Outwork, DPDK"}
     with rooms(), receiver():
         for repetition in range(repeat):
-            for name in WAYS if repetition % 2 == 0 else reversed(WAYS):
+            for name in found if repetition % 2 == 0 else reversed(found):
                 with WAYS[name](arguments) as processes:
                     found[name].append(one(name, processes, seconds))
     return found
@@ -216,3 +245,24 @@ def one(name, processes, seconds):
 
 def median(found, name, figure="per_cpu_second"):
     return statistics.median(run[figure] for run in found[name])
+
+
+# How often a backend is drained and admitted, to see how long tables take to follow.
+CHANGES = 100
+
+
+def followed(arguments):
+    """Seconds from when a pool has changed until the kernel's tables say so: by Outwork's own histogram, as bounds that parts of the changes are within."""
+    with rooms(), outwork("xdp")(arguments):
+        config = arguments.folder / "packets-xdp/outwork.toml"
+        command = lambda *words: output(*within(BALANCER, arguments.outwork, *words, "--config", config))
+        for _ in range(CHANGES // 2):
+            command("backends", "drain", "app", f"udp://10.2.0.2:{PORT}")
+            command("backends", "admit", "app", f"udp://10.2.0.2:{PORT}")
+        text = output(*within(BALANCER, "curl", "-s", "http://127.0.0.1:8067/metrics"))
+    found = re.findall(r'^outwork_proxy_fastpath_update_time_seconds_bucket\{le="([^"]+)"\} (\d+)', text, re.M)
+    if not found:
+        sys.exit("nothing is told of how long the kernel's tables take to follow")
+    total = int(found[-1][1])
+    within_bound = lambda part: min(float(bound) for bound, count in found if int(count) >= part * total)
+    return {"changes": total, "p50": within_bound(0.5), "p99": within_bound(0.99)}

@@ -111,6 +111,9 @@ export interface NetworkInterface {
   /** What was tried before that, or in vain. */
   tried: string[];
   stays: boolean;
+  /** Whether frames are copied on the way into user space; null where none come there. */
+  copied: boolean | null;
+  copied_because: string | null;
   /** What is in the way of forwarding. */
   concerns: string[];
 }

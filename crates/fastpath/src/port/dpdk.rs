@@ -222,25 +222,3 @@ impl Port for DpdkPort {
         kernel.send(&mut vec![buffer]) == 1
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_owner_says_is_what_dpdk_is_told() {
-        let virtual_only = Environment { memory: 256, vdevs: vec!["net_null0".to_owned()], ..Environment::default() };
-        let expected =
-            ["outwork", "--no-telemetry", "-m", "256", "--vdev=net_null0", "--no-huge", "--no-shconf", "--no-pci"];
-        assert_eq!(virtual_only.arguments(), expected);
-        let card = Environment {
-            hugepages: true,
-            cores: "4-7".to_owned(),
-            channels: 4,
-            pci: vec!["0000:02:00.0".to_owned()],
-            ..Environment::default()
-        };
-        let expected = ["outwork", "--no-telemetry", "-l", "4-7", "-n", "4", "-a", "0000:02:00.0", "--in-memory"];
-        assert_eq!(card.arguments(), expected);
-    }
-}

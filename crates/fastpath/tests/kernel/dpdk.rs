@@ -1,4 +1,4 @@
-//! Forwarding by the engine between ports of DPDK, on virtual devices: the environment is one of the whole process, and so is this test.
+//! Forwarding by the engine between ports of DPDK, on virtual devices: the environment is one of the whole process, and so is the test that has it.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,4 +91,21 @@ fn everything_arrives_by_ports_of_dpdk() {
         result.unwrap_or_else(|cause| std::panic::resume_unwind(cause)).unwrap();
         assert!(pumped.sent > 1500, "{pumped:?}");
     });
+}
+
+#[test]
+fn what_the_owner_says_is_what_dpdk_is_told() {
+    let virtual_only = Environment { memory: 256, vdevs: vec!["net_null0".to_owned()], ..Environment::default() };
+    let expected =
+        ["outwork", "--no-telemetry", "-m", "256", "--vdev=net_null0", "--no-huge", "--no-shconf", "--no-pci"];
+    assert_eq!(virtual_only.arguments(), expected);
+    let card = Environment {
+        hugepages: true,
+        cores: "4-7".to_owned(),
+        channels: 4,
+        pci: vec!["0000:02:00.0".to_owned()],
+        ..Environment::default()
+    };
+    let expected = ["outwork", "--no-telemetry", "-l", "4-7", "-n", "4", "-a", "0000:02:00.0", "--in-memory"];
+    assert_eq!(card.arguments(), expected);
 }

@@ -90,8 +90,12 @@ fn list(global: &Global, client: &Client) -> anyhow::Result<()> {
     for one in items(&answer["interfaces"]) {
         // What stands in the way at an interface that nobody forwards by is nothing to do anything about.
         let concerns = if one["tier"].is_null() { &[] } else { items(&one["concerns"]) };
+        let name = printable(&cell(&one["name"]));
+        if let Some(why) = one["copied_because"].as_str() {
+            writeln!(out, "{name}: frames are copied, for {}", printable(why))?;
+        }
         for told in items(&one["tried"]).iter().chain(concerns) {
-            writeln!(out, "{}: {}", printable(&cell(&one["name"])), printable(&cell(told)))?;
+            writeln!(out, "{name}: {}", printable(&cell(told)))?;
         }
     }
     Ok(())

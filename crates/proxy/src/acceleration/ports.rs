@@ -227,7 +227,8 @@ impl Ports {
 }
 
 fn idle(settings: &config::AfXdp) -> Idle {
-    Idle { spin: settings.spin, sleep: std::time::Duration::ZERO }
+    // Sockets say when they have frames; without descriptors to wait by, they are looked at.
+    Idle { spin: settings.spin, sleep: std::time::Duration::from_millis(1) }
 }
 
 fn idle_of_dpdk(dpdk: &config::Dpdk) -> Idle {

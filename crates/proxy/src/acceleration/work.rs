@@ -445,8 +445,9 @@ impl Work {
             let name = |vip: &Vip| plan.services.get(vip).map(|service| service.listener.clone());
             self.readings.services(metrics, &statistics, name);
         }
-        if let Held::Ports(ports) = held {
-            self.readings.ports(metrics, ports.pumped());
+        match held {
+            Held::Ports(ports) => self.readings.ports(metrics, ports.pumped()),
+            Held::Kernel(_) => self.readings.ports(metrics, std::iter::empty()),
         }
     }
 }

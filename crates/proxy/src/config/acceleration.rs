@@ -159,7 +159,13 @@ fn acceleration(acceleration: &Acceleration, at: &mut At<'_>) {
     let wants_interfaces = acceleration.tiers.iter().any(|tier| *tier != TierName::Dpdk);
     if !wants_interfaces {
         if !acceleration.interfaces.is_empty() && !at.left_out().any(|key| key.starts_with("tiers")) {
-            at.fault("interfaces", without("these are for tiers other than `dpdk`"));
+            let fault = match acceleration.tiers.is_empty() {
+                true => without("these are for tiers"),
+                false => {
+                    Fault::new("the tier `dpdk` has ports of its own (dpdk.pci, dpdk.vdevs), and no other is named")
+                }
+            };
+            at.fault("interfaces", fault);
         }
     } else if acceleration.interfaces.is_empty()
         && acceleration.sriov.iter().all(|one| one.tier.is_none())

@@ -85,6 +85,11 @@ function InterfaceRow(props: { one: NetworkInterface }) {
     [props.one.gro ? "GRO" : null, props.one.tx_checksums ? "TX checksums" : null].filter(
       (part) => part !== null,
     );
+  const remark = () => {
+    if (props.one.copied === null) return props.one.stays ? "It outlives this process" : undefined;
+    if (!props.one.copied) return "Frames are not copied";
+    return `Frames are copied${props.one.copied_because ? `: ${props.one.copied_because}` : ""}`;
+  };
   const said = () => [...props.one.tried, ...props.one.concerns];
   return (
     <tr>
@@ -99,7 +104,7 @@ function InterfaceRow(props: { one: NetworkInterface }) {
       <td class="side" classList={{ "phone-hidden": props.one.tier === null }}>
         <Show when={props.one.tier} fallback={<span class="muted">–</span>}>
           {(tier) => (
-            <span class="badge good" title={props.one.stays ? "It outlives this process" : undefined}>
+            <span class="badge good" title={remark()}>
               <Icon name="check" size={12} />
               {tier()}
             </span>
