@@ -13,6 +13,7 @@
 //! - [`ask`]: questions that are asked before a request goes on, and who sends them.
 //! - [`answer`]: handlers that need nothing but their configuration.
 //! - [`coding`]: content codings, and a handler that compresses what another one answers.
+//! - [`interim`]: answers before the answer.
 //! - [`https`]: what brings clients to HTTPS.
 //! - [`config`]: what the configuration says of listeners and connections.
 //! - `serve`: listeners, connections, limits and the graceful end, for any axum router.
@@ -41,6 +42,7 @@ pub mod h1;
 mod h2;
 mod h3;
 pub mod https;
+pub mod interim;
 pub mod message;
 mod metrics;
 pub mod problem;

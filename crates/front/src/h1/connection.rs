@@ -14,24 +14,27 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::chunked::{Decoder, Piece};
 use super::head::{Framing, Head, Reject, parse};
 use super::known::{Place, Seen};
-use super::response::{Asked, Follows, alt_svc_line, write_head};
+use super::response::{Asked, Follows, alt_svc_line, write_head, write_interim};
 use crate::door::metrics::{Cut, Late, Protocol};
 use crate::door::pulse::{Beat, Pulse};
 use crate::door::worker::Worker;
 use crate::door::{Options, Serving};
 use crate::filter::Visit;
+use crate::interim::{self, Told};
 use crate::message::{Answer, Body, BodyError, BodySource, Origin, Repeated, Request, RequestBody, Response, Rewound};
 use crate::problem::Problem;
 
 /// What a client that speaks HTTP/2 at once says first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a client hears that asks whether its body is wanted.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Content that is copied behind what goes before it.
 const SMALL: usize = 4 << 10;
 /// Of a body that no handler wanted, so much is read for the sake of the connection; beyond that it is closed.
@@ -198,7 +201,7 @@ impl<S: Transport> Connection<S> {
         let too_large = matches!(head.framing, Framing::Length(length) if length > limit);
         *self.decoder.borrow_mut() = Decoder::new(head.framing);
         self.received.set(0);
-        self.invitation.set(if head.expects_continue { b"HTTP/1.1 100 Continue\r\n\r\n" } else { b"" });
+        self.invitation.set(if head.expects_continue { CONTINUE } else { b"" });
         let body = match head.framing {
             Framing::None | Framing::Length(0) => RequestBody::Empty,
             _ => RequestBody::Source(Rc::clone(self) as Rc<dyn BodySource>),
@@ -222,14 +225,27 @@ impl<S: Transport> Connection<S> {
             Answer::Later(mut response) => {
                 // Much may change until it comes.
                 again = None;
-                let made = poll_fn(|context| {
-                    let answer = self.pulse().poll_in_time(context, |context| response.as_mut().poll(context));
-                    match answer {
-                        Poll::Ready(answer) => Poll::Ready(Some(answer)),
-                        Poll::Pending => self.poll_gone(context).map(|()| None),
+                let made = loop {
+                    let mut told = Vec::new();
+                    let made = poll_fn(|context| {
+                        let poll = |context: &mut Context<'_>| response.as_mut().poll(context);
+                        match interim::hearing(&mut told, || self.pulse().poll_in_time(context, poll)) {
+                            Poll::Ready(answer) => Poll::Ready(Some(Some(answer))),
+                            Poll::Pending if !told.is_empty() => Poll::Ready(Some(None)),
+                            Poll::Pending => self.poll_gone(context).map(|()| None),
+                        }
+                    });
+                    let made = made.await;
+                    if !told.is_empty() {
+                        Box::pin(self.tell(told, asked)).await?;
                     }
-                });
-                let Some(answer) = made.await else {
+                    match made {
+                        Some(None) => {}
+                        Some(Some(answer)) => break Some(answer),
+                        None => break None,
+                    }
+                };
+                let Some(answer) = made else {
                     self.worker.metrics.requests_abandoned.inc();
                     visit.abandoned();
                     return Ok(false);
@@ -262,6 +278,22 @@ impl<S: Transport> Connection<S> {
             return Ok(true);
         }
         Box::pin(self.close_gently()).await.map(|_: Ended<S>| false)
+    }
+
+    /// Sends answers before the answer. An old client would take one for it (RFC 9110 section 15.2).
+    async fn tell(&self, told: Vec<Told>, asked: Asked) -> io::Result<()> {
+        let invitation = self.invitation.get();
+        let is_begun = !invitation.is_empty() && invitation != CONTINUE;
+        if asked.version != http::Version::HTTP_11 || is_begun {
+            return Ok(());
+        }
+        let mut head = Vec::with_capacity(256);
+        // Of this version, the invitation is the connection's own.
+        for (status, fields) in told.iter().filter(|(status, _)| *status != StatusCode::CONTINUE) {
+            write_interim(&mut head, *status, fields);
+        }
+        self.write([&head, &[], &[]]).await?;
+        self.flush().await
     }
 
     /// Nothing more comes of the request's body.

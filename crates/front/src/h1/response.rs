@@ -2,7 +2,7 @@
 
 use http::header::{ALT_SVC, CONNECTION, CONTENT_LENGTH, DATE, TE, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use crate::message::{Body, Hit, Response};
 
@@ -113,6 +113,17 @@ pub(crate) fn write_head(
     (follows, keep_alive)
 }
 
+/// Writes the head of an answer before the answer, which has nothing else.
+pub(crate) fn write_interim(out: &mut Vec<u8>, status: StatusCode, fields: &HeaderMap) {
+    out.extend_from_slice(
+        format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).as_bytes(),
+    );
+    for (name, value) in fields.iter().filter(|(name, _)| !ours(name, status)) {
+        push_field(out, name.as_str(), value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Whether a response has a date of its own.
 fn is_dated(response: &Response) -> bool {
     response.ready.as_ref().is_some_and(|ready| ready.dated) || response.headers.contains_key(DATE)
@@ -181,8 +192,6 @@ impl Body {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use http::{HeaderMap, HeaderValue};
 
     use super::*;
     use crate::message::{ReadyHead, Streamed};

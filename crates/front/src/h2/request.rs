@@ -18,6 +18,7 @@ use super::tunnel::Tunnel;
 use crate::door::metrics::Protocol;
 use crate::door::pace::Pace;
 use crate::filter::Visit;
+use crate::interim;
 use crate::message::{Answer, Body, BodyError, BodySource, Local, Request, RequestBody, Response, Upgrade};
 use crate::problem::Problem;
 use crate::stream::{Exchange, Incoming, PIECE, SendError, Sink, Source, joined, switch};
@@ -84,7 +85,17 @@ impl Stream {
         let mut response = std::pin::pin!(self.exchange.pace().answer(response));
         poll_fn(|context| match respond.poll_reset(context) {
             Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending => response.as_mut().poll(context).map(Some),
+            Poll::Pending => {
+                let mut told = Vec::new();
+                let polled = interim::hearing(&mut told, || response.as_mut().poll(context));
+                for (status, fields) in told {
+                    let mut head = http::Response::new(());
+                    (*head.status_mut(), *head.headers_mut()) = (status, fields);
+                    // Where it cannot be told any more, nor can what follows, and that will say so.
+                    let _ = respond.send_informational(head);
+                }
+                polled.map(Some)
+            }
         })
         .await
         .map(|response| response.unwrap_or_else(|| Problem::late().into_response()))
@@ -172,7 +183,11 @@ impl Stream {
             false => {
                 stream.comes =
                     announced.is_some_and(|length| length <= UNWANTED as u64) && !head.headers.contains_key(EXPECT);
-                let incoming = Rc::new(Incoming::new(&stream.exchange, Received(body), announced));
+                let incoming = Rc::new(Incoming::new(
+                    &stream.exchange,
+                    Received(body),
+                    (announced, head.headers.contains_key(EXPECT)),
+                ));
                 stream.body = Some(Rc::clone(&incoming));
                 RequestBody::Source(incoming as Rc<dyn BodySource>)
             }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, Method, StatusCode};
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 
@@ -22,6 +22,7 @@ use super::tunnel::Tunnel;
 use crate::door::metrics::Protocol;
 use crate::door::pace::Pace;
 use crate::filter::Visit;
+use crate::interim;
 use crate::message::{Answer, Body, BodyError, Local, Request, RequestBody, Response, Upgrade};
 use crate::problem::Problem;
 use crate::stream::{Exchange, Incoming, SendError, Sink, Source, switch};
@@ -143,6 +144,7 @@ async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<Begun, F
         receiving.stage = Stage::Tunnel;
         return Ok((Request { head, body: RequestBody::Empty, origin }, refused, Some(receiving)));
     }
+    let expects = head.headers.contains_key(EXPECT);
     // Most have none, and say so with the head.
     let first = poll_fn(|context| Poll::Ready(receiving.poll_part(context))).await;
     let body = match first {
@@ -157,7 +159,7 @@ async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<Begun, F
                 Poll::Ready(Ok(Some(part))) => receiving.trailed_by(part)?,
                 _ => {}
             }
-            RequestBody::Source(Rc::new(Incoming::new(exchange, receiving, announced)))
+            RequestBody::Source(Rc::new(Incoming::new(exchange, receiving, (announced, expects))))
         }
     };
     Ok((Request { head, body, origin }, refused, None))
@@ -310,12 +312,22 @@ impl Sending {
     /// The answer of a handler; `None` once the client has given its request up, for then nobody is to work for it any more.
     async fn answer(&mut self, exchange: &Exchange, response: Local<Response>) -> Option<Response> {
         let mut response = pin!(exchange.pace().answer(response));
-        poll_fn(|context| match response.as_mut().poll(context) {
-            Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending => self.poll_unwanted(context).map(|_| None),
-        })
-        .await
-        .map(|response| response.unwrap_or_else(|| Problem::late().into_response()))
+        loop {
+            let mut told = Vec::new();
+            let made = poll_fn(|context| match interim::hearing(&mut told, || response.as_mut().poll(context)) {
+                Poll::Ready(response) => Poll::Ready(Some(Some(response))),
+                Poll::Pending if !told.is_empty() => Poll::Ready(Some(None)),
+                Poll::Pending => self.poll_unwanted(context).map(|_| None),
+            });
+            let made = made.await;
+            for (status, fields) in told {
+                self.head = head_frame(status, &fields).into();
+                self.write(exchange.pace(), Bytes::new()).await.ok()?;
+            }
+            if let Some(response) = made? {
+                return Some(response.unwrap_or_else(|| Problem::late().into_response()));
+            }
+        }
     }
 
     /// Gives the stream to whoever speaks the other protocol, until that has ended.

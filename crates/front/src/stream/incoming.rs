@@ -5,11 +5,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use super::Exchange;
 use crate::door::pace::Pace;
 use crate::door::worker::Worker;
+use crate::interim;
 use crate::message::{BodyError, BodySource};
 
 /// Where content comes from.
@@ -36,19 +37,23 @@ pub(crate) struct Incoming<S: Source> {
     pace: Rc<Pace>,
     received: Cell<u64>,
     announced: Option<u64>,
+    /// Its client waits to be asked for it.
+    expects: Cell<bool>,
     limit: u64,
     ended: Cell<bool>,
     trailers: RefCell<Option<HeaderMap>>,
 }
 
 impl<S: Source> Incoming<S> {
-    pub(crate) fn new(exchange: &Exchange, source: S, announced: Option<u64>) -> Self {
+    /// `announced` is how long the head says that it is, and `expects` that its client waits to be asked for it.
+    pub(crate) fn new(exchange: &Exchange, source: S, (announced, expects): (Option<u64>, bool)) -> Self {
         Self {
             worker: Rc::clone(&exchange.worker),
             source: RefCell::new(source),
             pace: Rc::clone(exchange.pace()),
             received: Cell::new(0),
             announced,
+            expects: Cell::new(expects),
             limit: exchange.serving.options.max_body,
             ended: Cell::new(false),
             trailers: RefCell::default(),
@@ -95,7 +100,11 @@ impl<S: Source> BodySource for Incoming<S> {
         if self.ended.get() {
             return Poll::Ready(None);
         }
-        let part = ready!(self.poll_checked(context));
+        let part = self.poll_checked(context);
+        if self.expects.take() && part.is_pending() {
+            interim::tell(StatusCode::CONTINUE, HeaderMap::new());
+        }
+        let part = ready!(part);
         if let Some(Err(error)) = &part {
             self.source.borrow_mut().refuse(matches!(error, BodyError::Malformed(_)));
         }

@@ -24,6 +24,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -33,6 +34,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use outwork_balance::{Extra, MemberId, Outcome};
 use outwork_engine::Unix;
 use outwork_front::api::Fault;
+use outwork_front::interim;
 use outwork_front::message::{
     Answer, Asked, Body, Duplex, Handler, Origin, Request, RequestBody, Response, Streamed, Subject, Trailers,
 };
@@ -359,7 +361,7 @@ impl Proxied {
     /// Waits for the head of the answer, as long as the request moves, and then for as long as it may take.
     async fn reply(&self, call: &Call, exchange: &mut Exchange) -> Result<Reply, ExchangeError> {
         if exchange.is_held() {
-            match timeout(ASKED, poll_fn(|context| exchange.poll_reply(context))).await {
+            match timeout(ASKED, poll_fn(|context| self.poll_reply(exchange, context))).await {
                 Ok(reply) => return reply,
                 Err(_) => exchange.release(),
             }
@@ -368,12 +370,22 @@ impl Proxied {
         loop {
             let before = exchange.sent();
             let sent = exchange.is_sent();
-            match timeout(patience, poll_fn(|context| exchange.poll_reply(context))).await {
+            match timeout(patience, poll_fn(|context| self.poll_reply(exchange, context))).await {
                 Ok(reply) => return reply,
                 Err(_) if !sent && (exchange.is_sent() || exchange.sent() > before) => {}
                 Err(_) => return Err(ExchangeError::Late),
             }
         }
+    }
+
+    /// The head of the answer. What comes before it the client hears at once (RFC 9110 section 15.2).
+    fn poll_reply(&self, exchange: &mut Exchange, context: &mut Context<'_>) -> Poll<Result<Reply, ExchangeError>> {
+        let polled = exchange.poll_reply(context);
+        for Reply { status, mut headers } in exchange.early().into_iter().filter(|_| !self.ours) {
+            head::strip(&mut headers, false);
+            interim::tell(status, headers);
+        }
+        polled
     }
 
     /// The answer that the client gets.

@@ -12,12 +12,12 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::ext::Protocol;
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, StatusCode};
 use outwork_front::Tunnel;
 use tokio::sync::Mutex;
 
 use super::wire::Wire;
-use super::{Body, Counted, ExchangeError, Reply};
+use super::{Body, Counted, Early, ExchangeError, Reply};
 
 /// Bytes that a backend may send on a stream, and on a connection, before they are asked for.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -129,6 +129,7 @@ pub(crate) struct Exchange {
     trailers: Option<HeaderMap>,
     length: Option<u64>,
     pub(crate) sent: u64,
+    pub(crate) early: Early,
     /// It asks for another protocol.
     switches: bool,
     /// It has been switched to it.
@@ -162,14 +163,20 @@ impl Exchange {
         let begun = send.send_request(request, body.is_none() && !switches);
         let (response, stream) = begun.map_err(|error| session.failed(error))?;
         let upload = Upload { stream, part: Bytes::new(), body };
-        let (receive, trailers, length) = (None, None, None);
-        Ok(Self { response, upload, receive, trailers, length, sent: 0, switches, switched: false, under })
+        let (receive, trailers, length, early) = (None, None, None, Early::default());
+        Ok(Self { response, upload, receive, trailers, length, sent: 0, early, switches, switched: false, under })
     }
 
     /// The head of the answer.
     pub(crate) fn poll_reply(&mut self, context: &mut Context<'_>) -> Poll<Result<Reply, ExchangeError>> {
         if let Poll::Ready(Err(error @ ExchangeError::Client(_))) = self.poll_upload(context) {
             return Poll::Ready(Err(error));
+        }
+        while let Poll::Ready(Some(Ok(head))) = self.response.poll_informational(context) {
+            let (head, ()) = head.into_parts();
+            if head.status != StatusCode::CONTINUE {
+                self.early.put(head.status, head.headers);
+            }
         }
         let response = ready!(Pin::new(&mut self.response).poll(context));
         let (head, body) = response.map_err(|error| self.under.0.failed(error))?.into_parts();

@@ -63,6 +63,25 @@ pub(crate) struct Reply {
     pub(crate) headers: HeaderMap,
 }
 
+/// Answers before the answer (RFC 9110 section 15.2) that a backend has given and nobody has taken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Early {
+    waiting: Vec<Reply>,
+    count: usize,
+}
+
+impl Early {
+    /// Those of one request that are passed on; what is beyond is left out.
+    const MOST: usize = 16;
+
+    fn put(&mut self, status: StatusCode, headers: HeaderMap) {
+        self.count += 1;
+        if self.count <= Self::MOST {
+            self.waiting.push(Reply { status, headers });
+        }
+    }
+}
+
 /// The content of a request, as an attempt to send it takes it.
 pub(crate) struct Body(pub(crate) Box<dyn BodyParts>);
 
@@ -203,6 +222,11 @@ impl Exchange {
     /// The head of the answer.
     pub(crate) fn poll_reply(&mut self, context: &mut Context<'_>) -> Poll<Result<Reply, ExchangeError>> {
         each!(self, exchange => exchange.poll_reply(context))
+    }
+
+    /// What was answered before the answer.
+    pub(crate) fn early(&mut self) -> Vec<Reply> {
+        std::mem::take(&mut each!(self, exchange => &mut exchange.early).waiting)
     }
 
     /// The next part of the content; `None` at its end.

@@ -62,6 +62,13 @@ impl Handler for Here {
                 let last = body.trailers().expect("some").remove("x-last").expect("this one");
                 Response::full(StatusCode::OK, "text/plain", last.as_bytes().to_vec())
             })),
+            "/hint" => Answer::Later(Box::pin(async {
+                let link = HeaderMap::from_iter([(http::header::LINK, "</a.css>; rel=preload".parse().unwrap())]);
+                crate::interim::tell(StatusCode::EARLY_HINTS, link);
+                tokio::task::yield_now().await;
+                let whole = request.body.whole(100).await.unwrap();
+                Response::full(StatusCode::OK, "text/plain", whole)
+            })),
             // It does not want the body.
             "/deaf" => Response::full(StatusCode::OK, "text/plain", "what?").into(),
             _ => Site.handle(request),

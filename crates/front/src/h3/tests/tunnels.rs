@@ -85,3 +85,35 @@ fn what_comes_after_the_content_reaches_the_handler_where_it_may_stand_there() {
         assert_eq!(exchange(&quic, &[post(), trailers(&[("connection", "close")])].concat()).await, Err(0x10e));
     });
 }
+
+#[test]
+fn a_client_hears_what_is_answered_before_its_answer_and_is_asked_for_a_body_that_it_keeps() {
+    let running = Running::new(limits(), 1);
+    run(async {
+        let quic = running.quic(&endpoint()).await.unwrap();
+        let (mut send, mut receive) = quic.open_bi().await.unwrap();
+        let begin = head(&[(":method", "POST"), (":path", "/hint"), ("expect", "100-continue")]);
+        send.write_all(&begin).await.unwrap();
+        let mut heard = Vec::new();
+        let statuses = |heard: &[u8]| {
+            let mut frames = Frames::default();
+            frames.push(Bytes::copy_from_slice(heard));
+            let mut statuses = Vec::new();
+            while let Ok(Some(part)) =
+                frames.next(|kind| Ok(if kind == HEADERS { Use::Whole(9999) } else { Use::Skip }))
+            {
+                let Part::Whole(_, section) = part else { panic!("a head") };
+                let (_, value) = crate::h3::qpack::Lines::new(section, 9999).unwrap().next().unwrap().unwrap();
+                statuses.push(String::from_utf8(value.to_vec()).unwrap());
+            }
+            statuses
+        };
+        while statuses(&heard) != ["103", "100"] {
+            heard.extend_from_slice(&receive.read_chunk(1000, true).await.unwrap().expect("more").bytes);
+        }
+        send.write_all(&frame(DATA, b"content")).await.unwrap();
+        send.finish().unwrap();
+        heard.extend(receive.read_to_end(1000).await.unwrap());
+        assert_eq!(statuses(&heard), ["103", "100", "200"]);
+    });
+}

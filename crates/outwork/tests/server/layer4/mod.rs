@@ -332,7 +332,7 @@ fn listeners_share_what_there_may_be_everywhere() {
     limited(&place, "connection_rate = 1");
     place.must(&["reload"]);
     let begun =
-        (0..20).filter(|at| hear_if_any(&mut if at % 2 == 0 { connect(&place) } else { other() }) != "").count();
+        (0..20).filter(|at| !hear_if_any(&mut if at % 2 == 0 { connect(&place) } else { other() }).is_empty()).count();
     assert!((1..20).contains(&begun), "{begun}");
     until("those to be counted", || metric(&place, "refused_total", ",reason=\"rate\"") >= 1.0);
     drop(first);

@@ -8,6 +8,7 @@ mod connect;
 mod dns;
 mod extras;
 mod failing;
+mod hints;
 mod http2;
 mod limits;
 mod names;

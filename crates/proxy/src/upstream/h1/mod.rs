@@ -19,7 +19,7 @@ use outwork_front::message::BodyError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::wire::Wire;
-use super::{Body, Counted, ExchangeError, Reply};
+use super::{Body, Counted, Early, ExchangeError, Reply};
 use crate::announce::Announced;
 use head::{Frame, Head};
 
@@ -77,6 +77,7 @@ pub(crate) struct Exchange {
     keep_alive: bool,
     /// Bytes of content.
     pub(crate) sent: u64,
+    pub(crate) early: Early,
 }
 
 /// The request on its way out.
@@ -130,10 +131,10 @@ impl Exchange {
         };
         let upload = Upload { out: head, part: Bytes::new(), end: b"", body, chunked, refused: false };
         let (input, behind, download) = (BytesMut::new(), Bytes::new(), Download::Head);
-        Self { conn, method, upload, input, behind, download, keep_alive: false, sent: 0 }
+        Self { conn, method, upload, input, behind, download, keep_alive: false, sent: 0, early: Early::default() }
     }
 
-    /// The head of the answer. Answers that come before it (RFC 9110 section 15.2) are left out, but for the switch to another protocol.
+    /// The head of the answer. Answers that come before it are kept apart, but for the switch to another protocol.
     pub(crate) fn poll_reply(&mut self, context: &mut Context<'_>) -> Poll<Result<Reply, ExchangeError>> {
         loop {
             let uploading = self.poll_upload(context);
@@ -148,7 +149,7 @@ impl Exchange {
                     return Poll::Ready(Ok(reply));
                 }
                 StatusCode::CONTINUE => self.release(),
-                status if status.is_informational() => {}
+                status if status.is_informational() => self.early.put(status, reply.headers),
                 _ => {
                     self.keep_alive = head.keep_alive;
                     self.download = match head.framing {
