@@ -197,8 +197,21 @@ pub struct Asked {
     pub whom: Arc<Backend>,
     /// How many were asked, one that was asked twice counted twice.
     pub attempts: u32,
-    /// Until the last of them began to answer.
-    pub took: Option<Duration>,
+    /// Microseconds until the last of them began to answer; 0 where none has. It is in each response, and so small.
+    took: u32,
+}
+
+impl Asked {
+    /// `took` is how long it took the last of them to begin to answer.
+    pub fn new(whom: Arc<Backend>, attempts: u32, took: Option<Duration>) -> Self {
+        let micros = |took: Duration| u32::try_from(took.as_micros().max(1)).unwrap_or(u32::MAX);
+        Self { whom, attempts, took: took.map_or(0, micros) }
+    }
+
+    /// How long it took the last of them to begin to answer, to the microsecond, and a little more than an hour at most.
+    pub fn took(&self) -> Option<Duration> {
+        (self.took > 0).then(|| Duration::from_micros(self.took.into()))
+    }
 }
 
 /// A backend, and what it is one of.

@@ -34,7 +34,6 @@ const IGNORED: usize = 256 << 10;
 const NO_PREFACE: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
 /// What happens to a connection.
-#[expect(clippy::large_enum_variant, reason = "it is gone at once, and most are requests")]
 enum Event {
     Request(http::Request<RecvStream>, SendResponse<Bytes>),
     /// The first request under way has begun, the last one has ended, or the server stops.

@@ -484,7 +484,7 @@ impl Proxied {
 
 /// An answer that says who was asked for it.
 fn asked(mut response: Response, endpoint: &Endpoint, retries: u32, took: Option<Duration>) -> Response {
-    response.asked = Some(Asked { whom: Arc::clone(&endpoint.named), attempts: retries + 1, took });
+    response.asked = Some(Asked::new(Arc::clone(&endpoint.named), retries + 1, took));
     response
 }
 

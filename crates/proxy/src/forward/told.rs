@@ -45,7 +45,7 @@ impl Proxied {
         };
         let mut response = blaming(fault, call, StatusCode::SERVICE_UNAVAILABLE, detail);
         let whom = Arc::new(Backend { pool: pool.into(), backend: None });
-        response.asked = Some(Asked { whom, attempts: 0, took: None });
+        response.asked = Some(Asked::new(whom, 0, None));
         let of_limits = [
             Absent::Rate,
             Absent::RateEverywhere,

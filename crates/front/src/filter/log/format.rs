@@ -259,7 +259,7 @@ fn value<'a>(
             line.asked.as_ref().map_or(Value::None, |asked| Value::Plain(Plain::Integer(asked.attempts.into())))
         }
         LogField::BackendTime => {
-            let took = line.asked.as_ref().and_then(|asked| asked.took);
+            let took = line.asked.as_ref().and_then(|asked| asked.took());
             took.map_or(Value::None, |took| Value::Plain(Plain::Seconds(took)))
         }
         LogField::Aborted => Value::Plain(Plain::Flag(!line.whole)),
