@@ -12,8 +12,10 @@ mod proxy;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// Each corpus, and what its bytes are read as.
-const TARGETS: [(&str, fn(&[u8])); 3] =
+/// A corpus, and what its bytes are read as.
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: [Target; 3] =
     [("proxy_protocol", proxy::header), ("client_hello", first::hello), ("quic_header", first::quic)];
 
 fn corpus(name: &str) -> Vec<Vec<u8>> {
