@@ -72,7 +72,7 @@ impl From<&Attached> for Taken {
 /// The side that knows the flows.
 pub(super) enum Held {
     Kernel(Box<Fastpath>),
-    Ports(Ports),
+    Ports(Box<Ports>),
 }
 
 impl Held {

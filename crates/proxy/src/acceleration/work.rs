@@ -249,12 +249,12 @@ impl Work {
             Some(Step::AfXdp { modes, settings, .. }) => {
                 let ports = Ports::of_af_xdp(plan.settings, settings, modes)?;
                 tracing::info!("tables of user space are ready");
-                Held::Ports(ports)
+                Held::Ports(Box::new(ports))
             }
             Some(Step::Dpdk(dpdk)) => {
                 let ports = Ports::of_dpdk(plan.settings, dpdk)?;
                 ports.taken().for_each(|taken| tell(&self.shared, taken));
-                Held::Ports(ports)
+                Held::Ports(Box::new(ports))
             }
             None => return Err("no tier is named".to_owned()),
         };
