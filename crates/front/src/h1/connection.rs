@@ -258,7 +258,9 @@ impl<S: Transport> Connection<S> {
         let upgrade = response.take_upgrade(asked.connects);
         // A client that still waits for its invitation may send the body all the same, or not: nobody can tell what comes next.
         let undecided = !self.invitation.get().is_empty();
-        let goes_on = !undecided && !too_large && !late && !self.pulse().is_stopping();
+        // A client that did not wait for its tunnel may have sent what was to go through it, and that is no request.
+        let refused = asked.connects && upgrade.is_none();
+        let goes_on = !undecided && !refused && !too_large && !late && !self.pulse().is_stopping();
         let asked = Asked { keep_alive: asked.keep_alive && goes_on && self.can_skip_body(), ..asked };
         let took = started.elapsed();
         self.worker.metrics.answered(response.status, took);

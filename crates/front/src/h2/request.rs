@@ -56,6 +56,7 @@ impl Stream {
         };
         match answer {
             Answer::Now(response) => {
+                let response = switch::checked(response, stream.switch.is_some());
                 let (response, visit) = stream.exchange.answered(response, visit, started);
                 // The client has room for so much, or soon will.
                 let little = matches!(&response.body, Body::Full(content) if content.len() <= PIECE);
@@ -74,6 +75,7 @@ impl Stream {
                     visit.abandoned();
                     return stream.exchange.worker.metrics.requests_abandoned.inc();
                 };
+                let response = switch::checked(response, stream.switch.is_some());
                 let (response, visit) = stream.exchange.answered(response, visit, started);
                 stream.finish(visit, response, is_head, respond).await;
             })),

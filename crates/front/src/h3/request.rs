@@ -80,6 +80,7 @@ pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: 
             }
         },
     };
+    let response = switch::checked(response, switch.is_some());
     let (mut response, visit) = exchange.answered(response, visit, started);
     if let Some(upgrade) = response.take_upgrade(switch.is_some())
         && let Some(receiving) = switch

@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 
 use crate::message::Response;
+use crate::problem::Problem;
 
 /// Has a request that wants another protocol on its stream ask for that as one of HTTP/1.1 would (RFC 8441 section 5.1), so that no handler has to know
 /// of two ways. Whether its stream is to be somebody else's: CONNECT without a protocol stays what it is (RFC 9113 section 8.5).
@@ -28,6 +29,15 @@ pub(crate) fn is_asked_for(head: &mut Parts) -> bool {
     }
     head.headers.insert(UPGRADE, name);
     true
+}
+
+/// A success without anybody who takes the stream over would be heard as one (RFC 8441 section 5, RFC 9220 section 3): what follows would be taken for the other protocol.
+pub(crate) fn checked(response: Response, is_asked_for: bool) -> Response {
+    if is_asked_for && response.upgrade.is_none() && response.status.is_success() {
+        return Problem::new(StatusCode::NOT_IMPLEMENTED, "nothing at this address speaks that protocol")
+            .into_response();
+    }
+    response
 }
 
 /// Over these versions a client hears by a 200 that it speaks another protocol from now on.

@@ -69,6 +69,16 @@ fn a_stream_that_was_switched_has_no_more_heads_and_ends_in_a_reset_where_it_is_
 }
 
 #[test]
+fn a_page_is_no_answer_to_who_asks_for_another_protocol() {
+    let running = Running::new(limits(), 1);
+    run(async {
+        let quic = running.quic(&endpoint()).await.unwrap();
+        let asked = head(&[(":method", "CONNECT"), (":path", "/deaf"), (":protocol", "websocket")]);
+        assert_eq!(taken_apart(exchange(&quic, &asked).await.unwrap()).0, "501");
+    });
+}
+
+#[test]
 fn what_comes_after_the_content_reaches_the_handler_where_it_may_stand_there() {
     let running = Running::new(limits(), 1);
     run(async {

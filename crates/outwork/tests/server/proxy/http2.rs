@@ -156,6 +156,9 @@ fn a_stream_becomes_a_websocket_to_a_backend_that_speaks_http_1() {
     let backend = super::backend::Backend::acting(place.host(), |seen, to| {
         assert_eq!((seen.field("upgrade"), seen.field("connection")), (Some("websocket"), Some("upgrade")), "{seen:?}");
         assert!(seen.field("sec-websocket-key").is_some_and(|key| key.len() == 24), "{seen:?}");
+        if seen.line.starts_with("GET /page ") {
+            return super::backend::answer(to, "200 OK", "", b"page");
+        }
         let head = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: x\r\n\r\nhello";
         to.write_all(head).expect("it is read");
         let mut from = to.try_clone().expect("the same stream");
@@ -172,9 +175,15 @@ fn a_stream_becomes_a_websocket_to_a_backend_that_speaks_http_1() {
         while !send.is_extended_connect_protocol_enabled() {
             tokio::task::yield_now().await;
         }
-        let mut request =
-            Request::builder().method("CONNECT").uri(format!("http://{host}:8080/chat")).body(()).expect("a head");
-        request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        let websocket = |path: &str| {
+            let uri = format!("http://{host}:8080{path}");
+            let mut request = Request::builder().method("CONNECT").uri(uri).body(()).expect("a head");
+            request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+            request
+        };
+        let (response, _up) = send.send_request(websocket("/page"), false).expect("it is heard");
+        assert_eq!(response.await.expect("a head").status(), 501, "a page would be heard as the other protocol");
+        let request = websocket("/chat");
         let (response, mut up) = send.send_request(request, false).expect("it is heard");
         let response = response.await.expect("a head");
         let fields = response.headers();
