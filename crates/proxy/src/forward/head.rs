@@ -14,6 +14,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+/// What was to be said of a connection of HTTP/2 that nobody switches to any more (RFC 9113 appendix B).
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What a head is written of.
@@ -117,7 +119,7 @@ impl Outgoing<'_> {
 
     /// Whether a field goes on as it is.
     fn passes(&self, name: &HeaderName) -> bool {
-        name != HOST && !stays(name) && (self.forwarded.is_none() || !says_whose(name))
+        name != HOST && name != HTTP2_SETTINGS && !stays(name) && (self.forwarded.is_none() || !says_whose(name))
     }
 
     fn each_forwarded(&self, origin: &Origin, host: Option<&HeaderValue>, each: &mut dyn FnMut(HeaderName, &[u8])) {
@@ -174,6 +176,13 @@ fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
 /// The protocol that a request wants to switch to (RFC 9110 section 7.8).
 pub(super) fn upgrade(head: &Parts) -> Option<&HeaderValue> {
     let wanted = head.headers.get(UPGRADE)?;
+    // A connection of HTTP/2 to a backend would carry requests past all that stands before it here.
+    let is_http2 = |token: &[u8]| {
+        token.trim_ascii().to_ascii_lowercase().starts_with(b"h2") || token.trim_ascii().starts_with(b"HTTP/")
+    };
+    if wanted.as_bytes().split(|byte| *byte == b',').any(is_http2) {
+        return None;
+    }
     listed(&head.headers).contains(&UPGRADE).then_some(wanted)
 }
 
@@ -296,6 +305,13 @@ mod tests {
         assert!(text.ends_with("sec-websocket-key: k\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"), "{text}");
         let unasked = self::head(Method::GET, "/", &[("host", "a"), ("upgrade", "websocket")]);
         assert_eq!(upgrade(&unasked), None, "Connection does not say so");
+        for wanted in ["h2c", "websocket, H2C", "HTTP/2.0"] {
+            let fields =
+                [("host", "a"), ("connection", "Upgrade"), ("upgrade", wanted), ("http2-settings", "AAMAAABk")];
+            let head = self::head(Method::GET, "/", &fields);
+            assert_eq!(upgrade(&head), None, "{wanted}: requests would go past what stands before backends");
+            assert_eq!(written(&head, |_| {}), "GET / HTTP/1.1\r\nhost: a\r\n\r\n", "{wanted}");
+        }
     }
 
     #[test]

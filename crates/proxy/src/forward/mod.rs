@@ -70,6 +70,8 @@ pub struct Proxied {
     settings: Forward,
     /// What requests say of whose they are is ours.
     ours: bool,
+    /// Limits of requests hold for them. Not for copies, for which no client is turned away, nor for questions of our own.
+    is_limited: bool,
     mirroring: Option<Mirroring>,
 }
 
@@ -79,9 +81,10 @@ impl Proxied {
         let mirroring = mirror.zip(settings.mirror.clone()).map(|(pool, mirror)| {
             // A copy goes no further, and switches to nothing.
             let copies = Forward { mirror: None, fault: None, upgrade: false, ..settings.clone() };
-            Mirroring::new(mirror, Self::new(pool, copies, None))
+            let copies = Self { pool, settings: copies, ours: false, is_limited: false, mirroring: None };
+            Mirroring::new(mirror, Arc::new(copies))
         });
-        Arc::new(Self { pool, settings, ours: false, mirroring })
+        Arc::new(Self { pool, settings, ours: false, is_limited: true, mirroring })
     }
 
     /// Requests of our own, as they are.
@@ -96,7 +99,7 @@ impl Proxied {
             mirror: None,
             fault: None,
         };
-        Arc::new(Self { pool, settings, ours: true, mirroring: None })
+        Arc::new(Self { pool, settings, ours: true, is_limited: false, mirroring: None })
     }
 }
 
@@ -153,7 +156,7 @@ impl Proxied {
         let local = Local::of(&self.pool);
         let announced = snapshot.settings.send_proxy.map(|version| Rc::new(Announced::of(version, &origin)));
         let mut call = Call { head, origin, content, snapshot, local, announced, seat: Cell::default() };
-        if !self.ours {
+        if self.is_limited {
             match self.pool.admit(&call.snapshot) {
                 Ok(seat) => *call.seat.get_mut() = seat,
                 Err(reason) => return self.refused(&call, reason),
@@ -272,6 +275,8 @@ impl Proxied {
                         DialError::Late => Outcome::TimedOut,
                         // It was not even asked.
                         DialError::Full(_) => Outcome::Cancelled,
+                        // It is the client that wants an old version, and no fault of the backend's that it has none.
+                        _ if version == Version::Http1 && error.is_of_version() => Outcome::Cancelled,
                         DialError::Connect(_) | DialError::Tls(_) | DialError::Http2(_) => Outcome::ConnectFailed,
                     };
                     self.observe(call, taken, endpoint, outcome);

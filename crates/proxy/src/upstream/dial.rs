@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -29,6 +29,15 @@ pub(crate) enum DialError {
     Late,
     #[error("there are as many connections as there may be")]
     Full(Absent),
+}
+
+impl DialError {
+    /// Whether it is well, and speaks no version of HTTP that was offered (RFC 7301 section 3.2).
+    pub(crate) fn is_of_version(&self) -> bool {
+        let Self::Tls(error) = self else { return false };
+        let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        matches!(tls, Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)))
+    }
 }
 
 /// What is spoken on a connection.
@@ -86,4 +95,19 @@ async fn connect(
         _ => Agreed::Http1,
     };
     Ok((Wire::Tls(Box::new(tls)), Some(agreed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_speaks_no_version_that_was_offered_is_told_from_who_fails() {
+        let tls =
+            |alert| DialError::Tls(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::AlertReceived(alert)));
+        assert!(tls(AlertDescription::NoApplicationProtocol).is_of_version());
+        assert!(!tls(AlertDescription::HandshakeFailure).is_of_version());
+        assert!(!DialError::Tls(io::ErrorKind::UnexpectedEof.into()).is_of_version());
+        assert!(!DialError::Connect(io::ErrorKind::ConnectionRefused.into()).is_of_version());
+    }
 }
