@@ -191,6 +191,13 @@ impl Care {
                     }
                     Step::Expired(changed) => {
                         if let Some(health) = changed {
+                            // What it failed requests for is over: it would be left out for nothing. Who was left out by hand stays out.
+                            if health == Health::Healthy
+                                && now < member.ejected_until()
+                                && !pool.watch.lock().is_by_hand(id)
+                            {
+                                member.eject_until(now);
+                            }
                             member.set_health(health, now);
                             pool.changed();
                         }

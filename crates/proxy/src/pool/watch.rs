@@ -82,6 +82,11 @@ impl Watch {
         self.sights.entry(id).or_default().ejected_by = by;
     }
 
+    /// Whether somebody has left the member out, and not what it failed.
+    pub(crate) fn is_by_hand(&self, id: MemberId) -> bool {
+        self.of(id).is_none_or(|sight| sight.ejected_by().is_none())
+    }
+
     /// A member was checked.
     pub(crate) fn checked(&mut self, id: MemberId, check: Check) {
         self.sights.entry(id).or_default().check = Some(check);

@@ -91,6 +91,32 @@ fn a_pool_tells_what_was_tried_again_and_what_ejected_whom() {
 }
 
 #[test]
+fn who_comes_back_as_its_checks_say_is_not_left_out_any_longer_but_by_hand() {
+    let make: [fn(&str) -> Backend; 2] = [|host| Backend::named(host, "good"), |host| Backend::named(host, "bad")];
+    let (place, [_good, bad]) = place_of(
+        make,
+        "outlier = { base_ejection = '1h', max_ejection = '1h' }\n\
+         health_check = { interval = '50ms', fast_interval = '50ms', unhealthy_threshold = 40 }",
+        "",
+    );
+    bad.set_down(true);
+    let mut client = Client::new(&format!("{}:8080", place.host()));
+    until("it to be ejected", || {
+        client.ask("GET /", "a.test");
+        told(&pool(&place), &bad)["state"] == "ejected"
+    });
+    once(&place, &bad, "its checks to fail", |bad| bad["state"] == "unhealthy");
+    bad.set_down(false);
+    once(&place, &bad, "it to be back", |bad| bad["state"] == "usable");
+    bad.set_down(true);
+    place.must(&["backends", "eject", "app", &bad.url(), "--for", "1h"]);
+    once(&place, &bad, "its checks to fail", |bad| bad["state"] == "unhealthy");
+    bad.set_down(false);
+    let shown = once(&place, &bad, "its checks to pass", |bad| bad["health"] == "healthy");
+    assert_eq!((&shown["state"], &shown["ejected_by"]), (&"ejected".into(), &"hand".into()), "{shown}");
+}
+
+#[test]
 fn a_request_whose_client_leaves_the_line_is_not_counted_as_waiting_any_more() {
     let (go, wait) = channel::<()>();
     let wait = std::sync::Mutex::new(wait);
