@@ -191,13 +191,6 @@ impl Care {
                     }
                     Step::Expired(changed) => {
                         if let Some(health) = changed {
-                            // What it failed requests for is over: it would be left out for nothing. Who was left out by hand stays out.
-                            if health == Health::Healthy
-                                && now < member.ejected_until()
-                                && !pool.watch.lock().is_by_hand(id)
-                            {
-                                member.eject_until(now);
-                            }
                             member.set_health(health, now);
                             pool.changed();
                         }
@@ -232,6 +225,10 @@ impl Care {
         let (name, backend) = (&*pool.name, member.key());
         pool.watch.lock().checked(id, Found { at: now, problem: result.clone().err() });
         let Some(health) = changed else { return };
+        // What it failed requests for is over: it would be left out for nothing. Who was left out by hand stays out.
+        if health == Health::Healthy && now < member.ejected_until() && !pool.watch.lock().is_by_hand(id) {
+            member.eject_until(now);
+        }
         member.set_health(health, now);
         pool.changed();
         match &result {
