@@ -272,7 +272,7 @@ fn messages_have_their_form() {
             case(
                 "RFC 8441 4 :protocol",
                 &request(&[(":method", "CONNECT"), GET[1], GET[2], GET[3], (":protocol", "websocket")]),
-                WELL,
+                Answer(1, 501),
             ),
             case(
                 "RFC 8441 4 :protocol without :path",
