@@ -252,7 +252,7 @@ CHANGES = 100
 
 
 def followed(arguments):
-    """Seconds from when a pool has changed until the kernel's tables say so: by Outwork's own histogram, as bounds that parts of the changes are within."""
+    """Seconds from when a pool has changed until the kernel's tables say so: by Outwork's own histogram."""
     with rooms(), outwork("xdp")(arguments):
         config = arguments.folder / "packets-xdp/outwork.toml"
         command = lambda *words: output(*within(BALANCER, arguments.outwork, *words, "--config", config))
@@ -260,9 +260,10 @@ def followed(arguments):
             command("backends", "drain", "app", f"udp://10.2.0.2:{PORT}")
             command("backends", "admit", "app", f"udp://10.2.0.2:{PORT}")
         text = output(*within(BALANCER, "curl", "-s", "http://127.0.0.1:8067/metrics"))
-    found = re.findall(r'^outwork_proxy_fastpath_update_time_seconds_bucket\{le="([^"]+)"\} (\d+)', text, re.M)
-    if not found:
+    name = "outwork_proxy_fastpath_update_time_seconds"
+    of = lambda part: re.search(rf"^{name}{re.escape(part)} ([0-9.e-]+)$", text, re.M)
+    found = [of(part) for part in ("_count", '{quantile="0.5"}', '{quantile="0.99"}')]
+    if not all(found):
         sys.exit("nothing is told of how long the kernel's tables take to follow")
-    total = int(found[-1][1])
-    within_bound = lambda part: min(float(bound) for bound, count in found if int(count) >= part * total)
-    return {"changes": total, "p50": within_bound(0.5), "p99": within_bound(0.99)}
+    changes, p50, p99 = (float(match.group(1)) for match in found)
+    return {"changes": int(changes), "p50": p50, "p99": p99}
