@@ -19,7 +19,10 @@ const TABS = [
 ];
 
 export default function ProxyPages() {
-  const tab = createMemo(() => `/${route().segments.slice(0, 2).join("/")}`);
+  const tab = createMemo(() => {
+    const path = `/${route().segments.slice(0, 2).join("/")}`;
+    return TABS.some((one) => one.path === path) ? path : "/proxy";
+  });
   const usable = () => latest().proxy_usable;
   const others = () =>
     (["ejected", "unhealthy"] as const)

@@ -25,6 +25,11 @@ function Row(props: { listener: Gathered }) {
             .filter((part) => part !== null)
             .join(" · ")}
         </div>
+        <Show when={props.listener.forwarding !== "sockets"}>
+          <div class="muted backend-place">
+            {props.listener.forwarding}: packets that a tier passes on are not among these figures
+          </div>
+        </Show>
       </td>
       <td class="side">
         <span class="badge">{plural(props.listener.active, what())} open</span>
@@ -37,8 +42,8 @@ function Row(props: { listener: Gathered }) {
         {count(props.listener.total)}
         <span class="phone-only muted"> accepted</span>
       </td>
-      <td class="number">
-        <Show when={props.listener.refused > 0} fallback={<span class="muted phone-hidden">0</span>}>
+      <td class="number" classList={{ "phone-hidden": props.listener.refused === 0 }}>
+        <Show when={props.listener.refused > 0} fallback={<span class="muted">0</span>}>
           <span class="failing">
             <Icon name="alert" size={12} /> {count(props.listener.refused)}
           </span>
