@@ -175,7 +175,7 @@ fn socket(listener: &Listener, address: SocketAddr) -> io::Result<OwnedFd> {
 }
 
 /// What sockets have beside their address. Connections inherit it.
-fn options(listener: &Listener, address: SocketAddr, socket: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn options(listener: &Listener, address: SocketAddr, socket: BorrowedFd<'_>) -> io::Result<()> {
     if listener.transparent {
         transparent::allow(socket, address.is_ipv4()).map_err(|error| io::Error::new(error.source.kind(), error))?;
     }

@@ -53,7 +53,7 @@ pub(super) fn run(shared: Arc<Shared>, orders: UnboundedReceiver<Order>) {
 struct Here {
     key: Key,
     accepting: Vec<(Rc<Accepting>, JoinHandle<()>)>,
-    receiving: Vec<JoinHandle<()>>,
+    receiving: Vec<(Rc<udp::Face>, JoinHandle<()>)>,
 }
 
 impl Here {
@@ -70,7 +70,9 @@ impl Here {
                     Err(error) => tracing::error!(%error, "a listening socket cannot be used"),
                 },
                 Protocol::Udp => match udp::Face::new(socket, key, Arc::clone(&rule), Arc::clone(&moved), worker) {
-                    Ok(face) => here.receiving.push(tokio::task::spawn_local(face.run())),
+                    Ok(face) => {
+                        here.receiving.push((Rc::clone(&face), tokio::task::spawn_local(face.run())));
+                    }
                     Err(error) => tracing::error!(%error, "a socket of UDP cannot be used"),
                 },
             }
@@ -84,8 +86,16 @@ impl Here {
             task.abort();
             accepting.take_what_waits();
         }
-        self.receiving.iter().for_each(JoinHandle::abort);
+        Self::leave(&self.receiving);
         worker.crowd.leave(self.key, Instant::now());
+    }
+
+    /// Hears nobody but those who have a session.
+    fn leave(receiving: &[(Rc<udp::Face>, JoinHandle<()>)]) {
+        for (face, task) in receiving {
+            task.abort();
+            face.leave();
+        }
     }
 }
 
@@ -116,7 +126,7 @@ async fn serve(worker: Rc<Worker>, mut orders: UnboundedReceiver<Order>) {
     // Somebody else may accept what comes from here on, or nobody.
     for here in &posts {
         here.accepting.iter().for_each(|(_, task)| task.abort());
-        here.receiving.iter().for_each(JoinHandle::abort);
+        Here::leave(&here.receiving);
     }
     posts.clear();
     if !drain(&worker, &mut beat, patience).await {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
 use super::metric;
-use crate::binary::{Place, until};
+use crate::binary::{Place, json, until};
 
 fn socket(host: &str) -> UdpSocket {
     let socket = UdpSocket::bind((host, 0)).expect("a port");
@@ -146,6 +146,58 @@ fn the_first_datagram_of_a_session_says_whose_it_is_where_that_is_wanted() {
     assert_eq!(source, client.local_addr().expect("an address"));
     assert_eq!(destination, format!("{}:7000", place.host()).parse().expect("an address"));
     assert_eq!(ask(&place, &client, b"again").0, b"again");
+}
+
+/// A backend that says from which port it was asked.
+fn port_teller(host: &str) -> SocketAddr {
+    let socket = UdpSocket::bind((host, 0)).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        while let Ok((_, from)) = socket.recv_from(&mut [0; 2048]) {
+            let _ = socket.send_to(from.port().to_string().as_bytes(), from);
+        }
+    });
+    address
+}
+
+#[test]
+fn a_session_goes_on_both_ways_after_its_listener_is_gone_until_its_pool_is_drained() {
+    let mut place = Place::new();
+    configure(&place, &[port_teller(place.host())], "", "drain = '3s'");
+    place.start();
+    let clients = [socket(place.host()), socket(place.host())];
+    let ports = clients.each_ref().map(|client| ask(&place, client, b"x").0);
+    place.change(|text| text.replace(":7000", ":7001"));
+    place.must(&["reload"]);
+    let other = socket(place.host());
+    other.connect((place.host(), 7000)).expect("an address");
+    until("nobody to listen", || {
+        let _ = other.send(b"x");
+        other.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+        other.recv(&mut [0; 100]).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    });
+    for (client, port) in clients.iter().zip(&ports) {
+        assert_eq!(&ask(&place, client, b"y").0, port, "by the same session");
+    }
+    until("both to have ended", || metric(&place, "ended_total", ",reason=\"drained\"") == 2.0);
+}
+
+#[test]
+fn a_session_stays_with_the_process_that_it_has_begun_at_through_an_upgrade() {
+    let mut place = Place::new();
+    configure(&place, &[port_teller(place.host())], "idle_timeout = '2s'", "");
+    place.start();
+    let client = socket(place.host());
+    let port = ask(&place, &client, b"x").0;
+    let upgraded = json(&place.outwork(&["upgrade", "--json"]));
+    let mut first = place.succeed(&upgraded["process"]);
+    until("the process before to listen no longer", || ask(&place, &client, b"y").0 == port);
+    for _ in 0..10 {
+        assert_eq!(ask(&place, &client, b"y").0, port);
+        assert_ne!(ask(&place, &socket(place.host()), b"y").0, port, "who comes now is the new process'");
+    }
+    assert_eq!(first.wait().expect("it ends").code(), Some(0), "its session stood still");
+    assert_ne!(ask(&place, &client, b"z").0, port, "and is begun anew");
 }
 
 /// A backend that speaks QUIC, and says its name on each stream before what it hears.

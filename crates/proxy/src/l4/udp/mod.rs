@@ -1,15 +1,18 @@
 //! Datagrams and their sessions: what comes from one address of a client goes to one backend, for as long as there is something.
 //!
 //! - this file: the sockets, and the datagrams that go through them.
+//! - `session`: a session on the thread that it belongs to.
 //! - `ids`: sessions of QUIC by connection id.
 //!
 //! Each session has a socket of its own, connected to its backend, so that the kernel finds the session of an answer and tells of a port that nobody
 //! listens at. Sessions belong to the thread that their first datagram came to; a client of QUIC that has moved may come to another thread, which then
-//! sends what it receives by the session's socket.
+//! sends what it receives by the session's socket. Where nobody listens here any longer, each session has a second socket, connected to its client, by which it goes
+//! on: the kernel gives what comes from that client to this one, whoever listens at the address then.
 
 mod ids;
+mod session;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,11 +20,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
-use outwork_balance::{Ask, Outcome};
+use outwork_balance::Ask;
 use outwork_net::transparent;
 use outwork_wire::proxy::{Ends, Extras, Transport, write_v2};
 use parking_lot::Mutex;
@@ -31,19 +33,18 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
 
-use super::crowd::Present;
 use super::limits::Seat;
-use super::metrics::{End, Refused};
+use super::metrics::Refused;
 use super::post::Key;
 use super::rule::Rule;
 use super::thread::Worker;
-use crate::pick::{Asking, Taken};
+use crate::pick::Asking;
 use crate::pool::endpoint::Target;
-use crate::pool::{Pool, Snapshot};
+
 use crate::upstream::local::Local;
 use ids::Ids;
+use session::{Follows, Open};
 
 /// Octets of one receive: a run of datagrams that the kernel gives as one.
 const RUN: usize = 64 << 10;
@@ -57,6 +58,9 @@ const EMSGSIZE: i32 = Errno::MSGSIZE.raw_os_error();
 
 /// What a socket waits for: datagrams, and what ICMP says of those that it has sent.
 const COMING: Interest = Interest::READABLE.add(Interest::ERROR);
+
+/// Sessions at an address that get a socket of their own when nobody listens there any longer: the kernel looks through all of them for each datagram.
+const FOLLOWED: usize = 4096;
 
 /// The sessions of QUIC at an address, of all threads.
 pub(super) type Moved = Mutex<Ids<Arc<Session>>>;
@@ -152,7 +156,7 @@ pub(super) struct Desk(RefCell<Option<Room>>);
 /// Whose a session is: the client, and which of our addresses it has asked.
 type Ends4 = (SocketAddr, Option<IpAddr>);
 
-/// A session.
+/// A session, as all threads know it.
 #[derive(Debug)]
 pub(super) struct Session {
     number: u64,
@@ -172,7 +176,11 @@ pub(super) struct Session {
 
 /// A socket that clients send to.
 pub(super) struct Face {
-    wire: Wire,
+    /// Until nobody listens here any longer.
+    wire: RefCell<Option<Rc<Wire>>>,
+    left: Notify,
+    /// Sessions that have followed their clients since then.
+    followed: Cell<usize>,
     local: SocketAddr,
     key: Key,
     rule: Arc<ArcSwap<Rule>>,
@@ -191,22 +199,38 @@ impl Face {
     ) -> io::Result<Rc<Self>> {
         let wire = Wire::new(socket)?;
         let local = wire.socket.local_addr()?;
-        let sessions = RefCell::default();
-        Ok(Rc::new(Self { wire, local, key, rule, worker: Rc::clone(worker), sessions, moved }))
+        Ok(Rc::new(Self {
+            wire: RefCell::new(Some(Rc::new(wire))),
+            left: Notify::new(),
+            followed: Cell::new(0),
+            local,
+            key,
+            rule,
+            worker: Rc::clone(worker),
+            sessions: RefCell::default(),
+            moved,
+        }))
+    }
+
+    /// Listens no longer. The sessions go on, each by itself.
+    pub(super) fn leave(&self) {
+        self.wire.take();
+        self.left.notify_waiters();
     }
 
     /// Takes what clients send, for as long as anybody waits for this.
     pub(super) async fn run(self: Rc<Self>) {
         let _vital = outwork_net::thread::Vital;
+        let Some(wire) = self.wire.borrow().clone() else { return };
         loop {
-            if self.wire.socket.readable().await.is_err() {
+            if wire.socket.readable().await.is_err() {
                 continue;
             }
             let mut room = self.worker.datagrams.0.borrow_mut().take().unwrap_or_default();
             // What ICMP says of one client is no matter of the others.
-            if let Ok(count) = self.wire.receive(&mut room, Interest::READABLE) {
+            if let Ok(count) = wire.receive(&mut room, Interest::READABLE) {
                 for (meta, run) in room.runs(count) {
-                    self.take(meta, run);
+                    self.take(&wire, meta, run);
                 }
             }
             self.worker.datagrams.0.replace(Some(room));
@@ -216,57 +240,47 @@ impl Face {
     }
 
     /// Passes on what came from a client at once.
-    fn take(self: &Rc<Self>, meta: &RecvMeta, run: &[u8]) {
+    fn take(self: &Rc<Self>, wire: &Rc<Wire>, meta: &RecvMeta, run: &[u8]) {
         let rule = self.rule.load();
         let whose = (meta.addr, meta.dst_ip);
-        let stride = if meta.stride == 0 { run.len() } else { meta.stride };
+        let stride = stride(meta, run);
         if rule.settings.quic {
             // Of one address may come what is of several connections.
             for datagram in run.chunks(stride) {
-                self.pass(&rule, whose, datagram, stride);
+                self.pass(&rule, wire, whose, datagram, stride);
             }
         } else {
-            self.pass(&rule, whose, run, stride);
+            self.pass(&rule, wire, whose, run, stride);
         }
     }
 
-    fn pass(self: &Rc<Self>, rule: &Arc<Rule>, whose: Ends4, run: &[u8], stride: usize) {
-        let Some(session) = self.session(rule, whose, run) else { return };
-        session.used.store(self.worker.shared.millis(), Relaxed);
-        session.rule.live.cells.received.add(run.len() as u64);
+    fn pass(self: &Rc<Self>, rule: &Arc<Rule>, wire: &Rc<Wire>, whose: Ends4, run: &[u8], stride: usize) {
+        let Some(session) = self.session(rule, wire, whose, run) else { return };
         let mut rest = run;
         if rule.settings.send_proxy.is_some() && !session.is_announced.swap(true, Relaxed) {
             let (first, others) = run.split_at(stride.min(run.len()));
             let mut said = self.announced(whose);
             said.extend_from_slice(first);
-            self.passed(&session, session.backend.send(session.target, None, &said, said.len()));
+            session.pass(&self.worker, &said, said.len());
             rest = others;
         }
         if !rest.is_empty() {
-            self.passed(&session, session.backend.send(session.target, None, rest, stride));
-        }
-    }
-
-    fn passed(&self, session: &Session, sent: io::Result<()>) {
-        match sent {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => session.unreachable.notify_one(),
-            Err(_) => session.rule.live.cells.dropped.inc(),
+            session.pass(&self.worker, rest, stride);
         }
     }
 
     /// The session of a client's datagrams.
-    fn session(self: &Rc<Self>, rule: &Arc<Rule>, whose: Ends4, run: &[u8]) -> Option<Arc<Session>> {
+    fn session(self: &Rc<Self>, rule: &Arc<Rule>, wire: &Rc<Wire>, whose: Ends4, run: &[u8]) -> Option<Arc<Session>> {
         let known = || self.sessions.borrow().get(&whose).cloned();
         let named = if rule.settings.quic { self.moved.lock().find(run).cloned() } else { None };
         let begun = match named {
-            None => known().map_or_else(|| self.begin(rule, whose, None), Ok),
+            None => known().map_or_else(|| self.begin(rule, wire, whose, None), Ok),
             Some(named) if named.client == whose => Ok(named),
             // It comes from elsewhere. Another socket to the same backend has that see for itself that its client has moved, and make sure of it before it sends much
             // there; who only says whose the datagram is gets nothing that goes to others.
             Some(named) => known().filter(|known| known.target == named.target).map_or_else(
                 || {
-                    let session = self.begin(rule, whose, Some(&named.member))?;
+                    let session = self.begin(rule, wire, whose, Some(&named.member))?;
                     self.moved.lock().give(run, named.number, session.number, &session);
                     Ok(session)
                 },
@@ -277,7 +291,13 @@ impl Face {
     }
 
     /// Begins a session with a backend: this one, if it may still have what it had.
-    fn begin(self: &Rc<Self>, rule: &Arc<Rule>, whose: Ends4, with: Option<&str>) -> Result<Arc<Session>, Refused> {
+    fn begin(
+        self: &Rc<Self>,
+        rule: &Arc<Rule>,
+        wire: &Rc<Wire>,
+        whose: Ends4,
+        with: Option<&str>,
+    ) -> Result<Arc<Session>, Refused> {
         let shared = &self.worker.shared;
         let seat = Seat::take(shared, rule)?.of_client(self.local, whose.0.ip())?;
         let pool = rule.pools.of(None).ok_or(Refused::Name)?;
@@ -316,6 +336,8 @@ impl Face {
             face: Rc::clone(self),
             whose,
             session: Arc::clone(&session),
+            way: Rc::clone(wire),
+            follows: Follows::NotYet,
             present,
             _seat: seat,
             taken,
@@ -340,6 +362,24 @@ impl Face {
     }
 }
 
+impl Session {
+    /// Passes on what its client says.
+    fn pass(&self, worker: &Worker, run: &[u8], stride: usize) {
+        self.used.store(worker.shared.millis(), Relaxed);
+        self.rule.live.cells.received.add(run.len() as u64);
+        match self.backend.send(self.target, None, run, stride) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.unreachable.notify_one(),
+            Err(_) => self.rule.live.cells.dropped.inc(),
+        }
+    }
+}
+
+/// Octets of each datagram of a run.
+fn stride(meta: &RecvMeta, run: &[u8]) -> usize {
+    if meta.stride == 0 { run.len() } else { meta.stride }
+}
+
 fn connect(target: SocketAddr, source: Option<IpAddr>, rule: &Rule) -> io::Result<Wire> {
     let socket = open(target)?;
     if let Some(size) = rule.settings.receive_buffer {
@@ -354,113 +394,4 @@ fn connect(target: SocketAddr, source: Option<IpAddr>, rule: &Rule) -> io::Resul
     }
     rustix::net::connect(&socket, &target)?;
     Wire::new(socket)
-}
-
-/// A session on the thread that it belongs to.
-struct Open {
-    face: Rc<Face>,
-    whose: Ends4,
-    session: Arc<Session>,
-    present: Present,
-    _seat: Seat,
-    taken: Taken,
-    pool: Arc<Pool>,
-    snapshot: Arc<Snapshot>,
-    has_answered: bool,
-}
-
-impl Open {
-    async fn run(mut self) {
-        let end = self.answer().await;
-        self.present.ended(end);
-    }
-
-    /// Passes on what the backend sends, until nothing moves for too long.
-    async fn answer(&mut self) -> End {
-        let idle = self.session.rule.settings.idle();
-        let still = sleep_until(Instant::now() + idle);
-        tokio::pin!(still);
-        loop {
-            tokio::select! {
-                () = self.session.unreachable.notified() => {
-                    self.failed();
-                    return End::Backend;
-                }
-                ready = self.session.backend.socket.ready(COMING) => {
-                    // Of the two, the runtime takes one back at a time.
-                    let told = match &ready {
-                        Ok(ready) if ready.is_error() => Interest::ERROR,
-                        _ => Interest::READABLE,
-                    };
-                    if ready.is_err() || !self.take(told) {
-                        return End::Backend;
-                    }
-                    tokio::task::yield_now().await;
-                }
-                () = &mut still => {
-                    let silent = self.face.worker.shared.millis().saturating_sub(self.session.used.load(Relaxed));
-                    match idle.checked_sub(Duration::from_millis(silent)).filter(|left| !left.is_zero()) {
-                        Some(left) => still.as_mut().reset(Instant::now() + left),
-                        None => return End::Idle,
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes what waits; not where the backend's machine says that nobody listens there.
-    fn take(&mut self, told: Interest) -> bool {
-        let face = &self.face;
-        let mut room = face.worker.datagrams.0.borrow_mut().take().unwrap_or_default();
-        let received = self.session.backend.receive(&mut room, told);
-        let goes_on = match received {
-            Ok(count) => {
-                let client = self.session.client;
-                self.session.used.store(face.worker.shared.millis(), Relaxed);
-                for (meta, run) in room.runs(count) {
-                    let stride = if meta.stride == 0 { run.len() } else { meta.stride };
-                    if self.session.rule.settings.quic {
-                        for datagram in run.chunks(stride).filter(|one| Ids::<Arc<Session>>::is_news(one)) {
-                            face.moved.lock().learn(self.session.number, &self.session, datagram);
-                        }
-                    }
-                    self.session.rule.live.cells.sent.add(run.len() as u64);
-                    if face.wire.send(client.0, client.1, run, stride).is_err() {
-                        self.session.rule.live.cells.dropped.inc();
-                    }
-                }
-                if !self.has_answered {
-                    self.has_answered = true;
-                    self.pool.observe(&self.snapshot, self.taken.lease(), Outcome::Answered);
-                }
-                true
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
-            Err(_) => false,
-        };
-        face.worker.datagrams.0.replace(Some(room));
-        if !goes_on {
-            self.failed();
-        }
-        goes_on
-    }
-
-    /// Nobody listens where the backend is.
-    fn failed(&mut self) {
-        self.pool.observe(&self.snapshot, self.taken.lease(), Outcome::ConnectFailed);
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        let mut sessions = self.face.sessions.borrow_mut();
-        // Another one may have taken its place.
-        if sessions.get(&self.whose).is_some_and(|session| session.number == self.session.number) {
-            sessions.remove(&self.whose);
-        }
-        drop(sessions);
-        if self.session.rule.settings.quic {
-            self.face.moved.lock().forget(self.session.number);
-        }
-    }
 }
