@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use quinn::{ConnectionError, RecvStream, SendStream};
+use tokio::time::{Instant, sleep};
 
 use super::control::{self, CONTROL, ENABLE_CONNECT_PROTOCOL, MAX_FIELD_SECTION_SIZE, RESERVED};
 use super::frame::{GOAWAY, SETTINGS, write_integer};
@@ -32,6 +33,8 @@ const NEXT: u64 = 4;
 const EVERY: u64 = (1 << 62) - NEXT;
 /// What is said of the connection does not wait for what is sent of its responses.
 const AHEAD: i32 = 1;
+/// How often the peer of a request under way hears something at least: most clients take a connection for dead that is silent for thirty seconds.
+const WORD: Duration = Duration::from_secs(10);
 
 /// What the streams of a connection share.
 pub(super) struct Connection {
@@ -59,6 +62,8 @@ enum Event {
     Turn,
     /// What the client was told last has arrived.
     Heard,
+    /// Nothing may have been said for some time.
+    Silence,
 }
 
 /// How far a connection is on its way out (RFC 9114 section 5.2).
@@ -80,6 +85,7 @@ pub(super) async fn serve(
     worker: &Rc<Worker>,
     origin: Rc<Origin>,
     beat: Beat,
+    idle_timeout: Duration,
 ) -> io::Result<()> {
     let connection = Rc::new(Connection {
         quic: quic.clone(),
@@ -91,7 +97,7 @@ pub(super) async fn serve(
         critical: Cell::new(0),
         last: RefCell::default(),
     });
-    let ended = connection.run().await;
+    let ended = connection.run(WORD.min(idle_timeout / 3)).await;
     // The client is told, unless it knows. What has not arrived by now never will.
     quic.close(Code::NO_ERROR.into(), b"");
     drop(beat);
@@ -99,13 +105,15 @@ pub(super) async fn serve(
 }
 
 impl Connection {
-    async fn run(self: &Rc<Self>) -> io::Result<()> {
+    /// While a request is under way, something is said each `word`.
+    async fn run(self: &Rc<Self>, word: Duration) -> io::Result<()> {
         let (pulse, worker) = (&self.pulse, &self.worker);
         pulse.allow(worker.now(), worker.serving().options.header_timeout);
         let mut control = self.control().await?;
         let (mut requests, mut one_way) = (pin!(self.quic.accept_bi()), pin!(self.quic.accept_uni()));
         let (mut served, mut next, mut way) = (0u32, 0u64, Way::Staying);
         let mut arrival: Option<Arrival<'_>> = None;
+        let mut silence = pin!(sleep(word));
         loop {
             let is_idle = self.open.get() == 0;
             match (way, is_idle) {
@@ -139,12 +147,19 @@ impl Connection {
                         arrival = None;
                         return Poll::Ready(Ok(Ok(Event::Heard)));
                     }
+                    if !is_idle && silence.as_mut().poll(context).is_ready() {
+                        return Poll::Ready(Ok(Ok(Event::Silence)));
+                    }
                     let turns = (self.open.get() == 0) != is_idle || (pulse.is_stopping() && way == Way::Staying);
                     if turns { Poll::Ready(Ok(Ok(Event::Turn))) } else { Poll::Pending }
                 })
             });
             match event.await {
                 Ok(Ok(Event::Turn)) => {}
+                Ok(Ok(Event::Silence)) => {
+                    self.say_nothing(&mut control).await?;
+                    silence.as_mut().reset(Instant::now() + word);
+                }
                 Ok(Ok(Event::OneWay(stream))) => {
                     drop(tokio::task::spawn_local(control::listen(Rc::clone(self), stream)))
                 }
@@ -193,6 +208,14 @@ impl Connection {
         self.wait(stream.write_all(&begin)).await?.map_err(io::Error::other)?;
         stream.set_priority(AHEAD).map_err(io::Error::other)?;
         Ok(stream)
+    }
+
+    /// Sends a frame that means nothing (RFC 9114 section 7.2.8), so that neither side takes the other for gone while an answer, or a tunnel, is silent.
+    async fn say_nothing(&self, control: &mut SendStream) -> io::Result<()> {
+        let mut frame = Vec::new();
+        write_integer(&mut frame, RESERVED);
+        write_integer(&mut frame, 0);
+        self.wait(control.write_all(&frame)).await?.map_err(io::Error::other)
     }
 
     /// Has the client ask elsewhere from when it hears of it.

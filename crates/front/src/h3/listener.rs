@@ -179,7 +179,7 @@ async fn meet(
     worker.metrics.tls_handshakes.of(Handshake::Quic).inc();
     let session = Some(Arc::new(session(&connection)));
     let origin = Rc::new(Origin { peer, local, to: None, tls: true, session });
-    connection::serve(connection, worker, origin, beat).await
+    connection::serve(connection, worker, origin, beat, quic.http3.idle_timeout).await
 }
 
 /// What was agreed on. QUIC does not tell the cipher suite, nor whether an earlier session goes on.

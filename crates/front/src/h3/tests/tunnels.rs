@@ -69,6 +69,23 @@ fn a_stream_that_was_switched_has_no_more_heads_and_ends_in_a_reset_where_it_is_
 }
 
 #[test]
+fn a_tunnel_outlives_the_silence_that_ends_a_connection() {
+    let idle_timeout = Duration::from_secs(1);
+    let brief = Http3Settings { idle_timeout, ..Http3Settings::default() }.http3().unwrap();
+    let running = Running::with(limits(), 1, brief, |_, _| {});
+    run(async {
+        let quic = running.quic(&endpoint()).await.unwrap();
+        let (mut send, mut receive) = quic.open_bi().await.unwrap();
+        send.write_all(&connect()).await.unwrap();
+        let _ = tokio::time::timeout(2 * idle_timeout, quic.closed()).await.expect_err("it is open");
+        send.write_all(&frame(DATA, b" hello")).await.unwrap();
+        send.finish().unwrap();
+        let heard = receive.read_to_end(1000).await.unwrap();
+        assert_eq!(taken_apart(heard).1, "db.test:5432 hello");
+    });
+}
+
+#[test]
 fn a_page_is_no_answer_to_who_asks_for_another_protocol() {
     let running = Running::new(limits(), 1);
     run(async {
