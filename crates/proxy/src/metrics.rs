@@ -99,6 +99,8 @@ metrics! {
         connections: Gauge => history,
         /// Requests that found an open connection.
         connections_reused: Counter => history,
+        /// Requests behind others on a connection that ended before their turn, and that were asked again by themselves.
+        pipelined_again: Counter => history,
         /// Bytes of bodies sent to backends.
         sent: Counter in bytes => history,
         /// Bytes of bodies that backends have sent.

@@ -85,6 +85,8 @@ async fn http(settings: &HealthCheck, endpoint: &Endpoint, wire: Wire, agreed: O
             head.put_slice(b"\r\naccept: */*\r\nconnection: close\r\n\r\n");
             Exchange::Http1(Box::new(h1::Exchange::new(conn, Method::GET, head, None, (false, false))))
         }
+        // Only of those that have carried others.
+        Link::Piped(_) => return Err("it carries others".to_owned()),
         Link::Http2(session) => {
             let mut request = question(settings, endpoint, Method::GET, &settings.path)?;
             request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));

@@ -3,7 +3,7 @@
 use outwork_config::{At, Fault};
 
 use super::{CheckKind, Listener, Pool, Protocol, Proxy};
-use crate::address::Cargo;
+use crate::address::{Cargo, Speech};
 
 impl Cargo {
     /// The backends that take it, in words.
@@ -88,6 +88,15 @@ pub(super) fn pool(pool: &Pool, at: &mut At<'_>) {
         let fault = Fault::new("of a connection that nobody needs yet, nobody can say whose it is");
         at.fault("connections.min_idle", fault.expected("0 with send_proxy"));
     }
+    if pool.send_proxy.is_some() && pool.connections.pipeline > 1 {
+        let fault = Fault::new("a connection whose client backends are told of is not shared by others");
+        at.fault("connections.pipeline", fault.expected("1 with send_proxy"));
+    }
+    let speaks_http1 = |backend: &super::Backend| backend.url.speech != Speech::Http2;
+    if pool.connections.pipeline > 1 && !pool.backend.is_empty() && !pool.backend.iter().any(speaks_http1) {
+        let fault = Fault::new("every backend of this pool speaks HTTP/2, where all requests share a connection");
+        at.fault("connections.pipeline", fault.expected("1 with backends such as h2c://HOST:PORT"));
+    }
     if !pool.is_of_layer_4() {
         return;
     }
@@ -96,7 +105,7 @@ pub(super) fn pool(pool: &Pool, at: &mut At<'_>) {
         ("hash", pool.hash != super::HashKey::Client),
         ("hedge", pool.hedge.is_some()),
     ];
-    const OF_REQUESTS: [&str; 13] = [
+    const OF_REQUESTS: [&str; 14] = [
         "limits.rate",
         "limits.burst",
         "retry.statuses",
@@ -110,6 +119,7 @@ pub(super) fn pool(pool: &Pool, at: &mut At<'_>) {
         "connections.keep_alive",
         "connections.max_lifetime",
         "connections.max_requests",
+        "connections.pipeline",
     ];
     let set = OF_REQUESTS.map(|key| (key, at.is_set(key)));
     for (key, _) in of_requests.into_iter().chain(set).filter(|(_, given)| *given) {

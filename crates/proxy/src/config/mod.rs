@@ -228,6 +228,12 @@ section! {
         pub max_lifetime: Option<Duration> [range secs(1)..],
         /// Requests that one connection carries, one after the other, at most.
         pub max_requests: Option<u32> [range 1..=u32::MAX],
+        /// Requests that may be under way at once on a connection of HTTP/1.1, each sent before the ones ahead of it are answered (pipelining); 1 is none. Only
+        /// GET, HEAD, OPTIONS and TRACE without a body share one. It spares most system calls where many small answers come fast, and is for backends that are
+        /// quick and trusted: an answer that takes long holds up those behind it (of one that has begun, for two seconds at most), and nothing but their order
+        /// says which answer is whose. Where a connection ends, those that were behind are asked again by themselves; a backend that does so at once, or errs, is
+        /// left alone with this for a minute.
+        pub pipeline: u32 [range 1..=256] = 1,
     }
     check connections;
 }
@@ -315,6 +321,10 @@ fn connections(connections: &Connections, at: &mut At<'_>) {
     if connections.min_idle > connections.max_idle {
         let fault = Fault::new(format!("{} is more than max_idle, {}", connections.min_idle, connections.max_idle));
         at.fault("min_idle", fault.expected("at most max_idle"));
+    }
+    if connections.pipeline > 1 && (!connections.reuse || connections.max_idle == 0) {
+        let fault = Fault::new("connections end with their first request here, and none is there to be shared");
+        at.fault("pipeline", fault.expected("reuse = true and a max_idle of 1 or more, or 1 here"));
     }
 }
 

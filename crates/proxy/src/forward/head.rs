@@ -44,39 +44,45 @@ pub(super) enum Length {
 impl Outgoing<'_> {
     /// As HTTP/1.1 has it (RFC 9112).
     pub(super) fn http1(&self) -> BytesMut {
+        let mut out = BytesMut::new();
+        self.write(&mut out);
+        out
+    }
+
+    /// The same behind what is there.
+    pub(super) fn write(&self, out: &mut BytesMut) {
         let Self { head, origin, .. } = self;
-        let mut out = BytesMut::with_capacity(256 + head.headers.len() * 48);
+        out.reserve(256 + head.headers.len() * 48);
         out.put_slice(head.method.as_str().as_bytes());
         out.put_u8(b' ');
         out.put_slice(head.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes());
         out.put_slice(b" HTTP/1.1\r\n");
         let said = head.headers.get(HOST);
-        push(&mut out, "host", self.host.or(said).map_or(b"", HeaderValue::as_bytes));
+        push(out, "host", self.host.or(said).map_or(b"", HeaderValue::as_bytes));
         let connection = listed(&head.headers);
         for (name, value) in &head.headers {
             if self.passes(name) && !connection.iter().any(|listed| name == listed) {
-                push(&mut out, name.as_str(), value.as_bytes());
+                push(out, name.as_str(), value.as_bytes());
             }
         }
-        self.each_forwarded(origin, said, &mut |name, value| push(&mut out, name.as_str(), value));
+        self.each_forwarded(origin, said, &mut |name, value| push(out, name.as_str(), value));
         if let Some(protocol) = self.upgrade {
-            push(&mut out, "connection", b"upgrade");
-            push(&mut out, "upgrade", protocol.as_bytes());
+            push(out, "connection", b"upgrade");
+            push(out, "upgrade", protocol.as_bytes());
         }
         match self.body {
-            Length::Known(length) => push(&mut out, "content-length", itoa::Buffer::new().format(length).as_bytes()),
-            Length::Unknown => push(&mut out, "transfer-encoding", b"chunked"),
+            Length::Known(length) => push(out, "content-length", itoa::Buffer::new().format(length).as_bytes()),
+            Length::Unknown => push(out, "transfer-encoding", b"chunked"),
             // Without it, some wait for the body of a method that has one.
             Length::None if [Method::POST, Method::PUT, Method::PATCH].contains(&head.method) => {
-                push(&mut out, "content-length", b"0");
+                push(out, "content-length", b"0");
             }
             Length::None => {}
         }
         if self.expects {
-            push(&mut out, "expect", b"100-continue");
+            push(out, "expect", b"100-continue");
         }
         out.put_slice(b"\r\n");
-        out
     }
 
     /// As HTTP/2 has it (RFC 9113 section 8.3.1); `None` where it cannot be said there.

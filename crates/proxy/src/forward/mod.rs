@@ -265,8 +265,10 @@ impl Proxied {
         endpoint.cells.requests.inc();
         let upgrade = head::upgrade(&call.head).filter(|_| self.settings.upgrade);
         let version = if upgrade.is_some() { Version::Http1 } else { Version::Any };
+        // What goes out among others may have to be asked again (RFC 9112 section 9.3.2).
+        let mut piped = upgrade.is_none() && call.head.method.is_safe() && call.content.is_empty();
         loop {
-            let wanted = Wanted { version, announced: call.announced.as_ref() };
+            let wanted = Wanted { version, announced: call.announced.as_ref(), piped };
             let linked = call.local.link(&self.pool, &call.snapshot, (id, endpoint), wanted).await;
             let (link, reused) = match linked {
                 Ok(linked) => linked,
@@ -300,6 +302,11 @@ impl Proxied {
                 // It ended while nobody looked, which says nothing of the backend.
                 Err(ExchangeError::NoAnswer)
                     if reused && is_idempotent(&call.head.method) && call.content.is_whole() => {}
+                // It is asked again by itself, which shows what the backend makes of it.
+                Err(ExchangeError::BeforeItsTurn) if piped => {
+                    self.pool.metrics().pipelined_again.inc();
+                    piped = false;
+                }
                 Err(error) => {
                     let outcome = match &error {
                         // Neither fails at what it is there for.
@@ -346,6 +353,9 @@ impl Proxied {
                 let framing = (length == head::Length::Unknown, expects);
                 Exchange::Http1(Box::new(h1::Exchange::new(conn, head.method.clone(), outgoing.http1(), body, framing)))
             }
+            Link::Piped(pipe) => {
+                Exchange::Piped(h1::pipe::Exchange::begin(&pipe, head.method.clone(), |out| outgoing.write(out)))
+            }
             Link::Http2(session) => {
                 let request = outgoing.http2(&endpoint.authority, endpoint.tls.is_some());
                 let mut request =
@@ -378,7 +388,7 @@ impl Proxied {
             match timeout(patience, poll_fn(|context| self.poll_reply(exchange, context))).await {
                 Ok(reply) => return reply,
                 Err(_) if !sent && (exchange.is_sent() || exchange.sent() > before) => {}
-                Err(_) => return Err(ExchangeError::Late),
+                Err(_) => return Err(exchange.late()),
             }
         }
     }
@@ -466,6 +476,10 @@ impl Proxied {
                 response.headers = headers;
                 let (wire, read) = exchange.into_wire();
                 (Box::new(wire), read, None)
+            }
+            // It switches to nothing.
+            Exchange::Piped(_) => {
+                return told::bad(call, StatusCode::BAD_GATEWAY, "the backend switches to nothing here");
             }
             Exchange::Http2(exchange) => {
                 response.headers = websocket::switched(headers, &call.head.headers);

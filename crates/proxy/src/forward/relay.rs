@@ -101,7 +101,8 @@ impl Stream for Relay {
                 Poll::Ready(None)
             }
             Poll::Pending if this.poll_patience(context).is_ready() => {
-                Poll::Ready(Some(Err(this.broken(ExchangeError::Late))))
+                let late = this.exchange.as_mut().map_or(ExchangeError::Late, Exchange::late);
+                Poll::Ready(Some(Err(this.broken(late))))
             }
             Poll::Pending => Poll::Pending,
         }

@@ -13,16 +13,20 @@ use tokio::sync::Notify;
 
 use super::dial::DialError;
 use super::h1::Conn;
+use super::h1::pipe::Pipe;
 use super::h2::Session;
 use super::{Link, Version, Wanted};
 use crate::address::Speech;
 use crate::announce::Announced;
+use crate::config::Connections;
 use crate::metrics::Absent;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
 
 /// How often connections that wait are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long each request to a backend has a connection for itself that does not get along with several one behind the other.
+const APART: Duration = Duration::from_secs(60);
 
 thread_local! {
     static LOCAL: RefCell<HashMap<u64, Rc<Local>, FixedState>> = RefCell::default();
@@ -38,6 +42,10 @@ pub(crate) struct Local {
     /// For what happens to a part of the requests.
     pub(crate) chance: RefCell<Rng>,
     idle: RefCell<HashMap<MemberId, Vec<Parked>, FixedState>>,
+    /// Connections on which requests go out one behind the other.
+    pipes: RefCell<HashMap<MemberId, Vec<Piped>, FixedState>>,
+    /// Members that do not get along with that, and until when they are left alone with it.
+    apart: RefCell<HashMap<MemberId, Instant, FixedState>>,
     /// Connections that many requests share.
     sessions: RefCell<HashMap<MemberId, Vec<Shared>, FixedState>>,
     /// Members to which somebody opens one that others may share.
@@ -51,6 +59,13 @@ struct Shared {
     endpoint: Arc<Endpoint>,
     /// Whose requests it carries, where the backend was told.
     announced: Option<Rc<Announced>>,
+}
+
+/// The same where requests go out one behind the other. It is nobody's in particular.
+#[derive(Debug)]
+struct Piped {
+    pipe: Rc<Pipe>,
+    endpoint: Arc<Endpoint>,
 }
 
 /// Somebody opens a connection, as long as this is there.
@@ -86,6 +101,8 @@ impl Local {
                     aside: RefCell::new(Picker::new(Rng::new(seed.rotate_left(16)))),
                     chance: RefCell::new(Rng::new(seed.rotate_left(32))),
                     idle: RefCell::default(),
+                    pipes: RefCell::default(),
+                    apart: RefCell::default(),
                     sessions: RefCell::default(),
                     opening: RefCell::default(),
                 });
@@ -104,8 +121,18 @@ impl Local {
         wanted: Wanted<'_>,
     ) -> Result<(Link, bool), DialError> {
         let whose = wanted.announced.map(|announced| &**announced);
+        let settings = &snapshot.settings.connections;
+        let piped = wanted.piped && settings.pipeline > 1 && whose.is_none();
+        if piped && let Some(pipe) = self.pipe(id, endpoint, settings) {
+            return Ok((Link::Piped(pipe), true));
+        }
         if let Some(conn) = self.take(id, endpoint, whose) {
-            return Ok((Link::Http1(conn), true));
+            // Of one that has answered nothing yet, nobody knows whether it goes on after that (RFC 9112 section 9.3.2).
+            let link = match piped && conn.served > 0 && !self.is_apart(id) {
+                true => Link::Piped(self.share(id, endpoint, conn)),
+                false => Link::Http1(conn),
+            };
+            return Ok((link, true));
         }
         let shares = match endpoint.speech {
             Speech::Http1 | Speech::Tcp | Speech::Tls | Speech::Udp => false,
@@ -150,17 +177,65 @@ impl Local {
     ) -> Result<Link, DialError> {
         let opened = super::open(pool, snapshot, endpoint, wanted).await;
         let left = match &opened {
-            Err(DialError::Full(Absent::ConnectionsEverywhere)) => LOCAL.with_borrow(|pools| {
-                pools.values().map(|local| std::mem::take(&mut *local.idle.borrow_mut())).collect()
-            }),
-            Err(DialError::Full(_)) => vec![self.idle.take()],
+            Err(DialError::Full(Absent::ConnectionsEverywhere)) => {
+                LOCAL.with_borrow(|pools| pools.values().map(|local| local.let_go()).sum())
+            }
+            Err(DialError::Full(_)) => self.let_go(),
             _ => return opened,
         };
-        if left.iter().all(HashMap::is_empty) {
+        if left == 0 {
             return opened;
         }
-        drop(left);
         super::open(pool, snapshot, endpoint, wanted).await
+    }
+
+    /// Lets go of all connections that wait for their next request; how many those were.
+    fn let_go(&self) -> usize {
+        let mut left: usize = self.idle.take().values().map(Vec::len).sum();
+        for pipes in self.pipes.borrow_mut().values_mut() {
+            let before = pipes.len();
+            pipes.retain(|Piped { pipe, .. }| pipe.idle_since().is_none());
+            left += before - pipes.len();
+        }
+        left
+    }
+
+    /// A connection on which one more request may go out behind others.
+    fn pipe(&self, id: MemberId, endpoint: &Endpoint, settings: &Connections) -> Option<Rc<Pipe>> {
+        let mut pipes = self.pipes.borrow_mut();
+        let pipes = pipes.get_mut(&id)?;
+        let mut at = 0;
+        while let Some(Piped { pipe, endpoint: opened_as }) = pipes.get(at) {
+            let is_spent = settings.max_requests.is_some_and(|most| pipe.served.get() >= most);
+            if pipe.is_over() || is_spent {
+                self.is_left(id, &pipes.swap_remove(at).pipe);
+            } else if pipe.has_room(settings.pipeline) && opened_as.is_reached_like(endpoint) {
+                return Some(Rc::clone(pipe));
+            } else {
+                at += 1;
+            }
+        }
+        None
+    }
+
+    /// Has a connection carry many requests from here on.
+    fn share(&self, id: MemberId, endpoint: &Arc<Endpoint>, conn: Conn) -> Rc<Pipe> {
+        let pipe = Pipe::of(conn);
+        let piped = Piped { pipe: Rc::clone(&pipe), endpoint: Arc::clone(endpoint) };
+        self.pipes.borrow_mut().entry(id).or_default().push(piped);
+        pipe
+    }
+
+    /// Whether requests to a member are not to go out one behind the other.
+    fn is_apart(&self, id: MemberId) -> bool {
+        self.apart.borrow().get(&id).is_some_and(|until| Instant::now() < *until)
+    }
+
+    /// A connection takes no more requests: what that says of the member.
+    fn is_left(&self, id: MemberId, pipe: &Pipe) {
+        if pipe.is_spoilt() {
+            self.apart.borrow_mut().insert(id, Instant::now() + APART);
+        }
     }
 
     /// A connection that has room for one more request.
@@ -220,6 +295,7 @@ impl Local {
             !parked.is_empty()
         });
         drop(idle);
+        self.look_at_pipes(snapshot, now);
         let settings = &snapshot.settings.connections;
         self.sessions.borrow_mut().retain(|id, sessions| {
             let Some(current) = snapshot.endpoint(*id) else { return false };
@@ -233,6 +309,29 @@ impl Local {
             });
             !sessions.is_empty()
         });
+    }
+
+    fn look_at_pipes(&self, snapshot: &Snapshot, now: Instant) {
+        let settings = &snapshot.settings.connections;
+        let since = |then: Instant| now.saturating_duration_since(then);
+        self.pipes.borrow_mut().retain(|id, pipes| {
+            let Some(current) = snapshot.endpoint(*id) else { return false };
+            pipes.retain(|Piped { pipe, endpoint }| {
+                // Who is late is told by those who wait; where they have all left, nobody tells.
+                let moves = pipe.look(now).is_none_or(|stuck| since(stuck) < settings.response_timeout);
+                let waits = pipe.idle_since().is_none_or(|then| since(then) < settings.keep_alive);
+                let lives = settings.max_lifetime.is_none_or(|most| since(pipe.opened) < most);
+                let serves = settings.max_requests.is_none_or(|most| pipe.served.get() < most);
+                let is_wanted = settings.pipeline > 1 && settings.reuse && endpoint.is_reached_like(current);
+                let stays = moves && waits && lives && serves && is_wanted && !pipe.is_over();
+                if !stays {
+                    self.is_left(*id, pipe);
+                }
+                stays
+            });
+            !pipes.is_empty()
+        });
+        self.apart.borrow_mut().retain(|_, until| now < *until);
     }
 
     /// How many connections wait for this member.

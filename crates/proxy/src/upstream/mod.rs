@@ -36,6 +36,9 @@ pub(crate) enum ExchangeError {
     /// The connection ended, or could not be written to, before anything was answered.
     #[error("the backend ended the connection before it answered")]
     NoAnswer,
+    /// The connection ended, or was given up, while the answers to others were waited for. It says nothing of this request, nor of who was to answer it.
+    #[error("the connection ended before it was this request's turn")]
+    BeforeItsTurn,
     /// The backend says that it has not begun with the request.
     #[error("the backend has not begun with it")]
     NotBegun,
@@ -138,6 +141,8 @@ impl Drop for Counted {
 pub(crate) enum Link {
     /// For this request alone, until its answer has ended.
     Http1(h1::Conn),
+    /// Shared with others, whose answers come in the order of the requests.
+    Piped(Rc<h1::pipe::Pipe>),
     /// Shared with others.
     Http2(Rc<h2::Session>),
 }
@@ -157,11 +162,13 @@ pub(crate) struct Wanted<'a> {
     pub(crate) version: Version,
     /// Whose it is, where backends are told: nobody else's request may go by it then.
     pub(crate) announced: Option<&'a Rc<Announced>>,
+    /// Whether the answers to others may come before it.
+    pub(crate) piped: bool,
 }
 
 impl Wanted<'_> {
     /// One that is anybody's.
-    pub(crate) const ANY: Self = Self { version: Version::Any, announced: None };
+    pub(crate) const ANY: Self = Self { version: Version::Any, announced: None, piped: false };
 }
 
 /// Opens a connection to a member, on a thread that serves.
@@ -206,6 +213,7 @@ pub(crate) async fn speak(
 #[derive(Debug)]
 pub(crate) enum Exchange {
     Http1(Box<h1::Exchange>),
+    Piped(h1::pipe::Exchange),
     Http2(Box<h2::Exchange>),
 }
 
@@ -213,6 +221,7 @@ macro_rules! each {
     ($exchange:expr, $one:ident => $what:expr) => {
         match $exchange {
             Exchange::Http1($one) => $what,
+            Exchange::Piped($one) => $what,
             Exchange::Http2($one) => $what,
         }
     };
@@ -246,12 +255,29 @@ impl Exchange {
 
     /// Whether all of the request is out.
     pub(crate) fn is_sent(&self) -> bool {
-        each!(self, exchange => exchange.is_sent())
+        match self {
+            Self::Http1(exchange) => exchange.is_sent(),
+            // It goes out with those of others, all at once.
+            Self::Piped(_) => true,
+            Self::Http2(exchange) => exchange.is_sent(),
+        }
     }
 
     /// Bytes of content that were sent.
     pub(crate) fn sent(&self) -> u64 {
-        each!(self, exchange => exchange.sent)
+        match self {
+            Self::Http1(exchange) => exchange.sent,
+            Self::Piped(_) => 0,
+            Self::Http2(exchange) => exchange.sent,
+        }
+    }
+
+    /// It has taken too long: what that is, for whoever waits for it.
+    pub(crate) fn late(&mut self) -> ExchangeError {
+        match self {
+            Self::Piped(exchange) => exchange.late(),
+            Self::Http1(_) | Self::Http2(_) => ExchangeError::Late,
+        }
     }
 
     /// Whether the body waits for the backend to ask for it.
@@ -269,7 +295,7 @@ impl Exchange {
     /// The fields that came after the content, once that has ended.
     pub(crate) fn trailers(&mut self) -> Option<HeaderMap> {
         match self {
-            Self::Http1(_) => None,
+            Self::Http1(_) | Self::Piped(_) => None,
             Self::Http2(exchange) => exchange.trailers(),
         }
     }
@@ -283,7 +309,7 @@ impl Exchange {
     pub(crate) fn into_conn(self, now: Instant) -> Option<h1::Conn> {
         match self {
             Self::Http1(exchange) => exchange.into_conn(now),
-            Self::Http2(_) => None,
+            Self::Piped(_) | Self::Http2(_) => None,
         }
     }
 }

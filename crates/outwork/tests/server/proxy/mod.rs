@@ -12,6 +12,7 @@ mod hints;
 mod http2;
 mod limits;
 mod names;
+mod pipeline;
 mod watching;
 mod websocket;
 

@@ -33,11 +33,12 @@ pub(super) enum Frame {
     UntilClose,
 }
 
-/// Reads a head from the beginning of `input`, all of which `whole` gives as shared bytes; with its length, or `None` where it is not all there.
+/// Reads a head from the beginning of `input`, which `whole` gives as shared bytes, as much of it as it likes beyond the head, of which it is told the length
+/// and the fields; with its length, or `None` where it is not all there.
 pub(super) fn parse(
     input: &[u8],
     method: &Method,
-    whole: impl FnOnce() -> Bytes,
+    whole: impl FnOnce(usize, &[httparse::Header<'_>]) -> Bytes,
 ) -> Result<Option<(Head, usize, Bytes)>, &'static str> {
     let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FIELDS];
     let mut raw = httparse::Response::new(&mut []);
@@ -57,7 +58,7 @@ pub(super) fn parse(
         return Err("the status line is malformed");
     };
     let status = StatusCode::from_u16(code).map_err(|_| "the status is none")?;
-    let shared = whole();
+    let shared = whole(length, raw.headers);
     let mut headers = HeaderMap::with_capacity(raw.headers.len());
     for field in raw.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| "a field name is malformed")?;
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, method: Method) -> Result<Option<(u16, Frame, bool)>, &'static str> {
-        let whole = || Bytes::copy_from_slice(text.as_bytes());
+        let whole = |_: usize, _: &[httparse::Header<'_>]| Bytes::copy_from_slice(text.as_bytes());
         let parsed = parse(text.as_bytes(), &method, whole)?;
         Ok(parsed.map(|(reply, ..)| (reply.status.as_u16(), reply.framing, reply.keep_alive)))
     }

@@ -2,8 +2,11 @@
 //!
 //! An [`Exchange`] has a connection for as long as one request and its answer last. The body of the request goes out while the answer comes in, whoever of
 //! the two is looked at: a backend that answers before it has read everything, or that answers bit by bit what it reads, gets along.
+//!
+//! - `head`: the head of an answer. `pipe`: connections that many requests share.
 
 mod head;
+pub(crate) mod pipe;
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -188,7 +191,7 @@ impl Exchange {
         loop {
             if fresh {
                 let (input, method) = (&self.input[..], &self.method);
-                let parsed = head::parse(input, method, || Bytes::copy_from_slice(input));
+                let parsed = head::parse(input, method, |_, _| Bytes::copy_from_slice(input));
                 if let Some((reply, length, _)) = parsed.map_err(ExchangeError::Malformed)? {
                     self.input.advance(length);
                     return Poll::Ready(Ok(reply));
@@ -205,7 +208,7 @@ impl Exchange {
                     }));
                 }
                 if self.input.is_empty() {
-                    let parsed = head::parse(read, &self.method, || Bytes::copy_from_slice(read));
+                    let parsed = head::parse(read, &self.method, |_, _| Bytes::copy_from_slice(read));
                     if let Some((reply, length, whole)) = parsed.map_err(ExchangeError::Malformed)? {
                         self.behind = whole.slice(length..);
                         return Poll::Ready(Ok(Some(reply)));
