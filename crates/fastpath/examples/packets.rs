@@ -60,8 +60,13 @@ fn sizes() -> Sizes {
 }
 
 fn pool(members: &[String]) -> Pool {
+    Pool::new(of(members)).unwrap()
+}
+
+/// A pool of these, of which nobody who goes stays for a while.
+fn of(members: &[String]) -> PoolSettings {
     let members = members.iter().map(|key| MemberSettings::new(key.clone())).collect();
-    Pool::new(PoolSettings { members, policy: Policy::Maglev, ..PoolSettings::default() }).unwrap()
+    PoolSettings { members, policy: Policy::Maglev, drain: Duration::ZERO, ..PoolSettings::default() }
 }
 
 fn serve(fastpath: &mut Fastpath, at: &str, protocol: Protocol, way: Way, members: &[String]) {
@@ -180,16 +185,16 @@ fn changes() {
         let pool = pool(&keys);
         let made = begin.elapsed();
         let at = |key: &str| key.parse::<SocketAddr>().ok();
-        let mut serve = |pool: &Pool| {
+        let serve = |fastpath: &mut Fastpath, pool: &Pool| {
             let begin = Instant::now();
             fastpath.serve(vip, ServiceSettings::default(), pool, at, Time::ZERO).unwrap();
             begin.elapsed()
         };
-        let first = serve(&pool);
+        let first = serve(&mut fastpath, &pool);
         let mut tables: Vec<Duration> = vec![];
         for key in keys.iter().take(20) {
             pool.find(key).unwrap().member().set_health(Health::Unhealthy, Time::ZERO);
-            tables.push(serve(&pool));
+            tables.push(serve(&mut fastpath, &pool));
         }
         let mut flags: Vec<Duration> = vec![];
         for key in keys.iter().skip(20).take(20) {
@@ -197,11 +202,22 @@ fn changes() {
             assert!(fastpath.fail(&vip, at(key).unwrap()).unwrap());
             flags.push(begin.elapsed());
         }
-        tables.sort_unstable();
-        flags.sort_unstable();
+        // One goes, and comes back: the table itself is another each time.
+        let (mut now, mut rebuilt, mut without) = (pool, vec![], keys.clone());
+        let gone = without.remove(count / 2);
+        for round in 0..10 {
+            let begin = Instant::now();
+            let members = if round % 2 == 0 { &without } else { &keys };
+            now = now.rebuild(of(members), Time::ZERO).unwrap();
+            serve(&mut fastpath, &now);
+            rebuilt.push(begin.elapsed());
+        }
+        assert!(now.find(&gone).is_some());
+        [&mut tables, &mut flags, &mut rebuilt].into_iter().for_each(|times| times.sort_unstable());
         tell(&format!("{count} backends, the first table"), millis(made + first), "ms");
         tell(&format!("{count} backends, one fails: nobody new goes there after"), millis(flags[10]), "ms");
         tell(&format!("{count} backends, one fails: its table is made anew in"), millis(tables[10]), "ms");
+        tell(&format!("{count} backends, one goes or comes: all tables are made anew in"), millis(rebuilt[5]), "ms");
         fastpath.withdraw(&vip).unwrap();
     }
 }

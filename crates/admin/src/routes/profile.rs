@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use outwork_front::api::{Operator, Problem, Query};
+use outwork_front::api::{Admin, Problem, Query};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -79,7 +79,7 @@ impl Default for Wanted {
 #[utoipa::path(get, path = "/profile/heap", tag = "system",
     responses((status = 200, description = "jemalloc's profile", body = String, content_type = "application/octet-stream"),
         (status = 401, body = Problem), (status = 403, body = Problem)))]
-async fn heap(Operator(caller): Operator, State(shared): Context) -> Result<Response, Problem> {
+async fn heap(Admin(caller): Admin, State(shared): Context) -> Result<Response, Problem> {
     caller.does("profile.heap", "", "");
     Ok(file("outwork.heap", shared.admin.profiler.heap().await?))
 }
@@ -90,7 +90,7 @@ async fn heap(Operator(caller): Operator, State(shared): Context) -> Result<Resp
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 409, description = "another is being made", body = Problem)))]
 async fn cpu(
-    Operator(caller): Operator,
+    Admin(caller): Admin,
     State(shared): Context,
     Query(Wanted { seconds, hertz, form }): Query<Wanted>,
 ) -> Result<Response, Problem> {
