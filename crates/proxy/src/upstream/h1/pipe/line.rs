@@ -89,6 +89,8 @@ pub(super) enum Flow {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     Malformed(&'static str),
+    /// Something came before anybody had asked for it: it is no answer to what is asked next.
+    Unasked,
     /// Nobody wants what comes, and it is too much to be read away.
     Unwanted,
 }
@@ -97,7 +99,7 @@ impl From<Broken> for Option<ExchangeError> {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Malformed(why) => Some(ExchangeError::Malformed(why)),
-            Broken::Unwanted => None,
+            Broken::Unasked | Broken::Unwanted => None,
         }
     }
 }
@@ -355,10 +357,9 @@ impl Line {
         loop {
             let first = self.order.front().copied();
             let Some((number, slot)) = first.and_then(|number| Some((number, self.slots.get_mut(number)?))) else {
-                return match input.has_remaining() && !self.closing {
-                    true => Err(Broken::Malformed("the backend says what nobody has asked for")),
-                    false => Ok(Flow::More),
-                };
+                let is_unasked = input.has_remaining() && !self.closing;
+                self.spoilt |= is_unasked;
+                return if is_unasked { Err(Broken::Unasked) } else { Ok(Flow::More) };
             };
             let Some(content) = &mut self.content else {
                 if !input.has_remaining() || !self.head(number, input)? {
@@ -394,7 +395,8 @@ impl Line {
     fn head(&mut self, number: usize, input: &mut impl Buf) -> Result<bool, Broken> {
         let Some(slot) = self.slots.get_mut(number) else { return Ok(false) };
         if slot.end > self.written {
-            return Err(Broken::Malformed("the backend answers before it was asked"));
+            self.spoilt = true;
+            return Err(Broken::Unasked);
         }
         let text = input.chunk();
         let is_head = slot.method == Method::HEAD;

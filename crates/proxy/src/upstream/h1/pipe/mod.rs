@@ -196,6 +196,9 @@ impl Future for Driver {
         let worked = !line.is_idle();
         // What comes before a request is written is no answer to it.
         if let Poll::Ready(first) = this.poll_read(line, context) {
+            if let Some(error) = &first {
+                tracing::debug!(%error, "a connection to a backend that requests share ends");
+            }
             line.fail(first);
         } else if this.poll_write(line, context).is_err() {
             // What it had to say before that was read.

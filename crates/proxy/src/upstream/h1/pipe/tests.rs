@@ -127,15 +127,16 @@ fn of_an_answer_that_can_be_read_in_two_ways_nothing_is_given_to_anybody() {
 #[test]
 fn an_answer_that_nobody_has_asked_for_ends_the_connection() {
     let (mut line, numbers) = line(&[Method::GET]);
-    assert!(matches!(fed(&mut line, [OK, OK].concat().as_bytes(), 1 << 16), Err(Broken::Malformed(_))));
+    assert_eq!(fed(&mut line, [OK, OK].concat().as_bytes(), 1 << 16), Err(Broken::Unasked));
+    assert!(line.is_spoilt());
     assert_eq!(told(&mut line, numbers[0]), ok(200, "ok"));
     // It came before the request was written, and is no answer to that.
     let (mut line, _) = self::line(&[]);
     let number = join(&mut line, &Method::GET);
     line.wrote(line.unwritten().len() - 1);
-    let broken = fed(&mut line, OK.as_bytes(), 1 << 16).unwrap_err();
-    line.fail(broken.into());
-    assert!(matches!(told(&mut line, number), Some(Err(_))));
+    assert_eq!(fed(&mut line, OK.as_bytes(), 1 << 16), Err(Broken::Unasked));
+    line.fail(None);
+    assert_eq!(told(&mut line, number), again());
 }
 
 #[test]
@@ -432,6 +433,17 @@ fn a_backend_that_ends_an_idle_connection_is_not_taken_for_one_that_gets_along_b
         let told = poll_fn(|context| asked.borrow_mut().poll_reply(context)).await;
         assert!(matches!(told, Err(ExchangeError::BeforeItsTurn)), "{told:?}");
         assert!(pipe.is_over() && !pipe.is_spoilt());
+    });
+}
+
+#[test]
+fn what_a_backend_says_before_a_request_is_no_answer_to_it() {
+    on_a_thread(async {
+        let (pipe, mut backend) = pipe();
+        backend.write_all(OK.as_bytes()).await.unwrap();
+        let told = answered(ask(&pipe, &Method::GET, 0)).await;
+        assert!(matches!(told, Err(ExchangeError::BeforeItsTurn)), "{told:?}");
+        assert!(pipe.is_over() && pipe.is_spoilt());
     });
 }
 
