@@ -18,6 +18,9 @@ const MOST: usize = 200;
 /// How many keys the report of an unknown one names.
 const MOST_KEYS: usize = 8;
 
+/// The beginning of a key that is taken for all of it has at least so many octets.
+const SHORT: usize = 3;
+
 /// What is wrong with a key that means nothing where it stands.
 const UNKNOWN: &str = "unknown key";
 
@@ -522,7 +525,13 @@ impl<'a> At<'a> {
         let fault = self.place(path, fault, Kind::Check);
         let table = path::parent(&fault.key);
         let beside = |key: &String| !key.ends_with(']') && path::parent(key) == table;
-        if !self.faults.left_out.iter().any(beside) {
+        // Who misspells a key is not to hear that it is missing, too.
+        let misspells = |other: &&Fault| {
+            let (meant, written) = (path::last_key(&fault.key), path::last_key(&other.key));
+            let is_beside = other.found == UNKNOWN && path::parent(&other.key) == table;
+            is_beside && nearest(&written, std::iter::once(meant.as_str())).is_some()
+        };
+        if !self.faults.left_out.iter().any(beside) && !self.faults.list.iter().any(|other| misspells(&other)) {
             self.faults.push(fault);
         }
     }
@@ -629,9 +638,10 @@ fn sample(schema: &Json) -> String {
 /// The known word that a word was probably meant to be.
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).clamp(1, 3);
-    known
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= limit)
-        .min()
-        .map(|(_, candidate)| candidate)
+    let known: Vec<&str> = known.collect();
+    let alike = known.iter().map(|candidate| (strsim::damerau_levenshtein(word, candidate), *candidate));
+    let near = alike.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate);
+    // Others shorten what is written in full here.
+    let mut longer = known.iter().filter(|candidate| word.len() >= SHORT && candidate.starts_with(word));
+    near.or_else(|| longer.next().copied().filter(|_| longer.next().is_none()))
 }

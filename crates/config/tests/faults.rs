@@ -71,6 +71,7 @@ error: dhcp.lease_time: found the string \"12x\"
 fn an_unknown_key_is_answered_with_the_nearest_known_one_in_the_words_of_its_origin() {
     let help = |faults: outwork_config::Faults| faults.to_json()[0]["help"].as_str().unwrap_or_default().to_owned();
     assert_eq!(help(bad("[dhcp]\nleasetime = '1h'\n", &[], &[])), "did you mean \"lease_time\"?");
+    assert_eq!(help(bad("[dhcp]\nlease = '1h'\n", &[], &[])), "did you mean \"lease_time\"?");
     assert_eq!(help(bad("", &[("OUTWORK__DHCP__LEASETIME", "1h")], &[])), "did you mean OUTWORK__DHCP__LEASE_TIME?");
     assert_eq!(help(bad("", &[], &["dhpc.workers=1"])), "did you mean \"dhcp\"?");
     assert!(help(bad("zebra = 1\n", &[], &[])).contains("outwork schema"));

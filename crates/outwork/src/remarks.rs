@@ -2,6 +2,7 @@
 
 pub(crate) mod acceleration;
 pub(crate) mod layer4;
+pub(crate) mod loops;
 mod routes;
 mod tokens;
 

@@ -1,5 +1,7 @@
 //! Listeners whose packets the kernel is to pass on, and does not.
 
+use std::path::Path;
+
 use outwork_config::{At, Fault};
 use outwork_proxy::acceleration::rules::obstacles;
 use outwork_proxy::config::Forwarding;
@@ -12,6 +14,14 @@ pub(crate) fn has_effect(settings: &Settings, at: &mut At<'_>) {
         return;
     }
     let proxy = &settings.proxy;
+    for (index, name) in proxy.acceleration.interfaces.iter().enumerate() {
+        // A configuration may be written for another machine, or before an interface is there.
+        if !Path::new("/sys/class/net").join(name).exists() {
+            let warning = Fault::new(format!("this machine has no interface {name:?} now"));
+            let help = "`outwork tiers` lists those that there are";
+            at.warn(&format!("proxy.acceleration.interfaces[{index}]"), warning.help(help));
+        }
+    }
     for (index, listener) in proxy.listener.iter().enumerate() {
         if listener.forwarding == Forwarding::Sockets {
             continue;

@@ -47,6 +47,14 @@ fn a_listener_without_any_route_is_warned_of() {
 }
 
 #[test]
+fn an_interface_that_this_machine_does_not_have_is_warned_of() {
+    let on = |name: &str| format!("{LISTENER}{ROUTE}[proxy.acceleration]\ntiers = ['tc']\ninterfaces = ['{name}']\n");
+    let (key, _, found) = warned(&on("none0"));
+    assert!(key == "proxy.acceleration.interfaces[0]" && found.contains("no interface \"none0\""), "{key}: {found}");
+    silent(&on("lo"));
+}
+
+#[test]
 fn a_certificate_that_no_listener_asks_for_is_warned_of() {
     let (key, line, found) = warned(&format!("{LISTENER}{ROUTE}client_certificate = {{}}\n"));
     assert_eq!((&*key, line), ("front.route[0].client_certificate", 6));

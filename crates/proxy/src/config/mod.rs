@@ -159,6 +159,7 @@ section! {
         /// In percent: so many backends may be ejected at once. One may be in any case, unless this is 0.
         pub max_ejected: u32 [range 0..=100] = 50,
     }
+    check outlier;
 }
 
 section! {
@@ -282,9 +283,9 @@ fn pool(pool: &Pool, at: &mut At<'_>) {
         at.fault("backend", fault);
     }
     for (index, backend) in pool.backend.iter().enumerate() {
-        let before = pool.backend.iter().take(index).position(|other| other.url.place == backend.url.place);
-        if let Some(before) = before {
-            let fault = Fault::new(format!("{} is backend {before} already", backend.url));
+        let before = pool.backend.iter().take(index).any(|other| other.url == backend.url);
+        if before {
+            let fault = Fault::new(format!("{} is in this pool already", backend.url));
             at.fault(&format!("backend[{index}].url"), fault.help("give that one a higher weight"));
         }
     }
@@ -298,6 +299,14 @@ fn pool(pool: &Pool, at: &mut At<'_>) {
         at.fault("tls", fault);
     }
     fitting::pool(pool, at);
+}
+
+fn outlier(outlier: &Outlier, at: &mut At<'_>) {
+    if outlier.base_ejection > outlier.max_ejection {
+        let (base, most) = (outlier.base_ejection, outlier.max_ejection);
+        let fault = Fault::new(format!("{base:?} is more than max_ejection, {most:?}: no ejection would last so long"));
+        at.fault("base_ejection", fault.expected("at most max_ejection").help("set max_ejection, too"));
+    }
 }
 
 fn sticky(sticky: &Sticky, at: &mut At<'_>) {

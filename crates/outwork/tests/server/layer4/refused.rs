@@ -1,5 +1,6 @@
 //! What `check` and `run` refuse of layer 4, each by name.
 
+use crate::binary::Place;
 use crate::refusals::fault;
 
 const POOLS: &str = "[proxy.pool.db]\nbackend = [{ url = 'tcp://192.0.2.1:5432' }]\n\
@@ -42,6 +43,49 @@ fn what_a_protocol_or_a_way_does_not_look_at_is_refused() {
     listener("pool = 'db'\nforwarding = 'nat'\nsend_proxy = 'v2'", "send_proxy");
     listener("pool = 'db'\nconnection_burst = 5", "connection_burst");
     listener("pool = 'db'\ntls = { local = ['a.test'], http3 = { enabled = true } }", "tls.http3");
+}
+
+#[test]
+fn a_backend_that_is_the_listener_itself_is_refused_and_one_that_ends_here_is_not() {
+    let raw = |listens: &str, backend: &str| {
+        format!(
+            "[[proxy.listener]]\naddress = ['{listens}']\npool = 'a'\n[proxy.pool.a]\nbackend = [{{ url = '{backend}' }}]\n"
+        )
+    };
+    for (listens, backend) in [("HOST:7000", "tcp://HOST:7000"), ("0.0.0.0:7000", "tcp://127.0.0.1:7000")] {
+        let (found, _) = fault(&raw(listens, backend), "proxy.pool.a.backend[0].url");
+        assert!(found.starts_with("this is proxy.listener[0] (") && found.contains("comes back"), "{found}");
+    }
+    let front = "[[front.listener]]\naddress = 'HOST:8080'\n[[front.route]]\npath = '/*'\nproxy = { pool = 'a' }\n";
+    let of_front = format!("{front}[proxy.pool.a]\nbackend = [{{ url = 'http://HOST:8080' }}]\n");
+    let (found, _) = fault(&of_front, "proxy.pool.a.backend[0].url");
+    assert!(found.starts_with("this is front.listener[0] ("), "{found}");
+    let behind = format!(
+        "{}{front}[proxy.pool.b]\nbackend = [{{ url = 'http://HOST:8067' }}]\n",
+        raw("HOST:7000", "tcp://HOST:8080")
+    );
+    let place = Place::with(&behind.replace("pool = 'a' }", "pool = 'b' }"));
+    place.must(&["check"]);
+}
+
+#[test]
+fn a_pool_is_told_once_of_each_fault_and_by_what_is_written() {
+    let pool = |lines: &str| format!("[proxy.pool.a]\n{lines}\n");
+    let (_, help) = fault(&pool("backends = [{ url = 'tcp://192.0.2.1:5' }]"), "proxy.pool.a.backends");
+    assert!(help.contains("\"backend\""), "{help}");
+    let twice = pool("backend = [{ url = 'tcp://192.0.2.1:5' }, { url = 'tcp://192.0.2.1:5' }]");
+    let (found, _) = fault(&twice, "proxy.pool.a.backend[1].url");
+    assert!(found.contains("tcp://192.0.2.1:5 is in this pool already"), "{found}");
+    let backend = "backend = [{ url = 'tcp://192.0.2.1:5' }, { url = 'tls://192.0.2.1:5' }]";
+    Place::with(&pool(backend)).must(&["check"]);
+    let lasts = pool(&format!("{backend}\noutlier = {{ base_ejection = '10m' }}"));
+    let (found, help) = fault(&lasts, "proxy.pool.a.outlier.base_ejection");
+    assert!(found.contains("max_ejection") && help.contains("max_ejection"), "{found} {help}");
+    let short = pool(&format!("{backend}\nhealth_check = {{ inter = '1s' }}"));
+    let (_, help) = fault(&short, "proxy.pool.a.health_check.inter");
+    assert!(help.contains("\"interval\""), "{help}");
+    let (_, help) = listener("sni = [{ names = ['*'], pool = 'db' }]", "sni[0].names[0]");
+    assert!(help.contains("`pool` of a listener of layer 4"), "{help}");
 }
 
 #[test]
