@@ -141,7 +141,8 @@ impl Handler for Unrouted {
         let problem = |status, detail: &'static str| Problem::new(status, detail).answer(&request.head);
         match why {
             Why::Path => problem(StatusCode::NOT_FOUND, "nothing is at this address"),
-            Why::Connect => problem(StatusCode::NOT_IMPLEMENTED, "no route connects to anybody for this host"),
+            // The method is known, and it is this target that nobody may be connected to by it (RFC 9110 sections 9.3.6 and 15.5.4).
+            Why::Connect => problem(StatusCode::FORBIDDEN, "no route connects clients to what they ask for"),
             Why::Malformed(error) => Problem::new(StatusCode::BAD_REQUEST, error.to_string()).answer(&request.head),
             Why::Server => Response::new(StatusCode::NO_CONTENT),
             Why::Options(mut methods) => {

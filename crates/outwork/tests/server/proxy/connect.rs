@@ -143,7 +143,7 @@ fn a_stream_of_http_2_is_a_tunnel_beside_requests() {
         }
         let nowhere = Request::builder().method(Method::CONNECT).uri("c.test:5432").body(()).expect("a head");
         let (nowhere, _) = send.send_request(nowhere, true).expect("it is heard");
-        assert_eq!(nowhere.await.expect("an answer").status(), StatusCode::NOT_IMPLEMENTED);
+        assert_eq!(nowhere.await.expect("an answer").status(), StatusCode::FORBIDDEN);
     });
 }
 
@@ -160,7 +160,7 @@ fn where_there_is_no_connection_the_client_is_told_why_and_what_was_to_go_throug
         head.to_owned()
     };
     assert!(told("db.test:5432").starts_with("HTTP/1.1 502 "));
-    assert!(told("c.test:5432").starts_with("HTTP/1.1 501 "));
+    assert!(told("c.test:5432").starts_with("HTTP/1.1 403 "), "whom nobody is connected to is the client's choice");
     configure(
         &place,
         &["127.0.0.1:1".parse().expect("an address")],
