@@ -26,6 +26,12 @@ impl Rate {
         };
         self.0.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
+
+    /// What was admitted does not happen after all: another may in its place.
+    pub(crate) fn give_back(&self, per_second: u32) {
+        let Some(pause) = 1_000_000_000_u64.checked_div(per_second.into()) else { return };
+        let _ = self.0.fetch_update(Relaxed, Relaxed, |due| Some(due.saturating_sub(pause)));
+    }
 }
 
 /// What is under way of all pools and threads.
@@ -117,6 +123,15 @@ mod tests {
         let _one = all.request(Duration::from_secs(5)).unwrap();
         assert_eq!(all.request(Duration::from_secs(5)).unwrap_err(), Absent::RateEverywhere);
         assert!(all.request(Duration::from_secs(6)).is_ok());
+    }
+
+    #[test]
+    fn what_does_not_happen_after_all_leaves_its_place_to_another() {
+        let rate = Rate::default();
+        let now = Duration::from_secs(9);
+        assert!(rate.admits(now, 1, 1) && !rate.admits(now, 1, 1));
+        rate.give_back(1);
+        assert!(rate.admits(now, 1, 1) && !rate.admits(now, 1, 1));
     }
 
     #[test]

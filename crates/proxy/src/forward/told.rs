@@ -52,9 +52,12 @@ impl Proxied {
             Absent::Connections,
             Absent::ConnectionsEverywhere,
             Absent::Everywhere,
+            Absent::PoolLimit,
+            Absent::BackendLimits,
+            Absent::QueueFull,
         ];
         if of_limits.contains(&reason) {
-            // Rates are of a second, and nobody knows when something ends.
+            // Of a rate, the next may begin within a second; when something ends nobody knows.
             response.headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
