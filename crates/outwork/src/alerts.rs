@@ -83,7 +83,7 @@ pub(crate) struct Reading {
     pub(crate) room: Room,
     pub(crate) database: DatabaseReading,
     pub(crate) dhcp: Option<DhcpReading>,
-    /// Pools of the proxy none of whose backends can be used.
+    /// Pools of the proxy none of whose backends is usable, each with what comes of that.
     pub(crate) dead: Vec<String>,
 }
 
@@ -361,13 +361,13 @@ fn closed(last: &DhcpReading) -> Option<Finding> {
     Some(advise(finding("interface_closed", Severity::Warning, true, LOAD, what), advice, &["dhcp.interfaces"]))
 }
 
-/// Pools without a backend that can be used: whoever asks for what is behind them gets an error.
+/// Pools without a usable backend: whoever asks for what is behind them gets an error, unless so few are well that all are used.
 fn dead(last: &Reading) -> Option<Finding> {
     if last.dead.is_empty() {
         return None;
     }
-    let what = format!("no backend can be used of the pools {}", listed(&last.dead));
-    let advice = "see `outwork backends list`: what is wrong with each stands there";
+    let what = format!("no backend is usable of the pools {}", listed(&last.dead));
+    let advice = "see `outwork backends list`: what is wrong with each backend, and with names that cannot be looked up, stands there";
     Some(advise(finding("backends_gone", Severity::Critical, true, INTERVAL, what), advice, &["proxy.pool"]))
 }
 

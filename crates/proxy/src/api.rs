@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use outwork_balance::{Health, Resource, Slot, Standing};
+use outwork_balance::{Health, Resource, Slot, Standing as Fitness};
 use outwork_engine::Time;
 use outwork_front::api::{Json, Operator, Problem, Viewer};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,8 @@ use utoipa_axum::routes;
 
 use crate::l4::{Layer4, Listening};
 use crate::metrics::Ejected;
-use crate::pool::orders::ByHand;
+use crate::pool::names::Question;
+use crate::pool::orders::{ByHand, Standing};
 use crate::pool::watch::Watch;
 use crate::pool::{Pool, Pools, Snapshot};
 
@@ -127,6 +128,40 @@ pub struct PoolView {
     panics: bool,
     /// Its backends.
     backends: Vec<BackendView>,
+    /// Names of backends that are looked up.
+    names: Vec<NameView>,
+    /// What holds by hand of backends that are not there now; `admit` takes it back.
+    absent: Vec<AbsentView>,
+}
+
+/// A name of backends.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NameView {
+    /// The name.
+    name: String,
+    /// What is looked up: `host`, the addresses of that name, or `service`, the records of a service and where its targets are.
+    kind: &'static str,
+    /// Who is asked.
+    asked: String,
+    /// Addresses that it stands for, as far as anybody knows.
+    addresses: usize,
+    /// Why what it stands for is not known, or not all of it. What it stood for stays then.
+    problem: Option<String>,
+    /// Seconds since the last look-up ended; `null` before the first has.
+    tried_ago: Option<f64>,
+    /// Seconds until the next one; `null` while one is under way.
+    next_in: Option<f64>,
+}
+
+/// A backend that is not there, neither in the configuration nor in what its name stands for, and of which something was said by hand.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AbsentView {
+    /// What it is known by.
+    key: String,
+    /// Seconds that it may go on with what it has, should it come: it is drained.
+    drains_for: Option<f64>,
+    /// Seconds that it is left out, should it come.
+    ejected_for: Option<f64>,
 }
 
 /// A backend.
@@ -255,14 +290,12 @@ async fn change(
     let all = pools.all();
     let pool = all.get(&name).ok_or_else(|| Problem::not_found(format!("there is no pool {name:?} in proxy.pool")))?;
     let snapshot = pool.snapshot();
-    let slot = snapshot.balance.find(&change.backend).ok_or_else(|| {
-        let known: Vec<&str> = snapshot.balance.slots().iter().map(|slot| slot.member().key()).collect();
-        Problem::not_found(format!(
-            "the pool {name:?} has no backend {:?}; it has {}",
-            change.backend,
-            known.join(", ")
-        ))
-    })?;
+    let is_absent = snapshot.balance.find(&change.backend).is_none();
+    let is_known = || pools.shared().orders.of(&name).iter().any(|order| order.backend == change.backend);
+    // Who is not there is said nothing of; what was said is taken back.
+    if is_absent && !(change.action == Action::Admit && is_known()) {
+        return Err(no_such(&name, &change.backend, &snapshot));
+    }
     let given = change.seconds.map(Duration::from_secs);
     let by_hand = match change.action {
         Action::Drain => ByHand::Drain(given.unwrap_or(snapshot.settings.drain)),
@@ -272,10 +305,25 @@ async fn change(
     let (name, backend) = (&*name, &*change.backend);
     // What does not hold after a crash was not done.
     let kept = tokio::task::block_in_place(|| {
-        pools.shared().orders.take(name, backend, by_hand, |pool| all.contains_key(pool))
+        let there = |pool: &str| all.contains_key(pool);
+        pools.shared().orders.take(name, backend, by_hand, there, || obey(pool, backend, by_hand))
     });
     kept.map_err(|error| Problem::internal(format!("what is said of backends cannot be kept: {error}")))?;
-    let (member, now) = (slot.member(), pool.now());
+    pool.changed();
+    tracing::info!(pool = name, backend, action = ?change.action, "a backend was changed by hand");
+    Ok(Json(PoolView::of(pool)))
+}
+
+fn no_such(pool: &str, backend: &str, snapshot: &Snapshot) -> Problem {
+    let known: Vec<&str> = snapshot.balance.slots().iter().map(|slot| slot.member().key()).collect();
+    let known = if known.is_empty() { "none now".to_owned() } else { known.join(", ") };
+    Problem::not_found(format!("the pool {pool:?} has no backend {backend:?}; it has {known}"))
+}
+
+/// Does with a member what was said of it, if it is there.
+fn obey(pool: &Pool, backend: &str, by_hand: ByHand) {
+    let (snapshot, now) = (pool.snapshot(), pool.now());
+    let Some(member) = snapshot.balance.find(backend).map(Slot::member) else { return };
     match by_hand {
         ByHand::Drain(lasts) => member.drain(now + lasts),
         ByHand::Eject(lasts) => {
@@ -289,15 +337,13 @@ async fn change(
             }
         }
     }
-    pool.changed();
-    tracing::info!(pool = name, backend, action = ?change.action, "a backend was changed by hand");
-    Ok(Json(PoolView::of(pool)))
 }
 
 impl PoolView {
     fn of(pool: &Pool) -> Self {
         let (snapshot, now) = (pool.snapshot(), pool.now());
         let requests = snapshot.balance.ledger().gauge(Resource::Requests);
+        let (names, absent) = (NameView::all(pool, &snapshot, now), AbsentView::all(pool, &snapshot));
         let watch = pool.watch.lock();
         let slots = snapshot.balance.slots().iter();
         let backends: Vec<BackendView> = slots.map(|slot| BackendView::of(&snapshot, slot, &watch, now)).collect();
@@ -316,7 +362,42 @@ impl PoolView {
             panic_threshold: snapshot.settings.panic_threshold,
             panics: snapshot.balance.panics(now),
             backends,
+            names,
+            absent,
         }
+    }
+}
+
+impl NameView {
+    fn all(pool: &Pool, snapshot: &Snapshot, now: Time) -> Vec<Self> {
+        let looks = pool.looks.lock();
+        let view = |question: Question| {
+            let look = looks.get(&question).cloned().unwrap_or_default();
+            Self {
+                name: question.name().to_owned(),
+                kind: if matches!(question, Question::Service(_)) { "service" } else { "host" },
+                asked: look.whom,
+                addresses: pool.stands_for(&question),
+                problem: look.problem,
+                tried_ago: look.tried.map(|at| now.since(at).as_secs_f64()),
+                next_in: look.due.map(|at| at.since(now).as_secs_f64()),
+            }
+        };
+        snapshot.questions().into_iter().map(view).collect()
+    }
+}
+
+impl AbsentView {
+    fn all(pool: &Pool, snapshot: &Snapshot) -> Vec<Self> {
+        let orders = pool.shared.orders.of(&pool.name).into_iter();
+        let absent = orders.filter(|order| snapshot.balance.find(&order.backend).is_none());
+        let seconds = |lasts: Duration| lasts.as_secs_f64();
+        let view = |order: Standing| Self {
+            key: order.backend,
+            drains_for: order.drains.map(seconds),
+            ejected_for: order.ejected.map(seconds),
+        };
+        absent.map(view).collect()
     }
 }
 
@@ -331,16 +412,16 @@ impl BackendView {
         let check = sight.and_then(|sight| sight.check());
         let (rate, failure_rate) = sight.map(|sight| sight.rates()).unwrap_or_default();
         let by = || sight.and_then(|sight| sight.ejected_by()).map_or("hand", |by| Ejected::from(by).as_str());
-        let starting = (state == Standing::Usable).then(|| starting(snapshot, slot, now)).flatten();
+        let starting = (state == Fitness::Usable).then(|| starting(snapshot, slot, now)).flatten();
         Self {
             key: member.key().to_owned(),
             address: endpoint.map(|endpoint| endpoint.target.to_string()).unwrap_or_default(),
             state: match state {
-                Standing::Usable => BackendState::Usable,
-                Standing::Unhealthy => BackendState::Unhealthy,
-                Standing::Ejected => BackendState::Ejected,
-                Standing::Draining => BackendState::Draining,
-                Standing::Drained => BackendState::Drained,
+                Fitness::Usable => BackendState::Usable,
+                Fitness::Unhealthy => BackendState::Unhealthy,
+                Fitness::Ejected => BackendState::Ejected,
+                Fitness::Draining => BackendState::Draining,
+                Fitness::Drained => BackendState::Drained,
             },
             health: match member.health() {
                 Health::Unknown => BackendHealth::Unknown,
@@ -362,9 +443,9 @@ impl BackendView {
             failures: cells.map_or(0, |cells| cells.failures.get()),
             connections: cells.map_or(0, |cells| cells.opened.get()),
             latency_ms: member.latency().nanos(now, balanced.latency_decay).map(|nanos| f64::from(nanos) / 1e6),
-            ejected_for: (state == Standing::Ejected).then(|| left(member.ejected_until())),
-            ejected_by: (state == Standing::Ejected).then(by),
-            drains_for: (state == Standing::Draining)
+            ejected_for: (state == Fitness::Ejected).then(|| left(member.ejected_until())),
+            ejected_by: (state == Fitness::Ejected).then(by),
+            drains_for: (state == Fitness::Draining)
                 .then(|| left(slot.leaving().or(member.draining()).unwrap_or_default())),
             leaving: slot.leaving().is_some(),
         }

@@ -128,7 +128,7 @@ metrics! {
         /// Backends of a pool that are ejected.
         ejected: Gauge by ["pool"] max POOLS => history,
         /// Backends of a pool that are on their way out.
-        draining: Gauge by ["pool"] max POOLS,
+        draining: Gauge by ["pool"] max POOLS => history,
         /// 1 where so few backends of a pool are usable that all of them are used, whatever their health.
         panics: Gauge by ["pool"] max POOLS,
         /// Backends that were ejected, by what saw it.

@@ -21,6 +21,21 @@ export interface Pool {
   /** Fewer are healthy than that: all are used. */
   panics: boolean;
   backends: Backend[];
+  names: Name[];
+  /** What holds by hand of backends that are not there. */
+  absent: { key: string; drains_for: number | null; ejected_for: number | null }[];
+}
+
+/** A name of backends, and how it goes with looking it up. */
+export interface Name {
+  name: string;
+  kind: "host" | "service";
+  /** Who is asked. */
+  asked: string;
+  addresses: number;
+  problem: string | null;
+  tried_ago: number | null;
+  next_in: number | null;
 }
 
 /** A moment is told by its distance in seconds from the answer. */

@@ -34,6 +34,8 @@ Examples:
   outwork backends eject app http://10.0.0.7:8080 --for 5m")]
     Eject(Eject),
     /// Lets a backend in again that was drained or left out
+    ///
+    /// That holds of one that is not there now, too: nothing is done with it should it come back.
     #[command(after_help = "\
 Examples:
   outwork backends admit app http://10.0.0.7:8080")]

@@ -172,6 +172,14 @@ impl Proxy {
         let Prepared { pools, listeners, accelerated, targets, encrypted, keeper, .. } = prepared;
         self.commit_pools(pools, keeper);
         self.pools.wait_for_names(patience);
+        let by_hand = self.pools.by_hand();
+        if !by_hand.is_empty() {
+            let backends = by_hand.join("; ");
+            tracing::warn!(
+                backends,
+                "backends are drained, or left out, by hand; `outwork backends admit` lets them in again"
+            );
+        }
         self.benchmarks.set_targets(&targets);
         // Before anybody is accepted: a connection that a socket has would be another's for the kernel's programs.
         if let Some(Err(error)) = accelerated.map(|accelerated| self.accelerator.commit(accelerated)) {
@@ -236,6 +244,10 @@ pub(super) fn api(proxy: &Arc<Proxy>) -> ServiceApi {
             let mut detail = format!("{pools} {}", noun(pools, "pool", "pools"));
             if listeners > 0 {
                 detail.push_str(&format!(", {listeners} {}", noun(listeners, "address", "addresses")));
+            }
+            let by_hand = told.pools.by_hand().len();
+            if by_hand > 0 {
+                detail.push_str(&format!(", {by_hand} {} taken out by hand", noun(by_hand, "backend", "backends")));
             }
             ServiceState { state, ready: true, detail }
         }),

@@ -1,12 +1,12 @@
 //! `outwork backends`.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
-use super::rows;
+use super::{items, rows};
 use crate::cli::Global;
 use crate::cli::backends::{BackendsCommand, Drain, Eject, Which};
 use crate::client::{Client, ClientError, escaped};
@@ -55,26 +55,80 @@ fn list(global: &Global, client: &Client, pool: Option<&str>) -> anyhow::Result<
         let panics =
             if pool["panics"] == true { ", too few are usable: all are used, whatever their health" } else { "" };
         writeln!(out, "{name}: {}, {} under way{panics}", cell(&pool["policy"]), cell(&pool["requests"]))?;
-        let columns = ["BACKEND", "STATE", ">WEIGHT", ">UNDER WAY", ">REQUESTS", ">FAILED", ">LATENCY", "PROBLEM"];
-        rows(&mut out, &columns, &pool["backends"], "it has no backends", |backend| {
-            let latency = backend["latency_ms"].as_f64().map_or_else(|| "-".into(), |ms| format!("{ms:.1} ms"));
-            let count = |name: &str| cell(&backend[name]);
-            vec![
-                count("key"),
-                state(backend),
-                count("weight"),
-                count("requests"),
-                count("total"),
-                count("failures"),
-                latency,
-                problem(backend),
-            ]
-        })?;
+        backends_of(&mut out, pool)?;
+        names_of(&mut out, pool)?;
+        absent_from(&mut out, pool)?;
     }
     if pools(&answer).is_empty() {
         writeln!(out, "no pools")?;
     }
     Ok(())
+}
+
+fn backends_of(out: &mut impl Write, pool: &Json) -> io::Result<()> {
+    // All are of one priority nearly everywhere.
+    let ranked =
+        items(&pool["backends"]).iter().any(|backend| backend["priority"].as_u64().is_some_and(|rank| rank > 0));
+    let mut columns = vec!["BACKEND", "STATE", ">WEIGHT", ">UNDER WAY", ">REQUESTS", ">FAILED", ">LATENCY", "PROBLEM"];
+    if ranked {
+        columns.insert(2, ">PRIORITY");
+    }
+    let empty = match items(&pool["names"]).iter().any(|name| name["addresses"] == 0) {
+        true => "it has no backends: their names stand for no address that is known",
+        false => "it has no backends",
+    };
+    rows(out, &columns, &pool["backends"], empty, |backend| {
+        let latency = backend["latency_ms"].as_f64().map_or_else(|| "-".into(), |ms| format!("{ms:.1} ms"));
+        let count = |name: &str| cell(&backend[name]);
+        let mut cells = vec![
+            count("key"),
+            state(backend),
+            count("weight"),
+            count("requests"),
+            count("total"),
+            count("failures"),
+            latency,
+            problem(backend),
+        ];
+        if ranked {
+            cells.insert(2, count("priority"));
+        }
+        cells
+    })
+}
+
+/// Names that stand for nothing, or that could not be looked up.
+fn names_of(out: &mut impl Write, pool: &Json) -> io::Result<()> {
+    let ails = |name: &&Json| name["addresses"] == 0 || !name["problem"].is_null();
+    let ailing: Json = items(&pool["names"]).iter().filter(ails).cloned().collect();
+    if items(&ailing).is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    rows(out, &["NAME", ">ADDRESSES", "ASKED", "TRIED", "NEXT", "PROBLEM"], &ailing, "", |name| {
+        let seconds = |key: &str| name[key].as_f64();
+        let tried = seconds("tried_ago").map_or_else(|| "not yet".into(), |ago| format!("{} ago", span(ago as u64)));
+        let next = seconds("next_in").map_or_else(|| "now".into(), |wait| format!("in {}", span(wait.ceil() as u64)));
+        let problem = name["problem"].as_str().unwrap_or_default().to_owned();
+        vec![cell(&name["name"]), cell(&name["addresses"]), cell(&name["asked"]), tried, next, problem]
+    })
+}
+
+/// What holds by hand of backends that are not there.
+fn absent_from(out: &mut impl Write, pool: &Json) -> io::Result<()> {
+    if items(&pool["absent"]).is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    rows(out, &["ABSENT BACKEND", "BY HAND"], &pool["absent"], "", |absent| {
+        let left = |key: &str| absent[key].as_f64().map(|seconds| span(seconds.ceil() as u64));
+        let how = match (left("drains_for"), left("ejected_for")) {
+            (Some(_), _) => "drained, should it come back, until it is admitted".to_owned(),
+            (None, Some(left)) => format!("left out for {left}, should it come back"),
+            (None, None) => String::new(),
+        };
+        vec![cell(&absent["key"]), how]
+    })
 }
 
 fn pools(answer: &Json) -> &[Json] {
@@ -119,5 +173,13 @@ fn change(
         body["seconds"] = seconds.into();
     }
     let answer = client.change(Method::POST, &path, Some(&body)).map_err(where_to_look)?;
-    super::done(global, &answer, &format!("{} of {} {done}", which.backend, which.pool))
+    let mut words = format!("{} of {} {done}", which.backend, which.pool);
+    if action == "eject" && answer["panics"] == true {
+        let least = cell(&answer["panic_threshold"]);
+        words.push_str(&format!(
+            "; but the pool {} is in panic: requests still go to it, because fewer than {least} % of its backends are well",
+            which.pool
+        ));
+    }
+    super::done(global, &answer, &words)
 }

@@ -233,6 +233,14 @@ impl Care {
         pool.changed();
         match &result {
             Ok(()) => tracing::info!(pool = name, backend, "a backend is healthy"),
+            Err(error) if snapshot.balance.panics(now) => {
+                tracing::warn!(
+                    pool = name,
+                    backend,
+                    error,
+                    "a backend is not healthy, and gets requests all the same: too few of its pool are"
+                );
+            }
             Err(error) => tracing::warn!(pool = name, backend, error, "a backend is not healthy, and gets no requests"),
         }
     }

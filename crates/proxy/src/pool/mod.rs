@@ -12,8 +12,8 @@
 
 pub(crate) mod endpoint;
 pub mod keeper;
-mod lookups;
-mod names;
+pub(crate) mod lookups;
+pub(crate) mod names;
 pub mod orders;
 pub(crate) mod pulse;
 pub(crate) mod queue;
@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use foldhash::fast::FixedState;
-use outwork_balance::{self as balance, Ejection, Lease, MemberId, Outcome, PoolError, Resource};
+use outwork_balance::{self as balance, Ejection, Lease, Member, MemberId, Outcome, PoolError, Resource, Slot};
 use outwork_engine::Time;
 use outwork_telemetry::{Counter, Gauge};
 use parking_lot::{Condvar, Mutex};
@@ -41,6 +41,7 @@ use crate::config::{GlobalLimits, Pool as Settings, Proxy, Resolver};
 use crate::limits::{Everywhere, Rate, Room, Seat};
 use crate::metrics::{Absent, Ejected, ProxyMetrics};
 use endpoint::Endpoint;
+use lookups::Look;
 use names::{Question, Spot};
 use orders::Orders;
 use pulse::Pulse;
@@ -93,6 +94,8 @@ pub struct Pool {
     snapshot: ArcSwap<Snapshot>,
     /// What names stand for, as they were last looked up.
     names: Mutex<BTreeMap<Question, Vec<Spot>>>,
+    /// How it goes with looking them up.
+    pub(crate) looks: Mutex<BTreeMap<Question, Look>>,
     /// All names were looked up once.
     is_resolved: AtomicBool,
     /// Tells the keeper that its settings are others.
@@ -214,11 +217,15 @@ impl Pools {
         self.pools.load_full()
     }
 
-    /// Those none of whose backends can be used, by name; servers that are asked by their URLs, by those.
+    /// Those none of whose backends is usable, by name, with what that comes to; servers that are asked by their URLs, by those.
     pub fn dead(&self) -> Vec<String> {
         let all = self.all();
-        let dead = |pool: &&Arc<Pool>| pool.snapshot().balance.census(pool.now()).usable == 0;
-        all.values().filter(dead).map(|pool| pool.name.trim_start_matches(ASKED).to_owned()).collect()
+        let dead = |pool: &Arc<Pool>| {
+            let plight = pool.plight()?;
+            let name = pool.name.trim_start_matches(ASKED);
+            Some(if plight.is_empty() { name.to_owned() } else { format!("{name} ({plight})") })
+        };
+        all.values().filter_map(dead).collect()
     }
 
     /// Waits until every name of a backend has been looked up, or for so long.
@@ -268,6 +275,8 @@ impl Pools {
             pool.put(snapshot);
             pool.renewed.notify_one();
         }
+        let known = self.pools.load();
+        prepared.pools.values().filter(|pool| !known.contains_key(&pool.name)).for_each(|pool| pool.begin());
         let before = self.pools.swap(Arc::new(prepared.pools));
         let current = self.pools.load();
         for pool in before.values().filter(|pool| !current.contains_key(&pool.name)) {
@@ -275,6 +284,20 @@ impl Pools {
         }
         self.shared.changed.notify_one();
         self.shared.pulse.beat();
+    }
+
+    /// Backends that somebody has taken out, each with its pool and how, whether they are there or not.
+    pub fn by_hand(&self) -> Vec<String> {
+        let of_pool = |pool: &Arc<Pool>| {
+            let snapshot = pool.snapshot();
+            let told = |order: orders::Standing| {
+                let how = if order.drains.is_some() { "drained" } else { "left out" };
+                let absent = if snapshot.balance.find(&order.backend).is_some() { "" } else { ", absent" };
+                format!("{} of {} ({how}{absent})", order.backend, pool.name)
+            };
+            self.shared.orders.of(&pool.name).into_iter().map(told).collect::<Vec<_>>()
+        };
+        self.all().values().flat_map(of_pool).collect()
     }
 }
 
@@ -294,6 +317,7 @@ impl Pool {
             shared: Arc::clone(shared),
             snapshot: ArcSwap::from_pointee(snapshot),
             names: Mutex::new(names),
+            looks: Mutex::default(),
             is_resolved: AtomicBool::new(false),
             renewed: Notify::new(),
             left: AtomicU64::new(0),
@@ -324,13 +348,32 @@ impl Pool {
         self.shared.clock.now()
     }
 
+    /// Where none of its backends is usable: what comes of that, or why it is so, as far as there is more to say.
+    fn plight(&self) -> Option<String> {
+        let (snapshot, now) = (self.snapshot(), self.now());
+        if snapshot.balance.census(now).usable > 0 {
+            return None;
+        }
+        if snapshot.balance.panics(now) {
+            let least = snapshot.settings.panic_threshold;
+            return Some(format!(
+                "requests go to its backends all the same, for fewer than {least} % of them are well"
+            ));
+        }
+        let looks = self.looks.lock();
+        let unknown = looks.iter().find_map(|(question, look)| Some((question.name(), look.problem.as_ref()?)));
+        let unknown = unknown.filter(|_| snapshot.balance.slots().iter().all(|slot| slot.leaving().is_some()));
+        Some(unknown.map_or_else(String::new, |(name, why)| format!("the name {name} cannot be looked up: {why}")))
+    }
+
     /// A place for a request that begins now, or why there is none.
     pub(crate) fn admit(&self, snapshot: &Snapshot) -> Result<Option<Seat>, Absent> {
         let (now, limits) = (Duration::from_nanos(self.now().as_nanos()), &snapshot.settings.limits);
         if !self.rate.admits(now, limits.rate, limits.burst.unwrap_or(limits.rate)) {
             return Err(Absent::Rate);
         }
-        self.shared.everywhere.request(now)
+        // Who is turned away by what holds of all pools takes nothing from those of this one.
+        self.shared.everywhere.request(now).inspect_err(|_| self.rate.give_back(limits.rate))
     }
 
     /// Room for one more connection to a backend, or why there is none.
@@ -366,9 +409,18 @@ impl Pool {
         made.snapshot(settings, zone)
     }
 
+    /// Takes another snapshot up: of members that it brings, what was said by hand holds.
     fn put(&self, snapshot: Snapshot) {
-        self.snapshot.store(Arc::new(snapshot));
+        let (before, snapshot) = (self.snapshot.load_full(), Arc::new(snapshot));
+        let fresh = snapshot.members().filter(|member| before.endpoint(member.id()).is_none());
+        self.shared.orders.apply(&self.name, fresh, self.now(), || self.snapshot.store(Arc::clone(&snapshot)));
         self.changed();
+    }
+
+    /// Nobody has used it yet: what was said by hand holds of all of its members from the first moment on.
+    fn begin(&self) {
+        let snapshot = self.snapshot.load();
+        self.shared.orders.apply(&self.name, snapshot.members(), self.now(), || ());
     }
 
     /// Tells everybody whom it concerns that backends may be used for other things than before: those that wait may have room.
@@ -389,6 +441,11 @@ impl Pool {
             names.insert(question, spots);
         }
         self.refresh().map(|()| true)
+    }
+
+    /// How many addresses a name stands for.
+    pub(crate) fn stands_for(&self, question: &Question) -> usize {
+        self.names.lock().get(question).map_or(0, Vec::len)
     }
 
     /// All names were looked up once.
@@ -442,7 +499,17 @@ impl Pool {
         // To whole seconds, as it was meant.
         let lasts = ejection.until.since(self.now()).as_secs_f64().round();
         let (pool, backend, detector) = (&*self.name, &*ejection.key, detector.as_str());
-        tracing::warn!(pool, backend, detector, seconds = lasts, "a backend fails and is left out for a while");
+        if self.snapshot().balance.panics(self.now()) {
+            tracing::warn!(
+                pool,
+                backend,
+                detector,
+                seconds = lasts,
+                "a backend fails, and gets requests all the same: too few of its pool are well"
+            );
+        } else {
+            tracing::warn!(pool, backend, detector, seconds = lasts, "a backend fails and is left out for a while");
+        }
     }
 }
 
@@ -452,8 +519,12 @@ impl Snapshot {
         self.endpoints.get(&id)
     }
 
+    fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.balance.slots().iter().map(Slot::member)
+    }
+
     /// The names that are to be looked up.
-    fn questions(&self) -> BTreeSet<Question> {
+    pub(crate) fn questions(&self) -> BTreeSet<Question> {
         self.settings.backend.iter().filter_map(|backend| Question::of(&backend.url.place)).collect()
     }
 }
@@ -498,9 +569,6 @@ impl Making<'_> {
         for slot in pool.slots() {
             let id = slot.member().id();
             let known = || self.before.and_then(|before| before.endpoint(id)).cloned();
-            if self.before.is_none_or(|before| before.endpoint(id).is_none()) {
-                self.shared.orders.apply(self.name, slot.member(), now);
-            }
             // Who has left the settings is where it was.
             if let Some(endpoint) = fresh.remove(slot.member().key()).map(Arc::new).or_else(known) {
                 placed.insert(id, endpoint);

@@ -55,36 +55,96 @@ pub(crate) struct Part {
     pub(crate) rank: u32,
 }
 
+/// The addresses of a host, by family: each is asked for apart, and may fail apart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Addresses {
+    /// Those of IPv4; `None` where nobody has said whether there are any.
+    pub(crate) v4: Option<Vec<IpAddr>>,
+    /// Those of IPv6.
+    pub(crate) v6: Option<Vec<IpAddr>>,
+}
+
+impl Addresses {
+    /// Those that are known.
+    pub(crate) fn known(&self) -> impl Iterator<Item = IpAddr> {
+        [&self.v4, &self.v6].into_iter().flatten().flatten().copied()
+    }
+
+    /// The same, with what nobody has said as it was.
+    fn or(self, before: Option<&Self>) -> Self {
+        let before = before.cloned().unwrap_or_default();
+        Self { v4: self.v4.or(before.v4), v6: self.v6.or(before.v6) }
+    }
+}
+
 /// A target of a service, and where that is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
+    pub(crate) host: String,
     pub(crate) priority: u16,
     pub(crate) weight: u16,
     pub(crate) port: u16,
-    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) addresses: Addresses,
+}
+
+/// What was said of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    Host(Addresses),
+    Service(Vec<Target>),
+}
+
+impl Said {
+    /// The same, with what nobody has said this time as it was: an answer that fails in part takes nothing away but what it says.
+    pub(crate) fn or(self, before: Option<&Self>) -> Self {
+        match (self, before) {
+            (Self::Host(addresses), Some(Self::Host(before))) => Self::Host(addresses.or(Some(before))),
+            (Self::Service(targets), Some(Self::Service(before))) => {
+                let known = targets.into_iter().map(|target| {
+                    let same = before.iter().find(|other| other.host == target.host);
+                    Target { addresses: target.addresses.or(same.map(|other| &other.addresses)), ..target }
+                });
+                Self::Service(known.collect())
+            }
+            (said, _) => said,
+        }
+    }
+
+    /// What it comes to.
+    pub(crate) fn spots(&self) -> Vec<Spot> {
+        match self {
+            Self::Host(addresses) => hosts(addresses.known().collect()),
+            Self::Service(targets) => service(targets),
+        }
+    }
+
+    /// Whether that is none because somebody says so, and not because nobody says where: a service without any target is given by nobody.
+    pub(crate) fn is_given_by_nobody(&self) -> bool {
+        matches!(self, Self::Service(targets) if targets.is_empty())
+    }
 }
 
 /// The addresses of a host, each once.
-pub(crate) fn hosts(mut addresses: Vec<IpAddr>) -> Vec<Spot> {
+fn hosts(mut addresses: Vec<IpAddr>) -> Vec<Spot> {
     addresses.sort_unstable();
     addresses.dedup();
     addresses.into_iter().map(|address| Spot { address, part: None }).collect()
 }
 
 /// The addresses of a service, each once. Of those that several targets have, the first priority counts, and the weights add up.
-pub(crate) fn service(targets: &[Target]) -> Vec<Spot> {
-    let mut priorities: Vec<u16> =
-        targets.iter().filter(|target| !target.addresses.is_empty()).map(|target| target.priority).collect();
+fn service(targets: &[Target]) -> Vec<Spot> {
+    let is_somewhere = |target: &&Target| target.addresses.known().next().is_some();
+    let mut priorities: Vec<u16> = targets.iter().filter(is_somewhere).map(|target| target.priority).collect();
     priorities.sort_unstable();
     priorities.dedup();
     let mut parts: BTreeMap<(IpAddr, u16), (u32, u32)> = BTreeMap::new();
     for target in targets {
         let rank = priorities.binary_search(&target.priority).map_or(LAST, |rank| rank as u32).min(LAST);
         // A weight of 0 is next to none, and where all have that, they are alike. What a target weighs is divided among its addresses.
-        let count = target.addresses.len().max(1) as u32;
+        let count = target.addresses.known().count().max(1) as u32;
         let weight = u32::from(target.weight).div_ceil(count).max(1);
-        for address in &target.addresses {
-            let part = parts.entry((*address, target.port)).or_insert((rank, 0));
+        for address in target.addresses.known() {
+            let part = parts.entry((address, target.port)).or_insert((rank, 0));
             if rank < part.0 {
                 *part = (rank, 0);
             }
@@ -115,7 +175,12 @@ mod tests {
     use super::*;
 
     fn target(priority: u16, weight: u16, port: u16, addresses: &[&str]) -> Target {
-        Target { priority, weight, port, addresses: addresses.iter().map(|text| text.parse().unwrap()).collect() }
+        let addresses = Addresses { v4: v4(addresses), v6: Some(Vec::new()) };
+        Target { host: format!("{port}.test"), priority, weight, port, addresses }
+    }
+
+    fn v4(addresses: &[&str]) -> Option<Vec<IpAddr>> {
+        Some(addresses.iter().map(|text| text.parse().unwrap()).collect())
     }
 
     fn said(targets: &[Target]) -> Vec<(String, u16, u32, u32)> {
@@ -154,6 +219,28 @@ mod tests {
         let targets =
             [target(2, 9, 80, &same), target(1, 3, 80, &same), target(1, 4, 80, &same), target(1, 1, 81, &same)];
         assert_eq!(said(&targets), [("10.0.0.1".to_owned(), 80, 7, 0), ("10.0.0.1".to_owned(), 81, 1, 0)]);
+    }
+
+    #[test]
+    fn a_family_that_nobody_speaks_of_is_as_it_was_and_one_without_addresses_has_none() {
+        let six = Some(vec!["2001:db8::1".parse().unwrap()]);
+        let before = Said::Host(Addresses { v4: v4(&["10.0.0.1"]), v6: six.clone() });
+        let half = Addresses { v4: v4(&["10.0.0.2"]), v6: None };
+        let whole = Addresses { v4: v4(&["10.0.0.2"]), v6: six };
+        assert_eq!(Said::Host(half.clone()).or(Some(&before)), Said::Host(whole));
+        assert_eq!(Said::Host(half.clone()).or(None), Said::Host(half.clone()));
+        let other = Said::Host(Addresses { v4: Some(Vec::new()), v6: None }).or(Some(&before));
+        assert_eq!(other.spots().len(), 1, "of IPv4 there are none any more");
+    }
+
+    #[test]
+    fn a_target_that_nobody_says_the_address_of_is_where_it_was_and_the_others_are_taken_anew() {
+        let silent = |port| Target { addresses: Addresses::default(), ..target(0, 1, port, &[]) };
+        let before = Said::Service(vec![target(0, 1, 80, &["10.0.0.1"]), target(0, 1, 81, &["10.0.0.2"])]);
+        let now = Said::Service(vec![silent(80), silent(83), target(0, 7, 82, &["10.0.0.3"])]).or(Some(&before));
+        let spots: Vec<String> = now.spots().iter().map(|spot| spot.address.to_string()).collect();
+        assert_eq!(spots, ["10.0.0.1", "10.0.0.3"]);
+        assert!(!now.is_given_by_nobody() && Said::Service(Vec::new()).or(Some(&before)).is_given_by_nobody());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use outwork_balance::Member;
@@ -20,6 +21,16 @@ struct Order {
     drains_until: Option<u64>,
     /// It is left out until then.
     ejected_until: Option<u64>,
+}
+
+/// What holds of a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) backend: String,
+    /// It gets nothing new, and may go on with what it has for so long; for no time, where that is over.
+    pub(crate) drains: Option<Duration>,
+    /// It is left out for so long.
+    pub(crate) ejected: Option<Duration>,
 }
 
 /// What becomes of a backend by hand.
@@ -58,7 +69,8 @@ impl Orders {
         Ok(Orders { path: Some(path.to_owned()), known: Mutex::new(known) })
     }
 
-    /// Takes in what was said of a backend. It is on disk when this returns. Orders for pools that are not `there` are forgotten.
+    /// Takes in what was said of a backend, and has it `done`. It is on disk when that is; and nobody else says anything, nor does what was said before with a
+    /// member that comes, until it is. Orders for pools that are not `there` are forgotten.
     ///
     /// # Errors
     /// Those of the system; nothing has changed then.
@@ -68,6 +80,7 @@ impl Orders {
         backend: &str,
         by_hand: ByHand,
         there: impl Fn(&str) -> bool,
+        done: impl FnOnce(),
     ) -> io::Result<()> {
         let mut known = self.known.lock();
         let mut orders = known.clone();
@@ -94,23 +107,46 @@ impl Orders {
             replace_private(path, &serde_json::to_vec(&orders)?)?;
         }
         *known = orders;
+        done();
         Ok(())
     }
 
-    /// Does with a member that has just come what was said of it.
-    pub(crate) fn apply(&self, pool: &str, member: &Member, now: Time) {
+    /// Does with members that have just come what was said of them, and then what makes them be there: nobody says anything in between.
+    pub(crate) fn apply<'a>(
+        &self,
+        pool: &str,
+        members: impl Iterator<Item = &'a Arc<Member>>,
+        now: Time,
+        then: impl FnOnce(),
+    ) {
         let known = self.known.lock();
-        let orders = known.iter().filter(|order| order.pool == pool && order.backend == member.key());
+        let of_pool: Vec<&Order> = known.iter().filter(|order| order.pool == pool).collect();
         let unix = since_1970();
         let left = |until: u64| now + Duration::from_millis(until).saturating_sub(unix);
-        for order in orders {
-            if let Some(until) = order.drains_until {
-                member.drain(left(until));
-            }
-            if let Some(until) = order.ejected_until {
-                member.eject_until(left(until));
+        for member in members.filter(|_| !of_pool.is_empty()) {
+            for order in of_pool.iter().filter(|order| order.backend == member.key()) {
+                if let Some(until) = order.drains_until {
+                    member.drain(left(until));
+                }
+                if let Some(until) = order.ejected_until {
+                    member.eject_until(left(until));
+                }
             }
         }
+        then();
+    }
+
+    /// What holds of backends of this pool.
+    pub(crate) fn of(&self, pool: &str) -> Vec<Standing> {
+        let unix = millis(since_1970());
+        let left = |until: u64| Duration::from_millis(until.saturating_sub(unix));
+        let known = self.known.lock();
+        let standing = known.iter().filter(|order| order.pool == pool).map(|order| Standing {
+            backend: order.backend.clone(),
+            drains: order.drains_until.map(left),
+            ejected: order.ejected_until.filter(|until| *until > unix).map(left),
+        });
+        standing.filter(|standing| standing.drains.is_some() || standing.ejected.is_some()).collect()
     }
 }
 
@@ -132,7 +168,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("orders");
         let orders = Orders::keep(&path).unwrap();
-        let take = |pool: &str, by_hand| orders.take(pool, "a", by_hand, |pool| pool != "gone").unwrap();
+        let take = |pool: &str, by_hand| orders.take(pool, "a", by_hand, |pool| pool != "gone", || ()).unwrap();
         take("app", ByHand::Drain(Duration::ZERO));
         take("app", ByHand::Eject(Duration::ZERO));
         take("gone", ByHand::Eject(Duration::MAX));

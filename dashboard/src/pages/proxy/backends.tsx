@@ -60,6 +60,7 @@ export default function Backends() {
   const [pending, setPending] = createSignal(false);
 
   const total = () => (pools.data()?.items ?? []).reduce((sum, pool) => sum + pool.backends.length, 0);
+  const many = () => total() > FEW || (pools.data()?.items.length ?? 0) > FEW / 3;
   const fits = (pool: Pool) => (backend: Backend) =>
     `${pool.name} ${backend.key} ${backend.address} ${backend.state} ${backend.zone ?? ""}`
       .toLowerCase()
@@ -103,9 +104,9 @@ export default function Backends() {
           }
         >
           <div class="stack">
-            <Show when={total() > FEW || !may("operator")}>
+            <Show when={many() || !may("operator")}>
               <div class="row wrap">
-                <Show when={total() > FEW}>
+                <Show when={many()}>
                   <Search
                     label="Search backends"
                     placeholder="Pool, address, zone or state"
@@ -121,7 +122,9 @@ export default function Backends() {
             <TimelineProblem timeline={timeline} />
             <For each={data.items}>
               {(pool) => (
-                <Show when={text() === "" || pool.backends.some(fits(pool))}>
+                <Show
+                  when={text() === "" || pool.name.includes(text().trim()) || pool.backends.some(fits(pool))}
+                >
                   <PoolCard
                     pool={pool}
                     ago={Math.max(0, (now() - data.at) / 1000)}

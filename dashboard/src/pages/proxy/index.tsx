@@ -25,7 +25,7 @@ export default function ProxyPages() {
   });
   const usable = () => latest().proxy_usable;
   const others = () =>
-    (["ejected", "unhealthy"] as const)
+    (["ejected", "unhealthy", "draining"] as const)
       .map((state) => ({ state, many: latest()[`proxy_${state}`] ?? 0 }))
       .filter(({ many }) => many > 0)
       .map(({ state, many }) => `, ${count(many)} ${state}`)

@@ -8,7 +8,7 @@ import { Icon } from "../../ui/icon";
 import { range, type Timeline } from "../../ui/plots";
 import Sparkline from "../../ui/sparkline";
 import { latencyNames, recent } from "./plots";
-import { actions, named, POLICY, poolTone, reading, tally } from "./reading";
+import { actions, named, POLICY, poolTone, reading, tally, unit, unknown } from "./reading";
 
 /** Rows drawn at once; more on request. */
 const STEP = 30;
@@ -161,6 +161,12 @@ export function PoolCard(props: {
 }) {
   const [most, setMost] = createSignal(STEP);
   const found = createMemo(() => props.pool.backends.filter(props.shown));
+  const ailing = createMemo(() =>
+    props.pool.names.flatMap((name) => {
+      const why = unknown(name, props.ago);
+      return why === null ? [] : [{ name: name.name, why }];
+    }),
+  );
   return (
     <section class="card pool" aria-label={`Pool ${props.pool.name}`}>
       <div class="card-head">
@@ -182,7 +188,7 @@ export function PoolCard(props: {
         <Figures
           narrow
           items={[
-            ["Requests a second", rate(props.pool.rate)],
+            [`${unit(props.pool)} a second`, rate(props.pool.rate)],
             ["Under way", count(props.pool.requests)],
             ["Waiting", count(props.pool.waiting)],
             ["Tried again", count(props.pool.retries)],
@@ -198,7 +204,7 @@ export function PoolCard(props: {
               <th scope="col">Backend</th>
               <th scope="col">State</th>
               <th scope="col" class="number">
-                Requests
+                {unit(props.pool)}
               </th>
               <th scope="col" class="number">
                 Latency
@@ -228,6 +234,37 @@ export function PoolCard(props: {
           </tbody>
         </table>
       </div>
+      <Show when={ailing().length > 0 || props.pool.absent.length > 0}>
+        <ul class="pool-notes">
+          <For each={ailing()}>
+            {({ name, why }) => (
+              <li>
+                <Icon name="critical" size={12} /> <code>{name}</code> <span class="muted">{kept(why)}</span>
+              </li>
+            )}
+          </For>
+          <For each={props.pool.absent}>
+            {(absent) => (
+              <li>
+                <Icon name="minus" size={12} /> <code>{absent.key}</code>{" "}
+                <span class="muted">
+                  is not there, and is {absent.drains_for === null ? "left out" : "drained"} by hand should it
+                  come back
+                </span>
+                <button
+                  type="button"
+                  class="button small"
+                  disabled={!props.allowed || props.pending}
+                  aria-label={`Admit ${absent.key}`}
+                  onClick={() => props.onAct(absent.key, "admit")}
+                >
+                  Admit
+                </button>
+              </li>
+            )}
+          </For>
+        </ul>
+      </Show>
       <Show when={found().length > most()}>
         <div class="pager">
           {count(most())} of {plural(found().length, "backend")}

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Backend, Pool } from "../../api/proxy-types";
-import { actions, consequences, named, poolTone, reading, tally } from "./reading";
+import { actions, consequences, named, poolTone, reading, tally, unit, unknown } from "./reading";
 
 const USABLE: Backend = {
   key: "http://192.0.2.1:80",
@@ -43,6 +43,8 @@ const POOL: Pool = {
   panic_threshold: 50,
   panics: false,
   backends: [],
+  names: [],
+  absent: [],
 };
 
 const backend = (changes: Partial<Backend> = {}): Backend => ({ ...USABLE, ...changes });
@@ -116,6 +118,31 @@ test("a backend of several addresses is told from the others of its name", () =>
     address: "192.0.2.1",
   });
   expect(named("unix:/run/app.sock")).toEqual({ url: "unix:/run/app.sock", address: null });
+});
+
+test("a name that is not known says who was asked, what they said and when they are asked again", () => {
+  const name = {
+    name: "app.test",
+    kind: "host",
+    asked: "192.0.2.53:53",
+    addresses: 0,
+    problem: "it has no address",
+    tried_ago: 3,
+    next_in: 2,
+  } as const;
+  const said = (changes: object) => unknown({ ...name, ...changes }, 1);
+  expect(said({})).toBe("it has no address; asked 192.0.2.53:53 4 s ago, and again in 1 s");
+  expect(said({ next_in: null })).toBe("it has no address; asked 192.0.2.53:53 4 s ago, and again now");
+  expect(said({ problem: null, tried_ago: null, next_in: null })).toBe("192.0.2.53:53 has not answered yet");
+  expect(said({ problem: null, addresses: 2 })).toBe(null);
+});
+
+test("what comes to a pool of layer 4 is connections", () => {
+  expect(unit(pool({}))).toBe("Requests");
+  expect(unit(pool({ key: "tcp://192.0.2.1:5" }, { key: "tls+srv://_a._tcp.b at 192.0.2.2:5" }))).toBe(
+    "Connections",
+  );
+  expect(unit(pool({ key: "udp://192.0.2.1:53" }))).toBe("Sessions");
 });
 
 test("an operator is offered what makes a difference", () => {

@@ -1,4 +1,4 @@
-import type { Backend, BackendAction, Policy, Pool } from "../../api/proxy-types";
+import type { Backend, BackendAction, Name, Policy, Pool } from "../../api/proxy-types";
 import { plural, span } from "../../format";
 import type { IconName } from "../../ui/icon";
 
@@ -100,6 +100,23 @@ export function named(key: string): { url: string; address: string | null } {
   return { url, address };
 }
 
+/** Why it is not known what a name stands for, `ago` seconds after the server said so; null where it is known. */
+export function unknown(name: Name, ago: number): string | null {
+  if (name.problem === null && name.addresses > 0) return null;
+  if (name.tried_ago === null) return `${name.asked} has not answered yet`;
+  const again = name.next_in === null ? "now" : `in ${left(name.next_in, ago)}`;
+  const found = name.problem ?? "nobody gives this service";
+  return `${found}; asked ${name.asked} ${span(Math.floor(name.tried_ago + ago))} ago, and again ${again}`;
+}
+
+/** What comes to a pool: that of a pool of layer 4 is no request. */
+export function unit(pool: Pool): "Requests" | "Connections" | "Sessions" {
+  const all = (schemes: RegExp) =>
+    pool.backends.length > 0 && pool.backends.every((one) => schemes.test(one.key));
+  if (all(/^(tcp|tls)(\+srv)?:/)) return "Connections";
+  return all(/^udp(\+srv)?:/) ? "Sessions" : "Requests";
+}
+
 /** What an operator may do with a backend. */
 export function actions(backend: Backend): BackendAction[] {
   if (backend.leaving) return [];
@@ -154,6 +171,7 @@ export function tally(pool: Pool): string {
     .filter((state) => many(state) > 0)
     .map((state) => `${many(state)} ${state}`);
   const all = pool.backends.length;
+  if (all === 0) return "no backends";
   const usable = many("usable");
   const first = usable === all ? (all === 1 ? "usable" : `all ${all} usable`) : `${usable} of ${all} usable`;
   return [first, ...rest].join(", ");

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-const A: u16 = 1;
+pub(crate) const A: u16 = 1;
+pub(crate) const AAAA: u16 = 28;
 const SRV: u16 = 33;
 /// What it says while it fails: SERVFAIL, and otherwise of what it does not know: NXDOMAIN.
 const FAILS: u8 = 2;
@@ -26,6 +27,8 @@ pub(crate) struct Target<'a> {
 struct Shared {
     known: Mutex<Known>,
     fails: AtomicBool,
+    /// Names and types of records that it fails at.
+    failing: Mutex<Vec<(String, u16)>>,
     asked: AtomicUsize,
 }
 
@@ -55,8 +58,10 @@ impl Dns {
 
     /// A host is here, which holds for so many seconds.
     pub(crate) fn host(&self, name: &str, seconds: u32, address: &str) {
-        let IpAddr::V4(address) = address.parse().expect("an address") else { unreachable!("an address of IPv4") };
-        self.put(name, A, seconds, vec![address.octets().to_vec()]);
+        match address.parse().expect("an address") {
+            IpAddr::V4(address) => self.put(name, A, seconds, vec![address.octets().to_vec()]),
+            IpAddr::V6(address) => self.put(name, AAAA, seconds, vec![address.octets().to_vec()]),
+        }
     }
 
     /// A service is given by these.
@@ -75,6 +80,12 @@ impl Dns {
     /// From now on it fails, or answers again.
     pub(crate) fn set_failing(&self, fails: bool) {
         self.shared.fails.store(fails, SeqCst);
+    }
+
+    /// From now on it fails at these records alone.
+    pub(crate) fn set_failing_at(&self, records: &[(&str, u16)]) {
+        *self.shared.failing.lock().expect("a list") =
+            records.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
     }
 
     /// Questions so far.
@@ -99,6 +110,7 @@ impl Shared {
         let found = known.get(&(name.clone(), kind));
         let code = match found {
             _ if self.fails.load(SeqCst) => FAILS,
+            _ if self.failing.lock().expect("a list").contains(&(name.clone(), kind)) => FAILS,
             // A name of another type is one that is there.
             None if !known.keys().any(|(known, _)| *known == name) => UNKNOWN,
             _ => 0,

@@ -338,6 +338,7 @@ fn what_is_said_of_backends_by_hand_holds_through_upgrades_and_restarts() {
     let make: [fn(&str) -> Backend; 2] = [|host| Backend::named(host, "one"), |host| Backend::named(host, "two")];
     let (mut place, [one, two]) = place_of(make, "", "");
     place.must(&["backends", "drain", "app", &one.url(), "--for", "10m"]);
+    assert!(place.must(&["status"]).contains("1 backend taken out by hand"));
     let states = |place: &Place| {
         let pools = json(&place.outwork(&["backends", "list", "app", "--json"]));
         let backends = pools[0]["backends"].as_array().expect("a list").clone();
@@ -349,7 +350,8 @@ fn what_is_said_of_backends_by_hand_holds_through_upgrades_and_restarts() {
     assert!(place.stop(15).success());
     place.start();
     assert_eq!(states(&place), ["draining", "usable"]);
-    place.must(&["backends", "eject", "app", &two.url(), "--for", "10m"]);
+    let said = place.must(&["backends", "eject", "app", &two.url(), "--for", "10m"]);
+    assert!(said.contains("is left out; but the pool app is in panic: requests still go to it"), "{said}");
     let upgraded = json(&place.outwork(&["upgrade", "--json"]));
     assert!(place.succeed(&upgraded["process"]).wait().expect("it ends").success());
     assert_eq!(states(&place), ["draining", "ejected"]);
@@ -363,6 +365,26 @@ fn what_is_said_of_backends_by_hand_holds_through_upgrades_and_restarts() {
     let upgraded = json(&place.outwork(&["upgrade", "--json"]));
     place.succeed(&upgraded["process"]);
     assert_eq!(states(&place), ["usable", "usable"], "what was taken back is forgotten");
+}
+
+#[test]
+fn what_was_said_of_a_backend_that_is_gone_is_listed_and_can_be_taken_back() {
+    let make: [fn(&str) -> Backend; 2] = [|host| Backend::named(host, "one"), |host| Backend::named(host, "two")];
+    let (place, [one, two]) = place_of(make, "drain = '0s'", "");
+    place.must(&["backends", "drain", "app", &one.url()]);
+    configure(&place, &[&two], "drain = '0s'", "");
+    place.must(&["reload"]);
+    until("it to be gone", || place.must(&["backends", "list", "app"]).contains("\nABSENT BACKEND "));
+    let absent = json(&place.outwork(&["backends", "list", "app", "--json"]))[0]["absent"].clone();
+    assert!(absent[0]["key"] == one.url().as_str() && absent[0]["drains_for"].is_number(), "{absent}");
+    assert!(place.must(&["status"]).contains("1 backend taken out by hand"));
+    assert!(!place.outwork(&["backends", "eject", "app", &one.url()]).status.success(), "it is not there");
+    place.must(&["backends", "admit", "app", &one.url()]);
+    assert!(!place.must(&["backends", "list", "app"]).contains("ABSENT"));
+    configure(&place, &[&one, &two], "drain = '0s'", "");
+    place.must(&["reload"]);
+    let answers: Vec<String> = (0..4).map(|_| body(&get(&site(&place), &[])).to_owned()).collect();
+    assert!(answers.iter().any(|answer| answer == "one"), "{answers:?}");
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use serde_json::Value as Json;
 
 use super::backend::Backend;
-use super::dns::{Dns, Target};
+use super::dns::{A, AAAA, Dns, Target};
 use super::site;
-use crate::binary::{Client, Place, get, json, until};
+use crate::binary::{Client, Place, get, json, until, until_some};
 use crate::refusals::fault;
 use crate::upgrade::Load;
 
@@ -54,12 +54,21 @@ fn answers(place: &Place, port: u16, count: usize) -> Vec<String> {
     (0..count).map(|_| super::body(&client.ask("GET /", "a.test")).to_owned()).collect()
 }
 
-/// What is shown of the members of the pool `app`.
+/// What is shown of the pool `app`.
+fn app(place: &Place) -> Json {
+    json(&place.outwork(&["backends", "list", "app", "--json"]))[0].clone()
+}
+
+/// What is shown of its members.
 fn members(place: &Place) -> Vec<Json> {
-    let shown = json(&place.outwork(&["backends", "list", "--json"]));
-    let pools = shown.as_array().expect("pools");
-    let app = pools.iter().find(|pool| pool["pool"] == "app" || pool["name"] == "app").expect("the pool");
-    app["backends"].as_array().expect("members").clone()
+    app(place)["backends"].as_array().expect("members").clone()
+}
+
+/// Where its members are that are not leaving.
+fn addresses(place: &Place) -> Vec<String> {
+    let members = members(place);
+    let there = members.iter().filter(|member| member["leaving"] == false);
+    there.map(|member| member["address"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
 #[test]
@@ -113,6 +122,72 @@ fn while_a_name_server_fails_backends_are_where_they_were() {
     dns.service(SERVICE, 1, &[target(&one, 0, 1)]);
     dns.set_failing(false);
     until("it to be heard again", || answers(&place, 8080, 4).iter().all(|name| name == "one"));
+}
+
+#[test]
+fn a_family_that_cannot_be_asked_for_keeps_its_addresses_while_the_other_is_taken_anew() {
+    let (place, dns, _backends) = place_of(["one", "two"], [(0, 1), (0, 1)], 60, "");
+    dns.host("both.test", 1, "127.255.255.1");
+    dns.host("both.test", 1, "2001:db8::1");
+    configure(&place, &dns, "http://both.test:80", "");
+    place.must(&["reload"]);
+    until("both families", || addresses(&place) == ["127.255.255.1:80", "[2001:db8::1]:80"]);
+    for (kind, changed, expected) in [
+        (AAAA, "127.255.255.2", ["127.255.255.2:80", "[2001:db8::1]:80"]),
+        (A, "2001:db8::2", ["127.255.255.2:80", "[2001:db8::2]:80"]),
+    ] {
+        dns.set_failing_at(&[("both.test", kind)]);
+        dns.host("both.test", 1, changed);
+        until("the other family to change", || addresses(&place) == expected);
+        let names = app(&place)["names"].clone();
+        let record = if kind == A { "A of both.test" } else { "AAAA of both.test" };
+        assert!(names[0]["problem"].as_str().is_some_and(|problem| problem.starts_with(record)), "{names:#}");
+    }
+}
+
+#[test]
+fn a_target_of_a_service_that_cannot_be_looked_up_stays_and_the_others_change() {
+    let (place, dns, [one, two]) = place_of(["one", "two"], [(0, 1), (0, 1)], 1, "");
+    let three = Backend::named(place.host(), "three");
+    let at = |backend: &Backend, host: &'static str| Target { host, ..target(backend, 0, 1) };
+    dns.host("a.test", 1, place.host());
+    dns.host("b.test", 1, place.host());
+    dns.service(SERVICE, 1, &[at(&one, "a.test"), at(&two, "b.test")]);
+    configure(&place, &dns, &format!("http+srv://{SERVICE}"), "resolve = '1s'");
+    place.must(&["reload"]);
+    let are = |wanted: [&Backend; 2]| {
+        let mut wanted = wanted.map(|backend| backend.address.to_string());
+        wanted.sort();
+        let mut found = addresses(&place);
+        found.sort();
+        found == wanted
+    };
+    until("both", || are([&one, &two]));
+    dns.set_failing_at(&[("a.test", A)]);
+    dns.service(SERVICE, 1, &[at(&one, "a.test"), at(&three, "b.test")]);
+    until("the other to be replaced", || are([&one, &three]));
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_shown_with_who_was_asked_and_what_they_said() {
+    let (place, dns, _backends) = place_of(["one", "two"], [(0, 1), (0, 1)], 60, "");
+    configure(&place, &dns, "http://none.test:80", "drain = '0s'");
+    place.must(&["reload"]);
+    until("it to be asked for", || app(&place)["names"][0]["tried_ago"].is_number());
+    until("those of before to be gone", || members(&place).is_empty());
+    let shown = place.must(&["backends", "list", "app"]);
+    let (head, names) = shown.split_once("\n\n").expect("two parts");
+    assert!(head.contains("their names stand for no address"), "{shown}");
+    let server = dns.address.to_string();
+    let told = ["none.test", &server, "it has no address", " ago", "in "];
+    assert!(names.starts_with("NAME ") && told.iter().all(|word| names.contains(word)), "{shown}");
+    let gone = until_some("the alert", || {
+        let status = json(&place.outwork(&["status", "--json"]));
+        let all = status["alerts"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|alert| alert["id"] == "backends_gone")
+    });
+    let what = gone["what"].as_str().unwrap_or_default();
+    assert!(what.contains("the name none.test cannot be looked up: it has no address"), "{gone:#}");
 }
 
 #[test]

@@ -99,6 +99,8 @@ fn who_comes_back_as_its_checks_say_is_not_left_out_any_longer_but_by_hand() {
          health_check = { interval = '50ms', fast_interval = '50ms', unhealthy_threshold = 40 }",
         "",
     );
+    // The first check of all says at once what a backend is.
+    once(&place, &bad, "its first check", |bad| bad["health"] == "healthy");
     bad.set_down(true);
     let mut client = Client::new(&format!("{}:8080", place.host()));
     (0..20).for_each(|_| drop(client.ask("GET /", "a.test")));
