@@ -202,7 +202,7 @@ fn requests_wait_for_a_backend_that_has_as_many_as_it_may_have() {
     until("the second to wait", waiting);
     let third = get(&site(&host), &[]);
     assert!(third.contains(" 503 ") && third.contains("too many requests wait for a backend already"), "{third}");
-    assert_eq!(crate::binary::field(&third, "retry-after"), Some("1"), "{third}");
+    assert_eq!(field(&third, "retry-after"), Some("1"), "{third}");
     go.send(()).expect("the backend waits");
     assert_eq!(body(&first.join().expect("an answer")), "done");
     go.send(()).expect("the backend waits");
