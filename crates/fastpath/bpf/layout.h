@@ -97,6 +97,7 @@ struct flow {
 #define DENIES_V6 2
 #define HAS_RETURNS 4
 #define HAS_LINKS 8
+#define HAS_CABLES 16
 
 struct control {
 	/* The time, where the process and not the kernel says what it is (`clock_is_given`). */

@@ -24,6 +24,14 @@ struct {
 	__type(value, __u32);
 } sockets SEC(".maps");
 
+/* Not zero while sockets make way for others: the kernel's stack would reset what it knows nothing of, and who is not heard says it again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} closed SEC(".maps");
+
 /* Both are the engine's to say. */
 static __always_inline int is_denied(const struct packet *p, const struct control *control)
 {
@@ -68,6 +76,7 @@ int port_xdp(struct xdp_md *ctx)
 {
 	struct packet packet = {};
 	struct vip vip = {};
+	__u32 zero = 0, *is_closed;
 
 	if (parse_frame(&packet, (void *)(long)ctx->data, (void *)(long)ctx->data_end, 0) >= 0)
 		return XDP_PASS;
@@ -81,7 +90,8 @@ int port_xdp(struct xdp_md *ctx)
 			return XDP_PASS;
 	}
 	/* Where nobody reads the queue, the kernel goes on. */
-	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS);
+	is_closed = bpf_map_lookup_elem(&closed, &zero);
+	return bpf_redirect_map(&sockets, ctx->rx_queue_index, is_closed && *is_closed ? XDP_DROP : XDP_PASS);
 }
 
 /* A question for the way, and its answer: src/port/ways.rs. */

@@ -228,6 +228,8 @@ pub const DENIES_V6: u32 = 2;
 pub const HAS_RETURNS: u32 = 4;
 /// Of [`Control::flags`]: there are VLAN interfaces.
 pub const HAS_LINKS: u32 = 8;
+/// Of [`Control::flags`]: there are interfaces by which frames come whose checksums are the sum of their pseudo header alone.
+pub const HAS_CABLES: u32 = 16;
 
 /// What holds for every packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -245,7 +247,7 @@ pub struct Control {
     pub tunnel_v4: Address,
     /// Whose the IPv6 packets are that carry others.
     pub tunnel_v6: Address,
-    /// [`DENIES_V4`], [`DENIES_V6`], [`HAS_RETURNS`], [`HAS_LINKS`].
+    /// [`DENIES_V4`], [`DENIES_V6`], [`HAS_RETURNS`], [`HAS_LINKS`], [`HAS_CABLES`].
     pub flags: u32,
     /// Nothing.
     pub zero: u32,

@@ -119,6 +119,8 @@ pub struct Settings {
     pub tunnel_v4: Option<Ipv4Addr>,
     /// The same of IPv6.
     pub tunnel_v6: Option<Ipv6Addr>,
+    /// Whether interfaces are cables to other namespaces (veth): who is at the other end leaves checksums to a card that is none, and they are completed here.
+    pub has_cables: bool,
 }
 
 impl Settings {

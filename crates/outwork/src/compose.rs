@@ -17,6 +17,7 @@ mod upgrade;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -179,7 +180,7 @@ async fn serve(
     let lock = match (lock, takeover) {
         (Some(lock), _) => lock,
         (None, takeover) => {
-            takeover.map(Takeover::ready).transpose()?;
+            proxy.inherit(takeover.map(Takeover::ready).transpose()?.unwrap_or_default());
             self::lock(&loaded)?
         }
     };
@@ -317,7 +318,7 @@ async fn serve(
     tokio::task::spawn_blocking(move || drop(sample)).await?;
     let stopping = (door.clone(), Arc::clone(&proxy));
     let farewell = heir.is_none().then_some((Farewell::Brief, FAREWELL));
-    tokio::task::spawn_blocking(move || part(&stopping.0, &stopping.1, farewell)).await?;
+    let left = tokio::task::spawn_blocking(move || part(&stopping.0, &stopping.1, farewell)).await?;
     if let Some(dhcp) = dhcp {
         tokio::task::spawn_blocking(move || dhcp.stop(FAREWELL)).await??;
     }
@@ -334,7 +335,8 @@ async fn serve(
     if let Some(heir) = heir {
         let drain = current.settings().front.limits.drain;
         let leaving = tokio::task::spawn_blocking(move || {
-            let succeeded = upgrade.succeed_by(heir);
+            let succeeded = upgrade.succeed_by(heir, &left);
+            drop(left);
             let patience = if succeeded.is_ok() { drain } else { FAREWELL };
             part(&door, &proxy, Some((Farewell::Long, patience)));
             succeeded
@@ -354,16 +356,19 @@ fn sample_pool(settings: &Settings, door: &Front) -> Option<SamplePool> {
     started.inspect_err(|error| tracing::warn!(error = report::text(error), "the sample pool is not served")).ok()
 }
 
-/// Accepts no more, and lets what is open end; without a farewell, only lets go of what another process is to have.
-fn part(door: &Option<Arc<Front>>, proxy: &Arc<Proxy>, farewell: Option<(Farewell, Duration)>) {
+/// Accepts no more, and lets what is open end; without a farewell, only lets go of what another process is to have, and gives what is
+/// held for it meanwhile.
+fn part(door: &Option<Arc<Front>>, proxy: &Arc<Proxy>, farewell: Option<(Farewell, Duration)>) -> Vec<OwnedFd> {
     let Some((farewell, patience)) = farewell else {
-        proxy.release();
-        return door.iter().for_each(|door| door.release());
+        let left = proxy.release();
+        door.iter().for_each(|door| door.release());
+        return left;
     };
     std::thread::scope(|scope| {
         scope.spawn(|| proxy.stop(patience));
         door.iter().for_each(|door| door.stop(farewell, patience));
     });
+    Vec::new()
 }
 
 /// The signals that steer the process. Until they are hooked, each of them ends it.

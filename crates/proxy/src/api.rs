@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::acceleration::figures::{Passed, Passes};
 use crate::l4::{Layer4, Listening};
 use crate::metrics::Ejected;
 use crate::pool::names::Question;
@@ -24,7 +25,7 @@ const LONGEST: u64 = 7 * 86_400;
 
 /// The routes, to be nested under `/api/v1/proxy`.
 pub fn router(pools: Arc<Pools>, layer4: Arc<Layer4>) -> OpenApiRouter {
-    let listeners = OpenApiRouter::new().routes(routes!(listeners)).with_state(layer4);
+    let listeners = OpenApiRouter::new().routes(routes!(listeners)).with_state((layer4, Arc::clone(&pools)));
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(change)).with_state(pools).merge(listeners)
 }
 
@@ -55,6 +56,8 @@ pub struct ListenerView {
     received: u64,
     /// Bytes to clients.
     sent: u64,
+    /// What a tier of acceleration has passed on for it beside these; `null` where none does.
+    passed: Option<Passed>,
 }
 
 /// Names and their pool.
@@ -69,12 +72,13 @@ pub struct SniView {
 /// Listeners that pass connections and datagrams on as they come.
 #[utoipa::path(get, path = "/listeners", tag = "proxy",
     responses((status = 200, body = Vec<ListenerView>), (status = 401, body = Problem)))]
-async fn listeners(_: Viewer, State(layer4): State<Arc<Layer4>>) -> Json<Vec<ListenerView>> {
-    Json(layer4.listening().iter().map(ListenerView::of).collect())
+async fn listeners(_: Viewer, State((layer4, pools)): State<(Arc<Layer4>, Arc<Pools>)>) -> Json<Vec<ListenerView>> {
+    let passed = &pools.shared().passed;
+    Json(layer4.listening().iter().map(|one| ListenerView::of(one, passed)).collect())
 }
 
 impl ListenerView {
-    fn of(listening: &Listening) -> Self {
+    fn of(listening: &Listening, passed: &Passes) -> Self {
         let Listening { address, settings, active, opened, refused, received, sent } = listening;
         let sni = settings.sni.iter().map(|route| SniView {
             names: route.names.iter().map(ToString::to_string).collect(),
@@ -93,6 +97,7 @@ impl ListenerView {
             refused: *refused,
             received: *received,
             sent: *sent,
+            passed: passed.of_listener(&settings.label()),
         }
     }
 }
@@ -211,6 +216,8 @@ pub struct BackendView {
     ejected_by: Option<&'static str>,
     /// Seconds until it may not go on with what it has, where it drains.
     drains_for: Option<f64>,
+    /// What a tier of acceleration has passed on to it beside these; `null` where none does.
+    passed: Option<Passed>,
     /// Whether it is on its way out because it is no longer in the configuration, or in what its name stands for.
     leaving: bool,
 }
@@ -346,7 +353,7 @@ impl PoolView {
         let (names, absent) = (NameView::all(pool, &snapshot, now), AbsentView::all(pool, &snapshot));
         let watch = pool.watch.lock();
         let slots = snapshot.balance.slots().iter();
-        let backends: Vec<BackendView> = slots.map(|slot| BackendView::of(&snapshot, slot, &watch, now)).collect();
+        let backends: Vec<BackendView> = slots.map(|slot| BackendView::of(pool, &snapshot, slot, &watch)).collect();
         Self {
             name: pool.name.clone(),
             policy: snapshot.settings.policy.to_string(),
@@ -402,7 +409,8 @@ impl AbsentView {
 }
 
 impl BackendView {
-    fn of(snapshot: &Snapshot, slot: &Slot, watch: &Watch, now: Time) -> Self {
+    fn of(pool: &Pool, snapshot: &Snapshot, slot: &Slot, watch: &Watch) -> Self {
+        let now = pool.now();
         let (member, settings, balanced) = (slot.member(), slot.settings(), snapshot.balance.settings());
         let endpoint = snapshot.endpoint(member.id());
         let state = slot.standing(now, balanced.trust_unknown);
@@ -413,9 +421,11 @@ impl BackendView {
         let (rate, failure_rate) = sight.map(|sight| sight.rates()).unwrap_or_default();
         let by = || sight.and_then(|sight| sight.ejected_by()).map_or("hand", |by| Ejected::from(by).as_str());
         let starting = (state == Fitness::Usable).then(|| starting(snapshot, slot, now)).flatten();
+        let address = endpoint.map(|endpoint| endpoint.target.to_string()).unwrap_or_default();
         Self {
             key: member.key().to_owned(),
-            address: endpoint.map(|endpoint| endpoint.target.to_string()).unwrap_or_default(),
+            passed: pool.shared.passed.of_backend(&pool.name, &address),
+            address,
             state: match state {
                 Fitness::Usable => BackendState::Usable,
                 Fitness::Unhealthy => BackendState::Unhealthy,

@@ -97,6 +97,8 @@ export interface Listener {
   refused: number;
   received: number;
   sent: number;
+  /** What a tier has passed on beside these; null where none does. */
+  passed: { flows: number; packets: number; bytes: number } | null;
 }
 
 export interface Tier {

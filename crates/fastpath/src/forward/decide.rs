@@ -170,6 +170,63 @@ fn answers(key: &FlowKey, backend: &Backend) -> FlowKey {
     }
 }
 
+/// The key of what a client says to a service whose backend gives this answer.
+fn asks(answer: &FlowKey, vip: &Vip) -> FlowKey {
+    FlowKey {
+        source: answer.destination,
+        destination: vip.address(),
+        source_port: answer.destination_port,
+        destination_port: vip.port(),
+        protocol: answer.protocol,
+        zero: [0; 3],
+    }
+}
+
+/// The flow of an answer that nobody here has heard the question of, while tables are younger than what they are for: whose tables were before would have chosen by the
+/// same hash, so that the client has asked the service which gives this client this very backend.
+fn adopted(packet: &Packet, tables: &mut Tables, now: u64) -> Option<Flow> {
+    if now >= tables.adopts_until || packet.is_error || packet.key.protocol == TCP && packet.tcp & RST != 0 {
+        return None;
+    }
+    let key = &packet.key;
+    let is_whose = |backend: &Backend| {
+        backend.epoch != 0
+            && backend.way == Way::Nat as u8
+            && (backend.address, backend.port) == (key.source, key.source_port)
+    };
+    let mut found = tables.backends.iter().enumerate().filter(|(_, backend)| is_whose(backend));
+    let (client, number, epoch) = found.find_map(|(number, backend)| {
+        let client = asks(key, tables.vips.get(backend.service as usize)?);
+        let vip = Vip::of(client.destination, client.destination_port, client.protocol);
+        let service = tables.services.get(&vip).filter(|service| service.number == backend.service)?;
+        let first = (0..TRIES).find_map(|after| candidate(&client, service, after, tables));
+        (first?.0 as usize == number).then_some((client, number as u32, backend.epoch))
+    })?;
+    let state = match packet {
+        packet if packet.key.protocol != TCP => State::Datagrams,
+        packet if packet.tcp & FIN != 0 => State::Closing,
+        _ => State::Established,
+    };
+    let flow = Flow { seen: now, backend: number, epoch, state: state as u8, ..Flow::default() };
+    tables.flows.insert(client, flow);
+    let flow = Flow { reply: 1, ..flow };
+    tables.flows.insert(packet.key, flow);
+    Some(flow)
+}
+
+/// Who has the place of a new flow, or the one that is looked at where those before were of no use.
+fn candidate(key: &FlowKey, service: &Service, after: u32, tables: &Tables) -> Option<(u32, Backend)> {
+    let (start, size) = ((service.table >> 32) as u32, service.table as u32);
+    if size == 0 {
+        return None;
+    }
+    let place = hash::place(hash::of_flow(key, service.flags), after, size);
+    let number = *tables.places.get(start.wrapping_add(place) as usize)?;
+    let backend = *tables.backends.get(number as usize)?;
+    let is_it = backend.epoch != 0 && backend.flags & TAKES_NEW != 0 && backend.service == service.number;
+    is_it.then_some((number, backend))
+}
+
 /// Writes down that a packet of the flow under `key` came by; for its other direction once a second, and when the state changes.
 fn see(key: FlowKey, flow: Flow, packet: &Packet, other: Option<FlowKey>, tables: &mut Tables, now: u64) {
     let state = next_state(&flow, packet);
@@ -197,19 +254,8 @@ fn collides(reply: &FlowKey, number: u32, tables: &mut Tables, now: u64) -> bool
 
 /// Chooses a backend for a new flow and writes both down.
 fn choose(packet: &Packet, service: &Service, tables: &mut Tables, now: u64) -> Option<(u32, Backend)> {
-    let (start, size) = ((service.table >> 32) as u32, service.table as u32);
-    if size == 0 {
-        return None;
-    }
-    let hash = hash::of_flow(&packet.key, service.flags);
     for after in 0..TRIES {
-        let Some(&number) = tables.places.get(start.wrapping_add(hash::place(hash, after, size)) as usize) else {
-            continue;
-        };
-        let Some(backend) = tables.backends.get(number as usize).copied() else { continue };
-        if backend.epoch == 0 || backend.flags & TAKES_NEW == 0 || backend.service != service.number {
-            continue;
-        }
+        let Some((number, backend)) = candidate(&packet.key, service, after, tables) else { continue };
         let reply = (backend.way == Way::Nat as u8).then(|| answers(&packet.key, &backend));
         if reply.is_some_and(|reply| collides(&reply, number, tables, now)) {
             continue;
@@ -230,19 +276,26 @@ fn choose(packet: &Packet, service: &Service, tables: &mut Tables, now: u64) -> 
     None
 }
 
-/// Asks for the way.
+/// Asks for the way. `elsewhere` is what becomes of a packet whose way leads out where frames cannot leave by.
 fn find_hop(
     packet: &Packet,
     tables: &mut Tables,
     routes: &impl Routes,
     (source, destination): (Address, Address),
     length: u32,
+    elsewhere: Reason,
 ) -> Result<Leaving, Reason> {
     let query = Query { ingress: packet.ingress, source: source.ip(), destination: destination.ip(), length };
+    let wire = |ifindex: u32| {
+        let link = (tables.control.flags & HAS_LINKS != 0).then(|| tables.links.get(&ifindex)).flatten();
+        link.map_or((ifindex, 0), |link| (link.parent, link.vlan))
+    };
     match routes.hop(&query) {
+        Hop::To { ifindex, .. } | Hop::Unresolved { ifindex, .. } if !routes.leaves_by(wire(ifindex).0) => {
+            Err(elsewhere)
+        }
         Hop::To { ifindex, destination, source } => {
-            let link = (tables.control.flags & HAS_LINKS != 0).then(|| tables.links.get(&ifindex)).flatten();
-            let (ifindex, vlan) = link.map_or((ifindex, 0), |link| (link.parent, link.vlan));
+            let (ifindex, vlan) = wire(ifindex);
             Ok(Leaving { ifindex, vlan, destination, source })
         }
         Hop::Unresolved { address, ifindex } => {
@@ -285,7 +338,8 @@ fn head_for(packet: &Packet, backend: &Backend, tables: &mut Tables, routes: &im
         }
         _ => {}
     }
-    match find_hop(packet, tables, routes, (source, backend.address), length) {
+    // Where there is another way than ours, sockets take it.
+    match find_hop(packet, tables, routes, (source, backend.address), length, Reason::PassLocal) {
         Ok(leaving) => (sent, Some(Order { leaving: Some(leaving), ..order })),
         // The kernel goes on from here: it asks for the neighbour, or takes the packet apart.
         Err(reason) if reason.rewrites() && change == Change::Forward => (reason, Some(order)),
@@ -308,7 +362,8 @@ fn give_back(packet: &Packet, tables: &mut Tables, routes: &impl Routes, now: u6
     if tables.control.flags & HAS_RETURNS == 0 {
         return none;
     }
-    let Some(flow) = tables.flows.get(&packet.key).copied().filter(|flow| flow.reply != 0) else { return none };
+    let known = tables.flows.get(&packet.key).copied().filter(|flow| flow.reply != 0);
+    let Some(flow) = known.or_else(|| adopted(packet, tables, now)) else { return none };
     if is_idle(&flow, tables, now) {
         return none;
     }
@@ -317,15 +372,7 @@ fn give_back(packet: &Packet, tables: &mut Tables, routes: &impl Routes, now: u6
     if packet.hops <= 1 {
         return (Reason::PassExpiring, None);
     }
-    let client = FlowKey {
-        source: packet.key.destination,
-        destination: vip.address(),
-        source_port: packet.key.destination_port,
-        destination_port: vip.port(),
-        protocol: packet.key.protocol,
-        zero: [0; 3],
-    };
-    see(packet.key, flow, packet, Some(client), tables, now);
+    see(packet.key, flow, packet, Some(asks(&packet.key, &vip)), tables, now);
     if let Some(tally) = tables.backend_tallies.get_mut(flow.backend as usize) {
         tally.from.add(packet.frame);
     }
@@ -337,7 +384,9 @@ fn give_back(packet: &Packet, tables: &mut Tables, routes: &impl Routes, now: u6
         port_before: packet.key.source_port,
         leaving: None,
     };
-    match find_hop(packet, tables, routes, (vip.address(), packet.key.destination), packet.length) {
+    // The kernel would send it off as it is, and nobody knows the backend by its own address.
+    let ends = (vip.address(), packet.key.destination);
+    match find_hop(packet, tables, routes, ends, packet.length, Reason::DropUnroutable) {
         Ok(leaving) => (Reason::SentReturn, Some(Order { leaving: Some(leaving), ..order })),
         Err(reason) => (dead_end(reason), None),
     }

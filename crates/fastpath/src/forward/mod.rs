@@ -4,10 +4,12 @@
 //! - [`frame`]: a frame with room around it.
 //! - `packet`: bytes to what is decided by.
 //! - `decide`: whose it is and where it goes.
+//! - `complete`: checksums that were left to somebody else.
 //! - `rewrite`: what is done to it.
 //! - [`routes`]: the next hop, which is the kernel's to know.
 //! - [`hash`]: which flow gets which place of a table.
 
+mod complete;
 mod decide;
 pub mod frame;
 pub mod hash;
@@ -17,7 +19,7 @@ pub mod routes;
 
 use outwork_engine::Time;
 
-use crate::layout::Reason;
+use crate::layout::{HAS_CABLES, Reason};
 use crate::tables::Tables;
 pub use frame::Frame;
 pub use routes::{Hop, Query, Routes};
@@ -59,7 +61,10 @@ pub fn forward(frame: &mut Frame<'_>, ingress: u32, tables: &mut Tables, routes:
         Ok((_, (left, None))) => reason = left,
         Ok((packet, (sent, Some(order)))) => {
             ifindex = order.leaving.map_or(0, |leaving| leaving.ifindex);
-            let done = !sent.rewrites() || rewrite::carry_out(frame, &packet, &order, &tables.control).is_some();
+            let done = !sent.rewrites()
+                || completed(frame, &packet, tables)
+                    .and_then(|()| rewrite::carry_out(frame, &packet, &order, &tables.control))
+                    .is_some();
             if done {
                 reason = sent;
             }
@@ -73,6 +78,21 @@ pub fn forward(frame: &mut Frame<'_>, ingress: u32, tables: &mut Tables, routes:
         reason if reason.drops() => Verdict::Drop(reason),
         reason => Verdict::Send { ifindex, reason },
     }
+}
+
+/// Completes the checksum of a frame that was left as it came, for who takes checksums for complete.
+pub fn complete(frame: &mut Frame<'_>, ingress: u32, tables: &Tables) {
+    if tables.control.flags & HAS_CABLES != 0
+        && let Ok(packet) = packet::parse(frame.bytes(), ingress, tables)
+    {
+        // What cannot be completed is found out by whom it is for.
+        let _ = completed(frame, &packet, tables);
+    }
+}
+
+fn completed(frame: &mut Frame<'_>, packet: &packet::Packet, tables: &Tables) -> Option<()> {
+    let asks = tables.control.flags & HAS_CABLES != 0 && !packet.is_error;
+    if asks { complete::complete(frame, packet) } else { Some(()) }
 }
 
 #[cfg(test)]

@@ -50,6 +50,11 @@ pub enum Hop {
 pub trait Routes {
     /// The next hop.
     fn hop(&self, query: &Query) -> Hop;
+
+    /// Whether frames can leave by an interface. What cannot is left to the kernel before anything of it is changed.
+    fn leaves_by(&self, _ifindex: u32) -> bool {
+        true
+    }
 }
 
 impl<F: Fn(&Query) -> Hop> Routes for F {

@@ -304,3 +304,65 @@ fn a_frame_without_room_for_its_tunnel_is_dropped_as_a_fault() {
     let verdict = forward(&mut frame, 3, &mut bench.tables, &to_everywhere, NOW);
     assert_eq!(verdict, Verdict::Drop(Reason::DropFault));
 }
+
+#[test]
+fn a_checksum_that_was_left_to_a_card_is_completed_where_frames_come_by_cables() {
+    for (client, service, backend) in
+        [(CLIENT, SERVICE, "10.0.0.1:8080"), ("[2001:db8:9::1]:1024", "[2001:db8::1]:80", "[fd00::1]:8080")]
+    {
+        for (tcp, payload) in [(Some(SYN), 0), (Some(ACK), 1), (Some(ACK), 1399), (None, 7), (None, 512)] {
+            let mut bench = Bench::new(Settings { has_cables: true, ..Settings::default() });
+            let protocol = if tcp.is_some() { Protocol::Tcp } else { Protocol::Udp };
+            bench.serve(service, protocol, ServiceSettings::default(), &[backend]);
+            let left = Spec { payload, left_to_card: true, padding: 3, ..spec(client, service, tcp) };
+            assert!(fault(&left.build()).is_some());
+            let (verdict, out) = bench.forward(&left.build());
+            assert_eq!((verdict.reason(), fault(&out)), (Reason::SentForward, None), "{client} {tcp:?} {payload}");
+        }
+    }
+    let mut bench = nat();
+    let (_, out) = bench.forward(&Spec { left_to_card: true, ..spec(CLIENT, SERVICE, Some(SYN)) }.build());
+    assert!(fault(&out).is_some(), "what is wrong on a wire stays wrong");
+}
+
+#[test]
+fn an_answer_to_a_question_that_nobody_here_has_heard_makes_its_flow_while_tables_are_young() {
+    let members = ["10.0.0.1:8080", "10.0.0.2:8080"];
+    let mut before = Bench::new(Settings::default());
+    before.serve(SERVICE, Protocol::Tcp, ServiceSettings::default(), &members);
+    for port in 1024..1056 {
+        let client = format!("203.0.113.1:{port}");
+        let (_, out) = before.forward(&spec(&client, SERVICE, Some(SYN)).build());
+        let backend = format!("10.0.0.{}:8080", out[33]);
+        let other = format!("10.0.0.{}:8080", 3 - out[33]);
+        let mut after = Bench::new(Settings::default());
+        after.serve(SERVICE, Protocol::Tcp, ServiceSettings::default(), &members);
+        let answer = |from: &str| spec(from, &client, Some(ACK));
+        assert_eq!(after.reason(&answer(&backend)), Reason::PassNoService);
+        after.tables.adopts_until = (NOW + Duration::from_secs(60)).as_nanos();
+        assert_eq!(after.reason(&answer(&other)), Reason::PassNoService, "whom the client would not have got");
+        assert_eq!(after.reason(&answer(&backend)), Reason::SentReturn);
+        let (_, out) = after.forward(&spec(&client, SERVICE, Some(ACK)).build());
+        assert_eq!(format!("10.0.0.{}:8080", out[33]), backend);
+        assert_eq!(after.tables.service_tallies[0].flows, 0, "the flow goes on");
+    }
+}
+
+#[test]
+fn what_would_leave_where_nobody_can_is_the_kernels_as_it_came_and_an_answer_is_nobodys() {
+    struct Inside;
+    impl Routes for Inside {
+        fn hop(&self, query: &Query) -> Hop {
+            to_everywhere(query)
+        }
+
+        fn leaves_by(&self, _: u32) -> bool {
+            false
+        }
+    }
+    let mut bench = nat();
+    let frame = spec(CLIENT, SERVICE, Some(SYN)).build();
+    assert_eq!(bench.forward_by(&frame, &Inside), (Verdict::Pass(Reason::PassLocal), frame));
+    let answer = spec("10.0.0.1:8080", CLIENT, Some(ACK)).build();
+    assert_eq!(bench.forward_by(&answer, &Inside).0, Verdict::Drop(Reason::DropUnroutable));
+}

@@ -309,6 +309,12 @@ pub fn index_of(interface: &str) -> Option<u32> {
     rustix::net::netdevice::name_to_index(&socket, interface).ok()
 }
 
+/// The name of an interface of this network namespace.
+pub fn name_of(index: u32) -> Option<String> {
+    let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
+    rustix::net::netdevice::index_to_name(&socket, index).ok()
+}
+
 /// All that an error says, down to the kernel's word.
 pub fn reasons(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

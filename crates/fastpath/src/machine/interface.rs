@@ -150,15 +150,10 @@ impl Interface {
                 "the card joins segments (LRO), which are not what was sent any more: `ethtool -K {name} lro off`"
             ));
         }
-        if self.device.driver.as_deref() == Some("veth") {
-            if self.features.is_some_and(|features| !features.takes_frames()) {
-                concerns.push(
-                    "what XDP sends out here is lost, for the other end of this veth does not receive by NAPI: `ethtool -K INTERFACE gro on` there"
-                        .to_owned(),
-                );
-            }
+        let is_veth = self.device.driver.as_deref() == Some("veth");
+        if is_veth && self.features.is_some_and(|features| !features.takes_frames()) {
             concerns.push(
-                "for XDP, the other end of this veth has to finish checksums itself: `ethtool -K INTERFACE tx off` there; tc needs no such thing"
+                "XDP in the driver is not used here, for what it sends out is lost: the other end of this veth does not receive by NAPI (`ethtool -K INTERFACE gro on` there); tc and AF_XDP need no such thing"
                     .to_owned(),
             );
         }

@@ -114,8 +114,8 @@ fn what_stands_in_the_way_of_an_interface_is_said_with_what_to_do() {
     let concerns = |features| made.look(&answers(Some(features))).interfaces[0].concerns();
     let said = concerns(0b11);
     assert!(said[0].starts_with("`net.ipv4.conf.veth0.forwarding` is 0"), "{said:?}");
-    assert!(said[1].contains("gro on") && said[2].contains("tx off"), "{said:?}");
-    assert_eq!(concerns(0b111).len(), 2, "the other end receives by NAPI");
+    assert!(said[1].contains("gro on"), "{said:?}");
+    assert_eq!(concerns(0b111).len(), 1, "the other end receives by NAPI");
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rustix::net::xdp::{
     SocketAddrXdp, SocketAddrXdpFlags, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING,
@@ -23,8 +22,6 @@ const CHUNK: usize = 4096;
 const BUDGET: usize = 32;
 /// Frames that are given to the kernel's stack in a turn: it takes far longer than to forward them.
 const GIVEN: usize = 32;
-/// How long a queue is waited for that another socket had until now: the kernel takes a moment to let go of it.
-const BUSY: Duration = Duration::from_secs(1);
 
 /// Whether frames are copied between the card's memory and ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -78,6 +75,13 @@ pub enum PortError {
         /// Why.
         error: io::Error,
     },
+}
+
+impl PortError {
+    /// Whether another socket has the queue. The kernel takes a moment to let go of one that was closed just now.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, PortError::Refused { error, .. } if error.kind() == io::ErrorKind::ResourceBusy)
+    }
 }
 
 /// A port on a socket.
@@ -211,21 +215,14 @@ impl AfXdp {
 fn bound(socket: &OwnedFd, interface: u32, settings: &PortSettings) -> io::Result<Option<String>> {
     let bind = |flags| {
         let address = SocketAddrXdp::new(flags | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP, interface, settings.queue);
-        let began = Instant::now();
-        loop {
-            match bind(socket, &address) {
-                Err(rustix::io::Errno::BUSY) if began.elapsed() < BUSY => {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                bound => return bound.map_err(io::Error::from),
-            }
-        }
+        bind(socket, &address).map_err(io::Error::from)
     };
     match settings.copying {
         Copying::Always => bind(SocketAddrXdpFlags::XDP_COPY).map(|()| None),
         Copying::Never => bind(SocketAddrXdpFlags::XDP_ZEROCOPY).map(|()| None),
         Copying::AsNeeded => match bind(SocketAddrXdpFlags::XDP_ZEROCOPY) {
             Ok(()) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Err(error),
             Err(error) => {
                 bind(SocketAddrXdpFlags::XDP_COPY).map(|()| Some(format!("the driver cannot do without ({error})")))
             }

@@ -23,7 +23,7 @@ use std::os::fd::BorrowedFd;
 
 use outwork_engine::Time;
 
-use crate::forward::{Frame, Routes, Verdict, forward};
+use crate::forward::{Frame, Hop, Query, Routes, Verdict, complete, forward};
 use crate::tables::Tables;
 
 /// A frame in the memory of a port.
@@ -120,7 +120,7 @@ pub struct Pumped {
     pub sent: u64,
     /// Frames that were the kernel's to see to, and that it has.
     pub passed: u64,
-    /// Frames that there was no room for, or no port; or that were the kernel's, and it has not taken them.
+    /// Frames that there was no room for; or that were the kernel's, and it has not taken them.
     pub lost: u64,
 }
 
@@ -137,6 +137,8 @@ impl std::ops::AddAssign for Pumped {
 #[derive(Debug)]
 pub struct Pump<P> {
     ports: Vec<Lane<P>>,
+    /// The interfaces of them.
+    interfaces: Vec<u32>,
     /// What ports have done that are gone.
     gone: Pumped,
 }
@@ -149,16 +151,33 @@ struct Lane<P> {
     pumped: Pumped,
 }
 
+/// The ways that lead out by a port. What goes elsewhere is the kernel's.
+struct Ways<'a, R> {
+    routes: &'a R,
+    interfaces: &'a [u32],
+}
+
+impl<R: Routes> Routes for Ways<'_, R> {
+    fn hop(&self, query: &Query) -> Hop {
+        self.routes.hop(query)
+    }
+
+    fn leaves_by(&self, ifindex: u32) -> bool {
+        self.interfaces.contains(&ifindex)
+    }
+}
+
 impl<P: Port> Pump<P> {
     /// A pump between these ports. Several may be of one interface, one for each of its queues: frames leave by the first.
     pub fn new(ports: Vec<P>) -> Pump<P> {
-        let mut pump = Pump { ports: vec![], gone: Pumped::default() };
+        let mut pump = Pump { ports: vec![], interfaces: vec![], gone: Pumped::default() };
         ports.into_iter().for_each(|port| pump.add(port));
         pump
     }
 
     /// One more port.
     pub fn add(&mut self, port: P) {
+        self.interfaces.push(port.interface());
         self.ports.push(Lane { port, leaving: vec![], pumped: Pumped::default() });
     }
 
@@ -167,6 +186,7 @@ impl<P: Port> Pump<P> {
         let (gone, ports) =
             std::mem::take(&mut self.ports).into_iter().partition(|one| one.port.interface() == interface);
         self.ports = ports;
+        self.interfaces.retain(|one| *one != interface);
         let gone: Vec<Lane<P>> = gone;
         gone.into_iter().for_each(|lane| self.gone += lane.pumped);
     }
@@ -194,6 +214,8 @@ impl<P: Port> Pump<P> {
     /// When a port is gone. The others have had their turn.
     pub fn turn(&mut self, tables: &mut Tables, routes: &impl Routes, now: Time) -> io::Result<usize> {
         let (mut total, mut burst, mut fault) = (0, vec![], None);
+        let interfaces = std::mem::take(&mut self.interfaces);
+        let ways = Ways { routes, interfaces: &interfaces };
         for at in 0..self.ports.len() {
             burst.clear();
             let Some(lane) = self.ports.get_mut(at) else { continue };
@@ -203,7 +225,7 @@ impl<P: Port> Pump<P> {
             }
             lane.pumped.received += burst.len() as u64;
             for packet in burst.drain(..) {
-                self.forward(at, packet, tables, routes, now);
+                self.forward(at, packet, tables, &ways, now);
             }
         }
         for lane in self.ports.iter_mut().filter(|lane| !lane.leaving.is_empty()) {
@@ -217,6 +239,7 @@ impl<P: Port> Pump<P> {
                 lane.pumped.lost += 1;
             }
         }
+        self.interfaces = interfaces;
         fault.map_or(Ok(total), Err)
     }
 
@@ -229,6 +252,10 @@ impl<P: Port> Pump<P> {
             return lane.port.release(packet.chunk);
         };
         let verdict = forward(&mut frame, interface, tables, routes, now);
+        if let Verdict::Pass(_) = verdict {
+            // As if it had come in by a wire.
+            complete(&mut frame, interface, tables);
+        }
         let packet = Packet { start: frame.start() as u32, length: frame.bytes().len() as u32, ..packet };
         match verdict {
             Verdict::Send { ifindex, .. } if ifindex == interface => lane.leaving.push(packet),

@@ -19,19 +19,21 @@ struct Bench {
     free: Vec<u32>,
     waiting: VecDeque<Packet>,
     sent: Vec<Vec<u8>>,
+    given: Vec<Vec<u8>>,
     /// Frames that it sends at most in a burst.
     room: usize,
 }
 
 impl Bench {
     fn new(interface: u32, chunks: u32) -> Bench {
-        let (waiting, sent) = (VecDeque::new(), vec![]);
+        let (waiting, sent, given) = (VecDeque::new(), vec![], vec![]);
         Bench {
             interface,
             chunks: vec![vec![0; 2048]; chunks as usize],
             free: (0..chunks).collect(),
             waiting,
             sent,
+            given,
             room: 100,
         }
     }
@@ -76,6 +78,8 @@ impl Port for Bench {
     }
 
     fn give_back(&mut self, packet: Packet) -> bool {
+        let bytes = &self.chunks[packet.chunk as usize][packet.start as usize..][..packet.length as usize];
+        self.given.push(bytes.to_vec());
         self.free.push(packet.chunk);
         true
     }
@@ -138,13 +142,15 @@ fn what_finds_no_room_is_lost_and_counted_and_its_chunk_is_not() {
 }
 
 #[test]
-fn what_is_the_kernels_goes_back_to_it_and_what_leaves_by_no_port_is_lost() {
+fn what_is_the_kernels_goes_back_to_it_and_what_would_leave_by_no_port_goes_there_as_it_came() {
     let (mut tables, mut pump) = (tables(), Pump::new(vec![Bench::new(1, 8)]));
     pump.ports[0].port.receive(&question(1));
     pump.ports[0].port.receive(&frames::Spec::new(at("203.0.113.1:1"), at("198.51.100.9:53"), None).build());
     pump.turn(&mut tables, &routes, Time::from_secs(1)).unwrap();
-    assert_eq!(pump.pumped(), Pumped { received: 2, sent: 0, passed: 1, lost: 1 });
+    assert_eq!(pump.pumped(), Pumped { received: 2, sent: 0, passed: 2, lost: 0 });
     assert_eq!(pump.ports[0].port.free.len(), 8);
+    let not_ours = frames::Spec::new(at("203.0.113.1:1"), at("198.51.100.9:53"), None).build();
+    assert_eq!(pump.ports[0].port.given, [question(1), not_ours]);
 }
 
 #[test]

@@ -46,19 +46,32 @@ impl Userspace {
         &self.tables
     }
 
-    /// Has an interface give our frames to its sockets from now on, until [`Userspace::release`].
+    /// Tells a program whose frames are ours, before it has hold of an interface.
     ///
     /// # Errors
     /// When the kernel does not take it.
-    pub fn steer(&mut self, interface: &str, mut steering: Steering) -> Result<(), SteeringError> {
-        steering.steer(ours(&self.registry))?;
-        self.steerings.insert(interface.to_owned(), steering);
-        Ok(())
+    pub fn prepare(&self, steering: &mut Steering) -> Result<(), SteeringError> {
+        steering.steer(ours(&self.registry))
     }
 
-    /// Leaves all frames of an interface to the kernel.
-    pub fn release(&mut self, interface: &str) {
-        self.steerings.remove(interface);
+    /// Keeps telling the program of an interface whose frames are ours, until [`Userspace::release`].
+    pub fn keep(&mut self, interface: &str, steering: Steering) {
+        self.steerings.insert(interface.to_owned(), steering);
+    }
+
+    /// The program of an interface.
+    pub fn steering(&mut self, interface: &str) -> Option<&mut Steering> {
+        self.steerings.get_mut(interface)
+    }
+
+    /// For so long, answers of backends make flows whose questions went by tables that are gone.
+    pub fn adopt(&mut self, patience: std::time::Duration) {
+        self.tables.lock().adopts_until = (crate::Fastpath::kernel_time() + patience).as_nanos();
+    }
+
+    /// Leaves all frames of an interface to the kernel, once what was its program goes.
+    pub fn release(&mut self, interface: &str) -> Option<Steering> {
+        self.steerings.remove(interface)
     }
 }
 

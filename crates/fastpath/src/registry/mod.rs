@@ -21,8 +21,8 @@ use outwork_balance::Pool;
 use outwork_engine::Time;
 
 use crate::layout::{
-    Address, BY_SOURCE, Backend, Control, DENIES_V4, DENIES_V6, HAS_LINKS, HAS_RETURNS, KEEPS_KNOWN, Link, Service,
-    TAKES_NEW, Vip, Way,
+    Address, BY_SOURCE, Backend, Control, DENIES_V4, DENIES_V6, HAS_CABLES, HAS_LINKS, HAS_RETURNS, KEEPS_KNOWN, Link,
+    Service, TAKES_NEW, Vip, Way,
 };
 use crate::settings::{HashBy, Rate, ServiceSettings, Settings};
 use crate::tables::Prefix;
@@ -514,6 +514,7 @@ impl Registry {
             (DENIES_V6, self.denied.iter().any(|prefix| prefix.address().is_ipv6())),
             (HAS_RETURNS, self.entries.values().any(nat)),
             (HAS_LINKS, !self.links.is_empty()),
+            (HAS_CABLES, self.settings.has_cables),
         ];
         let flags = flags.into_iter().filter(|(_, set)| *set).fold(0, |flags, (flag, _)| flags | flag);
         let control = Control { flags, clock: self.control.clock, ..self.settings.control() };

@@ -1,7 +1,7 @@
 //! `bpf(2)`: elements of maps one by one and in batches, and programs run by hand.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::plain::{Plain, bytes_of, from_bytes};
 
@@ -13,6 +13,9 @@ const TEST_RUN: libc::c_int = 10;
 const OBJECT_INFO: libc::c_int = 15;
 const MAP_LOOKUP_BATCH: libc::c_int = 24;
 const MAP_DELETE_BATCH: libc::c_int = 27;
+const LINK_CREATE: libc::c_int = 28;
+const LINK_UPDATE: libc::c_int = 29;
+const LINK_DETACH: libc::c_int = 34;
 
 /// The part of `union bpf_attr` for single elements.
 #[repr(C)]
@@ -68,6 +71,16 @@ struct InfoAttr {
     object: u32,
     length: u32,
     info: u64,
+}
+
+/// The part of it for links: to make one, a program, an interface, `BPF_XDP` and how it runs; to change one, the link and a program; to take one off, the link.
+#[repr(C)]
+#[derive(Default)]
+struct LinkAttr {
+    first: u32,
+    second: u32,
+    kind: u32,
+    flags: u32,
 }
 
 /// Calls `bpf(2)`.
@@ -327,6 +340,43 @@ pub(crate) fn run_live(program: BorrowedFd<'_>, frame: &[u8], context: &[u8], co
     };
     // SAFETY: all that is pointed to is as long as is said, and lives through the call.
     unsafe { call(TEST_RUN, &mut attr) }.map(|_| ())
+}
+
+/// Has a program of XDP run on an interface for as long as the file is open, in the way that `flags` say (`XDP_FLAGS_*_MODE`).
+pub(crate) fn link(program: BorrowedFd<'_>, ifindex: u32, flags: u32) -> io::Result<OwnedFd> {
+    const XDP: u32 = 37;
+    let mut attr = LinkAttr { first: map(program), second: ifindex, kind: XDP, flags };
+    // SAFETY: this part of it points nowhere.
+    let file = unsafe { call(LINK_CREATE, &mut attr)? };
+    let file = i32::try_from(file).map_err(io::Error::other)?;
+    // SAFETY: the call has just opened it, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(file) })
+}
+
+/// Puts another program in the place of the one that a link holds, between two packets.
+pub(crate) fn relink(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkAttr { first: map(link), second: map(program), ..LinkAttr::default() };
+    // SAFETY: this part of it points nowhere.
+    unsafe { call(LINK_UPDATE, &mut attr) }.map(|_| ())
+}
+
+/// Takes a program off, whoever else has the link.
+pub(crate) fn unlink(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkAttr { first: map(link), ..LinkAttr::default() };
+    // SAFETY: this part of it points nowhere.
+    unsafe { call(LINK_DETACH, &mut attr) }.map(|_| ())
+}
+
+/// The interface that a link of XDP is on; 0 where that is gone.
+pub(crate) fn linked(link: BorrowedFd<'_>) -> io::Result<u32> {
+    // `struct bpf_link_info`: type, id, program, nothing, and of XDP the interface.
+    const XDP: u32 = 6;
+    let mut info = [0u32; 5];
+    let mut attr = InfoAttr { object: map(link), length: 20, info: info.as_mut_ptr() as u64 };
+    // SAFETY: `info` has the 20 octets that are said, and outlives the call.
+    unsafe { call(OBJECT_INFO, &mut attr)? };
+    let [kind, _, _, _, interface] = info;
+    if kind == XDP { Ok(interface) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 /// Waits until every program that runs now has ended (`membarrier(2)`: a grace period of RCU, under which programs run).

@@ -55,6 +55,8 @@ pub struct Tables {
     pub backend_tallies: Vec<BackendTally>,
     /// Packets by the number of a service.
     pub service_tallies: Vec<ServiceTally>,
+    /// Until then answers of backends make flows whose questions nobody here has heard: nanoseconds of the time that flows are dated by.
+    pub adopts_until: u64,
     round: Round,
 }
 
@@ -97,6 +99,7 @@ impl Tables {
             tallies: vec![Tally::default(); Reason::ALL.len()],
             backend_tallies: vec![BackendTally::default(); backends],
             service_tallies: vec![ServiceTally::default(); services],
+            adopts_until: 0,
             round: Round::default(),
         }
     }

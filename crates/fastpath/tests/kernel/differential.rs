@@ -197,9 +197,14 @@ const EVERYWHERE_V6: [&str; 8] = [
     "[fd01::9]:9000",
 ];
 
+/// XDP completes what was left to a card.
+fn settings_of(tier: Tier) -> Settings {
+    Settings { has_cables: matches!(tier, Tier::Xdp(_)), ..settings() }
+}
+
 impl Pair {
     fn new(site: &Site, tier: Tier) -> Pair {
-        let settings = settings();
+        let settings = settings_of(tier);
         let (registry, begin) = Registry::new(settings);
         let mut tables = Tables::new(&settings.sizes);
         begin.iter().for_each(|write| tables.apply(write).unwrap());
@@ -365,6 +370,8 @@ fn from_client(rng: &mut Rng, tagged: bool) -> Spec {
     spec.hops = [255, 2, 1, 0].get(rng.below(20) as usize).copied().unwrap_or(64);
     spec.class = [0, 0, 0xb8, 3][rng.below(4) as usize];
     spec.unsummed = !tcp && rng.chance(0.3);
+    // tc is told by the kernel.
+    spec.left_to_card = tagged && rng.chance(0.3);
     spec.padding = [0, 0, 0, 17][rng.below(4) as usize];
     spec.fragment = [0, 0x2000, 0x00b9].get(rng.below(20) as usize).copied().unwrap_or(0x4000);
     if spec.payload + spec.padding > 1460 {

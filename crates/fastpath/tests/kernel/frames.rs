@@ -23,6 +23,8 @@ pub(crate) struct Spec {
     pub(crate) class: u8,
     /// UDP without a checksum.
     pub(crate) unsummed: bool,
+    /// A checksum of the pseudo header alone, as it is left to cards.
+    pub(crate) left_to_card: bool,
     /// Octets after the packet.
     pub(crate) padding: usize,
     /// The field of IPv4's header with flags and offset.
@@ -40,6 +42,7 @@ impl Spec {
             hops: 64,
             class: 0,
             unsummed: false,
+            left_to_card: false,
             padding: 0,
             fragment: 0x4000,
         }
@@ -68,8 +71,13 @@ impl Spec {
             }
         };
         segment.extend(payload);
-        if !self.unsummed {
-            let sum = match pseudo(self.from.ip(), self.to.ip(), if self.tcp.is_some() { 6 } else { 17 }, &segment) {
+        let protocol = if self.tcp.is_some() { 6 } else { 17 };
+        if self.left_to_card {
+            let nothing = vec![0; segment.len()];
+            let sum = !pseudo(self.from.ip(), self.to.ip(), protocol, &nothing);
+            segment[check..check + 2].copy_from_slice(&sum.to_be_bytes());
+        } else if !self.unsummed {
+            let sum = match pseudo(self.from.ip(), self.to.ip(), protocol, &segment) {
                 0 if self.tcp.is_none() => 0xffff,
                 sum => sum,
             };

@@ -50,10 +50,11 @@ fn pumped(site: &Site, mode: Mode, work: impl FnOnce() + Send) -> Pumped {
                 let port_settings = PortSettings { frames: 1024, copying: Copying::Always, ..PortSettings::default() };
                 let (mut ports, mut steered) = (vec![], vec![]);
                 for interface in ["c0", "b1", "b2", "b3"] {
-                    let mut steering = Steering::attach(interface, mode, 64).unwrap();
+                    let mut steering = Steering::load(64).unwrap();
                     let port = AfXdp::open(interface, &port_settings).unwrap();
                     steering.steer(ours.iter().copied()).unwrap();
                     steering.give(0, &port).unwrap();
+                    steering.attach(interface, mode).unwrap();
                     ports.push(port);
                     steered.push(steering);
                 }
@@ -111,6 +112,8 @@ fn a_port_copies_where_the_driver_cannot_do_without_and_says_so() {
     lab.within("here", || {
         let port = AfXdp::open("h0", &PortSettings::default()).unwrap();
         assert!(port.copied_because().unwrap().contains("the driver cannot do without"), "{:?}", port.copied_because());
+        let busy = AfXdp::open("h0", &PortSettings::default()).unwrap_err();
+        assert!(busy.is_busy(), "who has the queue is not waited for: {busy}");
         drop(port);
         let never = PortSettings { copying: Copying::Never, ..PortSettings::default() };
         let error = AfXdp::open("h0", &never).unwrap_err();

@@ -83,10 +83,11 @@ fn a_tag_is_changed_for_that_of_the_other_side(tier: Tier, way: Way, out: Option
 
     let mut from = lab.within("client", || AfXdp::open("eth0", &port()).unwrap());
     let (mut to, _steering) = lab.within("backend", || {
-        let mut steering = Steering::attach("eth0", Mode::Native, 64).unwrap();
+        let mut steering = Steering::load(64).unwrap();
         let to = AfXdp::open("eth0", &port()).unwrap();
         steering.steer([vip, Vip::new(backend, Protocol::Udp)]).unwrap();
         steering.give(0, &to).unwrap();
+        steering.attach("eth0", Mode::Native).unwrap();
         (to, steering)
     });
     for (tag, arrives) in [(Some(7), true), (Some(0x6007), true), (Some(8), false), (None, true), (Some(0x6000), true)]

@@ -1,5 +1,6 @@
 //! The proxy in this process: pools, what looks after them, listeners of layer 4, and what the kernel passes on for them.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,8 +191,14 @@ impl Proxy {
     }
 
     /// Lets go of what another process is to have: programs and tables of the kernel.
-    pub(super) fn release(&self) {
-        self.accelerator.leave();
+    /// Programs that give frames to ports of user space are held by what this returns, until the other has them.
+    pub(super) fn release(&self) -> Vec<OwnedFd> {
+        self.accelerator.leave()
+    }
+
+    /// Takes what the process before this one has let go of so.
+    pub(super) fn inherit(&self, left: Vec<OwnedFd>) {
+        self.accelerator.inherit(left);
     }
 
     /// Accepts no more connections, and lets those that are open end.

@@ -49,7 +49,7 @@ enum Word {
     Ready,
     /// From it: there is.
     Refused(String),
-    /// To it: the data directory is free.
+    /// To it: the data directory is free. With it come programs that give frames to ports of user space, which wait for new ones.
     Released,
     /// From it: it serves.
     Serving,
@@ -139,11 +139,12 @@ impl Takeover {
         }
     }
 
-    /// Says that nothing hinders this process any longer, and waits until the data directory is free.
-    pub(super) fn ready(&self) -> anyhow::Result<()> {
+    /// Says that nothing hinders this process any longer, and waits until the data directory is free. Gives the programs on interfaces that
+    /// are left to this process.
+    pub(super) fn ready(&self) -> anyhow::Result<Vec<OwnedFd>> {
         say(&self.0, &Word::Ready, &[])?;
         match hear(&self.0, SERVING)? {
-            (Word::Released, _) => Ok(()),
+            (Word::Released, files) => Ok(files),
             (word, _) => bail!("the process before this one said {word:?} in place of letting go"),
         }
     }
@@ -265,21 +266,22 @@ impl Upgrade {
         }
     }
 
-    /// Lets the successor have what this process had, all of which has to be free by now, and returns once it serves.
-    pub(super) fn succeed_by(&self, heir: Heir) -> anyhow::Result<()> {
+    /// Lets the successor have what this process had, all of which has to be free by now, and returns once it serves. `left` are programs on interfaces that are for it.
+    pub(super) fn succeed_by(&self, heir: Heir, left: &[OwnedFd]) -> anyhow::Result<()> {
         let own = "/proc/self/exe";
-        if let Err(error) = self.wait_for(heir) {
+        if let Err(error) = self.wait_for(heir, left) {
             tracing::error!(
                 error = format!("{error:#}"),
                 "the upgrade has failed; the program before it is started again"
             );
-            self.wait_for(self.start(own.into())?).context("nor does the program before it come to serve")?;
+            self.wait_for(self.start(own.into())?, left).context("nor does the program before it come to serve")?;
         }
         Ok(())
     }
 
-    fn wait_for(&self, mut heir: Heir) -> anyhow::Result<()> {
-        let serves = say(&heir.line, &Word::Released, &[]).and_then(|()| match hear(&heir.line, SERVING)? {
+    fn wait_for(&self, mut heir: Heir, left: &[OwnedFd]) -> anyhow::Result<()> {
+        let files: Vec<_> = left.iter().map(AsFd::as_fd).collect();
+        let serves = say(&heir.line, &Word::Released, &files).and_then(|()| match hear(&heir.line, SERVING)? {
             (Word::Serving, _) => Ok(()),
             (Word::Refused(why), _) => Err(anyhow!(why)),
             (word, _) => bail!("the other process said {word:?} in place of serving"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
+use super::listeners::passed;
 use super::{items, rows};
 use crate::cli::Global;
 use crate::cli::backends::{BackendsCommand, Drain, Eject, Which};
@@ -73,6 +74,10 @@ fn backends_of(out: &mut impl Write, pool: &Json) -> io::Result<()> {
     if ranked {
         columns.insert(2, ">PRIORITY");
     }
+    let is_passed = items(&pool["backends"]).iter().any(|backend| backend["passed"].is_object());
+    if is_passed {
+        columns.push("PASSED ON BY A TIER");
+    }
     let empty = match items(&pool["names"]).iter().any(|name| name["addresses"] == 0) {
         true => "it has no backends: their names stand for no address that is known",
         false => "it has no backends",
@@ -93,6 +98,7 @@ fn backends_of(out: &mut impl Write, pool: &Json) -> io::Result<()> {
         if ranked {
             cells.insert(2, count("priority"));
         }
+        cells.extend(is_passed.then(|| passed(&backend["passed"])));
         cells
     })
 }

@@ -1,5 +1,7 @@
 //! `outwork listeners`.
 
+use serde_json::Value as Json;
+
 use super::rows;
 use crate::cli::Global;
 use crate::client::Client;
@@ -12,8 +14,19 @@ pub(crate) fn listeners(global: &Global) -> anyhow::Result<()> {
     if global.json {
         return print_json(&answer);
     }
-    let columns =
-        ["LISTENER", "ADDRESS", "PROTOCOL", "POOL", ">OPEN", ">TOTAL", ">REFUSED", ">RECEIVED", ">SENT", "BY"];
+    let columns = [
+        "LISTENER",
+        "ADDRESS",
+        "PROTOCOL",
+        "POOL",
+        ">OPEN",
+        ">TOTAL",
+        ">REFUSED",
+        ">RECEIVED",
+        ">SENT",
+        "BY",
+        "PASSED ON BY A TIER",
+    ];
     rows(&mut anstream::stdout(), &columns, &answer, "no listeners of layer 4", |listener| {
         let own = |name: &str| cell(&listener[name]);
         let amount = |name: &str| bytes(listener[name].as_f64().unwrap_or_default());
@@ -32,7 +45,17 @@ pub(crate) fn listeners(global: &Global) -> anyhow::Result<()> {
             amount("received"),
             amount("sent"),
             own("forwarding"),
+            passed(&listener["passed"]),
         ]
     })?;
     Ok(())
+}
+
+/// What a tier has passed on, of which sockets know nothing.
+pub(super) fn passed(passed: &Json) -> String {
+    let amount = |name: &str| passed[name].as_f64().unwrap_or_default();
+    match passed.is_object() {
+        true => format!("{} flows, {} packets, {}", amount("flows"), amount("packets"), bytes(amount("bytes"))),
+        false => "-".to_owned(),
+    }
 }

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use outwork_net::testing::Namespace;
@@ -34,6 +35,16 @@ fn run(namespace: &Namespace, program: &str, words: &[&str]) {
 impl Rooms {
     /// The rooms, with servers in them and nobody who balances yet.
     fn new() -> Rooms {
+        let rooms = Rooms::plain();
+        for room in rooms.far_ends() {
+            // XDP sees frames as the wire has them, and what it sends to a veth arrives where somebody receives by NAPI.
+            run(room, "ethtool", &["-K", "eth0", "tx", "off", "gro", "on"]);
+        }
+        rooms
+    }
+
+    /// The same with cables as the kernel makes them: checksums are left to cards that are none, and nobody receives by NAPI.
+    fn plain() -> Rooms {
         let site = Site::new("");
         let room = |name: &str, interface: &str, net: &str| {
             let namespace = site.lab.namespace(name);
@@ -41,8 +52,6 @@ impl Rooms {
             namespace.ip(&format!("addr add {net}.2/24 dev eth0"));
             namespace.ip(&format!("route add default via {net}.1"));
             site.server.ip(&format!("addr add {net}.1/24 dev {interface}"));
-            // XDP sees frames as the wire has them, and what it sends to a veth arrives where somebody receives by NAPI.
-            run(&namespace, "ethtool", &["-K", "eth0", "tx", "off", "gro", "on"]);
             namespace
         };
         let client = room("client", "c0", "10.9.0");
@@ -52,6 +61,10 @@ impl Rooms {
         site.server.ip(&format!("addr add {}/32 dev lo", VIP.trim_end_matches(":80")));
         run(&site.server, "sysctl", &["-qw", "net.ipv4.ip_forward=1"]);
         Rooms { site, client, backends }
+    }
+
+    fn far_ends(&self) -> impl Iterator<Item = &Namespace> {
+        [&self.client].into_iter().chain(&self.backends)
     }
 
     /// Configures a listener of each protocol, with more of the section that is about acceleration, by all interfaces.
@@ -82,14 +95,20 @@ impl Rooms {
 
     /// A connection from an address, and which backend it leads to, which sees that address.
     fn connect(&self, source: u8) -> (TcpStream, u8) {
-        let own = self.be(source);
+        let (stream, met, seen) = self.connect_somehow(source);
+        assert_eq!(seen, source, "the backend sees 10.9.0.{source}");
+        (stream, met)
+    }
+
+    /// The same, with the last octet of the address that the backend sees.
+    fn connect_somehow(&self, source: u8) -> (TcpStream, u8, u8) {
+        self.be(source);
         let address: SocketAddr = VIP.parse().unwrap();
         let mut stream = self.client.run(|| TcpStream::connect_timeout(&address, PATIENCE)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut hello = [0; 2];
         stream.read_exact(&mut hello).unwrap();
-        assert_eq!(hello[1], source, "the backend sees {own}");
-        (stream, hello[0])
+        (stream, hello[0], hello[1])
     }
 
     /// Asks by a datagram from an address until somebody answers.
@@ -117,6 +136,20 @@ impl Rooms {
     /// Which backends connections from all addresses lead to.
     fn met(&self) -> BTreeSet<u8> {
         SOURCES.map(|source| self.connect(source).1).collect()
+    }
+
+    /// What is said of the listener of streams.
+    fn rule(&self) -> serde_json::Value {
+        self.site.json(&["rules"])[0].clone()
+    }
+
+    /// Waits until that listener has a tier.
+    fn wait_for_tier(&self, word: &str) {
+        wait_for(
+            word,
+            || format!("{}\n{}", self.rule(), self.site.log()),
+            || (self.rule()["tier"] == word).then_some(()),
+        );
     }
 
     /// Cuts a backend off, and waits until that is known.
@@ -237,6 +270,15 @@ fn serves(tiers: &str, word: &str) {
         },
     );
     assert!(counted.contains("stream") && counted.contains("10.2.1.2:80"), "{counted}");
+    let listener = rooms.site.json(&["listeners"])[0].clone();
+    let passed = |one: &serde_json::Value| one["passed"]["packets"].as_u64().is_some_and(|packets| packets > 10);
+    assert!(passed(&listener) && listener["passed"]["flows"].as_u64().is_some_and(|flows| flows > 5), "{listener}");
+    let pool = rooms.site.json(&["backends", "list", "tcp"])[0].clone();
+    assert!(pool["backends"].as_array().unwrap().iter().all(passed), "{pool}");
+    for words in [&["listeners"][..], &["backends", "list", "tcp"]] {
+        let shown = rooms.site.admin(words);
+        assert!(shown.contains("PASSED ON BY A TIER") && shown.contains(" flows, "), "{shown}");
+    }
     // Who forwards on whole frames says by which interface they came.
     let is_of_ports = word.starts_with("af_xdp");
     let received =
@@ -434,6 +476,175 @@ fn a_frame_of_user_space_that_is_the_kernels_after_all_comes_to_the_sockets_of_t
         },
     );
     assert!(passed.contains("af_xdp-native"), "{passed}");
+}
+
+#[test]
+fn cables_as_the_kernel_makes_them_lose_nothing_of_what_sockets_of_af_xdp_pass_on() {
+    let mut rooms = Rooms::plain();
+    rooms.configure("tiers = ['af_xdp', 'tc']");
+    rooms.site.start();
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    let asked: BTreeSet<u8> = SOURCES.map(|source| rooms.ask(source)).collect();
+    assert_eq!(asked, BTreeSet::from([0, 1]));
+    let (mut stream, _) = rooms.connect(10);
+    exchange(&mut stream, 300_000);
+    assert_eq!(rooms.rule()["tier"], "af_xdp-native");
+}
+
+#[test]
+fn xdp_is_not_taken_where_it_would_lose_packets_until_it_would_not_and_everybody_is_told() {
+    let mut rooms = Rooms::plain();
+    rooms.configure("tiers = ['xdp', 'tc']");
+    rooms.site.start();
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    let rule = rooms.rule();
+    let is_said = |text: &str| text.contains("xdp-native") && text.contains("gro on");
+    let reasons = rule["reasons"].as_array().unwrap();
+    assert_eq!(rule["tier"], "tc", "{rule}");
+    assert!(reasons.iter().any(|one| one["reason"] == "fallback" && is_said(&one["detail"].to_string())), "{rule}");
+    let told = rooms.site.json(&["tiers"]);
+    let own = told["interfaces"].as_array().unwrap().iter().find(|one| one["name"] == "c0").unwrap().clone();
+    assert!(is_said(&own["tried"].to_string()), "{own}");
+    let log = rooms.site.log();
+    assert!(log.lines().any(|line| line.contains("WARN") && is_said(line)), "{log}");
+
+    // Other ends that receive by NAPI lose nothing, though they leave checksums to cards that are none.
+    rooms.far_ends().for_each(|room| run(room, "ethtool", &["-K", "eth0", "gro", "on"]));
+    rooms.wait_for_tier("xdp-native");
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    let asked: BTreeSet<u8> = SOURCES.map(|source| rooms.ask(source)).collect();
+    assert_eq!(asked, BTreeSet::from([0, 1]));
+    exchange(&mut rooms.connect(10).0, 300_000);
+
+    // One of them that does not is enough, and there is no other tier.
+    rooms.configure("tiers = ['xdp']");
+    rooms.site.admin(&["reload"]);
+    rooms.wait_for_tier("xdp-native");
+    run(&rooms.backends[1], "ethtool", &["-K", "eth0", "gro", "off"]);
+    rooms.wait_for_tier("application");
+    let reason = rooms.rule()["reasons"][0].clone();
+    assert!(reason["reason"] == "tier" && is_said(&reason["detail"].to_string()), "{reason}");
+    let (mut stream, _, seen) = rooms.connect_somehow(10);
+    exchange(&mut stream, 5_000);
+    assert_eq!(seen, 1, "sockets serve");
+}
+
+#[test]
+fn what_is_for_a_backend_that_no_port_leads_to_is_served_by_sockets_and_rules_say_so() {
+    let mut rooms = Rooms::new();
+    let among = |interfaces: &str| rooms.configure_alone(&format!("interfaces = [{interfaces}]\ntiers = ['af_xdp']"));
+    among("'c0', 'b1'");
+    rooms.site.start();
+    let mut met = BTreeSet::new();
+    for source in SOURCES {
+        let (mut stream, who, seen) = rooms.connect_somehow(source);
+        exchange(&mut stream, 5_000);
+        met.insert((who, seen == source));
+    }
+    assert_eq!(met, BTreeSet::from([(0, true), (1, false)]), "{}", rooms.site.log());
+    let says = |rule: &serde_json::Value, reason: &str| {
+        let reasons = rule["reasons"].as_array().unwrap().clone();
+        let is_it = |one: &serde_json::Value| {
+            let detail = one["detail"].as_str().unwrap();
+            one["reason"] == reason && detail.contains("10.2.2.2:80 is reached by b2, which has no port")
+        };
+        assert!(reasons.iter().any(is_it), "{rule}");
+    };
+    let rule = rooms.rule();
+    assert_eq!(rule["tier"], "af_xdp-native", "{rule}");
+    says(&rule, "port");
+
+    rooms.site.configure(&format!(
+        "[[proxy.listener]]\nname = 'stream'\naddress = ['{VIP}']\npool = 'tcp'\nforwarding = 'nat'\n\
+         [proxy.pool.tcp]\npolicy = 'ip_hash'\nbackend = [{{ url = 'tcp://10.2.2.2:80' }}]\n\
+         [proxy.acceleration]\ninterfaces = ['c0', 'b1']\ntiers = ['af_xdp']\n"
+    ));
+    // What leaves by a reload goes on for a while, and by a port.
+    rooms.site.terminate();
+    rooms.site.start();
+    let rule = rooms.rule();
+    assert_eq!(rule["tier"], "application", "{rule}");
+    says(&rule, "tier");
+    let (mut stream, who, seen) = rooms.connect_somehow(10);
+    exchange(&mut stream, 5_000);
+    assert_eq!((who, seen), (1, 1), "{}", rooms.site.log());
+}
+
+#[test]
+fn streams_that_talk_all_the_time_live_through_reloads_that_open_ports_anew_and_through_an_upgrade() {
+    let mut rooms = Rooms::new();
+    rooms.configure("tiers = ['af_xdp']");
+    rooms.site.start();
+    let streams: Vec<TcpStream> = SOURCES.map(|source| rooms.connect(source).0).collect();
+    let (ends, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for mut stream in streams {
+            let (ends, rounds) = (&ends, &rounds);
+            scope.spawn(move || {
+                while !ends.load(Ordering::Relaxed) {
+                    exchange(&mut stream, 3_000);
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+                exchange(&mut stream, 3_000);
+            });
+        }
+        let end = end_with(&ends);
+        let talk = || {
+            let before = rounds.load(Ordering::Relaxed);
+            let have_talked = || (rounds.load(Ordering::Relaxed) > before + 100).then_some(());
+            wait_for("streams to talk", || rooms.site.log(), have_talked);
+        };
+        for frames in [1024, 2048, 512] {
+            talk();
+            rooms.configure(&format!("tiers = ['af_xdp']\naf_xdp = {{ frames = {frames} }}"));
+            rooms.site.admin(&["reload"]);
+        }
+        talk();
+        rooms.site.admin(&["upgrade"]);
+        talk();
+        drop(end);
+    });
+    assert_eq!(rooms.rule()["tier"], "af_xdp-native", "{}", rooms.site.log());
+}
+
+/// Ends what waits for it, though the test fails.
+fn end_with(ends: &AtomicBool) -> impl Drop {
+    struct End<'a>(&'a AtomicBool);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    End(ends)
+}
+
+#[test]
+fn what_could_not_be_had_is_tried_once_a_reload_says_it_otherwise() {
+    let mut rooms = Rooms::new();
+    rooms.configure("tiers = ['af_xdp', 'tc']\naf_xdp = { copy = 'zero_copy' }");
+    rooms.site.start();
+    assert_eq!(rooms.rule()["tier"], "tc");
+    rooms.configure("tiers = ['af_xdp', 'tc']");
+    rooms.site.admin(&["reload"]);
+    assert_eq!(rooms.rule()["tier"], "af_xdp-native", "{}", rooms.site.log());
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+}
+
+#[test]
+fn a_tier_is_taken_once_what_was_in_its_way_is_mended() {
+    let mut rooms = Rooms::new();
+    let (plain, file_system) = (tempfile::tempdir().unwrap(), FileSystem::new());
+    let pins = plain.path().join("pins");
+    std::os::unix::fs::symlink(plain.path(), &pins).unwrap();
+    rooms.configure(&format!("tiers = ['tc']\npins = '{}'", pins.display()));
+    rooms.site.start();
+    let rule = rooms.rule();
+    assert!(rule["tier"] == "application" && rule.to_string().contains("not on a BPF file system"), "{rule}");
+    std::fs::remove_file(&pins).unwrap();
+    std::os::unix::fs::symlink(file_system.path(), &pins).unwrap();
+    rooms.wait_for_tier("tc");
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    rooms.site.terminate();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The routes of acceleration under `/api/v1/proxy`, and what they tell.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -138,7 +139,7 @@ pub struct RuleView {
     path: &'static str,
     /// The tier that it has now: `xdp-native`, `tc` and so on, or `application`.
     tier: String,
-    /// What keeps it from the fast path; of one that is for it, why it is not on it now.
+    /// What keeps it from the fast path; of one that is for it, why it is not on it now, not by the tier that comes first, or not to all of its backends.
     reasons: Vec<ReasonView>,
 }
 
@@ -326,6 +327,15 @@ impl AccelerationView {
     }
 }
 
+/// What an interface says of itself, and what is so of how it is held.
+fn concerns(interface: &Interface, attached: Option<&Taken>) -> Vec<String> {
+    let mut concerns = if interface.is_loopback { Vec::new() } else { interface.concerns() };
+    let further = attached.iter().flat_map(|one| &one.concerns);
+    let further: Vec<String> = further.filter(|concern| !concerns.contains(concern)).cloned().collect();
+    concerns.extend(further);
+    concerns
+}
+
 impl InterfaceView {
     fn of(interface: &Interface, status: &Status) -> InterfaceView {
         let attached: Option<&Taken> = status.attached.iter().find(|one| one.interface == interface.name);
@@ -366,7 +376,7 @@ impl InterfaceView {
             copied_because: queues.and_then(|queues| queues.because.clone()),
             tried: skipped.chain(tried).chain(failed).collect(),
             stays: attached.is_some_and(|one| one.stays),
-            concerns: if interface.is_loopback { Vec::new() } else { interface.concerns() },
+            concerns: concerns(interface, attached),
         }
     }
 }
@@ -402,6 +412,20 @@ impl RuleView {
                     .unwrap_or_else(|| "no program is on an interface yet".to_owned()),
             };
             reasons.push(ReasonView { reason: "tier", detail });
+        }
+        if is_on_it {
+            let skipped = status.skipped.iter().map(|(tier, why)| format!("{tier}: {why}"));
+            let mut tried: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+            for one in &status.attached {
+                one.tried.iter().for_each(|(tier, why)| tried.entry((tier, why)).or_default().push(&one.interface));
+            }
+            let tried = tried.into_iter().map(|((tier, why), names)| format!("{tier} on {}: {why}", names.join(", ")));
+            let failed = status.failed.iter().map(|(name, why)| format!("{name}: {why}"));
+            let reason = |reason| move |detail| ReasonView { reason, detail };
+            reasons.extend(skipped.chain(tried).map(reason("fallback")));
+            reasons.extend(failed.map(reason("interface")));
+            let partly = own.iter().filter_map(|(vip, _)| status.partly.get(vip));
+            reasons.extend(partly.cloned().map(reason("port")));
         }
         RuleView {
             rule: rule.name.clone(),

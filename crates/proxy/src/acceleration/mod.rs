@@ -2,15 +2,19 @@
 //!
 //! - [`rules`]: what is for the fast path, and what keeps the others from it.
 //! - `plan`: what a configuration wants, made ready.
-//! - `work`: the thread that owns programs and ports; `held`: what it holds.
+//! - `work`: the thread that owns programs and ports; `held`: what it holds; `outlets`: backends that no port leads to.
+//! - `cables`: interfaces of veth, and what is lost there.
 //! - `ports`: interfaces whose frames come into user space; `pump`: the thread that forwards them.
-//! - [`metrics`]: what it counts. [`api`]: its routes under the admin API.
+//! - [`metrics`]: what it counts; `figures`, of that what is told of listeners and backends. [`api`]: its routes under the admin API.
 //!
 //! Sockets listen beside it in any case, and serve whatever programs leave to the kernel.
 
 pub mod api;
+mod cables;
+pub(crate) mod figures;
 mod held;
 pub mod metrics;
+mod outlets;
 mod plan;
 mod ports;
 mod pump;
@@ -18,12 +22,14 @@ pub mod rules;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use outwork_fastpath::Vip;
 use outwork_fastpath::machine::{Answers, Machine, Roots};
+use outwork_fastpath::port::steering::Hold;
 use parking_lot::Mutex;
 
 use crate::config::Proxy;
@@ -63,6 +69,8 @@ struct Status {
     served: BTreeSet<Vip>,
     /// What it does not, and why.
     refused: BTreeMap<Vip, String>,
+    /// What it serves but for some backends, and why.
+    partly: BTreeMap<Vip, String>,
 }
 
 /// What the thread and those who ask have in common.
@@ -71,9 +79,20 @@ struct Shared {
     metrics: Arc<FastpathMetrics>,
     orders: Mutex<Vec<Order>>,
     status: Mutex<Status>,
+    /// Programs on interfaces that go from process to process: what the one before has left, and what is left to the next.
+    holds: Mutex<Vec<Hold>>,
 }
 
 impl Shared {
+    /// Takes off what nobody takes over: it would be in the way of every other program.
+    fn end_holds(&self) {
+        for hold in self.holds.lock().drain(..) {
+            if let Err(error) = hold.end() {
+                tracing::debug!(%error, "a program of the process before this one is gone already");
+            }
+        }
+    }
+
     /// Counts interfaces by the tier that they have.
     fn count_interfaces(&self, attached: &[Taken]) {
         for tier in Got::WORDS {
@@ -123,6 +142,7 @@ impl Accelerator {
             metrics: Arc::default(),
             orders: Mutex::default(),
             status: Mutex::default(),
+            holds: Mutex::default(),
         };
         Arc::new(Accelerator {
             shared: Arc::new(shared),
@@ -158,6 +178,7 @@ impl Accelerator {
         let mut thread = self.thread.lock();
         if thread.is_none() {
             if !plan.is_wanted() {
+                self.shared.end_holds();
                 return Ok(());
             }
             let work = Work::new(Arc::clone(&self.shared));
@@ -177,9 +198,16 @@ impl Accelerator {
         self.shared.pools.shared().pulse.beat();
     }
 
-    /// Goes, and leaves programs and tables of the kernel to the process that comes next. Ports of user space close.
-    pub fn leave(&self) {
+    /// Takes what another process has left, before the first configuration is taken up.
+    pub fn inherit(&self, left: Vec<OwnedFd>) {
+        *self.shared.holds.lock() = left.into_iter().filter_map(|file| Hold::of(file).ok()).collect();
+    }
+
+    /// Goes, and leaves programs and tables of the kernel to the process that comes next. Ports of user space close; what gave them frames is for that process, too, and
+    /// drops those until it has it. Who keeps it from being dropped meanwhile lets go once the other serves.
+    pub fn leave(&self) -> Vec<OwnedFd> {
         self.end(Order::Leave);
+        self.shared.holds.lock().drain(..).map(Hold::into_file).collect()
     }
 
     /// Takes programs off the interfaces.

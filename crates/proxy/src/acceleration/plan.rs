@@ -40,6 +40,27 @@ impl Step {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 
+    /// Whether what keeps one from being had may not keep the other: it is said otherwise, or does without interfaces.
+    pub(super) fn may_mend(&self, old: &Step) -> bool {
+        match (self, old) {
+            (Step::Kernel(new), Step::Kernel(old)) => old.iter().any(|(name, ways)| new.get(name) != Some(ways)),
+            (
+                Step::AfXdp { interfaces, modes, settings },
+                Step::AfXdp { interfaces: had, modes: old_modes, settings: old },
+            ) => modes != old_modes || settings != old || had.iter().any(|name| !interfaces.contains(name)),
+            (new, old) => new != old,
+        }
+    }
+
+    /// The interfaces that it is about.
+    pub(super) fn interfaces(&self) -> Vec<&str> {
+        match self {
+            Step::Kernel(interfaces) => interfaces.keys().map(String::as_str).collect(),
+            Step::AfXdp { interfaces, .. } => interfaces.iter().map(String::as_str).collect(),
+            Step::Dpdk(_) => Vec::new(),
+        }
+    }
+
     /// What it is called where it cannot be had.
     pub(super) fn word(&self) -> &'static str {
         match self {
@@ -86,19 +107,26 @@ impl Plan {
             let names = made.flat_map(|(_, functions)| functions.made.iter().filter_map(|one| one.interface.clone()));
             interfaces.extend(names.map(|name| (name, wanted.tier)));
         }
-        let steps = acceleration.steps().into_iter().map(|(side, tiers)| match side {
+        let sides = acceleration.steps();
+        // Behind the driver there is no way back to the kernel: what has another way does not take that one unasked.
+        let has_other = |at: usize| sides.iter().skip(at + 1).any(|(side, _)| *side == Side::Kernel);
+        let steps = sides.iter().enumerate().map(|(at, (side, tiers))| match side {
             Side::Kernel => Step::Kernel(
                 interfaces
                     .iter()
                     .map(|(name, own)| {
-                        let tiers = own.iter().chain(&tiers).copied();
+                        let tiers = own.iter().chain(tiers).copied();
                         (name.clone(), acceleration.ways(tiers))
                     })
                     .collect(),
             ),
             Side::AfXdp => Step::AfXdp {
                 interfaces: interfaces.iter().map(|(name, _)| name.clone()).collect(),
-                modes: acceleration.steering_modes(),
+                modes: {
+                    let modes = acceleration.steering_modes();
+                    let unasked = |mode: &Mode| *mode == Mode::Skb && modes.len() > 1 && has_other(at);
+                    modes.iter().copied().filter(|mode| !unasked(mode)).collect()
+                },
                 settings: acceleration.af_xdp.clone(),
             },
             Side::Dpdk => Step::Dpdk(acceleration.dpdk.clone()),
@@ -169,5 +197,48 @@ impl Drop for Made {
                 tracing::error!(device, count, %error, "a card keeps virtual functions of a configuration that was not taken up");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_config::{Sources, load};
+
+    use super::*;
+
+    fn steps(text: &str) -> Vec<Step> {
+        let text = format!("[acceleration]\ninterfaces = ['a', 'b']\n{text}");
+        let sources = Sources { file: Some(("outwork.toml".into(), text)), ..Sources::default() };
+        let loaded = load::<Proxy>(sources).map_err(|faults| faults.render(false)).unwrap();
+        Plan::of(&loaded.value, &[]).steps
+    }
+
+    #[test]
+    fn sockets_do_not_go_behind_the_driver_unasked_where_the_kernel_has_another_way() {
+        let modes = |text: &str| match steps(text).swap_remove(0) {
+            Step::AfXdp { modes, .. } => modes,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(modes("tiers = ['af_xdp']"), [Mode::Native, Mode::Skb]);
+        assert_eq!(modes("tiers = ['af_xdp', 'tc']"), [Mode::Native]);
+        assert_eq!(modes("tiers = ['af_xdp', 'tc']\nmode = 'skb'"), [Mode::Skb]);
+    }
+
+    #[test]
+    fn a_step_that_is_said_otherwise_may_be_had_and_one_with_more_interfaces_may_not() {
+        let first = |text: &str| steps(text).swap_remove(0);
+        let before = first("tiers = ['af_xdp', 'tc']\naf_xdp = { copy = 'zero_copy' }");
+        assert!(!before.may_mend(&before));
+        assert!(first("tiers = ['af_xdp', 'tc']").may_mend(&before));
+        let Step::AfXdp { interfaces, modes, settings } = before.clone() else { panic!("{before:?}") };
+        let with = |names: &[&str]| Step::AfXdp {
+            interfaces: names.iter().map(|name| (*name).to_owned()).collect(),
+            modes: modes.clone(),
+            settings: settings.clone(),
+        };
+        assert_eq!(interfaces, ["a", "b"]);
+        assert!(!with(&["a", "b", "c"]).may_mend(&before) && with(&["a"]).may_mend(&before));
+        let kernel = first("tiers = ['xdp', 'tc']");
+        assert!(!kernel.may_mend(&kernel) && first("tiers = ['tc']").may_mend(&kernel));
     }
 }

@@ -99,6 +99,11 @@ impl Forwarder {
         self.common.ring();
     }
 
+    /// Whether its thread is no more, which is so where it has panicked.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
+    }
+
     pub(super) fn add(&self, port: AnyPort) {
         self.common.pump.lock().add(port);
         self.common.changed();
@@ -188,5 +193,58 @@ impl Common {
                 std::thread::sleep(FAULT);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_fastpath::Settings;
+    use outwork_fastpath::port::Packet;
+    use outwork_fastpath::settings::Sizes;
+
+    use super::*;
+
+    /// A port that is worth nothing.
+    struct Broken;
+
+    impl Port for Broken {
+        fn interface(&self) -> u32 {
+            1
+        }
+
+        fn rx_burst(&mut self, _: &mut Vec<Packet>) -> io::Result<usize> {
+            panic!("as it is to be")
+        }
+
+        fn tx_burst(&mut self, _: &mut Vec<Packet>) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn chunk(&mut self, _: u32) -> Option<&mut [u8]> {
+            None
+        }
+
+        fn take(&mut self) -> Option<u32> {
+            None
+        }
+
+        fn release(&mut self, _: u32) {}
+    }
+
+    #[test]
+    fn a_thread_that_has_panicked_is_found_to_have_ended() {
+        let sizes = Sizes { flows: 64, services: 1, backends: 1, places: 2, sources: 64, prefixes: 1 };
+        let tables = Arc::new(Mutex::new(Tables::new(&Settings { sizes, ..Settings::default() }.sizes)));
+        let idle = Idle { spin: Duration::ZERO, sleep: Duration::from_millis(1) };
+        let ways = Ways::open().unwrap();
+        let forwarder = Forwarder::start(&tables, ways, idle, Box::new(|| Ok(()))).unwrap();
+        assert!(!forwarder.has_ended());
+        forwarder.add(Box::new(Broken));
+        let began = Instant::now();
+        while !forwarder.has_ended() {
+            assert!(began.elapsed() < Duration::from_secs(30), "its end was not noticed");
+            std::thread::yield_now();
+        }
+        assert!(forwarder.pumped().is_empty() || forwarder.pumped().len() == 1, "who asks is not held up");
     }
 }

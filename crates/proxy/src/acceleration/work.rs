@@ -1,4 +1,8 @@
 //! The thread that owns programs and ports: it has their tables follow the pools, and sees to what they cannot.
+//!
+//! - `steps`: which side it gets hold of, and what is tried where one cannot be had.
+
+mod steps;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -8,16 +12,20 @@ use std::time::{Duration, Instant};
 use outwork_balance::Standing;
 use outwork_fastpath::kernel::{AttachError, attach};
 use outwork_fastpath::layout::Link;
+use outwork_fastpath::port::steering::Hold;
 use outwork_fastpath::registry::plane::ChangeError;
-use outwork_fastpath::{ControlPlane as _, Fastpath, Found, Vip};
+use outwork_fastpath::{ControlPlane as _, Fastpath, Mode, Tier, Vip};
 
-use super::held::{Held, Taken};
+use super::cables::{Barred, Cables};
+use super::held::{Got, Held, Taken};
 use super::metrics::Readings;
-use super::plan::{Plan, Step};
-use super::ports::{Ports, Refusal};
-use super::{Order, Shared, Status};
+use super::outlets::Outlets;
+use super::plan::{Plan, Service, Step};
+use super::ports::Refusal;
+use super::{Order, Shared};
 use crate::pool::endpoint::Target;
 use crate::pool::{Pool, Snapshot};
+use steps::Wait;
 
 /// Looks after things so often while there are services: next hops are asked for that packets wait for.
 const ATTENTIVE: Duration = Duration::from_millis(5);
@@ -60,6 +68,18 @@ pub(super) struct Work {
     at: usize,
     told: HashMap<Vip, Told>,
     readings: Readings,
+    cables: Cables,
+    outlets: Outlets,
+    /// Interfaces that gave no frames.
+    waits: BTreeMap<String, Wait>,
+    /// Where there is no tier at all.
+    wait: Option<Wait>,
+    /// Why steps could not be had, as it was told.
+    complaints: BTreeMap<&'static str, String>,
+    /// When the thread that forwards has ended.
+    died: Option<Instant>,
+    /// What interfaces were told to be held by, the best first.
+    ways: BTreeMap<String, Vec<Tier>>,
 }
 
 /// What comes of a look at the orders.
@@ -73,7 +93,21 @@ enum Next {
 
 impl Work {
     pub(super) fn new(shared: Arc<Shared>) -> Work {
-        Work { shared, plan: Arc::default(), held: None, at: 0, told: HashMap::new(), readings: Readings::default() }
+        Work {
+            shared,
+            plan: Arc::default(),
+            held: None,
+            at: 0,
+            told: HashMap::new(),
+            readings: Readings::default(),
+            cables: Cables::default(),
+            outlets: Outlets::default(),
+            waits: BTreeMap::new(),
+            wait: None,
+            complaints: BTreeMap::new(),
+            died: None,
+            ways: BTreeMap::new(),
+        }
     }
 
     /// Works until it is told to end.
@@ -88,7 +122,13 @@ impl Work {
                 Next::GoOn { planned } => planned,
             };
             let now = Instant::now();
+            if matches!(&self.held, Some(Held::Ports(ports)) if ports.has_ended()) {
+                self.begin_anew();
+            }
             if self.held.is_none() {
+                if self.wait.as_ref().is_some_and(Wait::is_over) {
+                    self.try_again();
+                }
                 continue;
             }
             if changed.is_some() || look.is_now(now, LOOK) {
@@ -106,8 +146,10 @@ impl Work {
                 self.count();
             }
             if again.is_now(now, AGAIN) {
+                self.look_at_cables();
                 // The last of all steps does not fail.
-                let _ = self.attach(true);
+                let _ = self.attach(true, Duration::ZERO);
+                self.look_out();
             }
         }
     }
@@ -125,9 +167,13 @@ impl Work {
                     let _ = done.send(());
                 }
                 Order::Leave => {
-                    // Ports close: the next process has its own.
-                    if let Some(Held::Kernel(fastpath)) = self.held.take() {
-                        fastpath.leave();
+                    match self.held.take() {
+                        Some(Held::Kernel(fastpath)) => fastpath.leave(),
+                        Some(Held::Ports(ports)) => {
+                            let left = ports.leave().into_iter().filter_map(|file| Hold::of(file).ok());
+                            *self.shared.holds.lock() = left.collect();
+                        }
+                        None => {}
                     }
                     return Next::End;
                 }
@@ -137,82 +183,29 @@ impl Work {
         Next::GoOn { planned }
     }
 
-    fn take_up(&mut self, plan: Arc<Plan>) {
-        let before = std::mem::replace(&mut self.plan, plan);
-        if !self.plan.is_wanted() {
-            self.let_go();
-            return;
-        }
-        if !self.stays(&before) {
-            self.let_go();
-        }
-        let (plan, steps) = (Arc::clone(&self.plan), self.plan.steps.len());
-        if self.held.is_some() {
-            self.adjust(&before);
-            self.fill();
-            let _ = self.attach(true);
-        }
-        while self.held.is_none() && self.at < steps {
-            let is_last = self.at + 1 == steps;
-            let outcome = self.open().and_then(|()| {
-                self.fill();
-                self.attach(is_last)
-            });
-            let Err(why) = outcome else { break };
-            let Some(step) = plan.steps.get(self.at) else { break };
-            self.held = None;
-            self.told.clear();
-            let mut status = self.shared.status.lock();
-            if is_last {
-                tracing::warn!(tier = step.word(), why, "no tier can be had; sockets serve");
-                let skipped = std::mem::take(&mut status.skipped);
-                *status = Status { unavailable: Some(why), skipped, ..Status::default() };
-                return;
-            }
-            self.shared.metrics.fallbacks.inc();
-            tracing::warn!(tried = step.word(), why, "a tier cannot be had here; the next one is taken");
-            status.skipped.push((step.word(), why));
-            self.at += 1;
-        }
-        self.count();
-    }
-
-    /// Whether what is held can become what the plan wants. What the last plan fell back to stays, until the tiers are others.
-    fn stays(&mut self, before: &Plan) -> bool {
-        let Some(held) = self.plan.steps.first().filter(|_| self.held.is_some()) else { return false };
-        let (new, old) = (&self.plan.steps, &before.steps);
-        if new.len() == old.len() && new.iter().zip(old).all(|(new, old)| new.is_like(old)) {
-            return true;
-        }
-        let stays = old.get(self.at).is_some_and(|old| old.is_like(held));
-        if stays {
-            self.at = 0;
-            self.shared.status.lock().skipped.clear();
-        }
-        stays
-    }
-
     /// Says to what is held what the step is from now on.
-    fn adjust(&mut self, before: &Plan) {
+    fn adjust(&mut self) {
         let plan = Arc::clone(&self.plan);
         match (&mut self.held, plan.steps.get(self.at)) {
             (Some(Held::Kernel(fastpath)), Some(Step::Kernel(interfaces))) => {
-                let old = before.steps.iter().find_map(|step| match step {
-                    Step::Kernel(interfaces) => Some(interfaces),
-                    _ => None,
-                });
                 let held: Vec<String> = fastpath.attached().map(|one| one.interface.clone()).collect();
-                for name in held.iter().filter(|name| interfaces.get(*name) != old.and_then(|old| old.get(*name))) {
-                    match interfaces.get(name).and_then(|ways| ways.split_first()) {
+                for name in held {
+                    let all = interfaces.get(&name).map(Vec::as_slice).unwrap_or_default();
+                    let (ways, _) = self.cables.allow(&name, all);
+                    if self.ways.get(&name) == Some(&ways) {
+                        continue;
+                    }
+                    match ways.split_first() {
                         // What comes of it is looked at below, and tried again where it failed.
-                        Some((first, rest)) => match fastpath.attach_anew(name, *first, rest) {
-                            Ok(attached) => tell(&self.shared, &Taken::from(&attached)),
+                        Some((first, rest)) => match fastpath.attach_anew(&name, *first, rest) {
+                            Ok(attached) => tell(&self.shared, &told_of(&self.cables, Taken::from(&attached), all)),
                             Err(error) => {
                                 tracing::warn!(interface = name, %error, "a program was taken off an interface, and no other is on it")
                             }
                         },
-                        None => drop(fastpath.detach(name)),
+                        None => drop(fastpath.detach(&name)),
                     }
+                    self.ways.insert(name, ways);
                 }
             }
             (Some(Held::Ports(ports)), Some(Step::AfXdp { interfaces, modes, settings })) => {
@@ -225,7 +218,7 @@ impl Work {
 
     /// Has the tables say what the plan does.
     fn fill(&mut self) {
-        let plan = Arc::clone(&self.plan);
+        let (plan, settings) = (Arc::clone(&self.plan), self.settings());
         let Some(held) = &mut self.held else { return };
         let told = |what: &str, outcome: Result<(), ChangeError>| {
             if let Err(error) = outcome {
@@ -233,7 +226,7 @@ impl Work {
             }
         };
         let sink = held.sink();
-        told("settings", sink.set(plan.settings));
+        told("settings", sink.set(settings));
         told("denied networks", sink.deny(plan.denied.iter().copied()));
         told("services", sink.retain(|vip| plan.services.contains_key(vip)));
         // Their settings may be others.
@@ -241,57 +234,9 @@ impl Work {
         self.follow();
     }
 
-    /// Gets hold of the side of a step.
-    fn open(&mut self) -> Result<(), String> {
-        let plan = Arc::clone(&self.plan);
-        let held = match plan.steps.get(self.at) {
-            Some(Step::Kernel(_)) => Held::Kernel(Box::new(self.open_kernel()?)),
-            Some(Step::AfXdp { modes, settings, .. }) => {
-                let ports = Ports::of_af_xdp(plan.settings, settings, modes)?;
-                tracing::info!("tables of user space are ready");
-                Held::Ports(Box::new(ports))
-            }
-            Some(Step::Dpdk(dpdk)) => {
-                let ports = Ports::of_dpdk(plan.settings, dpdk)?;
-                ports.taken().for_each(|taken| tell(&self.shared, taken));
-                Held::Ports(Box::new(ports))
-            }
-            None => return Err("no tier is named".to_owned()),
-        };
-        self.held = Some(held);
-        self.shared.status.lock().unavailable = None;
-        Ok(())
-    }
-
-    /// Loads the programs.
-    fn open_kernel(&self) -> Result<Fastpath, String> {
-        let (fastpath, found) =
-            Fastpath::open(self.plan.settings, self.plan.pins.as_deref()).map_err(|error| attach::reasons(&error))?;
-        match &found {
-            Found::Nothing => tracing::info!("programs for the kernel are loaded"),
-            Found::Left { services } => {
-                tracing::info!(services, "tables of an earlier process are taken over, and its flows go on");
-            }
-            Found::Replaced { why } => {
-                tracing::warn!(why, "tables of an earlier process were of no use, and its flows are forgotten")
-            }
-        }
-        Ok(fastpath)
-    }
-
-    fn let_go(&mut self) {
-        if self.held.take().is_some() {
-            tracing::info!("interfaces are left to the kernel");
-        }
-        self.at = 0;
-        self.told.clear();
-        *self.shared.status.lock() = Status::default();
-        self.shared.count_interfaces(&[]);
-    }
-
     /// Gets hold of interfaces that there is no hold of, and says which are VLANs of others. Where `is_last` is not so, it fails with the first interface that
-    /// takes nothing, for another step is to be tried.
-    fn attach(&mut self, is_last: bool) -> Result<(), String> {
+    /// takes nothing, for another step is to be tried. A queue that is not free is waited for so long.
+    fn attach(&mut self, is_last: bool, patience: Duration) -> Result<(), String> {
         let plan = Arc::clone(&self.plan);
         let (Some(held), Some(step)) = (&mut self.held, plan.steps.get(self.at)) else { return Ok(()) };
         let mut failed: BTreeMap<String, String> = BTreeMap::new();
@@ -308,29 +253,58 @@ impl Work {
                     if fastpath.attached().any(|one| one.interface == *name) {
                         continue;
                     }
-                    let Some((first, rest)) = ways.split_first() else { continue };
+                    let all = ways;
+                    let (ways, barred) = self.cables.allow(name, all);
+                    self.ways.insert(name.clone(), ways.clone());
+                    let Some((first, rest)) = ways.split_first() else {
+                        if let Some(why) = why_none(barred) {
+                            refuse(name, Refusal::Failed(why))?;
+                        }
+                        continue;
+                    };
                     match fastpath.attach_by(name, *first, rest) {
-                        Ok(attached) => tell(&self.shared, &Taken::from(&attached)),
+                        Ok(attached) => tell(&self.shared, &told_of(&self.cables, Taken::from(&attached), all)),
                         Err(error @ AttachError::Unknown(_)) => refuse(name, Refusal::Absent(error.to_string()))?,
                         Err(error) => refuse(name, Refusal::Failed(error.to_string()))?,
                     }
                 }
             }
-            (Held::Ports(ports), Step::AfXdp { interfaces, .. }) => {
+            (Held::Ports(ports), Step::AfXdp { interfaces, modes, .. }) => {
                 ports.drop_gone();
                 for name in interfaces {
                     if ports.holds(name) {
                         continue;
                     }
-                    match ports.take(name) {
-                        Ok(taken) => tell(&self.shared, taken),
-                        Err(refusal) => refuse(name, refusal)?,
+                    let wait = self.waits.get(name);
+                    if let Some(wait) = wait.filter(|wait| !wait.is_over()) {
+                        refuse(name, Refusal::Failed(wait.why.clone()))?;
+                        continue;
+                    }
+                    match ports.take(name, &self.cables.allow_modes(name, modes), patience) {
+                        Ok(taken) => {
+                            tell(&self.shared, &told_of(&self.cables, taken.clone(), &[]));
+                            self.waits.remove(name);
+                        }
+                        Err(refusal) => {
+                            if let Refusal::Failed(why) = &refusal {
+                                let wait = Wait::after(wait, why.clone());
+                                self.waits.insert(name.clone(), wait);
+                            }
+                            refuse(name, refusal)?;
+                        }
                     }
                 }
             }
             _ => {}
         }
-        let taken = held.taken();
+        let told = |one: Taken| {
+            let ways = match step {
+                Step::Kernel(interfaces) => interfaces.get(&one.interface).map(Vec::as_slice),
+                _ => None,
+            };
+            told_of(&self.cables, one, ways.unwrap_or_default())
+        };
+        let taken: Vec<Taken> = held.taken().into_iter().map(told).collect();
         let names = |index: &str| taken.iter().any(|one| one.interface == index);
         let text = std::fs::read_to_string("/proc/net/vlan/config").unwrap_or_default();
         let links = vlans(&text, names);
@@ -390,7 +364,12 @@ impl Work {
                 .filter_map(|slot| Some((slot.member().key(), place(&snapshot, slot)?)))
                 .collect();
             let address = |key: &str| places.get(key).copied();
-            let served = sink.serve(vip, service.settings, &snapshot.balance, address, pool.now());
+            let served = match self.outlets.obstacle(&vip) {
+                None => {
+                    sink.serve(vip, service.settings, &snapshot.balance, address, pool.now()).map_err(Unserved::from)
+                }
+                Some(why) => Err(Unserved { why: why.to_owned(), is_refused: true }),
+            };
             let mut status = self.shared.status.lock();
             match served {
                 Ok(()) => {
@@ -398,14 +377,13 @@ impl Work {
                     drop(status);
                     self.told.insert(vip, Told { snapshot, standings });
                 }
-                Err(error) => {
-                    let why = error.to_string();
+                Err(Unserved { why, is_refused }) => {
                     if status.refused.get(&vip) != Some(&why) {
                         tracing::warn!(listener = service.listener, at = %vip.socket(), why, "a listener is served by no tier; its sockets serve");
                     }
                     status.refused.insert(vip, why);
                     // What the tables said of it before may be false by now.
-                    if let ChangeError::Refused(_) = error {
+                    if is_refused {
                         let _ = sink.withdraw(&vip);
                         self.told.insert(vip, Told { snapshot, standings });
                     }
@@ -414,7 +392,30 @@ impl Work {
         }
         let mut status = self.shared.status.lock();
         status.refused.retain(|vip, _| plan.services.contains_key(vip));
+        status.partly = self.outlets.partly();
         status.served = sink.registry().services().map(|(vip, _)| *vip).collect();
+    }
+
+    /// Looks which backends no port leads to. A service that has no others is for sockets.
+    fn look_out(&mut self) {
+        let (plan, pools) = (Arc::clone(&self.plan), self.shared.pools.all());
+        let Some(Held::Ports(ports)) = &self.held else {
+            self.outlets = Outlets::default();
+            return;
+        };
+        let backends = |service: &Service| -> Vec<SocketAddr> {
+            let snapshot = pools.get(&service.pool).map(|pool| pool.snapshot());
+            let places = |snapshot: Arc<Snapshot>| -> Vec<SocketAddr> {
+                snapshot.balance.slots().iter().filter_map(|slot| place(&snapshot, slot)).collect()
+            };
+            snapshot.map(places).unwrap_or_default()
+        };
+        let services = plan.services.iter().map(|(vip, service)| (*vip, &*service.listener, backends(service)));
+        let changed = self.outlets.look(services, |vip, at| ports.beside(vip.socket().ip(), at.ip()));
+        if !changed.is_empty() {
+            changed.iter().for_each(|vip| drop(self.told.remove(vip)));
+            self.follow();
+        }
     }
 
     fn attend(&mut self) {
@@ -435,8 +436,9 @@ impl Work {
     }
 
     fn count(&mut self) {
-        let Some(held) = &mut self.held else { return };
         let (metrics, plan) = (&self.shared.metrics, &self.plan);
+        let figures = &self.shared.pools.shared().passed;
+        let Some(held) = &mut self.held else { return figures.set(&[], &plan.services) };
         match held.sink().tallies() {
             Ok(tallies) => self.readings.reasons(metrics, tallies),
             Err(error) => tracing::debug!(%error, "what was counted was not read"),
@@ -444,12 +446,46 @@ impl Work {
         if let Ok(statistics) = held.sink().statistics() {
             let name = |vip: &Vip| plan.services.get(vip).map(|service| service.listener.clone());
             self.readings.services(metrics, &statistics, name);
+            figures.set(&statistics, &plan.services);
         }
         match held {
             Held::Ports(ports) => self.readings.ports(metrics, ports.pumped()),
             Held::Kernel(_) => self.readings.ports(metrics, std::iter::empty()),
         }
     }
+}
+
+/// Why a service is not served.
+struct Unserved {
+    why: String,
+    /// That it cannot be, and not that something has failed.
+    is_refused: bool,
+}
+
+impl From<ChangeError> for Unserved {
+    fn from(error: ChangeError) -> Unserved {
+        Unserved { why: error.to_string(), is_refused: matches!(error, ChangeError::Refused(_)) }
+    }
+}
+
+/// Why there is no way at all to hold an interface.
+fn why_none(barred: Barred) -> Option<String> {
+    let each: Vec<String> = barred.into_iter().map(|(tier, why)| format!("{tier}: {why}")).collect();
+    (!each.is_empty()).then(|| each.join("; "))
+}
+
+/// How an interface is held, with those of these ways that were not tried before for what they would lose, and what is lost all the same.
+fn told_of(cables: &Cables, mut taken: Taken, ways: &[Tier]) -> Taken {
+    let words: Vec<String> = ways.iter().map(Tier::to_string).collect();
+    let place = |word: &str| words.iter().position(|one| one == word);
+    let got = place(&taken.got.to_string());
+    let (_, barred) = cables.allow(&taken.interface, ways);
+    taken.tried.extend(barred.into_iter().filter(|(word, _)| place(word) < got));
+    taken.tried.sort_by_key(|(word, _)| place(word));
+    if let Got::Kernel(Tier::Xdp(Mode::Skb)) | Got::AfXdp(Mode::Skb) = taken.got {
+        taken.concerns.extend(cables.joined(&taken.interface));
+    }
+    taken
 }
 
 /// Says how an interface is held, and what is in the way.

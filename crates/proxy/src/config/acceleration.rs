@@ -21,7 +21,7 @@ section! {
         /// says why. All interfaces are the kernel's or user space's together, for a flow is known to one of them only. Empty: none.
         pub tiers: Vec<TierName>,
         /// How XDP runs, at best: where a card or a driver does not, the next of `hw`, `native` and `skb` is taken. The program that gives frames to `af_xdp` is one
-        /// of `native` or `skb`.
+        /// of `native` or `skb`. Unasked, `skb` is not taken on a veth, and not by `af_xdp` where `xdp` or `tc` follows it: packets would be lost.
         pub mode: XdpMode = XdpMode::Native,
         /// Interfaces by which packets come in: those of clients, and with `nat` the answers of backends.
         pub interfaces: Vec<String>,
@@ -263,6 +263,8 @@ impl Acceleration {
             source_rate: rate(self.source_rate, self.source_burst),
             tunnel_v4: self.tunnel_v4,
             tunnel_v6: self.tunnel_v6,
+            // What interfaces are is found out later.
+            has_cables: false,
         }
     }
 

@@ -35,6 +35,7 @@ use outwork_telemetry::{Counter, Gauge};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
+use crate::acceleration::figures::Passes;
 use crate::address::BackendUrl;
 use crate::clock::Clock;
 use crate::config::{GlobalLimits, Pool as Settings, Proxy, Resolver};
@@ -74,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) changed: Notify,
     /// Tells who follows pools.
     pub(crate) pulse: Pulse,
+    /// What tiers of acceleration pass on.
+    pub(crate) passed: Passes,
     /// What is under way of all of them.
     pub(crate) everywhere: Arc<Everywhere>,
     /// Who knows names, where the configuration says so.
@@ -193,6 +196,7 @@ impl Pools {
             secret,
             orders,
             changed: Notify::new(),
+            passed: Passes::default(),
             everywhere: Arc::default(),
             resolver: ArcSwapOption::empty(),
             pulse: Pulse::default(),

@@ -15,6 +15,7 @@ const listener: Listener = {
   refused: 0,
   received: 1,
   sent: 2,
+  passed: null,
 };
 
 describe("a listener of layer 4", () => {

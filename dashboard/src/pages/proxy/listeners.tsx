@@ -27,7 +27,15 @@ function Row(props: { listener: Gathered }) {
         </div>
         <Show when={props.listener.forwarding !== "sockets"}>
           <div class="muted backend-place">
-            {props.listener.forwarding}: packets that a tier passes on are not among these figures
+            {props.listener.forwarding}:{" "}
+            <Show when={props.listener.passed} fallback="no tier passes packets on now">
+              {(passed) => (
+                <>
+                  {plural(passed().flows, "flow")} with {bytes(passed().bytes)} in were passed on by a tier,
+                  beside these figures
+                </>
+              )}
+            </Show>
           </div>
         </Show>
       </td>
