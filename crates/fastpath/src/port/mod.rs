@@ -139,6 +139,8 @@ pub struct Pump<P> {
     ports: Vec<Lane<P>>,
     /// The interfaces of them.
     interfaces: Vec<u32>,
+    /// Interfaces whose ports are about to come.
+    expected: Vec<u32>,
     /// What ports have done that are gone.
     gone: Pumped,
 }
@@ -155,6 +157,7 @@ struct Lane<P> {
 struct Ways<'a, R> {
     routes: &'a R,
     interfaces: &'a [u32],
+    expected: &'a [u32],
 }
 
 impl<R: Routes> Routes for Ways<'_, R> {
@@ -163,14 +166,14 @@ impl<R: Routes> Routes for Ways<'_, R> {
     }
 
     fn leaves_by(&self, ifindex: u32) -> bool {
-        self.interfaces.contains(&ifindex)
+        self.interfaces.contains(&ifindex) || self.expected.contains(&ifindex)
     }
 }
 
 impl<P: Port> Pump<P> {
     /// A pump between these ports. Several may be of one interface, one for each of its queues: frames leave by the first.
     pub fn new(ports: Vec<P>) -> Pump<P> {
-        let mut pump = Pump { ports: vec![], interfaces: vec![], gone: Pumped::default() };
+        let mut pump = Pump { ports: vec![], interfaces: vec![], expected: vec![], gone: Pumped::default() };
         ports.into_iter().for_each(|port| pump.add(port));
         pump
     }
@@ -179,6 +182,11 @@ impl<P: Port> Pump<P> {
     pub fn add(&mut self, port: P) {
         self.interfaces.push(port.interface());
         self.ports.push(Lane { port, leaving: vec![], pumped: Pumped::default() });
+    }
+
+    /// These interfaces, and no others, are about to have ports: what would leave by them is lost until then, for the kernel would reset its flow.
+    pub fn expect(&mut self, interfaces: Vec<u32>) {
+        self.expected = interfaces;
     }
 
     /// Closes the ports of an interface.
@@ -215,7 +223,7 @@ impl<P: Port> Pump<P> {
     pub fn turn(&mut self, tables: &mut Tables, routes: &impl Routes, now: Time) -> io::Result<usize> {
         let (mut total, mut burst, mut fault) = (0, vec![], None);
         let interfaces = std::mem::take(&mut self.interfaces);
-        let ways = Ways { routes, interfaces: &interfaces };
+        let ways = Ways { routes, interfaces: &interfaces, expected: &self.expected.clone() };
         for at in 0..self.ports.len() {
             burst.clear();
             let Some(lane) = self.ports.get_mut(at) else { continue };

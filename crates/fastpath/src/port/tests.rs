@@ -166,3 +166,16 @@ fn flows_of_user_space_are_swept_when_they_are_over() {
     let swept = tables.sweep(100, Time::from_secs(1000));
     assert_eq!((swept.flows, swept.removed, tables.flows.len()), (0, 4, 0));
 }
+
+#[test]
+fn what_leaves_by_a_port_that_is_about_to_come_is_lost_and_not_the_kernels() {
+    let (mut tables, mut pump) = (tables(), Pump::new(vec![Bench::new(1, 8)]));
+    pump.expect(vec![2]);
+    pump.ports[0].port.receive(&question(1));
+    pump.turn(&mut tables, &routes, Time::from_secs(1)).unwrap();
+    assert_eq!(pump.pumped(), Pumped { received: 1, sent: 0, passed: 0, lost: 1 });
+    pump.expect(vec![]);
+    pump.ports[0].port.receive(&question(1));
+    pump.turn(&mut tables, &routes, Time::from_secs(1)).unwrap();
+    assert_eq!((pump.pumped().passed, pump.ports[0].port.free.len()), (1, 8));
+}

@@ -222,7 +222,13 @@ impl Ports {
         let gone = names(&|name| runs_otherwise || !is_wanted(name));
         let reopened = names(&|name| is_other && !gone.iter().any(|one| one == name));
         gone.iter().for_each(|name| self.release(name));
+        self.expect(reopened.iter().map(String::as_str));
         reopened.iter().for_each(|name| self.make_way(name));
+    }
+
+    /// Says which interfaces are about to have ports. Until then what would leave by them is dropped, and not left to the kernel.
+    pub(super) fn expect<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        self.forwarder.expect(names.filter_map(index_of).collect());
     }
 
     /// Closes the sockets of an interface, whose program stays and drops what is ours.

@@ -109,6 +109,11 @@ impl Forwarder {
         self.common.changed();
     }
 
+    /// Says which interfaces are about to have ports.
+    pub(super) fn expect(&self, interfaces: Vec<u32>) {
+        self.common.pump.lock().expect(interfaces);
+    }
+
     /// Closes the ports of an interface.
     pub(super) fn remove(&self, interface: u32) {
         self.common.pump.lock().remove(interface);

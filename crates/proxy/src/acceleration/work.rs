@@ -271,6 +271,7 @@ impl Work {
             }
             (Held::Ports(ports), Step::AfXdp { interfaces, modes, .. }) => {
                 ports.drop_gone();
+                ports.expect(interfaces.iter().map(String::as_str));
                 for name in interfaces {
                     if ports.holds(name) {
                         continue;
@@ -296,6 +297,9 @@ impl Work {
                 }
             }
             _ => {}
+        }
+        if let Held::Ports(ports) = &*held {
+            ports.expect(std::iter::empty());
         }
         let told = |one: Taken| {
             let ways = match step {
