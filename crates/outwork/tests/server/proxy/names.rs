@@ -149,7 +149,8 @@ fn a_family_that_cannot_be_asked_for_keeps_its_addresses_while_the_other_is_take
 fn a_target_of_a_service_that_cannot_be_looked_up_stays_and_the_others_change() {
     let (place, dns, [one, two]) = place_of(["one", "two"], [(0, 1), (0, 1)], 1, "");
     let three = Backend::named(place.host(), "three");
-    let at = |backend: &Backend, host: &'static str| Target { host, ..target(backend, 0, 1) };
+    // By their weight, these are told from those of before, which were at the same addresses by another name.
+    let at = |backend: &Backend, host: &'static str| Target { host, ..target(backend, 0, 7) };
     dns.host("a.test", 1, place.host());
     dns.host("b.test", 1, place.host());
     dns.service(SERVICE, 1, &[at(&one, "a.test"), at(&two, "b.test")]);
@@ -162,7 +163,8 @@ fn a_target_of_a_service_that_cannot_be_looked_up_stays_and_the_others_change() 
         found.sort();
         found == wanted
     };
-    until("both", || are([&one, &two]));
+    let are_weighed = || members(&place).iter().all(|member| member["weight"] == 7);
+    until("both", || are([&one, &two]) && are_weighed());
     dns.set_failing_at(&[("a.test", A)]);
     dns.service(SERVICE, 1, &[at(&one, "a.test"), at(&three, "b.test")]);
     until("the other to be replaced", || are([&one, &three]));
