@@ -41,7 +41,7 @@ impl HostPatternError {
             Self::Url => "write the name alone: a route answers whatever the scheme is, and `path` says which paths",
             Self::Port => "leave the port out: a route answers at every listener",
             Self::Any => {
-                "leave it out: a route without `host` answers every host, and `pool` of a listener of layer 4 is for every other name"
+                "leave `host` out: a route without it answers every host, as `pool` of a listener of layer 4 is for every other name"
             }
             Self::Other => return None,
         };

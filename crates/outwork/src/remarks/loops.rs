@@ -8,7 +8,8 @@ use outwork_proxy::address::{BackendUrl, Cargo, Place};
 
 use crate::settings::Settings;
 
-/// Refuses them. What ends here may well be a backend: the admin API behind a route, or the front door behind a listener of layer 4 that goes by names.
+/// Refuses those of layer 4. The front door is only remarked upon: another route of it may be the one that answers. What ends here may well be a backend: the admin API
+/// behind a route, or the front door behind a listener of layer 4 that goes by names.
 pub(crate) fn are_none(settings: &Settings, at: &mut At<'_>) {
     const SEEN: [&str; 2] = ["front.listener", "proxy"];
     if at.left_out().any(|key| SEEN.iter().any(|seen| key.starts_with(seen))) {
@@ -18,9 +19,13 @@ pub(crate) fn are_none(settings: &Settings, at: &mut At<'_>) {
         for (index, backend) in pool.backend.iter().enumerate() {
             let Place::Address(address) = backend.url.place else { continue };
             let Some((key, own)) = back(settings, name, &backend.url, address) else { continue };
-            let fault = Fault::new(format!("this is {key} ({own}): what is passed on comes back to it"));
-            let fault = fault.expected("another server").help("write where the server is that is to answer");
-            at.fault(&format!("{}.backend[{index}].url", join_key("proxy.pool", name)), fault);
+            let found = format!("this is {key} ({own}): what is passed on comes back to it");
+            let place = format!("{}.backend[{index}].url", join_key("proxy.pool", name));
+            let help = "write where the server is that is to answer";
+            match backend.url.takes(Cargo::Requests) {
+                true => at.warn(&place, Fault::new(format!("{found}, unless another route answers there")).help(help)),
+                false => at.fault(&place, Fault::new(found).expected("another server").help(help)),
+            }
         }
     }
 }

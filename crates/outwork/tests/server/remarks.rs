@@ -55,6 +55,14 @@ fn an_interface_that_this_machine_does_not_have_is_warned_of() {
 }
 
 #[test]
+fn a_backend_that_is_the_front_door_itself_is_warned_of() {
+    let pool = "[proxy.pool.a]\nbackend = [{ url = 'http://127.0.0.1:8080' }]\n";
+    let (key, _, found) = warned(&format!("{LISTENER}[[front.route]]\npath = '/*'\nproxy = {{ pool = 'a' }}\n{pool}"));
+    assert_eq!(key, "proxy.pool.a.backend[0].url");
+    assert!(found.starts_with("this is front.listener[0] (127.0.0.1:8080)"), "{found}");
+}
+
+#[test]
 fn a_certificate_that_no_listener_asks_for_is_warned_of() {
     let (key, line, found) = warned(&format!("{LISTENER}{ROUTE}client_certificate = {{}}\n"));
     assert_eq!((&*key, line), ("front.route[0].client_certificate", 6));

@@ -118,7 +118,8 @@ fn a_session_ends_when_it_stands_still_and_there_are_no_more_than_so_many() {
 fn a_port_that_nobody_listens_at_counts_as_a_failure_and_the_next_datagram_goes_elsewhere() {
     let mut place = Place::new();
     let nobody = socket(place.host()).local_addr().expect("an address");
-    let outlier = "outlier = { consecutive_gateway = 1, success_rate = false, base_ejection = '1h' }";
+    let outlier =
+        "outlier = { consecutive_gateway = 1, success_rate = false, base_ejection = '1h', max_ejection = '1h' }";
     configure(&place, &[nobody, echo(place.host(), "one")], "", outlier);
     place.start();
     let client = socket(place.host());

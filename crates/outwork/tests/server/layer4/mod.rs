@@ -229,7 +229,7 @@ fn who_finds_one_backend_dead_gets_another_and_the_dead_one_is_left_out() {
     let place = place_of(
         &[|host| echo(host, "one"), nobody],
         "",
-        "outlier = { consecutive_gateway = 3, success_rate = false, base_ejection = '1h' }\nretry = { floor = 1000 }",
+        "outlier = { consecutive_gateway = 3, success_rate = false, base_ejection = '1h', max_ejection = '1h' }\nretry = { floor = 1000 }",
     );
     for _ in 0..40 {
         assert_eq!(hear(&mut connect(&place), 3), "one");

@@ -57,9 +57,6 @@ fn a_backend_that_is_the_listener_itself_is_refused_and_one_that_ends_here_is_no
         assert!(found.starts_with("this is proxy.listener[0] (") && found.contains("comes back"), "{found}");
     }
     let front = "[[front.listener]]\naddress = 'HOST:8080'\n[[front.route]]\npath = '/*'\nproxy = { pool = 'a' }\n";
-    let of_front = format!("{front}[proxy.pool.a]\nbackend = [{{ url = 'http://HOST:8080' }}]\n");
-    let (found, _) = fault(&of_front, "proxy.pool.a.backend[0].url");
-    assert!(found.starts_with("this is front.listener[0] ("), "{found}");
     let behind = format!(
         "{}{front}[proxy.pool.b]\nbackend = [{{ url = 'http://HOST:8067' }}]\n",
         raw("HOST:7000", "tcp://HOST:8080")

@@ -441,6 +441,9 @@ fn what_a_backend_says_before_a_request_is_no_answer_to_it() {
     on_a_thread(async {
         let (pipe, mut backend) = pipe();
         backend.write_all(OK.as_bytes()).await.unwrap();
+        while !pipe.is_over() {
+            tokio::task::yield_now().await;
+        }
         let told = answered(ask(&pipe, &Method::GET, 0)).await;
         assert!(matches!(told, Err(ExchangeError::BeforeItsTurn)), "{told:?}");
         assert!(pipe.is_over() && pipe.is_spoilt());
