@@ -117,7 +117,7 @@ function Row(props: {
           <div class="failing rates-now">{rate(props.backend.failure_rate)}/s fail</div>
         </Show>
       </td>
-      <td class="number wide">
+      <td class="number wide" classList={{ "phone-hidden": props.backend.latency_ms === null }}>
         <Latency pool={props.pool.name} backend={props.backend} timeline={props.timeline} />
       </td>
       <td class="number phone-hidden checked">
@@ -197,43 +197,45 @@ export function PoolCard(props: {
           ]}
         />
       </div>
-      <div class="table-frame">
-        <table class="table stacking backends">
-          <thead>
-            <tr>
-              <th scope="col">Backend</th>
-              <th scope="col">State</th>
-              <th scope="col" class="number">
-                {unit(props.pool)}
-              </th>
-              <th scope="col" class="number">
-                Latency
-              </th>
-              <th scope="col" class="number checked">
-                Checked
-              </th>
-              <th scope="col">
-                <span class="visually-hidden">Actions</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            <For each={found().slice(0, most())}>
-              {(backend) => (
-                <Row
-                  pool={props.pool}
-                  backend={backend}
-                  ago={props.ago}
-                  timeline={props.timeline}
-                  allowed={props.allowed}
-                  pending={props.pending}
-                  onAct={props.onAct}
-                />
-              )}
-            </For>
-          </tbody>
-        </table>
-      </div>
+      <Show when={props.pool.backends.length > 0}>
+        <div class="table-frame">
+          <table class="table stacking backends">
+            <thead>
+              <tr>
+                <th scope="col">Backend</th>
+                <th scope="col">State</th>
+                <th scope="col" class="number">
+                  {unit(props.pool)}
+                </th>
+                <th scope="col" class="number">
+                  Latency
+                </th>
+                <th scope="col" class="number checked">
+                  Checked
+                </th>
+                <th scope="col">
+                  <span class="visually-hidden">Actions</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              <For each={found().slice(0, most())}>
+                {(backend) => (
+                  <Row
+                    pool={props.pool}
+                    backend={backend}
+                    ago={props.ago}
+                    timeline={props.timeline}
+                    allowed={props.allowed}
+                    pending={props.pending}
+                    onAct={props.onAct}
+                  />
+                )}
+              </For>
+            </tbody>
+          </table>
+        </div>
+      </Show>
       <Show when={ailing().length > 0 || props.pool.absent.length > 0}>
         <ul class="pool-notes">
           <For each={ailing()}>
