@@ -51,6 +51,11 @@ labels! {
 }
 
 labels! {
+    /// What ended because its backend had left, or was drained, and the time for what it had was over.
+    pub enum Drained as "what" { Request = "request", Answer = "answer", Tunnel = "tunnel" }
+}
+
+labels! {
     /// Faults that are made on purpose.
     pub enum Injected as "fault" { Delay = "delay", Abort = "abort" }
 }
@@ -89,6 +94,9 @@ metrics! {
         hedges: Counter by Hedged => history,
         /// Copies of requests for pools whose answers nobody gets.
         mirrored: Counter by Mirrored,
+        /// What ended because its backend had left, or was drained, for longer than `drain` or `--for`: a `request` before its answer had begun, an `answer` or a `tunnel` in the
+        /// midst of it.
+        drained: Counter by Drained => history,
         /// Faults that requests have met on purpose.
         injected: Counter by Injected,
         /// Requests that wait for a backend to have room.

@@ -86,7 +86,7 @@ section! {
         pub tls: UpstreamTls,
         /// How long a backend that comes up takes until it has all of its weight.
         pub slow_start: Option<Duration> [range secs(1)..=hours(24)],
-        /// How long a backend that is taken out, or drained, may go on with what it has.
+        /// How long a backend that is taken out, or drained, may go on with what it has. Requests, tunnels and connections that last longer are ended.
         pub drain: Duration [range secs(0)..=hours(24)] = secs(30),
         /// In percent: where fewer backends than this are healthy, all of them are used, for those that are left would not bear it. 0 is never.
         pub panic_threshold: u32 [range 0..=100] = 50,

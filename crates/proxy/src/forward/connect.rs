@@ -29,10 +29,11 @@ impl Proxied {
         let mut response = Response::new(StatusCode::OK);
         let patience = call.snapshot.settings.connections.tunnel_timeout;
         let metrics = Arc::clone(self.pool.shared_metrics());
+        let present = call.local.enter(taken.id());
         response.upgrade = Some(Box::new(move |client| {
             Box::pin(async move {
                 let _under_way = (taken, counted);
-                tunnel::run(client, Box::new(wire), bytes::Bytes::new(), patience, &metrics).await;
+                tunnel::run(client, Box::new(wire), bytes::Bytes::new(), (patience, present), &metrics).await;
             })
         }));
         asked(response, &endpoint, retries, Some(took))

@@ -44,7 +44,7 @@ use tokio::time::{sleep, timeout};
 use crate::announce::Announced;
 use crate::config::{FaultInjection, Forward, Forwarded, HostField};
 use crate::limits::Seat;
-use crate::metrics::{Absent, Injected, Retried};
+use crate::metrics::{Absent, Drained, Injected, Retried};
 use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
@@ -60,6 +60,8 @@ use retry::{Failed, is_idempotent, judge};
 
 /// How long a backend is given to say whether it wants a body that it is asked about.
 const ASKED: Duration = Duration::from_secs(1);
+/// Requests that are answered within this are looked at by nobody meanwhile.
+const MOMENT: Duration = Duration::from_secs(1);
 /// How long the backend took.
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -289,7 +291,7 @@ impl Proxied {
                 self.pool.metrics().connections_reused.inc();
             }
             let replied = match self.begin(call, endpoint, link, upgrade).await {
-                Ok(mut exchange) => self.reply(call, &mut exchange).await.map(|head| (head, exchange)),
+                Ok(mut exchange) => self.reply(call, id, &mut exchange).await.map(|head| (head, exchange)),
                 Err(error) => Err(error),
             };
             match replied {
@@ -309,8 +311,10 @@ impl Proxied {
                 }
                 Err(error) => {
                     let outcome = match &error {
-                        // Neither fails at what it is there for.
-                        ExchangeError::Client(_) | ExchangeError::NoSwitch => Outcome::Cancelled,
+                        // None of them fails at what it is there for.
+                        ExchangeError::Client(_) | ExchangeError::NoSwitch | ExchangeError::Drained => {
+                            Outcome::Cancelled
+                        }
                         ExchangeError::Late => Outcome::TimedOut,
                         _ => Outcome::Reset,
                     };
@@ -373,8 +377,8 @@ impl Proxied {
         })
     }
 
-    /// Waits for the head of the answer, as long as the request moves, and then for as long as it may take.
-    async fn reply(&self, call: &Call, exchange: &mut Exchange) -> Result<Reply, ExchangeError> {
+    /// Waits for the head of the answer, as long as the request moves, and then for as long as it may take, or the backend may go on with it.
+    async fn reply(&self, call: &Call, id: MemberId, exchange: &mut Exchange) -> Result<Reply, ExchangeError> {
         if exchange.is_held() {
             match timeout(ASKED, poll_fn(|context| self.poll_reply(exchange, context))).await {
                 Ok(reply) => return reply,
@@ -382,14 +386,26 @@ impl Proxied {
             }
         }
         let patience = call.snapshot.settings.connections.response_timeout;
+        let (mut before, mut sent, mut left) = (exchange.sent(), exchange.is_sent(), patience.min(MOMENT));
+        if let Ok(reply) = timeout(left, poll_fn(|context| self.poll_reply(exchange, context))).await {
+            return reply;
+        }
+        left = patience.saturating_sub(left);
+        let present = call.local.enter(id);
         loop {
-            let before = exchange.sent();
-            let sent = exchange.is_sent();
-            match timeout(patience, poll_fn(|context| self.poll_reply(exchange, context))).await {
+            let replied = poll_fn(|context| match present.poll_over(context) {
+                Poll::Pending => self.poll_reply(exchange, context),
+                Poll::Ready(()) => {
+                    self.pool.metrics().drained.of(Drained::Request).inc();
+                    Poll::Ready(Err(ExchangeError::Drained))
+                }
+            });
+            match timeout(left, replied).await {
                 Ok(reply) => return reply,
                 Err(_) if !sent && (exchange.is_sent() || exchange.sent() > before) => {}
                 Err(_) => return Err(exchange.late()),
             }
+            (before, sent, left) = (exchange.sent(), exchange.is_sent(), patience);
         }
     }
 
@@ -491,10 +507,11 @@ impl Proxied {
             }
         };
         let metrics = Arc::clone(self.pool.shared_metrics());
+        let present = call.local.enter(taken.id());
         response.upgrade = Some(Box::new(move |client| {
             Box::pin(async move {
                 let _under_way = (taken, under);
-                tunnel::run(client, stream, read, patience, &metrics).await;
+                tunnel::run(client, stream, read, (patience, present), &metrics).await;
             })
         }));
         response

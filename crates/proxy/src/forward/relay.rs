@@ -12,10 +12,12 @@ use outwork_front::message::{BodyError, Trailers};
 use tokio::time::Sleep;
 
 use super::head;
+use crate::metrics::Drained;
 use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
 use crate::upstream::local::Local;
+use crate::upstream::under_way::Present;
 use crate::upstream::{Exchange, ExchangeError};
 
 /// Gives the body part by part, and the connection back at its end.
@@ -27,6 +29,8 @@ pub(super) struct Relay {
     pool: Arc<Pool>,
     snapshot: Arc<Snapshot>,
     local: Rc<Local>,
+    /// Set once it is asked for.
+    present: Option<Present>,
     /// How long the body may stand still.
     patience: Duration,
     /// Set once it does.
@@ -50,6 +54,7 @@ impl Relay {
             pool: Arc::clone(pool),
             snapshot: Arc::clone(snapshot),
             local: Rc::clone(local),
+            present: None,
             patience: snapshot.settings.connections.idle_timeout,
             still: None,
         }
@@ -60,8 +65,15 @@ impl Relay {
         self.still.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience))).as_mut().poll(context)
     }
 
+    /// Ready once the backend may not go on with it.
+    fn poll_over(&mut self, context: &Context<'_>) -> Poll<()> {
+        let Some(taken) = &self.taken else { return Poll::Pending };
+        self.present.get_or_insert_with(|| self.local.enter(taken.id())).poll_over(context)
+    }
+
     /// The end, be it good or not.
     fn end(&mut self, whole: bool) {
+        self.present = None;
         let (Some(exchange), Some(taken)) = (self.exchange.take(), self.taken.take()) else { return };
         self.pool.metrics().sent.add(exchange.sent());
         if let Some(conn) = exchange.into_conn(Instant::now()).filter(|_| whole) {
@@ -72,8 +84,10 @@ impl Relay {
     fn broken(&mut self, error: ExchangeError) -> BodyError {
         let (pool, backend) = (&*self.pool.name, &*self.endpoint.key);
         tracing::debug!(pool, backend, %error, "an answer ends before its end");
-        if !matches!(error, ExchangeError::Client(_)) {
-            self.endpoint.cells.failures.inc();
+        match &error {
+            ExchangeError::Client(_) => {}
+            ExchangeError::Drained => self.pool.metrics().drained.of(Drained::Answer).inc(),
+            _ => self.endpoint.cells.failures.inc(),
         }
         self.end(false);
         BodyError::Source(Box::new(error))
@@ -85,6 +99,10 @@ impl Stream for Relay {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
+        // Also where there is always something: a client that takes its time would never be waited for.
+        if this.poll_over(context).is_ready() {
+            return Poll::Ready(Some(Err(this.broken(ExchangeError::Drained))));
+        }
         let Some(exchange) = &mut this.exchange else { return Poll::Ready(None) };
         match exchange.poll_part(context) {
             Poll::Ready(Some(Ok(part))) => {

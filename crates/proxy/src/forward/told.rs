@@ -71,6 +71,10 @@ impl Proxied {
             Why::Dial(DialError::Full(reason)) => return self.refused(call, *reason),
             Why::Dial(DialError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to connect to"),
             Why::Dial(_) => (StatusCode::BAD_GATEWAY, "the backend cannot be connected to"),
+            Why::Exchange(ExchangeError::Drained) => {
+                let detail = "the backend was taken out before it had answered";
+                return blaming(Fault::Us, call, StatusCode::SERVICE_UNAVAILABLE, detail);
+            }
             Why::Exchange(ExchangeError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to answer"),
             Why::Exchange(ExchangeError::NoSwitch) => {
                 (StatusCode::BAD_GATEWAY, "the backend speaks HTTP/2, and takes no WebSockets over it")

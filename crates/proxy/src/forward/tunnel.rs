@@ -11,7 +11,9 @@ use outwork_front::message::Duplex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
-use crate::metrics::ProxyMetrics;
+use crate::metrics::{Drained, ProxyMetrics};
+use crate::upstream::ExchangeError;
+use crate::upstream::under_way::Present;
 
 /// Bytes that are on their way in one direction at most.
 const PIECE: usize = 16 << 10;
@@ -71,12 +73,12 @@ impl Direction {
     }
 }
 
-/// Moves bytes until both sides have ended, one fails, or nothing moves for too long. `read` is what came from the backend already.
+/// Moves bytes until both sides have ended, one fails, nothing moves for too long, or the backend may not go on with it. `read` is what came from the backend already.
 pub(super) async fn run(
     mut client: Box<dyn Duplex>,
     mut backend: Box<dyn Duplex>,
     read: Bytes,
-    patience: Duration,
+    (patience, present): (Duration, Present),
     metrics: &Arc<ProxyMetrics>,
 ) {
     metrics.tunnels.inc();
@@ -85,6 +87,10 @@ pub(super) async fn run(
     let still = sleep_until(Instant::now() + patience);
     tokio::pin!(still);
     let ended: io::Result<()> = std::future::poll_fn(|context| {
+        if present.poll_over(context).is_ready() {
+            metrics.drained.of(Drained::Tunnel).inc();
+            return Poll::Ready(Err(io::Error::other(ExchangeError::Drained)));
+        }
         let mut moved = false;
         let there = out.poll(&mut *client, &mut *backend, context, &mut moved)?;
         let here = back.poll(&mut *backend, &mut *client, context, &mut moved)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use foldhash::fast::FixedState;
-use outwork_balance::{MemberId, Standing};
+use outwork_balance::MemberId;
 use slab::Slab;
 use tokio::task::AbortHandle;
 
@@ -15,7 +15,8 @@ use super::metrics::End;
 use super::post::Key;
 use super::rule::Rule;
 use crate::config::Protocol;
-use crate::pool::{Pool, Snapshot};
+use crate::pool::Pool;
+use crate::pool::gone::Gone;
 
 /// What is open on a thread.
 #[derive(Default)]
@@ -82,10 +83,14 @@ impl Crowd {
             let is_late = entry.until.get().is_some_and(|until| until <= now);
             // A connection ends by itself where its backend is gone; datagrams would go there for as long as the client talks.
             let is_session = entry.rule.settings.protocol == Protocol::Udp;
-            let end =
-                entry.member.borrow().as_ref().and_then(|(pool, id)| {
-                    gone.entry(pool.number).or_insert_with(|| Gone::of(pool)).ends(*id, is_session)
-                });
+            let end = entry.member.borrow().as_ref().and_then(|(pool, id)| {
+                let gone = gone.entry(pool.number).or_insert_with(|| Gone::of(pool));
+                match () {
+                    () if gone.stays(*id).is_none() => Some(End::Drained),
+                    () if is_session && gone.fails(*id) => Some(End::Backend),
+                    () => None,
+                }
+            });
             if let Some(end) = end.or(is_late.then_some(End::Drained)) {
                 entry.stop(end);
             }
@@ -105,44 +110,6 @@ impl Entry {
         }
         if let Some(task) = &*self.task.borrow() {
             task.abort();
-        }
-    }
-}
-
-/// Members of a pool that may not go on with what they have.
-struct Gone {
-    snapshot: Arc<Snapshot>,
-    /// The pool has left the configuration, and so has everybody in it.
-    over: bool,
-    drained: Vec<MemberId>,
-    /// Those that fail, while others do not.
-    failing: Vec<MemberId>,
-}
-
-impl Gone {
-    fn of(pool: &Pool) -> Self {
-        let (snapshot, now) = (pool.snapshot(), pool.now());
-        let (mut drained, mut failing, mut usable) = (Vec::new(), Vec::new(), false);
-        for slot in snapshot.balance.slots() {
-            match slot.standing(now, true) {
-                Standing::Drained => drained.push(slot.member().id()),
-                Standing::Unhealthy | Standing::Ejected => failing.push(slot.member().id()),
-                Standing::Usable => usable = true,
-                Standing::Draining => {}
-            }
-        }
-        if !usable {
-            failing.clear();
-        }
-        Self { snapshot, over: pool.is_over(), drained, failing }
-    }
-
-    /// Why something ends that has this member, if it does.
-    fn ends(&self, id: MemberId, is_session: bool) -> Option<End> {
-        match () {
-            () if self.over || self.snapshot.endpoint(id).is_none() || self.drained.contains(&id) => Some(End::Drained),
-            () if is_session && self.failing.contains(&id) => Some(End::Backend),
-            () => None,
         }
     }
 }

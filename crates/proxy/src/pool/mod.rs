@@ -6,11 +6,13 @@
 //! - `endpoint`: where members are. `tls`: what encrypts connections to them.
 //! - `queue`: requests that wait for room. `sticky`: cookies that name a backend.
 //! - `orders`: what was said of backends by hand, which outlives the process.
+//! - `gone`: members that may not go on with what they have.
 //! - `pulse`: who follows pools is told of changes.
 //! - `keeper`: the thread that looks after all pools: names, checks, ejections. `watch`: what is seen of members over time.
 //! - `names`: what names stand for. `lookups`: when they are looked up. `resolver`: who is asked.
 
 pub(crate) mod endpoint;
+pub(crate) mod gone;
 pub mod keeper;
 pub(crate) mod lookups;
 pub(crate) mod names;

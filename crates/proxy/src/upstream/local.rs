@@ -10,17 +10,20 @@ use foldhash::fast::FixedState;
 use outwork_balance::{MemberId, Picker};
 use outwork_engine::Rng;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::dial::DialError;
 use super::h1::Conn;
 use super::h1::pipe::Pipe;
 use super::h2::Session;
+use super::under_way::{Present, UnderWay};
 use super::{Link, Version, Wanted};
 use crate::address::Speech;
 use crate::announce::Announced;
 use crate::config::Connections;
 use crate::metrics::Absent;
 use crate::pool::endpoint::Endpoint;
+use crate::pool::gone::Gone;
 use crate::pool::{Pool, Snapshot};
 
 /// How often connections that wait are looked at.
@@ -50,6 +53,7 @@ pub(crate) struct Local {
     sessions: RefCell<HashMap<MemberId, Vec<Shared>, FixedState>>,
     /// Members to which somebody opens one that others may share.
     opening: RefCell<HashMap<MemberId, Rc<Notify>, FixedState>>,
+    under_way: Rc<UnderWay>,
 }
 
 /// A connection that many share, and what it was opened as.
@@ -105,11 +109,17 @@ impl Local {
                     apart: RefCell::default(),
                     sessions: RefCell::default(),
                     opening: RefCell::default(),
+                    under_way: Rc::default(),
                 });
                 tokio::task::spawn_local(look_after(Rc::downgrade(&local), pool.number));
                 local
             }))
         })
+    }
+
+    /// Something that this member has, and that takes longer than a moment.
+    pub(crate) fn enter(&self, id: MemberId) -> Present {
+        self.under_way.enter(id)
     }
 
     /// A connection for a request, and whether it was there already.
@@ -281,12 +291,13 @@ impl Local {
         }
     }
 
-    /// Lets go of what has waited for too long, has ended, or belongs to nobody any more.
-    fn look(&self, snapshot: &Snapshot, now: Instant) {
-        let settings = &snapshot.settings.connections;
+    /// Lets go of what has waited for too long, has ended, or belongs to nobody any more. What is under way with who may not go on with it ends.
+    fn look(&self, gone: &Gone, now: Instant) {
+        self.under_way.end(|id| gone.stays(id).is_some());
+        let settings = &gone.snapshot.settings.connections;
         let mut idle = self.idle.borrow_mut();
         idle.retain(|id, parked| {
-            let Some(current) = snapshot.endpoint(*id) else { return false };
+            let Some(current) = gone.stays(*id) else { return false };
             parked.retain_mut(|Parked { conn, endpoint }| {
                 let waits = now.saturating_duration_since(conn.idle_since) < settings.keep_alive;
                 let lives = settings.max_lifetime.is_none_or(|most| now.saturating_duration_since(conn.opened) < most);
@@ -295,10 +306,9 @@ impl Local {
             !parked.is_empty()
         });
         drop(idle);
-        self.look_at_pipes(snapshot, now);
-        let settings = &snapshot.settings.connections;
+        self.look_at_pipes(gone, now);
         self.sessions.borrow_mut().retain(|id, sessions| {
-            let Some(current) = snapshot.endpoint(*id) else { return false };
+            let Some(current) = gone.stays(*id) else { return false };
             sessions.retain(|Shared { session, endpoint, .. }| {
                 let since = |then: Instant| now.saturating_duration_since(then);
                 let waits = session.idle_since().is_none_or(|then| since(then) < settings.keep_alive);
@@ -311,11 +321,11 @@ impl Local {
         });
     }
 
-    fn look_at_pipes(&self, snapshot: &Snapshot, now: Instant) {
-        let settings = &snapshot.settings.connections;
+    fn look_at_pipes(&self, gone: &Gone, now: Instant) {
+        let settings = &gone.snapshot.settings.connections;
         let since = |then: Instant| now.saturating_duration_since(then);
         self.pipes.borrow_mut().retain(|id, pipes| {
-            let Some(current) = snapshot.endpoint(*id) else { return false };
+            let Some(current) = gone.stays(*id) else { return false };
             pipes.retain(|Piped { pipe, endpoint }| {
                 // Who is late is told by those who wait; where they have all left, nobody tells.
                 let moves = pipe.look(now).is_none_or(|stuck| since(stuck) < settings.response_timeout);
@@ -343,6 +353,7 @@ impl Local {
 /// Looks after the connections of a thread for as long as the pool is there.
 async fn look_after(local: Weak<Local>, number: u64) {
     let mut look = tokio::time::interval(LOOK);
+    let mut ahead: Option<JoinHandle<()>> = None;
     loop {
         look.tick().await;
         let Some(local) = local.upgrade() else { return };
@@ -350,18 +361,19 @@ async fn look_after(local: Weak<Local>, number: u64) {
             LOCAL.with_borrow_mut(|pools| pools.remove(&number));
             return;
         };
-        let snapshot = pool.snapshot();
-        local.look(&snapshot, Instant::now());
-        open_ahead(&local, &pool, &snapshot).await;
+        let gone = Gone::of(&pool);
+        local.look(&gone, Instant::now());
+        // Who cannot be connected to is waited for, and nothing else is meanwhile.
+        let is_wanted = gone.snapshot.settings.connections.min_idle > 0;
+        if is_wanted && ahead.as_ref().is_none_or(JoinHandle::is_finished) {
+            ahead = Some(tokio::task::spawn_local(open_ahead(local, pool, gone.snapshot)));
+        }
     }
 }
 
 /// Opens connections before they are needed, where that is asked for.
-async fn open_ahead(local: &Local, pool: &Arc<Pool>, snapshot: &Arc<Snapshot>) {
+async fn open_ahead(local: Rc<Local>, pool: Arc<Pool>, snapshot: Arc<Snapshot>) {
     let least = snapshot.settings.connections.min_idle as usize;
-    if least == 0 {
-        return;
-    }
     for slot in snapshot.balance.slots() {
         let id = slot.member().id();
         let usable = slot.standing(pool.now(), true) == outwork_balance::Standing::Usable;
@@ -372,8 +384,8 @@ async fn open_ahead(local: &Local, pool: &Arc<Pool>, snapshot: &Arc<Snapshot>) {
         }
         for _ in local.waiting(id)..least {
             // Whoever needs one finds out why there is none.
-            let Ok(Link::Http1(conn)) = super::open(pool, snapshot, endpoint, Wanted::ANY).await else { break };
-            local.park(id, endpoint, conn, snapshot);
+            let Ok(Link::Http1(conn)) = super::open(&pool, &snapshot, endpoint, Wanted::ANY).await else { break };
+            local.park(id, endpoint, conn, &snapshot);
         }
     }
 }

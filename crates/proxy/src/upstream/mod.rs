@@ -4,11 +4,13 @@
 //! - `dial`: how a connection is opened. `wire`: what it runs on.
 //! - `h1`: requests over HTTP/1.1. `h2`: requests over HTTP/2.
 //! - `local`: what one thread has of a pool: connections that wait for their next request, and those that many share.
+//! - `under_way`: what takes long, and ends where its backend may not go on with it.
 
 pub(crate) mod dial;
 pub(crate) mod h1;
 pub(crate) mod h2;
 pub(crate) mod local;
+pub(crate) mod under_way;
 pub(crate) mod wire;
 
 use std::io;
@@ -54,6 +56,9 @@ pub(crate) enum ExchangeError {
     /// It took too long.
     #[error("the backend took too long to answer")]
     Late,
+    /// The backend has left, or is drained, and so has the time gone that it had for this.
+    #[error("the backend was taken out, and its time to go on with what it had is over")]
+    Drained,
     /// The client's part failed: its body.
     #[error("{0}")]
     Client(BodyError),

@@ -184,6 +184,19 @@ fn a_dead_backend_is_passed_over_and_a_tunnel_that_stands_still_ends_in_time() {
 }
 
 #[test]
+fn a_tunnel_ends_once_the_time_of_its_backend_is_over() {
+    let mut place = Place::new();
+    let backend = echo(place.host());
+    configure(&place, &[backend], "", "");
+    place.start();
+    let mut client = ask(&place, "db.test:5432", "hello");
+    hear(&mut client, "hello");
+    place.must(&["backends", "drain", "app", &format!("tcp://{backend}"), "--for", "1s"]);
+    assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
+    until("it to be over", || tunnels(&place) == 0.0);
+}
+
+#[test]
 fn a_backend_is_told_whose_a_tunnel_is() {
     let place = place_of(&[echo], "send_proxy = 'v1'");
     let mut client = ask(&place, "db.test:5432", "hello");

@@ -11,6 +11,7 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::extras::count;
 use super::{body, site};
 use crate::binary::{Place, get, until};
 
@@ -122,6 +123,27 @@ fn a_call_goes_both_ways_at_once_and_what_comes_after_it_arrives() {
         }
     });
     assert_eq!(grpc.connections.load(SeqCst), 1);
+}
+
+#[test]
+fn a_call_ends_once_the_time_of_its_backend_is_over_and_so_does_the_connection() {
+    let (place, grpc) = place("");
+    let host = place.host().to_owned();
+    runtime().block_on(async {
+        let stream = TcpStream::connect((host.as_str(), 8080)).await.expect("it listens");
+        let (mut send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        let request = Request::post(format!("http://{host}:8080/echo.Echo/Both"));
+        let request = request.header("content-type", "application/grpc").body(()).expect("a head");
+        let (response, mut up) = send.send_request(request, false).expect("it is heard");
+        let mut down = response.await.expect("a head").into_body();
+        up.send_data(Bytes::from("one"), false).expect("it is heard");
+        assert_eq!(down.data().await.expect("a part").expect("whole"), "one");
+        place.must(&["backends", "drain", "app", &format!("h2c://{}", grpc.address), "--for", "1s"]);
+        assert!(down.data().await.expect("it does not end as if all were said").is_err());
+    });
+    assert_eq!(count(&place, "outwork_proxy_drained_total{what=\"answer\"}"), 1);
+    until("the connection to end", || count(&place, "outwork_proxy_connections") == 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod asking;
 pub(crate) mod backend;
 mod connect;
 mod dns;
+mod draining;
 mod extras;
 mod failing;
 mod hints;
