@@ -267,11 +267,12 @@ impl Proxied {
         endpoint.cells.requests.inc();
         let upgrade = head::upgrade(&call.head).filter(|_| self.settings.upgrade);
         let version = if upgrade.is_some() { Version::Http1 } else { Version::Any };
+        let mut now = began;
         // What goes out among others may have to be asked again (RFC 9112 section 9.3.2).
         let mut piped = upgrade.is_none() && call.head.method.is_safe() && call.content.is_empty();
         loop {
             let wanted = Wanted { version, announced: call.announced.as_ref(), piped };
-            let linked = call.local.link(&self.pool, &call.snapshot, (id, endpoint), wanted).await;
+            let linked = call.local.link(&self.pool, &call.snapshot, (id, endpoint), wanted, now).await;
             let (link, reused) = match linked {
                 Ok(linked) => linked,
                 Err(error) => {
@@ -323,6 +324,7 @@ impl Proxied {
                     return Err(Failure { outcome, begun, why: Why::Exchange(error) });
                 }
             }
+            now = Instant::now();
         }
     }
 

@@ -122,13 +122,14 @@ impl Local {
         self.under_way.enter(id)
     }
 
-    /// A connection for a request, and whether it was there already.
+    /// A connection for a request that goes out now, and whether it was there already.
     pub(crate) async fn link(
         &self,
         pool: &Pool,
         snapshot: &Snapshot,
         (id, endpoint): (MemberId, &Arc<Endpoint>),
         wanted: Wanted<'_>,
+        now: Instant,
     ) -> Result<(Link, bool), DialError> {
         let whose = wanted.announced.map(|announced| &**announced);
         let settings = &snapshot.settings.connections;
@@ -136,7 +137,7 @@ impl Local {
         if piped && let Some(pipe) = self.pipe(id, endpoint, settings) {
             return Ok((Link::Piped(pipe), true));
         }
-        if let Some(conn) = self.take(id, endpoint, whose) {
+        if let Some(conn) = self.take(id, endpoint, whose, settings, now) {
             // Of one that has answered nothing yet, nobody knows whether it goes on after that (RFC 9112 section 9.3.2).
             let link = match piped && conn.served > 0 && !self.is_apart(id) {
                 true => Link::Piped(self.share(id, endpoint, conn)),
@@ -153,7 +154,7 @@ impl Local {
             return Ok((self.open(pool, snapshot, endpoint, wanted).await?, false));
         }
         let _opening = loop {
-            if let Some(session) = self.session(id, endpoint, whose) {
+            if let Some(session) = self.session(id, endpoint, whose, settings) {
                 return Ok((Link::Http2(session), true));
             }
             // What somebody opens is waited for: it may have room for all.
@@ -216,8 +217,7 @@ impl Local {
         let pipes = pipes.get_mut(&id)?;
         let mut at = 0;
         while let Some(Piped { pipe, endpoint: opened_as }) = pipes.get(at) {
-            let is_spent = settings.max_requests.is_some_and(|most| pipe.served.get() >= most);
-            if pipe.is_over() || is_spent {
+            if pipe.is_over() || !is_unspent(pipe.served.get(), settings) {
                 self.is_left(id, &pipes.swap_remove(at).pipe);
             } else if pipe.has_room(settings.pipeline) && opened_as.is_reached_like(endpoint) {
                 return Some(Rc::clone(pipe));
@@ -249,23 +249,39 @@ impl Local {
     }
 
     /// A connection that has room for one more request.
-    fn session(&self, id: MemberId, endpoint: &Endpoint, whose: Option<&Announced>) -> Option<Rc<Session>> {
-        let sessions = self.sessions.borrow();
+    fn session(
+        &self,
+        id: MemberId,
+        endpoint: &Endpoint,
+        whose: Option<&Announced>,
+        settings: &Connections,
+    ) -> Option<Rc<Session>> {
+        let mut sessions = self.sessions.borrow_mut();
+        let sessions = sessions.get_mut(&id)?;
+        // Who is let go of ends with its last request.
+        sessions.retain(|Shared { session, .. }| !session.is_gone() && is_unspent(session.served.get(), settings));
         let fits = |shared: &&Shared| {
             shared.announced.as_deref() == whose
                 && shared.session.has_room()
                 && shared.endpoint.is_reached_like(endpoint)
         };
-        sessions.get(&id)?.iter().find(fits).map(|shared| Rc::clone(&shared.session))
+        sessions.iter().find(fits).map(|shared| Rc::clone(&shared.session))
     }
 
     /// A connection that may carry a request of theirs, the one that was used last.
-    fn take(&self, id: MemberId, endpoint: &Endpoint, whose: Option<&Announced>) -> Option<Conn> {
+    fn take(
+        &self,
+        id: MemberId,
+        endpoint: &Endpoint,
+        whose: Option<&Announced>,
+        settings: &Connections,
+        now: Instant,
+    ) -> Option<Conn> {
         let mut idle = self.idle.borrow_mut();
         let parked = idle.get_mut(&id)?;
         while let Some(at) = parked.iter().rposition(|parked| parked.conn.announced.as_deref() == whose) {
             let mut last = parked.remove(at);
-            if last.endpoint.is_reached_like(endpoint) && last.conn.is_quiet() {
+            if may_wait(&last.conn, settings, now) && last.endpoint.is_reached_like(endpoint) && last.conn.is_quiet() {
                 return Some(last.conn);
             }
         }
@@ -275,9 +291,9 @@ impl Local {
     /// Keeps a connection for the next request, where there is room for it.
     pub(crate) fn park(&self, id: MemberId, endpoint: &Arc<Endpoint>, conn: Conn, snapshot: &Snapshot) {
         let settings = &snapshot.settings.connections;
-        let lives = settings.max_lifetime.is_none_or(|most| conn.opened.elapsed() < most);
-        let serves = settings.max_requests.is_none_or(|most| conn.served < most);
-        if !settings.reuse || !lives || !serves {
+        // It waits from this moment on.
+        let waits = may_wait(&conn, settings, conn.idle_since);
+        if !settings.reuse || !waits || !is_unspent(conn.served, settings) {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -299,9 +315,7 @@ impl Local {
         idle.retain(|id, parked| {
             let Some(current) = gone.stays(*id) else { return false };
             parked.retain_mut(|Parked { conn, endpoint }| {
-                let waits = now.saturating_duration_since(conn.idle_since) < settings.keep_alive;
-                let lives = settings.max_lifetime.is_none_or(|most| now.saturating_duration_since(conn.opened) < most);
-                waits && lives && endpoint.is_reached_like(current) && conn.is_quiet()
+                may_wait(conn, settings, now) && endpoint.is_reached_like(current) && conn.is_quiet()
             });
             !parked.is_empty()
         });
@@ -313,7 +327,7 @@ impl Local {
                 let since = |then: Instant| now.saturating_duration_since(then);
                 let waits = session.idle_since().is_none_or(|then| since(then) < settings.keep_alive);
                 let lives = settings.max_lifetime.is_none_or(|most| since(session.opened) < most);
-                let serves = settings.max_requests.is_none_or(|most| session.served.get() < most);
+                let serves = is_unspent(session.served.get(), settings);
                 // Who is let go of ends with its last request.
                 waits && lives && serves && !session.is_gone() && endpoint.is_reached_like(current)
             });
@@ -331,7 +345,7 @@ impl Local {
                 let moves = pipe.look(now).is_none_or(|stuck| since(stuck) < settings.response_timeout);
                 let waits = pipe.idle_since().is_none_or(|then| since(then) < settings.keep_alive);
                 let lives = settings.max_lifetime.is_none_or(|most| since(pipe.opened) < most);
-                let serves = settings.max_requests.is_none_or(|most| pipe.served.get() < most);
+                let serves = is_unspent(pipe.served.get(), settings);
                 let is_wanted = settings.pipeline > 1 && settings.reuse && endpoint.is_reached_like(current);
                 let stays = moves && waits && lives && serves && is_wanted && !pipe.is_over();
                 if !stays {
@@ -348,6 +362,17 @@ impl Local {
     fn waiting(&self, id: MemberId) -> usize {
         self.idle.borrow().get(&id).map_or(0, Vec::len)
     }
+}
+
+/// Whether a connection that waits for its next request may do so any longer.
+fn may_wait(conn: &Conn, settings: &Connections, now: Instant) -> bool {
+    let since = |then: Instant| now.saturating_duration_since(then);
+    since(conn.idle_since) < settings.keep_alive && settings.max_lifetime.is_none_or(|most| since(conn.opened) < most)
+}
+
+/// Whether a connection that has carried so many requests may carry another.
+fn is_unspent(served: u32, settings: &Connections) -> bool {
+    settings.max_requests.is_none_or(|most| served < most)
 }
 
 /// Looks after the connections of a thread for as long as the pool is there.
@@ -389,3 +414,6 @@ async fn open_ahead(local: Rc<Local>, pool: Arc<Pool>, snapshot: Arc<Snapshot>) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -318,3 +318,11 @@ impl Exchange {
         }
     }
 }
+
+/// Runs a test of what shares a thread.
+#[cfg(test)]
+fn on_a_thread(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let test = async { tokio::time::timeout(std::time::Duration::from_secs(60), test).await.unwrap() };
+    tokio::task::LocalSet::new().block_on(&runtime, test);
+}

@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Buf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 use super::line::Broken;
 use super::*;
 use crate::metrics::ProxyMetrics;
+use crate::upstream::on_a_thread;
 
 /// What a request was told: a status and its content, or what went wrong.
 type Told = Result<(u16, String), String>;
@@ -286,12 +287,6 @@ async fn answered(mut exchange: Exchange) -> Result<(u16, Vec<u8>), ExchangeErro
         content.extend_from_slice(&part?);
     }
     Ok((reply.status.as_u16(), content))
-}
-
-/// Runs what shares a thread.
-fn on_a_thread(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, async { tokio::time::timeout(Duration::from_secs(60), test).await.unwrap() });
 }
 
 /// The targets that are asked for in this, and how much of it they take.
