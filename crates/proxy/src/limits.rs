@@ -6,9 +6,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use outwork_balance::Held;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use crate::config::GlobalLimits;
 use crate::metrics::Absent;
+
+/// How long who wants a connection waits for other threads to let go of theirs. It takes them microseconds, unless they are busy.
+const MOMENT: Duration = Duration::from_millis(250);
+/// How long nobody is asked again where nobody had anything to let go of.
+const VAIN: Duration = Duration::from_millis(250);
 
 /// How fast something may happen: a generic cell rate, of all threads together.
 #[derive(Debug, Default)]
@@ -41,6 +48,50 @@ pub(crate) struct Everywhere {
     requests: AtomicUsize,
     connections: AtomicUsize,
     rate: Rate,
+    pub(crate) eviction: Eviction,
+}
+
+/// Connections that wait for their next request, and keep others from being opened: one that is needed is worth more.
+#[derive(Debug, Default)]
+pub(crate) struct Eviction {
+    /// Tells every thread that one is needed.
+    wanted: watch::Sender<()>,
+    /// Tells who needs one that one has gone.
+    freed: Notify,
+    /// When nobody let go of any, in nanoseconds since whenever; 0 where that was never so.
+    vain: AtomicU64,
+}
+
+impl Eviction {
+    /// Hears of it whenever one is needed.
+    pub(crate) fn listen(&self) -> watch::Receiver<()> {
+        self.wanted.subscribe()
+    }
+
+    /// What is found by `take` once there is room. Who has connections that wait is asked to let go of one, and given a moment for that. `now` is since whenever.
+    pub(crate) async fn make_room<T>(&self, now: Duration, take: impl Fn() -> Option<T>) -> Option<T> {
+        let nanos = |since: Duration| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        let vain = self.vain.load(Relaxed);
+        if vain > 0 && nanos(now).saturating_sub(vain) < nanos(VAIN) {
+            return None;
+        }
+        let room = timeout(MOMENT, async {
+            loop {
+                // Whatever goes from here on is heard of.
+                let freed = self.freed.notified();
+                if let Some(taken) = take() {
+                    return taken;
+                }
+                self.wanted.send_replace(());
+                freed.await;
+            }
+        });
+        let room = room.await.ok();
+        if room.is_none() {
+            self.vain.store(nanos(now + MOMENT).max(1), Relaxed);
+        }
+        room
+    }
 }
 
 /// A place among what is under way. It is given back with this.
@@ -93,6 +144,22 @@ impl Drop for Seat {
 pub(crate) struct Room {
     pub(crate) _everywhere: Option<Seat>,
     pub(crate) _of_pool: Held,
+    /// The last to go: who hears of it finds room.
+    pub(crate) _left: Left,
+}
+
+/// Tells who needs a connection that there is room for one, once this goes.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) everywhere: Arc<Everywhere>,
+    pub(crate) of_pool: Arc<Eviction>,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        self.everywhere.eviction.freed.notify_waiters();
+        self.of_pool.freed.notify_waiters();
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +199,35 @@ mod tests {
         assert!(rate.admits(now, 1, 1) && !rate.admits(now, 1, 1));
         rate.give_back(1);
         assert!(rate.admits(now, 1, 1) && !rate.admits(now, 1, 1));
+    }
+
+    #[test]
+    fn who_needs_a_connection_gets_one_that_another_thread_lets_go_of_and_is_refused_where_none_does() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let room = |all: &Arc<Everywhere>| all.connection().ok().flatten();
+        let all = Arc::new(Everywhere::default());
+        all.set(GlobalLimits { max_backend_connections: Some(1), ..GlobalLimits::default() });
+        let held = Left { everywhere: Arc::clone(&all), of_pool: Arc::default() };
+        let (seat, mut wanted) = (room(&all).unwrap(), all.eviction.listen());
+        let other = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(wanted.changed()).unwrap();
+            drop(seat);
+            drop(held);
+        });
+        let now = Duration::from_secs(9);
+        let taken = runtime.block_on(all.eviction.make_room(now, || room(&all)));
+        other.join().unwrap();
+        // Where the other thread had no turn in time, nobody has taken its place.
+        let taken = taken.or_else(|| room(&all));
+        assert!(taken.is_some() && room(&all).is_none());
+        let asked = all.eviction.listen();
+        let later = now + MOMENT + VAIN;
+        assert!(runtime.block_on(all.eviction.make_room(later, || room(&all))).is_none());
+        assert!(asked.has_changed().unwrap());
+        let asked = all.eviction.listen();
+        assert!(runtime.block_on(all.eviction.make_room(later + MOMENT, || room(&all))).is_none());
+        assert!(!asked.has_changed().unwrap(), "it was in vain just now");
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Reach<'_> {
                 }
                 Err(reason) => return Err(Unreached::Nobody(reason)),
             };
-            let room = pool.room(snapshot).map_err(Unreached::Nobody)?;
+            let room = self.asking.local.room(pool, snapshot).await.map_err(Unreached::Nobody)?;
             (self.tries)(taken.id());
             endpoint.cells.requests.inc();
             let began = Instant::now();

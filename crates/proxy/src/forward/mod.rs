@@ -50,7 +50,7 @@ use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
 use crate::upstream::dial::DialError;
 use crate::upstream::local::Local;
-use crate::upstream::{self, Exchange, ExchangeError, Link, Reply, Version, Wanted, h1, h2};
+use crate::upstream::{self, Counted, Exchange, ExchangeError, Link, Reply, Version, Wanted, h1, h2};
 use content::Content;
 use faults::Met;
 use head::Outgoing;
@@ -489,11 +489,12 @@ impl Proxied {
             );
         }
         let patience = call.snapshot.settings.connections.tunnel_timeout;
-        let (stream, read, under): (Box<dyn Duplex>, _, _) = match exchange {
+        // A connection of its own counts as one for as long as it lasts, and a stream as one of those that share theirs.
+        let (stream, read, counted): (Box<dyn Duplex>, _, (Option<Counted>, Option<h2::Under>)) = match exchange {
             Exchange::Http1(exchange) => {
                 response.headers = headers;
-                let (wire, read) = exchange.into_wire();
-                (Box::new(wire), read, None)
+                let (wire, read, counted) = exchange.into_wire();
+                (Box::new(wire), read, (Some(counted), None))
             }
             // It switches to nothing.
             Exchange::Piped(_) => {
@@ -505,14 +506,14 @@ impl Proxied {
                     // A status of 101 has no meaning there (RFC 9113 section 8.6).
                     return told::bad(call, StatusCode::BAD_GATEWAY, "the backend switches to nothing over HTTP/2");
                 };
-                (Box::new(stream), Bytes::new(), Some(under))
+                (Box::new(stream), Bytes::new(), (None, Some(under)))
             }
         };
         let metrics = Arc::clone(self.pool.shared_metrics());
         let present = call.local.enter(taken.id());
         response.upgrade = Some(Box::new(move |client| {
             Box::pin(async move {
-                let _under_way = (taken, under);
+                let _under_way = (taken, counted);
                 tunnel::run(client, stream, read, (patience, present), &metrics).await;
             })
         }));

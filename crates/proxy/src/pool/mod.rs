@@ -41,7 +41,7 @@ use crate::acceleration::figures::Passes;
 use crate::address::BackendUrl;
 use crate::clock::Clock;
 use crate::config::{GlobalLimits, Pool as Settings, Proxy, Resolver};
-use crate::limits::{Everywhere, Rate, Room, Seat};
+use crate::limits::{Everywhere, Eviction, Left, Rate, Room, Seat};
 use crate::metrics::{Absent, Ejected, ProxyMetrics};
 use endpoint::Endpoint;
 use lookups::Look;
@@ -109,6 +109,7 @@ pub struct Pool {
     left: AtomicU64,
     pub(crate) queue: Queue,
     rate: Rate,
+    pub(crate) eviction: Arc<Eviction>,
     census: Census,
     pub(crate) figures: Figures,
     pub(crate) watch: Mutex<Watch>,
@@ -329,6 +330,7 @@ impl Pool {
             left: AtomicU64::new(0),
             queue: Queue::default(),
             rate: Rate::default(),
+            eviction: Arc::default(),
             census: Census {
                 usable: shared.metrics.usable.cell([name]),
                 unhealthy: shared.metrics.unhealthy.cell([name]),
@@ -386,7 +388,18 @@ impl Pool {
     pub(crate) fn room(&self, snapshot: &Snapshot) -> Result<Room, Absent> {
         let everywhere = self.shared.everywhere.connection()?;
         let of_pool = snapshot.balance.hold(Resource::Connections, None).map_err(|_| Absent::Connections)?;
-        Ok(Room { _everywhere: everywhere, _of_pool: of_pool })
+        let left = Left { everywhere: Arc::clone(&self.shared.everywhere), of_pool: Arc::clone(&self.eviction) };
+        Ok(Room { _everywhere: everywhere, _of_pool: of_pool, _left: left })
+    }
+
+    /// The same where there was none for this reason, and other threads may have connections that wait.
+    pub(crate) async fn make_room(&self, snapshot: &Snapshot, refused: Absent) -> Result<Room, Absent> {
+        let eviction = match refused {
+            Absent::ConnectionsEverywhere => &self.shared.everywhere.eviction,
+            _ => &*self.eviction,
+        };
+        let now = Duration::from_nanos(self.now().as_nanos());
+        eviction.make_room(now, || self.room(snapshot).ok()).await.ok_or(refused)
     }
 
     /// It is in the configuration no more.

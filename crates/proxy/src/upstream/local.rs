@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 use outwork_balance::{MemberId, Picker};
 use outwork_engine::Rng;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::dial::DialError;
@@ -21,6 +21,7 @@ use super::{Link, Version, Wanted};
 use crate::address::Speech;
 use crate::announce::Announced;
 use crate::config::Connections;
+use crate::limits::Room;
 use crate::metrics::Absent;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::gone::Gone;
@@ -111,7 +112,8 @@ impl Local {
                     opening: RefCell::default(),
                     under_way: Rc::default(),
                 });
-                tokio::task::spawn_local(look_after(Rc::downgrade(&local), pool.number));
+                let wanted = [pool.shared.everywhere.eviction.listen(), pool.eviction.listen()];
+                tokio::task::spawn_local(look_after(Rc::downgrade(&local), pool.number, wanted));
                 local
             }))
         })
@@ -178,7 +180,6 @@ impl Local {
         Ok((link, false))
     }
 
-    /// A new connection. Where there may be no more of them, those go that wait on this thread: one that is needed is worth more.
     async fn open(
         &self,
         pool: &Pool,
@@ -186,29 +187,48 @@ impl Local {
         endpoint: &Endpoint,
         wanted: Wanted<'_>,
     ) -> Result<Link, DialError> {
-        let opened = super::open(pool, snapshot, endpoint, wanted).await;
-        let left = match &opened {
-            Err(DialError::Full(Absent::ConnectionsEverywhere)) => {
-                LOCAL.with_borrow(|pools| pools.values().map(|local| local.let_go()).sum())
-            }
-            Err(DialError::Full(_)) => self.let_go(),
-            _ => return opened,
-        };
-        if left == 0 {
-            return opened;
-        }
-        super::open(pool, snapshot, endpoint, wanted).await
+        let room = self.room(pool, snapshot).await.map_err(DialError::Full)?;
+        super::open(pool, room, snapshot, endpoint, wanted).await
     }
 
-    /// Lets go of all connections that wait for their next request; how many those were.
-    fn let_go(&self) -> usize {
-        let mut left: usize = self.idle.take().values().map(Vec::len).sum();
-        for pipes in self.pipes.borrow_mut().values_mut() {
-            let before = pipes.len();
-            pipes.retain(|Piped { pipe, .. }| pipe.idle_since().is_none());
-            left += before - pipes.len();
+    /// Room for a new connection. Where there may be no more of them, those go that wait, of this thread first: one that is needed is worth more.
+    pub(crate) async fn room(&self, pool: &Pool, snapshot: &Snapshot) -> Result<Room, Absent> {
+        loop {
+            let refused = match pool.room(snapshot) {
+                Ok(room) => return Ok(room),
+                Err(refused) => refused,
+            };
+            let is_left = match refused {
+                Absent::ConnectionsEverywhere => LOCAL.with_borrow(|pools| pools.values().any(|local| local.let_go())),
+                _ => self.let_go(),
+            };
+            if !is_left {
+                return pool.make_room(snapshot, refused).await;
+            }
         }
-        left
+    }
+
+    /// Lets go of a connection that waits for its next request, the one of its backend that has done so for longest; whether there was any.
+    fn let_go(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        if let Some(parked) = idle.values_mut().find(|parked| !parked.is_empty()) {
+            parked.remove(0);
+            return true;
+        }
+        drop(idle);
+        for pipes in self.pipes.borrow_mut().values_mut() {
+            if let Some(at) = pipes.iter().position(|Piped { pipe, .. }| pipe.idle_since().is_some()) {
+                pipes.swap_remove(at);
+                return true;
+            }
+        }
+        for sessions in self.sessions.borrow_mut().values_mut() {
+            if let Some(at) = sessions.iter().position(|Shared { session, .. }| session.idle_since().is_some()) {
+                sessions.remove(at);
+                return true;
+            }
+        }
+        false
     }
 
     /// A connection on which one more request may go out behind others.
@@ -376,16 +396,25 @@ fn is_unspent(served: u32, settings: &Connections) -> bool {
 }
 
 /// Looks after the connections of a thread for as long as the pool is there.
-async fn look_after(local: Weak<Local>, number: u64) {
+async fn look_after(local: Weak<Local>, number: u64, [mut everywhere, mut of_pool]: [watch::Receiver<()>; 2]) {
     let mut look = tokio::time::interval(LOOK);
     let mut ahead: Option<JoinHandle<()>> = None;
     loop {
-        look.tick().await;
+        // Who is told by nobody any more hears of it where it looks for the pool.
+        let is_wanted = tokio::select! {
+            _ = look.tick() => false,
+            told = everywhere.changed() => told.is_ok(),
+            told = of_pool.changed() => told.is_ok(),
+        };
         let Some(local) = local.upgrade() else { return };
         let Some(pool) = local.pool.upgrade() else {
             LOCAL.with_borrow_mut(|pools| pools.remove(&number));
             return;
         };
+        if is_wanted {
+            local.let_go();
+            continue;
+        }
         let gone = Gone::of(&pool);
         local.look(&gone, Instant::now());
         // Who cannot be connected to is waited for, and nothing else is meanwhile.
@@ -408,8 +437,9 @@ async fn open_ahead(local: Rc<Local>, pool: Arc<Pool>, snapshot: Arc<Snapshot>) 
             continue;
         }
         for _ in local.waiting(id)..least {
-            // Whoever needs one finds out why there is none.
-            let Ok(Link::Http1(conn)) = super::open(&pool, &snapshot, endpoint, Wanted::ANY).await else { break };
+            // What nobody needs yet takes room from nobody, and whoever needs one finds out why there is none.
+            let Ok(room) = pool.room(&snapshot) else { break };
+            let Ok(Link::Http1(conn)) = super::open(&pool, room, &snapshot, endpoint, Wanted::ANY).await else { break };
             local.park(id, endpoint, conn, &snapshot);
         }
     }

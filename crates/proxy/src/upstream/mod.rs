@@ -176,14 +176,14 @@ impl Wanted<'_> {
     pub(crate) const ANY: Self = Self { version: Version::Any, announced: None, piped: false };
 }
 
-/// Opens a connection to a member, on a thread that serves.
+/// Opens a connection to a member, for which there is room, on a thread that serves.
 pub(crate) async fn open(
     pool: &Pool,
+    room: Room,
     snapshot: &Snapshot,
     endpoint: &Endpoint,
     wanted: Wanted<'_>,
 ) -> Result<Link, DialError> {
-    let room = pool.room(snapshot).map_err(DialError::Full)?;
     let patience = snapshot.settings.connections.connect_timeout;
     let tls = endpoint.tls.as_ref().map(|tls| (tls.config(wanted.version), &tls.name));
     let first = wanted.announced.map(|announced| announced.header()).unwrap_or_default();

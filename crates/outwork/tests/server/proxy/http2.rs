@@ -16,14 +16,14 @@ use super::{body, site};
 use crate::binary::{Place, get, until};
 
 /// A server of gRPC, as far as HTTP/2 goes: it sends back what it gets, part by part, and after that the fields that came after it.
-struct Grpc {
-    address: SocketAddr,
+pub(super) struct Grpc {
+    pub(super) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     serving: Arc<AtomicBool>,
 }
 
 impl Grpc {
-    fn start(host: &str) -> Self {
+    pub(super) fn start(host: &str) -> Self {
         let listener = std::net::TcpListener::bind((host, 0)).expect("a port");
         listener.set_nonblocking(true).expect("a mode");
         let address = listener.local_addr().expect("an address");

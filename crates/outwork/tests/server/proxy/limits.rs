@@ -1,12 +1,15 @@
 //! The most that there may be: of requests and connections, of one pool and of all of them.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::backend::{Backend, Seen, answer};
-use crate::binary::{Place, field, get, until};
+use super::http2::Grpc;
+use crate::binary::{Place, field, get, text, until};
 use crate::refusals::fault;
 
 /// A backend that tells of each request, and answers it once it is told to.
@@ -114,6 +117,89 @@ fn connections_to_backends_are_no_more_than_there_may_be_and_those_that_wait_mak
     assert!(ask(&place, "/b").ends_with("quick"), "it is a limit of the other pool");
     go.send(()).expect("it waits");
     assert!(first.join().expect("an answer").ends_with("waited"));
+}
+
+#[test]
+fn connections_that_wait_on_another_thread_make_room_too() {
+    let mut place = Place::new();
+    let [one, two] = ["one", "two"].map(|name| Backend::named(place.host(), name));
+    configure(&place, [&one, &two], "max_backend_connections = 1", "");
+    place.change(|text| text.replace("workers = 1", "workers = 2"));
+    place.start();
+    // Which thread has a client, the kernel says: of so many, both have some.
+    for _ in 0..20 {
+        for (path, name) in [("/a", "one"), ("/b", "two")] {
+            let told = ask(&place, path);
+            assert!(told.ends_with(name), "{told}");
+        }
+    }
+    assert_eq!(refused(&place, "connections-everywhere"), 0.0);
+}
+
+#[test]
+fn sessions_that_wait_make_room_and_so_does_what_waits_for_requests_where_a_connection_is_passed_on() {
+    let mut place = Place::new();
+    let (many, one) = (Grpc::start(place.host()), Backend::named(place.host(), "one"));
+    place.change(|text| {
+        let (host, many, one) = (place.host(), many.address, one.address);
+        format!(
+            "{text}\n[front]\nworkers = 2\n[[front.listener]]\naddress = '{host}:8080'\n\
+             [[front.route]]\npath = '/many'\nproxy = {{ pool = 'many' }}\n[[front.route]]\npath = '/one'\nproxy = {{ pool = 'one' }}\n\
+             [proxy]\nworkers = 2\nlimits = {{ max_backend_connections = 1 }}\n[proxy.pool.many]\nbackend = [{{ url = 'h2c://{many}' }}]\n\
+             [proxy.pool.one]\nbackend = [{{ url = 'http://{one}' }}]\n[proxy.pool.bare]\nbackend = [{{ url = 'tcp://{one}' }}]\n\
+             [[proxy.listener]]\naddress = ['{host}:7000']\npool = 'bare'\n"
+        )
+    });
+    place.start();
+    let url = |path: &str| format!("http://{}:8080{path}", place.host());
+    for _ in 0..10 {
+        let told = get(&url("/many"), &["-d", "hello"]);
+        assert!(told.starts_with("HTTP/1.1 200 ") && told.contains("hello"), "{told}");
+        let told = get(&url("/one"), &[]);
+        assert!(told.ends_with("one"), "{told}");
+    }
+    // Nothing waits on the threads of layer 4.
+    let mut client = TcpStream::connect((place.host(), 7000)).expect("it listens");
+    client.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("it is heard");
+    let mut heard = String::new();
+    while !heard.ends_with("one") {
+        let mut some = [0; 1000];
+        let read = client.read(&mut some).expect("an answer");
+        assert!(read > 0, "{heard}");
+        heard.push_str(&text(&some[..read]));
+    }
+    assert_eq!(refused(&place, "connections-everywhere"), 0.0);
+}
+
+#[test]
+fn a_websocket_counts_among_connections_for_as_long_as_it_lasts() {
+    let mut place = Place::new();
+    let switching = Backend::acting(place.host(), |_, to| {
+        let head = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\nhello";
+        to.write_all(head).expect("it is read");
+        // Its client ends it.
+        let _ = to.read(&mut [0]);
+        false
+    });
+    let quick = Backend::named(place.host(), "quick");
+    configure(&place, [&switching, &quick], "max_backend_connections = 1", "");
+    place.start();
+    let mut client = TcpStream::connect((place.host(), 8080)).expect("it listens");
+    client.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    client
+        .write_all(b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .expect("it is heard");
+    let mut heard = String::new();
+    while !heard.ends_with("hello") {
+        let mut some = [0; 1000];
+        let read = client.read(&mut some).expect("more");
+        assert!(read > 0, "{heard}");
+        heard.push_str(&text(&some[..read]));
+    }
+    is_turned_away(&place, "/b", "connections-everywhere");
+    drop(client);
+    until("there to be room", || ask(&place, "/b").ends_with("quick"));
 }
 
 #[test]

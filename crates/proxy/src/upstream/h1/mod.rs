@@ -349,10 +349,10 @@ impl Exchange {
         })
     }
 
-    /// What was switched to another protocol, with what was read of that already.
-    pub(crate) fn into_wire(mut self) -> (Wire, Bytes) {
+    /// What was switched to another protocol, with what was read of that already, and what counts the connection.
+    pub(crate) fn into_wire(mut self) -> (Wire, Bytes, Counted) {
         self.join();
-        (self.conn.wire, self.input.freeze())
+        (self.conn.wire, self.input.freeze(), self.conn._counted)
     }
 }
 
