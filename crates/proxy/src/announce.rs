@@ -8,7 +8,7 @@ use outwork_wire::proxy::{Ends, Extras, Transport, write_v1, write_v2};
 use crate::config::ProxyVersion;
 
 /// Whose a connection is, as a backend is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Announced {
     pub(crate) version: ProxyVersion,
     /// The client's end.

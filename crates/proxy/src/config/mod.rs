@@ -219,7 +219,7 @@ section! {
         pub tunnel_timeout: Duration [range secs(1)..=hours(24 * 7)] = hours(1),
         /// Whether a connection is used for one request after the other.
         pub reuse: bool = true,
-        /// Connections to one backend that stay open for the next request, of each thread.
+        /// Connections to one backend that stay open for the next request, of each thread. With `send_proxy`, each is one client's.
         pub max_idle: u32 [range 0..=100_000] = 100,
         /// Connections to one backend that are opened before they are needed, of each thread.
         pub min_idle: u32 [range 0..=10_000] = 0,

@@ -52,8 +52,8 @@ pub(crate) struct Local {
     apart: RefCell<HashMap<MemberId, Instant, FixedState>>,
     /// Connections that many requests share.
     sessions: RefCell<HashMap<MemberId, Vec<Shared>, FixedState>>,
-    /// Members to which somebody opens one that others may share.
-    opening: RefCell<HashMap<MemberId, Rc<Notify>, FixedState>>,
+    /// Where somebody opens one that others may share.
+    opening: RefCell<HashMap<Opened, Rc<Notify>, FixedState>>,
     under_way: Rc<UnderWay>,
 }
 
@@ -73,15 +73,18 @@ struct Piped {
     endpoint: Arc<Endpoint>,
 }
 
+/// What a connection is that others may share: to whom, and whose, where that is told.
+type Opened = (MemberId, Option<Rc<Announced>>);
+
 /// Somebody opens a connection, as long as this is there.
 struct Opening<'a> {
     local: &'a Local,
-    id: MemberId,
+    opened: Opened,
 }
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        if let Some(told) = self.local.opening.borrow_mut().remove(&self.id) {
+        if let Some(told) = self.local.opening.borrow_mut().remove(&self.opened) {
             told.notify_waiters();
         }
     }
@@ -155,27 +158,32 @@ impl Local {
         if !shares {
             return Ok((self.open(pool, snapshot, endpoint, wanted).await?, false));
         }
+        let opened: Opened = (id, wanted.announced.cloned());
         let _opening = loop {
             if let Some(session) = self.session(id, endpoint, whose, settings) {
                 return Ok((Link::Http2(session), true));
             }
             // What somebody opens is waited for: it may have room for all.
-            let under_way = self.opening.borrow().get(&id).cloned();
+            let under_way = self.opening.borrow().get(&opened).cloned();
             match under_way {
                 Some(told) => told.notified().await,
                 None => {
-                    self.opening.borrow_mut().insert(id, Rc::default());
-                    break Opening { local: self, id };
+                    self.opening.borrow_mut().insert(opened.clone(), Rc::default());
+                    break Opening { local: self, opened };
                 }
             }
         };
         let link = self.open(pool, snapshot, endpoint, wanted).await?;
         if let Link::Http2(session) = &link
-            && snapshot.settings.connections.reuse
+            && settings.reuse
         {
             let announced = wanted.announced.cloned();
             let shared = Shared { session: Rc::clone(session), endpoint: Arc::clone(endpoint), announced };
-            self.sessions.borrow_mut().entry(id).or_default().push(shared);
+            let mut sessions = self.sessions.borrow_mut();
+            let sessions = sessions.entry(id).or_default();
+            // It may wait, too, once its first request has ended.
+            trim(sessions, (settings.max_idle as usize).saturating_sub(1));
+            sessions.push(shared);
         }
         Ok((link, false))
     }
@@ -351,6 +359,7 @@ impl Local {
                 // Who is let go of ends with its last request.
                 waits && lives && serves && !session.is_gone() && endpoint.is_reached_like(current)
             });
+            trim(sessions, settings.max_idle as usize);
             !sessions.is_empty()
         });
     }
@@ -382,6 +391,22 @@ impl Local {
     fn waiting(&self, id: MemberId) -> usize {
         self.idle.borrow().get(&id).map_or(0, Vec::len)
     }
+}
+
+/// Lets go of those that have waited for longest, where more wait than may.
+fn trim(sessions: &mut Vec<Shared>, most: usize) {
+    if sessions.len() <= most {
+        return;
+    }
+    let mut waiting: Vec<Instant> = sessions.iter().filter_map(|shared| shared.session.idle_since()).collect();
+    waiting.sort_unstable();
+    let mut beyond = waiting.len().saturating_sub(most);
+    let Some(last) = beyond.checked_sub(1).and_then(|last| waiting.get(last).copied()) else { return };
+    sessions.retain(|shared| {
+        let goes = beyond > 0 && shared.session.idle_since().is_some_and(|since| since <= last);
+        beyond -= usize::from(goes);
+        !goes
+    });
 }
 
 /// Whether a connection that waits for its next request may do so any longer.

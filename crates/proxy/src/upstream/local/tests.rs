@@ -1,6 +1,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 
 use bytes::BytesMut;
 use http::{Method, Request, Response};
@@ -10,7 +11,7 @@ use tokio::task::{spawn_local, yield_now};
 
 use super::super::{h1, h2, on_a_thread};
 use super::*;
-use crate::config::{Pool as Settings, Proxy};
+use crate::config::{Pool as Settings, Proxy, ProxyVersion};
 use crate::pool::Pools;
 use crate::pool::orders::Orders;
 
@@ -60,6 +61,13 @@ impl World {
     async fn link(&self, piped: bool, now: Instant) -> (Link, bool) {
         let wanted = Wanted { piped, ..Wanted::ANY };
         self.local.link(&self.pool, &self.snapshot, (self.id, &self.endpoint), wanted, now).await.unwrap()
+    }
+
+    /// A connection for a request of this client, who is announced.
+    async fn link_of(&self, client: u16) -> (Link, bool) {
+        let announced = Rc::new(announced(client));
+        let wanted = Wanted { announced: Some(&announced), ..Wanted::ANY };
+        self.local.link(&self.pool, &self.snapshot, (self.id, &self.endpoint), wanted, Instant::now()).await.unwrap()
     }
 
     /// A connection for a request alone.
@@ -133,7 +141,19 @@ async fn serve_http1(mut stream: TcpStream) {
     }
 }
 
-async fn serve_http2(stream: TcpStream) {
+fn announced(client: u16) -> Announced {
+    let [source, destination] = [client, 443].map(|port| SocketAddr::from(([192, 0, 2, 1], port)));
+    Announced { version: ProxyVersion::V1, source, destination, tls: None }
+}
+
+async fn serve_http2(mut stream: TcpStream) {
+    let mut first = [0; 5];
+    while stream.peek(&mut first).await.is_ok_and(|length| (1..5).contains(&length)) {
+        yield_now().await;
+    }
+    if first == *b"PROXY" {
+        while stream.read_u8().await.is_ok_and(|byte| byte != b'\n') {}
+    }
     let Ok(mut connection) = ::h2::server::handshake(stream).await else { return };
     while let Some(Ok((_, mut respond))) = connection.accept().await {
         let _ = respond.send_response(Response::new(()), true);
@@ -282,6 +302,44 @@ fn a_session_is_let_go_of_once_nobody_has_used_it_for_too_long_or_it_is_too_old(
         assert!(!was_there && world.shared() == 1);
         world.look(Instant::now() + 3 * HOUR);
         assert_eq!(world.shared(), 0, "it ends with what is under way");
+    });
+}
+
+#[test]
+fn sessions_that_are_a_client_s_each_are_no_more_than_may_wait_and_the_last_that_were_used() {
+    on_a_thread(async {
+        let world = World::new(true, |connections| connections.max_idle = 2).await;
+        for client in 1..=5 {
+            let (link, was_there) = world.link_of(client).await;
+            assert!(matches!(link, Link::Http2(_)) && !was_there, "{client}");
+        }
+        assert_eq!(world.shared(), 2);
+        let mut under_way = Vec::new();
+        for (client, expected) in [(5, true), (4, true), (3, false)] {
+            let (link, was_there) = world.link_of(client).await;
+            assert_eq!(was_there, expected, "{client}");
+            let Link::Http2(session) = link else { panic!("it speaks HTTP/2") };
+            under_way.push(begun(&session).await);
+        }
+        assert_eq!(world.shared(), 3, "those in use are in nobody's way");
+        world.look(Instant::now());
+        assert_eq!(world.shared(), 3);
+        drop(under_way);
+        world.look(Instant::now());
+        assert_eq!(world.shared(), 2);
+        until(|| world.seen.open.get() == 2).await;
+    });
+}
+
+#[test]
+fn what_is_opened_for_one_client_is_waited_for_by_nobody_else() {
+    on_a_thread(async {
+        let world = World::new(true, |_| {}).await;
+        let of_another = (world.id, Some(Rc::new(announced(1))));
+        world.local.opening.borrow_mut().insert(of_another.clone(), Rc::default());
+        assert!(!world.link_of(2).await.1);
+        world.local.opening.borrow_mut().remove(&of_another);
+        assert!(!world.link_of(1).await.1);
     });
 }
 
