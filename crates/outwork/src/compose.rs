@@ -337,6 +337,7 @@ async fn serve(
         let leaving = tokio::task::spawn_blocking(move || {
             let succeeded = upgrade.succeed_by(heir, &left);
             drop(left);
+            proxy.pools.follow_orders();
             let patience = if succeeded.is_ok() { drain } else { FAREWELL };
             part(&door, &proxy, Some((Farewell::Long, patience)));
             succeeded
@@ -368,6 +369,7 @@ fn part(door: &Option<Arc<Front>>, proxy: &Arc<Proxy>, farewell: Option<(Farewel
         scope.spawn(|| proxy.stop(patience));
         door.iter().for_each(|door| door.stop(farewell, patience));
     });
+    proxy.end();
     Vec::new()
 }
 

@@ -16,7 +16,7 @@ use crate::acceleration::figures::{Passed, Passes};
 use crate::l4::{Layer4, Listening};
 use crate::metrics::Ejected;
 use crate::pool::names::Question;
-use crate::pool::orders::{ByHand, Standing};
+use crate::pool::orders::{ByHand, Standing, obey};
 use crate::pool::watch::Watch;
 use crate::pool::{Pool, Pools, Snapshot};
 
@@ -325,25 +325,6 @@ fn no_such(pool: &str, backend: &str, snapshot: &Snapshot) -> Problem {
     let known: Vec<&str> = snapshot.balance.slots().iter().map(|slot| slot.member().key()).collect();
     let known = if known.is_empty() { "none now".to_owned() } else { known.join(", ") };
     Problem::not_found(format!("the pool {pool:?} has no backend {backend:?}; it has {known}"))
-}
-
-/// Does with a member what was said of it, if it is there.
-fn obey(pool: &Pool, backend: &str, by_hand: ByHand) {
-    let (snapshot, now) = (pool.snapshot(), pool.now());
-    let Some(member) = snapshot.balance.find(backend).map(Slot::member) else { return };
-    match by_hand {
-        ByHand::Drain(lasts) => member.drain(now + lasts),
-        ByHand::Eject(lasts) => {
-            pool.watch.lock().ejected(member.id(), None);
-            member.eject_until(now + lasts);
-        }
-        ByHand::Admit => {
-            member.undrain();
-            if now < member.ejected_until() {
-                member.eject_until(now);
-            }
-        }
-    }
 }
 
 impl PoolView {

@@ -205,6 +205,10 @@ impl Proxy {
     pub(super) fn stop(&self, patience: Duration) {
         self.layer4.stop(patience);
         self.accelerator.stop();
+    }
+
+    /// Nobody is served any more: backends are looked after no longer.
+    pub(super) fn end(&self) {
         drop(self.keeper.lock().take());
     }
 }

@@ -28,6 +28,9 @@ use crate::metrics::Checked;
 /// Looks after things no less often than this.
 const NAP: Duration = Duration::from_millis(500);
 
+/// How often another process is asked what it has said of backends.
+const HEARING: Duration = Duration::from_secs(1);
+
 /// The thread that looks after pools. It ends with this.
 #[derive(Debug)]
 pub struct Keeper {
@@ -86,7 +89,12 @@ async fn run(pools: &Arc<Pools>) {
                 (weak.clone(), tokio::task::spawn_local(keep(weak)))
             });
         }
-        pools.shared().changed.notified().await;
+        let changed = pools.shared().changed.notified();
+        if !pools.shared().orders.are_followed() {
+            changed.await;
+        } else if timeout(HEARING, changed).await.is_err() {
+            pools.hear_orders();
+        }
     }
 }
 

@@ -293,6 +293,27 @@ impl Pools {
         self.shared.pulse.beat();
     }
 
+    /// Another process has taken the place of this one: what is said there of backends by hand holds of those that go on here with what they have, too.
+    pub fn follow_orders(&self) {
+        self.shared.orders.follow(true);
+        self.shared.changed.notify_one();
+    }
+
+    /// Does what another process has said of backends since it was last asked.
+    fn hear_orders(&self) {
+        let all = self.all();
+        let heard = self.shared.orders.hear(|pool, backend, by_hand| {
+            let Some(pool) = all.get(pool) else { return };
+            orders::obey(pool, backend, by_hand);
+            pool.changed();
+            tracing::info!(pool = pool.name, backend, ?by_hand, "a backend was changed by hand, at another process");
+        });
+        if let Err(error) = heard {
+            tracing::warn!(%error, "what is said of backends by hand from now on does not hold of what goes on here");
+            self.shared.orders.follow(false);
+        }
+    }
+
     /// Backends that somebody has taken out, each with its pool and how, whether they are there or not.
     pub fn by_hand(&self) -> Vec<String> {
         let of_pool = |pool: &Arc<Pool>| {

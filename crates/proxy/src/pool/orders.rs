@@ -1,15 +1,19 @@
-//! What was said of backends by hand. It is in a file, and so holds through restarts and upgrades until it is taken back.
+//! What was said of backends by hand. It is in a file, and so holds through restarts and upgrades until it is taken back. A process that makes way for another follows
+//! what that says.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use outwork_balance::Member;
+use outwork_balance::{Member, Slot};
 use outwork_engine::Time;
 use outwork_store::file::replace_private;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+
+use super::Pool;
 
 /// What was said of a backend. Moments are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +54,8 @@ pub struct Orders {
     /// Where they are kept.
     path: Option<PathBuf>,
     known: Mutex<Vec<Order>>,
+    /// Another process keeps them.
+    followed: AtomicBool,
 }
 
 impl Orders {
@@ -58,15 +64,32 @@ impl Orders {
     /// # Errors
     /// Those of the system, and when the file holds something else.
     pub fn keep(path: &Path) -> io::Result<Orders> {
-        let known = match std::fs::read(path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| {
-                let what = format!("it does not say which backends are drained ({error}); remove it, and none is");
-                io::Error::new(io::ErrorKind::InvalidData, what)
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        Ok(Orders { path: Some(path.to_owned()), known: Mutex::new(known) })
+        let known = Mutex::new(read(path)?);
+        Ok(Orders { path: Some(path.to_owned()), known, followed: AtomicBool::new(false) })
+    }
+
+    /// Another process keeps the file from now on.
+    pub(super) fn follow(&self, is_followed: bool) {
+        self.followed.store(is_followed, Relaxed);
+    }
+
+    pub(super) fn are_followed(&self) -> bool {
+        self.followed.load(Relaxed)
+    }
+
+    /// Has done what was said of backends, of a pool each, since the file was last read.
+    ///
+    /// # Errors
+    /// Those of the system, and when the file holds something else.
+    pub(super) fn hear(&self, done: impl Fn(&str, &str, ByHand)) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut known = self.known.lock();
+        let heard = read(path)?;
+        for (order, by_hand) in changes(&known, &heard, since_1970()) {
+            done(&order.pool, &order.backend, by_hand);
+        }
+        *known = heard;
+        Ok(())
     }
 
     /// Takes in what was said of a backend, and has it `done`. It is on disk when that is; and nobody else says anything, nor does what was said before with a
@@ -150,6 +173,57 @@ impl Orders {
     }
 }
 
+/// Does with a member what was said of it, if it is there.
+pub(crate) fn obey(pool: &Pool, backend: &str, by_hand: ByHand) {
+    let (snapshot, now) = (pool.snapshot(), pool.now());
+    let Some(member) = snapshot.balance.find(backend).map(Slot::member) else { return };
+    match by_hand {
+        ByHand::Drain(lasts) => member.drain(now + lasts),
+        ByHand::Eject(lasts) => {
+            pool.watch.lock().ejected(member.id(), None);
+            member.eject_until(now + lasts);
+        }
+        ByHand::Admit => {
+            member.undrain();
+            if now < member.ejected_until() {
+                member.eject_until(now);
+            }
+        }
+    }
+}
+
+/// Those in a file; none where there is no such file.
+fn read(path: &Path) -> io::Result<Vec<Order>> {
+    match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| {
+            let what = format!("it does not say which backends are drained ({error}); remove it, and none is");
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What makes of the former what the latter say, now.
+fn changes<'a>(before: &'a [Order], after: &'a [Order], now: Duration) -> Vec<(&'a Order, ByHand)> {
+    let is_same = |one: &Order, other: &Order| one.pool == other.pool && one.backend == other.backend;
+    let mut changes = Vec::new();
+    for was in before {
+        let is = after.iter().find(|is| is_same(is, was));
+        let drains = is.is_some_and(|is| is.drains_until.is_some());
+        let is_left_out = is.is_some_and(|is| is.ejected_until.is_some());
+        if (was.drains_until.is_some() && !drains) || (was.ejected_until.is_some() && !is_left_out) {
+            changes.push((was, ByHand::Admit));
+        }
+    }
+    let left = |until: u64| Duration::from_millis(until).saturating_sub(now);
+    for is in after.iter().filter(|is| !before.contains(is)) {
+        changes.extend(is.drains_until.map(|until| (is, ByHand::Drain(left(until)))));
+        changes.extend(is.ejected_until.map(|until| (is, ByHand::Eject(left(until)))));
+    }
+    changes
+}
+
 fn since_1970() -> Duration {
     // A clock that stands before 1970 has every deadline ahead.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
@@ -183,5 +257,40 @@ mod tests {
         assert_eq!(told, [("app", true, false), ("other", false, true)], "an ejection ends, a drained one stays out");
         std::fs::write(&path, "[{}]").unwrap();
         assert!(Orders::keep(&path).unwrap_err().to_string().contains("remove it"));
+    }
+
+    #[test]
+    fn what_another_process_says_is_heard_once_and_so_is_what_it_takes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("orders");
+        let [first, second] = [(); 2].map(|()| Orders::keep(&path).unwrap());
+        let take = |backend: &str, by_hand| second.take("app", backend, by_hand, |_| true, || ()).unwrap();
+        let heard = || {
+            let heard = std::cell::RefCell::<Vec<String>>::default();
+            first
+                .hear(|pool, backend, by_hand| {
+                    let what = match by_hand {
+                        ByHand::Drain(lasts) => format!("drain {}", lasts > Duration::from_secs(60)),
+                        ByHand::Eject(lasts) => format!("eject {}", lasts > Duration::from_secs(60)),
+                        ByHand::Admit => "admit".to_owned(),
+                    };
+                    heard.borrow_mut().push(format!("{pool} {backend}: {what}"));
+                })
+                .unwrap();
+            heard.into_inner()
+        };
+        let nothing: Vec<String> = Vec::new();
+        assert_eq!(heard(), nothing, "there is no file");
+        take("a", ByHand::Drain(Duration::from_secs(600)));
+        take("b", ByHand::Eject(Duration::from_secs(600)));
+        assert_eq!(heard(), ["app a: drain true", "app b: eject true"]);
+        assert_eq!(heard(), nothing);
+        take("a", ByHand::Drain(Duration::ZERO));
+        take("b", ByHand::Admit);
+        assert_eq!(heard(), ["app b: admit", "app a: drain false"]);
+        // Both between two looks.
+        take("a", ByHand::Admit);
+        take("a", ByHand::Eject(Duration::from_secs(600)));
+        assert_eq!(heard(), ["app a: admit", "app a: eject true"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Backends that are taken out: what they have goes on until its time is over, and no longer.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::backend::{Backend, Seen};
 use super::extras::count;
 use super::{configure, site};
-use crate::binary::{Place, get, text, until};
+use crate::binary::{Place, get, json, text, until};
 
 /// Says a part of its answer at `/long`, and the rest once it is told to; nothing at `/silent`; and back what it hears on a WebSocket.
 struct Slow {
@@ -73,7 +73,9 @@ fn silent(place: &Place) -> JoinHandle<String> {
 /// What is heard until a connection ends, however that is.
 fn rest(mut stream: TcpStream) -> String {
     let mut heard = Vec::new();
-    let _ = stream.read_to_end(&mut heard);
+    if let Err(error) = stream.read_to_end(&mut heard) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{}", text(&heard));
+    }
     text(&heard)
 }
 
@@ -162,4 +164,18 @@ fn what_ends_before_its_time_is_over_is_left_alone() {
         heard.push_str(&text(&some[..read]));
     }
     assert_eq!(["tunnel", "answer"].map(|what| drained(&place, what)), [1, 0]);
+}
+
+#[test]
+fn what_is_said_of_a_backend_after_an_upgrade_holds_of_what_it_had_before_it() {
+    let mut place = Place::new();
+    let slow = Slow::start(place.host());
+    configure(&place, &[&slow.backend], "", "");
+    place.start();
+    let chat = chat(&place);
+    let upgraded = json(&place.outwork(&["upgrade", "--json"]));
+    let mut before = place.succeed(&upgraded["process"]);
+    place.must(&["backends", "drain", "app", &slow.backend.url(), "--for", "1s"]);
+    assert_eq!(rest(chat), "");
+    assert!(before.wait().expect("it ends").success());
 }
