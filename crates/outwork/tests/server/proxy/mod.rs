@@ -7,6 +7,7 @@ pub(crate) mod backend;
 mod connect;
 mod dns;
 mod draining;
+mod encrypted;
 mod extras;
 mod failing;
 mod hints;
@@ -14,6 +15,7 @@ mod http2;
 mod limits;
 mod names;
 mod pipeline;
+mod pressure;
 mod watching;
 mod websocket;
 
