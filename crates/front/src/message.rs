@@ -194,7 +194,7 @@ pub struct Response {
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// The one that was asked last.
-    pub whom: Arc<Backend>,
+    pub whom: Arc<dyn Named>,
     /// How many were asked, one that was asked twice counted twice.
     pub attempts: u32,
     /// Microseconds until the last of them began to answer; 0 where none has. It is in each response, and so small.
@@ -203,7 +203,7 @@ pub struct Asked {
 
 impl Asked {
     /// `took` is how long it took the last of them to begin to answer.
-    pub fn new(whom: Arc<Backend>, attempts: u32, took: Option<Duration>) -> Self {
+    pub fn new(whom: Arc<dyn Named>, attempts: u32, took: Option<Duration>) -> Self {
         let micros = |took: Duration| u32::try_from(took.as_micros().max(1)).unwrap_or(u32::MAX);
         Self { whom, attempts, took: took.map_or(0, micros) }
     }
@@ -211,6 +211,18 @@ impl Asked {
     /// How long it took the last of them to begin to answer, to the microsecond, and a little more than an hour at most.
     pub fn took(&self) -> Option<Duration> {
         (self.took > 0).then(|| Duration::from_micros(self.took.into()))
+    }
+}
+
+/// Whoever has a name for logs. Who asks has it in its hands already: nothing is shared anew for that.
+pub trait Named: fmt::Debug + Send + Sync {
+    /// Its name.
+    fn name(&self) -> &Backend;
+}
+
+impl Named for Backend {
+    fn name(&self) -> &Backend {
+        self
     }
 }
 

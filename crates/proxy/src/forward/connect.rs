@@ -36,6 +36,6 @@ impl Proxied {
                 tunnel::run(client, Box::new(wire), bytes::Bytes::new(), (patience, present), &metrics).await;
             })
         }));
-        asked(response, &endpoint, retries, Some(took))
+        asked(response, endpoint, retries, Some(took))
     }
 }

@@ -199,7 +199,7 @@ impl Proxied {
                 Ok(reply) if !self.is_failure(&call, &reply) => {
                     drop(again);
                     let took = Some(reply.took);
-                    return asked(self.answer(&call, taken, &endpoint, reply), &endpoint, retries, took);
+                    return asked(self.answer(&call, taken, &endpoint, reply), endpoint, retries, took);
                 }
                 Ok(reply) => {
                     let failed = Failure {
@@ -235,9 +235,9 @@ impl Proxied {
                 }
                 (_, Some(reply)) => {
                     let took = Some(reply.took);
-                    return asked(self.answer(&call, taken, &endpoint, reply), &endpoint, retries, took);
+                    return asked(self.answer(&call, taken, &endpoint, reply), endpoint, retries, took);
                 }
-                (_, None) => return asked(self.failed(&call, &endpoint, &failed.why), &endpoint, retries, None),
+                (_, None) => return asked(self.failed(&call, &endpoint, &failed.why), endpoint, retries, None),
             }
         }
     }
@@ -522,8 +522,8 @@ impl Proxied {
 }
 
 /// An answer that says who was asked for it.
-fn asked(mut response: Response, endpoint: &Endpoint, retries: u32, took: Option<Duration>) -> Response {
-    response.asked = Some(Asked::new(Arc::clone(&endpoint.named), retries + 1, took));
+fn asked(mut response: Response, endpoint: Arc<Endpoint>, retries: u32, took: Option<Duration>) -> Response {
+    response.asked = Some(Asked::new(endpoint, retries + 1, took));
     response
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Endpoint {
     pub(crate) settings: Backend,
     pub(crate) cells: Cells,
     /// What logs call it.
-    pub(crate) named: Arc<message::Backend>,
+    named: message::Backend,
 }
 
 /// What encrypts connections to it.
@@ -134,7 +134,7 @@ impl Endpoint {
         let authority = authority.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
         let made = targets.into_iter().map(|(key, target, settings)| Self {
             cells: Cells::new(metrics, pool, &key),
-            named: Arc::new(message::Backend { pool: pool.into(), backend: Some(key.as_str().into()) }),
+            named: message::Backend { pool: pool.into(), backend: Some(key.as_str().into()) },
             key,
             target,
             speech: url.speech,
@@ -167,6 +167,12 @@ impl Endpoint {
             zone: self.settings.zone.clone(),
             limits,
         }
+    }
+}
+
+impl message::Named for Endpoint {
+    fn name(&self) -> &message::Backend {
+        &self.named
     }
 }
 

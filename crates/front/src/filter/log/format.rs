@@ -251,9 +251,10 @@ fn value<'a>(
         LogField::Bytes => Value::Plain(Plain::Integer(line.bytes)),
         LogField::Duration => Value::Plain(Plain::Seconds(line.took)),
         LogField::Wait => Value::Plain(Plain::Seconds(line.wait)),
-        LogField::Pool => text(line.asked.as_ref().map(|asked| asked.whom.pool.as_bytes())),
+        LogField::Pool => text(line.asked.as_ref().map(|asked| asked.whom.name().pool.as_bytes())),
         LogField::Backend => {
-            text(line.asked.as_ref().and_then(|asked| asked.whom.backend.as_ref()).map(|backend| backend.as_bytes()))
+            let backend = line.asked.as_ref().and_then(|asked| asked.whom.name().backend.as_ref());
+            text(backend.map(|backend| backend.as_bytes()))
         }
         LogField::Attempts => {
             line.asked.as_ref().map_or(Value::None, |asked| Value::Plain(Plain::Integer(asked.attempts.into())))
