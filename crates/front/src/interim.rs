@@ -1,6 +1,8 @@
 //! Answers before the answer (RFC 9110 section 15.2): what a client hears while its own is made, such as 103 (Early Hints).
 
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 
 use http::{HeaderMap, StatusCode};
 
@@ -28,6 +30,20 @@ pub(crate) fn hearing<T>(heard: &mut Vec<Told>, poll: impl FnOnce() -> T) -> T {
     let polled = poll();
     *heard = TOLD.replace(before).unwrap_or_default();
     polled
+}
+
+/// Waits for an answer, and has the fields changed of what is told before it, on its way to whoever hears of that.
+pub(crate) async fn changing<T>(mut answer: impl Future<Output = T> + Unpin, change: impl Fn(&mut HeaderMap)) -> T {
+    poll_fn(|context| {
+        let mut told = Vec::new();
+        let polled = hearing(&mut told, || Pin::new(&mut answer).poll(context));
+        for (status, mut fields) in told {
+            change(&mut fields);
+            tell(status, fields);
+        }
+        polled
+    })
+    .await
 }
 
 #[cfg(test)]

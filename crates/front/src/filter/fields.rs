@@ -52,6 +52,13 @@ impl FieldRules {
         self.rest(&mut response.headers);
     }
 
+    /// Changes those of what is told before an answer: what the route takes out, or says itself, is not for anybody else to say. Nothing is added to it.
+    pub(crate) fn told(&self, headers: &mut HeaderMap) {
+        for name in self.remove.iter().chain(self.set.iter().map(|(name, _)| name)) {
+            headers.remove(name);
+        }
+    }
+
     fn rest(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.set {
             headers.insert(name.clone(), value.clone());

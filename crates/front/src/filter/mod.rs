@@ -71,6 +71,7 @@ pub(crate) use visit::Visit;
 pub use visit::{Entry, Ids};
 
 use crate::cached::Refresh;
+use crate::interim;
 use crate::message::{Answer, Handler, Local, Repeated, Request, Response};
 use crate::problem::{Media, Problem};
 use addresses::Addresses;
@@ -372,12 +373,15 @@ impl Chain {
             (Answer::Now(response), _) => self.finish(after, response).into(),
             (Answer::Later(response), None) => {
                 let chain = Arc::clone(self);
-                Answer::Later(Box::pin(async move { chain.finish(after, response.await) }))
+                Answer::Later(Box::pin(async move {
+                    let response = chain.made(response).await;
+                    chain.finish(after, response)
+                }))
             }
             (Answer::Later(response), Some((timeout, late, fields))) => {
                 let chain = Arc::clone(self);
                 Answer::Later(Box::pin(async move {
-                    match tokio::time::timeout(timeout, response).await {
+                    match tokio::time::timeout(timeout, chain.made(response)).await {
                         Ok(response) => chain.finish(after, response),
                         Err(_) => {
                             chain.metrics.refused.of(Refused::Time).inc();
@@ -386,6 +390,14 @@ impl Chain {
                     }
                 }))
             }
+        }
+    }
+
+    /// The handler's answer. What it says before that (103 and the like) has its fields changed, too.
+    async fn made(&self, response: Local<Response>) -> Response {
+        match &self.response_fields {
+            None => response.await,
+            Some(rules) => interim::changing(response, |fields| rules.told(fields)).await,
         }
     }
 

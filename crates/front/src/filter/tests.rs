@@ -40,6 +40,20 @@ impl Handler for Echo {
     }
 }
 
+/// Gives a hint before its answer.
+struct Hinting;
+
+impl Handler for Hinting {
+    fn handle(&self, _: Request) -> Answer {
+        Answer::Later(Box::pin(async {
+            let fields = [(SERVER, "echo"), (http::header::LINK, "</a.css>"), (HeaderName::from_static("x-own"), "1")];
+            let fields = fields.map(|(name, value)| (name, HeaderValue::from_static(value)));
+            interim::tell(StatusCode::EARLY_HINTS, HeaderMap::from_iter(fields));
+            Response::new(StatusCode::OK)
+        }))
+    }
+}
+
 crate::filtered_section! {
     /// As a route or `[front]` has it.
     pub(super) struct Keys {
@@ -436,6 +450,21 @@ fn fields_and_targets_are_changed_on_the_way_in_and_fields_on_the_way_out() {
     assert_eq!(field("server"), None);
     assert_eq!((field("x-frame-options"), field("x-content-type-options")), (Some("DENY"), Some("nosniff")));
     assert_eq!(behind.ask(get("/api/%zz")).status, StatusCode::BAD_REQUEST);
+}
+
+#[test]
+fn what_is_told_before_an_answer_has_no_field_that_the_route_takes_out_or_says_itself() {
+    let (kit, keys) = (Kit::default(), keys("response_headers = { remove = ['server'], set = { x-own = '2' } }"));
+    let mut prepared = kit.prepare(of(&keys)).unwrap();
+    let handler = prepared.wrap(route_of(&keys, 0), Arc::new(Hinting)).unwrap();
+    let Answer::Later(mut response) = handler.handle(get("/")) else { panic!("it has to be waited for") };
+    let mut told = Vec::new();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let polled = interim::hearing(&mut told, || response.as_mut().poll(&mut context));
+    assert!(polled.is_ready());
+    let names = |fields: &HeaderMap| fields.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>();
+    let told: Vec<_> = told.iter().map(|(status, fields)| (status.as_u16(), names(fields))).collect();
+    assert_eq!(told, [(103, vec!["link".to_owned()])]);
 }
 
 #[test]
