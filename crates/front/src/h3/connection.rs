@@ -306,12 +306,17 @@ impl Connection {
 
     /// A request was answered whole.
     pub(super) fn answered(&self, response: SendStream) {
-        self.given_up.set(self.given_up.get().saturating_sub(1));
+        self.settled();
         let mut last = self.last.borrow_mut();
         if last.len() == LAST {
             last.pop_front();
         }
         last.push_back(response);
+    }
+
+    /// The client has let something come to its end.
+    pub(super) fn settled(&self) {
+        self.given_up.set(self.given_up.get().saturating_sub(1));
     }
 
     /// The client has given a request up, or made none of it.

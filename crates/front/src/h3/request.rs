@@ -85,7 +85,11 @@ pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: 
     if let Some(upgrade) = response.take_upgrade(switch.is_some())
         && let Some(receiving) = switch
     {
-        return exchange.ended(visit, sending.switch_over(&exchange, response, upgrade, receiving).await);
+        let sent = sending.switch_over(&exchange, response, upgrade, receiving).await;
+        if matches!(sent, Err(SendError::Closed)) {
+            connection.given_up();
+        }
+        return exchange.ended(visit, sent);
     }
     let sent = sending.respond(&exchange, response, is_head).await;
     match (&sent, sending.stream.take_if(|_| sent.is_ok())) {
@@ -223,6 +227,14 @@ impl Receiving {
                 Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
             }
             Err(_) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+
+    /// What a stream was switched to has come to its end, or the client has given it up.
+    pub(super) fn switched(&self, given_up: bool) {
+        match given_up {
+            true => self.connection.given_up(),
+            false => self.connection.settled(),
         }
     }
 

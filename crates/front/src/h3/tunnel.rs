@@ -24,20 +24,30 @@ pub(super) struct Tunnel {
     /// A frame that is not written yet.
     frame: BytesMut,
     ended: bool,
+    /// The client has broken it off.
+    given_up: bool,
 }
 
 impl Tunnel {
     pub(super) fn new(send: SendStream, receive: Receiving) -> Self {
-        Self { send, receive, read: Bytes::new(), frame: BytesMut::new(), ended: false }
+        Self { send, receive, read: Bytes::new(), frame: BytesMut::new(), ended: false, given_up: false }
     }
 
     /// Writes what is left of the frame under way.
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.frame.is_empty() {
-            let written = ready!(Pin::new(&mut self.send).poll_write(context, &self.frame))?;
-            self.frame.advance(written);
+            match ready!(Pin::new(&mut self.send).poll_write(context, &self.frame)) {
+                Ok(written) => self.frame.advance(written),
+                Err(error) => return Poll::Ready(Err(self.broken(error.into()))),
+            }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Takes down whether the client has broken it off.
+    fn broken(&mut self, error: io::Error) -> io::Error {
+        self.given_up |= error.kind() == io::ErrorKind::ConnectionReset;
+        error
     }
 }
 
@@ -48,9 +58,10 @@ impl AsyncRead for Tunnel {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.read.is_empty() {
-            match ready!(self.receive.poll_bytes(context))? {
-                Some(bytes) => self.read = bytes,
-                None => return Poll::Ready(Ok(())),
+            match ready!(self.receive.poll_bytes(context)) {
+                Ok(Some(bytes)) => self.read = bytes,
+                Ok(None) => return Poll::Ready(Ok(())),
+                Err(error) => return Poll::Ready(Err(self.broken(error))),
             }
         }
         let taken = self.read.len().min(buffer.remaining());
@@ -96,6 +107,10 @@ impl Drop for Tunnel {
         // As a connection that is closed in the middle (RFC 9114 section 4.4). One that is over needs no telling.
         if !self.ended {
             let _ = self.send.reset(Code::CONNECT_ERROR.into());
+        }
+        // As of requests: a client may give up as many as it lets come to an end.
+        if self.ended || self.given_up {
+            self.receive.switched(self.given_up);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::frame::{DATA, Frames, HEADERS, Part, Use};
 use super::*;
+use crate::door::metrics::Cut;
 
 fn connect() -> Vec<u8> {
     frame(HEADERS, &section(&[(":method", "CONNECT"), (":authority", "db.test:5432")]))
@@ -83,6 +84,27 @@ fn a_tunnel_outlives_the_silence_that_ends_a_connection() {
         let heard = receive.read_to_end(1000).await.unwrap();
         assert_eq!(taken_apart(heard).1, "db.test:5432 hello");
     });
+}
+
+#[test]
+fn who_only_gives_tunnels_up_is_sent_away() {
+    let running = Running::new(limits(), 1);
+    run(async {
+        let quic = running.quic(&endpoint()).await.unwrap();
+        while let Ok((mut send, mut receive)) = quic.open_bi().await {
+            let _ = send.write_all(&connect()).await;
+            let mut heard = Vec::new();
+            while !heard.ends_with(b"5432")
+                && let Ok(Some(chunk)) = receive.read_chunk(1000, true).await
+            {
+                heard.extend_from_slice(&chunk.bytes);
+            }
+            // It is there, and is given up.
+            let _ = (send.reset(0x10cu32.into()), receive.stop(0x10cu32.into()));
+        }
+        assert_eq!(closed_with(&quic.closed().await), 0x107);
+    });
+    assert_eq!(running.metrics.connections_cut.of(Cut::Flood).get(), 1);
 }
 
 #[test]
