@@ -139,7 +139,7 @@ impl Local {
         let whose = wanted.announced.map(|announced| &**announced);
         let settings = &snapshot.settings.connections;
         let piped = wanted.piped && settings.pipeline > 1 && whose.is_none();
-        if piped && let Some(pipe) = self.pipe(id, endpoint, settings) {
+        if piped && let Some(pipe) = self.pipe(id, endpoint, settings, now) {
             return Ok((Link::Piped(pipe), true));
         }
         if let Some(conn) = self.take(id, endpoint, whose, settings, now) {
@@ -160,7 +160,7 @@ impl Local {
         }
         let opened: Opened = (id, wanted.announced.cloned());
         let _opening = loop {
-            if let Some(session) = self.session(id, endpoint, whose, settings) {
+            if let Some(session) = self.session(id, endpoint, whose, settings, now) {
                 return Ok((Link::Http2(session), true));
             }
             // What somebody opens is waited for: it may have room for all.
@@ -240,12 +240,13 @@ impl Local {
     }
 
     /// A connection on which one more request may go out behind others.
-    fn pipe(&self, id: MemberId, endpoint: &Endpoint, settings: &Connections) -> Option<Rc<Pipe>> {
+    fn pipe(&self, id: MemberId, endpoint: &Endpoint, settings: &Connections, now: Instant) -> Option<Rc<Pipe>> {
         let mut pipes = self.pipes.borrow_mut();
         let pipes = pipes.get_mut(&id)?;
         let mut at = 0;
         while let Some(Piped { pipe, endpoint: opened_as }) = pipes.get(at) {
-            if pipe.is_over() || !is_unspent(pipe.served.get(), settings) {
+            let serves = is_unspent(pipe.served.get(), settings) && is_wanted(pipe.idle_since(), settings, now);
+            if pipe.is_over() || !serves {
                 self.is_left(id, &pipes.swap_remove(at).pipe);
             } else if pipe.has_room(settings.pipeline) && opened_as.is_reached_like(endpoint) {
                 return Some(Rc::clone(pipe));
@@ -283,11 +284,15 @@ impl Local {
         endpoint: &Endpoint,
         whose: Option<&Announced>,
         settings: &Connections,
+        now: Instant,
     ) -> Option<Rc<Session>> {
         let mut sessions = self.sessions.borrow_mut();
         let sessions = sessions.get_mut(&id)?;
         // Who is let go of ends with its last request.
-        sessions.retain(|Shared { session, .. }| !session.is_gone() && is_unspent(session.served.get(), settings));
+        sessions.retain(|Shared { session, .. }| {
+            let serves = is_unspent(session.served.get(), settings);
+            serves && !session.is_gone() && is_wanted(session.idle_since(), settings, now)
+        });
         let fits = |shared: &&Shared| {
             shared.announced.as_deref() == whose
                 && shared.session.has_room()
@@ -353,7 +358,7 @@ impl Local {
             let Some(current) = gone.stays(*id) else { return false };
             sessions.retain(|Shared { session, endpoint, .. }| {
                 let since = |then: Instant| now.saturating_duration_since(then);
-                let waits = session.idle_since().is_none_or(|then| since(then) < settings.keep_alive);
+                let waits = is_wanted(session.idle_since(), settings, now);
                 let lives = settings.max_lifetime.is_none_or(|most| since(session.opened) < most);
                 let serves = is_unspent(session.served.get(), settings);
                 // Who is let go of ends with its last request.
@@ -372,11 +377,11 @@ impl Local {
             pipes.retain(|Piped { pipe, endpoint }| {
                 // Who is late is told by those who wait; where they have all left, nobody tells.
                 let moves = pipe.look(now).is_none_or(|stuck| since(stuck) < settings.response_timeout);
-                let waits = pipe.idle_since().is_none_or(|then| since(then) < settings.keep_alive);
+                let waits = is_wanted(pipe.idle_since(), settings, now);
                 let lives = settings.max_lifetime.is_none_or(|most| since(pipe.opened) < most);
                 let serves = is_unspent(pipe.served.get(), settings);
-                let is_wanted = settings.pipeline > 1 && settings.reuse && endpoint.is_reached_like(current);
-                let stays = moves && waits && lives && serves && is_wanted && !pipe.is_over();
+                let fits = settings.pipeline > 1 && settings.reuse && endpoint.is_reached_like(current);
+                let stays = moves && waits && lives && serves && fits && !pipe.is_over();
                 if !stays {
                     self.is_left(*id, pipe);
                 }
@@ -415,6 +420,11 @@ fn may_wait(conn: &Conn, settings: &Connections, now: Instant) -> bool {
     since(conn.idle_since) < settings.keep_alive && settings.max_lifetime.is_none_or(|most| since(conn.opened) < most)
 }
 
+/// Whether a connection that many share is to stay open, which nobody has used since then.
+fn is_wanted(idle_since: Option<Instant>, settings: &Connections, now: Instant) -> bool {
+    idle_since.is_none_or(|then| now.saturating_duration_since(then) < settings.keep_alive)
+}
+
 /// Whether a connection that has carried so many requests may carry another.
 fn is_unspent(served: u32, settings: &Connections) -> bool {
     settings.max_requests.is_none_or(|most| served < most)
@@ -426,7 +436,7 @@ async fn look_after(local: Weak<Local>, number: u64, [mut everywhere, mut of_poo
     let mut ahead: Option<JoinHandle<()>> = None;
     loop {
         // Who is told by nobody any more hears of it where it looks for the pool.
-        let is_wanted = tokio::select! {
+        let is_needed = tokio::select! {
             _ = look.tick() => false,
             told = everywhere.changed() => told.is_ok(),
             told = of_pool.changed() => told.is_ok(),
@@ -436,15 +446,15 @@ async fn look_after(local: Weak<Local>, number: u64, [mut everywhere, mut of_poo
             LOCAL.with_borrow_mut(|pools| pools.remove(&number));
             return;
         };
-        if is_wanted {
+        if is_needed {
             local.let_go();
             continue;
         }
         let gone = Gone::of(&pool);
         local.look(&gone, Instant::now());
         // Who cannot be connected to is waited for, and nothing else is meanwhile.
-        let is_wanted = gone.snapshot.settings.connections.min_idle > 0;
-        if is_wanted && ahead.as_ref().is_none_or(JoinHandle::is_finished) {
+        let is_asked_for = gone.snapshot.settings.connections.min_idle > 0;
+        if is_asked_for && ahead.as_ref().is_none_or(JoinHandle::is_finished) {
             ahead = Some(tokio::task::spawn_local(open_ahead(local, pool, gone.snapshot)));
         }
     }

@@ -302,6 +302,9 @@ fn a_session_is_let_go_of_once_nobody_has_used_it_for_too_long_or_it_is_too_old(
         assert!(!was_there && world.shared() == 1);
         world.look(Instant::now() + 3 * HOUR);
         assert_eq!(world.shared(), 0, "it ends with what is under way");
+        assert!(!world.ask(Instant::now()).await);
+        assert!(!world.ask(Instant::now() + HOUR).await, "nobody has looked since");
+        assert_eq!(world.shared(), 1);
     });
 }
 
@@ -369,6 +372,10 @@ fn a_pipe_is_let_go_of_once_it_waits_or_lives_too_long_or_has_carried_enough() {
         waits.look(Instant::now() + HOUR);
         assert_eq!(waits.shared(), 0);
         until(|| waits.seen.open.get() == 0).await;
+
+        let unseen = world(|connections| connections.keep_alive = HOUR).await;
+        let (link, was_there) = unseen.link(true, Instant::now() + HOUR).await;
+        assert!(matches!(link, Link::Http1(_)) && !was_there, "{link:?}");
 
         let lives = world(|connections| connections.max_lifetime = Some(HOUR)).await;
         lives.look(Instant::now() + HOUR / 2);
