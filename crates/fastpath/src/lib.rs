@@ -2,6 +2,7 @@
 //!
 //! - [`forward`]: the engine, in plain Rust: a frame and tables in, a verdict and the frame as it leaves out. The programs in the kernel (bpf/) do the same,
 //!   and a test holds them to it.
+//! - [`guard`]: how much may come of one source, for the engine and for sockets alike.
 //! - [`layout`]: what process and programs share; [`tables`], the same as plain values.
 //! - [`registry`]: the control plane, decided apart from doing: services and pools in, writes to tables out.
 //! - [`kernel`]: programs and maps in the kernel, loaded, attached, replaced, taken over from a process that crashed.
@@ -13,6 +14,7 @@
 //! Absent on purpose: layer 7, TLS, limits of backends and latencies, which ask for connections; SYN cookies (bpf/l4.bpf.c says why).
 
 pub mod forward;
+pub mod guard;
 pub mod kernel;
 pub mod layout;
 pub mod machine;

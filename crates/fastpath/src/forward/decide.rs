@@ -5,6 +5,7 @@ use outwork_wire::MacAddr;
 use super::hash;
 use super::packet::{ACK, FIN, Packet, RST, SYN, TCP};
 use super::routes::{Hop, Query, Routes};
+use crate::guard::{admit, admit_source, network};
 use crate::layout::{
     Address, Backend, Flow, FlowKey, HAS_LINKS, HAS_RETURNS, KEEPS_KNOWN, Neighbour, Reason, Service, State, TAKES_NEW,
     Vip, Way,
@@ -107,33 +108,10 @@ fn known(packet: &Packet, tables: &mut Tables, opens: bool, now: u64) -> Option<
     Some((flow, backend_of(&flow, tables)?))
 }
 
-/// Whether one more is within a rate: `paid` is when all before it are paid off (the generic cell rate algorithm, ITU-T I.371).
-fn admit(paid: &mut u64, now: u64, interval: u64, tolerance: u64) -> bool {
-    let from = (*paid).max(now);
-    let admitted = from - now <= tolerance;
-    if admitted {
-        *paid = from.wrapping_add(interval);
-    }
-    admitted
-}
-
 fn source_is_admitted(packet: &Packet, tables: &mut Tables, now: u64) -> bool {
-    let (interval, tolerance) = (tables.control.source_interval, tables.control.source_tolerance);
-    if interval == 0 {
-        return true;
-    }
-    let mut source = packet.key.source;
-    if packet.is_v6 {
-        // A client changes addresses within its /64 as it likes (RFC 8981).
-        source.0.iter_mut().skip(8).for_each(|octet| *octet = 0);
-    }
-    match tables.sources.get_mut(&source) {
-        Some(paid) => admit(paid, now, interval, tolerance),
-        None => {
-            tables.sources.insert(source, now + interval);
-            true
-        }
-    }
+    let cost = (tables.control.source_interval, tables.control.source_tolerance);
+    let source = if packet.is_v6 { network(packet.key.source) } else { packet.key.source };
+    cost.0 == 0 || admit_source(&mut tables.sources, source, cost, now)
 }
 
 /// The backend of a flow, if it still is in its place and keeps what it has.

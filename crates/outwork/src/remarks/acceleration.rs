@@ -1,4 +1,4 @@
-//! Listeners whose packets the kernel is to pass on, and does not.
+//! Listeners whose packets the kernel is to pass on, and does not, and what is said of that in vain.
 
 use std::path::Path;
 
@@ -8,11 +8,52 @@ use outwork_proxy::config::Forwarding;
 
 use crate::settings::Settings;
 
+/// What is said of tiers, and looked at by nobody without one.
+const OF_TIERS: [&str; 12] = [
+    "pins",
+    "failed",
+    "tunnel_v4",
+    "tunnel_v6",
+    "tables.flows",
+    "tables.services",
+    "tables.backends",
+    "tables.places",
+    "timeouts.datagrams",
+    "timeouts.opening",
+    "timeouts.established",
+    "timeouts.closing",
+];
+/// What is said of listeners, and looked at by nobody without one.
+const OF_LISTENERS: [&str; 3] = ["deny", "source_rate", "syn_rate"];
+
+/// Remarks on what nobody looks at as the rest is.
+fn is_read(settings: &Settings, at: &mut At<'_>) {
+    let acceleration = &settings.proxy.acceleration;
+    let without_tiers = acceleration.tiers.is_empty() && acceleration.sriov.iter().all(|one| one.tier.is_none());
+    let without_listeners = settings.proxy.listener.is_empty();
+    let of_tiers = OF_TIERS.iter().filter(|_| without_tiers).map(|key| {
+        let found = "nobody looks at this, for proxy.acceleration.tiers names none";
+        (key, Fault::new(found).help("name a tier, such as tiers = [\"xdp\", \"tc\"], or leave this out"))
+    });
+    let of_listeners = OF_LISTENERS.iter().filter(|_| without_listeners).map(|key| {
+        let found = "nobody looks at this, for there is no listener of layer 4";
+        let help = "add a [[proxy.listener]]; for HTTP there are front.addresses and front.rate_limit";
+        (key, Fault::new(found).help(help))
+    });
+    for (key, warning) in of_tiers.chain(of_listeners) {
+        let key = format!("proxy.acceleration.{key}");
+        if at.is_set(&key) {
+            at.warn(&key, warning);
+        }
+    }
+}
+
 /// Remarks on listeners that say how the kernel is to forward for them, and cannot have that.
 pub(crate) fn has_effect(settings: &Settings, at: &mut At<'_>) {
     if at.left_out().any(|key| key.starts_with("proxy")) {
         return;
     }
+    is_read(settings, at);
     let proxy = &settings.proxy;
     for (index, name) in proxy.acceleration.interfaces.iter().enumerate() {
         // A configuration may be written for another machine, or before an interface is there.

@@ -63,6 +63,28 @@ fn a_backend_that_is_the_front_door_itself_is_warned_of() {
 }
 
 #[test]
+fn what_is_said_of_tiers_or_of_listeners_that_are_not_there_is_warned_of() {
+    let layer4 = "[proxy.pool.db]\nbackend = [{ url = 'tcp://192.0.2.1:5432' }]\n\
+                  [[proxy.listener]]\naddress = ['127.0.0.1:7000']\npool = 'db'\n";
+    let with = |lines: &str| format!("{layer4}[proxy.acceleration]\n{lines}\n");
+    for (lines, key) in [
+        ("failed = 'move'", "failed"),
+        ("tunnel_v4 = '192.0.2.1'", "tunnel_v4"),
+        ("pins = '/sys/fs/bpf/outwork'", "pins"),
+        ("tables = { flows = 64 }", "tables.flows"),
+        ("timeouts = { datagrams = '5s' }", "timeouts.datagrams"),
+    ] {
+        let (at, _, found) = warned(&with(lines));
+        assert!(at == format!("proxy.acceleration.{key}") && found.contains("tiers names none"), "{at}: {found}");
+    }
+    // Sockets look at these.
+    silent(&with("deny = ['192.0.2.0/24']\nsource_rate = 5\nsyn_rate = 5\ntables = { sources = 64, prefixes = 9 }"));
+    let alone = format!("{LISTENER}{ROUTE}[proxy.acceleration]\ndeny = ['192.0.2.0/24']\n");
+    let (at, _, found) = warned(&alone);
+    assert!(at == "proxy.acceleration.deny" && found.contains("no listener of layer 4"), "{at}: {found}");
+}
+
+#[test]
 fn a_certificate_that_no_listener_asks_for_is_warned_of() {
     let (key, line, found) = warned(&format!("{LISTENER}{ROUTE}client_certificate = {{}}\n"));
     assert_eq!((&*key, line), ("front.route[0].client_certificate", 6));

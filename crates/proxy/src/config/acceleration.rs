@@ -16,6 +16,7 @@ section! {
     /// Packets of listeners whose `forwarding` is not `sockets` are passed on in the kernel, by programs on interfaces, or in user space, on whole frames. Their
     /// sockets are there all the same: whatever is out of the ordinary comes to them, and everything where no tier can be had. Of connections that are passed on so
     /// nobody counts how many are open: `proxy.limits` is for those of sockets. A listener that is given to a tier, or taken from it, while it has connections loses those.
+    /// `deny`, `source_rate` and `syn_rate` hold for all of `proxy.listener`, whoever passes their packets on: programs, ports of user space, or sockets.
     pub struct Acceleration {
         /// Tiers, the best first: `xdp` and `tc` forward in the kernel, `af_xdp` and `dpdk` in user space. Where one cannot be had, the next is taken, and the log
         /// says why. All interfaces are the kernel's or user space's together, for a flow is known to one of them only. Empty: none.
@@ -39,16 +40,18 @@ section! {
         pub tunnel_v4: Option<Ipv4Addr>,
         /// The same of IPv6.
         pub tunnel_v6: Option<Ipv6Addr>,
-        /// New TCP connections a second to one address of a listener that says nothing of it (`connection_rate`): beyond it, who asks for one hears nothing and asks again. 0
-        /// for no limit. It is what holds floods of SYN off backends.
+        /// New TCP connections a second to one address of a listener that says nothing of it (`connection_rate`): beyond it, who asks for one hears nothing and asks again, and
+        /// of a socket, which has shaken hands by then, is reset. 0 for no limit. It is what holds floods of SYN off backends.
         pub syn_rate: u32 [range 0..=100_000_000] = 0,
         /// How many at once; unset, those of a second.
         pub syn_burst: Option<u32> [range 1..=100_000_000],
-        /// Packets a second of one source, of IPv6 a /64, to listeners: beyond it they are dropped. 0 for no limit.
+        /// Packets a second of one source, of IPv6 a /64, to listeners: beyond it they are dropped. Sockets see datagrams and connections, not packets: there it is datagrams
+        /// and new connections, and of those that a proxy passes on, the client's. 0 for no limit.
         pub source_rate: u32 [range 0..=100_000_000] = 0,
         /// How many at once; unset, those of a second.
         pub source_burst: Option<u32> [range 1..=100_000_000],
-        /// Networks whose packets to listeners are dropped.
+        /// Networks whose packets to listeners are dropped. Sockets reset connections from there, also those that a proxy passes on, and end what is open when a reload denies a
+        /// network.
         pub deny: Vec<Network>,
         /// Virtual functions of cards (SR-IOV), which are made at the start. Those of a card that is no longer named here stay: `outwork tiers vfs remove` takes them away.
         pub sriov: Vec<VirtualFunctions>,
@@ -92,7 +95,7 @@ section! {
         pub backends: u32 [restart, range 1..=1 << 20] = Sizes::default().backends,
         /// Places of the Maglev tables of all of them, twice: a table is written beside the one that it replaces.
         pub places: u32 [restart, range 2..=1 << 28] = Sizes::default().places,
-        /// Sources whose rate is watched at once.
+        /// Sources whose rate is watched at once; sockets watch as many beside them.
         pub sources: u32 [restart, range 64..=1 << 26] = Sizes::default().sources,
         /// Denied networks, of IPv4 and of IPv6 each.
         pub prefixes: u32 [restart, range 1..=1 << 24] = Sizes::default().prefixes,

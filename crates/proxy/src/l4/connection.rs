@@ -1,7 +1,7 @@
 //! One connection: from a client to a backend.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use super::rule::Rule;
 use super::thread::Worker;
 use crate::announce::Announced;
 use crate::config::ProxyVersion;
+use crate::limits::Rate;
 use crate::pick::{Asking, Taken};
 use crate::pool::Pool;
 use crate::reach::{Reach, Reached, Unreached};
@@ -42,12 +43,19 @@ pub(super) struct Accepting {
     acceptor: Acceptor,
     key: Key,
     rule: Arc<ArcSwap<Rule>>,
+    gate: Arc<Rate>,
     worker: Rc<Worker>,
 }
 
 impl Accepting {
-    pub(super) fn new(acceptor: Acceptor, key: Key, rule: Arc<ArcSwap<Rule>>, worker: &Rc<Worker>) -> Rc<Self> {
-        Rc::new(Self { acceptor, key, rule, worker: Rc::clone(worker) })
+    pub(super) fn new(
+        acceptor: Acceptor,
+        key: Key,
+        rule: Arc<ArcSwap<Rule>>,
+        gate: Arc<Rate>,
+        worker: &Rc<Worker>,
+    ) -> Rc<Self> {
+        Rc::new(Self { acceptor, key, rule, gate, worker: Rc::clone(worker) })
     }
 
     /// Takes what has come already.
@@ -64,12 +72,13 @@ impl Accepting {
     fn begin(&self, stream: TcpStream, peer: SocketAddr) {
         let rule = self.rule.load_full();
         let is_passed_on = rule.proxies.contains(peer.ip());
+        let admitted = self.admit(&rule, peer.ip(), is_passed_on);
         // With TPROXY, a connection is to an address of its own.
         let local = match rule.settings.transparent || self.acceptor.local().ip().is_unspecified() {
             true => stream.local_addr().unwrap_or(self.acceptor.local()),
             false => self.acceptor.local(),
         };
-        let seat = Seat::take(&self.worker.shared, &rule);
+        let seat = admitted.and_then(|()| Seat::take(&self.worker.shared, &rule));
         // Whose a connection is that a proxy passes on, nobody knows yet.
         let seat = match is_passed_on {
             true => seat,
@@ -84,7 +93,7 @@ impl Accepting {
             }
         };
         rule.live.cells.opened.inc();
-        let present = self.worker.crowd.enter(self.key, &rule);
+        let present = self.worker.crowd.enter(self.key, &rule, peer.ip());
         let key = present.key();
         let post = self.acceptor.local();
         let visit = Visit {
@@ -100,6 +109,21 @@ impl Accepting {
         };
         let task = tokio::task::spawn_local(visit.run(stream, is_passed_on));
         self.worker.crowd.runs(key, task.abort_handle());
+    }
+
+    /// Whether it may begin, as far as `proxy.acceleration` says.
+    fn admit(&self, rule: &Rule, peer: IpAddr, is_passed_on: bool) -> Result<(), Refused> {
+        let (guard, now) = (&self.worker.shared.guard, self.worker.shared.began.elapsed());
+        match is_passed_on {
+            // Whose it is, nobody knows yet.
+            true if guard.is_denied(peer) => return Err(Refused::Denied),
+            true => {}
+            false => guard.admits(peer, now)?,
+        }
+        match guard.opening().filter(|_| rule.settings.connection_rate == 0) {
+            Some(rate) if !self.gate.admits(now, rate.per_second, rate.burst) => Err(Refused::Opening),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -170,7 +194,15 @@ impl Visit {
             }
         };
         let Some(said) = said else { return Ok(false) };
-        self.peer = said.peer.unwrap_or(self.peer);
+        if let Some(peer) = said.peer {
+            self.peer = peer;
+            self.present.is_of(peer.ip());
+            let shared = &self.worker.shared;
+            if let Err(why) = shared.guard.admits(peer.ip(), shared.began.elapsed()) {
+                let _ = stream.set_zero_linger();
+                return Err(why);
+            }
+        }
         self.to = said.local.unwrap_or(self.to);
         self.seat = match self.seat.take() {
             Some(seat) => Some(seat.of_client(self.post, self.peer.ip())?),

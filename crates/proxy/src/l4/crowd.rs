@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +29,8 @@ pub(super) struct Crowd {
 struct Entry {
     post: Key,
     rule: Arc<Rule>,
+    /// Whose it is.
+    client: Cell<IpAddr>,
     member: RefCell<Option<(Arc<Pool>, MemberId)>>,
     until: Cell<Option<Instant>>,
     end: Cell<Option<End>>,
@@ -42,11 +45,12 @@ pub(super) struct Present {
 }
 
 impl Crowd {
-    /// One more, of this listener.
-    pub(super) fn enter(self: &Rc<Self>, post: Key, rule: &Arc<Rule>) -> Present {
+    /// One more, of this listener and client.
+    pub(super) fn enter(self: &Rc<Self>, post: Key, rule: &Arc<Rule>, client: IpAddr) -> Present {
         let entry = Rc::new(Entry {
             post,
             rule: Arc::clone(rule),
+            client: Cell::new(client),
             member: RefCell::default(),
             until: Cell::new(None),
             end: Cell::new(None),
@@ -74,6 +78,13 @@ impl Crowd {
             let drain = entry.member.borrow().as_ref().map(drain).unwrap_or_default();
             entry.until.set(Some(now + drain));
         }
+    }
+
+    /// Ends what clients have whose networks are denied by now.
+    pub(super) fn turn_away(&self, is_denied: impl Fn(IpAddr) -> bool) {
+        let entries = self.entries.borrow();
+        let denied = entries.iter().filter(|(_, entry)| is_denied(entry.client.get()));
+        denied.for_each(|(_, entry)| entry.stop(End::Denied));
     }
 
     /// Ends what is late, and what has a backend whose time to drain is over.
@@ -122,6 +133,11 @@ impl Present {
     /// It has this backend from now on.
     pub(super) fn has(&self, pool: &Arc<Pool>, id: MemberId) {
         self.entry.member.replace(Some((Arc::clone(pool), id)));
+    }
+
+    /// It is another client's than whoever has brought it.
+    pub(super) fn is_of(&self, client: IpAddr) {
+        self.entry.client.set(client);
     }
 
     /// It ends like this.

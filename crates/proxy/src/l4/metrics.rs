@@ -34,6 +34,12 @@ reasons! {
         Client = "client",
         /// Too many begin.
         Rate = "rate",
+        /// Its network is denied, of UDP each datagram.
+        Denied = "denied",
+        /// Its source sends too many: connections, and datagrams.
+        Source = "source_rate",
+        /// Too many connections begin at its address.
+        Opening = "syn_rate",
         /// It came from a proxy that did not say whose it is.
         Proxy = "proxy",
         /// Its handshake failed.
@@ -62,6 +68,8 @@ reasons! {
         HalfClosed = "half_closed",
         /// Its backend, or its listener, is gone, and so is the time that it had left.
         Drained = "drained",
+        /// Its network is denied by now.
+        Denied = "denied",
         /// This process ends.
         Stopped = "stopped",
     }
@@ -75,7 +83,8 @@ metrics! {
         opened: Counter by ["listener"] max LISTENERS => history,
         /// Those that are open.
         active: Gauge by ["listener"] max LISTENERS => history,
-        /// Those that came to nothing, by reason: `full` and `client` are limits of the listener, `everywhere` those of proxy.limits, `rate` either's.
+        /// Those that came to nothing, by reason: `full` and `client` are limits of the listener, `everywhere` those of proxy.limits, `rate` either's. `denied`, `source_rate` and
+        /// `syn_rate` are those of proxy.acceleration, for sockets; of UDP these two count datagrams.
         refused: Counter by ["listener", "reason"] max LISTENERS * Refused::ALL.len() => history,
         /// Those that ended, by how: `client` and `backend` broke off.
         ended: Counter by ["listener", "reason"] max LISTENERS * End::ALL.len(),
@@ -119,6 +128,11 @@ impl Cells {
 
     pub(crate) fn refused(&self, reason: Refused) {
         self.refused.get(reason as usize).into_iter().for_each(|cell| cell.inc());
+    }
+
+    /// The same of so many at once.
+    pub(crate) fn refused_several(&self, reason: Refused, count: usize) {
+        self.refused.get(reason as usize).into_iter().for_each(|cell| cell.add(count as u64));
     }
 
     pub(crate) fn ended(&self, end: End) {

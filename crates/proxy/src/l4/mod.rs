@@ -2,6 +2,7 @@
 //!
 //! - this file: all listeners at work, from one configuration to the next.
 //! - `rule`: one listener, as a configuration has it. `limits`: how many there may be, and how fast they may begin.
+//! - `guard`: who may come at all.
 //! - `post`: the sockets of every thread. `thread`: one thread. `crowd`: what is open on it.
 //! - `connection`: from a client to a backend. `relay`: bytes on their way.
 //! - `udp`: datagrams and their sessions.
@@ -9,6 +10,7 @@
 
 mod connection;
 mod crowd;
+mod guard;
 mod limits;
 pub mod metrics;
 mod post;
@@ -35,6 +37,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use crate::config::{GlobalLimits, Proxy};
 use crate::limits::Rate;
 use crate::pool::PreparedPools;
+use guard::Guard;
 use limits::Open;
 use metrics::{Cells, L4Metrics};
 pub use post::Handed;
@@ -72,6 +75,7 @@ struct Shared {
     began: Instant,
     metrics: Arc<L4Metrics>,
     open: Open,
+    guard: Guard,
     limits: ArcSwap<GlobalLimits>,
     unaccepted: Episode,
     /// Numbers of sessions.
@@ -109,6 +113,7 @@ pub struct Prepared {
     threads: Vec<Thread>,
     live: BTreeMap<String, Arc<Live>>,
     limits: GlobalLimits,
+    guard: guard::Rules,
 }
 
 /// A listener, as the API shows it.
@@ -141,6 +146,7 @@ impl Layer4 {
             began: Instant::now(),
             metrics: Arc::default(),
             open: Open::default(),
+            guard: Guard::default(),
             limits: ArcSwap::default(),
             unaccepted: Episode::default(),
             sessions: AtomicU64::new(0),
@@ -191,7 +197,8 @@ impl Layer4 {
         let room = descriptors::room_for_connections().saturating_sub(pipes) / 2;
         let room = u32::try_from(room).unwrap_or(u32::MAX).max(1);
         let limits = GlobalLimits { max_connections: proxy.limits.max_connections.min(room), ..proxy.limits.clone() };
-        Ok(Prepared { change, threads, live, limits })
+        let guard = guard::Rules::new(&proxy.acceleration);
+        Ok(Prepared { change, threads, live, limits, guard })
     }
 
     fn start(&self) -> Result<Vec<Thread>, L4Error> {
@@ -208,9 +215,10 @@ impl Layer4 {
 
     /// Puts what was made ready in force. Connections go on as they were; those of listeners that are gone, for as long as their pools let what leaves.
     pub fn commit(&self, prepared: Prepared) {
-        let Prepared { mut change, threads, live, limits } = prepared;
+        let Prepared { mut change, threads, live, limits, guard } = prepared;
         let mut state = self.state.lock();
         self.shared.limits.store(Arc::new(limits));
+        self.shared.guard.set(guard);
         if state.threads.is_empty() {
             state.threads = threads;
         }

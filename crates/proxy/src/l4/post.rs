@@ -15,6 +15,7 @@ use super::L4Error;
 use super::rule::Rule;
 use super::udp::Moved;
 use crate::config::{Listener, Protocol};
+use crate::limits::Rate;
 
 /// From when on, and how often, a peer that is silent is asked whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -40,6 +41,8 @@ pub(super) struct Sockets {
     pub(super) rule: Arc<ArcSwap<Rule>>,
     /// Sessions of QUIC, of all threads.
     pub(super) moved: Arc<Moved>,
+    /// How fast connections begin, of all threads.
+    pub(super) gate: Arc<Rate>,
     /// More than one where the process before had more threads.
     pub(super) sockets: Vec<OwnedFd>,
 }
@@ -51,6 +54,7 @@ pub(super) struct Post {
     address: SocketAddr,
     rule: Arc<ArcSwap<Rule>>,
     moved: Arc<Moved>,
+    gate: Arc<Rate>,
     sockets: Vec<Arc<OwnedFd>>,
 }
 
@@ -113,6 +117,7 @@ impl Posts {
                         key: post.key,
                         rule: Arc::clone(&post.rule),
                         moved: Arc::clone(&post.moved),
+                        gate: Arc::clone(&post.gate),
                         sockets,
                     });
                 }
@@ -130,7 +135,8 @@ impl Posts {
         while sockets.len() < self.threads {
             sockets.push(Arc::new(socket(&rule.settings, address)?));
         }
-        Ok(Post { key, address, rule: Arc::new(ArcSwap::new(Arc::clone(rule))), moved: Arc::default(), sockets })
+        let rule = Arc::new(ArcSwap::new(Arc::clone(rule)));
+        Ok(Post { key, address, rule, moved: Arc::default(), gate: Arc::default(), sockets })
     }
 
     /// Copies of all sockets.

@@ -58,13 +58,13 @@ struct Here {
 
 impl Here {
     fn open(sockets: Sockets, worker: &Rc<Worker>) -> Self {
-        let Sockets { key, rule, moved, sockets } = sockets;
+        let Sockets { key, rule, moved, gate, sockets } = sockets;
         let mut here = Self { key, accepting: Vec::new(), receiving: Vec::new() };
         for socket in sockets {
             match rule.load().settings.protocol {
                 Protocol::Tcp => match Acceptor::new(socket.into()) {
                     Ok(acceptor) => {
-                        let accepting = Accepting::new(acceptor, key, Arc::clone(&rule), worker);
+                        let accepting = Accepting::new(acceptor, key, Arc::clone(&rule), Arc::clone(&gate), worker);
                         here.accepting.push((Rc::clone(&accepting), tokio::task::spawn_local(accepting.run())));
                     }
                     Err(error) => tracing::error!(%error, "a listening socket cannot be used"),
@@ -113,6 +113,7 @@ async fn serve(worker: Rc<Worker>, mut orders: UnboundedReceiver<Order>) {
                     posts = left;
                     gone.into_iter().for_each(|here| here.close(&worker));
                     posts.extend(open.into_iter().map(|sockets| Here::open(sockets, &worker)));
+                    worker.crowd.turn_away(|client| worker.shared.guard.is_denied(client));
                     stays = goes_on;
                 }
                 Some(Order::Stop(patience)) => break patience,

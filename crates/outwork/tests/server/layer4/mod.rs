@@ -1,6 +1,7 @@
 //! Layer 4 in the real binary: connections and datagrams that are passed on as they come, between real clients and servers.
 
 mod datagrams;
+mod guarded;
 mod living;
 mod names;
 mod refused;

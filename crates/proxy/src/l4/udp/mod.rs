@@ -243,7 +243,11 @@ impl Face {
     fn take(self: &Rc<Self>, wire: &Rc<Wire>, meta: &RecvMeta, run: &[u8]) {
         let rule = self.rule.load();
         let whose = (meta.addr, meta.dst_ip);
-        let stride = stride(meta, run);
+        let (stride, shared) = (stride(meta, run), &self.worker.shared);
+        let run = shared.guard.take(whose.0.ip(), run, stride, shared.began.elapsed(), &rule.live.cells);
+        if run.is_empty() {
+            return;
+        }
         if rule.settings.quic {
             // Of one address may come what is of several connections.
             for datagram in run.chunks(stride) {
@@ -329,7 +333,7 @@ impl Face {
             unreachable: Notify::new(),
         });
         self.sessions.borrow_mut().insert(whose, Arc::clone(&session));
-        let present = self.worker.crowd.enter(self.key, rule);
+        let present = self.worker.crowd.enter(self.key, rule, whose.0.ip());
         present.has(pool, taken.id());
         let key = present.key();
         let open = Open {

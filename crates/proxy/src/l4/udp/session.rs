@@ -140,7 +140,14 @@ impl Open {
         if let Ok(count) = self.way.receive(&mut room, told) {
             for (meta, run) in room.runs(count) {
                 match meta.addr == self.session.client.0 {
-                    true => self.session.pass(worker, run, stride(meta, run)),
+                    true => {
+                        let (stride, shared, cells) =
+                            (stride(meta, run), &worker.shared, &self.session.rule.live.cells);
+                        let taken = shared.guard.take(meta.addr.ip(), run, stride, shared.began.elapsed(), cells);
+                        if !taken.is_empty() {
+                            self.session.pass(worker, taken, stride);
+                        }
+                    }
                     // It came between the two steps by which the socket became this client's.
                     false => self.session.rule.live.cells.dropped.inc(),
                 }
