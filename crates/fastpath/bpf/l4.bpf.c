@@ -6,7 +6,7 @@
  * rewrite_xdp.h, rewrite_tc.h: what is done to it.
  *
  * Absent on purpose: fragments, IP options and whatever else is rare, which go to the kernel as they are; and SYN cookies, for who answers a handshake
- * has to translate sequence numbers for as long as the connection lives, which no direct return allows.
+ * has to translate sequence numbers for as long as the connection lives: no direct return allows that, and with WAY_NAT it would be a TCP of its own.
  */
 #include "rewrite_xdp.h"
 #include "rewrite_tc.h"

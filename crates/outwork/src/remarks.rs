@@ -158,12 +158,13 @@ fn routes_answer(front: &FrontSettings, at: &mut At<'_>) {
     routes::caches_see_changes(front, at);
 }
 
-/// Remarks on what lies on disks and in databases, by key. It is looked at.
+/// Remarks on what lies on disks and in databases, and on the kernel, by key. It is looked at.
 pub(crate) fn of_things(settings: &Settings) -> Vec<(String, Fault)> {
     let mut remarks = of_files(settings);
     remarks.extend(routes::of_prefixes(settings));
     remarks.extend(tokens::of_secrets(settings));
     remarks.extend(of_queries(settings));
+    remarks.extend(acceleration::of_kernel(settings));
     remarks
 }
 

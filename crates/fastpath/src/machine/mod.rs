@@ -88,6 +88,28 @@ pub struct HugePages {
     pub free: u64,
 }
 
+/// Whether the kernel answers a SYN by a cookie, which costs it no memory (`net.ipv4.tcp_syncookies`, which is IPv6's as well).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SynCookies {
+    /// Never: a flood fills what waits for its handshake to end, and others are not heard.
+    Off,
+    /// Where more waits than it keeps.
+    OnDemand,
+    /// Always.
+    Always,
+}
+
+impl SynCookies {
+    /// What the kernel does; `None` where it does not say.
+    pub fn look(roots: &Roots) -> Option<SynCookies> {
+        Some(match number(&roots.procfs.join("sys/net/ipv4/tcp_syncookies"))? {
+            0 => SynCookies::Off,
+            1 => SynCookies::OnDemand,
+            _ => SynCookies::Always,
+        })
+    }
+}
+
 /// A machine.
 #[derive(Debug, Clone)]
 pub struct Machine {
@@ -105,6 +127,8 @@ pub struct Machine {
     pub has_iommu: bool,
     /// Whether there is a driver that hands cards to programs.
     pub has_vfio: bool,
+    /// What its kernel does against floods of SYN, where sockets listen.
+    pub syn_cookies: Option<SynCookies>,
     /// Its interfaces, by index.
     pub interfaces: Vec<Interface>,
 }
@@ -127,6 +151,7 @@ impl Machine {
             huge_pages,
             has_iommu: !names(&sysfs.join("kernel/iommu_groups")).is_empty(),
             has_vfio: sysfs.join("bus/pci/drivers/vfio-pci").is_dir(),
+            syn_cookies: SynCookies::look(roots),
             interfaces,
         }
     }

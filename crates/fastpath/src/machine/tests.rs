@@ -167,6 +167,22 @@ fn what_can_be_had_is_told_with_how() {
     assert!(assess(&machine).iter().any(|one| one.kind == Kind::AfXdp && one.remark.is_none()));
 }
 
+#[test]
+fn whether_the_kernel_makes_syn_cookies_is_told_of_the_tier_of_sockets() {
+    let made = Made::new();
+    let told = || assess(&made.look(&answers(None))).into_iter().find(|one| one.kind == Kind::Sockets).unwrap().remark;
+    assert_eq!(told(), None, "a kernel that does not say");
+    for (said, found, words) in [
+        ("0\n", SynCookies::Off, "sysctl -w net.ipv4.tcp_syncookies=1"),
+        ("1\n", SynCookies::OnDemand, "where a flood of SYN asks for them"),
+        ("2\n", SynCookies::Always, "for every connection"),
+    ] {
+        made.put("proc/sys/net/ipv4/tcp_syncookies", said);
+        assert_eq!(SynCookies::look(&made.roots()), Some(found));
+        assert!(told().unwrap().contains(words), "{said}");
+    }
+}
+
 /// Plays the kernel while `work` goes on: makes and removes virtual functions as `sriov_numvfs` says, and refuses what it would refuse.
 fn with_a_kernel<T>(card: &Path, work: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);

@@ -1,6 +1,6 @@
 //! The seven tiers, from the fastest to the one that always works: whether each can be had on a machine, and if not, what is in the way.
 
-use super::Machine;
+use super::{Machine, SynCookies};
 
 /// A tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,7 +60,8 @@ pub fn assess(machine: &Machine) -> Vec<Assessed> {
             Kind::AfXdp => (programs(machine).or_else(|| machine.sockets.clone().err()), copying(machine)),
             Kind::SrIov => functions(machine),
             Kind::Tc => (programs(machine), None),
-            Kind::Application | Kind::Sockets => (None, None),
+            Kind::Application => (None, None),
+            Kind::Sockets => (None, cookies(machine)),
         };
         let remark = remark.filter(|_| why_not.is_none());
         Assessed { kind, why_not, remark }
@@ -90,6 +91,20 @@ fn copying(machine: &Machine) -> Option<String> {
     let shares = |features: super::features::Features| features.shares_memory();
     let shared = machine.interfaces.iter().any(|interface| interface.features.is_some_and(shares));
     Some("every driver here copies frames".to_owned()).filter(|_| !shared)
+}
+
+/// What the kernel does for sockets that are flooded.
+fn cookies(machine: &Machine) -> Option<String> {
+    let told = match machine.syn_cookies? {
+        SynCookies::Off => {
+            "without SYN cookies, so that a flood of SYN keeps others out (`sysctl -w net.ipv4.tcp_syncookies=1`)"
+        }
+        SynCookies::OnDemand => "with SYN cookies where a flood of SYN asks for them",
+        SynCookies::Always => {
+            "with SYN cookies for every connection, which takes options of TCP from them (net.ipv4.tcp_syncookies)"
+        }
+    };
+    Some(told.to_owned())
 }
 
 /// What DPDK has for memory.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use outwork_config::{At, Fault};
 use outwork_proxy::acceleration::rules::obstacles;
-use outwork_proxy::config::Forwarding;
+use outwork_proxy::acceleration::{Roots, SynCookies};
+use outwork_proxy::config::{Forwarding, Protocol};
 
 use crate::settings::Settings;
 
@@ -48,6 +49,25 @@ fn is_read(settings: &Settings, at: &mut At<'_>) {
     }
 }
 
+/// The first listener that a flood of SYN could keep others out of.
+fn can_be_flooded(settings: &Settings) -> Option<String> {
+    let layer4 = settings.proxy.listener.iter().position(|listener| listener.protocol == Protocol::Tcp);
+    let front = (!settings.front.listener.is_empty()).then(|| "front.listener[0]".to_owned());
+    front.or_else(|| layer4.map(|index| format!("proxy.listener[{index}]")))
+}
+
+/// A remark on listeners of a kernel that makes no SYN cookies.
+fn cookies_are_made(settings: &Settings, found: Option<SynCookies>) -> Option<(String, Fault)> {
+    let key = can_be_flooded(settings).filter(|_| found == Some(SynCookies::Off))?;
+    let warning = Fault::new("a flood of SYN keeps clients out: the kernel makes no SYN cookies");
+    Some((key, warning.expected("net.ipv4.tcp_syncookies = 1").help("`sysctl -w net.ipv4.tcp_syncookies=1`")))
+}
+
+/// The same, of this kernel.
+pub(crate) fn of_kernel(settings: &Settings) -> Option<(String, Fault)> {
+    cookies_are_made(settings, SynCookies::look(&Roots::default()))
+}
+
 /// Remarks on listeners that say how the kernel is to forward for them, and cannot have that.
 pub(crate) fn has_effect(settings: &Settings, at: &mut At<'_>) {
     if at.left_out().any(|key| key.starts_with("proxy")) {
@@ -76,5 +96,36 @@ pub(crate) fn has_effect(settings: &Settings, at: &mut At<'_>) {
             let fault = Fault::new("the kernel passes nothing on, for proxy.acceleration.tiers names none");
             at.warn(&key, fault.help("write [proxy.acceleration] with tiers = [\"xdp\", \"tc\"] and interfaces"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_config::{Sources, load};
+
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_syn_cookies_is_warned_of_where_it_shakes_hands() {
+        let key = |text: &str, found| {
+            let sources = Sources { file: Some(("outwork.toml".into(), text.into())), ..Sources::default() };
+            let loaded = load::<Settings>(sources).unwrap_or_else(|faults| panic!("{}", faults.render(false)));
+            cookies_are_made(&loaded.value, found).map(|(key, _)| key)
+        };
+        let listener = |protocol: &str| {
+            format!(
+                "[proxy.pool.a]\nbackend = [{{ url = '{protocol}://192.0.2.1:53' }}]\n[[proxy.listener]]\n\
+                 address = ['127.0.0.1:53']\nprotocol = '{protocol}'\npool = 'a'\n"
+            )
+        };
+        let (tcp, udp, off) = (listener("tcp"), listener("udp"), Some(SynCookies::Off));
+        assert_eq!(key(&tcp, off).as_deref(), Some("proxy.listener[0]"));
+        assert_eq!(key(&udp, off), None, "nobody shakes hands");
+        for found in [None, Some(SynCookies::OnDemand), Some(SynCookies::Always)] {
+            assert_eq!(key(&tcp, found), None);
+        }
+        let front = "[[front.listener]]\naddress = '127.0.0.1:8080'\n";
+        assert_eq!(key(front, off).as_deref(), Some("front.listener[0]"));
+        assert_eq!(key("", off), None);
     }
 }

@@ -28,7 +28,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use outwork_fastpath::Vip;
-use outwork_fastpath::machine::{Answers, Machine, Roots};
+use outwork_fastpath::machine::{Answers, Machine};
+pub use outwork_fastpath::machine::{Roots, SynCookies};
 use outwork_fastpath::port::steering::Hold;
 use parking_lot::Mutex;
 
