@@ -241,4 +241,46 @@ mod tests {
         let kernel = first("tiers = ['xdp', 'tc']");
         assert!(!kernel.may_mend(&kernel) && first("tiers = ['tc']").may_mend(&kernel));
     }
+
+    #[test]
+    fn interfaces_of_virtual_functions_are_given_to_the_tier_that_is_named_for_them() {
+        // A card that has them already: there is no kernel in here to make any.
+        let directory = tempfile::tempdir().unwrap();
+        let roots = Roots { sysfs: directory.path().join("sys"), procfs: directory.path().join("proc") };
+        let (card, own) = (roots.sysfs.join("devices/0000:02:00.0"), roots.sysfs.join("class/net/eth0"));
+        [&card, &own].iter().for_each(|path| std::fs::create_dir_all(path).unwrap());
+        std::os::unix::fs::symlink(&card, own.join("device")).unwrap();
+        std::fs::write(card.join("sriov_totalvfs"), "8\n").unwrap();
+        for at in 0..2 {
+            let function = card.with_file_name(format!("0000:02:10.{at}"));
+            std::fs::create_dir_all(function.join(format!("net/eth0v{at}"))).unwrap();
+            std::os::unix::fs::symlink(&function, card.join(format!("virtfn{at}"))).unwrap();
+        }
+        let steps = |text: &str| {
+            let sources = Sources { file: Some(("outwork.toml".into(), text.into())), ..Sources::default() };
+            let proxy = load::<Proxy>(sources).map_err(|faults| faults.render(false)).unwrap().value;
+            let made = Made::of(&proxy, &roots).unwrap();
+            Plan::of(&proxy, &made.functions).steps
+        };
+        let (native, skb) = (Tier::Xdp(Mode::Native), Tier::Xdp(Mode::Skb));
+        let among = "[acceleration]\ntiers = ['xdp']\ninterfaces = ['a']\n";
+        let kernel = |more: &str| match steps(&format!("{among}{more}")).swap_remove(0) {
+            Step::Kernel(interfaces) => interfaces,
+            other => panic!("{other:?}"),
+        };
+        let given = kernel("sriov = [{ device = 'eth0', vfs = 2, tier = 'tc' }]");
+        assert_eq!(given.keys().collect::<Vec<_>>(), ["a", "eth0v0", "eth0v1"]);
+        assert_eq!((&given["a"], &given["eth0v0"]), (&vec![native, skb], &vec![Tier::Tc, native, skb]));
+        let others = kernel("sriov = [{ device = 'eth0', vfs = 2 }]");
+        assert_eq!(others.keys().collect::<Vec<_>>(), ["a"], "they are for somebody else");
+        let alone = steps("[acceleration]\nsriov = [{ device = 'eth0', vfs = 2, tier = 'af_xdp' }]\n");
+        assert_eq!(alone.iter().flat_map(Step::interfaces).collect::<Vec<_>>(), ["eth0v0", "eth0v1"]);
+        let many = load::<Proxy>(Sources {
+            file: Some(("outwork.toml".into(), "[acceleration]\nsriov = [{ device = 'eth0', vfs = 9 }]\n".into())),
+            ..Sources::default()
+        });
+        let many = many.map_err(|faults| faults.render(false)).unwrap().value;
+        let refused = Made::of(&many, &roots).unwrap_err();
+        assert!(refused.starts_with("proxy.acceleration.sriov[0]: `eth0` can have 8"), "{refused}");
+    }
 }

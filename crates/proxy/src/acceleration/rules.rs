@@ -265,6 +265,29 @@ mod tests {
     }
 
     #[test]
+    fn each_forwarding_is_a_way_of_packets_to_their_backends() {
+        for (forwarding, way) in [("nat", Way::Nat), ("dsr", Way::Direct), ("ipip", Way::Tunnel)] {
+            let proxy = read(&format!("forwarding = '{forwarding}'"), POOL);
+            assert_eq!(service(&proxy.listener[0], &proxy.acceleration).way, way, "{forwarding}");
+        }
+    }
+
+    #[test]
+    fn a_backend_behind_a_tunnel_takes_an_address_of_ours_of_its_kind() {
+        let words = |backend: &str, tunnel: &str| -> Vec<&'static str> {
+            let pool = format!("policy = 'maglev'\nbackend = [{{ url = 'tcp://{backend}:80' }}]");
+            let mut proxy = read("forwarding = 'ipip'", &pool);
+            let text = Sources { file: Some(("outwork.toml".into(), tunnel.into())), ..Sources::default() };
+            proxy.acceleration = load::<Acceleration>(text).unwrap().value;
+            let found = obstacles(&proxy.listener[0], &proxy.pool, &proxy.acceleration);
+            found.into_iter().map(|obstacle| obstacle.word).collect()
+        };
+        let (v4, v6) = ("tunnel_v4 = '192.0.2.9'", "tunnel_v6 = '2001:db8::9'");
+        assert_eq!((words("10.0.0.1", v4), words("10.0.0.1", v6)), (vec![], vec!["tunnel"]));
+        assert_eq!((words("[2001:db8::1]", v6), words("[2001:db8::1]", v4)), (vec![], vec!["tunnel"]));
+    }
+
+    #[test]
     fn the_rate_of_a_listener_comes_before_that_of_all() {
         let of = |own: &str, all: &str| {
             let mut proxy = read(&format!("forwarding = 'nat'\n{own}"), POOL);

@@ -426,12 +426,14 @@ mod tests {
     #[test]
     fn what_is_written_is_what_tables_are_told() {
         let text = "tiers = ['tc']\ninterfaces = ['a']\nsource_rate = 100\nsource_burst = 7\ndeny = ['192.0.2.0/24', '2001:db8::1']\n\
-                    [tables]\nflows = 64\n[timeouts]\ndatagrams = '5s'\n";
+                    tunnel_v4 = '192.0.2.9'\ntunnel_v6 = '2001:db8::9'\n[tables]\nflows = 64\n[timeouts]\ndatagrams = '5s'\n";
         let read = read(text).unwrap();
         let settings = read.settings();
         assert_eq!((settings.sizes.flows, settings.sizes.services), (64, Sizes::default().services));
         assert_eq!(settings.timeouts.datagrams, Duration::from_secs(5));
         assert_eq!(settings.source_rate, Some(Rate { per_second: 100, burst: 7 }));
+        assert_eq!(settings.tunnel_v4, Some(Ipv4Addr::new(192, 0, 2, 9)));
+        assert_eq!(settings.tunnel_v6, Some("2001:db8::9".parse().unwrap()));
         let denied: Vec<Prefix> = ["192.0.2.0/24", "2001:db8::1/128"].map(|text| text.parse().unwrap()).into();
         assert_eq!(read.denied(), denied);
         assert_eq!(rate(5, None), Some(Rate { per_second: 5, burst: 5 }));
