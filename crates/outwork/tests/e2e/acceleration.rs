@@ -1,6 +1,8 @@
 //! The fast path in the real binary: TCP and UDP clients, a balancer whose kernel passes their packets on, or its ports of user space, and servers that see the
 //! clients' own addresses.
 
+mod ways;
+
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -180,11 +182,15 @@ impl Rooms {
 
 /// Says for each connection and datagram who answers, and the last octet of whom it sees; then it says what it hears.
 fn answer(room: &Namespace, number: u8) {
-    let (listener, socket) =
-        room.run(|| (TcpListener::bind("0.0.0.0:80").unwrap(), UdpSocket::bind("0.0.0.0:80").unwrap()));
+    answer_at(room, number, ["0.0.0.0:80"; 2]);
+}
+
+/// The same at these addresses: one for connections, and one for datagrams, by which they are answered.
+fn answer_at(room: &Namespace, number: u8, [streams, datagrams]: [&str; 2]) {
+    let (listener, socket) = room.run(|| (TcpListener::bind(streams).unwrap(), UdpSocket::bind(datagrams).unwrap()));
     let seen = |peer: SocketAddr| match peer {
         SocketAddr::V4(v4) => v4.ip().octets()[3],
-        SocketAddr::V6(_) => 0,
+        SocketAddr::V6(v6) => v6.ip().octets()[15],
     };
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
