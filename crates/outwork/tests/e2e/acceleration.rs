@@ -1,6 +1,7 @@
 //! The fast path in the real binary: TCP and UDP clients, a balancer whose kernel passes their packets on, or its ports of user space, and servers that see the
 //! clients' own addresses.
 
+mod followed;
 mod ways;
 
 use std::collections::BTreeSet;
