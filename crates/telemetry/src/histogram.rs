@@ -18,11 +18,16 @@ fn bucket_of(value: u64) -> usize {
     shift as usize * SUB_BUCKETS + (value >> shift) as usize
 }
 
+/// The lowest value of a bucket, and how many it has.
+fn range_of(bucket: usize) -> (u64, u64) {
+    let shift = (bucket / SUB_BUCKETS).saturating_sub(1);
+    (((bucket - shift * SUB_BUCKETS) as u64) << shift, 1 << shift)
+}
+
 /// The value in the middle of a bucket.
 fn middle_of(bucket: usize) -> u64 {
-    let shift = (bucket / SUB_BUCKETS).saturating_sub(1);
-    let low = ((bucket - shift * SUB_BUCKETS) as u64) << shift;
-    low + (1 << shift) / 2
+    let (low, values) = range_of(bucket);
+    low + values / 2
 }
 
 /// A distribution of durations (kept in nanoseconds) or of plain numbers. 19 KiB.
@@ -120,6 +125,17 @@ impl Snapshot {
         self.max
     }
 
+    /// How many values are up to each of these bounds, of which each is larger than the one before; of those within 2 % above a bound, some are counted as well.
+    pub fn up_to(&self, bounds: impl IntoIterator<Item = u64>) -> impl Iterator<Item = u64> {
+        let (mut buckets, mut seen) = (self.buckets.iter().enumerate().peekable(), 0);
+        bounds.into_iter().map(move |bound| {
+            while let Some((_, n)) = buckets.next_if(|(bucket, _)| range_of(*bucket).0 <= bound) {
+                seen += *n;
+            }
+            seen
+        })
+    }
+
     /// What was recorded after `earlier`, a snapshot of the same histogram.
     #[must_use]
     pub fn since(&self, earlier: &Snapshot) -> Snapshot {
@@ -180,6 +196,20 @@ mod tests {
         let interval = histogram.snapshot().since(&before);
         assert_eq!((interval.count(), interval.sum()), (10, 10_000));
         assert!(interval.max().abs_diff(1_000) <= 10, "{}", interval.max());
+    }
+
+    #[test]
+    fn values_are_counted_up_to_each_bound() {
+        let histogram = Histogram::default();
+        (1..=1_000).for_each(|value| histogram.record_value(value * 1_000));
+        let snapshot = histogram.snapshot();
+        let counts: Vec<u64> = snapshot.up_to([0, 999, 1_000, 100_000, 1_000_000, u64::MAX]).collect();
+        assert_eq!((counts[0], counts[4], counts[5]), (0, 1_000, 1_000));
+        assert!(counts[1] <= 1 && counts[2] == 1 && counts[3].abs_diff(100) <= 2, "{counts:?}");
+        // What is kept exactly is counted so.
+        let exact = Histogram::default();
+        (0..=64).for_each(|value| exact.record_value(value));
+        assert_eq!(exact.snapshot().up_to([1, 4, 16, 64]).collect::<Vec<_>>(), [2, 5, 17, 65]);
     }
 
     #[test]

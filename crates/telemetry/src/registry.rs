@@ -1,15 +1,61 @@
 //! The registry: every service's metrics in one place, rendered as Prometheus text (exposition format 0.0.4).
+//!
+//! What is recorded as a distribution is there twice: under its own name as a summary over the life of the process, whose quantiles are within 1 %; and with
+//! `_distribution` before its unit as a histogram, whose few buckets can be added up over processes and looked at by interval. A name has one type.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::family::{Collect, Desc, Family, Kind, QUANTILES, Sample, SeriesName, Unit, Value};
+use crate::family::{Collect, Desc, Family, Kind, Labels, QUANTILES, Sample, SeriesName, Unit, Value};
 
 /// The content type of [`Registry::prometheus`].
 pub const PROMETHEUS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Upper bounds of buckets: as they are written, and in what is recorded.
+type Bounds = [(&'static str, u64); 16];
+
+/// Those of durations, recorded in nanoseconds: each some two and a half times the one before.
+const OF_SECONDS: Bounds = [
+    ("0.0001", 100_000),
+    ("0.00025", 250_000),
+    ("0.00063", 630_000),
+    ("0.0016", 1_600_000),
+    ("0.004", 4_000_000),
+    ("0.01", 10_000_000),
+    ("0.025", 25_000_000),
+    ("0.063", 63_000_000),
+    ("0.16", 160_000_000),
+    ("0.4", 400_000_000),
+    ("1", 1_000_000_000),
+    ("2.5", 2_500_000_000),
+    ("6.3", 6_300_000_000),
+    ("16", 16_000_000_000),
+    ("40", 40_000_000_000),
+    ("100", 100_000_000_000),
+];
+/// Those of bytes and other numbers: each four times the one before.
+const OF_NUMBERS: Bounds = [
+    ("1", 1),
+    ("4", 1 << 2),
+    ("16", 1 << 4),
+    ("64", 1 << 6),
+    ("256", 1 << 8),
+    ("1024", 1 << 10),
+    ("4096", 1 << 12),
+    ("16384", 1 << 14),
+    ("65536", 1 << 16),
+    ("262144", 1 << 18),
+    ("1048576", 1 << 20),
+    ("4194304", 1 << 22),
+    ("16777216", 1 << 24),
+    ("67108864", 1 << 26),
+    ("268435456", 1 << 28),
+    ("1073741824", 1 << 30),
+];
 
 /// Two services declared the same metric.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -73,7 +119,7 @@ impl Registry {
     }
 }
 
-/// One family with its HELP and TYPE. A histogram is a summary over the life of the process, and a gauge of its maximum.
+/// One family with its HELP and TYPE. What was recorded as a histogram is a summary over the life of the process, a gauge of its maximum, and a histogram of few buckets.
 fn render(family: &Family, text: &mut String) {
     if family.samples.is_empty() {
         return;
@@ -109,6 +155,42 @@ fn render(family: &Family, text: &mut String) {
         for (labels, max) in std::iter::once(first).chain(maxima) {
             line(text, &SeriesName { name, suffix: "_max", labels, quantile: None }, max);
         }
+    }
+    render_distributions(family, text);
+}
+
+/// The name of the histogram of what is a summary under its own.
+fn distribution(name: &str, unit: Unit) -> String {
+    let unit = match unit {
+        Unit::None => "",
+        Unit::Seconds => "_seconds",
+        Unit::Bytes => "_bytes",
+    };
+    format!("{}_distribution{unit}", name.strip_suffix(unit).unwrap_or(name))
+}
+
+/// The histograms of a family. Of a cell without a value there is none: most of those that labels make are never used.
+fn render_distributions(family: &Family, text: &mut String) {
+    let recorded = family.samples.iter().filter_map(|sample| match &sample.value {
+        Value::Histogram(snapshot) if snapshot.count() > 0 => Some((&sample.labels, snapshot)),
+        _ => None,
+    });
+    let (name, unit) = (distribution(family.desc.name, family.desc.unit), family.desc.unit);
+    let bounds = if unit == Unit::Seconds { OF_SECONDS } else { OF_NUMBERS };
+    for (index, (labels, snapshot)) in recorded.enumerate() {
+        if index == 0 {
+            head(text, &name, "", family.desc.help, "histogram");
+        }
+        let counts = snapshot.up_to(bounds.map(|(_, bound)| bound));
+        let buckets = bounds.iter().map(|(word, _)| *word).zip(counts);
+        for (word, count) in buckets.chain([("+Inf", snapshot.count())]) {
+            let mut labels: Labels = labels.clone();
+            labels.push(("le", Cow::Borrowed(word)));
+            line(text, &SeriesName { name: &name, suffix: "_bucket", labels: &labels, quantile: None }, count as f64);
+        }
+        let series = SeriesName { name: &name, suffix: "_sum", labels, quantile: None };
+        line(text, &series, snapshot.sum() as f64 * unit.scale());
+        line(text, &SeriesName { suffix: "_count", ..series }, snapshot.count() as f64);
     }
 }
 

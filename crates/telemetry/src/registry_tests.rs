@@ -86,6 +86,43 @@ fn a_histogram_is_a_summary_in_seconds_with_its_maximum() {
 }
 
 #[test]
+fn a_histogram_has_buckets_that_can_be_added_up_under_a_name_of_their_own() {
+    let (registry, metrics) = registry();
+    for ms in [1, 3, 50, 200_000] {
+        metrics.answer_time.record(Duration::from_millis(ms));
+    }
+    metrics.batch.of(Source::Relay).record_value(16);
+    let text = registry.prometheus();
+    let name = "outwork_echo_answer_time_distribution_seconds";
+    assert!(has(&text, &format!("# TYPE {name} histogram")), "{text}");
+    for (bound, count) in [("0.0001", 0), ("0.0016", 1), ("0.004", 2), ("0.063", 3), ("100", 3), ("+Inf", 4)] {
+        assert!(has(&text, &format!("{name}_bucket{{le=\"{bound}\"}} {count}")), "{bound}: {text}");
+    }
+    assert!(has(&text, &format!("{name}_count 4")));
+    assert!(text.lines().any(|line| line.starts_with(&format!("{name}_sum 200.05"))), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with(&format!("{name}_bucket"))).count(), 17);
+    // Those of numbers are others, and of what has recorded nothing there are none.
+    let of_batch = "outwork_echo_batch_distribution_bucket{source=\"relay\",le=";
+    assert!(has(&text, &format!("{of_batch}\"4\"}} 0")) && has(&text, &format!("{of_batch}\"16\"}} 1")), "{text}");
+    assert!(!text.contains("outwork_echo_batch_distribution_bucket{source=\"raw\""));
+    // Each name has one type.
+    let types: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
+    let names: std::collections::BTreeSet<_> = types.iter().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert_eq!(names.len(), types.len(), "{types:?}");
+}
+
+#[test]
+fn bounds_of_buckets_grow_and_are_what_is_written() {
+    for (bounds, scale) in [(OF_SECONDS, 1e-9), (OF_NUMBERS, 1.0)] {
+        assert!(bounds.iter().zip(bounds.iter().skip(1)).all(|(one, next)| one.1 < next.1));
+        for (word, bound) in bounds {
+            let written: f64 = word.parse().unwrap();
+            assert!((written - bound as f64 * scale).abs() < written * 1e-9, "{word}");
+        }
+    }
+}
+
+#[test]
 fn label_values_and_help_are_escaped() {
     let (registry, metrics) = registry();
     metrics.open.cell(["a\"b\\c\nd", "in"]).set(7);
