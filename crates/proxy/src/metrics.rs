@@ -123,6 +123,9 @@ metrics! {
         backend_time: Histogram in seconds by ["pool", "backend"] max BACKENDS => history,
         /// Connections opened to it.
         backend_connections: Counter by ["pool", "backend"] max BACKENDS,
+        /// What it may be used for: 1 for anything, 2 for what it has (it drains), 3 for nothing, for it is ejected, 4 for nothing, for it fails its checks, 5 for nothing, for its
+        /// time to drain is over. 0 until somebody has looked.
+        backend_state: Gauge by ["pool", "backend"] max BACKENDS,
         /// Attempts at requests of a pool beyond the first.
         pool_retries: Counter by ["pool"] max POOLS,
         /// Backends of a pool that were ejected because they failed requests.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use outwork_balance::MemberSettings;
 use outwork_front::message;
-use outwork_telemetry::{Counter, Histogram};
+use outwork_telemetry::{Counter, Gauge, Histogram};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
@@ -67,6 +67,7 @@ pub(crate) struct Cells {
     pub(crate) failures: Arc<Counter>,
     pub(crate) time: Arc<Histogram>,
     pub(crate) opened: Arc<Counter>,
+    pub(crate) state: Arc<Gauge>,
 }
 
 impl std::fmt::Display for Target {
@@ -184,6 +185,7 @@ impl Cells {
             failures: metrics.backend_failures.cell(labels),
             time: metrics.backend_time.cell(labels),
             opened: metrics.backend_connections.cell(labels),
+            state: metrics.backend_state.cell(labels),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use outwork_balance::health::{Step, Ticket};
-use outwork_balance::{Checker, Health, MemberId};
+use outwork_balance::{Checker, Health, MemberId, Standing};
 use outwork_engine::{Rng, Time};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -262,5 +262,16 @@ impl Care {
         gauges.ejected.set(count(census.ejected));
         gauges.draining.set(count(census.draining));
         gauges.panics.set(snapshot.balance.panics(now).into());
+        let trusting = snapshot.balance.settings().trust_unknown;
+        for slot in snapshot.balance.slots() {
+            let Some(endpoint) = snapshot.endpoint(slot.member().id()) else { continue };
+            endpoint.cells.state.set(match slot.standing(now, trusting) {
+                Standing::Usable => 1,
+                Standing::Draining => 2,
+                Standing::Ejected => 3,
+                Standing::Unhealthy => 4,
+                Standing::Drained => 5,
+            });
+        }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) mod sticky;
 mod tls;
 pub(crate) mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -289,6 +289,7 @@ impl Pools {
         for pool in before.values().filter(|pool| !current.contains_key(&pool.name)) {
             pool.leave();
         }
+        self.shared.metrics.backend_state.retain(|[pool, _]| current.contains_key(pool));
         self.shared.changed.notify_one();
         self.shared.pulse.beat();
     }
@@ -454,6 +455,9 @@ impl Pool {
         let (before, snapshot) = (self.snapshot.load_full(), Arc::new(snapshot));
         let fresh = snapshot.members().filter(|member| before.endpoint(member.id()).is_none());
         self.shared.orders.apply(&self.name, fresh, self.now(), || self.snapshot.store(Arc::clone(&snapshot)));
+        let there: HashSet<&str> = snapshot.members().map(|member| member.key()).collect();
+        let stays = |[pool, backend]: &[String; 2]| *pool != self.name || there.contains(backend.as_str());
+        self.metrics().backend_state.retain(stays);
         self.changed();
     }
 
