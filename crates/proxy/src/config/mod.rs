@@ -62,8 +62,8 @@ section! {
         pub backend: Vec<Backend>,
         /// How one of them is chosen.
         pub policy: Policy = Policy::RoundRobin,
-        /// What goes to the same backend each time, with the policies `maglev` and `ip_hash`: `client`, `path`, `target`, `host`, `header:NAME` or
-        /// `cookie:NAME`.
+        /// What goes to the same backend each time, with the policy `maglev`: `client`, `path`, `target`, `host`, `header:NAME` or `cookie:NAME`. With `ip_hash` it is
+        /// always the client.
         pub hash: HashKey = HashKey::Client,
         /// Active health checks; without them a backend is taken to be healthy until requests fail.
         pub health_check: Option<HealthCheck>,
