@@ -13,7 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::extras::count;
 use super::{body, site};
-use crate::binary::{Place, get, until};
+use crate::binary::{Place, get, json, until};
+
+/// A service that does not work.
+const LAME: &str = "app.Lame";
 
 /// A server of gRPC, as far as HTTP/2 goes: it sends back what it gets, part by part, and after that the fields that came after it.
 pub(super) struct Grpc {
@@ -59,7 +62,8 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
     let response = response.header("x-te", head.headers.get("te").cloned().unwrap_or(HeaderValue::from_static("none")));
     let mut stream = respond.send_response(response.body(()).expect("a head"), false).expect("it is heard");
     if head.uri.path() == "/grpc.health.v1.Health/Check" {
-        let status = if serving.load(SeqCst) { 1 } else { 2 };
+        let asked = body.data().await.and_then(Result::ok).unwrap_or_default();
+        let status = if serving.load(SeqCst) && !asked.ends_with(LAME.as_bytes()) { 1 } else { 2 };
         stream.send_data(Bytes::copy_from_slice(&[0, 0, 0, 0, 2, 8, status]), false).expect("it is heard");
         return end(&mut stream, None);
     }
@@ -144,6 +148,20 @@ fn a_call_ends_once_the_time_of_its_backend_is_over_and_so_does_the_connection()
     });
     assert_eq!(count(&place, "outwork_proxy_drained_total{what=\"answer\"}"), 1);
     until("the connection to end", || count(&place, "outwork_proxy_connections") == 0);
+}
+
+#[test]
+fn a_check_asks_after_the_service_that_it_is_told() {
+    let check = |service: &str| {
+        let often = "interval = '20ms', fast_interval = '20ms', unhealthy_threshold = 1, healthy_threshold = 1";
+        format!("panic_threshold = 0\nhealth_check = {{ kind = 'grpc', service = '{service}', {often} }}")
+    };
+    let (place, _grpc) = place(&check(LAME));
+    let health = || json(&place.outwork(&["backends", "list", "--json"]))[0]["backends"][0]["health"].clone();
+    until("it to be found out", || health() == "unhealthy");
+    place.change(|text| text.replace(LAME, "app.Well"));
+    place.must(&["reload"]);
+    until("the other to be found well", || health() == "healthy");
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! Who gets a request: policies, zones and priorities, as the configuration says them.
+
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::backend::{Backend, answer};
+use super::{body, site};
+use crate::binary::{Client, Place, get, json, until};
+
+/// Has one thread pass everything on to these backends, each with more of its own, with more lines for the proxy as a whole and for the pool.
+pub(super) fn configure(place: &Place, backends: &[(&Backend, &str)], all: &str, pool: &str) {
+    let list = backends.iter().map(|(backend, more)| format!("{{ url = '{}'{more} }}", backend.url()));
+    let list = list.collect::<Vec<_>>().join(", ");
+    place.change(|text| {
+        let kept = text.split("# proxy").next().unwrap_or_default().to_owned();
+        let host = place.host();
+        format!(
+            "{kept}# proxy\n[front]\nworkers = 1\n[[front.listener]]\naddress = '{host}:8080'\n\
+             [[front.route]]\npath = '/*'\nproxy = {{ pool = 'app' }}\n\
+             [proxy]\n{all}\n[proxy.pool.app]\nbackend = [{list}]\n{pool}\n"
+        )
+    });
+}
+
+/// Who answers so many requests, one after the other.
+fn answers(place: &Place, count: usize) -> Vec<String> {
+    let mut client = Client::new(&format!("{}:8080", place.host()));
+    (0..count).map(|_| body(&client.ask("GET /", "a.test")).to_owned()).collect()
+}
+
+/// What the API says of each of these under a key.
+pub(super) fn of_backends(place: &Place, backends: &[&Backend], key: &str) -> Vec<String> {
+    let shown = json(&place.outwork(&["backends", "list", "--json"]));
+    let listed = shown[0]["backends"].as_array().expect("a list");
+    let of = |backend: &&Backend| {
+        let own = listed.iter().find(|one| one["key"] == backend.url());
+        own.and_then(|own| own[key].as_str()).unwrap_or_default().to_owned()
+    };
+    backends.iter().map(of).collect()
+}
+
+#[test]
+fn at_random_the_quicker_of_two_gets_nearly_all() {
+    let mut place = Place::new();
+    let quick = Backend::named(place.host(), "quick");
+    let slow = Backend::acting(place.host(), |_, to| {
+        std::thread::sleep(Duration::from_millis(100));
+        answer(to, "200 OK", "", b"slow")
+    });
+    configure(&place, &[(&quick, ""), (&slow, "")], "", "policy = 'random'");
+    place.start();
+    let answers = answers(&place, 60);
+    let of_slow = answers.iter().filter(|answer| *answer == "slow").count();
+    assert!(of_slow <= 20, "in turn they would have thirty each: {answers:?}");
+}
+
+#[test]
+fn who_has_a_request_under_way_gets_none_where_another_has_fewer() {
+    let mut place = Place::new();
+    let (go, wait) = channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    let [one, two] = ["one", "two"].map(|name| {
+        let wait = Arc::clone(&wait);
+        Backend::acting(place.host(), move |seen, to| {
+            if seen.line.contains("/hold") {
+                let _ = wait.lock().expect("one at a time").recv();
+            }
+            answer(to, "200 OK", "", name.as_bytes())
+        })
+    });
+    configure(&place, &[(&one, ""), (&two, "")], "", "policy = 'least_conn'");
+    place.start();
+    let url = format!("{}/hold", site(&place));
+    let held = std::thread::spawn(move || get(&url, &[]));
+    until("it to be there", || one.requests() + two.requests() == 1);
+    let (busy, idle) = if one.requests() == 1 { ("one", "two") } else { ("two", "one") };
+    assert_eq!(answers(&place, 6), [idle; 6]);
+    go.send(()).expect("it waits");
+    assert_eq!(body(&held.join().expect("an answer")), busy);
+}
+
+#[test]
+fn by_address_a_client_keeps_its_backend_and_clients_are_shared_out() {
+    let mut place = Place::new();
+    let [one, two] = ["one", "two"].map(|name| Backend::named(place.host(), name));
+    configure(&place, &[(&one, ""), (&two, "")], "", "policy = 'ip_hash'");
+    place.start();
+    let of = |source: u8| body(&get(&site(&place), &["--interface", &format!("127.0.0.{source}")])).to_owned();
+    let first: Vec<String> = (1..=16).map(of).collect();
+    // From the last to the first, for whoever takes turns would meet the same again.
+    let mut again: Vec<String> = (1..=16).rev().map(of).collect();
+    again.reverse();
+    assert_eq!(first, again);
+    assert!(["one", "two"].iter().all(|name| first.iter().any(|found| found == name)), "{first:?}");
+}
+
+#[test]
+fn backends_of_the_own_zone_come_first_as_long_as_there_are_enough_of_them() {
+    let mut place = Place::new();
+    let [near, far] = ["near", "far"].map(|name| Backend::named(place.host(), name));
+    let backends = [(&near, ", zone = 'a'"), (&far, ", zone = 'b'")];
+    configure(&place, &backends, "zone = 'a'", "");
+    place.start();
+    assert_eq!(answers(&place, 10), ["near"; 10]);
+    configure(&place, &backends, "zone = 'b'", "");
+    place.must(&["reload"]);
+    assert_eq!(answers(&place, 10), ["far"; 10]);
+    configure(&place, &backends, "zone = 'a'", "zone_least = 2");
+    place.must(&["reload"]);
+    let both = answers(&place, 10);
+    assert!(["near", "far"].iter().all(|name| both.iter().any(|found| found == name)), "{both:?}");
+}
+
+#[test]
+fn a_priority_is_used_when_too_few_are_left_of_those_before_it() {
+    let mut place = Place::new();
+    let well = |name: &'static str| Backend::named(place.host(), name);
+    let (one, three) = (well("one"), well("three"));
+    let two = Backend::acting(place.host(), |seen, to| match seen.line.contains("/healthz") {
+        true => answer(to, "500 X", "", b""),
+        false => answer(to, "200 OK", "", b"two"),
+    });
+    let backends = [(&one, ""), (&two, ""), (&three, ", priority = 1")];
+    let check = "{ path = '/healthz', interval = '20ms', fast_interval = '20ms', unhealthy_threshold = 1, healthy_threshold = 1 }";
+    configure(&place, &backends, "", "");
+    place.start();
+    assert!(!answers(&place, 20).contains(&"three".to_owned()), "all of those before it are there");
+    // Half of them are left: twice as many as that are all.
+    let pool = |percent: u32| format!("panic_threshold = 0\noverprovisioning = {percent}\nhealth_check = {check}");
+    configure(&place, &backends, "", &pool(200));
+    place.must(&["reload"]);
+    let health = || of_backends(&place, &[&one, &two, &three], "health");
+    until("one to be found out", || health() == ["healthy", "unhealthy", "healthy"]);
+    assert_eq!(answers(&place, 60), ["one"; 60]);
+    configure(&place, &backends, "", &pool(100));
+    place.must(&["reload"]);
+    until("the next priority to be used", || answers(&place, 20).contains(&"three".to_owned()));
+}
