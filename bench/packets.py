@@ -136,8 +136,8 @@ def by_ports_of_dpdk():
 DPDK = """dpdk = { vdevs = ["net_af_packet0,iface=l0", "net_af_packet1,iface=l1"], interfaces = ["p0", "p1"], hugepages = false, memory = 256, eal = ["--log-level=error"] }"""
 
 
-def outwork(tier):
-    """Outwork, by this tier, or by its sockets."""
+def outwork(tier, more=""):
+    """Outwork, by this tier, or by its sockets, with more lines of configuration."""
     wanted = DPDK if tier == "dpdk" else 'interfaces = ["l0", "l1"]'
 
     @contextlib.contextmanager
@@ -170,6 +170,7 @@ forwarding = "{'sockets' if tier == 'sockets' else 'nat'}"
 policy = "maglev"
 backend = [{{ url = "udp://10.2.0.2:{PORT}" }}]
 
+{more}
 {kernel}"""
         )
         log = open(folder / "log", "w")
@@ -251,15 +252,110 @@ def median(found, name, figure="per_cpu_second"):
 CHANGES = 100
 
 
+# A pool of several, of which one fails its checks now and then.
+CHECKED = f"""
+[[proxy.listener]]
+name = "checked"
+protocol = "udp"
+address = ["{VIP}:81"]
+pool = "checked"
+forwarding = "nat"
+
+[proxy.pool.checked]
+policy = "maglev"
+backend = [{{ url = "udp://10.2.0.2:81" }}, {{ url = "udp://10.2.0.3:81" }}, {{ url = "udp://10.2.0.4:81" }}]
+panic_threshold = 0
+health_check = {{ port = 8080, interval = "20ms", fast_interval = "10ms", timeout = "1s", unhealthy_threshold = 1, healthy_threshold = 1 }}
+"""
+
+# Takes connections of checks at an address; with each line it stops, or begins again.
+GATE = """
+import socket, sys, threading
+
+def take(gate):
+    try:
+        while True:
+            gate.accept()[0].close()
+    except OSError:
+        pass
+
+def begin():
+    gate = socket.create_server((sys.argv[1], 8080))
+    threading.Thread(target=take, args=(gate,), daemon=True).start()
+    return gate
+
+gate = begin()
+print("done", flush=True)
+for _ in sys.stdin:
+    if gate:
+        gate.shutdown(socket.SHUT_RDWR)
+        gate.close()
+        gate = None
+    else:
+        gate = begin()
+    print("done", flush=True)
+"""
+
+
+@contextlib.contextmanager
+def gate(address):
+    """Something that checks can connect to; what is given stops it, or has it begin again."""
+    process = subprocess.Popen(within(BACKEND, sys.executable, "-c", GATE, address), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def turn():
+        process.stdin.write("\n")
+        process.stdin.flush()
+        if process.stdout.readline() != "done\n":
+            sys.exit(f"what checks connect to at {address} has ended")
+
+    try:
+        if process.stdout.readline() != "done\n":
+            sys.exit(f"nothing listens at {address} for checks")
+        yield turn
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
 def followed(arguments):
-    """Seconds from when a pool has changed until the kernel's tables say so: by Outwork's own histogram."""
+    """Seconds from when a pool of one has changed by hand until the kernel's tables say so."""
     with rooms(), outwork("xdp")(arguments):
         config = arguments.folder / "packets-xdp/outwork.toml"
         command = lambda *words: output(*within(BALANCER, arguments.outwork, *words, "--config", config))
         for _ in range(CHANGES // 2):
             command("backends", "drain", "app", f"udp://10.2.0.2:{PORT}")
             command("backends", "admit", "app", f"udp://10.2.0.2:{PORT}")
-        text = output(*within(BALANCER, "curl", "-s", "http://127.0.0.1:8067/metrics"))
+        return updates()
+
+
+def followed_checks(arguments):
+    """The same of a pool of three, of which one fails its check, or passes it again."""
+    addresses = ["10.2.0.2", "10.2.0.3", "10.2.0.4"]
+    with rooms(), contextlib.ExitStack() as stack:
+        for address in addresses[1:]:
+            output(*within(BACKEND, "ip", "addr", "add", f"{address}/24", "dev", "b0"))
+        turns = [stack.enter_context(gate(address)) for address in addresses]
+        stack.enter_context(outwork("xdp", CHECKED)(arguments))
+        config = arguments.folder / "packets-xdp/outwork.toml"
+        healths = lambda: [one["health"] for one in json.loads(output(*within(BALANCER, arguments.outwork, "backends", "list", "checked", "--json", "--config", config)))[0]["backends"]]
+
+        def wait_for(wanted):
+            began = time.monotonic()
+            while healths() != wanted:
+                if time.monotonic() > began + 30:
+                    sys.exit(f"checks do not find {wanted}: {healths()}")
+                time.sleep(0.02)
+
+        wait_for(["healthy"] * 3)
+        for change in range(CHANGES):
+            turns[-1]()
+            wait_for(["healthy", "healthy", "healthy" if change % 2 else "unhealthy"])
+        return updates()
+
+
+def updates():
+    """How long the tables took, by Outwork's own histogram."""
+    text = output(*within(BALANCER, "curl", "-s", "http://127.0.0.1:8067/metrics"))
     name = "outwork_proxy_fastpath_update_time_seconds"
     of = lambda part: re.search(rf"^{name}{re.escape(part)} ([0-9.e-]+)$", text, re.M)
     found = [of(part) for part in ("_count", '{quantile="0.5"}', '{quantile="0.99"}')]
