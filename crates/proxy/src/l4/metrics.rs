@@ -84,7 +84,7 @@ metrics! {
         /// Those that are open.
         active: Gauge by ["listener"] max LISTENERS => history,
         /// Those that came to nothing, by reason: `full` and `client` are limits of the listener, `everywhere` those of proxy.limits, `rate` either's. `denied`, `source_rate` and
-        /// `syn_rate` are those of proxy.acceleration, for sockets; of UDP these two count datagrams.
+        /// `syn_rate` are those of proxy.acceleration, for sockets; of UDP the first two count datagrams.
         refused: Counter by ["listener", "reason"] max LISTENERS * Refused::ALL.len() => history,
         /// Those that ended, by how: `client` and `backend` broke off.
         ended: Counter by ["listener", "reason"] max LISTENERS * End::ALL.len(),

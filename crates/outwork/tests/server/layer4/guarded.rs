@@ -58,6 +58,21 @@ fn a_reload_that_denies_a_network_ends_what_it_has_and_nothing_else() {
 }
 
 #[test]
+fn what_a_proxy_passes_on_is_judged_by_whose_it_is() {
+    let lines = "proxy_protocol = { from = ['127.0.0.1'] }\n[proxy.acceleration]\ndeny = ['192.0.2.0/24']";
+    let place = place_of(&[|host| echo(host, "one")], lines, "");
+    let of = |client: &str| {
+        let mut stream = from(OTHER, &place).expect("it is taken");
+        let header = format!("PROXY TCP4 {client} 198.51.100.1 4000 80\r\n");
+        stream.write_all(header.as_bytes()).expect("it is heard");
+        stream
+    };
+    assert!(end(&mut of("192.0.2.7")).is_err());
+    until("it to be counted", || refused(&place, "denied") == 1.0);
+    assert_eq!(hear(&mut of("192.0.3.7"), 3), "one");
+}
+
+#[test]
 fn a_source_that_opens_too_many_connections_is_reset_and_others_are_not() {
     let rates = "[proxy.acceleration]\nsource_rate = 1\nsource_burst = 2";
     let place = place_of(&[|host| echo(host, "one")], rates, "");
