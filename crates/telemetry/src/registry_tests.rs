@@ -107,7 +107,7 @@ fn a_histogram_has_buckets_that_can_be_added_up_under_a_name_of_their_own() {
     assert!(!text.contains("outwork_echo_batch_distribution_bucket{source=\"raw\""));
     // Each name has one type.
     let types: Vec<&str> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
-    let names: std::collections::BTreeSet<_> = types.iter().filter_map(|line| line.split(' ').nth(2)).collect();
+    let names: BTreeSet<_> = types.iter().filter_map(|line| line.split(' ').nth(2)).collect();
     assert_eq!(names.len(), types.len(), "{types:?}");
 }
 
