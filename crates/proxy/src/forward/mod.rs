@@ -490,11 +490,13 @@ impl Proxied {
         }
         let patience = call.snapshot.settings.connections.tunnel_timeout;
         // A connection of its own counts as one for as long as it lasts, and a stream as one of those that share theirs.
-        let (stream, read, counted): (Box<dyn Duplex>, _, (Option<Counted>, Option<h2::Under>)) = match exchange {
+        let (mut alone, mut among): (Option<Counted>, Option<h2::Under>) = (None, None);
+        let (stream, read): (Box<dyn Duplex>, Bytes) = match exchange {
             Exchange::Http1(exchange) => {
                 response.headers = headers;
                 let (wire, read, counted) = exchange.into_wire();
-                (Box::new(wire), read, (Some(counted), None))
+                alone = Some(counted);
+                (Box::new(wire), read)
             }
             // It switches to nothing.
             Exchange::Piped(_) => {
@@ -506,14 +508,15 @@ impl Proxied {
                     // A status of 101 has no meaning there (RFC 9113 section 8.6).
                     return told::bad(call, StatusCode::BAD_GATEWAY, "the backend switches to nothing over HTTP/2");
                 };
-                (Box::new(stream), Bytes::new(), (None, Some(under)))
+                among = Some(under);
+                (Box::new(stream), Bytes::new())
             }
         };
         let metrics = Arc::clone(self.pool.shared_metrics());
         let present = call.local.enter(taken.id());
         response.upgrade = Some(Box::new(move |client| {
             Box::pin(async move {
-                let _under_way = (taken, counted);
+                let _under_way = (taken, alone, among);
                 tunnel::run(client, stream, read, (patience, present), &metrics).await;
             })
         }));
