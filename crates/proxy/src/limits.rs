@@ -56,6 +56,8 @@ pub(crate) struct Everywhere {
 pub(crate) struct Eviction {
     /// Tells every thread that one is needed.
     wanted: watch::Sender<()>,
+    /// How many are needed that nobody has let go of one for.
+    owed: AtomicUsize,
     /// Tells who needs one that one has gone.
     freed: Notify,
     /// When nobody let go of any, in nanoseconds since whenever; 0 where that was never so.
@@ -66,6 +68,11 @@ impl Eviction {
     /// Hears of it whenever one is needed.
     pub(crate) fn listen(&self) -> watch::Receiver<()> {
         self.wanted.subscribe()
+    }
+
+    /// Whether somebody still needs one: then it is this that lets go of it, and nobody else.
+    pub(crate) fn claim(&self) -> bool {
+        self.owed.fetch_update(Relaxed, Relaxed, |owed| owed.checked_sub(1)).is_ok()
     }
 
     /// What is found by `take` once there is room. Who has connections that wait is asked to let go of one, and given a moment for that. `now` is since whenever.
@@ -82,12 +89,15 @@ impl Eviction {
                 if let Some(taken) = take() {
                     return taken;
                 }
+                self.owed.fetch_add(1, Relaxed);
                 self.wanted.send_replace(());
                 freed.await;
             }
         });
         let room = room.await.ok();
         if room.is_none() {
+            // It asks for none any more.
+            self.claim();
             self.vain.store(nanos(now + MOMENT).max(1), Relaxed);
         }
         room
@@ -209,9 +219,11 @@ mod tests {
         all.set(GlobalLimits { max_backend_connections: Some(1), ..GlobalLimits::default() });
         let held = Left { everywhere: Arc::clone(&all), of_pool: Arc::default() };
         let (seat, mut wanted) = (room(&all).unwrap(), all.eviction.listen());
+        let asked = Arc::clone(&all);
         let other = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(wanted.changed()).unwrap();
+            assert!(asked.eviction.claim() && !asked.eviction.claim(), "one is enough");
             drop(seat);
             drop(held);
         });
@@ -228,6 +240,7 @@ mod tests {
         let asked = all.eviction.listen();
         assert!(runtime.block_on(all.eviction.make_room(later + MOMENT, || room(&all))).is_none());
         assert!(!asked.has_changed().unwrap(), "it was in vain just now");
+        assert!(!all.eviction.claim(), "nobody waits for one any more");
     }
 
     #[test]

@@ -107,6 +107,8 @@ metrics! {
         connections: Gauge => history,
         /// Requests that found an open connection.
         connections_reused: Counter => history,
+        /// Connections that waited for a request and made room for others, for there may be no more of them.
+        connections_evicted: Counter => history,
         /// Requests behind others on a connection that ended before their turn, and that were asked again by themselves.
         pipelined_again: Counter => history,
         /// Bytes of bodies sent to backends.
@@ -148,6 +150,28 @@ metrics! {
         checks: Counter by Checked,
         /// Names of backends that could not be looked up.
         unresolved: Counter,
+    }
+}
+
+/// Applies the same to metrics that have the same labels.
+macro_rules! retain {
+    ($self:ident, $stays:expr, $($metric:ident)*) => { $($self.$metric.retain($stays);)* };
+}
+
+impl ProxyMetrics {
+    /// Forgets what belongs to pools that have left.
+    pub(crate) fn keep_pools(&self, stays: impl Fn(&str) -> bool) {
+        retain!(self, |[pool]| stays(pool), pool_retries pool_ejections pool_waiting usable unhealthy ejected draining panics);
+        self.keep_backends(|pool, _| stays(pool));
+    }
+
+    /// Forgets what belongs to backends that have left.
+    pub(crate) fn keep_backends(&self, stays: impl Fn(&str, &str) -> bool) {
+        retain!(
+            self,
+            |[pool, backend]| stays(pool, backend),
+            backend_requests backend_failures backend_time backend_connections backend_state
+        );
     }
 }
 

@@ -84,33 +84,33 @@ pub(crate) struct Asking<'a> {
     pub(crate) local: &'a Local,
 }
 
+/// A backend, and what the pool is by then where somebody has waited for it.
+pub(crate) type Picked = ((Taken, Arc<Endpoint>), Option<Arc<Snapshot>>);
+
 impl Asking<'_> {
-    /// Picks a backend. Where all that could be have as much as they may have, it waits.
-    pub(crate) async fn pick(&self, ask: &Ask<'_>) -> Result<(Taken, Arc<Endpoint>), Absent> {
+    /// Picks a backend. Where all that could be have as much as they may have, it waits, and sees who comes and leaves meanwhile.
+    pub(crate) async fn pick(&self, ask: &Ask<'_>) -> Result<Picked, Absent> {
         let (pool, limits) = (self.pool, &self.snapshot.settings.limits);
         match self.attempt(ask) {
             Err(NoBackend::MemberLimits | NoBackend::PoolLimit) if limits.pending > 0 => {}
             Err(reason) => return Err(reason.into()),
-            Ok(picked) => return Ok(picked),
+            Ok(picked) => return Ok((picked, None)),
         }
         let waiting = pool.queue.enter(limits.pending as usize).ok_or(Absent::QueueFull)?;
         let _counted = Counted::new(pool);
         let turn = timeout(limits.pending_timeout, async {
             loop {
-                match self.attempt(ask) {
+                waiting.again();
+                let snapshot = pool.snapshot();
+                match (Asking { snapshot: &snapshot, ..*self }).attempt(ask) {
                     Err(NoBackend::MemberLimits | NoBackend::PoolLimit) => {}
                     Err(reason) => return Err(reason.into()),
-                    Ok(picked) => return Ok(picked),
+                    Ok(picked) => return Ok((picked, Some(snapshot))),
                 }
-                waiting.again();
                 waiting.turn().await;
             }
         });
-        let picked = turn.await.unwrap_or(Err(Absent::QueueTimeout));
-        if picked.is_ok() {
-            waiting.served();
-        }
-        picked
+        turn.await.unwrap_or(Err(Absent::QueueTimeout))
     }
 
     /// The same without waiting. Who asks beside others, or after them, takes nobody's turn: whoever comes next would begin where this one did.

@@ -8,6 +8,7 @@ use outwork_balance::{Ask, Extra, MemberId, Outcome};
 
 use crate::metrics::{Absent, Retried};
 use crate::pick::{Asking, Taken};
+use crate::pool::Snapshot;
 use crate::pool::endpoint::Endpoint;
 use crate::upstream::dial::{self, DialError};
 use crate::upstream::wire::Wire;
@@ -47,14 +48,18 @@ pub(crate) enum Unreached {
 
 impl Reach<'_> {
     pub(crate) async fn connect(&self) -> Result<Reached, Unreached> {
-        let Asking { pool, snapshot, .. } = self.asking;
-        let settings = &snapshot.settings;
+        let Asking { pool, local, .. } = self.asking;
+        let mut waited: Option<Arc<Snapshot>> = None;
         let (mut tried, mut again, mut retries) = (Vec::new(), None, 0);
         loop {
             let sticky = self.ask.sticky.filter(|_| tried.is_empty());
-            let picked = self.asking.pick(&Ask { exclude: &tried, sticky, ..self.ask }).await;
+            let asking = Asking { snapshot: waited.as_deref().unwrap_or(self.asking.snapshot), ..self.asking };
+            let picked = asking.pick(&Ask { exclude: &tried, sticky, ..self.ask }).await;
             let (mut taken, endpoint) = match picked {
-                Ok(picked) => picked,
+                Ok((picked, newer)) => {
+                    waited = newer.or(waited);
+                    picked
+                }
                 Err(Absent::Excluded) if !tried.is_empty() => {
                     // There is nobody else: whoever failed may have been unlucky.
                     tried.clear();
@@ -62,7 +67,9 @@ impl Reach<'_> {
                 }
                 Err(reason) => return Err(Unreached::Nobody(reason)),
             };
-            let room = self.asking.local.room(pool, snapshot).await.map_err(Unreached::Nobody)?;
+            let snapshot = waited.as_deref().unwrap_or(self.asking.snapshot);
+            let settings = &snapshot.settings;
+            let room = local.room(pool, snapshot).await.map_err(Unreached::Nobody)?;
             (self.tries)(taken.id());
             endpoint.cells.requests.inc();
             let began = Instant::now();

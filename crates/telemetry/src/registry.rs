@@ -1,7 +1,8 @@
 //! The registry: every service's metrics in one place, rendered as Prometheus text (exposition format 0.0.4).
 //!
 //! What is recorded as a distribution is there twice: under its own name as a summary over the life of the process, whose quantiles are within 1 %; and with
-//! `_distribution` before its unit as a histogram, whose few buckets can be added up over processes and looked at by interval. A name has one type.
+//! `_distribution` before its unit as a histogram, whose few buckets can be added up over processes and looked at by interval. A name has one type. Where labels make
+//! very many of a kind, there are summaries alone.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -169,8 +170,14 @@ fn distribution(name: &str, unit: Unit) -> String {
     format!("{}_distribution{unit}", name.strip_suffix(unit).unwrap_or(name))
 }
 
+/// Cells of a family that have histograms beside their summaries at most: those of thousands of backends would be most of what is scraped.
+const WITH_BUCKETS: usize = 256;
+
 /// The histograms of a family. Of a cell without a value there is none: most of those that labels make are never used.
 fn render_distributions(family: &Family, text: &mut String) {
+    if family.samples.len() > WITH_BUCKETS {
+        return;
+    }
     let recorded = family.samples.iter().filter_map(|sample| match &sample.value {
         Value::Histogram(snapshot) if snapshot.count() > 0 => Some((&sample.labels, snapshot)),
         _ => None,

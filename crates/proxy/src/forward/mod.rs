@@ -48,7 +48,7 @@ use crate::metrics::{Absent, Drained, Injected, Retried};
 use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
-use crate::upstream::dial::DialError;
+use crate::upstream::dial::{Agreed, DialError};
 use crate::upstream::local::Local;
 use crate::upstream::{self, Counted, Exchange, ExchangeError, Link, Reply, Version, Wanted, h1, h2};
 use content::Content;
@@ -169,15 +169,19 @@ impl Proxied {
         {
             return aborted;
         }
+        // What is rare is apart: its room is not every request's.
         if self.settings.connect {
-            return self.connect(&call).await;
+            return Box::pin(self.connect(&call)).await;
         }
         let mut tried: Vec<MemberId> = Vec::new();
         let (mut again, mut retries) = (None, 0);
         loop {
             let picked = pick::pick(&self.pool, &call, &tried).await;
             let picked = match picked {
-                Ok(picked) => picked,
+                Ok((picked, newer)) => {
+                    call.snapshot = newer.unwrap_or(call.snapshot);
+                    picked
+                }
                 Err(Absent::Excluded) if !tried.is_empty() => {
                     // There is nobody else: whoever failed may have been unlucky.
                     tried.clear();
@@ -187,7 +191,7 @@ impl Proxied {
             };
             let hedge = call.snapshot.settings.hedge.as_ref();
             let (taken, endpoint, attempted) = match hedge {
-                Some(hedge) => self.hedged(&call, picked, &mut tried, hedge).await,
+                Some(hedge) => Box::pin(self.hedged(&call, picked, &mut tried, hedge)).await,
                 None => {
                     let (mut taken, endpoint) = picked;
                     let attempted = self.attempt(&call, &mut taken, &endpoint).await;
@@ -232,6 +236,7 @@ impl Proxied {
                     self.pool.figures.retries.inc();
                     retries += 1;
                     tried.push(id);
+                    call.snapshot = self.pool.snapshot();
                 }
                 (_, Some(reply)) => {
                     let took = Some(reply.took);
@@ -266,7 +271,12 @@ impl Proxied {
         let id = taken.id();
         endpoint.cells.requests.inc();
         let upgrade = head::upgrade(&call.head).filter(|_| self.settings.upgrade);
-        let version = if upgrade.is_some() { Version::Http1 } else { Version::Any };
+        let is_websocket = upgrade.is_some_and(websocket::is_one);
+        let mut version = match upgrade {
+            Some(_) if is_websocket && call.local.is_of_http2(id) => Version::Any,
+            Some(_) => Version::Http1,
+            None => Version::Any,
+        };
         let mut now = began;
         // What goes out among others may have to be asked again (RFC 9112 section 9.3.2).
         let mut piped = upgrade.is_none() && call.head.method.is_safe() && call.content.is_empty();
@@ -275,6 +285,13 @@ impl Proxied {
             let linked = call.local.link(&self.pool, &call.snapshot, (id, endpoint), wanted, now).await;
             let (link, reused) = match linked {
                 Ok(linked) => linked,
+                // Who speaks nothing but HTTP/2 is asked for a WebSocket in its way (RFC 8441).
+                Err(error) if is_websocket && version == Version::Http1 && error.is_of_version() => {
+                    call.local.speaks(id, Agreed::Http2);
+                    version = Version::Any;
+                    now = Instant::now();
+                    continue;
+                }
                 Err(error) => {
                     let outcome = match error {
                         DialError::Late => Outcome::TimedOut,
@@ -312,14 +329,17 @@ impl Proxied {
                 }
                 Err(error) => {
                     let outcome = match &error {
-                        // None of them fails at what it is there for.
-                        ExchangeError::Client(_) | ExchangeError::NoSwitch | ExchangeError::Drained => {
-                            Outcome::Cancelled
-                        }
+                        ExchangeError::Client(_) | ExchangeError::NoSwitch => Outcome::Cancelled,
                         ExchangeError::Late => Outcome::TimedOut,
                         _ => Outcome::Reset,
                     };
-                    self.observe(call, taken, endpoint, outcome);
+                    // Who is taken out, or has ended what nobody used, fails at nothing that it is there for.
+                    let is_its_fault = match &error {
+                        ExchangeError::Drained => false,
+                        ExchangeError::NoAnswer => !reused,
+                        _ => true,
+                    };
+                    self.observe(call, taken, endpoint, if is_its_fault { outcome } else { Outcome::Cancelled });
                     let begun = !matches!(error, ExchangeError::NotBegun | ExchangeError::NoSwitch);
                     return Err(Failure { outcome, begun, why: Why::Exchange(error) });
                 }
@@ -470,7 +490,8 @@ impl Proxied {
     /// The client comes back to the backend that it has now.
     fn tie(&self, call: &Call, taken: &mut Taken, response: &mut Response) {
         let Some(sticky) = &call.snapshot.sticky else { return };
-        if taken.is_named() {
+        let named = || head::cookie(&call.head.headers, &sticky.cookie);
+        if taken.is_named() && named().is_some_and(|cookie| sticky.is_fresh(cookie, unix_now())) {
             return;
         }
         let value = sticky.set_cookie(taken.member().key(), unix_now(), call.origin.tls);
@@ -479,7 +500,7 @@ impl Proxied {
         }
     }
 
-    fn switched(&self, call: &Call, taken: Taken, headers: http::HeaderMap, exchange: Exchange) -> Response {
+    fn switched(&self, call: &Call, mut taken: Taken, headers: http::HeaderMap, exchange: Exchange) -> Response {
         let mut response = Response::new(StatusCode::SWITCHING_PROTOCOLS);
         if head::upgrade(&call.head).is_none() || !self.settings.upgrade {
             return told::bad(
@@ -512,6 +533,7 @@ impl Proxied {
                 (Box::new(stream), Bytes::new())
             }
         };
+        self.tie(call, &mut taken, &mut response);
         let metrics = Arc::clone(self.pool.shared_metrics());
         let present = call.local.enter(taken.id());
         response.upgrade = Some(Box::new(move |client| {

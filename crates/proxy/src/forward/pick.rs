@@ -7,12 +7,12 @@ use outwork_balance::{Ask, MemberId, NoBackend, hash};
 use super::{Call, head, unix_now};
 use crate::config::HashKey;
 use crate::metrics::Absent;
-use crate::pick::{Asking, Taken};
+use crate::pick::{Asking, Picked, Taken};
 use crate::pool::Pool;
 use crate::pool::endpoint::Endpoint;
 
 /// Picks a backend that is none of those that were tried. Where all that could be have as much as they may have, it waits.
-pub(super) async fn pick(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> Result<(Taken, Arc<Endpoint>), Absent> {
+pub(super) async fn pick(pool: &Arc<Pool>, call: &Call, tried: &[MemberId]) -> Result<Picked, Absent> {
     asking(pool, call).pick(&ask(call, tried)).await
 }
 

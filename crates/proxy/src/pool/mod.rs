@@ -21,6 +21,8 @@ pub(crate) mod pulse;
 pub(crate) mod queue;
 mod resolver;
 pub(crate) mod sticky;
+#[cfg(test)]
+mod tests;
 mod tls;
 pub(crate) mod watch;
 
@@ -97,6 +99,8 @@ pub struct Pool {
     pub(crate) name: String,
     pub(crate) shared: Arc<Shared>,
     snapshot: ArcSwap<Snapshot>,
+    /// Held by who makes another snapshot of the one that is there, until that is in force.
+    making: Mutex<()>,
     /// What names stand for, as they were last looked up.
     names: Mutex<BTreeMap<Question, Vec<Spot>>>,
     /// How it goes with looking them up.
@@ -173,9 +177,18 @@ pub enum PoolsError {
 pub struct PreparedPools {
     pools: BTreeMap<String, Arc<Pool>>,
     /// What those that were there before are to be.
-    snapshots: Vec<(Arc<Pool>, Snapshot)>,
+    snapshots: Vec<PreparedPool>,
     resolver: Option<Arc<Resolver>>,
     limits: GlobalLimits,
+}
+
+/// What a pool is to be that is there.
+#[derive(Debug)]
+struct PreparedPool {
+    pool: Arc<Pool>,
+    /// What it was when this was made.
+    before: Arc<Snapshot>,
+    made: Snapshot,
 }
 
 impl PreparedPools {
@@ -261,7 +274,9 @@ impl Pools {
             let (name, settings) = (&name, Arc::new(settings));
             let pool = match current.get(name) {
                 Some(pool) => {
-                    snapshots.push((Arc::clone(pool), pool.snapshot_of(settings, zone.clone())?));
+                    let before = pool.snapshot();
+                    let made = pool.snapshot_of(settings, zone.clone(), [&before, &before])?;
+                    snapshots.push(PreparedPool { pool: Arc::clone(pool), before, made });
                     Arc::clone(pool)
                 }
                 None => Arc::new(Pool::new(name, settings, zone.clone(), &self.shared)?),
@@ -278,8 +293,8 @@ impl Pools {
         if *self.shared.resolver.load() != prepared.resolver {
             self.shared.resolver.store(prepared.resolver);
         }
-        for (pool, snapshot) in prepared.snapshots {
-            pool.put(snapshot);
+        for PreparedPool { pool, before, made } in prepared.snapshots {
+            pool.become_what_was_made(&before, made);
             pool.renewed.notify_one();
         }
         let known = self.pools.load();
@@ -289,7 +304,7 @@ impl Pools {
         for pool in before.values().filter(|pool| !current.contains_key(&pool.name)) {
             pool.leave();
         }
-        self.shared.metrics.backend_state.retain(|[pool, _]| current.contains_key(pool));
+        self.shared.metrics.keep_pools(|pool| current.contains_key(pool));
         self.shared.changed.notify_one();
         self.shared.pulse.beat();
     }
@@ -338,13 +353,14 @@ impl Pool {
         shared: &Arc<Shared>,
     ) -> Result<Self, PoolsError> {
         let names = BTreeMap::new();
-        let made = Making { name, shared, names: &names, before: None };
+        let made = Making { name, shared, names: &names, before: None, read: None };
         let snapshot = made.snapshot(settings, zone)?;
         Ok(Self {
             number: shared.numbers.fetch_add(1, Relaxed),
             name: name.to_owned(),
             shared: Arc::clone(shared),
             snapshot: ArcSwap::from_pointee(snapshot),
+            making: Mutex::default(),
             names: Mutex::new(names),
             looks: Mutex::default(),
             is_resolved: AtomicBool::new(false),
@@ -416,12 +432,16 @@ impl Pool {
 
     /// The same where there was none for this reason, and other threads may have connections that wait.
     pub(crate) async fn make_room(&self, snapshot: &Snapshot, refused: Absent) -> Result<Room, Absent> {
-        let eviction = match refused {
-            Absent::ConnectionsEverywhere => &self.shared.everywhere.eviction,
-            _ => &*self.eviction,
-        };
         let now = Duration::from_nanos(self.now().as_nanos());
-        eviction.make_room(now, || self.room(snapshot).ok()).await.ok_or(refused)
+        self.eviction(refused).make_room(now, || self.room(snapshot).ok()).await.ok_or(refused)
+    }
+
+    /// Whose connections make room where there was none for this reason.
+    pub(crate) fn eviction(&self, refused: Absent) -> &Eviction {
+        match refused {
+            Absent::ConnectionsEverywhere => &self.shared.everywhere.eviction,
+            _ => &self.eviction,
+        }
     }
 
     /// It is in the configuration no more.
@@ -443,11 +463,36 @@ impl Pool {
         &self.shared.metrics
     }
 
-    fn snapshot_of(&self, settings: Arc<Settings>, zone: Option<Arc<str>>) -> Result<Snapshot, PoolsError> {
-        let before = self.snapshot.load();
+    /// Of the names as they are known now, the members of one snapshot, and what another has read, if that is of these settings.
+    fn snapshot_of(
+        &self,
+        settings: Arc<Settings>,
+        zone: Option<Arc<str>>,
+        [before, read]: [&Snapshot; 2],
+    ) -> Result<Snapshot, PoolsError> {
         let names = self.names.lock();
-        let made = Making { name: &self.name, shared: &self.shared, names: &names, before: Some(&before) };
+        let made =
+            Making { name: &self.name, shared: &self.shared, names: &names, before: Some(before), read: Some(read) };
         made.snapshot(settings, zone)
+    }
+
+    /// Takes up what was made ready while it was like `before`.
+    fn become_what_was_made(&self, before: &Arc<Snapshot>, made: Snapshot) {
+        let _making = self.making.lock();
+        let now = self.snapshot();
+        if Arc::ptr_eq(before, &now) {
+            return self.put(made);
+        }
+        // Names stand for something else since, or members have left.
+        match self.snapshot_of(Arc::clone(&made.settings), made.zone.clone(), [&now, &made]) {
+            Ok(anew) => self.put(anew),
+            Err(error) => {
+                let pool = &*self.name;
+                tracing::warn!(pool, %error, "names that were looked up during a reload hold from the next look on");
+                self.names.lock().clear();
+                self.put(made);
+            }
+        }
     }
 
     /// Takes another snapshot up: of members that it brings, what was said by hand holds.
@@ -456,8 +501,7 @@ impl Pool {
         let fresh = snapshot.members().filter(|member| before.endpoint(member.id()).is_none());
         self.shared.orders.apply(&self.name, fresh, self.now(), || self.snapshot.store(Arc::clone(&snapshot)));
         let there: HashSet<&str> = snapshot.members().map(|member| member.key()).collect();
-        let stays = |[pool, backend]: &[String; 2]| *pool != self.name || there.contains(backend.as_str());
-        self.metrics().backend_state.retain(stays);
+        self.metrics().keep_backends(|pool, backend| pool != self.name || there.contains(backend));
         self.changed();
     }
 
@@ -501,8 +545,9 @@ impl Pool {
 
     /// Makes the snapshot anew, as the settings are: of other addresses, and without those that have left.
     pub(crate) fn refresh(&self) -> Result<(), PoolsError> {
-        let before = self.snapshot.load();
-        self.put(self.snapshot_of(Arc::clone(&before.settings), before.zone.clone())?);
+        let _making = self.making.lock();
+        let before = self.snapshot();
+        self.put(self.snapshot_of(Arc::clone(&before.settings), before.zone.clone(), [&before, &before])?);
         Ok(())
     }
 
@@ -578,14 +623,17 @@ struct Making<'a> {
     name: &'a str,
     shared: &'a Shared,
     names: &'a BTreeMap<Question, Vec<Spot>>,
+    /// What it comes after.
     before: Option<&'a Snapshot>,
+    /// What may have read the files of these settings.
+    read: Option<&'a Snapshot>,
 }
 
 impl Making<'_> {
     fn snapshot(&self, settings: Arc<Settings>, zone: Option<Arc<str>>) -> Result<Snapshot, PoolsError> {
         let wrong = |source| PoolsError::Tls { pool: self.name.to_owned(), source };
         // Files are read anew with each configuration, and not with each change of an address.
-        let known = self.before.filter(|before| Arc::ptr_eq(&before.settings, &settings));
+        let known = self.read.filter(|read| Arc::ptr_eq(&read.settings, &settings));
         let encrypted = settings.backend.iter().any(|backend| backend.url.speech.is_encrypted());
         let encryption = match known {
             Some(known) => known.encryption.clone(),

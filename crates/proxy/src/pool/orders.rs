@@ -38,7 +38,7 @@ pub(crate) struct Standing {
 }
 
 /// What becomes of a backend by hand.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ByHand {
     /// It gets nothing new, and may go on with what it has for so long.
     Drain(Duration),
@@ -212,7 +212,9 @@ fn changes<'a>(before: &'a [Order], after: &'a [Order], now: Duration) -> Vec<(&
         let is = after.iter().find(|is| is_same(is, was));
         let drains = is.is_some_and(|is| is.drains_until.is_some());
         let is_left_out = is.is_some_and(|is| is.ejected_until.is_some());
-        if (was.drains_until.is_some() && !drains) || (was.ejected_until.is_some() && !is_left_out) {
+        // One that is over is taken back by nobody.
+        let was_left_out = was.ejected_until.is_some_and(|until| Duration::from_millis(until) > now);
+        if (was.drains_until.is_some() && !drains) || (was_left_out && !is_left_out) {
             changes.push((was, ByHand::Admit));
         }
     }
@@ -292,5 +294,24 @@ mod tests {
         take("a", ByHand::Admit);
         take("a", ByHand::Eject(Duration::from_secs(600)));
         assert_eq!(heard(), ["app a: admit", "app a: eject true"]);
+    }
+
+    #[test]
+    fn what_is_over_by_itself_is_taken_back_by_nobody() {
+        let order = |drains_until, ejected_until| Order {
+            pool: "app".to_owned(),
+            backend: "a".to_owned(),
+            drains_until,
+            ejected_until,
+        };
+        let said = |before: &Order, after: &[Order]| -> Vec<ByHand> {
+            let before = std::slice::from_ref(before);
+            changes(before, after, Duration::from_secs(1)).into_iter().map(|(_, by_hand)| by_hand).collect()
+        };
+        assert_eq!(said(&order(None, Some(500)), &[]), [], "its time was over");
+        assert_eq!(said(&order(None, Some(1500)), &[]), [ByHand::Admit]);
+        assert_eq!(said(&order(Some(500), None), &[]), [ByHand::Admit], "a drained one stays out");
+        let drained = order(Some(2000), None);
+        assert_eq!(said(&order(Some(2000), Some(500)), &[drained]), [ByHand::Drain(Duration::from_secs(1))]);
     }
 }

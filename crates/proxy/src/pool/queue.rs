@@ -13,11 +13,19 @@ use parking_lot::Mutex;
 pub(crate) struct Queue {
     /// As many as there are in the line: looked at before the lock is.
     count: AtomicUsize,
-    line: Mutex<VecDeque<Arc<Place>>>,
+    line: Mutex<Line>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    /// In the order in which they came.
+    places: VecDeque<Arc<Place>>,
+    next: u64,
 }
 
 #[derive(Debug, Default)]
 struct Place {
+    number: u64,
     called: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
@@ -26,20 +34,27 @@ struct Place {
 pub(crate) struct Waiting<'a> {
     queue: &'a Queue,
     place: Arc<Place>,
-    served: bool,
+}
+
+impl Line {
+    /// Where a place is, or would be.
+    fn find(&self, place: &Place) -> Result<usize, usize> {
+        self.places.binary_search_by_key(&place.number, |place| place.number)
+    }
 }
 
 impl Queue {
     /// Takes a place, unless there are `most` taken already.
     pub(crate) fn enter(&self, most: usize) -> Option<Waiting<'_>> {
         let mut line = self.line.lock();
-        if line.len() >= most {
+        if line.places.len() >= most {
             return None;
         }
-        let place = Arc::<Place>::default();
-        line.push_back(Arc::clone(&place));
-        self.count.store(line.len(), SeqCst);
-        Some(Waiting { queue: self, place, served: false })
+        let place = Arc::new(Place { number: line.next, ..Place::default() });
+        line.next += 1;
+        line.places.push_back(Arc::clone(&place));
+        self.count.store(line.places.len(), SeqCst);
+        Some(Waiting { queue: self, place })
     }
 
     /// There is room for one more.
@@ -49,8 +64,10 @@ impl Queue {
         }
         let called = {
             let mut line = self.line.lock();
-            let place = line.pop_front();
-            self.count.store(line.len(), SeqCst);
+            // Who was called already looks for itself.
+            let first = line.places.iter().position(|place| !place.called.load(SeqCst));
+            let place = first.and_then(|first| line.places.remove(first));
+            self.count.store(line.places.len(), SeqCst);
             place
         };
         if let Some(place) = called {
@@ -58,19 +75,15 @@ impl Queue {
         }
     }
 
-    /// Everything may be another than it was.
+    /// Everything may be another than it was. All look, and who finds nothing has the place that it had.
     pub(crate) fn wake_all(&self) {
-        let all = {
-            let mut line = self.line.lock();
-            self.count.store(0, SeqCst);
-            std::mem::take(&mut *line)
-        };
+        let all: Vec<_> = self.line.lock().places.iter().cloned().collect();
         all.iter().for_each(|place| place.call());
     }
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.line.lock().len()
+        self.line.lock().places.len()
     }
 }
 
@@ -84,18 +97,15 @@ impl Place {
 }
 
 impl Waiting<'_> {
-    /// It was called, and somebody else was faster: it is the first again.
+    /// It looks once more, and is where it was: what comes free from here on it hears of.
     pub(crate) fn again(&self) {
         if self.place.called.swap(false, SeqCst) {
             let mut line = self.queue.line.lock();
-            line.push_front(Arc::clone(&self.place));
-            self.queue.count.store(line.len(), SeqCst);
+            if let Err(at) = line.find(&self.place) {
+                line.places.insert(at, Arc::clone(&self.place));
+            }
+            self.queue.count.store(line.places.len(), SeqCst);
         }
-    }
-
-    /// It has what it waited for.
-    pub(crate) fn served(mut self) {
-        self.served = true;
     }
 
     /// Waits for its turn.
@@ -115,11 +125,13 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         {
             let mut line = self.queue.line.lock();
-            line.retain(|place| !Arc::ptr_eq(place, &self.place));
-            self.queue.count.store(line.len(), SeqCst);
+            if let Ok(at) = line.find(&self.place) {
+                line.places.remove(at);
+            }
+            self.queue.count.store(line.places.len(), SeqCst);
         }
-        // Called, and gone without what it was called for: somebody else may have it.
-        if !self.served && self.place.called.load(SeqCst) {
+        // Called, and gone without a look: somebody else may have what it was called for.
+        if self.place.called.load(SeqCst) {
             self.queue.wake_one();
         }
     }
@@ -149,6 +161,22 @@ mod tests {
     }
 
     #[test]
+    fn who_was_called_with_all_others_and_finds_nothing_has_the_place_that_it_had() {
+        let queue = Queue::default();
+        let waiting: Vec<_> = (0..3).map(|_| queue.enter(3).unwrap()).collect();
+        queue.wake_all();
+        assert!(queue.enter(3).is_none(), "they are still there");
+        // On whatever thread, in whatever order.
+        waiting[2].again();
+        queue.wake_one();
+        assert!(is_called(&waiting[2]), "the others look for themselves");
+        [0, 2, 1].into_iter().for_each(|at: usize| waiting[at].again());
+        queue.wake_one();
+        let called: Vec<bool> = waiting.iter().map(is_called).collect();
+        assert_eq!(called, [true, false, false]);
+    }
+
+    #[test]
     fn who_gives_up_leaves_its_place_to_the_next() {
         let queue = Queue::default();
         let (first, second) = (queue.enter(2).unwrap(), queue.enter(2).unwrap());
@@ -161,7 +189,8 @@ mod tests {
         third.again();
         assert!(!is_called(&third));
         queue.wake_one();
-        third.served();
+        third.again();
+        drop(third);
         assert_eq!(queue.len(), 0);
         queue.wake_one();
     }

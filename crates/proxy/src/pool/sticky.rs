@@ -59,6 +59,13 @@ impl Sticky {
         (different == 0 && now.0 < end).then(|| self.members.get(tag)).flatten().map(String::as_str)
     }
 
+    /// Whether a cookie that names a member has more than half of its time left. Who comes back keeps its backend.
+    pub(crate) fn is_fresh(&self, value: &[u8], now: Unix) -> bool {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(value).unwrap_or_default();
+        let end = bytes.get(TAG..).and_then(<[u8]>::first_chunk::<END>);
+        end.is_some_and(|end| u32::from_be_bytes(*end).saturating_sub(now.0) > self.lasts / 2)
+    }
+
     /// The value of a cookie that names a member.
     pub(crate) fn value(&self, key: &str, now: Unix) -> String {
         let mut bytes = Vec::with_capacity(TAG + END + CODE);
@@ -139,5 +146,14 @@ mod tests {
         let value = sticky("app", 1, &["http://a", "http://b"]).value("http://b", NOW);
         assert_eq!(sticky("app", 1, &["http://a"]).member(value.as_bytes(), NOW), None);
         assert!(!value.contains("http"), "and it says nothing of where that is");
+    }
+
+    #[test]
+    fn a_cookie_is_fresh_until_half_of_its_time_is_over() {
+        let sticky = sticky("app", 1, &["a"]);
+        let value = sticky.value("a", NOW);
+        let fresh = |after| sticky.is_fresh(value.as_bytes(), Unix(NOW.0 + after));
+        assert_eq!([0, 29, 30, 59, 90].map(fresh), [true, true, false, false, false]);
+        assert!(!sticky.is_fresh(b"!", NOW) && !sticky.is_fresh(b"", NOW));
     }
 }

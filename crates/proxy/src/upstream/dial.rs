@@ -32,6 +32,21 @@ pub(crate) enum DialError {
 }
 
 impl DialError {
+    /// The same, for somebody else who waited for this connection.
+    pub(crate) fn again(&self) -> Self {
+        let copy = |error: &io::Error| match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(tls) => io::Error::new(error.kind(), tls.clone()),
+            None => io::Error::new(error.kind(), error.to_string()),
+        };
+        match self {
+            Self::Connect(error) => Self::Connect(copy(error)),
+            Self::Tls(error) => Self::Tls(copy(error)),
+            Self::Http2(error) => Self::Http2(error.reason().unwrap_or(h2::Reason::INTERNAL_ERROR).into()),
+            Self::Late => Self::Late,
+            Self::Full(reason) => Self::Full(*reason),
+        }
+    }
+
     /// Whether it is well, and speaks no version of HTTP that was offered (RFC 7301 section 3.2).
     pub(crate) fn is_of_version(&self) -> bool {
         let Self::Tls(error) = self else { return false };

@@ -12,7 +12,7 @@ use outwork_engine::Rng;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::dial::DialError;
+use super::dial::{Agreed, DialError};
 use super::h1::Conn;
 use super::h1::pipe::Pipe;
 use super::h2::Session;
@@ -31,6 +31,8 @@ use crate::pool::{Pool, Snapshot};
 const LOOK: Duration = Duration::from_secs(1);
 /// How long each request to a backend has a connection for itself that does not get along with several one behind the other.
 const APART: Duration = Duration::from_secs(60);
+/// How long it is taken for granted what a backend speaks.
+const SPOKEN: Duration = Duration::from_secs(60);
 
 thread_local! {
     static LOCAL: RefCell<HashMap<u64, Rc<Local>, FixedState>> = RefCell::default();
@@ -53,7 +55,9 @@ pub(crate) struct Local {
     /// Connections that many requests share.
     sessions: RefCell<HashMap<MemberId, Vec<Shared>, FixedState>>,
     /// Where somebody opens one that others may share.
-    opening: RefCell<HashMap<Opened, Rc<Notify>, FixedState>>,
+    opening: RefCell<HashMap<Opened, Rc<Attempt>, FixedState>>,
+    /// What members have turned out to speak that could have spoken either, and until when that is taken for granted.
+    spoken: RefCell<HashMap<MemberId, (Agreed, Instant), FixedState>>,
     under_way: Rc<UnderWay>,
 }
 
@@ -76,6 +80,14 @@ struct Piped {
 /// What a connection is that others may share: to whom, and whose, where that is told.
 type Opened = (MemberId, Option<Rc<Announced>>);
 
+/// What somebody opens, for those who wait for it.
+#[derive(Debug, Default)]
+struct Attempt {
+    over: Notify,
+    /// Why it has failed, if it has.
+    failed: RefCell<Option<DialError>>,
+}
+
 /// Somebody opens a connection, as long as this is there.
 struct Opening<'a> {
     local: &'a Local,
@@ -84,8 +96,8 @@ struct Opening<'a> {
 
 impl Drop for Opening<'_> {
     fn drop(&mut self) {
-        if let Some(told) = self.local.opening.borrow_mut().remove(&self.opened) {
-            told.notify_waiters();
+        if let Some(attempt) = self.local.opening.borrow_mut().remove(&self.opened) {
+            attempt.over.notify_waiters();
         }
     }
 }
@@ -113,6 +125,7 @@ impl Local {
                     apart: RefCell::default(),
                     sessions: RefCell::default(),
                     opening: RefCell::default(),
+                    spoken: RefCell::default(),
                     under_way: Rc::default(),
                 });
                 let wanted = [pool.shared.everywhere.eviction.listen(), pool.eviction.listen()];
@@ -155,37 +168,65 @@ impl Local {
             Speech::Http2 => true,
             Speech::Https => wanted.version == Version::Any && snapshot.settings.tls.http2,
         };
-        if !shares {
-            return Ok((self.open(pool, snapshot, endpoint, wanted).await?, false));
-        }
         let opened: Opened = (id, wanted.announced.cloned());
-        let _opening = loop {
+        let mut opening = None;
+        while shares && opening.is_none() && !self.is_of(id, Agreed::Http1) {
             if let Some(session) = self.session(id, endpoint, whose, settings, now) {
                 return Ok((Link::Http2(session), true));
             }
             // What somebody opens is waited for: it may have room for all.
             let under_way = self.opening.borrow().get(&opened).cloned();
             match under_way {
-                Some(told) => told.notified().await,
+                Some(attempt) => {
+                    attempt.over.notified().await;
+                    // It would have been the same for everybody.
+                    if let Some(error) = &*attempt.failed.borrow() {
+                        return Err(error.again());
+                    }
+                }
                 None => {
-                    self.opening.borrow_mut().insert(opened.clone(), Rc::default());
-                    break Opening { local: self, opened };
+                    let attempt = Rc::<Attempt>::default();
+                    self.opening.borrow_mut().insert(opened.clone(), Rc::clone(&attempt));
+                    opening = Some((Opening { local: self, opened: opened.clone() }, attempt));
                 }
             }
-        };
-        let link = self.open(pool, snapshot, endpoint, wanted).await?;
-        if let Link::Http2(session) = &link
-            && settings.reuse
-        {
-            let announced = wanted.announced.cloned();
-            let shared = Shared { session: Rc::clone(session), endpoint: Arc::clone(endpoint), announced };
-            let mut sessions = self.sessions.borrow_mut();
-            let sessions = sessions.entry(id).or_default();
-            // It may wait, too, once its first request has ended.
-            trim(sessions, (settings.max_idle as usize).saturating_sub(1));
-            sessions.push(shared);
+        }
+        // Rare, and large.
+        let link = Box::pin(self.open(pool, snapshot, endpoint, wanted)).await.inspect_err(|error| {
+            if let Some((_, attempt)) = &opening {
+                *attempt.failed.borrow_mut() = Some(error.again());
+            }
+        })?;
+        match &link {
+            Link::Http2(session) if settings.reuse => {
+                self.spoken.borrow_mut().retain(|known, (what, _)| *known != id || *what == Agreed::Http2);
+                let announced = wanted.announced.cloned();
+                let shared = Shared { session: Rc::clone(session), endpoint: Arc::clone(endpoint), announced };
+                let mut sessions = self.sessions.borrow_mut();
+                let sessions = sessions.entry(id).or_default();
+                // It may wait, too, once its first request has ended.
+                trim(sessions, (settings.max_idle as usize).saturating_sub(1), |shared| shared.session.idle_since());
+                sessions.push(shared);
+            }
+            Link::Http1(_) if opening.is_some() => self.speaks(id, Agreed::Http1),
+            _ => {}
         }
         Ok((link, false))
+    }
+
+    /// A member that could have spoken either has turned out to speak this.
+    pub(crate) fn speaks(&self, id: MemberId, what: Agreed) {
+        self.spoken.borrow_mut().insert(id, (what, Instant::now() + SPOKEN));
+    }
+
+    /// Whether a member speaks nothing but HTTP/2, as far as is known.
+    pub(crate) fn is_of_http2(&self, id: MemberId) -> bool {
+        self.is_of(id, Agreed::Http2)
+    }
+
+    fn is_of(&self, id: MemberId, what: Agreed) -> bool {
+        let spoken = self.spoken.borrow();
+        spoken.get(&id).is_some_and(|(spoken, until)| *spoken == what && Instant::now() < *until)
     }
 
     async fn open(
@@ -218,6 +259,21 @@ impl Local {
 
     /// Lets go of a connection that waits for its next request, the one of its backend that has done so for longest; whether there was any.
     fn let_go(&self) -> bool {
+        let has = self.leave_one();
+        if has && let Some(pool) = self.pool.upgrade() {
+            pool.metrics().connections_evicted.inc();
+        }
+        has
+    }
+
+    /// Whether there is one that waits.
+    fn has_idle(&self) -> bool {
+        self.idle.borrow().values().any(|parked| !parked.is_empty())
+            || self.pipes.borrow().values().flatten().any(|Piped { pipe, .. }| pipe.idle_since().is_some())
+            || self.sessions.borrow().values().flatten().any(|shared| shared.session.idle_since().is_some())
+    }
+
+    fn leave_one(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
         if let Some(parked) = idle.values_mut().find(|parked| !parked.is_empty()) {
             parked.remove(0);
@@ -245,7 +301,9 @@ impl Local {
         let pipes = pipes.get_mut(&id)?;
         let mut at = 0;
         while let Some(Piped { pipe, endpoint: opened_as }) = pipes.get(at) {
-            let serves = is_unspent(pipe.served.get(), settings) && is_wanted(pipe.idle_since(), settings, now);
+            let serves = is_unspent(pipe.served.get(), settings)
+                && is_young(pipe.opened, settings, now)
+                && is_wanted(pipe.idle_since(), settings, now);
             if pipe.is_over() || !serves {
                 self.is_left(id, &pipes.swap_remove(at).pipe);
             } else if pipe.has_room(settings.pipeline) && opened_as.is_reached_like(endpoint) {
@@ -290,7 +348,7 @@ impl Local {
         let sessions = sessions.get_mut(&id)?;
         // Who is let go of ends with its last request.
         sessions.retain(|Shared { session, .. }| {
-            let serves = is_unspent(session.served.get(), settings);
+            let serves = is_unspent(session.served.get(), settings) && is_young(session.opened, settings, now);
             serves && !session.is_gone() && is_wanted(session.idle_since(), settings, now)
         });
         let fits = |shared: &&Shared| {
@@ -343,6 +401,7 @@ impl Local {
     /// Lets go of what has waited for too long, has ended, or belongs to nobody any more. What is under way with who may not go on with it ends.
     fn look(&self, gone: &Gone, now: Instant) {
         self.under_way.end(|id| gone.stays(id).is_some());
+        self.spoken.borrow_mut().retain(|id, (_, until)| now < *until && gone.stays(*id).is_some());
         let settings = &gone.snapshot.settings.connections;
         let mut idle = self.idle.borrow_mut();
         idle.retain(|id, parked| {
@@ -357,14 +416,13 @@ impl Local {
         self.sessions.borrow_mut().retain(|id, sessions| {
             let Some(current) = gone.stays(*id) else { return false };
             sessions.retain(|Shared { session, endpoint, .. }| {
-                let since = |then: Instant| now.saturating_duration_since(then);
                 let waits = is_wanted(session.idle_since(), settings, now);
-                let lives = settings.max_lifetime.is_none_or(|most| since(session.opened) < most);
+                let lives = is_young(session.opened, settings, now);
                 let serves = is_unspent(session.served.get(), settings);
                 // Who is let go of ends with its last request.
                 waits && lives && serves && !session.is_gone() && endpoint.is_reached_like(current)
             });
-            trim(sessions, settings.max_idle as usize);
+            trim(sessions, settings.max_idle as usize, |shared| shared.session.idle_since());
             !sessions.is_empty()
         });
     }
@@ -378,7 +436,7 @@ impl Local {
                 // Who is late is told by those who wait; where they have all left, nobody tells.
                 let moves = pipe.look(now).is_none_or(|stuck| since(stuck) < settings.response_timeout);
                 let waits = is_wanted(pipe.idle_since(), settings, now);
-                let lives = settings.max_lifetime.is_none_or(|most| since(pipe.opened) < most);
+                let lives = is_young(pipe.opened, settings, now);
                 let serves = is_unspent(pipe.served.get(), settings);
                 let fits = settings.pipeline > 1 && settings.reuse && endpoint.is_reached_like(current);
                 let stays = moves && waits && lives && serves && fits && !pipe.is_over();
@@ -387,6 +445,7 @@ impl Local {
                 }
                 stays
             });
+            trim(pipes, settings.max_idle as usize, |piped| piped.pipe.idle_since());
             !pipes.is_empty()
         });
         self.apart.borrow_mut().retain(|_, until| now < *until);
@@ -399,16 +458,16 @@ impl Local {
 }
 
 /// Lets go of those that have waited for longest, where more wait than may.
-fn trim(sessions: &mut Vec<Shared>, most: usize) {
-    if sessions.len() <= most {
+fn trim<T>(shared: &mut Vec<T>, most: usize, idle_since: impl Fn(&T) -> Option<Instant>) {
+    if shared.len() <= most {
         return;
     }
-    let mut waiting: Vec<Instant> = sessions.iter().filter_map(|shared| shared.session.idle_since()).collect();
+    let mut waiting: Vec<Instant> = shared.iter().filter_map(&idle_since).collect();
     waiting.sort_unstable();
     let mut beyond = waiting.len().saturating_sub(most);
     let Some(last) = beyond.checked_sub(1).and_then(|last| waiting.get(last).copied()) else { return };
-    sessions.retain(|shared| {
-        let goes = beyond > 0 && shared.session.idle_since().is_some_and(|since| since <= last);
+    shared.retain(|one| {
+        let goes = beyond > 0 && idle_since(one).is_some_and(|since| since <= last);
         beyond -= usize::from(goes);
         !goes
     });
@@ -416,8 +475,12 @@ fn trim(sessions: &mut Vec<Shared>, most: usize) {
 
 /// Whether a connection that waits for its next request may do so any longer.
 fn may_wait(conn: &Conn, settings: &Connections, now: Instant) -> bool {
-    let since = |then: Instant| now.saturating_duration_since(then);
-    since(conn.idle_since) < settings.keep_alive && settings.max_lifetime.is_none_or(|most| since(conn.opened) < most)
+    is_wanted(Some(conn.idle_since), settings, now) && is_young(conn.opened, settings, now)
+}
+
+/// Whether a connection may go on that was opened then.
+fn is_young(opened: Instant, settings: &Connections, now: Instant) -> bool {
+    settings.max_lifetime.is_none_or(|most| now.saturating_duration_since(opened) < most)
 }
 
 /// Whether a connection that many share is to stay open, which nobody has used since then.
@@ -436,18 +499,21 @@ async fn look_after(local: Weak<Local>, number: u64, [mut everywhere, mut of_poo
     let mut ahead: Option<JoinHandle<()>> = None;
     loop {
         // Who is told by nobody any more hears of it where it looks for the pool.
-        let is_needed = tokio::select! {
-            _ = look.tick() => false,
-            told = everywhere.changed() => told.is_ok(),
-            told = of_pool.changed() => told.is_ok(),
+        let needed = tokio::select! {
+            _ = look.tick() => None,
+            told = everywhere.changed() => told.is_ok().then_some(Absent::ConnectionsEverywhere),
+            told = of_pool.changed() => told.is_ok().then_some(Absent::Connections),
         };
         let Some(local) = local.upgrade() else { return };
         let Some(pool) = local.pool.upgrade() else {
             LOCAL.with_borrow_mut(|pools| pools.remove(&number));
             return;
         };
-        if is_needed {
-            local.let_go();
+        if let Some(needed) = needed {
+            // Another thread may have been faster.
+            if local.has_idle() && pool.eviction(needed).claim() {
+                local.let_go();
+            }
             continue;
         }
         let gone = Gone::of(&pool);

@@ -84,3 +84,20 @@ fn requests_are_tried_again_as_long_as_the_budget_lets_them() {
     place.must(&["reload"]);
     assert!(answers().iter().all(|answer| answer.ends_with("good")));
 }
+
+#[test]
+fn a_connection_that_had_ended_unseen_is_held_against_nobody() {
+    let mut place = Place::new();
+    // It ends connections that it has kept, as a server does whose patience is over just then.
+    let backend =
+        Backend::acting(place.host(), |seen, to| seen.line.starts_with("GET ") && answer(to, "200 OK", "", b"well"));
+    configure(&place, &[(&backend, "")], "", "outlier = { consecutive_gateway = 1 }\npanic_threshold = 0");
+    place.start();
+    let mut client = Client::new(&format!("{}:8080", place.host()));
+    assert!(client.ask("GET /", "a.test").starts_with("HTTP/1.1 200 "));
+    let told = client.ask("POST /", "a.test");
+    assert!(told.starts_with("HTTP/1.1 502 "), "nobody knows whether it was begun with: {told}");
+    let ended = |outcome: &str| count(&place, &format!("outwork_proxy_requests_total{{outcome=\"{outcome}\"}}"));
+    assert_eq!((ended("reset"), ended("cancelled")), (0, 1));
+    assert!(get(&site(&place), &[]).starts_with("HTTP/1.1 200 "), "it is not left out");
+}

@@ -2,17 +2,23 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::ext::Protocol;
 use http::{Method, Response};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
 
 use super::http2::runtime;
 use crate::binary::{Place, text, until};
+use crate::tls::Ca;
 
 /// A server that says back what it hears on a WebSocket, and its path first, if it takes any; other requests it answers.
-fn server(host: &str, takes: bool) -> SocketAddr {
+fn server(host: &str, takes: bool, tls: Option<TlsAcceptor>) -> SocketAddr {
     let listener = std::net::TcpListener::bind((host, 0)).expect("a port");
     listener.set_nonblocking(true).expect("a mode");
     let address = listener.local_addr().expect("an address");
@@ -20,14 +26,22 @@ fn server(host: &str, takes: bool) -> SocketAddr {
         runtime().block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, takes));
+                match tls.clone() {
+                    None => drop(tokio::spawn(serve(stream, takes))),
+                    // Whoever offers no HTTP/2 is refused in here.
+                    Some(tls) => drop(tokio::spawn(async move {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            serve(stream, takes).await;
+                        }
+                    })),
+                }
             }
         });
     });
     address
 }
 
-async fn serve(stream: tokio::net::TcpStream, takes: bool) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, takes: bool) {
     let mut builder = h2::server::Builder::new();
     if takes {
         builder.enable_connect_protocol();
@@ -57,13 +71,17 @@ async fn serve(stream: tokio::net::TcpStream, takes: bool) {
 }
 
 fn place_of(takes: bool) -> Place {
-    let mut place = Place::new();
-    let address = server(place.host(), takes);
+    let place = Place::new();
+    let address = server(place.host(), takes, None);
+    started(place, &format!("h2c://{address}"), "")
+}
+
+fn started(mut place: Place, url: &str, more: &str) -> Place {
     place.change(|text| {
         let host = place.host();
         format!(
             "{text}\n[[front.listener]]\naddress = '{host}:8080'\n[[front.route]]\npath = '/*'\nproxy = {{ pool = 'app' }}\n\
-             [proxy.pool.app]\nbackend = [{{ url = 'h2c://{address}' }}]\nretry = {{ attempts = 0 }}\n"
+             [proxy.pool.app]\nbackend = [{{ url = '{url}' }}]\nretry = {{ attempts = 0 }}\n{more}\n"
         )
     });
     place.start();
@@ -122,6 +140,40 @@ fn a_websocket_is_a_stream_of_the_backend_s_and_an_upgrade_of_the_client_s() {
     until("they to be over", || !tunnels(&place));
     let refused = hear(&mut ask(&place, "/refused", "websocket"), "\r\n\r\n");
     assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+}
+
+#[test]
+fn a_backend_of_http_2_behind_tls_is_asked_for_websockets_in_its_way_and_its_clients_come_back_to_it() {
+    let place = Place::new();
+    let (dir, ca) = (place.path(), Ca::new(place.path()));
+    ca.sign(dir, "backend", &["backend.test"], 90);
+    let chain = CertificateDer::pem_file_iter(dir.join("backend.pem")).expect("a file");
+    let key = PrivateKeyDer::from_pem_file(dir.join("backend.key")).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let tls = tls.expect("versions").with_no_client_auth();
+    let mut tls = tls.with_single_cert(chain.map(|one| one.expect("one")).collect(), key).expect("a certificate");
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let address = server(place.host(), true, Some(TlsAcceptor::from(Arc::new(tls))));
+    let more = format!(
+        "tls = {{ ca = '{}', name = 'backend.test' }}\nsticky = {{ cookie = 'seat' }}\n",
+        dir.join("root.pem").display()
+    );
+    let place = started(place, &format!("https://{address}"), &more);
+    for number in 0..2 {
+        let mut client = ask(&place, &format!("/chat{number}"), "websocket");
+        let heard = hear(&mut client, &format!("/chat{number}"));
+        assert!(heard.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{heard}");
+        assert!(heard.contains("\r\nset-cookie: seat="), "{heard}");
+        client.write_all(b"hello").expect("it is heard");
+        assert_eq!(hear(&mut client, "hello"), "hello");
+    }
+    let others = hear(&mut ask(&place, "/", "h2c"), "\r\n\r\n");
+    assert!(others.starts_with("HTTP/1.1 502 "), "there is no other switch in HTTP/2: {others}");
+    let shown = crate::binary::get(&format!("http://{}:8067/metrics", place.host()), &[]);
+    assert!(shown.contains("outwork_proxy_backend_failures_total{pool=\"app\""), "{shown}");
+    let failures = shown.lines().find(|line| line.starts_with("outwork_proxy_backend_failures_total{pool=\"app\""));
+    assert!(failures.is_some_and(|line| line.ends_with(" 0")), "it is as good as it was: {failures:?}");
 }
 
 #[test]

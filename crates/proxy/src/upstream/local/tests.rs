@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
+use futures_util::future::join_all;
 use http::{Method, Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -43,6 +44,10 @@ impl World {
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let seen = Rc::<Seen>::default();
         spawn_local(serve(listener, Rc::clone(&seen), http2));
+        Self::of(&url, seen, set)
+    }
+
+    fn of(url: &str, seen: Rc<Seen>, set: impl FnOnce(&mut Connections)) -> Self {
         let mut settings = Settings::of(url.parse().unwrap());
         set(&mut settings.connections);
         let proxy = Proxy { pool: BTreeMap::from([("app".to_owned(), settings)]), ..Proxy::default() };
@@ -56,6 +61,11 @@ impl World {
         drop(LOCAL.with_borrow_mut(|pools| pools.remove(&pool.number)));
         let local = Local::of(&pool);
         Self { seen, pool, snapshot, local, id, endpoint }
+    }
+
+    async fn try_link(&self) -> Result<(Link, bool), DialError> {
+        let now = Instant::now();
+        self.local.link(&self.pool, &self.snapshot, (self.id, &self.endpoint), Wanted::ANY, now).await
     }
 
     async fn link(&self, piped: bool, now: Instant) -> (Link, bool) {
@@ -343,6 +353,69 @@ fn what_is_opened_for_one_client_is_waited_for_by_nobody_else() {
         assert!(!world.link_of(2).await.1);
         world.local.opening.borrow_mut().remove(&of_another);
         assert!(!world.link_of(1).await.1);
+    });
+}
+
+#[test]
+fn who_waits_for_a_connection_that_fails_fails_with_it() {
+    on_a_thread(async {
+        let world = World::new(true, |_| {}).await;
+        let opened: Opened = (world.id, None);
+        let attempt = Rc::<Attempt>::default();
+        world.local.opening.borrow_mut().insert(opened.clone(), Rc::clone(&attempt));
+        let opening = Opening { local: &world.local, opened: opened.clone() };
+        let fails = async {
+            *attempt.failed.borrow_mut() = Some(DialError::Late);
+            drop(opening);
+        };
+        let (answers, ()) = futures_util::join!(join_all((0..5).map(|_| world.try_link())), fails);
+        assert!(answers.iter().all(|answer| matches!(answer, Err(DialError::Late))), "{answers:?}");
+        assert_eq!(world.seen.opened.get(), 0, "nobody tries in vain what somebody has tried just now");
+        assert!(world.try_link().await.is_ok());
+    });
+}
+
+#[test]
+fn who_opens_a_connection_in_vain_tells_those_who_wait_why() {
+    on_a_thread(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("h2c://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let world = World::of(&url, Rc::default(), |_| {});
+        let look = async { world.local.opening.borrow().values().next().cloned() };
+        let (first, attempt) = futures_util::join!(world.try_link(), look);
+        assert!(matches!(first, Err(DialError::Connect(_))), "{first:?}");
+        let attempt = attempt.unwrap();
+        assert!(matches!(&*attempt.failed.borrow(), Some(DialError::Connect(_))), "{attempt:?}");
+    });
+}
+
+#[test]
+fn connections_on_which_requests_go_one_behind_the_other_are_no_more_than_may_wait() {
+    on_a_thread(async {
+        let now = Instant::now();
+        let world = World::new(false, |connections| (connections.pipeline, connections.max_idle) = (8, 1)).await;
+        for _ in 0..3 {
+            let conn = answered(world.connect(now).await, now).await;
+            world.local.share(world.id, &world.endpoint, conn);
+        }
+        assert_eq!(world.shared(), 3);
+        world.look(now);
+        assert_eq!(world.shared(), 1);
+        until(|| world.seen.open.get() == 1).await;
+    });
+}
+
+#[test]
+fn what_is_too_old_takes_no_more_requests_though_nobody_has_looked() {
+    on_a_thread(async {
+        let set = |connections: &mut Connections| {
+            (connections.max_lifetime, connections.keep_alive) = (Some(HOUR), 24 * HOUR);
+        };
+        let world = World::new(true, set).await;
+        let now = Instant::now();
+        let were_there = [world.ask(now).await, world.ask(now).await, world.ask(now + 2 * HOUR).await];
+        assert_eq!(were_there, [false, true, false]);
     });
 }
 
