@@ -75,7 +75,7 @@ impl Guard {
         }
     }
 
-    /// What of a run of datagrams is taken; the others are counted.
+    /// What of a run of datagrams is taken, if any; the others are counted. A run without an octet is one datagram, too.
     pub(super) fn take<'a>(
         &self,
         source: IpAddr,
@@ -83,18 +83,18 @@ impl Guard {
         stride: usize,
         now: Duration,
         cells: &Cells,
-    ) -> &'a [u8] {
-        let count = run.len().div_ceil(stride.max(1));
+    ) -> Option<&'a [u8]> {
+        let count = run.len().div_ceil(stride.max(1)).max(1);
         if self.is_denied(source) {
             cells.refused_several(Refused::Denied, count);
-            return &[];
+            return None;
         }
         let admitted = self.admitted(source, count, now);
         if admitted == count {
-            return run;
+            return Some(run);
         }
         cells.refused_several(Refused::Source, count - admitted);
-        run.get(..admitted * stride).unwrap_or_default()
+        run.get(..admitted * stride).filter(|_| admitted > 0)
     }
 
     /// How fast connections may begin at an address whose listener says nothing of it.
@@ -141,9 +141,9 @@ mod tests {
             assert_eq!(guard.admits(ip(source), Duration::ZERO).is_err(), is_denied, "{source}");
         }
         let run = [7_u8; 25];
-        assert_eq!(guard.take(ip("192.0.2.9"), &run, 10, Duration::ZERO, &cells), b"");
+        assert_eq!(guard.take(ip("192.0.2.9"), &run, 10, Duration::ZERO, &cells), None);
         assert_eq!(cells.all_refused(), 3);
-        assert_eq!(guard.take(ip("192.0.3.9"), &run, 10, Duration::ZERO, &cells), run);
+        assert_eq!(guard.take(ip("192.0.3.9"), &run, 10, Duration::ZERO, &cells), Some(&run[..]));
         assert_eq!(cells.all_refused(), 3);
     }
 
@@ -154,14 +154,25 @@ mod tests {
         });
         let cells = Cells::new(&L4Metrics::default(), "app");
         let (run, now) = ([7_u8; 25], Duration::from_secs(5));
-        assert_eq!(guard.take(ip("192.0.2.1"), &run, 10, now, &cells).len(), 20);
+        assert_eq!(guard.take(ip("192.0.2.1"), &run, 10, now, &cells), Some(&run[..20]));
         assert_eq!(cells.all_refused(), 1);
         assert_eq!(guard.admits(ip("192.0.2.1"), now), Err(Refused::Source));
         assert_eq!(guard.admits(ip("192.0.2.2"), now), Ok(()));
         assert_eq!(guard.admits(ip("192.0.2.1"), now + Duration::from_millis(200)), Ok(()));
         guard.set(Rules::default());
-        assert_eq!(guard.take(ip("192.0.2.1"), &run, 10, now, &cells), run, "there is no rate any longer");
+        assert_eq!(guard.take(ip("192.0.2.1"), &run, 10, now, &cells), Some(&run[..]), "there is no rate any longer");
         assert!(guard.sources.lock().is_none(), "nor anybody who is counted");
+    }
+
+    #[test]
+    fn an_empty_datagram_is_taken_and_counts_as_one() {
+        let guard = guard(|acceleration| {
+            (acceleration.source_rate, acceleration.source_burst) = (1, Some(2));
+        });
+        let cells = Cells::new(&L4Metrics::default(), "app");
+        let mut taken = || guard.take(ip("192.0.2.1"), b"", 1, Duration::from_secs(5), &cells);
+        assert_eq!([taken(), taken(), taken()], [Some(&b""[..]), Some(&b""[..]), None]);
+        assert_eq!(cells.all_refused(), 1);
     }
 
     #[test]

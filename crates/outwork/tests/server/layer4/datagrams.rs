@@ -331,3 +331,24 @@ fn who_knows_the_id_of_a_quic_connection_gets_nothing_that_goes_to_its_client() 
     assert_ne!(moved, own, "the backend is asked from elsewhere, and so looks whether its client is there");
     assert_eq!(port(ask(&place, &client, b"\x40server-1 sealed")), own, "what the client asks is still answered to it");
 }
+
+#[test]
+fn an_empty_datagram_arrives_as_one_both_ways() {
+    let place = place_of(&[|host| echo(host, "")], "");
+    let client = socket(place.host());
+    for said in [&b""[..], b"x", b"", b""] {
+        let (heard, from) = ask(&place, &client, said);
+        assert_eq!((heard, from.port()), (said.to_vec(), 7000));
+    }
+    assert_eq!(metric(&place, "opened_total", ""), 1.0);
+}
+
+#[test]
+fn an_empty_datagram_that_is_the_first_of_its_session_says_whose_it_is_and_nothing_else() {
+    let place = place_of(&[|host| echo(host, "")], "send_proxy = 'v2'");
+    let client = socket(place.host());
+    let first = ask(&place, &client, b"").0;
+    let (_, length) = outwork_wire::proxy::Header::read(&first).expect("a header").expect("all of it");
+    assert_eq!(length, first.len());
+    assert_eq!(ask(&place, &client, b"again").0, b"again");
+}

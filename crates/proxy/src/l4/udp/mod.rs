@@ -108,6 +108,9 @@ impl Wire {
 
     /// Sends a run of datagrams, all of the length `stride` but for the last; what finds no room is lost, as on any road.
     fn send(&self, to: SocketAddr, from: Option<IpAddr>, run: &[u8], stride: usize) -> io::Result<()> {
+        if run.is_empty() {
+            return self.send_part(to, from, run, None);
+        }
         let stride = stride.max(1);
         let together = self.state.max_gso_segments().min(MOST / stride).max(1);
         for part in run.chunks(together * stride) {
@@ -142,10 +145,10 @@ impl Default for Room {
 }
 
 impl Room {
-    /// What was received: from where, to where, and the run with the length of its datagrams.
+    /// What was received: from where, to where, and the run with the length of its datagrams. Of one that is empty the run is empty (RFC 768 allows it).
     fn runs(&self, count: usize) -> impl Iterator<Item = (&RecvMeta, &[u8])> {
         let found = self.found.iter().zip(self.octets.chunks(RUN)).take(count);
-        found.filter_map(|(meta, octets)| Some((meta, octets.get(..meta.len)?))).filter(|(_, run)| !run.is_empty())
+        found.filter_map(|(meta, octets)| Some((meta, octets.get(..meta.len)?)))
     }
 }
 
@@ -244,11 +247,9 @@ impl Face {
         let rule = self.rule.load();
         let whose = (meta.addr, meta.dst_ip);
         let (stride, shared) = (stride(meta, run), &self.worker.shared);
-        let run = shared.guard.take(whose.0.ip(), run, stride, shared.began.elapsed(), &rule.live.cells);
-        if run.is_empty() {
-            return;
-        }
-        if rule.settings.quic {
+        let taken = shared.guard.take(whose.0.ip(), run, stride, shared.began.elapsed(), &rule.live.cells);
+        let Some(run) = taken else { return };
+        if rule.settings.quic && !run.is_empty() {
             // Of one address may come what is of several connections.
             for datagram in run.chunks(stride) {
                 self.pass(&rule, wire, whose, datagram, stride);
@@ -266,11 +267,12 @@ impl Face {
             let mut said = self.announced(whose);
             said.extend_from_slice(first);
             session.pass(&self.worker, &said, said.len());
+            if others.is_empty() {
+                return;
+            }
             rest = others;
         }
-        if !rest.is_empty() {
-            session.pass(&self.worker, rest, stride);
-        }
+        session.pass(&self.worker, rest, stride);
     }
 
     /// The session of a client's datagrams.
@@ -379,9 +381,9 @@ impl Session {
     }
 }
 
-/// Octets of each datagram of a run.
+/// Octets of each datagram of a run; never none, for by them it is parted.
 fn stride(meta: &RecvMeta, run: &[u8]) -> usize {
-    if meta.stride == 0 { run.len() } else { meta.stride }
+    if meta.stride == 0 { run.len().max(1) } else { meta.stride }
 }
 
 fn connect(target: SocketAddr, source: Option<IpAddr>, rule: &Rule) -> io::Result<Wire> {

@@ -144,7 +144,7 @@ impl Open {
                         let (stride, shared, cells) =
                             (stride(meta, run), &worker.shared, &self.session.rule.live.cells);
                         let taken = shared.guard.take(meta.addr.ip(), run, stride, shared.began.elapsed(), cells);
-                        if !taken.is_empty() {
+                        if let Some(taken) = taken {
                             self.session.pass(worker, taken, stride);
                         }
                     }
