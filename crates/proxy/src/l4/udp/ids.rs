@@ -4,6 +4,7 @@
 //! that it gives out later are encrypted, and unknown here: a client that moves on purpose takes one of those (RFC 9000 section 9.5), and is found
 //! again by its address alone, where the pool's policy goes by that.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
@@ -11,6 +12,8 @@ use outwork_wire::quic::{Header, LONGEST_ID};
 
 /// Ids that one session is known by at most; an old one makes room for a new one.
 const IDS: usize = 8;
+/// Sessions that one id may be of: each backend chooses by itself. The last who has said so is found by it.
+const SHARED: usize = 4;
 /// Lengths that ids of a listener's backends have at most.
 const LENGTHS: usize = 4;
 
@@ -33,10 +36,11 @@ impl Id {
 /// Sessions by the ids that their backends have chosen.
 #[derive(Debug)]
 pub(in crate::l4) struct Ids<S> {
-    sessions: HashMap<Id, S, RandomState>,
+    /// With their numbers, the last to be known by it at the end.
+    sessions: HashMap<Id, Vec<(u64, S)>, RandomState>,
     /// Those of each session, by its number.
     known: HashMap<u64, VecDeque<Id>, RandomState>,
-    /// The lengths that they have, and how many ids have each.
+    /// The lengths that they have, and how many ids have each; one that is of two sessions is counted for both.
     lengths: Vec<(u8, usize)>,
 }
 
@@ -49,8 +53,14 @@ impl<S> Default for Ids<S> {
 impl<S: Clone> Ids<S> {
     /// Takes in what a backend says of itself in an answer to a session's client.
     pub(super) fn learn(&mut self, number: u64, session: &S, answer: &[u8]) {
-        let Some(id) = chosen(answer).and_then(Id::of) else { return };
-        if self.known.get(&number).is_some_and(|known| known.contains(&id)) {
+        if let Some(id) = chosen(answer).and_then(Id::of) {
+            self.add(number, session, id);
+        }
+    }
+
+    fn add(&mut self, number: u64, session: &S, id: Id) {
+        let is_shared_out = self.sessions.get(&id).is_some_and(|sessions| sessions.len() >= SHARED);
+        if is_shared_out || self.known.get(&number).is_some_and(|known| known.contains(&id)) {
             return;
         }
         let is_full = self.lengths.len() >= LENGTHS;
@@ -62,15 +72,22 @@ impl<S: Clone> Ids<S> {
         let known = self.known.entry(number).or_default();
         known.push_back(id);
         let old = if known.len() > IDS { known.pop_front() } else { None };
-        if self.sessions.insert(id, session.clone()).is_some() {
-            // Another session was known by it: it is counted for both.
+        let sessions = self.sessions.entry(id).or_default();
+        sessions.push((number, session.clone()));
+        if sessions.len() > 1 {
             tracing::debug!("two backends have chosen the same connection id");
         }
-        old.into_iter().for_each(|old| self.drop_id(&old));
+        old.into_iter().for_each(|old| self.drop_id(number, &old));
     }
 
-    fn drop_id(&mut self, id: &Id) {
-        self.sessions.remove(id);
+    /// A session is no longer known by an id; others that are stay so.
+    fn drop_id(&mut self, number: u64, id: &Id) {
+        if let Entry::Occupied(mut sessions) = self.sessions.entry(*id) {
+            sessions.get_mut().retain(|(one, _)| *one != number);
+            if sessions.get().is_empty() {
+                sessions.remove();
+            }
+        }
         if let Some((_, count)) = self.lengths.iter_mut().find(|(length, _)| *length == id.length) {
             *count = count.saturating_sub(1);
         }
@@ -79,7 +96,7 @@ impl<S: Clone> Ids<S> {
 
     /// The session of a client's datagram, where its id says that.
     pub(super) fn find(&self, datagram: &[u8]) -> Option<&S> {
-        self.sessions.get(&self.id_of(datagram)?)
+        self.sessions.get(&self.id_of(datagram)?)?.last().map(|(_, session)| session)
     }
 
     /// The id of a client's datagram, where it is one of these.
@@ -97,11 +114,13 @@ impl<S: Clone> Ids<S> {
     /// Gives the id of a client's datagram to another session.
     pub(super) fn give(&mut self, datagram: &[u8], from: u64, to: u64, session: &S) {
         let Some(id) = self.id_of(datagram) else { return };
-        if let Some(known) = self.known.get_mut(&from) {
-            known.retain(|known| *known != id);
+        if let Some(known) = self.known.get_mut(&from)
+            && let Some(at) = known.iter().position(|known| *known == id)
+        {
+            known.remove(at);
+            self.drop_id(from, &id);
         }
-        self.known.entry(to).or_default().push_back(id);
-        self.sessions.insert(id, session.clone());
+        self.add(to, session, id);
     }
 
     /// Whether a backend's answer says something that nobody knew.
@@ -112,7 +131,7 @@ impl<S: Clone> Ids<S> {
     /// Forgets a session.
     pub(super) fn forget(&mut self, number: u64) {
         for id in self.known.remove(&number).into_iter().flatten() {
-            self.drop_id(&id);
+            self.drop_id(number, &id);
         }
     }
 }
@@ -160,6 +179,25 @@ mod tests {
         assert_eq!(ids.find(b"\x40server-1sealed"), Some(&"two"));
         ids.forget(2);
         assert!(ids.find(b"\x40server-1sealed").is_none() && ids.lengths.is_empty());
+    }
+
+    #[test]
+    fn an_id_of_two_sessions_stays_the_ones_when_the_other_is_forgotten() {
+        for (forgotten, left) in [(1, "two"), (2, "one")] {
+            let mut ids = Ids::default();
+            ids.learn(1, &"one", &long(b"client", b"the-same"));
+            ids.learn(2, &"two", &long(b"client", b"the-same"));
+            assert_eq!(ids.find(b"\x40the-samesealed"), Some(&"two"), "who has said so last");
+            ids.forget(forgotten);
+            assert_eq!(ids.find(b"\x40the-samesealed"), Some(&left));
+            ids.forget(3 - forgotten);
+            assert!(ids.sessions.is_empty() && ids.known.is_empty() && ids.lengths.is_empty());
+        }
+        let mut ids = Ids::default();
+        for number in 0..100 {
+            ids.learn(number, &number, &long(b"client", b"the-same"));
+        }
+        assert_eq!((ids.known.len(), ids.lengths[0]), (SHARED, (8, SHARED)), "there is a bound to that, too");
     }
 
     #[test]
