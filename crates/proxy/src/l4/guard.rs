@@ -1,11 +1,14 @@
 //! Who may come at all: what `proxy.acceleration` says of networks, of sources and of new connections, for those that sockets serve. Programs of the kernel and
 //! ports of user space do the same with packets, and a source has an account with each of them.
 
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+use outwork_balance::hash;
 use outwork_fastpath::guard::Sources;
 use outwork_fastpath::layout::Address;
 use outwork_fastpath::settings::Rate;
@@ -16,13 +19,21 @@ use super::metrics::{Cells, Refused};
 use crate::config::Acceleration;
 use crate::config::acceleration::rate;
 
+/// Parts that sources are shared out to, a power of two: while one is looked at, other threads look at others.
+const PARTS: usize = 32;
+
 /// Who may come, of all threads and listeners.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     rules: ArcSwap<Rules>,
     /// Nobody is counted before there is a rate.
-    sources: Mutex<Option<Sources>>,
+    sources: [Part; PARTS],
+    /// Which part a source is counted in: nobody chooses addresses that crowd out those of one part.
+    hasher: RandomState,
 }
+
+/// Those who are counted in one part.
+type Part = Mutex<Option<Sources>>;
 
 /// What a configuration says of it.
 #[derive(Debug, Default)]
@@ -52,11 +63,11 @@ impl Rules {
 impl Guard {
     /// From now on this holds.
     pub(super) fn set(&self, rules: Rules) {
-        let mut sources = self.sources.lock();
-        if rules.source.is_none() || self.rules.load().sources != rules.sources {
-            *sources = None;
-        }
+        let forgets = rules.source.is_none() || self.rules.load().sources != rules.sources;
         self.rules.store(Arc::new(rules));
+        if forgets {
+            self.sources.iter().for_each(|part| drop(part.lock().take()));
+        }
     }
 
     /// Whether nothing is taken from there.
@@ -106,8 +117,14 @@ impl Guard {
     fn admitted(&self, source: IpAddr, count: usize, now: Duration) -> usize {
         let rules = self.rules.load();
         let Some(rate) = rules.source else { return count };
-        let mut sources = self.sources.lock();
-        sources.get_or_insert_with(|| Sources::new(rules.sources)).admitted(source, count, rate, now)
+        let Some(part) = self.part(source) else { return count };
+        let each = rules.sources.div_ceil(PARTS as u32);
+        part.lock().get_or_insert_with(|| Sources::new(each)).admitted(source, count, rate, now)
+    }
+
+    /// Where a source is counted: all of what counts as one in the same part.
+    fn part(&self, source: IpAddr) -> Option<&Part> {
+        self.sources.get(self.hasher.hash_one(hash::address(source)) as usize % PARTS)
     }
 }
 
@@ -161,7 +178,7 @@ mod tests {
         assert_eq!(guard.admits(ip("192.0.2.1"), now + Duration::from_millis(200)), Ok(()));
         guard.set(Rules::default());
         assert_eq!(guard.take(ip("192.0.2.1"), &run, 10, now, &cells), Some(&run[..]), "there is no rate any longer");
-        assert!(guard.sources.lock().is_none(), "nor anybody who is counted");
+        assert!(guard.sources.iter().all(|part| part.lock().is_none()), "nor anybody who is counted");
     }
 
     #[test]
@@ -170,7 +187,7 @@ mod tests {
             (acceleration.source_rate, acceleration.source_burst) = (1, Some(2));
         });
         let cells = Cells::new(&L4Metrics::default(), "app");
-        let mut taken = || guard.take(ip("192.0.2.1"), b"", 1, Duration::from_secs(5), &cells);
+        let taken = || guard.take(ip("192.0.2.1"), b"", 1, Duration::from_secs(5), &cells);
         assert_eq!([taken(), taken(), taken()], [Some(&b""[..]), Some(&b""[..]), None]);
         assert_eq!(cells.all_refused(), 1);
     }
@@ -181,5 +198,20 @@ mod tests {
         assert_eq!(guard.admits(ip("192.0.2.1"), Duration::ZERO), Ok(()));
         guard.set(Rules::new(&Acceleration { source_rate: 2, source_burst: Some(1), ..Acceleration::default() }));
         assert_eq!(guard.admits(ip("192.0.2.1"), Duration::ZERO), Err(Refused::Source));
+    }
+
+    #[test]
+    fn a_source_that_is_looked_at_keeps_nobody_waiting_who_looks_at_one_of_another_part() {
+        let guard = guard(|acceleration| acceleration.source_rate = 1);
+        let of = |source: IpAddr| guard.part(source).unwrap();
+        let looked_at = of(ip("192.0.2.1")).lock();
+        let all = (0..=u8::MAX).map(|last| IpAddr::from([198, 51, 100, last]));
+        let free: Vec<IpAddr> = all.filter(|source| of(*source).try_lock().is_some()).collect();
+        assert!(free.len() > 128, "{}", free.len());
+        free.iter().for_each(|source| assert_eq!(guard.admits(*source, Duration::ZERO), Ok(())));
+        drop(looked_at);
+        for (one, other) in [("2001:db8::1", "2001:db8::ffff:1"), ("192.0.2.1", "::ffff:192.0.2.1")] {
+            assert!(std::ptr::eq(of(ip(one)), of(ip(other))), "{one} and {other} are one source");
+        }
     }
 }
