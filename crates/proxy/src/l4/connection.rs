@@ -34,7 +34,7 @@ use crate::upstream::local::Local;
 use crate::upstream::wire::Wire;
 
 /// How long a client may take for what comes before its connection is passed on: whose it is, and whom it asks for.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes that are looked at for more of a ClientHello. Most have less.
 const STEP: usize = 2048;
 

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 use outwork_balance::MemberId;
 use slab::Slab;
 use tokio::task::AbortHandle;
 
+use super::connection::PATIENCE;
 use super::metrics::End;
 use super::post::Key;
 use super::rule::Rule;
@@ -32,7 +33,8 @@ struct Entry {
     /// Whose it is.
     client: Cell<IpAddr>,
     member: RefCell<Option<(Arc<Pool>, MemberId)>>,
-    until: Cell<Option<Instant>>,
+    /// When its listener has gone.
+    left: Cell<Option<Instant>>,
     end: Cell<Option<End>>,
     task: RefCell<Option<AbortHandle>>,
 }
@@ -52,7 +54,7 @@ impl Crowd {
             rule: Arc::clone(rule),
             client: Cell::new(client),
             member: RefCell::default(),
-            until: Cell::new(None),
+            left: Cell::new(None),
             end: Cell::new(None),
             task: RefCell::default(),
         });
@@ -73,11 +75,9 @@ impl Crowd {
 
     /// The listener at a post is gone: what it has may go on for as long as its pool lets what leaves.
     pub(super) fn leave(&self, post: Key, now: Instant) {
-        for (_, entry) in self.entries.borrow().iter().filter(|(_, entry)| entry.post == post) {
-            let drain = |(pool, _): &(Arc<Pool>, _)| pool.snapshot().settings.drain;
-            let drain = entry.member.borrow().as_ref().map(drain).unwrap_or_default();
-            entry.until.set(Some(now + drain));
-        }
+        let entries = self.entries.borrow();
+        let of_post = entries.iter().filter(|(_, entry)| entry.post == post);
+        of_post.for_each(|(_, entry)| entry.left.set(Some(now)));
     }
 
     /// Ends what clients have whose networks are denied by now.
@@ -91,7 +91,7 @@ impl Crowd {
     pub(super) fn beat(&self, now: Instant) {
         let mut gone: HashMap<u64, Gone, FixedState> = HashMap::default();
         for (_, entry) in self.entries.borrow().iter() {
-            let is_late = entry.until.get().is_some_and(|until| until <= now);
+            let is_late = entry.left.get().is_some_and(|left| left + entry.drain() <= now);
             // A connection ends by itself where its backend is gone; datagrams would go there for as long as the client talks.
             let is_session = entry.rule.settings.protocol == Protocol::Udp;
             let end = entry.member.borrow().as_ref().and_then(|(pool, id)| {
@@ -115,6 +115,16 @@ impl Crowd {
 }
 
 impl Entry {
+    /// How long it may go on once its listener is gone. What has no backend yet has what the pool gives that it is likely to get; where that is for its client to
+    /// say, as long as that may take.
+    fn drain(&self) -> Duration {
+        let of = |pool: &Arc<Pool>| pool.snapshot().settings.drain;
+        match &*self.member.borrow() {
+            Some((pool, _)) => of(pool),
+            None => self.rule.pools.of(None).map_or(PATIENCE, of),
+        }
+    }
+
     fn stop(&self, end: End) {
         if self.end.get().is_none() {
             self.end.set(Some(end));

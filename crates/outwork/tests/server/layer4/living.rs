@@ -99,3 +99,36 @@ fn an_upgrade_takes_the_listeners_over_and_refuses_no_connection() {
     assert_eq!(first.wait().expect("it ends").code(), Some(0));
     until("the other to have served", || told(&place)["total"].as_u64().is_some_and(|total| total > 0));
 }
+
+#[test]
+fn a_connection_that_has_no_backend_yet_when_its_listener_goes_has_the_time_of_its_pool_to_get_one() {
+    let mut place = Place::new();
+    let [one, two] = [echo(place.host(), "one"), echo(place.host(), "two")];
+    let listen = |place: &Place, ports: [u16; 2]| {
+        let (host, [first, second]) = (place.host().to_owned(), ports);
+        place.change(|text| {
+            let kept = text.split("# layer 4").next().unwrap_or_default().to_owned();
+            format!(
+                "{kept}# layer 4\n[proxy]\nworkers = 1\n\
+                 [proxy.pool.app]\nbackend = [{{ url = 'tcp://{one}' }}]\ndrain = '5m'\n\
+                 [proxy.pool.brief]\nbackend = [{{ url = 'tcp://{two}' }}]\ndrain = '0s'\n\
+                 [[proxy.listener]]\nname = 'app'\naddress = ['{host}:{first}']\npool = 'app'\nproxy_protocol = {{ from = ['127.0.0.0/8'] }}\n\
+                 [[proxy.listener]]\nname = 'brief'\naddress = ['{host}:{second}']\npool = 'brief'\n"
+            )
+        });
+    };
+    listen(&place, [7000, 7001]);
+    place.start();
+    let mut client = connect(&place);
+    client.write_all(b"PROXY TCP4 192.0.2.7 198.51").expect("it is heard");
+    until("it to be accepted", || metric(&place, "active", "") == 1.0);
+    let mut brief = std::net::TcpStream::connect((place.host(), 7001)).expect("it listens");
+    brief.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("a timeout");
+    assert_eq!(hear(&mut brief, 3), "two");
+    listen(&place, [7002, 7003]);
+    place.must(&["reload"]);
+    // What is late is ended in one turn: the other would be by then.
+    let _ = end(&mut brief);
+    client.write_all(b".100.1 4711 443\r\nhello").expect("it is heard");
+    assert_eq!(hear(&mut client, 8), "onehello");
+}
