@@ -100,14 +100,17 @@ static __always_inline int is_idle(const struct flow *flow, const struct control
 	return now > flow->seen && now - flow->seen > control->timeouts[flow->state & 3];
 }
 
-/* A connection is one when the client has said something again: whoever floods with forged addresses hears no answers. */
+/*
+ * A connection is one when the client has said something after the backend has: whoever floods with forged addresses hears no answers. Where nobody sees answers here, it is
+ * one when the client has said something again.
+ */
 static __always_inline __u8 next_state(const struct flow *flow, const struct packet *p)
 {
 	if (p->key.protocol != IPPROTO_TCP)
 		return DATAGRAMS;
 	if (p->tcp & (TCP_FIN | TCP_RST))
 		return CLOSING;
-	if (flow->state == OPENING && !flow->reply && (p->tcp & TCP_ACK))
+	if (flow->state == OPENING && !flow->reply && flow->answered && (p->tcp & TCP_ACK))
 		return ESTABLISHED;
 	return flow->state;
 }
@@ -125,17 +128,18 @@ static __always_inline void answers(struct flow_key *to, const struct flow_key *
 
 /*
  * Writes down that a packet of the flow came by. What its other direction is known by follows once a second, so that neither outlives the other in a table
- * that forgets what was not looked at; and at once where the connection's state changes.
+ * that forgets what was not looked at; and at once where the connection's state changes, or its backend answers for the first time.
  */
 static __always_inline void see(struct flow *flow, const struct packet *p, const struct flow_key *other, __u64 now)
 {
 	__u8 state = next_state(flow, p);
-	int due = now > flow->seen + REFRESH;
+	int due = now > flow->seen + REFRESH, answers_first = flow->reply && !flow->answered && p->key.protocol == IPPROTO_TCP;
 	struct flow *twin;
 
-	if (state == flow->state && !due)
+	if (state == flow->state && !due && !answers_first)
 		return;
 	flow->state = state;
+	flow->answered |= answers_first;
 	if (due)
 		flow->seen = now;
 	if (!other)
@@ -143,6 +147,7 @@ static __always_inline void see(struct flow *flow, const struct packet *p, const
 	twin = bpf_map_lookup_elem(&flows, other);
 	if (twin && twin->backend == flow->backend && twin->epoch == flow->epoch) {
 		twin->state = state;
+		twin->answered |= answers_first;
 		if (due)
 			twin->seen = now;
 	}
@@ -191,10 +196,9 @@ static __always_inline struct backend *choose(const struct packet *p, const stru
 		flow->seen = now;
 		flow->backend = *number;
 		flow->epoch = backend->epoch;
-		flow->state = p->key.protocol != IPPROTO_TCP ? DATAGRAMS
-			    : p->tcp & TCP_FIN		     ? CLOSING
-			    : p->tcp & TCP_SYN		     ? OPENING
-							     : ESTABLISHED;
+		/* Whatever it begins with: of a connection that goes on, both sides will have spoken soon. */
+		flow->state = p->key.protocol != IPPROTO_TCP ? DATAGRAMS : p->tcp & TCP_FIN ? CLOSING : OPENING;
+		flow->answered = backend->way != WAY_NAT;
 		bpf_map_update_elem(&flows, &p->key, flow, BPF_ANY);
 		if (backend->way == WAY_NAT) {
 			flow->reply = 1;
@@ -379,6 +383,8 @@ static __always_inline int give_error(void *ctx, struct packet *p, struct order 
 	backend = backend_of(flow);
 	if (!backend)
 		return PASS_ICMP;
+	if (is_denied(p, control))
+		return DROP_DENIED;
 	return head_for(ctx, p, order, backend, control, checks_length);
 }
 
@@ -399,6 +405,8 @@ static __always_inline int decide(void *ctx, struct packet *p, struct order *ord
 	service = bpf_map_lookup_elem(&services, &vip);
 	if (!service)
 		return give_back(ctx, p, order, control, now, checks_length);
+	if (is_denied(p, control))
+		return DROP_DENIED;
 	number = service->number;
 	tally = bpf_map_lookup_elem(&service_tallies, &number);
 	if (!tally)
@@ -426,7 +434,11 @@ static __always_inline int decide(void *ctx, struct packet *p, struct order *ord
 	}
 	if (p->key.protocol == IPPROTO_TCP && (p->tcp & TCP_RST))
 		return PASS_NO_FLOW;
-	if (opens && service->syn_interval) {
+	/* Nobody here has asked a client for a connection. The kernel would say so to whose address it bears. */
+	if (p->key.protocol == IPPROTO_TCP && (p->tcp & TCP_SYN) && (p->tcp & TCP_ACK))
+		return DROP_UNASKED;
+	/* Whatever makes a flow of TCP is counted: who floods without SYN gets as many as with it. */
+	if (p->key.protocol == IPPROTO_TCP && service->syn_interval) {
 		gate = bpf_map_lookup_elem(&gates, &number);
 		if (gate && !admit(gate, now, service->syn_interval, service->syn_tolerance)) {
 			tally->syn_refused++;

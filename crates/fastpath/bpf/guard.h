@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* What tables say of a frame before anybody looks at its ports: networks that are denied, and interfaces of VLANs. */
+/* What tables say of a frame: networks that are denied, services, and interfaces of VLANs. */
 #ifndef OUTWORK_GUARD_H
 #define OUTWORK_GUARD_H
 
 #include "maps.h"
 #include "parse.h"
 
+/* Whether packets of `p->from` to services are dropped. */
 static __always_inline int is_denied(const struct packet *p, const struct control *control)
 {
 	if (p->is_v6) {
@@ -22,6 +23,11 @@ static __always_inline int is_denied(const struct packet *p, const struct contro
 		return 0;
 	__builtin_memcpy(prefix.octets, p->from.octets + 12, 4);
 	return bpf_map_lookup_elem(&denied_v4, &prefix) != 0;
+}
+
+static __always_inline int is_ours(const struct vip *vip)
+{
+	return bpf_map_lookup_elem(&services, vip) != 0;
 }
 
 /* The interface of a tagged frame. A tag without a VLAN (802.1Q section 6.9.1: a priority) changes nothing. */

@@ -89,7 +89,9 @@ struct flow {
 	__u8 state;
 	/* Whether its key is that of the backend's answers. */
 	__u8 reply;
-	__u8 zero[6];
+	/* Whether the backend has answered; of ways whose answers nobody sees here, 1 from the beginning. */
+	__u8 answered;
+	__u8 zero[5];
 };
 
 /* control.flags */
@@ -175,6 +177,8 @@ enum reason {
 	DROP_DENIED,
 	DROP_SOURCE_RATE,
 	DROP_SYN_RATE,
+	DROP_UNASKED,
+	DROP_UNUSUAL,
 	DROP_UNROUTABLE,
 	DROP_NEIGHBOUR,
 	DROP_TOO_LONG,

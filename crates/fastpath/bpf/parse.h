@@ -15,6 +15,11 @@
 #include "layout.h"
 
 #define FRAGMENT 0x3fff /* more fragments, or an offset (RFC 791 section 3.1) */
+#define OFFSET 0x1fff
+#define OFFSET_V6 0xfff8 /* RFC 8200 section 4.5 */
+
+/* The longest extension header that is looked behind, in units of eight octets beside the first: tc has as much at hand. */
+#define LONGEST_EXTENSION 5
 
 /* Bits of the octet of TCP's header that holds its flags. */
 #define TCP_FIN 0x01
@@ -55,6 +60,13 @@ struct packet {
 	__u8 is_error;
 };
 
+/* What extension headers of IPv6 begin with (RFC 8200 section 4). */
+struct extension {
+	__u8 next;
+	__u8 length;
+	__be16 offset;
+};
+
 struct tag {
 	__be16 tci;
 	__be16 ethertype;
@@ -78,8 +90,8 @@ static __always_inline int same(const struct address *a, const struct address *b
 	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
 }
 
-/* Whether nobody gets packets of `p->from`, and the interface of a tagged frame, which goes to `p->ingress`: who includes this says. */
-static __always_inline int is_denied(const struct packet *p, const struct control *control);
+/* Whether there is a service, and the interface of a tagged frame, which goes to `p->ingress`: who includes this says. */
+static __always_inline int is_ours(const struct vip *vip);
 static __always_inline int enter_vlan(struct packet *p, __u16 tci, const struct control *control);
 
 /* The ports of what an ICMP error complains of, whose first octets it has brought along (RFC 792, RFC 4443 section 3). */
@@ -158,7 +170,43 @@ static __always_inline int parse_ports(struct packet *p, void *l4, void *end, __
 	return PASS_OTHER;
 }
 
-static __always_inline int parse_v4(struct packet *p, void *data, void *end, const struct control *control)
+/*
+ * What becomes of a packet that is the kernel's because it is a part of one, or has options. What of TCP is for a service is nobody's: the kernel listens there as well,
+ * knows nothing of the connection, and would end it by a reset. Of the parts of a packet the first one says for whom it is; without it, the kernel makes nothing of the others.
+ */
+static __always_inline int unusual(const struct packet *p, void *l4, void *end, __u32 room, int reason)
+{
+	struct vip vip = { .address = p->key.destination, .protocol = IPPROTO_TCP };
+	__be16 *ports = l4;
+
+	if (room < 2 * sizeof *ports || (void *)(ports + 2) > end)
+		return reason;
+	vip.port = ports[1];
+	return is_ours(&vip) ? DROP_UNUSUAL : reason;
+}
+
+/* The same behind an extension header. */
+static __always_inline int unusual_v6(const struct packet *p, const struct ipv6hdr *ip, void *end, __u32 room, int reason)
+{
+	struct extension *extension = (void *)(ip + 1);
+	__u32 length = 8;
+
+	if ((void *)(extension + 1) > end || extension->next != IPPROTO_TCP)
+		return reason;
+	if (reason == PASS_FRAGMENT) {
+		if (extension->offset & bpf_htons(OFFSET_V6))
+			return reason;
+	} else {
+		if (extension->length > LONGEST_EXTENSION)
+			return reason;
+		length += extension->length * 8;
+	}
+	if (room < length)
+		return reason;
+	return unusual(p, (void *)extension + length, end, room - length, reason);
+}
+
+static __always_inline int parse_v4(struct packet *p, void *data, void *end)
 {
 	struct iphdr *ip = data + p->l3;
 	void *l4 = ip + 1;
@@ -170,14 +218,14 @@ static __always_inline int parse_v4(struct packet *p, void *data, void *end, con
 	if (ip->version != 4 || ip->ihl < 5 || p->length < ip->ihl * 4 || p->l3 + p->length > p->frame)
 		return PASS_MALFORMED;
 	map_v4(&p->from, ip->saddr);
-	if (is_denied(p, control))
-		return DROP_DENIED;
-	if (ip->ihl != 5)
-		return PASS_OPTIONS;
-	if (ip->frag_off & bpf_htons(FRAGMENT))
-		return PASS_FRAGMENT;
-	p->key.source = p->from;
 	map_v4(&p->key.destination, ip->daddr);
+	if (ip->ihl != 5 || ip->frag_off & bpf_htons(FRAGMENT)) {
+		reason = ip->ihl != 5 ? PASS_OPTIONS : PASS_FRAGMENT;
+		if (ip->protocol != IPPROTO_TCP || ip->frag_off & bpf_htons(OFFSET))
+			return reason;
+		return unusual(p, (void *)ip + ip->ihl * 4, end, p->length - ip->ihl * 4, reason);
+	}
+	p->key.source = p->from;
 	p->key.protocol = ip->protocol;
 	p->hops = ip->ttl;
 	p->class = ip->tos;
@@ -188,7 +236,7 @@ static __always_inline int parse_v4(struct packet *p, void *data, void *end, con
 	return reason;
 }
 
-static __always_inline int parse_v6(struct packet *p, void *data, void *end, const struct control *control)
+static __always_inline int parse_v6(struct packet *p, void *data, void *end)
 {
 	struct ipv6hdr *ip = data + p->l3;
 	void *l4 = ip + 1;
@@ -200,18 +248,16 @@ static __always_inline int parse_v6(struct packet *p, void *data, void *end, con
 		return PASS_MALFORMED;
 	p->is_v6 = 1;
 	copy_v6(&p->from, &ip->saddr);
-	if (is_denied(p, control))
-		return DROP_DENIED;
+	copy_v6(&p->key.destination, &ip->daddr);
 	switch (ip->nexthdr) {
 	case IPPROTO_FRAGMENT:
-		return PASS_FRAGMENT;
+		return unusual_v6(p, ip, end, p->length - sizeof *ip, PASS_FRAGMENT);
 	case IPPROTO_HOPOPTS:
 	case IPPROTO_ROUTING:
 	case IPPROTO_DSTOPTS:
-		return PASS_OPTIONS;
+		return unusual_v6(p, ip, end, p->length - sizeof *ip, PASS_OPTIONS);
 	}
 	p->key.source = p->from;
-	copy_v6(&p->key.destination, &ip->daddr);
 	p->key.protocol = ip->nexthdr;
 	p->hops = ip->hop_limit;
 	p->class = ip->priority << 4 | ip->flow_lbl[0] >> 4;
@@ -220,13 +266,13 @@ static __always_inline int parse_v6(struct packet *p, void *data, void *end, con
 	return parse_ports(p, l4, end, p->length - sizeof *ip);
 }
 
-/* Reads a frame of which `frame`, `ingress` and nothing else is set. `ethertype` is that of what lies at `l3`. Gives a reason to leave it, or -1. */
-static __always_inline int parse_packet(struct packet *p, void *data, void *end, __be16 ethertype, const struct control *control)
+/* Reads a frame of which `frame`, `ingress` and nothing else is set. `ethertype` is that of what lies at `l3`. Gives what becomes of it, or -1 where that is to be decided. */
+static __always_inline int parse_packet(struct packet *p, void *data, void *end, __be16 ethertype)
 {
 	if (ethertype == bpf_htons(ETH_P_IP))
-		return parse_v4(p, data, end, control);
+		return parse_v4(p, data, end);
 	if (ethertype == bpf_htons(ETH_P_IPV6))
-		return parse_v6(p, data, end, control);
+		return parse_v6(p, data, end);
 	return PASS_OTHER;
 }
 
@@ -250,7 +296,7 @@ static __always_inline int parse_frame(struct packet *p, void *data, void *end, 
 		ethertype = tag->ethertype;
 		p->l3 += sizeof *tag;
 	}
-	return parse_packet(p, data, end, ethertype, control);
+	return parse_packet(p, data, end, ethertype);
 }
 
 #endif

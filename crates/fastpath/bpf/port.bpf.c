@@ -32,14 +32,12 @@ struct {
 	__type(value, __u32);
 } closed SEC(".maps");
 
-/* Both are the engine's to say. */
-static __always_inline int is_denied(const struct packet *p, const struct control *control)
+static __always_inline int is_ours(const struct vip *vip)
 {
-	(void)p;
-	(void)control;
-	return 0;
+	return bpf_map_lookup_elem(&ours, vip) != 0;
 }
 
+/* This is the engine's to say. */
 static __always_inline int enter_vlan(struct packet *p, __u16 tci, const struct control *control)
 {
 	(void)p;
@@ -77,16 +75,18 @@ int port_xdp(struct xdp_md *ctx)
 	struct packet packet = {};
 	struct vip vip = {};
 	__u32 zero = 0, *is_closed;
+	int reason = parse_frame(&packet, (void *)(long)ctx->data, (void *)(long)ctx->data_end, 0);
 
-	if (parse_frame(&packet, (void *)(long)ctx->data, (void *)(long)ctx->data_end, 0) >= 0)
+	/* The engine drops the unusual of services, and counts it. */
+	if (reason >= 0 && reason != DROP_UNUSUAL)
 		return XDP_PASS;
 	vip.address = packet.key.destination;
 	vip.port = packet.key.destination_port;
 	vip.protocol = packet.key.protocol;
-	if (!bpf_map_lookup_elem(&ours, &vip)) {
+	if (reason < 0 && !is_ours(&vip)) {
 		vip.address = packet.key.source;
 		vip.port = packet.key.source_port;
-		if (packet.is_error || !bpf_map_lookup_elem(&ours, &vip) || !leaves_again(ctx, &packet))
+		if (packet.is_error || !is_ours(&vip) || !leaves_again(ctx, &packet))
 			return XDP_PASS;
 	}
 	/* Where nobody reads the queue, the kernel goes on. */

@@ -139,7 +139,7 @@ static __always_inline int tc_parse(struct __sk_buff *skb, struct packet *p, con
 		if (skb->vlan_proto != bpf_htons(ETH_P_8021Q) || !enter_vlan(p, skb->vlan_tci, control))
 			return PASS_VLAN;
 	}
-	return parse_packet(p, data, end, ethernet->h_proto, control);
+	return parse_packet(p, data, end, ethernet->h_proto);
 }
 
 SEC("classifier")

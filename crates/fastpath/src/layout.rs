@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Counts every change of what is laid out here: a start takes over only maps of its own layout.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// An address as it lies in maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -194,9 +194,9 @@ pub struct FlowKey {
 pub enum State {
     /// UDP.
     Datagrams = 0,
-    /// TCP: the client has asked for a connection.
+    /// TCP: the client has said something.
     Opening = 1,
-    /// TCP: and has heard of the backend.
+    /// TCP: and something again after it has heard of the backend; where nobody sees that here, something again.
     Established = 2,
     /// TCP: one side has said its last word.
     Closing = 3,
@@ -216,8 +216,10 @@ pub struct Flow {
     pub state: u8,
     /// 1 where the key is that of the backend's answers.
     pub reply: u8,
+    /// 1 where the backend has answered; of ways whose answers nobody sees here, from the beginning.
+    pub answered: u8,
     /// Nothing.
-    pub zero: [u8; 6],
+    pub zero: [u8; 5],
 }
 
 /// Of [`Control::flags`]: there are IPv4 prefixes that are denied.
@@ -326,7 +328,7 @@ pub struct ServiceTally {
     pub flows: u64,
     /// New flows for which there was no backend.
     pub no_backend: u64,
-    /// New connections beyond the limit of the service.
+    /// New connections beyond the limit of the service, whatever they begin with.
     pub syn_refused: u64,
     /// Packets beyond the limit of their source.
     pub source_refused: u64,
@@ -360,9 +362,9 @@ reasons! {
     PassOther = "other",
     /// Left to the kernel: not what its headers say.
     PassMalformed = "malformed",
-    /// Left to the kernel: IPv4 options or IPv6 extension headers.
+    /// Left to the kernel: IPv4 options or IPv6 extension headers, and not TCP for a service.
     PassOptions = "options",
-    /// Left to the kernel: a part of a packet.
+    /// Left to the kernel: a part of a packet, and not the first one of TCP for a service.
     PassFragment = "fragment",
     /// Left to the kernel: of a VLAN that nobody has here.
     PassVlan = "vlan",
@@ -390,6 +392,10 @@ reasons! {
     DropSourceRate = "source_rate",
     /// Dropped: too many new connections to its service.
     DropSynRate = "syn_rate",
+    /// Dropped: it takes up an offer of a connection (SYN with ACK) that nobody here has made.
+    DropUnasked = "unasked",
+    /// Dropped: of TCP, for a service, and a part of a packet, or with options of IPv4 or an extension header: the kernel would answer it by a reset.
+    DropUnusual = "unusual",
     /// Dropped: the routing table says so.
     DropUnroutable = "unroutable",
     /// Dropped: the hardware address of the next hop is not known.

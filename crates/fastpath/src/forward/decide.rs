@@ -7,8 +7,8 @@ use super::packet::{ACK, FIN, Packet, RST, SYN, TCP};
 use super::routes::{Hop, Query, Routes};
 use crate::guard::{admit, admit_source, network};
 use crate::layout::{
-    Address, Backend, Flow, FlowKey, HAS_LINKS, HAS_RETURNS, KEEPS_KNOWN, Neighbour, Reason, Service, State, TAKES_NEW,
-    Vip, Way,
+    Address, Backend, DENIES_V4, DENIES_V6, Flow, FlowKey, HAS_LINKS, HAS_RETURNS, KEEPS_KNOWN, Neighbour, Reason,
+    Service, State, TAKES_NEW, Vip, Way,
 };
 use crate::tables::Tables;
 
@@ -64,6 +64,9 @@ pub(crate) fn decide(packet: &Packet, tables: &mut Tables, routes: &impl Routes,
     let Some(service) = tables.services.get(&vip).copied() else {
         return give_back(packet, tables, routes, now);
     };
+    if is_denied(packet, tables) {
+        return (Reason::DropDenied, None);
+    }
     let Some(tally) = tables.service_tallies.get_mut(service.number as usize) else {
         return (Reason::PassNoService, None);
     };
@@ -82,7 +85,12 @@ pub(crate) fn decide(packet: &Packet, tables: &mut Tables, routes: &impl Routes,
     if packet.key.protocol == TCP && packet.tcp & RST != 0 {
         return (Reason::PassNoFlow, None);
     }
-    if opens && service.syn_interval != 0 {
+    // Nobody here has asked a client for a connection. The kernel would say so to whose address it bears.
+    if packet.key.protocol == TCP && packet.tcp & (SYN | ACK) == SYN | ACK {
+        return (Reason::DropUnasked, None);
+    }
+    // Whatever makes a flow of TCP is counted: who floods without SYN gets as many as with it.
+    if packet.key.protocol == TCP && service.syn_interval != 0 {
         let gate = tables.gates.get_mut(service.number as usize);
         if !gate.is_none_or(|paid| admit(paid, now, service.syn_interval, service.syn_tolerance)) {
             note(tables, &service, |tally| tally.syn_refused += 1);
@@ -108,6 +116,12 @@ fn known(packet: &Packet, tables: &mut Tables, opens: bool, now: u64) -> Option<
     Some((flow, backend_of(&flow, tables)?))
 }
 
+/// Whether packets of its sender to services are dropped.
+fn is_denied(packet: &Packet, tables: &Tables) -> bool {
+    let denies = if packet.is_v6 { DENIES_V6 } else { DENIES_V4 };
+    tables.control.flags & denies != 0 && tables.denied.covers(packet.from)
+}
+
 fn source_is_admitted(packet: &Packet, tables: &mut Tables, now: u64) -> bool {
     let cost = (tables.control.source_interval, tables.control.source_tolerance);
     let source = if packet.is_v6 { network(packet.key.source) } else { packet.key.source };
@@ -125,13 +139,14 @@ fn is_idle(flow: &Flow, tables: &Tables, now: u64) -> bool {
     now > flow.seen && now - flow.seen > timeout
 }
 
-/// A connection is one when the client has said something again: whoever floods with forged addresses hears no answers.
+/// A connection is one when the client has said something after the backend has: whoever floods with forged addresses hears no answers. Where nobody sees answers here, it is
+/// one when the client has said something again.
 fn next_state(flow: &Flow, packet: &Packet) -> u8 {
-    let answered = flow.state == State::Opening as u8 && flow.reply == 0 && packet.tcp & ACK != 0;
+    let has_heard = flow.state == State::Opening as u8 && flow.reply == 0 && flow.answered != 0;
     match packet {
         packet if packet.key.protocol != TCP => State::Datagrams as u8,
         packet if packet.tcp & (FIN | RST) != 0 => State::Closing as u8,
-        _ if answered => State::Established as u8,
+        _ if has_heard && packet.tcp & ACK != 0 => State::Established as u8,
         _ => flow.state,
     }
 }
@@ -185,7 +200,7 @@ fn adopted(packet: &Packet, tables: &mut Tables, now: u64) -> Option<Flow> {
         packet if packet.tcp & FIN != 0 => State::Closing,
         _ => State::Established,
     };
-    let flow = Flow { seen: now, backend: number, epoch, state: state as u8, ..Flow::default() };
+    let flow = Flow { seen: now, backend: number, epoch, state: state as u8, answered: 1, ..Flow::default() };
     tables.flows.insert(client, flow);
     let flow = Flow { reply: 1, ..flow };
     tables.flows.insert(packet.key, flow);
@@ -205,11 +220,12 @@ fn candidate(key: &FlowKey, service: &Service, after: u32, tables: &Tables) -> O
     is_it.then_some((number, backend))
 }
 
-/// Writes down that a packet of the flow under `key` came by; for its other direction once a second, and when the state changes.
+/// Writes down that a packet of the flow under `key` came by; for its other direction once a second, when the state changes, and when its backend answers for the first time.
 fn see(key: FlowKey, flow: Flow, packet: &Packet, other: Option<FlowKey>, tables: &mut Tables, now: u64) {
     let state = next_state(&flow, packet);
     let due = now > flow.seen.saturating_add(REFRESH);
-    if state == flow.state && !due {
+    let answers_first = flow.reply != 0 && flow.answered == 0 && packet.key.protocol == TCP;
+    if state == flow.state && !due && !answers_first {
         return;
     }
     for key in [Some(key), other].into_iter().flatten() {
@@ -217,6 +233,7 @@ fn see(key: FlowKey, flow: Flow, packet: &Packet, other: Option<FlowKey>, tables
             && (one.backend, one.epoch) == (flow.backend, flow.epoch)
         {
             one.state = state;
+            one.answered |= u8::from(answers_first);
             if due {
                 one.seen = now;
             }
@@ -238,13 +255,14 @@ fn choose(packet: &Packet, service: &Service, tables: &mut Tables, now: u64) -> 
         if reply.is_some_and(|reply| collides(&reply, number, tables, now)) {
             continue;
         }
+        // Whatever it begins with: of a connection that goes on, both sides will have spoken soon.
         let state = match packet {
             packet if packet.key.protocol != TCP => State::Datagrams,
             packet if packet.tcp & FIN != 0 => State::Closing,
-            packet if packet.tcp & SYN != 0 => State::Opening,
-            _ => State::Established,
+            _ => State::Opening,
         };
-        let flow = Flow { seen: now, backend: number, epoch: backend.epoch, state: state as u8, ..Flow::default() };
+        let (epoch, answered) = (backend.epoch, u8::from(backend.way != Way::Nat as u8));
+        let flow = Flow { seen: now, backend: number, epoch, state: state as u8, answered, ..Flow::default() };
         tables.flows.insert(packet.key, flow);
         if let Some(reply) = reply {
             tables.flows.insert(reply, Flow { reply: 1, ..flow });
@@ -378,6 +396,7 @@ fn give_error(packet: &Packet, tables: &mut Tables, routes: &impl Routes, now: u
         return none;
     }
     match backend_of(&flow, tables) {
+        Some(_) if is_denied(packet, tables) => (Reason::DropDenied, None),
         Some(backend) => head_for(packet, &backend, tables, routes),
         None => none,
     }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::frame::{read, word};
-use crate::layout::{Address, DENIES_V4, DENIES_V6, FlowKey, HAS_LINKS, Link, Reason};
+use crate::layout::{Address, FlowKey, HAS_LINKS, Link, Reason, Vip};
 use crate::tables::Tables;
 
 pub(crate) const ETHERNET: usize = 14;
@@ -21,6 +21,13 @@ const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 /// More fragments, or an offset (RFC 791 section 3.1).
 const FRAGMENT: u16 = 0x3fff;
+const OFFSET: u16 = 0x1fff;
+/// RFC 8200 section 4.5.
+const OFFSET_V6: u16 = 0xfff8;
+/// The extension header of IPv6 that parts of packets have.
+const PART: u8 = 44;
+/// The longest extension header that is looked behind, in units of eight octets beside the first: tc has as much at hand.
+const LONGEST_EXTENSION: u8 = 5;
 
 pub(crate) const FIN: u8 = 0x01;
 pub(crate) const SYN: u8 = 0x02;
@@ -78,6 +85,26 @@ fn interface(ingress: u32, vlan: u16, tables: &Tables) -> Option<u32> {
     }
 }
 
+/// What becomes of a packet that is the kernel's because it is a part of one, or has options. What of TCP is for a service is nobody's: the kernel listens there as well,
+/// knows nothing of the connection, and would end it by a reset. Of the parts of a packet the first one says for whom it is; without it, the kernel makes nothing of the others.
+fn unusual(destination: Address, segment: Option<&[u8]>, tables: &Tables, left: Reason) -> Reason {
+    let ports: Option<[u8; 4]> = segment.and_then(|segment| read(segment, 0));
+    let is_ours = |[_, _, d0, d1]: [u8; 4]| tables.services.contains_key(&Vip::of(destination, [d0, d1], TCP));
+    if ports.is_some_and(is_ours) { Reason::DropUnusual } else { left }
+}
+
+/// The beginning of a segment of TCP behind an extension header of this kind (RFC 8200 section 4).
+fn behind(kind: u8, content: &[u8]) -> Option<&[u8]> {
+    let [next, length, offset @ ..]: [u8; 4] = read(content, 0)?;
+    let length = match kind {
+        PART if u16::from_be_bytes(offset) & OFFSET_V6 != 0 => return None,
+        PART => 0,
+        _ if length > LONGEST_EXTENSION => return None,
+        _ => length,
+    };
+    content.get(8 * (1 + usize::from(length))..).filter(|_| next == TCP)
+}
+
 impl Packet {
     fn read_v4(&mut self, frame: &[u8], tables: &Tables) -> Result<(), Reason> {
         let header: [u8; V4] = read(frame, self.l3).ok_or(Reason::PassMalformed)?;
@@ -93,14 +120,12 @@ impl Packet {
             |at| read::<4>(&header, at).map(|octets| Address::from(std::net::IpAddr::V4(Ipv4Addr::from(octets))));
         let (source, destination) = address(12).zip(address(16)).ok_or(Reason::PassMalformed)?;
         self.from = source;
-        if tables.control.flags & DENIES_V4 != 0 && tables.denied.covers(self.from) {
-            return Err(Reason::DropDenied);
-        }
-        if words != 5 {
-            return Err(Reason::PassOptions);
-        }
-        if u16::from_be_bytes([f0, f1]) & FRAGMENT != 0 {
-            return Err(Reason::PassFragment);
+        let fragment = u16::from_be_bytes([f0, f1]);
+        if words != 5 || fragment & FRAGMENT != 0 {
+            let left = if words != 5 { Reason::PassOptions } else { Reason::PassFragment };
+            let says_ports = protocol == TCP && fragment & OFFSET == 0;
+            let segment = frame.get(self.l3 + words * 4..self.l3 + length).filter(|_| says_ports);
+            return Err(unusual(destination, segment, tables, left));
         }
         (self.hops, self.class) = (hops, class);
         self.key = FlowKey { source, destination, protocol, ..FlowKey::default() };
@@ -123,13 +148,10 @@ impl Packet {
         let address = |at| read::<16>(&header, at).map(Address);
         let (source, destination) = address(8).zip(address(24)).ok_or(Reason::PassMalformed)?;
         self.from = source;
-        if tables.control.flags & DENIES_V6 != 0 && tables.denied.covers(self.from) {
-            return Err(Reason::DropDenied);
-        }
-        match next {
-            44 => return Err(Reason::PassFragment),
-            0 | 43 | 60 => return Err(Reason::PassOptions),
-            _ => {}
+        if matches!(next, PART | 0 | 43 | 60) {
+            let left = if next == PART { Reason::PassFragment } else { Reason::PassOptions };
+            let segment = frame.get(self.l3 + V6..self.l3 + length).and_then(|content| behind(next, content));
+            return Err(unusual(destination, segment, tables, left));
         }
         (self.hops, self.class) = (hops, v0 << 4 | v1 >> 4);
         self.key = FlowKey { source, destination, protocol: next, ..FlowKey::default() };

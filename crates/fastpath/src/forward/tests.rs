@@ -8,9 +8,10 @@ use outwork_wire::MacAddr;
 
 use super::*;
 use crate::frames::{self, ACK, FIN, RST, SYN, Spec, error, fault};
-use crate::layout::{Protocol, Vip, Way};
+use crate::layout::{Protocol, State, Vip, Way};
 use crate::registry::{Apply, Registry};
 use crate::settings::{Rate, ServiceSettings, Settings, Sizes};
+use crate::tables::Prefix;
 
 const NOW: Time = Time::from_secs(100);
 const CLIENT: &str = "203.0.113.1:1024";
@@ -203,6 +204,7 @@ fn a_flow_is_over_after_the_silence_that_its_state_allows() {
         let mut bench = nat();
         bench.forward(&spec(CLIENT, SERVICE, Some(flags)).build());
         if let Some(flags) = answer {
+            bench.forward(&spec(backend, CLIENT, Some(SYN | ACK)).build());
             bench.forward(&spec(CLIENT, SERVICE, Some(flags)).build());
         }
         bench.now = NOW + Duration::from_secs(silence);
@@ -365,4 +367,111 @@ fn what_would_leave_where_nobody_can_is_the_kernels_as_it_came_and_an_answer_is_
     assert_eq!(bench.forward_by(&frame, &Inside), (Verdict::Pass(Reason::PassLocal), frame));
     let answer = spec("10.0.0.1:8080", CLIENT, Some(ACK)).build();
     assert_eq!(bench.forward_by(&answer, &Inside).0, Verdict::Drop(Reason::DropUnroutable));
+}
+
+fn states(bench: &Bench) -> Vec<u8> {
+    bench.tables.flows.iter().map(|(_, flow)| flow.state).collect()
+}
+
+#[test]
+fn who_floods_without_asking_for_a_connection_is_held_to_the_rate_and_makes_nothing_that_lasts() {
+    let mut bench = Bench::new(Settings::default());
+    let limited = ServiceSettings { syn_rate: Some(Rate { per_second: 1, burst: 2 }), ..ServiceSettings::default() };
+    bench.serve(SERVICE, Protocol::Tcp, limited, &["10.0.0.1:8080"]);
+    let forged = |port: u16, flags| spec(&format!("203.0.113.1:{port}"), SERVICE, Some(flags));
+    let reasons: Vec<Reason> = (1..=4).map(|port| bench.reason(&forged(port, ACK))).collect();
+    let (sent, refused) = (Reason::SentForward, Reason::DropSynRate);
+    assert_eq!(reasons, [sent, sent, refused, refused]);
+    assert_eq!(bench.reason(&forged(5, SYN | ACK)), Reason::DropUnasked);
+    // Nobody answers what is forged, or by a reset.
+    (0..9).for_each(|_| assert_eq!(bench.reason(&forged(1, ACK)), sent));
+    assert_eq!(states(&bench), [State::Opening as u8; 4]);
+    bench.now = NOW + Duration::from_secs(61);
+    assert_eq!(bench.reason(&spec("10.0.0.1:8080", "203.0.113.1:2", Some(ACK))), Reason::PassNoService, "it is over");
+}
+
+#[test]
+fn a_connection_that_is_taken_up_midway_goes_to_the_same_backend_and_lasts_once_both_sides_have_spoken() {
+    let members = ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"];
+    let mut before = Bench::new(Settings::default());
+    before.serve(SERVICE, Protocol::Tcp, ServiceSettings::default(), &members);
+    for port in 1024..1056 {
+        let client = format!("203.0.113.1:{port}");
+        let (_, out) = before.forward(&spec(&client, SERVICE, Some(SYN)).build());
+        let backend = format!("10.0.0.{}:8080", out[33]);
+        let mut after = Bench::new(Settings::default());
+        after.serve(SERVICE, Protocol::Tcp, ServiceSettings::default(), &members);
+        let (_, out) = after.forward(&spec(&client, SERVICE, Some(ACK)).build());
+        assert_eq!(format!("10.0.0.{}:8080", out[33]), backend);
+        assert_eq!(after.reason(&spec(&backend, &client, Some(ACK))), Reason::SentReturn);
+        assert_eq!(states(&after), [State::Opening as u8; 2]);
+        after.forward(&spec(&client, SERVICE, Some(ACK)).build());
+        assert_eq!(states(&after), [State::Established as u8; 2]);
+    }
+}
+
+#[test]
+fn a_connection_whose_answers_go_another_way_lasts_once_its_client_has_spoken_twice() {
+    let mut bench = Bench::new(Settings::default());
+    let direct = ServiceSettings { way: Way::Direct, ..ServiceSettings::default() };
+    bench.serve(SERVICE, Protocol::Tcp, direct, &["10.0.0.1:80"]);
+    for (flags, state) in [(SYN, State::Opening), (ACK, State::Established)] {
+        bench.forward(&spec(CLIENT, SERVICE, Some(flags)).build());
+        assert_eq!(states(&bench), [state as u8]);
+    }
+}
+
+#[test]
+fn a_network_is_denied_services_and_nothing_else() {
+    for (client, service, backend, router, networks) in [
+        (CLIENT, SERVICE, "10.0.0.1:8080", "203.0.113.254", ["203.0.113.0/24", "10.0.0.0/8"]),
+        (
+            "[2001:db8:9::1]:1024",
+            "[2001:db8::1]:80",
+            "[fd00::1]:8080",
+            "2001:db8:9::fe",
+            ["2001:db8:9::/48", "fd00::/8"],
+        ),
+    ] {
+        let mut bench = Bench::new(Settings::default());
+        bench.serve(service, Protocol::Tcp, ServiceSettings::default(), &[backend]);
+        let [clients, backends] = networks.map(|text| text.parse().unwrap());
+        let deny = |bench: &mut Bench, network: Prefix| {
+            let writes = bench.registry.deny([network]).unwrap();
+            writes.iter().for_each(|write| bench.tables.apply(write).unwrap());
+        };
+        deny(&mut bench, backends);
+        assert_eq!(bench.reason(&spec(client, service, Some(SYN))), Reason::SentForward);
+        assert_eq!(bench.reason(&spec(backend, client, Some(SYN | ACK))), Reason::SentReturn, "backends answer");
+        deny(&mut bench, clients);
+        let elsewhere = service.replace("80", "22");
+        assert_eq!(bench.reason(&spec(client, &elsewhere, Some(SYN))), Reason::PassNoService);
+        assert_eq!(bench.reason(&spec(client, service, Some(ACK))), Reason::DropDenied);
+        let complaint = error(router.parse().unwrap(), &spec(service, client, Some(ACK)), 3);
+        assert_eq!(bench.forward(&complaint).0, Verdict::Drop(Reason::DropDenied));
+        assert_eq!(bench.tables.service_tallies[0].received.packets, 1, "what is denied is nothing to a service");
+    }
+}
+
+#[test]
+fn of_the_unusual_what_is_tcp_for_a_service_is_dropped_and_the_rest_is_the_kernels() {
+    let first = |spec: Spec| Spec { fragment: 0x2000, ..spec };
+    let mut bench = nat();
+    let (to_service, elsewhere) = (spec(CLIENT, SERVICE, Some(ACK)), spec(CLIENT, "198.51.100.1:81", Some(ACK)));
+    assert_eq!(bench.reason(&first(to_service.clone())), Reason::DropUnusual);
+    assert_eq!(bench.reason(&Spec { fragment: 0x00b9, ..to_service.clone() }), Reason::PassFragment, "it has no ports");
+    assert_eq!(bench.reason(&first(elsewhere.clone())), Reason::PassFragment);
+    assert_eq!(bench.reason(&first(spec(CLIENT, SERVICE, None))), Reason::PassFragment, "sockets answer");
+    for (spec, expected) in [(&to_service, Reason::DropUnusual), (&elsewhere, Reason::PassOptions)] {
+        assert_eq!(bench.forward(&frames::extended(&spec.build(), 0)).0.reason(), expected);
+    }
+    let mut bench = Bench::new(Settings::default());
+    bench.serve("[2001:db8::1]:80", Protocol::Tcp, ServiceSettings::default(), &["[fd00::1]:8080"]);
+    for (port, dropped) in [(80, true), (81, false)] {
+        let frame = spec("[2001:db8:9::1]:1024", &format!("[2001:db8::1]:{port}"), Some(ACK)).build();
+        for (header, left) in [(0, Reason::PassOptions), (44, Reason::PassFragment), (60, Reason::PassOptions)] {
+            let expected = if dropped { Reason::DropUnusual } else { left };
+            assert_eq!(bench.forward(&frames::extended(&frame, header)).0.reason(), expected, "{port} {header}");
+        }
+    }
 }

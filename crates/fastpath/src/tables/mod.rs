@@ -41,7 +41,7 @@ pub struct Tables {
     pub flows: BoundedMap<FlowKey, Flow>,
     /// When the packets of a source are paid off.
     pub sources: BoundedMap<Address, u64>,
-    /// Whose packets nobody gets.
+    /// Whose packets to services nobody gets.
     pub denied: PrefixSet,
     /// VLAN interfaces by their index.
     pub links: HashMap<u32, Link>,

@@ -14,7 +14,7 @@ use outwork_fastpath::tables::Tables;
 use outwork_fastpath::{ControlPlane as _, Fastpath, Mode, Protocol, ServiceSettings, Settings, Sizes, Tier, Vip, Way};
 use outwork_wire::MacAddr;
 
-use crate::frames::{ACK, FIN, RST, SYN, Spec, error, fault};
+use crate::frames::{ACK, FIN, RST, SYN, Spec, error, extended, fault};
 use crate::lab::Lab;
 
 /// The room with the programs, and what the kernel knows there of ways and neighbours.
@@ -429,9 +429,11 @@ fn differ(tier: Tier, seed: u64, steps: usize) {
                 8 if rng.chance(0.2) => {
                     broken = true;
                     let mut frame = Spec { tag: None, ..from_client(&mut rng, false) }.build();
+                    let kind = [0, 43, 44, 60][rng.below(4) as usize];
                     match frame[12] {
+                        _ if rng.chance(0.7) => frame = extended(&frame, kind),
                         0x08 => frame[14] = 0x46,
-                        _ => frame[20] = [0, 43, 44, 60][rng.below(4) as usize],
+                        _ => frame[20] = kind,
                     }
                     frame
                 }

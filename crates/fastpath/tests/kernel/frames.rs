@@ -144,6 +144,30 @@ pub(crate) fn ethernet(tag: Option<u16>, is_v6: bool, packet: &[u8]) -> Vec<u8> 
     frame
 }
 
+/// The same frame with options of IPv4, or with an extension header of IPv6 of this kind: it says nothing, or that this is all of the packet.
+pub(crate) fn extended(frame: &[u8], kind: u8) -> Vec<u8> {
+    let (ethernet, packet) = frame.split_at(14);
+    let mut packet = packet.to_vec();
+    match packet[0] >> 4 {
+        4 => {
+            drop(packet.splice(20..20, [1; 4]));
+            packet[0] = 0x46;
+            let length = u16::from_be_bytes([packet[2], packet[3]]) + 4;
+            packet[2..4].copy_from_slice(&length.to_be_bytes());
+            packet[10..12].fill(0);
+            let sum = outwork_wire::checksum::checksum(&packet[..24]);
+            packet[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+        _ => {
+            let next = std::mem::replace(&mut packet[6], kind);
+            drop(packet.splice(40..40, [next, 0, 0, 0, 0, 0, 0, 0]));
+            let length = u16::from_be_bytes([packet[4], packet[5]]) + 8;
+            packet[4..6].copy_from_slice(&length.to_be_bytes());
+        }
+    }
+    [ethernet, &packet].concat()
+}
+
 /// An ICMP error of `router` about the packet that `complaint` would be.
 pub(crate) fn error(router: IpAddr, complaint: &Spec, kind: u8) -> Vec<u8> {
     let inner = complaint.build().split_off(14);

@@ -3,6 +3,7 @@
 //! - `lab`: namespaces, cables, and who answers in them.
 //! - `frames`: frames, built right.
 //! - `site`: a client, a balancer and backends; `traffic`: what they say to each other.
+//! - `guarded`: whom they turn away.
 //! - `vlans`: tags.
 //! - `lifetime`: how programs come, stay and go.
 //! - `many`: as many flows as tables are made for.
@@ -15,6 +16,7 @@ mod differential;
 #[cfg(feature = "dpdk")]
 mod dpdk;
 mod frames;
+mod guarded;
 mod lab;
 mod lifetime;
 mod many;
