@@ -2,6 +2,7 @@
 //! clients' own addresses.
 
 mod followed;
+mod paths;
 mod ways;
 
 use std::collections::BTreeSet;

@@ -41,7 +41,8 @@ section! {
         /// The same of IPv6.
         pub tunnel_v6: Option<Ipv6Addr>,
         /// New TCP connections a second to one address of a listener that says nothing of it (`connection_rate`): beyond it, who asks for one hears nothing and asks again, and
-        /// of a socket, which has shaken hands by then, is reset. 0 for no limit. It is what holds floods of SYN off backends.
+        /// of a socket, which has shaken hands by then, is reset. 0 for no limit. It is what holds floods of SYN off backends; a tier counts as new whatever packet of TCP is of no
+        /// connection that it knows.
         pub syn_rate: u32 [range 0..=100_000_000] = 0,
         /// How many at once; unset, those of a second.
         pub syn_burst: Option<u32> [range 1..=100_000_000],
@@ -50,7 +51,7 @@ section! {
         pub source_rate: u32 [range 0..=100_000_000] = 0,
         /// How many at once; unset, those of a second.
         pub source_burst: Option<u32> [range 1..=100_000_000],
-        /// Networks whose packets to listeners are dropped. Sockets reset connections from there, also those that a proxy passes on, and end what is open when a reload denies a
+        /// Networks whose packets to listeners are dropped; whatever else they send, answers of backends among it, is not. Sockets reset connections from there, also those that a proxy passes on, and end what is open when a reload denies a
         /// network.
         pub deny: Vec<Network>,
         /// Virtual functions of cards (SR-IOV), which are made at the start. Those of a card that is no longer named here stay: `outwork tiers vfs remove` takes them away.

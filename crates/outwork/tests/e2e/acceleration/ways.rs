@@ -10,7 +10,7 @@ use super::{Rooms, SOURCES, Site, VIP, answer_at, exchange, run};
 use crate::{PATIENCE, wait_for};
 
 /// Where clients find the service by IPv6.
-const VIP_V6: &str = "[2001:db8:1::1]:80";
+pub(super) const VIP_V6: &str = "[2001:db8:1::1]:80";
 
 /// A client, a balancer and two backends on one link. Backends have the address of the service, and answer by themselves.
 fn on_one_link() -> Rooms {
@@ -68,7 +68,7 @@ fn unpack(room: &Namespace) {
 }
 
 /// A listener of each protocol at `vip` whose packets get to backends by `forwarding`.
-fn configure(rooms: &Rooms, forwarding: &str, vip: &str, backends: [&str; 2], acceleration: &str) {
+pub(super) fn configure(rooms: &Rooms, forwarding: &str, vip: &str, backends: [&str; 2], acceleration: &str) {
     let list = |scheme: &str| {
         let [one, two] = backends.map(|backend| format!("{{ url = '{scheme}://{backend}:80' }}"));
         format!("[{one}, {two}]")
@@ -139,7 +139,7 @@ fn backends_get_packets_in_others_by_tc_and_answer_by_themselves() {
 }
 
 /// The same rooms with addresses of IPv6: the client has several networks, for one is one client.
-fn by_ipv6() -> Rooms {
+pub(super) fn by_ipv6() -> Rooms {
     let rooms = Rooms::new();
     let server = &rooms.site.server;
     run(server, "sysctl", &["-qw", "net.ipv6.conf.all.forwarding=1"]);
