@@ -1,7 +1,9 @@
 //! The thread that owns programs and ports: it has their tables follow the pools, and sees to what they cannot.
 //!
 //! - `steps`: which side it gets hold of, and what is tried where one cannot be had.
+//! - `failing`: what fails again and again is told once.
 
+mod failing;
 mod steps;
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,6 +27,7 @@ use super::ports::Refusal;
 use super::{Order, Shared};
 use crate::pool::endpoint::Target;
 use crate::pool::{Pool, Snapshot};
+use failing::Failing;
 use steps::Wait;
 
 /// Looks after things so often while there are services: next hops are asked for that packets wait for.
@@ -76,6 +79,8 @@ pub(super) struct Work {
     wait: Option<Wait>,
     /// Why steps could not be had, as it was told.
     complaints: BTreeMap<&'static str, String>,
+    /// What of looking at tables fails.
+    failing: Failing,
     /// When the thread that forwards has ended.
     died: Option<Instant>,
     /// What interfaces were told to be held by, the best first.
@@ -105,6 +110,7 @@ impl Work {
             waits: BTreeMap::new(),
             wait: None,
             complaints: BTreeMap::new(),
+            failing: Failing::default(),
             died: None,
             ways: BTreeMap::new(),
         }
@@ -432,10 +438,9 @@ impl Work {
 
     fn sweep(&mut self) {
         let Some(held) = &mut self.held else { return };
-        match held.sink().sweep(Fastpath::kernel_time()) {
-            Ok(swept) if swept.whole => self.shared.metrics.flows.set(i64::try_from(swept.flows).unwrap_or(i64::MAX)),
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "the table of flows was not looked through"),
+        let swept = self.failing.look("flows", held.sink().sweep(Fastpath::kernel_time()));
+        if let Some(swept) = swept.filter(|swept| swept.whole) {
+            self.shared.metrics.flows.set(i64::try_from(swept.flows).unwrap_or(i64::MAX));
         }
     }
 
@@ -443,11 +448,10 @@ impl Work {
         let (metrics, plan) = (&self.shared.metrics, &self.plan);
         let figures = &self.shared.pools.shared().passed;
         let Some(held) = &mut self.held else { return figures.set(&[], &plan.services) };
-        match held.sink().tallies() {
-            Ok(tallies) => self.readings.reasons(metrics, tallies),
-            Err(error) => tracing::debug!(%error, "what was counted was not read"),
+        if let Some(tallies) = self.failing.look("packets", held.sink().tallies()) {
+            self.readings.reasons(metrics, tallies);
         }
-        if let Ok(statistics) = held.sink().statistics() {
+        if let Some(statistics) = self.failing.look("listeners", held.sink().statistics()) {
             let name = |vip: &Vip| plan.services.get(vip).map(|service| service.listener.clone());
             self.readings.services(metrics, &statistics, name);
             figures.set(&statistics, &plan.services);

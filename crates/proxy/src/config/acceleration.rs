@@ -51,8 +51,8 @@ section! {
         pub source_rate: u32 [range 0..=100_000_000] = 0,
         /// How many at once; unset, those of a second.
         pub source_burst: Option<u32> [range 1..=100_000_000],
-        /// Networks whose packets to listeners are dropped; whatever else they send, answers of backends among it, is not. Sockets reset connections from there, also those that a proxy passes on, and end what is open when a reload denies a
-        /// network.
+        /// Networks whose packets to listeners are dropped; whatever else they send, answers of backends among it, is not. Sockets reset connections from there, also those
+        /// that a proxy passes on, and end what is open when a reload denies a network.
         pub deny: Vec<Network>,
         /// Virtual functions of cards (SR-IOV), which are made at the start. Those of a card that is no longer named here stay: `outwork tiers vfs remove` takes them away.
         pub sriov: Vec<VirtualFunctions>,
