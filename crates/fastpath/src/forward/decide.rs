@@ -89,8 +89,9 @@ pub(crate) fn decide(packet: &Packet, tables: &mut Tables, routes: &impl Routes,
     if packet.key.protocol == TCP && packet.tcp & (SYN | ACK) == SYN | ACK {
         return (Reason::DropUnasked, None);
     }
-    // Whatever makes a flow of TCP is counted: who floods without SYN gets as many as with it.
-    if packet.key.protocol == TCP && service.syn_interval != 0 {
+    // Whatever makes a flow of TCP is counted: who floods without SYN gets as many as with it. While tables are younger than what they are for, all that goes on is new to them.
+    let is_new = packet.key.protocol == TCP && (opens || now >= tables.adopts_until);
+    if is_new && service.syn_interval != 0 {
         let gate = tables.gates.get_mut(service.number as usize);
         if !gate.is_none_or(|paid| admit(paid, now, service.syn_interval, service.syn_tolerance)) {
             note(tables, &service, |tally| tally.syn_refused += 1);

@@ -475,3 +475,18 @@ fn of_the_unusual_what_is_tcp_for_a_service_is_dropped_and_the_rest_is_the_kerne
         }
     }
 }
+
+#[test]
+fn what_goes_on_while_tables_are_young_is_no_new_connection_to_the_rate() {
+    let mut bench = Bench::new(Settings::default());
+    let limited = ServiceSettings { syn_rate: Some(Rate { per_second: 1, burst: 1 }), ..ServiceSettings::default() };
+    bench.serve(SERVICE, Protocol::Tcp, limited, &["10.0.0.1:8080"]);
+    bench.tables.adopts_until = (NOW + Duration::from_secs(60)).as_nanos();
+    let mut reasons = |flags: u8, ports: std::ops::Range<u16>| -> Vec<Reason> {
+        ports.map(|port| bench.reason(&spec(&format!("203.0.113.1:{port}"), SERVICE, Some(flags)))).collect()
+    };
+    assert_eq!(reasons(ACK, 1..9), [Reason::SentForward; 8]);
+    assert_eq!(reasons(SYN, 11..13), [Reason::SentForward, Reason::DropSynRate]);
+    bench.tables.adopts_until = 0;
+    assert_eq!(bench.reason(&spec("203.0.113.1:21", SERVICE, Some(ACK))), Reason::DropSynRate);
+}
