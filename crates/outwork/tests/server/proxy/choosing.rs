@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::backend::{Backend, answer};
+use super::extras::count;
 use super::{body, site};
 use crate::binary::{Client, Place, get, json, until};
 
@@ -55,8 +56,8 @@ fn at_random_the_quicker_of_two_gets_nearly_all() {
     assert!(of_slow <= 20, "in turn they would have thirty each: {answers:?}");
 }
 
-#[test]
-fn who_has_a_request_under_way_gets_none_where_another_has_fewer() {
+/// Has one of two backends, each with more of its own, keep a request, and says whether the other one gets all that come meanwhile.
+fn the_other_gets_all(more: &str, pool: &str) {
     let mut place = Place::new();
     let (go, wait) = channel::<()>();
     let wait = Arc::new(Mutex::new(wait));
@@ -69,7 +70,7 @@ fn who_has_a_request_under_way_gets_none_where_another_has_fewer() {
             answer(to, "200 OK", "", name.as_bytes())
         })
     });
-    configure(&place, &[(&one, ""), (&two, "")], "", "policy = 'least_conn'");
+    configure(&place, &[(&one, more), (&two, more)], "", pool);
     place.start();
     let url = format!("{}/hold", site(&place));
     let held = std::thread::spawn(move || get(&url, &[]));
@@ -78,6 +79,56 @@ fn who_has_a_request_under_way_gets_none_where_another_has_fewer() {
     assert_eq!(answers(&place, 6), [idle; 6]);
     go.send(()).expect("it waits");
     assert_eq!(body(&held.join().expect("an answer")), busy);
+}
+
+#[test]
+fn who_has_a_request_under_way_gets_none_where_another_has_fewer() {
+    the_other_gets_all("", "policy = 'least_conn'");
+}
+
+#[test]
+fn who_has_as_many_requests_as_it_may_have_gets_none_though_it_were_its_turn() {
+    the_other_gets_all(", max_requests = 1", "policy = 'round_robin'");
+}
+
+#[test]
+fn backends_get_as_much_as_their_weights_say_and_nothing_with_none() {
+    let mut place = Place::new();
+    let [one, two, none] = ["one", "two", "none"].map(|name| Backend::named(place.host(), name));
+    configure(&place, &[(&one, ", weight = 3"), (&two, ""), (&none, ", weight = 0")], "", "");
+    place.start();
+    let answers = answers(&place, 40);
+    let of = |name: &str| answers.iter().filter(|answer| *answer == name).count();
+    assert!((28..=32).contains(&of("one")) && of("none") == 0, "{answers:?}");
+}
+
+#[test]
+fn where_too_few_are_well_all_are_asked_and_without_a_threshold_those_that_are() {
+    let mut place = Place::new();
+    let well = Backend::named(place.host(), "well");
+    let ill = ["ill", "as ill"].map(|name| {
+        Backend::acting(place.host(), move |seen, to| match seen.line.contains("/healthz") {
+            true => answer(to, "500 X", "", b""),
+            false => answer(to, "200 OK", "", name.as_bytes()),
+        })
+    });
+    let backends = [(&well, ""), (&ill[0], ""), (&ill[1], "")];
+    let check = "{ path = '/healthz', interval = '20ms', fast_interval = '20ms', unhealthy_threshold = 1, healthy_threshold = 1 }";
+    let pool = |percent: u32| format!("panic_threshold = {percent}\nhealth_check = {check}");
+    configure(&place, &backends, "", &pool(0));
+    place.start();
+    let health = || of_backends(&place, &[&well, &ill[0], &ill[1]], "health");
+    until("two to be found out", || health() == ["healthy", "unhealthy", "unhealthy"]);
+    until("they to be left out", || answers(&place, 9) == ["well"; 9]);
+    for (percent, panics, who) in [(50, 1, &["well", "ill", "as ill"][..]), (30, 0, &["well"][..])] {
+        configure(&place, &backends, "", &pool(percent));
+        place.must(&["reload"]);
+        until("the pool to know how it is", || count(&place, "outwork_proxy_panics{pool=\"app\"}") == panics);
+        let answers = answers(&place, 30);
+        for name in ["well", "ill", "as ill"] {
+            assert_eq!(answers.contains(&name.to_owned()), who.contains(&name), "{percent}, {name}: {answers:?}");
+        }
+    }
 }
 
 #[test]

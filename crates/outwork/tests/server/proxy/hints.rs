@@ -86,3 +86,44 @@ fn over_http_2_a_client_is_asked_for_its_body_and_hears_the_hint() {
         assert_eq!(body.data().await.expect("some").expect("whole"), "content");
     });
 }
+
+#[test]
+fn a_backend_that_says_nothing_of_a_body_that_it_is_asked_about_gets_it_all_the_same() {
+    let mut place = Place::new();
+    let listener = std::net::TcpListener::bind((place.host(), 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        let mut asked = Vec::new();
+        // It does not know what it is asked, and waits for the body.
+        while !asked.ends_with(b"\r\n\r\ncontent") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a head and a body");
+            asked.push(byte[0]);
+        }
+        answer(&mut stream, "200 OK", "", b"thanks");
+        text(&asked)
+    });
+    place.change(|text| {
+        let host = place.host();
+        format!(
+            "{text}\n[[front.listener]]\naddress = '{host}:8080'\n[[front.route]]\npath = '/*'\nproxy = {{ pool = 'app' }}\n\
+             [proxy.pool.app]\nbackend = [{{ url = 'http://{address}' }}]\n"
+        )
+    });
+    place.start();
+    let mut client = TcpStream::connect((place.host(), 8080)).expect("it listens");
+    client.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 7\r\nConnection: close\r\n\r\n";
+    client.write_all(head.as_bytes()).expect("it is heard");
+    let mut told = [0; 25];
+    client.read_exact(&mut told).expect("a word for the body");
+    assert_eq!(text(&told), "HTTP/1.1 100 Continue\r\n\r\n");
+    client.write_all(b"content").expect("it is heard");
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).expect("the answer");
+    assert!(rest.starts_with("HTTP/1.1 200 OK\r\n") && rest.ends_with("thanks"), "{rest}");
+    let asked = server.join().expect("the backend");
+    assert!(asked.contains("\r\nexpect: 100-continue\r\n"), "{asked}");
+}
