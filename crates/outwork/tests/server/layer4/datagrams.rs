@@ -53,7 +53,12 @@ fn place_of(backends: &[fn(&str) -> SocketAddr], listener: &str) -> Place {
 
 /// What comes back of a datagram, and from whom. One that is lost is sent again.
 fn ask(place: &Place, client: &UdpSocket, said: &[u8]) -> (Vec<u8>, SocketAddr) {
-    client.send_to(said, (place.host(), 7000)).expect("it is sent");
+    ask_at(place, 7000, client, said)
+}
+
+/// The same of a listener at another port.
+fn ask_at(place: &Place, port: u16, client: &UdpSocket, said: &[u8]) -> (Vec<u8>, SocketAddr) {
+    client.send_to(said, (place.host(), port)).expect("it is sent");
     let mut heard = vec![0; 65_536];
     let (length, from) = client.recv_from(&mut heard).expect("an answer");
     heard.truncate(length);
@@ -164,23 +169,32 @@ fn port_teller(host: &str) -> SocketAddr {
 #[test]
 fn a_session_goes_on_both_ways_after_its_listener_is_gone_until_its_pool_is_drained() {
     let mut place = Place::new();
-    configure(&place, &[port_teller(place.host())], "", "drain = '3s'");
+    let backend = port_teller(place.host());
+    let slow = format!(
+        "[proxy.pool.slow]\nbackend = [{{ url = 'udp://{backend}' }}]\ndrain = '10m'\n\
+         [[proxy.listener]]\nname = 'slow'\naddress = ['{}:7002']\nprotocol = 'udp'\npool = 'slow'",
+        place.host()
+    );
+    configure(&place, &[backend], &slow, "drain = '1s'");
     place.start();
-    let clients = [socket(place.host()), socket(place.host())];
-    let ports = clients.each_ref().map(|client| ask(&place, client, b"x").0);
-    place.change(|text| text.replace(":7000", ":7001"));
+    let clients = [(); 4].map(|()| socket(place.host()));
+    let (ending, going) = clients.split_at(2);
+    ending.iter().for_each(|client| drop(ask(&place, client, b"x")));
+    let ports: Vec<Vec<u8>> = going.iter().map(|client| ask_at(&place, 7002, client, b"x").0).collect();
+    place.change(|text| text.replace(":7000", ":7001").replace(":7002", ":7003"));
     place.must(&["reload"]);
     let other = socket(place.host());
-    other.connect((place.host(), 7000)).expect("an address");
+    other.connect((place.host(), 7002)).expect("an address");
     until("nobody to listen", || {
         let _ = other.send(b"x");
         other.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
         other.recv(&mut [0; 100]).is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
     });
-    for (client, port) in clients.iter().zip(&ports) {
-        assert_eq!(&ask(&place, client, b"y").0, port, "by the same session");
-    }
     until("both to have ended", || metric(&place, "ended_total", ",reason=\"drained\"") == 2.0);
+    // The time of the other pool is not over.
+    for (client, port) in going.iter().zip(&ports) {
+        assert_eq!(&ask_at(&place, 7002, client, b"y").0, port, "by the same session");
+    }
 }
 
 #[test]

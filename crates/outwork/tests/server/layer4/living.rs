@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{configure, connect, echo, end, hear, metric, place_of, told};
+use super::{configure, connect, connect_to, echo, end, hear, metric, place_of, told};
 use crate::binary::{Place, json, until};
 use crate::proxy::backend::Backend;
 use crate::upgrade::Load;
@@ -32,17 +32,34 @@ fn ten_reloads_in_a_row_under_load_drop_nothing() {
 
 #[test]
 fn a_listener_that_is_gone_accepts_nobody_and_what_it_had_goes_on_until_its_pool_is_drained() {
-    let place = place_of(&[|host| echo(host, "one")], "", "drain = '3s'");
+    let mut place = Place::new();
+    let backend = echo(place.host(), "one");
+    configure(&place, &[backend], &another(backend, place.host()), "drain = '1s'");
+    place.start();
     let mut client = connect(&place);
-    hear(&mut client, 3);
-    place.change(|text| text.replace(":7000", ":7001"));
+    let mut of_another = connect_to(&place, 7002);
+    for client in [&mut client, &mut of_another] {
+        hear(client, 3);
+    }
+    place.change(|text| text.replace(":7000", ":7001").replace(":7002", ":7003"));
     place.must(&["reload"]);
-    assert!(std::net::TcpStream::connect((place.host(), 7000)).is_err());
-    client.write_all(b"hello").expect("it is heard");
-    assert_eq!(hear(&mut client, 5), "hello");
+    for port in [7000, 7002] {
+        assert!(std::net::TcpStream::connect((place.host(), port)).is_err());
+    }
     assert_eq!(end(&mut client).expect("its end"), b"");
     assert_eq!(metric(&place, "ended_total", ",reason=\"drained\""), 1.0);
     assert_eq!(told(&place)["address"], format!("{}:7001", place.host()));
+    // The time of the other's pool is not over.
+    of_another.write_all(b"hello").expect("it is heard");
+    assert_eq!(hear(&mut of_another, 5), "hello");
+}
+
+/// A pool that takes its time, and a listener of its own for it.
+fn another(backend: std::net::SocketAddr, host: &str) -> String {
+    format!(
+        "[proxy.pool.slow]\nbackend = [{{ url = 'tcp://{backend}' }}]\ndrain = '10m'\n\
+         [[proxy.listener]]\nname = 'slow'\naddress = ['{host}:7002']\npool = 'slow'"
+    )
 }
 
 #[test]
@@ -53,12 +70,16 @@ fn a_backend_that_is_drained_keeps_what_it_has_until_its_time_is_over() {
     let shown = json(&place.outwork(&["backends", "list", "--json"]));
     let backends = shown[0]["backends"].as_array().expect("two");
     let used = backends.iter().find(|one| one["requests"] == 1).expect("it has the connection");
-    place.must(&["backends", "drain", "app", used["key"].as_str().expect("a key"), "--for", "3s"]);
+    let drain = |time: &str| {
+        place.must(&["backends", "drain", "app", used["key"].as_str().expect("a key"), "--for", time]);
+    };
+    drain("10m");
     for _ in 0..6 {
         assert_ne!(hear(&mut connect(&place), 3), name);
     }
     client.write_all(b"hello").expect("it is heard");
     assert_eq!(hear(&mut client, 5), "hello");
+    drain("1s");
     assert_eq!(end(&mut client).expect("its end"), b"");
 }
 

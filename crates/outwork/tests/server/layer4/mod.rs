@@ -69,7 +69,11 @@ fn place_of(make: &[fn(&str) -> SocketAddr], listener: &str, pool: &str) -> Plac
 }
 
 fn connect(place: &Place) -> TcpStream {
-    let stream = TcpStream::connect((place.host(), 7000)).expect("it listens");
+    connect_to(place, 7000)
+}
+
+fn connect_to(place: &Place, port: u16) -> TcpStream {
+    let stream = TcpStream::connect((place.host(), port)).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
     stream
 }

@@ -1,9 +1,10 @@
 //! What a pool and a route may do beside passing on: asking twice, copies, faults on purpose.
 
+use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
 use super::backend::{Backend, answer};
-use super::{body, configure, site};
+use super::{body, choosing, configure, site};
 use crate::binary::{Client, Place, get, until};
 
 /// A count of `/metrics`, by its name and labels.
@@ -41,28 +42,51 @@ fn another_backend_is_asked_where_the_first_takes_long() {
 fn a_second_backend_that_is_asked_does_not_have_its_turn_by_that() {
     let mut place = Place::new();
     let (slow, quick) = (silent(place.host()), Backend::named(place.host(), "quick"));
-    let pool = "hedge = { after = '700ms', budget = 1.0 }\nretry = { attempts = 0 }";
-    configure(&place, &[&slow, &quick], pool, "");
+    let pool = "hedge = { after = '200ms', budget = 1.0, floor = 1000 }\nretry = { attempts = 0 }";
+    choosing::configure(&place, &[(&slow, ""), (&quick, "")], "", pool);
     place.start();
     let mut client = Client::new(&format!("{}:8080", place.host()));
     for _ in 0..4 {
         assert_eq!(body(&client.ask("GET /", "a.test")), "quick");
     }
-    assert_eq!((slow.requests(), quick.requests()), (2, 4), "they take turns, and one answers for both");
+    // Where the quick one takes long, too, the other is asked and says nothing.
+    let won = count(&place, "outwork_proxy_hedges_total{outcome=\"won\"}");
+    assert_eq!((won, quick.requests()), (2, 4), "they take turns, and one answers for both");
 }
 
 #[test]
 fn what_must_not_be_asked_twice_waits_for_the_first() {
     let mut place = Place::new();
-    let (slow, quick) = (silent(place.host()), Backend::named(place.host(), "quick"));
-    let pool = "hedge = { after = '10ms', budget = 1.0 }\nretry = { attempts = 0 }\nconnections = { response_timeout = '300ms' }";
-    configure(&place, &[&slow, &quick], pool, "");
+    let (go, goes) = channel::<()>();
+    let goes = Mutex::new(goes);
+    // It answers what is posted once it is told to, and nothing else.
+    let slow = Backend::acting(place.host(), move |seen, to| match seen.line.starts_with("POST ") {
+        true => goes.lock().expect("one at a time").recv().is_ok() && answer(to, "200 OK", "", b"slow"),
+        false => {
+            let _ = std::io::Read::read_to_end(to, &mut Vec::new());
+            false
+        }
+    });
+    let (quick, seen) = Backend::telling(place.host(), "quick");
+    let pool = "hedge = { after = '10ms', budget = 1.0, floor = 1000 }\nretry = { attempts = 0 }";
+    choosing::configure(&place, &[(&slow, ""), (&quick, "")], "", pool);
     place.start();
-    let answers = [(); 2].map(|()| get(&site(&place), &["-d", "x=1"]));
-    let late = answers.iter().filter(|answer| answer.contains(" 504 ")).count();
-    // Each thread has its own turns.
-    assert_eq!((late, late + quick.requests()), (slow.requests(), 2), "{answers:?}");
-    assert_eq!(count(&place, "outwork_proxy_hedges_total{outcome=\"asked\"}"), 0);
+    let posts = [(); 2].map(|()| {
+        let url = site(&place);
+        std::thread::spawn(move || body(&get(&url, &["-d", "x=1"])).to_owned())
+    });
+    until("each to have one", || slow.requests() == 1 && quick.requests() == 1);
+    // Another request has waited for long enough, after that one.
+    let mut client = Client::new(&format!("{}:8080", place.host()));
+    for _ in 0..2 {
+        assert_eq!(body(&client.ask("GET /", "a.test")), "quick");
+    }
+    assert_eq!(count(&place, "outwork_proxy_hedges_total{outcome=\"won\"}"), 1);
+    go.send(()).expect("it waits");
+    let mut answers = posts.map(|post| post.join().expect("an answer"));
+    answers.sort();
+    assert_eq!(answers, ["quick", "slow"]);
+    assert_eq!(seen.try_iter().filter(|seen| seen.line.starts_with("POST ")).count(), 1, "nobody else was asked");
 }
 
 #[test]
