@@ -21,10 +21,7 @@ fn gate(rooms: &Rooms, room: usize, address: &str) -> TcpListener {
 
 /// Changes of pools that the tables were told of in the turn in which they were heard of. What is only found later, by looking, is not among them.
 fn updates(rooms: &Rooms) -> f64 {
-    let told = rooms.site.get("/metrics").unwrap();
-    let mut lines = told.lines();
-    let count = lines.find_map(|line| line.strip_prefix("outwork_proxy_fastpath_update_time_seconds_count "));
-    count.map_or(0.0, |count| count.trim().parse().unwrap())
+    rooms.metric("update_time_seconds_count")
 }
 
 #[test]
