@@ -14,12 +14,12 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-const PORT: u16 = 8443;
+pub(crate) const PORT: u16 = 8443;
 const LISTENER: &str = "[[front.listener]]\naddress = 'HOST:8443'\ntls = { certificate = 'a.pem', key = 'a.key', http3 = { retry_above = 0 } }\n\
     [[front.route]]\npath = '/pages/*'\nfiles = { root = 'site' }\n[[front.route]]\npath = '/*'\nrespond = { body = 'routed' }\n";
 
 /// A certificate that signs itself, in `a.pem` and `a.key`.
-fn certify(dir: &Path, names: &[&str]) {
+pub(crate) fn certify(dir: &Path, names: &[&str]) {
     let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let key = KeyPair::generate().expect("a key");
     let certificate = CertificateParams::new(names).expect("names").self_signed(&key).expect("a certificate");
@@ -38,7 +38,7 @@ fn place() -> (Place, SocketAddr) {
 }
 
 /// A connection of a client that trusts nothing but `a.pem` as it is now.
-async fn connect(place: &Place, to: SocketAddr) -> Result<Connection, quinn::ConnectionError> {
+pub(crate) async fn connect(place: &Place, to: SocketAddr) -> Result<Connection, quinn::ConnectionError> {
     let mut roots = rustls::RootCertStore::empty();
     let root = CertificateDer::from_pem_file(place.path().join("a.pem")).expect("a certificate");
     roots.add(root).expect("a root");

@@ -17,6 +17,7 @@ mod extras;
 mod failing;
 mod hints;
 mod http2;
+mod http3;
 mod limits;
 mod living;
 mod names;

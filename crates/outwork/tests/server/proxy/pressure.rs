@@ -20,7 +20,7 @@ const PART: usize = 1 << 20;
 const LOOKS: usize = 20;
 
 /// Bytes that the sockets of two connections may hold, as far as the kernel lets them grow, and windows and buffers besides.
-fn held() -> usize {
+pub(super) fn held() -> usize {
     let most = ["tcp_rmem", "tcp_wmem"].map(|name| {
         let sizes = std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).expect("a setting of the kernel");
         let most = sizes.split_whitespace().next_back().expect("three sizes");
@@ -30,7 +30,7 @@ fn held() -> usize {
 }
 
 /// Bytes of a body that cannot be under way.
-fn length() -> usize {
+pub(super) fn length() -> usize {
     held() + (8 << 20)
 }
 
@@ -49,7 +49,7 @@ const EACH: [(Speech, Speech); 4] = [
 ];
 
 /// Who gives a body: all of a connection, or a stream of one.
-enum Giver {
+pub(super) enum Giver {
     Plain(TcpStream),
     Stream(SendStream<Bytes>),
 }
@@ -77,7 +77,7 @@ impl Giver {
     }
 
     /// Gives so many bytes, and waits for whoever takes them.
-    async fn give_all(&mut self, mut left: usize) {
+    pub(super) async fn give_all(&mut self, mut left: usize) {
         while left > 0 {
             match self {
                 Self::Plain(stream) => stream.writable().await.expect("it is open"),
@@ -128,10 +128,10 @@ impl Taker {
 }
 
 /// A connection of somebody else that the same thread serves: whoever is answered there knows that the thread has looked after others, too.
-struct Turns(TcpStream);
+pub(super) struct Turns(TcpStream);
 
 impl Turns {
-    async fn of(place: &Place, port: u16) -> Self {
+    pub(super) async fn of(place: &Place, port: u16) -> Self {
         Self(TcpStream::connect((place.host(), port)).await.expect("it listens"))
     }
 
@@ -145,7 +145,7 @@ impl Turns {
 }
 
 /// Gives until nothing more is taken however many turns pass, or all is. Returns how much was.
-async fn fill(giver: &mut Giver, length: usize, turns: &mut Turns) -> usize {
+pub(super) async fn fill(giver: &mut Giver, length: usize, turns: &mut Turns) -> usize {
     let (mut taken, mut looks) = (0, 0);
     while taken < length && looks < LOOKS {
         let given = giver.give(length - taken);
@@ -168,7 +168,7 @@ async fn head(stream: &mut TcpStream) -> String {
 }
 
 /// Does this, which must not wait for ever.
-fn run(act: impl Future<Output = ()>) {
+pub(super) fn run(act: impl Future<Output = ()>) {
     let patient = async { tokio::time::timeout(Duration::from_secs(120), act).await };
     runtime().block_on(patient).expect("it does not stand still");
 }
@@ -209,7 +209,7 @@ async fn http1(place: &Place, asked: &str) -> TcpStream {
 }
 
 /// The first request that a backend of HTTP/1.1 gets.
-async fn plain(listener: &TcpListener) -> TcpStream {
+pub(super) async fn plain(listener: &TcpListener) -> TcpStream {
     let (mut stream, _) = listener.accept().await.expect("a connection");
     head(&mut stream).await;
     stream
