@@ -1,5 +1,6 @@
 //! Who gets a request: policies, zones and priorities, as the configuration says them.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -187,4 +188,27 @@ fn a_priority_is_used_when_too_few_are_left_of_those_before_it() {
     configure(&place, &backends, "", &pool(100));
     place.must(&["reload"]);
     until("the next priority to be used", || answers(&place, 20).contains(&"three".to_owned()));
+}
+
+#[test]
+fn who_has_come_back_gets_little_to_begin_with_where_it_is_to_start_slowly() {
+    let mut place = Place::new();
+    let healthy = Arc::new(AtomicBool::new(true));
+    let is_well = Arc::clone(&healthy);
+    let back = Backend::acting(place.host(), move |seen, to| match seen.line.contains("/healthz") {
+        true => answer(to, if is_well.load(SeqCst) { "200 OK" } else { "500 X" }, "", b""),
+        false => answer(to, "200 OK", "", b"back"),
+    });
+    let other = Backend::named(place.host(), "other");
+    let check = "{ path = '/healthz', interval = '20ms', fast_interval = '20ms', unhealthy_threshold = 1, healthy_threshold = 1 }";
+    configure(&place, &[(&back, ""), (&other, "")], "", &format!("slow_start = '1h'\nhealth_check = {check}"));
+    place.start();
+    for (well, health) in [(true, "healthy"), (false, "unhealthy"), (true, "healthy")] {
+        healthy.store(well, SeqCst);
+        until("it to be found out", || of_backends(&place, &[&back, &other], "health") == [health, "healthy"]);
+    }
+    // A tenth of its weight, for quite a while.
+    let answers = answers(&place, 44);
+    let of_back = answers.iter().filter(|answer| *answer == "back").count();
+    assert!((1..=10).contains(&of_back), "in turn it would have half of them: {answers:?}");
 }

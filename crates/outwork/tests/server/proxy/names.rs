@@ -226,6 +226,21 @@ fn a_host_is_looked_up_again_once_its_address_no_longer_holds_and_localhost_need
 }
 
 #[test]
+fn an_answer_holds_no_longer_than_is_configured_whatever_it_says() {
+    const DAY: u32 = 86_400;
+    let (place, dns, _backends) = place_of(["one", "two"], [(0, 1), (0, 1)], DAY, "");
+    let elsewhere = Backend::named(place.host(), "here");
+    // Nobody is at the first address: it is another network's.
+    dns.host("app.test", DAY, "127.255.255.254");
+    configure(&place, &dns, &format!("http://app.test:{}", elsewhere.address.port()), "");
+    place.change(|text| text.replace("min_ttl = '100ms'", "min_ttl = '100ms'\nmax_ttl = '1s'"));
+    place.must(&["reload"]);
+    until("it to be looked up", || get(&site(&place), &[]).contains(" 502 "));
+    dns.host("app.test", DAY, place.host());
+    until("it to be looked up again", || get(&site(&place), &[]).ends_with("here"));
+}
+
+#[test]
 fn what_is_no_service_and_what_cannot_be_asked_is_refused() {
     let pool = |url: &str| format!("[proxy.pool.app]\nbackend = [{{ url = '{url}' }}]\n");
     let (found, help) = fault(&pool("http+srv://_http._tcp.app.test:80"), "proxy.pool.app.backend[0].url");
