@@ -4,8 +4,9 @@
 mod followed;
 mod paths;
 #[cfg(feature = "dpdk")]
-mod masked;
-mod silence;
+mod dpdk;
+mod flows;
+mod followed;
 mod ways;
 
 use std::collections::BTreeSet;

@@ -68,6 +68,23 @@ fn who_fails_more_than_so_many_percent_is_ejected() {
 }
 
 #[test]
+fn no_other_backend_is_asked_after_one_that_broke_off_where_that_is_not_wanted() {
+    let mut place = Place::new();
+    let [good, bad] = ["good", "bad"].map(|name| Backend::named(place.host(), name));
+    bad.set_down(true);
+    let with = |more: &str| format!("outlier = {{ enabled = false }}\nretry = {{ floor = 1000, {more} }}");
+    configure(&place, &[(&good, ""), (&bad, "")], "", &with("on_failure = false"));
+    place.start();
+    let answers = || -> Vec<String> { (0..10).map(|_| get(&site(&place), &[])).collect() };
+    let failed = answers().iter().filter(|answer| answer.contains(" 502 ")).count();
+    assert_eq!((failed, good.requests(), bad.connections()), (5, 5, 5), "they take turns");
+    configure(&place, &[(&good, ""), (&bad, "")], "", &with("on_failure = true"));
+    place.must(&["reload"]);
+    assert!(answers().iter().all(|answer| answer.ends_with("good")));
+    assert!(bad.connections() > 5, "it had its turns again");
+}
+
+#[test]
 fn requests_are_tried_again_as_long_as_the_budget_lets_them() {
     let mut place = Place::new();
     let [good, bad] = ["good", "bad"].map(|name| Backend::named(place.host(), name));
