@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outwork_config::{At, ByteSize, Fault, days, secs, section};
+use outwork_config::{Affinity, At, ByteSize, Fault, days, secs, section};
 use outwork_front::{Limits, TlsFiles};
 
 section! {
@@ -16,6 +16,8 @@ section! {
         pub tls: Option<AdminTls> [restart],
         /// Whether `/metrics` needs no token; unset, it needs none where every listener is loopback.
         pub metrics_public: Option<bool> [restart],
+        /// Processors that its threads stay on, such as "0-3", and what they begin, such as the load of benchmarks; `true`: each on one of its own.
+        pub affinity: Affinity [restart] = Affinity::Anywhere,
         /// Connections open at once.
         pub max_connections: u32 [restart, range 1..=65_535] = 512,
         /// From the connection to the end of the first request's head, and for each later head.

@@ -71,7 +71,7 @@
 //! # Rooms
 //! - `section`: the macros that declare sections and choices; `expansion`: what their code calls.
 //! - `setting`: what a type must do to be the value of a key; limits and defaults.
-//! - `kinds`, `duration`, `size`, `prefix`, `secret`: the types that a key can have.
+//! - `kinds`, `duration`, `size`, `prefix`, `affinity`, `secret`: the types that a key can have.
 //! - `layers`: the file, the environment and the flags, laid over each other into one tree.
 //! - `node`, `origin`, `path`: the tree, where its values came from, and how its keys are named.
 //! - `fault`: what is wrong, where, what was expected, what to do; the report.
@@ -82,6 +82,7 @@
 //! any knowledge of a service.
 #![deny(clippy::disallowed_methods)]
 
+mod affinity;
 mod duration;
 #[doc(hidden)]
 pub mod expansion;
@@ -99,6 +100,7 @@ mod setting;
 mod size;
 mod text;
 
+pub use affinity::{Affinity, Processors, ProcessorsError};
 pub use duration::{days, duration_text, hours, millis, mins, parse_duration, secs};
 pub use fault::{At, Fault, Faults};
 pub use layers::{ENV_PREFIX, Sources};

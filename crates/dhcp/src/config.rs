@@ -7,7 +7,7 @@ pub use interface::{InterfaceRule, InterfaceRuleError};
 use crate::options::{self, OptionTable};
 use crate::policy::{IdentifierKind, compile};
 use outwork_config::{
-    ByteSize, Fault, Faults, Ipv4Net, Node, Setting, choice, days, hours, millis, mins, secs, section,
+    Affinity, ByteSize, Fault, Faults, Ipv4Net, Node, Setting, choice, days, hours, millis, mins, secs, section,
 };
 use serde_json::{Value as Json, json};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -26,8 +26,8 @@ section! {
         /// Worker threads; 0 means one for every two cores, and at most 8: they take turns at deciding, and the disk and the kernel need
         /// the rest.
         pub workers: u16 [restart, range 0..=256] = 0,
-        /// Pin each worker to a core.
-        pub affinity: bool [restart] = false,
+        /// Whether each worker stays on a processor of its own, or processors that they stay on in turn, such as "0-3".
+        pub affinity: Affinity [restart] = Affinity::Anywhere,
         /// Packets received in one go.
         pub batch: u16 [restart, range 1..=1024] = 64,
         /// UDP messages come and go in runs that pass through the kernel as one (segmentation and receive offload): less work a message

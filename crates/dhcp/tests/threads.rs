@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use outwork_config::Affinity;
 use outwork_dhcp::config::Dhcp;
 use outwork_dhcp::metrics::DhcpMetrics;
 use outwork_dhcp::policy::Policy;
@@ -41,10 +42,10 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
-fn with_affinity_each_worker_runs_on_a_processor_of_its_own_and_without_on_any() {
+fn with_affinity_each_worker_runs_on_a_processor_of_its_own_or_where_it_is_told_and_without_on_any() {
     let data = tempfile::tempdir().unwrap();
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let dhcp = Dhcp { listen, affinity: true, ..Dhcp::default() };
+    let dhcp = Dhcp { listen, affinity: Affinity::Each, ..Dhcp::default() };
     let policy = Arc::new(Policy::compile(&dhcp, 1).unwrap());
     let metrics = Arc::new(DhcpMetrics::default());
     let (service, _) = Service::open(LogOptions::new(data.path()), policy, metrics, None).unwrap();
@@ -60,7 +61,14 @@ fn with_affinity_each_worker_runs_on_a_processor_of_its_own_and_without_on_any()
     until("each worker has its processor", || pinned() == alone);
     server.stop(Duration::from_secs(5));
 
-    let server = Server::start(&service, &Options { affinity: false, workers: 3, ..Options::from(&dhcp) }).unwrap();
+    let last = *processors.last().unwrap();
+    let named = Affinity::On(last.to_string().parse().unwrap());
+    let server = Server::start(&service, &Options { affinity: named, workers: 2, ..Options::from(&dhcp) }).unwrap();
+    until("both have the one that is named", || pinned() == [[last], [last]]);
+    server.stop(Duration::from_secs(5));
+
+    let server =
+        Server::start(&service, &Options { affinity: Affinity::Anywhere, workers: 3, ..Options::from(&dhcp) }).unwrap();
     until("every worker runs on all", || {
         let all = workers();
         all.len() == 3 && all.values().all(|own| *own == processors)

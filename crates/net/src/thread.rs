@@ -4,12 +4,39 @@ use crate::{Context, Result, sys};
 
 /// The processors that the calling thread may run on, by number.
 pub fn processors() -> Result<Vec<usize>> {
-    sys::process::affinity().context(|| "ask for the processors of this thread".to_owned())
+    sys::process::affinity(0).context(|| "ask for the processors of this thread".to_owned())
+}
+
+/// The processors that the process may use, by number, as its first thread has them: nothing here keeps that one anywhere.
+pub fn all_processors() -> Result<Vec<usize>> {
+    // The first thread has the number of the process.
+    let first = i32::try_from(std::process::id()).unwrap_or(0);
+    sys::process::affinity(first).context(|| "ask for the processors of this process".to_owned())
 }
 
 /// Keeps the calling thread on one processor.
 pub fn pin(processor: usize) -> Result<()> {
-    sys::process::pin(processor).context(|| format!("keep a thread on processor {processor}"))
+    sys::process::keep_on(&[processor]).context(|| format!("keep a thread on processor {processor}"))
+}
+
+/// Keeps the calling thread on these processors.
+pub fn keep_on(processors: &[usize]) -> Result<()> {
+    sys::process::keep_on(processors).context(|| format!("keep a thread on processors {processors:?}"))
+}
+
+/// Does something with all processors of the process, and then stays where it was. What is started meanwhile, threads and programs, would
+/// have no more processors than the calling thread.
+pub fn everywhere<T>(body: impl FnOnce() -> T) -> T {
+    let own = processors().ok().zip(all_processors().ok()).filter(|(own, all)| own != all);
+    // Where it is refused, it is done all the same.
+    let widened = own.filter(|(_, all)| keep_on(all).is_ok());
+    let done = body();
+    if let Some((own, _)) = widened
+        && let Err(error) = keep_on(&own)
+    {
+        tracing::warn!(%error, "a thread stays on no processors any longer");
+    }
+    done
 }
 
 /// A turn of a thread that others wait for: enough for a batch, and a fraction of the usual few milliseconds.
@@ -74,6 +101,23 @@ mod tests {
             let last = *allowed.last().unwrap();
             pin(last).unwrap();
             assert_eq!(processors().unwrap(), [last]);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn what_a_pinned_thread_does_everywhere_it_does_on_all_processors() {
+        std::thread::spawn(|| {
+            let all = all_processors().unwrap();
+            let first = *all.first().unwrap();
+            keep_on(&[first]).unwrap();
+            let begun = || std::thread::spawn(|| processors().unwrap()).join().unwrap();
+            assert_eq!(begun(), [first]);
+            assert_eq!(everywhere(begun), all);
+            assert_eq!(processors().unwrap(), [first]);
+            keep_on(&all).unwrap();
+            assert_eq!(processors().unwrap(), all);
         })
         .join()
         .unwrap();

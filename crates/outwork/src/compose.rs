@@ -20,19 +20,21 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use futures_util::FutureExt;
 use outwork_admin::{Admin, Live, LocalFile, StoreArchive, first_token};
 use outwork_front::api::{Access, Problem};
+use outwork_config::Affinity;
 use outwork_front::door::Farewell;
 use outwork_front::events::Hub;
 use outwork_front::tls::{Certificates, Offer};
 use outwork_front::{Binding, FrontMetrics, Server};
-use outwork_net::descriptors;
 use outwork_net::interface::Interface;
 use outwork_net::privileges::{self, Capability};
+use outwork_net::{descriptors, thread};
 use outwork_proxy::acceleration::make_functions;
 use outwork_store::audit::{self, Entry};
 use outwork_store::database::Database;
@@ -112,12 +114,33 @@ fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Re
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("admin")
+        .on_thread_start(stay(&settings.admin.affinity))
         .enable_all()
         .build()
         .context("cannot start the runtime of the admin API")?;
     let outcome = runtime.block_on(serve(global.clone(), loaded, logs, takeover, lock));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// Keeps threads of the admin API where they are to be. They come and go, and are no workers with a processor's work each: those that are named
+/// are everybody's.
+fn stay(affinity: &Affinity) -> impl Fn() + Send + Sync + 'static {
+    let (affinity, begun) = (affinity.clone(), AtomicUsize::new(0));
+    move || {
+        let kept = match &affinity {
+            Affinity::Anywhere => return,
+            Affinity::On(named) => thread::keep_on(named.numbers()),
+            Affinity::Each => {
+                let usable = thread::all_processors().unwrap_or_default();
+                let processor = affinity.of_thread(begun.fetch_add(1, Ordering::Relaxed), &usable);
+                processor.map_or(Ok(()), thread::pin)
+            }
+        };
+        if let Err(error) = kept {
+            tracing::warn!(%error, "a thread of the admin API runs on any processor");
+        }
+    }
 }
 
 /// The data directory, for nobody else's eyes: it holds who is on the network, and the hashes of tokens.

@@ -3,6 +3,7 @@
 pub(crate) mod acceleration;
 pub(crate) mod layer4;
 pub(crate) mod loops;
+pub(crate) mod processors;
 mod routes;
 mod tokens;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use outwork_cache::Key;
 use outwork_config::expansion::{Foreign, join_key};
-use outwork_config::{At, ByteSize, Fault, hours, millis, section};
+use outwork_config::{Affinity, At, ByteSize, Fault, hours, millis, section};
 
 use outwork_front::answer::{Redirect, Respond, Routed, Unrouted};
 use outwork_front::ask::Ask;
@@ -50,10 +50,10 @@ filtered_section! {
     /// The front door: HTTP/1.1, HTTP/2 and HTTP/3, and the routes to what answers. What it says of middleware holds for every route that does
     /// not say otherwise.
     pub(crate) struct FrontSettings {
-        /// Threads that serve connections, each with listening sockets of its own; 0 means one a core.
+        /// Threads that serve connections, each with listening sockets of its own; 0 means one a core, of those that `affinity` names if it names any.
         pub(crate) workers: u16 [restart, range 0..=1024] = 0,
-        /// Whether each of them stays on a core.
-        pub(crate) affinity: bool [restart] = false,
+        /// Whether each of them stays on a core of its own, or processors that they stay on in turn, such as "4-7".
+        pub(crate) affinity: Affinity [restart] = Affinity::Anywhere,
         /// The stack of each.
         pub(crate) stack_size: ByteSize [restart, range ByteSize::kib(256)..=ByteSize::mib(64)] = ByteSize::mib(2),
         /// Threads that each of them may have beside it for what waits for disks: large files, directories, lists.
@@ -447,10 +447,11 @@ impl FrontSettings {
     /// Threads that serve connections.
     pub(crate) fn threads(&self) -> Threads {
         let count = match self.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => self.affinity.count(std::thread::available_parallelism().map_or(1, usize::from)),
             workers => workers.into(),
         };
-        Threads { count, pinned: self.affinity, stack: self.stack_size.as_usize(), io: self.io_threads.into() }
+        let affinity = self.affinity.clone();
+        Threads { count, affinity, stack: self.stack_size.as_usize(), io: self.io_threads.into() }
     }
 
     /// Makes everything ready that is served.

@@ -58,6 +58,7 @@ fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
     check_pools(&settings.front, &settings.proxy, at);
     remarks::admin_is_apart(settings, at);
     remarks::layer4::is_apart(settings, at);
+    remarks::processors::may_be_used(settings, at);
     remarks::loops::are_none(settings, at);
     remarks::acceleration::has_effect(settings, at);
     remarks::layer4::acme_can_work(settings, at);

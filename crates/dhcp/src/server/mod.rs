@@ -29,6 +29,7 @@ pub use unserved::Unserved;
 
 use crate::config::{Dhcp, InterfaceRule, WhenFull};
 use housekeeper::Housekeeper;
+use outwork_config::Affinity;
 use outwork_net::{UdpSocket, Waker, poll, thread, udp};
 use parking_lot::Mutex;
 use prober::Prober;
@@ -48,8 +49,8 @@ pub struct Options {
     pub interfaces: Vec<InterfaceRule>,
     /// Worker threads; 0 is one for every two processors, within [`MOST_WORKERS`].
     pub workers: usize,
-    /// Keeps each worker on a processor of its own.
-    pub affinity: bool,
+    /// Which processors workers stay on.
+    pub affinity: Affinity,
     /// Octets of each socket's receive buffer; 0 is the kernel's default.
     pub receive_buffer: usize,
     /// Datagrams come and go in runs where they can.
@@ -72,7 +73,7 @@ impl From<&Dhcp> for Options {
             listen: dhcp.listen.clone(),
             interfaces: dhcp.interfaces.clone(),
             workers: dhcp.workers.into(),
-            affinity: dhcp.affinity,
+            affinity: dhcp.affinity.clone(),
             receive_buffer: dhcp.receive_buffer.as_usize(),
             offload: dhcp.offload,
             queue_size: dhcp.queue_size as usize,
@@ -175,8 +176,11 @@ impl Server {
         if sockets > MAX_SOCKETS {
             return Err(StartError::TooMany { sockets, most: MAX_SOCKETS });
         }
-        let processors = thread::processors()?;
-        let count = if options.workers == 0 { (processors.len() / 2).clamp(1, MOST_WORKERS) } else { options.workers };
+        let processors = thread::all_processors()?;
+        let count = match options.workers {
+            0 => (options.affinity.count(processors.len()) / 2).clamp(1, MOST_WORKERS),
+            workers => workers,
+        };
         service.metrics().parked_limit.set((count * options.queue_size.max(options.batch)) as i64);
         let mut groups = Vec::new();
         for address in &options.listen {
@@ -220,7 +224,7 @@ impl Server {
             let udp = groups.iter().filter_map(|group| group.get(index)).cloned().collect();
             let (service, prober) = (Arc::clone(service), Arc::clone(&prober));
             let worker = Worker::new(index, service, Arc::clone(mailbox), udp, prober, options);
-            let processor = processors.get(index % processors.len().max(1)).copied().filter(|_| options.affinity);
+            let processor = options.affinity.of_thread(index, &processors);
             server.spawn(format!("dhcp-worker-{index}"), move || {
                 if let Some(Err(error)) = processor.map(thread::pin) {
                     tracing::warn!(%error, "a DHCP worker runs on any processor");

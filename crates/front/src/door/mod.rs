@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use outwork_config::Affinity;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::filter::Entry;
@@ -122,8 +123,8 @@ pub enum DoorError {
 pub struct Threads {
     /// How many.
     pub count: usize,
-    /// Each stays on a core.
-    pub pinned: bool,
+    /// Which processors they stay on.
+    pub affinity: Affinity,
     /// Bytes of the stack of each.
     pub stack: usize,
     /// Threads that each may have at its side for what waits for disks.
@@ -133,7 +134,7 @@ pub struct Threads {
 impl Threads {
     /// So many, and the rest as it usually is.
     pub fn of(count: usize) -> Self {
-        Self { count, pinned: false, stack: 2 << 20, io: 16 }
+        Self { count, affinity: Affinity::Anywhere, stack: 2 << 20, io: 16 }
     }
 }
 
@@ -184,13 +185,13 @@ impl Bound {
     pub fn serve(self, serving: Serving, metrics: &Arc<DoorMetrics>) -> Result<Door, DoorError> {
         let (serving, open) = (Arc::new(serving), Arc::new(Open::default()));
         // Where that cannot be asked, nobody is pinned.
-        let processors = outwork_net::thread::processors().unwrap_or_default();
+        let processors = outwork_net::thread::all_processors().unwrap_or_default();
         let mut threads = Vec::with_capacity(self.opened.len());
         for (index, sockets) in self.opened.into_iter().enumerate() {
             let name = format!("front-{index}");
             let (sender, orders) = unbounded_channel();
             let shared = (Arc::clone(&serving), Arc::clone(metrics), Arc::clone(&open));
-            let processor = processors.get(index % processors.len().max(1)).copied().filter(|_| self.threads.pinned);
+            let processor = self.threads.affinity.of_thread(index, &processors);
             let io = self.threads.io;
             let builder = std::thread::Builder::new().name(name.clone()).stack_size(self.threads.stack);
             let run = move || thread::run(sockets, orders, shared, processor, io);

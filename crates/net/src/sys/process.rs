@@ -6,27 +6,27 @@ use std::mem::{size_of, zeroed};
 
 use super::check;
 
-/// The processors that the calling thread may run on.
-pub(crate) fn affinity() -> io::Result<Vec<usize>> {
+/// The processors that a thread may run on, by its number; 0 is the calling one.
+pub(crate) fn affinity(thread: i32) -> io::Result<Vec<usize>> {
     // SAFETY: `cpu_set_t` is an array of integers, for which all zeroes is valid; the call writes at most its size.
     let set = unsafe {
         let mut set: libc::cpu_set_t = zeroed();
-        check(libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set))?;
+        check(libc::sched_getaffinity(thread, size_of::<libc::cpu_set_t>(), &mut set))?;
         set
     };
     // SAFETY: `CPU_ISSET` indexes the set, and every index here is below its size.
     Ok((0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect())
 }
 
-/// Lets the calling thread run on one processor only.
-pub(crate) fn pin(cpu: usize) -> io::Result<()> {
-    if cpu >= libc::CPU_SETSIZE as usize {
+/// Lets the calling thread run on these processors only.
+pub(crate) fn keep_on(cpus: &[usize]) -> io::Result<()> {
+    if cpus.iter().any(|cpu| *cpu >= libc::CPU_SETSIZE as usize) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    // SAFETY: `cpu_set_t` is an array of integers, for which all zeroes is valid, and `cpu` is below its size; the call only reads the set.
+    // SAFETY: `cpu_set_t` is an array of integers, for which all zeroes is valid, and each of `cpus` is below its size; the call only reads the set.
     check(unsafe {
         let mut set: libc::cpu_set_t = zeroed();
-        libc::CPU_SET(cpu, &mut set);
+        cpus.iter().for_each(|cpu| libc::CPU_SET(*cpu, &mut set));
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
     })
     .map(drop)

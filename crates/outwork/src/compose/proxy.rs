@@ -77,7 +77,7 @@ impl Proxy {
         let kept = Orders::keep(&orders).with_context(|| format!("{}", orders.display()))?;
         let pools = Pools::new(secret::keep(&key).with_context(|| format!("{}", key.display()))?, kept);
         registry.register(Arc::clone(pools.metrics()) as _)?;
-        let layer4 = Arc::new(Layer4::new(settings.proxy.workers));
+        let layer4 = Arc::new(Layer4::new(settings.proxy.workers, &settings.proxy.affinity));
         registry.register(Arc::clone(layer4.metrics()) as _)?;
         let accelerator = Accelerator::new(&pools);
         registry.register(Arc::clone(accelerator.metrics()) as _)?;

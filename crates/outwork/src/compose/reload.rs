@@ -143,10 +143,11 @@ impl Reload {
     /// Reads the configuration again and takes it up. Returns the keys that changed, and what should be looked at.
     pub(super) async fn run(self: Arc<Self>) -> Result<Reloaded, Refusal> {
         let reload = Arc::clone(&self);
-        let outcome = match tokio::task::spawn_blocking(move || reload.apply()).await {
-            Ok(outcome) => outcome,
-            Err(error) => Err(Refusal::Prepare(error.to_string())),
-        };
+        let outcome =
+            match tokio::task::spawn_blocking(move || outwork_net::thread::everywhere(|| reload.apply())).await {
+                Ok(outcome) => outcome,
+                Err(error) => Err(Refusal::Prepare(error.to_string())),
+            };
         self.hub.publish("system", "reload", || match &outcome {
             Ok(reloaded) => json!({ "changed": reloaded.changed }),
             Err(refusal) => json!({ "refused": refusal.to_string() }),

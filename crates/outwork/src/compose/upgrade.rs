@@ -219,7 +219,7 @@ impl Upgrade {
             .args(&self.arguments)
             .env(VARIABLE, std::process::id().to_string())
             .stdin(Stdio::from(theirs.into_file()));
-        let child = privileges::pass_on(|| command.spawn());
+        let child = privileges::pass_on(|| outwork_net::thread::everywhere(|| command.spawn()));
         let child = child.with_context(|| format!("cannot start {}", program.display()))?;
         drop(command);
         let mut heir = Heir { line, child };

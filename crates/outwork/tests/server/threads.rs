@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::binary::{Client, Place, get, said, until};
+use crate::binary::{Client, Place, get, json, said, text, until};
 
 /// The threads of a process whose names begin like this: their names and their folders below `/proc`, in order.
 fn threads(process: u32, begin: &str) -> Vec<(String, PathBuf)> {
@@ -111,4 +111,69 @@ fn connections_that_cannot_be_accepted_are_counted_and_told_of_once() {
     let log = std::fs::read_to_string(place.path().join("log")).expect("the log");
     assert_eq!(log.matches("cannot accept connections").count(), 1, "{log}");
     assert!(get(&format!("http://{}:8080/", place.host()), &[]).ends_with("routed"));
+}
+
+/// Where threads are whose names begin like this, without those that say so twice.
+fn places(process: u32, begin: &str) -> Vec<Vec<usize>> {
+    let mut places: Vec<_> = threads(process, begin).iter().map(|(_, thread)| processors(thread)).collect();
+    places.sort();
+    places.dedup();
+    places
+}
+
+/// The port of a listener of layer 4, and a pool for it.
+const LAYER4: &str = "[proxy.pool.a]\nbackend = [{ url = 'tcp://192.0.2.1:1' }]\n[[proxy.listener]]\naddress = ['HOST:7000']\npool = 'a'\n";
+
+#[test]
+fn threads_of_every_kind_stay_on_the_processors_that_are_named() {
+    let all = outwork_net::thread::processors().expect("processors");
+    let last = *all.last().expect("a processor");
+    let mut place = Place::with(&format!(
+        "[front]\naffinity = {last}\n[[front.listener]]\naddress = 'HOST:8080'\n[[front.route]]\npath = '/'\nrespond = {{}}\n\
+         [proxy]\naffinity = '{last}'\n{LAYER4}"
+    ));
+    let list = PathBuf::from(last.to_string());
+    place.start_with(&[
+        ("OUTWORK__DHCP__WORKERS", "2".into()),
+        ("OUTWORK__DHCP__AFFINITY", list.clone()),
+        ("OUTWORK__ADMIN__AFFINITY", list),
+    ]);
+    for begin in ["dhcp-worker-", "front-", "l4-", "admin"] {
+        until(begin, || places(place.pid(), begin) == [[last]]);
+    }
+    // Nobody has said how many there are: as many as there are processors for them.
+    for begin in ["front-", "l4-"] {
+        assert_eq!(threads(place.pid(), begin).len(), 1, "{begin}");
+    }
+    assert_eq!(places(place.pid(), "dhcp-keeper"), [all], "nobody has said where it stays");
+}
+
+#[test]
+fn what_the_admin_api_begins_beside_itself_is_not_kept_where_it_is() {
+    let all = outwork_net::thread::processors().expect("processors");
+    let mut place = Place::new();
+    place.own_program();
+    let last = all.last().expect("a processor").to_string();
+    place.start_with(&[("OUTWORK__ADMIN__AFFINITY", last.into())]);
+    place.change(|before| before + &LAYER4.replace("HOST", place.host()));
+    place.must(&["reload"]);
+    until("threads of layer 4", || places(place.pid(), "l4-") == std::slice::from_ref(&all));
+    let upgraded = json(&place.outwork(&["upgrade", "--json"]));
+    let mut before = place.succeed(&upgraded["process"]);
+    let successor = upgraded["process"].as_u64().and_then(|process| u32::try_from(process).ok()).expect("a number");
+    assert_eq!(processors(&PathBuf::from(format!("/proc/{successor}"))), all);
+    before.wait().expect("it ends");
+}
+
+#[test]
+fn a_processor_that_the_process_may_not_use_is_refused_by_its_key() {
+    let place = Place::with("[proxy]\naffinity = '1022-1023'\n[front]\naffinity = 1023\n");
+    let checked = place.outwork(&["check"]);
+    let said = text(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(1), "{said}");
+    for key in ["front.affinity", "proxy.affinity"] {
+        assert!(said.contains(key), "{said}");
+    }
+    assert!(said.contains("this process may not use processor 1022") && said.contains("CPUAffinity="), "{said}");
+    assert_eq!(place.outwork(&["run"]).status.code(), Some(1), "nor does it start");
 }

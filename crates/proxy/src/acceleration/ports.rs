@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outwork_config::Affinity;
 use outwork_fastpath::forward::{Hop, Query, Routes as _};
 use outwork_fastpath::kernel::attach::{concerns, index_of, name_of, reasons};
 use outwork_fastpath::machine::interface::receive_queues;
@@ -17,6 +18,7 @@ use outwork_fastpath::port::steering::{Hold, Steering};
 use outwork_fastpath::port::userspace::Userspace;
 use outwork_fastpath::port::ways::Ways;
 use outwork_fastpath::{Mode, Settings, Sink};
+use outwork_net::thread;
 
 use super::held::{Got, Queues, Taken};
 use super::pump::{First, Forwarder, Idle};
@@ -93,7 +95,8 @@ impl Ports {
 
     /// Sockets of AF_XDP, none of which is open yet.
     pub(super) fn of_af_xdp(settings: Settings, af_xdp: &config::AfXdp, modes: &[Mode]) -> Result<Ports, String> {
-        let mut ports = Ports::with(settings, idle(af_xdp), Box::new(|| Ok(())))?;
+        let affinity = af_xdp.affinity.clone();
+        let mut ports = Ports::with(settings, idle(af_xdp), Box::new(move || stay(&affinity)))?;
         ports.stack = Some(Arc::new(Stack::open().map_err(|error| reasons(&error))?));
         (ports.settings, ports.modes) = (af_xdp.clone(), modes.to_vec());
         Ok(ports)
@@ -363,6 +366,16 @@ impl Ports {
         }
         let tried: Vec<String> = tried.iter().map(|(tier, why)| format!("{tier}: {why}")).collect();
         Err(tried.join("; "))
+    }
+}
+
+/// Keeps the calling thread, which is the only one of its kind, on its processor. Others of this process begin with the first.
+fn stay(affinity: &Affinity) -> Result<(), String> {
+    let mut processors = thread::all_processors().unwrap_or_default();
+    processors.reverse();
+    match affinity.of_thread(0, &processors).map(thread::pin) {
+        Some(Err(error)) => Err(error.to_string()),
+        Some(Ok(())) | None => Ok(()),
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use outwork_balance as balance;
-use outwork_config::{At, Fault, choice, hours, millis, mins, secs, section};
+use outwork_config::{Affinity, At, Fault, choice, hours, millis, mins, secs, section};
 
 pub use acceleration::Acceleration;
 pub(crate) use check::statuses;
@@ -41,8 +41,11 @@ section! {
         pub listener: Vec<Listener>,
         /// The most that there may be of all of these together.
         pub limits: GlobalLimits,
-        /// Threads that serve them, each with sockets of its own; 0 means one a core. Without a listener there are none.
+        /// Threads that serve them, each with sockets of its own; 0 means one a core, of those that `affinity` names if it names any. Without a listener there
+        /// are none.
         pub workers: u16 [restart, range 0..=1024] = 0,
+        /// Whether each of them stays on a core of its own, or processors that they stay on in turn, such as "4-7".
+        pub affinity: Affinity [restart] = Affinity::Anywhere,
         /// Packets that are passed on in the kernel.
         pub acceleration: Acceleration,
         /// Benchmarks that the admin API begins.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outwork_config::{At, Fault, choice, millis, section, text_setting};
+use outwork_config::{Affinity, At, Fault, choice, millis, section, text_setting};
 use outwork_fastpath::port::af_xdp::{Copying, PortSettings};
 
 section! {
@@ -20,6 +20,8 @@ section! {
         /// How long the thread goes on looking for frames after the last one before it sleeps until the kernel wakes it. It costs a processor for as long, and saves
         /// the time to wake.
         pub spin: Duration [range Duration::ZERO..=millis(100)] = Duration::ZERO,
+        /// Processors for the thread: it stays on the first, or with `true` on the last that the process may use.
+        pub affinity: Affinity [restart] = Affinity::Anywhere,
     }
     check af_xdp;
 }

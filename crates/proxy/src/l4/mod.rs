@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use outwork_config::Affinity;
 use outwork_front::Tls;
 use outwork_front::door::Episode;
 use outwork_front::filter::Networks;
@@ -94,6 +95,7 @@ type Thread = (UnboundedSender<Order>, std::thread::JoinHandle<()>);
 /// Every listener there is, and the threads that serve them, which are there as long as there is one.
 pub struct Layer4 {
     workers: usize,
+    affinity: Affinity,
     shared: Arc<Shared>,
     state: Mutex<State>,
 }
@@ -136,10 +138,10 @@ pub struct Listening {
 }
 
 impl Layer4 {
-    /// Without a listener yet. Those that come have so many threads; 0 is one a core.
-    pub fn new(workers: u16) -> Self {
+    /// Without a listener yet. Those that come have so many threads, on these processors; 0 is one a core.
+    pub fn new(workers: u16, affinity: &Affinity) -> Self {
         let workers = match workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => affinity.count(std::thread::available_parallelism().map_or(1, usize::from)),
             workers => workers.into(),
         };
         let shared = Shared {
@@ -152,7 +154,7 @@ impl Layer4 {
             sessions: AtomicU64::new(0),
         };
         let state = State { posts: Posts::new(workers), ..State::default() };
-        Self { workers, shared: Arc::new(shared), state: Mutex::new(state) }
+        Self { workers, affinity: affinity.clone(), shared: Arc::new(shared), state: Mutex::new(state) }
     }
 
     /// What it counts.
@@ -202,12 +204,15 @@ impl Layer4 {
     }
 
     fn start(&self) -> Result<Vec<Thread>, L4Error> {
+        // Where that cannot be asked, nobody is pinned.
+        let processors = outwork_net::thread::all_processors().unwrap_or_default();
         let start = |index| {
             let name = format!("l4-{index}");
             let (sender, orders) = unbounded_channel();
             let shared = Arc::clone(&self.shared);
+            let processor = self.affinity.of_thread(index, &processors);
             let builder = std::thread::Builder::new().name(name.clone());
-            let thread = outwork_net::thread::spawn_vital(builder, move || thread::run(shared, orders));
+            let thread = outwork_net::thread::spawn_vital(builder, move || thread::run(shared, orders, processor));
             Ok((sender, thread.map_err(|source| L4Error::Thread { name, source })?))
         };
         (0..self.workers).map(start).collect()

@@ -37,7 +37,10 @@ pub(super) struct Worker {
 }
 
 /// Runs a thread until it is told to stop.
-pub(super) fn run(shared: Arc<Shared>, orders: UnboundedReceiver<Order>) {
+pub(super) fn run(shared: Arc<Shared>, orders: UnboundedReceiver<Order>, processor: Option<usize>) {
+    if let Some(Err(error)) = processor.map(outwork_net::thread::pin) {
+        tracing::warn!(%error, "a thread of layer 4 is not pinned");
+    }
     // What goes through is short; a thread with short turns comes to its next one sooner. Where that is refused, nothing is lost.
     let _ = outwork_net::thread::take_short_turns();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
