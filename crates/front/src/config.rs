@@ -42,6 +42,11 @@ section! {
         pub proxy_protocol: Option<ProxyProtocol>,
         /// Connections that may wait to be accepted, for each thread.
         pub backlog: u32 [range 1..=65_535] = 4096,
+        /// What the kernel keeps of what has come and was not read yet (`SO_RCVBUF`), of each connection, and for HTTP/3 of each thread; unset, as much as it sees fit,
+        /// and 4 MiB for HTTP/3. It gives no more than `net.core.rmem_max`.
+        pub receive_buffer: Option<ByteSize> [range ByteSize::kib(4)..=ByteSize::gib(1)],
+        /// What it keeps of what was sent and has not left yet (`SO_SNDBUF`), likewise; no more than `net.core.wmem_max`.
+        pub send_buffer: Option<ByteSize> [range ByteSize::kib(4)..=ByteSize::gib(1)],
         /// Whether other processes may listen there, too; the kernel shares connections out among them. Otherwise it is an error where one does.
         pub shared: bool = false,
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outwork_balance::{Ask, Extra, MemberId, Outcome};
+use outwork_front::door::Buffers;
 
 use crate::metrics::{Absent, Retried};
 use crate::pick::{Asking, Taken};
 use crate::pool::Snapshot;
 use crate::pool::endpoint::Endpoint;
-use crate::upstream::dial::{self, DialError};
+use crate::upstream::dial::{self, DialError, OwnEnd};
 use crate::upstream::wire::Wire;
 use crate::upstream::{Counted, Version};
 
@@ -23,6 +24,8 @@ pub(crate) struct Reach<'a> {
     pub(crate) source: Option<IpAddr>,
     /// What a backend is told before anything else, TLS included: it is the connection that is announced.
     pub(crate) first: &'a [u8],
+    /// What the kernel is to keep for it; what is not said here is said by the pool.
+    pub(crate) buffers: Buffers,
     /// Hears which backend is tried.
     pub(crate) tries: &'a dyn Fn(MemberId),
 }
@@ -75,7 +78,8 @@ impl Reach<'_> {
             let began = Instant::now();
             let tls = endpoint.tls.as_ref().map(|tls| (tls.config(Version::Other), &tls.name));
             let patience = settings.connections.connect_timeout;
-            let dialled = dial::dial_as(self.source, self.first, &endpoint.target, tls, patience).await;
+            let from = OwnEnd { source: self.source, buffers: self.buffers.or(settings.connections.buffers()) };
+            let dialled = dial::dial_as(from, self.first, &endpoint.target, tls, patience).await;
             let error = match dialled {
                 Ok((wire, _)) => {
                     let took = began.elapsed();

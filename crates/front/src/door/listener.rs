@@ -22,15 +22,8 @@ use crate::h2;
 use crate::message::{Origin, Rewound};
 use crate::tls::{self, Accepted, Session, Tls};
 
-/// A socket that listens beside others on the same address; the kernel shares connections out between them.
-///
-/// # Errors
-/// What is in the way of listening there.
-pub(crate) fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    listen_with(address, backlog, |_| Ok(()))
-}
-
-/// The same, with options that connections inherit, or that a socket has to have before it is bound.
+/// A socket that listens beside others on the same address, between which the kernel shares connections out, with options that connections inherit, or that
+/// a socket has to have before it is bound.
 ///
 /// # Errors
 /// What is in the way of listening there.

@@ -6,9 +6,10 @@
 //! - `thread`: one thread: what it listens on, what it is told, and its end.
 //! - [`acceptor`]: a socket that is accepted on. `listener`: listening sockets, and what is accepted on them; `episode`: what fails again and again is told of once.
 //! - `passed`: connections that proxies pass on, with whose they are in front.
-//! - `metrics`: what all of it counts.
+//! - `buffers`: what the kernel keeps for sockets. `metrics`: what all of it counts.
 
 pub mod acceptor;
+mod buffers;
 pub(crate) mod episode;
 pub(crate) mod listener;
 pub(crate) mod metrics;
@@ -25,14 +26,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use outwork_config::Affinity;
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::filter::Entry;
 use crate::filter::clients::{self, Clients};
 use crate::h1::head::HeadLimits;
 use crate::message::Handler;
+pub use buffers::Buffers;
 pub use episode::Episode;
 pub use listener::{listen_with, vacant};
 use metrics::Cut;
@@ -119,7 +121,7 @@ pub enum DoorError {
 }
 
 /// Threads that serve connections, and what they are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Threads {
     /// How many.
     pub count: usize,
@@ -184,6 +186,8 @@ impl Bound {
     /// When a thread cannot be started.
     pub fn serve(self, serving: Serving, metrics: &Arc<DoorMetrics>) -> Result<Door, DoorError> {
         let (serving, open) = (Arc::new(serving), Arc::new(Open::default()));
+        // Sockets of another process have what it was told.
+        self.places.listen_again();
         // Where that cannot be asked, nobody is pinned.
         let processors = outwork_net::thread::all_processors().unwrap_or_default();
         let mut threads = Vec::with_capacity(self.opened.len());

@@ -10,8 +10,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 
-use super::DoorError;
-use super::listener::listen;
+use super::listener::listen_with;
+use super::{Buffers, DoorError};
 use crate::filter::Networks;
 use crate::h3::socket::{self, Before, Ids, mailboxes};
 use crate::tls::Tls;
@@ -30,6 +30,8 @@ pub struct Place {
     pub http3: bool,
     /// Connections that may wait to be accepted, for each thread.
     pub backlog: i32,
+    /// What the kernel keeps for each connection, and for HTTP/3 for each thread.
+    pub buffers: Buffers,
     /// Proxies whose connections begin with a header that says whose they are.
     pub proxies: Networks,
 }
@@ -135,13 +137,18 @@ impl Places {
         self.held.iter().map(|held| held.address).collect()
     }
 
-    /// How many connections may wait is said with each call, and a second one changes it.
+    /// How many connections may wait is said with each call, and a second one changes it; those that come from here on have these buffers. What is
+    /// no longer said stays as it was.
     pub(super) fn listen_again(&self) {
         for held in &self.held {
-            for socket in &held.tcp {
-                if let Err(error) = rustix::net::listen(socket, held.place.backlog) {
-                    tracing::warn!(%error, listener = %held.address, "the backlog stays as it was");
-                }
+            let Place { backlog, buffers, .. } = held.place;
+            let tcp = held.tcp.iter().map(|socket| {
+                buffers.set(socket)?;
+                rustix::net::listen(socket, backlog).map_err(io::Error::from)
+            });
+            let quic = held.quic.iter().flat_map(|(_, sockets)| sockets).map(|socket| buffers.set(socket));
+            for error in tcp.chain(quic).filter_map(Result::err) {
+                tracing::warn!(%error, listener = %held.address, "a socket stays as it was");
             }
         }
     }
@@ -207,7 +214,8 @@ impl Places {
             address = first.local_addr().map_err(failed(address))?;
         }
         while tcp.len() < self.threads {
-            tcp.push(Arc::new(listen(address, place.backlog).map_err(failed(address))?));
+            let socket = listen_with(address, place.backlog, |socket| place.buffers.set(socket));
+            tcp.push(Arc::new(socket.map_err(failed(address))?));
             // With port 0, the first finds one for all.
             if let Some(first) = tcp.first() {
                 address = first.local_addr().map_err(failed(address))?;
@@ -216,7 +224,7 @@ impl Places {
         let (mut quic, mut of_threads) = (None, Vec::new());
         if place.speaks_quic() {
             let failed = |source| DoorError::Quic { address, source };
-            let (ids, held, places) = self.bind_quic(address, handed).map_err(failed)?;
+            let (ids, held, places) = self.bind_quic(address, place.buffers, handed).map_err(failed)?;
             (quic, of_threads) = (Some((ids, held)), places);
         }
         let mut of_threads = of_threads.into_iter();
@@ -233,6 +241,7 @@ impl Places {
     fn bind_quic(
         &self,
         address: SocketAddr,
+        buffers: Buffers,
         handed: Option<HandedQuic>,
     ) -> io::Result<(Ids, Vec<Arc<UdpSocket>>, Vec<socket::Place>)> {
         let (mut udp, mut ids, mut before) = (Vec::with_capacity(self.threads), Ids::random()?, None);
@@ -243,7 +252,7 @@ impl Places {
         }
         udp.truncate(self.threads);
         while udp.len() < self.threads {
-            udp.push(Arc::new(socket::bind(address)?));
+            udp.push(Arc::new(socket::bind(address, buffers)?));
         }
         let mailboxes = mailboxes(u16::try_from(self.threads).unwrap_or(u16::MAX));
         let places = udp.iter().zip(mailboxes).map(|(socket, mailbox)| {

@@ -98,7 +98,14 @@ fn streamed(length: Option<u64>) -> Response {
 }
 
 fn place() -> Place {
-    Place { address: (Ipv4Addr::LOCALHOST, 0).into(), tls: None, http3: false, backlog: 64, proxies: Networks::of(&[]) }
+    Place {
+        address: (Ipv4Addr::LOCALHOST, 0).into(),
+        tls: None,
+        http3: false,
+        backlog: 64,
+        buffers: Buffers::default(),
+        proxies: Networks::of(&[]),
+    }
 }
 
 fn serving(options: Options, handler: impl Handler + 'static) -> Serving {

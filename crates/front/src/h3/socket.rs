@@ -22,6 +22,7 @@ use siphasher::sip::SipHasher13;
 use tokio::io::{Interest, ReadBuf};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::door::Buffers;
 use crate::door::metrics::DoorMetrics;
 
 /// Bytes of a connection id: whose it is, masked, and what nobody can guess.
@@ -29,11 +30,11 @@ const ID: usize = 2 + GUESS;
 const GUESS: usize = 8;
 /// Datagrams that may wait for a thread that others have received them for.
 const PASSED_ON: usize = 512;
-/// Room for what arrives while a thread is busy.
+/// Room for what arrives while a thread is busy, where nothing is said of it.
 const BUFFER: usize = 2 << 20;
 
 /// A UDP socket that shares its address with those of other threads.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+pub(crate) fn bind(address: SocketAddr, buffers: Buffers) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
@@ -44,6 +45,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     // The kernel gives as much of it as it allows.
     sockopt::set_socket_recv_buffer_size(&socket, BUFFER)?;
     sockopt::set_socket_send_buffer_size(&socket, BUFFER)?;
+    buffers.set(&socket)?;
     rustix::net::bind(&socket, &address)?;
     Ok(socket.into())
 }

@@ -10,7 +10,7 @@ use base64::Engine;
 use http::{HeaderMap, StatusCode};
 use outwork_front::acme::{self, Settings};
 use outwork_front::answer::Respond;
-use outwork_front::door::{Bound, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
+use outwork_front::door::{Bound, Buffers, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
 use outwork_front::filter::Networks;
 use outwork_front::https::{Https, Rule};
 use outwork_front::tls::{Certificates, Entry, Offer, Profile, Source};
@@ -42,14 +42,21 @@ impl Site {
         let sources = names.iter().map(|name| Source::Acme((*name).to_owned())).collect();
         let offer = Offer { profile: Profile::default(), sources };
         let tls = certificates.open(&[offer]).expect("an offer").pop();
-        let mut places =
-            vec![Place { address: (address, TLS).into(), tls, http3: false, backlog: 16, proxies: Networks::of(&[]) }];
+        let mut places = vec![Place {
+            address: (address, TLS).into(),
+            tls,
+            http3: false,
+            backlog: 16,
+            buffers: Buffers::default(),
+            proxies: Networks::of(&[]),
+        }];
         if clear {
             places.push(Place {
                 address: (address, HTTP).into(),
                 tls: None,
                 http3: false,
                 backlog: 16,
+                buffers: Buffers::default(),
                 proxies: Networks::of(&[]),
             });
         }

@@ -10,7 +10,9 @@ use outwork_front::Tls;
 use outwork_front::cached::api::Caching;
 use outwork_front::coding::{CodingMetrics, Compressor};
 use outwork_front::config::Listener;
-use outwork_front::door::{self, Bound, Door, DoorError, DoorMetrics, Farewell, Handed, Place, Prepared, Serving};
+use outwork_front::door::{
+    self, Bound, Buffers, Door, DoorError, DoorMetrics, Farewell, Handed, Place, Prepared, Serving,
+};
 use outwork_front::filter::{Kit, Networks};
 use outwork_front::https::Https;
 use outwork_front::message::Handler;
@@ -262,6 +264,7 @@ fn places(listeners: &[Listener], tls: &[Option<Arc<Tls>>]) -> Vec<Place> {
         tls: tls.clone(),
         http3: listener.tls.as_ref().is_some_and(|tls| tls.http3.enabled),
         backlog: i32::try_from(listener.backlog).unwrap_or(i32::MAX),
+        buffers: Buffers { receive: listener.receive_buffer, send: listener.send_buffer },
         proxies: Networks::of(listener.proxy_protocol.as_ref().map_or(&[], |proxies| &proxies.from)),
     };
     listeners.iter().zip(tls).map(place).collect()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use http::StatusCode;
-use outwork_front::door::{Bound, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
+use outwork_front::door::{Bound, Buffers, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
 use outwork_front::filter::Networks;
 use outwork_front::message::{Answer, Handler, Request, Response};
 use outwork_proxy::address;
@@ -121,6 +121,7 @@ impl SamplePool {
             tls: None,
             http3: false,
             backlog: 16,
+            buffers: Buffers::default(),
             proxies: Networks::of(&[]),
         };
         let places: Vec<Place> = addresses.iter().map(place).collect();

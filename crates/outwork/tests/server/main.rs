@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::expect_used)]
 
 mod binary;
+mod buffers;
 mod cache;
 mod checking;
 mod commands;

@@ -19,7 +19,7 @@ use crate::announce;
 use crate::config::{CheckKind, HealthCheck, ProxyVersion, statuses};
 use crate::metrics::ProxyMetrics;
 use crate::pool::endpoint::Endpoint;
-use crate::upstream::dial::{Agreed, dial_as};
+use crate::upstream::dial::{Agreed, OwnEnd, dial_as};
 use crate::upstream::wire::Wire;
 use crate::upstream::{Body, BodyParts, Counted, Exchange, Link, Reply, Version, h1, h2, speak};
 
@@ -49,7 +49,7 @@ async fn ask(kind: CheckKind, settings: &HealthCheck, endpoint: &Endpoint, first
         _ => Version::Any,
     };
     let tls = endpoint.tls.as_ref().map(|tls| (tls.config(version), &tls.name));
-    let dialled = dial_as(None, first, &target, tls, settings.timeout).await;
+    let dialled = dial_as(OwnEnd::default(), first, &target, tls, settings.timeout).await;
     let (wire, agreed) = dialled.map_err(|error| error.to_string())?;
     match kind {
         CheckKind::Tcp => Ok(()),

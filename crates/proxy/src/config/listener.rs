@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use outwork_config::{At, ByteSize, Fault, choice, hours, mins, secs, section};
 use outwork_front::config::{ProxyProtocol, TlsSettings};
+use outwork_front::door::Buffers;
 use outwork_front::route::HostPattern;
 use outwork_front::tls::Offer;
 
@@ -259,6 +260,11 @@ impl Listener {
     /// The same of a connection of which one side has ended.
     pub fn half_closed(&self) -> Duration {
         self.half_close_timeout.unwrap_or_else(|| self.idle())
+    }
+
+    /// What the kernel keeps for each of its sockets.
+    pub fn buffers(&self) -> Buffers {
+        Buffers { receive: self.receive_buffer, send: self.send_buffer }
     }
 
     /// Connections that may wait to be accepted.

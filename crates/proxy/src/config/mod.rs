@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 use outwork_balance as balance;
-use outwork_config::{Affinity, At, Fault, choice, hours, millis, mins, secs, section};
+use outwork_config::{Affinity, At, ByteSize, Fault, choice, hours, millis, mins, secs, section};
+use outwork_front::door::Buffers;
 
 pub use acceleration::Acceleration;
 pub(crate) use check::statuses;
@@ -191,7 +192,7 @@ section! {
         /// Retries a second that are allowed in any case.
         pub floor: u32 [range 0..=1_000_000] = 10,
         /// The largest body that is kept to be sent again.
-        pub max_body: outwork_config::ByteSize [range outwork_config::ByteSize::bytes(0)..=outwork_config::ByteSize::mib(16)] = outwork_config::ByteSize::kib(64),
+        pub max_body: ByteSize [range ByteSize::bytes(0)..=ByteSize::mib(16)] = ByteSize::kib(64),
     }
     check retry;
 }
@@ -238,6 +239,11 @@ section! {
         /// says which answer is whose. Where a connection ends, those that were behind are asked again by themselves; a backend that does so at once, or errs, is
         /// left alone with this for a minute.
         pub pipeline: u32 [range 1..=256] = 1,
+        /// What the kernel keeps of what has come and was not read yet (`SO_RCVBUF`), of each connection; unset, as much as it sees fit. It gives no more than
+        /// `net.core.rmem_max`. What a listener of layer 4 says for itself holds for its connections to backends, too.
+        pub receive_buffer: Option<ByteSize> [range ByteSize::kib(4)..=ByteSize::gib(1)],
+        /// What it keeps of what was sent and has not left yet (`SO_SNDBUF`), likewise; no more than `net.core.wmem_max`.
+        pub send_buffer: Option<ByteSize> [range ByteSize::kib(4)..=ByteSize::gib(1)],
     }
     check connections;
 }
@@ -362,6 +368,13 @@ fn tls(tls: &UpstreamTls, at: &mut At<'_>) {
             let key = if tls.ca.is_some() { "ca" } else { "name" };
             at.fault(key, Fault::new("nothing is verified").expected("verify = true"));
         }
+    }
+}
+
+impl Connections {
+    /// What the kernel keeps for each.
+    pub(crate) fn buffers(&self) -> Buffers {
+        Buffers { receive: self.receive_buffer, send: self.send_buffer }
     }
 }
 

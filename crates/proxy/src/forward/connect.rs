@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use outwork_front::door::Buffers;
 use outwork_front::message::Response;
 
 use super::{Call, Proxied, Why, asked, pick, tunnel};
@@ -18,6 +19,7 @@ impl Proxied {
             ask: pick::ask(call, &[]),
             source: None,
             first: &first,
+            buffers: Buffers::default(),
             tries: &|_| {},
         };
         let Reached { wire, mut taken, counted, endpoint, retries, took } = match reach.connect().await {

@@ -270,6 +270,7 @@ impl Visit {
                 .announced(snapshot.settings.send_proxy)
                 .map(|announced| announced.header())
                 .unwrap_or_default(),
+            buffers: self.rule.settings.buffers(),
             tries: &|id| self.present.has(pool, id),
         };
         match reach.connect().await {

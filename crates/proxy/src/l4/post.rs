@@ -185,12 +185,7 @@ pub(super) fn options(listener: &Listener, address: SocketAddr, socket: Borrowed
     if listener.transparent {
         transparent::allow(socket, address.is_ipv4()).map_err(|error| io::Error::new(error.source.kind(), error))?;
     }
-    if let Some(size) = listener.receive_buffer {
-        sockopt::set_socket_recv_buffer_size(socket, size.as_usize() / 2)?;
-    }
-    if let Some(size) = listener.send_buffer {
-        sockopt::set_socket_send_buffer_size(socket, size.as_usize() / 2)?;
-    }
+    listener.buffers().set(socket)?;
     if listener.protocol == Protocol::Tcp {
         sockopt::set_tcp_nodelay(socket, true)?;
         // Who is cut off earlier than that is found out in any case.
@@ -203,15 +198,9 @@ pub(super) fn options(listener: &Listener, address: SocketAddr, socket: Borrowed
     Ok(())
 }
 
-/// The same of a connection to a backend.
+/// The same of a connection to a backend, which has its buffers by then.
 pub(super) fn of_backend(listener: &Listener, socket: impl std::os::fd::AsFd) {
     let settings = || -> io::Result<()> {
-        if let Some(size) = listener.receive_buffer {
-            sockopt::set_socket_recv_buffer_size(&socket, size.as_usize() / 2)?;
-        }
-        if let Some(size) = listener.send_buffer {
-            sockopt::set_socket_send_buffer_size(&socket, size.as_usize() / 2)?;
-        }
         if listener.idle() > KEEP_ALIVE {
             sockopt::set_socket_keepalive(&socket, true)?;
             sockopt::set_tcp_keepidle(&socket, KEEP_ALIVE)?;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use outwork_front::door::Buffers;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
 use tokio::io::AsyncWriteExt;
@@ -62,31 +63,41 @@ pub(crate) enum Agreed {
     Http2,
 }
 
-/// Opens a connection, from an address that need not be of this machine, with these bytes before anything else is said, TLS included. Says what was agreed
+/// Our end of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnEnd {
+    /// The address that it comes from, which need not be of this machine.
+    pub(crate) source: Option<IpAddr>,
+    /// What the kernel keeps for it.
+    pub(crate) buffers: Buffers,
+}
+
+/// Opens a connection, with these bytes before anything else is said, TLS included. Says what was agreed
 /// on with ALPN, if anything was.
 pub(crate) async fn dial_as(
-    source: Option<IpAddr>,
+    from: OwnEnd,
     first: &[u8],
     target: &Target,
     tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
     patience: Duration,
 ) -> Result<(Wire, Option<Agreed>), DialError> {
-    timeout(patience, connect(source, first, target, tls)).await.unwrap_or(Err(DialError::Late))
+    timeout(patience, connect(from, first, target, tls)).await.unwrap_or(Err(DialError::Late))
 }
 
-async fn connect_from(source: Option<IpAddr>, target: SocketAddr) -> io::Result<TcpStream> {
-    let Some(source) = source.filter(|source| source.is_ipv4() == target.is_ipv4()) else {
-        return TcpStream::connect(target).await;
-    };
+async fn connect_from(from: OwnEnd, target: SocketAddr) -> io::Result<TcpStream> {
+    let source = from.source.filter(|source| source.is_ipv4() == target.is_ipv4());
     let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    outwork_net::transparent::allow(&socket, target.is_ipv4()).map_err(|error| error.source)?;
-    outwork_net::transparent::port_with_connection(&socket).map_err(|error| error.source)?;
-    socket.bind((source, 0).into())?;
+    from.buffers.set(&socket)?;
+    if let Some(source) = source {
+        outwork_net::transparent::allow(&socket, target.is_ipv4()).map_err(|error| error.source)?;
+        outwork_net::transparent::port_with_connection(&socket).map_err(|error| error.source)?;
+        socket.bind((source, 0).into())?;
+    }
     socket.connect(target).await
 }
 
 async fn connect(
-    source: Option<IpAddr>,
+    from: OwnEnd,
     first: &[u8],
     target: &Target,
     tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
@@ -97,7 +108,7 @@ async fn connect(
             unix.write_all(first).await.map_err(DialError::Connect)?;
             return Ok((Wire::Unix(unix), None));
         }
-        Target::Address(address) => connect_from(source, *address).await.map_err(DialError::Connect)?,
+        Target::Address(address) => connect_from(from, *address).await.map_err(DialError::Connect)?,
     };
     // Where it is refused, small answers wait for each other, and nothing is lost.
     let _ = tcp.set_nodelay(true);

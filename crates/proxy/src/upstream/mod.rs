@@ -29,7 +29,7 @@ use crate::limits::Room;
 use crate::metrics::ProxyMetrics;
 use crate::pool::endpoint::Endpoint;
 use crate::pool::{Pool, Snapshot};
-use dial::{Agreed, DialError};
+use dial::{Agreed, DialError, OwnEnd};
 use wire::Wire;
 
 /// Why an exchange with a backend failed.
@@ -184,10 +184,11 @@ pub(crate) async fn open(
     endpoint: &Endpoint,
     wanted: Wanted<'_>,
 ) -> Result<Link, DialError> {
-    let patience = snapshot.settings.connections.connect_timeout;
+    let settings = &snapshot.settings.connections;
     let tls = endpoint.tls.as_ref().map(|tls| (tls.config(wanted.version), &tls.name));
     let first = wanted.announced.map(|announced| announced.header()).unwrap_or_default();
-    let (wire, agreed) = dial::dial_as(None, &first, &endpoint.target, tls, patience).await?;
+    let from = OwnEnd { source: None, buffers: settings.buffers() };
+    let (wire, agreed) = dial::dial_as(from, &first, &endpoint.target, tls, settings.connect_timeout).await?;
     let metrics = pool.shared_metrics();
     metrics.connections_opened.inc();
     endpoint.cells.opened.inc();

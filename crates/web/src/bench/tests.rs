@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use http::{HeaderMap, StatusCode};
 use outwork_front::answer::Respond;
-use outwork_front::door::{Bound, Door, DoorMetrics, Farewell, Place, Serving, Threads};
+use outwork_front::door::{Bound, Buffers, Door, DoorMetrics, Farewell, Place, Serving, Threads};
 use outwork_front::filter::Networks;
 use outwork_front::tls::{Certificates, Offer, Profile, Source};
 
@@ -33,6 +33,7 @@ impl Site {
             tls,
             http3: true,
             backlog: 64,
+            buffers: Buffers::default(),
             proxies: Networks::of(&[]),
         };
         let metrics = Arc::new(DoorMetrics::default());

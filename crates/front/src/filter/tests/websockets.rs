@@ -12,7 +12,7 @@ use super::*;
 use crate::cached::config::Cache;
 use crate::cached::{Rules, Store};
 use crate::coding::{Compression, Compressor};
-use crate::door::{Bound, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
+use crate::door::{Bound, Buffers, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
 use crate::https::{Https, Rule};
 use crate::tls::Certificates;
 use crate::tls::tests::{Ca, DAY, handshake, offer, opened};
@@ -141,6 +141,7 @@ fn a_websocket_passes_through_all_middleware_and_outlives_reloads_silence_and_an
         tls,
         http3: false,
         backlog: 64,
+        buffers: Buffers::default(),
         proxies: Networks::of(&[]),
     };
     let places = [place(None), place(Some(tls))];

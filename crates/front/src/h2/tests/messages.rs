@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 use super::Ends::{Answer, Connection, Stream};
 use super::*;
 use crate::door::tests::Site;
-use crate::door::{Bound, DoorMetrics, Farewell, Options, Place, Serving, Threads};
+use crate::door::{Bound, Buffers, DoorMetrics, Farewell, Options, Place, Serving, Threads};
 use crate::filter::Entry;
 use crate::message::{Answer as Said, Handler, Request, Response};
 use crate::tls::tests::{Ca, DAY, handshake, offer, opened};
@@ -169,6 +169,7 @@ fn who_was_to_speak_http_2_and_says_something_else_hears_why_it_is_sent_away() {
         tls: Some(tls),
         http3: false,
         backlog: 64,
+        buffers: Buffers::default(),
         proxies: crate::filter::Networks::of(&[]),
     };
     let serving = Serving { options: Options::default(), handler: Box::new(Site), entry: Entry::default() };

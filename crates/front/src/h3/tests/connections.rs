@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 
 use super::*;
 use crate::config::{ClientAuthMode, UnknownNames};
+use crate::door::Buffers;
 use crate::door::metrics::Cut;
 use crate::tls::{ClientAuth, Facts};
 
@@ -297,6 +298,7 @@ fn connections_go_on_while_another_process_has_taken_their_sockets_over() {
         tls: Some(Arc::clone(&before.tls)),
         http3: true,
         backlog: 64,
+        buffers: Buffers::default(),
         proxies: crate::filter::Networks::of(&[]),
     };
     let metrics = Arc::new(DoorMetrics::default());

@@ -19,7 +19,7 @@ use quinn::{ClientConfig, Endpoint, TransportConfig};
 
 use crate::config::Http3Settings;
 use crate::door::tests::Site;
-use crate::door::{Bound, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
+use crate::door::{Bound, Buffers, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
 use crate::filter::Entry;
 use crate::message::{Answer, Handler, Request, Response};
 use crate::tls::tests::{Ca, DAY, handshake, offer, opened};
@@ -134,6 +134,7 @@ impl Running {
             tls: Some(Arc::clone(&tls)),
             http3: true,
             backlog: 64,
+            buffers: Buffers::default(),
             proxies: crate::filter::Networks::of(&[]),
         };
         let metrics = Arc::new(DoorMetrics::default());

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use outwork_balance::Ask;
+use outwork_front::door::Buffers;
 use outwork_net::transparent;
 use outwork_wire::proxy::{Ends, Extras, Transport, write_v2};
 use parking_lot::Mutex;
@@ -317,10 +318,11 @@ impl Face {
         endpoint.cells.requests.inc();
         let Target::Address(target) = endpoint.target else { return Err(Refused::Backend) };
         let source = rule.settings.transparent.then_some(whose.0.ip());
-        let backend = connect(target, source, rule).map_err(|error| {
-            tracing::debug!(%error, %target, "a session of UDP does not begin");
-            Refused::Backend
-        })?;
+        let backend = connect(target, source, rule.settings.buffers().or(snapshot.settings.connections.buffers()))
+            .map_err(|error| {
+                tracing::debug!(%error, %target, "a session of UDP does not begin");
+                Refused::Backend
+            })?;
         endpoint.cells.opened.inc();
         rule.live.cells.opened.inc();
         let session = Arc::new(Session {
@@ -386,11 +388,9 @@ fn stride(meta: &RecvMeta, run: &[u8]) -> usize {
     if meta.stride == 0 { run.len().max(1) } else { meta.stride }
 }
 
-fn connect(target: SocketAddr, source: Option<IpAddr>, rule: &Rule) -> io::Result<Wire> {
+fn connect(target: SocketAddr, source: Option<IpAddr>, buffers: Buffers) -> io::Result<Wire> {
     let socket = open(target)?;
-    if let Some(size) = rule.settings.receive_buffer {
-        sockopt::set_socket_recv_buffer_size(&socket, size.as_usize() / 2)?;
-    }
+    buffers.set(&socket)?;
     if let Some(source) = source.filter(|source| source.is_ipv4() == target.is_ipv4()) {
         transparent::allow(&socket, target.is_ipv4()).map_err(|error| error.source)?;
         rustix::net::bind(&socket, &SocketAddr::new(source, 0))?;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use outwork_config::{Sources, load, section};
-use outwork_front::door::{Bound, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
+use outwork_front::door::{Bound, Buffers, Door, DoorMetrics, Farewell, Options, Place, Serving, Threads};
 use outwork_front::filter::Networks;
 use tempfile::TempDir;
 
@@ -78,6 +78,7 @@ impl Site {
             tls,
             http3: false,
             backlog: 64,
+            buffers: Buffers::default(),
             proxies: Networks::of(&[]),
         };
         let metrics = Arc::<WebMetrics>::default();
