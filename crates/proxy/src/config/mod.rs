@@ -339,6 +339,9 @@ fn connections(connections: &Connections, at: &mut At<'_>) {
     if connections.min_idle > connections.max_idle {
         let fault = Fault::new(format!("{} is more than max_idle, {}", connections.min_idle, connections.max_idle));
         at.fault("min_idle", fault.expected("at most max_idle"));
+    } else if connections.min_idle > 0 && !connections.reuse {
+        let fault = Fault::new("connections end with their first request here, and are not kept for it");
+        at.fault("min_idle", fault.expected("reuse = true, or 0 here"));
     }
     if connections.pipeline > 1 && (!connections.reuse || connections.max_idle == 0) {
         let fault = Fault::new("connections end with their first request here, and none is there to be shared");

@@ -331,3 +331,12 @@ fn what_cannot_be_shared_is_not_to_be() {
     fault(&pool("connections = { pipeline = 8 }").replace("http:", "h2c:"), key);
     fault(&pool("connections = { pipeline = 8 }").replace("http:", "tcp:").replace("2.1", "2.1:80"), key);
 }
+
+#[test]
+fn connections_that_are_not_kept_are_not_opened_ahead_of_requests() {
+    let pool = |lines: &str| format!("[proxy.pool.a]\nbackend = [{{ url = 'http://192.0.2.1' }}]\n{lines}\n");
+    let key = "proxy.pool.a.connections.min_idle";
+    fault(&pool("connections = { min_idle = 1, reuse = false }"), key);
+    fault(&pool("connections = { min_idle = 2, max_idle = 1 }"), key);
+    fault(&pool("connections = { min_idle = 1 }\nsend_proxy = 'v2'"), key);
+}
