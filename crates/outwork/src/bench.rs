@@ -95,8 +95,12 @@ pub(crate) fn web(global: &Global, args: &WebArgs) -> anyhow::Result<ExitCode> {
 pub(crate) fn proxy(global: &Global, args: &ProxyArgs) -> anyhow::Result<ExitCode> {
     let expected = || format!("{}: expected ADDRESS:PORT or NAME:PORT, such as 127.0.0.1:5432", args.target);
     let mut addresses = args.target.to_socket_addrs().with_context(expected)?;
+    let kinds = match args.kind.as_str() {
+        "suite" => passed::Kind::ALL.to_vec(),
+        kind => vec![kind.parse()?],
+    };
     let options = passed::Options {
-        kind: args.kind.parse()?,
+        kind: passed::Kind::Throughput,
         target: addresses.next().with_context(|| format!("{} has no address", args.target))?,
         protocol: args.protocol.parse()?,
         packet_size: args.packet_size,
@@ -108,9 +112,25 @@ pub(crate) fn proxy(global: &Global, args: &ProxyArgs) -> anyhow::Result<ExitCod
     if let Some((name, told)) = options.fault() {
         anyhow::bail!("--{}: {told}", name.replace('_', "-"));
     }
-    let report = passed::run(options)?;
-    told(global, &report, report.hint().as_deref())?;
-    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let (is_suite, mut is_clean, mut all) = (kinds.len() > 1, true, Vec::new());
+    for kind in kinds {
+        let report = passed::run(passed::Options { kind, ..options.clone() })?;
+        is_clean &= report.is_clean();
+        match global.json && is_suite {
+            true => all.push(as_json(&report, report.hint().as_deref())?),
+            false => told(global, &report, report.hint().as_deref())?,
+        }
+    }
+    if !all.is_empty() {
+        print_json(&all.into())?;
+    }
+    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn as_json(report: &impl serde::Serialize, hint: Option<&str>) -> anyhow::Result<serde_json::Value> {
+    let mut json = serde_json::to_value(report)?;
+    json["hint"] = hint.into();
+    Ok(json)
 }
 
 /// Tells what came of a load, for people or for programs.
@@ -120,9 +140,7 @@ fn told(
     hint: Option<&str>,
 ) -> anyhow::Result<()> {
     if global.json {
-        let mut json = serde_json::to_value(report)?;
-        json["hint"] = hint.into();
-        return print_json(&json);
+        return print_json(&as_json(report, hint)?);
     }
     write!(anstream::stdout(), "{report}")?;
     if let Some(hint) = hint {

@@ -26,8 +26,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, anyhow};
 use futures_util::FutureExt;
 use outwork_admin::{Admin, Live, LocalFile, StoreArchive, first_token};
-use outwork_front::api::{Access, Problem};
 use outwork_config::Affinity;
+use outwork_front::api::{Access, Problem};
 use outwork_front::door::Farewell;
 use outwork_front::events::Hub;
 use outwork_front::tls::{Certificates, Offer};
@@ -294,7 +294,7 @@ async fn serve(
     let services = dhcp.as_ref().map(Dhcp::api).into_iter().chain([front::api(door.as_ref(), &certificates)]);
     let services = services.chain(door.as_ref().map(|door| cache::api(&door.caching)));
     let services = services.chain(door.as_ref().map(|door| front::web_api(door)));
-    let services = services.chain([proxy::api(&proxy)]).collect();
+    let services = services.chain([proxy::api(&proxy, &settings.store.data_dir)]).collect();
     let router = outwork_admin::router(admin, services, outwork_admin::assets());
 
     let live = Live {
@@ -339,6 +339,9 @@ async fn serve(
         }
     }
     tokio::task::spawn_blocking(move || drop(sample)).await?;
+    // Before another process reads what is kept.
+    let benchmarks = Arc::clone(&proxy.benchmarks);
+    tokio::task::spawn_blocking(move || benchmarks.stop()).await?;
     let stopping = (door.clone(), Arc::clone(&proxy));
     let farewell = heir.is_none().then_some((Farewell::Brief, FAREWELL));
     let left = tokio::task::spawn_blocking(move || part(&stopping.0, &stopping.1, farewell)).await?;

@@ -1,11 +1,11 @@
 //! How long answers took, as the reports of benchmarks have it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Histogram;
 
 /// How long answers took, in microseconds; in JSON the names say so.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Latency {
     /// How many answers there were.
     pub count: u64,

@@ -27,9 +27,10 @@ Examples:
     /// Loads what passes connections or datagrams on, and reports what goes through and how long it takes
     ///
     /// The target is a listener of layer 4, or a server behind one, that answers with what it is sent; `throughput` and `connections` over TCP are content with one that takes
-    /// it. Exits with 1 if nothing was answered, or connections failed.
+    /// it. Exits with 1 if nothing was answered, or connections failed. With --json it writes an object, and of a suite an array of four.
     #[command(after_help = "\
 Examples:
+  outwork bench proxy 127.0.0.1:7 --duration 5s
   outwork bench proxy 127.0.0.1:5432 --kind connections
   outwork bench proxy 10.0.0.1:53 --protocol udp --kind latency --connections 64 --packet-size 64
   outwork bench proxy 10.0.0.1:7 --kind throughput --workers 2 --duration 30s --json > result.json")]
@@ -53,8 +54,8 @@ pub(crate) struct ProxyArgs {
     /// Who is loaded: an address or a name, and a port.
     #[arg(value_name = "HOST:PORT")]
     pub(crate) target: String,
-    /// What is measured.
-    #[arg(long, value_name = "KIND", default_value = "throughput", value_parser = ["throughput", "latency", "connections", "mixed"])]
+    /// What is measured; `suite` is all four kinds, one after the other, each for as long.
+    #[arg(long, value_name = "KIND", default_value = "suite", value_parser = ["suite", "throughput", "latency", "connections", "mixed"])]
     pub(crate) kind: String,
     /// What is spoken.
     #[arg(long, value_name = "PROTOCOL", default_value = "tcp", value_parser = ["tcp", "udp"])]

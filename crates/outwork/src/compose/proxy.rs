@@ -1,6 +1,7 @@
 //! The proxy in this process: pools, what looks after them, listeners of layer 4, and what the kernel passes on for them.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ use crate::settings::Settings;
 const KEY: &str = "proxy.key";
 /// What was said of backends by hand, there too.
 const ORDERS: &str = "proxy.orders";
+/// What came of benchmarks, there too.
+const BENCHMARKS: &str = "benchmarks.json";
 
 /// The running proxy.
 pub(super) struct Proxy {
@@ -39,7 +42,7 @@ pub(super) struct Proxy {
     keeper: Mutex<Option<Keeper>>,
     pub(super) layer4: Arc<Layer4>,
     accelerator: Arc<Accelerator>,
-    benchmarks: Arc<Benchmarks>,
+    pub(super) benchmarks: Arc<Benchmarks>,
     certificates: Arc<Certificates>,
     /// TLS of each listener that has any, by what it is called.
     encrypted: Mutex<Vec<(String, Arc<Tls>)>>,
@@ -240,8 +243,9 @@ fn explained_as(error: L4Error, protocol: Protocol) -> String {
     report::text(&ports::explained(error.into(), protocol, ports::ANOTHER))
 }
 
-/// What the admin API serves of pools and listeners.
-pub(super) fn api(proxy: &Arc<Proxy>) -> ServiceApi {
+/// What the admin API serves of pools and listeners. Another process has let go of the data directory by then.
+pub(super) fn api(proxy: &Arc<Proxy>, data_dir: &Path) -> ServiceApi {
+    proxy.benchmarks.keep(&data_dir.join(BENCHMARKS));
     let told = Arc::clone(proxy);
     ServiceApi {
         name: "proxy",

@@ -1,8 +1,9 @@
-//! Benchmarks of the admin API: one at a time, for a while, against targets that may be loaded; what they came to is kept as long as this process runs.
+//! Benchmarks of the admin API: one at a time, for a while, against targets that may be loaded; what they came to is kept.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::path::Path as File;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
@@ -15,7 +16,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Kind, Load, Options, Report};
+use super::kept::{Ended, Kept};
+use super::sequence::Sequence;
+use super::{Kind, Options, Report};
 use crate::config::Protocol;
 
 /// Benchmarks that are kept.
@@ -30,7 +33,10 @@ const LAB: [&str; 2] = ["198.18.0.0/15", "2001:2::/48"];
 /// Benchmarks that were run, and the one that is.
 #[derive(Default)]
 pub struct Benchmarks {
+    /// What hears of a benchmark's end.
+    itself: Weak<Benchmarks>,
     runs: Mutex<Runs>,
+    kept: Kept,
     /// What may be loaded beside this machine and the networks of labs.
     targets: Mutex<Vec<Network>>,
 }
@@ -43,18 +49,13 @@ struct Runs {
 }
 
 struct Run {
-    id: u64,
-    by: String,
-    began: SystemTime,
-    state: RunState,
+    ended: Ended,
     /// While it is under way.
-    load: Option<Load>,
-    /// As it ended.
-    report: Option<Report>,
+    loads: Option<Sequence>,
 }
 
 /// How far a benchmark has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
     /// It is under way: its figures are those so far.
@@ -76,9 +77,13 @@ pub struct RunView {
     began: Timestamp,
     /// How far it has come.
     state: RunState,
-    /// Its figures; of one under way, those so far.
-    result: Report,
-    /// What to look at, where nothing came of it.
+    /// How many loads it has, one after the other: four of a suite, one of all others.
+    parts: usize,
+    /// The figures of each that has begun, in their order; of the one under way, those so far.
+    results: Vec<Report>,
+    /// The last of these: of a benchmark with one load, what came of it.
+    result: Option<Report>,
+    /// What to look at, where nothing came of one of them.
     hint: Option<String>,
 }
 
@@ -92,7 +97,7 @@ pub struct Wanted {
     /// By what: `tcp` or `udp`.
     #[serde(default = "tcp")]
     protocol: String,
-    /// For how long, such as `30s`; 10 minutes at most.
+    /// For how long, such as `30s`; 10 minutes at most. Of a suite, each of the four.
     #[serde(default = "ten_seconds")]
     duration: String,
     /// Octets that are sent at a time.
@@ -128,8 +133,21 @@ fn workers() -> usize {
 
 /// The routes, to be nested under `/api/v1/proxy`.
 pub fn router(benchmarks: Arc<Benchmarks>) -> OpenApiRouter {
-    let router = OpenApiRouter::new().routes(routes!(begin)).routes(routes!(list));
+    let router = OpenApiRouter::new().routes(routes!(suite)).routes(routes!(begin)).routes(routes!(list));
     router.routes(routes!(one, cancel)).with_state(benchmarks)
+}
+
+/// Begin a suite of benchmarks: `throughput`, `latency`, `connections` and `mixed`, one after the other, each as long as is asked for. It is one benchmark with one number, is ended as one,
+/// and says how far it has come by `parts` and `results`.
+#[utoipa::path(post, path = "/benchmark", tag = "proxy", request_body = Wanted,
+    responses((status = 202, body = RunView), (status = 400, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem)))]
+async fn suite(
+    Admin(caller): Admin,
+    State(benchmarks): State<Arc<Benchmarks>>,
+    Json(wanted): Json<Wanted>,
+) -> Result<(StatusCode, Json<RunView>), Problem> {
+    caller.does("benchmark.begin", "suite", wanted.told());
+    benchmarks.run(wanted, Kind::ALL, &caller.name).await
 }
 
 /// Begin a benchmark: `throughput`, `latency`, `connections` or `mixed`. One runs at a time.
@@ -141,37 +159,20 @@ async fn begin(
     Path(kind): Path<String>,
     Json(wanted): Json<Wanted>,
 ) -> Result<(StatusCode, Json<RunView>), Problem> {
-    caller.does(
-        "benchmark.begin",
-        &kind,
-        format!("{} over {} for {}", wanted.target, wanted.protocol, wanted.duration),
-    );
+    caller.does("benchmark.begin", &kind, wanted.told());
     let kind: Kind = kind.parse().map_err(|_| {
         let words: Vec<&str> = Kind::ALL.iter().map(|kind| kind.word()).collect();
-        Problem::not_found(format!("there is no benchmark {kind:?}; there are {}", words.join(", ")))
+        let all = "and POST /api/v1/proxy/benchmark for all of them";
+        Problem::not_found(format!("there is no benchmark {kind:?}; there are {}, {all}", words.join(", ")))
     })?;
-    let resolved = tokio::net::lookup_host(&wanted.target).await;
-    let resolved =
-        resolved.map_err(|error| Problem::invalid("target", format!("{error}: expected ADDRESS:PORT or NAME:PORT")))?;
-    let addresses: Vec<SocketAddr> = resolved.collect();
-    let target = benchmarks.allowed(&addresses).ok_or_else(|| {
-        let told =
-            "expected this machine, an address of 198.18.0.0/15 or 2001:2::/48, or one of proxy.benchmark.targets";
-        Problem::invalid("target", format!("{} is not to be loaded: {told}", wanted.target))
-    })?;
-    let options = wanted.options(kind, target)?;
-    let view = tokio::task::spawn_blocking(move || benchmarks.begin(options, caller.name.clone()));
-    let view = view.await.unwrap_or_else(|error| Err(Problem::internal(error)))?;
-    Ok((StatusCode::ACCEPTED, Json(view)))
+    benchmarks.run(wanted, &[kind], &caller.name).await
 }
 
-/// Benchmarks that were run since the start of this process, the newest first.
+/// Benchmarks that were run, the newest first: the last 50, those before a restart included.
 #[utoipa::path(get, path = "/benchmarks", tag = "proxy",
     responses((status = 200, body = Vec<RunView>), (status = 403, body = Problem)))]
 async fn list(_: Admin, State(benchmarks): State<Arc<Benchmarks>>) -> Json<Vec<RunView>> {
-    let mut runs = benchmarks.runs.lock();
-    runs.settle();
-    Json(runs.kept.iter().filter_map(Run::view).collect())
+    Json(benchmarks.runs.lock().kept.iter().map(Run::view).collect())
 }
 
 /// A benchmark: how far it has come, and what came of it.
@@ -194,11 +195,17 @@ async fn cancel(
     Path(id): Path<u64>,
 ) -> Result<Json<RunView>, Problem> {
     caller.does("benchmark.cancel", id.to_string(), String::new());
-    benchmarks.end(id);
+    let ended = Arc::clone(&benchmarks);
+    tokio::task::spawn_blocking(move || ended.end(Some(id))).await.map_err(Problem::internal)?;
     benchmarks.view(id).map(Json)
 }
 
 impl Wanted {
+    /// For the audit log.
+    fn told(&self) -> String {
+        format!("{} over {} for {}", self.target, self.protocol, self.duration)
+    }
+
     fn options(&self, kind: Kind, target: SocketAddr) -> Result<Options, Problem> {
         let protocol: Protocol =
             self.protocol.parse().map_err(|_| Problem::invalid("protocol", "expected \"tcp\" or \"udp\""))?;
@@ -227,7 +234,20 @@ impl Wanted {
 impl Benchmarks {
     /// None were run yet.
     pub fn new() -> Arc<Benchmarks> {
-        Arc::default()
+        Arc::new_cyclic(|itself| Benchmarks { itself: Weak::clone(itself), ..Benchmarks::default() })
+    }
+
+    /// Takes in what is in this file, which keeps what is run from now on.
+    pub fn keep(&self, file: &File) {
+        let kept = self.kept.open(file);
+        let mut runs = self.runs.lock();
+        runs.last = kept.iter().map(|ended| ended.id).max().unwrap_or(0);
+        runs.kept = kept.into_iter().take(KEPT).map(|ended| Run { ended, loads: None }).collect();
+    }
+
+    /// Ends what is under way, and keeps what came of it.
+    pub fn stop(&self) {
+        self.end(None);
     }
 
     /// What may be loaded from now on.
@@ -244,65 +264,92 @@ impl Benchmarks {
         addresses.iter().copied().find(|address| is_allowed(address.ip()))
     }
 
-    fn begin(&self, options: Options, by: String) -> Result<RunView, Problem> {
+    /// Begins what is wanted: these, one after the other.
+    async fn run(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        kinds: &[Kind],
+        by: &str,
+    ) -> Result<(StatusCode, Json<RunView>), Problem> {
+        let resolved = tokio::net::lookup_host(&wanted.target).await;
+        let resolved = resolved
+            .map_err(|error| Problem::invalid("target", format!("{error}: expected ADDRESS:PORT or NAME:PORT")))?;
+        let addresses: Vec<SocketAddr> = resolved.collect();
+        let target = self.allowed(&addresses).ok_or_else(|| {
+            let told =
+                "expected this machine, an address of 198.18.0.0/15 or 2001:2::/48, or one of proxy.benchmark.targets";
+            Problem::invalid("target", format!("{} is not to be loaded: {told}", wanted.target))
+        })?;
+        let parts = kinds.iter().map(|kind| wanted.options(*kind, target)).collect::<Result<Vec<_>, _>>()?;
+        let (own, by) = (Arc::clone(self), by.to_owned());
+        let view = tokio::task::spawn_blocking(move || own.begin(parts, &by));
+        let view = view.await.unwrap_or_else(|error| Err(Problem::internal(error)))?;
+        Ok((StatusCode::ACCEPTED, Json(view)))
+    }
+
+    fn begin(&self, parts: Vec<Options>, by: &str) -> Result<RunView, Problem> {
         let mut runs = self.runs.lock();
-        runs.settle();
-        if let Some(running) = runs.kept.iter().find(|run| run.load.is_some()) {
-            let told = format!("benchmark {} is under way: wait for it, or end it", running.id);
+        if let Some(running) = runs.kept.iter().find(|run| run.loads.is_some()) {
+            let told = format!("benchmark {} is under way: wait for it, or end it", running.ended.id);
             return Err(Problem::conflict(None, told));
         }
-        let load = Load::start(options).map_err(Problem::internal)?;
-        runs.last += 1;
-        let id = runs.last;
-        let run = Run { id, by, began: SystemTime::now(), state: RunState::Running, load: Some(load), report: None };
+        let (id, count, itself) = (runs.last + 1, parts.len(), Weak::clone(&self.itself));
+        let over = move || {
+            if let Some(benchmarks) = itself.upgrade() {
+                drop(benchmarks.settle(Some(id), RunState::Done));
+            }
+        };
+        let loads = Sequence::start(parts, over).map_err(Problem::internal)?;
+        runs.last = id;
+        let run = Run { ended: Ended::new(id, by, SystemTime::now(), count), loads: Some(loads) };
+        let view = run.view();
         runs.kept.push_front(run);
         runs.kept.truncate(KEPT);
-        runs.kept.front().and_then(Run::view).ok_or_else(|| Problem::internal("it is gone"))
+        Ok(view)
     }
 
     fn view(&self, id: u64) -> Result<RunView, Problem> {
-        let mut runs = self.runs.lock();
-        runs.settle();
-        let run = runs.kept.iter().find(|run| run.id == id).and_then(Run::view);
+        let runs = self.runs.lock();
+        let run = runs.kept.iter().find(|run| run.ended.id == id).map(Run::view);
         run.ok_or_else(|| Problem::not_found(format!("there is no benchmark {id}; the last {KEPT} are kept")))
     }
 
-    /// Ends one before its time, where it is under way.
-    fn end(&self, id: u64) {
-        let mut runs = self.runs.lock();
-        if let Some(run) = runs.kept.iter_mut().find(|run| run.id == id && run.load.is_some()) {
-            run.settle(RunState::Cancelled);
+    /// Ends one before its time, or whichever there is, where it is under way.
+    fn end(&self, id: Option<u64>) {
+        if let Some(mut loads) = self.settle(id, RunState::Cancelled) {
+            loads.cancel();
+            loads.wait();
         }
     }
-}
 
-impl Runs {
-    /// Writes down what has come to its end.
-    fn settle(&mut self) {
-        let over = |run: &&mut Run| run.load.as_ref().is_some_and(Load::is_over);
-        self.kept.iter_mut().filter(over).for_each(|run| run.settle(RunState::Done));
+    /// Writes down what has come of one, or of whichever there is, where it is under way. It is no more from here on.
+    fn settle(&self, id: Option<u64>, state: RunState) -> Option<Sequence> {
+        let loads = {
+            let mut runs = self.runs.lock();
+            let is_it = |run: &&mut Run| run.loads.is_some() && id.is_none_or(|id| run.ended.id == id);
+            let run = runs.kept.iter_mut().find(is_it)?;
+            let loads = run.loads.take()?;
+            (run.ended.results, run.ended.state) = (loads.reports(), state);
+            loads
+        };
+        self.kept.write(|| {
+            let runs = self.runs.lock();
+            runs.kept.iter().filter(|run| run.loads.is_none()).map(|run| run.ended.clone()).collect()
+        });
+        Some(loads)
     }
 }
 
 impl Run {
-    fn settle(&mut self, state: RunState) {
-        if let Some(load) = self.load.take() {
-            self.report = Some(load.report());
-            self.state = state;
-        }
-    }
-
-    fn view(&self) -> Option<RunView> {
-        let result = self.report.clone().or_else(|| Some(self.load.as_ref()?.report()))?;
-        let hint = result.hint().filter(|_| self.state == RunState::Done);
-        Some(RunView {
-            id: self.id,
-            by: self.by.clone(),
-            began: Timestamp::from(self.began),
-            state: self.state,
-            result,
-            hint,
-        })
+    fn view(&self) -> RunView {
+        let Ended { id, by, parts, .. } = &self.ended;
+        let (state, results) = match &self.loads {
+            Some(loads) => (RunState::Running, loads.reports()),
+            None => (self.ended.state, self.ended.results.clone()),
+        };
+        let hint = results.iter().find_map(Report::hint).filter(|_| state == RunState::Done);
+        let began = Timestamp::from(self.ended.began());
+        RunView { id: *id, by: by.clone(), began, state, parts: *parts, result: results.last().cloned(), results, hint }
     }
 }
 
@@ -312,7 +359,7 @@ mod tests {
 
     #[test]
     fn only_this_machine_labs_and_named_networks_are_loaded() {
-        let benchmarks = Benchmarks::default();
+        let benchmarks = Benchmarks::new();
         let may = |text: &str| benchmarks.allowed(&[text.parse().unwrap()]).is_some();
         for (target, is_allowed) in [
             ("127.0.0.1:1", true),
@@ -329,30 +376,94 @@ mod tests {
         assert!(may("10.0.0.1:1") && !may("8.8.8.8:1"));
     }
 
-    #[test]
-    fn one_runs_at_a_time_and_what_was_cancelled_is_kept_with_its_figures() {
-        let benchmarks = Benchmarks::default();
-        let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let options = Options {
-            kind: Kind::Connections,
+    /// Loads a socket that takes connections and says nothing.
+    fn options(kind: Kind, target: &std::net::TcpListener, duration: Duration) -> Options {
+        Options {
+            kind,
             target: target.local_addr().unwrap(),
             protocol: Protocol::Tcp,
             packet_size: 1,
             connections: 1,
             workers: 1,
-            duration: Duration::from_secs(3600),
+            duration,
             timeout: TIMEOUT,
-        };
-        let begun = benchmarks.begin(options.clone(), "ann".to_owned()).unwrap();
-        assert_eq!((begun.id, begun.state), (1, RunState::Running));
-        assert!(benchmarks.begin(options.clone(), "ben".to_owned()).is_err());
-        benchmarks.end(1);
-        assert_eq!(benchmarks.view(1).unwrap().state, RunState::Cancelled);
+        }
+    }
+
+    /// Waits for the end of one.
+    fn ended(benchmarks: &Benchmarks, id: u64) -> RunView {
+        let began = std::time::Instant::now();
+        loop {
+            let view = benchmarks.view(id).unwrap();
+            if view.state != RunState::Running {
+                return view;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{view:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn one_runs_at_a_time_and_what_was_cancelled_is_kept_with_its_figures() {
+        let benchmarks = Benchmarks::new();
+        let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let long = vec![options(Kind::Connections, &target, Duration::from_secs(3600))];
+        let begun = benchmarks.begin(long.clone(), "ann").unwrap();
+        assert_eq!((begun.id, begun.state, begun.parts), (1, RunState::Running, 1));
+        assert!(benchmarks.begin(long.clone(), "ben").is_err());
+        benchmarks.end(Some(1));
+        let view = benchmarks.view(1).unwrap();
+        assert_eq!((view.state, view.results.len()), (RunState::Cancelled, 1));
         assert!(benchmarks.view(2).is_err());
         for _ in 0..KEPT {
-            let id = benchmarks.begin(options.clone(), "ann".to_owned()).unwrap().id;
-            benchmarks.end(id);
+            let id = benchmarks.begin(long.clone(), "ann").unwrap().id;
+            benchmarks.end(Some(id));
         }
         assert!(benchmarks.view(1).is_err() && benchmarks.view(2).is_ok());
+    }
+
+    #[test]
+    fn a_suite_runs_its_loads_one_after_the_other_and_ends_with_the_one_that_is_cancelled() {
+        let benchmarks = Benchmarks::new();
+        let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let parts = |duration| Kind::ALL.iter().map(|kind| options(*kind, &target, duration)).collect::<Vec<_>>();
+        let begun = benchmarks.begin(parts(Duration::from_millis(100)), "ann").unwrap();
+        assert_eq!((begun.parts, begun.results.len()), (4, 1));
+        let view = ended(&benchmarks, begun.id);
+        let kinds: Vec<&str> = view.results.iter().map(|report| report.kind.as_str()).collect();
+        assert_eq!(kinds, ["throughput", "latency", "connections", "mixed"]);
+        assert_eq!((view.state, view.result.as_ref()), (RunState::Done, view.results.last()));
+        assert!(view.hint.unwrap().contains("sends nothing back"), "of the second");
+        let begun = benchmarks.begin(parts(Duration::from_secs(3600)), "ann").unwrap();
+        benchmarks.end(Some(begun.id));
+        let view = benchmarks.view(begun.id).unwrap();
+        assert_eq!((view.state, view.results.len(), view.hint), (RunState::Cancelled, 1, None));
+    }
+
+    #[test]
+    fn what_was_run_outlives_the_process_and_numbers_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("benchmarks.json");
+        let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let before = Benchmarks::new();
+        before.keep(&file);
+        let short = vec![options(Kind::Connections, &target, Duration::from_millis(100))];
+        let done = before.begin(short.clone(), "ann").unwrap().id;
+        let done = ended(&before, done);
+        before.begin(vec![options(Kind::Latency, &target, Duration::from_secs(3600))], "ben").unwrap();
+        before.stop();
+        let after = Benchmarks::new();
+        after.keep(&file);
+        let again = after.view(done.id).unwrap();
+        assert_eq!((again.by.as_str(), again.state), ("ann", RunState::Done));
+        let opened = |view: &RunView| view.results.iter().map(|report| report.opened).collect::<Vec<_>>();
+        assert_eq!(opened(&again), opened(&done));
+        assert_eq!(again.began.to_string(), done.began.to_string());
+        assert_eq!(after.view(2).unwrap().state, RunState::Cancelled);
+        assert_eq!(after.begin(short.clone(), "ann").unwrap().id, 3);
+        std::fs::write(&file, "{").unwrap();
+        let other = Benchmarks::new();
+        other.keep(&file);
+        assert_eq!(other.begin(short, "ann").unwrap().id, 1, "it is begun anew");
     }
 }

@@ -1,13 +1,15 @@
 //! A load for what passes connections and datagrams on: `outwork bench proxy`, and the benchmarks of the admin API.
 //!
-//! - this file: what is asked for, and a load under way. `lane`: one connection, or one socket of UDP.
-//! - `report`: what came of it. [`api`]: its routes, and what was run before.
+//! - this file: what is asked for, and a load under way. `lane`: one connection, or one socket of UDP. `sequence`: loads one after the other.
+//! - `report`: what came of it. [`api`]: its routes. `kept`: what was run before.
 //!
 //! It works against anything that answers with what it is sent; `throughput` and `connections` are content with who takes it.
 
 pub mod api;
+mod kept;
 mod lane;
 mod report;
+mod sequence;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -104,14 +106,31 @@ struct Tally {
     first: Mutex<Option<String>>,
 }
 
-/// A load under way. It ends with this.
+/// What is under way, for who looks at it.
 #[derive(Debug)]
-pub struct Load {
+struct Under {
     options: Options,
     tally: Arc<Tally>,
     stop: watch::Sender<bool>,
     began: Instant,
+}
+
+/// A load under way. It ends with this.
+#[derive(Debug)]
+pub struct Load {
+    under: Arc<Under>,
     threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Under {
+    fn report(&self) -> Report {
+        Report::of(&self.options, &self.tally, self.began.elapsed())
+    }
+
+    fn cancel(&self) {
+        // Who is gone has heard.
+        let _ = self.stop.send(true);
+    }
 }
 
 impl Load {
@@ -121,12 +140,14 @@ impl Load {
     /// When there are no threads for it.
     pub fn start(options: Options) -> std::io::Result<Load> {
         let (stop, stopped) = watch::channel(false);
-        let mut load = Load { options, tally: Arc::default(), stop, began: Instant::now(), threads: Vec::new() };
-        let workers = load.options.workers.min(load.options.connections).max(1);
+        let under = Under { options, tally: Arc::default(), stop, began: Instant::now() };
+        let mut load = Load { under: Arc::new(under), threads: Vec::new() };
+        let Under { options, tally, .. } = &*load.under;
+        let workers = options.workers.min(options.connections).max(1);
         for worker in 0..workers {
             // Those that are left over are the first threads'.
-            let own = load.options.connections / workers + usize::from(worker < load.options.connections % workers);
-            let (options, tally, mut stopped) = (load.options.clone(), Arc::clone(&load.tally), stopped.clone());
+            let own = options.connections / workers + usize::from(worker < options.connections % workers);
+            let (options, tally, mut stopped) = (options.clone(), Arc::clone(tally), stopped.clone());
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let work = move || {
                 let lanes = tokio::task::LocalSet::new();
@@ -151,7 +172,11 @@ impl Load {
 
     /// What has come of it so far.
     pub fn report(&self) -> Report {
-        Report::of(&self.options, &self.tally, self.began.elapsed())
+        self.under.report()
+    }
+
+    fn under(&self) -> Arc<Under> {
+        Arc::clone(&self.under)
     }
 
     /// Whether it is over.
@@ -161,8 +186,7 @@ impl Load {
 
     /// Ends it before its time.
     pub fn cancel(&self) {
-        // Who is gone has heard.
-        let _ = self.stop.send(true);
+        self.under.cancel();
     }
 
     /// Waits until it is over.

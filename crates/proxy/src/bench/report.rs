@@ -5,20 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use outwork_telemetry::Latency;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Options, Tally};
 
 /// What came of a load, as far as it has come.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Report {
     /// What was measured.
-    pub kind: &'static str,
+    pub kind: String,
     /// Who was loaded.
     pub target: String,
     /// By what: `tcp` or `udp`.
-    pub protocol: &'static str,
+    pub protocol: String,
     /// Octets that were sent at a time.
     pub packet_size: usize,
     /// Connections, or sockets of UDP, at once.
@@ -64,9 +64,9 @@ impl Report {
         let count = |count: &AtomicU64| count.load(Relaxed);
         let rate = |count: &AtomicU64| count.load(Relaxed) as f64 / seconds;
         Report {
-            kind: options.kind.word(),
+            kind: options.kind.word().to_owned(),
             target: options.target.to_string(),
-            protocol: options.protocol.word(),
+            protocol: options.protocol.word().to_owned(),
             packet_size: options.packet_size,
             connections: options.connections,
             workers: options.workers,
@@ -95,7 +95,7 @@ impl Report {
 
     /// What to look at where nothing came of it.
     pub fn hint(&self) -> Option<String> {
-        let is_still = match self.kind {
+        let is_still = match self.kind.as_str() {
             "latency" | "mixed" => self.exchanges == 0,
             "connections" if self.protocol == "udp" => self.exchanges == 0,
             "connections" => self.opened == 0,

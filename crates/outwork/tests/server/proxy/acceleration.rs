@@ -143,9 +143,29 @@ fn benchmarks_of_the_api_are_begun_watched_ended_and_kept() {
     assert_eq!(begin("latency", "10.255.255.1:80", "").0, "400");
     assert_eq!(begin("latency", &target, ", \"duration\": \"11m\"").0, "400");
     assert_eq!(begin("speed", &target, "").0, "404");
+    let body = format!("{{\"target\": \"{target}\", \"connections\": 1, \"duration\": \"100ms\"}}");
+    let (status, suite) = ask(&place, "POST", "/proxy/benchmark", &body);
+    assert_eq!((status.as_str(), &suite["parts"], &suite["id"]), ("202", &4.into(), &3.into()), "{suite}");
+    let done = until_some("the suite to end", || {
+        let (_, run) = ask(&place, "GET", "/proxy/benchmarks/3", "");
+        (run["state"] == "done").then_some(run)
+    });
+    let kinds: Vec<_> = done["results"].as_array().expect("results").iter().map(|one| one["kind"].as_str()).collect();
+    assert_eq!(kinds, ["throughput", "latency", "connections", "mixed"].map(Some));
     place.change(|text| text + "[proxy.benchmark]\ntargets = ['10.255.255.0/24']\n");
     place.must(&["reload"]);
     assert_eq!(begin("latency", "10.255.255.1:80", ", \"duration\": \"100ms\"").0, "202");
+    until_some("the one before to end", || {
+        let (_, run) = ask(&place, "GET", "/proxy/benchmarks/4", "");
+        (run["state"] == "done").then_some(())
+    });
+    // What is under way as the server ends is ended, too, and kept with the others.
+    assert_eq!(begin("latency", &target, ", \"duration\": \"10m\"").0, "202");
+    assert!(place.stop(15).success());
+    place.start();
+    let (_, all) = ask(&place, "GET", "/proxy/benchmarks", "");
+    let states: Vec<_> = all.as_array().expect("a list").iter().map(|run| run["state"].as_str()).collect();
+    assert_eq!(states, ["cancelled", "done", "done", "cancelled", "done"].map(Some));
 }
 
 #[test]
@@ -157,6 +177,9 @@ fn a_load_by_the_command_says_what_came_of_it() {
     let kind = ["--kind", "connections", "--duration", "200ms", "--connections", "2"];
     let said = place.must(&[&["bench", "proxy", &target], &kind[..]].concat());
     assert!(said.starts_with(&format!("connections of {target} over tcp, ")), "{said}");
+    let suite = place.outwork(&["bench", "proxy", &target, "--duration", "100ms", "--timeout", "50ms", "--json"]);
+    let kinds: Vec<_> = json(&suite).as_array().expect("four").iter().map(|one| one["kind"].clone()).collect();
+    assert_eq!(kinds, ["throughput", "latency", "connections", "mixed"]);
     let vain = place.outwork(&["bench", "proxy", "127.255.255.254:9", "--duration", "100ms"]);
     assert!(!vain.status.success() && text(&vain.stderr).contains("nobody accepts connections"), "{vain:?}");
 }
