@@ -188,6 +188,12 @@ Examples:
         #[arg(long)]
         pprof: bool,
     },
+    /// Says what each thread of the running server is doing: its processors, its time, and where it waits
+    #[command(after_help = "\
+Examples:
+  outwork threads
+  outwork threads --json       with where each is in the kernel, if the server is root")]
+    Threads,
     /// Creates, lists and revokes access tokens
     #[command(subcommand)]
     Token(TokenCommand),

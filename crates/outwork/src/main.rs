@@ -85,6 +85,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::CpuProfile { output, seconds, hertz, pprof } => {
             remote::cpu_profile(global, output, *seconds, *hertz, *pprof)?;
         }
+        Command::Threads => remote::threads(global)?,
         Command::Token(command) => remote::token(global, command)?,
         Command::Leases(command) => remote::leases(global, command)?,
         Command::Reservations(command) => remote::reservations(global, command)?,

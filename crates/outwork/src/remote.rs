@@ -32,7 +32,7 @@ pub(crate) use backends::backends;
 pub(crate) use cache::cache;
 pub(crate) use leases::{leases, subnets};
 pub(crate) use listeners::listeners;
-pub(crate) use profile::{cpu_profile, heap_dump};
+pub(crate) use profile::{cpu_profile, heap_dump, threads};
 pub(crate) use queries::queries;
 pub(crate) use reservations::reservations;
 pub(crate) use tiers::{rules, tiers};

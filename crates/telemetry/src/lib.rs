@@ -8,6 +8,7 @@
 //! - `family`: what a metric is and reads: the form all expositions share.
 //! - `registry`: every service's metrics, and Prometheus text.
 //! - `process`: the process itself, from `/proc/self`.
+//! - `threads`: what each of its threads is doing.
 //! - `sampler`: two readings of the metrics become points.
 //! - `alerts`: conditions that hold now, without flapping.
 //! - `history`: points of the last hour in memory, older ones behind a seam; queries over both.
@@ -27,6 +28,7 @@ pub mod logs;
 pub mod process;
 mod registry;
 mod sampler;
+pub mod threads;
 
 pub use cell::{Counter, Gauge};
 pub use family::{Cell, Cells, Collect, Desc, Family, Kind, Labels, QUANTILES, Sample, SeriesName, Unit, Value};

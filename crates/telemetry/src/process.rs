@@ -3,9 +3,10 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::family::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value};
+use crate::threads::Stat;
 
 /// Clock ticks a second in `/proc/self/stat`: the kernel's `USER_HZ`, 100 on every architecture we build for.
-const USER_HZ: f64 = 100.0;
+pub(crate) const USER_HZ: f64 = 100.0;
 
 /// Reads the process's CPU time, memory, file descriptors, threads and age, and what passes its disks and networks.
 #[derive(Debug)]
@@ -91,9 +92,8 @@ pub fn threads() -> Vec<ThreadUsage> {
 }
 
 fn thread_usage(id: u32, stat: &str) -> Option<ThreadUsage> {
-    let (before, _) = stat.rsplit_once(')')?;
-    let (_, name) = before.split_once('(')?;
-    Some(ThreadUsage { id, name: name.to_owned(), cpu_seconds: Usage::parse(stat, "").cpu_seconds? })
+    let Stat { name, user_seconds, system_seconds, .. } = Stat::parse(stat)?;
+    Some(ThreadUsage { id, name: name.to_owned(), cpu_seconds: user_seconds + system_seconds })
 }
 
 /// The memory that there is for this process. A figure that cannot be read is absent.
@@ -161,17 +161,13 @@ impl Usage {
         Self { open_fds, disk, network, ..Self::parse(&file("stat"), &file("status")) }
     }
 
-    /// proc_pid_stat(5): the command in parentheses may hold anything, so fields are counted from the last `)`.
     fn parse(stat: &str, status: &str) -> Self {
-        let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
-        let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<u64>().ok());
         let line = |key: &str| {
             let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
             value.split_ascii_whitespace().next()?.parse::<u64>().ok()
         };
         Self {
-            // utime and stime are fields 14 and 15; the first after the command is field 3.
-            cpu_seconds: ticks(11).zip(ticks(12)).map(|(user, system)| (user + system) as f64 / USER_HZ),
+            cpu_seconds: Stat::parse(stat).map(|stat| stat.user_seconds + stat.system_seconds),
             resident_bytes: kib(status, "VmRSS"),
             virtual_bytes: kib(status, "VmSize"),
             threads: line("Threads"),

@@ -1,4 +1,4 @@
-//! Where memory and time go, for the tools that read such profiles.
+//! Where memory and time go, for the tools that read such profiles, and what threads are doing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use outwork_front::api::{Admin, Problem, Query};
-use serde::Deserialize;
+use outwork_front::api::{Admin, Json, Problem, Query};
+use outwork_telemetry::threads::{self, Thread};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -21,7 +22,7 @@ const LONGEST: u16 = 300;
 const FINEST: u16 = 1000;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
-    OpenApiRouter::new().routes(routes!(heap)).routes(routes!(cpu))
+    OpenApiRouter::new().routes(routes!(heap)).routes(routes!(cpu)).routes(routes!(threads))
 }
 
 /// Looks at where the process's memory and time go.
@@ -103,6 +104,67 @@ async fn cpu(
     let wanted = CpuProfile { time: Duration::from_secs(seconds.into()), hertz, form };
     let name = if form == Form::Folded { "outwork.folded" } else { "outwork.cpu" };
     Ok(file(name, shared.admin.profiler.cpu(wanted).await?))
+}
+
+/// A thread. What the kernel does not tell is absent.
+#[derive(Debug, Serialize, ToSchema)]
+struct ThreadView {
+    /// The kernel's number of it.
+    id: u32,
+    /// Its name, 15 bytes of it.
+    name: String,
+    /// `running`: it is on a processor, or would be; `waiting`; `waiting for a device`; `stopped`; or another letter of proc_pid_stat(5).
+    state: String,
+    /// The processor that it was on last.
+    processor: Option<u32>,
+    /// Those that it may be on, such as `0-3,8`.
+    allowed: Option<String>,
+    /// Seconds of its own on a processor.
+    user_seconds: f64,
+    /// Seconds of the kernel's for it.
+    system_seconds: f64,
+    /// How often it gave its processor away, to wait.
+    voluntary_switches: Option<u64>,
+    /// How often that was taken away from it.
+    involuntary_switches: Option<u64>,
+    /// The function of the kernel that it waits in.
+    waits_in: Option<String>,
+    /// Where it is in the kernel, from the innermost function out; empty unless the server is root, for nobody else is told.
+    stack: Vec<String>,
+}
+
+impl From<Thread> for ThreadView {
+    fn from(thread: Thread) -> Self {
+        let state = match thread.state {
+            'R' => "running".to_owned(),
+            'S' => "waiting".to_owned(),
+            'D' => "waiting for a device".to_owned(),
+            'T' | 't' => "stopped".to_owned(),
+            other => other.to_string(),
+        };
+        Self {
+            state,
+            id: thread.id,
+            name: thread.name,
+            processor: thread.processor,
+            allowed: thread.allowed,
+            user_seconds: thread.user_seconds,
+            system_seconds: thread.system_seconds,
+            voluntary_switches: thread.voluntary_switches,
+            involuntary_switches: thread.involuntary_switches,
+            waits_in: thread.waits_in,
+            stack: thread.stack,
+        }
+    }
+}
+
+/// What each thread of the server is doing now: its processors, its time, and where it waits.
+#[utoipa::path(get, path = "/profile/threads", tag = "system",
+    responses((status = 200, body = Vec<ThreadView>), (status = 401, body = Problem), (status = 403, body = Problem)))]
+async fn threads(Admin(caller): Admin) -> Result<Json<Vec<ThreadView>>, Problem> {
+    caller.does("profile.threads", "", "");
+    let all = tokio::task::spawn_blocking(threads::all).await.map_err(Problem::internal)?;
+    Ok(Json(all.into_iter().map(ThreadView::from).collect()))
 }
 
 fn file(name: &str, content: Vec<u8>) -> Response {

@@ -1,14 +1,16 @@
-//! `outwork heap-dump` and `outwork cpu-profile`.
+//! `outwork heap-dump`, `outwork cpu-profile` and `outwork threads`.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 
-use super::fetch;
+use super::{fetch, rows};
 use crate::cli::Global;
 use crate::client::Client;
+use crate::local::print_json;
 use crate::report;
+use crate::table::cell;
 
 const BINARY: &str = "application/octet-stream";
 
@@ -28,6 +30,32 @@ pub(crate) fn cpu_profile(global: &Global, output: &Path, seconds: u16, hertz: u
         let told = format!("no samples were taken: the server used next to no processor time in these {seconds} s");
         report::warn(&format!("{told}; profile it under load, for longer, or with a higher --hertz"))?;
     }
+    Ok(())
+}
+
+/// `outwork threads`.
+pub(crate) fn threads(global: &Global) -> anyhow::Result<()> {
+    let answer = Client::new(global)?.get("/profile/threads")?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let columns =
+        [">ID", "NAME", "STATE", ">ON", "MAY BE ON", ">USER", ">SYSTEM", ">WAITED", ">INTERRUPTED", "WAITS IN"];
+    rows(&mut anstream::stdout(), &columns, &answer, "no threads", |one| {
+        let seconds = |key: &str| format!("{:.2}", one[key].as_f64().unwrap_or_default());
+        vec![
+            cell(&one["id"]),
+            cell(&one["name"]),
+            cell(&one["state"]),
+            cell(&one["processor"]),
+            cell(&one["allowed"]),
+            seconds("user_seconds"),
+            seconds("system_seconds"),
+            cell(&one["voluntary_switches"]),
+            cell(&one["involuntary_switches"]),
+            cell(&one["waits_in"]),
+        ]
+    })?;
     Ok(())
 }
 

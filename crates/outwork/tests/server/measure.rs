@@ -50,6 +50,19 @@ fn a_load_over_each_version_of_http_is_reported_and_errors_are_told() {
 }
 
 #[test]
+fn threads_are_listed_with_their_processors_their_time_and_where_they_wait() {
+    let (place, _) = place();
+    let threads = json(&place.outwork(&["threads", "--json"]));
+    let threads = threads.as_array().expect("a list");
+    let door = threads.iter().find(|thread| thread["name"] == "front-0").expect("a thread of the door");
+    assert!(door["allowed"].is_string() && door["processor"].is_u64() && door["user_seconds"].is_f64(), "{door}");
+    assert!(door["voluntary_switches"].as_u64() > Some(0) && door["stack"].is_array(), "{door}");
+    assert!(threads.iter().any(|thread| thread["state"] == "running"), "who reads that runs: {threads:?}");
+    let listed = place.must(&["threads"]);
+    assert!(listed.contains("MAY BE ON") && listed.lines().count() > threads.len() / 2, "{listed}");
+}
+
+#[test]
 fn profiles_of_memory_and_time_are_what_their_tools_open() {
     let (place, host) = place();
     let url = format!("http://{host}:8080/");
