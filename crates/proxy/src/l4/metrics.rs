@@ -92,6 +92,8 @@ metrics! {
         received: Counter in bytes by ["listener"] max LISTENERS => history,
         /// Bytes to clients.
         sent: Counter in bytes by ["listener"] max LISTENERS => history,
+        /// Bytes of both that went from socket to socket without being copied (`splice`): of connections without TLS, those of long transfers.
+        spliced: Counter in bytes by ["listener"] max LISTENERS,
         /// Datagrams, or runs of them, that found no room on their way.
         dropped: Counter by ["listener"] max LISTENERS,
         /// Time until there was a connection to a backend.
@@ -108,6 +110,7 @@ pub(crate) struct Cells {
     ended: Vec<Arc<Counter>>,
     pub(crate) received: Arc<Counter>,
     pub(crate) sent: Arc<Counter>,
+    pub(crate) spliced: Arc<Counter>,
     pub(crate) dropped: Arc<Counter>,
     pub(crate) connect_time: Arc<Histogram>,
 }
@@ -121,6 +124,7 @@ impl Cells {
             ended: End::ALL.iter().map(|reason| metrics.ended.cell([label, reason.word()])).collect(),
             received: metrics.received.cell([label]),
             sent: metrics.sent.cell([label]),
+            spliced: metrics.spliced.cell([label]),
             dropped: metrics.dropped.cell([label]),
             connect_time: metrics.connect_time.cell([label]),
         }
@@ -156,6 +160,7 @@ impl L4Metrics {
         self.ended.retain(two);
         self.received.retain(one);
         self.sent.retain(one);
+        self.spliced.retain(one);
         self.dropped.retain(one);
         self.connect_time.retain(one);
     }

@@ -87,6 +87,8 @@ struct Way {
     done: bool,
     /// Bytes since somebody asked.
     moved: u64,
+    /// Those of them that were not copied.
+    spliced: u64,
 }
 
 impl Way {
@@ -100,6 +102,7 @@ impl Way {
             unflushed: false,
             done: false,
             moved: 0,
+            spliced: 0,
         }
     }
 
@@ -188,6 +191,7 @@ impl Way {
             Ok(0) => self.source = Source::Ended,
             Ok(moved) => {
                 self.moved += moved as u64;
+                self.spliced += moved as u64;
                 self.wide = moved >= LITTLE;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -281,6 +285,7 @@ pub(super) async fn run(
         if sent > 0 || received > 0 {
             live.cells.sent.add(sent);
             live.cells.received.add(received);
+            live.cells.spliced.add(std::mem::take(&mut out.spliced) + std::mem::take(&mut back.spliced));
             last = Instant::now();
         }
         if out.done && back.done {
