@@ -10,6 +10,7 @@ mod descriptors;
 mod errors;
 mod filters;
 mod front;
+mod grafana;
 mod http3;
 mod layer4;
 mod local_access;
