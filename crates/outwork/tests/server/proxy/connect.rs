@@ -28,7 +28,7 @@ fn configure(place: &Place, backends: &[SocketAddr], pool: &str, route: &str) {
 }
 
 /// One that says back what it hears, until its client ends.
-fn echo(host: &str) -> SocketAddr {
+pub(super) fn echo(host: &str) -> SocketAddr {
     let listener = TcpListener::bind((host, 0)).expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {

@@ -1,17 +1,19 @@
-//! Clients of HTTP/3: bodies to backends, WebSockets and tunnels. The client is another implementation, or writes its frames itself where that one cannot ask for such a stream.
+//! Clients of HTTP/3: bodies to backends, WebSockets and tunnels. The client is another implementation; where that one cannot ask for a stream, its frames are
+//! written byte by byte.
 
 use std::future::poll_fn;
 use std::io::Write;
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use bytes::{Buf, Bytes};
 use quinn::Connection;
 use tokio::io::AsyncWriteExt;
 
 use super::backend::{Backend, answer};
+use super::connect;
 use super::pressure::{Giver, Turns, fill, held, length, plain, run};
 use crate::binary::Place;
-use crate::http3::{PORT, certify, connect};
+use crate::http3::{self, PORT, certify};
 
 /// Kinds of frames (RFC 9114 section 7.2).
 const DATA: u8 = 0;
@@ -127,30 +129,13 @@ fn echo(host: &str) -> Backend {
     })
 }
 
-/// The same of connections, which end with a word.
-fn bare(host: &str) -> SocketAddr {
-    let listener = TcpListener::bind((host, 0)).expect("a port");
-    let address = listener.local_addr().expect("an address");
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || {
-                let mut from = stream.try_clone().expect("the same stream");
-                // Its client may go before it is done.
-                let _ = std::io::copy(&mut from, &mut stream).and_then(|_| stream.write_all(b" bye"));
-                let _ = stream.shutdown(Shutdown::Write);
-            });
-        }
-    });
-    address
-}
-
 #[test]
 fn bodies_websockets_and_tunnels_of_a_client_reach_backends_by_streams_of_one_connection() {
     let place = Place::new();
-    let (web, bare) = (echo(place.host()), bare(place.host()));
+    let (web, bare) = (echo(place.host()), connect::echo(place.host()));
     let (place, to) = place_of(web.address, bare, place);
     run(async {
-        let quic = connect(&place, to).await.expect("a connection");
+        let quic = http3::connect(&place, to).await.expect("a connection");
         let mut requests = requests(quic.clone()).await;
         let websocket = [
             (":method", "CONNECT"),
@@ -161,7 +146,7 @@ fn bodies_websockets_and_tunnels_of_a_client_reach_backends_by_streams_of_one_co
             ("sec-websocket-version", "13"),
         ];
         speaks(&quic, &websocket, ["hello ", ""]).await;
-        speaks(&quic, &[(":method", "CONNECT"), (":authority", "db.test:5432")], ["", " bye"]).await;
+        speaks(&quic, &[(":method", "CONNECT"), (":authority", "db.test:5432")], ["", "bye"]).await;
         let content: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
         let request = http::Request::put(format!("https://a.test:{PORT}/")).body(()).expect("a request");
         let mut stream = requests.send_request(request).await.expect("a stream");
@@ -186,7 +171,7 @@ fn nothing_is_taken_from_a_backend_for_a_client_that_takes_nothing_and_all_of_it
         let address = listener.local_addr().expect("an address");
         let (place, to) = place_of(address, address, place);
         let mut turns = Turns::of(&place, 8080).await;
-        let mut requests = requests(connect(&place, to).await.expect("a connection")).await;
+        let mut requests = requests(http3::connect(&place, to).await.expect("a connection")).await;
         let request = http::Request::get(format!("https://a.test:{PORT}/")).body(()).expect("a request");
         let mut stream = requests.send_request(request).await.expect("a stream");
         stream.finish().await.expect("it is open");
