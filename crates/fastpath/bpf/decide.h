@@ -326,6 +326,27 @@ static __always_inline void count_backend(__u32 number, __u32 bytes, int from, i
 	tally->flows += is_new;
 }
 
+/* Fills in how a packet gets back to a client of the service. */
+static __always_inline int head_back(void *ctx, const struct packet *p, struct order *order, const struct vip *vip,
+				     const struct control *control, int checks_length)
+{
+	int reason;
+
+	order->way = RETURN;
+	order->address = vip->address;
+	order->port = vip->port;
+	order->before = p->key.source;
+	order->port_before = p->key.source_port;
+	order->leaves = 0;
+	reason = find_hop(ctx, p, order, control, &vip->address, &p->key.destination, checks_length ? p->length : 0);
+	/* The kernel would not take it: its source is an address of its own (a martian). */
+	if (reason == PASS_NEIGHBOUR)
+		return DROP_NEIGHBOUR;
+	if (reason == PASS_TOO_LONG)
+		return DROP_TOO_LONG;
+	return reason ? reason : p->is_error ? SENT_ICMP : SENT_RETURN;
+}
+
 /* A backend's answer, or nothing of ours. */
 static __always_inline int give_back(void *ctx, struct packet *p, struct order *order, const struct control *control, __u64 now,
 				     int checks_length)
@@ -334,7 +355,6 @@ static __always_inline int give_back(void *ctx, struct packet *p, struct order *
 	struct backend *backend;
 	struct flow *flow;
 	struct vip *vip;
-	int reason;
 
 	if (!(control->flags & HAS_RETURNS))
 		return PASS_NO_SERVICE;
@@ -349,12 +369,6 @@ static __always_inline int give_back(void *ctx, struct packet *p, struct order *
 		return PASS_NO_SERVICE;
 	if (p->hops <= 1)
 		return PASS_EXPIRING;
-	order->way = RETURN;
-	order->address = vip->address;
-	order->port = vip->port;
-	order->before = p->key.source;
-	order->port_before = p->key.source_port;
-	order->leaves = 0;
 	client.source = p->key.destination;
 	client.destination = vip->address;
 	client.source_port = p->key.destination_port;
@@ -362,27 +376,31 @@ static __always_inline int give_back(void *ctx, struct packet *p, struct order *
 	client.protocol = p->key.protocol;
 	see(flow, p, &client, now);
 	count_backend(flow->backend, p->frame, 1, 0);
-	reason = find_hop(ctx, p, order, control, &vip->address, &p->key.destination, checks_length ? p->length : 0);
-	/* The kernel would not take it: its source is an address of its own (a martian). */
-	if (reason == PASS_NEIGHBOUR)
-		return DROP_NEIGHBOUR;
-	if (reason == PASS_TOO_LONG)
-		return DROP_TOO_LONG;
-	return reason ? reason : SENT_RETURN;
+	return head_back(ctx, p, order, vip, control, checks_length);
 }
 
-/* An ICMP error about what a backend has sent: whose flow it was decides who is told. */
+/*
+ * An ICMP error: whose flow it was decides who is told. Of what a backend has sent that is the backend; of what was sent to it, the client, who knows the service and not the
+ * backend, and whom the service tells, whoever found it out.
+ */
 static __always_inline int give_error(void *ctx, struct packet *p, struct order *order, const struct control *control, __u64 now,
 				      int checks_length)
 {
 	struct flow *flow = bpf_map_lookup_elem(&flows, &p->key);
 	struct backend *backend;
+	struct vip *vip;
 
-	if (!flow || flow->reply || is_idle(flow, control, now))
+	if (!flow || is_idle(flow, control, now))
 		return PASS_ICMP;
 	backend = backend_of(flow);
 	if (!backend)
 		return PASS_ICMP;
+	if (flow->reply) {
+		vip = bpf_map_lookup_elem(&vips, &backend->service);
+		if (!vip)
+			return PASS_ICMP;
+		return p->hops <= 1 ? PASS_EXPIRING : head_back(ctx, p, order, vip, control, checks_length);
+	}
 	if (is_denied(p, control))
 		return DROP_DENIED;
 	return head_for(ctx, p, order, backend, control, checks_length);

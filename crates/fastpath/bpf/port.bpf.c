@@ -86,7 +86,7 @@ int port_xdp(struct xdp_md *ctx)
 	if (reason < 0 && !is_ours(&vip)) {
 		vip.address = packet.key.source;
 		vip.port = packet.key.source_port;
-		if (packet.is_error || !is_ours(&vip) || !leaves_again(ctx, &packet))
+		if (!is_ours(&vip) || !leaves_again(ctx, &packet))
 			return XDP_PASS;
 	}
 	/* Where nobody reads the queue, the kernel goes on. */

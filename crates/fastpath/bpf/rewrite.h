@@ -35,6 +35,12 @@ static __always_inline __u64 by_address(const struct address *before, const stru
 	return sum;
 }
 
+/* The same of the packet's own header. Of an ICMP error it may be somebody's on the way who sent it. */
+static __always_inline __u64 by_outer(const struct packet *p, const struct order *order)
+{
+	return by_address(order->way == RETURN ? &p->from : &order->before, &order->address);
+}
+
 static __always_inline __u32 fold(__u64 sum)
 {
 	sum = (sum & 0xffffffff) + (sum >> 32);

@@ -29,7 +29,7 @@ static __always_inline int tc_ports(struct __sk_buff *skb, const struct packet *
 
 static __always_inline int tc_nat_v4(struct __sk_buff *skb, const struct packet *p, const struct order *order)
 {
-	__u64 growth = by_address(&order->before, &order->address), header = growth;
+	__u64 growth = by_address(&order->before, &order->address), header = by_outer(p, order);
 	__u32 ip = ETH_HLEN, l4 = ip + sizeof(struct iphdr), inner = l4 + ICMP_HEADER, ports = inner + sizeof(struct iphdr);
 	__be32 address = order->address.words[3];
 	__u8 hops = p->hops - 1;
@@ -48,11 +48,11 @@ static __always_inline int tc_nat_v4(struct __sk_buff *skb, const struct packet 
 		return tc_ports(skb, p, order, l4, growth);
 	if (bpf_l3_csum_replace(skb, inner + V4_CHECK, 0, fold(growth), 0))
 		return -1;
-	if (bpf_skb_store_bytes(skb, inner + V4_SOURCE, &address, sizeof address, 0))
+	if (bpf_skb_store_bytes(skb, inner + (order->way == RETURN ? V4_DESTINATION : V4_SOURCE), &address, sizeof address, 0))
 		return -1;
 	if (bpf_l4_csum_replace(skb, l4 + ICMP_CHECK, 0, fold(by_word(order->port_before, order->port)), 0))
 		return -1;
-	return bpf_skb_store_bytes(skb, ports, &order->port, sizeof order->port, 0);
+	return bpf_skb_store_bytes(skb, ports + (order->way == RETURN ? 2 : 0), &order->port, sizeof order->port, 0);
 }
 
 static __always_inline int tc_nat_v6(struct __sk_buff *skb, const struct packet *p, const struct order *order)
@@ -67,13 +67,13 @@ static __always_inline int tc_nat_v6(struct __sk_buff *skb, const struct packet 
 		return -1;
 	if (!p->is_error)
 		return tc_ports(skb, p, order, l4, growth);
-	if (bpf_skb_store_bytes(skb, inner + V6_SOURCE, &order->address, 16, 0))
+	if (bpf_skb_store_bytes(skb, inner + (order->way == RETURN ? V6_DESTINATION : V6_SOURCE), &order->address, 16, 0))
 		return -1;
-	if (bpf_l4_csum_replace(skb, l4 + ICMP_CHECK, 0, fold(growth), BPF_F_PSEUDO_HDR))
+	if (bpf_l4_csum_replace(skb, l4 + ICMP_CHECK, 0, fold(by_outer(p, order)), BPF_F_PSEUDO_HDR))
 		return -1;
 	if (bpf_l4_csum_replace(skb, l4 + ICMP_CHECK, 0, fold(growth + by_word(order->port_before, order->port)), 0))
 		return -1;
-	return bpf_skb_store_bytes(skb, ports, &order->port, sizeof order->port, 0);
+	return bpf_skb_store_bytes(skb, ports + (order->way == RETURN ? 2 : 0), &order->port, sizeof order->port, 0);
 }
 
 static __always_inline int tc_link(struct __sk_buff *skb, const struct order *order)

@@ -31,7 +31,7 @@ static __always_inline int xdp_ports(const struct packet *p, const struct order 
 
 static __always_inline int xdp_nat_v4(const struct packet *p, const struct order *order, void *data, void *end)
 {
-	__u64 growth = by_address(&order->before, &order->address), header = growth;
+	__u64 growth = by_address(&order->before, &order->address), header = by_outer(p, order);
 	struct iphdr *ip = data + p->l3, *inner;
 	struct icmp *icmp = (void *)(ip + 1);
 	__be16 *ports;
@@ -56,10 +56,10 @@ static __always_inline int xdp_nat_v4(const struct packet *p, const struct order
 	if ((void *)(ports + 4) > end)
 		return -1;
 	/* The inner header's checksum makes up for its address: only the port changes what ICMP's is of. */
-	inner->saddr = order->address.words[3];
+	*(order->way == RETURN ? &inner->daddr : &inner->saddr) = order->address.words[3];
 	inner->check = replaced(inner->check, growth);
-	icmp->checksum = replaced(icmp->checksum, by_word(ports[0], order->port));
-	ports[0] = order->port;
+	icmp->checksum = replaced(icmp->checksum, by_word(order->port_before, order->port));
+	ports[order->way == RETURN] = order->port;
 	return 0;
 }
 
@@ -82,9 +82,9 @@ static __always_inline int xdp_nat_v6(const struct packet *p, const struct order
 	if ((void *)(ports + 4) > end)
 		return -1;
 	/* The address changes twice: in the pseudo header, and in what the error brought along. */
-	__builtin_memcpy(&inner->saddr, &order->address, 16);
-	icmp->checksum = replaced(icmp->checksum, 2 * growth + by_word(ports[0], order->port));
-	ports[0] = order->port;
+	__builtin_memcpy(order->way == RETURN ? &inner->daddr : &inner->saddr, &order->address, 16);
+	icmp->checksum = replaced(icmp->checksum, by_outer(p, order) + growth + by_word(order->port_before, order->port));
+	ports[order->way == RETURN] = order->port;
 	return 0;
 }
 
@@ -157,14 +157,21 @@ static __always_inline int reaches(void *at, __u32 octets, void *end)
 	return at <= end;
 }
 
+/* The same number, of which the verifier knows no more than that it is less than 4096: what follows is looked at once, and not for each number that it could be. */
+static __always_inline __u32 some(__u32 number)
+{
+	asm volatile("%0 = be16 %0\n%0 = be16 %0" : "+r"(number));
+	return number & 0xfff;
+}
+
 /*
  * The other end of a veth leaves checksums to a card that is none: they are the sum of the pseudo header alone. Such a one is completed. That another is the same by
  * chance does no harm: it is complete, and comes out as it was.
  */
 static __always_inline int xdp_complete(struct xdp_md *ctx, const struct packet *p)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end, *at;
-	__u32 header = p->is_v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr), left = p->length - header, sum;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end, *at, *begin;
+	__u32 header = p->is_v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr), left = p->length - header, sum, whole = left;
 	int is_udp = p->key.protocol == IPPROTO_UDP, step;
 	__u64 total = 0;
 	__sum16 *check;
@@ -176,7 +183,7 @@ static __always_inline int xdp_complete(struct xdp_md *ctx, const struct packet 
 	sum = fold(total);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
-	at = data + p->l3 + header;
+	begin = at = data + p->l3 + header;
 	check = at + (is_udp ? UDP_CHECK : TCP_CHECK);
 	if ((void *)(check + 1) > end)
 		return -1;
@@ -192,6 +199,7 @@ static __always_inline int xdp_complete(struct xdp_md *ctx, const struct packet 
 		left -= CHUNK;
 	}
 	total = sum;
+	at = begin + some(whole - left);
 	for (step = 0; step < CHUNK / 4 && left >= 4; step++) {
 		if (!reaches(at, 4, end))
 			return -1;

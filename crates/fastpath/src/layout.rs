@@ -408,7 +408,7 @@ reasons! {
     SentForward = "forward",
     /// Sent to a client.
     SentReturn = "return",
-    /// An ICMP error, sent to the backend whose flow it is about.
+    /// An ICMP error, sent to the backend or the client whose packet it is about.
     SentIcmp = "icmp_error",
 }
 

@@ -22,7 +22,7 @@ const TRIES: u32 = 8;
 pub(crate) enum Change {
     /// Its destination is replaced, and its source in what an ICMP error brought along.
     Forward,
-    /// Its source is replaced.
+    /// Its source is replaced, and its destination in what an ICMP error brought along.
     Return,
     /// Nothing above Ethernet.
     Direct,
@@ -353,6 +353,25 @@ fn dead_end(reason: Reason) -> Reason {
     }
 }
 
+/// How a packet gets back to a client of the service.
+fn head_back(packet: &Packet, vip: &Vip, tables: &mut Tables, routes: &impl Routes) -> Decided {
+    let sent = if packet.is_error { Reason::SentIcmp } else { Reason::SentReturn };
+    let order = Order {
+        change: Change::Return,
+        address: vip.address(),
+        before: packet.key.source,
+        port: vip.port(),
+        port_before: packet.key.source_port,
+        leaving: None,
+    };
+    // The kernel would send it off as it is, and nobody knows the backend by its own address.
+    let ends = (vip.address(), packet.key.destination);
+    match find_hop(packet, tables, routes, ends, packet.length, Reason::DropUnroutable) {
+        Ok(leaving) => (sent, Some(Order { leaving: Some(leaving), ..order })),
+        Err(reason) => (dead_end(reason), None),
+    }
+}
+
 /// A backend's answer, or nothing of ours.
 fn give_back(packet: &Packet, tables: &mut Tables, routes: &impl Routes, now: u64) -> Decided {
     let none = (Reason::PassNoService, None);
@@ -373,34 +392,26 @@ fn give_back(packet: &Packet, tables: &mut Tables, routes: &impl Routes, now: u6
     if let Some(tally) = tables.backend_tallies.get_mut(flow.backend as usize) {
         tally.from.add(packet.frame);
     }
-    let order = Order {
-        change: Change::Return,
-        address: vip.address(),
-        before: packet.key.source,
-        port: vip.port(),
-        port_before: packet.key.source_port,
-        leaving: None,
-    };
-    // The kernel would send it off as it is, and nobody knows the backend by its own address.
-    let ends = (vip.address(), packet.key.destination);
-    match find_hop(packet, tables, routes, ends, packet.length, Reason::DropUnroutable) {
-        Ok(leaving) => (Reason::SentReturn, Some(Order { leaving: Some(leaving), ..order })),
-        Err(reason) => (dead_end(reason), None),
-    }
+    head_back(packet, &vip, tables, routes)
 }
 
-/// An ICMP error about what a backend has sent: whose flow it was decides who is told.
+/// An ICMP error: whose flow it was decides who is told. Of what a backend has sent that is the backend; of what was sent to it, the client, who knows the service and not the
+/// backend, and whom the service tells, whoever found it out.
 fn give_error(packet: &Packet, tables: &mut Tables, routes: &impl Routes, now: u64) -> Decided {
     let none = (Reason::PassIcmp, None);
-    let Some(flow) = tables.flows.get(&packet.key).copied().filter(|flow| flow.reply == 0) else { return none };
+    let Some(flow) = tables.flows.get(&packet.key).copied() else { return none };
     if is_idle(&flow, tables, now) {
         return none;
     }
-    match backend_of(&flow, tables) {
-        Some(_) if is_denied(packet, tables) => (Reason::DropDenied, None),
-        Some(backend) => head_for(packet, &backend, tables, routes),
-        None => none,
+    let Some(backend) = backend_of(&flow, tables) else { return none };
+    if flow.reply != 0 {
+        let Some(vip) = tables.vips.get(backend.service as usize).copied() else { return none };
+        return if packet.hops <= 1 { (Reason::PassExpiring, None) } else { head_back(packet, &vip, tables, routes) };
     }
+    if is_denied(packet, tables) {
+        return (Reason::DropDenied, None);
+    }
+    head_for(packet, &backend, tables, routes)
 }
 
 fn note(tables: &mut Tables, service: &Service, count: impl FnOnce(&mut crate::layout::ServiceTally)) {

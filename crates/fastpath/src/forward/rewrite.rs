@@ -57,6 +57,16 @@ fn replaced(check: u16, growth: u64) -> u16 {
     !(sum as u16)
 }
 
+/// Whose the packet was, or for whom, as its own header says. An ICMP error may be of somebody on the way.
+fn outer(packet: &Packet, order: &Order) -> Address {
+    if order.change == Change::Return { packet.from } else { order.before }
+}
+
+/// Of two places, of the source and of the destination: that in a packet's own header, and the other one, which is that in what an ICMP error brought along.
+fn places(order: &Order, source: usize, destination: usize) -> (usize, usize) {
+    if order.change == Change::Return { (source, destination) } else { (destination, source) }
+}
+
 fn amend(frame: &mut Frame<'_>, at: usize, growth: u64) -> Option<()> {
     let check = u16::from_be_bytes(frame.read(at)?);
     frame.write(at, &replaced(check, growth).to_be_bytes())
@@ -82,24 +92,25 @@ fn nat_v4(frame: &mut Frame<'_>, packet: &Packet, order: &Order) -> Option<()> {
     let (ip, l4) = (packet.l3, packet.l3 + V4);
     let by_address = growth(order.before.0, order.address.0);
     let address = order.address.0.last_chunk::<4>()?;
-    let mut header = by_address;
+    let mut header = growth(outer(packet, order).0, order.address.0);
+    let (own, brought) = places(order, IP_SOURCE, IP_DESTINATION);
     if order.leaving.is_some() {
         let [hops, protocol]: [u8; 2] = frame.read(ip + IP_TTL)?;
         let after = [hops.checked_sub(1)?, protocol];
         header += growth([hops, protocol], after);
         frame.write(ip + IP_TTL, &after)?;
     }
-    frame.write(ip + if order.change == Change::Return { IP_SOURCE } else { IP_DESTINATION }, address)?;
+    frame.write(ip + own, address)?;
     amend(frame, ip + IP_CHECK, header)?;
     if !packet.is_error {
         return ports(frame, packet, order, l4, by_address);
     }
     // The inner header's checksum makes up for its address: only the port changes what ICMP's is of.
     let inner = l4 + ICMP;
-    frame.write(inner + IP_SOURCE, address)?;
+    frame.write(inner + brought, address)?;
     amend(frame, inner + IP_CHECK, by_address)?;
     amend(frame, l4 + ICMP_CHECK, growth(order.port_before, order.port))?;
-    frame.write(inner + V4, &order.port)
+    frame.write(inner + V4 + places(order, 0, 2).1, &order.port)
 }
 
 fn nat_v6(frame: &mut Frame<'_>, packet: &Packet, order: &Order) -> Option<()> {
@@ -109,16 +120,17 @@ fn nat_v6(frame: &mut Frame<'_>, packet: &Packet, order: &Order) -> Option<()> {
         let [hops]: [u8; 1] = frame.read(ip + IP6_HOPS)?;
         frame.write(ip + IP6_HOPS, &[hops.checked_sub(1)?])?;
     }
-    let at = ip + if order.change == Change::Return { IP6_SOURCE } else { IP6_DESTINATION };
-    frame.write(at, &order.address.0)?;
+    let (own, brought) = places(order, IP6_SOURCE, IP6_DESTINATION);
+    frame.write(ip + own, &order.address.0)?;
     if !packet.is_error {
         return ports(frame, packet, order, l4, by_address);
     }
     // The address changes twice: in the pseudo header, and in what the error brought along.
     let inner = l4 + ICMP;
-    frame.write(inner + IP6_SOURCE, &order.address.0)?;
-    amend(frame, l4 + ICMP_CHECK, 2 * by_address + growth(order.port_before, order.port))?;
-    frame.write(inner + V6, &order.port)
+    frame.write(inner + brought, &order.address.0)?;
+    let by_outer = growth(outer(packet, order).0, order.address.0);
+    amend(frame, l4 + ICMP_CHECK, by_outer + by_address + growth(order.port_before, order.port))?;
+    frame.write(inner + V6 + places(order, 0, 2).1, &order.port)
 }
 
 /// Makes room for, or takes away, what the new headers differ by, and writes Ethernet's. Says where the IP header begins.

@@ -490,3 +490,30 @@ fn what_goes_on_while_tables_are_young_is_no_new_connection_to_the_rate() {
     bench.tables.adopts_until = 0;
     assert_eq!(bench.reason(&spec("203.0.113.1:21", SERVICE, Some(ACK))), Reason::DropSynRate);
 }
+
+#[test]
+fn an_error_about_what_a_client_sent_reaches_that_client_in_the_name_of_the_service() {
+    for (client, service, backend, router) in [
+        (CLIENT, SERVICE, "10.0.0.1:8080", "10.0.0.254"),
+        ("[2001:db8:9::1]:1024", "[2001:db8::1]:80", "[fd00::1]:8080", "fd00::fe"),
+    ] {
+        let mut bench = Bench::new(Settings::default());
+        bench.serve(service, Protocol::Udp, ServiceSettings::default(), &[backend]);
+        bench.forward(&spec(client, service, None).build());
+        let [service, backend]: [SocketAddr; 2] = [service, backend].map(|text| text.parse().unwrap());
+        let is_v4 = service.is_ipv4();
+        for from in [backend.ip(), router.parse().unwrap()] {
+            let kind = if is_v4 { 3 } else { 1 };
+            let told = error(from, &Spec::new(client.parse().unwrap(), backend, None), kind);
+            let (verdict, out) = bench.forward(&told);
+            assert_eq!((verdict.reason(), fault(&out)), (Reason::SentIcmp, None));
+            let expected = error(service.ip(), &Spec::new(client.parse().unwrap(), service, None), kind);
+            // Of what was brought along, addresses and ports: the checksum of a datagram is not looked at there.
+            let ends = |frame: &[u8]| match is_v4 {
+                true => [&frame[26..34], &frame[54..66]].concat(),
+                false => [&frame[22..54], &frame[70..106]].concat(),
+            };
+            assert_eq!(ends(&out), ends(&expected), "{from}");
+        }
+    }
+}

@@ -394,6 +394,16 @@ fn about_a_flow(pair: &Pair, rng: &mut Rng) -> Option<Vec<u8>> {
     let flags = [ACK, ACK, SYN | ACK, FIN | ACK, RST][rng.below(5) as usize];
     let tcp = (key.protocol == 6).then_some(flags);
     let (source, destination) = (socket(key.source, key.source_port), socket(key.destination, key.destination_port));
+    if flow.reply == 1 && rng.chance(0.3) {
+        // What comes of the client's packets, by the backend's own word or that of somebody on the way.
+        let complaint = Spec::new(destination, source, tcp);
+        let (router, kinds): (IpAddr, &[u8]) = match source.is_ipv4() {
+            true => ("10.2.0.77".parse().unwrap(), &[3, 11, 12, 5]),
+            false => ("fd02::77".parse().unwrap(), &[1, 2, 3, 4]),
+        };
+        let whose = if rng.chance(0.5) { source.ip() } else { router };
+        return Some(error(whose, &complaint, kinds[rng.below(4) as usize]));
+    }
     if flow.reply == 1 {
         let mut spec = Spec::new(source, destination, tcp);
         spec.hops = [64, 64, 1][rng.below(3) as usize];

@@ -148,3 +148,28 @@ fn a_datagram_that_comes_in_parts_is_answered_by_sockets() {
         rooms.site.terminate();
     }
 }
+
+#[test]
+fn a_client_hears_that_nobody_listens_where_its_backend_is() {
+    for (tier, word) in [("xdp", "xdp-native"), ("tc", "tc"), ("af_xdp", "af_xdp-native")] {
+        let mut rooms = Rooms::new();
+        rooms.site.configure(&format!(
+            "[[proxy.listener]]\nname = 'datagrams'\nprotocol = 'udp'\naddress = ['{VIP}']\npool = 'udp'\nforwarding = 'nat'\n\
+             [proxy.pool.udp]\npolicy = 'ip_hash'\nbackend = [{{ url = 'udp://10.2.1.2:81' }}]\n\
+             [proxy.acceleration]\ninterfaces = ['c0', 'b1', 'b2']\ntiers = ['{tier}']\n"
+        ));
+        rooms.site.start();
+        rooms.wait_for_tier(word);
+        rooms.be(12);
+        let socket = rooms.client.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+        socket.connect(VIP).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let is_refused = || {
+            let heard = socket.send(b"who?").and_then(|_| socket.recv(&mut [0; 8]));
+            heard.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused).then_some(())
+        };
+        wait_for("it to be refused", || rooms.site.admin(&["stats", "proxy_fastpath"]), is_refused);
+        wait_for_packets(&rooms, "icmp_error");
+        rooms.site.terminate();
+    }
+}
