@@ -23,8 +23,8 @@ section! {
         pub interfaces: Vec<InterfaceRule> [restart],
         /// UDP addresses for relayed and unicast traffic. Each has to be this machine's at the start; 0.0.0.0 is all of them.
         pub listen: Vec<SocketAddrV4> [restart] = vec![SocketAddrV4::new(Ipv4Addr::LOCALHOST, 6767)],
-        /// Worker threads; 0 means one for every two cores, and at most 8: they take turns at deciding, and the disk and the kernel need
-        /// the rest.
+        /// Worker threads; 0 means one for every two cores, of those that `affinity` names if it names any, and at most 8: they take turns at
+        /// deciding, and the disk and the kernel need the rest.
         pub workers: u16 [restart, range 0..=256] = 0,
         /// Whether each worker stays on a processor of its own, or processors that they stay on in turn, such as "0-3".
         pub affinity: Affinity [restart] = Affinity::Anywhere,

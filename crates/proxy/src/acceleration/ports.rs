@@ -387,3 +387,28 @@ fn idle(settings: &config::AfXdp) -> Idle {
 fn idle_of_dpdk(dpdk: &config::Dpdk) -> Idle {
     Idle { spin: dpdk.spin, sleep: dpdk.sleep }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thread_that_forwards_stays_on_the_first_processor_that_is_named_or_else_on_the_last() {
+        let all = thread::all_processors().unwrap();
+        let (first, last) = (*all.first().unwrap(), *all.last().unwrap());
+        let named = Affinity::On(format!("{last}").parse().unwrap());
+        let both =
+            Affinity::On(format!("{first},{last}").parse().unwrap_or_else(|_| format!("{first}").parse().unwrap()));
+        let expected =
+            [(named, vec![last]), (both, vec![first]), (Affinity::Each, vec![last]), (Affinity::Anywhere, all)];
+        for (affinity, processors) in expected {
+            let stays = std::thread::spawn(move || {
+                stay(&affinity).unwrap();
+                thread::processors().unwrap()
+            });
+            assert_eq!(stays.join().unwrap(), processors);
+        }
+        let none = Affinity::On("1023".parse().unwrap());
+        assert!(std::thread::spawn(move || stay(&none)).join().unwrap().unwrap_err().contains("1023"));
+    }
+}
