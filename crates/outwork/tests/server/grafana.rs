@@ -7,6 +7,9 @@ use serde_json::Value as Json;
 
 use crate::binary::{Place, curl, json};
 
+/// Without a listener there is no front door, and nothing of it to count.
+const DOOR: &str = "[[front.listener]]\naddress = 'HOST:8080'\n[[front.route]]\npath = '/'\nrespond = {}\n";
+
 /// Every value of a key, wherever it stands.
 fn all<'a>(value: &'a Json, key: &str, found: &mut Vec<&'a Json>) {
     match value {
@@ -72,10 +75,17 @@ fn metrics_are_found_in_an_expression_wherever_they_stand() {
 }
 
 #[test]
+fn no_metric_says_its_unit_twice() {
+    let mut place = Place::with(DOOR);
+    place.start();
+    let twice =
+        |name: &&String| ["bytes", "seconds", "total"].iter().any(|word| name.contains(&format!("_{word}_{word}")));
+    assert_eq!(declared(&place).keys().filter(twice).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
 fn the_dashboard_of_the_proxy_asks_for_metrics_that_the_server_has() {
-    // Without a listener there is no front door, and nothing of it to count.
-    let mut place =
-        Place::with("[[front.listener]]\naddress = 'HOST:8080'\n[[front.route]]\npath = '/'\nrespond = {}\n");
+    let mut place = Place::with(DOOR);
     place.start();
     let declared = declared(&place);
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/grafana/outwork-proxy.json");

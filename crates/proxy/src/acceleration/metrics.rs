@@ -21,13 +21,13 @@ metrics! {
         /// Packets that came in where a tier is, by what became of them: sent, dropped or left to the kernel, and why.
         packets: Counter by ["verdict", "reason"] max 64 => history,
         /// Bytes of their frames.
-        bytes: Counter in bytes by ["verdict", "reason"] max 64,
+        frame: Counter in bytes by ["verdict", "reason"] max 64,
         /// Flows that go on.
         flows: Gauge => history,
         /// Packets of clients to a listener.
         listener_packets: Counter by ["listener"] max LISTENERS => history,
         /// Bytes of their frames.
-        listener_bytes: Counter in bytes by ["listener"] max LISTENERS,
+        listener_frame: Counter in bytes by ["listener"] max LISTENERS,
         /// Flows that began.
         listener_flows: Counter by ["listener"] max LISTENERS,
         /// Flows and packets that a listener had no backend for, or that were beyond a rate.
@@ -35,7 +35,7 @@ metrics! {
         /// Packets to a backend.
         backend_packets: Counter by ["listener", "backend"] max BACKENDS,
         /// Bytes of their frames.
-        backend_bytes: Counter in bytes by ["listener", "backend"] max BACKENDS,
+        backend_frame: Counter in bytes by ["listener", "backend"] max BACKENDS,
         /// Packets that a backend answered with, where they come this way.
         backend_answers: Counter by ["listener", "backend"] max BACKENDS,
         /// Flows that a backend was chosen for.
@@ -82,7 +82,7 @@ impl Readings {
             if packets > 0 {
                 let labels = [verdict(reason), reason.word()];
                 metrics.packets.cell(labels).add(packets);
-                metrics.bytes.cell(labels).add(bytes);
+                metrics.frame.cell(labels).add(bytes);
             }
         }
     }
@@ -119,7 +119,7 @@ impl Readings {
             let before = self.listeners.get(name).copied().unwrap_or_default();
             let [packets, bytes, flows, no_backend, syn, source] = since(*read, before);
             metrics.listener_packets.cell([name]).add(packets);
-            metrics.listener_bytes.cell([name]).add(bytes);
+            metrics.listener_frame.cell([name]).add(bytes);
             metrics.listener_flows.cell([name]).add(flows);
             for (reason, count) in [("no_backend", no_backend), ("syn_rate", syn), ("source_rate", source)] {
                 if count > 0 {
@@ -132,19 +132,19 @@ impl Readings {
             let [packets, bytes, answers, flows] = since(*read, before);
             let labels = [name.as_str(), backend.as_str()];
             metrics.backend_packets.cell(labels).add(packets);
-            metrics.backend_bytes.cell(labels).add(bytes);
+            metrics.backend_frame.cell(labels).add(bytes);
             metrics.backend_answers.cell(labels).add(answers);
             metrics.backend_flows.cell(labels).add(flows);
         }
         // Of who is gone nothing is said any more.
         let is_there = |[name]: &[String; 1]| listeners.contains_key(name);
         metrics.listener_packets.retain(is_there);
-        metrics.listener_bytes.retain(is_there);
+        metrics.listener_frame.retain(is_there);
         metrics.listener_flows.retain(is_there);
         metrics.listener_refused.retain(|[name, _]| listeners.contains_key(name));
         let is_there = |labels: &[String; 2]| backends.contains_key(&labels.clone().into());
         metrics.backend_packets.retain(is_there);
-        metrics.backend_bytes.retain(is_there);
+        metrics.backend_frame.retain(is_there);
         metrics.backend_answers.retain(is_there);
         metrics.backend_flows.retain(is_there);
         (self.listeners, self.backends) = (listeners, backends);
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(metrics.listener_packets.cell(["web"]).get(), 15, "its addresses together, and nobody else's");
         readings.services(&metrics, &[service(80, 20, 1), service(81, 5, 0)], name);
         assert_eq!(metrics.listener_packets.cell(["web"]).get(), 25);
-        assert_eq!(metrics.listener_bytes.cell(["web"]).get(), 2500);
+        assert_eq!(metrics.listener_frame.cell(["web"]).get(), 2500);
         assert_eq!(metrics.listener_refused.cell(["web", "no_backend"]).get(), 4);
         assert_eq!(metrics.backend_packets.cell(["web", "10.0.0.1:80"]).get(), 15, "14, and then 1 anew");
         assert_eq!(metrics.listener_packets.cell(["web"]).get(), 25);
