@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use outwork_balance::Pool;
 use outwork_fastpath::kernel::{AttachError, OpenError, probe};
+use outwork_fastpath::layout::LAYOUT;
 use outwork_fastpath::{
     ControlPlane as _, Fastpath, Found, Mode, Protocol, ServiceSettings, Settings, Sink as _, Sizes, Tier, Vip,
 };
@@ -20,6 +21,11 @@ use crate::site::{
 
 const NATIVE: Tier = Tier::Xdp(Mode::Native);
 const INTERFACES: [&str; 4] = ["c0", "b1", "b2", "b3"];
+
+/// Where tables of this version lie.
+fn own_place(files: &FileSystem) -> std::path::PathBuf {
+    files.path().join(format!("v{LAYOUT}"))
+}
 
 /// Takes over what lies in the directory.
 fn take_over(site: &Site, tier: Tier, directory: &Path) -> (Fastpath, Found) {
@@ -156,7 +162,7 @@ fn a_process_that_is_killed_leaves_flows_that_go_on_and_the_next_takes_them_over
         assert_eq!(fastpath.statistics().unwrap().len(), 2);
         drop(fastpath);
         no_program_is_left(&site);
-        assert!(!files.path().join("v1").exists(), "nothing is left");
+        assert!(!own_place(&files).exists(), "nothing is left");
     }
 }
 
@@ -187,10 +193,10 @@ fn tables_of_another_size_or_layout_make_way_and_the_reason_is_said() {
     assert_eq!(why, "map `flows` has room for 9472, and 17920 is asked for");
     no_program_is_left(&site);
     fastpath.leave();
-    std::fs::rename(files.path().join("v1"), files.path().join("v0")).unwrap();
+    std::fs::rename(own_place(&files), files.path().join("v0")).unwrap();
     let (_, found) = Fastpath::open(settings(), Some(files.path())).unwrap();
     let Found::Replaced { why } = found else { panic!("{found:?}") };
-    assert_eq!(why, "it is of layout 0, and this version has layout 1");
+    assert_eq!(why, format!("it is of layout 0, and this version has layout {LAYOUT}"));
     assert!(!files.path().join("v0").exists());
 }
 
