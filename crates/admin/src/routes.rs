@@ -3,6 +3,7 @@
 //! - `health`: `/healthz`, `/readyz`, `/metrics`.
 //! - `status`: the state of everything, memory, the configuration, reload.
 //! - `metrics`: metrics as JSON, now and over time.
+//! - `host`: the machine beside what is wanted of it.
 //! - `log`: log levels.
 //! - `profile`: where memory and time go, for the tools that read such profiles.
 //! - `tokens`: API tokens.
@@ -12,6 +13,7 @@
 mod alerts;
 mod audit;
 mod health;
+mod host;
 mod log;
 mod metrics;
 mod profile;
@@ -31,6 +33,7 @@ use http::header::CACHE_CONTROL;
 use outwork_config::Effective;
 use outwork_front::api::{Access, Problem, audited, session_router};
 use outwork_front::events::{self, Hub};
+use outwork_host::report::Report;
 use outwork_store::database::Database;
 use outwork_telemetry::Registry;
 use outwork_telemetry::alerts::Alerts;
@@ -128,6 +131,8 @@ pub struct Admin {
     pub upgrade: Box<Upgrade>,
     /// What the allocator and the services say of their memory.
     pub memory: Box<dyn Fn() -> MemoryReport + Send + Sync>,
+    /// The machine beside what is wanted of it.
+    pub machine: Box<dyn Fn() -> Report + Send + Sync>,
     /// Looks at where memory and time go.
     pub profiler: Box<dyn Profiler>,
 }
@@ -172,6 +177,7 @@ pub fn router(admin: Admin, services: Vec<ServiceApi>, assets: &'static [Asset])
     let api = OpenApiRouter::new()
         .merge(status::router())
         .merge(metrics::router())
+        .merge(host::router())
         .merge(log::router())
         .merge(tokens::router())
         .merge(audit::router())

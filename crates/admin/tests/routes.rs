@@ -86,6 +86,9 @@ fn the_state_of_everything_is_in_the_shape_that_the_dashboard_reads() {
     assert_eq!(status["store"]["durable_lsn"], 7);
     let memory = ask("/api/v1/memory");
     assert!(memory["resident"].as_u64().unwrap() > 0 && memory["allocator"]["allocated"] == 5);
+    let host = ask("/api/v1/host");
+    assert_eq!((&host["differs"], &host["items"][0]["state"]), (&json!(1), &json!("differs")));
+    assert_eq!(host["items"][0]["settings"], json!(["front.listener[0].backlog"]));
     let config = ask("/api/v1/config");
     let listen = config["items"].as_array().unwrap().iter().find(|item| item["key"] == "listen").unwrap();
     assert_eq!((&listen["value"], &listen["origin"]), (&json!(["127.0.0.1:8067"]), &json!("default")));

@@ -4,6 +4,7 @@ pub(crate) mod assets;
 pub(crate) mod backends;
 pub(crate) mod bench;
 pub(crate) mod cache;
+pub(crate) mod host;
 pub(crate) mod leases;
 pub(crate) mod octets;
 pub(crate) mod queries;
@@ -237,6 +238,18 @@ Examples:
     Tiers {
         #[command(subcommand)]
         command: Option<tiers::TiersCommand>,
+    },
+    /// Compares the machine with what the services want of it, changes it and puts it back
+    ///
+    /// Settings of the kernel, huge pages, interfaces and their interrupts, and the limits of the server that runs here: what is wanted by what is configured, and by [host].
+    #[command(after_help = "\
+Examples:
+  outwork host
+  outwork host check --json | jq '.items[] | select(.state == \"differs\") | .name'
+  outwork host apply --dry-run")]
+    Host {
+        #[command(subcommand)]
+        command: Option<host::HostCommand>,
     },
     /// Lists listeners of layer 4 and routes that pass requests on: which are for the fast path, which tier they have, and what keeps the others from it
     #[command(after_help = "\

@@ -50,7 +50,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::certificates::told;
 use crate::sample::SamplePool;
 use crate::settings::{self, Read, Settings};
-use crate::{environment, report, sample};
+use crate::{environment, host, report, sample};
 use dhcp::Dhcp;
 use front::{BoundFront, Front};
 use ports::Protocol;
@@ -98,6 +98,13 @@ fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Re
     prepare_data_dir(&settings)?;
     if let Err(error) = descriptors::raise() {
         tracing::warn!(%error, "cannot raise the number of files that may be open");
+    }
+    let short = host::short(&settings);
+    if !short.is_empty() {
+        tracing::info!(
+            settings = short.join(", "),
+            "these ask for more than this machine gives: `outwork host` says what"
+        );
     }
     // While this process may.
     make_functions(&settings.proxy).map_err(|error| anyhow!(error))?;
@@ -289,6 +296,10 @@ async fn serve(
             Arc::clone(&hub),
             door.clone(),
         ),
+        machine: {
+            let current = Arc::clone(&current);
+            Box::new(move || host::report(&current.settings()))
+        },
         profiler: Box::new(profile::Profiles::new(&settings.store.data_dir)),
     };
     let services = dhcp.as_ref().map(Dhcp::api).into_iter().chain([front::api(door.as_ref(), &certificates)]);

@@ -7,6 +7,7 @@
 //! - `certificates`: what `outwork check` says of them.
 //! - `cli`: the command line and its help.
 //! - `environment`: variables that look like ours, and set nothing.
+//! - `host`: `outwork host`: the machine beside what is wanted of it.
 //! - `settings`: the whole configuration, and where its text comes from.
 //! - `local`: commands that need the configuration alone.
 //! - `remote`: commands that ask a running server, through `client`.
@@ -27,6 +28,7 @@ mod cli;
 mod client;
 mod compose;
 mod environment;
+mod host;
 mod local;
 mod password;
 mod redirection;
@@ -93,6 +95,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Cache(command) => remote::cache(global, command)?,
         Command::Backends(command) => remote::backends(global, command)?,
         Command::Tiers { command } => remote::tiers(global, command.as_ref())?,
+        Command::Host { command } => return host::host(global, command.as_ref()),
         Command::Listeners => remote::listeners(global)?,
         Command::Rules => remote::rules(global)?,
         Command::Queries(command) => remote::queries(global, command)?,

@@ -8,6 +8,7 @@ use outwork_admin::AdminSettings;
 use outwork_config::{At, Effective, Fault, Loaded, Origin, Sources, salvage, section};
 use outwork_dhcp::config::Dhcp;
 use outwork_front::acme;
+use outwork_host::config::Host;
 use outwork_proxy::config::Proxy;
 use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
@@ -45,6 +46,8 @@ section! {
         pub(crate) web: Web,
         /// Backends, and listeners of layer 4.
         pub(crate) proxy: Proxy,
+        /// What is wanted of the machine.
+        pub(crate) host: Host,
     }
     check worth_a_look;
 }

@@ -18,9 +18,15 @@ const PRIVATE_DIR: u32 = 0o700;
 /// # Errors
 /// Those of the system; `AlreadyExists` where there is a file, or a link, of this name.
 pub fn create_private(path: &Path) -> io::Result<File> {
+    let file = create_own(path)?;
+    give_to_owner(&file, path)?;
+    Ok(file)
+}
+
+/// The same, and whoever makes it owns it.
+fn create_own(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().create_new(true).read(true).write(true).mode(PRIVATE).open(path)?;
     file.set_permissions(Permissions::from_mode(PRIVATE))?;
-    give_to_owner(&file, path)?;
     Ok(file)
 }
 
@@ -29,6 +35,18 @@ pub fn create_private(path: &Path) -> io::Result<File> {
 /// # Errors
 /// Those of the system.
 pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, content, create_private)
+}
+
+/// The same, and whoever writes it owns it, wherever it lies: what root is to believe later nobody else may have written.
+///
+/// # Errors
+/// Those of the system.
+pub fn replace_own(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, content, create_own)
+}
+
+fn replace(path: &Path, content: &[u8], create: impl Fn(&Path) -> io::Result<File>) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
@@ -37,7 +55,7 @@ pub fn replace_private(path: &Path, content: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = create_private(&beside)?;
+    let mut file = create(&beside)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
@@ -95,6 +113,17 @@ mod tests {
         replace_private(&path, b"two").unwrap();
         assert_eq!((fs::read(&path).unwrap(), fs::metadata(&path).unwrap().mode() & 0o777), (b"two".to_vec(), PRIVATE));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_its_writer_is_to_believe_later_stays_its_writers_in_another_users_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = fs::metadata(dir.path()).unwrap().uid();
+        chown(dir.path(), Some(if own == 0 { 12_345 } else { own }), None).unwrap();
+        let path = dir.path().join("file");
+        replace_own(&path, b"one").unwrap();
+        let made = fs::metadata(&path).unwrap();
+        assert_eq!((made.uid(), made.mode() & 0o777), (own, PRIVATE));
     }
 
     #[test]

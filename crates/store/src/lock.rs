@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use crate::file::create_private;
 
 /// Name of the lock file.
-const FILE: &str = "lock";
+pub const FILE: &str = "lock";
 
 /// A directory that no other process can lock while this lives. The kernel ends it with the process, however that ends.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ use outwork_admin::{
 use outwork_front::api::{Access, Json, Operator, Problem};
 use outwork_front::events::Hub;
 use outwork_front::{Binding, FrontMetrics, Server, Tls};
+use outwork_host::report::{Report, Row, State as Found};
 use outwork_store::database::{Database, DatabaseOptions};
 use outwork_store::tokens::{self, Role, Secret};
 use outwork_telemetry::Registry;
@@ -68,6 +69,21 @@ pub fn logs() -> Logs {
     let mut logs = LOGS.lock().unwrap();
     logs.get_or_insert_with(|| Logs::start(LogSettings::default().format, LogSettings::default().levels()).unwrap())
         .clone()
+}
+
+/// Something of the machine that is not as it is wanted.
+fn row() -> Row {
+    Row {
+        kind: "sysctl",
+        name: "net.core.somaxconn".into(),
+        now: Some("128".into()),
+        wanted: "at least 4096".into(),
+        state: Found::Differs,
+        why: "connections".into(),
+        services: vec!["web".into()],
+        settings: vec!["front.listener[0].backlog".into()],
+        remark: None,
+    }
 }
 
 impl Site {
@@ -130,6 +146,7 @@ impl Site {
             }),
             upgrade: Box::new(|| Box::pin(async { Ok(7) })),
             memory: Box::new(|| MemoryReport { allocator: [("allocated".into(), 5)].into(), parts: [].into() }),
+            machine: Box::new(|| Report { items: vec![row()], good: 0, differs: 1, absent: 0 }),
             profiler: Box::new(Shown),
         };
         let service = ServiceApi {

@@ -1,12 +1,14 @@
 //! What this machine can do, found by looking: the kernel, its interfaces, its huge pages.
 //!
 //! - [`interface`]: an interface: its driver and queues, what XDP can do there, what stands in the way.
+//! - [`card`]: what drivers let everybody set: rings, queues, coalescing, offloads.
 //! - [`features`]: what drivers say of XDP.
 //! - [`sriov`]: virtual functions of cards.
 //! - [`tiers`]: what all of that says of the tiers.
 //!
 //! Files are read below [`Roots`], and what the kernel is asked otherwise comes in as [`Answers`]: tests have machines of their own.
 
+pub mod card;
 pub mod features;
 pub mod interface;
 pub mod sriov;

@@ -711,10 +711,16 @@ fn the_settings_that_the_architecture_page_names_are_settings() {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ARCHITECTURE.md");
     let page = std::fs::read_to_string(page).expect("the page");
     let quoted = page.split('`').skip(1).step_by(2);
-    let keys: Vec<_> = quoted.filter(|text| text.starts_with("dhcp.") || text.starts_with("store.")).collect();
+    let sections = ["dhcp.", "store.", "host."];
+    let keys: Vec<_> = quoted.filter(|text| sections.iter().any(|section| text.starts_with(section))).collect();
     assert!(keys.len() > 10, "{keys:?}");
     for key in keys {
-        let found = key.split('.').fold(&schema, |table, key| &table["properties"][key]);
+        // What is quoted in it is the name of something else.
+        let parts = key.split(".\"").take(1).flat_map(|key| key.split('.'));
+        let found = parts.fold(&schema, |table, key| match key.strip_suffix("[]") {
+            Some(list) => &table["properties"][list]["items"],
+            None => &table["properties"][key],
+        });
         assert!(found.is_object(), "{key}");
     }
 }

@@ -8,7 +8,7 @@ use super::{list, metadata, text};
 const ROWS: [&[&str]; 7] = [
     &["outwork"],
     &["outwork-admin", "outwork-dhcp", "outwork-proxy", "outwork-web"],
-    &["outwork-front"],
+    &["outwork-front", "outwork-host"],
     &["outwork-store", "outwork-cache", "outwork-net", "outwork-fastpath"],
     &["outwork-telemetry"],
     &["outwork-config", "outwork-balance"],

@@ -1,0 +1,176 @@
+//! What the configuration asks of the machine.
+
+use std::net::SocketAddr;
+
+use outwork_host::demand::{Asked, Demand};
+use outwork_proxy::config::acceleration::TierName;
+use outwork_proxy::config::{Forwarding, Protocol};
+
+use crate::settings::Settings;
+
+/// Services, as they are called.
+const WEB: &str = "web";
+const PROXY: &str = "proxy";
+const DHCP: &str = "dhcp";
+/// Room for datagrams of each socket of HTTP/3: see `outwork_front::h3`.
+const OF_HTTP3: u64 = 2 << 20;
+/// File descriptors of a connection that is passed on.
+const BOTH_SIDES: u64 = 2;
+/// Mebibytes of a huge page.
+const PAGE: u64 = 2;
+
+/// What all of it asks for.
+pub(super) fn of(settings: &Settings) -> Demand {
+    let mut demand = Demand::default();
+    of_front(settings, &mut demand);
+    of_layer4(settings, &mut demand);
+    of_acceleration(settings, &mut demand);
+    of_dhcp(settings, &mut demand);
+    if settings.cache.l3.enabled && !demand.disks.contains(&WEB) {
+        demand.disks.push(WEB);
+    }
+    demand
+}
+
+fn asked(setting: String, amount: u64, service: &'static str) -> Asked {
+    Asked { setting, amount, service }
+}
+
+fn of_front(settings: &Settings, demand: &mut Demand) {
+    let front = &settings.front;
+    for (index, listener) in front.listener.iter().enumerate() {
+        demand.ports.push(listener.address.port());
+        demand.backlogs.push(asked(format!("front.listener[{index}].backlog"), listener.backlog.into(), WEB));
+        if listener.tls.as_ref().is_some_and(|tls| tls.http3.enabled) {
+            demand.datagrams = vec![WEB];
+            let setting = format!("front.listener[{index}].tls.http3");
+            demand.receive_buffers.push(asked(setting, OF_HTTP3, WEB));
+        }
+    }
+    if !front.listener.is_empty() {
+        demand.accepting.push(WEB);
+        let connections = front.limits.max_connections.into();
+        demand.descriptors.push(asked("front.limits.max_connections".to_owned(), connections, WEB));
+        if !settings.proxy.pool.is_empty() {
+            demand.opening.push(PROXY);
+        }
+    }
+}
+
+fn of_layer4(settings: &Settings, demand: &mut Demand) {
+    let proxy = &settings.proxy;
+    for (index, listener) in proxy.listener.iter().enumerate() {
+        let key = |key: &str| format!("proxy.listener[{index}].{key}");
+        demand.ports.extend(listener.address.iter().map(SocketAddr::port));
+        // The kernel doubles what a socket asks for, and so half of it is asked for.
+        if let Some(size) = listener.receive_buffer {
+            demand.receive_buffers.push(asked(key("receive_buffer"), size.get() / 2, PROXY));
+        }
+        if let Some(size) = listener.send_buffer {
+            demand.send_buffers.push(asked(key("send_buffer"), size.get() / 2, PROXY));
+        }
+        if listener.protocol == Protocol::Tcp {
+            let backlog = u64::try_from(listener.waiting()).unwrap_or_default();
+            demand.backlogs.push(asked(key("backlog"), backlog, PROXY));
+        }
+    }
+    let has = |protocol| proxy.listener.iter().any(|listener| listener.protocol == protocol);
+    if has(Protocol::Tcp) {
+        demand.accepting.push(PROXY);
+    }
+    if has(Protocol::Udp) {
+        demand.datagrams.push(PROXY);
+    }
+    if !proxy.listener.is_empty() {
+        if !demand.opening.contains(&PROXY) {
+            demand.opening.push(PROXY);
+        }
+        let connections = u64::from(proxy.limits.max_connections) * BOTH_SIDES;
+        demand.descriptors.push(asked("proxy.limits.max_connections".to_owned(), connections, PROXY));
+    }
+}
+
+fn of_acceleration(settings: &Settings, demand: &mut Demand) {
+    let acceleration = &settings.proxy.acceleration;
+    let functions = acceleration.sriov.iter().filter_map(|one| one.tier);
+    let tiers: Vec<TierName> = acceleration.tiers.iter().copied().chain(functions).collect();
+    demand.programs = tiers.iter().any(|tier| *tier != TierName::Dpdk);
+    if tiers.iter().any(|tier| [TierName::Xdp, TierName::Tc].contains(tier)) {
+        let forwarded = || settings.proxy.listener.iter().filter(|one| one.forwarding != Forwarding::Sockets);
+        let families = [("ipv4", true), ("ipv6", false)]
+            .into_iter()
+            .filter(|(_, is_v4)| forwarded().flat_map(|one| &one.address).any(|address| address.is_ipv4() == *is_v4));
+        for (family, _) in families {
+            let names = acceleration.interfaces.iter().filter_map(|name| name.parse().ok());
+            demand.forwarding.extend(names.map(|name| (name, family)));
+        }
+    }
+    let dpdk = &acceleration.dpdk;
+    if tiers.contains(&TierName::Dpdk) && dpdk.hugepages && dpdk.memory > 0 {
+        let pages = u64::from(dpdk.memory).div_ceil(PAGE);
+        demand.pages = Some(asked("proxy.acceleration.dpdk.memory".to_owned(), pages, PROXY));
+    }
+}
+
+fn of_dhcp(settings: &Settings, demand: &mut Demand) {
+    let dhcp = &settings.dhcp;
+    if !dhcp.is_enabled() {
+        return;
+    }
+    demand.datagrams.push(DHCP);
+    demand.disks.push(DHCP);
+    demand.ports.extend(dhcp.listen.iter().map(|address| address.port()));
+    // Clients of subnets behind relay agents are the neighbours of others.
+    let attached = dhcp.subnet.iter().filter(|subnet| subnet.relay.is_empty() && !dhcp.interfaces.is_empty());
+    let addresses: u64 = attached.map(|subnet| 1u64 << (32 - u32::from(subnet.prefix.length()))).sum();
+    if addresses > 0 {
+        demand.neighbours = Some(asked("dhcp.subnet".to_owned(), addresses, DHCP));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_config::{Sources, load};
+
+    use super::*;
+
+    fn demand(text: &str) -> Demand {
+        let sources = Sources { file: Some(("outwork.toml".into(), text.into())), ..Sources::default() };
+        of(&load::<Settings>(sources).map_err(|faults| faults.render(false)).unwrap().value)
+    }
+
+    #[test]
+    fn what_is_not_turned_on_asks_for_nothing() {
+        let none = demand("");
+        assert!(none.accepting.is_empty() && none.datagrams.is_empty() && none.disks.is_empty() && !none.programs);
+        assert!(none.backlogs.is_empty() && none.descriptors.is_empty() && none.ports.is_empty());
+    }
+
+    #[test]
+    fn each_service_asks_for_what_its_settings_say() {
+        let site = demand(
+            "[[front.listener]]\naddress = '127.0.0.1:8080'\nbacklog = 9000\n[front.limits]\nmax_connections = 5\n\
+             [[front.route]]\npath = '/'\nrespond = { body = 'x' }\n",
+        );
+        assert_eq!((site.accepting, site.opening, site.ports), (vec![WEB], vec![], vec![8080]));
+        assert_eq!(site.backlogs, [asked("front.listener[0].backlog".into(), 9000, WEB)]);
+        assert_eq!(site.descriptors, [asked("front.limits.max_connections".into(), 5, WEB)]);
+        let proxy = demand(
+            "[[proxy.listener]]\naddress = ['127.0.0.1:53']\nprotocol = 'udp'\npool = 'dns'\nreceive_buffer = '64MiB'\nforwarding = 'nat'\n\
+             [proxy.pool.dns]\nbackend = [{ url = 'udp://192.0.2.1:53' }]\n\
+             [proxy.acceleration]\ntiers = ['xdp']\ninterfaces = ['eth0.100']\n[proxy.limits]\nmax_connections = 7\n",
+        );
+        assert_eq!((proxy.datagrams, proxy.opening, proxy.programs), (vec![PROXY], vec![PROXY], true));
+        assert_eq!(proxy.receive_buffers, [asked("proxy.listener[0].receive_buffer".into(), 32 << 20, PROXY)]);
+        assert_eq!(proxy.forwarding, [("eth0.100".parse().unwrap(), "ipv4")]);
+        assert_eq!(proxy.descriptors, [asked("proxy.limits.max_connections".into(), 14, PROXY)]);
+        let dhcp = demand(
+            "[dhcp]\ninterfaces = ['lan']\n[[dhcp.subnet]]\nid = 1\nprefix = '10.0.0.0/16'\n\
+             [[dhcp.subnet]]\nid = 2\nprefix = '10.1.0.0/16'\nrelay = ['10.0.0.2']\n",
+        );
+        assert_eq!((dhcp.datagrams, dhcp.disks), (vec![DHCP], vec![DHCP]));
+        assert_eq!(dhcp.neighbours, Some(asked("dhcp.subnet".into(), 65_536, DHCP)));
+        let pages = demand("[proxy.acceleration]\ntiers = ['dpdk']\ndpdk = { vdevs = ['net_null0'], memory = 1001 }\n");
+        assert_eq!(pages.pages, Some(asked("proxy.acceleration.dpdk.memory".into(), 501, PROXY)));
+    }
+}
