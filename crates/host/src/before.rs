@@ -3,7 +3,7 @@
 //! Who puts things back by it is root, as a rule, and the data directory is the service's. So the file is believed only where it belongs to who reads it, and nobody
 //! else can write it: otherwise whoever breaks into the service could have root write anything into the kernel.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -43,6 +43,8 @@ struct Content {
 pub struct Before {
     path: PathBuf,
     entries: Vec<Entry>,
+    /// Two that change things at once would each forget what the other remembers.
+    _lock: Option<File>,
 }
 
 /// Why that cannot be known, or kept.
@@ -55,6 +57,12 @@ pub enum BeforeError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Somebody changes things by it now.
+    #[error("another `outwork host` changes this machine now, by {path}\n  = help: wait until it has ended")]
+    Busy {
+        /// The file.
+        path: PathBuf,
     },
     /// Somebody else may have written it.
     #[error(
@@ -88,10 +96,20 @@ impl Before {
     pub fn read(data_dir: &Path) -> Result<Before, BeforeError> {
         let path = data_dir.join(FILE);
         let failed = |source| BeforeError::Io { path: path.clone(), source };
+        let lock = match File::open(data_dir) {
+            // Nothing was ever kept there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened.map_err(failed)?),
+        };
+        match lock.as_ref().map_or(Ok(()), File::try_lock) {
+            Err(TryLockError::WouldBlock) => return Err(BeforeError::Busy { path }),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Ok(()) => {}
+        }
         let no_link = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let file = match OpenOptions::new().read(true).custom_flags(no_link).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Before { path, entries: Vec::new() });
+                return Ok(Before { path, entries: Vec::new(), _lock: lock });
             }
             opened => opened.map_err(failed)?,
         };
@@ -104,7 +122,7 @@ impl Before {
         let damaged = |why: String| BeforeError::Damaged { path: path.clone(), why };
         file.take(MOST).read_to_string(&mut text).map_err(|error| damaged(error.to_string()))?;
         let content: Content = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-        Ok(Before { path, entries: content.entries })
+        Ok(Before { path, entries: content.entries, _lock: lock })
     }
 
     /// Its file.

@@ -181,6 +181,15 @@ fn what_cannot_be_remembered_is_not_changed() {
 }
 
 #[test]
+fn two_do_not_change_a_machine_at_once() {
+    let made = Made::new();
+    let first = Before::read(&made.data()).unwrap();
+    assert!(matches!(Before::read(&made.data()), Err(BeforeError::Busy { .. })));
+    drop(first);
+    Before::read(&made.data()).unwrap();
+}
+
+#[test]
 fn what_is_refused_is_named_with_what_to_do_and_the_rest_goes_on() {
     let made = Made::new();
     made.driver.0.lock().unwrap().insert(("eth0".into(), card::Feature::ReceiveRing), 256);
@@ -439,6 +448,7 @@ fn the_kernel_itself_takes_what_is_wanted_and_takes_it_back() {
         assert_eq!(outcome("net.core.rmem_max"), Outcome::Failed, "it is the machine's, and more than it takes");
         assert_eq!(names.map(read), ["12345", "4096\t131072\t7340032", "21", "1"]);
         assert_eq!(card::Feature::Gro.read("lan").unwrap(), 1);
+        drop(before);
         let mut before = Before::read(data.path()).unwrap();
         let back = apply::roll_back(&machine, &mut before, false).unwrap();
         assert!(back.iter().all(|one| one.outcome == Outcome::Changed), "{back:?}");

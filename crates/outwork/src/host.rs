@@ -2,7 +2,7 @@
 
 mod demand;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,7 +10,7 @@ use outwork_host::apply::{self, Done};
 use outwork_host::before::Before;
 use outwork_host::demand::Wanting;
 use outwork_host::machine::Machine;
-use outwork_host::report::{Report, State};
+use outwork_host::report::Report;
 use outwork_host::{drop_in, limits};
 use outwork_store::lock;
 use serde_json::{Map, json};
@@ -95,16 +95,15 @@ fn show(report: &Report) -> anyhow::Result<()> {
         table.row([row.name.clone(), now, row.wanted.clone(), state, services, row.why.clone()]);
     }
     table.write(&mut out, "nothing is wanted of this machine: no service is configured, and [host] names nothing")?;
-    for row in report.items.iter().filter(|row| row.state == State::Differs || row.now.is_some()) {
-        for told in row
-            .settings
-            .iter()
-            .map(|setting| format!("{setting} asks for more than there is"))
-            .chain(row.remark.clone())
-        {
-            writeln!(out, "{}: {}", printable(&row.name), printable(&told))?;
-        }
-    }
+    // Why something is not there, `--json` says.
+    let there = report.items.iter().filter(|row| row.now.is_some());
+    remarks(
+        &mut out,
+        there.flat_map(|row| {
+            let short = row.settings.iter().map(|setting| format!("{setting} asks for more than there is"));
+            short.chain(row.remark.clone()).map(|told| (row.name.as_str(), told))
+        }),
+    )?;
     let Report { good, differs, absent, .. } = report;
     writeln!(out, "{good} as wanted, {differs} not, {absent} not to be had here")?;
     if *differs > 0 {
@@ -148,12 +147,22 @@ fn tell(global: &Global, done: &[Done], nothing: &str, then: &str) -> anyhow::Re
         table.row([one.name.clone(), from, one.to.clone(), one.outcome.word().to_owned()]);
     }
     table.write(&mut out, nothing)?;
-    for (name, remark) in done.iter().filter_map(|one| Some((&one.name, one.remark.as_ref()?))) {
-        writeln!(out, "{}: {}", printable(name), printable(remark))?;
-    }
+    remarks(&mut out, done.iter().filter_map(|one| Some((one.name.as_str(), one.remark.clone()?))))?;
     if changed > 0 {
         let then = if then.is_empty() { String::new() } else { format!("; {then}") };
         writeln!(out, "{changed} changed{then}")?;
     }
     Ok(exit)
+}
+
+/// Writes what is to be known of things; what holds of many of them, once.
+fn remarks<'a>(out: &mut impl Write, told: impl Iterator<Item = (&'a str, String)>) -> io::Result<()> {
+    let mut all: Vec<(String, Vec<&str>)> = Vec::new();
+    for (name, remark) in told {
+        match all.iter_mut().find(|(known, _)| *known == remark) {
+            Some((_, names)) => names.push(name),
+            None => all.push((remark, vec![name])),
+        }
+    }
+    all.iter().try_for_each(|(remark, names)| writeln!(out, "{}: {}", printable(&names.join(", ")), printable(remark)))
 }

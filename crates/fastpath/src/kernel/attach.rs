@@ -336,7 +336,8 @@ pub fn concerns(procfs: &Path, interface: &str) -> Vec<String> {
         .filter_map(|family| {
             let path = procfs.join(format!("sys/net/{family}/conf/{interface}/forwarding"));
             let off = std::fs::read_to_string(path).ok()?.trim() == "0";
-            let setting = format!("net.{family}.conf.{interface}.forwarding");
+            // As sysctl(8) has it: a dot of a name is a slash.
+            let setting = format!("net.{family}.conf.{}.forwarding", interface.replace('.', "/"));
             off.then(|| format!("`{setting}` is 0: the kernel says no ways for what comes in here, set it to 1"))
         })
         .collect()

@@ -116,6 +116,10 @@ fn what_stands_in_the_way_of_an_interface_is_said_with_what_to_do() {
     assert!(said[0].starts_with("`net.ipv4.conf.veth0.forwarding` is 0"), "{said:?}");
     assert!(said[1].contains("gro on"), "{said:?}");
     assert_eq!(concerns(0b111).len(), 1, "the other end receives by NAPI");
+    made.interface("lan0.7", 4, 1);
+    made.put("proc/sys/net/ipv4/conf/lan0.7/forwarding", "0\n");
+    let said = made.look(&answers(None)).interfaces[1].concerns();
+    assert!(said[0].starts_with("`net.ipv4.conf.lan0/7.forwarding` is 0"), "{said:?}");
 }
 
 #[test]

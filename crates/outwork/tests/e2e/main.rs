@@ -6,7 +6,7 @@
 //! - `load`: a relay with as many clients as wanted, which remembers every DHCPACK.
 //! - `storage`: file systems that fill up or refuse writes.
 //!
-//! The tests: `acceleration`, `first_run`, `clients`, `relays`, `configuration`, `durability`, `privileges`, `dashboard`.
+//! The tests: `acceleration`, `first_run`, `clients`, `relays`, `configuration`, `host`, `durability`, `privileges`, `dashboard`.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod acceleration;
@@ -16,6 +16,7 @@ mod configuration;
 mod dashboard;
 mod durability;
 mod first_run;
+mod host;
 mod load;
 mod privileges;
 mod relays;

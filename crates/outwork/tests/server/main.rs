@@ -11,6 +11,7 @@ mod errors;
 mod filters;
 mod front;
 mod grafana;
+mod host;
 mod http3;
 mod layer4;
 mod local_access;
