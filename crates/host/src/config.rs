@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use outwork_config::expansion::join_key;
-use outwork_config::{At, Fault, Faults, Node, Setting, Value, section};
+use outwork_config::{Absent, At, Change, Effective, Fault, Faults, Node, Setting, Value, section};
 use serde_json::{Value as Json, json};
 
-use crate::name::{InterfaceName, SysctlName};
+use crate::name::{InterfaceName, SysctlName, SysctlNameError};
 use crate::processors::Processors;
 
 section! {
@@ -16,7 +15,7 @@ section! {
         pub recommended: bool = true,
         /// Settings of the kernel by their names, in the place of what is recommended: `"net.core.somaxconn" = 65535`. With `false` one is left as it is. What the name of an interface
         /// has as a dot is written as a slash: `"net.ipv4.conf.eth0/100.forwarding"`.
-        pub sysctl: BTreeMap<String, SysctlValue>,
+        pub sysctl: Sysctls,
         /// Pages of 2 MiB to set aside, at least; unset, as many as `proxy.acceleration.dpdk.memory` asks for. A kernel that has been running for long may not find so many.
         pub hugepages: Option<u64> [range 1..=1 << 24],
         /// Interfaces. What is not said of one stays as it is.
@@ -147,22 +146,71 @@ impl Setting for SysctlValue {
     }
 }
 
-fn host(host: &Host, at: &mut At<'_>) {
-    let mut known: BTreeMap<SysctlName, &str> = BTreeMap::new();
-    for key in host.sysctl.keys() {
-        let fault = match key.parse::<SysctlName>() {
-            Err(error) => Fault::new(format!("{key:?} names no setting of the kernel: {error}"))
-                .expected("a name such as \"net.core.somaxconn\"")
-                .help("`sysctl -a` lists them"),
-            Ok(name) => match known.insert(name, key) {
-                Some(other) => Fault::new(format!("this is {other:?}, written in another way"))
-                    .expected("each setting once")
-                    .help("take one of them out"),
-                None => continue,
-            },
-        };
-        at.fault(&join_key("sysctl", key), fault);
+/// Settings of the kernel by their names, as they are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sysctls(BTreeMap<String, SysctlValue>);
+
+type Written = BTreeMap<String, SysctlValue>;
+
+impl Absent for Sysctls {
+    fn absent() -> Self {
+        Self::default()
     }
+}
+
+impl Setting for Sysctls {
+    const SECTION: bool = Written::SECTION;
+
+    fn expected() -> String {
+        Written::expected()
+    }
+
+    fn read(node: &Node, faults: &mut Faults) -> Option<Self> {
+        let (before, mut known) = (faults.len(), BTreeMap::<SysctlName, &str>::new());
+        for (key, value) in node.table().into_iter().flatten() {
+            let fault = match key.parse() {
+                Err(error) => unnamed(key, error),
+                Ok(name) => match known.insert(name, key) {
+                    Some(other) => Fault::new(format!("this is {other:?}, written in another way"))
+                        .expected("each setting once")
+                        .help("take one of them out"),
+                    None => continue,
+                },
+            };
+            faults.at(value.path(), fault);
+        }
+        let written = Written::read(node, faults)?;
+        (faults.len() == before).then_some(Self(written))
+    }
+
+    fn write(&self) -> Json {
+        self.0.write()
+    }
+
+    fn schema() -> Json {
+        Written::schema()
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::default())
+    }
+
+    fn list(&self, path: &str, node: Option<&Node>, out: &mut Vec<Effective>) {
+        self.0.list(path, node, out);
+    }
+
+    fn changes(&self, new: &Self, path: &str, live: bool, out: &mut Vec<Change>) {
+        self.0.changes(&new.0, path, live, out);
+    }
+}
+
+fn unnamed(key: &str, error: SysctlNameError) -> Fault {
+    Fault::new(format!("{key:?} names no setting of the kernel: {error}"))
+        .expected("a name such as \"net.core.somaxconn\"")
+        .help("`sysctl -a` lists them")
+}
+
+fn host(host: &Host, at: &mut At<'_>) {
     for (index, one) in host.interface.iter().enumerate() {
         if host.interface.iter().take(index).any(|other| other.name == one.name) {
             at.fault(&format!("interface[{index}].name"), Fault::new(format!("\"{}\" is named twice", one.name)));
@@ -173,8 +221,8 @@ fn host(host: &Host, at: &mut At<'_>) {
 impl Host {
     /// Settings of the kernel that are named here.
     pub(crate) fn settings(&self) -> impl Iterator<Item = (SysctlName, &SysctlValue)> {
-        // A check has refused what is no name.
-        self.sysctl.iter().filter_map(|(name, value)| Some((name.parse().ok()?, value)))
+        // What is no name was refused.
+        self.sysctl.0.iter().filter_map(|(name, value)| Some((name.parse().ok()?, value)))
     }
 }
 

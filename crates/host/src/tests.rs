@@ -272,6 +272,11 @@ fn what_services_do_well_with_is_recommended_and_what_is_larger_stays() {
     assert_eq!(bbr.state, State::Absent);
     assert!(bbr.remark.as_ref().unwrap().contains("modprobe tcp_bbr"), "{bbr:?}");
     assert!(report.items.iter().all(|row| !row.name.starts_with("vm.")), "nobody waits for disks");
+    let low = Wanting::new(&demand, &host("sysctl = { 'net.core.somaxconn' = 4096 }"), &machine);
+    let low = Report::look(&machine, &low, None);
+    let somaxconn = row(&low, "net.core.somaxconn");
+    assert_eq!(somaxconn.state, State::Good, "the configuration wants it so");
+    assert_eq!(somaxconn.settings, ["front.listener[1].backlog"], "and gives itself less than it asks for");
     let less = Wanting::new(&demand, &host("sysctl = { 'net.core.somaxconn' = false }"), &machine);
     assert!(Report::look(&machine, &less, None).items.iter().all(|row| row.name != "net.core.somaxconn"));
     let own = Wanting::new(&demand, &host("recommended = false\nsysctl = { 'vm.swappiness' = 1 }"), &machine);

@@ -120,10 +120,13 @@ impl Wishes {
         known.services.extend(new);
     }
 
-    /// Puts one in the place of what is there of the same thing.
-    pub fn replace(&mut self, wish: Wish) {
+    /// Puts one in the place of what is there of the same thing. What settings need they need all the same.
+    pub fn replace(&mut self, mut wish: Wish) {
         match self.list.iter_mut().find(|known| known.knob == wish.knob) {
-            Some(known) => *known = wish,
+            Some(known) => {
+                wish.needs.append(&mut known.needs);
+                *known = wish;
+            }
             None => self.list.push(wish),
         }
     }

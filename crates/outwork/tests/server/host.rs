@@ -9,7 +9,7 @@ fn rows(report: &Json) -> &[Json] {
 }
 
 fn row<'a>(report: &'a Json, name: &str) -> &'a Json {
-    rows(report).iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name} in {report}"))
+    rows(report).iter().find(|row| row["name"] == name).expect("a row of this name")
 }
 
 #[test]
@@ -74,10 +74,10 @@ fn there_is_nothing_to_put_back_where_nothing_was_changed_and_junk_is_named() {
 #[test]
 fn a_name_that_leads_out_of_the_settings_of_the_kernel_is_refused_where_it_stands() {
     let dir = tempfile::tempdir().expect("a directory");
-    let file = "[host.sysctl]\n\"../../etc/passwd\" = 1\n\"/etc/passwd\" = 1\n\"net.core.somaxconn\" = true\n";
+    let file = "[host.sysctl]\n\"../../etc/passwd\" = 1\n\"/etc/passwd\" = 1\n\"net.core.somaxconn\" = true\n[[host.interface]]\nname = \"../lo\"\n";
     std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
     let report = json(&outwork(dir.path(), &["check", "--json"]));
     let errors = report.as_array().into_iter().flatten().filter(|fault| fault["severity"] == "error");
     let lines: Vec<_> = errors.filter_map(|fault| fault["line"].as_u64()).collect();
-    assert_eq!(lines, [2, 3, 4], "{report}");
+    assert_eq!(lines, [2, 3, 4, 6], "{report}");
 }
