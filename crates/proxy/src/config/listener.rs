@@ -74,7 +74,7 @@ section! {
     /// The most that there may be of everything together: of all listeners of layer 4, of all requests that are passed on, and of all backends. What a pool or a
     /// listener may have is said there.
     pub struct GlobalLimits {
-        /// Connections and sessions of UDP open at once. A connection needs two file descriptors; where a process may not open so many, fewer are taken.
+        /// Connections and sessions of UDP open at once. Of limits that a reload sets where there were none, what was open or under way before does not count. A connection needs two file descriptors; where a process may not open so many, fewer are taken.
         pub max_connections: u32 [range 1..=10_000_000] = 100_000,
         /// Connections and sessions that may begin in a second; 0 for no limit.
         pub connection_rate: u32 = 0,

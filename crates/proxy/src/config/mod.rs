@@ -171,7 +171,7 @@ section! {
     pub struct Sticky {
         /// Its name.
         pub cookie: String = "OUTWORK_BACKEND",
-        /// How long it holds.
+        /// How long it holds. Who comes back in the second half of that gets another for as long.
         pub ttl: Duration [range secs(1)..=hours(24 * 365)] = hours(1),
     }
     check sticky;
