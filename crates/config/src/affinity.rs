@@ -162,7 +162,7 @@ impl Setting for Affinity {
             "minimum": 0,
             "maximum": MOST - 1,
             "pattern": "^ *\\d+ *(- *\\d+ *)?(, *\\d+ *(- *\\d+ *)?)*$",
-            "examples": [true, "4-7,9"],
+            "examples": ["4-7,9", true],
         })
     }
 }
@@ -221,8 +221,8 @@ mod tests {
             ("'4-6,5'", "processor 5 is named twice"),
             ("'1024'", "no processor has the number 1024"),
             ("'0-99999999999'", "no processor has the number 99999999999"),
-            ("-1", "found -1"),
-            ("2048", "found 2048"),
+            ("-1", "found the number -1"),
+            ("2048", "found the number 2048"),
             ("[4, 5]", "true, false, or processors"),
         ] {
             let told = read(&format!("affinity = {text}")).expect_err(text);
