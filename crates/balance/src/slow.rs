@@ -16,8 +16,11 @@ pub struct SlowStart {
 }
 
 impl SlowStart {
-    /// The part of its weight that a member has at `now` which came up at `up`.
+    /// The part of its weight that a member has at `now` which came up at `up`; [`Time::ZERO`] is one that was always there.
     pub fn share(&self, up: Time, now: Time) -> f64 {
+        if up == Time::ZERO {
+            return 1.0;
+        }
         let age = now.since(up);
         if age >= self.window {
             return 1.0;
@@ -38,11 +41,12 @@ mod tests {
         let shares = [0, 5, 10, 50, 99, 100, 1000].map(|age| START.share(Time::from_secs(7), Time::from_secs(7 + age)));
         let expected = [0.1, 0.1, 0.1, 0.5, 0.99, 1.0, 1.0];
         assert!(shares.iter().zip(expected).all(|(share, expected)| (share - expected).abs() < 1e-9), "{shares:?}");
+        assert_eq!(START.share(Time::ZERO, Time::from_secs(1)), 1.0, "who was always there starts with all of it");
     }
 
     #[test]
     fn more_aggression_is_faster_in_the_beginning() {
-        let at = |aggression| SlowStart { aggression, ..START }.share(Time::ZERO, Time::from_secs(25));
+        let at = |aggression| SlowStart { aggression, ..START }.share(Time::from_secs(7), Time::from_secs(32));
         assert!((at(2.0) - 0.5).abs() < 1e-9 && (at(1.0) - 0.25).abs() < 1e-9);
         assert_eq!(at(0.0), 0.1, "no aggression at all is clamped, and not a division by zero");
     }

@@ -258,3 +258,18 @@ fn who_is_full_loses_its_turn_and_nobody_waits() {
         assert_eq!(leases.iter().filter(|lease| key(lease) == "b").count(), 2, "{policy:?}");
     }
 }
+
+#[test]
+fn who_answers_again_gets_little_of_what_one_other_gets() {
+    let slow_start = Some(SlowStart { window: secs(3600), aggression: 1.0, least: 0.1 });
+    for policy in [Policy::RoundRobin, Policy::LeastConn] {
+        let pool = pool(PoolSettings { slow_start, trust_unknown: false, ..weighted(policy, &[1, 1]) });
+        for (key, health) in
+            [("a", Health::Healthy), ("b", Health::Healthy), ("a", Health::Unhealthy), ("a", Health::Healthy)]
+        {
+            set_health(&pool, key, health, START + secs(1));
+        }
+        let had = counts(&mut picker(), &pool, 44, START + secs(2));
+        assert!((1..=10).contains(&had["a"]), "{policy:?}: {had:?}");
+    }
+}
