@@ -1,12 +1,11 @@
 //! The fast path in the real binary: TCP and UDP clients, a balancer whose kernel passes their packets on, or its ports of user space, and servers that see the
 //! clients' own addresses.
 
-mod followed;
-mod paths;
 #[cfg(feature = "dpdk")]
 mod dpdk;
 mod flows;
 mod followed;
+mod paths;
 mod ways;
 
 use std::collections::BTreeSet;

@@ -271,12 +271,8 @@ impl Proxied {
         let id = taken.id();
         endpoint.cells.requests.inc();
         let upgrade = head::upgrade(&call.head).filter(|_| self.settings.upgrade);
-        let is_websocket = upgrade.is_some_and(websocket::is_one);
-        let mut version = match upgrade {
-            Some(_) if is_websocket && call.local.is_of_http2(id) => Version::Any,
-            Some(_) => Version::Http1,
-            None => Version::Any,
-        };
+        let asks_http1 = upgrade.is_some() && !call.local.is_of_http2(id);
+        let mut version = if asks_http1 { Version::Http1 } else { Version::Any };
         let mut now = began;
         // What goes out among others may have to be asked again (RFC 9112 section 9.3.2).
         let mut piped = upgrade.is_none() && call.head.method.is_safe() && call.content.is_empty();
@@ -285,8 +281,8 @@ impl Proxied {
             let linked = call.local.link(&self.pool, &call.snapshot, (id, endpoint), wanted, now).await;
             let (link, reused) = match linked {
                 Ok(linked) => linked,
-                // Who speaks nothing but HTTP/2 is asked for a WebSocket in its way (RFC 8441).
-                Err(error) if is_websocket && version == Version::Http1 && error.is_of_version() => {
+                // Who speaks nothing but HTTP/2 is asked for a WebSocket in its way (RFC 8441), and does without any other switch (RFC 9110 section 7.8).
+                Err(error) if version == Version::Http1 && error.is_of_version() => {
                     call.local.speaks(id, Agreed::Http2);
                     version = Version::Any;
                     now = Instant::now();
@@ -297,8 +293,6 @@ impl Proxied {
                         DialError::Late => Outcome::TimedOut,
                         // It was not even asked.
                         DialError::Full(_) => Outcome::Cancelled,
-                        // It is the client that wants an old version, and no fault of the backend's that it has none.
-                        _ if version == Version::Http1 && error.is_of_version() => Outcome::Cancelled,
                         DialError::Connect(_) | DialError::Tls(_) | DialError::Http2(_) => Outcome::ConnectFailed,
                     };
                     self.observe(call, taken, endpoint, outcome);
@@ -330,6 +324,8 @@ impl Proxied {
                 Err(error) => {
                     let outcome = match &error {
                         ExchangeError::Client(_) | ExchangeError::NoSwitch => Outcome::Cancelled,
+                        // Nobody in there may go on.
+                        ExchangeError::Drained if self.pool.is_over() => Outcome::Cancelled,
                         ExchangeError::Late => Outcome::TimedOut,
                         _ => Outcome::Reset,
                     };

@@ -63,7 +63,7 @@ fn metrics_of_backends_and_pools_that_have_left_are_forgotten() {
     // Nobody is left in it whose time is over.
     pool.refresh().unwrap();
     let text = registry.prometheus();
-    assert!(text.contains("192.0.2.2:80") && !text.contains("192.0.2.1:80"), "{text}");
+    assert!(text.contains("192.0.2.2") && !text.contains("192.0.2.1"), "{text}");
     assert!(text.contains("outwork_proxy_usable{pool=\"app\"}"), "{text}");
     become_what_is_said(&pools, &Proxy::default());
     let text = registry.prometheus();

@@ -144,7 +144,10 @@ fn a_datagram_that_comes_in_parts_is_answered_by_sockets() {
         };
         let answer = wait_for("an answer by the sockets", || rooms.site.log(), ask);
         assert_eq!(answer[1], 1, "the backend sees who has the sockets");
-        wait_for_packets(&rooms, "fragment");
+        // Ports get what is for their engine, and of parts nobody counts how many went by.
+        if tier != "af_xdp" {
+            wait_for_packets(&rooms, "fragment");
+        }
         rooms.site.terminate();
     }
 }

@@ -117,18 +117,4 @@ fn a_connection_that_had_ended_unseen_is_held_against_nobody() {
     let ended = |outcome: &str| count(&place, &format!("outwork_proxy_requests_total{{outcome=\"{outcome}\"}}"));
     assert_eq!((ended("reset"), ended("cancelled")), (0, 1));
     assert!(get(&site(&place), &[]).starts_with("HTTP/1.1 200 "), "it is not left out");
-fn no_other_backend_is_asked_after_one_that_broke_off_where_that_is_not_wanted() {
-    let mut place = Place::new();
-    let [good, bad] = ["good", "bad"].map(|name| Backend::named(place.host(), name));
-    bad.set_down(true);
-    let with = |more: &str| format!("outlier = {{ enabled = false }}\nretry = {{ floor = 1000, {more} }}");
-    configure(&place, &[(&good, ""), (&bad, "")], "", &with("on_failure = false"));
-    place.start();
-    let answers = || -> Vec<String> { (0..10).map(|_| get(&site(&place), &[])).collect() };
-    let failed = answers().iter().filter(|answer| answer.contains(" 502 ")).count();
-    assert_eq!((failed, good.requests(), bad.connections()), (5, 5, 5), "they take turns");
-    configure(&place, &[(&good, ""), (&bad, "")], "", &with("on_failure = true"));
-    place.must(&["reload"]);
-    assert!(answers().iter().all(|answer| answer.ends_with("good")));
-    assert!(bad.connections() > 5, "it had its turns again");
 }
