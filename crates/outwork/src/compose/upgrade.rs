@@ -182,6 +182,13 @@ pub(super) struct Heir {
     child: Child,
 }
 
+/// What a successor is started by: the name by which this process was, if that leads to its program. It may be a link that leads to another one by then.
+fn started_as(named: Option<PathBuf>, program: PathBuf) -> PathBuf {
+    // A name without a folder was looked for by whoever started this.
+    let named = named.filter(|named| named.components().count() > 1).and_then(|named| std::path::absolute(named).ok());
+    named.filter(|named| named.canonicalize().ok() == program.canonicalize().ok()).unwrap_or(program)
+}
+
 impl Upgrade {
     /// With where a ready successor is told.
     pub(super) fn new(
@@ -191,7 +198,7 @@ impl Upgrade {
     ) -> io::Result<(Arc<Self>, Receiver<Heir>)> {
         let (heirs, ready) = channel(1);
         let upgrade = Self {
-            program: std::env::current_exe()?,
+            program: started_as(std::env::args_os().next().map(PathBuf::from), std::env::current_exe()?),
             arguments: std::env::args_os().skip(1).collect(),
             front,
             layer4,
@@ -315,5 +322,25 @@ impl Heir {
 pub(super) fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "the supervisor was not told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_successor_is_what_a_link_leads_to_by_then_if_this_process_was_started_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new, link] = ["old", "new", "current"].map(|name| dir.path().join(name));
+        [&old, &new].iter().for_each(|path| std::fs::write(path, "a program").unwrap());
+        symlink(&old, &link).unwrap();
+        assert_eq!(started_as(Some(link.clone()), old.clone()), link);
+        assert_eq!(started_as(Some(new), old.clone()), old, "whoever starts a program may call it anything");
+        assert_eq!(started_as(Some("outwork".into()), old.clone()), old);
+        assert_eq!(started_as(Some(dir.path().join("gone")), old.clone()), old);
+        assert_eq!(started_as(None, old.clone()), old);
     }
 }
