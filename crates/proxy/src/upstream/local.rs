@@ -29,6 +29,8 @@ use crate::pool::{Pool, Snapshot};
 
 /// How often connections that wait are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked whether what takes long may go on, while there is such.
+const BEAT: Duration = Duration::from_millis(100);
 /// How long each request to a backend has a connection for itself that does not get along with several one behind the other.
 const APART: Duration = Duration::from_secs(60);
 /// How long it is taken for granted what a backend speaks.
@@ -495,12 +497,19 @@ fn is_unspent(served: u32, settings: &Connections) -> bool {
 
 /// Looks after the connections of a thread for as long as the pool is there.
 async fn look_after(local: Weak<Local>, number: u64, [mut everywhere, mut of_pool]: [watch::Receiver<()>; 2]) {
+    let Some(under_way) = local.upgrade().map(|local| Rc::clone(&local.under_way)) else { return };
     let mut look = tokio::time::interval(LOOK);
     let mut ahead: Option<JoinHandle<()>> = None;
     loop {
         // Who is told by nobody any more hears of it where it looks for the pool.
         let needed = tokio::select! {
             _ = look.tick() => None,
+            () = under_way.beat(BEAT) => {
+                let Some(pool) = local.upgrade().and_then(|local| local.pool.upgrade()) else { return };
+                let gone = Gone::of(&pool);
+                under_way.end(|id| gone.stays(id).is_some());
+                continue;
+            }
             told = everywhere.changed() => told.is_ok().then_some(Absent::ConnectionsEverywhere),
             told = of_pool.changed() => told.is_ok().then_some(Absent::Connections),
         };

@@ -3,14 +3,19 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use outwork_balance::MemberId;
 use slab::Slab;
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
 /// All of it.
 #[derive(Debug, Default)]
 pub(crate) struct UnderWay {
     entries: RefCell<Slab<Entry>>,
+    /// Tells who looks after it that there is something.
+    begun: Notify,
 }
 
 #[derive(Debug)]
@@ -32,8 +37,21 @@ pub(crate) struct Present {
 impl UnderWay {
     /// One more that this member has.
     pub(crate) fn enter(self: &Rc<Self>, member: MemberId) -> Present {
-        let key = self.entries.borrow_mut().insert(Entry { member, over: false, waker: None });
+        let mut entries = self.entries.borrow_mut();
+        if entries.is_empty() {
+            self.begun.notify_one();
+        }
+        let key = entries.insert(Entry { member, over: false, waker: None });
+        drop(entries);
         Present { all: Rc::clone(self), key }
+    }
+
+    /// Waits for so long, and at least until there is something.
+    pub(crate) async fn beat(&self, pause: Duration) {
+        while self.entries.borrow().is_empty() {
+            self.begun.notified().await;
+        }
+        sleep(pause).await;
     }
 
     /// Ends what those members have that do not stay.
