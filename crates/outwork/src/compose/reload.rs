@@ -227,11 +227,12 @@ impl Reload {
             self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;
         }
         certificates.commit();
+        // Before routes lead to pools that come: what was said of their backends by hand holds for the first request.
+        self.proxy.commit(proxy, Duration::ZERO);
         if let (Some(front), Some(site), Some(listeners)) = (front, site, listeners) {
             front.caching.warmer.replace(Arc::clone(&site.routes), read.value.cache.warming.clone());
             front.replace(&read.value, site, listeners);
         }
-        self.proxy.commit(proxy, Duration::ZERO);
         if let (Some(front), Some((before, databases))) = (front, databases) {
             front.queries.replace(Arc::clone(&databases));
             tokio::runtime::Handle::current().block_on(databases.forget_replaced(&before));
