@@ -5,6 +5,8 @@
 //!
 //! - this file: the connection, a request, and who reads and writes. `line`: what is made of bytes that come.
 
+#[cfg(test)]
+mod hostile;
 mod line;
 
 #[cfg(test)]
