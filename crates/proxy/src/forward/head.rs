@@ -117,7 +117,8 @@ impl Outgoing<'_> {
             fields.insert(CONTENT_LENGTH, length.into());
         }
         // Without it, some leave out what comes after the content (RFC 9110 section 6.5.1).
-        if head.headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers")) {
+        let codings = head.headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        if codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"trailers")) {
             fields.insert(TE, HeaderValue::from_static("trailers"));
         }
         Some(request)
@@ -259,7 +260,7 @@ mod tests {
                 ("connection", "keep-alive, X-Hop"),
                 ("x-hop", "1"),
                 ("keep-alive", "5"),
-                ("te", "trailers"),
+                ("te", "deflate, Trailers"),
                 ("upgrade", "h2c"),
                 ("proxy-connection", "keep-alive"),
                 ("accept", "a"),

@@ -174,7 +174,7 @@ impl Proxied {
             return Box::pin(self.connect(&call)).await;
         }
         let mut tried: Vec<MemberId> = Vec::new();
-        let (mut again, mut retries) = (None, 0);
+        let (mut again, mut retries, mut last) = (None, 0_u32, None);
         loop {
             let picked = pick::pick(&self.pool, &call, &tried).await;
             let picked = match picked {
@@ -187,7 +187,14 @@ impl Proxied {
                     tried.clear();
                     continue;
                 }
-                Err(reason) => return self.refused(&call, reason),
+                Err(reason) => {
+                    let refused = self.refused(&call, reason);
+                    // Whoever failed before there was nobody else.
+                    return match last {
+                        Some(endpoint) => asked(refused, endpoint, retries.saturating_sub(1), None),
+                        None => refused,
+                    };
+                }
             };
             let hedge = call.snapshot.settings.hedge.as_ref();
             let (taken, endpoint, attempted) = match hedge {
@@ -236,6 +243,7 @@ impl Proxied {
                     self.pool.figures.retries.inc();
                     retries += 1;
                     tried.push(id);
+                    last = Some(endpoint);
                     call.snapshot = self.pool.snapshot();
                 }
                 (_, Some(reply)) => {
