@@ -195,3 +195,21 @@ fn what_a_drained_backend_has_not_answered_in_time_another_is_asked_for() {
     assert!(told.starts_with("HTTP/1.1 200 ") && told.ends_with("other"), "{told}");
     assert_eq!(count(&place, "outwork_proxy_ejections_total{detector=\"consecutive-gateway\"}"), 0);
 }
+
+#[test]
+fn the_access_log_names_who_had_not_answered_when_it_was_taken_out_and_nobody_else_was_there() {
+    let mut place = Place::new();
+    let slow = Slow::start(place.host());
+    let log = "[front.access_log]\nfile = 'access.log'\nfields = ['status', 'backend', 'attempts']";
+    configure(&place, &[&slow.backend], log, "");
+    place.start();
+    let silent = silent(&place);
+    until("the backend to have it", || slow.backend.requests() == 1);
+    place.must(&["backends", "drain", "app", &slow.backend.url(), "--for", "1s"]);
+    assert!(silent.join().expect("an answer").starts_with("HTTP/1.1 503 "));
+    assert!(place.stop(15).success());
+    let line = std::fs::read_to_string(place.path().join("access.log")).expect("a log");
+    let line: serde_json::Value = serde_json::from_str(line.trim()).expect("one line");
+    assert_eq!(line["status"], 503);
+    assert_eq!((&line["backend"], &line["attempts"]), (&slow.backend.url().into(), &1.into()), "{line}");
+}
