@@ -47,8 +47,10 @@ pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: 
     let serving = Arc::clone(&exchange.serving);
     let begun = tokio::time::timeout(serving.options.header_timeout, begin(&exchange, receiving)).await;
     let started = Instant::now();
+    let mut content = None;
     let (is_head, visit, answer, switch) = match begun.unwrap_or(Err(Failed::Request(Code::REQUEST_CANCELLED))) {
-        Ok((mut request, refused, switch)) => {
+        Ok(Begun { mut request, refused, unannounced, switch }) => {
+            content = unannounced;
             let is_head = request.head.method == Method::HEAD;
             let visit = Visit::begin(&serving.entry, &mut request, started);
             let answer = match refused {
@@ -97,7 +99,14 @@ pub(super) async fn serve(connection: Rc<Connection>, exchange: Exchange, send: 
         (Err(SendError::Closed), _) => connection.given_up(),
         _ => {}
     }
+    let answered = sent.is_ok();
     exchange.ended(visit, sent);
+    let patience = serving.options.header_timeout;
+    drop((exchange, serving));
+    if let Some(content) = content.filter(|content| answered && Rc::strong_count(content) == 1) {
+        // Whoever is told to send no more while there is only the end to send may take that for a failure of the request.
+        let _ = tokio::time::timeout(patience, content.end()).await;
+    }
 }
 
 /// Why there is no request.
@@ -127,8 +136,16 @@ impl From<Wrong> for Failed {
     }
 }
 
-/// A request, why no handler is to have it, and what follows where its stream is to be somebody else's.
-type Begun = (Request, Option<Problem>, Option<Receiving>);
+/// What a head has begun.
+struct Begun {
+    request: Request,
+    /// Why no handler is to have it.
+    refused: Option<Problem>,
+    /// Its content, of which nothing is known but that the stream had not ended with the head.
+    unannounced: Option<Rc<Incoming<Receiving>>>,
+    /// What follows, where its stream is to be somebody else's.
+    switch: Option<Receiving>,
+}
 
 /// Reads a head.
 async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<Begun, Failed> {
@@ -147,11 +164,13 @@ async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<Begun, F
     let origin = Rc::clone(&exchange.origin);
     if switch::is_asked_for(&mut head) {
         receiving.stage = Stage::Tunnel;
-        return Ok((Request { head, body: RequestBody::Empty, origin }, refused, Some(receiving)));
+        let request = Request { head, body: RequestBody::Empty, origin };
+        return Ok(Begun { request, refused, unannounced: None, switch: Some(receiving) });
     }
     let expects = head.headers.contains_key(EXPECT);
     // Most have none, and say so with the head.
     let first = poll_fn(|context| Poll::Ready(receiving.poll_part(context))).await;
+    let mut unannounced = None;
     let body = match first {
         Poll::Ready(Ok(None)) if announced.is_some_and(|announced| announced > 0) => {
             return Err(Failed::Request(Code::MESSAGE_ERROR));
@@ -159,15 +178,18 @@ async fn begin(exchange: &Exchange, mut receiving: Receiving) -> Result<Begun, F
         Poll::Ready(Ok(None)) => RequestBody::Empty,
         Poll::Ready(Err(failed)) => return Err(failed),
         first => {
+            let silent = first.is_pending() && announced.is_none_or(|announced| announced == 0);
             match first {
                 Poll::Ready(Ok(Some(Part::Some(bytes)))) => receiving.next = Some(bytes),
                 Poll::Ready(Ok(Some(part))) => receiving.trailed_by(part)?,
                 _ => {}
             }
-            RequestBody::Source(Rc::new(Incoming::new(exchange, receiving, (announced, expects))))
+            let content = Rc::new(Incoming::new(exchange, receiving, (announced, expects)));
+            unannounced = silent.then(|| Rc::clone(&content));
+            RequestBody::Source(content)
         }
     };
-    Ok((Request { head, body, origin }, refused, None))
+    Ok(Begun { request: Request { head, body, origin }, refused, unannounced, switch: None })
 }
 
 /// How far a request has come.

@@ -1,6 +1,7 @@
 //! The content of a request: no larger than it may be or than it was said to be, and not slower.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -63,6 +64,15 @@ impl<S: Source> Incoming<S> {
     /// Where it comes from, for who reads what no handler wanted.
     pub(crate) fn source(&self) -> RefMut<'_, S> {
         self.source.borrow_mut()
+    }
+
+    /// Waits until it turns out whether there is any, where nobody wants to know; where there is none, nobody is told to send no more of it.
+    pub(crate) async fn end(&self) {
+        if self.ended.get() || self.received.get() > 0 {
+            return;
+        }
+        let part = poll_fn(|context| self.source.borrow_mut().poll_data(context)).await;
+        self.ended.set(part.is_none());
     }
 
     /// The next part, and whether it fits what came before.

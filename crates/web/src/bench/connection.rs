@@ -254,11 +254,16 @@ impl Sender {
         let mut response = match self {
             Self::Http3(sender) => {
                 let failed = |error| Failure::of_stream(&error);
+                // A server that has answered may want no more of the request (RFC 9114 section 4.1), which is no failure.
+                let sent = |sent| match sent {
+                    Err(StreamError::RemoteTerminate { code: Code::H3_NO_ERROR, .. }) => Ok(()),
+                    sent => sent.map_err(failed),
+                };
                 let mut stream = sender.send_request(request).await.map_err(|error| Failure::of_head(&error))?;
                 if !client.content.is_empty() {
-                    stream.send_data(client.content.clone()).await.map_err(failed)?;
+                    sent(stream.send_data(client.content.clone()).await)?;
                 }
-                stream.finish().await.map_err(failed)?;
+                sent(stream.finish().await)?;
                 let status = stream.recv_response().await.map_err(failed)?.status();
                 let mut bytes = 0;
                 while let Some(part) = stream.recv_data().await.map_err(|_| Failure::Broken)? {

@@ -58,11 +58,30 @@ fn a_body_reaches_its_handler_or_is_left_where_it_is() {
         let (mut send, mut receive) = quic.open_bi().await.unwrap();
         send.write_all(&head(&[(":method", "POST"), (":path", "/deaf")])).await.unwrap();
         assert_eq!(status(&receive.read_to_end(1000).await.unwrap()), "200");
+        send.write_all(&frame(0, b"is anybody there?")).await.unwrap();
         assert_eq!(send.stopped().await.unwrap().unwrap().into_inner(), 0x100);
+        let (mut send, _receive) = quic.open_bi().await.unwrap();
+        send.write_all(&head(&[(":method", "POST"), (":path", "/deaf"), ("content-length", "5")])).await.unwrap();
+        assert_eq!(send.stopped().await.unwrap().unwrap().into_inner(), 0x100, "there is some to come");
         assert_eq!(client.get("/now").await.unwrap().text(), "at once");
     });
     let sizes = running.metrics.request_body_size.snapshot();
     assert_eq!((sizes.count(), sizes.sum()), (1, 700_000), "what is empty or was not read is not counted");
+}
+
+#[test]
+fn a_client_that_ends_its_request_after_it_was_answered_is_not_told_to_stop() {
+    let running = Running::new(limits(), 1);
+    run(async {
+        let quic = running.quic(&endpoint()).await.unwrap();
+        let (mut send, mut receive) = quic.open_bi().await.unwrap();
+        send.write_all(&head(&[(":path", "/now")])).await.unwrap();
+        assert_eq!(status(&receive.read_to_end(1000).await.unwrap()), "200");
+        // Whatever the server had to say of it would have come before this answer.
+        assert_eq!(status(&exchange(&quic, &head(&[(":path", "/now")])).await.unwrap()), "200");
+        send.finish().expect("it is open");
+        assert_eq!(send.stopped().await.unwrap(), None, "the end has arrived");
+    });
 }
 
 #[test]
