@@ -135,9 +135,9 @@ impl Gate {
                     Err(error) => Verdict::Drop(error.into()),
                 }
             }
-            Ok(Message::Response(response)) => self
-                .refuse(now, from, response.sender, datagram, entropy)
-                .unwrap_or(Verdict::Response(response)),
+            Ok(Message::Response(response)) => {
+                self.refuse(now, from, response.sender, datagram, entropy).unwrap_or(Verdict::Response(response))
+            }
             Err(error) => Verdict::Drop(error.into()),
         }
     }
@@ -161,7 +161,9 @@ impl Gate {
         if !self.baker.verify(now, from, message, entropy) {
             let reply = self.baker.reply(now, from, sender, message, entropy);
             // An answer is shorter than what it answers: nobody is flooded by way of us.
-            return Some(reply.map_or(Verdict::Drop(NoiseError::NoEntropy.into()), |reply| Verdict::Busy(Box::new(reply))));
+            return Some(
+                reply.map_or(Verdict::Drop(NoiseError::NoEntropy.into()), |reply| Verdict::Busy(Box::new(reply))),
+            );
         }
         (!self.rates.take(&network(from.ip()), now)).then_some(Verdict::Drop(Reason::Rate))
     }

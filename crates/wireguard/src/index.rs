@@ -51,11 +51,7 @@ impl<T> Table<T> {
     pub fn new(sessions: u32) -> Table<T> {
         let size = sessions.clamp(1, 1 << 20).next_power_of_two();
         let places = Places { taken: vec![None; size as usize], free: (0..size).rev().collect() };
-        Table {
-            slots: (0..size).map(|_| ArcSwapOption::empty()).collect(),
-            mask: size - 1,
-            places: Mutex::new(places),
-        }
+        Table { slots: (0..size).map(|_| ArcSwapOption::empty()).collect(), mask: size - 1, places: Mutex::new(places) }
     }
 
     /// From here on, `index` is `value`'s. False when it was not reserved, or was released.

@@ -31,6 +31,9 @@ pub mod stamp;
 pub mod window;
 mod xchacha;
 
+#[cfg(test)]
+mod vectors;
+
 pub use entropy::Entropy;
 pub use index::Index;
 pub use keys::{PresharedKey, PrivateKey, PublicKey};

@@ -287,9 +287,6 @@ mod tests {
         let (_, signer, mut jar, baker, _) = sent();
         jar.cookie = Some(([0xab; 16], Time::ZERO));
         let shown = format!("{signer:?} {jar:?} {baker:?}");
-        assert_eq!(
-            shown,
-            "Signer(..) Jar { since: Some(Time(0)), .. } Baker { changes: Time(120000000000), .. }"
-        );
+        assert_eq!(shown, "Signer(..) Jar { since: Some(Time(0)), .. } Baker { changes: Time(120000000000), .. }");
     }
 }

@@ -238,8 +238,7 @@ mod tests {
     #[test]
     fn an_initiation_that_was_altered_is_not_heard() {
         let (alice, bob, mut rng) = pair();
-        let (initiation, _) =
-            Snow.begin(&alice, bob.public(), &PresharedKey::default(), STAMP, &mut rng).unwrap();
+        let (initiation, _) = Snow.begin(&alice, bob.public(), &PresharedKey::default(), STAMP, &mut rng).unwrap();
         for at in 0..INITIATION_NOISE {
             let mut forged = initiation;
             forged[at] ^= 0x40;

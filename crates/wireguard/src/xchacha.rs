@@ -48,7 +48,12 @@ fn cipher(key: &[u8; 32], nonce: &[u8; COOKIE_NONCE]) -> Option<(LessSafeKey, No
 }
 
 /// Seals a cookie.
-pub(crate) fn seal(key: &[u8; 32], nonce: &[u8; COOKIE_NONCE], aad: &[u8], cookie: &[u8; 16]) -> Option<[u8; SEALED_COOKIE]> {
+pub(crate) fn seal(
+    key: &[u8; 32],
+    nonce: &[u8; COOKIE_NONCE],
+    aad: &[u8],
+    cookie: &[u8; 16],
+) -> Option<[u8; SEALED_COOKIE]> {
     let (cipher, nonce) = cipher(key, nonce)?;
     let mut out = [0; SEALED_COOKIE];
     let (text, tag) = out.split_at_mut(SEALED_COOKIE - TAG);
@@ -58,7 +63,12 @@ pub(crate) fn seal(key: &[u8; 32], nonce: &[u8; COOKIE_NONCE], aad: &[u8], cooki
 }
 
 /// Opens a sealed cookie; `None` when it is forged.
-pub(crate) fn open(key: &[u8; 32], nonce: &[u8; COOKIE_NONCE], aad: &[u8], sealed: &[u8; SEALED_COOKIE]) -> Option<[u8; 16]> {
+pub(crate) fn open(
+    key: &[u8; 32],
+    nonce: &[u8; COOKIE_NONCE],
+    aad: &[u8],
+    sealed: &[u8; SEALED_COOKIE],
+) -> Option<[u8; 16]> {
     let (cipher, nonce) = cipher(key, nonce)?;
     let mut text = *sealed;
     let cookie = cipher.open_in_place(nonce, Aad::from(aad), &mut text).ok()?;

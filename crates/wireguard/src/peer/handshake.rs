@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use outwork_engine::Time;
 
-use super::{
-    Context, INITIATION_INTERVAL, JITTER, Output, Peer, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, Refusal,
-};
+use super::{Context, INITIATION_INTERVAL, JITTER, Output, Peer, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, Refusal};
 use crate::Index;
 use crate::message::{Initiation, Response};
 use crate::noise::{Begun, Heard, NoiseError};
@@ -26,7 +24,11 @@ pub(super) struct Attempt {
 impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let index = self.waiting.as_ref().map(|(index, _)| index);
-        f.debug_struct("Attempt").field("since", &self.since).field("retry", &self.retry).field("index", &index).finish()
+        f.debug_struct("Attempt")
+            .field("since", &self.since)
+            .field("retry", &self.retry)
+            .field("index", &index)
+            .finish()
     }
 }
 
