@@ -113,7 +113,8 @@ fn forged_and_cut_messages_change_nothing() {
         for _ in 0..200 {
             let at = rng.below(2) as usize;
             let mut datagram = [&response, &initiation][at].clone();
-            let place = rng.below(datagram.len() as u64) as usize;
+            // mac2 is looked at only under load, and shows nothing but an address.
+            let place = rng.below(datagram.len() as u64 - 16) as usize;
             match rng.below(4) {
                 0 => datagram.truncate(place),
                 1 => datagram[place] ^= 1 << rng.below(8),
