@@ -127,7 +127,7 @@ fn forged_and_cut_messages_change_nothing() {
             }
             ends[at].receive(START, address(66), &datagram);
         }
-        assert_eq!(ends.each_mut().map(End::take_said), [vec![], vec![]]);
+        assert!(ends.each_mut().map(End::take_said).concat().is_empty());
         assert_eq!(ends[1].peer.endpoint(), Some(address(1)));
         ends[0].receive(START, address(2), &response);
         exchange(START, &mut ends);
