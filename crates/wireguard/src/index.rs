@@ -47,7 +47,7 @@ struct Places {
 }
 
 impl<T> Table<T> {
-    /// Room for `sessions`, rounded up to a power of two, at most 2^20: 12 random bits are to be left. A peer needs up to five.
+    /// Room for `sessions`, rounded up to a power of two, at most 2^20: 12 random bits are to be left. A peer needs up to six.
     pub fn new(sessions: u32) -> Table<T> {
         let size = sessions.clamp(1, 1 << 20).next_power_of_two();
         let places = Places { taken: vec![None; size as usize], free: (0..size).rev().collect() };

@@ -6,8 +6,8 @@
 //! Who drives it: [`Peer::handle_input`] for what the gate lets through and workers report, [`Peer::handle_timeout`] when
 //! [`Peer::poll_timeout`] says so, then [`Peer::poll_output`] until there is none. Workers seal and open without it.
 //!
-//! Different from the whitepaper: keys are forgotten as soon as they are good for nothing (180 s) and not after three times that; two retired
-//! sessions are kept for datagrams still under way, not one, because both ends may begin at the same time.
+//! Different from the whitepaper: keys are forgotten as soon as they are good for nothing (180 s) and not after three times that; three retired
+//! sessions are kept for datagrams still under way, not one, because both ends may begin at the same time, and again the next time.
 
 mod handshake;
 mod sessions;

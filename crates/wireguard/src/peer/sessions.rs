@@ -36,8 +36,9 @@ pub(super) struct Sessions {
     pub(super) current: Option<Session>,
     /// Answered, and not yet confirmed.
     pub(super) next: Option<Session>,
-    /// Retired, the latest first.
-    previous: [Option<Session>; 2],
+    /// Retired, the latest first. Three, for when both ends begin at once, and did so the time before: our new session takes over, and theirs that we answered,
+    /// ours that was in force and theirs that they still seal with are all to be opened.
+    previous: [Option<Session>; 3],
 }
 
 impl Sessions {
@@ -54,8 +55,8 @@ impl Sessions {
 
     /// Retires one; gives the one that there is no room for any more.
     fn retire(&mut self, session: Session) -> Option<Session> {
-        let [latest, older] = &mut self.previous;
-        std::mem::replace(older, latest.replace(session))
+        self.previous.rotate_right(1);
+        self.previous.first_mut().and_then(|latest| latest.replace(session))
     }
 
     /// Takes out what has ended; true when `current` has.

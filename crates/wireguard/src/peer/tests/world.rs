@@ -68,7 +68,7 @@ fn a_good_link_loses_nothing_while_keys_take_over_from_each_other_for_hours() {
             assert!(lost.len() <= 3 && lost.iter().all(|number| **number + 10 > *sent[at].last().unwrap()), "{lost:?}");
             assert!(ends[at].said.iter().filter(|said| **said == "seal").count() >= 85, "keys every two minutes");
             assert!(!ends[at].said.contains(&"lost"));
-            assert!(ends[at].table.used() <= 5);
+            assert!(ends[at].table.used() <= 6);
         }
     });
 }
@@ -84,7 +84,7 @@ fn a_bad_link_stays_up_for_hours() {
             assert!(got.is_subset(&sent[at]));
             assert!(got.len() * 10 > sent[at].len() * 7, "{} of {}", got.len(), sent[at].len());
             assert!(!ends[at].said.contains(&"gave up"));
-            assert!(ends[at].table.used() <= 5);
+            assert!(ends[at].table.used() <= 6);
         }
     });
 }
