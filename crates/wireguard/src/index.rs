@@ -83,7 +83,7 @@ impl<T: Send + Sync> Indices for Table<T> {
         let random = u32::from_le_bytes(entropy::secret(entropy)?);
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         // Any free place, so that places say little about how many there are and who came first.
-        let chosen = (u64::from(random) * places.free.len() as u64 >> 32) as usize;
+        let chosen = ((u64::from(random) * places.free.len() as u64) >> 32) as usize;
         let place = (chosen < places.free.len()).then(|| places.free.swap_remove(chosen))?;
         // The draw is spent on both, which leaves the upper bits as random as they were.
         let index = Index(random & !self.mask | place);

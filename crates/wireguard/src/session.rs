@@ -7,7 +7,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use aws_lc_rs::aead::{Aad, LessSafeKey};
 use outwork_engine::Time;
@@ -187,10 +186,11 @@ impl Sealer {
     /// # Errors
     /// When there is no room, or the session is over. The buffer is as it was.
     pub fn seal(&self, now: Time, buffer: &mut [u8], payload: Range<usize>, mtu: usize) -> Result<Sealed, SealError> {
-        let length = payload.end.checked_sub(payload.start).ok_or(SealError::NoRoom)?;
+        // What is in the buffer is short enough for every sum below.
+        let length = buffer.get(payload.clone()).ok_or(SealError::NoRoom)?.len();
         let padded = length.next_multiple_of(PADDING).min(mtu.max(length));
         let start = payload.start.checked_sub(HEADER).ok_or(SealError::NoRoom)?;
-        let end = payload.start.checked_add(padded + TAG).ok_or(SealError::NoRoom)?;
+        let end = payload.start + padded + TAG;
         let datagram = buffer.get_mut(start..end).ok_or(SealError::NoRoom)?;
         let counter = self.take(now)?;
         let (header, rest) = datagram.split_at_mut(HEADER);

@@ -1,6 +1,7 @@
 //! A session's two halves, at their limits and under many hands.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use outwork_engine::sim::seeds;
 
@@ -52,7 +53,8 @@ fn a_packet_is_opened_as_it_was_sealed_without_its_padding() {
 fn a_buffer_without_room_is_refused_and_no_counter_is_spent() {
     let (sealer, ..) = halves(true);
     let mut buffer = [0; 100];
-    for payload in [HEADER - 1..40, 0..10, HEADER..90, HEADER..usize::MAX, 90..HEADER] {
+    let backwards = Range { start: 90, end: HEADER };
+    for payload in [HEADER - 1..40, 0..10, HEADER..90, HEADER..usize::MAX, 1..usize::MAX, backwards] {
         assert_eq!(sealer.seal(Time::ZERO, &mut buffer, payload, MTU), Err(SealError::NoRoom));
     }
     assert_eq!((sealer.sent(), buffer), (0, [0; 100]));

@@ -25,7 +25,7 @@ const TRANSPORT: &str = concat!(
     "04000000887766550000000000000000caaa96b07653e5d5322d5925e5b442d6d23043dca0f75a0756ae3fa02413523f5005",
     "5de40bb3fc57e417102a93cc7413",
 );
-const MAC2: &str = concat!("129420f61a2566170efa3de3573861af",);
+const MAC2: &str = "129420f61a2566170efa3de3573861af";
 
 /// Always the same octet.
 struct Fixed(u8);

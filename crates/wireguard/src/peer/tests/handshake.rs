@@ -263,3 +263,43 @@ fn a_response_is_a_message_of_its_kind() {
     let Ok(Message::Response(response)) = Message::read(&response) else { panic!() };
     assert_eq!((to, response.receiver), (address(1), initiation_read.sender));
 }
+
+#[test]
+fn whatever_was_said_before_and_whatever_is_made_of_it_changes_nothing_when_it_comes_again() {
+    outwork_engine::sim::seeds(10, |rng| {
+        let mut ends = ends(rng);
+        let mut heard: Vec<Vec<u8>> = vec![];
+        ends[0].input(START, Input::Wanted).unwrap();
+        for number in 0..4 {
+            for at in [0, 1, 0, 1] {
+                for (_, datagram) in std::mem::take(&mut ends[at].sent) {
+                    ends[1 - at].receive(START, address(1 + at as u8), &datagram);
+                    heard.push(datagram);
+                }
+            }
+            assert!(ends[0].send(START, number) && ends[1].send(START, number));
+        }
+        exchange(START, &mut ends);
+        let passed = ends.each_ref().map(|end| (end.got.clone(), end.table.used(), end.peer.activity().received()));
+        ends.iter_mut().for_each(|end| end.said.clear());
+        let later = START + Duration::from_secs(3);
+        for _ in 0..500 {
+            let mut datagram = heard[rng.below(heard.len() as u64) as usize].clone();
+            let place = rng.below(datagram.len() as u64) as usize;
+            match rng.below(4) {
+                0 => {}
+                1 => datagram[place] ^= 1 << rng.below(8),
+                2 => datagram.truncate(place),
+                _ => rng.fill(&mut datagram[8.min(place)..]),
+            }
+            ends[rng.below(2) as usize].receive(later, address(66), &datagram);
+        }
+        assert!(ends.each_mut().map(End::take_said).concat().is_empty());
+        let after = ends.each_ref().map(|end| (end.got.clone(), end.table.used(), end.peer.activity().received()));
+        assert_eq!(after, passed);
+        assert_eq!(ends.each_ref().map(|end| end.peer.endpoint()), [Some(address(2)), Some(address(1))]);
+        assert!(ends[0].send(later, 9) && ends[1].send(later, 9));
+        exchange(later, &mut ends);
+        assert!(ends.iter().all(|end| end.got.last() == Some(&9)));
+    });
+}

@@ -42,9 +42,9 @@ fn live(rng: &mut Rng, quality: Quality, period: Duration, long: Duration) -> ([
                 }
             }
         }
-        for at in 0..2 {
-            let from = ends[at].address;
-            for (_, datagram) in std::mem::take(&mut ends[at].sent) {
+        for (at, end) in ends.iter_mut().enumerate() {
+            let from = end.address;
+            for (_, datagram) in std::mem::take(&mut end.sent) {
                 world.send(Node(at as u32), Node(1 - at as u32), (from, datagram));
             }
         }
