@@ -1,7 +1,7 @@
 //! One session's keys at work (5.4.6): sealing and opening packets where they lie, by as many threads as there are.
 //!
-//! A [`Sealer`] and an [`Opener`] are shared by [`std::sync::Arc`]; nothing is allocated or copied, and only the replay window is behind a lock. What they do is noted in the path's
-//! [`Activity`], by which [`crate::Peer`] knows what its timers need. Both refuse by themselves what the limits of section 6.1 forbid.
+//! A [`Sealer`] and an [`Opener`] are shared by [`std::sync::Arc`]; nothing is allocated or copied, and only the replay window is behind a lock.
+//! What they do is noted in the path's [`Activity`], by which [`crate::Peer`] knows what its timers need. Both refuse by themselves what the limits of section 6.1 forbid.
 
 use std::fmt;
 use std::ops::Range;
