@@ -11,12 +11,13 @@ const ROWS: [&[&str]; 7] = [
     &["outwork-front", "outwork-host"],
     &["outwork-store", "outwork-cache", "outwork-net", "outwork-fastpath"],
     &["outwork-telemetry"],
-    &["outwork-config", "outwork-balance"],
+    &["outwork-config", "outwork-balance", "outwork-wireguard"],
     &["outwork-engine", "outwork-wire"],
 ];
 
 /// Crates that decide and never wait: no runtime in anything they build on.
-const WITHOUT_RUNTIME: [&str; 4] = ["outwork-wire", "outwork-engine", "outwork-balance", "outwork-config"];
+const WITHOUT_RUNTIME: [&str; 5] =
+    ["outwork-wire", "outwork-engine", "outwork-balance", "outwork-config", "outwork-wireguard"];
 
 fn row(name: &str) -> Option<usize> {
     ROWS.iter().position(|row| row.contains(&name))

@@ -1,0 +1,160 @@
+//! Beginning a handshake, trying again, answering one (5.4, 6.2 and 6.4).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use outwork_engine::Time;
+
+use super::{Context, INITIATION_INTERVAL, JITTER, Output, Peer, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, Refusal};
+use crate::Index;
+use crate::message::{Initiation, Response};
+use crate::noise::{Begun, Heard, NoiseError};
+
+/// Tries at a handshake.
+pub(super) struct Attempt {
+    /// When the first was made.
+    since: Time,
+    /// When the next is.
+    pub(super) retry: Time,
+    /// What waits for the response; `None` when nothing could be sent.
+    waiting: Option<(Index, Box<dyn Begun>)>,
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let index = self.waiting.as_ref().map(|(index, _)| index);
+        f.debug_struct("Attempt")
+            .field("since", &self.since)
+            .field("retry", &self.retry)
+            .field("index", &index)
+            .finish()
+    }
+}
+
+impl Peer {
+    /// Begins a handshake, unless there is one. When the last one began less than [`REKEY_TIMEOUT`] ago, it begins then.
+    pub(super) fn want(&mut self, now: Time, cx: &mut Context<'_>) -> Result<(), Refusal> {
+        if self.attempt.is_some() {
+            self.wanted = false;
+            return Ok(());
+        }
+        if self.endpoint.is_none() {
+            return Err(Refusal::NoEndpoint);
+        }
+        self.wanted = self.begun.is_some_and(|begun| now.since(begun) < REKEY_TIMEOUT);
+        if self.wanted { Ok(()) } else { self.initiate(now, now, cx) }
+    }
+
+    /// The initiation was not answered: another one, or none.
+    pub(super) fn retry(&mut self, now: Time, cx: &mut Context<'_>) {
+        let Some(since) = self.attempt.as_ref().map(|attempt| attempt.since) else { return };
+        self.abandon(cx);
+        if now.since(since) >= REKEY_ATTEMPT_TIME {
+            self.outputs.push_back(Output::GaveUp);
+        } else {
+            // What hinders it now may be gone at the next try.
+            let _ = self.initiate(now, since, cx);
+        }
+    }
+
+    /// Sends an initiation. Whatever comes of it, the next is made when it is time.
+    fn initiate(&mut self, now: Time, since: Time, cx: &mut Context<'_>) -> Result<(), Refusal> {
+        let jitter = Duration::from_nanos(self.rng.below(JITTER.as_nanos() as u64));
+        let sent = self.send_initiation(now, cx);
+        let (waiting, result) = match sent {
+            Ok(waiting) => (Some(waiting), Ok(())),
+            Err(refusal) => (None, Err(refusal)),
+        };
+        self.begun = Some(now);
+        self.attempt = Some(Attempt { since, retry: now + REKEY_TIMEOUT + jitter, waiting });
+        result
+    }
+
+    fn send_initiation(&mut self, now: Time, cx: &mut Context<'_>) -> Result<(Index, Box<dyn Begun>), Refusal> {
+        let to = self.endpoint.ok_or(Refusal::NoEndpoint)?;
+        let index = cx.indices.reserve(cx.entropy).ok_or(Refusal::NoIndex)?;
+        let stamp = cx.clock.stamp(now);
+        let begun = cx.noise.begin(cx.local, &self.settings.remote, &self.settings.psk, stamp, cx.entropy);
+        let (noise, begun) = begun.inspect_err(|_| cx.indices.release(index))?;
+        let mut message = Initiation::write(index, &noise);
+        self.sign(now, &mut message);
+        self.outputs.push_back(Output::Expect(index));
+        self.outputs.push_back(Output::Send(to, message.to_vec()));
+        Ok((index, begun))
+    }
+
+    fn sign(&mut self, now: Time, message: &mut [u8]) {
+        let mac1 = self.signer.sign(message, self.jar.cookie(now));
+        self.jar.sent(mac1);
+    }
+
+    /// Gives up what was begun.
+    pub(super) fn abandon(&mut self, cx: &Context<'_>) {
+        if let Some((index, _)) = self.attempt.take().and_then(|attempt| attempt.waiting) {
+            self.forget(index, cx);
+        }
+    }
+
+    /// Takes the response to what was begun.
+    pub(super) fn finish(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        response: &Response<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Refusal> {
+        let waiting = self.attempt.as_mut().and_then(|attempt| attempt.waiting.as_mut());
+        let (index, begun) = waiting.filter(|(index, _)| *index == response.receiver).ok_or(Refusal::NotAwaited)?;
+        let (index, keys) = (*index, begun.finish(response.noise)?);
+        // The index goes on as the session's.
+        self.attempt = None;
+        self.wanted = false;
+        let Some(session) = self.session(&keys, (index, response.sender), now, true) else {
+            self.forget(index, cx);
+            return Err(NoiseError::BadKey.into());
+        };
+        self.moved(from);
+        self.activity.heard(now, false);
+        self.install(session, cx);
+        // They may use the session only when something came by it.
+        self.keepalive(now);
+        Ok(())
+    }
+
+    /// Answers an initiation of theirs.
+    pub(super) fn answer(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        sender: Index,
+        mut heard: Heard,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Refusal> {
+        if heard.remote != self.settings.remote {
+            return Err(Refusal::WrongPeer);
+        }
+        if let Some((stamp, at)) = self.heard {
+            if heard.stamp <= stamp {
+                return Err(Refusal::Replayed);
+            }
+            if now.since(at) < INITIATION_INTERVAL {
+                return Err(Refusal::TooFast);
+            }
+        }
+        let index = cx.indices.reserve(cx.entropy).ok_or(Refusal::NoIndex)?;
+        let answered = heard.answer.answer(&self.settings.psk).and_then(|(noise, keys)| {
+            let session = self.session(&keys, (index, sender), now, false).ok_or(NoiseError::BadKey)?;
+            Ok((noise, session))
+        });
+        let (noise, session) = answered.inspect_err(|_| cx.indices.release(index))?;
+        self.heard = Some((heard.stamp, now));
+        let mut message = Response::write(index, sender, &noise);
+        self.sign(now, &mut message);
+        self.moved(from);
+        self.activity.heard(now, false);
+        self.offer(session, cx);
+        self.outputs.push_back(Output::Send(from, message.to_vec()));
+        Ok(())
+    }
+}
