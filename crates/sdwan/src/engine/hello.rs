@@ -66,7 +66,7 @@ impl Hello {
         let flags =
             claim | if self.hurry { HURRY } else { 0 } | if self.echo.is_some() { ECHO } else { 0 };
         let mut octets = [0; LENGTH];
-        let fields: [&[u8]; 11] = [
+        let fields: [&[u8]; 10] = [
             &[0, KIND, flags, 0],
             &self.sequence.to_be_bytes(),
             &self.stamp.to_be_bytes(),
@@ -77,9 +77,8 @@ impl Hello {
             &self.got.to_be_bytes(),
             &self.pace.to_be_bytes(),
             &self.want.to_be_bytes(),
-            &[],
         ];
-        octets.iter_mut().zip(fields.concat()).for_each(|(to, from)| *to = from);
+        octets.iter_mut().zip(fields.iter().flat_map(|field| field.iter())).for_each(|(to, from)| *to = *from);
         octets
     }
 

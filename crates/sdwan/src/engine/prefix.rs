@@ -81,7 +81,7 @@ pub struct Intervals<K, V> {
 
 impl<K: Key, V: Clone + PartialEq> Intervals<K, V> {
     /// From starts in order, of which the last of several equal ones counts.
-    fn of(before: V, points: impl IntoIterator<Item = (K, V)>) -> Self {
+    pub(super) fn of(before: V, points: impl IntoIterator<Item = (K, V)>) -> Self {
         let (mut starts, mut values): (Vec<K>, Vec<V>) = Default::default();
         for (start, value) in points {
             if starts.last() == Some(&start) {
