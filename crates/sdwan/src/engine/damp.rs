@@ -204,10 +204,19 @@ mod tests {
         assert_eq!(choose(&mut seat, 0, vec![candidate(1, Good, 50.0)]), Some((1, Why::First)));
         assert_eq!(choose(&mut seat, 59, vec![candidate(1, Good, 50.0), candidate(2, Good, 1.0)]), None, "cooldown");
         assert_eq!(choose(&mut seat, 61, vec![candidate(1, Good, 50.0), candidate(2, Good, 41.0)]), None, "too little");
-        assert_eq!(choose(&mut seat, 62, vec![candidate(1, Good, 50.0), candidate(2, Good, 40.0)]), Some((2, Why::Better)));
-        assert_eq!(choose(&mut seat, 63, vec![candidate(1, Good, 50.0), candidate(2, Poor, 1.0)]), Some((1, Why::Limits)));
+        assert_eq!(
+            choose(&mut seat, 62, vec![candidate(1, Good, 50.0), candidate(2, Good, 40.0)]),
+            Some((2, Why::Better))
+        );
+        assert_eq!(
+            choose(&mut seat, 63, vec![candidate(1, Good, 50.0), candidate(2, Poor, 1.0)]),
+            Some((1, Why::Limits))
+        );
         assert_eq!(choose(&mut seat, 64, vec![candidate(1, Out, 50.0), candidate(2, Poor, 1.0)]), Some((2, Why::Gone)));
-        assert_eq!(choose(&mut seat, 65, vec![candidate(1, Out, 50.0), candidate(2, Out, 1.0)]), Some((0, Why::NoneLeft)));
+        assert_eq!(
+            choose(&mut seat, 65, vec![candidate(1, Out, 50.0), candidate(2, Out, 1.0)]),
+            Some((0, Why::NoneLeft))
+        );
         assert_eq!(choose(&mut seat, 66, vec![candidate(1, Out, 50.0)]), None);
     }
 

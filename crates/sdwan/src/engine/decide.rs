@@ -30,7 +30,8 @@ impl Engine {
         let mut differs = entry.choices.len() != seats.len();
         for ((lane, seat), id) in matcher.lanes().iter().zip(&mut seats).zip(0..) {
             let old = entry.choices.get(usize::from(id));
-            let mut order: Vec<Candidate> = entry.paths.iter().filter_map(|path| self.candidate(now, *path, lane)).collect();
+            let mut order: Vec<Candidate> =
+                entry.paths.iter().filter_map(|path| self.candidate(now, *path, lane)).collect();
             order.sort_by(Candidate::compare);
             if let Some((from, why)) = seat.choose(now, &order, &self.settings.damp) {
                 self.tell(Event::Switch { site, lane: LaneId(id), from, to: seat.path(), why });
@@ -80,7 +81,9 @@ impl Engine {
             State::Up | State::Suspect => Fitness::Poor,
         };
         let ordered = match &lane.strategy {
-            Strategy::Ordered(uplinks) => uplinks.iter().position(|uplink| *uplink == path.spec.key.own).unwrap_or(uplinks.len()),
+            Strategy::Ordered(uplinks) => {
+                uplinks.iter().position(|uplink| *uplink == path.spec.key.own).unwrap_or(uplinks.len())
+            }
             _ => 0,
         };
         let tier = Tier {
@@ -96,7 +99,9 @@ impl Engine {
 
     /// Puts behind the first path the one that fails least likely with it; of equal ones that of `before`.
     fn pair(&self, order: &mut Vec<Candidate>, before: Option<PathId>) {
-        let Some(first) = order.first().and_then(|first| self.path(first.path)).map(|path| path.spec.key) else { return };
+        let Some(first) = order.first().and_then(|first| self.path(first.path)).map(|path| path.spec.key) else {
+            return;
+        };
         let shared = |one: &Candidate| {
             self.path(one.path).map_or(3, |path| {
                 u8::from(path.spec.key.shares_uplink(&first)) + u8::from(path.spec.key.own == first.own)
@@ -117,13 +122,19 @@ impl Engine {
         if remote.needed {
             let entry = &remote.entry;
             needed.extend(entry.choices.iter().flat_map(|choice| choice.carrying(&entry.paths)));
+            let quiet = self.settings.quiet;
+            let busy = |path: &Path| path.busy.is_some_and(|busy| now.since(busy) < quiet);
+            needed.extend(remote.paths.iter().filter(|id| self.path(**id).is_some_and(busy)));
             needed.sort_unstable();
             needed.dedup();
             let keys: Vec<_> = needed.iter().filter_map(|id| Some(self.path(*id)?.spec.key)).collect();
             let spare = remote.paths.iter().filter(|id| !needed.contains(id));
-            let spare = spare.filter_map(|id| self.path(*id).filter(|path| path.liveness.is_up()).map(|path| (*id, path)));
+            let spare =
+                spare.filter_map(|id| self.path(*id).filter(|path| path.liveness.is_up()).map(|path| (*id, path)));
             let apart = |path: &Path| keys.iter().filter(|key| path.spec.key.shares_uplink(key)).count();
-            let hot = spare.min_by_key(|(id, path)| (apart(path), path.spec.backup, path.spec.cost, !path.liveness.is_needed(), *id));
+            let hot = spare.min_by_key(|(id, path)| {
+                (apart(path), path.spec.backup, path.spec.cost, !path.liveness.is_needed(), *id)
+            });
             needed.extend(hot.map(|(id, _)| id));
         }
         for id in remote.paths.clone() {

@@ -63,8 +63,7 @@ impl Hello {
             Claim::Uses => 2,
         };
         let echo = self.echo.unwrap_or(Echo { stamp: 0, held: 0 });
-        let flags =
-            claim | if self.hurry { HURRY } else { 0 } | if self.echo.is_some() { ECHO } else { 0 };
+        let flags = claim | if self.hurry { HURRY } else { 0 } | if self.echo.is_some() { ECHO } else { 0 };
         let mut octets = [0; LENGTH];
         let fields: [&[u8]; 10] = [
             &[0, KIND, flags, 0],

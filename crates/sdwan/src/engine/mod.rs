@@ -158,6 +158,8 @@ struct Path {
     liveness: Liveness,
     verdicts: [Verdict; CLASSES],
     flaps: Flaps,
+    /// When we last sent something by it. Flows stay on paths that new ones no longer take.
+    busy: Option<Time>,
     /// The earliest entry among the timers.
     queued: Time,
 }
@@ -248,7 +250,13 @@ impl Engine {
     }
 
     /// Makes the paths be these; gives those of each site.
-    fn keep_paths(&mut self, specs: &[PathSpec], place: &BTreeMap<SiteId, u32>, same_classes: bool, now: Time) -> Vec<Vec<PathId>> {
+    fn keep_paths(
+        &mut self,
+        specs: &[PathSpec],
+        place: &BTreeMap<SiteId, u32>,
+        same_classes: bool,
+        now: Time,
+    ) -> Vec<Vec<PathId>> {
         let mut known: BTreeMap<PathKey, (usize, Path)> = BTreeMap::new();
         for (index, slot) in self.paths.iter_mut().enumerate() {
             known.extend(slot.take().map(|path| (path.spec.key, (index, path))));
@@ -277,8 +285,9 @@ impl Engine {
             if self.without_carrier.contains(&spec.key.own) {
                 let _ = liveness.carrier(false, now, &self.settings.liveness);
             }
-            let (quality, verdicts, flaps, queued) = Default::default();
-            self.paths[index] = Some(Path { spec, site, quality, liveness, verdicts, flaps, queued });
+            let (quality, verdicts, flaps) = Default::default();
+            self.paths[index] =
+                Some(Path { spec, site, quality, liveness, verdicts, flaps, busy: None, queued: Time::MAX });
             of_site[site as usize].push(PathId(index as u32));
         }
         of_site
@@ -291,12 +300,25 @@ impl Engine {
             let old = known.remove(&site.id);
             let seat = |lane: &policy::Lane| {
                 let index = old_lanes.iter().position(|old| old == lane)?;
-                old.as_ref()?.seats.get(index).copied().filter(|seat| seat.path().is_none_or(|path| paths.contains(&path)))
+                old.as_ref()?
+                    .seats
+                    .get(index)
+                    .copied()
+                    .filter(|seat| seat.path().is_none_or(|path| paths.contains(&path)))
             };
             let seats = matcher.lanes().iter().map(|lane| seat(lane).unwrap_or_default()).collect();
             let entry = Arc::new(Entry { site: site.id, paths: paths.clone().into(), choices: Box::default() });
             let (busy, needed) = old.as_ref().map_or((None, false), |old| (old.busy, old.needed));
-            self.remotes.push(Remote { id: site.id, paths, seats, entry, busy, needed, dirty: false, queued: Time::MAX });
+            self.remotes.push(Remote {
+                id: site.id,
+                paths,
+                seats,
+                entry,
+                busy,
+                needed,
+                dirty: false,
+                queued: Time::MAX,
+            });
         }
         // All deadlines anew: places and numbers may be others' now.
         self.timers.clear();
@@ -319,7 +341,8 @@ impl Engine {
             Input::Hello(id, hello) => self.hello(now, id, &hello),
             Input::Traffic { path, sent, received } => self.traffic(now, path, sent, received),
             Input::Carrier(uplink, carrier) => {
-                let changed = if carrier { self.without_carrier.remove(&uplink) } else { self.without_carrier.insert(uplink) };
+                let changed =
+                    if carrier { self.without_carrier.remove(&uplink) } else { self.without_carrier.insert(uplink) };
                 for index in (0..self.paths.len() as u32).map(PathId).filter(|_| changed) {
                     let settings = self.settings.liveness;
                     if let Some(path) = self.path_mut(index).filter(|path| path.spec.key.own == uplink) {
@@ -340,7 +363,8 @@ impl Engine {
     }
 
     fn hello(&mut self, now: Time, id: PathId, hello: &Hello) {
-        let (liveness, verdict, classes) = (self.settings.liveness, self.settings.verdict, std::mem::take(&mut self.classes));
+        let (liveness, verdict, classes) =
+            (self.settings.liveness, self.settings.verdict, std::mem::take(&mut self.classes));
         if let Some(path) = self.path_mut(id) {
             let latest = path.quality.hello(now, hello);
             let change = if latest { path.liveness.hello(now, hello, &liveness) } else { path.liveness.heard(now) };
@@ -357,16 +381,20 @@ impl Engine {
     }
 
     fn traffic(&mut self, now: Time, id: PathId, sent: u32, received: u32) {
+        let settings = self.settings;
         let Some(path) = self.path_mut(id) else { return };
         path.quality.traffic(sent, received);
-        let site = path.site;
+        let (site, quiet) = (path.site, path.busy.is_none_or(|busy| now.since(busy) >= settings.quiet));
+        if sent > 0 {
+            path.busy = Some(now);
+        }
         if received > 0 {
             let change = path.liveness.heard(now);
             self.changed(now, id, change);
         }
         if let Some(remote) = self.remotes.get_mut(site as usize).filter(|_| sent > 0 || received > 0) {
             remote.busy = Some(now);
-            if !remote.needed {
+            if sent > 0 && quiet || !remote.needed {
                 remote.needed = true;
                 self.soil(site);
                 self.look_again(site, now);
@@ -389,7 +417,10 @@ impl Engine {
     fn path_timeout(&mut self, now: Time, at: Time, id: PathId) {
         let settings = self.settings.liveness;
         // Entries that an earlier one has overtaken say nothing.
-        let Some(path) = self.paths.get_mut(id.0 as usize).and_then(Option::as_mut).filter(|path| path.queued == at) else { return };
+        let Some(path) = self.paths.get_mut(id.0 as usize).and_then(Option::as_mut).filter(|path| path.queued == at)
+        else {
+            return;
+        };
         path.queued = Time::MAX;
         let change = path.liveness.silence(now, path.measured(), &settings);
         if let Some(mut hello) = path.liveness.poll(now, &settings, &mut self.rng) {

@@ -97,7 +97,8 @@ impl Flow {
             IpAddr::V4(v4) => mix(seed ^ u64::from(v4.to_bits())),
             IpAddr::V6(v6) => mix(mix(seed ^ v6.to_bits() as u64) ^ (v6.to_bits() >> 64) as u64),
         };
-        let ports = u64::from(self.protocol) << 32 | u64::from(self.source_port) << 16 | u64::from(self.destination_port);
+        let ports =
+            u64::from(self.protocol) << 32 | u64::from(self.source_port) << 16 | u64::from(self.destination_port);
         mix(address(address(seed, self.source), self.destination) ^ ports)
     }
 }
@@ -189,10 +190,12 @@ fn applications_by_port(applications: &[Application], protocol: u8) -> Intervals
         let ports = application.ports.iter().filter(|(its, _)| *its == protocol);
         owners.extend(ports.map(|(_, range)| (*range.start(), *range.end(), id)));
     }
-    let mut edges: Vec<u16> = owners.iter().flat_map(|(first, last, _)| [Some(*first), last.checked_add(1)]).flatten().collect();
+    let mut edges: Vec<u16> =
+        owners.iter().flat_map(|(first, last, _)| [Some(*first), last.checked_add(1)]).flatten().collect();
     edges.sort_unstable();
     edges.dedup();
-    let owner = |port: u16| owners.iter().filter(|(first, last, _)| (*first..=*last).contains(&port)).map(|one| one.2).min();
+    let owner =
+        |port: u16| owners.iter().filter(|(first, last, _)| (*first..=*last).contains(&port)).map(|one| one.2).min();
     Intervals::of(None, edges.into_iter().map(|edge| (edge, owner(edge))))
 }
 
@@ -209,7 +212,8 @@ impl Matcher {
             if usize::from(class.0) >= classes {
                 return Err(PolicyError::NoSuchClass { policy: *policy, class: *class, known: classes });
             }
-            if let Some(application) = matches.applications.iter().find(|one| usize::from(one.0) >= applications.len()) {
+            if let Some(application) = matches.applications.iter().find(|one| usize::from(one.0) >= applications.len())
+            {
                 let known = applications.len();
                 return Err(PolicyError::NoSuchApplication { policy: *policy, application: *application, known });
             }

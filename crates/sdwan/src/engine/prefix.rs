@@ -14,7 +14,9 @@ impl Prefix {
     /// The prefix that `address` lies in; none when the family has not as many bits.
     pub fn new(address: IpAddr, length: u8) -> Option<Prefix> {
         let address = match address {
-            IpAddr::V4(v4) if length <= 32 => IpAddr::from(std::net::Ipv4Addr::from(v4.to_bits() & mask(length, 32) as u32)),
+            IpAddr::V4(v4) if length <= 32 => {
+                IpAddr::from(std::net::Ipv4Addr::from(v4.to_bits() & mask(length, 32) as u32))
+            }
             IpAddr::V6(v6) if length <= 128 => IpAddr::from(std::net::Ipv6Addr::from(v6.to_bits() & mask(length, 128))),
             _ => return None,
         };
@@ -119,7 +121,8 @@ impl<K: Key, V: Copy + Ord> Intervals<K, Option<V>> {
         ranges.sort_unstable_by_key(|(first, last, value)| (*first, Reverse(*last), Reverse(*value)));
         let (mut open, mut points): (Vec<(K, V)>, Vec<(K, Option<V>)>) = Default::default();
         let close = |open: &mut Vec<(K, V)>, points: &mut Vec<_>, until: Option<K>| {
-            while let Some((last, _)) = open.last().copied().filter(|(last, _)| until.is_none_or(|until| *last < until)) {
+            while let Some((last, _)) = open.last().copied().filter(|(last, _)| until.is_none_or(|until| *last < until))
+            {
                 open.pop();
                 points.extend(last.next().map(|next| (next, open.last().map(|(_, value)| *value))));
             }
@@ -276,7 +279,9 @@ mod tests {
         sim::seeds(200, |rng| {
             let address = |rng: &mut outwork_engine::Rng| match rng.chance(0.7) {
                 true => IpAddr::from(std::net::Ipv4Addr::from((rng.below(4) << 30 | rng.below(64)) as u32)),
-                false => IpAddr::from(std::net::Ipv6Addr::from(u128::from(rng.below(64)) << 64 | u128::from(rng.below(4)))),
+                false => {
+                    IpAddr::from(std::net::Ipv6Addr::from(u128::from(rng.below(64)) << 64 | u128::from(rng.below(4))))
+                }
             };
             let prefixes: Vec<_> = (0..rng.below(40))
                 .filter_map(|_| {

@@ -162,7 +162,8 @@ fn spec(other: &Site, (own, remote, dial): (&Uplink, &Uplink, Dial), via: Option
 fn relayed<'a>(own: &'a Site, other: &'a Site, hub: &'a Site) -> impl Iterator<Item = PathSpec> + 'a {
     own.uplinks.iter().filter_map(|ours| Some((ours, hub.uplinks.iter().find_map(|far| dial(ours, far))?))).flat_map(
         move |(ours, dialled)| {
-            let reached = other.uplinks.iter().filter(|theirs| hub.uplinks.iter().any(|far| dial(theirs, far).is_some()));
+            let reached =
+                other.uplinks.iter().filter(|theirs| hub.uplinks.iter().any(|far| dial(theirs, far).is_some()));
             reached.map(move |theirs| spec(other, (ours, theirs, dialled), Some(hub.id)))
         },
     )

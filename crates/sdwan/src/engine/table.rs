@@ -86,7 +86,9 @@ impl Choice {
 
     /// Whether another choice sends flows where this one does.
     pub fn is_alike(&self, other: &Choice) -> bool {
-        let set = |choice: &Choice, count: u8| choice.order.iter().take(usize::from(count)).fold(0u16, |set, one| set | 1 << (one % 16));
+        let set = |choice: &Choice, count: u8| {
+            choice.order.iter().take(usize::from(count)).fold(0u16, |set, one| set | 1 << (one % 16))
+        };
         let firsts = if matches!(self.mode, Mode::Duplicate | Mode::Fec { .. }) { 2 } else { 1 };
         let weight = |choice: &Choice| {
             let mut all: Vec<_> = choice.order.iter().zip(choice.weights).take(usize::from(choice.usable)).collect();
@@ -151,10 +153,15 @@ impl Found<'_> {
     pub fn pick(&self, hash: u64) -> Option<Pick> {
         let fit = self.choice.fit();
         let place = match self.choice.mode {
-            Mode::Weighted => *fit.iter().zip(self.choice.weights).max_by(|a, b| {
-                let score = |(place, weight): &(&u8, u8)| rendezvous(hash, self.path(**place), *weight);
-                score(a).total_cmp(&score(b))
-            })?.0,
+            Mode::Weighted => {
+                *fit.iter()
+                    .zip(self.choice.weights)
+                    .max_by(|a, b| {
+                        let score = |(place, weight): &(&u8, u8)| rendezvous(hash, self.path(**place), *weight);
+                        score(a).total_cmp(&score(b))
+                    })?
+                    .0
+            }
             _ => *fit.first()?,
         };
         self.with_second(self.path(place)?)
@@ -170,7 +177,9 @@ impl Found<'_> {
         let usable = self.choice.order.iter().take(usize::from(self.choice.usable));
         let second = match mode {
             Mode::First | Mode::Weighted => None,
-            Mode::Duplicate | Mode::Fec { .. } => usable.filter_map(|place| self.path(*place)).find(|other| *other != path),
+            Mode::Duplicate | Mode::Fec { .. } => {
+                usable.filter_map(|place| self.path(*place)).find(|other| *other != path)
+            }
         };
         Some(Pick { path, second, mode })
     }
@@ -178,7 +187,8 @@ impl Found<'_> {
 
 /// Highest random weight (Thaler and Ravishankar, 1998), each path as likely as its weight: -w / ln(u).
 fn rendezvous(hash: u64, path: Option<PathId>, weight: u8) -> f64 {
-    let mixed = outwork_balance::hash::mix(hash ^ outwork_balance::hash::mix(path.map_or(0, |path| u64::from(path.0) + 1)));
+    let mixed =
+        outwork_balance::hash::mix(hash ^ outwork_balance::hash::mix(path.map_or(0, |path| u64::from(path.0) + 1)));
     let unit = ((mixed >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     -f64::from(weight.max(1)) / unit.ln()
 }
@@ -196,7 +206,12 @@ pub struct Table {
 
 impl Table {
     /// A table of its parts.
-    pub fn new(epoch: u64, matcher: Arc<Matcher>, routes: Arc<Addresses<Option<u32>>>, entries: Box<[Arc<Entry>]>) -> Table {
+    pub fn new(
+        epoch: u64,
+        matcher: Arc<Matcher>,
+        routes: Arc<Addresses<Option<u32>>>,
+        entries: Box<[Arc<Entry>]>,
+    ) -> Table {
         Table { epoch, matcher, routes, entries }
     }
 

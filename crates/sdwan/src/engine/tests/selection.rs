@@ -1,0 +1,133 @@
+//! Which path is taken, and when another one is.
+
+use super::*;
+use flow::{Fate, FlowTable};
+use outwork_engine::sim;
+
+#[test]
+fn a_better_path_is_taken_only_if_it_is_so_by_enough_and_after_the_cooldown() {
+    let mut lab = pair(Strategy::Best, Link { delay: millis(30), ..CLEAN }, &mut Rng::new(1));
+    lab.talk(seconds(10), millis(50));
+    let first = lab.pick(0, &flow(1, 2, 1000)).unwrap().path;
+    let (own, remote) = if lab.key(0, first).own.0 == 10 { (11, 21) } else { (10, 20) };
+    lab.set(own, remote, Link { delay: millis(25), ..CLEAN });
+    lab.talk(seconds(120), millis(50));
+    assert_eq!(lab.switches(0), [], "five milliseconds are not worth it");
+    lab.set(own, remote, Link { delay: millis(5), ..CLEAN });
+    lab.talk(seconds(10), millis(50));
+    assert_eq!(lab.switches(0).iter().map(|(_, why)| *why).collect::<Vec<_>>(), [Why::Better]);
+    let first = lab.key(0, first);
+    lab.set(own, remote, Link { delay: millis(100), ..CLEAN });
+    lab.set(first.own.0, first.remote.0, Link { delay: millis(5), ..CLEAN });
+    let changed = lab.switches(0)[0].0;
+    lab.talk(seconds(100), millis(50));
+    let (again, why) = lab.switches(0)[1];
+    assert!(why == Why::Better && again.since(changed) >= seconds(60), "{why:?} {:?}", again.since(changed));
+}
+
+#[test]
+fn flows_stay_while_nothing_is_wrong_and_move_when_their_path_goes() {
+    let mut lab = pair(Strategy::Best, Link { delay: millis(30), ..CLEAN }, &mut Rng::new(1));
+    lab.talk(seconds(10), millis(50));
+    let mut flows = FlowTable::new(1024);
+    let one = flow(1, 2, 7);
+    let route = |lab: &Lab, flows: &mut FlowTable, flow: &Flow| {
+        flows.route(lab.now, flow.hash(1), &lab.tables[0].look_up(flow).unwrap()).unwrap()
+    };
+    let (pick, fate) = route(&lab, &mut flows, &one);
+    assert_eq!(fate, Fate::New);
+    let key = lab.key(0, pick.path);
+    let (own, remote) = if key.own.0 == 10 { (11, 21) } else { (10, 20) };
+    lab.set(own, remote, Link { delay: millis(5), ..CLEAN });
+    lab.talk(seconds(100), millis(50));
+    assert_eq!(route(&lab, &mut flows, &one), (pick, Fate::Stays), "it is slower, and good enough");
+    let (other, fate) = route(&lab, &mut flows, &flow(1, 2, 8));
+    assert!(other.path != pick.path && fate == Fate::New, "new ones take the better path");
+    lab.set(key.own.0, key.remote.0, Link { dead: true, ..CLEAN });
+    lab.talk(seconds(31), millis(50));
+    let (moved, fate) = route(&lab, &mut flows, &one);
+    assert_eq!((moved.path, fate), (other.path, Fate::Moves { from: pick.path }));
+    assert_eq!((flows.moved(), flows.evicted()), (1, 0));
+}
+
+#[test]
+fn duplicates_go_by_two_paths_that_share_no_uplink_and_lose_nothing_when_one_is_cut() {
+    sim::seeds(10, |rng| {
+        let mut lab = Lab::new(&[site(1, 2), site(2, 2)], Strategy::Duplicate, CLEAN, rng);
+        lab.talk(seconds(10), millis(50));
+        let pick = lab.pick(0, &flow(1, 2, 1000)).unwrap();
+        let (first, second) = (lab.key(0, pick.path), lab.key(0, pick.second.unwrap()));
+        assert!(!first.shares_uplink(&second), "{first:?} {second:?}");
+        lab.arrived.clear();
+        for number in 0..1000 {
+            if number == 300 {
+                // All of an uplink.
+                for remote in 20..22 {
+                    lab.set(first.own.0, remote, Link { dead: true, ..CLEAN });
+                }
+            }
+            lab.datagram(number);
+            lab.run(millis(1));
+        }
+        lab.run(millis(100));
+        assert_eq!(lab.arrived.len(), 1000);
+    });
+}
+
+#[test]
+fn weighted_flows_are_spread_by_bandwidth_and_only_those_of_a_path_that_goes_move() {
+    let mut sites = [site(1, 2), site(2, 2)];
+    (sites[0].uplinks[0].bandwidth, sites[0].uplinks[1].bandwidth) = (300_000_000, 100_000_000);
+    sites[1].uplinks.iter_mut().for_each(|uplink| uplink.bandwidth = 1_000_000_000);
+    let mut lab = Lab::new(&sites, Strategy::Weighted, CLEAN, &mut Rng::new(1));
+    lab.set(10, 21, Link { dead: true, ..CLEAN });
+    lab.set(11, 20, Link { dead: true, ..CLEAN });
+    lab.talk(seconds(10), millis(50));
+    let spread = |lab: &Lab| (0..4000).map(|port| lab.pick(0, &flow(1, 2, port)).unwrap().path).collect::<Vec<_>>();
+    let (before, wide) = (spread(&lab), lab.path(0, 10, 20));
+    let count = before.iter().filter(|path| **path == wide).count();
+    assert!((2800..3200).contains(&count), "{count} of 4000");
+    lab.input(0, Input::Carrier(UplinkId(11), false));
+    let after = spread(&lab);
+    assert!(before.iter().zip(&after).all(|(before, after)| *after == wide && (before == after || *before != wide)));
+}
+
+#[test]
+fn an_ordered_list_is_kept_to_and_returned_to() {
+    let order = Strategy::Ordered([UplinkId(11), UplinkId(10)].into());
+    let mut lab = pair(order, CLEAN, &mut Rng::new(1));
+    lab.set(11, 21, Link { delay: millis(60), ..CLEAN });
+    lab.talk(seconds(90), millis(50));
+    let own = |lab: &Lab| lab.key(0, lab.pick(0, &flow(1, 2, 1000)).unwrap().path).own.0;
+    assert_eq!(own(&lab), 11, "slower, and first in the list");
+    lab.input(0, Input::Carrier(UplinkId(11), false));
+    assert_eq!(own(&lab), 10);
+    lab.input(0, Input::Carrier(UplinkId(11), true));
+    lab.talk(seconds(30), millis(50));
+    assert_eq!(own(&lab), 10, "not before the cooldown");
+    lab.talk(seconds(60), millis(50));
+    assert_eq!(own(&lab), 11);
+}
+
+#[test]
+fn another_network_keeps_paths_and_traffic_where_they_are() {
+    let mut lab = pair(Strategy::Best, CLEAN, &mut Rng::new(1));
+    lab.talk(seconds(10), millis(50));
+    let before = lab.pick(0, &flow(1, 2, 1000)).unwrap();
+    let mut with_third = network(site(1, 2), &[site(1, 2), site(2, 2), site(3, 1)], Strategy::Best);
+    lab.engines[0].configure(&with_third, lab.now).unwrap();
+    let mut table = None;
+    while let Some(output) = lab.engines[0].poll_output() {
+        match output {
+            Output::Table(new) => table = Some(new),
+            Output::Event(event) => panic!("{event:?}"),
+            Output::Hello(..) => {}
+        }
+    }
+    let flow = flow(1, 2, 1000);
+    assert_eq!(table.unwrap().look_up(&flow).unwrap().pick(flow.hash(1)), Some(before));
+    assert_eq!(lab.engines[0].paths().count(), 6);
+    with_third.policies[0].class = class::ClassId(9);
+    assert!(lab.engines[0].configure(&with_third, lab.now).is_err());
+    assert_eq!(lab.engines[0].paths().count(), 6, "an error changes nothing");
+}
