@@ -76,7 +76,9 @@ impl Engine {
         let kept = path.verdicts.get(usize::from(lane.class.0)).is_none_or(|verdict| verdict.is_kept());
         let fitness = match path.liveness.state() {
             State::New | State::Down => Fitness::Out,
-            State::Trial => Fitness::Trial,
+            State::Trial if path.liveness.is_proven() => Fitness::Trial,
+            // We hear them; whether they hear us, nobody has said.
+            State::Trial => Fitness::Out,
             State::Up | State::Suspect if kept => Fitness::Good,
             State::Up | State::Suspect => Fitness::Poor,
         };
@@ -93,7 +95,7 @@ impl Engine {
             place: ordered.min(255) as u8,
             metered: path.spec.metered,
         };
-        let penalty = class.penalty(&path.quality.figures()) + path.spec.cost as f32;
+        let penalty = class.penalty(&path.quality.steady()) + path.spec.cost as f32;
         Some(Candidate { path: id, fitness, tier, penalty })
     }
 

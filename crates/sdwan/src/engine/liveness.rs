@@ -164,6 +164,11 @@ impl Liveness {
         self.needed
     }
 
+    /// Whether both ends hear each other, as far as each knows.
+    pub fn is_proven(&self) -> bool {
+        self.proven_since.is_some()
+    }
+
     /// The part of its life that it was up.
     pub fn availability(&self, now: Time) -> f64 {
         let up = self.up + self.up_since.map_or(Duration::ZERO, |since| now.since(since));
@@ -267,7 +272,9 @@ impl Liveness {
         let widen = measured.jitter * settings.jitter_factor + SLACK;
         let at = match self.state {
             State::New | State::Down => return None,
-            State::Trial | State::Up => self.heard + self.their_pace + widen,
+            // Nobody depends on a trial: it bears what makes a path that carries suspect.
+            State::Trial => self.heard + self.their_pace * settings.misses.max(1) + widen,
+            State::Up => self.heard + self.their_pace + widen,
             State::Suspect => {
                 // A slow path has not been asked for fast hellos yet: they take a round trip to come.
                 let asked = if self.their_pace > settings.fast * 2 { measured.round_trip } else { Duration::ZERO };

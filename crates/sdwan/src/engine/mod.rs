@@ -257,6 +257,9 @@ impl Engine {
         same_classes: bool,
         now: Time,
     ) -> Vec<Vec<PathId>> {
+        // A number that goes free now may still stand in tables that workers read: it is used again with the next network.
+        let mut free = (0..self.paths.len()).filter(|index| self.paths[*index].is_none()).collect::<Vec<_>>();
+        free.reverse();
         let mut known: BTreeMap<PathKey, (usize, Path)> = BTreeMap::new();
         for (index, slot) in self.paths.iter_mut().enumerate() {
             known.extend(slot.take().map(|path| (path.spec.key, (index, path))));
@@ -274,8 +277,6 @@ impl Engine {
                 None => fresh.push((*spec, site)),
             }
         }
-        let mut free = (0..self.paths.len()).filter(|index| self.paths[*index].is_none()).collect::<Vec<_>>();
-        free.reverse();
         for (spec, site) in fresh {
             let index = free.pop().unwrap_or_else(|| {
                 self.paths.push(None);
@@ -366,13 +367,14 @@ impl Engine {
         let (liveness, verdict, classes) =
             (self.settings.liveness, self.settings.verdict, std::mem::take(&mut self.classes));
         if let Some(path) = self.path_mut(id) {
+            let proven = path.liveness.is_proven();
             let latest = path.quality.hello(now, hello);
             let change = if latest { path.liveness.hello(now, hello, &liveness) } else { path.liveness.heard(now) };
             let figures = path.quality.figures();
             let verdicts = path.verdicts.iter_mut().zip(&classes);
             let turned = verdicts.fold(false, |any, (one, class)| one.judge(now, class, &figures, &verdict) | any);
             let site = path.site;
-            if turned {
+            if turned || path.liveness.is_proven() != proven {
                 self.soil(site);
             }
             self.changed(now, id, change);

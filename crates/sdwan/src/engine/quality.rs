@@ -71,6 +71,8 @@ pub struct Quality {
     round_trip: Option<Duration>,
     /// Nanoseconds, RFC 3550 section 6.4.1.
     jitter: f64,
+    /// Both, smoothed much more, in nanoseconds, and samples so far: what paths are compared by must not follow chance.
+    steady: (Steady, Steady),
     transit: Option<i64>,
     /// Their last stamp, and when it came.
     heard: Option<(u64, Time)>,
@@ -90,6 +92,20 @@ pub struct Quality {
     inward: Losses,
     /// From us to them.
     outward: Losses,
+}
+
+/// A mean that remembers some 64 samples.
+#[derive(Debug, Clone, Copy, Default)]
+struct Steady {
+    mean: f64,
+    samples: u8,
+}
+
+impl Steady {
+    fn add(&mut self, sample: f64) {
+        self.samples = (self.samples + 1).min(64);
+        self.mean += (sample - self.mean) / f64::from(self.samples);
+    }
 }
 
 /// Figures of a moment.
@@ -162,6 +178,7 @@ impl Quality {
             return;
         }
         let sample = whole.saturating_sub(held);
+        self.steady.0.add(sample.as_nanos() as f64);
         // RFC 6298 section 2: an eighth of what is new.
         self.round_trip = Some(self.round_trip.map_or(sample, |smooth| smooth * 7 / 8 + sample / 8));
     }
@@ -174,6 +191,7 @@ impl Quality {
             // A clock that was set, or a machine that slept, is no jitter of the path.
             if differs < 1e10 {
                 self.jitter += (differs - self.jitter) / 16.0;
+                self.steady.1.add(differs);
             }
         }
     }
@@ -215,6 +233,12 @@ impl Quality {
     /// Loss inward and outward, from 0 to 1.
     pub fn loss(&self) -> (f64, f64) {
         (self.inward.part(), self.outward.part())
+    }
+
+    /// Figures to compare paths by.
+    pub fn steady(&self) -> Figures {
+        let nanos = |steady: Steady| Duration::from_nanos(steady.mean as u64);
+        Figures { latency: nanos(self.steady.0) / 2, jitter: nanos(self.steady.1), loss: self.figures().loss }
     }
 
     /// Figures to judge by.
