@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use outwork_engine::Time;
 
+use super::class::Class;
 use super::damp::{Candidate, Fitness, Tier};
 use super::liveness::State;
 use super::policy::{Lane, LaneId, Strategy};
@@ -71,7 +72,7 @@ impl Engine {
 
     fn candidate(&mut self, now: Time, id: PathId, lane: &Lane) -> Option<Candidate> {
         let damp = self.settings.damp;
-        let class = *self.classes.get(usize::from(lane.class.0))?;
+        let class = self.classes.get(usize::from(lane.class.0)).copied().unwrap_or(Class::BULK);
         let path = self.path_mut(id)?;
         let kept = path.verdicts.get(usize::from(lane.class.0)).is_none_or(|verdict| verdict.is_kept());
         let fitness = match path.liveness.state() {
