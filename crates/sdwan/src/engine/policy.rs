@@ -232,8 +232,8 @@ impl Matcher {
         let policies = by_lane.collect();
         let (any_source, sources) = listed(&order, |matches| &matches.sources);
         let (any_destination, destinations) = listed(&order, |matches| &matches.destinations);
-        let names = applications.iter().zip(0..).rev().flat_map(|(application, id)| {
-            application.names.iter().map(move |name| (name.to_ascii_lowercase().into(), AppId(id)))
+        let names = applications.iter().enumerate().rev().flat_map(|(id, application)| {
+            application.names.iter().map(move |name| (name.to_ascii_lowercase().into(), AppId(id as u16)))
         });
         let numbers = |list: &[u8]| list.iter().map(|one| usize::from(*one)).collect();
         Ok(Matcher {
