@@ -17,7 +17,7 @@ fn a_better_path_is_taken_only_if_it_is_so_by_enough_and_after_the_cooldown() {
     lab.talk(seconds(10), millis(50));
     assert_eq!(lab.switches(0).iter().map(|(_, why)| *why).collect::<Vec<_>>(), [Why::Better]);
     let first = lab.key(0, first);
-    lab.set(own, remote, Link { delay: millis(100), ..CLEAN });
+    lab.set(own, remote, Link { delay: millis(60), ..CLEAN });
     lab.set(first.own.0, first.remote.0, Link { delay: millis(5), ..CLEAN });
     let changed = lab.switches(0)[0].0;
     lab.talk(seconds(100), millis(50));
