@@ -158,7 +158,13 @@ fn by_number(count: usize, policies: &[&Policy], of: impl Fn(&Match) -> Vec<usiz
         let numbers = of(&policy.matches);
         match numbers.is_empty() {
             true => sets.iter_mut().for_each(|set| set.insert(place)),
-            false => numbers.iter().filter_map(|number| Some(sets.get_mut(*number)?.insert(place))).for_each(drop),
+            false => {
+                for number in numbers {
+                    if let Some(set) = sets.get_mut(number) {
+                        set.insert(place);
+                    }
+                }
+            }
         }
     }
     sets.into()

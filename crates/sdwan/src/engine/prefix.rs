@@ -119,7 +119,8 @@ impl<K: Key, V: Copy + Ord> Intervals<K, Option<V>> {
     /// For ranges that lie in one another or apart, as prefixes do: the narrowest counts, and of equal ones that with the lowest value.
     pub fn nested(mut ranges: Vec<(K, K, V)>) -> Self {
         ranges.sort_unstable_by_key(|(first, last, value)| (*first, Reverse(*last), Reverse(*value)));
-        let (mut open, mut points): (Vec<(K, V)>, Vec<(K, Option<V>)>) = Default::default();
+        let mut open: Vec<(K, V)> = vec![];
+        let mut points: Vec<(K, Option<V>)> = vec![];
         let close = |open: &mut Vec<(K, V)>, points: &mut Vec<_>, until: Option<K>| {
             while let Some((last, _)) = open.last().copied().filter(|(last, _)| until.is_none_or(|until| *last < until))
             {

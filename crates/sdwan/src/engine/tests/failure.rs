@@ -80,7 +80,7 @@ fn a_brown_out_is_left_and_one_percent_is_borne() {
         lab.talk(seconds(3), millis(20));
         assert_ne!(lab.pick(0, &flow(1, 2, 1000)).unwrap().path, path);
 
-        let mut lab = pair(Strategy::Best, Link { loss: 0.005, ..JITTERY }, rng);
+        let mut lab = pair(Strategy::Best, Link { loss: 0.01, ..JITTERY }, rng);
         lab.talk(seconds(600), millis(100));
         assert_eq!(lab.downs(), []);
     });

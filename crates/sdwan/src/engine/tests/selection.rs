@@ -131,3 +131,63 @@ fn another_network_keeps_paths_and_traffic_where_they_are() {
     assert!(lab.engines[0].configure(&with_third, lab.now).is_err());
     assert_eq!(lab.engines[0].paths().count(), 6, "an error changes nothing");
 }
+
+#[test]
+fn backups_take_no_share_while_there_are_others() {
+    let mut sites = [site(1, 3), site(2, 1)];
+    sites[0].uplinks[2].backup = true;
+    let mut lab = Lab::new(&sites, Strategy::Weighted, CLEAN, &mut Rng::new(1));
+    lab.talk(seconds(90), millis(50));
+    let used = |lab: &Lab| {
+        let mut used: Vec<_> = (0..200).map(|port| lab.pick(0, &flow(1, 2, port)).unwrap().path).collect();
+        used.sort_unstable();
+        used.dedup();
+        used.into_iter().map(|path| lab.key(0, path).own.0).collect::<Vec<_>>()
+    };
+    assert_eq!(used(&lab), [10, 11]);
+    lab.input(0, Input::Carrier(UplinkId(10), false));
+    lab.input(0, Input::Carrier(UplinkId(11), false));
+    assert_eq!(used(&lab), [12]);
+}
+
+#[test]
+fn a_full_table_of_flows_forgets_the_quietest_and_counts_it() {
+    let mut lab = pair(Strategy::Best, CLEAN, &mut Rng::new(1));
+    lab.talk(seconds(5), millis(50));
+    let mut flows = FlowTable::new(4);
+    let one = flow(1, 2, 7);
+    let found = lab.tables[0].look_up(&one).unwrap();
+    let mut fate = |secs, hash| flows.route(Time::from_secs(secs), hash, &found).unwrap().1;
+    for hash in 1..=4 {
+        assert_eq!(fate(hash * 2, hash), Fate::New);
+    }
+    assert_eq!(fate(12, 1), Fate::Stays);
+    assert_eq!(fate(14, 5), Fate::New, "in the place of 2");
+    assert_eq!(
+        (fate(16, 1), fate(16, 3), fate(16, 4), fate(16, 5)),
+        (Fate::Stays, Fate::Stays, Fate::Stays, Fate::Stays)
+    );
+    assert_eq!(fate(18, 2), Fate::New);
+    assert_eq!(fate(600, 2), Fate::New, "it was quiet for long");
+    assert_eq!(flows.evicted(), 2);
+}
+
+#[test]
+fn a_flow_that_stays_behind_keeps_its_path_watched() {
+    let mut lab = pair(Strategy::Best, Link { delay: millis(30), ..CLEAN }, &mut Rng::new(1));
+    lab.talk(seconds(70), millis(50));
+    let old = lab.pick(0, &flow(1, 2, 1000)).unwrap().path;
+    let key = lab.key(0, old);
+    // Somebody else's traffic goes by the better path; this flow stays.
+    let (own, remote) = if key.own.0 == 10 { (11, 21) } else { (10, 20) };
+    lab.set(own, remote, Link { delay: millis(5), ..CLEAN });
+    for _ in 0..200 {
+        lab.talk(millis(50), millis(50));
+        lab.input(0, Input::Traffic { path: old, sent: 1, received: 0 });
+    }
+    assert_ne!(lab.pick(0, &flow(1, 2, 1000)).unwrap().path, old);
+    lab.set(key.own.0, key.remote.0, Link { dead: true, ..CLEAN });
+    let cut = lab.now;
+    lab.run(millis(300));
+    assert!(lab.downs()[0].0.since(cut) < millis(150));
+}
