@@ -371,3 +371,80 @@ impl Liveness {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: Measured = Measured { jitter: Duration::ZERO, round_trip: Duration::ZERO };
+
+    fn at(millis: u64) -> Time {
+        Time::from_millis(1000 + millis)
+    }
+
+    fn hello(sequence: u32, hurry: bool) -> Hello {
+        let (stamp, echo, sent, expected, got) = Default::default();
+        Hello { sequence, stamp, echo, claim: Claim::Uses, hurry, sent, expected, got, pace: 30, want: 30 }
+    }
+
+    /// A path that is up, by a hello that came at 0.
+    fn up() -> (Liveness, LivenessSettings) {
+        let settings = LivenessSettings::default();
+        let mut life = Liveness::new(&settings, Time::ZERO, &mut Rng::new(1));
+        let change = life.hello(at(0), &hello(1, false), &settings).unwrap();
+        assert_eq!((change.from, change.to), (State::New, State::Up), "the first time needs no trial");
+        (life, settings)
+    }
+
+    fn silence(life: &mut Liveness, millis: u64, settings: &LivenessSettings) -> Option<State> {
+        life.silence(at(millis), NONE, settings).map(|change| change.to)
+    }
+
+    #[test]
+    fn one_miss_is_suspect_and_three_are_death() {
+        let (mut life, settings) = up();
+        assert_eq!(silence(&mut life, 31, &settings), None);
+        assert_eq!(silence(&mut life, 32, &settings), Some(State::Suspect));
+        assert_eq!(silence(&mut life, 91, &settings), None);
+        assert_eq!(silence(&mut life, 92, &settings), Some(State::Down));
+    }
+
+    #[test]
+    fn jitter_makes_silence_longer_by_four_times_itself() {
+        let (mut life, settings) = up();
+        let jittery = Measured { jitter: Duration::from_millis(8), ..NONE };
+        assert_eq!(life.silence(at(63), jittery, &settings), None);
+        assert_eq!(life.silence(at(64), jittery, &settings).map(|change| change.to), Some(State::Suspect));
+    }
+
+    #[test]
+    fn who_is_suspect_asks_and_who_is_asked_answers_at_once() {
+        let (mut life, settings) = up();
+        let mut rng = Rng::new(1);
+        life.poll(at(1), &settings, &mut rng).unwrap();
+        assert_eq!(life.poll(at(8), &settings, &mut rng), None);
+        life.hello(at(9), &hello(2, true), &settings);
+        assert!(life.poll(at(9), &settings, &mut rng).is_some_and(|hello| !hello.hurry));
+        silence(&mut life, 41, &settings);
+        assert!(life.poll(at(41), &settings, &mut rng).is_some_and(|hello| hello.hurry));
+    }
+
+    #[test]
+    fn who_slept_while_a_path_was_suspect_looks_into_the_queue_first() {
+        let (mut life, settings) = up();
+        silence(&mut life, 32, &settings);
+        assert_eq!(silence(&mut life, 500, &settings), None, "it was us who slept");
+        let mut other = life.clone();
+        assert_eq!(life.heard(at(500)).map(|change| change.to), Some(State::Up));
+        assert_eq!(silence(&mut other, 530, &settings), Some(State::Down), "once only");
+    }
+
+    #[test]
+    fn whatever_is_authentic_is_a_sign_of_life() {
+        let (mut life, settings) = up();
+        for millis in (0..1000).step_by(30) {
+            life.heard(at(millis));
+            assert_eq!(silence(&mut life, millis + 29, &settings), None);
+        }
+    }
+}

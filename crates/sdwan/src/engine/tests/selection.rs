@@ -174,20 +174,22 @@ fn a_full_table_of_flows_forgets_the_quietest_and_counts_it() {
 
 #[test]
 fn a_flow_that_stays_behind_keeps_its_path_watched() {
-    let mut lab = pair(Strategy::Best, Link { delay: millis(30), ..CLEAN }, &mut Rng::new(1));
-    lab.talk(seconds(70), millis(50));
-    let old = lab.pick(0, &flow(1, 2, 1000)).unwrap().path;
-    let key = lab.key(0, old);
-    // Somebody else's traffic goes by the better path; this flow stays.
-    let (own, remote) = if key.own.0 == 10 { (11, 21) } else { (10, 20) };
-    lab.set(own, remote, Link { delay: millis(5), ..CLEAN });
-    for _ in 0..200 {
+    let mut sites = [site(1, 3), site(2, 3)];
+    sites[0].uplinks[0].cost = 1;
+    let mut lab = Lab::new(&sites, Strategy::Best, Link { dead: true, ..CLEAN }, &mut Rng::new(1));
+    lab.set(10, 20, Link { delay: millis(40), ..CLEAN });
+    lab.talk(seconds(30), millis(50));
+    let old = lab.path(0, 10, 20);
+    lab.set(11, 21, Link { delay: millis(5), ..CLEAN });
+    lab.set(12, 22, CLEAN);
+    // New flows go by the second, the third stands by; one flow stays on the first.
+    for _ in 0..1500 {
         lab.talk(millis(50), millis(50));
         lab.input(0, Input::Traffic { path: old, sent: 1, received: 0 });
     }
-    assert_ne!(lab.pick(0, &flow(1, 2, 1000)).unwrap().path, old);
-    lab.set(key.own.0, key.remote.0, Link { dead: true, ..CLEAN });
+    assert_eq!(lab.pick(0, &flow(1, 2, 1000)).unwrap().path, lab.path(0, 11, 21));
+    lab.set(10, 20, Link { dead: true, ..CLEAN });
     let cut = lab.now;
-    lab.run(millis(300));
+    lab.run(millis(400));
     assert!(lab.downs()[0].0.since(cut) < millis(150));
 }
