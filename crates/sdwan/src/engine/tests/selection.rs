@@ -193,3 +193,19 @@ fn a_flow_that_stays_behind_keeps_its_path_watched() {
     lab.run(millis(400));
     assert!(lab.downs()[0].0.since(cut) < millis(150));
 }
+
+#[test]
+fn the_number_of_a_path_that_goes_rests_for_a_while() {
+    let all: Vec<_> = (1..=4).map(|id| site(id, 1)).collect();
+    let of = |ids: &[usize]| {
+        let sites: Vec<_> = ids.iter().map(|id| all[id - 1].clone()).collect();
+        network(all[0].clone(), &sites, Strategy::Best)
+    };
+    let mut engine = Engine::new(&of(&[2]), 1, Time::ZERO).unwrap();
+    let numbers = |engine: &Engine| engine.paths().map(|(id, spec, ..)| (id.0, spec.key.site.0)).collect::<Vec<_>>();
+    assert_eq!(numbers(&engine), [(0, 2)]);
+    engine.configure(&of(&[3]), Time::ZERO).unwrap();
+    assert_eq!(numbers(&engine), [(1, 3)], "workers may still read a table in which 0 leads to site 2");
+    engine.configure(&of(&[3, 4]), Time::ZERO).unwrap();
+    assert_eq!(numbers(&engine), [(0, 4), (1, 3)]);
+}
