@@ -7,7 +7,7 @@ use super::{list, metadata, text};
 /// The rows of ARCHITECTURE.md from the top. A crate leans only on crates of rows below its own.
 const ROWS: [&[&str]; 7] = [
     &["outwork"],
-    &["outwork-admin", "outwork-dhcp", "outwork-proxy", "outwork-web"],
+    &["outwork-admin", "outwork-dhcp", "outwork-proxy", "outwork-sdwan", "outwork-web"],
     &["outwork-front", "outwork-host"],
     &["outwork-store", "outwork-cache", "outwork-net", "outwork-fastpath"],
     &["outwork-telemetry"],

@@ -1,0 +1,450 @@
+//! Whether a path is alive.
+//!
+//! Both ends say hello, and each tells the other how soon the next one comes and how soon it wants to hear. Silence beyond that makes a path suspect, and
+//! a suspect one asks for an answer at once; more silence makes it down. Whoever hears nothing says so, which is how the other end learns that only its
+//! own direction is dead (RFC 5880 works alike).
+
+use std::time::Duration;
+
+use outwork_engine::{Rng, Time};
+
+use super::hello::{Claim, Hello};
+
+/// How soon silence is death.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LivenessSettings {
+    /// Between hellos where every millisecond counts.
+    pub fast: Duration,
+    /// Periods of silence that make a path down.
+    pub misses: u32,
+    /// Between looks at a path that nobody needs at the moment, and the most that tries to reach a dead one are apart.
+    pub interval: Duration,
+    /// Hellos of such a look.
+    pub probes: u8,
+    /// By how many times the measured jitter silence may be longer.
+    pub jitter_factor: u32,
+    /// How long a path that has come back must behave before it is up.
+    pub trial: Duration,
+}
+
+impl Default for LivenessSettings {
+    fn default() -> Self {
+        LivenessSettings {
+            fast: Duration::from_millis(30),
+            misses: 3,
+            interval: Duration::from_secs(10),
+            probes: 5,
+            jitter_factor: 4,
+            trial: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What timers and queues of a host without load take; it is no silence.
+const SLACK: Duration = Duration::from_millis(2);
+/// Hellos that announce a slower pace before it begins.
+const SLOWING: u8 = 8;
+/// The least that a peer can ask for.
+const LEAST: Duration = Duration::from_millis(5);
+
+/// What a path is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Never heard of.
+    New,
+    /// Carries nothing.
+    Down,
+    /// Has come back, and is watched before it is trusted.
+    Trial,
+    /// Carries.
+    Up,
+    /// Carries, but is late.
+    Suspect,
+}
+
+/// Why a path went down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Nothing came.
+    Silence,
+    /// They hear nothing of us.
+    Deaf,
+    /// The uplink has no carrier.
+    Carrier,
+    /// The socket said so.
+    Socket,
+}
+
+/// A change of what a path is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Before.
+    pub from: State,
+    /// From now on.
+    pub to: State,
+    /// Why, if it went down.
+    pub cause: Option<Cause>,
+}
+
+/// What measurements say that matters here.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Measured {
+    /// Of arrivals.
+    pub jitter: Duration,
+    /// There and back.
+    pub round_trip: Duration,
+}
+
+/// The life of one path.
+#[derive(Debug, Clone)]
+pub struct Liveness {
+    state: State,
+    /// Whether anybody needs to know within a blink.
+    needed: bool,
+    carrier: bool,
+    has_been_up: bool,
+    /// We woke up too late to call it silence, and have waited once more already.
+    excused: Option<Time>,
+    heard: Time,
+    suspect_since: Time,
+    /// Since when both ends have heard each other without a gap.
+    proven_since: Option<Time>,
+    next_hello: Time,
+    last_hello: Time,
+    backoff: Duration,
+    probes_left: u8,
+    slowing: u8,
+    /// As they announced.
+    their_pace: Duration,
+    their_want: Duration,
+    sequence: u32,
+    up_since: Option<Time>,
+    up: Duration,
+    born: Time,
+}
+
+impl Liveness {
+    /// A path that nothing is known of. The first hello is due at once, or nearly: not all paths' together.
+    pub fn new(settings: &LivenessSettings, now: Time, rng: &mut Rng) -> Liveness {
+        Liveness {
+            state: State::New,
+            needed: false,
+            carrier: true,
+            has_been_up: false,
+            excused: None,
+            heard: now,
+            suspect_since: now,
+            proven_since: None,
+            next_hello: now + settings.fast.mul_f64(rng.unit()),
+            last_hello: Time::ZERO,
+            backoff: settings.fast,
+            probes_left: settings.probes,
+            slowing: 0,
+            their_pace: settings.interval,
+            their_want: settings.interval,
+            sequence: 0,
+            up_since: None,
+            up: Duration::ZERO,
+            born: now,
+        }
+    }
+
+    /// What the path is taken for.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether it carries.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, State::Up | State::Suspect)
+    }
+
+    /// Whether a failure has to be seen within a blink.
+    pub fn is_needed(&self) -> bool {
+        self.needed
+    }
+
+    /// Whether both ends hear each other, as far as each knows.
+    pub fn is_proven(&self) -> bool {
+        self.proven_since.is_some()
+    }
+
+    /// The part of its life that it was up.
+    pub fn availability(&self, now: Time) -> f64 {
+        let up = self.up + self.up_since.map_or(Duration::ZERO, |since| now.since(since));
+        let life = now.since(self.born).as_secs_f64();
+        if life > 0.0 { (up.as_secs_f64() / life).min(1.0) } else { 0.0 }
+    }
+
+    /// Says whether a failure has to be seen within a blink. The other end is told at once.
+    pub fn need(&mut self, needed: bool, now: Time) {
+        if needed == self.needed {
+            return;
+        }
+        self.needed = needed;
+        if needed {
+            self.next_hello = self.next_hello.min(now);
+            self.slowing = 0;
+        } else {
+            self.slowing = SLOWING;
+        }
+    }
+
+    /// Something authentic came.
+    pub fn heard(&mut self, now: Time) -> Option<Change> {
+        self.heard = now;
+        self.excused = None;
+        (self.state == State::Suspect).then(|| self.turn(State::Up, None, now))
+    }
+
+    /// A hello came, and no later one before it.
+    pub fn hello(&mut self, now: Time, hello: &Hello, settings: &LivenessSettings) -> Option<Change> {
+        let cleared = self.heard(now);
+        let millis = |millis: u16| Duration::from_millis(u64::from(millis)).max(LEAST);
+        let want = millis(hello.want);
+        // Who suddenly wants to hear more is answered at once; and so is who asks.
+        let hurried = want < self.their_want || hello.hurry;
+        (self.their_pace, self.their_want) = (millis(hello.pace), want);
+        if hurried {
+            self.next_hello = self.next_hello.min(now.max(self.last_hello + settings.fast / 4));
+        }
+        let change = match (self.state, hello.claim) {
+            _ if !self.carrier => None,
+            (State::New | State::Down, claim) => {
+                self.proven_since = (claim != Claim::Deaf).then_some(now);
+                self.next_hello = self.next_hello.min(now.max(self.last_hello + settings.fast / 4));
+                Some(self.turn(State::Trial, None, now))
+            }
+            (State::Trial, Claim::Deaf) => {
+                self.proven_since = None;
+                None
+            }
+            (State::Trial, _) => {
+                self.proven_since.get_or_insert(now);
+                None
+            }
+            (State::Up | State::Suspect, Claim::Deaf) => Some(self.fall(Cause::Deaf, now, settings)),
+            _ => None,
+        };
+        let proven = self.proven_since.is_some_and(|since| !self.has_been_up || now.since(since) >= settings.trial);
+        if self.state == State::Trial && proven {
+            let up = self.turn(State::Up, None, now);
+            return Some(Change { from: change.map_or(up.from, |change| change.from), ..up });
+        }
+        change.or(cleared)
+    }
+
+    /// The uplink lost its carrier, or has it again.
+    pub fn carrier(&mut self, carrier: bool, now: Time, settings: &LivenessSettings) -> Option<Change> {
+        let before = std::mem::replace(&mut self.carrier, carrier);
+        if carrier && !before {
+            (self.backoff, self.next_hello) = (settings.fast, now);
+        }
+        (!carrier && self.state != State::Down).then(|| self.fall(Cause::Carrier, now, settings))
+    }
+
+    /// Sending failed in a way that no waiting mends.
+    pub fn socket_error(&mut self, now: Time, settings: &LivenessSettings) -> Option<Change> {
+        (self.is_up() || self.state == State::Trial).then(|| self.fall(Cause::Socket, now, settings))
+    }
+
+    fn fall(&mut self, cause: Cause, now: Time, settings: &LivenessSettings) -> Change {
+        (self.backoff, self.next_hello, self.proven_since) = (settings.fast, self.next_hello.min(now), None);
+        self.turn(State::Down, Some(cause), now)
+    }
+
+    fn turn(&mut self, to: State, cause: Option<Cause>, now: Time) -> Change {
+        let from = std::mem::replace(&mut self.state, to);
+        match (self.up_since, self.is_up()) {
+            (None, true) => self.up_since = Some(now),
+            (Some(since), false) => {
+                self.up += now.since(since);
+                self.up_since = None;
+            }
+            _ => {}
+        }
+        self.has_been_up |= self.is_up();
+        Change { from, to, cause }
+    }
+
+    /// When silence says something; none while it would say nothing.
+    fn silence_at(&self, measured: Measured, settings: &LivenessSettings) -> Option<Time> {
+        let widen = measured.jitter * settings.jitter_factor + SLACK;
+        let at = match self.state {
+            State::New | State::Down => return None,
+            // Nobody depends on a trial: it bears what makes a path that carries suspect.
+            State::Trial => self.heard + self.their_pace * settings.misses.max(1) + widen,
+            State::Up => self.heard + self.their_pace + widen,
+            State::Suspect => {
+                // A slow path has not been asked for fast hellos yet: they take a round trip to come.
+                let asked = if self.their_pace > settings.fast * 2 { measured.round_trip } else { Duration::ZERO };
+                let period = self.their_pace.min(settings.fast * 2);
+                self.suspect_since + period * settings.misses.saturating_sub(1) + asked
+            }
+        };
+        Some(at.max(self.excused.unwrap_or(Time::ZERO)))
+    }
+
+    /// When to call [`Liveness::timeout`].
+    pub fn due(&self, measured: Measured, settings: &LivenessSettings) -> Time {
+        let hello = if self.carrier { self.next_hello } else { Time::MAX };
+        self.silence_at(measured, settings).map_or(hello, |silence| silence.min(hello))
+    }
+
+    /// What silence until `now` has come to.
+    pub fn silence(&mut self, now: Time, measured: Measured, settings: &LivenessSettings) -> Option<Change> {
+        let at = self.silence_at(measured, settings).filter(|at| *at <= now)?;
+        if self.excused.is_none() && now.since(at) > settings.fast / 2 {
+            // It was us who slept, and what came meanwhile may still lie in a queue.
+            self.excused = Some(now + settings.fast);
+            return None;
+        }
+        match self.state {
+            State::Up => {
+                self.suspect_since = now;
+                self.next_hello = self.next_hello.min(now);
+                Some(self.turn(State::Suspect, None, now))
+            }
+            State::Suspect | State::Trial => Some(self.fall(Cause::Silence, now, settings)),
+            State::New | State::Down => None,
+        }
+    }
+
+    /// The hello that is due at `now`, but for what [`super::quality::Quality::stamp`] fills in.
+    pub fn poll(&mut self, now: Time, settings: &LivenessSettings, rng: &mut Rng) -> Option<Hello> {
+        if now < self.next_hello || !self.carrier {
+            return None;
+        }
+        self.last_hello = now;
+        self.sequence = self.sequence.wrapping_add(1);
+        let fast = self.needed || matches!(self.state, State::Trial | State::Suspect);
+        let (wait, pace) = self.pace(fast, settings, rng);
+        self.next_hello = now + wait;
+        let millis = |duration: Duration| u16::try_from(duration.as_millis()).unwrap_or(u16::MAX);
+        Some(Hello {
+            sequence: self.sequence,
+            stamp: 0,
+            echo: None,
+            claim: match self.state {
+                State::New | State::Down => Claim::Deaf,
+                State::Trial => Claim::Hears,
+                State::Up | State::Suspect => Claim::Uses,
+            },
+            hurry: self.state == State::Suspect,
+            sent: 0,
+            expected: 0,
+            got: 0,
+            pace: millis(pace),
+            want: millis(if fast { settings.fast } else { settings.interval }),
+        })
+    }
+
+    /// How long until the next hello, and what is announced.
+    fn pace(&mut self, fast: bool, settings: &LivenessSettings, rng: &mut Rng) -> (Duration, Duration) {
+        // Not all paths of a hub in step.
+        let late = |wait: Duration, rng: &mut Rng| wait.mul_f64(0.75 + 0.25 * rng.unit());
+        match self.state {
+            State::New | State::Down => {
+                let wait = late(self.backoff, rng);
+                self.backoff = (self.backoff * 2).min(settings.interval);
+                (wait, settings.interval)
+            }
+            State::Suspect => (settings.fast / 2, settings.fast),
+            _ if fast => (settings.fast, settings.fast),
+            _ if self.their_want < settings.interval => {
+                let wait = self.their_want.max(LEAST);
+                (wait, wait)
+            }
+            // They learn of the slower pace while the faster one still stands.
+            _ if self.slowing > 0 => {
+                self.slowing -= 1;
+                (settings.fast, settings.interval + settings.fast * 2)
+            }
+            _ if self.probes_left > 1 => {
+                self.probes_left -= 1;
+                (settings.fast, settings.interval + settings.fast * 2)
+            }
+            _ => {
+                self.probes_left = settings.probes;
+                (late(settings.interval, rng), settings.interval + settings.fast * 2)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: Measured = Measured { jitter: Duration::ZERO, round_trip: Duration::ZERO };
+
+    fn at(millis: u64) -> Time {
+        Time::from_millis(1000 + millis)
+    }
+
+    fn hello(sequence: u32, hurry: bool) -> Hello {
+        let (stamp, echo, sent, expected, got) = Default::default();
+        Hello { sequence, stamp, echo, claim: Claim::Uses, hurry, sent, expected, got, pace: 30, want: 30 }
+    }
+
+    /// A path that is up, by a hello that came at 0.
+    fn up() -> (Liveness, LivenessSettings) {
+        let settings = LivenessSettings::default();
+        let mut life = Liveness::new(&settings, Time::ZERO, &mut Rng::new(1));
+        let change = life.hello(at(0), &hello(1, false), &settings).unwrap();
+        assert_eq!((change.from, change.to), (State::New, State::Up), "the first time needs no trial");
+        (life, settings)
+    }
+
+    fn silence(life: &mut Liveness, millis: u64, settings: &LivenessSettings) -> Option<State> {
+        life.silence(at(millis), NONE, settings).map(|change| change.to)
+    }
+
+    #[test]
+    fn one_miss_is_suspect_and_three_are_death() {
+        let (mut life, settings) = up();
+        assert_eq!(silence(&mut life, 31, &settings), None);
+        assert_eq!(silence(&mut life, 32, &settings), Some(State::Suspect));
+        assert_eq!(silence(&mut life, 91, &settings), None);
+        assert_eq!(silence(&mut life, 92, &settings), Some(State::Down));
+    }
+
+    #[test]
+    fn jitter_makes_silence_longer_by_four_times_itself() {
+        let (mut life, settings) = up();
+        let jittery = Measured { jitter: Duration::from_millis(8), ..NONE };
+        assert_eq!(life.silence(at(63), jittery, &settings), None);
+        assert_eq!(life.silence(at(64), jittery, &settings).map(|change| change.to), Some(State::Suspect));
+    }
+
+    #[test]
+    fn who_is_suspect_asks_and_who_is_asked_answers_at_once() {
+        let (mut life, settings) = up();
+        let mut rng = Rng::new(1);
+        life.poll(at(1), &settings, &mut rng).unwrap();
+        assert_eq!(life.poll(at(8), &settings, &mut rng), None);
+        life.hello(at(9), &hello(2, true), &settings);
+        assert!(life.poll(at(9), &settings, &mut rng).is_some_and(|hello| !hello.hurry));
+        silence(&mut life, 41, &settings);
+        assert!(life.poll(at(41), &settings, &mut rng).is_some_and(|hello| hello.hurry));
+    }
+
+    #[test]
+    fn who_slept_while_a_path_was_suspect_looks_into_the_queue_first() {
+        let (mut life, settings) = up();
+        silence(&mut life, 32, &settings);
+        assert_eq!(silence(&mut life, 500, &settings), None, "it was us who slept");
+        let mut other = life.clone();
+        assert_eq!(life.heard(at(500)).map(|change| change.to), Some(State::Up));
+        assert_eq!(silence(&mut other, 530, &settings), Some(State::Down), "once only");
+    }
+
+    #[test]
+    fn whatever_is_authentic_is_a_sign_of_life() {
+        let (mut life, settings) = up();
+        for millis in (0..1000).step_by(30) {
+            life.heard(at(millis));
+            assert_eq!(silence(&mut life, millis + 29, &settings), None);
+        }
+    }
+}

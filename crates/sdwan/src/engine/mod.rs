@@ -1,0 +1,533 @@
+//! Decides which paths there are, how they fare, and which of them each flow takes. Hellos, counters and time in; hellos, tables and events out.
+//!
+//! - [`site`]: sites, uplinks, and the paths that follow from them; [`prefix`], who is behind which.
+//! - [`hello`]: what both ends of a path tell each other.
+//! - [`quality`]: round trip, jitter, loss; [`liveness`], whether it is there at all.
+//! - [`class`]: what kinds of traffic need; [`policy`], which kind a flow is.
+//! - [`damp`]: when traffic changes its path, and why.
+//! - [`table`]: where flows go, as workers read it; [`flow`], what keeps them there.
+//! - `decide`: how all of this becomes a table.
+//!
+//! Absent on purpose: clocks, sockets, threads, keys. A hello is only handed in when the tunnel has found it authentic.
+#![deny(clippy::disallowed_methods)]
+
+pub mod class;
+pub mod damp;
+mod decide;
+pub mod flow;
+pub mod hello;
+pub mod liveness;
+pub mod policy;
+pub mod prefix;
+pub mod quality;
+pub mod site;
+pub mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use class::{CLASSES, Class, Verdict, VerdictSettings};
+use damp::{DampSettings, Flaps, Seat, Why};
+use hello::Hello;
+use liveness::{Change, Liveness, LivenessSettings, Measured, State};
+use outwork_engine::{Rng, Time};
+use policy::{Application, LaneId, Matcher, Policy, PolicyError};
+use prefix::Addresses;
+use quality::Quality;
+use site::{PathId, PathKey, PathSpec, Site, SiteId, UplinkId};
+use table::{Entry, Table};
+
+/// Events that wait to be taken. Those beyond are lost, and counted.
+const EVENTS: usize = 8192;
+
+/// How the engine behaves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(missing_docs)]
+pub struct Settings {
+    pub liveness: LivenessSettings,
+    pub verdict: VerdictSettings,
+    pub damp: DampSettings,
+    /// Between looks for better paths to a site that has traffic.
+    pub look: Duration,
+    /// After so long without traffic a site's paths are looked after slowly.
+    pub quiet: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            liveness: LivenessSettings::default(),
+            verdict: VerdictSettings::default(),
+            damp: DampSettings::default(),
+            look: Duration::from_secs(1),
+            quiet: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What the controller says.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub struct Network {
+    pub own: Site,
+    pub sites: Vec<Site>,
+    /// The last one is that of flows under no policy.
+    pub classes: Vec<Class>,
+    pub applications: Vec<Application>,
+    pub policies: Vec<Policy>,
+    pub settings: Settings,
+}
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Input {
+    /// A hello came by a path, and was authentic.
+    Hello(PathId, Hello),
+    /// Datagrams that a path's tunnel carried since the last time, hellos aside.
+    Traffic {
+        /// Which path.
+        path: PathId,
+        /// By us.
+        sent: u32,
+        /// Authentic ones that came.
+        received: u32,
+    },
+    /// An uplink of ours lost its carrier, or has it again.
+    Carrier(UplinkId, bool),
+    /// Sending by a path failed in a way that no waiting mends.
+    SocketError(PathId),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// To be sealed and sent by a path.
+    Hello(PathId, Hello),
+    /// To be read by workers from now on.
+    Table(Arc<Table>),
+    /// To be told.
+    Event(Event),
+}
+
+/// What has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A path is taken for something else.
+    Path {
+        /// Which.
+        path: PathId,
+        /// What is different.
+        change: Change,
+    },
+    /// New flows of a lane to a site take another path.
+    Switch {
+        /// To whom.
+        site: SiteId,
+        /// Which traffic.
+        lane: LaneId,
+        /// Before.
+        from: Option<PathId>,
+        /// From now on.
+        to: Option<PathId>,
+        /// Why.
+        why: Why,
+    },
+}
+
+/// What a deadline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// A hello, or silence.
+    Path(PathId),
+    /// A look at a site's paths, by its place.
+    Site(u32),
+}
+
+/// One path.
+#[derive(Debug)]
+struct Path {
+    spec: PathSpec,
+    /// The place of its site.
+    site: u32,
+    quality: Quality,
+    liveness: Liveness,
+    verdicts: [Verdict; CLASSES],
+    flaps: Flaps,
+    /// When we last sent something by it. Flows stay on paths that new ones no longer take.
+    busy: Option<Time>,
+    /// The earliest entry among the timers.
+    queued: Time,
+}
+
+impl Path {
+    fn measured(&self) -> Measured {
+        Measured { jitter: self.quality.jitter_of_arrival(), round_trip: self.quality.rtt() }
+    }
+}
+
+/// One other site.
+#[derive(Debug)]
+struct Remote {
+    id: SiteId,
+    paths: Vec<PathId>,
+    /// By lane.
+    seats: Vec<Seat>,
+    entry: Arc<Entry>,
+    /// The last traffic.
+    busy: Option<Time>,
+    needed: bool,
+    dirty: bool,
+    queued: Time,
+}
+
+/// The engine of one site.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    classes: Vec<Class>,
+    matcher: Arc<Matcher>,
+    routes: Arc<Addresses<Option<u32>>>,
+    paths: Vec<Option<Path>>,
+    remotes: Vec<Remote>,
+    without_carrier: BTreeSet<UplinkId>,
+    timers: BinaryHeap<Reverse<(Time, Timer)>>,
+    dirty: Vec<u32>,
+    outputs: VecDeque<Output>,
+    table_is_old: bool,
+    epoch: u64,
+    events_lost: u64,
+    paths_left_out: usize,
+    rng: Rng,
+}
+
+impl Engine {
+    /// The engine of a network. What it does by chance follows from `seed`.
+    pub fn new(network: &Network, seed: u64, now: Time) -> Result<Engine, PolicyError> {
+        let mut engine = Engine {
+            settings: network.settings,
+            classes: vec![],
+            matcher: Arc::new(Matcher::compile(&[], &[], 1)?),
+            routes: Arc::new(Addresses::longest([])),
+            paths: vec![],
+            remotes: vec![],
+            without_carrier: BTreeSet::new(),
+            timers: BinaryHeap::new(),
+            dirty: vec![],
+            outputs: VecDeque::new(),
+            table_is_old: true,
+            epoch: 0,
+            events_lost: 0,
+            paths_left_out: 0,
+            rng: Rng::new(seed),
+        };
+        engine.configure(network, now)?;
+        Ok(engine)
+    }
+
+    /// Goes on with another network. Paths that are in both keep what is known of them, and traffic stays where it is. On an error nothing has changed.
+    pub fn configure(&mut self, network: &Network, now: Time) -> Result<(), PolicyError> {
+        let matcher = Matcher::compile(&network.policies, &network.applications, network.classes.len())?;
+        let (specs, left_out) = site::paths(&network.own, &network.sites);
+        let mut sites: Vec<&Site> = network.sites.iter().filter(|site| site.id != network.own.id).collect();
+        sites.sort_by_key(|site| site.id);
+        sites.dedup_by_key(|site| site.id);
+        let place: BTreeMap<SiteId, u32> = sites.iter().map(|site| site.id).zip(0..).collect();
+        let same_classes = self.classes == network.classes;
+        (self.settings, self.classes, self.paths_left_out) = (network.settings, network.classes.clone(), left_out);
+        let of_site = self.keep_paths(&specs, &place, same_classes, now);
+        self.keep_remotes(&sites, of_site, &matcher, now);
+        let subnets = sites.iter().zip(0..).flat_map(|(site, place)| site.subnets.iter().map(move |net| (*net, place)));
+        self.routes = Arc::new(Addresses::longest(subnets));
+        self.matcher = Arc::new(matcher);
+        self.table_is_old = true;
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Makes the paths be these; gives those of each site.
+    fn keep_paths(
+        &mut self,
+        specs: &[PathSpec],
+        place: &BTreeMap<SiteId, u32>,
+        same_classes: bool,
+        now: Time,
+    ) -> Vec<Vec<PathId>> {
+        // A number that goes free now may still stand in tables that workers read: it is used again with the next network.
+        let mut free = (0..self.paths.len()).filter(|index| self.paths[*index].is_none()).collect::<Vec<_>>();
+        free.reverse();
+        let mut known: BTreeMap<PathKey, (usize, Path)> = BTreeMap::new();
+        for (index, slot) in self.paths.iter_mut().enumerate() {
+            known.extend(slot.take().map(|path| (path.spec.key, (index, path))));
+        }
+        let mut of_site = vec![vec![]; place.len()];
+        let mut fresh = vec![];
+        for spec in specs {
+            let Some(site) = place.get(&spec.key.site).copied() else { continue };
+            match known.remove(&spec.key) {
+                Some((index, path)) => {
+                    let verdicts = if same_classes { path.verdicts } else { Default::default() };
+                    self.paths[index] = Some(Path { spec: *spec, site, verdicts, ..path });
+                    of_site[site as usize].push(PathId(index as u32));
+                }
+                None => fresh.push((*spec, site)),
+            }
+        }
+        for (spec, site) in fresh {
+            let index = free.pop().unwrap_or_else(|| {
+                self.paths.push(None);
+                self.paths.len() - 1
+            });
+            let mut liveness = Liveness::new(&self.settings.liveness, now, &mut self.rng);
+            if self.without_carrier.contains(&spec.key.own) {
+                let _ = liveness.carrier(false, now, &self.settings.liveness);
+            }
+            let (quality, verdicts, flaps) = Default::default();
+            self.paths[index] =
+                Some(Path { spec, site, quality, liveness, verdicts, flaps, busy: None, queued: Time::MAX });
+            of_site[site as usize].push(PathId(index as u32));
+        }
+        of_site
+    }
+
+    fn keep_remotes(&mut self, sites: &[&Site], of_site: Vec<Vec<PathId>>, matcher: &Matcher, now: Time) {
+        let old_lanes = self.matcher.lanes().to_vec();
+        let mut known: BTreeMap<SiteId, Remote> = self.remotes.drain(..).map(|remote| (remote.id, remote)).collect();
+        for (site, paths) in sites.iter().zip(of_site) {
+            let old = known.remove(&site.id);
+            let seat = |lane: &policy::Lane| {
+                let index = old_lanes.iter().position(|old| old == lane)?;
+                old.as_ref()?
+                    .seats
+                    .get(index)
+                    .copied()
+                    .filter(|seat| seat.path().is_none_or(|path| paths.contains(&path)))
+            };
+            let seats = matcher.lanes().iter().map(|lane| seat(lane).unwrap_or_default()).collect();
+            let entry = Arc::new(Entry { site: site.id, paths: paths.clone().into(), choices: Box::default() });
+            let (busy, needed) = old.as_ref().map_or((None, false), |old| (old.busy, old.needed));
+            self.remotes.push(Remote {
+                id: site.id,
+                paths,
+                seats,
+                entry,
+                busy,
+                needed,
+                dirty: false,
+                queued: Time::MAX,
+            });
+        }
+        // All deadlines anew: places and numbers may be others' now.
+        self.timers.clear();
+        self.dirty.clear();
+        for index in 0..self.paths.len() {
+            if let Some(path) = &mut self.paths[index] {
+                path.queued = Time::MAX;
+                self.wait_for(PathId(index as u32));
+            }
+        }
+        for place in 0..self.remotes.len() as u32 {
+            self.soil(place);
+            self.look_again(place, now);
+        }
+    }
+
+    /// Takes in what happens.
+    pub fn handle_input(&mut self, now: Time, input: Input) {
+        match input {
+            Input::Hello(id, hello) => self.hello(now, id, &hello),
+            Input::Traffic { path, sent, received } => self.traffic(now, path, sent, received),
+            Input::Carrier(uplink, carrier) => {
+                let changed =
+                    if carrier { self.without_carrier.remove(&uplink) } else { self.without_carrier.insert(uplink) };
+                for index in (0..self.paths.len() as u32).map(PathId).filter(|_| changed) {
+                    let settings = self.settings.liveness;
+                    if let Some(path) = self.path_mut(index).filter(|path| path.spec.key.own == uplink) {
+                        let change = path.liveness.carrier(carrier, now, &settings);
+                        self.changed(now, index, change);
+                    }
+                }
+            }
+            Input::SocketError(id) => {
+                let settings = self.settings.liveness;
+                if let Some(path) = self.path_mut(id) {
+                    let change = path.liveness.socket_error(now, &settings);
+                    self.changed(now, id, change);
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    fn hello(&mut self, now: Time, id: PathId, hello: &Hello) {
+        let (liveness, verdict, classes) =
+            (self.settings.liveness, self.settings.verdict, std::mem::take(&mut self.classes));
+        if let Some(path) = self.path_mut(id) {
+            let proven = path.liveness.is_proven();
+            let latest = path.quality.hello(now, hello);
+            let change = if latest { path.liveness.hello(now, hello, &liveness) } else { path.liveness.heard(now) };
+            let figures = path.quality.figures();
+            let verdicts = path.verdicts.iter_mut().zip(&classes);
+            let turned = verdicts.fold(false, |any, (one, class)| one.judge(now, class, &figures, &verdict) | any);
+            let site = path.site;
+            if turned || path.liveness.is_proven() != proven {
+                self.soil(site);
+            }
+            self.changed(now, id, change);
+        }
+        self.classes = classes;
+    }
+
+    fn traffic(&mut self, now: Time, id: PathId, sent: u32, received: u32) {
+        let settings = self.settings;
+        let Some(path) = self.path_mut(id) else { return };
+        path.quality.traffic(sent, received);
+        let (site, quiet) = (path.site, path.busy.is_none_or(|busy| now.since(busy) >= settings.quiet));
+        if sent > 0 {
+            path.busy = Some(now);
+        }
+        if received > 0 {
+            let change = path.liveness.heard(now);
+            self.changed(now, id, change);
+        }
+        if let Some(remote) = self.remotes.get_mut(site as usize).filter(|_| sent > 0 || received > 0) {
+            remote.busy = Some(now);
+            if sent > 0 && quiet || !remote.needed {
+                remote.needed = true;
+                self.soil(site);
+                self.look_again(site, now);
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(Reverse((_, timer))) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now) {
+            let Some(Reverse((at, _))) = self.timers.pop() else { break };
+            match timer {
+                Timer::Path(id) => self.path_timeout(now, at, id),
+                Timer::Site(place) => self.site_timeout(now, at, place),
+            }
+        }
+        self.settle(now);
+    }
+
+    fn path_timeout(&mut self, now: Time, at: Time, id: PathId) {
+        let settings = self.settings.liveness;
+        // Entries that an earlier one has overtaken say nothing.
+        let Some(path) = self.paths.get_mut(id.0 as usize).and_then(Option::as_mut).filter(|path| path.queued == at)
+        else {
+            return;
+        };
+        path.queued = Time::MAX;
+        let change = path.liveness.silence(now, path.measured(), &settings);
+        if let Some(mut hello) = path.liveness.poll(now, &settings, &mut self.rng) {
+            path.quality.stamp(now, &mut hello);
+            self.outputs.push_back(Output::Hello(id, hello));
+        }
+        self.changed(now, id, change);
+    }
+
+    fn site_timeout(&mut self, now: Time, at: Time, place: u32) {
+        let quiet = self.settings.quiet;
+        let Some(remote) = self.remotes.get_mut(place as usize).filter(|remote| remote.queued == at) else { return };
+        remote.queued = Time::MAX;
+        remote.needed &= remote.busy.is_some_and(|busy| now.since(busy) < quiet);
+        self.soil(place);
+        self.look_again(place, now);
+    }
+
+    /// When to call [`Engine::handle_timeout`] at the latest, and what for.
+    pub fn poll_timeout(&self) -> Option<(Time, Timer)> {
+        self.timers.peek().map(|Reverse(next)| *next)
+    }
+
+    /// What is to be done next. However many inputs made the table old, there is one new one.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        std::mem::take(&mut self.table_is_old).then(|| Output::Table(self.make_table()))
+    }
+
+    /// Events that found no room.
+    pub fn events_lost(&self) -> u64 {
+        self.events_lost
+    }
+
+    /// Paths that are more than a site can have.
+    pub fn paths_left_out(&self) -> usize {
+        self.paths_left_out
+    }
+
+    /// All paths there are.
+    pub fn paths(&self) -> impl Iterator<Item = (PathId, &PathSpec, State, &Quality)> {
+        let known = self.paths.iter().zip(0..).filter_map(|(path, id)| Some((PathId(id), path.as_ref()?)));
+        known.map(|(id, path)| (id, &path.spec, path.liveness.state(), &path.quality))
+    }
+
+    fn path_mut(&mut self, id: PathId) -> Option<&mut Path> {
+        self.paths.get_mut(id.0 as usize)?.as_mut()
+    }
+
+    /// Puts the next deadline of a path among the timers, unless an earlier one is there.
+    fn wait_for(&mut self, id: PathId) {
+        let settings = self.settings.liveness;
+        let Some(path) = self.paths.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
+        let due = path.liveness.due(path.measured(), &settings);
+        if due < path.queued && due < Time::MAX {
+            path.queued = due;
+            self.timers.push(Reverse((due, Timer::Path(id))));
+        }
+    }
+
+    /// The next look at a site: soon while it is busy.
+    fn look_again(&mut self, place: u32, now: Time) {
+        let Some(remote) = self.remotes.get_mut(place as usize) else { return };
+        let wait = if remote.needed { self.settings.look } else { self.settings.liveness.interval };
+        let due = now + wait.mul_f64(0.75 + 0.25 * self.rng.unit());
+        if due < remote.queued {
+            remote.queued = due;
+            self.timers.push(Reverse((due, Timer::Site(place))));
+        }
+    }
+
+    /// Has a site decided anew when the input is through.
+    fn soil(&mut self, place: u32) {
+        if let Some(remote) = self.remotes.get_mut(place as usize).filter(|remote| !remote.dirty) {
+            remote.dirty = true;
+            self.dirty.push(place);
+        }
+    }
+
+    fn changed(&mut self, now: Time, id: PathId, change: Option<Change>) {
+        let damp = self.settings.damp;
+        if let (Some(change), Some(path)) = (change, self.path_mut(id)) {
+            if change.to == State::Trial {
+                path.quality.begin_again();
+            }
+            if change.to == State::Down && matches!(change.from, State::Up | State::Suspect) {
+                path.flaps.failed(now, &damp);
+            }
+            let site = path.site;
+            // Suspicion alone moves nothing.
+            if !matches!((change.from, change.to), (State::Up, State::Suspect) | (State::Suspect, State::Up)) {
+                self.soil(site);
+            }
+            self.tell(Event::Path { path: id, change });
+        }
+        self.wait_for(id);
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.outputs.len() < EVENTS {
+            self.outputs.push_back(Output::Event(event));
+        } else {
+            self.events_lost += 1;
+        }
+    }
+}
