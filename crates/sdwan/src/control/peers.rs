@@ -1,0 +1,326 @@
+//! All tunnels' handshakes: whom a message is for, and what becomes of it. Keys go straight to where workers find them.
+//!
+//! Sans-IO: datagrams and time come in, datagrams and news go out.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outwork_engine::{Rng, Time};
+use outwork_wireguard::gate::{Gate, Limits, Reason, Verdict};
+use outwork_wireguard::index::Table;
+use outwork_wireguard::noise::Snow;
+use outwork_wireguard::peer::{Context, Input, Output, Refusal, Settings};
+use outwork_wireguard::stamp::Clock;
+use outwork_wireguard::{Entropy, Index, Peer, PrivateKey, PublicKey};
+
+use crate::plane::tunnel::{Receiving, Tunnel, TunnelId, UplinkIndex};
+
+/// Why a message of a handshake changed nothing. For a counter each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Unheard {
+    /// The gate kept it out.
+    #[error("{0}")]
+    Gate(#[from] Reason),
+    /// The peer had no use for it.
+    #[error("{0}")]
+    Peer(#[from] Refusal),
+    /// Whoever wrote it has a key that nobody here knows, or answers what nobody asked.
+    #[error("of nobody that is configured here")]
+    Stranger,
+    /// It is data, or came by an uplink that is not ours.
+    #[error("no message of a handshake")]
+    NoHandshake,
+}
+
+/// What is to be done, and what has happened.
+#[derive(Debug, PartialEq, Eq)]
+pub enum News {
+    /// To be sent.
+    Send {
+        /// From where.
+        uplink: UplinkIndex,
+        /// To whom.
+        to: SocketAddr,
+        /// What.
+        datagram: Vec<u8>,
+    },
+    /// There are new keys to seal with.
+    Keys(TunnelId),
+    /// There are none any more.
+    Lost(TunnelId),
+    /// The other end is there now.
+    Endpoint(TunnelId, SocketAddr),
+    /// Nobody answered: what waits for a session waits in vain.
+    GaveUp(TunnelId),
+}
+
+/// Who we are at one uplink.
+#[derive(Debug)]
+struct Local {
+    key: PrivateKey,
+    gate: Gate,
+}
+
+/// One tunnel's.
+#[derive(Debug)]
+struct Ours {
+    tunnel: Arc<Tunnel>,
+    remote: PublicKey,
+    peer: Peer,
+    /// The earliest entry among the timers.
+    queued: Time,
+}
+
+/// The handshakes.
+pub struct Peers {
+    locals: BTreeMap<UplinkIndex, Local>,
+    tunnels: BTreeMap<TunnelId, Ours>,
+    by_key: HashMap<(UplinkIndex, PublicKey), TunnelId>,
+    /// Whose responses and cookies are.
+    expected: HashMap<Index, TunnelId>,
+    table: Arc<Table<Receiving>>,
+    clock: Clock,
+    entropy: Box<dyn Entropy + Send>,
+    rng: Rng,
+    timers: BinaryHeap<Reverse<(Time, TunnelId)>>,
+    news: VecDeque<News>,
+}
+
+impl Peers {
+    /// Nobody yet. Sessions are found in `table`; the wall clock shows `unix`, since 1970, at `now`; `seed` is for jitter.
+    pub fn new(
+        table: Arc<Table<Receiving>>,
+        (now, unix): (Time, Duration),
+        entropy: Box<dyn Entropy + Send>,
+        seed: u64,
+    ) -> Peers {
+        Peers {
+            locals: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
+            by_key: HashMap::new(),
+            expected: HashMap::new(),
+            table,
+            clock: Clock::new(now, unix),
+            entropy,
+            rng: Rng::new(seed),
+            timers: BinaryHeap::new(),
+            news: VecDeque::new(),
+        }
+    }
+
+    /// We are `key` at an uplink. False without randomness. Another key than before ends the uplink's tunnels.
+    pub fn be(&mut self, now: Time, uplink: UplinkIndex, key: &PrivateKey, limits: Limits) -> bool {
+        if self.locals.get(&uplink).is_some_and(|local| local.key.public() == key.public()) {
+            return true;
+        }
+        self.leave(uplink);
+        let gate = Gate::new(key, limits, now, self.entropy.as_mut());
+        let local = gate.map(|gate| Local { key: key.clone(), gate });
+        let done = local.is_some();
+        self.locals.extend(local.map(|local| (uplink, local)));
+        done
+    }
+
+    /// We are nobody at an uplink any more: its tunnels end.
+    pub fn leave(&mut self, uplink: UplinkIndex) {
+        let of_uplink = self.tunnels.values().filter(|ours| ours.tunnel.uplink == uplink);
+        for id in of_uplink.map(|ours| ours.tunnel.id).collect::<Vec<_>>() {
+            self.remove(id);
+        }
+        self.locals.remove(&uplink);
+    }
+
+    /// Makes a tunnel. False where its uplink has no key, or a tunnel to the same peer.
+    pub fn add(&mut self, now: Time, tunnel: Arc<Tunnel>, settings: Settings) -> bool {
+        let (id, key) = (tunnel.id, (tunnel.uplink, settings.remote));
+        if !self.locals.contains_key(&tunnel.uplink) || self.by_key.contains_key(&key) || self.tunnels.contains_key(&id)
+        {
+            return false;
+        }
+        tunnel.set_endpoint(settings.endpoint);
+        let remote = settings.remote;
+        let peer = Peer::new(settings, Rng::new(self.rng.next_u64()), now);
+        self.by_key.insert(key, id);
+        self.tunnels.insert(id, Ours { tunnel, remote, peer, queued: Time::MAX });
+        self.wait_for(id);
+        true
+    }
+
+    /// Ends a tunnel.
+    pub fn remove(&mut self, id: TunnelId) {
+        self.step(id, |peer, cx| peer.close(cx));
+        if let Some(ours) = self.tunnels.remove(&id) {
+            self.by_key.remove(&(ours.tunnel.uplink, ours.remote));
+            ours.tunnel.set_endpoint(None);
+        }
+    }
+
+    /// A message of a handshake came.
+    ///
+    /// # Errors
+    /// When it changes nothing.
+    pub fn datagram(
+        &mut self,
+        now: Time,
+        uplink: UplinkIndex,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), Unheard> {
+        let Some(local) = self.locals.get_mut(&uplink) else { return Err(Unheard::NoHandshake) };
+        let verdict = local.gate.judge(now, from, datagram, (&local.key, &Snow), self.entropy.as_mut());
+        let (id, input) = match verdict {
+            Verdict::Initiation { sender, heard } => {
+                (self.by_key.get(&(uplink, heard.remote)), Input::Initiation { from, sender, heard })
+            }
+            Verdict::Response(response) => {
+                (self.expected.get(&response.receiver), Input::Response { from, response })
+            }
+            Verdict::CookieReply(reply) => (self.expected.get(&reply.receiver), Input::CookieReply(reply)),
+            Verdict::Transport(_) => return Err(Unheard::NoHandshake),
+            Verdict::Busy(reply) => {
+                self.news.push_back(News::Send { uplink, to: from, datagram: reply.to_vec() });
+                return Ok(());
+            }
+            Verdict::Drop(reason) => return Err(reason.into()),
+        };
+        let id = id.copied().ok_or(Unheard::Stranger)?;
+        // What was sent by one uplink is answered by the same: another has other keys.
+        if self.tunnels.get(&id).is_none_or(|ours| ours.tunnel.uplink != uplink) {
+            return Err(Unheard::Stranger);
+        }
+        self.input(now, id, input).unwrap_or(Err(Unheard::Stranger))
+    }
+
+    /// Something is to be sent and there is no session, or a worker was told to have new keys made.
+    ///
+    /// # Errors
+    /// When nothing can be begun.
+    pub fn wanted(&mut self, now: Time, id: TunnelId) -> Result<(), Unheard> {
+        if let Some(ours) = self.tunnels.get(&id) {
+            ours.tunnel.heard();
+        }
+        self.input(now, id, Input::Wanted).unwrap_or(Err(Unheard::Stranger))
+    }
+
+    /// A worker opened the first datagram of a session.
+    pub fn confirmed(&mut self, now: Time, id: TunnelId, index: Index) {
+        // Whoever is gone meanwhile has no more use for it.
+        let _ = self.input(now, id, Input::Confirmed(index));
+    }
+
+    /// A worker opened a datagram of a tunnel that came from elsewhere.
+    pub fn moved(&mut self, now: Time, id: TunnelId, to: SocketAddr) {
+        // As above.
+        let _ = self.input(now, id, Input::Moved(to));
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        let mut due = vec![];
+        while let Some(Reverse((at, id))) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now) {
+            self.timers.pop();
+            // Those that were overtaken by an earlier one are passed over.
+            if let Some(ours) = self.tunnels.get_mut(&id).filter(|ours| ours.queued == at) {
+                ours.queued = Time::MAX;
+                due.push(id);
+            }
+        }
+        for id in due {
+            // What workers did may have put it off.
+            let at = self.tunnels.get(&id).and_then(|ours| ours.peer.poll_timeout());
+            if at.is_some_and(|(at, _)| at <= now) {
+                self.step(id, |peer, cx| peer.handle_timeout(now, cx));
+            }
+            self.wait_for(id);
+        }
+    }
+
+    /// When [`Peers::handle_timeout`] is to be called next.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// What there is to do or to know.
+    pub fn poll_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    /// Tunnels.
+    pub fn len(&self) -> usize {
+        self.tunnels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tunnels.is_empty()
+    }
+
+    /// Whether handshakes are asked for a sign of where they come from, there being so many of them.
+    pub fn is_busy(&self, now: Time) -> bool {
+        self.locals.values().any(|local| local.gate.busy(now))
+    }
+
+    fn input(&mut self, now: Time, id: TunnelId, input: Input<'_>) -> Option<Result<(), Unheard>> {
+        let result = self.step(id, |peer, cx| peer.handle_input(now, input, cx))?;
+        self.wait_for(id);
+        Some(result.map_err(Unheard::from))
+    }
+
+    /// Has a peer do something, and does what follows.
+    fn step<R>(&mut self, id: TunnelId, act: impl FnOnce(&mut Peer, &mut Context<'_>) -> R) -> Option<R> {
+        let ours = self.tunnels.get_mut(&id)?;
+        let local = self.locals.get(&ours.tunnel.uplink)?;
+        let mut cx = Context {
+            local: &local.key,
+            noise: &Snow,
+            clock: &mut self.clock,
+            entropy: self.entropy.as_mut(),
+            indices: &*self.table,
+        };
+        let result = act(&mut ours.peer, &mut cx);
+        while let Some(output) = ours.peer.poll_output() {
+            match output {
+                Output::Send(to, datagram) => {
+                    self.news.push_back(News::Send { uplink: ours.tunnel.uplink, to, datagram });
+                }
+                Output::Expect(index) => drop(self.expected.insert(index, id)),
+                Output::Receive(opener) => {
+                    self.expected.insert(opener.local(), id);
+                    self.table.put(opener.local(), Arc::new(Receiving { opener, tunnel: Arc::clone(&ours.tunnel) }));
+                }
+                Output::Seal(sealer) => {
+                    ours.tunnel.set_sealer(Some(sealer));
+                    self.news.push_back(News::Keys(id));
+                }
+                Output::Forget(index) => drop(self.expected.remove(&index)),
+                Output::Lost => {
+                    ours.tunnel.set_sealer(None);
+                    self.news.push_back(News::Lost(id));
+                }
+                Output::Endpoint(at) => {
+                    ours.tunnel.set_endpoint(Some(at));
+                    self.news.push_back(News::Endpoint(id, at));
+                }
+                Output::GaveUp => self.news.push_back(News::GaveUp(id)),
+            }
+        }
+        Some(result)
+    }
+
+    /// Sees to it that a tunnel is looked at when it wants.
+    fn wait_for(&mut self, id: TunnelId) {
+        let Some(ours) = self.tunnels.get_mut(&id) else { return };
+        let Some((at, _)) = ours.peer.poll_timeout() else { return };
+        if at < ours.queued {
+            ours.queued = at;
+            self.timers.push(Reverse((at, id)));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "peers_tests.rs"]
+mod tests;

@@ -1,0 +1,198 @@
+use super::*;
+
+use outwork_wireguard::PresharedKey;
+use outwork_wireguard::message::HEADER;
+use outwork_wireguard::session::Opened;
+
+use crate::plane::tunnel::Owner;
+
+/// Predictable, so only for tests.
+struct Seeded(Rng);
+
+impl Entropy for Seeded {
+    fn fill(&mut self, buffer: &mut [u8]) -> bool {
+        self.0.fill(buffer);
+        true
+    }
+}
+
+const MTU: u16 = 1420;
+const NOW: Time = Time::from_secs(100);
+
+/// One of several machines, each of which has one uplink or more.
+struct Machine {
+    peers: Peers,
+    table: Arc<Table<Receiving>>,
+    keys: Vec<PrivateKey>,
+    address: [u8; 4],
+    news: Vec<News>,
+}
+
+fn address(machine: [u8; 4], uplink: u16) -> SocketAddr {
+    SocketAddr::from((machine, 51820 + uplink))
+}
+
+impl Machine {
+    fn new(seed: u64, uplinks: u16) -> Machine {
+        let table = Arc::new(Table::new(64));
+        let mut entropy = Seeded(Rng::new(seed));
+        let keys: Vec<_> = (0..uplinks).map(|_| PrivateKey::generate(&mut entropy).unwrap()).collect();
+        let clock = (NOW, Duration::from_secs(1_700_000_000));
+        let mut peers = Peers::new(Arc::clone(&table), clock, Box::new(entropy), seed);
+        for (uplink, key) in keys.iter().enumerate() {
+            assert!(peers.be(NOW, UplinkIndex(uplink as u16), key, Limits::default()));
+        }
+        Machine { peers, table, keys, address: [192, 0, 2, seed as u8], news: vec![] }
+    }
+
+    /// Adds a tunnel to an uplink of another machine.
+    fn join(&mut self, id: u32, uplink: u16, to: &Machine, theirs: u16, dials: bool) -> Arc<Tunnel> {
+        let tunnel = Arc::new(Tunnel::new(TunnelId(id), UplinkIndex(uplink), Owner(id), MTU));
+        let settings = Settings {
+            remote: *to.keys[usize::from(theirs)].public(),
+            psk: PresharedKey::default(),
+            endpoint: dials.then(|| address(to.address, theirs)),
+            keepalive: None,
+        };
+        assert!(self.peers.add(NOW, Arc::clone(&tunnel), settings));
+        tunnel
+    }
+
+    /// Opens a datagram as a worker does.
+    fn open(&self, now: Time, datagram: &mut [u8]) -> Option<(Opened, Arc<Receiving>)> {
+        let index = Index(u32::from_le_bytes(datagram[4..8].try_into().unwrap()));
+        let receiving = self.table.find(index)?;
+        Some((receiving.opener.open(now, datagram).ok()?, receiving))
+    }
+}
+
+/// Seals a packet as a worker does.
+fn seal(now: Time, tunnel: &Tunnel, packet: &[u8]) -> Option<Vec<u8>> {
+    let mut buffer = vec![0; HEADER + packet.len() + 32];
+    buffer[HEADER..HEADER + packet.len()].copy_from_slice(packet);
+    let sealed = tunnel.sealer().as_ref()?.seal(now, &mut buffer, HEADER..HEADER + packet.len(), usize::from(MTU));
+    Some(buffer[sealed.ok()?.datagram].to_vec())
+}
+
+/// Carries what machines send each other until they are silent. What is data is opened, and what a worker would say of it is said.
+fn carry(now: Time, machines: &mut [Machine]) {
+    for _ in 0..20 {
+        let mut under_way = vec![];
+        for machine in machines.iter_mut() {
+            while let Some(news) = machine.peers.poll_news() {
+                match news {
+                    News::Send { uplink, to, datagram } => under_way.push((address(machine.address, uplink.0), to, datagram)),
+                    other => machine.news.push(other),
+                }
+            }
+        }
+        if under_way.is_empty() {
+            return;
+        }
+        for (from, to, mut datagram) in under_way {
+            let Some(machine) = machines.iter_mut().find(|machine| to.ip() == SocketAddr::from((machine.address, 0)).ip())
+            else {
+                continue;
+            };
+            let uplink = UplinkIndex(to.port() - 51820);
+            if datagram[0] != 4 {
+                machine.peers.datagram(now, uplink, from, &datagram).unwrap();
+            } else if let Some((opened, receiving)) = machine.open(now, &mut datagram) {
+                let id = receiving.tunnel.id;
+                if opened.confirms {
+                    machine.peers.confirmed(now, id, receiving.opener.local());
+                }
+                if receiving.tunnel.endpoint() != Some(from) {
+                    machine.peers.moved(now, id, from);
+                }
+            }
+        }
+    }
+    panic!("they do not come to an end");
+}
+
+/// A packet of version 4 that says how long it is.
+fn packet() -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 40];
+    packet.resize(40, 7);
+    packet
+}
+
+#[test]
+fn who_is_wanted_is_joined_by_each_pair_of_uplinks_and_each_has_keys_of_its_own() {
+    let (a, b) = (Machine::new(1, 2), Machine::new(2, 2));
+    let mut machines = [a, b];
+    let mut tunnels = vec![];
+    for (id, (ours, theirs)) in [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().enumerate() {
+        let [a, b] = &mut machines;
+        tunnels.push((a.join(id as u32, ours, b, theirs, true), b.join(id as u32, theirs, a, ours, false)));
+        a.peers.wanted(NOW, TunnelId(id as u32)).unwrap();
+    }
+    carry(NOW, &mut machines);
+    for (index, (ours, theirs)) in tunnels.iter().enumerate() {
+        for (tunnel, to) in [(ours, 1), (theirs, 0)] {
+            let mut datagram = seal(NOW, tunnel, &packet()).expect("a session");
+            let (opened, receiving) = machines[to].open(NOW, &mut datagram).expect("it is for whom it was sealed");
+            assert_eq!((receiving.tunnel.id.0 as usize, &datagram[opened.packet]), (index, &packet()[..]));
+        }
+        assert_eq!(theirs.endpoint(), Some(address(machines[0].address, ours.uplink.0)), "who dialled is known by then");
+    }
+}
+
+#[test]
+fn nobody_is_answered_who_is_not_configured_or_comes_by_the_wrong_uplink() {
+    let (mut a, mut b) = (Machine::new(1, 1), Machine::new(2, 2));
+    let stranger = a.join(0, 0, &b, 1, true);
+    a.peers.wanted(NOW, TunnelId(0)).unwrap();
+    let Some(News::Send { datagram, .. }) = a.peers.poll_news() else { panic!("it dials") };
+    let from = address(a.address, 0);
+    assert_eq!(b.peers.datagram(NOW, UplinkIndex(1), from, &datagram), Err(Unheard::Stranger));
+    b.join(0, 1, &a, 0, false);
+    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), from, &datagram), Err(Unheard::Gate(Reason::Mac1)), "another key");
+    assert_eq!(b.peers.datagram(NOW, UplinkIndex(2), from, &datagram), Err(Unheard::NoHandshake), "there is none");
+    assert_eq!(b.peers.poll_news(), None);
+    assert!(b.peers.datagram(NOW, UplinkIndex(1), from, &datagram).is_ok());
+    assert!(stranger.sealer().is_none() && b.table.used() == 1);
+}
+
+#[test]
+fn a_tunnel_that_is_removed_leaves_nothing_behind() {
+    let mut machines = [Machine::new(1, 1), Machine::new(2, 1)];
+    let [a, b] = &mut machines;
+    let (ours, _theirs) = (a.join(0, 0, b, 0, true), b.join(0, 0, a, 0, false));
+    a.peers.wanted(NOW, TunnelId(0)).unwrap();
+    carry(NOW, &mut machines);
+    let mut datagram = seal(NOW, &ours, &packet()).unwrap();
+    machines[1].peers.remove(TunnelId(0));
+    assert!(machines[1].open(NOW, &mut datagram).is_none());
+    assert_eq!((machines[1].table.used(), machines[1].peers.len()), (0, 0));
+    assert!(machines[1].peers.expected.is_empty());
+    machines[0].peers.leave(UplinkIndex(0));
+    assert!(ours.sealer().is_none() && machines[0].table.used() == 0, "without its key a tunnel ends");
+    assert!(machines[0].news.is_empty() || machines[0].peers.is_empty());
+}
+
+#[test]
+fn a_handshake_is_tried_again_and_given_up_and_begun_anew_when_somebody_wants_it() {
+    let (mut a, b) = (Machine::new(1, 1), Machine::new(2, 1));
+    let tunnel = a.join(0, 0, &b, 0, true);
+    assert!(tunnel.want() && !tunnel.want(), "one worker says so");
+    a.peers.wanted(NOW, TunnelId(0)).unwrap();
+    assert!(tunnel.want(), "it may be said again");
+    let (mut sent, mut gave_up) = (0, None);
+    while let Some(at) = a.peers.poll_timeout().filter(|at| *at < NOW + Duration::from_secs(300)) {
+        a.peers.handle_timeout(at);
+        while let Some(news) = a.peers.poll_news() {
+            match news {
+                News::Send { .. } => sent += 1,
+                News::GaveUp(id) => gave_up = Some((id, at)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let (id, at) = gave_up.expect("nobody is there");
+    assert!((16..=19).contains(&sent), "{sent} in ninety seconds");
+    assert!(id == TunnelId(0) && at >= NOW + Duration::from_secs(90));
+    a.peers.wanted(at + Duration::from_secs(10), TunnelId(0)).unwrap();
+    assert!(matches!(a.peers.poll_news(), Some(News::Send { .. })));
+}

@@ -1,0 +1,120 @@
+//! A tunnel as workers see it: what to seal with, where it goes, whose packets come out of it, what has passed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64};
+
+use arc_swap::{ArcSwapOption, Guard};
+use outwork_wireguard::session::{Opener, Sealer};
+
+/// A tunnel of ours: to one peer by one uplink. The number stays as long as the tunnel does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TunnelId(pub u32);
+
+/// One of our uplinks, by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UplinkIndex(pub u16);
+
+/// Whose packets come out of a tunnel: a site, or a peer that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner(pub u32);
+
+/// What has passed a tunnel since it was made. Workers add once a run.
+#[derive(Debug, Default)]
+pub struct Tallies {
+    /// Datagrams sent, what is between ourselves among them.
+    pub sent: AtomicU64,
+    /// Octets of the packets in them.
+    pub sent_octets: AtomicU64,
+    /// Datagrams that came, authentic and new.
+    pub received: AtomicU64,
+    /// Octets of the packets in them.
+    pub received_octets: AtomicU64,
+    /// Packets that found no session, and no room to wait for one.
+    pub unsent: AtomicU64,
+    /// Datagrams that were forged, altered, replayed or too late.
+    pub refused: AtomicU64,
+    /// Packets whose source is somebody else's.
+    pub foreign: AtomicU64,
+}
+
+/// A tunnel. Control writes it, workers read.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// Which it is.
+    pub id: TunnelId,
+    /// By which uplink it leaves.
+    pub uplink: UplinkIndex,
+    /// Whose packets come out of it.
+    pub owner: Owner,
+    /// What has passed.
+    pub tallies: Tallies,
+    sealer: ArcSwapOption<Sealer>,
+    endpoint: ArcSwapOption<SocketAddr>,
+    mtu: AtomicU16,
+    wanted: AtomicBool,
+}
+
+impl Tunnel {
+    /// One without a session, for packets of at most `mtu` octets.
+    pub fn new(id: TunnelId, uplink: UplinkIndex, owner: Owner, mtu: u16) -> Tunnel {
+        Tunnel {
+            id,
+            uplink,
+            owner,
+            tallies: Tallies::default(),
+            sealer: ArcSwapOption::empty(),
+            endpoint: ArcSwapOption::empty(),
+            mtu: AtomicU16::new(mtu),
+            wanted: AtomicBool::new(false),
+        }
+    }
+
+    /// What to seal with; none without a session.
+    pub fn sealer(&self) -> Guard<Option<Arc<Sealer>>> {
+        self.sealer.load()
+    }
+
+    /// Where the other end is, as far as anybody knows.
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        self.endpoint.load().as_deref().copied()
+    }
+
+    /// Octets of the longest packet that fits.
+    pub fn mtu(&self) -> u16 {
+        self.mtu.load(Relaxed)
+    }
+
+    /// Other packets fit from now on.
+    pub fn set_mtu(&self, mtu: u16) {
+        self.mtu.store(mtu, Relaxed);
+    }
+
+    /// Packets wait for a session: true for who says so first. Said again only after [`Tunnel::heard`].
+    pub fn want(&self) -> bool {
+        !self.wanted.load(Acquire) && !self.wanted.swap(true, AcqRel)
+    }
+
+    /// Control knows that a session is wanted.
+    pub(crate) fn heard(&self) {
+        self.wanted.store(false, Release);
+    }
+
+    pub(crate) fn set_sealer(&self, sealer: Option<Arc<Sealer>>) {
+        self.sealer.store(sealer);
+    }
+
+    pub(crate) fn set_endpoint(&self, endpoint: Option<SocketAddr>) {
+        self.endpoint.store(endpoint.map(Arc::new));
+    }
+}
+
+/// What datagrams of one index are opened with.
+#[derive(Debug)]
+pub struct Receiving {
+    /// The keys.
+    pub opener: Arc<Opener>,
+    /// Whose it is.
+    pub tunnel: Arc<Tunnel>,
+}
