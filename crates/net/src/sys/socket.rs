@@ -117,9 +117,17 @@ pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize
 
 /// Gives a socket room for `octets` of packets that wait to be received, beyond `rmem_max` where this process may.
 pub(crate) fn set_receive_buffer(fd: BorrowedFd<'_>, octets: usize) -> io::Result<()> {
+    set_buffer(fd, [libc::SO_RCVBUFFORCE, libc::SO_RCVBUF], octets)
+}
+
+/// Gives a socket room for `octets` of packets that wait to be sent, beyond `wmem_max` where this process may.
+pub(crate) fn set_send_buffer(fd: BorrowedFd<'_>, octets: usize) -> io::Result<()> {
+    set_buffer(fd, [libc::SO_SNDBUFFORCE, libc::SO_SNDBUF], octets)
+}
+
+fn set_buffer(fd: BorrowedFd<'_>, [force, ask]: [i32; 2], octets: usize) -> io::Result<()> {
     let octets = i32::try_from(octets).unwrap_or(i32::MAX);
-    set(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, octets)
-        .or_else(|_| set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, octets))
+    set(fd, libc::SOL_SOCKET, force, octets).or_else(|_| set(fd, libc::SOL_SOCKET, ask, octets))
 }
 
 /// Packets that the kernel had for a socket and dropped, its buffer being full.
