@@ -1,12 +1,13 @@
 //! ICMP echo (RFC 792) by the kernel's routes: asking whether a distant address is in use.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use outwork_wire::icmp::Echo;
 use outwork_wire::ipv4;
 
 use crate::sys::batch::{self, Envelope};
+use crate::sys::message::Controls;
 use crate::sys::socket;
 use crate::{Context, Result, SendReport};
 
@@ -34,12 +35,10 @@ impl EchoSocket {
 
     /// Asks one address, without blocking.
     pub fn ask(&self, to: Ipv4Addr, identifier: u16, sequence: u16) -> SendReport {
-        let [a, b, c, d] = to.octets();
-        let [f0, f1] = (libc::AF_INET as u16).to_ne_bytes();
-        let address = ([f0, f1, 0, 0, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0], 16);
+        let address = SocketAddr::from((to, 0)).into();
         let mut outbox = batch::Outbox::new(1);
         // An empty outbox has room for one, and writing to memory does not fail.
-        let _ = outbox.push(Envelope { address, control: ([0; 32], 0) }, |out| {
+        let _ = outbox.push(Envelope { address, control: Controls::NONE }, |out| {
             Echo { reply: false, identifier, sequence, data: &[] }.write(out);
             Ok::<_, std::convert::Infallible>(())
         });

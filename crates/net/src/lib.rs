@@ -1,6 +1,7 @@
 //! Sockets, interfaces and threads of Linux, without a runtime: what a worker thread that serves packets in batches needs.
 //!
 //! - [`udp`]: UDP sockets that receive and send in batches, as groups that the kernel steers clients to.
+//! - [`carrier`]: UDP sockets that carry tunnels, over IPv4 and IPv6: runs of datagrams, and why they do not arrive.
 //! - [`packet`]: packet sockets on one interface: broadcasts of clients without an address, ARP and ICMP probes.
 //! - [`echo`]: ICMP echo, by the kernel's routes.
 //! - [`bpf`]: the classic BPF programs that filter and steer.
@@ -15,9 +16,10 @@
 //! - [`testing`]: network namespaces for tests (feature `lab`).
 //! - `sys`: the system calls, and all of this crate's unsafe.
 //!
-//! Absent on purpose: IPv6 in batches (no service uses it here), and tokio: a service that wants it wraps a descriptor itself.
+//! Absent on purpose: IPv6 for clients in batches (no service uses it here), and tokio: a service that wants it wraps a descriptor itself.
 
 pub mod bpf;
+pub mod carrier;
 pub mod descriptors;
 pub mod echo;
 pub mod handover;

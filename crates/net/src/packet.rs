@@ -6,7 +6,9 @@ use outwork_wire::ethernet::VlanTag;
 use outwork_wire::udp::Checksum;
 
 use crate::bpf::{self, Capture};
+use crate::sys::address::Address;
 use crate::sys::batch::{self, Envelope};
+use crate::sys::message::{self, Controls};
 use crate::sys::socket;
 use crate::{Context, Interface, Refused, Result, SendReport};
 
@@ -140,7 +142,7 @@ impl Inbox {
     pub fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
         self.0.iter().map(|received| {
             // `tpacket_auxdata`: status, length, captured length (32 bits each), two offsets and the tag (16 bits each).
-            let auxiliary = batch::controls(received.control)
+            let auxiliary = message::controls(received.control)
                 .find(|(level, kind, _)| (*level, *kind) == (libc::SOL_PACKET, libc::PACKET_AUXDATA))
                 .and_then(|(_, _, data)| data.first_chunk::<20>());
             let (status, tag) = auxiliary.map_or((0, 0), |data| {
@@ -172,7 +174,7 @@ impl Outbox {
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), Refused<E>> {
-        self.0.push(Envelope { address: ([0; 16], 0), control: ([0; 32], 0) }, write)
+        self.0.push(Envelope { address: Address::NONE, control: Controls::NONE }, write)
     }
 
     /// Frames that wait.

@@ -35,6 +35,11 @@ impl<'fd> Entry<'fd> {
         self.raw.revents & (libc::POLLIN | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0
     }
 
+    /// Whether an error waits to be collected: of a [carrier's socket](crate::carrier::Socket::failures), of which it is told until it is.
+    pub fn has_errors(&self) -> bool {
+        self.raw.revents & libc::POLLERR != 0
+    }
+
     /// Whether there is room to write.
     pub fn is_writable(&self) -> bool {
         self.raw.revents & libc::POLLOUT != 0

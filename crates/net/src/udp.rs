@@ -3,10 +3,11 @@
 //! With [`Options::offload`], neighbours of the same way and length pass through the kernel as one run: it is asked for them
 //! (`UDP_GRO`), and given them (`UDP_SEGMENT`). A device takes a run apart before the wire; a virtual one hands it on whole.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::sys::batch::{self, Envelope};
+use crate::sys::message::{self, Controls};
 use crate::sys::socket;
 use crate::{Context, Refused, Result, SendReport, bpf};
 
@@ -135,8 +136,8 @@ fn bind(options: &Options, shared: bool) -> Result<UdpSocket> {
         if *unicasts_only {
             socket::attach(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &bpf::unicasts_only().0)?;
         }
-        socket::bind_v4(socket, *address)?;
-        let local = socket::local_v4(socket)?;
+        socket::bind_ip(socket, (*address).into())?;
+        let SocketAddr::V4(local) = socket::local(socket)? else { return Err(std::io::ErrorKind::Unsupported.into()) };
         Ok(UdpSocket { fd, local, offload: *offload })
     };
     attempt().context(|| match device {
@@ -186,7 +187,7 @@ impl Inbox {
             let (mut interface, mut segment) = (0, usize::MAX);
             // Where it was sent to, and our address that it reached: of a broadcast they differ.
             let (mut destination, mut local) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
-            for control in batch::controls(run.control) {
+            for control in message::controls(run.control) {
                 match control {
                     (libc::IPPROTO_IP, libc::IP_PKTINFO, [i0, i1, i2, i3, l0, l1, l2, l3, a, b, c, d, ..]) => {
                         interface = u32::from_ne_bytes([*i0, *i1, *i2, *i3]);
@@ -239,18 +240,11 @@ impl Outbox {
         path: Path,
         write: impl FnOnce(&mut Vec<u8>) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), Refused<E>> {
-        let [p0, p1] = path.to.port().to_be_bytes();
-        let [a, b, c, d] = path.to.ip().octets();
-        let [f0, f1] = (libc::AF_INET as u16).to_ne_bytes();
-        let address = [f0, f1, p0, p1, a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0];
-        let mut control = ([0; 32], 0);
+        let mut control = Controls::NONE;
         if path.interface != 0 || !path.from.is_unspecified() {
-            // `in_pktinfo`: interface, source address, and a header address that only matters on receiving.
-            let [i0, i1, i2, i3] = path.interface.to_ne_bytes();
-            let [a, b, c, d] = path.from.octets();
-            control = batch::control(libc::IPPROTO_IP, libc::IP_PKTINFO, &[i0, i1, i2, i3, a, b, c, d, 0, 0, 0, 0]);
+            control.add_source(path.from.into(), path.interface);
         }
-        self.0.push(Envelope { address: (address, 16), control }, write)
+        self.0.push(Envelope { address: SocketAddr::from(path.to).into(), control }, write)
     }
 
     /// Datagrams that wait.

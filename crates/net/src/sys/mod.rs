@@ -1,9 +1,11 @@
 //! The system calls. Every unsafe block of the crate is in here, behind functions that are safe for any argument.
 #![allow(unsafe_code)]
 
+pub(crate) mod address;
 pub(crate) mod batch;
 pub(crate) mod event;
 pub(crate) mod mapping;
+pub(crate) mod message;
 pub(crate) mod process;
 pub(crate) mod socket;
 pub(crate) mod splice;

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::mem::{size_of, size_of_val};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use super::address::{self, Address};
 use super::check;
 
 /// Opens a non-blocking socket that programs started later do not inherit.
@@ -57,17 +58,12 @@ fn bind<T>(fd: BorrowedFd<'_>, address: &T) -> io::Result<()> {
     check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const *address).cast(), length) }).map(drop)
 }
 
-/// Binds to an IPv4 address and port.
-pub(crate) fn bind_v4(fd: BorrowedFd<'_>, address: SocketAddrV4) -> io::Result<()> {
-    bind(
-        fd,
-        &libc::sockaddr_in {
-            sin_family: libc::AF_INET as libc::sa_family_t,
-            sin_port: address.port().to_be(),
-            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
-            sin_zero: [0; 8],
-        },
-    )
+/// Binds to an address and port.
+pub(crate) fn bind_ip(fd: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()> {
+    let address = Address::from(address);
+    let (octets, length) = (address.octets(), address.octets().len() as libc::socklen_t);
+    // SAFETY: `octets` is readable for `length` bytes during the call; the kernel checks what they mean.
+    check(unsafe { libc::bind(fd.as_raw_fd(), octets.as_ptr().cast(), length) }).map(drop)
 }
 
 /// Binds a packet socket to an interface and an ethertype.
@@ -95,14 +91,13 @@ pub(crate) fn bind_netlink(fd: BorrowedFd<'_>, groups: u32) -> io::Result<()> {
     bind(fd, &address)
 }
 
-/// The IPv4 address and port that a socket is bound to.
-pub(crate) fn local_v4(fd: BorrowedFd<'_>) -> io::Result<SocketAddrV4> {
-    let mut bytes = [0u8; 16];
+/// The address and port that a socket is bound to.
+pub(crate) fn local(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let mut bytes = [0u8; address::LENGTH];
     let mut length = bytes.len() as libc::socklen_t;
     // SAFETY: `bytes` is writable for `length` bytes during the call.
     check(unsafe { libc::getsockname(fd.as_raw_fd(), bytes.as_mut_ptr().cast(), &mut length) })?;
-    let [_, _, p0, p1, a, b, c, d, ..] = bytes;
-    Ok(SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([p0, p1])))
+    address::parse(&bytes).ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
 /// Sends one message to the socket's peer.
@@ -122,9 +117,17 @@ pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize
 
 /// Gives a socket room for `octets` of packets that wait to be received, beyond `rmem_max` where this process may.
 pub(crate) fn set_receive_buffer(fd: BorrowedFd<'_>, octets: usize) -> io::Result<()> {
+    set_buffer(fd, [libc::SO_RCVBUFFORCE, libc::SO_RCVBUF], octets)
+}
+
+/// Gives a socket room for `octets` of packets that wait to be sent, beyond `wmem_max` where this process may.
+pub(crate) fn set_send_buffer(fd: BorrowedFd<'_>, octets: usize) -> io::Result<()> {
+    set_buffer(fd, [libc::SO_SNDBUFFORCE, libc::SO_SNDBUF], octets)
+}
+
+fn set_buffer(fd: BorrowedFd<'_>, [force, ask]: [i32; 2], octets: usize) -> io::Result<()> {
     let octets = i32::try_from(octets).unwrap_or(i32::MAX);
-    set(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, octets)
-        .or_else(|_| set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, octets))
+    set(fd, libc::SOL_SOCKET, force, octets).or_else(|_| set(fd, libc::SOL_SOCKET, ask, octets))
 }
 
 /// Packets that the kernel had for a socket and dropped, its buffer being full.
