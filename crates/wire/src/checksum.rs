@@ -139,7 +139,7 @@ mod tests {
         fn an_amended_checksum_is_the_one_of_the_new_words(
             mut data in proptest::collection::vec(any::<u8>(), 8..200), at in 0usize..100, after: [u8; 4],
         ) {
-            let at = at * 2 % (data.len() - 3) & !1;
+            let at = (at * 2 % (data.len() - 3)) & !1;
             let (check, before) = (checksum(&data), [data[at], data[at + 1], data[at + 2], data[at + 3]]);
             data[at..at + 4].copy_from_slice(&after);
             let amended = replaced(check, growth(before, after));

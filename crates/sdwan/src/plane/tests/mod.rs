@@ -90,7 +90,7 @@ impl Plain {
             TCP => {
                 own.extend(self.sequence.to_be_bytes());
                 own.extend(self.acknowledged.to_be_bytes());
-                own.extend([((20 + self.options.len()) / 4 << 4) as u8, self.flags]);
+                own.extend([((20 + self.options.len()) << 2) as u8, self.flags]);
                 own.extend(self.window.to_be_bytes());
                 own.extend([0; 4]);
                 own.extend(&self.options);

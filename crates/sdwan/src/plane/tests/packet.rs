@@ -164,7 +164,7 @@ fn who_sends_too_much_is_told_how_much_fits() {
     let message = &out[..length];
     let read = Packet::read(message).unwrap();
     assert_eq!((length, read.length, read.protocol), (576, 576, 1));
-    assert_eq!((read.source, IpAddr::from(read.destination)), (from.into(), packet.source));
+    assert_eq!((read.source, read.destination), (from.into(), packet.source));
     assert_eq!((book(&[&message[..20]]), book(&[&message[20..]])), (0, 0));
     assert_eq!((&message[20..22], &message[24..28]), (&[3, 4][..], &[0, 0, 5, 140][..]));
     assert_eq!(message[28..], octets[..548]);
