@@ -1,10 +1,15 @@
-//! The internet checksum (RFC 1071), and the cyclic one of Castagnoli (RFC 9260 appendix A).
+//! The internet checksum (RFC 1071) and how it is amended (RFC 1624), and the cyclic one of Castagnoli (RFC 9260 appendix A).
 
 /// A running one's complement sum, kept in the machine's byte order: the sum is indifferent to it until it is read (RFC 1071 section 2.B).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sum(u64);
 
 impl Sum {
+    /// The pseudo header of what IP carries (RFC 9293 section 3.1, RFC 8200 section 8.1): both addresses as octets, and the length of header and payload.
+    pub fn pseudo(source: &[u8], destination: &[u8], protocol: u8, length: u16) -> Sum {
+        Sum::default().bytes(source).bytes(destination).number(u16::from(protocol)).number(length)
+    }
+
     /// Adds `data`. Only the last piece added may have an odd length: it is padded with a zero byte.
     #[must_use]
     pub fn bytes(self, data: &[u8]) -> Sum {
@@ -27,17 +32,40 @@ impl Sum {
 
     /// The checksum: the complement of the sum, as a number to be written in network byte order.
     pub fn finish(self) -> u16 {
+        !self.folded()
+    }
+
+    /// The sum itself: of a pseudo header it is what stands in place of a checksum that a card has yet to make.
+    pub fn folded(self) -> u16 {
         let mut sum = self.0;
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);
         }
-        u16::from_be_bytes((!(sum as u16)).to_ne_bytes())
+        u16::from_be_bytes((sum as u16).to_ne_bytes())
     }
 }
 
 /// The checksum of `data`. Over data that holds a right checksum it is zero.
 pub fn checksum(data: &[u8]) -> u16 {
     Sum::default().bytes(data).finish()
+}
+
+/// By how much a sum grows when some words take the place of others (RFC 1624). They begin at an even octet of what is summed.
+pub fn growth<const N: usize>(before: [u8; N], after: [u8; N]) -> u64 {
+    let words = |octets: [u8; N]| {
+        let (words, _) = octets.as_chunks::<2>();
+        words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum::<u64>()
+    };
+    words(before.map(|octet| !octet)) + words(after)
+}
+
+/// The checksum after its data's sum has grown. Of the two forms that zero has it is the one that the kernel's arithmetic gives.
+pub fn replaced(check: u16, growth: u64) -> u16 {
+    let mut sum = growth + 0xffff + u64::from(!check);
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
 }
 
 /// The polynomial of Castagnoli, its bits reversed.
@@ -105,6 +133,17 @@ mod tests {
             let at = (at * 2).min(data.len() & !1);
             let pieces = Sum::default().bytes(&data[..at]).bytes(&data[at..]).finish();
             prop_assert_eq!(pieces, checksum(&data));
+        }
+
+        #[test]
+        fn an_amended_checksum_is_the_one_of_the_new_words(
+            mut data in proptest::collection::vec(any::<u8>(), 8..200), at in 0usize..100, after: [u8; 4],
+        ) {
+            let at = (at * 2 % (data.len() - 3)) & !1;
+            let (check, before) = (checksum(&data), [data[at], data[at + 1], data[at + 2], data[at + 3]]);
+            data[at..at + 4].copy_from_slice(&after);
+            let amended = replaced(check, growth(before, after));
+            prop_assert!(amended == checksum(&data) || amended ^ checksum(&data) == 0xffff && [0, 0xffff].contains(&amended));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Bytes to and from the headers that an edge meets on the wire. Pure: no clock, no socket, no allocation but the caller's `Vec`.
 //!
-//! - [`checksum`]: the internet checksum, summed four bytes at a time.
+//! - [`octets`]: octets at a place, or none.
+//! - [`checksum`]: the internet checksum, summed four bytes at a time, and amended.
 //! - [`ethernet`]: [`MacAddr`], Ethernet II headers and the 802.1Q tag.
 //! - [`arp`]: ARP for IPv4 over Ethernet.
 //! - [`ipv4`]: IPv4 headers, options carried as bytes, fragments told apart.
@@ -22,6 +23,7 @@ pub mod frame;
 pub mod hello;
 pub mod icmp;
 pub mod ipv4;
+pub mod octets;
 pub mod proxy;
 pub mod quic;
 pub mod udp;
@@ -94,7 +96,7 @@ impl WireError {
 
 /// The `N` bytes at `at`, or `Truncated`.
 fn bytes<const N: usize>(buffer: &[u8], at: usize, layer: Layer) -> Result<[u8; N], WireError> {
-    buffer.get(at..).and_then(|rest| rest.first_chunk::<N>()).copied().ok_or(WireError::Truncated(layer))
+    octets::read(buffer, at).ok_or(WireError::Truncated(layer))
 }
 
 /// The big-endian `u16` at `at`, or `Truncated`.

@@ -71,7 +71,7 @@ pub fn header(source: SocketAddrV4, destination: SocketAddrV4, payload: &[u8]) -
 }
 
 fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, length: u16) -> Sum {
-    Sum::default().bytes(&source.octets()).bytes(&destination.octets()).number(u16::from(ipv4::UDP)).number(length)
+    Sum::pseudo(&source.octets(), &destination.octets(), ipv4::UDP, length)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A frame in the middle of a buffer: headers grow into the room before it.
 
+pub(crate) use outwork_wire::octets::{read, word};
+
 /// A frame with room around it.
 #[derive(Debug)]
 pub struct Frame<'a> {
@@ -44,14 +46,4 @@ impl<'a> Frame<'a> {
         place.copy_from_slice(octets);
         Some(())
     }
-}
-
-/// So many octets at `at`.
-pub(crate) fn read<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..)?.first_chunk().copied()
-}
-
-/// The number of two octets at `at`.
-pub(crate) fn word(bytes: &[u8], at: usize) -> Option<u16> {
-    read(bytes, at).map(u16::from_be_bytes)
 }

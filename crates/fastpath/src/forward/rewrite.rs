@@ -1,5 +1,7 @@
 //! What is done to a packet. Sums are amended, never made anew: what was wrong before stays wrong, and is found out by whom it was for.
 
+use outwork_wire::checksum::{checksum, growth, replaced};
+
 use super::decide::{Change, Leaving, Order};
 use super::frame::Frame;
 use super::packet::{ETHERNET, ICMP, Packet, TAG, UDP, V4, V6};
@@ -37,24 +39,6 @@ pub(crate) fn carry_out(frame: &mut Frame<'_>, packet: &Packet, order: &Order, c
             frame.write(at, &outer_v6(packet, order, control))
         }
     }
-}
-
-/// By how much a sum grows when some words take the place of others (RFC 1624).
-fn growth<const N: usize>(before: [u8; N], after: [u8; N]) -> u64 {
-    let words = |octets: [u8; N]| {
-        let (words, _) = octets.as_chunks::<2>();
-        words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum::<u64>()
-    };
-    words(before.map(|octet| !octet)) + words(after)
-}
-
-/// The checksum after its data's sum has grown. Of the two forms that zero has it is the one that the kernel's arithmetic gives.
-fn replaced(check: u16, growth: u64) -> u16 {
-    let mut sum = growth + 0xffff + u64::from(!check);
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
 
 /// Whose the packet was, or for whom, as its own header says. An ICMP error may be of somebody on the way.
@@ -160,7 +144,7 @@ fn outer_v4(packet: &Packet, order: &Order, control: &Control) -> [u8; V4] {
         let protocol = inner_protocol(packet);
         [0x45, packet.class, l0, l1, 0, 0, 0x40, 0, 64, protocol, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3]
     };
-    let [c0, c1] = outwork_wire::checksum::checksum(&header(0, 0)).to_be_bytes();
+    let [c0, c1] = checksum(&header(0, 0)).to_be_bytes();
     header(c0, c1)
 }
 
