@@ -120,6 +120,13 @@ impl fmt::Display for InterfaceName {
     }
 }
 
+/// A default, in code.
+impl outwork_config::Given<InterfaceName> for &str {
+    fn given(self) -> InterfaceName {
+        InterfaceName(self.to_owned())
+    }
+}
+
 outwork_config::text_setting!(InterfaceName, "the name of an interface such as", "eth0");
 
 /// Names go into files and come out of them as text, by the same rules as in the configuration.

@@ -1,9 +1,15 @@
 //! Joins sites over every uplink they have, and moves traffic off a bad link before anyone notices.
 //!
+//! - [`config`]: what the configuration says.
 //! - [`engine`]: decides which paths there are, how they fare, and which of them a flow takes.
 //! - [`plane`]: what packets go through on their way.
+//! - [`control`]: handshakes, and what workers are to know.
+//! - [`service`]: devices, sockets and threads: the shell around all of it.
 //!
-//! Absent so far: what performs (tunnels, sockets, the controller).
+//! Absent so far: sites, the controller.
 
+pub mod config;
+pub mod control;
 pub mod engine;
 pub mod plane;
+pub mod service;

@@ -4,14 +4,22 @@
 //! - [`vnet`]: what stands in front of packets that a TUN device hands over in one piece.
 //! - [`split`]: such a piece cut into packets, laid out so that what they are sealed into is one run.
 //! - [`join`]: packets of a run put together again, where they lie.
+//! - [`tunnel`]: a tunnel as workers see it; [`view`], whose addresses are behind which; [`shared`], what workers and control have in common.
+//! - [`outbound`] and [`inbound`]: the two directions; [`worker`], the thread that has both.
 //!
-//! Absent on purpose: devices, sockets, keys, threads. No packet costs an allocation here, and only [`split`] copies one.
+//! Those before [`tunnel`] know no devices, sockets, keys or threads. No packet costs an allocation, and only [`split`] copies one.
 
 pub mod icmp;
+pub mod inbound;
 pub mod join;
+pub mod outbound;
 pub mod packet;
+pub mod shared;
 pub mod split;
+pub mod tunnel;
+pub mod view;
 pub mod vnet;
+pub mod worker;
 
 #[cfg(test)]
 mod tests;

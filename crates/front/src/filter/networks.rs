@@ -62,6 +62,16 @@ pub(crate) fn client(address: IpAddr) -> u128 {
 }
 
 impl Network {
+    /// Its first address.
+    pub fn address(self) -> IpAddr {
+        self.first
+    }
+
+    /// How many of its bits are the network's.
+    pub fn length(self) -> u8 {
+        self.length
+    }
+
     /// Bits of its prefix, of the addresses as numbers.
     fn bits(self) -> u8 {
         if self.first.is_ipv4() { 96 + self.length } else { self.length }

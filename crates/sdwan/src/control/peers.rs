@@ -14,7 +14,7 @@ use outwork_wireguard::index::Table;
 use outwork_wireguard::noise::Snow;
 use outwork_wireguard::peer::{Context, Input, Output, Refusal, Settings};
 use outwork_wireguard::stamp::Clock;
-use outwork_wireguard::{Entropy, Index, Peer, PrivateKey, PublicKey};
+use outwork_wireguard::{Entropy, Index, Peer, PresharedKey, PrivateKey, PublicKey};
 
 use crate::plane::tunnel::{Receiving, Tunnel, TunnelId, UplinkIndex};
 
@@ -147,6 +147,15 @@ impl Peers {
         self.tunnels.insert(id, Ours { tunnel, remote, peer, queued: Time::MAX });
         self.wait_for(id);
         true
+    }
+
+    /// Changes what is said of a tunnel; its session goes on.
+    pub fn set(&mut self, id: TunnelId, psk: PresharedKey, keepalive: Option<Duration>) {
+        if let Some(ours) = self.tunnels.get_mut(&id) {
+            ours.peer.set_psk(psk);
+            ours.peer.set_keepalive(keepalive);
+        }
+        self.wait_for(id);
     }
 
     /// Ends a tunnel.

@@ -1,6 +1,5 @@
 use super::*;
 
-use outwork_wireguard::PresharedKey;
 use outwork_wireguard::message::HEADER;
 use outwork_wireguard::session::Opened;
 

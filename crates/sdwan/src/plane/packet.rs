@@ -144,6 +144,15 @@ impl Packet {
     }
 }
 
+/// Who sent a packet: all that is asked of one that was sealed by somebody who is known.
+pub fn source(octets: &[u8]) -> Option<IpAddr> {
+    match octets.first()? >> 4 {
+        4 => read::<4>(octets, 12).map(|source| Ipv4Addr::from(source).into()),
+        6 => read::<16>(octets, 8).map(|source| Ipv6Addr::from(source).into()),
+        _ => None,
+    }
+}
+
 fn read_v4(octets: &[u8]) -> Result<Packet, Malformed> {
     let fixed: [u8; V4] = read(octets, 0).ok_or(Malformed::Cut)?;
     let [first, class, l0, l1, _, _, f0, f1, _, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = fixed;

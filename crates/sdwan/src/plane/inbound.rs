@@ -1,0 +1,251 @@
+//! From tunnels to the device: datagrams of a run are opened where they lie, and what is in them is put together for one write.
+
+use std::io::IoSlice;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use outwork_engine::Time;
+use outwork_net::carrier::{BATCH, FAILURES, Received, Socket};
+use outwork_net::tun::Queue;
+use outwork_wire::octets::read;
+use outwork_wireguard::Index;
+use outwork_wireguard::session::{Inner, OVERHEAD};
+
+use super::join::{Joiner, MOST, Offload};
+use super::packet;
+use super::shared::{Notice, Shared};
+use super::tunnel::{Receiving, UplinkIndex};
+use super::view::View;
+
+/// Octets of the longest run, and a rest that keeps the beginnings of neighbours out of the same sets of a processor's cache.
+const ROOM: usize = (1 << 16) + 192;
+/// Runs of one socket before others have their turn.
+const TURN: usize = 4;
+/// The first octet of a datagram that is a packet (whitepaper section 5.4.6).
+const TRANSPORT: u8 = 4;
+/// Octets of the longest message of a handshake.
+const LONGEST: usize = 148;
+
+/// What was found of the datagram before: the next one is most likely of the same.
+#[derive(Debug)]
+struct Known {
+    index: Index,
+    receiving: Arc<Receiving>,
+    /// Whose packets it may send: the source of the one before.
+    source: Option<IpAddr>,
+}
+
+/// What came by one tunnel, to be counted at once.
+#[derive(Debug, Default)]
+struct Count {
+    datagrams: u64,
+    octets: u64,
+    refused: u64,
+    foreign: u64,
+}
+
+/// The way in of one worker.
+pub struct Inbound {
+    rooms: Vec<Box<[u8]>>,
+    found: [Received; BATCH],
+    joiner: Joiner,
+    known: Option<Known>,
+    count: Count,
+}
+
+impl Inbound {
+    /// For a device that takes `offload`.
+    pub fn new(offload: Offload) -> Inbound {
+        Inbound {
+            rooms: (0..BATCH).map(|_| vec![0; ROOM].into()).collect(),
+            found: [Received::NOTHING; BATCH],
+            joiner: Joiner::new(offload),
+            known: None,
+            count: Count::default(),
+        }
+    }
+
+    /// Takes what waits at a socket, for a while.
+    ///
+    /// # Errors
+    /// What the kernel says of the socket.
+    pub fn receive(
+        &mut self,
+        shared: &Shared,
+        (uplink, socket): (UplinkIndex, &Socket),
+        queue: &Queue,
+    ) -> outwork_net::Result<()> {
+        for _ in 0..TURN {
+            let count = socket.receive_batch(&mut self.rooms, &mut self.found)?;
+            let now = shared.clock.now();
+            let view = shared.view.load();
+            for place in 0..count {
+                self.run(shared, &view, now, uplink, place, queue);
+            }
+            self.write(shared, queue);
+            if count < BATCH {
+                break;
+            }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Drains what the kernel was told of datagrams that went out.
+    ///
+    /// # Errors
+    /// What the kernel says of the socket.
+    pub fn failures(&self, shared: &Shared, uplink: UplinkIndex, socket: &Socket) -> outwork_net::Result<()> {
+        while socket.failures(|failure| {
+            let session = read(failure.quote, 4).map(u32::from_le_bytes).map(Index);
+            let (to, reason, mtu) = (failure.to, failure.reason, failure.mtu);
+            shared.tell(Notice::Failure { uplink, to, reason, mtu, session });
+        })? == FAILURES
+        {}
+        Ok(())
+    }
+
+    /// Opens the datagrams of one run.
+    fn run(&mut self, shared: &Shared, view: &View, now: Time, uplink: UplinkIndex, place: usize, queue: &Queue) {
+        let Some(Received { length, segment, from, to, .. }) = self.found.get(place).copied() else { return };
+        let mut start = 0;
+        while start < length {
+            let end = length.min(start + segment);
+            let Some(datagram) = self.rooms.get_mut(place).and_then(|room| room.get_mut(start..end)) else { return };
+            if datagram.first() == Some(&TRANSPORT) {
+                if let Some(packet) = self.open(shared, view, now, from, place, start..end) {
+                    self.join(shared, place, packet, queue);
+                }
+            } else if datagram.len() <= LONGEST && matches!(datagram.first(), Some(1..=3)) {
+                shared.tell(Notice::Handshake { uplink, from, to, datagram: (*datagram).into() });
+            } else {
+                shared.counters.noise.fetch_add(1, Relaxed);
+            }
+            start = end;
+        }
+    }
+
+    /// Opens a datagram, and says where the packet in it lies, if it may pass.
+    fn open(
+        &mut self,
+        shared: &Shared,
+        view: &View,
+        now: Time,
+        from: SocketAddr,
+        place: usize,
+        range: Range<usize>,
+    ) -> Option<Range<usize>> {
+        let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
+        let index = read(datagram, 4).map(u32::from_le_bytes).map(Index).filter(|_| datagram.len() >= OVERHEAD);
+        let Some(index) = index else {
+            shared.counters.noise.fetch_add(1, Relaxed);
+            return None;
+        };
+        if self.known.as_ref().is_none_or(|known| known.index != index) {
+            self.settle();
+            let datagram_of_nobody = || {
+                shared.counters.strangers.fetch_add(1, Relaxed);
+            };
+            let receiving = shared.sessions.find(index).or_else(|| {
+                datagram_of_nobody();
+                None
+            })?;
+            self.known = Some(Known { index, receiving, source: None });
+        }
+        let known = self.known.as_mut()?;
+        let (opener, tunnel) = (&known.receiving.opener, &known.receiving.tunnel);
+        let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
+        let Ok(opened) = opener.open(now, datagram) else {
+            self.count.refused += 1;
+            return None;
+        };
+        if opened.confirms {
+            shared.tell(Notice::Confirmed(tunnel.id, index));
+        }
+        if opened.rekey {
+            shared.tell(Notice::Wanted(tunnel.id));
+        }
+        if tunnel.endpoint() != Some(from) {
+            shared.tell(Notice::Moved(tunnel.id, from));
+        }
+        self.count.datagrams += 1;
+        let packet = range.start + opened.packet.start..range.start + opened.packet.end;
+        let octets = datagram.get(opened.packet.clone())?;
+        match opened.inner {
+            Inner::Keepalive => return None,
+            Inner::Control => {
+                shared.tell(Notice::Control(tunnel.id, now, octets.into()));
+                return None;
+            }
+            Inner::Malformed => {
+                shared.counters.unreadable.fetch_add(1, Relaxed);
+                return None;
+            }
+            Inner::V4 | Inner::V6 => {}
+        }
+        self.count.octets += packet.len() as u64;
+        let Some(source) = packet::source(octets) else {
+            shared.counters.unreadable.fetch_add(1, Relaxed);
+            return None;
+        };
+        if known.source != Some(source) {
+            if view.owner(source) != Some(tunnel.owner) {
+                self.count.foreign += 1;
+                return None;
+            }
+            known.source = Some(source);
+        }
+        Some(packet)
+    }
+
+    /// Adds a packet to those that are written together.
+    fn join(&mut self, shared: &Shared, place: usize, packet: Range<usize>, queue: &Queue) {
+        for _ in 0..2 {
+            let Some(octets) = self.rooms.get(place).and_then(|room| room.get(packet.clone())) else { return };
+            if self.joiner.push(place, packet.clone(), octets) {
+                return;
+            }
+            self.write(shared, queue);
+        }
+    }
+
+    /// Gives the device what there is.
+    fn write(&mut self, shared: &Shared, queue: &Queue) {
+        for write in self.joiner.writes() {
+            let first = write.first();
+            let room = self.rooms.get_mut(first.buffer).and_then(|room| room.get_mut(first.range.clone()));
+            let Some(header) = room.and_then(|room| write.amend(room)).map(|header| header.write()) else { continue };
+            let mut parts = [IoSlice::new(&[]); MOST + 1];
+            let mut used = 1;
+            for (slot, part) in parts.iter_mut().skip(1).zip(write.parts()) {
+                let room = self.rooms.get(part.buffer).and_then(|room| room.get(part.range.clone()));
+                *slot = IoSlice::new(room.unwrap_or_default());
+                used += 1;
+            }
+            parts[0] = IoSlice::new(&header);
+            if !matches!(queue.send(parts.get(..used).unwrap_or_default()), Ok(true)) {
+                shared.counters.undelivered.fetch_add(write.count() as u64, Relaxed);
+            }
+        }
+        self.joiner.clear();
+    }
+
+    /// Adds what was counted of the tunnel that came last.
+    fn settle(&mut self) {
+        let Some(known) = self.known.take() else { return };
+        let Count { datagrams, octets, refused, foreign } = std::mem::take(&mut self.count);
+        let tallies = &known.receiving.tunnel.tallies;
+        for (counter, count) in [
+            (&tallies.received, datagrams),
+            (&tallies.received_octets, octets),
+            (&tallies.refused, refused),
+            (&tallies.foreign, foreign),
+        ] {
+            if count > 0 {
+                counter.fetch_add(count, Relaxed);
+            }
+        }
+    }
+}

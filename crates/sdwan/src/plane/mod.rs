@@ -1,5 +1,0 @@
-//! What packets go through.
-//!
-//! - [`tunnel`]: a tunnel as workers see it.
-
-pub mod tunnel;

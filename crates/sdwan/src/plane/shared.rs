@@ -1,0 +1,184 @@
+//! What all workers and control have in common.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use outwork_engine::Time;
+use outwork_net::poll::Waker;
+use outwork_wireguard::Index;
+use outwork_wireguard::index::Table;
+
+use super::tunnel::{Receiving, TunnelId, UplinkIndex};
+use super::view::View;
+
+/// What workers tell control that may wait at once. Beyond, they drop it and count that: handshakes are tried again, and so is all else.
+pub const NOTICES: usize = 4096;
+/// What clocks show at their beginning, so that nothing was at time zero.
+const BEGINNING: Duration = Duration::from_secs(1);
+
+/// What workers tell control.
+#[derive(Debug)]
+pub enum Notice {
+    /// A datagram came that is no packet: a message of a handshake.
+    Handshake {
+        /// By which uplink.
+        uplink: UplinkIndex,
+        /// From where.
+        from: SocketAddr,
+        /// Where it was sent to.
+        to: IpAddr,
+        /// It.
+        datagram: Box<[u8]>,
+    },
+    /// A tunnel has packets and no session, or its keys should be made anew.
+    Wanted(TunnelId),
+    /// The first datagram of a session came.
+    Confirmed(TunnelId, Index),
+    /// A tunnel's datagrams come from elsewhere.
+    Moved(TunnelId, SocketAddr),
+    /// What is between ourselves came by a tunnel.
+    Control(TunnelId, Time, Box<[u8]>),
+    /// Nothing leaves by a tunnel.
+    Stuck(TunnelId, outwork_net::carrier::Reason),
+    /// Somebody on the way says that a datagram did not get there.
+    Failure {
+        /// By which uplink it left.
+        uplink: UplinkIndex,
+        /// Whom it was for. The port may not be known.
+        to: SocketAddr,
+        /// What is said.
+        reason: outwork_net::carrier::Reason,
+        /// Octets of the longest IP packet that passes, where that is said.
+        mtu: usize,
+        /// The session of theirs that it was of, which who makes such messages up does not know.
+        session: Option<Index>,
+    },
+}
+
+/// Nanoseconds since this process began, and a bit.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// It begins now.
+    pub fn begin() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// What it shows.
+    pub fn now(&self) -> Time {
+        Time::ZERO + BEGINNING + self.0.elapsed()
+    }
+}
+
+/// What workers count together. Each adds once a batch.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Packets from the device that nobody is behind.
+    pub unrouted: AtomicU64,
+    /// Packets from the device that cannot be read.
+    pub malformed: AtomicU64,
+    /// Packets that are too long for their tunnel.
+    pub too_long: AtomicU64,
+    /// Packets that waited for a session too long, or were too many.
+    pub given_up: AtomicU64,
+    /// Datagrams of nobody's session.
+    pub strangers: AtomicU64,
+    /// What came that is no datagram of WireGuard.
+    pub noise: AtomicU64,
+    /// Packets in datagrams that were authentic, and are none.
+    pub unreadable: AtomicU64,
+    /// Packets that the device had no room for.
+    pub undelivered: AtomicU64,
+    /// What control was not told, being too busy.
+    pub unheard: AtomicU64,
+    /// Datagrams that the kernel did not take.
+    pub unsent: AtomicU64,
+}
+
+/// All of it.
+pub struct Shared {
+    /// What workers know.
+    pub view: ArcSwap<View>,
+    /// Sessions by their index.
+    pub sessions: Arc<Table<Receiving>>,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub counters: Counters,
+    /// Where this machine is in tunnels: who sends errors about packets.
+    pub own: ArcSwap<Vec<IpAddr>>,
+    notices: SyncSender<Notice>,
+    control: Arc<Waker>,
+    workers: Box<[Waker]>,
+    /// Counts sessions that have begun: packets may wait for one.
+    keys: AtomicU64,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Of so many workers.
+    pub fn new(
+        view: View,
+        sessions: Arc<Table<Receiving>>,
+        notices: SyncSender<Notice>,
+        control: Arc<Waker>,
+        workers: Box<[Waker]>,
+    ) -> Shared {
+        Shared {
+            view: ArcSwap::from_pointee(view),
+            sessions,
+            clock: Clock::begin(),
+            counters: Counters::default(),
+            own: ArcSwap::default(),
+            notices,
+            control,
+            workers,
+            keys: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells control something, unless it has too much to hear already.
+    pub fn tell(&self, notice: Notice) {
+        match self.notices.try_send(notice) {
+            Ok(()) => self.control.wake(),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.counters.unheard.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// What wakes a worker.
+    pub fn waker(&self, worker: usize) -> Option<&Waker> {
+        self.workers.get(worker)
+    }
+
+    /// A session has begun: packets that wait may go.
+    pub fn has_keys(&self) {
+        self.keys.fetch_add(1, Release);
+        self.workers.iter().for_each(Waker::wake);
+    }
+
+    /// Sessions that have begun.
+    pub fn keys(&self) -> u64 {
+        self.keys.load(Acquire)
+    }
+
+    /// Has all threads end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Release);
+        self.workers.iter().for_each(Waker::wake);
+        self.control.wake();
+    }
+
+    /// Whether they are to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Acquire)
+    }
+}

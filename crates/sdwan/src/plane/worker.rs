@@ -1,0 +1,93 @@
+//! A worker: one queue of the device, a socket of each uplink, both directions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outwork_net::poll::{self, Entry};
+use outwork_net::tun::{Queue, ROOM};
+
+use super::inbound::Inbound;
+use super::join::Offload;
+use super::outbound::{Outbound, Posts};
+use super::shared::Shared;
+
+/// Pieces that are taken from the device before what came has its turn.
+const TURN: usize = 32;
+/// How often what waits for a session is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a worker is away from what it cannot read for reasons of the machine.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A worker.
+pub struct Worker {
+    number: usize,
+    queue: Queue,
+    posts: Posts,
+    shared: Arc<Shared>,
+    outbound: Outbound,
+    inbound: Inbound,
+    piece: Box<[u8]>,
+}
+
+impl Worker {
+    /// The worker of this number, whose queue takes `offload`.
+    pub fn new(number: usize, queue: Queue, posts: Posts, offload: Offload, shared: Arc<Shared>) -> Worker {
+        let (outbound, inbound) = (Outbound::default(), Inbound::new(offload));
+        Worker { number, queue, posts, shared, outbound, inbound, piece: vec![0; ROOM].into() }
+    }
+
+    /// Works until it is to stop.
+    pub fn run(mut self) {
+        while !self.shared.is_stopping() {
+            if let Err(error) = self.turn() {
+                // The device or a socket is in a state that no waiting here mends; what can be read goes on.
+                tracing::warn!(worker = self.number, %error, "packets of tunnels stand still for a moment");
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// Waits, and does what there is.
+    fn turn(&mut self) -> outwork_net::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let Some(waker) = shared.waker(self.number) else { return Ok(()) };
+        let timeout = self.outbound.waits().then_some(LOOK);
+        let mut entries: Vec<Entry<'_>> = Vec::with_capacity(2 + self.posts.0.len());
+        entries.extend([Entry::readable(waker), Entry::readable(&self.queue)]);
+        entries.extend(self.posts.0.iter().map(|(_, socket)| Entry::readable(&**socket)));
+        poll::wait(&mut entries, timeout)?;
+        let ready = |place: usize, entries: &[Entry<'_>]| entries.get(place).is_some_and(Entry::is_readable);
+        if ready(0, &entries) {
+            waker.drain();
+        }
+        let device = ready(1, &entries);
+        let posts: Vec<bool> = entries.iter().skip(2).map(Entry::is_readable).collect();
+        let failed: Vec<bool> = entries.iter().skip(2).map(Entry::has_errors).collect();
+        drop(entries);
+        for (((uplink, socket), is_ready), has_failed) in self.posts.0.iter().zip(posts).zip(failed) {
+            if has_failed {
+                self.inbound.failures(&shared, *uplink, socket)?;
+            }
+            if is_ready {
+                self.inbound.receive(&shared, (*uplink, socket), &self.queue)?;
+            }
+        }
+        if device {
+            self.device(&shared)?;
+        }
+        self.outbound.look_again(&shared, &self.posts, shared.clock.now());
+        Ok(())
+    }
+
+    /// Takes what the device has, for a while.
+    fn device(&mut self, shared: &Shared) -> outwork_net::Result<()> {
+        let now = shared.clock.now();
+        for _ in 0..TURN {
+            let Some(length) = self.queue.receive(&mut self.piece)? else { break };
+            let piece = self.piece.get(..length).unwrap_or_default();
+            self.outbound.piece(shared, &self.posts, &self.queue, now, piece);
+        }
+        self.outbound.flush(shared, &self.posts);
+        Ok(())
+    }
+}

@@ -1,0 +1,346 @@
+//! Devices, sockets, keys and threads: the shell.
+
+use std::fs::{OpenOptions, Permissions};
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use outwork_net::carrier::{self, Socket};
+use outwork_net::netlink::{Connection, LinkSettings, Prefix as Net, Route, RouteQuery};
+use outwork_net::poll::Waker;
+use outwork_net::thread::{processors, spawn_vital};
+use outwork_net::tun::{self, Queue, Tun};
+use outwork_wireguard::entropy::System;
+use outwork_wireguard::gate::Limits;
+use outwork_wireguard::index::Table;
+use outwork_wireguard::keys::KeyError;
+use outwork_wireguard::{Entropy, PrivateKey, PublicKey};
+
+use crate::config::{Sdwan, Uplink};
+use crate::control::peers::Peers;
+use crate::control::{Control, Order, Told, Wanted};
+use crate::engine::prefix::Prefix;
+use crate::plane::join::Offload;
+use crate::plane::outbound::Posts;
+use crate::plane::shared::{NOTICES, Shared};
+use crate::plane::tunnel::UplinkIndex;
+use crate::plane::view::View;
+use crate::plane::worker::Worker;
+
+/// Sessions of all tunnels, and handshakes under way.
+const SESSIONS: u32 = 1 << 16;
+/// As many workers as processors, but no more than these.
+const WORKERS: usize = 8;
+/// Packets that the device hands over as one at most: what fits into one run with all that is around them.
+const PACKETS: u32 = 44;
+/// How long is waited for an answer of control.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Who has made our routes: so that we find them again (`/etc/iproute2/rt_protos` has none of this number).
+const PROTOCOL: u8 = 157;
+
+/// Why the service does not start, or does not do what a reload asks for.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The device.
+    #[error("sdwan.tunnel: {0}")]
+    Device(#[from] tun::Error),
+    /// What the kernel says.
+    #[error("{0}")]
+    Net(#[from] outwork_net::Error),
+    /// What the kernel says of links, addresses and routes.
+    #[error("{0}")]
+    Kernel(#[from] outwork_net::netlink::Error),
+    /// A key that cannot be used.
+    #[error("the private key of the uplink {uplink}: {why}")]
+    Key {
+        /// Whose.
+        uplink: String,
+        /// What is wrong.
+        why: KeyError,
+    },
+    /// A file with a key.
+    #[error("the private key of the uplink {uplink}, in {path}: {why}")]
+    KeyFile {
+        /// Whose.
+        uplink: String,
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong.
+        why: std::io::Error,
+    },
+    /// No thread.
+    #[error("no thread for tunnels: {0}")]
+    Thread(std::io::Error),
+    /// Control does not answer.
+    #[error("the thread that controls the tunnels does not answer")]
+    Silent,
+}
+
+/// An uplink at work.
+#[derive(Debug, Clone)]
+pub struct Bound {
+    /// What it is called.
+    pub name: String,
+    /// Who we are there.
+    pub public_key: PublicKey,
+    /// Where it listens.
+    pub listens: Vec<SocketAddr>,
+}
+
+/// The service at work.
+pub struct Service {
+    shared: Arc<Shared>,
+    device: Tun,
+    uplinks: Vec<Bound>,
+    orders: SyncSender<Order>,
+    control: Arc<Waker>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Service {
+    /// Starts what is wanted; `keys` is the directory of keys that are made here.
+    ///
+    /// # Errors
+    /// When something that it needs is not to be had. Nothing is left then.
+    pub fn start(settings: &Sdwan, keys: &Path) -> Result<Service, ServiceError> {
+        let count = workers(settings)?;
+        let (uplinks, identities) = bind(settings, keys, count)?;
+        let options = tun::Options {
+            queues: count,
+            gso_max_segs: Some(PACKETS),
+            ..tun::Options::new(&settings.tunnel.name.to_string())
+        };
+        let (device, queues) = Tun::open(&options)?;
+        let (notices, heard) = sync_channel(NOTICES);
+        let (orders, ordered) = sync_channel(16);
+        let sessions = Arc::new(Table::new(SESSIONS));
+        let control = Arc::new(Waker::new()?);
+        let wakers = (0..count).map(|_| Waker::new()).collect::<Result<_, _>>()?;
+        let view = View::new([], []);
+        let shared = Arc::new(Shared::new(view, Arc::clone(&sessions), notices, Arc::clone(&control), wakers));
+        let now = shared.clock.now();
+        // Before 1970 stamps could not grow.
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut peers = Peers::new(sessions, (now, unix), Box::<System>::default(), seed());
+        for (key, uplink) in identities.iter().zip(0..) {
+            peers.be(now, UplinkIndex(uplink), key, Limits::default());
+        }
+        let bound = uplinks.iter().zip(&identities).map(|((uplink, groups), key)| Bound {
+            name: uplink.name.clone(),
+            public_key: *key.public(),
+            listens: groups.iter().filter_map(|group| group.first()).map(|socket| socket.local()).collect(),
+        });
+        let bound = bound.collect();
+        let posts = |worker: usize| {
+            let of = |(place, groups): (u16, &Vec<Vec<Arc<Socket>>>)| {
+                let sockets = groups.iter().filter_map(|group| group.get(worker).cloned());
+                sockets.map(|socket| (UplinkIndex(place), socket)).collect::<Vec<_>>()
+            };
+            Posts((0..).zip(uplinks.iter().map(|(_, groups)| groups)).flat_map(of).collect())
+        };
+        let mut service = Service { shared, device, uplinks: bound, orders, control, threads: vec![] };
+        service.begin(queues, posts, (heard, ordered), peers)?;
+        service.apply(settings)?;
+        Ok(service)
+    }
+
+    /// Starts the threads.
+    fn begin(
+        &mut self,
+        queues: Vec<Queue>,
+        posts: impl Fn(usize) -> Posts,
+        (heard, ordered): (Receiver<crate::plane::shared::Notice>, Receiver<Order>),
+        peers: Peers,
+    ) -> Result<(), ServiceError> {
+        let offloads = self.device.offloads();
+        let offload = Offload { tcp: offloads.tcp, udp: offloads.udp };
+        let mut spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
+            let thread = spawn_vital(Builder::new().name(name), body).map_err(ServiceError::Thread)?;
+            self.threads.push(thread);
+            Ok::<_, ServiceError>(())
+        };
+        let (shared, waker) = (Arc::clone(&self.shared), Arc::clone(&self.control));
+        let control = Control::new(shared, peers, posts(0), (heard, ordered), waker);
+        spawn("sdwan-control".to_owned(), Box::new(move || control.run()))?;
+        for (number, queue) in queues.into_iter().enumerate() {
+            let worker = Worker::new(number, queue, posts(number), offload, Arc::clone(&self.shared));
+            spawn(format!("sdwan-{number}"), Box::new(move || worker.run()))?;
+        }
+        Ok(())
+    }
+
+    /// Does what the settings say, as far as that can be done while it runs: who is joined to, addresses and routes.
+    ///
+    /// # Errors
+    /// When the kernel refuses an address or a route, and what came before that is done.
+    pub fn apply(&self, settings: &Sdwan) -> Result<(), ServiceError> {
+        let (done, answer) = sync_channel(1);
+        self.ask(Order::Join(wanted(settings), settings.tunnel.mtu, done))?;
+        answer.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)?;
+        let mut kernel = Connection::open()?;
+        let link = self.device.index();
+        let mtu = Some(u32::from(settings.tunnel.mtu));
+        kernel.set_link(link, &LinkSettings { mtu, up: Some(true), ..LinkSettings::default() })?;
+        let wanted = settings.tunnel.addresses.iter().map(|own| Net { address: own.address, length: own.length });
+        let wanted: Vec<_> = wanted.collect();
+        self.shared.own.store(Arc::new(wanted.iter().map(|net| net.address).collect()));
+        let there: Vec<_> = kernel.addresses(Some(link))?.into_iter().map(|address| address.prefix).collect();
+        let is_own = |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        for prefix in there.iter().filter(|net| !wanted.contains(net) && !is_own(net.address)) {
+            kernel.remove_address(link, *prefix)?;
+        }
+        for prefix in wanted.iter().filter(|net| !there.contains(net)) {
+            kernel.add_address(link, *prefix)?;
+        }
+        self.route(&mut kernel, settings)
+    }
+
+    /// Tells the kernel the ways to what is behind peers.
+    fn route(&self, kernel: &mut Connection, settings: &Sdwan) -> Result<(), ServiceError> {
+        let link = self.device.index();
+        let route = |net: Net| Route { protocol: PROTOCOL, ..Route::new(net, link) };
+        let networks = settings.peer.iter().flat_map(|peer| &peer.allowed_ips).filter(|_| settings.tunnel.routes);
+        let wanted: Vec<_> = networks.map(|net| Net { address: net.address(), length: net.length() }).collect();
+        let ours = RouteQuery { link: Some(link), protocol: Some(PROTOCOL), ..RouteQuery::default() };
+        for old in kernel.routes(&ours)?.iter().filter(|old| !wanted.contains(&old.destination)) {
+            match kernel.remove_route(old) {
+                Err(error) if error.is_missing() => {}
+                done => done?,
+            }
+        }
+        for net in wanted {
+            kernel.replace_route(&route(net))?;
+        }
+        Ok(())
+    }
+
+    /// Who there is, and how it is.
+    ///
+    /// # Errors
+    /// When control does not answer.
+    pub fn tell(&self) -> Result<Vec<Told>, ServiceError> {
+        let (to, told) = sync_channel(1);
+        self.ask(Order::Tell(to))?;
+        told.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)
+    }
+
+    fn ask(&self, order: Order) -> Result<(), ServiceError> {
+        self.orders.send(order).map_err(|_| ServiceError::Silent)?;
+        self.control.wake();
+        Ok(())
+    }
+
+    /// Its uplinks.
+    pub fn uplinks(&self) -> &[Bound] {
+        &self.uplinks
+    }
+
+    /// What workers know and count.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Tun {
+        &self.device
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.shared.stop();
+        for thread in self.threads.drain(..) {
+            // One that has panicked has ended the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// So many threads that carry packets.
+fn workers(settings: &Sdwan) -> Result<usize, ServiceError> {
+    Ok(match settings.tunnel.workers {
+        0 => processors()?.len().clamp(1, WORKERS),
+        said => usize::from(said),
+    })
+}
+
+/// An uplink, and of each address that it listens at a socket for each worker.
+type Sockets<'a> = (&'a Uplink, Vec<Vec<Arc<Socket>>>);
+
+/// The sockets and the keys of all uplinks.
+fn bind<'a>(
+    settings: &'a Sdwan,
+    keys: &Path,
+    count: usize,
+) -> Result<(Vec<Sockets<'a>>, Vec<PrivateKey>), ServiceError> {
+    let (mut uplinks, mut identities) = (vec![], vec![]);
+    for uplink in &settings.uplink {
+        identities.push(identity(uplink, keys)?);
+        let mut groups = vec![];
+        for address in &uplink.listen {
+            let options = carrier::Options {
+                device: uplink.interface.as_ref().map(ToString::to_string),
+                receive_buffer: settings.tunnel.receive_buffer.as_usize(),
+                send_buffer: settings.tunnel.send_buffer.as_usize(),
+                ..carrier::Options::new(*address)
+            };
+            let group = Socket::bind_group(&options, count)?;
+            groups.push(group.into_iter().map(Arc::new).collect());
+        }
+        uplinks.push((uplink, groups));
+    }
+    Ok((uplinks, identities))
+}
+
+/// Who we are at an uplink. A key that nobody gives is made once, and kept.
+fn identity(uplink: &Uplink, keys: &Path) -> Result<PrivateKey, ServiceError> {
+    let wrong = |why| ServiceError::Key { uplink: uplink.name.clone(), why };
+    if let Some(key) = &uplink.private_key {
+        return PrivateKey::parse(key.expose()).map_err(wrong);
+    }
+    let own = || keys.join(format!("{}.key", uplink.name));
+    let path = uplink.private_key_file.clone().unwrap_or_else(own);
+    let failed = |why| ServiceError::KeyFile { uplink: uplink.name.clone(), path: path.clone(), why };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => PrivateKey::parse(&text).map_err(wrong),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && uplink.private_key_file.is_none() => {
+            let key = PrivateKey::generate(&mut System::default()).map_err(wrong)?;
+            std::fs::create_dir_all(keys).map_err(failed)?;
+            std::fs::set_permissions(keys, Permissions::from_mode(0o700)).map_err(failed)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+            writeln!(file, "{}", key.reveal().as_str()).and_then(|()| file.sync_all()).map_err(failed)?;
+            Ok(key)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Who is to be joined to.
+fn wanted(settings: &Sdwan) -> Vec<Wanted> {
+    let of = |peer: &crate::config::PeerSettings| {
+        let uplink = u16::try_from(settings.uplink_of(peer)?).ok()?;
+        Some(Wanted {
+            name: peer.called(),
+            uplink: UplinkIndex(uplink),
+            remote: peer.public_key.0,
+            psk: peer.preshared(),
+            endpoint: peer.endpoint,
+            keepalive: peer.keepalive,
+            networks: peer.allowed_ips.iter().filter_map(|net| Prefix::new(net.address(), net.length())).collect(),
+        })
+    };
+    settings.peer.iter().filter_map(of).collect()
+}
+
+/// For jitter.
+fn seed() -> u64 {
+    let mut octets = [0; 8];
+    // Without randomness all tries come at the same distance, and no key is made anyway.
+    let _ = System::default().fill(&mut octets);
+    u64::from_ne_bytes(octets)
+}
