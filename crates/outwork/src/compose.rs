@@ -12,6 +12,7 @@ pub(crate) mod ports;
 mod profile;
 mod proxy;
 mod reload;
+mod sdwan;
 mod store;
 mod upgrade;
 
@@ -230,6 +231,7 @@ async fn serve(
         true => Some(Dhcp::start(&settings, &registry, &hub)?),
         false => None,
     };
+    let tunnels = sdwan::start(&settings, &registry)?;
     let door = match door {
         Some(door) => Some(door.start(&settings, &registry, &certificates, &proxy, layer4)?),
         None => {
@@ -254,6 +256,7 @@ async fn serve(
         dhcp: dhcp.as_ref().map(|dhcp| Arc::clone(&dhcp.service)),
         front: door.clone(),
         proxy: Arc::clone(&proxy),
+        tunnels: tunnels.clone(),
         certificates: Arc::clone(&certificates),
         tls,
         hub: Arc::clone(&hub),
@@ -305,6 +308,7 @@ async fn serve(
     let services = dhcp.as_ref().map(Dhcp::api).into_iter().chain([front::api(door.as_ref(), &certificates)]);
     let services = services.chain(door.as_ref().map(|door| cache::api(&door.caching)));
     let services = services.chain(door.as_ref().map(|door| front::web_api(door)));
+    let services = services.chain(tunnels.as_ref().map(sdwan::api));
     let services = services.chain([proxy::api(&proxy, &settings.store.data_dir)]).collect();
     let router = outwork_admin::router(admin, services, outwork_admin::assets());
 

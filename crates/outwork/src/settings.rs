@@ -10,6 +10,7 @@ use outwork_dhcp::config::Dhcp;
 use outwork_front::acme;
 use outwork_host::config::Host;
 use outwork_proxy::config::Proxy;
+use outwork_sdwan::config::Sdwan;
 use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
 use outwork_telemetry::logs::LogSettings;
@@ -46,6 +47,8 @@ section! {
         pub(crate) web: Web,
         /// Backends, and listeners of layer 4.
         pub(crate) proxy: Proxy,
+        /// Tunnels to other sites, and to whoever speaks WireGuard.
+        pub(crate) sdwan: Sdwan,
         /// What is wanted of the machine.
         pub(crate) host: Host,
     }

@@ -22,7 +22,7 @@ section! {
         /// The interface of this machine by which packets for the others go and theirs come.
         pub tunnel: TunnelSettings,
         /// Ways out of this site.
-        pub uplink: Vec<Uplink>,
+        pub uplink: Vec<Uplink> [restart],
         /// Who speaks WireGuard and is no site of ours: phones, single machines, gateways of others.
         pub peer: Vec<PeerSettings>,
     }

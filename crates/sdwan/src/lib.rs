@@ -5,11 +5,14 @@
 //! - [`plane`]: what packets go through on their way.
 //! - [`control`]: handshakes, and what workers are to know.
 //! - [`service`]: devices, sockets and threads: the shell around all of it.
+//! - [`api`], [`metrics`]: what is told of it.
 //!
 //! Absent so far: sites, the controller.
 
+pub mod api;
 pub mod config;
 pub mod control;
 pub mod engine;
+pub mod metrics;
 pub mod plane;
 pub mod service;

@@ -16,7 +16,8 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::{Layer, Registry, reload};
 
 /// What can have a level of its own: the crates, by the names they go by in the configuration.
-pub const SERVICES: [&str; 9] = ["admin", "cache", "dhcp", "front", "net", "proxy", "store", "telemetry", "web"];
+pub const SERVICES: [&str; 10] =
+    ["admin", "cache", "dhcp", "front", "net", "proxy", "sdwan", "store", "telemetry", "web"];
 
 choice! {
     /// The least severe events that are logged.

@@ -14,6 +14,7 @@ use outwork_front::Tls;
 use outwork_front::api::Problem;
 use outwork_front::events::Hub;
 use outwork_front::tls::{Certificates, Offer};
+use outwork_sdwan::service::Service as Tunnels;
 use outwork_telemetry::logs::Logs;
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
@@ -133,6 +134,7 @@ pub(super) struct Reload {
     pub(super) dhcp: Option<Arc<Service>>,
     pub(super) front: Option<Arc<Front>>,
     pub(super) proxy: Arc<Proxy>,
+    pub(super) tunnels: Option<Arc<Tunnels>>,
     pub(super) certificates: Arc<Certificates>,
     /// That of the admin API.
     pub(super) tls: Option<Arc<Tls>>,
@@ -222,6 +224,11 @@ impl Reload {
             Refusal::Prepare(format!("{key}: {}", told(&error.source, &read.value)))
         })?;
         self.proxy.accelerate(&read.value, &mut proxy).map_err(Refusal::Prepare)?;
+        if let Some(tunnels) =
+            self.tunnels.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("sdwan")))
+        {
+            tunnels.apply(&read.value.sdwan).map_err(|error| Refusal::Prepare(error.to_string()))?;
+        }
         // The last that can refuse: either the levels change, and so does everything below, or nothing does.
         if changes.iter().any(|change| change.key.starts_with("log.")) {
             self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;

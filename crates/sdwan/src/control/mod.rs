@@ -171,9 +171,12 @@ impl Control {
     /// Makes the tunnels be these. Those that are there already go on.
     fn join(&mut self, wanted: Vec<Wanted>, mtu: u16) {
         let now = self.shared.clock.now();
-        let key = |wanted: &Wanted| (wanted.uplink, wanted.remote);
-        let mut before: BTreeMap<_, _> =
-            std::mem::take(&mut self.joined).into_iter().map(|(id, joined)| (key(&joined.wanted), (id, joined))).collect();
+        // Under another name it is another one: figures are kept by name.
+        let key = |wanted: &Wanted| (wanted.uplink, wanted.remote, wanted.name.clone());
+        let mut before: BTreeMap<_, _> = std::mem::take(&mut self.joined)
+            .into_iter()
+            .map(|(id, joined)| (key(&joined.wanted), (id, joined)))
+            .collect();
         let mut fresh = vec![];
         for wanted in wanted {
             match before.remove(&key(&wanted)) {
@@ -185,7 +188,7 @@ impl Control {
         for wanted in fresh {
             let id = TunnelId(self.next);
             self.next += 1;
-            let tunnel = Arc::new(Tunnel::new(id, wanted.uplink, Owner(id.0), mtu));
+            let tunnel = Arc::new(Tunnel::new(id, &wanted.name, wanted.uplink, Owner(id.0), mtu));
             let settings = Settings {
                 remote: wanted.remote,
                 psk: wanted.psk.clone(),
@@ -196,9 +199,10 @@ impl Control {
                 self.joined.insert(id, Joined { wanted, tunnel, keys: None });
             }
         }
-        let networks = self.joined.values().flat_map(|joined| {
-            joined.wanted.networks.iter().map(|network| (*network, joined.tunnel.owner))
-        });
+        let networks = self
+            .joined
+            .values()
+            .flat_map(|joined| joined.wanted.networks.iter().map(|network| (*network, joined.tunnel.owner)));
         let tunnels = self.joined.values().map(|joined| Arc::clone(&joined.tunnel));
         self.shared.view.store(Arc::new(View::new(networks, tunnels)));
         self.news();

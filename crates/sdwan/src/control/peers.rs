@@ -184,9 +184,7 @@ impl Peers {
             Verdict::Initiation { sender, heard } => {
                 (self.by_key.get(&(uplink, heard.remote)), Input::Initiation { from, sender, heard })
             }
-            Verdict::Response(response) => {
-                (self.expected.get(&response.receiver), Input::Response { from, response })
-            }
+            Verdict::Response(response) => (self.expected.get(&response.receiver), Input::Response { from, response }),
             Verdict::CookieReply(reply) => (self.expected.get(&reply.receiver), Input::CookieReply(reply)),
             Verdict::Transport(_) => return Err(Unheard::NoHandshake),
             Verdict::Busy(reply) => {

@@ -46,7 +46,7 @@ impl Machine {
 
     /// Adds a tunnel to an uplink of another machine.
     fn join(&mut self, id: u32, uplink: u16, to: &Machine, theirs: u16, dials: bool) -> Arc<Tunnel> {
-        let tunnel = Arc::new(Tunnel::new(TunnelId(id), UplinkIndex(uplink), Owner(id), MTU));
+        let tunnel = Arc::new(Tunnel::new(TunnelId(id), "somebody", UplinkIndex(uplink), Owner(id), MTU));
         let settings = Settings {
             remote: *to.keys[usize::from(theirs)].public(),
             psk: PresharedKey::default(),
@@ -80,7 +80,9 @@ fn carry(now: Time, machines: &mut [Machine]) {
         for machine in machines.iter_mut() {
             while let Some(news) = machine.peers.poll_news() {
                 match news {
-                    News::Send { uplink, to, datagram } => under_way.push((address(machine.address, uplink.0), to, datagram)),
+                    News::Send { uplink, to, datagram } => {
+                        under_way.push((address(machine.address, uplink.0), to, datagram))
+                    }
                     other => machine.news.push(other),
                 }
             }
@@ -89,7 +91,8 @@ fn carry(now: Time, machines: &mut [Machine]) {
             return;
         }
         for (from, to, mut datagram) in under_way {
-            let Some(machine) = machines.iter_mut().find(|machine| to.ip() == SocketAddr::from((machine.address, 0)).ip())
+            let Some(machine) =
+                machines.iter_mut().find(|machine| to.ip() == SocketAddr::from((machine.address, 0)).ip())
             else {
                 continue;
             };
@@ -134,7 +137,11 @@ fn who_is_wanted_is_joined_by_each_pair_of_uplinks_and_each_has_keys_of_its_own(
             let (opened, receiving) = machines[to].open(NOW, &mut datagram).expect("it is for whom it was sealed");
             assert_eq!((receiving.tunnel.id.0 as usize, &datagram[opened.packet]), (index, &packet()[..]));
         }
-        assert_eq!(theirs.endpoint(), Some(address(machines[0].address, ours.uplink.0)), "who dialled is known by then");
+        assert_eq!(
+            theirs.endpoint(),
+            Some(address(machines[0].address, ours.uplink.0)),
+            "who dialled is known by then"
+        );
     }
 }
 

@@ -12,12 +12,12 @@ use outwork_net::tun::Queue;
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
+use super::icmp;
 use super::packet::{Packet, clamp};
 use super::shared::{Notice, Shared};
 use super::split::{self, Layout, SplitError};
 use super::tunnel::{Tunnel, UplinkIndex};
 use super::vnet::{self, VnetHeader};
-use super::icmp;
 
 /// Octets that packets are laid out in. A run is begun anew where there is no room for the longest piece behind it.
 const ROOM: usize = 512 << 10;

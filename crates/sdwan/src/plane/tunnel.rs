@@ -44,6 +44,8 @@ pub struct Tallies {
 pub struct Tunnel {
     /// Which it is.
     pub id: TunnelId,
+    /// What whoever it leads to is called.
+    pub name: Box<str>,
     /// By which uplink it leaves.
     pub uplink: UplinkIndex,
     /// Whose packets come out of it.
@@ -58,9 +60,10 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// One without a session, for packets of at most `mtu` octets.
-    pub fn new(id: TunnelId, uplink: UplinkIndex, owner: Owner, mtu: u16) -> Tunnel {
+    pub fn new(id: TunnelId, name: &str, uplink: UplinkIndex, owner: Owner, mtu: u16) -> Tunnel {
         Tunnel {
             id,
+            name: name.into(),
             uplink,
             owner,
             tallies: Tallies::default(),

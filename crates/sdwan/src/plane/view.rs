@@ -31,6 +31,11 @@ impl View {
         *self.owners.at(address)
     }
 
+    /// All tunnels.
+    pub fn tunnels(&self) -> impl Iterator<Item = &Arc<Tunnel>> {
+        self.peers.values()
+    }
+
     /// The tunnel to a peer.
     pub fn tunnel(&self, owner: Owner) -> Option<&Arc<Tunnel>> {
         self.peers.get(&owner)

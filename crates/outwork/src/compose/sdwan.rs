@@ -1,0 +1,42 @@
+//! The tunnels in this process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use outwork_admin::{ServiceApi, ServiceState, State};
+use outwork_sdwan::api::router;
+use outwork_sdwan::metrics::SdwanMetrics;
+use outwork_sdwan::service::Service;
+use outwork_telemetry::Registry;
+
+use super::cannot;
+use crate::settings::Settings;
+
+/// Keys that were made here: a directory in the data directory.
+const KEYS: &str = "sdwan";
+
+/// Starts them, where there are any.
+pub(super) fn start(settings: &Settings, registry: &Registry) -> anyhow::Result<Option<Arc<Service>>> {
+    if !settings.sdwan.is_on() {
+        return Ok(None);
+    }
+    let keys: &Path = &settings.store.data_dir.join(KEYS);
+    let service = Service::start(&settings.sdwan, keys).map_err(|error| cannot("tunnels do not start", error))?;
+    registry.register(SdwanMetrics::of(service.shared()) as _)?;
+    Ok(Some(Arc::new(service)))
+}
+
+/// What they bring to the admin API.
+pub(super) fn api(service: &Arc<Service>) -> ServiceApi {
+    let shared = Arc::clone(service.shared());
+    ServiceApi {
+        name: "sdwan",
+        router: router(Arc::clone(service)),
+        state: Box::new(move || {
+            let view = shared.view.load();
+            let (all, up) =
+                view.tunnels().fold((0, 0), |(all, up), tunnel| (all + 1, up + usize::from(tunnel.sealer().is_some())));
+            ServiceState { state: State::Running, ready: true, detail: format!("{up} of {all} tunnels have keys") }
+        }),
+    }
+}
