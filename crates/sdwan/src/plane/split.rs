@@ -106,6 +106,15 @@ impl Iterator for Pieces {
 
 impl ExactSizeIterator for Pieces {}
 
+/// Whether all packets that a whole is split into fit into `mtu` octets. Segments of TCP are cut until they do.
+pub fn fits(header: &VnetHeader, packet: &Packet, mtu: usize) -> bool {
+    match header.kind & !vnet::ECN {
+        vnet::TCP_V4 | vnet::TCP_V6 => true,
+        vnet::UDP => packet.length.min(packet.header + UDP_HEADER + usize::from(header.segment)) <= mtu,
+        _ => packet.length <= mtu,
+    }
+}
+
 /// Writes the packets of `octets` to `out`, and says where they are. Checksums that were left to be made are made.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plane::packet::Packet;
-use crate::plane::split::{Layout, Pieces, SplitError, split};
+use crate::plane::split::{Layout, Pieces, SplitError, fits, split};
 use outwork_engine::sim;
 
 const LAYOUT: Layout = Layout { head: 16, tail: 16, pad_to: 16, mtu: 1420 };
@@ -77,6 +77,10 @@ fn segments_of_tcp_are_cut_to_fit_a_path_that_takes_less() {
     plain.payload = vec![1; 6000];
     let (header, whole) = plain.whole(1400);
     assert_eq!(cut(&header, &whole, &LAYOUT).unwrap().0.longest(), 1448, "a datagram is as long as it is");
+    let packet = Packet::read(&whole).unwrap();
+    assert!(fits(&header, &packet, 1448) && !fits(&header, &packet, 1447));
+    assert!(fits(&VnetHeader { kind: vnet::TCP_V6, ..header }, &packet, 1000));
+    assert!(!fits(&VnetHeader::default(), &packet, 1448) && fits(&VnetHeader::default(), &packet, 6048));
 }
 
 #[test]
