@@ -11,7 +11,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use outwork_net::carrier::{self, Socket};
-use outwork_net::netlink::{Connection, LinkSettings, Prefix as Net, Route, RouteQuery};
+use outwork_net::netlink::{Connection, LinkSettings, Prefix as Net, Route, RouteQuery, Uniqueness};
 use outwork_net::poll::Waker;
 use outwork_net::thread::{processors, spawn_vital};
 use outwork_net::tun::{self, Queue, Tun};
@@ -195,7 +195,7 @@ impl Service {
             kernel.remove_address(link, *prefix)?;
         }
         for prefix in wanted.iter().filter(|net| !there.contains(net)) {
-            kernel.add_address(link, *prefix)?;
+            kernel.add_address(link, *prefix, Uniqueness::Known)?;
         }
         self.route(&mut kernel, settings)
     }
