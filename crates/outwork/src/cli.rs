@@ -227,6 +227,16 @@ Examples:
   outwork listeners
   outwork listeners --json | jq '.[] | select(.active > 1000) | .name'")]
     Listeners,
+    /// Lists the tunnels of this site: whom they lead to, where that is, how old their keys are, what has passed; and who this site is to others
+    #[command(after_help = "Examples:
+  outwork tunnels
+  outwork tunnels --json | jq '.tunnels[] | select(.keys_age_seconds == null) | .peer'")]
+    Tunnels,
+    /// Lists the paths to other sites: how each is, and which of them traffic takes; and what has happened to them lately
+    #[command(after_help = "Examples:
+  outwork paths
+  outwork paths --json | jq '.paths[] | select(.state != \"up\")'")]
+    Paths,
     /// Shows the tiers of acceleration and the interfaces of this machine: what is in use, what could be, and why not
     ///
     /// From DPDK to plain sockets. Where no server runs, it says what this machine could do.

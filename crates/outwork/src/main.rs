@@ -97,6 +97,8 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Tiers { command } => remote::tiers(global, command.as_ref())?,
         Command::Host { command } => return host::host(global, command.as_ref()),
         Command::Listeners => remote::listeners(global)?,
+        Command::Tunnels => remote::tunnels(global)?,
+        Command::Paths => remote::paths(global)?,
         Command::Rules => remote::rules(global)?,
         Command::Queries(command) => remote::queries(global, command)?,
         Command::Assets(command) => remote::assets(global, command)?,

@@ -10,6 +10,7 @@ mod queries;
 mod reservations;
 mod tiers;
 mod tls;
+mod tunnels;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -37,6 +38,7 @@ pub(crate) use queries::queries;
 pub(crate) use reservations::reservations;
 pub(crate) use tiers::{rules, tiers};
 pub(crate) use tls::tls;
+pub(crate) use tunnels::{paths, tunnels};
 
 /// How long a successor may take to be ready, and to serve.
 const READY: Duration = Duration::from_secs(60);

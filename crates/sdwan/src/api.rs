@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
 use outwork_front::api::{Json, Problem, Viewer};
@@ -11,11 +12,17 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::control::Told;
+use crate::control::told::{EventTold, PathTold, Paths};
 use crate::service::Service;
 
 /// The routes, to be nested under `/api/v1/sdwan`.
 pub fn router(service: Arc<Service>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(uplinks)).routes(routes!(tunnels)).with_state(service)
+    OpenApiRouter::new()
+        .routes(routes!(uplinks))
+        .routes(routes!(tunnels))
+        .routes(routes!(paths))
+        .routes(routes!(events))
+        .with_state(service)
 }
 
 /// An uplink.
@@ -70,6 +77,72 @@ pub struct TunnelList {
     items: Vec<TunnelView>,
 }
 
+/// A path: a pair of uplinks, of this site and of another.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PathView {
+    /// Its number.
+    id: u32,
+    /// The site that it leads to.
+    site: String,
+    /// The uplink of ours.
+    uplink: String,
+    /// The uplink of theirs.
+    remote_uplink: String,
+    /// `new`, `down`, `trial`, `up` or `suspect`.
+    state: &'static str,
+    /// Whether new flows take it.
+    chosen: bool,
+    /// Whether it has keys.
+    keys: bool,
+    /// Where the other end is; none as long as nobody knows.
+    endpoint: Option<String>,
+    /// One way, in milliseconds: half of the round trip.
+    latency_ms: f64,
+    /// In milliseconds, as in RFC 3550.
+    jitter_ms: f64,
+    /// The part that is lost, from 0 to 1.
+    loss: f64,
+    /// How a call by it would be liked, from 1 to 4.5 (ITU-T G.107).
+    mos: f64,
+    /// Datagrams with packets that were sent by it.
+    sent: u64,
+    /// Datagrams with packets that came by it.
+    received: u64,
+}
+
+/// The paths.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PathList {
+    /// They.
+    items: Vec<PathView>,
+}
+
+/// Something that has happened to a path, or to the traffic of a site.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventView {
+    /// Counts them.
+    number: u64,
+    /// When, in Unix time, in milliseconds.
+    at_ms: u64,
+    /// `path`: it is taken for something else; `switch`: traffic to a site takes another path.
+    kind: &'static str,
+    /// The path, or the site.
+    of: String,
+    /// What it was before, or which path.
+    from: String,
+    /// What it is now, or which path.
+    to: String,
+    /// Why, where that is known.
+    why: String,
+}
+
+/// What has happened, the latest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventList {
+    /// It.
+    items: Vec<EventView>,
+}
+
 /// The uplinks of this site, and who they are.
 #[utoipa::path(get, path = "/uplinks", tag = "sdwan",
     responses((status = 200, body = UplinkList), (status = 401, body = Problem)))]
@@ -107,4 +180,52 @@ async fn tunnels(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<
         }
     };
     Ok(Json(TunnelList { items: told.iter().map(view).collect() }))
+}
+
+async fn ask(service: &Arc<Service>) -> Result<Paths, Problem> {
+    let service = Arc::clone(service);
+    let told = tokio::task::spawn_blocking(move || service.paths()).await.map_err(Problem::internal)?;
+    told.map_err(Problem::internal)
+}
+
+/// The paths to other sites, and how they are.
+#[utoipa::path(get, path = "/paths", tag = "sdwan",
+    responses((status = 200, body = PathList), (status = 401, body = Problem)))]
+async fn paths(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<PathList>, Problem> {
+    let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
+    let view = |path: PathTold| PathView {
+        id: path.id,
+        site: path.site,
+        uplink: path.own,
+        remote_uplink: path.remote,
+        state: path.state,
+        chosen: path.chosen,
+        keys: path.keys,
+        endpoint: path.endpoint.map(|at| at.to_string()),
+        latency_ms: millis(path.figures.latency),
+        jitter_ms: millis(path.figures.jitter),
+        loss: path.figures.loss,
+        mos: path.figures.mos(),
+        sent: path.datagrams.0,
+        received: path.datagrams.1,
+    };
+    Ok(Json(PathList { items: ask(&service).await?.paths.into_iter().map(view).collect() }))
+}
+
+/// What has happened to paths and to the traffic of sites, the latest first.
+#[utoipa::path(get, path = "/events", tag = "sdwan",
+    responses((status = 200, body = EventList), (status = 401, body = Problem)))]
+async fn events(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<EventList>, Problem> {
+    let Paths { now, events, .. } = ask(&service).await?;
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let view = |event: EventTold| EventView {
+        number: event.number,
+        at_ms: wall.saturating_sub(now.since(event.at)).as_millis() as u64,
+        kind: event.kind,
+        of: event.of,
+        from: event.from,
+        to: event.to,
+        why: event.why,
+    };
+    Ok(Json(EventList { items: events.into_iter().rev().map(view).collect() }))
 }

@@ -7,11 +7,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use outwork_config::{At, ByteSize, Fault, Secret, hours, secs, section, text_setting};
+use outwork_config::{At, ByteSize, Fault, Secret, hours, millis, secs, section, text_setting};
 use outwork_front::filter::Network;
 use outwork_host::name::InterfaceName;
 use outwork_wireguard::keys::KeyError;
 use outwork_wireguard::{PresharedKey, PublicKey};
+
+use crate::engine::damp::DampSettings;
+use crate::engine::liveness::LivenessSettings;
 
 /// Octets that a datagram over IPv6 has more than the packet in it: the headers of IPv6 and UDP, and WireGuard's 32.
 pub const OVERHEAD: u16 = 40 + 8 + 32;
@@ -25,8 +28,66 @@ section! {
         pub uplink: Vec<Uplink> [restart],
         /// Who speaks WireGuard and is no site of ours: phones, single machines, gateways of others.
         pub peer: Vec<PeerSettings>,
+        /// The networks behind this site, that other sites may send to and hear from.
+        pub subnets: Vec<Network>,
+        /// Other sites, each joined to this one by every pair of uplinks that can reach each other.
+        pub site: Vec<SiteSettings>,
+        /// How paths to other sites are watched, and when traffic leaves one.
+        pub health: HealthSettings,
     }
     check sdwan;
+}
+
+section! {
+    /// Another site.
+    #[required_keys]
+    pub struct SiteSettings {
+        /// What it is called.
+        pub name: String,
+        /// The networks behind it.
+        pub subnets: Vec<Network>,
+        /// Its uplinks.
+        pub uplink: Vec<FarUplink>,
+    }
+}
+
+section! {
+    /// An uplink of another site.
+    #[required_keys]
+    pub struct FarUplink {
+        /// What it is called there.
+        pub name: String,
+        /// Its public key in base64: `outwork tunnels` says it there.
+        pub public_key: KeyText,
+        /// Where it can be dialled; unset, it dials.
+        pub endpoint: Option<SocketAddr>,
+        /// What it is worth to avoid it, in milliseconds of delay.
+        pub cost: u16 = 0,
+        /// Bits a second; 0 where nobody has said.
+        pub bandwidth: u64 = 0,
+        /// Whether each byte is paid for: others come first.
+        pub metered: bool = false,
+        /// Whether it is taken only when no other will do.
+        pub backup: bool = false,
+    }
+}
+
+section! {
+    /// How paths to other sites are watched, and when traffic leaves one.
+    pub struct HealthSettings {
+        /// Between hellos on paths that carry traffic, and on one beside them to go to.
+        pub fast: Duration [range millis(5)..=secs(10)] = LivenessSettings::default().fast,
+        /// So many of them missed, and a path is down; one makes it suspect.
+        pub misses: u32 [range 2..=20] = LivenessSettings::default().misses,
+        /// Between looks at paths that carry nothing.
+        pub interval: Duration [range millis(100)..=secs(60)] = LivenessSettings::default().interval,
+        /// Hellos of such a look.
+        pub probes: u8 [range 1..=20] = LivenessSettings::default().probes,
+        /// How long a path that has come back is watched before traffic is trusted to it.
+        pub trial: Duration [range millis(0)..=hours(1)] = LivenessSettings::default().trial,
+        /// How long traffic stays where it went last before it goes where it would be but better.
+        pub cooldown: Duration [range millis(0)..=hours(1)] = DampSettings::default().cooldown,
+    }
 }
 
 section! {
@@ -63,8 +124,16 @@ section! {
         pub private_key: Option<Secret>,
         /// A file that has the private key.
         pub private_key_file: Option<PathBuf>,
-        /// The mark (`SO_MARK`) of its datagrams, for rules of the kernel's routing.
-        pub mark: Option<u32>,
+        /// Where other sites can dial it: an address and port that lead to it from outside. Unset, it dials.
+        pub endpoint: Option<SocketAddr>,
+        /// What it is worth to avoid it, in milliseconds of delay.
+        pub cost: u16 = 0,
+        /// Bits a second; 0 where nobody has said.
+        pub bandwidth: u64 = 0,
+        /// Whether each byte is paid for: others come first.
+        pub metered: bool = false,
+        /// Whether it is taken only when no other will do.
+        pub backup: bool = false,
     }
     check uplink;
 }
@@ -174,8 +243,11 @@ impl PeerSettings {
 }
 
 fn uplink(uplink: &Uplink, at: &mut At<'_>) {
-    if uplink.name.is_empty() {
-        at.fault("name", Fault::new("empty").expected("what the uplink is called, such as \"fibre\""));
+    // Its key is kept in a file of that name.
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if uplink.name.is_empty() || uplink.name.len() > 64 || !uplink.name.chars().all(fits) {
+        let fault = Fault::new(format!("{:?} is no name for an uplink", uplink.name));
+        at.fault("name", fault.expected("1 to 64 letters, digits, `-` and `_`, such as \"fibre\""));
     }
     if uplink.listen.is_empty() {
         at.fault("listen", Fault::new("empty").expected("a port at least, such as \"0.0.0.0:51820\""));
@@ -210,6 +282,40 @@ fn sdwan(sdwan: &Sdwan, at: &mut At<'_>) {
         }
     }
     peers(sdwan, at);
+    sites(sdwan, at);
+}
+
+fn sites(sdwan: &Sdwan, at: &mut At<'_>) {
+    if sdwan.uplink.is_empty() && !sdwan.site.is_empty() {
+        let fault = Fault::new("there is no uplink that they could be reached by").expected("a [[sdwan.uplink]] at least");
+        at.fault("site", fault);
+    }
+    let (mut names, mut keys) = (BTreeMap::new(), BTreeMap::new());
+    let of_peers = sdwan.peer.iter().flat_map(|peer| &peer.allowed_ips).map(|net| (net.to_string(), "a peer".to_owned()));
+    let mut networks: BTreeMap<String, String> = of_peers.collect();
+    for (index, site) in sdwan.site.iter().enumerate() {
+        if let Some(other) = names.insert(&site.name, index) {
+            let fault = Fault::new(format!("{:?} is what site[{other}] is called", site.name));
+            at.fault(&format!("site[{index}].name"), fault.expected("a name for each"));
+        }
+        if site.uplink.is_empty() {
+            let fault = Fault::new("it has none").expected("a [[sdwan.site.uplink]] at least");
+            at.fault(&format!("site[{index}].uplink"), fault);
+        }
+        for (place, uplink) in site.uplink.iter().enumerate() {
+            if let Some((other, there)) = keys.insert(uplink.public_key.0, (index, place)) {
+                let fault = Fault::new(format!("site[{other}].uplink[{there}] has this key"));
+                let fault = fault.expected("a key of its own for each uplink");
+                at.fault(&format!("site[{index}].uplink[{place}].public_key"), fault);
+            }
+        }
+        for (place, network) in site.subnets.iter().enumerate() {
+            if let Some(other) = networks.insert(network.to_string(), format!("site[{index}]")) {
+                let fault = Fault::new(format!("{network} is behind {other}")).expected("networks that are behind one site");
+                at.fault(&format!("site[{index}].subnets[{place}]"), fault);
+            }
+        }
+    }
 }
 
 fn peers(sdwan: &Sdwan, at: &mut At<'_>) {

@@ -4,6 +4,7 @@
 //! - [`engine`]: decides which paths there are, how they fare, and which of them a flow takes.
 //! - [`plane`]: what packets go through on their way.
 //! - [`control`]: handshakes, and what workers are to know.
+//! - `plan`: from the one to the other.
 //! - [`service`]: devices, sockets and threads: the shell around all of it.
 //! - [`api`], [`metrics`]: what is told of it.
 //!
@@ -14,5 +15,6 @@ pub mod config;
 pub mod control;
 pub mod engine;
 pub mod metrics;
+mod plan;
 pub mod plane;
 pub mod service;

@@ -23,8 +23,10 @@ use outwork_wireguard::{Entropy, PrivateKey, PublicKey};
 
 use crate::config::{Sdwan, Uplink};
 use crate::control::peers::Peers;
-use crate::control::{Control, Order, Told, Wanted};
-use crate::engine::prefix::Prefix;
+use crate::control::carriers::Carriers;
+use crate::control::told::Paths;
+use crate::control::{Control, Order, Plan, Told};
+use crate::engine::policy::PolicyError;
 use crate::plane::join::Offload;
 use crate::plane::outbound::Posts;
 use crate::plane::shared::{NOTICES, Shared};
@@ -73,6 +75,9 @@ pub enum ServiceError {
         /// What is wrong.
         why: std::io::Error,
     },
+    /// Policies that cannot be compiled.
+    #[error("sdwan.policy: {0}")]
+    Policy(#[from] PolicyError),
     /// No thread.
     #[error("no thread for tunnels: {0}")]
     Thread(std::io::Error),
@@ -121,12 +126,14 @@ impl Service {
         let sessions = Arc::new(Table::new(SESSIONS));
         let control = Arc::new(Waker::new()?);
         let wakers = (0..count).map(|_| Waker::new()).collect::<Result<_, _>>()?;
-        let view = View::new([], []);
-        let shared = Arc::new(Shared::new(view, Arc::clone(&sessions), notices, Arc::clone(&control), wakers));
+        let view = View::empty();
+        let seed = seed();
+        let shared = Shared::new(view, Arc::clone(&sessions), notices, Arc::clone(&control), wakers, seed);
+        let shared = Arc::new(shared);
         let now = shared.clock.now();
         // Before 1970 stamps could not grow.
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut peers = Peers::new(sessions, (now, unix), Box::<System>::default(), seed());
+        let mut peers = Peers::new(sessions, (now, unix), Box::<System>::default(), seed);
         for (key, uplink) in identities.iter().zip(0..) {
             peers.be(now, UplinkIndex(uplink), key, Limits::default());
         }
@@ -144,7 +151,11 @@ impl Service {
             Posts((0..).zip(uplinks.iter().map(|(_, groups)| groups)).flat_map(of).collect())
         };
         let mut service = Service { shared, device, uplinks: bound, orders, control, threads: vec![] };
-        service.begin(queues, posts, (heard, ordered), peers)?;
+        let devices = settings.uplink.iter().zip(0..).filter_map(|(uplink, place)| {
+            Some((uplink.interface.as_ref()?.to_string(), UplinkIndex(place)))
+        });
+        let carriers = Carriers::watch(devices.collect())?;
+        service.begin(queues, posts, (heard, ordered), peers, carriers)?;
         service.apply(settings)?;
         Ok(service)
     }
@@ -156,6 +167,7 @@ impl Service {
         posts: impl Fn(usize) -> Posts,
         (heard, ordered): (Receiver<crate::plane::shared::Notice>, Receiver<Order>),
         peers: Peers,
+        carriers: Carriers,
     ) -> Result<(), ServiceError> {
         let offloads = self.device.offloads();
         let offload = Offload { tcp: offloads.tcp, udp: offloads.udp };
@@ -165,7 +177,7 @@ impl Service {
             Ok::<_, ServiceError>(())
         };
         let (shared, waker) = (Arc::clone(&self.shared), Arc::clone(&self.control));
-        let control = Control::new(shared, peers, posts(0), (heard, ordered), waker);
+        let control = Control::new(shared, peers, posts(0), (heard, ordered), (waker, carriers));
         spawn("sdwan-control".to_owned(), Box::new(move || control.run()))?;
         for (number, queue) in queues.into_iter().enumerate() {
             let worker = Worker::new(number, queue, posts(number), offload, Arc::clone(&self.shared));
@@ -180,8 +192,8 @@ impl Service {
     /// When the kernel refuses an address or a route, and what came before that is done.
     pub fn apply(&self, settings: &Sdwan) -> Result<(), ServiceError> {
         let (done, answer) = sync_channel(1);
-        self.ask(Order::Join(wanted(settings), settings.tunnel.mtu, done))?;
-        answer.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)?;
+        self.ask(Order::Join(Box::new(Plan::of(settings)), done))?;
+        answer.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)??;
         let mut kernel = Connection::open()?;
         let link = self.device.index();
         let mtu = Some(u32::from(settings.tunnel.mtu));
@@ -204,7 +216,9 @@ impl Service {
     fn route(&self, kernel: &mut Connection, settings: &Sdwan) -> Result<(), ServiceError> {
         let link = self.device.index();
         let route = |net: Net| Route { protocol: PROTOCOL, ..Route::new(net, link) };
-        let networks = settings.peer.iter().flat_map(|peer| &peer.allowed_ips).filter(|_| settings.tunnel.routes);
+        let networks = settings.peer.iter().flat_map(|peer| &peer.allowed_ips);
+        let networks = networks.chain(settings.site.iter().flat_map(|site| &site.subnets));
+        let networks = networks.filter(|_| settings.tunnel.routes);
         let wanted: Vec<_> = networks.map(|net| Net { address: net.address(), length: net.length() }).collect();
         let ours = RouteQuery { link: Some(link), protocol: Some(PROTOCOL), ..RouteQuery::default() };
         for old in kernel.routes(&ours)?.iter().filter(|old| !wanted.contains(&old.destination)) {
@@ -226,6 +240,16 @@ impl Service {
     pub fn tell(&self) -> Result<Vec<Told>, ServiceError> {
         let (to, told) = sync_channel(1);
         self.ask(Order::Tell(to))?;
+        told.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)
+    }
+
+    /// How paths to sites are, and what has happened to them.
+    ///
+    /// # Errors
+    /// When control does not answer.
+    pub fn paths(&self) -> Result<Paths, ServiceError> {
+        let (to, told) = sync_channel(1);
+        self.ask(Order::Paths(to))?;
         told.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)
     }
 
@@ -318,23 +342,6 @@ fn identity(uplink: &Uplink, keys: &Path) -> Result<PrivateKey, ServiceError> {
         }
         Err(error) => Err(failed(error)),
     }
-}
-
-/// Who is to be joined to.
-fn wanted(settings: &Sdwan) -> Vec<Wanted> {
-    let of = |peer: &crate::config::PeerSettings| {
-        let uplink = u16::try_from(settings.uplink_of(peer)?).ok()?;
-        Some(Wanted {
-            name: peer.called(),
-            uplink: UplinkIndex(uplink),
-            remote: peer.public_key.0,
-            psk: peer.preshared(),
-            endpoint: peer.endpoint,
-            keepalive: peer.keepalive,
-            networks: peer.allowed_ips.iter().filter_map(|net| Prefix::new(net.address(), net.length())).collect(),
-        })
-    };
-    settings.peer.iter().filter_map(of).collect()
 }
 
 /// For jitter.

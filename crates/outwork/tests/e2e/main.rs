@@ -6,7 +6,7 @@
 //! - `load`: a relay with as many clients as wanted, which remembers every DHCPACK.
 //! - `storage`: file systems that fill up or refuse writes.
 //!
-//! The tests: `acceleration`, `first_run`, `clients`, `relays`, `configuration`, `host`, `durability`, `privileges`, `dashboard`.
+//! The tests: `acceleration`, `first_run`, `clients`, `relays`, `configuration`, `host`, `durability`, `privileges`, `dashboard`, `sdwan`.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod acceleration;
@@ -20,6 +20,7 @@ mod host;
 mod load;
 mod privileges;
 mod relays;
+mod sdwan;
 mod site;
 mod storage;
 

@@ -1,8 +1,14 @@
 //! What is decided once for all workers, by one thread: handshakes, who there is, whose addresses are behind which tunnel.
 //!
 //! - [`peers`]: handshakes of all tunnels.
+//! - [`sites`]: what the engine decides of paths to sites, put to work.
+//! - [`carriers`]: which uplinks have one.
+//! - [`told`]: what others are told of all that.
 
+pub mod carriers;
 pub mod peers;
+pub mod sites;
+pub mod told;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,22 +17,41 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 use outwork_engine::Time;
-use outwork_net::carrier::Way;
+use outwork_net::carrier::{Reason, Way};
 use outwork_net::poll::{self, Entry, Waker};
 use outwork_wireguard::peer::Settings;
 use outwork_wireguard::{PresharedKey, PublicKey};
 
+use crate::engine::policy::PolicyError;
 use crate::engine::prefix::Prefix;
 use crate::plane::outbound::Posts;
 use crate::plane::shared::{Notice, Shared};
 use crate::plane::tunnel::{Owner, Tunnel, TunnelId, UplinkIndex};
 use crate::plane::view::View;
+use carriers::Carriers;
 use peers::{News, Peers};
+use sites::{Sites, Todo};
+use told::Paths;
 
 /// Notices that are heard before timers have their turn.
 const TURN: usize = 256;
 /// How long it waits at most.
 const LONGEST: Duration = Duration::from_secs(3600);
+
+/// The traffic class of what sites tell each other: network control (RFC 4594 section 3.2: CS6).
+const CONTROL: u8 = 48 << 2;
+
+/// Whether no waiting mends why a datagram did not leave.
+fn mends_not(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NetworkUnreachable
+            | Reason::HostUnreachable
+            | Reason::InterfaceDown
+            | Reason::NoSource
+            | Reason::Forbidden
+    )
+}
 
 /// Somebody to be joined to.
 #[derive(Debug, Clone)]
@@ -47,13 +72,26 @@ pub struct Wanted {
     pub networks: Vec<Prefix>,
 }
 
+/// Whom this site is joined to.
+#[derive(Debug)]
+pub struct Plan {
+    /// Peers that are no sites.
+    pub peers: Vec<Wanted>,
+    /// Sites, if there are any.
+    pub sites: Option<sites::Plan>,
+    /// Octets of the longest packet.
+    pub mtu: u16,
+}
+
 /// What control is told to do.
 #[derive(Debug)]
 pub enum Order {
-    /// These are to be joined to, for packets of at most so many octets, and nobody else. Answered when it is so.
-    Join(Vec<Wanted>, u16, SyncSender<()>),
+    /// This is to be so. Answered when it is.
+    Join(Box<Plan>, SyncSender<Result<(), PolicyError>>),
     /// Who there is.
     Tell(SyncSender<Vec<Told>>),
+    /// How paths to sites are, and what has happened to them.
+    Paths(SyncSender<Paths>),
 }
 
 /// One tunnel, as it is.
@@ -91,8 +129,10 @@ pub struct Control {
     notices: Receiver<Notice>,
     orders: Receiver<Order>,
     waker: Arc<Waker>,
+    carriers: Carriers,
     joined: BTreeMap<TunnelId, Joined>,
-    /// The number of the next tunnel: none is used again.
+    sites: Option<Sites>,
+    /// The number of the next tunnel or owner: none is used again.
     next: u32,
     /// Handshakes that came to nothing.
     unheard: u64,
@@ -105,21 +145,28 @@ impl Control {
         peers: Peers,
         posts: Posts,
         (notices, orders): (Receiver<Notice>, Receiver<Order>),
-        waker: Arc<Waker>,
+        (waker, carriers): (Arc<Waker>, Carriers),
     ) -> Control {
-        Control { shared, peers, posts, notices, orders, waker, joined: BTreeMap::new(), next: 0, unheard: 0 }
+        let joined = BTreeMap::new();
+        Control { shared, peers, posts, notices, orders, waker, carriers, joined, sites: None, next: 0, unheard: 0 }
     }
 
     /// Works until it is to stop.
     pub fn run(mut self) {
         while !self.shared.is_stopping() {
             let now = self.shared.clock.now();
-            let until = self.peers.poll_timeout().map_or(LONGEST, |at| at.since(now).min(LONGEST));
+            let due = [self.peers.poll_timeout(), self.sites.as_ref().and_then(Sites::poll_timeout)];
+            let until = due.into_iter().flatten().min().map_or(LONGEST, |at| at.since(now).min(LONGEST));
             let waker = Arc::clone(&self.waker);
-            if let Err(error) = poll::wait(&mut [Entry::readable(&*waker)], Some(until)) {
+            let mut entries = [Entry::readable(&*waker), Entry::readable(self.carriers.events())];
+            if let Err(error) = poll::wait(&mut entries, Some(until)) {
                 tracing::warn!(%error, "control of tunnels cannot wait");
             }
+            let changed = entries.last().is_some_and(Entry::is_readable);
             waker.drain();
+            if changed {
+                self.carriers.look();
+            }
             self.turn();
         }
     }
@@ -136,6 +183,13 @@ impl Control {
         let now = self.shared.clock.now();
         self.peers.handle_timeout(now);
         self.news();
+        if let Some(sites) = &mut self.sites {
+            for (uplink, carrier) in self.carriers.changes() {
+                sites.carrier(now, uplink, carrier);
+            }
+            sites.handle_timeout(now);
+        }
+        self.decided();
         // What is left is heard in the next turn.
         if let Ok(notice) = self.notices.try_recv() {
             self.notice(notice);
@@ -146,10 +200,13 @@ impl Control {
 
     fn order(&mut self, order: Order) {
         match order {
-            Order::Join(wanted, mtu, done) => {
-                self.join(wanted, mtu);
+            Order::Join(plan, done) => {
                 // Who asked may have gone.
-                let _ = done.send(());
+                let _ = done.send(self.plan(*plan));
+            }
+            Order::Paths(to) => {
+                // As above.
+                let _ = to.send(told::paths(self.shared.clock.now(), self.sites.as_ref()));
             }
             Order::Tell(to) => {
                 let now = self.shared.clock.now();
@@ -168,7 +225,82 @@ impl Control {
         }
     }
 
-    /// Makes the tunnels be these. Those that are there already go on.
+    /// Makes it so. On an error nothing has changed.
+    fn plan(&mut self, plan: Plan) -> Result<(), PolicyError> {
+        let now = self.shared.clock.now();
+        let Plan { peers, sites, mtu } = plan;
+        match (sites, &mut self.sites) {
+            (Some(plan), Some(sites)) => sites.configure(plan, now)?,
+            (Some(plan), none) => *none = Some(Sites::new(plan, self.shared.seed, now)?),
+            (None, there) => {
+                let ended = there.take();
+                ended.iter().flat_map(Sites::tunnels).for_each(|(_, tunnel)| self.peers.remove(tunnel.id));
+            }
+        }
+        self.join(peers, mtu);
+        if let Some(sites) = &mut self.sites {
+            sites.join(&mut self.peers, now, mtu, &mut self.next);
+        }
+        self.publish();
+        self.decided();
+        Ok(())
+    }
+
+    /// Has workers know who there is.
+    fn publish(&mut self) {
+        let of_peer = |joined: &Joined| {
+            let owner = joined.tunnel.owner;
+            joined.wanted.networks.iter().map(move |network| (*network, owner)).collect::<Vec<_>>()
+        };
+        let networks = self.joined.values().flat_map(of_peer).chain(self.sites.iter().flat_map(Sites::networks));
+        let tunnels = self.joined.values().map(|joined| Arc::clone(&joined.tunnel));
+        let paths = self.sites.iter().flat_map(Sites::tunnels).map(|(id, tunnel)| (id, Arc::clone(tunnel)));
+        let table = self.sites.as_ref().and_then(Sites::table).cloned();
+        self.shared.view.store(Arc::new(View::new(networks, tunnels, paths).with(table)));
+    }
+
+    /// Does what the engine says.
+    fn decided(&mut self) {
+        let now = self.shared.clock.now();
+        let todo = self.sites.as_mut().map(|sites| sites.outputs(now)).unwrap_or_default();
+        for todo in todo {
+            match todo {
+                Todo::Hello(tunnel, octets) => self.hello(now, &tunnel, &octets),
+                Todo::View => {
+                    let table = self.sites.as_ref().and_then(Sites::table).cloned();
+                    let view = self.shared.view.load().with(table);
+                    self.shared.view.store(Arc::new(view));
+                }
+                Todo::Wanted(id) => self.wanted(now, id),
+            }
+        }
+        self.news();
+    }
+
+    fn hello(&mut self, now: Time, tunnel: &Arc<Tunnel>, octets: &[u8]) {
+        let (Some(datagram), Some(to)) = (sites::seal(now, tunnel, octets), tunnel.endpoint()) else {
+            // Who cannot be dialled has to come to us.
+            return self.wanted(now, tunnel.id);
+        };
+        let stuck = match self.posts.of(tunnel.uplink, to.is_ipv4()) {
+            None => true,
+            Some(socket) => {
+                let sent = socket.send(&Way { to, from: None, tos: CONTROL }, &datagram, datagram.len());
+                sent.stopped.is_some_and(mends_not)
+            }
+        };
+        if let Some(sites) = self.sites.as_mut().filter(|_| stuck) {
+            sites.stuck(now, tunnel.id);
+        }
+    }
+
+    fn wanted(&mut self, now: Time, id: TunnelId) {
+        if let Err(why) = self.peers.wanted(now, id) {
+            tracing::debug!(tunnel = id.0, %why, "no handshake is begun");
+        }
+    }
+
+    /// Makes the tunnels to peers be these. Those that are there already go on.
     fn join(&mut self, wanted: Vec<Wanted>, mtu: u16) {
         let now = self.shared.clock.now();
         // Under another name it is another one: figures are kept by name.
@@ -199,12 +331,6 @@ impl Control {
                 self.joined.insert(id, Joined { wanted, tunnel, keys: None });
             }
         }
-        let networks = self
-            .joined
-            .values()
-            .flat_map(|joined| joined.wanted.networks.iter().map(|network| (*network, joined.tunnel.owner)));
-        let tunnels = self.joined.values().map(|joined| Arc::clone(&joined.tunnel));
-        self.shared.view.store(Arc::new(View::new(networks, tunnels)));
         self.news();
     }
 
@@ -229,19 +355,21 @@ impl Control {
                     tracing::debug!(%from, %why, "a handshake came to nothing");
                 }
             }
-            Notice::Wanted(id) => {
-                if let Err(why) = self.peers.wanted(now, id) {
-                    tracing::debug!(tunnel = id.0, %why, "no handshake is begun");
-                }
-            }
+            Notice::Wanted(id) => self.wanted(now, id),
             Notice::Confirmed(id, index) => self.peers.confirmed(now, id, index),
             Notice::Moved(id, to) => self.peers.moved(now, id, to),
-            // Only sites have something between themselves, and none is joined so far.
-            Notice::Control(..) => {}
-            Notice::Stuck(id, reason) => {
-                if let Some(joined) = self.joined.get(&id) {
-                    tracing::debug!(peer = joined.wanted.name, %reason, "nothing leaves for a peer");
+            Notice::Control(id, at, octets) => {
+                if let Some(sites) = &mut self.sites {
+                    sites.control(at, id, &octets);
                 }
+                self.decided();
+            }
+            Notice::Stuck(id, reason) => {
+                tracing::debug!(tunnel = id.0, %reason, "nothing leaves by a tunnel");
+                if let Some(sites) = self.sites.as_mut().filter(|_| mends_not(reason)) {
+                    sites.stuck(now, id);
+                }
+                self.decided();
             }
             Notice::Failure { to, reason, mtu, .. } => {
                 tracing::debug!(%to, %reason, mtu, "a datagram of a tunnel did not get there");

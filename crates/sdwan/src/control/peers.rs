@@ -158,6 +158,11 @@ impl Peers {
         self.wait_for(id);
     }
 
+    /// Whether a tunnel leads to whoever has this key.
+    pub fn is(&self, id: TunnelId, remote: &PublicKey) -> bool {
+        self.tunnels.get(&id).is_some_and(|ours| ours.remote == *remote)
+    }
+
     /// Ends a tunnel.
     pub fn remove(&mut self, id: TunnelId) {
         self.step(id, |peer, cx| peer.close(cx));

@@ -136,6 +136,19 @@ pub enum Why {
     NoneLeft,
 }
 
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Why::First => "there was none",
+            Why::Gone => "the one before is gone",
+            Why::Limits => "the one before breaks the limits of the class, and this one keeps them",
+            Why::Preferred => "this one is preferred",
+            Why::Better => "this one is better by enough",
+            Why::NoneLeft => "no path is left",
+        })
+    }
+}
+
 /// The path that a lane to a site takes, and since when.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seat {

@@ -62,6 +62,19 @@ pub enum State {
     Suspect,
 }
 
+impl State {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::New => "new",
+            State::Down => "down",
+            State::Trial => "trial",
+            State::Up => "up",
+            State::Suspect => "suspect",
+        }
+    }
+}
+
 /// Why a path went down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
@@ -73,6 +86,17 @@ pub enum Cause {
     Carrier,
     /// The socket said so.
     Socket,
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Cause::Silence => "nothing came by it",
+            Cause::Deaf => "the other end hears nothing of us",
+            Cause::Carrier => "its uplink has no carrier",
+            Cause::Socket => "the kernel has no way for what is sent by it",
+        })
+    }
 }
 
 /// A change of what a path is taken for.

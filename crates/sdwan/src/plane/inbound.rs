@@ -170,7 +170,6 @@ impl Inbound {
         if tunnel.endpoint() != Some(from) {
             shared.tell(Notice::Moved(tunnel.id, from));
         }
-        self.count.datagrams += 1;
         let packet = range.start + opened.packet.start..range.start + opened.packet.end;
         let octets = datagram.get(opened.packet.clone())?;
         match opened.inner {
@@ -185,6 +184,8 @@ impl Inbound {
             }
             Inner::V4 | Inner::V6 => {}
         }
+        // What is between ourselves is counted by who sends it.
+        self.count.datagrams += 1;
         self.count.octets += packet.len() as u64;
         let Some(source) = packet::source(octets) else {
             shared.counters.unreadable.fetch_add(1, Relaxed);

@@ -13,10 +13,12 @@ use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
 use super::icmp;
+use crate::engine::flow::FlowTable;
 use super::packet::{Packet, clamp};
 use super::shared::{Notice, Shared};
 use super::split::{self, Layout, SplitError};
 use super::tunnel::{Tunnel, UplinkIndex};
+use super::view::View;
 use super::vnet::{self, VnetHeader};
 
 /// Octets that packets are laid out in. A run is begun anew where there is no room for the longest piece behind it.
@@ -26,6 +28,8 @@ const WAITING: usize = 256;
 const WAITING_OCTETS: usize = 1 << 20;
 /// So long they wait.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Flows to sites that each worker knows.
+const FLOWS: usize = 1 << 16;
 /// Errors about packets that are too long, a second.
 const ERRORS: u32 = 100;
 
@@ -72,6 +76,10 @@ pub struct Outbound {
     run: Option<Run>,
     /// Where the next run begins.
     next: usize,
+    /// Flows to sites, which stay on their paths.
+    flows: FlowTable,
+    /// Of their hashes.
+    seed: u64,
     waiting: VecDeque<Waiting>,
     waiting_octets: usize,
     /// Sessions that had begun when those that wait were last looked at.
@@ -80,15 +88,22 @@ pub struct Outbound {
     errors: (Time, u32),
 }
 
-impl Default for Outbound {
-    fn default() -> Self {
-        let run = None;
-        let room = vec![0; ROOM].into();
-        Outbound { room, run, next: 0, waiting: VecDeque::new(), waiting_octets: 0, keys: 0, errors: (Time::ZERO, 0) }
-    }
-}
-
 impl Outbound {
+    /// One whose flows are told apart by hashes that follow from `seed`.
+    pub fn new(seed: u64) -> Outbound {
+        Outbound {
+            room: vec![0; ROOM].into(),
+            run: None,
+            next: 0,
+            flows: FlowTable::new(FLOWS),
+            seed,
+            waiting: VecDeque::new(),
+            waiting_octets: 0,
+            keys: 0,
+            errors: (Time::ZERO, 0),
+        }
+    }
+
     /// Takes a piece from the device.
     pub fn piece(&mut self, shared: &Shared, posts: &Posts, queue: &Queue, now: Time, piece: &[u8]) {
         let counters = &shared.counters;
@@ -97,7 +112,7 @@ impl Outbound {
             return;
         };
         let view = shared.view.load();
-        let Some(tunnel) = view.owner(packet.destination).and_then(|owner| view.tunnel(owner)) else {
+        let Some(tunnel) = self.route(&view, now, &packet) else {
             counters.unrouted.fetch_add(1, Relaxed);
             return;
         };
@@ -109,6 +124,17 @@ impl Outbound {
         if !self.send(shared, posts, now, tunnel, (&header, octets, &packet)) {
             self.wait(shared, now, tunnel, piece);
         }
+    }
+
+    /// By which tunnel a packet goes; none where nobody is behind it, or no path carries.
+    fn route<'a>(&mut self, view: &'a View, now: Time, packet: &Packet) -> Option<&'a Arc<Tunnel>> {
+        let owner = view.owner(packet.destination)?;
+        view.peer(owner).or_else(|| {
+            let flow = packet.flow(None);
+            let found = view.table()?.look_up(&flow)?;
+            let (pick, _) = self.flows.route(now, flow.hash(self.seed), &found)?;
+            view.path(pick.path)
+        })
     }
 
     /// Lays a piece out and seals it. False without a session.

@@ -111,6 +111,8 @@ pub struct Shared {
     pub clock: Clock,
     /// What is counted.
     pub counters: Counters,
+    /// Of hashes that others are not to guess.
+    pub seed: u64,
     /// Where this machine is in tunnels: who sends errors about packets.
     pub own: ArcSwap<Vec<IpAddr>>,
     notices: SyncSender<Notice>,
@@ -129,12 +131,14 @@ impl Shared {
         notices: SyncSender<Notice>,
         control: Arc<Waker>,
         workers: Box<[Waker]>,
+        seed: u64,
     ) -> Shared {
         Shared {
             view: ArcSwap::from_pointee(view),
             sessions,
             clock: Clock::begin(),
             counters: Counters::default(),
+            seed,
             own: ArcSwap::default(),
             notices,
             control,

@@ -8,22 +8,54 @@ use foldhash::fast::FixedState;
 
 use super::tunnel::{Owner, Tunnel};
 use crate::engine::prefix::{Addresses, Prefix};
+use crate::engine::site::PathId;
+use crate::engine::table::Table;
 
 /// A view.
 #[derive(Debug)]
 pub struct View {
-    owners: Addresses<Option<Owner>>,
-    peers: HashMap<Owner, Arc<Tunnel>, FixedState>,
+    owners: Arc<Addresses<Option<Owner>>>,
+    peers: Arc<HashMap<Owner, Arc<Tunnel>, FixedState>>,
+    /// Where flows to sites go.
+    table: Option<Arc<Table>>,
+    /// The tunnels of paths, by their number.
+    paths: Arc<[Option<Arc<Tunnel>>]>,
 }
 
 impl View {
-    /// Of the networks behind everybody, and the tunnels of peers that are no sites.
+    /// Nobody.
+    pub fn empty() -> View {
+        View::new([], [], [])
+    }
+
+    /// Of the networks behind everybody, the tunnels of peers that are no sites, and those of paths. Flows to sites go nowhere yet.
     pub fn new(
         networks: impl IntoIterator<Item = (Prefix, Owner)>,
         peers: impl IntoIterator<Item = Arc<Tunnel>>,
+        paths: impl IntoIterator<Item = (PathId, Arc<Tunnel>)>,
     ) -> View {
-        let peers = peers.into_iter().map(|tunnel| (tunnel.owner, tunnel)).collect();
-        View { owners: Addresses::longest(networks), peers }
+        let mut slots = vec![];
+        for (PathId(id), tunnel) in paths {
+            let place = id as usize;
+            if slots.len() <= place {
+                slots.resize(place + 1, None);
+            }
+            if let Some(slot) = slots.get_mut(place) {
+                *slot = Some(tunnel);
+            }
+        }
+        View {
+            owners: Arc::new(Addresses::longest(networks)),
+            peers: Arc::new(peers.into_iter().map(|tunnel| (tunnel.owner, tunnel)).collect()),
+            table: None,
+            paths: slots.into(),
+        }
+    }
+
+    /// The same with another table.
+    pub fn with(&self, table: Option<Arc<Table>>) -> View {
+        let View { owners, peers, paths, .. } = self;
+        View { owners: Arc::clone(owners), peers: Arc::clone(peers), table, paths: Arc::clone(paths) }
     }
 
     /// Whose an address is.
@@ -33,11 +65,21 @@ impl View {
 
     /// All tunnels.
     pub fn tunnels(&self) -> impl Iterator<Item = &Arc<Tunnel>> {
-        self.peers.values()
+        self.peers.values().chain(self.paths.iter().flatten())
     }
 
-    /// The tunnel to a peer.
-    pub fn tunnel(&self, owner: Owner) -> Option<&Arc<Tunnel>> {
+    /// The tunnel to a peer; none to a site.
+    pub fn peer(&self, owner: Owner) -> Option<&Arc<Tunnel>> {
         self.peers.get(&owner)
+    }
+
+    /// The tunnel of a path.
+    pub fn path(&self, PathId(id): PathId) -> Option<&Arc<Tunnel>> {
+        self.paths.get(id as usize)?.as_ref()
+    }
+
+    /// Where flows to sites go.
+    pub fn table(&self) -> Option<&Table> {
+        self.table.as_deref()
     }
 }

@@ -1,0 +1,179 @@
+//! Tunnels of the real binary: to another of its kind, and to another implementation of WireGuard.
+
+mod peer;
+mod sites;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+
+use outwork_net::testing::Namespace;
+
+use super::site::Site;
+use super::{PATIENCE, wait_for};
+use peer::{Keys, Other};
+
+/// A site and somebody at the other end of a cable: `wan` of both.
+struct Pair {
+    site: Site,
+    /// The machine of the other, and its configuration should it be one of our kind.
+    far: Site,
+    keys: [Keys; 2],
+}
+
+/// Addresses of both ends of the cable, and within the tunnel.
+const OUTER: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
+const INNER: [&str; 2] = ["10.99.0.1", "10.99.0.2"];
+const INNER_V6: [&str; 2] = ["fd99::1", "fd99::2"];
+
+impl Pair {
+    fn new() -> Pair {
+        let (site, far) = (Site::new(""), Site::new(""));
+        site.lab.veth((&far.server, "wan"), (&site.server, "wan"));
+        for (room, address) in [&site.server, &far.server].into_iter().zip(OUTER) {
+            room.ip(&format!("addr add {address}/24 dev wan"));
+        }
+        Pair { site, far, keys: [Keys::new(), Keys::new()] }
+    }
+
+    /// Starts the site, joined to the other by its key, with more of what is said of that.
+    fn start(&mut self, more: &str) {
+        let section = section(&self.keys[0], &self.keys[1], 0, more);
+        self.site.configure(&section);
+        self.site.start();
+    }
+
+    /// Octets go both ways between the two, whoever begins.
+    fn speaks(&self) {
+        for (from, to, address) in [
+            (&self.site.server, &self.far.server, INNER[1].to_owned()),
+            (&self.far.server, &self.site.server, INNER[0].to_owned()),
+            (&self.site.server, &self.far.server, format!("[{}]", INNER_V6[1])),
+            (&self.far.server, &self.site.server, format!("[{}]", INNER_V6[0])),
+        ] {
+            transfer(from, to, &address);
+        }
+    }
+
+    fn tunnel(&self) -> serde_json::Value {
+        self.site.json(&["tunnels"])["tunnels"][0].clone()
+    }
+}
+
+/// The configuration of one end.
+fn section(own: &Keys, other: &Keys, end: usize, more: &str) -> String {
+    format!(
+        "[sdwan.tunnel]\naddresses = ['{}/24', '{}/64']\nworkers = 2\n\
+         [[sdwan.uplink]]\nname = 'wan'\nprivate_key = '{}'\n\
+         [[sdwan.peer]]\nname = 'other'\npublic_key = '{}'\nallowed_ips = ['{}', '{}']\n{more}\n",
+        INNER[end],
+        INNER_V6[end],
+        own.private,
+        other.public,
+        INNER[1 - end],
+        INNER_V6[1 - end],
+    )
+}
+
+/// Sends some megabytes there, which are heard whole, and comes back with what is said of them.
+fn transfer(from: &Namespace, to: &Namespace, address: &str) {
+    let sent: Vec<u8> = (0..3_000_000_u32).map(|at| ((at * 31) >> 3) as u8).collect();
+    let local: SocketAddr = format!("{address}:7777").parse().unwrap();
+    let listener = to.run(|| TcpListener::bind(local)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heard = vec![0; sent.len()];
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.read_exact(&mut heard).unwrap();
+            assert!(heard == sent, "what comes is not what was sent");
+            stream.write_all(b"whole").unwrap();
+        });
+        let mut stream = from.run(|| TcpStream::connect_timeout(&local, PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&sent).unwrap();
+        let mut said = [0; 5];
+        stream.read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"whole");
+    });
+}
+
+#[test]
+fn two_of_our_kind_speak_through_a_tunnel_over_both_versions_of_ip() {
+    let mut pair = Pair::new();
+    pair.start(&format!("endpoint = '{}:51820'", OUTER[1]));
+    pair.far.configure(&section(&pair.keys[1], &pair.keys[0], 1, ""));
+    pair.far.start();
+    pair.speaks();
+    let told = pair.tunnel();
+    assert_eq!((&told["peer"], &told["endpoint"]), (&"other".into(), &format!("{}:51820", OUTER[1]).into()), "{told}");
+    assert!(told["keys_age_seconds"].as_f64().is_some(), "{told}");
+    assert_eq!((&told["refused"], &told["foreign"]), (&0.into(), &0.into()), "{told}");
+}
+
+#[test]
+fn wireguard_go_and_a_site_speak_to_each_other_whoever_begins() {
+    let mut pair = Pair::new();
+    let psk = Keys::new().private;
+    pair.start(&format!("preshared_key = '{psk}'"));
+    // Only the other end knows where to begin.
+    let _other = Other::start(&pair.far.server, &pair.keys[1], &pair.keys[0], &psk, &format!("{}:51820", OUTER[0]));
+    pair.speaks();
+    let told = pair.tunnel();
+    assert!(told["endpoint"].as_str().is_some_and(|at| at.starts_with(OUTER[1])), "{told}");
+}
+
+#[test]
+fn packets_of_sources_that_are_not_behind_a_peer_are_dropped_and_counted() {
+    let mut pair = Pair::new();
+    pair.start("");
+    let none = "";
+    let _other = Other::start(&pair.far.server, &pair.keys[1], &pair.keys[0], none, &format!("{}:51820", OUTER[0]));
+    pair.speaks();
+    pair.far.server.ip("addr add 10.99.0.77/32 dev wg0");
+    let socket = pair.far.server.run(|| UdpSocket::bind("10.99.0.77:0")).unwrap();
+    wait_for(
+        "a packet to be counted as foreign",
+        || pair.site.log(),
+        || {
+            let _ = socket.send_to(b"who am I?", (INNER[0], 9));
+            (pair.tunnel()["foreign"].as_u64()? > 0).then_some(())
+        },
+    );
+}
+
+#[test]
+fn who_is_taken_out_of_the_configuration_is_heard_no_more_and_who_stays_goes_on() {
+    let mut pair = Pair::new();
+    pair.start("");
+    let _other = Other::start(&pair.far.server, &pair.keys[1], &pair.keys[0], "", &format!("{}:51820", OUTER[0]));
+    pair.speaks();
+    let stranger = Keys::new();
+    let with = section(&pair.keys[0], &pair.keys[1], 0, "");
+    let more = format!("{with}[[sdwan.peer]]\nname = 'more'\npublic_key = '{}'\nallowed_ips = ['10.98.0.0/16']\n", stranger.public);
+    pair.site.configure(&more);
+    pair.site.admin(&["reload"]);
+    let age = pair.tunnel()["keys_age_seconds"].as_f64();
+    assert!(age.is_some(), "it goes on with the keys that it has");
+    let routes = pair.site.server.command("ip").args(["route", "show", "dev", "outwork0"]).output().unwrap();
+    let routes = String::from_utf8_lossy(&routes.stdout).into_owned();
+    assert!(routes.contains("10.98.0.0/16"), "{routes}");
+    pair.speaks();
+    let without = with.split("[[sdwan.peer]]").next().unwrap().to_owned();
+    pair.site.configure(&without);
+    pair.site.admin(&["reload"]);
+    assert_eq!(pair.site.json(&["tunnels"])["tunnels"], serde_json::json!([]));
+    let socket = pair.far.server.run(|| UdpSocket::bind((INNER[1], 0))).unwrap();
+    let strangers = || {
+        let told = pair.site.get("/metrics").unwrap();
+        let begin = "outwork_sdwan_lost_total{reason=\"stranger\"} ";
+        told.lines().find_map(|line| line.strip_prefix(begin)).map_or(0.0, |count| count.trim().parse().unwrap())
+    };
+    wait_for(
+        "what comes by the old keys to be of nobody",
+        || pair.site.log(),
+        || {
+            let _ = socket.send_to(b"still there?", (INNER[0], 9));
+            (strangers() > 0.0).then_some(())
+        },
+    );
+}

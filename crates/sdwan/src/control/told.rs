@@ -1,0 +1,109 @@
+//! What others are told of paths to sites.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
+
+use outwork_engine::Time;
+
+use super::sites::{Happened, Sites};
+use crate::engine::Event;
+use crate::engine::policy::LaneId;
+use crate::engine::quality::Figures;
+use crate::engine::site::PathId;
+
+/// How paths to sites are, and what has happened to them.
+#[derive(Debug, Clone, Default)]
+pub struct Paths {
+    /// The time by the clock of the service.
+    pub now: Time,
+    /// They.
+    pub paths: Vec<PathTold>,
+    /// What has happened, the oldest first.
+    pub events: Vec<EventTold>,
+}
+
+/// One path, as it is.
+#[derive(Debug, Clone)]
+pub struct PathTold {
+    /// Its number.
+    pub id: u32,
+    /// The site that it leads to.
+    pub site: String,
+    /// By which uplink it leaves us.
+    pub own: String,
+    /// By which it reaches them.
+    pub remote: String,
+    /// What it is taken for.
+    pub state: &'static str,
+    /// What was measured of late.
+    pub figures: Figures,
+    /// Where the other end is.
+    pub endpoint: Option<SocketAddr>,
+    /// Whether it has keys.
+    pub keys: bool,
+    /// Whether new flows take it, of any lane.
+    pub chosen: bool,
+    /// Datagrams with packets that were sent, and that came.
+    pub datagrams: (u64, u64),
+}
+
+/// Something that has happened.
+#[derive(Debug, Clone)]
+pub struct EventTold {
+    /// Counts them.
+    pub number: u64,
+    /// When.
+    pub at: Time,
+    /// `path` or `switch`.
+    pub kind: &'static str,
+    /// The path, or the site.
+    pub of: String,
+    /// What it was before, or which path.
+    pub from: String,
+    /// What it is now, or which path.
+    pub to: String,
+    /// Why.
+    pub why: String,
+}
+
+/// How the paths of `sites` are.
+pub fn paths(now: Time, sites: Option<&Sites>) -> Paths {
+    let Some(sites) = sites else { return Paths { now, ..Paths::default() } };
+    let plan = sites.plan();
+    let of = |id| plan.uplinks.get(&id).cloned().unwrap_or_default();
+    let tunnels: BTreeMap<_, _> = sites.tunnels().collect();
+    let lanes = sites.table().map_or(0, |table| table.matcher().lanes().len() as u16);
+    let paths = sites.engine().paths().filter_map(|(id, spec, state, quality)| {
+        let tunnel = tunnels.get(&id)?;
+        Some(PathTold {
+            id: id.0,
+            site: plan.names.get(&spec.key.site).cloned().unwrap_or_default(),
+            own: of(spec.key.own),
+            remote: of(spec.key.remote),
+            state: state.word(),
+            figures: quality.figures(),
+            endpoint: tunnel.endpoint(),
+            keys: tunnel.sealer().is_some(),
+            chosen: (0..lanes).any(|lane| sites.engine().seat(spec.key.site, LaneId(lane)) == Some(id)),
+            datagrams: (tunnel.tallies.sent.load(Relaxed), tunnel.tallies.received.load(Relaxed)),
+        })
+    });
+    Paths { now, paths: paths.collect(), events: sites.events().map(|happened| event(sites, happened)).collect() }
+}
+
+fn event(sites: &Sites, happened: &Happened) -> EventTold {
+    let Happened { number, at, event } = happened;
+    let path = |id: Option<PathId>| id.and_then(|id| sites.called(id)).unwrap_or_else(|| "none".to_owned());
+    let (kind, of, from, to, why) = match event {
+        Event::Path { path: id, change } => {
+            let why = change.cause.map(|cause| cause.to_string()).unwrap_or_default();
+            ("path", path(Some(*id)), change.from.word().to_owned(), change.to.word().to_owned(), why)
+        }
+        Event::Switch { site, from, to, why, .. } => {
+            let of = sites.plan().names.get(site).cloned().unwrap_or_default();
+            ("switch", of, path(*from), path(*to), why.to_string())
+        }
+    };
+    EventTold { number: *number, at: *at, kind, of, from, to, why }
+}
