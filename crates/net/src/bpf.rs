@@ -1,4 +1,5 @@
-//! Classic BPF programs for sockets, assembled here: which packets a socket takes, and which socket of a group takes a packet.
+//! Classic BPF programs, assembled here: which packets a socket takes, which socket of a group takes a packet, and which packets a filter of
+//! shaping takes.
 
 use outwork_wire::ethernet;
 
@@ -7,9 +8,22 @@ const CHADDR: i32 = 28;
 /// More than any packet has: take the whole of it.
 const WHOLE: u32 = 0x0004_0000;
 
+/// A filter of shaping takes the packet, for the class that stands beside its program.
+const TAKEN: u32 = u32::MAX;
+
 /// A program, ready to be attached to a socket.
 #[derive(Debug, Clone)]
 pub struct Program(pub(crate) Vec<libc::sock_filter>);
+
+impl Program {
+    /// The program as netlink takes it.
+    pub(crate) fn octets(&self) -> Vec<u8> {
+        let instruction = |libc::sock_filter { code, jt, jf, k }: &libc::sock_filter| {
+            code.to_ne_bytes().into_iter().chain([*jt, *jf]).chain(k.to_ne_bytes())
+        };
+        self.0.iter().flat_map(instruction).collect()
+    }
+}
 
 /// A program in the making: a chain of conditions, each of which jumps to the end when it fails.
 #[derive(Default)]
@@ -159,6 +173,38 @@ fn steering(sockets: u32, origin: i32) -> Program {
 /// Steering among UDP sockets that share a port, where loads count from the UDP payload.
 pub(crate) fn udp_steering(sockets: u32) -> Program {
     steering(sockets, 0)
+}
+
+/// Takes packets whose mark has this value in the bits of the mask.
+pub(crate) fn mark(value: u32, mask: u32) -> Program {
+    Chain::default()
+        .load_ancillary(libc::SKF_AD_MARK)
+        .push(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, mask)
+        .require(value)
+        .finish(TAKEN, 0)
+}
+
+/// Takes IPv4 and IPv6 packets of this codepoint (RFC 2474 section 3): the high 6 bits of the octet that follows the first one, or its high 4 bits, in IPv6.
+pub(crate) fn dscp(codepoint: u8) -> Program {
+    let codepoint = u32::from(codepoint);
+    let network = |offset: i32| (libc::SKF_NET_OFF + offset) as u32;
+    let (load, equal) = (libc::BPF_LD | libc::BPF_ABS, libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
+    let (and, end) = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, libc::BPF_RET | libc::BPF_K);
+    // Each with how many instructions are left out when it holds, and when it does not.
+    let code = [
+        (load | libc::BPF_W, 0, 0, (libc::SKF_AD_OFF + libc::SKF_AD_PROTOCOL) as u32),
+        (equal, 0, 3, ethernet::IPV4.into()),
+        (load | libc::BPF_B, 0, 0, network(1)),
+        (and, 0, 0, 0xfc),
+        (equal, 4, 5, codepoint << 2),
+        (equal, 0, 4, libc::ETH_P_IPV6 as u32),
+        (load | libc::BPF_H, 0, 0, network(0)),
+        (and, 0, 0, 0x0fc0),
+        (equal, 0, 1, codepoint << 6),
+        (end, 0, 0, TAKEN),
+        (end, 0, 0, 0),
+    ];
+    Program(code.map(|(code, jt, jf, k)| libc::sock_filter { code: code as u16, jt, jf, k }).into())
 }
 
 /// Steering among packet sockets of a fanout group, where loads can count from the IPv4 header, taken to be without options.

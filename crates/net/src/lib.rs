@@ -6,6 +6,7 @@
 //! - [`bpf`]: the classic BPF programs that filter and steer.
 //! - [`poll`]: waiting for descriptors with a timeout, and [`Waker`] to wake a waiting thread.
 //! - [`interface`]: the interfaces of this host, and [`Watch`] that says when they change.
+//! - [`netlink`]: links, addresses, routes and shaping, as they are and as they shall be.
 //! - [`handover`]: a line between two processes, over which sockets go.
 //! - [`mapping`]: files mapped into memory, for the kernel to send from.
 //! - [`splice`]: from socket to socket without a copy. [`transparent`]: sockets with addresses of others.
@@ -23,6 +24,7 @@ pub mod echo;
 pub mod handover;
 pub mod interface;
 pub mod mapping;
+pub mod netlink;
 pub mod packet;
 pub mod poll;
 pub mod privileges;
