@@ -6,6 +6,7 @@
 //! - [`bpf`]: the classic BPF programs that filter and steer.
 //! - [`poll`]: waiting for descriptors with a timeout, and [`Waker`] to wake a waiting thread.
 //! - [`interface`]: the interfaces of this host, and [`Watch`] that says when they change.
+//! - [`tun`]: devices whose packets this process takes and gives.
 //! - [`netlink`]: links, addresses, routes and shaping, as they are and as they shall be.
 //! - [`handover`]: a line between two processes, over which sockets go.
 //! - [`mapping`]: files mapped into memory, for the kernel to send from.
@@ -34,6 +35,7 @@ mod sys;
 pub mod testing;
 pub mod thread;
 pub mod transparent;
+pub mod tun;
 pub mod udp;
 
 pub use echo::EchoSocket;

@@ -9,7 +9,7 @@
 //! by hand all the same; with `netlink-packet-core`, `netlink-sys` and `zerocopy` it is five packages and some 50,000 lines that nothing else here needs,
 //! and each of its releases breaks its interface. `rtnetlink` wants a runtime on top.
 //!
-//! Absent on purpose: routes of several next hops, neighbours, and making links.
+//! Absent on purpose: routes of several next hops, neighbours, and making links of other kinds ([`tun`](crate::tun) makes its own).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

@@ -1,0 +1,33 @@
+//! TUN devices (`Documentation/networking/tuntap.rst` of the kernel): what is said of a descriptor of `/dev/net/tun`.
+
+use std::io;
+use std::mem::zeroed;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::check;
+
+/// Makes a device of a name, or another queue of it, with these flags (`IFF_...`).
+pub(crate) fn attach(fd: BorrowedFd<'_>, name: &str, flags: i32) -> io::Result<()> {
+    if name.len() >= libc::IFNAMSIZ {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: all zeroes is valid for `ifreq`: a name of characters, and a union of integers and a null pointer.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    request.ifr_name.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from as libc::c_char);
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    // SAFETY: the kernel reads and writes one `ifreq`, which is alive during the call; its name ends in a zero octet.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) }).map(drop)
+}
+
+/// Says what the reader of a device can do for the kernel (`TUN_F_...`).
+pub(crate) fn set_offload(fd: BorrowedFd<'_>, flags: u32) -> io::Result<()> {
+    // SAFETY: the call takes a number.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(flags)) }).map(drop)
+}
+
+/// Has the headers before packets in little-endian order on any machine.
+pub(crate) fn set_little_endian(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let yes: libc::c_int = 1;
+    // SAFETY: the kernel reads one `int`, which is alive during the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETVNETLE, &raw const yes) }).map(drop)
+}
