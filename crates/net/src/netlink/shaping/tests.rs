@@ -1,4 +1,4 @@
-use std::net::UdpSocket;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 
 use super::super::tests::{cable, said};
@@ -87,6 +87,9 @@ fn packets_fall_into_classes_by_their_codepoint_and_their_mark_in_both_families(
         namespace.ip(&format!("addr add 10.1.0.{last}/24 dev eth0"));
         namespace.ip(&format!("addr add fd00::{last}/64 dev eth0 nodad"));
     }
+    // The kernel takes what is sent to an IPv6 address a moment after it was added; TCP tries again until it does.
+    let listener = peer.run(|| TcpListener::bind("[fd00::2]:0").unwrap());
+    host.run(|| TcpStream::connect(listener.local_addr().unwrap()).unwrap());
     plant(&mut kernel, link);
     kernel.add_filter(link, 1, Match::Dscp(46), handle(0x10)).unwrap();
     kernel.add_filter(link, 2, Match::Mark { value: 0x4200, mask: 0xff00 }, handle(0x20)).unwrap();
