@@ -37,6 +37,7 @@ use outwork_net::interface::Interface;
 use outwork_net::privileges::{self, Capability};
 use outwork_net::{descriptors, thread};
 use outwork_proxy::acceleration::make_functions;
+use outwork_sdwan::service::Service as Tunnels;
 use outwork_store::audit::{self, Entry};
 use outwork_store::database::Database;
 use outwork_store::lock::DirLock;
@@ -245,7 +246,7 @@ async fn serve(
     let (local_token, local) = LocalFile::token(&settings.store.data_dir)?;
     let local_urls = LocalFile::urls(&settings.store.data_dir, &addresses)?;
     // Where nobody reads that, it still serves; the token of this machine makes others.
-    if let Err(error) = greet(&addresses, first.as_ref(), (dhcp.as_ref(), door.as_deref(), &proxy), &settings) {
+    if let Err(error) = greet(&addresses, first.as_ref(), (dhcp.as_ref(), door.as_deref(), &proxy, tunnels.as_deref()), &settings) {
         tracing::warn!(%error, "where to look could not be said on standard output");
     }
 
@@ -529,7 +530,7 @@ async fn record(database: &Database, what: Signalled, succeeded: bool, detail: S
 fn greet(
     addresses: &[(SocketAddr, bool)],
     first: Option<&outwork_admin::FirstToken>,
-    (dhcp, door, proxy): (Option<&Dhcp>, Option<&Front>, &Proxy),
+    (dhcp, door, proxy, tunnels): (Option<&Dhcp>, Option<&Front>, &Proxy, Option<&Tunnels>),
     settings: &Settings,
 ) -> std::io::Result<()> {
     // Where they cannot be listed, the name of the host has to do.
@@ -554,6 +555,11 @@ fn greet(
         }
         for interface in &settings.dhcp.interfaces {
             writeln!(out, "  dhcp       {interface} (clients on the link)")?;
+        }
+    }
+    for uplink in tunnels.into_iter().flat_map(Tunnels::uplinks) {
+        for address in &uplink.listens {
+            writeln!(out, "  sdwan      {address} (udp, {}, {})", uplink.name, uplink.public_key)?;
         }
     }
     writeln!(out, "  data       {}", settings.store.data_dir.display())?;

@@ -56,8 +56,15 @@ section! {
 }
 
 /// What the warnings miss, or take for granted. They would be false where it is there and could not be read.
-const NEEDED: [&str; 6] =
-    ["dhcp.enabled", "dhcp.listen", "dhcp.interfaces", "dhcp.subnet", "front.listener", "proxy.listener"];
+const NEEDED: [&str; 7] = [
+    "dhcp.enabled",
+    "dhcp.listen",
+    "dhcp.interfaces",
+    "dhcp.subnet",
+    "front.listener",
+    "proxy.listener",
+    "sdwan.uplink",
+];
 
 fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
     check_queries(&settings.front, &settings.web, at);
@@ -72,12 +79,13 @@ fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
     if at.left_out().any(unread) {
         return;
     }
-    let listens = !settings.front.listener.is_empty() || !settings.proxy.listener.is_empty();
+    let listens =
+        !settings.front.listener.is_empty() || !settings.proxy.listener.is_empty() || settings.sdwan.is_on();
     if !settings.dhcp.is_enabled() && !listens && settings.dhcp.enabled.is_none() {
-        let help = "add a [[dhcp.subnet]], or a [[front.listener]] with a [[front.route]], or a [[proxy.listener]]; `outwork config init` writes examples";
+        let help = "add a [[dhcp.subnet]], or a [[front.listener]] with a [[front.route]], or a [[proxy.listener]], or a [[sdwan.uplink]]; `outwork config init` writes examples";
         at.warn(
             "",
-            Fault::new("no service is configured: neither [dhcp], nor a [[front.listener]], nor a [[proxy.listener]]")
+            Fault::new("no service is configured: neither [dhcp], nor a [[front.listener]], a [[proxy.listener]] or a [[sdwan.uplink]]")
                 .help(help),
         );
     }
