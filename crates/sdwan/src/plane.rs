@@ -1,8 +1,7 @@
 //! What packets go through between the device that they come from and the tunnel that they leave by, and back: octets in, octets out.
 //!
 //! - [`packet`]: what is read of a packet, and the little that is changed of it; [`icmp`], what its sender is told when it is too long.
-//! - [`vnet`]: what stands in front of packets that a TUN device hands over in one piece.
-//! - [`split`]: such a piece cut into packets, laid out so that what they are sealed into is one run.
+//! - [`split`]: what a device hands over in one piece cut into packets, laid out so that what they are sealed into is one run.
 //! - [`join`]: packets of a run put together again, where they lie.
 //! - [`tunnel`]: a tunnel as workers see it; [`view`], whose addresses are behind which; [`shared`], what workers and control have in common.
 //! - [`outbound`] and [`inbound`]: the two directions; [`worker`], the thread that has both.
@@ -18,7 +17,6 @@ pub mod shared;
 pub mod split;
 pub mod tunnel;
 pub mod view;
-pub mod vnet;
 pub mod worker;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use outwork_net::tun::VnetHeader;
 use outwork_wire::checksum::{Sum, checksum};
 use outwork_wire::octets::{read, word, write};
 
@@ -13,7 +14,6 @@ use super::packet::{
     ACK, FLAGS, FRAGMENT, IDENTIFICATION, IP_CHECK, OFFSET, PUSH, Packet, SEQUENCE, TCP, TCP_CHECK, TCP_HEADER, TOTAL,
     UDP_CHECK, UDP_HEADER, UDP_LENGTH, V4, V6, WHOLE,
 };
-use super::vnet::{self, VnetHeader};
 
 /// So many packets are joined at a time: a run of the kernel's has no more.
 pub const PARTS: usize = 128;
@@ -366,16 +366,16 @@ impl<'a> Write<'a> {
             TCP => {
                 let [flags]: [u8; 1] = read(own, FLAGS)?;
                 write(own, FLAGS, &[if push { flags | PUSH } else { flags }])?;
-                (if is_v4 { vnet::TCP_V4 } else { vnet::TCP_V6 }, TCP_CHECK)
+                (if is_v4 { VnetHeader::TCP4 } else { VnetHeader::TCP6 }, TCP_CHECK)
             }
             _ => {
                 write(own, UDP_LENGTH, &length.to_be_bytes())?;
-                (vnet::UDP, UDP_CHECK)
+                (VnetHeader::UDP, UDP_CHECK)
             }
         };
         write(own, check, &sum)?;
         Some(VnetHeader {
-            flags: vnet::NEEDS_CHECKSUM,
+            flags: VnetHeader::NEEDS_CHECKSUM,
             kind,
             header_length: headers as u16,
             segment: segment as u16,

@@ -8,18 +8,17 @@ use std::time::Duration;
 
 use outwork_engine::Time;
 use outwork_net::carrier::{self, Reason, Socket, Way};
-use outwork_net::tun::Queue;
+use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
 use super::icmp;
-use crate::engine::flow::FlowTable;
 use super::packet::{Packet, clamp};
 use super::shared::{Notice, Shared};
 use super::split::{self, Layout, SplitError};
 use super::tunnel::{Tunnel, UplinkIndex};
 use super::view::View;
-use super::vnet::{self, VnetHeader};
+use crate::engine::flow::FlowTable;
 
 /// Octets that packets are laid out in. A run is begun anew where there is no room for the longest piece behind it.
 const ROOM: usize = 512 << 10;
@@ -35,7 +34,7 @@ const ERRORS: u32 = 100;
 
 /// What a device gave: what stands in front, the octets behind it, and what is read of them.
 fn read(piece: &[u8]) -> Option<(VnetHeader, &[u8], Packet)> {
-    let octets = piece.get(vnet::LENGTH..)?;
+    let octets = piece.get(VnetHeader::LENGTH..)?;
     Some((VnetHeader::read(piece)?, octets, Packet::read(octets).ok()?))
 }
 
@@ -117,7 +116,7 @@ impl Outbound {
             return;
         };
         let mtu = usize::from(tunnel.mtu());
-        if header.kind == vnet::NONE && packet.length > mtu {
+        if header.kind == VnetHeader::NONE && packet.length > mtu {
             counters.too_long.fetch_add(1, Relaxed);
             return self.complain(shared, queue, now, (octets, &packet), mtu);
         }
@@ -291,9 +290,9 @@ impl Outbound {
         // Nobody is told by nobody: an address of ours is needed, and any will do that is not theirs.
         let Some(from) = from.copied().filter(|_| self.errors.1 < ERRORS) else { return };
         self.errors.1 += 1;
-        let mut message = [0; vnet::LENGTH + 1280];
-        let written = message.get_mut(vnet::LENGTH..).and_then(|out| icmp::too_big(octets, packet, mtu, from, out));
-        if let Some(message) = written.and_then(|length| message.get(..vnet::LENGTH + length)) {
+        let mut message = [0; VnetHeader::LENGTH + 1280];
+        let written = message.get_mut(VnetHeader::LENGTH..).and_then(|out| icmp::too_big(octets, packet, mtu, from, out));
+        if let Some(message) = written.and_then(|length| message.get(..VnetHeader::LENGTH + length)) {
             // Whoever asks again is told again.
             let _ = queue.send(&[std::io::IoSlice::new(message)]);
         }

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use outwork_net::tun::VnetHeader;
 use outwork_wire::checksum::Sum;
 use outwork_wire::octets::{read, word, write};
 
@@ -11,7 +12,6 @@ use super::packet::{
     CWR, FIN, FLAGS, IDENTIFICATION, IP_CHECK, Malformed, OFFSET, PUSH, Packet, SEQUENCE, TCP, TCP_CHECK, TCP_HEADER,
     TOTAL, UDP, UDP_CHECK, UDP_HEADER, UDP_LENGTH, V6,
 };
-use super::vnet::{self, VnetHeader};
 
 /// How packets lie in the buffer that they leave from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,9 +108,9 @@ impl ExactSizeIterator for Pieces {}
 
 /// Whether all packets that a whole is split into fit into `mtu` octets. Segments of TCP are cut until they do.
 pub fn fits(header: &VnetHeader, packet: &Packet, mtu: usize) -> bool {
-    match header.kind & !vnet::ECN {
-        vnet::TCP_V4 | vnet::TCP_V6 => true,
-        vnet::UDP => packet.length.min(packet.header + UDP_HEADER + usize::from(header.segment)) <= mtu,
+    match header.kind & !VnetHeader::ECN {
+        VnetHeader::TCP4 | VnetHeader::TCP6 => true,
+        VnetHeader::UDP => packet.length.min(packet.header + UDP_HEADER + usize::from(header.segment)) <= mtu,
         _ => packet.length <= mtu,
     }
 }
@@ -126,9 +126,9 @@ pub fn split(header: &VnetHeader, octets: &[u8], layout: &Layout, out: &mut [u8]
     if said > has {
         return Err(SplitError::Headers { said, has });
     }
-    match header.kind & !vnet::ECN {
-        vnet::NONE => one(header, octets, layout, out),
-        vnet::TCP_V4 | vnet::TCP_V6 | vnet::UDP => many(header, octets, &packet, layout, out),
+    match header.kind & !VnetHeader::ECN {
+        VnetHeader::NONE => one(header, octets, layout, out),
+        VnetHeader::TCP4 | VnetHeader::TCP6 | VnetHeader::UDP => many(header, octets, &packet, layout, out),
         _ => Err(SplitError::Kind(header.kind)),
     }
 }
@@ -138,7 +138,7 @@ fn one(header: &VnetHeader, octets: &[u8], layout: &Layout, out: &mut [u8]) -> R
     let room = SplitError::NoRoom { needs: stride, has: out.len() };
     let piece = out.get_mut(..stride).and_then(|out| out.get_mut(layout.head..layout.head + length)).ok_or(room)?;
     piece.copy_from_slice(octets);
-    if header.flags & vnet::NEEDS_CHECKSUM != 0 {
+    if header.flags & VnetHeader::NEEDS_CHECKSUM != 0 {
         let (start, offset) = (usize::from(header.checksum_start), usize::from(header.checksum_offset));
         complete(piece, start, offset).ok_or(SplitError::Checksum { start, offset, has: length })?;
     }
@@ -189,7 +189,7 @@ impl<'a> Common<'a> {
             _ => (UDP_HEADER, UDP_CHECK, None),
         };
         let own = segment.get(..length).filter(|_| tcp.is_none() || length >= TCP_HEADER)?;
-        let left_to_us = header.flags & vnet::NEEDS_CHECKSUM != 0;
+        let left_to_us = header.flags & VnetHeader::NEEDS_CHECKSUM != 0;
         let sum = match left_to_us {
             // It is there already, with the length of all. So the kernel has said which destination is the last one, whatever routing headers say.
             true => Sum::default().number(word(own, check)?).number(!(segment.len() as u16)),
@@ -261,10 +261,10 @@ fn many(
     out: &mut [u8],
 ) -> Result<Pieces, SplitError> {
     let is_tcp = packet.protocol == TCP;
-    let fits = match header.kind & !vnet::ECN {
-        vnet::TCP_V4 => is_tcp && packet.source.is_ipv4(),
-        vnet::TCP_V6 => is_tcp && packet.source.is_ipv6(),
-        _ => packet.protocol == UDP && header.kind & vnet::ECN == 0,
+    let fits = match header.kind & !VnetHeader::ECN {
+        VnetHeader::TCP4 => is_tcp && packet.source.is_ipv4(),
+        VnetHeader::TCP6 => is_tcp && packet.source.is_ipv6(),
+        _ => packet.protocol == UDP && header.kind & VnetHeader::ECN == 0,
     };
     if !fits || packet.part {
         return Err(SplitError::Protocol { kind: header.kind, protocol: packet.protocol });
@@ -274,7 +274,7 @@ fn many(
     }
     let (start, offset) = (usize::from(header.checksum_start), usize::from(header.checksum_offset));
     let expected = (packet.header, if is_tcp { TCP_CHECK } else { UDP_CHECK });
-    if header.flags & vnet::NEEDS_CHECKSUM != 0 && (start, offset) != expected {
+    if header.flags & VnetHeader::NEEDS_CHECKSUM != 0 && (start, offset) != expected {
         return Err(SplitError::Checksum { start, offset, has: octets.len() });
     }
     let common = Common::read(header, octets, packet).ok_or(Malformed::Cut)?;

@@ -10,7 +10,7 @@ use std::ops::Range;
 use outwork_engine::Rng;
 
 use super::packet::{ACK, CWR, FIN, PUSH, TCP, UDP};
-use super::vnet::{self, VnetHeader};
+use outwork_net::tun::VnetHeader;
 
 /// RFC 1071 as written.
 fn book(pieces: &[&[u8]]) -> u16 {
@@ -131,13 +131,13 @@ impl Plain {
         let sum = !book(&[&packet[addresses(&packet)], &[0, self.protocol], &length]);
         packet[field].copy_from_slice(&sum.to_be_bytes());
         let kind = match (self.protocol, self.v6) {
-            (TCP, false) => vnet::TCP_V4,
-            (TCP, true) => vnet::TCP_V6,
-            _ => vnet::UDP,
+            (TCP, false) => VnetHeader::TCP4,
+            (TCP, true) => VnetHeader::TCP6,
+            _ => VnetHeader::UDP,
         };
-        let ecn = if self.protocol == TCP && self.flags & CWR != 0 { vnet::ECN } else { 0 };
+        let ecn = if self.protocol == TCP && self.flags & CWR != 0 { VnetHeader::ECN } else { 0 };
         let header = VnetHeader {
-            flags: vnet::NEEDS_CHECKSUM,
+            flags: VnetHeader::NEEDS_CHECKSUM,
             kind: kind | ecn,
             header_length: self.headers() as u16,
             segment: segment as u16,

@@ -79,7 +79,7 @@ fn segments_of_tcp_are_cut_to_fit_a_path_that_takes_less() {
     assert_eq!(cut(&header, &whole, &LAYOUT).unwrap().0.longest(), 1448, "a datagram is as long as it is");
     let packet = Packet::read(&whole).unwrap();
     assert!(fits(&header, &packet, 1448) && !fits(&header, &packet, 1447));
-    assert!(fits(&VnetHeader { kind: vnet::TCP_V6, ..header }, &packet, 1000));
+    assert!(fits(&VnetHeader { kind: VnetHeader::TCP6, ..header }, &packet, 1000));
     assert!(!fits(&VnetHeader::default(), &packet, 1448) && fits(&VnetHeader::default(), &packet, 6048));
 }
 
@@ -89,7 +89,7 @@ fn one_packet_is_copied_and_its_checksum_made_if_it_was_left_to_us() {
         let mut plain = Plain::new(false, protocol);
         plain.payload = vec![5; 99];
         let (header, octets) = plain.whole(1);
-        let (pieces, out) = cut(&VnetHeader { kind: vnet::NONE, segment: 0, ..header }, &octets, &LAYOUT).unwrap();
+        let (pieces, out) = cut(&VnetHeader { kind: VnetHeader::NONE, segment: 0, ..header }, &octets, &LAYOUT).unwrap();
         assert_eq!(pieces.clone().map(|range| out[range].to_vec()).collect::<Vec<_>>(), [plain.build()]);
         assert_eq!((pieces.longest(), pieces.stride()), (octets.len(), LAYOUT.stride(octets.len())));
         let (pieces, out) = cut(&VnetHeader::default(), &octets, &LAYOUT).unwrap();
@@ -107,7 +107,7 @@ fn a_header_that_does_not_fit_its_packet_is_refused_with_the_reason() {
     assert_eq!(refused(VnetHeader { header_length: 4000, ..header }, &octets), SplitError::Headers { said: 4000, has });
     assert_eq!(refused(VnetHeader { segment: 0, ..header }, &octets), SplitError::Segment);
     assert_eq!(refused(VnetHeader { kind: 3, ..header }, &octets), SplitError::Kind(3));
-    for kind in [vnet::TCP_V6, vnet::UDP, vnet::UDP | vnet::ECN] {
+    for kind in [VnetHeader::TCP6, VnetHeader::UDP, VnetHeader::UDP | VnetHeader::ECN] {
         assert_eq!(refused(VnetHeader { kind, ..header }, &octets), SplitError::Protocol { kind, protocol: TCP });
     }
     for (start, offset) in [(21, 16), (20, 6), (u16::MAX, u16::MAX)] {
@@ -116,7 +116,7 @@ fn a_header_that_does_not_fit_its_packet_is_refused_with_the_reason() {
         assert_eq!(refused(wrong, &octets), expected);
     }
     for (start, offset) in [(3040, 0), (3000, 39), (0, u16::MAX), (u16::MAX, 0)] {
-        let wrong = VnetHeader { kind: vnet::NONE, checksum_start: start, checksum_offset: offset, ..header };
+        let wrong = VnetHeader { kind: VnetHeader::NONE, checksum_start: start, checksum_offset: offset, ..header };
         let expected = SplitError::Checksum { start: start.into(), offset: offset.into(), has };
         assert_eq!(refused(wrong, &octets), expected);
     }
@@ -161,20 +161,20 @@ fn octets_that_mean_harm_are_refused_or_cut_into_packets_with_all_of_the_payload
                 (packet.length, packet.header, packet.flow(None)),
                 (piece.len(), whole.header, whole.flow(None))
             );
-            let headers = match header.kind & !vnet::ECN {
-                vnet::NONE => 0,
-                vnet::UDP => packet.header + 8,
+            let headers = match header.kind & !VnetHeader::ECN {
+                VnetHeader::NONE => 0,
+                VnetHeader::UDP => packet.header + 8,
                 _ => packet.header + usize::from(piece[packet.header + 12] >> 4) * 4,
             };
             got.extend_from_slice(&piece[headers..]);
         }
-        if header.kind & !vnet::ECN != vnet::NONE {
+        if header.kind & !VnetHeader::ECN != VnetHeader::NONE {
             assert_eq!(got, octets[whole.length - got.len()..whole.length]);
             return;
         }
         // One packet is as it was, but for its checksum.
         let (start, offset) = (usize::from(header.checksum_start), usize::from(header.checksum_offset));
-        if header.flags & vnet::NEEDS_CHECKSUM != 0 {
+        if header.flags & VnetHeader::NEEDS_CHECKSUM != 0 {
             got[start + offset..start + offset + 2].copy_from_slice(&octets[start + offset..start + offset + 2]);
         }
         assert_eq!(got, octets[..whole.length]);
