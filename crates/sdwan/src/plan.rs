@@ -108,13 +108,8 @@ fn all_sites(settings: &Sdwan) -> sites::Plan {
     engine.liveness.probes = health.probes;
     engine.liveness.trial = health.trial;
     engine.damp.cooldown = health.cooldown;
-    let network = Network {
-        own: own_site,
-        sites: others,
-        classes,
-        applications: vec![],
-        policies: vec![],
-        settings: engine,
-    };
+    engine.mtu.most = settings.tunnel.mtu;
+    let network =
+        Network { own: own_site, sites: others, classes, applications: vec![], policies: vec![], settings: engine };
     sites::Plan { network, own, remote, names, uplinks }
 }

@@ -22,6 +22,7 @@ use outwork_net::poll::{self, Entry, Waker};
 use outwork_wireguard::peer::Settings;
 use outwork_wireguard::{PresharedKey, PublicKey};
 
+use crate::engine::mtu::Probe;
 use crate::engine::policy::PolicyError;
 use crate::engine::prefix::Prefix;
 use crate::plane::outbound::Posts;
@@ -266,6 +267,7 @@ impl Control {
         for todo in todo {
             match todo {
                 Todo::Hello(tunnel, octets) => self.hello(now, &tunnel, &octets),
+                Todo::Probe(tunnel, probe) => self.probe(now, &tunnel, &probe),
                 Todo::View => {
                     let table = self.sites.as_ref().and_then(Sites::table).cloned();
                     let view = self.shared.view.load().with(table);
@@ -278,7 +280,7 @@ impl Control {
     }
 
     fn hello(&mut self, now: Time, tunnel: &Arc<Tunnel>, octets: &[u8]) {
-        let (Some(datagram), Some(to)) = (sites::seal(now, tunnel, octets), tunnel.endpoint()) else {
+        let (Some(datagram), Some(to)) = (sites::seal(now, tunnel, octets, usize::MAX), tunnel.endpoint()) else {
             // Who cannot be dialled has to come to us.
             return self.wanted(now, tunnel.id);
         };
@@ -291,6 +293,18 @@ impl Control {
         };
         if let Some(sites) = self.sites.as_mut().filter(|_| stuck) {
             sites.stuck(now, tunnel.id);
+        }
+    }
+
+    /// Sends a probe, or the answer to one, exactly as long as it says. One that does not leave is one that is lost.
+    fn probe(&mut self, now: Time, tunnel: &Tunnel, probe: &Probe) {
+        let mut octets = probe.encode().to_vec();
+        octets.resize(probe.length(), 0);
+        let datagram = sites::seal(now, tunnel, &octets, octets.len());
+        let (Some(datagram), Some(to)) = (datagram, tunnel.endpoint()) else { return };
+        let Some(socket) = self.posts.of(tunnel.uplink, to.is_ipv4()) else { return };
+        if let Some(reason) = socket.send(&Way { to, from: None, tos: CONTROL }, &datagram, datagram.len()).stopped {
+            tracing::debug!(%to, %reason, size = probe.size, "a probe does not leave");
         }
     }
 
@@ -371,8 +385,12 @@ impl Control {
                 }
                 self.decided();
             }
-            Notice::Failure { to, reason, mtu, .. } => {
+            Notice::Failure { uplink, to, reason, mtu, session } => {
                 tracing::debug!(%to, %reason, mtu, "a datagram of a tunnel did not get there");
+                if let Some(sites) = self.sites.as_mut().filter(|_| reason == Reason::TooLong) {
+                    sites.hint(now, uplink, session, mtu);
+                }
+                self.decided();
             }
         }
     }

@@ -9,11 +9,13 @@ use std::time::Duration;
 use outwork_engine::Time;
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::peer::Settings;
-use outwork_wireguard::{PresharedKey, PublicKey};
+use outwork_wireguard::session::OVERHEAD;
+use outwork_wireguard::{Index, PresharedKey, PublicKey};
 
 use super::peers::Peers;
 use crate::engine::hello::{self, Hello};
 use crate::engine::liveness::State;
+use crate::engine::mtu::Probe;
 use crate::engine::policy::PolicyError;
 use crate::engine::site::{Dial, PathId, PathKey, SiteId, UplinkId};
 use crate::engine::table::Table;
@@ -89,6 +91,8 @@ pub struct Sites {
 pub enum Todo {
     /// To be sealed with the keys of a tunnel and sent.
     Hello(Arc<Tunnel>, [u8; hello::LENGTH]),
+    /// The same.
+    Probe(Arc<Tunnel>, Probe),
     /// Workers are to know another view.
     View,
     /// A session is wanted.
@@ -144,6 +148,7 @@ impl Sites {
             let Some((uplink, remote)) = self.ends(&spec.key) else { continue };
             let dials = spec.dial != Dial::Theirs;
             let endpoint = remote.endpoint.filter(|_| dials);
+            let mtu = self.engine.mtu(id).unwrap_or(mtu);
             let kept = before.remove(&spec.key).filter(|path| peers.is(path.tunnel.id, &remote.key));
             let path = match kept {
                 Some(path) => {
@@ -185,9 +190,27 @@ impl Sites {
 
     /// Something that both ends tell each other came by a tunnel.
     pub fn control(&mut self, now: Time, tunnel: TunnelId, octets: &[u8]) {
-        if let (Some(path), Some(hello)) = (self.of_tunnel.get(&tunnel), Hello::decode(octets)) {
-            let input = Input::Hello(*path, hello);
+        let Some(path) = self.of_tunnel.get(&tunnel).copied() else { return };
+        let hello = Hello::decode(octets).map(|hello| Input::Hello(path, hello));
+        let input = hello.or_else(|| Probe::decode(octets).map(|probe| Input::Probe(path, probe)));
+        if let Some(input) = input {
             self.feed(now);
+            self.engine.handle_input(now, input);
+        }
+    }
+
+    /// Somebody on the way says that datagrams by an uplink may be `mtu` octets long, with all that is around them. Who does not know their session is not heard.
+    pub fn hint(&mut self, now: Time, uplink: UplinkIndex, session: Option<Index>, mtu: usize) {
+        let is = |tunnel: &Tunnel| {
+            tunnel.uplink == uplink && tunnel.sealer().as_ref().is_some_and(|sealer| Some(sealer.remote()) == session)
+        };
+        let Some((id, path)) = self.paths.iter().find(|(_, path)| is(&path.tunnel)) else { return };
+        let outside = match path.tunnel.endpoint() {
+            Some(SocketAddr::V6(_)) => 40 + 8,
+            _ => 20 + 8,
+        };
+        if let Some(Ok(size)) = mtu.checked_sub(outside + OVERHEAD).map(u16::try_from) {
+            let input = Input::Hint(*id, size);
             self.engine.handle_input(now, input);
         }
     }
@@ -245,6 +268,16 @@ impl Sites {
                         todo.push(Todo::Hello(Arc::clone(&path.tunnel), hello.encode()));
                     }
                 }
+                Output::Probe(id, probe) => {
+                    if let Some(path) = self.paths.get(&id) {
+                        todo.push(Todo::Probe(Arc::clone(&path.tunnel), probe));
+                    }
+                }
+                Output::Mtu(id, mtu) => {
+                    if let Some(path) = self.paths.get(&id) {
+                        path.tunnel.set_mtu(mtu);
+                    }
+                }
                 Output::Table(table) => {
                     self.table = Some(table);
                     todo.push(Todo::View);
@@ -279,6 +312,13 @@ impl Sites {
                     State::Down => tracing::warn!(path, from, to, cause, "a path is down"),
                     State::Up if change.from != State::Suspect => tracing::info!(path, from, to, "a path is up"),
                     _ => tracing::debug!(path, from, to, "a path is taken for something else"),
+                }
+            }
+            Event::Mtu { path, change } => {
+                let (path, from, to) = (name(path), change.from, change.to);
+                match to < from {
+                    true => tracing::warn!(path, from, to, "a path takes no packets as long as before"),
+                    false => tracing::info!(path, from, to, "a path takes longer packets"),
                 }
             }
             Event::Switch { site, lane, from, to, why } => {
@@ -328,11 +368,11 @@ impl Sites {
     }
 }
 
-/// Seals what both ends tell each other; none without a session.
-pub fn seal(now: Time, tunnel: &Tunnel, octets: &[u8]) -> Option<Vec<u8>> {
+/// Seals what both ends tell each other, padded to no more than `mtu` octets; none without a session.
+pub fn seal(now: Time, tunnel: &Tunnel, octets: &[u8], mtu: usize) -> Option<Vec<u8>> {
     let mut buffer = vec![0; HEADER + octets.len().next_multiple_of(16) + TAG];
     buffer.get_mut(HEADER..HEADER + octets.len())?.copy_from_slice(octets);
-    let sealed = tunnel.sealer().as_ref()?.seal(now, &mut buffer, HEADER..HEADER + octets.len(), usize::MAX).ok()?;
+    let sealed = tunnel.sealer().as_ref()?.seal(now, &mut buffer, HEADER..HEADER + octets.len(), mtu).ok()?;
     buffer.truncate(sealed.datagram.end);
     Some(buffer)
 }

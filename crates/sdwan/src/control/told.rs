@@ -55,7 +55,7 @@ pub struct EventTold {
     pub number: u64,
     /// When.
     pub at: Time,
-    /// `path` or `switch`.
+    /// `path`, `mtu` or `switch`.
     pub kind: &'static str,
     /// The path, or the site.
     pub of: String,
@@ -99,6 +99,9 @@ fn event(sites: &Sites, happened: &Happened) -> EventTold {
         Event::Path { path: id, change } => {
             let why = change.cause.map(|cause| cause.to_string()).unwrap_or_default();
             ("path", path(Some(*id)), change.from.word().to_owned(), change.to.word().to_owned(), why)
+        }
+        Event::Mtu { path: id, change } => {
+            ("mtu", path(Some(*id)), change.from.to_string(), change.to.to_string(), change.to_string())
         }
         Event::Switch { site, from, to, why, .. } => {
             let of = sites.plan().names.get(site).cloned().unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! - [`site`]: sites, uplinks, and the paths that follow from them; [`prefix`], who is behind which.
 //! - [`hello`]: what both ends of a path tell each other.
-//! - [`quality`]: round trip, jitter, loss; [`liveness`], whether it is there at all.
+//! - [`quality`]: round trip, jitter, loss; [`liveness`], whether it is there at all; [`mtu`], how long packets may be.
 //! - [`class`]: what kinds of traffic need; [`policy`], which kind a flow is.
 //! - [`damp`]: when traffic changes its path, and why.
 //! - [`table`]: where flows go, as workers read it; [`flow`], what keeps them there.
@@ -17,6 +17,7 @@ mod decide;
 pub mod flow;
 pub mod hello;
 pub mod liveness;
+pub mod mtu;
 pub mod policy;
 pub mod prefix;
 pub mod quality;
@@ -35,6 +36,7 @@ use class::{CLASSES, Class, Verdict, VerdictSettings};
 use damp::{DampSettings, Flaps, Seat, Why};
 use hello::Hello;
 use liveness::{Change, Liveness, LivenessSettings, Measured, State};
+use mtu::{MtuChange, MtuSettings, PathMtu, Probe};
 use outwork_engine::{Rng, Time};
 use policy::{Application, LaneId, Matcher, Policy, PolicyError};
 use prefix::Addresses;
@@ -50,6 +52,7 @@ const EVENTS: usize = 8192;
 #[allow(missing_docs)]
 pub struct Settings {
     pub liveness: LivenessSettings,
+    pub mtu: MtuSettings,
     pub verdict: VerdictSettings,
     pub damp: DampSettings,
     /// Between looks for better paths to a site that has traffic.
@@ -62,6 +65,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             liveness: LivenessSettings::default(),
+            mtu: MtuSettings::default(),
             verdict: VerdictSettings::default(),
             damp: DampSettings::default(),
             look: Duration::from_secs(1),
@@ -101,6 +105,10 @@ pub enum Input {
     Carrier(UplinkId, bool),
     /// Sending by a path failed in a way that no waiting mends.
     SocketError(PathId),
+    /// A probe came by a path, or the answer to one, and was authentic.
+    Probe(PathId, Probe),
+    /// Somebody on the way says how long packets of a path may be.
+    Hint(PathId, u16),
 }
 
 /// What is to be done.
@@ -108,6 +116,10 @@ pub enum Input {
 pub enum Output {
     /// To be sealed and sent by a path.
     Hello(PathId, Hello),
+    /// The same, filled up to [`Probe::length`].
+    Probe(PathId, Probe),
+    /// Packets that go by a path are no longer than that from now on.
+    Mtu(PathId, u16),
     /// To be read by workers from now on.
     Table(Arc<Table>),
     /// To be told.
@@ -123,6 +135,13 @@ pub enum Event {
         path: PathId,
         /// What is different.
         change: Change,
+    },
+    /// A path takes longer packets than was thought, or no longer takes as long ones.
+    Mtu {
+        /// Which.
+        path: PathId,
+        /// What is different.
+        change: MtuChange,
     },
     /// New flows of a lane to a site take another path.
     Switch {
@@ -156,6 +175,7 @@ struct Path {
     site: u32,
     quality: Quality,
     liveness: Liveness,
+    mtu: PathMtu,
     verdicts: [Verdict; CLASSES],
     flaps: Flaps,
     /// When we last sent something by it. Flows stay on paths that new ones no longer take.
@@ -238,8 +258,12 @@ impl Engine {
         sites.dedup_by_key(|site| site.id);
         let place: BTreeMap<SiteId, u32> = sites.iter().map(|site| site.id).zip(0..).collect();
         let same_classes = self.classes == network.classes;
+        let same_mtu = self.settings.mtu == network.settings.mtu;
         (self.settings, self.classes, self.paths_left_out) = (network.settings, network.classes.clone(), left_out);
         let of_site = self.keep_paths(&specs, &place, same_classes, now);
+        if !same_mtu {
+            self.bound(now);
+        }
         self.keep_remotes(&sites, of_site, &matcher, now);
         let subnets = sites.iter().zip(0..).flat_map(|(site, place)| site.subnets.iter().map(move |net| (*net, place)));
         self.routes = Arc::new(Addresses::longest(subnets));
@@ -287,8 +311,9 @@ impl Engine {
                 let _ = liveness.carrier(false, now, &self.settings.liveness);
             }
             let (quality, verdicts, flaps) = Default::default();
+            let mtu = PathMtu::new(&self.settings.mtu, now);
             self.paths[index] =
-                Some(Path { spec, site, quality, liveness, verdicts, flaps, busy: None, queued: Time::MAX });
+                Some(Path { spec, site, quality, liveness, mtu, verdicts, flaps, busy: None, queued: Time::MAX });
             of_site[site as usize].push(PathId(index as u32));
         }
         of_site
@@ -352,6 +377,14 @@ impl Engine {
                     }
                 }
             }
+            Input::Probe(id, probe) => self.probe(now, id, &probe),
+            Input::Hint(id, size) => {
+                let settings = self.settings.mtu;
+                if let Some(path) = self.path_mut(id) {
+                    path.mtu.hint(size, &settings);
+                    self.wait_for(id);
+                }
+            }
             Input::SocketError(id) => {
                 let settings = self.settings.liveness;
                 if let Some(path) = self.path_mut(id) {
@@ -404,6 +437,33 @@ impl Engine {
         }
     }
 
+    fn probe(&mut self, now: Time, id: PathId, probe: &Probe) {
+        let settings = self.settings.mtu;
+        let Some(path) = self.path_mut(id) else { return };
+        if !probe.answer {
+            return self.outputs.push_back(Output::Probe(id, probe.answered()));
+        }
+        let change = path.mtu.answer(now, probe, path.measured(), &settings);
+        self.resized(id, change);
+        self.wait_for(id);
+    }
+
+    /// Has all paths keep to other settings.
+    fn bound(&mut self, now: Time) {
+        let settings = self.settings.mtu;
+        for id in (0..self.paths.len() as u32).map(PathId) {
+            let change = self.path_mut(id).and_then(|path| path.mtu.configure(&settings, now));
+            self.resized(id, change);
+        }
+    }
+
+    fn resized(&mut self, id: PathId, change: Option<MtuChange>) {
+        if let Some(change) = change {
+            self.outputs.push_back(Output::Mtu(id, change.to));
+            self.tell(Event::Mtu { path: id, change });
+        }
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(Reverse((_, timer))) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now) {
@@ -417,7 +477,7 @@ impl Engine {
     }
 
     fn path_timeout(&mut self, now: Time, at: Time, id: PathId) {
-        let settings = self.settings.liveness;
+        let Settings { liveness: settings, mtu, .. } = self.settings;
         // Entries that an earlier one has overtaken say nothing.
         let Some(path) = self.paths.get_mut(id.0 as usize).and_then(Option::as_mut).filter(|path| path.queued == at)
         else {
@@ -429,6 +489,10 @@ impl Engine {
             path.quality.stamp(now, &mut hello);
             self.outputs.push_back(Output::Hello(id, hello));
         }
+        let resized = path.mtu.timeout(now, &mtu);
+        let probes = path.mtu.poll(now, path.liveness.is_needed(), path.measured(), &mtu);
+        self.outputs.extend(probes.into_iter().flatten().map(|probe| Output::Probe(id, probe)));
+        self.resized(id, resized);
         self.changed(now, id, change);
     }
 
@@ -464,6 +528,11 @@ impl Engine {
         self.paths_left_out
     }
 
+    /// Octets of the longest packet that may go by a path; none where there is no such path.
+    pub fn mtu(&self, id: PathId) -> Option<u16> {
+        Some(self.paths.get(id.0 as usize)?.as_ref()?.mtu.mtu())
+    }
+
     /// All paths there are.
     pub fn paths(&self) -> impl Iterator<Item = (PathId, &PathSpec, State, &Quality)> {
         let known = self.paths.iter().zip(0..).filter_map(|(path, id)| Some((PathId(id), path.as_ref()?)));
@@ -476,9 +545,10 @@ impl Engine {
 
     /// Puts the next deadline of a path among the timers, unless an earlier one is there.
     fn wait_for(&mut self, id: PathId) {
-        let settings = self.settings.liveness;
+        let Settings { liveness, mtu, .. } = self.settings;
         let Some(path) = self.paths.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
-        let due = path.liveness.due(path.measured(), &settings);
+        let probe = path.mtu.due(path.liveness.is_needed(), &mtu);
+        let due = path.liveness.due(path.measured(), &liveness).min(probe);
         if due < path.queued && due < Time::MAX {
             path.queued = due;
             self.timers.push(Reverse((due, Timer::Path(id))));
@@ -513,6 +583,7 @@ impl Engine {
             if change.to == State::Down && matches!(change.from, State::Up | State::Suspect) {
                 path.flaps.failed(now, &damp);
             }
+            path.mtu.alive(path.liveness.is_up());
             let site = path.site;
             // Suspicion alone moves nothing.
             if !matches!((change.from, change.to), (State::Up, State::Suspect) | (State::Suspect, State::Up)) {

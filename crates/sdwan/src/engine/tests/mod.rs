@@ -2,6 +2,7 @@
 
 mod failure;
 mod matcher;
+mod mtu;
 mod scale;
 mod selection;
 
@@ -71,13 +72,17 @@ struct Link {
     jitter: Duration,
     loss: f64,
     dead: bool,
+    /// The longest packet that gets through.
+    mtu: u16,
 }
 
-const CLEAN: Link = Link { delay: Duration::from_millis(20), jitter: Duration::ZERO, loss: 0.0, dead: false };
+const CLEAN: Link =
+    Link { delay: Duration::from_millis(20), jitter: Duration::ZERO, loss: 0.0, dead: false, mtu: 1500 };
 
 #[derive(Debug, Clone, Copy)]
 enum Message {
     Hello(Hello),
+    Probe(Probe),
     Data(u32),
 }
 
@@ -152,10 +157,14 @@ impl Lab {
     fn send(&mut self, engine: usize, path: PathId, message: Message) {
         let key = self.key(engine, path);
         let link = self.links[&(key.own.0, key.remote.0)];
-        if link.dead || self.rng.chance(link.loss) {
-            return;
-        }
-        let at = self.now + link.delay + link.jitter.mul_f64(self.rng.unit());
+        let late = match message {
+            // What hellos and data meet with is not to depend on how many probes there are.
+            Message::Probe(probe) if link.dead || probe.length() > usize::from(link.mtu) => return,
+            Message::Probe(_) => Duration::ZERO,
+            Message::Hello(_) | Message::Data(_) if link.dead || self.rng.chance(link.loss) => return,
+            Message::Hello(_) | Message::Data(_) => link.jitter.mul_f64(self.rng.unit()),
+        };
+        let at = self.now + link.delay + late;
         let to = (key.remote.0 / 10 - 1) as usize;
         let back = self.path(to, key.remote.0, key.own.0);
         self.order += 1;
@@ -175,6 +184,8 @@ impl Lab {
                     self.hellos += 1;
                     self.send(engine, path, Message::Hello(hello));
                 }
+                Output::Probe(path, probe) => self.send(engine, path, Message::Probe(probe)),
+                Output::Mtu(..) => {}
                 Output::Table(table) => self.tables[engine] = table,
                 Output::Event(event) => self.events.push((self.now, engine, event)),
             }
@@ -205,6 +216,7 @@ impl Lab {
         let Reverse((_, order, to, path)) = self.under_way.pop().unwrap();
         match self.messages.remove(&order).unwrap() {
             Message::Hello(hello) => self.input(to, Input::Hello(path, hello)),
+            Message::Probe(probe) => self.input(to, Input::Probe(path, probe)),
             Message::Data(number) => {
                 self.arrived.entry(number).or_insert(self.now);
                 self.input(to, Input::Traffic { path, sent: 0, received: 1 });
