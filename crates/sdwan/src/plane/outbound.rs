@@ -12,6 +12,7 @@ use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
+use super::fragment;
 use super::icmp;
 use super::packet::{Packet, clamp};
 use super::shared::{Notice, Shared};
@@ -75,6 +76,8 @@ pub struct Outbound {
     run: Option<Run>,
     /// Where the next run begins.
     next: usize,
+    /// Where runs of datagrams are taken apart that have to be cut themselves. Nothing until there is one.
+    apart: Box<[u8]>,
     /// Flows to sites, which stay on their paths.
     flows: FlowTable,
     /// Of their hashes.
@@ -94,6 +97,7 @@ impl Outbound {
             room: vec![0; ROOM].into(),
             run: None,
             next: 0,
+            apart: Box::default(),
             flows: FlowTable::new(FLOWS),
             seed,
             waiting: VecDeque::new(),
@@ -116,7 +120,7 @@ impl Outbound {
             return;
         };
         let mtu = usize::from(tunnel.mtu());
-        if header.kind == VnetHeader::NONE && packet.length > mtu {
+        if !packet.divisible && !split::fits(&header, &packet, mtu) {
             counters.too_long.fetch_add(1, Relaxed);
             return self.complain(shared, queue, now, (octets, &packet), mtu);
         }
@@ -148,17 +152,22 @@ impl Outbound {
         let (sealer, Some(to)) = (tunnel.sealer(), tunnel.endpoint()) else { return false };
         let Some(sealer) = sealer.as_ref() else { return false };
         let mtu = usize::from(tunnel.mtu());
+        let parts = packet.divisible && !split::fits(header, packet, mtu);
+        if parts && header.kind != VnetHeader::NONE {
+            return self.send_apart(shared, posts, now, tunnel, (header, octets));
+        }
+        let lay = if parts { fragment::fragment } else { split::split };
         // DSCP goes on outside, and congestion is not told across (RFC 6040 section 4.1: compatibility mode).
         let way = Way { to, from: None, tos: packet.class & !3 };
         if self.run.as_ref().is_some_and(|run| run.closed || run.way != way || !Arc::ptr_eq(&run.tunnel, tunnel)) {
             self.flush(shared, posts);
         }
         let layout = Layout { head: HEADER, tail: TAG, pad_to: PADDING, mtu };
-        let mut pieces = split::split(header, octets, &layout, self.room.get_mut(self.next..).unwrap_or_default());
+        let mut pieces = lay(header, octets, &layout, self.room.get_mut(self.next..).unwrap_or_default());
         if let Err(SplitError::NoRoom { .. }) = pieces {
             self.flush(shared, posts);
             self.next = 0;
-            pieces = split::split(header, octets, &layout, &mut self.room);
+            pieces = lay(header, octets, &layout, &mut self.room);
         }
         let Ok(pieces) = pieces else {
             shared.counters.malformed.fetch_add(1, Relaxed);
@@ -203,6 +212,36 @@ impl Outbound {
         run.closed = last < run.stride || run.range.len() + run.stride > carrier::RUN_OCTETS;
         self.next = end;
         true
+    }
+
+    /// Takes a run of datagrams apart that are themselves too long, and sends them in parts. False without a session.
+    fn send_apart(
+        &mut self,
+        shared: &Shared,
+        posts: &Posts,
+        now: Time,
+        tunnel: &Arc<Tunnel>,
+        (header, octets): (&VnetHeader, &[u8]),
+    ) -> bool {
+        let mut apart = std::mem::take(&mut self.apart);
+        if apart.is_empty() {
+            apart = vec![0; ROOM].into();
+        }
+        let layout = Layout { head: 0, tail: 0, pad_to: 1, mtu: usize::MAX };
+        let mut goes = true;
+        match split::split(header, octets, &layout, &mut apart) {
+            Ok(pieces) => {
+                for octets in pieces.filter_map(|range| apart.get(range)) {
+                    let Ok(packet) = Packet::read(octets) else { continue };
+                    goes &= self.send(shared, posts, now, tunnel, (&VnetHeader::default(), octets, &packet));
+                }
+            }
+            Err(_) => {
+                shared.counters.malformed.fetch_add(1, Relaxed);
+            }
+        }
+        self.apart = apart;
+        goes
     }
 
     /// Sends the run, if there is one, and begins the next one at the beginning of the room.
@@ -291,7 +330,8 @@ impl Outbound {
         let Some(from) = from.copied().filter(|_| self.errors.1 < ERRORS) else { return };
         self.errors.1 += 1;
         let mut message = [0; VnetHeader::LENGTH + 1280];
-        let written = message.get_mut(VnetHeader::LENGTH..).and_then(|out| icmp::too_big(octets, packet, mtu, from, out));
+        let written =
+            message.get_mut(VnetHeader::LENGTH..).and_then(|out| icmp::too_big(octets, packet, mtu, from, out));
         if let Some(message) = written.and_then(|length| message.get(..VnetHeader::LENGTH + length)) {
             // Whoever asks again is told again.
             let _ = queue.send(&[std::io::IoSlice::new(message)]);

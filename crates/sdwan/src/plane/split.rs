@@ -56,6 +56,10 @@ pub enum SplitError {
         "the device says that a checksum of what begins at {start} goes {offset} behind it, where none is in a packet of {has} octets"
     )]
     Checksum { start: usize, offset: usize, has: usize },
+    #[error("it may not be cut on its way")]
+    Indivisible,
+    #[error("packets of {mtu} octets have no room for parts behind {headers} of headers")]
+    Narrow { mtu: usize, headers: usize },
     #[error("the packets need {needs} octets, and the buffer has {has}")]
     NoRoom { needs: usize, has: usize },
 }
@@ -72,6 +76,17 @@ pub struct Pieces {
 }
 
 impl Pieces {
+    /// So many of them, each of `length` octets and the last of `last`.
+    pub(super) fn new(layout: &Layout, count: usize, length: usize, last: usize) -> Pieces {
+        let stride = layout.stride(if count > 1 { length } else { last });
+        Pieces { next: 0, count, head: layout.head, stride, length, last }
+    }
+
+    /// Octets that all of them take with what is around them.
+    pub(super) fn needs(&self, layout: &Layout) -> usize {
+        self.count.saturating_sub(1) * self.stride + layout.stride(self.last)
+    }
+
     /// Octets from the beginning of one to that of the next.
     pub fn stride(&self) -> usize {
         self.stride
@@ -142,7 +157,7 @@ fn one(header: &VnetHeader, octets: &[u8], layout: &Layout, out: &mut [u8]) -> R
         let (start, offset) = (usize::from(header.checksum_start), usize::from(header.checksum_offset));
         complete(piece, start, offset).ok_or(SplitError::Checksum { start, offset, has: length })?;
     }
-    Ok(Pieces { next: 0, count: 1, head: layout.head, stride, length, last: length })
+    Ok(Pieces::new(layout, 1, length, length))
 }
 
 /// Makes a checksum where that of the pseudo header stands. UDP's is never zero (RFC 768); that of TCP may be the other form of it as well.
@@ -153,7 +168,8 @@ fn complete(packet: &mut [u8], start: usize, offset: usize) -> Option<()> {
     write(summed, offset, &check.to_be_bytes())
 }
 
-fn made(sum: Sum) -> u16 {
+/// A checksum that is not zero.
+pub(super) fn made(sum: Sum) -> u16 {
     match sum.finish() {
         0 => 0xffff,
         check => check,
@@ -283,11 +299,9 @@ fn many(
     let segment = usize::from(header.segment).min(most);
     let count = payload.len().div_ceil(segment).max(1);
     let (length, last) = (headers.len() + segment, headers.len() + payload.len() - (count - 1) * segment);
-    let stride = layout.stride(if count > 1 { length } else { last });
-    let needs = (count - 1) * stride + layout.stride(last);
-    let room = SplitError::NoRoom { needs, has: out.len() };
-    let pieces = Pieces { next: 0, count, head: layout.head, stride, length, last };
-    let out = out.get_mut(..needs).ok_or(room)?;
+    let pieces = Pieces::new(layout, count, length, last);
+    let room = SplitError::NoRoom { needs: pieces.needs(layout), has: out.len() };
+    let out = out.get_mut(..pieces.needs(layout)).ok_or(room)?;
     for (place, range) in pieces.clone().enumerate() {
         let at = place * segment;
         let part = payload.get(at..payload.len().min(at + segment)).ok_or(Malformed::Cut)?;

@@ -1,5 +1,6 @@
 //! Packets built and cut the plain way, octet by octet, to hold the plane to.
 
+mod fragment;
 mod join;
 mod packet;
 mod split;
