@@ -1,0 +1,186 @@
+//! Packets that come by two paths: numbered by who sends them, and handed on once by who gets them, in the order in which the first of each comes.
+//!
+//! Nothing waits for anything: a call needs its packets soon, and who reorders what comes by two ways would have to wait for the slower one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::FixedState;
+use outwork_engine::{Rng, Time};
+use outwork_wireguard::window::Window;
+
+use super::frame::{Frame, Part};
+use super::tunnel::Owner;
+
+/// The numbers of a stream that one worker sends to one site.
+#[derive(Debug, Clone)]
+pub struct Numbers {
+    stream: u32,
+    next: u32,
+}
+
+impl Numbers {
+    /// A stream that nobody has heard of.
+    pub fn begin(rng: &mut Rng) -> Numbers {
+        Numbers { stream: rng.next_u32(), next: 0 }
+    }
+
+    /// Takes `count` numbers that follow each other; the first is in the frame. When there are no more, another stream begins.
+    pub fn take(&mut self, count: u32, rng: &mut Rng) -> Frame {
+        if self.next.checked_add(count).is_none() {
+            *self = Numbers { stream: self.stream.wrapping_add(1 | rng.next_u32()), next: 0 };
+        }
+        let number = self.next;
+        self.next = self.next.saturating_add(count);
+        Frame { stream: self.stream, number, part: Part::Twice }
+    }
+}
+
+/// Whether a packet of this number is the first of its kind. Of what is too far behind it is not known, and then it is not.
+pub fn is_first(window: &Mutex<Window>, number: u32) -> bool {
+    lock(window).accept(u64::from(number)).is_ok()
+}
+
+/// What a thread that fell while it held it has left is as good as any.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
+struct Known<T> {
+    stream: u32,
+    state: Arc<Mutex<T>>,
+    seen: Time,
+}
+
+/// What is known of streams that come, by who sends them. Packets of one stream come to several workers.
+#[derive(Debug)]
+pub struct Streams<T> {
+    of: Mutex<HashMap<Owner, Vec<Known<T>>, FixedState>>,
+    /// So many of each sender are known. Whoever begins more has the quietest forgotten.
+    most: usize,
+}
+
+impl<T> Streams<T> {
+    /// Of so many streams of each sender.
+    pub fn new(most: usize) -> Streams<T> {
+        Streams { of: Mutex::default(), most: most.max(1) }
+    }
+
+    /// What is known of a stream; `make` where that is nothing. Workers keep it for the next packet.
+    pub fn get(&self, now: Time, owner: Owner, stream: u32, make: impl FnOnce() -> T) -> Arc<Mutex<T>> {
+        let mut of = lock(&self.of);
+        let known = of.entry(owner).or_default();
+        if let Some(known) = known.iter_mut().find(|known| known.stream == stream) {
+            known.seen = now;
+            return Arc::clone(&known.state);
+        }
+        let state = Arc::new(Mutex::new(make()));
+        let fresh = Known { stream, state: Arc::clone(&state), seen: now };
+        let full = known.len() >= self.most;
+        match known.iter_mut().min_by_key(|known| known.seen).filter(|_| full) {
+            Some(quietest) => *quietest = fresh,
+            None => known.push(fresh),
+        }
+        state
+    }
+
+    /// Forgets those of senders that are gone.
+    pub fn keep(&self, stays: impl Fn(Owner) -> bool) {
+        lock(&self.of).retain(|owner, _| stays(*owner));
+    }
+
+    /// Streams that are known.
+    pub fn len(&self) -> usize {
+        lock(&self.of).values().map(Vec::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use outwork_engine::sim::{self, Event, Node, Quality, World};
+
+    use super::*;
+
+    const OWNER: Owner = Owner(1);
+
+    #[test]
+    fn whatever_comes_by_one_of_two_paths_is_handed_on_once() {
+        sim::seeds(50, |rng| {
+            let mut paths =
+                [Quality::BAD, Quality { loss: 0.5, ..Quality::BAD }].map(|quality| World::new(rng, quality));
+            let mut numbers = Numbers::begin(rng);
+            let mut sent = vec![];
+            for _ in 0..300 {
+                let frame = numbers.take(1, rng);
+                sent.push(frame.number);
+                paths.iter_mut().for_each(|path| path.send(Node(1), Node(2), frame));
+            }
+            let streams = Streams::new(4);
+            let (mut came, mut once) = (BTreeSet::new(), vec![]);
+            let mut open = [true, true];
+            while open != [false, false] {
+                let turn = rng.below(2) as usize;
+                match paths[turn].step(None) {
+                    Event::Arrival(arrival) => {
+                        let frame: Frame = arrival.message;
+                        came.insert(frame.number);
+                        let window = streams.get(Time::ZERO, OWNER, frame.stream, Window::default);
+                        once.extend(is_first(&window, frame.number).then_some(frame.number));
+                    }
+                    _ => open[turn] = false,
+                }
+            }
+            assert_eq!(once.len(), came.len(), "no number twice");
+            assert_eq!(once.into_iter().collect::<BTreeSet<_>>(), came, "and none is withheld");
+            assert!(came.len() > sent.len() * 3 / 4);
+        });
+    }
+
+    #[test]
+    fn numbers_follow_each_other_and_another_stream_begins_where_they_end() {
+        let mut rng = Rng::new(1);
+        let mut numbers = Numbers::begin(&mut rng);
+        let first = numbers.take(3, &mut rng);
+        assert_eq!((first.number, numbers.take(2, &mut rng).number, numbers.take(1, &mut rng).number), (0, 3, 5));
+        numbers.next = u32::MAX - 1;
+        let last = numbers.take(1, &mut rng);
+        assert_eq!((last.stream, last.number), (first.stream, u32::MAX - 1));
+        let other = numbers.take(2, &mut rng);
+        assert!(other.stream != first.stream && other.number == 0);
+    }
+
+    #[test]
+    fn who_begins_anew_is_heard_at_once() {
+        let mut rng = Rng::new(1);
+        let streams: Streams<Window> = Streams::new(4);
+        let hear =
+            |frame: Frame| is_first(&streams.get(Time::ZERO, OWNER, frame.stream, Window::default), frame.number);
+        let mut before = Numbers::begin(&mut rng);
+        assert!((0..20_000).all(|_| hear(before.take(1, &mut rng))));
+        let mut after = Numbers::begin(&mut rng);
+        let again = after.take(1, &mut rng);
+        assert_eq!((again.number, hear(again), hear(again)), (0, true, false));
+    }
+
+    #[test]
+    fn of_each_sender_so_many_streams_are_known_and_the_quietest_is_forgotten() {
+        let streams: Streams<u32> = Streams::new(2);
+        let get =
+            |secs, owner, stream, value| *lock(&streams.get(Time::from_secs(secs), Owner(owner), stream, || value));
+        assert_eq!((get(1, 1, 10, 1), get(2, 1, 11, 2), get(3, 1, 10, 3)), (1, 2, 1));
+        assert_eq!(get(4, 1, 12, 4), 4, "in the place of 11");
+        assert_eq!((get(5, 1, 10, 5), get(6, 1, 11, 6)), (1, 6));
+        assert_eq!(get(7, 2, 10, 7), 7, "another sender's are others");
+        assert_eq!(streams.len(), 3);
+        streams.keep(|owner| owner == Owner(2));
+        assert!(streams.len() == 1 && !streams.is_empty());
+    }
+}
