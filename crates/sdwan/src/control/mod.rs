@@ -10,7 +10,7 @@ pub mod peers;
 pub mod sites;
 pub mod told;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -257,7 +257,10 @@ impl Control {
         let tunnels = self.joined.values().map(|joined| Arc::clone(&joined.tunnel));
         let paths = self.sites.iter().flat_map(Sites::tunnels).map(|(id, tunnel)| (id, Arc::clone(tunnel)));
         let table = self.sites.as_ref().and_then(Sites::table).cloned();
-        self.shared.view.store(Arc::new(View::new(networks, tunnels, paths).with(table)));
+        let view = View::new(networks, tunnels, paths).with(table);
+        let owners: BTreeSet<Owner> = view.tunnels().map(|tunnel| tunnel.owner).collect();
+        self.shared.view.store(Arc::new(view));
+        self.shared.twice.keep(|owner| owners.contains(&owner));
     }
 
     /// Does what the engine says.

@@ -72,6 +72,12 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// That of a packet so many behind it in the same piece.
+    #[must_use]
+    pub fn behind(self, count: u32) -> Frame {
+        Frame { number: self.number.wrapping_add(count), ..self }
+    }
+
     /// As octets.
     pub fn encode(&self) -> [u8; LENGTH] {
         let both = |shape: Shape| (shape.data - 1) << 3 | (shape.parity - 1);

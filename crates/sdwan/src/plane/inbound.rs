@@ -3,8 +3,8 @@
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
 
 use outwork_engine::Time;
 use outwork_net::carrier::{BATCH, FAILURES, Received, Socket};
@@ -12,10 +12,13 @@ use outwork_net::tun::Queue;
 use outwork_wire::octets::read;
 use outwork_wireguard::Index;
 use outwork_wireguard::session::{Inner, OVERHEAD};
+use outwork_wireguard::window::Window;
 
+use super::frame::{self, Frame, Part};
 use super::join::{Joiner, MOST, Offload};
-use super::packet;
+use super::packet::{self, Packet};
 use super::shared::{Notice, Shared};
+use super::streams::is_first;
 use super::tunnel::{Receiving, UplinkIndex};
 use super::view::View;
 
@@ -35,6 +38,22 @@ struct Known {
     receiving: Arc<Receiving>,
     /// Whose packets it may send: the source of the one before.
     source: Option<IpAddr>,
+    /// Of which of its streams the one before was, if that comes twice.
+    stream: Option<(u32, Arc<Mutex<Window>>)>,
+}
+
+impl Known {
+    /// Whether a packet that comes twice has not come yet.
+    fn is_first(&mut self, shared: &Shared, now: Time, frame: &Frame) -> bool {
+        if frame.part != Part::Twice {
+            return false;
+        }
+        let owner = self.receiving.tunnel.owner;
+        if self.stream.as_ref().is_none_or(|(stream, _)| *stream != frame.stream) {
+            self.stream = Some((frame.stream, shared.twice.get(now, owner, frame.stream, Window::default)));
+        }
+        self.stream.as_ref().is_some_and(|(_, window)| is_first(window, frame.number))
+    }
 }
 
 /// What came by one tunnel, to be counted at once.
@@ -152,7 +171,7 @@ impl Inbound {
                 datagram_of_nobody();
                 None
             })?;
-            self.known = Some(Known { index, receiving, source: None });
+            self.known = Some(Known { index, receiving, source: None, stream: None });
         }
         let known = self.known.as_mut()?;
         let (opener, tunnel) = (&known.receiving.opener, &known.receiving.tunnel);
@@ -170,10 +189,25 @@ impl Inbound {
         if tunnel.endpoint() != Some(from) {
             shared.tell(Notice::Moved(tunnel.id, from));
         }
-        let packet = range.start + opened.packet.start..range.start + opened.packet.end;
-        let octets = datagram.get(opened.packet.clone())?;
+        let mut packet = range.start + opened.packet.start..range.start + opened.packet.end;
+        let mut octets = datagram.get(opened.packet.clone())?;
+        let frame = match opened.inner {
+            Inner::Control => Frame::decode(octets),
+            _ => None,
+        };
         match opened.inner {
             Inner::Keepalive => return None,
+            Inner::Control if frame.is_some() => {
+                let length =
+                    octets.get(frame::LENGTH..).and_then(|inner| Packet::read(inner).ok()).map(|read| read.length);
+                let Some(length) = length else {
+                    shared.counters.unreadable.fetch_add(1, Relaxed);
+                    return None;
+                };
+                packet.start += frame::LENGTH;
+                packet.end = packet.start + length;
+                octets = octets.get(frame::LENGTH..frame::LENGTH + length)?;
+            }
             Inner::Control => {
                 shared.tell(Notice::Control(tunnel.id, now, octets.into()));
                 return None;
@@ -198,7 +232,10 @@ impl Inbound {
             }
             known.source = Some(source);
         }
-        Some(packet)
+        match frame {
+            Some(frame) => known.is_first(shared, now, &frame).then_some(packet),
+            None => Some(packet),
+        }
     }
 
     /// Adds a packet to those that are written together.

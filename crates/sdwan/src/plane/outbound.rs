@@ -1,25 +1,29 @@
 //! From the device into tunnels: a piece from the device is routed once, cut into packets where they leave from, sealed there, and sent as a run.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use outwork_engine::Time;
+use foldhash::fast::FixedState;
+use outwork_engine::{Rng, Time};
 use outwork_net::carrier::{self, Reason, Socket, Way};
 use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
 use super::fragment;
+use super::frame::{self, Frame};
 use super::icmp;
 use super::packet::{Packet, clamp};
 use super::shared::{Notice, Shared};
 use super::split::{self, Layout, SplitError};
-use super::tunnel::{Tunnel, UplinkIndex};
+use super::streams::Numbers;
+use super::tunnel::{Owner, Tunnel, UplinkIndex};
 use super::view::View;
 use crate::engine::flow::FlowTable;
+use crate::engine::table::Mode;
 
 /// Octets that packets are laid out in. A run is begun anew where there is no room for the longest piece behind it.
 const ROOM: usize = 512 << 10;
@@ -30,6 +34,8 @@ const WAITING_OCTETS: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Flows to sites that each worker knows.
 const FLOWS: usize = 1 << 16;
+/// Sites that have numbers of their own for what goes twice. Beyond, all of them begin anew.
+const SITES: usize = 4096;
 /// Errors about packets that are too long, a second.
 const ERRORS: u32 = 100;
 
@@ -48,6 +54,21 @@ impl Posts {
     pub fn of(&self, uplink: UplinkIndex, is_ipv4: bool) -> Option<&Socket> {
         let fits = |(own, socket): &&(UplinkIndex, Arc<Socket>)| *own == uplink && socket.local().is_ipv4() == is_ipv4;
         self.0.iter().find(fits).map(|(_, socket)| socket.as_ref())
+    }
+}
+
+/// How a piece goes: by which tunnel, in packets of what length, and what stands before the first of them.
+#[derive(Clone, Copy)]
+struct Going<'a> {
+    tunnel: &'a Arc<Tunnel>,
+    mtu: usize,
+    frame: Option<Frame>,
+}
+
+impl Going<'_> {
+    /// As it is.
+    fn plain(tunnel: &Arc<Tunnel>) -> Going<'_> {
+        Going { tunnel, mtu: usize::from(tunnel.mtu()), frame: None }
     }
 }
 
@@ -82,6 +103,9 @@ pub struct Outbound {
     flows: FlowTable,
     /// Of their hashes.
     seed: u64,
+    /// Of what goes twice.
+    numbers: HashMap<Owner, Numbers, FixedState>,
+    rng: Rng,
     waiting: VecDeque<Waiting>,
     waiting_octets: usize,
     /// Sessions that had begun when those that wait were last looked at.
@@ -91,8 +115,8 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// One whose flows are told apart by hashes that follow from `seed`.
-    pub fn new(seed: u64) -> Outbound {
+    /// That of a worker, whose flows are told apart by hashes that follow from `seed`.
+    pub fn new(seed: u64, worker: usize) -> Outbound {
         Outbound {
             room: vec![0; ROOM].into(),
             run: None,
@@ -100,6 +124,9 @@ impl Outbound {
             apart: Box::default(),
             flows: FlowTable::new(FLOWS),
             seed,
+            numbers: HashMap::default(),
+            // Streams of workers are not to be taken for each other.
+            rng: Rng::new(seed.wrapping_add(worker as u64 + 1)),
             waiting: VecDeque::new(),
             waiting_octets: 0,
             keys: 0,
@@ -115,46 +142,87 @@ impl Outbound {
             return;
         };
         let view = shared.view.load();
-        let Some(tunnel) = self.route(&view, now, &packet) else {
+        let Some((tunnel, second)) = self.route(&view, now, &packet) else {
             counters.unrouted.fetch_add(1, Relaxed);
             return;
         };
-        let mtu = usize::from(tunnel.mtu());
+        let mut going = Going::plain(tunnel);
+        if let Some(second) = second {
+            going.mtu = going.mtu.min(usize::from(second.mtu())).saturating_sub(frame::LENGTH);
+        }
+        let mtu = going.mtu;
         if !packet.divisible && !split::fits(&header, &packet, mtu) {
             counters.too_long.fetch_add(1, Relaxed);
             return self.complain(shared, queue, now, (octets, &packet), mtu);
         }
-        if !self.send(shared, posts, now, tunnel, (&header, octets, &packet)) {
+        let whole = (&header, octets, &packet);
+        let sent = match second {
+            None => self.send(shared, posts, now, going, whole),
+            Some(second) => self.send_twice(shared, posts, now, (going, second), whole),
+        };
+        if sent.is_none() {
             self.wait(shared, now, tunnel, piece);
         }
     }
 
-    /// By which tunnel a packet goes; none where nobody is behind it, or no path carries.
-    fn route<'a>(&mut self, view: &'a View, now: Time, packet: &Packet) -> Option<&'a Arc<Tunnel>> {
+    /// By which tunnel a packet goes, and by which other one it goes again; none where nobody is behind it, or no path carries.
+    fn route<'a>(
+        &mut self,
+        view: &'a View,
+        now: Time,
+        packet: &Packet,
+    ) -> Option<(&'a Arc<Tunnel>, Option<&'a Arc<Tunnel>>)> {
         let owner = view.owner(packet.destination)?;
-        view.peer(owner).or_else(|| {
-            let flow = packet.flow(None);
-            let found = view.table()?.look_up(&flow)?;
-            let (pick, _) = self.flows.route(now, flow.hash(self.seed), &found)?;
-            view.path(pick.path)
-        })
+        if let Some(tunnel) = view.peer(owner) {
+            return Some((tunnel, None));
+        }
+        let flow = packet.flow(None);
+        let found = view.table()?.look_up(&flow)?;
+        let (pick, _) = self.flows.route(now, flow.hash(self.seed), &found)?;
+        let second = pick.second.filter(|_| pick.mode == Mode::Duplicate).and_then(|second| view.path(second));
+        Some((view.path(pick.path)?, second))
     }
 
-    /// Lays a piece out and seals it. False without a session.
+    /// Sends a piece by two tunnels, with numbers by which the other end knows what it has. None without a session in both.
+    fn send_twice(
+        &mut self,
+        shared: &Shared,
+        posts: &Posts,
+        now: Time,
+        (mut going, second): (Going<'_>, &Arc<Tunnel>),
+        whole: (&VnetHeader, &[u8], &Packet),
+    ) -> Option<u32> {
+        let owner = going.tunnel.owner;
+        if self.numbers.len() >= SITES && !self.numbers.contains_key(&owner) {
+            self.numbers.clear();
+        }
+        let numbers = self.numbers.entry(owner).or_insert_with(|| Numbers::begin(&mut self.rng));
+        going.frame = Some(numbers.frame(&mut self.rng));
+        let first = self.send(shared, posts, now, going, whole);
+        let again = self.send(shared, posts, now, Going { tunnel: second, ..going }, whole);
+        let sent = first.max(again);
+        if let (Some(numbers), Some(count)) = (self.numbers.get_mut(&owner), sent) {
+            numbers.used(count);
+        }
+        sent
+    }
+
+    /// Lays a piece out and seals it. Says into how many packets; none without a session.
     fn send(
         &mut self,
         shared: &Shared,
         posts: &Posts,
         now: Time,
-        tunnel: &Arc<Tunnel>,
+        going: Going<'_>,
         (header, octets, packet): (&VnetHeader, &[u8], &Packet),
-    ) -> bool {
-        let (sealer, Some(to)) = (tunnel.sealer(), tunnel.endpoint()) else { return false };
-        let Some(sealer) = sealer.as_ref() else { return false };
-        let mtu = usize::from(tunnel.mtu());
+    ) -> Option<u32> {
+        let Going { tunnel, mtu, frame } = going;
+        let (sealer, Some(to)) = (tunnel.sealer(), tunnel.endpoint()) else { return None };
+        let sealer = sealer.as_ref()?;
+        let front = if frame.is_some() { frame::LENGTH } else { 0 };
         let parts = packet.divisible && !split::fits(header, packet, mtu);
         if parts && header.kind != VnetHeader::NONE {
-            return self.send_apart(shared, posts, now, tunnel, (header, octets));
+            return self.send_apart(shared, posts, now, going, (header, octets));
         }
         let lay = if parts { fragment::fragment } else { split::split };
         // DSCP goes on outside, and congestion is not told across (RFC 6040 section 4.1: compatibility mode).
@@ -162,7 +230,7 @@ impl Outbound {
         if self.run.as_ref().is_some_and(|run| run.closed || run.way != way || !Arc::ptr_eq(&run.tunnel, tunnel)) {
             self.flush(shared, posts);
         }
-        let layout = Layout { head: HEADER, tail: TAG, pad_to: PADDING, mtu };
+        let layout = Layout { head: HEADER + front, front, tail: TAG, pad_to: PADDING, mtu };
         let mut pieces = lay(header, octets, &layout, self.room.get_mut(self.next..).unwrap_or_default());
         if let Err(SplitError::NoRoom { .. }) = pieces {
             self.flush(shared, posts);
@@ -171,7 +239,7 @@ impl Outbound {
         }
         let Ok(pieces) = pieces else {
             shared.counters.malformed.fetch_add(1, Relaxed);
-            return true;
+            return Some(0);
         };
         // The last datagram of a run may be shorter than the others, and none may be longer.
         let ends = |run: &Run| pieces.stride() < run.stride && pieces.len() == 1;
@@ -181,16 +249,18 @@ impl Outbound {
         let (base, stride) = (self.next, pieces.stride());
         let alone = pieces.len() == 1;
         let (mut end, mut count, mut length) = (base, 0, 0);
-        for range in pieces {
+        for (range, place) in pieces.zip(0..) {
             let range = base + range.start..base + range.end;
             if alone && let Some(octets) = self.room.get_mut(range.clone()) {
                 clamp(octets, packet, mtu);
             }
             length += range.len() as u64;
-            let Ok(sealed) = sealer.seal(now, &mut self.room, range, mtu) else {
-                // It has ended since it was looked up.
-                return false;
-            };
+            let start = range.start - front;
+            if let (Some(frame), Some(room)) = (frame, self.room.get_mut(start..range.start)) {
+                room.copy_from_slice(&frame.behind(place).encode());
+            }
+            // Without a session it has ended since it was looked up.
+            let sealed = sealer.seal(now, &mut self.room, start..range.end, mtu + front).ok()?;
             if sealed.rekey {
                 shared.tell(Notice::Wanted(tunnel.id));
             }
@@ -211,29 +281,34 @@ impl Outbound {
         run.octets += length;
         run.closed = last < run.stride || run.range.len() + run.stride > carrier::RUN_OCTETS;
         self.next = end;
-        true
+        Some(count as u32)
     }
 
-    /// Takes a run of datagrams apart that are themselves too long, and sends them in parts. False without a session.
+    /// Takes a run of datagrams apart that are themselves too long, and sends them in parts. Says in how many; none without a session.
     fn send_apart(
         &mut self,
         shared: &Shared,
         posts: &Posts,
         now: Time,
-        tunnel: &Arc<Tunnel>,
+        going: Going<'_>,
         (header, octets): (&VnetHeader, &[u8]),
-    ) -> bool {
+    ) -> Option<u32> {
         let mut apart = std::mem::take(&mut self.apart);
         if apart.is_empty() {
             apart = vec![0; ROOM].into();
         }
-        let layout = Layout { head: 0, tail: 0, pad_to: 1, mtu: usize::MAX };
-        let mut goes = true;
+        let layout = Layout { head: 0, front: 0, tail: 0, pad_to: 1, mtu: usize::MAX };
+        let (mut goes, mut count) = (true, 0);
         match split::split(header, octets, &layout, &mut apart) {
             Ok(pieces) => {
                 for octets in pieces.filter_map(|range| apart.get(range)) {
                     let Ok(packet) = Packet::read(octets) else { continue };
-                    goes &= self.send(shared, posts, now, tunnel, (&VnetHeader::default(), octets, &packet));
+                    let frame = going.frame.map(|frame| frame.behind(count));
+                    let one = (&VnetHeader::default(), octets, &packet);
+                    match self.send(shared, posts, now, Going { frame, ..going }, one) {
+                        Some(parts) => count += parts,
+                        None => goes = false,
+                    }
                 }
             }
             Err(_) => {
@@ -241,7 +316,7 @@ impl Outbound {
             }
         }
         self.apart = apart;
-        goes
+        goes.then_some(count)
     }
 
     /// Sends the run, if there is one, and begins the next one at the beginning of the room.
@@ -301,7 +376,7 @@ impl Outbound {
         self.keys = keys;
         for waiting in std::mem::take(&mut self.waiting) {
             let goes = read(&waiting.piece).is_some_and(|(header, octets, packet)| {
-                self.send(shared, posts, now, &waiting.tunnel, (&header, octets, &packet))
+                self.send(shared, posts, now, Going::plain(&waiting.tunnel), (&header, octets, &packet)).is_some()
             });
             if goes {
                 self.waiting_octets -= waiting.piece.len();

@@ -12,12 +12,16 @@ use outwork_engine::Time;
 use outwork_net::poll::Waker;
 use outwork_wireguard::Index;
 use outwork_wireguard::index::Table;
+use outwork_wireguard::window::Window;
 
+use super::streams::Streams;
 use super::tunnel::{Receiving, TunnelId, UplinkIndex};
 use super::view::View;
 
 /// What workers tell control that may wait at once. Beyond, they drop it and count that: handshakes are tried again, and so is all else.
 pub const NOTICES: usize = 4096;
+/// Streams of packets that come twice, of each site: one of each of its workers.
+const STREAMS: usize = 64;
 /// What clocks show at their beginning, so that nothing was at time zero.
 const BEGINNING: Duration = Duration::from_secs(1);
 
@@ -113,6 +117,8 @@ pub struct Shared {
     pub counters: Counters,
     /// Of hashes that others are not to guess.
     pub seed: u64,
+    /// What has come of packets that come twice.
+    pub twice: Streams<Window>,
     /// Where this machine is in tunnels: who sends errors about packets.
     pub own: ArcSwap<Vec<IpAddr>>,
     notices: SyncSender<Notice>,
@@ -139,6 +145,7 @@ impl Shared {
             clock: Clock::begin(),
             counters: Counters::default(),
             seed,
+            twice: Streams::new(STREAMS),
             own: ArcSwap::default(),
             notices,
             control,

@@ -18,6 +18,8 @@ use super::packet::{
 pub struct Layout {
     /// Octets left before each packet.
     pub head: usize,
+    /// So many of these are sealed with it, and padded with it.
+    pub front: usize,
     /// Octets left behind each packet and its padding.
     pub tail: usize,
     /// Packets are padded to a multiple of this.
@@ -29,7 +31,8 @@ pub struct Layout {
 impl Layout {
     /// Octets of a packet with its padding.
     pub fn padded(&self, length: usize) -> usize {
-        length.next_multiple_of(self.pad_to.max(1)).min(self.mtu.max(length))
+        let padded = (length + self.front).next_multiple_of(self.pad_to.max(1)) - self.front;
+        padded.min(self.mtu.max(length))
     }
 
     /// Octets that a packet takes with all that is around it.

@@ -12,6 +12,9 @@ use outwork_wireguard::window::Window;
 use super::frame::{Frame, Part};
 use super::tunnel::Owner;
 
+/// Numbers that there have to be for a piece.
+const SPARE: u32 = 1 << 16;
+
 /// The numbers of a stream that one worker sends to one site.
 #[derive(Debug, Clone)]
 pub struct Numbers {
@@ -25,14 +28,17 @@ impl Numbers {
         Numbers { stream: rng.next_u32(), next: 0 }
     }
 
-    /// Takes `count` numbers that follow each other; the first is in the frame. When there are no more, another stream begins.
-    pub fn take(&mut self, count: u32, rng: &mut Rng) -> Frame {
-        if self.next.checked_add(count).is_none() {
+    /// The frame of the first packet of a piece; those of the others have the numbers that follow. When there are no more, another stream begins.
+    pub fn frame(&mut self, rng: &mut Rng) -> Frame {
+        if self.next > u32::MAX - SPARE {
             *self = Numbers { stream: self.stream.wrapping_add(1 | rng.next_u32()), next: 0 };
         }
-        let number = self.next;
+        Frame { stream: self.stream, number: self.next, part: Part::Twice }
+    }
+
+    /// So many numbers were used.
+    pub fn used(&mut self, count: u32) {
         self.next = self.next.saturating_add(count);
-        Frame { stream: self.stream, number, part: Part::Twice }
     }
 }
 
@@ -111,6 +117,12 @@ mod tests {
 
     const OWNER: Owner = Owner(1);
 
+    fn take(numbers: &mut Numbers, count: u32, rng: &mut Rng) -> Frame {
+        let frame = numbers.frame(rng);
+        numbers.used(count);
+        frame
+    }
+
     #[test]
     fn whatever_comes_by_one_of_two_paths_is_handed_on_once() {
         sim::seeds(50, |rng| {
@@ -119,7 +131,7 @@ mod tests {
             let mut numbers = Numbers::begin(rng);
             let mut sent = vec![];
             for _ in 0..300 {
-                let frame = numbers.take(1, rng);
+                let frame = take(&mut numbers, 1, rng);
                 sent.push(frame.number);
                 paths.iter_mut().for_each(|path| path.send(Node(1), Node(2), frame));
             }
@@ -148,12 +160,13 @@ mod tests {
     fn numbers_follow_each_other_and_another_stream_begins_where_they_end() {
         let mut rng = Rng::new(1);
         let mut numbers = Numbers::begin(&mut rng);
-        let first = numbers.take(3, &mut rng);
-        assert_eq!((first.number, numbers.take(2, &mut rng).number, numbers.take(1, &mut rng).number), (0, 3, 5));
-        numbers.next = u32::MAX - 1;
-        let last = numbers.take(1, &mut rng);
-        assert_eq!((last.stream, last.number), (first.stream, u32::MAX - 1));
-        let other = numbers.take(2, &mut rng);
+        let first = take(&mut numbers, 3, &mut rng);
+        assert_eq!((first.number, take(&mut numbers, 2, &mut rng).number), (0, 3));
+        assert_eq!(take(&mut numbers, 1, &mut rng).number, 5);
+        numbers.next = u32::MAX - SPARE;
+        let last = take(&mut numbers, SPARE, &mut rng);
+        assert_eq!((last.stream, last.number), (first.stream, u32::MAX - SPARE), "there are enough for one piece more");
+        let other = take(&mut numbers, 2, &mut rng);
         assert!(other.stream != first.stream && other.number == 0);
     }
 
@@ -164,9 +177,9 @@ mod tests {
         let hear =
             |frame: Frame| is_first(&streams.get(Time::ZERO, OWNER, frame.stream, Window::default), frame.number);
         let mut before = Numbers::begin(&mut rng);
-        assert!((0..20_000).all(|_| hear(before.take(1, &mut rng))));
+        assert!((0..20_000).all(|_| hear(take(&mut before, 1, &mut rng))));
         let mut after = Numbers::begin(&mut rng);
-        let again = after.take(1, &mut rng);
+        let again = take(&mut after, 1, &mut rng);
         assert_eq!((again.number, hear(again), hear(again)), (0, true, false));
     }
 

@@ -32,7 +32,7 @@ pub struct Worker {
 impl Worker {
     /// The worker of this number, whose queue takes `offload`.
     pub fn new(number: usize, queue: Queue, posts: Posts, offload: Offload, shared: Arc<Shared>) -> Worker {
-        let (outbound, inbound) = (Outbound::new(shared.seed), Inbound::new(offload));
+        let (outbound, inbound) = (Outbound::new(shared.seed, number), Inbound::new(offload));
         Worker { number, queue, posts, shared, outbound, inbound, piece: vec![0; ROOM].into() }
     }
 

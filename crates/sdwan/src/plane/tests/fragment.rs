@@ -7,7 +7,7 @@ use crate::plane::split::{Layout, SplitError};
 use outwork_engine::sim;
 
 fn layout(mtu: usize) -> Layout {
-    Layout { head: 16, tail: 16, pad_to: 16, mtu }
+    Layout { head: 16, front: 0, tail: 16, pad_to: 16, mtu }
 }
 
 /// The parts, each by itself.

@@ -5,7 +5,7 @@ use crate::plane::packet::Packet;
 use crate::plane::split::{Layout, Pieces, SplitError, fits, split};
 use outwork_engine::sim;
 
-const LAYOUT: Layout = Layout { head: 16, tail: 16, pad_to: 16, mtu: 1420 };
+const LAYOUT: Layout = Layout { head: 16, front: 0, tail: 16, pad_to: 16, mtu: 1420 };
 
 fn cut(header: &VnetHeader, octets: &[u8], layout: &Layout) -> Result<(Pieces, Vec<u8>), SplitError> {
     let mut out = vec![0xee; 512 * 1024];
@@ -62,6 +62,9 @@ fn what_packets_are_sealed_into_stands_without_gaps() {
     assert!(out[..16].iter().chain(&out[1057..1104]).all(|octet| *octet == 0xee), "what is around is left alone");
     // A packet that fills its path is not padded beyond it.
     assert_eq!((LAYOUT.padded(1410), LAYOUT.padded(1420), LAYOUT.padded(1500)), (1420, 1420, 1500));
+    // What is sealed in front of it is padded with it.
+    let framed = Layout { head: 28, front: 12, mtu: 1408, ..LAYOUT };
+    assert_eq!([100, 101, 1390, 1408].map(|length| framed.padded(length)), [100, 116, 1396, 1408]);
 }
 
 #[test]
@@ -89,7 +92,8 @@ fn one_packet_is_copied_and_its_checksum_made_if_it_was_left_to_us() {
         let mut plain = Plain::new(false, protocol);
         plain.payload = vec![5; 99];
         let (header, octets) = plain.whole(1);
-        let (pieces, out) = cut(&VnetHeader { kind: VnetHeader::NONE, segment: 0, ..header }, &octets, &LAYOUT).unwrap();
+        let (pieces, out) =
+            cut(&VnetHeader { kind: VnetHeader::NONE, segment: 0, ..header }, &octets, &LAYOUT).unwrap();
         assert_eq!(pieces.clone().map(|range| out[range].to_vec()).collect::<Vec<_>>(), [plain.build()]);
         assert_eq!((pieces.longest(), pieces.stride()), (octets.len(), LAYOUT.stride(octets.len())));
         let (pieces, out) = cut(&VnetHeader::default(), &octets, &LAYOUT).unwrap();
