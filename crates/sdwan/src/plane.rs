@@ -4,7 +4,7 @@
 //! - [`split`]: what a device hands over in one piece cut into packets, laid out so that what they are sealed into is one run.
 //! - [`fragment`]: packets of IPv4 cut into parts where their path takes less.
 //! - [`join`]: packets of a run put together again, where they lie.
-//! - [`frame`]: what stands before packets that go by two paths; [`streams`]: those that go twice, handed on once; [`fec`]: those that others mend.
+//! - [`frame`]: what stands before packets that go by two paths; [`streams`]: those that go twice, handed on once; [`fec`]: those that others mend; [`mending`]: how the others leave.
 //! - [`tunnel`]: a tunnel as workers see it; [`view`], whose addresses are behind which; [`shared`], what workers and control have in common.
 //! - [`outbound`] and [`inbound`]: the two directions; [`worker`], the thread that has both.
 //!
@@ -16,6 +16,7 @@ pub mod frame;
 pub mod icmp;
 pub mod inbound;
 pub mod join;
+pub mod mending;
 pub mod outbound;
 pub mod packet;
 pub mod shared;

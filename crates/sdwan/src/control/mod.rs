@@ -261,6 +261,7 @@ impl Control {
         let owners: BTreeSet<Owner> = view.tunnels().map(|tunnel| tunnel.owner).collect();
         self.shared.view.store(Arc::new(view));
         self.shared.twice.keep(|owner| owners.contains(&owner));
+        self.shared.groups.keep(|owner| owners.contains(&owner));
     }
 
     /// Does what the engine says.

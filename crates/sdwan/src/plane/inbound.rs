@@ -8,17 +8,18 @@ use std::sync::{Arc, Mutex};
 
 use outwork_engine::Time;
 use outwork_net::carrier::{BATCH, FAILURES, Received, Socket};
-use outwork_net::tun::Queue;
+use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wire::octets::read;
 use outwork_wireguard::Index;
 use outwork_wireguard::session::{Inner, OVERHEAD};
 use outwork_wireguard::window::Window;
 
+use super::fec::decoder::Decoder;
 use super::frame::{self, Frame, Part};
 use super::join::{Joiner, MOST, Offload};
 use super::packet::{self, Packet};
 use super::shared::{Notice, Shared};
-use super::streams::is_first;
+use super::streams::{is_first, lock};
 use super::tunnel::{Receiving, UplinkIndex};
 use super::view::View;
 
@@ -28,6 +29,8 @@ const ROOM: usize = (1 << 16) + 192;
 const TURN: usize = 4;
 /// The first octet of a datagram that is a packet (whitepaper section 5.4.6).
 const TRANSPORT: u8 = 4;
+/// Octets of packets of groups that there is room for at least, whatever the path takes here.
+const LEAST: usize = 1500;
 /// Octets of the longest message of a handshake.
 const LONGEST: usize = 148;
 
@@ -40,19 +43,46 @@ struct Known {
     source: Option<IpAddr>,
     /// Of which of its streams the one before was, if that comes twice.
     stream: Option<(u32, Arc<Mutex<Window>>)>,
+    /// The same, if it is of a group.
+    group: Option<(u32, Arc<Mutex<Decoder>>)>,
 }
 
 impl Known {
     /// Whether a packet that comes twice has not come yet.
     fn is_first(&mut self, shared: &Shared, now: Time, frame: &Frame) -> bool {
-        if frame.part != Part::Twice {
-            return false;
-        }
         let owner = self.receiving.tunnel.owner;
         if self.stream.as_ref().is_none_or(|(stream, _)| *stream != frame.stream) {
             self.stream = Some((frame.stream, shared.twice.get(now, owner, frame.stream, Window::default)));
         }
         self.stream.as_ref().is_some_and(|(_, window)| is_first(window, frame.number))
+    }
+
+    /// Takes a packet of a group, or what mends one, and writes what that lets be mended. Says whether it is a packet that has not come yet.
+    fn mend(
+        &mut self,
+        (shared, view): (&Shared, &View),
+        now: Time,
+        frame: &Frame,
+        octets: &[u8],
+        queue: &Queue,
+    ) -> bool {
+        let (Part::Data { shape, .. } | Part::Parity { shape, .. }) = frame.part else { return false };
+        let tunnel = &self.receiving.tunnel;
+        if self.group.as_ref().is_none_or(|(stream, _)| *stream != frame.stream) {
+            let mtu = usize::from(tunnel.mtu()).max(LEAST);
+            let decoder = shared.groups.get(now, tunnel.owner, frame.stream, || Decoder::new(shape, mtu));
+            self.group = Some((frame.stream, decoder));
+        }
+        let Some((_, decoder)) = &self.group else { return false };
+        lock(decoder).push(now, frame, octets, |packet| {
+            let is_theirs = |read: Packet| read.length == packet.len() && view.owner(read.source) == Some(tunnel.owner);
+            let header = VnetHeader::default().write();
+            let written = Packet::read(packet).is_ok_and(is_theirs)
+                && matches!(queue.send(&[IoSlice::new(&header), IoSlice::new(packet)]), Ok(true));
+            if !written {
+                shared.counters.undelivered.fetch_add(1, Relaxed);
+            }
+        })
     }
 }
 
@@ -134,7 +164,7 @@ impl Inbound {
             let end = length.min(start + segment);
             let Some(datagram) = self.rooms.get_mut(place).and_then(|room| room.get_mut(start..end)) else { return };
             if datagram.first() == Some(&TRANSPORT) {
-                if let Some(packet) = self.open(shared, view, now, from, place, start..end) {
+                if let Some(packet) = self.open((shared, view), now, from, (place, start..end), queue) {
                     self.join(shared, place, packet, queue);
                 }
             } else if datagram.len() <= LONGEST && matches!(datagram.first(), Some(1..=3)) {
@@ -149,12 +179,11 @@ impl Inbound {
     /// Opens a datagram, and says where the packet in it lies, if it may pass.
     fn open(
         &mut self,
-        shared: &Shared,
-        view: &View,
+        (shared, view): (&Shared, &View),
         now: Time,
         from: SocketAddr,
-        place: usize,
-        range: Range<usize>,
+        (place, range): (usize, Range<usize>),
+        queue: &Queue,
     ) -> Option<Range<usize>> {
         let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
         let index = read(datagram, 4).map(u32::from_le_bytes).map(Index).filter(|_| datagram.len() >= OVERHEAD);
@@ -171,7 +200,7 @@ impl Inbound {
                 datagram_of_nobody();
                 None
             })?;
-            self.known = Some(Known { index, receiving, source: None, stream: None });
+            self.known = Some(Known { index, receiving, source: None, stream: None, group: None });
         }
         let known = self.known.as_mut()?;
         let (opener, tunnel) = (&known.receiving.opener, &known.receiving.tunnel);
@@ -195,6 +224,11 @@ impl Inbound {
             Inner::Control => Frame::decode(octets),
             _ => None,
         };
+        if let Some(frame) = frame.filter(|frame| matches!(frame.part, Part::Parity { .. })) {
+            self.count.datagrams += 1;
+            known.mend((shared, view), now, &frame, octets.get(frame::LENGTH..)?, queue);
+            return None;
+        }
         match opened.inner {
             Inner::Keepalive => return None,
             Inner::Control if frame.is_some() => {
@@ -233,7 +267,8 @@ impl Inbound {
             known.source = Some(source);
         }
         match frame {
-            Some(frame) => known.is_first(shared, now, &frame).then_some(packet),
+            Some(frame) if frame.part == Part::Twice => known.is_first(shared, now, &frame).then_some(packet),
+            Some(frame) => known.mend((shared, view), now, &frame, octets, queue).then_some(packet),
             None => Some(packet),
         }
     }

@@ -14,8 +14,9 @@ use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
 use super::fragment;
-use super::frame::{self, Frame};
+use super::frame::{self, Frame, Shape};
 use super::icmp;
+use super::mending::{LESS, Mending};
 use super::packet::{Packet, clamp};
 use super::shared::{Notice, Shared};
 use super::split::{self, Layout, SplitError};
@@ -34,7 +35,7 @@ const WAITING_OCTETS: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Flows to sites that each worker knows.
 const FLOWS: usize = 1 << 16;
-/// Sites that have numbers of their own for what goes twice. Beyond, all of them begin anew.
+/// Sites that have streams of their own. Beyond, all of them begin anew.
 const SITES: usize = 4096;
 /// Errors about packets that are too long, a second.
 const ERRORS: u32 = 100;
@@ -62,13 +63,23 @@ impl Posts {
 struct Going<'a> {
     tunnel: &'a Arc<Tunnel>,
     mtu: usize,
-    frame: Option<Frame>,
+    marks: Marks,
+}
+
+/// What stands before packets.
+#[derive(Clone, Copy)]
+enum Marks {
+    None,
+    /// Numbers from this one on.
+    Twice(Frame),
+    /// What they are in groups.
+    Group(Shape),
 }
 
 impl Going<'_> {
     /// As it is.
     fn plain(tunnel: &Arc<Tunnel>) -> Going<'_> {
-        Going { tunnel, mtu: usize::from(tunnel.mtu()), frame: None }
+        Going { tunnel, mtu: usize::from(tunnel.mtu()), marks: Marks::None }
     }
 }
 
@@ -105,6 +116,8 @@ pub struct Outbound {
     seed: u64,
     /// Of what goes twice.
     numbers: HashMap<Owner, Numbers, FixedState>,
+    /// Of what goes in groups.
+    mending: HashMap<(Owner, Shape), Mending, FixedState>,
     rng: Rng,
     waiting: VecDeque<Waiting>,
     waiting_octets: usize,
@@ -125,6 +138,7 @@ impl Outbound {
             flows: FlowTable::new(FLOWS),
             seed,
             numbers: HashMap::default(),
+            mending: HashMap::default(),
             // Streams of workers are not to be taken for each other.
             rng: Rng::new(seed.wrapping_add(worker as u64 + 1)),
             waiting: VecDeque::new(),
@@ -142,13 +156,14 @@ impl Outbound {
             return;
         };
         let view = shared.view.load();
-        let Some((tunnel, second)) = self.route(&view, now, &packet) else {
+        let Some((tunnel, second, mode)) = self.route(&view, now, &packet) else {
             counters.unrouted.fetch_add(1, Relaxed);
             return;
         };
         let mut going = Going::plain(tunnel);
         if let Some(second) = second {
-            going.mtu = going.mtu.min(usize::from(second.mtu())).saturating_sub(frame::LENGTH);
+            let less = if let Mode::Fec { .. } = mode { LESS } else { frame::LENGTH };
+            going.mtu = going.mtu.min(usize::from(second.mtu())).saturating_sub(less);
         }
         let mtu = going.mtu;
         if !packet.divisible && !split::fits(&header, &packet, mtu) {
@@ -158,29 +173,62 @@ impl Outbound {
         let whole = (&header, octets, &packet);
         let sent = match second {
             None => self.send(shared, posts, now, going, whole),
-            Some(second) => self.send_twice(shared, posts, now, (going, second), whole),
+            Some(second) => match mode {
+                Mode::Fec { data, parity } => {
+                    let shape = self.group(going, second, Shape::new(data, parity), packet.class & !3);
+                    self.send(shared, posts, now, Going { marks: Marks::Group(shape), ..going }, whole)
+                }
+                _ => self.send_twice(shared, posts, now, (going, second), whole),
+            },
         };
         if sent.is_none() {
             self.wait(shared, now, tunnel, piece);
         }
     }
 
-    /// By which tunnel a packet goes, and by which other one it goes again; none where nobody is behind it, or no path carries.
+    /// By which tunnel a packet goes, and what goes by which other one; none where nobody is behind it, or no path carries.
     fn route<'a>(
         &mut self,
         view: &'a View,
         now: Time,
         packet: &Packet,
-    ) -> Option<(&'a Arc<Tunnel>, Option<&'a Arc<Tunnel>>)> {
+    ) -> Option<(&'a Arc<Tunnel>, Option<&'a Arc<Tunnel>>, Mode)> {
         let owner = view.owner(packet.destination)?;
         if let Some(tunnel) = view.peer(owner) {
-            return Some((tunnel, None));
+            return Some((tunnel, None, Mode::First));
         }
         let flow = packet.flow(None);
         let found = view.table()?.look_up(&flow)?;
         let (pick, _) = self.flows.route(now, flow.hash(self.seed), &found)?;
-        let second = pick.second.filter(|_| pick.mode == Mode::Duplicate).and_then(|second| view.path(second));
-        Some((view.path(pick.path)?, second))
+        Some((view.path(pick.path)?, pick.second.and_then(|second| view.path(second)), pick.mode))
+    }
+
+    /// Sees to it that there is what mends groups of packets to a site.
+    fn group(&mut self, going: Going<'_>, second: &Arc<Tunnel>, shape: Shape, tos: u8) -> Shape {
+        let key = (going.tunnel.owner, shape);
+        // Longer packets than there is room for are of another stream.
+        if self.mending.get(&key).is_none_or(|known| known.mtu() < going.mtu) {
+            if self.mending.len() >= SITES {
+                self.mending.clear();
+            }
+            self.mending.insert(key, Mending::new(self.rng.next_u32(), shape, going.mtu, second));
+        }
+        if let Some(known) = self.mending.get_mut(&key) {
+            known.go_by(second, tos);
+        }
+        shape
+    }
+
+    /// When [`Outbound::close`] is to be called.
+    pub fn due(&self) -> Option<Time> {
+        self.mending.values().filter_map(Mending::due).min()
+    }
+
+    /// Closes groups that have waited for more packets long enough.
+    pub fn close(&mut self, shared: &Shared, posts: &Posts, now: Time) {
+        for mending in self.mending.values_mut().filter(|one| one.due().is_some_and(|due| due <= now)) {
+            mending.close(shared, posts, now);
+        }
     }
 
     /// Sends a piece by two tunnels, with numbers by which the other end knows what it has. None without a session in both.
@@ -197,7 +245,7 @@ impl Outbound {
             self.numbers.clear();
         }
         let numbers = self.numbers.entry(owner).or_insert_with(|| Numbers::begin(&mut self.rng));
-        going.frame = Some(numbers.frame(&mut self.rng));
+        going.marks = Marks::Twice(numbers.frame(&mut self.rng));
         let first = self.send(shared, posts, now, going, whole);
         let again = self.send(shared, posts, now, Going { tunnel: second, ..going }, whole);
         let sent = first.max(again);
@@ -216,10 +264,10 @@ impl Outbound {
         going: Going<'_>,
         (header, octets, packet): (&VnetHeader, &[u8], &Packet),
     ) -> Option<u32> {
-        let Going { tunnel, mtu, frame } = going;
+        let Going { tunnel, mtu, marks } = going;
         let (sealer, Some(to)) = (tunnel.sealer(), tunnel.endpoint()) else { return None };
         let sealer = sealer.as_ref()?;
-        let front = if frame.is_some() { frame::LENGTH } else { 0 };
+        let front = if let Marks::None = marks { 0 } else { frame::LENGTH };
         let parts = packet.divisible && !split::fits(header, packet, mtu);
         if parts && header.kind != VnetHeader::NONE {
             return self.send_apart(shared, posts, now, going, (header, octets));
@@ -256,8 +304,28 @@ impl Outbound {
             }
             length += range.len() as u64;
             let start = range.start - front;
-            if let (Some(frame), Some(room)) = (frame, self.room.get_mut(start..range.start)) {
-                room.copy_from_slice(&frame.behind(place).encode());
+            let mut mending = match marks {
+                Marks::Group(shape) => self.mending.get_mut(&(tunnel.owner, shape)),
+                Marks::None | Marks::Twice(_) => None,
+            };
+            let frame = match (marks, &mut mending) {
+                (Marks::Twice(frame), _) => Some(frame.behind(place)),
+                (Marks::Group(_), Some(group)) => {
+                    self.room.get(range.clone()).and_then(|octets| group.push(now, octets))
+                }
+                _ => None,
+            };
+            match (frame, self.room.get_mut(start..range.start)) {
+                (Some(frame), Some(room)) => room.copy_from_slice(&frame.encode()),
+                (None, _) if front == 0 => {}
+                _ => {
+                    // There is no place in a group for what is longer than any packet should be.
+                    shared.counters.malformed.fetch_add(1, Relaxed);
+                    return Some(0);
+                }
+            }
+            if let Some(group) = mending.filter(|group| group.is_full()) {
+                group.close(shared, posts, now);
             }
             // Without a session it has ended since it was looked up.
             let sealed = sealer.seal(now, &mut self.room, start..range.end, mtu + front).ok()?;
@@ -303,9 +371,12 @@ impl Outbound {
             Ok(pieces) => {
                 for octets in pieces.filter_map(|range| apart.get(range)) {
                     let Ok(packet) = Packet::read(octets) else { continue };
-                    let frame = going.frame.map(|frame| frame.behind(count));
+                    let marks = match going.marks {
+                        Marks::Twice(frame) => Marks::Twice(frame.behind(count)),
+                        marks => marks,
+                    };
                     let one = (&VnetHeader::default(), octets, &packet);
-                    match self.send(shared, posts, now, Going { frame, ..going }, one) {
+                    match self.send(shared, posts, now, Going { marks, ..going }, one) {
                         Some(parts) => count += parts,
                         None => goes = false,
                     }

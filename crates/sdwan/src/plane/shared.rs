@@ -14,6 +14,7 @@ use outwork_wireguard::Index;
 use outwork_wireguard::index::Table;
 use outwork_wireguard::window::Window;
 
+use super::fec::decoder::Decoder;
 use super::streams::Streams;
 use super::tunnel::{Receiving, TunnelId, UplinkIndex};
 use super::view::View;
@@ -22,6 +23,8 @@ use super::view::View;
 pub const NOTICES: usize = 4096;
 /// Streams of packets that come twice, of each site: one of each of its workers.
 const STREAMS: usize = 64;
+/// The same of streams of groups, which take more room.
+const GROUPS: usize = 32;
 /// What clocks show at their beginning, so that nothing was at time zero.
 const BEGINNING: Duration = Duration::from_secs(1);
 
@@ -119,6 +122,8 @@ pub struct Shared {
     pub seed: u64,
     /// What has come of packets that come twice.
     pub twice: Streams<Window>,
+    /// What has come of packets of groups.
+    pub groups: Streams<Decoder>,
     /// Where this machine is in tunnels: who sends errors about packets.
     pub own: ArcSwap<Vec<IpAddr>>,
     notices: SyncSender<Notice>,
@@ -146,6 +151,7 @@ impl Shared {
             counters: Counters::default(),
             seed,
             twice: Streams::new(STREAMS),
+            groups: Streams::new(GROUPS),
             own: ArcSwap::default(),
             notices,
             control,

@@ -51,7 +51,8 @@ impl Worker {
     fn turn(&mut self) -> outwork_net::Result<()> {
         let shared = Arc::clone(&self.shared);
         let Some(waker) = shared.waker(self.number) else { return Ok(()) };
-        let timeout = self.outbound.waits().then_some(LOOK);
+        let due = self.outbound.due().map(|due| due.since(shared.clock.now()));
+        let timeout = [self.outbound.waits().then_some(LOOK), due].into_iter().flatten().min();
         let mut entries: Vec<Entry<'_>> = Vec::with_capacity(2 + self.posts.0.len());
         entries.extend([Entry::readable(waker), Entry::readable(&self.queue)]);
         entries.extend(self.posts.0.iter().map(|(_, socket)| Entry::readable(&**socket)));
@@ -75,7 +76,9 @@ impl Worker {
         if device {
             self.device(&shared)?;
         }
-        self.outbound.look_again(&shared, &self.posts, shared.clock.now());
+        let now = shared.clock.now();
+        self.outbound.close(&shared, &self.posts, now);
+        self.outbound.look_again(&shared, &self.posts, now);
         Ok(())
     }
 
