@@ -403,6 +403,9 @@ impl Engine {
             let proven = path.liveness.is_proven();
             let latest = path.quality.hello(now, hello);
             let change = if latest { path.liveness.hello(now, hello, &liveness) } else { path.liveness.heard(now) };
+            if latest && path.quality.is_swallowed() {
+                path.mtu.doubt();
+            }
             let figures = path.quality.figures();
             let verdicts = path.verdicts.iter_mut().zip(&classes);
             let turned = verdicts.fold(false, |any, (one, class)| one.judge(now, class, &figures, &verdict) | any);

@@ -95,6 +95,8 @@ pub struct Quality {
     inward: Losses,
     /// From us to them.
     outward: Losses,
+    /// Of what was sent between the last two hellos that told of it, most was lost.
+    swallowed: bool,
 }
 
 /// A mean that remembers some 64 samples.
@@ -211,6 +213,8 @@ impl Quality {
         if let Some((expected, got)) = self.told.replace((hello.expected, hello.got)) {
             let expected = hello.expected.wrapping_sub(expected);
             let got = hello.got.wrapping_sub(got);
+            let lost = expected.saturating_sub(got);
+            self.swallowed = lost >= PROOF && lost >= expected / 2;
             self.outward.add(now, expected, got);
         }
     }
@@ -234,6 +238,11 @@ impl Quality {
     /// Loss inward and outward, from 0 to 1.
     pub fn loss(&self) -> (f64, f64) {
         (self.inward.part(), self.outward.part())
+    }
+
+    /// Whether most of what was sent of late was lost, while the hello that says so got through.
+    pub fn is_swallowed(&self) -> bool {
+        self.swallowed
     }
 
     /// Figures to compare paths by.
@@ -350,5 +359,19 @@ mod tests {
         assert!(mos(400, 50, 0.1) < 2.2);
         assert_eq!(mos(5000, 0, 1.0), 1.0);
         assert!(mos(10, 0, 0.01) > mos(10, 0, 0.02));
+    }
+
+    #[test]
+    fn a_hello_that_gets_through_tells_of_what_was_swallowed() {
+        let mut quality = Quality::default();
+        let mut hear = |sequence: u32, expected, got| {
+            let hello = Hello { sequence, expected, got, ..BLANK };
+            quality.hello(Time::from_millis(u64::from(sequence) * 30), &hello);
+            quality.is_swallowed()
+        };
+        assert!(!hear(1, 10, 10));
+        assert!(!hear(2, 12, 10), "two are chance");
+        assert!(hear(3, 22, 12));
+        assert!(!hear(4, 122, 108), "few of many are loss as it is everywhere");
     }
 }
