@@ -115,7 +115,7 @@ def small(way, seconds):
                 "per_cpu_second": arrived / cpu if cpu else None,
                 "generator": 100 * told["cpu"] / told["seconds"],
             }
-            if steps[rate]["lost"] > 50 or steps[rate]["sent"] < 0.7 * rate:
+            if steps[rate]["lost"] > 50 or steps[rate]["sent"] < rate / 2:
                 break
     return steps
 
