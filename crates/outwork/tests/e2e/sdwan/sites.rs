@@ -57,12 +57,12 @@ impl Sites {
         format!("{}\n{}", site(0), site(1))
     }
 
-    /// Waits until every path of both is up.
+    /// Waits until the path by each cable is up, at both sites. (Those from one cable to the other lead nowhere.)
     fn wait_until_all_are_up(&self) {
         for site in 0..2 {
             wait_for("all paths to be up", || self.told(), || {
                 let paths = self.paths(site);
-                (paths.len() == 2 && paths.iter().all(|path| path["state"] == "up")).then_some(())
+                (paths.iter().filter(|path| path["state"] == "up").count() == CABLES.len()).then_some(())
             });
         }
     }
