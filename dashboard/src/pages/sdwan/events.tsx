@@ -7,7 +7,7 @@ import { href, route, setParams } from "../../router";
 import { Said } from "../../ui/said";
 import { Empty, Loaded } from "../../ui/states";
 import { createNow, Search, Segments } from "../../ui/widgets";
-import { told } from "./reading";
+import { told, why } from "./reading";
 import { refetchOnChange, State } from "./shared";
 
 /** Rows drawn at once; more on request. */
@@ -35,7 +35,7 @@ function Row(props: { event: PathEvent; now: number }) {
       </td>
       <td class="event-what">{read().detail}</td>
       <td class="event-why wide">
-        <Said text={props.event.why} />
+        <Said text={why(props.event)} />
       </td>
     </tr>
   );
@@ -65,7 +65,7 @@ export default function Events() {
       (event) =>
         (kind() === "all" || event.kind === kind()) &&
         (site() === "" || event.site === site()) &&
-        `${event.of} ${event.from} ${event.to} ${event.why}`.toLowerCase().includes(needle),
+        `${event.of} ${event.from} ${event.to} ${why(event)}`.toLowerCase().includes(needle),
     );
   });
   return (

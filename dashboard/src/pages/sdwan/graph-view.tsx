@@ -86,7 +86,7 @@ export function Graph(props: { of: Drawn; here: string }) {
         <g class="node here">
           <rect x={centre()[0] - 74} y={centre()[1] - 24} width="148" height="48" rx="8" />
           <text class="node-name" x={centre()[0]} y={centre()[1] - 2}>
-            {fitted(props.here, 18)}
+            {fitted(props.here, 16)}
           </text>
           <text class="node-state" x={centre()[0]} y={centre()[1] + 14}>
             this site

@@ -1,3 +1,4 @@
+import "../../ui/facts.css";
 import "./sdwan.css";
 import { createMemo, lazy, Match, Show, Suspense, Switch } from "solid-js";
 import { FIRST_UPLINK } from "../../examples";
@@ -7,7 +8,7 @@ import { useStatus } from "../../status";
 import { Loaded, Skeleton } from "../../ui/states";
 import { Teach } from "../../ui/teach";
 import { Tabs } from "../../ui/widgets";
-import { inState } from "./shared";
+import { inState, STATES } from "./shared";
 
 const Overview = lazy(() => import("./overview"));
 const Paths = lazy(() => import("./paths"));
@@ -28,6 +29,7 @@ export default function SdwanPages() {
     return TABS.some((one) => one.path === path) ? path : "/sdwan";
   });
   const up = () => (inState("up") ?? 0) + (inState("suspect") ?? 0);
+  const all = () => STATES.reduce((sum, state) => sum + (inState(state) ?? 0), 0);
   const others = () =>
     (
       [
@@ -45,7 +47,7 @@ export default function SdwanPages() {
       <div class="page-head">
         <h1>SD-WAN</h1>
         <p>
-          <Show when={inState("up") !== undefined}>
+          <Show when={all() > 0}>
             {plural(up(), "path")} up{others()}
           </Show>
         </p>

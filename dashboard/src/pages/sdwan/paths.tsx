@@ -81,7 +81,7 @@ function Row(props: { path: Path; timeline: Timeline | null; onOpen: () => void 
           <span class="trace-now">{shown(() => latency(props.path.latency_ms / 1000))}</span>
         </div>
       </td>
-      <td class="number" classList={{ "phone-hidden": !heard(props.path) }}>
+      <td class="number side" classList={{ "phone-hidden": !heard(props.path) }}>
         <span class="phone-only muted">jitter </span>
         {shown(() => latency(props.path.jitter_ms / 1000))}
       </td>
@@ -91,7 +91,7 @@ function Row(props: { path: Path; timeline: Timeline | null; onOpen: () => void 
           {shown(() => percent(props.path.loss))}
         </span>
       </td>
-      <td class="number" classList={{ "phone-hidden": !heard(props.path) }}>
+      <td class="number side" classList={{ "phone-hidden": !heard(props.path) }}>
         <span class="phone-only muted">MOS </span>
         {shown(() => props.path.mos.toFixed(1))}
       </td>

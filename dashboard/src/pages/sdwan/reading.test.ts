@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Path, PathEvent } from "../../api/sdwan-types";
-import { type Joined, joined, reading, siteReading, summary, tally, told } from "./reading";
+import { type Joined, joined, reading, siteReading, summary, tally, told, why } from "./reading";
 
 const UP: Path = {
   id: 0,
@@ -106,17 +106,26 @@ describe("an event tells", () => {
     expect(told(event({ from: "none" })).detail).toBe("New flows take lte-dsl");
   });
 
+  test("why: what the server says, and where it has no reason to tell, what the change means", () => {
+    const path = event({ kind: "path", from: "up", to: "down", why: "its uplink has no carrier" });
+    expect(why(path)).toBe("its uplink has no carrier");
+    expect(why({ ...path, to: "suspect", why: "" })).toContain("has not come");
+    expect(why({ ...path, to: "trial", why: "" })).toContain("watched");
+    expect(why(event({}))).toBe("the one before is gone");
+  });
+
   test("that a site has no path left", () => {
     expect(told(event({ to: "none" }))).toMatchObject({
       tone: "bad",
-      detail: "Traffic has no path, and had fibre-dsl",
+      detail: "Traffic took fibre-dsl, and has no path left",
     });
   });
 
   test("what a path has become, and what it was", () => {
     const down = event({ kind: "path", of: "north fibre-dsl", from: "up", to: "down" });
-    expect(told(down)).toMatchObject({ tone: "bad", text: "down", detail: "fibre-dsl was up" });
+    expect(told(down)).toMatchObject({ tone: "bad", text: "down", detail: "Path fibre-dsl, which was up" });
     expect(told({ ...down, to: "trial" })).toMatchObject({ tone: "accent", text: "on trial" });
-    expect(told({ ...down, site: "", of: "none" }).detail).toBe("A path that is gone was up");
+    expect(told({ ...down, site: "", of: "none" }).detail).toBe("A path that is gone, which was up");
+    expect(told({ ...down, from: "trial", to: "up" }).detail).toBe("Path fibre-dsl, which was on trial");
   });
 });

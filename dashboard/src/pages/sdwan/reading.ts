@@ -151,10 +151,8 @@ export function tally(sites: Joined[]): string {
     .filter((text) => many(text) > 0)
     .map((text) => `${many(text)} ${text}`);
   const whole = many("joined");
-  return [
-    whole === sites.length ? `all of ${plural(whole, "site")} joined` : `${whole} joined`,
-    ...rest,
-  ].join(", ");
+  if (whole === sites.length) return `all of ${plural(whole, "site")} joined`;
+  return [...(whole > 0 ? [`${whole} joined`] : []), ...rest].join(", ");
 }
 
 const NONE = "none";
@@ -172,6 +170,23 @@ const BECOMES: Record<PathState, [tone: Tone, icon: IconName]> = {
   suspect: ["warn", "alert"],
 };
 
+const word = (state: string) => (state === "trial" ? "on trial" : state);
+
+/** What a change means where the server has no reason to tell: only a path that goes down has one. */
+const MEANS: Record<PathState, string> = {
+  new: "",
+  down: "",
+  trial: "it is heard again, and watched for a while before traffic is trusted to it",
+  up: "it is heard as it should be",
+  suspect: "what was due by it has not come",
+};
+
+/** Why it has happened. */
+export function why(event: PathEvent): string {
+  if (event.why !== "" || event.kind === "switch") return event.why;
+  return MEANS[event.to as PathState] ?? "";
+}
+
 /** What has happened, as a sentence; why it has is the server's own. */
 export function told(event: PathEvent): Reading {
   const site = event.site === "" ? event.of : event.site;
@@ -181,18 +196,13 @@ export function told(event: PathEvent): Reading {
       return {
         tone: "bad",
         icon: "critical",
-        text: "no way",
-        detail: `Traffic has no path, and had ${from}`,
+        text: "no path",
+        detail: `Traffic took ${from}, and has no path left`,
       };
     const instead = event.from === NONE ? "" : ` instead of ${from}`;
     return { tone: "accent", icon: "sdwan", text: "switch", detail: `New flows take ${to}${instead}` };
   }
   const [tone, icon] = BECOMES[event.to as PathState] ?? ["", "info"];
-  const path = event.of === NONE ? "A path that is gone" : within(site, event.of);
-  return {
-    tone,
-    icon,
-    text: event.to === "trial" ? "on trial" : event.to,
-    detail: `${path} was ${event.from}`,
-  };
+  const path = event.of === NONE ? "A path that is gone" : `Path ${within(site, event.of)}`;
+  return { tone, icon, text: word(event.to), detail: `${path}, which was ${word(event.from)}` };
 }

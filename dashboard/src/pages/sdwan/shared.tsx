@@ -6,7 +6,7 @@ import type { Path, PathState, Site } from "../../api/sdwan-types";
 import { Icon } from "../../ui/icon";
 import type { Reading } from "./reading";
 
-const STATES: PathState[] = ["up", "suspect", "trial", "down", "new"];
+export const STATES: PathState[] = ["up", "suspect", "trial", "down", "new"];
 
 /** How many paths are in a state, by the live stream. */
 export function inState(state: PathState): number | undefined {

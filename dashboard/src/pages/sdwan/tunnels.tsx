@@ -120,9 +120,9 @@ function Row(props: { tunnel: Tunnel }) {
         what="foreign"
         title="Packets from a source that is not behind this peer"
       />
-      <td class="mono key-text wide">
+      <td class="key-text wide">
         <span class="key-with">
-          <span>{props.tunnel.public_key}</span>
+          <span class="mono">{props.tunnel.public_key}</span>
           <CopyButton text={props.tunnel.public_key} label="Copy" />
         </span>
       </td>
