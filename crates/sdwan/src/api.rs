@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::control::Told;
-use crate::control::told::{EventTold, PathTold, Paths};
+use crate::control::told::{EventTold, PathTold, Paths, SiteTold};
 use crate::service::Service;
 
 /// The routes, to be nested under `/api/v1/sdwan`.
@@ -20,6 +20,7 @@ pub fn router(service: Arc<Service>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(uplinks))
         .routes(routes!(tunnels))
+        .routes(routes!(sites))
         .routes(routes!(paths))
         .routes(routes!(events))
         .with_state(service)
@@ -77,6 +78,24 @@ pub struct TunnelList {
     items: Vec<TunnelView>,
 }
 
+/// A site other than ours.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SiteView {
+    /// What it is called.
+    name: String,
+    /// The networks behind it.
+    subnets: Vec<String>,
+    /// What its uplinks are called.
+    uplinks: Vec<String>,
+}
+
+/// The sites.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SiteList {
+    /// They.
+    items: Vec<SiteView>,
+}
+
 /// A path: a pair of uplinks, of this site and of another.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PathView {
@@ -126,6 +145,8 @@ pub struct EventView {
     at_ms: u64,
     /// `path`: it is taken for something else; `switch`: traffic to a site takes another path.
     kind: &'static str,
+    /// The site that it is about; empty where its path is there no longer.
+    site: String,
     /// The path, or the site.
     of: String,
     /// What it was before, or which path.
@@ -188,6 +209,18 @@ async fn ask(service: &Arc<Service>) -> Result<Paths, Problem> {
     told.map_err(Problem::internal)
 }
 
+/// Other sites, those among them that no path leads to.
+#[utoipa::path(get, path = "/sites", tag = "sdwan",
+    responses((status = 200, body = SiteList), (status = 401, body = Problem)))]
+async fn sites(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<SiteList>, Problem> {
+    let view = |site: SiteTold| SiteView {
+        name: site.name,
+        subnets: site.networks.iter().map(ToString::to_string).collect(),
+        uplinks: site.uplinks,
+    };
+    Ok(Json(SiteList { items: ask(&service).await?.sites.into_iter().map(view).collect() }))
+}
+
 /// The paths to other sites, and how they are.
 #[utoipa::path(get, path = "/paths", tag = "sdwan",
     responses((status = 200, body = PathList), (status = 401, body = Problem)))]
@@ -222,6 +255,7 @@ async fn events(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<E
         number: event.number,
         at_ms: wall.saturating_sub(now.since(event.at)).as_millis() as u64,
         kind: event.kind,
+        site: event.site,
         of: event.of,
         from: event.from,
         to: event.to,

@@ -256,6 +256,7 @@ impl Control {
         let tunnels = self.joined.values().map(|joined| Arc::clone(&joined.tunnel));
         let paths = self.sites.iter().flat_map(Sites::tunnels).map(|(id, tunnel)| (id, Arc::clone(tunnel)));
         let table = self.sites.as_ref().and_then(Sites::table).cloned();
+        self.shared.gauges.store(Arc::new(self.sites.iter().flat_map(Sites::gauges).cloned().collect()));
         self.shared.view.store(Arc::new(View::new(networks, tunnels, paths).with(table)));
     }
 

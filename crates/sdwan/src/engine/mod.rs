@@ -470,6 +470,11 @@ impl Engine {
         known.map(|(id, path)| (id, &path.spec, path.liveness.state(), &path.quality))
     }
 
+    /// What was measured of a path; none where it is gone.
+    pub fn figures(&self, id: PathId) -> Option<quality::Figures> {
+        Some(self.paths.get(id.0 as usize)?.as_ref()?.quality.figures())
+    }
+
     fn path_mut(&mut self, id: PathId) -> Option<&mut Path> {
         self.paths.get_mut(id.0 as usize)?.as_mut()
     }

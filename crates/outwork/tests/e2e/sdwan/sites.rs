@@ -192,3 +192,19 @@ fn a_path_that_swallows_everything_is_left_though_its_cable_is_in() {
     });
     say(3);
 }
+
+#[test]
+fn each_path_has_figures_of_its_own_in_metrics() {
+    let sites = Sites::new();
+    sites.wait_until_all_are_up();
+    let told = sites.sites[0].get("/metrics").unwrap();
+    for path in sites.paths(0) {
+        let [site, uplink, remote] = ["site", "uplink", "remote_uplink"].map(|name| path[name].as_str().unwrap().to_owned());
+        for metric in ["up", "latency_seconds", "jitter_seconds", "loss_ratio"] {
+            let series = format!("outwork_sdwan_path_{metric}{{site=\"{site}\",uplink=\"{uplink}\",remote=\"{remote}\"}} ");
+            assert!(told.contains(&series), "{series}\n{told}");
+        }
+    }
+    let up = format!("outwork_sdwan_paths{{state=\"up\"}} {}", sites.paths(0).len());
+    assert!(told.contains(&up), "{up}\n{told}");
+}
