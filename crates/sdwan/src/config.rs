@@ -1,4 +1,9 @@
 //! What the configuration says, and what is wrong with it.
+//!
+//! - [`policy`]: classes, applications and policies; [`matching`], what they tell flows by.
+
+pub mod matching;
+pub mod policy;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +20,7 @@ use outwork_wireguard::{PresharedKey, PublicKey};
 
 use crate::engine::damp::DampSettings;
 use crate::engine::liveness::LivenessSettings;
+use policy::{ApplicationSettings, ClassSettings, PolicySettings};
 
 /// Octets that a datagram over IPv6 has more than the packet in it: the headers of IPv6 and UDP, and WireGuard's 32.
 pub const OVERHEAD: u16 = 40 + 8 + 32;
@@ -34,6 +40,14 @@ section! {
         pub site: Vec<SiteSettings>,
         /// How paths to other sites are watched, and when traffic leaves one.
         pub health: HealthSettings,
+        /// What classes of traffic need of their paths, by name.
+        pub class: BTreeMap<String, ClassSettings>,
+        /// The class of flows to other sites that no policy says anything of.
+        pub default_class: String = "bulk",
+        /// Applications that policies speak of, by name.
+        pub application: BTreeMap<String, ApplicationSettings>,
+        /// What becomes of which flows to other sites. At most 256.
+        pub policy: Vec<PolicySettings>,
     }
     check sdwan;
 }
@@ -283,6 +297,7 @@ fn sdwan(sdwan: &Sdwan, at: &mut At<'_>) {
     }
     peers(sdwan, at);
     sites(sdwan, at);
+    policy::check(sdwan, at);
 }
 
 fn sites(sdwan: &Sdwan, at: &mut At<'_>) {
