@@ -13,7 +13,7 @@ use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
 use super::icmp;
-use super::packet::{Packet, clamp};
+use super::packet::{Packet, clamp, mark};
 use super::shared::{Notice, Shared};
 use super::split::{self, Layout, SplitError};
 use super::tunnel::{Tunnel, UplinkIndex};
@@ -62,9 +62,13 @@ struct Run {
     closed: bool,
 }
 
+/// Where a packet goes: by which tunnel, and with which traffic class (DSCP), if it is given one.
+type Route<'a> = (&'a Arc<Tunnel>, Option<u8>);
+
 /// A piece that waits for a session.
 struct Waiting {
     tunnel: Arc<Tunnel>,
+    dscp: Option<u8>,
     since: Time,
     piece: Box<[u8]>,
 }
@@ -111,7 +115,7 @@ impl Outbound {
             return;
         };
         let view = shared.view.load();
-        let Some(tunnel) = self.route(&view, now, &packet) else {
+        let Some((tunnel, dscp)) = self.route(&view, now, &packet) else {
             counters.unrouted.fetch_add(1, Relaxed);
             return;
         };
@@ -120,20 +124,21 @@ impl Outbound {
             counters.too_long.fetch_add(1, Relaxed);
             return self.complain(shared, queue, now, (octets, &packet), mtu);
         }
-        if !self.send(shared, posts, now, tunnel, (&header, octets, &packet)) {
-            self.wait(shared, now, tunnel, piece);
+        if !self.send(shared, posts, now, (tunnel, dscp), (&header, octets, &packet)) {
+            self.wait(shared, now, (tunnel, dscp), piece);
         }
     }
 
-    /// By which tunnel a packet goes; none where nobody is behind it, or no path carries.
-    fn route<'a>(&mut self, view: &'a View, now: Time, packet: &Packet) -> Option<&'a Arc<Tunnel>> {
+    /// Where a packet goes; none where nobody is behind it, or no path carries.
+    fn route<'a>(&mut self, view: &'a View, now: Time, packet: &Packet) -> Option<Route<'a>> {
         let owner = view.owner(packet.destination)?;
-        view.peer(owner).or_else(|| {
-            let flow = packet.flow(None);
-            let found = view.table()?.look_up(&flow)?;
-            let (pick, _) = self.flows.route(now, flow.hash(self.seed), &found)?;
-            view.path(pick.path)
-        })
+        if let Some(peer) = view.peer(owner) {
+            return Some((peer, None));
+        }
+        let flow = packet.flow(None);
+        let found = view.table()?.look_up(&flow)?;
+        let (pick, _) = self.flows.route(now, flow.hash(self.seed), &found)?;
+        Some((view.path(pick.path)?, found.mark))
     }
 
     /// Lays a piece out and seals it. False without a session.
@@ -142,14 +147,14 @@ impl Outbound {
         shared: &Shared,
         posts: &Posts,
         now: Time,
-        tunnel: &Arc<Tunnel>,
+        (tunnel, dscp): Route<'_>,
         (header, octets, packet): (&VnetHeader, &[u8], &Packet),
     ) -> bool {
         let (sealer, Some(to)) = (tunnel.sealer(), tunnel.endpoint()) else { return false };
         let Some(sealer) = sealer.as_ref() else { return false };
         let mtu = usize::from(tunnel.mtu());
         // DSCP goes on outside, and congestion is not told across (RFC 6040 section 4.1: compatibility mode).
-        let way = Way { to, from: None, tos: packet.class & !3 };
+        let way = Way { to, from: None, tos: dscp.map_or(packet.class & !3, |dscp| dscp << 2) };
         if self.run.as_ref().is_some_and(|run| run.closed || run.way != way || !Arc::ptr_eq(&run.tunnel, tunnel)) {
             self.flush(shared, posts);
         }
@@ -174,8 +179,12 @@ impl Outbound {
         let (mut end, mut count, mut length) = (base, 0, 0);
         for range in pieces {
             let range = base + range.start..base + range.end;
-            if alone && let Some(octets) = self.room.get_mut(range.clone()) {
+            let octets = self.room.get_mut(range.clone()).unwrap_or_default();
+            if alone {
                 clamp(octets, packet, mtu);
+            }
+            if let Some(dscp) = dscp {
+                mark(octets, dscp);
             }
             length += range.len() as u64;
             let Ok(sealed) = sealer.seal(now, &mut self.room, range, mtu) else {
@@ -234,7 +243,7 @@ impl Outbound {
     }
 
     /// Keeps a piece until there is a session.
-    fn wait(&mut self, shared: &Shared, now: Time, tunnel: &Arc<Tunnel>, piece: &[u8]) {
+    fn wait(&mut self, shared: &Shared, now: Time, (tunnel, dscp): Route<'_>, piece: &[u8]) {
         if tunnel.want() {
             shared.tell(Notice::Wanted(tunnel.id));
         }
@@ -243,7 +252,7 @@ impl Outbound {
             self.give_up(shared, &oldest);
         }
         self.waiting_octets += piece.len();
-        self.waiting.push_back(Waiting { tunnel: Arc::clone(tunnel), since: now, piece: piece.into() });
+        self.waiting.push_back(Waiting { tunnel: Arc::clone(tunnel), dscp, since: now, piece: piece.into() });
     }
 
     fn give_up(&mut self, shared: &Shared, waiting: &Waiting) {
@@ -262,7 +271,7 @@ impl Outbound {
         self.keys = keys;
         for waiting in std::mem::take(&mut self.waiting) {
             let goes = read(&waiting.piece).is_some_and(|(header, octets, packet)| {
-                self.send(shared, posts, now, &waiting.tunnel, (&header, octets, &packet))
+                self.send(shared, posts, now, (&waiting.tunnel, waiting.dscp), (&header, octets, &packet))
             });
             if goes {
                 self.waiting_octets -= waiting.piece.len();
