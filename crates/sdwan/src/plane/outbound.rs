@@ -13,6 +13,7 @@ use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
 use super::icmp;
+use super::names::Names;
 use super::packet::{Packet, clamp, mark};
 use super::shared::{Notice, Shared};
 use super::split::{self, Layout, SplitError};
@@ -81,6 +82,8 @@ pub struct Outbound {
     next: usize,
     /// Flows to sites, which stay on their paths.
     flows: FlowTable,
+    /// Which names they ask for.
+    names: Names,
     /// Of their hashes.
     seed: u64,
     waiting: VecDeque<Waiting>,
@@ -99,6 +102,7 @@ impl Outbound {
             run: None,
             next: 0,
             flows: FlowTable::new(FLOWS),
+            names: Names::default(),
             seed,
             waiting: VecDeque::new(),
             waiting_octets: 0,
@@ -115,7 +119,7 @@ impl Outbound {
             return;
         };
         let view = shared.view.load();
-        let Some((tunnel, dscp)) = self.route(&view, now, &packet) else {
+        let Some((tunnel, dscp)) = self.route(shared, &view, now, (octets, &packet)) else {
             counters.unrouted.fetch_add(1, Relaxed);
             return;
         };
@@ -130,14 +134,26 @@ impl Outbound {
     }
 
     /// Where a packet goes; none where nobody is behind it, or no path carries.
-    fn route<'a>(&mut self, view: &'a View, now: Time, packet: &Packet) -> Option<Route<'a>> {
+    fn route<'a>(
+        &mut self,
+        shared: &Shared,
+        view: &'a View,
+        now: Time,
+        (octets, packet): (&[u8], &Packet),
+    ) -> Option<Route<'a>> {
         let owner = view.owner(packet.destination)?;
         if let Some(peer) = view.peer(owner) {
             return Some((peer, None));
         }
-        let flow = packet.flow(None);
-        let found = view.table()?.look_up(&flow)?;
-        let (pick, _) = self.flows.route(now, flow.hash(self.seed), &found)?;
+        let (table, mut flow) = (view.table()?, packet.flow(None));
+        let hash = flow.hash(self.seed);
+        flow.application = self.names.application(&mut self.flows, table.matcher(), (now, hash), (octets, packet));
+        let given_up = self.names.given_up();
+        if given_up > 0 {
+            shared.counters.unnamed.fetch_add(given_up, Relaxed);
+        }
+        let found = table.look_up(&flow)?;
+        let (pick, _) = self.flows.route(now, hash, &found)?;
         Some((view.path(pick.path)?, found.mark))
     }
 
