@@ -1,4 +1,8 @@
 //! The routes under `/api/v1/sdwan`.
+//!
+//! - `policies`: classes, policies, and what becomes of a flow.
+
+mod policies;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,6 +26,7 @@ pub fn router(service: Arc<Service>) -> OpenApiRouter {
         .routes(routes!(tunnels))
         .routes(routes!(paths))
         .routes(routes!(events))
+        .merge(policies::router())
         .with_state(service)
 }
 
@@ -188,11 +193,14 @@ async fn ask(service: &Arc<Service>) -> Result<Paths, Problem> {
     told.map_err(Problem::internal)
 }
 
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
 /// The paths to other sites, and how they are.
 #[utoipa::path(get, path = "/paths", tag = "sdwan",
     responses((status = 200, body = PathList), (status = 401, body = Problem)))]
 async fn paths(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<PathList>, Problem> {
-    let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
     let view = |path: PathTold| PathView {
         id: path.id,
         site: path.site,
