@@ -1,6 +1,7 @@
 //! Tunnels of the real binary: to another of its kind, and to another implementation of WireGuard.
 
 mod peer;
+mod policies;
 mod sites;
 
 use std::io::{Read, Write};

@@ -12,8 +12,8 @@ use super::super::{PATIENCE, wait_for};
 use super::peer::Keys;
 
 /// Two sites, and two cables between them: `one` and `two`.
-struct Sites {
-    sites: [Site; 2],
+pub struct Sites {
+    pub sites: [Site; 2],
 }
 
 const CABLES: [&str; 2] = ["one", "two"];
@@ -24,13 +24,18 @@ fn outer(site: usize, cable: usize) -> String {
 }
 
 /// The address of a site within the tunnels, in its own network.
-fn inner(site: usize) -> String {
+pub fn inner(site: usize) -> String {
     format!("10.{}.0.1", 100 + site)
 }
 
 impl Sites {
     /// Both, started. Uplinks are bound to their cables.
     fn new() -> Sites {
+        Sites::with("", "")
+    }
+
+    /// The same, with more of what is said of health, and more sections of the first of them.
+    pub fn with(health: &str, more: &str) -> Sites {
         let mut sites = [Site::new(""), Site::new("")];
         let keys = [[Keys::new(), Keys::new()], [Keys::new(), Keys::new()]];
         for (cable, name) in CABLES.iter().enumerate() {
@@ -41,7 +46,9 @@ impl Sites {
             }
         }
         for (number, site) in sites.iter_mut().enumerate() {
-            site.configure(&section(number, &keys));
+            let more = if number == 0 { more } else { "" };
+            let section = section(number, &keys).replace("[sdwan.health]", &format!("[sdwan.health]\n{health}"));
+            site.configure(&format!("{section}{more}"));
             site.start();
         }
         Sites { sites }
@@ -52,7 +59,7 @@ impl Sites {
         self.sites[site].json(&["paths"])["paths"].as_array().unwrap().clone()
     }
 
-    fn told(&self) -> String {
+    pub fn told(&self) -> String {
         let site = |number: usize| format!("{:#}\n{}", self.sites[number].json(&["paths"]), self.sites[number].log());
         format!("{}\n{}", site(0), site(1))
     }
