@@ -35,8 +35,8 @@ section! {
 section! {
     /// An application, known by its servers' names or by their ports.
     pub struct ApplicationSettings {
-        /// Names of its servers: `example.com` is that name and all below it. The name that a client of TLS over TCP asks for counts (SNI); QUIC hides it. Of names within each
-        /// other the longest counts.
+        /// Names of its servers: `example.com` is that name and all below it. The name that a client of TLS over TCP asks for counts (SNI), for the answers as well; QUIC hides it. Of
+        /// names within each other the longest counts.
         pub names: Vec<String>,
         /// Ports at its servers, such as `udp/3478-3481`. They count for flows that have shown no name that any application has.
         pub ports: Vec<ServerPorts>,

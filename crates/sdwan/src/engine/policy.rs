@@ -93,6 +93,17 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// What answers it.
+    pub fn reversed(&self) -> Flow {
+        Flow {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            ..*self
+        }
+    }
+
     /// A hash of what tells flows apart. Another `seed` is another hash.
     pub fn hash(&self, seed: u64) -> u64 {
         let mix = outwork_balance::hash::mix;

@@ -2,6 +2,9 @@
 //!
 //! Only what a flow begins with is looked at: the data after its SYN, until its ClientHello is whole or cannot become one. Packets do not wait for that. Of most flows the
 //! first data says it all; of others what has come so far is kept, for a bounded number of them. QUIC hides its names.
+//!
+//! Answers are known by what the client has said: at its servers' site that comes out of a tunnel, and is told here as of the flow of the answers. The kernel gives these to
+//! the queue that the client's packets were written to; those that it gives to another are known by their ports.
 
 use outwork_engine::Time;
 use outwork_wire::hello::{Asked, SCRATCH, server_name};

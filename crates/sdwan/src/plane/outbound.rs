@@ -20,6 +20,7 @@ use super::split::{self, Layout, SplitError};
 use super::tunnel::{Tunnel, UplinkIndex};
 use super::view::View;
 use crate::engine::flow::FlowTable;
+use crate::engine::table::Table;
 
 /// Octets that packets are laid out in. A run is begun anew where there is no room for the longest piece behind it.
 const ROOM: usize = 512 << 10;
@@ -155,6 +156,14 @@ impl Outbound {
         let found = table.look_up(&flow)?;
         let (pick, _) = self.flows.route(now, hash, &found)?;
         Some((view.path(pick.path)?, found.mark))
+    }
+
+    /// A packet came that is for this site: what it shows of its application is that of its answers as well.
+    pub fn heard(&mut self, view: &View, now: Time, octets: &[u8]) {
+        let Some(matcher) = view.table().map(Table::matcher).filter(|matcher| matcher.has_names()) else { return };
+        let Ok(packet) = Packet::read(octets) else { return };
+        let hash = packet.flow(None).reversed().hash(self.seed);
+        self.names.application(&mut self.flows, matcher, (now, hash), (octets, &packet));
     }
 
     /// Lays a piece out and seals it. False without a session.

@@ -112,6 +112,27 @@ fn what_shows_no_name_that_counts_is_not_looked_at_again() {
 }
 
 #[test]
+fn answers_are_of_the_application_that_the_client_has_asked_for() {
+    let (mut names, mut flows, matcher) = (Names::default(), FlowTable::new(64), matcher(&["calls.test"]));
+    let now = Time::from_secs(1);
+    let mut client = Plain::new(false, TCP);
+    let heard = |client: &Plain, names: &mut Names, flows: &mut FlowTable| {
+        let octets = client.build();
+        let packet = Packet::read(&octets).unwrap();
+        let of_answers = packet.flow(None).reversed();
+        assert_eq!(of_answers.reversed(), packet.flow(None));
+        names.application(flows, &matcher, (now, of_answers.hash(1)), (&octets, &packet));
+        of_answers.hash(1)
+    };
+    client.flags = SYN;
+    let hash = heard(&client, &mut names, &mut flows);
+    assert_eq!(flows.shown(now, hash), Shown::Waits);
+    (client.flags, client.sequence, client.payload) = (ACK, client.sequence + 1, hello("calls.test", 0));
+    heard(&client, &mut names, &mut flows);
+    assert_eq!(flows.shown(now, hash), Shown::Is(AppId(0)));
+}
+
+#[test]
 fn so_many_flows_wait_for_their_names_and_no_more() {
     let mut lab = Lab::new(&["calls.test"]);
     let octets = hello("calls.test", 1700);
