@@ -1,4 +1,8 @@
 //! The routes under `/api/v1/sdwan`.
+//!
+//! - `policies`: classes, policies, and what becomes of a flow.
+
+mod policies;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,6 +27,7 @@ pub fn router(service: Arc<Service>) -> OpenApiRouter {
         .routes(routes!(sites))
         .routes(routes!(paths))
         .routes(routes!(events))
+        .merge(policies::router())
         .with_state(service)
 }
 
@@ -221,11 +226,14 @@ async fn sites(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<Si
     Ok(Json(SiteList { items: ask(&service).await?.sites.into_iter().map(view).collect() }))
 }
 
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
 /// The paths to other sites, and how they are.
 #[utoipa::path(get, path = "/paths", tag = "sdwan",
     responses((status = 200, body = PathList), (status = 401, body = Problem)))]
 async fn paths(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<PathList>, Problem> {
-    let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
     let view = |path: PathTold| PathView {
         id: path.id,
         site: path.site,

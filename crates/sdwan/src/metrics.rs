@@ -85,6 +85,13 @@ const PATH_LOSS: Desc = desc(
     Unit::None,
     true,
 );
+const UNNAMED: Desc = desc(
+    "outwork_sdwan_names_given_up_total",
+    "Flows whose server's name was not waited for to its end, as too many waited, or it was too long or came in disorder: policies know them by ports.",
+    Kind::Counter,
+    Unit::None,
+    false,
+);
 
 /// The figures of the service.
 pub struct SdwanMetrics(Arc<Shared>);
@@ -187,6 +194,7 @@ impl Collect for SdwanMetrics {
             (REFUSED, one(|tallies| &tallies.refused)),
             (FOREIGN, one(|tallies| &tallies.foreign)),
             (LOST, lost.into()),
+            (UNNAMED, vec![Sample { labels: vec![], value: number(&self.0.counters.unnamed) }]),
         ] {
             families.push(Family { desc, samples, overflow: None });
         }

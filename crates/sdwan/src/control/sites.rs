@@ -40,6 +40,17 @@ pub struct Plan {
     pub names: BTreeMap<SiteId, String>,
     /// What uplinks are called.
     pub uplinks: BTreeMap<UplinkId, String>,
+    /// What classes, applications and policies are called.
+    pub rules: Rules,
+}
+
+/// What classes, applications and policies are called, by their numbers.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct Rules {
+    pub classes: Vec<String>,
+    pub applications: Vec<String>,
+    pub policies: Vec<String>,
 }
 
 /// An uplink of another site.

@@ -100,6 +100,8 @@ pub struct Counters {
     pub unheard: AtomicU64,
     /// Datagrams that the kernel did not take.
     pub unsent: AtomicU64,
+    /// Flows whose name was not waited for to its end: policies know them by their ports.
+    pub unnamed: AtomicU64,
 }
 
 /// All of it.
