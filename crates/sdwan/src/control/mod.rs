@@ -3,9 +3,10 @@
 //! - [`peers`]: handshakes of all tunnels.
 //! - [`sites`]: what the engine decides of paths to sites, put to work.
 //! - [`carriers`]: which uplinks have one.
-//! - [`told`]: what others are told of all that.
+//! - [`told`]: what others are told of all that; [`explain`], what becomes of a flow and why.
 
 pub mod carriers;
+pub mod explain;
 pub mod peers;
 pub mod sites;
 pub mod told;
@@ -30,6 +31,7 @@ use crate::plane::shared::{Notice, Shared};
 use crate::plane::tunnel::{Owner, Tunnel, TunnelId, UplinkIndex};
 use crate::plane::view::View;
 use carriers::Carriers;
+use explain::{Explained, Question};
 use peers::{News, Peers};
 use sites::{Sites, Todo};
 use told::Paths;
@@ -93,6 +95,8 @@ pub enum Order {
     Tell(SyncSender<Vec<Told>>),
     /// How paths to sites are, and what has happened to them.
     Paths(SyncSender<Paths>),
+    /// What becomes of a flow.
+    Explain(Box<Question>, SyncSender<Explained>),
 }
 
 /// One tunnel, as it is.
@@ -209,6 +213,11 @@ impl Control {
                 // As above.
                 let _ = to.send(told::paths(self.shared.clock.now(), self.sites.as_ref()));
             }
+            Order::Explain(question, to) => {
+                let view = self.shared.view.load();
+                // As above.
+                let _ = to.send(explain::explain(&view, self.sites.as_ref(), self.shared.seed, &question));
+            }
             Order::Tell(to) => {
                 let now = self.shared.clock.now();
                 let told = |joined: &Joined| Told {
@@ -259,6 +268,7 @@ impl Control {
         let table = self.sites.as_ref().and_then(Sites::table).cloned();
         let view = View::new(networks, tunnels, paths).with(table);
         let owners: BTreeSet<Owner> = view.tunnels().map(|tunnel| tunnel.owner).collect();
+        self.shared.gauges.store(Arc::new(self.sites.iter().flat_map(Sites::gauges).cloned().collect()));
         self.shared.view.store(Arc::new(view));
         self.shared.twice.keep(|owner| owners.contains(&owner));
         self.shared.groups.keep(|owner| owners.contains(&owner));

@@ -17,6 +17,7 @@ use outwork_wireguard::window::Window;
 use super::fec::decoder::Decoder;
 use super::frame::{self, Frame, Part};
 use super::join::{Joiner, MOST, Offload};
+use super::outbound::Outbound;
 use super::packet::{self, Packet};
 use super::shared::{Notice, Shared};
 use super::streams::{is_first, lock};
@@ -64,7 +65,7 @@ impl Known {
         now: Time,
         frame: &Frame,
         octets: &[u8],
-        queue: &Queue,
+        (queue, outbound): (&Queue, &mut Outbound),
     ) -> bool {
         let (Part::Data { shape, .. } | Part::Parity { shape, .. }) = frame.part else { return false };
         let tunnel = &self.receiving.tunnel;
@@ -79,8 +80,11 @@ impl Known {
             let header = VnetHeader::default().write();
             let written = Packet::read(packet).is_ok_and(is_theirs)
                 && matches!(queue.send(&[IoSlice::new(&header), IoSlice::new(packet)]), Ok(true));
-            if !written {
-                shared.counters.undelivered.fetch_add(1, Relaxed);
+            match written {
+                true => outbound.heard(view, now, packet),
+                false => {
+                    shared.counters.undelivered.fetch_add(1, Relaxed);
+                }
             }
         })
     }
@@ -116,7 +120,7 @@ impl Inbound {
         }
     }
 
-    /// Takes what waits at a socket, for a while.
+    /// Takes what waits at a socket, for a while. `outbound` is the other direction of this worker, which has the answers.
     ///
     /// # Errors
     /// What the kernel says of the socket.
@@ -124,14 +128,14 @@ impl Inbound {
         &mut self,
         shared: &Shared,
         (uplink, socket): (UplinkIndex, &Socket),
-        queue: &Queue,
+        (queue, outbound): (&Queue, &mut Outbound),
     ) -> outwork_net::Result<()> {
         for _ in 0..TURN {
             let count = socket.receive_batch(&mut self.rooms, &mut self.found)?;
             let now = shared.clock.now();
             let view = shared.view.load();
             for place in 0..count {
-                self.run(shared, &view, now, uplink, place, queue);
+                self.run(shared, (&view, now), (uplink, place), (queue, &mut *outbound));
             }
             self.write(shared, queue);
             if count < BATCH {
@@ -157,14 +161,23 @@ impl Inbound {
     }
 
     /// Opens the datagrams of one run.
-    fn run(&mut self, shared: &Shared, view: &View, now: Time, uplink: UplinkIndex, place: usize, queue: &Queue) {
+    fn run(
+        &mut self,
+        shared: &Shared,
+        (view, now): (&View, Time),
+        (uplink, place): (UplinkIndex, usize),
+        (queue, outbound): (&Queue, &mut Outbound),
+    ) {
         let Some(Received { length, segment, from, to, .. }) = self.found.get(place).copied() else { return };
         let mut start = 0;
         while start < length {
             let end = length.min(start + segment);
             let Some(datagram) = self.rooms.get_mut(place).and_then(|room| room.get_mut(start..end)) else { return };
             if datagram.first() == Some(&TRANSPORT) {
-                if let Some(packet) = self.open((shared, view), now, from, (place, start..end), queue) {
+                let device = (queue, &mut *outbound);
+                if let Some(packet) = self.open((shared, view), now, from, (place, start..end), device) {
+                    let octets = self.rooms.get(place).and_then(|room| room.get(packet.clone()));
+                    outbound.heard(view, now, octets.unwrap_or_default());
                     self.join(shared, place, packet, queue);
                 }
             } else if datagram.len() <= LONGEST && matches!(datagram.first(), Some(1..=3)) {
@@ -183,7 +196,7 @@ impl Inbound {
         now: Time,
         from: SocketAddr,
         (place, range): (usize, Range<usize>),
-        queue: &Queue,
+        device: (&Queue, &mut Outbound),
     ) -> Option<Range<usize>> {
         let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
         let index = read(datagram, 4).map(u32::from_le_bytes).map(Index).filter(|_| datagram.len() >= OVERHEAD);
@@ -226,7 +239,7 @@ impl Inbound {
         };
         if let Some(frame) = frame.filter(|frame| matches!(frame.part, Part::Parity { .. })) {
             self.count.datagrams += 1;
-            known.mend((shared, view), now, &frame, octets.get(frame::LENGTH..)?, queue);
+            known.mend((shared, view), now, &frame, octets.get(frame::LENGTH..)?, device);
             return None;
         }
         match opened.inner {
@@ -268,7 +281,7 @@ impl Inbound {
         }
         match frame {
             Some(frame) if frame.part == Part::Twice => known.is_first(shared, now, &frame).then_some(packet),
-            Some(frame) => known.mend((shared, view), now, &frame, octets, queue).then_some(packet),
+            Some(frame) => known.mend((shared, view), now, &frame, octets, device).then_some(packet),
             None => Some(packet),
         }
     }

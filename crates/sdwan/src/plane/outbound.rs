@@ -17,14 +17,15 @@ use super::fragment;
 use super::frame::{self, Frame, Shape};
 use super::icmp;
 use super::mending::{LESS, Mending};
-use super::packet::{Packet, clamp};
+use super::names::Names;
+use super::packet::{Packet, clamp, mark};
 use super::shared::{Notice, Shared};
 use super::split::{self, Layout, SplitError};
 use super::streams::Numbers;
 use super::tunnel::{Owner, Tunnel, UplinkIndex};
 use super::view::View;
 use crate::engine::flow::FlowTable;
-use crate::engine::table::Mode;
+use crate::engine::table::{Mode, Table};
 
 /// Octets that packets are laid out in. A run is begun anew where there is no room for the longest piece behind it.
 const ROOM: usize = 512 << 10;
@@ -58,11 +59,12 @@ impl Posts {
     }
 }
 
-/// How a piece goes: by which tunnel, in packets of what length, and what stands before the first of them.
+/// How a piece goes: by which tunnel, in packets of what length, with which traffic class (DSCP) if it is given one, and what stands before the first of them.
 #[derive(Clone, Copy)]
 struct Going<'a> {
     tunnel: &'a Arc<Tunnel>,
     mtu: usize,
+    dscp: Option<u8>,
     marks: Marks,
 }
 
@@ -77,9 +79,14 @@ enum Marks {
 }
 
 impl Going<'_> {
-    /// As it is.
-    fn plain(tunnel: &Arc<Tunnel>) -> Going<'_> {
-        Going { tunnel, mtu: usize::from(tunnel.mtu()), marks: Marks::None }
+    /// With nothing before it.
+    fn plain(tunnel: &Arc<Tunnel>, dscp: Option<u8>) -> Going<'_> {
+        Going { tunnel, mtu: usize::from(tunnel.mtu()), dscp, marks: Marks::None }
+    }
+
+    /// The type of service outside. DSCP goes on there, and congestion is not told across (RFC 6040 section 4.1: compatibility mode).
+    fn tos(&self, packet: &Packet) -> u8 {
+        self.dscp.map_or(packet.class & !3, |dscp| dscp << 2)
     }
 }
 
@@ -95,9 +102,20 @@ struct Run {
     closed: bool,
 }
 
+/// Where a packet goes.
+struct Route<'a> {
+    tunnel: &'a Arc<Tunnel>,
+    /// By which other one the same goes again, or what mends it, as `mode` says.
+    second: Option<&'a Arc<Tunnel>>,
+    mode: Mode,
+    /// The traffic class that it is given.
+    dscp: Option<u8>,
+}
+
 /// A piece that waits for a session.
 struct Waiting {
     tunnel: Arc<Tunnel>,
+    dscp: Option<u8>,
     since: Time,
     piece: Box<[u8]>,
 }
@@ -112,6 +130,8 @@ pub struct Outbound {
     apart: Box<[u8]>,
     /// Flows to sites, which stay on their paths.
     flows: FlowTable,
+    /// Which names they ask for.
+    names: Names,
     /// Of their hashes.
     seed: u64,
     /// Of what goes twice.
@@ -136,6 +156,7 @@ impl Outbound {
             next: 0,
             apart: Box::default(),
             flows: FlowTable::new(FLOWS),
+            names: Names::default(),
             seed,
             numbers: HashMap::default(),
             mending: HashMap::default(),
@@ -156,11 +177,12 @@ impl Outbound {
             return;
         };
         let view = shared.view.load();
-        let Some((tunnel, second, mode)) = self.route(&view, now, &packet) else {
+        let Some(route) = self.route(shared, &view, now, (octets, &packet)) else {
             counters.unrouted.fetch_add(1, Relaxed);
             return;
         };
-        let mut going = Going::plain(tunnel);
+        let Route { tunnel, second, mode, dscp } = route;
+        let mut going = Going::plain(tunnel, dscp);
         if let Some(second) = second {
             let less = if let Mode::Fec { .. } = mode { LESS } else { frame::LENGTH };
             going.mtu = going.mtu.min(usize::from(second.mtu())).saturating_sub(less);
@@ -175,32 +197,48 @@ impl Outbound {
             None => self.send(shared, posts, now, going, whole),
             Some(second) => match mode {
                 Mode::Fec { data, parity } => {
-                    let shape = self.group(going, second, Shape::new(data, parity), packet.class & !3);
+                    let shape = self.group(going, second, Shape::new(data, parity), going.tos(&packet));
                     self.send(shared, posts, now, Going { marks: Marks::Group(shape), ..going }, whole)
                 }
                 _ => self.send_twice(shared, posts, now, (going, second), whole),
             },
         };
         if sent.is_none() {
-            self.wait(shared, now, tunnel, piece);
+            self.wait(shared, now, (tunnel, dscp), piece);
         }
     }
 
-    /// By which tunnel a packet goes, and what goes by which other one; none where nobody is behind it, or no path carries.
+    /// Where a packet goes; none where nobody is behind it, or no path carries.
     fn route<'a>(
         &mut self,
+        shared: &Shared,
         view: &'a View,
         now: Time,
-        packet: &Packet,
-    ) -> Option<(&'a Arc<Tunnel>, Option<&'a Arc<Tunnel>>, Mode)> {
+        (octets, packet): (&[u8], &Packet),
+    ) -> Option<Route<'a>> {
         let owner = view.owner(packet.destination)?;
         if let Some(tunnel) = view.peer(owner) {
-            return Some((tunnel, None, Mode::First));
+            return Some(Route { tunnel, second: None, mode: Mode::First, dscp: None });
         }
-        let flow = packet.flow(None);
-        let found = view.table()?.look_up(&flow)?;
-        let (pick, _) = self.flows.route(now, flow.hash(self.seed), &found)?;
-        Some((view.path(pick.path)?, pick.second.and_then(|second| view.path(second)), pick.mode))
+        let (table, mut flow) = (view.table()?, packet.flow(None));
+        let hash = flow.hash(self.seed);
+        flow.application = self.names.application(&mut self.flows, table.matcher(), (now, hash), (octets, packet));
+        let given_up = self.names.given_up();
+        if given_up > 0 {
+            shared.counters.unnamed.fetch_add(given_up, Relaxed);
+        }
+        let found = table.look_up(&flow)?;
+        let (pick, _) = self.flows.route(now, hash, &found)?;
+        let second = pick.second.and_then(|second| view.path(second));
+        Some(Route { tunnel: view.path(pick.path)?, second, mode: pick.mode, dscp: found.mark })
+    }
+
+    /// A packet came that is for this site: what it shows of its application is that of its answers as well.
+    pub fn heard(&mut self, view: &View, now: Time, octets: &[u8]) {
+        let Some(matcher) = view.table().map(Table::matcher).filter(|matcher| matcher.has_names()) else { return };
+        let Ok(packet) = Packet::read(octets) else { return };
+        let hash = packet.flow(None).reversed().hash(self.seed);
+        self.names.application(&mut self.flows, matcher, (now, hash), (octets, &packet));
     }
 
     /// Sees to it that there is what mends groups of packets to a site.
@@ -264,7 +302,7 @@ impl Outbound {
         going: Going<'_>,
         (header, octets, packet): (&VnetHeader, &[u8], &Packet),
     ) -> Option<u32> {
-        let Going { tunnel, mtu, marks } = going;
+        let Going { tunnel, mtu, dscp, marks } = going;
         let (sealer, Some(to)) = (tunnel.sealer(), tunnel.endpoint()) else { return None };
         let sealer = sealer.as_ref()?;
         let front = if let Marks::None = marks { 0 } else { frame::LENGTH };
@@ -273,8 +311,7 @@ impl Outbound {
             return self.send_apart(shared, posts, now, going, (header, octets));
         }
         let lay = if parts { fragment::fragment } else { split::split };
-        // DSCP goes on outside, and congestion is not told across (RFC 6040 section 4.1: compatibility mode).
-        let way = Way { to, from: None, tos: packet.class & !3 };
+        let way = Way { to, from: None, tos: going.tos(packet) };
         if self.run.as_ref().is_some_and(|run| run.closed || run.way != way || !Arc::ptr_eq(&run.tunnel, tunnel)) {
             self.flush(shared, posts);
         }
@@ -299,8 +336,12 @@ impl Outbound {
         let (mut end, mut count, mut length) = (base, 0, 0);
         for (range, place) in pieces.zip(0..) {
             let range = base + range.start..base + range.end;
-            if alone && let Some(octets) = self.room.get_mut(range.clone()) {
+            let octets = self.room.get_mut(range.clone()).unwrap_or_default();
+            if alone {
                 clamp(octets, packet, mtu);
+            }
+            if let Some(dscp) = dscp {
+                mark(octets, dscp);
             }
             length += range.len() as u64;
             let start = range.start - front;
@@ -419,7 +460,7 @@ impl Outbound {
     }
 
     /// Keeps a piece until there is a session.
-    fn wait(&mut self, shared: &Shared, now: Time, tunnel: &Arc<Tunnel>, piece: &[u8]) {
+    fn wait(&mut self, shared: &Shared, now: Time, (tunnel, dscp): (&Arc<Tunnel>, Option<u8>), piece: &[u8]) {
         if tunnel.want() {
             shared.tell(Notice::Wanted(tunnel.id));
         }
@@ -428,7 +469,7 @@ impl Outbound {
             self.give_up(shared, &oldest);
         }
         self.waiting_octets += piece.len();
-        self.waiting.push_back(Waiting { tunnel: Arc::clone(tunnel), since: now, piece: piece.into() });
+        self.waiting.push_back(Waiting { tunnel: Arc::clone(tunnel), dscp, since: now, piece: piece.into() });
     }
 
     fn give_up(&mut self, shared: &Shared, waiting: &Waiting) {
@@ -447,7 +488,8 @@ impl Outbound {
         self.keys = keys;
         for waiting in std::mem::take(&mut self.waiting) {
             let goes = read(&waiting.piece).is_some_and(|(header, octets, packet)| {
-                self.send(shared, posts, now, Going::plain(&waiting.tunnel), (&header, octets, &packet)).is_some()
+                let going = Going::plain(&waiting.tunnel, waiting.dscp);
+                self.send(shared, posts, now, going, (&header, octets, &packet)).is_some()
             });
             if goes {
                 self.waiting_octets -= waiting.piece.len();

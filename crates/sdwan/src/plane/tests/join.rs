@@ -41,7 +41,7 @@ fn write_all(joiner: &Joiner, buffers: &mut [Vec<u8>], written: &mut Vec<Written
 
 /// What was joined, cut again.
 fn cut(written: &[Written]) -> Vec<Vec<u8>> {
-    let layout = Layout { head: 0, tail: 0, pad_to: 1, mtu: 65_535 };
+    let layout = Layout { head: 0, front: 0, tail: 0, pad_to: 1, mtu: 65_535 };
     let mut out = vec![0; 200_000];
     let mut packets = vec![];
     for (header, octets, count) in written {
@@ -183,9 +183,12 @@ fn counts(written: &[Written]) -> Vec<usize> {
 
 #[test]
 fn a_run_of_one_flow_is_one_write_whose_header_says_what_it_is() {
-    for (v6, protocol, kind) in
-        [(false, TCP, VnetHeader::TCP4), (true, TCP, VnetHeader::TCP6), (false, UDP, VnetHeader::UDP), (true, UDP, VnetHeader::UDP)]
-    {
+    for (v6, protocol, kind) in [
+        (false, TCP, VnetHeader::TCP4),
+        (true, TCP, VnetHeader::TCP6),
+        (false, UDP, VnetHeader::UDP),
+        (true, UDP, VnetHeader::UDP),
+    ] {
         let mut plain = Plain::new(v6, protocol);
         plain.payload = (0..10_000).map(|at| (at * 7) as u8).collect();
         plain.flags |= PUSH;

@@ -2,6 +2,7 @@
 
 mod fragment;
 mod join;
+mod names;
 mod packet;
 mod split;
 
