@@ -7,6 +7,7 @@
 //! - [`damp`]: when traffic changes its path, and why.
 //! - [`table`]: where flows go, as workers read it; [`flow`], what keeps them there.
 //! - `decide`: how all of this becomes a table.
+//! - [`world`]: many of these in one process, for simulations.
 //!
 //! Absent on purpose: clocks, sockets, threads, keys. A hello is only handed in when the tunnel has found it authentic.
 #![deny(clippy::disallowed_methods)]
@@ -22,6 +23,7 @@ pub mod prefix;
 pub mod quality;
 pub mod site;
 pub mod table;
+pub mod world;
 
 #[cfg(test)]
 mod tests;
