@@ -3,6 +3,7 @@
 pub(crate) mod assets;
 pub(crate) mod backends;
 pub(crate) mod bench;
+pub(crate) mod bench_sdwan;
 pub(crate) mod cache;
 pub(crate) mod host;
 pub(crate) mod leases;

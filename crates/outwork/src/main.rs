@@ -113,6 +113,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(BenchCommand::Dhcp(args)) => return bench::dhcp(global, args),
         Command::Bench(BenchCommand::Proxy(args)) => return bench::proxy(global, args),
         Command::Bench(BenchCommand::Web(args)) => return bench::web(global, args),
+        Command::Bench(BenchCommand::Sdwan(command)) => return bench::sdwan(global, command),
     }
     Ok(ExitCode::SUCCESS)
 }

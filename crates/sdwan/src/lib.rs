@@ -6,11 +6,12 @@
 //! - [`control`]: handshakes, and what workers are to know.
 //! - `plan`: from the one to the other.
 //! - [`service`]: devices, sockets and threads: the shell around all of it.
-//! - [`api`], [`metrics`]: what is told of it.
+//! - [`api`], [`metrics`]: what is told of it; [`bench`], what it costs.
 //!
 //! Absent so far: sites, the controller.
 
 pub mod api;
+pub mod bench;
 pub mod config;
 pub mod control;
 pub mod engine;
