@@ -6,6 +6,7 @@ pub(crate) mod bench;
 pub(crate) mod bench_sdwan;
 pub(crate) mod cache;
 pub(crate) mod host;
+pub(crate) mod lab;
 pub(crate) mod leases;
 pub(crate) mod octets;
 pub(crate) mod queries;
@@ -305,6 +306,9 @@ Examples:
     /// Measures a server under load
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Builds networks to practise on, on this machine, and breaks them
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
     /// Prints completions for a shell
     #[command(after_help = "\
 Examples:
@@ -343,6 +347,7 @@ impl Command {
             | Self::Man { .. }
             | Self::Import(_)
             | Self::HashPassword { .. }
+            | Self::Lab(_)
             | Self::Bench(_) => (&["config", "set"], "this command reads no configuration"),
             _ => return None,
         };
