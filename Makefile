@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help run test lint build dashboard compare-dhcp compare-proxy compare-web fuzz advisories setup setup-test clean
+.PHONY: help run test lint build dashboard compare-dhcp compare-proxy compare-sdwan compare-web fuzz advisories setup setup-test clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where tools/setup puts Node.js when the machine's is too old.
@@ -45,6 +45,11 @@ compare-proxy: setup dashboard ## Measure Outwork, HAProxy, nginx and nftables s
 	cargo build --release --locked -p outwork --features dpdk
 	cargo build --release --locked -p outwork-fastpath --example packets
 	bench/compare-proxy
+
+compare-sdwan: build ## Measure Outwork's tunnel, wireguard-go, boringtun-cli and gotatun-cli side by side into bench/results/sdwan.md
+	tools/setup compare $(NODE)
+	cargo install --locked --quiet --root $(NODE) boringtun-cli@0.7.1 gotatun-cli@0.10.2
+	bench/compare-sdwan
 
 FUZZ_SECONDS ?= 60
 fuzz: ## libFuzzer on each target for FUZZ_SECONDS (needs cargo-fuzz and a nightly compiler)

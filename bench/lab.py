@@ -103,6 +103,7 @@ def machine(arguments, peers):
     cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     memory = int(re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) / 2**20
     filesystem = output("stat", "-f", "-c", "%T", str(arguments.folder))
+    version = output(str(arguments.outwork), "--version") if arguments.outwork.exists() else "none, for only peers were measured"
     return [
         ("Date", time.strftime("%Y-%m-%d %H:%M %Z")),
         ("Processor", f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB memory"),
@@ -110,7 +111,7 @@ def machine(arguments, peers):
         ("Stalls of this machine while idle", stalls()),
         ("Kernel", platform.release()),
         ("Disk", f"{filesystem}; 4 KiB written and `fdatasync`ed in {fsync_microseconds(arguments.folder):.0f} µs (median)"),
-        ("Outwork", f"{output(str(arguments.outwork), '--version')}, {commit()}"),
+        ("Outwork", f"{version}, {commit()}"),
         *peers,
     ]
 

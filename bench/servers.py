@@ -95,7 +95,7 @@ class Records:
 
     def record(self, what, server, **figures):
         self.found.setdefault(what, {}).setdefault(server, []).append(figures)
-        shown = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
+        shown = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items() if value is not None)
         print(f"  {server:8} {what:28} {shown}", flush=True)
 
     def figures(self, what, server, figure):

@@ -44,6 +44,36 @@ pool = "db"
 backend = [{ url = "tcp://192.0.2.21:5432" }, { url = "tcp://192.0.2.22:5432" }]
 health_check = {}`;
 
+export const FIRST_UPLINK = `[sdwan]
+subnets = ["10.1.0.0/16"]
+
+[sdwan.tunnel]
+addresses = ["10.1.0.1/16"]
+
+[[sdwan.uplink]]
+name = "fibre"
+interface = "eth1"
+endpoint = "192.0.2.1:51820"
+
+[[sdwan.uplink]]
+name = "lte"
+interface = "wwan0"
+metered = true`;
+
+export const FIRST_SITE = `[[sdwan.site]]
+name = "north"
+subnets = ["10.2.0.0/16"]
+
+[[sdwan.site.uplink]]
+name = "fibre"
+public_key = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+endpoint = "198.51.100.1:51820"`;
+
+export const FIRST_PEER = `[[sdwan.peer]]
+name = "phone"
+public_key = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+allowed_ips = ["10.99.0.2/32"]`;
+
 export const FIRST_CERTIFICATE = `[[front.listener]]
 address = "[::]:443"
 tls = { acme = ["www.example.org"] }

@@ -35,6 +35,8 @@ interface Section {
   icon: IconName;
   /** The service whose page this is; the page is offered where the server runs the service. */
   service?: string;
+  /** The page says how to have the service where there is none: it is offered all the same. */
+  teaches?: boolean;
   page: ReturnType<typeof lazy>;
 }
 
@@ -48,6 +50,14 @@ const SECTIONS: Section[] = [
     icon: "proxy",
     service: "proxy",
     page: lazy(() => import("./pages/proxy")),
+  },
+  {
+    path: "sdwan",
+    text: "SD-WAN",
+    icon: "sdwan",
+    service: "sdwan",
+    teaches: true,
+    page: lazy(() => import("./pages/sdwan")),
   },
   { path: "settings", text: "Settings", icon: "settings", page: lazy(() => import("./pages/settings")) },
 ];
@@ -146,7 +156,8 @@ export function Shell() {
   onMount(() => onCleanup(startLive()));
 
   const service = (name: string) => status.data()?.services.find((one) => one.name === name);
-  const sections = () => SECTIONS.filter((section) => !section.service || service(section.service));
+  const sections = () =>
+    SECTIONS.filter((section) => !section.service || section.teaches || service(section.service));
   const current = () => {
     const path = route().segments[0] ?? "overview";
     return SECTIONS.find((section) => section.path === path);

@@ -9,6 +9,7 @@ pub(crate) mod host;
 pub(crate) mod lab;
 pub(crate) mod leases;
 pub(crate) mod octets;
+pub(crate) mod paths;
 pub(crate) mod queries;
 pub(crate) mod reservations;
 pub(crate) mod store;
@@ -237,8 +238,12 @@ Examples:
     /// Lists the paths to other sites: how each is, and which of them traffic takes; and what has happened to them lately
     #[command(after_help = "Examples:
   outwork paths
-  outwork paths --json | jq '.paths[] | select(.state != \"up\")'")]
-    Paths,
+  outwork paths --json | jq '.paths[] | select(.state != \"up\")'
+  outwork paths explain 10.1.0.5 10.2.0.9 --port 443 --name www.example.com")]
+    Paths {
+        #[command(subcommand)]
+        command: Option<paths::PathsCommand>,
+    },
     /// Shows the tiers of acceleration and the interfaces of this machine: what is in use, what could be, and why not
     ///
     /// From DPDK to plain sockets. Where no server runs, it says what this machine could do.

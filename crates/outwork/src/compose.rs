@@ -246,7 +246,9 @@ async fn serve(
     let (local_token, local) = LocalFile::token(&settings.store.data_dir)?;
     let local_urls = LocalFile::urls(&settings.store.data_dir, &addresses)?;
     // Where nobody reads that, it still serves; the token of this machine makes others.
-    if let Err(error) = greet(&addresses, first.as_ref(), (dhcp.as_ref(), door.as_deref(), &proxy, tunnels.as_deref()), &settings) {
+    if let Err(error) =
+        greet(&addresses, first.as_ref(), (dhcp.as_ref(), door.as_deref(), &proxy, tunnels.as_deref()), &settings)
+    {
         tracing::warn!(%error, "where to look could not be said on standard output");
     }
 

@@ -101,7 +101,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Host { command } => return host::host(global, command.as_ref()),
         Command::Listeners => remote::listeners(global)?,
         Command::Tunnels => remote::tunnels(global)?,
-        Command::Paths => remote::paths(global)?,
+        Command::Paths { command } => remote::paths(global, command.as_ref())?,
         Command::Rules => remote::rules(global)?,
         Command::Queries(command) => remote::queries(global, command)?,
         Command::Assets(command) => remote::assets(global, command)?,

@@ -79,8 +79,7 @@ fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
     if at.left_out().any(unread) {
         return;
     }
-    let listens =
-        !settings.front.listener.is_empty() || !settings.proxy.listener.is_empty() || settings.sdwan.is_on();
+    let listens = !settings.front.listener.is_empty() || !settings.proxy.listener.is_empty() || settings.sdwan.is_on();
     if !settings.dhcp.is_enabled() && !listens && settings.dhcp.enabled.is_none() {
         let help = "add a [[dhcp.subnet]], or a [[front.listener]] with a [[front.route]], or a [[proxy.listener]], or a [[sdwan.uplink]]; `outwork config init` writes examples";
         at.warn(

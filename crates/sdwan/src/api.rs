@@ -1,4 +1,8 @@
 //! The routes under `/api/v1/sdwan`.
+//!
+//! - `policies`: classes, policies, and what becomes of a flow.
+
+mod policies;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::control::Told;
-use crate::control::told::{EventTold, PathTold, Paths};
+use crate::control::told::{EventTold, PathTold, Paths, SiteTold};
 use crate::service::Service;
 
 /// The routes, to be nested under `/api/v1/sdwan`.
@@ -20,8 +24,10 @@ pub fn router(service: Arc<Service>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(uplinks))
         .routes(routes!(tunnels))
+        .routes(routes!(sites))
         .routes(routes!(paths))
         .routes(routes!(events))
+        .merge(policies::router())
         .with_state(service)
 }
 
@@ -77,6 +83,24 @@ pub struct TunnelList {
     items: Vec<TunnelView>,
 }
 
+/// A site other than ours.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SiteView {
+    /// What it is called.
+    name: String,
+    /// The networks behind it.
+    subnets: Vec<String>,
+    /// What its uplinks are called.
+    uplinks: Vec<String>,
+}
+
+/// The sites.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SiteList {
+    /// They.
+    items: Vec<SiteView>,
+}
+
 /// A path: a pair of uplinks, of this site and of another.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PathView {
@@ -126,6 +150,8 @@ pub struct EventView {
     at_ms: u64,
     /// `path`: it is taken for something else; `switch`: traffic to a site takes another path.
     kind: &'static str,
+    /// The site that it is about; empty where its path is there no longer.
+    site: String,
     /// The path, or the site.
     of: String,
     /// What it was before, or which path.
@@ -188,11 +214,26 @@ async fn ask(service: &Arc<Service>) -> Result<Paths, Problem> {
     told.map_err(Problem::internal)
 }
 
+/// Other sites, those among them that no path leads to.
+#[utoipa::path(get, path = "/sites", tag = "sdwan",
+    responses((status = 200, body = SiteList), (status = 401, body = Problem)))]
+async fn sites(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<SiteList>, Problem> {
+    let view = |site: SiteTold| SiteView {
+        name: site.name,
+        subnets: site.networks.iter().map(ToString::to_string).collect(),
+        uplinks: site.uplinks,
+    };
+    Ok(Json(SiteList { items: ask(&service).await?.sites.into_iter().map(view).collect() }))
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
 /// The paths to other sites, and how they are.
 #[utoipa::path(get, path = "/paths", tag = "sdwan",
     responses((status = 200, body = PathList), (status = 401, body = Problem)))]
 async fn paths(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<PathList>, Problem> {
-    let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
     let view = |path: PathTold| PathView {
         id: path.id,
         site: path.site,
@@ -222,6 +263,7 @@ async fn events(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<E
         number: event.number,
         at_ms: wall.saturating_sub(now.since(event.at)).as_millis() as u64,
         kind: event.kind,
+        site: event.site,
         of: event.of,
         from: event.from,
         to: event.to,

@@ -1,4 +1,9 @@
 //! What the configuration says, and what is wrong with it.
+//!
+//! - [`policy`]: classes, applications and policies; [`matching`], what they tell flows by.
+
+pub mod matching;
+pub mod policy;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +20,7 @@ use outwork_wireguard::{PresharedKey, PublicKey};
 
 use crate::engine::damp::DampSettings;
 use crate::engine::liveness::LivenessSettings;
+use policy::{ApplicationSettings, ClassSettings, PolicySettings};
 
 /// Octets that a datagram over IPv6 has more than the packet in it: the headers of IPv6 and UDP, and WireGuard's 32.
 pub const OVERHEAD: u16 = 40 + 8 + 32;
@@ -34,6 +40,14 @@ section! {
         pub site: Vec<SiteSettings>,
         /// How paths to other sites are watched, and when traffic leaves one.
         pub health: HealthSettings,
+        /// What classes of traffic need of their paths, by name.
+        pub class: BTreeMap<String, ClassSettings>,
+        /// The class of flows to other sites that no policy says anything of.
+        pub default_class: String = "bulk",
+        /// Applications that policies speak of, by name.
+        pub application: BTreeMap<String, ApplicationSettings>,
+        /// What becomes of which flows to other sites. At most 256.
+        pub policy: Vec<PolicySettings>,
     }
     check sdwan;
 }
@@ -283,15 +297,18 @@ fn sdwan(sdwan: &Sdwan, at: &mut At<'_>) {
     }
     peers(sdwan, at);
     sites(sdwan, at);
+    policy::check(sdwan, at);
 }
 
 fn sites(sdwan: &Sdwan, at: &mut At<'_>) {
     if sdwan.uplink.is_empty() && !sdwan.site.is_empty() {
-        let fault = Fault::new("there is no uplink that they could be reached by").expected("a [[sdwan.uplink]] at least");
+        let fault =
+            Fault::new("there is no uplink that they could be reached by").expected("a [[sdwan.uplink]] at least");
         at.fault("site", fault);
     }
     let (mut names, mut keys) = (BTreeMap::new(), BTreeMap::new());
-    let of_peers = sdwan.peer.iter().flat_map(|peer| &peer.allowed_ips).map(|net| (net.to_string(), "a peer".to_owned()));
+    let of_peers =
+        sdwan.peer.iter().flat_map(|peer| &peer.allowed_ips).map(|net| (net.to_string(), "a peer".to_owned()));
     let mut networks: BTreeMap<String, String> = of_peers.collect();
     for (index, site) in sdwan.site.iter().enumerate() {
         if let Some(other) = names.insert(&site.name, index) {
@@ -311,7 +328,8 @@ fn sites(sdwan: &Sdwan, at: &mut At<'_>) {
         }
         for (place, network) in site.subnets.iter().enumerate() {
             if let Some(other) = networks.insert(network.to_string(), format!("site[{index}]")) {
-                let fault = Fault::new(format!("{network} is behind {other}")).expected("networks that are behind one site");
+                let fault =
+                    Fault::new(format!("{network} is behind {other}")).expected("networks that are behind one site");
                 at.fault(&format!("site[{index}].subnets[{place}]"), fault);
             }
         }

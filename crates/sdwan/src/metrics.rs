@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use outwork_telemetry::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value};
 
+use crate::engine::liveness::State;
+use crate::plane::gauge::{Gauge, STATES};
 use crate::plane::shared::{Counters, Shared};
 use crate::plane::tunnel::{Tallies, Tunnel};
 
-/// Tunnels that have figures of their own.
+/// Tunnels, and paths, that have figures of their own.
 const TUNNELS: usize = 4096;
 
 const fn desc(name: &'static str, help: &'static str, kind: Kind, unit: Unit, history: bool) -> Desc {
@@ -53,6 +55,44 @@ const LOST: Desc = desc(
     true,
 );
 
+const PATHS: Desc =
+    desc("outwork_sdwan_paths", "Paths to other sites, by what they are taken for.", Kind::Gauge, Unit::None, true);
+const PATH_UP: Desc = desc(
+    "outwork_sdwan_path_up",
+    "Whether a path to another site carries traffic: 1 where it is up or suspect, else 0.",
+    Kind::Gauge,
+    Unit::None,
+    true,
+);
+const PATH_LATENCY: Desc = desc(
+    "outwork_sdwan_path_latency_seconds",
+    "Half of the round trip of a path to another site; none while it is down.",
+    Kind::Gauge,
+    Unit::Seconds,
+    true,
+);
+const PATH_JITTER: Desc = desc(
+    "outwork_sdwan_path_jitter_seconds",
+    "Jitter of what comes by a path to another site, as in RFC 3550; none while it is down.",
+    Kind::Gauge,
+    Unit::Seconds,
+    true,
+);
+const PATH_LOSS: Desc = desc(
+    "outwork_sdwan_path_loss_ratio",
+    "The part that a path to another site loses, of the worse direction, from 0 to 1; none while it is down.",
+    Kind::Gauge,
+    Unit::None,
+    true,
+);
+const UNNAMED: Desc = desc(
+    "outwork_sdwan_names_given_up_total",
+    "Flows whose server's name was not waited for to its end, as too many waited, or it was too long or came in disorder: policies know them by ports.",
+    Kind::Counter,
+    Unit::None,
+    false,
+);
+
 /// The figures of the service.
 pub struct SdwanMetrics(Arc<Shared>);
 
@@ -83,8 +123,41 @@ fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 10] {
     ]
 }
 
+/// The figures of paths to sites.
+fn paths(gauges: &[Arc<Gauge>], families: &mut Vec<Family>) {
+    let count = |state: State| gauges.iter().filter(|gauge| gauge.state() == state).count() as f64;
+    let by_state = STATES.map(|state| {
+        let labels = vec![("state", state.word().into())];
+        Sample { labels, value: Value::Number(count(state)) }
+    });
+    families.push(Family { desc: PATHS, samples: by_state.into(), overflow: None });
+    // As many as have figures of their own elsewhere.
+    let gauges = gauges.get(..TUNNELS).unwrap_or(gauges);
+    let of = |desc: Desc, value: fn(&Gauge) -> Option<f64>| {
+        let sample = |gauge: &Arc<Gauge>| {
+            let text = |text: &str| text.to_owned().into();
+            let labels: Labels =
+                vec![("site", text(&gauge.site)), ("uplink", text(&gauge.own)), ("remote", text(&gauge.remote))];
+            Some(Sample { labels, value: Value::Number(value(gauge)?) })
+        };
+        Family { desc, samples: gauges.iter().filter_map(sample).collect(), overflow: None }
+    };
+    families.extend([
+        of(PATH_UP, |gauge| Some(f64::from(u8::from(matches!(gauge.state(), State::Up | State::Suspect))))),
+        of(PATH_LATENCY, |gauge| is_heard(gauge).then(|| gauge.figures().latency.as_secs_f64())),
+        of(PATH_JITTER, |gauge| is_heard(gauge).then(|| gauge.figures().jitter.as_secs_f64())),
+        of(PATH_LOSS, |gauge| is_heard(gauge).then(|| gauge.figures().loss)),
+    ]);
+}
+
+/// Whether what was measured last is of now.
+fn is_heard(gauge: &Gauge) -> bool {
+    matches!(gauge.state(), State::Trial | State::Up | State::Suspect)
+}
+
 impl Collect for SdwanMetrics {
     fn collect(&self, families: &mut Vec<Family>) {
+        paths(&self.0.gauges.load(), families);
         let view = self.0.view.load();
         let mut tunnels: Vec<&Arc<Tunnel>> = view.tunnels().collect();
         tunnels.sort_by_key(|tunnel| tunnel.id);
@@ -121,8 +194,59 @@ impl Collect for SdwanMetrics {
             (REFUSED, one(|tallies| &tallies.refused)),
             (FOREIGN, one(|tallies| &tallies.foreign)),
             (LOST, lost.into()),
+            (UNNAMED, vec![Sample { labels: vec![], value: number(&self.0.counters.unnamed) }]),
         ] {
             families.push(Family { desc, samples, overflow: None });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::engine::quality::Figures;
+
+    fn gauge(site: &str, state: State) -> Arc<Gauge> {
+        let gauge = Gauge::new(site, "fibre", "dsl");
+        gauge.set_state(state);
+        let (latency, jitter) = (Duration::from_millis(20), Duration::from_millis(3));
+        gauge.set_figures(&Figures { latency, jitter, loss: 0.5 });
+        Arc::new(gauge)
+    }
+
+    /// The values of a metric, each with the value of its first label.
+    fn values(families: &[Family], name: &str) -> Vec<(String, f64)> {
+        let family = families.iter().find(|family| family.desc.name == name).unwrap();
+        let value = |sample: &Sample| match sample.value {
+            Value::Number(value) => (sample.labels.first().unwrap().1.to_string(), value),
+            Value::Histogram(_) => panic!("{name} is no number"),
+        };
+        family.samples.iter().map(value).collect()
+    }
+
+    #[test]
+    fn a_path_that_is_down_is_counted_and_has_no_latency() {
+        let mut families = vec![];
+        paths(&[gauge("north", State::Up), gauge("south", State::Down), gauge("east", State::Suspect)], &mut families);
+        let of = |name| values(&families, name);
+        let north = |value| ("north".to_owned(), value);
+        let east = |value| ("east".to_owned(), value);
+        assert_eq!(of("outwork_sdwan_path_up"), [north(1.0), ("south".to_owned(), 0.0), east(1.0)]);
+        assert_eq!(of("outwork_sdwan_path_latency_seconds"), [north(0.02), east(0.02)]);
+        assert_eq!(of("outwork_sdwan_path_jitter_seconds"), [north(0.003), east(0.003)]);
+        assert_eq!(of("outwork_sdwan_path_loss_ratio"), [north(0.5), east(0.5)]);
+        let states: Vec<_> = of("outwork_sdwan_paths").into_iter().filter(|(_, count)| *count > 0.0).collect();
+        assert_eq!(states, [("down".to_owned(), 1.0), ("up".to_owned(), 1.0), ("suspect".to_owned(), 1.0)]);
+    }
+
+    #[test]
+    fn a_path_is_named_by_its_site_and_both_uplinks() {
+        let mut families = vec![];
+        paths(&[gauge("north", State::Up)], &mut families);
+        let family = families.iter().find(|family| family.desc == PATH_UP).unwrap();
+        let labels: Vec<_> = family.samples[0].labels.iter().map(|(name, value)| (*name, value.as_ref())).collect();
+        assert_eq!(labels, [("site", "north"), ("uplink", "fibre"), ("remote", "dsl")]);
     }
 }

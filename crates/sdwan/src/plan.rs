@@ -1,5 +1,7 @@
 //! From what the configuration says to what control is to do.
 
+mod policies;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -8,11 +10,11 @@ use outwork_front::filter::Network as Net;
 use crate::config::{FarUplink, PeerSettings, Sdwan, SiteSettings, Uplink as OwnUplink};
 use crate::control::sites::{self, Remote};
 use crate::control::{Plan, Wanted};
-use crate::engine::class::Class;
 use crate::engine::prefix::Prefix;
 use crate::engine::site::{Families, Reach, Site, SiteId, Uplink, UplinkId};
 use crate::engine::{Network, Settings};
 use crate::plane::tunnel::UplinkIndex;
+use policies::Policies;
 
 /// The number of this site.
 const OWN: SiteId = SiteId(0);
@@ -99,7 +101,7 @@ fn all_sites(settings: &Sdwan) -> sites::Plan {
         others.push(Site { id, subnets: prefixes(subnets), hub: false, uplinks: there });
     }
     let own_site = Site { id: OWN, subnets: prefixes(&settings.subnets), hub: false, uplinks: here };
-    let classes = vec![Class::VOICE, Class::VIDEO, Class::TRANSACTIONAL, Class::BULK];
+    let Policies { classes, applications, policies, rules } = policies::of(settings);
     let health = &settings.health;
     let mut engine = Settings::default();
     engine.liveness.fast = health.fast;
@@ -108,13 +110,6 @@ fn all_sites(settings: &Sdwan) -> sites::Plan {
     engine.liveness.probes = health.probes;
     engine.liveness.trial = health.trial;
     engine.damp.cooldown = health.cooldown;
-    let network = Network {
-        own: own_site,
-        sites: others,
-        classes,
-        applications: vec![],
-        policies: vec![],
-        settings: engine,
-    };
-    sites::Plan { network, own, remote, names, uplinks }
+    let network = Network { own: own_site, sites: others, classes, applications, policies, settings: engine };
+    sites::Plan { network, own, remote, names, uplinks, rules }
 }

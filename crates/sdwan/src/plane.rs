@@ -1,16 +1,20 @@
 //! What packets go through between the device that they come from and the tunnel that they leave by, and back: octets in, octets out.
 //!
 //! - [`packet`]: what is read of a packet, and the little that is changed of it; [`icmp`], what its sender is told when it is too long.
+//! - [`names`]: which names flows ask for as they begin, so that policies know applications by them.
 //! - [`split`]: what a device hands over in one piece cut into packets, laid out so that what they are sealed into is one run.
 //! - [`join`]: packets of a run put together again, where they lie.
-//! - [`tunnel`]: a tunnel as workers see it; [`view`], whose addresses are behind which; [`shared`], what workers and control have in common.
+//! - [`tunnel`]: a tunnel as workers see it; [`view`], whose addresses are behind which; [`gauge`], what was measured of a path; [`shared`], what workers and
+//!   control have in common.
 //! - [`outbound`] and [`inbound`]: the two directions; [`worker`], the thread that has both.
 //!
 //! Those before [`tunnel`] know no devices, sockets, keys or threads. No packet costs an allocation, and only [`split`] copies one.
 
+pub mod gauge;
 pub mod icmp;
 pub mod inbound;
 pub mod join;
+pub mod names;
 pub mod outbound;
 pub mod packet;
 pub mod shared;

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use outwork_net::carrier::{self, Socket};
 use outwork_net::netlink::{Connection, LinkSettings, Prefix as Net, Route, RouteQuery, Uniqueness};
 use outwork_net::poll::Waker;
@@ -21,11 +22,14 @@ use outwork_wireguard::index::Table;
 use outwork_wireguard::keys::KeyError;
 use outwork_wireguard::{Entropy, PrivateKey, PublicKey};
 
+use crate::config::policy::PolicySettings;
 use crate::config::{Sdwan, Uplink};
-use crate::control::peers::Peers;
 use crate::control::carriers::Carriers;
+use crate::control::explain::{Explained, Question};
+use crate::control::peers::Peers;
 use crate::control::told::Paths;
 use crate::control::{Control, Order, Plan, Told};
+use crate::engine::class::Class;
 use crate::engine::policy::PolicyError;
 use crate::plane::join::Offload;
 use crate::plane::outbound::Posts;
@@ -97,6 +101,27 @@ pub struct Bound {
     pub listens: Vec<SocketAddr>,
 }
 
+/// What is said of traffic to sites.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// Classes with their names, the default one last.
+    pub classes: Vec<(String, Class)>,
+    /// Policies, in the order in which they are asked.
+    pub policies: Vec<PolicySettings>,
+}
+
+impl Said {
+    fn of(settings: &Sdwan) -> Said {
+        let classes = settings.classes().into_iter().map(|(name, class)| (name.to_owned(), class)).collect();
+        let mut policies = settings.policy.clone();
+        for policy in &mut policies {
+            policy.class.get_or_insert_with(|| settings.default_class.clone());
+        }
+        policies.sort_by_key(|policy| policy.priority);
+        Said { classes, policies }
+    }
+}
+
 /// The service at work.
 pub struct Service {
     shared: Arc<Shared>,
@@ -104,6 +129,7 @@ pub struct Service {
     uplinks: Vec<Bound>,
     orders: SyncSender<Order>,
     control: Arc<Waker>,
+    said: ArcSwap<Said>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -150,10 +176,13 @@ impl Service {
             };
             Posts((0..).zip(uplinks.iter().map(|(_, groups)| groups)).flat_map(of).collect())
         };
-        let mut service = Service { shared, device, uplinks: bound, orders, control, threads: vec![] };
-        let devices = settings.uplink.iter().zip(0..).filter_map(|(uplink, place)| {
-            Some((uplink.interface.as_ref()?.to_string(), UplinkIndex(place)))
-        });
+        let said = ArcSwap::default();
+        let mut service = Service { shared, device, uplinks: bound, orders, control, said, threads: vec![] };
+        let devices = settings
+            .uplink
+            .iter()
+            .zip(0..)
+            .filter_map(|(uplink, place)| Some((uplink.interface.as_ref()?.to_string(), UplinkIndex(place))));
         let carriers = Carriers::watch(devices.collect())?;
         service.begin(queues, posts, (heard, ordered), peers, carriers)?;
         service.apply(settings)?;
@@ -194,6 +223,7 @@ impl Service {
         let (done, answer) = sync_channel(1);
         self.ask(Order::Join(Box::new(Plan::of(settings)), done))?;
         answer.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)??;
+        self.said.store(Arc::new(Said::of(settings)));
         let mut kernel = Connection::open()?;
         let link = self.device.index();
         let mtu = Some(u32::from(settings.tunnel.mtu));
@@ -251,6 +281,21 @@ impl Service {
         let (to, told) = sync_channel(1);
         self.ask(Order::Paths(to))?;
         told.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)
+    }
+
+    /// What becomes of a flow, and why.
+    ///
+    /// # Errors
+    /// When control does not answer.
+    pub fn explain(&self, question: Question) -> Result<Explained, ServiceError> {
+        let (to, explained) = sync_channel(1);
+        self.ask(Order::Explain(Box::new(question), to))?;
+        explained.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)
+    }
+
+    /// What is said of traffic to sites.
+    pub fn said(&self) -> Arc<Said> {
+        self.said.load_full()
     }
 
     fn ask(&self, order: Order) -> Result<(), ServiceError> {

@@ -14,6 +14,10 @@ const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
 /// The longest name (RFC 1035 section 2.3.4).
 const NAME: usize = 253;
+/// Octets before the body of a message: its type and length (RFC 8446 section 4).
+const HEAD: usize = 4;
+/// Octets that are enough to put any message together that is read.
+pub const SCRATCH: usize = HEAD + LONGEST;
 
 /// What a client has said of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,47 +46,77 @@ impl ClientHello {
     /// # Errors
     /// As soon as it is clear that more octets would not make one of them.
     pub fn read(octets: &[u8]) -> Result<Option<Self>, HelloError> {
-        let mut message = Vec::new();
-        let mut rest = octets;
-        loop {
-            if let Some((body, _)) = body(&message)? {
-                return Self::of(body).map(Some);
-            }
-            let seen = octets.len() - rest.len();
-            let Some((fragment, after)) = record(rest)? else {
-                return if octets.len() < LONGEST { Ok(None) } else { Err(HelloError::TooLong) };
-            };
-            if seen > LONGEST {
-                return Err(HelloError::TooLong);
-            }
-            message.extend_from_slice(fragment);
-            rest = after;
-        }
+        let mut scratch = vec![0; octets.len().min(SCRATCH)];
+        Ok(match server_name(octets, &mut scratch)? {
+            Asked::More => None,
+            Asked::Nobody => Some(Self { server_name: None }),
+            Asked::Name(name) => Some(Self { server_name: Some(name.to_ascii_lowercase()) }),
+        })
     }
+}
 
-    /// Reads the body of the message.
-    fn of(body: &[u8]) -> Result<Self, HelloError> {
-        const CUT: HelloError = HelloError::Malformed("it is cut short");
-        let mut cursor = Cursor(body);
-        // The version that was, and a random number.
-        cursor.take(2 + 32).ok_or(CUT)?;
-        // The session, suites and compressions.
-        cursor.short().ok_or(CUT)?;
-        cursor.long().ok_or(CUT)?;
-        cursor.short().ok_or(CUT)?;
-        if cursor.0.is_empty() {
-            return Ok(Self { server_name: None });
+/// What the beginning of a connection says of the name that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked<'a> {
+    /// The octets end before it could.
+    More,
+    /// There is none.
+    Nobody,
+    /// It, as it was written.
+    Name(&'a str),
+}
+
+/// Reads the name in the message that a connection begins with, in however many records. The message is put together in `scratch`, for which [`SCRATCH`] octets are
+/// always enough. No allocation.
+///
+/// # Errors
+/// As soon as it is clear that more octets would not make a ClientHello, or that `scratch` has too little room for it.
+pub fn server_name<'a>(octets: &[u8], scratch: &'a mut [u8]) -> Result<Asked<'a>, HelloError> {
+    let (mut rest, mut filled) = (octets, 0);
+    let length = loop {
+        if let Some((body, _)) = body(scratch.get(..filled).unwrap_or_default())? {
+            break body.len();
         }
-        let mut extensions = Cursor(cursor.long().ok_or(CUT)?);
-        while !extensions.0.is_empty() {
-            let kind = extensions.number().ok_or(CUT)?;
-            let content = extensions.long().ok_or(CUT)?;
-            if kind == SERVER_NAME {
-                return Ok(Self { server_name: server_name(content)? });
-            }
+        let seen = octets.len() - rest.len();
+        let Some((fragment, after)) = record(rest)? else {
+            return if octets.len() < LONGEST { Ok(Asked::More) } else { Err(HelloError::TooLong) };
+        };
+        let room = scratch.get_mut(filled..).unwrap_or_default();
+        if seen > LONGEST || room.is_empty() {
+            return Err(HelloError::TooLong);
         }
-        Ok(Self { server_name: None })
+        let taken = fragment.len().min(room.len());
+        if let (Some(to), Some(from)) = (room.get_mut(..taken), fragment.get(..taken)) {
+            to.copy_from_slice(from);
+        }
+        filled += taken;
+        rest = after;
+    };
+    named(scratch.get(HEAD..HEAD + length).unwrap_or_default())
+}
+
+/// Reads the body of the message.
+fn named(body: &[u8]) -> Result<Asked<'_>, HelloError> {
+    const CUT: HelloError = HelloError::Malformed("it is cut short");
+    let mut cursor = Cursor(body);
+    // The version that was, and a random number.
+    cursor.take(2 + 32).ok_or(CUT)?;
+    // The session, suites and compressions.
+    cursor.short().ok_or(CUT)?;
+    cursor.long().ok_or(CUT)?;
+    cursor.short().ok_or(CUT)?;
+    if cursor.0.is_empty() {
+        return Ok(Asked::Nobody);
     }
+    let mut extensions = Cursor(cursor.long().ok_or(CUT)?);
+    while !extensions.0.is_empty() {
+        let kind = extensions.number().ok_or(CUT)?;
+        let content = extensions.long().ok_or(CUT)?;
+        if kind == SERVER_NAME {
+            return host(content);
+        }
+    }
+    Ok(Asked::Nobody)
 }
 
 /// Something, and what follows it; `None` where it is not all there.
@@ -108,7 +142,7 @@ fn body(message: &[u8]) -> Result<Parted<'_>, HelloError> {
     if message.first().is_some_and(|kind| *kind != CLIENT_HELLO) {
         return Err(HelloError::Malformed("another message comes first"));
     }
-    let Some((&[_, high, middle, low], rest)) = message.split_first_chunk::<4>() else { return Ok(None) };
+    let Some((&[_, high, middle, low], rest)) = message.split_first_chunk::<HEAD>() else { return Ok(None) };
     let length = u32::from_be_bytes([0, high, middle, low]) as usize;
     if length > LONGEST {
         return Err(HelloError::TooLong);
@@ -117,7 +151,7 @@ fn body(message: &[u8]) -> Result<Parted<'_>, HelloError> {
 }
 
 /// The first name of a list of them. Of others than names of hosts there are none.
-fn server_name(content: &[u8]) -> Result<Option<String>, HelloError> {
+fn host(content: &[u8]) -> Result<Asked<'_>, HelloError> {
     const WRONG: HelloError = HelloError::Malformed("the name is none of a host");
     let mut list = Cursor(Cursor(content).long().ok_or(WRONG)?);
     while !list.0.is_empty() {
@@ -131,9 +165,9 @@ fn server_name(content: &[u8]) -> Result<Option<String>, HelloError> {
         if name.is_empty() || name.len() > NAME || !name.iter().all(fits) {
             return Err(WRONG);
         }
-        return Ok(Some(name.iter().map(|octet| char::from(octet.to_ascii_lowercase())).collect()));
+        return std::str::from_utf8(name).map(Asked::Name).map_err(|_| WRONG);
     }
-    Ok(None)
+    Ok(Asked::Nobody)
 }
 
 /// What is left of some octets.
@@ -232,6 +266,18 @@ mod tests {
         for wrong in [&b"a b"[..], b"", b".", &[b'a'; 254], b"\xff"] {
             assert!(matches!(read(&records(&hello(Some(wrong), 0), 1 << 14)), Err(Malformed(_))), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn without_room_for_the_message_it_is_too_long_and_with_some_it_is_read_in_place() {
+        let message = hello(Some(b"WWW.example.org"), 300);
+        let octets = records(&message, 50);
+        let mut scratch = [0; SCRATCH];
+        assert_eq!(server_name(&octets, &mut scratch), Ok(Asked::Name("WWW.example.org")), "as it was written");
+        assert_eq!(server_name(&octets, &mut scratch[..message.len()]), Ok(Asked::Name("WWW.example.org")));
+        assert_eq!(server_name(&octets, &mut scratch[..message.len() - 60]), Err(HelloError::TooLong));
+        assert_eq!(server_name(&octets[..60], &mut scratch), Ok(Asked::More));
+        assert_eq!(server_name(&records(&hello(None, 0), 99), &mut scratch), Ok(Asked::Nobody));
     }
 
     #[test]

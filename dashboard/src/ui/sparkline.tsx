@@ -1,3 +1,4 @@
+import "./sparkline.css";
 import { createMemo, For } from "solid-js";
 import type { Columns } from "../api/samples";
 import { area, largestOf, line, meanOf, runs, steps } from "./spark";

@@ -2,13 +2,14 @@
 
 use std::io::Write;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
-use super::rows;
+use super::{items, rows};
 use crate::cli::Global;
-use crate::client::Client;
+use crate::cli::paths::{FlowArgs, PathsCommand};
+use crate::client::{Client, query};
 use crate::local::print_json;
-use crate::table::{bytes, cell};
+use crate::table::{bytes, cell, percent, printable, write_pairs};
 
 /// `outwork tunnels`.
 pub(crate) fn tunnels(global: &Global) -> anyhow::Result<()> {
@@ -27,7 +28,8 @@ pub(crate) fn tunnels(global: &Global) -> anyhow::Result<()> {
     rows(&mut out, &columns, &tunnels["items"], "no tunnels", |tunnel| {
         let own = |name: &str| cell(&tunnel[name]);
         let amount = |name: &str| bytes(tunnel[name].as_f64().unwrap_or_default());
-        let age = tunnel["keys_age_seconds"].as_f64().map_or_else(|| "none".to_owned(), |age| format!("{age:.0} s ago"));
+        let age =
+            tunnel["keys_age_seconds"].as_f64().map_or_else(|| "none".to_owned(), |age| format!("{age:.0} s ago"));
         let networks = tunnel["networks"].as_array().into_iter().flatten().map(cell).collect::<Vec<_>>().join(", ");
         vec![
             own("peer"),
@@ -47,17 +49,20 @@ pub(crate) fn tunnels(global: &Global) -> anyhow::Result<()> {
 const EVENTS: usize = 20;
 
 /// `outwork paths`.
-pub(crate) fn paths(global: &Global) -> anyhow::Result<()> {
+pub(crate) fn paths(global: &Global, command: Option<&PathsCommand>) -> anyhow::Result<()> {
     let client = Client::new(global)?;
+    if let Some(PathsCommand::Explain(flow)) = command {
+        return explain(global, &client, flow);
+    }
     let (paths, events) = (client.get("/sdwan/paths")?, client.get("/sdwan/events")?);
     if global.json {
         return print_json(&json!({ "paths": paths["items"], "events": events["items"] }));
     }
     let mut out = anstream::stdout();
-    let columns = ["SITE", "UPLINK", "THEIRS", "STATE", ">LATENCY", ">JITTER", ">LOSS", ">SENT", ">RECEIVED", "ENDPOINT"];
+    let columns =
+        ["SITE", "UPLINK", "THEIRS", "STATE", ">LATENCY", ">JITTER", ">LOSS", ">SENT", ">RECEIVED", "ENDPOINT"];
     rows(&mut out, &columns, &paths["items"], "no paths: there is no other site", |path| {
         let own = |name: &str| cell(&path[name]);
-        let millis = |name: &str| path[name].as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
         let state = if path["chosen"] == true { format!("{}, taken", own("state")) } else { own("state") };
         let loss = path["loss"].as_f64().unwrap_or_default() * 100.0;
         vec![
@@ -65,8 +70,8 @@ pub(crate) fn paths(global: &Global) -> anyhow::Result<()> {
             own("uplink"),
             own("remote_uplink"),
             state,
-            millis("latency_ms"),
-            millis("jitter_ms"),
+            in_millis(&path["latency_ms"]),
+            in_millis(&path["jitter_ms"]),
             format!("{loss:.1} %"),
             own("sent"),
             own("received"),
@@ -80,4 +85,40 @@ pub(crate) fn paths(global: &Global) -> anyhow::Result<()> {
         ["of", "from", "to", "why"].map(|name| cell(&event[name])).to_vec()
     })?;
     Ok(())
+}
+
+/// `outwork paths explain`.
+fn explain(global: &Global, client: &Client, flow: &FlowArgs) -> anyhow::Result<()> {
+    let port = |port: Option<u16>| port.map(|port| port.to_string());
+    let asked = query(&[
+        ("source", Some(flow.source.to_string())),
+        ("destination", Some(flow.destination.to_string())),
+        ("protocol", Some(flow.protocol.clone())),
+        ("source_port", port(flow.source_port)),
+        ("port", port(flow.port)),
+        ("dscp", flow.dscp.clone()),
+        ("name", flow.name.clone()),
+    ]);
+    let told = client.get(&format!("/sdwan/explain{asked}"))?;
+    if global.json {
+        return print_json(&told);
+    }
+    let mut out = anstream::stdout();
+    let names = ["to", "application", "policy", "class", "strategy", "mark"];
+    write_pairs(&mut out, &names.map(|name| (name, cell(&told[name]))))?;
+    writeln!(out)?;
+    let columns = ["PATH", "TAKEN", "STATE", "LIMITS", ">LATENCY", ">JITTER", ">LOSS"];
+    rows(&mut out, &columns, &told["paths"], "no paths", |path| {
+        let own = |name: &str| cell(&path[name]);
+        let limits = if path["keeps_limits"] == true { "kept" } else { "broken" };
+        let [latency, jitter] = ["latency_ms", "jitter_ms"].map(|name| in_millis(&path[name]));
+        vec![own("path"), own("taken"), own("state"), limits.to_owned(), latency, jitter, percent(&path["loss"])]
+    })?;
+    writeln!(out)?;
+    items(&told["why"]).iter().try_for_each(|why| writeln!(out, "- {}", printable(&cell(why))))?;
+    Ok(())
+}
+
+fn in_millis(value: &Json) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"))
 }

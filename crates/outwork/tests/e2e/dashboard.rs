@@ -1,4 +1,5 @@
-//! The dashboard in a real browser, on a lease that a real client made, on requests that curl makes, and on a pool whose backends are the server itself.
+//! The dashboard in a real browser, on a lease that a real client made, on requests that curl makes, on a pool whose backends are the server itself, and on
+//! paths to a site that does not answer.
 
 use std::path::Path;
 
@@ -55,14 +56,42 @@ url = "postgres://nobody@127.0.0.1:9/none"
 connect_timeout = "100ms"
 "#;
 
+/// Two uplinks, a site that nobody answers for, and a peer that has not come yet.
+const SDWAN: &str = r#"
+[sdwan]
+subnets = ["10.102.0.0/16"]
+[sdwan.tunnel]
+addresses = ["10.102.0.1/16"]
+workers = 1
+[[sdwan.uplink]]
+name = "fibre"
+listen = ["127.0.0.1:51820"]
+endpoint = "127.0.0.1:51820"
+[[sdwan.uplink]]
+name = "lte"
+listen = ["127.0.0.1:51821"]
+endpoint = "127.0.0.1:51821"
+[[sdwan.peer]]
+name = "phone"
+public_key = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0="
+allowed_ips = ["10.104.0.2/32"]
+[[sdwan.site]]
+name = "north"
+subnets = ["10.103.0.0/16"]
+[[sdwan.site.uplink]]
+name = "fibre"
+public_key = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+endpoint = "127.0.0.1:9"
+"#;
+
 #[test]
 fn the_dashboard_shows_and_changes_what_the_server_does() {
     let dashboard = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dashboard");
     assert!(dashboard.join("node_modules").exists(), "the browser tests are not installed: run `make dashboard`");
     // A client that takes its time: the lease must be the same from the first test to the last.
     let mut site = Site::new("");
-    let web = format!("{}{}", LAN.replace("4s", "1h"), WEB.replace("SITE", &site.path("").display().to_string()));
-    site.configure(&web);
+    let web = WEB.replace("SITE", &site.path("").display().to_string());
+    site.configure(&[&LAN.replace("4s", "1h"), &web, SDWAN].concat());
     std::fs::create_dir(site.path("www")).unwrap();
     std::fs::write(site.path("www/index.html"), "<p>home</p>").unwrap();
     // Nothing in it, which is a database of SQLite's all the same.

@@ -1,6 +1,7 @@
 //! Tunnels of the real binary: to another of its kind, and to another implementation of WireGuard.
 
 mod peer;
+mod policies;
 mod sites;
 
 use std::io::{Read, Write};
@@ -149,7 +150,10 @@ fn who_is_taken_out_of_the_configuration_is_heard_no_more_and_who_stays_goes_on(
     pair.speaks();
     let stranger = Keys::new();
     let with = section(&pair.keys[0], &pair.keys[1], 0, "");
-    let more = format!("{with}[[sdwan.peer]]\nname = 'more'\npublic_key = '{}'\nallowed_ips = ['10.98.0.0/16']\n", stranger.public);
+    let more = format!(
+        "{with}[[sdwan.peer]]\nname = 'more'\npublic_key = '{}'\nallowed_ips = ['10.98.0.0/16']\n",
+        stranger.public
+    );
     pair.site.configure(&more);
     pair.site.admin(&["reload"]);
     let age = pair.tunnel()["keys_age_seconds"].as_f64();

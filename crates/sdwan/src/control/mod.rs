@@ -3,9 +3,10 @@
 //! - [`peers`]: handshakes of all tunnels.
 //! - [`sites`]: what the engine decides of paths to sites, put to work.
 //! - [`carriers`]: which uplinks have one.
-//! - [`told`]: what others are told of all that.
+//! - [`told`]: what others are told of all that; [`explain`], what becomes of a flow and why.
 
 pub mod carriers;
+pub mod explain;
 pub mod peers;
 pub mod sites;
 pub mod told;
@@ -29,6 +30,7 @@ use crate::plane::shared::{Notice, Shared};
 use crate::plane::tunnel::{Owner, Tunnel, TunnelId, UplinkIndex};
 use crate::plane::view::View;
 use carriers::Carriers;
+use explain::{Explained, Question};
 use peers::{News, Peers};
 use sites::{Sites, Todo};
 use told::Paths;
@@ -92,6 +94,8 @@ pub enum Order {
     Tell(SyncSender<Vec<Told>>),
     /// How paths to sites are, and what has happened to them.
     Paths(SyncSender<Paths>),
+    /// What becomes of a flow.
+    Explain(Box<Question>, SyncSender<Explained>),
 }
 
 /// One tunnel, as it is.
@@ -208,6 +212,11 @@ impl Control {
                 // As above.
                 let _ = to.send(told::paths(self.shared.clock.now(), self.sites.as_ref()));
             }
+            Order::Explain(question, to) => {
+                let view = self.shared.view.load();
+                // As above.
+                let _ = to.send(explain::explain(&view, self.sites.as_ref(), self.shared.seed, &question));
+            }
             Order::Tell(to) => {
                 let now = self.shared.clock.now();
                 let told = |joined: &Joined| Told {
@@ -256,6 +265,7 @@ impl Control {
         let tunnels = self.joined.values().map(|joined| Arc::clone(&joined.tunnel));
         let paths = self.sites.iter().flat_map(Sites::tunnels).map(|(id, tunnel)| (id, Arc::clone(tunnel)));
         let table = self.sites.as_ref().and_then(Sites::table).cloned();
+        self.shared.gauges.store(Arc::new(self.sites.iter().flat_map(Sites::gauges).cloned().collect()));
         self.shared.view.store(Arc::new(View::new(networks, tunnels, paths).with(table)));
     }
 

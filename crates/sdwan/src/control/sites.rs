@@ -15,9 +15,11 @@ use super::peers::Peers;
 use crate::engine::hello::{self, Hello};
 use crate::engine::liveness::State;
 use crate::engine::policy::PolicyError;
-use crate::engine::site::{Dial, PathId, PathKey, SiteId, UplinkId};
+use crate::engine::quality::Quality;
+use crate::engine::site::{Dial, PathId, PathKey, PathSpec, SiteId, UplinkId};
 use crate::engine::table::Table;
 use crate::engine::{Engine, Event, Input, Network, Output};
+use crate::plane::gauge::Gauge;
 use crate::plane::tunnel::{Owner, Tunnel, TunnelId, UplinkIndex};
 
 /// Events that are remembered.
@@ -38,6 +40,17 @@ pub struct Plan {
     pub names: BTreeMap<SiteId, String>,
     /// What uplinks are called.
     pub uplinks: BTreeMap<UplinkId, String>,
+    /// What classes, applications and policies are called.
+    pub rules: Rules,
+}
+
+/// What classes, applications and policies are called, by their numbers.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct Rules {
+    pub classes: Vec<String>,
+    pub applications: Vec<String>,
+    pub policies: Vec<String>,
 }
 
 /// An uplink of another site.
@@ -66,6 +79,7 @@ struct Path {
     key: PathKey,
     dial: Dial,
     tunnel: Arc<Tunnel>,
+    gauge: Arc<Gauge>,
     /// What the engine was told that it has carried.
     fed: (u64, u64),
 }
@@ -137,18 +151,23 @@ impl Sites {
         let mut before: BTreeMap<PathKey, Path> =
             std::mem::take(&mut self.paths).into_values().map(|path| (path.key, path)).collect();
         self.of_tunnel.clear();
-        let specs: Vec<_> = self.engine.paths().map(|(id, spec, ..)| (id, *spec)).collect();
-        let there: Vec<SiteId> = specs.iter().map(|(_, spec)| spec.key.site).collect();
+        let spec = |(id, spec, state, quality): (_, &PathSpec, _, &Quality)| (id, *spec, state, quality.figures());
+        let specs: Vec<_> = self.engine.paths().map(spec).collect();
+        let there: Vec<SiteId> = specs.iter().map(|(_, spec, ..)| spec.key.site).collect();
         self.owners.retain(|site, _| there.contains(site));
-        for (id, spec) in specs {
+        for (id, spec, state, figures) in specs {
             let Some((uplink, remote)) = self.ends(&spec.key) else { continue };
             let dials = spec.dial != Dial::Theirs;
             let endpoint = remote.endpoint.filter(|_| dials);
+            // Anew each time, for names may have changed.
+            let gauge = Arc::new(self.gauge(&spec.key));
+            gauge.set_state(state);
+            gauge.set_figures(&figures);
             let kept = before.remove(&spec.key).filter(|path| peers.is(path.tunnel.id, &remote.key));
             let path = match kept {
                 Some(path) => {
                     path.tunnel.set_mtu(mtu);
-                    Path { dial: spec.dial, ..path }
+                    Path { dial: spec.dial, gauge, ..path }
                 }
                 None => {
                     let owner = *self.owners.entry(spec.key.site).or_insert_with(|| Owner(number()));
@@ -160,7 +179,7 @@ impl Sites {
                         tracing::warn!(path = name, "two paths have the same key at both ends: this one is left out");
                         continue;
                     }
-                    Path { key: spec.key, dial: spec.dial, tunnel, fed: (0, 0) }
+                    Path { key: spec.key, dial: spec.dial, tunnel, gauge, fed: (0, 0) }
                 }
             };
             self.of_tunnel.insert(path.tunnel.id, id);
@@ -183,12 +202,21 @@ impl Sites {
         format!("{site} {}-{}", uplink(key.own), uplink(key.remote))
     }
 
+    /// Where what is measured of a path is told.
+    fn gauge(&self, key: &PathKey) -> Gauge {
+        let uplink = |id| self.plan.uplinks.get(&id).map_or("?", String::as_str);
+        let site = self.plan.names.get(&key.site).map_or("?", String::as_str);
+        Gauge::new(site, uplink(key.own), uplink(key.remote))
+    }
+
     /// Something that both ends tell each other came by a tunnel.
     pub fn control(&mut self, now: Time, tunnel: TunnelId, octets: &[u8]) {
-        if let (Some(path), Some(hello)) = (self.of_tunnel.get(&tunnel), Hello::decode(octets)) {
-            let input = Input::Hello(*path, hello);
+        if let (Some(&path), Some(hello)) = (self.of_tunnel.get(&tunnel), Hello::decode(octets)) {
             self.feed(now);
-            self.engine.handle_input(now, input);
+            self.engine.handle_input(now, Input::Hello(path, hello));
+            if let (Some(path), Some(figures)) = (self.paths.get(&path), self.engine.figures(path)) {
+                path.gauge.set_figures(&figures);
+            }
         }
     }
 
@@ -250,6 +278,11 @@ impl Sites {
                     todo.push(Todo::View);
                 }
                 Output::Event(event) => {
+                    if let Event::Path { path, change } = &event
+                        && let Some(path) = self.paths.get(path)
+                    {
+                        path.gauge.set_state(change.to);
+                    }
                     // The other end may have begun anew, and know nothing of our keys.
                     if let Event::Path { path, change } = event
                         && change.to == State::Down
@@ -299,6 +332,11 @@ impl Sites {
         self.paths.iter().map(|(id, path)| (*id, &path.tunnel))
     }
 
+    /// What was measured of paths, in the order of their numbers.
+    pub fn gauges(&self) -> impl Iterator<Item = &Arc<Gauge>> {
+        self.paths.values().map(|path| &path.gauge)
+    }
+
     /// Sites with what is behind them.
     pub fn networks(&self) -> impl Iterator<Item = (crate::engine::prefix::Prefix, Owner)> {
         self.plan.network.sites.iter().flat_map(|site| {
@@ -315,6 +353,12 @@ impl Sites {
     /// What a path is called by its number; none where it is gone.
     pub fn called(&self, id: PathId) -> Option<String> {
         self.paths.get(&id).map(|path| self.name(&path.key))
+    }
+
+    /// The site that a path leads to, by the path's number; none where it is gone.
+    pub fn led_to(&self, id: PathId) -> Option<&str> {
+        let path = self.paths.get(&id)?;
+        self.plan.names.get(&path.key.site).map(String::as_str)
     }
 
     /// What there is beside the engine.

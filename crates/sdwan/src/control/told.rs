@@ -9,6 +9,7 @@ use outwork_engine::Time;
 use super::sites::{Happened, Sites};
 use crate::engine::Event;
 use crate::engine::policy::LaneId;
+use crate::engine::prefix::Prefix;
 use crate::engine::quality::Figures;
 use crate::engine::site::PathId;
 
@@ -17,10 +18,23 @@ use crate::engine::site::PathId;
 pub struct Paths {
     /// The time by the clock of the service.
     pub now: Time,
-    /// They.
+    /// Sites other than ours.
+    pub sites: Vec<SiteTold>,
+    /// Paths to them.
     pub paths: Vec<PathTold>,
     /// What has happened, the oldest first.
     pub events: Vec<EventTold>,
+}
+
+/// One site.
+#[derive(Debug, Clone)]
+pub struct SiteTold {
+    /// What it is called.
+    pub name: String,
+    /// The networks behind it.
+    pub networks: Vec<Prefix>,
+    /// What its uplinks are called.
+    pub uplinks: Vec<String>,
 }
 
 /// One path, as it is.
@@ -57,6 +71,8 @@ pub struct EventTold {
     pub at: Time,
     /// `path` or `switch`.
     pub kind: &'static str,
+    /// The site that it is about; empty where its path is gone.
+    pub site: String,
     /// The path, or the site.
     pub of: String,
     /// What it was before, or which path.
@@ -89,21 +105,32 @@ pub fn paths(now: Time, sites: Option<&Sites>) -> Paths {
             datagrams: (tunnel.tallies.sent.load(Relaxed), tunnel.tallies.received.load(Relaxed)),
         })
     });
-    Paths { now, paths: paths.collect(), events: sites.events().map(|happened| event(sites, happened)).collect() }
+    let others = plan.network.sites.iter().map(|site| SiteTold {
+        name: plan.names.get(&site.id).cloned().unwrap_or_default(),
+        networks: site.subnets.clone(),
+        uplinks: site.uplinks.iter().map(|uplink| of(uplink.id)).collect(),
+    });
+    Paths {
+        now,
+        sites: others.collect(),
+        paths: paths.collect(),
+        events: sites.events().map(|happened| event(sites, happened)).collect(),
+    }
 }
 
 fn event(sites: &Sites, happened: &Happened) -> EventTold {
     let Happened { number, at, event } = happened;
     let path = |id: Option<PathId>| id.and_then(|id| sites.called(id)).unwrap_or_else(|| "none".to_owned());
-    let (kind, of, from, to, why) = match event {
+    let (kind, site, of, from, to, why) = match event {
         Event::Path { path: id, change } => {
             let why = change.cause.map(|cause| cause.to_string()).unwrap_or_default();
-            ("path", path(Some(*id)), change.from.word().to_owned(), change.to.word().to_owned(), why)
+            let site = sites.led_to(*id).unwrap_or_default().to_owned();
+            ("path", site, path(Some(*id)), change.from.word().to_owned(), change.to.word().to_owned(), why)
         }
         Event::Switch { site, from, to, why, .. } => {
             let of = sites.plan().names.get(site).cloned().unwrap_or_default();
-            ("switch", of, path(*from), path(*to), why.to_string())
+            ("switch", of.clone(), of, path(*from), path(*to), why.to_string())
         }
     };
-    EventTold { number: *number, at: *at, kind, of, from, to, why }
+    EventTold { number: *number, at: *at, kind, site, of, from, to, why }
 }

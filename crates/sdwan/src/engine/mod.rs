@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use class::{CLASSES, Class, Verdict, VerdictSettings};
+use class::{CLASSES, Class, ClassId, Verdict, VerdictSettings};
 use damp::{DampSettings, Flaps, Seat, Why};
 use hello::Hello;
 use liveness::{Cause, Change, Liveness, LivenessSettings, Measured, State};
@@ -470,6 +470,17 @@ impl Engine {
     pub fn paths(&self) -> impl Iterator<Item = (PathId, &PathSpec, State, &Quality)> {
         let known = self.paths.iter().zip(0..).filter_map(|(path, id)| Some((PathId(id), path.as_ref()?)));
         known.map(|(id, path)| (id, &path.spec, path.liveness.state(), &path.quality))
+    }
+
+    /// What was measured of a path; none where it is gone.
+    pub fn figures(&self, id: PathId) -> Option<quality::Figures> {
+        Some(self.paths.get(id.0 as usize)?.as_ref()?.quality.figures())
+    }
+
+    /// Whether a path keeps the limits of a class; none where there is no such path.
+    pub fn keeps(&self, id: PathId, class: ClassId) -> Option<bool> {
+        let path = self.paths.get(id.0 as usize)?.as_ref()?;
+        Some(path.verdicts.get(usize::from(class.0)).is_none_or(Verdict::is_kept))
     }
 
     fn path_mut(&mut self, id: PathId) -> Option<&mut Path> {

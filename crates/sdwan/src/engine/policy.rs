@@ -1,6 +1,7 @@
 //! Which policy a flow falls under, compiled: each field of a flow says which policies it leaves over, and the first of those that all leave over is it.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -64,10 +65,12 @@ pub struct Policy {
     pub class: ClassId,
     /// How they are spread.
     pub strategy: Strategy,
+    /// The traffic class (DSCP) that their packets have from then on; none, they keep theirs.
+    pub mark: Option<u8>,
 }
 
 /// An application: names that its servers have, or ports.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Hash)]
 pub struct Application {
     /// `example.com` is that name and all below it.
     pub names: Vec<String>,
@@ -90,6 +93,17 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// What answers it.
+    pub fn reversed(&self) -> Flow {
+        Flow {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            ..*self
+        }
+    }
+
     /// A hash of what tells flows apart. Another `seed` is another hash.
     pub fn hash(&self, seed: u64) -> u64 {
         let mix = outwork_balance::hash::mix;
@@ -144,9 +158,25 @@ pub struct Matcher {
     /// Of TCP and UDP.
     by_port: [Intervals<u16, Option<AppId>>; 2],
     /// By place in the order of priority.
-    policies: Box<[(PolicyId, LaneId)]>,
+    policies: Box<[Ruling]>,
     lanes: Box<[Lane]>,
+    /// A hash of all applications.
+    generation: u64,
 }
+
+/// What becomes of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ruling {
+    /// The policy that it falls under.
+    pub policy: Option<PolicyId>,
+    /// Its lane.
+    pub lane: LaneId,
+    /// The traffic class that its packets are given.
+    pub mark: Option<u8>,
+}
+
+/// What becomes of flows under no policy.
+const NONE: Ruling = Ruling { policy: None, lane: LaneId(0), mark: None };
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -233,7 +263,7 @@ impl Matcher {
                 lanes.push(lane);
                 lanes.len() - 1
             });
-            (policy.id, LaneId(known as u16))
+            Ruling { policy: Some(policy.id), lane: LaneId(known as u16), mark: policy.mark }
         });
         let policies = by_lane.collect();
         let (any_source, sources) = listed(&order, |matches| &matches.sources);
@@ -256,6 +286,7 @@ impl Matcher {
             by_port: [applications_by_port(applications, TCP), applications_by_port(applications, UDP)],
             policies,
             lanes: lanes.into(),
+            generation: FixedState::default().hash_one(applications),
         })
     }
 
@@ -274,17 +305,31 @@ impl Matcher {
         }
     }
 
-    /// The policy of a flow, if it falls under one, and its lane. No allocation.
-    pub fn decide(&self, flow: &Flow) -> (Option<PolicyId>, LaneId) {
+    /// The application of a flow: the one whose name it has shown, or else the one whose port it goes to. No allocation.
+    pub fn application_of(&self, flow: &Flow) -> Option<AppId> {
         let [tcp, udp] = &self.by_port;
-        let application = flow.application.or_else(|| match flow.protocol {
+        flow.application.or_else(|| match flow.protocol {
             TCP => *tcp.at(flow.destination_port),
             UDP => *udp.at(flow.destination_port),
             _ => None,
-        });
+        })
+    }
+
+    /// Whether any application is known by a name.
+    pub fn has_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// Differs where applications do: their numbers mean something else then.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// What becomes of a flow. No allocation.
+    pub fn decide(&self, flow: &Flow) -> Ruling {
         let none = Set::default();
         let last = self.applications.len().saturating_sub(1);
-        let application = application.map_or(last, |application| usize::from(application.0).min(last));
+        let application = self.application_of(flow).map_or(last, |application| usize::from(application.0).min(last));
         let left = self
             .destinations
             .at(flow.destination)
@@ -294,8 +339,7 @@ impl Matcher {
             .and(self.protocols.get(usize::from(flow.protocol)).unwrap_or(&none))
             .and(self.dscp.get(usize::from(flow.dscp)).unwrap_or(&none))
             .and(self.applications.get(application).unwrap_or(&none));
-        let found = left.first().and_then(|place| self.policies.get(place));
-        found.map_or((None, LaneId(0)), |(policy, lane)| (Some(*policy), *lane))
+        left.first().and_then(|place| self.policies.get(place)).copied().unwrap_or(NONE)
     }
 
     /// All lanes. The first is that of flows under no policy.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::damp::Fitness;
-use super::policy::{Flow, LaneId, Matcher, PolicyId, Strategy};
+use super::policy::{Flow, LaneId, Matcher, PolicyId, Ruling, Strategy};
 use super::prefix::Addresses;
 use super::site::{PATHS_A_SITE, PathId, SiteId};
 
@@ -135,6 +135,8 @@ pub struct Found<'a> {
     pub policy: Option<PolicyId>,
     /// Its lane.
     pub lane: LaneId,
+    /// The traffic class that its packets are given; none, they keep theirs.
+    pub mark: Option<u8>,
     paths: &'a [PathId],
     choice: &'a Choice,
 }
@@ -218,9 +220,9 @@ impl Table {
     /// What a flow's destination and policy say; none when it lies in no site's subnets. No allocation, no lock.
     pub fn look_up(&self, flow: &Flow) -> Option<Found<'_>> {
         let entry = self.entries.get((*self.routes.at(flow.destination))? as usize)?;
-        let (policy, lane) = self.matcher.decide(flow);
+        let Ruling { policy, lane, mark } = self.matcher.decide(flow);
         let choice = entry.choices.get(usize::from(lane.0))?;
-        Some(Found { site: entry.site, policy, lane, paths: &entry.paths, choice })
+        Some(Found { site: entry.site, policy, lane, mark, paths: &entry.paths, choice })
     }
 
     /// The policies.

@@ -14,6 +14,7 @@ use outwork_wireguard::Index;
 use outwork_wireguard::session::{Inner, OVERHEAD};
 
 use super::join::{Joiner, MOST, Offload};
+use super::outbound::Outbound;
 use super::packet;
 use super::shared::{Notice, Shared};
 use super::tunnel::{Receiving, UplinkIndex};
@@ -67,7 +68,7 @@ impl Inbound {
         }
     }
 
-    /// Takes what waits at a socket, for a while.
+    /// Takes what waits at a socket, for a while. `outbound` is the other direction of this worker, which has the answers.
     ///
     /// # Errors
     /// What the kernel says of the socket.
@@ -75,14 +76,14 @@ impl Inbound {
         &mut self,
         shared: &Shared,
         (uplink, socket): (UplinkIndex, &Socket),
-        queue: &Queue,
+        (queue, outbound): (&Queue, &mut Outbound),
     ) -> outwork_net::Result<()> {
         for _ in 0..TURN {
             let count = socket.receive_batch(&mut self.rooms, &mut self.found)?;
             let now = shared.clock.now();
             let view = shared.view.load();
             for place in 0..count {
-                self.run(shared, &view, now, uplink, place, queue);
+                self.run(shared, (&view, now), (uplink, place), (queue, &mut *outbound));
             }
             self.write(shared, queue);
             if count < BATCH {
@@ -108,7 +109,13 @@ impl Inbound {
     }
 
     /// Opens the datagrams of one run.
-    fn run(&mut self, shared: &Shared, view: &View, now: Time, uplink: UplinkIndex, place: usize, queue: &Queue) {
+    fn run(
+        &mut self,
+        shared: &Shared,
+        (view, now): (&View, Time),
+        (uplink, place): (UplinkIndex, usize),
+        (queue, outbound): (&Queue, &mut Outbound),
+    ) {
         let Some(Received { length, segment, from, to, .. }) = self.found.get(place).copied() else { return };
         let mut start = 0;
         while start < length {
@@ -116,6 +123,8 @@ impl Inbound {
             let Some(datagram) = self.rooms.get_mut(place).and_then(|room| room.get_mut(start..end)) else { return };
             if datagram.first() == Some(&TRANSPORT) {
                 if let Some(packet) = self.open(shared, view, now, from, place, start..end) {
+                    let octets = self.rooms.get(place).and_then(|room| room.get(packet.clone()));
+                    outbound.heard(view, now, octets.unwrap_or_default());
                     self.join(shared, place, packet, queue);
                 }
             } else if datagram.len() <= LONGEST && matches!(datagram.first(), Some(1..=3)) {

@@ -13,12 +13,14 @@ use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
 use super::icmp;
-use super::packet::{Packet, clamp};
+use super::names::Names;
+use super::packet::{Packet, clamp, mark};
 use super::shared::{Notice, Shared};
 use super::split::{self, Layout, SplitError};
 use super::tunnel::{Tunnel, UplinkIndex};
 use super::view::View;
 use crate::engine::flow::FlowTable;
+use crate::engine::table::Table;
 
 /// Octets that packets are laid out in. A run is begun anew where there is no room for the longest piece behind it.
 const ROOM: usize = 512 << 10;
@@ -62,9 +64,13 @@ struct Run {
     closed: bool,
 }
 
+/// Where a packet goes: by which tunnel, and with which traffic class (DSCP), if it is given one.
+type Route<'a> = (&'a Arc<Tunnel>, Option<u8>);
+
 /// A piece that waits for a session.
 struct Waiting {
     tunnel: Arc<Tunnel>,
+    dscp: Option<u8>,
     since: Time,
     piece: Box<[u8]>,
 }
@@ -77,6 +83,8 @@ pub struct Outbound {
     next: usize,
     /// Flows to sites, which stay on their paths.
     flows: FlowTable,
+    /// Which names they ask for.
+    names: Names,
     /// Of their hashes.
     seed: u64,
     waiting: VecDeque<Waiting>,
@@ -95,6 +103,7 @@ impl Outbound {
             run: None,
             next: 0,
             flows: FlowTable::new(FLOWS),
+            names: Names::default(),
             seed,
             waiting: VecDeque::new(),
             waiting_octets: 0,
@@ -111,7 +120,7 @@ impl Outbound {
             return;
         };
         let view = shared.view.load();
-        let Some(tunnel) = self.route(&view, now, &packet) else {
+        let Some((tunnel, dscp)) = self.route(shared, &view, now, (octets, &packet)) else {
             counters.unrouted.fetch_add(1, Relaxed);
             return;
         };
@@ -120,20 +129,41 @@ impl Outbound {
             counters.too_long.fetch_add(1, Relaxed);
             return self.complain(shared, queue, now, (octets, &packet), mtu);
         }
-        if !self.send(shared, posts, now, tunnel, (&header, octets, &packet)) {
-            self.wait(shared, now, tunnel, piece);
+        if !self.send(shared, posts, now, (tunnel, dscp), (&header, octets, &packet)) {
+            self.wait(shared, now, (tunnel, dscp), piece);
         }
     }
 
-    /// By which tunnel a packet goes; none where nobody is behind it, or no path carries.
-    fn route<'a>(&mut self, view: &'a View, now: Time, packet: &Packet) -> Option<&'a Arc<Tunnel>> {
+    /// Where a packet goes; none where nobody is behind it, or no path carries.
+    fn route<'a>(
+        &mut self,
+        shared: &Shared,
+        view: &'a View,
+        now: Time,
+        (octets, packet): (&[u8], &Packet),
+    ) -> Option<Route<'a>> {
         let owner = view.owner(packet.destination)?;
-        view.peer(owner).or_else(|| {
-            let flow = packet.flow(None);
-            let found = view.table()?.look_up(&flow)?;
-            let (pick, _) = self.flows.route(now, flow.hash(self.seed), &found)?;
-            view.path(pick.path)
-        })
+        if let Some(peer) = view.peer(owner) {
+            return Some((peer, None));
+        }
+        let (table, mut flow) = (view.table()?, packet.flow(None));
+        let hash = flow.hash(self.seed);
+        flow.application = self.names.application(&mut self.flows, table.matcher(), (now, hash), (octets, packet));
+        let given_up = self.names.given_up();
+        if given_up > 0 {
+            shared.counters.unnamed.fetch_add(given_up, Relaxed);
+        }
+        let found = table.look_up(&flow)?;
+        let (pick, _) = self.flows.route(now, hash, &found)?;
+        Some((view.path(pick.path)?, found.mark))
+    }
+
+    /// A packet came that is for this site: what it shows of its application is that of its answers as well.
+    pub fn heard(&mut self, view: &View, now: Time, octets: &[u8]) {
+        let Some(matcher) = view.table().map(Table::matcher).filter(|matcher| matcher.has_names()) else { return };
+        let Ok(packet) = Packet::read(octets) else { return };
+        let hash = packet.flow(None).reversed().hash(self.seed);
+        self.names.application(&mut self.flows, matcher, (now, hash), (octets, &packet));
     }
 
     /// Lays a piece out and seals it. False without a session.
@@ -142,14 +172,14 @@ impl Outbound {
         shared: &Shared,
         posts: &Posts,
         now: Time,
-        tunnel: &Arc<Tunnel>,
+        (tunnel, dscp): Route<'_>,
         (header, octets, packet): (&VnetHeader, &[u8], &Packet),
     ) -> bool {
         let (sealer, Some(to)) = (tunnel.sealer(), tunnel.endpoint()) else { return false };
         let Some(sealer) = sealer.as_ref() else { return false };
         let mtu = usize::from(tunnel.mtu());
         // DSCP goes on outside, and congestion is not told across (RFC 6040 section 4.1: compatibility mode).
-        let way = Way { to, from: None, tos: packet.class & !3 };
+        let way = Way { to, from: None, tos: dscp.map_or(packet.class & !3, |dscp| dscp << 2) };
         if self.run.as_ref().is_some_and(|run| run.closed || run.way != way || !Arc::ptr_eq(&run.tunnel, tunnel)) {
             self.flush(shared, posts);
         }
@@ -174,8 +204,12 @@ impl Outbound {
         let (mut end, mut count, mut length) = (base, 0, 0);
         for range in pieces {
             let range = base + range.start..base + range.end;
-            if alone && let Some(octets) = self.room.get_mut(range.clone()) {
+            let octets = self.room.get_mut(range.clone()).unwrap_or_default();
+            if alone {
                 clamp(octets, packet, mtu);
+            }
+            if let Some(dscp) = dscp {
+                mark(octets, dscp);
             }
             length += range.len() as u64;
             let Ok(sealed) = sealer.seal(now, &mut self.room, range, mtu) else {
@@ -234,7 +268,7 @@ impl Outbound {
     }
 
     /// Keeps a piece until there is a session.
-    fn wait(&mut self, shared: &Shared, now: Time, tunnel: &Arc<Tunnel>, piece: &[u8]) {
+    fn wait(&mut self, shared: &Shared, now: Time, (tunnel, dscp): Route<'_>, piece: &[u8]) {
         if tunnel.want() {
             shared.tell(Notice::Wanted(tunnel.id));
         }
@@ -243,7 +277,7 @@ impl Outbound {
             self.give_up(shared, &oldest);
         }
         self.waiting_octets += piece.len();
-        self.waiting.push_back(Waiting { tunnel: Arc::clone(tunnel), since: now, piece: piece.into() });
+        self.waiting.push_back(Waiting { tunnel: Arc::clone(tunnel), dscp, since: now, piece: piece.into() });
     }
 
     fn give_up(&mut self, shared: &Shared, waiting: &Waiting) {
@@ -262,7 +296,7 @@ impl Outbound {
         self.keys = keys;
         for waiting in std::mem::take(&mut self.waiting) {
             let goes = read(&waiting.piece).is_some_and(|(header, octets, packet)| {
-                self.send(shared, posts, now, &waiting.tunnel, (&header, octets, &packet))
+                self.send(shared, posts, now, (&waiting.tunnel, waiting.dscp), (&header, octets, &packet))
             });
             if goes {
                 self.waiting_octets -= waiting.piece.len();
@@ -291,7 +325,8 @@ impl Outbound {
         let Some(from) = from.copied().filter(|_| self.errors.1 < ERRORS) else { return };
         self.errors.1 += 1;
         let mut message = [0; VnetHeader::LENGTH + 1280];
-        let written = message.get_mut(VnetHeader::LENGTH..).and_then(|out| icmp::too_big(octets, packet, mtu, from, out));
+        let written =
+            message.get_mut(VnetHeader::LENGTH..).and_then(|out| icmp::too_big(octets, packet, mtu, from, out));
         if let Some(message) = written.and_then(|length| message.get(..VnetHeader::LENGTH + length)) {
             // Whoever asks again is told again.
             let _ = queue.send(&[std::io::IoSlice::new(message)]);

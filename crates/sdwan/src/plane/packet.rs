@@ -9,10 +9,10 @@ use crate::engine::policy::{AppId, Flow};
 
 /// Protocol numbers.
 pub(super) const ICMP: u8 = 1;
-pub(super) const TCP: u8 = 6;
-pub(super) const UDP: u8 = 17;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
 pub(super) const ICMP_V6: u8 = 58;
-const SCTP: u8 = 132;
+pub(crate) const SCTP: u8 = 132;
 
 /// Octets of IP headers without options.
 pub(super) const V4: usize = 20;

@@ -13,6 +13,7 @@ use outwork_net::poll::Waker;
 use outwork_wireguard::Index;
 use outwork_wireguard::index::Table;
 
+use super::gauge::Gauge;
 use super::tunnel::{Receiving, TunnelId, UplinkIndex};
 use super::view::View;
 
@@ -99,6 +100,8 @@ pub struct Counters {
     pub unheard: AtomicU64,
     /// Datagrams that the kernel did not take.
     pub unsent: AtomicU64,
+    /// Flows whose name was not waited for to its end: policies know them by their ports.
+    pub unnamed: AtomicU64,
 }
 
 /// All of it.
@@ -109,6 +112,8 @@ pub struct Shared {
     pub sessions: Arc<Table<Receiving>>,
     /// The time.
     pub clock: Clock,
+    /// What was measured of paths to sites, in the order of their numbers.
+    pub gauges: ArcSwap<Vec<Arc<Gauge>>>,
     /// What is counted.
     pub counters: Counters,
     /// Of hashes that others are not to guess.
@@ -137,6 +142,7 @@ impl Shared {
             view: ArcSwap::from_pointee(view),
             sessions,
             clock: Clock::begin(),
+            gauges: ArcSwap::default(),
             counters: Counters::default(),
             seed,
             own: ArcSwap::default(),

@@ -69,7 +69,7 @@ impl Worker {
                 self.inbound.failures(&shared, *uplink, socket)?;
             }
             if is_ready {
-                self.inbound.receive(&shared, (*uplink, socket), &self.queue)?;
+                self.inbound.receive(&shared, (*uplink, socket), (&self.queue, &mut self.outbound))?;
             }
         }
         if device {

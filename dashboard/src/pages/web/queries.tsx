@@ -8,10 +8,11 @@ import { FIRST_QUERY } from "../../examples";
 import { bytes, compact, count, latency, percent, plural, rate, span } from "../../format";
 import { Figures } from "../../ui/facts";
 import { type Plot, PlotSection, quantiles, range } from "../../ui/plots";
+import { createSort, type SortColumn } from "../../ui/sort";
 import { Loaded, ProblemNotice } from "../../ui/states";
 import { Teach } from "../../ui/teach";
 import { type StatementRow, statementNames, statementRow } from "./rows";
-import { createMetrics, createRoutes, createSort, createSummary, type SortColumn } from "./shared";
+import { createMetrics, createRoutes, createSummary } from "./shared";
 
 const InvalidateDialog = lazy(() => import("./invalidate"));
 

@@ -2,10 +2,11 @@ import { createMemo, createSignal, For, Show } from "solid-js";
 import { share, sum } from "../../api/figures";
 import { bytes, count, latency, percent, rate, throughput } from "../../format";
 import { range } from "../../ui/plots";
+import { createSort, type SortColumn } from "../../ui/sort";
 import { Empty, Loaded, ProblemNotice } from "../../ui/states";
 import { Search } from "../../ui/widgets";
 import { type RouteRow, routeNames, routeRow, routeSinceStart } from "./rows";
-import { createRoutes, createSort, createSummary, type SortColumn } from "./shared";
+import { createRoutes, createSummary } from "./shared";
 
 /** The history has series of each route up to so many; beyond, there are only the figures since the start. */
 const MOST_WITH_SERIES = 64;

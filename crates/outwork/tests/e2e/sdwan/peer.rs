@@ -47,14 +47,10 @@ impl Other {
             own.private, theirs.public
         );
         std::fs::write(&file, text).unwrap();
-        wait_for(
-            "wireguard-go to take its configuration",
-            String::new,
-            || {
-                let status = room.command("wg").args(["setconf", "wg0"]).arg(&file).stderr(Stdio::null()).status();
-                status.is_ok_and(|status| status.success()).then_some(())
-            },
-        );
+        wait_for("wireguard-go to take its configuration", String::new, || {
+            let status = room.command("wg").args(["setconf", "wg0"]).arg(&file).stderr(Stdio::null()).status();
+            status.is_ok_and(|status| status.success()).then_some(())
+        });
         room.ip(&format!("addr add {}/24 dev wg0", INNER[1]));
         room.ip(&format!("addr add {}/64 dev wg0 nodad", INNER_V6[1]));
         room.ip("link set wg0 up mtu 1420");

@@ -12,8 +12,8 @@ use super::super::{PATIENCE, wait_for};
 use super::peer::Keys;
 
 /// Two sites, and two cables between them: `one` and `two`.
-struct Sites {
-    sites: [Site; 2],
+pub struct Sites {
+    pub sites: [Site; 2],
 }
 
 const CABLES: [&str; 2] = ["one", "two"];
@@ -24,13 +24,18 @@ fn outer(site: usize, cable: usize) -> String {
 }
 
 /// The address of a site within the tunnels, in its own network.
-fn inner(site: usize) -> String {
+pub fn inner(site: usize) -> String {
     format!("10.{}.0.1", 100 + site)
 }
 
 impl Sites {
     /// Both, started. Uplinks are bound to their cables.
     fn new() -> Sites {
+        Sites::with("", "")
+    }
+
+    /// The same, with more of what is said of health, and more sections of the first of them.
+    pub fn with(health: &str, more: &str) -> Sites {
         let mut sites = [Site::new(""), Site::new("")];
         let keys = [[Keys::new(), Keys::new()], [Keys::new(), Keys::new()]];
         for (cable, name) in CABLES.iter().enumerate() {
@@ -41,7 +46,9 @@ impl Sites {
             }
         }
         for (number, site) in sites.iter_mut().enumerate() {
-            site.configure(&section(number, &keys));
+            let more = if number == 0 { more } else { "" };
+            let section = section(number, &keys).replace("[sdwan.health]", &format!("[sdwan.health]\n{health}"));
+            site.configure(&format!("{section}{more}"));
             site.start();
         }
         Sites { sites }
@@ -52,18 +59,22 @@ impl Sites {
         self.sites[site].json(&["paths"])["paths"].as_array().unwrap().clone()
     }
 
-    fn told(&self) -> String {
+    pub fn told(&self) -> String {
         let site = |number: usize| format!("{:#}\n{}", self.sites[number].json(&["paths"]), self.sites[number].log());
         format!("{}\n{}", site(0), site(1))
     }
 
-    /// Waits until every path of both is up.
+    /// Waits until the path by each cable is up, at both sites. (Those from one cable to the other lead nowhere.)
     fn wait_until_all_are_up(&self) {
         for site in 0..2 {
-            wait_for("all paths to be up", || self.told(), || {
-                let paths = self.paths(site);
-                (paths.len() == 2 && paths.iter().all(|path| path["state"] == "up")).then_some(())
-            });
+            wait_for(
+                "all paths to be up",
+                || self.told(),
+                || {
+                    let paths = self.paths(site);
+                    (paths.iter().filter(|path| path["state"] == "up").count() == CABLES.len()).then_some(())
+                },
+            );
         }
     }
 
@@ -146,9 +157,11 @@ fn a_connection_lives_through_a_pulled_cable_and_its_path_is_named_in_the_events
         let second = CABLES.iter().find(|cable| **cable != first).unwrap();
         here.ip(&format!("link set {first} down"));
         goes_on("octets by the other cable");
-        wait_for("traffic to be on the other cable", || sites.told(), || {
-            (sites.taken(0).as_deref() == Some(*second) && sites.taken(1).as_deref() == Some(*second)).then_some(())
-        });
+        wait_for(
+            "traffic to be on the other cable",
+            || sites.told(),
+            || (sites.taken(0).as_deref() == Some(*second) && sites.taken(1).as_deref() == Some(*second)).then_some(()),
+        );
         let events = sites.sites[0].json(&["paths"])["events"].clone();
         let of = |kind: &str, to: &str| {
             let events = events.as_array().unwrap().iter();
@@ -183,12 +196,35 @@ fn a_path_that_swallows_everything_is_left_though_its_cable_is_in() {
     let first = sites.taken(0).unwrap();
     let port = 51820 + CABLES.iter().position(|cable| *cable == first).unwrap();
     // One way only: nothing of that path comes in here any more.
-    let rules = format!("table inet hole {{ chain in {{ type filter hook input priority 0; udp dport {port} drop; }}; }}");
+    let rules =
+        format!("table inet hole {{ chain in {{ type filter hook input priority 0; udp dport {port} drop; }}; }}");
     assert!(here.command("nft").arg(rules).status().unwrap().success());
-    wait_for("both to leave the path", || sites.told(), || {
-        say(2);
-        let left = |site| sites.taken(site).is_some_and(|taken| taken != first);
-        (left(0) && left(1)).then_some(())
-    });
+    wait_for(
+        "both to leave the path",
+        || sites.told(),
+        || {
+            say(2);
+            let left = |site| sites.taken(site).is_some_and(|taken| taken != first);
+            (left(0) && left(1)).then_some(())
+        },
+    );
     say(3);
+}
+
+#[test]
+fn each_path_has_figures_of_its_own_in_metrics() {
+    let sites = Sites::new();
+    sites.wait_until_all_are_up();
+    let told = sites.sites[0].get("/metrics").unwrap();
+    for path in sites.paths(0) {
+        let [site, uplink, remote] =
+            ["site", "uplink", "remote_uplink"].map(|name| path[name].as_str().unwrap().to_owned());
+        for metric in ["up", "latency_seconds", "jitter_seconds", "loss_ratio"] {
+            let series =
+                format!("outwork_sdwan_path_{metric}{{site=\"{site}\",uplink=\"{uplink}\",remote=\"{remote}\"}} ");
+            assert!(told.contains(&series), "{series}\n{told}");
+        }
+    }
+    let up = format!("outwork_sdwan_paths{{state=\"up\"}} {}", sites.paths(0).len());
+    assert!(told.contains(&up), "{up}\n{told}");
 }

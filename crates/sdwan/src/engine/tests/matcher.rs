@@ -46,6 +46,7 @@ fn random_policy(rng: &mut Rng, id: u32, applications: u64) -> Policy {
         matches,
         class: class::ClassId(rng.below(3) as u8),
         strategy,
+        mark: rng.chance(0.3).then(|| rng.below(64) as u8),
     }
 }
 
@@ -93,7 +94,7 @@ fn the_matcher_says_what_going_through_all_policies_says() {
                 dscp: rng.below(5) as u8,
                 application: rng.chance(0.3).then(|| AppId(rng.below(3) as u16)),
             };
-            let (found, lane) = matcher.decide(&flow);
+            let policy::Ruling { policy: found, lane, mark } = matcher.decide(&flow);
             assert_eq!(found, naive(&policies, &applications, &flow), "{flow:?}");
             let policy = found.map(|id| &policies[id.0 as usize]);
             let lane = &matcher.lanes()[usize::from(lane.0)];
@@ -101,6 +102,7 @@ fn the_matcher_says_what_going_through_all_policies_says() {
                 (lane.class, &lane.strategy),
                 policy.map_or((class::ClassId(2), &Strategy::Best), |one| (one.class, &one.strategy))
             );
+            assert_eq!(mark, policy.and_then(|one| one.mark));
         }
     });
 }

@@ -41,6 +41,7 @@ fn network(own: Site, sites: &[Site], strategy: Strategy) -> Network {
         matches: Default::default(),
         class: class::ClassId(0),
         strategy,
+        mark: None,
     };
     Network {
         own,

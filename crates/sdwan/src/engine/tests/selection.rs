@@ -209,3 +209,31 @@ fn the_number_of_a_path_that_goes_rests_for_a_while() {
     engine.configure(&of(&[3, 4]), Time::ZERO).unwrap();
     assert_eq!(numbers(&engine), [(0, 4), (1, 3)]);
 }
+
+#[test]
+fn a_flow_that_shows_its_name_with_its_first_data_takes_the_path_of_its_application_and_one_that_has_sent_some_stays() {
+    let mut lab = pair(Strategy::Best, CLEAN, &mut Rng::new(1));
+    lab.set(10, 20, Link { delay: millis(5), ..CLEAN });
+    lab.set(11, 21, Link { delay: millis(60), ..CLEAN });
+    let mut named = network(site(1, 2), &[site(1, 2), site(2, 2)], Strategy::Ordered([UplinkId(11)].into()));
+    named.applications = vec![Application { names: vec!["calls.test".to_owned()], ports: vec![] }];
+    named.policies[0].matches.applications = vec![policy::AppId(0)];
+    let now = lab.now;
+    lab.engines[0].configure(&named, now).unwrap();
+    lab.drain(0);
+    lab.talk(seconds(90), millis(50));
+    let (mut flows, now, calls) = (FlowTable::new(1024), lab.now, Some(policy::AppId(0)));
+    let table = Arc::clone(&lab.tables[0]);
+    let unnamed = table.look_up(&flow(1, 2, 7)).unwrap();
+    let of_calls = table.look_up(&Flow { application: calls, ..flow(1, 2, 7) }).unwrap();
+    for (hash, anew, uplink, fate) in [(1, true, 11, Fate::New), (2, false, 10, Fate::Stays)] {
+        flows.begins(now, hash);
+        let (pick, first) = flows.route(now, hash, &unnamed).unwrap();
+        assert_eq!((lab.key(0, pick.path).own.0, first), (10, Fate::New), "all that is known of it is its ports");
+        flows.shows(now, hash, calls, anew);
+        let (pick, then) = flows.route(now, hash, &of_calls).unwrap();
+        assert_eq!((lab.key(0, pick.path).own.0, then), (uplink, fate));
+        assert_eq!(flows.route(now, hash, &of_calls).unwrap().1, Fate::Stays);
+    }
+    assert_eq!(flows.moved(), 0);
+}

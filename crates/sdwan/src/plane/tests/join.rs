@@ -183,9 +183,12 @@ fn counts(written: &[Written]) -> Vec<usize> {
 
 #[test]
 fn a_run_of_one_flow_is_one_write_whose_header_says_what_it_is() {
-    for (v6, protocol, kind) in
-        [(false, TCP, VnetHeader::TCP4), (true, TCP, VnetHeader::TCP6), (false, UDP, VnetHeader::UDP), (true, UDP, VnetHeader::UDP)]
-    {
+    for (v6, protocol, kind) in [
+        (false, TCP, VnetHeader::TCP4),
+        (true, TCP, VnetHeader::TCP6),
+        (false, UDP, VnetHeader::UDP),
+        (true, UDP, VnetHeader::UDP),
+    ] {
         let mut plain = Plain::new(v6, protocol);
         plain.payload = (0..10_000).map(|at| (at * 7) as u8).collect();
         plain.flags |= PUSH;

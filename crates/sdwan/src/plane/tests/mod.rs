@@ -1,6 +1,7 @@
 //! Packets built and cut the plain way, octet by octet, to hold the plane to.
 
 mod join;
+mod names;
 mod packet;
 mod split;
 

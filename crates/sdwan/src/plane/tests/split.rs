@@ -89,7 +89,8 @@ fn one_packet_is_copied_and_its_checksum_made_if_it_was_left_to_us() {
         let mut plain = Plain::new(false, protocol);
         plain.payload = vec![5; 99];
         let (header, octets) = plain.whole(1);
-        let (pieces, out) = cut(&VnetHeader { kind: VnetHeader::NONE, segment: 0, ..header }, &octets, &LAYOUT).unwrap();
+        let (pieces, out) =
+            cut(&VnetHeader { kind: VnetHeader::NONE, segment: 0, ..header }, &octets, &LAYOUT).unwrap();
         assert_eq!(pieces.clone().map(|range| out[range].to_vec()).collect::<Vec<_>>(), [plain.build()]);
         assert_eq!((pieces.longest(), pieces.stride()), (octets.len(), LAYOUT.stride(octets.len())));
         let (pieces, out) = cut(&VnetHeader::default(), &octets, &LAYOUT).unwrap();

@@ -1,0 +1,75 @@
+// The shapes of what joins sites: /api/v1/sdwan. As in types.ts.
+
+/** A way out of this site. */
+export interface Uplink {
+  name: string;
+  /** Who we are there: what others are to know us by. */
+  public_key: string;
+  listens: string[];
+}
+
+/** Whoever speaks WireGuard and is no site. */
+export interface Tunnel {
+  peer: string;
+  uplink: string;
+  public_key: string;
+  endpoint: string | null;
+  networks: string[];
+  /** None without a session. */
+  keys_age_seconds: number | null;
+  mtu: number;
+  sent_bytes: number;
+  received_bytes: number;
+  /** Datagrams that were forged, altered, replayed or too late. */
+  refused: number;
+  /** Packets whose source is not behind it. */
+  foreign: number;
+}
+
+/** A site other than ours. */
+export interface Site {
+  name: string;
+  subnets: string[];
+  uplinks: string[];
+}
+
+export type PathState = "new" | "down" | "trial" | "up" | "suspect";
+
+/** A pair of uplinks, of this site and of another. */
+export interface Path {
+  id: number;
+  site: string;
+  uplink: string;
+  remote_uplink: string;
+  state: PathState;
+  /** Whether new flows take it. */
+  chosen: boolean;
+  keys: boolean;
+  endpoint: string | null;
+  /** One way. */
+  latency_ms: number;
+  jitter_ms: number;
+  /** 0 to 1. */
+  loss: number;
+  /** 1 to 4.5. */
+  mos: number;
+  /** Datagrams. */
+  sent: number;
+  received: number;
+}
+
+/** Something that has happened to a path, or to the traffic to a site. */
+export interface PathEvent {
+  number: number;
+  /** Milliseconds since the epoch. */
+  at_ms: number;
+  kind: "path" | "switch";
+  /** Empty where its path is there no longer. */
+  site: string;
+  /** The path, or the site. */
+  of: string;
+  /** A state, or a path; `none` where there is none. */
+  from: string;
+  to: string;
+  why: string;
+}

@@ -1,0 +1,167 @@
+import { createMemo, createSignal, For, Show } from "solid-js";
+import { api } from "../../api/client";
+import { createQuery } from "../../api/query";
+import type { PathEvent } from "../../api/sdwan-types";
+import { count, plural, preciseClock, relative, timestamp } from "../../format";
+import { href, route, setParams } from "../../router";
+import { Said } from "../../ui/said";
+import { Empty, Loaded } from "../../ui/states";
+import { createNow, Search, Segments } from "../../ui/widgets";
+import { told, why } from "./reading";
+import { refetchOnChange, State } from "./shared";
+
+/** Rows drawn at once; more on request. */
+const STEP = 100;
+
+type Kind = "all" | PathEvent["kind"];
+
+function Row(props: { event: PathEvent; now: number }) {
+  const read = () => told(props.event);
+  return (
+    <tr>
+      <td class="muted" title={timestamp(props.event.at_ms)}>
+        <time class="mono" datetime={new Date(props.event.at_ms).toISOString()}>
+          {preciseClock(props.event.at_ms)}
+        </time>
+        <div class="event-ago">{relative(props.event.at_ms, props.now)}</div>
+      </td>
+      <td class="side">
+        <State of={{ ...read(), detail: "" }} />
+      </td>
+      <td>
+        <Show when={props.event.site !== ""} fallback={<span class="muted">–</span>}>
+          <a href={href("/sdwan/paths", { site: props.event.site })}>{props.event.site}</a>
+        </Show>
+      </td>
+      <td class="event-what">{read().detail}</td>
+      <td class="event-why wide">
+        <Said text={why(props.event)} />
+      </td>
+    </tr>
+  );
+}
+
+/** What has happened to paths and to the traffic of sites, and why. */
+export default function Events() {
+  const events = createQuery<null, { items: PathEvent[] }>(
+    () => null,
+    (_, signal) => api.get("/sdwan/events", signal),
+    { every: 5_000, key: "number" },
+  );
+  refetchOnChange(events.refetch);
+  const now = createNow();
+  const [kind, setKind] = createSignal<Kind>("all");
+  const [text, setText] = createSignal("");
+  const [most, setMost] = createSignal(STEP);
+  const site = () => route().params.get("site") ?? "";
+  const siteNames = createMemo(() => {
+    const named = (events.data()?.items ?? []).map((event) => event.site);
+    return JSON.stringify([...new Set([...named, site()])].filter((name) => name !== "").sort());
+  });
+  const sites = createMemo(() => JSON.parse(siteNames()) as string[]);
+  const found = createMemo(() => {
+    const needle = text().trim().toLowerCase();
+    return (events.data()?.items ?? []).filter(
+      (event) =>
+        (kind() === "all" || event.kind === kind()) &&
+        (site() === "" || event.site === site()) &&
+        `${event.of} ${event.from} ${event.to} ${why(event)}`.toLowerCase().includes(needle),
+    );
+  });
+  return (
+    <Loaded query={events} height={600}>
+      {(data) => (
+        <section class="card" aria-label="Events">
+          <div class="toolbar">
+            <Search
+              label="Search events"
+              placeholder="Path, state or reason"
+              value={text()}
+              onInput={setText}
+            />
+            <select
+              class="input"
+              aria-label="Site"
+              onChange={(event) => setParams({ site: event.currentTarget.value })}
+            >
+              <option value="">All sites</option>
+              <For each={sites()}>
+                {(name) => (
+                  <option value={name} selected={name === site()}>
+                    {name}
+                  </option>
+                )}
+              </For>
+            </select>
+            <Segments
+              label="Events shown"
+              value={kind()}
+              options={[
+                { value: "all", text: "All" },
+                { value: "switch", text: "Switches" },
+                { value: "path", text: "Paths" },
+              ]}
+              onChange={setKind}
+            />
+            <span class="muted push">{plural(found().length, "event")}</span>
+          </div>
+          <Show
+            when={found().length > 0}
+            fallback={
+              <Show
+                when={data.items.length > 0}
+                fallback={
+                  <Empty icon="sdwan" title="Nothing has happened yet">
+                    <p>
+                      When a path comes, goes or is suspected, and when traffic takes another, it is said here
+                      with the reason. The last thousand are remembered, as long as Outwork runs.
+                    </p>
+                  </Empty>
+                }
+              >
+                <Empty icon="search" title="No event is like that">
+                  <button
+                    type="button"
+                    class="button"
+                    onClick={() => {
+                      setText("");
+                      setKind("all");
+                      setParams({ site: null });
+                    }}
+                  >
+                    Show all
+                  </button>
+                </Empty>
+              </Show>
+            }
+          >
+            <div class="table-frame">
+              <table class="table stacking happened">
+                <thead>
+                  <tr>
+                    <th scope="col">When</th>
+                    <th scope="col">What</th>
+                    <th scope="col">Site</th>
+                    <th scope="col">Details</th>
+                    <th scope="col">Why</th>
+                  </tr>
+                </thead>
+                <tbody>
+                  <For each={found().slice(0, most())}>{(event) => <Row event={event} now={now()} />}</For>
+                </tbody>
+              </table>
+            </div>
+            <Show when={found().length > most()}>
+              <div class="pager">
+                {count(most())} of {plural(found().length, "event")}
+                <button type="button" class="button small" onClick={() => setMost(most() + STEP)}>
+                  Show more
+                </button>
+              </div>
+            </Show>
+          </Show>
+        </section>
+      )}
+    </Loaded>
+  );
+}
