@@ -108,7 +108,7 @@ fn policy(number: u32, sites: u32) -> Policy {
     };
     let strategies = [Strategy::Best, Strategy::Weighted, Strategy::Duplicate];
     let strategy = strategies.into_iter().nth(number as usize % 3).unwrap_or(Strategy::Best);
-    Policy { id: PolicyId(number), priority: number, matches, class: ClassId((number % 4) as u8), strategy }
+    Policy { id: PolicyId(number), priority: number, matches, class: ClassId((number % 4) as u8), strategy, mark: None }
 }
 
 fn network(options: &Options, uplinks: u32) -> Network {

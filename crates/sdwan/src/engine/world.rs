@@ -390,8 +390,14 @@ fn address(site: SiteId, host: u32) -> Ipv4Addr {
 
 /// The network of a site in which everything is a call.
 pub fn network(own: Site, sites: Vec<Site>) -> Network {
-    let policy =
-        Policy { id: PolicyId(1), priority: 1, matches: Match::default(), class: ClassId(0), strategy: Strategy::Best };
+    let policy = Policy {
+        id: PolicyId(1),
+        priority: 1,
+        matches: Match::default(),
+        class: ClassId(0),
+        strategy: Strategy::Best,
+        mark: None,
+    };
     Network {
         own,
         sites,
