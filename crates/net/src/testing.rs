@@ -64,6 +64,11 @@ impl Drop for Lab {
 }
 
 impl Namespace {
+    /// One that somebody else has made, by its name: it stays when labs go.
+    pub fn named(name: &str) -> Namespace {
+        Namespace { name: name.to_owned() }
+    }
+
     /// Its name, as `ip netns` knows it.
     pub fn name(&self) -> &str {
         &self.name

@@ -1,4 +1,6 @@
-//! `outwork bench`: loads a server and reports what it bears.
+//! `outwork bench`: loads a server and reports what it bears; `sdwan`: what engine and plane of SD-WAN cost here.
+
+mod sdwan;
 
 use std::io::Write;
 use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs};
@@ -14,6 +16,7 @@ use crate::cli::Global;
 use crate::cli::bench::{DhcpArgs, Http, ProxyArgs, Rate, Scenario, WebArgs};
 use crate::compose::ports::{Protocol, explained};
 use crate::local::print_json;
+pub(crate) use sdwan::sdwan;
 
 /// The port that DHCP servers, and relay agents without a port of their own, listen on.
 const SERVER_PORT: u16 = 67;

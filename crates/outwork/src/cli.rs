@@ -3,8 +3,10 @@
 pub(crate) mod assets;
 pub(crate) mod backends;
 pub(crate) mod bench;
+pub(crate) mod bench_sdwan;
 pub(crate) mod cache;
 pub(crate) mod host;
+pub(crate) mod lab;
 pub(crate) mod leases;
 pub(crate) mod octets;
 pub(crate) mod paths;
@@ -309,6 +311,9 @@ Examples:
     /// Measures a server under load
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Builds networks to practise on, on this machine, and breaks them
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
     /// Prints completions for a shell
     #[command(after_help = "\
 Examples:
@@ -347,6 +352,7 @@ impl Command {
             | Self::Man { .. }
             | Self::Import(_)
             | Self::HashPassword { .. }
+            | Self::Lab(_)
             | Self::Bench(_) => (&["config", "set"], "this command reads no configuration"),
             _ => return None,
         };

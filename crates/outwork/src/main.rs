@@ -9,6 +9,7 @@
 //! - `environment`: variables that look like ours, and set nothing.
 //! - `host`: `outwork host`: the machine beside what is wanted of it.
 //! - `settings`: the whole configuration, and where its text comes from.
+//! - `lab`: `outwork lab`: networks to practise on.
 //! - `local`: commands that need the configuration alone.
 //! - `remote`: commands that ask a running server, through `client`.
 //! - `sample`: the site that is served where there is no configuration, and servers behind it.
@@ -29,6 +30,7 @@ mod client;
 mod compose;
 mod environment;
 mod host;
+mod lab;
 mod local;
 mod password;
 mod redirection;
@@ -47,6 +49,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::bench::BenchCommand;
+use crate::cli::lab::LabCommand;
 use crate::cli::{Cli, Color, Command, ConfigCommand, ImportCommand, SubnetsCommand};
 
 #[global_allocator]
@@ -113,6 +116,8 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(BenchCommand::Dhcp(args)) => return bench::dhcp(global, args),
         Command::Bench(BenchCommand::Proxy(args)) => return bench::proxy(global, args),
         Command::Bench(BenchCommand::Web(args)) => return bench::web(global, args),
+        Command::Lab(LabCommand::Sdwan(args)) => lab::sdwan(global, args)?,
+        Command::Bench(BenchCommand::Sdwan(command)) => return bench::sdwan(global, command),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,15 +5,18 @@
 //! - [`plane`]: what packets go through on their way.
 //! - [`control`]: handshakes, and what workers are to know.
 //! - `plan`: from the one to the other.
+//! - [`lab`]: sites to practise on, on one machine.
 //! - [`service`]: devices, sockets and threads: the shell around all of it.
-//! - [`api`], [`metrics`]: what is told of it.
+//! - [`api`], [`metrics`]: what is told of it; [`bench`], what it costs.
 //!
 //! Absent so far: sites, the controller.
 
 pub mod api;
+pub mod bench;
 pub mod config;
 pub mod control;
 pub mod engine;
+pub mod lab;
 pub mod metrics;
 mod plan;
 pub mod plane;

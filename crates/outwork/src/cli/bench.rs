@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use http::{HeaderName, HeaderValue, Method, Uri};
 
+use super::bench_sdwan::SdwanBench;
 use super::duration;
 
 /// `outwork bench`.
@@ -46,6 +47,11 @@ Examples:
   outwork bench web --http 3 --insecure --connections 16 --streams 32 https://localhost:8443/app.js
   outwork bench web --rate 5000 --duration 1m https://www.example.org/ --json > result.json")]
     Web(WebArgs),
+    /// Measures what engine and plane of SD-WAN cost on this machine, in one process
+    ///
+    /// Each report says what was measured and what was not. Exits with 1 if something was not as it should be.
+    #[command(subcommand)]
+    Sdwan(SdwanBench),
 }
 
 /// `outwork bench proxy`.

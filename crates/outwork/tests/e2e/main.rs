@@ -6,7 +6,7 @@
 //! - `load`: a relay with as many clients as wanted, which remembers every DHCPACK.
 //! - `storage`: file systems that fill up or refuse writes.
 //!
-//! The tests: `acceleration`, `first_run`, `clients`, `relays`, `configuration`, `host`, `durability`, `privileges`, `dashboard`, `sdwan`.
+//! The tests: `acceleration`, `first_run`, `clients`, `relays`, `configuration`, `host`, `durability`, `privileges`, `dashboard`, `sdwan`, `lab`.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod acceleration;
@@ -17,6 +17,7 @@ mod dashboard;
 mod durability;
 mod first_run;
 mod host;
+mod lab;
 mod load;
 mod privileges;
 mod relays;

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::binary::{Place, command, json, text};
+use crate::binary::{Place, command, json, outwork, text};
 
 /// A running place with a front door, in clear text and over TLS with HTTP/3, and the host that it listens at.
 fn place() -> (Place, String) {
@@ -97,4 +97,40 @@ fn profiles_of_memory_and_time_are_what_their_tools_open() {
         let table = text(&output.stdout);
         assert!(output.status.success() && table.contains(total) && table.contains("outwork"), "{file}: {output:?}");
     }
+}
+
+#[test]
+fn what_sdwan_costs_is_measured_in_one_process_and_no_selection_allocates() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let bench = |more: &[&str]| outwork(dir.path(), &[&["bench", "sdwan"], more].concat());
+    let report = |more: &[&str]| {
+        let output = bench(&[more, &["--json"]].concat());
+        assert!(output.status.success(), "{output:?}");
+        json(&output)
+    };
+    let few = ["path-selection", "--sites", "50", "--paths", "100", "--iterations", "1000", "--concurrent", "2"];
+    let selection = report(&few);
+    assert_eq!((&selection["paths"], &selection["without_path"]), (&100.into(), &0.into()), "{selection}");
+    assert_eq!(
+        (&selection["allocated_bytes"], &selection["selection"]["count"]),
+        (&0.into(), &2000.into()),
+        "{selection}"
+    );
+    assert!(selection["selection"]["p99_us"].is_f64() && selection["rebuild_of_all"]["max_us"].is_f64(), "{selection}");
+    let health = report(&["health-check", "--targets", "10", "--iterations", "50"]);
+    assert_eq!((&health["heard"], &health["downs"]), (&500.into(), &0.into()), "{health}");
+    let failover = report(&["failover", "--iterations", "2"]);
+    assert_eq!((&failover["time"], &failover["cases"][0]["left"]), (&"simulated".into(), &2.into()), "{failover}");
+    let throughput = report(&["throughput", "--iterations", "50"]);
+    assert_eq!((&throughput["lost"], &throughput["allocated_bytes"]), (&0.into(), &0.into()), "{throughput}");
+    let simulation = report(&["simulation", "--sites", "20"]);
+    assert!(simulation["bytes_per_site"].as_u64().is_some_and(|octets| (1..100_000).contains(&octets)), "{simulation}");
+    assert!(simulation["hub_bytes_per_site"].as_u64().is_some_and(|octets| octets < 100_000), "{simulation}");
+    let shown = bench(&["failover", "--iterations", "1"]);
+    assert!(text(&shown.stdout).contains("times are of the simulation and not of this machine"), "{shown:?}");
+    let refused = bench(&["path-selection", "--sites", "10", "--paths", "5"]);
+    assert!(
+        !refused.status.success() && text(&refused.stderr).contains("--paths 5: expected 10 to 160"),
+        "{refused:?}"
+    );
 }

@@ -34,6 +34,11 @@ impl Engine {
             let mut order: Vec<Candidate> =
                 entry.paths.iter().filter_map(|path| self.candidate(now, *path, lane)).collect();
             order.sort_by(Candidate::compare);
+            let stays = order.iter().any(|one| Some(one.path) == seat.path() && one.fitness < Fitness::Out);
+            if !stays {
+                // Who has to go somewhere goes to what nobody doubts, if there is such a path.
+                order.sort_by_key(|one| (one.fitness, self.is_suspect(one.path)));
+            }
             if let Some((from, why)) = seat.choose(now, &order, &self.settings.damp) {
                 self.tell(Event::Switch { site, lane: LaneId(id), from, to: seat.path(), why });
             }
@@ -68,6 +73,10 @@ impl Engine {
 
     fn path(&self, id: PathId) -> Option<&Path> {
         self.paths.get(id.0 as usize)?.as_ref()
+    }
+
+    fn is_suspect(&self, id: PathId) -> bool {
+        self.path(id).is_some_and(|path| path.liveness.state() == State::Suspect)
     }
 
     fn candidate(&mut self, now: Time, id: PathId, lane: &Lane) -> Option<Candidate> {
@@ -106,9 +115,8 @@ impl Engine {
             return;
         };
         let shared = |one: &Candidate| {
-            self.path(one.path).map_or(3, |path| {
-                u8::from(path.spec.key.shares_uplink(&first)) + u8::from(path.spec.key.own == first.own)
-            })
+            self.path(one.path)
+                .map_or(3, |path| u8::from(path.spec.key.fails_with(&first)) + u8::from(path.spec.key.own == first.own))
         };
         let rest = order.iter().enumerate().skip(1).filter(|(_, one)| one.fitness < Fitness::Out);
         let best = rest.min_by_key(|(index, one)| (shared(one), one.fitness, Some(one.path) != before, *index));
@@ -134,7 +142,7 @@ impl Engine {
             let spare = remote.paths.iter().filter(|id| !needed.contains(id));
             let spare =
                 spare.filter_map(|id| self.path(*id).filter(|path| path.liveness.is_up()).map(|path| (*id, path)));
-            let apart = |path: &Path| keys.iter().filter(|key| path.spec.key.shares_uplink(key)).count();
+            let apart = |path: &Path| keys.iter().filter(|key| path.spec.key.fails_with(key)).count();
             let hot = spare.min_by_key(|(id, path)| {
                 (apart(path), path.spec.backup, path.spec.cost, !path.liveness.is_needed(), *id)
             });

@@ -272,6 +272,16 @@ impl Liveness {
         (self.is_up() || self.state == State::Trial).then(|| self.fall(Cause::Socket, now, settings))
     }
 
+    /// Something that it may share its fate with has failed: it is asked at once, and silence counts from now on. What is watched closely needs no doubt.
+    pub fn doubt(&mut self, now: Time, settings: &LivenessSettings) -> Option<Change> {
+        let is_slow = self.their_pace > settings.fast * 2;
+        (self.state == State::Up && is_slow).then(|| {
+            self.suspect_since = now;
+            self.next_hello = self.next_hello.min(now);
+            self.turn(State::Suspect, None, now)
+        })
+    }
+
     fn fall(&mut self, cause: Cause, now: Time, settings: &LivenessSettings) -> Change {
         (self.backoff, self.next_hello, self.proven_since) = (settings.fast, self.next_hello.min(now), None);
         self.turn(State::Down, Some(cause), now)
@@ -461,6 +471,20 @@ mod tests {
         let mut other = life.clone();
         assert_eq!(life.heard(at(500)).map(|change| change.to), Some(State::Up));
         assert_eq!(silence(&mut other, 530, &settings), Some(State::Down), "once only");
+    }
+
+    #[test]
+    fn a_slow_path_that_is_doubted_is_asked_at_once_and_a_fast_one_is_not() {
+        let (mut life, settings) = up();
+        assert_eq!(life.doubt(at(1), &settings), None);
+        life.hello(at(9), &Hello { pace: 10_000, want: 10_000, ..hello(2, false) }, &settings);
+        assert_eq!(silence(&mut life, 5000, &settings), None);
+        assert_eq!(life.doubt(at(5000), &settings).map(|change| change.to), Some(State::Suspect));
+        assert!(life.poll(at(5000), &settings, &mut Rng::new(1)).is_some_and(|hello| hello.hurry));
+        let mut dead = life.clone();
+        assert_eq!(life.heard(at(5020)).map(|change| change.to), Some(State::Up));
+        assert_eq!(silence(&mut dead, 5119, &settings), None);
+        assert_eq!(silence(&mut dead, 5120, &settings), Some(State::Down));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! - [`damp`]: when traffic changes its path, and why.
 //! - [`table`]: where flows go, as workers read it; [`flow`], what keeps them there.
 //! - `decide`: how all of this becomes a table.
+//! - [`world`]: many of these in one process, for simulations.
 //!
 //! Absent on purpose: clocks, sockets, threads, keys. A hello is only handed in when the tunnel has found it authentic.
 #![deny(clippy::disallowed_methods)]
@@ -23,6 +24,7 @@ pub mod prefix;
 pub mod quality;
 pub mod site;
 pub mod table;
+pub mod world;
 
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,7 @@ use std::time::Duration;
 use class::{CLASSES, Class, ClassId, Verdict, VerdictSettings};
 use damp::{DampSettings, Flaps, Seat, Why};
 use hello::Hello;
-use liveness::{Change, Liveness, LivenessSettings, Measured, State};
+use liveness::{Cause, Change, Liveness, LivenessSettings, Measured, State};
 use mtu::{MtuChange, MtuSettings, PathMtu, Probe};
 use outwork_engine::{Rng, Time};
 use policy::{Application, LaneId, Matcher, Policy, PolicyError};
@@ -604,8 +606,26 @@ impl Engine {
                 self.soil(site);
             }
             self.tell(Event::Path { path: id, change });
+            // A carrier that is lost is known of all paths by it.
+            if change.to == State::Down && change.cause != Some(Cause::Carrier) {
+                self.doubt_others(now, id, site);
+            }
         }
         self.wait_for(id);
+    }
+
+    /// What may have failed with a path and is watched from afar would be found dead only by traffic that goes there: it is asked, and taken after others.
+    fn doubt_others(&mut self, now: Time, failed: PathId, site: u32) {
+        let settings = self.settings.liveness;
+        let Some(key) = self.path_mut(failed).map(|path| path.spec.key) else { return };
+        let Some(others) = self.remotes.get(site as usize).map(|remote| remote.paths.clone()) else { return };
+        for id in others.into_iter().filter(|id| *id != failed) {
+            let path = self.path_mut(id).filter(|path| path.spec.key.fails_with(&key));
+            if let Some(change) = path.and_then(|path| path.liveness.doubt(now, &settings)) {
+                self.tell(Event::Path { path: id, change });
+                self.wait_for(id);
+            }
+        }
     }
 
     fn tell(&mut self, event: Event) {

@@ -105,6 +105,11 @@ impl PathKey {
     pub fn shares_uplink(&self, other: &PathKey) -> bool {
         self.own == other.own || self.remote == other.remote
     }
+
+    /// Whether what ends one may have ended the other: an uplink that both have, or the hub that passes both on.
+    pub fn fails_with(&self, other: &PathKey) -> bool {
+        self.shares_uplink(other) || self.via.is_some() && self.via == other.via
+    }
 }
 
 /// A path that can be.

@@ -1,6 +1,7 @@
 //! Sites in one process: engines that hear each other by links that lose, delay and die as a test says.
 
 mod failure;
+mod many;
 mod matcher;
 mod mtu;
 mod scale;

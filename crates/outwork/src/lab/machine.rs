@@ -1,0 +1,177 @@
+//! What a lab is made of on this machine: namespaces, cables, processes, and a folder.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use outwork_sdwan::lab::{Lab, Site};
+
+/// How the names of all namespaces begin.
+const MARK: &str = "outwork-lab-";
+/// The router's namespace.
+pub(super) const ROUTER: &str = "outwork-lab-router";
+/// Configurations, data and logs.
+pub(super) const FOLDER: &str = "/run/outwork-lab";
+/// Where `ip` keeps the names of namespaces.
+const NAMESPACES: &str = "/run/netns";
+/// What is locked by who removes a lab: `stop` and the one that built it do so at the same time.
+const RUN: &str = "/run";
+/// How long servers may take to end by themselves.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The namespace of a site.
+pub(super) fn namespace(site: &str) -> String {
+    format!("{MARK}{site}")
+}
+
+/// The router's end of the cable of an uplink.
+pub(super) fn port(site: &str, uplink: &str) -> String {
+    format!("{site}-{uplink}")
+}
+
+/// Namespaces of labs that stand, or of which something was left.
+pub(super) fn standing() -> Vec<String> {
+    let entries = std::fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut found: Vec<_> = names.filter(|name| name.starts_with(MARK)).collect();
+    found.sort();
+    found
+}
+
+/// A command that no ctrl-C of the terminal ends: what was begun is undone in its order.
+pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.process_group(0).stdin(Stdio::null());
+    command
+}
+
+/// A command that runs in a namespace, without the settings of who runs this.
+pub(super) fn inside(namespace: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = command("ip");
+    command.args(["netns", "exec", namespace]).arg(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OUTWORK_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs a program with words that spaces separate, and gives what it wrote.
+pub(super) fn run(program: &str, words: &str) -> anyhow::Result<String> {
+    let output = command(program).args(words.split_whitespace()).output();
+    let output =
+        output.with_context(|| format!("cannot run `{program}`\n  = help: a lab needs it: install iproute2"))?;
+    if !output.status.success() {
+        bail!("`{program} {words}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn ip(words: &str) -> anyhow::Result<String> {
+    run("ip", words)
+}
+
+/// Sets keys of the kernel in a namespace.
+fn set(namespace: &str, keys: &[(&str, u8)]) -> anyhow::Result<()> {
+    for (key, value) in keys {
+        let script = format!("echo {value} > /proc/sys/net/ipv4/{key}");
+        let done = inside(namespace, "sh").args(["-c", &script]).output().context("cannot run `ip`")?;
+        if !done.status.success() {
+            bail!("net.ipv4.{key} cannot be set in {namespace}: {}", String::from_utf8_lossy(&done.stderr).trim());
+        }
+    }
+    Ok(())
+}
+
+/// Makes the router and the namespaces of all sites, and joins them.
+pub(super) fn build(lab: &Lab) -> anyhow::Result<()> {
+    // An uplink hears of others by ways that it would not take to them itself.
+    let loose = [("conf/all/rp_filter", 0), ("conf/default/rp_filter", 0)];
+    ip(&format!("netns add {ROUTER}"))?;
+    ip(&format!("-n {ROUTER} link set lo up"))?;
+    set(ROUTER, &loose)?;
+    set(ROUTER, &[("ip_forward", 1)])?;
+    for site in &lab.sites {
+        let own = namespace(&site.name);
+        ip(&format!("netns add {own}"))?;
+        ip(&format!("-n {own} link set lo up"))?;
+        set(&own, &loose)?;
+        join(site, &own)?;
+    }
+    Ok(())
+}
+
+/// Lays the cables of a site.
+fn join(site: &Site, own: &str) -> anyhow::Result<()> {
+    for (uplink, metric) in site.uplinks.iter().zip(1..) {
+        let (name, port) = (&uplink.name, port(&site.name, &uplink.name));
+        ip(&format!("link add {name} netns {own} type veth peer name {port} netns {ROUTER}"))?;
+        ip(&format!("-n {own} addr add {}/31 dev {name}", uplink.address))?;
+        ip(&format!("-n {ROUTER} addr add {}/31 dev {port}", uplink.router))?;
+        ip(&format!("-n {own} link set {name} up"))?;
+        ip(&format!("-n {ROUTER} link set {port} up"))?;
+        ip(&format!("-n {own} route add 198.18.0.0/15 via {} dev {name} metric {metric}", uplink.router))?;
+    }
+    Ok(())
+}
+
+/// Has the router lose so many of a hundred packets from an uplink and to it.
+pub(super) fn lose(port: &str, percent: u8) -> anyhow::Result<()> {
+    let table = format!("inet lab_{}", port.replace('-', "_"));
+    // What was there before goes, whether there was any or not.
+    let mut script = format!("add table {table}\ndelete table {table}\n");
+    if percent > 0 {
+        let rule = |way: &str| format!("{way} \"{port}\" numgen random mod 100 < {percent} drop\n");
+        let rules = rule("iifname") + &rule("oifname");
+        script += &format!("table {table} {{\nchain forward {{\ntype filter hook forward priority 0;\n{rules}}}\n}}\n");
+    }
+    let mut nft = inside(ROUTER, "nft");
+    nft.args(["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut nft = nft.spawn().context("cannot run `ip`")?;
+    if let Some(mut stdin) = nft.stdin.take() {
+        stdin.write_all(script.as_bytes()).context("`nft` takes no rules\n  = help: is it installed?")?;
+    }
+    let output = nft.wait_with_output()?;
+    if !output.status.success() {
+        bail!("`nft` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// Processes in a namespace.
+fn processes(namespace: &str) -> Vec<String> {
+    let listed = ip(&format!("netns pids {namespace}")).unwrap_or_default();
+    listed.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Ends every process in namespaces of labs, removes these and the folder. Tells of the first thing that cannot be removed, and removes the rest.
+pub(super) fn clear() -> anyhow::Result<()> {
+    let lock = File::open(RUN).with_context(|| format!("cannot open {RUN}"))?;
+    lock.lock().with_context(|| format!("cannot lock {RUN}"))?;
+    let namespaces = standing();
+    let signal = |signal: &str| {
+        for process in namespaces.iter().flat_map(|namespace| processes(namespace)) {
+            // Who has ended meanwhile needs no signal.
+            let _ = run("kill", &format!("-{signal} {process}"));
+        }
+    };
+    signal("TERM");
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline && namespaces.iter().any(|namespace| !processes(namespace).is_empty()) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    signal("KILL");
+    let mut result: anyhow::Result<()> = Ok(());
+    for namespace in &namespaces {
+        result = result.and(ip(&format!("netns del {namespace}")).map(drop));
+    }
+    let folder = Path::new(FOLDER);
+    if folder.exists() {
+        result = result.and(std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove {FOLDER}")));
+    }
+    result
+}
