@@ -44,7 +44,7 @@ fn random_policy(rng: &mut Rng, id: u32, applications: u64) -> Policy {
         id: PolicyId(id),
         priority: rng.below(5) as u32,
         matches,
-        class: class::ClassId(rng.below(3) as u8),
+        class: ClassId(rng.below(3) as u8),
         strategy,
         mark: rng.chance(0.3).then(|| rng.below(64) as u8),
     }
@@ -100,7 +100,7 @@ fn the_matcher_says_what_going_through_all_policies_says() {
             let lane = &matcher.lanes()[usize::from(lane.0)];
             assert_eq!(
                 (lane.class, &lane.strategy),
-                policy.map_or((class::ClassId(2), &Strategy::Best), |one| (one.class, &one.strategy))
+                policy.map_or((ClassId(2), &Strategy::Best), |one| (one.class, &one.strategy))
             );
             assert_eq!(mark, policy.and_then(|one| one.mark));
         }

@@ -40,7 +40,7 @@ fn network(own: Site, sites: &[Site], strategy: Strategy) -> Network {
         id: policy::PolicyId(1),
         priority: 1,
         matches: Default::default(),
-        class: class::ClassId(0),
+        class: ClassId(0),
         strategy,
         mark: None,
     };
@@ -249,7 +249,7 @@ impl Lab {
         }
     }
 
-    fn downs(&self) -> Vec<(Time, usize, Option<liveness::Cause>)> {
+    fn downs(&self) -> Vec<(Time, usize, Option<Cause>)> {
         let down = |(at, engine, event): &(Time, usize, Event)| match event {
             Event::Path { change, .. } if change.to == State::Down => Some((*at, *engine, change.cause)),
             _ => None,

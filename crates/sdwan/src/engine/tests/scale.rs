@@ -13,7 +13,7 @@ fn large() -> Network {
             id: policy::PolicyId(id),
             priority: id,
             matches: policy::Match { destinations: nets(id * 20), ..Default::default() },
-            class: class::ClassId((id % 2) as u8),
+            class: ClassId((id % 2) as u8),
             strategy: [Strategy::Best, Strategy::Duplicate, Strategy::Weighted][id as usize % 3].clone(),
             mark: None,
         })

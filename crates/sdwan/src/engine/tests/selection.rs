@@ -127,7 +127,7 @@ fn another_network_keeps_paths_and_traffic_where_they_are() {
     let flow = flow(1, 2, 1000);
     assert_eq!(table.unwrap().look_up(&flow).unwrap().pick(flow.hash(1)), Some(before));
     assert_eq!(lab.engines[0].paths().count(), 6);
-    with_third.policies[0].class = class::ClassId(9);
+    with_third.policies[0].class = ClassId(9);
     assert!(lab.engines[0].configure(&with_third, lab.now).is_err());
     assert_eq!(lab.engines[0].paths().count(), 6, "an error changes nothing");
 }
