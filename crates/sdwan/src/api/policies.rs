@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use outwork_front::api::{Json, Problem, Query, Viewer};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -25,7 +25,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Service>> {
 
 /// A class of traffic.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ClassView {
+pub(super) struct ClassView {
     /// What it is called.
     name: String,
     /// Whether it is there though nobody says so.
@@ -42,14 +42,14 @@ pub struct ClassView {
 
 /// The classes, the default one last.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ClassList {
+pub(super) struct ClassList {
     /// They.
     items: Vec<ClassView>,
 }
 
 /// A policy. An empty list does not matter.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PolicyView {
+pub(super) struct PolicyView {
     /// What it is called.
     name: String,
     /// The lowest is asked first.
@@ -84,16 +84,16 @@ pub struct PolicyView {
 
 /// The policies, in the order in which they are asked.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PolicyList {
+pub(super) struct PolicyList {
     /// They.
     items: Vec<PolicyView>,
 }
 
 /// A flow that is asked about.
-#[derive(Debug, Clone, Deserialize, IntoParams)]
+#[derive(Debug, Clone, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-pub struct ExplainQuery {
+pub(super) struct ExplainQuery {
     /// The address that it comes from.
     #[param(value_type = String)]
     source: IpAddr,
@@ -114,7 +114,7 @@ pub struct ExplainQuery {
 
 /// A path that a flow might take.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ConsideredView {
+pub(super) struct ConsideredView {
     /// What it is called.
     path: String,
     /// `new`, `down`, `trial`, `up` or `suspect`.
@@ -133,7 +133,7 @@ pub struct ConsideredView {
 
 /// What becomes of a flow that begins now.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ExplainView {
+pub(super) struct ExplainView {
     /// The site, or the peer, that it goes to; none where nobody is there.
     to: Option<String>,
     /// The application that it is taken for.
