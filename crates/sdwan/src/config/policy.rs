@@ -11,6 +11,7 @@ use super::Sdwan;
 use super::matching::{Dscp, Ports, Protocol, ServerPorts};
 use crate::engine::class::{CLASSES, Class};
 use crate::engine::prefix::POLICIES;
+use crate::plane::frame::Shape;
 
 /// Applications that can be told apart.
 pub const APPLICATIONS: usize = 1024;
@@ -90,9 +91,9 @@ section! {
         /// Uplinks of this site by their names, the preferred first, for `ordered`.
         pub uplinks: Vec<String>,
         /// Packets of a group that is mended together, for `fec`; unset, 8.
-        pub data: Option<u8> [range 1..=64],
+        pub data: Option<u8> [range 1..=Shape::DATA],
         /// Packets that mend it, for `fec`; unset, 1. So many may be lost of a group.
-        pub parity: Option<u8> [range 1..=16],
+        pub parity: Option<u8> [range 1..=Shape::PARITY],
         /// The traffic class that its packets have from then on, within the tunnel and outside; unset, they keep theirs.
         pub mark: Option<Dscp>,
     }

@@ -58,6 +58,8 @@ fn what_cannot_be_is_refused_by_its_key_and_with_what_would_be() {
         ("uplinks = ['lte']", "policy[0].uplinks", "strategy = \"ordered\""),
         ("data = 4", "policy[0].data", "strategy = \"fec\""),
         ("strategy = 'fec'\ndata = 2\nparity = 3", "policy[0].parity", "duplicate"),
+        ("strategy = 'fec'\ndata = 33", "policy[0].data", "32"),
+        ("strategy = 'fec'\ndata = 32\nparity = 9", "policy[0].parity", "8"),
         ("protocols = ['icmp']\nports = [1]", "policy[0].ports", "tcp, udp or sctp"),
         ("ports = ['9-8']", "policy[0].ports[0]", "ends before it begins"),
         ("ports = [0]", "policy[0].ports[0]", "a port or a range"),
