@@ -148,7 +148,7 @@ pub struct EventView {
     number: u64,
     /// When, in Unix time, in milliseconds.
     at_ms: u64,
-    /// `path`: it is taken for something else; `switch`: traffic to a site takes another path.
+    /// `path`: it is taken for something else; `mtu`: it takes longer packets, or no longer as long ones; `switch`: traffic to a site takes another path.
     kind: &'static str,
     /// The site that it is about; empty where its path is there no longer.
     site: String,

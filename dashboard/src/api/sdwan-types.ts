@@ -63,12 +63,12 @@ export interface PathEvent {
   number: number;
   /** Milliseconds since the epoch. */
   at_ms: number;
-  kind: "path" | "switch";
+  kind: "path" | "mtu" | "switch";
   /** Empty where its path is there no longer. */
   site: string;
   /** The path, or the site. */
   of: string;
-  /** A state, or a path; `none` where there is none. */
+  /** A state, octets of the longest packet, or a path; `none` where there is none. */
   from: string;
   to: string;
   why: string;

@@ -100,6 +100,7 @@ export default function Events() {
                 { value: "all", text: "All" },
                 { value: "switch", text: "Switches" },
                 { value: "path", text: "Paths" },
+                { value: "mtu", text: "MTU" },
               ]}
               onChange={setKind}
             />

@@ -121,6 +121,23 @@ describe("an event tells", () => {
     });
   });
 
+  test("how long packets of a path are from now on, and how long they were", () => {
+    const narrow = event({
+      kind: "mtu",
+      of: "north fibre-dsl",
+      from: "1420",
+      to: "1280",
+      why: "they are lost",
+    });
+    expect(told(narrow)).toMatchObject({
+      tone: "warn",
+      text: "MTU",
+      detail: "Path fibre-dsl: packets of 1280 octets, which were of 1420",
+    });
+    expect(told({ ...narrow, from: "1280", to: "1420" }).tone).toBe("");
+    expect(why(narrow)).toBe("they are lost");
+  });
+
   test("what a path has become, and what it was", () => {
     const down = event({ kind: "path", of: "north fibre-dsl", from: "up", to: "down" });
     expect(told(down)).toMatchObject({ tone: "bad", text: "down", detail: "Path fibre-dsl, which was up" });

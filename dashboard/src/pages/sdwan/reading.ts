@@ -183,7 +183,7 @@ const MEANS: Record<PathState, string> = {
 
 /** Why it has happened. */
 export function why(event: PathEvent): string {
-  if (event.why !== "" || event.kind === "switch") return event.why;
+  if (event.why !== "" || event.kind !== "path") return event.why;
   return MEANS[event.to as PathState] ?? "";
 }
 
@@ -202,7 +202,17 @@ export function told(event: PathEvent): Reading {
     const instead = event.from === NONE ? "" : ` instead of ${from}`;
     return { tone: "accent", icon: "sdwan", text: "switch", detail: `New flows take ${to}${instead}` };
   }
-  const [tone, icon] = BECOMES[event.to as PathState] ?? ["", "info"];
   const path = event.of === NONE ? "A path that is gone" : `Path ${within(site, event.of)}`;
+  if (event.kind === "mtu") {
+    const [tone, icon]: [Tone, IconName] =
+      Number(event.to) < Number(event.from) ? ["warn", "alert"] : ["", "rising"];
+    return {
+      tone,
+      icon,
+      text: "MTU",
+      detail: `${path}: packets of ${event.to} octets, which were of ${event.from}`,
+    };
+  }
+  const [tone, icon] = BECOMES[event.to as PathState] ?? ["", "info"];
   return { tone, icon, text: word(event.to), detail: `${path}, which was ${word(event.from)}` };
 }
