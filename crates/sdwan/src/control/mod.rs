@@ -425,11 +425,11 @@ impl Control {
                 }
                 News::Keys(id) => {
                     let now = self.shared.clock.now();
-                    if let Some(joined) = self.joined.get_mut(&id) {
-                        if joined.keys.replace(now).is_none() {
-                            let (peer, endpoint) = (&joined.wanted.name, joined.tunnel.endpoint());
-                            tracing::info!(peer, endpoint = ?endpoint, "a tunnel is up");
-                        }
+                    if let Some(joined) = self.joined.get_mut(&id)
+                        && joined.keys.replace(now).is_none()
+                    {
+                        let (peer, endpoint) = (&joined.wanted.name, joined.tunnel.endpoint());
+                        tracing::info!(peer, endpoint = ?endpoint, "a tunnel is up");
                     }
                     self.shared.has_keys();
                 }

@@ -102,10 +102,10 @@ fn every_square_part_of_the_matrix_can_be_undone() {
         shuffle(rng, &mut places);
         let count = 1 + rng.below(8) as usize;
         let undone: Square<8> = undo(&rows[..count], &places[..count]).unwrap();
-        for row in 0..count {
-            for column in 0..count {
-                let sum =
-                    (0..count).fold(0, |sum, at| sum ^ product(undone[row][at], coefficient(rows[at], places[column])));
+        for (row, factors) in undone.iter().enumerate().take(count) {
+            for (column, place) in places.iter().enumerate().take(count) {
+                let both = factors.iter().zip(&rows).take(count);
+                let sum = both.fold(0, |sum, (factor, row)| sum ^ product(*factor, coefficient(*row, *place)));
                 assert_eq!(sum, u8::from(row == column));
             }
         }

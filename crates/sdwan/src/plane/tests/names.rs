@@ -38,7 +38,7 @@ impl Lab {
 
     /// Passes a segment of the flow from this port; what its application is then.
     fn pass(&mut self, port: u16, flags: u8, sequence: u32, payload: &[u8]) -> Option<u16> {
-        let mut plain = Plain::new(port % 2 == 0, TCP);
+        let mut plain = Plain::new(port.is_multiple_of(2), TCP);
         (plain.ports.0, plain.flags, plain.sequence, plain.payload) = (port, flags, sequence, payload.to_vec());
         let octets = plain.build();
         let packet = Packet::read(&octets).unwrap();
@@ -48,7 +48,7 @@ impl Lab {
     }
 
     fn shown(&self, port: u16) -> Shown {
-        let mut plain = Plain::new(port % 2 == 0, TCP);
+        let mut plain = Plain::new(port.is_multiple_of(2), TCP);
         plain.ports.0 = port;
         let hash = Packet::read(&plain.build()).unwrap().flow(None).hash(1);
         self.flows.shown(self.now, hash)
