@@ -396,3 +396,6 @@ fn seed() -> u64 {
     let _ = System::default().fill(&mut octets);
     u64::from_ne_bytes(octets)
 }
+
+#[cfg(test)]
+mod tests;

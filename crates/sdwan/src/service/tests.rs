@@ -1,0 +1,176 @@
+//! Two sites in namespaces of their own, and two cables between them, of which datagrams are lost as a test says.
+
+use std::collections::BTreeSet;
+use std::net::UdpSocket;
+use std::time::Instant;
+
+use outwork_config::{Sources, load};
+use outwork_net::testing::{Lab, Namespace};
+
+use super::*;
+use crate::engine::policy::Flow;
+
+const LONG: Duration = Duration::from_secs(30);
+const CABLES: [&str; 2] = ["one", "two"];
+const PORT: u16 = 5060;
+const COUNTERS: [&str; 4] = ["lost_first", "lost_second", "second", "handed"];
+
+struct Pair {
+    services: [Service; 2],
+    rooms: [Namespace; 2],
+    /// The cable that datagrams take, and the one by which they go again, or what mends them.
+    taken: [&'static str; 2],
+    _lab: Lab,
+}
+
+/// The address of a site at a cable.
+fn outer(site: usize, cable: usize) -> String {
+    format!("192.0.{}.{}:51820", 2 + cable, site + 1)
+}
+
+/// The address of a site within the tunnels.
+fn inner(site: usize) -> IpAddr {
+    format!("10.{}.0.1", 100 + site).parse().unwrap()
+}
+
+fn configuration(site: usize, keys: &[[PrivateKey; 2]; 2], strategy: &str) -> String {
+    let other = 1 - site;
+    let mut text = format!(
+        "subnets = ['10.{}.0.0/16']\n[tunnel]\naddresses = ['{}/16']\nworkers = 1\n[health]\ntrial = '100ms'\ninterval = '200ms'\n\
+         [class.any]\n[[policy]]\nname = 'all'\nclass = 'any'\nmark = 'EF'\n{strategy}\n",
+        100 + site,
+        inner(site),
+    );
+    for (cable, name) in CABLES.iter().enumerate() {
+        let (at, key) = (outer(site, cable), keys[site][cable].reveal());
+        text.push_str(&format!(
+            "[[uplink]]\nname = '{name}'\ninterface = '{name}'\nlisten = ['{at}']\nendpoint = '{at}'\nprivate_key = '{}'\n",
+            key.as_str(),
+        ));
+    }
+    text.push_str(&format!("[[site]]\nname = 'far'\nsubnets = ['10.{}.0.0/16']\n", 100 + other));
+    for (cable, name) in CABLES.iter().enumerate() {
+        let (at, key) = (outer(other, cable), keys[other][cable].public());
+        text.push_str(&format!("[[site.uplink]]\nname = '{name}'\npublic_key = '{key}'\nendpoint = '{at}'\n"));
+    }
+    text
+}
+
+fn wait_for(what: &str, told: impl Fn() -> String, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < LONG, "waited too long for {what}: {}", told());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+impl Pair {
+    /// Both, started, with all datagrams by a strategy.
+    fn new(strategy: &str) -> Pair {
+        let lab = Lab::new();
+        let rooms = ["here", "there"].map(|name| lab.namespace(name));
+        let key = || PrivateKey::generate(&mut System::default()).unwrap();
+        let keys = [[key(), key()], [key(), key()]];
+        for (cable, name) in CABLES.iter().enumerate() {
+            lab.veth((&rooms[0], name), (&rooms[1], name));
+            for (site, room) in rooms.iter().enumerate() {
+                room.ip(&format!("addr add {}/24 dev {name}", outer(site, cable).trim_end_matches(":51820")));
+            }
+        }
+        let start = |site: usize| {
+            let text = configuration(site, &keys, strategy);
+            let sources = Sources { file: Some(("outwork.toml".into(), text)), ..Sources::default() };
+            let settings = load::<Sdwan>(sources).unwrap().value;
+            rooms[site].run(|| Service::start(&settings, Path::new("/nonexistent"))).unwrap()
+        };
+        let services = [start(0), start(1)];
+        let mut pair = Pair { services, rooms, taken: CABLES, _lab: lab };
+        let told = || format!("{:#?}", [pair.services[0].paths(), pair.services[1].paths()]);
+        for service in &pair.services {
+            let up = || service.paths().unwrap().paths.iter().filter(|path| path.state == "up").count();
+            wait_for("all paths to be up", told, || up() == CABLES.len());
+        }
+        wait_for("datagrams to take both", told, || pair.look().is_some());
+        pair.taken = pair.look().unwrap();
+        pair
+    }
+
+    /// The cables that datagrams take, if they take both.
+    fn look(&self) -> Option<[&'static str; 2]> {
+        let (source, destination) = (inner(0), inner(1));
+        let flow = Flow {
+            source,
+            destination,
+            protocol: 17,
+            source_port: 1,
+            destination_port: PORT,
+            dscp: 0,
+            application: None,
+        };
+        let paths = self.services[0].explain(Question { flow, name: None }).unwrap().paths;
+        let by = |taken: &str| {
+            let path = paths.iter().find(|path| path.taken == Some(taken))?;
+            CABLES.into_iter().find(|cable| path.name == format!("far {cable}-{cable}"))
+        };
+        Some([by("first")?, by("second")?])
+    }
+
+    /// Of what comes by the first cable and by the second, that which `losing` says is lost. What is lost, what is not lost by the second, and what is handed on is counted.
+    fn lose(&self, losing: [&str; 2]) {
+        let counters = COUNTERS.map(|name| format!("counter {name} {{ packets 0 bytes 0; }}; ")).concat();
+        let [first, second] = self.taken.map(|cable| format!("iifname \"{cable}\" ip dscp ef"));
+        let rules = format!(
+            "table inet watch {{ {counters} chain in {{ type filter hook input priority 0; \
+             {first} {} counter name lost_first drop; {second} {} counter name lost_second drop; {second} counter name second; \
+             iifname \"outwork0\" udp dport {PORT} ip dscp ef counter name handed; }}; }}",
+            losing[0], losing[1],
+        );
+        assert!(self.rooms[1].command("nft").arg(rules).status().unwrap().success());
+    }
+
+    /// Sends datagrams from one site to the other, each longer than the one before, so that no two leave as one run. Their lengths as they come, after which nothing is to come.
+    fn send(&self, count: usize) -> Vec<usize> {
+        let [from, to] = [0, 1].map(|site| {
+            let port = if site == 1 { PORT } else { 0 };
+            self.rooms[site].run(|| UdpSocket::bind((inner(site), port))).unwrap()
+        });
+        to.set_read_timeout(Some(LONG)).unwrap();
+        let length = |number: usize| 100 + 16 * number;
+        for number in 0..count {
+            from.send_to(&vec![7; length(number)], (inner(1), PORT)).unwrap();
+        }
+        let mut octets = [0; 2000];
+        let mut came = |number: usize| to.recv(&mut octets).unwrap_or_else(|error| panic!("{number}: {error}"));
+        let lengths: Vec<usize> = (0..count).map(&mut came).collect();
+        assert_eq!(lengths.iter().copied().collect::<BTreeSet<_>>(), (0..count).map(length).collect());
+        lengths
+    }
+
+    fn counts(&self) -> [u64; 4] {
+        COUNTERS.map(|name| self.count(name))
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        let output = self.rooms[1].command("nft").args(["list", "counter", "inet", "watch", name]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split("packets ").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+    }
+}
+
+#[test]
+fn of_groups_that_have_lost_a_packet_all_packets_come_for_a_second_path_mends_them() {
+    let pair = Pair::new("strategy = 'fec'\ndata = 4\nparity = 1");
+    pair.lose(["numgen inc mod 4 2", "ip length 0"]);
+    pair.send(40);
+    assert_eq!(pair.counts(), [10, 0, 10, 40]);
+}
+
+#[test]
+fn what_goes_by_two_paths_comes_if_one_of_them_does_not_lose_it_and_comes_once() {
+    let pair = Pair::new("strategy = 'duplicate'");
+    pair.lose(["numgen inc mod 3 0", "numgen inc mod 3 1"]);
+    pair.send(21);
+    // What was sent first has come by both by then.
+    pair.send(3);
+    assert_eq!(pair.counts(), [8, 8, 16, 24]);
+}
