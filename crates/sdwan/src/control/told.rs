@@ -8,7 +8,6 @@ use outwork_engine::Time;
 
 use super::sites::{Happened, Sites};
 use crate::engine::Event;
-use crate::engine::policy::LaneId;
 use crate::engine::prefix::Prefix;
 use crate::engine::quality::Figures;
 use crate::engine::site::PathId;
@@ -56,7 +55,7 @@ pub struct PathTold {
     pub endpoint: Option<SocketAddr>,
     /// Whether it has keys.
     pub keys: bool,
-    /// Whether new flows take it, of any lane.
+    /// Whether new flows of any lane take it, as the first or as the second of what goes by two.
     pub chosen: bool,
     /// Datagrams with packets that were sent, and that came.
     pub datagrams: (u64, u64),
@@ -89,7 +88,6 @@ pub fn paths(now: Time, sites: Option<&Sites>) -> Paths {
     let plan = sites.plan();
     let of = |id| plan.uplinks.get(&id).cloned().unwrap_or_default();
     let tunnels: BTreeMap<_, _> = sites.tunnels().collect();
-    let lanes = sites.table().map_or(0, |table| table.matcher().lanes().len() as u16);
     let paths = sites.engine().paths().filter_map(|(id, spec, state, quality)| {
         let tunnel = tunnels.get(&id)?;
         Some(PathTold {
@@ -101,7 +99,7 @@ pub fn paths(now: Time, sites: Option<&Sites>) -> Paths {
             figures: quality.figures(),
             endpoint: tunnel.endpoint(),
             keys: tunnel.sealer().is_some(),
-            chosen: (0..lanes).any(|lane| sites.engine().seat(spec.key.site, LaneId(lane)) == Some(id)),
+            chosen: sites.engine().carries(id),
             datagrams: (tunnel.tallies.sent.load(Relaxed), tunnel.tallies.received.load(Relaxed)),
         })
     });

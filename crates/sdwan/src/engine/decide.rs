@@ -8,9 +8,9 @@ use super::class::Class;
 use super::damp::{Candidate, Fitness, Tier};
 use super::liveness::State;
 use super::policy::{Lane, LaneId, Strategy};
-use super::site::{PathId, SiteId};
+use super::site::PathId;
 use super::table::{Choice, Entry, Mode, Table};
-use super::{Engine, Event, Path};
+use super::{Engine, Event, Path, Remote};
 
 impl Engine {
     /// Decides anew for all sites of which something has changed.
@@ -162,10 +162,12 @@ impl Engine {
         Arc::new(Table::new(self.epoch, Arc::clone(&self.matcher), Arc::clone(&self.routes), entries))
     }
 
-    /// The path that new flows of a lane to a site take.
-    pub fn seat(&self, site: SiteId, lane: LaneId) -> Option<PathId> {
-        let remote = self.remotes.iter().find(|remote| remote.id == site)?;
-        remote.seats.get(usize::from(lane.0))?.path()
+    /// Whether new flows of any lane take a path: as the first, as one of many, or as the second of what goes by two.
+    pub fn carries(&self, id: PathId) -> bool {
+        let remote = self.path(id).and_then(|path| self.remotes.get(path.site as usize));
+        remote.is_some_and(|Remote { entry, .. }| {
+            entry.choices.iter().any(|choice| choice.carrying(&entry.paths).any(|one| one == id))
+        })
     }
 }
 

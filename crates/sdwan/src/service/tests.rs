@@ -92,6 +92,9 @@ impl Pair {
         }
         wait_for("datagrams to take both", told, || pair.look().is_some());
         pair.taken = pair.look().unwrap();
+        let paths = pair.services[0].paths().unwrap().paths;
+        let chosen: BTreeSet<_> = paths.into_iter().filter(|path| path.chosen).map(|path| path.own).collect();
+        assert_eq!(chosen, CABLES.map(str::to_owned).into());
         pair
     }
 
