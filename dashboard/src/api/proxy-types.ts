@@ -23,7 +23,7 @@ export interface Pool {
   backends: Backend[];
   names: Name[];
   /** What holds by hand of backends that are not there. */
-  absent: { key: string; drains_for: number | null; ejected_for: number | null }[];
+  absent: { key: string; drains_for: number | null; ejected_for: number | null; weight?: number | null }[];
 }
 
 /** A name of backends, and how it goes with looking it up. */

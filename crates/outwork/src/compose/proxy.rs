@@ -184,6 +184,14 @@ impl Proxy {
                 "backends are drained, or left out, by hand; `outwork backends admit` lets them in again"
             );
         }
+        let weighed = self.pools.weighed_by_hand();
+        if !weighed.is_empty() {
+            let backends = weighed.join("; ");
+            tracing::warn!(
+                backends,
+                "backends weigh what was said by hand; `outwork backends weight POOL BACKEND configured` takes it back"
+            );
+        }
         self.benchmarks.set_targets(&targets);
         // Before anybody is accepted: a connection that a socket has would be another's for the kernel's programs.
         if let Some(Err(error)) = accelerated.map(|accelerated| self.accelerator.commit(accelerated)) {
@@ -263,6 +271,10 @@ pub(super) fn api(proxy: &Arc<Proxy>, data_dir: &Path) -> ServiceApi {
             let by_hand = told.pools.by_hand().len();
             if by_hand > 0 {
                 detail.push_str(&format!(", {by_hand} {} taken out by hand", noun(by_hand, "backend", "backends")));
+            }
+            let weighed = told.pools.weighed_by_hand().len();
+            if weighed > 0 {
+                detail.push_str(&format!(", {weighed} {} weighed by hand", noun(weighed, "backend", "backends")));
             }
             ServiceState { state, ready: true, detail }
         }),

@@ -9,7 +9,7 @@ use ureq::http::Method;
 use super::listeners::passed;
 use super::{items, rows};
 use crate::cli::Global;
-use crate::cli::backends::{BackendsCommand, Drain, Eject, Which};
+use crate::cli::backends::{BackendsCommand, Drain, Eject, Said, Weight, Which};
 use crate::client::{Client, ClientError, escaped};
 use crate::local::print_json;
 use crate::table::{cell, printable, span};
@@ -17,14 +17,25 @@ use crate::table::{cell, printable, span};
 /// `outwork backends`.
 pub(crate) fn backends(global: &Global, command: &BackendsCommand) -> anyhow::Result<()> {
     let client = Client::new(global)?;
-    let lasting = |which, action, lasts: &Option<Duration>, done| {
-        change(global, &client, which, action, lasts.map(|lasts| lasts.as_secs()), done)
+    let lasting = |which: &Which, action: &str, lasts: &Option<Duration>, done: &str| {
+        let mut asked = json!({ "action": action });
+        if let Some(lasts) = lasts {
+            asked["seconds"] = lasts.as_secs().into();
+        }
+        change(global, &client, which, asked, done)
     };
     match command {
         BackendsCommand::List { pool } => list(global, &client, pool.as_deref()),
         BackendsCommand::Drain(Drain { which, lasts }) => lasting(which, "drain", lasts, "gets no new requests"),
         BackendsCommand::Eject(Eject { which, lasts }) => lasting(which, "eject", lasts, "is left out"),
-        BackendsCommand::Admit(which) => change(global, &client, which, "admit", None, "is let in"),
+        BackendsCommand::Admit(which) => change(global, &client, which, json!({ "action": "admit" }), "is let in"),
+        BackendsCommand::Weight(Weight { which, weight }) => {
+            let (weight, done) = match weight {
+                Said::Weight(weight) => (Json::from(*weight), format!("weighs {weight}")),
+                Said::Configured => (Json::Null, "weighs what the configuration says".to_owned()),
+            };
+            change(global, &client, which, json!({ "action": "weight", "weight": weight }), &done)
+        }
     }
 }
 
@@ -88,7 +99,7 @@ fn backends_of(out: &mut impl Write, pool: &Json) -> io::Result<()> {
         let mut cells = vec![
             count("key"),
             state(backend),
-            count("weight"),
+            weight(backend),
             count("requests"),
             count("total"),
             count("failures"),
@@ -128,12 +139,14 @@ fn absent_from(out: &mut impl Write, pool: &Json) -> io::Result<()> {
     writeln!(out)?;
     rows(out, &["ABSENT BACKEND", "BY HAND"], &pool["absent"], "", |absent| {
         let left = |key: &str| absent[key].as_f64().map(|seconds| span(seconds.ceil() as u64));
-        let how = match (left("drains_for"), left("ejected_for")) {
-            (Some(_), _) => "drained, should it come back, until it is admitted".to_owned(),
-            (None, Some(left)) => format!("left out for {left}, should it come back"),
-            (None, None) => String::new(),
+        let taken_out = match (left("drains_for"), left("ejected_for")) {
+            (Some(_), _) => Some("drained, should it come back, until it is admitted".to_owned()),
+            (None, Some(left)) => Some(format!("left out for {left}, should it come back")),
+            (None, None) => None,
         };
-        vec![cell(&absent["key"]), how]
+        let weight = absent["weight"].as_u64().map(|weight| format!("weighs {weight}, should it come back"));
+        let how: Vec<String> = taken_out.into_iter().chain(weight).collect();
+        vec![cell(&absent["key"]), how.join("; ")]
     })
 }
 
@@ -151,6 +164,15 @@ fn state(backend: &Json) -> String {
     }
 }
 
+/// What it weighs, and what it would if nobody had said so by hand.
+fn weight(backend: &Json) -> String {
+    let weight = cell(&backend["weight"]);
+    match backend["configured_weight"].as_u64() {
+        Some(configured) => format!("{weight} (configured: {configured})"),
+        None => weight,
+    }
+}
+
 /// Why it is not used: what its last check has found, or what has ejected it.
 fn problem(backend: &Json) -> String {
     match (backend["problem"].as_str(), backend["ejected_by"].as_str()) {
@@ -165,22 +187,16 @@ fn problem(backend: &Json) -> String {
     }
 }
 
-fn change(
-    global: &Global,
-    client: &Client,
-    which: &Which,
-    action: &str,
-    seconds: Option<u64>,
-    done: &str,
-) -> anyhow::Result<()> {
+fn change(global: &Global, client: &Client, which: &Which, mut body: Json, done: &str) -> anyhow::Result<()> {
     let path = format!("/proxy/pools/{}/backends", escaped(&which.pool));
-    let mut body = json!({ "backend": which.backend, "action": action });
-    if let Some(seconds) = seconds {
-        body["seconds"] = seconds.into();
-    }
+    body["backend"] = which.backend.as_str().into();
     let answer = client.change(Method::POST, &path, Some(&body)).map_err(where_to_look)?;
     let mut words = format!("{} of {} {done}", which.backend, which.pool);
-    if action == "eject" && answer["panics"] == true {
+    let has_none = |backend: &Json| backend["weight"] == 0;
+    if body["action"] == "weight" && items(&answer["backends"]).iter().all(has_none) {
+        words.push_str(&format!("; no backend of {} has any weight now", which.pool));
+    }
+    if body["action"] == "eject" && answer["panics"] == true {
         let least = cell(&answer["panic_threshold"]);
         words.push_str(&format!(
             "; but the pool {} is in panic: requests still go to it, because fewer than {least} % of its backends are well",

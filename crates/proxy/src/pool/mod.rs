@@ -26,6 +26,7 @@ mod tests;
 mod tls;
 pub(crate) mod watch;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -48,7 +49,7 @@ use crate::metrics::{Absent, Ejected, ProxyMetrics};
 use endpoint::Endpoint;
 use lookups::Look;
 use names::{Question, Spot};
-use orders::Orders;
+use orders::{ByHand, Orders};
 use pulse::Pulse;
 use queue::Queue;
 use sticky::Sticky;
@@ -318,28 +319,53 @@ impl Pools {
     /// Does what another process has said of backends since it was last asked.
     fn hear_orders(&self) {
         let all = self.all();
+        let weighed = RefCell::<BTreeMap<&str, &Pool>>::default();
         let heard = self.shared.orders.hear(|pool, backend, by_hand| {
             let Some(pool) = all.get(pool) else { return };
             orders::obey(pool, backend, by_hand);
-            pool.changed();
+            if let ByHand::Weight(_) = by_hand {
+                weighed.borrow_mut().insert(&*pool.name, &**pool);
+            } else {
+                pool.changed();
+            }
             tracing::info!(pool = pool.name, backend, ?by_hand, "a backend was changed by hand, at another process");
         });
         if let Err(error) = heard {
             tracing::warn!(%error, "what is said of backends by hand from now on does not hold of what goes on here");
             self.shared.orders.follow(false);
         }
+        for pool in weighed.into_inner().into_values() {
+            if let Err(error) = pool.refresh() {
+                let pool = &*pool.name;
+                tracing::warn!(pool, %error, "what its backends weigh by hand holds from its next change on");
+            }
+        }
     }
 
     /// Backends that somebody has taken out, each with its pool and how, whether they are there or not.
     pub fn by_hand(&self) -> Vec<String> {
+        self.ordered(|order| match (order.drains, order.ejected) {
+            (Some(_), _) => Some("drained".to_owned()),
+            (None, Some(_)) => Some("left out".to_owned()),
+            (None, None) => None,
+        })
+    }
+
+    /// Backends that weigh what somebody has said, each with its pool and that, whether they are there or not.
+    pub fn weighed_by_hand(&self) -> Vec<String> {
+        self.ordered(|order| Some(format!("weight {}", order.weight?)))
+    }
+
+    /// Backends of which something holds by hand that is told so, each with its pool.
+    fn ordered(&self, how: impl Fn(&orders::Standing) -> Option<String>) -> Vec<String> {
         let of_pool = |pool: &Arc<Pool>| {
             let snapshot = pool.snapshot();
             let told = |order: orders::Standing| {
-                let how = if order.drains.is_some() { "drained" } else { "left out" };
+                let how = how(&order)?;
                 let absent = if snapshot.balance.find(&order.backend).is_some() { "" } else { ", absent" };
-                format!("{} of {} ({how}{absent})", order.backend, pool.name)
+                Some(format!("{} of {} ({how}{absent})", order.backend, pool.name))
             };
-            self.shared.orders.of(&pool.name).into_iter().map(told).collect::<Vec<_>>()
+            self.shared.orders.of(&pool.name).into_iter().filter_map(told).collect::<Vec<_>>()
         };
         self.all().values().flat_map(of_pool).collect()
     }
@@ -543,7 +569,7 @@ impl Pool {
         self.shared.resolved.notify_all();
     }
 
-    /// Makes the snapshot anew, as the settings are: of other addresses, and without those that have left.
+    /// Makes the snapshot anew, as the settings are: of other addresses, of what was said by hand that they weigh, and without those that have left.
     pub(crate) fn refresh(&self) -> Result<(), PoolsError> {
         let _making = self.making.lock();
         let before = self.snapshot();
@@ -648,7 +674,12 @@ impl Making<'_> {
             endpoints.extend(Endpoint::of(backend, spots, encryption.as_ref(), counted).map_err(wrong)?);
         }
         let mut balanced = settings.balanced(zone.as_deref());
-        balanced.members = endpoints.iter().map(Endpoint::member).collect();
+        let weights = self.shared.orders.weights(self.name);
+        let weighed = |endpoint: &Endpoint| match weights.get(&endpoint.key) {
+            Some(weight) => endpoint.member().weight(*weight),
+            None => endpoint.member(),
+        };
+        balanced.members = endpoints.iter().map(weighed).collect();
         let now = self.shared.clock.now();
         let pool = match self.before {
             Some(before) => before.balance.rebuild(balanced, now),

@@ -71,6 +71,36 @@ fn metrics_of_backends_and_pools_that_have_left_are_forgotten() {
 }
 
 #[test]
+fn what_a_backend_weighs_by_hand_it_weighs_through_reloads_until_that_is_taken_back() {
+    let pools = Pools::new([0; 16], Orders::default());
+    become_what_is_said(&pools, &app("http://192.0.2.1:80", 50));
+    let pool = Arc::clone(&pools.all()["app"]);
+    let key = keys(&pool).remove(0);
+    let weight = || pool.snapshot().balance.slots()[0].settings().weight;
+    let say = |weight| {
+        let by_hand = ByHand::Weight(weight);
+        let there = |_: &str| true;
+        pools.shared().orders.take("app", &key, by_hand, there, || ()).unwrap();
+    };
+    let prepared = pools.prepare(&app("http://192.0.2.1:80", 7), &[]).unwrap();
+    let member = pool.snapshot().members().next().unwrap().id();
+    say(Some(0));
+    pool.refresh().unwrap();
+    assert_eq!(weight(), 0);
+    // What was made ready before it was said, and what is made since.
+    pools.commit(prepared);
+    assert_eq!((weight(), pool.snapshot().settings.panic_threshold), (0, 7));
+    become_what_is_said(&pools, &app("http://192.0.2.1:80", 50));
+    assert_eq!(weight(), 0);
+    assert_eq!(pools.weighed_by_hand(), [format!("{key} of app (weight 0)")]);
+    assert!(pools.by_hand().is_empty(), "nobody has taken it out");
+    say(None);
+    pool.refresh().unwrap();
+    assert_eq!((weight(), pools.weighed_by_hand().len()), (1, 0));
+    assert_eq!(pool.snapshot().members().next().unwrap().id(), member, "what is known of it is kept");
+}
+
+#[test]
 fn who_waits_for_room_sees_the_backends_that_come_meanwhile() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {

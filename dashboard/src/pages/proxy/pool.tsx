@@ -8,7 +8,7 @@ import { Icon } from "../../ui/icon";
 import { range, type Timeline } from "../../ui/plots";
 import Sparkline from "../../ui/sparkline";
 import { latencyNames, recent } from "./plots";
-import { actions, named, POLICY, poolTone, reading, tally, unit, unknown } from "./reading";
+import { actions, isTakenOut, named, ordered, POLICY, poolTone, reading, tally, unit, unknown } from "./reading";
 
 /** Rows drawn at once; more on request. */
 const STEP = 30;
@@ -250,18 +250,19 @@ export function PoolCard(props: {
               <li>
                 <Icon name="minus" size={12} /> <code>{absent.key}</code>{" "}
                 <span class="muted">
-                  is not there, and is {absent.drains_for === null ? "left out" : "drained"} by hand should it
-                  come back
+                  is not there, and {ordered(absent)} by hand should it come back
                 </span>
-                <button
-                  type="button"
-                  class="button small"
-                  disabled={!props.allowed || props.pending}
-                  aria-label={`Admit ${absent.key}`}
-                  onClick={() => props.onAct(absent.key, "admit")}
-                >
-                  Admit
-                </button>
+                <Show when={isTakenOut(absent)}>
+                  <button
+                    type="button"
+                    class="button small"
+                    disabled={!props.allowed || props.pending}
+                    aria-label={`Admit ${absent.key}`}
+                    onClick={() => props.onAct(absent.key, "admit")}
+                  >
+                    Admit
+                  </button>
+                </Show>
               </li>
             )}
           </For>

@@ -94,6 +94,17 @@ export function reading(backend: Backend, checked: boolean, ago: number): Readin
   }
 }
 
+/** What holds by hand of a backend that is not there, should it come. */
+export function ordered(absent: Pool["absent"][number]): string {
+  if (absent.drains_for !== null) return "is drained";
+  return isTakenOut(absent) ? "is left out" : `weighs ${absent.weight ?? 0}`;
+}
+
+/** Whether that one may be admitted. */
+export function isTakenOut(absent: Pool["absent"][number]): boolean {
+  return absent.drains_for !== null || absent.ejected_for !== null;
+}
+
 /** What a backend is known by: its URL, and where that is a name, one of its addresses. */
 export function named(key: string): { url: string; address: string | null } {
   const [url = key, address = null] = key.split(" at ", 2);

@@ -26,6 +26,7 @@ mod pressure;
 mod roles;
 mod watching;
 mod websocket;
+mod weighed;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
