@@ -33,7 +33,7 @@ use outwork_proxy::acceleration::rules::{Obstacle, Rule};
 use outwork_proxy::address::{BackendUrl, Cargo};
 use outwork_proxy::ask::{self, Asker};
 use outwork_proxy::config::{Forward, Proxy};
-use outwork_proxy::forward::{Passing, Proxied};
+use outwork_proxy::forward::{Passing, Proxied, Splitting};
 use outwork_proxy::pool::PreparedPools;
 use outwork_web::config::Files as FilesSettings;
 use outwork_web::files::{Files, Shared};
@@ -403,10 +403,12 @@ pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>)
     }
     for (index, route) in front.route.iter().enumerate() {
         let Some(forward) = &route.proxy else { continue };
-        let mirror = forward.mirror.as_ref().map(|mirror| &mirror.pool);
+        let mirror = forward.mirror.iter().map(|mirror| ("mirror.pool".to_owned(), &mirror.pool));
+        let split = forward.split.iter().enumerate();
+        let split = split.map(|(index, split)| (format!("split[{index}].pool"), &split.pool));
         let cargo = if forward.connect { Cargo::Connections } else { Cargo::Requests };
-        for (key, pool) in [("pool", Some(&forward.pool)), ("mirror.pool", mirror)] {
-            if let Some(fault) = pool.and_then(|pool| proxy.refuses(pool, cargo)) {
+        for (key, pool) in [("pool".to_owned(), &forward.pool)].into_iter().chain(mirror).chain(split) {
+            if let Some(fault) = proxy.refuses(pool, cargo) {
                 at.fault(&format!("front.route[{index}].proxy.{key}"), fault);
             }
         }
@@ -521,7 +523,7 @@ impl FrontSettings {
                 is_listener: false,
                 protocol: "http",
                 addresses: Vec::new(),
-                pools: vec![forward.pool.clone()],
+                pools: forward.pools().cloned().collect(),
                 obstacles: obstacles.map(|(_, word, text)| Obstacle::new(word, text)).collect(),
             })
         };
@@ -614,7 +616,7 @@ impl Route {
     fn listed(&self, made_of: &MadeOf<'_>) -> Option<Listed> {
         let (answers, with) = match self {
             Self { query: Some(query), .. } => ("query", query.sql.trim().to_owned()),
-            Self { proxy: Some(forward), .. } => ("proxy", forward.pool.clone()),
+            Self { proxy: Some(forward), .. } => ("proxy", forward.whom()),
             Self { files: Some(files), .. } => ("files", files.root.display().to_string()),
             Self { redirect: Some(redirect), .. } => ("redirect", redirect.to.clone()),
             Self { respond: Some(respond), .. } => ("respond", respond.status.to_string()),
@@ -709,7 +711,13 @@ impl Route {
             let to = pool(&forward.pool).map_err(|error| format!("proxy.pool: {error}"))?;
             let mirror = forward.mirror.as_ref().map(|mirror| pool(&mirror.pool)).transpose();
             let mirror = mirror.map_err(|error| format!("proxy.mirror.pool: {error}"))?;
-            return Ok((Arc::new(Passing(Proxied::new(to, forward.clone(), mirror))), None));
+            let passing = Proxied::new(to, forward.clone(), mirror);
+            if forward.split.is_empty() {
+                return Ok((Arc::new(Passing(passing)), None));
+            }
+            let split = forward.split.iter().map(|split| pool(&split.pool)).collect::<Result<Vec<_>, _>>();
+            let split = split.map_err(|error| format!("proxy.split: {error}"))?;
+            return Ok((Arc::new(Splitting::new(passing, split)), None));
         }
         if let Some(settings) = &self.files {
             let has_pages = !settings.error_pages.is_empty();

@@ -26,7 +26,7 @@ use outwork_front::door::Buffers;
 pub use acceleration::Acceleration;
 pub(crate) use check::statuses;
 pub use check::{CheckKind, HealthCheck};
-pub use forward::{FaultInjection, Forward, Forwarded, HostField, Mirror};
+pub use forward::{FaultInjection, Forward, Forwarded, HostField, Mirror, Split};
 pub use hash::{HashKey, HashKeyError};
 pub use listener::{Forwarding, GlobalLimits, Listener, Protocol, ProxyVersion, SniRoute};
 pub use resolver::Resolver;

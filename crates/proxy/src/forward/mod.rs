@@ -3,6 +3,7 @@
 //! - `head`: what of a request and its answer goes through. `content`: the body, which may be sent more than once.
 //! - `pick`: a backend for a request, or a place in the line. `retry`: what is tried again.
 //! - `hedge`: another one that is asked where the first takes long. `mirror`: copies for another pool. `faults`: what is to fail on purpose.
+//! - `split`: several pools, each with a part of the requests.
 //! - `connect`: connections that clients ask for. `websocket`: those of backends that speak HTTP/2.
 //! - `told`: what a client is told where no backend has answered.
 //! - `relay`: the body of an answer on its way to the client. `tunnel`: connections that were switched to another protocol.
@@ -16,6 +17,7 @@ mod mirror;
 mod pick;
 mod relay;
 mod retry;
+mod split;
 mod told;
 mod tunnel;
 mod websocket;
@@ -57,6 +59,7 @@ use head::Outgoing;
 use mirror::Mirroring;
 use relay::Relay;
 use retry::{Failed, is_idempotent, judge};
+pub use split::Splitting;
 
 /// How long a backend is given to say whether it wants a body that it is asked about.
 const ASKED: Duration = Duration::from_secs(1);
@@ -74,7 +77,7 @@ pub struct Proxied {
     ours: bool,
     /// Limits of requests hold for them. Not for copies, for which no client is turned away, nor for questions of our own.
     is_limited: bool,
-    mirroring: Option<Mirroring>,
+    mirroring: Option<Arc<Mirroring>>,
 }
 
 impl Proxied {
@@ -84,7 +87,7 @@ impl Proxied {
             // A copy goes no further, and switches to nothing.
             let copies = Forward { mirror: None, fault: None, upgrade: false, ..settings.clone() };
             let copies = Self { pool, settings: copies, ours: false, is_limited: false, mirroring: None };
-            Mirroring::new(mirror, Arc::new(copies))
+            Arc::new(Mirroring::new(mirror, Arc::new(copies)))
         });
         Arc::new(Self { pool, settings, ours: false, is_limited: true, mirroring })
     }
@@ -93,6 +96,8 @@ impl Proxied {
     pub(crate) fn asking(pool: Arc<Pool>) -> Arc<Self> {
         let settings = Forward {
             pool: String::new(),
+            split: Vec::new(),
+            split_by: None,
             host: HostField::Backend,
             forwarded: Forwarded::Off,
             upgrade: false,

@@ -24,6 +24,7 @@ mod names;
 mod pipeline;
 mod pressure;
 mod roles;
+mod split;
 mod watching;
 mod websocket;
 mod weighed;
