@@ -196,7 +196,7 @@ export function Shell() {
               {(now) => (
                 <div class="rail-host">
                   <strong>{now().host}</strong>
-                  Outwork {now().version}, up {span(now().uptime_seconds)}
+                  Outwork {now().version}, <span class="nowrap">up {span(now().uptime_seconds)}</span>
                 </div>
               )}
             </Show>
