@@ -83,6 +83,7 @@ describe("an operator", () => {
     await page.keyboard.press("Enter");
     const dialog = page.getByRole("dialog", { name: "Drain a backend of lab" });
     await dialog.getByText("It gets no new requests.").waitFor();
+    await dialog.getByLabel("Time for what it has").selectOption({ label: "at once" });
     await dialog.getByLabel("Time for what it has").selectOption({ label: "1 h" });
     await page.keyboard.press("Tab");
     await dialog.getByRole("button", { name: "Drain", exact: true }).press("Enter");

@@ -1,6 +1,17 @@
 import { describe, expect, test } from "vitest";
 import type { Backend, Pool } from "../../api/proxy-types";
-import { actions, consequences, named, poolTone, reading, tally, unit, unknown } from "./reading";
+import {
+  actions,
+  consequences,
+  lasting,
+  named,
+  poolTone,
+  reading,
+  SPANS,
+  tally,
+  unit,
+  unknown,
+} from "./reading";
 
 const USABLE: Backend = {
   key: "http://192.0.2.1:80",
@@ -153,10 +164,10 @@ test("an operator is offered what makes a difference", () => {
 });
 
 describe("what a change leads to", () => {
-  const said = (of: Pool, action: "drain" | "eject") => {
+  const said = (of: Pool, action: "drain" | "eject", seconds = 90) => {
     const [first] = of.backends;
     if (!first) throw new Error("an empty pool");
-    const { lines, hurts } = consequences(of, first, action, 90);
+    const { lines, hurts } = consequences(of, first, action, seconds);
     return { text: lines.join(" "), hurts };
   };
 
@@ -165,6 +176,15 @@ describe("what a change leads to", () => {
     expect(text).toContain("What it has (3 requests now) may go on for 1 m 30 s.");
     expect(hurts).toBe(false);
     expect(said(pool({}, {}, {}), "eject").hurts).toBe(false);
+  });
+
+  test("is that what is under way is cut off where a drain has no time", () => {
+    const { text, hurts } = said(pool({ requests: 3 }, {}, {}), "drain", 0);
+    expect(text).toContain("What it has (3 requests now) is cut off at once.");
+    expect(hurts).toBe(true);
+    expect(said(pool({}, {}, {}), "drain", 0).hurts).toBe(false);
+    expect(SPANS.drain.slice(0, 2).map(lasting)).toEqual(["at once", "10 s"]);
+    expect(SPANS.eject).not.toContain(0);
   });
 
   test("is that requests fail where it is the last", () => {

@@ -131,6 +131,17 @@ export function actions(backend: Backend): BackendAction[] {
   }
 }
 
+/** How long something may go on, in words. */
+export function lasting(seconds: number): string {
+  return seconds === 0 ? "at once" : span(seconds);
+}
+
+/** Seconds to choose from: who is to go now is not ejected for no time. */
+export const SPANS: Record<"drain" | "eject", number[]> = {
+  drain: [0, 10, 60, 300, 3_600, 86_400],
+  eject: [10, 60, 300, 3_600, 86_400],
+};
+
 /** What a change leads to, a sentence each, and whether clients suffer from it. */
 export function consequences(
   pool: Pool,
@@ -138,15 +149,15 @@ export function consequences(
   action: "drain" | "eject",
   seconds: number,
 ): { lines: string[]; hurts: boolean } {
-  const lasts = span(seconds);
   const busy = backend.requests === 0 ? "" : ` (${plural(backend.requests, "request")} now)`;
+  const rest = seconds === 0 ? "is cut off at once" : `may go on for ${span(seconds)}`;
   const lines =
     action === "drain"
       ? [
-          `It gets no new requests. What it has${busy} may go on for ${lasts}.`,
+          `It gets no new requests. What it has${busy} ${rest}.`,
           "It stays out until it is admitted, through restarts too.",
         ]
-      : [`It gets nothing for ${lasts}, and then comes back by itself. What it has${busy} goes on.`];
+      : [`It gets nothing for ${span(seconds)}, and then comes back by itself. What it has${busy} goes on.`];
   const others = pool.backends.filter((one) => one.key !== backend.key);
   // Who drains does not count: the others are not weaker for it.
   const counted = others.filter((one) => one.state !== "draining" && one.state !== "drained");
@@ -161,7 +172,8 @@ export function consequences(
   } else if (usable === 0) {
     lines.push("No other backend is usable: requests of this pool are answered with 503 until one is.");
   }
-  return { lines, hurts: panics || usable === 0 };
+  const cuts = action === "drain" && seconds === 0 && backend.requests > 0;
+  return { lines, hurts: panics || usable === 0 || cuts };
 }
 
 /** How many of a pool's backends are usable, and what the others are: 2 of 3 usable, 1 ejected. */
