@@ -90,6 +90,11 @@ export function span(seconds: number): string {
   return parts.length === 0 ? "0 s" : parts.join(" ");
 }
 
+/** With each number on the line of its unit, wherever the text is broken. */
+export function kept(text: string): string {
+  return text.replace(/(\d) (?=[dhms]\b)/g, "$1\u00a0");
+}
+
 /** The largest part only: 4 h ago, in 52 m. `now` and `at` are milliseconds since the epoch. */
 export function relative(at: number, now: number): string {
   if (!Number.isFinite(at)) return "–";

@@ -63,6 +63,8 @@ export interface Backend {
   ejected_for: number | null;
   ejected_by: string | null;
   drains_for: number | null;
+  /** What a tier has passed on to it beside these; null where none does. */
+  passed: Passed | null;
   /** It is no longer in the configuration. */
   leaving: boolean;
 }
@@ -83,6 +85,13 @@ export interface Rule {
   reasons: { reason: string; detail: string }[];
 }
 
+/** What a tier has passed on. */
+export interface Passed {
+  flows: number;
+  packets: number;
+  bytes: number;
+}
+
 /** An address of layer 4. Figures are of all addresses of its listener. */
 export interface Listener {
   name: string;
@@ -98,7 +107,7 @@ export interface Listener {
   received: number;
   sent: number;
   /** What a tier has passed on beside these; null where none does. */
-  passed: { flows: number; packets: number; bytes: number } | null;
+  passed: Passed | null;
 }
 
 export interface Tier {

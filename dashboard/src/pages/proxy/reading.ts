@@ -1,5 +1,5 @@
 import type { Backend, BackendAction, Name, Policy, Pool } from "../../api/proxy-types";
-import { plural, span } from "../../format";
+import { count, plural, span } from "../../format";
 import type { IconName } from "../../ui/icon";
 
 // What backends and pools are, in words. Pure: how long ago the server said so is an argument.
@@ -136,7 +136,7 @@ export function lasting(seconds: number): string {
   return seconds === 0 ? "at once" : span(seconds);
 }
 
-/** Seconds to choose from: who is to go now is not ejected for no time. */
+/** Seconds to choose from: an ejection of no time would be none. */
 export const SPANS: Record<"drain" | "eject", number[]> = {
   drain: [0, 10, 60, 300, 3_600, 86_400],
   eject: [10, 60, 300, 3_600, 86_400],
@@ -187,6 +187,31 @@ export function tally(pool: Pool): string {
   const usable = many("usable");
   const first = usable === all ? (all === 1 ? "usable" : `all ${all} usable`) : `${usable} of ${all} usable`;
   return [first, ...rest].join(", ");
+}
+
+/** What all pools are together: as the cards of their backends say, or, where those are not known, as the live figures do. */
+export function headline(pools: Pool[] | null, live: Record<string, number>): string | null {
+  const backends = pools?.flatMap((pool) => pool.backends);
+  const of = (state: Backend["state"]) => backends?.filter((one) => one.state === state).length;
+  // Live figures do not tell who drains from who has drained.
+  const rest: [number | undefined, string][] = backends
+    ? (["unhealthy", "ejected", "draining", "drained"] as const).map((state) => [of(state), state])
+    : [
+        [live.proxy_unhealthy, "unhealthy"],
+        [live.proxy_ejected, "ejected"],
+        [live.proxy_draining, "draining or drained"],
+      ];
+  const usable = backends ? of("usable") : live.proxy_usable;
+  if (usable === undefined) return null;
+  const others = rest.flatMap(([many, word]) => (many ? [`${count(many)} ${word}`] : []));
+  return [plural(usable, "usable backend"), ...others].join(", ");
+}
+
+/** Whether there is nothing to see of a pool now but that it is well: nobody asks it for anything. */
+export function idles(pool: Pool): boolean {
+  const passedOn = pool.backends.some((backend) => backend.passed !== null);
+  const asked = pool.rate >= 0.05 || pool.requests > 0 || pool.waiting > 0;
+  return !asked && !passedOn && !pool.panics && poolTone(pool) === "good";
 }
 
 /** How bad it is that not all are usable. */
