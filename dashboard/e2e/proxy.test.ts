@@ -154,7 +154,7 @@ describe("who looks at what carries the traffic", () => {
   test("sees of each rule whether it fits the fast path, and what keeps it from that", async () => {
     await go(page, "/proxy/rules");
     const rule = page.getByRole("region", { name: "Rules" }).getByRole("row").filter({ hasText: "/pool/*" });
-    await rule.getByText("slow path").waitFor();
+    await rule.getByText("ordinary path").waitFor();
     await rule.getByText("HTTP", { exact: false }).first().waitFor();
     await rule.getByRole("link", { name: "lab" }).waitFor();
   });
