@@ -13,6 +13,7 @@ const Backends = lazy(() => import("./backends"));
 const Listeners = lazy(() => import("./listeners"));
 const Rules = lazy(() => import("./rules"));
 const Acceleration = lazy(() => import("./acceleration"));
+const Benchmarks = lazy(() => import("./benchmarks"));
 
 const FIRST = { path: "/proxy", text: "Backends" };
 const TABS = [
@@ -20,6 +21,7 @@ const TABS = [
   { path: "/proxy/listeners", text: "Listeners" },
   { path: "/proxy/rules", text: "Rules" },
   { path: "/proxy/acceleration", text: "Acceleration" },
+  { path: "/proxy/benchmarks", text: "Benchmarks" },
 ];
 
 export default function ProxyPages() {
@@ -51,6 +53,9 @@ export default function ProxyPages() {
           </Match>
           <Match when={tab() === "/proxy/acceleration"}>
             <Acceleration />
+          </Match>
+          <Match when={tab() === "/proxy/benchmarks"}>
+            <Benchmarks />
           </Match>
         </Switch>
       </Suspense>

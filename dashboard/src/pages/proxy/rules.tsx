@@ -18,7 +18,7 @@ const STEP = 50;
 const FEW = 12;
 
 const FAST = "The kernel can pass it on by itself, where a tier is in use";
-const ORDINARY = "Outwork passes it on itself, as is meant for it; the API and `outwork rules` call this path slow";
+const ORDINARY = "Outwork passes it on itself: what the API calls the slow path";
 
 type Path = "all" | Rule["path"];
 
