@@ -1,5 +1,6 @@
 import { seriesOf, sums } from "../../api/figures";
 import type { Columns } from "../../api/samples";
+import type { History } from "../../api/types";
 import { count, rate } from "../../format";
 import type { Plot } from "../../ui/plots";
 import { meanOf } from "../../ui/spark";
@@ -58,6 +59,15 @@ export function latencyNames(pool: string, backend: string): [string, string] {
   // The server's own order of labels.
   const labels = { pool, backend };
   return [seriesOf("proxy_backend_time_p50", labels), seriesOf("proxy_backend_time_p99", labels)];
+}
+
+/** Whether any of these series has a value, in the history or in the live columns of the same series. */
+export function wasMeasured(names: string[], history: History | undefined, live: Columns): boolean {
+  const [, ...columns] = live;
+  const series = (history?.series ?? []).filter((one) => names.includes(one.name));
+  return [...columns, ...series.map((one) => one.values)].some((values) =>
+    values.some((value) => value !== null),
+  );
 }
 
 /** Seconds that a reading is made of: a single one would flicker. */
