@@ -68,7 +68,10 @@ export function joinColumns(history: Columns, live: Columns, step: number): Colu
 }
 
 /** The last that was measured of a column, and when; null where nothing was. */
-export function lastMeasured([times, ...columns]: Columns, place: number): { at: number; value: number } | null {
+export function lastMeasured(
+  [times, ...columns]: Columns,
+  place: number,
+): { at: number; value: number } | null {
   const values = columns[place] ?? [];
   const last = values.findLastIndex((value) => value !== null);
   const [at, value] = [times[last], values[last]];

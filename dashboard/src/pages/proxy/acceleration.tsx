@@ -203,9 +203,9 @@ export default function Acceleration() {
               <span class="muted push">kernel {now.kernel}</span>
             </div>
             <p class="interfaces-note">
-              XDP programs run on the card itself (card), in its driver before the kernel's own work (driver), or
-              in the kernel with any driver, which is slower (generic). Functions are the virtual ones of SR-IOV,
-              parts of a card that are cards of their own: how many there are, of how many there can be.
+              XDP programs run on the card itself (card), in its driver before the kernel's own work (driver),
+              or in the kernel with any driver, which is slower (generic). Functions are the virtual ones of
+              SR-IOV, cards of their own to who uses them: how many there are, of how many there can be.
             </p>
             <div class="table-frame">
               <table class="table stacking interfaces">
@@ -216,7 +216,11 @@ export default function Acceleration() {
                     <th scope="col">Queues</th>
                     <th scope="col">XDP</th>
                     <th scope="col">Offloads</th>
-                    <th scope="col" class="number" title="Virtual functions (SR-IOV), and how many there can be">
+                    <th
+                      scope="col"
+                      class="number"
+                      title="Virtual functions (SR-IOV), and how many there can be"
+                    >
                       Functions
                     </th>
                     <th scope="col">What to know</th>

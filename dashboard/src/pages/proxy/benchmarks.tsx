@@ -133,12 +133,7 @@ function Runs() {
                 <tbody>
                   <For each={data.items}>
                     {(run) => (
-                      <Row
-                        run={run}
-                        now={now()}
-                        pending={end.pending()}
-                        onEnd={() => void end.run(run.id)}
-                      />
+                      <Row run={run} now={now()} pending={end.pending()} onEnd={() => void end.run(run.id)} />
                     )}
                   </For>
                 </tbody>

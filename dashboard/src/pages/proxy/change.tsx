@@ -76,9 +76,7 @@ export function ChangeDialog(props: {
             }
           >
             <option value="">As configured: {lasting(usual())}</option>
-            <For each={SPANS[kind()]}>
-              {(seconds) => <option value={seconds}>{lasting(seconds)}</option>}
-            </For>
+            <For each={SPANS[kind()]}>{(seconds) => <option value={seconds}>{lasting(seconds)}</option>}</For>
           </select>
         )}
       </Field>

@@ -171,7 +171,9 @@ export default function Rules() {
                     </tr>
                   </thead>
                   <tbody>
-                    <For each={found().slice(0, most())}>{(rule) => <Row rule={rule} shared={shared()} />}</For>
+                    <For each={found().slice(0, most())}>
+                      {(rule) => <Row rule={rule} shared={shared()} />}
+                    </For>
                   </tbody>
                 </table>
               </div>
