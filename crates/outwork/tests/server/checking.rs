@@ -39,3 +39,29 @@ fn a_reload_tells_what_should_be_looked_at() {
     let told = json(&place.outwork(&["reload", "--json"]));
     assert_eq!(told["warnings"][0]["key"], "front.route[1].path", "{told:#}");
 }
+
+#[test]
+fn a_value_out_of_range_hides_no_name_that_nothing_has() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keys = |file: &str| {
+        std::fs::write(dir.path().join("outwork.toml"), file).expect("a file");
+        let report = json(&outwork(dir.path(), &["check", "--json"]));
+        let faults = report.as_array().into_iter().flatten().filter(|fault| fault["severity"] == "error");
+        faults.filter_map(|fault| fault["key"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let front = "[[front.listener]]\naddress = '127.0.0.1:8080'\n[[front.route]]\npath = '/*'\n";
+    let listener = "[[proxy.listener]]\naddress = ['127.0.0.1:7000']\npool = 'l5'\nreceive_buffer = '1B'\n";
+    let pool = "[proxy.pool.app]\nnonsense = 1\nbackend = [{ url = 'http://192.0.2.1', weight = -3 }]\n";
+    let found = keys(&format!("{front}proxy = {{ pool = 'nope' }}\n{listener}{pool}"));
+    let expected = [
+        "front.route[0].proxy.pool",
+        "proxy.listener[0].pool",
+        "proxy.listener[0].receive_buffer",
+        "proxy.pool.app.nonsense",
+        "proxy.pool.app.backend[0].weight",
+    ];
+    assert_eq!(found, expected);
+    // Of a pool that cannot be read, nobody knows that it is not there.
+    let unread = keys(&format!("{front}proxy = {{ pool = 'app' }}\n[proxy.pool]\napp = 3\n"));
+    assert_eq!(unread, ["proxy.pool.app"]);
+}
