@@ -25,6 +25,23 @@ fn a_strict_check_fails_for_a_warning() {
 }
 
 #[test]
+fn a_buffer_that_the_kernel_does_not_give_is_remarked_on() {
+    let most: u64 =
+        std::fs::read_to_string("/proc/sys/net/core/rmem_max").expect("Linux").trim().parse().expect("a number");
+    let place = Place::with(
+        "[[front.listener]]\naddress = 'HOST:8080'\nreceive_buffer = 8192\n[[front.route]]\npath = '/'\nrespond = {}\n",
+    );
+    let told = json(&place.outwork(&["check", "--json"]));
+    assert_eq!(told.as_array().map(Vec::len), Some(0), "{told:#}");
+    let large = most * 2 + 4096;
+    place.change(|before| before.replace("receive_buffer = 8192", &format!("receive_buffer = {large}")));
+    let told = json(&place.outwork(&["check", "--json"]));
+    assert!(told[0]["severity"] == "warning" && told[0]["key"] == "front.listener[0].receive_buffer", "{told:#}");
+    let help = told[0]["help"].as_str().expect("what to do");
+    assert!(help.contains(&format!("net.core.rmem_max to {}", large / 2)), "{help}");
+}
+
+#[test]
 fn a_reload_tells_what_should_be_looked_at() {
     let route = "[[front.route]]\npath = '/a'\nrespond = {}\n";
     let mut place = Place::with(&format!("[[front.listener]]\naddress = 'HOST:8080'\n{route}"));
