@@ -214,6 +214,8 @@ pub struct BackendView {
     ejected_for: Option<f64>,
     /// What has ejected it: `consecutive-5xx`, `consecutive-gateway`, `success-rate`, `failure-percentage`, or `hand`.
     ejected_by: Option<&'static str>,
+    /// The same in words, such as `answered 502, 503 or 504 5 times in a row`; `null` where it was done by hand.
+    ejected_because: Option<String>,
     /// Seconds until it may not go on with what it has, where it drains.
     drains_for: Option<f64>,
     /// What a tier of acceleration has passed on to it beside these; `null` where none does.
@@ -436,6 +438,7 @@ impl BackendView {
             latency_ms: member.latency().nanos(now, balanced.latency_decay).map(|nanos| f64::from(nanos) / 1e6),
             ejected_for: (state == Fitness::Ejected).then(|| left(member.ejected_until())),
             ejected_by: (state == Fitness::Ejected).then(by),
+            ejected_because: sight.filter(|_| state == Fitness::Ejected).and_then(|sight| sight.why_ejected()),
             drains_for: (state == Fitness::Draining)
                 .then(|| left(slot.leaving().or(member.draining()).unwrap_or_default())),
             leaving: slot.leaving().is_some(),

@@ -153,14 +153,11 @@ fn state(backend: &Json) -> String {
 
 /// Why it is not used: what its last check has found, or what has ejected it.
 fn problem(backend: &Json) -> String {
-    match (backend["problem"].as_str(), backend["ejected_by"].as_str()) {
+    let because = backend["ejected_because"].as_str().or_else(|| backend["ejected_by"].as_str());
+    match (backend["problem"].as_str(), because) {
         (Some(problem), _) => problem.to_owned(),
         (None, Some("hand")) => "left out by hand".to_owned(),
-        (None, Some("consecutive-5xx")) => "answered 5xx several times in a row".to_owned(),
-        (None, Some("consecutive-gateway")) => "gave no answer several times in a row".to_owned(),
-        (None, Some("success-rate")) => "fails more than the others".to_owned(),
-        (None, Some("failure-percentage")) => "fails too large a part of its requests".to_owned(),
-        (None, Some(other)) => other.to_owned(),
+        (None, Some(why)) => why.to_owned(),
         (None, None) => String::new(),
     }
 }

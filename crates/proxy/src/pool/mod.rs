@@ -579,11 +579,11 @@ impl Pool {
     /// Says that a member was ejected.
     pub(crate) fn told(&self, ejection: &Ejection) {
         self.shared.pulse.beat();
-        let detector = Ejected::from(ejection.detector);
+        let (detector, why) = (Ejected::from(ejection.detector), watch::why(ejection.detector, ejection.row));
         self.metrics().ejections.of(detector).inc();
         self.figures.ejections.inc();
         if let Some(slot) = self.snapshot().balance.find(&ejection.key) {
-            self.watch.lock().ejected(slot.member().id(), Some(ejection.detector));
+            self.watch.lock().ejected(slot.member().id(), Some((ejection.detector, ejection.row)));
         }
         // To whole seconds, as it was meant.
         let lasts = ejection.until.since(self.now()).as_secs_f64().round();
@@ -593,11 +593,12 @@ impl Pool {
                 pool,
                 backend,
                 detector,
+                %why,
                 seconds = lasts,
                 "a backend fails, and gets requests all the same: too few of its pool are well"
             );
         } else {
-            tracing::warn!(pool, backend, detector, seconds = lasts, "a backend fails and is left out for a while");
+            tracing::warn!(pool, backend, detector, %why, seconds = lasts, "a backend fails and is left out for a while");
         }
     }
 }

@@ -30,6 +30,20 @@ fn so_many_failures_of_any_kind_in_a_row_eject_a_backend() {
 }
 
 #[test]
+fn who_answers_503_is_said_to_have_answered_and_not_to_have_been_silent() {
+    let mut place = Place::new();
+    let good = Backend::named(place.host(), "good");
+    let away = Backend::acting(place.host(), |_, to| answer(to, "503 X", "", b"away"));
+    let outlier = "outlier = { consecutive_5xx = 0, consecutive_gateway = 3, success_rate = false }";
+    configure(&place, &[(&good, ""), (&away, "")], "", outlier);
+    place.start();
+    ask(&place, 20);
+    assert_eq!(of_backends(&place, &[&away], "ejected_because"), ["answered 502, 503 or 504 3 times in a row"]);
+    let shown = place.must(&["backends", "list"]);
+    assert!(shown.contains("answered 502, 503 or 504 3 times in a row"), "{shown}");
+}
+
+#[test]
 fn no_more_of_a_pool_are_ejected_at_once_than_may_be() {
     let mut place = Place::new();
     let good = Backend::named(place.host(), "good");
