@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::acceleration::figures::{Passed, Passes};
+use crate::address::Cargo;
 use crate::l4::{Layer4, Listening};
 use crate::metrics::Ejected;
 use crate::pool::names::Question;
@@ -109,6 +110,8 @@ pub struct PoolView {
     name: String,
     /// How a backend is chosen.
     policy: String,
+    /// What it is for: `requests`, `connections`, or `sessions` of UDP.
+    carries: &'static str,
     /// Requests under way.
     requests: u32,
     /// Attempts at requests a second, lately.
@@ -340,6 +343,11 @@ impl PoolView {
         Self {
             name: pool.name.clone(),
             policy: snapshot.settings.policy.to_string(),
+            carries: match (snapshot.settings.takes(Cargo::Requests), snapshot.settings.takes(Cargo::Datagrams)) {
+                (true, _) => "requests",
+                (false, true) => "sessions",
+                (false, false) => "connections",
+            },
             requests: requests.now(),
             rate: backends.iter().map(|backend| backend.rate).sum(),
             waiting: pool.figures.waiting.get(),

@@ -9,9 +9,11 @@
 //! - `gone`: members that may not go on with what they have.
 //! - `pulse`: who follows pools is told of changes.
 //! - `keeper`: the thread that looks after all pools: names, checks, ejections. `watch`: what is seen of members over time.
+//! - `gauges`: what is read of backends when metrics are asked for.
 //! - `names`: what names stand for. `lookups`: when they are looked up. `resolver`: who is asked.
 
 pub(crate) mod endpoint;
+pub mod gauges;
 pub(crate) mod gone;
 pub mod keeper;
 pub(crate) mod lookups;
@@ -44,7 +46,7 @@ use crate::address::BackendUrl;
 use crate::clock::Clock;
 use crate::config::{GlobalLimits, Pool as Settings, Proxy, Resolver};
 use crate::limits::{Everywhere, Eviction, Left, Rate, Room, Seat};
-use crate::metrics::{Absent, Ejected, ProxyMetrics};
+use crate::metrics::{Absent, Ejected, Endings, ProxyMetrics};
 use endpoint::Endpoint;
 use lookups::Look;
 use names::{Question, Spot};
@@ -128,6 +130,8 @@ pub(crate) struct Figures {
     pub(crate) ejections: Arc<Counter>,
     /// Requests that wait for room.
     pub(crate) waiting: Arc<Gauge>,
+    /// Requests, by how they ended.
+    pub(crate) requests: Endings,
 }
 
 /// How many of its backends are what.
@@ -380,6 +384,7 @@ impl Pool {
                 retries: shared.metrics.pool_retries.cell([name]),
                 ejections: shared.metrics.pool_ejections.cell([name]),
                 waiting: shared.metrics.pool_waiting.cell([name]),
+                requests: Endings::new(&shared.metrics, name),
             },
             watch: Mutex::default(),
         })
@@ -554,6 +559,7 @@ impl Pool {
     /// What a request, or an attempt at one, was like for the member.
     pub(crate) fn observe(&self, snapshot: &Snapshot, lease: Option<&mut Lease>, outcome: Outcome) {
         self.metrics().requests.of(outcome.into()).inc();
+        self.figures.requests.count(outcome.into());
         let ejection = lease.and_then(|lease| lease.observe(&snapshot.balance, outcome, self.now()));
         if let Some(ejection) = ejection {
             self.told(&ejection);
