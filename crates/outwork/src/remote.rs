@@ -21,7 +21,7 @@ use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
 use crate::cli::{Global, LogCommand, TokenCommand};
-use crate::client::{Client, escaped};
+use crate::client::{Client, ClientError, escaped};
 use crate::local::print_json;
 use crate::report;
 use crate::settings::PRACTICE_NAME;
@@ -38,6 +38,9 @@ pub(crate) use reservations::reservations;
 pub(crate) use tiers::{rules, tiers};
 pub(crate) use tls::tls;
 
+/// What is said where a reload is refused.
+const GOES_ON: &str = "nothing has changed, and what ran before goes on; mend it and reload again";
+
 /// How long a successor may take to be ready, and to serve.
 const READY: Duration = Duration::from_secs(60);
 const SERVING: Duration = Duration::from_secs(600);
@@ -48,7 +51,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// `outwork reload`.
 pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {
-    let answer = Client::to_take_up(global, Duration::ZERO)?.change(Method::POST, "/reload", None)?;
+    let answer = Client::to_take_up(global, Duration::ZERO)?.change(Method::POST, "/reload", None);
+    let answer = answer.map_err(|error| match error {
+        ClientError::Refused(problem) => ClientError::Refused(Box::new(problem.what_holds(GOES_ON))),
+        error => error,
+    })?;
     if global.json {
         return print_json(&answer);
     }

@@ -369,11 +369,16 @@ pub(crate) fn check_queries(front: &FrontSettings, web: &Web, at: &mut At<'_>) {
         let key = format!("front.route[{index}]");
         let Some(database) = web.database.get(&query.database) else {
             // It may be there, and not be readable.
-            if !at.left_out().any(|key| key.starts_with("web")) {
+            let own = join_key("web.database", &query.database);
+            let is_it = |key: &str| match key.starts_with("web.database.") {
+                true => key == own,
+                false => key == "web" || key.starts_with("web.database"),
+            };
+            if !at.left_out().any(is_it) {
                 let names: Vec<&str> = web.database.keys().map(String::as_str).collect();
                 let expected = if names.is_empty() { "a [web.database.NAME]".to_owned() } else { names.join(" or ") };
                 let fault = Fault::new(format!("there is no database {:?}", query.database)).expected(expected);
-                at.fault(&format!("{key}.query.database"), fault);
+                at.certain(&format!("{key}.query.database"), fault);
             }
             continue;
         };
@@ -385,10 +390,6 @@ pub(crate) fn check_queries(front: &FrontSettings, web: &Web, at: &mut At<'_>) {
 
 /// Whether there are the pools that routes name, and servers that can be asked.
 pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>) {
-    // They may be there, and not be readable.
-    if at.left_out().any(|key| key.starts_with("proxy")) {
-        return;
-    }
     let everywhere = [("front".to_owned(), front.shared())].into_iter();
     let routes = front.route.iter().enumerate();
     for (key, shared) in
@@ -408,9 +409,7 @@ pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>)
         let split = split.map(|(index, split)| (format!("split[{index}].pool"), &split.pool));
         let cargo = if forward.connect { Cargo::Connections } else { Cargo::Requests };
         for (key, pool) in [("pool".to_owned(), &forward.pool)].into_iter().chain(mirror).chain(split) {
-            if let Some(fault) = proxy.refuses(pool, cargo) {
-                at.fault(&format!("front.route[{index}].proxy.{key}"), fault);
-            }
+            proxy.check_pool((&format!("front.route[{index}].proxy.{key}"), pool), cargo, "proxy", at);
         }
     }
 }

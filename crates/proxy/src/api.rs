@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::acceleration::figures::{Passed, Passes};
+use crate::address::Cargo;
 use crate::l4::{Layer4, Listening};
 use crate::metrics::Ejected;
 use crate::pool::names::Question;
@@ -111,6 +112,8 @@ pub struct PoolView {
     name: String,
     /// How a backend is chosen.
     policy: String,
+    /// What it is for: `requests`, `connections`, or `sessions` of UDP.
+    carries: &'static str,
     /// Requests under way.
     requests: u32,
     /// Attempts at requests a second, lately.
@@ -220,6 +223,8 @@ pub struct BackendView {
     ejected_for: Option<f64>,
     /// What has ejected it: `consecutive-5xx`, `consecutive-gateway`, `success-rate`, `failure-percentage`, or `hand`.
     ejected_by: Option<&'static str>,
+    /// The same in words, such as `answered 502, 503 or 504 5 times in a row`; `null` where it was done by hand.
+    ejected_because: Option<String>,
     /// Seconds until it may not go on with what it has, where it drains.
     drains_for: Option<f64>,
     /// What a tier of acceleration has passed on to it beside these; `null` where none does.
@@ -394,6 +399,11 @@ impl PoolView {
         Self {
             name: pool.name.clone(),
             policy: snapshot.settings.policy.to_string(),
+            carries: match (snapshot.settings.takes(Cargo::Requests), snapshot.settings.takes(Cargo::Datagrams)) {
+                (true, _) => "requests",
+                (false, true) => "sessions",
+                (false, false) => "connections",
+            },
             requests: requests.now(),
             rate: backends.iter().map(|backend| backend.rate).sum(),
             waiting: pool.figures.waiting.get(),
@@ -496,6 +506,7 @@ impl BackendView {
             latency_ms: member.latency().nanos(now, balanced.latency_decay).map(|nanos| f64::from(nanos) / 1e6),
             ejected_for: (state == Fitness::Ejected).then(|| left(member.ejected_until())),
             ejected_by: (state == Fitness::Ejected).then(by),
+            ejected_because: sight.filter(|_| state == Fitness::Ejected).and_then(|sight| sight.why_ejected()),
             drains_for: (state == Fitness::Draining)
                 .then(|| left(slot.leaving().or(member.draining()).unwrap_or_default())),
             leaving: slot.leaving().is_some(),

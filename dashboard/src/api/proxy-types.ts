@@ -62,6 +62,8 @@ export interface Backend {
   latency_ms: number | null;
   ejected_for: number | null;
   ejected_by: string | null;
+  /** The same in words, where requests that it failed have done it. */
+  ejected_because: string | null;
   drains_for: number | null;
   /** What a tier has passed on to it beside these; null where none does. */
   passed: Passed | null;

@@ -1,7 +1,7 @@
 //! Passive health checks.
 
 use outwork_balance::outlier::{FailurePercentage, SuccessRate};
-use outwork_balance::{Ask, Detector, Ejection, Outcome, OutlierSettings, Picker, Policy, Pool, PoolSettings};
+use outwork_balance::{Ask, Detector, Ejection, Outcome, OutlierSettings, Picker, Policy, Pool, PoolSettings, Row};
 use outwork_engine::Time;
 
 use super::{START, counts, many, picker, pool, secs};
@@ -38,7 +38,8 @@ fn failures_in_a_row_eject_at_once_and_a_success_begins_the_row_again() {
         assert_eq!(answer(&mut picker, &pool, 1, 1, Outcome::Answered, START), []);
     }
     let until = START + secs(30);
-    let ejection = Ejection { key: "m00001".to_owned(), detector: Detector::Consecutive5xx, until };
+    let row = Row { failures: 3, answers: 0 };
+    let ejection = Ejection { key: "m00001".to_owned(), detector: Detector::Consecutive5xx, row, until };
     assert_eq!(answer(&mut picker, &pool, 1, 3, Outcome::ServerError, START), [ejection]);
     assert_eq!(counts(&mut picker, &pool, 300, START + secs(29)).len(), 3);
     assert_eq!(counts(&mut picker, &pool, 400, until)["m00001"], 100, "its ejection ends by itself");
@@ -57,6 +58,24 @@ fn what_was_under_way_when_a_member_was_ejected_is_not_held_against_it_afterward
         assert_eq!(lease.finish(&pool, Outcome::ServerError, START + secs(1)), None);
     }
     assert_eq!(answer(&mut picker, &pool, 1, 1, Outcome::ServerError, START + secs(30)), []);
+}
+
+#[test]
+fn an_ejection_says_how_many_of_the_failures_in_a_row_were_answers() {
+    for (outcomes, answers) in [
+        ([Outcome::GatewayError; 3], 3),
+        ([Outcome::ConnectFailed, Outcome::TimedOut, Outcome::Reset], 0),
+        ([Outcome::ConnectFailed, Outcome::GatewayError, Outcome::Reset], 1),
+    ] {
+        let pool = watched(4, OutlierSettings { consecutive_gateway: Some(3), ..QUIET });
+        let mut picker = picker();
+        // What was before the row is not of it.
+        answer(&mut picker, &pool, 2, 2, Outcome::GatewayError, START);
+        answer(&mut picker, &pool, 2, 1, Outcome::Answered, START);
+        let ejections: Vec<Ejection> =
+            outcomes.iter().flat_map(|outcome| answer(&mut picker, &pool, 2, 1, *outcome, START)).collect();
+        assert_eq!(ejections[0].row, Row { failures: 3, answers }, "{outcomes:?}");
+    }
 }
 
 #[test]

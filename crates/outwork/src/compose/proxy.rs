@@ -15,6 +15,7 @@ use outwork_proxy::acceleration::{self, Accelerator};
 use outwork_proxy::bench::{self, api::Benchmarks};
 use outwork_proxy::config::{Listener, Protocol as Carried};
 use outwork_proxy::l4::{Handed, L4Error, Layer4, Prepared as PreparedListeners};
+use outwork_proxy::pool::gauges::Gauges;
 use outwork_proxy::pool::keeper::Keeper;
 use outwork_proxy::pool::orders::Orders;
 use outwork_proxy::pool::{Pools, PreparedPools};
@@ -80,6 +81,7 @@ impl Proxy {
         let kept = Orders::keep(&orders).with_context(|| format!("{}", orders.display()))?;
         let pools = Pools::new(secret::keep(&key).with_context(|| format!("{}", key.display()))?, kept);
         registry.register(Arc::clone(pools.metrics()) as _)?;
+        registry.register(Gauges::of(&pools) as _)?;
         let layer4 = Arc::new(Layer4::new(settings.proxy.workers, &settings.proxy.affinity));
         registry.register(Arc::clone(layer4.metrics()) as _)?;
         let accelerator = Accelerator::new(&pools);

@@ -66,7 +66,8 @@ fn list(global: &Global, client: &Client, pool: Option<&str>) -> anyhow::Result<
         let name = printable(&cell(&pool["name"]));
         let panics =
             if pool["panics"] == true { ", too few are usable: all are used, whatever their health" } else { "" };
-        writeln!(out, "{name}: {}, {} under way{panics}", cell(&pool["policy"]), cell(&pool["requests"]))?;
+        let open = if carried(pool) == "requests" { "under way" } else { "open" };
+        writeln!(out, "{name}: {}, {} {open}{panics}", cell(&pool["policy"]), cell(&pool["requests"]))?;
         backends_of(&mut out, pool)?;
         names_of(&mut out, pool)?;
         absent_from(&mut out, pool)?;
@@ -81,7 +82,12 @@ fn backends_of(out: &mut impl Write, pool: &Json) -> io::Result<()> {
     // All are of one priority nearly everywhere.
     let ranked =
         items(&pool["backends"]).iter().any(|backend| backend["priority"].as_u64().is_some_and(|rank| rank > 0));
-    let mut columns = vec!["BACKEND", "STATE", ">WEIGHT", ">UNDER WAY", ">REQUESTS", ">FAILED", ">LATENCY", "PROBLEM"];
+    let (open, all) = match carried(pool) {
+        "connections" => (">OPEN", ">CONNECTIONS"),
+        "sessions" => (">OPEN", ">SESSIONS"),
+        _ => (">UNDER WAY", ">REQUESTS"),
+    };
+    let mut columns = vec!["BACKEND", "STATE", ">WEIGHT", open, all, ">FAILED", ">LATENCY", "PROBLEM"];
     if ranked {
         columns.insert(2, ">PRIORITY");
     }
@@ -98,7 +104,7 @@ fn backends_of(out: &mut impl Write, pool: &Json) -> io::Result<()> {
         let count = |name: &str| cell(&backend[name]);
         let mut cells = vec![
             count("key"),
-            state(backend),
+            state(backend, pool["checked"] == true),
             weight(backend),
             count("requests"),
             count("total"),
@@ -154,12 +160,19 @@ fn pools(answer: &Json) -> &[Json] {
     answer.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// What a backend may be used for, and for how long where that ends.
-fn state(backend: &Json) -> String {
+/// What passes through a pool. A server of before said nothing of it.
+fn carried(pool: &Json) -> &str {
+    pool["carries"].as_str().unwrap_or("requests")
+}
+
+/// What a backend may be used for, and for how long where that ends. Who is used because nobody checks it is not said to be well.
+fn state(backend: &Json, is_checked: bool) -> String {
     let left = |name: &str| backend[name].as_f64().map(|seconds| span(seconds.ceil() as u64));
     let word = cell(&backend["state"]);
     match left("ejected_for").or_else(|| left("drains_for")) {
         Some(left) => format!("{word} for {left}"),
+        None if word == "usable" && !is_checked => "usable, not checked".to_owned(),
+        None if word == "usable" && backend["health"] == "unknown" => "usable, not checked yet".to_owned(),
         None => word,
     }
 }
@@ -175,14 +188,11 @@ fn weight(backend: &Json) -> String {
 
 /// Why it is not used: what its last check has found, or what has ejected it.
 fn problem(backend: &Json) -> String {
-    match (backend["problem"].as_str(), backend["ejected_by"].as_str()) {
+    let because = backend["ejected_because"].as_str().or_else(|| backend["ejected_by"].as_str());
+    match (backend["problem"].as_str(), because) {
         (Some(problem), _) => problem.to_owned(),
         (None, Some("hand")) => "left out by hand".to_owned(),
-        (None, Some("consecutive-5xx")) => "answered 5xx several times in a row".to_owned(),
-        (None, Some("consecutive-gateway")) => "gave no answer several times in a row".to_owned(),
-        (None, Some("success-rate")) => "fails more than the others".to_owned(),
-        (None, Some("failure-percentage")) => "fails too large a part of its requests".to_owned(),
-        (None, Some(other)) => other.to_owned(),
+        (None, Some(why)) => why.to_owned(),
         (None, None) => String::new(),
     }
 }

@@ -323,6 +323,7 @@ impl Proxied {
                 Ok((head, exchange)) => {
                     let took = began.elapsed();
                     endpoint.cells.time.record(took);
+                    endpoint.cells.responses.count(head.status.as_u16());
                     self.observe(call, taken, endpoint, Outcome::of_status(head.status.as_u16()));
                     return Ok(Answered { head, exchange, took });
                 }

@@ -9,9 +9,11 @@
 //! - `gone`: members that may not go on with what they have.
 //! - `pulse`: who follows pools is told of changes.
 //! - `keeper`: the thread that looks after all pools: names, checks, ejections. `watch`: what is seen of members over time.
+//! - `gauges`: what is read of backends when metrics are asked for.
 //! - `names`: what names stand for. `lookups`: when they are looked up. `resolver`: who is asked.
 
 pub(crate) mod endpoint;
+pub mod gauges;
 pub(crate) mod gone;
 pub mod keeper;
 pub(crate) mod lookups;
@@ -45,7 +47,7 @@ use crate::address::BackendUrl;
 use crate::clock::Clock;
 use crate::config::{GlobalLimits, Pool as Settings, Proxy, Resolver};
 use crate::limits::{Everywhere, Eviction, Left, Rate, Room, Seat};
-use crate::metrics::{Absent, Ejected, ProxyMetrics};
+use crate::metrics::{Absent, Ejected, Endings, ProxyMetrics};
 use endpoint::Endpoint;
 use lookups::Look;
 use names::{Question, Spot};
@@ -129,6 +131,8 @@ pub(crate) struct Figures {
     pub(crate) ejections: Arc<Counter>,
     /// Requests that wait for room.
     pub(crate) waiting: Arc<Gauge>,
+    /// Requests, by how they ended.
+    pub(crate) requests: Endings,
 }
 
 /// How many of its backends are what.
@@ -406,6 +410,7 @@ impl Pool {
                 retries: shared.metrics.pool_retries.cell([name]),
                 ejections: shared.metrics.pool_ejections.cell([name]),
                 waiting: shared.metrics.pool_waiting.cell([name]),
+                requests: Endings::new(&shared.metrics, name),
             },
             watch: Mutex::default(),
         })
@@ -580,6 +585,7 @@ impl Pool {
     /// What a request, or an attempt at one, was like for the member.
     pub(crate) fn observe(&self, snapshot: &Snapshot, lease: Option<&mut Lease>, outcome: Outcome) {
         self.metrics().requests.of(outcome.into()).inc();
+        self.figures.requests.count(outcome.into());
         let ejection = lease.and_then(|lease| lease.observe(&snapshot.balance, outcome, self.now()));
         if let Some(ejection) = ejection {
             self.told(&ejection);
@@ -605,11 +611,11 @@ impl Pool {
     /// Says that a member was ejected.
     pub(crate) fn told(&self, ejection: &Ejection) {
         self.shared.pulse.beat();
-        let detector = Ejected::from(ejection.detector);
+        let (detector, why) = (Ejected::from(ejection.detector), watch::why(ejection.detector, ejection.row));
         self.metrics().ejections.of(detector).inc();
         self.figures.ejections.inc();
         if let Some(slot) = self.snapshot().balance.find(&ejection.key) {
-            self.watch.lock().ejected(slot.member().id(), Some(ejection.detector));
+            self.watch.lock().ejected(slot.member().id(), Some((ejection.detector, ejection.row)));
         }
         // To whole seconds, as it was meant.
         let lasts = ejection.until.since(self.now()).as_secs_f64().round();
@@ -619,11 +625,12 @@ impl Pool {
                 pool,
                 backend,
                 detector,
+                %why,
                 seconds = lasts,
                 "a backend fails, and gets requests all the same: too few of its pool are well"
             );
         } else {
-            tracing::warn!(pool, backend, detector, seconds = lasts, "a backend fails and is left out for a while");
+            tracing::warn!(pool, backend, detector, %why, seconds = lasts, "a backend fails and is left out for a while");
         }
     }
 }

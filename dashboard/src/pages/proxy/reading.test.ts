@@ -38,6 +38,7 @@ const USABLE: Backend = {
   latency_ms: null,
   ejected_for: null,
   ejected_by: null,
+  ejected_because: null,
   drains_for: null,
   passed: null,
   leaving: false,
@@ -99,6 +100,18 @@ describe("a backend reads", () => {
       true,
       "ejected",
       "back in 16 s; failed several times in a row",
+    ],
+    [
+      "ejected, in the words of the server",
+      {
+        state: "ejected",
+        ejected_for: 20,
+        ejected_by: "consecutive-gateway",
+        ejected_because: "answered 502, 503 or 504 5 times in a row",
+      },
+      true,
+      "ejected",
+      "back in 16 s; answered 502, 503 or 504 5 times in a row",
     ],
     [
       "draining until its time is over",

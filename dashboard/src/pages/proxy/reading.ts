@@ -22,9 +22,10 @@ export const POLICY: Record<Policy, string> = {
   maglev: "by hash",
 };
 
+/** Where the server does not say it in words itself. */
 const EJECTED_BY: Record<string, string> = {
   "consecutive-5xx": "failed several times in a row",
-  "consecutive-gateway": "gave no answer several times in a row",
+  "consecutive-gateway": "answered 502, 503 or 504, or not at all, several times in a row",
   "success-rate": "fails far more than the others",
   "failure-percentage": "fails too much of what it is asked",
   hand: "by hand",
@@ -71,7 +72,7 @@ export function reading(backend: Backend, checked: boolean, ago: number): Readin
         text: "ejected",
         detail: joined([
           `back in ${left(backend.ejected_for, ago)}`,
-          EJECTED_BY[backend.ejected_by ?? ""] ?? backend.ejected_by,
+          backend.ejected_because ?? EJECTED_BY[backend.ejected_by ?? ""] ?? backend.ejected_by,
         ]),
       };
     case "draining":

@@ -30,6 +30,33 @@ fn so_many_failures_of_any_kind_in_a_row_eject_a_backend() {
 }
 
 #[test]
+fn who_answers_503_is_said_to_have_answered_and_not_to_have_been_silent() {
+    let mut place = Place::new();
+    let good = Backend::named(place.host(), "good");
+    let away = Backend::acting(place.host(), |_, to| answer(to, "503 X", "", b"away"));
+    let outlier =
+        "outlier = { consecutive_5xx = 0, consecutive_gateway = 3, success_rate = false }\nretry = { floor = 1000 }";
+    configure(&place, &[(&good, ""), (&away, "")], "", outlier);
+    place.start();
+    ask(&place, 20);
+    assert_eq!(of_backends(&place, &[&away], "ejected_because"), ["answered 502, 503 or 504 3 times in a row"]);
+    let shown = place.must(&["backends", "list"]);
+    assert!(shown.contains("answered 502, 503 or 504 3 times in a row"), "{shown}");
+    // Nobody has asked the other one how it is.
+    assert!(shown.contains("usable, not checked ") && shown.contains("UNDER WAY"), "{shown}");
+    let of = |backend: &Backend, class: &str| {
+        let labels = format!("pool=\"app\",backend=\"{}\",class=\"{class}\"", backend.url());
+        count(&place, &format!("outwork_proxy_backend_responses_total{{{labels}}}"))
+    };
+    assert_eq!((of(&away, "5xx"), of(&away, "2xx"), of(&good, "2xx"), of(&good, "5xx")), (3, 0, 20, 0));
+    let ended =
+        |how: &str| count(&place, &format!("outwork_proxy_pool_requests_total{{pool=\"app\",outcome=\"{how}\"}}"));
+    assert_eq!((ended("gateway-error"), ended("answered")), (3, 20));
+    let active = format!("outwork_proxy_backend_active{{pool=\"app\",backend=\"{}\"}}", good.url());
+    assert_eq!(count(&place, &active), 0);
+}
+
+#[test]
 fn no_more_of_a_pool_are_ejected_at_once_than_may_be() {
     let mut place = Place::new();
     let good = Backend::named(place.host(), "good");
