@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use super::features::Features;
 use super::sriov::Functions;
 use super::{Answers, Roots, names, number, target, text};
-use crate::kernel::{Mode, attach};
+use crate::kernel::Mode;
 use crate::sys::ethtool;
 
 /// `ARPHRD_LOOPBACK`.
@@ -89,8 +89,6 @@ pub struct Interface {
     pub features: Option<Features>,
     /// Its virtual functions, where its card can have some.
     pub functions: Option<Functions>,
-    /// What keeps the kernel from forwarding what comes in here.
-    forwarding: Vec<String>,
 }
 
 impl Interface {
@@ -118,7 +116,6 @@ impl Interface {
             transmit_queues: count("tx-"),
             features: answers.features.as_ref().and_then(|features| features.get(&index).copied()),
             functions: Functions::look(&roots.sysfs, name),
-            forwarding: attach::concerns(&roots.procfs, name),
         })
     }
 
@@ -141,9 +138,9 @@ impl Interface {
         [(Mode::Hardware, hardware), (Mode::Native, native), (Mode::Skb, Works::Yes)]
     }
 
-    /// What stands in the way of forwarding in the kernel, and what to do about it.
+    /// What its driver does that stands in the way of forwarding in the kernel, and what to do about it.
     pub fn concerns(&self) -> Vec<String> {
-        let mut concerns = self.forwarding.clone();
+        let mut concerns = Vec::new();
         let name = &self.name;
         if self.device.lro == Some(true) {
             concerns.push(format!(

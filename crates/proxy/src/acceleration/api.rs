@@ -135,7 +135,7 @@ pub struct RuleView {
     addresses: Vec<String>,
     /// The pools that it passes on to.
     pools: Vec<String>,
-    /// `fast` where it is for the fast path, else `slow`.
+    /// `fast` where it is for the fast path, else `slow`, as it is where forwarding of the kernel is off.
     path: &'static str,
     /// The tier that it has now: `xdp-native`, `tc` and so on, or `application`.
     tier: String,
@@ -401,7 +401,10 @@ impl RuleView {
         tiers.sort();
         tiers.dedup();
         let is_on_it = is_fast && served && !tiers.is_empty();
-        if is_fast && !is_on_it {
+        let unrouted = own.iter().find_map(|(vip, _)| status.unrouted.get(vip)).filter(|_| is_fast);
+        if let Some(detail) = unrouted {
+            reasons.push(ReasonView { reason: "no_forwarding", detail: detail.clone() });
+        } else if is_fast && !is_on_it {
             let refused = own.iter().find_map(|(vip, _)| status.refused.get(vip)).cloned();
             let failed = || status.failed.values().next().cloned();
             let detail = match current.plan.is_wanted() {
@@ -433,7 +436,7 @@ impl RuleView {
             protocol: rule.protocol,
             addresses: rule.addresses.iter().map(ToString::to_string).collect(),
             pools: rule.pools.clone(),
-            path: if is_fast { "fast" } else { "slow" },
+            path: if is_fast && unrouted.is_none() { "fast" } else { "slow" },
             tier: if is_on_it { tiers.join(", ") } else { "application".to_owned() },
             reasons,
         }

@@ -70,6 +70,8 @@ struct Status {
     served: BTreeSet<Vip>,
     /// What it does not, and why.
     refused: BTreeMap<Vip, String>,
+    /// What it does not, for the kernel does not route what comes in, and what to do about it.
+    unrouted: BTreeMap<Vip, String>,
     /// What it serves but for some backends, and why.
     partly: BTreeMap<Vip, String>,
 }
