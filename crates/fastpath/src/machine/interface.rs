@@ -147,13 +147,16 @@ impl Interface {
                 "the card joins segments (LRO), which are not what was sent any more: `ethtool -K {name} lro off`"
             ));
         }
-        let is_veth = self.device.driver.as_deref() == Some("veth");
-        if is_veth && self.features.is_some_and(|features| !features.takes_frames()) {
-            concerns.push(
-                "XDP in the driver is not used here, for what it sends out is lost: the other end of this veth does not receive by NAPI (`ethtool -K INTERFACE gro on` there); tc and AF_XDP need no such thing"
-                    .to_owned(),
-            );
-        }
         concerns
+    }
+
+    /// What would be in the way of XDP in its driver, if an interface were to be held so. How one is held says itself what was in the way.
+    pub fn loses_frames(&self) -> Option<String> {
+        let is_veth = self.device.driver.as_deref() == Some("veth");
+        let is_deaf = is_veth && self.features.is_some_and(|features| !features.takes_frames());
+        is_deaf.then(|| {
+            "XDP in the driver is not used here, for what it sends out is lost: the other end of this veth does not receive by NAPI (`ethtool -K INTERFACE gro on` there); tc and AF_XDP need no such thing"
+                .to_owned()
+        })
     }
 }

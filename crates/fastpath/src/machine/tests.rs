@@ -111,10 +111,9 @@ fn an_interface_is_told_with_its_driver_queues_and_modes() {
 fn what_stands_in_the_way_of_an_interface_is_said_with_what_to_do() {
     let made = Made::new();
     made.interface("veth0", 3, 1);
-    let concerns = |features| made.look(&answers(Some(features))).interfaces[0].concerns();
-    let said = concerns(0b11);
-    assert!(said[0].contains("gro on"), "{said:?}");
-    assert!(concerns(0b111).is_empty(), "the other end receives by NAPI");
+    let said = |features| made.look(&answers(Some(features))).interfaces[0].loses_frames();
+    assert!(said(0b11).is_some_and(|said| said.contains("gro on")));
+    assert_eq!(said(0b111), None, "the other end receives by NAPI");
 }
 
 #[test]

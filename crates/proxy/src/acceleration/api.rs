@@ -327,9 +327,11 @@ impl AccelerationView {
     }
 }
 
-/// What an interface says of itself, and what is so of how it is held.
+/// What an interface says of itself, and what is so of how it is held. What holds it has looked at the driver by itself, sooner or later than the machine was looked at:
+/// what was in the way of XDP is among what it has tried.
 fn concerns(interface: &Interface, attached: Option<&Taken>) -> Vec<String> {
     let mut concerns = if interface.is_loopback { Vec::new() } else { interface.concerns() };
+    concerns.extend(interface.loses_frames().filter(|_| attached.is_none()));
     let further = attached.iter().flat_map(|one| &one.concerns);
     let further: Vec<String> = further.filter(|concern| !concerns.contains(concern)).cloned().collect();
     concerns.extend(further);
@@ -440,5 +442,40 @@ impl RuleView {
             tier: if is_on_it { tiers.join(", ") } else { "application".to_owned() },
             reasons,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_fastpath::Mode;
+    use outwork_fastpath::machine::features::Features;
+    use outwork_fastpath::machine::interface::Device;
+
+    use super::*;
+
+    #[test]
+    fn what_is_held_by_xdp_is_not_said_to_lose_frames_though_the_machine_was_looked_at_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let roots = Roots { sysfs: directory.path().join("sys"), procfs: directory.path().join("proc") };
+        let own = roots.sysfs.join("class/net/c0");
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::write(own.join("ifindex"), "7\n").unwrap();
+        let features = Some(BTreeMap::from([(7, Features(0b11))]));
+        let device = Box::new(|_: &str| Device { driver: Some("veth".to_owned()), ..Device::default() });
+        let machine = Machine::look(&roots, &Answers { features, device, ..Answers::of_files() });
+        let [interface] = machine.interfaces.as_slice() else { panic!("{machine:?}") };
+        let free = InterfaceView::of(interface, &Status::default());
+        assert!(free.concerns.iter().any(|said| said.contains("XDP in the driver is not used here")));
+        let taken = Taken {
+            interface: "c0".to_owned(),
+            got: Got::Kernel(Tier::Xdp(Mode::Native)),
+            tried: Vec::new(),
+            replaced: false,
+            stays: false,
+            concerns: Vec::new(),
+            queues: None,
+        };
+        let held = InterfaceView::of(interface, &Status { attached: vec![taken], ..Status::default() });
+        assert_eq!((held.tier.as_deref(), held.concerns.len()), (Some("xdp-native"), 0));
     }
 }
