@@ -4,7 +4,7 @@ use std::path::Path;
 
 use outwork_config::{At, Fault};
 use outwork_proxy::acceleration::rules::obstacles;
-use outwork_proxy::acceleration::{Roots, SynCookies};
+use outwork_proxy::acceleration::{Roots, SynCookies, missing_file_system};
 use outwork_proxy::config::{Forwarding, Protocol};
 
 use crate::settings::Settings;
@@ -63,9 +63,21 @@ fn cookies_are_made(settings: &Settings, found: Option<SynCookies>) -> Option<(S
     Some((key, warning.expected("net.ipv4.tcp_syncookies = 1").help("`sysctl -w net.ipv4.tcp_syncookies=1`")))
 }
 
-/// The same, of this kernel.
-pub(crate) fn of_kernel(settings: &Settings) -> Option<(String, Fault)> {
-    cookies_are_made(settings, SynCookies::look(&Roots::default()))
+/// A remark on a folder for tables of the kernel that is none of a BPF file system now.
+fn pins_have_a_place(settings: &Settings) -> Option<(String, Fault)> {
+    let acceleration = &settings.proxy.acceleration;
+    let folder = acceleration.pins.as_ref().filter(|_| !acceleration.tiers.is_empty())?;
+    let mount = missing_file_system(folder)?.display().to_string();
+    let warning =
+        Fault::new(format!("{} is not on a BPF file system: programs cannot be kept there", folder.display()));
+    let help = format!("`mount -t bpf bpf {mount}`, or name a directory of one; sockets serve until there is one");
+    Some(("proxy.acceleration.pins".to_owned(), warning.help(help)))
+}
+
+/// Remarks on what this kernel has for listeners.
+pub(crate) fn of_kernel(settings: &Settings) -> impl Iterator<Item = (String, Fault)> {
+    let cookies = cookies_are_made(settings, SynCookies::look(&Roots::default()));
+    cookies.into_iter().chain(pins_have_a_place(settings))
 }
 
 /// Remarks on listeners that say how the kernel is to forward for them, and cannot have that.

@@ -28,6 +28,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use outwork_fastpath::Vip;
+pub use outwork_fastpath::kernel::missing_file_system;
 use outwork_fastpath::machine::{Answers, Machine};
 pub use outwork_fastpath::machine::{Roots, SynCookies};
 use outwork_fastpath::port::steering::Hold;
