@@ -1,11 +1,12 @@
 //! Listeners whose packets the kernel is to pass on, and does not, and what is said of that in vain.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use outwork_config::{At, Fault};
 use outwork_proxy::acceleration::rules::obstacles;
 use outwork_proxy::acceleration::{Roots, SynCookies, missing_file_system};
-use outwork_proxy::config::{Forwarding, Protocol};
+use outwork_proxy::config::{Forwarding, Listener, Pool, Protocol};
 
 use crate::settings::Settings;
 
@@ -107,8 +108,25 @@ pub(crate) fn has_effect(settings: &Settings, at: &mut At<'_>) {
         } else if proxy.acceleration.tiers.is_empty() {
             let fault = Fault::new("the kernel passes nothing on, for proxy.acceleration.tiers names none");
             at.warn(&key, fault.help("write [proxy.acceleration] with tiers = [\"xdp\", \"tc\"] and interfaces"));
+        } else if let Some(warning) = is_not_checked(listener, &proxy.pool) {
+            at.warn(&key, warning);
         }
     }
+}
+
+/// A remark on a pool of a tier that nobody checks: connections that fail are seen by sockets only.
+fn is_not_checked(listener: &Listener, pools: &BTreeMap<String, Pool>) -> Option<Fault> {
+    let name = listener.pool.as_ref()?;
+    pools.get(name).filter(|pool| pool.health_check.is_none())?;
+    let fault = Fault::new(format!(
+        "the pool {name:?} has no health_check: a backend that is dead is not noticed where a tier passes packets on"
+    ));
+    Some(fault.help(match listener.protocol {
+        Protocol::Tcp => "add health_check = {} to the pool",
+        Protocol::Udp => {
+            "add health_check = { port = PORT } to the pool, with a port where its backends take connections"
+        }
+    }))
 }
 
 #[cfg(test)]
