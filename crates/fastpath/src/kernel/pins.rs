@@ -119,6 +119,12 @@ impl Drop for Pins {
     }
 }
 
+/// Removes what lies in a directory for another process, which does not come: programs that nobody holds go with it.
+pub fn discard(directory: &Path) {
+    // Most often there is none.
+    let _ = remove(directory);
+}
+
 /// Removes a directory with what lies in it. Links that nobody holds are detached by this.
 fn remove(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {

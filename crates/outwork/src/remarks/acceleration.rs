@@ -6,7 +6,7 @@ use std::path::Path;
 use outwork_config::{At, Fault};
 use outwork_proxy::acceleration::rules::obstacles;
 use outwork_proxy::acceleration::{Roots, SynCookies, missing_file_system};
-use outwork_proxy::config::{Forwarding, Listener, Pool, Protocol};
+use outwork_proxy::config::{Forwarding, Listener, Pins, Pool, Protocol};
 
 use crate::settings::Settings;
 
@@ -67,7 +67,10 @@ fn cookies_are_made(settings: &Settings, found: Option<SynCookies>) -> Option<(S
 /// A remark on a folder for tables of the kernel that is none of a BPF file system now.
 fn pins_have_a_place(settings: &Settings) -> Option<(String, Fault)> {
     let acceleration = &settings.proxy.acceleration;
-    let folder = acceleration.pins.as_ref().filter(|_| !acceleration.tiers.is_empty())?;
+    let Pins::At(folder) = &acceleration.pins else { return None };
+    if acceleration.tiers.is_empty() {
+        return None;
+    }
     let mount = missing_file_system(folder)?.display().to_string();
     let warning =
         Fault::new(format!("{} is not on a BPF file system: programs cannot be kept there", folder.display()));

@@ -38,6 +38,8 @@ pub struct AccelerationView {
     huge_pages: Vec<HugePagesView>,
     /// Why no tier passes anything on though the configuration wants it.
     problem: Option<String>,
+    /// Flows that the kernel passes on and that end with this process, at an upgrade too, for nothing keeps its programs.
+    ending_flows: u64,
 }
 
 /// A tier.
@@ -163,7 +165,11 @@ async fn acceleration(
         let machine = accelerator.machine();
         let current = accelerator.current.lock();
         let status = accelerator.shared.status.lock();
-        Ok(Json(AccelerationView::of(&machine, &current, &status)))
+        let flows = u64::try_from(accelerator.shared.metrics.flows.get()).unwrap_or_default();
+        let ends = status.attached.iter().any(|one| matches!(one.got, Got::Kernel(_)) && !one.stays);
+        let mut view = AccelerationView::of(&machine, &current, &status);
+        view.ending_flows = if ends { flows } else { 0 };
+        Ok(Json(view))
     })
     .await
 }
@@ -315,6 +321,7 @@ impl AccelerationView {
             interfaces: machine.interfaces.iter().map(|one| InterfaceView::of(one, status)).collect(),
             huge_pages: huge_pages.collect(),
             problem: status.unavailable.clone(),
+            ending_flows: 0,
         }
     }
 

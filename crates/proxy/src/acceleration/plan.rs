@@ -1,7 +1,6 @@
 //! What a configuration wants of tiers, made ready: services, interfaces and how they are taken, rates and denied networks.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use outwork_fastpath::kernel::attach::Families;
 use outwork_fastpath::machine::Roots;
@@ -11,9 +10,9 @@ use outwork_fastpath::{Mode, ServiceSettings, Settings, Tier, Vip, Way};
 
 use super::rules::{self, Rule};
 use crate::address::Place;
-use crate::config::Proxy;
 use crate::config::acceleration::{Side, TierName};
 use crate::config::ports::{AfXdp, Dpdk};
+use crate::config::{Pins, Proxy};
 
 /// A service of a tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +77,7 @@ impl Step {
 pub(super) struct Plan {
     pub(super) settings: Settings,
     pub(super) steps: Vec<Step>,
-    pub(super) pins: Option<PathBuf>,
+    pub(super) pins: Pins,
     pub(super) denied: Vec<Prefix>,
     pub(super) services: BTreeMap<Vip, Service>,
     /// Versions of IP that the kernel is to know ways of, for these services.
@@ -151,6 +150,11 @@ impl Plan {
             functions: acceleration.sriov.iter().map(|one| (one.device.clone(), one.vfs)).collect(),
             listeners,
         }
+    }
+
+    /// Whether programs and tables of the kernel are to be kept in the usual place.
+    pub(super) fn keeps_as_usual(&self) -> bool {
+        self.pins == Pins::Usual && self.steps.iter().any(|step| matches!(step, Step::Kernel(_)))
     }
 
     /// Whether there is anything for tiers to do.

@@ -18,6 +18,22 @@ fn connect_by_sockets(rooms: &Rooms, source: u8) {
 }
 
 #[test]
+fn an_upgrade_that_cuts_flows_of_the_kernel_says_so_before() {
+    let mut rooms = Rooms::new();
+    rooms.configure("tiers = ['tc']\npins = false");
+    rooms.site.start();
+    let (_stream, _) = rooms.connect(10);
+    let are_counted = || (rooms.metric("flows") > 0.0).then_some(());
+    wait_for("flows to be counted", || rooms.site.log(), are_counted);
+    let upgraded = rooms.site.outwork(&["upgrade", "--token", &rooms.site.token()]);
+    let told = String::from_utf8_lossy(&upgraded.stderr).into_owned();
+    assert!(
+        upgraded.status.success() && told.contains("flows that the kernel passes on are cut by this upgrade"),
+        "{told}"
+    );
+}
+
+#[test]
 fn where_the_kernel_does_not_route_sockets_serve_and_rules_say_how_to_have_it_route() {
     let mut rooms = Rooms::new();
     route(&rooms, false);
