@@ -1,5 +1,6 @@
 //! How a program gets hold of an interface, and what is tried when it cannot be as asked.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
@@ -67,8 +68,6 @@ pub struct Attached {
     pub replaced: bool,
     /// Whether it stays when the process crashes.
     pub stays: bool,
-    /// What is in the way of forwarding, and what to do about it.
-    pub concerns: Vec<String>,
 }
 
 /// Why a program has no hold of an interface.
@@ -155,8 +154,8 @@ impl Fastpath {
             match self.hold(interface, ifindex, *tier) {
                 Ok((hold, replaced)) => {
                     let stays = matches!(hold, Hold::Pinned { .. });
-                    let (interface, concerns) = (interface.to_owned(), concerns(Path::new("/proc"), interface));
-                    let attached = Attached { interface, asked, got: *tier, tried, replaced, stays, concerns };
+                    let attached =
+                        Attached { interface: interface.to_owned(), asked, got: *tier, tried, replaced, stays };
                     self.attachments.push(Attachment { attached: attached.clone(), ifindex, hold });
                     self.release(ifindex, |other| other != *tier);
                     return Ok(attached);
@@ -329,16 +328,42 @@ pub fn reasons(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What is in the way of forwarding by this interface, by the files of `procfs`.
-pub fn concerns(procfs: &Path, interface: &str) -> Vec<String> {
-    ["ipv4", "ipv6"]
-        .iter()
-        .filter_map(|family| {
-            let path = procfs.join(format!("sys/net/{family}/conf/{interface}/forwarding"));
-            let off = std::fs::read_to_string(path).ok()?.trim() == "0";
-            // As sysctl(8) has it: a dot of a name is a slash.
-            let setting = format!("net.{family}.conf.{}.forwarding", interface.replace('.', "/"));
-            off.then(|| format!("`{setting}` is 0: the kernel says no ways for what comes in here, set it to 1"))
+/// Versions of IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Families {
+    /// IPv4 is one of them.
+    pub v4: bool,
+    /// IPv6 is.
+    pub v6: bool,
+}
+
+impl FromIterator<IpAddr> for Families {
+    fn from_iter<I: IntoIterator<Item = IpAddr>>(addresses: I) -> Families {
+        let with = |families: Families, address: IpAddr| match address {
+            IpAddr::V4(_) => Families { v4: true, ..families },
+            IpAddr::V6(_) => Families { v6: true, ..families },
+        };
+        addresses.into_iter().fold(Families::default(), with)
+    }
+}
+
+/// The setting that keeps the kernel from routing what comes in by this interface, by the files of `procfs`; `None` where it routes that.
+pub fn unrouted(procfs: &Path, interface: &str, is_v4: bool) -> Option<String> {
+    let family = if is_v4 { "ipv4" } else { "ipv6" };
+    let path = procfs.join(format!("sys/net/{family}/conf/{interface}/forwarding"));
+    let is_off = std::fs::read_to_string(path).ok()?.trim() == "0";
+    // As sysctl(8) has it: a dot of a name is a slash.
+    is_off.then(|| format!("net.{family}.conf.{}.forwarding", interface.replace('.', "/")))
+}
+
+/// What is in the way of forwarding packets of these versions of IP that come in by this interface, and what to do about it, by the files of `procfs`.
+pub fn concerns(procfs: &Path, interface: &str, families: Families) -> Vec<String> {
+    [(families.v4, true), (families.v6, false)]
+        .into_iter()
+        .filter(|(is_wanted, _)| *is_wanted)
+        .filter_map(|(_, is_v4)| unrouted(procfs, interface, is_v4))
+        .map(|setting| {
+            format!("`{setting}` is 0: the kernel does not route what comes in here, for forwarding is off (`sysctl -w {setting}=1`)")
         })
         .collect()
 }

@@ -32,6 +32,7 @@ pub use attach::{AttachError, Attached, Mode, Tier};
 use maps::Maps;
 pub use object::{Unavailable, available};
 use pins::Pins;
+pub use pins::{USUAL, discard, missing_file_system};
 
 /// Why the tables cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +45,13 @@ pub enum OpenError {
     Size(#[from] SizeError),
     /// The directory for what outlives the process is not one.
     #[error(
-        "{path} is not on a BPF file system: mount one there (`mount -t bpf bpf {path}`), or name a directory of one"
+        "{path} is not on a BPF file system, for none is mounted there: `mount -t bpf bpf {mount}`, or name a directory of one"
     )]
     NotBpf {
         /// The directory.
         path: PathBuf,
+        /// Where one is to be mounted.
+        mount: PathBuf,
     },
     /// The directory for what outlives the process cannot be used.
     #[error("{path}: {error}")]

@@ -14,6 +14,17 @@ use crate::sys::bpf::shape;
 /// `BPF_FS_MAGIC`.
 const BPF_FS: u64 = 0xcafe_4a11;
 
+/// Where a BPF file system is mounted by habit.
+pub const USUAL: &str = "/sys/fs/bpf";
+
+/// Where a BPF file system is to be mounted for a directory to be on one, though it need not be there yet; `None` where it is on one.
+pub fn missing_file_system(directory: &Path) -> Option<PathBuf> {
+    let there = directory.ancestors().find(|one| one.exists());
+    let is_on_one = |path: &Path| rustix::fs::statfs(path).is_ok_and(|found| found.f_type as u64 == BPF_FS);
+    let mount = if directory.starts_with(USUAL) { Path::new(USUAL) } else { directory };
+    (!there.is_some_and(is_on_one)).then(|| mount.to_owned())
+}
+
 /// A directory of a BPF file system that is ours. What lies there is removed when this goes, unless it is to be kept: what an earlier process has left is, until
 /// this one has taken it over.
 #[derive(Debug)]
@@ -25,11 +36,11 @@ pub(super) struct Pins {
 impl Pins {
     pub(super) fn open(directory: &Path, sizes: &Sizes) -> Result<(Pins, Found), OpenError> {
         let failed = |error| OpenError::Directory { path: directory.to_owned(), error };
-        std::fs::create_dir_all(directory).map_err(failed)?;
-        let file_system = rustix::fs::statfs(directory).map_err(|error| failed(error.into()))?;
-        if file_system.f_type as u64 != BPF_FS {
-            return Err(OpenError::NotBpf { path: directory.to_owned() });
+        // In place of one there may be files of the kernel's in which nobody makes a directory.
+        if let Some(mount) = missing_file_system(directory) {
+            return Err(OpenError::NotBpf { path: directory.to_owned(), mount });
         }
+        std::fs::create_dir_all(directory).map_err(failed)?;
         let own = format!("v{LAYOUT}");
         let mut why = None;
         for entry in std::fs::read_dir(directory).map_err(failed)? {
@@ -106,6 +117,12 @@ impl Drop for Pins {
             let _ = remove(&self.directory);
         }
     }
+}
+
+/// Removes what lies in a directory for another process, which does not come: programs that nobody holds go with it.
+pub fn discard(directory: &Path) {
+    // Most often there is none.
+    let _ = remove(directory);
 }
 
 /// Removes a directory with what lies in it. Links that nobody holds are detached by this.

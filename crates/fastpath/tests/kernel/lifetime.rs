@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use outwork_balance::Pool;
-use outwork_fastpath::kernel::{AttachError, OpenError, probe};
+use outwork_fastpath::kernel::attach::{Families, concerns};
+use outwork_fastpath::kernel::{AttachError, OpenError, missing_file_system, probe};
 use outwork_fastpath::layout::LAYOUT;
 use outwork_fastpath::{
     ControlPlane as _, Fastpath, Found, Mode, Protocol, ServiceSettings, Settings, Sink as _, Sizes, Tier, Vip,
@@ -208,8 +209,13 @@ fn a_probe_finds_that_programs_can_be_had_where_they_can() {
 #[test]
 fn a_directory_that_is_no_bpf_file_system_is_refused_with_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
-    let error = Fastpath::open(settings(), Some(directory.path())).unwrap_err();
-    assert!(matches!(error, OpenError::NotBpf { .. }) && error.to_string().contains("mount -t bpf bpf"), "{error}");
+    let below = directory.path().join("pins");
+    let error = Fastpath::open(settings(), Some(&below)).unwrap_err();
+    let what = format!("mount -t bpf bpf {}", below.display());
+    assert!(matches!(error, OpenError::NotBpf { .. }) && error.to_string().contains(&what), "{error}");
+    assert!(!below.exists(), "nothing is made in vain");
+    let files = FileSystem::new();
+    assert_eq!(missing_file_system(&files.path().join("a/b")), None, "it need not be there yet");
 }
 
 #[test]
@@ -228,8 +234,8 @@ fn what_cannot_be_attached_as_asked_is_by_the_next_best_way_with_the_reason() {
         std::fs::write("/proc/sys/net/ipv4/conf/h0/forwarding", "0").unwrap();
         let attached = fastpath.attach("h0", NATIVE).unwrap();
         assert_eq!(attached.got, Tier::Xdp(Mode::Skb), "{attached:?}");
-        assert_eq!(attached.concerns.len(), 1);
-        assert!(attached.concerns[0].contains("`net.ipv4.conf.h0.forwarding` is 0"), "{attached:?}");
+        let said = concerns(Path::new("/proc"), "h0", Families { v4: true, v6: true });
+        assert!(said.len() == 1 && said[0].contains("`net.ipv4.conf.h0.forwarding` is 0"), "{said:?}");
         assert_eq!(fastpath.attach("nowhere", NATIVE).unwrap_err(), AttachError::Unknown("nowhere".to_owned()));
     });
 }

@@ -128,7 +128,7 @@ impl Site {
             let (mut fastpath, _) = Fastpath::open(settings(), directory).unwrap();
             for interface in ["c0", "b1", "b2", "b3"] {
                 let attached = fastpath.attach(interface, tier).unwrap();
-                assert_eq!((attached.got, &attached.concerns), (tier, &vec![]), "{attached:?}");
+                assert_eq!(attached.got, tier, "{attached:?}");
             }
             fastpath
         })

@@ -84,7 +84,7 @@ impl Proxy {
         registry.register(Gauges::of(&pools) as _)?;
         let layer4 = Arc::new(Layer4::new(settings.proxy.workers, &settings.proxy.affinity));
         registry.register(Arc::clone(layer4.metrics()) as _)?;
-        let accelerator = Accelerator::new(&pools);
+        let accelerator = Accelerator::new(&pools, &settings.store.data_dir);
         registry.register(Arc::clone(accelerator.metrics()) as _)?;
         Ok(Arc::new(Self {
             pools,

@@ -6,6 +6,7 @@ mod dpdk;
 mod flows;
 mod followed;
 mod paths;
+mod routing;
 mod ways;
 
 use std::collections::BTreeSet;

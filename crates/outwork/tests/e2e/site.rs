@@ -3,6 +3,7 @@
 use std::fs::{File, read_to_string};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -216,6 +217,10 @@ impl Drop for Site {
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();
             let _ = process.wait();
+        }
+        // What a process that was killed has left to the next.
+        if let Ok(data) = std::fs::metadata(self.data()) {
+            let _ = std::fs::remove_dir_all(format!("/sys/fs/bpf/outwork-{:x}-{:x}", data.dev(), data.ino()));
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What the configuration says of packets that are passed on in the kernel.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use outwork_config::{At, Fault, choice, hours, millis, section};
@@ -10,6 +9,7 @@ use outwork_fastpath::tables::Prefix;
 use outwork_fastpath::{Mode, Settings, Tier};
 use outwork_front::filter::Network;
 
+use super::pins::Pins;
 use super::ports::{AfXdp, Dpdk};
 
 section! {
@@ -27,9 +27,10 @@ section! {
         /// Interfaces by which packets come in: those of clients, and with `nat` the answers of backends.
         pub interfaces: Vec<String>,
         /// A directory of a BPF file system, such as `/sys/fs/bpf/outwork`. With it, flows go on through a crash and an upgrade of this process: the next one takes
-        /// over what lies there. No two processes may have the same. Flows of user space are not kept so: the next process chooses backends for them anew, which are the
+        /// over what lies there. No two processes may have the same. Unset, it is one of this server's own in `/sys/fs/bpf`, where a BPF file system is mounted there;
+        /// `false` for none: an upgrade resets flows then. Flows of user space are not kept so: the next process chooses backends for them anew, which are the
         /// same ones as long as their pool is.
-        pub pins: Option<PathBuf> [restart],
+        pub pins: Pins [restart] = Pins::Usual,
         /// How large tables are.
         pub tables: Tables,
         /// Silence after which a flow is over.
@@ -184,7 +185,7 @@ fn acceleration(acceleration: &Acceleration, at: &mut At<'_>) {
         at.fault("mode", Fault::new("cards give no frames to sockets themselves").expected("`native` or `skb`"));
     }
     let in_kernel = [TierName::Xdp, TierName::Tc].into_iter().any(named);
-    if acceleration.pins.is_some() && !in_kernel && !acceleration.tiers.is_empty() {
+    if matches!(acceleration.pins, Pins::At(_)) && !in_kernel && !acceleration.tiers.is_empty() {
         let fault = Fault::new("flows of user space do not outlive the process, and no tier is the kernel's");
         at.fault("pins", fault.expected("tiers = [\"xdp\"]"));
     }
@@ -422,6 +423,15 @@ mod tests {
             let told = read(text).expect_err(text);
             assert!(told.contains(key), "{text}: {told}");
         }
+    }
+
+    #[test]
+    fn tables_are_kept_where_it_is_said_or_in_the_usual_place_or_not_at_all() {
+        let pins = |text: &str| read(&format!("tiers = ['tc']\ninterfaces = ['a']\n{text}")).map(|read| read.pins);
+        assert_eq!((pins("").unwrap(), pins("pins = true").unwrap()), (Pins::Usual, Pins::Usual));
+        assert_eq!(pins("pins = false").unwrap(), Pins::Nowhere);
+        assert_eq!(pins("pins = '/sys/fs/bpf/a'").unwrap(), Pins::At("/sys/fs/bpf/a".into()));
+        assert!(pins("pins = 5").unwrap_err().contains("true, false, or a path"));
     }
 
     #[test]

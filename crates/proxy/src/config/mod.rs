@@ -11,6 +11,7 @@ mod fitting;
 mod forward;
 mod hash;
 mod listener;
+mod pins;
 pub mod ports;
 mod resolver;
 
@@ -29,6 +30,7 @@ pub use check::{CheckKind, HealthCheck};
 pub use forward::{FaultInjection, Forward, Forwarded, HostField, Mirror, Split};
 pub use hash::{HashKey, HashKeyError};
 pub use listener::{Forwarding, GlobalLimits, Listener, Protocol, ProxyVersion, SniRoute};
+pub use pins::Pins;
 pub use resolver::Resolver;
 
 use crate::address::BackendUrl;

@@ -1,10 +1,11 @@
 //! Which side is got hold of: the first of the plan's that can be had, tried again where none could, and where the plan or what it is about has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outwork_fastpath::kernel::attach;
+use outwork_fastpath::kernel::{OpenError, attach};
 use outwork_fastpath::{Fastpath, Found, Settings};
 
 use super::super::Status;
@@ -14,6 +15,7 @@ use super::super::outlets::Outlets;
 use super::super::plan::{Plan, Step};
 use super::super::ports::Ports;
 use super::{AGAIN, Work, tell};
+use crate::config::Pins;
 
 /// What has failed is tried again after [`AGAIN`], then after twice as long, and so on, at most after this.
 const SELDOM: Duration = Duration::from_secs(60);
@@ -215,8 +217,24 @@ impl Work {
 
     /// Loads the programs.
     fn open_kernel(&self) -> Result<Fastpath, String> {
-        let (fastpath, found) =
-            Fastpath::open(self.settings(), self.plan.pins.as_deref()).map_err(|error| attach::reasons(&error))?;
+        let open = |directory: Option<&Path>| Fastpath::open(self.settings(), directory);
+        let opened = match (&self.plan.pins, &self.shared.pins) {
+            (Pins::At(directory), _) => open(Some(directory.as_path())),
+            (Pins::Usual, Some(directory)) => match open(Some(directory.as_path())) {
+                // Nobody has asked for it.
+                Err(error @ (OpenError::NotBpf { .. } | OpenError::Directory { .. })) => {
+                    let why = error.to_string();
+                    tracing::info!(
+                        why,
+                        "flows that the kernel passes on end with this process, at an upgrade too (proxy.acceleration.pins)"
+                    );
+                    open(None)
+                }
+                opened => opened,
+            },
+            (Pins::Usual | Pins::Nowhere, _) => open(None),
+        };
+        let (fastpath, found) = opened.map_err(|error| attach::reasons(&error))?;
         match &found {
             Found::Nothing => tracing::info!("programs for the kernel are loaded"),
             Found::Left { services } => {
