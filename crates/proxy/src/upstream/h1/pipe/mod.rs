@@ -68,6 +68,11 @@ impl Pipe {
         line.len() < most as usize && !line.is_closing() && !line.is_held_up() && self.stuck_since.get().is_none()
     }
 
+    /// Requests that it has now.
+    pub(crate) fn load(&self) -> usize {
+        self.line.borrow().len()
+    }
+
     /// Whether it takes no more, whatever is left of it.
     pub(crate) fn is_over(&self) -> bool {
         self.line.borrow().is_closing()
