@@ -315,11 +315,19 @@ impl Proxied {
                 Err(error) => Err(error),
             };
             match replied {
-                Ok((head, exchange)) => {
+                Ok((head, mut exchange)) => {
                     let took = began.elapsed();
                     endpoint.cells.time.record(took);
-                    self.observe(call, taken, endpoint, Outcome::of_status(head.status.as_u16()));
-                    return Ok(Answered { head, exchange, took });
+                    let switches = head.status == StatusCode::SWITCHING_PROTOCOLS || exchange.is_switched();
+                    let rest = if switches { None } else { exchange.take_rest() };
+                    match Outcome::of_status(head.status.as_u16()) {
+                        // Whether all of it comes is not known yet.
+                        Outcome::Answered if rest.is_none() && !switches => {
+                            self.pool.begun(&call.snapshot, taken.lease());
+                        }
+                        outcome => self.observe(call, taken, endpoint, outcome),
+                    }
+                    return Ok(Answered { head, exchange, rest, took });
                 }
                 // It ended while nobody looked, which says nothing of the backend.
                 Err(ExchangeError::NoAnswer)
@@ -451,12 +459,11 @@ impl Proxied {
             mirroring.copy(call);
         }
         taken.sits_at(call.seat.take());
-        let Answered { head: Reply { status, mut headers, .. }, mut exchange, took } = answered;
+        let Answered { head: Reply { status, mut headers, .. }, exchange, rest, took } = answered;
         let mut response = Response::new(status);
         if status == StatusCode::SWITCHING_PROTOCOLS || exchange.is_switched() {
             return self.switched(call, taken, headers, exchange);
         }
-        let rest = exchange.take_rest();
         let bodiless = call.head.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
         head::strip(&mut headers, bodiless);
         response.headers = headers;
@@ -560,6 +567,8 @@ fn asked(mut response: Response, endpoint: Arc<Endpoint>, retries: u32, took: Op
 struct Answered {
     head: Reply,
     exchange: Exchange,
+    /// All of its content, where that is here.
+    rest: Option<Bytes>,
     took: Duration,
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::Stream;
+use outwork_balance::Outcome;
 use outwork_front::message::{BodyError, Trailers};
 use tokio::time::Sleep;
 
@@ -72,11 +73,12 @@ impl Relay {
     }
 
     /// The end, be it good or not.
-    fn end(&mut self, whole: bool) {
+    fn end(&mut self, outcome: Outcome) {
         self.present = None;
-        let (Some(exchange), Some(taken)) = (self.exchange.take(), self.taken.take()) else { return };
+        let (Some(exchange), Some(mut taken)) = (self.exchange.take(), self.taken.take()) else { return };
         self.pool.metrics().sent.add(exchange.sent());
-        if let Some(conn) = exchange.into_conn(Instant::now()).filter(|_| whole) {
+        self.pool.ended(&self.snapshot, taken.lease(), outcome);
+        if let Some(conn) = exchange.into_conn(Instant::now()).filter(|_| outcome == Outcome::Answered) {
             self.local.park(taken.id(), &self.endpoint, conn, &self.snapshot);
         }
     }
@@ -84,12 +86,18 @@ impl Relay {
     fn broken(&mut self, error: ExchangeError) -> BodyError {
         let (pool, backend) = (&*self.pool.name, &*self.endpoint.key);
         tracing::debug!(pool, backend, %error, "an answer ends before its end");
-        match &error {
-            ExchangeError::Client(_) => {}
-            ExchangeError::Drained => self.pool.metrics().drained.of(Drained::Answer).inc(),
-            _ => self.endpoint.cells.failures.inc(),
+        if matches!(error, ExchangeError::Drained) {
+            self.pool.metrics().drained.of(Drained::Answer).inc();
         }
-        self.end(false);
+        let outcome = match &error {
+            ExchangeError::Client(_) | ExchangeError::Drained | ExchangeError::BeforeItsTurn => Outcome::Cancelled,
+            ExchangeError::Late => Outcome::TimedOut,
+            _ => Outcome::Reset,
+        };
+        if outcome.failed() == Some(true) {
+            self.endpoint.cells.failures.inc();
+        }
+        self.end(outcome);
         BodyError::Source(Box::new(error))
     }
 }
@@ -115,7 +123,7 @@ impl Stream for Relay {
                 if let (Some(slot), Some(trailers)) = (&this.trailers, exchange.trailers()) {
                     slot.set(head::trailers(trailers));
                 }
-                this.end(true);
+                this.end(Outcome::Answered);
                 Poll::Ready(None)
             }
             Poll::Pending if this.poll_patience(context).is_ready() => {
