@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use outwork_front::message::Origin;
 
+use super::grpc;
 use crate::config::Forwarded;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -28,6 +29,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) forwarded: Option<Forwarded>,
     pub(super) upgrade: Option<&'a HeaderValue>,
     pub(super) body: Length,
+    /// What is left of the time that a call of gRPC has, in the place of what its client says.
+    pub(super) timeout: Option<&'a HeaderValue>,
     /// The backend is to say first whether it wants the body.
     pub(super) expects: bool,
 }
@@ -66,6 +69,9 @@ impl Outgoing<'_> {
             }
         }
         self.each_forwarded(origin, said, &mut |name, value| push(out, name.as_str(), value));
+        if let Some(left) = self.timeout {
+            push(out, grpc::TIMEOUT.as_str(), left.as_bytes());
+        }
         if let Some(protocol) = self.upgrade {
             push(out, "connection", b"upgrade");
             push(out, "upgrade", protocol.as_bytes());
@@ -113,6 +119,9 @@ impl Outgoing<'_> {
                 fields.append(name, value);
             }
         });
+        if let Some(left) = self.timeout {
+            fields.insert(grpc::TIMEOUT, left.clone());
+        }
         if let Length::Known(length) = self.body {
             fields.insert(CONTENT_LENGTH, length.into());
         }
@@ -126,7 +135,9 @@ impl Outgoing<'_> {
 
     /// Whether a field goes on as it is.
     fn passes(&self, name: &HeaderName) -> bool {
-        name != HOST && name != HTTP2_SETTINGS && !stays(name) && (self.forwarded.is_none() || !says_whose(name))
+        let is_ours = self.timeout.is_some() && name == grpc::TIMEOUT;
+        let is_told = self.forwarded.is_none() || !says_whose(name);
+        name != HOST && name != HTTP2_SETTINGS && !stays(name) && is_told && !is_ours
     }
 
     fn each_forwarded(&self, origin: &Origin, host: Option<&HeaderValue>, each: &mut dyn FnMut(HeaderName, &[u8])) {
@@ -244,6 +255,7 @@ mod tests {
             forwarded: Some(Forwarded::Off),
             upgrade: None,
             body: Length::None,
+            timeout: None,
             expects: false,
         };
         with(&mut outgoing);
@@ -291,6 +303,15 @@ mod tests {
             "GET / HTTP/1.1\r\nhost: example.org\r\nx-forwarded-for: 192.0.2.7\r\nx-forwarded-proto: https\r\n\
              x-forwarded-host: example.org\r\nforwarded: for=192.0.2.7;proto=https;host=\"example.org\"\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_call_of_grpc_says_what_is_left_of_its_time() {
+        let head = head(Method::POST, "/", &[("host", "a"), ("grpc-timeout", "1S"), ("x", "1")]);
+        assert!(written(&head, |_| {}).contains("\r\ngrpc-timeout: 1S\r\n"));
+        let left = HeaderValue::from_static("900m");
+        let text = written(&head, |outgoing| outgoing.timeout = Some(Box::leak(Box::new(left))));
+        assert_eq!(text, "POST / HTTP/1.1\r\nhost: a\r\nx: 1\r\ngrpc-timeout: 900m\r\ncontent-length: 0\r\n\r\n");
     }
 
     #[test]

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use outwork_balance::Outcome;
 use outwork_front::message::{BodyError, Trailers};
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep_until};
 
-use super::head;
+use super::{grpc, head, told};
 use crate::metrics::Drained;
 use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
@@ -36,6 +36,8 @@ pub(super) struct Relay {
     patience: Duration,
     /// Set once it does.
     still: Option<Pin<Box<Sleep>>>,
+    /// When the call of gRPC is over whose answer it is, where its client says so.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Relay {
@@ -58,6 +60,29 @@ impl Relay {
             present: None,
             patience: snapshot.settings.connections.idle_timeout,
             still: None,
+            deadline: None,
+        }
+    }
+
+    /// The same, which ends at this time, and tells its client so as calls of gRPC are told.
+    pub(super) fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline.into())));
+        self
+    }
+
+    /// The time is over that the client gives the call, which says nothing of the backend.
+    fn out_of_time(&mut self) -> Option<Result<Bytes, BodyError>> {
+        self.deadline = None;
+        let exchange = self.exchange.as_ref()?;
+        // Content whose length was said cannot end before that.
+        let told = self.trailers.clone().filter(|_| exchange.remaining().is_none());
+        self.end(Outcome::Cancelled);
+        match told {
+            Some(trailers) => {
+                trailers.set(grpc::trailers(grpc::Status::DeadlineExceeded, told::OUT_OF_TIME));
+                None
+            }
+            None => Some(Err(BodyError::Source(Box::new(ExchangeError::Late)))),
         }
     }
 
@@ -110,6 +135,9 @@ impl Stream for Relay {
         // Also where there is always something: a client that takes its time would never be waited for.
         if this.poll_over(context).is_ready() {
             return Poll::Ready(Some(Err(this.broken(ExchangeError::Drained))));
+        }
+        if this.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(this.out_of_time());
         }
         let Some(exchange) = &mut this.exchange else { return Poll::Ready(None) };
         match exchange.poll_part(context) {
