@@ -1,7 +1,12 @@
 //! What of a request goes on to a backend, and what of its answer comes back.
 
 use bytes::{BufMut, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    AGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    COOKIE, DATE, EXPECT, EXPIRES, FORWARDED, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE, LOCATION, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, RETRY_AFTER,
+    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY, WWW_AUTHENTICATE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use outwork_front::message::Origin;
@@ -72,9 +77,16 @@ impl Outgoing<'_> {
         if let Some(left) = self.timeout {
             push(out, grpc::TIMEOUT.as_str(), left.as_bytes());
         }
-        if let Some(protocol) = self.upgrade {
-            push(out, "connection", b"upgrade");
-            push(out, "upgrade", protocol.as_bytes());
+        match self.upgrade {
+            Some(protocol) => {
+                push(out, "connection", b"upgrade");
+                push(out, "upgrade", protocol.as_bytes());
+            }
+            None if takes_trailers(&head.headers) => {
+                push(out, "connection", b"te");
+                push(out, "te", b"trailers");
+            }
+            None => {}
         }
         match self.body {
             Length::Known(length) => push(out, "content-length", itoa::Buffer::new().format(length).as_bytes()),
@@ -125,9 +137,7 @@ impl Outgoing<'_> {
         if let Length::Known(length) = self.body {
             fields.insert(CONTENT_LENGTH, length.into());
         }
-        // Without it, some leave out what comes after the content (RFC 9110 section 6.5.1).
-        let codings = head.headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        if codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"trailers")) {
+        if takes_trailers(&head.headers) {
             fields.insert(TE, HeaderValue::from_static("trailers"));
         }
         Some(request)
@@ -160,6 +170,12 @@ impl Outgoing<'_> {
             each(FORWARDED, said.as_bytes());
         }
     }
+}
+
+/// Whether a client takes what comes after the content. Some leave it out where nobody says so (RFC 9110 section 6.5.1).
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 fn push(out: &mut BytesMut, name: &str, value: &[u8]) {
@@ -220,17 +236,49 @@ pub(super) fn strip(headers: &mut HeaderMap, bodiless: bool) {
     }
 }
 
-/// Of the fields that came after the content, those that may stand there (RFC 9110 section 6.5.1).
+/// Fields that mean something before the content alone: where a message goes, how it is framed, judged, kept or read, and whose it is (RFC 9110 section 6.5.1).
+const BEFORE: [HeaderName; 26] = [
+    AGE,
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    COOKIE,
+    DATE,
+    EXPECT,
+    EXPIRES,
+    HOST,
+    HTTP2_SETTINGS,
+    IF_MATCH,
+    IF_MODIFIED_SINCE,
+    IF_NONE_MATCH,
+    IF_RANGE,
+    IF_UNMODIFIED_SINCE,
+    LOCATION,
+    MAX_FORWARDS,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    RANGE,
+    RETRY_AFTER,
+    SET_COOKIE,
+    VARY,
+    WWW_AUTHENTICATE,
+];
+
+/// Of the fields that came after the content, those that may stand there.
 pub(super) fn trailers(mut fields: HeaderMap) -> HeaderMap {
     strip(&mut fields, false);
-    fields.remove(HOST);
+    let ours = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT, X_REAL_IP];
+    for name in BEFORE.into_iter().chain(ours) {
+        fields.remove(name);
+    }
     fields
 }
 
 /// The value of a cookie.
 pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
-    let pairs =
-        headers.get_all(http::header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
@@ -281,7 +329,7 @@ mod tests {
         );
         assert_eq!(
             written(&head, |_| {}),
-            "GET /a?b=%20 HTTP/1.1\r\nhost: example.org\r\naccept: a\r\naccept: b\r\n\r\n"
+            "GET /a?b=%20 HTTP/1.1\r\nhost: example.org\r\naccept: a\r\naccept: b\r\nconnection: te\r\nte: trailers\r\n\r\n"
         );
     }
 
@@ -351,6 +399,15 @@ mod tests {
         strip(&mut bodiless, true);
         assert_eq!(headers.keys().collect::<Vec<_>>(), ["etag"]);
         assert_eq!(bodiless.len(), 2);
+    }
+
+    #[test]
+    fn what_comes_after_content_says_nothing_that_has_to_come_before_it() {
+        let fields = [("x-sum", "1"), ("authorization", "x"), ("content-length", "5"), ("x-forwarded-for", "10.0.0.1")];
+        let more = [("transfer-encoding", "chunked"), ("set-cookie", "a=1"), ("grpc-status", "0"), ("host", "b")];
+        let came = [fields, more].concat();
+        let left = trailers(head(Method::GET, "/", &came).headers);
+        assert_eq!(left.keys().collect::<Vec<_>>(), ["x-sum", "grpc-status"]);
     }
 
     #[test]

@@ -504,7 +504,7 @@ impl Proxied {
             }
             None => {
                 let length = exchange.remaining();
-                let has_trailers = matches!(exchange, Exchange::Http2(_)) || call.deadline.is_some();
+                let has_trailers = matches!(exchange, Exchange::Http2(_)) || length.is_none();
                 let trailers = has_trailers.then(Trailers::default);
                 let relay =
                     Relay::new((exchange, trailers.clone()), taken, endpoint, &self.pool, &call.snapshot, &call.local);

@@ -21,7 +21,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::Method;
+use http::{HeaderMap, Method};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::wire::Wire;
@@ -167,6 +167,11 @@ impl Exchange {
     /// Bytes of content, where they are known.
     pub(crate) fn remaining(&self) -> Option<u64> {
         self.length
+    }
+
+    /// The fields that came after the content, once that has ended.
+    pub(crate) fn trailers(&mut self) -> Option<HeaderMap> {
+        self.pipe.line.borrow_mut().take_trailers(self.number?)
     }
 
     /// It has waited for long enough: what becomes of it. Where others come first, nothing is said of the backend by that.
