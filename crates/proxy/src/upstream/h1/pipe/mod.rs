@@ -3,10 +3,9 @@
 //! What the requests of one turn of a thread say goes out in one write, and what is answered comes in as it lies there, many answers at a time: so what a system call
 //! costs is paid once for all of them. A task of its own reads and writes, whichever of them come and go. Those who wait are woken by it, each for its answer.
 //!
-//! - this file: the connection, a request, and who reads and writes. `line`: what is made of bytes that come.
+//! - this file: the connection, a request, and who reads and writes. `line`: what is made of bytes that come. `dissect`: the same of bytes from nowhere.
 
-#[cfg(test)]
-mod hostile;
+mod dissect;
 mod line;
 
 #[cfg(test)]
@@ -27,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::super::wire::Wire;
 use super::super::{Counted, Early, ExchangeError, Reply};
 use super::{Conn, READ, SCRATCH};
+pub use dissect::{Told, dissect};
 use line::{Begun, Flow, Line};
 
 /// A connection that many share.
