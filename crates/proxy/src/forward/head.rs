@@ -358,7 +358,7 @@ mod tests {
         let head = head(Method::POST, "/", &[("host", "a"), ("grpc-timeout", "1S"), ("x", "1")]);
         assert!(written(&head, |_| {}).contains("\r\ngrpc-timeout: 1S\r\n"));
         let left = HeaderValue::from_static("900m");
-        let text = written(&head, |outgoing| outgoing.timeout = Some(Box::leak(Box::new(left))));
+        let text = written(&head, |outgoing| outgoing.timeout = Some(&*Box::leak(Box::new(left))));
         assert_eq!(text, "POST / HTTP/1.1\r\nhost: a\r\nx: 1\r\ngrpc-timeout: 900m\r\ncontent-length: 0\r\n\r\n");
     }
 
