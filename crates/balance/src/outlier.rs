@@ -17,7 +17,8 @@ use crate::pool::Pool;
 pub struct OutlierSettings {
     /// After so many failures in a row, of any kind.
     pub consecutive_5xx: Option<u32>,
-    /// After so many in a row that say that nobody answered: 502, 503, 504, no connection, a timeout, a reset.
+    /// After so many in a row that say that nobody answered: 502, 503, 504, no connection, a timeout, a reset, be it
+    /// within an answer that has begun well.
     pub consecutive_gateway: Option<u32>,
     /// When its part of successes is far below that of the others.
     pub success_rate: Option<SuccessRate>,

@@ -194,3 +194,23 @@ fn an_answer_that_was_observed_is_not_counted_again_when_its_body_ends() {
     let nanos = member.latency().nanos(START + secs(1), secs(10)).unwrap();
     assert!((nanos / 1e9 - 1.0).abs() < 0.01, "the time to the answer, not to its end");
 }
+
+#[test]
+fn answers_that_break_off_are_failures_in_a_row_though_each_has_begun_well() {
+    let pool = watched(4, OutlierSettings { consecutive_gateway: Some(3), ..QUIET });
+    let (mut picker, ask) = (picker(), Ask { sticky: Some("m00001"), ..Ask::default() });
+    let mut begins = |outcome: Option<Outcome>| {
+        let mut lease = picker.pick(&pool, &ask, START).unwrap();
+        lease.begin(&pool, START + secs(1));
+        assert!(lease.is_open());
+        let ejection = outcome.and_then(|outcome| lease.observe(&pool, outcome, START + secs(50)));
+        assert_eq!(lease.is_open(), outcome.is_none());
+        let nanos = lease.member().latency().nanos(START + secs(1), secs(10)).unwrap();
+        assert!((nanos / 1e9 - 1.0).abs() < 0.01, "the time to the answer, not to its end");
+        ejection.map(|ejection| ejection.detector)
+    };
+    assert_eq!([begins(Some(Outcome::Reset)), begins(Some(Outcome::TimedOut))], [None, None]);
+    assert_eq!(begins(Some(Outcome::Answered)), None, "one that came to its end ends the row");
+    assert_eq!([begins(Some(Outcome::Reset)), begins(None), begins(Some(Outcome::Reset))], [None; 3]);
+    assert_eq!(begins(Some(Outcome::Reset)), Some(Detector::ConsecutiveGateway));
+}

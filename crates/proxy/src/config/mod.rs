@@ -148,9 +148,9 @@ section! {
     pub struct Outlier {
         /// Whether there are any.
         pub enabled: bool = true,
-        /// Failures of any kind in a row that eject a backend; 0 is none.
+        /// Failures of any kind in a row that eject a backend; 0 is none. An answer that breaks off, or stands still for too long, is one.
         pub consecutive_5xx: u32 [range 0..=100_000] = 5,
-        /// Failures in a row that say that nobody answered (no connection, a reset, a timeout, 502, 503, 504); 0 is none.
+        /// Failures in a row that say that nobody answered (no connection, a reset, a timeout, 502, 503, 504), or not to the end; 0 is none.
         pub consecutive_gateway: u32 [range 0..=100_000] = 5,
         /// In percent: a backend that fails more is ejected; 0 is none.
         pub failure_percentage: u32 [range 0..=100] = 0,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use outwork_front::message::{BodyError, BodySource, RequestBody};
 
-use super::head::Length;
+use super::head::{self, Length};
 use crate::upstream::BodyParts;
 
 /// Content that remembers what was sent of it, as far as it may.
@@ -151,7 +151,7 @@ impl BodyParts for Reading {
             return None;
         }
         if inner.trailers.is_none() {
-            inner.trailers = inner.body.trailers();
+            inner.trailers = inner.body.trailers().map(head::trailers).filter(|fields| !fields.is_empty());
         }
         inner.trailers.clone()
     }

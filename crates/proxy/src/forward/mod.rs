@@ -5,12 +5,14 @@
 //! - `hedge`: another one that is asked where the first takes long. `mirror`: copies for another pool. `faults`: what is to fail on purpose.
 //! - `split`: several pools, each with a part of the requests.
 //! - `connect`: connections that clients ask for. `websocket`: those of backends that speak HTTP/2.
+//! - `grpc`: calls of gRPC, which end in their own way and say how long they may take.
 //! - `told`: what a client is told where no backend has answered.
 //! - `relay`: the body of an answer on its way to the client. `tunnel`: connections that were switched to another protocol.
 
 mod connect;
 mod content;
 mod faults;
+mod grpc;
 mod head;
 mod hedge;
 mod mirror;
@@ -41,7 +43,7 @@ use outwork_front::message::{
     Answer, Asked, Body, Duplex, Handler, Origin, Request, RequestBody, Response, Streamed, Subject, Trailers,
 };
 use outwork_front::problem::Problem;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::announce::Announced;
 use crate::config::{FaultInjection, Forward, Forwarded, HostField};
@@ -130,6 +132,8 @@ struct Call {
     local: Rc<Local>,
     /// What backends are told of whose it is before they hear of it.
     announced: Option<Rc<Announced>>,
+    /// When it is to have ended, where it is a call of gRPC whose client says so.
+    deadline: Option<Instant>,
     /// Its place among all that is under way, until its backend is known.
     seat: Cell<Option<Seat>>,
 }
@@ -149,6 +153,15 @@ enum Why {
 
 impl Proxied {
     pub(crate) async fn serve(&self, request: Request) -> Response {
+        let Some(patience) = grpc::patience(&request.head.headers) else { return self.pass(request, None).await };
+        let deadline = Instant::now() + patience;
+        // Rare, and large.
+        let passed = Box::pin(timeout_at(deadline.into(), self.pass(request, Some(deadline)))).await;
+        passed.unwrap_or_else(|_| self.out_of_time())
+    }
+
+    /// Passes a request on, which is to have ended by then.
+    async fn pass(&self, request: Request, deadline: Option<Instant>) -> Response {
         let Request { head, body, origin } = request;
         if (head.method == Method::CONNECT) != self.settings.connect {
             let detail = "this passes requests on, or connections, and not the other";
@@ -162,7 +175,7 @@ impl Proxied {
         let content = Content::new(body, snapshot.settings.retry.max_body.as_usize());
         let local = Local::of(&self.pool);
         let announced = snapshot.settings.send_proxy.map(|version| Rc::new(Announced::of(version, &origin)));
-        let mut call = Call { head, origin, content, snapshot, local, announced, seat: Cell::default() };
+        let mut call = Call { head, origin, content, snapshot, local, announced, deadline, seat: Cell::default() };
         if self.is_limited {
             match self.pool.admit(&call.snapshot) {
                 Ok(seat) => *call.seat.get_mut() = seat,
@@ -320,12 +333,20 @@ impl Proxied {
                 Err(error) => Err(error),
             };
             match replied {
-                Ok((head, exchange)) => {
+                Ok((head, mut exchange)) => {
                     let took = began.elapsed();
                     endpoint.cells.time.record(took);
                     endpoint.cells.responses.count(head.status.as_u16());
-                    self.observe(call, taken, endpoint, Outcome::of_status(head.status.as_u16()));
-                    return Ok(Answered { head, exchange, took });
+                    let switches = head.status == StatusCode::SWITCHING_PROTOCOLS || exchange.is_switched();
+                    let rest = if switches { None } else { exchange.take_rest() };
+                    match Outcome::of_status(head.status.as_u16()) {
+                        // Whether all of it comes is not known yet.
+                        Outcome::Answered if rest.is_none() && !switches => {
+                            self.pool.begun(&call.snapshot, taken.lease());
+                        }
+                        outcome => self.observe(call, taken, endpoint, outcome),
+                    }
+                    return Ok(Answered { head, exchange, rest, took });
                 }
                 // It ended while nobody looked, which says nothing of the backend.
                 Err(ExchangeError::NoAnswer)
@@ -374,6 +395,7 @@ impl Proxied {
     ) -> Result<Exchange, ExchangeError> {
         let (head, length) = (&call.head, call.content.length());
         let expects = !call.content.is_empty() && head.headers.contains_key(EXPECT) && call.content.is_untouched();
+        let left = call.deadline.map(|deadline| grpc::left(deadline.saturating_duration_since(Instant::now())));
         let outgoing = Outgoing {
             head,
             origin: &call.origin,
@@ -381,6 +403,7 @@ impl Proxied {
             forwarded: (!self.ours).then_some(self.settings.forwarded),
             upgrade,
             body: length,
+            timeout: left.as_ref(),
             expects,
         };
         let body = (!call.content.is_empty()).then(|| upstream::Body(call.content.reading()));
@@ -457,12 +480,11 @@ impl Proxied {
             mirroring.copy(call);
         }
         taken.sits_at(call.seat.take());
-        let Answered { head: Reply { status, mut headers, .. }, mut exchange, took } = answered;
+        let Answered { head: Reply { status, mut headers, .. }, exchange, rest, took } = answered;
         let mut response = Response::new(status);
         if status == StatusCode::SWITCHING_PROTOCOLS || exchange.is_switched() {
             return self.switched(call, taken, headers, exchange);
         }
-        let rest = exchange.take_rest();
         let bodiless = call.head.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
         head::strip(&mut headers, bodiless);
         response.headers = headers;
@@ -488,10 +510,12 @@ impl Proxied {
             }
             None => {
                 let length = exchange.remaining();
-                let trailers = matches!(exchange, Exchange::Http2(_)).then(Trailers::default);
+                let has_trailers = matches!(exchange, Exchange::Http2(_)) || length.is_none();
+                let trailers = has_trailers.then(Trailers::default);
                 let relay =
                     Relay::new((exchange, trailers.clone()), taken, endpoint, &self.pool, &call.snapshot, &call.local);
-                response.body = Body::Stream(Streamed { length, parts: Box::pin(relay), trailers });
+                response.body =
+                    Body::Stream(Streamed { length, parts: Box::pin(relay.until(call.deadline)), trailers });
             }
         }
         response
@@ -566,6 +590,8 @@ fn asked(mut response: Response, endpoint: Arc<Endpoint>, retries: u32, took: Op
 struct Answered {
     head: Reply,
     exchange: Exchange,
+    /// All of its content, where that is here.
+    rest: Option<Bytes>,
     took: Duration,
 }
 

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::Stream;
+use outwork_balance::Outcome;
 use outwork_front::message::{BodyError, Trailers};
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep_until};
 
-use super::head;
+use super::{grpc, head, told};
 use crate::metrics::Drained;
 use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
@@ -35,6 +36,8 @@ pub(super) struct Relay {
     patience: Duration,
     /// Set once it does.
     still: Option<Pin<Box<Sleep>>>,
+    /// When the call of gRPC is over whose answer it is, where its client says so.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Relay {
@@ -57,6 +60,29 @@ impl Relay {
             present: None,
             patience: snapshot.settings.connections.idle_timeout,
             still: None,
+            deadline: None,
+        }
+    }
+
+    /// The same, which ends at this time, and tells its client so as calls of gRPC are told.
+    pub(super) fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline.into())));
+        self
+    }
+
+    /// The time is over that the client gives the call, which says nothing of the backend.
+    fn out_of_time(&mut self) -> Option<Result<Bytes, BodyError>> {
+        self.deadline = None;
+        let exchange = self.exchange.as_ref()?;
+        // Content whose length was said cannot end before that.
+        let told = self.trailers.clone().filter(|_| exchange.remaining().is_none());
+        self.end(Outcome::Cancelled);
+        match told {
+            Some(trailers) => {
+                trailers.set(grpc::trailers(grpc::Status::DeadlineExceeded, told::OUT_OF_TIME));
+                None
+            }
+            None => Some(Err(BodyError::Source(Box::new(ExchangeError::Late)))),
         }
     }
 
@@ -72,11 +98,12 @@ impl Relay {
     }
 
     /// The end, be it good or not.
-    fn end(&mut self, whole: bool) {
+    fn end(&mut self, outcome: Outcome) {
         self.present = None;
-        let (Some(exchange), Some(taken)) = (self.exchange.take(), self.taken.take()) else { return };
+        let (Some(exchange), Some(mut taken)) = (self.exchange.take(), self.taken.take()) else { return };
         self.pool.metrics().sent.add(exchange.sent());
-        if let Some(conn) = exchange.into_conn(Instant::now()).filter(|_| whole) {
+        self.pool.ended(&self.snapshot, taken.lease(), outcome);
+        if let Some(conn) = exchange.into_conn(Instant::now()).filter(|_| outcome == Outcome::Answered) {
             self.local.park(taken.id(), &self.endpoint, conn, &self.snapshot);
         }
     }
@@ -84,12 +111,18 @@ impl Relay {
     fn broken(&mut self, error: ExchangeError) -> BodyError {
         let (pool, backend) = (&*self.pool.name, &*self.endpoint.key);
         tracing::debug!(pool, backend, %error, "an answer ends before its end");
-        match &error {
-            ExchangeError::Client(_) => {}
-            ExchangeError::Drained => self.pool.metrics().drained.of(Drained::Answer).inc(),
-            _ => self.endpoint.cells.failures.inc(),
+        if matches!(error, ExchangeError::Drained) {
+            self.pool.metrics().drained.of(Drained::Answer).inc();
         }
-        self.end(false);
+        let outcome = match &error {
+            ExchangeError::Client(_) | ExchangeError::Drained | ExchangeError::BeforeItsTurn => Outcome::Cancelled,
+            ExchangeError::Late => Outcome::TimedOut,
+            _ => Outcome::Reset,
+        };
+        if outcome.failed() == Some(true) {
+            self.endpoint.cells.failures.inc();
+        }
+        self.end(outcome);
         BodyError::Source(Box::new(error))
     }
 }
@@ -103,6 +136,9 @@ impl Stream for Relay {
         if this.poll_over(context).is_ready() {
             return Poll::Ready(Some(Err(this.broken(ExchangeError::Drained))));
         }
+        if this.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(this.out_of_time());
+        }
         let Some(exchange) = &mut this.exchange else { return Poll::Ready(None) };
         match exchange.poll_part(context) {
             Poll::Ready(Some(Ok(part))) => {
@@ -115,7 +151,7 @@ impl Stream for Relay {
                 if let (Some(slot), Some(trailers)) = (&this.trailers, exchange.trailers()) {
                     slot.set(head::trailers(trailers));
                 }
-                this.end(true);
+                this.end(Outcome::Answered);
                 Poll::Ready(None)
             }
             Poll::Pending if this.poll_patience(context).is_ready() => {

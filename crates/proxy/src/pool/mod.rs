@@ -586,6 +586,20 @@ impl Pool {
     pub(crate) fn observe(&self, snapshot: &Snapshot, lease: Option<&mut Lease>, outcome: Outcome) {
         self.metrics().requests.of(outcome.into()).inc();
         self.figures.requests.count(outcome.into());
+        self.ended(snapshot, lease, outcome);
+    }
+
+    /// A member has begun to answer, well so far. What becomes of the answer is said by `ended`.
+    pub(crate) fn begun(&self, snapshot: &Snapshot, lease: Option<&mut Lease>) {
+        self.metrics().requests.of(Outcome::Answered.into()).inc();
+        self.figures.requests.count(Outcome::Answered.into());
+        if let Some(lease) = lease {
+            lease.begin(&snapshot.balance, self.now());
+        }
+    }
+
+    /// What a request was like in the end that was counted when its answer began.
+    pub(crate) fn ended(&self, snapshot: &Snapshot, lease: Option<&mut Lease>, outcome: Outcome) {
         let ejection = lease.and_then(|lease| lease.observe(&snapshot.balance, outcome, self.now()));
         if let Some(ejection) = ejection {
             self.told(&ejection);

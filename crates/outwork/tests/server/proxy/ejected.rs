@@ -1,5 +1,7 @@
 //! Backends that are left out for what they fail, and requests that are not tried again for good: settings of `outlier` and of `retry`.
 
+use std::io::Write;
+
 use super::backend::{Backend, answer};
 use super::choosing::{configure, of_backends};
 use super::extras::count;
@@ -54,6 +56,24 @@ fn who_answers_503_is_said_to_have_answered_and_not_to_have_been_silent() {
     assert_eq!((ended("gateway-error"), ended("answered")), (3, 20));
     let active = format!("outwork_proxy_backend_active{{pool=\"app\",backend=\"{}\"}}", good.url());
     assert_eq!(count(&place, &active), 0);
+}
+
+#[test]
+fn a_backend_that_begins_its_answers_and_breaks_them_off_is_ejected() {
+    let mut place = Place::new();
+    let good = Backend::named(place.host(), "good");
+    let bad = Backend::acting(place.host(), |_, to| {
+        let written = to.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\na part of it");
+        written.expect("it is heard");
+        false
+    });
+    let outlier = "outlier = { consecutive_5xx = 0, consecutive_gateway = 3, success_rate = false }";
+    configure(&place, &[(&good, ""), (&bad, "")], "", outlier);
+    place.start();
+    // What breaks off ends the connection of its client, too.
+    (0..40).for_each(|_| ask(&place, 1));
+    assert_eq!((good.requests(), bad.requests()), (37, 3));
+    assert_eq!(of_backends(&place, &[&good, &bad], "ejected_by"), ["", "consecutive-gateway"]);
 }
 
 #[test]
