@@ -8,7 +8,19 @@ import { Icon } from "../../ui/icon";
 import { range, type Timeline } from "../../ui/plots";
 import Sparkline from "../../ui/sparkline";
 import { latencyNames, recent, wasMeasured } from "./plots";
-import { actions, idles, isTakenOut, named, ordered, POLICY, poolTone, reading, tally, unit, unknown } from "./reading";
+import {
+  actions,
+  idles,
+  isTakenOut,
+  named,
+  ordered,
+  POLICY,
+  poolTone,
+  reading,
+  tally,
+  unit,
+  unknown,
+} from "./reading";
 
 /** Rows drawn at once; more on request. */
 const STEP = 30;
@@ -302,9 +314,7 @@ export function PoolCard(props: {
             {(absent) => (
               <li>
                 <Icon name="minus" size={12} /> <code>{absent.key}</code>{" "}
-                <span class="muted">
-                  is not there, and {ordered(absent)} by hand should it come back
-                </span>
+                <span class="muted">is not there, and {ordered(absent)} by hand should it come back</span>
                 <Show when={isTakenOut(absent)}>
                   <button
                     type="button"
