@@ -31,6 +31,10 @@ section! {
         pub connect: bool = false,
         /// Whether the answer says how long the backend took, by `Server-Timing`.
         pub server_timing: bool = false,
+        /// Whether fields that clients send after the content of a request (trailers) go on to backends; those of gRPC calls do in any case. Nothing looks at them on
+        /// the way: what limits, tokens and `request_headers` look at is the head. Those that a route takes out of heads, or gives itself, and those that say
+        /// whose a request is, are taken out of them, too.
+        pub trailers: bool = false,
         /// Copies of requests for another pool, whose answers nobody gets.
         pub mirror: Option<Mirror>,
         /// Requests that are made to wait or to fail, to see what comes of that.
@@ -131,7 +135,7 @@ fn forward(forward: &Forward, at: &mut At<'_>) {
     if forward.pool.is_empty() {
         at.fault("pool", Fault::new("it names no pool").expected("the NAME of a [proxy.pool.NAME]"));
     }
-    let of_requests = ["host", "forwarded", "upgrade", "server_timing", "mirror"].into_iter();
+    let of_requests = ["host", "forwarded", "upgrade", "server_timing", "trailers", "mirror"].into_iter();
     for key in of_requests.filter(|key| forward.connect && at.is_set(key)).collect::<Vec<_>>() {
         let fault = Fault::new("this is about requests, and the route passes on connections that CONNECT asks for");
         at.fault(key, fault.expected("connect = false"));

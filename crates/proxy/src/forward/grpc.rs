@@ -47,6 +47,11 @@ pub(super) fn is_call(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
+/// Whether it is one as browsers make them, which have the fields after the content within it (gRPC-Web).
+pub(super) fn is_of_web(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc-web"))
+}
+
 /// The answer to a call that ends before it has one.
 pub(super) fn ended(status: Status, detail: &'static str) -> Response {
     let mut response = Response::new(StatusCode::OK);

@@ -2,10 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 use http::header::{
-    AGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    COOKIE, DATE, EXPECT, EXPIRES, FORWARDED, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-    IF_UNMODIFIED_SINCE, LOCATION, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, RETRY_AFTER,
-    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY, WWW_AUTHENTICATE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
@@ -21,7 +18,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// What was to be said of a connection of HTTP/2 that nobody switches to any more (RFC 9113 appendix B).
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+pub(super) const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What a head is written of.
@@ -236,46 +233,6 @@ pub(super) fn strip(headers: &mut HeaderMap, bodiless: bool) {
     }
 }
 
-/// Fields that mean something before the content alone: where a message goes, how it is framed, judged, kept or read, and whose it is (RFC 9110 section 6.5.1).
-const BEFORE: [HeaderName; 26] = [
-    AGE,
-    AUTHORIZATION,
-    CACHE_CONTROL,
-    CONTENT_ENCODING,
-    CONTENT_RANGE,
-    CONTENT_TYPE,
-    COOKIE,
-    DATE,
-    EXPECT,
-    EXPIRES,
-    HOST,
-    HTTP2_SETTINGS,
-    IF_MATCH,
-    IF_MODIFIED_SINCE,
-    IF_NONE_MATCH,
-    IF_RANGE,
-    IF_UNMODIFIED_SINCE,
-    LOCATION,
-    MAX_FORWARDS,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    RANGE,
-    RETRY_AFTER,
-    SET_COOKIE,
-    VARY,
-    WWW_AUTHENTICATE,
-];
-
-/// Of the fields that came after the content, those that may stand there.
-pub(super) fn trailers(mut fields: HeaderMap) -> HeaderMap {
-    strip(&mut fields, false);
-    let ours = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_FORWARDED_PORT, X_REAL_IP];
-    for name in BEFORE.into_iter().chain(ours) {
-        fields.remove(name);
-    }
-    fields
-}
-
 /// The value of a cookie.
 pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
@@ -399,15 +356,6 @@ mod tests {
         strip(&mut bodiless, true);
         assert_eq!(headers.keys().collect::<Vec<_>>(), ["etag"]);
         assert_eq!(bodiless.len(), 2);
-    }
-
-    #[test]
-    fn what_comes_after_content_says_nothing_that_has_to_come_before_it() {
-        let fields = [("x-sum", "1"), ("authorization", "x"), ("content-length", "5"), ("x-forwarded-for", "10.0.0.1")];
-        let more = [("transfer-encoding", "chunked"), ("set-cookie", "a=1"), ("grpc-status", "0"), ("host", "b")];
-        let came = [fields, more].concat();
-        let left = trailers(head(Method::GET, "/", &came).headers);
-        assert_eq!(left.keys().collect::<Vec<_>>(), ["x-sum", "grpc-status"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Passes requests on to backends.
 //!
-//! - `head`: what of a request and its answer goes through. `content`: the body, which may be sent more than once.
+//! - `head`: what of a request and its answer goes through. `content`: the body, which may be sent more than once. `trailers`: fields after it.
 //! - `pick`: a backend for a request, or a place in the line. `retry`: what is tried again.
 //! - `hedge`: another one that is asked where the first takes long. `mirror`: copies for another pool. `faults`: what is to fail on purpose.
 //! - `split`: several pools, each with a part of the requests.
@@ -21,6 +21,7 @@ mod relay;
 mod retry;
 mod split;
 mod told;
+mod trailers;
 mod tunnel;
 mod websocket;
 
@@ -62,6 +63,7 @@ use mirror::Mirroring;
 use relay::Relay;
 use retry::{Failed, is_idempotent, judge};
 pub use split::Splitting;
+use trailers::Passage;
 
 /// How long a backend is given to say whether it wants a body that it is asked about.
 const ASKED: Duration = Duration::from_secs(1);
@@ -105,6 +107,7 @@ impl Proxied {
             upgrade: false,
             connect: false,
             server_timing: false,
+            trailers: false,
             mirror: None,
             fault: None,
         };
@@ -172,7 +175,11 @@ impl Proxied {
             return Problem::new(StatusCode::BAD_REQUEST, "a CONNECT has no content").answer(&head);
         }
         let snapshot = self.pool.snapshot();
-        let content = Content::new(body, snapshot.settings.retry.max_body.as_usize());
+        let passage = match body {
+            RequestBody::Empty => None,
+            RequestBody::Source(_) => Passage::of(&head, self.settings.trailers),
+        };
+        let content = Content::new(body, snapshot.settings.retry.max_body.as_usize(), passage);
         let local = Local::of(&self.pool);
         let announced = snapshot.settings.send_proxy.map(|version| Rc::new(Announced::of(version, &origin)));
         let mut call = Call { head, origin, content, snapshot, local, announced, deadline, seat: Cell::default() };

@@ -12,7 +12,7 @@ use outwork_balance::Outcome;
 use outwork_front::message::{BodyError, Trailers};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{grpc, head, told};
+use super::{grpc, told, trailers};
 use crate::metrics::Drained;
 use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
@@ -148,8 +148,8 @@ impl Stream for Relay {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.broken(error)))),
             Poll::Ready(None) => {
-                if let (Some(slot), Some(trailers)) = (&this.trailers, exchange.trailers()) {
-                    slot.set(head::trailers(trailers));
+                if let (Some(slot), Some(came)) = (&this.trailers, exchange.trailers()) {
+                    slot.set(trailers::of_answer(came));
                 }
                 this.end(Outcome::Answered);
                 Poll::Ready(None)

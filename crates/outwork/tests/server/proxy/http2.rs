@@ -91,7 +91,7 @@ fn end(stream: &mut SendStream<Bytes>, came: Option<HeaderMap>) {
 }
 
 /// A place that passes everything on to this.
-fn place(more: &str) -> (Place, Grpc) {
+pub(super) fn place(more: &str) -> (Place, Grpc) {
     let mut place = Place::new();
     let grpc = Grpc::start(place.host());
     place.change(|text| {

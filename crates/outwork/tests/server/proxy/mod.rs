@@ -25,6 +25,7 @@ mod pipeline;
 mod pressure;
 mod roles;
 mod split;
+mod trailers;
 mod watching;
 mod websocket;
 mod weighed;
