@@ -14,7 +14,8 @@ labels! {
         ConnectFailed = "connect-failed",
         TimedOut = "timed-out",
         Reset = "reset",
-        Cancelled = "cancelled"
+        Cancelled = "cancelled",
+        Deadline = "deadline"
     }
 }
 
@@ -91,7 +92,7 @@ metrics! {
     /// Metrics of the proxy.
     #[derive(Debug)]
     pub struct ProxyMetrics, prefix "outwork_proxy" {
-        /// Requests to backends, by how they ended. One that is tried again counts each time.
+        /// Requests to backends, by how they ended. One that is tried again counts each time. `deadline` is a call of gRPC whose client gave it no more time.
         requests: Counter by Ended => history,
         /// Requests for which there was no backend.
         refused: Counter by Absent => history,

@@ -1,9 +1,10 @@
 //! Calls of gRPC: how they are told of their end, and how long they may take. Plain functions of fields and time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use outwork_balance::Outcome;
 use outwork_front::message::Response;
 
 /// How long a call may take, as its client says.
@@ -21,6 +22,34 @@ pub(super) enum Status {
     DeadlineExceeded,
     ResourceExhausted,
     Unavailable,
+}
+
+/// When a call is to have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Deadline {
+    pub(super) at: Instant,
+    /// How long it was until then when the call came.
+    given: Duration,
+}
+
+impl Deadline {
+    /// That of a call that comes now, and has so long.
+    pub(super) fn new(now: Instant, given: Duration) -> Self {
+        Self { at: now + given, given }
+    }
+
+    /// What is left until then, as backends are told it.
+    pub(super) fn left(self, now: Instant) -> HeaderValue {
+        left(self.at.saturating_duration_since(now))
+    }
+
+    /// What it says of a backend that it has come before its answer: nothing, unless that has had the call for half of the time, or more.
+    pub(super) fn judge(self, had: Duration) -> Outcome {
+        match had.saturating_mul(2) >= self.given {
+            true => Outcome::TimedOut,
+            false => Outcome::Cancelled,
+        }
+    }
 }
 
 impl Status {
@@ -86,7 +115,7 @@ pub(super) fn patience(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// What is left of that time, to as small a part of a second as there are digits for.
-pub(super) fn left(left: Duration) -> HeaderValue {
+fn left(left: Duration) -> HeaderValue {
     let counts = [(left.as_nanos(), 'n'), (left.as_micros(), 'u'), (left.as_millis(), 'm')];
     let (count, unit) = counts.into_iter().find(|(count, _)| *count < BEYOND).unwrap_or((left.as_secs().into(), 'S'));
     // Nothing at all is no time that could be said.
@@ -121,6 +150,16 @@ mod tests {
         let said = [0, 7, 99_999_999, 100_000_000, 150_000_000_000].map(of);
         assert_eq!(said, ["1n", "7n", "99999999n", "100000u", "150000m"]);
         assert_eq!(left(Duration::from_secs(200_000)), "200000S");
+    }
+
+    #[test]
+    fn a_deadline_is_held_against_who_has_had_the_call_for_half_of_the_time() {
+        let now = Instant::now();
+        let deadline = Deadline::new(now, Duration::from_secs(2));
+        let of = |millis| deadline.judge(Duration::from_millis(millis));
+        assert_eq!([0, 999, 1000, 2000].map(of).map(Outcome::failed), [None, None, Some(true), Some(true)]);
+        assert_eq!(deadline.left(now + Duration::from_secs(1)), "1000000u");
+        assert_eq!(deadline.left(now + Duration::from_secs(3)), "1n");
     }
 
     #[test]

@@ -58,6 +58,7 @@ use crate::upstream::local::Local;
 use crate::upstream::{self, Counted, Exchange, ExchangeError, Link, Reply, Version, Wanted, h1, h2};
 use content::Content;
 use faults::Met;
+use grpc::Deadline;
 use head::Outgoing;
 use mirror::Mirroring;
 use relay::Relay;
@@ -136,7 +137,7 @@ struct Call {
     /// What backends are told of whose it is before they hear of it.
     announced: Option<Rc<Announced>>,
     /// When it is to have ended, where it is a call of gRPC whose client says so.
-    deadline: Option<Instant>,
+    deadline: Option<Deadline>,
     /// Its place among all that is under way, until its backend is known.
     seat: Cell<Option<Seat>>,
 }
@@ -152,19 +153,25 @@ struct Failure {
 enum Why {
     Dial(DialError),
     Exchange(ExchangeError),
+    /// The time is over that its client gives a call of gRPC.
+    OutOfTime,
 }
 
 impl Proxied {
     pub(crate) async fn serve(&self, request: Request) -> Response {
         let Some(patience) = grpc::patience(&request.head.headers) else { return self.pass(request, None).await };
-        let deadline = Instant::now() + patience;
+        let deadline = Deadline::new(Instant::now(), patience);
         // Rare, and large.
-        let passed = Box::pin(timeout_at(deadline.into(), self.pass(request, Some(deadline)))).await;
-        passed.unwrap_or_else(|_| self.out_of_time())
+        let passed = Box::pin(timeout_at(deadline.at.into(), self.pass(request, Some(deadline)))).await;
+        passed.unwrap_or_else(|_| {
+            // It has waited for a backend: one that has it is seen by `attempt`, which is looked at before.
+            self.pool.metrics().refused.of(Absent::QueueTimeout).inc();
+            self.out_of_time()
+        })
     }
 
     /// Passes a request on, which is to have ended by then.
-    async fn pass(&self, request: Request, deadline: Option<Instant>) -> Response {
+    async fn pass(&self, request: Request, deadline: Option<Deadline>) -> Response {
         let Request { head, body, origin } = request;
         if (head.method == Method::CONNECT) != self.settings.connect {
             let detail = "this passes requests on, or connections, and not the other";
@@ -298,8 +305,26 @@ impl Proxied {
         call.snapshot.settings.retry.statuses.contains(&reply.head.status.as_u16())
     }
 
-    /// Asks one backend.
+    /// Asks one backend, for as long as the call may take.
     async fn attempt(&self, call: &Call, taken: &mut Taken, endpoint: &Arc<Endpoint>) -> Result<Answered, Failure> {
+        let Some(deadline) = call.deadline else { return self.ask(call, taken, endpoint).await };
+        let began = Instant::now();
+        // Rare, and large.
+        let attempted = Box::pin(timeout_at(deadline.at.into(), self.ask(call, taken, endpoint))).await;
+        if let Ok(attempted) = attempted {
+            return attempted;
+        }
+        let outcome = deadline.judge(began.elapsed());
+        if outcome.failed() == Some(true) {
+            endpoint.cells.failures.inc();
+        }
+        self.pool.expired(&call.snapshot, taken.lease(), outcome);
+        // It is over, whoever would be asked next.
+        Err(Failure { outcome: Outcome::Cancelled, begun: true, why: Why::OutOfTime })
+    }
+
+    /// Asks one backend.
+    async fn ask(&self, call: &Call, taken: &mut Taken, endpoint: &Arc<Endpoint>) -> Result<Answered, Failure> {
         let began = Instant::now();
         let id = taken.id();
         endpoint.cells.requests.inc();
@@ -402,7 +427,7 @@ impl Proxied {
     ) -> Result<Exchange, ExchangeError> {
         let (head, length) = (&call.head, call.content.length());
         let expects = !call.content.is_empty() && head.headers.contains_key(EXPECT) && call.content.is_untouched();
-        let left = call.deadline.map(|deadline| grpc::left(deadline.saturating_duration_since(Instant::now())));
+        let left = call.deadline.map(|deadline| deadline.left(Instant::now()));
         let outgoing = Outgoing {
             head,
             origin: &call.origin,
@@ -521,8 +546,11 @@ impl Proxied {
                 let trailers = has_trailers.then(Trailers::default);
                 let relay =
                     Relay::new((exchange, trailers.clone()), taken, endpoint, &self.pool, &call.snapshot, &call.local);
-                response.body =
-                    Body::Stream(Streamed { length, parts: Box::pin(relay.until(call.deadline)), trailers });
+                response.body = Body::Stream(Streamed {
+                    length,
+                    parts: Box::pin(relay.until(call.deadline.map(|deadline| deadline.at))),
+                    trailers,
+                });
             }
         }
         response

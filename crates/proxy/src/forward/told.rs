@@ -82,6 +82,7 @@ impl Proxied {
         let (status, detail) = match why {
             Why::Exchange(ExchangeError::Client(error)) => return client_failed(call, error),
             Why::Dial(DialError::Full(reason)) => return self.refused(call, *reason),
+            Why::OutOfTime => return self.out_of_time(),
             Why::Dial(DialError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to connect to"),
             Why::Dial(_) => (StatusCode::BAD_GATEWAY, "the backend cannot be connected to"),
             Why::Exchange(ExchangeError::Drained) => {
@@ -100,6 +101,7 @@ impl Proxied {
         match why {
             Why::Dial(error) => tracing::debug!(pool, backend, %error, "a request was not answered"),
             Why::Exchange(error) => tracing::debug!(pool, backend, %error, "a request was not answered"),
+            Why::OutOfTime => {}
         }
         bad(call, status, detail)
     }

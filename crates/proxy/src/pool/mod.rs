@@ -47,7 +47,7 @@ use crate::address::BackendUrl;
 use crate::clock::Clock;
 use crate::config::{GlobalLimits, Pool as Settings, Proxy, Resolver};
 use crate::limits::{Everywhere, Eviction, Left, Rate, Room, Seat};
-use crate::metrics::{Absent, Ejected, Endings, ProxyMetrics};
+use crate::metrics::{Absent, Ejected, Ended, Endings, ProxyMetrics};
 use endpoint::Endpoint;
 use lookups::Look;
 use names::{Question, Spot};
@@ -586,6 +586,13 @@ impl Pool {
     pub(crate) fn observe(&self, snapshot: &Snapshot, lease: Option<&mut Lease>, outcome: Outcome) {
         self.metrics().requests.of(outcome.into()).inc();
         self.figures.requests.count(outcome.into());
+        self.ended(snapshot, lease, outcome);
+    }
+
+    /// The time was over that a client gave a call which the member had, and what that was like for it.
+    pub(crate) fn expired(&self, snapshot: &Snapshot, lease: Option<&mut Lease>, outcome: Outcome) {
+        self.metrics().requests.of(Ended::Deadline).inc();
+        self.figures.requests.count(Ended::Deadline);
         self.ended(snapshot, lease, outcome);
     }
 

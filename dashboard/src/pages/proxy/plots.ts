@@ -18,6 +18,7 @@ const OUTCOMES = [
   "timed-out",
   "reset",
   "cancelled",
+  "deadline",
 ];
 
 export const ATTEMPTS: Plot = {
@@ -28,7 +29,7 @@ export const ATTEMPTS: Plot = {
     { label: "errors", color: 2 },
     { label: "no answer", color: 3 },
   ],
-  derive: sums([[0], [1, 2], [3, 4, 5]]),
+  derive: sums([[0], [1, 2], [3, 4, 5, 7]]),
   format: rate,
 };
 

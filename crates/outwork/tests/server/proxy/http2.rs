@@ -157,6 +157,33 @@ fn a_call_ends_once_the_time_of_its_backend_is_over_and_so_does_the_connection()
     until("the connection to end", || count(&place, "outwork_proxy_connections") == 0);
 }
 
+#[test]
+fn a_backend_that_has_calls_run_out_of_time_is_named_in_the_log_and_left_out() {
+    let outlier =
+        "outlier = { consecutive_5xx = 0, consecutive_gateway = 3, success_rate = false }\npanic_threshold = 0";
+    let log = "[front.access_log]\nfile = 'access.log'\nfields = ['status', 'backend']";
+    let (mut place, grpc) = place(&format!("{outlier}\n{log}"));
+    let host = place.host().to_owned();
+    until("it to be left out", || {
+        runtime().block_on(async {
+            let stream = TcpStream::connect((host.as_str(), 8080)).await.expect("it listens");
+            let (mut send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+            tokio::spawn(connection);
+            let (response, _up) = send.send_request(call(&host, NEVER, "200m"), false).expect("it is heard");
+            assert_eq!(response.await.expect("a head").headers()["grpc-status"], "4");
+        });
+        json(&place.outwork(&["backends", "list", "--json"]))[0]["backends"][0]["ejected_by"] == "consecutive-gateway"
+    });
+    let url = format!("h2c://{}", grpc.address);
+    let labels = format!("pool=\"app\",backend=\"{url}\"");
+    assert!(count(&place, &format!("outwork_proxy_backend_failures_total{{{labels}}}")) >= 3);
+    assert!(count(&place, "outwork_proxy_pool_requests_total{pool=\"app\",outcome=\"deadline\"}") >= 3);
+    assert!(place.stop(15).success());
+    let log = std::fs::read_to_string(place.path().join("access.log")).expect("a log");
+    let named = |line: &&str| line.contains(&*url) && line.contains("200");
+    assert!(log.lines().filter(named).count() >= 3, "{log}");
+}
+
 /// A request for a call of this method, which may take so long.
 fn call(host: &str, path: &str, timeout: &str) -> Request<()> {
     let request = Request::post(format!("http://{host}:8080{path}")).header("te", "trailers");
@@ -187,11 +214,8 @@ fn a_call_ends_once_the_time_is_over_that_its_client_gives_it() {
         assert!(down.data().await.is_none(), "though nobody has ended it");
         assert_eq!(down.trailers().await.expect("whole").expect("some")["grpc-status"], "4");
     });
-    assert_eq!(
-        count(&place, "outwork_proxy_requests_total{outcome=\"timed-out\"}"),
-        0,
-        "it is no fault of the backend"
-    );
+    let ended = |how: &str| count(&place, &format!("outwork_proxy_requests_total{{outcome=\"{how}\"}}"));
+    assert_eq!(["deadline", "answered", "timed-out"].map(ended), [1, 1, 0], "the one that was never answered");
 }
 
 #[test]
