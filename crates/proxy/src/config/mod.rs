@@ -219,7 +219,8 @@ section! {
         pub connect_timeout: Duration [range millis(1)..=mins(10)] = secs(5),
         /// How long a backend may take until its answer begins, counted from the end of the request.
         pub response_timeout: Duration [range millis(1)..=hours(24)] = secs(60),
-        /// How long a body may stand still.
+        /// How long a body may stand still. An answer that is silent for longer ends, and that is held against the backend where it has said how long the answer is.
+        /// Streams of events and calls of gRPC want a heartbeat, or a longer time.
         pub idle_timeout: Duration [range millis(1)..=hours(24)] = secs(60),
         /// How long a WebSocket, a connection that CONNECT has asked for, or another that was switched to, may stand still.
         pub tunnel_timeout: Duration [range secs(1)..=hours(24 * 7)] = hours(1),

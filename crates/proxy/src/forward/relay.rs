@@ -114,9 +114,12 @@ impl Relay {
         if matches!(error, ExchangeError::Drained) {
             self.pool.metrics().drained.of(Drained::Answer).inc();
         }
+        // Who has said how long an answer is owes the rest. Of others, nobody knows whether there is something to say, nor whether it is the client's turn.
+        let is_owed = self.exchange.as_ref().is_some_and(|exchange| exchange.remaining().is_some());
         let outcome = match &error {
             ExchangeError::Client(_) | ExchangeError::Drained | ExchangeError::BeforeItsTurn => Outcome::Cancelled,
-            ExchangeError::Late => Outcome::TimedOut,
+            ExchangeError::Late if is_owed => Outcome::TimedOut,
+            ExchangeError::Late => Outcome::Cancelled,
             _ => Outcome::Reset,
         };
         if outcome.failed() == Some(true) {
