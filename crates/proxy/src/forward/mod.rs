@@ -544,13 +544,12 @@ impl Proxied {
                 let length = exchange.remaining();
                 let has_trailers = matches!(exchange, Exchange::Http2(_)) || length.is_none();
                 let trailers = has_trailers.then(Trailers::default);
-                let relay =
+                let mut relay =
                     Relay::new((exchange, trailers.clone()), taken, endpoint, &self.pool, &call.snapshot, &call.local);
-                response.body = Body::Stream(Streamed {
-                    length,
-                    parts: Box::pin(relay.until(call.deadline.map(|deadline| deadline.at))),
-                    trailers,
-                });
+                if let Some(deadline) = call.deadline {
+                    relay = relay.until(deadline.at, !grpc::is_of_web(&call.head.headers));
+                }
+                response.body = Body::Stream(Streamed { length, parts: Box::pin(relay), trailers });
             }
         }
         response

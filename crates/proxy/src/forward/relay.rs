@@ -38,6 +38,8 @@ pub(super) struct Relay {
     still: Option<Pin<Box<Sleep>>>,
     /// When the call of gRPC is over whose answer it is, where its client says so.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether its client looks for how it ends after the content.
+    is_told: bool,
 }
 
 impl Relay {
@@ -61,12 +63,14 @@ impl Relay {
             patience: snapshot.settings.connections.idle_timeout,
             still: None,
             deadline: None,
+            is_told: false,
         }
     }
 
-    /// The same, which ends at this time, and tells its client so as calls of gRPC are told.
-    pub(super) fn until(mut self, deadline: Option<Instant>) -> Self {
-        self.deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline.into())));
+    /// The same, which ends at this time, and tells its client so as calls of gRPC are told, or breaks off.
+    pub(super) fn until(mut self, deadline: Instant, is_told: bool) -> Self {
+        self.deadline = Some(Box::pin(sleep_until(deadline.into())));
+        self.is_told = is_told;
         self
     }
 
@@ -75,7 +79,7 @@ impl Relay {
         self.deadline = None;
         let exchange = self.exchange.as_ref()?;
         // Content whose length was said cannot end before that.
-        let told = self.trailers.clone().filter(|_| exchange.remaining().is_none());
+        let told = self.trailers.clone().filter(|_| self.is_told && exchange.remaining().is_none());
         self.end(Outcome::Cancelled);
         match told {
             Some(trailers) => {

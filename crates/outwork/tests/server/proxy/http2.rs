@@ -158,6 +158,24 @@ fn a_call_ends_once_the_time_of_its_backend_is_over_and_so_does_the_connection()
 }
 
 #[test]
+fn a_call_as_browsers_make_them_breaks_off_where_its_time_is_over() {
+    let (place, _grpc) = place("");
+    let host = place.host().to_owned();
+    runtime().block_on(async {
+        let stream = TcpStream::connect((host.as_str(), 8080)).await.expect("it listens");
+        let (mut send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        let mut request = call(&host, "/echo.Echo/Both", "3S");
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc-web+proto"));
+        let (response, mut up) = send.send_request(request, false).expect("it is heard");
+        let mut down = response.await.expect("a head").into_body();
+        up.send_data(Bytes::from("one"), false).expect("it is heard");
+        assert_eq!(down.data().await.expect("a part").expect("whole"), "one");
+        assert!(down.data().await.expect("it does not end as if all were said").is_err());
+    });
+}
+
+#[test]
 fn a_backend_that_has_calls_run_out_of_time_is_named_in_the_log_and_left_out() {
     let outlier =
         "outlier = { consecutive_5xx = 0, consecutive_gateway = 3, success_rate = false }\npanic_threshold = 0";
