@@ -19,7 +19,7 @@ use crate::address::Cargo;
 use crate::l4::{Layer4, Listening};
 use crate::metrics::Ejected;
 use crate::pool::names::Question;
-use crate::pool::orders::{ByHand, Standing, obey};
+use crate::pool::orders::{ByHand, OrderError, Standing, obey};
 use crate::pool::watch::Watch;
 use crate::pool::{Pool, Pools, Snapshot};
 
@@ -298,7 +298,7 @@ pub struct BackendChange {
 
 /// Drain a backend, leave it out, let it in again, or say what it weighs. It holds through restarts.
 #[utoipa::path(post, path = "/pools/{pool}/backends", tag = "proxy", params(("pool" = String, Path,)), request_body = BackendChange,
-    responses((status = 200, body = PoolView), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = PoolView), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn change(
     Operator(caller): Operator,
     State(pools): State<Arc<Pools>>,
@@ -332,7 +332,10 @@ async fn change(
         let there = |pool: &str| all.contains_key(pool);
         pools.shared().orders.take(name, backend, by_hand, there, || obey(pool, backend, by_hand))
     });
-    kept.map_err(|error| Problem::internal(format!("what is said of backends cannot be kept: {error}")))?;
+    kept.map_err(|error| match error {
+        OrderError::Full => Problem::conflict(None, error),
+        OrderError::File(_) => Problem::internal(error),
+    })?;
     if let ByHand::Weight(_) = by_hand {
         let weighed = tokio::task::block_in_place(|| pool.refresh());
         weighed.map_err(|error| {

@@ -17,6 +17,23 @@ use serde::{Deserialize, Serialize};
 
 use super::Pool;
 
+/// Backends of which something is kept. What a name stands for changes, and what was said of an address that is gone holds until somebody takes it back.
+const MOST: usize = 10_000;
+
+/// Why nothing was taken in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OrderError {
+    /// There are as many as there may be.
+    #[error(
+        "of {} backends something is kept already; take back what was said of those that are gone (`outwork backends list` names them)",
+        MOST
+    )]
+    Full,
+    /// The file cannot be written.
+    #[error("what is said of backends cannot be kept: {0}")]
+    File(#[from] io::Error),
+}
+
 /// What was said of a backend. Moments are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,7 +123,7 @@ impl Orders {
     /// member that comes, until it is. Orders for pools that are not `there` are forgotten.
     ///
     /// # Errors
-    /// Those of the system; nothing has changed then.
+    /// Those of the system, and when there are too many; nothing has changed then.
     pub(crate) fn take(
         &self,
         pool: &str,
@@ -114,7 +131,7 @@ impl Orders {
         by_hand: ByHand,
         there: impl Fn(&str) -> bool,
         done: impl FnOnce(),
-    ) -> io::Result<()> {
+    ) -> Result<(), OrderError> {
         let mut known = self.known.lock();
         let mut orders = known.clone();
         let is_it = |order: &Order| order.pool == pool && order.backend == backend;
@@ -138,8 +155,12 @@ impl Orders {
             let holds = order.drains_until.is_some() || order.ejected_until.is_some() || order.weight.is_some();
             holds && there(&order.pool)
         });
+        // Whoever takes something back is let.
+        if orders.len() > MOST.max(known.len()) {
+            return Err(OrderError::Full);
+        }
         if let Some(path) = &self.path {
-            replace_private(path, &serde_json::to_vec(&orders)?)?;
+            replace_private(path, &serde_json::to_vec(&orders).map_err(io::Error::from)?)?;
         }
         *known = orders;
         done();
@@ -362,6 +383,26 @@ mod tests {
         assert_eq!(Orders::keep(&path).unwrap().of("app").len(), 1);
         std::fs::write(&path, r#"[{"pool": "app", "backend": "a", "weight": 4000000000}]"#).unwrap();
         assert_eq!(kept()["a"], MAX_WEIGHT, "no file keeps a pool from being made");
+    }
+
+    #[test]
+    fn of_too_many_backends_nothing_more_is_kept_until_something_is_taken_back() {
+        let orders = Orders::default();
+        let order = |number: usize| Order {
+            pool: "app".to_owned(),
+            backend: number.to_string(),
+            drains_until: Some(0),
+            ejected_until: None,
+            weight: None,
+        };
+        orders.known.lock().extend((0..MOST).map(order));
+        let take = |backend: &str, by_hand| orders.take("app", backend, by_hand, |_| true, || ());
+        let refused = take("another", ByHand::Weight(Some(1))).unwrap_err();
+        assert!(matches!(refused, OrderError::Full) && refused.to_string().contains("take back"), "{refused}");
+        take("7", ByHand::Weight(Some(1))).unwrap();
+        assert_eq!(orders.known.lock().len(), MOST);
+        take("8", ByHand::Admit).unwrap();
+        take("another", ByHand::Weight(Some(1))).unwrap();
     }
 
     #[test]
