@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use outwork_balance::Resource;
-use outwork_telemetry::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value};
+use outwork_telemetry::{Collect, Counter, Desc, Family, Kind, Labels, Sample, Unit, Value};
 
 use super::Pools;
 use crate::metrics::BACKENDS;
@@ -25,21 +25,29 @@ const CHECK: Desc = Desc {
 
 /// Figures of the backends of all pools.
 #[derive(Debug)]
-pub struct Gauges(Arc<Pools>);
+pub struct Gauges {
+    pools: Arc<Pools>,
+    /// Backends that were left out, for there are too many.
+    left_out: Counter,
+}
 
 impl Gauges {
     /// Those of these pools.
     pub fn of(pools: &Arc<Pools>) -> Arc<Self> {
-        Arc::new(Self(Arc::clone(pools)))
+        Arc::new(Self { pools: Arc::clone(pools), left_out: Counter::default() })
     }
 }
 
 impl Collect for Gauges {
     fn collect(&self, families: &mut Vec<Family>) {
         let (mut active, mut checks) = (Vec::new(), Vec::new());
-        for pool in self.0.all().values() {
+        for pool in self.pools.all().values() {
             let (snapshot, watch) = (pool.snapshot(), pool.watch.lock());
-            for slot in snapshot.balance.slots() {
+            // As many as have figures of their own elsewhere.
+            let room = BACKENDS - active.len();
+            let slots = snapshot.balance.slots();
+            self.left_out.add(slots.len().saturating_sub(room) as u64);
+            for slot in slots.iter().take(room) {
                 let member = slot.member();
                 let labels: Labels =
                     vec![("pool", pool.name.clone().into()), ("backend", member.key().to_owned().into())];
@@ -50,10 +58,8 @@ impl Collect for Gauges {
                 active.push(Sample { labels, value: Value::Number(under_way.into()) });
             }
         }
-        for (desc, mut samples) in [(ACTIVE, active), (CHECK, checks)] {
-            // As many as have figures of their own elsewhere.
-            samples.truncate(BACKENDS);
-            families.push(Family { desc, samples, overflow: None });
+        for (desc, samples, overflow) in [(ACTIVE, active, Some(self.left_out.get())), (CHECK, checks, None)] {
+            families.push(Family { desc, samples, overflow });
         }
     }
 }
