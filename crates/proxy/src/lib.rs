@@ -34,4 +34,6 @@ mod reach;
 pub mod secret;
 mod upstream;
 
+// For the fuzz target.
+#[doc(hidden)]
 pub use upstream::h1::pipe::{Told, dissect};
