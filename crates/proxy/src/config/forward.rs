@@ -150,6 +150,11 @@ fn split(forward: &Forward, at: &mut At<'_>) {
             at.fault(&format!("split[{index}].pool"), fault.expected("each pool once"));
         }
     }
+    for (index, split) in forward.split.iter().enumerate().filter(|(_, split)| split.percent > 0.0 && split.part() == 0)
+    {
+        let fault = Fault::new(format!("{} % is smaller than any part", split.percent));
+        at.fault(&format!("split[{index}].percent"), fault.expected("at least 0.000001, or 0.0 for no requests"));
+    }
     let whole: u64 = forward.split.iter().map(|split| u64::from(split.part())).sum();
     if whole > u64::from(Split::WHOLE) {
         let percent = whole as f64 / f64::from(Split::WHOLE / 100);

@@ -111,6 +111,7 @@ fn parts_are_of_pools_that_take_requests_each_once_and_come_to_no_more_than_all(
         ("split = [{ pool = 'app', percent = 5 }]", ["proxy.split[0].pool", "has its part already"]),
         ("split = [{ pool = 'x', percent = 60 }, { pool = 'y', percent = 61 }]", ["proxy.split", "come to 121 %"]),
         ("split = [{ pool = 'x', percent = 101 }]", ["proxy.split[0].percent", "101"]),
+        ("split = [{ pool = 'x', percent = 0.0000004 }]", ["proxy.split[0].percent", "smaller than any part"]),
         ("split = [{ pool = 'x' }]", ["proxy.split[0]", "percent"]),
         ("split_by = 'client'", ["proxy.split_by", "all requests go to one pool"]),
     ] {
