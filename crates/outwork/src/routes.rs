@@ -408,7 +408,9 @@ pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>)
         let split = forward.split.iter().enumerate();
         let split = split.map(|(index, split)| (format!("split[{index}].pool"), &split.pool));
         let cargo = if forward.connect { Cargo::Connections } else { Cargo::Requests };
-        for (key, pool) in [("pool".to_owned(), &forward.pool)].into_iter().chain(mirror).chain(split) {
+        // Of none the route has heard already.
+        let own = Some(("pool".to_owned(), &forward.pool)).filter(|(_, pool)| !pool.is_empty());
+        for (key, pool) in own.into_iter().chain(mirror).chain(split) {
             proxy.check_pool((&format!("front.route[{index}].proxy.{key}"), pool), cargo, "proxy", at);
         }
     }
