@@ -81,11 +81,10 @@ pub(crate) fn upgrade(global: &Global) -> anyhow::Result<()> {
     let client = Client::to_take_up(global, Duration::ZERO)?;
     let before = client.get("/status")?;
     // A server without a proxy says nothing of it.
-    let ending = client.get("/proxy/acceleration").ok().and_then(|told| told["ending_flows"].as_u64());
-    if let Some(flows) = ending.filter(|flows| *flows > 0) {
-        let mend =
-            "a BPF file system keeps them: proxy.acceleration.pins, or `mount -t bpf bpf /sys/fs/bpf` and a restart";
-        report::warn(&format!("{flows} flows that the kernel passes on are cut by this upgrade; {mend}"))?;
+    let told = client.get("/proxy/acceleration").unwrap_or_default();
+    if let Some(flows) = told["ending_flows"].as_u64().filter(|flows| *flows > 0) {
+        let why = printable(&cell(&told["ending_because"]));
+        report::warn(&format!("{flows} flows that the kernel passes on are cut by this upgrade: {why}"))?;
     }
     // The successor reads the configuration and binds what it needs first.
     let answer = Client::to_take_up(global, READY)?.change(Method::POST, "/upgrade", None)?;

@@ -1,5 +1,7 @@
 //! How a program gets hold of an interface, and what is tried when it cannot be as asked.
 
+use std::error::Error as _;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +10,7 @@ use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
 
-use super::{Fastpath, object};
+use super::{Fastpath, USUAL, object};
 
 /// How XDP runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -225,15 +227,24 @@ impl Fastpath {
             }
         }
         let pin = |link: FdLink, path: PathBuf| {
-            link.pin(&path).map_err(|error| reasons(&error))?;
+            link.pin(&path).map_err(|error| {
+                format!("it is to be kept in {} (`pins`), and the kernel refuses: {}", path.display(), reasons(&error))
+            })?;
             Ok((Hold::Pinned { path, stays: false }, false))
         };
         match tier {
             Tier::Xdp(mode) => {
-                let link = self.hold_xdp(ifindex, mode).map_err(|error| reasons(&error))?;
-                match path.filter(|_| mode != Mode::Hardware) {
-                    Some(path) => pin(link.try_into().map_err(|error: LinkError| reasons(&error))?, path),
-                    None => Ok((Hold::Xdp { _link: link }, false)),
+                let link = self.hold_xdp(ifindex, mode).map_err(|error| not_held(&error))?;
+                let Some(path) = path.filter(|_| mode != Mode::Hardware) else {
+                    return Ok((Hold::Xdp { _link: link }, false));
+                };
+                match FdLink::try_from(link) {
+                    Ok(link) => pin(link, path),
+                    // A kernel before 5.9 has no link that can outlive the process. The program may be there still, and is taken once more.
+                    Err(_) => {
+                        let link = self.hold_xdp(ifindex, mode).map_err(|error| not_held(&error))?;
+                        Ok((Hold::Xdp { _link: link }, false))
+                    }
                 }
             }
             Tier::Tc => {
@@ -299,6 +310,19 @@ impl Fastpath {
                 let _ = std::fs::remove_file(pins.held().join(format!("{way}-{ifindex}")));
             }
         }
+    }
+}
+
+/// Why XDP has no hold of an interface. The kernel says of another program there no more than that something is busy.
+fn not_held(error: &ProgramError) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let mut codes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    let told = reasons(error);
+    match codes.any(|code| code == libc::EBUSY) {
+        true => format!(
+            "{told}: another program of XDP is there, perhaps of a server that kept its tables and is gone (`bpftool link` shows it, and `ls {USUAL}` what is kept)"
+        ),
+        false => told,
     }
 }
 

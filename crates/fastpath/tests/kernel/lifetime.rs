@@ -1,8 +1,10 @@
 //! Programs and tables come, stay and go: attached as asked or else by the next best way, replaced between two packets, left by a process that dies and taken
 //! over by the next.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -211,11 +213,64 @@ fn a_directory_that_is_no_bpf_file_system_is_refused_with_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let below = directory.path().join("pins");
     let error = Fastpath::open(settings(), Some(&below)).unwrap_err();
-    let what = format!("mount -t bpf bpf {}", below.display());
+    let what = format!("mount -t bpf -o mode=0700 bpf {}", below.display());
     assert!(matches!(error, OpenError::NotBpf { .. }) && error.to_string().contains(&what), "{error}");
     assert!(!below.exists(), "nothing is made in vain");
     let files = FileSystem::new();
     assert_eq!(missing_file_system(&files.path().join("a/b")), None, "it need not be there yet");
+}
+
+#[test]
+fn directories_of_others_and_links_are_refused_and_nothing_behind_them_is_removed() {
+    let (files, behind) = (FileSystem::new(), tempfile::tempdir().unwrap());
+    let victim = behind.path().join("victim");
+    std::fs::write(&victim, "of somebody else").unwrap();
+    let directory = files.path().join("pins");
+    let refused = |what: &str, path: &Path| {
+        let error = Fastpath::open(settings(), Some(&directory)).unwrap_err();
+        assert!(matches!(&error, OpenError::Directory { path: told, .. } if told == path), "{what}: {error}");
+        let told = error.to_string();
+        assert!(told.contains(what) && told.contains("install -d -m 0700"), "{what}: {told}");
+        assert!(victim.exists(), "{what}");
+    };
+    symlink(behind.path(), &directory).unwrap();
+    refused("links are not followed", &directory);
+    std::fs::remove_file(&directory).unwrap();
+    // Another layout's, and this one's.
+    for name in ["v0".to_owned(), format!("v{LAYOUT}")] {
+        std::fs::create_dir(&directory).unwrap();
+        let inner = directory.join(name);
+        symlink(behind.path(), &inner).unwrap();
+        refused("links are not followed", &inner);
+        chown(&directory, Some(65534), None).unwrap();
+        refused("it is user 65534's", &directory);
+        chown(&directory, Some(0), None).unwrap();
+        std::fs::set_permissions(&directory, Permissions::from_mode(0o770)).unwrap();
+        refused("others may write there (its mode is 0770)", &directory);
+        std::fs::remove_file(&inner).unwrap();
+        std::fs::remove_dir(&directory).unwrap();
+    }
+    // A link in what is ours is removed, and not what it leads to.
+    let (fastpath, _) = Fastpath::open(settings(), Some(&directory)).unwrap();
+    symlink(behind.path(), directory.join(format!("v{LAYOUT}/held/link"))).unwrap();
+    drop(fastpath);
+    assert!(victim.exists() && std::fs::read_dir(&directory).unwrap().next().is_none());
+    assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o7777, 0o700);
+}
+
+#[test]
+fn an_interface_that_has_another_program_of_xdp_says_so() {
+    let lab = Lab::new(&["here", "there"]);
+    lab.cable(("here", "h0"), ("there", "t0"));
+    lab.within("here", || {
+        let [mut first, mut second] = [(); 2].map(|()| Fastpath::open(settings(), None).unwrap().0);
+        assert_eq!(first.attach("h0", NATIVE).unwrap().got, NATIVE);
+        let attached = second.attach("h0", NATIVE).unwrap();
+        assert!(
+            attached.got == Tier::Tc && attached.tried[0].1.contains("another program of XDP is there"),
+            "{attached:?}"
+        );
+    });
 }
 
 #[test]

@@ -271,7 +271,7 @@ pub(crate) struct FileSystem(tempfile::TempDir);
 impl FileSystem {
     pub(crate) fn new() -> FileSystem {
         let directory = tempfile::tempdir().unwrap();
-        run("mount", &["-t", "bpf", "bpf", directory.path().to_str().unwrap()]);
+        run("mount", &["-t", "bpf", "-o", "mode=0700", "bpf", directory.path().to_str().unwrap()]);
         FileSystem(directory)
     }
 

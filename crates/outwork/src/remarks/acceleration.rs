@@ -5,7 +5,8 @@ use std::path::Path;
 
 use outwork_config::{At, Fault};
 use outwork_proxy::acceleration::rules::obstacles;
-use outwork_proxy::acceleration::{Roots, SynCookies, missing_file_system};
+use outwork_proxy::acceleration::{BPF_FILE_SYSTEM, Roots, SynCookies, missing_file_system};
+use outwork_proxy::config::acceleration::TierName;
 use outwork_proxy::config::{Forwarding, Listener, Pins, Pool, Protocol};
 
 use crate::settings::Settings;
@@ -67,15 +68,35 @@ fn cookies_are_made(settings: &Settings, found: Option<SynCookies>) -> Option<(S
 /// A remark on a folder for tables of the kernel that is none of a BPF file system now.
 fn pins_have_a_place(settings: &Settings) -> Option<(String, Fault)> {
     let acceleration = &settings.proxy.acceleration;
-    let Pins::At(folder) = &acceleration.pins else { return None };
+    let folder = match &acceleration.pins {
+        Pins::Nowhere => return None,
+        Pins::Usual => Path::new(BPF_FILE_SYSTEM),
+        Pins::At(folder) => folder.as_path(),
+    };
     if acceleration.tiers.is_empty() {
         return None;
     }
     let mount = missing_file_system(folder)?.display().to_string();
     let warning =
         Fault::new(format!("{} is not on a BPF file system: programs cannot be kept there", folder.display()));
-    let help = format!("`mount -t bpf bpf {mount}`, or name a directory of one; sockets serve until there is one");
+    let help = format!(
+        "`mount -t bpf -o mode=0700 bpf {mount}`, or name a directory of one; sockets serve until there is one"
+    );
     Some(("proxy.acceleration.pins".to_owned(), warning.help(help)))
+}
+
+/// A remark on flows of the kernel of which nothing is said whether they are to be kept.
+fn are_kept(settings: &Settings, at: &mut At<'_>) {
+    let proxy = &settings.proxy;
+    let is_forwarded = proxy.listener.iter().any(|listener| listener.forwarding != Forwarding::Sockets);
+    let is_of_kernel = proxy.acceleration.tiers.iter().any(|tier| matches!(tier, TierName::Xdp | TierName::Tc));
+    if is_forwarded && is_of_kernel && !at.is_set("proxy.acceleration.pins") {
+        let warning = Fault::new("flows that the kernel passes on are cut by an upgrade, and end with a crash");
+        let help = format!(
+            "`pins = true` keeps them in a BPF file system (`mount -t bpf -o mode=0700 bpf {BPF_FILE_SYSTEM}`); `pins = false` says that they need not be"
+        );
+        at.warn("proxy.acceleration.tiers", warning.help(help));
+    }
 }
 
 /// Remarks on what this kernel has for listeners.
@@ -90,6 +111,7 @@ pub(crate) fn has_effect(settings: &Settings, at: &mut At<'_>) {
         return;
     }
     is_read(settings, at);
+    are_kept(settings, at);
     let proxy = &settings.proxy;
     for (index, name) in proxy.acceleration.interfaces.iter().enumerate() {
         // A configuration may be written for another machine, or before an interface is there.

@@ -90,7 +90,7 @@ fn a_pool_that_a_tier_passes_packets_on_to_and_that_nobody_checks_is_warned_of()
         format!(
             "[[proxy.listener]]\naddress = ['127.0.0.1:7000']\nprotocol = '{protocol}'\npool = 'db'\nforwarding = 'nat'\n\
              [proxy.pool.db]\npolicy = 'maglev'\nbackend = [{{ url = '{protocol}://192.0.2.1:53' }}]\n{pool}\n\
-             [proxy.acceleration]\ntiers = ['tc']\ninterfaces = ['lo']\n"
+             [proxy.acceleration]\ntiers = ['tc']\ninterfaces = ['lo']\npins = false\n"
         )
     };
     for protocol in ["tcp", "udp"] {
@@ -102,6 +102,23 @@ fn a_pool_that_a_tier_passes_packets_on_to_and_that_nobody_checks_is_warned_of()
 }
 
 #[test]
+fn flows_of_the_kernel_of_which_nobody_says_whether_they_are_kept_are_warned_of() {
+    let of = |forwarding: &str, tiers: &str| {
+        format!(
+            "[[proxy.listener]]\naddress = ['127.0.0.1:7000']\npool = 'db'\nforwarding = '{forwarding}'\n\
+             [proxy.pool.db]\npolicy = 'maglev'\nbackend = [{{ url = 'tcp://192.0.2.1:53' }}]\nhealth_check = {{}}\n\
+             [proxy.acceleration]\ninterfaces = ['lo']\n{tiers}\n"
+        )
+    };
+    let (key, line, found) = warned(&of("nat", "tiers = ['tc']"));
+    assert_eq!((&*key, line), ("proxy.acceleration.tiers", 11));
+    assert!(found.starts_with("flows that the kernel passes on are cut by an upgrade"), "{found}");
+    silent(&of("nat", "tiers = ['tc']\npins = false"));
+    silent(&of("nat", "tiers = ['af_xdp']"));
+    silent(&of("sockets", "tiers = ['tc']"));
+}
+
+#[test]
 fn tables_of_the_kernel_that_are_to_be_kept_where_no_bpf_file_system_is_are_warned_of() {
     let dir = tempfile::tempdir().expect("a directory");
     let pins = dir.path().join("pins");
@@ -110,7 +127,7 @@ fn tables_of_the_kernel_that_are_to_be_kept_where_no_bpf_file_system_is_are_warn
     assert!(good && found.len() == 1 && found[0].1 == "proxy.acceleration.pins", "{found:?}");
     assert!(found[0].3.contains("pins is not on a BPF file system"), "{found:?}");
     let shown = text(&outwork(dir.path(), &["check"]).stderr);
-    assert!(shown.contains(&format!("`mount -t bpf bpf {}`", pins.display())), "{shown}");
+    assert!(shown.contains(&format!("`mount -t bpf -o mode=0700 bpf {}`", pins.display())), "{shown}");
 }
 
 #[test]

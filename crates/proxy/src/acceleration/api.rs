@@ -16,8 +16,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::held::{Got, Taken};
+use super::plan::Plan;
 use super::rules::Rule;
-use super::{Accelerator, Current, Status};
+use super::{Accelerator, Current, Status, missing_file_system};
+use crate::config::Pins;
 
 /// The routes, to be nested under `/api/v1/proxy`.
 pub fn router(accelerator: Arc<Accelerator>) -> OpenApiRouter {
@@ -40,6 +42,8 @@ pub struct AccelerationView {
     problem: Option<String>,
     /// Flows that the kernel passes on and that end with this process, at an upgrade too, for nothing keeps its programs.
     ending_flows: u64,
+    /// Why it does not, and what keeps them; `null` where no flow of the kernel ends so.
+    ending_because: Option<String>,
 }
 
 /// A tier.
@@ -166,12 +170,30 @@ async fn acceleration(
         let current = accelerator.current.lock();
         let status = accelerator.shared.status.lock();
         let flows = u64::try_from(accelerator.shared.metrics.flows.get()).unwrap_or_default();
-        let ends = status.attached.iter().any(|one| matches!(one.got, Got::Kernel(_)) && !one.stays);
+        let because = why_ending(&current.plan, &status, &accelerator.roots);
         let mut view = AccelerationView::of(&machine, &current, &status);
-        view.ending_flows = if ends { flows } else { 0 };
+        view.ending_flows = if because.is_some() { flows } else { 0 };
+        view.ending_because = because;
         Ok(Json(view))
     })
     .await
+}
+
+/// Why flows of the kernel end with this process, and what keeps them when there is another upgrade.
+fn why_ending(plan: &Plan, status: &Status, roots: &Roots) -> Option<String> {
+    let one = status.attached.iter().find(|one| matches!(one.got, Got::Kernel(_)) && !one.stays)?;
+    if plan.pins != Pins::Nowhere {
+        return Some(format!(
+            "what holds `{}` ({}) cannot outlive a process here: tc can from Linux 6.6 on, XDP from 5.9 on, and on cards (`hw`) it cannot",
+            one.interface, one.got
+        ));
+    }
+    let mount = missing_file_system(&roots.sysfs.join("fs/bpf"));
+    let mount = mount.map(|mount| format!(" and `mount -t bpf -o mode=0700 bpf {}`", mount.display()));
+    Some(format!(
+        "nothing keeps them, for proxy.acceleration.pins is not said: with `pins = true`{} upgrades after the next start do",
+        mount.unwrap_or_default()
+    ))
 }
 
 /// Which rules are for the fast path, and why others are not.
@@ -322,6 +344,7 @@ impl AccelerationView {
             huge_pages: huge_pages.collect(),
             problem: status.unavailable.clone(),
             ending_flows: 0,
+            ending_because: None,
         }
     }
 
@@ -460,6 +483,37 @@ mod tests {
 
     use super::*;
 
+    /// An interface that a program has hold of, which ends with the process.
+    fn taken(tier: Tier) -> Taken {
+        Taken {
+            interface: "c0".to_owned(),
+            got: Got::Kernel(tier),
+            tried: Vec::new(),
+            replaced: false,
+            stays: false,
+            concerns: Vec::new(),
+            queues: None,
+        }
+    }
+
+    #[test]
+    fn why_flows_end_goes_by_what_was_asked_for_and_by_what_this_machine_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let roots = Roots { sysfs: directory.path().to_owned(), procfs: directory.path().to_owned() };
+        let why = |pins: Pins, attached: Vec<Taken>| {
+            let status = Status { attached, ..Status::default() };
+            why_ending(&Plan { pins, ..Plan::default() }, &status, &roots)
+        };
+        let unasked = why(Pins::Nowhere, vec![taken(Tier::Tc)]).unwrap();
+        let mount = format!("`mount -t bpf -o mode=0700 bpf {}`", directory.path().join("fs/bpf").display());
+        assert!(unasked.contains("`pins = true`") && unasked.contains(&mount), "{unasked}");
+        let old = why(Pins::Usual, vec![taken(Tier::Tc)]).unwrap();
+        assert!(old.starts_with("what holds `c0` (tc) cannot outlive a process here"), "{old}");
+        let kept = Taken { stays: true, ..taken(Tier::Tc) };
+        let by_user_space = Taken { got: Got::AfXdp(Mode::Native), ..taken(Tier::Tc) };
+        assert_eq!(why(Pins::Usual, vec![kept, by_user_space]), None);
+    }
+
     #[test]
     fn what_is_held_by_xdp_is_not_said_to_lose_frames_though_the_machine_was_looked_at_before() {
         let directory = tempfile::tempdir().unwrap();
@@ -473,15 +527,7 @@ mod tests {
         let [interface] = machine.interfaces.as_slice() else { panic!("{machine:?}") };
         let free = InterfaceView::of(interface, &Status::default());
         assert!(free.concerns.iter().any(|said| said.contains("XDP in the driver is not used here")));
-        let taken = Taken {
-            interface: "c0".to_owned(),
-            got: Got::Kernel(Tier::Xdp(Mode::Native)),
-            tried: Vec::new(),
-            replaced: false,
-            stays: false,
-            concerns: Vec::new(),
-            queues: None,
-        };
+        let taken = taken(Tier::Xdp(Mode::Native));
         let held = InterfaceView::of(interface, &Status { attached: vec![taken], ..Status::default() });
         assert_eq!((held.tier.as_deref(), held.concerns.len()), (Some("xdp-native"), 0));
     }

@@ -30,14 +30,13 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use outwork_fastpath::Vip;
-use outwork_fastpath::kernel;
-pub use outwork_fastpath::kernel::missing_file_system;
+pub use outwork_fastpath::kernel::{USUAL as BPF_FILE_SYSTEM, missing_file_system};
 use outwork_fastpath::machine::{Answers, Machine};
 pub use outwork_fastpath::machine::{Roots, SynCookies};
 use outwork_fastpath::port::steering::Hold;
 use parking_lot::Mutex;
 
-use crate::config::Proxy;
+use crate::config::{Pins, Proxy};
 use crate::pool::Pools;
 use held::{Got, Taken};
 use metrics::FastpathMetrics;
@@ -88,7 +87,7 @@ struct Shared {
     status: Mutex<Status>,
     /// Programs on interfaces that go from process to process: what the one before has left, and what is left to the next.
     holds: Mutex<Vec<Hold>>,
-    /// Where programs and tables of the kernel are kept where nothing is said of that.
+    /// Where programs and tables of the kernel are kept where that is asked for and no place is named.
     pins: Option<PathBuf>,
 }
 
@@ -144,25 +143,26 @@ pub fn make_functions(proxy: &Proxy) -> Result<(), String> {
 }
 
 /// The directory for what the kernel keeps of a server. The file system takes no names with dots.
-fn usual_pins(data: &Path) -> Option<PathBuf> {
+fn usual_pins(roots: &Roots, data: &Path) -> Option<PathBuf> {
     let found = std::fs::metadata(data).ok()?;
-    Some(Path::new(kernel::USUAL).join(format!("outwork-{:x}-{:x}", found.dev(), found.ino())))
+    Some(roots.sysfs.join("fs/bpf").join(format!("outwork-{:x}-{:x}", found.dev(), found.ino())))
 }
 
 impl Accelerator {
     /// Nothing is passed on yet. What the kernel keeps is told apart from that of other servers by the data directory.
     pub fn new(pools: &Arc<Pools>, data: &Path) -> Arc<Accelerator> {
+        let roots = Roots::default();
         let shared = Shared {
             pools: Arc::clone(pools),
             metrics: Arc::default(),
             orders: Mutex::default(),
             status: Mutex::default(),
             holds: Mutex::default(),
-            pins: usual_pins(data),
+            pins: usual_pins(&roots, data),
         };
         Arc::new(Accelerator {
             shared: Arc::new(shared),
-            roots: Roots::default(),
+            roots,
             current: Mutex::default(),
             machine: Mutex::default(),
             thread: Mutex::default(),
@@ -193,9 +193,6 @@ impl Accelerator {
         *self.current.lock() = Current { plan: Arc::clone(&plan), routes: prepared.routes };
         let mut thread = self.thread.lock();
         if thread.is_none() {
-            if let Some(left) = self.shared.pins.as_ref().filter(|_| !plan.keeps_as_usual()) {
-                kernel::discard(left);
-            }
             if !plan.is_wanted() {
                 self.shared.end_holds();
                 return Ok(());
@@ -232,8 +229,9 @@ impl Accelerator {
     /// Takes programs off the interfaces.
     pub fn stop(&self) {
         self.end(Order::Stop);
-        if let Some(pins) = &self.shared.pins {
-            // What was left to another process is in it, and it stays.
+        let keeps = self.current.lock().plan.pins == Pins::Usual;
+        if let Some(pins) = self.shared.pins.as_ref().filter(|_| keeps) {
+            // Where something of another process is in it, it stays.
             let _ = std::fs::remove_dir(pins);
         }
     }
@@ -267,10 +265,11 @@ mod tests {
     #[test]
     fn what_the_kernel_keeps_is_told_apart_by_the_data_directory() {
         let [one, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        let pins = usual_pins(one.path()).unwrap();
-        assert_eq!(usual_pins(&one.path().join("../").join(one.path().file_name().unwrap())).unwrap(), pins);
-        assert_ne!(usual_pins(other.path()).unwrap(), pins);
-        assert!(pins.starts_with("/sys/fs/bpf") && !pins.to_string_lossy().contains('.'), "{pins:?}");
-        assert_eq!(usual_pins(&one.path().join("gone")), None);
+        let usual = |data: &Path| usual_pins(&Roots::default(), data);
+        let pins = usual(one.path()).unwrap();
+        assert_eq!(usual(&one.path().join("../").join(one.path().file_name().unwrap())).unwrap(), pins);
+        assert_ne!(usual(other.path()).unwrap(), pins);
+        assert!(pins.starts_with(BPF_FILE_SYSTEM) && !pins.to_string_lossy().contains('.'), "{pins:?}");
+        assert_eq!(usual(&one.path().join("gone")), None);
     }
 }

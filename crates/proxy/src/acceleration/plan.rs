@@ -152,11 +152,6 @@ impl Plan {
         }
     }
 
-    /// Whether programs and tables of the kernel are to be kept in the usual place.
-    pub(super) fn keeps_as_usual(&self) -> bool {
-        self.pins == Pins::Usual && self.steps.iter().any(|step| matches!(step, Step::Kernel(_)))
-    }
-
     /// Whether there is anything for tiers to do.
     pub(super) fn is_wanted(&self) -> bool {
         !self.steps.is_empty()

@@ -8,11 +8,11 @@ use serde_json::{Value as Json, json};
 /// Where they do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Pins {
-    /// In a directory of this server's own, where a BPF file system is by habit; nowhere if there is none.
-    #[default]
-    Usual,
     /// Nowhere.
+    #[default]
     Nowhere,
+    /// In a directory of this server's own, where a BPF file system is by habit.
+    Usual,
     /// In this directory.
     At(PathBuf),
 }

@@ -20,17 +20,15 @@ fn connect_by_sockets(rooms: &Rooms, source: u8) {
 #[test]
 fn an_upgrade_that_cuts_flows_of_the_kernel_says_so_before() {
     let mut rooms = Rooms::new();
-    rooms.configure("tiers = ['tc']\npins = false");
+    rooms.configure("tiers = ['tc']");
     rooms.site.start();
     let (_stream, _) = rooms.connect(10);
     let are_counted = || (rooms.metric("flows") > 0.0).then_some(());
     wait_for("flows to be counted", || rooms.site.log(), are_counted);
     let upgraded = rooms.site.outwork(&["upgrade", "--token", &rooms.site.token()]);
     let told = String::from_utf8_lossy(&upgraded.stderr).into_owned();
-    assert!(
-        upgraded.status.success() && told.contains("flows that the kernel passes on are cut by this upgrade"),
-        "{told}"
-    );
+    let says_so = told.contains("flows that the kernel passes on are cut by this upgrade: nothing keeps them");
+    assert!(upgraded.status.success() && says_so && told.contains("`pins = true`"), "{told}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outwork_fastpath::kernel::{OpenError, attach};
+use outwork_fastpath::kernel::attach;
 use outwork_fastpath::{Fastpath, Found, Settings};
 
 use super::super::Status;
@@ -215,25 +215,21 @@ impl Work {
         Ok(())
     }
 
+    /// Where programs and tables of the kernel are to outlive the process.
+    fn kept_in(&self) -> Result<Option<&Path>, String> {
+        match (&self.plan.pins, &self.shared.pins) {
+            (Pins::Nowhere, _) => Ok(None),
+            (Pins::At(directory), _) | (Pins::Usual, Some(directory)) => Ok(Some(directory.as_path())),
+            (Pins::Usual, None) => {
+                Err("the data directory, which the place for `pins = true` is named by, was not there at the start: name a place (`pins`)".to_owned())
+            }
+        }
+    }
+
     /// Loads the programs.
     fn open_kernel(&self) -> Result<Fastpath, String> {
-        let open = |directory: Option<&Path>| Fastpath::open(self.settings(), directory);
-        let opened = match (&self.plan.pins, &self.shared.pins) {
-            (Pins::At(directory), _) => open(Some(directory.as_path())),
-            (Pins::Usual, Some(directory)) => match open(Some(directory.as_path())) {
-                // Nobody has asked for it.
-                Err(error @ (OpenError::NotBpf { .. } | OpenError::Directory { .. })) => {
-                    let why = error.to_string();
-                    tracing::info!(
-                        why,
-                        "flows that the kernel passes on end with this process, at an upgrade too (proxy.acceleration.pins)"
-                    );
-                    open(None)
-                }
-                opened => opened,
-            },
-            (Pins::Usual | Pins::Nowhere, _) => open(None),
-        };
+        let directory = self.kept_in()?;
+        let opened = Fastpath::open(self.settings(), directory);
         let (fastpath, found) = opened.map_err(|error| attach::reasons(&error))?;
         match &found {
             Found::Nothing => tracing::info!("programs for the kernel are loaded"),
