@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::{FileSystem, Rooms, exchange};
 
-/// What lies in a folder.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+/// The folders in a BPF file system. (Files the kernel has put there itself.)
+fn names(file_system: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(file_system).unwrap().map(Result::unwrap);
+    let folders = entries.filter(|entry| entry.file_type().unwrap().is_dir());
+    folders.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 
 #[test]
