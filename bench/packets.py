@@ -176,8 +176,15 @@ backend = [{{ url = "udp://10.2.0.2:{PORT}" }}]
         log = open(folder / "log", "w")
         process = subprocess.Popen(on_core(SERVER_CORE, within(BALANCER, arguments.outwork, "run", "--config", config)), stdout=log, stderr=subprocess.STDOUT)
         try:
-            wait_until_it_serves(arguments, config, tier, process, folder / "log")
-            with by_ports_of_dpdk() if tier == "dpdk" else contextlib.nullcontext():
+            wait = lambda: wait_until_it_serves(arguments, config, tier, process, folder / "log")
+            if tier != "dpdk":
+                wait()
+                yield [process.pid]
+                return
+            wait_for_ports(process, folder / "log")
+            # Backends are not reached by ports before addresses are theirs.
+            with by_ports_of_dpdk():
+                wait()
                 yield [process.pid]
         finally:
             process.terminate()
@@ -185,6 +192,14 @@ backend = [{{ url = "udp://10.2.0.2:{PORT}" }}]
             log.close()
 
     return running
+
+
+def wait_for_ports(process, log):
+    began = time.monotonic()
+    while subprocess.run(within(BALANCER, "ip", "link", "show", "p1"), capture_output=True).returncode != 0:
+        if time.monotonic() > began + 30 or process.poll() is not None:
+            sys.exit(f"Outwork makes no ports of DPDK:\n{log.read_text()}")
+        time.sleep(0.1)
 
 
 def wait_until_it_serves(arguments, config, tier, process, log):

@@ -83,6 +83,7 @@ describe("an operator", () => {
     await page.keyboard.press("Enter");
     const dialog = page.getByRole("dialog", { name: "Drain a backend of lab" });
     await dialog.getByText("It gets no new requests.").waitFor();
+    await dialog.getByLabel("Time for what it has").selectOption({ label: "at once" });
     await dialog.getByLabel("Time for what it has").selectOption({ label: "1 h" });
     await page.keyboard.press("Tab");
     await dialog.getByRole("button", { name: "Drain", exact: true }).press("Enter");
@@ -153,9 +154,40 @@ describe("who looks at what carries the traffic", () => {
   test("sees of each rule whether it fits the fast path, and what keeps it from that", async () => {
     await go(page, "/proxy/rules");
     const rule = page.getByRole("region", { name: "Rules" }).getByRole("row").filter({ hasText: "/pool/*" });
-    await rule.getByText("slow path").waitFor();
+    await rule.getByText("ordinary path").waitFor();
     await rule.getByText("HTTP", { exact: false }).first().waitFor();
     await rule.getByRole("link", { name: "lab" }).waitFor();
+  });
+
+  test("begins a benchmark, is told of a target that may not be loaded, and sees what came of the other", {
+    timeout: 2 * PATIENCE,
+  }, async () => {
+    await go(page, "/proxy/benchmarks");
+    await page.getByRole("button", { name: "Begin…" }).click();
+    const dialog = page.getByRole("dialog", { name: "Begin a benchmark" });
+    await dialog.getByLabel("Target").fill("10.255.255.1:80");
+    await dialog.getByLabel("What to measure").selectOption("connections");
+    await dialog.getByLabel("For, each").selectOption("1m");
+    await dialog.getByRole("button", { name: "Begin", exact: true }).click();
+    await dialog.getByText("is not to be loaded").waitFor();
+    // Nobody listens there: what is loaded here is no other test's.
+    await dialog.getByLabel("Target").fill("127.0.0.1:9");
+    await dialog.getByRole("button", { name: "Begin", exact: true }).click();
+    const run = page
+      .getByRole("region", { name: "Benchmarks" })
+      .getByRole("row")
+      .filter({ hasText: "127.0.0.1:9" });
+    await run.getByText(/opened a second/).waitFor();
+    await run.getByRole("button", { name: /^End benchmark/ }).click();
+    await run.getByText("ended early").waitFor();
+  });
+
+  test("is told that there is no such page where an address names none", async () => {
+    await go(page, "/proxy/nosuch");
+    const nothing = page.getByRole("region", { name: "No such page" });
+    await nothing.getByText("/proxy/nosuch").waitFor();
+    await nothing.getByRole("link", { name: "Go to Backends" }).click();
+    await page.getByRole("region", { name: "Pool lab", exact: true }).waitFor();
   });
 
   test("sees seven tiers, and of each that is not there what is in the way", async () => {

@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
 import {
+  bits,
   bytes,
   compact,
   expiry,
   inLocalTime,
+  kept,
   latency,
   percent,
   plural,
@@ -159,4 +161,17 @@ test("a sentence begins with a capital unless it begins with a setting, a comman
 test("octets a second keep their unit", () => {
   expect(throughput(0)).toBe("0 B/s");
   expect(throughput(39_117)).toBe("38.2 KiB/s");
+});
+
+test("a number stays on the line of its unit", () => {
+  expect(kept("up 13 m 39 s, 3 requests")).toBe("up 13\u00a0m 39\u00a0s, 3 requests");
+});
+
+test("bits a second are counted in thousands", () => {
+  expect([0, 800, 940_000_000, 1_200_000_000].map(bits)).toEqual([
+    "0 bit/s",
+    "800 bit/s",
+    "940 Mbit/s",
+    "1.20 Gbit/s",
+  ]);
 });

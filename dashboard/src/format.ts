@@ -61,6 +61,12 @@ export function throughput(bytesPerSecond: number): string {
   return `${bytes(bytesPerSecond)}/s`;
 }
 
+/** Bits a second, in steps of a thousand as networks have them: 940 Mbit/s, 1.20 Gbit/s. */
+export function bits(bitsPerSecond: number): string {
+  const text = compact(Math.round(bitsPerSecond)).replace(/\D$/, (size) => ` ${size}`);
+  return `${text}${/\d$/.test(text) ? " " : ""}bit/s`;
+}
+
 /** 0 to 1 as a percentage; what is not quite full never reads 100%, and what is not quite empty never reads 0%. */
 export function percent(ratio: number): string {
   if (ratio > 0 && ratio < 0.001) return "<0.1%";
@@ -88,6 +94,11 @@ export function span(seconds: number): string {
     rest -= n * size;
   }
   return parts.length === 0 ? "0 s" : parts.join(" ");
+}
+
+/** With each number on the line of its unit, wherever the text is broken. */
+export function kept(text: string): string {
+  return text.replace(/(\d) (?=[dhms]\b)/g, "$1\u00a0");
 }
 
 /** The largest part only: 4 h ago, in 52 m. `now` and `at` are milliseconds since the epoch. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { href, parseHash } from "./router";
+import { href, pageOf, parseHash } from "./router";
 
 test("an address parses to its segments and parameters, and back", () => {
   const { segments, params } = parseHash("#/dhcp/leases?q=52%3A54&state=active");
@@ -17,4 +17,11 @@ test("the bare address is the first page", () => {
 
 test("empty parameters leave the address", () => {
   expect(href("/dhcp/leases", { q: "", subnet: null, state: "active" })).toBe("#/dhcp/leases?state=active");
+});
+
+test("an address that names no page of its section is not taken for another", () => {
+  const pages = [{ path: "/proxy" }, { path: "/proxy/rules" }];
+  const of = (hash: string) => pageOf(pages, parseHash(hash).segments);
+  expect(["#/proxy", "#/proxy/", "#/proxy/rules?q=1"].map(of)).toEqual(["/proxy", "/proxy", "/proxy/rules"]);
+  expect(["#/proxy/nosuch", "#/proxy/rules/1", "#/web"].map(of)).toEqual([null, null, null]);
 });

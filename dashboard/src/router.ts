@@ -14,6 +14,12 @@ export function parseHash(hash: string): Route {
   };
 }
 
+/** Which of a section's pages an address names; null where there is none such. */
+export function pageOf(pages: { path: string }[], segments: string[]): string | null {
+  const path = `/${segments.join("/")}`;
+  return pages.some((page) => page.path === path) ? path : null;
+}
+
 export function href(path: string, params: Record<string, string | number | null | undefined> = {}): string {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(params))

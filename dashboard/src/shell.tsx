@@ -159,8 +159,11 @@ export function Shell() {
   const sections = () =>
     SECTIONS.filter((section) => !section.service || section.teaches || service(section.service));
   const current = () => {
-    const path = route().segments[0] ?? "overview";
-    return SECTIONS.find((section) => section.path === path);
+    const [path = "overview", ...rest] = route().segments;
+    // Whatever is below the Overview is nothing; other sections know their pages themselves.
+    return path === "overview" && rest.length > 0
+      ? undefined
+      : SECTIONS.find((section) => section.path === path);
   };
   createEffect(() => {
     const host = status.data()?.host;
@@ -207,7 +210,7 @@ export function Shell() {
               {(now) => (
                 <div class="rail-host">
                   <strong>{now().host}</strong>
-                  Outwork {now().version}, up {span(now().uptime_seconds)}
+                  Outwork {now().version}, <span class="nowrap">up {span(now().uptime_seconds)}</span>
                 </div>
               )}
             </Show>

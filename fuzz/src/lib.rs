@@ -4,4 +4,5 @@ pub mod cache;
 pub mod dhcp;
 pub mod first;
 pub mod http1;
+pub mod http1_answer;
 pub mod proxy;

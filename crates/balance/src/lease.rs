@@ -22,7 +22,7 @@ pub enum Outcome {
     ConnectFailed,
     /// It took too long.
     TimedOut,
-    /// It broke off.
+    /// It broke off, before its answer or within it.
     Reset,
     /// The client went away, or did not need it any more: that says nothing of the member.
     Cancelled,
@@ -60,7 +60,16 @@ pub struct Lease {
     member: Arc<Member>,
     begun: Time,
     how: How,
-    observed: bool,
+    seen: Seen,
+}
+
+/// What is known of how a member did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Nothing,
+    /// Its answer has begun, and was a good one so far.
+    Begun,
+    All,
 }
 
 /// What made a member the one.
@@ -86,7 +95,7 @@ impl Lease {
             member.gauge(resource).leave();
             return Err(Refused { resource, scope: Scope::Pool });
         }
-        Ok(Lease { member: Arc::clone(member), begun: now, how, observed: false })
+        Ok(Lease { member: Arc::clone(member), begun: now, how, seen: Seen::Nothing })
     }
 
     /// Who was picked.
@@ -109,16 +118,31 @@ impl Lease {
         self.begun
     }
 
-    /// Takes in how the member did, and in what time: when its answer begins, say, while the request stays in flight until its body has ended.
-    /// Only the first call counts. An ejection that comes of it is returned.
-    pub fn observe(&mut self, pool: &Pool, outcome: Outcome, now: Time) -> Option<Ejection> {
-        if std::mem::replace(&mut self.observed, true) {
-            return None;
+    /// Takes in that the member has begun to answer, well so far, and in what time. How it did is for [`Lease::observe`] to say at the end: a member that begins
+    /// each answer and breaks it off would look as if it did well.
+    pub fn begin(&mut self, pool: &Pool, now: Time) {
+        if self.seen == Seen::Nothing {
+            self.seen = Seen::Begun;
+            self.member.latency.observe(now.since(self.begun), now, pool.settings().latency_decay);
         }
-        let (latency, decay) = (now.since(self.begun), pool.settings().latency_decay);
-        match outcome.failed()? {
-            false => self.member.latency.observe(latency, now, decay),
-            true => self.member.latency.observe_failure(latency, now, decay),
+    }
+
+    /// Whether its answer has begun, and nobody has said how it went on.
+    pub fn is_open(&self) -> bool {
+        self.seen == Seen::Begun
+    }
+
+    /// Takes in how the member did, and in what time, unless that was taken in when its answer began. Only the first call counts. An ejection that comes of it is
+    /// returned.
+    pub fn observe(&mut self, pool: &Pool, outcome: Outcome, now: Time) -> Option<Ejection> {
+        let before = std::mem::replace(&mut self.seen, Seen::All);
+        let failed = outcome.failed().filter(|_| before != Seen::All)?;
+        if before == Seen::Nothing {
+            let (latency, decay) = (now.since(self.begun), pool.settings().latency_decay);
+            match failed {
+                false => self.member.latency.observe(latency, now, decay),
+                true => self.member.latency.observe_failure(latency, now, decay),
+            }
         }
         outlier::record(pool, &self.member, outcome, now)
     }

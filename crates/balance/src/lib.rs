@@ -41,7 +41,7 @@ pub use health::{CheckSettings, Checker};
 pub use lease::{How, Lease, Outcome};
 pub use ledger::Ledger;
 pub use member::{Health, Member, MemberId, Standing};
-pub use outlier::{Detector, Ejection, OutlierSettings};
+pub use outlier::{Detector, Ejection, OutlierSettings, Row};
 pub use picker::{NoBackend, Picker};
 pub use policy::maglev::Maglev;
 pub use pool::{Census, Extra, Pool, PoolError, Slot};

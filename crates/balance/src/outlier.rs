@@ -17,7 +17,8 @@ use crate::pool::Pool;
 pub struct OutlierSettings {
     /// After so many failures in a row, of any kind.
     pub consecutive_5xx: Option<u32>,
-    /// After so many in a row that say that nobody answered: 502, 503, 504, no connection, a timeout, a reset.
+    /// After so many in a row that say that nobody answered: 502, 503, 504, no connection, a timeout, a reset, be it
+    /// within an answer that has begun well.
     pub consecutive_gateway: Option<u32>,
     /// When its part of successes is far below that of the others.
     pub success_rate: Option<SuccessRate>,
@@ -96,8 +97,19 @@ pub struct Ejection {
     pub key: String,
     /// Why.
     pub detector: Detector,
+    /// The failures in a row that were once too often; of rates, none.
+    pub row: Row,
     /// Until when.
     pub until: Time,
+}
+
+/// Failures in a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Row {
+    /// How many.
+    pub failures: u32,
+    /// How many of those of [`Detector::ConsecutiveGateway`] were answers: 502, 503, 504. The others were none.
+    pub answers: u32,
 }
 
 /// How a member answered lately.
@@ -105,6 +117,8 @@ pub struct Ejection {
 pub(crate) struct Record {
     failures_in_row: AtomicU32,
     gateway_in_row: AtomicU32,
+    /// Of those in that row, the ones that were answers.
+    gateway_answers_in_row: AtomicU32,
     /// Of this interval.
     successes: AtomicU32,
     answers: AtomicU32,
@@ -114,34 +128,38 @@ pub(crate) struct Record {
 
 impl Record {
     /// Counts an outcome. Which detector wants the member out, if one does.
-    fn count(&self, outcome: Outcome, settings: &OutlierSettings) -> Option<Detector> {
+    fn count(&self, outcome: Outcome, settings: &OutlierSettings) -> Option<(Detector, Row)> {
         let (failed, gateway) = (outcome.failed()?, outcome.is_gateway_failure());
         self.answers.fetch_add(1, Relaxed);
         if !failed {
             self.successes.fetch_add(1, Relaxed);
         }
-        let in_row = |row: &AtomicU32, more: bool| match more {
-            true => row.fetch_add(1, Relaxed) + 1,
+        let in_row = |row: &AtomicU32, goes_on: bool, more: bool| match (goes_on, more) {
+            (true, true) => row.fetch_add(1, Relaxed) + 1,
+            (true, false) => row.load(Relaxed),
             // Most answers are good ones: that should cost no write.
-            false => {
+            (false, _) => {
                 if row.load(Relaxed) != 0 {
                     row.store(0, Relaxed);
                 }
                 0
             }
         };
-        let gateways = in_row(&self.gateway_in_row, gateway);
-        let failures = in_row(&self.failures_in_row, failed);
+        let gateways = in_row(&self.gateway_in_row, gateway, true);
+        let answers = in_row(&self.gateway_answers_in_row, gateway, outcome == Outcome::GatewayError);
+        let failures = in_row(&self.failures_in_row, failed, true);
         let reached = |count: u32, limit: Option<u32>| limit.is_some_and(|limit| count >= limit.max(1));
         if reached(gateways, settings.consecutive_gateway) {
-            return Some(Detector::ConsecutiveGateway);
+            return Some((Detector::ConsecutiveGateway, Row { failures: gateways, answers: answers.min(gateways) }));
         }
-        reached(failures, settings.consecutive_5xx).then_some(Detector::Consecutive5xx)
+        let row = Row { failures, answers: 0 };
+        reached(failures, settings.consecutive_5xx).then_some((Detector::Consecutive5xx, row))
     }
 
     fn forgive(&self) {
         self.failures_in_row.store(0, Relaxed);
         self.gateway_in_row.store(0, Relaxed);
+        self.gateway_answers_in_row.store(0, Relaxed);
     }
 }
 
@@ -151,11 +169,17 @@ pub(crate) fn record(pool: &Pool, member: &Member, outcome: Outcome, now: Time) 
     if now < member.ejected_until() {
         return None;
     }
-    let detector = member.record.count(outcome, settings)?;
-    eject(pool, settings, member, detector, now)
+    let why = member.record.count(outcome, settings)?;
+    eject(pool, settings, member, why, now)
 }
 
-fn eject(pool: &Pool, settings: &OutlierSettings, member: &Member, detector: Detector, now: Time) -> Option<Ejection> {
+fn eject(
+    pool: &Pool,
+    settings: &OutlierSettings,
+    member: &Member,
+    (detector, row): (Detector, Row),
+    now: Time,
+) -> Option<Ejection> {
     let ledger = pool.ledger();
     ledger.alone(|| {
         if now < member.ejected_until() {
@@ -175,7 +199,7 @@ fn eject(pool: &Pool, settings: &OutlierSettings, member: &Member, detector: Det
         member.record.forgive();
         member.eject_until(until);
         ledger.count_ejection(detector);
-        Some(Ejection { key: member.key().to_owned(), detector, until })
+        Some(Ejection { key: member.key().to_owned(), detector, row, until })
     })?
 }
 
@@ -200,7 +224,8 @@ pub(crate) fn sweep(pool: &Pool, now: Time) -> Vec<Ejection> {
     if let Some(detector) = &settings.failure_percentage {
         found.extend(detector.outliers(&rates).map(|member| (member, Detector::FailurePercentage)));
     }
-    found.into_iter().filter_map(|(member, detector)| eject(pool, settings, member, detector, now)).collect()
+    let out = |(member, detector): (&Member, Detector)| eject(pool, settings, member, (detector, Row::default()), now);
+    found.into_iter().filter_map(out).collect()
 }
 
 /// How a member answered in an interval.

@@ -536,6 +536,12 @@ impl<'a> At<'a> {
         }
     }
 
+    /// Adds a fault that comes of this value alone, such as a name that nothing has: it is told whatever else in its table could not be read.
+    pub fn certain(&mut self, path: &str, fault: Fault) {
+        let fault = self.place(path, fault, Kind::Check);
+        self.faults.push(fault);
+    }
+
     /// Adds a warning: the configuration can be used, but may not do what was meant.
     pub fn warn(&mut self, path: &str, warning: Fault) {
         let warning = self.place(path, warning, Kind::Warning);

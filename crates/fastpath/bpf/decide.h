@@ -271,6 +271,12 @@ static __always_inline int find_hop(void *ctx, const struct packet *p, struct or
 	return 0;
 }
 
+/* Whether sockets take the packet as it came: nobody here has passed anything on. */
+static __always_inline int is_left(int reason)
+{
+	return reason < PASS_NEIGHBOUR;
+}
+
 /* Fills in how a packet gets to `backend`. */
 static __always_inline int head_for(void *ctx, const struct packet *p, struct order *order, const struct backend *backend,
 				    const struct control *control, int checks_length)
@@ -355,6 +361,8 @@ static __always_inline int give_back(void *ctx, struct packet *p, struct order *
 	struct backend *backend;
 	struct flow *flow;
 	struct vip *vip;
+	__u32 number;
+	int reason;
 
 	if (!(control->flags & HAS_RETURNS))
 		return PASS_NO_SERVICE;
@@ -375,8 +383,11 @@ static __always_inline int give_back(void *ctx, struct packet *p, struct order *
 	client.destination_port = vip->port;
 	client.protocol = p->key.protocol;
 	see(flow, p, &client, now);
-	count_backend(flow->backend, p->frame, 1, 0);
-	return head_back(ctx, p, order, vip, control, checks_length);
+	number = flow->backend;
+	reason = head_back(ctx, p, order, vip, control, checks_length);
+	if (!is_left(reason))
+		count_backend(number, p->frame, 1, 0);
+	return reason;
 }
 
 /*
@@ -406,30 +417,16 @@ static __always_inline int give_error(void *ctx, struct packet *p, struct order 
 	return head_for(ctx, p, order, backend, control, checks_length);
 }
 
-static __always_inline int decide(void *ctx, struct packet *p, struct order *order, const struct control *control, __u64 now,
-				  int checks_length)
+/* A packet of a client to a service. A flow that sockets take is known all the same, so that a limit of new ones counts it once. */
+static __always_inline int give(void *ctx, struct packet *p, struct order *order, const struct control *control, const struct service *service,
+				struct service_tally *tally, __u64 now, int checks_length)
 {
-	struct vip vip = { .address = p->key.destination, .port = p->key.destination_port, .protocol = p->key.protocol };
-	struct service_tally *tally;
 	struct backend *backend = 0;
-	struct service *service;
 	struct flow *known, flow = {};
-	int opens = p->key.protocol == IPPROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
-	__u32 number;
+	int opens = p->key.protocol == IPPROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN, reason;
+	__u32 number = service->number;
 	__u64 *gate;
 
-	if (p->is_error)
-		return give_error(ctx, p, order, control, now, checks_length);
-	service = bpf_map_lookup_elem(&services, &vip);
-	if (!service)
-		return give_back(ctx, p, order, control, now, checks_length);
-	if (is_denied(p, control))
-		return DROP_DENIED;
-	number = service->number;
-	tally = bpf_map_lookup_elem(&service_tallies, &number);
-	if (!tally)
-		return PASS_NO_SERVICE;
-	add(&tally->in, p->frame);
 	if (!source_is_admitted(p, control, now)) {
 		tally->source_refused++;
 		return DROP_SOURCE_RATE;
@@ -446,8 +443,11 @@ static __always_inline int decide(void *ctx, struct packet *p, struct order *ord
 				other = &reply;
 			}
 			see(known, p, other, now);
-			count_backend(known->backend, p->frame, 0, 0);
-			return head_for(ctx, p, order, backend, control, checks_length);
+			number = known->backend;
+			reason = head_for(ctx, p, order, backend, control, checks_length);
+			if (!is_left(reason))
+				count_backend(number, p->frame, 0, 0);
+			return reason;
 		}
 	}
 	if (p->key.protocol == IPPROTO_TCP && (p->tcp & TCP_RST))
@@ -468,9 +468,38 @@ static __always_inline int decide(void *ctx, struct packet *p, struct order *ord
 		tally->no_backend++;
 		return PASS_NO_BACKEND;
 	}
-	tally->flows++;
-	count_backend(flow.backend, p->frame, 0, 1);
-	return head_for(ctx, p, order, backend, control, checks_length);
+	reason = head_for(ctx, p, order, backend, control, checks_length);
+	if (!is_left(reason)) {
+		tally->flows++;
+		count_backend(flow.backend, p->frame, 0, 1);
+	}
+	return reason;
+}
+
+static __always_inline int decide(void *ctx, struct packet *p, struct order *order, const struct control *control, __u64 now,
+				  int checks_length)
+{
+	struct vip vip = { .address = p->key.destination, .port = p->key.destination_port, .protocol = p->key.protocol };
+	struct service_tally *tally;
+	struct service *service;
+	__u32 number;
+	int reason;
+
+	if (p->is_error)
+		return give_error(ctx, p, order, control, now, checks_length);
+	service = bpf_map_lookup_elem(&services, &vip);
+	if (!service)
+		return give_back(ctx, p, order, control, now, checks_length);
+	if (is_denied(p, control))
+		return DROP_DENIED;
+	number = service->number;
+	tally = bpf_map_lookup_elem(&service_tallies, &number);
+	if (!tally)
+		return PASS_NO_SERVICE;
+	reason = give(ctx, p, order, control, service, tally, now, checks_length);
+	if (!is_left(reason))
+		add(&tally->in, p->frame);
+	return reason;
 }
 
 static __always_inline void count(int reason, __u32 bytes)

@@ -322,9 +322,9 @@ pub struct BackendTally {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct ServiceTally {
-    /// All that was sent to it.
+    /// What was sent to it, but for what was left to sockets.
     pub received: Tally,
-    /// New flows.
+    /// New flows, but for those that were left to sockets.
     pub flows: u64,
     /// New flows for which there was no backend.
     pub no_backend: u64,
@@ -416,6 +416,11 @@ impl Reason {
     /// Whether the kernel goes on with the packet.
     pub fn passes(self) -> bool {
         self <= Reason::PassTooLong
+    }
+
+    /// Whether sockets take the packet as it came: nobody here has passed anything on.
+    pub(crate) fn is_left(self) -> bool {
+        self < Reason::PassNeighbour
     }
 
     /// Whether nobody gets the packet.

@@ -3,6 +3,8 @@
 //! A value that services do well with is recommended, with the reason; what a setting asks for by itself bears the name of that setting. What `[host]` says comes
 //! last, in the place of both.
 
+use outwork_config::ByteSize;
+
 use crate::config::{Host, Interface, SysctlValue};
 use crate::interrupts;
 use crate::knob::{Feature, Knob, LinkAttribute, QueueAttribute};
@@ -46,8 +48,8 @@ pub struct Demand {
     pub descriptors: Vec<Asked>,
     /// Addresses on links that this machine is on.
     pub neighbours: Option<Asked>,
-    /// Ports that this process listens at.
-    pub ports: Vec<u16>,
+    /// Ports that this process listens at, each with the service that does.
+    pub ports: Vec<(u16, &'static str)>,
     /// Interfaces by which the kernel passes packets on for a program of ours, and the families of that.
     pub forwarding: Vec<(InterfaceName, &'static str)>,
     /// Whether programs of ours run in the kernel.
@@ -75,10 +77,11 @@ const FILES: u64 = 2 << 20;
 const FILES_OF_A_PROCESS: u64 = 1 << 20;
 /// Connections that the kernel keeps track of, where it does.
 const TRACKED: u64 = 1 << 20;
-/// Ports that connections to backends begin at: from here on, and above those that somebody here listens at.
-const FIRST_PORT: u16 = 10_000;
-/// From here on the kernel takes ports for connections anyway.
-const USUAL_PORT: u16 = 32_768;
+/// The ports of connections to backends: from where the kernel begins anyway, for below that servers of all kinds listen (Kubernetes' up to 32767), to the last.
+const CONNECTIONS: (u64, u64) = (32_768, 65_535);
+/// Which those are, and which of them connections leave alone.
+const PORTS: &str = "net.ipv4.ip_local_port_range";
+const RESERVED: &str = "net.ipv4.ip_local_reserved_ports";
 /// Neighbours that are looked after at least, and never more than these.
 const NEIGHBOURS: u64 = 4096;
 const MOST_NEIGHBOURS: u64 = 1 << 20;
@@ -96,6 +99,9 @@ impl Wanting {
             wanting.files(demand);
         }
         wanting.say(host, machine);
+        if host.recommended {
+            wanting.reserve(demand, host, machine);
+        }
         wanting
     }
 
@@ -149,10 +155,32 @@ impl Wanting {
         }
         let again = "ports of connections to backends are used again before a minute is over";
         self.wish(opening, "net.ipv4.tcp_tw_reuse", Wanted::Exactly("1".to_owned()), again);
-        let own = demand.ports.iter().filter(|port| **port < USUAL_PORT).max();
-        let first = own.map_or(FIRST_PORT, |port| FIRST_PORT.max(port + 1));
-        let ports = "ports for connections to backends, above those that are listened at here";
-        self.wish(opening, "net.ipv4.ip_local_port_range", Wanted::Span(first.into(), 65_535), ports);
+        let ports = "ports for connections to backends, above those that servers listen at as a rule";
+        self.wish(opening, PORTS, Wanted::Span(CONNECTIONS.0, CONNECTIONS.1), ports);
+    }
+
+    /// Keeps connections from ports that somebody here listens at, of those that they would be given: while nobody listens, as in a restart, one of any program could
+    /// take such a port, and hold it.
+    fn reserve(&mut self, demand: &Demand, host: &Host, machine: &Machine) {
+        let (Ok(name), Ok(reserved)) = (PORTS.parse(), RESERVED.parse::<SysctlName>()) else { return };
+        if host.settings().any(|(said, _)| said == reserved) {
+            return;
+        }
+        let range = Knob::Sysctl { name };
+        let now = machine.read(&range).ok().flatten();
+        let wish = self.wishes.iter().find(|wish| wish.knob == range);
+        let then = wish.map(|wish| wish.wanted.value(now.as_deref().unwrap_or_default())).or(now).unwrap_or_default();
+        let ends: Vec<u16> = then.split_whitespace().filter_map(|end| end.parse().ok()).collect();
+        let [first, last] = ends.as_slice() else { return };
+        let given = demand.ports.iter().filter(|(port, _)| (first..=last).contains(&port));
+        let services: Services = given.clone().map(|(_, service)| *service).collect();
+        let (services, ports) = (together(&[&services]), given.map(|(port, _)| *port).collect());
+        self.wish(
+            &services,
+            RESERVED,
+            Wanted::Ports(ports),
+            "ports that are listened at here: no connection is given one",
+        );
     }
 
     /// Room for what comes and goes.
@@ -162,7 +190,15 @@ impl Wanting {
         for (name, asked) in [("rmem_max", &demand.receive_buffers), ("wmem_max", &demand.send_buffers)] {
             let name = format!("net.core.{name}");
             self.wish(&users, &name, Wanted::AtLeast(vec![BUFFERS]), most);
-            self.asked(asked, &name, most);
+            let largest = asked.iter().filter(|asked| asked.amount > BUFFERS).max_by_key(|asked| asked.amount);
+            let why = largest.map_or_else(
+                || most.to_owned(),
+                |Asked { setting, amount, .. }| {
+                    let size = ByteSize::bytes(amount.saturating_mul(2));
+                    format!("{setting} is {size}, of which a socket asks for half, for the kernel gives it twice that")
+                },
+            );
+            self.asked(asked, &name, &why);
         }
         for name in ["rmem_default", "wmem_default"] {
             let why = "octets that a socket has that asks for nothing";

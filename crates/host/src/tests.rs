@@ -285,13 +285,71 @@ fn what_services_do_well_with_is_recommended_and_what_is_larger_stays() {
 }
 
 #[test]
-fn ports_for_backends_begin_above_those_that_are_listened_at() {
+fn ports_that_are_listened_at_are_kept_from_connections_and_what_was_kept_stays() {
+    let made = Made::new();
+    let (range, reserved) = ("proc/sys/net/ipv4/ip_local_port_range", "proc/sys/net/ipv4/ip_local_reserved_ports");
+    made.put(range, "32768\t60999");
+    made.put(reserved, "9000,50000-50001");
+    let ports = vec![(443, "web"), (27_017, "proxy"), (40_067, "admin"), (50_002, "proxy"), (62_000, "web")];
+    let demand = Demand { opening: vec!["proxy"], ports, ..Demand::default() };
+    let machine = made.machine();
+    let wanting = Wanting::new(&demand, &Host::default(), &machine);
+    let report = Report::look(&machine, &wanting, None);
+    assert_eq!(row(&report, "net.ipv4.ip_local_port_range").wanted, "32768 65535, or wider");
+    let kept = row(&report, "net.ipv4.ip_local_reserved_ports");
+    assert_eq!(kept.wanted, "40067,50002,62000, beside what is there");
+    assert_eq!((kept.state, kept.services.join(" ")), (State::Differs, "admin proxy web".to_owned()));
+    let mut before = Before::read(&made.data()).unwrap();
+    apply::apply(&machine, &wanting, &mut before).unwrap();
+    drop(before);
+    assert_eq!(
+        (made.get(range).as_str(), made.get(reserved).as_str()),
+        ("32768 65535", "9000,40067,50000-50002,62000")
+    );
+    let again = Report::look(&machine, &wanting, None);
+    assert_eq!(row(&again, "net.ipv4.ip_local_reserved_ports").state, State::Good);
+    made.roll_back(false);
+    assert_eq!((made.get(range).as_str(), made.get(reserved).as_str()), ("32768 60999", "9000,50000-50001"));
+}
+
+#[test]
+fn ports_are_kept_of_the_range_that_there_will_be_and_not_where_the_configuration_says_which() {
     let made = Made::new();
     made.put("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999");
-    let demand = Demand { opening: vec!["proxy"], ports: vec![443, 27_017, 51_820], ..Demand::default() };
+    made.put("proc/sys/net/ipv4/ip_local_reserved_ports", "");
+    let demand = Demand { ports: vec![(21_443, "web"), (40_067, "admin")], ..Demand::default() };
+    let machine = made.machine();
+    let kept = |text: &str| {
+        let report = Report::look(&machine, &Wanting::new(&demand, &host(text), &machine), None);
+        let row = report.items.into_iter().find(|row| row.name == "net.ipv4.ip_local_reserved_ports");
+        row.map(|row| row.wanted)
+    };
+    assert_eq!(kept("").as_deref(), Some("40067, beside what is there"), "nobody opens connections: the range stays");
+    let wide = "sysctl = { 'net.ipv4.ip_local_port_range' = '20000 65535' }";
+    assert_eq!(kept(wide).as_deref(), Some("21443,40067, beside what is there"));
+    assert_eq!(kept("sysctl = { 'net.ipv4.ip_local_port_range' = '50000 65535' }"), None, "none of them is in it");
+    let own = "sysctl = { 'net.ipv4.ip_local_reserved_ports' = '5000' }";
+    assert_eq!(kept(own).as_deref(), Some("5000"));
+    assert_eq!(kept("sysctl = { 'net.ipv4.ip_local_reserved_ports' = false }"), None);
+    assert_eq!(kept("recommended = false"), None);
+}
+
+#[test]
+fn a_size_that_needs_more_than_is_recommended_says_which_setting_asks_and_why_for_half_of_it() {
+    let made = Made::new();
+    made.put("proc/sys/net/core/rmem_max", "212992");
+    let receive_buffers =
+        vec![asked("front.listener[0].receive_buffer", 64 << 10), asked("proxy.listener[0].receive_buffer", 32 << 20)];
+    let demand = Demand { accepting: vec!["web"], receive_buffers, ..Demand::default() };
     let machine = made.machine();
     let report = Report::look(&machine, &Wanting::new(&demand, &Host::default(), &machine), None);
-    assert_eq!(row(&report, "net.ipv4.ip_local_port_range").wanted, "27018 65535, or wider");
+    let most = row(&report, "net.core.rmem_max");
+    assert_eq!(most.wanted, "at least 33554432");
+    assert!(
+        most.why.contains("proxy.listener[0].receive_buffer is 64MiB, of which a socket asks for half"),
+        "{most:?}"
+    );
+    assert_eq!(most.settings, ["proxy.listener[0].receive_buffer"]);
 }
 
 #[test]
@@ -460,5 +518,30 @@ fn the_kernel_itself_takes_what_is_wanted_and_takes_it_back() {
         assert_eq!(names.map(read), was);
         assert_eq!((card::Feature::Gro.read("lan").unwrap(), card::Feature::Tso.read("lan").unwrap()), (0, 1));
         assert!(!data.path().join(FILE).exists());
+    });
+}
+
+#[test]
+fn the_kernel_keeps_ports_from_connections_beside_those_that_it_kept() {
+    let lab = Lab::new();
+    let room = lab.namespace("ports");
+    let data = tempfile::tempdir().unwrap();
+    room.run(|| {
+        let file = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+        let read = || fs::read_to_string(file).unwrap().trim().to_owned();
+        let machine = Machine::below("/".as_ref(), Box::new(Drivers));
+        fs::write("/proc/sys/net/ipv4/ip_local_port_range", "32768 60999\n").unwrap();
+        let demand = Demand { ports: vec![(40_067, "admin"), (40_068, "web")], ..Demand::default() };
+        let wanting = Wanting::new(&demand, &Host::default(), &machine);
+        for (was, becomes) in [("9000-9001", "9000-9001,40067-40068"), ("", "40067-40068")] {
+            fs::write(file, format!("{was}\n")).unwrap();
+            let mut before = Before::read(data.path()).unwrap();
+            let done = apply::apply(&machine, &wanting, &mut before).unwrap();
+            assert_eq!(outcomes(&done), [("net.ipv4.ip_local_reserved_ports", Outcome::Changed)]);
+            assert_eq!(read(), becomes);
+            let back = apply::roll_back(&machine, &mut before, false).unwrap();
+            assert!(back.iter().all(|one| one.outcome == Outcome::Changed), "{back:?}");
+            assert_eq!(read(), was);
+        }
     });
 }

@@ -1,5 +1,6 @@
 //! A wish: one thing of the machine, and what it is to be.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::knob::Knob;
@@ -13,6 +14,8 @@ pub enum Wanted {
     AtMost(u64),
     /// Two numbers, of which the first may be smaller and the second larger.
     Span(u64, u64),
+    /// Ports of a list, which may have others.
+    Ports(BTreeSet<u16>),
     /// This.
     Exactly(String),
 }
@@ -20,6 +23,31 @@ pub enum Wanted {
 /// The numbers of a value; `None` where it has anything else.
 fn numbers(text: &str) -> Option<Vec<u64>> {
     text.split(' ').map(|word| word.parse().ok()).collect()
+}
+
+/// The ports of a list such as `8080,9000-9010`.
+fn ports(text: &str) -> BTreeSet<u16> {
+    let run = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?)
+    };
+    text.split(',').filter_map(run).flatten().collect()
+}
+
+/// Ports as the kernel lists them: neighbours as a run.
+fn listed(ports: &BTreeSet<u16>) -> String {
+    let mut runs: Vec<(u16, u16)> = Vec::new();
+    for port in ports {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(*port) => *last = *port,
+            _ => runs.push((*port, *port)),
+        }
+    }
+    let text = |(first, last): &(u16, u16)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    };
+    runs.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
 impl Wanted {
@@ -40,6 +68,7 @@ impl Wanted {
                 Some([first, last]) => vec![*first.min(low), *last.max(high)],
                 _ => vec![*low, *high],
             }),
+            Wanted::Ports(wanted) => listed(&wanted.union(&ports(now)).copied().collect()),
         }
     }
 
@@ -58,6 +87,7 @@ impl Wanted {
             (Wanted::Span(low, high), Wanted::Span(lower, higher)) => {
                 Some(Wanted::Span(*low.min(lower), *high.max(higher)))
             }
+            (Wanted::Ports(one), Wanted::Ports(other)) => Some(Wanted::Ports(one.union(other).copied().collect())),
             (one, other) => (one == other).then(|| one.clone()),
         }
     }
@@ -69,6 +99,7 @@ impl fmt::Display for Wanted {
             Wanted::AtLeast(_) => write!(f, "at least {}", self.value("")),
             Wanted::AtMost(most) => write!(f, "at most {most}"),
             Wanted::Span(low, high) => write!(f, "{low} {high}, or wider"),
+            Wanted::Ports(wanted) => write!(f, "{}, beside what is there", listed(wanted)),
             Wanted::Exactly(value) => f.write_str(value),
         }
     }
@@ -158,6 +189,24 @@ mod tests {
         assert!(span.is_met("1024 65535") && !span.is_met("32768 60999"));
         assert_eq!((span.value("1024 60999"), span.value("32768 60999")), ("1024 65535".into(), "10000 65535".into()));
         assert!(!Wanted::Exactly("bbr".into()).is_met("cubic") && Wanted::Exactly("bbr".into()).is_met("bbr"));
+    }
+
+    #[test]
+    fn ports_come_to_those_that_are_listed_as_the_kernel_lists_them() {
+        let wanted = Wanted::Ports([8080, 8081, 9000].into());
+        for (now, value) in [
+            ("", "8080-8081,9000"),
+            ("8082,30000-30002", "8080-8082,9000,30000-30002"),
+            ("8080-9000", "8080-9000"),
+            ("65535", "8080-8081,9000,65535"),
+        ] {
+            assert_eq!(wanted.value(now), value, "{now}");
+            assert!(wanted.is_met(value), "{value}");
+        }
+        assert!(!wanted.is_met("") && !wanted.is_met("8080-8081"));
+        assert_eq!(wanted.to_string(), "8080-8081,9000, beside what is there");
+        let both = wanted.and(&Wanted::Ports([7, 9001].into()));
+        assert_eq!(both, Some(Wanted::Ports([7, 8080, 8081, 9000, 9001].into())));
     }
 
     #[test]

@@ -136,6 +136,14 @@ impl Problem {
         self
     }
 
+    /// Says what holds where the server refuses a configuration.
+    pub(crate) fn what_holds(mut self, help: &str) -> Self {
+        if self.status == 422 {
+            self.help = Some(help.to_owned());
+        }
+        self
+    }
+
     /// For a machine.
     pub(crate) fn to_json(&self) -> Json {
         let Self { status, title, detail, key, faults, help } = self;

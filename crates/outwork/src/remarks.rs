@@ -1,6 +1,7 @@
 //! What is said of the front door and of what it serves that can be used, and may not do what was meant.
 
 pub(crate) mod acceleration;
+pub(crate) mod buffers;
 pub(crate) mod layer4;
 pub(crate) mod loops;
 pub(crate) mod processors;

@@ -22,7 +22,7 @@ use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
 use crate::cli::{Global, LogCommand, TokenCommand};
-use crate::client::{Client, escaped};
+use crate::client::{Client, ClientError, escaped};
 use crate::local::print_json;
 use crate::report;
 use crate::settings::PRACTICE_NAME;
@@ -40,6 +40,9 @@ pub(crate) use tiers::{rules, tiers};
 pub(crate) use tls::tls;
 pub(crate) use tunnels::{paths, tunnels};
 
+/// What is said where a reload is refused.
+const GOES_ON: &str = "nothing has changed, and what ran before goes on; mend it and reload again";
+
 /// How long a successor may take to be ready, and to serve.
 const READY: Duration = Duration::from_secs(60);
 const SERVING: Duration = Duration::from_secs(600);
@@ -50,7 +53,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// `outwork reload`.
 pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {
-    let answer = Client::to_take_up(global, Duration::ZERO)?.change(Method::POST, "/reload", None)?;
+    let answer = Client::to_take_up(global, Duration::ZERO)?.change(Method::POST, "/reload", None);
+    let answer = answer.map_err(|error| match error {
+        ClientError::Refused(problem) => ClientError::Refused(Box::new(problem.what_holds(GOES_ON))),
+        error => error,
+    })?;
     if global.json {
         return print_json(&answer);
     }
@@ -73,7 +80,14 @@ pub(crate) fn reload(global: &Global) -> anyhow::Result<()> {
 
 /// `outwork upgrade`.
 pub(crate) fn upgrade(global: &Global) -> anyhow::Result<()> {
-    let before = Client::to_take_up(global, Duration::ZERO)?.get("/status")?;
+    let client = Client::to_take_up(global, Duration::ZERO)?;
+    let before = client.get("/status")?;
+    // A server without a proxy says nothing of it.
+    let told = client.get("/proxy/acceleration").unwrap_or_default();
+    if let Some(flows) = told["ending_flows"].as_u64().filter(|flows| *flows > 0) {
+        let why = printable(&cell(&told["ending_because"]));
+        report::warn(&format!("{flows} flows that the kernel passes on are cut by this upgrade: {why}"))?;
+    }
     // The successor reads the configuration and binds what it needs first.
     let answer = Client::to_take_up(global, READY)?.change(Method::POST, "/upgrade", None)?;
     let process = cell(&answer["process"]);

@@ -33,7 +33,7 @@ use outwork_proxy::acceleration::rules::{Obstacle, Rule};
 use outwork_proxy::address::{BackendUrl, Cargo};
 use outwork_proxy::ask::{self, Asker};
 use outwork_proxy::config::{Forward, Proxy};
-use outwork_proxy::forward::{Passing, Proxied};
+use outwork_proxy::forward::{Passing, Proxied, Splitting};
 use outwork_proxy::pool::PreparedPools;
 use outwork_web::config::Files as FilesSettings;
 use outwork_web::files::{Files, Shared};
@@ -369,11 +369,16 @@ pub(crate) fn check_queries(front: &FrontSettings, web: &Web, at: &mut At<'_>) {
         let key = format!("front.route[{index}]");
         let Some(database) = web.database.get(&query.database) else {
             // It may be there, and not be readable.
-            if !at.left_out().any(|key| key.starts_with("web")) {
+            let own = join_key("web.database", &query.database);
+            let is_it = |key: &str| match key.starts_with("web.database.") {
+                true => key == own,
+                false => key == "web" || key.starts_with("web.database"),
+            };
+            if !at.left_out().any(is_it) {
                 let names: Vec<&str> = web.database.keys().map(String::as_str).collect();
                 let expected = if names.is_empty() { "a [web.database.NAME]".to_owned() } else { names.join(" or ") };
                 let fault = Fault::new(format!("there is no database {:?}", query.database)).expected(expected);
-                at.fault(&format!("{key}.query.database"), fault);
+                at.certain(&format!("{key}.query.database"), fault);
             }
             continue;
         };
@@ -385,10 +390,6 @@ pub(crate) fn check_queries(front: &FrontSettings, web: &Web, at: &mut At<'_>) {
 
 /// Whether there are the pools that routes name, and servers that can be asked.
 pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>) {
-    // They may be there, and not be readable.
-    if at.left_out().any(|key| key.starts_with("proxy")) {
-        return;
-    }
     let everywhere = [("front".to_owned(), front.shared())].into_iter();
     let routes = front.route.iter().enumerate();
     for (key, shared) in
@@ -403,12 +404,14 @@ pub(crate) fn check_pools(front: &FrontSettings, proxy: &Proxy, at: &mut At<'_>)
     }
     for (index, route) in front.route.iter().enumerate() {
         let Some(forward) = &route.proxy else { continue };
-        let mirror = forward.mirror.as_ref().map(|mirror| &mirror.pool);
+        let mirror = forward.mirror.iter().map(|mirror| ("mirror.pool".to_owned(), &mirror.pool));
+        let split = forward.split.iter().enumerate();
+        let split = split.map(|(index, split)| (format!("split[{index}].pool"), &split.pool));
         let cargo = if forward.connect { Cargo::Connections } else { Cargo::Requests };
-        for (key, pool) in [("pool", Some(&forward.pool)), ("mirror.pool", mirror)] {
-            if let Some(fault) = pool.and_then(|pool| proxy.refuses(pool, cargo)) {
-                at.fault(&format!("front.route[{index}].proxy.{key}"), fault);
-            }
+        // Of none the route has heard already.
+        let own = Some(("pool".to_owned(), &forward.pool)).filter(|(_, pool)| !pool.is_empty());
+        for (key, pool) in own.into_iter().chain(mirror).chain(split) {
+            proxy.check_pool((&format!("front.route[{index}].proxy.{key}"), pool), cargo, "proxy", at);
         }
     }
 }
@@ -521,7 +524,7 @@ impl FrontSettings {
                 is_listener: false,
                 protocol: "http",
                 addresses: Vec::new(),
-                pools: vec![forward.pool.clone()],
+                pools: forward.pools().cloned().collect(),
                 obstacles: obstacles.map(|(_, word, text)| Obstacle::new(word, text)).collect(),
             })
         };
@@ -614,7 +617,7 @@ impl Route {
     fn listed(&self, made_of: &MadeOf<'_>) -> Option<Listed> {
         let (answers, with) = match self {
             Self { query: Some(query), .. } => ("query", query.sql.trim().to_owned()),
-            Self { proxy: Some(forward), .. } => ("proxy", forward.pool.clone()),
+            Self { proxy: Some(forward), .. } => ("proxy", forward.whom()),
             Self { files: Some(files), .. } => ("files", files.root.display().to_string()),
             Self { redirect: Some(redirect), .. } => ("redirect", redirect.to.clone()),
             Self { respond: Some(respond), .. } => ("respond", respond.status.to_string()),
@@ -709,7 +712,13 @@ impl Route {
             let to = pool(&forward.pool).map_err(|error| format!("proxy.pool: {error}"))?;
             let mirror = forward.mirror.as_ref().map(|mirror| pool(&mirror.pool)).transpose();
             let mirror = mirror.map_err(|error| format!("proxy.mirror.pool: {error}"))?;
-            return Ok((Arc::new(Passing(Proxied::new(to, forward.clone(), mirror))), None));
+            let passing = Proxied::new(to, forward.clone(), mirror);
+            if forward.split.is_empty() {
+                return Ok((Arc::new(Passing(passing)), None));
+            }
+            let split = forward.split.iter().map(|split| pool(&split.pool)).collect::<Result<Vec<_>, _>>();
+            let split = split.map_err(|error| format!("proxy.split: {error}"))?;
+            return Ok((Arc::new(Splitting::new(passing, split)), None));
         }
         if let Some(settings) = &self.files {
             let has_pages = !settings.error_pages.is_empty();

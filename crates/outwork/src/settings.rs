@@ -75,6 +75,7 @@ fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
     remarks::loops::are_none(settings, at);
     remarks::acceleration::has_effect(settings, at);
     remarks::layer4::acme_can_work(settings, at);
+    remarks::buffers::are_to_be_had(settings, at);
     let unread = |key: &str| NEEDED.iter().any(|needed| is_below(key, needed) || is_below(needed, key));
     if at.left_out().any(unread) {
         return;

@@ -1,9 +1,11 @@
 //! The routes of pools under `/api/v1/proxy`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
+use outwork_balance::settings::MAX_WEIGHT;
 use outwork_balance::{Health, Resource, Slot, Standing as Fitness};
 use outwork_engine::Time;
 use outwork_front::api::{Json, Operator, Problem, Viewer};
@@ -13,10 +15,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::acceleration::figures::{Passed, Passes};
+use crate::address::Cargo;
 use crate::l4::{Layer4, Listening};
 use crate::metrics::Ejected;
 use crate::pool::names::Question;
-use crate::pool::orders::{ByHand, Standing, obey};
+use crate::pool::orders::{ByHand, OrderError, Standing, obey};
 use crate::pool::watch::Watch;
 use crate::pool::{Pool, Pools, Snapshot};
 
@@ -109,6 +112,8 @@ pub struct PoolView {
     name: String,
     /// How a backend is chosen.
     policy: String,
+    /// What it is for: `requests`, `connections`, or `sessions` of UDP.
+    carries: &'static str,
     /// Requests under way.
     requests: u32,
     /// Attempts at requests a second, lately.
@@ -135,7 +140,7 @@ pub struct PoolView {
     backends: Vec<BackendView>,
     /// Names of backends that are looked up.
     names: Vec<NameView>,
-    /// What holds by hand of backends that are not there now; `admit` takes it back.
+    /// What holds by hand of backends that are not there now; `admit` takes it back, and `weight` without a weight what they weigh.
     absent: Vec<AbsentView>,
 }
 
@@ -167,6 +172,8 @@ pub struct AbsentView {
     drains_for: Option<f64>,
     /// Seconds that it is left out, should it come.
     ejected_for: Option<f64>,
+    /// What it weighs, should it come, in the place of what the configuration says.
+    weight: Option<u32>,
 }
 
 /// A backend.
@@ -188,6 +195,8 @@ pub struct BackendView {
     checked_ago: Option<f64>,
     /// Its part of the requests.
     weight: u32,
+    /// What that would be as the configuration has it, where another was said by hand; `null` where none was.
+    configured_weight: Option<u32>,
     /// 0 is used first.
     priority: u32,
     /// Where it is.
@@ -214,6 +223,8 @@ pub struct BackendView {
     ejected_for: Option<f64>,
     /// What has ejected it: `consecutive-5xx`, `consecutive-gateway`, `success-rate`, `failure-percentage`, or `hand`.
     ejected_by: Option<&'static str>,
+    /// The same in words, such as `answered 502, 503 or 504 5 times in a row`; `null` where it was done by hand.
+    ejected_because: Option<String>,
     /// Seconds until it may not go on with what it has, where it drains.
     drains_for: Option<f64>,
     /// What a tier of acceleration has passed on to it beside these; `null` where none does.
@@ -263,10 +274,12 @@ async fn list(_: Viewer, State(pools): State<Arc<Pools>>) -> Json<Vec<PoolView>>
 pub enum Action {
     /// It gets no new requests, and goes on with what it has for `seconds`.
     Drain,
-    /// It gets requests again, whatever was said of it by hand, or because it failed requests.
+    /// It gets requests again, by whomever and for whatever it was drained or left out. What it weighs stays.
     Admit,
     /// It gets nothing for `seconds`.
     Eject,
+    /// It weighs `weight`, until that is taken back.
+    Weight,
 }
 
 /// A change of a backend.
@@ -277,20 +290,23 @@ pub struct BackendChange {
     backend: String,
     /// What becomes of it.
     action: Action,
-    /// For how long; unset, as the configuration says.
+    /// For how long; unset, as the configuration says. Of `drain` and `eject`.
     seconds: Option<u64>,
+    /// Its part of the requests; unset, as the configuration says. 0 is nothing but what is tied to it. Of `weight`.
+    weight: Option<u32>,
 }
 
-/// Drain a backend, leave it out, or let it in again. It holds through restarts.
+/// Drain a backend, leave it out, let it in again, or say what it weighs. It holds through restarts.
 #[utoipa::path(post, path = "/pools/{pool}/backends", tag = "proxy", params(("pool" = String, Path,)), request_body = BackendChange,
-    responses((status = 200, body = PoolView), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = PoolView), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
 async fn change(
     Operator(caller): Operator,
     State(pools): State<Arc<Pools>>,
     Path(name): Path<String>,
     Json(change): Json<BackendChange>,
 ) -> Result<Json<PoolView>, Problem> {
-    caller.does("backends.change", &name, format!("{:?} {}", change.action, change.backend));
+    caller.does("backends.change", &name, change.told());
+    change.fits()?;
     if change.seconds.is_some_and(|seconds| seconds > LONGEST) {
         return Err(Problem::invalid("seconds", format!("at most {LONGEST}")));
     }
@@ -298,9 +314,9 @@ async fn change(
     let pool = all.get(&name).ok_or_else(|| Problem::not_found(format!("there is no pool {name:?} in proxy.pool")))?;
     let snapshot = pool.snapshot();
     let is_absent = snapshot.balance.find(&change.backend).is_none();
-    let is_known = || pools.shared().orders.of(&name).iter().any(|order| order.backend == change.backend);
+    let is_taken_back = || pools.shared().orders.of(&name).iter().any(|order| change.takes_back(order));
     // Who is not there is said nothing of; what was said is taken back.
-    if is_absent && !(change.action == Action::Admit && is_known()) {
+    if is_absent && !is_taken_back() {
         return Err(no_such(&name, &change.backend, &snapshot));
     }
     let given = change.seconds.map(Duration::from_secs);
@@ -308,6 +324,7 @@ async fn change(
         Action::Drain => ByHand::Drain(given.unwrap_or(snapshot.settings.drain)),
         Action::Eject => ByHand::Eject(given.unwrap_or(snapshot.settings.outlier.base_ejection)),
         Action::Admit => ByHand::Admit,
+        Action::Weight => ByHand::Weight(change.weight),
     };
     let (name, backend) = (&*name, &*change.backend);
     // What does not hold after a crash was not done.
@@ -315,10 +332,55 @@ async fn change(
         let there = |pool: &str| all.contains_key(pool);
         pools.shared().orders.take(name, backend, by_hand, there, || obey(pool, backend, by_hand))
     });
-    kept.map_err(|error| Problem::internal(format!("what is said of backends cannot be kept: {error}")))?;
+    kept.map_err(|error| match error {
+        OrderError::Full => Problem::conflict(None, error),
+        OrderError::File(_) => Problem::internal(error),
+    })?;
+    if let ByHand::Weight(_) = by_hand {
+        let weighed = tokio::task::block_in_place(|| pool.refresh());
+        weighed.map_err(|error| {
+            Problem::internal(format!("it is kept, and holds from the next change of the pool on: {error}"))
+        })?;
+    }
     pool.changed();
-    tracing::info!(pool = name, backend, action = ?change.action, "a backend was changed by hand");
+    let BackendChange { action, weight, .. } = &change;
+    tracing::info!(pool = name, backend, ?action, weight, "a backend was changed by hand");
     Ok(Json(PoolView::of(pool)))
+}
+
+impl BackendChange {
+    /// For who wants to know who did what.
+    fn told(&self) -> String {
+        match (self.action, self.weight) {
+            (Action::Weight, Some(weight)) => format!("Weight {weight} {}", self.backend),
+            (Action::Weight, None) => format!("Weight configured {}", self.backend),
+            (action, _) => format!("{action:?} {}", self.backend),
+        }
+    }
+
+    /// Refuses what says nothing with this action.
+    fn fits(&self) -> Result<(), Problem> {
+        if self.seconds.is_some() && self.action == Action::Weight {
+            return Err(Problem::invalid("seconds", "a weight holds until it is taken back"));
+        }
+        if self.weight.is_some() && self.action != Action::Weight {
+            return Err(Problem::invalid("weight", "only the action `weight` has one"));
+        }
+        if self.weight.is_some_and(|weight| weight > MAX_WEIGHT) {
+            return Err(Problem::invalid("weight", format!("at most {MAX_WEIGHT}")));
+        }
+        Ok(())
+    }
+
+    /// Whether there is something of this that it takes back.
+    fn takes_back(&self, order: &Standing) -> bool {
+        let is_some = match self.action {
+            Action::Admit => order.drains.is_some() || order.ejected.is_some(),
+            Action::Weight => self.weight.is_none() && order.weight.is_some(),
+            Action::Drain | Action::Eject => false,
+        };
+        is_some && order.backend == self.backend
+    }
 }
 
 fn no_such(pool: &str, backend: &str, snapshot: &Snapshot) -> Problem {
@@ -332,12 +394,19 @@ impl PoolView {
         let (snapshot, now) = (pool.snapshot(), pool.now());
         let requests = snapshot.balance.ledger().gauge(Resource::Requests);
         let (names, absent) = (NameView::all(pool, &snapshot, now), AbsentView::all(pool, &snapshot));
+        let by_hand = pool.shared.orders.weights(&pool.name);
         let watch = pool.watch.lock();
         let slots = snapshot.balance.slots().iter();
-        let backends: Vec<BackendView> = slots.map(|slot| BackendView::of(pool, &snapshot, slot, &watch)).collect();
+        let view = |slot| BackendView::of(pool, &snapshot, slot, (&*watch, &by_hand));
+        let backends: Vec<BackendView> = slots.map(view).collect();
         Self {
             name: pool.name.clone(),
             policy: snapshot.settings.policy.to_string(),
+            carries: match (snapshot.settings.takes(Cargo::Requests), snapshot.settings.takes(Cargo::Datagrams)) {
+                (true, _) => "requests",
+                (false, true) => "sessions",
+                (false, false) => "connections",
+            },
             requests: requests.now(),
             rate: backends.iter().map(|backend| backend.rate).sum(),
             waiting: pool.figures.waiting.get(),
@@ -384,13 +453,14 @@ impl AbsentView {
             key: order.backend,
             drains_for: order.drains.map(seconds),
             ejected_for: order.ejected.map(seconds),
+            weight: order.weight,
         };
         absent.map(view).collect()
     }
 }
 
 impl BackendView {
-    fn of(pool: &Pool, snapshot: &Snapshot, slot: &Slot, watch: &Watch) -> Self {
+    fn of(pool: &Pool, snapshot: &Snapshot, slot: &Slot, (watch, by_hand): (&Watch, &BTreeMap<String, u32>)) -> Self {
         let now = pool.now();
         let (member, settings, balanced) = (slot.member(), slot.settings(), snapshot.balance.settings());
         let endpoint = snapshot.endpoint(member.id());
@@ -403,6 +473,8 @@ impl BackendView {
         let by = || sight.and_then(|sight| sight.ejected_by()).map_or("hand", |by| Ejected::from(by).as_str());
         let starting = (state == Fitness::Usable).then(|| starting(snapshot, slot, now)).flatten();
         let address = endpoint.map(|endpoint| endpoint.target.to_string()).unwrap_or_default();
+        let configured =
+            endpoint.filter(|_| by_hand.contains_key(member.key())).map(|endpoint| endpoint.settings.weight);
         Self {
             key: member.key().to_owned(),
             passed: pool.shared.passed.of_backend(&pool.name, &address),
@@ -423,6 +495,7 @@ impl BackendView {
             problem: check.and_then(|check| check.problem.clone()),
             checked_ago: check.map(|check| now.since(check.at).as_secs_f64()),
             weight: settings.weight,
+            configured_weight: configured,
             priority: settings.priority,
             zone: settings.zone.clone(),
             share: starting.map(|(share, _)| share),
@@ -436,6 +509,7 @@ impl BackendView {
             latency_ms: member.latency().nanos(now, balanced.latency_decay).map(|nanos| f64::from(nanos) / 1e6),
             ejected_for: (state == Fitness::Ejected).then(|| left(member.ejected_until())),
             ejected_by: (state == Fitness::Ejected).then(by),
+            ejected_because: sight.filter(|_| state == Fitness::Ejected).and_then(|sight| sight.why_ejected()),
             drains_for: (state == Fitness::Draining)
                 .then(|| left(slot.leaving().or(member.draining()).unwrap_or_default())),
             leaving: slot.leaving().is_some(),

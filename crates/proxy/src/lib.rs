@@ -7,7 +7,7 @@
 //! - `limits`: how much there may be of all pools together.
 //! - [`ask`]: questions that middleware asks others.
 //! - [`bench`]: a load for what passes connections and datagrams on.
-//! - `announce`: what backends are told of whose a connection is. `upstream`: connections to backends. `check`: what is asked to see whether one is healthy.
+//! - `announce`: what backends are told of whose a connection is. `upstream`: connections to backends; [`dissect`]: what is made of their answers. `check`: what is asked to see whether one is healthy.
 //! - [`acceleration`]: packets that the kernel passes on.
 //! - [`api`]: its routes under the admin API.
 //! - [`secret`]: what signs cookies that name backends.
@@ -33,3 +33,7 @@ pub mod pool;
 mod reach;
 pub mod secret;
 mod upstream;
+
+// For the fuzz target.
+#[doc(hidden)]
+pub use upstream::h1::pipe::{Told, dissect};

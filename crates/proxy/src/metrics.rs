@@ -1,7 +1,9 @@
 //! What the proxy counts.
 
+use std::sync::Arc;
+
 use outwork_balance::{Detector, NoBackend};
-use outwork_telemetry::{labels, metrics};
+use outwork_telemetry::{Counter, Label, labels, metrics};
 
 labels! {
     /// How a request to a backend ended.
@@ -12,7 +14,8 @@ labels! {
         ConnectFailed = "connect-failed",
         TimedOut = "timed-out",
         Reset = "reset",
-        Cancelled = "cancelled"
+        Cancelled = "cancelled",
+        Deadline = "deadline"
     }
 }
 
@@ -75,16 +78,21 @@ labels! {
     pub enum Checked as "outcome" { Passed = "passed", Failed = "failed" }
 }
 
+labels! {
+    /// What an answer says of a request, by the first digit of its status.
+    pub enum Class as "class" { Informational = "1xx", Successful = "2xx", Redirection = "3xx", ClientError = "4xx", ServerError = "5xx" }
+}
+
 /// Pools that have figures of their own.
 const POOLS: usize = 256;
 /// Backends that have.
-const BACKENDS: usize = 4096;
+pub(crate) const BACKENDS: usize = 4096;
 
 metrics! {
     /// Metrics of the proxy.
     #[derive(Debug)]
     pub struct ProxyMetrics, prefix "outwork_proxy" {
-        /// Requests to backends, by how they ended. One that is tried again counts each time.
+        /// Requests to backends, by how they ended. One that is tried again counts each time. `deadline` is a call of gRPC whose client gave it no more time.
         requests: Counter by Ended => history,
         /// Requests for which there was no backend.
         refused: Counter by Absent => history,
@@ -119,6 +127,8 @@ metrics! {
         tunnels: Gauge => history,
         /// Requests to a backend.
         backend_requests: Counter by ["pool", "backend"] max BACKENDS => history,
+        /// Answers of a backend, by the class of their status.
+        backend_responses: Counter by ["pool", "backend", "class"] max BACKENDS * Class::ALL.len(),
         /// Those that it failed.
         backend_failures: Counter by ["pool", "backend"] max BACKENDS,
         /// Time until it began to answer.
@@ -128,6 +138,10 @@ metrics! {
         /// What it may be used for: 1 for anything, 2 for what it has (it drains), 3 for nothing, for it is ejected, 4 for nothing, for it fails its checks, 5 for nothing, for its
         /// time to drain is over. 0 until somebody has looked.
         backend_state: Gauge by ["pool", "backend"] max BACKENDS,
+        /// Health checks that a backend has failed.
+        backend_check_failures: Counter by ["pool", "backend"] max BACKENDS,
+        /// Requests to the backends of a pool, by how they ended. One that is tried again counts each time.
+        pool_requests: Counter by ["pool", "outcome"] max POOLS * Ended::ALL.len(),
         /// Attempts at requests of a pool beyond the first.
         pool_retries: Counter by ["pool"] max POOLS,
         /// Backends of a pool that were ejected because they failed requests.
@@ -162,6 +176,7 @@ impl ProxyMetrics {
     /// Forgets what belongs to pools that have left.
     pub(crate) fn keep_pools(&self, stays: impl Fn(&str) -> bool) {
         retain!(self, |[pool]| stays(pool), pool_retries pool_ejections pool_waiting usable unhealthy ejected draining panics);
+        self.pool_requests.retain(|[pool, _]| stays(pool));
         self.keep_backends(|pool, _| stays(pool));
     }
 
@@ -170,8 +185,49 @@ impl ProxyMetrics {
         retain!(
             self,
             |[pool, backend]| stays(pool, backend),
-            backend_requests backend_failures backend_time backend_connections backend_state
+            backend_requests backend_failures backend_time backend_connections backend_state backend_check_failures
         );
+        self.backend_responses.retain(|[pool, backend, _]| stays(pool, backend));
+    }
+}
+
+/// The counters of one pool, by how requests end: looked up once, for that takes a lock.
+#[derive(Debug)]
+pub(crate) struct Endings([Arc<Counter>; Ended::ALL.len()]);
+
+impl Endings {
+    pub(crate) fn new(metrics: &ProxyMetrics, pool: &str) -> Self {
+        Self(std::array::from_fn(|index| {
+            let ended = Ended::ALL.get(index).map_or("", |ended| ended.as_str());
+            metrics.pool_requests.cell([pool, ended])
+        }))
+    }
+
+    pub(crate) fn count(&self, ended: Ended) {
+        if let Some(counter) = self.0.get(ended.index()) {
+            counter.inc();
+        }
+    }
+}
+
+/// Those of one backend, by the classes of its answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Classes([Arc<Counter>; Class::ALL.len()]);
+
+impl Classes {
+    pub(crate) fn new(metrics: &ProxyMetrics, pool: &str, backend: &str) -> Self {
+        Self(std::array::from_fn(|index| {
+            let class = Class::ALL.get(index).map_or("", |class| class.as_str());
+            metrics.backend_responses.cell([pool, backend, class])
+        }))
+    }
+
+    /// Counts an answer. What is no class of RFC 9110 section 15 is none.
+    pub(crate) fn count(&self, status: u16) {
+        let class = usize::from(status / 100).checked_sub(1);
+        if let Some(counter) = class.and_then(|class| self.0.get(class)) {
+            counter.inc();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outwork_balance::{Ask, How, Lease, Member, MemberId, NoBackend};
+use outwork_balance::{Ask, How, Lease, Member, MemberId, NoBackend, Outcome};
 use tokio::time::timeout;
 
 use crate::limits::Seat;
@@ -53,7 +53,12 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        drop(self.lease.take());
+        let mut lease = self.lease.take();
+        // Who did not want the rest of an answer says nothing against it.
+        if lease.as_ref().is_some_and(Lease::is_open) {
+            self.pool.ended(&self.pool.snapshot(), lease.as_mut(), Outcome::Answered);
+        }
+        drop(lease);
         self.pool.queue.wake_one();
     }
 }

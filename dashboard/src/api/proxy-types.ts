@@ -23,7 +23,7 @@ export interface Pool {
   backends: Backend[];
   names: Name[];
   /** What holds by hand of backends that are not there. */
-  absent: { key: string; drains_for: number | null; ejected_for: number | null }[];
+  absent: { key: string; drains_for: number | null; ejected_for: number | null; weight?: number | null }[];
 }
 
 /** A name of backends, and how it goes with looking it up. */
@@ -62,7 +62,11 @@ export interface Backend {
   latency_ms: number | null;
   ejected_for: number | null;
   ejected_by: string | null;
+  /** The same in words, where requests that it failed have done it. */
+  ejected_because: string | null;
   drains_for: number | null;
+  /** What a tier has passed on to it beside these; null where none does. */
+  passed: Passed | null;
   /** It is no longer in the configuration. */
   leaving: boolean;
 }
@@ -83,6 +87,61 @@ export interface Rule {
   reasons: { reason: string; detail: string }[];
 }
 
+export type BenchmarkKind = "throughput" | "latency" | "connections" | "mixed";
+
+/** What came of a load; of one under way, what has so far. */
+export interface BenchmarkReport {
+  kind: BenchmarkKind;
+  target: string;
+  protocol: "tcp" | "udp";
+  packet_size: number;
+  connections: number;
+  workers: number;
+  seconds: number;
+  opened: number;
+  opened_per_second: number;
+  exchanges: number;
+  exchanges_per_second: number;
+  packets: number;
+  packets_per_second: number;
+  sent_bytes: number;
+  received_bytes: number;
+  sent_bits_per_second: number;
+  received_bits_per_second: number;
+  lost: number;
+  failures: number;
+  first_failure: string | null;
+  latency: {
+    count: number;
+    mean_us: number;
+    p50_us: number;
+    p95_us: number;
+    p99_us: number;
+    p999_us: number;
+    max_us: number;
+  };
+}
+
+export interface Benchmark {
+  id: number;
+  by: string;
+  began: string;
+  state: "running" | "done" | "cancelled";
+  /** How many loads it has, one after the other. */
+  parts: number;
+  results: BenchmarkReport[];
+  result: BenchmarkReport | null;
+  /** What to look at, where nothing came of one of them. */
+  hint: string | null;
+}
+
+/** What a tier has passed on. */
+export interface Passed {
+  flows: number;
+  packets: number;
+  bytes: number;
+}
+
 /** An address of layer 4. Figures are of all addresses of its listener. */
 export interface Listener {
   name: string;
@@ -98,7 +157,7 @@ export interface Listener {
   received: number;
   sent: number;
   /** What a tier has passed on beside these; null where none does. */
-  passed: { flows: number; packets: number; bytes: number } | null;
+  passed: Passed | null;
 }
 
 export interface Tier {

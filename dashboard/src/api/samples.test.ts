@@ -1,5 +1,13 @@
 import { expect, test } from "vitest";
-import { type Columns, historyColumns, joinColumns, LiveSamples, lastValue, markedPoints } from "./samples";
+import {
+  type Columns,
+  freshFor,
+  historyColumns,
+  joinColumns,
+  LiveSamples,
+  lastMeasured,
+  markedPoints,
+} from "./samples";
 
 test("live samples keep the newest and drop the oldest at the limit", () => {
   const samples = new LiveSamples(3);
@@ -60,9 +68,21 @@ test("without live samples history stands alone", () => {
   expect(joinColumns([[100], [1]], [[], []], 10)).toEqual([[100], [1]]);
 });
 
-test("the last value skips trailing gaps", () => {
-  expect(lastValue([1, 2, null])).toBe(2);
-  expect(lastValue([])).toBeNull();
+test("what was measured last is told with its time, behind which gaps may come", () => {
+  const columns: Columns = [
+    [100, 101, 102],
+    [1, 2, null],
+    [null, null, null],
+  ];
+  expect(lastMeasured(columns, 0)).toEqual({ at: 101, value: 2 });
+  expect(lastMeasured(columns, 1)).toBeNull();
+  expect(lastMeasured([[]], 0)).toBeNull();
+});
+
+test("a reading holds for two steps of its history, which is fetched each minute, and a live one for less", () => {
+  expect(freshFor(true, 10)).toBe(20);
+  expect(freshFor(false, 10)).toBe(80);
+  expect(freshFor(false, 300)).toBe(660);
 });
 
 test("steps of the history that are not written yet leave no gap before the live samples", () => {

@@ -67,9 +67,23 @@ export function joinColumns(history: Columns, live: Columns, step: number): Colu
   ] as Columns;
 }
 
-/** The last measured value of a column. */
-export function lastValue(values: (number | null)[] | undefined): number | null {
-  return values?.findLast((value) => value !== null) ?? null;
+/** The last that was measured of a column, and when; null where nothing was. */
+export function lastMeasured(
+  [times, ...columns]: Columns,
+  place: number,
+): { at: number; value: number } | null {
+  const values = columns[place] ?? [];
+  const last = values.findLastIndex((value) => value !== null);
+  const [at, value] = [times[last], values[last]];
+  return at === undefined || value === undefined || value === null ? null : { at, value };
+}
+
+/** Live samples come each second, and what is in a history is fetched again each minute. */
+const [LIVE_LAG, HISTORY_LAG] = [20, 60];
+
+/** Seconds after which what was measured last is no longer so now: two steps, and what they come late by. */
+export function freshFor(live: boolean, step: number): number {
+  return live ? LIVE_LAG : 2 * step + HISTORY_LAG;
 }
 
 /** A line of fewer points is drawn with them: it may be no longer than a speck. */

@@ -5,7 +5,10 @@ import { createAction } from "../api/query";
 import { signIn } from "../api/session";
 import { Brand } from "../ui/brand";
 import { Notice, ProblemNotice } from "../ui/states";
-import { Field } from "../ui/widgets";
+import { CopyButton, Field } from "../ui/widgets";
+
+/** What makes a token, on the machine of the server. */
+const CREATE = "outwork token create my-laptop --role admin";
 
 /** The server's own words for a wrong token are right but short; this says where a good one comes from. */
 function explain(problem: Problem): Problem {
@@ -74,7 +77,10 @@ export default function SignIn(props: { ended: boolean }) {
           The first start prints an admin token once. Without it, create another on the server's machine, with
           a name of your choice:
         </p>
-        <pre class="snippet">outwork token create my-laptop --role admin</pre>
+        <div class="signin-command">
+          <pre class="snippet">{CREATE}</pre>
+          <CopyButton text={CREATE} label="Copy" />
+        </div>
       </form>
     </main>
   );

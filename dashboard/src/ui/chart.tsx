@@ -1,8 +1,8 @@
 import "./chart.css";
 import { createEffect, createSignal, For, on, onCleanup, onMount, Show } from "solid-js";
 import uPlot from "uplot";
-import { type Columns, lastValue, markedPoints } from "../api/samples";
-import { clock, tick, timestamp, trimmed } from "../format";
+import { type Columns, lastMeasured, markedPoints } from "../api/samples";
+import { clock, relative, tick, timestamp, trimmed } from "../format";
 import { themeChanged } from "../theme";
 
 export interface ChartSeries {
@@ -22,8 +22,9 @@ function css(name: string): string {
 }
 
 /**
- * Lines over time. The values in the head are the newest, or those under the cursor; the cursor is shared by every
- * chart of the page, so one moment can be read across them.
+ * Lines over time. The values in the head are those of now, or those under the cursor; the cursor is shared by every
+ * chart of the page, so one moment can be read across them. What was measured too long ago to be so now is no reading:
+ * where nobody asks, no one of a hundred fails.
  */
 export default function Chart(props: {
   title: string;
@@ -32,6 +33,8 @@ export default function Chart(props: {
   /** Unix seconds. */
   from: number;
   to: number;
+  /** Seconds for which what was measured last counts as now. */
+  fresh: number;
   format: (value: number) => string;
   /** How the axis writes values, where that is shorter. */
   axisFormat?: (value: number) => string;
@@ -46,8 +49,16 @@ export default function Chart(props: {
   const reading = (i: number): string => {
     const at = hovered();
     const column = props.columns[i + 1] as (number | null)[] | undefined;
-    const value = at === null ? lastValue(column) : (column?.[at] ?? null);
+    const last = lastMeasured(props.columns, i);
+    const now = last !== null && last.at >= props.to - props.fresh ? last.value : null;
+    const value = at === null ? now : (column?.[at] ?? null);
     return value === null ? "–" : props.format(value);
+  };
+  /** What it was when it last was anything, for who asks. */
+  const before = (i: number): string | undefined => {
+    const last = lastMeasured(props.columns, i);
+    if (hovered() !== null || last === null || last.at >= props.to - props.fresh) return undefined;
+    return `Last ${props.format(last.value)}, ${relative(last.at * 1000, props.to * 1000)}`;
   };
   const moment = () => {
     const at = hovered();
@@ -151,7 +162,7 @@ export default function Chart(props: {
         </h2>
         <For each={props.series}>
           {(series, i) => (
-            <span class="chart-value">
+            <span class="chart-value" classList={{ past: before(i()) !== undefined }} title={before(i())}>
               <Show when={props.series.length > 1}>
                 <span class={`swatch s${series.color}`} />
               </Show>

@@ -3,7 +3,7 @@ import { type Accessor, createMemo, createSignal, lazy, Show, Suspense } from "s
 import { api, query } from "../api/client";
 import { clockSkew, liveTick, samples } from "../api/live";
 import { createQuery, type Query } from "../api/query";
-import { type Columns, historyColumns, joinColumns } from "../api/samples";
+import { type Columns, freshFor, historyColumns, joinColumns } from "../api/samples";
 import type { History } from "../api/types";
 import { latency } from "../format";
 import type { ChartSeries } from "./chart";
@@ -136,6 +136,7 @@ function PlotView(props: { plot: Plot; timeline: Timeline }) {
           columns={columns()}
           from={props.timeline.window()[0]}
           to={props.timeline.window()[1]}
+          fresh={freshFor(props.timeline.live(), props.timeline.history.data()?.step ?? 10)}
           format={props.plot.format}
           axisFormat={props.plot.axisFormat ?? props.plot.format}
           bytes={props.plot.bytes ?? false}

@@ -29,6 +29,7 @@ export default function Sparkline(props: { columns: Columns; window: [number, nu
       role="img"
       aria-label={props.label}
     >
+      <title>{props.label}</title>
       <For each={drawn().areas}>{(d) => <path class="rare" d={d} />}</For>
       <For each={drawn().lines}>{(d) => <path class="usual" d={d} />}</For>
     </svg>

@@ -1,7 +1,7 @@
 //! Passive health checks.
 
 use outwork_balance::outlier::{FailurePercentage, SuccessRate};
-use outwork_balance::{Ask, Detector, Ejection, Outcome, OutlierSettings, Picker, Policy, Pool, PoolSettings};
+use outwork_balance::{Ask, Detector, Ejection, Outcome, OutlierSettings, Picker, Policy, Pool, PoolSettings, Row};
 use outwork_engine::Time;
 
 use super::{START, counts, many, picker, pool, secs};
@@ -38,7 +38,8 @@ fn failures_in_a_row_eject_at_once_and_a_success_begins_the_row_again() {
         assert_eq!(answer(&mut picker, &pool, 1, 1, Outcome::Answered, START), []);
     }
     let until = START + secs(30);
-    let ejection = Ejection { key: "m00001".to_owned(), detector: Detector::Consecutive5xx, until };
+    let row = Row { failures: 3, answers: 0 };
+    let ejection = Ejection { key: "m00001".to_owned(), detector: Detector::Consecutive5xx, row, until };
     assert_eq!(answer(&mut picker, &pool, 1, 3, Outcome::ServerError, START), [ejection]);
     assert_eq!(counts(&mut picker, &pool, 300, START + secs(29)).len(), 3);
     assert_eq!(counts(&mut picker, &pool, 400, until)["m00001"], 100, "its ejection ends by itself");
@@ -57,6 +58,24 @@ fn what_was_under_way_when_a_member_was_ejected_is_not_held_against_it_afterward
         assert_eq!(lease.finish(&pool, Outcome::ServerError, START + secs(1)), None);
     }
     assert_eq!(answer(&mut picker, &pool, 1, 1, Outcome::ServerError, START + secs(30)), []);
+}
+
+#[test]
+fn an_ejection_says_how_many_of_the_failures_in_a_row_were_answers() {
+    for (outcomes, answers) in [
+        ([Outcome::GatewayError; 3], 3),
+        ([Outcome::ConnectFailed, Outcome::TimedOut, Outcome::Reset], 0),
+        ([Outcome::ConnectFailed, Outcome::GatewayError, Outcome::Reset], 1),
+    ] {
+        let pool = watched(4, OutlierSettings { consecutive_gateway: Some(3), ..QUIET });
+        let mut picker = picker();
+        // What was before the row is not of it.
+        answer(&mut picker, &pool, 2, 2, Outcome::GatewayError, START);
+        answer(&mut picker, &pool, 2, 1, Outcome::Answered, START);
+        let ejections: Vec<Ejection> =
+            outcomes.iter().flat_map(|outcome| answer(&mut picker, &pool, 2, 1, *outcome, START)).collect();
+        assert_eq!(ejections[0].row, Row { failures: 3, answers }, "{outcomes:?}");
+    }
 }
 
 #[test]
@@ -174,4 +193,24 @@ fn an_answer_that_was_observed_is_not_counted_again_when_its_body_ends() {
     assert_eq!(lease.finish(&pool, Outcome::ServerError, START + secs(50)), None);
     let nanos = member.latency().nanos(START + secs(1), secs(10)).unwrap();
     assert!((nanos / 1e9 - 1.0).abs() < 0.01, "the time to the answer, not to its end");
+}
+
+#[test]
+fn answers_that_break_off_are_failures_in_a_row_though_each_has_begun_well() {
+    let pool = watched(4, OutlierSettings { consecutive_gateway: Some(3), ..QUIET });
+    let (mut picker, ask) = (picker(), Ask { sticky: Some("m00001"), ..Ask::default() });
+    let mut begins = |outcome: Option<Outcome>| {
+        let mut lease = picker.pick(&pool, &ask, START).unwrap();
+        lease.begin(&pool, START + secs(1));
+        assert!(lease.is_open());
+        let ejection = outcome.and_then(|outcome| lease.observe(&pool, outcome, START + secs(50)));
+        assert_eq!(lease.is_open(), outcome.is_none());
+        let nanos = lease.member().latency().nanos(START + secs(1), secs(10)).unwrap();
+        assert!((nanos / 1e9 - 1.0).abs() < 0.01, "the time to the answer, not to its end");
+        ejection.map(|ejection| ejection.detector)
+    };
+    assert_eq!([begins(Some(Outcome::Reset)), begins(Some(Outcome::TimedOut))], [None, None]);
+    assert_eq!(begins(Some(Outcome::Answered)), None, "one that came to its end ends the row");
+    assert_eq!([begins(Some(Outcome::Reset)), begins(None), begins(Some(Outcome::Reset))], [None; 3]);
+    assert_eq!(begins(Some(Outcome::Reset)), Some(Detector::ConsecutiveGateway));
 }

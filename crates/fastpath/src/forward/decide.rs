@@ -67,20 +67,31 @@ pub(crate) fn decide(packet: &Packet, tables: &mut Tables, routes: &impl Routes,
     if is_denied(packet, tables) {
         return (Reason::DropDenied, None);
     }
-    let Some(tally) = tables.service_tallies.get_mut(service.number as usize) else {
+    if tables.service_tallies.get(service.number as usize).is_none() {
         return (Reason::PassNoService, None);
-    };
-    tally.received.add(packet.frame);
+    }
+    let decided = give(packet, &service, tables, routes, now);
+    if !decided.0.is_left() {
+        note(tables, &service, |tally| tally.received.add(packet.frame));
+    }
+    decided
+}
+
+/// A packet of a client to a service. A flow that sockets take is known all the same, so that a limit of new ones counts it once.
+fn give(packet: &Packet, service: &Service, tables: &mut Tables, routes: &impl Routes, now: u64) -> Decided {
     if !source_is_admitted(packet, tables, now) {
-        note(tables, &service, |tally| tally.source_refused += 1);
+        note(tables, service, |tally| tally.source_refused += 1);
         return (Reason::DropSourceRate, None);
     }
     let opens = packet.key.protocol == TCP && packet.tcp & (SYN | ACK | RST) == SYN;
     if let Some((flow, backend)) = known(packet, tables, opens, now) {
         let other = (backend.way == Way::Nat as u8).then(|| answers(&packet.key, &backend));
         see(packet.key, flow, packet, other, tables, now);
-        count_backend(tables, flow.backend, packet.frame, false);
-        return head_for(packet, &backend, tables, routes);
+        let decided = head_for(packet, &backend, tables, routes);
+        if !decided.0.is_left() {
+            count_backend(tables, flow.backend, packet.frame, false);
+        }
+        return decided;
     }
     if packet.key.protocol == TCP && packet.tcp & RST != 0 {
         return (Reason::PassNoFlow, None);
@@ -94,17 +105,20 @@ pub(crate) fn decide(packet: &Packet, tables: &mut Tables, routes: &impl Routes,
     if is_new && service.syn_interval != 0 {
         let gate = tables.gates.get_mut(service.number as usize);
         if !gate.is_none_or(|paid| admit(paid, now, service.syn_interval, service.syn_tolerance)) {
-            note(tables, &service, |tally| tally.syn_refused += 1);
+            note(tables, service, |tally| tally.syn_refused += 1);
             return (Reason::DropSynRate, None);
         }
     }
-    let Some((number, backend)) = choose(packet, &service, tables, now) else {
-        note(tables, &service, |tally| tally.no_backend += 1);
+    let Some((number, backend)) = choose(packet, service, tables, now) else {
+        note(tables, service, |tally| tally.no_backend += 1);
         return (Reason::PassNoBackend, None);
     };
-    note(tables, &service, |tally| tally.flows += 1);
-    count_backend(tables, number, packet.frame, true);
-    head_for(packet, &backend, tables, routes)
+    let decided = head_for(packet, &backend, tables, routes);
+    if !decided.0.is_left() {
+        note(tables, service, |tally| tally.flows += 1);
+        count_backend(tables, number, packet.frame, true);
+    }
+    decided
 }
 
 /// The flow of a client's packet and its backend. A client that opens a connection by a port of one that ends has a new one.
@@ -389,10 +403,13 @@ fn give_back(packet: &Packet, tables: &mut Tables, routes: &impl Routes, now: u6
         return (Reason::PassExpiring, None);
     }
     see(packet.key, flow, packet, Some(asks(&packet.key, &vip)), tables, now);
-    if let Some(tally) = tables.backend_tallies.get_mut(flow.backend as usize) {
+    let decided = head_back(packet, &vip, tables, routes);
+    if !decided.0.is_left()
+        && let Some(tally) = tables.backend_tallies.get_mut(flow.backend as usize)
+    {
         tally.from.add(packet.frame);
     }
-    head_back(packet, &vip, tables, routes)
+    decided
 }
 
 /// An ICMP error: whose flow it was decides who is told. Of what a backend has sent that is the backend; of what was sent to it, the client, who knows the service and not the

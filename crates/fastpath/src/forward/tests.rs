@@ -8,7 +8,7 @@ use outwork_wire::MacAddr;
 
 use super::*;
 use crate::frames::{self, ACK, FIN, RST, SYN, Spec, error, fault};
-use crate::layout::{Protocol, State, Vip, Way};
+use crate::layout::{BackendTally, Protocol, ServiceTally, State, Vip, Way};
 use crate::registry::{Apply, Registry};
 use crate::settings::{Rate, ServiceSettings, Settings, Sizes};
 use crate::tables::Prefix;
@@ -275,6 +275,21 @@ fn a_packet_for_a_neighbour_that_is_not_known_is_rewritten_and_left_to_the_kerne
     let (verdict, _) = bench.forward_by(&spec("10.0.0.1:8080", CLIENT, Some(ACK)).build(), &unresolved);
     assert_eq!(verdict, Verdict::Drop(Reason::DropNeighbour), "the kernel would not take its own address from outside");
     assert_eq!(bench.tables.wanted.len(), 2);
+}
+
+#[test]
+fn what_is_left_to_sockets_where_the_kernel_does_not_route_is_not_counted_as_passed_on() {
+    let mut bench = nat();
+    let off = |_: &Query| Hop::NoForwarding;
+    for flags in [SYN, ACK] {
+        let (verdict, _) = bench.forward_by(&spec(CLIENT, SERVICE, Some(flags)).build(), &off);
+        assert_eq!(verdict, Verdict::Pass(Reason::PassNoForwarding));
+    }
+    assert_eq!(bench.tables.service_tallies[0], ServiceTally::default());
+    assert!(bench.tables.backend_tallies.iter().all(|tally| *tally == BackendTally::default()));
+    assert_eq!(bench.tables.tallies[Reason::PassNoForwarding as usize].packets, 2);
+    assert_eq!(bench.reason(&spec(CLIENT, SERVICE, Some(ACK))), Reason::SentForward);
+    assert_eq!(bench.tables.service_tallies[0].received.packets, 1);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! How a program gets hold of an interface, and what is tried when it cannot be as asked.
 
+use std::error::Error as _;
+use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
@@ -7,7 +10,7 @@ use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
 
-use super::{Fastpath, object};
+use super::{Fastpath, USUAL, object};
 
 /// How XDP runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,8 +70,6 @@ pub struct Attached {
     pub replaced: bool,
     /// Whether it stays when the process crashes.
     pub stays: bool,
-    /// What is in the way of forwarding, and what to do about it.
-    pub concerns: Vec<String>,
 }
 
 /// Why a program has no hold of an interface.
@@ -155,8 +156,8 @@ impl Fastpath {
             match self.hold(interface, ifindex, *tier) {
                 Ok((hold, replaced)) => {
                     let stays = matches!(hold, Hold::Pinned { .. });
-                    let (interface, concerns) = (interface.to_owned(), concerns(Path::new("/proc"), interface));
-                    let attached = Attached { interface, asked, got: *tier, tried, replaced, stays, concerns };
+                    let attached =
+                        Attached { interface: interface.to_owned(), asked, got: *tier, tried, replaced, stays };
                     self.attachments.push(Attachment { attached: attached.clone(), ifindex, hold });
                     self.release(ifindex, |other| other != *tier);
                     return Ok(attached);
@@ -226,15 +227,24 @@ impl Fastpath {
             }
         }
         let pin = |link: FdLink, path: PathBuf| {
-            link.pin(&path).map_err(|error| reasons(&error))?;
+            link.pin(&path).map_err(|error| {
+                format!("it is to be kept in {} (`pins`), and the kernel refuses: {}", path.display(), reasons(&error))
+            })?;
             Ok((Hold::Pinned { path, stays: false }, false))
         };
         match tier {
             Tier::Xdp(mode) => {
-                let link = self.hold_xdp(ifindex, mode).map_err(|error| reasons(&error))?;
-                match path.filter(|_| mode != Mode::Hardware) {
-                    Some(path) => pin(link.try_into().map_err(|error: LinkError| reasons(&error))?, path),
-                    None => Ok((Hold::Xdp { _link: link }, false)),
+                let link = self.hold_xdp(ifindex, mode).map_err(|error| not_held(&error))?;
+                let Some(path) = path.filter(|_| mode != Mode::Hardware) else {
+                    return Ok((Hold::Xdp { _link: link }, false));
+                };
+                match FdLink::try_from(link) {
+                    Ok(link) => pin(link, path),
+                    // A kernel before 5.9 has no link that can outlive the process. The program may be there still, and is taken once more.
+                    Err(_) => {
+                        let link = self.hold_xdp(ifindex, mode).map_err(|error| not_held(&error))?;
+                        Ok((Hold::Xdp { _link: link }, false))
+                    }
                 }
             }
             Tier::Tc => {
@@ -303,6 +313,19 @@ impl Fastpath {
     }
 }
 
+/// Why XDP has no hold of an interface. The kernel says of another program there no more than that something is busy.
+fn not_held(error: &ProgramError) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let mut codes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error());
+    let told = reasons(error);
+    match codes.any(|code| code == libc::EBUSY) {
+        true => format!(
+            "{told}: another program of XDP is there, perhaps of a server that kept its tables and is gone (`bpftool link` shows it, and `ls {USUAL}` what is kept)"
+        ),
+        false => told,
+    }
+}
+
 /// The index of an interface of this network namespace.
 pub fn index_of(interface: &str) -> Option<u32> {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None).ok()?;
@@ -329,16 +352,42 @@ pub fn reasons(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What is in the way of forwarding by this interface, by the files of `procfs`.
-pub fn concerns(procfs: &Path, interface: &str) -> Vec<String> {
-    ["ipv4", "ipv6"]
-        .iter()
-        .filter_map(|family| {
-            let path = procfs.join(format!("sys/net/{family}/conf/{interface}/forwarding"));
-            let off = std::fs::read_to_string(path).ok()?.trim() == "0";
-            // As sysctl(8) has it: a dot of a name is a slash.
-            let setting = format!("net.{family}.conf.{}.forwarding", interface.replace('.', "/"));
-            off.then(|| format!("`{setting}` is 0: the kernel says no ways for what comes in here, set it to 1"))
+/// Versions of IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Families {
+    /// IPv4 is one of them.
+    pub v4: bool,
+    /// IPv6 is.
+    pub v6: bool,
+}
+
+impl FromIterator<IpAddr> for Families {
+    fn from_iter<I: IntoIterator<Item = IpAddr>>(addresses: I) -> Families {
+        let with = |families: Families, address: IpAddr| match address {
+            IpAddr::V4(_) => Families { v4: true, ..families },
+            IpAddr::V6(_) => Families { v6: true, ..families },
+        };
+        addresses.into_iter().fold(Families::default(), with)
+    }
+}
+
+/// The setting that keeps the kernel from routing what comes in by this interface, by the files of `procfs`; `None` where it routes that.
+pub fn unrouted(procfs: &Path, interface: &str, is_v4: bool) -> Option<String> {
+    let family = if is_v4 { "ipv4" } else { "ipv6" };
+    let path = procfs.join(format!("sys/net/{family}/conf/{interface}/forwarding"));
+    let is_off = std::fs::read_to_string(path).ok()?.trim() == "0";
+    // As sysctl(8) has it: a dot of a name is a slash.
+    is_off.then(|| format!("net.{family}.conf.{}.forwarding", interface.replace('.', "/")))
+}
+
+/// What is in the way of forwarding packets of these versions of IP that come in by this interface, and what to do about it, by the files of `procfs`.
+pub fn concerns(procfs: &Path, interface: &str, families: Families) -> Vec<String> {
+    [(families.v4, true), (families.v6, false)]
+        .into_iter()
+        .filter(|(is_wanted, _)| *is_wanted)
+        .filter_map(|(_, is_v4)| unrouted(procfs, interface, is_v4))
+        .map(|setting| {
+            format!("`{setting}` is 0: the kernel does not route what comes in here, for forwarding is off (`sysctl -w {setting}=1`)")
         })
         .collect()
 }

@@ -32,6 +32,7 @@ pub use attach::{AttachError, Attached, Mode, Tier};
 use maps::Maps;
 pub use object::{Unavailable, available};
 use pins::Pins;
+pub use pins::{USUAL, missing_file_system};
 
 /// Why the tables cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -44,19 +45,34 @@ pub enum OpenError {
     Size(#[from] SizeError),
     /// The directory for what outlives the process is not one.
     #[error(
-        "{path} is not on a BPF file system: mount one there (`mount -t bpf bpf {path}`), or name a directory of one"
+        "{path} is not on a BPF file system, for none is mounted there: `mount -t bpf -o mode=0700 bpf {mount}`, or name a directory of one"
     )]
     NotBpf {
         /// The directory.
         path: PathBuf,
+        /// Where one is to be mounted.
+        mount: PathBuf,
     },
     /// The directory for what outlives the process cannot be used.
-    #[error("{path}: {error}")]
+    #[error(
+        "{path}: {error}; programs are kept in a directory of this process' own user that nobody else may write to, such as `install -d -m 0700 -o USER` makes"
+    )]
     Directory {
         /// The directory.
         path: PathBuf,
         /// Why.
         error: io::Error,
+    },
+    /// The kernel makes maps, and does not let them outlive the process.
+    #[error(
+        "tables are to be kept (`pins`), and the kernel does not let them be in {path}, as it may have them without that: {error}"
+    )]
+    Kept {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel says.
+        #[source]
+        error: Box<aya::pin::PinError>,
     },
     /// The kernel does not take the maps or programs.
     #[error("the kernel does not take the programs: {0}")]

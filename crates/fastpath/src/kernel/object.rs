@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
+use aya::maps::MapError;
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use super::OpenError;
 use super::attach::Tier;
@@ -62,11 +64,21 @@ pub(super) fn load(sizes: &Sizes, pins: Option<&Pins>, clock_is_given: bool) -> 
             loader.map_pin_path(map.name, pins.map(map.name));
         }
     }
-    let mut ebpf = loader.load(bytes()?).map_err(|error| OpenError::Load(Box::new(error)))?;
+    let mut ebpf = loader.load(bytes()?).map_err(|error| not_loaded(pins.map(Pins::directory), error))?;
     let refused = |program| move |error: ProgramError| OpenError::Program { program, error: Box::new(error) };
     xdp(&mut ebpf).and_then(Xdp::load).map_err(refused("l4_xdp"))?;
     tc(&mut ebpf).and_then(SchedClassifier::load).map_err(refused("l4_tc"))?;
     Ok(ebpf)
+}
+
+/// Why there are no maps or programs: that they cannot be kept is another matter than that they cannot be had.
+fn not_loaded(directory: Option<&Path>, error: EbpfError) -> OpenError {
+    match (directory, error) {
+        (Some(path), EbpfError::MapError(MapError::PinError { error, .. })) => {
+            OpenError::Kept { path: path.to_owned(), error: Box::new(error) }
+        }
+        (_, error) => OpenError::Load(Box::new(error)),
+    }
 }
 
 pub(super) fn xdp(ebpf: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
@@ -85,4 +97,26 @@ pub(super) fn program(ebpf: &Ebpf, tier: Tier) -> io::Result<BorrowedFd<'_>> {
     };
     let program = ebpf.program(name).ok_or(io::ErrorKind::NotFound)?;
     program.fd().map(AsFd::as_fd).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::pin::PinError;
+    use aya::sys::SyscallError;
+
+    use super::super::attach::reasons;
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_makes_maps_and_does_not_let_them_be_kept_is_told_apart() {
+        let refused = || {
+            let io_error = io::Error::from_raw_os_error(libc::EPERM);
+            let error = PinError::SyscallError(SyscallError { call: "BPF_OBJ_PIN", io_error });
+            EbpfError::MapError(MapError::PinError { name: Some("flows".to_owned()), error })
+        };
+        let told = reasons(&not_loaded(Some(Path::new("/sys/fs/bpf/a")), refused()));
+        let begins = "tables are to be kept (`pins`), and the kernel does not let them be in /sys/fs/bpf/a";
+        assert!(told.starts_with(begins) && told.contains("(os error 1)"), "{told}");
+        assert!(matches!(not_loaded(None, refused()), OpenError::Load(_)));
+    }
 }

@@ -1,9 +1,18 @@
 //! Where maps and links outlive the process: `DIRECTORY/vN/` for layout N, a file a map, and in `held/` a file for each interface that a program has hold of.
 //!
 //! Whoever finds maps of another layout, or of other sizes than are asked for, cannot read or use them: they make way, and with them the flows that they know.
+//!
+//! What lies there is believed, and removed: directories have to be this user's own and nobody else's to write to, and no link is followed. A BPF file system may
+//! be one where every user makes directories and links.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::path::Arg;
 
 use super::maps::MAPS;
 use super::{Found, OpenError};
@@ -14,47 +23,91 @@ use crate::sys::bpf::shape;
 /// `BPF_FS_MAGIC`.
 const BPF_FS: u64 = 0xcafe_4a11;
 
+/// Where a BPF file system is mounted by habit.
+pub const USUAL: &str = "/sys/fs/bpf";
+
+/// Where a BPF file system is to be mounted for a directory to be on one, though it need not be there yet; `None` where it is on one.
+pub fn missing_file_system(directory: &Path) -> Option<PathBuf> {
+    // A link lies where it is, not where it leads to.
+    let own = usize::from(directory.is_symlink());
+    let there = directory.ancestors().skip(own).find(|one| one.exists());
+    let is_on_one = |path: &Path| rustix::fs::statfs(path).is_ok_and(|found| found.f_type as u64 == BPF_FS);
+    let mount = if directory.starts_with(USUAL) { Path::new(USUAL) } else { directory };
+    (!there.is_some_and(is_on_one)).then(|| mount.to_owned())
+}
+
+/// Opens a directory, and no link to one.
+fn open_directory(above: BorrowedFd<'_>, name: impl Arg) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(above, name, flags, Mode::empty()).map_err(|error| match error {
+        Errno::LOOP | Errno::NOTDIR => io::Error::other("it is no directory, and links are not followed"),
+        error => error.into(),
+    })
+}
+
+/// Opens one that is this user's own, and nobody else's to write to.
+fn open_own(above: BorrowedFd<'_>, name: impl Arg) -> io::Result<OwnedFd> {
+    let opened = open_directory(above, name)?;
+    let (found, user) = (rustix::fs::fstat(&opened)?, rustix::process::geteuid().as_raw());
+    if found.st_uid != user {
+        return Err(io::Error::other(format!("it is user {}'s, and this process runs as user {user}", found.st_uid)));
+    }
+    if found.st_mode & 0o022 != 0 {
+        return Err(io::Error::other(format!("others may write there (its mode is {:04o})", found.st_mode & 0o7777)));
+    }
+    Ok(opened)
+}
+
 /// A directory of a BPF file system that is ours. What lies there is removed when this goes, unless it is to be kept: what an earlier process has left is, until
 /// this one has taken it over.
 #[derive(Debug)]
 pub(super) struct Pins {
+    /// What the layouts' directories lie in.
+    above: OwnedFd,
+    /// That of this layout.
     directory: PathBuf,
     kept: bool,
 }
 
 impl Pins {
     pub(super) fn open(directory: &Path, sizes: &Sizes) -> Result<(Pins, Found), OpenError> {
-        let failed = |error| OpenError::Directory { path: directory.to_owned(), error };
-        std::fs::create_dir_all(directory).map_err(failed)?;
-        let file_system = rustix::fs::statfs(directory).map_err(|error| failed(error.into()))?;
-        if file_system.f_type as u64 != BPF_FS {
-            return Err(OpenError::NotBpf { path: directory.to_owned() });
+        let failed_at = |path: &Path, error| OpenError::Directory { path: path.to_owned(), error };
+        let failed = |error| failed_at(directory, error);
+        // In place of one there may be files of the kernel's in which nobody makes a directory.
+        if let Some(mount) = missing_file_system(directory) {
+            return Err(OpenError::NotBpf { path: directory.to_owned(), mount });
         }
-        let own = format!("v{LAYOUT}");
-        let mut why = None;
-        for entry in std::fs::read_dir(directory).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            let layout = name.strip_prefix('v').filter(|number| number.parse::<u32>().is_ok());
-            if let Some(layout) = layout.filter(|_| name != own) {
-                why = Some(format!("it is of layout {layout}, and this version has layout {LAYOUT}"));
-                remove(&directory.join(&name)).map_err(failed)?;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder.create(directory).map_err(failed)?;
+        let above = open_own(CWD, directory).map_err(failed)?;
+        let (mut why, mut is_there) = (None, false);
+        for name in layouts(&above).map_err(failed)? {
+            let path = directory.join(&name);
+            // Another's, or a link, is neither taken over nor removed.
+            open_own(above.as_fd(), &*name).map_err(|error| failed_at(&path, error))?;
+            if name == own_name() {
+                is_there = true;
+                continue;
             }
+            let layout = name.trim_start_matches('v');
+            why = Some(format!("it is of layout {layout}, and this version has layout {LAYOUT}"));
+            remove(above.as_fd(), &*name).map_err(|error| failed_at(&path, error))?;
         }
-        let mut pins = Pins { directory: directory.join(own), kept: false };
+        // Until it is known what is there, nothing of it goes with this.
+        let mut pins = Pins { above, directory: directory.join(own_name()), kept: true };
         let mut found = Found::Nothing;
-        if pins.directory.exists() {
+        if is_there {
             match pins.differs(sizes) {
-                None => {
-                    found = Found::Left { services: 0 };
-                    pins.kept = true;
-                }
+                None => found = Found::Left { services: 0 },
                 Some(difference) => {
                     why = Some(difference);
-                    remove(&pins.directory).map_err(failed)?;
+                    pins.remove().map_err(failed)?;
                 }
             }
         }
-        std::fs::create_dir_all(pins.held()).map_err(failed)?;
+        pins.kept = matches!(found, Found::Left { .. });
+        builder.create(pins.held()).map_err(failed)?;
         if let (Found::Nothing, Some(why)) = (&found, why) {
             found = Found::Replaced { why };
         }
@@ -65,7 +118,7 @@ impl Pins {
     fn differs(&self, sizes: &Sizes) -> Option<String> {
         MAPS.iter().find_map(|map| {
             let found = match aya::maps::MapData::from_pin(self.map(map.name)) {
-                Ok(data) => shape(std::os::fd::AsFd::as_fd(data.fd())),
+                Ok(data) => shape(AsFd::as_fd(data.fd())),
                 Err(error) => return Some(format!("map `{}` is missing or cannot be opened ({error})", map.name)),
             };
             let found = match found {
@@ -78,6 +131,11 @@ impl Pins {
             let wanted = (map.entries)(sizes).filter(|wanted| *wanted != found.entries)?;
             Some(format!("map `{}` has room for {}, and {wanted} is asked for", map.name, found.entries))
         })
+    }
+
+    /// Where all of it lies.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub(super) fn map(&self, name: &str) -> PathBuf {
@@ -97,25 +155,50 @@ impl Pins {
     pub(super) fn own(&mut self) {
         self.kept = false;
     }
+
+    fn remove(&self) -> io::Result<()> {
+        remove(self.above.as_fd(), &*own_name())
+    }
 }
 
 impl Drop for Pins {
     fn drop(&mut self) {
         if !self.kept {
             // Whoever has the maps has them still; what could not be removed is found by the next start.
-            let _ = remove(&self.directory);
+            let _ = self.remove();
         }
     }
 }
 
-/// Removes a directory with what lies in it. Links that nobody holds are detached by this.
-fn remove(directory: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
+/// What the directory of this layout is called.
+fn own_name() -> String {
+    format!("v{LAYOUT}")
+}
+
+/// What lies in a directory that is called as those of layouts are.
+fn layouts(directory: &OwnedFd) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
         let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => remove(&entry.path())?,
-            false => std::fs::remove_file(entry.path())?,
+        let name = entry.file_name().to_str().unwrap_or_default();
+        if name.strip_prefix('v').is_some_and(|number| number.parse::<u32>().is_ok()) {
+            names.push(name.to_owned());
         }
     }
-    std::fs::remove_dir(directory)
+    Ok(names)
+}
+
+/// Removes a directory with what lies in it, and follows no link. Links of the kernel that nobody holds are detached by this.
+fn remove(above: BorrowedFd<'_>, name: impl Arg + Copy) -> io::Result<()> {
+    let directory = open_directory(above, name)?;
+    for entry in Dir::read_from(&directory)? {
+        let entry = entry?;
+        let inner = entry.file_name();
+        match (inner.to_bytes(), entry.file_type()) {
+            (b"." | b"..", _) => {}
+            (_, FileType::Directory) => remove(directory.as_fd(), inner)?,
+            _ => rustix::fs::unlinkat(&directory, inner, AtFlags::empty())?,
+        }
+    }
+    Ok(rustix::fs::unlinkat(above, name, AtFlags::REMOVEDIR)?)
 }

@@ -7,7 +7,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use super::features::Features;
 use super::sriov::Functions;
 use super::{Answers, Roots, names, number, target, text};
-use crate::kernel::{Mode, attach};
+use crate::kernel::Mode;
 use crate::sys::ethtool;
 
 /// `ARPHRD_LOOPBACK`.
@@ -89,8 +89,6 @@ pub struct Interface {
     pub features: Option<Features>,
     /// Its virtual functions, where its card can have some.
     pub functions: Option<Functions>,
-    /// What keeps the kernel from forwarding what comes in here.
-    forwarding: Vec<String>,
 }
 
 impl Interface {
@@ -118,7 +116,6 @@ impl Interface {
             transmit_queues: count("tx-"),
             features: answers.features.as_ref().and_then(|features| features.get(&index).copied()),
             functions: Functions::look(&roots.sysfs, name),
-            forwarding: attach::concerns(&roots.procfs, name),
         })
     }
 
@@ -141,22 +138,25 @@ impl Interface {
         [(Mode::Hardware, hardware), (Mode::Native, native), (Mode::Skb, Works::Yes)]
     }
 
-    /// What stands in the way of forwarding in the kernel, and what to do about it.
+    /// What its driver does that stands in the way of forwarding in the kernel, and what to do about it.
     pub fn concerns(&self) -> Vec<String> {
-        let mut concerns = self.forwarding.clone();
+        let mut concerns = Vec::new();
         let name = &self.name;
         if self.device.lro == Some(true) {
             concerns.push(format!(
                 "the card joins segments (LRO), which are not what was sent any more: `ethtool -K {name} lro off`"
             ));
         }
-        let is_veth = self.device.driver.as_deref() == Some("veth");
-        if is_veth && self.features.is_some_and(|features| !features.takes_frames()) {
-            concerns.push(
-                "XDP in the driver is not used here, for what it sends out is lost: the other end of this veth does not receive by NAPI (`ethtool -K INTERFACE gro on` there); tc and AF_XDP need no such thing"
-                    .to_owned(),
-            );
-        }
         concerns
+    }
+
+    /// What would be in the way of XDP in its driver, if an interface were to be held so. How one is held says itself what was in the way.
+    pub fn loses_frames(&self) -> Option<String> {
+        let is_veth = self.device.driver.as_deref() == Some("veth");
+        let is_deaf = is_veth && self.features.is_some_and(|features| !features.takes_frames());
+        is_deaf.then(|| {
+            "XDP in the driver is not used here, for what it sends out is lost: the other end of this veth does not receive by NAPI (`ethtool -K INTERFACE gro on` there); tc and AF_XDP need no such thing"
+                .to_owned()
+        })
     }
 }

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::interface::Works;
@@ -5,6 +6,7 @@ use super::sriov::{Functions, SriovError};
 use super::tiers::{Kind, assess};
 use super::*;
 use crate::kernel::Mode;
+use crate::kernel::attach::{Families, concerns};
 
 /// A machine in a directory.
 struct Made {
@@ -109,17 +111,32 @@ fn an_interface_is_told_with_its_driver_queues_and_modes() {
 fn what_stands_in_the_way_of_an_interface_is_said_with_what_to_do() {
     let made = Made::new();
     made.interface("veth0", 3, 1);
-    made.put("proc/sys/net/ipv4/conf/veth0/forwarding", "0\n");
-    made.put("proc/sys/net/ipv6/conf/veth0/forwarding", "1\n");
-    let concerns = |features| made.look(&answers(Some(features))).interfaces[0].concerns();
-    let said = concerns(0b11);
-    assert!(said[0].starts_with("`net.ipv4.conf.veth0.forwarding` is 0"), "{said:?}");
-    assert!(said[1].contains("gro on"), "{said:?}");
-    assert_eq!(concerns(0b111).len(), 1, "the other end receives by NAPI");
-    made.interface("lan0.7", 4, 1);
+    let said = |features| made.look(&answers(Some(features))).interfaces[0].loses_frames();
+    assert!(said(0b11).is_some_and(|said| said.contains("gro on")));
+    assert_eq!(said(0b111), None, "the other end receives by NAPI");
+}
+
+#[test]
+fn forwarding_that_is_off_is_told_of_for_the_versions_of_ip_that_are_passed_on() {
+    let made = Made::new();
     made.put("proc/sys/net/ipv4/conf/lan0.7/forwarding", "0\n");
-    let said = made.look(&answers(None)).interfaces[1].concerns();
-    assert!(said[0].starts_with("`net.ipv4.conf.lan0/7.forwarding` is 0"), "{said:?}");
+    made.put("proc/sys/net/ipv6/conf/lan0.7/forwarding", "0\n");
+    made.put("proc/sys/net/ipv4/conf/lan1/forwarding", "1\n");
+    let told = |name: &str, addresses: &[&str]| {
+        let families: Families = addresses.iter().map(|address| address.parse::<IpAddr>().unwrap()).collect();
+        concerns(&made.roots().procfs, name, families)
+    };
+    let said = told("lan0.7", &["192.0.2.1"]);
+    assert_eq!(
+        said,
+        [
+            "`net.ipv4.conf.lan0/7.forwarding` is 0: the kernel does not route what comes in here, for forwarding is off \
+          (`sysctl -w net.ipv4.conf.lan0/7.forwarding=1`)"
+        ]
+    );
+    let both = told("lan0.7", &["192.0.2.1", "2001:db8::1"]);
+    assert!(both.len() == 2 && both[1].starts_with("`net.ipv6.conf.lan0/7.forwarding` is 0"), "{both:?}");
+    assert!(told("lan0.7", &[]).is_empty() && told("lan1", &["192.0.2.1", "2001:db8::1"]).is_empty());
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! Programs and tables come, stay and go: attached as asked or else by the next best way, replaced between two packets, left by a process that dies and taken
 //! over by the next.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use outwork_balance::Pool;
-use outwork_fastpath::kernel::{AttachError, OpenError, probe};
+use outwork_fastpath::kernel::attach::{Families, concerns};
+use outwork_fastpath::kernel::{AttachError, OpenError, missing_file_system, probe};
 use outwork_fastpath::layout::LAYOUT;
 use outwork_fastpath::{
     ControlPlane as _, Fastpath, Found, Mode, Protocol, ServiceSettings, Settings, Sink as _, Sizes, Tier, Vip,
@@ -208,8 +211,66 @@ fn a_probe_finds_that_programs_can_be_had_where_they_can() {
 #[test]
 fn a_directory_that_is_no_bpf_file_system_is_refused_with_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
-    let error = Fastpath::open(settings(), Some(directory.path())).unwrap_err();
-    assert!(matches!(error, OpenError::NotBpf { .. }) && error.to_string().contains("mount -t bpf bpf"), "{error}");
+    let below = directory.path().join("pins");
+    let error = Fastpath::open(settings(), Some(&below)).unwrap_err();
+    let what = format!("mount -t bpf -o mode=0700 bpf {}", below.display());
+    assert!(matches!(error, OpenError::NotBpf { .. }) && error.to_string().contains(&what), "{error}");
+    assert!(!below.exists(), "nothing is made in vain");
+    let files = FileSystem::new();
+    assert_eq!(missing_file_system(&files.path().join("a/b")), None, "it need not be there yet");
+}
+
+#[test]
+fn directories_of_others_and_links_are_refused_and_nothing_behind_them_is_removed() {
+    let (files, behind) = (FileSystem::new(), tempfile::tempdir().unwrap());
+    let victim = behind.path().join("victim");
+    std::fs::write(&victim, "of somebody else").unwrap();
+    let directory = files.path().join("pins");
+    let refused = |what: &str, path: &Path| {
+        let error = Fastpath::open(settings(), Some(&directory)).unwrap_err();
+        assert!(matches!(&error, OpenError::Directory { path: told, .. } if told == path), "{what}: {error}");
+        let told = error.to_string();
+        assert!(told.contains(what) && told.contains("install -d -m 0700"), "{what}: {told}");
+        assert!(victim.exists(), "{what}");
+    };
+    symlink(behind.path(), &directory).unwrap();
+    refused("links are not followed", &directory);
+    std::fs::remove_file(&directory).unwrap();
+    // Another layout's, and this one's.
+    for name in ["v0".to_owned(), format!("v{LAYOUT}")] {
+        std::fs::create_dir(&directory).unwrap();
+        let inner = directory.join(name);
+        symlink(behind.path(), &inner).unwrap();
+        refused("links are not followed", &inner);
+        chown(&directory, Some(65534), None).unwrap();
+        refused("it is user 65534's", &directory);
+        chown(&directory, Some(0), None).unwrap();
+        std::fs::set_permissions(&directory, Permissions::from_mode(0o770)).unwrap();
+        refused("others may write there (its mode is 0770)", &directory);
+        std::fs::remove_file(&inner).unwrap();
+        std::fs::remove_dir(&directory).unwrap();
+    }
+    // A link in what is ours is removed, and not what it leads to.
+    let (fastpath, _) = Fastpath::open(settings(), Some(&directory)).unwrap();
+    symlink(behind.path(), directory.join(format!("v{LAYOUT}/held/link"))).unwrap();
+    drop(fastpath);
+    assert!(victim.exists() && std::fs::read_dir(&directory).unwrap().next().is_none());
+    assert_eq!(std::fs::metadata(&directory).unwrap().permissions().mode() & 0o7777, 0o700);
+}
+
+#[test]
+fn an_interface_that_has_another_program_of_xdp_says_so() {
+    let lab = Lab::new(&["here", "there"]);
+    lab.cable(("here", "h0"), ("there", "t0"));
+    lab.within("here", || {
+        let [mut first, mut second] = [(); 2].map(|()| Fastpath::open(settings(), None).unwrap().0);
+        assert_eq!(first.attach("h0", NATIVE).unwrap().got, NATIVE);
+        let attached = second.attach("h0", NATIVE).unwrap();
+        assert!(
+            attached.got == Tier::Tc && attached.tried[0].1.contains("another program of XDP is there"),
+            "{attached:?}"
+        );
+    });
 }
 
 #[test]
@@ -228,8 +289,8 @@ fn what_cannot_be_attached_as_asked_is_by_the_next_best_way_with_the_reason() {
         std::fs::write("/proc/sys/net/ipv4/conf/h0/forwarding", "0").unwrap();
         let attached = fastpath.attach("h0", NATIVE).unwrap();
         assert_eq!(attached.got, Tier::Xdp(Mode::Skb), "{attached:?}");
-        assert_eq!(attached.concerns.len(), 1);
-        assert!(attached.concerns[0].contains("`net.ipv4.conf.h0.forwarding` is 0"), "{attached:?}");
+        let said = concerns(Path::new("/proc"), "h0", Families { v4: true, v6: true });
+        assert!(said.len() == 1 && said[0].contains("`net.ipv4.conf.h0.forwarding` is 0"), "{said:?}");
         assert_eq!(fastpath.attach("nowhere", NATIVE).unwrap_err(), AttachError::Unknown("nowhere".to_owned()));
     });
 }

@@ -128,7 +128,7 @@ impl Site {
             let (mut fastpath, _) = Fastpath::open(settings(), directory).unwrap();
             for interface in ["c0", "b1", "b2", "b3"] {
                 let attached = fastpath.attach(interface, tier).unwrap();
-                assert_eq!((attached.got, &attached.concerns), (tier, &vec![]), "{attached:?}");
+                assert_eq!(attached.got, tier, "{attached:?}");
             }
             fastpath
         })
@@ -271,7 +271,7 @@ pub(crate) struct FileSystem(tempfile::TempDir);
 impl FileSystem {
     pub(crate) fn new() -> FileSystem {
         let directory = tempfile::tempdir().unwrap();
-        run("mount", &["-t", "bpf", "bpf", directory.path().to_str().unwrap()]);
+        run("mount", &["-t", "bpf", "-o", "mode=0700", "bpf", directory.path().to_str().unwrap()]);
         FileSystem(directory)
     }
 

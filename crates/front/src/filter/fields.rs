@@ -45,6 +45,11 @@ impl FieldRules {
         self.rest(headers);
     }
 
+    /// Those that a request does not have from its client.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = &HeaderName> {
+        self.remove.iter().chain(self.set.iter().map(|(name, _)| name))
+    }
+
     /// Changes those of an answer.
     pub(crate) fn response(&self, response: &mut Response) {
         self.remove.iter().for_each(|name| response.remove_field(name));
@@ -71,7 +76,7 @@ impl FieldRules {
 
 /// Takes a field out that only we may give, also where it is spelled so that programs may take it for the same: those that know fields by the names of
 /// variables do not tell dashes from underscores (RFC 3875 section 4.1.18).
-pub(crate) fn take_out(headers: &mut HeaderMap, own: &HeaderName) {
+pub fn take_out(headers: &mut HeaderMap, own: &HeaderName) {
     let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
     let reads_as_own = |name: &&HeaderName| {
         let (name, own) = (name.as_str(), own.as_str());
@@ -80,6 +85,24 @@ pub(crate) fn take_out(headers: &mut HeaderMap, own: &HeaderName) {
     let forged: Vec<HeaderName> = headers.keys().filter(reads_as_own).cloned().collect();
     for name in forged {
         headers.remove(name);
+    }
+}
+
+/// Fields that a request of a route does not have from its client: they are taken out of its head, or given here. Whoever passes on what comes after its content
+/// takes them out of that, too.
+#[derive(Debug, Clone)]
+pub struct Owned(Arc<[HeaderName]>);
+
+impl Owned {
+    /// These; `None` where there are none.
+    pub(crate) fn new<'n>(names: impl Iterator<Item = &'n HeaderName>) -> Option<Self> {
+        let names: Arc<[HeaderName]> = names.cloned().collect();
+        (!names.is_empty()).then_some(Self(names))
+    }
+
+    /// Takes them out, however they are spelled.
+    pub fn take_out_of(&self, fields: &mut HeaderMap) {
+        self.0.iter().for_each(|name| take_out(fields, name));
     }
 }
 
@@ -169,6 +192,18 @@ mod tests {
         rules.response(&mut untouched);
         assert!(untouched.ready.is_some(), "what has nothing to remove stays as it was made ready");
         assert!(FieldRules::new(&Settings::default()).is_none());
+    }
+
+    #[test]
+    fn what_a_route_takes_out_or_sets_is_taken_out_of_whatever_else_comes_too() {
+        let rules = rules([&[("x-user", "nobody")], &[("x-a", "2")]], &["x-gone"]);
+        let owned = Owned::new(rules.owned()).unwrap();
+        let came = ["x-user", "x_user", "x-gone", "x-a"];
+        let mut fields: HeaderMap =
+            came.into_iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect();
+        owned.take_out_of(&mut fields);
+        assert_eq!(fields.keys().collect::<Vec<_>>(), ["x-a"], "what is added stands beside what the client says");
+        assert!(Owned::new([].into_iter()).is_none());
     }
 
     #[test]

@@ -77,6 +77,11 @@ impl Forward {
         Some(Self { settings, url, asker: Arc::clone(asker), metrics: Arc::clone(metrics) })
     }
 
+    /// Fields of requests that whoever is asked gives, and nobody else.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = &HeaderName> {
+        self.settings.answer_fields.iter().map(|field| field.name())
+    }
+
     /// Asks about a request, and gives it what whoever answers it is to know; else what the client gets in place of an answer.
     pub(crate) async fn check(&self, request: &mut Request) -> Result<Passed, Response> {
         let asked = self.asker.ask(self.question(request));

@@ -14,7 +14,7 @@ use super::addresses::{Addresses, ListError};
 use super::auth::{AuthError, BasicAuth};
 use super::config::{self, AccessLogSettings, Shared};
 use super::cors::Cors;
-use super::fields::{Defaults, FieldRules};
+use super::fields::{Defaults, FieldRules, Owned};
 use super::forward::Forward;
 use super::jwt::{self, Bearer, Issuer, JwtError};
 use super::log::{AccessLog, LogError};
@@ -297,6 +297,12 @@ impl Prepared<'_> {
             Ok::<_, KitError>(Forward::new(settings.clone(), asker, &self.metrics).map(Arc::new))
         });
         let forward = forward.transpose()?.flatten();
+        let request_fields = shared.request_headers.and_then(FieldRules::new);
+        let of_rules = request_fields.iter().flat_map(FieldRules::owned);
+        let of_tokens = jwt.iter().flat_map(|jwt| jwt.owned());
+        let of_others = forward.iter().flat_map(|forward| forward.owned());
+        let ids = self.entry.id.iter().map(|ids| &ids.field);
+        let owned = Owned::new(of_rules.chain(of_tokens).chain(of_others).chain(ids));
         let unlogged = !route.logged && self.entry.log.is_some();
         let chain = Chain {
             metrics: Arc::clone(&self.metrics),
@@ -311,7 +317,8 @@ impl Prepared<'_> {
             jwt,
             forward,
             max_body: route.max_body,
-            request_fields: shared.request_headers.and_then(FieldRules::new),
+            request_fields,
+            owned,
             timeout: route.timeout,
             response_fields: shared.response_headers.and_then(FieldRules::new),
             security: shared.security_headers.and_then(Defaults::security),
@@ -387,6 +394,7 @@ impl Chain {
         let by_whose = by_whose && self.jwt.is_none() && self.forward.is_none();
         let before = by_whose && self.closed.is_none() && self.limits.is_empty();
         let within = self.max_body.is_none() && self.request_fields.is_none() && self.pages.is_none();
+        let within = within && self.owned.is_none();
         let after = self.timeout.is_none() && self.response_fields.is_none() && self.security.is_none();
         before && within && after && self.cors.is_none() && !self.unlogged
     }

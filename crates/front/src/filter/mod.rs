@@ -56,6 +56,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 pub use addresses::ListError;
 pub use auth::AuthError;
 pub use clients::{Clients, Place};
+pub use fields::{Owned, take_out};
 pub use jwt::{JwtError, KeyError, ShortSecret, short_secret};
 pub use kit::{General, Kit, KitError, Prepared, Route, Taken, missing, missing_issuer};
 pub use layers::Layers;
@@ -72,7 +73,7 @@ pub use visit::{Entry, Ids};
 
 use crate::cached::Refresh;
 use crate::interim;
-use crate::message::{Answer, Handler, Local, Repeated, Request, Response};
+use crate::message::{Answer, Handler, Local, Repeated, Request, RequestBody, Response};
 use crate::problem::{Media, Problem};
 use addresses::Addresses;
 use auth::BasicAuth;
@@ -104,6 +105,8 @@ pub(crate) struct Chain {
     pub(crate) forward: Option<Arc<Forward>>,
     pub(crate) max_body: Option<u64>,
     pub(crate) request_fields: Option<FieldRules>,
+    /// Fields that requests do not have from their clients.
+    pub(crate) owned: Option<Owned>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) response_fields: Option<FieldRules>,
     pub(crate) security: Option<Defaults>,
@@ -363,6 +366,9 @@ impl Chain {
         }
         if let Some(rules) = &self.request_fields {
             rules.request(&mut request.head.headers);
+        }
+        if let Some(owned) = self.owned.as_ref().filter(|_| !matches!(request.body, RequestBody::Empty)) {
+            request.head.extensions.insert(owned.clone());
         }
         // What a late answer is written as; there is no head left by then.
         let late = self.timeout.map(|timeout| {

@@ -1,15 +1,23 @@
 //! The body of an HTTP/1 request: framed bytes to content (RFC 9112 sections 6 and 7).
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 use super::head::Framing;
 
 /// Bytes that the line of a chunk's size may have: sixteen digits, and extensions that nobody uses.
 const SIZE_LINE: usize = 256;
-/// Bytes that trailers may have. They are read and left out.
+/// Bytes that trailers may have.
 const TRAILERS: usize = 8 << 10;
+/// Those of them that are passed on. What is beyond is left out.
+const FIELDS: usize = 128;
 
 /// Takes the framing off a body, whatever pieces it comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decoder(State);
+pub struct Decoder {
+    state: State,
+    /// Lines of trailers that have come, each ended by a newline.
+    trailers: Vec<u8>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
@@ -65,21 +73,40 @@ pub enum Piece {
 impl Decoder {
     /// For a body that is framed like this.
     pub fn new(framing: Framing) -> Self {
-        Self(match framing {
+        let state = match framing {
             Framing::None | Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => size(),
-        })
+        };
+        Self { state, trailers: Vec::new() }
+    }
+
+    /// The fields that came after the last chunk (RFC 9112 section 7.1.2), once the body is over. They are given once.
+    pub fn take_trailers(&mut self) -> Option<HeaderMap> {
+        if self.trailers.is_empty() {
+            return None;
+        }
+        let lines = std::mem::take(&mut self.trailers);
+        let mut fields = HeaderMap::new();
+        for line in lines.split(|byte| *byte == b'\n').take(FIELDS) {
+            let mut parts = line.splitn(2, |byte| *byte == b':');
+            let (Some(name), Some(value)) = (parts.next(), parts.next()) else { continue };
+            let value = HeaderValue::from_bytes(value.trim_ascii());
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
+                fields.append(name, value);
+            }
+        }
+        (!fields.is_empty()).then_some(fields)
     }
 
     /// Whether the body is over.
     pub fn is_done(&self) -> bool {
-        self.0 == State::Done
+        self.state == State::Done
     }
 
     /// Content that must still come, where that is known.
     pub fn remaining(&self) -> Option<u64> {
-        match self.0 {
+        match self.state {
             State::Length(length) => Some(length),
             State::Done => Some(0),
             _ => None,
@@ -91,19 +118,19 @@ impl Decoder {
     /// # Errors
     /// When that is no framing. Nobody knows then where the body ends.
     pub fn decode(&mut self, input: &[u8]) -> Result<Piece, &'static str> {
-        match &mut self.0 {
+        match &mut self.state {
             State::Done => Ok(Piece::End),
             State::Length(left) => {
                 let taken = take(left, input.len());
                 if *left == 0 {
-                    self.0 = State::Done;
+                    self.state = State::Done;
                 }
                 Ok(Piece::Content(taken))
             }
             State::Chunk(left) => {
                 let taken = take(left, input.len());
                 if *left == 0 {
-                    self.0 = State::ChunkEnd { cr: false };
+                    self.state = State::ChunkEnd { cr: false };
                 }
                 Ok(Piece::Content(taken))
             }
@@ -114,7 +141,7 @@ impl Decoder {
     fn framing(&mut self, input: &[u8]) -> Result<Piece, &'static str> {
         let mut taken = 0;
         for byte in input {
-            if matches!(self.0, State::Chunk(_) | State::Done) {
+            if matches!(self.state, State::Chunk(_) | State::Done) {
                 break;
             }
             taken += 1;
@@ -124,7 +151,7 @@ impl Decoder {
     }
 
     fn byte(&mut self, byte: u8) -> Result<(), &'static str> {
-        match &mut self.0 {
+        match &mut self.state {
             State::Size { read, size, digits, rest } => {
                 *read += 1;
                 if *read > SIZE_LINE {
@@ -139,14 +166,14 @@ impl Decoder {
                     (Rest::Digits, b'\r') if *digits > 0 => *rest = Rest::Newline,
                     (Rest::Extension, b'\r') => *rest = Rest::Newline,
                     (Rest::Extension, b'\t' | b' '..=b'~' | 0x80..) => {}
-                    (Rest::Newline, b'\n') if *size == 0 => self.0 = trailer(),
-                    (Rest::Newline, b'\n') => self.0 = State::Chunk(*size),
+                    (Rest::Newline, b'\n') if *size == 0 => self.state = trailer(),
+                    (Rest::Newline, b'\n') => self.state = State::Chunk(*size),
                     _ => return Err("the size of a chunk is malformed"),
                 }
             }
             State::ChunkEnd { cr } => match (*cr, byte) {
                 (false, b'\r') => *cr = true,
-                (true, b'\n') => self.0 = size(),
+                (true, b'\n') => self.state = size(),
                 _ => return Err("a chunk is longer than it says"),
             },
             State::Trailer { read, line, cr } => {
@@ -156,12 +183,16 @@ impl Decoder {
                 }
                 match (*cr, *line, byte) {
                     (false, Line::Begin | Line::Value, b'\r') => *cr = true,
-                    (true, Line::Begin, b'\n') => self.0 = State::Done,
+                    (true, Line::Begin, b'\n') => self.state = State::Done,
                     (true, Line::Value, b'\n') => (*line, *cr) = (Line::Begin, false),
                     (false, Line::Begin | Line::Name, byte) if is_token(byte) => *line = Line::Name,
                     (false, Line::Name, b':') => *line = Line::Value,
                     (false, Line::Value, b'\t' | b' '..=b'~' | 0x80..) => {}
                     _ => return Err("a trailer is malformed"),
+                }
+                // What ends all of it is no line, and most bodies have nothing else here.
+                if byte != b'\r' && self.state != State::Done {
+                    self.trailers.push(byte);
                 }
             }
             State::Length(_) | State::Chunk(_) | State::Done => {}
@@ -264,6 +295,30 @@ mod tests {
         assert_eq!(decode(Framing::Chunked, &extension, 99), Err("the line of a chunk's size is too long"));
         let trailers = [b"0\r\n".to_vec(), b"X: y\r\n".repeat(2000), b"\r\n".to_vec()].concat();
         assert_eq!(decode(Framing::Chunked, &trailers, 99), Err("the trailers are too large"));
+    }
+
+    #[test]
+    fn trailers_are_the_same_whatever_pieces_they_come_in_and_are_given_once() {
+        let body = b"1\r\nx\r\n0\r\nX-Sum:  a:b \r\nx-sum: c\r\nempty:\r\n\r\nGET /";
+        for step in 1..body.len() {
+            let (mut decoder, mut at) = (Decoder::new(Framing::Chunked), 0);
+            while !decoder.is_done() {
+                match decoder.decode(&body[at..body.len().min(at + step)]).unwrap() {
+                    Piece::Framing(taken) | Piece::Content(taken) => at += taken,
+                    Piece::End => break,
+                }
+            }
+            let fields = decoder.take_trailers().unwrap();
+            assert_eq!(fields.get_all("x-sum").iter().collect::<Vec<_>>(), ["a:b", "c"], "{step}");
+            assert_eq!(
+                (fields.len(), &fields["empty"], &body[at..]),
+                (3, &HeaderValue::from_static(""), &b"GET /"[..])
+            );
+            assert_eq!(decoder.take_trailers(), None);
+        }
+        let mut bare = Decoder::new(Framing::Chunked);
+        assert_eq!(bare.decode(b"0\r\n\r\n"), Ok(Piece::Framing(5)));
+        assert!(bare.is_done() && bare.take_trailers().is_none());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -602,6 +602,10 @@ impl<S: Transport> BodySource for Connection<S> {
 
     fn remaining(&self) -> Option<u64> {
         self.decoder.borrow().remaining()
+    }
+
+    fn trailers(&self) -> Option<HeaderMap> {
+        self.decoder.borrow_mut().take_trailers()
     }
 }
 

@@ -40,6 +40,16 @@ Examples:
 Examples:
   outwork backends admit app http://10.0.0.7:8080")]
     Admit(Which),
+    /// Says what a backend weighs: its part of the requests beside the others
+    ///
+    /// With 0 it gets nothing new but that of clients that are tied to it. It holds through reloads, upgrades and restarts, until `configured` takes it back:
+    /// of a backend that is not there now, too.
+    #[command(after_help = "\
+Examples:
+  outwork backends weight app http://10.0.0.7:8080 1
+  outwork backends weight app http://10.0.0.7:8080 0
+  outwork backends weight app http://10.0.0.7:8080 configured")]
+    Weight(Weight),
 }
 
 /// A backend.
@@ -71,4 +81,46 @@ pub(crate) struct Eject {
     /// How long it is left out; unset, the pool's `outlier.base_ejection`.
     #[arg(long = "for", value_name = "DURATION", value_parser = super::duration)]
     pub(crate) lasts: Option<Duration>,
+}
+
+/// The arguments of `weight`.
+#[derive(Debug, Args)]
+pub(crate) struct Weight {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// From 0 to 65535; or `configured`: what the configuration says.
+    #[arg(value_name = "WEIGHT", value_parser = weight)]
+    pub(crate) weight: Said,
+}
+
+/// What a backend is to weigh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// So much.
+    Weight(u16),
+    /// What the configuration says.
+    Configured,
+}
+
+fn weight(text: &str) -> Result<Said, String> {
+    match text {
+        "configured" => Ok(Said::Configured),
+        number => number.parse().map(Said::Weight).map_err(|_| "expected a number up to 65535, or `configured`".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_is_a_number_or_what_the_configuration_says() {
+        for (text, said) in [("0", Said::Weight(0)), ("65535", Said::Weight(65_535)), ("configured", Said::Configured)]
+        {
+            assert_eq!(weight(text), Ok(said));
+        }
+        for wrong in ["", "65536", "-1", "50%", "Configured"] {
+            assert!(weight(wrong).is_err(), "{wrong}");
+        }
+    }
 }

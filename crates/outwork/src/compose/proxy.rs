@@ -15,6 +15,7 @@ use outwork_proxy::acceleration::{self, Accelerator};
 use outwork_proxy::bench::{self, api::Benchmarks};
 use outwork_proxy::config::{Listener, Protocol as Carried};
 use outwork_proxy::l4::{Handed, L4Error, Layer4, Prepared as PreparedListeners};
+use outwork_proxy::pool::gauges::Gauges;
 use outwork_proxy::pool::keeper::Keeper;
 use outwork_proxy::pool::orders::Orders;
 use outwork_proxy::pool::{Pools, PreparedPools};
@@ -80,9 +81,10 @@ impl Proxy {
         let kept = Orders::keep(&orders).with_context(|| format!("{}", orders.display()))?;
         let pools = Pools::new(secret::keep(&key).with_context(|| format!("{}", key.display()))?, kept);
         registry.register(Arc::clone(pools.metrics()) as _)?;
+        registry.register(Gauges::of(&pools) as _)?;
         let layer4 = Arc::new(Layer4::new(settings.proxy.workers, &settings.proxy.affinity));
         registry.register(Arc::clone(layer4.metrics()) as _)?;
-        let accelerator = Accelerator::new(&pools);
+        let accelerator = Accelerator::new(&pools, &settings.store.data_dir);
         registry.register(Arc::clone(accelerator.metrics()) as _)?;
         Ok(Arc::new(Self {
             pools,
@@ -184,6 +186,14 @@ impl Proxy {
                 "backends are drained, or left out, by hand; `outwork backends admit` lets them in again"
             );
         }
+        let weighed = self.pools.weighed_by_hand();
+        if !weighed.is_empty() {
+            let backends = weighed.join("; ");
+            tracing::warn!(
+                backends,
+                "backends weigh what was said by hand; `outwork backends weight POOL BACKEND configured` takes it back"
+            );
+        }
         self.benchmarks.set_targets(&targets);
         // Before anybody is accepted: a connection that a socket has would be another's for the kernel's programs.
         if let Some(Err(error)) = accelerated.map(|accelerated| self.accelerator.commit(accelerated)) {
@@ -263,6 +273,10 @@ pub(super) fn api(proxy: &Arc<Proxy>, data_dir: &Path) -> ServiceApi {
             let by_hand = told.pools.by_hand().len();
             if by_hand > 0 {
                 detail.push_str(&format!(", {by_hand} {} taken out by hand", noun(by_hand, "backend", "backends")));
+            }
+            let weighed = told.pools.weighed_by_hand().len();
+            if weighed > 0 {
+                detail.push_str(&format!(", {weighed} {} weighed by hand", noun(weighed, "backend", "backends")));
             }
             ServiceState { state, ready: true, detail }
         }),

@@ -1,17 +1,17 @@
 //! What the configuration asks of the machine.
 
-use std::net::SocketAddr;
-
 use outwork_host::demand::{Asked, Demand};
 use outwork_proxy::config::acceleration::TierName;
 use outwork_proxy::config::{Forwarding, Protocol};
 
+use crate::remarks::buffers::{self, Buffer, Way};
 use crate::settings::Settings;
 
 /// Services, as they are called.
 const WEB: &str = "web";
 const PROXY: &str = "proxy";
 const DHCP: &str = "dhcp";
+const ADMIN: &str = "admin";
 /// Room for datagrams of each socket of HTTP/3: see `outwork_front::h3`.
 const OF_HTTP3: u64 = 2 << 20;
 /// File descriptors of a connection that is passed on.
@@ -22,10 +22,20 @@ const PAGE: u64 = 2;
 /// What all of it asks for.
 pub(super) fn of(settings: &Settings) -> Demand {
     let mut demand = Demand::default();
+    demand.ports.extend(settings.admin.listen.iter().map(|address| (address.port(), ADMIN)));
     of_front(settings, &mut demand);
     of_layer4(settings, &mut demand);
     of_acceleration(settings, &mut demand);
     of_dhcp(settings, &mut demand);
+    for Buffer { key, size, way } in buffers::of(settings) {
+        let service = if key.starts_with("front.") { WEB } else { PROXY };
+        // The kernel doubles what a socket asks for, and so half of it is asked for.
+        let asked = asked(key, size.get() / 2, service);
+        match way {
+            Way::In => demand.receive_buffers.push(asked),
+            Way::Out => demand.send_buffers.push(asked),
+        }
+    }
     if settings.cache.l3.enabled && !demand.disks.contains(&WEB) {
         demand.disks.push(WEB);
     }
@@ -39,7 +49,7 @@ fn asked(setting: String, amount: u64, service: &'static str) -> Asked {
 fn of_front(settings: &Settings, demand: &mut Demand) {
     let front = &settings.front;
     for (index, listener) in front.listener.iter().enumerate() {
-        demand.ports.push(listener.address.port());
+        demand.ports.push((listener.address.port(), WEB));
         demand.backlogs.push(asked(format!("front.listener[{index}].backlog"), listener.backlog.into(), WEB));
         if listener.tls.as_ref().is_some_and(|tls| tls.http3.enabled) {
             demand.datagrams = vec![WEB];
@@ -61,14 +71,7 @@ fn of_layer4(settings: &Settings, demand: &mut Demand) {
     let proxy = &settings.proxy;
     for (index, listener) in proxy.listener.iter().enumerate() {
         let key = |key: &str| format!("proxy.listener[{index}].{key}");
-        demand.ports.extend(listener.address.iter().map(SocketAddr::port));
-        // The kernel doubles what a socket asks for, and so half of it is asked for.
-        if let Some(size) = listener.receive_buffer {
-            demand.receive_buffers.push(asked(key("receive_buffer"), size.get() / 2, PROXY));
-        }
-        if let Some(size) = listener.send_buffer {
-            demand.send_buffers.push(asked(key("send_buffer"), size.get() / 2, PROXY));
-        }
+        demand.ports.extend(listener.address.iter().map(|address| (address.port(), PROXY)));
         if listener.protocol == Protocol::Tcp {
             let backlog = u64::try_from(listener.waiting()).unwrap_or_default();
             demand.backlogs.push(asked(key("backlog"), backlog, PROXY));
@@ -119,7 +122,7 @@ fn of_dhcp(settings: &Settings, demand: &mut Demand) {
     }
     demand.datagrams.push(DHCP);
     demand.disks.push(DHCP);
-    demand.ports.extend(dhcp.listen.iter().map(|address| address.port()));
+    demand.ports.extend(dhcp.listen.iter().map(|address| (address.port(), DHCP)));
     // Clients of subnets behind relay agents are the neighbours of others.
     let attached = dhcp.subnet.iter().filter(|subnet| subnet.relay.is_empty() && !dhcp.interfaces.is_empty());
     let addresses: u64 = attached.map(|subnet| 1u64 << (32 - u32::from(subnet.prefix.length()))).sum();
@@ -143,7 +146,8 @@ mod tests {
     fn what_is_not_turned_on_asks_for_nothing() {
         let none = demand("");
         assert!(none.accepting.is_empty() && none.datagrams.is_empty() && none.disks.is_empty() && !none.programs);
-        assert!(none.backlogs.is_empty() && none.descriptors.is_empty() && none.ports.is_empty());
+        assert!(none.backlogs.is_empty() && none.descriptors.is_empty());
+        assert_eq!(none.ports, [(8067, ADMIN)]);
     }
 
     #[test]
@@ -152,7 +156,8 @@ mod tests {
             "[[front.listener]]\naddress = '127.0.0.1:8080'\nbacklog = 9000\n[front.limits]\nmax_connections = 5\n\
              [[front.route]]\npath = '/'\nrespond = { body = 'x' }\n",
         );
-        assert_eq!((site.accepting, site.opening, site.ports), (vec![WEB], vec![], vec![8080]));
+        assert_eq!((site.accepting, site.opening), (vec![WEB], vec![]));
+        assert_eq!(site.ports, [(8067, ADMIN), (8080, WEB)]);
         assert_eq!(site.backlogs, [asked("front.listener[0].backlog".into(), 9000, WEB)]);
         assert_eq!(site.descriptors, [asked("front.limits.max_connections".into(), 5, WEB)]);
         let proxy = demand(
@@ -164,6 +169,11 @@ mod tests {
         assert_eq!(proxy.receive_buffers, [asked("proxy.listener[0].receive_buffer".into(), 32 << 20, PROXY)]);
         assert_eq!(proxy.forwarding, [("eth0.100".parse().unwrap(), "ipv4")]);
         assert_eq!(proxy.descriptors, [asked("proxy.limits.max_connections".into(), 14, PROXY)]);
+        assert_eq!(proxy.ports, [(8067, ADMIN), (53, PROXY)]);
+        let pool = demand(
+            "[proxy.pool.app]\nbackend = [{ url = 'http://192.0.2.1' }]\nconnections = { send_buffer = '1MiB' }\n",
+        );
+        assert_eq!(pool.send_buffers, [asked("proxy.pool.app.connections.send_buffer".into(), 512 << 10, PROXY)]);
         let dhcp = demand(
             "[dhcp]\ninterfaces = ['lan']\n[[dhcp.subnet]]\nid = 1\nprefix = '10.0.0.0/16'\n\
              [[dhcp.subnet]]\nid = 2\nprefix = '10.1.0.0/16'\nrelay = ['10.0.0.2']\n",

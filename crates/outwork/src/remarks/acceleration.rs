@@ -1,11 +1,13 @@
 //! Listeners whose packets the kernel is to pass on, and does not, and what is said of that in vain.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use outwork_config::{At, Fault};
 use outwork_proxy::acceleration::rules::obstacles;
-use outwork_proxy::acceleration::{Roots, SynCookies};
-use outwork_proxy::config::{Forwarding, Protocol};
+use outwork_proxy::acceleration::{BPF_FILE_SYSTEM, Roots, SynCookies, missing_file_system};
+use outwork_proxy::config::acceleration::TierName;
+use outwork_proxy::config::{Forwarding, Listener, Pins, Pool, Protocol};
 
 use crate::settings::Settings;
 
@@ -63,9 +65,44 @@ fn cookies_are_made(settings: &Settings, found: Option<SynCookies>) -> Option<(S
     Some((key, warning.expected("net.ipv4.tcp_syncookies = 1").help("`sysctl -w net.ipv4.tcp_syncookies=1`")))
 }
 
-/// The same, of this kernel.
-pub(crate) fn of_kernel(settings: &Settings) -> Option<(String, Fault)> {
-    cookies_are_made(settings, SynCookies::look(&Roots::default()))
+/// A remark on a folder for tables of the kernel that is none of a BPF file system now.
+fn pins_have_a_place(settings: &Settings) -> Option<(String, Fault)> {
+    let acceleration = &settings.proxy.acceleration;
+    let folder = match &acceleration.pins {
+        Pins::Nowhere => return None,
+        Pins::Usual => Path::new(BPF_FILE_SYSTEM),
+        Pins::At(folder) => folder.as_path(),
+    };
+    if acceleration.tiers.is_empty() {
+        return None;
+    }
+    let mount = missing_file_system(folder)?.display().to_string();
+    let warning =
+        Fault::new(format!("{} is not on a BPF file system: programs cannot be kept there", folder.display()));
+    let help = format!(
+        "`mount -t bpf -o mode=0700 bpf {mount}`, or name a directory of one; sockets serve until there is one"
+    );
+    Some(("proxy.acceleration.pins".to_owned(), warning.help(help)))
+}
+
+/// A remark on flows of the kernel of which nothing is said whether they are to be kept.
+fn are_kept(settings: &Settings, at: &mut At<'_>) {
+    let proxy = &settings.proxy;
+    let is_forwarded = proxy.listener.iter().any(|listener| listener.forwarding != Forwarding::Sockets);
+    let is_of_kernel = proxy.acceleration.tiers.iter().any(|tier| matches!(tier, TierName::Xdp | TierName::Tc));
+    if is_forwarded && is_of_kernel && !at.is_set("proxy.acceleration.pins") {
+        let warning = Fault::new("flows that the kernel passes on are cut by an upgrade, and end with a crash");
+        let help = format!(
+            "`pins = true` keeps them in a BPF file system (`mount -t bpf -o mode=0700 bpf {BPF_FILE_SYSTEM}`); `pins = false` says that they need not be"
+        );
+        at.warn("proxy.acceleration.tiers", warning.help(help));
+    }
+}
+
+/// Remarks on what this kernel has for listeners.
+pub(crate) fn of_kernel(settings: &Settings) -> impl Iterator<Item = (String, Fault)> {
+    let cookies = cookies_are_made(settings, SynCookies::look(&Roots::default()));
+    cookies.into_iter().chain(pins_have_a_place(settings))
 }
 
 /// Remarks on listeners that say how the kernel is to forward for them, and cannot have that.
@@ -74,6 +111,7 @@ pub(crate) fn has_effect(settings: &Settings, at: &mut At<'_>) {
         return;
     }
     is_read(settings, at);
+    are_kept(settings, at);
     let proxy = &settings.proxy;
     for (index, name) in proxy.acceleration.interfaces.iter().enumerate() {
         // A configuration may be written for another machine, or before an interface is there.
@@ -95,8 +133,25 @@ pub(crate) fn has_effect(settings: &Settings, at: &mut At<'_>) {
         } else if proxy.acceleration.tiers.is_empty() {
             let fault = Fault::new("the kernel passes nothing on, for proxy.acceleration.tiers names none");
             at.warn(&key, fault.help("write [proxy.acceleration] with tiers = [\"xdp\", \"tc\"] and interfaces"));
+        } else if let Some(warning) = is_not_checked(listener, &proxy.pool) {
+            at.warn(&key, warning);
         }
     }
+}
+
+/// A remark on a pool of a tier that nobody checks: connections that fail are seen by sockets only.
+fn is_not_checked(listener: &Listener, pools: &BTreeMap<String, Pool>) -> Option<Fault> {
+    let name = listener.pool.as_ref()?;
+    pools.get(name).filter(|pool| pool.health_check.is_none())?;
+    let fault = Fault::new(format!(
+        "the pool {name:?} has no health_check: a backend that is dead is not noticed where a tier passes packets on"
+    ));
+    Some(fault.help(match listener.protocol {
+        Protocol::Tcp => "add health_check = {} to the pool",
+        Protocol::Udp => {
+            "add health_check = { port = PORT } to the pool, with a port where its backends take connections"
+        }
+    }))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use ureq::http::Method;
 use super::listeners::passed;
 use super::{items, rows};
 use crate::cli::Global;
-use crate::cli::backends::{BackendsCommand, Drain, Eject, Which};
+use crate::cli::backends::{BackendsCommand, Drain, Eject, Said, Weight, Which};
 use crate::client::{Client, ClientError, escaped};
 use crate::local::print_json;
 use crate::table::{cell, printable, span};
@@ -17,14 +17,25 @@ use crate::table::{cell, printable, span};
 /// `outwork backends`.
 pub(crate) fn backends(global: &Global, command: &BackendsCommand) -> anyhow::Result<()> {
     let client = Client::new(global)?;
-    let lasting = |which, action, lasts: &Option<Duration>, done| {
-        change(global, &client, which, action, lasts.map(|lasts| lasts.as_secs()), done)
+    let lasting = |which: &Which, action: &str, lasts: &Option<Duration>, done: &str| {
+        let mut asked = json!({ "action": action });
+        if let Some(lasts) = lasts {
+            asked["seconds"] = lasts.as_secs().into();
+        }
+        change(global, &client, which, asked, done)
     };
     match command {
         BackendsCommand::List { pool } => list(global, &client, pool.as_deref()),
         BackendsCommand::Drain(Drain { which, lasts }) => lasting(which, "drain", lasts, "gets no new requests"),
         BackendsCommand::Eject(Eject { which, lasts }) => lasting(which, "eject", lasts, "is left out"),
-        BackendsCommand::Admit(which) => change(global, &client, which, "admit", None, "is let in"),
+        BackendsCommand::Admit(which) => change(global, &client, which, json!({ "action": "admit" }), "is let in"),
+        BackendsCommand::Weight(Weight { which, weight }) => {
+            let (weight, done) = match weight {
+                Said::Weight(weight) => (Json::from(*weight), format!("weighs {weight}")),
+                Said::Configured => (Json::Null, "weighs what the configuration says".to_owned()),
+            };
+            change(global, &client, which, json!({ "action": "weight", "weight": weight }), &done)
+        }
     }
 }
 
@@ -55,7 +66,8 @@ fn list(global: &Global, client: &Client, pool: Option<&str>) -> anyhow::Result<
         let name = printable(&cell(&pool["name"]));
         let panics =
             if pool["panics"] == true { ", too few are usable: all are used, whatever their health" } else { "" };
-        writeln!(out, "{name}: {}, {} under way{panics}", cell(&pool["policy"]), cell(&pool["requests"]))?;
+        let open = if carried(pool) == "requests" { "under way" } else { "open" };
+        writeln!(out, "{name}: {}, {} {open}{panics}", cell(&pool["policy"]), cell(&pool["requests"]))?;
         backends_of(&mut out, pool)?;
         names_of(&mut out, pool)?;
         absent_from(&mut out, pool)?;
@@ -70,7 +82,12 @@ fn backends_of(out: &mut impl Write, pool: &Json) -> io::Result<()> {
     // All are of one priority nearly everywhere.
     let ranked =
         items(&pool["backends"]).iter().any(|backend| backend["priority"].as_u64().is_some_and(|rank| rank > 0));
-    let mut columns = vec!["BACKEND", "STATE", ">WEIGHT", ">UNDER WAY", ">REQUESTS", ">FAILED", ">LATENCY", "PROBLEM"];
+    let (open, all) = match carried(pool) {
+        "connections" => (">OPEN", ">CONNECTIONS"),
+        "sessions" => (">OPEN", ">SESSIONS"),
+        _ => (">UNDER WAY", ">REQUESTS"),
+    };
+    let mut columns = vec!["BACKEND", "STATE", ">WEIGHT", open, all, ">FAILED", ">LATENCY", "PROBLEM"];
     if ranked {
         columns.insert(2, ">PRIORITY");
     }
@@ -87,8 +104,8 @@ fn backends_of(out: &mut impl Write, pool: &Json) -> io::Result<()> {
         let count = |name: &str| cell(&backend[name]);
         let mut cells = vec![
             count("key"),
-            state(backend),
-            count("weight"),
+            state(backend, pool["checked"] == true),
+            weight(backend),
             count("requests"),
             count("total"),
             count("failures"),
@@ -128,12 +145,14 @@ fn absent_from(out: &mut impl Write, pool: &Json) -> io::Result<()> {
     writeln!(out)?;
     rows(out, &["ABSENT BACKEND", "BY HAND"], &pool["absent"], "", |absent| {
         let left = |key: &str| absent[key].as_f64().map(|seconds| span(seconds.ceil() as u64));
-        let how = match (left("drains_for"), left("ejected_for")) {
-            (Some(_), _) => "drained, should it come back, until it is admitted".to_owned(),
-            (None, Some(left)) => format!("left out for {left}, should it come back"),
-            (None, None) => String::new(),
+        let taken_out = match (left("drains_for"), left("ejected_for")) {
+            (Some(_), _) => Some("drained, should it come back, until it is admitted".to_owned()),
+            (None, Some(left)) => Some(format!("left out for {left}, should it come back")),
+            (None, None) => None,
         };
-        vec![cell(&absent["key"]), how]
+        let weight = absent["weight"].as_u64().map(|weight| format!("weighs {weight}, should it come back"));
+        let how: Vec<String> = taken_out.into_iter().chain(weight).collect();
+        vec![cell(&absent["key"]), how.join("; ")]
     })
 }
 
@@ -141,46 +160,53 @@ fn pools(answer: &Json) -> &[Json] {
     answer.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// What a backend may be used for, and for how long where that ends.
-fn state(backend: &Json) -> String {
+/// What passes through a pool. A server of before said nothing of it.
+fn carried(pool: &Json) -> &str {
+    pool["carries"].as_str().unwrap_or("requests")
+}
+
+/// What a backend may be used for, and for how long where that ends. Who is used because nobody checks it is not said to be well.
+fn state(backend: &Json, is_checked: bool) -> String {
     let left = |name: &str| backend[name].as_f64().map(|seconds| span(seconds.ceil() as u64));
     let word = cell(&backend["state"]);
     match left("ejected_for").or_else(|| left("drains_for")) {
         Some(left) => format!("{word} for {left}"),
+        None if word == "usable" && !is_checked => "usable, not checked".to_owned(),
+        None if word == "usable" && backend["health"] == "unknown" => "usable, not checked yet".to_owned(),
         None => word,
+    }
+}
+
+/// What it weighs, and what it would if nobody had said so by hand.
+fn weight(backend: &Json) -> String {
+    let weight = cell(&backend["weight"]);
+    match backend["configured_weight"].as_u64() {
+        Some(configured) => format!("{weight} (configured: {configured})"),
+        None => weight,
     }
 }
 
 /// Why it is not used: what its last check has found, or what has ejected it.
 fn problem(backend: &Json) -> String {
-    match (backend["problem"].as_str(), backend["ejected_by"].as_str()) {
+    let because = backend["ejected_because"].as_str().or_else(|| backend["ejected_by"].as_str());
+    match (backend["problem"].as_str(), because) {
         (Some(problem), _) => problem.to_owned(),
         (None, Some("hand")) => "left out by hand".to_owned(),
-        (None, Some("consecutive-5xx")) => "answered 5xx several times in a row".to_owned(),
-        (None, Some("consecutive-gateway")) => "gave no answer several times in a row".to_owned(),
-        (None, Some("success-rate")) => "fails more than the others".to_owned(),
-        (None, Some("failure-percentage")) => "fails too large a part of its requests".to_owned(),
-        (None, Some(other)) => other.to_owned(),
+        (None, Some(why)) => why.to_owned(),
         (None, None) => String::new(),
     }
 }
 
-fn change(
-    global: &Global,
-    client: &Client,
-    which: &Which,
-    action: &str,
-    seconds: Option<u64>,
-    done: &str,
-) -> anyhow::Result<()> {
+fn change(global: &Global, client: &Client, which: &Which, mut body: Json, done: &str) -> anyhow::Result<()> {
     let path = format!("/proxy/pools/{}/backends", escaped(&which.pool));
-    let mut body = json!({ "backend": which.backend, "action": action });
-    if let Some(seconds) = seconds {
-        body["seconds"] = seconds.into();
-    }
+    body["backend"] = which.backend.as_str().into();
     let answer = client.change(Method::POST, &path, Some(&body)).map_err(where_to_look)?;
     let mut words = format!("{} of {} {done}", which.backend, which.pool);
-    if action == "eject" && answer["panics"] == true {
+    let has_none = |backend: &Json| backend["weight"] == 0;
+    if body["action"] == "weight" && items(&answer["backends"]).iter().all(has_none) {
+        words.push_str(&format!("; no backend of {} has any weight now", which.pool));
+    }
+    if body["action"] == "eject" && answer["panics"] == true {
         let least = cell(&answer["panic_threshold"]);
         words.push_str(&format!(
             "; but the pool {} is in panic: requests still go to it, because fewer than {least} % of its backends are well",

@@ -5,7 +5,9 @@
 mod dpdk;
 mod flows;
 mod followed;
+mod kept;
 mod paths;
+mod routing;
 mod ways;
 
 use std::collections::BTreeSet;
@@ -250,7 +252,8 @@ struct FileSystem(tempfile::TempDir);
 impl FileSystem {
     fn new() -> FileSystem {
         let directory = tempfile::tempdir().unwrap();
-        let status = Command::new("mount").args(["-t", "bpf", "bpf"]).arg(directory.path()).status().unwrap();
+        let status =
+            Command::new("mount").args(["-t", "bpf", "-o", "mode=0700", "bpf"]).arg(directory.path()).status().unwrap();
         assert!(status.success());
         FileSystem(directory)
     }
@@ -665,14 +668,14 @@ fn what_could_not_be_had_is_tried_once_a_reload_says_it_otherwise() {
 fn a_tier_is_taken_once_what_was_in_its_way_is_mended() {
     let mut rooms = Rooms::new();
     let (plain, file_system) = (tempfile::tempdir().unwrap(), FileSystem::new());
-    let pins = plain.path().join("pins");
-    std::os::unix::fs::symlink(plain.path(), &pins).unwrap();
-    rooms.configure(&format!("tiers = ['tc']\npins = '{}'", pins.display()));
+    let place = plain.path().join("place");
+    std::os::unix::fs::symlink(plain.path(), &place).unwrap();
+    rooms.configure(&format!("tiers = ['tc']\npins = '{}/pins'", place.display()));
     rooms.site.start();
     let rule = rooms.rule();
     assert!(rule["tier"] == "application" && rule.to_string().contains("not on a BPF file system"), "{rule}");
-    std::fs::remove_file(&pins).unwrap();
-    std::os::unix::fs::symlink(file_system.path(), &pins).unwrap();
+    std::fs::remove_file(&place).unwrap();
+    std::os::unix::fs::symlink(file_system.path(), &place).unwrap();
     rooms.wait_for_tier("tc");
     assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
     rooms.site.terminate();

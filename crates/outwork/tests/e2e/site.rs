@@ -39,6 +39,8 @@ pub(crate) struct Site {
     pub(crate) server: Namespace,
     dir: TempDir,
     starts: u32,
+    /// A BPF file system that the server finds in the usual place.
+    file_system: Option<PathBuf>,
 }
 
 impl Site {
@@ -49,7 +51,7 @@ impl Site {
         server.ip("link add lan type bridge forward_delay 0");
         server.ip(&format!("addr add {SERVER}/24 dev lan"));
         server.ip("link set lan up");
-        let site = Site { process: None, lab, server, dir: TempDir::new().unwrap(), starts: 0 };
+        let site = Site { process: None, lab, server, dir: TempDir::new().unwrap(), starts: 0, file_system: None };
         site.configure(settings);
         site
     }
@@ -112,7 +114,16 @@ impl Site {
     fn spawn(&mut self) -> Child {
         self.starts += 1;
         let log = File::create(self.log_file()).unwrap();
-        let mut command = self.command();
+        let mut command = match &self.file_system {
+            None => self.command(),
+            // A namespace has a /sys of its own.
+            Some(path) => {
+                let mut command = without_settings(self.server.command("sh"));
+                command.args(["-c", "mount --bind \"$0\" /sys/fs/bpf && exec \"$@\""]).arg(path);
+                self.configured(command.arg(binary()));
+                command
+            }
+        };
         command.arg("run").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.spawn().unwrap()
     }
@@ -172,8 +183,17 @@ impl Site {
 
     fn command(&self) -> Command {
         let mut command = without_settings(self.server.command(&binary()));
-        command.arg("--config").arg(self.config()).current_dir(self.dir.path());
+        self.configured(&mut command);
         command
+    }
+
+    fn configured(&self, command: &mut Command) {
+        command.arg("--config").arg(self.config()).current_dir(self.dir.path());
+    }
+
+    /// Gives the server a BPF file system in the usual place, from its next start on.
+    pub(crate) fn mount(&mut self, file_system: &Path) {
+        self.file_system = Some(file_system.to_owned());
     }
 
     /// Runs `outwork` beside the server, without a token.

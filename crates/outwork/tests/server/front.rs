@@ -50,6 +50,7 @@ fn a_reload_changes_routes_and_limits_and_keeps_connections() {
     std::fs::write(&file, before.replace("root = 'site'", "root = 'nowhere'")).expect("the file");
     let refused = place.outwork(&["reload"]);
     assert!(!refused.status.success() && text(&refused.stderr).contains("front.route[0].files.root"), "{refused:?}");
+    assert!(text(&refused.stderr).contains("what ran before goes on"), "{refused:?}");
     assert!(client.ask("GET /version", "a").ends_with("2"), "what was in force stays");
 }
 

@@ -85,6 +85,52 @@ fn what_is_said_of_tiers_or_of_listeners_that_are_not_there_is_warned_of() {
 }
 
 #[test]
+fn a_pool_that_a_tier_passes_packets_on_to_and_that_nobody_checks_is_warned_of() {
+    let of = |protocol: &str, pool: &str| {
+        format!(
+            "[[proxy.listener]]\naddress = ['127.0.0.1:7000']\nprotocol = '{protocol}'\npool = 'db'\nforwarding = 'nat'\n\
+             [proxy.pool.db]\npolicy = 'maglev'\nbackend = [{{ url = '{protocol}://192.0.2.1:53' }}]\n{pool}\n\
+             [proxy.acceleration]\ntiers = ['tc']\ninterfaces = ['lo']\npins = false\n"
+        )
+    };
+    for protocol in ["tcp", "udp"] {
+        let (key, line, found) = warned(&of(protocol, ""));
+        assert_eq!((&*key, line), ("proxy.listener[0].forwarding", 5));
+        assert!(found.starts_with("the pool \"db\" has no health_check"), "{found}");
+        silent(&of(protocol, "health_check = { port = 80 }"));
+    }
+}
+
+#[test]
+fn flows_of_the_kernel_of_which_nobody_says_whether_they_are_kept_are_warned_of() {
+    let of = |forwarding: &str, tiers: &str| {
+        format!(
+            "[[proxy.listener]]\naddress = ['127.0.0.1:7000']\npool = 'db'\nforwarding = '{forwarding}'\n\
+             [proxy.pool.db]\npolicy = 'maglev'\nbackend = [{{ url = 'tcp://192.0.2.1:53' }}]\nhealth_check = {{}}\n\
+             [proxy.acceleration]\ninterfaces = ['lo']\n{tiers}\n"
+        )
+    };
+    let (key, line, found) = warned(&of("nat", "tiers = ['tc']"));
+    assert_eq!((&*key, line), ("proxy.acceleration.tiers", 11));
+    assert!(found.starts_with("flows that the kernel passes on are cut by an upgrade"), "{found}");
+    silent(&of("nat", "tiers = ['tc']\npins = false"));
+    silent(&of("nat", "tiers = ['af_xdp']"));
+    silent(&of("sockets", "tiers = ['tc']"));
+}
+
+#[test]
+fn tables_of_the_kernel_that_are_to_be_kept_where_no_bpf_file_system_is_are_warned_of() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pins = dir.path().join("pins");
+    let accelerated = format!("tiers = ['tc']\ninterfaces = ['lo']\npins = '{}'", pins.display());
+    let (good, found) = told(dir.path(), &format!("{LISTENER}{ROUTE}[proxy.acceleration]\n{accelerated}\n"));
+    assert!(good && found.len() == 1 && found[0].1 == "proxy.acceleration.pins", "{found:?}");
+    assert!(found[0].3.contains("pins is not on a BPF file system"), "{found:?}");
+    let shown = text(&outwork(dir.path(), &["check"]).stderr);
+    assert!(shown.contains(&format!("`mount -t bpf -o mode=0700 bpf {}`", pins.display())), "{shown}");
+}
+
+#[test]
 fn a_certificate_that_no_listener_asks_for_is_warned_of() {
     let (key, line, found) = warned(&format!("{LISTENER}{ROUTE}client_certificate = {{}}\n"));
     assert_eq!((&*key, line), ("front.route[0].client_certificate", 6));

@@ -16,8 +16,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::held::{Got, Taken};
+use super::plan::Plan;
 use super::rules::Rule;
-use super::{Accelerator, Current, Status};
+use super::{Accelerator, Current, Status, missing_file_system};
+use crate::config::Pins;
 
 /// The routes, to be nested under `/api/v1/proxy`.
 pub fn router(accelerator: Arc<Accelerator>) -> OpenApiRouter {
@@ -38,6 +40,10 @@ pub struct AccelerationView {
     huge_pages: Vec<HugePagesView>,
     /// Why no tier passes anything on though the configuration wants it.
     problem: Option<String>,
+    /// Flows that the kernel passes on and that end with this process, at an upgrade too, for nothing keeps its programs.
+    ending_flows: u64,
+    /// Why it does not, and what keeps them; `null` where no flow of the kernel ends so.
+    ending_because: Option<String>,
 }
 
 /// A tier.
@@ -135,7 +141,7 @@ pub struct RuleView {
     addresses: Vec<String>,
     /// The pools that it passes on to.
     pools: Vec<String>,
-    /// `fast` where it is for the fast path, else `slow`.
+    /// `fast` where it is for the fast path, else `slow`, as it is where forwarding of the kernel is off.
     path: &'static str,
     /// The tier that it has now: `xdp-native`, `tc` and so on, or `application`.
     tier: String,
@@ -163,9 +169,31 @@ async fn acceleration(
         let machine = accelerator.machine();
         let current = accelerator.current.lock();
         let status = accelerator.shared.status.lock();
-        Ok(Json(AccelerationView::of(&machine, &current, &status)))
+        let flows = u64::try_from(accelerator.shared.metrics.flows.get()).unwrap_or_default();
+        let because = why_ending(&current.plan, &status, &accelerator.roots);
+        let mut view = AccelerationView::of(&machine, &current, &status);
+        view.ending_flows = if because.is_some() { flows } else { 0 };
+        view.ending_because = because;
+        Ok(Json(view))
     })
     .await
+}
+
+/// Why flows of the kernel end with this process, and what keeps them when there is another upgrade.
+fn why_ending(plan: &Plan, status: &Status, roots: &Roots) -> Option<String> {
+    let one = status.attached.iter().find(|one| matches!(one.got, Got::Kernel(_)) && !one.stays)?;
+    if plan.pins != Pins::Nowhere {
+        return Some(format!(
+            "what holds `{}` ({}) cannot outlive a process here: tc can from Linux 6.6 on, XDP from 5.9 on, and on cards (`hw`) it cannot",
+            one.interface, one.got
+        ));
+    }
+    let mount = missing_file_system(&roots.sysfs.join("fs/bpf"));
+    let mount = mount.map(|mount| format!(" and `mount -t bpf -o mode=0700 bpf {}`", mount.display()));
+    Some(format!(
+        "nothing keeps them, for proxy.acceleration.pins is not said: with `pins = true`{} upgrades after the next start do",
+        mount.unwrap_or_default()
+    ))
 }
 
 /// Which rules are for the fast path, and why others are not.
@@ -315,6 +343,8 @@ impl AccelerationView {
             interfaces: machine.interfaces.iter().map(|one| InterfaceView::of(one, status)).collect(),
             huge_pages: huge_pages.collect(),
             problem: status.unavailable.clone(),
+            ending_flows: 0,
+            ending_because: None,
         }
     }
 
@@ -327,9 +357,11 @@ impl AccelerationView {
     }
 }
 
-/// What an interface says of itself, and what is so of how it is held.
+/// What an interface says of itself, and what is so of how it is held. What holds it has looked at the driver by itself, sooner or later than the machine was looked at:
+/// what was in the way of XDP is among what it has tried.
 fn concerns(interface: &Interface, attached: Option<&Taken>) -> Vec<String> {
     let mut concerns = if interface.is_loopback { Vec::new() } else { interface.concerns() };
+    concerns.extend(interface.loses_frames().filter(|_| attached.is_none()));
     let further = attached.iter().flat_map(|one| &one.concerns);
     let further: Vec<String> = further.filter(|concern| !concerns.contains(concern)).cloned().collect();
     concerns.extend(further);
@@ -401,7 +433,10 @@ impl RuleView {
         tiers.sort();
         tiers.dedup();
         let is_on_it = is_fast && served && !tiers.is_empty();
-        if is_fast && !is_on_it {
+        let unrouted = own.iter().find_map(|(vip, _)| status.unrouted.get(vip)).filter(|_| is_fast);
+        if let Some(detail) = unrouted {
+            reasons.push(ReasonView { reason: "no_forwarding", detail: detail.clone() });
+        } else if is_fast && !is_on_it {
             let refused = own.iter().find_map(|(vip, _)| status.refused.get(vip)).cloned();
             let failed = || status.failed.values().next().cloned();
             let detail = match current.plan.is_wanted() {
@@ -433,9 +468,67 @@ impl RuleView {
             protocol: rule.protocol,
             addresses: rule.addresses.iter().map(ToString::to_string).collect(),
             pools: rule.pools.clone(),
-            path: if is_fast { "fast" } else { "slow" },
+            path: if is_fast && unrouted.is_none() { "fast" } else { "slow" },
             tier: if is_on_it { tiers.join(", ") } else { "application".to_owned() },
             reasons,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_fastpath::Mode;
+    use outwork_fastpath::machine::features::Features;
+    use outwork_fastpath::machine::interface::Device;
+
+    use super::*;
+
+    /// An interface that a program has hold of, which ends with the process.
+    fn taken(tier: Tier) -> Taken {
+        Taken {
+            interface: "c0".to_owned(),
+            got: Got::Kernel(tier),
+            tried: Vec::new(),
+            replaced: false,
+            stays: false,
+            concerns: Vec::new(),
+            queues: None,
+        }
+    }
+
+    #[test]
+    fn why_flows_end_goes_by_what_was_asked_for_and_by_what_this_machine_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let roots = Roots { sysfs: directory.path().to_owned(), procfs: directory.path().to_owned() };
+        let why = |pins: Pins, attached: Vec<Taken>| {
+            let status = Status { attached, ..Status::default() };
+            why_ending(&Plan { pins, ..Plan::default() }, &status, &roots)
+        };
+        let unasked = why(Pins::Nowhere, vec![taken(Tier::Tc)]).unwrap();
+        let mount = format!("`mount -t bpf -o mode=0700 bpf {}`", directory.path().join("fs/bpf").display());
+        assert!(unasked.contains("`pins = true`") && unasked.contains(&mount), "{unasked}");
+        let old = why(Pins::Usual, vec![taken(Tier::Tc)]).unwrap();
+        assert!(old.starts_with("what holds `c0` (tc) cannot outlive a process here"), "{old}");
+        let kept = Taken { stays: true, ..taken(Tier::Tc) };
+        let by_user_space = Taken { got: Got::AfXdp(Mode::Native), ..taken(Tier::Tc) };
+        assert_eq!(why(Pins::Usual, vec![kept, by_user_space]), None);
+    }
+
+    #[test]
+    fn what_is_held_by_xdp_is_not_said_to_lose_frames_though_the_machine_was_looked_at_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let roots = Roots { sysfs: directory.path().join("sys"), procfs: directory.path().join("proc") };
+        let own = roots.sysfs.join("class/net/c0");
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::write(own.join("ifindex"), "7\n").unwrap();
+        let features = Some(BTreeMap::from([(7, Features(0b11))]));
+        let device = Box::new(|_: &str| Device { driver: Some("veth".to_owned()), ..Device::default() });
+        let machine = Machine::look(&roots, &Answers { features, device, ..Answers::of_files() });
+        let [interface] = machine.interfaces.as_slice() else { panic!("{machine:?}") };
+        let free = InterfaceView::of(interface, &Status::default());
+        assert!(free.concerns.iter().any(|said| said.contains("XDP in the driver is not used here")));
+        let taken = taken(Tier::Xdp(Mode::Native));
+        let held = InterfaceView::of(interface, &Status { attached: vec![taken], ..Status::default() });
+        assert_eq!((held.tier.as_deref(), held.concerns.len()), (Some("xdp-native"), 0));
     }
 }

@@ -63,7 +63,7 @@ impl From<&Attached> for Taken {
             tried: attached.tried.iter().map(|(tier, why)| (tier.to_string(), why.clone())).collect(),
             replaced: attached.replaced,
             stays: attached.stays,
-            concerns: attached.concerns.clone(),
+            concerns: Vec::new(),
             queues: None,
         }
     }

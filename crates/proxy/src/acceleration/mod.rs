@@ -23,17 +23,20 @@ mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use outwork_fastpath::Vip;
+pub use outwork_fastpath::kernel::{USUAL as BPF_FILE_SYSTEM, missing_file_system};
 use outwork_fastpath::machine::{Answers, Machine};
 pub use outwork_fastpath::machine::{Roots, SynCookies};
 use outwork_fastpath::port::steering::Hold;
 use parking_lot::Mutex;
 
-use crate::config::Proxy;
+use crate::config::{Pins, Proxy};
 use crate::pool::Pools;
 use held::{Got, Taken};
 use metrics::FastpathMetrics;
@@ -70,6 +73,8 @@ struct Status {
     served: BTreeSet<Vip>,
     /// What it does not, and why.
     refused: BTreeMap<Vip, String>,
+    /// What it does not, for the kernel does not route what comes in, and what to do about it.
+    unrouted: BTreeMap<Vip, String>,
     /// What it serves but for some backends, and why.
     partly: BTreeMap<Vip, String>,
 }
@@ -82,6 +87,8 @@ struct Shared {
     status: Mutex<Status>,
     /// Programs on interfaces that go from process to process: what the one before has left, and what is left to the next.
     holds: Mutex<Vec<Hold>>,
+    /// Where programs and tables of the kernel are kept where that is asked for and no place is named.
+    pins: Option<PathBuf>,
 }
 
 impl Shared {
@@ -135,19 +142,27 @@ pub fn make_functions(proxy: &Proxy) -> Result<(), String> {
     Made::of(proxy, &Roots::default()).map(|mut made| made.keep())
 }
 
+/// The directory for what the kernel keeps of a server. The file system takes no names with dots.
+fn usual_pins(roots: &Roots, data: &Path) -> Option<PathBuf> {
+    let found = std::fs::metadata(data).ok()?;
+    Some(roots.sysfs.join("fs/bpf").join(format!("outwork-{:x}-{:x}", found.dev(), found.ino())))
+}
+
 impl Accelerator {
-    /// Nothing is passed on yet.
-    pub fn new(pools: &Arc<Pools>) -> Arc<Accelerator> {
+    /// Nothing is passed on yet. What the kernel keeps is told apart from that of other servers by the data directory.
+    pub fn new(pools: &Arc<Pools>, data: &Path) -> Arc<Accelerator> {
+        let roots = Roots::default();
         let shared = Shared {
             pools: Arc::clone(pools),
             metrics: Arc::default(),
             orders: Mutex::default(),
             status: Mutex::default(),
             holds: Mutex::default(),
+            pins: usual_pins(&roots, data),
         };
         Arc::new(Accelerator {
             shared: Arc::new(shared),
-            roots: Roots::default(),
+            roots,
             current: Mutex::default(),
             machine: Mutex::default(),
             thread: Mutex::default(),
@@ -214,6 +229,11 @@ impl Accelerator {
     /// Takes programs off the interfaces.
     pub fn stop(&self) {
         self.end(Order::Stop);
+        let keeps = self.current.lock().plan.pins == Pins::Usual;
+        if let Some(pins) = self.shared.pins.as_ref().filter(|_| keeps) {
+            // Where something of another process is in it, it stays.
+            let _ = std::fs::remove_dir(pins);
+        }
     }
 
     fn end(&self, order: Order) {
@@ -235,5 +255,21 @@ impl Accelerator {
         let machine = Arc::new(Machine::look(&self.roots, &Answers::ask()));
         *known = Some((Instant::now(), Arc::clone(&machine)));
         machine
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_keeps_is_told_apart_by_the_data_directory() {
+        let [one, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let usual = |data: &Path| usual_pins(&Roots::default(), data);
+        let pins = usual(one.path()).unwrap();
+        assert_eq!(usual(&one.path().join("../").join(one.path().file_name().unwrap())).unwrap(), pins);
+        assert_ne!(usual(other.path()).unwrap(), pins);
+        assert!(pins.starts_with(BPF_FILE_SYSTEM) && !pins.to_string_lossy().contains('.'), "{pins:?}");
+        assert_eq!(usual(&one.path().join("gone")), None);
     }
 }

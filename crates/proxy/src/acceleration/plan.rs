@@ -1,17 +1,18 @@
 //! What a configuration wants of tiers, made ready: services, interfaces and how they are taken, rates and denied networks.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
+use outwork_fastpath::kernel::attach::Families;
 use outwork_fastpath::machine::Roots;
 use outwork_fastpath::machine::sriov::{Functions, SriovError};
 use outwork_fastpath::tables::Prefix;
-use outwork_fastpath::{Mode, ServiceSettings, Settings, Tier, Vip};
+use outwork_fastpath::{Mode, ServiceSettings, Settings, Tier, Vip, Way};
 
 use super::rules::{self, Rule};
-use crate::config::Proxy;
+use crate::address::Place;
 use crate::config::acceleration::{Side, TierName};
 use crate::config::ports::{AfXdp, Dpdk};
+use crate::config::{Pins, Proxy};
 
 /// A service of a tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,9 +77,11 @@ impl Step {
 pub(super) struct Plan {
     pub(super) settings: Settings,
     pub(super) steps: Vec<Step>,
-    pub(super) pins: Option<PathBuf>,
+    pub(super) pins: Pins,
     pub(super) denied: Vec<Prefix>,
     pub(super) services: BTreeMap<Vip, Service>,
+    /// Versions of IP that the kernel is to know ways of, for these services.
+    pub(super) families: Families,
     /// How many virtual functions each card is to have.
     pub(super) functions: BTreeMap<String, u32>,
     /// All listeners, those for sockets too.
@@ -142,6 +145,7 @@ impl Plan {
             steps,
             pins: acceleration.pins.clone(),
             denied: acceleration.denied(),
+            families: families(proxy, &services),
             services,
             functions: acceleration.sriov.iter().map(|one| (one.device.clone(), one.vfs)).collect(),
             listeners,
@@ -152,6 +156,23 @@ impl Plan {
     pub(super) fn is_wanted(&self) -> bool {
         !self.steps.is_empty()
     }
+}
+
+/// What addresses packets of services go to that the kernel is asked the way of. Names of backends stand for what is found out later.
+fn families(proxy: &Proxy, services: &BTreeMap<Vip, Service>) -> Families {
+    let asked = services.iter().flat_map(|(vip, service)| match service.settings.way {
+        // As clients have it, so have backends.
+        Way::Nat | Way::Direct => vec![vip.socket().ip()],
+        Way::Tunnel => {
+            let backends = proxy.pool.get(&service.pool).into_iter().flat_map(|pool| &pool.backend);
+            let address = |place: &Place| match place {
+                Place::Address(at) => Some(at.ip()),
+                Place::Name { .. } | Place::Service(_) | Place::Unix(_) => None,
+            };
+            backends.filter_map(|backend| address(&backend.url.place)).collect()
+        }
+    });
+    asked.collect()
 }
 
 /// Virtual functions as a configuration wants them. Where it is not taken up, they become what they were.
@@ -240,6 +261,25 @@ mod tests {
         assert!(!with(&["a", "b", "c"]).may_mend(&before) && with(&["a"]).may_mend(&before));
         let kernel = first("tiers = ['xdp', 'tc']");
         assert!(!kernel.may_mend(&kernel) && first("tiers = ['tc']").may_mend(&kernel));
+    }
+
+    #[test]
+    fn ways_are_asked_of_the_versions_of_ip_that_services_have_and_tunnels_lead_by() {
+        let families = |listener: &str, forwarding: &str, backend: &str| {
+            let text = format!(
+                "[[listener]]\naddress = ['{listener}']\npool = 'p'\nforwarding = '{forwarding}'\n\
+                 [pool.p]\npolicy = 'maglev'\nbackend = [{{ url = 'tcp://{backend}' }}]\n\
+                 [acceleration]\ntunnel_v6 = '2001:db8::9'\n"
+            );
+            let sources = Sources { file: Some(("outwork.toml".into(), text)), ..Sources::default() };
+            let loaded = load::<Proxy>(sources).map_err(|faults| faults.render(false)).unwrap();
+            Plan::of(&loaded.value, &[]).families
+        };
+        let (v4, v6) = (Families { v4: true, v6: false }, Families { v4: false, v6: true });
+        assert_eq!(families("198.51.100.1:80", "nat", "10.0.0.1:80"), v4);
+        assert_eq!(families("[2001:db8::1]:80", "dsr", "[2001:db8::2]:80"), v6);
+        assert_eq!(families("198.51.100.1:80", "ipip", "[2001:db8::2]:80"), v6);
+        assert_eq!(families("198.51.100.1:80", "sockets", "10.0.0.1:80"), Families::default());
     }
 
     #[test]

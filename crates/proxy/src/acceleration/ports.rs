@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outwork_config::Affinity;
 use outwork_fastpath::forward::{Hop, Query, Routes as _};
-use outwork_fastpath::kernel::attach::{concerns, index_of, name_of, reasons};
+use outwork_fastpath::kernel::attach::{index_of, name_of, reasons};
 use outwork_fastpath::machine::interface::receive_queues;
 use outwork_fastpath::port::Pumped;
 use outwork_fastpath::port::af_xdp::AfXdp;
@@ -135,7 +134,7 @@ impl Ports {
                 tried: Vec::new(),
                 replaced: false,
                 stays: false,
-                concerns: concerns(Path::new("/proc"), &interface),
+                concerns: Vec::new(),
                 queues: Some(Queues { numbers: vec![0], copied: false, because: None }),
             };
             own.own.insert(interface, Own { index: port.interface(), taken });
@@ -284,7 +283,7 @@ impl Ports {
         // A program behind the driver would see again what is given to the kernel's stack.
         let stack = self.stack.clone().filter(|_| mode != Mode::Skb);
         ports.into_iter().for_each(|port| self.forwarder.add(Box::new(port.with_stack(stack.clone()))));
-        let mut concerns = concerns(Path::new("/proc"), name);
+        let mut concerns = Vec::new();
         if mode == Mode::Skb {
             concerns.push(
                 "behind the driver (skb) frames that turn out to be the kernel's have no way back to it, and are lost: those to a backend that is reached by no port, or to a neighbour that is not known"

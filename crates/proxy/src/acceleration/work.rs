@@ -2,16 +2,20 @@
 //!
 //! - `steps`: which side it gets hold of, and what is tried where one cannot be had.
 //! - `failing`: what fails again and again is told once.
+//! - `routing`: whether the kernel routes what comes in.
 
 mod failing;
+mod routing;
 mod steps;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outwork_balance::Standing;
+use outwork_fastpath::kernel::attach::Families;
 use outwork_fastpath::kernel::{AttachError, attach};
 use outwork_fastpath::layout::Link;
 use outwork_fastpath::port::steering::Hold;
@@ -73,6 +77,8 @@ pub(super) struct Work {
     readings: Readings,
     cables: Cables,
     outlets: Outlets,
+    /// Services that the kernel knows no ways for, because it does not route.
+    unrouted: BTreeMap<Vip, String>,
     /// Interfaces that gave no frames.
     waits: BTreeMap<String, Wait>,
     /// Where there is no tier at all.
@@ -107,6 +113,7 @@ impl Work {
             readings: Readings::default(),
             cables: Cables::default(),
             outlets: Outlets::default(),
+            unrouted: BTreeMap::new(),
             waits: BTreeMap::new(),
             wait: None,
             complaints: BTreeMap::new(),
@@ -155,6 +162,7 @@ impl Work {
                 self.look_at_cables();
                 // The last of all steps does not fail.
                 let _ = self.attach(true, Duration::ZERO);
+                self.look_at_routing();
                 self.look_out();
             }
         }
@@ -204,7 +212,10 @@ impl Work {
                     match ways.split_first() {
                         // What comes of it is looked at below, and tried again where it failed.
                         Some((first, rest)) => match fastpath.attach_anew(&name, *first, rest) {
-                            Ok(attached) => tell(&self.shared, &told_of(&self.cables, Taken::from(&attached), all)),
+                            Ok(attached) => {
+                                let taken = Taken::from(&attached);
+                                tell(&self.shared, &told_of(&self.cables, plan.families, taken, all));
+                            }
                             Err(error) => {
                                 tracing::warn!(interface = name, %error, "a program was taken off an interface, and no other is on it")
                             }
@@ -225,6 +236,7 @@ impl Work {
     /// Has the tables say what the plan does.
     fn fill(&mut self) {
         let (plan, settings) = (Arc::clone(&self.plan), self.settings());
+        drop(self.see_routing());
         let Some(held) = &mut self.held else { return };
         let told = |what: &str, outcome: Result<(), ChangeError>| {
             if let Err(error) = outcome {
@@ -269,7 +281,10 @@ impl Work {
                         continue;
                     };
                     match fastpath.attach_by(name, *first, rest) {
-                        Ok(attached) => tell(&self.shared, &told_of(&self.cables, Taken::from(&attached), all)),
+                        Ok(attached) => {
+                            let taken = Taken::from(&attached);
+                            tell(&self.shared, &told_of(&self.cables, plan.families, taken, all));
+                        }
                         Err(error @ AttachError::Unknown(_)) => refuse(name, Refusal::Absent(error.to_string()))?,
                         Err(error) => refuse(name, Refusal::Failed(error.to_string()))?,
                     }
@@ -289,7 +304,7 @@ impl Work {
                     }
                     match ports.take(name, &self.cables.allow_modes(name, modes), patience) {
                         Ok(taken) => {
-                            tell(&self.shared, &told_of(&self.cables, taken.clone(), &[]));
+                            tell(&self.shared, &told_of(&self.cables, plan.families, taken.clone(), &[]));
                             self.waits.remove(name);
                         }
                         Err(refusal) => {
@@ -312,7 +327,7 @@ impl Work {
                 Step::Kernel(interfaces) => interfaces.get(&one.interface).map(Vec::as_slice),
                 _ => None,
             };
-            told_of(&self.cables, one, ways.unwrap_or_default())
+            told_of(&self.cables, plan.families, one, ways.unwrap_or_default())
         };
         let taken: Vec<Taken> = held.taken().into_iter().map(told).collect();
         let names = |index: &str| taken.iter().any(|one| one.interface == index);
@@ -374,7 +389,8 @@ impl Work {
                 .filter_map(|slot| Some((slot.member().key(), place(&snapshot, slot)?)))
                 .collect();
             let address = |key: &str| places.get(key).copied();
-            let served = match self.outlets.obstacle(&vip) {
+            let unrouted = self.unrouted.get(&vip).map(String::as_str);
+            let served = match unrouted.or_else(|| self.outlets.obstacle(&vip)) {
                 None => {
                     sink.serve(vip, service.settings, &snapshot.balance, address, pool.now()).map_err(Unserved::from)
                 }
@@ -383,7 +399,9 @@ impl Work {
             let mut status = self.shared.status.lock();
             match served {
                 Ok(()) => {
-                    status.refused.remove(&vip);
+                    if status.refused.remove(&vip).is_some() {
+                        tracing::info!(listener = service.listener, at = %vip.socket(), "a listener is served by a tier now");
+                    }
                     drop(status);
                     self.told.insert(vip, Told { snapshot, standings });
                 }
@@ -402,6 +420,7 @@ impl Work {
         }
         let mut status = self.shared.status.lock();
         status.refused.retain(|vip, _| plan.services.contains_key(vip));
+        status.unrouted.clone_from(&self.unrouted);
         status.partly = self.outlets.partly();
         status.served = sink.registry().services().map(|(vip, _)| *vip).collect();
     }
@@ -413,13 +432,7 @@ impl Work {
             self.outlets = Outlets::default();
             return;
         };
-        let backends = |service: &Service| -> Vec<SocketAddr> {
-            let snapshot = pools.get(&service.pool).map(|pool| pool.snapshot());
-            let places = |snapshot: Arc<Snapshot>| -> Vec<SocketAddr> {
-                snapshot.balance.slots().iter().filter_map(|slot| place(&snapshot, slot)).collect()
-            };
-            snapshot.map(places).unwrap_or_default()
-        };
+        let backends = |service: &Service| pools.get(&service.pool).map(|pool| places(pool)).unwrap_or_default();
         let services = plan.services.iter().map(|(vip, service)| (*vip, &*service.listener, backends(service)));
         let changed = self.outlets.look(services, |vip, at| ports.beside(vip.socket().ip(), at.ip()));
         if !changed.is_empty() {
@@ -483,7 +496,9 @@ fn why_none(barred: Barred) -> Option<String> {
 }
 
 /// How an interface is held, with those of these ways that were not tried before for what they would lose, and what is lost all the same.
-fn told_of(cables: &Cables, mut taken: Taken, ways: &[Tier]) -> Taken {
+fn told_of(cables: &Cables, families: Families, mut taken: Taken, ways: &[Tier]) -> Taken {
+    let off = attach::concerns(Path::new("/proc"), &taken.interface, families);
+    taken.concerns.extend(off);
     let words: Vec<String> = ways.iter().map(Tier::to_string).collect();
     let place = |word: &str| words.iter().position(|one| one == word);
     let got = place(&taken.got.to_string());
@@ -534,6 +549,12 @@ fn place(snapshot: &Snapshot, slot: &outwork_balance::Slot) -> Option<SocketAddr
         Target::Address(address) => Some(*address),
         Target::Unix(_) => None,
     }
+}
+
+/// Where the backends of a pool are, as far as packets can be sent there.
+fn places(pool: &Pool) -> Vec<SocketAddr> {
+    let snapshot = pool.snapshot();
+    snapshot.balance.slots().iter().filter_map(|slot| place(&snapshot, slot)).collect()
 }
 
 /// The VLANs of `/proc/net/vlan/config` whose frames come in by interfaces of ours: the name of each, of which interface it is, and its number.

@@ -94,6 +94,8 @@ pub struct Wanted {
     /// Who is loaded: an address or a name, and a port. It is this machine, of a network for benchmarks (198.18.0.0/15, 2001:2::/48), or of one in
     /// `proxy.benchmark.targets`.
     target: String,
+    /// What is measured, as the path may say it: `throughput`, `latency`, `connections` or `mixed`; unset, all of them, one after the other.
+    kind: Option<String>,
     /// By what: `tcp` or `udp`.
     #[serde(default = "tcp")]
     protocol: String,
@@ -133,12 +135,12 @@ fn workers() -> usize {
 
 /// The routes, to be nested under `/api/v1/proxy`.
 pub fn router(benchmarks: Arc<Benchmarks>) -> OpenApiRouter {
-    let router = OpenApiRouter::new().routes(routes!(suite)).routes(routes!(begin)).routes(routes!(list));
+    let router = OpenApiRouter::new().routes(routes!(suite, elsewhere)).routes(routes!(begin)).routes(routes!(list));
     router.routes(routes!(one, cancel)).with_state(benchmarks)
 }
 
 /// Begin a suite of benchmarks: `throughput`, `latency`, `connections` and `mixed`, one after the other, each as long as is asked for. It is one benchmark with one number, is ended as one,
-/// and says how far it has come by `parts` and `results`.
+/// and says how far it has come by `parts` and `results`. With `kind`, it is that one alone.
 #[utoipa::path(post, path = "/benchmark", tag = "proxy", request_body = Wanted,
     responses((status = 202, body = RunView), (status = 400, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem)))]
 async fn suite(
@@ -146,8 +148,29 @@ async fn suite(
     State(benchmarks): State<Arc<Benchmarks>>,
     Json(wanted): Json<Wanted>,
 ) -> Result<(StatusCode, Json<RunView>), Problem> {
-    caller.does("benchmark.begin", "suite", wanted.told());
-    benchmarks.run(wanted, Kind::ALL, &caller.name).await
+    caller.does("benchmark.begin", wanted.kind.as_deref().unwrap_or("suite"), wanted.told());
+    let one = wanted.kind.as_deref().map(|kind| kind_of(kind).map_err(|told| Problem::invalid("kind", told)));
+    match one.transpose()? {
+        Some(kind) => benchmarks.run(wanted, &[kind], &caller.name).await,
+        None => benchmarks.run(wanted, Kind::ALL, &caller.name).await,
+    }
+}
+
+/// Say where benchmarks are: they are begun here, and looked at elsewhere.
+#[utoipa::path(get, path = "/benchmark", tag = "proxy", responses((status = 403, body = Problem), (status = 404, body = Problem)))]
+async fn elsewhere(_: Admin) -> Problem {
+    Problem::not_found(
+        "benchmarks are begun here, by POST; GET /api/v1/proxy/benchmarks lists them, and /api/v1/proxy/benchmarks/ID is one of them",
+    )
+}
+
+/// A kind by its word, or what there is.
+fn kind_of(word: &str) -> Result<Kind, String> {
+    word.parse().map_err(|_| {
+        let words: Vec<&str> = Kind::ALL.iter().map(|kind| kind.word()).collect();
+        let all = "and POST /api/v1/proxy/benchmark for all of them";
+        format!("there is no benchmark {word:?}; there are {}, {all}", words.join(", "))
+    })
 }
 
 /// Begin a benchmark: `throughput`, `latency`, `connections` or `mixed`. One runs at a time.
@@ -160,11 +183,11 @@ async fn begin(
     Json(wanted): Json<Wanted>,
 ) -> Result<(StatusCode, Json<RunView>), Problem> {
     caller.does("benchmark.begin", &kind, wanted.told());
-    let kind: Kind = kind.parse().map_err(|_| {
-        let words: Vec<&str> = Kind::ALL.iter().map(|kind| kind.word()).collect();
-        let all = "and POST /api/v1/proxy/benchmark for all of them";
-        Problem::not_found(format!("there is no benchmark {kind:?}; there are {}, {all}", words.join(", ")))
-    })?;
+    let said = wanted.kind.as_deref().filter(|said| *said != kind);
+    if let Some(said) = said {
+        return Err(Problem::invalid("kind", format!("{said:?}, and the path says {kind:?}: leave it out here")));
+    }
+    let kind = kind_of(&kind).map_err(Problem::not_found)?;
     benchmarks.run(wanted, &[kind], &caller.name).await
 }
 

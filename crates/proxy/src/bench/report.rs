@@ -101,6 +101,14 @@ impl Report {
             "connections" => self.opened == 0,
             _ => self.sent_bytes == 0,
         };
+        // Who lets nobody in at all is another matter.
+        let is_reset = self.first_failure.as_ref().is_some_and(|why| why.contains("reset"));
+        if !is_still && is_reset && ["connections", "mixed"].contains(&self.kind.as_str()) {
+            return Some(format!(
+                "{} resets connections that it has let in: a listener does so beyond max_connections_per_client, max_connections or connection_rate, and one that still closes counts",
+                self.target
+            ));
+        }
         let refused = || format!("nobody accepts connections at {}", self.target);
         is_still.then(|| match &self.first_failure {
             Some(why) if self.opened == 0 => format!("{} ({why})", refused()),

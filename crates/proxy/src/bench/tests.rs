@@ -1,5 +1,6 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
 
@@ -73,6 +74,19 @@ fn a_load_that_nobody_answers_says_what_is_the_matter() {
     silence.timeout = Duration::from_millis(20);
     let report = run(silence).unwrap();
     assert!(report.lost > 0 && report.hint().unwrap().contains("sends nothing back"), "{report:?}");
+}
+
+#[test]
+fn who_meets_the_limits_of_a_listener_hears_which_those_may_be() {
+    let tally = Tally::default();
+    tally.connections.store(500, Relaxed);
+    tally.failures.store(20, Relaxed);
+    *tally.first.lock() = Some("Connection reset by peer (os error 104)".to_owned());
+    let of =
+        |kind| Report::of(&options(kind, Protocol::Tcp, ([127, 0, 0, 1], 9).into()), &tally, Duration::from_secs(1));
+    assert!(of(Kind::Connections).hint().unwrap().contains("max_connections_per_client"));
+    *tally.first.lock() = Some("Connection refused (os error 111)".to_owned());
+    assert_eq!(of(Kind::Connections).hint(), None);
 }
 
 #[test]

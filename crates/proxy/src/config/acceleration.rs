@@ -1,7 +1,6 @@
 //! What the configuration says of packets that are passed on in the kernel.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use outwork_config::{At, Fault, choice, hours, millis, section};
@@ -10,6 +9,7 @@ use outwork_fastpath::tables::Prefix;
 use outwork_fastpath::{Mode, Settings, Tier};
 use outwork_front::filter::Network;
 
+use super::pins::Pins;
 use super::ports::{AfXdp, Dpdk};
 
 section! {
@@ -26,10 +26,12 @@ section! {
         pub mode: XdpMode = XdpMode::Native,
         /// Interfaces by which packets come in: those of clients, and with `nat` the answers of backends.
         pub interfaces: Vec<String>,
-        /// A directory of a BPF file system, such as `/sys/fs/bpf/outwork`. With it, flows go on through a crash and an upgrade of this process: the next one takes
-        /// over what lies there. No two processes may have the same. Flows of user space are not kept so: the next process chooses backends for them anew, which are the
-        /// same ones as long as their pool is.
-        pub pins: Option<PathBuf> [restart],
+        /// Where flows of the kernel go on through a crash and an upgrade of this process: the next one takes over what lies there. `true` for a directory of this
+        /// server's own in `/sys/fs/bpf`, where a BPF file system is to be mounted, or a directory of one, such as `/sys/fs/bpf/outwork`; nobody else may write to it, and
+        /// no two processes may have the same. A clean stop removes what is there; what a crash leaves forwards on until the next start. Unset or `false`, nothing is kept, and
+        /// an upgrade cuts these flows. Flows of user space are not kept so: the next process chooses backends for them anew, which are the same ones as long as
+        /// their pool is.
+        pub pins: Pins [restart] = Pins::Nowhere,
         /// How large tables are.
         pub tables: Tables,
         /// Silence after which a flow is over.
@@ -184,7 +186,7 @@ fn acceleration(acceleration: &Acceleration, at: &mut At<'_>) {
         at.fault("mode", Fault::new("cards give no frames to sockets themselves").expected("`native` or `skb`"));
     }
     let in_kernel = [TierName::Xdp, TierName::Tc].into_iter().any(named);
-    if acceleration.pins.is_some() && !in_kernel && !acceleration.tiers.is_empty() {
+    if acceleration.pins != Pins::Nowhere && !in_kernel && !acceleration.tiers.is_empty() {
         let fault = Fault::new("flows of user space do not outlive the process, and no tier is the kernel's");
         at.fault("pins", fault.expected("tiers = [\"xdp\"]"));
     }
@@ -412,6 +414,7 @@ mod tests {
             ("sriov = [{ device = 'a', vfs = 1 }, { device = 'a', vfs = 2 }]", "sriov[1].device"),
             ("tiers = ['af_xdp']\ninterfaces = ['a']\nmode = 'hw'", "mode"),
             ("tiers = ['af_xdp']\ninterfaces = ['a']\npins = '/sys/fs/bpf/a'", "pins"),
+            ("tiers = ['af_xdp']\ninterfaces = ['a']\npins = true", "pins"),
             ("tiers = ['xdp']\ninterfaces = ['a']\naf_xdp = { batch = 32 }", "af_xdp"),
             ("tiers = ['xdp']\ninterfaces = ['a']\ndpdk = { vdevs = ['net_null0'] }", "dpdk"),
             ("tiers = ['dpdk']", "dpdk.pci"),
@@ -422,6 +425,15 @@ mod tests {
             let told = read(text).expect_err(text);
             assert!(told.contains(key), "{text}: {told}");
         }
+    }
+
+    #[test]
+    fn tables_are_kept_where_it_is_said_or_in_the_usual_place_and_unasked_not_at_all() {
+        let pins = |text: &str| read(&format!("tiers = ['tc']\ninterfaces = ['a']\n{text}")).map(|read| read.pins);
+        assert_eq!((pins("").unwrap(), pins("pins = false").unwrap()), (Pins::Nowhere, Pins::Nowhere));
+        assert_eq!(pins("pins = true").unwrap(), Pins::Usual);
+        assert_eq!(pins("pins = '/sys/fs/bpf/a'").unwrap(), Pins::At("/sys/fs/bpf/a".into()));
+        assert!(pins("pins = 5").unwrap_err().contains("true, false, or a path"));
     }
 
     #[test]

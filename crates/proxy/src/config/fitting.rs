@@ -1,5 +1,6 @@
 //! Which pools requests, connections and datagrams can go to, and listeners that are in each other's way.
 
+use outwork_config::expansion::join_key;
 use outwork_config::{At, Fault};
 
 use super::{CheckKind, Listener, Pool, Protocol, Proxy};
@@ -53,17 +54,32 @@ impl Pool {
 }
 
 impl Proxy {
-    /// What is wrong with passing this on to the pool of a name, if anything is.
-    pub fn refuses(&self, name: &str, cargo: Cargo) -> Option<Fault> {
+    /// Checks a key that names a pool for this. `section` is where the proxy's own section lies, below the one that checks: empty for itself.
+    pub fn check_pool(&self, (key, name): (&str, &str), cargo: Cargo, section: &str, at: &mut At<'_>) {
         let Some(pool) = self.pool.get(name) else {
-            let fits = self.pool.iter().filter(|(_, pool)| pool.takes(cargo) && !pool.backend.is_empty());
-            let names: Vec<&str> = fits.map(|(name, _)| name.as_str()).collect();
-            let expected = if names.is_empty() { "a [proxy.pool.NAME]".to_owned() } else { names.join(" or ") };
-            return Some(Fault::new(format!("there is no pool {name:?}")).expected(expected));
+            // It may be there, and not be readable: itself, or the table that it would be in.
+            let own = join_key("pool", name);
+            let is_it = |key: &str| match key.starts_with("pool.") {
+                true => key == own,
+                false => key.is_empty() || key.starts_with("pool"),
+            };
+            let below = |key: &str| key.strip_prefix(section).is_some_and(|key| is_it(key.trim_start_matches('.')));
+            if !at.left_out().any(below) {
+                at.certain(key, self.has_no(name, cargo));
+            }
+            return;
         };
-        let other = pool.backend.iter().find(|backend| !backend.url.takes(cargo))?;
-        let found = format!("the pool {name:?} takes no {}: {} is in it", cargo.noun(), other.url);
-        Some(Fault::new(found).expected(cargo.expected()))
+        if let Some(other) = pool.backend.iter().find(|backend| !backend.url.takes(cargo)) {
+            let found = format!("the pool {name:?} takes no {}: {} is in it", cargo.noun(), other.url);
+            at.fault(key, Fault::new(found).expected(cargo.expected()));
+        }
+    }
+
+    fn has_no(&self, name: &str, cargo: Cargo) -> Fault {
+        let fits = self.pool.iter().filter(|(_, pool)| pool.takes(cargo) && !pool.backend.is_empty());
+        let names: Vec<&str> = fits.map(|(name, _)| name.as_str()).collect();
+        let expected = if names.is_empty() { "a [proxy.pool.NAME]".to_owned() } else { names.join(" or ") };
+        Fault::new(format!("there is no pool {name:?}")).expected(expected)
     }
 }
 
@@ -137,15 +153,15 @@ pub(super) fn pool(pool: &Pool, at: &mut At<'_>) {
 }
 
 pub(super) fn proxy(proxy: &Proxy, at: &mut At<'_>) {
-    if at.left_out().any(|key| key.starts_with("pool") || key.starts_with("listener")) {
+    for (index, listener) in proxy.listener.iter().enumerate() {
+        for (key, pool) in listener.pools() {
+            proxy.check_pool((&format!("listener[{index}].{key}"), pool), listener.protocol.cargo(), "", at);
+        }
+    }
+    if at.left_out().any(tells_listeners_apart) {
         return;
     }
     for (index, listener) in proxy.listener.iter().enumerate() {
-        for (key, pool) in listener.pools() {
-            if let Some(fault) = proxy.refuses(pool, listener.protocol.cargo()) {
-                at.fault(&format!("listener[{index}].{key}"), fault);
-            }
-        }
         let before = || proxy.listener.iter().take(index).enumerate();
         if let Some((other, _)) = before().find(|(_, other)| other.label() == listener.label()) {
             let key = if listener.name.is_some() { "name" } else { "address" };
@@ -155,6 +171,12 @@ pub(super) fn proxy(proxy: &Proxy, at: &mut At<'_>) {
         }
         addresses_are_apart(&proxy.listener, index, at);
     }
+}
+
+/// Whether a key, which could not be read, may say which listener is which.
+fn tells_listeners_apart(key: &str) -> bool {
+    let apart = [".name", ".address", ".protocol"];
+    key.strip_prefix("listener").is_some_and(|rest| !rest.contains('.') || apart.iter().any(|one| rest.contains(one)))
 }
 
 /// Refuses an address that the listener, or one before it, has already.

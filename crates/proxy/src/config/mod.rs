@@ -11,6 +11,7 @@ mod fitting;
 mod forward;
 mod hash;
 mod listener;
+mod pins;
 pub mod ports;
 mod resolver;
 
@@ -26,9 +27,10 @@ use outwork_front::door::Buffers;
 pub use acceleration::Acceleration;
 pub(crate) use check::statuses;
 pub use check::{CheckKind, HealthCheck};
-pub use forward::{FaultInjection, Forward, Forwarded, HostField, Mirror};
+pub use forward::{FaultInjection, Forward, Forwarded, HostField, Mirror, Split};
 pub use hash::{HashKey, HashKeyError};
 pub use listener::{Forwarding, GlobalLimits, Listener, Protocol, ProxyVersion, SniRoute};
+pub use pins::Pins;
 pub use resolver::Resolver;
 
 use crate::address::BackendUrl;
@@ -146,9 +148,9 @@ section! {
     pub struct Outlier {
         /// Whether there are any.
         pub enabled: bool = true,
-        /// Failures of any kind in a row that eject a backend; 0 is none.
+        /// Failures of any kind in a row that eject a backend; 0 is none. An answer that breaks off, or stands still for too long, is one.
         pub consecutive_5xx: u32 [range 0..=100_000] = 5,
-        /// Failures in a row that say that nobody answered (no connection, a reset, a timeout, 502, 503, 504); 0 is none.
+        /// Failures in a row that say that nobody answered (no connection, a reset, a timeout, 502, 503, 504), or not to the end; 0 is none.
         pub consecutive_gateway: u32 [range 0..=100_000] = 5,
         /// In percent: a backend that fails more is ejected; 0 is none.
         pub failure_percentage: u32 [range 0..=100] = 0,
@@ -217,7 +219,8 @@ section! {
         pub connect_timeout: Duration [range millis(1)..=mins(10)] = secs(5),
         /// How long a backend may take until its answer begins, counted from the end of the request.
         pub response_timeout: Duration [range millis(1)..=hours(24)] = secs(60),
-        /// How long a body may stand still.
+        /// How long a body may stand still. An answer that is silent for longer ends, and that is held against the backend where it has said how long the answer is.
+        /// Streams of events and calls of gRPC want a heartbeat, or a longer time.
         pub idle_timeout: Duration [range millis(1)..=hours(24)] = secs(60),
         /// How long a WebSocket, a connection that CONNECT has asked for, or another that was switched to, may stand still.
         pub tunnel_timeout: Duration [range secs(1)..=hours(24 * 7)] = hours(1),

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use outwork_front::message::{BodyError, BodySource, RequestBody};
 
 use super::head::Length;
+use super::trailers::Passage;
 use crate::upstream::BodyParts;
 
 /// Content that remembers what was sent of it, as far as it may.
@@ -30,6 +31,8 @@ struct Inner {
     /// It broke off.
     broken: bool,
     trailers: Option<HeaderMap>,
+    /// Which fields after it go on; `None` where none do.
+    passage: Option<Passage>,
     /// The attempt that reads it.
     attempt: u32,
 }
@@ -42,14 +45,15 @@ struct Reading {
 }
 
 impl Content {
-    /// Of a body of which nothing was read yet.
-    pub(super) fn new(body: RequestBody, limit: usize) -> Self {
+    /// Of a body of which nothing was read yet, and what goes on of the fields after it.
+    pub(super) fn new(body: RequestBody, limit: usize, passage: Option<Passage>) -> Self {
         let length = match &body {
             RequestBody::Empty => Length::None,
             RequestBody::Source(source) => source.remaining().map_or(Length::Unknown, Length::Known),
         };
         let kept = Some(Vec::new());
-        let inner = Inner { body, kept, held: 0, limit, ended: false, broken: false, trailers: None, attempt: 0 };
+        let (ended, broken, trailers) = (false, false, None);
+        let inner = Inner { body, kept, held: 0, limit, ended, broken, trailers, passage, attempt: 0 };
         Self { inner: Rc::new(RefCell::new(inner)), length }
     }
 
@@ -151,7 +155,9 @@ impl BodyParts for Reading {
             return None;
         }
         if inner.trailers.is_none() {
-            inner.trailers = inner.body.trailers();
+            let came = inner.body.trailers().zip(inner.passage.as_ref());
+            let left = came.map(|(fields, passage)| passage.of_request(fields)).filter(|fields| !fields.is_empty());
+            inner.trailers = left;
         }
         inner.trailers.clone()
     }
@@ -179,7 +185,7 @@ mod tests {
     }
 
     fn content(parts: u8, limit: usize) -> Content {
-        Content::new(RequestBody::Source(Rc::new(Counting(Cell::new(0), parts))), limit)
+        Content::new(RequestBody::Source(Rc::new(Counting(Cell::new(0), parts))), limit, None)
     }
 
     fn next(reading: &mut Box<dyn BodyParts>) -> Option<u8> {
@@ -227,11 +233,11 @@ mod tests {
         assert!(content.copy().is_none() && !content.is_complete(), "there may be more");
         assert_eq!([next(&mut first), next(&mut first)], [Some(1), None]);
         assert!(content.is_complete());
-        let copy = Content::new(content.copy().unwrap(), 30);
+        let copy = Content::new(content.copy().unwrap(), 30, None);
         assert_eq!(copy.length(), Length::Known(20));
         let mut second = copy.reading();
         assert_eq!([next(&mut second), next(&mut second), next(&mut second)], [Some(0), Some(1), None]);
-        let empty = Content::new(RequestBody::Empty, 0);
+        let empty = Content::new(RequestBody::Empty, 0, None);
         assert!(empty.is_complete() && matches!(empty.copy(), Some(RequestBody::Empty)));
     }
 

@@ -1,11 +1,14 @@
 //! What of a request goes on to a backend, and what of its answer comes back.
 
 use bytes::{BufMut, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use outwork_front::message::Origin;
 
+use super::grpc;
 use crate::config::Forwarded;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -15,7 +18,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// What was to be said of a connection of HTTP/2 that nobody switches to any more (RFC 9113 appendix B).
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+pub(super) const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What a head is written of.
@@ -28,6 +31,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) forwarded: Option<Forwarded>,
     pub(super) upgrade: Option<&'a HeaderValue>,
     pub(super) body: Length,
+    /// What is left of the time that a call of gRPC has, in the place of what its client says.
+    pub(super) timeout: Option<&'a HeaderValue>,
     /// The backend is to say first whether it wants the body.
     pub(super) expects: bool,
 }
@@ -66,9 +71,19 @@ impl Outgoing<'_> {
             }
         }
         self.each_forwarded(origin, said, &mut |name, value| push(out, name.as_str(), value));
-        if let Some(protocol) = self.upgrade {
-            push(out, "connection", b"upgrade");
-            push(out, "upgrade", protocol.as_bytes());
+        if let Some(left) = self.timeout {
+            push(out, grpc::TIMEOUT.as_str(), left.as_bytes());
+        }
+        match self.upgrade {
+            Some(protocol) => {
+                push(out, "connection", b"upgrade");
+                push(out, "upgrade", protocol.as_bytes());
+            }
+            None if takes_trailers(&head.headers) => {
+                push(out, "connection", b"te");
+                push(out, "te", b"trailers");
+            }
+            None => {}
         }
         match self.body {
             Length::Known(length) => push(out, "content-length", itoa::Buffer::new().format(length).as_bytes()),
@@ -113,12 +128,13 @@ impl Outgoing<'_> {
                 fields.append(name, value);
             }
         });
+        if let Some(left) = self.timeout {
+            fields.insert(grpc::TIMEOUT, left.clone());
+        }
         if let Length::Known(length) = self.body {
             fields.insert(CONTENT_LENGTH, length.into());
         }
-        // Without it, some leave out what comes after the content (RFC 9110 section 6.5.1).
-        let codings = head.headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        if codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"trailers")) {
+        if takes_trailers(&head.headers) {
             fields.insert(TE, HeaderValue::from_static("trailers"));
         }
         Some(request)
@@ -126,7 +142,9 @@ impl Outgoing<'_> {
 
     /// Whether a field goes on as it is.
     fn passes(&self, name: &HeaderName) -> bool {
-        name != HOST && name != HTTP2_SETTINGS && !stays(name) && (self.forwarded.is_none() || !says_whose(name))
+        let is_ours = self.timeout.is_some() && name == grpc::TIMEOUT;
+        let is_told = self.forwarded.is_none() || !says_whose(name);
+        name != HOST && name != HTTP2_SETTINGS && !stays(name) && is_told && !is_ours
     }
 
     fn each_forwarded(&self, origin: &Origin, host: Option<&HeaderValue>, each: &mut dyn FnMut(HeaderName, &[u8])) {
@@ -149,6 +167,12 @@ impl Outgoing<'_> {
             each(FORWARDED, said.as_bytes());
         }
     }
+}
+
+/// Whether a client takes what comes after the content. Some leave it out where nobody says so (RFC 9110 section 6.5.1).
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 fn push(out: &mut BytesMut, name: &str, value: &[u8]) {
@@ -209,17 +233,9 @@ pub(super) fn strip(headers: &mut HeaderMap, bodiless: bool) {
     }
 }
 
-/// Of the fields that came after the content, those that may stand there (RFC 9110 section 6.5.1).
-pub(super) fn trailers(mut fields: HeaderMap) -> HeaderMap {
-    strip(&mut fields, false);
-    fields.remove(HOST);
-    fields
-}
-
 /// The value of a cookie.
 pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
-    let pairs =
-        headers.get_all(http::header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
@@ -244,6 +260,7 @@ mod tests {
             forwarded: Some(Forwarded::Off),
             upgrade: None,
             body: Length::None,
+            timeout: None,
             expects: false,
         };
         with(&mut outgoing);
@@ -269,7 +286,7 @@ mod tests {
         );
         assert_eq!(
             written(&head, |_| {}),
-            "GET /a?b=%20 HTTP/1.1\r\nhost: example.org\r\naccept: a\r\naccept: b\r\n\r\n"
+            "GET /a?b=%20 HTTP/1.1\r\nhost: example.org\r\naccept: a\r\naccept: b\r\nconnection: te\r\nte: trailers\r\n\r\n"
         );
     }
 
@@ -291,6 +308,15 @@ mod tests {
             "GET / HTTP/1.1\r\nhost: example.org\r\nx-forwarded-for: 192.0.2.7\r\nx-forwarded-proto: https\r\n\
              x-forwarded-host: example.org\r\nforwarded: for=192.0.2.7;proto=https;host=\"example.org\"\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_call_of_grpc_says_what_is_left_of_its_time() {
+        let head = head(Method::POST, "/", &[("host", "a"), ("grpc-timeout", "1S"), ("x", "1")]);
+        assert!(written(&head, |_| {}).contains("\r\ngrpc-timeout: 1S\r\n"));
+        let left = HeaderValue::from_static("900m");
+        let text = written(&head, |outgoing| outgoing.timeout = Some(&*Box::leak(Box::new(left))));
+        assert_eq!(text, "POST / HTTP/1.1\r\nhost: a\r\nx: 1\r\ngrpc-timeout: 900m\r\ncontent-length: 0\r\n\r\n");
     }
 
     #[test]

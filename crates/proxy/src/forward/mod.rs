@@ -1,22 +1,27 @@
 //! Passes requests on to backends.
 //!
-//! - `head`: what of a request and its answer goes through. `content`: the body, which may be sent more than once.
+//! - `head`: what of a request and its answer goes through. `content`: the body, which may be sent more than once. `trailers`: fields after it.
 //! - `pick`: a backend for a request, or a place in the line. `retry`: what is tried again.
 //! - `hedge`: another one that is asked where the first takes long. `mirror`: copies for another pool. `faults`: what is to fail on purpose.
+//! - `split`: several pools, each with a part of the requests.
 //! - `connect`: connections that clients ask for. `websocket`: those of backends that speak HTTP/2.
+//! - `grpc`: calls of gRPC, which end in their own way and say how long they may take.
 //! - `told`: what a client is told where no backend has answered.
 //! - `relay`: the body of an answer on its way to the client. `tunnel`: connections that were switched to another protocol.
 
 mod connect;
 mod content;
 mod faults;
+mod grpc;
 mod head;
 mod hedge;
 mod mirror;
 mod pick;
 mod relay;
 mod retry;
+mod split;
 mod told;
+mod trailers;
 mod tunnel;
 mod websocket;
 
@@ -39,7 +44,7 @@ use outwork_front::message::{
     Answer, Asked, Body, Duplex, Handler, Origin, Request, RequestBody, Response, Streamed, Subject, Trailers,
 };
 use outwork_front::problem::Problem;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::announce::Announced;
 use crate::config::{FaultInjection, Forward, Forwarded, HostField};
@@ -53,10 +58,13 @@ use crate::upstream::local::Local;
 use crate::upstream::{self, Counted, Exchange, ExchangeError, Link, Reply, Version, Wanted, h1, h2};
 use content::Content;
 use faults::Met;
+use grpc::Deadline;
 use head::Outgoing;
 use mirror::Mirroring;
 use relay::Relay;
 use retry::{Failed, is_idempotent, judge};
+pub use split::Splitting;
+use trailers::Passage;
 
 /// How long a backend is given to say whether it wants a body that it is asked about.
 const ASKED: Duration = Duration::from_secs(1);
@@ -74,7 +82,7 @@ pub struct Proxied {
     ours: bool,
     /// Limits of requests hold for them. Not for copies, for which no client is turned away, nor for questions of our own.
     is_limited: bool,
-    mirroring: Option<Mirroring>,
+    mirroring: Option<Arc<Mirroring>>,
 }
 
 impl Proxied {
@@ -84,7 +92,7 @@ impl Proxied {
             // A copy goes no further, and switches to nothing.
             let copies = Forward { mirror: None, fault: None, upgrade: false, ..settings.clone() };
             let copies = Self { pool, settings: copies, ours: false, is_limited: false, mirroring: None };
-            Mirroring::new(mirror, Arc::new(copies))
+            Arc::new(Mirroring::new(mirror, Arc::new(copies)))
         });
         Arc::new(Self { pool, settings, ours: false, is_limited: true, mirroring })
     }
@@ -93,11 +101,14 @@ impl Proxied {
     pub(crate) fn asking(pool: Arc<Pool>) -> Arc<Self> {
         let settings = Forward {
             pool: String::new(),
+            split: Vec::new(),
+            split_by: None,
             host: HostField::Backend,
             forwarded: Forwarded::Off,
             upgrade: false,
             connect: false,
             server_timing: false,
+            trailers: false,
             mirror: None,
             fault: None,
         };
@@ -125,6 +136,8 @@ struct Call {
     local: Rc<Local>,
     /// What backends are told of whose it is before they hear of it.
     announced: Option<Rc<Announced>>,
+    /// When it is to have ended, where it is a call of gRPC whose client says so.
+    deadline: Option<Deadline>,
     /// Its place among all that is under way, until its backend is known.
     seat: Cell<Option<Seat>>,
 }
@@ -140,10 +153,25 @@ struct Failure {
 enum Why {
     Dial(DialError),
     Exchange(ExchangeError),
+    /// The time is over that its client gives a call of gRPC.
+    OutOfTime,
 }
 
 impl Proxied {
     pub(crate) async fn serve(&self, request: Request) -> Response {
+        let Some(patience) = grpc::patience(&request.head.headers) else { return self.pass(request, None).await };
+        let deadline = Deadline::new(Instant::now(), patience);
+        // Rare, and large.
+        let passed = Box::pin(timeout_at(deadline.at.into(), self.pass(request, Some(deadline)))).await;
+        passed.unwrap_or_else(|_| {
+            // It has waited for a backend: one that has it is seen by `attempt`, which is looked at before.
+            self.pool.metrics().refused.of(Absent::QueueTimeout).inc();
+            self.out_of_time()
+        })
+    }
+
+    /// Passes a request on, which is to have ended by then.
+    async fn pass(&self, request: Request, deadline: Option<Deadline>) -> Response {
         let Request { head, body, origin } = request;
         if (head.method == Method::CONNECT) != self.settings.connect {
             let detail = "this passes requests on, or connections, and not the other";
@@ -154,10 +182,14 @@ impl Proxied {
             return Problem::new(StatusCode::BAD_REQUEST, "a CONNECT has no content").answer(&head);
         }
         let snapshot = self.pool.snapshot();
-        let content = Content::new(body, snapshot.settings.retry.max_body.as_usize());
+        let passage = match body {
+            RequestBody::Empty => None,
+            RequestBody::Source(_) => Passage::of(&head, self.settings.trailers),
+        };
+        let content = Content::new(body, snapshot.settings.retry.max_body.as_usize(), passage);
         let local = Local::of(&self.pool);
         let announced = snapshot.settings.send_proxy.map(|version| Rc::new(Announced::of(version, &origin)));
-        let mut call = Call { head, origin, content, snapshot, local, announced, seat: Cell::default() };
+        let mut call = Call { head, origin, content, snapshot, local, announced, deadline, seat: Cell::default() };
         if self.is_limited {
             match self.pool.admit(&call.snapshot) {
                 Ok(seat) => *call.seat.get_mut() = seat,
@@ -273,8 +305,26 @@ impl Proxied {
         call.snapshot.settings.retry.statuses.contains(&reply.head.status.as_u16())
     }
 
-    /// Asks one backend.
+    /// Asks one backend, for as long as the call may take.
     async fn attempt(&self, call: &Call, taken: &mut Taken, endpoint: &Arc<Endpoint>) -> Result<Answered, Failure> {
+        let Some(deadline) = call.deadline else { return self.ask(call, taken, endpoint).await };
+        let began = Instant::now();
+        // Rare, and large.
+        let attempted = Box::pin(timeout_at(deadline.at.into(), self.ask(call, taken, endpoint))).await;
+        if let Ok(attempted) = attempted {
+            return attempted;
+        }
+        let outcome = deadline.judge(began.elapsed());
+        if outcome.failed() == Some(true) {
+            endpoint.cells.failures.inc();
+        }
+        self.pool.expired(&call.snapshot, taken.lease(), outcome);
+        // It is over, whoever would be asked next.
+        Err(Failure { outcome: Outcome::Cancelled, begun: true, why: Why::OutOfTime })
+    }
+
+    /// Asks one backend.
+    async fn ask(&self, call: &Call, taken: &mut Taken, endpoint: &Arc<Endpoint>) -> Result<Answered, Failure> {
         let began = Instant::now();
         let id = taken.id();
         endpoint.cells.requests.inc();
@@ -315,11 +365,20 @@ impl Proxied {
                 Err(error) => Err(error),
             };
             match replied {
-                Ok((head, exchange)) => {
+                Ok((head, mut exchange)) => {
                     let took = began.elapsed();
                     endpoint.cells.time.record(took);
-                    self.observe(call, taken, endpoint, Outcome::of_status(head.status.as_u16()));
-                    return Ok(Answered { head, exchange, took });
+                    endpoint.cells.responses.count(head.status.as_u16());
+                    let switches = head.status == StatusCode::SWITCHING_PROTOCOLS || exchange.is_switched();
+                    let rest = if switches { None } else { exchange.take_rest() };
+                    match Outcome::of_status(head.status.as_u16()) {
+                        // Whether all of it comes is not known yet.
+                        Outcome::Answered if rest.is_none() && !switches => {
+                            self.pool.begun(&call.snapshot, taken.lease());
+                        }
+                        outcome => self.observe(call, taken, endpoint, outcome),
+                    }
+                    return Ok(Answered { head, exchange, rest, took });
                 }
                 // It ended while nobody looked, which says nothing of the backend.
                 Err(ExchangeError::NoAnswer)
@@ -368,6 +427,7 @@ impl Proxied {
     ) -> Result<Exchange, ExchangeError> {
         let (head, length) = (&call.head, call.content.length());
         let expects = !call.content.is_empty() && head.headers.contains_key(EXPECT) && call.content.is_untouched();
+        let left = call.deadline.map(|deadline| deadline.left(Instant::now()));
         let outgoing = Outgoing {
             head,
             origin: &call.origin,
@@ -375,6 +435,7 @@ impl Proxied {
             forwarded: (!self.ours).then_some(self.settings.forwarded),
             upgrade,
             body: length,
+            timeout: left.as_ref(),
             expects,
         };
         let body = (!call.content.is_empty()).then(|| upstream::Body(call.content.reading()));
@@ -451,12 +512,11 @@ impl Proxied {
             mirroring.copy(call);
         }
         taken.sits_at(call.seat.take());
-        let Answered { head: Reply { status, mut headers, .. }, mut exchange, took } = answered;
+        let Answered { head: Reply { status, mut headers, .. }, exchange, rest, took } = answered;
         let mut response = Response::new(status);
         if status == StatusCode::SWITCHING_PROTOCOLS || exchange.is_switched() {
             return self.switched(call, taken, headers, exchange);
         }
-        let rest = exchange.take_rest();
         let bodiless = call.head.method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
         head::strip(&mut headers, bodiless);
         response.headers = headers;
@@ -482,9 +542,13 @@ impl Proxied {
             }
             None => {
                 let length = exchange.remaining();
-                let trailers = matches!(exchange, Exchange::Http2(_)).then(Trailers::default);
-                let relay =
+                let has_trailers = matches!(exchange, Exchange::Http2(_)) || length.is_none();
+                let trailers = has_trailers.then(Trailers::default);
+                let mut relay =
                     Relay::new((exchange, trailers.clone()), taken, endpoint, &self.pool, &call.snapshot, &call.local);
+                if let Some(deadline) = call.deadline {
+                    relay = relay.until(deadline.at, !grpc::is_of_web(&call.head.headers));
+                }
                 response.body = Body::Stream(Streamed { length, parts: Box::pin(relay), trailers });
             }
         }
@@ -560,6 +624,8 @@ fn asked(mut response: Response, endpoint: Arc<Endpoint>, retries: u32, took: Op
 struct Answered {
     head: Reply,
     exchange: Exchange,
+    /// All of its content, where that is here.
+    rest: Option<Bytes>,
     took: Duration,
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::request::Parts;
 use outwork_balance::{Ask, MemberId, NoBackend, hash};
 
 use super::{Call, head, unix_now};
@@ -31,14 +32,14 @@ pub(super) fn ask<'a>(call: &'a Call, tried: &'a [MemberId]) -> Ask<'a> {
         let value = head::cookie(&call.head.headers, &sticky.cookie)?;
         sticky.member(value, unix_now())
     });
-    let (hash, client) = (hashed(&snapshot.settings.hash, call), Some(call.origin.peer.ip()));
+    let (hash, client) = (hashed(&snapshot.settings.hash, &call.head, 0), Some(call.origin.peer.ip()));
     Ask { hash, client, exclude: tried, sticky, established: false }
 }
 
-/// The hash of what goes to the same backend; `None` where that is the client.
-fn hashed(key: &HashKey, call: &Call) -> Option<u64> {
-    let (uri, headers) = (&call.head.uri, &call.head.headers);
-    let of = |bytes: &[u8]| Some(hash::bytes(bytes, 0));
+/// The hash of what goes to the same place; `None` where that is the client. Another `seed` is another hash.
+pub(super) fn hashed(key: &HashKey, head: &Parts, seed: u64) -> Option<u64> {
+    let (uri, headers) = (&head.uri, &head.headers);
+    let of = |bytes: &[u8]| Some(hash::bytes(bytes, seed));
     match key {
         HashKey::Client => None,
         HashKey::Path => of(uri.path().as_bytes()),

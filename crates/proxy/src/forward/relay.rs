@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::Stream;
+use outwork_balance::Outcome;
 use outwork_front::message::{BodyError, Trailers};
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep_until};
 
-use super::head;
+use super::{grpc, told, trailers};
 use crate::metrics::Drained;
 use crate::pick::Taken;
 use crate::pool::endpoint::Endpoint;
@@ -35,6 +36,10 @@ pub(super) struct Relay {
     patience: Duration,
     /// Set once it does.
     still: Option<Pin<Box<Sleep>>>,
+    /// When the call of gRPC is over whose answer it is, where its client says so.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether its client looks for how it ends after the content.
+    is_told: bool,
 }
 
 impl Relay {
@@ -57,6 +62,31 @@ impl Relay {
             present: None,
             patience: snapshot.settings.connections.idle_timeout,
             still: None,
+            deadline: None,
+            is_told: false,
+        }
+    }
+
+    /// The same, which ends at this time, and tells its client so as calls of gRPC are told, or breaks off.
+    pub(super) fn until(mut self, deadline: Instant, is_told: bool) -> Self {
+        self.deadline = Some(Box::pin(sleep_until(deadline.into())));
+        self.is_told = is_told;
+        self
+    }
+
+    /// The time is over that the client gives the call, which says nothing of the backend.
+    fn out_of_time(&mut self) -> Option<Result<Bytes, BodyError>> {
+        self.deadline = None;
+        let exchange = self.exchange.as_ref()?;
+        // Content whose length was said cannot end before that.
+        let told = self.trailers.clone().filter(|_| self.is_told && exchange.remaining().is_none());
+        self.end(Outcome::Cancelled);
+        match told {
+            Some(trailers) => {
+                trailers.set(grpc::trailers(grpc::Status::DeadlineExceeded, told::OUT_OF_TIME));
+                None
+            }
+            None => Some(Err(BodyError::Source(Box::new(ExchangeError::Late)))),
         }
     }
 
@@ -72,11 +102,12 @@ impl Relay {
     }
 
     /// The end, be it good or not.
-    fn end(&mut self, whole: bool) {
+    fn end(&mut self, outcome: Outcome) {
         self.present = None;
-        let (Some(exchange), Some(taken)) = (self.exchange.take(), self.taken.take()) else { return };
+        let (Some(exchange), Some(mut taken)) = (self.exchange.take(), self.taken.take()) else { return };
         self.pool.metrics().sent.add(exchange.sent());
-        if let Some(conn) = exchange.into_conn(Instant::now()).filter(|_| whole) {
+        self.pool.ended(&self.snapshot, taken.lease(), outcome);
+        if let Some(conn) = exchange.into_conn(Instant::now()).filter(|_| outcome == Outcome::Answered) {
             self.local.park(taken.id(), &self.endpoint, conn, &self.snapshot);
         }
     }
@@ -84,12 +115,21 @@ impl Relay {
     fn broken(&mut self, error: ExchangeError) -> BodyError {
         let (pool, backend) = (&*self.pool.name, &*self.endpoint.key);
         tracing::debug!(pool, backend, %error, "an answer ends before its end");
-        match &error {
-            ExchangeError::Client(_) => {}
-            ExchangeError::Drained => self.pool.metrics().drained.of(Drained::Answer).inc(),
-            _ => self.endpoint.cells.failures.inc(),
+        if matches!(error, ExchangeError::Drained) {
+            self.pool.metrics().drained.of(Drained::Answer).inc();
         }
-        self.end(false);
+        // Who has said how long an answer is owes the rest. Of others, nobody knows whether there is something to say, nor whether it is the client's turn.
+        let is_owed = self.exchange.as_ref().is_some_and(|exchange| exchange.remaining().is_some());
+        let outcome = match &error {
+            ExchangeError::Client(_) | ExchangeError::Drained | ExchangeError::BeforeItsTurn => Outcome::Cancelled,
+            ExchangeError::Late if is_owed => Outcome::TimedOut,
+            ExchangeError::Late => Outcome::Cancelled,
+            _ => Outcome::Reset,
+        };
+        if outcome.failed() == Some(true) {
+            self.endpoint.cells.failures.inc();
+        }
+        self.end(outcome);
         BodyError::Source(Box::new(error))
     }
 }
@@ -103,6 +143,9 @@ impl Stream for Relay {
         if this.poll_over(context).is_ready() {
             return Poll::Ready(Some(Err(this.broken(ExchangeError::Drained))));
         }
+        if this.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(this.out_of_time());
+        }
         let Some(exchange) = &mut this.exchange else { return Poll::Ready(None) };
         match exchange.poll_part(context) {
             Poll::Ready(Some(Ok(part))) => {
@@ -112,10 +155,10 @@ impl Stream for Relay {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.broken(error)))),
             Poll::Ready(None) => {
-                if let (Some(slot), Some(trailers)) = (&this.trailers, exchange.trailers()) {
-                    slot.set(head::trailers(trailers));
+                if let (Some(slot), Some(came)) = (&this.trailers, exchange.trailers()) {
+                    slot.set(trailers::of_answer(came));
                 }
-                this.end(true);
+                this.end(Outcome::Answered);
                 Poll::Ready(None)
             }
             Poll::Pending if this.poll_patience(context).is_ready() => {

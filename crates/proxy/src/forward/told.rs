@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, StatusCode};
 use outwork_front::api::Fault;
 use outwork_front::message::{Asked, Backend, BodyError, Response};
 use outwork_front::problem::Problem;
 
-use super::{Call, Proxied, Why};
+use super::{Call, Proxied, Why, grpc};
 use crate::metrics::Absent;
 use crate::pool::endpoint::Endpoint;
 use crate::upstream::ExchangeError;
 use crate::upstream::dial::DialError;
 
-/// How calls of gRPC end.
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// A call of gRPC is over before its backend has ended it.
+pub(super) const OUT_OF_TIME: &str = "the time that the client gives the call is over";
 
 impl Proxied {
     /// There is nobody to answer.
@@ -43,9 +42,6 @@ impl Proxied {
             Absent::Empty | Absent::Unhealthy | Absent::Excluded | Absent::QueueTimeout => Fault::Upstream,
             _ => Fault::Us,
         };
-        let mut response = blaming(fault, call, StatusCode::SERVICE_UNAVAILABLE, detail);
-        let whom = Arc::new(Backend { pool: pool.into(), backend: None });
-        response.asked = Some(Asked::new(whom, 0, None));
         let of_limits = [
             Absent::Rate,
             Absent::RateEverywhere,
@@ -56,10 +52,27 @@ impl Proxied {
             Absent::BackendLimits,
             Absent::QueueFull,
         ];
-        if of_limits.contains(&reason) {
+        let is_limit = of_limits.contains(&reason);
+        let ended = match is_limit || reason == Absent::QueueTimeout {
+            true => grpc::Status::ResourceExhausted,
+            false => grpc::Status::Unavailable,
+        };
+        let mut response = telling(fault, call, (StatusCode::SERVICE_UNAVAILABLE, ended), detail);
+        let whom = Arc::new(Backend { pool: pool.into(), backend: None });
+        response.asked = Some(Asked::new(whom, 0, None));
+        if is_limit {
             // Of a rate, the next may begin within a second; when something ends nobody knows.
             response.headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        response
+    }
+
+    /// A call of gRPC has had no answer in the time that its client gives it.
+    pub(super) fn out_of_time(&self) -> Response {
+        let mut response = grpc::ended(grpc::Status::DeadlineExceeded, OUT_OF_TIME);
+        let pool = &*self.pool.name;
+        let whom = Arc::new(Backend { pool: pool.into(), backend: None });
+        response.asked = Some(Asked::new(whom, 0, None));
         response
     }
 
@@ -69,6 +82,7 @@ impl Proxied {
         let (status, detail) = match why {
             Why::Exchange(ExchangeError::Client(error)) => return client_failed(call, error),
             Why::Dial(DialError::Full(reason)) => return self.refused(call, *reason),
+            Why::OutOfTime => return self.out_of_time(),
             Why::Dial(DialError::Late) => (StatusCode::GATEWAY_TIMEOUT, "the backend takes too long to connect to"),
             Why::Dial(_) => (StatusCode::BAD_GATEWAY, "the backend cannot be connected to"),
             Why::Exchange(ExchangeError::Drained) => {
@@ -87,6 +101,7 @@ impl Proxied {
         match why {
             Why::Dial(error) => tracing::debug!(pool, backend, %error, "a request was not answered"),
             Why::Exchange(error) => tracing::debug!(pool, backend, %error, "a request was not answered"),
+            Why::OutOfTime => {}
         }
         bad(call, status, detail)
     }
@@ -99,17 +114,15 @@ pub(super) fn bad(call: &Call, status: StatusCode, detail: &'static str) -> Resp
 
 /// The same, and whose fault it is.
 pub(super) fn blaming(fault: Fault, call: &Call, status: StatusCode, detail: &'static str) -> Response {
-    let problem = Problem::new(status, detail).fault(fault);
-    let kind = call.head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    if !kind.starts_with(b"application/grpc") {
-        return problem.answer(&call.head);
+    telling(fault, call, (status, grpc::Status::of(status)), detail)
+}
+
+/// The same, and how a call of gRPC ends by it.
+fn telling(fault: Fault, call: &Call, (status, ended): (StatusCode, grpc::Status), detail: &'static str) -> Response {
+    match grpc::is_call(&call.head.headers) {
+        true => grpc::ended(ended, detail),
+        false => Problem::new(status, detail).fault(fault).answer(&call.head),
     }
-    // UNAVAILABLE and DEADLINE_EXCEEDED.
-    let code = if status == StatusCode::GATEWAY_TIMEOUT { "4" } else { "14" };
-    let mut response = Response::new(StatusCode::OK);
-    let fields = [(CONTENT_TYPE, "application/grpc"), (GRPC_STATUS, code), (GRPC_MESSAGE, detail)];
-    response.headers.extend(fields.map(|(name, value)| (name, HeaderValue::from_static(value))));
-    response
 }
 
 /// The client did not send what it said it would.
@@ -119,5 +132,8 @@ fn client_failed(call: &Call, error: &BodyError) -> Response {
         BodyError::Cut(error) if error.kind() == std::io::ErrorKind::TimedOut => StatusCode::REQUEST_TIMEOUT,
         _ => StatusCode::BAD_REQUEST,
     };
+    if status == StatusCode::PAYLOAD_TOO_LARGE && grpc::is_call(&call.head.headers) {
+        return grpc::ended(grpc::Status::of(status), "the request's body is larger than it may be");
+    }
     Problem::new(status, error.to_string()).answer(&call.head)
 }

@@ -197,18 +197,27 @@ impl Visit {
         if let Some(peer) = said.peer {
             self.peer = peer;
             self.present.is_of(peer.ip());
-            let shared = &self.worker.shared;
-            if let Err(why) = shared.guard.admits(peer.ip(), shared.began.elapsed()) {
-                let _ = stream.set_zero_linger();
-                return Err(why);
-            }
         }
         self.to = said.local.unwrap_or(self.to);
+        if let Err(why) = self.admit(said.peer.is_some()) {
+            // As who is turned away before that, it is to know at once.
+            let _ = stream.set_zero_linger();
+            return Err(why);
+        }
+        Ok(true)
+    }
+
+    /// Whether it may go on, now that it is known whose it is; where nobody has said so, it is the proxy's own.
+    fn admit(&mut self, is_told: bool) -> Result<(), Refused> {
+        let (shared, client) = (&self.worker.shared, self.peer.ip());
+        if is_told {
+            shared.guard.admits(client, shared.began.elapsed())?;
+        }
         self.seat = match self.seat.take() {
-            Some(seat) => Some(seat.of_client(self.post, self.peer.ip())?),
+            Some(seat) => Some(seat.of_client(self.post, client)?),
             None => None,
         };
-        Ok(true)
+        Ok(())
     }
 
     /// Finds out which pool it is for; nothing where it was only a look at a certificate.

@@ -15,7 +15,7 @@ use super::names::Spot;
 use super::tls::{self, Encryption, UpstreamTlsError};
 use crate::address::{self, Place, Speech};
 use crate::config::Backend;
-use crate::metrics::ProxyMetrics;
+use crate::metrics::{Classes, ProxyMetrics};
 use crate::upstream::Version;
 
 /// A member of a pool, as far as it is to be reached.
@@ -68,6 +68,8 @@ pub(crate) struct Cells {
     pub(crate) time: Arc<Histogram>,
     pub(crate) opened: Arc<Counter>,
     pub(crate) state: Arc<Gauge>,
+    pub(crate) check_failures: Arc<Counter>,
+    pub(crate) responses: Classes,
 }
 
 impl std::fmt::Display for Target {
@@ -186,6 +188,8 @@ impl Cells {
             time: metrics.backend_time.cell(labels),
             opened: metrics.backend_connections.cell(labels),
             state: metrics.backend_state.cell(labels),
+            check_failures: metrics.backend_check_failures.cell(labels),
+            responses: Classes::new(metrics, pool, backend),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use outwork_balance::health::{Step, Ticket};
@@ -99,7 +99,13 @@ async fn run(pools: &Arc<Pools>) {
 }
 
 /// A check that is under way.
-type Check = Pin<Box<dyn Future<Output = (MemberId, Ticket, Result<(), String>)>>>;
+type Check = Pin<Box<dyn Future<Output = (MemberId, Ticket, Checking)>>>;
+
+/// What has come of a check, and how long it took.
+struct Checking {
+    took: Duration,
+    result: Result<(), String>,
+}
 
 /// What is known of a pool beside what it knows itself.
 struct Care {
@@ -112,7 +118,7 @@ struct Care {
 
 /// What has come of something that was begun.
 enum Done {
-    Check(MemberId, Ticket, Result<(), String>),
+    Check(MemberId, Ticket, Checking),
     Lookup(Question, Result<Answer, ResolveError>),
 }
 
@@ -130,7 +136,7 @@ async fn keep(pool: Weak<Pool>) {
         let done = poll_fn(|context| care.poll(context));
         tokio::select! {
             done = timeout(pause, done) => match done {
-                Ok(Done::Check(id, ticket, result)) => care.conclude(&pool, id, ticket, result),
+                Ok(Done::Check(id, ticket, checking)) => care.conclude(&pool, id, ticket, checking),
                 Ok(Done::Lookup(question, found)) => care.lookups.conclude(&pool, question, found),
                 Err(_) => {}
             },
@@ -141,8 +147,8 @@ async fn keep(pool: Weak<Pool>) {
 
 impl Care {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Done> {
-        if let Poll::Ready(Some((id, ticket, result))) = self.checks.poll_next_unpin(context) {
-            return Poll::Ready(Done::Check(id, ticket, result));
+        if let Poll::Ready(Some((id, ticket, checking))) = self.checks.poll_next_unpin(context) {
+            return Poll::Ready(Done::Check(id, ticket, checking));
         }
         self.lookups.poll(context).map(|(question, found)| Done::Lookup(question, found))
     }
@@ -208,10 +214,12 @@ impl Care {
                         let (snapshot, endpoint) = (Arc::clone(snapshot), Arc::clone(endpoint));
                         self.checks.push(Box::pin(async move {
                             let Some(settings) = &snapshot.settings.health_check else {
-                                return (id, ticket, Ok(()));
+                                return (id, ticket, Checking { took: Duration::ZERO, result: Ok(()) });
                             };
                             let (kind, send_proxy) = (snapshot.settings.check_kind(), snapshot.settings.send_proxy);
-                            (id, ticket, check::check(kind, settings, &endpoint, send_proxy).await)
+                            let began = Instant::now();
+                            let result = check::check(kind, settings, &endpoint, send_proxy).await;
+                            (id, ticket, Checking { took: began.elapsed(), result })
                         }));
                         break;
                     }
@@ -222,16 +230,20 @@ impl Care {
     }
 
     /// Takes in what a check has found.
-    fn conclude(&mut self, pool: &Arc<Pool>, id: MemberId, ticket: Ticket, result: Result<(), String>) {
+    fn conclude(&mut self, pool: &Arc<Pool>, id: MemberId, ticket: Ticket, checking: Checking) {
+        let Checking { took, result } = checking;
         let outcome = if result.is_ok() { Checked::Passed } else { Checked::Failed };
         pool.metrics().checks.of(outcome).inc();
         let snapshot = pool.snapshot();
         let slot = snapshot.balance.slots().iter().find(|slot| slot.member().id() == id);
+        if let (Err(_), Some(endpoint)) = (&result, snapshot.endpoint(id)) {
+            endpoint.cells.check_failures.inc();
+        }
         let (Some(slot), Some(checker)) = (slot, self.checkers.get_mut(&id)) else { return };
         let (member, now) = (slot.member(), pool.now());
         let changed = checker.result(ticket, result.is_ok(), now, &mut self.rng);
         let (name, backend) = (&*pool.name, member.key());
-        pool.watch.lock().checked(id, Found { at: now, problem: result.clone().err() });
+        pool.watch.lock().checked(id, Found { at: now, took, problem: result.clone().err() });
         let Some(health) = changed else { return };
         // What it failed requests for is over: it would be left out for nothing. Who was left out by hand stays out.
         if health == Health::Healthy && now < member.ejected_until() && !pool.watch.lock().is_by_hand(id) {

@@ -9,9 +9,11 @@
 //! - `gone`: members that may not go on with what they have.
 //! - `pulse`: who follows pools is told of changes.
 //! - `keeper`: the thread that looks after all pools: names, checks, ejections. `watch`: what is seen of members over time.
+//! - `gauges`: what is read of backends when metrics are asked for.
 //! - `names`: what names stand for. `lookups`: when they are looked up. `resolver`: who is asked.
 
 pub(crate) mod endpoint;
+pub mod gauges;
 pub(crate) mod gone;
 pub mod keeper;
 pub(crate) mod lookups;
@@ -26,6 +28,7 @@ mod tests;
 mod tls;
 pub(crate) mod watch;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -44,11 +47,11 @@ use crate::address::BackendUrl;
 use crate::clock::Clock;
 use crate::config::{GlobalLimits, Pool as Settings, Proxy, Resolver};
 use crate::limits::{Everywhere, Eviction, Left, Rate, Room, Seat};
-use crate::metrics::{Absent, Ejected, ProxyMetrics};
+use crate::metrics::{Absent, Ejected, Ended, Endings, ProxyMetrics};
 use endpoint::Endpoint;
 use lookups::Look;
 use names::{Question, Spot};
-use orders::Orders;
+use orders::{ByHand, Orders};
 use pulse::Pulse;
 use queue::Queue;
 use sticky::Sticky;
@@ -128,6 +131,8 @@ pub(crate) struct Figures {
     pub(crate) ejections: Arc<Counter>,
     /// Requests that wait for room.
     pub(crate) waiting: Arc<Gauge>,
+    /// Requests, by how they ended.
+    pub(crate) requests: Endings,
 }
 
 /// How many of its backends are what.
@@ -318,28 +323,53 @@ impl Pools {
     /// Does what another process has said of backends since it was last asked.
     fn hear_orders(&self) {
         let all = self.all();
+        let weighed = RefCell::<BTreeMap<&str, &Pool>>::default();
         let heard = self.shared.orders.hear(|pool, backend, by_hand| {
             let Some(pool) = all.get(pool) else { return };
             orders::obey(pool, backend, by_hand);
-            pool.changed();
+            if let ByHand::Weight(_) = by_hand {
+                weighed.borrow_mut().insert(&*pool.name, &**pool);
+            } else {
+                pool.changed();
+            }
             tracing::info!(pool = pool.name, backend, ?by_hand, "a backend was changed by hand, at another process");
         });
         if let Err(error) = heard {
             tracing::warn!(%error, "what is said of backends by hand from now on does not hold of what goes on here");
             self.shared.orders.follow(false);
         }
+        for pool in weighed.into_inner().into_values() {
+            if let Err(error) = pool.refresh() {
+                let pool = &*pool.name;
+                tracing::warn!(pool, %error, "what its backends weigh by hand holds from its next change on");
+            }
+        }
     }
 
     /// Backends that somebody has taken out, each with its pool and how, whether they are there or not.
     pub fn by_hand(&self) -> Vec<String> {
+        self.ordered(|order| match (order.drains, order.ejected) {
+            (Some(_), _) => Some("drained".to_owned()),
+            (None, Some(_)) => Some("left out".to_owned()),
+            (None, None) => None,
+        })
+    }
+
+    /// Backends that weigh what somebody has said, each with its pool and that, whether they are there or not.
+    pub fn weighed_by_hand(&self) -> Vec<String> {
+        self.ordered(|order| Some(format!("weight {}", order.weight?)))
+    }
+
+    /// Backends of which something holds by hand that is told so, each with its pool.
+    fn ordered(&self, how: impl Fn(&orders::Standing) -> Option<String>) -> Vec<String> {
         let of_pool = |pool: &Arc<Pool>| {
             let snapshot = pool.snapshot();
             let told = |order: orders::Standing| {
-                let how = if order.drains.is_some() { "drained" } else { "left out" };
+                let how = how(&order)?;
                 let absent = if snapshot.balance.find(&order.backend).is_some() { "" } else { ", absent" };
-                format!("{} of {} ({how}{absent})", order.backend, pool.name)
+                Some(format!("{} of {} ({how}{absent})", order.backend, pool.name))
             };
-            self.shared.orders.of(&pool.name).into_iter().map(told).collect::<Vec<_>>()
+            self.shared.orders.of(&pool.name).into_iter().filter_map(told).collect::<Vec<_>>()
         };
         self.all().values().flat_map(of_pool).collect()
     }
@@ -380,6 +410,7 @@ impl Pool {
                 retries: shared.metrics.pool_retries.cell([name]),
                 ejections: shared.metrics.pool_ejections.cell([name]),
                 waiting: shared.metrics.pool_waiting.cell([name]),
+                requests: Endings::new(&shared.metrics, name),
             },
             watch: Mutex::default(),
         })
@@ -543,7 +574,7 @@ impl Pool {
         self.shared.resolved.notify_all();
     }
 
-    /// Makes the snapshot anew, as the settings are: of other addresses, and without those that have left.
+    /// Makes the snapshot anew, as the settings are: of other addresses, of what was said by hand that they weigh, and without those that have left.
     pub(crate) fn refresh(&self) -> Result<(), PoolsError> {
         let _making = self.making.lock();
         let before = self.snapshot();
@@ -554,6 +585,28 @@ impl Pool {
     /// What a request, or an attempt at one, was like for the member.
     pub(crate) fn observe(&self, snapshot: &Snapshot, lease: Option<&mut Lease>, outcome: Outcome) {
         self.metrics().requests.of(outcome.into()).inc();
+        self.figures.requests.count(outcome.into());
+        self.ended(snapshot, lease, outcome);
+    }
+
+    /// The time was over that a client gave a call which the member had, and what that was like for it.
+    pub(crate) fn expired(&self, snapshot: &Snapshot, lease: Option<&mut Lease>, outcome: Outcome) {
+        self.metrics().requests.of(Ended::Deadline).inc();
+        self.figures.requests.count(Ended::Deadline);
+        self.ended(snapshot, lease, outcome);
+    }
+
+    /// A member has begun to answer, well so far. What becomes of the answer is said by `ended`.
+    pub(crate) fn begun(&self, snapshot: &Snapshot, lease: Option<&mut Lease>) {
+        self.metrics().requests.of(Outcome::Answered.into()).inc();
+        self.figures.requests.count(Outcome::Answered.into());
+        if let Some(lease) = lease {
+            lease.begin(&snapshot.balance, self.now());
+        }
+    }
+
+    /// What a request was like in the end that was counted when its answer began.
+    pub(crate) fn ended(&self, snapshot: &Snapshot, lease: Option<&mut Lease>, outcome: Outcome) {
         let ejection = lease.and_then(|lease| lease.observe(&snapshot.balance, outcome, self.now()));
         if let Some(ejection) = ejection {
             self.told(&ejection);
@@ -579,11 +632,11 @@ impl Pool {
     /// Says that a member was ejected.
     pub(crate) fn told(&self, ejection: &Ejection) {
         self.shared.pulse.beat();
-        let detector = Ejected::from(ejection.detector);
+        let (detector, why) = (Ejected::from(ejection.detector), watch::why(ejection.detector, ejection.row));
         self.metrics().ejections.of(detector).inc();
         self.figures.ejections.inc();
         if let Some(slot) = self.snapshot().balance.find(&ejection.key) {
-            self.watch.lock().ejected(slot.member().id(), Some(ejection.detector));
+            self.watch.lock().ejected(slot.member().id(), Some((ejection.detector, ejection.row)));
         }
         // To whole seconds, as it was meant.
         let lasts = ejection.until.since(self.now()).as_secs_f64().round();
@@ -593,11 +646,12 @@ impl Pool {
                 pool,
                 backend,
                 detector,
+                %why,
                 seconds = lasts,
                 "a backend fails, and gets requests all the same: too few of its pool are well"
             );
         } else {
-            tracing::warn!(pool, backend, detector, seconds = lasts, "a backend fails and is left out for a while");
+            tracing::warn!(pool, backend, detector, %why, seconds = lasts, "a backend fails and is left out for a while");
         }
     }
 }
@@ -648,7 +702,12 @@ impl Making<'_> {
             endpoints.extend(Endpoint::of(backend, spots, encryption.as_ref(), counted).map_err(wrong)?);
         }
         let mut balanced = settings.balanced(zone.as_deref());
-        balanced.members = endpoints.iter().map(Endpoint::member).collect();
+        let weights = self.shared.orders.weights(self.name);
+        let weighed = |endpoint: &Endpoint| match weights.get(&endpoint.key) {
+            Some(weight) => endpoint.member().weight(*weight),
+            None => endpoint.member(),
+        };
+        balanced.members = endpoints.iter().map(weighed).collect();
         let now = self.shared.clock.now();
         let pool = match self.before {
             Some(before) => before.balance.rebuild(balanced, now),

@@ -1,12 +1,14 @@
 //! What was said of backends by hand. It is in a file, and so holds through restarts and upgrades until it is taken back. A process that makes way for another follows
 //! what that says.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use outwork_balance::settings::MAX_WEIGHT;
 use outwork_balance::{Member, Slot};
 use outwork_engine::Time;
 use outwork_store::file::replace_private;
@@ -14,6 +16,23 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::Pool;
+
+/// Backends of which something is kept. What a name stands for changes, and what was said of an address that is gone holds until somebody takes it back.
+const MOST: usize = 10_000;
+
+/// Why nothing was taken in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OrderError {
+    /// There are as many as there may be.
+    #[error(
+        "of {} backends something is kept already; take back what was said of those that are gone (`outwork backends list` names them)",
+        MOST
+    )]
+    Full,
+    /// The file cannot be written.
+    #[error("what is said of backends cannot be kept: {0}")]
+    File(#[from] io::Error),
+}
 
 /// What was said of a backend. Moments are milliseconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +44,9 @@ struct Order {
     drains_until: Option<u64>,
     /// It is left out until then.
     ejected_until: Option<u64>,
+    /// What it weighs in the place of what the configuration says. A file without any is read by versions that know nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weight: Option<u32>,
 }
 
 /// What holds of a backend.
@@ -35,6 +57,8 @@ pub(crate) struct Standing {
     pub(crate) drains: Option<Duration>,
     /// It is left out for so long.
     pub(crate) ejected: Option<Duration>,
+    /// What it weighs in the place of what the configuration says.
+    pub(crate) weight: Option<u32>,
 }
 
 /// What becomes of a backend by hand.
@@ -46,6 +70,9 @@ pub(crate) enum ByHand {
     Eject(Duration),
     /// It gets requests again.
     Admit,
+    /// It weighs so much; `None`, what the configuration says. It is in force with the next snapshot: whoever says it makes one
+    /// ([`Pool::refresh`]), once this is taken in.
+    Weight(Option<u32>),
 }
 
 /// What holds of all backends.
@@ -96,7 +123,7 @@ impl Orders {
     /// member that comes, until it is. Orders for pools that are not `there` are forgotten.
     ///
     /// # Errors
-    /// Those of the system; nothing has changed then.
+    /// Those of the system, and when there are too many; nothing has changed then.
     pub(crate) fn take(
         &self,
         pool: &str,
@@ -104,13 +131,13 @@ impl Orders {
         by_hand: ByHand,
         there: impl Fn(&str) -> bool,
         done: impl FnOnce(),
-    ) -> io::Result<()> {
+    ) -> Result<(), OrderError> {
         let mut known = self.known.lock();
         let mut orders = known.clone();
         let is_it = |order: &Order| order.pool == pool && order.backend == backend;
         let at = orders.iter().position(is_it).unwrap_or_else(|| {
             let (pool, backend) = (pool.to_owned(), backend.to_owned());
-            orders.push(Order { pool, backend, drains_until: None, ejected_until: None });
+            orders.push(Order { pool, backend, drains_until: None, ejected_until: None, weight: None });
             orders.len() - 1
         });
         let now = since_1970();
@@ -120,14 +147,20 @@ impl Orders {
                 ByHand::Drain(lasts) => order.drains_until = then(lasts),
                 ByHand::Eject(lasts) => order.ejected_until = then(lasts),
                 ByHand::Admit => (order.drains_until, order.ejected_until) = (None, None),
+                ByHand::Weight(weight) => order.weight = weight,
             }
         }
         orders.retain_mut(|order| {
             order.ejected_until = order.ejected_until.filter(|until| *until > millis(now));
-            (order.drains_until.is_some() || order.ejected_until.is_some()) && there(&order.pool)
+            let holds = order.drains_until.is_some() || order.ejected_until.is_some() || order.weight.is_some();
+            holds && there(&order.pool)
         });
+        // Whoever takes something back is let.
+        if orders.len() > MOST.max(known.len()) {
+            return Err(OrderError::Full);
+        }
         if let Some(path) = &self.path {
-            replace_private(path, &serde_json::to_vec(&orders)?)?;
+            replace_private(path, &serde_json::to_vec(&orders).map_err(io::Error::from)?)?;
         }
         *known = orders;
         done();
@@ -168,8 +201,17 @@ impl Orders {
             backend: order.backend.clone(),
             drains: order.drains_until.map(left),
             ejected: order.ejected_until.filter(|until| *until > unix).map(left),
+            weight: order.weight,
         });
-        standing.filter(|standing| standing.drains.is_some() || standing.ejected.is_some()).collect()
+        let holds = |one: &Standing| one.drains.is_some() || one.ejected.is_some() || one.weight.is_some();
+        standing.filter(holds).collect()
+    }
+
+    /// What backends of this pool weigh in the place of what the configuration says.
+    pub(crate) fn weights(&self, pool: &str) -> BTreeMap<String, u32> {
+        let known = self.known.lock();
+        let of_pool = known.iter().filter(|order| order.pool == pool);
+        of_pool.filter_map(|order| Some((order.backend.clone(), order.weight?.min(MAX_WEIGHT)))).collect()
     }
 }
 
@@ -189,6 +231,8 @@ pub(crate) fn obey(pool: &Pool, backend: &str, by_hand: ByHand) {
                 member.eject_until(now);
             }
         }
+        // It is the snapshot's, and no snapshot can be made while somebody says something.
+        ByHand::Weight(_) => {}
     }
 }
 
@@ -217,11 +261,16 @@ fn changes<'a>(before: &'a [Order], after: &'a [Order], now: Duration) -> Vec<(&
         if (was.drains_until.is_some() && !drains) || (was_left_out && !is_left_out) {
             changes.push((was, ByHand::Admit));
         }
+        if was.weight.is_some() && is.is_none_or(|is| is.weight.is_none()) {
+            changes.push((was, ByHand::Weight(None)));
+        }
     }
     let left = |until: u64| Duration::from_millis(until).saturating_sub(now);
     for is in after.iter().filter(|is| !before.contains(is)) {
         changes.extend(is.drains_until.map(|until| (is, ByHand::Drain(left(until)))));
         changes.extend(is.ejected_until.map(|until| (is, ByHand::Eject(left(until)))));
+        let weighed = before.iter().find(|was| is_same(was, is)).and_then(|was| was.weight);
+        changes.extend(is.weight.filter(|_| is.weight != weighed).map(|weight| (is, ByHand::Weight(Some(weight)))));
     }
     changes
 }
@@ -275,6 +324,7 @@ mod tests {
                         ByHand::Drain(lasts) => format!("drain {}", lasts > Duration::from_secs(60)),
                         ByHand::Eject(lasts) => format!("eject {}", lasts > Duration::from_secs(60)),
                         ByHand::Admit => "admit".to_owned(),
+                        ByHand::Weight(weight) => format!("weight {weight:?}"),
                     };
                     heard.borrow_mut().push(format!("{pool} {backend}: {what}"));
                 })
@@ -294,6 +344,65 @@ mod tests {
         take("a", ByHand::Admit);
         take("a", ByHand::Eject(Duration::from_secs(600)));
         assert_eq!(heard(), ["app a: admit", "app a: eject true"]);
+        take("a", ByHand::Admit);
+        take("b", ByHand::Weight(Some(0)));
+        assert_eq!(heard(), ["app a: admit", "app b: weight Some(0)"]);
+        take("b", ByHand::Drain(Duration::from_secs(600)));
+        assert_eq!(heard(), ["app b: drain true"], "what it weighs is known");
+        take("b", ByHand::Admit);
+        take("b", ByHand::Weight(Some(7)));
+        assert_eq!(heard(), ["app b: admit", "app b: weight Some(7)"]);
+        take("b", ByHand::Weight(None));
+        assert_eq!(heard(), ["app b: weight None"]);
+        assert_eq!(heard(), nothing);
+    }
+
+    #[test]
+    fn a_weight_by_hand_is_kept_until_it_is_taken_back_whatever_else_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("orders");
+        let orders = Orders::keep(&path).unwrap();
+        let take = |backend: &str, by_hand| orders.take("app", backend, by_hand, |_| true, || ()).unwrap();
+        let kept = || Orders::keep(&path).unwrap().weights("app");
+        take("a", ByHand::Weight(Some(0)));
+        take("b", ByHand::Weight(Some(3)));
+        take("b", ByHand::Drain(Duration::ZERO));
+        take("b", ByHand::Admit);
+        assert_eq!(
+            kept(),
+            BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 3)]),
+            "who is let in weighs what it did"
+        );
+        assert_eq!((orders.of("app").len(), orders.weights("other").len()), (2, 0));
+        take("a", ByHand::Weight(None));
+        take("b", ByHand::Weight(None));
+        assert!(kept().is_empty() && orders.of("app").is_empty());
+        // As it was before there were weights.
+        std::fs::write(&path, r#"[{"pool": "app", "backend": "a", "drains_until": 1, "ejected_until": null}]"#)
+            .unwrap();
+        assert_eq!(Orders::keep(&path).unwrap().of("app").len(), 1);
+        std::fs::write(&path, r#"[{"pool": "app", "backend": "a", "weight": 4000000000}]"#).unwrap();
+        assert_eq!(kept()["a"], MAX_WEIGHT, "no file keeps a pool from being made");
+    }
+
+    #[test]
+    fn of_too_many_backends_nothing_more_is_kept_until_something_is_taken_back() {
+        let orders = Orders::default();
+        let order = |number: usize| Order {
+            pool: "app".to_owned(),
+            backend: number.to_string(),
+            drains_until: Some(0),
+            ejected_until: None,
+            weight: None,
+        };
+        orders.known.lock().extend((0..MOST).map(order));
+        let take = |backend: &str, by_hand| orders.take("app", backend, by_hand, |_| true, || ());
+        let refused = take("another", ByHand::Weight(Some(1))).unwrap_err();
+        assert!(matches!(refused, OrderError::Full) && refused.to_string().contains("take back"), "{refused}");
+        take("7", ByHand::Weight(Some(1))).unwrap();
+        assert_eq!(orders.known.lock().len(), MOST);
+        take("8", ByHand::Admit).unwrap();
+        take("another", ByHand::Weight(Some(1))).unwrap();
     }
 
     #[test]
@@ -303,6 +412,7 @@ mod tests {
             backend: "a".to_owned(),
             drains_until,
             ejected_until,
+            weight: None,
         };
         let said = |before: &Order, after: &[Order]| -> Vec<ByHand> {
             let before = std::slice::from_ref(before);

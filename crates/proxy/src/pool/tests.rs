@@ -5,6 +5,7 @@ use std::time::Duration;
 use outwork_balance::Ask;
 use outwork_telemetry::Registry;
 
+use super::gauges::Gauges;
 use super::*;
 use crate::config::Backend;
 use crate::pick::Asking;
@@ -50,6 +51,7 @@ fn metrics_of_backends_and_pools_that_have_left_are_forgotten() {
     let pools = Pools::new([0; 16], Orders::default());
     let registry = Registry::default();
     registry.register(Arc::clone(pools.metrics()) as _).unwrap();
+    registry.register(Gauges::of(&pools) as _).unwrap();
     become_what_is_said(&pools, &app("http://app.test:80", 50));
     let pool = Arc::clone(&pools.all()["app"]);
     let question = pool.snapshot().questions().pop_first().unwrap();
@@ -62,12 +64,56 @@ fn metrics_of_backends_and_pools_that_have_left_are_forgotten() {
     }
     // Nobody is left in it whose time is over.
     pool.refresh().unwrap();
+    let snapshot = pool.snapshot();
+    let endpoint = snapshot.members().find_map(|member| snapshot.endpoint(member.id())).unwrap();
+    endpoint.cells.responses.count(503);
+    endpoint.cells.check_failures.inc();
     let text = registry.prometheus();
     assert!(text.contains("192.0.2.2") && !text.contains("192.0.2.1"), "{text}");
     assert!(text.contains("outwork_proxy_usable{pool=\"app\"}"), "{text}");
+    let has = |name: &str, end: &str| {
+        let begin = format!("outwork_proxy_{name}{{pool=\"app\",backend=\"");
+        let is_it = |line: &str| line.starts_with(&begin) && line.contains("192.0.2.2") && line.ends_with(end);
+        assert!(text.lines().any(is_it), "{name} {end}\n{text}");
+    };
+    has("backend_active", "\"} 0");
+    has("backend_check_failures_total", "\"} 1");
+    has("backend_responses_total", ",class=\"5xx\"} 1");
+    has("backend_responses_total", ",class=\"2xx\"} 0");
+    assert!(text.contains("outwork_proxy_pool_requests_total{pool=\"app\",outcome=\"answered\"} 0\n"), "{text}");
     become_what_is_said(&pools, &Proxy::default());
     let text = registry.prometheus();
     assert!(!text.contains("pool=\"app\""), "{text}");
+}
+
+#[test]
+fn what_a_backend_weighs_by_hand_it_weighs_through_reloads_until_that_is_taken_back() {
+    let pools = Pools::new([0; 16], Orders::default());
+    become_what_is_said(&pools, &app("http://192.0.2.1:80", 50));
+    let pool = Arc::clone(&pools.all()["app"]);
+    let key = keys(&pool).remove(0);
+    let weight = || pool.snapshot().balance.slots()[0].settings().weight;
+    let say = |weight| {
+        let by_hand = ByHand::Weight(weight);
+        let there = |_: &str| true;
+        pools.shared().orders.take("app", &key, by_hand, there, || ()).unwrap();
+    };
+    let prepared = pools.prepare(&app("http://192.0.2.1:80", 7), &[]).unwrap();
+    let member = pool.snapshot().members().next().unwrap().id();
+    say(Some(0));
+    pool.refresh().unwrap();
+    assert_eq!(weight(), 0);
+    // What was made ready before it was said, and what is made since.
+    pools.commit(prepared);
+    assert_eq!((weight(), pool.snapshot().settings.panic_threshold), (0, 7));
+    become_what_is_said(&pools, &app("http://192.0.2.1:80", 50));
+    assert_eq!(weight(), 0);
+    assert_eq!(pools.weighed_by_hand(), [format!("{key} of app (weight 0)")]);
+    assert!(pools.by_hand().is_empty(), "nobody has taken it out");
+    say(None);
+    pool.refresh().unwrap();
+    assert_eq!((weight(), pools.weighed_by_hand().len()), (1, 0));
+    assert_eq!(pool.snapshot().members().next().unwrap().id(), member, "what is known of it is kept");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
-use outwork_balance::{Detector, MemberId, Standing};
+use outwork_balance::{Detector, MemberId, Row, Standing};
 use outwork_engine::Time;
 
 /// Looks are no closer to each other than this.
@@ -27,7 +27,7 @@ pub(crate) struct Sight {
     standing: Option<(Standing, Time)>,
     requests: Rate,
     failures: Rate,
-    ejected_by: Option<Detector>,
+    ejected_by: Option<(Detector, Row)>,
     check: Option<Check>,
 }
 
@@ -36,6 +36,8 @@ pub(crate) struct Sight {
 pub(crate) struct Check {
     /// When it ended.
     pub(crate) at: Time,
+    /// How long it took.
+    pub(crate) took: Duration,
     /// What is wrong with the member, if something is.
     pub(crate) problem: Option<String>,
 }
@@ -78,7 +80,7 @@ impl Watch {
     }
 
     /// A member was ejected: by requests that it failed, or by hand.
-    pub(crate) fn ejected(&mut self, id: MemberId, by: Option<Detector>) {
+    pub(crate) fn ejected(&mut self, id: MemberId, by: Option<(Detector, Row)>) {
         self.sights.entry(id).or_default().ejected_by = by;
     }
 
@@ -111,12 +113,36 @@ impl Sight {
 
     /// What saw it fail, when it was last ejected; `None` where that was done by hand.
     pub(crate) fn ejected_by(&self) -> Option<Detector> {
-        self.ejected_by
+        self.ejected_by.map(|(detector, _)| detector)
+    }
+
+    /// The same in words.
+    pub(crate) fn why_ejected(&self) -> Option<String> {
+        self.ejected_by.map(|(detector, row)| why(detector, row))
     }
 
     /// Its last check.
     pub(crate) fn check(&self) -> Option<&Check> {
         self.check.as_ref()
+    }
+}
+
+/// What a member was ejected for, in words.
+pub(crate) fn why(detector: Detector, Row { failures, answers }: Row) -> String {
+    let in_a_row = |count: u32| match count {
+        1 => "once".to_owned(),
+        count => format!("{count} times in a row"),
+    };
+    match (detector, failures.saturating_sub(answers)) {
+        (Detector::Consecutive5xx, _) => format!("failed {}", in_a_row(failures)),
+        (Detector::ConsecutiveGateway, 0) => format!("answered 502, 503 or 504 {}", in_a_row(answers)),
+        (Detector::ConsecutiveGateway, silent) if answers == 0 => format!("gave no answer {}", in_a_row(silent)),
+        (Detector::ConsecutiveGateway, silent) => {
+            let all = in_a_row(failures);
+            format!("failed {all}: answered 502, 503 or 504 to {answers} of them, and gave no answer to {silent}")
+        }
+        (Detector::SuccessRate, _) => "fails far more than the others".to_owned(),
+        (Detector::FailurePercentage, _) => "fails too large a part of its requests".to_owned(),
     }
 }
 
@@ -205,15 +231,26 @@ mod tests {
     #[test]
     fn what_a_check_has_found_and_who_has_ejected_it_stays_until_it_is_replaced() {
         let mut watch = Watch::default();
-        watch.checked(ONE, Check { at: at(5), problem: Some("it answers 503".to_owned()) });
-        watch.ejected(ONE, Some(Detector::Consecutive5xx));
+        watch.checked(ONE, Check { at: at(5), took: Duration::ZERO, problem: Some("it answers 503".to_owned()) });
+        watch.ejected(ONE, Some((Detector::Consecutive5xx, Row { failures: 5, answers: 0 })));
         watch.look([glance(Standing::Unhealthy, 0)].into_iter(), at(1000));
         let sight = watch.of(ONE).unwrap();
         assert_eq!(sight.check().and_then(|check| check.problem.as_deref()), Some("it answers 503"));
         assert_eq!(sight.ejected_by(), Some(Detector::Consecutive5xx));
+        assert_eq!(sight.why_ejected().as_deref(), Some("failed 5 times in a row"));
         watch.ejected(ONE, None);
         watch.unchecked();
         let sight = watch.of(ONE).unwrap();
         assert!(sight.check().is_none() && sight.ejected_by().is_none());
+    }
+
+    #[test]
+    fn who_answered_that_others_do_not_is_told_apart_from_who_said_nothing() {
+        let told = |failures, answers| why(Detector::ConsecutiveGateway, Row { failures, answers });
+        assert_eq!(told(5, 5), "answered 502, 503 or 504 5 times in a row");
+        assert_eq!(told(5, 0), "gave no answer 5 times in a row");
+        assert_eq!(told(1, 0), "gave no answer once");
+        let mixed = told(5, 2);
+        assert_eq!(mixed, "failed 5 times in a row: answered 502, 503 or 504 to 2 of them, and gave no answer to 3");
     }
 }

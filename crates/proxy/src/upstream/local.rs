@@ -297,24 +297,27 @@ impl Local {
         false
     }
 
-    /// A connection on which one more request may go out behind others.
+    /// A connection on which one more request may go out behind others, the one where it waits behind the fewest: one slow answer holds up no more than it has to.
     fn pipe(&self, id: MemberId, endpoint: &Endpoint, settings: &Connections, now: Instant) -> Option<Rc<Pipe>> {
         let mut pipes = self.pipes.borrow_mut();
         let pipes = pipes.get_mut(&id)?;
-        let mut at = 0;
+        let (mut at, mut least): (usize, Option<(usize, Rc<Pipe>)>) = (0, None);
         while let Some(Piped { pipe, endpoint: opened_as }) = pipes.get(at) {
             let serves = is_unspent(pipe.served.get(), settings)
                 && is_young(pipe.opened, settings, now)
                 && is_wanted(pipe.idle_since(), settings, now);
             if pipe.is_over() || !serves {
                 self.is_left(id, &pipes.swap_remove(at).pipe);
-            } else if pipe.has_room(settings.pipeline) && opened_as.is_reached_like(endpoint) {
-                return Some(Rc::clone(pipe));
-            } else {
-                at += 1;
+                continue;
             }
+            let load = pipe.load();
+            let is_better = least.as_ref().is_none_or(|(of_best, _)| load < *of_best);
+            if is_better && pipe.has_room(settings.pipeline) && opened_as.is_reached_like(endpoint) {
+                least = Some((load, Rc::clone(pipe)));
+            }
+            at += 1;
         }
-        None
+        least.map(|(_, pipe)| pipe)
     }
 
     /// Has a connection carry many requests from here on.

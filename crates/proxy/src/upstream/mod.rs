@@ -300,10 +300,7 @@ impl Exchange {
 
     /// The fields that came after the content, once that has ended.
     pub(crate) fn trailers(&mut self) -> Option<HeaderMap> {
-        match self {
-            Self::Http1(_) | Self::Piped(_) => None,
-            Self::Http2(exchange) => exchange.trailers(),
-        }
+        each!(self, exchange => exchange.trailers())
     }
 
     /// Whether the stream, or the connection, speaks another protocol from here on.

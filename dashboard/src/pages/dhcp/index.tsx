@@ -5,22 +5,24 @@ import { latest } from "../../api/live";
 import { createQuery } from "../../api/query";
 import type { Subnet } from "../../api/types";
 import { plural, rate } from "../../format";
-import { route } from "../../router";
+import { pageOf, route } from "../../router";
+import { NoPage } from "../../ui/no-page";
 import { Tabs } from "../../ui/widgets";
 import { Events } from "./events";
 import { Leases } from "./leases";
 import { Reservations } from "./reservations";
 import { Subnets } from "./subnets";
 
+const FIRST = { path: "/dhcp", text: "Subnets" };
 const TABS = [
-  { path: "/dhcp", text: "Subnets" },
+  FIRST,
   { path: "/dhcp/leases", text: "Leases" },
   { path: "/dhcp/reservations", text: "Reservations" },
   { path: "/dhcp/events", text: "Events" },
 ];
 
 export default function Dhcp() {
-  const tab = createMemo(() => `/${route().segments.slice(0, 2).join("/")}`);
+  const tab = createMemo(() => pageOf(TABS, route().segments));
   const subnets = createQuery<null, { items: Subnet[] }>(
     () => null,
     (_, signal) => api.get("/dhcp/subnets", signal),
@@ -37,7 +39,7 @@ export default function Dhcp() {
           <Show when={requests() !== undefined}>, {rate(requests() ?? 0)} requests a second</Show>
         </p>
       </div>
-      <Tabs label="DHCP" current={tab()} items={TABS} />
+      <Tabs label="DHCP" current={tab() ?? ""} items={TABS} />
       <Switch>
         <Match when={tab() === "/dhcp/leases"}>
           <Leases subnets={subnets.data()?.items ?? []} />
@@ -47,6 +49,9 @@ export default function Dhcp() {
         </Match>
         <Match when={tab() === "/dhcp/events"}>
           <Events />
+        </Match>
+        <Match when={tab() === null}>
+          <NoPage first={FIRST} />
         </Match>
         <Match when={true}>
           <Subnets query={subnets} />

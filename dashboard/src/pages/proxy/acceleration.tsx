@@ -60,6 +60,13 @@ function TierRow(props: { tier: Tier }) {
 
 const MODE = { hw: "card", native: "driver", skb: "generic" } as const;
 
+/** Where programs of a mode run. */
+const WHERE = {
+  hw: "On the card itself",
+  native: "In the driver of the card",
+  skb: "In the kernel, with any driver",
+} as const;
+
 function Mode(props: { mode: NetworkInterface["xdp"][number] }) {
   const read = () =>
     ({
@@ -69,7 +76,7 @@ function Mode(props: { mode: NetworkInterface["xdp"][number] }) {
     }) as const;
   const now = () => read()[`${props.mode.works}`];
   return (
-    <span class={`badge ${now().tone}`} title={props.mode.why ?? undefined}>
+    <span class={`badge ${now().tone}`} title={`${WHERE[props.mode.mode]}: ${props.mode.why ?? now().text}`}>
       <Icon name={now().icon} size={11} />
       {MODE[props.mode.mode]}
       <span class="visually-hidden">
@@ -129,7 +136,7 @@ function InterfaceRow(props: { one: NetworkInterface }) {
       </td>
       <td class="number" classList={{ "phone-hidden": props.one.vfs_total === null }}>
         <Show when={props.one.vfs_total !== null} fallback={<span class="muted">–</span>}>
-          <span class="phone-only muted">functions </span>
+          <span class="phone-only muted">virtual functions </span>
           {count(props.one.vfs ?? 0)} of {count(props.one.vfs_total ?? 0)}
         </Show>
       </td>
@@ -195,6 +202,11 @@ export default function Acceleration() {
               <h2>Interfaces</h2>
               <span class="muted push">kernel {now.kernel}</span>
             </div>
+            <p class="interfaces-note">
+              XDP programs run on the card itself (card), in its driver before the kernel's own work (driver),
+              or in the kernel with any driver, which is slower (generic). Functions are the virtual ones of
+              SR-IOV, cards of their own to who uses them: how many there are, of how many there can be.
+            </p>
             <div class="table-frame">
               <table class="table stacking interfaces">
                 <thead>
@@ -204,7 +216,11 @@ export default function Acceleration() {
                     <th scope="col">Queues</th>
                     <th scope="col">XDP</th>
                     <th scope="col">Offloads</th>
-                    <th scope="col" class="number">
+                    <th
+                      scope="col"
+                      class="number"
+                      title="Virtual functions (SR-IOV), and how many there can be"
+                    >
                       Functions
                     </th>
                     <th scope="col">What to know</th>

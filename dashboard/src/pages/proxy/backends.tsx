@@ -32,12 +32,19 @@ async function fetchPools(signal: AbortSignal): Promise<Pools> {
   return { at: Date.now(), items: items.map((pool) => ({ ...pool, key: pool.name })) };
 }
 
-export default function Backends() {
+export default function Backends(props: {
+  /** Hears what the cards are drawn from: the head of the page says no other. */
+  onTold: (pools: Pool[]) => void;
+}) {
   const pools = createQuery<null, Pools>(
     () => null,
     (_, signal) => fetchPools(signal),
     { every: 2_000, key: "key" },
   );
+  createEffect(() => {
+    const told = pools.data()?.items;
+    if (told) props.onTold(told);
+  });
   // The live stream knows within a second that a backend has come or gone: the next poll need not be waited for.
   const census = createMemo(() => {
     const { proxy_usable: usable, proxy_unhealthy: unhealthy, proxy_ejected: ejected } = latest();

@@ -2,12 +2,11 @@ import { createSignal, For } from "solid-js";
 import { api } from "../../api/client";
 import type { Backend, Pool } from "../../api/proxy-types";
 import { createAction } from "../../api/query";
-import { span } from "../../format";
 import { FormDialog } from "../../ui/dialog";
 import { notify } from "../../ui/notify";
 import { Notice } from "../../ui/states";
 import { Field } from "../../ui/widgets";
-import { consequences } from "./reading";
+import { consequences, lasting, SPANS } from "./reading";
 
 export interface Change {
   pool: string;
@@ -31,7 +30,6 @@ export async function change(
 
 const TITLE = { drain: "Drain", eject: "Eject" } as const;
 const DONE = { drain: "drains", eject: "is ejected" } as const;
-const SPANS = [60, 300, 3_600, 86_400];
 
 export function ChangeDialog(props: {
   change: Change;
@@ -77,8 +75,8 @@ export function ChangeDialog(props: {
               setChosen(event.currentTarget.value === "" ? null : Number(event.currentTarget.value))
             }
           >
-            <option value="">As configured: {span(usual())}</option>
-            <For each={SPANS}>{(seconds) => <option value={seconds}>{span(seconds)}</option>}</For>
+            <option value="">As configured: {lasting(usual())}</option>
+            <For each={SPANS[kind()]}>{(seconds) => <option value={seconds}>{lasting(seconds)}</option>}</For>
           </select>
         )}
       </Field>

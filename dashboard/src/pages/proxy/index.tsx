@@ -1,51 +1,50 @@
 import "./proxy.css";
-import { createMemo, lazy, Match, Show, Suspense, Switch } from "solid-js";
+import { createMemo, createSignal, lazy, Match, Show, Suspense, Switch } from "solid-js";
 import { latest } from "../../api/live";
-import { count, plural, rate } from "../../format";
-import { route } from "../../router";
+import type { Pool } from "../../api/proxy-types";
+import { rate } from "../../format";
+import { pageOf, route } from "../../router";
+import { NoPage } from "../../ui/no-page";
 import { Skeleton } from "../../ui/states";
 import { Tabs } from "../../ui/widgets";
+import { headline } from "./reading";
 
 const Backends = lazy(() => import("./backends"));
 const Listeners = lazy(() => import("./listeners"));
 const Rules = lazy(() => import("./rules"));
 const Acceleration = lazy(() => import("./acceleration"));
+const Benchmarks = lazy(() => import("./benchmarks"));
 
+const FIRST = { path: "/proxy", text: "Backends" };
 const TABS = [
-  { path: "/proxy", text: "Backends" },
+  FIRST,
   { path: "/proxy/listeners", text: "Listeners" },
   { path: "/proxy/rules", text: "Rules" },
   { path: "/proxy/acceleration", text: "Acceleration" },
+  { path: "/proxy/benchmarks", text: "Benchmarks" },
 ];
 
 export default function ProxyPages() {
-  const tab = createMemo(() => {
-    const path = `/${route().segments.slice(0, 2).join("/")}`;
-    return TABS.some((one) => one.path === path) ? path : "/proxy";
-  });
-  const usable = () => latest().proxy_usable;
-  const others = () =>
-    (["ejected", "unhealthy", "draining"] as const)
-      .map((state) => ({ state, many: latest()[`proxy_${state}`] ?? 0 }))
-      .filter(({ many }) => many > 0)
-      .map(({ state, many }) => `, ${count(many)} ${state}`)
-      .join("");
+  const tab = createMemo(() => pageOf(TABS, route().segments));
+  // What the cards are drawn from, while they are.
+  const [pools, setPools] = createSignal<Pool[] | null>(null);
+  const backends = () => headline(tab() === FIRST.path ? pools() : null, latest());
   const requests = () => latest().proxy_requests_rate;
   return (
     <>
       <div class="page-head">
         <h1>Proxy</h1>
         <p>
-          <Show when={usable() !== undefined}>
-            {plural(usable() ?? 0, "usable backend")}
-            {others()}
-          </Show>
+          {backends()}
           <Show when={requests() !== undefined}>, {rate(requests() ?? 0)} requests a second to them</Show>
         </p>
       </div>
-      <Tabs label="Proxy" current={tab()} items={TABS} />
+      <Tabs label="Proxy" current={tab() ?? ""} items={TABS} />
       <Suspense fallback={<Skeleton height={600} />}>
-        <Switch fallback={<Backends />}>
+        <Switch fallback={<Backends onTold={setPools} />}>
+          <Match when={tab() === null}>
+            <NoPage first={FIRST} />
+          </Match>
           <Match when={tab() === "/proxy/listeners"}>
             <Listeners />
           </Match>
@@ -54,6 +53,9 @@ export default function ProxyPages() {
           </Match>
           <Match when={tab() === "/proxy/acceleration"}>
             <Acceleration />
+          </Match>
+          <Match when={tab() === "/proxy/benchmarks"}>
+            <Benchmarks />
           </Match>
         </Switch>
       </Suspense>

@@ -1,5 +1,6 @@
 import { seriesOf, sums } from "../../api/figures";
 import type { Columns } from "../../api/samples";
+import type { History } from "../../api/types";
 import { count, rate } from "../../format";
 import type { Plot } from "../../ui/plots";
 import { meanOf } from "../../ui/spark";
@@ -17,6 +18,7 @@ const OUTCOMES = [
   "timed-out",
   "reset",
   "cancelled",
+  "deadline",
 ];
 
 export const ATTEMPTS: Plot = {
@@ -27,7 +29,7 @@ export const ATTEMPTS: Plot = {
     { label: "errors", color: 2 },
     { label: "no answer", color: 3 },
   ],
-  derive: sums([[0], [1, 2], [3, 4, 5]]),
+  derive: sums([[0], [1, 2], [3, 4, 5, 7]]),
   format: rate,
 };
 
@@ -58,6 +60,15 @@ export function latencyNames(pool: string, backend: string): [string, string] {
   // The server's own order of labels.
   const labels = { pool, backend };
   return [seriesOf("proxy_backend_time_p50", labels), seriesOf("proxy_backend_time_p99", labels)];
+}
+
+/** Whether any of these series has a value, in the history or in the live columns of the same series. */
+export function wasMeasured(names: string[], history: History | undefined, live: Columns): boolean {
+  const [, ...columns] = live;
+  const series = (history?.series ?? []).filter((one) => names.includes(one.name));
+  return [...columns, ...series.map((one) => one.values)].some((values) =>
+    values.some((value) => value !== null),
+  );
 }
 
 /** Seconds that a reading is made of: a single one would flicker. */

@@ -2,19 +2,35 @@ import { createMemo, createSignal, For, Show } from "solid-js";
 import { liveTick, samples } from "../../api/live";
 import type { Backend, BackendAction, Pool } from "../../api/proxy-types";
 import { type Columns, historyColumns, joinColumns } from "../../api/samples";
-import { count, latency, plural, rate, span } from "../../format";
+import { count, kept, latency, plural, rate, span } from "../../format";
 import { Figures } from "../../ui/facts";
 import { Icon } from "../../ui/icon";
 import { range, type Timeline } from "../../ui/plots";
 import Sparkline from "../../ui/sparkline";
-import { latencyNames, recent } from "./plots";
-import { actions, named, POLICY, poolTone, reading, tally, unit, unknown } from "./reading";
+import { latencyNames, recent, wasMeasured } from "./plots";
+import {
+  actions,
+  idles,
+  isTakenOut,
+  named,
+  ordered,
+  POLICY,
+  poolTone,
+  reading,
+  tally,
+  unit,
+  unknown,
+} from "./reading";
 
 /** Rows drawn at once; more on request. */
 const STEP = 30;
 
 /** Seconds of a live latency that are drawn: a row shows what happens now, and charts what went before. */
 const LIVE = 180;
+
+/** The time that latencies are drawn over, in words. */
+const drawnOver = (timeline: Timeline) =>
+  timeline.live() ? `${LIVE / 60} m` : range().replace(/(\d+)/, "$1 ");
 
 const ACTION: Record<BackendAction, string> = { drain: "Drain…", eject: "Eject…", admit: "Admit" };
 
@@ -59,10 +75,11 @@ function Latency(props: { pool: string; backend: Backend; timeline: Timeline }) 
         <Sparkline
           columns={seen.columns()}
           window={seen.drawn()}
-          label={`Time to answer over the last ${props.timeline.live() ? `${LIVE / 60} m` : range().replace(/(\d+)/, "$1 ")}: half within ${usual()}${rare() ? `, 99 of 100 within ${rare()}` : ""}`}
+          label={`Time to answer over the last ${drawnOver(props.timeline)}: half within ${usual()}${rare() ? `, 99 of 100 within ${rare()}` : ""}`}
         />
       </Show>
       <span class="latency-now">
+        <span class="phone-only muted">latency </span>
         {usual()}
         <Show when={rare()}>
           <small>p99 {rare()}</small>
@@ -71,9 +88,6 @@ function Latency(props: { pool: string; backend: Backend; timeline: Timeline }) 
     </div>
   );
 }
-
-/** A number stays on the line of its unit. */
-const kept = (text: string) => text.replace(/(\d) (?=[dhms]\b)/g, "$1\u00a0");
 
 const checked = (ago: number) => (ago < 1 ? "now" : `${span(Math.floor(ago))} ago`);
 
@@ -109,7 +123,8 @@ function Row(props: {
         <div class="muted state-detail">{kept(read().detail)}</div>
       </td>
       <td class="number side rates">
-        {rate(props.backend.rate)}/s
+        <span>{rate(props.backend.rate)}/s</span>
+        <span class="phone-only muted"> {unit(props.pool).toLowerCase()}</span>
         <Show when={props.backend.requests > 0}>
           <div class="muted rates-now">{count(props.backend.requests)} under way</div>
         </Show>
@@ -117,7 +132,7 @@ function Row(props: {
           <div class="failing rates-now">{rate(props.backend.failure_rate)}/s fail</div>
         </Show>
       </td>
-      <td class="number wide" classList={{ "phone-hidden": props.backend.latency_ms === null }}>
+      <td class="number wide latency-cell" classList={{ "phone-hidden": props.backend.latency_ms === null }}>
         <Latency pool={props.pool.name} backend={props.backend} timeline={props.timeline} />
       </td>
       <td class="number phone-hidden checked">
@@ -167,8 +182,25 @@ export function PoolCard(props: {
       return why === null ? [] : [{ name: name.name, why }];
     }),
   );
+  const measured = () => {
+    const history = props.timeline.history.data();
+    // Until it is known, nothing folds.
+    if (!history) return true;
+    const drawn = props.pool.backends.slice(0, STEP);
+    const names = drawn.flatMap((backend) => latencyNames(props.pool.name, backend.key));
+    if (!props.timeline.live()) return wasMeasured(names, history, [[]]);
+    liveTick();
+    return wasMeasured(names, history, samples.columns(names, props.timeline.window()[0]));
+  };
+  // On a phone a quiet pool is a line for each of its backends, until it is unfolded.
+  const quiet = createMemo(() => idles(props.pool) && ailing().length === 0 && !measured());
+  const [unfolded, setUnfolded] = createSignal(false);
   return (
-    <section class="card pool" aria-label={`Pool ${props.pool.name}`}>
+    <section
+      class="card pool"
+      classList={{ quiet: quiet() && !unfolded() }}
+      aria-label={`Pool ${props.pool.name}`}
+    >
       <div class="card-head">
         <h2>{props.pool.name}</h2>
         <span class={`badge ${poolTone(props.pool)}`}>{tally(props.pool)}</span>
@@ -184,18 +216,45 @@ export function PoolCard(props: {
           {POLICY[props.pool.policy] ?? props.pool.policy}
         </span>
       </div>
+      <Show when={quiet()}>
+        <div class="pool-quiet">
+          <span class="muted">
+            No {unit(props.pool).toLowerCase()} in the last {range().replace(/(\d+)/, "$1 ")}
+          </span>
+          <button
+            type="button"
+            class="button small push"
+            aria-expanded={unfolded()}
+            aria-label={`${unfolded() ? "Hide" : "Show"} figures of ${props.pool.name}`}
+            onClick={() => setUnfolded(!unfolded())}
+          >
+            {unfolded() ? "Hide" : "Show"}
+          </button>
+        </div>
+      </Show>
       <div class="card-body pool-figures">
-        <Figures
-          narrow
-          items={[
-            [`${unit(props.pool)} a second`, rate(props.pool.rate)],
-            ["Under way", count(props.pool.requests)],
-            ["Waiting", count(props.pool.waiting)],
-            ["Tried again", count(props.pool.retries)],
-            ["Ejections", count(props.pool.ejections)],
-            ["Turned away", count(props.pool.refused), props.pool.refused > 0],
-          ]}
-        />
+        <div>
+          <h3>Now</h3>
+          <Figures
+            narrow
+            items={[
+              [`${unit(props.pool)} a second`, rate(props.pool.rate)],
+              ["Under way", count(props.pool.requests)],
+              ["Waiting", count(props.pool.waiting)],
+            ]}
+          />
+        </div>
+        <div>
+          <h3>Since the start</h3>
+          <Figures
+            narrow
+            items={[
+              ["Tried again", count(props.pool.retries)],
+              ["Ejections", count(props.pool.ejections)],
+              ["Turned away", count(props.pool.refused), props.pool.refused > 0],
+            ]}
+          />
+        </div>
       </div>
       <Show when={props.pool.backends.length > 0}>
         <div class="table-frame">
@@ -203,17 +262,23 @@ export function PoolCard(props: {
             <thead>
               <tr>
                 <th scope="col">Backend</th>
-                <th scope="col">State</th>
-                <th scope="col" class="number">
-                  {unit(props.pool)}
+                <th scope="col" class="state">
+                  State
                 </th>
-                <th scope="col" class="number">
+                <th scope="col" class="number rates">
+                  {unit(props.pool)}
+                  <small>now</small>
+                </th>
+                <th scope="col" class="number latency-cell">
                   Latency
+                  <small>
+                    <span class="drawn">last {drawnOver(props.timeline)}, and </span>now
+                  </small>
                 </th>
                 <th scope="col" class="number checked">
                   Checked
                 </th>
-                <th scope="col">
+                <th scope="col" class="tools">
                   <span class="visually-hidden">Actions</span>
                 </th>
               </tr>
@@ -249,19 +314,18 @@ export function PoolCard(props: {
             {(absent) => (
               <li>
                 <Icon name="minus" size={12} /> <code>{absent.key}</code>{" "}
-                <span class="muted">
-                  is not there, and is {absent.drains_for === null ? "left out" : "drained"} by hand should it
-                  come back
-                </span>
-                <button
-                  type="button"
-                  class="button small"
-                  disabled={!props.allowed || props.pending}
-                  aria-label={`Admit ${absent.key}`}
-                  onClick={() => props.onAct(absent.key, "admit")}
-                >
-                  Admit
-                </button>
+                <span class="muted">is not there, and {ordered(absent)} by hand should it come back</span>
+                <Show when={isTakenOut(absent)}>
+                  <button
+                    type="button"
+                    class="button small"
+                    disabled={!props.allowed || props.pending}
+                    aria-label={`Admit ${absent.key}`}
+                    onClick={() => props.onAct(absent.key, "admit")}
+                  >
+                    Admit
+                  </button>
+                </Show>
               </li>
             )}
           </For>

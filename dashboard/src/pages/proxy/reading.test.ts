@@ -1,6 +1,20 @@
 import { describe, expect, test } from "vitest";
 import type { Backend, Pool } from "../../api/proxy-types";
-import { actions, consequences, named, poolTone, reading, tally, unit, unknown } from "./reading";
+import { latencyNames, wasMeasured } from "./plots";
+import {
+  actions,
+  consequences,
+  headline,
+  idles,
+  lasting,
+  named,
+  poolTone,
+  reading,
+  SPANS,
+  tally,
+  unit,
+  unknown,
+} from "./reading";
 
 const USABLE: Backend = {
   key: "http://192.0.2.1:80",
@@ -24,7 +38,9 @@ const USABLE: Backend = {
   latency_ms: null,
   ejected_for: null,
   ejected_by: null,
+  ejected_because: null,
   drains_for: null,
+  passed: null,
   leaving: false,
 };
 
@@ -84,6 +100,18 @@ describe("a backend reads", () => {
       true,
       "ejected",
       "back in 16 s; failed several times in a row",
+    ],
+    [
+      "ejected, in the words of the server",
+      {
+        state: "ejected",
+        ejected_for: 20,
+        ejected_by: "consecutive-gateway",
+        ejected_because: "answered 502, 503 or 504 5 times in a row",
+      },
+      true,
+      "ejected",
+      "back in 16 s; answered 502, 503 or 504 5 times in a row",
     ],
     [
       "draining until its time is over",
@@ -153,10 +181,10 @@ test("an operator is offered what makes a difference", () => {
 });
 
 describe("what a change leads to", () => {
-  const said = (of: Pool, action: "drain" | "eject") => {
+  const said = (of: Pool, action: "drain" | "eject", seconds = 90) => {
     const [first] = of.backends;
     if (!first) throw new Error("an empty pool");
-    const { lines, hurts } = consequences(of, first, action, 90);
+    const { lines, hurts } = consequences(of, first, action, seconds);
     return { text: lines.join(" "), hurts };
   };
 
@@ -165,6 +193,15 @@ describe("what a change leads to", () => {
     expect(text).toContain("What it has (3 requests now) may go on for 1 m 30 s.");
     expect(hurts).toBe(false);
     expect(said(pool({}, {}, {}), "eject").hurts).toBe(false);
+  });
+
+  test("is that what is under way is cut off where a drain has no time", () => {
+    const { text, hurts } = said(pool({ requests: 3 }, {}, {}), "drain", 0);
+    expect(text).toContain("What it has (3 requests now) is cut off at once.");
+    expect(hurts).toBe(true);
+    expect(said(pool({}, {}, {}), "drain", 0).hurts).toBe(false);
+    expect(SPANS.drain.slice(0, 2).map(lasting)).toEqual(["at once", "10 s"]);
+    expect(SPANS.eject).not.toContain(0);
   });
 
   test("is that requests fail where it is the last", () => {
@@ -192,4 +229,32 @@ test("a pool says how many are usable and what the others are", () => {
   const mixed = pool({}, { state: "ejected" }, { state: "unhealthy" });
   expect(tally(mixed)).toBe("1 of 3 usable, 1 unhealthy, 1 ejected");
   expect([pool({}), mixed, pool({ state: "draining" })].map(poolTone)).toEqual(["good", "warn", "bad"]);
+});
+
+test("the head of the page says of backends what their cards say", () => {
+  const gauges = { proxy_usable: 1, proxy_unhealthy: 0, proxy_ejected: 0, proxy_draining: 1 };
+  expect(headline([pool({}), pool({ state: "drained" })], gauges)).toBe("1 usable backend, 1 drained");
+  expect(headline([pool({}, {}), pool({ state: "draining" })], gauges)).toBe("2 usable backends, 1 draining");
+  expect(headline(null, gauges)).toBe("1 usable backend, 1 draining or drained");
+  expect(headline(null, {})).toBeNull();
+});
+
+test("a pool idles where nobody asks it for anything and nothing is wrong with it", () => {
+  expect(idles(pool({}, { state: "drained" }))).toBe(true);
+  expect(idles({ ...pool({}), rate: 3 })).toBe(false);
+  expect(idles({ ...pool({}), requests: 1 })).toBe(false);
+  expect(idles(pool({}, { state: "unhealthy" }))).toBe(false);
+  expect(idles(pool({ passed: { flows: 1, packets: 9, bytes: 900 } }))).toBe(false);
+});
+
+test("what was measured of a pool in the time shown is told from what was not", () => {
+  const [p50, p99] = latencyNames("app", "http://192.0.2.1:80");
+  const history = (values: (number | null)[]) => ({
+    step: 10,
+    start: 0,
+    series: [{ name: p50, unit: "seconds", values }],
+  });
+  expect(wasMeasured([p50, p99], history([null, 0.2]), [[], [], []])).toBe(true);
+  expect(wasMeasured([p50, p99], history([null, null]), [[], [], []])).toBe(false);
+  expect(wasMeasured([p50, p99], undefined, [[1], [null], [0.4]])).toBe(true);
 });

@@ -1,5 +1,5 @@
 import type { Backend, BackendAction, Name, Policy, Pool } from "../../api/proxy-types";
-import { plural, span } from "../../format";
+import { count, plural, span } from "../../format";
 import type { IconName } from "../../ui/icon";
 
 // What backends and pools are, in words. Pure: how long ago the server said so is an argument.
@@ -22,9 +22,10 @@ export const POLICY: Record<Policy, string> = {
   maglev: "by hash",
 };
 
+/** Where the server does not say it in words itself. */
 const EJECTED_BY: Record<string, string> = {
   "consecutive-5xx": "failed several times in a row",
-  "consecutive-gateway": "gave no answer several times in a row",
+  "consecutive-gateway": "answered 502, 503 or 504, or not at all, several times in a row",
   "success-rate": "fails far more than the others",
   "failure-percentage": "fails too much of what it is asked",
   hand: "by hand",
@@ -71,7 +72,7 @@ export function reading(backend: Backend, checked: boolean, ago: number): Readin
         text: "ejected",
         detail: joined([
           `back in ${left(backend.ejected_for, ago)}`,
-          EJECTED_BY[backend.ejected_by ?? ""] ?? backend.ejected_by,
+          backend.ejected_because ?? EJECTED_BY[backend.ejected_by ?? ""] ?? backend.ejected_by,
         ]),
       };
     case "draining":
@@ -92,6 +93,17 @@ export function reading(backend: Backend, checked: boolean, ago: number): Readin
         detail: backend.leaving ? "no longer in the configuration" : "until it is admitted",
       };
   }
+}
+
+/** What holds by hand of a backend that is not there, should it come. */
+export function ordered(absent: Pool["absent"][number]): string {
+  if (absent.drains_for !== null) return "is drained";
+  return isTakenOut(absent) ? "is left out" : `weighs ${absent.weight ?? 0}`;
+}
+
+/** Whether that one may be admitted. */
+export function isTakenOut(absent: Pool["absent"][number]): boolean {
+  return absent.drains_for !== null || absent.ejected_for !== null;
 }
 
 /** What a backend is known by: its URL, and where that is a name, one of its addresses. */
@@ -131,6 +143,17 @@ export function actions(backend: Backend): BackendAction[] {
   }
 }
 
+/** How long something may go on, in words. */
+export function lasting(seconds: number): string {
+  return seconds === 0 ? "at once" : span(seconds);
+}
+
+/** Seconds to choose from: an ejection of no time would be none. */
+export const SPANS: Record<"drain" | "eject", number[]> = {
+  drain: [0, 10, 60, 300, 3_600, 86_400],
+  eject: [10, 60, 300, 3_600, 86_400],
+};
+
 /** What a change leads to, a sentence each, and whether clients suffer from it. */
 export function consequences(
   pool: Pool,
@@ -138,15 +161,15 @@ export function consequences(
   action: "drain" | "eject",
   seconds: number,
 ): { lines: string[]; hurts: boolean } {
-  const lasts = span(seconds);
   const busy = backend.requests === 0 ? "" : ` (${plural(backend.requests, "request")} now)`;
+  const rest = seconds === 0 ? "is cut off at once" : `may go on for ${span(seconds)}`;
   const lines =
     action === "drain"
       ? [
-          `It gets no new requests. What it has${busy} may go on for ${lasts}.`,
+          `It gets no new requests. What it has${busy} ${rest}.`,
           "It stays out until it is admitted, through restarts too.",
         ]
-      : [`It gets nothing for ${lasts}, and then comes back by itself. What it has${busy} goes on.`];
+      : [`It gets nothing for ${span(seconds)}, and then comes back by itself. What it has${busy} goes on.`];
   const others = pool.backends.filter((one) => one.key !== backend.key);
   // Who drains does not count: the others are not weaker for it.
   const counted = others.filter((one) => one.state !== "draining" && one.state !== "drained");
@@ -161,7 +184,8 @@ export function consequences(
   } else if (usable === 0) {
     lines.push("No other backend is usable: requests of this pool are answered with 503 until one is.");
   }
-  return { lines, hurts: panics || usable === 0 };
+  const cuts = action === "drain" && seconds === 0 && backend.requests > 0;
+  return { lines, hurts: panics || usable === 0 || cuts };
 }
 
 /** How many of a pool's backends are usable, and what the others are: 2 of 3 usable, 1 ejected. */
@@ -175,6 +199,31 @@ export function tally(pool: Pool): string {
   const usable = many("usable");
   const first = usable === all ? (all === 1 ? "usable" : `all ${all} usable`) : `${usable} of ${all} usable`;
   return [first, ...rest].join(", ");
+}
+
+/** What all pools are together: as the cards of their backends say, or, where those are not known, as the live figures do. */
+export function headline(pools: Pool[] | null, live: Record<string, number>): string | null {
+  const backends = pools?.flatMap((pool) => pool.backends);
+  const of = (state: Backend["state"]) => backends?.filter((one) => one.state === state).length;
+  // Live figures do not tell who drains from who has drained.
+  const rest: [number | undefined, string][] = backends
+    ? (["unhealthy", "ejected", "draining", "drained"] as const).map((state) => [of(state), state])
+    : [
+        [live.proxy_unhealthy, "unhealthy"],
+        [live.proxy_ejected, "ejected"],
+        [live.proxy_draining, "draining or drained"],
+      ];
+  const usable = backends ? of("usable") : live.proxy_usable;
+  if (usable === undefined) return null;
+  const others = rest.flatMap(([many, word]) => (many ? [`${count(many)} ${word}`] : []));
+  return [plural(usable, "usable backend"), ...others].join(", ");
+}
+
+/** Whether there is nothing to see of a pool now but that it is well: nobody asks it for anything. */
+export function idles(pool: Pool): boolean {
+  const passedOn = pool.backends.some((backend) => backend.passed !== null);
+  const asked = pool.rate >= 0.05 || pool.requests > 0 || pool.waiting > 0;
+  return !asked && !passedOn && !pool.panics && poolTone(pool) === "good";
 }
 
 /** How bad it is that not all are usable. */

@@ -10,15 +10,25 @@ import { Said } from "../../ui/said";
 import { Empty, Loaded } from "../../ui/states";
 import { Teach } from "../../ui/teach";
 import { Search, Segments } from "../../ui/widgets";
+import { ofEveryRoute, ownReasons, type Reason } from "./fold";
 
 /** Rows drawn at once; more on request. */
 const STEP = 50;
 /** With more rules than this there is something to search in. */
 const FEW = 12;
 
+const FAST = "The kernel can pass it on by itself, where a tier is in use";
+const ORDINARY = "Outwork passes it on itself: what the API calls the slow path";
+
 type Path = "all" | Rule["path"];
 
-function Row(props: { rule: Rule }) {
+function Row(props: {
+  rule: Rule;
+  /** What is said of all routes above. */
+  shared: Reason[];
+}) {
+  const own = () => ownReasons(props.rule, props.shared);
+  const isLikeOthers = () => own().length === 0 && props.rule.reasons.length > 0;
   return (
     <tr>
       <td class="rule">
@@ -31,12 +41,12 @@ function Row(props: { rule: Rule }) {
         <Show
           when={props.rule.path === "fast"}
           fallback={
-            <span class="badge">
-              <Icon name="minus" size={12} /> slow path
+            <span class="badge" title={ORDINARY}>
+              <Icon name="proxy" size={12} /> ordinary path
             </span>
           }
         >
-          <span class="badge good">
+          <span class="badge good" title={FAST}>
             <Icon name="cache" size={12} /> fast path
           </span>
         </Show>
@@ -51,11 +61,11 @@ function Row(props: { rule: Rule }) {
       </td>
       <td class="wide reasons-cell">
         <Show
-          when={props.rule.reasons.length > 0}
-          fallback={<span class="muted">nothing is in the way</span>}
+          when={own().length > 0}
+          fallback={<span class="muted">{isLikeOthers() ? "as every route" : "nothing is in the way"}</span>}
         >
           <ul>
-            <For each={props.rule.reasons}>
+            <For each={own()}>
               {(reason) => (
                 <li title={reason.reason}>
                   <Said text={reason.detail} />
@@ -93,6 +103,7 @@ export default function Rules() {
           .includes(needle),
     );
   });
+  const shared = createMemo(() => ofEveryRoute(all()));
   const fast = () => all().filter((rule) => rule.path === "fast").length;
   return (
     <Loaded query={rules} height={400}>
@@ -129,11 +140,23 @@ export default function Rules() {
                   options={[
                     { value: "all", text: "All" },
                     { value: "fast", text: "Fast path" },
-                    { value: "slow", text: "Slow path" },
+                    { value: "slow", text: "Ordinary path" },
                   ]}
                   onChange={setPath}
                 />
               </div>
+            </Show>
+            <Show when={shared().length > 0}>
+              <p class="rules-shared">
+                <Icon name="info" size={14} />
+                <span>
+                  Every route is passed on by Outwork itself, as is meant for routes:{" "}
+                  {shared()
+                    .map((reason) => reason.detail)
+                    .join("; ")}
+                  .
+                </span>
+              </p>
             </Show>
             <Show when={found().length > 0} fallback={<Empty icon="search" title="No rule is like that" />}>
               <div class="table-frame">
@@ -148,7 +171,9 @@ export default function Rules() {
                     </tr>
                   </thead>
                   <tbody>
-                    <For each={found().slice(0, most())}>{(rule) => <Row rule={rule} />}</For>
+                    <For each={found().slice(0, most())}>
+                      {(rule) => <Row rule={rule} shared={shared()} />}
+                    </For>
                   </tbody>
                 </table>
               </div>

@@ -4,9 +4,10 @@ import { api } from "../../api/client";
 import { createAction } from "../../api/query";
 import { may } from "../../api/session";
 import { plural } from "../../format";
-import { route } from "../../router";
+import { pageOf, route } from "../../router";
 import { useStatus } from "../../status";
 import { Icon } from "../../ui/icon";
+import { NoPage } from "../../ui/no-page";
 import { Notice, ProblemNotice } from "../../ui/states";
 import { Tabs } from "../../ui/widgets";
 import { Audit } from "./audit";
@@ -14,8 +15,9 @@ import { Configuration } from "./configuration";
 import { LogLevels } from "./log-levels";
 import { Tokens } from "./tokens";
 
+const FIRST = { path: "/settings", text: "Configuration" };
 const TABS = [
-  { path: "/settings", text: "Configuration" },
+  FIRST,
   { path: "/settings/logs", text: "Log levels" },
   { path: "/settings/tokens", text: "Access tokens" },
   { path: "/settings/audit", text: "Audit log" },
@@ -52,7 +54,7 @@ function ReloadResult(props: { changed: string[]; onClose: () => void }) {
 
 export default function Settings() {
   const status = useStatus();
-  const tab = createMemo(() => `/${route().segments.slice(0, 2).join("/")}`);
+  const tab = createMemo(() => pageOf(TABS, route().segments));
   const [changed, setChanged] = createSignal<string[] | null>(null);
   // Counts reloads, so that the configuration on screen is asked for again.
   const [generation, setGeneration] = createSignal(0);
@@ -96,7 +98,7 @@ export default function Settings() {
           </div>
         )}
       </Show>
-      <Tabs label="Settings" current={tab()} items={TABS} />
+      <Tabs label="Settings" current={tab() ?? ""} items={TABS} />
       <Switch>
         <Match when={tab() === "/settings/logs"}>
           <LogLevels />
@@ -106,6 +108,9 @@ export default function Settings() {
         </Match>
         <Match when={tab() === "/settings/audit"}>
           <Audit />
+        </Match>
+        <Match when={tab() === null}>
+          <NoPage first={FIRST} />
         </Match>
         <Match when={true}>
           <Configuration generation={generation()} />

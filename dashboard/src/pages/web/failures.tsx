@@ -98,7 +98,7 @@ export function Failures() {
                           </Show>
                         </td>
                         <td class="clip phone-hidden">
-                          <Show when={failure.request_id}>
+                          <Show when={failure.request_id} fallback={<span class="muted">–</span>}>
                             <code class="muted">{failure.request_id}</code>
                           </Show>
                         </td>

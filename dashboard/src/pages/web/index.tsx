@@ -3,8 +3,9 @@ import { createMemo, lazy, Match, Show, Suspense, Switch } from "solid-js";
 import { latest } from "../../api/live";
 import { FIRST_LISTENER } from "../../examples";
 import { count, plural, rate } from "../../format";
-import { route } from "../../router";
+import { pageOf, route } from "../../router";
 import { useStatus } from "../../status";
+import { NoPage } from "../../ui/no-page";
 import { Loaded, Skeleton } from "../../ui/states";
 import { Teach } from "../../ui/teach";
 import { Tabs } from "../../ui/widgets";
@@ -15,8 +16,9 @@ const Files = lazy(() => import("./files"));
 const Queries = lazy(() => import("./queries"));
 const Certificates = lazy(() => import("./certificates"));
 
+const FIRST = { path: "/web", text: "Traffic" };
 const TABS = [
-  { path: "/web", text: "Traffic" },
+  FIRST,
   { path: "/web/cache", text: "Cache" },
   { path: "/web/files", text: "Files" },
   { path: "/web/queries", text: "Queries" },
@@ -25,7 +27,7 @@ const TABS = [
 
 export default function Web() {
   const status = useStatus();
-  const tab = createMemo(() => `/${route().segments.slice(0, 2).join("/")}`);
+  const tab = createMemo(() => pageOf(TABS, route().segments));
   const open = () => latest().front_connections_open;
   const requests = () => latest().front_requests_rate;
   return (
@@ -57,9 +59,12 @@ export default function Web() {
               </section>
             }
           >
-            <Tabs label="Web" current={tab()} items={TABS} />
+            <Tabs label="Web" current={tab() ?? ""} items={TABS} />
             <Suspense fallback={<Skeleton height={600} />}>
               <Switch fallback={<Traffic />}>
+                <Match when={tab() === null}>
+                  <NoPage first={FIRST} />
+                </Match>
                 <Match when={tab() === "/web/cache"}>
                   <Cache />
                 </Match>

@@ -114,6 +114,12 @@ impl Bearer {
         Self { settings, issuers, realm, handed, metrics: Arc::clone(metrics) }
     }
 
+    /// Fields of requests that are made of claims, or that tokens are taken out of.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = &HeaderName> {
+        let carrying = (!self.settings.forward).then(|| self.settings.header.name());
+        self.handed.iter().map(|(name, _)| name).chain(carrying)
+    }
+
     /// What is made of a request's token, or the end of a fetch of keys, after which that can be said. Where it is good, the request gets what is made
     /// of its claims.
     pub(crate) fn check(&self, head: &mut Parts, now: Moment) -> Result<Checked, Local<()>> {

@@ -267,11 +267,12 @@ impl Router {
             inner.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
             let mut octets = [0; 65_536];
             loop {
-                if told.swap(false, Ordering::SeqCst) {
-                    before.push(std::mem::replace(&mut way, outer(&host)));
-                }
                 if let Ok((length, from)) = inner.recv_from(&mut octets) {
                     client = Some(from);
+                    // Only now: from every address that it has had, something was sent.
+                    if told.swap(false, Ordering::SeqCst) {
+                        before.push(std::mem::replace(&mut way, outer(&host)));
+                    }
                     let _ = way.send(&octets[..length]);
                 }
                 while let (Ok(length), Some(client)) = (way.recv(&mut octets), client) {

@@ -57,19 +57,33 @@ fn a_reload_that_denies_a_network_ends_what_it_has_and_nothing_else() {
     assert_eq!(hear(&mut other, 5), "hello");
 }
 
+/// A connection that a proxy passes on for this client.
+fn passed_on(client: &str, place: &Place) -> TcpStream {
+    let mut stream = from(OTHER, place).expect("it is taken");
+    let header = format!("PROXY TCP4 {client} 198.51.100.1 4000 80\r\n");
+    stream.write_all(header.as_bytes()).expect("it is heard");
+    stream
+}
+
 #[test]
 fn what_a_proxy_passes_on_is_judged_by_whose_it_is() {
     let lines = "proxy_protocol = { from = ['127.0.0.1'] }\n[proxy.acceleration]\ndeny = ['192.0.2.0/24']";
     let place = place_of(&[|host| echo(host, "one")], lines, "");
-    let of = |client: &str| {
-        let mut stream = from(OTHER, &place).expect("it is taken");
-        let header = format!("PROXY TCP4 {client} 198.51.100.1 4000 80\r\n");
-        stream.write_all(header.as_bytes()).expect("it is heard");
-        stream
-    };
-    assert!(end(&mut of("192.0.2.7")).is_err());
+    assert!(end(&mut passed_on("192.0.2.7", &place)).is_err());
     until("it to be counted", || refused(&place, "denied") == 1.0);
-    assert_eq!(hear(&mut of("192.0.3.7"), 3), "one");
+    assert_eq!(hear(&mut passed_on("192.0.3.7", &place), 3), "one");
+}
+
+#[test]
+fn a_client_behind_a_proxy_is_reset_where_it_has_as_many_connections_as_it_may() {
+    let lines = "proxy_protocol = { from = ['127.0.0.1'] }\nmax_connections_per_client = 1";
+    let place = place_of(&[|host| echo(host, "one")], lines, "");
+    let mut held = passed_on("192.0.2.7", &place);
+    assert_eq!(hear(&mut held, 3), "one");
+    let ended = end(&mut passed_on("192.0.2.7", &place));
+    assert_eq!(ended.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset));
+    until("it to be counted", || refused(&place, "client") == 1.0);
+    assert_eq!(hear(&mut passed_on("192.0.3.7", &place), 3), "one");
 }
 
 #[test]

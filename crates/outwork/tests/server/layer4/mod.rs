@@ -356,3 +356,14 @@ fn hear_if_any(stream: &mut TcpStream) -> String {
     let mut heard = [0; 3];
     stream.read_exact(&mut heard).map_or_else(|_| String::new(), |()| String::from_utf8_lossy(&heard).into_owned())
 }
+
+#[test]
+fn backends_of_connections_are_listed_with_what_passes_through_them() {
+    let place = place_of(&[|host| echo(host, "one")], "", "");
+    let mut client = connect(&place);
+    assert_eq!(hear(&mut client, 3), "one");
+    let shown = place.must(&["backends", "list"]);
+    assert!(shown.starts_with("app: round_robin, 1 open\n"), "{shown}");
+    assert!(shown.contains(" OPEN ") && shown.contains(" CONNECTIONS ") && !shown.contains("REQUESTS"), "{shown}");
+    assert!(shown.contains("usable, not checked "), "{shown}");
+}

@@ -143,6 +143,15 @@ fn benchmarks_of_the_api_are_begun_watched_ended_and_kept() {
     assert_eq!(begin("latency", "10.255.255.1:80", "").0, "400");
     assert_eq!(begin("latency", &target, ", \"duration\": \"11m\"").0, "400");
     assert_eq!(begin("speed", &target, "").0, "404");
+    // The kind may stand in the body, and is said in one way then.
+    let told = |(status, problem): (String, Json)| (status, problem["detail"].as_str().unwrap_or_default().to_owned());
+    let (status, detail) = told(begin("latency", &target, ", \"kind\": \"mixed\""));
+    assert!(status == "400" && detail.contains("the path says \"latency\""), "{detail}");
+    let body = format!("{{\"target\": \"{target}\", \"kind\": \"speed\"}}");
+    let (status, detail) = told(ask(&place, "POST", "/proxy/benchmark", &body));
+    assert!(status == "400" && detail.contains("throughput, latency, connections, mixed"), "{detail}");
+    let (status, detail) = told(ask(&place, "GET", "/proxy/benchmark", ""));
+    assert!(status == "404" && detail.contains("GET /api/v1/proxy/benchmarks"), "{detail}");
     let body = format!("{{\"target\": \"{target}\", \"connections\": 1, \"duration\": \"100ms\"}}");
     let (status, suite) = ask(&place, "POST", "/proxy/benchmark", &body);
     assert_eq!((status.as_str(), &suite["parts"], &suite["id"]), ("202", &4.into(), &3.into()), "{suite}");

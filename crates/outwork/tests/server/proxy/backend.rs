@@ -15,6 +15,8 @@ pub(crate) struct Seen {
     /// Its fields, a line each, in small letters as far as the names go.
     pub(crate) fields: Vec<String>,
     pub(crate) body: Vec<u8>,
+    /// Its fields after the content, likewise.
+    pub(crate) trailers: Vec<String>,
     /// Which connection of the backend it came on, from 0.
     pub(crate) connection: usize,
 }
@@ -102,7 +104,7 @@ fn serve(stream: TcpStream, number: usize, act: &Act, requests: &AtomicUsize, do
         if seen.field("expect").is_some() && to.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_err() {
             return;
         }
-        seen.body = body(&seen, &mut from);
+        (seen.body, seen.trailers) = body(&seen, &mut from);
         requests.fetch_add(1, SeqCst);
         if !act(&seen, &mut to) {
             return;
@@ -111,6 +113,13 @@ fn serve(stream: TcpStream, number: usize, act: &Act, requests: &AtomicUsize, do
 }
 
 fn head(from: &mut impl BufRead) -> Option<Seen> {
+    let mut lines = lines(from)?;
+    let line = lines.remove(0);
+    Some(Seen { line, fields: lines, body: Vec::new(), trailers: Vec::new(), connection: 0 })
+}
+
+/// Those up to an empty one.
+fn lines(from: &mut impl BufRead) -> Option<Vec<String>> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -118,16 +127,15 @@ fn head(from: &mut impl BufRead) -> Option<Seen> {
             return None;
         }
         match line.trim_end() {
-            "" => break,
+            "" => return Some(lines),
             line => lines.push(line.to_owned()),
         }
     }
-    let line = lines.remove(0);
-    Some(Seen { line, fields: lines, body: Vec::new(), connection: 0 })
 }
 
-fn body(seen: &Seen, from: &mut impl BufRead) -> Vec<u8> {
-    let mut body = Vec::new();
+/// The content, and the fields after it.
+fn body(seen: &Seen, from: &mut impl BufRead) -> (Vec<u8>, Vec<String>) {
+    let (mut body, mut trailers) = (Vec::new(), Vec::new());
     if let Some(length) = seen.field("content-length") {
         body.resize(length.parse().expect("a length"), 0);
         from.read_exact(&mut body).expect("the content");
@@ -136,14 +144,15 @@ fn body(seen: &Seen, from: &mut impl BufRead) -> Vec<u8> {
         let mut line = String::new();
         from.read_line(&mut line).expect("a size");
         let size = usize::from_str_radix(line.trim(), 16).expect("a size");
+        if size == 0 {
+            trailers = lines(from).expect("the end");
+            break;
+        }
         let mut chunk = vec![0; size + 2];
         from.read_exact(&mut chunk).expect("a chunk");
         body.extend_from_slice(&chunk[..size]);
-        if size == 0 {
-            break;
-        }
     }
-    body
+    (body, trailers)
 }
 
 /// Writes an answer; `fields` are lines that end in CRLF.

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use super::backend::Backend;
+use super::backend::{Backend, answer};
 use super::extras::count;
 use crate::binary::{Client, Place, get, json, text, until};
 
@@ -106,6 +106,39 @@ fn an_answer_that_stands_still_for_too_long_is_cut_off() {
     other.set_nonblocking(true).expect("a mode");
     let open = (&other).read(&mut [0]).map_err(|error| error.kind());
     assert_eq!(open, Err(ErrorKind::WouldBlock), "the other pool has its own patience");
+}
+
+#[test]
+fn a_backend_that_falls_silent_is_held_to_the_length_that_it_has_said_and_to_nothing_else() {
+    let mut place = Place::new();
+    let silent = |said: &'static str| {
+        Backend::acting(place.host(), move |seen, to| {
+            if seen.line.contains("?whole ") {
+                return answer(to, "200 OK", "", b"well");
+            }
+            to.write_all(format!("HTTP/1.1 200 OK\r\n{said}").as_bytes()).expect("it is read");
+            // Its client ends it.
+            let _ = to.read(&mut [0]);
+            false
+        })
+    };
+    let stream = silent("transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+    let part = silent("content-length: 10\r\n\r\nfirst");
+    let pool = "connections = { idle_timeout = '300ms' }\noutlier = { consecutive_gateway = 1 }\npanic_threshold = 0";
+    configure(&place, [(stream.address, pool), (part.address, pool)]);
+    place.start();
+    for path in ["/a", "/b"] {
+        let mut stream = TcpStream::connect((place.host(), 8080)).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).expect("it is heard");
+        if let Err(error) = stream.read_to_end(&mut Vec::new()) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{path}");
+        }
+    }
+    let mut client = client(&place);
+    assert!(client.ask("GET /a?whole", "a.test").ends_with("well"), "it may have had nothing to say");
+    let told = client.ask("GET /b?whole", "a.test");
+    assert!(told.starts_with("HTTP/1.1 503 "), "it owed the rest: {told}");
 }
 
 #[test]

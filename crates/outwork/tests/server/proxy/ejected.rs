@@ -1,5 +1,7 @@
 //! Backends that are left out for what they fail, and requests that are not tried again for good: settings of `outlier` and of `retry`.
 
+use std::io::Write;
+
 use super::backend::{Backend, answer};
 use super::choosing::{configure, of_backends};
 use super::extras::count;
@@ -27,6 +29,51 @@ fn so_many_failures_of_any_kind_in_a_row_eject_a_backend() {
     ask(&place, 20);
     assert_eq!((good.requests(), bad.requests()), (17, 3));
     assert_eq!(of_backends(&place, &[&good, &bad], "ejected_by"), ["", "consecutive-5xx"]);
+}
+
+#[test]
+fn who_answers_503_is_said_to_have_answered_and_not_to_have_been_silent() {
+    let mut place = Place::new();
+    let good = Backend::named(place.host(), "good");
+    let away = Backend::acting(place.host(), |_, to| answer(to, "503 X", "", b"away"));
+    let outlier =
+        "outlier = { consecutive_5xx = 0, consecutive_gateway = 3, success_rate = false }\nretry = { floor = 1000 }";
+    configure(&place, &[(&good, ""), (&away, "")], "", outlier);
+    place.start();
+    ask(&place, 20);
+    assert_eq!(of_backends(&place, &[&away], "ejected_because"), ["answered 502, 503 or 504 3 times in a row"]);
+    let shown = place.must(&["backends", "list"]);
+    assert!(shown.contains("answered 502, 503 or 504 3 times in a row"), "{shown}");
+    // Nobody has asked the other one how it is.
+    assert!(shown.contains("usable, not checked ") && shown.contains("UNDER WAY"), "{shown}");
+    let of = |backend: &Backend, class: &str| {
+        let labels = format!("pool=\"app\",backend=\"{}\",class=\"{class}\"", backend.url());
+        count(&place, &format!("outwork_proxy_backend_responses_total{{{labels}}}"))
+    };
+    assert_eq!((of(&away, "5xx"), of(&away, "2xx"), of(&good, "2xx"), of(&good, "5xx")), (3, 0, 20, 0));
+    let ended =
+        |how: &str| count(&place, &format!("outwork_proxy_pool_requests_total{{pool=\"app\",outcome=\"{how}\"}}"));
+    assert_eq!((ended("gateway-error"), ended("answered")), (3, 20));
+    let active = format!("outwork_proxy_backend_active{{pool=\"app\",backend=\"{}\"}}", good.url());
+    assert_eq!(count(&place, &active), 0);
+}
+
+#[test]
+fn a_backend_that_begins_its_answers_and_breaks_them_off_is_ejected() {
+    let mut place = Place::new();
+    let good = Backend::named(place.host(), "good");
+    let bad = Backend::acting(place.host(), |_, to| {
+        let written = to.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\na part of it");
+        written.expect("it is heard");
+        false
+    });
+    let outlier = "outlier = { consecutive_5xx = 0, consecutive_gateway = 3, success_rate = false }";
+    configure(&place, &[(&good, ""), (&bad, "")], "", outlier);
+    place.start();
+    // What breaks off ends the connection of its client, too.
+    (0..40).for_each(|_| ask(&place, 1));
+    assert_eq!((good.requests(), bad.requests()), (37, 3));
+    assert_eq!(of_backends(&place, &[&good, &bad], "ejected_by"), ["", "consecutive-gateway"]);
 }
 
 #[test]

@@ -129,6 +129,17 @@ fn faults_are_made_on_purpose_for_whom_they_are_meant() {
 }
 
 #[test]
+fn a_route_that_names_no_pool_hears_of_it_once() {
+    let place = Place::new();
+    let backend = Backend::named(place.host(), "hello");
+    configure(&place, &[&backend], "", "");
+    place.change(|text| text.replace("pool = 'app'", "pool = ''"));
+    let told = place.outwork(&["check"]);
+    let told = String::from_utf8_lossy(&[told.stdout, told.stderr].concat()).into_owned();
+    assert!(told.contains("it names no pool") && !told.contains("there is no pool"), "{told}");
+}
+
+#[test]
 fn a_copy_names_a_pool_that_is_there() {
     let place = Place::new();
     let backend = Backend::named(place.host(), "hello");

@@ -18,6 +18,9 @@ use crate::binary::{Place, get, json, until};
 /// A service that does not work.
 const LAME: &str = "app.Lame";
 
+/// A call that is not answered.
+const NEVER: &str = "/echo.Echo/Never";
+
 /// A server of gRPC, as far as HTTP/2 goes: it sends back what it gets, part by part, and after that the fields that came after it.
 pub(super) struct Grpc {
     pub(super) address: SocketAddr,
@@ -58,7 +61,11 @@ async fn serve(stream: TcpStream, serving: Arc<AtomicBool>) {
 
 async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, serving: Arc<AtomicBool>) {
     let (head, mut body) = request.into_parts();
-    let response = Response::builder().header("content-type", "application/grpc");
+    if head.uri.path() == NEVER {
+        return std::future::pending().await;
+    }
+    let said = head.headers.get("grpc-timeout").cloned().unwrap_or(HeaderValue::from_static("none"));
+    let response = Response::builder().header("content-type", "application/grpc").header("x-timeout", said);
     let response = response.header("x-te", head.headers.get("te").cloned().unwrap_or(HeaderValue::from_static("none")));
     let mut stream = respond.send_response(response.body(()).expect("a head"), false).expect("it is heard");
     if head.uri.path() == "/grpc.health.v1.Health/Check" {
@@ -84,7 +91,7 @@ fn end(stream: &mut SendStream<Bytes>, came: Option<HeaderMap>) {
 }
 
 /// A place that passes everything on to this.
-fn place(more: &str) -> (Place, Grpc) {
+pub(super) fn place(more: &str) -> (Place, Grpc) {
     let mut place = Place::new();
     let grpc = Grpc::start(place.host());
     place.change(|text| {
@@ -148,6 +155,103 @@ fn a_call_ends_once_the_time_of_its_backend_is_over_and_so_does_the_connection()
     });
     assert_eq!(count(&place, "outwork_proxy_drained_total{what=\"answer\"}"), 1);
     until("the connection to end", || count(&place, "outwork_proxy_connections") == 0);
+}
+
+#[test]
+fn a_call_as_browsers_make_them_breaks_off_where_its_time_is_over() {
+    let (place, _grpc) = place("");
+    let host = place.host().to_owned();
+    runtime().block_on(async {
+        let stream = TcpStream::connect((host.as_str(), 8080)).await.expect("it listens");
+        let (mut send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        let mut request = call(&host, "/echo.Echo/Both", "3S");
+        request.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc-web+proto"));
+        let (response, mut up) = send.send_request(request, false).expect("it is heard");
+        let mut down = response.await.expect("a head").into_body();
+        up.send_data(Bytes::from("one"), false).expect("it is heard");
+        assert_eq!(down.data().await.expect("a part").expect("whole"), "one");
+        assert!(down.data().await.expect("it does not end as if all were said").is_err());
+    });
+}
+
+#[test]
+fn a_backend_that_has_calls_run_out_of_time_is_named_in_the_log_and_left_out() {
+    let outlier =
+        "outlier = { consecutive_5xx = 0, consecutive_gateway = 3, success_rate = false }\npanic_threshold = 0";
+    let log = "[front.access_log]\nfile = 'access.log'\nfields = ['status', 'backend']";
+    let (mut place, grpc) = place(&format!("{outlier}\n{log}"));
+    let host = place.host().to_owned();
+    until("it to be left out", || {
+        runtime().block_on(async {
+            let stream = TcpStream::connect((host.as_str(), 8080)).await.expect("it listens");
+            let (mut send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+            tokio::spawn(connection);
+            let (response, _up) = send.send_request(call(&host, NEVER, "200m"), false).expect("it is heard");
+            assert_eq!(response.await.expect("a head").headers()["grpc-status"], "4");
+        });
+        json(&place.outwork(&["backends", "list", "--json"]))[0]["backends"][0]["ejected_by"] == "consecutive-gateway"
+    });
+    let url = format!("h2c://{}", grpc.address);
+    let labels = format!("pool=\"app\",backend=\"{url}\"");
+    assert!(count(&place, &format!("outwork_proxy_backend_failures_total{{{labels}}}")) >= 3);
+    assert!(count(&place, "outwork_proxy_pool_requests_total{pool=\"app\",outcome=\"deadline\"}") >= 3);
+    assert!(place.stop(15).success());
+    let log = std::fs::read_to_string(place.path().join("access.log")).expect("a log");
+    let named = |line: &&str| line.contains(&*url) && line.contains("200");
+    assert!(log.lines().filter(named).count() >= 3, "{log}");
+}
+
+/// A request for a call of this method, which may take so long.
+fn call(host: &str, path: &str, timeout: &str) -> Request<()> {
+    let request = Request::post(format!("http://{host}:8080{path}")).header("te", "trailers");
+    let request = request.header("content-type", "application/grpc").header("grpc-timeout", timeout);
+    request.body(()).expect("a head")
+}
+
+#[test]
+fn a_call_ends_once_the_time_is_over_that_its_client_gives_it() {
+    let (place, _grpc) = place("");
+    let host = place.host().to_owned();
+    runtime().block_on(async {
+        let stream = TcpStream::connect((host.as_str(), 8080)).await.expect("it listens");
+        let (mut send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        let (response, _up) = send.send_request(call(&host, NEVER, "100m"), false).expect("it is heard");
+        let response = response.await.expect("a head");
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["grpc-status"], "4");
+        let (response, mut up) = send.send_request(call(&host, "/echo.Echo/Both", "3S"), false).expect("it is heard");
+        let response = response.await.expect("a head");
+        let left = response.headers()["x-timeout"].to_str().expect("text");
+        let micros = left.strip_suffix('u').and_then(|left| left.parse::<u32>().ok()).expect("a time");
+        assert!(micros < 3_000_000, "some of it has passed: {micros}");
+        let mut down = response.into_body();
+        up.send_data(Bytes::from("one"), false).expect("it is heard");
+        assert_eq!(down.data().await.expect("a part").expect("whole"), "one");
+        assert!(down.data().await.is_none(), "though nobody has ended it");
+        assert_eq!(down.trailers().await.expect("whole").expect("some")["grpc-status"], "4");
+    });
+    let ended = |how: &str| count(&place, &format!("outwork_proxy_requests_total{{outcome=\"{how}\"}}"));
+    assert_eq!(["deadline", "answered", "timed-out"].map(ended), [1, 1, 0], "the one that was never answered");
+}
+
+#[test]
+fn a_call_that_is_one_too_many_is_told_that_there_is_a_limit() {
+    let (place, _grpc) = place("limits = { requests = 1, pending = 0 }");
+    let host = place.host().to_owned();
+    runtime().block_on(async {
+        let stream = TcpStream::connect((host.as_str(), 8080)).await.expect("it listens");
+        let (mut send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        let (held, _up) = send.send_request(call(&host, "/echo.Echo/Both", "1H"), false).expect("it is heard");
+        let held = held.await.expect("a head");
+        let (refused, _up) = send.send_request(call(&host, "/echo.Echo/Both", "1H"), true).expect("it is heard");
+        let refused = refused.await.expect("a head");
+        assert_eq!(refused.status(), 200);
+        assert_eq!(refused.headers()["grpc-status"], "8");
+        drop(held);
+    });
 }
 
 #[test]

@@ -24,8 +24,11 @@ mod names;
 mod pipeline;
 mod pressure;
 mod roles;
+mod split;
+mod trailers;
 mod watching;
 mod websocket;
+mod weighed;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -149,6 +152,32 @@ fn an_answer_comes_part_by_part_as_the_backend_makes_it() {
     go.send(()).expect("the backend waits");
     client.read_to_string(&mut so_far).expect("the rest");
     assert!(so_far.ends_with("4\r\nlast\r\n0\r\n\r\n"), "{so_far}");
+}
+
+#[test]
+fn what_comes_after_an_answer_in_chunks_goes_to_who_takes_it() {
+    let said = |host: &str| {
+        Backend::acting(host, |_, to| {
+            let chunks = "2\r\nok\r\n0\r\nX-Sum: 7\r\nSet-Cookie: a=1\r\n\r\n";
+            to.write_all(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}").as_bytes()).is_ok()
+        })
+    };
+    let (place, _backend) = place_of([said], "", "");
+    let ask = |fields: &str| {
+        let mut client = TcpStream::connect(format!("{}:8080", place.host())).expect("it listens");
+        let head = format!("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n{fields}\r\n");
+        client.write_all(head.as_bytes()).expect("it is heard");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer");
+        answer
+    };
+    // On a connection that is new to the backend, and on those that are shared.
+    for _ in 0..4 {
+        let taken = ask("TE: gzip;q=0.5, trailers\r\n");
+        assert!(taken.contains("\r\nok\r\n") && taken.ends_with("0\r\nx-sum: 7\r\n\r\n"), "{taken}");
+        let left = ask("");
+        assert!(left.contains("\r\nok\r\n") && left.ends_with("0\r\n\r\n"), "{left}");
+    }
 }
 
 #[test]

@@ -57,4 +57,15 @@ fn viewers_look_at_backends_and_operators_take_them_out() {
         assert_eq!((ask(&place, &viewer, asked), state()), ("403".to_owned(), before), "{action}");
         assert_eq!((ask(&place, &operator, asked), state()), ("200".to_owned(), result.into()), "{action}");
     }
+    let weigh = |more: &str| format!("{{\"backend\": \"{}\", \"action\": \"weight\"{more}}}", one.url());
+    for (more, [of_viewer, of_operator]) in [
+        (", \"weight\": 7", ["403", "200"]),
+        ("", ["403", "200"]),
+        (", \"weight\": 65536", ["403", "400"]),
+        (", \"weight\": 7, \"seconds\": 60", ["403", "400"]),
+    ] {
+        let body = weigh(more);
+        let told = [&viewer, &operator].map(|token| ask(&place, token, ("POST", "/pools/app/backends", &body)));
+        assert_eq!(told, [of_viewer, of_operator], "{more}");
+    }
 }

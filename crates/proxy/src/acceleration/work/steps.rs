@@ -1,6 +1,7 @@
 //! Which side is got hold of: the first of the plan's that can be had, tried again where none could, and where the plan or what it is about has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::super::outlets::Outlets;
 use super::super::plan::{Plan, Step};
 use super::super::ports::Ports;
 use super::{AGAIN, Work, tell};
+use crate::config::Pins;
 
 /// What has failed is tried again after [`AGAIN`], then after twice as long, and so on, at most after this.
 const SELDOM: Duration = Duration::from_secs(60);
@@ -213,10 +215,22 @@ impl Work {
         Ok(())
     }
 
+    /// Where programs and tables of the kernel are to outlive the process.
+    fn kept_in(&self) -> Result<Option<&Path>, String> {
+        match (&self.plan.pins, &self.shared.pins) {
+            (Pins::Nowhere, _) => Ok(None),
+            (Pins::At(directory), _) | (Pins::Usual, Some(directory)) => Ok(Some(directory.as_path())),
+            (Pins::Usual, None) => {
+                Err("the data directory, which the place for `pins = true` is named by, was not there at the start: name a place (`pins`)".to_owned())
+            }
+        }
+    }
+
     /// Loads the programs.
     fn open_kernel(&self) -> Result<Fastpath, String> {
-        let (fastpath, found) =
-            Fastpath::open(self.settings(), self.plan.pins.as_deref()).map_err(|error| attach::reasons(&error))?;
+        let directory = self.kept_in()?;
+        let opened = Fastpath::open(self.settings(), directory);
+        let (fastpath, found) = opened.map_err(|error| attach::reasons(&error))?;
         match &found {
             Found::Nothing => tracing::info!("programs for the kernel are loaded"),
             Found::Left { services } => {

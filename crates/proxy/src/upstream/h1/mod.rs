@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use outwork_front::h1::{Decoder, Framing, Piece};
 use outwork_front::message::BodyError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -77,6 +77,8 @@ pub(crate) struct Exchange {
     /// What was read with the head, before all of that: it lies in one piece with the fields.
     behind: Bytes,
     download: Download,
+    /// Fields that came after the content.
+    trailers: Option<HeaderMap>,
     keep_alive: bool,
     /// Bytes of content.
     pub(crate) sent: u64,
@@ -134,7 +136,8 @@ impl Exchange {
         };
         let upload = Upload { out: head, part: Bytes::new(), end: b"", body, chunked, refused: false };
         let (input, behind, download) = (BytesMut::new(), Bytes::new(), Download::Head);
-        Self { conn, method, upload, input, behind, download, keep_alive: false, sent: 0, early: Early::default() }
+        let (trailers, early) = (None, Early::default());
+        Self { conn, method, upload, input, behind, download, trailers, keep_alive: false, sent: 0, early }
     }
 
     /// The head of the answer. Answers that come before it are kept apart, but for the switch to another protocol.
@@ -299,6 +302,7 @@ impl Exchange {
                 Download::UntilClose => true,
                 Download::Framed(decoder) => {
                     if decoder.is_done() {
+                        self.trailers = decoder.take_trailers();
                         self.download = Download::Done;
                         continue;
                     }
@@ -327,6 +331,11 @@ impl Exchange {
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
         }
+    }
+
+    /// The fields that came after the content, once that has ended.
+    pub(crate) fn trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
     }
 
     /// Puts what was read with the head where what is read after it goes.
@@ -373,9 +382,16 @@ impl Upload {
                     self.push(part);
                 }
                 None => {
+                    let trailers = body.0.trailers();
                     self.body = Source::Done;
                     if self.chunked {
-                        self.out.extend_from_slice(b"0\r\n\r\n");
+                        self.out.extend_from_slice(b"0\r\n");
+                        for (name, value) in trailers.iter().flat_map(HeaderMap::iter) {
+                            for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                                self.out.extend_from_slice(piece);
+                            }
+                        }
+                        self.out.extend_from_slice(b"\r\n");
                     }
                 }
             }
@@ -431,12 +447,13 @@ fn is_reset(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use http::HeaderValue;
 
     use super::super::BodyParts;
     use super::*;
 
-    struct Parts(std::vec::IntoIter<Bytes>);
+    /// Parts, and what comes after them.
+    struct Parts(std::vec::IntoIter<Bytes>, Option<HeaderMap>);
 
     impl BodyParts for Parts {
         fn poll_part(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
@@ -444,7 +461,7 @@ mod tests {
         }
 
         fn trailers(&mut self) -> Option<HeaderMap> {
-            None
+            self.1.take()
         }
     }
 
@@ -487,7 +504,7 @@ mod tests {
     /// What goes out of these parts through something that takes so many octets at a time.
     fn written(sizes: &[usize], chunked: bool, most: usize) -> Vec<u8> {
         let parts: Vec<Bytes> = sizes.iter().map(|size| Bytes::from(vec![b'x'; *size])).collect();
-        let body = Source::Open(Body(Box::new(Parts(parts.into_iter()))));
+        let body = Source::Open(Body(Box::new(Parts(parts.into_iter(), None))));
         let mut upload =
             Upload { out: BytesMut::from("HEAD"), part: Bytes::new(), end: b"", body, chunked, refused: false };
         let mut narrow = Narrow { most, full: false, taken: Vec::new() };
@@ -503,6 +520,21 @@ mod tests {
         }
         assert_eq!(sent, sizes.iter().sum::<usize>() as u64);
         narrow.taken
+    }
+
+    #[test]
+    fn fields_that_come_after_content_go_out_in_its_last_chunk() {
+        let fields = HeaderMap::from_iter([("x-sum".parse().unwrap(), HeaderValue::from_static("7"))]);
+        let said = |chunked| {
+            let parts = Parts(vec![Bytes::from("abc")].into_iter(), Some(fields.clone()));
+            let body = Source::Open(Body(Box::new(parts)));
+            let mut upload =
+                Upload { out: BytesMut::new(), part: Bytes::new(), end: b"", body, chunked, refused: false };
+            assert!(upload.poll_fill(&mut 0, &mut Context::from_waker(Waker::noop())).is_ready());
+            upload.out
+        };
+        assert_eq!(said(true), "3\r\nabc\r\n0\r\nx-sum: 7\r\n\r\n");
+        assert_eq!(said(false), "abc", "there is no room for them");
     }
 
     #[test]

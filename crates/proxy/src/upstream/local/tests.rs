@@ -407,6 +407,27 @@ fn connections_on_which_requests_go_one_behind_the_other_are_no_more_than_may_wa
 }
 
 #[test]
+fn a_request_goes_out_behind_the_fewest_others() {
+    on_a_thread(async {
+        let now = Instant::now();
+        let world = World::new(false, |connections| connections.pipeline = 8).await;
+        for conn in [world.connect(now).await, world.connect(now).await] {
+            world.local.share(world.id, &world.endpoint, answered(conn, now).await);
+        }
+        let (mut under_way, mut behind) = (Vec::new(), Vec::new());
+        for _ in 0..6 {
+            let (link, was_there) = world.link(true, now).await;
+            let Link::Piped(pipe) = link else { panic!("it is shared") };
+            assert!(was_there);
+            behind.push(pipe.load());
+            let write = |out: &mut BytesMut| out.extend_from_slice(ASK.as_bytes());
+            under_way.push(h1::pipe::Exchange::begin(&pipe, Method::GET, write));
+        }
+        assert_eq!(behind, [0, 0, 1, 1, 2, 2]);
+    });
+}
+
+#[test]
 fn what_is_too_old_takes_no_more_requests_though_nobody_has_looked() {
     on_a_thread(async {
         let set = |connections: &mut Connections| {

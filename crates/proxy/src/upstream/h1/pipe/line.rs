@@ -8,7 +8,7 @@ use std::io;
 use std::task::{Context, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use outwork_front::h1::{Decoder, Framing, Piece};
 use slab::Slab;
 
@@ -64,6 +64,8 @@ struct Slot {
     length: Option<u64>,
     parts: VecDeque<Bytes>,
     lying: usize,
+    /// Fields that came after its content.
+    trailers: Option<HeaderMap>,
     /// Bytes that are still read away.
     away: u64,
     failed: Option<ExchangeError>,
@@ -177,6 +179,7 @@ impl Line {
             length: None,
             parts: VecDeque::new(),
             lying: 0,
+            trailers: None,
             away: AWAY,
             failed,
         });
@@ -203,7 +206,7 @@ impl Line {
             slot.wait(context);
             return None;
         };
-        let is_whole = !slot.queued && slot.parts.len() <= 1;
+        let is_whole = !slot.queued && slot.parts.len() <= 1 && slot.trailers.is_none();
         let whole = is_whole.then(|| slot.parts.pop_front().unwrap_or_default());
         Some(Ok(Begun { reply, length: slot.length, whole }))
     }
@@ -230,6 +233,11 @@ impl Line {
             self.wake_driver();
         }
         Some(Some(Ok(part)))
+    }
+
+    /// Takes the fields that came after its content.
+    pub(super) fn take_trailers(&mut self, number: usize) -> Option<HeaderMap> {
+        self.slots.get_mut(number)?.trailers.take()
     }
 
     /// Nobody wants it any more.
@@ -367,7 +375,10 @@ impl Line {
                 }
                 continue;
             };
-            if matches!(content, Content::Framed(decoder) if decoder.is_done()) {
+            if let Content::Framed(decoder) = content
+                && decoder.is_done()
+            {
+                slot.trailers = decoder.take_trailers();
                 self.end(number);
                 continue;
             }

@@ -3,10 +3,9 @@
 //! What the requests of one turn of a thread say goes out in one write, and what is answered comes in as it lies there, many answers at a time: so what a system call
 //! costs is paid once for all of them. A task of its own reads and writes, whichever of them come and go. Those who wait are woken by it, each for its answer.
 //!
-//! - this file: the connection, a request, and who reads and writes. `line`: what is made of bytes that come.
+//! - this file: the connection, a request, and who reads and writes. `line`: what is made of bytes that come. `dissect`: the same of bytes from nowhere.
 
-#[cfg(test)]
-mod hostile;
+mod dissect;
 mod line;
 
 #[cfg(test)]
@@ -21,12 +20,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::Method;
+use http::{HeaderMap, Method};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::wire::Wire;
 use super::super::{Counted, Early, ExchangeError, Reply};
 use super::{Conn, READ, SCRATCH};
+pub use dissect::{Told, dissect};
 use line::{Begun, Flow, Line};
 
 /// A connection that many share.
@@ -66,6 +66,11 @@ impl Pipe {
     pub(crate) fn has_room(&self, most: u32) -> bool {
         let line = self.line.borrow();
         line.len() < most as usize && !line.is_closing() && !line.is_held_up() && self.stuck_since.get().is_none()
+    }
+
+    /// Requests that it has now.
+    pub(crate) fn load(&self) -> usize {
+        self.line.borrow().len()
     }
 
     /// Whether it takes no more, whatever is left of it.
@@ -162,6 +167,11 @@ impl Exchange {
     /// Bytes of content, where they are known.
     pub(crate) fn remaining(&self) -> Option<u64> {
         self.length
+    }
+
+    /// The fields that came after the content, once that has ended.
+    pub(crate) fn trailers(&mut self) -> Option<HeaderMap> {
+        self.pipe.line.borrow_mut().take_trailers(self.number?)
     }
 
     /// It has waited for long enough: what becomes of it. Where others come first, nothing is said of the backend by that.
