@@ -9,9 +9,9 @@ use super::super::wait_for;
 use super::{INNER, INNER_V6};
 
 /// A key and what others know of it, in base64.
-pub struct Keys {
-    pub private: String,
-    pub public: String,
+pub(super) struct Keys {
+    pub(super) private: String,
+    pub(super) public: String,
 }
 
 /// What a program says to what it is given.
@@ -24,7 +24,7 @@ fn say(program: &str, words: &[&str], given: &str) -> String {
 }
 
 impl Keys {
-    pub fn new() -> Keys {
+    pub(super) fn new() -> Keys {
         let private = say("wg", &["genkey"], "");
         let public = say("wg", &["pubkey"], &private);
         Keys { private, public }
@@ -32,11 +32,11 @@ impl Keys {
 }
 
 /// It, running.
-pub struct Other(Child);
+pub(super) struct Other(Child);
 
 impl Other {
     /// Starts it with the second of the addresses within the tunnel, joined to who has `theirs`.
-    pub fn start(room: &Namespace, own: &Keys, theirs: &Keys, psk: &str, endpoint: &str) -> Other {
+    pub(super) fn start(room: &Namespace, own: &Keys, theirs: &Keys, psk: &str, endpoint: &str) -> Other {
         let child = room.command("wireguard-go").args(["-f", "wg0"]).env("WG_PROCESS_FOREGROUND", "1").spawn().unwrap();
         let other = Other(child);
         let dir = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use super::super::{PATIENCE, wait_for};
 use super::peer::Keys;
 
 /// Two sites, and two cables between them: `one` and `two`.
-pub struct Sites {
+pub(super) struct Sites {
     pub sites: [Site; 2],
 }
 
@@ -24,7 +24,7 @@ fn outer(site: usize, cable: usize) -> String {
 }
 
 /// The address of a site within the tunnels, in its own network.
-pub fn inner(site: usize) -> String {
+pub(super) fn inner(site: usize) -> String {
     format!("10.{}.0.1", 100 + site)
 }
 
@@ -35,7 +35,7 @@ impl Sites {
     }
 
     /// The same, with more of what is said of health, and more sections of the first of them.
-    pub fn with(health: &str, more: &str) -> Sites {
+    pub(super) fn with(health: &str, more: &str) -> Sites {
         let mut sites = [Site::new(""), Site::new("")];
         let keys = [[Keys::new(), Keys::new()], [Keys::new(), Keys::new()]];
         for (cable, name) in CABLES.iter().enumerate() {
@@ -59,7 +59,7 @@ impl Sites {
         self.sites[site].json(&["paths"])["paths"].as_array().unwrap().clone()
     }
 
-    pub fn told(&self) -> String {
+    pub(super) fn told(&self) -> String {
         let site = |number: usize| format!("{:#}\n{}", self.sites[number].json(&["paths"]), self.sites[number].log());
         format!("{}\n{}", site(0), site(1))
     }
@@ -216,15 +216,18 @@ fn each_path_has_figures_of_its_own_in_metrics() {
     let sites = Sites::new();
     sites.wait_until_all_are_up();
     let told = sites.sites[0].get("/metrics").unwrap();
-    for path in sites.paths(0) {
+    let has = |path: &Json, metric: &str| {
         let [site, uplink, remote] =
             ["site", "uplink", "remote_uplink"].map(|name| path[name].as_str().unwrap().to_owned());
-        for metric in ["up", "latency_seconds", "jitter_seconds", "loss_ratio"] {
-            let series =
-                format!("outwork_sdwan_path_{metric}{{site=\"{site}\",uplink=\"{uplink}\",remote=\"{remote}\"}} ");
-            assert!(told.contains(&series), "{series}\n{told}");
+        let labels = format!("site=\"{site}\",uplink=\"{uplink}\",remote=\"{remote}\"");
+        told.contains(&format!("outwork_sdwan_path_{metric}{{{labels}}} "))
+    };
+    for path in sites.paths(0) {
+        assert!(has(&path, "up"), "{path}\n{told}");
+        for metric in ["latency_seconds", "jitter_seconds", "loss_ratio"] {
+            assert_eq!(has(&path, metric), path["state"] == "up", "{metric} of {path}\n{told}");
         }
     }
-    let up = format!("outwork_sdwan_paths{{state=\"up\"}} {}", sites.paths(0).len());
+    let up = format!("outwork_sdwan_paths{{state=\"up\"}} {}", CABLES.len());
     assert!(told.contains(&up), "{up}\n{told}");
 }
