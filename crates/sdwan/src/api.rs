@@ -112,6 +112,10 @@ pub struct PathView {
     uplink: String,
     /// The uplink of theirs.
     remote_uplink: String,
+    /// The hub that passes it on; none where it goes straight.
+    via: Option<String>,
+    /// Octets of the longest packet that it takes.
+    mtu: u16,
     /// `new`, `down`, `trial`, `up` or `suspect`.
     state: &'static str,
     /// Whether new flows take it.
@@ -239,6 +243,8 @@ async fn paths(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<Pa
         site: path.site,
         uplink: path.own,
         remote_uplink: path.remote,
+        via: path.via,
+        mtu: path.mtu,
         state: path.state,
         chosen: path.chosen,
         keys: path.keys,

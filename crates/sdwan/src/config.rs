@@ -36,6 +36,8 @@ section! {
         pub peer: Vec<PeerSettings>,
         /// The networks behind this site, that other sites may send to and hear from.
         pub subnets: Vec<Network>,
+        /// Whether this site passes on what other sites cannot send each other. It cannot read that: those two have keys of their own.
+        pub hub: bool = false,
         /// Other sites, each joined to this one by every pair of uplinks that can reach each other.
         pub site: Vec<SiteSettings>,
         /// How paths to other sites are watched, and when traffic leaves one.
@@ -60,6 +62,8 @@ section! {
         pub name: String,
         /// The networks behind it.
         pub subnets: Vec<Network>,
+        /// Whether it passes on what goes between us and sites to which no path of ours works; it has to say `hub` of itself as well.
+        pub hub: bool = false,
         /// Its uplinks.
         pub uplink: Vec<FarUplink>,
     }

@@ -93,6 +93,21 @@ const UNNAMED: Desc = desc(
     false,
 );
 
+const PASSED: Desc = desc(
+    "outwork_sdwan_relayed_total",
+    "Datagrams that this site, as a hub, has passed on between others.",
+    Kind::Counter,
+    Unit::None,
+    true,
+);
+const PASSED_OCTETS: Desc = desc(
+    "outwork_sdwan_relayed_bytes_total",
+    "Octets of the datagrams that this site, as a hub, has passed on between others.",
+    Kind::Counter,
+    Unit::Bytes,
+    false,
+);
+
 /// The figures of the service.
 pub struct SdwanMetrics(Arc<Shared>);
 
@@ -108,7 +123,7 @@ fn number(counter: &AtomicU64) -> Value {
 }
 
 /// Why packets came to nothing, and how many.
-fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 10] {
+fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 11] {
     [
         ("unrouted", &counters.unrouted),
         ("malformed", &counters.malformed),
@@ -120,6 +135,7 @@ fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 10] {
         ("undelivered", &counters.undelivered),
         ("unheard", &counters.unheard),
         ("unsent", &counters.unsent),
+        ("not-passed", &counters.not_passed),
     ]
 }
 
@@ -136,8 +152,9 @@ fn paths(gauges: &[Arc<Gauge>], families: &mut Vec<Family>) {
     let of = |desc: Desc, value: fn(&Gauge) -> Option<f64>| {
         let sample = |gauge: &Arc<Gauge>| {
             let text = |text: &str| text.to_owned().into();
-            let labels: Labels =
+            let mut labels: Labels =
                 vec![("site", text(&gauge.site)), ("uplink", text(&gauge.own)), ("remote", text(&gauge.remote))];
+            labels.extend((!gauge.via.is_empty()).then(|| ("via", text(&gauge.via))));
             Some(Sample { labels, value: Value::Number(value(gauge)?) })
         };
         Family { desc, samples: gauges.iter().filter_map(sample).collect(), overflow: None }
@@ -194,6 +211,8 @@ impl Collect for SdwanMetrics {
             (REFUSED, one(|tallies| &tallies.refused)),
             (FOREIGN, one(|tallies| &tallies.foreign)),
             (LOST, lost.into()),
+            (PASSED, vec![Sample { labels: vec![], value: number(&self.0.counters.passed) }]),
+            (PASSED_OCTETS, vec![Sample { labels: vec![], value: number(&self.0.counters.passed_octets) }]),
             (UNNAMED, vec![Sample { labels: vec![], value: number(&self.0.counters.unnamed) }]),
         ] {
             families.push(Family { desc, samples, overflow: None });

@@ -88,7 +88,7 @@ fn all_sites(settings: &Sdwan) -> sites::Plan {
     let mut names = BTreeMap::from([(OWN, "here".to_owned())]);
     let mut others = vec![];
     for (site, id) in settings.site.iter().zip(1..) {
-        let SiteSettings { name, subnets, uplink } = site;
+        let SiteSettings { name, subnets, hub, uplink } = site;
         let id = SiteId(id);
         names.insert(id, name.clone());
         let mut there = vec![];
@@ -98,9 +98,9 @@ fn all_sites(settings: &Sdwan) -> sites::Plan {
             remote.insert(number, Remote { key: uplink.public_key.0, endpoint: uplink.endpoint });
             there.push(far_uplink(number, uplink));
         }
-        others.push(Site { id, subnets: prefixes(subnets), hub: false, uplinks: there });
+        others.push(Site { id, subnets: prefixes(subnets), hub: *hub, uplinks: there });
     }
-    let own_site = Site { id: OWN, subnets: prefixes(&settings.subnets), hub: false, uplinks: here };
+    let own_site = Site { id: OWN, subnets: prefixes(&settings.subnets), hub: settings.hub, uplinks: here };
     let Policies { classes, applications, policies, rules } = policies::of(settings);
     let health = &settings.health;
     let mut engine = Settings::default();

@@ -8,6 +8,7 @@
 //! - [`frame`]: what stands before packets that go by two paths; [`streams`]: those that go twice, handed on once; [`fec`]: those that others mend; [`mending`]: how the others leave.
 //! - [`tunnel`]: a tunnel as workers see it; [`view`], whose addresses are behind which; [`gauge`], what was measured of a path; [`shared`], what workers and
 //!   control have in common.
+//! - [`relay`]: what hubs pass on between sites that have no path of their own; [`passing`]: how that leaves.
 //! - [`outbound`] and [`inbound`]: the two directions; [`worker`], the thread that has both.
 //!
 //! Those before [`tunnel`] know no devices, sockets, keys or threads. No packet costs an allocation, and only [`split`] and [`fragment`] copy one.
@@ -23,6 +24,8 @@ pub mod mending;
 pub mod names;
 pub mod outbound;
 pub mod packet;
+pub mod passing;
+pub mod relay;
 pub mod shared;
 pub mod split;
 pub mod streams;

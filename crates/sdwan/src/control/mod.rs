@@ -27,6 +27,7 @@ use crate::engine::mtu::Probe;
 use crate::engine::policy::PolicyError;
 use crate::engine::prefix::Prefix;
 use crate::plane::outbound::Posts;
+use crate::plane::relay::{self, Relay};
 use crate::plane::shared::{Notice, Shared};
 use crate::plane::tunnel::{Owner, Tunnel, TunnelId, UplinkIndex};
 use crate::plane::view::View;
@@ -266,7 +267,8 @@ impl Control {
         let tunnels = self.joined.values().map(|joined| Arc::clone(&joined.tunnel));
         let paths = self.sites.iter().flat_map(Sites::tunnels).map(|(id, tunnel)| (id, Arc::clone(tunnel)));
         let table = self.sites.as_ref().and_then(Sites::table).cloned();
-        let view = View::new(networks, tunnels, paths).with(table);
+        let relays = self.sites.as_ref().map(|sites| sites.relays(&self.peers)).unwrap_or_default();
+        let view = View::new(networks, tunnels, paths).with(table).passing(relays);
         let owners: BTreeSet<Owner> = view.tunnels().map(|tunnel| tunnel.owner).collect();
         self.shared.gauges.store(Arc::new(self.sites.iter().flat_map(Sites::gauges).cloned().collect()));
         self.shared.view.store(Arc::new(view));
@@ -288,26 +290,47 @@ impl Control {
                     self.shared.view.store(Arc::new(view));
                 }
                 Todo::Wanted(id) => self.wanted(now, id),
+                Todo::Relays => {
+                    let relays = self.sites.as_ref().map(|sites| sites.relays(&self.peers)).unwrap_or_default();
+                    let view = self.shared.view.load().passing(relays);
+                    self.shared.view.store(Arc::new(view));
+                }
             }
         }
         self.news();
     }
 
     fn hello(&mut self, now: Time, tunnel: &Arc<Tunnel>, octets: &[u8]) {
-        let (Some(datagram), Some(to)) = (sites::seal(now, tunnel, octets, usize::MAX), tunnel.endpoint()) else {
+        let mtu = if tunnel.relay.is_some() { octets.len() } else { usize::MAX };
+        let (Some(datagram), Some(to)) = (sites::seal(now, tunnel, octets, mtu), tunnel.endpoint()) else {
             // Who cannot be dialled has to come to us.
             return self.wanted(now, tunnel.id);
         };
-        let stuck = match self.posts.of(tunnel.uplink, to.is_ipv4()) {
-            None => true,
-            Some(socket) => {
-                let sent = socket.send(&Way { to, from: None, tos: CONTROL }, &datagram, datagram.len());
-                sent.stopped.is_some_and(mends_not)
-            }
+        let stopped = match &tunnel.relay {
+            Some(relay) => self.pass(now, relay, &datagram),
+            None => self.send(tunnel.uplink, to, CONTROL, &datagram),
         };
-        if let Some(sites) = self.sites.as_mut().filter(|_| stuck) {
+        if let Some(sites) = self.sites.as_mut().filter(|_| stopped.is_some_and(mends_not)) {
             sites.stuck(now, tunnel.id);
         }
+    }
+
+    /// Sends a datagram. Why it did not leave, if it did not.
+    fn send(&self, uplink: UplinkIndex, to: SocketAddr, tos: u8, datagram: &[u8]) -> Option<Reason> {
+        let Some(socket) = self.posts.of(uplink, to.is_ipv4()) else { return Some(Reason::NoSource) };
+        socket.send(&Way { to, from: None, tos }, datagram, datagram.len()).stopped
+    }
+
+    /// Has a hub pass on what is between ourselves. Why it did not leave, if it did not; as long as there is no way to the hub, that is for the path to it to tell.
+    fn pass(&self, now: Time, relay: &Relay, datagram: &[u8]) -> Option<Reason> {
+        let carrier = relay.carrier();
+        let carrier = carrier.as_ref()?;
+        let octets = [&relay.passage(datagram.len(), true)?.encode()[..], datagram].concat();
+        if octets.len() > usize::from(carrier.mtu()) {
+            return Some(Reason::TooLong);
+        }
+        let sealed = sites::seal(now, carrier, &octets, usize::from(carrier.mtu()))?;
+        self.send(carrier.uplink, carrier.endpoint()?, CONTROL, &sealed)
     }
 
     /// Sends a probe, or the answer to one, exactly as long as it says. One that does not leave is one that is lost.
@@ -316,8 +339,11 @@ impl Control {
         octets.resize(probe.length(), 0);
         let datagram = sites::seal(now, tunnel, &octets, octets.len());
         let (Some(datagram), Some(to)) = (datagram, tunnel.endpoint()) else { return };
-        let Some(socket) = self.posts.of(tunnel.uplink, to.is_ipv4()) else { return };
-        if let Some(reason) = socket.send(&Way { to, from: None, tos: CONTROL }, &datagram, datagram.len()).stopped {
+        let stopped = match &tunnel.relay {
+            Some(relay) => self.pass(now, relay, &datagram),
+            None => self.send(tunnel.uplink, to, CONTROL, &datagram),
+        };
+        if let Some(reason) = stopped {
             tracing::debug!(%to, %reason, size = probe.size, "a probe does not leave");
         }
     }
@@ -414,12 +440,15 @@ impl Control {
         while let Some(news) = self.peers.poll_news() {
             match news {
                 News::Send { uplink, to, datagram } => {
-                    let Some(socket) = self.posts.of(uplink, to.is_ipv4()) else {
-                        tracing::debug!(%to, "no uplink is of the address family of a peer");
-                        continue;
+                    let now = self.shared.clock.now();
+                    let stopped = match relay::hub(&to) {
+                        None => self.send(uplink, to, 0, &datagram),
+                        Some(_) => {
+                            let tunnel = self.sites.as_ref().and_then(|sites| sites.passed_on(uplink, &to));
+                            tunnel.and_then(|tunnel| self.pass(now, tunnel.relay.as_ref()?, &datagram))
+                        }
                     };
-                    let sent = socket.send(&Way { to, from: None, tos: 0 }, &datagram, datagram.len());
-                    if let Some(reason) = sent.stopped {
+                    if let Some(reason) = stopped {
                         tracing::debug!(%to, %reason, "a handshake does not leave");
                     }
                 }

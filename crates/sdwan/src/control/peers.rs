@@ -16,7 +16,8 @@ use outwork_wireguard::peer::{Context, Input, Output, Refusal, Settings};
 use outwork_wireguard::stamp::Clock;
 use outwork_wireguard::{Entropy, Index, Peer, PresharedKey, PrivateKey, PublicKey};
 
-use crate::plane::tunnel::{Receiving, Tunnel, TunnelId, UplinkIndex};
+use crate::plane::relay;
+use crate::plane::tunnel::{Owner, Receiving, Tunnel, TunnelId, UplinkIndex};
 
 /// Why a message of a handshake changed nothing. For a counter each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -74,11 +75,17 @@ struct Ours {
     queued: Time,
 }
 
+/// What tells a tunnel from all others.
+fn by(tunnel: &Tunnel, remote: PublicKey) -> (UplinkIndex, PublicKey, Option<Owner>) {
+    (tunnel.uplink, remote, tunnel.relay.as_ref().and_then(|relay| relay::hub(&relay.address)))
+}
+
 /// The handshakes.
 pub struct Peers {
     locals: BTreeMap<UplinkIndex, Local>,
     tunnels: BTreeMap<TunnelId, Ours>,
-    by_key: HashMap<(UplinkIndex, PublicKey), TunnelId>,
+    /// By which uplink of ours, who is there, and the hub that passes it on.
+    by_key: HashMap<(UplinkIndex, PublicKey, Option<Owner>), TunnelId>,
     /// Whose responses and cookies are.
     expected: HashMap<Index, TunnelId>,
     table: Arc<Table<Receiving>>,
@@ -124,6 +131,11 @@ impl Peers {
         done
     }
 
+    /// Who we are at our uplinks.
+    pub fn own(&self) -> impl Iterator<Item = (UplinkIndex, &PublicKey)> {
+        self.locals.iter().map(|(uplink, local)| (*uplink, local.key.public()))
+    }
+
     /// We are nobody at an uplink any more: its tunnels end.
     pub fn leave(&mut self, uplink: UplinkIndex) {
         let of_uplink = self.tunnels.values().filter(|ours| ours.tunnel.uplink == uplink);
@@ -133,9 +145,9 @@ impl Peers {
         self.locals.remove(&uplink);
     }
 
-    /// Makes a tunnel. False where its uplink has no key, or a tunnel to the same peer.
+    /// Makes a tunnel. False where its uplink has no key, or a tunnel to the same peer that goes the same way: straight, or by the same hub.
     pub fn add(&mut self, now: Time, tunnel: Arc<Tunnel>, settings: Settings) -> bool {
-        let (id, key) = (tunnel.id, (tunnel.uplink, settings.remote));
+        let (id, key) = (tunnel.id, by(&tunnel, settings.remote));
         if !self.locals.contains_key(&tunnel.uplink) || self.by_key.contains_key(&key) || self.tunnels.contains_key(&id)
         {
             return false;
@@ -167,7 +179,7 @@ impl Peers {
     pub fn remove(&mut self, id: TunnelId) {
         self.step(id, |peer, cx| peer.close(cx));
         if let Some(ours) = self.tunnels.remove(&id) {
-            self.by_key.remove(&(ours.tunnel.uplink, ours.remote));
+            self.by_key.remove(&by(&ours.tunnel, ours.remote));
             ours.tunnel.set_endpoint(None);
         }
     }
@@ -187,7 +199,7 @@ impl Peers {
         let verdict = local.gate.judge(now, from, datagram, (&local.key, &Snow), self.entropy.as_mut());
         let (id, input) = match verdict {
             Verdict::Initiation { sender, heard } => {
-                (self.by_key.get(&(uplink, heard.remote)), Input::Initiation { from, sender, heard })
+                (self.by_key.get(&(uplink, heard.remote, relay::hub(&from))), Input::Initiation { from, sender, heard })
             }
             Verdict::Response(response) => (self.expected.get(&response.receiver), Input::Response { from, response }),
             Verdict::CookieReply(reply) => (self.expected.get(&reply.receiver), Input::CookieReply(reply)),

@@ -22,12 +22,17 @@ use crate::engine::site::{Dial, PathId, PathKey, PathSpec, SiteId, UplinkId};
 use crate::engine::table::Table;
 use crate::engine::{Engine, Event, Input, Network, Output};
 use crate::plane::gauge::Gauge;
+use crate::plane::relay::{Place, Relay};
 use crate::plane::tunnel::{Owner, Tunnel, TunnelId, UplinkIndex};
+use crate::plane::view::Relays;
 
 /// Events that are remembered.
 const EVENTS: usize = 1024;
 /// How often what tunnels have carried is told to the engine while some are watched closely.
 const FEED: Duration = Duration::from_millis(10);
+
+/// How often who cannot be dialled is heard at least: NATs forget sooner who says nothing (RFC 4787 section 4.3).
+const OPEN: Duration = Duration::from_secs(25);
 
 /// What there is beside what the engine knows.
 #[derive(Debug, Clone)]
@@ -111,6 +116,8 @@ pub enum Todo {
     View,
     /// A session is wanted.
     Wanted(TunnelId),
+    /// Paths to or from hubs are taken for something else.
+    Relays,
 }
 
 impl Sites {
@@ -146,6 +153,14 @@ impl Sites {
         Ok(())
     }
 
+    /// How a path by a hub goes; none of one that goes straight.
+    fn relay(&mut self, peers: &Peers, key: &PathKey, number: &mut impl FnMut() -> u32) -> Option<Relay> {
+        let (uplink, remote) = self.ends(key)?;
+        let hub = *self.owners.entry(key.via?).or_insert_with(|| Owner(number()));
+        let (_, own) = peers.own().find(|(own, _)| *own == uplink)?;
+        Some(Relay::new(Place::of(own), Place::of(&remote.key), hub))
+    }
+
     /// Makes tunnels of the paths that there are now, and ends those of paths that are gone. `next` gives numbers to tunnels and owners.
     pub fn join(&mut self, peers: &mut Peers, now: Time, mtu: u16, next: &mut u32) {
         let mut number = || {
@@ -161,30 +176,49 @@ impl Sites {
         self.owners.retain(|site, _| there.contains(site));
         for (id, spec, state, figures) in specs {
             let Some((uplink, remote)) = self.ends(&spec.key) else { continue };
-            let dials = spec.dial != Dial::Theirs;
-            let endpoint = remote.endpoint.filter(|_| dials);
+            let relay = self.relay(peers, &spec.key, &mut number);
+            if relay.is_none() && spec.key.via.is_some() {
+                continue;
+            }
+            // By a hub both can.
+            let dial = if relay.is_some() { Dial::Both } else { spec.dial };
+            let straight = remote.endpoint.filter(|_| dial != Dial::Theirs);
+            let endpoint = relay.as_ref().map(|relay| relay.address).or(straight);
+            let keepalive = (dial == Dial::Ours).then_some(OPEN);
             let mtu = self.engine.mtu(id).unwrap_or(mtu);
             // Anew each time, for names may have changed.
             let gauge = Arc::new(self.gauge(&spec.key));
             gauge.set_state(state);
             gauge.set_figures(&figures);
-            let kept = before.remove(&spec.key).filter(|path| peers.is(path.tunnel.id, &remote.key));
+            let way = |tunnel: &Tunnel| tunnel.relay.as_ref().map(|relay| (relay.from, relay.address));
+            let same = |path: &Path| way(&path.tunnel) == relay.as_ref().map(|relay| (relay.from, relay.address));
+            let kept = before.get(&spec.key).is_some_and(|path| peers.is(path.tunnel.id, &remote.key) && same(path));
+            let kept = before.remove(&spec.key).map(|path| if kept { Ok(path) } else { Err(path) });
+            let kept = match kept {
+                Some(Ok(path)) => Some(path),
+                Some(Err(path)) => {
+                    peers.remove(path.tunnel.id);
+                    None
+                }
+                None => None,
+            };
             let path = match kept {
                 Some(path) => {
                     path.tunnel.set_mtu(mtu);
-                    Path { dial: spec.dial, gauge, ..path }
+                    peers.set(path.tunnel.id, PresharedKey::default(), keepalive);
+                    Path { dial, gauge, ..path }
                 }
                 None => {
                     let owner = *self.owners.entry(spec.key.site).or_insert_with(|| Owner(number()));
                     let name = self.name(&spec.key);
-                    let tunnel = Arc::new(Tunnel::new(TunnelId(number()), &name, uplink, owner, mtu));
+                    let tunnel = Arc::new(Tunnel::new(TunnelId(number()), &name, uplink, owner, mtu).by(relay));
                     let (key, psk) = (remote.key, PresharedKey::default());
-                    let settings = Settings { remote: key, psk, endpoint, keepalive: None };
+                    let settings = Settings { remote: key, psk, endpoint, keepalive };
                     if !peers.add(now, Arc::clone(&tunnel), settings) {
                         tracing::warn!(path = name, "two paths have the same key at both ends: this one is left out");
                         continue;
                     }
-                    Path { key: spec.key, dial: spec.dial, tunnel, gauge, fed: (0, 0) }
+                    Path { key: spec.key, dial, tunnel, gauge, fed: (0, 0) }
                 }
             };
             self.of_tunnel.insert(path.tunnel.id, id);
@@ -193,25 +227,76 @@ impl Sites {
         before.into_values().for_each(|path| peers.remove(path.tunnel.id));
     }
 
-    /// Both ends of a path; none of one that is passed on by a hub, which has no tunnel of its own.
+    /// Has what goes by hubs take the best tunnels to them, and says whom this site knows, should it be one.
+    pub fn relays(&self, peers: &Peers) -> Relays {
+        let ranked = self.engine.paths().filter(|(_, spec, ..)| spec.key.via.is_none());
+        let ranked = ranked.filter_map(|(id, spec, state, _)| {
+            let rank = match state {
+                State::Up => 0,
+                State::Suspect => 1,
+                State::Trial => 2,
+                State::New | State::Down => 3,
+            };
+            let path = self.paths.get(&id)?;
+            Some(((rank, !self.engine.carries(id), spec.backup, spec.metered, spec.cost, id), path))
+        });
+        let mut ranked: Vec<_> = ranked.collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        for path in self.paths.values() {
+            if let (Some(relay), Some(hub)) = (&path.tunnel.relay, path.key.via) {
+                let best = ranked.iter().find(|(_, one)| (one.key.site, one.key.own) == (hub, path.key.own));
+                relay.go_by(best.map(|(_, one)| Arc::clone(&one.tunnel)));
+            }
+        }
+        let own = peers.own().map(|(uplink, key)| (Place::of(key), uplink)).collect();
+        let mut relays = Relays { own, ..Relays::default() };
+        for (_, path) in ranked.iter().filter(|_| self.plan.network.own.hub) {
+            if let Some(remote) = self.plan.remote.get(&path.key.remote) {
+                let known = (path.tunnel.owner, Some(Arc::clone(&path.tunnel)));
+                relays.others.entry(Place::of(&remote.key)).or_insert(known);
+            }
+        }
+        relays
+    }
+
+    /// Whether anything goes by hubs, or by this one.
+    fn relaying(&self) -> bool {
+        self.plan.network.own.hub || self.paths.values().any(|path| path.key.via.is_some())
+    }
+
+    /// The tunnel of ours that leads to somebody by a hub.
+    pub fn passed_on(&self, uplink: UplinkIndex, to: &SocketAddr) -> Option<&Arc<Tunnel>> {
+        let is = |tunnel: &&Arc<Tunnel>| {
+            tunnel.uplink == uplink && tunnel.relay.as_ref().is_some_and(|relay| relay.address == *to)
+        };
+        self.paths.values().map(|path| &path.tunnel).find(is)
+    }
+
+    /// Both ends of a path.
     fn ends(&self, key: &PathKey) -> Option<(UplinkIndex, Remote)> {
         let own = self.plan.own.get(&key.own).copied()?;
         let remote = self.plan.remote.get(&key.remote).cloned()?;
-        key.via.is_none().then_some((own, remote))
+        Some((own, remote))
     }
 
     /// What a path is called.
     pub fn name(&self, key: &PathKey) -> String {
         let uplink = |id| self.plan.uplinks.get(&id).map_or("?", String::as_str);
         let site = self.plan.names.get(&key.site).map_or("?", String::as_str);
-        format!("{site} {}-{}", uplink(key.own), uplink(key.remote))
+        let via = self.via(key).map(|hub| format!(" by {hub}")).unwrap_or_default();
+        format!("{site} {}-{}{via}", uplink(key.own), uplink(key.remote))
+    }
+
+    /// What the hub is called that passes a path on.
+    pub fn via(&self, key: &PathKey) -> Option<&str> {
+        key.via.map(|hub| self.plan.names.get(&hub).map_or("?", String::as_str))
     }
 
     /// Where what is measured of a path is told.
     fn gauge(&self, key: &PathKey) -> Gauge {
         let uplink = |id| self.plan.uplinks.get(&id).map_or("?", String::as_str);
         let site = self.plan.names.get(&key.site).map_or("?", String::as_str);
-        Gauge::new(site, uplink(key.own), uplink(key.remote))
+        Gauge::new(site, uplink(key.own), uplink(key.remote)).by(self.via(key))
     }
 
     /// Something that both ends tell each other came by a tunnel.
@@ -289,7 +374,7 @@ impl Sites {
 
     /// Takes what the engine says; gives what is to be done about it.
     pub fn outputs(&mut self, now: Time) -> Vec<Todo> {
-        let mut todo = vec![];
+        let (mut todo, mut paths) = (vec![], false);
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Hello(id, hello) => {
@@ -312,6 +397,7 @@ impl Sites {
                     todo.push(Todo::View);
                 }
                 Output::Event(event) => {
+                    paths |= matches!(event, Event::Path { .. } | Event::Switch { .. });
                     if let Event::Path { path, change } = &event
                         && let Some(path) = self.paths.get(path)
                     {
@@ -332,6 +418,9 @@ impl Sites {
                     self.events.push_back(Happened { number: self.happened, at: now, event });
                 }
             }
+        }
+        if paths && self.relaying() {
+            todo.insert(0, Todo::Relays);
         }
         todo
     }

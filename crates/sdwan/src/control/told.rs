@@ -47,6 +47,10 @@ pub struct PathTold {
     pub own: String,
     /// By which it reaches them.
     pub remote: String,
+    /// The hub that passes it on.
+    pub via: Option<String>,
+    /// Octets of the longest packet that it takes.
+    pub mtu: u16,
     /// What it is taken for.
     pub state: &'static str,
     /// What was measured of late.
@@ -95,9 +99,12 @@ pub fn paths(now: Time, sites: Option<&Sites>) -> Paths {
             site: plan.names.get(&spec.key.site).cloned().unwrap_or_default(),
             own: of(spec.key.own),
             remote: of(spec.key.remote),
+            via: sites.via(&spec.key).map(str::to_owned),
+            mtu: tunnel.mtu(),
             state: state.word(),
             figures: quality.figures(),
-            endpoint: tunnel.endpoint(),
+            // Of who is reached by a hub, nobody knows where that is.
+            endpoint: tunnel.endpoint().filter(|_| tunnel.relay.is_none()),
             keys: tunnel.sealer().is_some(),
             chosen: sites.engine().carries(id),
             datagrams: (tunnel.tallies.sent.load(Relaxed), tunnel.tallies.received.load(Relaxed)),

@@ -282,6 +282,17 @@ impl Liveness {
         })
     }
 
+    /// Nobody is to go by it as long as something better works: it is not asked for anything until `until`, and what was known of it is forgotten.
+    pub fn rest(&mut self, now: Time, until: Time, settings: &LivenessSettings) -> Option<Change> {
+        (self.backoff, self.next_hello, self.proven_since) = (settings.fast, until, None);
+        (self.state != State::New).then(|| self.turn(State::New, None, now))
+    }
+
+    /// It is asked from now on.
+    pub fn wake(&mut self, now: Time) {
+        self.next_hello = self.next_hello.min(now);
+    }
+
     fn fall(&mut self, cause: Cause, now: Time, settings: &LivenessSettings) -> Change {
         (self.backoff, self.next_hello, self.proven_since) = (settings.fast, self.next_hello.min(now), None);
         self.turn(State::Down, Some(cause), now)

@@ -49,6 +49,9 @@ use table::{Entry, Table};
 /// Events that wait to be taken. Those beyond are lost, and counted.
 const EVENTS: usize = 8192;
 
+/// How long paths by a hub wait for others at the beginning.
+const FIRST: Duration = Duration::from_secs(1);
+
 /// How the engine behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[allow(missing_docs)]
@@ -203,6 +206,8 @@ struct Remote {
     /// The last traffic.
     busy: Option<Time>,
     needed: bool,
+    /// Whether a path works that needs no hub: those that do rest then.
+    direct: bool,
     dirty: bool,
     queued: Time,
 }
@@ -312,6 +317,10 @@ impl Engine {
             if self.without_carrier.contains(&spec.key.own) {
                 let _ = liveness.carrier(false, now, &self.settings.liveness);
             }
+            let direct = |other: &PathSpec| other.key.site == spec.key.site && other.key.via.is_none();
+            if spec.key.via.is_some() && specs.iter().any(direct) {
+                let _ = liveness.rest(now, now + FIRST, &self.settings.liveness);
+            }
             let (quality, verdicts, flaps) = Default::default();
             let mtu = PathMtu::new(&self.settings.mtu, now);
             self.paths[index] =
@@ -344,6 +353,7 @@ impl Engine {
                 entry,
                 busy,
                 needed,
+                direct: false,
                 dirty: false,
                 queued: Time::MAX,
             });
@@ -358,6 +368,7 @@ impl Engine {
             }
         }
         for place in 0..self.remotes.len() as u32 {
+            self.direct(now, place);
             self.soil(place);
             self.look_again(place, now);
         }
@@ -401,7 +412,8 @@ impl Engine {
     fn hello(&mut self, now: Time, id: PathId, hello: &Hello) {
         let (liveness, verdict, classes) =
             (self.settings.liveness, self.settings.verdict, std::mem::take(&mut self.classes));
-        if let Some(path) = self.path_mut(id) {
+        let rests = self.rests(id);
+        if let Some(path) = self.path_mut(id).filter(|_| !rests) {
             let proven = path.liveness.is_proven();
             let latest = path.quality.hello(now, hello);
             let change = if latest { path.liveness.hello(now, hello, &liveness) } else { path.liveness.heard(now) };
@@ -483,12 +495,17 @@ impl Engine {
 
     fn path_timeout(&mut self, now: Time, at: Time, id: PathId) {
         let Settings { liveness: settings, mtu, .. } = self.settings;
+        let rests = self.rests(id);
         // Entries that an earlier one has overtaken say nothing.
         let Some(path) = self.paths.get_mut(id.0 as usize).and_then(Option::as_mut).filter(|path| path.queued == at)
         else {
             return;
         };
         path.queued = Time::MAX;
+        if rests {
+            let change = path.liveness.rest(now, now + settings.interval, &settings);
+            return self.changed(now, id, change);
+        }
         let change = path.liveness.silence(now, path.measured(), &settings);
         if let Some(mut hello) = path.liveness.poll(now, &settings, &mut self.rng) {
             path.quality.stamp(now, &mut hello);
@@ -600,18 +617,46 @@ impl Engine {
                 path.flaps.failed(now, &damp);
             }
             path.mtu.alive(path.liveness.is_up());
-            let site = path.site;
+            let (site, direct) = (path.site, path.spec.key.via.is_none());
             // Suspicion alone moves nothing.
             if !matches!((change.from, change.to), (State::Up, State::Suspect) | (State::Suspect, State::Up)) {
                 self.soil(site);
             }
             self.tell(Event::Path { path: id, change });
+            if direct {
+                self.direct(now, site);
+            }
             // A carrier that is lost is known of all paths by it.
             if change.to == State::Down && change.cause != Some(Cause::Carrier) {
                 self.doubt_others(now, id, site);
             }
         }
         self.wait_for(id);
+    }
+
+    /// Whether a path by a hub waits until no other one works.
+    fn rests(&self, id: PathId) -> bool {
+        let path = self.paths.get(id.0 as usize).and_then(Option::as_ref).filter(|path| path.spec.key.via.is_some());
+        path.and_then(|path| self.remotes.get(path.site as usize)).is_some_and(|remote| remote.direct)
+    }
+
+    /// Looks whether a site is reached without a hub. If it no longer is, hubs are asked at once.
+    fn direct(&mut self, now: Time, place: u32) {
+        let Some(remote) = self.remotes.get(place as usize) else { return };
+        let of = |id: &PathId| self.paths.get(id.0 as usize).and_then(Option::as_ref);
+        let (direct, by_hub): (Vec<_>, Vec<_>) =
+            remote.paths.iter().copied().partition(|id| of(id).is_some_and(|path| path.spec.key.via.is_none()));
+        let works = direct.iter().any(|id| of(id).is_some_and(|path| path.liveness.is_up()));
+        let before = remote.direct;
+        if let Some(remote) = self.remotes.get_mut(place as usize) {
+            remote.direct = works;
+        }
+        for id in by_hub.into_iter().filter(|_| works != before) {
+            if let Some(path) = self.path_mut(id) {
+                path.liveness.wake(now);
+            }
+            self.wait_for(id);
+        }
     }
 
     /// What may have failed with a path and is watched from afar would be found dead only by traffic that goes there: it is asked, and taken after others.

@@ -174,19 +174,19 @@ fn relayed<'a>(own: &'a Site, other: &'a Site, hub: &'a Site) -> impl Iterator<I
     )
 }
 
-/// The paths of `own` to all others. Where nothing leads to a site directly, hubs that both reach pass it on. At most [`PATHS_A_SITE`] lead to one,
-/// the cheapest; how many were left out comes with them.
+/// The paths of `own` to all others. Hubs that both reach pass on what does not get there directly. At most [`PATHS_A_SITE`] lead to one,
+/// direct ones before those by a hub, and the cheapest; how many were left out comes with them.
 pub fn paths(own: &Site, others: &[Site]) -> (Vec<PathSpec>, usize) {
     let hubs: Vec<_> = others.iter().filter(|site| site.hub && site.id != own.id).collect();
     let (mut found, mut left_out) = (vec![], 0);
     let others: BTreeMap<_, _> = others.iter().filter(|site| site.id != own.id).map(|site| (site.id, site)).collect();
     for other in others.values() {
         let mut to: Vec<_> = direct(own, other).map(|pair| spec(other, pair, None)).collect();
-        if to.is_empty() {
-            let hubs = hubs.iter().filter(|hub| hub.id != other.id);
-            to.extend(hubs.flat_map(|hub| relayed(own, other, hub)));
-        }
-        to.sort_by_key(|path| (path.backup, path.metered, path.cost, path.key));
+        let is_hub = own.hub || other.hub;
+        let needs_one = to.is_empty() || !is_hub;
+        let hubs = hubs.iter().filter(|hub| needs_one && hub.id != other.id);
+        to.extend(hubs.flat_map(|hub| relayed(own, other, hub)));
+        to.sort_by_key(|path| (path.key.via.is_some(), path.backup, path.metered, path.cost, path.key));
         left_out += to.len().saturating_sub(PATHS_A_SITE);
         to.truncate(PATHS_A_SITE);
         found.extend(to);
@@ -228,13 +228,19 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_passes_on_what_has_no_way_of_its_own_and_nothing_else() {
+    fn a_hub_passes_on_what_goes_between_others_and_nothing_of_its_own() {
         let closed = &[Reach::Closed, Reach::Closed][..];
         let all = [site(1, false, closed), site(2, false, closed), site(3, true, &[Reach::Public])];
         let (found, _) = paths(&all[0], &all);
         let to = |id| found.iter().filter(move |path| path.key.site == SiteId(id)).map(|path| path.key.via);
         assert_eq!(to(2).collect::<Vec<_>>(), [Some(SiteId(3)); 4]);
         assert_eq!(to(3).collect::<Vec<_>>(), [None; 2]);
+        let open = [site(1, false, &[Reach::Public]), site(2, false, closed), site(3, true, &[Reach::Public])];
+        let (found, _) = paths(&open[0], &open);
+        let to = |id| found.iter().filter(move |path| path.key.site == SiteId(id)).map(|path| path.key.via);
+        assert_eq!(to(2).collect::<Vec<_>>(), [None, None, Some(SiteId(3)), Some(SiteId(3))], "in case it does not work");
+        let (found, _) = paths(&site(3, true, closed), &open);
+        assert!(found.iter().all(|path| path.key.via.is_none()), "a hub needs no other");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Gauge {
     pub own: Box<str>,
     /// By which it reaches them.
     pub remote: Box<str>,
+    /// The hub that passes it on; empty where none does.
+    pub via: Box<str>,
     /// The place among [`STATES`].
     state: AtomicU8,
     /// In nanoseconds.
@@ -39,11 +41,18 @@ impl Gauge {
             site: site.into(),
             own: own.into(),
             remote: remote.into(),
+            via: Box::default(),
             state: AtomicU8::new(0),
             latency: AtomicU64::new(0),
             jitter: AtomicU64::new(0),
             loss: AtomicU64::new(0),
         }
+    }
+
+    /// The same, by a hub.
+    #[must_use]
+    pub fn by(self, hub: Option<&str>) -> Gauge {
+        Gauge { via: hub.unwrap_or_default().into(), ..self }
     }
 
     /// What the path is taken for from now on.

@@ -17,8 +17,9 @@ use outwork_wireguard::window::Window;
 use super::fec::decoder::Decoder;
 use super::frame::{self, Frame, Part};
 use super::join::{Joiner, MOST, Offload};
-use super::outbound::Outbound;
+use super::outbound::{Outbound, Posts};
 use super::packet::{self, Packet};
+use super::relay::{self, Passage};
 use super::shared::{Notice, Shared};
 use super::streams::{is_first, lock};
 use super::tunnel::{Receiving, UplinkIndex};
@@ -99,13 +100,59 @@ struct Count {
     foreign: u64,
 }
 
+/// What is known of tunnels, and counted of them, until the next datagram is of another.
+#[derive(Debug, Default)]
+struct Level {
+    known: Option<Known>,
+    count: Count,
+}
+
+impl Level {
+    /// Adds what was counted of the tunnel that came last.
+    fn settle(&mut self) {
+        let Some(known) = self.known.take() else { return };
+        let Count { datagrams, octets, refused, foreign } = std::mem::take(&mut self.count);
+        let tallies = &known.receiving.tunnel.tallies;
+        for (counter, count) in [
+            (&tallies.received, datagrams),
+            (&tallies.received_octets, octets),
+            (&tallies.refused, refused),
+            (&tallies.foreign, foreign),
+        ] {
+            if count > 0 {
+                counter.fetch_add(count, Relaxed);
+            }
+        }
+    }
+}
+
+/// What there is to do something with.
+struct With<'a> {
+    shared: &'a Shared,
+    posts: &'a Posts,
+    view: &'a View,
+    now: Time,
+    queue: &'a Queue,
+    outbound: &'a mut Outbound,
+}
+
+/// A datagram: where it is from and of which traffic class, in which room it lies, and how many hubs have passed it on.
+#[derive(Clone)]
+struct Datagram {
+    from: SocketAddr,
+    tos: u8,
+    place: usize,
+    range: Range<usize>,
+    level: usize,
+}
+
 /// The way in of one worker.
 pub struct Inbound {
     rooms: Vec<Box<[u8]>>,
     found: [Received; BATCH],
     joiner: Joiner,
-    known: Option<Known>,
-    count: Count,
+    /// Of what comes straight, and of what is in that because a hub has passed it on.
+    levels: [Level; 2],
 }
 
 impl Inbound {
@@ -115,8 +162,7 @@ impl Inbound {
             rooms: (0..BATCH).map(|_| vec![0; ROOM].into()).collect(),
             found: [Received::NOTHING; BATCH],
             joiner: Joiner::new(offload),
-            known: None,
-            count: Count::default(),
+            levels: Default::default(),
         }
     }
 
@@ -128,21 +174,24 @@ impl Inbound {
         &mut self,
         shared: &Shared,
         (uplink, socket): (UplinkIndex, &Socket),
+        posts: &Posts,
         (queue, outbound): (&Queue, &mut Outbound),
     ) -> outwork_net::Result<()> {
         for _ in 0..TURN {
             let count = socket.receive_batch(&mut self.rooms, &mut self.found)?;
             let now = shared.clock.now();
             let view = shared.view.load();
+            let mut with = With { shared, posts, view: &view, now, queue, outbound };
             for place in 0..count {
-                self.run(shared, (&view, now), (uplink, place), (queue, &mut *outbound));
+                self.run(&mut with, uplink, place);
             }
             self.write(shared, queue);
+            outbound.passed(shared, posts);
             if count < BATCH {
                 break;
             }
         }
-        self.settle();
+        self.levels.iter_mut().for_each(Level::settle);
         Ok(())
     }
 
@@ -161,51 +210,41 @@ impl Inbound {
     }
 
     /// Opens the datagrams of one run.
-    fn run(
-        &mut self,
-        shared: &Shared,
-        (view, now): (&View, Time),
-        (uplink, place): (UplinkIndex, usize),
-        (queue, outbound): (&Queue, &mut Outbound),
-    ) {
-        let Some(Received { length, segment, from, to, .. }) = self.found.get(place).copied() else { return };
+    fn run(&mut self, with: &mut With<'_>, uplink: UplinkIndex, place: usize) {
+        let Some(Received { length, segment, from, to, tos, .. }) = self.found.get(place).copied() else { return };
         let mut start = 0;
         while start < length {
             let end = length.min(start + segment);
             let Some(datagram) = self.rooms.get_mut(place).and_then(|room| room.get_mut(start..end)) else { return };
             if datagram.first() == Some(&TRANSPORT) {
-                let device = (queue, &mut *outbound);
-                if let Some(packet) = self.open((shared, view), now, from, (place, start..end), device) {
+                let datagram = Datagram { from, tos, place, range: start..end, level: 0 };
+                if let Some(packet) = self.open(with, datagram) {
                     let octets = self.rooms.get(place).and_then(|room| room.get(packet.clone()));
-                    outbound.heard(view, now, octets.unwrap_or_default());
-                    self.join(shared, place, packet, queue);
+                    with.outbound.heard(with.view, with.now, octets.unwrap_or_default());
+                    self.join(with.shared, place, packet, with.queue);
                 }
             } else if datagram.len() <= LONGEST && matches!(datagram.first(), Some(1..=3)) {
-                shared.tell(Notice::Handshake { uplink, from, to, datagram: (*datagram).into() });
+                with.shared.tell(Notice::Handshake { uplink, from, to, datagram: (*datagram).into() });
             } else {
-                shared.counters.noise.fetch_add(1, Relaxed);
+                with.shared.counters.noise.fetch_add(1, Relaxed);
             }
             start = end;
         }
     }
 
     /// Opens a datagram, and says where the packet in it lies, if it may pass.
-    fn open(
-        &mut self,
-        (shared, view): (&Shared, &View),
-        now: Time,
-        from: SocketAddr,
-        (place, range): (usize, Range<usize>),
-        device: (&Queue, &mut Outbound),
-    ) -> Option<Range<usize>> {
+    fn open(&mut self, with: &mut With<'_>, sent: Datagram) -> Option<Range<usize>> {
+        let (shared, view, now) = (with.shared, with.view, with.now);
+        let Datagram { from, place, range, level, .. } = sent.clone();
+        let Level { known, .. } = self.levels.get_mut(level)?;
         let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
         let index = read(datagram, 4).map(u32::from_le_bytes).map(Index).filter(|_| datagram.len() >= OVERHEAD);
         let Some(index) = index else {
             shared.counters.noise.fetch_add(1, Relaxed);
             return None;
         };
-        if self.known.as_ref().is_none_or(|known| known.index != index) {
-            self.settle();
+        if known.as_ref().is_none_or(|known| known.index != index) {
+            self.levels.get_mut(level)?.settle();
             let datagram_of_nobody = || {
                 shared.counters.strangers.fetch_add(1, Relaxed);
             };
@@ -213,13 +252,14 @@ impl Inbound {
                 datagram_of_nobody();
                 None
             })?;
-            self.known = Some(Known { index, receiving, source: None, stream: None, group: None });
+            self.levels.get_mut(level)?.known = Some(Known { index, receiving, source: None, stream: None, group: None });
         }
-        let known = self.known.as_mut()?;
+        let Level { known, count } = self.levels.get_mut(level)?;
+        let known = known.as_mut()?;
         let (opener, tunnel) = (&known.receiving.opener, &known.receiving.tunnel);
         let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
         let Ok(opened) = opener.open(now, datagram) else {
-            self.count.refused += 1;
+            count.refused += 1;
             return None;
         };
         if opened.confirms {
@@ -238,7 +278,8 @@ impl Inbound {
             _ => None,
         };
         if let Some(frame) = frame.filter(|frame| matches!(frame.part, Part::Parity { .. })) {
-            self.count.datagrams += 1;
+            count.datagrams += 1;
+            let device = (with.queue, &mut *with.outbound);
             known.mend((shared, view), now, &frame, octets.get(frame::LENGTH..)?, device);
             return None;
         }
@@ -255,6 +296,16 @@ impl Inbound {
                 packet.end = packet.start + length;
                 octets = octets.get(frame::LENGTH..frame::LENGTH + length)?;
             }
+            Inner::Control if Passage::decode(octets).is_some() => {
+                let (passage, inner) = Passage::decode(octets)?;
+                if !passage.ours {
+                    count.datagrams += 1;
+                    count.octets += (relay::LENGTH + inner.len()) as u64;
+                }
+                let start = packet.start + relay::LENGTH;
+                let inner = start..start + inner.len();
+                return self.passed_on(with, passage, Datagram { range: inner, ..sent });
+            }
             Inner::Control => {
                 shared.tell(Notice::Control(tunnel.id, now, octets.into()));
                 return None;
@@ -266,23 +317,64 @@ impl Inbound {
             Inner::V4 | Inner::V6 => {}
         }
         // What is between ourselves is counted by who sends it.
-        self.count.datagrams += 1;
-        self.count.octets += packet.len() as u64;
+        count.datagrams += 1;
+        count.octets += packet.len() as u64;
         let Some(source) = packet::source(octets) else {
             shared.counters.unreadable.fetch_add(1, Relaxed);
             return None;
         };
         if known.source != Some(source) {
             if view.owner(source) != Some(tunnel.owner) {
-                self.count.foreign += 1;
+                count.foreign += 1;
                 return None;
             }
             known.source = Some(source);
         }
         match frame {
             Some(frame) if frame.part == Part::Twice => known.is_first(shared, now, &frame).then_some(packet),
-            Some(frame) => known.mend((shared, view), now, &frame, octets, device).then_some(packet),
+            Some(frame) => {
+                let device = (with.queue, &mut *with.outbound);
+                known.mend((shared, view), now, &frame, octets, device).then_some(packet)
+            }
             None => Some(packet),
+        }
+    }
+
+    /// Takes a datagram that a hub has passed on, or, as the hub, passes it on. `sent` lies where it does in what was opened.
+    fn passed_on(&mut self, with: &mut With<'_>, passage: Passage, sent: Datagram) -> Option<Range<usize>> {
+        let octets = self.rooms.get(sent.place).and_then(|room| room.get(sent.range.clone()))?;
+        let owner = self.levels.get(sent.level)?.known.as_ref()?.receiving.tunnel.owner;
+        let relays = with.view.relays();
+        let Some(uplink) = relays.own.get(&passage.to).copied() else {
+            // Of whom it is said to be, passed on by nobody before, and not within what was passed on itself.
+            let is_theirs = relays.others.get(&passage.from).is_some_and(|(theirs, _)| *theirs == owner);
+            let to = relays.others.get(&passage.to).and_then(|(_, tunnel)| tunnel.as_ref());
+            let to = to.filter(|_| is_theirs && !passage.passed && sent.level == 0);
+            let on = Passage { passed: true, ..passage };
+            let counters = &with.shared.counters;
+            let goes = to.is_some_and(|to| {
+                with.outbound.pass_on((with.shared, with.posts), with.now, (to, sent.tos & !3), (&on, octets))
+            });
+            if goes {
+                counters.passed.fetch_add(1, Relaxed);
+                counters.passed_octets.fetch_add(octets.len() as u64, Relaxed);
+            } else {
+                counters.not_passed.fetch_add(1, Relaxed);
+            }
+            return None;
+        };
+        let from = relay::address(passage.from, owner);
+        match octets.first() {
+            Some(&TRANSPORT) => self.open(with, Datagram { from, level: sent.level + 1, ..sent }),
+            Some(1..=3) if octets.len() <= LONGEST => {
+                let notice = Notice::Handshake { uplink, from, to: relay::HERE, datagram: octets.into() };
+                with.shared.tell(notice);
+                None
+            }
+            _ => {
+                with.shared.counters.noise.fetch_add(1, Relaxed);
+                None
+            }
         }
     }
 
@@ -316,22 +408,5 @@ impl Inbound {
             }
         }
         self.joiner.clear();
-    }
-
-    /// Adds what was counted of the tunnel that came last.
-    fn settle(&mut self) {
-        let Some(known) = self.known.take() else { return };
-        let Count { datagrams, octets, refused, foreign } = std::mem::take(&mut self.count);
-        let tallies = &known.receiving.tunnel.tallies;
-        for (counter, count) in [
-            (&tallies.received, datagrams),
-            (&tallies.received_octets, octets),
-            (&tallies.refused, refused),
-            (&tallies.foreign, foreign),
-        ] {
-            if count > 0 {
-                counter.fetch_add(count, Relaxed);
-            }
-        }
     }
 }

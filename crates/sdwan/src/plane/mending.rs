@@ -12,6 +12,7 @@ use super::fec::PREFIX;
 use super::fec::encoder::Encoder;
 use super::frame::{self, Frame, Shape};
 use super::outbound::Posts;
+use super::passing::Passing;
 use super::shared::{Notice, Shared};
 use super::tunnel::Tunnel;
 
@@ -69,7 +70,7 @@ impl Mending {
     }
 
     /// Sends what mends the group, and begins the next one. Without a session it goes unmended.
-    pub fn close(&mut self, shared: &Shared, posts: &Posts, now: Time) {
+    pub fn close(&mut self, shared: &Shared, posts: &Posts, now: Time, passing: &mut Passing) {
         let Mending { encoder, second, tos, room, .. } = self;
         let (sealer, to) = (second.sealer(), second.endpoint());
         let (Some(sealer), Some(to)) = (sealer.as_ref(), to) else { return encoder.close(|_, _| ()) };
@@ -95,6 +96,20 @@ impl Mending {
             return;
         }
         let count = end.div_ceil(stride.max(1)) as u64;
+        if let Some(relay) = &second.relay {
+            let carrier = relay.carrier();
+            let goes = |datagram: &&[u8]| {
+                let passage = relay.passage(datagram.len(), false);
+                carrier.as_ref().zip(passage).is_some_and(|(carrier, passage)| {
+                    passing.push(shared, posts, now, (carrier, *tos), (&passage, datagram))
+                })
+            };
+            let sent = run.chunks(stride.max(1)).filter(goes).count() as u64;
+            second.tallies.sent.fetch_add(sent, Relaxed);
+            second.tallies.sent_octets.fetch_add(octets, Relaxed);
+            shared.counters.unsent.fetch_add(count.saturating_sub(sent), Relaxed);
+            return;
+        }
         let way = Way { to, from: None, tos: *tos };
         let sent = posts.of(second.uplink, to.is_ipv4()).map_or(0, |socket| socket.send(&way, run, stride).octets);
         let sent = sent.div_ceil(stride.max(1)) as u64;

@@ -19,6 +19,8 @@ use super::icmp;
 use super::mending::{LESS, Mending};
 use super::names::Names;
 use super::packet::{Packet, clamp, mark};
+use super::passing::Passing;
+use super::relay::Passage;
 use super::shared::{Notice, Shared};
 use super::split::{self, Layout, SplitError};
 use super::streams::Numbers;
@@ -145,6 +147,8 @@ pub struct Outbound {
     keys: u64,
     /// Errors that were sent in this second.
     errors: (Time, u32),
+    /// What goes to hubs, and on from this one.
+    passing: Passing,
 }
 
 impl Outbound {
@@ -166,6 +170,7 @@ impl Outbound {
             waiting_octets: 0,
             keys: 0,
             errors: (Time::ZERO, 0),
+            passing: Passing::default(),
         }
     }
 
@@ -265,8 +270,25 @@ impl Outbound {
     /// Closes groups that have waited for more packets long enough.
     pub fn close(&mut self, shared: &Shared, posts: &Posts, now: Time) {
         for mending in self.mending.values_mut().filter(|one| one.due().is_some_and(|due| due <= now)) {
-            mending.close(shared, posts, now);
+            mending.close(shared, posts, now, &mut self.passing);
         }
+        self.passing.flush(shared, posts);
+    }
+
+    /// Passes a datagram on by a tunnel. Whether it fits there.
+    pub fn pass_on(
+        &mut self,
+        (shared, posts): (&Shared, &Posts),
+        now: Time,
+        to: (&Arc<Tunnel>, u8),
+        whole: (&Passage, &[u8]),
+    ) -> bool {
+        self.passing.push(shared, posts, now, to, whole)
+    }
+
+    /// Sends what is passed on.
+    pub fn passed(&mut self, shared: &Shared, posts: &Posts) {
+        self.passing.flush(shared, posts);
     }
 
     /// Sends a piece by two tunnels, with numbers by which the other end knows what it has. None without a session in both.
@@ -366,7 +388,7 @@ impl Outbound {
                 }
             }
             if let Some(group) = mending.filter(|group| group.is_full()) {
-                group.close(shared, posts, now);
+                group.close(shared, posts, now, &mut self.passing);
             }
             // Without a session it has ended since it was looked up.
             let sealed = sealer.seal(now, &mut self.room, start..range.end, mtu + front).ok()?;
@@ -434,6 +456,7 @@ impl Outbound {
     /// Sends the run, if there is one, and begins the next one at the beginning of the room.
     pub fn flush(&mut self, shared: &Shared, posts: &Posts) {
         self.depart(shared, posts);
+        self.passing.flush(shared, posts);
         self.next = 0;
     }
 
@@ -442,6 +465,21 @@ impl Outbound {
         let Some(run) = self.run.take() else { return };
         let octets = self.room.get(run.range.clone()).unwrap_or_default();
         let tallies = &run.tunnel.tallies;
+        if let Some(relay) = &run.tunnel.relay {
+            let (carrier, now) = (relay.carrier(), shared.clock.now());
+            let mut left = run.count;
+            for datagram in octets.chunks(run.stride.max(1)) {
+                let passage = relay.passage(datagram.len(), false);
+                let goes = carrier.as_ref().zip(passage).is_some_and(|(carrier, passage)| {
+                    self.passing.push(shared, posts, now, (carrier, run.way.tos), (&passage, datagram))
+                });
+                left -= u64::from(goes);
+            }
+            tallies.sent.fetch_add(run.count - left, Relaxed);
+            tallies.sent_octets.fetch_add(run.octets, Relaxed);
+            shared.counters.unsent.fetch_add(left, Relaxed);
+            return;
+        }
         let Some(socket) = posts.of(run.tunnel.uplink, run.way.to.is_ipv4()) else {
             shared.counters.unsent.fetch_add(run.count, Relaxed);
             return shared.tell(Notice::Stuck(run.tunnel.id, Reason::NoSource));

@@ -107,6 +107,12 @@ pub struct Counters {
     pub unheard: AtomicU64,
     /// Datagrams that the kernel did not take.
     pub unsent: AtomicU64,
+    /// Datagrams of others that were passed on.
+    pub passed: AtomicU64,
+    /// Octets of these.
+    pub passed_octets: AtomicU64,
+    /// Datagrams of others that were not: for somebody who is not reached, of somebody else than who sent them, or passed on before.
+    pub not_passed: AtomicU64,
     /// Flows whose name was not waited for to its end: policies know them by their ports.
     pub unnamed: AtomicU64,
 }

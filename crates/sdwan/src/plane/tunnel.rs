@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64};
 use arc_swap::{ArcSwapOption, Guard};
 use outwork_wireguard::session::{Opener, Sealer};
 
+use super::relay::Relay;
+
 /// A tunnel of ours: to one peer by one uplink. The number stays as long as the tunnel does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TunnelId(pub u32);
@@ -52,6 +54,8 @@ pub struct Tunnel {
     pub owner: Owner,
     /// What has passed.
     pub tallies: Tallies,
+    /// How a hub passes it on; none of one that goes straight.
+    pub relay: Option<Relay>,
     sealer: ArcSwapOption<Sealer>,
     endpoint: ArcSwapOption<SocketAddr>,
     mtu: AtomicU16,
@@ -67,11 +71,18 @@ impl Tunnel {
             uplink,
             owner,
             tallies: Tallies::default(),
+            relay: None,
             sealer: ArcSwapOption::empty(),
             endpoint: ArcSwapOption::empty(),
             mtu: AtomicU16::new(mtu),
             wanted: AtomicBool::new(false),
         }
+    }
+
+    /// The same, passed on by a hub.
+    #[must_use]
+    pub fn by(self, relay: Option<Relay>) -> Tunnel {
+        Tunnel { relay, ..self }
     }
 
     /// What to seal with; none without a session.
@@ -86,7 +97,8 @@ impl Tunnel {
 
     /// Octets of the longest packet that fits.
     pub fn mtu(&self) -> u16 {
-        self.mtu.load(Relaxed)
+        let own = self.mtu.load(Relaxed);
+        self.relay.as_ref().map_or(own, |relay| own.min(relay.mtu()))
     }
 
     /// Other packets fit from now on.

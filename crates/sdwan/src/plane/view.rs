@@ -6,10 +6,20 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::tunnel::{Owner, Tunnel};
+use super::relay::Place;
+use super::tunnel::{Owner, Tunnel, UplinkIndex};
 use crate::engine::prefix::{Addresses, Prefix};
 use crate::engine::site::PathId;
 use crate::engine::table::Table;
+
+/// Whom hubs know by which name.
+#[derive(Debug, Default)]
+pub struct Relays {
+    /// Our own uplinks.
+    pub own: HashMap<Place, UplinkIndex, FixedState>,
+    /// Whose an uplink is, of those for whom this site passes something on, and by which tunnel it is reached best.
+    pub others: HashMap<Place, (Owner, Option<Arc<Tunnel>>), FixedState>,
+}
 
 /// A view.
 #[derive(Debug)]
@@ -20,6 +30,7 @@ pub struct View {
     table: Option<Arc<Table>>,
     /// The tunnels of paths, by their number.
     paths: Arc<[Option<Arc<Tunnel>>]>,
+    relays: Arc<Relays>,
 }
 
 impl View {
@@ -49,13 +60,25 @@ impl View {
             peers: Arc::new(peers.into_iter().map(|tunnel| (tunnel.owner, tunnel)).collect()),
             table: None,
             paths: slots.into(),
+            relays: Arc::default(),
         }
     }
 
     /// The same with another table.
     pub fn with(&self, table: Option<Arc<Table>>) -> View {
-        let View { owners, peers, paths, .. } = self;
-        View { owners: Arc::clone(owners), peers: Arc::clone(peers), table, paths: Arc::clone(paths) }
+        let View { owners, peers, paths, relays, .. } = self;
+        let relays = Arc::clone(relays);
+        View { owners: Arc::clone(owners), peers: Arc::clone(peers), table, paths: Arc::clone(paths), relays }
+    }
+
+    /// The same with others that hubs know.
+    pub fn passing(&self, relays: Relays) -> View {
+        View { relays: Arc::new(relays), ..self.with(self.table.clone()) }
+    }
+
+    /// Whom hubs know by which name.
+    pub fn relays(&self) -> &Relays {
+        &self.relays
     }
 
     /// Whose an address is.

@@ -70,7 +70,7 @@ impl Worker {
                 self.inbound.failures(&shared, *uplink, socket)?;
             }
             if is_ready {
-                self.inbound.receive(&shared, (*uplink, socket), (&self.queue, &mut self.outbound))?;
+                self.inbound.receive(&shared, (*uplink, socket), &self.posts, (&self.queue, &mut self.outbound))?;
             }
         }
         if device {
