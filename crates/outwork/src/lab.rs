@@ -58,7 +58,9 @@ pub(crate) fn sdwan(global: &Global, args: &SdwanLabArgs) -> anyhow::Result<()> 
         SdwanLab::Delay { uplink, milliseconds } => {
             let port = of(uplink)?;
             let words = format!("-n {ROUTER} qdisc replace dev {port} root netem delay {milliseconds}ms");
-            run("tc", &words).context("packets cannot be delayed here: that needs `tc` and the kernel's netem")?;
+            run("tc", &words).context(
+                "packets cannot be delayed here: that needs `tc` and the kernel's netem\n  = help: load it (`modprobe sch_netem`), or try `drop` or `pull`, which need neither",
+            )?;
             done(global, &format!("what comes to {} by {} is {milliseconds} ms late", uplink.site, uplink.uplink))
         }
         SdwanLab::Stop => Ok(()),

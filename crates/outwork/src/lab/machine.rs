@@ -125,7 +125,9 @@ pub(super) fn lose(port: &str, percent: u8) -> anyhow::Result<()> {
     // What was there before goes, whether there was any or not.
     let mut script = format!("add table {table}\ndelete table {table}\n");
     if percent > 0 {
-        let rule = |way: &str| format!("{way} \"{port}\" numgen random mod 100 < {percent} drop\n");
+        // No number is of those that it may be compared with where all are meant.
+        let some = if percent < 100 { format!("numgen random mod 100 < {percent} ") } else { String::new() };
+        let rule = |way: &str| format!("{way} \"{port}\" {some}drop\n");
         let rules = rule("iifname") + &rule("oifname");
         script += &format!("table {table} {{\nchain forward {{\ntype filter hook forward priority 0;\n{rules}}}\n}}\n");
     }

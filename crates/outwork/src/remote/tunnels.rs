@@ -60,7 +60,7 @@ pub(crate) fn paths(global: &Global, command: Option<&PathsCommand>) -> anyhow::
     }
     let mut out = anstream::stdout();
     let columns =
-        ["SITE", "UPLINK", "THEIRS", "STATE", ">LATENCY", ">JITTER", ">LOSS", ">SENT", ">RECEIVED", "ENDPOINT"];
+        ["SITE", "UPLINK", "THEIRS", "STATE", ">LATENCY", ">JITTER", ">LOSS", ">MTU", ">SENT", ">RECEIVED", "ENDPOINT"];
     rows(&mut out, &columns, &paths["items"], "no paths: there is no other site", |path| {
         let own = |name: &str| cell(&path[name]);
         let state = if path["chosen"] == true { format!("{}, taken", own("state")) } else { own("state") };
@@ -73,9 +73,10 @@ pub(crate) fn paths(global: &Global, command: Option<&PathsCommand>) -> anyhow::
             in_millis(&path["latency_ms"]),
             in_millis(&path["jitter_ms"]),
             format!("{loss:.1} %"),
+            own("mtu"),
             own("sent"),
             own("received"),
-            own("endpoint"),
+            path["via"].as_str().map_or_else(|| own("endpoint"), |hub| format!("by {}", printable(hub))),
         ]
     })?;
     let mut latest = events["items"].clone();

@@ -252,7 +252,7 @@ impl Sites {
         let mut relays = Relays { own, ..Relays::default() };
         for (_, path) in ranked.iter().filter(|_| self.plan.network.own.hub) {
             if let Some(remote) = self.plan.remote.get(&path.key.remote) {
-                let known = (path.tunnel.owner, Some(Arc::clone(&path.tunnel)));
+                let known = (path.tunnel.owner, Arc::clone(&path.tunnel));
                 relays.others.entry(Place::of(&remote.key)).or_insert(known);
             }
         }

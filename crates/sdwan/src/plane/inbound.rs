@@ -346,10 +346,8 @@ impl Inbound {
         let owner = self.levels.get(sent.level)?.known.as_ref()?.receiving.tunnel.owner;
         let relays = with.view.relays();
         let Some(uplink) = relays.own.get(&passage.to).copied() else {
-            // Of whom it is said to be, passed on by nobody before, and not within what was passed on itself.
-            let is_theirs = relays.others.get(&passage.from).is_some_and(|(theirs, _)| *theirs == owner);
-            let to = relays.others.get(&passage.to).and_then(|(_, tunnel)| tunnel.as_ref());
-            let to = to.filter(|_| is_theirs && !passage.passed && sent.level == 0);
+            // Nor is passed on what is within what was passed on itself.
+            let to = relays.next(&passage, owner).filter(|_| sent.level == 0);
             let on = Passage { passed: true, ..passage };
             let counters = &with.shared.counters;
             let goes = to.is_some_and(|to| {

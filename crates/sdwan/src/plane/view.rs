@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::relay::Place;
+use super::relay::{Passage, Place};
 use super::tunnel::{Owner, Tunnel, UplinkIndex};
 use crate::engine::prefix::{Addresses, Prefix};
 use crate::engine::site::PathId;
@@ -18,7 +18,16 @@ pub struct Relays {
     /// Our own uplinks.
     pub own: HashMap<Place, UplinkIndex, FixedState>,
     /// Whose an uplink is, of those for whom this site passes something on, and by which tunnel it is reached best.
-    pub others: HashMap<Place, (Owner, Option<Arc<Tunnel>>), FixedState>,
+    pub others: HashMap<Place, (Owner, Arc<Tunnel>), FixedState>,
+}
+
+impl Relays {
+    /// By which tunnel a datagram is passed on that came from somebody; none where it is not: because nobody is there, because it is of somebody else than
+    /// it says, or because it was passed on before, so that nothing goes in circles.
+    pub fn next(&self, passage: &Passage, from: Owner) -> Option<&Arc<Tunnel>> {
+        let is_theirs = self.others.get(&passage.from).is_some_and(|(owner, _)| *owner == from);
+        self.others.get(&passage.to).filter(|_| is_theirs && !passage.passed).map(|(_, tunnel)| tunnel)
+    }
 }
 
 /// A view.
@@ -104,5 +113,30 @@ impl View {
     /// Where flows to sites go.
     pub fn table(&self) -> Option<&Table> {
         self.table.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_wireguard::PublicKey;
+
+    use super::*;
+    use crate::plane::tunnel::TunnelId;
+
+    #[test]
+    fn a_hub_passes_on_once_and_only_what_is_of_whom_it_says() {
+        let [north, south, stranger] = [1, 2, 3].map(|octet| Place::of(&PublicKey([octet; 32])));
+        let to = |owner: u32| {
+            (Owner(owner), Arc::new(Tunnel::new(TunnelId(owner), "site", UplinkIndex(0), Owner(owner), 1420)))
+        };
+        let others = [(north, to(1)), (south, to(2))].into_iter().collect();
+        let relays = Relays { others, ..Relays::default() };
+        let passage = Passage { to: south, from: north, length: 9, ours: false, passed: false };
+        let next = |passage: Passage, from| relays.next(&passage, Owner(from)).map(|tunnel| tunnel.owner);
+        assert_eq!(next(passage, 1), Some(Owner(2)));
+        assert_eq!(next(passage, 2), None, "it is not of whom it says");
+        assert_eq!(next(Passage { passed: true, ..passage }, 1), None, "it was passed on before");
+        assert_eq!(next(Passage { to: stranger, ..passage }, 1), None, "nobody is there");
+        assert_eq!(next(Passage { from: stranger, ..passage }, 1), None, "nobody knows who sent it");
     }
 }
