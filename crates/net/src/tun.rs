@@ -8,7 +8,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,6 +57,14 @@ pub enum Error {
         "there is an interface `{0}` already: choose another name, or remove it (`ip link del {0}`) if nobody uses it"
     )]
     InUse(String),
+    /// What another process has left is of another device.
+    #[error("what was handed over is a queue of `{found}`, not of `{wanted}`")]
+    Foreign {
+        /// The device that is wanted.
+        wanted: String,
+        /// The one that it is of.
+        found: String,
+    },
     /// The kernel refused.
     #[error(transparent)]
     Refused(#[from] crate::Error),
@@ -143,7 +151,26 @@ pub struct Tun {
 impl Tun {
     /// Makes a device, switched off, without addresses, in the network namespace of this thread; and its queues.
     pub fn open(options: &Options) -> std::result::Result<(Tun, Vec<Queue>), Error> {
-        open(options, Path::new(SOURCE))
+        open(options, Path::new(SOURCE), vec![])
+    }
+
+    /// Goes on with a device that another process has had, by the files of its queues ([`Queue::share`]), as it is: switched on, with its addresses and routes.
+    /// Of more queues than there are to be the rest goes, and of fewer others are made.
+    ///
+    /// # Errors
+    /// When these are no queues of a device of that name, and whatever [`Tun::open`] says.
+    pub fn adopt(options: &Options, files: Vec<OwnedFd>) -> std::result::Result<(Tun, Vec<Queue>), Error> {
+        let foreign = |name: &str| Error::Foreign { wanted: options.name.clone(), found: name.to_owned() };
+        if files.is_empty() {
+            return Err(foreign("none"));
+        }
+        for file in &files {
+            let (name, _) = tun::attached(file.as_fd()).map_err(|_| foreign("none"))?;
+            if name != options.name {
+                return Err(foreign(&name));
+            }
+        }
+        open(options, Path::new(SOURCE), files)
     }
 
     /// Its name.
@@ -162,7 +189,7 @@ impl Tun {
     }
 }
 
-fn open(options: &Options, source: &Path) -> std::result::Result<(Tun, Vec<Queue>), Error> {
+fn open(options: &Options, source: &Path, files: Vec<OwnedFd>) -> std::result::Result<(Tun, Vec<Queue>), Error> {
     let Options { name, queues, offload, gso_max_size, gso_max_segs } = options;
     let unfit = |octet: u8| octet.is_ascii_whitespace() || octet.is_ascii_control() || b"/:%".contains(&octet);
     if !(1..=NAME).contains(&name.len()) || name.bytes().any(unfit) || [".", ".."].contains(&name.as_str()) {
@@ -172,7 +199,9 @@ fn open(options: &Options, source: &Path) -> std::result::Result<(Tun, Vec<Queue
         return Err(Error::Queues(*queues));
     }
     let shared: Arc<str> = name.as_str().into();
-    let mut opened: Vec<Queue> = Vec::with_capacity(*queues);
+    let known = files.into_iter().take(*queues);
+    let mut opened: Vec<Queue> =
+        known.map(|file| Queue { file: File::from(file), name: Arc::clone(&shared) }).collect();
     while opened.len() < *queues {
         let file = begin(source, name)?;
         // The first makes the device, and must not get hold of one that somebody else has.
@@ -226,6 +255,14 @@ pub struct Queue {
 }
 
 impl Queue {
+    /// Another descriptor of it, by which another process may go on with it.
+    ///
+    /// # Errors
+    /// When this process has too many open files.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.file.as_fd().try_clone_to_owned()
+    }
+
     /// Receives one packet: a [`VnetHeader`], then the packet, which may be a superpacket. Says how many octets both have; `None` when none waits.
     ///
     /// # Errors

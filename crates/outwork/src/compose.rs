@@ -209,11 +209,12 @@ async fn serve(
     let bindings = settings.admin.listen.iter().map(bind).collect();
     let server = Server::take_over(bindings, settings.admin.limits(), Arc::clone(&front), inherited.admin).await;
     let server = server.map_err(|error| ports::explained(error.into(), Protocol::Tcp, ports::ANOTHER))?;
-    let lock = match (lock, takeover) {
-        (Some(lock), _) => lock,
+    let (lock, handed) = match (lock, takeover) {
+        (Some(lock), _) => (lock, None),
         (None, takeover) => {
-            proxy.inherit(takeover.map(Takeover::ready).transpose()?.unwrap_or_default());
-            self::lock(&loaded)?
+            let (programs, tunnels) = takeover.map(Takeover::ready).transpose()?.unwrap_or_default();
+            proxy.inherit(programs);
+            (self::lock(&loaded)?, tunnels)
         }
     };
     let practises = loaded.file.is_none();
@@ -232,7 +233,7 @@ async fn serve(
         true => Some(Dhcp::start(&settings, &registry, &hub)?),
         false => None,
     };
-    let tunnels = sdwan::start(&settings, &registry)?;
+    let tunnels = sdwan::start(&settings, &registry, handed)?;
     let door = match door {
         Some(door) => Some(door.start(&settings, &registry, &certificates, &proxy, layer4)?),
         None => {
@@ -366,6 +367,8 @@ async fn serve(
     if let Some(dhcp) = dhcp {
         tokio::task::spawn_blocking(move || dhcp.stop(FAREWELL)).await??;
     }
+    // The last of all: until another process has them, nothing goes through.
+    let released = heir.is_some().then_some(tunnels).flatten();
     hub.close();
     live.abort();
     watching.abort();
@@ -379,8 +382,9 @@ async fn serve(
     if let Some(heir) = heir {
         let drain = current.settings().front.limits.drain;
         let leaving = tokio::task::spawn_blocking(move || {
-            let succeeded = upgrade.succeed_by(heir, &left);
-            drop(left);
+            let released = released.map(|tunnels| tunnels.release());
+            let succeeded = upgrade.succeed_by(heir, &left, released.as_ref());
+            drop((left, released));
             proxy.pools.follow_orders();
             let patience = if succeeded.is_ok() { drain } else { FAREWELL };
             part(&door, &proxy, Some((Farewell::Long, patience)));

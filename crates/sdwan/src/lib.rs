@@ -9,7 +9,7 @@
 //! - [`service`]: devices, sockets and threads: the shell around all of it.
 //! - [`api`], [`metrics`]: what is told of it; [`bench`], what it costs.
 //!
-//! Absent so far: sites, the controller.
+//! Absent so far: the controller.
 
 pub mod api;
 pub mod bench;
@@ -21,3 +21,5 @@ pub mod metrics;
 mod plan;
 pub mod plane;
 pub mod service;
+
+pub use outwork_wireguard::PublicKey;

@@ -3,10 +3,11 @@
 use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -122,6 +123,17 @@ impl Said {
     }
 }
 
+/// What another process goes on with.
+#[derive(Debug, Default)]
+pub struct Handed {
+    /// What the device is called.
+    pub device: String,
+    /// Its queues. As long as one of them is open, it stays as it is, and what is sent meanwhile waits in it.
+    pub queues: Vec<OwnedFd>,
+    /// Where everybody is: the name of an uplink, who is there, and where. Sessions are made anew: keys stay in the process that made them.
+    pub endpoints: Vec<(String, PublicKey, SocketAddr)>,
+}
+
 /// The service at work.
 pub struct Service {
     shared: Arc<Shared>,
@@ -130,7 +142,9 @@ pub struct Service {
     orders: SyncSender<Order>,
     control: Arc<Waker>,
     said: ArcSwap<Said>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Other descriptors of the queues, for who comes after.
+    queues: Mutex<Vec<OwnedFd>>,
 }
 
 impl Service {
@@ -139,6 +153,14 @@ impl Service {
     /// # Errors
     /// When something that it needs is not to be had. Nothing is left then.
     pub fn start(settings: &Sdwan, keys: &Path) -> Result<Service, ServiceError> {
+        Service::succeed(settings, keys, None)
+    }
+
+    /// The same in the place of another process, from which there is this.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn succeed(settings: &Sdwan, keys: &Path, handed: Option<Handed>) -> Result<Service, ServiceError> {
         let count = workers(settings)?;
         let (uplinks, identities) = bind(settings, keys, count)?;
         let options = tun::Options {
@@ -146,7 +168,14 @@ impl Service {
             gso_max_segs: Some(PACKETS),
             ..tun::Options::new(&settings.tunnel.name.to_string())
         };
-        let (device, queues) = Tun::open(&options)?;
+        let (before, endpoints) = handed.map(|handed| (handed.queues, handed.endpoints)).unwrap_or_default();
+        let (device, queues) = match Tun::adopt(&options, before) {
+            Ok(adopted) => adopted,
+            // Another device is wanted than there was, or there was none.
+            Err(tun::Error::Foreign { .. }) => Tun::open(&options)?,
+            Err(error) => return Err(error.into()),
+        };
+        let shares = queues.iter().map(Queue::share).collect::<Result<_, _>>().map_err(ServiceError::Thread)?;
         let (notices, heard) = sync_channel(NOTICES);
         let (orders, ordered) = sync_channel(16);
         let sessions = Arc::new(Table::new(SESSIONS));
@@ -177,7 +206,16 @@ impl Service {
             Posts((0..).zip(uplinks.iter().map(|(_, groups)| groups)).flat_map(of).collect())
         };
         let said = ArcSwap::default();
-        let mut service = Service { shared, device, uplinks: bound, orders, control, said, threads: vec![] };
+        let service = Service {
+            shared,
+            device,
+            uplinks: bound,
+            orders,
+            control,
+            said,
+            threads: Mutex::default(),
+            queues: Mutex::new(shares),
+        };
         let devices = settings
             .uplink
             .iter()
@@ -186,12 +224,38 @@ impl Service {
         let carriers = Carriers::watch(devices.collect())?;
         service.begin(queues, posts, (heard, ordered), peers, carriers)?;
         service.apply(settings)?;
+        let place = |name: &str| service.uplinks.iter().position(|uplink| uplink.name == name);
+        let known = |(uplink, key, at): (String, PublicKey, SocketAddr)| {
+            Some((UplinkIndex(u16::try_from(place(&uplink)?).ok()?), key, at))
+        };
+        service.ask(Order::Meet(endpoints.into_iter().filter_map(known).collect()))?;
         Ok(service)
+    }
+
+    /// Ends, and gives what another process goes on with.
+    pub fn release(&self) -> Handed {
+        let (to, told) = sync_channel(1);
+        let asked = self.ask(Order::Endpoints(to)).ok();
+        let known = asked.and_then(|()| told.recv_timeout(PATIENCE).ok()).unwrap_or_default();
+        self.end();
+        let name = |uplink: UplinkIndex| self.uplinks.get(usize::from(uplink.0)).map(|bound| bound.name.clone());
+        let endpoints = known.into_iter().filter_map(|(uplink, key, at)| Some((name(uplink)?, key, at)));
+        let queues = std::mem::take(&mut *lock(&self.queues));
+        Handed { device: self.device.name().to_owned(), queues, endpoints: endpoints.collect() }
+    }
+
+    /// Has all threads end, and with them queues and sockets.
+    fn end(&self) {
+        self.shared.stop();
+        for thread in lock(&self.threads).drain(..) {
+            // One that has panicked has ended the process.
+            let _ = thread.join();
+        }
     }
 
     /// Starts the threads.
     fn begin(
-        &mut self,
+        &self,
         queues: Vec<Queue>,
         posts: impl Fn(usize) -> Posts,
         (heard, ordered): (Receiver<crate::plane::shared::Notice>, Receiver<Order>),
@@ -200,9 +264,9 @@ impl Service {
     ) -> Result<(), ServiceError> {
         let offloads = self.device.offloads();
         let offload = Offload { tcp: offloads.tcp, udp: offloads.udp };
-        let mut spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
+        let spawn = |name: String, body: Box<dyn FnOnce() + Send>| {
             let thread = spawn_vital(Builder::new().name(name), body).map_err(ServiceError::Thread)?;
-            self.threads.push(thread);
+            lock(&self.threads).push(thread);
             Ok::<_, ServiceError>(())
         };
         let (shared, waker) = (Arc::clone(&self.shared), Arc::clone(&self.control));
@@ -322,12 +386,13 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.shared.stop();
-        for thread in self.threads.drain(..) {
-            // One that has panicked has ended the process.
-            let _ = thread.join();
-        }
+        self.end();
     }
+}
+
+/// What a thread that fell while it held it has left is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// So many threads that carry packets.

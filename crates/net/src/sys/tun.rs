@@ -19,6 +19,17 @@ pub(crate) fn attach(fd: BorrowedFd<'_>, name: &str, flags: i32) -> io::Result<(
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) }).map(drop)
 }
 
+/// The name of the device that a descriptor is a queue of, and its flags (`IFF_...`).
+pub(crate) fn attached(fd: BorrowedFd<'_>) -> io::Result<(String, i32)> {
+    // SAFETY: all zeroes is valid for `ifreq`, as above.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    // SAFETY: the kernel writes one `ifreq`, which is alive during the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETIFF as _, &raw mut request) })?;
+    let name = request.ifr_name.iter().take_while(|octet| **octet != 0).map(|octet| char::from(*octet as u8)).collect();
+    // SAFETY: the kernel has written the flags.
+    Ok((name, i32::from(unsafe { request.ifr_ifru.ifru_flags })))
+}
+
 /// Says what the reader of a device can do for the kernel (`TUN_F_...`).
 pub(crate) fn set_offload(fd: BorrowedFd<'_>, flags: u32) -> io::Result<()> {
     // SAFETY: the call takes a number.

@@ -258,6 +258,35 @@ fn a_device_is_gone_with_its_last_queue_and_no_program_inherits_one() {
 }
 
 #[test]
+fn a_device_that_is_handed_over_stays_as_it_is_with_as_many_queues_as_are_wanted() {
+    let lab = Lab::new();
+    let namespace = lab.namespace("host");
+    let options = |queues| Options { queues, ..Options::new("ow0") };
+    let (device, queues) = namespace.run(|| Tun::open(&options(2)).unwrap());
+    namespace.ip("addr add 10.9.0.1/24 dev ow0");
+    namespace.ip("link set ow0 up");
+    let shares = || queues.iter().map(|queue| queue.share().unwrap()).collect::<Vec<_>>();
+    let refusal = |name: &str, files| namespace.run(|| Tun::adopt(&Options::new(name), files).unwrap_err().to_string());
+    assert_eq!(refusal("ow1", shares()), "what was handed over is a queue of `ow0`, not of `ow1`");
+    assert_eq!(refusal("ow0", vec![]), "what was handed over is a queue of `none`, not of `ow0`");
+    let before = shares();
+    drop(queues);
+    let (adopted, mut queues) = namespace.run(|| Tun::adopt(&options(3), before).unwrap());
+    assert_eq!((&adopted, queues.len()), (&device, 3));
+    let before = queues.drain(..).map(|queue| queue.share().unwrap()).collect();
+    let (adopted, queues) = namespace.run(|| Tun::adopt(&options(1), before).unwrap());
+    assert_eq!((&adopted, queues.len()), (&device, 1));
+    let socket = namespace.run(|| UdpSocket::bind("10.9.0.1:0").unwrap());
+    socket.send_to(b"here?", "10.9.0.2:9").unwrap();
+    let mut room = vec![0; ROOM];
+    let mut heard = || queues[0].receive(&mut room).unwrap().map(|length| room[..length].ends_with(b"here?"));
+    assert!(
+        std::iter::repeat_with(&mut heard).take(100).flatten().any(|is_it| is_it),
+        "all flows are in the one queue"
+    );
+}
+
+#[test]
 fn what_cannot_be_sent_or_received_is_said_or_refused() {
     let lab = Lab::new();
     let Host { namespace, queues, .. } = host(&lab, 1, &Options::new("ow0"));
@@ -294,7 +323,7 @@ fn a_device_that_cannot_be_made_is_refused_with_what_to_do() {
         let text = refusal(&Options { queues, ..Options::new("ow0") });
         assert_eq!(text, format!("a TUN device has 1 to 256 queues, not {queues}"));
     }
-    let text = host.run(|| open(&Options::new("ow0"), Path::new("/dev/net/none")).unwrap_err().to_string());
+    let text = host.run(|| open(&Options::new("ow0"), Path::new("/dev/net/none"), vec![]).unwrap_err().to_string());
     assert!(text.starts_with("there is no /dev/net/none") && text.contains("modprobe tun"), "{text}");
     let text = host.run(|| {
         sys::process::set_capabilities(0, 0).unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use outwork_admin::{ServiceApi, ServiceState, State};
 use outwork_sdwan::api::router;
 use outwork_sdwan::metrics::SdwanMetrics;
-use outwork_sdwan::service::Service;
+use outwork_sdwan::service::{Handed, Service};
 use outwork_telemetry::Registry;
 
 use super::cannot;
@@ -15,13 +15,18 @@ use crate::settings::Settings;
 /// Keys that were made here: a directory in the data directory.
 const KEYS: &str = "sdwan";
 
-/// Starts them, where there are any.
-pub(super) fn start(settings: &Settings, registry: &Registry) -> anyhow::Result<Option<Arc<Service>>> {
+/// Starts them, where there are any, in the place of those of another process if there is what it has left.
+pub(super) fn start(
+    settings: &Settings,
+    registry: &Registry,
+    handed: Option<Handed>,
+) -> anyhow::Result<Option<Arc<Service>>> {
     if !settings.sdwan.is_on() {
         return Ok(None);
     }
     let keys: &Path = &settings.store.data_dir.join(KEYS);
-    let service = Service::start(&settings.sdwan, keys).map_err(|error| cannot("tunnels do not start", error))?;
+    let service =
+        Service::succeed(&settings.sdwan, keys, handed).map_err(|error| cannot("tunnels do not start", error))?;
     registry.register(SdwanMetrics::of(service.shared()) as _)?;
     Ok(Some(Arc::new(service)))
 }

@@ -21,6 +21,8 @@ use outwork_net::handover::{Line, Message};
 use outwork_net::privileges;
 use outwork_proxy::config::Protocol;
 use outwork_proxy::l4::{self, Layer4};
+use outwork_sdwan::PublicKey;
+use outwork_sdwan::service::Handed as Tunnels;
 use parking_lot::Mutex;
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,10 @@ enum Word {
     Ready,
     /// From it: there is.
     Refused(String),
+    /// To it: the device of tunnels, with its queues.
+    Device { name: String },
+    /// To it: where others are at the other end of tunnels.
+    Endpoints(Vec<EndpointWord>),
     /// To it: the data directory is free. With it come programs that give frames to ports of user space, which wait for new ones.
     Released,
     /// From it: it serves.
@@ -62,6 +68,12 @@ enum Of {
     Front,
     Admin,
 }
+
+/// The name of an uplink, the key of who is joined to it, and where that is.
+type EndpointWord = (String, String, std::net::SocketAddr);
+
+/// Of these, so many are said at once: a message has a bound.
+const ENDPOINTS: usize = 200;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct QuicWord {
@@ -140,12 +152,26 @@ impl Takeover {
     }
 
     /// Says that nothing hinders this process any longer, and waits until the data directory is free. Gives the programs on interfaces that
-    /// are left to this process.
-    pub(super) fn ready(&self) -> anyhow::Result<Vec<OwnedFd>> {
+    /// are left to this process, and the tunnels.
+    pub(super) fn ready(&self) -> anyhow::Result<(Vec<OwnedFd>, Option<Tunnels>)> {
         say(&self.0, &Word::Ready, &[])?;
-        match hear(&self.0, SERVING)? {
-            (Word::Released, files) => Ok(files),
-            (word, _) => bail!("the process before this one said {word:?} in place of letting go"),
+        let mut tunnels: Option<Tunnels> = None;
+        loop {
+            match hear(&self.0, SERVING)? {
+                (Word::Released, files) => return Ok((files, tunnels)),
+                (Word::Device { name }, queues) => {
+                    tunnels = Some(Tunnels { device: name, queues, endpoints: vec![] });
+                }
+                (Word::Endpoints(words), _) => {
+                    let endpoints = words
+                        .into_iter()
+                        .filter_map(|(uplink, key, at)| Some((uplink, PublicKey::parse(&key).ok()?, at)));
+                    if let Some(tunnels) = &mut tunnels {
+                        tunnels.endpoints.extend(endpoints);
+                    }
+                }
+                (word, _) => bail!("the process before this one said {word:?} in place of letting go"),
+            }
         }
     }
 
@@ -273,20 +299,26 @@ impl Upgrade {
         }
     }
 
-    /// Lets the successor have what this process had, all of which has to be free by now, and returns once it serves. `left` are programs on interfaces that are for it.
-    pub(super) fn succeed_by(&self, heir: Heir, left: &[OwnedFd]) -> anyhow::Result<()> {
+    /// Lets the successor have what this process had, all of which has to be free by now, and returns once it serves. `left` are programs on interfaces that are for it, and
+    /// `tunnels` those.
+    pub(super) fn succeed_by(&self, heir: Heir, left: &[OwnedFd], tunnels: Option<&Tunnels>) -> anyhow::Result<()> {
         let own = "/proc/self/exe";
-        if let Err(error) = self.wait_for(heir, left) {
+        if let Err(error) = self.wait_for(heir, left, tunnels) {
             tracing::error!(
                 error = format!("{error:#}"),
                 "the upgrade has failed; the program before it is started again"
             );
-            self.wait_for(self.start(own.into())?, left).context("nor does the program before it come to serve")?;
+            self.wait_for(self.start(own.into())?, left, tunnels)
+                .context("nor does the program before it come to serve")?;
         }
         Ok(())
     }
 
-    fn wait_for(&self, mut heir: Heir, left: &[OwnedFd]) -> anyhow::Result<()> {
+    fn wait_for(&self, mut heir: Heir, left: &[OwnedFd], tunnels: Option<&Tunnels>) -> anyhow::Result<()> {
+        if let Some(error) = tunnels.and_then(|tunnels| leave(&heir.line, tunnels).err()) {
+            // It may have said why before it ended.
+            tracing::debug!(%error, "tunnels were not handed over");
+        }
         let files: Vec<_> = left.iter().map(AsFd::as_fd).collect();
         let serves = say(&heir.line, &Word::Released, &files).and_then(|()| match hear(&heir.line, SERVING)? {
             (Word::Serving, _) => Ok(()),
@@ -302,6 +334,17 @@ impl Upgrade {
         }
         serves
     }
+}
+
+/// Leaves tunnels to a successor.
+fn leave(line: &Line, tunnels: &Tunnels) -> anyhow::Result<()> {
+    let queues: Vec<_> = tunnels.queues.iter().map(AsFd::as_fd).collect();
+    say(line, &Word::Device { name: tunnels.device.clone() }, &queues)?;
+    let word = |(uplink, key, at): &(String, PublicKey, std::net::SocketAddr)| (uplink.clone(), key.to_string(), *at);
+    tunnels
+        .endpoints
+        .chunks(ENDPOINTS)
+        .try_for_each(|some| say(line, &Word::Endpoints(some.iter().map(word).collect()), &[]))
 }
 
 impl Heir {

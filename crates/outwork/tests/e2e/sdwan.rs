@@ -1,6 +1,7 @@
 //! Tunnels of the real binary: to another of its kind, and to another implementation of WireGuard.
 
 mod hubs;
+mod nats;
 mod peer;
 mod policies;
 mod sites;
@@ -125,13 +126,51 @@ fn wireguard_go_and_a_site_speak_to_each_other_whoever_begins() {
 }
 
 #[test]
+fn an_upgrade_leaves_the_device_as_it_is_and_who_is_joined_is_joined_again() {
+    let mut pair = Pair::new();
+    pair.start("");
+    // Only the other end knows where to begin, and it does not know of the upgrade.
+    let _other = Other::start(&pair.far.server, &pair.keys[1], &pair.keys[0], "", &format!("{}:51820", OUTER[0]));
+    pair.speaks();
+    let device = || {
+        let output = pair.site.server.command("cat").arg("/proc/net/dev_snmp6/outwork0").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().next().unwrap().split_whitespace().nth(1).unwrap().parse::<u32>().unwrap()
+    };
+    let before = device();
+    let listener = pair.site.server.run(|| TcpListener::bind((INNER[0], 7778))).unwrap();
+    let mut stream = pair.far.server.run(|| TcpStream::connect((INNER[0], 7778))).unwrap();
+    let (mut heard, _) = listener.accept().unwrap();
+    let mut say = |what: &[u8]| {
+        stream.write_all(what).unwrap();
+        heard.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut octets = [0; 5];
+        heard.read_exact(&mut octets).unwrap();
+        assert_eq!(octets, what);
+    };
+    say(b"hello");
+    pair.site.admin(&["upgrade"]);
+    say(b"again");
+    wait_for(
+        "the other process to answer",
+        || pair.site.log(),
+        || {
+            let keys = pair.tunnel()["keys_age_seconds"].as_f64();
+            keys.filter(|_| pair.site.log().contains("another process serves in the place of this one"))
+        },
+    );
+    assert_eq!(device(), before, "it is the same device");
+    pair.speaks();
+}
+
+#[test]
 fn packets_of_sources_that_are_not_behind_a_peer_are_dropped_and_counted() {
     let mut pair = Pair::new();
     pair.start("");
     let none = "";
-    let _other = Other::start(&pair.far.server, &pair.keys[1], &pair.keys[0], none, &format!("{}:51820", OUTER[0]));
+    let other = Other::start(&pair.far.server, &pair.keys[1], &pair.keys[0], none, &format!("{}:51820", OUTER[0]));
     pair.speaks();
-    pair.far.server.ip("addr add 10.99.0.77/32 dev wg0");
+    pair.far.server.ip(&format!("addr add 10.99.0.77/32 dev {}", other.name));
     let socket = pair.far.server.run(|| UdpSocket::bind("10.99.0.77:0")).unwrap();
     wait_for(
         "a packet to be counted as foreign",

@@ -2,12 +2,14 @@
 //!
 //! - [`peers`]: handshakes of all tunnels.
 //! - [`sites`]: what the engine decides of paths to sites, put to work.
+//! - [`seen`]: where sites behind NATs are seen from outside.
 //! - [`carriers`]: which uplinks have one.
 //! - [`told`]: what others are told of all that; [`explain`], what becomes of a flow and why.
 
 pub mod carriers;
 pub mod explain;
 pub mod peers;
+pub mod seen;
 pub mod sites;
 pub mod told;
 
@@ -87,6 +89,9 @@ pub struct Plan {
     pub mtu: u16,
 }
 
+/// Where somebody is: by which uplink of ours, and who.
+pub type Endpoint = (UplinkIndex, PublicKey, SocketAddr);
+
 /// What control is told to do.
 #[derive(Debug)]
 pub enum Order {
@@ -96,6 +101,10 @@ pub enum Order {
     Tell(SyncSender<Vec<Told>>),
     /// How paths to sites are, and what has happened to them.
     Paths(SyncSender<Paths>),
+    /// Where everybody is.
+    Endpoints(SyncSender<Vec<Endpoint>>),
+    /// Where everybody was a moment ago.
+    Meet(Vec<Endpoint>),
     /// What becomes of a flow.
     Explain(Box<Question>, SyncSender<Explained>),
 }
@@ -140,6 +149,8 @@ pub struct Control {
     sites: Option<Sites>,
     /// The number of the next tunnel or owner: none is used again.
     next: u32,
+    /// Octets of the longest packet.
+    mtu: u16,
     /// Handshakes that came to nothing.
     unheard: u64,
 }
@@ -154,7 +165,20 @@ impl Control {
         (waker, carriers): (Arc<Waker>, Carriers),
     ) -> Control {
         let joined = BTreeMap::new();
-        Control { shared, peers, posts, notices, orders, waker, carriers, joined, sites: None, next: 0, unheard: 0 }
+        Control {
+            shared,
+            peers,
+            posts,
+            notices,
+            orders,
+            waker,
+            carriers,
+            joined,
+            sites: None,
+            next: 0,
+            mtu: 0,
+            unheard: 0,
+        }
     }
 
     /// Works until it is to stop.
@@ -214,6 +238,14 @@ impl Control {
                 // As above.
                 let _ = to.send(told::paths(self.shared.clock.now(), self.sites.as_ref()));
             }
+            Order::Endpoints(to) => {
+                // As above.
+                let _ = to.send(self.peers.endpoints().collect());
+            }
+            Order::Meet(known) => {
+                self.peers.meet(self.shared.clock.now(), &known);
+                self.news();
+            }
             Order::Explain(question, to) => {
                 let view = self.shared.view.load();
                 // As above.
@@ -240,6 +272,7 @@ impl Control {
     fn plan(&mut self, plan: Plan) -> Result<(), PolicyError> {
         let now = self.shared.clock.now();
         let Plan { peers, sites, mtu } = plan;
+        self.mtu = mtu;
         match (sites, &mut self.sites) {
             (Some(plan), Some(sites)) => sites.configure(plan, now)?,
             (Some(plan), none) => *none = Some(Sites::new(plan, self.shared.seed, now)?),
@@ -279,8 +312,10 @@ impl Control {
     /// Does what the engine says.
     fn decided(&mut self) {
         let now = self.shared.clock.now();
+        let mut joined = false;
         let todo = self.sites.as_mut().map(|sites| sites.outputs(now)).unwrap_or_default();
         for todo in todo {
+            joined |= matches!(todo, Todo::Join);
             match todo {
                 Todo::Hello(tunnel, octets) => self.hello(now, &tunnel, &octets),
                 Todo::Probe(tunnel, probe) => self.probe(now, &tunnel, &probe),
@@ -290,6 +325,8 @@ impl Control {
                     self.shared.view.store(Arc::new(view));
                 }
                 Todo::Wanted(id) => self.wanted(now, id),
+                Todo::Say(tunnel, octets) => self.say(now, &tunnel, &octets),
+                Todo::Join => self.rejoin(now),
                 Todo::Relays => {
                     let relays = self.sites.as_ref().map(|sites| sites.relays(&self.peers)).unwrap_or_default();
                     let view = self.shared.view.load().passing(relays);
@@ -298,6 +335,10 @@ impl Control {
             }
         }
         self.news();
+        if joined {
+            // Of new paths there is something to say.
+            self.decided();
+        }
     }
 
     fn hello(&mut self, now: Time, tunnel: &Arc<Tunnel>, octets: &[u8]) {
@@ -313,6 +354,26 @@ impl Control {
         if let Some(sites) = self.sites.as_mut().filter(|_| stopped.is_some_and(mends_not)) {
             sites.stuck(now, tunnel.id);
         }
+    }
+
+    /// Says something that is said again should it be lost.
+    fn say(&self, now: Time, tunnel: &Tunnel, octets: &[u8]) {
+        let (datagram, to) = (sites::seal(now, tunnel, octets, usize::from(tunnel.mtu())), tunnel.endpoint());
+        let stopped = datagram.zip(to).and_then(|(datagram, to)| self.send(tunnel.uplink, to, CONTROL, &datagram));
+        if let Some(reason) = stopped {
+            tracing::debug!(?to, %reason, "what is asked about sites behind NATs does not leave");
+        }
+    }
+
+    /// Somebody is seen where nobody knew: other paths can be.
+    fn rejoin(&mut self, now: Time) {
+        if let Some(sites) = &mut self.sites {
+            match sites.rethink(now) {
+                Ok(()) => sites.join(&mut self.peers, now, self.mtu, &mut self.next),
+                Err(error) => tracing::warn!(%error, "paths to sites behind NATs are not made"),
+            }
+        }
+        self.publish();
     }
 
     /// Sends a datagram. Why it did not leave, if it did not.

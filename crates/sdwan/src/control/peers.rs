@@ -272,6 +272,23 @@ impl Peers {
         self.news.pop_front()
     }
 
+    /// Where everybody is that is not reached by a hub: by which uplink of ours, and who.
+    pub fn endpoints(&self) -> impl Iterator<Item = (UplinkIndex, PublicKey, SocketAddr)> {
+        let straight = self.tunnels.values().filter(|ours| ours.tunnel.relay.is_none());
+        straight.filter_map(|ours| Some((ours.tunnel.uplink, ours.remote, ours.tunnel.endpoint()?)))
+    }
+
+    /// They are there, says who knew them; each is asked at once for a new session.
+    pub fn meet(&mut self, now: Time, known: &[(UplinkIndex, PublicKey, SocketAddr)]) {
+        for (uplink, remote, at) in known {
+            if let Some(id) = self.by_key.get(&(*uplink, *remote, None)).copied() {
+                self.moved(now, id, *at);
+                // One that cannot be asked now is asked when there is something for it.
+                let _ = self.wanted(now, id);
+            }
+        }
+    }
+
     /// Tunnels.
     pub fn len(&self) -> usize {
         self.tunnels.len()

@@ -13,12 +13,13 @@ use outwork_wireguard::session::OVERHEAD;
 use outwork_wireguard::{Index, PresharedKey, PublicKey};
 
 use super::peers::Peers;
+use super::seen::{self, Word};
 use crate::engine::hello::{self, Hello};
 use crate::engine::liveness::State;
 use crate::engine::mtu::Probe;
 use crate::engine::policy::PolicyError;
 use crate::engine::quality::Quality;
-use crate::engine::site::{Dial, PathId, PathKey, PathSpec, SiteId, UplinkId};
+use crate::engine::site::{Dial, PathId, PathKey, PathSpec, Reach, Site, SiteId, UplinkId};
 use crate::engine::table::Table;
 use crate::engine::{Engine, Event, Input, Network, Output};
 use crate::plane::gauge::Gauge;
@@ -103,6 +104,13 @@ pub struct Sites {
     events: VecDeque<Happened>,
     happened: u64,
     fed: Time,
+    /// Where uplinks that cannot be dialled are seen from outside, ours and others.
+    seen: BTreeMap<Place, SocketAddr>,
+    /// What others call our uplinks.
+    own: BTreeMap<UplinkIndex, Place>,
+    /// When a hub was last asked for that.
+    asked: Time,
+    said: Vec<Todo>,
 }
 
 /// What is to be done about what the engine says.
@@ -118,6 +126,10 @@ pub enum Todo {
     Wanted(TunnelId),
     /// Paths to or from hubs are taken for something else.
     Relays,
+    /// To be sealed and sent; nobody waits for it.
+    Say(Arc<Tunnel>, Vec<u8>),
+    /// Other paths can be than there were.
+    Join,
 }
 
 impl Sites {
@@ -138,6 +150,10 @@ impl Sites {
             events: VecDeque::new(),
             happened: 0,
             fed: now,
+            seen: BTreeMap::new(),
+            own: BTreeMap::new(),
+            asked: now,
+            said: vec![],
         };
         sites.outputs(now);
         Ok(sites)
@@ -148,9 +164,104 @@ impl Sites {
     /// # Errors
     /// When its policies cannot be compiled.
     pub fn configure(&mut self, plan: Plan, now: Time) -> Result<(), PolicyError> {
-        self.engine.configure(&plan.network, now)?;
+        self.engine.configure(&self.network(&plan), now)?;
         self.plan = plan;
         Ok(())
+    }
+
+    /// Goes on with what is known by now of who is seen where.
+    ///
+    /// # Errors
+    /// None that the plan did not have before.
+    pub fn rethink(&mut self, now: Time) -> Result<(), PolicyError> {
+        self.engine.configure(&self.network(&self.plan), now)
+    }
+
+    /// The network of a plan, with what is known by now of who is seen where.
+    fn network(&self, plan: &Plan) -> Network {
+        let mut network = plan.network.clone();
+        for site in std::iter::once(&mut network.own).chain(&mut network.sites) {
+            for uplink in site.uplinks.iter_mut().filter(|uplink| uplink.reach == Reach::Closed) {
+                let own = plan.own.get(&uplink.id).and_then(|index| self.own.get(index)).copied();
+                let place = own.or_else(|| plan.remote.get(&uplink.id).map(|remote| Place::of(&remote.key)));
+                if place.is_some_and(|place| self.seen.contains_key(&place)) {
+                    uplink.reach = Reach::Discovered;
+                }
+            }
+        }
+        network
+    }
+
+    /// Whether nobody can dial either end of a path by a hub that is used, or would be: the hub may know where they are.
+    fn asks(&self, id: PathId, path: &Path) -> bool {
+        let is_closed = |id: UplinkId, sites: &[Site]| {
+            let mut uplinks = sites.iter().flat_map(|site| &site.uplinks);
+            uplinks.any(|uplink| uplink.id == id && uplink.reach == Reach::Closed)
+        };
+        let network = &self.plan.network;
+        path.key.via.is_some()
+            && !self.engine.rests(id)
+            && is_closed(path.key.own, std::slice::from_ref(&network.own))
+            && is_closed(path.key.remote, &network.sites)
+    }
+
+    /// Asks hubs where those are that cannot be dialled, and have no path without them.
+    fn ask(&mut self, now: Time) {
+        self.asked = now;
+        let mut questions: BTreeMap<TunnelId, (Arc<Tunnel>, Vec<Place>)> = BTreeMap::new();
+        for (_, path) in self.paths.iter().filter(|(id, path)| self.asks(**id, path)) {
+            let Some(relay) = &path.tunnel.relay else { continue };
+            if let Some(carrier) = relay.carrier().as_ref() {
+                let (_, places) = questions.entry(carrier.id).or_insert_with(|| (Arc::clone(carrier), vec![]));
+                places.push(relay.to);
+            }
+        }
+        for (tunnel, places) in questions.into_values() {
+            let words = places.chunks(seen::MOST - 1).map(|some| Word::Where(some.to_vec()).encode());
+            self.said.extend(words.map(|word| Todo::Say(Arc::clone(&tunnel), word)));
+        }
+    }
+
+    /// Somebody asks where others are seen, or a hub says it.
+    fn heard(&mut self, from: PathId, word: Word) {
+        let Some(path) = self.paths.get(&from).filter(|path| path.key.via.is_none()) else { return };
+        let place = |id: &UplinkId| self.plan.remote.get(id).map(|remote| Place::of(&remote.key));
+        match word {
+            Word::Where(places) if self.plan.network.own.hub => {
+                let (Some(own), Some(at)) = (place(&path.key.remote), path.tunnel.endpoint()) else { return };
+                let is_up = |id: &PathId| self.engine.is_up(*id);
+                let others = places.iter().filter_map(|asked| {
+                    let mut paths = self.paths.iter().filter(|(id, path)| path.key.via.is_none() && is_up(id));
+                    let (_, path) = paths.find(|(_, path)| place(&path.key.remote) == Some(*asked))?;
+                    Some((*asked, path.tunnel.endpoint()?))
+                });
+                let seen = std::iter::once((own, at)).chain(others).take(seen::MOST).collect();
+                let tunnel = Arc::clone(&path.tunnel);
+                self.said.push(Todo::Say(tunnel, Word::There(seen).encode()));
+            }
+            Word::There(seen) => {
+                let is_hub = |site: &Site| site.id == path.key.site && site.hub;
+                let [own, others @ ..] = &seen[..] else { return };
+                if !self.plan.network.sites.iter().any(is_hub) {
+                    return;
+                }
+                let is_meant = |asked: &Place| {
+                    let mut closed = self.plan.remote.values().filter(|remote| remote.endpoint.is_none());
+                    closed.any(|remote| Place::of(&remote.key) == *asked)
+                };
+                let mut news: Vec<_> = others.iter().filter(|(place, _)| is_meant(place)).copied().collect();
+                news.extend(self.own.get(&path.tunnel.uplink).map(|place| (*place, own.1)));
+                let mut changed = false;
+                for (place, at) in news {
+                    changed |= self.seen.insert(place, at) != Some(at);
+                }
+                if changed {
+                    tracing::info!(seen = ?self.seen.values(), "a hub says where uplinks behind NATs are");
+                    self.said.push(Todo::Join);
+                }
+            }
+            Word::Where(_) => {}
+        }
     }
 
     /// How a path by a hub goes; none of one that goes straight.
@@ -170,6 +281,7 @@ impl Sites {
         let mut before: BTreeMap<PathKey, Path> =
             std::mem::take(&mut self.paths).into_values().map(|path| (path.key, path)).collect();
         self.of_tunnel.clear();
+        self.own = peers.own().map(|(uplink, key)| (uplink, Place::of(key))).collect();
         let spec = |(id, spec, state, quality): (_, &PathSpec, _, &Quality)| (id, *spec, state, quality.figures());
         let specs: Vec<_> = self.engine.paths().map(spec).collect();
         let there: Vec<SiteId> = specs.iter().map(|(_, spec, ..)| spec.key.site).collect();
@@ -182,9 +294,10 @@ impl Sites {
             }
             // By a hub both can.
             let dial = if relay.is_some() { Dial::Both } else { spec.dial };
-            let straight = remote.endpoint.filter(|_| dial != Dial::Theirs);
+            let seen = self.seen.get(&Place::of(&remote.key)).copied();
+            let straight = remote.endpoint.or(seen).filter(|_| dial != Dial::Theirs);
             let endpoint = relay.as_ref().map(|relay| relay.address).or(straight);
-            let keepalive = (dial == Dial::Ours).then_some(OPEN);
+            let keepalive = (dial != Dial::Theirs && relay.is_none() && self.is_closed(&spec.key)).then_some(OPEN);
             let mtu = self.engine.mtu(id).unwrap_or(mtu);
             // Anew each time, for names may have changed.
             let gauge = Arc::new(self.gauge(&spec.key));
@@ -206,6 +319,11 @@ impl Sites {
                 Some(path) => {
                     path.tunnel.set_mtu(mtu);
                     peers.set(path.tunnel.id, PresharedKey::default(), keepalive);
+                    // Who was last heard elsewhere is there, unless it is heard no longer.
+                    let is_lost = !matches!(state, State::Up | State::Suspect | State::Trial);
+                    if let Some(at) = endpoint.filter(|at| is_lost && path.tunnel.endpoint() != Some(*at)) {
+                        peers.moved(now, path.tunnel.id, at);
+                    }
                     Path { dial, gauge, ..path }
                 }
                 None => {
@@ -272,6 +390,11 @@ impl Sites {
         self.paths.values().map(|path| &path.tunnel).find(is)
     }
 
+    /// Whether nobody can dial our end of a path: a NAT is to be kept open.
+    fn is_closed(&self, key: &PathKey) -> bool {
+        self.plan.network.own.uplinks.iter().any(|uplink| uplink.id == key.own && uplink.reach == Reach::Closed)
+    }
+
     /// Both ends of a path.
     fn ends(&self, key: &PathKey) -> Option<(UplinkIndex, Remote)> {
         let own = self.plan.own.get(&key.own).copied()?;
@@ -302,6 +425,9 @@ impl Sites {
     /// Something that both ends tell each other came by a tunnel.
     pub fn control(&mut self, now: Time, tunnel: TunnelId, octets: &[u8]) {
         let Some(path) = self.of_tunnel.get(&tunnel).copied() else { return };
+        if let Some(word) = Word::decode(octets) {
+            return self.heard(path, word);
+        }
         let hello = Hello::decode(octets).map(|hello| Input::Hello(path, hello));
         let input = hello.or_else(|| Probe::decode(octets).map(|probe| Input::Probe(path, probe)));
         if let Some(input) = input {
@@ -365,16 +491,25 @@ impl Sites {
             self.feed(now);
         }
         self.engine.handle_timeout(now);
+        if now.since(self.asked) >= self.pause() {
+            self.ask(now);
+        }
+    }
+
+    /// Between questions to hubs.
+    fn pause(&self) -> Duration {
+        self.plan.network.settings.liveness.interval
     }
 
     /// When [`Sites::handle_timeout`] is to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
+        // The engine has timers as often as that where there is anybody to ask for.
         self.engine.poll_timeout().map(|(at, _)| at)
     }
 
     /// Takes what the engine says; gives what is to be done about it.
     pub fn outputs(&mut self, now: Time) -> Vec<Todo> {
-        let (mut todo, mut paths) = (vec![], false);
+        let (mut todo, mut paths) = (std::mem::take(&mut self.said), false);
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Hello(id, hello) => {

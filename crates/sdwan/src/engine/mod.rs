@@ -634,8 +634,13 @@ impl Engine {
         self.wait_for(id);
     }
 
+    /// Whether a path carries.
+    pub fn is_up(&self, id: PathId) -> bool {
+        self.paths.get(id.0 as usize).and_then(Option::as_ref).is_some_and(|path| path.liveness.is_up())
+    }
+
     /// Whether a path by a hub waits until no other one works.
-    fn rests(&self, id: PathId) -> bool {
+    pub fn rests(&self, id: PathId) -> bool {
         let path = self.paths.get(id.0 as usize).and_then(Option::as_ref).filter(|path| path.spec.key.via.is_some());
         path.and_then(|path| self.remotes.get(path.site as usize)).is_some_and(|remote| remote.direct)
     }

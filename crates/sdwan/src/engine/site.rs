@@ -238,7 +238,11 @@ mod tests {
         let open = [site(1, false, &[Reach::Public]), site(2, false, closed), site(3, true, &[Reach::Public])];
         let (found, _) = paths(&open[0], &open);
         let to = |id| found.iter().filter(move |path| path.key.site == SiteId(id)).map(|path| path.key.via);
-        assert_eq!(to(2).collect::<Vec<_>>(), [None, None, Some(SiteId(3)), Some(SiteId(3))], "in case it does not work");
+        assert_eq!(
+            to(2).collect::<Vec<_>>(),
+            [None, None, Some(SiteId(3)), Some(SiteId(3))],
+            "in case it does not work"
+        );
         let (found, _) = paths(&site(3, true, closed), &open);
         assert!(found.iter().all(|path| path.key.via.is_none()), "a hub needs no other");
     }

@@ -252,7 +252,8 @@ impl Inbound {
                 datagram_of_nobody();
                 None
             })?;
-            self.levels.get_mut(level)?.known = Some(Known { index, receiving, source: None, stream: None, group: None });
+            self.levels.get_mut(level)?.known =
+                Some(Known { index, receiving, source: None, stream: None, group: None });
         }
         let Level { known, count } = self.levels.get_mut(level)?;
         let known = known.as_mut()?;

@@ -17,6 +17,8 @@ use outwork_wireguard::session::OVERHEAD;
 
 use super::tunnel::{Owner, Tunnel};
 
+/// Octets of the name of an uplink.
+pub const PLACE: usize = 8;
 /// Octets in front of the datagram.
 pub const LENGTH: usize = 24;
 
@@ -39,6 +41,16 @@ impl Place {
     /// That of a key.
     pub fn of(key: &PublicKey) -> Place {
         Place(key.0.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets)))
+    }
+
+    /// From octets; none when they are too few.
+    pub fn read(octets: &[u8]) -> Option<Place> {
+        octets.first_chunk().map(|octets| Place(u64::from_be_bytes(*octets)))
+    }
+
+    /// As octets.
+    pub fn octets(self) -> [u8; PLACE] {
+        self.0.to_be_bytes()
     }
 }
 
@@ -68,13 +80,8 @@ impl Passage {
     pub fn encode(&self) -> [u8; LENGTH] {
         let flags = if self.passed { PASSED } else { 0 } | if self.ours { OURS } else { 0 };
         let mut octets = [0; LENGTH];
-        let fields: [&[u8]; 5] = [
-            &[0, KIND, flags, 0],
-            &self.length.to_be_bytes(),
-            &[0, 0],
-            &self.to.0.to_be_bytes(),
-            &self.from.0.to_be_bytes(),
-        ];
+        let fields: [&[u8]; 5] =
+            [&[0, KIND, flags, 0], &self.length.to_be_bytes(), &[0, 0], &self.to.octets(), &self.from.octets()];
         for (slot, octet) in octets.iter_mut().zip(fields.into_iter().flatten()) {
             *slot = *octet;
         }
@@ -85,11 +92,11 @@ impl Passage {
     pub fn decode(octets: &[u8]) -> Option<(Passage, &[u8])> {
         let (front, rest) = octets.split_first_chunk::<LENGTH>()?;
         let [0, KIND, flags, _, l0, l1, _, _, places @ ..] = front else { return None };
-        let (to, from) = places.split_first_chunk()?;
+        let (to, from) = places.split_at_checked(PLACE)?;
         let length = u16::from_be_bytes([*l0, *l1]);
         let passage = Passage {
-            to: Place(u64::from_be_bytes(*to)),
-            from: Place(u64::from_be_bytes(*from.first_chunk()?)),
+            to: Place::read(to)?,
+            from: Place::read(from)?,
             length,
             ours: flags & OURS != 0,
             passed: flags & PASSED != 0,

@@ -27,7 +27,7 @@ fn inner(site: usize) -> String {
     format!("10.{}.0.1", 101 + site)
 }
 
-fn section(own: &str, number: usize, key: &Keys, more: &str) -> String {
+pub(super) fn section(own: &str, number: usize, key: &Keys, more: &str) -> String {
     format!(
         "[sdwan]\nsubnets = ['10.{network}.0.0/16']\n{own}[sdwan.tunnel]\naddresses = ['10.{network}.0.1/16']\nworkers = 1\n\
          [sdwan.health]\ntrial = '100ms'\ninterval = '200ms'\n\
@@ -37,7 +37,7 @@ fn section(own: &str, number: usize, key: &Keys, more: &str) -> String {
     )
 }
 
-fn other(name: &str, number: usize, more: &str, key: &Keys, endpoint: Option<String>) -> String {
+pub(super) fn other(name: &str, number: usize, more: &str, key: &Keys, endpoint: Option<String>) -> String {
     let endpoint = endpoint.map(|at| format!("endpoint = '{at}:51820'\n")).unwrap_or_default();
     format!(
         "[[sdwan.site]]\nname = '{name}'\nsubnets = ['10.{}.0.0/16']\n{more}[[sdwan.site.uplink]]\nname = 'wan'\npublic_key = '{}'\n{endpoint}",

@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use outwork_net::testing::Namespace;
 
@@ -32,15 +34,25 @@ impl Keys {
 }
 
 /// It, running.
-pub(super) struct Other(Child);
+pub(super) struct Other {
+    process: Child,
+    /// Its interface. All have a socket of that name in one folder, whatever their namespace.
+    pub(super) name: String,
+}
+
+/// Counts them.
+static STARTED: AtomicU32 = AtomicU32::new(0);
 
 impl Other {
     /// Starts it with the second of the addresses within the tunnel, joined to who has `theirs`.
     pub(super) fn start(room: &Namespace, own: &Keys, theirs: &Keys, psk: &str, endpoint: &str) -> Other {
-        let child = room.command("wireguard-go").args(["-f", "wg0"]).env("WG_PROCESS_FOREGROUND", "1").spawn().unwrap();
-        let other = Other(child);
+        let name = format!("wg{}-{}", std::process::id() % 1_000_000, STARTED.fetch_add(1, Relaxed));
+        let mut command = room.command("wireguard-go");
+        let process = command.args(["-f", &name]).env("WG_PROCESS_FOREGROUND", "1").spawn().unwrap();
+        let other = Other { process, name };
+        let name = &other.name;
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("wg0.conf");
+        let file = dir.path().join("conf");
         let psk = if psk.is_empty() { String::new() } else { format!("PresharedKey = {psk}\n") };
         let text = format!(
             "[Interface]\nPrivateKey = {}\n[Peer]\nPublicKey = {}\n{psk}Endpoint = {endpoint}\nAllowedIPs = 10.99.0.0/24, fd99::/64\nPersistentKeepalive = 1\n",
@@ -48,12 +60,12 @@ impl Other {
         );
         std::fs::write(&file, text).unwrap();
         wait_for("wireguard-go to take its configuration", String::new, || {
-            let status = room.command("wg").args(["setconf", "wg0"]).arg(&file).stderr(Stdio::null()).status();
+            let status = room.command("wg").args(["setconf", name]).arg(&file).stderr(Stdio::null()).status();
             status.is_ok_and(|status| status.success()).then_some(())
         });
-        room.ip(&format!("addr add {}/24 dev wg0", INNER[1]));
-        room.ip(&format!("addr add {}/64 dev wg0 nodad", INNER_V6[1]));
-        room.ip("link set wg0 up mtu 1420");
+        room.ip(&format!("addr add {}/24 dev {name}", INNER[1]));
+        room.ip(&format!("addr add {}/64 dev {name} nodad", INNER_V6[1]));
+        room.ip(&format!("link set {name} up mtu 1420"));
         other
     }
 }
@@ -61,7 +73,7 @@ impl Other {
 impl Drop for Other {
     fn drop(&mut self) {
         // Nothing to do about one that has ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
