@@ -158,6 +158,10 @@ pub struct EventView {
     site: String,
     /// The path, or the site.
     of: String,
+    /// Of a switch, the class of the traffic that takes another path.
+    class: Option<String>,
+    /// Of a switch, how paths of that traffic are chosen.
+    strategy: Option<String>,
     /// What it was before, or which path.
     from: String,
     /// What it is now, or which path.
@@ -271,6 +275,8 @@ async fn events(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<E
         kind: event.kind,
         site: event.site,
         of: event.of,
+        class: event.class,
+        strategy: event.strategy,
         from: event.from,
         to: event.to,
         why: event.why,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use outwork_telemetry::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value};
 
 use crate::engine::liveness::State;
+use crate::plane::account::Account;
 use crate::plane::gauge::{Gauge, STATES};
 use crate::plane::shared::{Counters, Shared};
 use crate::plane::tunnel::{Tallies, Tunnel};
@@ -93,6 +94,36 @@ const UNNAMED: Desc = desc(
     false,
 );
 
+const DOUBLED: Desc =
+    desc("outwork_sdwan_doubled_packets_total", "Packets that went by two paths.", Kind::Counter, Unit::None, false);
+const REPEATED: Desc = desc(
+    "outwork_sdwan_repeated_packets_total",
+    "Packets that came by a second path when they had come by the first already, and ended there.",
+    Kind::Counter,
+    Unit::None,
+    false,
+);
+const MENDED: Desc = desc(
+    "outwork_sdwan_mended_packets_total",
+    "Packets that were lost on their way, and mended by others of their group.",
+    Kind::Counter,
+    Unit::None,
+    true,
+);
+const POLICY_PACKETS: Desc = desc(
+    "outwork_sdwan_policy_packets_total",
+    "Packets of flows to other sites that were sent under a policy; `none` are those under none.",
+    Kind::Counter,
+    Unit::None,
+    false,
+);
+const POLICY_OCTETS: Desc = desc(
+    "outwork_sdwan_policy_bytes_total",
+    "Octets of packets of flows to other sites that were sent under a policy; `none` are those under none.",
+    Kind::Counter,
+    Unit::Bytes,
+    false,
+);
 const PASSED: Desc = desc(
     "outwork_sdwan_relayed_total",
     "Datagrams that this site, as a hub, has passed on between others.",
@@ -201,6 +232,14 @@ impl Collect for SdwanMetrics {
             let of = |tunnel: &&Arc<Tunnel>| Sample { labels: labels(tunnel), value: number(counter(&tunnel.tallies)) };
             tunnels.iter().map(of).collect::<Vec<_>>()
         };
+        let accounts = self.0.accounts.load();
+        let by_policy = |counter: fn(&Account) -> &AtomicU64| {
+            let of = |(name, account): (&str, &Account)| {
+                let labels = vec![("policy", name.to_owned().into())];
+                Sample { labels, value: number(counter(account)) }
+            };
+            accounts.iter().map(of).collect::<Vec<_>>()
+        };
         let lost = lost(&self.0.counters).map(|(reason, counter)| {
             let labels = vec![("reason", reason.into())];
             Sample { labels, value: number(counter) }
@@ -211,6 +250,11 @@ impl Collect for SdwanMetrics {
             (REFUSED, one(|tallies| &tallies.refused)),
             (FOREIGN, one(|tallies| &tallies.foreign)),
             (LOST, lost.into()),
+            (POLICY_PACKETS, by_policy(|account| &account.packets)),
+            (POLICY_OCTETS, by_policy(|account| &account.octets)),
+            (DOUBLED, vec![Sample { labels: vec![], value: number(&self.0.counters.doubled) }]),
+            (REPEATED, vec![Sample { labels: vec![], value: number(&self.0.counters.repeated) }]),
+            (MENDED, vec![Sample { labels: vec![], value: number(&self.0.counters.mended) }]),
             (PASSED, vec![Sample { labels: vec![], value: number(&self.0.counters.passed) }]),
             (PASSED_OCTETS, vec![Sample { labels: vec![], value: number(&self.0.counters.passed_octets) }]),
             (UNNAMED, vec![Sample { labels: vec![], value: number(&self.0.counters.unnamed) }]),

@@ -19,10 +19,23 @@ use policies::Policies;
 /// The number of this site.
 const OWN: SiteId = SiteId(0);
 
+/// Numbers that sites and uplinks have been given: each keeps its own through reloads, wherever it stands in the configuration, and its paths go on.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    sites: BTreeMap<String, u32>,
+    uplinks: BTreeMap<String, u32>,
+}
+
+/// The number of something by its name: the next one, if it has none yet. None is used again.
+fn number(known: &mut BTreeMap<String, u32>, name: &str) -> u32 {
+    let next = known.len() as u32;
+    *known.entry(name.to_owned()).or_insert(next)
+}
+
 impl Plan {
     /// What `settings` say.
-    pub fn of(settings: &Sdwan) -> Plan {
-        let sites = (!settings.site.is_empty()).then(|| all_sites(settings));
+    pub fn of(settings: &Sdwan, numbers: &mut Numbers) -> Plan {
+        let sites = (!settings.site.is_empty()).then(|| all_sites(settings, numbers));
         Plan { peers: peers(settings), sites, mtu: settings.tunnel.mtu }
     }
 }
@@ -71,29 +84,25 @@ fn far_uplink(id: UplinkId, uplink: &FarUplink) -> Uplink {
     Uplink { id, reach, families, cost: *cost, bandwidth: *bandwidth, metered: *metered, backup: *backup }
 }
 
-fn all_sites(settings: &Sdwan) -> sites::Plan {
-    let mut next = 0;
-    let mut number = || {
-        next += 1;
-        UplinkId(next - 1)
-    };
+fn all_sites(settings: &Sdwan, numbers: &mut Numbers) -> sites::Plan {
     let (mut own, mut remote, mut uplinks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut here = vec![];
     for (uplink, index) in settings.uplink.iter().zip(0..) {
-        let id = number();
+        // First of all, so that they have the numbers of their places. A key has no space in it.
+        let id = UplinkId(number(&mut numbers.uplinks, &format!("own {}", uplink.name)));
         own.insert(id, UplinkIndex(index));
         uplinks.insert(id, uplink.name.clone());
         here.push(own_uplink(id, uplink));
     }
     let mut names = BTreeMap::from([(OWN, "here".to_owned())]);
     let mut others = vec![];
-    for (site, id) in settings.site.iter().zip(1..) {
+    for site in &settings.site {
         let SiteSettings { name, subnets, hub, uplink } = site;
-        let id = SiteId(id);
+        let id = SiteId(OWN.0 + 1 + number(&mut numbers.sites, name));
         names.insert(id, name.clone());
         let mut there = vec![];
         for uplink in uplink {
-            let number = number();
+            let number = UplinkId(number(&mut numbers.uplinks, &uplink.public_key.to_string()));
             uplinks.insert(number, uplink.name.clone());
             remote.insert(number, Remote { key: uplink.public_key.0, endpoint: uplink.endpoint });
             there.push(far_uplink(number, uplink));
@@ -113,4 +122,42 @@ fn all_sites(settings: &Sdwan) -> sites::Plan {
     engine.mtu.most = settings.tunnel.mtu;
     let network = Network { own: own_site, sites: others, classes, applications, policies, settings: engine };
     sites::Plan { network, own, remote, names, uplinks, rules }
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_config::{Sources, load};
+
+    use super::*;
+    use crate::config::Sdwan;
+
+    fn site(name: &str, octet: u8) -> String {
+        let key = outwork_wireguard::PublicKey([octet; 32]);
+        format!(
+            "[[site]]\nname = '{name}'\nsubnets = ['10.{octet}.0.0/16']\n[[site.uplink]]\nname = 'wan'\npublic_key = '{key}'\n"
+        )
+    }
+
+    fn plan(numbers: &mut Numbers, sites: &[String]) -> sites::Plan {
+        let text = format!("[[uplink]]\nname = 'wan'\n{}", sites.concat());
+        let settings = load::<Sdwan>(Sources { file: Some(("outwork.toml".into(), text)), ..Sources::default() });
+        Plan::of(&settings.unwrap().value, numbers).sites.unwrap()
+    }
+
+    #[test]
+    fn a_site_and_its_uplinks_keep_their_numbers_wherever_they_stand_in_the_configuration() {
+        let mut numbers = Numbers::default();
+        let [north, south, east] = [("north", 1), ("south", 2), ("east", 3)].map(|(name, octet)| site(name, octet));
+        let known = |plan: &sites::Plan, name: &str| {
+            let site = plan.network.sites.iter().find(|site| plan.names[&site.id] == name).unwrap();
+            (site.id, site.uplinks[0].id)
+        };
+        let before = plan(&mut numbers, &[north.clone(), south.clone()]);
+        let after = plan(&mut numbers, &[east.clone(), south.clone()]);
+        assert_eq!(known(&before, "south"), known(&after, "south"));
+        let again = plan(&mut numbers, &[south, north, east]);
+        assert_eq!(known(&before, "north"), known(&again, "north"));
+        let ids: std::collections::BTreeSet<_> = ["north", "south", "east"].map(|name| known(&again, name)).into();
+        assert_eq!((ids.len(), again.own.keys().next()), (3, Some(&UplinkId(0))));
+    }
 }

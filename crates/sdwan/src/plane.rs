@@ -9,10 +9,12 @@
 //! - [`tunnel`]: a tunnel as workers see it; [`view`], whose addresses are behind which; [`gauge`], what was measured of a path; [`shared`], what workers and
 //!   control have in common.
 //! - [`relay`]: what hubs pass on between sites that have no path of their own; [`passing`]: how that leaves.
+//! - [`account`]: what was sent under which policy.
 //! - [`outbound`] and [`inbound`]: the two directions; [`worker`], the thread that has both.
 //!
 //! Those before [`tunnel`] know no devices, sockets, keys or threads. No packet costs an allocation, and only [`split`] and [`fragment`] copy one.
 
+pub mod account;
 pub mod fec;
 pub mod fragment;
 pub mod frame;

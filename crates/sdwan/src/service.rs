@@ -32,6 +32,7 @@ use crate::control::told::Paths;
 use crate::control::{Control, Order, Plan, Told};
 use crate::engine::class::Class;
 use crate::engine::policy::PolicyError;
+use crate::plan::Numbers;
 use crate::plane::join::Offload;
 use crate::plane::outbound::Posts;
 use crate::plane::shared::{NOTICES, Shared};
@@ -43,8 +44,6 @@ use crate::plane::worker::Worker;
 const SESSIONS: u32 = 1 << 16;
 /// As many workers as processors, but no more than these.
 const WORKERS: usize = 8;
-/// Packets that the device hands over as one at most: what fits into one run with all that is around them.
-const PACKETS: u32 = 44;
 /// How long is waited for an answer of control.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Who has made our routes: so that we find them again (`/etc/iproute2/rt_protos` has none of this number).
@@ -143,6 +142,7 @@ pub struct Service {
     control: Arc<Waker>,
     said: ArcSwap<Said>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    numbers: Mutex<Numbers>,
     /// Other descriptors of the queues, for who comes after.
     queues: Mutex<Vec<OwnedFd>>,
 }
@@ -163,11 +163,8 @@ impl Service {
     pub fn succeed(settings: &Sdwan, keys: &Path, handed: Option<Handed>) -> Result<Service, ServiceError> {
         let count = workers(settings)?;
         let (uplinks, identities) = bind(settings, keys, count)?;
-        let options = tun::Options {
-            queues: count,
-            gso_max_segs: Some(PACKETS),
-            ..tun::Options::new(&settings.tunnel.name.to_string())
-        };
+        // As long as the kernel has them: what others send by this machine is of any length, and would be cut into packets before it comes if it had to be shorter.
+        let options = tun::Options { queues: count, ..tun::Options::new(&settings.tunnel.name.to_string()) };
         let (before, endpoints) = handed.map(|handed| (handed.queues, handed.endpoints)).unwrap_or_default();
         let (device, queues) = match Tun::adopt(&options, before) {
             Ok(adopted) => adopted,
@@ -214,6 +211,7 @@ impl Service {
             control,
             said,
             threads: Mutex::default(),
+            numbers: Mutex::default(),
             queues: Mutex::new(shares),
         };
         let devices = settings
@@ -285,7 +283,7 @@ impl Service {
     /// When the kernel refuses an address or a route, and what came before that is done.
     pub fn apply(&self, settings: &Sdwan) -> Result<(), ServiceError> {
         let (done, answer) = sync_channel(1);
-        self.ask(Order::Join(Box::new(Plan::of(settings)), done))?;
+        self.ask(Order::Join(Box::new(Plan::of(settings, &mut lock(&self.numbers))), done))?;
         answer.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)??;
         self.said.store(Arc::new(Said::of(settings)));
         let mut kernel = Connection::open()?;

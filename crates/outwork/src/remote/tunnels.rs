@@ -83,7 +83,9 @@ pub(crate) fn paths(global: &Global, command: Option<&PathsCommand>) -> anyhow::
     latest.as_array_mut().into_iter().for_each(|events| events.truncate(EVENTS));
     writeln!(out)?;
     rows(&mut out, &["OF", "FROM", "TO", "WHY"], &latest, "nothing has happened", |event| {
-        ["of", "from", "to", "why"].map(|name| cell(&event[name])).to_vec()
+        let class = event["class"].as_str().map(|class| format!(" ({})", printable(class))).unwrap_or_default();
+        let [of, from, to, why] = ["of", "from", "to", "why"].map(|name| cell(&event[name]));
+        vec![of + &class, from, to, why]
     })?;
     Ok(())
 }

@@ -107,6 +107,10 @@ fn two_of_our_kind_speak_through_a_tunnel_over_both_versions_of_ip() {
     pair.far.configure(&section(&pair.keys[1], &pair.keys[0], 1, ""));
     pair.far.start();
     pair.speaks();
+    let output = pair.site.server.command("ip").args(["-d", "-j", "link", "show", "outwork0"]).output().unwrap();
+    let device: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let longest = ["gso_max_size", "gso_max_segs"].map(|name| device[0][name].as_u64().unwrap());
+    assert!(longest[0] >= 65_535 && longest[1] >= 65_535, "what is passed on comes whole: {longest:?}");
     let told = pair.tunnel();
     assert_eq!((&told["peer"], &told["endpoint"]), (&"other".into(), &format!("{}:51820", OUTER[1]).into()), "{told}");
     assert!(told["keys_age_seconds"].as_f64().is_some(), "{told}");

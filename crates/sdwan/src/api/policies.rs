@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract::State;
 use outwork_front::api::{Json, Problem, Query, Viewer};
@@ -16,6 +18,7 @@ use crate::config::policy::{PRESETS, PolicySettings, StrategyKind};
 use crate::control::explain::{Considered, Explained, Question};
 use crate::engine::class::Class;
 use crate::engine::policy::Flow;
+use crate::plane::account::Account;
 use crate::service::Service;
 
 /// Their routes.
@@ -80,6 +83,10 @@ pub(super) struct PolicyView {
     parity: Option<u8>,
     /// The traffic class that their packets are given; none, they keep theirs.
     mark: Option<String>,
+    /// Packets that were sent under it.
+    packets: u64,
+    /// Octets of these.
+    bytes: u64,
 }
 
 /// The policies, in the order in which they are asked.
@@ -173,14 +180,20 @@ async fn classes(_: Viewer, State(service): State<Arc<Service>>) -> Json<ClassLi
 #[utoipa::path(get, path = "/policies", tag = "sdwan",
     responses((status = 200, body = PolicyList), (status = 401, body = Problem)))]
 async fn policies(_: Viewer, State(service): State<Arc<Service>>) -> Json<PolicyList> {
-    Json(PolicyList { items: service.said().policies.iter().map(policy_view).collect() })
+    let accounts = service.shared().accounts.load();
+    let view = |policy: &PolicySettings| {
+        let account = accounts.iter().find(|(name, _)| *name == policy.name).map(|(_, account)| account);
+        let of = |counter: fn(&Account) -> &AtomicU64| account.map_or(0, |account| counter(account).load(Relaxed));
+        policy_view(policy, of(|account| &account.packets), of(|account| &account.octets))
+    };
+    Json(PolicyList { items: service.said().policies.iter().map(view).collect() })
 }
 
 fn texts<T: ToString>(list: &[T]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
 }
 
-fn policy_view(policy: &PolicySettings) -> PolicyView {
+fn policy_view(policy: &PolicySettings, packets: u64, bytes: u64) -> PolicyView {
     let group = Some(policy.group()).filter(|_| policy.strategy == StrategyKind::Fec);
     PolicyView {
         name: policy.name.clone(),
@@ -198,6 +211,8 @@ fn policy_view(policy: &PolicySettings) -> PolicyView {
         data: group.map(|(data, _)| data),
         parity: group.map(|(_, parity)| parity),
         mark: policy.mark.map(|mark| mark.to_string()),
+        packets,
+        bytes,
     }
 }
 

@@ -142,7 +142,7 @@ fn choice(sites: &Sites, site: SiteId, lane: LaneId, strategy: &Strategy, pick: 
 }
 
 /// A strategy in words.
-fn words(sites: &Sites, strategy: &Strategy) -> String {
+pub(super) fn words(sites: &Sites, strategy: &Strategy) -> String {
     match strategy {
         Strategy::Best => "best".to_owned(),
         Strategy::Weighted => "weighted".to_owned(),

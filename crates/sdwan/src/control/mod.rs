@@ -28,6 +28,7 @@ use outwork_wireguard::{PresharedKey, PublicKey};
 use crate::engine::mtu::Probe;
 use crate::engine::policy::PolicyError;
 use crate::engine::prefix::Prefix;
+use crate::plane::account::Accounts;
 use crate::plane::outbound::Posts;
 use crate::plane::relay::{self, Relay};
 use crate::plane::shared::{Notice, Shared};
@@ -281,6 +282,10 @@ impl Control {
                 ended.iter().flat_map(Sites::tunnels).for_each(|(_, tunnel)| self.peers.remove(tunnel.id));
             }
         }
+        let rules = self.sites.as_ref().map(|sites| &sites.plan().rules.policies);
+        let names = rules.into_iter().flatten().map(String::as_str);
+        let accounts = Accounts::new(names, &self.shared.accounts.load());
+        self.shared.accounts.store(Arc::new(accounts));
         self.join(peers, mtu);
         if let Some(sites) = &mut self.sites {
             sites.join(&mut self.peers, now, mtu, &mut self.next);

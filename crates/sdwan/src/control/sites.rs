@@ -1,6 +1,6 @@
 //! Sites: what the engine decides of paths, put to work. Paths are tunnels; what both ends tell each other goes by them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,12 +12,13 @@ use outwork_wireguard::peer::Settings;
 use outwork_wireguard::session::OVERHEAD;
 use outwork_wireguard::{Index, PresharedKey, PublicKey};
 
+use super::explain::words;
 use super::peers::Peers;
 use super::seen::{self, Word};
 use crate::engine::hello::{self, Hello};
 use crate::engine::liveness::State;
 use crate::engine::mtu::Probe;
-use crate::engine::policy::PolicyError;
+use crate::engine::policy::{LaneId, PolicyError};
 use crate::engine::quality::Quality;
 use crate::engine::site::{Dial, PathId, PathKey, PathSpec, Reach, Site, SiteId, UplinkId};
 use crate::engine::table::Table;
@@ -79,6 +80,8 @@ pub struct Happened {
     pub at: Time,
     /// What.
     pub event: Event,
+    /// Of a switch, the class of the traffic, and how its paths are chosen: lanes are others after a reload.
+    pub lane: Option<(String, String)>,
 }
 
 /// One path at work.
@@ -192,24 +195,20 @@ impl Sites {
         network
     }
 
-    /// Whether nobody can dial either end of a path by a hub that is used, or would be: the hub may know where they are.
-    fn asks(&self, id: PathId, path: &Path) -> bool {
-        let is_closed = |id: UplinkId, sites: &[Site]| {
-            let mut uplinks = sites.iter().flat_map(|site| &site.uplinks);
-            uplinks.any(|uplink| uplink.id == id && uplink.reach == Reach::Closed)
-        };
-        let network = &self.plan.network;
-        path.key.via.is_some()
-            && !self.engine.rests(id)
-            && is_closed(path.key.own, std::slice::from_ref(&network.own))
-            && is_closed(path.key.remote, &network.sites)
-    }
-
     /// Asks hubs where those are that cannot be dialled, and have no path without them.
     fn ask(&mut self, now: Time) {
         self.asked = now;
         let mut questions: BTreeMap<TunnelId, (Arc<Tunnel>, Vec<Place>)> = BTreeMap::new();
-        for (_, path) in self.paths.iter().filter(|(id, path)| self.asks(**id, path)) {
+        let network = &self.plan.network;
+        let uplinks = network.sites.iter().chain([&network.own]).flat_map(|site| &site.uplinks);
+        let closed: BTreeSet<_> =
+            uplinks.filter(|uplink| uplink.reach == Reach::Closed).map(|uplink| uplink.id).collect();
+        // Where nobody can dial either end, and no other path works.
+        let is_lost = |id: PathId, path: &Path| {
+            let ends = [path.key.own, path.key.remote];
+            path.key.via.is_some() && !self.engine.rests(id) && ends.iter().all(|end| closed.contains(end))
+        };
+        for (_, path) in self.paths.iter().filter(|(id, path)| is_lost(**id, path)) {
             let Some(relay) = &path.tunnel.relay else { continue };
             if let Some(carrier) = relay.carrier().as_ref() {
                 let (_, places) = questions.entry(carrier.id).or_insert_with(|| (Arc::clone(carrier), vec![]));
@@ -360,10 +359,13 @@ impl Sites {
         });
         let mut ranked: Vec<_> = ranked.collect();
         ranked.sort_by_key(|(rank, _)| *rank);
+        let mut best = BTreeMap::new();
+        for (_, path) in &ranked {
+            best.entry((path.key.site, path.key.own)).or_insert(&path.tunnel);
+        }
         for path in self.paths.values() {
             if let (Some(relay), Some(hub)) = (&path.tunnel.relay, path.key.via) {
-                let best = ranked.iter().find(|(_, one)| (one.key.site, one.key.own) == (hub, path.key.own));
-                relay.go_by(best.map(|(_, one)| Arc::clone(&one.tunnel)));
+                relay.go_by(best.get(&(hub, path.key.own)).map(|tunnel| Arc::clone(tunnel)));
             }
         }
         let own = peers.own().map(|(uplink, key)| (Place::of(key), uplink)).collect();
@@ -545,12 +547,16 @@ impl Sites {
                     {
                         todo.push(Todo::Wanted(path.tunnel.id));
                     }
-                    self.log(&event);
+                    let lane = match &event {
+                        Event::Switch { lane, .. } => self.lane(*lane),
+                        _ => None,
+                    };
+                    self.log(&event, lane.as_ref());
                     if self.events.len() == EVENTS {
                         self.events.pop_front();
                     }
                     self.happened += 1;
-                    self.events.push_back(Happened { number: self.happened, at: now, event });
+                    self.events.push_back(Happened { number: self.happened, at: now, event, lane });
                 }
             }
         }
@@ -560,7 +566,14 @@ impl Sites {
         todo
     }
 
-    fn log(&self, event: &Event) {
+    /// The class of a lane, and how its paths are chosen.
+    fn lane(&self, LaneId(id): LaneId) -> Option<(String, String)> {
+        let lane = self.engine.lanes().get(usize::from(id))?;
+        let class = self.plan.rules.classes.get(usize::from(lane.class.0)).cloned().unwrap_or_default();
+        Some((class, words(self, &lane.strategy)))
+    }
+
+    fn log(&self, event: &Event, lane: Option<&(String, String)>) {
         let name = |id: &PathId| self.paths.get(id).map_or_else(|| format!("{id:?}"), |path| self.name(&path.key));
         match event {
             Event::Path { path, change } => {
@@ -579,10 +592,11 @@ impl Sites {
                     false => tracing::info!(path, from, to, "a path takes longer packets"),
                 }
             }
-            Event::Switch { site, lane, from, to, why } => {
+            Event::Switch { site, from, to, why, .. } => {
                 let site = self.plan.names.get(site).map_or("?", String::as_str);
                 let (from, to) = (from.as_ref().map(name), to.as_ref().map(name));
-                tracing::info!(site, lane = lane.0, from, to, %why, "traffic takes another path");
+                let class = lane.map(|(class, _)| class);
+                tracing::info!(site, class, from, to, %why, "traffic takes another path");
             }
         }
     }

@@ -78,6 +78,10 @@ pub struct EventTold {
     pub site: String,
     /// The path, or the site.
     pub of: String,
+    /// Of a switch, the class of the traffic.
+    pub class: Option<String>,
+    /// Of a switch, how paths of that traffic are chosen.
+    pub strategy: Option<String>,
     /// What it was before, or which path.
     pub from: String,
     /// What it is now, or which path.
@@ -124,7 +128,7 @@ pub fn paths(now: Time, sites: Option<&Sites>) -> Paths {
 }
 
 fn event(sites: &Sites, happened: &Happened) -> EventTold {
-    let Happened { number, at, event } = happened;
+    let Happened { number, at, event, lane } = happened;
     let path = |id: Option<PathId>| id.and_then(|id| sites.called(id)).unwrap_or_else(|| "none".to_owned());
     let (kind, site, of, from, to, why) = match event {
         Event::Path { path: id, change } => {
@@ -141,5 +145,6 @@ fn event(sites: &Sites, happened: &Happened) -> EventTold {
             ("switch", of.clone(), of, path(*from), path(*to), why.to_string())
         }
     };
-    EventTold { number: *number, at: *at, kind, site, of, from, to, why }
+    let (class, strategy) = lane.clone().unzip();
+    EventTold { number: *number, at: *at, kind, site, of, class, strategy, from, to, why }
 }

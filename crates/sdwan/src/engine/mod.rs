@@ -634,6 +634,11 @@ impl Engine {
         self.wait_for(id);
     }
 
+    /// Kinds of traffic that are told apart, by their numbers.
+    pub fn lanes(&self) -> &[policy::Lane] {
+        self.matcher.lanes()
+    }
+
     /// Whether a path carries.
     pub fn is_up(&self, id: PathId) -> bool {
         self.paths.get(id.0 as usize).and_then(Option::as_ref).is_some_and(|path| path.liveness.is_up())

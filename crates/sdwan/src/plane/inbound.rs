@@ -82,7 +82,10 @@ impl Known {
             let written = Packet::read(packet).is_ok_and(is_theirs)
                 && matches!(queue.send(&[IoSlice::new(&header), IoSlice::new(packet)]), Ok(true));
             match written {
-                true => outbound.heard(view, now, packet),
+                true => {
+                    shared.counters.mended.fetch_add(1, Relaxed);
+                    outbound.heard(view, now, packet);
+                }
                 false => {
                     shared.counters.undelivered.fetch_add(1, Relaxed);
                 }
@@ -332,7 +335,13 @@ impl Inbound {
             known.source = Some(source);
         }
         match frame {
-            Some(frame) if frame.part == Part::Twice => known.is_first(shared, now, &frame).then_some(packet),
+            Some(frame) if frame.part == Part::Twice => {
+                let first = known.is_first(shared, now, &frame);
+                if !first {
+                    shared.counters.repeated.fetch_add(1, Relaxed);
+                }
+                first.then_some(packet)
+            }
             Some(frame) => {
                 let device = (with.queue, &mut *with.outbound);
                 known.mend((shared, view), now, &frame, octets, device).then_some(packet)

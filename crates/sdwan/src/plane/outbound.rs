@@ -13,6 +13,7 @@ use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
+use super::account::Tally;
 use super::fragment;
 use super::frame::{self, Frame, Shape};
 use super::icmp;
@@ -27,10 +28,13 @@ use super::streams::Numbers;
 use super::tunnel::{Owner, Tunnel, UplinkIndex};
 use super::view::View;
 use crate::engine::flow::FlowTable;
+use crate::engine::policy::PolicyId;
 use crate::engine::table::{Mode, Table};
 
 /// Octets that packets are laid out in. A run is begun anew where there is no room for the longest piece behind it.
 const ROOM: usize = 512 << 10;
+/// Octets of runs that leave by one call. A piece from the device is a little more than the kernel takes at a time: its rest goes with those behind it.
+const RUN: usize = 4 * carrier::RUN_OCTETS;
 /// Packets that wait for a session, and their octets, at most.
 const WAITING: usize = 256;
 const WAITING_OCTETS: usize = 1 << 20;
@@ -112,6 +116,8 @@ struct Route<'a> {
     mode: Mode,
     /// The traffic class that it is given.
     dscp: Option<u8>,
+    /// Under which policy it is counted, or under none; not at all where it goes to a peer.
+    policy: Option<Option<PolicyId>>,
 }
 
 /// A piece that waits for a session.
@@ -149,6 +155,7 @@ pub struct Outbound {
     errors: (Time, u32),
     /// What goes to hubs, and on from this one.
     passing: Passing,
+    tally: Tally,
 }
 
 impl Outbound {
@@ -171,6 +178,7 @@ impl Outbound {
             keys: 0,
             errors: (Time::ZERO, 0),
             passing: Passing::default(),
+            tally: Tally::default(),
         }
     }
 
@@ -186,7 +194,7 @@ impl Outbound {
             counters.unrouted.fetch_add(1, Relaxed);
             return;
         };
-        let Route { tunnel, second, mode, dscp } = route;
+        let Route { tunnel, second, mode, dscp, policy } = route;
         let mut going = Going::plain(tunnel, dscp);
         if let Some(second) = second {
             let less = if let Mode::Fec { .. } = mode { LESS } else { frame::LENGTH };
@@ -208,6 +216,10 @@ impl Outbound {
                 _ => self.send_twice(shared, posts, now, (going, second), whole),
             },
         };
+        if let (Some(count), Some(policy)) = (sent, policy) {
+            let octets = octets.len() as u64;
+            self.tally.add(&shared.accounts.load(), policy, count.into(), octets);
+        }
         if sent.is_none() {
             self.wait(shared, now, (tunnel, dscp), piece);
         }
@@ -223,7 +235,7 @@ impl Outbound {
     ) -> Option<Route<'a>> {
         let owner = view.owner(packet.destination)?;
         if let Some(tunnel) = view.peer(owner) {
-            return Some(Route { tunnel, second: None, mode: Mode::First, dscp: None });
+            return Some(Route { tunnel, second: None, mode: Mode::First, dscp: None, policy: None });
         }
         let (table, mut flow) = (view.table()?, packet.flow(None));
         let hash = flow.hash(self.seed);
@@ -235,7 +247,8 @@ impl Outbound {
         let found = table.look_up(&flow)?;
         let (pick, _) = self.flows.route(now, hash, &found)?;
         let second = pick.second.and_then(|second| view.path(second));
-        Some(Route { tunnel: view.path(pick.path)?, second, mode: pick.mode, dscp: found.mark })
+        let tunnel = view.path(pick.path)?;
+        Some(Route { tunnel, second, mode: pick.mode, dscp: found.mark, policy: Some(found.policy) })
     }
 
     /// A packet came that is for this site: what it shows of its application is that of its answers as well.
@@ -309,6 +322,8 @@ impl Outbound {
         let first = self.send(shared, posts, now, going, whole);
         let again = self.send(shared, posts, now, Going { tunnel: second, ..going }, whole);
         let sent = first.max(again);
+        let both = first.zip(again).map_or(0, |(first, again)| first.min(again));
+        shared.counters.doubled.fetch_add(both.into(), Relaxed);
         if let (Some(numbers), Some(count)) = (self.numbers.get_mut(&owner), sent) {
             numbers.used(count);
         }
@@ -410,7 +425,7 @@ impl Outbound {
         run.range.end = end;
         run.count += count;
         run.octets += length;
-        run.closed = last < run.stride || run.range.len() + run.stride > carrier::RUN_OCTETS;
+        run.closed = last < run.stride || run.range.len() + run.stride > RUN;
         self.next = end;
         Some(count as u32)
     }
@@ -457,6 +472,7 @@ impl Outbound {
     pub fn flush(&mut self, shared: &Shared, posts: &Posts) {
         self.depart(shared, posts);
         self.passing.flush(shared, posts);
+        self.tally.settle(&shared.accounts.load());
         self.next = 0;
     }
 

@@ -14,6 +14,7 @@ use outwork_wireguard::Index;
 use outwork_wireguard::index::Table;
 use outwork_wireguard::window::Window;
 
+use super::account::Accounts;
 use super::fec::decoder::Decoder;
 use super::gauge::Gauge;
 use super::streams::Streams;
@@ -107,6 +108,12 @@ pub struct Counters {
     pub unheard: AtomicU64,
     /// Datagrams that the kernel did not take.
     pub unsent: AtomicU64,
+    /// Packets that went by two paths.
+    pub doubled: AtomicU64,
+    /// Packets that had come by the other path already.
+    pub repeated: AtomicU64,
+    /// Packets that were lost, and mended by others of their group.
+    pub mended: AtomicU64,
     /// Datagrams of others that were passed on.
     pub passed: AtomicU64,
     /// Octets of these.
@@ -129,6 +136,8 @@ pub struct Shared {
     pub gauges: ArcSwap<Vec<Arc<Gauge>>>,
     /// What is counted.
     pub counters: Counters,
+    /// What was sent under which policy.
+    pub accounts: ArcSwap<Accounts>,
     /// Of hashes that others are not to guess.
     pub seed: u64,
     /// What has come of packets that come twice.
@@ -161,6 +170,7 @@ impl Shared {
             clock: Clock::begin(),
             gauges: ArcSwap::default(),
             counters: Counters::default(),
+            accounts: ArcSwap::default(),
             seed,
             twice: Streams::new(STREAMS),
             groups: Streams::new(GROUPS),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use outwork_config::{Sources, load};
@@ -166,6 +167,11 @@ fn of_groups_that_have_lost_a_packet_all_packets_come_for_a_second_path_mends_th
     pair.lose(["numgen inc mod 4 2", "ip length 0"]);
     pair.send(40);
     assert_eq!(pair.counts(), [10, 0, 10, 40]);
+    let [here, there] = pair.services.each_ref().map(Service::shared);
+    assert_eq!(there.counters.mended.load(Relaxed), 10);
+    let sent: Vec<_> =
+        here.accounts.load().iter().map(|(name, one)| (name.to_owned(), one.packets.load(Relaxed))).collect();
+    assert_eq!(sent, [("all".to_owned(), 40), ("none".to_owned(), 0)]);
 }
 
 #[test]
@@ -176,4 +182,14 @@ fn what_goes_by_two_paths_comes_if_one_of_them_does_not_lose_it_and_comes_once()
     // What was sent first has come by both by then.
     pair.send(3);
     assert_eq!(pair.counts(), [8, 8, 16, 24]);
+    let [here, there] = pair.services.each_ref().map(Service::shared);
+    // Those that neither cable has lost have come twice.
+    assert_eq!((here.counters.doubled.load(Relaxed), there.counters.repeated.load(Relaxed)), (24, 24 - 8 - 8));
+    let paths = pair.services[0].paths().unwrap();
+    let kinds: BTreeSet<_> =
+        paths.events.iter().filter_map(|event| event.class.clone().zip(event.strategy.clone())).collect();
+    let [any, bulk] =
+        [("any", "duplicate"), ("bulk", "best")].map(|(class, strategy)| (class.to_owned(), strategy.to_owned()));
+    assert_eq!(kinds, [any, bulk].into(), "of a switch it is said which traffic it is about");
+    assert!(paths.paths.iter().all(|path| (1280..=1420).contains(&path.mtu)));
 }
