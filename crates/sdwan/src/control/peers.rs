@@ -211,8 +211,9 @@ impl Peers {
             Verdict::Drop(reason) => return Err(reason.into()),
         };
         let id = id.copied().ok_or(Unheard::Stranger)?;
-        // What was sent by one uplink is answered by the same: another has other keys.
-        if self.tunnels.get(&id).is_none_or(|ours| ours.tunnel.uplink != uplink) {
+        // What was sent by one uplink, or by a hub, is answered by the same: another has other keys.
+        let is_theirs = |ours: &Ours| ours.tunnel.uplink == uplink && ours.tunnel.may_come_from(&from);
+        if !self.tunnels.get(&id).is_some_and(is_theirs) {
             return Err(Unheard::Stranger);
         }
         self.input(now, id, input).unwrap_or(Err(Unheard::Stranger))

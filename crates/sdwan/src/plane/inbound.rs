@@ -262,7 +262,9 @@ impl Inbound {
         let known = known.as_mut()?;
         let (opener, tunnel) = (&known.receiving.opener, &known.receiving.tunnel);
         let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
-        let Ok(opened) = opener.open(now, datagram) else {
+        // Before it is opened: who captures datagrams and has them come another way must not use their numbers up.
+        let opened = if tunnel.may_come_from(&from) { opener.open(now, datagram).ok() } else { None };
+        let Some(opened) = opened else {
             count.refused += 1;
             return None;
         };

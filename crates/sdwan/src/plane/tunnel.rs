@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64};
 use arc_swap::{ArcSwapOption, Guard};
 use outwork_wireguard::session::{Opener, Sealer};
 
-use super::relay::Relay;
+use super::relay::{self, Relay};
 
 /// A tunnel of ours: to one peer by one uplink. The number stays as long as the tunnel does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,6 +85,14 @@ impl Tunnel {
         Tunnel { relay, ..self }
     }
 
+    /// Whether its datagrams may come from there: of a tunnel by a hub from that hub alone, of any other from wherever the other end is by now.
+    pub fn may_come_from(&self, from: &SocketAddr) -> bool {
+        match &self.relay {
+            Some(relay) => relay.address == *from,
+            None => relay::hub(from).is_none(),
+        }
+    }
+
     /// What to seal with; none without a session.
     pub fn sealer(&self) -> Guard<Option<Arc<Sealer>>> {
         self.sealer.load()
@@ -132,4 +140,23 @@ pub struct Receiving {
     pub opener: Arc<Opener>,
     /// Whose it is.
     pub tunnel: Arc<Tunnel>,
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_wireguard::PublicKey;
+
+    use super::*;
+    use crate::plane::relay::Place;
+
+    #[test]
+    fn what_a_hub_passes_on_is_of_tunnels_by_that_hub_and_moves_no_others() {
+        let [own, far] = [1, 2].map(|octet| Place::of(&PublicKey([octet; 32])));
+        let tunnel = || Tunnel::new(TunnelId(1), "site", UplinkIndex(0), Owner(1), 1420);
+        let (straight, by_hub) = (tunnel(), tunnel().by(Some(Relay::new(own, far, Owner(7)))));
+        let real: SocketAddr = "192.0.2.1:51820".parse().unwrap();
+        let [hub, other] = [7, 8].map(|hub| relay::address(far, Owner(hub)));
+        assert_eq!([real, hub, other].map(|from| straight.may_come_from(&from)), [true, false, false]);
+        assert_eq!([real, hub, other].map(|from| by_hub.may_come_from(&from)), [false, true, false]);
+    }
 }
