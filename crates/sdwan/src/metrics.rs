@@ -7,7 +7,7 @@ use outwork_telemetry::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value
 
 use crate::engine::liveness::State;
 use crate::plane::gauge::{Gauge, STATES};
-use crate::plane::shared::{Counters, Shared};
+use crate::plane::shared::{Counters, REASONS, Shared};
 use crate::plane::tunnel::{Tallies, Tunnel};
 
 /// Tunnels, and paths, that have figures of their own.
@@ -50,6 +50,13 @@ const FOREIGN: Desc = desc(
 const LOST: Desc = desc(
     "outwork_sdwan_lost_total",
     "Packets from the device, and datagrams, that came to nothing.",
+    Kind::Counter,
+    Unit::None,
+    true,
+);
+const HANDSHAKES: Desc = desc(
+    "outwork_sdwan_handshakes_refused_total",
+    "Messages of handshakes that came to nothing, by reason; where that is a cookie, there were so many that their senders had to show where they are.",
     Kind::Counter,
     Unit::None,
     true,
@@ -108,7 +115,7 @@ fn number(counter: &AtomicU64) -> Value {
 }
 
 /// Why packets came to nothing, and how many.
-fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 10] {
+fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 14] {
     [
         ("unrouted", &counters.unrouted),
         ("malformed", &counters.malformed),
@@ -120,6 +127,10 @@ fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 10] {
         ("undelivered", &counters.undelivered),
         ("unheard", &counters.unheard),
         ("unsent", &counters.unsent),
+        ("replayed", &counters.replayed),
+        ("late", &counters.late),
+        ("forged", &counters.forged),
+        ("expired", &counters.expired),
     ]
 }
 
@@ -188,12 +199,17 @@ impl Collect for SdwanMetrics {
             let labels = vec![("reason", reason.into())];
             Sample { labels, value: number(counter) }
         });
+        let handshakes = REASONS.iter().zip(&self.0.counters.handshakes).map(|(reason, counter)| {
+            let labels = vec![("reason", (*reason).into())];
+            Sample { labels, value: number(counter) }
+        });
         for (desc, samples) in [
             (DATAGRAMS, both(|tallies| &tallies.sent, |tallies| &tallies.received)),
             (PAYLOAD, both(|tallies| &tallies.sent_octets, |tallies| &tallies.received_octets)),
             (REFUSED, one(|tallies| &tallies.refused)),
             (FOREIGN, one(|tallies| &tallies.foreign)),
             (LOST, lost.into()),
+            (HANDSHAKES, handshakes.collect()),
             (UNNAMED, vec![Sample { labels: vec![], value: number(&self.0.counters.unnamed) }]),
         ] {
             families.push(Family { desc, samples, overflow: None });

@@ -14,6 +14,7 @@ pub mod told;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
@@ -139,8 +140,6 @@ pub struct Control {
     sites: Option<Sites>,
     /// The number of the next tunnel or owner: none is used again.
     next: u32,
-    /// Handshakes that came to nothing.
-    unheard: u64,
 }
 
 impl Control {
@@ -153,7 +152,7 @@ impl Control {
         (waker, carriers): (Arc<Waker>, Carriers),
     ) -> Control {
         let joined = BTreeMap::new();
-        Control { shared, peers, posts, notices, orders, waker, carriers, joined, sites: None, next: 0, unheard: 0 }
+        Control { shared, peers, posts, notices, orders, waker, carriers, joined, sites: None, next: 0 }
     }
 
     /// Works until it is to stop.
@@ -378,8 +377,11 @@ impl Control {
         let now = self.shared.clock.now();
         match notice {
             Notice::Handshake { uplink, from, to: _, datagram } => {
+                self.shared.heard_handshake();
                 if let Err(why) = self.peers.datagram(now, uplink, from, &datagram) {
-                    self.unheard += 1;
+                    if let Some(counter) = self.shared.counters.handshakes.get(why.place()) {
+                        counter.fetch_add(1, Relaxed);
+                    }
                     tracing::debug!(%from, %why, "a handshake came to nothing");
                 }
             }

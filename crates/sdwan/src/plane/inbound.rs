@@ -11,7 +11,7 @@ use outwork_net::carrier::{BATCH, FAILURES, Received, Socket};
 use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wire::octets::read;
 use outwork_wireguard::Index;
-use outwork_wireguard::session::{Inner, OVERHEAD};
+use outwork_wireguard::session::{Inner, OVERHEAD, OpenError};
 use outwork_wireguard::window::Window;
 
 use super::fec::decoder::Decoder;
@@ -95,8 +95,23 @@ impl Known {
 struct Count {
     datagrams: u64,
     octets: u64,
-    refused: u64,
+    replayed: u64,
+    late: u64,
+    forged: u64,
+    expired: u64,
     foreign: u64,
+}
+
+impl Count {
+    /// Counts one that was not opened.
+    fn refuse(&mut self, error: OpenError) {
+        *match error {
+            OpenError::Replayed => &mut self.replayed,
+            OpenError::Behind => &mut self.late,
+            OpenError::Forged | OpenError::NotOurs => &mut self.forged,
+            OpenError::Expired => &mut self.expired,
+        } += 1;
+    }
 }
 
 /// The way in of one worker.
@@ -142,7 +157,7 @@ impl Inbound {
                 break;
             }
         }
-        self.settle();
+        self.settle(shared);
         Ok(())
     }
 
@@ -205,22 +220,23 @@ impl Inbound {
             return None;
         };
         if self.known.as_ref().is_none_or(|known| known.index != index) {
-            self.settle();
-            let datagram_of_nobody = || {
+            // What nobody knows does not make it forget whom it knows: a flood of such stands between the others.
+            let Some(receiving) = shared.sessions.find(index) else {
                 shared.counters.strangers.fetch_add(1, Relaxed);
+                return None;
             };
-            let receiving = shared.sessions.find(index).or_else(|| {
-                datagram_of_nobody();
-                None
-            })?;
+            self.settle(shared);
             self.known = Some(Known { index, receiving, source: None, stream: None, group: None });
         }
         let known = self.known.as_mut()?;
         let (opener, tunnel) = (&known.receiving.opener, &known.receiving.tunnel);
         let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
-        let Ok(opened) = opener.open(now, datagram) else {
-            self.count.refused += 1;
-            return None;
+        let opened = match opener.open(now, datagram) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.count.refuse(error);
+                return None;
+            }
         };
         if opened.confirms {
             shared.tell(Notice::Confirmed(tunnel.id, index));
@@ -319,15 +335,19 @@ impl Inbound {
     }
 
     /// Adds what was counted of the tunnel that came last.
-    fn settle(&mut self) {
+    fn settle(&mut self, shared: &Shared) {
         let Some(known) = self.known.take() else { return };
-        let Count { datagrams, octets, refused, foreign } = std::mem::take(&mut self.count);
-        let tallies = &known.receiving.tunnel.tallies;
+        let Count { datagrams, octets, replayed, late, forged, expired, foreign } = std::mem::take(&mut self.count);
+        let (tallies, counters) = (&known.receiving.tunnel.tallies, &shared.counters);
         for (counter, count) in [
             (&tallies.received, datagrams),
             (&tallies.received_octets, octets),
-            (&tallies.refused, refused),
+            (&tallies.refused, replayed + late + forged + expired),
             (&tallies.foreign, foreign),
+            (&counters.replayed, replayed),
+            (&counters.late, late),
+            (&counters.forged, forged),
+            (&counters.expired, expired),
         ] {
             if count > 0 {
                 counter.fetch_add(count, Relaxed);
