@@ -126,6 +126,11 @@ fn what_sdwan_costs_is_measured_in_one_process_and_no_selection_allocates() {
     let simulation = report(&["simulation", "--sites", "20"]);
     assert!(simulation["bytes_per_site"].as_u64().is_some_and(|octets| (1..100_000).contains(&octets)), "{simulation}");
     assert!(simulation["hub_bytes_per_site"].as_u64().is_some_and(|octets| octets < 100_000), "{simulation}");
+    assert_eq!(
+        (&simulation["lost_by_restart"], &simulation["moved_by_restart"]),
+        (&0.into(), &0.into()),
+        "{simulation}"
+    );
     let shown = bench(&["failover", "--iterations", "1"]);
     assert!(text(&shown.stdout).contains("times are of the simulation and not of this machine"), "{shown:?}");
     let refused = bench(&["path-selection", "--sites", "10", "--paths", "5"]);
