@@ -1,6 +1,6 @@
 //! What the fuzz targets do with datagrams of anybody, and what must hold whatever they are. Public API only: the test `crates/wireguard/tests/hostile.rs` includes this
 //! file and replays the corpora through it.
-#![allow(clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -259,20 +259,24 @@ impl Day {
         assert!(self.under_way.is_empty(), "two who answer each other for ever");
     }
 
+    /// When an end wants to be called.
+    fn due(&self, at: usize) -> Time {
+        self.ends[at].peer.poll_timeout().map_or(Time::MAX, |(at, _)| at)
+    }
+
     /// Time passes. Who wants to be called is, and not again at the same time.
     fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         for _ in 0..1000 {
-            let due = |at: usize, day: &Day| day.ends[at].peer.poll_timeout().map_or(Time::MAX, |(at, _)| at);
-            let at = if due(0, self) <= due(1, self) { 0 } else { 1 };
-            if due(at, self) > until {
+            let at = usize::from(self.due(1) < self.due(0));
+            if self.due(at) > until {
                 self.now = until;
                 return;
             }
-            self.now = self.now.max(due(at, self));
+            self.now = self.now.max(self.due(at));
             let now = self.now;
             self.step(at, |peer, cx| peer.handle_timeout(now, cx));
-            assert!(due(at, self) > now, "what was done is due again at once");
+            assert!(self.due(at) > now, "what was done is due again at once");
         }
         panic!("more timers than a day has");
     }
