@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help run test lint build dashboard compare-dhcp compare-proxy compare-sdwan compare-web fuzz advisories setup setup-test clean
+.PHONY: help run test interop lint build dashboard compare-dhcp compare-proxy compare-sdwan compare-web fuzz advisories setup setup-test clean
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Where tools/setup puts Node.js when the machine's is too old.
@@ -19,6 +19,10 @@ test: setup-test dashboard ## Every test: crates, real clients in network namesp
 	cargo test --workspace --locked
 	cargo test --workspace --locked --features outwork/dpdk --test e2e --test kernel -- dpdk
 	cd dashboard && npm test --silent
+
+interop: dashboard ## Tunnels to boringtun-cli and gotatun-cli as well, which are built for it
+	tools/setup interop $(NODE)
+	OUTWORK_PEERS=all cargo test --workspace --locked --test e2e -- sdwan
 
 lint: setup dashboard ## Formatting, clippy, the dashboard's types and style, licences and duplicates
 	cargo fmt --all -- --check
@@ -48,7 +52,7 @@ compare-proxy: setup dashboard ## Measure Outwork, HAProxy, nginx and nftables s
 
 compare-sdwan: build ## Measure Outwork's tunnel, wireguard-go, boringtun-cli and gotatun-cli side by side into bench/results/sdwan.md
 	tools/setup compare $(NODE)
-	cargo install --locked --quiet --root $(NODE) boringtun-cli@0.7.1 gotatun-cli@0.10.2
+	tools/setup interop $(NODE)
 	bench/compare-sdwan
 
 FUZZ_SECONDS ?= 60

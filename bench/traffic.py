@@ -1,4 +1,4 @@
-"""What is sent from one site to the other, and what of it arrives: streams of TCP, small packets, echoes."""
+"""What is sent from one site to the other, and what of it arrives: streams of TCP, small packets, echoes; and streams beside a flood of hostile datagrams."""
 
 import contextlib
 import json
@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 
+from hostile import SOURCE
 from lab import ROOT, TICKS, output
 from packets import within
 from servers import Awake, on_core, quantile
-from tunnels import CLIENT, CORES, RECEIVER, SERVER
+from tunnels import CLIENT, CORES, PORT, RECEIVER, SERVER, A, B, uplink_address
 
-DATAGRAMS = ROOT / "bench/datagrams.py"
+DATAGRAMS, HOSTILE = ROOT / "bench/datagrams.py", ROOT / "bench/hostile.py"
 # Whoever receives small packets counts those for this port, and drops them where they come in.
 SMALL_PORT = 9
 # Small packets a second that are offered, one after the other, until most of them are lost.
@@ -137,3 +138,60 @@ def echoes(way, seconds):
         sys.exit(f"no echo came back:\n{text}")
     lost = 100 * (1 - len(found) * ECHO_GAP / seconds)
     return {"p50": 1000 * quantile(found, 0.5), "p99": 1000 * quantile(found, 0.99), "lost": max(0.0, lost)}
+
+
+@contextlib.contextmanager
+def flooded(way, rate):
+    """Hostile datagrams to the end that receives, from beside the other; what is given is told, when this is over, how many were sent and what that took."""
+    command = within(A.namespace, sys.executable, HOSTILE, "u0", uplink_address(B, 0), PORT, way.public[B], rate)
+    process = subprocess.Popen(on_core(CORES, command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    told = {}
+    try:
+        # It listens for packets, so there have to be some.
+        pings = subprocess.Popen(within(CLIENT, "ping", "-n", "-q", "-i", "0.05", RECEIVER), stdout=subprocess.DEVNULL)
+        ready = process.stdout.readline()
+        pings.terminate()
+        pings.wait()
+        if ready != "ready\n":
+            sys.exit(f"{way.name}: nothing of the tunnel was heard, or who floods has ended")
+        yield told
+    finally:
+        process.stdin.close()
+        told.update(json.loads(process.stdout.readline() or "{}"))
+        process.wait()
+
+
+@contextlib.contextmanager
+def dropped():
+    """What floods is dropped where it comes in, before anybody reads it."""
+    output(*within(B.namespace, "nft", f"table netdev hostile {{ chain in {{ type filter hook ingress device u0 priority 0; udp sport {SOURCE} drop; }}; }}"))
+    try:
+        yield
+    finally:
+        output(*within(B.namespace, "nft", "delete", "table", "netdev", "hostile"))
+
+
+def hostile(way, seconds, rate):
+    """A stream of TCP without a flood, with one that the kernel drops, and with one that the end reads; and what the end takes for a hostile datagram while there is nothing else."""
+    with listening():
+        without = stream(way, 1, seconds)["mbit"]
+        with dropped(), flooded(way, rate):
+            beside = stream(way, 1, seconds)["mbit"]
+        with flooded(way, rate) as told:
+            under = stream(way, 1, seconds)["mbit"]
+    way.must_answer()
+    with flooded(way, rate) as alone:
+        before, began = way.cpu_seconds()[1], time.monotonic()
+        time.sleep(seconds)
+        cpu, took = way.cpu_seconds()[1] - before, time.monotonic() - began
+    sent = alone["sent"] / alone["seconds"]
+    return {
+        "without": without,
+        "beside": beside,
+        "under": under,
+        "kept": 100 * under / beside,
+        "kept_of_all": 100 * under / without,
+        "sent": told["sent"] / told["seconds"],
+        "share": 100 * cpu / took,
+        "micros": 1e6 * cpu / took / sent,
+    }

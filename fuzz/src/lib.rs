@@ -6,3 +6,5 @@ pub mod first;
 pub mod http1;
 pub mod http1_answer;
 pub mod proxy;
+pub mod sdwan;
+pub mod wireguard;

@@ -8,7 +8,7 @@ use outwork_telemetry::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value
 use crate::engine::liveness::State;
 use crate::plane::account::Account;
 use crate::plane::gauge::{Gauge, STATES};
-use crate::plane::shared::{Counters, Shared};
+use crate::plane::shared::{Counters, REASONS, Shared};
 use crate::plane::tunnel::{Tallies, Tunnel};
 
 /// Tunnels, and paths, that have figures of their own.
@@ -51,6 +51,13 @@ const FOREIGN: Desc = desc(
 const LOST: Desc = desc(
     "outwork_sdwan_lost_total",
     "Packets from the device, and datagrams, that came to nothing.",
+    Kind::Counter,
+    Unit::None,
+    true,
+);
+const HANDSHAKES: Desc = desc(
+    "outwork_sdwan_handshakes_refused_total",
+    "Messages of handshakes that came to nothing, by reason; where that is a cookie, there were so many that their senders had to show where they are.",
     Kind::Counter,
     Unit::None,
     true,
@@ -154,7 +161,7 @@ fn number(counter: &AtomicU64) -> Value {
 }
 
 /// Why packets came to nothing, and how many.
-fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 11] {
+fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 15] {
     [
         ("unrouted", &counters.unrouted),
         ("malformed", &counters.malformed),
@@ -167,6 +174,10 @@ fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 11] {
         ("unheard", &counters.unheard),
         ("unsent", &counters.unsent),
         ("not-passed", &counters.not_passed),
+        ("replayed", &counters.replayed),
+        ("late", &counters.late),
+        ("forged", &counters.forged),
+        ("expired", &counters.expired),
     ]
 }
 
@@ -244,6 +255,10 @@ impl Collect for SdwanMetrics {
             let labels = vec![("reason", reason.into())];
             Sample { labels, value: number(counter) }
         });
+        let handshakes = REASONS.iter().zip(&self.0.counters.handshakes).map(|(reason, counter)| {
+            let labels = vec![("reason", (*reason).into())];
+            Sample { labels, value: number(counter) }
+        });
         for (desc, samples) in [
             (DATAGRAMS, both(|tallies| &tallies.sent, |tallies| &tallies.received)),
             (PAYLOAD, both(|tallies| &tallies.sent_octets, |tallies| &tallies.received_octets)),
@@ -257,6 +272,7 @@ impl Collect for SdwanMetrics {
             (MENDED, vec![Sample { labels: vec![], value: number(&self.0.counters.mended) }]),
             (PASSED, vec![Sample { labels: vec![], value: number(&self.0.counters.passed) }]),
             (PASSED_OCTETS, vec![Sample { labels: vec![], value: number(&self.0.counters.passed_octets) }]),
+            (HANDSHAKES, handshakes.collect()),
             (UNNAMED, vec![Sample { labels: vec![], value: number(&self.0.counters.unnamed) }]),
         ] {
             families.push(Family { desc, samples, overflow: None });

@@ -1,5 +1,6 @@
-//! Tunnels of the real binary: to another of its kind, and to another implementation of WireGuard.
+//! Tunnels of the real binary: to another of its kind, and to other implementations of WireGuard.
 
+mod hostile;
 mod hubs;
 mod nats;
 mod peer;
@@ -13,7 +14,7 @@ use outwork_net::testing::Namespace;
 
 use super::site::Site;
 use super::{PATIENCE, wait_for};
-use peer::{Keys, Other};
+use peer::{Keys, Other, Program};
 
 /// A site and somebody at the other end of a cable: `wan` of both.
 struct Pair {
@@ -55,6 +56,12 @@ impl Pair {
         ] {
             transfer(from, to, &address);
         }
+    }
+
+    /// Starts wireguard-go at the other end, which begins.
+    fn other(&self) -> Other {
+        let at = format!("{}:51820", OUTER[0]);
+        Other::start(peer::WIREGUARD_GO, &self.far.server, &self.keys[1], &self.keys[0], "", &at)
     }
 
     fn tunnel(&self) -> serde_json::Value {
@@ -117,16 +124,38 @@ fn two_of_our_kind_speak_through_a_tunnel_over_both_versions_of_ip() {
     assert_eq!((&told["refused"], &told["foreign"]), (&0.into(), &0.into()), "{told}");
 }
 
+/// Octets go both ways between a site and another implementation, of which only one knows where to begin: first that, then the site.
+fn speaks_with(program: Program) {
+    let psk = Keys::new().private;
+    let at = |end: usize| format!("{}:51820", OUTER[end]);
+    for (ours, theirs) in [(String::new(), at(0)), (format!("endpoint = '{}'", at(1)), String::new())] {
+        let mut pair = Pair::new();
+        pair.start(&format!("preshared_key = '{psk}'\n{ours}"));
+        let _other = Other::start(program, &pair.far.server, &pair.keys[1], &pair.keys[0], &psk, &theirs);
+        pair.speaks();
+        let told = pair.tunnel();
+        assert!(told["endpoint"].as_str().is_some_and(|at| at.starts_with(OUTER[1])), "{told}");
+        assert_eq!((&told["refused"], &told["foreign"]), (&0.into(), &0.into()), "{told}");
+    }
+}
+
 #[test]
 fn wireguard_go_and_a_site_speak_to_each_other_whoever_begins() {
-    let mut pair = Pair::new();
-    let psk = Keys::new().private;
-    pair.start(&format!("preshared_key = '{psk}'"));
-    // Only the other end knows where to begin.
-    let _other = Other::start(&pair.far.server, &pair.keys[1], &pair.keys[0], &psk, &format!("{}:51820", OUTER[0]));
-    pair.speaks();
-    let told = pair.tunnel();
-    assert!(told["endpoint"].as_str().is_some_and(|at| at.starts_with(OUTER[1])), "{told}");
+    speaks_with(peer::WIREGUARD_GO);
+}
+
+#[test]
+fn boringtun_cli_and_a_site_speak_to_each_other_whoever_begins() {
+    if peer::BORINGTUN.is_there() {
+        speaks_with(peer::BORINGTUN);
+    }
+}
+
+#[test]
+fn gotatun_cli_and_a_site_speak_to_each_other_whoever_begins() {
+    if peer::GOTATUN.is_there() {
+        speaks_with(peer::GOTATUN);
+    }
 }
 
 #[test]
@@ -134,7 +163,7 @@ fn an_upgrade_leaves_the_device_as_it_is_and_who_is_joined_is_joined_again() {
     let mut pair = Pair::new();
     pair.start("");
     // Only the other end knows where to begin, and it does not know of the upgrade.
-    let _other = Other::start(&pair.far.server, &pair.keys[1], &pair.keys[0], "", &format!("{}:51820", OUTER[0]));
+    let _other = pair.other();
     pair.speaks();
     let device = || {
         let output = pair.site.server.command("cat").arg("/proc/net/dev_snmp6/outwork0").output().unwrap();
@@ -171,10 +200,9 @@ fn an_upgrade_leaves_the_device_as_it_is_and_who_is_joined_is_joined_again() {
 fn packets_of_sources_that_are_not_behind_a_peer_are_dropped_and_counted() {
     let mut pair = Pair::new();
     pair.start("");
-    let none = "";
-    let other = Other::start(&pair.far.server, &pair.keys[1], &pair.keys[0], none, &format!("{}:51820", OUTER[0]));
+    let other = pair.other();
     pair.speaks();
-    pair.far.server.ip(&format!("addr add 10.99.0.77/32 dev {}", other.name));
+    pair.far.server.ip(&format!("addr add 10.99.0.77/32 dev {}", other.device));
     let socket = pair.far.server.run(|| UdpSocket::bind("10.99.0.77:0")).unwrap();
     wait_for(
         "a packet to be counted as foreign",
@@ -190,7 +218,7 @@ fn packets_of_sources_that_are_not_behind_a_peer_are_dropped_and_counted() {
 fn who_is_taken_out_of_the_configuration_is_heard_no_more_and_who_stays_goes_on() {
     let mut pair = Pair::new();
     pair.start("");
-    let _other = Other::start(&pair.far.server, &pair.keys[1], &pair.keys[0], "", &format!("{}:51820", OUTER[0]));
+    let _other = pair.other();
     pair.speaks();
     let stranger = Keys::new();
     let with = section(&pair.keys[0], &pair.keys[1], 0, "");

@@ -100,6 +100,20 @@ fn profiles_of_memory_and_time_are_what_their_tools_open() {
 }
 
 #[test]
+fn of_two_thousand_sites_all_go_on_by_the_other_hub_in_half_a_second_and_none_takes_much_memory() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let output = outwork(dir.path(), &["bench", "sdwan", "simulation", "--sites", "2000", "--uplinks", "1", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let told = json(&output);
+    let number = |name: &str| told[name].as_u64().unwrap_or(u64::MAX);
+    assert!(number("bytes_per_site") < 100_000 && number("hub_bytes_per_site") < 100_000, "{told}");
+    assert!(number("calls_by_hub") > 500 && number("moved") == number("calls_by_hub"), "{told}");
+    // Of simulated time, so it is the same on every machine.
+    assert!(told["convergence"]["max_us"].as_f64().is_some_and(|micros| micros < 500_000.0), "{told}");
+    assert_eq!(number("lost_by_restart"), 0, "{told}");
+}
+
+#[test]
 fn what_sdwan_costs_is_measured_in_one_process_and_no_selection_allocates() {
     let dir = tempfile::tempdir().expect("a directory");
     let bench = |more: &[&str]| outwork(dir.path(), &[&["bench", "sdwan"], more].concat());
@@ -126,6 +140,11 @@ fn what_sdwan_costs_is_measured_in_one_process_and_no_selection_allocates() {
     let simulation = report(&["simulation", "--sites", "20"]);
     assert!(simulation["bytes_per_site"].as_u64().is_some_and(|octets| (1..100_000).contains(&octets)), "{simulation}");
     assert!(simulation["hub_bytes_per_site"].as_u64().is_some_and(|octets| octets < 100_000), "{simulation}");
+    assert_eq!(
+        (&simulation["lost_by_restart"], &simulation["moved_by_restart"]),
+        (&0.into(), &0.into()),
+        "{simulation}"
+    );
     let shown = bench(&["failover", "--iterations", "1"]);
     assert!(text(&shown.stdout).contains("times are of the simulation and not of this machine"), "{shown:?}");
     let refused = bench(&["path-selection", "--sites", "10", "--paths", "5"]);

@@ -1,4 +1,4 @@
-//! Many sites that reach each other by hubs: the memory of each, and what happens when a hub dies.
+//! Many sites that reach each other by hubs: the memory of each, what happens when a hub dies, and what does not when all of them are told everything anew.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -54,13 +54,19 @@ pub struct Report {
     pub convergence: Latency,
     /// Datagrams that were lost meanwhile, of ten a second and call.
     pub lost: u64,
+    /// Datagrams that were lost after that, while all sites that live were configured anew, one after the other: as by a controller that has begun again.
+    pub lost_by_restart: u64,
+    /// Calls that took another path for that.
+    pub moved_by_restart: u64,
 }
 
-const MEASURED: &str = "engines alone, in simulated time: each site calls the next one by one of two hubs, one hub dies; memory is what engines give back when they are let go of, after \
+const MEASURED: &str = "engines alone, in simulated time: each site calls the next one by one of two hubs, one hub dies, and then all others are configured anew; memory is what engines give back when they are let go of, after \
     all that; tunnels, sockets and tables that workers hold are not among it";
 
 const LINE: Line = Line { jitter: Duration::from_millis(5), ..Line::CLEAN };
 const EVERY: Duration = Duration::from_millis(100);
+/// So many parts of all sites are told everything anew, one after the other.
+const PARTS: usize = 10;
 
 /// Measures.
 ///
@@ -93,7 +99,9 @@ pub fn run(options: &Options, counted: Counted) -> Result<Report, BenchError> {
     let after = affected.iter().filter_map(|pair| switches.get(pair)).map(|at| at.since(cut));
     after.for_each(|after| convergence.record(after));
     let stay = by(&world, dies);
-    let (lost, now, hellos) = (world.missing(first), world.now().since(Time::ZERO).as_secs_f64(), world.hellos());
+    let lost = world.missing(first);
+    let (lost_by_restart, moved_by_restart) = restart(&mut world, options, dies, &pairs)?;
+    let (now, hellos) = (world.now().since(Time::ZERO).as_secs_f64(), world.hellos());
     let engines = world.into_engines();
     let paths = engines.iter().map(|(_, engine)| engine.paths().count()).sum();
     let (hubs, spokes): (Vec<_>, Vec<_>) = engines.into_iter().partition(|(id, _)| HUBS.contains(id));
@@ -113,7 +121,32 @@ pub fn run(options: &Options, counted: Counted) -> Result<Report, BenchError> {
         moved: (affected.len() - affected.iter().filter(|pair| stay.contains(pair)).count()) as u64,
         convergence: Latency::of(&convergence),
         lost,
+        lost_by_restart,
+        moved_by_restart,
     })
+}
+
+/// Has all sites that live be configured anew while they call each other. Datagrams that were lost, and calls that took another path.
+fn restart(
+    world: &mut World,
+    options: &Options,
+    dead: SiteId,
+    pairs: &[(SiteId, SiteId)],
+) -> Result<(u64, u64), BenchError> {
+    let networks = world::hubs_and_spokes(options.sites, options.uplinks);
+    world.take_events();
+    let first = world.next_number();
+    for part in networks.chunks(networks.len().div_ceil(PARTS).max(1)) {
+        for network in part.iter().filter(|network| network.own.id != dead) {
+            world.configure(network)?;
+        }
+        world.talk(pairs, EVERY, EVERY);
+    }
+    world.talk(pairs, Duration::from_secs(1), EVERY);
+    world.run(EVERY);
+    let is_moved = |event: &Event| matches!(event, Event::Switch { lane: LaneId(1), .. });
+    let moved = world.take_events().iter().filter(|(_, site, event)| *site != dead && is_moved(event)).count();
+    Ok((world.missing(first), moved as u64))
 }
 
 /// When the calls of each pair first went by something else than a hub that died.
@@ -139,8 +172,11 @@ fn given_back(engines: Vec<(SiteId, Engine)>, counted: Counted) -> Option<u64> {
 impl Report {
     /// What is not as it should be.
     pub fn hint(&self) -> Option<String> {
-        let stay = self.calls_by_hub - self.moved;
-        (stay > 0).then(|| format!("{stay} calls go by a hub that is dead"))
+        let (stay, lost) = (self.calls_by_hub - self.moved, self.lost_by_restart);
+        if stay > 0 {
+            return Some(format!("{stay} calls go by a hub that is dead"));
+        }
+        (lost > 0).then(|| format!("{lost} datagrams were lost while sites were configured anew"))
     }
 }
 
@@ -158,6 +194,8 @@ impl fmt::Display for Report {
         writeln!(f, "  hellos/s of a site       {:>10.1}", self.hellos_per_site_and_second)?;
         writeln!(f, "  calls by the dead hub    {:>10}  of which {} moved", self.calls_by_hub, self.moved)?;
         writeln!(f, "  datagrams lost           {:>10}", self.lost)?;
+        let (lost, moved) = (self.lost_by_restart, self.moved_by_restart);
+        writeln!(f, "  lost by a restart        {lost:>10}  and {moved} calls moved")?;
         columns(f, "ms, simulated")?;
         row(f, "until calls moved", &self.convergence, 1e3)
     }

@@ -51,10 +51,12 @@ fn what_is_sealed_comes_out_again_whole() {
 }
 
 #[test]
-fn calls_by_a_hub_that_dies_go_by_the_other() {
+fn calls_by_a_hub_that_dies_go_by_the_other_and_telling_everybody_everything_anew_moves_and_loses_none() {
     let report = simulation::run(&simulation::Options { sites: 12, uplinks: 2, seed: 1 }, uncounted).unwrap();
     assert!(report.calls_by_hub > 0 && report.hint().is_none(), "{report}");
     assert_eq!((report.moved, report.convergence.count), (report.calls_by_hub, report.calls_by_hub), "{report}");
+    assert!(report.convergence.max < 500_000.0, "half a second of simulated time: {report}");
+    assert_eq!((report.lost_by_restart, report.moved_by_restart), (0, 0), "{report}");
     // Two hubs know each other and twelve sites by four paths each; a site four others by eight, and the hubs by four.
     assert_eq!((report.paths, report.bytes_per_site), (2 * 13 * 4 + 12 * (4 * 8 + 2 * 4), None), "{report}");
 }

@@ -16,6 +16,7 @@ pub mod told;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
@@ -152,8 +153,6 @@ pub struct Control {
     next: u32,
     /// Octets of the longest packet.
     mtu: u16,
-    /// Handshakes that came to nothing.
-    unheard: u64,
 }
 
 impl Control {
@@ -166,20 +165,7 @@ impl Control {
         (waker, carriers): (Arc<Waker>, Carriers),
     ) -> Control {
         let joined = BTreeMap::new();
-        Control {
-            shared,
-            peers,
-            posts,
-            notices,
-            orders,
-            waker,
-            carriers,
-            joined,
-            sites: None,
-            next: 0,
-            mtu: 0,
-            unheard: 0,
-        }
+        Control { shared, peers, posts, notices, orders, waker, carriers, joined, sites: None, next: 0, mtu: 0 }
     }
 
     /// Works until it is to stop.
@@ -470,8 +456,11 @@ impl Control {
         let now = self.shared.clock.now();
         match notice {
             Notice::Handshake { uplink, from, to: _, datagram } => {
+                self.shared.heard_handshake();
                 if let Err(why) = self.peers.datagram(now, uplink, from, &datagram) {
-                    self.unheard += 1;
+                    if let Some(counter) = self.shared.counters.handshakes.get(why.place()) {
+                        counter.fetch_add(1, Relaxed);
+                    }
                     tracing::debug!(%from, %why, "a handshake came to nothing");
                 }
             }

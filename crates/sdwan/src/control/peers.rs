@@ -17,6 +17,7 @@ use outwork_wireguard::stamp::Clock;
 use outwork_wireguard::{Entropy, Index, Peer, PresharedKey, PrivateKey, PublicKey};
 
 use crate::plane::relay;
+use crate::plane::shared::REASONS;
 use crate::plane::tunnel::{Owner, Receiving, Tunnel, TunnelId, UplinkIndex};
 
 /// Why a message of a handshake changed nothing. For a counter each.
@@ -34,6 +35,32 @@ pub enum Unheard {
     /// It is data, or came by an uplink that is not ours.
     #[error("no message of a handshake")]
     NoHandshake,
+    /// There are so many that whoever wrote it has to show where it is: it was sent a cookie.
+    #[error("answered with a cookie, there being so many")]
+    Busy,
+}
+
+impl Unheard {
+    /// Its word among [`REASONS`].
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Unheard::Gate(Reason::Malformed(_)) | Unheard::NoHandshake => "malformed",
+            Unheard::Gate(Reason::Mac1) => "mac1",
+            Unheard::Busy => "cookie",
+            Unheard::Gate(Reason::Rate) => "rate",
+            Unheard::Gate(Reason::Noise(_)) | Unheard::Peer(Refusal::Noise(_)) => "forged",
+            Unheard::Stranger | Unheard::Peer(Refusal::WrongPeer) => "stranger",
+            Unheard::Peer(Refusal::Replayed) => "replayed",
+            Unheard::Peer(Refusal::TooFast) => "too-fast",
+            Unheard::Peer(Refusal::NotAwaited) => "not-awaited",
+            Unheard::Peer(Refusal::NoIndex | Refusal::NoEndpoint) => "no-room",
+        }
+    }
+
+    /// Its place there.
+    pub fn place(&self) -> usize {
+        REASONS.iter().position(|word| *word == self.reason()).unwrap_or_default()
+    }
 }
 
 /// What is to be done, and what has happened.
@@ -206,7 +233,7 @@ impl Peers {
             Verdict::Transport(_) => return Err(Unheard::NoHandshake),
             Verdict::Busy(reply) => {
                 self.news.push_back(News::Send { uplink, to: from, datagram: reply.to_vec() });
-                return Ok(());
+                return Err(Unheard::Busy);
             }
             Verdict::Drop(reason) => return Err(reason.into()),
         };

@@ -202,3 +202,31 @@ fn a_handshake_is_tried_again_and_given_up_and_begun_anew_when_somebody_wants_it
     a.peers.wanted(at + Duration::from_secs(10), TunnelId(0)).unwrap();
     assert!(matches!(a.peers.poll_news(), Some(News::Send { .. })));
 }
+
+#[test]
+fn whoever_writes_too_much_is_sent_a_cookie_and_each_reason_has_its_word() {
+    let (mut a, mut b) = (Machine::new(1, 1), Machine::new(2, 1));
+    let _ours = a.join(0, 0, &b, 0, true);
+    a.peers.wanted(NOW, TunnelId(0)).unwrap();
+    let Some(News::Send { datagram, .. }) = a.peers.poll_news() else { panic!("it dials") };
+    let from = address(a.address, 0);
+    let said: Vec<_> =
+        (0..501).map(|_| b.peers.datagram(NOW, UplinkIndex(0), from, &datagram).unwrap_err().reason()).collect();
+    assert!(said[..500].iter().all(|word| *word == "stranger") && said[500] == "cookie", "{:?}", said.last());
+    let Some(News::Send { datagram: cookie, .. }) = b.peers.poll_news() else { panic!("it asks") };
+    assert_eq!((cookie.len(), b.peers.is_busy(NOW)), (64, true));
+    let all = [
+        Unheard::NoHandshake,
+        Unheard::Gate(Reason::Mac1),
+        Unheard::Busy,
+        Unheard::Gate(Reason::Rate),
+        Unheard::Peer(Refusal::Noise(outwork_wireguard::noise::NoiseError::Forged)),
+        Unheard::Stranger,
+        Unheard::Peer(Refusal::Replayed),
+        Unheard::Peer(Refusal::TooFast),
+        Unheard::Peer(Refusal::NotAwaited),
+        Unheard::Peer(Refusal::NoIndex),
+    ];
+    assert_eq!(all.map(|why| why.reason()), REASONS);
+    assert!(all.iter().enumerate().all(|(place, why)| why.place() == place));
+}

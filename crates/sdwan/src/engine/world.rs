@@ -119,8 +119,22 @@ pub struct World {
     arrived: BTreeMap<u64, Time>,
 }
 
+/// The paths of an engine: by their numbers, and by what they lead by.
+fn known(engine: &Engine) -> (Vec<Option<PathKey>>, BTreeMap<PathKey, PathId>) {
+    let (mut keys, mut paths) = (vec![], BTreeMap::new());
+    for (path, spec, ..) in engine.paths() {
+        let place = path.0 as usize;
+        keys.resize(keys.len().max(place + 1), None);
+        if let Some(slot) = keys.get_mut(place) {
+            *slot = Some(spec.key);
+        }
+        paths.insert(spec.key, path);
+    }
+    (keys, paths)
+}
+
 impl World {
-    /// The sites that these networks are those of, every uplink with the same line. Paths stay what they are: nobody is configured anew.
+    /// The sites that these networks are those of, every uplink with the same line.
     ///
     /// # Errors
     /// When the policies of one cannot be compiled.
@@ -142,15 +156,7 @@ impl World {
         for network in networks {
             let id = network.own.id;
             let mut engine = Engine::new(network, world.rng.next_u64(), world.now)?;
-            let (mut keys, mut paths) = (vec![], BTreeMap::new());
-            for (path, spec, ..) in engine.paths() {
-                let place = path.0 as usize;
-                keys.resize(keys.len().max(place + 1), None);
-                if let Some(slot) = keys.get_mut(place) {
-                    *slot = Some(spec.key);
-                }
-                paths.insert(spec.key, path);
-            }
+            let (keys, paths) = known(&engine);
             let table = engine.make_table();
             world.places.insert(id, world.sites.len());
             world.lines.extend(network.own.uplinks.iter().map(|uplink| (uplink.id, [line; 2])));
@@ -179,6 +185,19 @@ impl World {
             dweller.alive = alive;
         }
         self.wait_for(place);
+    }
+
+    /// Configures a site anew, as who has been told everything again is. Of a path that is there no more, what is under way is lost.
+    ///
+    /// # Errors
+    /// When its policies cannot be compiled: nothing has changed then.
+    pub fn configure(&mut self, network: &Network) -> Result<(), PolicyError> {
+        let Some(place) = self.places.get(&network.own.id).copied() else { return Ok(()) };
+        let Some(dweller) = self.sites.get_mut(place) else { return Ok(()) };
+        dweller.engine.configure(network, self.now)?;
+        (dweller.keys, dweller.paths) = known(&dweller.engine);
+        self.drain(place);
+        Ok(())
     }
 
     /// Something happens at a site.

@@ -11,7 +11,7 @@ use outwork_net::carrier::{BATCH, FAILURES, Received, Socket};
 use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wire::octets::read;
 use outwork_wireguard::Index;
-use outwork_wireguard::session::{Inner, OVERHEAD};
+use outwork_wireguard::session::{Inner, OVERHEAD, OpenError};
 use outwork_wireguard::window::Window;
 
 use super::fec::decoder::Decoder;
@@ -99,8 +99,24 @@ impl Known {
 struct Count {
     datagrams: u64,
     octets: u64,
-    refused: u64,
+    elsewhere: u64,
+    replayed: u64,
+    late: u64,
+    forged: u64,
+    expired: u64,
     foreign: u64,
+}
+
+impl Count {
+    /// Counts one that was not opened.
+    fn refuse(&mut self, error: OpenError) {
+        *match error {
+            OpenError::Replayed => &mut self.replayed,
+            OpenError::Behind => &mut self.late,
+            OpenError::Forged | OpenError::NotOurs => &mut self.forged,
+            OpenError::Expired => &mut self.expired,
+        } += 1;
+    }
 }
 
 /// What is known of tunnels, and counted of them, until the next datagram is of another.
@@ -112,15 +128,21 @@ struct Level {
 
 impl Level {
     /// Adds what was counted of the tunnel that came last.
-    fn settle(&mut self) {
+    fn settle(&mut self, shared: &Shared) {
         let Some(known) = self.known.take() else { return };
-        let Count { datagrams, octets, refused, foreign } = std::mem::take(&mut self.count);
-        let tallies = &known.receiving.tunnel.tallies;
+        let Count { datagrams, octets, elsewhere, replayed, late, forged, expired, foreign } =
+            std::mem::take(&mut self.count);
+        let (tallies, counters) = (&known.receiving.tunnel.tallies, &shared.counters);
         for (counter, count) in [
             (&tallies.received, datagrams),
             (&tallies.received_octets, octets),
-            (&tallies.refused, refused),
+            (&tallies.refused, elsewhere + replayed + late + forged + expired),
             (&tallies.foreign, foreign),
+            (&counters.elsewhere, elsewhere),
+            (&counters.replayed, replayed),
+            (&counters.late, late),
+            (&counters.forged, forged),
+            (&counters.expired, expired),
         ] {
             if count > 0 {
                 counter.fetch_add(count, Relaxed);
@@ -194,7 +216,7 @@ impl Inbound {
                 break;
             }
         }
-        self.levels.iter_mut().for_each(Level::settle);
+        self.levels.iter_mut().for_each(|level| level.settle(shared));
         Ok(())
     }
 
@@ -247,26 +269,30 @@ impl Inbound {
             return None;
         };
         if known.as_ref().is_none_or(|known| known.index != index) {
-            self.levels.get_mut(level)?.settle();
-            let datagram_of_nobody = || {
+            // What nobody knows does not make it forget whom it knows: a flood of such stands between the others.
+            let Some(receiving) = shared.sessions.find(index) else {
                 shared.counters.strangers.fetch_add(1, Relaxed);
+                return None;
             };
-            let receiving = shared.sessions.find(index).or_else(|| {
-                datagram_of_nobody();
-                None
-            })?;
-            self.levels.get_mut(level)?.known =
-                Some(Known { index, receiving, source: None, stream: None, group: None });
+            let level = self.levels.get_mut(level)?;
+            level.settle(shared);
+            level.known = Some(Known { index, receiving, source: None, stream: None, group: None });
         }
         let Level { known, count } = self.levels.get_mut(level)?;
         let known = known.as_mut()?;
         let (opener, tunnel) = (&known.receiving.opener, &known.receiving.tunnel);
         let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
         // Before it is opened: who captures datagrams and has them come another way must not use their numbers up.
-        let opened = if tunnel.may_come_from(&from) { opener.open(now, datagram).ok() } else { None };
-        let Some(opened) = opened else {
-            count.refused += 1;
+        if !tunnel.may_come_from(&from) {
+            count.elsewhere += 1;
             return None;
+        }
+        let opened = match opener.open(now, datagram) {
+            Ok(opened) => opened,
+            Err(error) => {
+                count.refuse(error);
+                return None;
+            }
         };
         if opened.confirms {
             shared.tell(Notice::Confirmed(tunnel.id, index));

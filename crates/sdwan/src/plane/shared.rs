@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,11 @@ use super::view::View;
 
 /// What workers tell control that may wait at once. Beyond, they drop it and count that: handshakes are tried again, and so is all else.
 pub const NOTICES: usize = 4096;
+/// So many of them may be messages of handshakes, which anybody can send: a flood of those leaves room for what tunnels that are up say.
+pub const HANDSHAKES: usize = 512;
+/// Why messages of handshakes come to nothing: the words for [`Counters::handshakes`].
+pub const REASONS: [&str; 10] =
+    ["malformed", "mac1", "cookie", "rate", "forged", "stranger", "replayed", "too-fast", "not-awaited", "no-room"];
 /// Streams of packets that come twice, of each site: one of each of its workers.
 const STREAMS: usize = 64;
 /// The same of streams of groups, which take more room.
@@ -120,6 +125,16 @@ pub struct Counters {
     pub passed_octets: AtomicU64,
     /// Datagrams of others that were not: for somebody who is not reached, of somebody else than who sent them, or passed on before.
     pub not_passed: AtomicU64,
+    /// Datagrams of sessions that came before,
+    pub replayed: AtomicU64,
+    /// that came so late that nobody knows whether they did,
+    pub late: AtomicU64,
+    /// that were not sealed with the session's key, or altered,
+    pub forged: AtomicU64,
+    /// whose session is at its end.
+    pub expired: AtomicU64,
+    /// Messages of handshakes that came to nothing, by [`REASONS`].
+    pub handshakes: [AtomicU64; REASONS.len()],
     /// Flows whose name was not waited for to its end: policies know them by their ports.
     pub unnamed: AtomicU64,
 }
@@ -147,6 +162,8 @@ pub struct Shared {
     /// Where this machine is in tunnels: who sends errors about packets.
     pub own: ArcSwap<Vec<IpAddr>>,
     notices: SyncSender<Notice>,
+    /// Messages of handshakes among what control has yet to hear.
+    waiting: AtomicUsize,
     control: Arc<Waker>,
     workers: Box<[Waker]>,
     /// Counts sessions that have begun: packets may wait for one.
@@ -176,6 +193,7 @@ impl Shared {
             groups: Streams::new(GROUPS),
             own: ArcSwap::default(),
             notices,
+            waiting: AtomicUsize::new(0),
             control,
             workers,
             keys: AtomicU64::new(0),
@@ -185,12 +203,23 @@ impl Shared {
 
     /// Tells control something, unless it has too much to hear already.
     pub fn tell(&self, notice: Notice) {
-        match self.notices.try_send(notice) {
+        let is_handshake = matches!(notice, Notice::Handshake { .. });
+        let has_room = !is_handshake || self.waiting.fetch_add(1, Relaxed) < HANDSHAKES;
+        let told = if has_room { self.notices.try_send(notice) } else { Err(TrySendError::Full(notice)) };
+        match told {
             Ok(()) => self.control.wake(),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.counters.unheard.fetch_add(1, Relaxed);
+                if is_handshake {
+                    self.heard_handshake();
+                }
             }
         }
+    }
+
+    /// Control has heard a message of a handshake: there is room for another.
+    pub fn heard_handshake(&self) {
+        self.waiting.fetch_sub(1, Relaxed);
     }
 
     /// What wakes a worker.
@@ -219,5 +248,33 @@ impl Shared {
     /// Whether they are to end.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    fn handshake() -> Notice {
+        let from = SocketAddr::from(([192, 0, 2, 1], 51820));
+        Notice::Handshake { uplink: UplinkIndex(0), from, to: from.ip(), datagram: [1; 148].into() }
+    }
+
+    #[test]
+    fn a_flood_of_handshakes_leaves_room_for_what_tunnels_say() {
+        let (notices, heard) = sync_channel(NOTICES);
+        let control = Arc::new(Waker::new().unwrap());
+        let shared = Shared::new(View::empty(), Arc::new(Table::new(1)), notices, control, Box::new([]), 1);
+        (0..2 * NOTICES).for_each(|_| shared.tell(handshake()));
+        shared.tell(Notice::Wanted(TunnelId(7)));
+        assert_eq!(shared.counters.unheard.load(Relaxed), (2 * NOTICES - HANDSHAKES) as u64);
+        let told: Vec<Notice> = heard.try_iter().collect();
+        assert!(told.len() == HANDSHAKES + 1 && matches!(told.last(), Some(Notice::Wanted(TunnelId(7)))));
+        // What was heard makes room.
+        shared.heard_handshake();
+        (0..2).for_each(|_| shared.tell(handshake()));
+        assert_eq!(heard.try_iter().count(), 1);
     }
 }

@@ -1,9 +1,8 @@
-//! wireguard-go, as somebody else's machine has it.
+//! Other implementations of WireGuard, as somebody else's machine has them.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use outwork_net::testing::Namespace;
 
@@ -33,47 +32,105 @@ impl Keys {
     }
 }
 
-/// It, running.
-pub(super) struct Other {
-    process: Child,
-    /// Its interface. All have a socket of that name in one folder, whatever their namespace.
-    pub(super) name: String,
+/// A program that speaks WireGuard and is settled by `wg`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Program {
+    name: &'static str,
+    words: &'static [&'static str],
+    /// What it is called on crates.io, if it comes from there.
+    of_crates_io: Option<&'static str>,
 }
 
-/// Counts them.
-static STARTED: AtomicU32 = AtomicU32::new(0);
+pub(super) const WIREGUARD_GO: Program = Program { name: "wireguard-go", words: &["-f"], of_crates_io: None };
+pub(super) const BORINGTUN: Program = Program {
+    name: "boringtun-cli",
+    words: &["--foreground", "--disable-drop-privileges"],
+    of_crates_io: Some("boringtun-cli"),
+};
+pub(super) const GOTATUN: Program = Program {
+    name: "gotatun",
+    words: &["--foreground", "--disable-drop-privileges"],
+    of_crates_io: Some("gotatun-cli"),
+};
+
+/// Has tests fail where programs are missing that take minutes to build.
+const ALL: &str = "OUTWORK_PEERS";
+
+impl Program {
+    /// Whether it is there. Those of crates.io are built where somebody asks for them, and where they are not it is said: past what catches the output of tests that pass.
+    pub(super) fn is_there(&self) -> bool {
+        let Some(package) = self.of_crates_io else { return true };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).any(|dir| dir.join(self.name).is_file());
+        if !found {
+            let missing = format!(
+                "NOT TESTED: a tunnel to {package}, which is not installed; `make interop` installs and tests it\n"
+            );
+            assert!(std::env::var_os(ALL).is_none(), "{missing}");
+            std::io::stderr().write_all(missing.as_bytes()).unwrap();
+        }
+        found
+    }
+}
+
+/// One of them, running.
+pub(super) struct Other {
+    child: Child,
+    /// Its interface. Its socket goes by that name for all namespaces, so no two have the same.
+    pub(super) device: String,
+}
 
 impl Other {
-    /// Starts it with the second of the addresses within the tunnel, joined to who has `theirs`.
-    pub(super) fn start(room: &Namespace, own: &Keys, theirs: &Keys, psk: &str, endpoint: &str) -> Other {
-        let name = format!("wg{}-{}", std::process::id() % 1_000_000, STARTED.fetch_add(1, Relaxed));
-        let mut command = room.command("wireguard-go");
-        let process = command.args(["-f", &name]).env("WG_PROCESS_FOREGROUND", "1").spawn().unwrap();
-        let other = Other { process, name };
-        let name = &other.name;
+    /// Starts it with the second of the addresses within the tunnel, joined to who has `theirs`. Without an endpoint it waits for these.
+    pub(super) fn start(
+        program: Program,
+        room: &Namespace,
+        own: &Keys,
+        theirs: &Keys,
+        psk: &str,
+        endpoint: &str,
+    ) -> Other {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let device = format!("wg{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let child = room
+            .command(program.name)
+            .args(program.words)
+            .arg(&device)
+            .env("WG_PROCESS_FOREGROUND", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let other = Other { child, device };
+        let device = &other.device;
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("conf");
+        let file = dir.path().join("wg.conf");
         let psk = if psk.is_empty() { String::new() } else { format!("PresharedKey = {psk}\n") };
+        let begins = match endpoint {
+            "" => String::new(),
+            endpoint => format!("Endpoint = {endpoint}\nPersistentKeepalive = 1\n"),
+        };
         let text = format!(
-            "[Interface]\nPrivateKey = {}\n[Peer]\nPublicKey = {}\n{psk}Endpoint = {endpoint}\nAllowedIPs = 10.99.0.0/24, fd99::/64\nPersistentKeepalive = 1\n",
+            "[Interface]\nPrivateKey = {}\nListenPort = 51820\n[Peer]\nPublicKey = {}\n{psk}{begins}AllowedIPs = 10.99.0.0/24, fd99::/64\n",
             own.private, theirs.public
         );
         std::fs::write(&file, text).unwrap();
-        wait_for("wireguard-go to take its configuration", String::new, || {
-            let status = room.command("wg").args(["setconf", name]).arg(&file).stderr(Stdio::null()).status();
+        wait_for(&format!("{} to take its configuration", program.name), String::new, || {
+            let status = room.command("wg").args(["setconf", device]).arg(&file).stderr(Stdio::null()).status();
             status.is_ok_and(|status| status.success()).then_some(())
         });
-        room.ip(&format!("addr add {}/24 dev {name}", INNER[1]));
-        room.ip(&format!("addr add {}/64 dev {name} nodad", INNER_V6[1]));
-        room.ip(&format!("link set {name} up mtu 1420"));
+        room.ip(&format!("addr add {}/24 dev {device}", INNER[1]));
+        room.ip(&format!("addr add {}/64 dev {device} nodad", INNER_V6[1]));
+        room.ip(&format!("link set {device} up mtu 1420"));
         other
     }
 }
 
 impl Drop for Other {
     fn drop(&mut self) {
-        // Nothing to do about one that has ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        // Nothing to do about one that has ended by itself, and has taken its socket with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(format!("/var/run/wireguard/{}.sock", self.device));
     }
 }

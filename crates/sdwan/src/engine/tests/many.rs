@@ -125,6 +125,39 @@ fn many_sites_with_jitter_switch_nothing() {
 }
 
 #[test]
+fn sites_that_are_configured_anew_while_they_speak_lose_nothing_and_stay_where_they_are() {
+    sim::seeds(3, |rng| {
+        let mut networks = hubs_and_spokes(12, 2);
+        let mut world = World::new(&networks, LINE, rng).unwrap();
+        let pairs = ring(12);
+        world.talk(&pairs, seconds(12), millis(50));
+        world.take_events();
+        let ways = |world: &World| pairs.iter().map(|pair| world.way(*pair)).collect::<Vec<_>>();
+        let (first, before) = (world.next_number(), ways(&world));
+        for round in 0..3 {
+            for network in &mut networks {
+                // Once there is news: a policy that no call is of.
+                if round == 1 {
+                    network.policies.push(Policy {
+                        id: policy::PolicyId(2),
+                        priority: 0,
+                        matches: policy::Match { destination_ports: vec![9..=9], ..Default::default() },
+                        class: ClassId(1),
+                        strategy: Strategy::Best,
+                        mark: None,
+                    });
+                }
+                world.configure(network).unwrap();
+                world.talk(&pairs, millis(50), millis(50));
+            }
+        }
+        world.run(millis(200));
+        assert_eq!((world.missing(first), ways(&world)), (0, before));
+        assert_eq!(switched(&world.take_events()), vec![]);
+    });
+}
+
+#[test]
 fn a_seed_tells_everything_that_happens() {
     let told = |seed| {
         let mut world = World::new(&hubs_and_spokes(6, 2), LINE, &mut Rng::new(seed)).unwrap();
