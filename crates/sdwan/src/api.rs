@@ -1,8 +1,10 @@
 //! The routes under `/api/v1/sdwan`.
 //!
 //! - `policies`: classes, policies, and what becomes of a flow.
+//! - `qos`: how uplinks are shaped.
 
 mod policies;
+mod qos;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,6 +30,7 @@ pub fn router(service: Arc<Service>) -> OpenApiRouter {
         .routes(routes!(paths))
         .routes(routes!(events))
         .merge(policies::router())
+        .merge(qos::router())
         .with_state(service)
 }
 

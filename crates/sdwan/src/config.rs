@@ -1,9 +1,11 @@
 //! What the configuration says, and what is wrong with it.
 //!
 //! - [`policy`]: classes, applications and policies; [`matching`], what they tell flows by.
+//! - [`qos`]: how uplinks are shaped.
 
 pub mod matching;
 pub mod policy;
+pub mod qos;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +23,7 @@ use outwork_wireguard::{PresharedKey, PublicKey};
 use crate::engine::damp::DampSettings;
 use crate::engine::liveness::LivenessSettings;
 use policy::{ApplicationSettings, ClassSettings, PolicySettings};
+use qos::QosSettings;
 
 /// Octets that a datagram over IPv6 has more than the packet in it: the headers of IPv6 and UDP, and WireGuard's 32.
 pub const OVERHEAD: u16 = 40 + 8 + 32;
@@ -48,6 +51,8 @@ section! {
         pub application: BTreeMap<String, ApplicationSettings>,
         /// What becomes of which flows to other sites. At most 256.
         pub policy: Vec<PolicySettings>,
+        /// Shapes what leaves by uplinks.
+        pub qos: QosSettings,
     }
     check sdwan;
 }
@@ -298,6 +303,7 @@ fn sdwan(sdwan: &Sdwan, at: &mut At<'_>) {
     peers(sdwan, at);
     sites(sdwan, at);
     policy::check(sdwan, at);
+    qos::check(sdwan, at);
 }
 
 fn sites(sdwan: &Sdwan, at: &mut At<'_>) {

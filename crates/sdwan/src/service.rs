@@ -37,6 +37,7 @@ use crate::plane::shared::{NOTICES, Shared};
 use crate::plane::tunnel::UplinkIndex;
 use crate::plane::view::View;
 use crate::plane::worker::Worker;
+use crate::qos::{Qos, QosError, Undone};
 
 /// Sessions of all tunnels, and handshakes under way.
 const SESSIONS: u32 = 1 << 16;
@@ -82,6 +83,9 @@ pub enum ServiceError {
     /// Policies that cannot be compiled.
     #[error("sdwan.policy: {0}")]
     Policy(#[from] PolicyError),
+    /// Uplinks cannot be shaped.
+    #[error("{0}")]
+    Qos(#[from] QosError),
     /// No thread.
     #[error("no thread for tunnels: {0}")]
     Thread(std::io::Error),
@@ -130,11 +134,12 @@ pub struct Service {
     orders: SyncSender<Order>,
     control: Arc<Waker>,
     said: ArcSwap<Said>,
+    qos: Qos,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Service {
-    /// Starts what is wanted; `keys` is the directory of keys that are made here.
+    /// Starts what is wanted; `keys` is the directory of keys that are made here, and of what is remembered of shaping.
     ///
     /// # Errors
     /// When something that it needs is not to be had. Nothing is left then.
@@ -176,8 +181,8 @@ impl Service {
             };
             Posts((0..).zip(uplinks.iter().map(|(_, groups)| groups)).flat_map(of).collect())
         };
-        let said = ArcSwap::default();
-        let mut service = Service { shared, device, uplinks: bound, orders, control, said, threads: vec![] };
+        let (said, qos) = (ArcSwap::default(), Qos::new(keys)?);
+        let mut service = Service { shared, device, uplinks: bound, orders, control, said, qos, threads: vec![] };
         let devices = settings
             .uplink
             .iter()
@@ -215,11 +220,13 @@ impl Service {
         Ok(())
     }
 
-    /// Does what the settings say, as far as that can be done while it runs: who is joined to, addresses and routes.
+    /// Does what the settings say, as far as that can be done while it runs: how uplinks are shaped, who is joined to, addresses and routes.
     ///
     /// # Errors
-    /// When the kernel refuses an address or a route, and what came before that is done.
+    /// When something stands in the way of shaping, and then nothing has changed; when the kernel refuses an address or a route, and what came before that is done.
     pub fn apply(&self, settings: &Sdwan) -> Result<(), ServiceError> {
+        // The first, for it is what may well be refused.
+        self.shared.marking.store(Arc::new(self.qos.apply(settings)?));
         let (done, answer) = sync_channel(1);
         self.ask(Order::Join(Box::new(Plan::of(settings)), done))?;
         answer.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)??;
@@ -291,6 +298,29 @@ impl Service {
         let (to, explained) = sync_channel(1);
         self.ask(Order::Explain(Box::new(question), to))?;
         explained.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)
+    }
+
+    /// How uplinks are shaped.
+    pub fn qos(&self) -> &Qos {
+        &self.qos
+    }
+
+    /// Shapes uplinks again, after that was taken back.
+    ///
+    /// # Errors
+    /// When something stands in the way.
+    pub fn shape_again(&self) -> Result<(), QosError> {
+        self.shared.marking.store(Arc::new(self.qos.apply_again()?));
+        Ok(())
+    }
+
+    /// Shapes uplinks no longer, until that is asked for again or a reload changes what is said of tunnels.
+    ///
+    /// # Errors
+    /// When it is not known what there is to be taken back.
+    pub fn shape_no_longer(&self) -> Result<Vec<Undone>, QosError> {
+        self.shared.marking.store(Arc::default());
+        self.qos.roll_back()
     }
 
     /// What is said of traffic to sites.

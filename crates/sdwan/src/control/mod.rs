@@ -41,7 +41,7 @@ const TURN: usize = 256;
 /// How long it waits at most.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// The traffic class of what sites tell each other: network control (RFC 4594 section 3.2: CS6).
+/// The traffic class of what sites tell each other, and of handshakes: network control (RFC 4594 section 3.2: CS6).
 const CONTROL: u8 = 48 << 2;
 
 /// Whether no waiting mends why a datagram did not leave.
@@ -293,6 +293,11 @@ impl Control {
         self.news();
     }
 
+    /// How hellos, probes and handshakes go: a link full of other things is to look no worse for that.
+    fn urgent(&self, to: SocketAddr) -> Way {
+        Way { to, from: None, tos: CONTROL, mark: self.shared.marking.load().control }
+    }
+
     fn hello(&mut self, now: Time, tunnel: &Arc<Tunnel>, octets: &[u8]) {
         let (Some(datagram), Some(to)) = (sites::seal(now, tunnel, octets, usize::MAX), tunnel.endpoint()) else {
             // Who cannot be dialled has to come to us.
@@ -301,7 +306,7 @@ impl Control {
         let stuck = match self.posts.of(tunnel.uplink, to.is_ipv4()) {
             None => true,
             Some(socket) => {
-                let sent = socket.send(&Way { to, from: None, tos: CONTROL }, &datagram, datagram.len());
+                let sent = socket.send(&self.urgent(to), &datagram, datagram.len());
                 sent.stopped.is_some_and(mends_not)
             }
         };
@@ -317,7 +322,7 @@ impl Control {
         let datagram = sites::seal(now, tunnel, &octets, octets.len());
         let (Some(datagram), Some(to)) = (datagram, tunnel.endpoint()) else { return };
         let Some(socket) = self.posts.of(tunnel.uplink, to.is_ipv4()) else { return };
-        if let Some(reason) = socket.send(&Way { to, from: None, tos: CONTROL }, &datagram, datagram.len()).stopped {
+        if let Some(reason) = socket.send(&self.urgent(to), &datagram, datagram.len()).stopped {
             tracing::debug!(%to, %reason, size = probe.size, "a probe does not leave");
         }
     }
@@ -418,7 +423,7 @@ impl Control {
                         tracing::debug!(%to, "no uplink is of the address family of a peer");
                         continue;
                     };
-                    let sent = socket.send(&Way { to, from: None, tos: 0 }, &datagram, datagram.len());
+                    let sent = socket.send(&self.urgent(to), &datagram, datagram.len());
                     if let Some(reason) = sent.stopped {
                         tracing::debug!(%to, %reason, "a handshake does not leave");
                     }

@@ -22,7 +22,8 @@ pub const LESS: usize = frame::LENGTH + PREFIX;
 pub struct Mending {
     encoder: Encoder,
     second: Arc<Tunnel>,
-    tos: u8,
+    /// The type of service and the mark of what mends.
+    label: (u8, u32),
     mtu: usize,
     room: Box<[u8]>,
 }
@@ -34,7 +35,7 @@ impl Mending {
         Mending {
             encoder: Encoder::new(stream, shape, mtu),
             second: Arc::clone(second),
-            tos: 0,
+            label: (0, 0),
             mtu,
             room: vec![0; each * usize::from(shape.parity())].into(),
         }
@@ -45,9 +46,9 @@ impl Mending {
         self.mtu
     }
 
-    /// By which tunnel what mends goes from now on, and as what.
-    pub fn go_by(&mut self, second: &Arc<Tunnel>, tos: u8) {
-        self.tos = tos;
+    /// By which tunnel what mends goes from now on, and with which type of service and mark.
+    pub fn go_by(&mut self, second: &Arc<Tunnel>, label: (u8, u32)) {
+        self.label = label;
         if !Arc::ptr_eq(&self.second, second) {
             self.second = Arc::clone(second);
         }
@@ -70,7 +71,7 @@ impl Mending {
 
     /// Sends what mends the group, and begins the next one. Without a session it goes unmended.
     pub fn close(&mut self, shared: &Shared, posts: &Posts, now: Time) {
-        let Mending { encoder, second, tos, room, .. } = self;
+        let Mending { encoder, second, label: (tos, mark), room, .. } = self;
         let (sealer, to) = (second.sealer(), second.endpoint());
         let (Some(sealer), Some(to)) = (sealer.as_ref(), to) else { return encoder.close(|_, _| ()) };
         let mtu = usize::from(second.mtu());
@@ -95,7 +96,7 @@ impl Mending {
             return;
         }
         let count = end.div_ceil(stride.max(1)) as u64;
-        let way = Way { to, from: None, tos: *tos };
+        let way = Way { to, from: None, tos: *tos, mark: *mark };
         let sent = posts.of(second.uplink, to.is_ipv4()).map_or(0, |socket| socket.send(&way, run, stride).octets);
         let sent = sent.div_ceil(stride.max(1)) as u64;
         // Whether the path carries is said by others: nobody waits for what mends.

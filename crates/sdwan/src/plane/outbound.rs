@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use outwork_engine::{Rng, Time};
-use outwork_net::carrier::{self, Reason, Socket, Way};
+use outwork_net::carrier::{self, Reason, Sent, Socket, Way};
 use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
@@ -59,12 +59,21 @@ impl Posts {
     }
 }
 
-/// How a piece goes: by which tunnel, in packets of what length, with which traffic class (DSCP) if it is given one, and what stands before the first of them.
+/// What packets are given on their way.
+#[derive(Clone, Copy, Default)]
+struct Label {
+    /// A traffic class (DSCP); none, they keep theirs.
+    dscp: Option<u8>,
+    /// The mark of their datagrams on this host, by which shaping knows their class; 0 for none.
+    mark: u32,
+}
+
+/// How a piece goes: by which tunnel, in packets of what length, what they are given, and what stands before the first of them.
 #[derive(Clone, Copy)]
 struct Going<'a> {
     tunnel: &'a Arc<Tunnel>,
     mtu: usize,
-    dscp: Option<u8>,
+    label: Label,
     marks: Marks,
 }
 
@@ -80,13 +89,13 @@ enum Marks {
 
 impl Going<'_> {
     /// With nothing before it.
-    fn plain(tunnel: &Arc<Tunnel>, dscp: Option<u8>) -> Going<'_> {
-        Going { tunnel, mtu: usize::from(tunnel.mtu()), dscp, marks: Marks::None }
+    fn plain(tunnel: &Arc<Tunnel>, label: Label) -> Going<'_> {
+        Going { tunnel, mtu: usize::from(tunnel.mtu()), label, marks: Marks::None }
     }
 
     /// The type of service outside. DSCP goes on there, and congestion is not told across (RFC 6040 section 4.1: compatibility mode).
     fn tos(&self, packet: &Packet) -> u8 {
-        self.dscp.map_or(packet.class & !3, |dscp| dscp << 2)
+        self.label.dscp.map_or(packet.class & !3, |dscp| dscp << 2)
     }
 }
 
@@ -102,20 +111,35 @@ struct Run {
     closed: bool,
 }
 
+/// Sends a run in parts of so many octets at most: the kernel shapes each as one, and what is urgent waits behind it.
+fn send_in_parts(socket: &Socket, run: &Run, octets: &[u8], most: usize) -> Sent {
+    let stride = run.stride.max(1);
+    let most = (most / stride).max(1).saturating_mul(stride);
+    let mut sent = Sent { octets: 0, stopped: None };
+    for part in octets.chunks(most) {
+        let done = socket.send(&run.way, part, run.stride);
+        sent = Sent { octets: sent.octets + done.octets, stopped: done.stopped };
+        if sent.stopped.is_some() {
+            break;
+        }
+    }
+    sent
+}
+
 /// Where a packet goes.
 struct Route<'a> {
     tunnel: &'a Arc<Tunnel>,
     /// By which other one the same goes again, or what mends it, as `mode` says.
     second: Option<&'a Arc<Tunnel>>,
     mode: Mode,
-    /// The traffic class that it is given.
-    dscp: Option<u8>,
+    /// What it is given.
+    label: Label,
 }
 
 /// A piece that waits for a session.
 struct Waiting {
     tunnel: Arc<Tunnel>,
-    dscp: Option<u8>,
+    label: Label,
     since: Time,
     piece: Box<[u8]>,
 }
@@ -181,8 +205,8 @@ impl Outbound {
             counters.unrouted.fetch_add(1, Relaxed);
             return;
         };
-        let Route { tunnel, second, mode, dscp } = route;
-        let mut going = Going::plain(tunnel, dscp);
+        let Route { tunnel, second, mode, label } = route;
+        let mut going = Going::plain(tunnel, label);
         if let Some(second) = second {
             let less = if let Mode::Fec { .. } = mode { LESS } else { frame::LENGTH };
             going.mtu = going.mtu.min(usize::from(second.mtu())).saturating_sub(less);
@@ -204,7 +228,7 @@ impl Outbound {
             },
         };
         if sent.is_none() {
-            self.wait(shared, now, (tunnel, dscp), piece);
+            self.wait(shared, now, (tunnel, label), piece);
         }
     }
 
@@ -218,7 +242,7 @@ impl Outbound {
     ) -> Option<Route<'a>> {
         let owner = view.owner(packet.destination)?;
         if let Some(tunnel) = view.peer(owner) {
-            return Some(Route { tunnel, second: None, mode: Mode::First, dscp: None });
+            return Some(Route { tunnel, second: None, mode: Mode::First, label: Label::default() });
         }
         let (table, mut flow) = (view.table()?, packet.flow(None));
         let hash = flow.hash(self.seed);
@@ -230,7 +254,11 @@ impl Outbound {
         let found = table.look_up(&flow)?;
         let (pick, _) = self.flows.route(now, hash, &found)?;
         let second = pick.second.and_then(|second| view.path(second));
-        Some(Route { tunnel: view.path(pick.path)?, second, mode: pick.mode, dscp: found.mark })
+        // What no policy speaks of is known to shaping by its traffic class.
+        let lane = found.policy.and_then(|_| table.matcher().lanes().get(usize::from(found.lane.0)));
+        let mark = lane.map_or(0, |lane| shared.marking.load().class(lane.class));
+        let label = Label { dscp: found.mark, mark };
+        Some(Route { tunnel: view.path(pick.path)?, second, mode: pick.mode, label })
     }
 
     /// A packet came that is for this site: what it shows of its application is that of its answers as well.
@@ -252,7 +280,7 @@ impl Outbound {
             self.mending.insert(key, Mending::new(self.rng.next_u32(), shape, going.mtu, second));
         }
         if let Some(known) = self.mending.get_mut(&key) {
-            known.go_by(second, tos);
+            known.go_by(second, (tos, going.label.mark));
         }
         shape
     }
@@ -302,7 +330,7 @@ impl Outbound {
         going: Going<'_>,
         (header, octets, packet): (&VnetHeader, &[u8], &Packet),
     ) -> Option<u32> {
-        let Going { tunnel, mtu, dscp, marks } = going;
+        let Going { tunnel, mtu, label: Label { dscp, mark: fwmark }, marks } = going;
         let (sealer, Some(to)) = (tunnel.sealer(), tunnel.endpoint()) else { return None };
         let sealer = sealer.as_ref()?;
         let front = if let Marks::None = marks { 0 } else { frame::LENGTH };
@@ -311,7 +339,7 @@ impl Outbound {
             return self.send_apart(shared, posts, now, going, (header, octets));
         }
         let lay = if parts { fragment::fragment } else { split::split };
-        let way = Way { to, from: None, tos: going.tos(packet) };
+        let way = Way { to, from: None, tos: going.tos(packet), mark: fwmark };
         if self.run.as_ref().is_some_and(|run| run.closed || run.way != way || !Arc::ptr_eq(&run.tunnel, tunnel)) {
             self.flush(shared, posts);
         }
@@ -446,7 +474,7 @@ impl Outbound {
             shared.counters.unsent.fetch_add(run.count, Relaxed);
             return shared.tell(Notice::Stuck(run.tunnel.id, Reason::NoSource));
         };
-        let sent = socket.send(&run.way, octets, run.stride);
+        let sent = send_in_parts(socket, &run, octets, shared.marking.load().run(run.tunnel.uplink));
         let left = octets.len().saturating_sub(sent.octets).div_ceil(run.stride.max(1)) as u64;
         tallies.sent.fetch_add(run.count.saturating_sub(left), Relaxed);
         tallies.sent_octets.fetch_add(run.octets, Relaxed);
@@ -460,7 +488,7 @@ impl Outbound {
     }
 
     /// Keeps a piece until there is a session.
-    fn wait(&mut self, shared: &Shared, now: Time, (tunnel, dscp): (&Arc<Tunnel>, Option<u8>), piece: &[u8]) {
+    fn wait(&mut self, shared: &Shared, now: Time, (tunnel, label): (&Arc<Tunnel>, Label), piece: &[u8]) {
         if tunnel.want() {
             shared.tell(Notice::Wanted(tunnel.id));
         }
@@ -469,7 +497,7 @@ impl Outbound {
             self.give_up(shared, &oldest);
         }
         self.waiting_octets += piece.len();
-        self.waiting.push_back(Waiting { tunnel: Arc::clone(tunnel), dscp, since: now, piece: piece.into() });
+        self.waiting.push_back(Waiting { tunnel: Arc::clone(tunnel), label, since: now, piece: piece.into() });
     }
 
     fn give_up(&mut self, shared: &Shared, waiting: &Waiting) {
@@ -488,7 +516,7 @@ impl Outbound {
         self.keys = keys;
         for waiting in std::mem::take(&mut self.waiting) {
             let goes = read(&waiting.piece).is_some_and(|(header, octets, packet)| {
-                let going = Going::plain(&waiting.tunnel, waiting.dscp);
+                let going = Going::plain(&waiting.tunnel, waiting.label);
                 self.send(shared, posts, now, going, (&header, octets, &packet)).is_some()
             });
             if goes {
