@@ -12,7 +12,7 @@ pub(crate) mod ports;
 mod profile;
 mod proxy;
 mod reload;
-mod sdwan;
+pub(crate) mod sdwan;
 mod store;
 mod upgrade;
 
@@ -373,6 +373,10 @@ async fn serve(
     ordering.abort();
     drop(stop);
     admin_server.await?;
+    // Another process finds uplinks shaped, and goes on with that.
+    if let Some(tunnels) = tunnels.clone().filter(|_| heir.is_none()) {
+        tokio::task::spawn_blocking(move || tunnels.qos().end()).await?;
+    }
     drop((local_token, local_urls));
     database.close();
     drop(lock);

@@ -5,25 +5,40 @@ use std::sync::Arc;
 
 use outwork_admin::{ServiceApi, ServiceState, State};
 use outwork_sdwan::api::router;
-use outwork_sdwan::metrics::SdwanMetrics;
+use outwork_sdwan::metrics::{QosMetrics, SdwanMetrics};
+use outwork_sdwan::qos;
 use outwork_sdwan::service::Service;
 use outwork_telemetry::Registry;
 
 use super::cannot;
 use crate::settings::Settings;
 
-/// Keys that were made here: a directory in the data directory.
-const KEYS: &str = "sdwan";
+/// Keys that were made here, and what is remembered of shaping: a directory in the data directory.
+pub(crate) const KEYS: &str = "sdwan";
 
 /// Starts them, where there are any.
 pub(super) fn start(settings: &Settings, registry: &Registry) -> anyhow::Result<Option<Arc<Service>>> {
+    let keys: &Path = &settings.store.data_dir.join(KEYS);
     if !settings.sdwan.is_on() {
+        // What a crash has left of the time when there were uplinks.
+        match qos::roll_back(keys) {
+            Ok(undone) => undone.iter().for_each(|one| {
+                tracing::info!(
+                    interface = one.interface,
+                    outcome = one.outcome,
+                    detail = one.detail,
+                    "an interface was still shaped"
+                );
+            }),
+            Err(error) => tracing::warn!(%error, "interfaces may still be shaped"),
+        }
         return Ok(None);
     }
-    let keys: &Path = &settings.store.data_dir.join(KEYS);
     let service = Service::start(&settings.sdwan, keys).map_err(|error| cannot("tunnels do not start", error))?;
+    let service = Arc::new(service);
     registry.register(SdwanMetrics::of(service.shared()) as _)?;
-    Ok(Some(Arc::new(service)))
+    registry.register(QosMetrics::of(&service) as _)?;
+    Ok(Some(service))
 }
 
 /// What they bring to the admin API.

@@ -2,6 +2,7 @@
 
 mod peer;
 mod policies;
+mod qos;
 mod sites;
 
 use std::io::{Read, Write};
