@@ -26,6 +26,39 @@ export interface Tunnel {
   foreign: number;
 }
 
+/** A class of what leaves by an uplink that is shaped. Rates are bits a second. */
+export interface QosClass {
+  class: string;
+  /** What it always may have, and has at most. */
+  rate: number;
+  ceiling: number;
+  priority: number;
+  dscp: string[];
+  mark: string;
+  bytes: number;
+  packets: number;
+  drops: number;
+  backlog_bytes: number;
+  backlog_packets: number;
+}
+
+/** An uplink that is to be shaped. */
+export interface ShapedUplink {
+  uplink: string;
+  interface: string;
+  rate: number;
+  state: "shaped" | "rolled-back" | "missing" | "foreign" | "absent";
+  /** None where it is not shaped. */
+  queue: string | null;
+  classes: QosClass[];
+}
+
+/** How uplinks are shaped. */
+export interface Qos {
+  enabled: boolean;
+  uplinks: ShapedUplink[];
+}
+
 /** A site other than ours. */
 export interface Site {
   name: string;
