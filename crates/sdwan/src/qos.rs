@@ -267,7 +267,7 @@ impl State {
             links.push(link);
         }
         memory.keep()?;
-        let is_wanted = |interface: &String| wanted.iter().any(|one| one.interface == *interface);
+        let is_wanted = |interface: &str| wanted.iter().any(|one| one.interface == *interface);
         let old: BTreeMap<_, _> = memory.entries.iter().filter(|(interface, _)| !is_wanted(interface)).collect();
         let mut forgotten = vec![];
         for (interface, before) in old {

@@ -166,7 +166,7 @@ struct Preset {
     dscp: &'static [u8],
 }
 
-const PRESETS: [Preset; 5] = [
+static PRESETS: [Preset; 5] = [
     Preset { name: CONTROL, share: 0.05, priority: 0, dscp: &[48, 56] },
     Preset { name: "voice", share: 0.2, priority: 1, dscp: &[46, 44, 40] },
     Preset { name: "video", share: 0.3, priority: 2, dscp: &[34, 36, 38, 32, 26, 28, 30, 24] },
@@ -175,7 +175,7 @@ const PRESETS: [Preset; 5] = [
 ];
 
 /// What a class of others has where nobody says so.
-const OTHER: Preset = Preset { name: "", share: 0.05, priority: 4, dscp: &[] };
+static OTHER: Preset = Preset { name: "", share: 0.05, priority: 4, dscp: &[] };
 
 /// A class, with what is said of it and what is not.
 #[derive(Debug, Clone, PartialEq)]

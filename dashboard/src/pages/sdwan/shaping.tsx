@@ -68,7 +68,10 @@ function Card(props: { of: Uplink }) {
           <Show when={props.of.queue}>{(queue) => <>, {queue()}</>}</Show>
         </span>
       </div>
-      <Show when={props.of.classes.length > 0} fallback={<p class="muted">{shaping(props.of.state).detail}</p>}>
+      <Show
+        when={props.of.classes.length > 0}
+        fallback={<p class="muted">{shaping(props.of.state).detail}</p>}
+      >
         <div class="table-frame">
           <table class="table stacking">
             <thead>
