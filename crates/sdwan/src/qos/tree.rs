@@ -9,9 +9,9 @@ use crate::config::qos::{CONTROL, QueueKind, Shaped, ShapedUplink};
 use crate::plane::marking::Marking;
 
 /// The first number of all that is ours.
-pub const MAJOR: u16 = 0x6f57;
+pub(super) const MAJOR: u16 = 0x6f57;
 /// What is at the root of a link that is shaped. Packets that no filter takes are of the default class, whichever that is: the kernel does not let it be changed.
-pub const TREE: Tree = Tree { major: MAJOR, default_class: DEFAULT };
+pub(super) const TREE: Tree = Tree { major: MAJOR, default_class: DEFAULT };
 /// The second numbers: of the class that has all others below it, of `control`, of others from this one on, and of the default one.
 const ALL: u16 = 1;
 const FIRST: u16 = 0x10;
@@ -26,42 +26,42 @@ const LEAST_QUEUE: u32 = 16_000;
 const LEAST_RATE: u64 = 1_000;
 
 /// The name of something in a tree of ours.
-pub fn handle(minor: u16) -> Handle {
+pub(super) fn handle(minor: u16) -> Handle {
     Handle { major: MAJOR, minor }
 }
 
 /// What leaves by an uplink, as it is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub(super) struct Wanted {
     /// The place of the uplink.
-    pub place: usize,
+    pub(super) place: usize,
     /// What it is called.
-    pub uplink: String,
+    pub(super) uplink: String,
     /// Its interface.
-    pub interface: String,
+    pub(super) interface: String,
     /// Bits a second.
-    pub rate: u64,
+    pub(super) rate: u64,
     /// Its classes, `control` first.
-    pub branches: Vec<Branch>,
+    pub(super) branches: Vec<Branch>,
     /// Their queues.
-    pub queue: QueueKind,
+    pub(super) queue: QueueKind,
 }
 
 /// A class, and what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Branch {
+pub(super) struct Branch {
     /// What it is called.
-    pub name: String,
+    pub(super) name: String,
     /// It.
-    pub class: Class,
+    pub(super) class: Class,
     /// Octets that wait in it at most, where its queue is first in, first out.
-    pub queue: u32,
+    pub(super) queue: u32,
     /// The mark of what is said to be of it.
-    pub mark: u32,
+    pub(super) mark: u32,
     /// Other marks.
-    pub marks: Vec<Match>,
+    pub(super) marks: Vec<Match>,
     /// Traffic classes of other packets.
-    pub dscp: Vec<u8>,
+    pub(super) dscp: Vec<u8>,
 }
 
 /// Of so many bits as many octets.
@@ -86,7 +86,7 @@ fn mark(settings: &Sdwan, minor: u16) -> u32 {
 
 impl Wanted {
     /// All uplinks that are to be shaped.
-    pub fn of(settings: &Sdwan) -> Vec<Wanted> {
+    pub(super) fn of(settings: &Sdwan) -> Vec<Wanted> {
         let classes = settings.shaped_classes();
         settings.shaped_uplinks().iter().map(|uplink| Wanted::one(settings, uplink, &classes)).collect()
     }
@@ -151,7 +151,7 @@ impl Wanted {
 }
 
 /// What datagrams bear where uplinks are shaped so.
-pub fn marking(settings: &Sdwan, wanted: &[Wanted]) -> Marking {
+pub(super) fn marking(settings: &Sdwan, wanted: &[Wanted]) -> Marking {
     let Some(first) = wanted.first() else { return Marking::default() };
     let of = |name: &str| first.branches.iter().find(|branch| branch.name == name).map(|branch| branch.mark);
     let default = of(&settings.qos.default_class).unwrap_or_default();
@@ -165,18 +165,18 @@ pub fn marking(settings: &Sdwan, wanted: &[Wanted]) -> Marking {
 
 /// What there is at a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct There {
+pub(super) struct There {
     /// Disciplines, the root first.
-    pub qdiscs: Vec<Qdisc>,
+    pub(super) qdiscs: Vec<Qdisc>,
     /// Classes of the tree.
-    pub classes: Vec<Class>,
+    pub(super) classes: Vec<Class>,
     /// Filters at the root of a tree of ours.
-    pub filters: Vec<Filter>,
+    pub(super) filters: Vec<Filter>,
 }
 
 /// Whose the root of a link is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose<'a> {
+pub(super) enum Whose<'a> {
     /// The kernel has put it there by itself.
     Kernel,
     /// We have.
@@ -187,7 +187,7 @@ pub enum Whose<'a> {
 
 impl There {
     /// Whose the root is.
-    pub fn whose(&self) -> Whose<'_> {
+    pub(super) fn whose(&self) -> Whose<'_> {
         match self.qdiscs.iter().find(|qdisc| qdisc.parent.is_none()) {
             Some(root) if root.kind == "htb" && root.handle == handle(0) => Whose::Ours,
             Some(root) if root.handle.major != 0 => Whose::Foreign(root),
@@ -198,7 +198,7 @@ impl There {
 
 /// One change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// The tree is made.
     Plant,
     /// A class is added, or has other rates.
@@ -220,7 +220,7 @@ fn is_met(wanted: &Class, there: &Class) -> bool {
 }
 
 /// What is to be done, in order. `fair` is whether the kernel has queues that are fair among flows.
-pub fn steps(wanted: &Wanted, there: &There, fair: bool) -> Vec<Step> {
+pub(super) fn steps(wanted: &Wanted, there: &There, fair: bool) -> Vec<Step> {
     let nothing = There::default();
     let is_ours = there.whose() == Whose::Ours;
     let there = if is_ours { there } else { &nothing };
