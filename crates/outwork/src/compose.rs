@@ -373,9 +373,9 @@ async fn serve(
     ordering.abort();
     drop(stop);
     admin_server.await?;
-    // Another process finds uplinks shaped, and goes on with that.
+    // Another process finds this host as this one has left it, and goes on with that.
     if let Some(tunnels) = tunnels.clone().filter(|_| heir.is_none()) {
-        tokio::task::spawn_blocking(move || tunnels.qos().end()).await?;
+        tokio::task::spawn_blocking(move || tunnels.end()).await?;
     }
     drop((local_token, local_urls));
     database.close();

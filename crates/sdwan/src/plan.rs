@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use outwork_front::filter::Network as Net;
 
-use crate::config::{FarUplink, PeerSettings, Sdwan, SiteSettings, Uplink as OwnUplink};
+use crate::config::{CarrierKind, FarUplink, PeerSettings, Sdwan, SiteSettings, Uplink as OwnUplink};
 use crate::control::sites::{self, Remote};
 use crate::control::{Plan, Wanted};
 use crate::engine::prefix::Prefix;
@@ -81,6 +81,9 @@ fn all_sites(settings: &Sdwan) -> sites::Plan {
     let mut here = vec![];
     for (uplink, index) in settings.uplink.iter().zip(0..) {
         let id = number();
+        if uplink.carrier != CarrierKind::Process {
+            continue;
+        }
         own.insert(id, UplinkIndex(index));
         uplinks.insert(id, uplink.name.clone());
         here.push(own_uplink(id, uplink));

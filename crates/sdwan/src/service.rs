@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use outwork_net::carrier::{self, Socket};
-use outwork_net::netlink::{Connection, LinkSettings, Prefix as Net, Route, RouteQuery, Uniqueness};
+use outwork_net::netlink::{Connection, LinkSettings, Prefix as Net, Uniqueness};
 use outwork_net::poll::Waker;
 use outwork_net::thread::{processors, spawn_vital};
 use outwork_net::tun::{self, Queue, Tun};
@@ -31,6 +31,7 @@ use crate::control::told::Paths;
 use crate::control::{Control, Order, Plan, Told};
 use crate::engine::class::Class;
 use crate::engine::policy::PolicyError;
+use crate::kernel::{Carried, Kernel, KernelError, lead};
 use crate::plane::join::Offload;
 use crate::plane::outbound::Posts;
 use crate::plane::shared::{NOTICES, Shared};
@@ -47,8 +48,6 @@ const WORKERS: usize = 8;
 const PACKETS: u32 = 44;
 /// How long is waited for an answer of control.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Who has made our routes: so that we find them again (`/etc/iproute2/rt_protos` has none of this number).
-const PROTOCOL: u8 = 157;
 
 /// Why the service does not start, or does not do what a reload asks for.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +85,9 @@ pub enum ServiceError {
     /// Uplinks cannot be shaped.
     #[error("{0}")]
     Qos(#[from] QosError),
+    /// The kernel does not carry what it is to.
+    #[error("{0}")]
+    Carrier(#[from] KernelError),
     /// No thread.
     #[error("no thread for tunnels: {0}")]
     Thread(std::io::Error),
@@ -135,6 +137,7 @@ pub struct Service {
     control: Arc<Waker>,
     said: ArcSwap<Said>,
     qos: Qos,
+    kernel: Kernel,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -145,7 +148,9 @@ impl Service {
     /// When something that it needs is not to be had. Nothing is left then.
     pub fn start(settings: &Sdwan, keys: &Path) -> Result<Service, ServiceError> {
         let count = workers(settings)?;
-        let (uplinks, identities) = bind(settings, keys, count)?;
+        let kernel = Kernel::find(settings)?;
+        let (uplinks, identities) = bind(settings, keys, count, &kernel)?;
+        kernel.begin(&identities)?;
         let options = tun::Options {
             queues: count,
             gso_max_segs: Some(PACKETS),
@@ -171,7 +176,11 @@ impl Service {
         let bound = uplinks.iter().zip(&identities).map(|((uplink, groups), key)| Bound {
             name: uplink.name.clone(),
             public_key: *key.public(),
-            listens: groups.iter().filter_map(|group| group.first()).map(|socket| socket.local()).collect(),
+            listens: match groups.is_empty() {
+                // The kernel listens.
+                true => uplink.listen.clone(),
+                false => groups.iter().filter_map(|group| group.first()).map(|socket| socket.local()).collect(),
+            },
         });
         let bound = bound.collect();
         let posts = |worker: usize| {
@@ -182,7 +191,8 @@ impl Service {
             Posts((0..).zip(uplinks.iter().map(|(_, groups)| groups)).flat_map(of).collect())
         };
         let (said, qos) = (ArcSwap::default(), Qos::new(keys)?);
-        let mut service = Service { shared, device, uplinks: bound, orders, control, said, qos, threads: vec![] };
+        let mut service =
+            Service { shared, device, uplinks: bound, orders, control, said, qos, kernel, threads: vec![] };
         let devices = settings
             .uplink
             .iter()
@@ -228,7 +238,8 @@ impl Service {
         // The first, for it is what may well be refused.
         self.shared.marking.store(Arc::new(self.qos.apply(settings)?));
         let (done, answer) = sync_channel(1);
-        self.ask(Order::Join(Box::new(Plan::of(settings)), done))?;
+        let left = self.kernel.left_to_us(settings);
+        self.ask(Order::Join(Box::new(Plan::of(&left)), done))?;
         answer.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)??;
         self.said.store(Arc::new(Said::of(settings)));
         let mut kernel = Connection::open()?;
@@ -246,28 +257,17 @@ impl Service {
         for prefix in wanted.iter().filter(|net| !there.contains(net)) {
             kernel.add_address(link, *prefix, Uniqueness::Known)?;
         }
-        self.route(&mut kernel, settings)
+        self.route(&mut kernel, &left)?;
+        Ok(self.kernel.apply(settings)?)
     }
 
     /// Tells the kernel the ways to what is behind peers.
     fn route(&self, kernel: &mut Connection, settings: &Sdwan) -> Result<(), ServiceError> {
-        let link = self.device.index();
-        let route = |net: Net| Route { protocol: PROTOCOL, ..Route::new(net, link) };
         let networks = settings.peer.iter().flat_map(|peer| &peer.allowed_ips);
         let networks = networks.chain(settings.site.iter().flat_map(|site| &site.subnets));
         let networks = networks.filter(|_| settings.tunnel.routes);
         let wanted: Vec<_> = networks.map(|net| Net { address: net.address(), length: net.length() }).collect();
-        let ours = RouteQuery { link: Some(link), protocol: Some(PROTOCOL), ..RouteQuery::default() };
-        for old in kernel.routes(&ours)?.iter().filter(|old| !wanted.contains(&old.destination)) {
-            match kernel.remove_route(old) {
-                Err(error) if error.is_missing() => {}
-                done => done?,
-            }
-        }
-        for net in wanted {
-            kernel.replace_route(&route(net))?;
-        }
-        Ok(())
+        Ok(lead(kernel, self.device.index(), &wanted, &[])?)
     }
 
     /// Who there is, and how it is.
@@ -278,6 +278,14 @@ impl Service {
         let (to, told) = sync_channel(1);
         self.ask(Order::Tell(to))?;
         told.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)
+    }
+
+    /// Whom the kernel is joined to, where it carries tunnels.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn carried(&self) -> Result<Vec<Carried>, KernelError> {
+        self.kernel.tell()
     }
 
     /// How paths to sites are, and what has happened to them.
@@ -298,6 +306,12 @@ impl Service {
         let (to, explained) = sync_channel(1);
         self.ask(Order::Explain(Box::new(question), to))?;
         explained.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)
+    }
+
+    /// Takes back what was changed of this host and would outlive this process.
+    pub fn end(&self) {
+        self.qos.end();
+        self.kernel.end();
     }
 
     /// How uplinks are shaped.
@@ -376,12 +390,13 @@ fn bind<'a>(
     settings: &'a Sdwan,
     keys: &Path,
     count: usize,
+    kernel: &Kernel,
 ) -> Result<(Vec<Sockets<'a>>, Vec<PrivateKey>), ServiceError> {
     let (mut uplinks, mut identities) = (vec![], vec![]);
-    for uplink in &settings.uplink {
+    for (place, uplink) in settings.uplink.iter().enumerate() {
         identities.push(identity(uplink, keys)?);
         let mut groups = vec![];
-        for address in &uplink.listen {
+        for address in uplink.listen.iter().filter(|_| !kernel.carries(place)) {
             let options = carrier::Options {
                 device: uplink.interface.as_ref().map(ToString::to_string),
                 receive_buffer: settings.tunnel.receive_buffer.as_usize(),

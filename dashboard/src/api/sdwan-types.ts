@@ -12,6 +12,8 @@ export interface Uplink {
 export interface Tunnel {
   peer: string;
   uplink: string;
+  /** The kernel counts nothing of what it refuses. */
+  carrier: "process" | "kernel";
   public_key: string;
   endpoint: string | null;
   networks: string[];

@@ -125,6 +125,29 @@ fn wireguard_go_and_a_site_speak_to_each_other_whoever_begins() {
 }
 
 #[test]
+fn an_uplink_that_is_left_to_the_kernel_is_carried_by_it_or_else_by_this_process_or_not_at_all() {
+    let mut pair = Pair::new();
+    let own = section(&pair.keys[0], &pair.keys[1], 0, &format!("endpoint = '{}:51820'", OUTER[1]));
+    let left = |carrier: &str| own.replace("name = 'wan'\n", &format!("name = 'wan'\ncarrier = '{carrier}'\n"));
+    pair.site.configure(&left("auto"));
+    pair.site.start();
+    pair.far.configure(&section(&pair.keys[1], &pair.keys[0], 1, ""));
+    pair.far.start();
+    pair.speaks();
+    let carrier = pair.tunnel()["carrier"].clone();
+    pair.site.terminate();
+    pair.site.configure(&left("kernel"));
+    if carrier == "kernel" {
+        pair.site.start();
+        return pair.speaks();
+    }
+    assert_eq!(carrier, "process");
+    let told = pair.site.start_in_vain();
+    assert!(told.contains("sdwan.uplink wan is to be carried by the kernel, and it has no WireGuard"), "{told}");
+    assert!(told.contains("carrier = \"auto\""), "{told}");
+}
+
+#[test]
 fn packets_of_sources_that_are_not_behind_a_peer_are_dropped_and_counted() {
     let mut pair = Pair::new();
     pair.start("");
