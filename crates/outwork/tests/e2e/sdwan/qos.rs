@@ -106,13 +106,13 @@ fn what_others_have_set_up_is_refused_or_replaced_and_is_there_again_at_the_end_
     let before = root(&site.server, "wan");
     let plain = format!(
         "[sdwan.tunnel]\naddresses = ['10.99.0.1/24']\nworkers = 1\n\
-         [[sdwan.uplink]]\nname = 'wan'\ninterface = 'wan'\nprivate_key = '{}'\n\
-         [sdwan.qos.uplink.wan]\nrate = 8_000_000\n",
+         [[sdwan.uplink]]\nname = 'wan'\ninterface = 'wan'\nprivate_key = '{}'\n",
         Keys::new().private
     );
     site.configure(&plain);
     site.start();
-    let with = |qos: &str| format!("{plain}[sdwan.qos]\nenabled = true\n{qos}\n");
+    let with =
+        |qos: &str| format!("{plain}[sdwan.qos]\nenabled = true\n{qos}\n[sdwan.qos.uplink.wan]\nrate = 8_000_000\n");
     site.configure(&with(""));
     let refused = site.outwork(&["reload", "--token", &site.token()]);
     let told = String::from_utf8(refused.stderr).unwrap();
