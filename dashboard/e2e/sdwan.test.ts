@@ -105,12 +105,19 @@ describe("who looks at what joins sites", () => {
     await peer.getByText("not known yet").waitFor();
     await peer.getByText(tunnels[0]?.public_key ?? "none", { exact: true }).waitFor();
   });
+
+  test("reads how uplinks are shaped where none is", async () => {
+    await go(page, "/sdwan/shaping");
+    const shaping = region(page, "Shaping");
+    await shaping.getByText("No uplink is shaped").waitFor();
+    await shaping.getByText("[sdwan.qos]").waitFor();
+  });
 });
 
 test("on a phone the list stands for the map, and nothing is wider than the screen", async () => {
   const { page, complaints } = await visit(browser, { viewport: { width: 390, height: 844 } });
   await signIn(page);
-  for (const path of ["/sdwan", "/sdwan/paths", "/sdwan/events", "/sdwan/tunnels"]) {
+  for (const path of ["/sdwan", "/sdwan/paths", "/sdwan/events", "/sdwan/tunnels", "/sdwan/shaping"]) {
     await go(page, path);
     await page.getByRole("navigation", { name: "SD-WAN" }).waitFor();
     await page.waitForFunction(() => !document.querySelector(".skeleton"));

@@ -60,6 +60,12 @@ name = "lte"
 interface = "wwan0"
 metered = true`;
 
+export const FIRST_SHAPING = `[sdwan.qos]
+enabled = true
+
+[sdwan.qos.uplink.fibre]
+rate = 95_000_000`;
+
 export const FIRST_SITE = `[[sdwan.site]]
 name = "north"
 subnets = ["10.2.0.0/16"]

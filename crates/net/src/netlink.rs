@@ -4,12 +4,13 @@
 //! - [`address`]: their addresses. [`route`]: routes. [`rule`]: which packets are routed by which table.
 //! - [`event`]: what the kernel tells of them when they change.
 //! - [`shaping`]: classes of traffic with rates (HTB), their leaves, and which packets belong to them.
+//! - [`wireguard`]: WireGuard in the kernel.
 //!
 //! Our own, and small: `netlink-packet-route` 0.34 knows links, addresses, routes and filters, but not HTB, so that the most delicate part would be written
 //! by hand all the same; with `netlink-packet-core`, `netlink-sys` and `zerocopy` it is five packages and some 50,000 lines that nothing else here needs,
 //! and each of its releases breaks its interface. `rtnetlink` wants a runtime on top.
 //!
-//! Absent on purpose: routes of several next hops, neighbours, and making links of other kinds ([`tun`](crate::tun) makes its own).
+//! Absent on purpose: routes of several next hops, neighbours, and making links that need to be told more than their kind ([`tun`](crate::tun) makes its own).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -24,6 +25,7 @@ pub(crate) mod message;
 pub mod route;
 pub mod rule;
 pub mod shaping;
+pub mod wireguard;
 
 pub use address::{Address, Prefix, Uniqueness};
 pub use event::{Event, Events};
@@ -75,6 +77,11 @@ impl Error {
         code.is_some_and(|code| [libc::ENODEV, libc::ENOENT, libc::ESRCH, libc::EADDRNOTAVAIL].contains(&code))
     }
 
+    /// Whether the kernel has no such kind of thing: a module is missing.
+    pub fn is_unknown(&self) -> bool {
+        self.source.raw_os_error() == Some(libc::EOPNOTSUPP)
+    }
+
     /// Whether what was to be added is there already.
     pub fn is_present(&self) -> bool {
         self.source.raw_os_error() == Some(libc::EEXIST)
@@ -123,7 +130,12 @@ impl Connection {
     }
 
     pub(crate) fn begin() -> io::Result<Connection> {
-        let fd = sys::socket::open(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
+        Connection::begin_with(libc::NETLINK_ROUTE)
+    }
+
+    /// The same to other tables.
+    fn begin_with(protocol: i32) -> io::Result<Connection> {
+        let fd = sys::socket::open(libc::AF_NETLINK, libc::SOCK_RAW, protocol)?;
         // Words beside codes, verdicts that do not repeat the request, and lists of no more than was asked for (Linux 4.20).
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK, libc::NETLINK_GET_STRICT_CHK] {
             sys::socket::set(fd.as_fd(), libc::SOL_NETLINK, option, 1)?;

@@ -10,6 +10,7 @@ pub(crate) mod lab;
 pub(crate) mod leases;
 pub(crate) mod octets;
 pub(crate) mod paths;
+pub(crate) mod qos;
 pub(crate) mod queries;
 pub(crate) mod reservations;
 pub(crate) mod store;
@@ -243,6 +244,18 @@ Examples:
     Paths {
         #[command(subcommand)]
         command: Option<paths::PathsCommand>,
+    },
+    /// Shows how uplinks are shaped: the rate of each class, what has left, what waits and what was dropped
+    ///
+    /// [sdwan.qos] says whether they are, and how.
+    #[command(after_help = "\
+Examples:
+  outwork qos
+  outwork qos --json | jq '.uplinks[].classes[] | select(.drops > 0) | .class'
+  outwork qos rollback")]
+    Qos {
+        #[command(subcommand)]
+        command: Option<qos::QosCommand>,
     },
     /// Shows the tiers of acceleration and the interfaces of this machine: what is in use, what could be, and why not
     ///

@@ -12,7 +12,7 @@ pub(crate) mod ports;
 mod profile;
 mod proxy;
 mod reload;
-mod sdwan;
+pub(crate) mod sdwan;
 mod store;
 mod upgrade;
 
@@ -368,7 +368,7 @@ async fn serve(
         tokio::task::spawn_blocking(move || dhcp.stop(FAREWELL)).await??;
     }
     // The last of all: until another process has them, nothing goes through.
-    let released = heir.is_some().then_some(tunnels).flatten();
+    let (released, ended) = if heir.is_some() { (tunnels, None) } else { (None, tunnels) };
     hub.close();
     live.abort();
     watching.abort();
@@ -376,6 +376,10 @@ async fn serve(
     ordering.abort();
     drop(stop);
     admin_server.await?;
+    // Another process finds this host as this one has left it, and goes on with that.
+    if let Some(tunnels) = ended {
+        tokio::task::spawn_blocking(move || tunnels.end()).await?;
+    }
     drop((local_token, local_urls));
     database.close();
     drop(lock);

@@ -102,6 +102,7 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Listeners => remote::listeners(global)?,
         Command::Tunnels => remote::tunnels(global)?,
         Command::Paths { command } => remote::paths(global, command.as_ref())?,
+        Command::Qos { command } => return remote::qos(global, command.as_ref()),
         Command::Rules => remote::rules(global)?,
         Command::Queries(command) => remote::queries(global, command)?,
         Command::Assets(command) => remote::assets(global, command)?,

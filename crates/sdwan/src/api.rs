@@ -1,8 +1,10 @@
 //! The routes under `/api/v1/sdwan`.
 //!
 //! - `policies`: classes, policies, and what becomes of a flow.
+//! - `qos`: how uplinks are shaped.
 
 mod policies;
+mod qos;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,6 +19,7 @@ use utoipa_axum::routes;
 
 use crate::control::Told;
 use crate::control::told::{EventTold, PathTold, Paths, SiteTold};
+use crate::kernel::Carried;
 use crate::service::Service;
 
 /// The routes, to be nested under `/api/v1/sdwan`.
@@ -28,6 +31,7 @@ pub fn router(service: Arc<Service>) -> OpenApiRouter {
         .routes(routes!(paths))
         .routes(routes!(events))
         .merge(policies::router())
+        .merge(qos::router())
         .with_state(service)
 }
 
@@ -56,6 +60,8 @@ pub struct TunnelView {
     peer: String,
     /// The uplink of ours.
     uplink: String,
+    /// Who carries it: `process`, or `kernel`, which counts nothing of what it refuses.
+    carrier: &'static str,
     /// Its key, in base64.
     public_key: String,
     /// Where it is; none as long as nobody knows.
@@ -194,14 +200,29 @@ async fn uplinks(_: Viewer, State(service): State<Arc<Service>>) -> Json<UplinkL
     responses((status = 200, body = TunnelList), (status = 401, body = Problem)))]
 async fn tunnels(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<TunnelList>, Problem> {
     let asked = Arc::clone(&service);
-    let told = tokio::task::spawn_blocking(move || asked.tell()).await.map_err(Problem::internal)?;
-    let told = told.map_err(Problem::internal)?;
+    let all = tokio::task::spawn_blocking(move || (asked.tell(), asked.carried())).await.map_err(Problem::internal)?;
+    let (told, carried) = (all.0.map_err(Problem::internal)?, all.1.map_err(Problem::internal)?);
+    let uplink = |place: usize| service.uplinks().get(place).map(|uplink| uplink.name.clone()).unwrap_or_default();
+    let of_kernel = |told: &Carried| TunnelView {
+        peer: told.name.clone(),
+        uplink: uplink(told.place),
+        carrier: "kernel",
+        public_key: told.remote.to_string(),
+        endpoint: told.endpoint.map(|at| at.to_string()),
+        networks: told.networks.iter().map(ToString::to_string).collect(),
+        keys_age_seconds: told.keys.map(|age| age.as_secs_f64()),
+        mtu: told.mtu,
+        sent_bytes: told.sent,
+        received_bytes: told.received,
+        refused: 0,
+        foreign: 0,
+    };
     let view = |told: &Told| {
         let tallies = &told.tunnel.tallies;
-        let uplink = service.uplinks().get(usize::from(told.uplink.0));
         TunnelView {
             peer: told.name.clone(),
-            uplink: uplink.map(|uplink| uplink.name.clone()).unwrap_or_default(),
+            uplink: uplink(usize::from(told.uplink.0)),
+            carrier: "process",
             public_key: told.remote.to_string(),
             endpoint: told.endpoint.map(|at| at.to_string()),
             networks: told.networks.iter().map(ToString::to_string).collect(),
@@ -213,7 +234,7 @@ async fn tunnels(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<
             foreign: tallies.foreign.load(Relaxed),
         }
     };
-    Ok(Json(TunnelList { items: told.iter().map(view).collect() }))
+    Ok(Json(TunnelList { items: told.iter().map(view).chain(carried.iter().map(of_kernel)).collect() }))
 }
 
 async fn ask(service: &Arc<Service>) -> Result<Paths, Problem> {

@@ -1,9 +1,11 @@
 //! What the configuration says, and what is wrong with it.
 //!
 //! - [`policy`]: classes, applications and policies; [`matching`], what they tell flows by.
+//! - [`qos`]: how uplinks are shaped.
 
 pub mod matching;
 pub mod policy;
+pub mod qos;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +14,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use outwork_config::{At, ByteSize, Fault, Secret, hours, millis, secs, section, text_setting};
+use outwork_config::{At, ByteSize, Fault, Secret, choice, hours, millis, secs, section, text_setting};
 use outwork_front::filter::Network;
 use outwork_host::name::InterfaceName;
 use outwork_wireguard::keys::KeyError;
@@ -21,6 +23,7 @@ use outwork_wireguard::{PresharedKey, PublicKey};
 use crate::engine::damp::DampSettings;
 use crate::engine::liveness::LivenessSettings;
 use policy::{ApplicationSettings, ClassSettings, PolicySettings};
+use qos::QosSettings;
 
 /// Octets that a datagram over IPv6 has more than the packet in it: the headers of IPv6 and UDP, and WireGuard's 32.
 pub const OVERHEAD: u16 = 40 + 8 + 32;
@@ -50,6 +53,8 @@ section! {
         pub application: BTreeMap<String, ApplicationSettings>,
         /// What becomes of which flows to other sites. At most 256.
         pub policy: Vec<PolicySettings>,
+        /// Shapes what leaves by uplinks.
+        pub qos: QosSettings,
     }
     check sdwan;
 }
@@ -144,6 +149,8 @@ section! {
         pub private_key_file: Option<PathBuf>,
         /// Where other sites can dial it: an address and port that lead to it from outside. Unset, it dials.
         pub endpoint: Option<SocketAddr>,
+        /// Who carries the tunnels of peers that are joined to it. By one that may be the kernel's no site is joined: the kernel knows no paths and policies.
+        pub carrier: CarrierKind = CarrierKind::Process,
         /// What it is worth to avoid it, in milliseconds of delay.
         pub cost: u16 = 0,
         /// Bits a second; 0 where nobody has said.
@@ -174,6 +181,18 @@ section! {
         pub keepalive: Option<Duration> [range secs(1)..=hours(18)],
         /// Our uplink that it is joined to, by its name; unset, the first.
         pub uplink: Option<String>,
+    }
+}
+
+choice! {
+    /// Who carries tunnels.
+    pub enum CarrierKind {
+        /// This process.
+        Process = "process",
+        /// The kernel where it has WireGuard, which takes less of the processor, and else this process.
+        Auto = "auto",
+        /// The kernel; where it has no WireGuard, the start is refused.
+        Kernel = "kernel",
     }
 }
 
@@ -270,6 +289,9 @@ fn uplink(uplink: &Uplink, at: &mut At<'_>) {
     if uplink.listen.is_empty() {
         at.fault("listen", Fault::new("empty").expected("a port at least, such as \"0.0.0.0:51820\""));
     }
+    if uplink.carrier != CarrierKind::Process {
+        left_to_kernel(uplink, at);
+    }
     if let Some(key) = &uplink.private_key {
         if let Err(error) = outwork_wireguard::PrivateKey::parse(key.expose()) {
             at.fault("private_key", Fault::new(error.to_string()).secret());
@@ -278,6 +300,23 @@ fn uplink(uplink: &Uplink, at: &mut At<'_>) {
             let fault = Fault::new("given besides private_key").expected("one of the two");
             at.fault("private_key_file", fault.help("take one of them out"));
         }
+    }
+}
+
+/// The kernel's WireGuard listens at one port of every address, and is joined to peers alone.
+fn left_to_kernel(uplink: &Uplink, at: &mut At<'_>) {
+    let cannot = |why: &str| Fault::new(format!("carrier = \"{}\": {why}", uplink.carrier));
+    let help = "take it out, or say carrier = \"process\"";
+    if uplink.interface.is_some() {
+        let fault = cannot("the kernel's WireGuard is at every interface").expected("no interface");
+        at.fault("interface", fault.help(help));
+    }
+    if uplink.endpoint.is_some() {
+        at.fault("endpoint", cannot("no site is joined by it").expected("no endpoint").help(help));
+    }
+    if uplink.listen.len() != 1 || !uplink.listen.iter().all(|address| address.ip().is_unspecified()) {
+        let fault = cannot("the kernel's WireGuard listens at one port of every address");
+        at.fault("listen", fault.expected("one port, such as \"0.0.0.0:51820\"").help("give it a port of its own"));
     }
 }
 
@@ -302,6 +341,7 @@ fn sdwan(sdwan: &Sdwan, at: &mut At<'_>) {
     peers(sdwan, at);
     sites(sdwan, at);
     policy::check(sdwan, at);
+    qos::check(sdwan, at);
 }
 
 fn sites(sdwan: &Sdwan, at: &mut At<'_>) {
@@ -309,6 +349,11 @@ fn sites(sdwan: &Sdwan, at: &mut At<'_>) {
         let fault =
             Fault::new("there is no uplink that they could be reached by").expected("a [[sdwan.uplink]] at least");
         at.fault("site", fault);
+    }
+    let can_join = |uplink: &Uplink| uplink.carrier == CarrierKind::Process;
+    if !sdwan.uplink.is_empty() && !sdwan.site.is_empty() && !sdwan.uplink.iter().any(can_join) {
+        let fault = Fault::new("all uplinks may be the kernel's, and no site is joined by those");
+        at.fault("site", fault.expected("an uplink with carrier = \"process\" at least"));
     }
     let (mut names, mut keys) = (BTreeMap::new(), BTreeMap::new());
     let of_peers =

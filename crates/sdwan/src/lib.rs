@@ -4,6 +4,7 @@
 //! - [`engine`]: decides which paths there are, how they fare, and which of them a flow takes.
 //! - [`plane`]: what packets go through on their way.
 //! - [`control`]: handshakes, and what workers are to know.
+//! - [`qos`]: how uplinks are shaped. [`kernel`]: what is left to the kernel's WireGuard.
 //! - `plan`: from the one to the other.
 //! - [`lab`]: sites to practise on, on one machine.
 //! - [`service`]: devices, sockets and threads: the shell around all of it.
@@ -16,10 +17,12 @@ pub mod bench;
 pub mod config;
 pub mod control;
 pub mod engine;
+pub mod kernel;
 pub mod lab;
 pub mod metrics;
 mod plan;
 pub mod plane;
+pub mod qos;
 pub mod service;
 
 pub use outwork_wireguard::PublicKey;

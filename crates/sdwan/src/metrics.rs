@@ -1,4 +1,6 @@
-//! What workers have counted, read when somebody asks for it: packets pay nothing for that, and of who has left nothing stays.
+//! What workers have counted, read when somebody asks for it: packets pay nothing for that, and of who has left nothing stays. `qos`: what the kernel has, of shaping.
+
+mod qos;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,6 +12,8 @@ use crate::plane::account::Account;
 use crate::plane::gauge::{Gauge, STATES};
 use crate::plane::shared::{Counters, REASONS, Shared};
 use crate::plane::tunnel::{Tallies, Tunnel};
+
+pub use qos::QosMetrics;
 
 /// Tunnels, and paths, that have figures of their own.
 const TUNNELS: usize = 4096;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use outwork_front::filter::Network as Net;
 
-use crate::config::{FarUplink, PeerSettings, Sdwan, SiteSettings, Uplink as OwnUplink};
+use crate::config::{CarrierKind, FarUplink, PeerSettings, Sdwan, SiteSettings, Uplink as OwnUplink};
 use crate::control::sites::{self, Remote};
 use crate::control::{Plan, Wanted};
 use crate::engine::prefix::Prefix;
@@ -90,6 +90,9 @@ fn all_sites(settings: &Sdwan, numbers: &mut Numbers) -> sites::Plan {
     for (uplink, index) in settings.uplink.iter().zip(0..) {
         // First of all, so that they have the numbers of their places. A key has no space in it.
         let id = UplinkId(number(&mut numbers.uplinks, &format!("own {}", uplink.name)));
+        if uplink.carrier != CarrierKind::Process {
+            continue;
+        }
         own.insert(id, UplinkIndex(index));
         uplinks.insert(id, uplink.name.clone());
         here.push(own_uplink(id, uplink));

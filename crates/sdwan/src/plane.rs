@@ -6,7 +6,7 @@
 //! - [`fragment`]: packets of IPv4 cut into parts where their path takes less.
 //! - [`join`]: packets of a run put together again, where they lie.
 //! - [`frame`]: what stands before packets that go by two paths; [`streams`]: those that go twice, handed on once; [`fec`]: those that others mend; [`mending`]: how the others leave.
-//! - [`tunnel`]: a tunnel as workers see it; [`view`], whose addresses are behind which; [`gauge`], what was measured of a path; [`shared`], what workers and
+//! - [`tunnel`]: a tunnel as workers see it; [`view`], whose addresses are behind which; [`gauge`], what was measured of a path; [`marking`], what shaping knows datagrams by; [`shared`], what workers and
 //!   control have in common.
 //! - [`relay`]: what hubs pass on between sites that have no path of their own; [`passing`]: how that leaves.
 //! - [`account`]: what was sent under which policy.
@@ -22,6 +22,7 @@ pub mod gauge;
 pub mod icmp;
 pub mod inbound;
 pub mod join;
+pub mod marking;
 pub mod mending;
 pub mod names;
 pub mod outbound;

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use outwork_net::carrier::{self, Socket};
-use outwork_net::netlink::{Connection, LinkSettings, Prefix as Net, Route, RouteQuery, Uniqueness};
+use outwork_net::netlink::{Connection, LinkSettings, Prefix as Net, Uniqueness};
 use outwork_net::poll::Waker;
 use outwork_net::thread::{processors, spawn_vital};
 use outwork_net::tun::{self, Queue, Tun};
@@ -32,6 +32,7 @@ use crate::control::told::Paths;
 use crate::control::{Control, Order, Plan, Told};
 use crate::engine::class::Class;
 use crate::engine::policy::PolicyError;
+use crate::kernel::{Carried, Kernel, KernelError, lead};
 use crate::plan::Numbers;
 use crate::plane::join::Offload;
 use crate::plane::outbound::Posts;
@@ -39,6 +40,7 @@ use crate::plane::shared::{NOTICES, Shared};
 use crate::plane::tunnel::UplinkIndex;
 use crate::plane::view::View;
 use crate::plane::worker::Worker;
+use crate::qos::{Qos, QosError, Undone};
 
 /// Sessions of all tunnels, and handshakes under way.
 const SESSIONS: u32 = 1 << 16;
@@ -46,8 +48,6 @@ const SESSIONS: u32 = 1 << 16;
 const WORKERS: usize = 8;
 /// How long is waited for an answer of control.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Who has made our routes: so that we find them again (`/etc/iproute2/rt_protos` has none of this number).
-const PROTOCOL: u8 = 157;
 
 /// Why the service does not start, or does not do what a reload asks for.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +82,12 @@ pub enum ServiceError {
     /// Policies that cannot be compiled.
     #[error("sdwan.policy: {0}")]
     Policy(#[from] PolicyError),
+    /// Uplinks cannot be shaped.
+    #[error("{0}")]
+    Qos(#[from] QosError),
+    /// The kernel does not carry what it is to.
+    #[error("{0}")]
+    Carrier(#[from] KernelError),
     /// No thread.
     #[error("no thread for tunnels: {0}")]
     Thread(std::io::Error),
@@ -141,6 +147,8 @@ pub struct Service {
     orders: SyncSender<Order>,
     control: Arc<Waker>,
     said: ArcSwap<Said>,
+    qos: Qos,
+    kernel: Kernel,
     threads: Mutex<Vec<JoinHandle<()>>>,
     numbers: Mutex<Numbers>,
     /// Other descriptors of the queues, for who comes after.
@@ -148,7 +156,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts what is wanted; `keys` is the directory of keys that are made here.
+    /// Starts what is wanted; `keys` is the directory of keys that are made here, and of what is remembered of shaping.
     ///
     /// # Errors
     /// When something that it needs is not to be had. Nothing is left then.
@@ -162,7 +170,9 @@ impl Service {
     /// As above.
     pub fn succeed(settings: &Sdwan, keys: &Path, handed: Option<Handed>) -> Result<Service, ServiceError> {
         let count = workers(settings)?;
-        let (uplinks, identities) = bind(settings, keys, count)?;
+        let kernel = Kernel::find(settings)?;
+        let (uplinks, identities) = bind(settings, keys, count, &kernel)?;
+        kernel.begin(&identities)?;
         // As long as the kernel has them: what others send by this machine is of any length, and would be cut into packets before it comes if it had to be shorter.
         let options = tun::Options { queues: count, ..tun::Options::new(&settings.tunnel.name.to_string()) };
         let (before, endpoints) = handed.map(|handed| (handed.queues, handed.endpoints)).unwrap_or_default();
@@ -192,7 +202,11 @@ impl Service {
         let bound = uplinks.iter().zip(&identities).map(|((uplink, groups), key)| Bound {
             name: uplink.name.clone(),
             public_key: *key.public(),
-            listens: groups.iter().filter_map(|group| group.first()).map(|socket| socket.local()).collect(),
+            listens: match groups.is_empty() {
+                // The kernel listens.
+                true => uplink.listen.clone(),
+                false => groups.iter().filter_map(|group| group.first()).map(|socket| socket.local()).collect(),
+            },
         });
         let bound = bound.collect();
         let posts = |worker: usize| {
@@ -202,7 +216,7 @@ impl Service {
             };
             Posts((0..).zip(uplinks.iter().map(|(_, groups)| groups)).flat_map(of).collect())
         };
-        let said = ArcSwap::default();
+        let (said, qos) = (ArcSwap::default(), Qos::new(keys)?);
         let service = Service {
             shared,
             device,
@@ -210,6 +224,8 @@ impl Service {
             orders,
             control,
             said,
+            qos,
+            kernel,
             threads: Mutex::default(),
             numbers: Mutex::default(),
             queues: Mutex::new(shares),
@@ -235,7 +251,7 @@ impl Service {
         let (to, told) = sync_channel(1);
         let asked = self.ask(Order::Endpoints(to)).ok();
         let known = asked.and_then(|()| told.recv_timeout(PATIENCE).ok()).unwrap_or_default();
-        self.end();
+        self.halt();
         let name = |uplink: UplinkIndex| self.uplinks.get(usize::from(uplink.0)).map(|bound| bound.name.clone());
         let endpoints = known.into_iter().filter_map(|(uplink, key, at)| Some((name(uplink)?, key, at)));
         let queues = std::mem::take(&mut *lock(&self.queues));
@@ -243,7 +259,7 @@ impl Service {
     }
 
     /// Has all threads end, and with them queues and sockets.
-    fn end(&self) {
+    fn halt(&self) {
         self.shared.stop();
         for thread in lock(&self.threads).drain(..) {
             // One that has panicked has ended the process.
@@ -277,13 +293,16 @@ impl Service {
         Ok(())
     }
 
-    /// Does what the settings say, as far as that can be done while it runs: who is joined to, addresses and routes.
+    /// Does what the settings say, as far as that can be done while it runs: how uplinks are shaped, who is joined to, addresses and routes.
     ///
     /// # Errors
-    /// When the kernel refuses an address or a route, and what came before that is done.
+    /// When something stands in the way of shaping, and then nothing has changed; when the kernel refuses an address or a route, and what came before that is done.
     pub fn apply(&self, settings: &Sdwan) -> Result<(), ServiceError> {
+        // The first, for it is what may well be refused.
+        self.shared.marking.store(Arc::new(self.qos.apply(settings)?));
         let (done, answer) = sync_channel(1);
-        self.ask(Order::Join(Box::new(Plan::of(settings, &mut lock(&self.numbers))), done))?;
+        let left = self.kernel.left_to_us(settings);
+        self.ask(Order::Join(Box::new(Plan::of(&left, &mut lock(&self.numbers))), done))?;
         answer.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)??;
         self.said.store(Arc::new(Said::of(settings)));
         let mut kernel = Connection::open()?;
@@ -301,28 +320,17 @@ impl Service {
         for prefix in wanted.iter().filter(|net| !there.contains(net)) {
             kernel.add_address(link, *prefix, Uniqueness::Known)?;
         }
-        self.route(&mut kernel, settings)
+        self.route(&mut kernel, &left)?;
+        Ok(self.kernel.apply(settings)?)
     }
 
     /// Tells the kernel the ways to what is behind peers.
     fn route(&self, kernel: &mut Connection, settings: &Sdwan) -> Result<(), ServiceError> {
-        let link = self.device.index();
-        let route = |net: Net| Route { protocol: PROTOCOL, ..Route::new(net, link) };
         let networks = settings.peer.iter().flat_map(|peer| &peer.allowed_ips);
         let networks = networks.chain(settings.site.iter().flat_map(|site| &site.subnets));
         let networks = networks.filter(|_| settings.tunnel.routes);
         let wanted: Vec<_> = networks.map(|net| Net { address: net.address(), length: net.length() }).collect();
-        let ours = RouteQuery { link: Some(link), protocol: Some(PROTOCOL), ..RouteQuery::default() };
-        for old in kernel.routes(&ours)?.iter().filter(|old| !wanted.contains(&old.destination)) {
-            match kernel.remove_route(old) {
-                Err(error) if error.is_missing() => {}
-                done => done?,
-            }
-        }
-        for net in wanted {
-            kernel.replace_route(&route(net))?;
-        }
-        Ok(())
+        Ok(lead(kernel, self.device.index(), &wanted, &[])?)
     }
 
     /// Who there is, and how it is.
@@ -333,6 +341,14 @@ impl Service {
         let (to, told) = sync_channel(1);
         self.ask(Order::Tell(to))?;
         told.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)
+    }
+
+    /// Whom the kernel is joined to, where it carries tunnels.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn carried(&self) -> Result<Vec<Carried>, KernelError> {
+        self.kernel.tell()
     }
 
     /// How paths to sites are, and what has happened to them.
@@ -353,6 +369,35 @@ impl Service {
         let (to, explained) = sync_channel(1);
         self.ask(Order::Explain(Box::new(question), to))?;
         explained.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)
+    }
+
+    /// Takes back what was changed of this host and would outlive this process.
+    pub fn end(&self) {
+        self.qos.end();
+        self.kernel.end();
+    }
+
+    /// How uplinks are shaped.
+    pub fn qos(&self) -> &Qos {
+        &self.qos
+    }
+
+    /// Shapes uplinks again, after that was taken back.
+    ///
+    /// # Errors
+    /// When something stands in the way.
+    pub fn shape_again(&self) -> Result<(), QosError> {
+        self.shared.marking.store(Arc::new(self.qos.apply_again()?));
+        Ok(())
+    }
+
+    /// Shapes uplinks no longer, until that is asked for again or a reload changes what is said of tunnels.
+    ///
+    /// # Errors
+    /// When it is not known what there is to be taken back.
+    pub fn shape_no_longer(&self) -> Result<Vec<Undone>, QosError> {
+        self.shared.marking.store(Arc::default());
+        self.qos.roll_back()
     }
 
     /// What is said of traffic to sites.
@@ -384,7 +429,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.end();
+        self.halt();
     }
 }
 
@@ -409,12 +454,13 @@ fn bind<'a>(
     settings: &'a Sdwan,
     keys: &Path,
     count: usize,
+    kernel: &Kernel,
 ) -> Result<(Vec<Sockets<'a>>, Vec<PrivateKey>), ServiceError> {
     let (mut uplinks, mut identities) = (vec![], vec![]);
-    for uplink in &settings.uplink {
+    for (place, uplink) in settings.uplink.iter().enumerate() {
         identities.push(identity(uplink, keys)?);
         let mut groups = vec![];
-        for address in &uplink.listen {
+        for address in uplink.listen.iter().filter(|_| !kernel.carries(place)) {
             let options = carrier::Options {
                 device: uplink.interface.as_ref().map(ToString::to_string),
                 receive_buffer: settings.tunnel.receive_buffer.as_usize(),

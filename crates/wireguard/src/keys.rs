@@ -82,7 +82,8 @@ impl PrivateKey {
         Zeroizing::new(STANDARD.encode(*self.secret))
     }
 
-    pub(crate) fn bytes(&self) -> &[u8; LENGTH] {
+    /// The octets, for what carries the tunnels and for nothing else.
+    pub fn bytes(&self) -> &[u8; LENGTH] {
         &self.secret
     }
 }
@@ -150,7 +151,8 @@ impl PresharedKey {
         decode(text).map(PresharedKey)
     }
 
-    pub(crate) fn bytes(&self) -> &[u8; LENGTH] {
+    /// The octets, for what carries the tunnels and for nothing else.
+    pub fn bytes(&self) -> &[u8; LENGTH] {
         &self.0
     }
 }

@@ -12,6 +12,8 @@ export interface Uplink {
 export interface Tunnel {
   peer: string;
   uplink: string;
+  /** The kernel counts nothing of what it refuses. */
+  carrier: "process" | "kernel";
   public_key: string;
   endpoint: string | null;
   networks: string[];
@@ -24,6 +26,39 @@ export interface Tunnel {
   refused: number;
   /** Packets whose source is not behind it. */
   foreign: number;
+}
+
+/** A class of what leaves by an uplink that is shaped. Rates are bits a second. */
+export interface QosClass {
+  class: string;
+  /** What it always may have, and has at most. */
+  rate: number;
+  ceiling: number;
+  priority: number;
+  dscp: string[];
+  mark: string;
+  bytes: number;
+  packets: number;
+  drops: number;
+  backlog_bytes: number;
+  backlog_packets: number;
+}
+
+/** An uplink that is to be shaped. */
+export interface ShapedUplink {
+  uplink: string;
+  interface: string;
+  rate: number;
+  state: "shaped" | "rolled-back" | "missing" | "foreign" | "absent";
+  /** None where it is not shaped. */
+  queue: string | null;
+  classes: QosClass[];
+}
+
+/** How uplinks are shaped. */
+export interface Qos {
+  enabled: boolean;
+  uplinks: ShapedUplink[];
 }
 
 /** A site other than ours. */

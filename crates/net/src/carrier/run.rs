@@ -9,8 +9,8 @@ use super::Reason;
 use crate::sys::address::{self, Address};
 use crate::sys::message::{self, Controls, Message, Slot};
 
-/// Octets of the control messages of a run that leaves: its source, its traffic class and the length of its datagrams.
-const CONTROLS: usize = 88;
+/// Octets of the control messages of a run that leaves: its source, its traffic class, its mark and the length of its datagrams.
+const CONTROLS: usize = 112;
 
 /// A run that has come, in the caller's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub struct Way {
     pub from: Option<IpAddr>,
     /// The octet of its traffic class: DSCP, and ECN in the two low bits.
     pub tos: u8,
+    /// The mark that its datagrams bear on this host (`SO_MARK`), for filters and rules; 0 for none. Others take `CAP_NET_ADMIN`.
+    pub mark: u32,
 }
 
 impl Way {
@@ -101,6 +103,9 @@ impl Way {
                 SocketAddr::V6(_) => (libc::SOL_IPV6, libc::IPV6_TCLASS),
             };
             controls.add(level, kind, &i32::from(self.tos).to_ne_bytes());
+        }
+        if self.mark > 0 {
+            controls.add(libc::SOL_SOCKET, libc::SO_MARK, &self.mark.to_ne_bytes());
         }
         controls
     }

@@ -7,6 +7,9 @@ use super::{Asked, Connection, Result, change, question};
 
 /// Octets of an `ifinfomsg`.
 const STRUCTURE: usize = 16;
+/// What a link is, and what that is called (`linux/if_link.h`).
+const INFO: u16 = 18;
+const INFO_KIND: u16 = 1;
 
 /// A link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +63,23 @@ impl Connection {
             Err(error) if error.is_missing() => Ok(None),
             found => found,
         }
+    }
+
+    /// Makes a link of a kind that needs to be told nothing more, such as `wireguard`.
+    ///
+    /// # Errors
+    /// One that [is unknown](super::Error::is_unknown) where the kernel has no such kind.
+    pub fn add_link(&mut self, name: &str, kind: &str) -> Result<()> {
+        let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        let request = change(libc::RTM_NEWLINK, flags, &structure(0, 0, 0))
+            .text(libc::IFLA_IFNAME, name)
+            .nested(INFO, |info| info.text(INFO_KIND, kind));
+        self.ask(request).asked(|| format!("make {name}, a link of kind {kind} (module {kind})"))
+    }
+
+    /// Removes the link of an index.
+    pub fn remove_link(&mut self, index: u32) -> Result<()> {
+        self.ask(change(libc::RTM_DELLINK, 0, &structure(index, 0, 0))).asked(|| format!("remove link {index}"))
     }
 
     /// Sets what `settings` names of the link of an index.

@@ -5,6 +5,7 @@ mod hubs;
 mod nats;
 mod peer;
 mod policies;
+mod qos;
 mod sites;
 
 use std::io::{Read, Write};
@@ -194,6 +195,29 @@ fn an_upgrade_leaves_the_device_as_it_is_and_who_is_joined_is_joined_again() {
     );
     assert_eq!(device(), before, "it is the same device");
     pair.speaks();
+}
+
+#[test]
+fn an_uplink_that_is_left_to_the_kernel_is_carried_by_it_or_else_by_this_process_or_not_at_all() {
+    let mut pair = Pair::new();
+    let own = section(&pair.keys[0], &pair.keys[1], 0, &format!("endpoint = '{}:51820'", OUTER[1]));
+    let left = |carrier: &str| own.replace("name = 'wan'\n", &format!("name = 'wan'\ncarrier = '{carrier}'\n"));
+    pair.site.configure(&left("auto"));
+    pair.site.start();
+    pair.far.configure(&section(&pair.keys[1], &pair.keys[0], 1, ""));
+    pair.far.start();
+    pair.speaks();
+    let carrier = pair.tunnel()["carrier"].clone();
+    pair.site.terminate();
+    pair.site.configure(&left("kernel"));
+    if carrier == "kernel" {
+        pair.site.start();
+        return pair.speaks();
+    }
+    assert_eq!(carrier, "process");
+    let told = pair.site.start_in_vain();
+    assert!(told.contains("sdwan.uplink wan is to be carried by the kernel, and it has no WireGuard"), "{told}");
+    assert!(told.contains("carrier = \"auto\""), "{told}");
 }
 
 #[test]

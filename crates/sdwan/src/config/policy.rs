@@ -162,7 +162,7 @@ fn unfit(name: &str) -> Option<Fault> {
 }
 
 /// A fault for a name that nothing has.
-fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Fault {
+pub(super) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Fault {
     let known: Vec<&str> = known.take(20).collect();
     let fault = Fault::new(format!("no {what} is called {name:?}"));
     match known.is_empty() {
@@ -269,7 +269,7 @@ pub(super) fn check(sdwan: &Sdwan, at: &mut At<'_>) {
 }
 
 /// Whether something of a section could not be read: what refers to it is no fault then.
-fn left_out(section: &str, at: &At<'_>) -> bool {
+pub(super) fn left_out(section: &str, at: &At<'_>) -> bool {
     at.left_out().any(|key| key.starts_with(section))
 }
 

@@ -46,7 +46,7 @@ const TURN: usize = 256;
 /// How long it waits at most.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// The traffic class of what sites tell each other: network control (RFC 4594 section 3.2: CS6).
+/// The traffic class of what sites tell each other, and of handshakes: network control (RFC 4594 section 3.2: CS6).
 const CONTROL: u8 = 48 << 2;
 
 /// Whether no waiting mends why a datagram did not leave.
@@ -332,6 +332,11 @@ impl Control {
         }
     }
 
+    /// How hellos, probes and handshakes go: a link full of other things is to look no worse for that.
+    fn urgent(&self, to: SocketAddr) -> Way {
+        Way { to, from: None, tos: CONTROL, mark: self.shared.marking.load().control }
+    }
+
     fn hello(&mut self, now: Time, tunnel: &Arc<Tunnel>, octets: &[u8]) {
         let mtu = if tunnel.relay.is_some() { octets.len() } else { usize::MAX };
         let (Some(datagram), Some(to)) = (sites::seal(now, tunnel, octets, mtu), tunnel.endpoint()) else {
@@ -340,7 +345,7 @@ impl Control {
         };
         let stopped = match &tunnel.relay {
             Some(relay) => self.pass(now, relay, &datagram),
-            None => self.send(tunnel.uplink, to, CONTROL, &datagram),
+            None => self.send(tunnel.uplink, to, &datagram),
         };
         if let Some(sites) = self.sites.as_mut().filter(|_| stopped.is_some_and(mends_not)) {
             sites.stuck(now, tunnel.id);
@@ -350,7 +355,7 @@ impl Control {
     /// Says something that is said again should it be lost.
     fn say(&self, now: Time, tunnel: &Tunnel, octets: &[u8]) {
         let (datagram, to) = (sites::seal(now, tunnel, octets, usize::from(tunnel.mtu())), tunnel.endpoint());
-        let stopped = datagram.zip(to).and_then(|(datagram, to)| self.send(tunnel.uplink, to, CONTROL, &datagram));
+        let stopped = datagram.zip(to).and_then(|(datagram, to)| self.send(tunnel.uplink, to, &datagram));
         if let Some(reason) = stopped {
             tracing::debug!(?to, %reason, "what is asked about sites behind NATs does not leave");
         }
@@ -368,9 +373,9 @@ impl Control {
     }
 
     /// Sends a datagram. Why it did not leave, if it did not.
-    fn send(&self, uplink: UplinkIndex, to: SocketAddr, tos: u8, datagram: &[u8]) -> Option<Reason> {
+    fn send(&self, uplink: UplinkIndex, to: SocketAddr, datagram: &[u8]) -> Option<Reason> {
         let Some(socket) = self.posts.of(uplink, to.is_ipv4()) else { return Some(Reason::NoSource) };
-        socket.send(&Way { to, from: None, tos }, datagram, datagram.len()).stopped
+        socket.send(&self.urgent(to), datagram, datagram.len()).stopped
     }
 
     /// Has a hub pass on what is between ourselves. Why it did not leave, if it did not; as long as there is no way to the hub, that is for the path to it to tell.
@@ -382,7 +387,7 @@ impl Control {
             return Some(Reason::TooLong);
         }
         let sealed = sites::seal(now, carrier, &octets, usize::from(carrier.mtu()))?;
-        self.send(carrier.uplink, carrier.endpoint()?, CONTROL, &sealed)
+        self.send(carrier.uplink, carrier.endpoint()?, &sealed)
     }
 
     /// Sends a probe, or the answer to one, exactly as long as it says. One that does not leave is one that is lost.
@@ -393,7 +398,7 @@ impl Control {
         let (Some(datagram), Some(to)) = (datagram, tunnel.endpoint()) else { return };
         let stopped = match &tunnel.relay {
             Some(relay) => self.pass(now, relay, &datagram),
-            None => self.send(tunnel.uplink, to, CONTROL, &datagram),
+            None => self.send(tunnel.uplink, to, &datagram),
         };
         if let Some(reason) = stopped {
             tracing::debug!(%to, %reason, size = probe.size, "a probe does not leave");
@@ -497,7 +502,7 @@ impl Control {
                 News::Send { uplink, to, datagram } => {
                     let now = self.shared.clock.now();
                     let stopped = match relay::hub(&to) {
-                        None => self.send(uplink, to, 0, &datagram),
+                        None => self.send(uplink, to, &datagram),
                         Some(_) => {
                             let tunnel = self.sites.as_ref().and_then(|sites| sites.passed_on(uplink, &to));
                             tunnel.and_then(|tunnel| self.pass(now, tunnel.relay.as_ref()?, &datagram))

@@ -23,7 +23,8 @@ pub const LESS: usize = frame::LENGTH + PREFIX;
 pub struct Mending {
     encoder: Encoder,
     second: Arc<Tunnel>,
-    tos: u8,
+    /// The type of service and the mark of what mends.
+    label: (u8, u32),
     mtu: usize,
     room: Box<[u8]>,
 }
@@ -35,7 +36,7 @@ impl Mending {
         Mending {
             encoder: Encoder::new(stream, shape, mtu),
             second: Arc::clone(second),
-            tos: 0,
+            label: (0, 0),
             mtu,
             room: vec![0; each * usize::from(shape.parity())].into(),
         }
@@ -46,9 +47,9 @@ impl Mending {
         self.mtu
     }
 
-    /// By which tunnel what mends goes from now on, and as what.
-    pub fn go_by(&mut self, second: &Arc<Tunnel>, tos: u8) {
-        self.tos = tos;
+    /// By which tunnel what mends goes from now on, and with which type of service and mark.
+    pub fn go_by(&mut self, second: &Arc<Tunnel>, label: (u8, u32)) {
+        self.label = label;
         if !Arc::ptr_eq(&self.second, second) {
             self.second = Arc::clone(second);
         }
@@ -71,7 +72,8 @@ impl Mending {
 
     /// Sends what mends the group, and begins the next one. Without a session it goes unmended.
     pub fn close(&mut self, shared: &Shared, posts: &Posts, now: Time, passing: &mut Passing) {
-        let Mending { encoder, second, tos, room, .. } = self;
+        let Mending { encoder, second, label, room, .. } = self;
+        let (tos, mark) = *label;
         let (sealer, to) = (second.sealer(), second.endpoint());
         let (Some(sealer), Some(to)) = (sealer.as_ref(), to) else { return encoder.close(|_, _| ()) };
         let mtu = usize::from(second.mtu());
@@ -101,7 +103,7 @@ impl Mending {
             let goes = |datagram: &&[u8]| {
                 let passage = relay.passage(datagram.len(), false);
                 carrier.as_ref().zip(passage).is_some_and(|(carrier, passage)| {
-                    passing.push(shared, posts, now, (carrier, *tos), (&passage, datagram))
+                    passing.push(shared, posts, now, (carrier, *label), (&passage, datagram))
                 })
             };
             let sent = run.chunks(stride.max(1)).filter(goes).count() as u64;
@@ -110,7 +112,7 @@ impl Mending {
             shared.counters.unsent.fetch_add(count.saturating_sub(sent), Relaxed);
             return;
         }
-        let way = Way { to, from: None, tos: *tos };
+        let way = Way { to, from: None, tos, mark };
         let sent = posts.of(second.uplink, to.is_ipv4()).map_or(0, |socket| socket.send(&way, run, stride).octets);
         let sent = sent.div_ceil(stride.max(1)) as u64;
         // Whether the path carries is said by others: nobody waits for what mends.

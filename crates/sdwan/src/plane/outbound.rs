@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use outwork_engine::{Rng, Time};
-use outwork_net::carrier::{self, Reason, Socket, Way};
+use outwork_net::carrier::{self, Reason, Sent, Socket, Way};
 use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
@@ -65,12 +65,21 @@ impl Posts {
     }
 }
 
-/// How a piece goes: by which tunnel, in packets of what length, with which traffic class (DSCP) if it is given one, and what stands before the first of them.
+/// What packets are given on their way.
+#[derive(Clone, Copy, Default)]
+struct Label {
+    /// A traffic class (DSCP); none, they keep theirs.
+    dscp: Option<u8>,
+    /// The mark of their datagrams on this host, by which shaping knows their class; 0 for none.
+    mark: u32,
+}
+
+/// How a piece goes: by which tunnel, in packets of what length, what they are given, and what stands before the first of them.
 #[derive(Clone, Copy)]
 struct Going<'a> {
     tunnel: &'a Arc<Tunnel>,
     mtu: usize,
-    dscp: Option<u8>,
+    label: Label,
     marks: Marks,
 }
 
@@ -86,13 +95,13 @@ enum Marks {
 
 impl Going<'_> {
     /// With nothing before it.
-    fn plain(tunnel: &Arc<Tunnel>, dscp: Option<u8>) -> Going<'_> {
-        Going { tunnel, mtu: usize::from(tunnel.mtu()), dscp, marks: Marks::None }
+    fn plain(tunnel: &Arc<Tunnel>, label: Label) -> Going<'_> {
+        Going { tunnel, mtu: usize::from(tunnel.mtu()), label, marks: Marks::None }
     }
 
     /// The type of service outside. DSCP goes on there, and congestion is not told across (RFC 6040 section 4.1: compatibility mode).
     fn tos(&self, packet: &Packet) -> u8 {
-        self.dscp.map_or(packet.class & !3, |dscp| dscp << 2)
+        self.label.dscp.map_or(packet.class & !3, |dscp| dscp << 2)
     }
 }
 
@@ -108,14 +117,29 @@ struct Run {
     closed: bool,
 }
 
+/// Sends a run in parts of so many octets at most: the kernel shapes each as one, and what is urgent waits behind it.
+pub(super) fn send_in_parts(socket: &Socket, way: &Way, (octets, stride): (&[u8], usize), most: usize) -> Sent {
+    let stride = stride.max(1);
+    let most = (most / stride).max(1).saturating_mul(stride);
+    let mut sent = Sent { octets: 0, stopped: None };
+    for part in octets.chunks(most) {
+        let done = socket.send(way, part, stride);
+        sent = Sent { octets: sent.octets + done.octets, stopped: done.stopped };
+        if sent.stopped.is_some() {
+            break;
+        }
+    }
+    sent
+}
+
 /// Where a packet goes.
 struct Route<'a> {
     tunnel: &'a Arc<Tunnel>,
     /// By which other one the same goes again, or what mends it, as `mode` says.
     second: Option<&'a Arc<Tunnel>>,
     mode: Mode,
-    /// The traffic class that it is given.
-    dscp: Option<u8>,
+    /// What it is given.
+    label: Label,
     /// Under which policy it is counted, or under none; not at all where it goes to a peer.
     policy: Option<Option<PolicyId>>,
 }
@@ -123,7 +147,7 @@ struct Route<'a> {
 /// A piece that waits for a session.
 struct Waiting {
     tunnel: Arc<Tunnel>,
-    dscp: Option<u8>,
+    label: Label,
     since: Time,
     piece: Box<[u8]>,
 }
@@ -194,8 +218,8 @@ impl Outbound {
             counters.unrouted.fetch_add(1, Relaxed);
             return;
         };
-        let Route { tunnel, second, mode, dscp, policy } = route;
-        let mut going = Going::plain(tunnel, dscp);
+        let Route { tunnel, second, mode, label, policy } = route;
+        let mut going = Going::plain(tunnel, label);
         if let Some(second) = second {
             let less = if let Mode::Fec { .. } = mode { LESS } else { frame::LENGTH };
             going.mtu = going.mtu.min(usize::from(second.mtu())).saturating_sub(less);
@@ -221,7 +245,7 @@ impl Outbound {
             self.tally.add(&shared.accounts.load(), policy, count.into(), octets);
         }
         if sent.is_none() {
-            self.wait(shared, now, (tunnel, dscp), piece);
+            self.wait(shared, now, (tunnel, label), piece);
         }
     }
 
@@ -235,7 +259,7 @@ impl Outbound {
     ) -> Option<Route<'a>> {
         let owner = view.owner(packet.destination)?;
         if let Some(tunnel) = view.peer(owner) {
-            return Some(Route { tunnel, second: None, mode: Mode::First, dscp: None, policy: None });
+            return Some(Route { tunnel, second: None, mode: Mode::First, label: Label::default(), policy: None });
         }
         let (table, mut flow) = (view.table()?, packet.flow(None));
         let hash = flow.hash(self.seed);
@@ -247,8 +271,12 @@ impl Outbound {
         let found = table.look_up(&flow)?;
         let (pick, _) = self.flows.route(now, hash, &found)?;
         let second = pick.second.and_then(|second| view.path(second));
+        // What no policy speaks of is known to shaping by its traffic class.
+        let lane = found.policy.and_then(|_| table.matcher().lanes().get(usize::from(found.lane.0)));
+        let mark = lane.map_or(0, |lane| shared.marking.load().class(lane.class));
+        let label = Label { dscp: found.mark, mark };
         let tunnel = view.path(pick.path)?;
-        Some(Route { tunnel, second, mode: pick.mode, dscp: found.mark, policy: Some(found.policy) })
+        Some(Route { tunnel, second, mode: pick.mode, label, policy: Some(found.policy) })
     }
 
     /// A packet came that is for this site: what it shows of its application is that of its answers as well.
@@ -270,7 +298,7 @@ impl Outbound {
             self.mending.insert(key, Mending::new(self.rng.next_u32(), shape, going.mtu, second));
         }
         if let Some(known) = self.mending.get_mut(&key) {
-            known.go_by(second, tos);
+            known.go_by(second, (tos, going.label.mark));
         }
         shape
     }
@@ -293,10 +321,11 @@ impl Outbound {
         &mut self,
         (shared, posts): (&Shared, &Posts),
         now: Time,
-        to: (&Arc<Tunnel>, u8),
+        (to, tos): (&Arc<Tunnel>, u8),
         whole: (&Passage, &[u8]),
     ) -> bool {
-        self.passing.push(shared, posts, now, to, whole)
+        // Which class it is of only its ends know.
+        self.passing.push(shared, posts, now, (to, (tos, 0)), whole)
     }
 
     /// Sends what is passed on.
@@ -339,7 +368,7 @@ impl Outbound {
         going: Going<'_>,
         (header, octets, packet): (&VnetHeader, &[u8], &Packet),
     ) -> Option<u32> {
-        let Going { tunnel, mtu, dscp, marks } = going;
+        let Going { tunnel, mtu, label: Label { dscp, mark: fwmark }, marks } = going;
         let (sealer, Some(to)) = (tunnel.sealer(), tunnel.endpoint()) else { return None };
         let sealer = sealer.as_ref()?;
         let front = if let Marks::None = marks { 0 } else { frame::LENGTH };
@@ -348,7 +377,7 @@ impl Outbound {
             return self.send_apart(shared, posts, now, going, (header, octets));
         }
         let lay = if parts { fragment::fragment } else { split::split };
-        let way = Way { to, from: None, tos: going.tos(packet) };
+        let way = Way { to, from: None, tos: going.tos(packet), mark: fwmark };
         if self.run.as_ref().is_some_and(|run| run.closed || run.way != way || !Arc::ptr_eq(&run.tunnel, tunnel)) {
             self.flush(shared, posts);
         }
@@ -487,7 +516,7 @@ impl Outbound {
             for datagram in octets.chunks(run.stride.max(1)) {
                 let passage = relay.passage(datagram.len(), false);
                 let goes = carrier.as_ref().zip(passage).is_some_and(|(carrier, passage)| {
-                    self.passing.push(shared, posts, now, (carrier, run.way.tos), (&passage, datagram))
+                    self.passing.push(shared, posts, now, (carrier, (run.way.tos, run.way.mark)), (&passage, datagram))
                 });
                 left -= u64::from(goes);
             }
@@ -500,7 +529,7 @@ impl Outbound {
             shared.counters.unsent.fetch_add(run.count, Relaxed);
             return shared.tell(Notice::Stuck(run.tunnel.id, Reason::NoSource));
         };
-        let sent = socket.send(&run.way, octets, run.stride);
+        let sent = send_in_parts(socket, &run.way, (octets, run.stride), shared.marking.load().run(run.tunnel.uplink));
         let left = octets.len().saturating_sub(sent.octets).div_ceil(run.stride.max(1)) as u64;
         tallies.sent.fetch_add(run.count.saturating_sub(left), Relaxed);
         tallies.sent_octets.fetch_add(run.octets, Relaxed);
@@ -514,7 +543,7 @@ impl Outbound {
     }
 
     /// Keeps a piece until there is a session.
-    fn wait(&mut self, shared: &Shared, now: Time, (tunnel, dscp): (&Arc<Tunnel>, Option<u8>), piece: &[u8]) {
+    fn wait(&mut self, shared: &Shared, now: Time, (tunnel, label): (&Arc<Tunnel>, Label), piece: &[u8]) {
         if tunnel.want() {
             shared.tell(Notice::Wanted(tunnel.id));
         }
@@ -523,7 +552,7 @@ impl Outbound {
             self.give_up(shared, &oldest);
         }
         self.waiting_octets += piece.len();
-        self.waiting.push_back(Waiting { tunnel: Arc::clone(tunnel), dscp, since: now, piece: piece.into() });
+        self.waiting.push_back(Waiting { tunnel: Arc::clone(tunnel), label, since: now, piece: piece.into() });
     }
 
     fn give_up(&mut self, shared: &Shared, waiting: &Waiting) {
@@ -542,7 +571,7 @@ impl Outbound {
         self.keys = keys;
         for waiting in std::mem::take(&mut self.waiting) {
             let goes = read(&waiting.piece).is_some_and(|(header, octets, packet)| {
-                let going = Going::plain(&waiting.tunnel, waiting.dscp);
+                let going = Going::plain(&waiting.tunnel, waiting.label);
                 self.send(shared, posts, now, going, (&header, octets, &packet)).is_some()
             });
             if goes {

@@ -8,7 +8,7 @@ use outwork_net::carrier::{self, Reason, Way};
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
-use super::outbound::Posts;
+use super::outbound::{Posts, send_in_parts};
 use super::relay::{LENGTH, Passage};
 use super::shared::{Notice, Shared};
 use super::tunnel::Tunnel;
@@ -38,13 +38,13 @@ pub struct Passing {
 }
 
 impl Passing {
-    /// Puts a datagram into the run of a tunnel. False where it does not fit, or there is no session.
+    /// Puts a datagram into the run of a tunnel, with a type of service and a mark. False where it does not fit, or there is no session.
     pub fn push(
         &mut self,
         shared: &Shared,
         posts: &Posts,
         now: Time,
-        (tunnel, tos): (&Arc<Tunnel>, u8),
+        (tunnel, (tos, mark)): (&Arc<Tunnel>, (u8, u32)),
         (passage, datagram): (&Passage, &[u8]),
     ) -> bool {
         let (sealer, Some(to)) = (tunnel.sealer(), tunnel.endpoint()) else { return false };
@@ -54,7 +54,7 @@ impl Passing {
             self.room = vec![0; ROOM].into();
         }
         let stride = HEADER + length.next_multiple_of(PADDING).min(mtu) + TAG;
-        let way = Way { to, from: None, tos };
+        let way = Way { to, from: None, tos, mark };
         let is_other = |run: &Run| {
             run.closed
                 || run.way != way
@@ -103,7 +103,9 @@ impl Passing {
         let Some(run) = self.run.take() else { return };
         let octets = self.room.get(..run.end).unwrap_or_default();
         let socket = posts.of(run.tunnel.uplink, run.way.to.is_ipv4());
-        let (sent, stopped) = match socket.map(|socket| socket.send(&run.way, octets, run.stride)) {
+        let most = shared.marking.load().run(run.tunnel.uplink);
+        let sent = socket.map(|socket| send_in_parts(socket, &run.way, (octets, run.stride), most));
+        let (sent, stopped) = match sent {
             Some(sent) => (sent.octets.div_ceil(run.stride) as u64, sent.stopped),
             None => (0, Some(Reason::NoSource)),
         };

@@ -17,6 +17,7 @@ use outwork_wireguard::window::Window;
 use super::account::Accounts;
 use super::fec::decoder::Decoder;
 use super::gauge::Gauge;
+use super::marking::Marking;
 use super::streams::Streams;
 use super::tunnel::{Receiving, TunnelId, UplinkIndex};
 use super::view::View;
@@ -161,6 +162,8 @@ pub struct Shared {
     pub groups: Streams<Decoder>,
     /// Where this machine is in tunnels: who sends errors about packets.
     pub own: ArcSwap<Vec<IpAddr>>,
+    /// What shaping knows datagrams by.
+    pub marking: ArcSwap<Marking>,
     notices: SyncSender<Notice>,
     /// Messages of handshakes among what control has yet to hear.
     waiting: AtomicUsize,
@@ -192,6 +195,7 @@ impl Shared {
             twice: Streams::new(STREAMS),
             groups: Streams::new(GROUPS),
             own: ArcSwap::default(),
+            marking: ArcSwap::default(),
             notices,
             waiting: AtomicUsize::new(0),
             control,

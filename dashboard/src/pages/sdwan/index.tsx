@@ -14,12 +14,14 @@ const Overview = lazy(() => import("./overview"));
 const Paths = lazy(() => import("./paths"));
 const Events = lazy(() => import("./events"));
 const Tunnels = lazy(() => import("./tunnels"));
+const Shaping = lazy(() => import("./shaping"));
 
 const TABS = [
   { path: "/sdwan", text: "Sites" },
   { path: "/sdwan/paths", text: "Paths" },
   { path: "/sdwan/events", text: "Events" },
   { path: "/sdwan/tunnels", text: "Tunnels" },
+  { path: "/sdwan/shaping", text: "Shaping" },
 ];
 
 export default function SdwanPages() {
@@ -77,6 +79,9 @@ export default function SdwanPages() {
                 </Match>
                 <Match when={tab() === "/sdwan/tunnels"}>
                   <Tunnels />
+                </Match>
+                <Match when={tab() === "/sdwan/shaping"}>
+                  <Shaping />
                 </Match>
               </Switch>
             </Suspense>

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Path, PathEvent } from "../../api/sdwan-types";
-import { type Joined, joined, reading, siteReading, summary, tally, told, why } from "./reading";
+import { type Joined, joined, reading, shaping, siteReading, summary, tally, told, why } from "./reading";
 
 const UP: Path = {
   id: 0,
@@ -24,6 +24,17 @@ const site = (...paths: Partial<Path>[]): Joined => ({
   name: "north",
   subnets: [],
   paths: paths.map((changes, id) => path({ id, ...changes })),
+});
+
+test.each([
+  ["shaped", "good", "held to its rate"],
+  ["rolled-back", "", "outwork qos apply"],
+  ["missing", "warn", "outwork qos apply"],
+  ["foreign", "warn", "queueing discipline"],
+  ["absent", "bad", "interface no longer"],
+] as const)("an uplink whose shaping is %s says so and what to do", (state, tone, detail) => {
+  expect(shaping(state).tone).toBe(tone);
+  expect(shaping(state).detail).toContain(detail);
 });
 
 describe("a path reads", () => {

@@ -1,4 +1,4 @@
-import type { Path, PathEvent, PathState, Site } from "../../api/sdwan-types";
+import type { Path, PathEvent, PathState, ShapedUplink, Site } from "../../api/sdwan-types";
 import { latency, percent, plural } from "../../format";
 import type { IconName } from "../../ui/icon";
 
@@ -35,6 +35,42 @@ function silent(path: Path): string {
   return path.endpoint === null
     ? "The other end has to dial, and has not yet"
     : "The other end does not answer";
+}
+
+/** Whether an uplink is shaped as it is to be. */
+export function shaping(state: ShapedUplink["state"]): Reading {
+  switch (state) {
+    case "shaped":
+      return { tone: "good", icon: "check", text: "shaped", detail: "It is held to its rate" };
+    case "rolled-back":
+      return {
+        tone: "",
+        icon: "pause",
+        text: "rolled back",
+        detail: "That was taken back by hand; `outwork qos apply` shapes it again",
+      };
+    case "missing":
+      return {
+        tone: "warn",
+        icon: "alert",
+        text: "not shaped",
+        detail: "Somebody has taken its classes away; `outwork qos apply` puts them back",
+      };
+    case "foreign":
+      return {
+        tone: "warn",
+        icon: "alert",
+        text: "not shaped",
+        detail: "Somebody has put a queueing discipline in the place of its classes",
+      };
+    case "absent":
+      return {
+        tone: "bad",
+        icon: "offline",
+        text: "no interface",
+        detail: "This machine has its interface no longer",
+      };
+  }
 }
 
 export function reading(path: Path): Reading {

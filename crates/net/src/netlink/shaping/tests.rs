@@ -182,6 +182,27 @@ fn a_leaf_has_the_queue_that_it_is_given_where_the_kernel_knows_it() {
 }
 
 #[test]
+fn a_root_without_classes_comes_back_as_it_was() {
+    let lab = Lab::new();
+    let (host, _peer, mut kernel, link) = cable(&lab);
+    said(&host, "tc", "qdisc add dev eth0 root handle 9: bfifo limit 44444");
+    let before = kernel.qdiscs(link).unwrap().remove(0);
+    assert_eq!((before.kind.as_str(), before.handle), ("bfifo", Handle { major: 9, minor: 0 }));
+    assert_eq!(Leaf::of(&before), Some(Leaf::Octets { octets: 44_444 }));
+    kernel.remove_root(link, before.handle).unwrap();
+    plant(&mut kernel, link);
+    kernel.set_leaf(link, handle(0x10), Leaf::Octets { octets: 20_000 }).unwrap();
+    let leaf = kernel.qdiscs(link).unwrap().into_iter().find(|qdisc| qdisc.parent == Some(handle(0x10))).unwrap();
+    assert_eq!(Leaf::of(&leaf), Some(Leaf::Octets { octets: 20_000 }));
+    let error = kernel.restore_root(link, "bfifo", before.handle, &before.options).unwrap_err();
+    assert!(error.is_present() && error.to_string().contains("sch_bfifo"), "{error}");
+    assert!(kernel.remove_tree(link, ROOT_MAJOR).unwrap());
+    kernel.restore_root(link, "bfifo", before.handle, &before.options).unwrap();
+    assert!(said(&host, "tc", "qdisc show dev eth0").starts_with("qdisc bfifo 9: root refcnt"));
+    assert_eq!(kernel.qdiscs(link).unwrap()[0].options, before.options);
+}
+
+#[test]
 fn programs_that_were_not_made_here_match_nothing_known() {
     for matching in
         [Match::Dscp(0), Match::Dscp(63), Match::Mark { value: 0, mask: 0 }, Match::Mark { value: 9, mask: 15 }]

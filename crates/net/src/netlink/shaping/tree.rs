@@ -78,6 +78,24 @@ pub enum Leaf {
         /// Packets that wait at most.
         packets: u32,
     },
+    /// First in, first out, by octets: a run that leaves as one packet counts as what it is.
+    Octets {
+        /// Octets that wait at most.
+        octets: u32,
+    },
+}
+
+impl Leaf {
+    /// What a discipline is as a leaf; `None` for any other.
+    pub fn of(qdisc: &Qdisc) -> Option<Leaf> {
+        let limit = || number(&qdisc.options, 0);
+        match qdisc.kind.as_str() {
+            "fq_codel" => Some(Leaf::FqCodel),
+            "pfifo" => limit().map(|packets| Leaf::Fifo { packets }),
+            "bfifo" => limit().map(|octets| Leaf::Octets { octets }),
+            _ => None,
+        }
+    }
 }
 
 /// What has passed.
@@ -115,6 +133,8 @@ pub struct Qdisc {
     pub handle: Handle,
     /// The class that it is the queue of; `None` for the root.
     pub parent: Option<Handle>,
+    /// What it was told, as the kernel has it: what [`Connection::restore_root`] takes.
+    pub options: Vec<u8>,
     /// What has passed.
     pub statistics: Statistics,
 }
@@ -160,6 +180,24 @@ impl Connection {
         Ok(true)
     }
 
+    /// Removes whatever is at the root of a link; the kernel's own discipline is back at once.
+    pub fn remove_root(&mut self, link: u32, root: Handle) -> Result<()> {
+        self.ask(change(libc::RTM_DELQDISC, 0, &structure(link, root.number(), ROOT, 0)))
+            .asked(|| format!("remove {root} from the root of link {link}"))
+    }
+
+    /// Puts a discipline without classes at the root of a link, as it was when it was [listed](Connection::qdiscs).
+    ///
+    /// # Errors
+    /// One that [is present](crate::netlink::Error::is_present) when somebody has put another discipline there.
+    pub fn restore_root(&mut self, link: u32, kind: &str, root: Handle, options: &[u8]) -> Result<()> {
+        let structure = structure(link, root.number(), ROOT, 0);
+        let request = change(libc::RTM_NEWQDISC, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &structure);
+        let request = request.text(libc::TCA_KIND, kind);
+        let request = if options.is_empty() { request } else { request.attribute(libc::TCA_OPTIONS, options) };
+        self.ask(request).asked(|| format!("put {kind} {root} (module sch_{kind}) to the root of link {link}"))
+    }
+
     /// The classes of a link, by their names, with what they have seen.
     pub fn classes(&mut self, link: u32) -> Result<Vec<ClassReport>> {
         let request = question(libc::RTM_GETTCLASS, &structure(link, 0, 0, 0));
@@ -201,6 +239,9 @@ impl Connection {
             Leaf::FqCodel => ("fq_codel", request.text(libc::TCA_KIND, "fq_codel")),
             Leaf::Fifo { packets } => {
                 ("pfifo", request.text(libc::TCA_KIND, "pfifo").number(libc::TCA_OPTIONS, Some(packets)))
+            }
+            Leaf::Octets { octets } => {
+                ("bfifo", request.text(libc::TCA_KIND, "bfifo").number(libc::TCA_OPTIONS, Some(octets)))
             }
         };
         self.ask(request).asked(|| format!("put {name} (module sch_{name}) into class {class} of link {link}"))
@@ -263,10 +304,13 @@ fn read_class(body: &[u8]) -> Option<ClassReport> {
 
 /// Reads a `tcmsg` with its attributes as a discipline.
 fn read_qdisc(body: &[u8]) -> Option<Qdisc> {
+    let mut told = attributes(body.get(STRUCTURE..)?);
+    let options = told.find(|(kind, _)| *kind == libc::TCA_OPTIONS).map(|(_, options)| options.to_vec());
     Some(Qdisc {
         kind: kind(body)?,
         handle: Handle::from_number(number(body, 8)?),
         parent: above(body),
+        options: options.unwrap_or_default(),
         statistics: statistics(body),
     })
 }

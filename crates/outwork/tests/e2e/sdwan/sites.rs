@@ -65,7 +65,7 @@ impl Sites {
     }
 
     /// Waits until the path by each cable is up, at both sites. (Those from one cable to the other lead nowhere.)
-    fn wait_until_all_are_up(&self) {
+    pub(super) fn wait_until_all_are_up(&self) {
         for site in 0..2 {
             wait_for(
                 "all paths to be up",
