@@ -389,6 +389,15 @@ fn identity(uplink: &Uplink, keys: &Path) -> Result<PrivateKey, ServiceError> {
     }
 }
 
+/// Who we are at each uplink, by its name. Keys that nobody gives are made and kept, as a start does.
+///
+/// # Errors
+/// When a key cannot be read or made.
+pub fn public_keys(settings: &Sdwan, keys: &Path) -> Result<Vec<(String, PublicKey)>, ServiceError> {
+    let of = |uplink: &Uplink| Ok((uplink.name.clone(), *identity(uplink, keys)?.public()));
+    settings.uplink.iter().map(of).collect()
+}
+
 /// For jitter.
 fn seed() -> u64 {
     let mut octets = [0; 8];
