@@ -1,6 +1,6 @@
 //! Sites: what the engine decides of paths, put to work. Paths are tunnels; what both ends tell each other goes by them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -152,13 +152,23 @@ impl Sites {
             *next += 1;
             *next - 1
         };
-        let mut before: BTreeMap<PathKey, Path> =
+        let before: BTreeMap<PathKey, Path> =
             std::mem::take(&mut self.paths).into_values().map(|path| (path.key, path)).collect();
         self.of_tunnel.clear();
         let spec = |(id, spec, state, quality): (_, &PathSpec, _, &Quality)| (id, *spec, state, quality.figures());
         let specs: Vec<_> = self.engine.paths().map(spec).collect();
         let there: Vec<SiteId> = specs.iter().map(|(_, spec, ..)| spec.key.site).collect();
         self.owners.retain(|site, _| there.contains(site));
+        let keys: BTreeSet<PathKey> = specs.iter().map(|(_, spec, ..)| spec.key).collect();
+        let goes_on = |key: &PathKey, path: &Path| {
+            let remote = self.ends(key).map(|(_, remote)| remote.key);
+            keys.contains(key) && remote.is_some_and(|remote| peers.is(path.tunnel.id, &remote))
+        };
+        // First those that end: another path may have the key of one of them.
+        let (kept, ended): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            before.into_iter().partition(|(key, path)| goes_on(key, path));
+        ended.into_values().for_each(|path| peers.remove(path.tunnel.id));
+        let mut before = kept;
         for (id, spec, state, figures) in specs {
             let Some((uplink, remote)) = self.ends(&spec.key) else { continue };
             let dials = spec.dial != Dial::Theirs;
@@ -168,8 +178,7 @@ impl Sites {
             let gauge = Arc::new(self.gauge(&spec.key));
             gauge.set_state(state);
             gauge.set_figures(&figures);
-            let kept = before.remove(&spec.key).filter(|path| peers.is(path.tunnel.id, &remote.key));
-            let path = match kept {
+            let path = match before.remove(&spec.key) {
                 Some(path) => {
                     path.tunnel.set_mtu(mtu);
                     Path { dial: spec.dial, gauge, ..path }
@@ -190,7 +199,6 @@ impl Sites {
             self.of_tunnel.insert(path.tunnel.id, id);
             self.paths.insert(id, path);
         }
-        before.into_values().for_each(|path| peers.remove(path.tunnel.id));
     }
 
     /// Both ends of a path; none of one that is passed on by a hub, which has no tunnel of its own.
