@@ -302,6 +302,10 @@ fn uplink(uplink: &Uplink, at: &mut At<'_>) {
 }
 
 fn sdwan(sdwan: &Sdwan, at: &mut At<'_>) {
+    if sdwan.uplink.is_empty() && sdwan.controller.is_some() {
+        let fault = Fault::new("there is no uplink that the controller could say anything of");
+        at.fault("controller", fault.expected("a [[sdwan.uplink]] at least"));
+    }
     let mut names = BTreeMap::new();
     let mut ports: BTreeMap<SocketAddr, (usize, &Option<InterfaceName>)> = BTreeMap::new();
     for (index, uplink) in sdwan.uplink.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! Tunnels of the real binary: to another of its kind, and to another implementation of WireGuard.
 
+mod controlled;
 mod peer;
 mod policies;
 mod sites;

@@ -86,7 +86,7 @@ pub fn uplinks(settings: &Sdwan, keys: &[(String, PublicKey)]) -> Vec<Json> {
     keys.iter().filter_map(of).collect()
 }
 
-/// Shows a token to the controller at the first address that answers, and keeps what it gives. What this site was told before, by whomever, is forgotten.
+/// Shows a token to the controller at the first address that answers, and keeps what it gives. What this site was told before stays in force where it is of the same network.
 ///
 /// # Errors
 /// When no controller answers that the token was made by, it refuses, or what it gives cannot be kept.
@@ -140,7 +140,6 @@ pub async fn enrol(
         };
         // Whether it can be used is found out now, and not by a server that comes up.
         identity.client()?;
-        keep.keep_held(&crate::network::delta::Held::nothing(identity.network.as_str()))?;
         keep.keep_identity(&identity)?;
         return Ok(identity);
     }
