@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// Octets of a message between who know each other: documents of some thousand sites.
@@ -35,7 +36,7 @@ pub enum FrameError {
     #[error("a message that cannot be read: {0}")]
     Unreadable(#[from] serde_json::Error),
     /// It took too long.
-    #[error("nothing has come or gone for {} s", PATIENCE.as_secs())]
+    #[error("nothing has come or gone for too long")]
     Late,
 }
 
@@ -86,6 +87,27 @@ pub async fn write(stream: &mut (impl AsyncWrite + Unpin), message: &impl Serial
     };
     timeout(PATIENCE, written).await.map_err(|_| FrameError::Late)??;
     Ok(())
+}
+
+/// Reads messages and passes them on, until the stream ends, nothing comes for `silence`, one is none, or nobody listens. Of whatever ends it but the first and the last, who
+/// listens is told.
+pub async fn hear<T: DeserializeOwned>(
+    mut stream: impl AsyncRead + Unpin,
+    silence: Duration,
+    say: mpsc::Sender<Result<T, FrameError>>,
+) {
+    loop {
+        let said = match timeout(silence, read(&mut stream, MOST)).await {
+            Err(_) => Err(FrameError::Late),
+            Ok(Ok(None)) => return,
+            Ok(Ok(Some(said))) => Ok(said),
+            Ok(Err(error)) => Err(error),
+        };
+        let is_over = said.is_err();
+        if say.send(said).await.is_err() || is_over {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use outwork_config::{ByteSize, choice, days, hours, millis, mins, secs, section};
+use outwork_config::{At, ByteSize, choice, days, hours, millis, mins, secs, section};
+use outwork_store::config::check_page_size;
 use outwork_store::database::{DatabaseOptions, JournalMode, Synchronous};
 
 /// The controller's database in its directory.
@@ -67,11 +68,8 @@ section! {
     check page_size_is_a_power_of_two;
 }
 
-fn page_size_is_a_power_of_two(database: &ControllerDatabase, at: &mut outwork_config::At<'_>) {
-    if !database.page_size.is_power_of_two() {
-        let fault = outwork_config::Fault::new(format!("{} is not a power of two", database.page_size));
-        at.fault("page_size", fault.expected("512, 1024, 2048, 4096, 8192, 16384, 32768 or 65536"));
-    }
+fn page_size_is_a_power_of_two(database: &ControllerDatabase, at: &mut At<'_>) {
+    check_page_size(database.page_size, at);
 }
 
 /// What follows from how many sites there are.

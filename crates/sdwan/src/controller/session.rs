@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use outwork_front::tls::Facts;
 use rusqlite::Connection;
-use tokio::io::{AsyncRead, WriteHalf};
+use tokio::io::WriteHalf;
 use tokio::net::TcpStream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -18,7 +18,7 @@ use super::store::documents;
 use super::store::enrolments::{self, Certified, TokenRefusal};
 use super::store::{Query, health};
 use super::{Controller, ControllerError, Shown, Stream};
-use crate::channel::frame::{self, FrameError, MOST, MOST_OF_STRANGERS};
+use crate::channel::frame::{self, FrameError, MOST_OF_STRANGERS};
 use crate::channel::message::{ALIVE, Enrol, Enrolled, FromController, FromSite, Report, Request, SILENCE, UPLINKS};
 use crate::network::check::DocumentFault;
 
@@ -186,7 +186,7 @@ async fn visit(controller: &Controller, stream: Stream, site: &str, serial: &str
     let _seated = Seated::new(controller);
     let number = controller.sit(site);
     let (say, heard) = mpsc::channel(WAITING);
-    let reading = tokio::spawn(hear(reader, say));
+    let reading = tokio::spawn(frame::hear(reader, SILENCE, say));
     tracing::info!(site, number, "a site has come");
     let mut session = Session { controller, site, writer, held: None, offered: None, refused: None };
     let outcome = session.run(heard).await;
@@ -203,22 +203,6 @@ async fn seen(controller: &Controller, site: &str, connected: bool, version: Opt
     let site = site.to_owned();
     let note = move |c: &mut Connection| health::seen(c, &site, connected, version, SystemTime::now());
     controller.store.write(Query::Report, note).await.map_err(SessionError::from)
-}
-
-/// Reads until the stream ends, or says nothing for too long.
-async fn hear(mut reader: impl AsyncRead + Unpin, say: mpsc::Sender<Result<FromSite, FrameError>>) {
-    loop {
-        let said = match timeout(SILENCE, frame::read(&mut reader, MOST)).await {
-            Err(_) => Err(FrameError::Late),
-            Ok(Ok(None)) => return,
-            Ok(Ok(Some(said))) => Ok(said),
-            Ok(Err(error)) => Err(error),
-        };
-        let is_over = said.is_err();
-        if say.send(said).await.is_err() || is_over {
-            return;
-        }
-    }
 }
 
 /// A site that is connected, and what is known of it.

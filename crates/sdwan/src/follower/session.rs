@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{KeyPair, PKCS_ED25519};
-use tokio::io::{AsyncRead, WriteHalf};
+use tokio::io::WriteHalf;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::Follower;
 use super::keep::{Identity, KeepError};
-use crate::channel::frame::{self, FrameError, MOST};
+use crate::channel::frame::{self, FrameError};
 use crate::channel::message::{ALIVE, FromController, FromSite, Request, SILENCE};
 use crate::channel::tls;
 use crate::network::check::check;
@@ -113,7 +113,7 @@ pub(super) async fn follow(
     let held = blocking(move || keep.held(&own)).await?;
     let (reader, writer) = tokio::io::split(stream);
     let (say, heard) = mpsc::channel(WAITING);
-    let reading = tokio::spawn(hear(reader, say));
+    let reading = tokio::spawn(frame::hear(reader, SILENCE, say));
     let identity = identity.clone();
     let mut session = Session { follower, identity, verifier, held, writer, reported: None, renewing: None };
     let outcome = session.run(heard, address).await;
@@ -127,21 +127,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, SessionError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?;
     done.map_err(SessionError::from)
-}
-
-async fn hear(mut reader: impl AsyncRead + Unpin, say: mpsc::Sender<Result<FromController, FrameError>>) {
-    loop {
-        let said = match timeout(SILENCE, frame::read(&mut reader, MOST)).await {
-            Err(_) => Err(FrameError::Late),
-            Ok(Ok(None)) => return,
-            Ok(Ok(Some(said))) => Ok(said),
-            Ok(Err(error)) => Err(error),
-        };
-        let is_over = said.is_err();
-        if say.send(said).await.is_err() || is_over {
-            return;
-        }
-    }
 }
 
 impl Session<'_> {

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::page;
 use crate::controller::Controller;
 use crate::controller::store::Query as Asked;
 use crate::controller::store::documents::{Edit, EditError, Expect, Stored, get, list};
@@ -147,16 +148,12 @@ async fn list_documents(
     _: Viewer,
     State(controller): State<Arc<Controller>>,
     Path(word): Path<String>,
-    Query(page): Query<PageQuery>,
+    Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<DocumentView>>, Problem> {
-    let (kind, limit, after) = (kind(&word)?, page.rows(), page.after.unwrap_or_default());
-    // One more than asked for tells whether there is a next page.
+    let (kind, limit, after) = (kind(&word)?, query.rows(), query.after.unwrap_or_default());
     let read = move |connection: &rusqlite::Connection| list(connection, kind, &after, limit + 1);
-    let mut rows = controller.store().read(Asked::Documents, read).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|row| row.id.clone());
-    Ok(Json(Page { items: rows.into_iter().map(DocumentView::from).collect(), next }))
+    let rows = controller.store().read(Asked::Documents, read).await?;
+    Ok(page(rows, limit, |row| row.id.clone(), DocumentView::from))
 }
 
 /// Make a document. Sites are told at once.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::number;
+use super::{number, page};
 use crate::controller::Controller;
 use crate::controller::store::Query as Asked;
 use crate::controller::store::documents::{Audited, audited};
@@ -174,14 +174,6 @@ fn rows(limit: Option<usize>) -> usize {
     PageQuery { after: None, limit }.rows()
 }
 
-/// A page of rows, one more than which was read where there is a next.
-fn page<T, V>(mut rows: Vec<T>, limit: usize, id: impl Fn(&T) -> i64, view: impl Fn(T) -> V) -> Json<Page<V>> {
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|row| id(row).to_string());
-    Json(Page { items: rows.into_iter().map(view).collect(), next })
-}
-
 /// All paths of the network, as the sites at their near ends have reported them last.
 #[utoipa::path(get, path = "/paths", tag = "controller", params(PathQuery),
     responses((status = 200, body = Page<ReportedPath>), (status = 400, body = Problem), (status = 401, body = Problem)))]
@@ -209,7 +201,7 @@ async fn reported_paths(
         mos: path.report.mos,
         updated: path.updated.into(),
     };
-    Ok(page(found, limit, |path| path.id, view))
+    Ok(page(found, limit, |path| path.id.to_string(), view))
 }
 
 /// How a path was: at each report for a span of six hours at most, in spans of five minutes for longer ones.
@@ -263,7 +255,7 @@ async fn reported_events(
         to: happened.event.after,
         why: happened.event.why,
     };
-    Ok(page(found, limit, |happened| happened.id, view))
+    Ok(page(found, limit, |happened| happened.id.to_string(), view))
 }
 
 /// Who has changed what of the network, the latest first.
@@ -281,5 +273,5 @@ async fn network_changes(
         let Audited { id, at, who, what, target, detail } = row;
         NetworkChange { id, at: at.into(), who, what, target, detail }
     };
-    Ok(page(found, limit, |row| row.id, view))
+    Ok(page(found, limit, |row| row.id.to_string(), view))
 }

@@ -12,7 +12,7 @@ mod sites;
 
 use std::sync::Arc;
 
-use outwork_front::api::Problem;
+use outwork_front::api::{Json, Page, Problem};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::Controller;
@@ -24,6 +24,19 @@ pub fn router(controller: Arc<Controller>) -> OpenApiRouter {
         .merge(health::router())
         .merge(sites::router())
         .with_state(controller)
+}
+
+/// A page of rows, of which one more than `limit` was read where there is a next.
+fn page<T, V>(
+    mut rows: Vec<T>,
+    limit: usize,
+    cursor: impl Fn(&T) -> String,
+    view: impl FnMut(T) -> V,
+) -> Json<Page<V>> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(cursor);
+    Json(Page { items: rows.into_iter().map(view).collect(), next })
 }
 
 /// A cursor that is a number.

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::number;
+use super::{number, page};
 use crate::controller::Controller;
 use crate::controller::store::Query as Asked;
 use crate::controller::store::documents::{list, revision};
@@ -132,11 +132,8 @@ async fn list_enrolments(
 ) -> Result<Json<Page<EnrolmentView>>, Problem> {
     let (limit, before) = (query.rows(), number(query.after)?);
     let read = move |connection: &Connection| enrolments::list(connection, before, limit + 1);
-    let mut rows = controller.store().read(Asked::Enrolment, read).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|row| row.id.to_string());
-    Ok(Json(Page { items: rows.into_iter().map(EnrolmentView::from).collect(), next }))
+    let rows = controller.store().read(Asked::Enrolment, read).await?;
+    Ok(page(rows, limit, |row| row.id.to_string(), EnrolmentView::from))
 }
 
 /// Make a token that lets one site in, once. The answer is the only place that ever shows it.
@@ -201,11 +198,8 @@ async fn list_presence(
         };
         sites.map(|site| view(site.id)).collect::<rusqlite::Result<Vec<_>>>()
     };
-    let mut rows = controller.store().read(Asked::History, read).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|row| row.site.clone());
-    Ok(Json(Page { items: rows, next }))
+    let rows = controller.store().read(Asked::History, read).await?;
+    Ok(page(rows, limit, |row: &PresenceView| row.site.clone(), |row| row))
 }
 
 /// The certificates of a site.
