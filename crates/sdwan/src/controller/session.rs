@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use outwork_front::tls::Facts;
 use rusqlite::Connection;
-use tokio::io::WriteHalf;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -181,6 +181,11 @@ async fn visit(controller: &Controller, stream: Stream, site: &str, serial: &str
     if !good {
         let why = "the certificate was revoked, or the site is not of the network any more".to_owned();
         frame::write(&mut writer, &FromController::Denied { why: why.clone() }).await?;
+        writer.shutdown().await.map_err(FrameError::from)?;
+        // What it has said already is read: a connection that is closed over that is reset, and the site may not hear why.
+        let mut rest = reader.take(MOST_OF_STRANGERS.into());
+        // However that ends, nothing more is done.
+        let _ = timeout(PATIENCE, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
         return Err(SessionError::Denied(why));
     }
     let _seated = Seated::new(controller);
