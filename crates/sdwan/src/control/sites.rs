@@ -80,6 +80,8 @@ pub struct Happened {
 struct Path {
     key: PathKey,
     dial: Dial,
+    /// Where the plan has it dialled; it may be elsewhere by now.
+    endpoint: Option<SocketAddr>,
     tunnel: Arc<Tunnel>,
     gauge: Arc<Gauge>,
     /// What the engine was told that it has carried.
@@ -181,7 +183,10 @@ impl Sites {
             let path = match before.remove(&spec.key) {
                 Some(path) => {
                     path.tunnel.set_mtu(mtu);
-                    Path { dial: spec.dial, gauge, ..path }
+                    if let Some(endpoint) = endpoint.filter(|_| endpoint != path.endpoint) {
+                        peers.moved(now, path.tunnel.id, endpoint);
+                    }
+                    Path { dial: spec.dial, endpoint, gauge, ..path }
                 }
                 None => {
                     let owner = *self.owners.entry(spec.key.site).or_insert_with(|| Owner(number()));
@@ -193,7 +198,7 @@ impl Sites {
                         tracing::warn!(path = name, "two paths have the same key at both ends: this one is left out");
                         continue;
                     }
-                    Path { key: spec.key, dial: spec.dial, tunnel, gauge, fed: (0, 0) }
+                    Path { key: spec.key, dial: spec.dial, endpoint, tunnel, gauge, fed: (0, 0) }
                 }
             };
             self.of_tunnel.insert(path.tunnel.id, id);

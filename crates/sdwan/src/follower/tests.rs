@@ -158,7 +158,7 @@ fn a_token_that_was_used_or_is_over_or_is_of_another_controller_lets_nobody_in()
     let dirs: Vec<TempDir> = (0..3).map(|_| TempDir::new().unwrap()).collect();
     let [own, other, site] = [0, 1, 2].map(|number: usize| dirs[number].path().join("kept"));
     run(async {
-        let (controller, other) = (controller(&own).await, self::controller(&other).await);
+        let (controller, other) = (controller(&own).await, controller(&other).await);
         let (token, _) = controller.invite("north", DAY, "ann").await.unwrap();
         show(&controller, &token, 1, &site).await.unwrap();
         let denied = |outcome: Result<Identity, EnrolError>| matches!(outcome, Err(EnrolError::Denied { .. }));
