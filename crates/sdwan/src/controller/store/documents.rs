@@ -117,7 +117,7 @@ pub fn all(connection: &Connection) -> rusqlite::Result<Documents> {
 /// The version of the network, and the earliest that a delta can begin at.
 pub fn revision(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs()));
-    connection.prepare_cached("SELECT current, floor FROM revisions")?.query_row([], read)
+    connection.prepare_cached("SELECT latest, floor FROM revisions")?.query_row([], read)
 }
 
 /// What leads a site from the version that it has to that of now; none where it has that. A site that is too far behind, or that has a version that there is none of, is told
@@ -195,7 +195,7 @@ pub fn edit(
     for edit in &edits {
         done.push(write(&transaction, edit, revision, who, now)?);
     }
-    transaction.execute("UPDATE revisions SET current = ?", [revision])?;
+    transaction.execute("UPDATE revisions SET latest = ?", [revision])?;
     forget(&transaction)?;
     transaction.commit()?;
     Ok(Ok(done))

@@ -72,7 +72,7 @@ CREATE TABLE removed (
 CREATE INDEX idx_removed_revision ON removed (revision);
 CREATE TABLE revisions (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    current INTEGER NOT NULL,
+    latest INTEGER NOT NULL,
     floor INTEGER NOT NULL
 ) STRICT;
 INSERT INTO revisions VALUES (1, 0, 0);
