@@ -9,8 +9,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Octets of a message between who know each other: documents of some thousand sites.
+/// Octets of a message of the controller: documents of some thousand sites.
 pub const MOST: u32 = 32 << 20;
+/// Octets of a message of a site: a report of all its paths.
+pub const MOST_OF_SITES: u32 = 4 << 20;
 /// Octets of a message of who is not known yet.
 pub const MOST_OF_STRANGERS: u32 = 64 << 10;
 /// How long one may take to be written, and to come once it has begun.
@@ -93,11 +95,12 @@ pub async fn write(stream: &mut (impl AsyncWrite + Unpin), message: &impl Serial
 /// listens is told.
 pub async fn hear<T: DeserializeOwned>(
     mut stream: impl AsyncRead + Unpin,
+    most: u32,
     silence: Duration,
     say: mpsc::Sender<Result<T, FrameError>>,
 ) {
     loop {
-        let said = match timeout(silence, read(&mut stream, MOST)).await {
+        let said = match timeout(silence, read(&mut stream, most)).await {
             Err(_) => Err(FrameError::Late),
             Ok(Ok(None)) => return,
             Ok(Ok(Some(said))) => Ok(said),

@@ -40,7 +40,7 @@ use store::{Query, Store};
 
 /// Sites that may be connected at once, and come for the first time at once.
 const SITES: usize = 16_384;
-const STRANGERS: usize = 64;
+const STRANGERS: usize = 256;
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// Between two looks at what is to be rolled up and what is over.

@@ -18,14 +18,14 @@ use super::store::documents;
 use super::store::enrolments::{self, Certified, TokenRefusal};
 use super::store::{Query, health};
 use super::{Controller, ControllerError, Shown, Stream};
-use crate::channel::frame::{self, FrameError, MOST_OF_STRANGERS};
+use crate::channel::frame::{self, FrameError, MOST_OF_SITES, MOST_OF_STRANGERS};
 use crate::channel::message::{ALIVE, Enrol, Enrolled, FromController, FromSite, Report, Request, SILENCE, UPLINKS};
 use crate::network::check::DocumentFault;
 
 /// How long a stranger may take for each step.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Messages of a site that wait to be looked at.
-const WAITING: usize = 8;
+const WAITING: usize = 2;
 
 /// Why a session ends.
 #[derive(Debug, thiserror::Error)]
@@ -191,7 +191,7 @@ async fn visit(controller: &Controller, stream: Stream, site: &str, serial: &str
     let _seated = Seated::new(controller);
     let number = controller.sit(site);
     let (say, heard) = mpsc::channel(WAITING);
-    let reading = tokio::spawn(frame::hear(reader, SILENCE, say));
+    let reading = tokio::spawn(frame::hear(reader, MOST_OF_SITES, SILENCE, say));
     tracing::info!(site, number, "a site has come");
     let mut session = Session { controller, site, writer, held: None, offered: None, refused: None };
     let outcome = session.run(heard).await;
@@ -289,10 +289,11 @@ impl Session<'_> {
         }
         let site = self.site.to_owned();
         let bring = move |connection: &mut Connection| {
-            let edits = enrolments::brought(connection, &site, &[], &uplinks)?;
             let who = format!("site {site}");
+            let ahead = documents::advance(connection, version, &who, SystemTime::now())?;
+            let edits = enrolments::brought(connection, &site, &[], &uplinks)?;
             match edits.is_empty() {
-                true => Ok(Ok(false)),
+                true => Ok(Ok(ahead)),
                 false => documents::edit(connection, &edits, &who, SystemTime::now()).map(|done| done.map(|_| true)),
             }
         };

@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::Follower;
 use super::keep::{Identity, KeepError};
-use crate::channel::frame::{self, FrameError};
+use crate::channel::frame::{self, FrameError, MOST};
 use crate::channel::message::{ALIVE, FromController, FromSite, Request, SILENCE};
 use crate::channel::tls;
 use crate::network::check::check;
@@ -24,7 +24,7 @@ use crate::network::signed::{SignatureError, Signed, Verifier};
 /// How long it may take to be connected.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Messages that wait to be looked at.
-const WAITING: usize = 8;
+const WAITING: usize = 2;
 
 /// Why a connection ends, or there is none.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +113,7 @@ pub(super) async fn follow(
     let held = blocking(move || keep.held(&own)).await?;
     let (reader, writer) = tokio::io::split(stream);
     let (say, heard) = mpsc::channel(WAITING);
-    let reading = tokio::spawn(frame::hear(reader, SILENCE, say));
+    let reading = tokio::spawn(frame::hear(reader, MOST, SILENCE, say));
     let identity = identity.clone();
     let mut session = Session { follower, identity, verifier, held, writer, reported: None, renewing: None };
     let outcome = session.run(heard, address).await;

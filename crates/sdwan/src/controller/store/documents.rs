@@ -14,6 +14,9 @@ use crate::network::{Documents, Kind};
 /// Documents that are gone and still told of one by one; who missed more gets everything.
 const REMEMBERED: u32 = 10_000;
 
+/// A site may be so far ahead of its controller, and be believed.
+const AHEAD: u64 = 1 << 20;
+
 /// A document as it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
@@ -118,6 +121,22 @@ pub fn all(connection: &Connection) -> rusqlite::Result<Documents> {
 pub fn revision(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs()));
     connection.prepare_cached("SELECT latest, floor FROM revisions")?.query_row([], read)
+}
+
+/// Where a site holds a later version than there is, the network's becomes later than that: a controller that came out of a backup goes on from where it was, as sites never go
+/// back. Says whether that is so.
+pub fn advance(connection: &mut Connection, held: u64, who: &str, now: SystemTime) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (latest, _) = revision(&transaction)?;
+    if held <= latest || held - latest > AHEAD {
+        return Ok(false);
+    }
+    let next = held.cast_signed() + 1;
+    // Nobody holds what was in between: everybody is told everything.
+    transaction.execute("UPDATE revisions SET latest = ?1, floor = ?1", [next])?;
+    audit(&transaction, now, who, "network.advance", &next.to_string(), "")?;
+    transaction.commit()?;
+    Ok(true)
 }
 
 /// What leads a site from the version that it has to that of now; none where it has that. A site that is too far behind, or that has a version that there is none of, is told

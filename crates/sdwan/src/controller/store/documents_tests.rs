@@ -142,3 +142,17 @@ fn who_has_missed_more_than_is_remembered_or_comes_from_the_future_is_told_every
     let from = |held| delta(&connection, "net", held).unwrap().unwrap().from;
     assert_eq!((from(2), from(3), from(99)), (None, Some(3), None));
 }
+
+#[test]
+fn a_controller_that_came_out_of_a_backup_goes_on_from_where_its_sites_are() {
+    let (_dir, mut connection) = open();
+    made(&mut connection, &[new(Kind::Policy, policy("a", 1))]);
+    assert!(!advance(&mut connection, 1, "site north", NOW).unwrap(), "it has what there is");
+    assert!(!advance(&mut connection, u64::MAX, "site north", NOW).unwrap(), "nobody is so far ahead");
+    assert!(advance(&mut connection, 9, "site north", NOW).unwrap());
+    let ahead = Held { version: 9, ..Held::nothing("net") };
+    let told = ahead.with(delta(&connection, "net", 9).unwrap().unwrap()).unwrap();
+    assert_eq!((told.version, &told.documents), (10, &all(&connection).unwrap()));
+    made(&mut connection, &[new(Kind::Policy, policy("b", 1))]);
+    assert_eq!(delta(&connection, "net", 10).unwrap().unwrap().from, Some(10));
+}
