@@ -5,10 +5,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use outwork_config::{Sources, load};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::enrol::{EnrolError, enrol};
 use super::session::{Weighed, weigh};
 use super::*;
+use crate::channel::frame::{self, MOST_OF_STRANGERS};
+use crate::channel::message::{FromController, FromSite};
+use crate::channel::tls;
 use crate::channel::token::Token;
 use crate::control::told::{EventTold, PathTold, Paths};
 use crate::controller::Controller;
@@ -172,6 +178,35 @@ fn a_token_that_was_used_or_is_over_or_is_of_another_controller_lets_nobody_in()
         let strange = show(&other, &good, 1, &site).await;
         assert!(matches!(strange, Err(EnrolError::Unreached { .. })), "{strange:?}");
         show(&controller, &good, 1, &site).await.unwrap();
+    });
+}
+
+#[test]
+fn who_has_no_certificate_can_but_show_a_token_and_is_not_listened_to_for_long() {
+    let dir = TempDir::new().unwrap();
+    run(async {
+        let controller = controller(&dir.path().join("kept")).await;
+        let (token, _) = controller.invite("north", DAY, "ann").await.unwrap();
+        let refused = || controller.metrics().refused.get();
+        let connect = async || {
+            let stream = TcpStream::connect(controller.addresses()[0]).await.unwrap();
+            let connector = TlsConnector::from(Arc::new(tls::stranger(token.authority).unwrap()));
+            connector.connect(tls::name().unwrap(), stream).await.unwrap()
+        };
+        let mut stream = connect().await;
+        frame::write(&mut stream, &FromSite::Hello { version: 7, uplinks: vec![] }).await.unwrap();
+        let answer = frame::read::<FromController>(&mut stream, MOST_OF_STRANGERS).await;
+        assert!(!matches!(answer, Ok(Some(_))), "{answer:?}");
+        wait_for("it to be counted", async || refused() == 1).await;
+        // Neither does a length that nobody may have, nor what is no TLS at all.
+        let mut stream = connect().await;
+        stream.write_all(&[0xff; 64]).await.unwrap();
+        stream.flush().await.unwrap();
+        wait_for("that to be counted", async || refused() == 2).await;
+        let mut plain = TcpStream::connect(controller.addresses()[0]).await.unwrap();
+        plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        wait_for("this to be counted", async || refused() == 3).await;
+        assert_eq!(controller.connected(), 0);
     });
 }
 
