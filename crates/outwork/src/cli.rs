@@ -5,6 +5,7 @@ pub(crate) mod backends;
 pub(crate) mod bench;
 pub(crate) mod bench_sdwan;
 pub(crate) mod cache;
+pub(crate) mod db;
 pub(crate) mod host;
 pub(crate) mod lab;
 pub(crate) mod leases;
@@ -13,6 +14,7 @@ pub(crate) mod paths;
 pub(crate) mod qos;
 pub(crate) mod queries;
 pub(crate) mod reservations;
+pub(crate) mod sdwan;
 pub(crate) mod store;
 pub(crate) mod tiers;
 
@@ -257,6 +259,9 @@ Examples:
         #[command(subcommand)]
         command: Option<qos::QosCommand>,
     },
+    /// Takes sites in and says what their network is, at the controller; has this site taken in, at a site
+    #[command(subcommand)]
+    Sdwan(sdwan::SdwanCommand),
     /// Shows the tiers of acceleration and the interfaces of this machine: what is in use, what could be, and why not
     ///
     /// From DPDK to plain sockets. Where no server runs, it says what this machine could do.
@@ -302,6 +307,9 @@ Examples:
     /// Checks and repairs the files of a server that is not running
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Looks after the databases of a server that runs or does not
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Converts another server's configuration
     #[command(subcommand)]
     Import(ImportCommand),

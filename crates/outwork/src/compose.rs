@@ -58,6 +58,7 @@ use front::{BoundFront, Front};
 use ports::Protocol;
 use proxy::Proxy;
 use reload::Current;
+use sdwan::Following;
 use tokio::sync::mpsc::Receiver;
 pub(crate) use upgrade::VARIABLE as SUCCEEDS;
 use upgrade::{Heir, Takeover, Upgrade};
@@ -82,9 +83,10 @@ pub(crate) fn run(global: &crate::cli::Global) -> anyhow::Result<()> {
 }
 
 fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Result<()> {
-    let loaded = settings::load(global)?;
+    let mut loaded = settings::load(global)?;
+    let logs = Logs::start(loaded.value.log.format, loaded.value.log.levels())?;
+    sdwan::overlay(&mut loaded);
     let settings = loaded.value.clone();
-    let logs = Logs::start(settings.log.format, settings.log.levels())?;
     if loaded.file.is_none() {
         tracing::info!(
             "no configuration file: serving a practice subnet, a sample site and a sample pool on loopback; `outwork config init` writes a file to begin with"
@@ -234,6 +236,7 @@ async fn serve(
         false => None,
     };
     let tunnels = sdwan::start(&settings, &registry, handed)?;
+    let controller = sdwan::start_controller(&settings, &registry).await?;
     let door = match door {
         Some(door) => Some(door.start(&settings, &registry, &certificates, &proxy, layer4)?),
         None => {
@@ -266,6 +269,7 @@ async fn serve(
         hub: Arc::clone(&hub),
     };
     let reload = Arc::new(reload);
+    let following = Following::start(&settings, tunnels.as_ref(), &reload);
     let admin = Admin {
         version: env!("CARGO_PKG_VERSION"),
         host: host_name(),
@@ -312,7 +316,8 @@ async fn serve(
     let services = dhcp.as_ref().map(Dhcp::api).into_iter().chain([front::api(door.as_ref(), &certificates)]);
     let services = services.chain(door.as_ref().map(|door| cache::api(&door.caching)));
     let services = services.chain(door.as_ref().map(|door| front::web_api(door)));
-    let services = services.chain(tunnels.as_ref().map(sdwan::api));
+    let services = services.chain(tunnels.as_ref().map(|tunnels| sdwan::api(tunnels, following.as_ref())));
+    let services = services.chain(controller.as_ref().map(sdwan::controller_api));
     let services = services.chain([proxy::api(&proxy, &settings.store.data_dir)]).collect();
     let router = outwork_admin::router(admin, services, outwork_admin::assets());
 
@@ -366,6 +371,12 @@ async fn serve(
     let left = tokio::task::spawn_blocking(move || part(&stopping.0, &stopping.1, farewell)).await?;
     if let Some(dhcp) = dhcp {
         tokio::task::spawn_blocking(move || dhcp.stop(FAREWELL)).await??;
+    }
+    if let Some(following) = following {
+        following.stop();
+    }
+    if let Some(controller) = controller {
+        tokio::task::spawn_blocking(move || controller.stop()).await?;
     }
     // The last of all: until another process has them, nothing goes through.
     let (released, ended) = if heir.is_some() { (tunnels, None) } else { (None, tunnels) };
@@ -571,6 +582,9 @@ fn greet(
         for address in &uplink.listens {
             writeln!(out, "  sdwan      {address} (udp, {}, {})", uplink.name, uplink.public_key)?;
         }
+    }
+    for address in &settings.controller.listen {
+        writeln!(out, "  controller {address} (tcp, sites)")?;
     }
     writeln!(out, "  data       {}", settings.store.data_dir.display())?;
     if let Some(first) = first {

@@ -6,6 +6,8 @@
 //! - `caching`: the `[cache]` section.
 //! - `certificates`: what `outwork check` says of them.
 //! - `cli`: the command line and its help.
+//! - `databases`: `outwork db`.
+//! - `enrolment`: `outwork sdwan enrol`: a site shows its token.
 //! - `environment`: variables that look like ours, and set nothing.
 //! - `host`: `outwork host`: the machine beside what is wanted of it.
 //! - `settings`: the whole configuration, and where its text comes from.
@@ -28,6 +30,8 @@ mod certificates;
 mod cli;
 mod client;
 mod compose;
+mod databases;
+mod enrolment;
 mod environment;
 mod host;
 mod lab;
@@ -50,6 +54,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::bench::BenchCommand;
 use crate::cli::lab::LabCommand;
+use crate::cli::sdwan::SdwanCommand;
 use crate::cli::{Cli, Color, Command, ConfigCommand, ImportCommand, SubnetsCommand};
 
 #[global_allocator]
@@ -103,12 +108,15 @@ fn perform(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Tunnels => remote::tunnels(global)?,
         Command::Paths { command } => remote::paths(global, command.as_ref())?,
         Command::Qos { command } => return remote::qos(global, command.as_ref()),
+        Command::Sdwan(SdwanCommand::Enrol { shown, controller }) => enrolment::enrol(global, shown, controller)?,
+        Command::Sdwan(command) => remote::sdwan(global, command)?,
         Command::Rules => remote::rules(global)?,
         Command::Queries(command) => remote::queries(global, command)?,
         Command::Assets(command) => remote::assets(global, command)?,
         Command::Tls(command) => remote::tls(global, command)?,
         Command::Log(command) => remote::log(global, command)?,
         Command::Store(command) => return storage::store(global, command),
+        Command::Db(command) => return databases::databases(global, command),
         Command::Run => compose::run(global)?,
         Command::Import(ImportCommand::Kea { file, output, force }) => {
             local::import_kea(global, file, output.as_deref(), *force)?;

@@ -11,6 +11,7 @@ use outwork_front::acme;
 use outwork_host::config::Host;
 use outwork_proxy::config::Proxy;
 use outwork_sdwan::config::Sdwan;
+use outwork_sdwan::controller::config::ControllerSettings;
 use outwork_store::config::Store;
 use outwork_telemetry::history::HistorySettings;
 use outwork_telemetry::logs::LogSettings;
@@ -49,6 +50,8 @@ section! {
         pub(crate) proxy: Proxy,
         /// Tunnels to other sites, and to whoever speaks WireGuard.
         pub(crate) sdwan: Sdwan,
+        /// The controller of a network of sites.
+        pub(crate) controller: ControllerSettings,
         /// What is wanted of the machine.
         pub(crate) host: Host,
     }
@@ -56,7 +59,7 @@ section! {
 }
 
 /// What the warnings miss, or take for granted. They would be false where it is there and could not be read.
-const NEEDED: [&str; 7] = [
+const NEEDED: [&str; 8] = [
     "dhcp.enabled",
     "dhcp.listen",
     "dhcp.interfaces",
@@ -64,6 +67,7 @@ const NEEDED: [&str; 7] = [
     "front.listener",
     "proxy.listener",
     "sdwan.uplink",
+    "controller.listen",
 ];
 
 fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
@@ -80,7 +84,10 @@ fn worth_a_look(settings: &Settings, at: &mut At<'_>) {
     if at.left_out().any(unread) {
         return;
     }
-    let listens = !settings.front.listener.is_empty() || !settings.proxy.listener.is_empty() || settings.sdwan.is_on();
+    let listens = !settings.front.listener.is_empty()
+        || !settings.proxy.listener.is_empty()
+        || settings.sdwan.is_on()
+        || settings.controller.is_on();
     if !settings.dhcp.is_enabled() && !listens && settings.dhcp.enabled.is_none() {
         let help = "add a [[dhcp.subnet]], or a [[front.listener]] with a [[front.route]], or a [[proxy.listener]], or a [[sdwan.uplink]]; `outwork config init` writes examples";
         at.warn(

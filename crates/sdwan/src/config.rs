@@ -2,8 +2,10 @@
 //!
 //! - [`policy`]: classes, applications and policies; [`matching`], what they tell flows by.
 //! - [`qos`]: how uplinks are shaped.
+//! - [`network`]: the same as a controller says it of all sites.
 
 pub mod matching;
+pub mod network;
 pub mod policy;
 pub mod qos;
 
@@ -55,8 +57,30 @@ section! {
         pub policy: Vec<PolicySettings>,
         /// Shapes what leaves by uplinks.
         pub qos: QosSettings,
+        /// The controller that says what other sites, classes, applications and policies there are. What the file says of them counts until it has said something.
+        pub controller: Option<FollowSettings>,
     }
     check sdwan;
+}
+
+section! {
+    /// The controller that this site follows, once `outwork sdwan enrol` has made it known there.
+    #[required_keys]
+    pub struct FollowSettings {
+        /// Where it listens: addresses with ports, the first that answers counts.
+        pub address: Vec<SocketAddr> [restart],
+        /// Between reports of how paths are, and of what has gone by them.
+        pub report: Duration [restart, range secs(1)..=hours(1)] = secs(10),
+        /// Reports that are kept while the controller is not to be reached; beyond it, the oldest go.
+        pub backlog: u32 [restart, range 1..=100_000] = 360,
+    }
+    check follow;
+}
+
+fn follow(follow: &FollowSettings, at: &mut At<'_>) {
+    if follow.address.is_empty() {
+        at.fault("address", Fault::new("empty").expected("an address and port, such as [\"192.0.2.9:8068\"]"));
+    }
 }
 
 section! {
@@ -321,6 +345,10 @@ fn left_to_kernel(uplink: &Uplink, at: &mut At<'_>) {
 }
 
 fn sdwan(sdwan: &Sdwan, at: &mut At<'_>) {
+    if sdwan.uplink.is_empty() && sdwan.controller.is_some() {
+        let fault = Fault::new("there is no uplink that the controller could say anything of");
+        at.fault("controller", fault.expected("a [[sdwan.uplink]] at least"));
+    }
     let mut names = BTreeMap::new();
     let mut ports: BTreeMap<SocketAddr, (usize, &Option<InterfaceName>)> = BTreeMap::new();
     for (index, uplink) in sdwan.uplink.iter().enumerate() {
@@ -355,6 +383,15 @@ fn sites(sdwan: &Sdwan, at: &mut At<'_>) {
         let fault = Fault::new("all uplinks may be the kernel's, and no site is joined by those");
         at.fault("site", fault.expected("an uplink with carrier = \"process\" at least"));
     }
+    for (index, _) in sdwan.site.iter().enumerate().filter(|(_, site)| site.uplink.is_empty()) {
+        let fault = Fault::new("it has none").expected("a [[sdwan.site.uplink]] at least");
+        at.fault(&format!("site[{index}].uplink"), fault);
+    }
+    together(sdwan, at);
+}
+
+/// What sites have that others must not have.
+fn together(sdwan: &Sdwan, at: &mut At<'_>) {
     let (mut names, mut keys) = (BTreeMap::new(), BTreeMap::new());
     let of_peers =
         sdwan.peer.iter().flat_map(|peer| &peer.allowed_ips).map(|net| (net.to_string(), "a peer".to_owned()));
@@ -363,10 +400,6 @@ fn sites(sdwan: &Sdwan, at: &mut At<'_>) {
         if let Some(other) = names.insert(&site.name, index) {
             let fault = Fault::new(format!("{:?} is what site[{other}] is called", site.name));
             at.fault(&format!("site[{index}].name"), fault.expected("a name for each"));
-        }
-        if site.uplink.is_empty() {
-            let fault = Fault::new("it has none").expected("a [[sdwan.site.uplink]] at least");
-            at.fault(&format!("site[{index}].uplink"), fault);
         }
         for (place, uplink) in site.uplink.iter().enumerate() {
             if let Some((other, there)) = keys.insert(uplink.public_key.0, (index, place)) {

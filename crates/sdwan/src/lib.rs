@@ -10,16 +10,24 @@
 //! - [`service`]: devices, sockets and threads: the shell around all of it.
 //! - [`api`], [`metrics`]: what is told of it; [`bench`], what it costs.
 //!
-//! Absent so far: the controller.
+//! And what many sites have in common:
+//! - [`network`]: what a network is to be: documents, their versions, and whose word counts.
+//! - [`controller`]: keeps that, and says it to sites.
+//! - [`follower`]: the site's side: takes it up, and reports.
+//! - [`channel`]: what both say to each other.
 
 pub mod api;
 pub mod bench;
+pub mod channel;
 pub mod config;
 pub mod control;
+pub mod controller;
 pub mod engine;
+pub mod follower;
 pub mod kernel;
 pub mod lab;
 pub mod metrics;
+pub mod network;
 mod plan;
 pub mod plane;
 pub mod qos;

@@ -1,10 +1,8 @@
 //! Devices, sockets, keys and threads: the shell.
 
-use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +15,7 @@ use outwork_net::netlink::{Connection, LinkSettings, Prefix as Net, Uniqueness};
 use outwork_net::poll::Waker;
 use outwork_net::thread::{processors, spawn_vital};
 use outwork_net::tun::{self, Queue, Tun};
+use outwork_store::file::{create_private, create_private_dir};
 use outwork_wireguard::entropy::System;
 use outwork_wireguard::gate::Limits;
 use outwork_wireguard::index::Table;
@@ -488,14 +487,26 @@ fn identity(uplink: &Uplink, keys: &Path) -> Result<PrivateKey, ServiceError> {
         Ok(text) => PrivateKey::parse(&text).map_err(wrong),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && uplink.private_key_file.is_none() => {
             let key = PrivateKey::generate(&mut System::default()).map_err(wrong)?;
-            std::fs::create_dir_all(keys).map_err(failed)?;
-            std::fs::set_permissions(keys, Permissions::from_mode(0o700)).map_err(failed)?;
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+            keys.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(failed)?;
+            match create_private_dir(keys) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
+                _ => {}
+            }
+            let mut file = create_private(&path).map_err(failed)?;
             writeln!(file, "{}", key.reveal().as_str()).and_then(|()| file.sync_all()).map_err(failed)?;
             Ok(key)
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Who we are at each uplink, by its name. Keys that nobody gives are made and kept, as a start does.
+///
+/// # Errors
+/// When a key cannot be read or made.
+pub fn public_keys(settings: &Sdwan, keys: &Path) -> Result<Vec<(String, PublicKey)>, ServiceError> {
+    let of = |uplink: &Uplink| Ok((uplink.name.clone(), *identity(uplink, keys)?.public()));
+    settings.uplink.iter().map(of).collect()
 }
 
 /// For jitter.

@@ -83,8 +83,13 @@ fn pending_holds_a_batch(store: &Store, at: &mut At<'_>) {
 }
 
 fn page_size_is_a_power_of_two(sqlite: &Sqlite, at: &mut At<'_>) {
-    if !sqlite.page_size.is_power_of_two() {
-        let fault = Fault::new(format!("{} is not a power of two", sqlite.page_size));
+    check_page_size(sqlite.page_size, at);
+}
+
+/// Has a section whose `page_size` SQLite cannot have say so.
+pub fn check_page_size(size: u32, at: &mut At<'_>) {
+    if !size.is_power_of_two() {
+        let fault = Fault::new(format!("{size} is not a power of two"));
         at.fault("page_size", fault.expected("512, 1024, 2048, 4096, 8192, 16384, 32768 or 65536"));
     }
 }

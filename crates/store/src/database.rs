@@ -3,10 +3,12 @@
 //! * `metrics`   what it measures of itself
 //! * `options`   the pragmas, typed
 //! * `migration` numbered steps per component, applied once
+//! * [`maintenance`] whether a file is sound, and what it can give back
 //! * `reply`     the answer of a job, to wait for or to await
 //!
 //! Nothing here knows of an async runtime: a [`Reply`] is a plain future.
 
+pub mod maintenance;
 mod metrics;
 mod migration;
 mod options;
@@ -127,6 +129,12 @@ pub struct Database {
 impl Database {
     /// Opens or creates the database: pragmas, then the migrations of the store's own tables, then `migrations`.
     pub fn open(options: &DatabaseOptions, migrations: &[Migrations]) -> Result<Self, DatabaseError> {
+        let own = [crate::audit::MIGRATIONS, crate::tokens::MIGRATIONS, crate::history::MIGRATIONS];
+        Self::open_apart(options, &[&own[..], migrations].concat())
+    }
+
+    /// Opens or creates a database that has the tables of `migrations` and no others.
+    pub fn open_apart(options: &DatabaseOptions, migrations: &[Migrations]) -> Result<Self, DatabaseError> {
         options.check()?;
         if let Some(dir) = options.path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             let failed = |source| DatabaseError::Io { action: "create", path: dir.to_owned(), source };
@@ -140,8 +148,7 @@ impl Database {
             _ => {}
         }
         let mut connection = options.connect_writer()?;
-        let own = [crate::audit::MIGRATIONS, crate::tokens::MIGRATIONS, crate::history::MIGRATIONS];
-        for migrations in own.iter().chain(migrations) {
+        for migrations in migrations {
             migrations.apply(&options.path, &mut connection)?;
         }
         let metrics = Arc::new(DatabaseMetrics::default());
@@ -317,7 +324,7 @@ impl JobQueue {
 }
 
 /// Milliseconds since 1970, as tables store them.
-pub(crate) fn millis(time: SystemTime) -> i64 {
+pub fn millis(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |millis| -millis),
@@ -325,7 +332,7 @@ pub(crate) fn millis(time: SystemTime) -> i64 {
 }
 
 /// The time of a stored number of milliseconds.
-pub(crate) fn time(millis: i64) -> SystemTime {
+pub fn time(millis: i64) -> SystemTime {
     let distance = Duration::from_millis(millis.unsigned_abs());
     let time = if millis < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
     time.unwrap_or(UNIX_EPOCH)

@@ -175,7 +175,8 @@ impl Reload {
         // network in force.
         let global =
             Global { config: state.read.file.clone().or_else(|| self.global.config.clone()), ..self.global.clone() };
-        let read = settings::load(&global).map_err(|error| Refusal::unread(&error))?;
+        let mut read = settings::load(&global).map_err(|error| Refusal::unread(&error))?;
+        super::sdwan::overlay(&mut read);
         let changes = diff(&state.read.value, &read.value);
         let fixed =
             changes.iter().filter(|change| !change.live).map(|change| (change.key.clone(), read.origin(&change.key)));

@@ -1,20 +1,52 @@
-//! The tunnels in this process.
+//! The tunnels in this process, the controller of a network of sites, and the one that this site follows.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use outwork_admin::{ServiceApi, ServiceState, State};
 use outwork_sdwan::api::router;
+use outwork_sdwan::controller::{self, Controller};
+use outwork_sdwan::follower::enrol::uplinks;
+use outwork_sdwan::follower::{self, Follower, TakeUp};
 use outwork_sdwan::metrics::{QosMetrics, SdwanMetrics};
 use outwork_sdwan::qos;
 use outwork_sdwan::service::{Handed, Service};
 use outwork_telemetry::Registry;
+use tokio::task::JoinHandle;
 
 use super::cannot;
-use crate::settings::Settings;
+use super::reload::Reload;
+use crate::settings::{Read, Settings};
 
 /// Keys that were made here, and what is remembered of shaping: a directory in the data directory.
-pub(crate) const KEYS: &str = "sdwan";
+const KEYS: &str = "sdwan";
+/// What the controller has said: a directory in that one.
+const SAID: &str = "controller";
+/// What is kept of a controller that is this process: a directory in the data directory.
+const CONTROLLER: &str = "controller";
+
+/// Where keys are that were made here, and what is remembered of shaping.
+pub(crate) fn keys(data_dir: &Path) -> PathBuf {
+    data_dir.join(KEYS)
+}
+
+/// Where it is kept what the controller has said.
+pub(crate) fn said(data_dir: &Path) -> PathBuf {
+    keys(data_dir).join(SAID)
+}
+
+/// Where a controller keeps what it has.
+pub(crate) fn controlled(data_dir: &Path) -> PathBuf {
+    data_dir.join(CONTROLLER)
+}
+
+/// Puts what the controller of this site has said over what the file says.
+pub(super) fn overlay(read: &mut Read) {
+    let dir = said(&read.value.store.data_dir);
+    if let Err(error) = follower::overlay(&mut read.value.sdwan, &dir) {
+        tracing::warn!(%error, "what the controller has said is left out: the file counts alone");
+    }
+}
 
 /// Starts them, where there are any, in the place of those of another process if there is what it has left.
 pub(super) fn start(
@@ -22,7 +54,7 @@ pub(super) fn start(
     registry: &Registry,
     handed: Option<Handed>,
 ) -> anyhow::Result<Option<Arc<Service>>> {
-    let keys: &Path = &settings.store.data_dir.join(KEYS);
+    let keys: &Path = &keys(&settings.store.data_dir);
     if !settings.sdwan.is_on() {
         // What a crash has left of the time when there were uplinks.
         match qos::roll_back(keys) {
@@ -46,9 +78,72 @@ pub(super) fn start(
     Ok(Some(service))
 }
 
+/// Starts the controller, where this process is one.
+pub(super) async fn start_controller(
+    settings: &Settings,
+    registry: &Registry,
+) -> anyhow::Result<Option<Arc<Controller>>> {
+    if !settings.controller.is_on() {
+        return Ok(None);
+    }
+    let dir = controlled(&settings.store.data_dir);
+    let started = Controller::start(&settings.controller, &dir).await;
+    let controller = started.map_err(|error| cannot("the controller does not start", error))?;
+    registry.register(Arc::clone(controller.metrics()) as _)?;
+    registry.register(Arc::clone(controller.store().metrics()) as _)?;
+    Ok(Some(controller))
+}
+
+/// A site that follows a controller, and what that takes.
+pub(super) struct Following {
+    follower: Arc<Follower>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Following {
+    /// Follows the controller that the settings name, where they do. What it says is taken up as a changed file is.
+    pub(super) fn start(
+        settings: &Settings,
+        tunnels: Option<&Arc<Service>>,
+        reload: &Arc<Reload>,
+    ) -> Option<Following> {
+        let (tunnels, follow) = (tunnels?, settings.sdwan.controller.clone()?);
+        let keys: Vec<_> = tunnels.uplinks().iter().map(|own| (own.name.clone(), own.public_key)).collect();
+        let reload = Arc::clone(reload);
+        let take_up: TakeUp = Box::new(move || {
+            let reload = Arc::clone(&reload);
+            Box::pin(async move { reload.run().await.map(drop).map_err(|refusal| refusal.to_string()) })
+        });
+        let dir = said(&settings.store.data_dir);
+        let follower = Follower::new(follow, dir, uplinks(&settings.sdwan, &keys), take_up);
+        let gather = tokio::spawn(Arc::clone(&follower).gather(Arc::clone(tunnels)));
+        let run = tokio::spawn(Arc::clone(&follower).run());
+        Some(Following { follower, tasks: [gather, run] })
+    }
+
+    /// Follows no longer. Everything else goes on as it was told last.
+    pub(super) fn stop(&self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+
+    /// How it stands, in a sentence.
+    fn told(follower: &Follower) -> String {
+        let told = follower.told();
+        let site = told.site.map(|site| format!("site {site}, ")).unwrap_or_default();
+        match (told.connected, told.error) {
+            (Some(at), None) => format!("{site}version {} of the controller at {at}", told.version),
+            (Some(at), Some(error)) => {
+                format!("{site}version {} of the controller at {at}, and not what it said since: {error}", told.version)
+            }
+            (None, error) => format!("{site}without its controller: {}", error.unwrap_or_else(|| "not yet".to_owned())),
+        }
+    }
+}
+
 /// What they bring to the admin API.
-pub(super) fn api(service: &Arc<Service>) -> ServiceApi {
+pub(super) fn api(service: &Arc<Service>, following: Option<&Following>) -> ServiceApi {
     let shared = Arc::clone(service.shared());
+    let follower = following.map(|following| Arc::clone(&following.follower));
     ServiceApi {
         name: "sdwan",
         router: router(Arc::clone(service)),
@@ -56,7 +151,23 @@ pub(super) fn api(service: &Arc<Service>) -> ServiceApi {
             let view = shared.view.load();
             let (all, up) =
                 view.tunnels().fold((0, 0), |(all, up), tunnel| (all + 1, up + usize::from(tunnel.sealer().is_some())));
-            ServiceState { state: State::Running, ready: true, detail: format!("{up} of {all} tunnels have keys") }
+            let told = follower.as_ref().map(|follower| format!("; {}", Following::told(follower))).unwrap_or_default();
+            let detail = format!("{up} of {all} tunnels have keys{told}");
+            // Without its controller it serves as it was told last.
+            ServiceState { state: State::Running, ready: true, detail }
+        }),
+    }
+}
+
+/// What the controller brings to the admin API.
+pub(super) fn controller_api(controller: &Arc<Controller>) -> ServiceApi {
+    let own = Arc::clone(controller);
+    ServiceApi {
+        name: "controller",
+        router: controller::api::router(Arc::clone(controller)),
+        state: Box::new(move || {
+            let detail = format!("{} sites are connected", own.connected());
+            ServiceState { state: State::Running, ready: true, detail }
         }),
     }
 }

@@ -13,7 +13,7 @@ use super::{items, rows};
 use crate::cli::Global;
 use crate::cli::qos::QosCommand;
 use crate::client::Client;
-use crate::compose::sdwan::KEYS;
+use crate::compose::sdwan::keys;
 use crate::local::print_json;
 use crate::settings;
 use crate::table::{bytes, cell, printable};
@@ -112,7 +112,7 @@ fn by_ourselves(global: &Global) -> anyhow::Result<Option<Json>> {
         Err(LockError::Held { .. }) => return Ok(None),
         taken => taken.context("store.data_dir")?,
     };
-    let undone = take_back(&data_dir.join(KEYS))?;
+    let undone = take_back(&keys(&data_dir))?;
     Ok(Some(serde_json::to_value(undone)?))
 }
 

@@ -1,5 +1,6 @@
 //! Tunnels of the real binary: to another of its kind, and to other implementations of WireGuard.
 
+mod controlled;
 mod hostile;
 mod hubs;
 mod nats;

@@ -6,6 +6,7 @@ mod buffers;
 mod cache;
 mod checking;
 mod commands;
+mod controller;
 mod descriptors;
 mod errors;
 mod filters;

@@ -154,7 +154,7 @@ fn is_preset(name: &str) -> bool {
 }
 
 /// What is wrong with a name that is shown, if anything is.
-fn unfit(name: &str) -> Option<Fault> {
+pub(super) fn unfit(name: &str) -> Option<Fault> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let is_fit = (1..=64).contains(&name.len()) && name.chars().all(fits);
     let fault = || Fault::new(format!("{name:?} cannot be shown as a name"));

@@ -1,6 +1,6 @@
 //! Sites: what the engine decides of paths, put to work. Paths are tunnels; what both ends tell each other goes by them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -89,6 +89,8 @@ pub struct Happened {
 struct Path {
     key: PathKey,
     dial: Dial,
+    /// Where the plan has it dialled; it may be elsewhere by now.
+    planned: Option<SocketAddr>,
     tunnel: Arc<Tunnel>,
     gauge: Arc<Gauge>,
     /// What the engine was told that it has carried.
@@ -277,7 +279,7 @@ impl Sites {
             *next += 1;
             *next - 1
         };
-        let mut before: BTreeMap<PathKey, Path> =
+        let before: BTreeMap<PathKey, Path> =
             std::mem::take(&mut self.paths).into_values().map(|path| (path.key, path)).collect();
         self.of_tunnel.clear();
         self.own = peers.own().map(|(uplink, key)| (uplink, Place::of(key))).collect();
@@ -285,45 +287,50 @@ impl Sites {
         let specs: Vec<_> = self.engine.paths().map(spec).collect();
         let there: Vec<SiteId> = specs.iter().map(|(_, spec, ..)| spec.key.site).collect();
         self.owners.retain(|site, _| there.contains(site));
-        for (id, spec, state, figures) in specs {
+        let mut by_hub = |spec: &PathSpec| self.relay(peers, &spec.key, &mut number);
+        let specs: Vec<_> = specs.into_iter().map(|all| (by_hub(&all.1), all)).collect();
+        let way = |relay: Option<&Relay>| relay.map(|relay| (relay.from, relay.address));
+        let ways: BTreeMap<_, _> = specs.iter().map(|(relay, (_, spec, ..))| (spec.key, way(relay.as_ref()))).collect();
+        let goes_on = |key: &PathKey, path: &Path| {
+            let remote = self.ends(key).map(|(_, remote)| remote.key);
+            let is_same = ways.get(key) == Some(&way(path.tunnel.relay.as_ref()));
+            is_same && remote.is_some_and(|remote| peers.is(path.tunnel.id, &remote))
+        };
+        // First those that end: another path may have the key of one of them.
+        let (kept, ended): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            before.into_iter().partition(|(key, path)| goes_on(key, path));
+        ended.into_values().for_each(|path| peers.remove(path.tunnel.id));
+        let mut before = kept;
+        for (relay, (id, spec, state, figures)) in specs {
             let Some((uplink, remote)) = self.ends(&spec.key) else { continue };
-            let relay = self.relay(peers, &spec.key, &mut number);
             if relay.is_none() && spec.key.via.is_some() {
                 continue;
             }
             // By a hub both can.
             let dial = if relay.is_some() { Dial::Both } else { spec.dial };
             let seen = self.seen.get(&Place::of(&remote.key)).copied();
-            let straight = remote.endpoint.or(seen).filter(|_| dial != Dial::Theirs);
+            let dials = dial != Dial::Theirs;
+            let planned = remote.endpoint.filter(|_| dials && relay.is_none());
+            let straight = remote.endpoint.or(seen).filter(|_| dials);
             let endpoint = relay.as_ref().map(|relay| relay.address).or(straight);
-            let keepalive = (dial != Dial::Theirs && relay.is_none() && self.is_closed(&spec.key)).then_some(OPEN);
+            let keepalive = (dials && relay.is_none() && self.is_closed(&spec.key)).then_some(OPEN);
             let mtu = self.engine.mtu(id).unwrap_or(mtu);
             // Anew each time, for names may have changed.
             let gauge = Arc::new(self.gauge(&spec.key));
             gauge.set_state(state);
             gauge.set_figures(&figures);
-            let way = |tunnel: &Tunnel| tunnel.relay.as_ref().map(|relay| (relay.from, relay.address));
-            let same = |path: &Path| way(&path.tunnel) == relay.as_ref().map(|relay| (relay.from, relay.address));
-            let kept = before.get(&spec.key).is_some_and(|path| peers.is(path.tunnel.id, &remote.key) && same(path));
-            let kept = before.remove(&spec.key).map(|path| if kept { Ok(path) } else { Err(path) });
-            let kept = match kept {
-                Some(Ok(path)) => Some(path),
-                Some(Err(path)) => {
-                    peers.remove(path.tunnel.id);
-                    None
-                }
-                None => None,
-            };
-            let path = match kept {
+            let path = match before.remove(&spec.key) {
                 Some(path) => {
                     path.tunnel.set_mtu(mtu);
                     peers.set(path.tunnel.id, PresharedKey::default(), keepalive);
-                    // Who was last heard elsewhere is there, unless it is heard no longer.
+                    // Who was last heard elsewhere is there, unless it is heard no longer, or the plan has it moved.
                     let is_lost = !matches!(state, State::Up | State::Suspect | State::Trial);
-                    if let Some(at) = endpoint.filter(|at| is_lost && path.tunnel.endpoint() != Some(*at)) {
+                    let has_moved = planned.is_some() && planned != path.planned;
+                    let elsewhere = |at: &SocketAddr| path.tunnel.endpoint() != Some(*at);
+                    if let Some(at) = endpoint.filter(|at| (is_lost || has_moved) && elsewhere(at)) {
                         peers.moved(now, path.tunnel.id, at);
                     }
-                    Path { dial, gauge, ..path }
+                    Path { dial, planned, gauge, ..path }
                 }
                 None => {
                     let owner = *self.owners.entry(spec.key.site).or_insert_with(|| Owner(number()));
@@ -335,13 +342,12 @@ impl Sites {
                         tracing::warn!(path = name, "two paths have the same key at both ends: this one is left out");
                         continue;
                     }
-                    Path { key: spec.key, dial, tunnel, gauge, fed: (0, 0) }
+                    Path { key: spec.key, dial, planned, tunnel, gauge, fed: (0, 0) }
                 }
             };
             self.of_tunnel.insert(path.tunnel.id, id);
             self.paths.insert(id, path);
         }
-        before.into_values().for_each(|path| peers.remove(path.tunnel.id));
     }
 
     /// Has what goes by hubs take the best tunnels to them, and says whom this site knows, should it be one.

@@ -126,7 +126,9 @@ pub struct Counters {
     pub passed_octets: AtomicU64,
     /// Datagrams of others that were not: for somebody who is not reached, of somebody else than who sent them, or passed on before.
     pub not_passed: AtomicU64,
-    /// Datagrams of sessions that came before,
+    /// Datagrams of sessions that came from where those of their tunnel do not,
+    pub elsewhere: AtomicU64,
+    /// that came before,
     pub replayed: AtomicU64,
     /// that came so late that nobody knows whether they did,
     pub late: AtomicU64,

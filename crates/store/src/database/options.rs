@@ -7,6 +7,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::DatabaseError;
 
+/// What `auto_vacuum` says of files whose free pages are given back when somebody asks for it.
+const INCREMENTAL: u32 = 2;
+
 outwork_config::choice! {
     /// How SQLite keeps a transaction atomic.
     pub enum JournalMode {
@@ -97,7 +100,7 @@ impl DatabaseOptions {
 
     pub(super) fn connect_writer(&self) -> Result<Connection, DatabaseError> {
         let connection = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        self.set_page_size(&connection).map_err(|source| self.failed(source))?;
+        self.lay_out(&connection).map_err(|source| self.failed(source))?;
         let wanted = self.journal_mode.word();
         let got: String = connection
             .pragma_update_and_check(None, "journal_mode", wanted, |row| row.get(0))
@@ -125,26 +128,31 @@ impl DatabaseOptions {
             let mapped = i64::try_from(self.mmap_size).unwrap_or(i64::MAX);
             connection.pragma_update_and_check(None, "mmap_size", mapped, |_| Ok(())).or_else(no_rows)?;
             connection.pragma_update(None, "foreign_keys", true)?;
+            connection.pragma_update(None, "temp_store", "memory")?;
             connection.set_prepared_statement_cache_capacity(64);
             Ok(connection)
         };
         connect().map_err(|source| self.failed(source))
     }
 
-    /// Sets the page size of a new file, and rewrites an old one that has another.
-    fn set_page_size(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Sets the page size of a new file, and that it gives pages back by and by; an old one that is laid out in another way is rewritten.
+    fn lay_out(&self, connection: &Connection) -> rusqlite::Result<()> {
         let current: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-        if current == self.page_size {
+        let vacuum: u32 = connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0))?;
+        if current == self.page_size && vacuum == INCREMENTAL {
             return Ok(());
         }
         let pages: u32 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
         if pages > 0 {
             let path = self.path.display();
-            tracing::info!(%path, from = current, to = self.page_size, "rewriting the database with another page size");
+            tracing::info!(%path, from = current, to = self.page_size, "rewriting the database with another layout of pages");
+        }
+        if pages > 0 && current != self.page_size {
             // With a write-ahead log the page size cannot change.
             connection.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
         }
         connection.pragma_update(None, "page_size", self.page_size)?;
+        connection.pragma_update(None, "auto_vacuum", INCREMENTAL)?;
         connection.execute_batch("VACUUM")
     }
 

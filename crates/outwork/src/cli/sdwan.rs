@@ -1,0 +1,138 @@
+//! The arguments of `outwork sdwan`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::duration;
+
+/// `outwork sdwan`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SdwanCommand {
+    /// Makes a token that lets a site in once: at the controller
+    ///
+    /// It goes to standard output, and is shown this once. What the site has to be told besides is where the controller is: sdwan.controller.address.
+    #[command(after_help = "\
+Examples:
+  outwork sdwan token north
+  outwork sdwan token north --expires 10m | ssh north outwork sdwan enrol -")]
+    Token {
+        /// What the site is to be called.
+        site: String,
+        /// How long it is good for; an hour without it, 30 days at most.
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        expires: Option<Duration>,
+    },
+    /// Has the controller take this site in, with a token of the controller's: at the site
+    ///
+    /// The site makes its key itself, which never leaves it. What it was told by the controller of another network is forgotten. A running server takes it up by itself.
+    #[command(after_help = "\
+Examples:
+  outwork sdwan enrol outwork_enrol_...
+  outwork sdwan enrol - < token
+  outwork sdwan enrol - --controller 192.0.2.9:8068 < token")]
+    Enrol {
+        /// The token; `-` reads it from standard input, where no list of processes shows it.
+        #[arg(value_name = "TOKEN")]
+        shown: String,
+        /// Where the controller is, for this once; without it, where sdwan.controller.address says.
+        #[arg(long, value_name = "ADDRESS")]
+        controller: Vec<std::net::SocketAddr>,
+    },
+    /// Believes a site no longer: its certificates and tokens are good for nothing from now on
+    ///
+    /// It goes on as it was told last. To take its tunnels away from the other sites, remove it: `outwork sdwan sites remove`.
+    #[command(after_help = "\
+Examples:
+  outwork sdwan revoke north
+  outwork sdwan revoke north && outwork sdwan sites remove north")]
+    Revoke {
+        /// What it is called.
+        site: String,
+    },
+    /// Says which sites are connected to the controller, and whether they hold what the network is now
+    #[command(after_help = "\
+Examples:
+  outwork sdwan status
+  outwork sdwan status --json | jq '.items[] | select(.current | not) | .site'")]
+    Status,
+    /// Lists who has changed what of the network, the latest first
+    Changes,
+    /// Lists, adds, changes and removes sites, at the controller
+    #[command(subcommand)]
+    Sites(DocumentCommand),
+    /// Lists, adds, changes and removes uplinks of sites, at the controller
+    #[command(subcommand)]
+    Uplinks(DocumentCommand),
+    /// Lists, adds, changes and removes classes of traffic, at the controller
+    #[command(subcommand)]
+    Classes(DocumentCommand),
+    /// Lists, adds, changes and removes applications, at the controller
+    #[command(subcommand)]
+    Applications(DocumentCommand),
+    /// Lists, adds, changes and removes policies, at the controller
+    #[command(subcommand)]
+    Policies(DocumentCommand),
+}
+
+/// What is done with documents of a kind.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DocumentCommand {
+    /// Lists them
+    List,
+    /// Shows one
+    Get {
+        /// Its name; that of an uplink behind its site's, such as north/fibre.
+        name: String,
+    },
+    /// Adds one; sites are told at once
+    #[command(after_help = "\
+Examples:
+  outwork sdwan policies add calls class=voice 'ports=[\"5060-5061\"]' strategy=duplicate
+  outwork sdwan sites add north 'subnets=[\"10.1.0.0/16\"]'
+  outwork sdwan classes add gold latency=20ms loss=0.001
+  outwork sdwan policies get calls --json | jq '.body | .name = \"more\"' | outwork sdwan policies add more --json-body -")]
+    Add {
+        /// Its name; that of an uplink behind its site's, such as north/fibre.
+        name: String,
+        #[command(flatten)]
+        says: DocumentArgs,
+    },
+    /// Changes one: what is not named stays as it is. Where somebody else changes it at the same time, nothing is done
+    #[command(after_help = "\
+Examples:
+  outwork sdwan policies edit calls priority=10 mark=EF
+  outwork sdwan policies edit calls --clear mark
+  outwork sdwan uplinks edit north/lte cost=50 metered=true")]
+    Edit {
+        /// Its name; that of an uplink behind its site's, such as north/fibre.
+        name: String,
+        #[command(flatten)]
+        says: DocumentArgs,
+        /// Takes a key out; may be given many times.
+        #[arg(long, value_name = "KEY")]
+        clear: Vec<String>,
+    },
+    /// Removes one; sites are told at once. With a site go its uplinks, and it is believed no longer
+    Remove {
+        /// Its name; that of an uplink behind its site's, such as north/fibre.
+        name: String,
+    },
+}
+
+/// What a document says.
+#[derive(Debug, Args)]
+pub(crate) struct DocumentArgs {
+    /// Keys with their values, as in the configuration file: lists and numbers in JSON, texts as they are.
+    #[arg(value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) set: Vec<(String, String)>,
+    /// All of it in JSON, from a file, or from standard input for `-`; keys that are named besides go over it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json_body: Option<PathBuf>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,238 @@
+//! `outwork sdwan` at the controller.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::{Map, Value as Json, json};
+use ureq::http::Method;
+
+use super::{done, items, rows};
+use crate::cli::Global;
+use crate::cli::sdwan::{DocumentArgs, DocumentCommand, SdwanCommand};
+use crate::client::{Client, escaped, query};
+use crate::local::print_json;
+use crate::table::{cell, printable, write_pairs};
+
+/// Octets of a document in JSON at most.
+const MOST: u64 = 1 << 20;
+/// Changes that are shown.
+const CHANGES: usize = 50;
+
+/// `outwork sdwan`, but for what a site does itself.
+pub(crate) fn sdwan(global: &Global, command: &SdwanCommand) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    match command {
+        SdwanCommand::Token { site, expires } => {
+            let mut body = json!({ "site": site });
+            if let Some(expires) = expires {
+                body["expires_in"] = json!(expires.as_secs());
+            }
+            let answer = client.change(Method::POST, "/controller/enrolments", Some(&body))?;
+            if global.json {
+                return print_json(&answer);
+            }
+            let until = printable(&cell(&answer["expires"]));
+            writeln!(
+                anstream::stderr(),
+                "token for the site {site}, good once and until {until}; it is shown this once:"
+            )?;
+            writeln!(anstream::stdout(), "{}", printable(&cell(&answer["token"])))?;
+            Ok(())
+        }
+        SdwanCommand::Enrol { shown, controller } => crate::enrolment::enrol(global, shown, controller),
+        SdwanCommand::Revoke { site } => {
+            let path = format!("/controller/sites/{}/certificates", escaped(site));
+            let answer = client.change(Method::DELETE, &path, None)?;
+            done(
+                global,
+                &answer,
+                &format!("{site} is believed no longer: {} certificates", cell(&answer["certificates"])),
+            )
+        }
+        SdwanCommand::Status => status(global, &client),
+        SdwanCommand::Changes => changes(global, &client),
+        SdwanCommand::Sites(command) => document(global, &client, "sites", command),
+        SdwanCommand::Uplinks(command) => document(global, &client, "uplinks", command),
+        SdwanCommand::Classes(command) => document(global, &client, "classes", command),
+        SdwanCommand::Applications(command) => document(global, &client, "applications", command),
+        SdwanCommand::Policies(command) => document(global, &client, "policies", command),
+    }
+}
+
+/// All rows of a list.
+fn all(client: &Client, path: &str) -> anyhow::Result<Json> {
+    let (mut found, mut after) = (vec![], None);
+    loop {
+        let answer = client.get(&format!("{path}{}", query(&[("after", after)])))?;
+        found.extend(items(&answer["items"]).iter().cloned());
+        after = answer["next"].as_str().map(str::to_owned);
+        if after.is_none() {
+            return Ok(Json::from(found));
+        }
+    }
+}
+
+fn status(global: &Global, client: &Client) -> anyhow::Result<()> {
+    let sites = all(client, "/controller/presence")?;
+    if global.json {
+        return print_json(&json!({ "items": sites }));
+    }
+    let columns = ["SITE", "STATUS", "LAST HEARD OF", ">VERSION", "CURRENT"];
+    rows(&mut anstream::stdout(), &columns, &sites, "no sites", |site| {
+        let current = if site["current"] == true { "yes" } else { "no" };
+        let [name, status, seen, version] = ["site", "status", "last_seen", "version"].map(|key| cell(&site[key]));
+        vec![name, status, seen, version, current.to_owned()]
+    })?;
+    Ok(())
+}
+
+fn changes(global: &Global, client: &Client) -> anyhow::Result<()> {
+    let answer = client.get(&format!("/controller/changes{}", query(&[("limit", Some(CHANGES.to_string()))])))?;
+    if global.json {
+        return print_json(&answer);
+    }
+    rows(&mut anstream::stdout(), &["AT", "WHO", "WHAT", "TARGET"], &answer["items"], "no changes", |change| {
+        ["at", "who", "what", "target"].map(|key| cell(&change[key])).to_vec()
+    })?;
+    Ok(())
+}
+
+/// Where a document is.
+fn place(kind: &str, name: &str) -> String {
+    let name: Vec<_> = name.split('/').map(escaped).collect();
+    format!("/controller/{kind}/{}", name.join("/"))
+}
+
+fn document(global: &Global, client: &Client, kind: &str, command: &DocumentCommand) -> anyhow::Result<()> {
+    match command {
+        DocumentCommand::List => {
+            let found = all(client, &format!("/controller/{kind}"))?;
+            if global.json {
+                return print_json(&json!({ "items": found }));
+            }
+            let columns = ["NAME", ">VERSION", "CHANGED BY", "CHANGED", "SAYS"];
+            rows(&mut anstream::stdout(), &columns, &found, &format!("no {kind}"), |one| {
+                let [id, version, by, at] = ["id", "version", "updated_by", "updated"].map(|key| cell(&one[key]));
+                vec![id, version, by, at, said(&one["body"])]
+            })?;
+            Ok(())
+        }
+        DocumentCommand::Get { name } => {
+            let answer = client.get(&place(kind, name))?;
+            if global.json {
+                return print_json(&answer);
+            }
+            let own = ["version", "created", "created_by", "updated", "updated_by"];
+            let mut pairs: Vec<_> = own.iter().map(|key| (*key, cell(&answer[*key]))).collect();
+            let body = answer["body"].as_object();
+            pairs.extend(body.into_iter().flatten().map(|(key, value)| (key.as_str(), text(value))));
+            write_pairs(&mut anstream::stdout(), &pairs)?;
+            Ok(())
+        }
+        DocumentCommand::Add { name, says } => {
+            let mut body = whole(says)?.unwrap_or_default();
+            named(kind, name, &mut body)?;
+            put(&mut body, says);
+            let answer = client.change(Method::POST, &format!("/controller/{kind}"), Some(&json!({ "body": body })))?;
+            done(global, &answer, &format!("added {name} to the {kind}"))
+        }
+        DocumentCommand::Edit { name, says, clear } => {
+            let there = client.get(&place(kind, name))?;
+            let before = there["body"].as_object().cloned().unwrap_or_default();
+            let mut body = whole(says)?.unwrap_or_else(|| before.clone());
+            clear.iter().for_each(|key| drop(body.remove(key)));
+            put(&mut body, says);
+            anyhow::ensure!(
+                body != before,
+                "nothing would change; name what is to: `outwork sdwan {kind} edit --help`"
+            );
+            let change = json!({ "body": body, "version": there["version"] });
+            let answer = client.change(Method::PUT, &place(kind, name), Some(&change))?;
+            done(global, &answer, &format!("changed {name} of the {kind}: version {}", cell(&answer["version"])))
+        }
+        DocumentCommand::Remove { name } => {
+            let answer = client.change(Method::DELETE, &place(kind, name), None)?;
+            done(global, &answer, &format!("removed {name} from the {kind}"))
+        }
+    }
+}
+
+/// A value as it would be written.
+fn text(value: &Json) -> String {
+    match value {
+        Json::Array(list) => list.iter().map(cell).collect::<Vec<_>>().join(", "),
+        value => cell(value),
+    }
+}
+
+/// What a document says besides its name.
+fn said(body: &Json) -> String {
+    let fields = body.as_object().into_iter().flatten();
+    let fields = fields.filter(|(key, value)| !["name", "site"].contains(&key.as_str()) && !value.is_null());
+    fields.map(|(key, value)| format!("{key}={}", text(value))).collect::<Vec<_>>().join(" ")
+}
+
+/// All that it is to say, where that is given.
+fn whole(says: &DocumentArgs) -> anyhow::Result<Option<Map<String, Json>>> {
+    says.json_body.as_deref().map(read).transpose()
+}
+
+/// A document in JSON, from a file or from standard input.
+fn read(path: &Path) -> anyhow::Result<Map<String, Json>> {
+    let mut text = String::new();
+    let outcome = match path.as_os_str() == "-" {
+        true => io::stdin().lock().take(MOST).read_to_string(&mut text),
+        false => File::open(path).and_then(|file| file.take(MOST).read_to_string(&mut text)),
+    };
+    outcome.with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no JSON object", path.display()))
+}
+
+/// Puts the name in, and with an uplink its site.
+fn named(kind: &str, name: &str, body: &mut Map<String, Json>) -> anyhow::Result<()> {
+    let own = match (kind, name.split_once('/')) {
+        ("uplinks", Some((site, own))) => {
+            body.insert("site".to_owned(), site.into());
+            own
+        }
+        ("uplinks", None) => anyhow::bail!("an uplink is named behind its site, such as north/{name}"),
+        _ => name,
+    };
+    body.insert("name".to_owned(), own.into());
+    Ok(())
+}
+
+/// Puts keys over what is there. What is JSON is that; all else is text.
+fn put(body: &mut Map<String, Json>, says: &DocumentArgs) {
+    for (key, value) in &says.set {
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Json::from(value.as_str()));
+        body.insert(key.clone(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_json_where_they_can_be_and_text_else() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let set =
+            vec![pair("latency", "20ms"), pair("ports", "[\"443\"]"), pair("priority", "7"), pair("metered", "true")];
+        let mut body = Map::new();
+        put(&mut body, &DocumentArgs { set, json_body: None });
+        let expected = json!({ "latency": "20ms", "ports": ["443"], "priority": 7, "metered": true });
+        assert_eq!(Json::Object(body), expected);
+    }
+
+    #[test]
+    fn an_uplink_is_named_behind_its_site() {
+        let mut body = Map::new();
+        named("uplinks", "north/fibre", &mut body).unwrap();
+        assert_eq!(Json::Object(body.clone()), json!({ "site": "north", "name": "fibre" }));
+        assert!(named("uplinks", "fibre", &mut body).is_err());
+        assert_eq!(place("uplinks", "north/my fibre"), "/controller/uplinks/north/my%20fibre");
+    }
+}

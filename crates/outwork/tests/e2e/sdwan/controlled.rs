@@ -1,0 +1,183 @@
+//! Two sites and their controller: each of the three on a machine of its own.
+
+use super::super::site::Site;
+use super::super::wait_for;
+use super::transfer;
+
+/// The controller, and two sites that a cable joins, `wan`; a cable leads from each to the controller.
+struct Network {
+    controller: Site,
+    sites: [Site; 2],
+}
+
+const NAMES: [&str; 2] = ["north", "south"];
+const PORT: u16 = 8068;
+
+/// The address of a site at the cable between the two.
+fn outer(site: usize) -> String {
+    format!("192.0.2.{}", site + 1)
+}
+
+/// The address of a site within the tunnels.
+fn inner(site: usize) -> String {
+    format!("10.{}.0.1", 100 + site)
+}
+
+/// The controller's address at the cable to a site, and the site's there.
+fn control(site: usize) -> [String; 2] {
+    [9, 1].map(|host| format!("198.51.{}.{host}", 100 + site))
+}
+
+/// What the file of a site says: of itself, and where the controller is.
+fn settings(site: usize) -> String {
+    let [controller, _] = control(site);
+    format!(
+        "[sdwan]\nsubnets = ['10.{net}.0.0/16']\n[sdwan.tunnel]\naddresses = ['{inner}/16']\nworkers = 1\n\
+         [sdwan.health]\ntrial = '100ms'\ninterval = '200ms'\n\
+         [sdwan.controller]\naddress = ['{controller}:{PORT}']\nreport = '1s'\n\
+         [[sdwan.uplink]]\nname = 'wan'\ninterface = 'wan'\nlisten = ['0.0.0.0:51820']\nendpoint = '{outer}:51820'\n",
+        net = 100 + site,
+        inner = inner(site),
+        outer = outer(site),
+    )
+}
+
+impl Network {
+    /// All three, started; no site is taken in yet.
+    fn new() -> Network {
+        let mut controller = Site::new(&format!("[controller]\nlisten = ['0.0.0.0:{PORT}']\n"));
+        let mut sites = [0, 1].map(|site| Site::new(&settings(site)));
+        let [north, south] = &sites;
+        north.lab.veth((&north.server, "wan"), (&south.server, "wan"));
+        for (number, site) in sites.iter().enumerate() {
+            site.server.ip(&format!("addr add {}/24 dev wan", outer(number)));
+            let cable = format!("to-{}", NAMES[number]);
+            site.lab.veth((&controller.server, &cable), (&site.server, "control"));
+            let [there, here] = control(number);
+            controller.server.ip(&format!("addr add {there}/24 dev {cable}"));
+            site.server.ip(&format!("addr add {here}/24 dev control"));
+        }
+        controller.start();
+        sites.iter_mut().for_each(Site::start);
+        Network { controller, sites }
+    }
+
+    /// The same, with both sites taken in and joined.
+    fn joined() -> Network {
+        let network = Network::new();
+        for (site, name) in network.sites.iter().zip(NAMES) {
+            let token = network.controller.admin(&["sdwan", "token", name]);
+            site.admin(&["sdwan", "enrol", token.trim()]);
+        }
+        network.wait_until_joined();
+        network
+    }
+
+    fn told(&self) -> String {
+        let of = |site: &Site| format!("{}\n{}", site.outwork(&["status"]).status, site.log());
+        format!("{}\n{}\n{}", self.controller.log(), of(&self.sites[0]), of(&self.sites[1]))
+    }
+
+    fn wait_until_joined(&self) {
+        for site in &self.sites {
+            wait_for(
+                "a path to the other site",
+                || self.told(),
+                || {
+                    let paths = site.json(&["paths"])["paths"].clone();
+                    paths.as_array().unwrap().iter().any(|path| path["state"] == "up").then_some(())
+                },
+            );
+        }
+    }
+
+    /// Octets go between the two sites.
+    fn speaks(&self) {
+        transfer(&self.sites[0].server, &self.sites[1].server, &inner(1));
+    }
+
+    /// The policy that a flow to this port of the other site falls under, as a site says.
+    fn policy(&self, site: usize, port: &str) -> Option<String> {
+        let other = inner(1 - site);
+        let flow = ["paths", "explain", &inner(site), &other, "--protocol", "udp", "--port", port];
+        self.sites[site].json(&flow)["policy"].as_str().map(str::to_owned)
+    }
+
+    fn wait_for_policy(&self, port: &str, name: &str) {
+        for site in 0..2 {
+            wait_for(
+                "a policy to be in force",
+                || self.told(),
+                || (self.policy(site, port).as_deref() == Some(name)).then_some(()),
+            );
+        }
+    }
+}
+
+#[test]
+fn two_sites_are_taken_in_by_tokens_and_go_on_without_their_controller_after_a_restart_as_well() {
+    let mut network = Network::joined();
+    network.speaks();
+    network.controller.admin(&["sdwan", "policies", "add", "calls", "class=voice", "ports=[\"5060\"]"]);
+    network.wait_for_policy("5060", "calls");
+    network.speaks();
+    network.controller.kill();
+    network.speaks();
+    network.sites[0].terminate();
+    network.sites[0].start();
+    network.wait_until_joined();
+    network.wait_for_policy("5060", "calls");
+    network.speaks();
+    // It comes back, and is heard of again.
+    network.controller.start();
+    network.controller.admin(&["sdwan", "policies", "edit", "calls", "ports=[\"5062\"]"]);
+    network.wait_for_policy("5062", "calls");
+}
+
+#[test]
+fn the_controller_knows_how_paths_are_at_both_ends_and_who_is_there() {
+    let network = Network::joined();
+    wait_for(
+        "both sites to report a path that is up",
+        || network.told(),
+        || {
+            let status = network.controller.json(&["sdwan", "status"]);
+            let current = status["items"].as_array().unwrap().iter().filter(|site| site["current"] == true).count();
+            (current == 2).then_some(())
+        },
+    );
+    let changes = network.controller.json(&["sdwan", "changes"]);
+    let who: Vec<_> = changes["items"].as_array().unwrap().iter().map(|change| change["who"].clone()).collect();
+    assert!(NAMES.iter().all(|name| who.contains(&format!("site {name}").into())), "{changes:#}");
+    let metrics = network.controller.get("/metrics").unwrap();
+    for metric in ["outwork_sdwan_controller_sites 2", "outwork_sdwan_db_query_duration"] {
+        assert!(metrics.contains(metric), "{metric}\n{metrics}");
+    }
+}
+
+#[test]
+fn a_token_works_once_and_a_site_that_is_removed_is_heard_of_no_more() {
+    let network = Network::joined();
+    let token = network.controller.admin(&["sdwan", "token", "north"]);
+    network.sites[0].admin(&["sdwan", "enrol", token.trim()]);
+    let again = network.sites[1].outwork(&["sdwan", "enrol", token.trim()]);
+    assert!(!again.status.success());
+    let why = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(why.contains("the token is not good"), "{why}");
+    network.controller.admin(&["sdwan", "sites", "remove", "south"]);
+    wait_for(
+        "the tunnels to the site to be gone",
+        || network.told(),
+        || network.sites[0].json(&["paths"])["paths"].as_array().unwrap().is_empty().then_some(()),
+    );
+}
+
+#[test]
+fn databases_are_looked_after_while_the_server_runs() {
+    let network = Network::joined();
+    let done = network.controller.json(&["db", "maintain"]);
+    let done = done.as_array().unwrap();
+    assert_eq!(done.len(), 2, "the store's and the controller's");
+    assert!(done.iter().all(|one| one["faults"] == serde_json::json!([])), "{done:#?}");
+    network.controller.admin(&["sdwan", "classes", "add", "gold", "latency=20ms"]);
+}

@@ -1,0 +1,277 @@
+//! Paths as sites have reported them, how they were, what has happened, and who has changed what.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::State;
+use outwork_front::api::{Json, Page, PageQuery, Path, Problem, Query, Timestamp, Viewer};
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{number, page};
+use crate::controller::Controller;
+use crate::controller::store::Query as Asked;
+use crate::controller::store::documents::{Audited, audited};
+use crate::controller::store::health::{self, Happened, Health, PathFilter};
+
+/// What a history is of at most, where nobody says, and from when on it is told in spans.
+const USUAL: Duration = Duration::from_secs(3600);
+const BY_REPORT: Duration = Duration::from_secs(6 * 3600);
+
+/// Their routes.
+pub(super) fn router() -> OpenApiRouter<Arc<Controller>> {
+    OpenApiRouter::new()
+        .routes(routes!(reported_paths))
+        .routes(routes!(path_health))
+        .routes(routes!(reported_events))
+        .routes(routes!(network_changes))
+}
+
+/// A path of the network.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReportedPath {
+    /// Its number.
+    id: i64,
+    /// The site at its near end, which has reported it.
+    site: String,
+    /// The uplink by which it leaves.
+    uplink: String,
+    /// The site that it leads to.
+    remote_site: String,
+    /// The uplink by which it comes in there.
+    remote_uplink: String,
+    /// `new`, `down`, `trial`, `up`, `suspect`, or `gone` where it is reported no longer.
+    state: String,
+    /// Whether new flows take it.
+    chosen: bool,
+    /// One way, in milliseconds.
+    latency_ms: f64,
+    /// In milliseconds, as in RFC 3550.
+    jitter_ms: f64,
+    /// The part that is lost, from 0 to 1.
+    loss: f64,
+    /// What a call would sound like, from 1 to 4.5.
+    mos: f64,
+    /// When it was reported last.
+    updated: Timestamp,
+}
+
+/// How a path was, at a report or in a span.
+#[derive(Debug, Serialize, ToSchema)]
+struct PathHealth {
+    /// When, or when the span begins.
+    at: Timestamp,
+    /// The part of the reports that had it up, from 0 to 1.
+    up: f64,
+    /// One way, in milliseconds.
+    latency_ms: f64,
+    /// The longest.
+    latency_max_ms: f64,
+    /// In milliseconds, as in RFC 3550.
+    jitter_ms: f64,
+    /// The part that was lost, from 0 to 1.
+    loss: f64,
+    /// The greatest.
+    loss_max: f64,
+    /// What a call would have sounded like, from 1 to 4.5.
+    mos: f64,
+    /// The lowest.
+    mos_min: f64,
+    /// How many reports.
+    count: u32,
+}
+
+/// The history of a path.
+#[derive(Debug, Serialize, ToSchema)]
+struct PathHistory {
+    /// Seconds of a span; none where each is a report.
+    span_seconds: Option<u64>,
+    /// How it was, the oldest first.
+    items: Vec<PathHealth>,
+}
+
+/// Something that has happened at a site.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReportedEvent {
+    /// Its number, ascending.
+    id: i64,
+    /// When, by the clock of the site.
+    at: Timestamp,
+    /// At which site.
+    site: String,
+    /// `path`, `mtu` or `switch`.
+    kind: String,
+    /// What it is about.
+    of: String,
+    /// What was before.
+    from: String,
+    /// What is now.
+    to: String,
+    /// Why.
+    why: String,
+}
+
+/// A change of the network.
+#[derive(Debug, Serialize, ToSchema)]
+struct NetworkChange {
+    /// Its number, ascending.
+    id: i64,
+    /// When.
+    at: Timestamp,
+    /// Who: the name of a token, or `site` and its name.
+    who: String,
+    /// What, as `policy.change`.
+    what: String,
+    /// On what.
+    target: String,
+    /// What was there before and after, as JSON.
+    detail: String,
+}
+
+/// Which paths, and which page of them.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct PathQuery {
+    /// From or to this site.
+    site: Option<String>,
+    /// In this state.
+    state: Option<String>,
+    /// `next` of the page before; absent for the first page.
+    after: Option<String>,
+    /// Rows a page: 100 when absent, 999 at most.
+    limit: Option<usize>,
+}
+
+/// Which events, and which page of them.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct EventQuery {
+    /// At this site.
+    site: Option<String>,
+    /// `next` of the page before; absent for the first page.
+    after: Option<String>,
+    /// Rows a page: 100 when absent, 999 at most.
+    limit: Option<usize>,
+}
+
+/// Which part of a history.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct HistoryQuery {
+    /// From, in seconds since 1970; an hour ago when absent.
+    from: Option<u64>,
+    /// Until, in seconds since 1970; now when absent.
+    until: Option<u64>,
+}
+
+fn rows(limit: Option<usize>) -> usize {
+    PageQuery { after: None, limit }.rows()
+}
+
+/// All paths of the network, as the sites at their near ends have reported them last.
+#[utoipa::path(get, path = "/paths", tag = "controller", params(PathQuery),
+    responses((status = 200, body = Page<ReportedPath>), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn reported_paths(
+    _: Viewer,
+    State(controller): State<Arc<Controller>>,
+    Query(query): Query<PathQuery>,
+) -> Result<Json<Page<ReportedPath>>, Problem> {
+    let PathQuery { site, state, after, limit } = query;
+    let (limit, after) = (rows(limit), number(after)?.unwrap_or(0));
+    let filter = PathFilter { site, status: state };
+    let read = move |connection: &Connection| health::paths(connection, &filter, after, limit + 1);
+    let found = controller.store().read(Asked::History, read).await?;
+    let view = |path: health::Path| ReportedPath {
+        id: path.id,
+        site: path.source,
+        uplink: path.report.uplink,
+        remote_site: path.report.site,
+        remote_uplink: path.report.remote_uplink,
+        state: path.report.state,
+        chosen: path.report.chosen,
+        latency_ms: path.report.latency_ms,
+        jitter_ms: path.report.jitter_ms,
+        loss: path.report.loss,
+        mos: path.report.mos,
+        updated: path.updated.into(),
+    };
+    Ok(page(found, limit, |path| path.id.to_string(), view))
+}
+
+/// How a path was: at each report for a span of six hours at most, in spans of five minutes for longer ones.
+#[utoipa::path(get, path = "/paths/{id}/health", tag = "controller",
+    params(("id" = i64, Path, description = "The number of the path"), HistoryQuery),
+    responses((status = 200, body = PathHistory), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn path_health(
+    _: Viewer,
+    State(controller): State<Arc<Controller>>,
+    Path(id): Path<i64>,
+    Query(HistoryQuery { from, until }): Query<HistoryQuery>,
+) -> Result<Json<PathHistory>, Problem> {
+    let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds.min(1 << 40));
+    let until = until.map_or_else(SystemTime::now, at);
+    let from = from.map_or_else(|| until.checked_sub(USUAL).unwrap_or(UNIX_EPOCH), at);
+    let length = until.duration_since(from).map_err(|_| Problem::invalid("until", "it is before `from`"))?;
+    let by_report = length <= BY_REPORT;
+    let read = move |connection: &Connection| match by_report {
+        true => health::history(connection, id, from, until),
+        false => health::spans(connection, id, from, until),
+    };
+    let found = controller.store().read(Asked::History, read).await?;
+    let view = |health: Health| {
+        let Health { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count } = health;
+        let at = at.into();
+        PathHealth { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count }
+    };
+    let span_seconds = (!by_report).then(|| crate::controller::store::retention::SPAN.as_secs());
+    Ok(Json(PathHistory { span_seconds, items: found.into_iter().map(view).collect() }))
+}
+
+/// What has happened at sites, the latest first.
+#[utoipa::path(get, path = "/events", tag = "controller", params(EventQuery),
+    responses((status = 200, body = Page<ReportedEvent>), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn reported_events(
+    _: Viewer,
+    State(controller): State<Arc<Controller>>,
+    Query(query): Query<EventQuery>,
+) -> Result<Json<Page<ReportedEvent>>, Problem> {
+    let EventQuery { site, after, limit } = query;
+    let (limit, before) = (rows(limit), number(after)?);
+    let read = move |connection: &Connection| health::events(connection, site.as_deref(), before, limit + 1);
+    let found = controller.store().read(Asked::History, read).await?;
+    let view = |happened: Happened| ReportedEvent {
+        id: happened.id,
+        at: (UNIX_EPOCH + Duration::from_millis(happened.event.at_ms)).into(),
+        site: happened.site,
+        kind: happened.event.kind,
+        of: happened.event.about,
+        from: happened.event.before,
+        to: happened.event.after,
+        why: happened.event.why,
+    };
+    Ok(page(found, limit, |happened| happened.id.to_string(), view))
+}
+
+/// Who has changed what of the network, the latest first.
+#[utoipa::path(get, path = "/changes", tag = "controller", params(PageQuery),
+    responses((status = 200, body = Page<NetworkChange>), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn network_changes(
+    _: Viewer,
+    State(controller): State<Arc<Controller>>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<NetworkChange>>, Problem> {
+    let (limit, before) = (query.rows(), number(query.after)?);
+    let read = move |connection: &Connection| audited(connection, before, limit + 1);
+    let found = controller.store().read(Asked::History, read).await?;
+    let view = |row: Audited| {
+        let Audited { id, at, who, what, target, detail } = row;
+        NetworkChange { id, at: at.into(), who, what, target, detail }
+    };
+    Ok(page(found, limit, |row| row.id.to_string(), view))
+}

@@ -1,0 +1,183 @@
+//! The `[controller]` section: whether this process says to sites what their network is, and how it keeps that.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use outwork_config::{At, ByteSize, choice, days, hours, millis, mins, secs, section};
+use outwork_store::config::check_page_size;
+use outwork_store::database::{DatabaseOptions, JournalMode, Synchronous};
+
+/// The controller's database in its directory.
+const DATABASE: &str = "sdwan.db";
+
+section! {
+    /// The controller of a network: it knows all sites and policies, and tells them to the sites. Off without `listen`. Any site can hold it.
+    pub struct ControllerSettings {
+        /// Where sites come to.
+        pub listen: Vec<SocketAddr> [restart],
+        /// How many sites there are. From that come the sizes below that are not said, and how often sites report.
+        pub size: Size [restart] = Size::Small,
+        /// How long certificates of sites are good. They are made anew when two thirds of that are over.
+        pub certificate_life: Duration [restart, range days(1)..=days(3650)] = days(90),
+        /// How long it is kept how each path was at each report; unset, as `size` has it.
+        pub retention: Option<Duration> [restart, range mins(10)..=days(365)],
+        /// How long the same is kept in spans of five minutes; unset, as `size` has it.
+        pub aggregate_retention: Option<Duration> [restart, range hours(1)..=days(3650)],
+        /// How long it is kept who changed what, and what has happened to paths.
+        pub audit_retention: Duration [restart, range days(1)..=days(3650)] = days(365),
+        /// How its database works.
+        pub database: ControllerDatabase,
+    }
+}
+
+choice! {
+    /// How many sites there are.
+    pub enum Size {
+        /// Up to 50.
+        Small = "1-50",
+        /// Up to 500.
+        Medium = "50-500",
+        /// Up to 2000.
+        Large = "500-2000",
+        /// More.
+        Huge = "2000+",
+    }
+}
+
+section! {
+    /// How SQLite works on the controller's file. What the words mean: <https://sqlite.org/pragma.html>.
+    pub struct ControllerDatabase {
+        /// How a transaction is kept atomic.
+        pub journal_mode: JournalMode [restart] = JournalMode::Wal,
+        /// How often SQLite syncs.
+        pub synchronous: Synchronous [restart] = Synchronous::Full,
+        /// Memory for pages, for each connection; unset, as `size` has it.
+        pub cache_size: Option<ByteSize> [restart, range ByteSize::bytes(0)..=ByteSize::gib(1024)],
+        /// How much of the file is mapped into memory; unset, as `size` has it.
+        pub mmap_size: Option<ByteSize> [restart, range ByteSize::bytes(0)..=ByteSize::gib(1024)],
+        /// How long a statement waits for another process's lock.
+        pub busy_timeout: Duration [restart, range millis(0)..=secs(3600)] = secs(5),
+        /// Bytes of a page: 512, 1024, 2048, 4096, 8192, 16384, 32768 or 65536. A file with another page size is rewritten at start.
+        pub page_size: u32 [restart, range 512..=65_536] = 4096,
+        /// Connections for reading; unset, as `size` has it.
+        pub readers: Option<u16> [restart, range 1..=64],
+        /// Jobs that may wait for the writer, and as many for the readers. Beyond it they are refused.
+        pub queue: u32 [restart, range 1..=1_000_000] = 4096,
+    }
+    check page_size_is_a_power_of_two;
+}
+
+fn page_size_is_a_power_of_two(database: &ControllerDatabase, at: &mut At<'_>) {
+    check_page_size(database.page_size, at);
+}
+
+/// What follows from how many sites there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// Connections for reading.
+    pub readers: u16,
+    /// Memory for pages, for each connection.
+    pub cache: ByteSize,
+    /// How much of the file is mapped into memory.
+    pub mapped: ByteSize,
+    /// Between reports of a site at least.
+    pub report: Duration,
+    /// How long it is kept how each path was at each report.
+    pub retention: Duration,
+    /// How long the same is kept in spans of five minutes.
+    pub aggregate_retention: Duration,
+}
+
+impl Size {
+    /// What follows from it. Of 2000 sites with two paths to each of a few hubs come some hundred rows a second.
+    pub const fn preset(self) -> Preset {
+        const fn preset(readers: u16, mib: (u32, u32), report: u64, hours: u64, days: u64) -> Preset {
+            Preset {
+                readers,
+                cache: ByteSize::mib(mib.0),
+                mapped: ByteSize::mib(mib.1),
+                report: Duration::from_secs(report),
+                retention: Duration::from_secs(hours * 3600),
+                aggregate_retention: Duration::from_secs(days * 86_400),
+            }
+        }
+        match self {
+            Size::Small => preset(2, (16, 64), 10, 7 * 24, 90),
+            Size::Medium => preset(4, (64, 256), 10, 3 * 24, 90),
+            Size::Large => preset(8, (128, 512), 15, 24, 30),
+            Size::Huge => preset(16, (256, 1024), 30, 6, 30),
+        }
+    }
+}
+
+impl ControllerSettings {
+    /// Whether this process is one.
+    pub fn is_on(&self) -> bool {
+        !self.listen.is_empty()
+    }
+
+    /// How long it is kept how each path was: at each report, and in spans.
+    pub fn kept(&self) -> (Duration, Duration) {
+        let preset = self.size.preset();
+        let aggregates = self.aggregate_retention.unwrap_or(preset.aggregate_retention);
+        (self.retention.unwrap_or(preset.retention), aggregates)
+    }
+
+    /// Options of its database in `dir`.
+    pub fn database(&self, dir: &Path) -> DatabaseOptions {
+        let preset = self.size.preset();
+        let ControllerDatabase { journal_mode, synchronous, busy_timeout, page_size, .. } = self.database;
+        DatabaseOptions {
+            path: dir.join(DATABASE),
+            journal_mode,
+            synchronous,
+            cache_size: self.database.cache_size.unwrap_or(preset.cache).get(),
+            mmap_size: self.database.mmap_size.unwrap_or(preset.mapped).get(),
+            busy_timeout,
+            page_size,
+            readers: usize::from(self.database.readers.unwrap_or(preset.readers)),
+            queue: self.database.queue as usize,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outwork_config::{Sources, load};
+
+    use super::*;
+
+    fn read(text: &str) -> Result<ControllerSettings, String> {
+        let sources = Sources { file: Some(("outwork.toml".into(), text.into())), ..Sources::default() };
+        load::<ControllerSettings>(sources).map(|loaded| loaded.value).map_err(|faults| faults.render(false))
+    }
+
+    #[test]
+    fn sizes_follow_from_the_number_of_sites_and_what_is_said_counts_before() {
+        let options = |text: &str| read(text).unwrap().database(Path::new("/d"));
+        let small = options("");
+        assert_eq!((small.readers, small.cache_size, small.mmap_size), (2, 16 << 20, 64 << 20));
+        let huge = options("size = '2000+'\n[database]\ncache_size = '1MiB'\n");
+        assert_eq!((huge.readers, huge.cache_size, huge.mmap_size), (16, 1 << 20, 1024 << 20));
+        let kept = read("size = '500-2000'\nretention = '2h'").unwrap().kept();
+        assert_eq!(kept, (hours(2), days(30)));
+        assert!(!read("").unwrap().is_on());
+    }
+
+    #[test]
+    fn more_sites_never_have_smaller_sizes_nor_report_more_often() {
+        let presets: Vec<_> = Size::ALL.iter().map(|size| size.preset()).collect();
+        for pair in presets.windows(2) {
+            assert!(
+                pair[0].readers < pair[1].readers && pair[0].cache < pair[1].cache && pair[0].mapped < pair[1].mapped
+            );
+            assert!(pair[0].report <= pair[1].report && pair[0].retention >= pair[1].retention);
+        }
+    }
+
+    #[test]
+    fn a_page_size_that_sqlite_does_not_have_is_refused() {
+        assert!(read("[database]\npage_size = 5000").unwrap_err().contains("not a power of two"));
+    }
+}

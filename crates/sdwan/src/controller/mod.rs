@@ -1,0 +1,349 @@
+//! The controller of a network: keeps what it is to be, says that to sites, and hears how they fare.
+//!
+//! - [`config`]: what the configuration says.
+//! - [`store`]: what is kept.
+//! - [`authority`]: who is certified.
+//! - `session`: a site that has come.
+//! - [`api`]: the routes under `/api/v1/controller`.
+//!
+//! Absent: whatever packets need. Sites go on without it.
+
+pub mod api;
+pub mod authority;
+pub mod config;
+mod session;
+pub mod store;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use outwork_store::database::DatabaseError;
+use outwork_telemetry::{labels, metrics};
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::channel::token::Token;
+use crate::network::signed::{SignatureError, Signer};
+use authority::{Authority, AuthorityError};
+use config::ControllerSettings;
+use store::documents::{Edit, EditError, Stored};
+use store::enrolments::Enrolment;
+use store::retention::Aged;
+use store::{Query, Store};
+
+/// Sites that may be connected at once, and come for the first time at once.
+const SITES: usize = 16_384;
+const STRANGERS: usize = 256;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
+/// Between two looks at what is to be rolled up and what is over.
+const ROUND: Duration = Duration::from_secs(60);
+/// Rounds between two looks at what the file can give back.
+const TIDY: u32 = 60;
+/// How long is waited after an error of the listener, such as too many open files.
+const PAUSE: Duration = Duration::from_millis(200);
+
+labels! {
+    /// What became of who has shown a token.
+    pub enum Shown as "outcome" { Enrolled = "enrolled", Refused = "refused" }
+}
+
+metrics! {
+    /// What the controller measures of its sites.
+    pub struct ControllerMetrics, prefix "outwork_sdwan_controller" {
+        /// Sites that are connected.
+        sites: Gauge => history,
+        /// Deltas that were sent to sites.
+        pushes: Counter => history,
+        /// Deltas that sites did not take up.
+        pushes_refused: Counter,
+        /// Connections that came to nothing: no certificate that is good, or none of the words that are known.
+        refused: Counter,
+        /// Tokens that were shown.
+        enrolments: Counter by Shown,
+    }
+}
+
+/// Why the controller does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// Its database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// Its authority.
+    #[error("the controller's authority: {0}")]
+    Authority(#[from] AuthorityError),
+    /// Its signatures.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// Its directory.
+    #[error("cannot make {path}: {source}")]
+    Directory {
+        /// Which.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Where it listens.
+    #[error("controller.listen: cannot listen at {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No randomness.
+    #[error("the system gives no randomness")]
+    Random,
+}
+
+/// The controller at work.
+pub struct Controller {
+    settings: ControllerSettings,
+    addresses: Vec<SocketAddr>,
+    store: Store,
+    authority: Authority,
+    network: String,
+    signer: Signer,
+    metrics: Arc<ControllerMetrics>,
+    /// Grows whenever documents have changed.
+    changed: watch::Sender<u64>,
+    /// Sites that are not to be connected any longer.
+    cut: broadcast::Sender<String>,
+    /// The connection of each site that counts: the last that came.
+    sessions: Mutex<(u64, BTreeMap<String, u64>)>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Controller {
+    /// Opens what is kept in `dir`, and listens.
+    ///
+    /// # Errors
+    /// When something of it cannot be had.
+    pub async fn start(settings: &ControllerSettings, dir: &Path) -> Result<Arc<Controller>, ControllerError> {
+        let made = |source| ControllerError::Directory { path: dir.to_owned(), source };
+        match outwork_store::file::create_private_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(made(error)),
+            _ => {}
+        }
+        let now = SystemTime::now();
+        let authority = Authority::open(dir, now)?;
+        let network = authority.network();
+        let store = Store::open(&settings.database(dir))?;
+        store.write(Query::Maintenance, |connection| store::health::none_seen(connection)).await?;
+        let mut listeners = vec![];
+        for address in &settings.listen {
+            let failed = |source| ControllerError::Listen { address: *address, source };
+            let listener = listen(*address).map_err(failed)?;
+            listeners.push((listener.local_addr().map_err(failed)?, listener));
+        }
+        let controller = Arc::new(Controller {
+            addresses: listeners.iter().map(|(address, _)| *address).collect(),
+            settings: settings.clone(),
+            network,
+            signer: Signer::open(&dir.join("signer.key"))?,
+            store,
+            metrics: Arc::default(),
+            changed: watch::Sender::new(0),
+            cut: broadcast::Sender::new(64),
+            sessions: Mutex::default(),
+            tasks: Mutex::default(),
+            authority,
+        });
+        let acceptor = TlsAcceptor::from(Arc::new(controller.authority.server(now)?));
+        let (known, strangers) = (Arc::new(Semaphore::new(SITES)), Arc::new(Semaphore::new(STRANGERS)));
+        for (_, listener) in listeners {
+            let (own, acceptor) = (Arc::clone(&controller), acceptor.clone());
+            let rooms = (Arc::clone(&known), Arc::clone(&strangers));
+            controller.tasks.lock().push(tokio::spawn(own.accept(listener, acceptor, rooms)));
+        }
+        let own = Arc::clone(&controller);
+        controller.tasks.lock().push(tokio::spawn(own.keep_house()));
+        Ok(controller)
+    }
+
+    async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        acceptor: TlsAcceptor,
+        (known, strangers): (Arc<Semaphore>, Arc<Semaphore>),
+    ) {
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "no site can be accepted");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            // Who has not said yet who it is counts as a stranger.
+            let Ok(room) = Arc::clone(&strangers).try_acquire_owned() else {
+                self.metrics.refused.inc();
+                continue;
+            };
+            let (own, acceptor, known) = (Arc::clone(&self), acceptor.clone(), Arc::clone(&known));
+            tokio::spawn(async move { session::meet(own, stream, acceptor, room, known).await });
+        }
+    }
+
+    /// Rolls up and deletes, by and by.
+    async fn keep_house(self: Arc<Self>) {
+        let mut rounds = tokio::time::interval(ROUND);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for round in 0_u32.. {
+            rounds.tick().await;
+            if let Err(error) = self.round(round).await {
+                tracing::warn!(%error, "the controller's database was not looked after");
+            }
+        }
+    }
+
+    async fn round(&self, round: u32) -> Result<(), DatabaseError> {
+        let now = SystemTime::now();
+        let before = |kept: Duration| now.checked_sub(kept).unwrap_or(SystemTime::UNIX_EPOCH);
+        let (reports, spans) = self.settings.kept();
+        let ends = [
+            (Aged::Reports, before(reports)),
+            (Aged::Spans, before(spans)),
+            (Aged::Log, before(self.settings.audit_retention)),
+        ];
+        while self.store.maintain(now, ends).await? {}
+        if round % TIDY == TIDY - 1 {
+            self.store.tidy().await?;
+        }
+        Ok(())
+    }
+
+    /// What is kept.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What it measures.
+    pub fn metrics(&self) -> &Arc<ControllerMetrics> {
+        &self.metrics
+    }
+
+    /// What its network is called.
+    pub fn network(&self) -> &str {
+        &self.network
+    }
+
+    /// Sites that are connected.
+    pub fn connected(&self) -> i64 {
+        self.metrics.sites.get()
+    }
+
+    /// Makes changes, all or none, and has all sites told.
+    ///
+    /// # Errors
+    /// When the database refuses; why the changes make no sense is in what it gives else.
+    pub async fn edit(
+        &self,
+        edits: Vec<Edit>,
+        who: &str,
+    ) -> Result<Result<Vec<Option<Stored>>, EditError>, DatabaseError> {
+        let (who, gone) = (who.to_owned(), gone(&edits));
+        let change = move |connection: &mut rusqlite::Connection| {
+            store::documents::edit(connection, &edits, &who, SystemTime::now())
+        };
+        let done = self.store.write(Query::Change, change).await?;
+        if done.is_ok() {
+            self.tell();
+            gone.into_iter().for_each(|site| self.part_from(site));
+        }
+        Ok(done)
+    }
+
+    /// Has all sites told that something has changed.
+    fn tell(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn part_from(&self, site: String) {
+        // Where nobody is connected, nobody hears.
+        let _ = self.cut.send(site);
+    }
+
+    /// Makes a token for a site. It is told here and never again.
+    ///
+    /// # Errors
+    /// When the database refuses, or there is no randomness.
+    pub async fn invite(&self, site: &str, life: Duration, who: &str) -> Result<(Token, Enrolment), ControllerError> {
+        let token = Token::random(self.authority.fingerprint()).map_err(|_| ControllerError::Random)?;
+        let (kept, site, who) = (token.clone(), site.to_owned(), who.to_owned());
+        let add = move |connection: &mut rusqlite::Connection| {
+            store::enrolments::add(connection, &kept, &site, life, &who, SystemTime::now())
+        };
+        Ok((token, self.store.write(Query::Enrolment, add).await?))
+    }
+
+    /// Believes a site no longer: its certificates and tokens are good for nothing, and its connection ends. Says how many certificates those were.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn revoke(&self, site: &str, who: &str) -> Result<usize, DatabaseError> {
+        let (name, who) = (site.to_owned(), who.to_owned());
+        let revoke = move |connection: &mut rusqlite::Connection| {
+            store::enrolments::revoke(connection, &name, &who, SystemTime::now())
+        };
+        let revoked = self.store.write(Query::Enrolment, revoke).await?;
+        self.part_from(site.to_owned());
+        Ok(revoked)
+    }
+
+    /// Hears nobody any more, and closes what is kept.
+    pub fn stop(&self) {
+        self.tasks.lock().drain(..).for_each(|task| task.abort());
+        self.store.close();
+    }
+
+    /// Gives a connection of a site its number.
+    fn sit(&self, site: &str) -> u64 {
+        let (last, of) = &mut *self.sessions.lock();
+        *last += 1;
+        of.insert(site.to_owned(), *last);
+        *last
+    }
+
+    /// Ends a connection of a site. Says whether it was the one that counts.
+    fn leave(&self, site: &str, number: u64) -> bool {
+        let (_, of) = &mut *self.sessions.lock();
+        let counts = of.get(site) == Some(&number);
+        if counts {
+            of.remove(site);
+        }
+        counts
+    }
+}
+
+/// Sites that go with these changes.
+fn gone(edits: &[Edit]) -> Vec<String> {
+    let sites = edits.iter().filter(|edit| edit.kind == crate::network::Kind::Site && edit.body.is_none());
+    sites.map(|edit| edit.id.clone()).collect()
+}
+
+/// Another process of ours may listen there as well, while it takes the place of this one.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// The stream of a site.
+type Stream = tokio_rustls::server::TlsStream<TcpStream>;

@@ -1,0 +1,328 @@
+//! Documents in their tables: what there is, and each change of it with who made it.
+
+use std::time::SystemTime;
+
+use outwork_store::database::{millis, time};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use serde_json::{Value as Json, json};
+
+use crate::network::check::{DocumentFault, check};
+use crate::network::delta::{Change, Delta};
+use crate::network::{Documents, Kind};
+
+/// Documents that are gone and still told of one by one; who missed more gets everything.
+const REMEMBERED: u32 = 10_000;
+
+/// A site may be so far ahead of its controller, and be believed.
+const AHEAD: u64 = 1 << 20;
+
+/// A document as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// What it is about.
+    pub kind: Kind,
+    /// What it is known by.
+    pub id: String,
+    /// Counts its changes, from 1.
+    pub version: u64,
+    /// What it says.
+    pub body: Json,
+    /// When it was made.
+    pub created: SystemTime,
+    /// By whom.
+    pub created_by: String,
+    /// When it was changed last.
+    pub updated: SystemTime,
+    /// By whom.
+    pub updated_by: String,
+}
+
+/// What a change takes for granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// There is none of that name.
+    New,
+    /// There is one, of this version.
+    Version(u64),
+    /// There is one, of whatever version.
+    Any,
+}
+
+/// A change that somebody asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edit {
+    /// What it is about.
+    pub kind: Kind,
+    /// What it is known by.
+    pub id: String,
+    /// What it is to say; none where it is to go.
+    pub body: Option<Json>,
+    /// What it takes for granted.
+    pub expect: Expect,
+}
+
+/// Why a change is not made.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EditError {
+    /// There is one already.
+    Exists(Box<Stored>),
+    /// There is none.
+    Missing,
+    /// Somebody else has changed it meanwhile.
+    Stale(Box<Stored>),
+    /// The network would make no sense with it.
+    Invalid(Vec<DocumentFault>),
+}
+
+/// The columns of a document, in the order in which [`stored`] reads them.
+const COLUMNS: &str = "id, version, body, created, created_by, updated, updated_by";
+
+fn stored(kind: Kind, row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let body: String = row.get(2)?;
+    let unread = |error: serde_json::Error| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, Box::new(error));
+    Ok(Stored {
+        kind,
+        id: row.get(0)?,
+        version: row.get::<_, i64>(1)?.unsigned_abs(),
+        body: serde_json::from_str(&body).map_err(unread)?,
+        created: time(row.get(3)?),
+        created_by: row.get(4)?,
+        updated: time(row.get(5)?),
+        updated_by: row.get(6)?,
+    })
+}
+
+/// One document.
+pub fn get(connection: &Connection, kind: Kind, id: &str) -> rusqlite::Result<Option<Stored>> {
+    let sql = format!("SELECT {COLUMNS} FROM {} WHERE id = ?", kind.plural());
+    connection.prepare_cached(&sql)?.query_row([id], |row| stored(kind, row)).optional()
+}
+
+/// Documents of a kind by id, those behind `after`, at most `limit`.
+pub fn list(connection: &Connection, kind: Kind, after: &str, limit: usize) -> rusqlite::Result<Vec<Stored>> {
+    let sql = format!("SELECT {COLUMNS} FROM {} WHERE id > ? ORDER BY id LIMIT ?", kind.plural());
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_map(params![after, limit as i64], |row| stored(kind, row))?.collect()
+}
+
+/// All of them, as a site is told.
+pub fn all(connection: &Connection) -> rusqlite::Result<Documents> {
+    let mut documents = Documents::default();
+    for kind in Kind::ALL {
+        for Stored { id, body, .. } in list(connection, kind, "", i64::MAX as usize)? {
+            documents.insert(kind, id, body);
+        }
+    }
+    Ok(documents)
+}
+
+/// The version of the network, and the earliest that a delta can begin at.
+pub fn revision(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs()));
+    connection.prepare_cached("SELECT latest, floor FROM revisions")?.query_row([], read)
+}
+
+/// Where a site holds a later version than there is, the network's becomes later than that: a controller that came out of a backup goes on from where it was, as sites never go
+/// back. Says whether that is so.
+pub fn advance(connection: &mut Connection, held: u64, who: &str, now: SystemTime) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (latest, _) = revision(&transaction)?;
+    if held <= latest || held - latest > AHEAD {
+        return Ok(false);
+    }
+    let next = held.cast_signed() + 1;
+    // Nobody holds what was in between: everybody is told everything.
+    transaction.execute("UPDATE revisions SET latest = ?1, floor = ?1", [next])?;
+    audit(&transaction, now, who, "network.advance", &next.to_string(), "")?;
+    transaction.commit()?;
+    Ok(true)
+}
+
+/// What leads a site from the version that it has to that of now; none where it has that. A site that is too far behind, or that has a version that there is none of, is told
+/// everything.
+pub fn delta(connection: &Connection, network: &str, held: u64) -> rusqlite::Result<Option<Delta>> {
+    // What is read is of one moment.
+    let connection = connection.unchecked_transaction()?;
+    let (to, floor) = revision(&connection)?;
+    if held == to {
+        return Ok(None);
+    }
+    let from = Some(held).filter(|held| (floor.max(1)..to).contains(held));
+    let mut changes = vec![];
+    for kind in Kind::ALL {
+        let sql = format!("SELECT id, body FROM {} WHERE revision > ? ORDER BY id", kind.plural());
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query([from.unwrap_or(0) as i64])?;
+        while let Some(row) = rows.next()? {
+            let body: String = row.get(1)?;
+            let unread =
+                |error: serde_json::Error| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(error));
+            let body = Some(serde_json::from_str(&body).map_err(unread)?);
+            changes.push(Change { kind, id: row.get(0)?, body });
+        }
+        if let Some(from) = from {
+            let mut gone = connection.prepare_cached("SELECT id FROM removed WHERE kind = ? AND revision > ?")?;
+            let mut rows = gone.query(params![kind.word(), from as i64])?;
+            while let Some(row) = rows.next()? {
+                changes.push(Change { kind, id: row.get(0)?, body: None });
+            }
+        }
+    }
+    Ok(Some(Delta { network: network.to_owned(), from, to, changes }))
+}
+
+/// Makes changes, all or none, in the name of `who`, each with a row of the audit log. Gives what is there then; none of what is gone.
+pub fn edit(
+    connection: &mut Connection,
+    edits: &[Edit],
+    who: &str,
+    now: SystemTime,
+) -> rusqlite::Result<Result<Vec<Option<Stored>>, EditError>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut documents = all(&transaction)?;
+    for Edit { kind, id, body, expect } in edits {
+        let there = get(&transaction, *kind, id)?;
+        match (expect, there) {
+            (Expect::New, Some(there)) => return Ok(Err(EditError::Exists(Box::new(there)))),
+            (Expect::Version(_) | Expect::Any, None) => return Ok(Err(EditError::Missing)),
+            (Expect::Version(wanted), Some(there)) if there.version != *wanted => {
+                return Ok(Err(EditError::Stale(Box::new(there))));
+            }
+            _ => {}
+        }
+        match body {
+            Some(body) => documents.insert(*kind, id.clone(), body.clone()),
+            None => drop(documents.remove(*kind, id)),
+        }
+    }
+    let mut edits = edits.to_vec();
+    // The uplinks of a site go with it.
+    for Edit { id, .. } in edits.clone().iter().filter(|edit| edit.kind == Kind::Site && edit.body.is_none()) {
+        let beginning = format!("{id}/");
+        let uplinks: Vec<String> = documents.of(Kind::Uplink, &beginning).map(|(id, _)| id.to_owned()).collect();
+        for id in uplinks {
+            documents.remove(Kind::Uplink, &id);
+            edits.push(Edit { kind: Kind::Uplink, id, body: None, expect: Expect::Any });
+        }
+    }
+    if let Err(faults) = check(&documents) {
+        return Ok(Err(EditError::Invalid(faults)));
+    }
+    let revision = revision(&transaction)?.0 as i64 + 1;
+    let mut done = vec![];
+    for edit in &edits {
+        done.push(write(&transaction, edit, revision, who, now)?);
+    }
+    transaction.execute("UPDATE revisions SET latest = ?", [revision])?;
+    forget(&transaction)?;
+    transaction.commit()?;
+    Ok(Ok(done))
+}
+
+fn write(
+    connection: &Connection,
+    edit: &Edit,
+    revision: i64,
+    who: &str,
+    now: SystemTime,
+) -> rusqlite::Result<Option<Stored>> {
+    let Edit { kind, id, body, .. } = edit;
+    let before = get(connection, *kind, id)?;
+    let verb = match (&before, body) {
+        (None, _) => "add",
+        (Some(_), Some(_)) => "change",
+        (Some(_), None) => "remove",
+    };
+    match body {
+        Some(body) => {
+            let sql = format!(
+                "INSERT INTO {} (id, body, version, revision, created, created_by, updated, updated_by)
+                 VALUES (?1, ?2, 1, ?3, ?4, ?5, ?4, ?5)
+                 ON CONFLICT (id) DO UPDATE SET body = excluded.body, version = version + 1,
+                 revision = excluded.revision, updated = excluded.updated, updated_by = excluded.updated_by",
+                kind.plural()
+            );
+            connection.prepare_cached(&sql)?.execute(params![id, body.to_string(), revision, millis(now), who])?;
+            connection
+                .prepare_cached("DELETE FROM removed WHERE kind = ? AND id = ?")?
+                .execute(params![kind.word(), id])?;
+        }
+        None => {
+            connection.prepare_cached(&format!("DELETE FROM {} WHERE id = ?", kind.plural()))?.execute([id])?;
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO removed (kind, id, revision) VALUES (?, ?, ?)")?
+                .execute(params![kind.word(), id, revision])?;
+        }
+    }
+    let detail = json!({ "before": before.map(|before| before.body), "after": body });
+    audit(connection, now, who, &format!("{kind}.{verb}"), id, &detail.to_string())?;
+    get(connection, *kind, id)
+}
+
+/// Adds a row to the audit log.
+pub fn audit(
+    connection: &Connection,
+    now: SystemTime,
+    who: &str,
+    what: &str,
+    target: &str,
+    detail: &str,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO audit_logs (timestamp, username, event_type, target, detail) VALUES (?, ?, ?, ?, ?)",
+        )?
+        .execute(params![millis(now), who, what, target, detail])
+        .map(drop)
+}
+
+/// Forgets what has been gone for longest, where that is too much.
+fn forget(connection: &Connection) -> rusqlite::Result<()> {
+    let oldest: Option<i64> = connection
+        .prepare_cached("SELECT revision FROM removed ORDER BY revision DESC LIMIT 1 OFFSET ?")?
+        .query_row([REMEMBERED], |row| row.get(0))
+        .optional()?;
+    let Some(oldest) = oldest else { return Ok(()) };
+    connection.execute("DELETE FROM removed WHERE revision <= ?", [oldest])?;
+    connection.execute("UPDATE revisions SET floor = max(floor, ?)", [oldest]).map(drop)
+}
+
+/// A row of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audited {
+    /// Its number, ascending.
+    pub id: i64,
+    /// When.
+    pub at: SystemTime,
+    /// Who.
+    pub who: String,
+    /// What, as `policy.change`.
+    pub what: String,
+    /// On what.
+    pub target: String,
+    /// What was there before and after, as JSON.
+    pub detail: String,
+}
+
+/// The audit log, the latest first, rows before `before`.
+pub fn audited(connection: &Connection, before: Option<i64>, limit: usize) -> rusqlite::Result<Vec<Audited>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, timestamp, username, event_type, target, detail FROM audit_logs WHERE id < ? ORDER BY id DESC LIMIT ?",
+    )?;
+    let row = |row: &Row<'_>| {
+        Ok(Audited {
+            id: row.get(0)?,
+            at: time(row.get(1)?),
+            who: row.get(2)?,
+            what: row.get(3)?,
+            target: row.get(4)?,
+            detail: row.get(5)?,
+        })
+    };
+    statement.query_map(params![before.unwrap_or(i64::MAX), limit as i64], row)?.collect()
+}
+
+#[cfg(test)]
+#[path = "documents_tests.rs"]
+mod tests;

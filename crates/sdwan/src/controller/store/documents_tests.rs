@@ -1,0 +1,158 @@
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::super::tests::open;
+use super::*;
+use crate::network::delta::Held;
+
+const NOW: SystemTime = UNIX_EPOCH;
+
+fn of(kind: Kind, body: Json, expect: Expect) -> Edit {
+    Edit { kind, id: kind.id_of(&body).unwrap(), body: Some(body), expect }
+}
+
+fn new(kind: Kind, body: Json) -> Edit {
+    of(kind, body, Expect::New)
+}
+
+fn gone(kind: Kind, id: &str) -> Edit {
+    Edit { kind, id: id.to_owned(), body: None, expect: Expect::Any }
+}
+
+fn made(connection: &mut Connection, edits: &[Edit]) {
+    edit(connection, edits, "ann", NOW).unwrap().unwrap();
+}
+
+fn policy(name: &str, priority: u32) -> Json {
+    json!({ "name": name, "priority": priority, "ports": [format!("{priority}")] })
+}
+
+#[test]
+fn a_change_that_knows_what_is_there_is_made_and_counted_and_says_by_whom() {
+    let (_dir, mut connection) = open();
+    made(&mut connection, &[new(Kind::Policy, policy("a", 1))]);
+    let later = NOW + Duration::from_secs(5);
+    let change = of(Kind::Policy, policy("a", 2), Expect::Version(1));
+    let done = edit(&mut connection, std::slice::from_ref(&change), "bob", later).unwrap().unwrap().remove(0).unwrap();
+    assert_eq!((done.version, done.body["priority"].clone()), (2, json!(2)));
+    assert_eq!((done.created_by.as_str(), done.created), ("ann", NOW));
+    assert_eq!((done.updated_by.as_str(), done.updated), ("bob", later));
+    // The same again comes too late.
+    let late = edit(&mut connection, &[change], "bob", later).unwrap().unwrap_err();
+    assert_eq!(late, EditError::Stale(Box::new(done)));
+    let audited = audited(&connection, None, 10).unwrap();
+    let told: Vec<_> = audited.iter().map(|row| (row.who.as_str(), row.what.as_str(), row.target.as_str())).collect();
+    assert_eq!(told, [("bob", "policy.change", "a"), ("ann", "policy.add", "a")]);
+    let detail: Json = serde_json::from_str(&audited[0].detail).unwrap();
+    assert_eq!((detail["before"]["priority"].clone(), detail["after"]["priority"].clone()), (json!(1), json!(2)));
+}
+
+#[test]
+fn what_is_there_is_not_made_again_and_what_is_not_there_is_not_changed() {
+    let (_dir, mut connection) = open();
+    made(&mut connection, &[new(Kind::Policy, policy("a", 1))]);
+    let again = edit(&mut connection, &[new(Kind::Policy, policy("a", 9))], "ann", NOW).unwrap();
+    assert!(matches!(again, Err(EditError::Exists(there)) if there.version == 1));
+    for expect in [Expect::Any, Expect::Version(1)] {
+        let missing = edit(&mut connection, &[of(Kind::Policy, policy("b", 1), expect)], "ann", NOW).unwrap();
+        assert_eq!(missing, Err(EditError::Missing));
+    }
+}
+
+#[test]
+fn of_changes_that_make_no_sense_together_none_is_made() {
+    let (_dir, mut connection) = open();
+    let odd = json!({ "name": "odd", "class": "nowhere" });
+    let edits = [new(Kind::Policy, policy("a", 1)), new(Kind::Policy, odd)];
+    let refused = edit(&mut connection, &edits, "ann", NOW).unwrap().unwrap_err();
+    assert!(matches!(refused, EditError::Invalid(faults) if faults[0].is_of(Kind::Policy, "odd")));
+    assert_eq!((all(&connection).unwrap().len(), revision(&connection).unwrap().0), (0, 0));
+    assert!(audited(&connection, None, 10).unwrap().is_empty());
+}
+
+#[test]
+fn what_others_need_does_not_go() {
+    let (_dir, mut connection) = open();
+    let user = json!({ "name": "user", "class": "gold" });
+    made(&mut connection, &[new(Kind::Class, json!({ "name": "gold" })), new(Kind::Policy, user)]);
+    let refused = edit(&mut connection, &[gone(Kind::Class, "gold")], "ann", NOW).unwrap().unwrap_err();
+    assert!(matches!(refused, EditError::Invalid(faults) if faults[0].is_of(Kind::Policy, "user")));
+}
+
+#[test]
+fn the_uplinks_of_a_site_go_with_it() {
+    let (_dir, mut connection) = open();
+    let uplink = json!({
+        "site": "north", "name": "fibre", "public_key": "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=",
+    });
+    made(&mut connection, &[new(Kind::Site, json!({ "name": "north" })), new(Kind::Uplink, uplink)]);
+    made(&mut connection, &[gone(Kind::Site, "north")]);
+    assert!(all(&connection).unwrap().is_empty());
+    let told: Vec<_> = audited(&connection, None, 2).unwrap().into_iter().map(|row| row.what).collect();
+    assert_eq!(told, ["uplink.remove", "site.remove"]);
+}
+
+#[test]
+fn pages_follow_each_other_whatever_comes_in_between() {
+    let (_dir, mut connection) = open();
+    for name in ["b", "d", "f"] {
+        made(&mut connection, &[new(Kind::Policy, policy(name, 1))]);
+    }
+    let ids = |after: &str, connection: &Connection| {
+        let page = list(connection, Kind::Policy, after, 2).unwrap();
+        page.into_iter().map(|one| one.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("", &connection), ["b", "d"]);
+    made(&mut connection, &[new(Kind::Policy, policy("a", 1)), new(Kind::Policy, policy("e", 1))]);
+    assert_eq!(ids("d", &connection), ["e", "f"]);
+}
+
+#[test]
+fn a_site_of_any_version_comes_to_the_one_of_now() {
+    let (_dir, mut connection) = open();
+    let mut held = vec![Held::nothing("net")];
+    let steps: [&[Edit]; 5] = [
+        &[new(Kind::Policy, policy("a", 1)), new(Kind::Policy, policy("b", 2))],
+        &[of(Kind::Policy, policy("a", 3), Expect::Any)],
+        &[gone(Kind::Policy, "b")],
+        &[new(Kind::Policy, policy("b", 4)), gone(Kind::Policy, "a")],
+        &[new(Kind::Class, json!({ "name": "gold" }))],
+    ];
+    for step in steps {
+        made(&mut connection, step);
+        let delta = delta(&connection, "net", held.last().unwrap().version).unwrap().unwrap();
+        held.push(held.last().unwrap().with(delta).unwrap());
+    }
+    let last = held.last().unwrap().clone();
+    assert_eq!(last.documents, all(&connection).unwrap());
+    for earlier in &held[..held.len() - 1] {
+        let delta = delta(&connection, "net", earlier.version).unwrap().unwrap();
+        assert_eq!(delta.from.is_none(), earlier.version == 0, "whoever has something is told what is other");
+        assert_eq!(earlier.with(delta).unwrap(), last);
+    }
+    assert_eq!(delta(&connection, "net", last.version).unwrap(), None);
+}
+
+#[test]
+fn who_has_missed_more_than_is_remembered_or_comes_from_the_future_is_told_everything() {
+    let (_dir, mut connection) = open();
+    for number in 0..4 {
+        made(&mut connection, &[new(Kind::Policy, policy(&format!("p{number}"), 1))]);
+    }
+    connection.execute("UPDATE revisions SET floor = 3", []).unwrap();
+    let from = |held| delta(&connection, "net", held).unwrap().unwrap().from;
+    assert_eq!((from(2), from(3), from(99)), (None, Some(3), None));
+}
+
+#[test]
+fn a_controller_that_came_out_of_a_backup_goes_on_from_where_its_sites_are() {
+    let (_dir, mut connection) = open();
+    made(&mut connection, &[new(Kind::Policy, policy("a", 1))]);
+    assert!(!advance(&mut connection, 1, "site north", NOW).unwrap(), "it has what there is");
+    assert!(!advance(&mut connection, u64::MAX, "site north", NOW).unwrap(), "nobody is so far ahead");
+    assert!(advance(&mut connection, 9, "site north", NOW).unwrap());
+    let ahead = Held { version: 9, ..Held::nothing("net") };
+    let told = ahead.with(delta(&connection, "net", 9).unwrap().unwrap()).unwrap();
+    assert_eq!((told.version, &told.documents), (10, &all(&connection).unwrap()));
+    made(&mut connection, &[new(Kind::Policy, policy("b", 1))]);
+    assert_eq!(delta(&connection, "net", 10).unwrap().unwrap().from, Some(10));
+}

@@ -1,0 +1,162 @@
+//! A site's side of the channel: it takes up what the controller says, keeps that, and reports how it fares.
+//!
+//! - [`keep`]: what is kept on disk: who the site is, and what it was told last.
+//! - [`enrol`]: the first time.
+//! - [`reports`]: what is reported, and kept until the controller has it.
+//! - `session`: a connection.
+//!
+//! Without the controller all goes on as it was told last, after a restart as well. What it says is taken up as the configuration file is: [`overlay`] puts it over what the
+//! file says, and a reload compares.
+
+pub mod enrol;
+pub mod keep;
+pub mod reports;
+mod session;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::rand;
+use parking_lot::Mutex;
+use serde_json::Value as Json;
+
+use crate::config::{FollowSettings, Sdwan};
+use crate::network::check::check;
+use crate::service::Service;
+use keep::{Identity, Keep, KeepError};
+use reports::Reporter;
+
+/// Between two looks at whether the site was enrolled meanwhile.
+const LOOK: Duration = Duration::from_secs(2);
+/// Between two attempts to reach the controller: at first, and at most.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MOST: Duration = Duration::from_secs(30);
+
+/// What a new version of the network is taken up by: as a changed file is. The error says why it was not.
+pub type TakeUp = Box<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
+/// Puts what the controller has said over what the file says, where the site follows one and has heard of it. `dir` is where that is kept.
+///
+/// # Errors
+/// When what is kept cannot be read. The file counts alone then.
+pub fn overlay(settings: &mut Sdwan, dir: &Path) -> Result<(), KeepError> {
+    if settings.controller.is_none() {
+        return Ok(());
+    }
+    let keep = Keep::new(dir);
+    let Some(identity) = keep.identity()? else { return Ok(()) };
+    let held = keep.held(&identity)?;
+    if held.version == 0 {
+        return Ok(());
+    }
+    let network = check(&held.documents).map_err(|faults| {
+        let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        KeepError::Misunderstood { path: keep.network_file(), faults }
+    })?;
+    network.put_over(&identity.site, settings);
+    Ok(())
+}
+
+/// The site's side at work.
+pub struct Follower {
+    settings: FollowSettings,
+    keep: Keep,
+    /// Its uplinks, as the controller is to know them.
+    uplinks: Vec<Json>,
+    take_up: TakeUp,
+    reporter: Arc<Reporter>,
+    told: Mutex<Told>,
+}
+
+/// How it stands with the controller.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What the site is called; none where it is not enrolled.
+    pub site: Option<String>,
+    /// Where the controller is that it is connected to.
+    pub connected: Option<std::net::SocketAddr>,
+    /// The version of the network that is in force; 0 where nothing was said yet.
+    pub version: u64,
+    /// Why it is not connected, or did not take something up.
+    pub error: Option<String>,
+}
+
+impl Follower {
+    /// One that follows the controller of `settings`; `dir` is where what it says is kept.
+    pub fn new(settings: FollowSettings, dir: PathBuf, uplinks: Vec<Json>, take_up: TakeUp) -> Arc<Follower> {
+        let reporter = Arc::new(Reporter::new(settings.backlog as usize));
+        let keep = Keep::new(&dir);
+        Arc::new(Follower { settings, keep, uplinks, take_up, reporter, told: Mutex::default() })
+    }
+
+    /// How it stands.
+    pub fn told(&self) -> Told {
+        self.told.lock().clone()
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Told)) {
+        change(&mut self.told.lock());
+    }
+
+    /// Gathers reports of `service`, for as long as it is awaited.
+    pub async fn gather(self: Arc<Self>, service: Arc<Service>) {
+        self.reporter.gather(self.settings.report, &service).await;
+    }
+
+    /// Follows, for as long as it is awaited.
+    pub async fn run(self: Arc<Self>) {
+        let mut pause = RETRY;
+        loop {
+            let identity = match self.identity().await {
+                Ok(Some(identity)) => identity,
+                Ok(None) => {
+                    let why = "this site is not enrolled: `outwork sdwan enrol` does that".to_owned();
+                    self.tell(|told| told.error = Some(why));
+                    tokio::time::sleep(LOOK).await;
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the controller cannot be followed");
+                    self.tell(|told| told.error = Some(error.to_string()));
+                    tokio::time::sleep(RETRY_MOST).await;
+                    continue;
+                }
+            };
+            self.tell(|told| told.site = Some(identity.site.clone()));
+            let begun = Instant::now();
+            for address in self.settings.address.clone() {
+                let outcome = session::follow(&self, &identity, address).await;
+                let was = self.told.lock().connected.take();
+                if let Err(error) = outcome {
+                    self.tell(|told| told.error = Some(error.to_string()));
+                    match was {
+                        Some(_) => {
+                            tracing::warn!(%address, %error, "the controller is gone; all goes on as it said last")
+                        }
+                        None => tracing::debug!(%address, %error, "the controller is not to be reached"),
+                    }
+                }
+            }
+            // Who was connected for a while begins anew.
+            pause = if begun.elapsed() > RETRY_MOST { RETRY } else { (pause * 2).min(RETRY_MOST) };
+            tokio::time::sleep(jittered(pause)).await;
+        }
+    }
+
+    async fn identity(&self) -> Result<Option<Identity>, KeepError> {
+        let keep = self.keep.clone();
+        tokio::task::spawn_blocking(move || keep.identity()).await.unwrap_or(Ok(None))
+    }
+}
+
+/// Between half of it and all: sites whose controller comes back do not come all at once.
+fn jittered(pause: Duration) -> Duration {
+    let mut random = [0];
+    // Without randomness all wait the same.
+    let _ = rand::fill(&mut random);
+    pause / 2 + pause * u32::from(random[0]) / 512
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! A connection to the controller: what it says is weighed, kept and taken up; what this site has to say is said.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{KeyPair, PKCS_ED25519};
+use tokio::io::WriteHalf;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::Follower;
+use super::keep::{Identity, KeepError};
+use crate::channel::frame::{self, FrameError, MOST};
+use crate::channel::message::{ALIVE, FromController, FromSite, Request, SILENCE};
+use crate::channel::tls;
+use crate::network::check::check;
+use crate::network::delta::Held;
+use crate::network::signed::{SignatureError, Signed, Verifier};
+
+/// How long it may take to be connected.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Messages that wait to be looked at.
+const WAITING: usize = 2;
+
+/// Why a connection ends, or there is none.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("it takes longer than {} s to be connected", PATIENCE.as_secs())]
+    Late,
+    #[error("the controller says: {0}")]
+    Denied(String),
+    #[error("what the controller says is not believed: {0}; was its key for signatures lost, enrol this site again")]
+    Signature(#[from] SignatureError),
+    #[error("the key of the controller is none: enrol this site again")]
+    Verifier,
+    #[error("no key can be made: {0}")]
+    Key(#[from] rcgen::Error),
+    #[error("the controller has closed the connection")]
+    Closed,
+}
+
+/// What becomes of what the controller says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Weighed {
+    /// It is what the network is to be.
+    Next(Held),
+    /// It leads nowhere, and why.
+    Refused {
+        /// The version that it leads to.
+        version: u64,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Weighs what the controller says: whose word it is, whether it follows what is held, and whether it makes sense.
+pub(super) fn weigh(held: &Held, verifier: &Verifier, signed: &Signed) -> Result<Weighed, SignatureError> {
+    let delta = verifier.open(signed)?;
+    let version = delta.to;
+    let next = match held.with(delta) {
+        Ok(next) => next,
+        Err(refusal) => return Ok(Weighed::Refused { version, why: refusal.to_string() }),
+    };
+    Ok(match check(&next.documents) {
+        Ok(_) => Weighed::Next(next),
+        Err(faults) => {
+            let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Weighed::Refused { version, why: format!("this version does not understand it: {faults}") }
+        }
+    })
+}
+
+/// A connection.
+struct Session<'a> {
+    follower: &'a Arc<Follower>,
+    identity: Identity,
+    verifier: Verifier,
+    held: Held,
+    writer: WriteHalf<TlsStream<TcpStream>>,
+    /// The report that was sent, for as long as there is no answer.
+    reported: Option<u64>,
+    /// The key of the certificate that was asked for.
+    renewing: Option<KeyPair>,
+}
+
+/// Connects to the controller at an address, and follows it until the connection ends.
+pub(super) async fn follow(
+    follower: &Arc<Follower>,
+    identity: &Identity,
+    address: SocketAddr,
+) -> Result<(), SessionError> {
+    let verifier = Verifier::parse(&identity.verifier).ok_or(SessionError::Verifier)?;
+    let connector = TlsConnector::from(Arc::new(identity.client()?));
+    let connect = async {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok::<_, SessionError>(connector.connect(tls::name()?, stream).await?)
+    };
+    let stream = timeout(PATIENCE, connect).await.map_err(|_| SessionError::Late)??;
+    let (keep, own) = (follower.keep.clone(), identity.clone());
+    let held = blocking(move || keep.held(&own)).await?;
+    let (reader, writer) = tokio::io::split(stream);
+    let (say, heard) = mpsc::channel(WAITING);
+    let reading = tokio::spawn(frame::hear(reader, MOST, SILENCE, say));
+    let identity = identity.clone();
+    let mut session = Session { follower, identity, verifier, held, writer, reported: None, renewing: None };
+    let outcome = session.run(heard, address).await;
+    reading.abort();
+    outcome
+}
+
+/// Runs what waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KeepError> + Send + 'static,
+) -> Result<T, SessionError> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?;
+    done.map_err(SessionError::from)
+}
+
+impl Session<'_> {
+    async fn run(
+        &mut self,
+        mut heard: mpsc::Receiver<Result<FromController, FrameError>>,
+        address: SocketAddr,
+    ) -> Result<(), SessionError> {
+        let follower = Arc::clone(self.follower);
+        let version = self.held.version;
+        self.say(&FromSite::Hello { version, uplinks: follower.uplinks.clone() }).await?;
+        let mut alive = tokio::time::interval(ALIVE);
+        loop {
+            tokio::select! {
+                said = heard.recv() => match said {
+                    Some(said) => self.listen(said?, address).await?,
+                    None => return Err(SessionError::Closed),
+                },
+                () = follower.reporter.wait() => self.report().await?,
+                _ = alive.tick() => {
+                    self.say(&FromSite::Alive {}).await?;
+                    self.renew().await?;
+                    // One that was not kept is said again.
+                    self.report().await?;
+                }
+            }
+        }
+    }
+
+    async fn say(&mut self, message: &FromSite) -> Result<(), SessionError> {
+        frame::write(&mut self.writer, message).await.map_err(SessionError::from)
+    }
+
+    async fn listen(&mut self, said: FromController, address: SocketAddr) -> Result<(), SessionError> {
+        match said {
+            FromController::Welcome { report_ms } => {
+                tracing::info!(%address, site = self.identity.site, "the controller is there");
+                self.follower.reporter.no_more_often(Duration::from_millis(report_ms));
+                let version = self.held.version;
+                self.follower.tell(|told| {
+                    told.connected = Some(address);
+                    told.version = version;
+                    told.error = None;
+                });
+                self.report().await
+            }
+            FromController::Push(signed) => self.take(&signed).await,
+            FromController::Kept { sequence } => {
+                self.follower.reporter.kept(sequence);
+                self.reported = None;
+                self.report().await
+            }
+            FromController::NotKept { .. } => {
+                self.reported = None;
+                Ok(())
+            }
+            FromController::Certificate { certificate } => self.certified(certificate).await,
+            FromController::Denied { why } => Err(SessionError::Denied(why)),
+            FromController::Alive {} => Ok(()),
+            // Nobody has asked for that.
+            FromController::Enrolled(_) => Ok(()),
+        }
+    }
+
+    /// Takes up what the network is to be, or says why not. What is in force and what is on disk are the same at any time that somebody looks.
+    async fn take(&mut self, signed: &Signed) -> Result<(), SessionError> {
+        let (version, why) = match weigh(&self.held, &self.verifier, signed)? {
+            Weighed::Refused { version, why } => (version, why),
+            Weighed::Next(next) => {
+                let version = next.version;
+                match self.take_up(next).await {
+                    Ok(()) => {
+                        tracing::info!(version, "the network is as the controller says from now on");
+                        self.follower.tell(|told| {
+                            told.version = version;
+                            told.error = None;
+                        });
+                        return self.say(&FromSite::Taken { version }).await;
+                    }
+                    Err(why) => (version, why),
+                }
+            }
+        };
+        tracing::warn!(version, held = self.held.version, why, "what the controller says is not taken up");
+        self.follower.tell(|told| told.error = Some(why.clone()));
+        self.say(&FromSite::Refused { version, held: self.held.version, why }).await
+    }
+
+    async fn take_up(&mut self, next: Held) -> Result<(), String> {
+        let keep = self.follower.keep.clone();
+        let written = next.clone();
+        blocking(move || keep.keep_held(&written)).await.map_err(|error| error.to_string())?;
+        if let Err(why) = (self.follower.take_up)().await {
+            let (keep, before) = (self.follower.keep.clone(), self.held.clone());
+            blocking(move || keep.keep_held(&before)).await.map_err(|error| format!("{why}; and {error}"))?;
+            return Err(why);
+        }
+        self.held = next;
+        Ok(())
+    }
+
+    /// Says the oldest report that waits, one at a time.
+    async fn report(&mut self) -> Result<(), SessionError> {
+        if self.reported.is_some() {
+            return Ok(());
+        }
+        let Some(report) = self.follower.reporter.first() else { return Ok(()) };
+        self.reported = Some(report.sequence);
+        self.say(&FromSite::Report(Box::new(report))).await
+    }
+
+    /// Asks for another certificate, where the one that is there grows old.
+    async fn renew(&mut self) -> Result<(), SessionError> {
+        if self.renewing.is_some() || !self.identity.is_old(SystemTime::now()) {
+            return Ok(());
+        }
+        let key = KeyPair::generate_for(&PKCS_ED25519)?;
+        let request = Request::new(&key, &self.identity.network, &self.identity.site)?;
+        self.renewing = Some(key);
+        self.say(&FromSite::Renew(request)).await
+    }
+
+    /// Keeps another certificate with its key, for the next connection.
+    async fn certified(&mut self, certificate: String) -> Result<(), SessionError> {
+        let Some(key) = self.renewing.take() else { return Ok(()) };
+        let identity = Identity { certificate, key: key.serialize_pem(), ..self.identity.clone() };
+        identity.client()?;
+        let (keep, kept) = (self.follower.keep.clone(), identity.clone());
+        blocking(move || keep.keep_identity(&kept)).await?;
+        self.identity = identity;
+        tracing::info!("this site has a new certificate for its controller");
+        Ok(())
+    }
+}

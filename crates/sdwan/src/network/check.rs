@@ -1,0 +1,239 @@
+//! What is wrong with documents, by document and field, and what they say together.
+
+use std::path::PathBuf;
+
+use outwork_config::expansion::join_key;
+use outwork_config::{Fault, Sources, load, toml_text};
+use serde_json::{Map, Value as Json, json};
+
+use super::{Documents, Kind};
+use crate::config::network::NetworkSettings;
+
+/// Something that is wrong with a document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DocumentFault {
+    /// Which document; none where it is none of them alone.
+    pub of: Option<(Kind, String)>,
+    /// The field; empty where it is the whole document.
+    pub field: String,
+    /// What is wrong.
+    pub found: String,
+    /// What would have been right.
+    pub expected: Option<String>,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl DocumentFault {
+    /// For a machine.
+    pub fn to_json(&self) -> Json {
+        let (kind, id) = self.of.as_ref().map(|(kind, id)| (kind.word(), id.as_str())).unzip();
+        json!({
+            "kind": kind, "id": id, "key": self.field, "found": self.found, "expected": self.expected,
+            "help": self.help, "severity": "error",
+        })
+    }
+
+    /// Whether it is about this document.
+    pub fn is_of(&self, kind: Kind, id: &str) -> bool {
+        self.of.as_ref().is_some_and(|(other, of)| *other == kind && of == id)
+    }
+}
+
+impl std::fmt::Display for DocumentFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some((kind, id)) = &self.of {
+            write!(f, "{kind} {id}: ")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.found)?;
+        self.expected.as_ref().map_or(Ok(()), |expected| write!(f, "; expected {expected}"))
+    }
+}
+
+/// What documents say together.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn check(documents: &Documents) -> Result<NetworkSettings, Vec<DocumentFault>> {
+    let mut faults: Vec<DocumentFault> =
+        documents.iter().filter_map(|(kind, id, body)| misplaced(documents, kind, id, body)).collect();
+    let Composed { text, places } = Composed::of(documents);
+    let sources = Sources { file: Some((PathBuf::from("network"), text)), ..Sources::default() };
+    match load::<NetworkSettings>(sources) {
+        Ok(loaded) if faults.is_empty() => Ok(loaded.value),
+        Ok(_) => Err(faults),
+        Err(found) => {
+            faults.extend(found.iter().map(|fault| placed(fault, &places)));
+            Err(faults)
+        }
+    }
+}
+
+/// What a document is wrong about that the settings do not show: who it is, and whose.
+fn misplaced(documents: &Documents, kind: Kind, id: &str, body: &Json) -> Option<DocumentFault> {
+    let fault = |field: &str, found: String, expected: &str| {
+        let (field, expected) = (field.to_owned(), Some(expected.to_owned()));
+        Some(DocumentFault { of: Some((kind, id.to_owned())), field, found, expected, help: None })
+    };
+    if !body.is_object() {
+        return fault("", format!("a {kind} is written as an object"), "an object");
+    }
+    match kind.id_of(body) {
+        None => return fault("name", "it has no name".to_owned(), "a text"),
+        Some(own) if own != id => return fault("name", format!("{own:?} is not {id:?}"), "the name that it has"),
+        Some(_) => {}
+    }
+    let site = body.get("site").and_then(Json::as_str).unwrap_or_default();
+    if kind == Kind::Uplink && documents.get(Kind::Site, site).is_none() {
+        return fault("site", format!("no site is called {site:?}"), "the name of a site");
+    }
+    None
+}
+
+/// The text of a configuration, and where in it each document lies.
+struct Composed {
+    text: String,
+    places: Vec<(String, Kind, String)>,
+}
+
+/// The fields of a document but one.
+fn without(body: &Json, field: &str) -> Json {
+    let fields = body.as_object().into_iter().flatten();
+    Json::Object(fields.filter(|(name, _)| *name != field).map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+impl Composed {
+    fn of(documents: &Documents) -> Composed {
+        let (mut places, mut sites) = (vec![], vec![]);
+        for (id, body) in documents.of(Kind::Site, "") {
+            let at = format!("site[{}]", sites.len());
+            let mut uplinks = vec![];
+            let beginning = format!("{id}/");
+            for (uplink, body) in documents.of(Kind::Uplink, &beginning) {
+                places.push((format!("{at}.uplink[{}]", uplinks.len()), Kind::Uplink, uplink.to_owned()));
+                uplinks.push(without(body, "site"));
+            }
+            let mut site = without(body, "uplink");
+            site["uplink"] = Json::from(uplinks);
+            places.push((at, Kind::Site, id.to_owned()));
+            sites.push(site);
+        }
+        let mut table = |kind: Kind| {
+            let entry = |(id, body): (&str, &Json)| {
+                places.push((join_key(kind.word(), id), kind, id.to_owned()));
+                (id.to_owned(), without(body, "name"))
+            };
+            Json::Object(documents.of(kind, "").map(entry).collect::<Map<_, _>>())
+        };
+        let (classes, applications) = (table(Kind::Class), table(Kind::Application));
+        let mut policies = vec![];
+        for (id, body) in documents.of(Kind::Policy, "") {
+            places.push((format!("policy[{}]", policies.len()), Kind::Policy, id.to_owned()));
+            policies.push(body.clone());
+        }
+        let parts =
+            [("site", sites.into()), ("class", classes), ("application", applications), ("policy", policies.into())];
+        let text = parts.map(|(key, value): (&str, Json)| format!("{key} = {}\n", toml_text(&value))).concat();
+        Composed { text, places }
+    }
+}
+
+/// A fault of the settings as one of the document that it lies in.
+fn placed(fault: &Fault, places: &[(String, Kind, String)]) -> DocumentFault {
+    let below = |place: &str| {
+        let rest = fault.key().strip_prefix(place)?;
+        (rest.is_empty() || rest.starts_with(['.', '['])).then(|| rest.trim_start_matches('.').to_owned())
+    };
+    // The longest, for uplinks lie in sites.
+    let found = places.iter().filter_map(|(place, kind, id)| Some((place.len(), below(place)?, (*kind, id.clone()))));
+    let told = fault.to_json();
+    let text = |field: &str| told[field].as_str().map(str::to_owned);
+    let (field, of) = match found.max_by_key(|(length, ..)| *length) {
+        Some((_, field, of)) => (field, Some(of)),
+        None => (fault.key().to_owned(), None),
+    };
+    DocumentFault { of, field, found: fault.found().to_owned(), expected: text("expected"), help: text("help") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: [&str; 2] =
+        ["xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=", "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="];
+
+    fn network(more: &[(Kind, Json)]) -> Documents {
+        let mut documents = Documents::default();
+        let uplink = |site: &str, key: &str| json!({ "site": site, "name": "fibre", "public_key": key });
+        let given = [
+            (Kind::Site, json!({ "name": "north", "subnets": ["10.1.0.0/16"] })),
+            (Kind::Site, json!({ "name": "south", "subnets": ["10.2.0.0/16"] })),
+            (Kind::Uplink, uplink("north", KEYS[0])),
+            (Kind::Uplink, uplink("south", KEYS[1])),
+            (Kind::Class, json!({ "name": "gold", "latency": "20ms" })),
+            (Kind::Application, json!({ "name": "mail", "names": ["mail.test"] })),
+        ];
+        for (kind, body) in given.iter().chain(more) {
+            documents.insert(*kind, kind.id_of(body).unwrap(), body.clone());
+        }
+        documents
+    }
+
+    fn faults(more: &[(Kind, Json)]) -> Vec<(String, String)> {
+        let faults = check(&network(more)).unwrap_err();
+        let of =
+            |fault: DocumentFault| (fault.of.map(|(kind, id)| format!("{kind} {id}")).unwrap_or_default(), fault.field);
+        faults.into_iter().map(of).collect()
+    }
+
+    fn at(of: &str, field: &str) -> (String, String) {
+        (of.to_owned(), field.to_owned())
+    }
+
+    #[test]
+    fn documents_say_together_what_the_sections_of_a_file_say() {
+        let policy = json!({ "name": "mail", "applications": ["mail"], "class": "gold", "strategy": "ordered", "uplinks": ["fibre"] });
+        let settings = check(&network(&[(Kind::Policy, policy)])).unwrap();
+        let names: Vec<_> = settings.site.iter().map(|site| (site.name.as_str(), site.uplink.len())).collect();
+        assert_eq!(names, [("north", 1), ("south", 1)]);
+        assert_eq!(settings.class["gold"].latency, Some(std::time::Duration::from_millis(20)));
+        assert_eq!((settings.policy[0].priority, settings.application["mail"].names.len()), (100, 1));
+    }
+
+    #[test]
+    fn a_site_without_uplinks_is_no_fault_for_it_has_yet_to_come() {
+        check(&network(&[(Kind::Site, json!({ "name": "east" }))])).unwrap();
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_document_and_field() {
+        let policy =
+            |name: &str, class: &str| (Kind::Policy, json!({ "name": name, "class": class, "ports": ["443"] }));
+        assert_eq!(faults(&[policy("a", "gold"), policy("b", "silver")]), [at("policy b", "class")]);
+        let odd = (Kind::Policy, json!({ "name": "c", "ports": ["0"], "colour": "red" }));
+        let mut found = faults(&[odd]);
+        found.sort();
+        assert_eq!(found, [at("policy c", "colour"), at("policy c", "ports[0]")]);
+        let twice = (Kind::Uplink, json!({ "site": "south", "name": "lte", "public_key": KEYS[0] }));
+        assert_eq!(faults(&[twice]), [at("uplink south/lte", "public_key")]);
+        let overlap = (Kind::Site, json!({ "name": "west", "subnets": ["10.1.0.0/16"] }));
+        assert_eq!(faults(&[overlap]), [at("site west", "subnets[0]")]);
+        let stray = (Kind::Uplink, json!({ "site": "nowhere", "name": "lte", "public_key": KEYS[0] }));
+        assert_eq!(faults(&[stray]), [at("uplink nowhere/lte", "site")]);
+        let slow = (Kind::Class, json!({ "name": "slow.one", "latency": "2h" }));
+        assert_eq!(faults(&[slow]), [at("class slow.one", "latency")]);
+    }
+
+    #[test]
+    fn a_document_is_what_its_name_says() {
+        let mut documents = network(&[]);
+        documents.insert(Kind::Policy, "a", json!({ "name": "b" }));
+        let faults = check(&documents).unwrap_err();
+        assert!(faults.iter().all(|fault| fault.is_of(Kind::Policy, "a") && fault.field == "name"), "{faults:?}");
+        documents.insert(Kind::Policy, "a", json!(["a"]));
+        assert!(check(&documents).is_err());
+    }
+}
