@@ -4,6 +4,7 @@
 #define OUTWORK_DECIDE_H
 
 #include "guard.h"
+#include "socket.h"
 
 /* How much later a flow has to be seen before that is written down: a second, so that CPUs do not fight for the line at every packet. */
 #define REFRESH 1000000000ULL
@@ -170,7 +171,7 @@ static __always_inline __u32 *owner(__u32 place)
 	return pair ? &pair->numbers[place & 1] : 0;
 }
 
-/* Chooses a backend for a new flow and writes both down. */
+/* Chooses a backend for a new flow. */
 static __always_inline struct backend *choose(const struct packet *p, const struct service *service, const struct control *control,
 					      struct flow *flow, __u64 now)
 {
@@ -199,14 +200,22 @@ static __always_inline struct backend *choose(const struct packet *p, const stru
 		/* Whatever it begins with: of a connection that goes on, both sides will have spoken soon. */
 		flow->state = p->key.protocol != IPPROTO_TCP ? DATAGRAMS : p->tcp & TCP_FIN ? CLOSING : OPENING;
 		flow->answered = backend->way != WAY_NAT;
-		bpf_map_update_elem(&flows, &p->key, flow, BPF_ANY);
-		if (backend->way == WAY_NAT) {
-			flow->reply = 1;
-			bpf_map_update_elem(&flows, &reply, flow, BPF_ANY);
-		}
 		return backend;
 	}
 	return 0;
+}
+
+/* Writes down a new flow, and what its answers will be known by. */
+static __always_inline void remember(const struct packet *p, const struct backend *backend, struct flow *flow)
+{
+	struct flow_key reply;
+
+	bpf_map_update_elem(&flows, &p->key, flow, BPF_ANY);
+	if (backend->way == WAY_NAT) {
+		answers(&reply, &p->key, backend);
+		flow->reply = 1;
+		bpf_map_update_elem(&flows, &reply, flow, BPF_ANY);
+	}
 }
 
 /* Asks the kernel for the way. Gives 0, or the reason why there is none. */
@@ -417,7 +426,7 @@ static __always_inline int give_error(void *ctx, struct packet *p, struct order 
 	return head_for(ctx, p, order, backend, control, checks_length);
 }
 
-/* A packet of a client to a service. A flow that sockets take is known all the same, so that a limit of new ones counts it once. */
+/* A packet of a client to a service. A flow that sockets take is not written down: it is theirs to its end, whatever way opens meanwhile. */
 static __always_inline int give(void *ctx, struct packet *p, struct order *order, const struct control *control, const struct service *service,
 				struct service_tally *tally, __u64 now, int checks_length)
 {
@@ -455,6 +464,8 @@ static __always_inline int give(void *ctx, struct packet *p, struct order *order
 	/* Nobody here has asked a client for a connection. The kernel would say so to whose address it bears. */
 	if (p->key.protocol == IPPROTO_TCP && (p->tcp & TCP_SYN) && (p->tcp & TCP_ACK))
 		return DROP_UNASKED;
+	if (p->key.protocol == IPPROTO_TCP && !(p->tcp & TCP_SYN) && has_socket(ctx, &p->key))
+		return PASS_SOCKET;
 	/* Whatever makes a flow of TCP is counted: who floods without SYN gets as many as with it. */
 	if (p->key.protocol == IPPROTO_TCP && service->syn_interval) {
 		gate = bpf_map_lookup_elem(&gates, &number);
@@ -470,6 +481,7 @@ static __always_inline int give(void *ctx, struct packet *p, struct order *order
 	}
 	reason = head_for(ctx, p, order, backend, control, checks_length);
 	if (!is_left(reason)) {
+		remember(p, backend, &flow);
 		tally->flows++;
 		count_backend(flow.backend, p->frame, 0, 1);
 	}

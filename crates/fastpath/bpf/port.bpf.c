@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What forwarding in user space asks of the kernel: that frames of services and of their backends come to its sockets, and all others do not; and which way
- * a packet goes.
+ * What forwarding in user space asks of the kernel: that frames of services and of their backends come to its sockets, and all others do not; which way a packet
+ * goes; and whether a socket has a connection.
  */
 #include <linux/bpf.h>
 
 #include "parse.h"
+#include "socket.h"
 
 /* Services, and backends that answer through here: whose frames are for the sockets. */
 struct {
@@ -69,8 +70,8 @@ static __always_inline int leaves_again(struct xdp_md *ctx, const struct packet 
 	return found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH;
 }
 
-SEC("xdp")
-int port_xdp(struct xdp_md *ctx)
+/* What becomes of a frame. Where it cannot be given back, whose connection it is is asked before it is taken, and not by the engine. */
+static __always_inline int steer(struct xdp_md *ctx, int can_be_given_back)
 {
 	struct packet packet = {};
 	struct vip vip = {};
@@ -88,10 +89,25 @@ int port_xdp(struct xdp_md *ctx)
 		vip.port = packet.key.source_port;
 		if (!is_ours(&vip) || !leaves_again(ctx, &packet))
 			return XDP_PASS;
+	} else if (!can_be_given_back && packet.key.protocol == IPPROTO_TCP && !(packet.tcp & TCP_SYN) && has_socket(ctx, &packet.key)) {
+		return XDP_PASS;
 	}
 	/* Where nobody reads the queue, the kernel goes on. */
 	is_closed = bpf_map_lookup_elem(&closed, &zero);
 	return bpf_redirect_map(&sockets, ctx->rx_queue_index, is_closed && *is_closed ? XDP_DROP : XDP_PASS);
+}
+
+SEC("xdp")
+int port_xdp(struct xdp_md *ctx)
+{
+	return steer(ctx, 1);
+}
+
+/* The same behind the driver, where a frame that goes back would be seen again. */
+SEC("xdp")
+int port_xdp_skb(struct xdp_md *ctx)
+{
+	return steer(ctx, 0);
 }
 
 /* A question for the way, and its answer: src/port/ways.rs. */
@@ -138,6 +154,29 @@ int port_way(struct xdp_md *ctx)
 		__builtin_memcpy(&question->next, fib.ipv6_dst, 16);
 	__builtin_memcpy(question->to, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(question->from, fib.smac, ETH_ALEN);
+	return XDP_PASS;
+}
+
+/* A question for a socket, and its answer: src/port/ways.rs. */
+struct connection {
+	struct flow_key key;
+	__u32 is_known;
+	__u32 zero;
+};
+
+/* Run by hand on a question in the place of a frame. */
+SEC("xdp")
+int port_socket(struct xdp_md *ctx)
+{
+	struct connection *connection = (void *)(long)ctx->data;
+	struct flow_key key;
+	__u32 is_known;
+
+	if ((void *)(connection + 1) > (void *)(long)ctx->data_end)
+		return XDP_DROP;
+	key = connection->key;
+	is_known = has_socket(ctx, &key);
+	connection->is_known = is_known;
 	return XDP_PASS;
 }
 

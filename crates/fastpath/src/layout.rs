@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Counts every change of what is laid out here: a start takes over only maps of its own layout.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// An address as it lies in maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -372,6 +372,8 @@ reasons! {
     PassNoService = "no_service",
     /// Left to the kernel: ends a connection that nobody has.
     PassNoFlow = "no_flow",
+    /// Left to the kernel: of a connection that a socket has.
+    PassSocket = "socket",
     /// Left to the kernel: no backend takes new flows.
     PassNoBackend = "no_backend",
     /// Left to the kernel, which says so to the sender: out of hops.

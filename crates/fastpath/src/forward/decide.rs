@@ -77,7 +77,7 @@ pub(crate) fn decide(packet: &Packet, tables: &mut Tables, routes: &impl Routes,
     decided
 }
 
-/// A packet of a client to a service. A flow that sockets take is known all the same, so that a limit of new ones counts it once.
+/// A packet of a client to a service. A flow that sockets take is not written down: it is theirs to its end, whatever way opens meanwhile.
 fn give(packet: &Packet, service: &Service, tables: &mut Tables, routes: &impl Routes, now: u64) -> Decided {
     if !source_is_admitted(packet, tables, now) {
         note(tables, service, |tally| tally.source_refused += 1);
@@ -100,6 +100,10 @@ fn give(packet: &Packet, service: &Service, tables: &mut Tables, routes: &impl R
     if packet.key.protocol == TCP && packet.tcp & (SYN | ACK) == SYN | ACK {
         return (Reason::DropUnasked, None);
     }
+    // A client that opens a connection anew by the same port is not of the one that a socket has.
+    if packet.key.protocol == TCP && packet.tcp & SYN == 0 && routes.has_socket(&packet.key) {
+        return (Reason::PassSocket, None);
+    }
     // Whatever makes a flow of TCP is counted: who floods without SYN gets as many as with it. While tables are younger than what they are for, all that goes on is new to them.
     let is_new = packet.key.protocol == TCP && (opens || now >= tables.adopts_until);
     if is_new && service.syn_interval != 0 {
@@ -109,14 +113,15 @@ fn give(packet: &Packet, service: &Service, tables: &mut Tables, routes: &impl R
             return (Reason::DropSynRate, None);
         }
     }
-    let Some((number, backend)) = choose(packet, service, tables, now) else {
+    let Some((flow, backend)) = choose(packet, service, tables, now) else {
         note(tables, service, |tally| tally.no_backend += 1);
         return (Reason::PassNoBackend, None);
     };
     let decided = head_for(packet, &backend, tables, routes);
     if !decided.0.is_left() {
+        remember(packet, &backend, flow, tables);
         note(tables, service, |tally| tally.flows += 1);
-        count_backend(tables, number, packet.frame, true);
+        count_backend(tables, flow.backend, packet.frame, true);
     }
     decided
 }
@@ -262,8 +267,8 @@ fn collides(reply: &FlowKey, number: u32, tables: &mut Tables, now: u64) -> bool
     other.backend != number && backend_of(&other, tables).is_some() && !is_idle(&other, tables, now)
 }
 
-/// Chooses a backend for a new flow and writes both down.
-fn choose(packet: &Packet, service: &Service, tables: &mut Tables, now: u64) -> Option<(u32, Backend)> {
+/// Chooses a backend for a new flow.
+fn choose(packet: &Packet, service: &Service, tables: &mut Tables, now: u64) -> Option<(Flow, Backend)> {
     for after in 0..TRIES {
         let Some((number, backend)) = candidate(&packet.key, service, after, tables) else { continue };
         let reply = (backend.way == Way::Nat as u8).then(|| answers(&packet.key, &backend));
@@ -278,13 +283,17 @@ fn choose(packet: &Packet, service: &Service, tables: &mut Tables, now: u64) -> 
         };
         let (epoch, answered) = (backend.epoch, u8::from(backend.way != Way::Nat as u8));
         let flow = Flow { seen: now, backend: number, epoch, state: state as u8, answered, ..Flow::default() };
-        tables.flows.insert(packet.key, flow);
-        if let Some(reply) = reply {
-            tables.flows.insert(reply, Flow { reply: 1, ..flow });
-        }
-        return Some((number, backend));
+        return Some((flow, backend));
     }
     None
+}
+
+/// Writes down a new flow, and what its answers will be known by.
+fn remember(packet: &Packet, backend: &Backend, flow: Flow, tables: &mut Tables) {
+    tables.flows.insert(packet.key, flow);
+    if backend.way == Way::Nat as u8 {
+        tables.flows.insert(answers(&packet.key, backend), Flow { reply: 1, ..flow });
+    }
 }
 
 /// Asks for the way. `elsewhere` is what becomes of a packet whose way leads out where frames cannot leave by.

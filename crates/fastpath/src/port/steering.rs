@@ -78,6 +78,16 @@ impl AsFd for Hold {
     }
 }
 
+/// The program that runs behind the driver.
+const BEHIND: &str = "port_xdp_skb";
+
+fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), SteeringError> {
+    let load = |error: &dyn std::error::Error| SteeringError::Load(crate::kernel::attach::reasons(error));
+    let missing = || SteeringError::Load("a part of it is missing".to_owned());
+    let program: &mut Xdp = ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|error| load(&error))?;
+    program.load().map_err(|error| load(&error))
+}
+
 /// The program of one interface, for that is what sockets are of. It is detached when this goes.
 #[derive(Debug)]
 pub struct Steering {
@@ -85,6 +95,8 @@ pub struct Steering {
     ours: Map,
     sockets: Map,
     closed: Map,
+    /// The program that is used: that for frames which can be given back, or the other.
+    program: &'static str,
     hold: Option<Hold>,
     known: BTreeSet<Vip>,
 }
@@ -103,14 +115,13 @@ impl Steering {
         let ours = ebpf.take_map("ours").ok_or_else(missing)?;
         let sockets = ebpf.take_map("sockets").ok_or_else(missing)?;
         let closed = ebpf.take_map("closed").ok_or_else(missing)?;
-        let program: &mut Xdp =
-            ebpf.program_mut("port_xdp").ok_or_else(missing)?.try_into().map_err(|error| load(&error))?;
-        program.load().map_err(|error| load(&error))?;
-        Ok(Steering { ebpf, ours, sockets, closed, hold: None, known: BTreeSet::new() })
+        let (program, hold) = ("port_xdp", None);
+        load_program(&mut ebpf, program)?;
+        Ok(Steering { ebpf, ours, sockets, closed, program, hold, known: BTreeSet::new() })
     }
 
     fn program(&self) -> io::Result<BorrowedFd<'_>> {
-        let program = self.ebpf.program("port_xdp").ok_or(io::ErrorKind::NotFound)?;
+        let program = self.ebpf.program(self.program).ok_or(io::ErrorKind::NotFound)?;
         program.fd().map(AsFd::as_fd).map_err(io::Error::other)
     }
 
@@ -125,6 +136,10 @@ impl Steering {
             Mode::Native => 1 << 2,
             Mode::Hardware => 1 << 3,
         };
+        if mode == Mode::Skb && self.program != BEHIND {
+            load_program(&mut self.ebpf, BEHIND)?;
+            self.program = BEHIND;
+        }
         let index = crate::kernel::attach::index_of(interface).ok_or(io::ErrorKind::NotFound);
         let linked = index.map_err(io::Error::from).and_then(|index| bpf::link(self.program()?, index, flags));
         let refused =
@@ -133,7 +148,7 @@ impl Steering {
         Ok(())
     }
 
-    /// Puts the program in the place of one that another process has left, between two packets. It runs as that one did.
+    /// Puts the program in the place of one that another process has left, between two packets. It runs as that one did, which is in the driver.
     ///
     /// # Errors
     /// When the kernel does not take it.

@@ -364,6 +364,26 @@ impl Registry {
         Some(Write::Backend { number: placed.number, backend: placed.backend, fresh: false })
     }
 
+    /// Gives a service no new flows: sockets take them. Those that it has go on until it is served again or withdrawn.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn retire(&mut self, vip: &Vip) -> Result<Vec<Write>, RegistryError> {
+        let entry = self.entries.get_mut(vip).ok_or(RegistryError::Unknown(*vip))?;
+        // What is new is for sockets to count.
+        entry.service = Service { table: 0, syn_interval: 0, ..entry.service };
+        entry.numbers = Some(vec![]);
+        let mut writes = vec![Write::Service { vip: *vip, service: entry.service }];
+        for placed in entry.backends.values_mut().filter(|placed| placed.backend.flags & TAKES_NEW != 0) {
+            placed.backend.flags &= !TAKES_NEW;
+            writes.push(Write::Backend { number: placed.number, backend: placed.backend, fresh: false });
+        }
+        if let Some(region) = entry.region.take() {
+            self.regions.retire(region);
+        }
+        Ok(writes)
+    }
+
     /// Takes a service away, and with it its flows.
     ///
     /// # Errors

@@ -117,6 +117,15 @@ pub trait ControlPlane: Sink {
         }
     }
 
+    /// See [`Registry::retire`].
+    ///
+    /// # Errors
+    /// When there is no such service, or the kernel does not take it.
+    fn retire(&mut self, vip: &Vip) -> Result<(), ChangeError> {
+        let writes = self.registry_mut().retire(vip)?;
+        self.carry_out(&writes)
+    }
+
     /// See [`Registry::withdraw`].
     ///
     /// # Errors

@@ -1,18 +1,20 @@
 //! The same frames through the program in the kernel and through the engine: the same verdict, the same bytes, the same counters, the same flows.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use outwork_balance::{Health, MemberSettings, Policy, Pool, PoolSettings};
 use outwork_engine::{Rng, Time};
-use outwork_fastpath::forward::{Frame, Hop, Query, Verdict, forward};
-use outwork_fastpath::layout::{Link, Reason};
+use outwork_fastpath::forward::{Frame, Hop, Query, Routes, Verdict, forward};
+use outwork_fastpath::layout::{FlowKey, Link, Reason};
 use outwork_fastpath::registry::{Apply, Registry};
 use outwork_fastpath::settings::{Failed, HashBy, Rate};
 use outwork_fastpath::tables::Tables;
 use outwork_fastpath::{ControlPlane as _, Fastpath, Mode, Protocol, ServiceSettings, Settings, Sizes, Tier, Vip, Way};
 use outwork_wire::MacAddr;
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::frames::{ACK, FIN, RST, SYN, Spec, error, extended, fault};
 use crate::lab::Lab;
@@ -21,6 +23,29 @@ use crate::lab::Lab;
 struct Site {
     lab: Lab,
     interfaces: BTreeMap<&'static str, u32>,
+    /// Who has connections with sockets there, and with which service.
+    connected: Vec<(SocketAddr, SocketAddr)>,
+    _sockets: (Vec<TcpListener>, Vec<OwnedFd>),
+}
+
+/// What the kernel knows, for a tier.
+struct Known<'a> {
+    site: &'a Site,
+    /// tc looks at the lengths of segments itself.
+    by_length: bool,
+}
+
+impl Routes for Known<'_> {
+    fn hop(&self, query: &Query) -> Hop {
+        self.site.hop(&Query { length: if self.by_length { query.length } else { 0 }, ..*query })
+    }
+
+    fn has_socket(&self, key: &FlowKey) -> bool {
+        let at =
+            |address: outwork_fastpath::layout::Address, port| SocketAddr::new(address.ip(), u16::from_be_bytes(port));
+        let ends = (at(key.source, key.source_port), at(key.destination, key.destination_port));
+        self.site.connected.contains(&ends)
+    }
 }
 
 /// Octets that the kernel runs programs by hand on at least.
@@ -38,6 +63,37 @@ fn tc_runs(frame: &[u8]) -> bool {
 
 const CLIENTS: u8 = 1;
 const BACKENDS: u8 = 2;
+
+/// Connections of a client with sockets that stand where services do. Clients that are met have these addresses and ports, too.
+fn connect(lab: &Lab) -> (Vec<(SocketAddr, SocketAddr)>, (Vec<TcpListener>, Vec<OwnedFd>)) {
+    lab.ip("out", &format!("link set p0 address {}", mac(CLIENTS)));
+    for words in
+        ["10.1.0.9/24 dev p0", "203.0.113.5/32 dev p0", "fd01::9/64 dev p0 nodad", "2001:db8:9::5/128 dev p0 nodad"]
+    {
+        lab.ip("out", &format!("addr add {words}"));
+    }
+    lab.ip("out", "route add default via 10.1.0.1");
+    lab.ip("out", "-6 route add default via fd01::1");
+    let [v4, v6] = ["198.51.100.1:80", "[2001:db8::1]:80"].map(|text| text.parse::<SocketAddr>().unwrap());
+    lab.ip("site", "addr add 198.51.100.1/32 dev lo");
+    lab.ip("site", "addr add 2001:db8::1/128 dev lo nodad");
+    let listeners = lab.within("site", || [v4, v6].map(|at| TcpListener::bind(at).unwrap()));
+    let (mut connected, mut sockets) = (vec![], vec![]);
+    for (service, client) in [(v4, "203.0.113.5"), (v6, "2001:db8:9::5")] {
+        for port in 1024..1030 {
+            let from = SocketAddr::new(client.parse().unwrap(), port);
+            let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+            sockets.push(lab.within("out", || {
+                let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
+                rustix::net::bind(&socket, &from).unwrap();
+                rustix::net::connect(&socket, &service).unwrap();
+                socket
+            }));
+            connected.push((from, service));
+        }
+    }
+    (connected, (listeners.into(), sockets))
+}
 
 fn mac(last: u8) -> MacAddr {
     MacAddr([2, 0, 0, 0, 9, last])
@@ -89,7 +145,8 @@ impl Site {
         lab.ip("site", "route add blackhole 10.3.0.0/24");
         lab.ip("site", "route add blackhole fd03::/64");
         let interfaces = ["c0", "b0", "v5", "v7", "off"].map(|name| (name, lab.index("site", name)));
-        Site { lab, interfaces: interfaces.into() }
+        let (connected, sockets) = connect(&lab);
+        Site { lab, interfaces: interfaces.into(), connected, _sockets: sockets }
     }
 
     fn index(&self, name: &str) -> u32 {
@@ -292,9 +349,7 @@ impl Pair {
         let ran = self.kernel.run(self.tier, frame, ingress, 1).unwrap_or_else(|error| panic!("{error}: {frame:02x?}"));
         let mut room = [vec![0; 256], frame.to_vec()].concat();
         let mut own = Frame::new(&mut room, 256, frame.len()).unwrap();
-        let by_length = matches!(self.tier, Tier::Xdp(_));
-        // tc looks at the lengths of segments itself.
-        let routes = |query: &Query| site.hop(&Query { length: if by_length { query.length } else { 0 }, ..*query });
+        let routes = Known { site, by_length: matches!(self.tier, Tier::Xdp(_)) };
         let verdict = forward(&mut own, ingress, &mut self.tables, &routes, self.now);
         let expected = match (self.tier, verdict) {
             (Tier::Xdp(_), Verdict::Pass(_)) => 2,

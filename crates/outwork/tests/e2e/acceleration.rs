@@ -1,6 +1,7 @@
 //! The fast path in the real binary: TCP and UDP clients, a balancer whose kernel passes their packets on, or its ports of user space, and servers that see the
 //! clients' own addresses.
 
+mod beside;
 #[cfg(feature = "dpdk")]
 mod dpdk;
 mod flows;
@@ -83,11 +84,16 @@ impl Rooms {
 
     /// The same without interfaces.
     fn configure_alone(&self, acceleration: &str) {
+        self.configure_as("nat", acceleration);
+    }
+
+    /// The same, with how the listeners forward.
+    fn configure_as(&self, forwarding: &str, acceleration: &str) {
         let backends = |scheme| format!("[{{ url = '{scheme}://10.2.1.2:80' }}, {{ url = '{scheme}://10.2.2.2:80' }}]");
         let check = "{ interval = '50ms', timeout = '200ms', unhealthy_threshold = 1, healthy_threshold = 1";
         self.site.configure(&format!(
-            "[[proxy.listener]]\nname = 'stream'\naddress = ['{VIP}']\npool = 'tcp'\nforwarding = 'nat'\n\
-             [[proxy.listener]]\nname = 'datagrams'\nprotocol = 'udp'\naddress = ['{VIP}']\npool = 'udp'\nforwarding = 'nat'\n\
+            "[[proxy.listener]]\nname = 'stream'\naddress = ['{VIP}']\npool = 'tcp'\nforwarding = '{forwarding}'\n\
+             [[proxy.listener]]\nname = 'datagrams'\nprotocol = 'udp'\naddress = ['{VIP}']\npool = 'udp'\nforwarding = '{forwarding}'\n\
              [proxy.pool.tcp]\npolicy = 'ip_hash'\nbackend = {}\nhealth_check = {check} }}\n\
              [proxy.pool.udp]\npolicy = 'ip_hash'\nbackend = {}\nhealth_check = {check}, port = 80 }}\n\
              [proxy.acceleration]\n{acceleration}\n",

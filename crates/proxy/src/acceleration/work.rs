@@ -2,9 +2,11 @@
 //!
 //! - `steps`: which side it gets hold of, and what is tried where one cannot be had.
 //! - `failing`: what fails again and again is told once.
+//! - `leaving`: services that no plan names any longer keep the flows that they have for a while.
 //! - `routing`: whether the kernel routes what comes in.
 
 mod failing;
+mod leaving;
 mod routing;
 mod steps;
 
@@ -32,6 +34,7 @@ use super::{Order, Shared};
 use crate::pool::endpoint::Target;
 use crate::pool::{Pool, Snapshot};
 use failing::Failing;
+use leaving::Leaving;
 use steps::Wait;
 
 /// Looks after things so often while there are services: next hops are asked for that packets wait for.
@@ -74,6 +77,7 @@ pub(super) struct Work {
     held: Option<Held>,
     at: usize,
     told: HashMap<Vip, Told>,
+    leaving: Leaving,
     readings: Readings,
     cables: Cables,
     outlets: Outlets,
@@ -110,6 +114,7 @@ impl Work {
             held: None,
             at: 0,
             told: HashMap::new(),
+            leaving: Leaving::default(),
             readings: Readings::default(),
             cables: Cables::default(),
             outlets: Outlets::default(),
@@ -128,7 +133,7 @@ impl Work {
         let start = Instant::now();
         let [mut look, mut sweep, mut count, mut again] = [(); 4].map(|()| Due(start));
         loop {
-            let attends = self.held.is_some() && !self.plan.services.is_empty();
+            let attends = self.held.is_some() && !(self.plan.services.is_empty() && self.leaving.is_empty());
             let changed = self.shared.pools.shared().pulse.wait(if attends { ATTENTIVE } else { IDLE });
             let planned = match self.obey() {
                 Next::End => return,
@@ -154,6 +159,7 @@ impl Work {
             self.attend();
             if sweep.is_now(now, SWEEP) {
                 self.sweep();
+                self.part(now);
             }
             if count.is_now(now, COUNT) {
                 self.count();
@@ -237,6 +243,7 @@ impl Work {
     fn fill(&mut self) {
         let (plan, settings) = (Arc::clone(&self.plan), self.settings());
         drop(self.see_routing());
+        self.retire();
         let Some(held) = &mut self.held else { return };
         let told = |what: &str, outcome: Result<(), ChangeError>| {
             if let Err(error) = outcome {
@@ -246,7 +253,7 @@ impl Work {
         let sink = held.sink();
         told("settings", sink.set(settings));
         told("denied networks", sink.deny(plan.denied.iter().copied()));
-        told("services", sink.retain(|vip| plan.services.contains_key(vip)));
+        told("services", sink.retain(|vip| plan.services.contains_key(vip) || self.leaving.contains(vip)));
         // Their settings may be others.
         self.told.clear();
         self.follow();
@@ -454,6 +461,7 @@ impl Work {
         let swept = self.failing.look("flows", held.sink().sweep(Fastpath::kernel_time()));
         if let Some(swept) = swept.filter(|swept| swept.whole) {
             self.shared.metrics.flows.set(i64::try_from(swept.flows).unwrap_or(i64::MAX));
+            self.leaving.swept(swept.flows);
         }
     }
 

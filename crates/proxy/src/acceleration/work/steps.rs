@@ -14,6 +14,7 @@ use super::super::held::Held;
 use super::super::outlets::Outlets;
 use super::super::plan::{Plan, Step};
 use super::super::ports::Ports;
+use super::leaving::Leaving;
 use super::{AGAIN, Work, tell};
 use crate::config::Pins;
 
@@ -49,9 +50,10 @@ impl Work {
         let before = std::mem::replace(&mut self.plan, plan);
         (self.wait, self.waits) = (None, BTreeMap::new());
         if !self.plan.is_wanted() {
-            self.let_go();
+            self.let_go_later(&before);
             return;
         }
+        self.leaving.is_needed();
         if !self.stays(&before) {
             self.let_go();
         }
@@ -243,12 +245,21 @@ impl Work {
         Ok(fastpath)
     }
 
-    fn let_go(&mut self) {
+    pub(super) fn let_go(&mut self) {
+        let cut = self.flows();
         if self.held.take().is_some() {
             tracing::info!("interfaces are left to the kernel");
+            if cut > 0 {
+                tracing::warn!(
+                    flows = cut,
+                    "flows that a tier has passed on are cut: it is gone, and sockets do not know them"
+                );
+            }
         }
         self.at = 0;
         self.told.clear();
+        self.leaving = Leaving::default();
+        self.shared.metrics.flows.set(0);
         self.outlets = Outlets::default();
         *self.shared.status.lock() = Status::default();
         self.shared.count_interfaces(&[]);
