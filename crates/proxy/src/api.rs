@@ -27,6 +27,9 @@ use crate::pool::{Pool, Pools, Snapshot};
 /// The longest that somebody may be left out by hand.
 const LONGEST: Duration = days(7);
 
+/// What took so long before this is no latency of now.
+const LATELY: Duration = Duration::from_secs(10);
+
 /// The routes, to be nested under `/api/v1/proxy`.
 pub fn router(pools: Arc<Pools>, layer4: Arc<Layer4>) -> OpenApiRouter {
     let listeners = OpenApiRouter::new().routes(routes!(listeners)).with_state((layer4, Arc::clone(&pools)));
@@ -218,7 +221,7 @@ pub struct BackendView {
     failures: u64,
     /// Connections opened to it.
     connections: u64,
-    /// Milliseconds until it begins to answer, lately; `null` where it has not answered yet.
+    /// Milliseconds until it begins to answer, lately; `null` where it has not answered lately.
     latency_ms: Option<f64>,
     /// Seconds until it is let in again, where it is ejected.
     ejected_for: Option<f64>,
@@ -530,7 +533,7 @@ impl BackendView {
             total: cells.map_or(0, |cells| cells.requests.get()),
             failures: cells.map_or(0, |cells| cells.failures.get()),
             connections: cells.map_or(0, |cells| cells.opened.get()),
-            latency_ms: member.latency().nanos(now, balanced.latency_decay).map(|nanos| f64::from(nanos) / 1e6),
+            latency_ms: member.latency().last(now, LATELY).map(|nanos| f64::from(nanos) / 1e6),
             ejected_for: (state == Fitness::Ejected).then(|| left(member.ejected_until())),
             ejected_by: (state == Fitness::Ejected).then(by),
             ejected_because: sight.filter(|_| state == Fitness::Ejected).and_then(|sight| sight.why_ejected()),
