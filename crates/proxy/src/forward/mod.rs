@@ -69,7 +69,7 @@ use trailers::Passage;
 /// How long a backend is given to say whether it wants a body that it is asked about.
 const ASKED: Duration = Duration::from_secs(1);
 /// Requests that are answered within this are looked at by nobody meanwhile.
-const MOMENT: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(100);
 /// How long the backend took.
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 

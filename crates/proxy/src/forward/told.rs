@@ -23,6 +23,7 @@ impl Proxied {
         self.pool.metrics().refused.of(reason).inc();
         let detail = match reason {
             Absent::Empty => "the pool has no backends",
+            Absent::Weightless => "no backend is given any requests: all weigh 0",
             Absent::Unhealthy => "no backend is healthy",
             Absent::Draining => "the backends are on their way out",
             Absent::Excluded => "every backend has failed",
