@@ -23,9 +23,16 @@ use crate::lab::Lab;
 struct Site {
     lab: Lab,
     interfaces: BTreeMap<&'static str, u32>,
-    /// Who has connections with sockets there, and with which service.
-    connected: Vec<(SocketAddr, SocketAddr)>,
-    _sockets: (Vec<TcpListener>, Vec<OwnedFd>),
+    connected: Connected,
+}
+
+/// Connections with sockets that stand where services do.
+struct Connected {
+    /// Who has them, and with which service.
+    ends: Vec<(SocketAddr, SocketAddr)>,
+    /// What keeps them.
+    _listeners: [TcpListener; 2],
+    _clients: Vec<OwnedFd>,
 }
 
 /// What the kernel knows, for a tier.
@@ -44,7 +51,7 @@ impl Routes for Known<'_> {
         let at =
             |address: outwork_fastpath::layout::Address, port| SocketAddr::new(address.ip(), u16::from_be_bytes(port));
         let ends = (at(key.source, key.source_port), at(key.destination, key.destination_port));
-        self.site.connected.contains(&ends)
+        self.site.connected.ends.contains(&ends)
     }
 }
 
@@ -64,8 +71,8 @@ fn tc_runs(frame: &[u8]) -> bool {
 const CLIENTS: u8 = 1;
 const BACKENDS: u8 = 2;
 
-/// Connections of a client with sockets that stand where services do. Clients that are met have these addresses and ports, too.
-fn connect(lab: &Lab) -> (Vec<(SocketAddr, SocketAddr)>, (Vec<TcpListener>, Vec<OwnedFd>)) {
+/// Has a client connect from addresses and ports that clients have which are met.
+fn connect(lab: &Lab) -> Connected {
     lab.ip("out", &format!("link set p0 address {}", mac(CLIENTS)));
     for words in
         ["10.1.0.9/24 dev p0", "203.0.113.5/32 dev p0", "fd01::9/64 dev p0 nodad", "2001:db8:9::5/128 dev p0 nodad"]
@@ -78,21 +85,21 @@ fn connect(lab: &Lab) -> (Vec<(SocketAddr, SocketAddr)>, (Vec<TcpListener>, Vec<
     lab.ip("site", "addr add 198.51.100.1/32 dev lo");
     lab.ip("site", "addr add 2001:db8::1/128 dev lo nodad");
     let listeners = lab.within("site", || [v4, v6].map(|at| TcpListener::bind(at).unwrap()));
-    let (mut connected, mut sockets) = (vec![], vec![]);
+    let (mut ends, mut clients) = (vec![], vec![]);
     for (service, client) in [(v4, "203.0.113.5"), (v6, "2001:db8:9::5")] {
         for port in 1024..1030 {
             let from = SocketAddr::new(client.parse().unwrap(), port);
             let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-            sockets.push(lab.within("out", || {
+            clients.push(lab.within("out", || {
                 let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
                 rustix::net::bind(&socket, &from).unwrap();
                 rustix::net::connect(&socket, &service).unwrap();
                 socket
             }));
-            connected.push((from, service));
+            ends.push((from, service));
         }
     }
-    (connected, (listeners.into(), sockets))
+    Connected { ends, _listeners: listeners, _clients: clients }
 }
 
 fn mac(last: u8) -> MacAddr {
@@ -145,8 +152,8 @@ impl Site {
         lab.ip("site", "route add blackhole 10.3.0.0/24");
         lab.ip("site", "route add blackhole fd03::/64");
         let interfaces = ["c0", "b0", "v5", "v7", "off"].map(|name| (name, lab.index("site", name)));
-        let (connected, sockets) = connect(&lab);
-        Site { lab, interfaces: interfaces.into(), connected, _sockets: sockets }
+        let connected = connect(&lab);
+        Site { lab, interfaces: interfaces.into(), connected }
     }
 
     fn index(&self, name: &str) -> u32 {
