@@ -1,8 +1,9 @@
 //! Calls of gRPC, and how they are told of an end that no backend has given them: by fields, in an answer that is a success of HTTP. Clients take an error of HTTP
 //! for a server that is not there, whichever it is.
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::message::Response;
 
@@ -39,9 +40,11 @@ impl Status {
     }
 }
 
-/// Whether a request with these fields is a call.
-pub fn is_call(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+/// Whether a request is a call.
+pub fn is_call(head: &Parts) -> bool {
+    // All calls are POSTs; whatever else says that it is one would have what is told of it kept by caches, as the success that it is for HTTP.
+    head.method == Method::POST
+        && head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Whether it is one as browsers make them, which have the fields after the content within it (gRPC-Web).
@@ -54,6 +57,7 @@ pub fn ended(status: Status, detail: &str) -> Response {
     let mut response = Response::new(StatusCode::OK);
     response.headers = trailers(status, detail);
     response.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 use outwork_balance::Outcome;
 pub(super) use outwork_front::grpc::{Status, ended, is_call, is_of_web, trailers};
 
@@ -42,9 +43,9 @@ impl Deadline {
 }
 
 /// How long a call may take; `None` where its client does not say, or says it in no way that is understood.
-pub(super) fn patience(headers: &HeaderMap) -> Option<Duration> {
-    let (unit, digits) = headers.get(TIMEOUT)?.as_bytes().split_last()?;
-    if !is_call(headers) || !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+pub(super) fn patience(head: &Parts) -> Option<Duration> {
+    let (unit, digits) = head.headers.get(TIMEOUT)?.as_bytes().split_last()?;
+    if !is_call(head) || !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
@@ -75,8 +76,10 @@ mod tests {
     use super::*;
 
     fn said(kind: &'static str, timeout: &'static str) -> Option<Duration> {
+        let (mut head, ()) = http::Request::post("/").body(()).unwrap().into_parts();
         let fields = [(CONTENT_TYPE, kind), (TIMEOUT, timeout)];
-        patience(&fields.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect())
+        head.headers.extend(fields.map(|(name, value)| (name, HeaderValue::from_static(value))));
+        patience(&head)
     }
 
     #[test]

@@ -159,7 +159,7 @@ enum Why {
 
 impl Proxied {
     pub(crate) async fn serve(&self, request: Request) -> Response {
-        let Some(patience) = grpc::patience(&request.head.headers) else { return self.pass(request, None).await };
+        let Some(patience) = grpc::patience(&request.head) else { return self.pass(request, None).await };
         let deadline = Deadline::new(Instant::now(), patience);
         // Rare, and large.
         let passed = Box::pin(timeout_at(deadline.at.into(), self.pass(request, Some(deadline)))).await;

@@ -115,7 +115,7 @@ impl Limiter {
             outwork_config::duration_text(self.settings.window),
             seconds_up(verdict.retry_after.into()),
         );
-        let mut response = match grpc::is_call(&request.head.headers) {
+        let mut response = match grpc::is_call(&request.head) {
             true => grpc::ended(grpc::Status::ResourceExhausted, &detail),
             false => Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).answer(&request.head),
         };
