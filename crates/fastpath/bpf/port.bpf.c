@@ -8,7 +8,7 @@
 #include "parse.h"
 #include "socket.h"
 
-/* Services, and backends that answer through here: whose frames are for the sockets. */
+/* Services, and backends that answer through here: whose frames are for the sockets. The value is OURS, or LEAVING. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -33,9 +33,21 @@ struct {
 	__type(value, __u32);
 } closed SEC(".maps");
 
+#define OURS 1
+/* A service that gets no new flows: what opens a connection, and what is of one that a socket has, is the kernel's. */
+#define LEAVING 2
+
+/* What frames for or from there are; 0 where they are nothing of ours. */
+static __always_inline __u32 kind_of(const struct vip *vip)
+{
+	__u32 *kind = bpf_map_lookup_elem(&ours, vip);
+
+	return kind ? *kind : 0;
+}
+
 static __always_inline int is_ours(const struct vip *vip)
 {
-	return bpf_map_lookup_elem(&ours, vip) != 0;
+	return kind_of(vip) != 0;
 }
 
 /* This is the engine's to say. */
@@ -75,7 +87,7 @@ static __always_inline int steer(struct xdp_md *ctx, int can_be_given_back)
 {
 	struct packet packet = {};
 	struct vip vip = {};
-	__u32 zero = 0, *is_closed;
+	__u32 zero = 0, *is_closed, kind;
 	int reason = parse_frame(&packet, (void *)(long)ctx->data, (void *)(long)ctx->data_end, 0);
 
 	/* The engine drops the unusual of services, and counts it. */
@@ -84,13 +96,17 @@ static __always_inline int steer(struct xdp_md *ctx, int can_be_given_back)
 	vip.address = packet.key.destination;
 	vip.port = packet.key.destination_port;
 	vip.protocol = packet.key.protocol;
-	if (reason < 0 && !is_ours(&vip)) {
+	kind = kind_of(&vip);
+	if (reason < 0 && !kind) {
 		vip.address = packet.key.source;
 		vip.port = packet.key.source_port;
 		if (!is_ours(&vip) || !leaves_again(ctx, &packet))
 			return XDP_PASS;
-	} else if (!can_be_given_back && packet.key.protocol == IPPROTO_TCP && !(packet.tcp & TCP_SYN) && has_socket(ctx, &packet.key)) {
-		return XDP_PASS;
+	} else if (reason < 0 && packet.key.protocol == IPPROTO_TCP && (kind == LEAVING || !can_be_given_back)) {
+		int opens = (packet.tcp & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+
+		if (opens ? kind == LEAVING : has_live_socket(ctx, &packet.key))
+			return XDP_PASS;
 	}
 	/* Where nobody reads the queue, the kernel goes on. */
 	is_closed = bpf_map_lookup_elem(&closed, &zero);

@@ -10,10 +10,10 @@
 #include "layout.h"
 
 /*
- * Whether a socket has the connection of TCP that a client's packet is of: it was accepted while nobody here passed packets of its service on. One that only listens
- * has none; one that is about to be accepted, or waits for its last packets, has.
+ * The state of the socket that has the connection of TCP which a client's packet is of: it was accepted while nobody here passed packets of its service on. 0 where there is
+ * none, and one that only listens is none; one that is about to be accepted, or waits for its last packets, is.
  */
-static __always_inline int has_socket(void *ctx, const struct flow_key *key)
+static __always_inline __u32 socket_state(void *ctx, const struct flow_key *key)
 {
 	struct bpf_sock_tuple tuple = {};
 	struct bpf_sock *socket;
@@ -37,7 +37,20 @@ static __always_inline int has_socket(void *ctx, const struct flow_key *key)
 		return 0;
 	state = socket->state;
 	bpf_sk_release(socket);
-	return state != BPF_TCP_LISTEN;
+	return state == BPF_TCP_LISTEN ? 0 : state;
+}
+
+static __always_inline int has_socket(void *ctx, const struct flow_key *key)
+{
+	return socket_state(ctx, key) != 0;
+}
+
+/* Where a flow may be younger than what waits for its last packets: whether a socket has it for certain. */
+static __always_inline int has_live_socket(void *ctx, const struct flow_key *key)
+{
+	__u32 state = socket_state(ctx, key);
+
+	return state && state != BPF_TCP_TIME_WAIT;
 }
 
 #endif

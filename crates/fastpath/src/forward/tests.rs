@@ -427,6 +427,24 @@ fn a_connection_that_begins_with_sockets_stays_with_them_when_the_kernel_begins_
     assert_eq!(verdict(&mut bench, ACK, true), Reason::PassSocket);
 }
 
+#[test]
+fn who_has_closed_a_flow_and_opens_a_connection_with_a_socket_by_the_same_port_keeps_it() {
+    let mut bench = nat();
+    let vip = Vip::new(SERVICE.parse().unwrap(), Protocol::Tcp);
+    for flags in [SYN, ACK, ACK | FIN] {
+        assert_eq!(bench.reason(&spec(CLIENT, SERVICE, Some(flags))), Reason::SentForward);
+    }
+    for write in bench.registry.retire(&vip).unwrap() {
+        bench.tables.apply(&write).unwrap();
+    }
+    assert_eq!(bench.reason(&spec(CLIENT, SERVICE, Some(ACK))), Reason::SentForward, "its last words");
+    assert_eq!(bench.reason(&spec(CLIENT, SERVICE, Some(SYN))), Reason::PassNoBackend);
+    let said = spec(CLIENT, SERVICE, Some(ACK)).build();
+    assert_eq!(bench.forward_by(&said, &Occupied { routes: true }).0.reason(), Reason::PassSocket);
+    let answer = spec("10.0.0.1:8080", CLIENT, Some(ACK)).build();
+    assert_eq!(bench.forward(&answer).0.reason(), Reason::PassNoService);
+}
+
 fn states(bench: &Bench) -> Vec<u8> {
     bench.tables.flows.iter().map(|(_, flow)| flow.state).collect()
 }

@@ -1,6 +1,6 @@
 //! Which frames the kernel gives to sockets: those to services, and those of backends that answer through here. All others go on as ever.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -38,6 +38,16 @@ pub enum SteeringError {
         /// Why not.
         why: String,
     },
+}
+
+/// What frames for or from a place are: bpf/port.bpf.c.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Frames {
+    /// For sockets.
+    Ours = 1,
+    /// Those of a service that gets no new flows: what opens a connection, and what is of one that a socket of TCP has, is the kernel's.
+    Leaving = 2,
 }
 
 /// What keeps a program on an interface, for as long as any process has it.
@@ -98,7 +108,7 @@ pub struct Steering {
     /// The program that is used: that for frames which can be given back, or the other.
     program: &'static str,
     hold: Option<Hold>,
-    known: BTreeSet<Vip>,
+    known: BTreeMap<Vip, Frames>,
 }
 
 impl Steering {
@@ -117,7 +127,7 @@ impl Steering {
         let closed = ebpf.take_map("closed").ok_or_else(missing)?;
         let (program, hold) = ("port_xdp", None);
         load_program(&mut ebpf, program)?;
-        Ok(Steering { ebpf, ours, sockets, closed, program, hold, known: BTreeSet::new() })
+        Ok(Steering { ebpf, ours, sockets, closed, program, hold, known: BTreeMap::new() })
     }
 
     fn program(&self) -> io::Result<BorrowedFd<'_>> {
@@ -193,10 +203,9 @@ impl Steering {
     ///
     /// # Errors
     /// When the kernel does not take it.
-    pub fn steer(&mut self, wanted: impl IntoIterator<Item = Vip>) -> Result<(), SteeringError> {
-        let wanted: BTreeSet<Vip> = wanted.into_iter().collect();
-        self.add(&wanted)?;
-        let gone: Vec<Vip> = self.known.difference(&wanted).copied().collect();
+    pub fn steer(&mut self, wanted: &BTreeMap<Vip, Frames>) -> Result<(), SteeringError> {
+        self.add(wanted)?;
+        let gone: Vec<Vip> = self.known.keys().filter(|one| !wanted.contains_key(one)).copied().collect();
         for one in &gone {
             self.ours()?.remove(one).map_err(refused)?;
             self.known.remove(one);
@@ -208,11 +217,12 @@ impl Steering {
     ///
     /// # Errors
     /// When the kernel does not take it.
-    pub fn add(&mut self, wanted: &BTreeSet<Vip>) -> Result<(), SteeringError> {
-        let come: Vec<Vip> = wanted.difference(&self.known).copied().collect();
-        for one in &come {
-            self.ours()?.insert(one, &1).map_err(refused)?;
-            self.known.insert(*one);
+    pub fn add(&mut self, wanted: &BTreeMap<Vip, Frames>) -> Result<(), SteeringError> {
+        for (one, frames) in wanted {
+            if self.known.get(one) != Some(frames) {
+                self.ours()?.insert(one, &(*frames as u32)).map_err(refused)?;
+                self.known.insert(*one, *frames);
+            }
         }
         Ok(())
     }

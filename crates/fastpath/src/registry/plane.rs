@@ -153,6 +153,15 @@ pub trait ControlPlane: Sink {
         self.carry_out(&writes)
     }
 
+    /// See [`Registry::open_outlets`].
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    fn open_outlets(&mut self, wanted: impl IntoIterator<Item = u32>) -> Result<(), ChangeError> {
+        let writes = self.registry_mut().open_outlets(wanted);
+        self.carry_out(&writes)
+    }
+
     /// See [`Registry::link`].
     ///
     /// # Errors

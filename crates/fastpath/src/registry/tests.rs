@@ -325,6 +325,7 @@ fn what_an_earlier_process_has_left_goes_on_and_keeps_its_flows() {
         backends: backends.map(|(backend, number)| (number, backend)).chain([(7, orphan)]).collect(),
         denied: vec!["192.0.2.0/24".parse().unwrap()],
         links: vec![],
+        outlets: vec![],
     };
     let (registry, writes) = Registry::adopt(settings(), left);
     bench.registry = registry;

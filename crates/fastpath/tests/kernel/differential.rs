@@ -285,6 +285,10 @@ impl Pair {
             pair.change(|registry| registry.link(links));
             pair.kernel.link(links).unwrap();
         }
+        // Answers of who is behind interfaces that stand for VLANs come by their parent, as XDP has them, and by none, as tc has them.
+        let outlets = ["c0", "b0"].map(|name| site.index(name));
+        pair.change(|registry| registry.open_outlets(outlets));
+        pair.kernel.open_outlets(outlets).unwrap();
         let nat = ServiceSettings::default();
         let (direct, tunnel) =
             (ServiceSettings { way: Way::Direct, ..nat }, ServiceSettings { way: Way::Tunnel, ..nat });
@@ -329,6 +333,11 @@ impl Pair {
     fn disturb(&mut self, rng: &mut Rng) {
         let chosen = rng.below(self.services.len() as u64 - 2) as usize;
         let now = self.now;
+        if rng.chance(0.1) {
+            let vip = self.services[chosen].vip;
+            self.kernel.retire(&vip).unwrap();
+            return self.change(|registry| registry.retire(&vip).unwrap());
+        }
         let service = &mut self.services[chosen];
         let slots = service.pool.slots();
         if slots.is_empty() {

@@ -10,7 +10,7 @@ use outwork_fastpath::kernel::neighbours::resolve;
 use outwork_fastpath::layout::FlowKey;
 use outwork_fastpath::port::af_xdp::{AfXdp, Copying, PortError, PortSettings};
 use outwork_fastpath::port::stack::Stack;
-use outwork_fastpath::port::steering::Steering;
+use outwork_fastpath::port::steering::{Frames, Steering};
 use outwork_fastpath::port::ways::Ways;
 use outwork_fastpath::port::{Pump, Pumped};
 use outwork_fastpath::tables::Tables;
@@ -54,7 +54,7 @@ fn pumped(site: &Site, mode: Mode, work: impl FnOnce() + Send) -> Pumped {
                 for interface in ["c0", "b1", "b2", "b3"] {
                     let mut steering = Steering::load(64).unwrap();
                     let port = AfXdp::open(interface, &port_settings).unwrap();
-                    steering.steer(ours.iter().copied()).unwrap();
+                    steering.steer(&ours.iter().map(|one| (*one, Frames::Ours)).collect()).unwrap();
                     steering.give(0, &port).unwrap();
                     steering.attach(interface, mode).unwrap();
                     ports.push(port);

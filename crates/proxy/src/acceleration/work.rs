@@ -21,13 +21,14 @@ use outwork_fastpath::kernel::attach::Families;
 use outwork_fastpath::kernel::{AttachError, attach};
 use outwork_fastpath::layout::Link;
 use outwork_fastpath::port::steering::Hold;
+use outwork_fastpath::port::ways::Ways;
 use outwork_fastpath::registry::plane::ChangeError;
-use outwork_fastpath::{ControlPlane as _, Fastpath, Mode, Tier, Vip};
+use outwork_fastpath::{ControlPlane as _, Fastpath, Mode, Sink as _, Tier, Vip, Way};
 
 use super::cables::{Barred, Cables};
 use super::held::{Got, Held, Taken};
 use super::metrics::Readings;
-use super::outlets::Outlets;
+use super::outlets::{self, Outlets};
 use super::plan::{Plan, Service, Step};
 use super::ports::Refusal;
 use super::{Order, Shared};
@@ -81,6 +82,8 @@ pub(super) struct Work {
     readings: Readings,
     cables: Cables,
     outlets: Outlets,
+    /// Who knows where backends are that programs of the kernel send to.
+    ways_of_kernel: Option<Ways>,
     /// Services that the kernel knows no ways for, because it does not route.
     unrouted: BTreeMap<Vip, String>,
     /// Interfaces that gave no frames.
@@ -118,6 +121,7 @@ impl Work {
             readings: Readings::default(),
             cables: Cables::default(),
             outlets: Outlets::default(),
+            ways_of_kernel: None,
             unrouted: BTreeMap::new(),
             waits: BTreeMap::new(),
             wait: None,
@@ -187,7 +191,8 @@ impl Work {
                     let _ = done.send(());
                 }
                 Order::Leave => {
-                    match self.held.take() {
+                    // What leaves has no successor.
+                    match self.held.take().filter(|_| !self.leaving.is_all()) {
                         Some(Held::Kernel(fastpath)) => fastpath.leave(),
                         Some(Held::Ports(ports)) => {
                             let left = ports.leave().into_iter().filter_map(|file| Hold::of(file).ok());
@@ -226,7 +231,13 @@ impl Work {
                                 tracing::warn!(interface = name, %error, "a program was taken off an interface, and no other is on it")
                             }
                         },
-                        None => drop(fastpath.detach(&name)),
+                        None if fastpath.detach(&name) => {
+                            tracing::warn!(
+                                interface = name,
+                                "an interface is the kernel's; flows that a tier has passed on there are cut"
+                            );
+                        }
+                        None => {}
                     }
                     self.ways.insert(name, ways);
                 }
@@ -263,6 +274,8 @@ impl Work {
     /// takes nothing, for another step is to be tried. A queue that is not free is waited for so long.
     fn attach(&mut self, is_last: bool, patience: Duration) -> Result<(), String> {
         let plan = Arc::clone(&self.plan);
+        // Nobody is sent where no program is yet, nor where there is none any more.
+        self.open_outlets();
         let (Some(held), Some(step)) = (&mut self.held, plan.steps.get(self.at)) else { return Ok(()) };
         let mut failed: BTreeMap<String, String> = BTreeMap::new();
         let mut refuse = |name: &str, refusal: Refusal| {
@@ -353,6 +366,8 @@ impl Work {
             tracing::warn!(interface = name, why, "no tier has this interface; sockets serve what comes in there");
         }
         (status.attached, status.failed) = (taken, failed);
+        drop(status);
+        self.open_outlets();
         Ok(())
     }
 
@@ -429,22 +444,50 @@ impl Work {
         status.refused.retain(|vip, _| plan.services.contains_key(vip));
         status.unrouted.clone_from(&self.unrouted);
         status.partly = self.outlets.partly();
-        status.served = sink.registry().services().map(|(vip, _)| *vip).collect();
+        let registry = sink.registry();
+        let is_served = |vip: &Vip| !registry.is_retired(vip);
+        status.served = registry.services().map(|(vip, _)| *vip).filter(is_served).collect();
     }
 
-    /// Looks which backends no port leads to. A service that has no others is for sockets.
+    /// Looks which backends no interface leads to that is held. A service that has no others is for sockets.
     fn look_out(&mut self) {
         let (plan, pools) = (Arc::clone(&self.plan), self.shared.pools.all());
-        let Some(Held::Ports(ports)) = &self.held else {
-            self.outlets = Outlets::default();
-            return;
-        };
         let backends = |service: &Service| pools.get(&service.pool).map(|pool| places(pool)).unwrap_or_default();
         let services = plan.services.iter().map(|(vip, service)| (*vip, &*service.listener, backends(service)));
-        let changed = self.outlets.look(services, |vip, at| ports.beside(vip.socket().ip(), at.ip()));
+        let changed = match &self.held {
+            None => {
+                self.outlets = Outlets::default();
+                return;
+            }
+            Some(Held::Ports(ports)) => {
+                self.outlets.look("port", services, |vip, at| ports.beside(vip.socket().ip(), at.ip()))
+            }
+            Some(Held::Kernel(fastpath)) => {
+                // By the other ways, nobody answers by this machine.
+                let is_nat = |service: &Service| service.settings.way == Way::Nat;
+                let asked = services.filter(|(vip, ..)| plan.services.get(vip).is_some_and(is_nat));
+                let names = fastpath.attached().filter_map(|one| attach::index_of(&one.interface));
+                let (held, registry) = (names.collect::<Vec<u32>>(), fastpath.registry());
+                let Some(ways) = &self.ways_of_kernel else { return };
+                let ends = |vip: &Vip, at: SocketAddr| (vip.socket().ip(), at.ip());
+                let wire = |ifindex| registry.wire(ifindex);
+                self.outlets.look("program", asked, |vip, at| outlets::beside(ways, &held, wire, ends(vip, at)))
+            }
+        };
         if !changed.is_empty() {
             changed.iter().for_each(|vip| drop(self.told.remove(vip)));
             self.follow();
+        }
+    }
+
+    /// Says to programs by which interfaces answers come to one.
+    fn open_outlets(&mut self) {
+        if let Some(Held::Kernel(fastpath)) = &mut self.held {
+            let names = fastpath.attached().filter_map(|one| attach::index_of(&one.interface));
+            let held: Vec<u32> = names.collect();
+            if let Err(error) = fastpath.open_outlets(held) {
+                tracing::warn!(%error, "programs do not know by which interfaces answers come");
+            }
         }
     }
 
@@ -461,7 +504,7 @@ impl Work {
         let swept = self.failing.look("flows", held.sink().sweep(Fastpath::kernel_time()));
         if let Some(swept) = swept.filter(|swept| swept.whole) {
             self.shared.metrics.flows.set(i64::try_from(swept.flows).unwrap_or(i64::MAX));
-            self.leaving.swept(swept.flows);
+            self.leaving.swept(swept.flows - swept.ending);
         }
     }
 

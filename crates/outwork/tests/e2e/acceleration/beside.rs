@@ -101,19 +101,22 @@ fn connections_live_through_changes_of_how_their_listener_forwards() {
 }
 
 /// Flows of a tier live through a reload that takes it away, which lets go of the interfaces once they have ended.
-fn flows_live_through_a_tier_that_is_taken_away(tier: &str, word: &str) {
+fn flows_live_through_a_tier_that_is_taken_away(tiers: &str, word: &str) {
     let mut rooms = Rooms::new();
-    rooms.configure(&format!("tiers = ['{tier}']\ntimeouts = {{ closing = '100ms', datagrams = '100ms' }}"));
+    rooms.configure(tiers);
     rooms.site.start();
     rooms.wait_for_tier(word);
     let mut streams: Vec<TcpStream> = (10..14).map(|source| rooms.connect(source).0).collect();
     streams.iter_mut().for_each(|stream| exchange(stream, 5_000));
     without_tiers(&rooms);
     rooms.site.admin(&["reload"]);
+    assert_eq!(rooms.rule()["tier"], "application", "what is new is for sockets");
     let mut own = connect_by_sockets(&rooms, 15);
+    assert_eq!(rooms.ask_somehow(16).1, 1);
     streams.iter_mut().for_each(|stream| exchange(stream, 50_000));
+    exchange(&mut own, 50_000);
     // It comes back before they have ended, and goes again.
-    rooms.configure(&format!("tiers = ['{tier}']\ntimeouts = {{ closing = '100ms', datagrams = '100ms' }}"));
+    rooms.configure(tiers);
     rooms.site.admin(&["reload"]);
     rooms.wait_for_tier(word);
     streams.push(rooms.connect(16).0);
@@ -133,15 +136,20 @@ fn flows_live_through_a_tier_that_is_taken_away(tier: &str, word: &str) {
 
 #[test]
 fn flows_live_through_a_reload_that_takes_xdp_away() {
-    flows_live_through_a_tier_that_is_taken_away("xdp", "xdp-native");
+    flows_live_through_a_tier_that_is_taken_away("tiers = ['xdp']\ntimeouts = { datagrams = '100ms' }", "xdp-native");
 }
 
 #[test]
 fn flows_live_through_a_reload_that_takes_tc_away() {
-    flows_live_through_a_tier_that_is_taken_away("tc", "tc");
+    flows_live_through_a_tier_that_is_taken_away("tiers = ['tc']\ntimeouts = { datagrams = '100ms' }", "tc");
 }
 
 #[test]
 fn flows_live_through_a_reload_that_takes_af_xdp_away() {
-    flows_live_through_a_tier_that_is_taken_away("af_xdp", "af_xdp-native");
+    flows_live_through_a_tier_that_is_taken_away("tiers = ['af_xdp']", "af_xdp-native");
+}
+
+#[test]
+fn flows_live_through_a_reload_that_takes_af_xdp_behind_the_driver_away() {
+    flows_live_through_a_tier_that_is_taken_away("tiers = ['af_xdp']\nmode = 'skb'", "af_xdp-skb");
 }

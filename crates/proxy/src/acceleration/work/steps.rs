@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outwork_fastpath::kernel::attach;
+use outwork_fastpath::port::ways::Ways;
 use outwork_fastpath::{Fastpath, Found, Settings};
 
 use super::super::Status;
@@ -139,6 +140,9 @@ impl Work {
         self.told.clear();
         self.shared.count_interfaces(&[]);
         self.shared.status.lock().attached.clear();
+        if !self.give_up_leaving() {
+            return;
+        }
         let is_often = self.died.replace(Instant::now()).is_some_and(|before| before.elapsed() < RECENTLY);
         if is_often {
             self.pass_over(word, why.to_owned(), self.at + 1 == self.plan.steps.len());
@@ -193,7 +197,15 @@ impl Work {
         let held = match plan.steps.get(self.at) {
             Some(Step::Kernel(_)) => {
                 self.shared.end_holds();
-                Held::Kernel(Box::new(self.open_kernel()?))
+                let fastpath = self.open_kernel()?;
+                self.ways_of_kernel = match Ways::open() {
+                    Ok(ways) => Some(ways),
+                    Err(error) => {
+                        tracing::warn!(%error, "nobody knows here which backends no program leads to");
+                        None
+                    }
+                };
+                Held::Kernel(Box::new(fastpath))
             }
             Some(Step::AfXdp { modes, settings, .. }) => {
                 let mut ports = Ports::of_af_xdp(tables, settings, modes)?;
