@@ -507,6 +507,19 @@ const PAGES = [
   "/settings/audit",
 ];
 
+test("tabs that do not fit on a phone show that there are more", async () => {
+  const { page } = await visit(browser, { viewport: { width: 360, height: 780 } });
+  await signIn(page);
+  await go(page, "/proxy");
+  const tabs = page.locator("nav.tabs");
+  await tabs.waitFor();
+  const seen = await tabs.evaluate((row) => ({
+    more: row.scrollWidth > row.clientWidth,
+    attached: getComputedStyle(row).backgroundAttachment,
+  }));
+  expect(seen).toEqual({ more: true, attached: "local, local, scroll, scroll" });
+});
+
 test.each([360, 390, 768])("no page scrolls sideways on a screen %i px wide", async (width) => {
   const { page, complaints } = await visit(browser, { viewport: { width, height: 780 } });
   await signIn(page);

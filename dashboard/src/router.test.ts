@@ -23,5 +23,8 @@ test("an address that names no page of its section is not taken for another", ()
   const pages = [{ path: "/proxy" }, { path: "/proxy/rules" }];
   const of = (hash: string) => pageOf(pages, parseHash(hash).segments);
   expect(["#/proxy", "#/proxy/", "#/proxy/rules?q=1"].map(of)).toEqual(["/proxy", "/proxy", "/proxy/rules"]);
+  const aliased = [{ path: "/proxy", alias: "/proxy/backends" }, ...pages.slice(1)];
+  expect(pageOf(aliased, parseHash("#/proxy/backends?q=1").segments)).toBe("/proxy");
+  expect(pageOf(aliased, parseHash("#/proxy/nosuch").segments)).toBe(null);
   expect(["#/proxy/nosuch", "#/proxy/rules/1", "#/web"].map(of)).toEqual([null, null, null]);
 });

@@ -14,10 +14,10 @@ export function parseHash(hash: string): Route {
   };
 }
 
-/** Which of a section's pages an address names; null where there is none such. */
-export function pageOf(pages: { path: string }[], segments: string[]): string | null {
+/** Which of a section's pages an address names, by its path or by another name for it; null where there is none such. */
+export function pageOf(pages: { path: string; alias?: string }[], segments: string[]): string | null {
   const path = `/${segments.join("/")}`;
-  return pages.some((page) => page.path === path) ? path : null;
+  return pages.find((page) => page.path === path || page.alias === path)?.path ?? null;
 }
 
 export function href(path: string, params: Record<string, string | number | null | undefined> = {}): string {

@@ -23,11 +23,16 @@ fn pack(nanos: f32, tick: u32) -> u64 {
     u64::from(nanos.max(1.0).to_bits()) << 32 | u64::from(tick)
 }
 
-/// What is left after the time from the packed tick to `tick`, and the factor.
-fn decayed(packed: u64, tick: u32, decay: Duration) -> (f32, f32) {
+/// Ticks from the packed one to `tick`.
+fn elapsed(packed: u64, tick: u32) -> u32 {
     let elapsed = tick.wrapping_sub(packed as u32);
     // A thread whose clock was read earlier is not 52 days late.
-    let elapsed = if elapsed > u32::MAX / 2 { 0 } else { elapsed };
+    if elapsed > u32::MAX / 2 { 0 } else { elapsed }
+}
+
+/// What is left after the time from the packed tick to `tick`, and the factor.
+fn decayed(packed: u64, tick: u32, decay: Duration) -> (f32, f32) {
+    let elapsed = elapsed(packed, tick);
     if elapsed == 0 {
         return (f32::from_bits((packed >> 32) as u32), 1.0);
     }
@@ -72,6 +77,14 @@ impl PeakEwma {
         let packed = self.0.load(Relaxed);
         (packed != 0).then(|| decayed(packed, tick(now), decay).0)
     }
+
+    /// Nanoseconds as they were at the last observation, to be shown: what is left of them by now is nothing that anybody has measured. `None` where there was
+    /// no observation `within` this time.
+    pub fn last(&self, now: Time, within: Duration) -> Option<f32> {
+        let packed = self.0.load(Relaxed);
+        let since = Duration::from_nanos(u64::from(elapsed(packed, tick(now))) << TICK_SHIFT);
+        (packed != 0 && since <= within).then(|| f32::from_bits((packed >> 32) as u32))
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +119,15 @@ mod tests {
         ewma.observe(Duration::from_secs(5), Time::from_secs(1), DECAY);
         assert!(millis(&ewma, Time::from_secs(101)) < 1.0);
         assert_eq!(millis(&ewma, Time::ZERO), 5000.0, "an earlier clock changes nothing");
+    }
+
+    #[test]
+    fn what_is_shown_is_what_was_measured_lately_and_then_nothing() {
+        let (ewma, within) = (PeakEwma::default(), Duration::from_secs(10));
+        let shown = |now| ewma.last(Time::from_secs(now), within).map(|nanos| nanos / 1e6);
+        assert_eq!(shown(1), None);
+        ewma.observe(Duration::from_millis(50), Time::from_secs(100), DECAY);
+        assert_eq!([shown(99), shown(100), shown(109), shown(111)], [Some(50.0), Some(50.0), Some(50.0), None]);
     }
 
     #[test]

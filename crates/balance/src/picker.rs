@@ -21,8 +21,10 @@ use crate::settings::Policy;
 /// Why nobody serves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NoBackend {
-    /// The pool has no members, or all have weight 0.
+    /// The pool has no members.
     Empty,
+    /// All members have weight 0.
+    Weightless,
     /// All fail their checks or are ejected, and there is no panic threshold.
     Unhealthy,
     /// Those that could have are on their way out.
@@ -37,8 +39,9 @@ pub enum NoBackend {
 
 impl NoBackend {
     /// All of them, in order.
-    pub const ALL: [NoBackend; 6] = [
+    pub const ALL: [NoBackend; 7] = [
         NoBackend::Empty,
+        NoBackend::Weightless,
         NoBackend::Unhealthy,
         NoBackend::Draining,
         NoBackend::Excluded,
@@ -50,6 +53,7 @@ impl NoBackend {
     pub const fn name(self) -> &'static str {
         match self {
             NoBackend::Empty => "empty",
+            NoBackend::Weightless => "weightless",
             NoBackend::Unhealthy => "unhealthy",
             NoBackend::Draining => "draining",
             NoBackend::Excluded => "excluded",
@@ -62,7 +66,8 @@ impl NoBackend {
 impl fmt::Display for NoBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            NoBackend::Empty => "the pool has no backend of any weight",
+            NoBackend::Empty => "the pool has no backends",
+            NoBackend::Weightless => "no backend of the pool has any weight",
             NoBackend::Unhealthy => "no backend is healthy",
             NoBackend::Draining => "the backends that are left are draining",
             NoBackend::Excluded => "every backend that is usable has been tried",
@@ -244,5 +249,8 @@ fn absence(pool: &Pool, now: Time) -> NoBackend {
             Standing::Usable | Standing::Unhealthy | Standing::Ejected => NoBackend::Unhealthy,
         }
     });
-    standings.min().unwrap_or(NoBackend::Empty)
+    standings.min().unwrap_or(match pool.is_weightless() {
+        true => NoBackend::Weightless,
+        false => NoBackend::Empty,
+    })
 }

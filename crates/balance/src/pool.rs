@@ -204,6 +204,11 @@ impl Pool {
         &self.ranks
     }
 
+    /// Whether it has members, of which none has any weight.
+    pub fn is_weightless(&self) -> bool {
+        self.ranks.is_empty() && !self.slots.is_empty()
+    }
+
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }

@@ -1,4 +1,4 @@
-//! Durations as people write them: `250ms`, `2h`, `1d12h`.
+//! Durations as people write them: `250ms`, `1.5s`, `2h`, `1d12h`.
 
 use std::time::Duration;
 
@@ -45,7 +45,8 @@ pub const fn days(count: u32) -> Duration {
     Duration::from_secs(count as u64 * 86_400)
 }
 
-/// Reads a duration: numbers with units, greatest unit first. `None` when it is none, or does not fit.
+/// Reads a duration: numbers with units, greatest unit first, the last of which may have a fraction. `None` when it is none, does not fit, or says a part of a
+/// nanosecond.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut total: u128 = 0;
@@ -54,14 +55,34 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         return None;
     }
     while !rest.is_empty() {
-        let (digits, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let (digits, after) = digits_of(rest)?;
+        let (fraction, after) = match after.strip_prefix('.') {
+            Some(after) => digits_of(after).map(|(fraction, after)| (Some(fraction), after))?,
+            None => (None, after),
+        };
         let (word, next) = after.split_at(after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len()));
         let (_, nanos) = units.find(|(unit, _)| *unit == word)?;
         total = digits.parse::<u64>().ok().map(u128::from)?.checked_mul(*nanos)?.checked_add(total)?;
+        if let Some(fraction) = fraction {
+            // With more behind it, it would not be plain what it is a part of.
+            total = part_of(*nanos, fraction).filter(|_| next.is_empty())?.checked_add(total)?;
+        }
         rest = next;
     }
     let seconds = u64::try_from(total / 1_000_000_000).ok()?;
     Some(Duration::new(seconds, (total % 1_000_000_000) as u32))
+}
+
+/// The digits that a text begins with, and what follows them.
+fn digits_of(text: &str) -> Option<(&str, &str)> {
+    Some(text.split_at(text.find(|c: char| !c.is_ascii_digit())?)).filter(|(digits, _)| !digits.is_empty())
+}
+
+/// So much of a unit as the digits behind a point say.
+fn part_of(nanos: u128, digits: &str) -> Option<u128> {
+    let whole = 10_u128.checked_pow(u32::try_from(digits.len()).ok()?)?;
+    let part = digits.parse::<u128>().ok()?.checked_mul(nanos)?;
+    part.is_multiple_of(whole).then_some(part / whole)
 }
 
 /// Writes a duration the shortest way that [`parse_duration`] reads back.
@@ -91,7 +112,7 @@ impl Setting for Duration {
         let fault = Fault::new(format!("found {}", node.describe())).expected(Self::expected());
         let help = match node.value() {
             Value::Int(number) => format!("name the unit: \"{number}s\" if seconds are meant"),
-            _ => "write whole numbers, each with its unit: w, d, h, m, s, ms, us or ns".into(),
+            _ => "write numbers, each with its unit: w, d, h, m, s, ms, us or ns; the last may have a fraction".into(),
         };
         faults.on(node, fault.help(help));
         None
@@ -104,7 +125,7 @@ impl Setting for Duration {
     fn schema() -> Json {
         json!({
             "type": "string",
-            "pattern": "^ *(\\d+w)?(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?(\\d+ms)?(\\d+us)?(\\d+ns)? *$",
+            "pattern": "^ *(\\d+w)?(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?(\\d+ms)?(\\d+us)?(\\d+ns)?(\\d+\\.\\d+(w|d|h|m|s|ms|us))? *$",
             "examples": ["250ms", "2h", "1d12h"],
         })
     }
@@ -128,9 +149,23 @@ mod tests {
         assert_eq!(parse_duration(" 250ms "), Some(millis(250)));
         assert_eq!(parse_duration("1m1ms1us1ns"), Some(Duration::new(60, 1_001_001)));
         assert_eq!(parse_duration("0s"), Some(Duration::ZERO));
-        for wrong in ["", "12", "12x", "h", "1h1d", "1h1h", "-1s", "1.5s", "1 h", "99999999999999999999s", "1S"] {
+        for wrong in ["", "12", "12x", "h", "1h1d", "1h1h", "-1s", "1.5", "1 h", "99999999999999999999s", "1S"] {
             assert_eq!(parse_duration(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_last_number_of_a_duration_may_have_a_fraction() {
+        let least = Duration::from_nanos(1);
+        for (text, duration) in
+            [("1.5s", millis(1500)), ("0.5s", millis(500)), ("1h1.50m", secs(3690)), ("0.000000001s", least)]
+        {
+            assert_eq!(parse_duration(text), Some(duration), "{text}");
+        }
+        for wrong in ["1.5h30m", ".5s", "1.s", "1.5.5s", "0.5ns", "0.0000000001s", "1,5s", "1.5"] {
+            assert_eq!(parse_duration(wrong), None, "{wrong}");
+        }
+        assert_eq!(parse_duration(&format!("0.{}s", "0".repeat(60))), None, "nobody counts so finely");
     }
 
     #[test]

@@ -60,7 +60,7 @@ error: dhcp.lease_time: found the string \"12x\"
 2 |   lease_time = \"12x\"  # half a day
   |                ^^^^^
   = expected: a duration such as \"250ms\", \"2h\" or \"1d12h\", from \"1m\" to \"1d\"
-  = help: write whole numbers, each with its unit: w, d, h, m, s, ms, us or ns
+  = help: write numbers, each with its unit: w, d, h, m, s, ms, us or ns; the last may have a fraction
 
 "
     );

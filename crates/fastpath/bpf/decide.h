@@ -4,6 +4,7 @@
 #define OUTWORK_DECIDE_H
 
 #include "guard.h"
+#include "socket.h"
 
 /* How much later a flow has to be seen before that is written down: a second, so that CPUs do not fight for the line at every packet. */
 #define REFRESH 1000000000ULL
@@ -170,7 +171,7 @@ static __always_inline __u32 *owner(__u32 place)
 	return pair ? &pair->numbers[place & 1] : 0;
 }
 
-/* Chooses a backend for a new flow and writes both down. */
+/* Chooses a backend for a new flow. */
 static __always_inline struct backend *choose(const struct packet *p, const struct service *service, const struct control *control,
 					      struct flow *flow, __u64 now)
 {
@@ -199,14 +200,44 @@ static __always_inline struct backend *choose(const struct packet *p, const stru
 		/* Whatever it begins with: of a connection that goes on, both sides will have spoken soon. */
 		flow->state = p->key.protocol != IPPROTO_TCP ? DATAGRAMS : p->tcp & TCP_FIN ? CLOSING : OPENING;
 		flow->answered = backend->way != WAY_NAT;
-		bpf_map_update_elem(&flows, &p->key, flow, BPF_ANY);
-		if (backend->way == WAY_NAT) {
-			flow->reply = 1;
-			bpf_map_update_elem(&flows, &reply, flow, BPF_ANY);
-		}
 		return backend;
 	}
 	return 0;
+}
+
+/* Writes down a new flow, and what its answers will be known by. */
+static __always_inline void remember(const struct packet *p, const struct backend *backend, struct flow *flow)
+{
+	struct flow_key reply;
+
+	bpf_map_update_elem(&flows, &p->key, flow, BPF_ANY);
+	if (backend->way == WAY_NAT) {
+		answers(&reply, &p->key, backend);
+		flow->reply = 1;
+		bpf_map_update_elem(&flows, &reply, flow, BPF_ANY);
+	}
+}
+
+/* Takes down by which interface a frame leaves, and with which tag. */
+static __always_inline void leave_by(struct order *order, const struct control *control, __u32 ifindex)
+{
+	struct link *link;
+
+	order->ifindex = ifindex;
+	order->vlan = 0;
+	if (control->flags & HAS_LINKS) {
+		link = bpf_map_lookup_elem(&links, &order->ifindex);
+		if (link) {
+			order->ifindex = link->parent;
+			order->vlan = link->vlan;
+		}
+	}
+}
+
+/* Whether what is answered from behind the interface of an order comes to a program: else the client would hear from somebody it does not know. */
+static __always_inline int returns(const struct order *order, const struct control *control)
+{
+	return !(control->flags & HAS_OUTLETS) || !order->ifindex || bpf_map_lookup_elem(&outlets, &order->ifindex) != 0;
 }
 
 /* Asks the kernel for the way. Gives 0, or the reason why there is none. */
@@ -215,7 +246,6 @@ static __always_inline int find_hop(void *ctx, const struct packet *p, struct or
 {
 	struct bpf_fib_lookup fib = {};
 	struct neighbour hop = {};
-	struct link *link;
 	__u64 one = 1;
 	long result;
 
@@ -251,6 +281,7 @@ static __always_inline int find_hop(void *ctx, const struct packet *p, struct or
 		else
 			__builtin_memcpy(&hop.address, fib.ipv6_dst, 16);
 		hop.ifindex = fib.ifindex;
+		leave_by(order, control, fib.ifindex);
 		bpf_map_update_elem(&wanted, &hop, &one, BPF_ANY);
 		return PASS_NEIGHBOUR;
 	default:
@@ -258,16 +289,8 @@ static __always_inline int find_hop(void *ctx, const struct packet *p, struct or
 	}
 	__builtin_memcpy(order->to, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(order->from, fib.smac, ETH_ALEN);
-	order->ifindex = fib.ifindex;
-	order->vlan = 0;
 	order->leaves = 1;
-	if (control->flags & HAS_LINKS) {
-		link = bpf_map_lookup_elem(&links, &order->ifindex);
-		if (link) {
-			order->ifindex = link->parent;
-			order->vlan = link->vlan;
-		}
-	}
+	leave_by(order, control, fib.ifindex);
 	return 0;
 }
 
@@ -290,6 +313,7 @@ static __always_inline int head_for(void *ctx, const struct packet *p, struct or
 	order->before = p->key.destination;
 	order->port_before = p->key.destination_port;
 	order->leaves = 0;
+	order->ifindex = 0;
 	if (backend->way == WAY_NAT) {
 		if (p->hops <= 1)
 			return PASS_EXPIRING;
@@ -417,13 +441,29 @@ static __always_inline int give_error(void *ctx, struct packet *p, struct order 
 	return head_for(ctx, p, order, backend, control, checks_length);
 }
 
-/* A packet of a client to a service. A flow that sockets take is known all the same, so that a limit of new ones counts it once. */
+/* Has a flow that has ended be nobody's, and what its answers were known by: its client has a connection by the same port with a socket now. */
+static __always_inline void forget(const struct packet *p, struct flow *flow)
+{
+	struct backend *backend = backend_of(flow);
+	struct flow_key reply;
+	struct flow *twin;
+
+	if (backend && backend->way == WAY_NAT) {
+		answers(&reply, &p->key, backend);
+		twin = bpf_map_lookup_elem(&flows, &reply);
+		if (twin && twin->backend == flow->backend && twin->epoch == flow->epoch)
+			twin->epoch = 0;
+	}
+	flow->epoch = 0;
+}
+
+/* A packet of a client to a service. A flow that sockets take is not written down: it is theirs to its end, whatever way opens meanwhile. */
 static __always_inline int give(void *ctx, struct packet *p, struct order *order, const struct control *control, const struct service *service,
 				struct service_tally *tally, __u64 now, int checks_length)
 {
 	struct backend *backend = 0;
 	struct flow *known, flow = {};
-	int opens = p->key.protocol == IPPROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN, reason;
+	int opens = p->key.protocol == IPPROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN, is_reborn, reason;
 	__u32 number = service->number;
 	__u64 *gate;
 
@@ -433,7 +473,8 @@ static __always_inline int give(void *ctx, struct packet *p, struct order *order
 	}
 	known = bpf_map_lookup_elem(&flows, &p->key);
 	/* A client that opens a connection by a port of one that ends has a new one. */
-	if (known && !known->reply && !is_idle(known, control, now) && !(opens && known->state == CLOSING)) {
+	is_reborn = known && !known->reply && opens && known->state == CLOSING;
+	if (known && !known->reply && !is_idle(known, control, now) && !is_reborn) {
 		backend = backend_of(known);
 		if (backend) {
 			struct flow_key reply, *other = 0;
@@ -455,6 +496,8 @@ static __always_inline int give(void *ctx, struct packet *p, struct order *order
 	/* Nobody here has asked a client for a connection. The kernel would say so to whose address it bears. */
 	if (p->key.protocol == IPPROTO_TCP && (p->tcp & TCP_SYN) && (p->tcp & TCP_ACK))
 		return DROP_UNASKED;
+	if (p->key.protocol == IPPROTO_TCP && !(p->tcp & TCP_SYN) && has_socket(ctx, &p->key))
+		return PASS_SOCKET;
 	/* Whatever makes a flow of TCP is counted: who floods without SYN gets as many as with it. */
 	if (p->key.protocol == IPPROTO_TCP && service->syn_interval) {
 		gate = bpf_map_lookup_elem(&gates, &number);
@@ -465,11 +508,19 @@ static __always_inline int give(void *ctx, struct packet *p, struct order *order
 	}
 	backend = choose(p, service, control, &flow, now);
 	if (!backend) {
+		if (is_reborn)
+			forget(p, known);
 		tally->no_backend++;
 		return PASS_NO_BACKEND;
 	}
 	reason = head_for(ctx, p, order, backend, control, checks_length);
-	if (!is_left(reason)) {
+	if (backend->way == WAY_NAT && !returns(order, control))
+		reason = PASS_LOCAL;
+	if (is_left(reason)) {
+		if (is_reborn)
+			forget(p, known);
+	} else {
+		remember(p, backend, &flow);
 		tally->flows++;
 		count_backend(flow.backend, p->frame, 0, 1);
 	}

@@ -100,6 +100,7 @@ struct flow {
 #define HAS_RETURNS 4
 #define HAS_LINKS 8
 #define HAS_CABLES 16
+#define HAS_OUTLETS 32
 
 struct control {
 	/* The time, where the process and not the kernel says what it is (`clock_is_given`). */
@@ -167,6 +168,7 @@ enum reason {
 	PASS_VLAN,
 	PASS_NO_SERVICE,
 	PASS_NO_FLOW,
+	PASS_SOCKET,
 	PASS_NO_BACKEND,
 	PASS_EXPIRING,
 	PASS_ICMP,

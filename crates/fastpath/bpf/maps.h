@@ -107,6 +107,14 @@ struct {
 	__type(value, __u32);
 } tags SEC(".maps");
 
+/* Interfaces by which answers come to a program, where that is known: who is reached by another is for sockets, with WAY_NAT. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, __u32);
+} outlets SEC(".maps");
+
 /* Next hops that the process is to have resolved. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

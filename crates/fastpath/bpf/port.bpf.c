@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What forwarding in user space asks of the kernel: that frames of services and of their backends come to its sockets, and all others do not; and which way
- * a packet goes.
+ * What forwarding in user space asks of the kernel: that frames of services and of their backends come to its sockets, and all others do not; which way a packet
+ * goes; and whether a socket has a connection.
  */
 #include <linux/bpf.h>
 
 #include "parse.h"
+#include "socket.h"
 
-/* Services, and backends that answer through here: whose frames are for the sockets. */
+/* Services, and backends that answer through here: whose frames are for the sockets. The value is OURS, or LEAVING. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -32,9 +33,21 @@ struct {
 	__type(value, __u32);
 } closed SEC(".maps");
 
+#define OURS 1
+/* A service that gets no new flows: what opens a connection, and what is of one that a socket has, is the kernel's. */
+#define LEAVING 2
+
+/* What frames for or from there are; 0 where they are nothing of ours. */
+static __always_inline __u32 kind_of(const struct vip *vip)
+{
+	__u32 *kind = bpf_map_lookup_elem(&ours, vip);
+
+	return kind ? *kind : 0;
+}
+
 static __always_inline int is_ours(const struct vip *vip)
 {
-	return bpf_map_lookup_elem(&ours, vip) != 0;
+	return kind_of(vip) != 0;
 }
 
 /* This is the engine's to say. */
@@ -69,12 +82,12 @@ static __always_inline int leaves_again(struct xdp_md *ctx, const struct packet 
 	return found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH;
 }
 
-SEC("xdp")
-int port_xdp(struct xdp_md *ctx)
+/* What becomes of a frame. Where it cannot be given back, whose connection it is is asked before it is taken, and not by the engine. */
+static __always_inline int steer(struct xdp_md *ctx, int can_be_given_back)
 {
 	struct packet packet = {};
 	struct vip vip = {};
-	__u32 zero = 0, *is_closed;
+	__u32 zero = 0, *is_closed, kind;
 	int reason = parse_frame(&packet, (void *)(long)ctx->data, (void *)(long)ctx->data_end, 0);
 
 	/* The engine drops the unusual of services, and counts it. */
@@ -83,15 +96,34 @@ int port_xdp(struct xdp_md *ctx)
 	vip.address = packet.key.destination;
 	vip.port = packet.key.destination_port;
 	vip.protocol = packet.key.protocol;
-	if (reason < 0 && !is_ours(&vip)) {
+	kind = kind_of(&vip);
+	if (reason < 0 && !kind) {
 		vip.address = packet.key.source;
 		vip.port = packet.key.source_port;
 		if (!is_ours(&vip) || !leaves_again(ctx, &packet))
+			return XDP_PASS;
+	} else if (reason < 0 && packet.key.protocol == IPPROTO_TCP && (kind == LEAVING || !can_be_given_back)) {
+		int opens = (packet.tcp & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+
+		if (opens ? kind == LEAVING : has_live_socket(ctx, &packet.key))
 			return XDP_PASS;
 	}
 	/* Where nobody reads the queue, the kernel goes on. */
 	is_closed = bpf_map_lookup_elem(&closed, &zero);
 	return bpf_redirect_map(&sockets, ctx->rx_queue_index, is_closed && *is_closed ? XDP_DROP : XDP_PASS);
+}
+
+SEC("xdp")
+int port_xdp(struct xdp_md *ctx)
+{
+	return steer(ctx, 1);
+}
+
+/* The same behind the driver, where a frame that goes back would be seen again. */
+SEC("xdp")
+int port_xdp_skb(struct xdp_md *ctx)
+{
+	return steer(ctx, 0);
 }
 
 /* A question for the way, and its answer: src/port/ways.rs. */
@@ -138,6 +170,29 @@ int port_way(struct xdp_md *ctx)
 		__builtin_memcpy(&question->next, fib.ipv6_dst, 16);
 	__builtin_memcpy(question->to, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(question->from, fib.smac, ETH_ALEN);
+	return XDP_PASS;
+}
+
+/* A question for a socket, and its answer: src/port/ways.rs. */
+struct connection {
+	struct flow_key key;
+	__u32 is_known;
+	__u32 zero;
+};
+
+/* Run by hand on a question in the place of a frame. */
+SEC("xdp")
+int port_socket(struct xdp_md *ctx)
+{
+	struct connection *connection = (void *)(long)ctx->data;
+	struct flow_key key;
+	__u32 is_known;
+
+	if ((void *)(connection + 1) > (void *)(long)ctx->data_end)
+		return XDP_DROP;
+	key = connection->key;
+	is_known = has_socket(ctx, &key);
+	connection->is_known = is_known;
 	return XDP_PASS;
 }
 

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Counts every change of what is laid out here: a start takes over only maps of its own layout.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// An address as it lies in maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -86,6 +86,11 @@ impl Vip {
     /// The number of its protocol.
     pub fn protocol(&self) -> u8 {
         self.protocol
+    }
+
+    /// Whether it is of TCP.
+    pub fn is_tcp(&self) -> bool {
+        self.protocol == Protocol::Tcp as u8
     }
 
     pub(crate) fn address(&self) -> Address {
@@ -222,6 +227,16 @@ pub struct Flow {
     pub zero: [u8; 5],
 }
 
+impl Flow {
+    /// Silence after which a flow whose one side has said its last word has ended, most likely: that packets came by is written down once a second.
+    const QUIET: u64 = 3_000_000_000;
+
+    /// Whether one side has said its last word, and nobody anything for some seconds.
+    pub(crate) fn is_ending(&self, now: u64) -> bool {
+        self.state == State::Closing as u8 && now.saturating_sub(self.seen) > Flow::QUIET
+    }
+}
+
 /// Of [`Control::flags`]: there are IPv4 prefixes that are denied.
 pub const DENIES_V4: u32 = 1;
 /// Of [`Control::flags`]: there are IPv6 prefixes that are denied.
@@ -232,6 +247,9 @@ pub const HAS_RETURNS: u32 = 4;
 pub const HAS_LINKS: u32 = 8;
 /// Of [`Control::flags`]: there are interfaces by which frames come whose checksums are the sum of their pseudo header alone.
 pub const HAS_CABLES: u32 = 16;
+
+/// Of [`Control::flags`]: it is known by which interfaces answers come to a program.
+pub const HAS_OUTLETS: u32 = 32;
 
 /// What holds for every packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -249,7 +267,7 @@ pub struct Control {
     pub tunnel_v4: Address,
     /// Whose the IPv6 packets are that carry others.
     pub tunnel_v6: Address,
-    /// [`DENIES_V4`], [`DENIES_V6`], [`HAS_RETURNS`], [`HAS_LINKS`], [`HAS_CABLES`].
+    /// [`DENIES_V4`], [`DENIES_V6`], [`HAS_RETURNS`], [`HAS_LINKS`], [`HAS_CABLES`], [`HAS_OUTLETS`].
     pub flags: u32,
     /// Nothing.
     pub zero: u32,
@@ -372,6 +390,8 @@ reasons! {
     PassNoService = "no_service",
     /// Left to the kernel: ends a connection that nobody has.
     PassNoFlow = "no_flow",
+    /// Left to the kernel: of a connection that a socket has.
+    PassSocket = "socket",
     /// Left to the kernel: no backend takes new flows.
     PassNoBackend = "no_backend",
     /// Left to the kernel, which says so to the sender: out of hops.

@@ -9,7 +9,7 @@
 //! - [`conditional`]: conditional requests and ranges.
 //! - [`cached`]: answers that are kept and given again.
 //! - [`filter`]: middleware: what stands between connections and handlers.
-//! - [`problem`]: error answers, in one shape.
+//! - [`problem`]: error answers, in one shape. [`grpc`]: how calls of gRPC are told instead.
 //! - [`ask`]: questions that are asked before a request goes on, and who sends them.
 //! - [`answer`]: handlers that need nothing but their configuration.
 //! - [`coding`]: content codings, and a handler that compresses what another one answers.
@@ -38,6 +38,7 @@ pub mod door;
 pub mod events;
 mod file;
 pub mod filter;
+pub mod grpc;
 pub mod h1;
 mod h2;
 mod h3;

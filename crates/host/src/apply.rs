@@ -4,7 +4,7 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::before::{Before, BeforeError};
+use crate::before::{Before, BeforeError, Entry};
 use crate::demand::Wanting;
 use crate::knob::Knob;
 use crate::machine::{Machine, is_absence};
@@ -180,6 +180,44 @@ fn refusal(knob: &Knob, error: &io::Error) -> String {
     format!("{error}{advice}")
 }
 
+/// What a rollback finds of a thing that was changed.
+enum Found {
+    /// It is what it was.
+    Back,
+    /// It is to be put back, and is this.
+    Changed(String),
+    /// It cannot be put back, or is not to be.
+    Not(Done),
+}
+
+impl Found {
+    fn of(machine: &Machine, entry: &Entry, force: bool) -> Found {
+        let knob = &entry.knob;
+        let told = |now: Option<&str>, outcome| Done::new(knob, now, &entry.before, outcome);
+        match machine.read(knob) {
+            Ok(None) => Found::Not(told(None, Outcome::Absent).saying(absence(knob))),
+            Err(error) => Found::Not(told(None, Outcome::Failed).saying(refusal(knob, &error))),
+            Ok(Some(now)) if now == entry.before => Found::Back,
+            Ok(Some(now)) if now != entry.set && !force => {
+                let why =
+                    format!("somebody has changed it since, from {}; --force puts it back all the same", entry.set);
+                Found::Not(told(Some(&now), Outcome::Left).saying(why))
+            }
+            Ok(Some(now)) => Found::Changed(now),
+        }
+    }
+}
+
+/// Says what [`roll_back`] would do.
+pub fn rehearse_back(machine: &Machine, before: &Before, force: bool) -> Vec<Done> {
+    let planned = |entry: &Entry| match Found::of(machine, entry, force) {
+        Found::Back => None,
+        Found::Changed(now) => Some(Done::new(&entry.knob, Some(&now), &entry.before, Outcome::Planned)),
+        Found::Not(done) => Some(done),
+    };
+    before.entries().iter().rev().filter_map(planned).collect()
+}
+
 /// Puts back what was changed, the last change first. What somebody else has changed since stays as it is, and is remembered, unless `force` says otherwise.
 ///
 /// # Errors
@@ -188,30 +226,20 @@ pub fn roll_back(machine: &Machine, before: &mut Before, force: bool) -> Result<
     let mut all = Vec::new();
     for entry in before.entries().to_vec().into_iter().rev() {
         let knob = &entry.knob;
-        let now = match machine.read(knob) {
-            Ok(Some(now)) => now,
-            Ok(None) => {
-                before.forget(knob);
-                all.push(Done::new(knob, None, &entry.before, Outcome::Absent).saying(absence(knob)));
-                continue;
+        match Found::of(machine, &entry, force) {
+            Found::Back => before.forget(knob),
+            Found::Changed(now) => {
+                let (done, became) = change(machine, knob, &now, &entry.before);
+                before.became(knob, &became);
+                all.push(done);
             }
-            Err(error) => {
-                all.push(Done::new(knob, None, &entry.before, Outcome::Failed).saying(refusal(knob, &error)));
-                continue;
+            Found::Not(done) => {
+                if done.outcome == Outcome::Absent {
+                    before.forget(knob);
+                }
+                all.push(done);
             }
-        };
-        if now == entry.before {
-            before.forget(knob);
-            continue;
         }
-        if now != entry.set && !force {
-            let why = format!("somebody has changed it since, from {}; --force puts it back all the same", entry.set);
-            all.push(Done::new(knob, Some(&now), &entry.before, Outcome::Left).saying(why));
-            continue;
-        }
-        let (done, became) = change(machine, knob, &now, &entry.before);
-        before.became(knob, &became);
-        all.push(done);
     }
     // What hangs on another thing may have followed when that was put back: segments are cut by a card that makes checksums.
     for entry in before.entries().to_vec() {

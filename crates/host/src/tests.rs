@@ -171,6 +171,27 @@ fn a_rehearsal_changes_nothing_and_remembers_nothing() {
 }
 
 #[test]
+fn a_rehearsal_of_putting_back_says_what_would_be_and_forgets_nothing() {
+    let made = Made::new();
+    made.apply(
+        "sysctl = { 'net.core.somaxconn' = 5000, 'net.ipv4.tcp_rmem' = '4096 131072 16777216', 'vm.swappiness' = 1 }",
+    );
+    made.put("proc/sys/net/core/somaxconn", "7000");
+    made.put("proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t6291456");
+    let kept = fs::read(made.data().join(FILE)).unwrap();
+    let told = |force| apply::rehearse_back(&made.machine(), &Before::read(&made.data()).unwrap(), force);
+    let usual = told(false);
+    assert_eq!(outcomes(&usual), [("vm.swappiness", Outcome::Planned), ("net.core.somaxconn", Outcome::Left)]);
+    assert_eq!((usual[0].from.as_deref(), &*usual[0].to), (Some("1"), "60"));
+    assert_eq!(outcomes(&told(true)), [("vm.swappiness", Outcome::Planned), ("net.core.somaxconn", Outcome::Planned)]);
+    assert_eq!((made.get("proc/sys/vm/swappiness"), fs::read(made.data().join(FILE)).unwrap()), ("1".into(), kept));
+    assert_eq!(
+        outcomes(&made.roll_back(false)),
+        [("vm.swappiness", Outcome::Changed), ("net.core.somaxconn", Outcome::Left)]
+    );
+}
+
+#[test]
 fn what_cannot_be_remembered_is_not_changed() {
     let made = Made::new();
     let (machine, mut before) = (made.machine(), Before::read(&made.data()).unwrap());

@@ -36,7 +36,11 @@ pub(crate) fn host(global: &Global, command: Option<&HostCommand>) -> anyhow::Re
             let done = change(&settings, &machine)?;
             tell(global, &done, "everything is as wanted", "`outwork host rollback` puts it back")
         }
-        Some(HostCommand::Rollback { force }) => {
+        Some(HostCommand::Rollback { dry_run: true, force }) => {
+            let before = Before::read(&settings.store.data_dir)?;
+            tell(global, &apply::rehearse_back(&machine, &before, *force), "there is nothing to put back", "")
+        }
+        Some(HostCommand::Rollback { dry_run: false, force }) => {
             let mut before = Before::read(&settings.store.data_dir)?;
             let done = apply::roll_back(&machine, &mut before, *force)?;
             tell(global, &done, "there is nothing to put back", "")

@@ -158,6 +158,7 @@ fn routes_answer(front: &FrontSettings, at: &mut At<'_>) {
     }
     routes::guards_are_asked(front, &conditions, at);
     routes::caches_see_changes(front, at);
+    routes::pools_have_what_lies_below(front, at);
 }
 
 /// Remarks on what lies on disks and in databases, and on the kernel, by key. It is looked at.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, TryFromFloatSecsError};
 
 use axum::extract::{Path, State};
 use outwork_balance::settings::MAX_WEIGHT;
 use outwork_balance::{Health, Resource, Slot, Standing as Fitness};
+use outwork_config::{days, duration_text, parse_duration};
 use outwork_engine::Time;
 use outwork_front::api::{Json, Operator, Problem, Viewer};
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,10 @@ use crate::pool::watch::Watch;
 use crate::pool::{Pool, Pools, Snapshot};
 
 /// The longest that somebody may be left out by hand.
-const LONGEST: u64 = 7 * 86_400;
+const LONGEST: Duration = days(7);
+
+/// What took so long before this is no latency of now.
+const LATELY: Duration = Duration::from_secs(10);
 
 /// The routes, to be nested under `/api/v1/proxy`.
 pub fn router(pools: Arc<Pools>, layer4: Arc<Layer4>) -> OpenApiRouter {
@@ -217,7 +221,7 @@ pub struct BackendView {
     failures: u64,
     /// Connections opened to it.
     connections: u64,
-    /// Milliseconds until it begins to answer, lately; `null` where it has not answered yet.
+    /// Milliseconds until it begins to answer, lately; `null` where it has not answered lately.
     latency_ms: Option<f64>,
     /// Seconds until it is let in again, where it is ejected.
     ejected_for: Option<f64>,
@@ -272,11 +276,11 @@ async fn list(_: Viewer, State(pools): State<Arc<Pools>>) -> Json<Vec<PoolView>>
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// It gets no new requests, and goes on with what it has for `seconds`.
+    /// It gets no new requests, and goes on with what it has for the time that is said.
     Drain,
     /// It gets requests again, by whomever and for whatever it was drained or left out. What it weighs stays.
     Admit,
-    /// It gets nothing for `seconds`.
+    /// It gets nothing for the time that is said.
     Eject,
     /// It weighs `weight`, until that is taken back.
     Weight,
@@ -290,8 +294,11 @@ pub struct BackendChange {
     backend: String,
     /// What becomes of it.
     action: Action,
-    /// For how long; unset, as the configuration says. Of `drain` and `eject`.
-    seconds: Option<u64>,
+    /// For how long, as the configuration writes it, such as `1500ms`; unset, as the configuration says. Of `drain` and `eject`.
+    #[serde(rename = "for")]
+    lasts: Option<String>,
+    /// The same in seconds, which may have a fraction. One of both is enough.
+    seconds: Option<f64>,
     /// Its part of the requests; unset, as the configuration says. 0 is nothing but what is tied to it. Of `weight`.
     weight: Option<u32>,
 }
@@ -307,9 +314,7 @@ async fn change(
 ) -> Result<Json<PoolView>, Problem> {
     caller.does("backends.change", &name, change.told());
     change.fits()?;
-    if change.seconds.is_some_and(|seconds| seconds > LONGEST) {
-        return Err(Problem::invalid("seconds", format!("at most {LONGEST}")));
-    }
+    let given = change.time()?;
     let all = pools.all();
     let pool = all.get(&name).ok_or_else(|| Problem::not_found(format!("there is no pool {name:?} in proxy.pool")))?;
     let snapshot = pool.snapshot();
@@ -319,7 +324,6 @@ async fn change(
     if is_absent && !is_taken_back() {
         return Err(no_such(&name, &change.backend, &snapshot));
     }
-    let given = change.seconds.map(Duration::from_secs);
     let by_hand = match change.action {
         Action::Drain => ByHand::Drain(given.unwrap_or(snapshot.settings.drain)),
         Action::Eject => ByHand::Eject(given.unwrap_or(snapshot.settings.outlier.base_ejection)),
@@ -360,8 +364,9 @@ impl BackendChange {
 
     /// Refuses what says nothing with this action.
     fn fits(&self) -> Result<(), Problem> {
-        if self.seconds.is_some() && self.action == Action::Weight {
-            return Err(Problem::invalid("seconds", "a weight holds until it is taken back"));
+        let time = self.lasts.is_some().then_some("for").or(self.seconds.is_some().then_some("seconds"));
+        if let Some(key) = time.filter(|_| self.action == Action::Weight) {
+            return Err(Problem::invalid(key, "a weight holds until it is taken back"));
         }
         if self.weight.is_some() && self.action != Action::Weight {
             return Err(Problem::invalid("weight", "only the action `weight` has one"));
@@ -370,6 +375,28 @@ impl BackendChange {
             return Err(Problem::invalid("weight", format!("at most {MAX_WEIGHT}")));
         }
         Ok(())
+    }
+
+    /// For how long, where that is said.
+    fn time(&self) -> Result<Option<Duration>, Problem> {
+        let (key, time) = match (&self.lasts, self.seconds) {
+            (Some(_), Some(_)) => return Err(Problem::invalid("for", "`seconds` says the same already: one of both")),
+            (Some(text), None) => {
+                let expected = || Problem::invalid("for", format!("{text:?} is no duration such as 1500ms or 10m"));
+                ("for", parse_duration(text).ok_or_else(expected)?)
+            }
+            (None, Some(seconds)) => {
+                let expected = |error: TryFromFloatSecsError| {
+                    Problem::invalid("seconds", format!("{seconds} are no time: {error}"))
+                };
+                ("seconds", Duration::try_from_secs_f64(seconds).map_err(expected)?)
+            }
+            (None, None) => return Ok(None),
+        };
+        match time > LONGEST {
+            true => Err(Problem::invalid(key, format!("at most {}", duration_text(LONGEST)))),
+            false => Ok(Some(time)),
+        }
     }
 
     /// Whether there is something of this that it takes back.
@@ -506,7 +533,7 @@ impl BackendView {
             total: cells.map_or(0, |cells| cells.requests.get()),
             failures: cells.map_or(0, |cells| cells.failures.get()),
             connections: cells.map_or(0, |cells| cells.opened.get()),
-            latency_ms: member.latency().nanos(now, balanced.latency_decay).map(|nanos| f64::from(nanos) / 1e6),
+            latency_ms: member.latency().last(now, LATELY).map(|nanos| f64::from(nanos) / 1e6),
             ejected_for: (state == Fitness::Ejected).then(|| left(member.ejected_until())),
             ejected_by: (state == Fitness::Ejected).then(by),
             ejected_because: sight.filter(|_| state == Fitness::Ejected).and_then(|sight| sight.why_ejected()),
@@ -523,4 +550,39 @@ fn starting(snapshot: &Snapshot, slot: &Slot, now: Time) -> Option<(f64, Duratio
     let up = Some(slot.member().up_since(now)).filter(|up| *up != Time::ZERO)?;
     let left = slow.window.checked_sub(now.since(up)).filter(|left| !left.is_zero())?;
     Some((slow.share(up, now), left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_change_is_said_as_the_configuration_writes_one_or_in_seconds() {
+        let time = |said: &str| {
+            let change = format!("{{\"backend\": \"a\", \"action\": \"drain\"{said}}}");
+            serde_json::from_str::<BackendChange>(&change).unwrap().time().map_err(|problem| problem.key)
+        };
+        let millis = |count| Ok(Some(Duration::from_millis(count)));
+        for (said, expected) in [
+            ("", Ok(None)),
+            (", \"for\": \"1500ms\"", millis(1500)),
+            (", \"for\": \"0.5s\"", millis(500)),
+            (", \"for\": \"0s\"", millis(0)),
+            (", \"seconds\": 90", millis(90_000)),
+            (", \"seconds\": 1.5", millis(1500)),
+        ] {
+            assert_eq!(time(said), expected, "{said}");
+        }
+        let at = |key: &str| Err(Some(key.to_owned()));
+        for (said, expected) in [
+            (", \"for\": \"1s\", \"seconds\": 1", at("for")),
+            (", \"for\": \"1\"", at("for")),
+            (", \"for\": \"soon\"", at("for")),
+            (", \"for\": \"8d\"", at("for")),
+            (", \"seconds\": -1", at("seconds")),
+            (", \"seconds\": 604801", at("seconds")),
+        ] {
+            assert_eq!(time(said), expected, "{said}");
+        }
+    }
 }

@@ -23,6 +23,7 @@ labels! {
     /// Why there was no backend for a request.
     pub enum Absent as "reason" {
         Empty = "empty",
+        Weightless = "weightless",
         Unhealthy = "unhealthy",
         Draining = "draining",
         Excluded = "excluded",
@@ -250,6 +251,7 @@ impl From<NoBackend> for Absent {
     fn from(reason: NoBackend) -> Self {
         match reason {
             NoBackend::Empty => Self::Empty,
+            NoBackend::Weightless => Self::Weightless,
             NoBackend::Unhealthy => Self::Unhealthy,
             NoBackend::Draining => Self::Draining,
             NoBackend::Excluded => Self::Excluded,

@@ -180,7 +180,7 @@ fn who_finds_nobody_is_told_why() {
         assert_eq!(why(&pool(calm(0)), &Ask::default()), NoBackend::Empty);
         let mut weightless = calm(2);
         weightless.members.iter_mut().for_each(|member| member.weight = 0);
-        assert_eq!(why(&pool(weightless), &Ask::default()), NoBackend::Empty);
+        assert_eq!(why(&pool(weightless), &Ask::default()), NoBackend::Weightless);
 
         let two = pool(calm(2));
         let ids: Vec<_> = two.slots().iter().map(|slot| slot.member().id()).collect();

@@ -7,7 +7,7 @@ use super::packet::{ACK, FIN, Packet, RST, SYN, TCP};
 use super::routes::{Hop, Query, Routes};
 use crate::guard::{admit, admit_source, network};
 use crate::layout::{
-    Address, Backend, DENIES_V4, DENIES_V6, Flow, FlowKey, HAS_LINKS, HAS_RETURNS, KEEPS_KNOWN, Neighbour, Reason,
+    Address, Backend, DENIES_V4, DENIES_V6, Flow, FlowKey, HAS_OUTLETS, HAS_RETURNS, KEEPS_KNOWN, Neighbour, Reason,
     Service, State, TAKES_NEW, Vip, Way,
 };
 use crate::tables::Tables;
@@ -77,13 +77,15 @@ pub(crate) fn decide(packet: &Packet, tables: &mut Tables, routes: &impl Routes,
     decided
 }
 
-/// A packet of a client to a service. A flow that sockets take is known all the same, so that a limit of new ones counts it once.
+/// A packet of a client to a service. A flow that sockets take is not written down: it is theirs to its end, whatever way opens meanwhile.
 fn give(packet: &Packet, service: &Service, tables: &mut Tables, routes: &impl Routes, now: u64) -> Decided {
     if !source_is_admitted(packet, tables, now) {
         note(tables, service, |tally| tally.source_refused += 1);
         return (Reason::DropSourceRate, None);
     }
     let opens = packet.key.protocol == TCP && packet.tcp & (SYN | ACK | RST) == SYN;
+    let ends = |flow: &&Flow| opens && flow.reply == 0 && flow.state == State::Closing as u8;
+    let ended = tables.flows.get(&packet.key).filter(ends).copied();
     if let Some((flow, backend)) = known(packet, tables, opens, now) {
         let other = (backend.way == Way::Nat as u8).then(|| answers(&packet.key, &backend));
         see(packet.key, flow, packet, other, tables, now);
@@ -100,6 +102,10 @@ fn give(packet: &Packet, service: &Service, tables: &mut Tables, routes: &impl R
     if packet.key.protocol == TCP && packet.tcp & (SYN | ACK) == SYN | ACK {
         return (Reason::DropUnasked, None);
     }
+    // A client that opens a connection anew by the same port is not of the one that a socket has.
+    if packet.key.protocol == TCP && packet.tcp & SYN == 0 && routes.has_socket(&packet.key) {
+        return (Reason::PassSocket, None);
+    }
     // Whatever makes a flow of TCP is counted: who floods without SYN gets as many as with it. While tables are younger than what they are for, all that goes on is new to them.
     let is_new = packet.key.protocol == TCP && (opens || now >= tables.adopts_until);
     if is_new && service.syn_interval != 0 {
@@ -109,14 +115,21 @@ fn give(packet: &Packet, service: &Service, tables: &mut Tables, routes: &impl R
             return (Reason::DropSynRate, None);
         }
     }
-    let Some((number, backend)) = choose(packet, service, tables, now) else {
+    let Some((flow, backend)) = choose(packet, service, tables, now) else {
+        forget(packet, ended, tables);
         note(tables, service, |tally| tally.no_backend += 1);
         return (Reason::PassNoBackend, None);
     };
-    let decided = head_for(packet, &backend, tables, routes);
-    if !decided.0.is_left() {
+    let mut decided = head_for(packet, &backend, tables, routes);
+    if backend.way == Way::Nat as u8 && packet.hops > 1 && !returns(packet, &backend, tables, routes) {
+        decided = (Reason::PassLocal, None);
+    }
+    if decided.0.is_left() {
+        forget(packet, ended, tables);
+    } else {
+        remember(packet, &backend, flow, tables);
         note(tables, service, |tally| tally.flows += 1);
-        count_backend(tables, number, packet.frame, true);
+        count_backend(tables, flow.backend, packet.frame, true);
     }
     decided
 }
@@ -262,8 +275,8 @@ fn collides(reply: &FlowKey, number: u32, tables: &mut Tables, now: u64) -> bool
     other.backend != number && backend_of(&other, tables).is_some() && !is_idle(&other, tables, now)
 }
 
-/// Chooses a backend for a new flow and writes both down.
-fn choose(packet: &Packet, service: &Service, tables: &mut Tables, now: u64) -> Option<(u32, Backend)> {
+/// Chooses a backend for a new flow.
+fn choose(packet: &Packet, service: &Service, tables: &mut Tables, now: u64) -> Option<(Flow, Backend)> {
     for after in 0..TRIES {
         let Some((number, backend)) = candidate(&packet.key, service, after, tables) else { continue };
         let reply = (backend.way == Way::Nat as u8).then(|| answers(&packet.key, &backend));
@@ -278,13 +291,42 @@ fn choose(packet: &Packet, service: &Service, tables: &mut Tables, now: u64) -> 
         };
         let (epoch, answered) = (backend.epoch, u8::from(backend.way != Way::Nat as u8));
         let flow = Flow { seen: now, backend: number, epoch, state: state as u8, answered, ..Flow::default() };
-        tables.flows.insert(packet.key, flow);
-        if let Some(reply) = reply {
-            tables.flows.insert(reply, Flow { reply: 1, ..flow });
-        }
-        return Some((number, backend));
+        return Some((flow, backend));
     }
     None
+}
+
+/// Has a flow that has ended be nobody's, and what its answers were known by: its client has a connection by the same port with a socket now.
+fn forget(packet: &Packet, ended: Option<Flow>, tables: &mut Tables) {
+    let Some(flow) = ended else { return };
+    let reply = backend_of(&flow, tables).filter(|backend| backend.way == Way::Nat as u8);
+    for key in [Some(packet.key), reply.map(|backend| answers(&packet.key, &backend))].into_iter().flatten() {
+        if let Some(one) = tables.flows.get_mut(&key)
+            && (one.backend, one.epoch) == (flow.backend, flow.epoch)
+        {
+            one.epoch = 0;
+        }
+    }
+}
+
+/// Writes down a new flow, and what its answers will be known by.
+fn remember(packet: &Packet, backend: &Backend, flow: Flow, tables: &mut Tables) {
+    tables.flows.insert(packet.key, flow);
+    if backend.way == Way::Nat as u8 {
+        tables.flows.insert(answers(&packet.key, backend), Flow { reply: 1, ..flow });
+    }
+}
+
+/// Whether what a backend answers comes to a program: else the client would hear from somebody it does not know.
+fn returns(packet: &Packet, backend: &Backend, tables: &Tables, routes: &impl Routes) -> bool {
+    if tables.control.flags & HAS_OUTLETS == 0 {
+        return true;
+    }
+    let (source, destination) = (packet.from.ip(), backend.address.ip());
+    match routes.hop(&Query { ingress: packet.ingress, source, destination, length: packet.length }) {
+        Hop::To { ifindex, .. } | Hop::Unresolved { ifindex, .. } => tables.outlets.contains(&tables.wire(ifindex).0),
+        _ => true,
+    }
 }
 
 /// Asks for the way. `elsewhere` is what becomes of a packet whose way leads out where frames cannot leave by.
@@ -297,10 +339,7 @@ fn find_hop(
     elsewhere: Reason,
 ) -> Result<Leaving, Reason> {
     let query = Query { ingress: packet.ingress, source: source.ip(), destination: destination.ip(), length };
-    let wire = |ifindex: u32| {
-        let link = (tables.control.flags & HAS_LINKS != 0).then(|| tables.links.get(&ifindex)).flatten();
-        link.map_or((ifindex, 0), |link| (link.parent, link.vlan))
-    };
+    let wire = |ifindex| tables.wire(ifindex);
     match routes.hop(&query) {
         Hop::To { ifindex, .. } | Hop::Unresolved { ifindex, .. } if !routes.leaves_by(wire(ifindex).0) => {
             Err(elsewhere)

@@ -1,8 +1,11 @@
-//! Where a packet goes next: what the kernel's routing and neighbour tables say (`bpf_fib_lookup`).
+//! What is the kernel's to know: where a packet goes next, as its routing and neighbour tables say (`bpf_fib_lookup`), and which connections its sockets have
+//! (`bpf_skc_lookup_tcp`).
 
 use std::net::IpAddr;
 
 use outwork_wire::MacAddr;
+
+use crate::layout::FlowKey;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +49,7 @@ pub enum Hop {
     Local,
 }
 
-/// Who knows the way.
+/// Who knows.
 pub trait Routes {
     /// The next hop.
     fn hop(&self, query: &Query) -> Hop;
@@ -54,6 +57,11 @@ pub trait Routes {
     /// Whether frames can leave by an interface. What cannot is left to the kernel before anything of it is changed.
     fn leaves_by(&self, _ifindex: u32) -> bool {
         true
+    }
+
+    /// Whether a socket of this machine has the connection of TCP that a client's packet is of. One that only listens has none.
+    fn has_socket(&self, _key: &FlowKey) -> bool {
+        false
     }
 }
 

@@ -8,7 +8,7 @@ use outwork_wire::MacAddr;
 
 use super::*;
 use crate::frames::{self, ACK, FIN, RST, SYN, Spec, error, fault};
-use crate::layout::{BackendTally, Protocol, ServiceTally, State, Vip, Way};
+use crate::layout::{BackendTally, FlowKey, Protocol, ServiceTally, State, Vip, Way};
 use crate::registry::{Apply, Registry};
 use crate::settings::{Rate, ServiceSettings, Settings, Sizes};
 use crate::tables::Prefix;
@@ -380,8 +380,69 @@ fn what_would_leave_where_nobody_can_is_the_kernels_as_it_came_and_an_answer_is_
     let mut bench = nat();
     let frame = spec(CLIENT, SERVICE, Some(SYN)).build();
     assert_eq!(bench.forward_by(&frame, &Inside), (Verdict::Pass(Reason::PassLocal), frame));
+    // Of a flow from before.
+    assert_eq!(bench.reason(&spec(CLIENT, SERVICE, Some(SYN))), Reason::SentForward);
     let answer = spec("10.0.0.1:8080", CLIENT, Some(ACK)).build();
     assert_eq!(bench.forward_by(&answer, &Inside).0, Verdict::Drop(Reason::DropUnroutable));
+}
+
+/// A kernel whose sockets have all connections that it is asked about, and that routes or does not.
+struct Occupied {
+    routes: bool,
+}
+
+impl Routes for Occupied {
+    fn hop(&self, query: &Query) -> Hop {
+        if self.routes { to_everywhere(query) } else { Hop::NoForwarding }
+    }
+
+    fn has_socket(&self, _: &FlowKey) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_connection_that_a_socket_has_is_left_to_it_and_one_that_is_opened_anew_or_is_known_is_not() {
+    let mut bench = nat();
+    let said = |flags| spec(CLIENT, SERVICE, Some(flags)).build();
+    let verdict = |bench: &mut Bench, frame: &[u8]| bench.forward_by(frame, &Occupied { routes: true }).0.reason();
+    for flags in [ACK, ACK | FIN, FIN, 0] {
+        assert_eq!(verdict(&mut bench, &said(flags)), Reason::PassSocket);
+    }
+    assert_eq!(verdict(&mut bench, &said(RST)), Reason::PassNoFlow);
+    assert_eq!(bench.tables.flows.len(), 0);
+    assert_eq!(bench.tables.service_tallies[0], ServiceTally::default());
+    assert_eq!(verdict(&mut bench, &said(SYN)), Reason::SentForward);
+    assert_eq!(verdict(&mut bench, &said(ACK)), Reason::SentForward, "the client has another connection by now");
+}
+
+#[test]
+fn a_connection_that_begins_with_sockets_stays_with_them_when_the_kernel_begins_to_route() {
+    let mut bench = nat();
+    let said = |flags| spec(CLIENT, SERVICE, Some(flags)).build();
+    let verdict = |bench: &mut Bench, flags, routes| bench.forward_by(&said(flags), &Occupied { routes }).0.reason();
+    assert_eq!(verdict(&mut bench, SYN, false), Reason::PassNoForwarding);
+    assert_eq!(bench.tables.flows.len(), 0, "it is not the tables'");
+    assert_eq!(verdict(&mut bench, ACK, false), Reason::PassSocket);
+    assert_eq!(verdict(&mut bench, ACK, true), Reason::PassSocket);
+}
+
+#[test]
+fn who_has_closed_a_flow_and_opens_a_connection_with_a_socket_by_the_same_port_keeps_it() {
+    let mut bench = nat();
+    let vip = Vip::new(SERVICE.parse().unwrap(), Protocol::Tcp);
+    for flags in [SYN, ACK, ACK | FIN] {
+        assert_eq!(bench.reason(&spec(CLIENT, SERVICE, Some(flags))), Reason::SentForward);
+    }
+    for write in bench.registry.retire(&vip).unwrap() {
+        bench.tables.apply(&write).unwrap();
+    }
+    assert_eq!(bench.reason(&spec(CLIENT, SERVICE, Some(ACK))), Reason::SentForward, "its last words");
+    assert_eq!(bench.reason(&spec(CLIENT, SERVICE, Some(SYN))), Reason::PassNoBackend);
+    let said = spec(CLIENT, SERVICE, Some(ACK)).build();
+    assert_eq!(bench.forward_by(&said, &Occupied { routes: true }).0.reason(), Reason::PassSocket);
+    let answer = spec("10.0.0.1:8080", CLIENT, Some(ACK)).build();
+    assert_eq!(bench.forward(&answer).0.reason(), Reason::PassNoService);
 }
 
 fn states(bench: &Bench) -> Vec<u8> {

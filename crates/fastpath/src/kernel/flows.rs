@@ -31,9 +31,12 @@ impl Fastpath {
             entries.iter().filter(|(_, flow)| self.is_over(flow, now)).map(|(key, _)| *key).collect();
         flows.remove_all(&over)?;
         let forward = |flow: &Flow| flow.reply == 0 && !self.is_over(flow, now);
-        let going_on = entries.iter().filter(|(_, flow)| forward(flow)).count() as u64;
+        let going_on = entries.iter().filter(|(_, flow)| forward(flow));
+        let ending = going_on.clone().filter(|(_, flow)| flow.is_ending(now.as_nanos())).count() as u64;
+        let going_on = going_on.count() as u64;
         let swept = &mut self.sweep.swept;
         swept.flows += going_on;
+        swept.ending += ending;
         swept.removed += over.len() as u64;
         swept.whole = !more;
         Ok(*swept)

@@ -20,6 +20,8 @@ use crate::sys::mapped::Mapped;
 use crate::sys::plain::{Plain, PrefixKey, from_bytes, words_of};
 use crate::tables::{MAX_WANTED, Prefix};
 
+/// Interfaces at most that programs are on.
+const MAX_OUTLETS: u32 = 4096;
 /// VLAN interfaces at most: there are no more VLANs.
 const MAX_LINKS: u32 = 4096;
 
@@ -36,7 +38,7 @@ const fn map<K, V>(name: &'static str, entries: fn(&Sizes) -> Option<u32>) -> De
 }
 
 /// All maps.
-pub(super) const MAPS: [Described; 16] = [
+pub(super) const MAPS: [Described; 17] = [
     map::<u32, Control>("controls", |_| None),
     map::<Vip, Service>("services", |sizes| Some(sizes.services)),
     map::<u32, Vip>("vips", |sizes| Some(sizes.services)),
@@ -49,6 +51,7 @@ pub(super) const MAPS: [Described; 16] = [
     map::<[u32; 5], u32>("denied_v6", |sizes| Some(sizes.prefixes)),
     map::<u32, Link>("links", |_| Some(MAX_LINKS)),
     map::<Link, u32>("tags", |_| Some(MAX_LINKS)),
+    map::<u32, u32>("outlets", |_| Some(MAX_OUTLETS)),
     map::<Neighbour, u64>("wanted", |_| Some(MAX_WANTED)),
     map::<u32, Tally>("tallies", |_| None),
     map::<u32, BackendTally>("backend_tallies", |sizes| Some(sizes.backends)),
@@ -141,6 +144,8 @@ impl Maps {
         let failed = |map| move |error| OpenError::Map { map, error };
         let services = self.typed("services").and_then(|map| map.entries()).map_err(failed("services"))?;
         let links = self.typed("links").and_then(|map| map.entries()).map_err(failed("links"))?;
+        let outlets = self.typed::<u32, u32>("outlets").and_then(|map| map.entries()).map_err(failed("outlets"))?;
+        let outlets = outlets.into_iter().map(|(ifindex, _)| ifindex).collect();
         let v4 =
             self.typed::<PrefixKey<4>, u32>("denied_v4").and_then(|map| map.entries()).map_err(failed("denied_v4"))?;
         let v6 =
@@ -150,7 +155,7 @@ impl Maps {
         let count = (self.backends.words().len() * 8 / size_of::<Backend>()) as u32;
         let backends =
             (0..count).map(|number| (number, self.backend(number))).filter(|(_, backend)| backend.epoch != 0);
-        Ok(Left { services, backends: backends.collect(), denied: v4.chain(v6).collect(), links })
+        Ok(Left { services, backends: backends.collect(), denied: v4.chain(v6).collect(), links, outlets })
     }
 
     /// Puts a backend in its place. What says whose flows are its comes last, in one store, for programs read while this writes.
@@ -234,6 +239,8 @@ impl Apply for Maps {
                 self.typed("links")?.insert(ifindex, link)?;
                 self.typed("tags")?.insert(link, ifindex)
             }
+            Write::Outlet { ifindex, is_one: true } => self.typed("outlets")?.insert(ifindex, &1u32),
+            Write::Outlet { ifindex, is_one: false } => self.typed::<u32, u32>("outlets")?.remove(ifindex).map(|_| ()),
             Write::Unlink { ifindex } => {
                 let links = self.typed::<u32, Link>("links")?;
                 if let Some(link) = links.get(ifindex)? {
@@ -254,6 +261,7 @@ pub(super) fn name(write: &Write) -> &'static str {
         Write::Settle => "the wait for packets on their way",
         Write::Control(_) => "settings",
         Write::Deny(_) | Write::Allow(_) => "a denied network",
+        Write::Outlet { .. } => "an interface that programs are on",
         Write::Link { .. } | Write::Unlink { .. } => "a VLAN interface",
     }
 }

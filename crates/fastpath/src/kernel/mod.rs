@@ -32,7 +32,7 @@ pub use attach::{AttachError, Attached, Mode, Tier};
 use maps::Maps;
 pub use object::{Unavailable, available};
 use pins::Pins;
-pub use pins::{USUAL, missing_file_system};
+pub use pins::{USUAL, discard, missing_file_system};
 
 /// Why the tables cannot be had.
 #[derive(Debug, thiserror::Error)]

@@ -36,6 +36,24 @@ pub fn missing_file_system(directory: &Path) -> Option<PathBuf> {
     (!there.is_some_and(is_on_one)).then(|| mount.to_owned())
 }
 
+/// Takes away what an earlier process has left in a directory, programs on interfaces among it, for there is nobody who would take it over. Says whether there was something.
+///
+/// # Errors
+/// When it is another's, or cannot be removed.
+pub fn discard(directory: &Path) -> Result<bool, OpenError> {
+    let failed = |error| OpenError::Directory { path: directory.to_owned(), error };
+    if !directory.exists() || missing_file_system(directory).is_some() {
+        return Ok(false);
+    }
+    let above = open_own(CWD, directory).map_err(failed)?;
+    let left = layouts(&above).map_err(failed)?;
+    for name in &left {
+        open_own(above.as_fd(), &**name).map_err(failed)?;
+        remove(above.as_fd(), &**name).map_err(failed)?;
+    }
+    Ok(!left.is_empty())
+}
+
 /// Opens a directory, and no link to one.
 fn open_directory(above: BorrowedFd<'_>, name: impl Arg) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

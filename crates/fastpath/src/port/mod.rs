@@ -24,6 +24,7 @@ use std::os::fd::BorrowedFd;
 use outwork_engine::Time;
 
 use crate::forward::{Frame, Hop, Query, Routes, Verdict, complete, forward};
+use crate::layout::FlowKey;
 use crate::tables::Tables;
 
 /// A frame in the memory of a port.
@@ -167,6 +168,10 @@ impl<R: Routes> Routes for Ways<'_, R> {
 
     fn leaves_by(&self, ifindex: u32) -> bool {
         self.interfaces.contains(&ifindex) || self.expected.contains(&ifindex)
+    }
+
+    fn has_socket(&self, key: &FlowKey) -> bool {
+        self.routes.has_socket(key)
     }
 }
 

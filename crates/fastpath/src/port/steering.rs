@@ -1,6 +1,6 @@
 //! Which frames the kernel gives to sockets: those to services, and those of backends that answer through here. All others go on as ever.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -38,6 +38,16 @@ pub enum SteeringError {
         /// Why not.
         why: String,
     },
+}
+
+/// What frames for or from a place are: bpf/port.bpf.c.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Frames {
+    /// For sockets.
+    Ours = 1,
+    /// Those of a service that gets no new flows: what opens a connection, and what is of one that a socket of TCP has, is the kernel's.
+    Leaving = 2,
 }
 
 /// What keeps a program on an interface, for as long as any process has it.
@@ -78,6 +88,16 @@ impl AsFd for Hold {
     }
 }
 
+/// The program that runs behind the driver.
+const BEHIND: &str = "port_xdp_skb";
+
+fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), SteeringError> {
+    let load = |error: &dyn std::error::Error| SteeringError::Load(crate::kernel::attach::reasons(error));
+    let missing = || SteeringError::Load("a part of it is missing".to_owned());
+    let program: &mut Xdp = ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|error| load(&error))?;
+    program.load().map_err(|error| load(&error))
+}
+
 /// The program of one interface, for that is what sockets are of. It is detached when this goes.
 #[derive(Debug)]
 pub struct Steering {
@@ -85,8 +105,10 @@ pub struct Steering {
     ours: Map,
     sockets: Map,
     closed: Map,
+    /// The program that is used: that for frames which can be given back, or the other.
+    program: &'static str,
     hold: Option<Hold>,
-    known: BTreeSet<Vip>,
+    known: BTreeMap<Vip, Frames>,
 }
 
 impl Steering {
@@ -103,14 +125,13 @@ impl Steering {
         let ours = ebpf.take_map("ours").ok_or_else(missing)?;
         let sockets = ebpf.take_map("sockets").ok_or_else(missing)?;
         let closed = ebpf.take_map("closed").ok_or_else(missing)?;
-        let program: &mut Xdp =
-            ebpf.program_mut("port_xdp").ok_or_else(missing)?.try_into().map_err(|error| load(&error))?;
-        program.load().map_err(|error| load(&error))?;
-        Ok(Steering { ebpf, ours, sockets, closed, hold: None, known: BTreeSet::new() })
+        let (program, hold) = ("port_xdp", None);
+        load_program(&mut ebpf, program)?;
+        Ok(Steering { ebpf, ours, sockets, closed, program, hold, known: BTreeMap::new() })
     }
 
     fn program(&self) -> io::Result<BorrowedFd<'_>> {
-        let program = self.ebpf.program("port_xdp").ok_or(io::ErrorKind::NotFound)?;
+        let program = self.ebpf.program(self.program).ok_or(io::ErrorKind::NotFound)?;
         program.fd().map(AsFd::as_fd).map_err(io::Error::other)
     }
 
@@ -125,6 +146,10 @@ impl Steering {
             Mode::Native => 1 << 2,
             Mode::Hardware => 1 << 3,
         };
+        if mode == Mode::Skb && self.program != BEHIND {
+            load_program(&mut self.ebpf, BEHIND)?;
+            self.program = BEHIND;
+        }
         let index = crate::kernel::attach::index_of(interface).ok_or(io::ErrorKind::NotFound);
         let linked = index.map_err(io::Error::from).and_then(|index| bpf::link(self.program()?, index, flags));
         let refused =
@@ -133,7 +158,7 @@ impl Steering {
         Ok(())
     }
 
-    /// Puts the program in the place of one that another process has left, between two packets. It runs as that one did.
+    /// Puts the program in the place of one that another process has left, between two packets. It runs as that one did, which is in the driver.
     ///
     /// # Errors
     /// When the kernel does not take it.
@@ -178,10 +203,9 @@ impl Steering {
     ///
     /// # Errors
     /// When the kernel does not take it.
-    pub fn steer(&mut self, wanted: impl IntoIterator<Item = Vip>) -> Result<(), SteeringError> {
-        let wanted: BTreeSet<Vip> = wanted.into_iter().collect();
-        self.add(&wanted)?;
-        let gone: Vec<Vip> = self.known.difference(&wanted).copied().collect();
+    pub fn steer(&mut self, wanted: &BTreeMap<Vip, Frames>) -> Result<(), SteeringError> {
+        self.add(wanted)?;
+        let gone: Vec<Vip> = self.known.keys().filter(|one| !wanted.contains_key(one)).copied().collect();
         for one in &gone {
             self.ours()?.remove(one).map_err(refused)?;
             self.known.remove(one);
@@ -193,11 +217,12 @@ impl Steering {
     ///
     /// # Errors
     /// When the kernel does not take it.
-    pub fn add(&mut self, wanted: &BTreeSet<Vip>) -> Result<(), SteeringError> {
-        let come: Vec<Vip> = wanted.difference(&self.known).copied().collect();
-        for one in &come {
-            self.ours()?.insert(one, &1).map_err(refused)?;
-            self.known.insert(*one);
+    pub fn add(&mut self, wanted: &BTreeMap<Vip, Frames>) -> Result<(), SteeringError> {
+        for (one, frames) in wanted {
+            if self.known.get(one) != Some(frames) {
+                self.ours()?.insert(one, &(*frames as u32)).map_err(refused)?;
+                self.known.insert(*one, *frames);
+            }
         }
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! The tables of user space with their control plane: what a pump forwards by, and who keeps telling the kernel which frames are for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use outwork_engine::Time;
 use parking_lot::Mutex;
 
-use super::steering::{Steering, SteeringError};
+use super::steering::{Frames, Steering, SteeringError};
 use crate::layout::{Address, BackendTally, Neighbour, Reason, ServiceTally, Tally, Vip, Way};
 use crate::registry::plane::{ChangeError, Sink};
 use crate::registry::{Apply, Registry, Write};
@@ -51,7 +52,7 @@ impl Userspace {
     /// # Errors
     /// When the kernel does not take it.
     pub fn prepare(&self, steering: &mut Steering) -> Result<(), SteeringError> {
-        steering.steer(ours(&self.registry))
+        steering.steer(&ours(&self.registry))
     }
 
     /// Keeps telling the program of an interface whose frames are ours, until [`Userspace::release`].
@@ -76,13 +77,15 @@ impl Userspace {
 }
 
 /// Whose frames are for the tables: those to services, and of backends that answer through here.
-fn ours(registry: &Registry) -> BTreeSet<Vip> {
-    let services = registry.services().flat_map(|(vip, settings)| {
-        let backends = registry.backends(vip).filter(|_| settings.way == Way::Nat);
-        let backends = backends.map(|(at, _)| Vip::of(Address::from(at.ip()), at.port().to_be_bytes(), vip.protocol()));
-        backends.chain([*vip])
+fn ours(registry: &Registry) -> BTreeMap<Vip, Frames> {
+    let backends = registry.services().filter(|(_, settings)| settings.way == Way::Nat).flat_map(|(vip, _)| {
+        let backend =
+            |(at, _): (SocketAddr, u32)| Vip::of(Address::from(at.ip()), at.port().to_be_bytes(), vip.protocol());
+        registry.backends(vip).map(backend)
     });
-    services.collect()
+    let frames = |vip: &Vip| if registry.is_retired(vip) { Frames::Leaving } else { Frames::Ours };
+    let services = registry.services().map(|(vip, _)| (*vip, frames(vip)));
+    backends.map(|vip| (vip, Frames::Ours)).chain(services).collect()
 }
 
 fn put(tables: &mut Tables, write: &Write) {
@@ -118,7 +121,7 @@ impl Sink for Userspace {
             writes.iter().for_each(|write| put(&mut tables, write));
         }
         if let (Some(wanted), Ok(())) = (&wanted, &told) {
-            let each = |steering: &mut Steering| steering.steer(wanted.iter().copied());
+            let each = |steering: &mut Steering| steering.steer(wanted);
             told = self.steerings.values_mut().try_for_each(each).map_err(refused);
         }
         if wanted.is_some() {

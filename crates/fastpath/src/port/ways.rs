@@ -1,4 +1,4 @@
-//! The kernel's routes and neighbours, asked for by a program that is run by hand, and remembered for a moment: what the kernel's programs ask for every packet.
+//! What the kernel knows, asked for by programs that are run by hand: its routes and neighbours, which are remembered for a moment, and the connections of its sockets.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -13,8 +13,9 @@ use super::steering::SteeringError;
 use crate::forward::frame::read;
 use crate::forward::{Hop, Query, Routes};
 use crate::kernel::{Fastpath, object};
-use crate::layout::Address;
+use crate::layout::{Address, FlowKey};
 use crate::sys::bpf;
+use crate::sys::plain::bytes_of;
 use crate::tables::BoundedMap;
 
 /// Ways that are remembered at most.
@@ -29,6 +30,10 @@ const INTERFACE: usize = 44;
 const NEXT: usize = 48;
 const TO: usize = 64;
 const FROM: usize = 70;
+
+/// Where the answer of `struct connection` is, behind the key, and its octets.
+const IS_KNOWN: usize = 40;
+const CONNECTION: usize = 48;
 
 /// Who asks the kernel.
 #[derive(Debug)]
@@ -48,9 +53,11 @@ impl Ways {
         let load = |error: &dyn std::error::Error| SteeringError::Load(crate::kernel::attach::reasons(error));
         let mut ebpf = EbpfLoader::new().load(object::port()?).map_err(|error| load(&error))?;
         let missing = || SteeringError::Load("a part of it is missing".to_owned());
-        let program: &mut Xdp =
-            ebpf.program_mut("port_way").ok_or_else(missing)?.try_into().map_err(|error| load(&error))?;
-        program.load().map_err(|error| load(&error))?;
+        for name in ["port_way", "port_socket"] {
+            let program: &mut Xdp =
+                ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|error| load(&error))?;
+            program.load().map_err(|error| load(&error))?;
+        }
         Ok(Ways { ebpf, known: RefCell::new(BoundedMap::new(MOST)), longest: 1280 })
     }
 
@@ -60,9 +67,13 @@ impl Ways {
         let (source, destination) = (Address::from(query.source), Address::from(query.destination));
         let parts = [&query.ingress.to_ne_bytes()[..], &query.length.to_ne_bytes(), &source.0, &destination.0].concat();
         question.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
-        let program = self.ebpf.program("port_way").and_then(|program| program.fd().ok());
-        let answer = program.and_then(|program| bpf::run(program.as_fd(), &question, &[], 1).ok());
-        answer.and_then(|answer| hop(&answer.frame)).unwrap_or(Hop::Unroutable)
+        self.run("port_way", &question).and_then(|answer| hop(&answer)).unwrap_or(Hop::Unroutable)
+    }
+
+    /// Runs a program on a question and gives what it makes of it.
+    fn run(&self, program: &str, question: &[u8]) -> Option<Vec<u8>> {
+        let program = self.ebpf.program(program)?.fd().ok()?;
+        bpf::run(program.as_fd(), question, &[], 1).ok().map(|answer| answer.frame)
     }
 }
 
@@ -93,5 +104,13 @@ impl Routes for Ways {
             self.known.borrow_mut().insert(key, (now, hop));
         }
         hop
+    }
+
+    /// It takes some microseconds, for packets that are of no flow.
+    fn has_socket(&self, key: &FlowKey) -> bool {
+        let mut question = [0u8; CONNECTION];
+        question.iter_mut().zip(bytes_of(key)).for_each(|(to, from)| *to = *from);
+        let answer = self.run("port_socket", &question);
+        answer.and_then(|answer| read(&answer, IS_KNOWN)).is_some_and(|known| u32::from_ne_bytes(known) != 0)
     }
 }

@@ -21,8 +21,8 @@ use outwork_balance::Pool;
 use outwork_engine::Time;
 
 use crate::layout::{
-    Address, BY_SOURCE, Backend, Control, DENIES_V4, DENIES_V6, HAS_CABLES, HAS_LINKS, HAS_RETURNS, KEEPS_KNOWN, Link,
-    Service, TAKES_NEW, Vip, Way,
+    Address, BY_SOURCE, Backend, Control, DENIES_V4, DENIES_V6, HAS_CABLES, HAS_LINKS, HAS_OUTLETS, HAS_RETURNS,
+    KEEPS_KNOWN, Link, Service, TAKES_NEW, Vip, Way,
 };
 use crate::settings::{HashBy, Rate, ServiceSettings, Settings};
 use crate::tables::Prefix;
@@ -82,6 +82,13 @@ pub enum Write {
         ifindex: u32,
         /// Of which interface it is, and which VLAN.
         link: Link,
+    },
+    /// Answers come to a program by an interface, or do no more.
+    Outlet {
+        /// Its index.
+        ifindex: u32,
+        /// Whether they do.
+        is_one: bool,
     },
     /// An interface is no more.
     Unlink {
@@ -186,6 +193,8 @@ struct Entry {
     region: Option<Region>,
     /// What its region says; unknown after it was taken over from an earlier process.
     numbers: Option<Vec<u32>>,
+    /// Whether it gets no new flows.
+    is_retired: bool,
 }
 
 /// Services and their backends, as the tables have them.
@@ -202,6 +211,8 @@ pub struct Registry {
     epoch: u32,
     denied: BTreeSet<Prefix>,
     links: BTreeMap<u32, Link>,
+    /// Interfaces by which answers come to a program, where that is known.
+    outlets: Option<BTreeSet<u32>>,
 }
 
 /// What tables said that an earlier process has left.
@@ -215,6 +226,8 @@ pub struct Left {
     pub denied: Vec<Prefix>,
     /// VLAN interfaces.
     pub links: Vec<(u32, Link)>,
+    /// Interfaces by which answers came to a program.
+    pub outlets: Vec<u32>,
 }
 
 impl Registry {
@@ -231,6 +244,7 @@ impl Registry {
             epoch: 0,
             denied: BTreeSet::new(),
             links: BTreeMap::new(),
+            outlets: None,
         };
         let begin = vec![Write::Control(registry.control)];
         (registry, begin)
@@ -252,7 +266,8 @@ impl Registry {
                 continue;
             }
             let settings = ServiceSettings::default();
-            registry.entries.insert(vip, Entry { service, settings, backends: BTreeMap::new(), region, numbers: None });
+            let (backends, numbers, is_retired) = (BTreeMap::new(), None, false);
+            registry.entries.insert(vip, Entry { service, settings, backends, region, numbers, is_retired });
         }
         for (number, backend) in left.backends {
             registry.epoch = registry.epoch.max(backend.epoch);
@@ -267,6 +282,7 @@ impl Registry {
         }
         registry.denied = left.denied.into_iter().collect();
         registry.links = left.links.into_iter().collect();
+        registry.outlets = (!left.outlets.is_empty()).then(|| left.outlets.into_iter().collect());
         registry.refresh_control(&mut vec![]);
         writes.push(Write::Control(registry.control));
         (registry, writes)
@@ -280,6 +296,11 @@ impl Registry {
     /// The services.
     pub fn services(&self) -> impl Iterator<Item = (&Vip, &ServiceSettings)> {
         self.entries.iter().map(|(vip, entry)| (vip, &entry.settings))
+    }
+
+    /// Whether a service gets no new flows.
+    pub fn is_retired(&self, vip: &Vip) -> bool {
+        self.entries.get(vip).is_some_and(|entry| entry.is_retired)
     }
 
     /// The number of a service.
@@ -364,6 +385,27 @@ impl Registry {
         Some(Write::Backend { number: placed.number, backend: placed.backend, fresh: false })
     }
 
+    /// Gives a service no new flows: sockets take them. Those that it has go on until it is served again or withdrawn.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn retire(&mut self, vip: &Vip) -> Result<Vec<Write>, RegistryError> {
+        let entry = self.entries.get_mut(vip).ok_or(RegistryError::Unknown(*vip))?;
+        // What is new is for sockets to count.
+        entry.service = Service { table: 0, syn_interval: 0, ..entry.service };
+        entry.numbers = Some(vec![]);
+        entry.is_retired = true;
+        let mut writes = vec![Write::Service { vip: *vip, service: entry.service }];
+        for placed in entry.backends.values_mut().filter(|placed| placed.backend.flags & TAKES_NEW != 0) {
+            placed.backend.flags &= !TAKES_NEW;
+            writes.push(Write::Backend { number: placed.number, backend: placed.backend, fresh: false });
+        }
+        if let Some(region) = entry.region.take() {
+            self.regions.retire(region);
+        }
+        Ok(writes)
+    }
+
     /// Takes a service away, and with it its flows.
     ///
     /// # Errors
@@ -407,6 +449,23 @@ impl Registry {
         self.denied = wanted;
         self.refresh_control(&mut writes);
         Ok(writes)
+    }
+
+    /// Says by which interfaces answers come to a program. Backends that are reached by others are for sockets, with [`Way::Nat`]. Until it is said, that is asked of nobody.
+    pub fn open_outlets(&mut self, wanted: impl IntoIterator<Item = u32>) -> Vec<Write> {
+        let wanted: BTreeSet<u32> = wanted.into_iter().collect();
+        let known = self.outlets.take().unwrap_or_default();
+        let come = wanted.difference(&known).map(|ifindex| Write::Outlet { ifindex: *ifindex, is_one: true });
+        let gone = known.difference(&wanted).map(|ifindex| Write::Outlet { ifindex: *ifindex, is_one: false });
+        let mut writes: Vec<Write> = come.chain(gone).collect();
+        self.outlets = Some(wanted);
+        self.refresh_control(&mut writes);
+        writes
+    }
+
+    /// The interface that frames for another leave by: those of a VLAN do by its parent.
+    pub fn wire(&self, ifindex: u32) -> u32 {
+        self.links.get(&ifindex).map_or(ifindex, |link| link.parent)
     }
 
     /// Says which interfaces are VLANs of others.
@@ -504,7 +563,8 @@ impl Registry {
         if let Some(unused) = old.and_then(|entry| entry.region).filter(|_| kept.is_none()) {
             self.regions.retire(unused);
         }
-        self.entries.insert(vip, Entry { service, settings, backends, region: taken, numbers: Some(numbers) });
+        let (region, numbers, is_retired) = (taken, Some(numbers), false);
+        self.entries.insert(vip, Entry { service, settings, backends, region, numbers, is_retired });
     }
 
     fn refresh_control(&mut self, writes: &mut Vec<Write>) {
@@ -515,6 +575,7 @@ impl Registry {
             (HAS_RETURNS, self.entries.values().any(nat)),
             (HAS_LINKS, !self.links.is_empty()),
             (HAS_CABLES, self.settings.has_cables),
+            (HAS_OUTLETS, self.outlets.is_some()),
         ];
         let flags = flags.into_iter().filter(|(_, set)| *set).fold(0, |flags, (flag, _)| flags | flag);
         let control = Control { flags, clock: self.control.clock, ..self.settings.control() };

@@ -117,6 +117,15 @@ pub trait ControlPlane: Sink {
         }
     }
 
+    /// See [`Registry::retire`].
+    ///
+    /// # Errors
+    /// When there is no such service, or the kernel does not take it.
+    fn retire(&mut self, vip: &Vip) -> Result<(), ChangeError> {
+        let writes = self.registry_mut().retire(vip)?;
+        self.carry_out(&writes)
+    }
+
     /// See [`Registry::withdraw`].
     ///
     /// # Errors
@@ -141,6 +150,15 @@ pub trait ControlPlane: Sink {
     /// When they are too many, and nothing has changed; or when the kernel does not take it.
     fn deny(&mut self, wanted: impl IntoIterator<Item = Prefix>) -> Result<(), ChangeError> {
         let writes = self.registry_mut().deny(wanted)?;
+        self.carry_out(&writes)
+    }
+
+    /// See [`Registry::open_outlets`].
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    fn open_outlets(&mut self, wanted: impl IntoIterator<Item = u32>) -> Result<(), ChangeError> {
+        let writes = self.registry_mut().open_outlets(wanted);
         self.carry_out(&writes)
     }
 

@@ -270,6 +270,34 @@ fn what_is_withdrawn_makes_room() {
 }
 
 #[test]
+fn a_service_that_retires_keeps_its_flows_and_gets_no_new_ones_until_it_is_served_again() {
+    let mut bench = Bench::new(settings());
+    let pool = pool(&["10.0.0.1:80", "10.0.0.2:80"]);
+    bench.serve(vip(1), &pool, NOW);
+    let epochs = |bench: &Bench| bench.tables.backends.iter().map(|backend| backend.epoch).collect::<Vec<_>>();
+    let before = epochs(&bench);
+    let table = bench.tables.services[&vip(1)].table;
+    let writes = bench.registry.retire(&vip(1)).unwrap();
+    bench.carry_out(&writes);
+    assert_eq!(bench.tables.services[&vip(1)].table, 0);
+    let flags: Vec<u8> =
+        bench.tables.backends.iter().filter(|backend| backend.epoch != 0).map(|backend| backend.flags).collect();
+    assert_eq!(flags, [KEEPS_KNOWN, KEEPS_KNOWN]);
+    bench.serve(vip(1), &pool, NOW);
+    assert_ne!(table, 0);
+    assert_ne!(bench.tables.services[&vip(1)].table, 0);
+    assert_eq!(epochs(&bench), before, "its flows are its own still");
+    let flags: Vec<u8> =
+        bench.tables.backends.iter().filter(|backend| backend.epoch != 0).map(|backend| backend.flags).collect();
+    assert_eq!(flags, [KEEPS_KNOWN | TAKES_NEW, KEEPS_KNOWN | TAKES_NEW]);
+    let writes = bench.registry.retire(&vip(1)).unwrap();
+    bench.carry_out(&writes);
+    let writes = bench.registry.retain(|_| false);
+    bench.carry_out(&writes);
+    assert!(bench.registry.retire(&vip(1)).is_err() && bench.tables.services.is_empty());
+}
+
+#[test]
 fn only_networks_that_have_changed_are_written_and_too_many_are_refused() {
     let mut bench = Bench::new(settings());
     let prefixes = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Prefix>>();
@@ -297,6 +325,7 @@ fn what_an_earlier_process_has_left_goes_on_and_keeps_its_flows() {
         backends: backends.map(|(backend, number)| (number, backend)).chain([(7, orphan)]).collect(),
         denied: vec!["192.0.2.0/24".parse().unwrap()],
         links: vec![],
+        outlets: vec![],
     };
     let (registry, writes) = Registry::adopt(settings(), left);
     bench.registry = registry;

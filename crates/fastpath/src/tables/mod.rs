@@ -6,12 +6,12 @@
 pub mod bounded;
 pub mod prefix;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use outwork_engine::Time;
 
 use crate::layout::{
-    Address, Backend, BackendTally, Control, Flow, FlowKey, KEEPS_KNOWN, Link, Neighbour, Reason, Service,
+    Address, Backend, BackendTally, Control, Flow, FlowKey, HAS_LINKS, KEEPS_KNOWN, Link, Neighbour, Reason, Service,
     ServiceTally, Tally, Vip,
 };
 use crate::registry::{Apply, Write};
@@ -45,6 +45,8 @@ pub struct Tables {
     pub denied: PrefixSet,
     /// VLAN interfaces by their index.
     pub links: HashMap<u32, Link>,
+    /// Interfaces by which answers come to a program, where that is known.
+    pub outlets: HashSet<u32>,
     /// The index of VLAN interfaces.
     pub tags: HashMap<Link, u32>,
     /// Next hops whose hardware address is wanted.
@@ -65,6 +67,8 @@ pub struct Tables {
 pub struct Swept {
     /// Flows that go on.
     pub flows: u64,
+    /// Of these, those of which one side has said its last word, and nobody anything for a while: nobody would miss them.
+    pub ending: u64,
     /// Entries that were over and have been taken out.
     pub removed: u64,
     /// Whether the whole table has been looked at: the next slice begins anew.
@@ -94,6 +98,7 @@ impl Tables {
             sources: BoundedMap::new(sizes.sources as usize),
             denied: PrefixSet::default(),
             links: HashMap::new(),
+            outlets: HashSet::new(),
             tags: HashMap::new(),
             wanted: BoundedMap::new(MAX_WANTED as usize),
             tallies: vec![Tally::default(); Reason::ALL.len()],
@@ -113,6 +118,12 @@ impl Tables {
         wanted
     }
 
+    /// The interface that frames for another leave by, and with which tag: those of a VLAN do by its parent.
+    pub(crate) fn wire(&self, ifindex: u32) -> (u32, u16) {
+        let link = (self.control.flags & HAS_LINKS != 0).then(|| self.links.get(&ifindex)).flatten();
+        link.map_or((ifindex, 0), |link| (link.parent, link.vlan))
+    }
+
     /// Looks at the next `most` entries of the table of flows and takes out those that are over: silent for too long, or of a backend that is gone. Says what
     /// has been found since the sweep began.
     pub fn sweep(&mut self, most: usize, now: Time) -> Swept {
@@ -120,17 +131,19 @@ impl Tables {
             self.round = Round { left: self.flows.len(), swept: Swept::default() };
         }
         let (backends, timeouts, now) = (&self.backends, self.control.timeouts, now.as_nanos());
-        let (slice, mut going_on) = (most.min(self.round.left), 0);
+        let (slice, mut going_on, mut ending) = (most.min(self.round.left), 0, 0);
         let removed = self.flows.sweep(slice, |_, flow| {
             let timeout = timeouts.get(usize::from(flow.state & 3)).copied().unwrap_or_default();
             let backend = backends.get(flow.backend as usize).copied().unwrap_or_default();
             let is_kept = backend.epoch == flow.epoch && backend.flags & KEEPS_KNOWN != 0;
             let is_over = !is_kept || now.saturating_sub(flow.seen) > timeout;
             going_on += u64::from(!is_over && flow.reply == 0);
+            ending += u64::from(!is_over && flow.reply == 0 && flow.is_ending(now));
             is_over
         });
         self.round.left -= slice;
         self.round.swept.flows += going_on;
+        self.round.swept.ending += ending;
         self.round.swept.removed += removed as u64;
         self.round.swept.whole = self.round.left == 0;
         self.round.swept
@@ -171,6 +184,8 @@ impl Apply for Tables {
                     self.tags.remove(&link);
                 }
             }
+            Write::Outlet { ifindex, is_one: true } => drop(self.outlets.insert(*ifindex)),
+            Write::Outlet { ifindex, is_one: false } => drop(self.outlets.remove(ifindex)),
             // One thread at a time has these tables: nobody reads what was.
             Write::Settle => {}
         }

@@ -1,18 +1,20 @@
 //! The same frames through the program in the kernel and through the engine: the same verdict, the same bytes, the same counters, the same flows.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use outwork_balance::{Health, MemberSettings, Policy, Pool, PoolSettings};
 use outwork_engine::{Rng, Time};
-use outwork_fastpath::forward::{Frame, Hop, Query, Verdict, forward};
-use outwork_fastpath::layout::{Link, Reason};
+use outwork_fastpath::forward::{Frame, Hop, Query, Routes, Verdict, forward};
+use outwork_fastpath::layout::{FlowKey, Link, Reason};
 use outwork_fastpath::registry::{Apply, Registry};
 use outwork_fastpath::settings::{Failed, HashBy, Rate};
 use outwork_fastpath::tables::Tables;
 use outwork_fastpath::{ControlPlane as _, Fastpath, Mode, Protocol, ServiceSettings, Settings, Sizes, Tier, Vip, Way};
 use outwork_wire::MacAddr;
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::frames::{ACK, FIN, RST, SYN, Spec, error, extended, fault};
 use crate::lab::Lab;
@@ -21,6 +23,36 @@ use crate::lab::Lab;
 struct Site {
     lab: Lab,
     interfaces: BTreeMap<&'static str, u32>,
+    connected: Connected,
+}
+
+/// Connections with sockets that stand where services do.
+struct Connected {
+    /// Who has them, and with which service.
+    ends: Vec<(SocketAddr, SocketAddr)>,
+    /// What keeps them.
+    _listeners: [TcpListener; 2],
+    _clients: Vec<OwnedFd>,
+}
+
+/// What the kernel knows, for a tier.
+struct Known<'a> {
+    site: &'a Site,
+    /// tc looks at the lengths of segments itself.
+    by_length: bool,
+}
+
+impl Routes for Known<'_> {
+    fn hop(&self, query: &Query) -> Hop {
+        self.site.hop(&Query { length: if self.by_length { query.length } else { 0 }, ..*query })
+    }
+
+    fn has_socket(&self, key: &FlowKey) -> bool {
+        let at =
+            |address: outwork_fastpath::layout::Address, port| SocketAddr::new(address.ip(), u16::from_be_bytes(port));
+        let ends = (at(key.source, key.source_port), at(key.destination, key.destination_port));
+        self.site.connected.ends.contains(&ends)
+    }
 }
 
 /// Octets that the kernel runs programs by hand on at least.
@@ -38,6 +70,37 @@ fn tc_runs(frame: &[u8]) -> bool {
 
 const CLIENTS: u8 = 1;
 const BACKENDS: u8 = 2;
+
+/// Has a client connect from addresses and ports that clients have which are met.
+fn connect(lab: &Lab) -> Connected {
+    lab.ip("out", &format!("link set p0 address {}", mac(CLIENTS)));
+    for words in
+        ["10.1.0.9/24 dev p0", "203.0.113.5/32 dev p0", "fd01::9/64 dev p0 nodad", "2001:db8:9::5/128 dev p0 nodad"]
+    {
+        lab.ip("out", &format!("addr add {words}"));
+    }
+    lab.ip("out", "route add default via 10.1.0.1");
+    lab.ip("out", "-6 route add default via fd01::1");
+    let [v4, v6] = ["198.51.100.1:80", "[2001:db8::1]:80"].map(|text| text.parse::<SocketAddr>().unwrap());
+    lab.ip("site", "addr add 198.51.100.1/32 dev lo");
+    lab.ip("site", "addr add 2001:db8::1/128 dev lo nodad");
+    let listeners = lab.within("site", || [v4, v6].map(|at| TcpListener::bind(at).unwrap()));
+    let (mut ends, mut clients) = (vec![], vec![]);
+    for (service, client) in [(v4, "203.0.113.5"), (v6, "2001:db8:9::5")] {
+        for port in 1024..1030 {
+            let from = SocketAddr::new(client.parse().unwrap(), port);
+            let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+            clients.push(lab.within("out", || {
+                let socket = rustix::net::socket(family, SocketType::STREAM, None).unwrap();
+                rustix::net::bind(&socket, &from).unwrap();
+                rustix::net::connect(&socket, &service).unwrap();
+                socket
+            }));
+            ends.push((from, service));
+        }
+    }
+    Connected { ends, _listeners: listeners, _clients: clients }
+}
 
 fn mac(last: u8) -> MacAddr {
     MacAddr([2, 0, 0, 0, 9, last])
@@ -89,7 +152,8 @@ impl Site {
         lab.ip("site", "route add blackhole 10.3.0.0/24");
         lab.ip("site", "route add blackhole fd03::/64");
         let interfaces = ["c0", "b0", "v5", "v7", "off"].map(|name| (name, lab.index("site", name)));
-        Site { lab, interfaces: interfaces.into() }
+        let connected = connect(&lab);
+        Site { lab, interfaces: interfaces.into(), connected }
     }
 
     fn index(&self, name: &str) -> u32 {
@@ -221,6 +285,10 @@ impl Pair {
             pair.change(|registry| registry.link(links));
             pair.kernel.link(links).unwrap();
         }
+        // Answers of who is behind interfaces that stand for VLANs come by their parent, as XDP has them, and by none, as tc has them.
+        let outlets = ["c0", "b0"].map(|name| site.index(name));
+        pair.change(|registry| registry.open_outlets(outlets));
+        pair.kernel.open_outlets(outlets).unwrap();
         let nat = ServiceSettings::default();
         let (direct, tunnel) =
             (ServiceSettings { way: Way::Direct, ..nat }, ServiceSettings { way: Way::Tunnel, ..nat });
@@ -265,6 +333,11 @@ impl Pair {
     fn disturb(&mut self, rng: &mut Rng) {
         let chosen = rng.below(self.services.len() as u64 - 2) as usize;
         let now = self.now;
+        if rng.chance(0.1) {
+            let vip = self.services[chosen].vip;
+            self.kernel.retire(&vip).unwrap();
+            return self.change(|registry| registry.retire(&vip).unwrap());
+        }
         let service = &mut self.services[chosen];
         let slots = service.pool.slots();
         if slots.is_empty() {
@@ -292,9 +365,7 @@ impl Pair {
         let ran = self.kernel.run(self.tier, frame, ingress, 1).unwrap_or_else(|error| panic!("{error}: {frame:02x?}"));
         let mut room = [vec![0; 256], frame.to_vec()].concat();
         let mut own = Frame::new(&mut room, 256, frame.len()).unwrap();
-        let by_length = matches!(self.tier, Tier::Xdp(_));
-        // tc looks at the lengths of segments itself.
-        let routes = |query: &Query| site.hop(&Query { length: if by_length { query.length } else { 0 }, ..*query });
+        let routes = Known { site, by_length: matches!(self.tier, Tier::Xdp(_)) };
         let verdict = forward(&mut own, ingress, &mut self.tables, &routes, self.now);
         let expected = match (self.tier, verdict) {
             (Tier::Xdp(_), Verdict::Pass(_)) => 2,

@@ -1,14 +1,16 @@
 //! Forwarding in user space, by the engine, on sockets of AF_XDP: real clients, real backends, the kernel's own ways.
 
 use std::collections::BTreeSet;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use outwork_balance::Pool;
+use outwork_fastpath::forward::Routes;
 use outwork_fastpath::kernel::neighbours::resolve;
+use outwork_fastpath::layout::FlowKey;
 use outwork_fastpath::port::af_xdp::{AfXdp, Copying, PortError, PortSettings};
 use outwork_fastpath::port::stack::Stack;
-use outwork_fastpath::port::steering::Steering;
+use outwork_fastpath::port::steering::{Frames, Steering};
 use outwork_fastpath::port::ways::Ways;
 use outwork_fastpath::port::{Pump, Pumped};
 use outwork_fastpath::tables::Tables;
@@ -52,7 +54,7 @@ fn pumped(site: &Site, mode: Mode, work: impl FnOnce() + Send) -> Pumped {
                 for interface in ["c0", "b1", "b2", "b3"] {
                     let mut steering = Steering::load(64).unwrap();
                     let port = AfXdp::open(interface, &port_settings).unwrap();
-                    steering.steer(ours.iter().copied()).unwrap();
+                    steering.steer(&ours.iter().map(|one| (*one, Frames::Ours)).collect()).unwrap();
                     steering.give(0, &port).unwrap();
                     steering.attach(interface, mode).unwrap();
                     ports.push(port);
@@ -142,5 +144,34 @@ fn a_frame_that_is_given_back_goes_on_as_if_it_had_come_in() {
         let (_, from) = socket.recv_from(&mut [0; 2048]).unwrap();
         assert_eq!(from, "10.3.0.2:5353".parse().unwrap());
         assert!(stack.give(&frame, 9999, 0).is_err(), "no such interface");
+    });
+}
+
+#[test]
+fn the_kernel_is_asked_which_connections_its_sockets_have() {
+    let lab = Lab::new(&["here"]);
+    lab.within("here", || {
+        let ways = Ways::open().unwrap();
+        for host in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(host).unwrap();
+            let service = listener.local_addr().unwrap();
+            let client = TcpStream::connect(service).unwrap();
+            let key = |from: SocketAddr| FlowKey {
+                source: from.ip().into(),
+                destination: service.ip().into(),
+                source_port: from.port().to_be_bytes(),
+                destination_port: service.port().to_be_bytes(),
+                protocol: 6,
+                zero: [0; 3],
+            };
+            assert!(ways.has_socket(&key(client.local_addr().unwrap())), "it is about to be accepted");
+            let (accepted, peer) = listener.accept().unwrap();
+            assert!(ways.has_socket(&key(peer)));
+            assert!(!ways.has_socket(&key(SocketAddr::new(peer.ip(), 1))), "somebody only listens for it");
+            rustix::net::sockopt::set_socket_linger(&accepted, Some(std::time::Duration::ZERO)).unwrap();
+            drop(accepted);
+            drop(client);
+            assert!(!ways.has_socket(&key(peer)), "it was broken off");
+        }
     });
 }

@@ -8,7 +8,7 @@ use outwork_engine::Time;
 use outwork_fastpath::forward::{Frame, Hop, Query, forward};
 use outwork_fastpath::layout::Link;
 use outwork_fastpath::port::af_xdp::{AfXdp, PortSettings};
-use outwork_fastpath::port::steering::Steering;
+use outwork_fastpath::port::steering::{Frames, Steering};
 use outwork_fastpath::port::{Packet, Port};
 use outwork_fastpath::tables::Tables;
 use outwork_fastpath::{
@@ -85,7 +85,7 @@ fn a_tag_is_changed_for_that_of_the_other_side(tier: Tier, way: Way, out: Option
     let (mut to, _steering) = lab.within("backend", || {
         let mut steering = Steering::load(64).unwrap();
         let to = AfXdp::open("eth0", &port()).unwrap();
-        steering.steer([vip, Vip::new(backend, Protocol::Udp)]).unwrap();
+        steering.steer(&[vip, Vip::new(backend, Protocol::Udp)].map(|one| (one, Frames::Ours)).into()).unwrap();
         steering.give(0, &to).unwrap();
         steering.attach("eth0", Mode::Native).unwrap();
         (to, steering)

@@ -151,6 +151,35 @@ impl PathPattern {
         (self.open && !segments.is_empty()).then(|| segments.join("/"))
     }
 
+    /// All that lies below it, where it is one path alone.
+    pub fn below(&self) -> Option<Self> {
+        if self.open || self.names().next().is_some() {
+            return None;
+        }
+        let mut segments = self.segments.clone();
+        // The slash that it ends with is theirs.
+        if segments.last() == Some(&Segment::Literal("".into())) {
+            segments.pop();
+        }
+        Some(Self { segments, open: true })
+    }
+
+    /// Whether there is a path that fits both.
+    pub fn meets(&self, other: &Self) -> bool {
+        let alike = |(one, other): (&Segment, &Segment)| match (one, other) {
+            (Segment::Literal(one), Segment::Literal(other)) => one == other,
+            _ => true,
+        };
+        let (own, others) = (self.segments.len(), other.segments.len());
+        let reaches = match (self.open, other.open) {
+            (true, true) => true,
+            (true, false) => own < others,
+            (false, true) => others < own,
+            (false, false) => own == others,
+        };
+        reaches && self.segments.iter().zip(&other.segments).all(alike)
+    }
+
     /// A path that fits.
     pub(super) fn sample(&self) -> String {
         let segment = |segment: &Segment| match segment {
@@ -332,6 +361,23 @@ mod tests {
         ] {
             assert_eq!(normal(raw), Err(error), "{raw}");
         }
+    }
+
+    #[test]
+    fn below_one_path_lies_what_goes_on_behind_a_slash() {
+        let pattern = |text: &str| text.parse::<PathPattern>().unwrap();
+        for (path, below) in [("/api", "/api/*"), ("/api/", "/api/*"), ("/", "/*"), ("/a/b", "/a/b/*")] {
+            assert_eq!(pattern(path).below(), Some(pattern(below)), "{path}");
+        }
+        assert_eq!(["/api/*", "/{id}", "/*"].map(|path| pattern(path).below()), [None, None, None]);
+        let below = pattern("/api/*");
+        for meets in ["/*", "/api/*", "/{any}/*", "/api/users", "/api/", "/api/users/{id}/*"] {
+            assert!(pattern(meets).meets(&below) && below.meets(&pattern(meets)), "{meets}");
+        }
+        for other in ["/api", "/", "/app/*", "/app/api", "/{any}"] {
+            assert!(!pattern(other).meets(&below) && !below.meets(&pattern(other)), "{other}");
+        }
+        assert!(pattern("/a/{b}").meets(&pattern("/a/c")) && !pattern("/a/{b}").meets(&pattern("/a/c/d")));
     }
 
     #[test]

@@ -30,9 +30,13 @@ Examples:
     /// What somebody else has changed since stays as it is, and is named.
     #[command(after_help = "\
 Examples:
+  outwork host rollback --dry-run        what would be put back
   outwork host rollback
   outwork host rollback --force          what others have changed since, too")]
     Rollback {
+        /// Says what would be put back, and changes nothing.
+        #[arg(long)]
+        dry_run: bool,
         /// Puts back what somebody else has changed since, too.
         #[arg(long)]
         force: bool,

@@ -1,4 +1,4 @@
-//! What is said of routes beside other routes: guards that are passed by, and caches that do not see what is written.
+//! What is said of routes beside other routes: guards that are passed by, caches that do not see what is written, and pools that get one path alone.
 
 use std::collections::BTreeMap;
 
@@ -66,6 +66,30 @@ pub(super) fn caches_see_changes(front: &FrontSettings, at: &mut At<'_>) {
                         that they are made of";
             at.warn(&format!("route[{index}].cache"), Fault::new(found).help(help));
         }
+    }
+}
+
+/// Remarks on pools that get one path and nothing that lies below it, which nobody else gets either.
+pub(super) fn pools_have_what_lies_below(front: &FrontSettings, at: &mut At<'_>) {
+    for (index, route) in front.route.iter().enumerate() {
+        let passes_on = route.proxy.as_ref().is_some_and(|forward| !forward.connect);
+        // Who says more of the requests than their path means that one thing, as who names a file does.
+        let is_one_thing = !route.methods.is_empty()
+            || !route.headers.is_empty()
+            || route.path.to_string().rsplit('/').next().is_some_and(|last| last.contains('.'));
+        let Some(below) = route.path.below().filter(|_| passes_on && !is_one_thing) else { continue };
+        let has_host = |other: &Route| other.host.is_empty() || other.host.iter().any(|host| route.host.contains(host));
+        let has_some =
+            |(number, other): (usize, &Route)| number != index && has_host(other) && other.path.meets(&below);
+        if front.route.iter().enumerate().any(has_some) {
+            continue;
+        }
+        let such = below.to_string().replace('*', "-");
+        let found = format!("this is one path alone: what lies below it, such as {such}, is answered 404");
+        let help = format!(
+            "add a route with path = \"{below}\" if what lies below is meant, too; if it is not, say which methods this one has"
+        );
+        at.warn(&format!("route[{index}].path"), Fault::new(found).expected("a path that ends with /*").help(help));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use outwork_config::duration_text;
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
@@ -18,11 +19,7 @@ use crate::table::{cell, printable, span};
 pub(crate) fn backends(global: &Global, command: &BackendsCommand) -> anyhow::Result<()> {
     let client = Client::new(global)?;
     let lasting = |which: &Which, action: &str, lasts: &Option<Duration>, done: &str| {
-        let mut asked = json!({ "action": action });
-        if let Some(lasts) = lasts {
-            asked["seconds"] = lasts.as_secs().into();
-        }
-        change(global, &client, which, asked, done)
+        change(global, &client, which, asked(action, *lasts), done)
     };
     match command {
         BackendsCommand::List { pool } => list(global, &client, pool.as_deref()),
@@ -37,6 +34,15 @@ pub(crate) fn backends(global: &Global, command: &BackendsCommand) -> anyhow::Re
             change(global, &client, which, json!({ "action": "weight", "weight": weight }), &done)
         }
     }
+}
+
+/// What the server is asked to do with a backend, and for how long, where that is said.
+fn asked(action: &str, lasts: Option<Duration>) -> Json {
+    let mut asked = json!({ "action": action });
+    if let Some(lasts) = lasts {
+        asked["for"] = duration_text(lasts).into();
+    }
+    asked
 }
 
 fn where_to_look(error: ClientError) -> ClientError {
@@ -214,4 +220,19 @@ fn change(global: &Global, client: &Client, which: &Which, mut body: Json, done:
         ));
     }
     super::done(global, &answer, &words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_told_the_time_that_was_said_and_no_other() {
+        let lasts = |text: &str| asked("drain", crate::cli::duration(text).ok())["for"].clone();
+        for (text, told) in [("1500ms", "1s500ms"), ("1.5s", "1s500ms"), ("0s", "0s"), ("90", "1m30s"), ("10m", "10m")]
+        {
+            assert_eq!(lasts(text), told, "{text}");
+        }
+        assert_eq!(asked("eject", None), json!({ "action": "eject" }));
+    }
 }

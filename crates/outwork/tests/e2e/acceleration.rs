@@ -1,6 +1,7 @@
 //! The fast path in the real binary: TCP and UDP clients, a balancer whose kernel passes their packets on, or its ports of user space, and servers that see the
 //! clients' own addresses.
 
+mod beside;
 #[cfg(feature = "dpdk")]
 mod dpdk;
 mod flows;
@@ -83,11 +84,16 @@ impl Rooms {
 
     /// The same without interfaces.
     fn configure_alone(&self, acceleration: &str) {
+        self.configure_as("nat", acceleration);
+    }
+
+    /// The same, with how the listeners forward.
+    fn configure_as(&self, forwarding: &str, acceleration: &str) {
         let backends = |scheme| format!("[{{ url = '{scheme}://10.2.1.2:80' }}, {{ url = '{scheme}://10.2.2.2:80' }}]");
         let check = "{ interval = '50ms', timeout = '200ms', unhealthy_threshold = 1, healthy_threshold = 1";
         self.site.configure(&format!(
-            "[[proxy.listener]]\nname = 'stream'\naddress = ['{VIP}']\npool = 'tcp'\nforwarding = 'nat'\n\
-             [[proxy.listener]]\nname = 'datagrams'\nprotocol = 'udp'\naddress = ['{VIP}']\npool = 'udp'\nforwarding = 'nat'\n\
+            "[[proxy.listener]]\nname = 'stream'\naddress = ['{VIP}']\npool = 'tcp'\nforwarding = '{forwarding}'\n\
+             [[proxy.listener]]\nname = 'datagrams'\nprotocol = 'udp'\naddress = ['{VIP}']\npool = 'udp'\nforwarding = '{forwarding}'\n\
              [proxy.pool.tcp]\npolicy = 'ip_hash'\nbackend = {}\nhealth_check = {check} }}\n\
              [proxy.pool.udp]\npolicy = 'ip_hash'\nbackend = {}\nhealth_check = {check}, port = 80 }}\n\
              [proxy.acceleration]\n{acceleration}\n",
@@ -120,8 +126,15 @@ impl Rooms {
         (stream, hello[0], hello[1])
     }
 
-    /// Asks by a datagram from an address until somebody answers.
+    /// Asks by a datagram from an address until somebody answers, who sees that address.
     fn ask(&self, source: u8) -> u8 {
+        let (met, seen) = self.ask_somehow(source);
+        assert_eq!(seen, source);
+        met
+    }
+
+    /// The same, with the last octet of the address that is seen.
+    fn ask_somehow(&self, source: u8) -> (u8, u8) {
         self.be(source);
         let socket = self.client.run(|| {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -138,8 +151,7 @@ impl Rooms {
                 socket.recv(&mut answer).ok().map(|length| answer[..length].to_vec())
             },
         );
-        assert_eq!(answer[1], source);
-        answer[0]
+        (answer[0], answer[1])
     }
 
     /// Which backends connections from all addresses lead to.
@@ -563,10 +575,10 @@ fn xdp_is_not_taken_where_it_would_lose_packets_until_it_would_not_and_everybody
     assert_eq!(seen, 1, "sockets serve");
 }
 
-#[test]
-fn what_is_for_a_backend_that_no_port_leads_to_is_served_by_sockets_and_rules_say_so() {
+/// What is for a backend that is reached by an interface which the tier does not have is served by sockets.
+fn serves_beside(tier: &str, word: &str, what: &str) {
     let mut rooms = Rooms::new();
-    let among = |interfaces: &str| rooms.configure_alone(&format!("interfaces = [{interfaces}]\ntiers = ['af_xdp']"));
+    let among = |interfaces: &str| rooms.configure_alone(&format!("interfaces = [{interfaces}]\ntiers = ['{tier}']"));
     among("'c0', 'b1'");
     rooms.site.start();
     let mut met = BTreeSet::new();
@@ -580,20 +592,21 @@ fn what_is_for_a_backend_that_no_port_leads_to_is_served_by_sockets_and_rules_sa
         let reasons = rule["reasons"].as_array().unwrap().clone();
         let is_it = |one: &serde_json::Value| {
             let detail = one["detail"].as_str().unwrap();
-            one["reason"] == reason && detail.contains("10.2.2.2:80 is reached by b2, which has no port")
+            let found = format!("10.2.2.2:80 is reached by b2, which has no {what}");
+            one["reason"] == reason && detail.contains(&found)
         };
         assert!(reasons.iter().any(is_it), "{rule}");
     };
     let rule = rooms.rule();
-    assert_eq!(rule["tier"], "af_xdp-native", "{rule}");
+    assert_eq!(rule["tier"], word, "{rule}");
     says(&rule, "port");
 
     rooms.site.configure(&format!(
         "[[proxy.listener]]\nname = 'stream'\naddress = ['{VIP}']\npool = 'tcp'\nforwarding = 'nat'\n\
          [proxy.pool.tcp]\npolicy = 'ip_hash'\nbackend = [{{ url = 'tcp://10.2.2.2:80' }}]\n\
-         [proxy.acceleration]\ninterfaces = ['c0', 'b1']\ntiers = ['af_xdp']\n"
+         [proxy.acceleration]\ninterfaces = ['c0', 'b1']\ntiers = ['{tier}']\n"
     ));
-    // What leaves by a reload goes on for a while, and by a port.
+    // What leaves by a reload goes on for a while.
     rooms.site.terminate();
     rooms.site.start();
     let rule = rooms.rule();
@@ -602,6 +615,21 @@ fn what_is_for_a_backend_that_no_port_leads_to_is_served_by_sockets_and_rules_sa
     let (mut stream, who, seen) = rooms.connect_somehow(10);
     exchange(&mut stream, 5_000);
     assert_eq!((who, seen), (1, 1), "{}", rooms.site.log());
+}
+
+#[test]
+fn what_is_for_a_backend_that_no_port_leads_to_is_served_by_sockets_and_rules_say_so() {
+    serves_beside("af_xdp", "af_xdp-native", "port");
+}
+
+#[test]
+fn what_is_for_a_backend_from_which_no_answer_comes_to_xdp_is_served_by_sockets_and_rules_say_so() {
+    serves_beside("xdp", "xdp-native", "program");
+}
+
+#[test]
+fn what_is_for_a_backend_from_which_no_answer_comes_to_tc_is_served_by_sockets_and_rules_say_so() {
+    serves_beside("tc", "tc", "program");
 }
 
 #[test]

@@ -61,7 +61,9 @@ fn a_file_for_sysctl_is_printed_with_the_reasons() {
 #[test]
 fn there_is_nothing_to_put_back_where_nothing_was_changed_and_junk_is_named() {
     let place = Place::new();
-    assert_eq!(place.must(&["host", "rollback"]), "there is nothing to put back\n");
+    for words in [&["host", "rollback"][..], &["host", "rollback", "--dry-run"]] {
+        assert_eq!(place.must(words), "there is nothing to put back\n");
+    }
     std::fs::create_dir_all(place.data()).expect("a folder");
     std::fs::write(place.data().join("host-before.json"), "junk").expect("a file");
     for words in [&["host", "rollback"][..], &["host", "apply", "--set", "host.recommended=false"]] {

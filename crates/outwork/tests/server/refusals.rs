@@ -192,6 +192,46 @@ fn keys_of_other_servers_are_refused_with_what_is_written_here() {
 }
 
 #[test]
+fn keys_of_other_balancers_are_refused_with_what_is_written_here() {
+    let all = |pool: &str, backend: &str, check: &str| {
+        format!(
+            "[proxy.pool.app]\nbackend = [{{ url = 'http://127.0.0.1:81'{backend} }}]\nhealth_check = {{ {check} }}\n{pool}\n{LISTENER}{RESPOND}"
+        )
+    };
+    for (line, help) in [
+        ("balance = 'leastconn'", "write policy = "),
+        ("leastconn = true", "write policy = \"least_conn\""),
+        ("roundrobin = true", "write policy = \"round_robin\""),
+        ("server = 'a:80'", "write backend = ["),
+        ("upstream = 'a:80'", "write backend = ["),
+        ("check = true", "write health_check = "),
+        ("maxconn = 100", "write limits = { requests"),
+        ("backup = true", "write priority = 1"),
+    ] {
+        let key = line.split(' ').next().unwrap_or_default();
+        let (found, said) = fault(&all(line, "", ""), &format!("proxy.pool.app.{key}"));
+        assert!(found == "unknown key" && said.contains(help), "{line}: {said}");
+    }
+    for (line, help) in [
+        ("backup = true", "write priority = 1"),
+        ("maxconn = 100", "write max_requests"),
+        ("check = true", "in the pool"),
+        ("rise = 2", "healthy_threshold = 2"),
+    ] {
+        let key = line.split(' ').next().unwrap_or_default();
+        let (_, said) = fault(&all("", &format!(", {line}"), ""), &format!("proxy.pool.app.backend[0].{key}"));
+        assert!(said.contains(help), "{line}: {said}");
+    }
+    for (line, help) in [("rise = 2", "write healthy_threshold"), ("fall = 3", "write unhealthy_threshold")] {
+        let key = line.split(' ').next().unwrap_or_default();
+        let (_, said) = fault(&all("", "", line), &format!("proxy.pool.app.health_check.{key}"));
+        assert!(said.contains(help), "{line}: {said}");
+    }
+    let (_, said) = fault(&format!("[proxy]\nupstream = 'a:80'\n{LISTENER}{RESPOND}"), "proxy.upstream");
+    assert!(said.contains("[proxy.pool.NAME]"), "{said}");
+}
+
+#[test]
 fn a_status_that_closes_connections_elsewhere_is_remarked_on() {
     let place = Place::with(&format!("{LISTENER}[[front.route]]\npath = '/*'\nrespond = {{ status = 444 }}\n"));
     let checked = place.outwork(&["check", "--json"]);

@@ -214,6 +214,27 @@ fn a_route_that_never_answers_is_warned_of() {
 }
 
 #[test]
+fn a_pool_that_gets_one_path_and_nothing_below_it_is_warned_of_unless_another_route_has_that() {
+    let of = |routes: &[&str]| {
+        let route = |one: &&str| format!("[[front.route]]\n{one}\nproxy = {{ pool = 'app' }}\n");
+        let routes: String = routes.iter().map(route).collect();
+        format!("{LISTENER}{routes}[proxy.pool.app]\nbackend = [{{ url = 'http://192.0.2.1' }}]\n")
+    };
+    for (path, such) in [("/api", "/api/-"), ("/api/", "/api/-"), ("/", "/-")] {
+        let (key, line, found) = warned(&of(&[&format!("path = '{path}'")]));
+        assert_eq!((&*key, line), ("front.route[0].path", 4), "{path}");
+        assert!(found.contains(&format!("such as {such}, is answered 404")), "{found}");
+    }
+    for other in ["path = '/api/*'", "path = '/*'", "path = '/api/users'\nmethods = ['GET']", "path = '/{any}/*'"] {
+        silent(&of(&["path = '/api'", other]));
+    }
+    silent(&of(&["path = '/api'\nmethods = ['POST']"]));
+    silent(&of(&["path = '/favicon.ico'"]));
+    let (key, ..) = warned(&of(&["path = '/api'\nhost = ['a.example']", "path = '/*'\nhost = ['b.example']"]));
+    assert_eq!(key, "front.route[0].path");
+}
+
+#[test]
 fn databases_that_are_not_there_are_warned_of_and_folders_refused_and_paths_begin_at_the_folder_of_the_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let below = dir.path().join("below");

@@ -30,6 +30,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use outwork_fastpath::Vip;
+use outwork_fastpath::kernel::{self, attach};
 pub use outwork_fastpath::kernel::{USUAL as BPF_FILE_SYSTEM, missing_file_system};
 use outwork_fastpath::machine::{Answers, Machine};
 pub use outwork_fastpath::machine::{Roots, SynCookies};
@@ -97,6 +98,25 @@ impl Shared {
         for hold in self.holds.lock().drain(..) {
             if let Err(error) = hold.end() {
                 tracing::debug!(%error, "a program of the process before this one is gone already");
+            }
+        }
+    }
+
+    /// Takes away what the kernel has kept of a process before this one, where this one has no tier of the kernel to take it over by.
+    fn discard(&self, plan: &Plan) {
+        let directory = match &plan.pins {
+            Pins::Nowhere => None,
+            Pins::At(directory) => Some(directory),
+            Pins::Usual => self.pins.as_ref(),
+        };
+        let Some(directory) = directory.filter(|_| !plan.has_kernel()) else { return };
+        match kernel::discard(directory) {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!(directory = %directory.display(), "programs of an earlier process are taken off: no tier of the kernel is wanted")
+            }
+            Err(error) => {
+                tracing::warn!(error = %attach::reasons(&error), "what an earlier process has left for the kernel stays there")
             }
         }
     }
@@ -193,6 +213,7 @@ impl Accelerator {
         *self.current.lock() = Current { plan: Arc::clone(&plan), routes: prepared.routes };
         let mut thread = self.thread.lock();
         if thread.is_none() {
+            self.shared.discard(&plan);
             if !plan.is_wanted() {
                 self.shared.end_holds();
                 return Ok(());

@@ -152,6 +152,11 @@ impl Plan {
         }
     }
 
+    /// Whether the kernel is to have programs.
+    pub(super) fn has_kernel(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Kernel(_)))
+    }
+
     /// Whether there is anything for tiers to do.
     pub(super) fn is_wanted(&self) -> bool {
         !self.steps.is_empty()

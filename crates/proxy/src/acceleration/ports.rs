@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outwork_config::Affinity;
-use outwork_fastpath::forward::{Hop, Query, Routes as _};
-use outwork_fastpath::kernel::attach::{index_of, name_of, reasons};
+use outwork_fastpath::kernel::attach::{index_of, reasons};
 use outwork_fastpath::machine::interface::receive_queues;
 use outwork_fastpath::port::Pumped;
 use outwork_fastpath::port::af_xdp::AfXdp;
@@ -200,15 +199,9 @@ impl Ports {
 
     /// The interface without a port by which a backend is reached, where there is one. Nobody knows while no interface is held.
     pub(super) fn beside(&self, service: IpAddr, backend: IpAddr) -> Option<String> {
-        let ingress = self.own.values().next()?.index;
-        match self.ways.hop(&Query { ingress, source: service, destination: backend, length: 0 }) {
-            Hop::To { ifindex, .. } | Hop::Unresolved { ifindex, .. } => {
-                let wire = self.tables.tables().lock().links.get(&ifindex).map_or(ifindex, |link| link.parent);
-                let has_port = self.own.values().any(|own| own.index == wire);
-                (!has_port).then(|| name_of(ifindex).unwrap_or_else(|| format!("interface {ifindex}")))
-            }
-            _ => None,
-        }
+        let held: Vec<u32> = self.own.values().map(|own| own.index).collect();
+        let wire = |ifindex| self.tables.tables().lock().links.get(&ifindex).map_or(ifindex, |link| link.parent);
+        super::outlets::beside(&self.ways, &held, wire, (service, backend))
     }
 
     /// Takes up settings. Ports that are others with them are closed, and so are those of interfaces that are not wanted any more, or are not there; their

@@ -2,9 +2,11 @@
 //!
 //! - `steps`: which side it gets hold of, and what is tried where one cannot be had.
 //! - `failing`: what fails again and again is told once.
+//! - `leaving`: services that no plan names any longer keep the flows that they have for a while.
 //! - `routing`: whether the kernel routes what comes in.
 
 mod failing;
+mod leaving;
 mod routing;
 mod steps;
 
@@ -19,19 +21,21 @@ use outwork_fastpath::kernel::attach::Families;
 use outwork_fastpath::kernel::{AttachError, attach};
 use outwork_fastpath::layout::Link;
 use outwork_fastpath::port::steering::Hold;
+use outwork_fastpath::port::ways::Ways;
 use outwork_fastpath::registry::plane::ChangeError;
-use outwork_fastpath::{ControlPlane as _, Fastpath, Mode, Tier, Vip};
+use outwork_fastpath::{ControlPlane as _, Fastpath, Mode, Sink as _, Tier, Vip, Way};
 
 use super::cables::{Barred, Cables};
 use super::held::{Got, Held, Taken};
 use super::metrics::Readings;
-use super::outlets::Outlets;
+use super::outlets::{self, Outlets};
 use super::plan::{Plan, Service, Step};
 use super::ports::Refusal;
 use super::{Order, Shared};
 use crate::pool::endpoint::Target;
 use crate::pool::{Pool, Snapshot};
 use failing::Failing;
+use leaving::Leaving;
 use steps::Wait;
 
 /// Looks after things so often while there are services: next hops are asked for that packets wait for.
@@ -74,9 +78,12 @@ pub(super) struct Work {
     held: Option<Held>,
     at: usize,
     told: HashMap<Vip, Told>,
+    leaving: Leaving,
     readings: Readings,
     cables: Cables,
     outlets: Outlets,
+    /// Who knows where backends are that programs of the kernel send to.
+    ways_of_kernel: Option<Ways>,
     /// Services that the kernel knows no ways for, because it does not route.
     unrouted: BTreeMap<Vip, String>,
     /// Interfaces that gave no frames.
@@ -110,9 +117,11 @@ impl Work {
             held: None,
             at: 0,
             told: HashMap::new(),
+            leaving: Leaving::default(),
             readings: Readings::default(),
             cables: Cables::default(),
             outlets: Outlets::default(),
+            ways_of_kernel: None,
             unrouted: BTreeMap::new(),
             waits: BTreeMap::new(),
             wait: None,
@@ -128,7 +137,7 @@ impl Work {
         let start = Instant::now();
         let [mut look, mut sweep, mut count, mut again] = [(); 4].map(|()| Due(start));
         loop {
-            let attends = self.held.is_some() && !self.plan.services.is_empty();
+            let attends = self.held.is_some() && !(self.plan.services.is_empty() && self.leaving.is_empty());
             let changed = self.shared.pools.shared().pulse.wait(if attends { ATTENTIVE } else { IDLE });
             let planned = match self.obey() {
                 Next::End => return,
@@ -154,6 +163,7 @@ impl Work {
             self.attend();
             if sweep.is_now(now, SWEEP) {
                 self.sweep();
+                self.part(now);
             }
             if count.is_now(now, COUNT) {
                 self.count();
@@ -181,7 +191,8 @@ impl Work {
                     let _ = done.send(());
                 }
                 Order::Leave => {
-                    match self.held.take() {
+                    // What leaves has no successor.
+                    match self.held.take().filter(|_| !self.leaving.is_all()) {
                         Some(Held::Kernel(fastpath)) => fastpath.leave(),
                         Some(Held::Ports(ports)) => {
                             let left = ports.leave().into_iter().filter_map(|file| Hold::of(file).ok());
@@ -220,7 +231,13 @@ impl Work {
                                 tracing::warn!(interface = name, %error, "a program was taken off an interface, and no other is on it")
                             }
                         },
-                        None => drop(fastpath.detach(&name)),
+                        None if fastpath.detach(&name) => {
+                            tracing::warn!(
+                                interface = name,
+                                "an interface is the kernel's; flows that a tier has passed on there are cut"
+                            );
+                        }
+                        None => {}
                     }
                     self.ways.insert(name, ways);
                 }
@@ -237,6 +254,7 @@ impl Work {
     fn fill(&mut self) {
         let (plan, settings) = (Arc::clone(&self.plan), self.settings());
         drop(self.see_routing());
+        self.retire();
         let Some(held) = &mut self.held else { return };
         let told = |what: &str, outcome: Result<(), ChangeError>| {
             if let Err(error) = outcome {
@@ -246,7 +264,7 @@ impl Work {
         let sink = held.sink();
         told("settings", sink.set(settings));
         told("denied networks", sink.deny(plan.denied.iter().copied()));
-        told("services", sink.retain(|vip| plan.services.contains_key(vip)));
+        told("services", sink.retain(|vip| plan.services.contains_key(vip) || self.leaving.contains(vip)));
         // Their settings may be others.
         self.told.clear();
         self.follow();
@@ -256,6 +274,8 @@ impl Work {
     /// takes nothing, for another step is to be tried. A queue that is not free is waited for so long.
     fn attach(&mut self, is_last: bool, patience: Duration) -> Result<(), String> {
         let plan = Arc::clone(&self.plan);
+        // Nobody is sent where no program is yet, nor where there is none any more.
+        self.open_outlets();
         let (Some(held), Some(step)) = (&mut self.held, plan.steps.get(self.at)) else { return Ok(()) };
         let mut failed: BTreeMap<String, String> = BTreeMap::new();
         let mut refuse = |name: &str, refusal: Refusal| {
@@ -346,6 +366,8 @@ impl Work {
             tracing::warn!(interface = name, why, "no tier has this interface; sockets serve what comes in there");
         }
         (status.attached, status.failed) = (taken, failed);
+        drop(status);
+        self.open_outlets();
         Ok(())
     }
 
@@ -422,22 +444,50 @@ impl Work {
         status.refused.retain(|vip, _| plan.services.contains_key(vip));
         status.unrouted.clone_from(&self.unrouted);
         status.partly = self.outlets.partly();
-        status.served = sink.registry().services().map(|(vip, _)| *vip).collect();
+        let registry = sink.registry();
+        let is_served = |vip: &Vip| !registry.is_retired(vip);
+        status.served = registry.services().map(|(vip, _)| *vip).filter(is_served).collect();
     }
 
-    /// Looks which backends no port leads to. A service that has no others is for sockets.
+    /// Looks which backends no interface leads to that is held. A service that has no others is for sockets.
     fn look_out(&mut self) {
         let (plan, pools) = (Arc::clone(&self.plan), self.shared.pools.all());
-        let Some(Held::Ports(ports)) = &self.held else {
-            self.outlets = Outlets::default();
-            return;
-        };
         let backends = |service: &Service| pools.get(&service.pool).map(|pool| places(pool)).unwrap_or_default();
         let services = plan.services.iter().map(|(vip, service)| (*vip, &*service.listener, backends(service)));
-        let changed = self.outlets.look(services, |vip, at| ports.beside(vip.socket().ip(), at.ip()));
+        let changed = match &self.held {
+            None => {
+                self.outlets = Outlets::default();
+                return;
+            }
+            Some(Held::Ports(ports)) => {
+                self.outlets.look("port", services, |vip, at| ports.beside(vip.socket().ip(), at.ip()))
+            }
+            Some(Held::Kernel(fastpath)) => {
+                // By the other ways, nobody answers by this machine.
+                let is_nat = |service: &Service| service.settings.way == Way::Nat;
+                let asked = services.filter(|(vip, ..)| plan.services.get(vip).is_some_and(is_nat));
+                let names = fastpath.attached().filter_map(|one| attach::index_of(&one.interface));
+                let (held, registry) = (names.collect::<Vec<u32>>(), fastpath.registry());
+                let Some(ways) = &self.ways_of_kernel else { return };
+                let ends = |vip: &Vip, at: SocketAddr| (vip.socket().ip(), at.ip());
+                let wire = |ifindex| registry.wire(ifindex);
+                self.outlets.look("program", asked, |vip, at| outlets::beside(ways, &held, wire, ends(vip, at)))
+            }
+        };
         if !changed.is_empty() {
             changed.iter().for_each(|vip| drop(self.told.remove(vip)));
             self.follow();
+        }
+    }
+
+    /// Says to programs by which interfaces answers come to one.
+    fn open_outlets(&mut self) {
+        if let Some(Held::Kernel(fastpath)) = &mut self.held {
+            let names = fastpath.attached().filter_map(|one| attach::index_of(&one.interface));
+            let held: Vec<u32> = names.collect();
+            if let Err(error) = fastpath.open_outlets(held) {
+                tracing::warn!(%error, "programs do not know by which interfaces answers come");
+            }
         }
     }
 
@@ -454,6 +504,7 @@ impl Work {
         let swept = self.failing.look("flows", held.sink().sweep(Fastpath::kernel_time()));
         if let Some(swept) = swept.filter(|swept| swept.whole) {
             self.shared.metrics.flows.set(i64::try_from(swept.flows).unwrap_or(i64::MAX));
+            self.leaving.swept(swept.flows - swept.ending);
         }
     }
 

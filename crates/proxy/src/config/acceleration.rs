@@ -44,7 +44,7 @@ section! {
         pub tunnel_v6: Option<Ipv6Addr>,
         /// New TCP connections a second to one address of a listener that says nothing of it (`connection_rate`): beyond it, who asks for one hears nothing and asks again, and
         /// of a socket, which has shaken hands by then, is reset. 0 for no limit. It is what holds floods of SYN off backends; a tier counts as new whatever packet of TCP is of no
-        /// connection that it knows.
+        /// connection that it or a socket has.
         pub syn_rate: u32 [range 0..=100_000_000] = 0,
         /// How many at once; unset, those of a second.
         pub syn_burst: Option<u32> [range 1..=100_000_000],

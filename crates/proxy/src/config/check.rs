@@ -35,6 +35,7 @@ section! {
         pub port: Option<u16> [range 1..=65_535],
     }
     check health_check;
+    foreign super::foreign::OF_A_CHECK;
 }
 
 choice! {

@@ -18,7 +18,7 @@ section! {
         /// answer for all.
         pub split: Vec<Split>,
         /// What always goes to the same of these pools, as long as their parts stay as they are, and to the first of `split` if its part grows; unset, each request
-        /// goes where chance has it.
+        /// goes where chance has it, and so does one that has no such header field or cookie: whoever is to stay needs one, which the backends may give.
         pub split_by: Option<HashKey>,
         /// The host that backends are asked for.
         pub host: HostField = HostField::Client,

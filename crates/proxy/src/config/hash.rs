@@ -16,9 +16,9 @@ pub enum HashKey {
     Target,
     /// The host.
     Host,
-    /// The value of a header field; the client where there is none.
+    /// The value of a header field; where there is none, the client chooses among backends, and chance among pools.
     Field(HeaderName),
-    /// The value of a cookie; the client where there is none.
+    /// The value of a cookie; where there is none, as of a field.
     Cookie(String),
 }
 

@@ -4,10 +4,12 @@
 //! - `resolver`: who knows their names. `check`: how backends are checked. `hash`: what sends the same to the same one. `forward`: what a route says.
 //! - [`acceleration`]: packets that the kernel passes on, or user space; [`ports`]: how they get there.
 //! - `listener`: where connections and datagrams are passed on as they come. `fitting`: which pools that can go to.
+//! - `foreign`: what other programs call all of this.
 
 pub mod acceleration;
 mod check;
 mod fitting;
+mod foreign;
 mod forward;
 mod hash;
 mod listener;
@@ -59,6 +61,7 @@ section! {
         pub zone: Option<String>,
     }
     check fitting::proxy;
+    foreign foreign::OF_THE_PROXY;
 }
 
 section! {
@@ -105,6 +108,7 @@ section! {
         pub resolve: Duration [range millis(100)..=hours(24)] = secs(30),
     }
     check pool;
+    foreign foreign::OF_A_POOL;
 }
 
 section! {
@@ -125,6 +129,7 @@ section! {
         /// Requests that it may have at once.
         pub max_requests: Option<u32> [range 1..=10_000_000],
     }
+    foreign foreign::OF_A_BACKEND;
 }
 
 choice! {

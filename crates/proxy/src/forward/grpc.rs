@@ -1,28 +1,18 @@
-//! Calls of gRPC: how they are told of their end, and how long they may take. Plain functions of fields and time.
+//! Calls of gRPC: how long they may take. Plain functions of fields and time. How they are told of their end, the front door knows, which ends some itself.
 
 use std::time::{Duration, Instant};
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 use outwork_balance::Outcome;
-use outwork_front::message::Response;
+pub(super) use outwork_front::grpc::{Status, ended, is_call, is_of_web, trailers};
 
 /// How long a call may take, as its client says.
 pub(super) const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// A call that may take longer has no deadline here.
 const LONG: Duration = Duration::from_secs(30 * 24 * 3600);
 /// What is beyond the digits that a time may have.
 const BEYOND: u128 = 100_000_000;
-
-/// How a call ends that no backend has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status {
-    DeadlineExceeded,
-    ResourceExhausted,
-    Unavailable,
-}
 
 /// When a call is to have ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,53 +42,10 @@ impl Deadline {
     }
 }
 
-impl Status {
-    /// What a status of HTTP is there.
-    pub(super) fn of(status: StatusCode) -> Self {
-        match status {
-            StatusCode::GATEWAY_TIMEOUT => Self::DeadlineExceeded,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::PAYLOAD_TOO_LARGE => Self::ResourceExhausted,
-            _ => Self::Unavailable,
-        }
-    }
-
-    fn code(self) -> &'static str {
-        match self {
-            Self::DeadlineExceeded => "4",
-            Self::ResourceExhausted => "8",
-            Self::Unavailable => "14",
-        }
-    }
-}
-
-/// Whether a request with these fields is a call.
-pub(super) fn is_call(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
-/// Whether it is one as browsers make them, which have the fields after the content within it (gRPC-Web).
-pub(super) fn is_of_web(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc-web"))
-}
-
-/// The answer to a call that ends before it has one.
-pub(super) fn ended(status: Status, detail: &'static str) -> Response {
-    let mut response = Response::new(StatusCode::OK);
-    response.headers = trailers(status, detail);
-    response.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    response
-}
-
-/// What comes after the content of an answer whose call ends like this.
-pub(super) fn trailers(status: Status, detail: &'static str) -> HeaderMap {
-    let fields = [(STATUS, status.code()), (MESSAGE, detail)];
-    fields.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect()
-}
-
 /// How long a call may take; `None` where its client does not say, or says it in no way that is understood.
-pub(super) fn patience(headers: &HeaderMap) -> Option<Duration> {
-    let (unit, digits) = headers.get(TIMEOUT)?.as_bytes().split_last()?;
-    if !is_call(headers) || !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+pub(super) fn patience(head: &Parts) -> Option<Duration> {
+    let (unit, digits) = head.headers.get(TIMEOUT)?.as_bytes().split_last()?;
+    if !is_call(head) || !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
@@ -124,11 +71,15 @@ fn left(left: Duration) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
+
     use super::*;
 
     fn said(kind: &'static str, timeout: &'static str) -> Option<Duration> {
+        let (mut head, ()) = http::Request::post("/").body(()).unwrap().into_parts();
         let fields = [(CONTENT_TYPE, kind), (TIMEOUT, timeout)];
-        patience(&fields.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect())
+        head.headers.extend(fields.map(|(name, value)| (name, HeaderValue::from_static(value))));
+        patience(&head)
     }
 
     #[test]
@@ -160,11 +111,5 @@ mod tests {
         assert_eq!([0, 999, 1000, 2000].map(of).map(Outcome::failed), [None, None, Some(true), Some(true)]);
         assert_eq!(deadline.left(now + Duration::from_secs(1)), "1000000u");
         assert_eq!(deadline.left(now + Duration::from_secs(3)), "1n");
-    }
-
-    #[test]
-    fn limits_and_times_have_statuses_of_their_own() {
-        let of = |status: u16| Status::of(StatusCode::from_u16(status).unwrap()).code();
-        assert_eq!([504, 429, 413, 503, 502].map(of), ["4", "8", "8", "14", "14"]);
     }
 }

@@ -69,7 +69,7 @@ use trailers::Passage;
 /// How long a backend is given to say whether it wants a body that it is asked about.
 const ASKED: Duration = Duration::from_secs(1);
 /// Requests that are answered within this are looked at by nobody meanwhile.
-const MOMENT: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(100);
 /// How long the backend took.
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -159,7 +159,7 @@ enum Why {
 
 impl Proxied {
     pub(crate) async fn serve(&self, request: Request) -> Response {
-        let Some(patience) = grpc::patience(&request.head.headers) else { return self.pass(request, None).await };
+        let Some(patience) = grpc::patience(&request.head) else { return self.pass(request, None).await };
         let deadline = Deadline::new(Instant::now(), patience);
         // Rare, and large.
         let passed = Box::pin(timeout_at(deadline.at.into(), self.pass(request, Some(deadline)))).await;

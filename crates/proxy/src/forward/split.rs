@@ -45,10 +45,12 @@ impl Splitting {
         if let Some(tied) = self.tied(&request.head.headers) {
             return tied;
         }
-        let by_client = || hash::mix(hash::address(request.origin.peer.ip()) ^ SEED);
+        let chance = || Local::of(&self.rest.pool).chance.borrow_mut().next_u64();
         let hash = match &self.by {
-            Some(key) => pick::hashed(key, &request.head, SEED).unwrap_or_else(by_client),
-            None => Local::of(&self.rest.pool).chance.borrow_mut().next_u64(),
+            Some(HashKey::Client) => hash::mix(hash::address(request.origin.peer.ip()) ^ SEED),
+            // Not by address: all who share one would go where the first of them does.
+            Some(key) => pick::hashed(key, &request.head, SEED).unwrap_or_else(chance),
+            None => chance(),
         };
         at(&self.parts, hash::below(hash, Split::WHOLE)).unwrap_or(&self.rest)
     }

@@ -23,6 +23,7 @@ impl Proxied {
         self.pool.metrics().refused.of(reason).inc();
         let detail = match reason {
             Absent::Empty => "the pool has no backends",
+            Absent::Weightless => "no backend is given any requests: all weigh 0",
             Absent::Unhealthy => "no backend is healthy",
             Absent::Draining => "the backends are on their way out",
             Absent::Excluded => "every backend has failed",
@@ -119,7 +120,7 @@ pub(super) fn blaming(fault: Fault, call: &Call, status: StatusCode, detail: &'s
 
 /// The same, and how a call of gRPC ends by it.
 fn telling(fault: Fault, call: &Call, (status, ended): (StatusCode, grpc::Status), detail: &'static str) -> Response {
-    match grpc::is_call(&call.head.headers) {
+    match grpc::is_call(&call.head) {
         true => grpc::ended(ended, detail),
         false => Problem::new(status, detail).fault(fault).answer(&call.head),
     }
@@ -132,7 +133,7 @@ fn client_failed(call: &Call, error: &BodyError) -> Response {
         BodyError::Cut(error) if error.kind() == std::io::ErrorKind::TimedOut => StatusCode::REQUEST_TIMEOUT,
         _ => StatusCode::BAD_REQUEST,
     };
-    if status == StatusCode::PAYLOAD_TOO_LARGE && grpc::is_call(&call.head.headers) {
+    if status == StatusCode::PAYLOAD_TOO_LARGE && grpc::is_call(&call.head) {
         return grpc::ended(grpc::Status::of(status), "the request's body is larger than it may be");
     }
     Problem::new(status, error.to_string()).answer(&call.head)

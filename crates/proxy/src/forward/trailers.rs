@@ -52,7 +52,7 @@ pub(super) struct Passage {
 impl Passage {
     /// That of a request: of calls of gRPC, and of all others where that is `wanted`.
     pub(super) fn of(head: &Parts, wanted: bool) -> Option<Self> {
-        let is_open = wanted || (grpc::is_call(&head.headers) && !grpc::is_of_web(&head.headers));
+        let is_open = wanted || (grpc::is_call(head) && !grpc::is_of_web(&head.headers));
         is_open.then(|| Self { owned: head.extensions.get().cloned() })
     }
 

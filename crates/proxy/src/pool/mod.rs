@@ -531,6 +531,10 @@ impl Pool {
         let (before, snapshot) = (self.snapshot.load_full(), Arc::new(snapshot));
         let fresh = snapshot.members().filter(|member| before.endpoint(member.id()).is_none());
         self.shared.orders.apply(&self.name, fresh, self.now(), || self.snapshot.store(Arc::clone(&snapshot)));
+        if snapshot.balance.is_weightless() && !before.balance.is_weightless() {
+            let pool = &*self.name;
+            tracing::warn!(pool, "no backend of the pool has any weight now: none is given anything new");
+        }
         let there: HashSet<&str> = snapshot.members().map(|member| member.key()).collect();
         self.metrics().keep_backends(|pool, backend| pool != self.name || there.contains(backend));
         self.changed();

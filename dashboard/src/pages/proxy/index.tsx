@@ -15,7 +15,8 @@ const Rules = lazy(() => import("./rules"));
 const Acceleration = lazy(() => import("./acceleration"));
 const Benchmarks = lazy(() => import("./benchmarks"));
 
-const FIRST = { path: "/proxy", text: "Backends" };
+// Named as the others are, it is found as well.
+const FIRST = { path: "/proxy", alias: "/proxy/backends", text: "Backends" };
 const TABS = [
   FIRST,
   { path: "/proxy/listeners", text: "Listeners" },

@@ -71,6 +71,15 @@ export function wasMeasured(names: string[], history: History | undefined, live:
   );
 }
 
+/**
+ * Seconds that a backend takes, as its row says; null where nobody knows. The server's own milliseconds are for backends of
+ * which nothing was `measured` over time.
+ */
+export function usualOf(now: number | null, measured: boolean, ms: number | null): number | null {
+  if (now !== null) return now;
+  return measured || ms === null ? null : ms / 1000;
+}
+
 /** Seconds that a reading is made of: a single one would flicker. */
 const RECENT = 10;
 

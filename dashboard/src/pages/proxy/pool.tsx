@@ -7,7 +7,7 @@ import { Figures } from "../../ui/facts";
 import { Icon } from "../../ui/icon";
 import { range, type Timeline } from "../../ui/plots";
 import Sparkline from "../../ui/sparkline";
-import { latencyNames, recent, wasMeasured } from "./plots";
+import { latencyNames, recent, usualOf, wasMeasured } from "./plots";
 import {
   actions,
   idles,
@@ -60,32 +60,35 @@ function Latency(props: { pool: string; backend: Backend; timeline: Timeline }) 
     props.timeline,
   );
   const measured = () => seen.columns()[0].length > 0;
+  const known = () => usualOf(seen.now()[0] ?? null, measured(), props.backend.latency_ms);
   const usual = () => {
-    const value = seen.now()[0] ?? null;
-    if (value !== null) return latency(value);
-    return measured() || props.backend.latency_ms === null ? "–" : latency(props.backend.latency_ms / 1000);
+    const value = known();
+    return value === null ? "–" : latency(value);
   };
   const rare = () => {
     const value = seen.now()[1] ?? null;
     return value === null ? null : latency(value);
   };
+  // On a phone there is no column that would be empty: the word would stand there alone.
   return (
-    <div class="latency">
-      <Show when={measured()}>
-        <Sparkline
-          columns={seen.columns()}
-          window={seen.drawn()}
-          label={`Time to answer over the last ${drawnOver(props.timeline)}: half within ${usual()}${rare() ? `, 99 of 100 within ${rare()}` : ""}`}
-        />
-      </Show>
-      <span class="latency-now">
-        <span class="phone-only muted">latency </span>
-        {usual()}
-        <Show when={rare()}>
-          <small>p99 {rare()}</small>
+    <td class="number wide latency-cell" classList={{ "phone-hidden": known() === null }}>
+      <div class="latency">
+        <Show when={measured()}>
+          <Sparkline
+            columns={seen.columns()}
+            window={seen.drawn()}
+            label={`Time to answer over the last ${drawnOver(props.timeline)}: half within ${usual()}${rare() ? `, 99 of 100 within ${rare()}` : ""}`}
+          />
         </Show>
-      </span>
-    </div>
+        <span class="latency-now">
+          <span class="phone-only muted">latency </span>
+          {usual()}
+          <Show when={rare()}>
+            <small>p99 {rare()}</small>
+          </Show>
+        </span>
+      </div>
+    </td>
   );
 }
 
@@ -132,9 +135,7 @@ function Row(props: {
           <div class="failing rates-now">{rate(props.backend.failure_rate)}/s fail</div>
         </Show>
       </td>
-      <td class="number wide latency-cell" classList={{ "phone-hidden": props.backend.latency_ms === null }}>
-        <Latency pool={props.pool.name} backend={props.backend} timeline={props.timeline} />
-      </td>
+      <Latency pool={props.pool.name} backend={props.backend} timeline={props.timeline} />
       <td class="number phone-hidden checked">
         {props.backend.checked_ago === null ? (
           <span class="muted">–</span>

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Backend, Pool } from "../../api/proxy-types";
-import { latencyNames, wasMeasured } from "./plots";
+import { latencyNames, usualOf, wasMeasured } from "./plots";
 import {
   actions,
   consequences,
@@ -257,4 +257,10 @@ test("what was measured of a pool in the time shown is told from what was not", 
   expect(wasMeasured([p50, p99], history([null, 0.2]), [[], [], []])).toBe(true);
   expect(wasMeasured([p50, p99], history([null, null]), [[], [], []])).toBe(false);
   expect(wasMeasured([p50, p99], undefined, [[1], [null], [0.4]])).toBe(true);
+});
+
+test("a latency is what is measured now, or else what the server says of a backend that has no series", () => {
+  expect([usualOf(0.2, true, 90), usualOf(0, true, 90)]).toEqual([0.2, 0]);
+  expect(usualOf(null, false, 90)).toBe(0.09);
+  expect([usualOf(null, true, 90), usualOf(null, false, null)]).toEqual([null, null]);
 });

@@ -19,6 +19,7 @@ pub use shared::CounterError;
 use super::config::{RateFields, RateKey, RateLimit, RateStore};
 use super::metrics::{FilterMetrics, Limited};
 use super::networks::client;
+use crate::grpc;
 use crate::message::{Local, Request, Response};
 use crate::problem::Problem;
 
@@ -114,7 +115,10 @@ impl Limiter {
             outwork_config::duration_text(self.settings.window),
             seconds_up(verdict.retry_after.into()),
         );
-        let mut response = Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).answer(&request.head);
+        let mut response = match grpc::is_call(&request.head) {
+            true => grpc::ended(grpc::Status::ResourceExhausted, &detail),
+            false => Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).answer(&request.head),
+        };
         response.headers.insert(RETRY_AFTER, seconds_up(verdict.retry_after.into()).max(1).into());
         response
     }

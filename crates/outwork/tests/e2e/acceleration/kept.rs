@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{FileSystem, Rooms, exchange};
+use crate::wait_for;
 
 /// The folders in a BPF file system. (Files the kernel has put there itself.)
 fn names(file_system: &Path) -> Vec<String> {
@@ -41,6 +42,23 @@ fn flows_are_kept_in_the_usual_place_where_that_is_asked_for_and_a_clean_stop_le
     let told = String::from_utf8_lossy(&upgraded.stderr).into_owned();
     assert!(upgraded.status.success() && !told.contains("are cut"), "{told}");
     exchange(&mut stream, 5_000);
+}
+
+#[test]
+fn what_was_kept_is_taken_off_by_a_start_that_wants_no_programs() {
+    let (mut rooms, file_system) = (Rooms::new(), FileSystem::new());
+    rooms.site.mount(file_system.path());
+    rooms.configure("tiers = ['xdp']\npins = true");
+    rooms.site.start();
+    drop(rooms.connect(10));
+    rooms.site.kill();
+    assert!(rooms.xdp("c0").contains("prog/xdp"), "it is kept");
+    rooms.configure_alone("tiers = []\npins = true");
+    rooms.site.start();
+    wait_for("programs to go", || rooms.xdp("c0"), || (!rooms.xdp("c0").contains("prog/xdp")).then_some(()));
+    let (_stream, _, seen) = rooms.connect_somehow(11);
+    assert_eq!(seen, 1, "sockets serve");
+    rooms.site.terminate();
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn a_pool_is_told_once_of_each_fault_and_by_what_is_written() {
     assert!(found.contains("max_ejection") && help.contains("max_ejection"), "{found} {help}");
     let short = pool(&format!("{backend}\nhealth_check = {{ inter = '1s' }}"));
     let (_, help) = fault(&short, "proxy.pool.a.health_check.inter");
-    assert!(help.contains("\"interval\""), "{help}");
+    assert!(help.contains("write interval = "), "{help}");
     let (_, help) = listener("sni = [{ names = ['*'], pool = 'db' }]", "sni[0].names[0]");
     assert!(help.contains("`pool` of a listener of layer 4"), "{help}");
 }

@@ -26,3 +26,16 @@ fn answers_are_kept_apart_by_the_fields_that_the_route_names_and_not_by_those_th
         assert_eq!(is_hit, noise != "1", "{told}");
     }
 }
+
+#[test]
+fn who_calls_a_page_a_call_of_grpc_gets_the_page_and_so_does_everybody_after() {
+    let mut place = Place::new();
+    let backend = Backend::acting(place.host(), |_, to| answer(to, "200 OK", "", b"a page"));
+    configure(&place, &[&backend], "", " }\ncache = { default_ttl = '1h'");
+    place.start();
+    for fields in [&["-H", "Content-Type: application/grpc", "-H", "grpc-timeout: 1n"][..], &[]] {
+        let told = get(&site(&place), fields);
+        assert_eq!(body(&told), "a page", "{told}");
+    }
+    assert_eq!(backend.requests(), 1, "it was kept");
+}

@@ -108,6 +108,27 @@ fn what_a_drained_backend_has_ends_once_its_time_is_over() {
 }
 
 #[test]
+fn a_request_ends_with_the_time_of_its_backend_however_lately_it_has_begun() {
+    let mut place = Place::new();
+    let slow = Slow::start(place.host());
+    configure(&place, &[&slow.backend], "", "");
+    // No request is older than this.
+    place.change(|text| text.replace("path = '/*'\n", "path = '/*'\ntimeout = '900ms'\n"));
+    place.start();
+    // It may be over before its backend is drained, where the machine is slow.
+    let ends = (0..20).any(|_| {
+        let before = slow.backend.requests();
+        let silent = silent(&place);
+        until("the backend to have it", || slow.backend.requests() > before);
+        place.must(&["backends", "drain", "app", &slow.backend.url(), "--for", "0s"]);
+        drop(silent.join().expect("an answer"));
+        place.must(&["backends", "admit", "app", &slow.backend.url()]);
+        drained(&place, "request") > 0
+    });
+    assert!(ends, "it was left alone until it was over");
+}
+
+#[test]
 fn what_a_backend_has_that_was_taken_out_of_the_configuration_ends_after_the_drain_of_its_pool() {
     let mut place = Place::new();
     let (slow, other) = (Slow::start(place.host()), Backend::named(place.host(), "other"));

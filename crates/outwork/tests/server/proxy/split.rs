@@ -73,6 +73,24 @@ fn the_same_goes_to_the_same_pool_where_that_is_wanted_and_stays_there_as_its_pa
 }
 
 #[test]
+fn who_has_no_such_cookie_goes_where_chance_has_it_and_not_where_its_address_would() {
+    let (mut place, backends) = two();
+    split(&place, &backends, 50.0, "", ", split_by = 'cookie:session'");
+    place.start();
+    let mut client = Client::new(&format!("{}:8080", place.host()));
+    for _ in 0..100 {
+        client.ask("GET /", "a.test");
+    }
+    let [old, new] = backends.each_ref().map(Backend::requests);
+    assert!(old > 0 && new > 0 && old + new == 100, "{old} and {new}");
+    for _ in 0..20 {
+        client.ask_with("GET /", "Host: a.test\r\nCookie: session=7\r\n");
+    }
+    let [old_then, new_then] = backends.each_ref().map(Backend::requests);
+    assert!([old_then - old, new_then - new].contains(&20), "{old_then} and {new_then}");
+}
+
+#[test]
 fn a_client_that_is_tied_to_a_backend_stays_with_its_pool_as_long_as_that_has_a_part() {
     let (mut place, backends) = two();
     let sticky = "sticky = { ttl = '1h' }";

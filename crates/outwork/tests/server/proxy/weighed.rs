@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use super::backend::Backend;
+use super::extras::count;
 use super::{body, choosing, configure, place_of, site};
 use crate::binary::{Client, Place, get, json, until};
 
@@ -47,7 +48,14 @@ fn who_takes_the_last_weight_of_a_pool_is_told_so() {
     let (place, [one]) = place_of([|host| Backend::named(host, "one")], "", "");
     let said = place.must(&["backends", "weight", "app", &one.url(), "0"]);
     assert!(said.contains("no backend of app has any weight now"), "{said}");
-    assert!(get(&site(&place), &[]).contains(" 503 "));
+    until("the log to say so", || {
+        let log = std::fs::read_to_string(place.path().join("log"));
+        log.is_ok_and(|log| log.contains("no backend of the pool has any weight now"))
+    });
+    let told = get(&site(&place), &[]);
+    assert!(told.contains(" 503 ") && told.contains("all weigh 0"), "{told}");
+    assert!(!told.contains("no backends") && !told.contains("behind this one"), "nobody there is at fault: {told}");
+    assert_eq!(count(&place, "outwork_proxy_refused_total{reason=\"weightless\"}"), 1);
     place.must(&["backends", "weight", "app", &one.url(), "configured"]);
     assert!(get(&site(&place), &[]).ends_with("one"));
 }

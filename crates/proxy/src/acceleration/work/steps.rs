@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outwork_fastpath::kernel::attach;
+use outwork_fastpath::port::ways::Ways;
 use outwork_fastpath::{Fastpath, Found, Settings};
 
 use super::super::Status;
@@ -14,6 +15,7 @@ use super::super::held::Held;
 use super::super::outlets::Outlets;
 use super::super::plan::{Plan, Step};
 use super::super::ports::Ports;
+use super::leaving::Leaving;
 use super::{AGAIN, Work, tell};
 use crate::config::Pins;
 
@@ -49,9 +51,10 @@ impl Work {
         let before = std::mem::replace(&mut self.plan, plan);
         (self.wait, self.waits) = (None, BTreeMap::new());
         if !self.plan.is_wanted() {
-            self.let_go();
+            self.let_go_later(&before);
             return;
         }
+        self.leaving.is_needed();
         if !self.stays(&before) {
             self.let_go();
         }
@@ -137,6 +140,9 @@ impl Work {
         self.told.clear();
         self.shared.count_interfaces(&[]);
         self.shared.status.lock().attached.clear();
+        if !self.give_up_leaving() {
+            return;
+        }
         let is_often = self.died.replace(Instant::now()).is_some_and(|before| before.elapsed() < RECENTLY);
         if is_often {
             self.pass_over(word, why.to_owned(), self.at + 1 == self.plan.steps.len());
@@ -191,7 +197,15 @@ impl Work {
         let held = match plan.steps.get(self.at) {
             Some(Step::Kernel(_)) => {
                 self.shared.end_holds();
-                Held::Kernel(Box::new(self.open_kernel()?))
+                let fastpath = self.open_kernel()?;
+                self.ways_of_kernel = match Ways::open() {
+                    Ok(ways) => Some(ways),
+                    Err(error) => {
+                        tracing::warn!(%error, "nobody knows here which backends no program leads to");
+                        None
+                    }
+                };
+                Held::Kernel(Box::new(fastpath))
             }
             Some(Step::AfXdp { modes, settings, .. }) => {
                 let mut ports = Ports::of_af_xdp(tables, settings, modes)?;
@@ -243,12 +257,21 @@ impl Work {
         Ok(fastpath)
     }
 
-    fn let_go(&mut self) {
+    pub(super) fn let_go(&mut self) {
+        let cut = self.flows();
         if self.held.take().is_some() {
             tracing::info!("interfaces are left to the kernel");
+            if cut > 0 {
+                tracing::warn!(
+                    flows = cut,
+                    "flows that a tier has passed on are cut: it is gone, and sockets do not know them"
+                );
+            }
         }
         self.at = 0;
         self.told.clear();
+        self.leaving = Leaving::default();
+        self.shared.metrics.flows.set(0);
         self.outlets = Outlets::default();
         *self.shared.status.lock() = Status::default();
         self.shared.count_interfaces(&[]);
