@@ -165,7 +165,7 @@ fn number(counter: &AtomicU64) -> Value {
 }
 
 /// Why packets came to nothing, and how many.
-fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 15] {
+fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 16] {
     [
         ("unrouted", &counters.unrouted),
         ("malformed", &counters.malformed),
@@ -178,6 +178,7 @@ fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 15] {
         ("unheard", &counters.unheard),
         ("unsent", &counters.unsent),
         ("not-passed", &counters.not_passed),
+        ("elsewhere", &counters.elsewhere),
         ("replayed", &counters.replayed),
         ("late", &counters.late),
         ("forged", &counters.forged),

@@ -158,6 +158,8 @@ pub struct PathReport {
     pub site: String,
     /// The uplink by which it comes in there.
     pub remote_uplink: String,
+    /// The hub that passes it on; empty where it goes straight.
+    pub via: String,
     /// What it is taken for.
     pub state: String,
     /// Whether new flows take it.
@@ -198,8 +200,9 @@ impl Report {
     /// What of its bounds it does not keep.
     pub fn excess(&self) -> Option<&'static str> {
         let long = |text: &String| text.len() > TEXT;
-        let of_path =
-            |path: &PathReport| [&path.uplink, &path.site, &path.remote_uplink, &path.state].into_iter().any(long);
+        let of_path = |path: &PathReport| {
+            [&path.uplink, &path.site, &path.remote_uplink, &path.via, &path.state].into_iter().any(long)
+        };
         let of_event = |event: &EventReport| {
             [&event.kind, &event.about, &event.before, &event.after, &event.why].into_iter().any(long)
         };
@@ -226,6 +229,7 @@ mod tests {
             uplink: "fibre".into(),
             site: "north".into(),
             remote_uplink: "dsl".into(),
+            via: String::new(),
             state: "up".into(),
             chosen: true,
             latency_ms: 12.5,

@@ -1,6 +1,6 @@
 //! Sites: what the engine decides of paths, put to work. Paths are tunnels; what both ends tell each other goes by them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -227,7 +227,7 @@ mod tests {
                 stream.read_u8().await?;
                 stream.write_all(b"y").await?;
                 let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                std::io::Result::Ok(certificate.and_then(|der| Facts::read(der).ok()?.common_name))
+                io::Result::Ok(certificate.and_then(|der| Facts::read(der).ok()?.common_name))
             };
             let (came, known) = tokio::join!(come, accept);
             came.map_err(|error| error.to_string())?;

@@ -24,7 +24,7 @@ pub struct Reporter {
 struct State {
     waiting: VecDeque<Report>,
     /// Of each path by its names, the datagrams that were told of.
-    told: BTreeMap<(String, String, String), (u64, u64)>,
+    told: BTreeMap<[String; 4], (u64, u64)>,
     /// The last event that was told of.
     event: Option<u64>,
     sequence: u64,
@@ -65,7 +65,8 @@ impl Reporter {
         let mut told = BTreeMap::new();
         let mut reports = vec![];
         for path in paths.paths.iter().take(PATHS) {
-            let names = (path.own.clone(), path.site.clone(), path.remote.clone());
+            let via = path.via.clone().unwrap_or_default();
+            let names = [path.own.clone(), path.site.clone(), path.remote.clone(), via.clone()];
             let (sent, received) = path.datagrams;
             // One that has come anew counts from nothing.
             let before = state.told.get(&names).filter(|before| before.0 <= sent && before.1 <= received);
@@ -75,6 +76,7 @@ impl Reporter {
                 uplink: path.own.clone(),
                 site: path.site.clone(),
                 remote_uplink: path.remote.clone(),
+                via,
                 state: path.state.to_owned(),
                 chosen: path.chosen,
                 latency_ms: millis(path.figures.latency),

@@ -43,6 +43,8 @@ struct ReportedPath {
     remote_site: String,
     /// The uplink by which it comes in there.
     remote_uplink: String,
+    /// The hub that passes it on.
+    via: Option<String>,
     /// `new`, `down`, `trial`, `up`, `suspect`, or `gone` where it is reported no longer.
     state: String,
     /// Whether new flows take it.
@@ -193,6 +195,7 @@ async fn reported_paths(
         uplink: path.report.uplink,
         remote_site: path.report.site,
         remote_uplink: path.report.remote_uplink,
+        via: Some(path.report.via).filter(|hub| !hub.is_empty()),
         state: path.report.state,
         chosen: path.report.chosen,
         latency_ms: path.report.latency_ms,

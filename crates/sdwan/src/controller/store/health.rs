@@ -139,10 +139,10 @@ fn keep_one(connection: &Connection, site: &str, report: &Report, now: SystemTim
 fn path_id(connection: &Connection, site: &str, path: &PathReport, at: i64) -> rusqlite::Result<i64> {
     connection
         .prepare_cached(
-            "INSERT INTO paths (source_site_id, source_uplink, dest_site_id, dest_uplink, status, chosen, latency_ms,
-                 jitter_ms, loss, mos, updated)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-             ON CONFLICT (source_site_id, source_uplink, dest_site_id, dest_uplink) DO UPDATE SET
+            "INSERT INTO paths (source_site_id, source_uplink, dest_site_id, dest_uplink, via_site_id, status, chosen,
+                 latency_ms, jitter_ms, loss, mos, updated)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (source_site_id, source_uplink, dest_site_id, dest_uplink, via_site_id) DO UPDATE SET
                  status = excluded.status, chosen = excluded.chosen, latency_ms = excluded.latency_ms,
                  jitter_ms = excluded.jitter_ms, loss = excluded.loss, mos = excluded.mos, updated = excluded.updated
              RETURNING id",
@@ -153,6 +153,7 @@ fn path_id(connection: &Connection, site: &str, path: &PathReport, at: i64) -> r
                 path.uplink,
                 path.site,
                 path.remote_uplink,
+                path.via,
                 path.state,
                 path.chosen,
                 path.latency_ms,
@@ -212,7 +213,7 @@ pub struct PathFilter {
 /// Paths by number, those behind `after`.
 pub fn paths(connection: &Connection, filter: &PathFilter, after: i64, limit: usize) -> rusqlite::Result<Vec<Path>> {
     let mut sql = "SELECT id, source_site_id, source_uplink, dest_site_id, dest_uplink, status, chosen, latency_ms,
-        jitter_ms, loss, mos, updated FROM paths WHERE id > ?"
+        jitter_ms, loss, mos, updated, via_site_id FROM paths WHERE id > ?"
         .to_owned();
     let mut values: Vec<Box<dyn ToSql>> = vec![Box::new(after)];
     if let Some(site) = &filter.site {
@@ -231,6 +232,7 @@ pub fn paths(connection: &Connection, filter: &PathFilter, after: i64, limit: us
             uplink: row.get(2)?,
             site: row.get(3)?,
             remote_uplink: row.get(4)?,
+            via: row.get(12)?,
             state: row.get(5)?,
             chosen: row.get(6)?,
             latency_ms: row.get(7)?,

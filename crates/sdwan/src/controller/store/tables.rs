@@ -93,6 +93,7 @@ CREATE TABLE paths (
     source_uplink TEXT NOT NULL,
     dest_site_id TEXT NOT NULL,
     dest_uplink TEXT NOT NULL,
+    via_site_id TEXT NOT NULL,
     status TEXT NOT NULL,
     chosen INTEGER NOT NULL,
     latency_ms REAL NOT NULL,
@@ -100,7 +101,7 @@ CREATE TABLE paths (
     loss REAL NOT NULL,
     mos REAL NOT NULL,
     updated INTEGER NOT NULL,
-    UNIQUE (source_site_id, source_uplink, dest_site_id, dest_uplink)
+    UNIQUE (source_site_id, source_uplink, dest_site_id, dest_uplink, via_site_id)
 ) STRICT;
 CREATE INDEX idx_paths_src_dest ON paths (source_site_id, dest_site_id);
 CREATE INDEX idx_paths_status ON paths (status);

@@ -34,6 +34,7 @@ fn path(uplink: &str, state: &str, latency_ms: f64) -> PathReport {
         uplink: uplink.to_owned(),
         site: "south".to_owned(),
         remote_uplink: "dsl".to_owned(),
+        via: String::new(),
         state: state.to_owned(),
         chosen: state == "up",
         latency_ms,
@@ -268,4 +269,16 @@ fn a_site_that_is_revoked_or_removed_is_believed_no_longer() {
     let gone = [Edit { kind: Kind::Site, id: "south".to_owned(), body: None, expect: Expect::Any }];
     edit(&mut connection, &gone, "ann", at(2)).unwrap().unwrap();
     assert!(!enrolments::is_good(&connection, "south", "south").unwrap());
+}
+
+#[test]
+fn a_path_by_a_hub_is_another_one_than_that_which_goes_straight() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    let by_hub = PathReport { via: "hub".to_owned(), ..path("fibre", "up", 30.0) };
+    let both = report(1, at(10), vec![path("fibre", "down", 10.0), by_hub]);
+    health::keep(&mut connection, [("north", &both)].into_iter(), at(11)).unwrap();
+    let paths = health::paths(&connection, &health::PathFilter::default(), 0, 10).unwrap();
+    let told: Vec<_> = paths.iter().map(|path| (path.report.via.as_str(), path.report.state.as_str())).collect();
+    assert_eq!(told, [("", "down"), ("hub", "up")]);
 }
