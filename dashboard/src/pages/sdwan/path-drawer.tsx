@@ -1,6 +1,6 @@
 import { createEffect, createMemo, createSignal, For, lazy, on, Show, Suspense } from "solid-js";
 import { clockSkew } from "../../api/live";
-import { LiveSamples } from "../../api/samples";
+import { freshFor, LiveSamples } from "../../api/samples";
 import type { Path } from "../../api/sdwan-types";
 import { count, latency, percent } from "../../format";
 import { href } from "../../router";
@@ -66,6 +66,7 @@ function Watched(props: { path: Path; at: number }) {
                   columns={columns()}
                   from={to() - SHOWN}
                   to={to()}
+                  fresh={freshFor(true, 0)}
                   format={plot.format}
                 />
               </Suspense>
