@@ -125,7 +125,8 @@ Examples:
 #[derive(Debug, Args)]
 pub(crate) struct DocumentArgs {
     /// Keys with their values, as in the configuration file: lists and numbers in JSON, texts as they are.
-    #[arg(value_name = "KEY=VALUE", value_parser = pair)]
+    // `set` is the id of `--set`, which every command takes.
+    #[arg(id = "says", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
     /// All of it in JSON, from a file, or from standard input for `-`; keys that are named besides go over it.
     #[arg(long, value_name = "FILE")]
@@ -135,4 +136,21 @@ pub(crate) struct DocumentArgs {
 fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("expected KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn what_a_document_says_is_not_what_is_set_over_the_file() {
+        let words = ["outwork", "sdwan", "classes", "add", "gold", "loss=0.1", "--set", "log.level=debug"];
+        let cli = Cli::try_parse_from(words).unwrap();
+        assert_eq!(cli.global.set, ["log.level=debug"]);
+        let Command::Sdwan(SdwanCommand::Classes(DocumentCommand::Add { says, .. })) = cli.command else { panic!() };
+        assert_eq!(says.set, [("loss".to_owned(), "0.1".to_owned())]);
+    }
 }
