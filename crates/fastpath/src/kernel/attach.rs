@@ -222,6 +222,16 @@ impl Fastpath {
         self.attachments.iter().map(|one| &one.attached)
     }
 
+    /// Interfaces that programs are on, by their index.
+    pub fn attached_to(&self) -> impl Iterator<Item = u32> {
+        self.attachments.iter().map(|one| one.ifindex)
+    }
+
+    /// Forgets interfaces that are gone. One of the same name that has come since has no program.
+    pub fn drop_gone(&mut self) {
+        self.attachments.retain(|one| index_of(&one.attached.interface) == Some(one.ifindex));
+    }
+
     /// A hold, and whether it was an earlier process' one.
     fn hold(&mut self, interface: &str, ifindex: u32, tier: Tier) -> Result<(Hold, bool), String> {
         let path = self.pins.as_ref().map(|pins| pins.held().join(format!("{tier}-{ifindex}")));
