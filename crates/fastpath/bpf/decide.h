@@ -116,6 +116,18 @@ static __always_inline __u8 next_state(const struct flow *flow, const struct pac
 	return flow->state;
 }
 
+/* Who has said the last word by now. */
+static __always_inline __u8 last_words(const struct flow *flow, const struct packet *p)
+{
+	if (p->key.protocol != IPPROTO_TCP)
+		return 0;
+	if (p->tcp & TCP_RST)
+		return SAID_CLIENT | SAID_BACKEND;
+	if (p->tcp & TCP_FIN)
+		return flow->ended | (flow->reply ? SAID_BACKEND : SAID_CLIENT);
+	return flow->ended;
+}
+
 /* The key of the answers that a backend gives to this flow. */
 static __always_inline void answers(struct flow_key *to, const struct flow_key *key, const struct backend *backend)
 {
@@ -133,13 +145,14 @@ static __always_inline void answers(struct flow_key *to, const struct flow_key *
  */
 static __always_inline void see(struct flow *flow, const struct packet *p, const struct flow_key *other, __u64 now)
 {
-	__u8 state = next_state(flow, p);
+	__u8 state = next_state(flow, p), ended = last_words(flow, p);
 	int due = now > flow->seen + REFRESH, answers_first = flow->reply && !flow->answered && p->key.protocol == IPPROTO_TCP;
 	struct flow *twin;
 
-	if (state == flow->state && !due && !answers_first)
+	if (state == flow->state && ended == flow->ended && !due && !answers_first)
 		return;
 	flow->state = state;
+	flow->ended = ended;
 	flow->answered |= answers_first;
 	if (due)
 		flow->seen = now;
@@ -148,6 +161,7 @@ static __always_inline void see(struct flow *flow, const struct packet *p, const
 	twin = bpf_map_lookup_elem(&flows, other);
 	if (twin && twin->backend == flow->backend && twin->epoch == flow->epoch) {
 		twin->state = state;
+		twin->ended = ended;
 		twin->answered |= answers_first;
 		if (due)
 			twin->seen = now;
@@ -200,6 +214,7 @@ static __always_inline struct backend *choose(const struct packet *p, const stru
 		/* Whatever it begins with: of a connection that goes on, both sides will have spoken soon. */
 		flow->state = p->key.protocol != IPPROTO_TCP ? DATAGRAMS : p->tcp & TCP_FIN ? CLOSING : OPENING;
 		flow->answered = backend->way != WAY_NAT;
+		flow->ended = last_words(flow, p);
 		return backend;
 	}
 	return 0;

@@ -81,6 +81,10 @@ struct flow_key {
 #define CLOSING 3
 #define STATES 4
 
+/* flow.ended */
+#define SAID_CLIENT 1
+#define SAID_BACKEND 2
+
 struct flow {
 	/* When a packet of it came by, to within a second. */
 	__u64 seen;
@@ -91,7 +95,9 @@ struct flow {
 	__u8 reply;
 	/* Whether the backend has answered; of ways whose answers nobody sees here, 1 from the beginning. */
 	__u8 answered;
-	__u8 zero[5];
+	/* Who has said the last word: SAID_* */
+	__u8 ended;
+	__u8 zero[4];
 };
 
 /* control.flags */

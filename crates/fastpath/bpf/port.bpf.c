@@ -105,7 +105,7 @@ static __always_inline int steer(struct xdp_md *ctx, int can_be_given_back)
 	} else if (reason < 0 && packet.key.protocol == IPPROTO_TCP && (kind == LEAVING || !can_be_given_back)) {
 		int opens = (packet.tcp & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 
-		if (opens ? kind == LEAVING : has_live_socket(ctx, &packet.key))
+		if (kind == LEAVING ? opens || has_socket(ctx, &packet.key) : !opens && has_live_socket(ctx, &packet.key))
 			return XDP_PASS;
 	}
 	/* Where nobody reads the queue, the kernel goes on. */

@@ -207,6 +207,11 @@ pub enum State {
     Closing = 3,
 }
 
+/// Of [`Flow::ended`]: the client has.
+pub const SAID_CLIENT: u8 = 1;
+/// Of [`Flow::ended`]: the backend has.
+pub const SAID_BACKEND: u8 = 2;
+
 /// A flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
@@ -223,17 +228,19 @@ pub struct Flow {
     pub reply: u8,
     /// 1 where the backend has answered; of ways whose answers nobody sees here, from the beginning.
     pub answered: u8,
+    /// Who has said the last word: [`SAID_CLIENT`], [`SAID_BACKEND`].
+    pub ended: u8,
     /// Nothing.
-    pub zero: [u8; 5],
+    pub zero: [u8; 4],
 }
 
 impl Flow {
-    /// Silence after which a flow whose one side has said its last word has ended, most likely: that packets came by is written down once a second.
+    /// Silence after which a flow has ended whose both sides have said their last words: that packets came by is written down once a second.
     const QUIET: u64 = 3_000_000_000;
 
-    /// Whether one side has said its last word, and nobody anything for some seconds.
+    /// Whether both sides have said their last words, and nobody anything for some seconds.
     pub(crate) fn is_ending(&self, now: u64) -> bool {
-        self.state == State::Closing as u8 && now.saturating_sub(self.seen) > Flow::QUIET
+        self.ended == SAID_CLIENT | SAID_BACKEND && now.saturating_sub(self.seen) > Flow::QUIET
     }
 }
 

@@ -8,7 +8,7 @@ use super::routes::{Hop, Query, Routes};
 use crate::guard::{admit, admit_source, network};
 use crate::layout::{
     Address, Backend, DENIES_V4, DENIES_V6, Flow, FlowKey, HAS_OUTLETS, HAS_RETURNS, KEEPS_KNOWN, Neighbour, Reason,
-    Service, State, TAKES_NEW, Vip, Way,
+    SAID_BACKEND, SAID_CLIENT, Service, State, TAKES_NEW, Vip, Way,
 };
 use crate::tables::Tables;
 
@@ -179,6 +179,16 @@ fn next_state(flow: &Flow, packet: &Packet) -> u8 {
     }
 }
 
+/// Who has said the last word by now.
+fn last_words(flow: &Flow, packet: &Packet) -> u8 {
+    match packet {
+        packet if packet.key.protocol != TCP => 0,
+        packet if packet.tcp & RST != 0 => SAID_CLIENT | SAID_BACKEND,
+        packet if packet.tcp & FIN != 0 => flow.ended | if flow.reply != 0 { SAID_BACKEND } else { SAID_CLIENT },
+        _ => flow.ended,
+    }
+}
+
 /// The key of the answers that a backend gives to this flow.
 fn answers(key: &FlowKey, backend: &Backend) -> FlowKey {
     FlowKey {
@@ -250,17 +260,17 @@ fn candidate(key: &FlowKey, service: &Service, after: u32, tables: &Tables) -> O
 
 /// Writes down that a packet of the flow under `key` came by; for its other direction once a second, when the state changes, and when its backend answers for the first time.
 fn see(key: FlowKey, flow: Flow, packet: &Packet, other: Option<FlowKey>, tables: &mut Tables, now: u64) {
-    let state = next_state(&flow, packet);
+    let (state, ended) = (next_state(&flow, packet), last_words(&flow, packet));
     let due = now > flow.seen.saturating_add(REFRESH);
     let answers_first = flow.reply != 0 && flow.answered == 0 && packet.key.protocol == TCP;
-    if state == flow.state && !due && !answers_first {
+    if state == flow.state && ended == flow.ended && !due && !answers_first {
         return;
     }
     for key in [Some(key), other].into_iter().flatten() {
         if let Some(one) = tables.flows.get_mut(&key)
             && (one.backend, one.epoch) == (flow.backend, flow.epoch)
         {
-            one.state = state;
+            (one.state, one.ended) = (state, ended);
             one.answered |= u8::from(answers_first);
             if due {
                 one.seen = now;
@@ -291,6 +301,7 @@ fn choose(packet: &Packet, service: &Service, tables: &mut Tables, now: u64) -> 
         };
         let (epoch, answered) = (backend.epoch, u8::from(backend.way != Way::Nat as u8));
         let flow = Flow { seen: now, backend: number, epoch, state: state as u8, answered, ..Flow::default() };
+        let flow = Flow { ended: last_words(&flow, packet), ..flow };
         return Some((flow, backend));
     }
     None

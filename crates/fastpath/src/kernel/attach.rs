@@ -1,8 +1,11 @@
 //! How a program gets hold of an interface, and what is tried when it cannot be as asked.
 
 use std::error::Error as _;
+use std::ffi::CString;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
@@ -11,6 +14,7 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
 
 use super::{Fastpath, USUAL, object};
+use crate::sys::bpf;
 
 /// How XDP runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,9 +114,17 @@ enum Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if let Hold::Pinned { path, stays: false } = self {
+            // The kernel sees a moment later that a file is gone. Until then its program would be in the way of the next; where this fails, it is.
+            let _ = take_off(path);
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Takes off the program that a file keeps.
+fn take_off(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    bpf::unlink(bpf::open(&path)?.as_fd())
 }
 
 /// A program on an interface.
@@ -208,6 +220,16 @@ impl Fastpath {
     /// The interfaces that programs have hold of.
     pub fn attached(&self) -> impl Iterator<Item = &Attached> {
         self.attachments.iter().map(|one| &one.attached)
+    }
+
+    /// Interfaces that programs are on, by their index.
+    pub fn attached_to(&self) -> impl Iterator<Item = u32> {
+        self.attachments.iter().map(|one| one.ifindex)
+    }
+
+    /// Forgets interfaces that are gone. One of the same name that has come since has no program.
+    pub fn drop_gone(&mut self) {
+        self.attachments.retain(|one| index_of(&one.attached.interface) == Some(one.ifindex));
     }
 
     /// A hold, and whether it was an earlier process' one.

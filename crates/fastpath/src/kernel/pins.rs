@@ -5,8 +5,9 @@
 //! What lies there is believed, and removed: directories have to be this user's own and nobody else's to write to, and no link is followed. A BPF file system may
 //! be one where every user makes directories and links.
 
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ use super::maps::MAPS;
 use super::{Found, OpenError};
 use crate::layout::LAYOUT;
 use crate::settings::Sizes;
-use crate::sys::bpf::shape;
+use crate::sys::bpf::{self, shape};
 
 /// `BPF_FS_MAGIC`.
 const BPF_FS: u64 = 0xcafe_4a11;
@@ -206,6 +207,12 @@ fn layouts(directory: &OwnedFd) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// Takes off the program that a file of a directory keeps. The kernel sees only a moment later that the file is gone, and until then the program would be in the way of the next.
+fn take_off(directory: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    let path = [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name].concat();
+    bpf::unlink(bpf::open(&CString::new(path)?)?.as_fd())
+}
+
 /// Removes a directory with what lies in it, and follows no link. Links of the kernel that nobody holds are detached by this.
 fn remove(above: BorrowedFd<'_>, name: impl Arg + Copy) -> io::Result<()> {
     let directory = open_directory(above, name)?;
@@ -215,7 +222,13 @@ fn remove(above: BorrowedFd<'_>, name: impl Arg + Copy) -> io::Result<()> {
         match (inner.to_bytes(), entry.file_type()) {
             (b"." | b"..", _) => {}
             (_, FileType::Directory) => remove(directory.as_fd(), inner)?,
-            _ => rustix::fs::unlinkat(&directory, inner, AtFlags::empty())?,
+            (name, kind) => {
+                if kind == FileType::RegularFile {
+                    // What is no link of the kernel's is none to be taken off.
+                    let _ = take_off(&directory, name);
+                }
+                rustix::fs::unlinkat(&directory, inner, AtFlags::empty())?;
+            }
         }
     }
     Ok(rustix::fs::unlinkat(above, name, AtFlags::REMOVEDIR)?)

@@ -463,6 +463,11 @@ impl Registry {
         writes
     }
 
+    /// Whether it was said by which interfaces answers come.
+    pub fn knows_outlets(&self) -> bool {
+        self.outlets.is_some()
+    }
+
     /// The interface that frames for another leave by: those of a VLAN do by its parent.
     pub fn wire(&self, ifindex: u32) -> u32 {
         self.links.get(&ifindex).map_or(ifindex, |link| link.parent)

@@ -1,5 +1,6 @@
 //! `bpf(2)`: elements of maps one by one and in batches, and programs run by hand.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -9,6 +10,7 @@ const MAP_LOOKUP: libc::c_int = 1;
 const MAP_UPDATE: libc::c_int = 2;
 const MAP_DELETE: libc::c_int = 3;
 const MAP_NEXT_KEY: libc::c_int = 4;
+const OBJECT_GET: libc::c_int = 7;
 const TEST_RUN: libc::c_int = 10;
 const OBJECT_INFO: libc::c_int = 15;
 const MAP_LOOKUP_BATCH: libc::c_int = 24;
@@ -80,6 +82,15 @@ struct LinkAttr {
     first: u32,
     second: u32,
     kind: u32,
+    flags: u32,
+}
+
+/// The part of it for files of a BPF file system.
+#[repr(C)]
+#[derive(Default)]
+struct FileAttr {
+    path: u64,
+    file: u32,
     flags: u32,
 }
 
@@ -358,6 +369,16 @@ pub(crate) fn relink(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Resul
     let mut attr = LinkAttr { first: map(link), second: map(program), ..LinkAttr::default() };
     // SAFETY: this part of it points nowhere.
     unsafe { call(LINK_UPDATE, &mut attr) }.map(|_| ())
+}
+
+/// Opens what a file of a BPF file system stands for.
+pub(crate) fn open(path: &CStr) -> io::Result<OwnedFd> {
+    let mut attr = FileAttr { path: path.as_ptr() as u64, ..FileAttr::default() };
+    // SAFETY: `path` ends with a zero, and outlives the call.
+    let file = unsafe { call(OBJECT_GET, &mut attr)? };
+    let file = i32::try_from(file).map_err(io::Error::other)?;
+    // SAFETY: the call has just opened it, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(file) })
 }
 
 /// Takes a program off, whoever else has the link.

@@ -67,7 +67,7 @@ pub struct Tables {
 pub struct Swept {
     /// Flows that go on.
     pub flows: u64,
-    /// Of these, those of which one side has said its last word, and nobody anything for a while: nobody would miss them.
+    /// Of these, those whose both sides have said their last words, and nobody anything for a while: nobody would miss them.
     pub ending: u64,
     /// Entries that were over and have been taken out.
     pub removed: u64,

@@ -623,6 +623,26 @@ fn what_is_for_a_backend_that_no_port_leads_to_is_served_by_sockets_and_rules_sa
 }
 
 #[test]
+fn an_interface_that_is_made_anew_gets_its_program_again_and_until_then_sockets_serve() {
+    let mut rooms = Rooms::new();
+    rooms.configure("tiers = ['tc']");
+    rooms.site.start();
+    assert_eq!(rooms.met(), BTreeSet::from([0, 1]), "{}", rooms.site.log());
+    rooms.site.server.ip("link del b2");
+    rooms.site.lab.veth((&rooms.backends[1], "eth0"), (&rooms.site.server, "b2"));
+    rooms.backends[1].ip("addr add 10.2.2.2/24 dev eth0");
+    rooms.backends[1].ip("route add default via 10.2.2.1");
+    rooms.site.server.ip("addr add 10.2.2.1/24 dev b2");
+    let is_passed = || {
+        let met: Vec<_> =
+            SOURCES.map(|source| rooms.connect_somehow(source)).map(|(_, who, seen)| (who, seen)).collect();
+        let own = met.iter().zip(SOURCES).filter(|((_, seen), source)| seen == source).map(|((who, _), _)| *who);
+        (own.collect::<BTreeSet<u8>>() == BTreeSet::from([0, 1])).then_some(())
+    };
+    wait_for("the new interface to have a program", || rooms.site.log(), is_passed);
+}
+
+#[test]
 fn what_is_for_a_backend_from_which_no_answer_comes_to_xdp_is_served_by_sockets_and_rules_say_so() {
     serves_beside("xdp", "xdp-native", "program");
 }

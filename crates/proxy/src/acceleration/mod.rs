@@ -102,23 +102,20 @@ impl Shared {
         }
     }
 
-    /// Takes away what the kernel has kept of a process before this one, where this one has no tier of the kernel to take it over by.
-    fn discard(&self, plan: &Plan) {
-        let directory = match &plan.pins {
+    /// Where a plan keeps what is the kernel's.
+    fn kept_by<'a>(&'a self, plan: &'a Plan) -> Option<&'a Path> {
+        match &plan.pins {
             Pins::Nowhere => None,
             Pins::At(directory) => Some(directory),
-            Pins::Usual => self.pins.as_ref(),
-        };
-        let Some(directory) = directory.filter(|_| !plan.has_kernel()) else { return };
-        match kernel::discard(directory) {
-            Ok(false) => {}
-            Ok(true) => {
-                tracing::info!(directory = %directory.display(), "programs of an earlier process are taken off: no tier of the kernel is wanted")
-            }
-            Err(error) => {
-                tracing::warn!(error = %attach::reasons(&error), "what an earlier process has left for the kernel stays there")
-            }
+            Pins::Usual => self.pins.as_deref(),
         }
+    }
+
+    /// Takes away what the kernel has kept of a process before this one, wherever that may have been and a tier of the kernel will not take it over.
+    fn discard_left(&self, plan: &Plan) {
+        let taken_over = self.kept_by(plan).filter(|_| plan.has_kernel());
+        let places = [self.pins.as_deref(), self.kept_by(plan)];
+        places.into_iter().flatten().filter(|one| Some(*one) != taken_over).for_each(discard);
     }
 
     /// Counts interfaces by the tier that they have.
@@ -126,6 +123,19 @@ impl Shared {
         for tier in Got::WORDS {
             let count = attached.iter().filter(|one| one.got.to_string() == tier).count();
             self.metrics.interfaces.cell([tier]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// Takes away what the kernel has kept in a directory of ours, where there is any.
+fn discard(directory: &Path) {
+    match kernel::discard(directory) {
+        Ok(false) => {}
+        Ok(true) => {
+            tracing::info!(directory = %directory.display(), "programs of an earlier process are taken off: they are not those that are wanted")
+        }
+        Err(error) => {
+            tracing::warn!(error = %attach::reasons(&error), "what an earlier process has left for the kernel stays there");
         }
     }
 }
@@ -213,7 +223,7 @@ impl Accelerator {
         *self.current.lock() = Current { plan: Arc::clone(&plan), routes: prepared.routes };
         let mut thread = self.thread.lock();
         if thread.is_none() {
-            self.shared.discard(&plan);
+            self.shared.discard_left(&plan);
             if !plan.is_wanted() {
                 self.shared.end_holds();
                 return Ok(());

@@ -274,8 +274,13 @@ impl Work {
     /// takes nothing, for another step is to be tried. A queue that is not free is waited for so long.
     fn attach(&mut self, is_last: bool, patience: Duration) -> Result<(), String> {
         let plan = Arc::clone(&self.plan);
-        // Nobody is sent where no program is yet, nor where there is none any more.
-        self.open_outlets();
+        if let Some(Held::Kernel(fastpath)) = &mut self.held {
+            fastpath.drop_gone();
+            // Nobody is sent where no program is yet, nor where there is none any more; those of an earlier process are there still.
+            if fastpath.attached_to().next().is_some() || !fastpath.registry().knows_outlets() {
+                self.open_outlets();
+            }
+        }
         let (Some(held), Some(step)) = (&mut self.held, plan.steps.get(self.at)) else { return Ok(()) };
         let mut failed: BTreeMap<String, String> = BTreeMap::new();
         let mut refuse = |name: &str, refusal: Refusal| {
@@ -375,6 +380,7 @@ impl Work {
     fn follow(&mut self) {
         let (plan, pools) = (Arc::clone(&self.plan), self.shared.pools.all());
         let Some(held) = &mut self.held else { return };
+        let is_kernel = matches!(held, Held::Kernel(_));
         let sink = held.sink();
         let mut changed = Vec::new();
         for (vip, service) in &plan.services {
@@ -416,7 +422,7 @@ impl Work {
                 None => {
                     sink.serve(vip, service.settings, &snapshot.balance, address, pool.now()).map_err(Unserved::from)
                 }
-                Some(why) => Err(Unserved { why: why.to_owned(), is_refused: true }),
+                Some(why) => Err(Unserved { why: why.to_owned(), is_refused: true, keeps: is_kernel }),
             };
             let mut status = self.shared.status.lock();
             match served {
@@ -427,14 +433,15 @@ impl Work {
                     drop(status);
                     self.told.insert(vip, Told { snapshot, standings });
                 }
-                Err(Unserved { why, is_refused }) => {
+                Err(Unserved { why, is_refused, keeps }) => {
                     if status.refused.get(&vip) != Some(&why) {
                         tracing::warn!(listener = service.listener, at = %vip.socket(), why, "a listener is served by no tier; its sockets serve");
                     }
                     status.refused.insert(vip, why);
                     // What the tables said of it before may be false by now.
                     if is_refused {
-                        let _ = sink.withdraw(&vip);
+                        // There may be none yet; and what is only cut off for a while goes on with what it has.
+                        let _ = if keeps { sink.retire(&vip) } else { sink.withdraw(&vip) };
                         self.told.insert(vip, Told { snapshot, standings });
                     }
                 }
@@ -466,8 +473,7 @@ impl Work {
                 // By the other ways, nobody answers by this machine.
                 let is_nat = |service: &Service| service.settings.way == Way::Nat;
                 let asked = services.filter(|(vip, ..)| plan.services.get(vip).is_some_and(is_nat));
-                let names = fastpath.attached().filter_map(|one| attach::index_of(&one.interface));
-                let (held, registry) = (names.collect::<Vec<u32>>(), fastpath.registry());
+                let (held, registry) = (fastpath.attached_to().collect::<Vec<u32>>(), fastpath.registry());
                 let Some(ways) = &self.ways_of_kernel else { return };
                 let ends = |vip: &Vip, at: SocketAddr| (vip.socket().ip(), at.ip());
                 let wire = |ifindex| registry.wire(ifindex);
@@ -483,8 +489,7 @@ impl Work {
     /// Says to programs by which interfaces answers come to one.
     fn open_outlets(&mut self) {
         if let Some(Held::Kernel(fastpath)) = &mut self.held {
-            let names = fastpath.attached().filter_map(|one| attach::index_of(&one.interface));
-            let held: Vec<u32> = names.collect();
+            let held: Vec<u32> = fastpath.attached_to().collect();
             if let Err(error) = fastpath.open_outlets(held) {
                 tracing::warn!(%error, "programs do not know by which interfaces answers come");
             }
@@ -532,11 +537,13 @@ struct Unserved {
     why: String,
     /// That it cannot be, and not that something has failed.
     is_refused: bool,
+    /// Whether its flows may go on.
+    keeps: bool,
 }
 
 impl From<ChangeError> for Unserved {
     fn from(error: ChangeError) -> Unserved {
-        Unserved { why: error.to_string(), is_refused: matches!(error, ChangeError::Refused(_)) }
+        Unserved { why: error.to_string(), is_refused: matches!(error, ChangeError::Refused(_)), keeps: false }
     }
 }
 

@@ -90,7 +90,9 @@ fn a_refusal_says_when_to_come_again_and_a_dry_run_refuses_nobody() {
 fn a_call_of_grpc_beyond_a_limit_is_told_so_in_its_own_way() {
     let (limiter, _) = limiter(settings(&[RateKey::Client], 1));
     let verdict = Verdict { allowed: false, remaining: 0, retry_after: 1_500_000_000, reset: 0 };
-    let refusal = limiter.refusal(verdict, &request("192.0.2.1", &[("content-type", "application/grpc+proto")]));
+    let mut call = request("192.0.2.1", &[("content-type", "application/grpc+proto")]);
+    call.head.method = http::Method::POST;
+    let refusal = limiter.refusal(verdict, &call);
     assert_eq!(refusal.status, StatusCode::OK, "an error of HTTP would be taken for a server that is not there");
     assert!(refusal.headers["grpc-status"] == "8" && refusal.headers[RETRY_AFTER] == "2", "{:?}", refusal.headers);
     assert!(refusal.headers["grpc-message"].to_str().unwrap().starts_with("too many requests: 1 in "));

@@ -59,6 +59,21 @@ fn what_was_kept_is_taken_off_by_a_start_that_wants_no_programs() {
     let (_stream, _, seen) = rooms.connect_somehow(11);
     assert_eq!(seen, 1, "sockets serve");
     rooms.site.terminate();
+
+    rooms.configure("tiers = ['tc']\npins = true");
+    rooms.site.start();
+    drop(rooms.connect(10));
+    rooms.site.kill();
+    let kept = || !names(file_system.path()).is_empty();
+    assert!(kept());
+    // Nothing is said of it any more, and ports take the place of programs.
+    rooms.configure("tiers = ['af_xdp']");
+    rooms.site.start();
+    rooms.wait_for_tier("af_xdp-native");
+    let (mut stream, _) = rooms.connect(12);
+    exchange(&mut stream, 5_000);
+    assert!(rooms.site.log().contains("programs of an earlier process are taken off"), "{}", rooms.site.log());
+    rooms.site.terminate();
 }
 
 #[test]

@@ -9,12 +9,12 @@ use outwork_fastpath::kernel::attach;
 use outwork_fastpath::port::ways::Ways;
 use outwork_fastpath::{Fastpath, Found, Settings};
 
-use super::super::Status;
 use super::super::cables::Cables;
 use super::super::held::Held;
 use super::super::outlets::Outlets;
 use super::super::plan::{Plan, Step};
 use super::super::ports::Ports;
+use super::super::{Status, discard};
 use super::leaving::Leaving;
 use super::{AGAIN, Work, tell};
 use crate::config::Pins;
@@ -208,6 +208,7 @@ impl Work {
                 Held::Kernel(Box::new(fastpath))
             }
             Some(Step::AfXdp { modes, settings, .. }) => {
+                self.shared.kept_by(&plan).into_iter().for_each(discard);
                 let mut ports = Ports::of_af_xdp(tables, settings, modes)?;
                 ports.inherit(std::mem::take(&mut *self.shared.holds.lock()));
                 tracing::info!("tables of user space are ready");
@@ -218,6 +219,7 @@ impl Work {
                 return Err(self.complaints.get("dpdk").cloned().unwrap_or_default());
             }
             Some(Step::Dpdk(dpdk)) => {
+                self.shared.kept_by(&plan).into_iter().for_each(discard);
                 let ports = Ports::of_dpdk(tables, dpdk)?;
                 ports.taken().for_each(|taken| tell(&self.shared, taken));
                 Held::Ports(Box::new(ports))
