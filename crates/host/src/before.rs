@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use outwork_store::file::replace_own;
 use rustix::fs::OFlags;
@@ -18,6 +19,9 @@ use crate::knob::Knob;
 pub const FILE: &str = "host-before.json";
 /// Octets of it at most.
 const MOST: u64 = 4 << 20;
+/// A lock that somebody has is asked for again so often, after such a pause each.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// A thing that was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +92,17 @@ pub enum BeforeError {
     },
 }
 
+/// Takes a lock that somebody may just be giving up: whoever starts a program has what it had open in two processes for a moment.
+fn locked(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            taken => return taken,
+        }
+    }
+    file.try_lock()
+}
+
 impl Before {
     /// Reads it; where there is none, nothing was changed.
     ///
@@ -101,7 +116,7 @@ impl Before {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             opened => Some(opened.map_err(failed)?),
         };
-        match lock.as_ref().map_or(Ok(()), File::try_lock) {
+        match lock.as_ref().map_or(Ok(()), locked) {
             Err(TryLockError::WouldBlock) => return Err(BeforeError::Busy { path }),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
             Ok(()) => {}
