@@ -18,7 +18,7 @@ use outwork_wireguard::{Entropy, Index, Peer, PresharedKey, PrivateKey, PublicKe
 
 use crate::plane::relay;
 use crate::plane::shared::REASONS;
-use crate::plane::tunnel::{Owner, Receiving, Tunnel, TunnelId, UplinkIndex};
+use crate::plane::tunnel::{Once, Owner, Receiving, Tunnel, TunnelId, UplinkIndex};
 
 /// Why a message of a handshake changed nothing. For a counter each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -197,6 +197,11 @@ impl Peers {
         self.wait_for(id);
     }
 
+    /// A tunnel by its number.
+    pub fn tunnel(&self, id: TunnelId) -> Option<&Arc<Tunnel>> {
+        self.tunnels.get(&id).map(|ours| &ours.tunnel)
+    }
+
     /// Whether a tunnel leads to whoever has this key.
     pub fn is(&self, id: TunnelId, remote: &PublicKey) -> bool {
         self.tunnels.get(&id).is_some_and(|ours| ours.remote == *remote)
@@ -252,7 +257,7 @@ impl Peers {
     /// When nothing can be begun.
     pub fn wanted(&mut self, now: Time, id: TunnelId) -> Result<(), Unheard> {
         if let Some(ours) = self.tunnels.get(&id) {
-            ours.tunnel.heard();
+            ours.tunnel.done(Once::Wanted);
         }
         self.input(now, id, Input::Wanted).unwrap_or(Err(Unheard::Stranger))
     }
@@ -265,6 +270,9 @@ impl Peers {
 
     /// A worker opened a datagram of a tunnel that came from elsewhere.
     pub fn moved(&mut self, now: Time, id: TunnelId, to: SocketAddr) {
+        if let Some(ours) = self.tunnels.get(&id) {
+            ours.tunnel.done(Once::Moved);
+        }
         // As above.
         let _ = self.input(now, id, Input::Moved(to));
     }
