@@ -11,7 +11,7 @@ use std::time::Duration;
 use outwork_engine::{Rng, Time};
 use outwork_wireguard::gate::{Gate, Limits, Reason, Verdict};
 use outwork_wireguard::index::Table;
-use outwork_wireguard::noise::Snow;
+use outwork_wireguard::noise::{Bound, Noise, Snow};
 use outwork_wireguard::peer::{Context, Input, Output, Refusal, Settings};
 use outwork_wireguard::stamp::Clock;
 use outwork_wireguard::{Entropy, Index, Peer, PresharedKey, PrivateKey, PublicKey};
@@ -105,6 +105,16 @@ struct Ours {
 /// What tells a tunnel from all others.
 fn by(tunnel: &Tunnel, remote: PublicKey) -> (UplinkIndex, PublicKey, Option<Owner>) {
     (tunnel.uplink, remote, tunnel.relay.as_ref().and_then(|relay| relay::hub(&relay.address)))
+}
+
+/// What handshakes are made with that go straight, or by a hub. Those by a hub are bound to that: they have the same two keys as those that go straight, and a hub
+/// that sends one on by the straight way is not heard there.
+fn noise(hub: Option<Owner>) -> &'static dyn Noise {
+    const BY_A_HUB: &Bound = &Bound::to(b"Outwork SD-WAN v1, by a hub");
+    match hub {
+        Some(_) => BY_A_HUB,
+        None => &Snow,
+    }
 }
 
 /// The handshakes.
@@ -228,7 +238,8 @@ impl Peers {
         datagram: &[u8],
     ) -> Result<(), Unheard> {
         let Some(local) = self.locals.get_mut(&uplink) else { return Err(Unheard::NoHandshake) };
-        let verdict = local.gate.judge(now, from, datagram, (&local.key, &Snow), self.entropy.as_mut());
+        let verdict =
+            local.gate.judge(now, from, datagram, (&local.key, noise(relay::hub(&from))), self.entropy.as_mut());
         let (id, input) = match verdict {
             Verdict::Initiation { sender, heard } => {
                 (self.by_key.get(&(uplink, heard.remote, relay::hub(&from))), Input::Initiation { from, sender, heard })
@@ -352,7 +363,7 @@ impl Peers {
         let local = self.locals.get(&ours.tunnel.uplink)?;
         let mut cx = Context {
             local: &local.key,
-            noise: &Snow,
+            noise: noise(ours.tunnel.relay.as_ref().and_then(|relay| relay::hub(&relay.address))),
             clock: &mut self.clock,
             entropy: self.entropy.as_mut(),
             indices: &*self.table,

@@ -10,8 +10,8 @@ mod ranks;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::ops::Bound::{Excluded, Unbounded};
 use std::net::SocketAddr;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -304,8 +304,14 @@ impl Sites {
             std::mem::take(&mut self.paths).into_values().map(|path| (path.key, path)).collect();
         self.of_tunnel.clear();
         self.own = peers.own().map(|(uplink, key)| (uplink, Place::of(key))).collect();
-        let places: BTreeSet<Place> =
-            self.plan.remote.values().map(|remote| &remote.key).map(Place::of).chain(self.own.values().copied()).collect();
+        let places: BTreeSet<Place> = self
+            .plan
+            .remote
+            .values()
+            .map(|remote| &remote.key)
+            .map(Place::of)
+            .chain(self.own.values().copied())
+            .collect();
         self.seen.retain(|place, _| places.contains(place));
         let spec = |(id, spec, state, quality): (_, &PathSpec, _, &Quality)| (id, *spec, state, quality.figures());
         let specs: Vec<_> = self.engine.paths().map(spec).collect();
@@ -359,7 +365,8 @@ impl Sites {
                 None => {
                     let owner = *self.owners.entry(spec.key.site).or_insert_with(|| Owner(number()));
                     let name = self.name(&spec.key);
-                    let tunnel = Arc::new(Tunnel::new(TunnelId(number()), &name, uplink, owner, mtu).by(relay).of_site());
+                    let tunnel =
+                        Arc::new(Tunnel::new(TunnelId(number()), &name, uplink, owner, mtu).by(relay).of_site());
                     let (key, psk) = (remote.key, PresharedKey::default());
                     let settings = Settings { remote: key, psk, endpoint, keepalive };
                     if !peers.add(now, Arc::clone(&tunnel), settings) {

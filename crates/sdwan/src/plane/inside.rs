@@ -82,7 +82,8 @@ mod tests {
             ("what nobody knows yet", vec![0, 99, 1, 2], Inside::Control),
         ];
         kinds.extend([false, true].map(|answer| ("a probe", probe(answer).encode().to_vec(), Inside::Control)));
-        kinds.extend(frames.map(|frame| ("a frame", [&frame.encode()[..], &[0x45; 40]].concat(), Inside::Frame(frame))));
+        kinds
+            .extend(frames.map(|frame| ("a frame", [&frame.encode()[..], &[0x45; 40]].concat(), Inside::Frame(frame))));
         kinds
     }
 

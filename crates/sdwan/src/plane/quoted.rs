@@ -153,6 +153,9 @@ mod tests {
     #[test]
     fn each_judgement_has_its_word() {
         let all = [Judged::Heard, Judged::Pending, Judged::Stranger, Judged::Elsewhere, Judged::Other];
-        assert_eq!(all.map(|judged| WORDS[judged.place()].to_owned()), all.map(|one| format!("{one:?}").to_lowercase()));
+        assert_eq!(
+            all.map(|judged| WORDS[judged.place()].to_owned()),
+            all.map(|one| format!("{one:?}").to_lowercase())
+        );
     }
 }

@@ -211,7 +211,8 @@ fn a_hub_passes_on_by_the_tunnel_that_works_and_a_site_takes_the_one_to_the_hub_
     assert_ne!(reaches(&machines), out);
     assert!(carries(&machines) != out, "{back:?}");
     let is_up = |machines: &[Machine], own| {
-        let (id, _) = machines[0].path(&PathKey { site: others[0].id, own, remote: others[0].uplinks[0].id, via: None })?;
+        let (id, _) =
+            machines[0].path(&PathKey { site: others[0].id, own, remote: others[0].uplinks[0].id, via: None })?;
         Some(machines[0].sites.engine.is_up(id))
     };
     assert_eq!((is_up(&machines, out), is_up(&machines, reaches(&machines))), (Some(false), Some(true)));
