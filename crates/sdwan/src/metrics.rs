@@ -173,7 +173,7 @@ fn number(counter: &AtomicU64) -> Value {
 }
 
 /// Why packets came to nothing, and how many.
-fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 17] {
+fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 18] {
     [
         ("unrouted", &counters.unrouted),
         ("malformed", &counters.malformed),
@@ -187,6 +187,7 @@ fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 17] {
         ("unheard", &counters.unheard),
         ("unsent", &counters.unsent),
         ("not-passed", &counters.not_passed),
+        ("crowded", &counters.crowded),
         ("elsewhere", &counters.elsewhere),
         ("replayed", &counters.replayed),
         ("late", &counters.late),

@@ -51,13 +51,18 @@ struct Known {
 }
 
 impl Known {
-    /// Whether a packet that comes twice has not come yet.
-    fn is_first(&mut self, shared: &Shared, now: Time, frame: &Frame) -> bool {
+    /// Whether a packet that comes twice has not come yet; nobody knows of one of too many streams.
+    fn is_first(&mut self, shared: &Shared, now: Time, frame: &Frame) -> Option<bool> {
         let owner = self.receiving.tunnel.owner;
         if self.stream.as_ref().is_none_or(|(stream, _)| *stream != frame.stream) {
-            self.stream = Some((frame.stream, shared.twice.get(now, owner, frame.stream, Window::default)));
+            let window = shared.twice.get(now, owner, frame.stream, Window::default);
+            let Some(window) = window else {
+                shared.counters.crowded.fetch_add(1, Relaxed);
+                return None;
+            };
+            self.stream = Some((frame.stream, window));
         }
-        self.stream.as_ref().is_some_and(|(_, window)| is_first(window, frame.number))
+        self.stream.as_ref().map(|(_, window)| is_first(window, frame.number))
     }
 
     /// Takes a packet of a group, or what mends one, and writes what that lets be mended. Says whether it is a packet that has not come yet.
@@ -74,6 +79,11 @@ impl Known {
         if self.group.as_ref().is_none_or(|(stream, _)| *stream != frame.stream) {
             let mtu = usize::from(tunnel.mtu()).max(LEAST);
             let decoder = shared.groups.get(now, tunnel.owner, frame.stream, || Decoder::new(shape, mtu));
+            let Some(decoder) = decoder else {
+                shared.counters.crowded.fetch_add(1, Relaxed);
+                // A packet goes on, unmended.
+                return matches!(frame.part, Part::Data { .. });
+            };
             self.group = Some((frame.stream, decoder));
         }
         let Some((_, decoder)) = &self.group else { return false };
@@ -250,7 +260,7 @@ impl Inbound {
                     self.join(with.shared, place, packet, with.queue);
                 }
             } else if datagram.len() <= LONGEST && matches!(datagram.first(), Some(1..=3)) {
-                with.shared.tell(Notice::Handshake { uplink, from, to, datagram: (*datagram).into() });
+                with.shared.tell_handshake(uplink, (from, to), datagram);
             } else {
                 with.shared.counters.noise.fetch_add(1, Relaxed);
             }
@@ -367,7 +377,7 @@ impl Inbound {
         }
         match frame {
             Some(frame) if frame.part == Part::Twice => {
-                let first = known.is_first(shared, now, &frame);
+                let first = known.is_first(shared, now, &frame)?;
                 if !first {
                     shared.counters.repeated.fetch_add(1, Relaxed);
                 }
@@ -412,8 +422,7 @@ impl Inbound {
             }
             Some(&TRANSPORT) => self.open(with, Datagram { from, level: sent.level + 1, ..sent }),
             Some(1..=3) if octets.len() <= LONGEST => {
-                let notice = Notice::Handshake { uplink, from, to: relay::HERE, datagram: octets.into() };
-                with.shared.tell(notice);
+                with.shared.tell_handshake(uplink, (from, relay::HERE), octets);
                 None
             }
             _ => {

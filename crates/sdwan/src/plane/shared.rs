@@ -33,10 +33,10 @@ pub const HINTS: usize = 64;
 /// Why messages of handshakes come to nothing: the words for [`Counters::handshakes`].
 pub const REASONS: [&str; 10] =
     ["malformed", "mac1", "cookie", "rate", "forged", "stranger", "replayed", "too-fast", "not-awaited", "no-room"];
-/// Streams of packets that come twice, of each site: one of each of its workers.
-const STREAMS: usize = 64;
-/// The same of streams of groups, which take more room.
-const GROUPS: usize = 32;
+/// Streams of packets that come twice, of each site: one of each of its workers. And of all sites.
+const STREAMS: (usize, usize) = (64, 1 << 14);
+/// The same of streams of groups, which take more room: 128 KiB each.
+const GROUPS: (usize, usize) = (32, 1 << 10);
 /// What clocks show at their beginning, so that nothing was at time zero.
 const BEGINNING: Duration = Duration::from_secs(1);
 
@@ -113,6 +113,8 @@ pub struct Counters {
     pub doubled: AtomicU64,
     /// Packets that had come by the other path already.
     pub repeated: AtomicU64,
+    /// Packets of more streams than a site may have at once: those that come twice end there, and others are not mended.
+    pub crowded: AtomicU64,
     /// Packets that were lost, and mended by others of their group.
     pub mended: AtomicU64,
     /// Datagrams of others that were passed on.
@@ -194,8 +196,8 @@ impl Shared {
             counters: Counters::default(),
             accounts: ArcSwap::default(),
             seed,
-            twice: Streams::new(STREAMS),
-            groups: Streams::new(GROUPS),
+            twice: Streams::new(STREAMS.0, STREAMS.1),
+            groups: Streams::new(GROUPS.0, GROUPS.1),
             own: ArcSwap::default(),
             marking: ArcSwap::default(),
             quoted: Quoted::default(),
@@ -234,6 +236,15 @@ impl Shared {
             }
         }
         true
+    }
+
+    /// The same of a message of a handshake. One that there is no room for is not copied: anybody can send such, as many as there are.
+    pub fn tell_handshake(&self, uplink: UplinkIndex, (from, to): (SocketAddr, IpAddr), datagram: &[u8]) {
+        if self.handshakes.load(Relaxed) < HANDSHAKES {
+            self.tell(Notice::Handshake { uplink, from, to, datagram: datagram.into() });
+        } else {
+            self.counters.unheard.fetch_add(1, Relaxed);
+        }
     }
 
     /// The same of what is said of a tunnel once until it is heard. What there was no room for is said again.
@@ -331,9 +342,10 @@ mod tests {
     #[test]
     fn a_flood_of_handshakes_leaves_room_for_what_tunnels_say() {
         let (shared, heard) = shared();
-        let told = (0..2 * NOTICES).filter(|_| shared.tell(handshake())).count();
-        assert!(told == HANDSHAKES && shared.tell(Notice::Wanted(TunnelId(7))));
-        assert_eq!(shared.counters.unheard.load(Relaxed), (2 * NOTICES - HANDSHAKES) as u64);
+        let from = SocketAddr::from(([192, 0, 2, 1], 51820));
+        (0..2 * NOTICES).for_each(|_| shared.tell_handshake(UplinkIndex(0), (from, from.ip()), &[1; 148]));
+        assert!(!shared.tell(handshake()) && shared.tell(Notice::Wanted(TunnelId(7))));
+        assert_eq!(shared.counters.unheard.load(Relaxed), (2 * NOTICES - HANDSHAKES + 1) as u64);
         let told: Vec<Notice> = heard.try_iter().collect();
         assert!(told.len() == HANDSHAKES + 1 && matches!(told.last(), Some(Notice::Wanted(TunnelId(7)))));
         // What was heard makes room.
