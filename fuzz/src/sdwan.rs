@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use outwork_engine::Time;
 use outwork_net::tun::VnetHeader;
+use outwork_sdwan::control::seen::Word;
 use outwork_sdwan::engine::flow::FlowTable;
 use outwork_sdwan::engine::hello::Hello;
 use outwork_sdwan::engine::mtu::Probe;
@@ -18,6 +19,7 @@ use outwork_sdwan::plane::frame::{self, Frame, Part, Shape};
 use outwork_sdwan::plane::join::{Joiner, MOST, Offload, PARTS};
 use outwork_sdwan::plane::names::Names;
 use outwork_sdwan::plane::packet::{Packet, clamp, mark};
+use outwork_sdwan::plane::relay::Passage;
 use outwork_sdwan::plane::split::{Layout, Pieces, fits, split};
 use outwork_wire::checksum::{Sum, checksum};
 
@@ -212,8 +214,17 @@ fn bare(octets: &[u8]) -> Vec<u8> {
 /// What sites say to each other inside their tunnels: it is one thing or none, and written again it is the same.
 pub fn inside(bytes: &[u8]) {
     let (hello, probe, frame) = (Hello::decode(bytes), Probe::decode(bytes), Frame::decode(bytes));
-    assert!(usize::from(hello.is_some()) + usize::from(probe.is_some()) + usize::from(frame.is_some()) <= 1);
-    assert!(bytes.first() == Some(&0) || (hello, probe, frame) == (None, None, None), "what is IP is nothing else");
+    let (passage, word) = (Passage::decode(bytes), Word::decode(bytes));
+    let all = [hello.is_some(), probe.is_some(), frame.is_some(), passage.is_some(), word.is_some()];
+    assert!(all.into_iter().filter(|is| *is).count() <= 1);
+    assert!(bytes.first() == Some(&0) || all == [false; 5], "what is IP is nothing else");
+    if let Some((passage, inner)) = passage {
+        let again = [&passage.encode()[..], inner].concat();
+        assert_eq!(Passage::decode(&again), Some((passage, inner)));
+    }
+    if let Some(word) = word {
+        assert_eq!(Word::decode(&word.encode()), Some(word));
+    }
     if let Some(hello) = hello {
         assert_eq!(Hello::decode(&hello.encode()), Some(hello));
     }

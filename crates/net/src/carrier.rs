@@ -7,7 +7,7 @@
 
 use std::io;
 use std::iter::once;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -102,6 +102,8 @@ pub struct Counters {
 pub struct Socket {
     fd: OwnedFd,
     local: SocketAddr,
+    /// The interface that it is bound to.
+    device: Option<Box<str>>,
     buffers: Buffers,
     /// Whether datagrams leave in runs: not any longer once the kernel or the device has refused.
     offload: AtomicBool,
@@ -162,6 +164,21 @@ impl Socket {
     /// Whether datagrams leave in runs.
     pub fn sends_runs(&self) -> bool {
         self.offload.load(Ordering::Relaxed)
+    }
+
+    /// Why nothing leaves for an address, by what this host itself knows: routes, interfaces, addresses of its own. None where a way leads there. (What a call to
+    /// send is answered by may be of ICMP, which anybody can send.)
+    pub fn blocked(&self, to: SocketAddr) -> Option<Reason> {
+        let attempt = || {
+            let domain = if self.local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+            let fd = socket::open(domain, libc::SOCK_DGRAM, 0)?;
+            if let Some(device) = &self.device {
+                socket::bind_to_device(fd.as_fd(), device)?;
+            }
+            socket::bind_ip(fd.as_fd(), SocketAddr::new(self.local.ip(), 0))?;
+            UdpSocket::from(fd).connect(to)
+        };
+        attempt().err().map(|error| Reason::of(&error))
     }
 
     /// Changes what becomes of datagrams that are too long, from the next one on.
@@ -324,7 +341,8 @@ fn open(options: &Options, shared: bool) -> Result<Socket> {
         let buffers = Buffers { receive: size(libc::SO_RCVBUF)?, send: size(libc::SO_SNDBUF)? };
         let local = socket::local(socket)?;
         let (truncated, runs_refused) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Socket { fd, local, buffers, offload: AtomicBool::new(*offload), truncated, runs_refused })
+        let device = device.as_deref().map(Box::from);
+        Ok(Socket { fd, local, device, buffers, offload: AtomicBool::new(*offload), truncated, runs_refused })
     };
     attempt().context(|| match device {
         Some(device) => format!("carry tunnels at UDP {address} on {device}"),

@@ -2,6 +2,7 @@
 #![allow(clippy::panic, clippy::expect_used)]
 
 use std::fs::File;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,6 +55,34 @@ impl Lab {
         left.ip(&format!("link set {left_name} up"));
         right.ip(&format!("link set {right_name} up"));
     }
+}
+
+/// A socket by which ICMP of any kind is sent over IPv4, as datagrams to port 0, from the namespace of this thread.
+///
+/// # Errors
+/// What the kernel says.
+pub fn icmp() -> std::io::Result<UdpSocket> {
+    crate::sys::socket::open(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP).map(UdpSocket::from)
+}
+
+/// What ICMP says of a datagram of UDP over IPv4 that did not get there, with this code (RFC 792). Whoever made it up or not.
+pub fn unreachable(code: u8, from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    let octets = |at: SocketAddr| match at.ip() {
+        IpAddr::V4(v4) => v4.octets(),
+        IpAddr::V6(v6) => panic!("{v6} is of IPv6"),
+    };
+    let length = |octets: usize| u16::try_from(octets).expect("a datagram is no longer").to_be_bytes();
+    let header =
+        [&[0x45, 0][..], &length(28 + payload.len()), &[0, 0, 0x40, 0, 64, 17, 0, 0], &octets(from), &octets(to)];
+    let udp = [&from.port().to_be_bytes()[..], &to.port().to_be_bytes(), &length(8 + payload.len()), &[0, 0], payload];
+    // The last two octets: the longest packet that passes, where the code is of that (RFC 1191).
+    let mut message = [&[3, code, 0, 0, 0, 0, 5, 0], &header.concat()[..], &udp.concat()].concat();
+    let words = message.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from));
+    let sum = words.sum::<u32>();
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let check = !((sum >> 16) + (sum & 0xffff)) as u16;
+    message[2..4].copy_from_slice(&check.to_be_bytes());
+    message
 }
 
 impl Drop for Lab {

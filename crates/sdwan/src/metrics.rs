@@ -10,6 +10,7 @@ use outwork_telemetry::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value
 use crate::engine::liveness::State;
 use crate::plane::account::Account;
 use crate::plane::gauge::{Gauge, STATES};
+use crate::plane::quoted::WORDS;
 use crate::plane::shared::{Counters, REASONS, Shared};
 use crate::plane::tunnel::{Tallies, Tunnel};
 
@@ -62,6 +63,13 @@ const LOST: Desc = desc(
 const HANDSHAKES: Desc = desc(
     "outwork_sdwan_handshakes_refused_total",
     "Messages of handshakes that came to nothing, by reason; where that is a cookie, there were so many that their senders had to show where they are.",
+    Kind::Counter,
+    Unit::None,
+    true,
+);
+const ICMP: Desc = desc(
+    "outwork_sdwan_icmp_total",
+    "What ICMP says of datagrams of ours, by what becomes of it: heard and looked into; pending, as the same tunnel has not been looked into yet; of a stranger, who knows no session; of what went elsewhere; of other things than length.",
     Kind::Counter,
     Unit::None,
     true,
@@ -165,7 +173,7 @@ fn number(counter: &AtomicU64) -> Value {
 }
 
 /// Why packets came to nothing, and how many.
-fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 16] {
+fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 18] {
     [
         ("unrouted", &counters.unrouted),
         ("malformed", &counters.malformed),
@@ -173,11 +181,13 @@ fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 16] {
         ("no-session", &counters.given_up),
         ("stranger", &counters.strangers),
         ("noise", &counters.noise),
+        ("not-of-a-site", &counters.not_of_a_site),
         ("unreadable", &counters.unreadable),
         ("undelivered", &counters.undelivered),
         ("unheard", &counters.unheard),
         ("unsent", &counters.unsent),
         ("not-passed", &counters.not_passed),
+        ("crowded", &counters.crowded),
         ("elsewhere", &counters.elsewhere),
         ("replayed", &counters.replayed),
         ("late", &counters.late),
@@ -264,6 +274,10 @@ impl Collect for SdwanMetrics {
             let labels = vec![("reason", (*reason).into())];
             Sample { labels, value: number(counter) }
         });
+        let icmp = WORDS.iter().zip(&self.0.counters.icmp).map(|(reason, counter)| {
+            let labels = vec![("reason", (*reason).into())];
+            Sample { labels, value: number(counter) }
+        });
         for (desc, samples) in [
             (DATAGRAMS, both(|tallies| &tallies.sent, |tallies| &tallies.received)),
             (PAYLOAD, both(|tallies| &tallies.sent_octets, |tallies| &tallies.received_octets)),
@@ -278,6 +292,7 @@ impl Collect for SdwanMetrics {
             (PASSED, vec![Sample { labels: vec![], value: number(&self.0.counters.passed) }]),
             (PASSED_OCTETS, vec![Sample { labels: vec![], value: number(&self.0.counters.passed_octets) }]),
             (HANDSHAKES, handshakes.collect()),
+            (ICMP, icmp.collect()),
             (UNNAMED, vec![Sample { labels: vec![], value: number(&self.0.counters.unnamed) }]),
         ] {
             families.push(Family { desc, samples, overflow: None });

@@ -8,6 +8,7 @@
 //! - [`frame`]: what stands before packets that go by two paths; [`streams`]: those that go twice, handed on once; [`fec`]: those that others mend; [`mending`]: how the others leave.
 //! - [`tunnel`]: a tunnel as workers see it; [`view`], whose addresses are behind which; [`gauge`], what was measured of a path; [`marking`], what shaping knows datagrams by; [`shared`], what workers and
 //!   control have in common.
+//! - [`inside`]: what a datagram has inside, and who may say such a thing; [`quoted`]: what ICMP says of datagrams of ours.
 //! - [`relay`]: what hubs pass on between sites that have no path of their own; [`passing`]: how that leaves.
 //! - [`account`]: what was sent under which policy.
 //! - [`outbound`] and [`inbound`]: the two directions; [`worker`], the thread that has both.
@@ -21,6 +22,7 @@ pub mod frame;
 pub mod gauge;
 pub mod icmp;
 pub mod inbound;
+pub mod inside;
 pub mod join;
 pub mod marking;
 pub mod mending;
@@ -28,6 +30,7 @@ pub mod names;
 pub mod outbound;
 pub mod packet;
 pub mod passing;
+pub mod quoted;
 pub mod relay;
 pub mod shared;
 pub mod split;

@@ -113,14 +113,30 @@ impl fmt::Debug for Heard {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Snow;
 
+/// The same between those who have agreed on something more than their keys, and say it in the prologue: their handshakes are nobody else's, and nobody else's are
+/// theirs, so that one that is sent on to where the other kind is heard opens nothing there. No WireGuard.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound(&'static [u8]);
+
+impl Bound {
+    /// With this prologue, which is not WireGuard's: that is [`Snow`]'s.
+    pub const fn to(prologue: &'static [u8]) -> Bound {
+        Bound(prologue)
+    }
+}
+
 /// A handshake of snow, at either end.
 struct State(HandshakeState);
 
-fn builder<'a>(local: &'a PrivateKey, entropy: &mut dyn Entropy) -> Result<Builder<'a>, NoiseError> {
+fn builder<'a>(
+    local: &'a PrivateKey,
+    prologue: &'a [u8],
+    entropy: &mut dyn Entropy,
+) -> Result<Builder<'a>, NoiseError> {
     let ephemeral = Zeroizing::new(secret(entropy).ok_or(NoiseError::NoEntropy)?);
     let params = CONSTRUCTION.parse().map_err(|_| NoiseError::BadKey)?;
     Builder::with_resolver(params, Box::new(Primitives { ephemeral }))
-        .prologue(IDENTIFIER)
+        .prologue(prologue)
         .and_then(|builder| builder.local_private_key(local.bytes()))
         .map_err(|_| NoiseError::BadKey)
 }
@@ -134,7 +150,29 @@ impl Noise for Snow {
         stamp: Tai64N,
         entropy: &mut dyn Entropy,
     ) -> Result<([u8; INITIATION_NOISE], Box<dyn Begun>), NoiseError> {
-        let mut state = builder(local, entropy)?
+        Bound(IDENTIFIER).begin(local, remote, psk, stamp, entropy)
+    }
+
+    fn hear(
+        &self,
+        local: &PrivateKey,
+        initiation: &[u8; INITIATION_NOISE],
+        entropy: &mut dyn Entropy,
+    ) -> Result<Heard, NoiseError> {
+        Bound(IDENTIFIER).hear(local, initiation, entropy)
+    }
+}
+
+impl Noise for Bound {
+    fn begin(
+        &self,
+        local: &PrivateKey,
+        remote: &PublicKey,
+        psk: &PresharedKey,
+        stamp: Tai64N,
+        entropy: &mut dyn Entropy,
+    ) -> Result<([u8; INITIATION_NOISE], Box<dyn Begun>), NoiseError> {
+        let mut state = builder(local, self.0, entropy)?
             .remote_public_key(&remote.0)
             .and_then(|builder| builder.psk(PSK, psk.bytes()))
             .and_then(Builder::build_initiator)
@@ -152,7 +190,7 @@ impl Noise for Snow {
         initiation: &[u8; INITIATION_NOISE],
         entropy: &mut dyn Entropy,
     ) -> Result<Heard, NoiseError> {
-        let mut state = builder(local, entropy)?.build_responder().map_err(|_| NoiseError::BadKey)?;
+        let mut state = builder(local, self.0, entropy)?.build_responder().map_err(|_| NoiseError::BadKey)?;
         let mut stamp = [0; stamp::LENGTH];
         if state.read_message(initiation, &mut stamp) != Ok(stamp::LENGTH) {
             return Err(NoiseError::Forged);
@@ -255,6 +293,22 @@ mod tests {
         let mut heard = Snow.hear(&bob, &initiation, &mut rng).unwrap();
         let (response, _) = heard.answer.answer(&PresharedKey::new([2; 32])).unwrap();
         assert_eq!(begun.finish(&response).err(), Some(NoiseError::Forged));
+    }
+
+    #[test]
+    fn what_is_bound_to_something_more_is_heard_by_who_is_bound_to_the_same_and_by_nobody_else() {
+        let (alice, bob, mut rng) = pair();
+        let psk = PresharedKey::default();
+        let [one, other] = [Bound::to(b"one way"), Bound::to(b"another")];
+        let kinds: [&dyn Noise; 3] = [&Snow, &one, &other];
+        for (said, by) in kinds.iter().enumerate() {
+            let (initiation, mut begun) = by.begin(&alice, bob.public(), &psk, STAMP, &mut rng).unwrap();
+            for (heard, to) in kinds.iter().enumerate().filter(|(heard, _)| *heard != said) {
+                assert_eq!(to.hear(&bob, &initiation, &mut rng).err(), Some(NoiseError::Forged), "{said} by {heard}");
+            }
+            let (response, keys) = by.hear(&bob, &initiation, &mut rng).unwrap().answer.answer(&psk).unwrap();
+            assert_eq!(*begun.finish(&response).unwrap().seal, *keys.open);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;
 use crate::poll;
-use crate::testing::{Lab, Namespace};
+use crate::testing::{self, Lab, Namespace};
 
 const LOOPBACKS: [&str; 2] = ["127.0.0.1:0", "[::1]:0"];
 /// DSCP EF, and ECT(1).
@@ -306,10 +306,31 @@ fn the_reasons_why_nothing_leaves_are_told_apart() {
             for (to, reason) in ways.iter().zip(reasons) {
                 let sent = client.send(&way(to.parse().unwrap()), &octets(3000), 1000);
                 assert_eq!(sent, Sent { octets: 0, stopped: Some(reason) }, "{to}");
+                assert_eq!(client.blocked(to.parse().unwrap()), Some(reason), "{to}");
             }
             assert!(client.sends_runs());
         }
     });
+}
+
+#[test]
+fn what_icmp_makes_up_ends_no_runs_hinders_nothing_and_blocks_no_way() {
+    let (server, client) = (socket(LOOPBACKS[0]), socket(LOOPBACKS[0]));
+    let stranger = testing::icmp().unwrap();
+    // Every code of "destination unreachable", of a datagram from the client to the server.
+    for code in (0..=15).filter(|code| *code != 4) {
+        let lie = testing::unreachable(code, client.local(), server.local(), b"anything");
+        for _ in 0..2 {
+            stranger.send_to(&lie, "127.0.0.1:0").unwrap();
+        }
+        assert_eq!(client.receive(&mut [0; 100]).unwrap(), None, "code {code}");
+        stranger.send_to(&lie, "127.0.0.1:0").unwrap();
+        send(&client, way(server.local()), &octets(3000), 1000);
+        assert_eq!(client.blocked(server.local()), None);
+    }
+    assert!(client.sends_runs());
+    assert_eq!(receive(&server, 15 * 3000).1.len(), 15);
+    assert_eq!(failures(&client).len(), 45);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod controlled;
 mod hostile;
 mod hubs;
 mod nats;
+mod outside;
 mod peer;
 mod policies;
 mod qos;

@@ -33,7 +33,7 @@ use crate::plane::account::Accounts;
 use crate::plane::outbound::Posts;
 use crate::plane::relay::{self, Relay};
 use crate::plane::shared::{Notice, Shared};
-use crate::plane::tunnel::{Owner, Tunnel, TunnelId, UplinkIndex};
+use crate::plane::tunnel::{Once, Owner, Tunnel, TunnelId, UplinkIndex};
 use crate::plane::view::View;
 use carriers::Carriers;
 use explain::{Explained, Question};
@@ -291,7 +291,7 @@ impl Control {
         let tunnels = self.joined.values().map(|joined| Arc::clone(&joined.tunnel));
         let paths = self.sites.iter().flat_map(Sites::tunnels).map(|(id, tunnel)| (id, Arc::clone(tunnel)));
         let table = self.sites.as_ref().and_then(Sites::table).cloned();
-        let relays = self.sites.as_ref().map(|sites| sites.relays(&self.peers)).unwrap_or_default();
+        let relays = self.sites.as_ref().map(Sites::relays).cloned().unwrap_or_default();
         let view = View::new(networks, tunnels, paths).with(table).passing(relays);
         let owners: BTreeSet<Owner> = view.tunnels().map(|tunnel| tunnel.owner).collect();
         self.shared.gauges.store(Arc::new(self.sites.iter().flat_map(Sites::gauges).cloned().collect()));
@@ -318,11 +318,6 @@ impl Control {
                 Todo::Wanted(id) => self.wanted(now, id),
                 Todo::Say(tunnel, octets) => self.say(now, &tunnel, &octets),
                 Todo::Join => self.rejoin(now),
-                Todo::Relays => {
-                    let relays = self.sites.as_ref().map(|sites| sites.relays(&self.peers)).unwrap_or_default();
-                    let view = self.shared.view.load().passing(relays);
-                    self.shared.view.store(Arc::new(view));
-                }
             }
         }
         self.news();
@@ -347,9 +342,25 @@ impl Control {
             Some(relay) => self.pass(now, relay, &datagram),
             None => self.send(tunnel.uplink, to, &datagram),
         };
-        if let Some(sites) = self.sites.as_mut().filter(|_| stopped.is_some_and(mends_not)) {
+        if stopped.is_some_and(|reason| self.is_cut(tunnel, reason))
+            && let Some(sites) = &mut self.sites
+        {
             sites.stuck(now, tunnel.id);
         }
+    }
+
+    /// Whether nothing leaves by a tunnel, and no waiting mends that. What ICMP could have said as well is asked of this host.
+    fn is_cut(&self, tunnel: &Tunnel, reason: Reason) -> bool {
+        if !mends_not(reason) || matches!(reason, Reason::InterfaceDown | Reason::NoSource) {
+            return mends_not(reason);
+        }
+        let carrier = tunnel.relay.as_ref().and_then(|relay| relay.carrier().clone());
+        let tunnel = carrier.as_deref().unwrap_or(tunnel);
+        let Some(to) = tunnel.endpoint() else { return false };
+        // A rule of this host's is told by a code of its own over IPv4.
+        let is_own = reason == Reason::Forbidden && to.is_ipv4();
+        let socket = self.posts.of(tunnel.uplink, to.is_ipv4());
+        is_own || socket.is_none_or(|socket| socket.blocked(to).is_some_and(mends_not))
     }
 
     /// Says something that is said again should it be lost.
@@ -459,9 +470,9 @@ impl Control {
 
     fn notice(&mut self, notice: Notice) {
         let now = self.shared.clock.now();
+        self.shared.heard(&notice);
         match notice {
             Notice::Handshake { uplink, from, to: _, datagram } => {
-                self.shared.heard_handshake();
                 if let Err(why) = self.peers.datagram(now, uplink, from, &datagram) {
                     if let Some(counter) = self.shared.counters.handshakes.get(why.place()) {
                         counter.fetch_add(1, Relaxed);
@@ -473,25 +484,38 @@ impl Control {
             Notice::Confirmed(id, index) => self.peers.confirmed(now, id, index),
             Notice::Moved(id, to) => self.peers.moved(now, id, to),
             Notice::Control(id, at, octets) => {
+                if let Some(tunnel) = self.peers.tunnel(id) {
+                    tunnel.spoke();
+                }
                 if let Some(sites) = &mut self.sites {
                     sites.control(at, id, &octets);
                 }
                 self.decided();
             }
             Notice::Stuck(id, reason) => {
+                self.told(id, Once::Stuck);
                 tracing::debug!(tunnel = id.0, %reason, "nothing leaves by a tunnel");
-                if let Some(sites) = self.sites.as_mut().filter(|_| mends_not(reason)) {
+                let is_cut = self.peers.tunnel(id).is_some_and(|tunnel| self.is_cut(tunnel, reason));
+                if let Some(sites) = self.sites.as_mut().filter(|_| is_cut) {
                     sites.stuck(now, id);
                 }
                 self.decided();
             }
-            Notice::Failure { uplink, to, reason, mtu, session } => {
-                tracing::debug!(%to, %reason, mtu, "a datagram of a tunnel did not get there");
-                if let Some(sites) = self.sites.as_mut().filter(|_| reason == Reason::TooLong) {
-                    sites.hint(now, uplink, session, mtu);
+            Notice::Hint(id, mtu) => {
+                self.told(id, Once::Hint);
+                tracing::debug!(tunnel = id.0, mtu, "somebody says that packets of a tunnel are too long");
+                if let Some(sites) = &mut self.sites {
+                    sites.hint(now, id, mtu);
                 }
                 self.decided();
             }
+        }
+    }
+
+    /// What workers say of a tunnel once is heard: they may say it again.
+    fn told(&self, id: TunnelId, once: Once) {
+        if let Some(tunnel) = self.peers.tunnel(id) {
+            tunnel.done(once);
         }
     }
 
@@ -514,6 +538,11 @@ impl Control {
                 }
                 News::Keys(id) => {
                     let now = self.shared.clock.now();
+                    if let Some(tunnel) = self.peers.tunnel(id)
+                        && let Some(sealer) = tunnel.sealer().as_ref()
+                    {
+                        self.shared.quoted.set(tunnel, sealer.remote());
+                    }
                     if let Some(joined) = self.joined.get_mut(&id)
                         && joined.keys.replace(now).is_none()
                     {
@@ -523,6 +552,7 @@ impl Control {
                     self.shared.has_keys();
                 }
                 News::Lost(id) => {
+                    self.shared.quoted.forget(id);
                     if let Some(joined) = self.joined.get_mut(&id) {
                         joined.keys = None;
                         tracing::info!(peer = joined.wanted.name, "a tunnel is down: its keys have ended");

@@ -11,14 +11,14 @@ use std::time::Duration;
 use outwork_engine::{Rng, Time};
 use outwork_wireguard::gate::{Gate, Limits, Reason, Verdict};
 use outwork_wireguard::index::Table;
-use outwork_wireguard::noise::Snow;
+use outwork_wireguard::noise::{Bound, Noise, Snow};
 use outwork_wireguard::peer::{Context, Input, Output, Refusal, Settings};
 use outwork_wireguard::stamp::Clock;
 use outwork_wireguard::{Entropy, Index, Peer, PresharedKey, PrivateKey, PublicKey};
 
 use crate::plane::relay;
 use crate::plane::shared::REASONS;
-use crate::plane::tunnel::{Owner, Receiving, Tunnel, TunnelId, UplinkIndex};
+use crate::plane::tunnel::{Once, Owner, Receiving, Tunnel, TunnelId, UplinkIndex};
 
 /// Why a message of a handshake changed nothing. For a counter each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -105,6 +105,16 @@ struct Ours {
 /// What tells a tunnel from all others.
 fn by(tunnel: &Tunnel, remote: PublicKey) -> (UplinkIndex, PublicKey, Option<Owner>) {
     (tunnel.uplink, remote, tunnel.relay.as_ref().and_then(|relay| relay::hub(&relay.address)))
+}
+
+/// What handshakes are made with that go straight, or by a hub. Those by a hub are bound to that: they have the same two keys as those that go straight, and a hub
+/// that sends one on by the straight way is not heard there.
+fn noise(hub: Option<Owner>) -> &'static dyn Noise {
+    const BY_A_HUB: &Bound = &Bound::to(b"Outwork SD-WAN v1, by a hub");
+    match hub {
+        Some(_) => BY_A_HUB,
+        None => &Snow,
+    }
 }
 
 /// The handshakes.
@@ -197,6 +207,11 @@ impl Peers {
         self.wait_for(id);
     }
 
+    /// A tunnel by its number.
+    pub fn tunnel(&self, id: TunnelId) -> Option<&Arc<Tunnel>> {
+        self.tunnels.get(&id).map(|ours| &ours.tunnel)
+    }
+
     /// Whether a tunnel leads to whoever has this key.
     pub fn is(&self, id: TunnelId, remote: &PublicKey) -> bool {
         self.tunnels.get(&id).is_some_and(|ours| ours.remote == *remote)
@@ -223,7 +238,8 @@ impl Peers {
         datagram: &[u8],
     ) -> Result<(), Unheard> {
         let Some(local) = self.locals.get_mut(&uplink) else { return Err(Unheard::NoHandshake) };
-        let verdict = local.gate.judge(now, from, datagram, (&local.key, &Snow), self.entropy.as_mut());
+        let verdict =
+            local.gate.judge(now, from, datagram, (&local.key, noise(relay::hub(&from))), self.entropy.as_mut());
         let (id, input) = match verdict {
             Verdict::Initiation { sender, heard } => {
                 (self.by_key.get(&(uplink, heard.remote, relay::hub(&from))), Input::Initiation { from, sender, heard })
@@ -252,7 +268,7 @@ impl Peers {
     /// When nothing can be begun.
     pub fn wanted(&mut self, now: Time, id: TunnelId) -> Result<(), Unheard> {
         if let Some(ours) = self.tunnels.get(&id) {
-            ours.tunnel.heard();
+            ours.tunnel.done(Once::Wanted);
         }
         self.input(now, id, Input::Wanted).unwrap_or(Err(Unheard::Stranger))
     }
@@ -265,6 +281,9 @@ impl Peers {
 
     /// A worker opened a datagram of a tunnel that came from elsewhere.
     pub fn moved(&mut self, now: Time, id: TunnelId, to: SocketAddr) {
+        if let Some(ours) = self.tunnels.get(&id) {
+            ours.tunnel.done(Once::Moved);
+        }
         // As above.
         let _ = self.input(now, id, Input::Moved(to));
     }
@@ -344,7 +363,7 @@ impl Peers {
         let local = self.locals.get(&ours.tunnel.uplink)?;
         let mut cx = Context {
             local: &local.key,
-            noise: &Snow,
+            noise: noise(ours.tunnel.relay.as_ref().and_then(|relay| relay::hub(&relay.address))),
             clock: &mut self.clock,
             entropy: self.entropy.as_mut(),
             indices: &*self.table,

@@ -182,9 +182,10 @@ fn a_tunnel_that_is_removed_leaves_nothing_behind() {
 fn a_handshake_is_tried_again_and_given_up_and_begun_anew_when_somebody_wants_it() {
     let (mut a, b) = (Machine::new(1, 1), Machine::new(2, 1));
     let tunnel = a.join(0, 0, &b, 0, true);
-    assert!(tunnel.want() && !tunnel.want(), "one worker says so");
+    let wants = || tunnel.first(Once::Wanted);
+    assert!(wants() && !wants(), "one worker says so");
     a.peers.wanted(NOW, TunnelId(0)).unwrap();
-    assert!(tunnel.want(), "it may be said again");
+    assert!(wants(), "it may be said again");
     let (mut sent, mut gave_up) = (0, None);
     while let Some(at) = a.peers.poll_timeout().filter(|at| *at < NOW + Duration::from_secs(300)) {
         a.peers.handle_timeout(at);
@@ -201,6 +202,64 @@ fn a_handshake_is_tried_again_and_given_up_and_begun_anew_when_somebody_wants_it
     assert!(id == TunnelId(0) && at >= NOW + Duration::from_secs(90));
     a.peers.wanted(at + Duration::from_secs(10), TunnelId(0)).unwrap();
     assert!(matches!(a.peers.poll_news(), Some(News::Send { .. })));
+}
+
+#[test]
+fn what_is_said_by_a_hub_is_not_heard_straight_nor_what_is_said_straight_by_a_hub() {
+    let (mut a, mut b) = (Machine::new(1, 1), Machine::new(2, 1));
+    let hub = Owner(7);
+    let (straight, _) = (a.join(0, 0, &b, 0, true), b.join(0, 0, &a, 0, false));
+    let by_hub = |own: &mut Machine, other: &Machine| {
+        let [from, to] = [own, other].map(|machine| relay::Place::of(machine.keys[0].public()));
+        let relay = relay::Relay::new(from, to, hub);
+        let endpoint = Some(relay.address);
+        let tunnel = Tunnel::new(TunnelId(1), "by a hub", UplinkIndex(0), Owner(1), MTU).by(Some(relay));
+        let settings =
+            Settings { remote: *other.keys[0].public(), psk: PresharedKey::default(), endpoint, keepalive: None };
+        assert!(own.peers.add(NOW, Arc::new(tunnel), settings));
+        relay::address(from, hub)
+    };
+    let from = by_hub(&mut a, &b);
+    by_hub(&mut b, &a);
+    let says = |a: &mut Machine, now, id| {
+        a.peers.wanted(now, TunnelId(id)).unwrap();
+        std::iter::from_fn(|| a.peers.poll_news()).find_map(|news| match news {
+            News::Send { datagram, .. } => Some(datagram),
+            _ => None,
+        })
+    };
+    let (own, hubs) = (address(a.address, 0), SocketAddr::from(([198, 51, 100, 7], 51820)));
+    let forged = Err(Unheard::Gate(Reason::Noise(outwork_wireguard::noise::NoiseError::Forged)));
+    let relayed = says(&mut a, NOW, 1).unwrap();
+    // The hub has it, and sends it on as its own.
+    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), hubs, &relayed), forged);
+    assert_eq!((b.peers.poll_news(), b.peers.tunnel(TunnelId(0)).unwrap().endpoint()), (None, None));
+    // Nor does it use up the stamps of the straight way.
+    let plain = says(&mut a, NOW, 0).unwrap();
+    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), from, &plain), forged);
+    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), own, &plain), Ok(()));
+    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), from, &relayed), Ok(()));
+    drop(straight);
+}
+
+#[test]
+fn an_initiation_that_somebody_else_sends_moves_nobody_and_what_comes_in_the_session_does() {
+    let (mut a, mut b) = (Machine::new(1, 1), Machine::new(2, 1));
+    let (ours, theirs) = (a.join(0, 0, &b, 0, true), b.join(0, 0, &a, 0, true));
+    let old = theirs.endpoint();
+    a.peers.wanted(NOW, TunnelId(0)).unwrap();
+    let Some(News::Send { datagram, .. }) = a.peers.poll_news() else { panic!("it dials") };
+    let elsewhere = SocketAddr::from(([198, 51, 100, 7], 9));
+    b.peers.datagram(NOW, UplinkIndex(0), elsewhere, &datagram).unwrap();
+    let Some(News::Send { to, datagram, .. }) = b.peers.poll_news() else { panic!("it answers") };
+    assert_eq!((to, theirs.endpoint()), (elsewhere, old), "the answer goes there, and nothing else does");
+    a.peers.datagram(NOW, UplinkIndex(0), address(b.address, 0), &datagram).unwrap();
+    let mut datagram = seal(NOW, &ours, &packet()).unwrap();
+    let (opened, receiving) = b.open(NOW, &mut datagram).unwrap();
+    assert!(opened.confirms);
+    b.peers.confirmed(NOW, receiving.tunnel.id, receiving.opener.local());
+    b.peers.moved(NOW, receiving.tunnel.id, elsewhere);
+    assert_eq!(theirs.endpoint(), Some(elsewhere), "who has the keys is there");
 }
 
 #[test]

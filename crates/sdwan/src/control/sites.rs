@@ -1,7 +1,17 @@
 //! Sites: what the engine decides of paths, put to work. Paths are tunnels; what both ends tell each other goes by them.
+//!
+//! - `index`: whose what is.
+//! - `ranks`: by which tunnels hubs are reached, and others by this one.
+
+mod index;
+mod ranks;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -10,8 +20,9 @@ use outwork_engine::Time;
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::peer::Settings;
 use outwork_wireguard::session::OVERHEAD;
-use outwork_wireguard::{Index, PresharedKey, PublicKey};
+use outwork_wireguard::{PresharedKey, PublicKey};
 
+use self::index::Index as Known;
 use super::explain::words;
 use super::peers::Peers;
 use super::seen::{self, Word};
@@ -20,9 +31,9 @@ use crate::engine::liveness::State;
 use crate::engine::mtu::Probe;
 use crate::engine::policy::{LaneId, PolicyError};
 use crate::engine::quality::Quality;
-use crate::engine::site::{Dial, PathId, PathKey, PathSpec, Reach, Site, SiteId, UplinkId};
+use crate::engine::site::{Dial, PathId, PathKey, PathSpec, Reach, SiteId, UplinkId};
 use crate::engine::table::Table;
-use crate::engine::{Engine, Event, Input, Network, Output};
+use crate::engine::{Engine, Event, Input, Network, Output, Timer};
 use crate::plane::gauge::Gauge;
 use crate::plane::relay::{Place, Relay};
 use crate::plane::tunnel::{Owner, Tunnel, TunnelId, UplinkIndex};
@@ -30,8 +41,10 @@ use crate::plane::view::Relays;
 
 /// Events that are remembered.
 const EVENTS: usize = 1024;
-/// How often what tunnels have carried is told to the engine while some are watched closely.
+/// How often the engine is told what tunnels have carried of which nothing is due, and of how many at a time: all of them have their turn, and what that takes
+/// does not grow with them.
 const FEED: Duration = Duration::from_millis(10);
+const FED: usize = 256;
 
 /// How often who cannot be dialled is heard at least: NATs forget sooner who says nothing (RFC 4787 section 4.3).
 const OPEN: Duration = Duration::from_secs(25);
@@ -108,13 +121,23 @@ pub struct Sites {
     table: Option<Arc<Table>>,
     events: VecDeque<Happened>,
     happened: u64,
-    fed: Time,
+    /// Whose what is.
+    index: Known,
+    /// Whom hubs know by which name.
+    relays: Arc<Relays>,
+    /// When the engine was last told what tunnels have carried of which nothing is due, and up to which path.
+    fed: (Time, PathId),
+    /// How often counters of tunnels were read.
+    reads: u64,
     /// Where uplinks that cannot be dialled are seen from outside, ours and others.
     seen: BTreeMap<Place, SocketAddr>,
     /// What others call our uplinks.
     own: BTreeMap<UplinkIndex, Place>,
     /// When a hub was last asked for that.
     asked: Time,
+    /// When paths were last made anew for what hubs say of who is seen where, and whether they are to be again.
+    thought: Option<Time>,
+    stale: bool,
     said: Vec<Todo>,
 }
 
@@ -129,8 +152,6 @@ pub enum Todo {
     View,
     /// A session is wanted.
     Wanted(TunnelId),
-    /// Paths to or from hubs are taken for something else.
-    Relays,
     /// To be sealed and sent; nobody waits for it.
     Say(Arc<Tunnel>, Vec<u8>),
     /// Other paths can be than there were.
@@ -154,10 +175,15 @@ impl Sites {
             table: None,
             events: VecDeque::new(),
             happened: 0,
-            fed: now,
+            index: Known::default(),
+            relays: Arc::default(),
+            fed: (now, PathId(0)),
+            reads: 0,
             seen: BTreeMap::new(),
             own: BTreeMap::new(),
             asked: now,
+            thought: None,
+            stale: false,
             said: vec![],
         };
         sites.outputs(now);
@@ -179,6 +205,7 @@ impl Sites {
     /// # Errors
     /// None that the plan did not have before.
     pub fn rethink(&mut self, now: Time) -> Result<(), PolicyError> {
+        (self.thought, self.stale) = (Some(now), false);
         self.engine.configure(&self.network(&self.plan), now)
     }
 
@@ -201,16 +228,9 @@ impl Sites {
     fn ask(&mut self, now: Time) {
         self.asked = now;
         let mut questions: BTreeMap<TunnelId, (Arc<Tunnel>, Vec<Place>)> = BTreeMap::new();
-        let network = &self.plan.network;
-        let uplinks = network.sites.iter().chain([&network.own]).flat_map(|site| &site.uplinks);
-        let closed: BTreeSet<_> =
-            uplinks.filter(|uplink| uplink.reach == Reach::Closed).map(|uplink| uplink.id).collect();
-        // Where nobody can dial either end, and no other path works.
-        let is_lost = |id: PathId, path: &Path| {
-            let ends = [path.key.own, path.key.remote];
-            path.key.via.is_some() && !self.engine.rests(id) && ends.iter().all(|end| closed.contains(end))
-        };
-        for (_, path) in self.paths.iter().filter(|(id, path)| is_lost(**id, path)) {
+        // Where no other path works.
+        let lost = self.index.hidden().iter().filter(|id| !self.engine.rests(**id));
+        for path in lost.filter_map(|id| self.paths.get(id)) {
             let Some(relay) = &path.tunnel.relay else { continue };
             if let Some(carrier) = relay.carrier().as_ref() {
                 let (_, places) = questions.entry(carrier.id).or_insert_with(|| (Arc::clone(carrier), vec![]));
@@ -224,44 +244,45 @@ impl Sites {
     }
 
     /// Somebody asks where others are seen, or a hub says it.
-    fn heard(&mut self, from: PathId, word: Word) {
+    fn heard(&mut self, now: Time, from: PathId, word: Word) {
         let Some(path) = self.paths.get(&from).filter(|path| path.key.via.is_none()) else { return };
-        let place = |id: &UplinkId| self.plan.remote.get(id).map(|remote| Place::of(&remote.key));
         match word {
             Word::Where(places) if self.plan.network.own.hub => {
-                let (Some(own), Some(at)) = (place(&path.key.remote), path.tunnel.endpoint()) else { return };
-                let is_up = |id: &PathId| self.engine.is_up(*id);
+                let own = self.plan.remote.get(&path.key.remote).map(|remote| Place::of(&remote.key));
+                let (Some(own), Some(at)) = (own, path.tunnel.endpoint()) else { return };
                 let others = places.iter().filter_map(|asked| {
-                    let mut paths = self.paths.iter().filter(|(id, path)| path.key.via.is_none() && is_up(id));
-                    let (_, path) = paths.find(|(_, path)| place(&path.key.remote) == Some(*asked))?;
-                    Some((*asked, path.tunnel.endpoint()?))
+                    let id = self.index.reaching(asked).iter().find(|id| self.engine.is_up(**id))?;
+                    Some((*asked, self.paths.get(id)?.tunnel.endpoint()?))
                 });
                 let seen = std::iter::once((own, at)).chain(others).take(seen::MOST).collect();
                 let tunnel = Arc::clone(&path.tunnel);
                 self.said.push(Todo::Say(tunnel, Word::There(seen).encode()));
             }
             Word::There(seen) => {
-                let is_hub = |site: &Site| site.id == path.key.site && site.hub;
                 let [own, others @ ..] = &seen[..] else { return };
-                if !self.plan.network.sites.iter().any(is_hub) {
+                if !self.index.is_hub(path.key.site) {
                     return;
                 }
-                let is_meant = |asked: &Place| {
-                    let mut closed = self.plan.remote.values().filter(|remote| remote.endpoint.is_none());
-                    closed.any(|remote| Place::of(&remote.key) == *asked)
-                };
-                let mut news: Vec<_> = others.iter().filter(|(place, _)| is_meant(place)).copied().collect();
+                let mut news: Vec<_> =
+                    others.iter().filter(|(place, _)| self.index.is_closed(place)).copied().collect();
                 news.extend(self.own.get(&path.tunnel.uplink).map(|place| (*place, own.1)));
-                let mut changed = false;
                 for (place, at) in news {
-                    changed |= self.seen.insert(place, at) != Some(at);
+                    if self.seen.insert(place, at) != Some(at) {
+                        tracing::info!(?place, %at, "a hub says where an uplink behind a NAT is");
+                        self.stale = true;
+                    }
                 }
-                if changed {
-                    tracing::info!(seen = ?self.seen.values(), "a hub says where uplinks behind NATs are");
-                    self.said.push(Todo::Join);
-                }
+                self.think(now);
             }
             Word::Where(_) => {}
+        }
+    }
+
+    /// Has paths made anew for what hubs say, no more often than they are asked: all of them are looked at.
+    fn think(&mut self, now: Time) {
+        if self.stale && self.thought.is_none_or(|before| now.since(before) >= self.pause()) {
+            (self.thought, self.stale) = (Some(now), false);
+            self.said.push(Todo::Join);
         }
     }
 
@@ -283,9 +304,18 @@ impl Sites {
             std::mem::take(&mut self.paths).into_values().map(|path| (path.key, path)).collect();
         self.of_tunnel.clear();
         self.own = peers.own().map(|(uplink, key)| (uplink, Place::of(key))).collect();
+        let places: BTreeSet<Place> = self
+            .plan
+            .remote
+            .values()
+            .map(|remote| &remote.key)
+            .map(Place::of)
+            .chain(self.own.values().copied())
+            .collect();
+        self.seen.retain(|place, _| places.contains(place));
         let spec = |(id, spec, state, quality): (_, &PathSpec, _, &Quality)| (id, *spec, state, quality.figures());
         let specs: Vec<_> = self.engine.paths().map(spec).collect();
-        let there: Vec<SiteId> = specs.iter().map(|(_, spec, ..)| spec.key.site).collect();
+        let there: BTreeSet<SiteId> = specs.iter().map(|(_, spec, ..)| spec.key.site).collect();
         self.owners.retain(|site, _| there.contains(site));
         let mut by_hub = |spec: &PathSpec| self.relay(peers, &spec.key, &mut number);
         let specs: Vec<_> = specs.into_iter().map(|all| (by_hub(&all.1), all)).collect();
@@ -335,7 +365,8 @@ impl Sites {
                 None => {
                     let owner = *self.owners.entry(spec.key.site).or_insert_with(|| Owner(number()));
                     let name = self.name(&spec.key);
-                    let tunnel = Arc::new(Tunnel::new(TunnelId(number()), &name, uplink, owner, mtu).by(relay));
+                    let tunnel =
+                        Arc::new(Tunnel::new(TunnelId(number()), &name, uplink, owner, mtu).by(relay).of_site());
                     let (key, psk) = (remote.key, PresharedKey::default());
                     let settings = Settings { remote: key, psk, endpoint, keepalive };
                     if !peers.add(now, Arc::clone(&tunnel), settings) {
@@ -348,54 +379,8 @@ impl Sites {
             self.of_tunnel.insert(path.tunnel.id, id);
             self.paths.insert(id, path);
         }
-    }
-
-    /// Has what goes by hubs take the best tunnels to them, and says whom this site knows, should it be one.
-    pub fn relays(&self, peers: &Peers) -> Relays {
-        let ranked = self.engine.paths().filter(|(_, spec, ..)| spec.key.via.is_none());
-        let ranked = ranked.filter_map(|(id, spec, state, _)| {
-            let rank = match state {
-                State::Up => 0,
-                State::Suspect => 1,
-                State::Trial => 2,
-                State::New | State::Down => 3,
-            };
-            let path = self.paths.get(&id)?;
-            Some(((rank, !self.engine.carries(id), spec.backup, spec.metered, spec.cost, id), path))
-        });
-        let mut ranked: Vec<_> = ranked.collect();
-        ranked.sort_by_key(|(rank, _)| *rank);
-        let mut best = BTreeMap::new();
-        for (_, path) in &ranked {
-            best.entry((path.key.site, path.key.own)).or_insert(&path.tunnel);
-        }
-        for path in self.paths.values() {
-            if let (Some(relay), Some(hub)) = (&path.tunnel.relay, path.key.via) {
-                relay.go_by(best.get(&(hub, path.key.own)).map(|tunnel| Arc::clone(tunnel)));
-            }
-        }
-        let own = peers.own().map(|(uplink, key)| (Place::of(key), uplink)).collect();
-        let mut relays = Relays { own, ..Relays::default() };
-        for (_, path) in ranked.iter().filter(|_| self.plan.network.own.hub) {
-            if let Some(remote) = self.plan.remote.get(&path.key.remote) {
-                let known = (path.tunnel.owner, Arc::clone(&path.tunnel));
-                relays.others.entry(Place::of(&remote.key)).or_insert(known);
-            }
-        }
-        relays
-    }
-
-    /// Whether anything goes by hubs, or by this one.
-    fn relaying(&self) -> bool {
-        self.plan.network.own.hub || self.paths.values().any(|path| path.key.via.is_some())
-    }
-
-    /// The tunnel of ours that leads to somebody by a hub.
-    pub fn passed_on(&self, uplink: UplinkIndex, to: &SocketAddr) -> Option<&Arc<Tunnel>> {
-        let is = |tunnel: &&Arc<Tunnel>| {
-            tunnel.uplink == uplink && tunnel.relay.as_ref().is_some_and(|relay| relay.address == *to)
-        };
-        self.paths.values().map(|path| &path.tunnel).find(is)
+        self.index = Known::new(&self.plan, &self.paths);
+        self.rank_all();
     }
 
     /// Whether nobody can dial our end of a path: a NAT is to be kept open.
@@ -434,12 +419,12 @@ impl Sites {
     pub fn control(&mut self, now: Time, tunnel: TunnelId, octets: &[u8]) {
         let Some(path) = self.of_tunnel.get(&tunnel).copied() else { return };
         if let Some(word) = Word::decode(octets) {
-            return self.heard(path, word);
+            return self.heard(now, path, word);
         }
         let hello = Hello::decode(octets).map(|hello| Input::Hello(path, hello));
         let input = hello.or_else(|| Probe::decode(octets).map(|probe| Input::Probe(path, probe)));
         if let Some(input) = input {
-            self.feed(now);
+            self.feed(now, path);
             self.engine.handle_input(now, input);
             if let (Some(path), Some(figures)) = (self.paths.get(&path), self.engine.figures(path)) {
                 path.gauge.set_figures(&figures);
@@ -447,19 +432,16 @@ impl Sites {
         }
     }
 
-    /// Somebody on the way says that datagrams by an uplink may be `mtu` octets long, with all that is around them. Who does not know their session is not heard.
-    pub fn hint(&mut self, now: Time, uplink: UplinkIndex, session: Option<Index>, mtu: usize) {
-        let is = |tunnel: &Tunnel| {
-            tunnel.uplink == uplink && tunnel.sealer().as_ref().is_some_and(|sealer| Some(sealer.remote()) == session)
-        };
-        let Some((id, path)) = self.paths.iter().find(|(_, path)| is(&path.tunnel)) else { return };
+    /// Somebody on the way says that datagrams of a tunnel may be `mtu` octets long, with all that is around them.
+    pub fn hint(&mut self, now: Time, tunnel: TunnelId, mtu: usize) {
+        let Some(id) = self.of_tunnel.get(&tunnel) else { return };
+        let Some(path) = self.paths.get(id) else { return };
         let outside = match path.tunnel.endpoint() {
             Some(SocketAddr::V6(_)) => 40 + 8,
             _ => 20 + 8,
         };
         if let Some(Ok(size)) = mtu.checked_sub(outside + OVERHEAD).map(u16::try_from) {
-            let input = Input::Hint(*id, size);
-            self.engine.handle_input(now, input);
+            self.engine.handle_input(now, Input::Hint(*id, size));
         }
     }
 
@@ -478,30 +460,55 @@ impl Sites {
         }
     }
 
-    /// Tells the engine what tunnels have carried since it was last told.
-    fn feed(&mut self, now: Time) {
-        self.fed = now;
-        for (id, path) in &mut self.paths {
-            let tallies = &path.tunnel.tallies;
-            let (sent, received) = (tallies.sent.load(Relaxed), tallies.received.load(Relaxed));
-            let (before_sent, before_received) = std::mem::replace(&mut path.fed, (sent, received));
-            let (sent, received) = (sent.wrapping_sub(before_sent), received.wrapping_sub(before_received));
-            if sent > 0 || received > 0 {
-                let input = Input::Traffic { path: *id, sent: sent as u32, received: received as u32 };
-                self.engine.handle_input(now, input);
-            }
+    /// Tells the engine what the tunnel of a path has carried since it was last told.
+    fn feed(&mut self, now: Time, id: PathId) {
+        let Some(path) = self.paths.get_mut(&id) else { return };
+        self.reads += 1;
+        let tallies = &path.tunnel.tallies;
+        let (sent, received) = (tallies.sent.load(Relaxed), tallies.received.load(Relaxed));
+        let (before_sent, before_received) = std::mem::replace(&mut path.fed, (sent, received));
+        let (sent, received) = (sent.wrapping_sub(before_sent), received.wrapping_sub(before_received));
+        if sent > 0 || received > 0 {
+            let input = Input::Traffic { path: id, sent: sent as u32, received: received as u32 };
+            self.engine.handle_input(now, input);
         }
     }
 
-    /// Does what is due.
+    /// The same of some of those of which nothing is due: where traffic begins, the engine is to know it soon.
+    fn feed_some(&mut self, now: Time) {
+        let (_, last) = self.fed;
+        let behind = self.paths.range((Excluded(last), Unbounded));
+        let ids: Vec<_> = behind.chain(self.paths.range(..=last)).map(|(id, _)| *id).take(FED).collect();
+        ids.iter().for_each(|id| self.feed(now, *id));
+        self.fed = (now, ids.last().copied().unwrap_or(last));
+    }
+
+    /// Does what is due. Before that, the engine is told what the tunnels have carried that it is about.
     pub fn handle_timeout(&mut self, now: Time) {
-        if now.since(self.fed) >= FEED || self.engine.poll_timeout().is_some_and(|(at, _)| at <= now) {
-            self.feed(now);
+        if now.since(self.fed.0) >= FEED {
+            self.feed_some(now);
+        }
+        while let Some(due) = self.engine.poll_due(now) {
+            match due.timer {
+                Timer::Path(id) => self.feed(now, id),
+                Timer::Site(place) => {
+                    for id in self.engine.paths_to(place).to_vec() {
+                        self.feed(now, id);
+                    }
+                }
+            }
+            self.engine.handle_due(now, due);
         }
         self.engine.handle_timeout(now);
         if now.since(self.asked) >= self.pause() {
             self.ask(now);
         }
+        self.think(now);
+    }
+
+    /// How often counters of tunnels were read.
+    pub fn reads(&self) -> u64 {
+        self.reads
     }
 
     /// Between questions to hubs.
@@ -511,13 +518,15 @@ impl Sites {
 
     /// When [`Sites::handle_timeout`] is to be called next.
     pub fn poll_timeout(&self) -> Option<Time> {
-        // The engine has timers as often as that where there is anybody to ask for.
-        self.engine.poll_timeout().map(|(at, _)| at)
+        // The engine has timers as often as hubs are asked, where there is anybody to ask for.
+        let engine = self.engine.poll_timeout().map(|(at, _)| at);
+        let think = self.thought.filter(|_| self.stale).map(|before| before + self.pause());
+        [engine, think].into_iter().flatten().min()
     }
 
     /// Takes what the engine says; gives what is to be done about it.
     pub fn outputs(&mut self, now: Time) -> Vec<Todo> {
-        let (mut todo, mut paths) = (std::mem::take(&mut self.said), false);
+        let (mut todo, mut changed) = (std::mem::take(&mut self.said), BTreeSet::new());
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Hello(id, hello) => {
@@ -540,7 +549,11 @@ impl Sites {
                     todo.push(Todo::View);
                 }
                 Output::Event(event) => {
-                    paths |= matches!(event, Event::Path { .. } | Event::Switch { .. });
+                    match &event {
+                        Event::Path { path, .. } => changed.extend(self.paths.get(path).map(|path| path.key.site)),
+                        Event::Switch { site, .. } => changed.extend([*site]),
+                        Event::Mtu { .. } => {}
+                    }
                     if let Event::Path { path, change } = &event
                         && let Some(path) = self.paths.get(path)
                     {
@@ -566,9 +579,7 @@ impl Sites {
                 }
             }
         }
-        if paths && self.relaying() {
-            todo.insert(0, Todo::Relays);
-        }
+        changed.into_iter().for_each(|site| self.rank(site));
         todo
     }
 

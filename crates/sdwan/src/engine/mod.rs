@@ -172,6 +172,14 @@ pub enum Timer {
     Site(u32),
 }
 
+/// Something that is due: taken by [`Engine::poll_due`].
+#[derive(Debug)]
+pub struct Due {
+    at: Time,
+    /// What it is.
+    pub timer: Timer,
+}
+
 /// One path.
 #[derive(Debug)]
 struct Path {
@@ -483,14 +491,30 @@ impl Engine {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
-        while let Some(Reverse((_, timer))) = self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now) {
-            let Some(Reverse((at, _))) = self.timers.pop() else { break };
-            match timer {
-                Timer::Path(id) => self.path_timeout(now, at, id),
-                Timer::Site(place) => self.site_timeout(now, at, place),
-            }
+        while let Some(due) = self.poll_due(now) {
+            self.handle_due(now, due);
         }
         self.settle(now);
+    }
+
+    /// Takes the first of what is due, for who has to look at something before it is done: by [`Engine::handle_due`], and at the end [`Engine::handle_timeout`].
+    pub fn poll_due(&mut self, now: Time) -> Option<Due> {
+        self.timers.peek().filter(|Reverse((at, _))| *at <= now)?;
+        let Reverse((at, timer)) = self.timers.pop()?;
+        Some(Due { at, timer })
+    }
+
+    /// Does it.
+    pub fn handle_due(&mut self, now: Time, due: Due) {
+        match due.timer {
+            Timer::Path(id) => self.path_timeout(now, due.at, id),
+            Timer::Site(place) => self.site_timeout(now, due.at, place),
+        }
+    }
+
+    /// The paths to the site of this place.
+    pub fn paths_to(&self, place: u32) -> &[PathId] {
+        self.remotes.get(place as usize).map_or(&[], |remote| &remote.paths)
     }
 
     fn path_timeout(&mut self, now: Time, at: Time, id: PathId) {
@@ -559,6 +583,12 @@ impl Engine {
     pub fn paths(&self) -> impl Iterator<Item = (PathId, &PathSpec, State, &Quality)> {
         let known = self.paths.iter().zip(0..).filter_map(|(path, id)| Some((PathId(id), path.as_ref()?)));
         known.map(|(id, path)| (id, &path.spec, path.liveness.state(), &path.quality))
+    }
+
+    /// What a path is, and what it is taken for; none where it is gone.
+    pub fn known(&self, id: PathId) -> Option<(&PathSpec, State)> {
+        let path = self.paths.get(id.0 as usize)?.as_ref()?;
+        Some((&path.spec, path.liveness.state()))
     }
 
     /// What was measured of a path; none where it is gone.

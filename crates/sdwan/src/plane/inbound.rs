@@ -11,18 +11,19 @@ use outwork_net::carrier::{BATCH, FAILURES, Received, Socket};
 use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wire::octets::read;
 use outwork_wireguard::Index;
-use outwork_wireguard::session::{Inner, OVERHEAD, OpenError};
+use outwork_wireguard::session::{OVERHEAD, OpenError};
 use outwork_wireguard::window::Window;
 
 use super::fec::decoder::Decoder;
 use super::frame::{self, Frame, Part};
+use super::inside::{self, Inside};
 use super::join::{Joiner, MOST, Offload};
 use super::outbound::{Outbound, Posts};
 use super::packet::{self, Packet};
 use super::relay::{self, Passage};
 use super::shared::{Notice, Shared};
 use super::streams::{is_first, lock};
-use super::tunnel::{Receiving, UplinkIndex};
+use super::tunnel::{Once, Receiving, UplinkIndex};
 use super::view::View;
 
 /// Octets of the longest run, and a rest that keeps the beginnings of neighbours out of the same sets of a processor's cache.
@@ -50,13 +51,18 @@ struct Known {
 }
 
 impl Known {
-    /// Whether a packet that comes twice has not come yet.
-    fn is_first(&mut self, shared: &Shared, now: Time, frame: &Frame) -> bool {
+    /// Whether a packet that comes twice has not come yet; nobody knows of one of too many streams.
+    fn is_first(&mut self, shared: &Shared, now: Time, frame: &Frame) -> Option<bool> {
         let owner = self.receiving.tunnel.owner;
         if self.stream.as_ref().is_none_or(|(stream, _)| *stream != frame.stream) {
-            self.stream = Some((frame.stream, shared.twice.get(now, owner, frame.stream, Window::default)));
+            let window = shared.twice.get(now, owner, frame.stream, Window::default);
+            let Some(window) = window else {
+                shared.counters.crowded.fetch_add(1, Relaxed);
+                return None;
+            };
+            self.stream = Some((frame.stream, window));
         }
-        self.stream.as_ref().is_some_and(|(_, window)| is_first(window, frame.number))
+        self.stream.as_ref().map(|(_, window)| is_first(window, frame.number))
     }
 
     /// Takes a packet of a group, or what mends one, and writes what that lets be mended. Says whether it is a packet that has not come yet.
@@ -73,6 +79,11 @@ impl Known {
         if self.group.as_ref().is_none_or(|(stream, _)| *stream != frame.stream) {
             let mtu = usize::from(tunnel.mtu()).max(LEAST);
             let decoder = shared.groups.get(now, tunnel.owner, frame.stream, || Decoder::new(shape, mtu));
+            let Some(decoder) = decoder else {
+                shared.counters.crowded.fetch_add(1, Relaxed);
+                // A packet goes on, unmended.
+                return matches!(frame.part, Part::Data { .. });
+            };
             self.group = Some((frame.stream, decoder));
         }
         let Some((_, decoder)) = &self.group else { return false };
@@ -225,12 +236,12 @@ impl Inbound {
     /// # Errors
     /// What the kernel says of the socket.
     pub fn failures(&self, shared: &Shared, uplink: UplinkIndex, socket: &Socket) -> outwork_net::Result<()> {
-        while socket.failures(|failure| {
-            let session = read(failure.quote, 4).map(u32::from_le_bytes).map(Index);
-            let (to, reason, mtu) = (failure.to, failure.reason, failure.mtu);
-            shared.tell(Notice::Failure { uplink, to, reason, mtu, session });
-        })? == FAILURES
-        {}
+        // For a while: a flood of them is not to keep out what comes.
+        for _ in 0..TURN {
+            if socket.failures(|failure| shared.quoted(uplink, &failure))? < FAILURES {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -249,7 +260,7 @@ impl Inbound {
                     self.join(with.shared, place, packet, with.queue);
                 }
             } else if datagram.len() <= LONGEST && matches!(datagram.first(), Some(1..=3)) {
-                with.shared.tell(Notice::Handshake { uplink, from, to, datagram: (*datagram).into() });
+                with.shared.tell_handshake(uplink, (from, to), datagram);
             } else {
                 with.shared.counters.noise.fetch_add(1, Relaxed);
             }
@@ -294,30 +305,28 @@ impl Inbound {
                 return None;
             }
         };
+        // Where they are comes before the keys: what waits for those is sent there.
+        if tunnel.endpoint() != Some(from) {
+            shared.tell_once(tunnel, Once::Moved, Notice::Moved(tunnel.id, from));
+        }
         if opened.confirms {
             shared.tell(Notice::Confirmed(tunnel.id, index));
         }
         if opened.rekey {
-            shared.tell(Notice::Wanted(tunnel.id));
-        }
-        if tunnel.endpoint() != Some(from) {
-            shared.tell(Notice::Moved(tunnel.id, from));
+            shared.tell_once(tunnel, Once::Wanted, Notice::Wanted(tunnel.id));
         }
         let mut packet = range.start + opened.packet.start..range.start + opened.packet.end;
         let mut octets = datagram.get(opened.packet.clone())?;
-        let frame = match opened.inner {
-            Inner::Control => Frame::decode(octets),
-            _ => None,
-        };
-        if let Some(frame) = frame.filter(|frame| matches!(frame.part, Part::Parity { .. })) {
-            count.datagrams += 1;
-            let device = (with.queue, &mut *with.outbound);
-            known.mend((shared, view), now, &frame, octets.get(frame::LENGTH..)?, device);
-            return None;
-        }
-        match opened.inner {
-            Inner::Keepalive => return None,
-            Inner::Control if frame.is_some() => {
+        let frame = match inside::read(tunnel, opened.inner, octets) {
+            Inside::Keepalive => return None,
+            Inside::Packet => None,
+            Inside::Frame(frame) if matches!(frame.part, Part::Parity { .. }) => {
+                count.datagrams += 1;
+                let device = (with.queue, &mut *with.outbound);
+                known.mend((shared, view), now, &frame, octets.get(frame::LENGTH..)?, device);
+                return None;
+            }
+            Inside::Frame(frame) => {
                 let length =
                     octets.get(frame::LENGTH..).and_then(|inner| Packet::read(inner).ok()).map(|read| read.length);
                 let Some(length) = length else {
@@ -327,8 +336,9 @@ impl Inbound {
                 packet.start += frame::LENGTH;
                 packet.end = packet.start + length;
                 octets = octets.get(frame::LENGTH..frame::LENGTH + length)?;
+                Some(frame)
             }
-            Inner::Control if Passage::decode(octets).is_some() => {
+            Inside::Passage => {
                 let (passage, inner) = Passage::decode(octets)?;
                 if !passage.ours {
                     count.datagrams += 1;
@@ -338,16 +348,19 @@ impl Inbound {
                 let inner = start..start + inner.len();
                 return self.passed_on(with, passage, Datagram { range: inner, ..sent });
             }
-            Inner::Control => {
-                shared.tell(Notice::Control(tunnel.id, now, octets.into()));
+            Inside::Control => {
+                shared.tell_word(tunnel, now, octets);
                 return None;
             }
-            Inner::Malformed => {
+            Inside::NotOfASite => {
+                shared.counters.not_of_a_site.fetch_add(1, Relaxed);
+                return None;
+            }
+            Inside::Unreadable => {
                 shared.counters.unreadable.fetch_add(1, Relaxed);
                 return None;
             }
-            Inner::V4 | Inner::V6 => {}
-        }
+        };
         // What is between ourselves is counted by who sends it.
         count.datagrams += 1;
         count.octets += packet.len() as u64;
@@ -364,7 +377,7 @@ impl Inbound {
         }
         match frame {
             Some(frame) if frame.part == Part::Twice => {
-                let first = known.is_first(shared, now, &frame);
+                let first = known.is_first(shared, now, &frame)?;
                 if !first {
                     shared.counters.repeated.fetch_add(1, Relaxed);
                 }
@@ -389,7 +402,8 @@ impl Inbound {
             let on = Passage { passed: true, ..passage };
             let counters = &with.shared.counters;
             let goes = to.is_some_and(|to| {
-                with.outbound.pass_on((with.shared, with.posts), with.now, (to, sent.tos & !3), (&on, octets))
+                let (tunnel, tos) = (to.tunnel(), sent.tos & !3);
+                with.outbound.pass_on((with.shared, with.posts), with.now, (&tunnel, tos), (&on, octets))
             });
             if goes {
                 counters.passed.fetch_add(1, Relaxed);
@@ -401,10 +415,14 @@ impl Inbound {
         };
         let from = relay::address(passage.from, owner);
         match octets.first() {
+            // Nor is it opened what is within what was passed on itself.
+            Some(&TRANSPORT) if sent.level + 1 >= self.levels.len() => {
+                with.shared.counters.not_passed.fetch_add(1, Relaxed);
+                None
+            }
             Some(&TRANSPORT) => self.open(with, Datagram { from, level: sent.level + 1, ..sent }),
             Some(1..=3) if octets.len() <= LONGEST => {
-                let notice = Notice::Handshake { uplink, from, to: relay::HERE, datagram: octets.into() };
-                with.shared.tell(notice);
+                with.shared.tell_handshake(uplink, (from, relay::HERE), octets);
                 None
             }
             _ => {

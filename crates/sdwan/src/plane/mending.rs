@@ -14,7 +14,7 @@ use super::frame::{self, Frame, Shape};
 use super::outbound::Posts;
 use super::passing::Passing;
 use super::shared::{Notice, Shared};
-use super::tunnel::Tunnel;
+use super::tunnel::{Once, Tunnel};
 
 /// Octets that packets of groups are shorter by than what goes by their tunnels.
 pub const LESS: usize = frame::LENGTH + PREFIX;
@@ -89,7 +89,7 @@ impl Mending {
             rest.copy_from_slice(sum);
             let Ok(sealed) = sealer.seal(now, room, text, mtu) else { return };
             if sealed.rekey {
-                shared.tell(Notice::Wanted(second.id));
+                shared.tell_once(second, Once::Wanted, Notice::Wanted(second.id));
             }
             (end, stride, octets) = (sealed.datagram.end, sealed.datagram.len(), octets + sum.len() as u64);
         });

@@ -25,7 +25,7 @@ use super::relay::Passage;
 use super::shared::{Notice, Shared};
 use super::split::{self, Layout, SplitError};
 use super::streams::Numbers;
-use super::tunnel::{Owner, Tunnel, UplinkIndex};
+use super::tunnel::{Once, Owner, Tunnel, UplinkIndex};
 use super::view::View;
 use crate::engine::flow::FlowTable;
 use crate::engine::policy::PolicyId;
@@ -437,7 +437,7 @@ impl Outbound {
             // Without a session it has ended since it was looked up.
             let sealed = sealer.seal(now, &mut self.room, start..range.end, mtu + front).ok()?;
             if sealed.rekey {
-                shared.tell(Notice::Wanted(tunnel.id));
+                shared.tell_once(tunnel, Once::Wanted, Notice::Wanted(tunnel.id));
             }
             (end, count) = (sealed.datagram.end, count + 1);
         }
@@ -527,7 +527,7 @@ impl Outbound {
         }
         let Some(socket) = posts.of(run.tunnel.uplink, run.way.to.is_ipv4()) else {
             shared.counters.unsent.fetch_add(run.count, Relaxed);
-            return shared.tell(Notice::Stuck(run.tunnel.id, Reason::NoSource));
+            return shared.tell_once(&run.tunnel, Once::Stuck, Notice::Stuck(run.tunnel.id, Reason::NoSource));
         };
         let sent = send_in_parts(socket, &run.way, (octets, run.stride), shared.marking.load().run(run.tunnel.uplink));
         let left = octets.len().saturating_sub(sent.octets).div_ceil(run.stride.max(1)) as u64;
@@ -537,16 +537,14 @@ impl Outbound {
             shared.counters.unsent.fetch_add(left, Relaxed);
             // A full buffer is the way of things; what is too long is told by the error queue.
             if !matches!(reason, Reason::Blocked | Reason::NoBuffers | Reason::TooLong) {
-                shared.tell(Notice::Stuck(run.tunnel.id, reason));
+                shared.tell_once(&run.tunnel, Once::Stuck, Notice::Stuck(run.tunnel.id, reason));
             }
         }
     }
 
     /// Keeps a piece until there is a session.
     fn wait(&mut self, shared: &Shared, now: Time, (tunnel, label): (&Arc<Tunnel>, Label), piece: &[u8]) {
-        if tunnel.want() {
-            shared.tell(Notice::Wanted(tunnel.id));
-        }
+        shared.tell_once(tunnel, Once::Wanted, Notice::Wanted(tunnel.id));
         while self.waiting.len() >= WAITING || self.waiting_octets + piece.len() > WAITING_OCTETS {
             let Some(oldest) = self.waiting.pop_front() else { return };
             self.give_up(shared, &oldest);

@@ -11,7 +11,7 @@ use outwork_wireguard::session::PADDING;
 use super::outbound::{Posts, send_in_parts};
 use super::relay::{LENGTH, Passage};
 use super::shared::{Notice, Shared};
-use super::tunnel::Tunnel;
+use super::tunnel::{Once, Tunnel};
 
 /// Octets that runs are laid out in.
 const ROOM: usize = 1 << 17;
@@ -75,7 +75,7 @@ impl Passing {
         rest.copy_from_slice(datagram);
         let Ok(sealed) = sealer.seal(now, &mut self.room, text, mtu) else { return false };
         if sealed.rekey {
-            shared.tell(Notice::Wanted(tunnel.id));
+            shared.tell_once(tunnel, Once::Wanted, Notice::Wanted(tunnel.id));
         }
         let tunnel = || Arc::clone(tunnel);
         let run = self.run.get_or_insert_with(|| Run {
@@ -118,7 +118,7 @@ impl Passing {
         if let Some(reason) = stopped
             && !matches!(reason, Reason::Blocked | Reason::NoBuffers | Reason::TooLong)
         {
-            shared.tell(Notice::Stuck(run.tunnel.id, reason));
+            shared.tell_once(&run.tunnel, Once::Stuck, Notice::Stuck(run.tunnel.id, reason));
         }
     }
 }

@@ -147,8 +147,10 @@ impl Relay {
     }
 
     /// It goes by another tunnel from now on.
-    pub(crate) fn go_by(&self, carrier: Option<Arc<Tunnel>>) {
-        self.carrier.store(carrier);
+    pub(crate) fn go_by(&self, carrier: Option<&Arc<Tunnel>>) {
+        if self.carrier.load().as_ref().map(Arc::as_ptr) != carrier.map(Arc::as_ptr) {
+            self.carrier.store(carrier.cloned());
+        }
     }
 
     /// Octets of the longest packet that fits into what carries it.

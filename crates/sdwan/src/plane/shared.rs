@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use outwork_engine::Time;
+use outwork_net::carrier::Failure;
 use outwork_net::poll::Waker;
 use outwork_wireguard::Index;
 use outwork_wireguard::index::Table;
@@ -18,21 +19,24 @@ use super::account::Accounts;
 use super::fec::decoder::Decoder;
 use super::gauge::Gauge;
 use super::marking::Marking;
+use super::quoted::{self, Quoted};
 use super::streams::Streams;
-use super::tunnel::{Receiving, TunnelId, UplinkIndex};
+use super::tunnel::{Once, Receiving, Tunnel, TunnelId, UplinkIndex};
 use super::view::View;
 
 /// What workers tell control that may wait at once. Beyond, they drop it and count that: handshakes are tried again, and so is all else.
 pub const NOTICES: usize = 4096;
 /// So many of them may be messages of handshakes, which anybody can send: a flood of those leaves room for what tunnels that are up say.
 pub const HANDSHAKES: usize = 512;
+/// And so many what ICMP says, which anybody can send as well.
+pub const HINTS: usize = 64;
 /// Why messages of handshakes come to nothing: the words for [`Counters::handshakes`].
 pub const REASONS: [&str; 10] =
     ["malformed", "mac1", "cookie", "rate", "forged", "stranger", "replayed", "too-fast", "not-awaited", "no-room"];
-/// Streams of packets that come twice, of each site: one of each of its workers.
-const STREAMS: usize = 64;
-/// The same of streams of groups, which take more room.
-const GROUPS: usize = 32;
+/// Streams of packets that come twice, of each site: one of each of its workers. And of all sites.
+const STREAMS: (usize, usize) = (64, 1 << 14);
+/// The same of streams of groups, which take more room: 128 KiB each.
+const GROUPS: (usize, usize) = (32, 1 << 10);
 /// What clocks show at their beginning, so that nothing was at time zero.
 const BEGINNING: Duration = Duration::from_secs(1);
 
@@ -60,19 +64,8 @@ pub enum Notice {
     Control(TunnelId, Time, Box<[u8]>),
     /// Nothing leaves by a tunnel.
     Stuck(TunnelId, outwork_net::carrier::Reason),
-    /// Somebody on the way says that a datagram did not get there.
-    Failure {
-        /// By which uplink it left.
-        uplink: UplinkIndex,
-        /// Whom it was for. The port may not be known.
-        to: SocketAddr,
-        /// What is said.
-        reason: outwork_net::carrier::Reason,
-        /// Octets of the longest IP packet that passes, where that is said.
-        mtu: usize,
-        /// The session of theirs that it was of, which who makes such messages up does not know.
-        session: Option<Index>,
-    },
+    /// Somebody on the way says that packets of a tunnel may be so long, with all that is around them: 0 where that is not said.
+    Hint(TunnelId, usize),
 }
 
 /// Nanoseconds since this process began, and a bit.
@@ -106,6 +99,8 @@ pub struct Counters {
     pub strangers: AtomicU64,
     /// What came that is no datagram of WireGuard.
     pub noise: AtomicU64,
+    /// What sites say to each other, of peers that are none.
+    pub not_of_a_site: AtomicU64,
     /// Packets in datagrams that were authentic, and are none.
     pub unreadable: AtomicU64,
     /// Packets that the device had no room for.
@@ -118,6 +113,8 @@ pub struct Counters {
     pub doubled: AtomicU64,
     /// Packets that had come by the other path already.
     pub repeated: AtomicU64,
+    /// Packets of more streams than a site may have at once: those that come twice end there, and others are not mended.
+    pub crowded: AtomicU64,
     /// Packets that were lost, and mended by others of their group.
     pub mended: AtomicU64,
     /// Datagrams of others that were passed on.
@@ -138,6 +135,8 @@ pub struct Counters {
     pub expired: AtomicU64,
     /// Messages of handshakes that came to nothing, by [`REASONS`].
     pub handshakes: [AtomicU64; REASONS.len()],
+    /// What ICMP says of datagrams of ours, by what becomes of it: [`quoted::WORDS`].
+    pub icmp: [AtomicU64; quoted::WORDS.len()],
     /// Flows whose name was not waited for to its end: policies know them by their ports.
     pub unnamed: AtomicU64,
 }
@@ -166,9 +165,12 @@ pub struct Shared {
     pub own: ArcSwap<Vec<IpAddr>>,
     /// What shaping knows datagrams by.
     pub marking: ArcSwap<Marking>,
+    /// Whose datagrams are that ICMP quotes.
+    pub quoted: Quoted,
     notices: SyncSender<Notice>,
-    /// Messages of handshakes among what control has yet to hear.
-    waiting: AtomicUsize,
+    /// Messages of handshakes among what control has yet to hear, and what ICMP says.
+    handshakes: AtomicUsize,
+    hints: AtomicUsize,
     control: Arc<Waker>,
     workers: Box<[Waker]>,
     /// Counts sessions that have begun: packets may wait for one.
@@ -194,12 +196,14 @@ impl Shared {
             counters: Counters::default(),
             accounts: ArcSwap::default(),
             seed,
-            twice: Streams::new(STREAMS),
-            groups: Streams::new(GROUPS),
+            twice: Streams::new(STREAMS.0, STREAMS.1),
+            groups: Streams::new(GROUPS.0, GROUPS.1),
             own: ArcSwap::default(),
             marking: ArcSwap::default(),
+            quoted: Quoted::default(),
             notices,
-            waiting: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
+            hints: AtomicUsize::new(0),
             control,
             workers,
             keys: AtomicU64::new(0),
@@ -207,25 +211,76 @@ impl Shared {
         }
     }
 
-    /// Tells control something, unless it has too much to hear already.
-    pub fn tell(&self, notice: Notice) {
-        let is_handshake = matches!(notice, Notice::Handshake { .. });
-        let has_room = !is_handshake || self.waiting.fetch_add(1, Relaxed) < HANDSHAKES;
+    /// The share of what control may have yet to hear that a notice is of: how much of it is taken, and how much there is.
+    fn share(&self, notice: &Notice) -> Option<(&AtomicUsize, usize)> {
+        match notice {
+            Notice::Handshake { .. } => Some((&self.handshakes, HANDSHAKES)),
+            Notice::Hint(..) => Some((&self.hints, HINTS)),
+            _ => None,
+        }
+    }
+
+    /// Tells control something, unless it has too much to hear already. Whether it is going to hear it.
+    pub fn tell(&self, notice: Notice) -> bool {
+        let share = self.share(&notice);
+        let has_room = share.is_none_or(|(taken, most)| taken.fetch_add(1, Relaxed) < most);
         let told = if has_room { self.notices.try_send(notice) } else { Err(TrySendError::Full(notice)) };
         match told {
             Ok(()) => self.control.wake(),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.counters.unheard.fetch_add(1, Relaxed);
-                if is_handshake {
-                    self.heard_handshake();
+                if let Some((taken, _)) = share {
+                    taken.fetch_sub(1, Relaxed);
                 }
+                return false;
             }
+        }
+        true
+    }
+
+    /// The same of a message of a handshake. One that there is no room for is not copied: anybody can send such, as many as there are.
+    pub fn tell_handshake(&self, uplink: UplinkIndex, (from, to): (SocketAddr, IpAddr), datagram: &[u8]) {
+        if self.handshakes.load(Relaxed) < HANDSHAKES {
+            self.tell(Notice::Handshake { uplink, from, to, datagram: datagram.into() });
+        } else {
+            self.counters.unheard.fetch_add(1, Relaxed);
         }
     }
 
-    /// Control has heard a message of a handshake: there is room for another.
-    pub fn heard_handshake(&self) {
-        self.waiting.fetch_sub(1, Relaxed);
+    /// The same of what is said of a tunnel once until it is heard. What there was no room for is said again.
+    pub fn tell_once(&self, tunnel: &Tunnel, once: Once, notice: Notice) {
+        if tunnel.first(once) && !self.tell(notice) {
+            tunnel.done(once);
+        }
+    }
+
+    /// The same of what sites say to each other: by one tunnel no more than its share.
+    pub fn tell_word(&self, tunnel: &Tunnel, now: Time, octets: &[u8]) {
+        if !tunnel.may_speak() {
+            self.counters.unheard.fetch_add(1, Relaxed);
+        } else if !self.tell(Notice::Control(tunnel.id, now, octets.into())) {
+            tunnel.spoke();
+        }
+    }
+
+    /// What ICMP says of a datagram that left by an uplink.
+    pub fn quoted(&self, uplink: UplinkIndex, failure: &Failure<'_>) {
+        let (judged, tunnel) = self.quoted.judge(uplink, failure);
+        if let Some(counter) = self.counters.icmp.get(judged.place()) {
+            counter.fetch_add(1, Relaxed);
+        }
+        if let Some(tunnel) = tunnel
+            && !self.tell(Notice::Hint(tunnel.id, failure.mtu))
+        {
+            tunnel.done(Once::Hint);
+        }
+    }
+
+    /// Control has heard a notice: there is room for another of its kind.
+    pub fn heard(&self, notice: &Notice) {
+        if let Some((taken, _)) = self.share(notice) {
+            taken.fetch_sub(1, Relaxed);
+        }
     }
 
     /// What wakes a worker.
@@ -259,9 +314,25 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::sync_channel;
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use outwork_net::carrier::Reason;
 
     use super::*;
+    use crate::plane::tunnel::{Owner, WORDS};
+
+    fn shared() -> (Shared, Receiver<Notice>) {
+        let (notices, heard) = sync_channel(NOTICES);
+        let control = Arc::new(Waker::new().unwrap());
+        (Shared::new(View::empty(), Arc::new(Table::new(1)), notices, control, Box::new([]), 1), heard)
+    }
+
+    /// One to 192.0.2.9:51820.
+    fn tunnel(id: u32) -> Arc<Tunnel> {
+        let tunnel = Arc::new(Tunnel::new(TunnelId(id), "site", UplinkIndex(0), Owner(1), 1420));
+        tunnel.set_endpoint(Some("192.0.2.9:51820".parse().unwrap()));
+        tunnel
+    }
 
     fn handshake() -> Notice {
         let from = SocketAddr::from(([192, 0, 2, 1], 51820));
@@ -270,17 +341,64 @@ mod tests {
 
     #[test]
     fn a_flood_of_handshakes_leaves_room_for_what_tunnels_say() {
-        let (notices, heard) = sync_channel(NOTICES);
-        let control = Arc::new(Waker::new().unwrap());
-        let shared = Shared::new(View::empty(), Arc::new(Table::new(1)), notices, control, Box::new([]), 1);
-        (0..2 * NOTICES).for_each(|_| shared.tell(handshake()));
-        shared.tell(Notice::Wanted(TunnelId(7)));
-        assert_eq!(shared.counters.unheard.load(Relaxed), (2 * NOTICES - HANDSHAKES) as u64);
+        let (shared, heard) = shared();
+        let from = SocketAddr::from(([192, 0, 2, 1], 51820));
+        (0..2 * NOTICES).for_each(|_| shared.tell_handshake(UplinkIndex(0), (from, from.ip()), &[1; 148]));
+        assert!(!shared.tell(handshake()) && shared.tell(Notice::Wanted(TunnelId(7))));
+        assert_eq!(shared.counters.unheard.load(Relaxed), (2 * NOTICES - HANDSHAKES + 1) as u64);
         let told: Vec<Notice> = heard.try_iter().collect();
         assert!(told.len() == HANDSHAKES + 1 && matches!(told.last(), Some(Notice::Wanted(TunnelId(7)))));
         // What was heard makes room.
-        shared.heard_handshake();
-        (0..2).for_each(|_| shared.tell(handshake()));
+        shared.heard(&handshake());
+        assert_eq!([shared.tell(handshake()), shared.tell(handshake())], [true, false]);
+        assert_eq!(heard.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn a_flood_of_icmp_leaves_room_for_what_tunnels_say_and_each_has_one_word_in_it() {
+        let (shared, heard) = shared();
+        let quoted = |session: u32| [&[4, 0, 0, 0][..], &session.to_le_bytes()].concat();
+        let tunnels: Vec<_> = (0..2 * HINTS as u32).map(tunnel).collect();
+        tunnels.iter().zip(1..).for_each(|(tunnel, session)| shared.quoted.set(tunnel, Index(session)));
+        for round in 0..100 {
+            for session in 0..4 * HINTS as u32 {
+                let to = "192.0.2.9:51820".parse().unwrap();
+                let quote = quoted(session);
+                let failure = Failure { to, told_by: None, reason: Reason::TooLong, mtu: 1300 + round, quote: &quote };
+                shared.quoted(UplinkIndex(0), &failure);
+            }
+        }
+        assert!(shared.tell(Notice::Wanted(TunnelId(7))));
+        let told: Vec<Notice> = heard.try_iter().collect();
+        assert_eq!(told.len(), HINTS + 1);
+        assert!(told.iter().take(HINTS).all(|notice| matches!(notice, Notice::Hint(_, 1300))));
+        let count = |word: &str| {
+            let place = quoted::WORDS.iter().position(|one| *one == word).unwrap();
+            shared.counters.icmp[place].load(Relaxed) as usize
+        };
+        let (all, own) = (100 * 4 * HINTS, 100 * 2 * HINTS);
+        assert_eq!((count("stranger"), count("heard") + count("pending")), (all - own, own));
+        assert_eq!(count("pending"), 99 * HINTS, "who had no room may say it again");
+    }
+
+    #[test]
+    fn what_had_no_room_is_said_again_and_one_tunnel_does_not_take_all_of_it() {
+        let (shared, heard) = shared();
+        let (tunnel, other) = (tunnel(1), tunnel(2));
+        (0..2 * u32::from(WORDS)).for_each(|_| shared.tell_word(&tunnel, Time::ZERO, &[0, 1]));
+        assert_eq!(heard.try_iter().count(), usize::from(WORDS));
+        shared.tell_word(&other, Time::ZERO, &[0, 1]);
+        tunnel.spoke();
+        (0..2).for_each(|_| shared.tell_word(&tunnel, Time::ZERO, &[0, 1]));
+        assert_eq!(heard.try_iter().count(), 2, "another's is heard, and another one once one was heard");
+        let wants = || shared.tell_once(&tunnel, Once::Wanted, Notice::Wanted(tunnel.id));
+        assert!((0..NOTICES).all(|_| shared.tell(Notice::Confirmed(other.id, Index(1)))));
+        wants();
+        assert_eq!(heard.try_iter().filter(|notice| matches!(notice, Notice::Wanted(_))).count(), 0);
+        (0..3).for_each(|_| wants());
+        assert_eq!(heard.try_iter().count(), 1, "once, as soon as there is room");
+        tunnel.done(Once::Wanted);
+        wants();
         assert_eq!(heard.try_iter().count(), 1);
     }
 }

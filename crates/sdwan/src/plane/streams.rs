@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use outwork_engine::{Rng, Time};
@@ -59,36 +60,56 @@ struct Known<T> {
     seen: Time,
 }
 
+/// So long a stream has to be quiet before another one takes its place: whoever begins one for each packet is not given room for each.
+const QUIET: Duration = Duration::from_secs(1);
+/// Those that have been quiet for so long are forgotten when their sender begins another.
+const OVER: Duration = Duration::from_secs(60);
+
 /// What is known of streams that come, by who sends them. Packets of one stream come to several workers.
 #[derive(Debug)]
 pub struct Streams<T> {
     of: Mutex<HashMap<Owner, Vec<Known<T>>, FixedState>>,
     /// So many of each sender are known. Whoever begins more has the quietest forgotten.
     most: usize,
+    /// So many of all senders.
+    all: usize,
+}
+
+impl<T> Known<T> {
+    /// Whether another one may take its place: no worker has it, and nobody has asked for it lately.
+    fn is_quiet(&self, now: Time, time: Duration) -> bool {
+        Arc::strong_count(&self.state) == 1 && now.since(self.seen) >= time
+    }
 }
 
 impl<T> Streams<T> {
-    /// Of so many streams of each sender.
-    pub fn new(most: usize) -> Streams<T> {
-        Streams { of: Mutex::default(), most: most.max(1) }
+    /// Of so many streams of each sender, and of all of them.
+    pub fn new(most: usize, all: usize) -> Streams<T> {
+        Streams { of: Mutex::default(), most: most.max(1), all: all.max(1) }
     }
 
-    /// What is known of a stream; `make` where that is nothing. Workers keep it for the next packet.
-    pub fn get(&self, now: Time, owner: Owner, stream: u32, make: impl FnOnce() -> T) -> Arc<Mutex<T>> {
+    /// What is known of a stream; `make` where that is nothing. Workers keep it for the next packet. None where it is new, there are as many as there may be, and none of
+    /// these is quiet.
+    pub fn get(&self, now: Time, owner: Owner, stream: u32, make: impl FnOnce() -> T) -> Option<Arc<Mutex<T>>> {
         let mut of = lock(&self.of);
-        let known = of.entry(owner).or_default();
-        if let Some(known) = known.iter_mut().find(|known| known.stream == stream) {
+        if let Some(known) = of.get_mut(&owner).and_then(|known| known.iter_mut().find(|known| known.stream == stream))
+        {
             known.seen = now;
-            return Arc::clone(&known.state);
+            return Some(Arc::clone(&known.state));
+        }
+        let known = of.entry(owner).or_default();
+        known.retain(|known| !known.is_quiet(now, OVER));
+        let is_full = known.len() >= self.most;
+        if is_full || of.values().map(Vec::len).sum::<usize>() >= self.all {
+            let among = of.iter().filter(|(one, _)| !is_full || **one == owner);
+            let among = among.flat_map(|(one, known)| known.iter().map(|known| (*one, known)));
+            let quietest = among.filter(|(_, known)| known.is_quiet(now, QUIET)).min_by_key(|(_, known)| known.seen);
+            let (whose, gone) = quietest.map(|(one, known)| (one, known.stream))?;
+            of.entry(whose).or_default().retain(|known| known.stream != gone);
         }
         let state = Arc::new(Mutex::new(make()));
-        let fresh = Known { stream, state: Arc::clone(&state), seen: now };
-        let full = known.len() >= self.most;
-        match known.iter_mut().min_by_key(|known| known.seen).filter(|_| full) {
-            Some(quietest) => *quietest = fresh,
-            None => known.push(fresh),
-        }
-        state
+        of.entry(owner).or_default().push(Known { stream, state: Arc::clone(&state), seen: now });
+        Some(state)
     }
 
     /// Forgets those of senders that are gone.
@@ -135,7 +156,7 @@ mod tests {
                 sent.push(frame.number);
                 paths.iter_mut().for_each(|path| path.send(Node(1), Node(2), frame));
             }
-            let streams = Streams::new(4);
+            let streams = Streams::new(4, 4);
             let (mut came, mut once) = (BTreeSet::new(), vec![]);
             let mut open = [true, true];
             while open != [false, false] {
@@ -144,7 +165,7 @@ mod tests {
                     Event::Arrival(arrival) => {
                         let frame: Frame = arrival.message;
                         came.insert(frame.number);
-                        let window = streams.get(Time::ZERO, OWNER, frame.stream, Window::default);
+                        let window = streams.get(Time::ZERO, OWNER, frame.stream, Window::default).unwrap();
                         once.extend(is_first(&window, frame.number).then_some(frame.number));
                     }
                     _ => open[turn] = false,
@@ -173,9 +194,9 @@ mod tests {
     #[test]
     fn who_begins_anew_is_heard_at_once() {
         let mut rng = Rng::new(1);
-        let streams: Streams<Window> = Streams::new(4);
-        let hear =
-            |frame: Frame| is_first(&streams.get(Time::ZERO, OWNER, frame.stream, Window::default), frame.number);
+        let streams: Streams<Window> = Streams::new(4, 4);
+        let get = |stream| streams.get(Time::ZERO, OWNER, stream, Window::default).unwrap();
+        let hear = |frame: Frame| is_first(&get(frame.stream), frame.number);
         let mut before = Numbers::begin(&mut rng);
         assert!((0..20_000).all(|_| hear(take(&mut before, 1, &mut rng))));
         let mut after = Numbers::begin(&mut rng);
@@ -185,9 +206,10 @@ mod tests {
 
     #[test]
     fn of_each_sender_so_many_streams_are_known_and_the_quietest_is_forgotten() {
-        let streams: Streams<u32> = Streams::new(2);
-        let get =
-            |secs, owner, stream, value| *lock(&streams.get(Time::from_secs(secs), Owner(owner), stream, || value));
+        let streams: Streams<u32> = Streams::new(2, 9);
+        let get = |secs, owner, stream, value| {
+            *lock(&streams.get(Time::from_secs(secs), Owner(owner), stream, || value).unwrap())
+        };
         assert_eq!((get(1, 1, 10, 1), get(2, 1, 11, 2), get(3, 1, 10, 3)), (1, 2, 1));
         assert_eq!(get(4, 1, 12, 4), 4, "in the place of 11");
         assert_eq!((get(5, 1, 10, 5), get(6, 1, 11, 6)), (1, 6));
@@ -195,5 +217,25 @@ mod tests {
         assert_eq!(streams.len(), 3);
         streams.keep(|owner| owner == Owner(2));
         assert!(streams.len() == 1 && !streams.is_empty());
+    }
+
+    #[test]
+    fn who_begins_a_stream_for_each_packet_is_given_no_room_for_them_and_takes_none_from_others() {
+        let streams: Streams<u32> = Streams::new(2, 3);
+        let get = |millis, owner, stream| {
+            let now = Time::from_secs(9) + Duration::from_millis(millis);
+            streams.get(now, Owner(owner), stream, || 0)
+        };
+        let made = (0..500).filter(|number| get(*number, 1, *number as u32).is_some()).count();
+        assert_eq!((made, streams.len()), (2, 2), "as long as none of them is quiet");
+        assert!(get(600, 2, 7).is_some() && get(700, 2, 8).is_none(), "so many of all");
+        assert!(get(1100, 2, 8).is_some(), "in the place of the quietest of all");
+        assert!(get(1200, 2, 7).is_some() && get(1200, 1, 1).is_some(), "which was the other's first");
+        let held = get(1300, 1, 1);
+        assert!(get(9000, 1, 2).is_some(), "in the place of one that nobody has");
+        assert!(get(9001, 1, 3).is_none() && held.is_some());
+        drop(held);
+        assert!(get(90_000, 1, 4).is_some());
+        assert_eq!(streams.len(), 2, "those that were over long ago are forgotten: only the other's was not asked for");
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64};
 
 use arc_swap::{ArcSwapOption, Guard};
 use outwork_wireguard::session::{Opener, Sealer};
@@ -21,6 +21,22 @@ pub struct UplinkIndex(pub u16);
 /// Whose packets come out of a tunnel: a site, or a peer that is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner(pub u32);
+
+/// What control is told of a tunnel once, until it has heard it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Once {
+    /// A session is wanted.
+    Wanted = 1,
+    /// The other end is somewhere else.
+    Moved = 2,
+    /// Nothing leaves.
+    Stuck = 4,
+    /// ICMP says that packets are too long.
+    Hint = 8,
+}
+
+/// What sites say to each other by one tunnel that control may have yet to hear: nobody keeps out what others say.
+pub const WORDS: u16 = 128;
 
 /// What has passed a tunnel since it was made. Workers add once a run.
 #[derive(Debug, Default)]
@@ -59,7 +75,12 @@ pub struct Tunnel {
     sealer: ArcSwapOption<Sealer>,
     endpoint: ArcSwapOption<SocketAddr>,
     mtu: AtomicU16,
-    wanted: AtomicBool,
+    /// Whether it leads to a site, and not to a plain peer.
+    of_site: bool,
+    /// What control has been told, of [`Once`].
+    told: AtomicU8,
+    /// Words that control has yet to hear.
+    words: AtomicU16,
 }
 
 impl Tunnel {
@@ -75,8 +96,21 @@ impl Tunnel {
             sealer: ArcSwapOption::empty(),
             endpoint: ArcSwapOption::empty(),
             mtu: AtomicU16::new(mtu),
-            wanted: AtomicBool::new(false),
+            of_site: false,
+            told: AtomicU8::new(0),
+            words: AtomicU16::new(0),
         }
+    }
+
+    /// The same, to a site: more is taken of it than packets.
+    #[must_use]
+    pub fn of_site(self) -> Tunnel {
+        Tunnel { of_site: true, ..self }
+    }
+
+    /// Whether it leads to a site.
+    pub fn is_of_site(&self) -> bool {
+        self.of_site
     }
 
     /// The same, passed on by a hub.
@@ -114,14 +148,26 @@ impl Tunnel {
         self.mtu.store(mtu, Relaxed);
     }
 
-    /// Packets wait for a session: true for who says so first. Said again only after [`Tunnel::heard`].
-    pub fn want(&self) -> bool {
-        !self.wanted.load(Acquire) && !self.wanted.swap(true, AcqRel)
+    /// Whether control is to be told: true for who says so first. Again only after [`Tunnel::done`].
+    pub fn first(&self, once: Once) -> bool {
+        let bit = once as u8;
+        self.told.load(Acquire) & bit == 0 && self.told.fetch_or(bit, AcqRel) & bit == 0
     }
 
-    /// Control knows that a session is wanted.
-    pub(crate) fn heard(&self) {
-        self.wanted.store(false, Release);
+    /// Control has heard it, or could not be told.
+    pub(crate) fn done(&self, once: Once) {
+        self.told.fetch_and(!(once as u8), Release);
+    }
+
+    /// Whether control is to hear another word of this tunnel: not while it has as many to hear as one may say.
+    pub(super) fn may_speak(&self) -> bool {
+        self.words.fetch_update(Relaxed, Relaxed, |words| (words < WORDS).then_some(words + 1)).is_ok()
+    }
+
+    /// Control has heard a word, or could not be told.
+    pub(crate) fn spoke(&self) {
+        // There are as many as were let through.
+        let _ = self.words.fetch_update(Relaxed, Relaxed, |words| words.checked_sub(1));
     }
 
     pub(crate) fn set_sealer(&self, sealer: Option<Arc<Sealer>>) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::FixedState;
 
 use super::relay::{Passage, Place};
@@ -12,21 +13,48 @@ use crate::engine::prefix::{Addresses, Prefix};
 use crate::engine::site::PathId;
 use crate::engine::table::Table;
 
+/// An uplink of somebody for whom this site passes something on. Control says by which tunnel that goes, workers read it.
+#[derive(Debug)]
+pub struct Reached {
+    /// Whose it is.
+    pub owner: Owner,
+    tunnel: ArcSwap<Tunnel>,
+}
+
+impl Reached {
+    /// One that is reached by a tunnel.
+    pub fn new(owner: Owner, tunnel: &Arc<Tunnel>) -> Reached {
+        Reached { owner, tunnel: ArcSwap::new(Arc::clone(tunnel)) }
+    }
+
+    /// By which tunnel it is reached best.
+    pub fn tunnel(&self) -> Guard<Arc<Tunnel>> {
+        self.tunnel.load()
+    }
+
+    /// It is reached by another one from now on.
+    pub(crate) fn go_by(&self, tunnel: &Arc<Tunnel>) {
+        if !Arc::ptr_eq(&self.tunnel.load(), tunnel) {
+            self.tunnel.store(Arc::clone(tunnel));
+        }
+    }
+}
+
 /// Whom hubs know by which name.
 #[derive(Debug, Default)]
 pub struct Relays {
     /// Our own uplinks.
     pub own: HashMap<Place, UplinkIndex, FixedState>,
-    /// Whose an uplink is, of those for whom this site passes something on, and by which tunnel it is reached best.
-    pub others: HashMap<Place, (Owner, Arc<Tunnel>), FixedState>,
+    /// Uplinks for whom this site passes something on.
+    pub others: HashMap<Place, Reached, FixedState>,
 }
 
 impl Relays {
-    /// By which tunnel a datagram is passed on that came from somebody; none where it is not: because nobody is there, because it is of somebody else than
-    /// it says, or because it was passed on before, so that nothing goes in circles.
-    pub fn next(&self, passage: &Passage, from: Owner) -> Option<&Arc<Tunnel>> {
-        let is_theirs = self.others.get(&passage.from).is_some_and(|(owner, _)| *owner == from);
-        self.others.get(&passage.to).filter(|_| is_theirs && !passage.passed).map(|(_, tunnel)| tunnel)
+    /// To whom a datagram is passed on that came from somebody; none where it is not: because nobody is there, because it is of somebody else than it says, is for
+    /// who sent it, or was passed on before, so that nothing goes in circles.
+    pub fn next(&self, passage: &Passage, from: Owner) -> Option<&Reached> {
+        let is_theirs = self.others.get(&passage.from).is_some_and(|known| known.owner == from);
+        self.others.get(&passage.to).filter(|to| is_theirs && !passage.passed && to.owner != from)
     }
 }
 
@@ -81,8 +109,8 @@ impl View {
     }
 
     /// The same with others that hubs know.
-    pub fn passing(&self, relays: Relays) -> View {
-        View { relays: Arc::new(relays), ..self.with(self.table.clone()) }
+    pub fn passing(&self, relays: Arc<Relays>) -> View {
+        View { relays, ..self.with(self.table.clone()) }
     }
 
     /// Whom hubs know by which name.
@@ -126,17 +154,20 @@ mod tests {
     #[test]
     fn a_hub_passes_on_once_and_only_what_is_of_whom_it_says() {
         let [north, south, stranger] = [1, 2, 3].map(|octet| Place::of(&PublicKey([octet; 32])));
-        let to = |owner: u32| {
-            (Owner(owner), Arc::new(Tunnel::new(TunnelId(owner), "site", UplinkIndex(0), Owner(owner), 1420)))
-        };
+        let tunnel = |id, owner| Arc::new(Tunnel::new(TunnelId(id), "site", UplinkIndex(0), Owner(owner), 1420));
+        let to = |owner| Reached::new(Owner(owner), &tunnel(owner, owner));
         let others = [(north, to(1)), (south, to(2))].into_iter().collect();
         let relays = Relays { others, ..Relays::default() };
         let passage = Passage { to: south, from: north, length: 9, ours: false, passed: false };
-        let next = |passage: Passage, from| relays.next(&passage, Owner(from)).map(|tunnel| tunnel.owner);
+        let next = |passage: Passage, from| relays.next(&passage, Owner(from)).map(|to| to.tunnel().owner);
         assert_eq!(next(passage, 1), Some(Owner(2)));
         assert_eq!(next(passage, 2), None, "it is not of whom it says");
         assert_eq!(next(Passage { passed: true, ..passage }, 1), None, "it was passed on before");
         assert_eq!(next(Passage { to: stranger, ..passage }, 1), None, "nobody is there");
         assert_eq!(next(Passage { from: stranger, ..passage }, 1), None, "nobody knows who sent it");
+        assert_eq!(next(Passage { to: north, ..passage }, 1), None, "nobody needs a hub to reach itself");
+        relays.others[&south].go_by(&tunnel(9, 2));
+        let by = relays.next(&passage, Owner(1)).map(|to| to.tunnel().id);
+        assert_eq!(by, Some(TunnelId(9)), "another path is the best by then");
     }
 }

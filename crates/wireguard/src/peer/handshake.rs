@@ -151,7 +151,8 @@ impl Peer {
         self.heard = Some((heard.stamp, now));
         let mut message = Response::write(index, sender, &noise);
         self.sign(now, &mut message);
-        self.moved(from);
+        // Whoever sends an initiation need not be who wrote it, nor need it be of now: it is answered where it comes from, and where they are is shown by what comes in
+        // the session.
         self.activity.heard(now, false);
         self.offer(session, cx);
         self.outputs.push_back(Output::Send(from, message.to_vec()));
