@@ -80,12 +80,12 @@ pub(super) fn is_of_earlier(error: &io::Error) -> bool {
 
 /// Whether this can be of a datagram sent before only.
 pub(super) fn is_never_own(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::EPROTO | libc::ENOPROTOOPT))
+    matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::EPROTO | libc::ENOPROTOOPT | libc::EOPNOTSUPP))
 }
 
-/// Whether this is how a kernel or a device says that it takes no runs.
+/// Whether this is how a kernel or a device says that it takes no runs: nothing that ICMP could make it say.
 pub(super) fn refuses_runs(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EOPNOTSUPP))
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL))
 }
 
 /// A datagram that was sent and has not arrived. Whoever is on the way, or can guess the ports, can make one up: what follows from it

@@ -306,6 +306,7 @@ fn the_reasons_why_nothing_leaves_are_told_apart() {
             for (to, reason) in ways.iter().zip(reasons) {
                 let sent = client.send(&way(to.parse().unwrap()), &octets(3000), 1000);
                 assert_eq!(sent, Sent { octets: 0, stopped: Some(reason) }, "{to}");
+                assert_eq!(client.blocked(to.parse().unwrap()), Some(reason), "{to}");
             }
             assert!(client.sends_runs());
         }
@@ -433,4 +434,69 @@ fn a_socket_tells_what_buffers_it_was_given() {
     assert_eq!(default.drops().unwrap(), 0);
     assert_eq!(default.local().ip(), Ipv4Addr::LOCALHOST);
     assert_eq!(socket.local().ip(), Ipv6Addr::LOCALHOST);
+}
+
+/// An ICMP message to 127.0.0.1 that nobody has a reason to send: that a datagram from its `port` to somebody else has not arrived (RFC 792).
+fn made_up(code: u8, port: u16) -> Vec<u8> {
+    let mut quoted = [0; 60];
+    quoted[..12].copy_from_slice(&[0x45, 0, 0, 100, 0, 1, 0, 0, 64, 17, 0, 0]);
+    quoted[12..20].copy_from_slice(&[127, 0, 0, 1, 203, 0, 113, 9]);
+    quoted[20..22].copy_from_slice(&port.to_be_bytes());
+    quoted[22..28].copy_from_slice(&[0, 7, 0, 80, 0, 0]);
+    let mut message = [&[3, code, 0, 0, 0, 0, 0, 0][..], &quoted].concat();
+    let words = message.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let sum = words.sum::<u32>();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    message
+}
+
+#[test]
+fn what_icmp_says_that_anybody_can_send_stops_nothing_and_ends_no_runs() {
+    let lab = Lab::new();
+    let host = lab.namespace("host");
+    host.run(|| {
+        let (server, client) = (socket(LOOPBACKS[0]), socket(LOOPBACKS[0]));
+        let raw = socket::open(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP).unwrap();
+        let to = crate::sys::address::Address::from(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let mut told = 0;
+        for code in 0..=15 {
+            let payload = &made_up(code, client.local().port())[..];
+            let say = || {
+                let message = message::Message { address: to.octets(), control: &[], payload };
+                message::send::<1>(raw.as_fd(), once(message), 0).unwrap();
+            };
+            say();
+            assert_eq!(client.receive(&mut [0; 100]).unwrap(), None, "{code}");
+            for length in [3000, 100] {
+                say();
+                send(&client, way(server.local()), &octets(length), 1000);
+                receive(&server, length);
+            }
+            say();
+            assert_eq!(client.blocked(server.local()), None, "{code}");
+            client.failures(|failure| told += usize::from(failure.to.port() == 7)).unwrap();
+        }
+        assert_eq!(told, 16 * 4, "all of them were heard");
+        assert_eq!((client.sends_runs(), client.counters().runs_refused), (true, 0));
+    });
+}
+
+#[test]
+fn what_icmp_could_say_as_well_is_asked_of_this_host_as_often_as_it_is_said() {
+    let error = io::Error::from_raw_os_error;
+    let outcome = |said: &[i32], ask: fn() -> io::Result<()>| {
+        let mut said = said.iter().copied();
+        let sent = patiently(|| said.next().map_or(Ok(1), |code| Err(error(code))), ask);
+        sent.map_err(|error| error.raw_os_error().unwrap())
+    };
+    let [unreachable, no_network] = [libc::EHOSTUNREACH, libc::ENETUNREACH];
+    assert_eq!(outcome(&[unreachable; 5], || Ok(())), Ok(1), "it is of others, however often");
+    assert_eq!(outcome(&[libc::EOPNOTSUPP, unreachable, libc::EACCES, libc::ECONNREFUSED], || Ok(())), Ok(1));
+    let ask = || Err(io::Error::from_raw_os_error(libc::ENETUNREACH));
+    assert_eq!(outcome(&[unreachable], ask), Err(no_network), "what this host says counts");
+    assert_eq!(outcome(&[libc::EPROTO; 100], || Ok(())), Err(libc::ENOBUFS), "it ends");
+    assert_eq!(outcome(&[libc::EMSGSIZE], ask), Ok(1));
+    assert_eq!(outcome(&[libc::EMSGSIZE; 2], ask), Err(libc::EMSGSIZE));
+    assert_eq!(outcome(&[libc::ENETDOWN, 0], || Ok(())), Err(libc::ENETDOWN), "ICMP never says that");
 }
