@@ -7,7 +7,7 @@
 
 use std::io;
 use std::iter::once;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -28,8 +28,8 @@ pub const RUN: usize = 64;
 pub const RUN_OCTETS: usize = 65_507;
 /// Runs that [`Socket::receive_batch`] takes at most.
 pub const BATCH: usize = 16;
-/// How often a call is begun anew because the kernel tells of an earlier datagram instead.
-const TRIES: usize = 4;
+/// How often a call is made while the kernel tells of earlier datagrams instead.
+const TRIES: usize = 8;
 
 /// What is asked of the kernel for each datagram that comes: where it was sent to, its traffic class, and why one that was sent has not arrived.
 const ASKED_V4: &[(i32, i32)] =
@@ -102,8 +102,7 @@ pub struct Counters {
 pub struct Socket {
     fd: OwnedFd,
     local: SocketAddr,
-    /// The interface that it is bound to.
-    device: Option<Box<str>>,
+    interface: Option<u32>,
     buffers: Buffers,
     /// Whether datagrams leave in runs: not any longer once the kernel or the device has refused.
     offload: AtomicBool,
@@ -140,6 +139,11 @@ impl Socket {
         self.local
     }
 
+    /// The index of the interface that the socket is bound to, if it is to one. Another of the same name is another interface.
+    pub fn interface(&self) -> Option<u32> {
+        self.interface
+    }
+
     /// The buffers that the kernel gave: perhaps smaller ones than were asked for.
     pub fn buffers(&self) -> Buffers {
         self.buffers
@@ -166,19 +170,11 @@ impl Socket {
         self.offload.load(Ordering::Relaxed)
     }
 
-    /// Why nothing leaves for an address, by what this host itself knows: routes, interfaces, addresses of its own. None where a way leads there. (What a call to
-    /// send is answered by may be of ICMP, which anybody can send.)
+    /// Why nothing leaves for an address, by what this host itself knows of routes and of addresses of its own; none where a way leads there. Nothing is sent, and
+    /// nothing that ICMP says counts, for anybody can send that.
     pub fn blocked(&self, to: SocketAddr) -> Option<Reason> {
-        let attempt = || {
-            let domain = if self.local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-            let fd = socket::open(domain, libc::SOCK_DGRAM, 0)?;
-            if let Some(device) = &self.device {
-                socket::bind_to_device(fd.as_fd(), device)?;
-            }
-            socket::bind_ip(fd.as_fd(), SocketAddr::new(self.local.ip(), 0))?;
-            UdpSocket::from(fd).connect(to)
-        };
-        attempt().err().map(|error| Reason::of(&error))
+        let way = Way { to, from: None, tos: 0, mark: 0 };
+        Outgoing::new(&way).ask(self.as_fd()).err().map(|error| Reason::of(&error))
     }
 
     /// Changes what becomes of datagrams that are too long, from the next one on.
@@ -219,11 +215,17 @@ impl Socket {
         Ok(count)
     }
 
-    fn take(&self, call: impl FnMut() -> io::Result<usize>) -> Result<usize> {
-        match patiently(call) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock || failure::is_of_earlier(&error) => Ok(0),
-            result => result.context(|| format!("receive at {}", self.local)),
+    /// What is received by a call. Nothing that ICMP could say is an error of it.
+    fn take(&self, mut call: impl FnMut() -> io::Result<usize>) -> Result<usize> {
+        for _ in 0..TRIES {
+            match call() {
+                Err(error) if failure::is_of_earlier(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                result => return result.context(|| format!("receive at {}", self.local)),
+            }
         }
+        // What there is still waits, and is told of again.
+        Ok(0)
     }
 
     fn read(&self, slot: &Slot, room: usize) -> Received {
@@ -234,7 +236,8 @@ impl Socket {
     }
 
     /// Sends datagrams of `segment` octets each, which lie one behind the other in `octets` (the last may be shorter), without blocking: as
-    /// many at a time as a run holds. Where the kernel or the device takes no runs, they leave one by one from then on.
+    /// many at a time as a run holds. Where the kernel or the device takes no runs, they leave one by one from then on. What stops them is true of this host: ICMP,
+    /// which anybody can send, is told by [`Socket::failures`] alone.
     pub fn send(&self, way: &Way, octets: &[u8], segment: usize) -> Sent {
         let outgoing = Outgoing::new(way);
         let segment = if segment == 0 { octets.len() } else { segment };
@@ -252,17 +255,19 @@ impl Socket {
     fn send_some(&self, outgoing: &Outgoing, octets: &[u8], segment: usize) -> io::Result<usize> {
         let longest = (RUN_OCTETS / segment).clamp(1, RUN).saturating_mul(segment);
         let run = octets.get(..longest).unwrap_or(octets);
+        let ask = || outgoing.ask(self.as_fd());
         if run.len() <= segment {
-            return patiently(|| message::send::<1>(self.as_fd(), outgoing.messages(run, segment))).map(|_| run.len());
+            let send = || message::send::<1>(self.as_fd(), outgoing.messages(run, segment), 0);
+            return patiently(send, ask).map(|_| run.len());
         }
         let single = || {
-            let count = patiently(|| message::send::<RUN>(self.as_fd(), outgoing.messages(run, segment)))?;
+            let count = patiently(|| message::send::<RUN>(self.as_fd(), outgoing.messages(run, segment), 0), ask)?;
             Ok(count.saturating_mul(segment).min(run.len()))
         };
         if !self.sends_runs() {
             return single();
         }
-        match patiently(|| outgoing.send_run(self.as_fd(), run, segment)) {
+        match patiently(|| outgoing.send_run(self.as_fd(), run, segment), ask) {
             // Too long for a run, its datagrams may still leave as fragments; if not, the error queue tells the MTU for single ones only.
             Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => single(),
             // Older kernels say EINVAL as well where datagrams are too long or the source is wrong: single ones then fail alike.
@@ -292,22 +297,28 @@ impl AsFd for Socket {
     }
 }
 
-/// Calls until the answer is of this call: the kernel answers any call at a socket by what it has heard of a datagram sent before, perhaps
-/// to somebody else. It does so once for each; so what it says twice is meant.
-fn patiently(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    let mut before = None;
-    for _ in 1..TRIES {
-        match call() {
-            Err(error)
-                if failure::is_of_earlier(&error)
-                    && (before != error.raw_os_error() || failure::is_never_own(&error)) =>
-            {
-                before = error.raw_os_error();
+/// Sends until the answer is of this call: the kernel answers any call at a socket by what ICMP has said of a datagram sent before, perhaps to somebody else, once
+/// for each. Anybody can make such messages up, so whatever they could say is asked of this host itself by `ask`.
+fn patiently(
+    mut send: impl FnMut() -> io::Result<usize>,
+    mut ask: impl FnMut() -> io::Result<()>,
+) -> io::Result<usize> {
+    let mut is_too_long = false;
+    for _ in 0..TRIES {
+        match send() {
+            Err(error) if failure::is_never_own(&error) => {}
+            // Nobody can be asked. If it is made up twice in a row, no more than these datagrams are lost.
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                if std::mem::replace(&mut is_too_long, true) {
+                    return Err(error);
+                }
             }
+            Err(error) if failure::is_of_earlier(&error) => ask()?,
             result => return result,
         }
     }
-    call()
+    // So many messages came between: these datagrams are lost, and the next may go.
+    Err(io::Error::from_raw_os_error(libc::ENOBUFS))
 }
 
 fn open(options: &Options, shared: bool) -> Result<Socket> {
@@ -327,9 +338,14 @@ fn open(options: &Options, shared: bool) -> Result<Socket> {
         if shared {
             socket::set(socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
         }
-        if let Some(device) = device {
-            socket::bind_to_device(socket, device)?;
-        }
+        let interface = match device {
+            Some(device) => {
+                socket::bind_to_device(socket, device)?;
+                // Older kernels do not say.
+                socket::get::<1>(socket, libc::SOL_SOCKET, socket::SO_BINDTOIFINDEX).ok().map(|[index]| index)
+            }
+            None => None,
+        };
         if *receive_buffer > 0 {
             socket::set_receive_buffer(socket, *receive_buffer)?;
         }
@@ -341,8 +357,7 @@ fn open(options: &Options, shared: bool) -> Result<Socket> {
         let buffers = Buffers { receive: size(libc::SO_RCVBUF)?, send: size(libc::SO_SNDBUF)? };
         let local = socket::local(socket)?;
         let (truncated, runs_refused) = (AtomicU64::new(0), AtomicU64::new(0));
-        let device = device.as_deref().map(Box::from);
-        Ok(Socket { fd, local, device, buffers, offload: AtomicBool::new(*offload), truncated, runs_refused })
+        Ok(Socket { fd, local, interface, buffers, offload: AtomicBool::new(*offload), truncated, runs_refused })
     };
     attempt().context(|| match device {
         Some(device) => format!("carry tunnels at UDP {address} on {device}"),

@@ -143,6 +143,13 @@ impl Outgoing {
         // Of two datagrams none is longer than 16 bits say.
         controls.add(libc::SOL_UDP, libc::UDP_SEGMENT, &(segment as u16).to_ne_bytes());
         let message = Message { address: self.address.octets(), control: controls.octets(), payload: run };
-        message::send::<1>(fd, once(message))
+        message::send::<1>(fd, once(message), 0)
+    }
+
+    /// Asks this host whether a way leads there, by its routes and from the source that was asked for. Nothing is sent, and no error of an earlier datagram is met:
+    /// those are met where memory is taken for one.
+    pub(super) fn ask(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        let message = Message { address: self.address.octets(), control: self.controls.octets(), payload: &[] };
+        message::send::<1>(fd, once(message), message::PROBE).map(drop)
     }
 }

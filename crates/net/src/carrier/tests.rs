@@ -314,26 +314,6 @@ fn the_reasons_why_nothing_leaves_are_told_apart() {
 }
 
 #[test]
-fn what_icmp_makes_up_ends_no_runs_hinders_nothing_and_blocks_no_way() {
-    let (server, client) = (socket(LOOPBACKS[0]), socket(LOOPBACKS[0]));
-    let stranger = testing::icmp().unwrap();
-    // Every code of "destination unreachable", of a datagram from the client to the server.
-    for code in (0..=15).filter(|code| *code != 4) {
-        let lie = testing::unreachable(code, client.local(), server.local(), b"anything");
-        for _ in 0..2 {
-            stranger.send_to(&lie, "127.0.0.1:0").unwrap();
-        }
-        assert_eq!(client.receive(&mut [0; 100]).unwrap(), None, "code {code}");
-        stranger.send_to(&lie, "127.0.0.1:0").unwrap();
-        send(&client, way(server.local()), &octets(3000), 1000);
-        assert_eq!(client.blocked(server.local()), None);
-    }
-    assert!(client.sends_runs());
-    assert_eq!(receive(&server, 15 * 3000).1.len(), 15);
-    assert_eq!(failures(&client).len(), 45);
-}
-
-#[test]
 fn a_full_socket_keeps_whole_datagrams_back_and_a_full_queue_loses_them() {
     let lab = Lab::new();
     let (host, peer) = (lab.namespace("host"), lab.namespace("peer"));
@@ -454,4 +434,50 @@ fn a_socket_tells_what_buffers_it_was_given() {
     assert_eq!(default.drops().unwrap(), 0);
     assert_eq!(default.local().ip(), Ipv4Addr::LOCALHOST);
     assert_eq!(socket.local().ip(), Ipv6Addr::LOCALHOST);
+}
+
+#[test]
+fn what_icmp_says_that_anybody_can_send_stops_nothing_and_ends_no_runs() {
+    let lab = Lab::new();
+    let host = lab.namespace("host");
+    host.run(|| {
+        let (server, client) = (socket(LOOPBACKS[0]), socket(LOOPBACKS[0]));
+        let (raw, stranger) = (testing::icmp().unwrap(), "203.0.113.9:7".parse().unwrap());
+        let mut told = 0;
+        for code in 0..=15 {
+            let lie = testing::unreachable(code, client.local(), stranger, b"anything");
+            let say = || raw.send_to(&lie, "127.0.0.1:0").unwrap();
+            say();
+            assert_eq!(client.receive(&mut [0; 100]).unwrap(), None, "{code}");
+            for length in [3000, 100] {
+                say();
+                send(&client, way(server.local()), &octets(length), 1000);
+                receive(&server, length);
+            }
+            say();
+            assert_eq!(client.blocked(server.local()), None, "{code}");
+            client.failures(|failure| told += usize::from(failure.to.port() == 7)).unwrap();
+        }
+        assert_eq!(told, 16 * 4, "all of them were heard");
+        assert_eq!((client.sends_runs(), client.counters().runs_refused), (true, 0));
+    });
+}
+
+#[test]
+fn what_icmp_could_say_as_well_is_asked_of_this_host_as_often_as_it_is_said() {
+    let error = io::Error::from_raw_os_error;
+    let outcome = |said: &[i32], ask: fn() -> io::Result<()>| {
+        let mut said = said.iter().copied();
+        let sent = patiently(|| said.next().map_or(Ok(1), |code| Err(error(code))), ask);
+        sent.map_err(|error| error.raw_os_error().unwrap())
+    };
+    let [unreachable, no_network] = [libc::EHOSTUNREACH, libc::ENETUNREACH];
+    assert_eq!(outcome(&[unreachable; 5], || Ok(())), Ok(1), "it is of others, however often");
+    assert_eq!(outcome(&[libc::EOPNOTSUPP, unreachable, libc::EACCES, libc::ECONNREFUSED], || Ok(())), Ok(1));
+    let ask = || Err(io::Error::from_raw_os_error(libc::ENETUNREACH));
+    assert_eq!(outcome(&[unreachable], ask), Err(no_network), "what this host says counts");
+    assert_eq!(outcome(&[libc::EPROTO; 100], || Ok(())), Err(libc::ENOBUFS), "it ends");
+    assert_eq!(outcome(&[libc::EMSGSIZE], ask), Ok(1));
+    assert_eq!(outcome(&[libc::EMSGSIZE; 2], ask), Err(libc::EMSGSIZE));
+    assert_eq!(outcome(&[libc::ENETDOWN, 0], || Ok(())), Err(libc::ENETDOWN), "ICMP never says that");
 }

@@ -79,7 +79,10 @@ fn watch() -> String {
 }
 
 fn read(message: &Message<'_>) -> Option<Event> {
+    // Of a bridge, this is about its ports: a link that leaves one is not gone (`rtnetlink(7)`: `ifi_family`).
+    let is_of_bridge = message.body.first() == Some(&(libc::AF_BRIDGE as u8));
     match message.kind {
+        libc::RTM_NEWLINK | libc::RTM_DELLINK if is_of_bridge => None,
         libc::RTM_NEWLINK => link::read(message.body).map(Event::Link),
         libc::RTM_DELLINK => link::read(message.body).map(Event::LinkGone),
         libc::RTM_NEWADDR => address::read(message.body).map(Event::Address),

@@ -226,6 +226,6 @@ fn send_chunk(fd: BorrowedFd<'_>, messages: &[Waiting], bytes: &[u8], runs: bool
         let payload = bytes.get(first.start..last.end).unwrap_or_default();
         Some(Message { address: envelope.address.octets(), control: control.octets(), payload })
     });
-    let sent = message::send::<CHUNK>(fd, outgoing)?;
+    let sent = message::send::<CHUNK>(fd, outgoing, 0)?;
     Ok(lengths.iter().take(sent).sum())
 }

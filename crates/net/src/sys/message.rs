@@ -82,10 +82,14 @@ pub(crate) struct Message<'a> {
     pub(crate) payload: &'a [u8],
 }
 
+/// Has the way of a message looked for, and the message not sent (`MSG_PROBE` of `linux/socket.h`).
+pub(crate) const PROBE: i32 = 0x10;
+
 /// Sends up to `N` messages without blocking. Says how many went; an error is that of the first of them.
 pub(crate) fn send<'a, const N: usize>(
     fd: BorrowedFd<'_>,
     messages: impl Iterator<Item = Message<'a>>,
+    flags: i32,
 ) -> io::Result<usize> {
     // SAFETY: both are plain C structures for which all zeroes is a valid value.
     let (mut headers, mut vectors): ([libc::mmsghdr; N], [libc::iovec; N]) = unsafe { (zeroed(), zeroed()) };
@@ -106,7 +110,7 @@ pub(crate) fn send<'a, const N: usize>(
         }
         count += 1;
     }
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let flags = flags | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the first `count` headers point to payloads, addresses and control messages of the stated lengths, all borrowed for longer than
     // the call; `vectors` is a local. The kernel reads them; of the headers it writes `msg_len` only.
     let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), count, flags) };

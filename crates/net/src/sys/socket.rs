@@ -37,6 +37,9 @@ pub(crate) fn get<const N: usize>(fd: BorrowedFd<'_>, level: i32, name: i32) -> 
     Ok(value)
 }
 
+/// The index of the interface that a socket is bound to (`asm-generic/socket.h`, Linux 5.0).
+pub(crate) const SO_BINDTOIFINDEX: i32 = 62;
+
 /// Binds to the interface of that name.
 pub(crate) fn bind_to_device(fd: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     set_bytes(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, name.as_bytes())

@@ -278,7 +278,8 @@ fn rebuilds(ready: &mut Ready, network: &Network) -> Result<[Histogram; 3], Benc
     let [one, uplink, all] = <[Histogram; 3]>::default();
     let some: Vec<PathId> = ready.paths.iter().step_by(ready.paths.len().div_ceil(50).max(1)).copied().collect();
     for path in some {
-        ready.rebuild(&one, Input::SocketError(path));
+        ready.sequence += 1;
+        ready.rebuild(&one, Input::Hello(path, Hello { claim: Claim::Deaf, ..hello(ready.sequence) }));
         ready.sequence += 1;
         ready.rebuild(&one, Input::Hello(path, hello(ready.sequence)));
     }

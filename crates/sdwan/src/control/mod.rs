@@ -342,25 +342,9 @@ impl Control {
             Some(relay) => self.pass(now, relay, &datagram),
             None => self.send(tunnel.uplink, to, &datagram),
         };
-        if stopped.is_some_and(|reason| self.is_cut(tunnel, reason))
-            && let Some(sites) = &mut self.sites
-        {
+        if let Some(sites) = self.sites.as_mut().filter(|_| stopped.is_some_and(mends_not)) {
             sites.stuck(now, tunnel.id);
         }
-    }
-
-    /// Whether nothing leaves by a tunnel, and no waiting mends that. What ICMP could have said as well is asked of this host.
-    fn is_cut(&self, tunnel: &Tunnel, reason: Reason) -> bool {
-        if !mends_not(reason) || matches!(reason, Reason::InterfaceDown | Reason::NoSource) {
-            return mends_not(reason);
-        }
-        let carrier = tunnel.relay.as_ref().and_then(|relay| relay.carrier().clone());
-        let tunnel = carrier.as_deref().unwrap_or(tunnel);
-        let Some(to) = tunnel.endpoint() else { return false };
-        // A rule of this host's is told by a code of its own over IPv4.
-        let is_own = reason == Reason::Forbidden && to.is_ipv4();
-        let socket = self.posts.of(tunnel.uplink, to.is_ipv4());
-        is_own || socket.is_none_or(|socket| socket.blocked(to).is_some_and(mends_not))
     }
 
     /// Says something that is said again should it be lost.
@@ -495,8 +479,7 @@ impl Control {
             Notice::Stuck(id, reason) => {
                 self.told(id, Once::Stuck);
                 tracing::debug!(tunnel = id.0, %reason, "nothing leaves by a tunnel");
-                let is_cut = self.peers.tunnel(id).is_some_and(|tunnel| self.is_cut(tunnel, reason));
-                if let Some(sites) = self.sites.as_mut().filter(|_| is_cut) {
+                if let Some(sites) = self.sites.as_mut().filter(|_| mends_not(reason)) {
                     sites.stuck(now, id);
                 }
                 self.decided();

@@ -131,6 +131,8 @@ pub struct Liveness {
     excused: Option<Time>,
     heard: Time,
     suspect_since: Time,
+    /// When sending began to fail, and when it last did.
+    stuck: Option<(Time, Time)>,
     /// Since when both ends have heard each other without a gap.
     proven_since: Option<Time>,
     next_hello: Time,
@@ -158,6 +160,7 @@ impl Liveness {
             excused: None,
             heard: now,
             suspect_since: now,
+            stuck: None,
             proven_since: None,
             next_hello: now + settings.fast.mul_f64(rng.unit()),
             last_hello: Time::ZERO,
@@ -267,9 +270,24 @@ impl Liveness {
         (!carrier && self.state != State::Down).then(|| self.fall(Cause::Carrier, now, settings))
     }
 
-    /// Sending failed in a way that no waiting mends.
+    /// Sending failed in a way that no waiting mends. Where the other end was heard a moment ago that may be of a route that is just being replaced: death is
+    /// what goes on for as long as silence would have to.
     pub fn socket_error(&mut self, now: Time, settings: &LivenessSettings) -> Option<Change> {
-        (self.is_up() || self.state == State::Trial).then(|| self.fall(Cause::Socket, now, settings))
+        let patience = settings.fast * settings.misses;
+        let goes_on = self.stuck.filter(|(_, last)| now.since(*last) <= patience);
+        let since = goes_on.map_or(now, |(since, _)| since);
+        self.stuck = Some((since, now));
+        let is_doubtful = now.since(self.heard) < patience && now.since(since) < patience;
+        match self.state {
+            State::New | State::Down => None,
+            State::Suspect if is_doubtful => None,
+            State::Up if is_doubtful => {
+                self.suspect_since = now;
+                self.next_hello = self.next_hello.min(now);
+                Some(self.turn(State::Suspect, None, now))
+            }
+            State::Up | State::Suspect | State::Trial => Some(self.fall(Cause::Socket, now, settings)),
+        }
     }
 
     /// Something that it may share its fate with has failed: it is asked at once, and silence counts from now on. What is watched closely needs no doubt.
@@ -496,6 +514,27 @@ mod tests {
         assert_eq!(life.heard(at(5020)).map(|change| change.to), Some(State::Up));
         assert_eq!(silence(&mut dead, 5119, &settings), None);
         assert_eq!(silence(&mut dead, 5120, &settings), Some(State::Down));
+    }
+
+    #[test]
+    fn a_call_that_fails_is_doubted_where_the_other_end_is_heard_and_believed_when_it_goes_on() {
+        let (mut life, settings) = up();
+        let mut fails = |life: &mut Liveness, millis| {
+            life.socket_error(at(millis), &settings).map(|change| (change.to, change.cause))
+        };
+        let down = Some((State::Down, Some(Cause::Socket)));
+        assert_eq!(fails(&mut life.clone(), 90), down, "nobody has been heard for as long as that");
+        assert_eq!(fails(&mut life, 20), Some((State::Suspect, None)));
+        let mut once = life.clone();
+        for millis in [30, 60, 90, 109] {
+            life.heard(at(millis));
+            assert_ne!(fails(&mut life, millis), down, "{millis}");
+        }
+        life.heard(at(110));
+        assert_eq!(fails(&mut life, 110), down);
+        assert_eq!(once.heard(at(40)).map(|change| change.to), Some(State::Up));
+        once.heard(at(500));
+        assert_eq!(fails(&mut once, 500), Some((State::Suspect, None)), "another time is another matter");
     }
 
     #[test]
