@@ -31,7 +31,7 @@ pub use address::{Address, Prefix, Uniqueness};
 pub use event::{Event, Events};
 pub use link::{Link, LinkSettings};
 pub use route::{Route, RouteQuery};
-pub use rule::Rule;
+pub use rule::{Mark, Rule};
 
 use message::{Message, Request, attributes, next_message};
 
@@ -39,6 +39,8 @@ use message::{Message, Request, attributes, next_message};
 pub(crate) const BUFFER: usize = 64 * 1024;
 /// Datagrams of one answer, and of one drained burst of changes. At some 30 interfaces or 100 routes each this is more than any host has.
 pub(crate) const MESSAGES: usize = 10_000;
+/// Things of one list at most: a table of the whole Internet is read by who asks for less of it.
+pub(crate) const LISTED: usize = 1 << 17;
 /// How often a list is begun anew because what is listed changed meanwhile.
 const ATTEMPTS: usize = 5;
 /// How long the kernel may take to answer: it does so at once, but for a list, and another program may hold the lock of its tables.
@@ -159,15 +161,23 @@ impl Connection {
         Ok(found)
     }
 
-    /// Asks for all things of a kind that `read` makes something of.
+    /// Asks for all things of a kind that `read` makes something of, as long as those are no more than [`LISTED`].
     pub(crate) fn list<T>(
         &mut self,
         request: &Request,
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> std::result::Result<Vec<T>, Refusal> {
         for _ in 0..ATTEMPTS {
-            let mut found = Vec::new();
-            if self.exchange(request.clone(), |body| found.extend(read(body)))? {
+            let (mut found, mut more) = (Vec::new(), false);
+            // The answer is heard to its end in any case: the line is good for another question then.
+            let heard = self.exchange(request.clone(), |body| match found.len() < LISTED {
+                true => found.extend(read(body)),
+                false => more |= read(body).is_some(),
+            })?;
+            if more {
+                return Err(io::Error::other(format!("there are more than {LISTED}")).into());
+            }
+            if heard {
                 return Ok(found);
             }
         }

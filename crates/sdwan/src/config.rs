@@ -19,11 +19,13 @@ use std::time::Duration;
 use outwork_config::{At, ByteSize, Fault, Secret, choice, hours, millis, secs, section, text_setting};
 use outwork_front::filter::Network;
 use outwork_host::name::InterfaceName;
+use outwork_net::netlink::Prefix;
 use outwork_wireguard::keys::KeyError;
 use outwork_wireguard::{PresharedKey, PublicKey};
 
 use crate::engine::damp::DampSettings;
 use crate::engine::liveness::LivenessSettings;
+use crate::routing::masked;
 use policy::{ApplicationSettings, ClassSettings, PolicySettings};
 use qos::QosSettings;
 
@@ -148,12 +150,27 @@ section! {
         pub mtu: u16 [restart, range 1280..=65_000] = 1420,
         /// Threads that packets are spread over, by flow; 0 means one for each processor, at most 8.
         pub workers: u16 [restart, range 0..=64] = 0,
-        /// Whether the kernel is told the ways: to the networks of all peers by this interface. Else somebody else does.
+        /// Whether the kernel is told the ways to the networks of all peers and sites, in a table of their own. Routes of this machine's own come first, but for its default route. Without it somebody else does that.
         pub routes: bool = true,
+        /// The number of that table. Nobody else may use it.
+        pub table: u32 [range 1..=u32::MAX - 1] = 51857,
+        /// The first of three places among the rules (`ip rule`) by which it is asked. That of the main table is 32766; who has rules that are to come first has them at lesser numbers.
+        pub rule_priority: u32 [range 1..=32_760] = 30_000,
         /// What the kernel keeps of datagrams that have come and were not read yet, of each uplink and thread. More than `net.core.rmem_max` where this process may.
         pub receive_buffer: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(1)] = ByteSize::mib(8),
         /// What it keeps of those that were sent and have not left.
         pub send_buffer: ByteSize [restart, range ByteSize::kib(64)..=ByteSize::gib(1)] = ByteSize::mib(4),
+    }
+    check tunnel;
+}
+
+/// Tables of the kernel's own: `default`, `main` and `local`.
+const KERNELS: std::ops::RangeInclusive<u32> = 253..=255;
+
+fn tunnel(tunnel: &TunnelSettings, at: &mut At<'_>) {
+    if KERNELS.contains(&tunnel.table) {
+        let fault = Fault::new(format!("{} is a table of the kernel's own", tunnel.table));
+        at.fault("table", fault.expected("the number of a table that nobody else uses").help("leave it out: 51857"));
     }
 }
 
@@ -409,6 +426,15 @@ fn together(sdwan: &Sdwan, at: &mut At<'_>) {
             }
         }
         for (place, network) in site.subnets.iter().enumerate() {
+            // Around what is ours there may be more, up to the Internet: the narrowest counts.
+            if let Some(own) = sdwan.subnets.iter().find(|own| is_within(network, own)) {
+                let found = match network == own {
+                    true => format!("{network} is one of the subnets of this site"),
+                    false => format!("{network} is within {own}, which is behind this site"),
+                };
+                let fault = Fault::new(found).expected("networks that are not behind this site");
+                at.fault(&format!("site[{index}].subnets[{place}]"), fault.help("take it out here, or out of `subnets`"));
+            }
             if let Some(other) = networks.insert(network.to_string(), format!("site[{index}]")) {
                 let fault =
                     Fault::new(format!("{network} is behind {other}")).expected("networks that are behind one site");
@@ -416,6 +442,12 @@ fn together(sdwan: &Sdwan, at: &mut At<'_>) {
             }
         }
     }
+}
+
+/// Whether a network is another one, or a part of it.
+fn is_within(network: &Network, other: &Network) -> bool {
+    let start = masked(Prefix { address: network.address(), length: other.length() });
+    network.length() >= other.length() && start.address == other.address()
 }
 
 fn peers(sdwan: &Sdwan, at: &mut At<'_>) {

@@ -8,13 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use outwork_net::netlink::wireguard::{Control, Device, Peer};
-use outwork_net::netlink::{self, Connection, LinkSettings, Prefix, Route, RouteQuery};
+use outwork_net::netlink::{self, Connection, LinkSettings, Prefix};
 use outwork_wireguard::{PrivateKey, PublicKey};
 
 use crate::config::{CarrierKind, PeerSettings, Sdwan};
+use crate::routing::Way;
 
-/// Who has made our routes: so that we find them again (`/etc/iproute2/rt_protos` has none of this number).
-const PROTOCOL: u8 = 157;
 /// The kind of interface.
 const KIND: &str = "wireguard";
 
@@ -157,8 +156,6 @@ impl Kernel {
         lines.mtu = settings.tunnel.mtu;
         let Lines { links, control, interfaces, wanted, .. } = &mut *lines;
         wanted.clear();
-        // The interface has no addresses of its own: packets of this machine leave with those of the tunnel.
-        let own: Vec<IpAddr> = settings.tunnel.addresses.iter().map(|own| own.address).collect();
         for Interface { place, link, key } in interfaces {
             let of_it = |peer: &&PeerSettings| settings.uplink_of(peer) == Some(*place);
             let peers: Vec<&PeerSettings> = settings.peer.iter().filter(of_it).collect();
@@ -172,12 +169,32 @@ impl Kernel {
             control.set(*link, &device)?;
             let mtu = Some(u32::from(settings.tunnel.mtu));
             links.set_link(*link, &LinkSettings { mtu, up: Some(true), ..LinkSettings::default() })?;
-            let networks = device.peers.iter().flat_map(|peer| peer.networks.clone());
-            let networks: Vec<Prefix> = networks.filter(|_| settings.tunnel.routes).collect();
-            lead(links, *link, &networks, &own)?;
             wanted.extend(peers.into_iter().map(|peer| (*place, peer.clone())));
         }
         Ok(())
+    }
+
+    /// The ways to what is behind the peers that the kernel has.
+    pub fn ways(&self, settings: &Sdwan) -> Vec<Way> {
+        let Some(lines) = self.lines() else { return vec![] };
+        // The interface has no addresses of its own: packets of this machine leave with those of the tunnel.
+        let own: Vec<IpAddr> = settings.tunnel.addresses.iter().map(|own| own.address).collect();
+        let mut ways = vec![];
+        for Interface { place, link, .. } in &lines.interfaces {
+            let peers = settings.peer.iter().filter(|peer| settings.uplink_of(peer) == Some(*place));
+            ways.extend(peers.flat_map(|peer| &peer.allowed_ips).map(|net| Way {
+                network: Prefix { address: net.address(), length: net.length() },
+                link: *link,
+                source: own.iter().find(|own| own.is_ipv4() == net.address().is_ipv4()).copied(),
+            }));
+        }
+        ways
+    }
+
+    /// The indexes of the interfaces.
+    pub fn links(&self) -> Vec<u32> {
+        let lines = self.lines();
+        lines.iter().flat_map(|lines| &lines.interfaces).map(|interface| interface.link).collect()
     }
 
     /// Whom the kernel is joined to, and how that is.
@@ -242,22 +259,6 @@ fn joined(peer: &PeerSettings) -> Peer {
         keepalive: u16::try_from(seconds).unwrap_or(u16::MAX),
         networks: networks.collect(),
     }
-}
-
-/// Has the kernel route these networks by an interface, and none else by it that we have named before. What this machine sends there leaves with the first of `own` that is of the same
-/// family, where there is one.
-pub(crate) fn lead(kernel: &mut Connection, link: u32, networks: &[Prefix], own: &[IpAddr]) -> netlink::Result<()> {
-    let ours = RouteQuery { link: Some(link), protocol: Some(PROTOCOL), ..RouteQuery::default() };
-    for old in kernel.routes(&ours)?.iter().filter(|old| !networks.contains(&old.destination)) {
-        match kernel.remove_route(old) {
-            Err(error) if error.is_missing() => {}
-            done => done?,
-        }
-    }
-    networks.iter().try_for_each(|net| {
-        let source = own.iter().find(|own| own.is_ipv4() == net.address.is_ipv4()).copied();
-        kernel.replace_route(&Route { protocol: PROTOCOL, source, ..Route::new(*net, link) })
-    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! - [`engine`]: decides which paths there are, how they fare, and which of them a flow takes.
 //! - [`plane`]: what packets go through on their way.
 //! - [`control`]: handshakes, and what workers are to know.
-//! - [`qos`]: how uplinks are shaped. [`kernel`]: what is left to the kernel's WireGuard.
+//! - [`qos`]: how uplinks are shaped. [`kernel`]: what is left to the kernel's WireGuard. [`routing`]: by which table packets come to tunnels.
 //! - `plan`: from the one to the other.
 //! - [`lab`]: sites to practise on, on one machine.
 //! - [`service`]: devices, sockets and threads: the shell around all of it.
@@ -31,6 +31,7 @@ pub mod network;
 mod plan;
 pub mod plane;
 pub mod qos;
+pub mod routing;
 pub mod service;
 
 pub use outwork_wireguard::PublicKey;

@@ -10,6 +10,7 @@ use outwork_front::filter::Network as Net;
 use crate::config::{CarrierKind, FarUplink, PeerSettings, Sdwan, SiteSettings, Uplink as OwnUplink};
 use crate::control::sites::{self, Remote};
 use crate::control::{Plan, Wanted};
+use crate::engine::policy::{Matcher, PolicyError};
 use crate::engine::prefix::Prefix;
 use crate::engine::site::{Families, Reach, Site, SiteId, Uplink, UplinkId};
 use crate::engine::{Network, Settings};
@@ -20,7 +21,7 @@ use policies::Policies;
 const OWN: SiteId = SiteId(0);
 
 /// Numbers that sites and uplinks have been given: each keeps its own through reloads, wherever it stands in the configuration, and its paths go on.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Numbers {
     sites: BTreeMap<String, u32>,
     uplinks: BTreeMap<String, u32>,
@@ -37,6 +38,16 @@ impl Plan {
     pub fn of(settings: &Sdwan, numbers: &mut Numbers) -> Plan {
         let sites = (!settings.site.is_empty()).then(|| all_sites(settings, numbers));
         Plan { peers: peers(settings), sites, mtu: settings.tunnel.mtu }
+    }
+
+    /// Whether control will take it: nothing else can be wrong with it.
+    ///
+    /// # Errors
+    /// When its policies cannot be compiled.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let Some(sites) = &self.sites else { return Ok(()) };
+        let Network { policies, applications, classes, .. } = &sites.network;
+        Matcher::compile(policies, applications, classes.len()).map(drop)
     }
 }
 

@@ -86,6 +86,15 @@ pub struct Undone {
     pub detail: String,
 }
 
+/// How uplinks are shaped, or are not, to go back to.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    wanted: Vec<Wanted>,
+    foreign: Foreign,
+    marking: Marking,
+    idle: bool,
+}
+
 struct State {
     kernel: Connection,
     wanted: Vec<Wanted>,
@@ -154,6 +163,25 @@ impl Qos {
         let mut state = self.state();
         state.idle = true;
         take_all_back(&mut state.kernel, Memory::read(&self.dir)?)
+    }
+
+    /// What is in force.
+    pub fn shape(&self) -> Shape {
+        let State { wanted, foreign, marking, idle, .. } = &*self.state();
+        Shape { wanted: wanted.clone(), foreign: *foreign, marking: marking.clone(), idle: *idle }
+    }
+
+    /// Goes back to what was in force, as far as it is not. Says what datagrams are to bear.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn restore(&self, shape: Shape) -> Result<Marking, QosError> {
+        let mut state = self.state();
+        let Shape { wanted, foreign, marking, idle } = shape;
+        state.shape(&self.dir, if idle { &[] } else { &wanted }, foreign)?;
+        let bear = if idle { Marking::default() } else { marking.clone() };
+        (state.wanted, state.foreign, state.marking, state.idle) = (wanted, foreign, marking, idle);
+        Ok(bear)
     }
 
     /// Whether any uplink is to be shaped.

@@ -1,7 +1,11 @@
 //! Devices, sockets, keys and threads: the shell.
+//!
+//! - `change`: another configuration in the place of the one in force, wholly or not at all.
+
+mod change;
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,7 +15,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use outwork_net::carrier::{self, Socket};
-use outwork_net::netlink::{Connection, LinkSettings, Prefix as Net, Uniqueness};
 use outwork_net::poll::Waker;
 use outwork_net::thread::{processors, spawn_vital};
 use outwork_net::tun::{self, Queue, Tun};
@@ -28,10 +31,10 @@ use crate::control::carriers::Carriers;
 use crate::control::explain::{Explained, Question};
 use crate::control::peers::Peers;
 use crate::control::told::Paths;
-use crate::control::{Control, Order, Plan, Told};
+use crate::control::{Control, Order, Told};
 use crate::engine::class::Class;
 use crate::engine::policy::PolicyError;
-use crate::kernel::{Carried, Kernel, KernelError, lead};
+use crate::kernel::{Carried, Kernel, KernelError};
 use crate::plan::Numbers;
 use crate::plane::join::Offload;
 use crate::plane::outbound::Posts;
@@ -40,6 +43,8 @@ use crate::plane::tunnel::UplinkIndex;
 use crate::plane::view::View;
 use crate::plane::worker::Worker;
 use crate::qos::{Qos, QosError, Undone};
+use crate::routing::RoutingError;
+use change::InForce;
 
 /// Sessions of all tunnels, and handshakes under way.
 const SESSIONS: u32 = 1 << 16;
@@ -87,6 +92,9 @@ pub enum ServiceError {
     /// The kernel does not carry what it is to.
     #[error("{0}")]
     Carrier(#[from] KernelError),
+    /// Packets do not come to the tunnels.
+    #[error("{0}")]
+    Routing(#[from] RoutingError),
     /// No thread.
     #[error("no thread for tunnels: {0}")]
     Thread(std::io::Error),
@@ -150,6 +158,8 @@ pub struct Service {
     kernel: Kernel,
     threads: Mutex<Vec<JoinHandle<()>>>,
     numbers: Mutex<Numbers>,
+    /// What was taken up last.
+    in_force: Mutex<InForce>,
     /// Other descriptors of the queues, for who comes after.
     queues: Mutex<Vec<OwnedFd>>,
 }
@@ -227,6 +237,7 @@ impl Service {
             kernel,
             threads: Mutex::default(),
             numbers: Mutex::default(),
+            in_force: Mutex::new(InForce::nothing()?),
             queues: Mutex::new(shares),
         };
         let devices = settings
@@ -251,6 +262,8 @@ impl Service {
         let asked = self.ask(Order::Endpoints(to)).ok();
         let known = asked.and_then(|()| told.recv_timeout(PATIENCE).ok()).unwrap_or_default();
         self.halt();
+        // It is the other's from now on.
+        lock(&self.in_force).routing = None;
         let name = |uplink: UplinkIndex| self.uplinks.get(usize::from(uplink.0)).map(|bound| bound.name.clone());
         let endpoints = known.into_iter().filter_map(|(uplink, key, at)| Some((name(uplink)?, key, at)));
         let queues = std::mem::take(&mut *lock(&self.queues));
@@ -290,46 +303,6 @@ impl Service {
             spawn(format!("sdwan-{number}"), Box::new(move || worker.run()))?;
         }
         Ok(())
-    }
-
-    /// Does what the settings say, as far as that can be done while it runs: how uplinks are shaped, who is joined to, addresses and routes.
-    ///
-    /// # Errors
-    /// When something stands in the way of shaping, and then nothing has changed; when the kernel refuses an address or a route, and what came before that is done.
-    pub fn apply(&self, settings: &Sdwan) -> Result<(), ServiceError> {
-        // The first, for it is what may well be refused.
-        self.shared.marking.store(Arc::new(self.qos.apply(settings)?));
-        let (done, answer) = sync_channel(1);
-        let left = self.kernel.left_to_us(settings);
-        self.ask(Order::Join(Box::new(Plan::of(&left, &mut lock(&self.numbers))), done))?;
-        answer.recv_timeout(PATIENCE).map_err(|_| ServiceError::Silent)??;
-        self.said.store(Arc::new(Said::of(settings)));
-        let mut kernel = Connection::open()?;
-        let link = self.device.index();
-        let mtu = Some(u32::from(settings.tunnel.mtu));
-        kernel.set_link(link, &LinkSettings { mtu, up: Some(true), ..LinkSettings::default() })?;
-        let wanted = settings.tunnel.addresses.iter().map(|own| Net { address: own.address, length: own.length });
-        let wanted: Vec<_> = wanted.collect();
-        self.shared.own.store(Arc::new(wanted.iter().map(|net| net.address).collect()));
-        let there: Vec<_> = kernel.addresses(Some(link))?.into_iter().map(|address| address.prefix).collect();
-        let is_own = |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        for prefix in there.iter().filter(|net| !wanted.contains(net) && !is_own(net.address)) {
-            kernel.remove_address(link, *prefix)?;
-        }
-        for prefix in wanted.iter().filter(|net| !there.contains(net)) {
-            kernel.add_address(link, *prefix, Uniqueness::Known)?;
-        }
-        self.route(&mut kernel, &left)?;
-        Ok(self.kernel.apply(settings)?)
-    }
-
-    /// Tells the kernel the ways to what is behind peers.
-    fn route(&self, kernel: &mut Connection, settings: &Sdwan) -> Result<(), ServiceError> {
-        let networks = settings.peer.iter().flat_map(|peer| &peer.allowed_ips);
-        let networks = networks.chain(settings.site.iter().flat_map(|site| &site.subnets));
-        let networks = networks.filter(|_| settings.tunnel.routes);
-        let wanted: Vec<_> = networks.map(|net| Net { address: net.address(), length: net.length() }).collect();
-        Ok(lead(kernel, self.device.index(), &wanted, &[])?)
     }
 
     /// Who there is, and how it is.
@@ -373,6 +346,7 @@ impl Service {
     /// Takes back what was changed of this host and would outlive this process.
     pub fn end(&self) {
         self.qos.end();
+        lock(&self.in_force).withdraw(&self.links());
         self.kernel.end();
     }
 
@@ -428,6 +402,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        lock(&self.in_force).withdraw(&self.links());
         self.halt();
     }
 }

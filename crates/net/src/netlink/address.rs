@@ -40,6 +40,8 @@ pub struct Address {
     pub prefix: Prefix,
     /// Whether it may not be used yet: the kernel still asks whether somebody else has it (RFC 4862 section 5.4), or was told so.
     pub tentative: bool,
+    /// Whether the kernel has routed the network of the address by the link, in the main table.
+    pub routed: bool,
 }
 
 /// Whether nobody else has an IPv6 address. Of an IPv4 address the kernel never asks.
@@ -62,6 +64,14 @@ impl Connection {
     /// Gives a link an address. One that it has already stays.
     pub fn add_address(&mut self, link: u32, prefix: Prefix, uniqueness: Uniqueness) -> Result<()> {
         let flags = Some(libc::IFA_F_NODAD).filter(|_| uniqueness == Uniqueness::Known);
+        let request = about(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, link, prefix)
+            .number(libc::IFA_FLAGS, flags);
+        self.ask(request).asked(|| format!("add the address {prefix} to link {link}"))
+    }
+
+    /// The same of an address that nobody else has, without a route to its network: somebody else sets that.
+    pub fn add_bare_address(&mut self, link: u32, prefix: Prefix) -> Result<()> {
+        let flags = Some(libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE);
         let request = about(libc::RTM_NEWADDR, libc::NLM_F_CREATE | libc::NLM_F_REPLACE, link, prefix)
             .number(libc::IFA_FLAGS, flags);
         self.ask(request).asked(|| format!("add the address {prefix} to link {link}"))
@@ -131,7 +141,8 @@ pub(crate) fn read(body: &[u8]) -> Option<Address> {
     // On a link between two IFA_ADDRESS is the other end's; IFA_LOCAL is this host's on any link, and absent where both are one (IPv6).
     let prefix = Prefix { address: local.or(other)?, length };
     let tentative = flags & (libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) != 0;
-    Some(Address { link: number(body, 4)?, prefix, tentative })
+    let routed = flags & libc::IFA_F_NOPREFIXROUTE == 0;
+    Some(Address { link: number(body, 4)?, prefix, tentative, routed })
 }
 
 /// A question for all IPv4 addresses, for who reads them another way.

@@ -173,14 +173,64 @@ fn packets_with_a_mark_are_routed_by_a_table_of_their_own() {
     let (host, _peer, mut kernel, index) = cable(&lab);
     kernel.add_address(index, prefix("10.1.0.1/24"), Uniqueness::Known).unwrap();
     kernel.add_route(&Route { table: 1000, ..Route::new(prefix("10.9.0.0/16"), index) }).unwrap();
-    let rules = [false, true].map(|v6| Rule { v6, priority: 100, mask: 0xff00, mark: 0x4200, table: 1000 });
+    let mark = Some(Mark { value: 0x4200, mask: 0xff00 });
+    let rules = [false, true].map(|v6| Rule { mark, protocol: 77, ..Rule::new(v6, 100, 1000) });
     rules.iter().for_each(|rule| kernel.add_rule(rule).unwrap());
-    assert_eq!(kernel.rules().unwrap(), rules);
+    assert_eq!(kernel.rules(Some(77)).unwrap(), rules);
     assert!(said(&host, "ip", "-j route get 10.9.0.1 mark 0x4207").contains("\"dev\":\"eth0\""));
     assert!(kernel.add_rule(&rules[0]).unwrap_err().is_present());
     rules.iter().for_each(|rule| kernel.remove_rule(rule).unwrap());
-    assert_eq!(kernel.rules().unwrap(), []);
+    assert_eq!(kernel.rules(Some(77)).unwrap(), []);
     assert!(kernel.remove_rule(&rules[1]).unwrap_err().is_missing());
+}
+
+#[test]
+fn rules_pass_wide_routes_over_and_know_what_this_host_sends_from_a_port() {
+    let lab = Lab::new();
+    let (host, _peer, mut kernel, index) = cable(&lab);
+    kernel.add_address(index, prefix("10.1.0.1/24"), Uniqueness::Known).unwrap();
+    host.ip("route add default via 10.1.0.2");
+    kernel.add_route(&Route { table: 1000, ..Route::new(prefix("0.0.0.0/0"), 1) }).unwrap();
+    let before = kernel.rules(None).unwrap();
+    assert!(before.iter().any(|rule| *rule == Rule { protocol: 2, ..Rule::new(false, 32766, route::MAIN) }), "{before:?}");
+    let ours = |rule: Rule| [rule, Rule { v6: true, ..rule }].map(|rule| Rule { protocol: 77, ..rule });
+    let rules = [
+        ours(Rule { suppress: Some(0), ..Rule::new(false, 100, route::MAIN) }),
+        ours(Rule { own_port: Some(51820), ..Rule::new(false, 101, route::MAIN) }),
+        ours(Rule::new(false, 102, 1000)),
+    ];
+    rules.iter().flatten().for_each(|rule| kernel.add_rule(rule).unwrap());
+    let mut listed = kernel.rules(Some(77)).unwrap();
+    listed.sort_by_key(|rule| (rule.priority, rule.v6));
+    assert_eq!(listed, rules.concat());
+    let by = |words: &str| {
+        let told = said(&host, "ip", &format!("-j route get {words}"));
+        let at = told.find("\"dev\":\"").unwrap() + 7;
+        told[at..].split('"').next().unwrap().to_owned()
+    };
+    assert_eq!(by("10.1.0.9"), "eth0", "what is connected comes first");
+    assert_eq!(by("192.0.2.9"), "lo", "the default route does not");
+    assert_eq!(by("192.0.2.9 ipproto udp sport 51820"), "eth0");
+    assert_eq!(by("192.0.2.9 ipproto udp sport 51821"), "lo");
+    assert_eq!(by("192.0.2.9 ipproto tcp sport 51820"), "lo");
+    rules.iter().flatten().for_each(|rule| kernel.remove_rule(rule).unwrap());
+    assert_eq!(kernel.rules(None).unwrap(), before);
+}
+
+#[test]
+fn a_network_is_not_routed_by_its_address_where_somebody_else_does_that() {
+    let lab = Lab::new();
+    let (host, _peer, mut kernel, index) = cable(&lab);
+    for text in ["10.1.0.1/24", "fd00::1/64"] {
+        kernel.add_bare_address(index, prefix(text)).unwrap();
+    }
+    let listed = kernel.addresses(Some(index)).unwrap();
+    let ours: Vec<_> = listed.iter().filter(|one| !one.prefix.to_string().starts_with("fe80")).collect();
+    assert!(ours.len() == 2 && ours.iter().all(|one| !one.routed), "{listed:?}");
+    for family in ["-4", "-6"] {
+        let told = said(&host, "ip", &format!("{family} route show"));
+        assert!(!told.contains("10.1.0.0/24") && !told.contains("fd00::"), "{told}");
+    }
 }
 
 /// Waits until something is told that fits.
@@ -206,7 +256,7 @@ fn a_lost_carrier_addresses_and_routes_are_told_to_who_subscribed() {
     peer.ip("link set eth0 up");
     await_event(&mut events, |event| matches!(event, Event::Link(link) if link.index == index && link.carrier));
 
-    let told = |text: &str| Address { link: index, prefix: prefix(text), tentative: false };
+    let told = |text: &str| Address { link: index, prefix: prefix(text), tentative: false, routed: true };
     host.ip("addr add 10.1.0.1/24 dev eth0");
     await_event(&mut events, |event| *event == Event::Address(told("10.1.0.1/24")));
     host.ip("addr add fd00::1/64 dev eth0 nodad");

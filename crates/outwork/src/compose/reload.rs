@@ -225,14 +225,19 @@ impl Reload {
             Refusal::Prepare(format!("{key}: {}", told(&error.source, &read.value)))
         })?;
         self.proxy.accelerate(&read.value, &mut proxy).map_err(Refusal::Prepare)?;
+        let levels = changes.iter().any(|change| change.key.starts_with("log."));
+        if levels {
+            self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;
+        }
+        // The last that can refuse, for what it has done and taken back others may have seen: either tunnels are others, and so is everything below, or nothing is.
         if let Some(tunnels) =
             self.tunnels.as_ref().filter(|_| changes.iter().any(|change| change.key.starts_with("sdwan")))
+            && let Err(refused) = tunnels.apply(&read.value.sdwan)
         {
-            tunnels.apply(&read.value.sdwan).map_err(|error| Refusal::Prepare(error.to_string()))?;
-        }
-        // The last that can refuse: either the levels change, and so does everything below, or nothing does.
-        if changes.iter().any(|change| change.key.starts_with("log.")) {
-            self.logs.set(read.value.log.levels()).map_err(|error| Refusal::Prepare(error.to_string()))?;
+            if let Some(Err(error)) = levels.then(|| self.logs.set(state.read.value.log.levels())) {
+                tracing::error!(%error, "the levels of the log stay as the refused configuration has them");
+            }
+            return Err(Refusal::Prepare(refused.to_string()));
         }
         certificates.commit();
         // Before routes lead to pools that come: what was said of their backends by hand holds for the first request.

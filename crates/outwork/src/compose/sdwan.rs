@@ -9,8 +9,8 @@ use outwork_sdwan::controller::{self, Controller};
 use outwork_sdwan::follower::enrol::uplinks;
 use outwork_sdwan::follower::{self, Follower, TakeUp};
 use outwork_sdwan::metrics::{QosMetrics, SdwanMetrics};
-use outwork_sdwan::qos;
 use outwork_sdwan::service::{Handed, Service};
+use outwork_sdwan::{qos, routing};
 use outwork_telemetry::Registry;
 use tokio::task::JoinHandle;
 
@@ -67,6 +67,11 @@ pub(super) fn start(
                 );
             }),
             Err(error) => tracing::warn!(%error, "interfaces may still be shaped"),
+        }
+        match routing::sweep() {
+            Ok(0) => {}
+            Ok(rules) => tracing::info!(rules, "rules of the routing to tunnels were still there, and are removed"),
+            Err(error) => tracing::warn!(%error, "rules of the routing to tunnels may still be there"),
         }
         return Ok(None);
     }

@@ -81,7 +81,7 @@ pub struct Wanted {
 }
 
 /// Whom this site is joined to.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// Peers that are no sites.
     pub peers: Vec<Wanted>,

@@ -1,7 +1,7 @@
 //! Two sites in namespaces of their own, and two cables between them, of which datagrams are lost as a test says.
 
 use std::collections::BTreeSet;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -16,11 +16,14 @@ const CABLES: [&str; 2] = ["one", "two"];
 const PORT: u16 = 5060;
 const COUNTERS: [&str; 4] = ["lost_first", "lost_second", "second", "handed"];
 
-struct Pair {
-    services: [Service; 2],
-    rooms: [Namespace; 2],
+pub(super) struct Pair {
+    pub(super) services: [Service; 2],
+    pub(super) rooms: [Namespace; 2],
+    /// What they were started with.
+    pub(super) texts: [String; 2],
     /// The cable that datagrams take, and the one by which they go again, or what mends them.
     taken: [&'static str; 2],
+    _dirs: [tempfile::TempDir; 2],
     _lab: Lab,
 }
 
@@ -57,7 +60,12 @@ fn configuration(site: usize, keys: &[[PrivateKey; 2]; 2], strategy: &str) -> St
     text
 }
 
-fn wait_for(what: &str, told: impl Fn() -> String, is_so: impl Fn() -> bool) {
+pub(super) fn read(text: &str) -> Sdwan {
+    let sources = Sources { file: Some(("outwork.toml".into(), text.to_owned())), ..Sources::default() };
+    load::<Sdwan>(sources).map_err(|faults| faults.render(false)).unwrap().value
+}
+
+pub(super) fn wait_for(what: &str, told: impl Fn() -> String, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < LONG, "waited too long for {what}: {}", told());
@@ -67,7 +75,7 @@ fn wait_for(what: &str, told: impl Fn() -> String, is_so: impl Fn() -> bool) {
 
 impl Pair {
     /// Both, started, with all datagrams by a strategy.
-    fn new(strategy: &str) -> Pair {
+    pub(super) fn new(strategy: &str) -> Pair {
         let lab = Lab::new();
         let rooms = ["here", "there"].map(|name| lab.namespace(name));
         let key = || PrivateKey::generate(&mut System::default()).unwrap();
@@ -78,14 +86,14 @@ impl Pair {
                 room.ip(&format!("addr add {}/24 dev {name}", outer(site, cable).trim_end_matches(":51820")));
             }
         }
+        let texts = [0, 1].map(|site| configuration(site, &keys, strategy));
+        let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let start = |site: usize| {
-            let text = configuration(site, &keys, strategy);
-            let sources = Sources { file: Some(("outwork.toml".into(), text)), ..Sources::default() };
-            let settings = load::<Sdwan>(sources).unwrap().value;
-            rooms[site].run(|| Service::start(&settings, Path::new("/nonexistent"))).unwrap()
+            let settings = read(&texts[site]);
+            rooms[site].run(|| Service::start(&settings, dirs[site].path())).unwrap()
         };
         let services = [start(0), start(1)];
-        let mut pair = Pair { services, rooms, taken: CABLES, _lab: lab };
+        let mut pair = Pair { services, rooms, texts, taken: CABLES, _dirs: dirs, _lab: lab };
         let told = || format!("{:#?}", [pair.services[0].paths(), pair.services[1].paths()]);
         for service in &pair.services {
             let up = || service.paths().unwrap().paths.iter().filter(|path| path.state == "up").count();
@@ -133,7 +141,7 @@ impl Pair {
     }
 
     /// Sends datagrams from one site to the other, each longer than the one before, so that no two leave as one run. Their lengths as they come, after which nothing is to come.
-    fn send(&self, count: usize) -> Vec<usize> {
+    pub(super) fn send(&self, count: usize) -> Vec<usize> {
         let [from, to] = [0, 1].map(|site| {
             let port = if site == 1 { PORT } else { 0 };
             self.rooms[site].run(|| UdpSocket::bind((inner(site), port))).unwrap()

@@ -1,0 +1,185 @@
+//! Tables and rules of the real kernel, in a namespace.
+
+use outwork_net::testing::{Lab, Namespace};
+
+use super::*;
+
+const TABLE: u32 = 51_857;
+const PRIORITY: u32 = 30_000;
+const PORT: u16 = 51_820;
+
+fn net(text: &str) -> Prefix {
+    let (address, length) = text.split_once('/').unwrap();
+    Prefix { address: address.parse().unwrap(), length: length.parse().unwrap() }
+}
+
+/// A machine with a LAN, an uplink with a default route, and a device that stands for that of tunnels.
+struct Machine {
+    room: Namespace,
+    kernel: Connection,
+    links: Vec<u32>,
+    _lab: Lab,
+}
+
+impl Machine {
+    fn new() -> Machine {
+        let lab = Lab::new();
+        let (room, far) = (lab.namespace("host"), lab.namespace("far"));
+        for name in ["lan", "wan", "tunnel", "other"] {
+            lab.veth((&room, name), (&far, name));
+        }
+        for words in [
+            "addr add 10.2.0.1/24 dev lan",
+            "addr add fd02::1/64 dev lan nodad",
+            "addr add 192.0.2.1/24 dev wan",
+            "addr add 2001:db8:2::1/64 dev wan nodad",
+            "route add default via 192.0.2.2",
+            "route add default via 2001:db8:2::2",
+            "route add 10.2.9.0/24 via 10.2.0.9",
+        ] {
+            room.ip(words);
+        }
+        let mut kernel = room.run(|| Connection::open().unwrap());
+        let links = vec![kernel.link("tunnel").unwrap().unwrap().index];
+        Machine { room, kernel, links, _lab: lab }
+    }
+
+    fn routing(&self, networks: &[&str]) -> Routing {
+        let way = |text: &&str| Way { network: net(text), link: self.links[0], source: None };
+        let ways: Vec<Way> = networks.iter().map(way).collect();
+        let sockets = ["0.0.0.0", "::"].map(|address| SocketAddr::new(address.parse().unwrap(), PORT));
+        Routing::new(TABLE, PRIORITY, &ways, &sockets)
+    }
+
+    fn said(&self, words: &str) -> String {
+        let output = self.room.command("ip").args(words.split_whitespace()).output().unwrap();
+        assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The interface that a packet leaves by.
+    fn by(&self, words: &str) -> String {
+        let told = self.said(&format!("route get {words}"));
+        told.split(" dev ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
+    }
+
+    /// All rules and routes, but for what the kernel does with addresses of links when it sees fit.
+    fn all(&self) -> BTreeSet<String> {
+        let told = ["-4", "-6"].map(|family| {
+            self.said(&format!("{family} rule show")) + &self.said(&format!("{family} route show table all"))
+        });
+        told.concat().lines().filter(|line| !line.contains("fe80:")).map(str::to_owned).collect()
+    }
+
+    /// Whether anything of ours is there.
+    fn has_ours(&self) -> bool {
+        self.all().iter().any(|line| line.contains("51857") || line.starts_with("3000"))
+    }
+}
+
+#[test]
+fn what_this_machine_is_connected_to_stays_whatever_is_behind_a_site() {
+    let mut machine = Machine::new();
+    let routing = machine.routing(&["10.2.0.0/16", "10.2.0.128/25", "192.0.2.0/24", "fd02::/48", "2001:db8:2::/64"]);
+    let main = machine.said("route show") + &machine.said("-6 route show");
+    routing.establish(&mut machine.kernel, &machine.links, None).unwrap();
+    for (to, interface) in [
+        ("10.2.0.9", "lan"),
+        ("10.2.0.200", "lan"),
+        ("10.2.9.9", "lan"),
+        ("10.2.7.9", "tunnel"),
+        ("192.0.2.9", "wan"),
+        ("198.51.100.9", "wan"),
+        ("fd02::9", "lan"),
+        ("fd02:0:0:7::9", "tunnel"),
+        ("2001:db8:2::9", "wan"),
+        ("2001:db8:9::9", "wan"),
+    ] {
+        assert_eq!(machine.by(to), interface, "{to}");
+    }
+    assert_eq!(machine.said("route show") + &machine.said("-6 route show"), main);
+    let mut told: Vec<_> = routing.hidden(&mut machine.kernel, &machine.links).unwrap();
+    told.sort_by_key(|one| one.network);
+    let hidden = |network, own, is_whole| Hidden { network: net(network), own: net(own), is_whole };
+    assert_eq!(
+        told,
+        [
+            hidden("10.2.0.0/16", "10.2.0.0/24", false),
+            hidden("10.2.0.128/25", "10.2.0.0/24", true),
+            hidden("192.0.2.0/24", "192.0.2.0/24", true),
+            hidden("2001:db8:2::/64", "2001:db8:2::/64", true),
+            hidden("fd02::/48", "fd02::/64", false),
+        ]
+    );
+}
+
+#[test]
+fn all_the_internet_may_be_behind_a_site_but_for_datagrams_that_tunnels_leave_by() {
+    let mut machine = Machine::new();
+    let routing = machine.routing(&["0.0.0.0/0", "::/0"]);
+    routing.establish(&mut machine.kernel, &machine.links, None).unwrap();
+    for (to, interface) in [
+        ("198.51.100.9", "tunnel"),
+        ("198.51.100.9 ipproto udp sport 51820", "wan"),
+        ("198.51.100.9 ipproto udp sport 51821", "tunnel"),
+        ("198.51.100.9 ipproto tcp sport 51820", "tunnel"),
+        ("10.2.0.9", "lan"),
+        ("2001:db8:9::9", "tunnel"),
+        ("2001:db8:9::9 ipproto udp sport 51820", "wan"),
+        ("fd02::9", "lan"),
+    ] {
+        assert_eq!(machine.by(to), interface, "{to}");
+    }
+    // What others send from that port is theirs.
+    assert_eq!(machine.by("198.51.100.9 from 10.2.0.9 iif lan ipproto udp sport 51820"), "tunnel");
+    assert_eq!(routing.hidden(&mut machine.kernel, &machine.links).unwrap(), []);
+}
+
+#[test]
+fn only_families_that_have_a_way_have_rules_and_all_of_it_goes_at_the_end() {
+    let mut machine = Machine::new();
+    let before = machine.all();
+    let both = machine.routing(&["10.9.0.0/16", "fd09::/48"]);
+    both.establish(&mut machine.kernel, &machine.links, None).unwrap();
+    let one = machine.routing(&["10.9.0.0/16", "10.8.0.0/16"]);
+    one.establish(&mut machine.kernel, &machine.links, Some(&both)).unwrap();
+    assert_eq!((machine.by("10.8.0.1"), machine.by("fd09::1")), ("tunnel".to_owned(), "wan".to_owned()));
+    assert!(!machine.said("-6 rule show").contains("51857"));
+    // Another table, and other places of rules: nothing of the old ones is left.
+    let moved = Routing::new(777, 20_000, &[Way { network: net("10.9.0.0/16"), link: machine.links[0], source: None }], &[]);
+    moved.establish(&mut machine.kernel, &machine.links, Some(&one)).unwrap();
+    assert!(!machine.has_ours() && machine.by("10.9.0.1") == "tunnel", "{:#?}", machine.all());
+    moved.withdraw(&mut machine.kernel, &machine.links).unwrap();
+    assert_eq!(machine.all(), before);
+}
+
+#[test]
+fn a_table_that_somebody_else_uses_is_refused_and_nothing_has_changed() {
+    let mut machine = Machine::new();
+    machine.room.ip("route add 10.9.0.0/16 dev other table 51857");
+    let before = machine.all();
+    let refused = machine.routing(&["10.9.0.0/16"]).establish(&mut machine.kernel, &machine.links, None).unwrap_err();
+    let told = refused.to_string();
+    assert!(told.starts_with("sdwan.tunnel.table: there is a route in table 51857 that is not ours: 10.9.0.0/16"), "{told}");
+    assert!(told.contains("ip route show table 51857"), "{told}");
+    assert_eq!(machine.all(), before);
+}
+
+#[test]
+fn what_a_crash_has_left_is_taken_up_or_swept_away_and_what_others_are_behind_stays() {
+    let mut machine = Machine::new();
+    let routing = machine.routing(&["10.9.0.0/16", "fd09::/48"]);
+    routing.establish(&mut machine.kernel, &machine.links, None).unwrap();
+    let whole = machine.all();
+    assert_eq!(sweep_but(&mut machine.kernel, None).unwrap(), 0, "somebody is behind it");
+    // The device goes with the process, and its routes with the device.
+    machine.room.ip("link set tunnel down");
+    machine.room.ip("link set tunnel up");
+    routing.establish(&mut machine.kernel, &machine.links, None).unwrap();
+    assert_eq!(machine.all(), whole);
+
+    machine.room.ip("link del tunnel");
+    assert!(machine.has_ours());
+    assert_eq!(sweep_but(&mut machine.kernel, None).unwrap(), 6);
+    assert!(!machine.has_ours(), "{:#?}", machine.all());
+}
