@@ -16,7 +16,7 @@ use outwork_wireguard::noise::Snow;
 use outwork_wireguard::peer::{Context, Input, Output, Settings};
 use outwork_wireguard::session::{Opener, Sealer};
 use outwork_wireguard::stamp::Clock;
-use outwork_wireguard::{Entropy, Index, Peer, PresharedKey, PrivateKey};
+use outwork_wireguard::{Entropy, Identity, Index, Peer, PresharedKey, PrivateKey};
 
 /// Reads a datagram, and writes what is in it again: it is the same, but for macs, which are made apart.
 pub fn message(bytes: &[u8]) {
@@ -54,7 +54,7 @@ const SESSIONS: usize = 6;
 
 /// One end: a gate, a peer, and what workers have.
 struct End {
-    local: PrivateKey,
+    local: Identity,
     gate: Gate,
     clock: Clock,
     entropy: Seeded,
@@ -92,11 +92,11 @@ impl Day {
     /// One on which nothing has happened.
     pub fn new() -> Day {
         let mut seeded = Seeded(Rng::new(1));
-        let keys = [0, 1].map(|_| PrivateKey::generate(&mut seeded).expect("a key"));
+        let keys = [0, 1].map(|_| Identity::from(PrivateKey::generate(&mut seeded).expect("a key")));
         let now = Time::from_secs(1);
         let end = |at: usize, seeded: &mut Seeded| {
             let settings = Settings {
-                remote: *keys[1 - at].public(),
+                remote: *keys[1 - at].oldest().public(),
                 psk: PresharedKey::new([9; 32]),
                 endpoint: Some(address(2 - at as u8)),
                 keepalive: (at == 1).then_some(Duration::from_secs(25)),
@@ -205,7 +205,7 @@ impl Day {
 
     /// The same of one with a right mac1: whoever knows the public key can write such. Under load it is answered by a cookie.
     pub fn forged(&mut self, at: usize, datagram: &mut [u8]) {
-        Signer::new(self.ends[at].local.public()).sign(datagram, None);
+        Signer::new(self.ends[at].local.oldest().public()).sign(datagram, None);
         self.strange(at, datagram);
     }
 

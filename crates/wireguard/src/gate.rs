@@ -1,6 +1,6 @@
 //! What a datagram is, and whether it is worth a handshake's arithmetic now (5.3).
 //!
-//! One gate stands before all peers of a static key. Transport messages pass it unread. A message of a handshake needs its mac1; while more of them come than the
+//! One gate stands before all peers of a static key, or of two while one takes over from the other. Transport messages pass it unread. A message of a handshake needs its mac1; while more of them come than the
 //! gate is meant for, it needs a mac2 as well, and its address has a rate.
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use outwork_engine::{Time, TokenBuckets};
 use crate::mac::{Baker, Signer};
 use crate::message::{COOKIE_REPLY, CookieReply, Malformed, Message, Response};
 use crate::noise::{Heard, Noise, NoiseError};
-use crate::{Entropy, Index, PrivateKey};
+use crate::{Entropy, Identity, Index, PublicKey};
 
 /// How long the gate keeps asking for mac2 after the last second that was too much.
 const CALM: Duration = Duration::from_secs(1);
@@ -74,10 +74,11 @@ pub enum Reason {
     Noise(#[from] NoiseError),
 }
 
-/// The gate of one static key.
+/// The gate of who is known by one static key, or by two.
 #[derive(Debug)]
 pub struct Gate {
-    signer: Signer,
+    /// What messages to each key are signed with.
+    signers: Vec<(PublicKey, Signer)>,
     baker: Baker,
     limits: Limits,
     rates: TokenBuckets,
@@ -95,18 +96,27 @@ fn network(ip: IpAddr) -> u64 {
     }
 }
 
+fn signers(local: &Identity) -> Vec<(PublicKey, Signer)> {
+    local.keys().map(|key| (*key.public(), Signer::new(key.public()))).collect()
+}
+
 impl Gate {
     /// Before the peers of `local`; `None` without randomness.
-    pub fn new(local: &PrivateKey, limits: Limits, now: Time, entropy: &mut dyn Entropy) -> Option<Gate> {
+    pub fn new(local: &Identity, limits: Limits, now: Time, entropy: &mut dyn Entropy) -> Option<Gate> {
         let seed = u64::from_le_bytes(crate::entropy::secret(entropy)?);
         Some(Gate {
-            signer: Signer::new(local.public()),
-            baker: Baker::new(local.public(), now, entropy)?,
+            signers: signers(local),
+            baker: Baker::new(now, entropy)?,
             limits,
             rates: TokenBuckets::new(limits.rate, limits.burst, limits.addresses, seed),
             counted: (now, 0),
             busy: None,
         })
+    }
+
+    /// We are known by these keys from now on. Cookies that were given stay good.
+    pub fn be(&mut self, local: &Identity) {
+        self.signers = signers(local);
     }
 
     /// Whether mac2 is asked for.
@@ -120,52 +130,59 @@ impl Gate {
         now: Time,
         from: SocketAddr,
         datagram: &'a [u8],
-        (local, noise): (&PrivateKey, &dyn Noise),
+        (local, noise): (&Identity, &dyn Noise),
         entropy: &mut dyn Entropy,
     ) -> Verdict<'a> {
         match Message::read(datagram) {
             Ok(Message::Transport(transport)) => Verdict::Transport(transport.receiver),
             Ok(Message::CookieReply(reply)) => Verdict::CookieReply(reply),
             Ok(Message::Initiation(initiation)) => {
-                if let Some(verdict) = self.refuse(now, from, initiation.sender, datagram, entropy) {
-                    return verdict;
-                }
-                match noise.hear(local, initiation.noise, entropy) {
+                let to = match self.admit(now, from, initiation.sender, datagram, entropy) {
+                    Ok(to) => to,
+                    Err(verdict) => return verdict,
+                };
+                let Some(key) = local.find(&to) else { return Verdict::Drop(Reason::Mac1) };
+                match noise.hear(key, initiation.noise, entropy) {
                     Ok(heard) => Verdict::Initiation { sender: initiation.sender, heard },
                     Err(error) => Verdict::Drop(error.into()),
                 }
             }
             Ok(Message::Response(response)) => {
-                self.refuse(now, from, response.sender, datagram, entropy).unwrap_or(Verdict::Response(response))
+                match self.admit(now, from, response.sender, datagram, entropy) {
+                    Ok(_) => Verdict::Response(response),
+                    Err(verdict) => verdict,
+                }
             }
             Err(error) => Verdict::Drop(error.into()),
         }
     }
 
-    /// What becomes of a message of a handshake that is not let through; `None` for one that is.
-    fn refuse(
+    /// Which of our keys a message of a handshake is to that is let through, or what becomes of it.
+    fn admit(
         &mut self,
         now: Time,
         from: SocketAddr,
         sender: Index,
         message: &[u8],
         entropy: &mut dyn Entropy,
-    ) -> Option<Verdict<'static>> {
-        if !self.signer.verify(message) {
-            return Some(Verdict::Drop(Reason::Mac1));
-        }
+    ) -> Result<PublicKey, Verdict<'static>> {
+        let Some(place) = self.signers.iter().position(|(_, signer)| signer.verify(message)) else {
+            return Err(Verdict::Drop(Reason::Mac1));
+        };
         self.count(now);
-        if !self.busy(now) {
-            return None;
+        let busy = self.busy(now);
+        let Some((key, signer)) = self.signers.get(place) else { return Err(Verdict::Drop(Reason::Mac1)) };
+        if !busy {
+            return Ok(*key);
         }
         if !self.baker.verify(now, from, message, entropy) {
-            let reply = self.baker.reply(now, from, sender, message, entropy);
+            let reply = self.baker.reply(now, from, (signer, sender), message, entropy);
             // An answer is shorter than what it answers: nobody is flooded by way of us.
-            return Some(
+            return Err(
                 reply.map_or(Verdict::Drop(NoiseError::NoEntropy.into()), |reply| Verdict::Busy(Box::new(reply))),
             );
         }
-        (!self.rates.take(&network(from.ip()), now)).then_some(Verdict::Drop(Reason::Rate))
+        if self.rates.take(&network(from.ip()), now) { Ok(*key) } else { Err(Verdict::Drop(Reason::Rate)) }
     }
 
     /// Counts a message, in seconds that begin with the first one after the last.
@@ -185,7 +202,7 @@ mod tests {
     use outwork_engine::Rng;
 
     use super::*;
-    use crate::PresharedKey;
+    use crate::{PresharedKey, PrivateKey};
     use crate::mac::Jar;
     use crate::message::Initiation;
     use crate::noise::Snow;
@@ -203,7 +220,7 @@ mod tests {
             let mut rng = Rng::new(3);
             let local = PrivateKey::generate(&mut rng).unwrap();
             let remote = PrivateKey::generate(&mut rng).unwrap();
-            let gate = Gate::new(&local, Limits { calm, ..Limits::default() }, Time::ZERO, &mut rng).unwrap();
+            let gate = Gate::new(&local.clone().into(), Limits { calm, ..Limits::default() }, Time::ZERO, &mut rng).unwrap();
             Scene { gate, local, remote, rng }
         }
 
@@ -217,7 +234,7 @@ mod tests {
 
         fn judge<'a>(&mut self, now: Time, port: u16, datagram: &'a [u8]) -> Verdict<'a> {
             let from = SocketAddr::from(([192, 0, 2, 1], port));
-            self.gate.judge(now, from, datagram, (&self.local, &Snow), &mut self.rng)
+            self.gate.judge(now, from, datagram, (&self.local.clone().into(), &Snow), &mut self.rng)
         }
     }
 

@@ -6,7 +6,9 @@ use aws_lc_rs::agreement::{PrivateKey as Agreement, X25519};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
+
+pub use zeroize::Zeroizing;
 
 use crate::Entropy;
 
@@ -91,6 +93,53 @@ impl PrivateKey {
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PrivateKey(of {})", self.public)
+    }
+}
+
+/// The keys that are us at one place: one, and beside it another while that takes over from it. Handshakes with either are answered.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    oldest: PrivateKey,
+    next: Option<PrivateKey>,
+    taken_up: bool,
+}
+
+impl Identity {
+    /// The key that takes over from the one that there is. Once it is `taken_up`, who is not known to know either is met by it.
+    #[must_use]
+    pub fn with_next(self, next: PrivateKey, taken_up: bool) -> Identity {
+        Identity { next: Some(next), taken_up, ..self }
+    }
+
+    /// The one that others know for longest.
+    pub fn oldest(&self) -> &PrivateKey {
+        &self.oldest
+    }
+
+    /// The one that was made last.
+    pub fn newest(&self) -> &PrivateKey {
+        self.next.as_ref().unwrap_or(&self.oldest)
+    }
+
+    /// The one that somebody is met by of whom it is not known which they know.
+    pub fn current(&self) -> &PrivateKey {
+        if self.taken_up { self.newest() } else { &self.oldest }
+    }
+
+    /// All of them, the oldest first.
+    pub fn keys(&self) -> impl Iterator<Item = &PrivateKey> {
+        std::iter::once(&self.oldest).chain(&self.next)
+    }
+
+    /// The one of a public key.
+    pub fn find(&self, public: &PublicKey) -> Option<&PrivateKey> {
+        self.keys().find(|key| key.public() == public)
+    }
+}
+
+impl From<PrivateKey> for Identity {
+    fn from(key: PrivateKey) -> Self {
+        Identity { oldest: key, next: None, taken_up: false }
     }
 }
 

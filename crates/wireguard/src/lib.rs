@@ -36,5 +36,5 @@ mod vectors;
 
 pub use entropy::Entropy;
 pub use index::Index;
-pub use keys::{PresharedKey, PrivateKey, PublicKey};
+pub use keys::{Identity, PresharedKey, PrivateKey, PublicKey};
 pub use peer::Peer;

@@ -79,7 +79,6 @@ impl fmt::Debug for Signer {
 
 /// Who asks for cookies, and knows its own without remembering whom it gave them to.
 pub struct Baker {
-    key: [u8; 32],
     secret: Zeroizing<[u8; 32]>,
     /// The one before: a cookie that was given just before a change is good for as long as any.
     previous: Zeroizing<[u8; 32]>,
@@ -93,10 +92,9 @@ impl fmt::Debug for Baker {
 }
 
 impl Baker {
-    /// Of who is known by `local`; `None` without randomness.
-    pub fn new(local: &PublicKey, now: Time, entropy: &mut dyn Entropy) -> Option<Baker> {
+    /// One with secrets of its own; `None` without randomness.
+    pub fn new(now: Time, entropy: &mut dyn Entropy) -> Option<Baker> {
         Some(Baker {
-            key: hash(b"cookie--", local),
             secret: Zeroizing::new(secret(entropy)?),
             previous: Zeroizing::new(secret(entropy)?),
             changes: now + COOKIE_LIFETIME,
@@ -130,19 +128,19 @@ impl Baker {
         good(&self.secret) | good(&self.previous)
     }
 
-    /// The answer to `message`, whose sender calls itself `sender`: come again with this.
+    /// The answer to `message`, which is signed by `signer` and whose sender calls itself `sender`: come again with this.
     pub fn reply(
         &mut self,
         now: Time,
         from: SocketAddr,
-        sender: Index,
+        (signer, sender): (&Signer, Index),
         message: &[u8],
         entropy: &mut dyn Entropy,
     ) -> Option<[u8; COOKIE_REPLY]> {
         self.refresh(now, entropy);
         let (_, mac1, _) = parted(message)?;
         let nonce: [u8; COOKIE_NONCE] = secret(entropy)?;
-        let sealed = xchacha::seal(&self.key, &nonce, mac1, &Baker::cookie(&self.secret, from))?;
+        let sealed = xchacha::seal(&signer.cookie, &nonce, mac1, &Baker::cookie(&self.secret, from))?;
         Some(CookieReply { receiver: sender, nonce: &nonce, sealed: &sealed }.write())
     }
 }
@@ -198,7 +196,7 @@ mod tests {
     /// A message of a handshake, a signer, a jar that it was noted in, and who bakes.
     fn sent() -> ([u8; 148], Signer, Jar, Baker, Rng) {
         let (mut rng, signer, mut jar) = (Rng::new(1), Signer::new(&LOCAL), Jar::default());
-        let baker = Baker::new(&LOCAL, Time::ZERO, &mut rng).unwrap();
+        let baker = Baker::new(Time::ZERO, &mut rng).unwrap();
         let mut message = [3; 148];
         jar.sent(signer.sign(&mut message, None));
         (message, signer, jar, baker, rng)
@@ -237,7 +235,7 @@ mod tests {
     fn a_cookie_makes_a_mac2_that_is_good_from_that_address_alone() {
         let (mut message, signer, mut jar, mut baker, mut rng) = sent();
         assert!(!baker.verify(Time::ZERO, from(1), &message, &mut rng));
-        let reply = baker.reply(Time::ZERO, from(1), Index(9), &message, &mut rng).unwrap();
+        let reply = baker.reply(Time::ZERO, from(1), (&signer, Index(9)), &message, &mut rng).unwrap();
         assert!(take(&mut jar, Time::ZERO, &signer, &reply));
         signer.sign(&mut message, jar.cookie(Time::ZERO));
         assert!(signer.verify(&message));
@@ -251,7 +249,7 @@ mod tests {
     fn a_cookie_is_used_for_two_minutes_and_known_for_no_more_than_four() {
         let (mut message, signer, mut jar, mut baker, mut rng) = sent();
         let given = Time::from_secs(119);
-        let reply = baker.reply(given, from(1), Index(9), &message, &mut rng).unwrap();
+        let reply = baker.reply(given, from(1), (&signer, Index(9)), &message, &mut rng).unwrap();
         assert!(take(&mut jar, given, &signer, &reply));
         signer.sign(&mut message, jar.cookie(given));
         let last = given + COOKIE_LIFETIME - Duration::from_nanos(1);
@@ -263,7 +261,7 @@ mod tests {
     #[test]
     fn after_a_long_quiet_no_old_cookie_is_known() {
         let (mut message, signer, mut jar, mut baker, mut rng) = sent();
-        let reply = baker.reply(Time::ZERO, from(1), Index(9), &message, &mut rng).unwrap();
+        let reply = baker.reply(Time::ZERO, from(1), (&signer, Index(9)), &message, &mut rng).unwrap();
         assert!(take(&mut jar, Time::ZERO, &signer, &reply));
         signer.sign(&mut message, jar.cookie(Time::ZERO));
         assert!(!baker.verify(Time::from_secs(1000), from(1), &message, &mut rng));
@@ -273,7 +271,7 @@ mod tests {
     #[test]
     fn a_reply_that_answers_nothing_of_ours_is_not_taken() {
         let (message, signer, mut jar, mut baker, mut rng) = sent();
-        let reply = baker.reply(Time::ZERO, from(1), Index(9), &message, &mut rng).unwrap();
+        let reply = baker.reply(Time::ZERO, from(1), (&signer, Index(9)), &message, &mut rng).unwrap();
         let mut forged = reply;
         forged[40] ^= 1;
         assert!(!take(&mut jar, Time::ZERO, &signer, &forged));

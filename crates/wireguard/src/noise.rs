@@ -95,6 +95,8 @@ pub trait Answer: Send + Sync {
 
 /// An initiation that was read.
 pub struct Heard {
+    /// Which of our keys it was written to.
+    pub local: PublicKey,
     /// Who wrote it; shown by having the key.
     pub remote: PublicKey,
     /// When, by their clock: what was replayed has not grown.
@@ -196,7 +198,8 @@ impl Noise for Bound {
             return Err(NoiseError::Forged);
         }
         let remote = state.get_remote_static().and_then(|key| key.try_into().ok()).ok_or(NoiseError::Forged)?;
-        Ok(Heard { remote: PublicKey(remote), stamp: Tai64N(stamp), answer: Box::new(State(state)) })
+        let (local, remote) = (*local.public(), PublicKey(remote));
+        Ok(Heard { local, remote, stamp: Tai64N(stamp), answer: Box::new(State(state)) })
     }
 }
 

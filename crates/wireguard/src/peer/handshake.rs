@@ -7,9 +7,10 @@ use std::time::Duration;
 use outwork_engine::Time;
 
 use super::{Context, INITIATION_INTERVAL, JITTER, Output, Peer, REKEY_ATTEMPT_TIME, REKEY_TIMEOUT, Refusal};
-use crate::Index;
+use crate::mac::Signer;
 use crate::message::{Initiation, Response};
 use crate::noise::{Begun, Heard, NoiseError};
+use crate::{Index, PublicKey};
 
 /// Tries at a handshake.
 pub(super) struct Attempt {
@@ -17,13 +18,24 @@ pub(super) struct Attempt {
     since: Time,
     /// When the next is.
     pub(super) retry: Time,
+    /// How many were made before.
+    tries: usize,
+    /// Whether keys that are new are tried before those that are known to work.
+    trial: bool,
     /// What waits for the response; `None` when nothing could be sent.
-    waiting: Option<(Index, Box<dyn Begun>)>,
+    waiting: Option<Waiting>,
+}
+
+/// What waits for a response: by which index of ours, and between which keys, ours and theirs.
+struct Waiting {
+    index: Index,
+    keys: (PublicKey, PublicKey),
+    begun: Box<dyn Begun>,
 }
 
 impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let index = self.waiting.as_ref().map(|(index, _)| index);
+        let index = self.waiting.as_ref().map(|waiting| waiting.index);
         f.debug_struct("Attempt")
             .field("since", &self.since)
             .field("retry", &self.retry)
@@ -43,56 +55,73 @@ impl Peer {
             return Err(Refusal::NoEndpoint);
         }
         self.wanted = self.begun.is_some_and(|begun| now.since(begun) < REKEY_TIMEOUT);
-        if self.wanted { Ok(()) } else { self.initiate(now, now, cx) }
+        if self.wanted {
+            return Ok(());
+        }
+        let trial = self.tries_new_keys();
+        self.initiate(now, (now, 0, trial), cx)
     }
 
     /// The initiation was not answered: another one, or none.
     pub(super) fn retry(&mut self, now: Time, cx: &mut Context<'_>) {
-        let Some(since) = self.attempt.as_ref().map(|attempt| attempt.since) else { return };
+        let Some(Attempt { since, tries, trial, .. }) = self.attempt else { return };
         self.abandon(cx);
         if now.since(since) >= REKEY_ATTEMPT_TIME {
             self.outputs.push_back(Output::GaveUp);
         } else {
             // What hinders it now may be gone at the next try.
-            let _ = self.initiate(now, since, cx);
+            let _ = self.initiate(now, (since, tries + 1, trial), cx);
         }
     }
 
     /// Sends an initiation. Whatever comes of it, the next is made when it is time.
-    fn initiate(&mut self, now: Time, since: Time, cx: &mut Context<'_>) -> Result<(), Refusal> {
+    fn initiate(
+        &mut self,
+        now: Time,
+        (since, tries, trial): (Time, usize, bool),
+        cx: &mut Context<'_>,
+    ) -> Result<(), Refusal> {
         let jitter = Duration::from_nanos(self.rng.below(JITTER.as_nanos() as u64));
-        let sent = self.send_initiation(now, cx);
+        let sent = self.send_initiation(now, (tries, trial), cx);
         let (waiting, result) = match sent {
             Ok(waiting) => (Some(waiting), Ok(())),
             Err(refusal) => (None, Err(refusal)),
         };
         self.begun = Some(now);
-        self.attempt = Some(Attempt { since, retry: now + REKEY_TIMEOUT + jitter, waiting });
+        self.attempt = Some(Attempt { since, retry: now + REKEY_TIMEOUT + jitter, tries, trial, waiting });
         result
     }
 
-    fn send_initiation(&mut self, now: Time, cx: &mut Context<'_>) -> Result<(Index, Box<dyn Begun>), Refusal> {
+    fn send_initiation(
+        &mut self,
+        now: Time,
+        (tries, trial): (usize, bool),
+        cx: &mut Context<'_>,
+    ) -> Result<Waiting, Refusal> {
         let to = self.endpoint.ok_or(Refusal::NoEndpoint)?;
         let index = cx.indices.reserve(cx.entropy).ok_or(Refusal::NoIndex)?;
         let stamp = cx.clock.stamp(now);
-        let begun = cx.noise.begin(cx.local, &self.settings.remote, &self.settings.psk, stamp, cx.entropy);
+        let (own, remote) = self.keys(cx.local, tries, trial);
+        let begun = cx.noise.begin(own, &remote, &self.settings.psk, stamp, cx.entropy);
         let (noise, begun) = begun.inspect_err(|_| cx.indices.release(index))?;
         let mut message = Initiation::write(index, &noise);
-        self.sign(now, &mut message);
+        self.sign(now, &remote, &mut message);
         self.outputs.push_back(Output::Expect(index));
         self.outputs.push_back(Output::Send(to, message.to_vec()));
-        Ok((index, begun))
+        Ok(Waiting { index, keys: (*own.public(), remote), begun })
     }
 
-    fn sign(&mut self, now: Time, message: &mut [u8]) {
+    /// Signs a message to who has `remote`.
+    fn sign(&mut self, now: Time, remote: &PublicKey, message: &mut [u8]) {
+        self.signer = Signer::new(remote);
         let mac1 = self.signer.sign(message, self.jar.cookie(now));
         self.jar.sent(mac1);
     }
 
     /// Gives up what was begun.
     pub(super) fn abandon(&mut self, cx: &Context<'_>) {
-        if let Some((index, _)) = self.attempt.take().and_then(|attempt| attempt.waiting) {
-            self.forget(index, cx);
+        if let Some(waiting) = self.attempt.take().and_then(|attempt| attempt.waiting) {
+            self.forget(waiting.index, cx);
         }
     }
 
@@ -105,8 +134,9 @@ impl Peer {
         cx: &mut Context<'_>,
     ) -> Result<(), Refusal> {
         let waiting = self.attempt.as_mut().and_then(|attempt| attempt.waiting.as_mut());
-        let (index, begun) = waiting.filter(|(index, _)| *index == response.receiver).ok_or(Refusal::NotAwaited)?;
-        let (index, keys) = (*index, begun.finish(response.noise)?);
+        let waiting = waiting.filter(|waiting| waiting.index == response.receiver).ok_or(Refusal::NotAwaited)?;
+        let (index, between, keys) = (waiting.index, waiting.keys, waiting.begun.finish(response.noise)?);
+        self.works(between);
         // The index goes on as the session's.
         self.attempt = None;
         self.wanted = false;
@@ -131,7 +161,7 @@ impl Peer {
         mut heard: Heard,
         cx: &mut Context<'_>,
     ) -> Result<(), Refusal> {
-        if heard.remote != self.settings.remote {
+        if !self.is(&heard.remote) {
             return Err(Refusal::WrongPeer);
         }
         if let Some((stamp, at)) = self.heard {
@@ -150,9 +180,10 @@ impl Peer {
         let (noise, session) = answered.inspect_err(|_| cx.indices.release(index))?;
         self.heard = Some((heard.stamp, now));
         let mut message = Response::write(index, sender, &noise);
-        self.sign(now, &mut message);
-        // Whoever sends an initiation need not be who wrote it, nor need it be of now: it is answered where it comes from, and where they are is shown by what comes in
-        // the session.
+        self.sign(now, &heard.remote, &mut message);
+        // Nobody else could have written that, and not before: they know this key of ours. But whoever sends it need not be who wrote it, nor need it be of now: it is
+        // answered where it comes from, and where they are is shown by what comes in the session.
+        self.works((heard.local, heard.remote));
         self.activity.heard(now, false);
         self.offer(session, cx);
         self.outputs.push_back(Output::Send(from, message.to_vec()));

@@ -1,6 +1,7 @@
 //! One peer on one path: which keys are in force, when new ones are made, where the peer is, when to say that we are there (section 6).
 //!
 //! - `handshake`: beginning, retrying, answering.
+//! - `keys`: which static keys of both ends a handshake is made with, while one takes over from another.
 //! - `sessions`: the keys in force and those that they took over from.
 //!
 //! Who drives it: [`Peer::handle_input`] for what the gate lets through and workers report, [`Peer::handle_timeout`] when
@@ -10,6 +11,7 @@
 //! sessions are kept for datagrams still under way, not one, because both ends may begin at the same time, and again the next time.
 
 mod handshake;
+mod keys;
 mod sessions;
 
 #[cfg(test)]
@@ -28,8 +30,9 @@ use crate::message::{CookieReply, Response};
 use crate::noise::{Heard, Noise, NoiseError};
 use crate::session::{Activity, OVERHEAD, Opener, Sealer};
 use crate::stamp::{Clock, Tai64N};
-use crate::{Entropy, Index, PresharedKey, PrivateKey, PublicKey};
+use crate::{Entropy, Identity, Index, PresharedKey, PublicKey};
 use handshake::Attempt;
+use keys::Known;
 use sessions::{Session, Sessions};
 
 /// The initiator makes new keys after this (6.1).
@@ -48,11 +51,13 @@ pub const INITIATION_INTERVAL: Duration = Duration::from_millis(20);
 const JITTER: Duration = Duration::from_millis(333);
 /// How often a peer with a session looks at what workers did. They tell what is urgent.
 const LOOK: Duration = Duration::from_secs(1);
+/// Who hears of another key of a peer's tries it within this: not all at once who hear of it at once.
+const TRIAL: Duration = Duration::from_secs(20);
 
 /// What the machine needs of its surroundings for a step.
 pub struct Context<'a> {
     /// Who we are.
-    pub local: &'a PrivateKey,
+    pub local: &'a Identity,
     /// The handshake.
     pub noise: &'a dyn Noise,
     /// Stamps of initiations: one clock for all paths to a peer.
@@ -156,6 +161,8 @@ pub enum Due {
     Expiry,
     /// To look at what workers did.
     Look,
+    /// To try a key of theirs that is new.
+    Trial,
 }
 
 /// A peer, as configured.
@@ -175,6 +182,15 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Peer {
     settings: Settings,
+    /// Theirs that takes over from the one in the settings.
+    next: Option<PublicKey>,
+    /// Which keys are known to work.
+    known: Known,
+    /// Keys that are new are tried then.
+    trial: Option<Time>,
+    /// The next handshake is to try them.
+    eager: bool,
+    /// What our last message was signed with, which a cookie answers.
     signer: Signer,
     jar: Jar,
     rng: Rng,
@@ -197,6 +213,10 @@ impl Peer {
     /// A peer that nothing is known of yet. `rng` is for jitter.
     pub fn new(settings: Settings, rng: Rng, now: Time) -> Peer {
         Peer {
+            next: None,
+            known: Known::default(),
+            trial: None,
+            eager: false,
             signer: Signer::new(&settings.remote),
             jar: Jar::default(),
             rng,
@@ -270,6 +290,12 @@ impl Peer {
         if due(self.attempt.as_ref().map(|attempt| attempt.retry)) {
             self.retry(now, cx);
         }
+        if due(self.trial) {
+            self.trial = None;
+            // Only beside a session that serves meanwhile.
+            self.eager = self.sessions.current.is_some();
+            self.wanted |= self.eager;
+        }
         if due(self.silence()) {
             // What is sent meanwhile is waited for anew, should the handshake come to nothing.
             self.activity.stop_waiting();
@@ -302,6 +328,7 @@ impl Peer {
             (self.persistent(self.looked), Due::Persistent),
             (self.sessions.first_end(), Due::Expiry),
             (look, Due::Look),
+            (self.trial, Due::Trial),
         ]
         .into_iter()
         .filter_map(|(at, due)| at.map(|at| (at, due)))

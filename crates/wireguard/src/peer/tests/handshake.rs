@@ -108,7 +108,7 @@ fn forged_and_cut_messages_change_nothing() {
         let (_, initiation) = ends[0].sent.pop().unwrap();
         ends[1].receive(START, address(1), &initiation);
         let (_, response) = ends[1].sent.pop().unwrap();
-        let signers = [0, 1].map(|at| Signer::new(ends[at].local.public()));
+        let signers = [0, 1].map(|at| Signer::new(ends[at].local.oldest().public()));
         ends.iter_mut().for_each(|end| end.said.clear());
         for _ in 0..200 {
             let at = rng.below(2) as usize;
@@ -152,8 +152,8 @@ fn both_may_begin_at_once() {
 fn another_peers_initiation_is_not_ours() {
     let mut rng = Rng::new(1);
     let (mut one, mut other) = (ends(&mut rng), ends(&mut rng));
-    one[0].peer.settings.remote = *other[1].local.public();
-    one[0].peer.signer = Signer::new(other[1].local.public());
+    one[0].peer.settings.remote = *other[1].local.oldest().public();
+    one[0].peer.signer = Signer::new(other[1].local.oldest().public());
     one[0].input(START, Input::Wanted).unwrap();
     let (_, initiation) = one[0].sent.pop().unwrap();
     other[1].receive(START, address(1), &initiation);

@@ -2,6 +2,7 @@
 
 mod handshake;
 mod life;
+mod rotation;
 mod world;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use outwork_engine::{Rng, Time};
 
 use super::*;
 use crate::gate::{Gate, Limits, Reason, Verdict};
+use crate::PrivateKey;
 use crate::index::Table;
 use crate::message::HEADER;
 use crate::noise::Snow;
@@ -20,7 +22,7 @@ const MTU: usize = 1280;
 
 /// One end: a gate, a peer, and a worker's view of them.
 struct End {
-    local: PrivateKey,
+    local: Identity,
     gate: Gate,
     clock: Clock,
     rng: Rng,
@@ -50,11 +52,11 @@ fn ends(rng: &mut Rng) -> [End; 2] {
 }
 
 fn ends_with(rng: &mut Rng, keepalive: [Option<Duration>; 2]) -> [End; 2] {
-    let keys = [1, 2].map(|_| PrivateKey::generate(rng).unwrap());
+    let keys = [1, 2].map(|_| Identity::from(PrivateKey::generate(rng).unwrap()));
     let psk = PresharedKey::new([9; 32]);
     std::array::from_fn(|at| {
         let settings = Settings {
-            remote: *keys[1 - at].public(),
+            remote: *keys[1 - at].oldest().public(),
             psk: psk.clone(),
             endpoint: Some(address(2 - at as u8)),
             keepalive: keepalive[at],
