@@ -1,8 +1,10 @@
 //! The routes under `/api/v1/sdwan`.
 //!
+//! - `keys`: how another key takes over from that of an uplink.
 //! - `policies`: classes, policies, and what becomes of a flow.
 //! - `qos`: how uplinks are shaped.
 
+mod keys;
 mod policies;
 mod qos;
 
@@ -30,6 +32,7 @@ pub fn router(service: Arc<Service>) -> OpenApiRouter {
         .routes(routes!(sites))
         .routes(routes!(paths))
         .routes(routes!(events))
+        .merge(keys::router())
         .merge(policies::router())
         .merge(qos::router())
         .with_state(service)
@@ -42,6 +45,12 @@ pub struct UplinkView {
     name: String,
     /// Who we are there, in base64: what others are to know us by.
     public_key: String,
+    /// The key that takes over from that, which others are to know besides; none where none does.
+    next_public_key: Option<String>,
+    /// How it stands with that.
+    rotation: Option<keys::RotationView>,
+    /// Since when the key is there, in Unix time, in milliseconds; 0 where that is not known.
+    key_since_ms: u64,
     /// Where it listens.
     listens: Vec<String>,
 }
@@ -187,12 +196,9 @@ pub struct EventList {
 #[utoipa::path(get, path = "/uplinks", tag = "sdwan",
     responses((status = 200, body = UplinkList), (status = 401, body = Problem)))]
 async fn uplinks(_: Viewer, State(service): State<Arc<Service>>) -> Json<UplinkList> {
-    let view = |uplink: &crate::service::Bound| UplinkView {
-        name: uplink.name.clone(),
-        public_key: uplink.public_key.to_string(),
-        listens: uplink.listens.iter().map(ToString::to_string).collect(),
-    };
-    Json(UplinkList { items: service.uplinks().iter().map(view).collect() })
+    let listens = |uplink: &crate::service::Bound| uplink.listens.iter().map(ToString::to_string).collect();
+    let told = service.keys().told().into_iter().zip(service.uplinks());
+    Json(UplinkList { items: told.map(|(told, uplink)| keys::view(told, listens(uplink))).collect() })
 }
 
 /// The tunnels of this site, and how they are.

@@ -59,6 +59,8 @@ section! {
         pub policy: Vec<PolicySettings>,
         /// Shapes what leaves by uplinks.
         pub qos: QosSettings,
+        /// When uplinks get other keys, and how long the ones before are good beside them.
+        pub keys: KeySettings,
         /// The controller that says what other sites, classes, applications and policies there are. What the file says of them counts until it has said something.
         pub controller: Option<FollowSettings>,
     }
@@ -108,6 +110,8 @@ section! {
         pub name: String,
         /// Its public key in base64: `outwork tunnels` says it there.
         pub public_key: KeyText,
+        /// The key that takes over from that, once `outwork sdwan rotate-key` has made one there. Handshakes by either are answered, and the newer one is used as soon as it works.
+        pub next_public_key: Option<KeyText>,
         /// Where it can be dialled; unset, it dials.
         pub endpoint: Option<SocketAddr>,
         /// What it is worth to avoid it, in milliseconds of delay.
@@ -118,6 +122,25 @@ section! {
         pub metered: bool = false,
         /// Whether it is taken only when no other will do.
         pub backup: bool = false,
+    }
+}
+
+section! {
+    /// When uplinks get other keys, and how long the ones before are good beside them. `outwork sdwan rotate-key` begins it at any time. Keys that are written down in the
+    /// configuration, and those of uplinks that may be the kernel's, are left alone.
+    pub struct KeySettings {
+        /// How long a key is good beside the one that takes over from it, unless everybody knows that one sooner. Who does not know it then is cut off, and named before.
+        pub overlap: Duration [range secs(60)..=hours(24 * 90)] = hours(24),
+        /// How old a key gets before another takes over, a tenth sooner at most: not all at once. Unset, that is for people to begin.
+        pub rotate_every: Option<Duration> [range hours(24)..=hours(24 * 3650)],
+    }
+    check keys;
+}
+
+fn keys(keys: &KeySettings, at: &mut At<'_>) {
+    if keys.rotate_every.is_some_and(|every| every < keys.overlap * 2) {
+        let fault = Fault::new("another key would take over while the one before it still does");
+        at.fault("rotate_every", fault.expected("twice sdwan.keys.overlap at least"));
     }
 }
 
@@ -419,10 +442,13 @@ fn together(sdwan: &Sdwan, at: &mut At<'_>) {
             at.fault(&format!("site[{index}].name"), fault.expected("a name for each"));
         }
         for (place, uplink) in site.uplink.iter().enumerate() {
-            if let Some((other, there)) = keys.insert(uplink.public_key.0, (index, place)) {
+            for (field, key) in
+                [("public_key", Some(uplink.public_key)), ("next_public_key", uplink.next_public_key)]
+            {
+                let Some((other, there)) = key.and_then(|key| keys.insert(key.0, (index, place))) else { continue };
                 let fault = Fault::new(format!("site[{other}].uplink[{there}] has this key"));
                 let fault = fault.expected("a key of its own for each uplink");
-                at.fault(&format!("site[{index}].uplink[{place}].public_key"), fault);
+                at.fault(&format!("site[{index}].uplink[{place}].{field}"), fault);
             }
         }
         for (place, network) in site.subnets.iter().enumerate() {

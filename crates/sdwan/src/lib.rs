@@ -4,6 +4,7 @@
 //! - [`engine`]: decides which paths there are, how they fare, and which of them a flow takes.
 //! - [`plane`]: what packets go through on their way.
 //! - [`control`]: handshakes, and what workers are to know.
+//! - [`keys`]: who we are at uplinks, and how another key takes over.
 //! - [`qos`]: how uplinks are shaped. [`kernel`]: what is left to the kernel's WireGuard. [`routing`]: by which table packets come to tunnels.
 //! - `plan`: from the one to the other.
 //! - [`lab`]: sites to practise on, on one machine.
@@ -25,6 +26,7 @@ pub mod controller;
 pub mod engine;
 pub mod follower;
 pub mod kernel;
+pub mod keys;
 pub mod lab;
 pub mod metrics;
 pub mod network;

@@ -99,7 +99,7 @@ fn all_sites(settings: &Sdwan, numbers: &mut Numbers) -> sites::Plan {
     let (mut own, mut remote, mut uplinks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut here = vec![];
     for (uplink, index) in settings.uplink.iter().zip(0..) {
-        // First of all, so that they have the numbers of their places. A key has no space in it.
+        // First of all, so that they have the numbers of their places.
         let id = UplinkId(number(&mut numbers.uplinks, &format!("own {}", uplink.name)));
         if uplink.carrier != CarrierKind::Process {
             continue;
@@ -114,11 +114,16 @@ fn all_sites(settings: &Sdwan, numbers: &mut Numbers) -> sites::Plan {
         let SiteSettings { name, subnets, hub, uplink } = site;
         let id = SiteId(OWN.0 + 1 + number(&mut numbers.sites, name));
         names.insert(id, name.clone());
-        let mut there = vec![];
+        let (mut there, mut there_names) = (vec![], vec![]);
         for uplink in uplink {
-            let number = UplinkId(number(&mut numbers.uplinks, &uplink.public_key.to_string()));
+            // By its name: keys change. Of two with one name, which is bad style and no fault, the second is another.
+            let same = there_names.iter().filter(|other| **other == uplink.name).count();
+            let known = format!("far {name}\0{}\0{same}", uplink.name);
+            there_names.push(uplink.name.as_str());
+            let number = UplinkId(number(&mut numbers.uplinks, &known));
             uplinks.insert(number, uplink.name.clone());
-            remote.insert(number, Remote { key: uplink.public_key.0, endpoint: uplink.endpoint });
+            let next = uplink.next_public_key.map(|key| key.0);
+            remote.insert(number, Remote { key: uplink.public_key.0, next, endpoint: uplink.endpoint });
             there.push(far_uplink(number, uplink));
         }
         others.push(Site { id, subnets: prefixes(subnets), hub: *hub, uplinks: there });

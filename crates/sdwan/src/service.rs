@@ -4,10 +4,10 @@
 
 mod change;
 
-use std::io::Write;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -18,12 +18,10 @@ use outwork_net::carrier::{self, Socket};
 use outwork_net::poll::Waker;
 use outwork_net::thread::{processors, spawn_vital};
 use outwork_net::tun::{self, Queue, Tun};
-use outwork_store::file::{create_private, create_private_dir};
 use outwork_wireguard::entropy::System;
 use outwork_wireguard::gate::Limits;
 use outwork_wireguard::index::Table;
-use outwork_wireguard::keys::KeyError;
-use outwork_wireguard::{Entropy, PrivateKey, PublicKey};
+use outwork_wireguard::{Entropy, PublicKey};
 
 use crate::config::policy::PolicySettings;
 use crate::config::{Sdwan, Uplink};
@@ -35,6 +33,8 @@ use crate::control::{Control, Order, Told};
 use crate::engine::class::Class;
 use crate::engine::policy::PolicyError;
 use crate::kernel::{Carried, Kernel, KernelError};
+use crate::keys::rotation::State;
+use crate::keys::{Be, KeyTold, Keys, KeysError};
 use crate::plan::Numbers;
 use crate::plane::join::Offload;
 use crate::plane::outbound::Posts;
@@ -65,24 +65,9 @@ pub enum ServiceError {
     /// What the kernel says of links, addresses and routes.
     #[error("{0}")]
     Kernel(#[from] outwork_net::netlink::Error),
-    /// A key that cannot be used.
-    #[error("the private key of the uplink {uplink}: {why}")]
-    Key {
-        /// Whose.
-        uplink: String,
-        /// What is wrong.
-        why: KeyError,
-    },
-    /// A file with a key.
-    #[error("the private key of the uplink {uplink}, in {path}: {why}")]
-    KeyFile {
-        /// Whose.
-        uplink: String,
-        /// Where it is.
-        path: PathBuf,
-        /// What is wrong.
-        why: std::io::Error,
-    },
+    /// A key that cannot be used, read or kept.
+    #[error("{0}")]
+    Keys(#[from] KeysError),
     /// Policies that cannot be compiled.
     #[error("sdwan.policy: {0}")]
     Policy(#[from] PolicyError),
@@ -108,7 +93,7 @@ pub enum ServiceError {
 pub struct Bound {
     /// What it is called.
     pub name: String,
-    /// Who we are there.
+    /// Who we were there at the start: [`Service::keys`] says who we are.
     pub public_key: PublicKey,
     /// Where it listens.
     pub listens: Vec<SocketAddr>,
@@ -151,6 +136,7 @@ pub struct Service {
     shared: Arc<Shared>,
     device: Tun,
     uplinks: Vec<Bound>,
+    keys: Keys,
     orders: SyncSender<Order>,
     control: Arc<Waker>,
     said: ArcSwap<Said>,
@@ -180,8 +166,11 @@ impl Service {
     pub fn succeed(settings: &Sdwan, keys: &Path, handed: Option<Handed>) -> Result<Service, ServiceError> {
         let count = workers(settings)?;
         let kernel = Kernel::find(settings)?;
-        let (uplinks, identities) = bind(settings, keys, count, &kernel)?;
-        kernel.begin(&identities)?;
+        let dir = keys;
+        let keys = Keys::load(settings, dir)?;
+        let identities = keys.identities();
+        let uplinks = bind(settings, count, &kernel)?;
+        kernel.begin(&identities.iter().map(|own| own.oldest().clone()).collect::<Vec<_>>())?;
         // As long as the kernel has them: what others send by this machine is of any length, and would be cut into packets before it comes if it had to be shorter.
         let options = tun::Options { queues: count, ..tun::Options::new(&settings.tunnel.name.to_string()) };
         let (before, endpoints) = handed.map(|handed| (handed.queues, handed.endpoints)).unwrap_or_default();
@@ -205,12 +194,12 @@ impl Service {
         // Before 1970 stamps could not grow.
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut peers = Peers::new(sessions, (now, unix), Box::<System>::default(), seed);
-        for (key, uplink) in identities.iter().zip(0..) {
-            peers.be(now, UplinkIndex(uplink), key, Limits::default());
+        for (own, uplink) in identities.iter().zip(0..) {
+            peers.be(now, UplinkIndex(uplink), own, Limits::default());
         }
-        let bound = uplinks.iter().zip(&identities).map(|((uplink, groups), key)| Bound {
+        let bound = uplinks.iter().zip(&identities).map(|((uplink, groups), own)| Bound {
             name: uplink.name.clone(),
-            public_key: *key.public(),
+            public_key: *own.oldest().public(),
             listens: match groups.is_empty() {
                 // The kernel listens.
                 true => uplink.listen.clone(),
@@ -225,11 +214,12 @@ impl Service {
             };
             Posts((0..).zip(uplinks.iter().map(|(_, groups)| groups)).flat_map(of).collect())
         };
-        let (said, qos) = (ArcSwap::default(), Qos::new(keys)?);
+        let (said, qos) = (ArcSwap::default(), Qos::new(dir)?);
         let service = Service {
             shared,
             device,
             uplinks: bound,
+            keys,
             orders,
             control,
             said,
@@ -389,6 +379,35 @@ impl Service {
         &self.uplinks
     }
 
+    /// Who we are at them.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Makes a key that takes over from that of an uplink, or from those of all whose keys are kept here.
+    ///
+    /// # Errors
+    /// When there is no such uplink, its key is not kept here, one takes over already, or it cannot be kept.
+    pub fn rotate_key(&self, uplink: Option<&str>) -> Result<Vec<KeyTold>, KeysError> {
+        self.keys.begin(uplink, SystemTime::now(), self)
+    }
+
+    /// Gives the key up that takes over from that of an uplink, or from those of all.
+    ///
+    /// # Errors
+    /// When there is no such uplink, none takes over there, or that cannot be kept.
+    pub fn abandon_key(&self, uplink: Option<&str>) -> Result<Vec<KeyTold>, KeysError> {
+        self.keys.abandon(uplink, self)
+    }
+
+    /// Does what is due with keys.
+    ///
+    /// # Errors
+    /// When something cannot be kept, or control does not answer. It is tried again the next time.
+    pub fn tend_keys(&self, now: SystemTime) -> Result<(), KeysError> {
+        self.keys.tend(now, self)
+    }
+
     /// What workers know and count.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -397,6 +416,31 @@ impl Service {
     /// The device.
     pub fn device(&self) -> &Tun {
         &self.device
+    }
+}
+
+impl Be for &Service {
+    fn be(&self, place: usize, state: &State) -> Result<(), KeysError> {
+        let (done, answer) = sync_channel(1);
+        self.of_control(place, |uplink| Order::Be(uplink, Box::new(state.identity()), done), answer)
+    }
+
+    fn knows(&self, place: usize, key: &PublicKey) -> Result<BTreeMap<String, bool>, KeysError> {
+        let (to, told) = sync_channel(1);
+        self.of_control(place, |uplink| Order::Knows(uplink, *key, to), told)
+    }
+}
+
+impl Service {
+    fn of_control<T>(
+        &self,
+        place: usize,
+        order: impl FnOnce(UplinkIndex) -> Order,
+        answer: Receiver<T>,
+    ) -> Result<T, KeysError> {
+        let uplink = UplinkIndex(u16::try_from(place).map_err(|_| KeysError::Silent)?);
+        self.ask(order(uplink)).map_err(|_| KeysError::Silent)?;
+        answer.recv_timeout(PATIENCE).map_err(|_| KeysError::Silent)
     }
 }
 
@@ -423,16 +467,10 @@ fn workers(settings: &Sdwan) -> Result<usize, ServiceError> {
 /// An uplink, and of each address that it listens at a socket for each worker.
 type Sockets<'a> = (&'a Uplink, Vec<Vec<Arc<Socket>>>);
 
-/// The sockets and the keys of all uplinks.
-fn bind<'a>(
-    settings: &'a Sdwan,
-    keys: &Path,
-    count: usize,
-    kernel: &Kernel,
-) -> Result<(Vec<Sockets<'a>>, Vec<PrivateKey>), ServiceError> {
-    let (mut uplinks, mut identities) = (vec![], vec![]);
+/// The sockets of all uplinks.
+fn bind<'a>(settings: &'a Sdwan, count: usize, kernel: &Kernel) -> Result<Vec<Sockets<'a>>, ServiceError> {
+    let mut uplinks = vec![];
     for (place, uplink) in settings.uplink.iter().enumerate() {
-        identities.push(identity(uplink, keys)?);
         let mut groups = vec![];
         for address in uplink.listen.iter().filter(|_| !kernel.carries(place)) {
             let options = carrier::Options {
@@ -446,42 +484,7 @@ fn bind<'a>(
         }
         uplinks.push((uplink, groups));
     }
-    Ok((uplinks, identities))
-}
-
-/// Who we are at an uplink. A key that nobody gives is made once, and kept.
-fn identity(uplink: &Uplink, keys: &Path) -> Result<PrivateKey, ServiceError> {
-    let wrong = |why| ServiceError::Key { uplink: uplink.name.clone(), why };
-    if let Some(key) = &uplink.private_key {
-        return PrivateKey::parse(key.expose()).map_err(wrong);
-    }
-    let own = || keys.join(format!("{}.key", uplink.name));
-    let path = uplink.private_key_file.clone().unwrap_or_else(own);
-    let failed = |why| ServiceError::KeyFile { uplink: uplink.name.clone(), path: path.clone(), why };
-    match std::fs::read_to_string(&path) {
-        Ok(text) => PrivateKey::parse(&text).map_err(wrong),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && uplink.private_key_file.is_none() => {
-            let key = PrivateKey::generate(&mut System::default()).map_err(wrong)?;
-            keys.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(failed)?;
-            match create_private_dir(keys) {
-                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
-                _ => {}
-            }
-            let mut file = create_private(&path).map_err(failed)?;
-            writeln!(file, "{}", key.reveal().as_str()).and_then(|()| file.sync_all()).map_err(failed)?;
-            Ok(key)
-        }
-        Err(error) => Err(failed(error)),
-    }
-}
-
-/// Who we are at each uplink, by its name. Keys that nobody gives are made and kept, as a start does.
-///
-/// # Errors
-/// When a key cannot be read or made.
-pub fn public_keys(settings: &Sdwan, keys: &Path) -> Result<Vec<(String, PublicKey)>, ServiceError> {
-    let of = |uplink: &Uplink| Ok((uplink.name.clone(), *identity(uplink, keys)?.public()));
-    settings.uplink.iter().map(of).collect()
+    Ok(uplinks)
 }
 
 /// For jitter.

@@ -24,7 +24,8 @@ use outwork_engine::Time;
 use outwork_net::carrier::{Reason, Way};
 use outwork_net::poll::{self, Entry, Waker};
 use outwork_wireguard::peer::Settings;
-use outwork_wireguard::{PresharedKey, PublicKey};
+use outwork_wireguard::gate::Limits;
+use outwork_wireguard::{Identity, PresharedKey, PublicKey};
 
 use crate::engine::mtu::Probe;
 use crate::engine::policy::PolicyError;
@@ -107,6 +108,10 @@ pub enum Order {
     Endpoints(SyncSender<Vec<Endpoint>>),
     /// Where everybody was a moment ago.
     Meet(Vec<Endpoint>),
+    /// At an uplink we are known by these keys from now on, one of which we were known by before. Answered when it is so.
+    Be(UplinkIndex, Box<Identity>, SyncSender<()>),
+    /// Whether those whom tunnels of an uplink lead to have shown that they know a key of ours there: each by its name, a site by that of the site.
+    Knows(UplinkIndex, PublicKey, SyncSender<BTreeMap<String, bool>>),
     /// What becomes of a flow.
     Explain(Box<Question>, SyncSender<Explained>),
 }
@@ -233,6 +238,18 @@ impl Control {
                 self.peers.meet(self.shared.clock.now(), &known);
                 self.news();
             }
+            Order::Be(uplink, keys, done) => {
+                let now = self.shared.clock.now();
+                self.peers.be(now, uplink, &keys, Limits::default());
+                self.publish();
+                self.news();
+                // As above.
+                let _ = done.send(());
+            }
+            Order::Knows(uplink, key, to) => {
+                // As above.
+                let _ = to.send(self.who_knows(uplink, &key));
+            }
             Order::Explain(question, to) => {
                 let view = self.shared.view.load();
                 // As above.
@@ -253,6 +270,22 @@ impl Control {
                 let _ = to.send(self.joined.values().map(told).collect());
             }
         }
+    }
+
+    /// Who knows a key of ours at an uplink. One tunnel to a site that has shown it shows it of that site.
+    fn who_knows(&self, uplink: UplinkIndex, key: &PublicKey) -> BTreeMap<String, bool> {
+        let mut all = BTreeMap::new();
+        let peers = self.joined.values().map(|joined| (&joined.tunnel, format!("peer {}", joined.wanted.name)));
+        let of_site = |sites: &Sites, (path, tunnel)| {
+            let site = sites.led_to(path)?;
+            Some((tunnel, format!("site {site}")))
+        };
+        let sites = self.sites.iter();
+        let sites = sites.flat_map(|sites| sites.tunnels().filter_map(|path| of_site(sites, path)).collect::<Vec<_>>());
+        for (tunnel, name) in peers.chain(sites).filter(|(tunnel, _)| tunnel.uplink == uplink) {
+            *all.entry(name).or_insert(false) |= self.peers.knows(tunnel.id, key);
+        }
+        all
     }
 
     /// Makes it so. On an error nothing has changed.

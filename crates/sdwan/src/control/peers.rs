@@ -14,7 +14,7 @@ use outwork_wireguard::index::Table;
 use outwork_wireguard::noise::{Bound, Noise, Snow};
 use outwork_wireguard::peer::{Context, Input, Output, Refusal, Settings};
 use outwork_wireguard::stamp::Clock;
-use outwork_wireguard::{Entropy, Index, Peer, PresharedKey, PrivateKey, PublicKey};
+use outwork_wireguard::{Entropy, Identity, Index, Peer, PresharedKey, PublicKey};
 
 use crate::plane::relay;
 use crate::plane::shared::REASONS;
@@ -88,7 +88,7 @@ pub enum News {
 /// Who we are at one uplink.
 #[derive(Debug)]
 struct Local {
-    key: PrivateKey,
+    keys: Identity,
     gate: Gate,
 }
 
@@ -97,6 +97,8 @@ struct Local {
 struct Ours {
     tunnel: Arc<Tunnel>,
     remote: PublicKey,
+    /// The key of theirs that takes over from that.
+    next: Option<PublicKey>,
     peer: Peer,
     /// The earliest entry among the timers.
     queued: Time,
@@ -117,12 +119,25 @@ fn noise(hub: Option<Owner>) -> &'static dyn Noise {
     }
 }
 
+/// What tells a tunnel from all others, and which it is.
+type ByKey = HashMap<(UplinkIndex, PublicKey, Option<Owner>), TunnelId>;
+
+/// Forgets the keys of a tunnel, but for what is another's by now.
+fn forget(by_key: &mut ByKey, id: TunnelId, ours: &Ours) {
+    for key in [Some(ours.remote), ours.next].into_iter().flatten() {
+        let place = by(&ours.tunnel, key);
+        if by_key.get(&place) == Some(&id) {
+            by_key.remove(&place);
+        }
+    }
+}
+
 /// The handshakes.
 pub struct Peers {
     locals: BTreeMap<UplinkIndex, Local>,
     tunnels: BTreeMap<TunnelId, Ours>,
     /// By which uplink of ours, who is there, and the hub that passes it on.
-    by_key: HashMap<(UplinkIndex, PublicKey, Option<Owner>), TunnelId>,
+    by_key: ByKey,
     /// Whose responses and cookies are.
     expected: HashMap<Index, TunnelId>,
     table: Arc<Table<Receiving>>,
@@ -155,22 +170,30 @@ impl Peers {
         }
     }
 
-    /// We are `key` at an uplink. False without randomness. Another key than before ends the uplink's tunnels.
-    pub fn be(&mut self, now: Time, uplink: UplinkIndex, key: &PrivateKey, limits: Limits) -> bool {
-        if self.locals.get(&uplink).is_some_and(|local| local.key.public() == key.public()) {
+    /// We are known by these keys at an uplink. False without randomness. Tunnels go on where one of the keys is one of those before; else they end.
+    pub fn be(&mut self, now: Time, uplink: UplinkIndex, keys: &Identity, limits: Limits) -> bool {
+        let goes_on = |local: &&mut Local| local.keys.keys().any(|key| keys.find(key.public()).is_some());
+        if let Some(local) = self.locals.get_mut(&uplink).filter(goes_on) {
+            local.gate.be(keys);
+            local.keys = keys.clone();
             return true;
         }
         self.leave(uplink);
-        let gate = Gate::new(key, limits, now, self.entropy.as_mut());
-        let local = gate.map(|gate| Local { key: key.clone(), gate });
+        let gate = Gate::new(keys, limits, now, self.entropy.as_mut());
+        let local = gate.map(|gate| Local { keys: keys.clone(), gate });
         let done = local.is_some();
         self.locals.extend(local.map(|local| (uplink, local)));
         done
     }
 
-    /// Who we are at our uplinks.
+    /// Who we are at our uplinks: of two keys the older, which others know for longer.
     pub fn own(&self) -> impl Iterator<Item = (UplinkIndex, &PublicKey)> {
-        self.locals.iter().map(|(uplink, local)| (*uplink, local.key.public()))
+        self.locals.iter().map(|(uplink, local)| (*uplink, local.keys.oldest().public()))
+    }
+
+    /// All keys by which we are known.
+    pub fn own_keys(&self) -> impl Iterator<Item = (UplinkIndex, &PublicKey)> {
+        self.locals.iter().flat_map(|(uplink, local)| local.keys.keys().map(|key| (*uplink, key.public())))
     }
 
     /// We are nobody at an uplink any more: its tunnels end.
@@ -193,7 +216,7 @@ impl Peers {
         let remote = settings.remote;
         let peer = Peer::new(settings, Rng::new(self.rng.next_u64()), now);
         self.by_key.insert(key, id);
-        self.tunnels.insert(id, Ours { tunnel, remote, peer, queued: Time::MAX });
+        self.tunnels.insert(id, Ours { tunnel, remote, next: None, peer, queued: Time::MAX });
         self.wait_for(id);
         true
     }
@@ -214,14 +237,32 @@ impl Peers {
 
     /// Whether a tunnel leads to whoever has this key.
     pub fn is(&self, id: TunnelId, remote: &PublicKey) -> bool {
-        self.tunnels.get(&id).is_some_and(|ours| ours.remote == *remote)
+        self.tunnels.get(&id).is_some_and(|ours| ours.remote == *remote || ours.next.as_ref() == Some(remote))
+    }
+
+    /// Whoever a tunnel leads to is known by these keys from now on: `next` takes over from `remote`. Its session goes on.
+    pub fn know(&mut self, now: Time, id: TunnelId, remote: PublicKey, next: Option<PublicKey>) {
+        let Some(ours) = self.tunnels.get_mut(&id) else { return };
+        if (ours.remote, ours.next) == (remote, next) {
+            return;
+        }
+        forget(&mut self.by_key, id, ours);
+        (ours.remote, ours.next) = (remote, next);
+        ours.peer.set_remotes(now, remote, next);
+        self.by_key.extend([Some(remote), next].into_iter().flatten().map(|key| (by(&ours.tunnel, key), id)));
+        self.wait_for(id);
+    }
+
+    /// Whether whoever a tunnel leads to has shown that they know a key of ours.
+    pub fn knows(&self, id: TunnelId, own: &PublicKey) -> bool {
+        self.tunnels.get(&id).is_some_and(|ours| ours.peer.knows(own))
     }
 
     /// Ends a tunnel.
     pub fn remove(&mut self, id: TunnelId) {
         self.step(id, |peer, cx| peer.close(cx));
         if let Some(ours) = self.tunnels.remove(&id) {
-            self.by_key.remove(&by(&ours.tunnel, ours.remote));
+            forget(&mut self.by_key, id, &ours);
             ours.tunnel.set_endpoint(None);
         }
     }
@@ -239,7 +280,7 @@ impl Peers {
     ) -> Result<(), Unheard> {
         let Some(local) = self.locals.get_mut(&uplink) else { return Err(Unheard::NoHandshake) };
         let verdict =
-            local.gate.judge(now, from, datagram, (&local.key, noise(relay::hub(&from))), self.entropy.as_mut());
+            local.gate.judge(now, from, datagram, (&local.keys, noise(relay::hub(&from))), self.entropy.as_mut());
         let (id, input) = match verdict {
             Verdict::Initiation { sender, heard } => {
                 (self.by_key.get(&(uplink, heard.remote, relay::hub(&from))), Input::Initiation { from, sender, heard })
@@ -362,7 +403,7 @@ impl Peers {
         let ours = self.tunnels.get_mut(&id)?;
         let local = self.locals.get(&ours.tunnel.uplink)?;
         let mut cx = Context {
-            local: &local.key,
+            local: &local.keys,
             noise: noise(ours.tunnel.relay.as_ref().and_then(|relay| relay::hub(&relay.address))),
             clock: &mut self.clock,
             entropy: self.entropy.as_mut(),

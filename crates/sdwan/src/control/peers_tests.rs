@@ -1,5 +1,6 @@
 use super::*;
 
+use outwork_wireguard::PrivateKey;
 use outwork_wireguard::message::HEADER;
 use outwork_wireguard::session::Opened;
 
@@ -39,7 +40,7 @@ impl Machine {
         let clock = (NOW, Duration::from_secs(1_700_000_000));
         let mut peers = Peers::new(Arc::clone(&table), clock, Box::new(entropy), seed);
         for (uplink, key) in keys.iter().enumerate() {
-            assert!(peers.be(NOW, UplinkIndex(uplink as u16), key, Limits::default()));
+            assert!(peers.be(NOW, UplinkIndex(uplink as u16), &key.clone().into(), Limits::default()));
         }
         Machine { peers, table, keys, address: [192, 0, 2, seed as u8], news: vec![] }
     }

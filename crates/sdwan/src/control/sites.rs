@@ -80,8 +80,17 @@ pub struct Rules {
 pub struct Remote {
     /// Who is there.
     pub key: PublicKey,
+    /// The key that takes over from that one, while it does.
+    pub next: Option<PublicKey>,
     /// Where it is, if it can be dialled.
     pub endpoint: Option<SocketAddr>,
+}
+
+impl Remote {
+    /// All keys by which it is known.
+    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        std::iter::once(&self.key).chain(&self.next)
+    }
 }
 
 /// Something that has happened, and when.
@@ -322,14 +331,19 @@ impl Sites {
         let way = |relay: Option<&Relay>| relay.map(|relay| (relay.from, relay.address));
         let ways: BTreeMap<_, _> = specs.iter().map(|(relay, (_, spec, ..))| (spec.key, way(relay.as_ref()))).collect();
         let goes_on = |key: &PathKey, path: &Path| {
-            let remote = self.ends(key).map(|(_, remote)| remote.key);
+            let remote = self.ends(key).map(|(_, remote)| remote);
             let is_same = ways.get(key) == Some(&way(path.tunnel.relay.as_ref()));
-            is_same && remote.is_some_and(|remote| peers.is(path.tunnel.id, &remote))
+            is_same && remote.is_some_and(|remote| remote.keys().any(|key| peers.is(path.tunnel.id, key)))
         };
         // First those that end: another path may have the key of one of them.
         let (kept, ended): (BTreeMap<_, _>, BTreeMap<_, _>) =
             before.into_iter().partition(|(key, path)| goes_on(key, path));
         ended.into_values().for_each(|path| peers.remove(path.tunnel.id));
+        for (key, path) in &kept {
+            if let Some((_, remote)) = self.ends(key) {
+                peers.know(now, path.tunnel.id, remote.key, remote.next);
+            }
+        }
         let mut before = kept;
         for (relay, (id, spec, state, figures)) in specs {
             let Some((uplink, remote)) = self.ends(&spec.key) else { continue };
@@ -373,6 +387,7 @@ impl Sites {
                         tracing::warn!(path = name, "two paths have the same key at both ends: this one is left out");
                         continue;
                     }
+                    peers.know(now, tunnel.id, remote.key, remote.next);
                     Path { key: spec.key, dial, planned, tunnel, gauge, fed: (0, 0) }
                 }
             };

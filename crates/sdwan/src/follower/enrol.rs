@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use outwork_wireguard::PublicKey;
 use rcgen::{KeyPair, PKCS_ED25519};
 use serde_json::{Value as Json, json};
 use tokio::net::TcpStream;
@@ -19,6 +18,7 @@ use crate::channel::message::{Enrol, FromController, FromSite, Request};
 use crate::channel::tls::{self, TlsError};
 use crate::channel::token::Token;
 use crate::config::Sdwan;
+use crate::keys::Published;
 use crate::network::signed::Verifier;
 
 /// How long each address may take.
@@ -63,11 +63,14 @@ pub enum EnrolError {
     Keep(#[from] KeepError),
 }
 
-/// The uplinks of a site as its controller is to know them, each with its key.
-pub fn uplinks(settings: &Sdwan, keys: &[(String, PublicKey)]) -> Vec<Json> {
-    let of = |(name, key): &(String, PublicKey)| {
-        let own = settings.uplink.iter().find(|uplink| uplink.name == *name)?;
-        let mut body = json!({ "name": name, "public_key": key.to_string() });
+/// The uplinks of a site as its controller is to know them, each with its key, and with the one that takes over from it.
+pub fn uplinks(settings: &Sdwan, keys: &[Published]) -> Vec<Json> {
+    let of = |Published { uplink, key, next }: &Published| {
+        let own = settings.uplink.iter().find(|own| own.name == *uplink)?;
+        let mut body = json!({ "name": uplink, "public_key": key.to_string() });
+        if let Some(next) = next {
+            body["next_public_key"] = json!(next.to_string());
+        }
         if let Some(endpoint) = own.endpoint {
             body["endpoint"] = json!(endpoint.to_string());
         }

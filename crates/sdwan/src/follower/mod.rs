@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::rand;
 use parking_lot::Mutex;
 use serde_json::Value as Json;
+use tokio::sync::Notify;
 
 use crate::config::{FollowSettings, Sdwan};
 use crate::network::check::check;
@@ -63,7 +64,9 @@ pub struct Follower {
     settings: FollowSettings,
     keep: Keep,
     /// Its uplinks, as the controller is to know them.
-    uplinks: Vec<Json>,
+    uplinks: Mutex<Vec<Json>>,
+    /// They are others than the controller was told.
+    renewed: Notify,
     take_up: TakeUp,
     reporter: Arc<Reporter>,
     told: Mutex<Told>,
@@ -87,7 +90,16 @@ impl Follower {
     pub fn new(settings: FollowSettings, dir: PathBuf, uplinks: Vec<Json>, take_up: TakeUp) -> Arc<Follower> {
         let reporter = Arc::new(Reporter::new(settings.backlog as usize));
         let keep = Keep::new(&dir);
-        Arc::new(Follower { settings, keep, uplinks, take_up, reporter, told: Mutex::default() })
+        let (uplinks, renewed) = (Mutex::new(uplinks), Notify::new());
+        Arc::new(Follower { settings, keep, uplinks, renewed, take_up, reporter, told: Mutex::default() })
+    }
+
+    /// The controller is to know the uplinks of this site as these from now on.
+    pub fn renew(&self, uplinks: Vec<Json>) {
+        let before = std::mem::replace(&mut *self.uplinks.lock(), uplinks.clone());
+        if before != uplinks {
+            self.renewed.notify_one();
+        }
     }
 
     /// How it stands.

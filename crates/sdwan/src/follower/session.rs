@@ -136,8 +136,7 @@ impl Session<'_> {
         address: SocketAddr,
     ) -> Result<(), SessionError> {
         let follower = Arc::clone(self.follower);
-        let version = self.held.version;
-        self.say(&FromSite::Hello { version, uplinks: follower.uplinks.clone() }).await?;
+        self.greet().await?;
         let mut alive = tokio::time::interval(ALIVE);
         loop {
             tokio::select! {
@@ -145,6 +144,7 @@ impl Session<'_> {
                     Some(said) => self.listen(said?, address).await?,
                     None => return Err(SessionError::Closed),
                 },
+                () = follower.renewed.notified() => self.greet().await?,
                 () = follower.reporter.wait() => self.report().await?,
                 _ = alive.tick() => {
                     self.say(&FromSite::Alive {}).await?;
@@ -158,6 +158,12 @@ impl Session<'_> {
 
     async fn say(&mut self, message: &FromSite) -> Result<(), SessionError> {
         frame::write(&mut self.writer, message).await.map_err(SessionError::from)
+    }
+
+    /// Says what this site holds, and which uplinks it has by now.
+    async fn greet(&mut self) -> Result<(), SessionError> {
+        let (version, uplinks) = (self.held.version, self.follower.uplinks.lock().clone());
+        self.say(&FromSite::Hello { version, uplinks }).await
     }
 
     async fn listen(&mut self, said: FromController, address: SocketAddr) -> Result<(), SessionError> {

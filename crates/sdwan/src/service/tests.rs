@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use outwork_config::{Sources, load};
 use outwork_net::testing::{Lab, Namespace};
+use outwork_wireguard::PrivateKey;
 
 use super::*;
 use crate::engine::policy::Flow;

@@ -124,6 +124,9 @@ pub fn site_of(
     })
 }
 
+/// What of an uplink its site knows and nobody else.
+const TOLD: [&str; 3] = ["public_key", "next_public_key", "endpoint"];
+
 /// What a site brings along, as far as it is not there: itself, and its uplinks. Of uplinks that are there, who they are and where counts; what they are worth is the controller's.
 pub fn brought(
     connection: &Connection,
@@ -144,11 +147,14 @@ pub fn brought(
             None => Expect::New,
             Some(there) => {
                 body = there.body.clone();
-                for field in ["public_key", "endpoint"] {
-                    body[field] = told.get(field).cloned().unwrap_or_default();
+                for field in TOLD {
+                    match told.get(field) {
+                        Some(value) => body[field] = value.clone(),
+                        None => drop(body.as_object_mut().and_then(|body| body.remove(field))),
+                    }
                 }
                 let said = |body: &Json, field: &str| body.get(field).filter(|value| !value.is_null()).cloned();
-                if ["public_key", "endpoint"].iter().all(|field| said(&body, field) == said(&there.body, field)) {
+                if TOLD.iter().all(|field| said(&body, field) == said(&there.body, field)) {
                     continue;
                 }
                 Expect::Version(there.version)
