@@ -32,7 +32,7 @@ fn plan(own: &Site, others: &[Site]) -> Plan {
     let remote = |uplink: &crate::engine::site::Uplink| {
         let endpoint = SocketAddr::from(([192, 0, 2, 1], uplink.id.0 as u16));
         let endpoint = Some(endpoint).filter(|_| uplink.reach == Reach::Public);
-        (uplink.id, Remote { key: *key(uplink.id).public(), endpoint })
+        (uplink.id, Remote { key: *key(uplink.id).public(), next: None, endpoint })
     };
     Plan {
         own: own.uplinks.iter().map(|uplink| uplink.id).zip((0..).map(UplinkIndex)).collect(),
@@ -59,7 +59,7 @@ impl Machine {
         let entropy = Box::new(Seeded(Rng::new(7)));
         let mut peers = Peers::new(table, (NOW, Duration::from_secs(1_700_000_000)), entropy, 1);
         for (id, index) in &plan.own {
-            assert!(peers.be(NOW, *index, &key(*id), Limits::default()));
+            assert!(peers.be(NOW, *index, &key(*id).into(), Limits::default()));
         }
         let mut sites = Sites::new(plan, 1, NOW).unwrap();
         sites.join(&mut peers, NOW, MTU, &mut next);
