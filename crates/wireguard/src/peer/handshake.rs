@@ -183,6 +183,10 @@ impl Peer {
         self.sign(now, &heard.remote, &mut message);
         // Nobody else could have written that, and not before: they know this key of ours.
         self.works((heard.local, heard.remote));
+        // Who has begun anew begins with what all know, and may never begin with the other one.
+        if self.trial.is_none() && self.next.is_some_and(|next| next != heard.remote) {
+            self.try_soon(now);
+        }
         self.moved(from);
         self.activity.heard(now, false);
         self.offer(session, cx);
