@@ -7,6 +7,7 @@ mod nats;
 mod peer;
 mod policies;
 mod qos;
+mod rotation;
 mod sites;
 
 use std::io::{Read, Write};

@@ -69,11 +69,18 @@ pub struct Remote {
     pub key: PublicKey,
     /// The key that takes over from that one, while it does.
     pub next: Option<PublicKey>,
+    /// The first that it ever had.
+    pub first: PublicKey,
     /// Where it is, if it can be dialled.
     pub endpoint: Option<SocketAddr>,
 }
 
 impl Remote {
+    /// As hubs call it: keys that take over leave that as it is.
+    pub fn place(&self) -> Place {
+        Place::of(&self.first)
+    }
+
     /// All keys by which it is known.
     pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
         std::iter::once(&self.key).chain(&self.next)
@@ -197,7 +204,7 @@ impl Sites {
         for site in std::iter::once(&mut network.own).chain(&mut network.sites) {
             for uplink in site.uplinks.iter_mut().filter(|uplink| uplink.reach == Reach::Closed) {
                 let own = plan.own.get(&uplink.id).and_then(|index| self.own.get(index)).copied();
-                let place = own.or_else(|| plan.remote.get(&uplink.id).map(|remote| Place::of(&remote.key)));
+                let place = own.or_else(|| plan.remote.get(&uplink.id).map(|remote| remote.place()));
                 if place.is_some_and(|place| self.seen.contains_key(&place)) {
                     uplink.reach = Reach::Discovered;
                 }
@@ -235,7 +242,7 @@ impl Sites {
     /// Somebody asks where others are seen, or a hub says it.
     fn heard(&mut self, from: PathId, word: Word) {
         let Some(path) = self.paths.get(&from).filter(|path| path.key.via.is_none()) else { return };
-        let place = |id: &UplinkId| self.plan.remote.get(id).map(|remote| Place::of(&remote.key));
+        let place = |id: &UplinkId| self.plan.remote.get(id).map(|remote| remote.place());
         match word {
             Word::Where(places) if self.plan.network.own.hub => {
                 let (Some(own), Some(at)) = (place(&path.key.remote), path.tunnel.endpoint()) else { return };
@@ -257,7 +264,7 @@ impl Sites {
                 }
                 let is_meant = |asked: &Place| {
                     let mut closed = self.plan.remote.values().filter(|remote| remote.endpoint.is_none());
-                    closed.any(|remote| Place::of(&remote.key) == *asked)
+                    closed.any(|remote| remote.place() == *asked)
                 };
                 let mut news: Vec<_> = others.iter().filter(|(place, _)| is_meant(place)).copied().collect();
                 news.extend(self.own.get(&path.tunnel.uplink).map(|place| (*place, own.1)));
@@ -279,7 +286,7 @@ impl Sites {
         let (uplink, remote) = self.ends(key)?;
         let hub = *self.owners.entry(key.via?).or_insert_with(|| Owner(number()));
         let (_, own) = peers.own().find(|(own, _)| *own == uplink)?;
-        Some(Relay::new(Place::of(own), Place::of(&remote.key), hub))
+        Some(Relay::new(Place::of(own), remote.place(), hub))
     }
 
     /// Makes tunnels of the paths that there are now, and ends those of paths that are gone. `next` gives numbers to tunnels and owners.
@@ -322,7 +329,7 @@ impl Sites {
             }
             // By a hub both can.
             let dial = if relay.is_some() { Dial::Both } else { spec.dial };
-            let seen = self.seen.get(&Place::of(&remote.key)).copied();
+            let seen = self.seen.get(&remote.place()).copied();
             let dials = dial != Dial::Theirs;
             let planned = remote.endpoint.filter(|_| dials && relay.is_none());
             let straight = remote.endpoint.or(seen).filter(|_| dials);
@@ -394,7 +401,7 @@ impl Sites {
         for (_, path) in ranked.iter().filter(|_| self.plan.network.own.hub) {
             if let Some(remote) = self.plan.remote.get(&path.key.remote) {
                 let known = (path.tunnel.owner, Arc::clone(&path.tunnel));
-                relays.others.entry(Place::of(&remote.key)).or_insert(known);
+                relays.others.entry(remote.place()).or_insert(known);
             }
         }
         relays
