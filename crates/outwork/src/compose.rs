@@ -270,6 +270,7 @@ async fn serve(
     };
     let reload = Arc::new(reload);
     let following = Following::start(&settings, tunnels.as_ref(), &reload);
+    let tending = tunnels.as_ref().map(|tunnels| tokio::spawn(outwork_sdwan::keys::tend(Arc::clone(tunnels))));
     let admin = Admin {
         version: env!("CARGO_PKG_VERSION"),
         host: host_name(),
@@ -374,6 +375,9 @@ async fn serve(
     }
     if let Some(following) = following {
         following.stop();
+    }
+    if let Some(tending) = tending {
+        tending.abort();
     }
     if let Some(controller) = controller {
         tokio::task::spawn_blocking(move || controller.stop()).await?;

@@ -7,7 +7,7 @@ use anyhow::{Context, ensure};
 use outwork_sdwan::channel::token::Token;
 use outwork_sdwan::follower::enrol::{enrol as show, uplinks};
 use outwork_sdwan::follower::keep::Keep;
-use outwork_sdwan::service::public_keys;
+use outwork_sdwan::keys::published;
 use serde_json::json;
 
 use crate::cli::Global;
@@ -46,7 +46,7 @@ pub(crate) fn enrol(global: &Global, shown: &str, addresses: &[SocketAddr]) -> a
     };
     prepare_data_dir(&settings)?;
     let data_dir = &settings.store.data_dir;
-    let own = uplinks(&settings.sdwan, &public_keys(&settings.sdwan, &keys(data_dir))?);
+    let own = uplinks(&settings.sdwan, &published(&settings.sdwan, &keys(data_dir))?);
     let keep = Keep::new(&said(data_dir));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;

@@ -47,7 +47,9 @@ pub struct UplinkView {
     public_key: String,
     /// The key that takes over from that, which others are to know besides; none where none does.
     next_public_key: Option<String>,
-    /// How it stands with that.
+    /// The first key that it ever had, where that is another: hubs know it by that, and others are to know it besides where paths go by hubs.
+    first_public_key: Option<String>,
+    /// How it stands with the key that takes over.
     rotation: Option<keys::RotationView>,
     /// Since when the key is there, in Unix time, in milliseconds; 0 where that is not known.
     key_since_ms: u64,

@@ -112,6 +112,8 @@ section! {
         pub public_key: KeyText,
         /// The key that takes over from that, once `outwork sdwan rotate-key` has made one there. Handshakes by either are answered, and the newer one is used as soon as it works.
         pub next_public_key: Option<KeyText>,
+        /// The first public key that it ever had, where that is another: hubs know it by that. Of use where paths go by hubs.
+        pub first_public_key: Option<KeyText>,
         /// Where it can be dialled; unset, it dials.
         pub endpoint: Option<SocketAddr>,
         /// What it is worth to avoid it, in milliseconds of delay.
@@ -442,10 +444,14 @@ fn together(sdwan: &Sdwan, at: &mut At<'_>) {
             at.fault(&format!("site[{index}].name"), fault.expected("a name for each"));
         }
         for (place, uplink) in site.uplink.iter().enumerate() {
-            for (field, key) in
-                [("public_key", Some(uplink.public_key)), ("next_public_key", uplink.next_public_key)]
-            {
-                let Some((other, there)) = key.and_then(|key| keys.insert(key.0, (index, place))) else { continue };
+            for (field, key) in [
+                ("public_key", Some(uplink.public_key)),
+                ("next_public_key", uplink.next_public_key),
+                ("first_public_key", uplink.first_public_key),
+            ] {
+                let taken = key.and_then(|key| keys.insert(key.0, (index, place)));
+                // One that is both the next and, by now, the only one is written down twice for a while.
+                let Some((other, there)) = taken.filter(|at| *at != (index, place)) else { continue };
                 let fault = Fault::new(format!("site[{other}].uplink[{there}] has this key"));
                 let fault = fault.expected("a key of its own for each uplink");
                 at.fault(&format!("site[{index}].uplink[{place}].{field}"), fault);

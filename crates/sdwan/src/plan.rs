@@ -122,8 +122,10 @@ fn all_sites(settings: &Sdwan, numbers: &mut Numbers) -> sites::Plan {
             there_names.push(uplink.name.as_str());
             let number = UplinkId(number(&mut numbers.uplinks, &known));
             uplinks.insert(number, uplink.name.clone());
-            let next = uplink.next_public_key.map(|key| key.0);
-            remote.insert(number, Remote { key: uplink.public_key.0, next, endpoint: uplink.endpoint });
+            let [next, first] = [uplink.next_public_key, uplink.first_public_key].map(|key| key.map(|key| key.0));
+            let key = uplink.public_key.0;
+            let known = Remote { key, next, first: first.unwrap_or(key), endpoint: uplink.endpoint };
+            remote.insert(number, known);
             there.push(far_uplink(number, uplink));
         }
         others.push(Site { id, subnets: prefixes(subnets), hub: *hub, uplinks: there });

@@ -194,8 +194,9 @@ impl Service {
         // Before 1970 stamps could not grow.
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut peers = Peers::new(sessions, (now, unix), Box::<System>::default(), seed);
-        for (own, uplink) in identities.iter().zip(0..) {
+        for ((own, first), uplink) in identities.iter().zip(keys.first()).zip(0..) {
             peers.be(now, UplinkIndex(uplink), own, Limits::default());
+            peers.call(UplinkIndex(uplink), first);
         }
         let bound = uplinks.iter().zip(&identities).map(|((uplink, groups), own)| Bound {
             name: uplink.name.clone(),

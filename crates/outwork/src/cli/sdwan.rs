@@ -40,6 +40,23 @@ Examples:
         #[arg(long, value_name = "ADDRESS")]
         controller: Vec<std::net::SocketAddr>,
     },
+    /// Makes another key for an uplink of this site, which takes over from the one that it has: at the site
+    ///
+    /// No connection notices. Both keys are good until all have shown that they know the new one, and for sdwan.keys.overlap at most; then the old one is dropped. A controller tells the
+    /// other sites by itself. Without one, write the new key down at the others, as next_public_key beside public_key, and reload; once `outwork tunnels` shows it alone,
+    /// it is the public_key. Who speaks plain WireGuard knows one key at a time: give it the new one before the old one is dropped.
+    #[command(after_help = "\
+Examples:
+  outwork sdwan rotate-key
+  outwork sdwan rotate-key fibre
+  outwork sdwan rotate-key fibre --abandon")]
+    RotateKey {
+        /// The uplink; without it, all whose keys are made and kept here.
+        uplink: Option<String>,
+        /// Gives the new key up: the old one goes on alone.
+        #[arg(long)]
+        abandon: bool,
+    },
     /// Believes a site no longer: its certificates and tokens are good for nothing from now on
     ///
     /// It goes on as it was told last. To take its tunnels away from the other sites, remove it: `outwork sdwan sites remove`.

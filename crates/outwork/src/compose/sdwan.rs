@@ -102,7 +102,7 @@ pub(super) async fn start_controller(
 /// A site that follows a controller, and what that takes.
 pub(super) struct Following {
     follower: Arc<Follower>,
-    tasks: [JoinHandle<()>; 2],
+    tasks: [JoinHandle<()>; 3],
 }
 
 impl Following {
@@ -113,17 +113,24 @@ impl Following {
         reload: &Arc<Reload>,
     ) -> Option<Following> {
         let (tunnels, follow) = (tunnels?, settings.sdwan.controller.clone()?);
-        let keys: Vec<_> = tunnels.uplinks().iter().map(|own| (own.name.clone(), own.public_key)).collect();
         let reload = Arc::clone(reload);
         let take_up: TakeUp = Box::new(move || {
             let reload = Arc::clone(&reload);
             Box::pin(async move { reload.run().await.map(drop).map_err(|refusal| refusal.to_string()) })
         });
         let dir = said(&settings.store.data_dir);
-        let follower = Follower::new(follow, dir, uplinks(&settings.sdwan, &keys), take_up);
+        let follower = Follower::new(follow, dir, uplinks(&settings.sdwan, &tunnels.keys().published()), take_up);
         let gather = tokio::spawn(Arc::clone(&follower).gather(Arc::clone(tunnels)));
         let run = tokio::spawn(Arc::clone(&follower).run());
-        Some(Following { follower, tasks: [gather, run] })
+        let (renewed, own, said) = (Arc::clone(&follower), Arc::clone(tunnels), settings.sdwan.clone());
+        let renew = tokio::spawn(async move {
+            let mut changed = own.keys().watch();
+            // The other end of it goes with the service, which is held here.
+            while changed.changed().await.is_ok() {
+                renewed.renew(uplinks(&said, &own.keys().published()));
+            }
+        });
+        Some(Following { follower, tasks: [gather, run, renew] })
     }
 
     /// Follows no longer. Everything else goes on as it was told last.

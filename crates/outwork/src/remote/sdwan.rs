@@ -51,6 +51,7 @@ pub(crate) fn sdwan(global: &Global, command: &SdwanCommand) -> anyhow::Result<(
                 &format!("{site} is believed no longer: {} certificates", cell(&answer["certificates"])),
             )
         }
+        SdwanCommand::RotateKey { uplink, abandon } => rotate(global, &client, uplink.as_deref(), *abandon),
         SdwanCommand::Status => status(global, &client),
         SdwanCommand::Changes => changes(global, &client),
         SdwanCommand::Sites(command) => document(global, &client, "sites", command),
@@ -59,6 +60,24 @@ pub(crate) fn sdwan(global: &Global, command: &SdwanCommand) -> anyhow::Result<(
         SdwanCommand::Applications(command) => document(global, &client, "applications", command),
         SdwanCommand::Policies(command) => document(global, &client, "policies", command),
     }
+}
+
+fn rotate(global: &Global, client: &Client, uplink: Option<&str>, abandon: bool) -> anyhow::Result<()> {
+    let place = uplink.map(|uplink| format!("/uplinks/{}", escaped(uplink))).unwrap_or_default();
+    let method = if abandon { Method::DELETE } else { Method::POST };
+    let answer = client.change(method, &format!("/sdwan{place}/rotation"), None)?;
+    if global.json {
+        return print_json(&answer);
+    }
+    let columns = ["UPLINK", "PUBLIC KEY", "NEXT PUBLIC KEY"];
+    rows(&mut anstream::stdout(), &columns, &answer["items"], "no uplinks", |uplink| {
+        ["name", "public_key", "next_public_key"].map(|key| cell(&uplink[key])).to_vec()
+    })?;
+    if !abandon {
+        let say = "others that no controller tells are to have it as next_public_key; `outwork tunnels` says who knows it";
+        writeln!(anstream::stderr(), "{say}")?;
+    }
+    Ok(())
 }
 
 /// All rows of a list.

@@ -1,6 +1,7 @@
 //! `outwork tunnels` and `outwork paths`.
 
 use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value as Json, json};
 
@@ -23,6 +24,20 @@ pub(crate) fn tunnels(global: &Global) -> anyhow::Result<()> {
         let listens = uplink["listens"].as_array().into_iter().flatten().map(cell).collect::<Vec<_>>().join(", ");
         vec![cell(&uplink["name"]), listens, cell(&uplink["public_key"])]
     })?;
+    for uplink in items(&uplinks["items"]).iter().filter(|uplink| uplink["rotation"].is_object()) {
+        let own = |value: &Json| printable(&cell(value));
+        let hours = uplink["rotation"]["until_ms"].as_f64().unwrap_or_default() / 3.6e6 - now_hours();
+        let who = items(&uplink["rotation"]["waits_for"]).iter().map(own).collect::<Vec<_>>().join(", ");
+        let next = own(&uplink["next_public_key"]);
+        match uplink["rotation"]["state"] == "taken-up" {
+            true => writeln!(out, "{}: all know the new key {next}; the old one is dropped soon", own(&uplink["name"]))?,
+            false => writeln!(
+                out,
+                "{}: the key {next} takes over; the old one is dropped in {hours:.1} h at the latest; without the new one yet: {who}",
+                own(&uplink["name"])
+            )?,
+        }
+    }
     writeln!(out)?;
     let columns = ["PEER", "UPLINK", "ENDPOINT", ">KEYS OF", ">SENT", ">RECEIVED", ">REFUSED", "NETWORKS"];
     rows(&mut out, &columns, &tunnels["items"], "no tunnels", |tunnel| {
@@ -43,6 +58,11 @@ pub(crate) fn tunnels(global: &Global) -> anyhow::Result<()> {
         ]
     })?;
     Ok(())
+}
+
+/// Hours since 1970.
+fn now_hours() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() / 3600.0
 }
 
 /// Events that are shown.

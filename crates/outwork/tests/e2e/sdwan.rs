@@ -8,6 +8,7 @@ mod outside;
 mod peer;
 mod policies;
 mod qos;
+mod rotation;
 mod sites;
 
 use std::io::{Read, Write};

@@ -44,6 +44,7 @@ pub(super) fn view(told: KeyTold, listens: Vec<String>) -> UplinkView {
         name: published.uplink,
         public_key: published.key.to_string(),
         next_public_key: published.next.map(|key| key.to_string()),
+        first_public_key: published.first.map(|key| key.to_string()),
         rotation,
         key_since_ms: since_ms,
         listens,

@@ -89,6 +89,8 @@ pub enum News {
 #[derive(Debug)]
 struct Local {
     keys: Identity,
+    /// The first key that there ever was: hubs know the uplink by it.
+    name: PublicKey,
     gate: Gate,
 }
 
@@ -180,20 +182,22 @@ impl Peers {
         }
         self.leave(uplink);
         let gate = Gate::new(keys, limits, now, self.entropy.as_mut());
-        let local = gate.map(|gate| Local { keys: keys.clone(), gate });
+        let local = gate.map(|gate| Local { keys: keys.clone(), name: *keys.oldest().public(), gate });
         let done = local.is_some();
         self.locals.extend(local.map(|local| (uplink, local)));
         done
     }
 
-    /// Who we are at our uplinks: of two keys the older, which others know for longer.
-    pub fn own(&self) -> impl Iterator<Item = (UplinkIndex, &PublicKey)> {
-        self.locals.iter().map(|(uplink, local)| (*uplink, local.keys.oldest().public()))
+    /// Hubs know an uplink by this key: the first that it ever had, which keys that take over from it leave as it is.
+    pub fn call(&mut self, uplink: UplinkIndex, name: PublicKey) {
+        if let Some(local) = self.locals.get_mut(&uplink) {
+            local.name = name;
+        }
     }
 
-    /// All keys by which we are known.
-    pub fn own_keys(&self) -> impl Iterator<Item = (UplinkIndex, &PublicKey)> {
-        self.locals.iter().flat_map(|(uplink, local)| local.keys.keys().map(|key| (*uplink, key.public())))
+    /// By which keys hubs know our uplinks.
+    pub fn own(&self) -> impl Iterator<Item = (UplinkIndex, &PublicKey)> {
+        self.locals.iter().map(|(uplink, local)| (*uplink, &local.name))
     }
 
     /// We are nobody at an uplink any more: its tunnels end.

@@ -82,11 +82,18 @@ pub struct Remote {
     pub key: PublicKey,
     /// The key that takes over from that one, while it does.
     pub next: Option<PublicKey>,
+    /// The first that it ever had.
+    pub first: PublicKey,
     /// Where it is, if it can be dialled.
     pub endpoint: Option<SocketAddr>,
 }
 
 impl Remote {
+    /// As hubs call it: keys that take over leave that as it is.
+    pub fn place(&self) -> Place {
+        Place::of(&self.first)
+    }
+
     /// All keys by which it is known.
     pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
         std::iter::once(&self.key).chain(&self.next)
@@ -224,7 +231,7 @@ impl Sites {
         for site in std::iter::once(&mut network.own).chain(&mut network.sites) {
             for uplink in site.uplinks.iter_mut().filter(|uplink| uplink.reach == Reach::Closed) {
                 let own = plan.own.get(&uplink.id).and_then(|index| self.own.get(index)).copied();
-                let place = own.or_else(|| plan.remote.get(&uplink.id).map(|remote| Place::of(&remote.key)));
+                let place = own.or_else(|| plan.remote.get(&uplink.id).map(|remote| remote.place()));
                 if place.is_some_and(|place| self.seen.contains_key(&place)) {
                     uplink.reach = Reach::Discovered;
                 }
@@ -257,7 +264,7 @@ impl Sites {
         let Some(path) = self.paths.get(&from).filter(|path| path.key.via.is_none()) else { return };
         match word {
             Word::Where(places) if self.plan.network.own.hub => {
-                let own = self.plan.remote.get(&path.key.remote).map(|remote| Place::of(&remote.key));
+                let own = self.plan.remote.get(&path.key.remote).map(|remote| remote.place());
                 let (Some(own), Some(at)) = (own, path.tunnel.endpoint()) else { return };
                 let others = places.iter().filter_map(|asked| {
                     let id = self.index.reaching(asked).iter().find(|id| self.engine.is_up(**id))?;
@@ -300,7 +307,7 @@ impl Sites {
         let (uplink, remote) = self.ends(key)?;
         let hub = *self.owners.entry(key.via?).or_insert_with(|| Owner(number()));
         let (_, own) = peers.own().find(|(own, _)| *own == uplink)?;
-        Some(Relay::new(Place::of(own), Place::of(&remote.key), hub))
+        Some(Relay::new(Place::of(own), remote.place(), hub))
     }
 
     /// Makes tunnels of the paths that there are now, and ends those of paths that are gone. `next` gives numbers to tunnels and owners.
@@ -352,7 +359,7 @@ impl Sites {
             }
             // By a hub both can.
             let dial = if relay.is_some() { Dial::Both } else { spec.dial };
-            let seen = self.seen.get(&Place::of(&remote.key)).copied();
+            let seen = self.seen.get(&remote.place()).copied();
             let dials = dial != Dial::Theirs;
             let planned = remote.endpoint.filter(|_| dials && relay.is_none());
             let straight = remote.endpoint.or(seen).filter(|_| dials);

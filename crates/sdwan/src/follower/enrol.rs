@@ -65,11 +65,13 @@ pub enum EnrolError {
 
 /// The uplinks of a site as its controller is to know them, each with its key, and with the one that takes over from it.
 pub fn uplinks(settings: &Sdwan, keys: &[Published]) -> Vec<Json> {
-    let of = |Published { uplink, key, next }: &Published| {
+    let of = |Published { uplink, key, next, first }: &Published| {
         let own = settings.uplink.iter().find(|own| own.name == *uplink)?;
         let mut body = json!({ "name": uplink, "public_key": key.to_string() });
-        if let Some(next) = next {
-            body["next_public_key"] = json!(next.to_string());
+        for (field, key) in [("next_public_key", next), ("first_public_key", first)] {
+            if let Some(key) = key {
+                body[field] = json!(key.to_string());
+            }
         }
         if let Some(endpoint) = own.endpoint {
             body["endpoint"] = json!(endpoint.to_string());

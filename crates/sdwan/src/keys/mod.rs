@@ -106,6 +106,8 @@ pub struct Published {
     pub key: PublicKey,
     /// The one that takes over from that.
     pub next: Option<PublicKey>,
+    /// The first that it ever had, where that is another: hubs know it by that.
+    pub first: Option<PublicKey>,
 }
 
 /// How it stands with the key of an uplink.
@@ -238,9 +240,9 @@ impl Keys {
         self.own.lock().iter().map(|own| own.state.identity()).collect()
     }
 
-    /// The keys before those, by which others may still call our uplinks.
-    pub fn former(&self) -> Vec<Option<PublicKey>> {
-        self.own.lock().iter().map(|own| own.state.former).collect()
+    /// The keys by which hubs know our uplinks: the first that they ever had.
+    pub fn first(&self) -> Vec<PublicKey> {
+        self.own.lock().iter().map(|own| own.state.first.unwrap_or(*own.state.key.public())).collect()
     }
 
     /// By which keys others are to know our uplinks.
@@ -395,7 +397,7 @@ fn places(all: &[Own], uplink: Option<&str>, fits: impl Fn(&Own) -> bool) -> Res
 impl Own {
     fn published(&self) -> Published {
         let next = self.state.next.as_ref().map(|next| *next.key.public());
-        Published { uplink: self.uplink.clone(), key: *self.state.key.public(), next }
+        Published { uplink: self.uplink.clone(), key: *self.state.key.public(), next, first: self.state.first }
     }
 
     fn told(&self, overlap: Duration) -> KeyTold {

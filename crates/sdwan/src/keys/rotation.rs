@@ -33,8 +33,8 @@ pub struct State {
     pub key: PrivateKey,
     /// Since when that is there, in milliseconds since 1970.
     pub since: u64,
-    /// The one before it, by which nobody is answered any more.
-    pub former: Option<PublicKey>,
+    /// The first that there ever was, where that is another one: nobody is answered by it any more, and hubs know the uplink by it.
+    pub first: Option<PublicKey>,
     /// The key that takes over.
     pub next: Option<Next>,
     /// Warnings that were given.
@@ -64,7 +64,7 @@ struct Kept {
     of: String,
     since_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    former: Option<String>,
+    first: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     next: Option<KeptNext>,
 }
@@ -96,7 +96,7 @@ fn millis(duration: Duration) -> u64 {
 impl State {
     /// One key, which is there since then.
     pub fn new(key: PrivateKey, since: u64) -> State {
-        State { key, since, former: None, next: None, warned: 0 }
+        State { key, since, first: None, next: None, warned: 0 }
     }
 
     /// As it was kept, beside the file of the key. What a crash has left half done is done: then it is another state than the one that was kept.
@@ -105,21 +105,21 @@ impl State {
     /// When what was kept is none, or is about another key.
     pub fn read(key: PrivateKey, text: &str) -> Result<State, Unreadable> {
         let wrong = |why: &dyn std::fmt::Display| Unreadable::Text(why.to_string());
-        let Kept { of, since_ms, former, next } = serde_json::from_str(text).map_err(|why| wrong(&why))?;
+        let Kept { of, since_ms, first, next } = serde_json::from_str(text).map_err(|why| wrong(&why))?;
         let public = |text: &str| PublicKey::parse(text).map_err(|why| wrong(&why));
         let next = next.map(|KeptNext { private_key, began_ms, taken_up_ms }| {
             let key = PrivateKey::parse(&private_key).map_err(|why| wrong(&why))?;
             Ok::<_, Unreadable>(Next { key, began: began_ms, taken_up: taken_up_ms })
         });
         let (of, next) = (public(&of)?, next.transpose()?);
-        let former = former.as_deref().map(public).transpose()?;
+        let first = first.as_deref().map(public).transpose()?;
         if of == *key.public() {
-            return Ok(State { key, since: since_ms, former, next, warned: 0 });
+            return Ok(State { key, since: since_ms, first, next, warned: 0 });
         }
         match next {
             // The new key is in the place of the old one: nothing else was left to do.
             Some(next) if next.key.public() == key.public() => {
-                Ok(State { former: Some(of), ..State::new(key, next.began) })
+                Ok(State { first: first.or(Some(of)), ..State::new(key, next.began) })
             }
             _ => Err(Unreadable::Other),
         }
@@ -132,8 +132,8 @@ impl State {
             began_ms: next.began,
             taken_up_ms: next.taken_up,
         });
-        let former = self.former.map(|key| key.to_string());
-        let kept = Kept { of: self.key.public().to_string(), since_ms: self.since, former, next };
+        let first = self.first.map(|key| key.to_string());
+        let kept = Kept { of: self.key.public().to_string(), since_ms: self.since, first, next };
         serde_json::to_vec(&kept).map(Zeroizing::new)
     }
 
@@ -163,7 +163,10 @@ impl State {
     #[must_use]
     pub fn dropped(&self) -> State {
         match &self.next {
-            Some(next) => State { former: Some(*self.key.public()), ..State::new(next.key.clone(), next.began) },
+            Some(next) => {
+                let first = self.first.or(Some(*self.key.public()));
+                State { first, ..State::new(next.key.clone(), next.began) }
+            }
             None => self.clone(),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use outwork_config::{Sources, load};
 use outwork_net::testing::{Lab, Namespace};
 use outwork_wireguard::PrivateKey;
+use tempfile::TempDir;
 
 use super::*;
 use crate::engine::policy::Flow;
@@ -22,9 +23,11 @@ pub(super) struct Pair {
     pub(super) rooms: [Namespace; 2],
     /// What they were started with.
     pub(super) texts: [String; 2],
+    /// The keys that they began with, and where they are kept.
+    keys: [[PrivateKey; 2]; 2],
     /// The cable that datagrams take, and the one by which they go again, or what mends them.
     taken: [&'static str; 2],
-    _dirs: [tempfile::TempDir; 2],
+    _dirs: [TempDir; 2],
     _lab: Lab,
 }
 
@@ -47,10 +50,9 @@ fn configuration(site: usize, keys: &[[PrivateKey; 2]; 2], strategy: &str) -> St
         inner(site),
     );
     for (cable, name) in CABLES.iter().enumerate() {
-        let (at, key) = (outer(site, cable), keys[site][cable].reveal());
+        let at = outer(site, cable);
         text.push_str(&format!(
-            "[[uplink]]\nname = '{name}'\ninterface = '{name}'\nlisten = ['{at}']\nendpoint = '{at}'\nprivate_key = '{}'\n",
-            key.as_str(),
+            "[[uplink]]\nname = '{name}'\ninterface = '{name}'\nlisten = ['{at}']\nendpoint = '{at}'\n",
         ));
     }
     text.push_str(&format!("[[site]]\nname = 'far'\nsubnets = ['10.{}.0.0/16']\n", 100 + other));
@@ -77,6 +79,11 @@ pub(super) fn wait_for(what: &str, told: impl Fn() -> String, is_so: impl Fn() -
 impl Pair {
     /// Both, started, with all datagrams by a strategy.
     pub(super) fn new(strategy: &str) -> Pair {
+        Pair::with(strategy, true)
+    }
+
+    /// The same; where `both`, the strategy has both paths taken.
+    fn with(strategy: &str, both: bool) -> Pair {
         let lab = Lab::new();
         let rooms = ["here", "there"].map(|name| lab.namespace(name));
         let key = || PrivateKey::generate(&mut System::default()).unwrap();
@@ -88,17 +95,23 @@ impl Pair {
             }
         }
         let texts = [0, 1].map(|site| configuration(site, &keys, strategy));
-        let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let dirs = [0, 1].map(|_| TempDir::new().unwrap());
         let start = |site: usize| {
+            for (key, name) in keys[site].iter().zip(CABLES) {
+                std::fs::write(dirs[site].path().join(format!("{name}.key")), key.reveal().as_str()).unwrap();
+            }
             let settings = read(&texts[site]);
             rooms[site].run(|| Service::start(&settings, dirs[site].path())).unwrap()
         };
         let services = [start(0), start(1)];
-        let mut pair = Pair { services, rooms, texts, taken: CABLES, _dirs: dirs, _lab: lab };
+        let mut pair = Pair { services, rooms, texts, keys, taken: CABLES, _dirs: dirs, _lab: lab };
         let told = || format!("{:#?}", [pair.services[0].paths(), pair.services[1].paths()]);
         for service in &pair.services {
             let up = || service.paths().unwrap().paths.iter().filter(|path| path.state == "up").count();
             wait_for("all paths to be up", told, || up() == CABLES.len());
+        }
+        if !both {
+            return pair;
         }
         wait_for("datagrams to take both", told, || pair.look().is_some());
         pair.taken = pair.look().unwrap();
@@ -201,4 +214,66 @@ fn what_goes_by_two_paths_comes_if_one_of_them_does_not_lose_it_and_comes_once()
         [("any", "duplicate"), ("bulk", "best")].map(|(class, strategy)| (class.to_owned(), strategy.to_owned()));
     assert_eq!(kinds, [any, bulk].into(), "of a switch it is said which traffic it is about");
     assert!(paths.paths.iter().all(|path| (1280..=1420).contains(&path.mtu)));
+}
+
+#[test]
+fn keys_of_both_sites_take_over_while_datagrams_go_through_and_none_is_lost() {
+    let strategy = "strategy = 'best'";
+    let pair = Pair::with(strategy, false);
+    let ids = || pair.services[0].paths().unwrap().paths.iter().map(|path| path.id).collect::<Vec<_>>();
+    let before = ids();
+    let [from, to] = [0, 1].map(|site| pair.rooms[site].run(|| UdpSocket::bind((inner(site), PORT))).unwrap());
+    to.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let (sent, came) = std::thread::scope(|scope| {
+        let hears = scope.spawn(|| {
+            let (mut came, mut octets) = (0_u64, [0; 16]);
+            while to.recv(&mut octets).is_ok() {
+                came += 1;
+            }
+            came
+        });
+        let sends = scope.spawn(|| {
+            let mut sent = 0_u64;
+            while !done.load(Relaxed) {
+                from.send_to(&sent.to_be_bytes(), (inner(1), PORT)).unwrap();
+                sent += 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            sent
+        });
+        let told = pair.services.each_ref().map(|service| service.rotate_key(None).unwrap());
+        for site in 0..2 {
+            let mut text = configuration(site, &pair.keys, strategy);
+            for told in &told[1 - site] {
+                let next = told.published.next.unwrap();
+                let key = format!("public_key = '{}'\n", told.published.key);
+                text = text.replace(&key, &format!("{key}next_public_key = '{next}'\n"));
+            }
+            pair.rooms[site].run(|| pair.services[site].apply(&read(text))).unwrap();
+        }
+        let states = |service: &Service| {
+            service.tend_keys(SystemTime::now()).unwrap();
+            let told = service.keys().told().into_iter();
+            told.map(|told| told.rotation.map(|rotation| rotation.state)).collect::<Vec<_>>()
+        };
+        for service in &pair.services {
+            let told = || format!("{:#?}", service.keys().told());
+            wait_for("all to know the new keys", told, || states(service) == [Some("taken-up"); 2]);
+        }
+        // As if that much time had gone by.
+        for service in &pair.services {
+            service.tend_keys(SystemTime::now() + crate::keys::rotation::AFTER).unwrap();
+            assert_eq!(states(service), [None; 2]);
+        }
+        done.store(true, Relaxed);
+        (sends.join().unwrap(), hears.join().unwrap())
+    });
+    assert_eq!((came, ids()), (sent, before), "all come, by the same paths");
+    let events = pair.services.iter().flat_map(|service| service.paths().unwrap().events);
+    assert_eq!(events.filter(|event| event.to == "down").count(), 0);
+    for (service, keys) in pair.services.iter().zip(&pair.keys) {
+        let told = service.keys().told();
+        assert!(told.iter().zip(keys).all(|(told, key)| told.published.first == Some(*key.public())));
+    }
 }

@@ -184,6 +184,10 @@ impl Peer {
         // Nobody else could have written that, and not before: they know this key of ours. But whoever sends it need not be who wrote it, nor need it be of now: it is
         // answered where it comes from, and where they are is shown by what comes in the session.
         self.works((heard.local, heard.remote));
+        // Who has begun anew begins with what all know, and may never begin with the other one.
+        if self.trial.is_none() && self.next.is_some_and(|next| next != heard.remote) {
+            self.try_soon(now);
+        }
         self.activity.heard(now, false);
         self.offer(session, cx);
         self.outputs.push_back(Output::Send(from, message.to_vec()));

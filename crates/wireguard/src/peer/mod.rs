@@ -52,7 +52,7 @@ const JITTER: Duration = Duration::from_millis(333);
 /// How often a peer with a session looks at what workers did. They tell what is urgent.
 const LOOK: Duration = Duration::from_secs(1);
 /// Who hears of another key of a peer's tries it within this: not all at once who hear of it at once.
-const TRIAL: Duration = Duration::from_secs(20);
+const TRIAL: Duration = Duration::from_secs(10);
 
 /// What the machine needs of its surroundings for a step.
 pub struct Context<'a> {

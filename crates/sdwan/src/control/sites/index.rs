@@ -40,7 +40,7 @@ impl Index {
                 .remote
                 .values()
                 .filter(|remote| remote.endpoint.is_none())
-                .map(|remote| Place::of(&remote.key))
+                .map(|remote| remote.place())
                 .collect(),
             ..Index::default()
         };
@@ -49,7 +49,7 @@ impl Index {
                 None => {
                     index.straight.entry(path.key.site).or_default().push(*id);
                     if let Some(remote) = plan.remote.get(&path.key.remote) {
-                        index.reaching.entry(Place::of(&remote.key)).or_default().push(*id);
+                        index.reaching.entry(remote.place()).or_default().push(*id);
                     }
                 }
                 Some(hub) => {

@@ -38,7 +38,7 @@ impl Sites {
             }
         }
         for (remote, tunnel) in to {
-            let place = self.plan.remote.get(&remote).map(|remote| Place::of(&remote.key));
+            let place = self.plan.remote.get(&remote).map(|remote| remote.place());
             if let Some(reached) = place.and_then(|place| self.relays.others.get(&place)) {
                 reached.go_by(tunnel);
             }
@@ -52,7 +52,7 @@ impl Sites {
         for path in self.paths.values().filter(|path| self.plan.network.own.hub && path.key.via.is_none()) {
             if let Some(remote) = self.plan.remote.get(&path.key.remote) {
                 let reached = || Reached::new(path.tunnel.owner, &path.tunnel);
-                relays.others.entry(Place::of(&remote.key)).or_insert_with(reached);
+                relays.others.entry(remote.place()).or_insert_with(reached);
             }
         }
         self.relays = Arc::new(relays);

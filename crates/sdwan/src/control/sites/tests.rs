@@ -32,7 +32,7 @@ fn plan(own: &Site, others: &[Site]) -> Plan {
     let remote = |uplink: &crate::engine::site::Uplink| {
         let endpoint = SocketAddr::from(([192, 0, 2, 1], uplink.id.0 as u16));
         let endpoint = Some(endpoint).filter(|_| uplink.reach == Reach::Public);
-        (uplink.id, Remote { key: *key(uplink.id).public(), next: None, endpoint })
+        (uplink.id, Remote { key: *key(uplink.id).public(), first: *key(uplink.id).public(), next: None, endpoint })
     };
     Plan {
         own: own.uplinks.iter().map(|uplink| uplink.id).zip((0..).map(UplinkIndex)).collect(),

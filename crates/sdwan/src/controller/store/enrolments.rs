@@ -125,7 +125,7 @@ pub fn site_of(
 }
 
 /// What of an uplink its site knows and nobody else.
-const TOLD: [&str; 3] = ["public_key", "next_public_key", "endpoint"];
+const TOLD: [&str; 4] = ["public_key", "next_public_key", "first_public_key", "endpoint"];
 
 /// What a site brings along, as far as it is not there: itself, and its uplinks. Of uplinks that are there, who they are and where counts; what they are worth is the controller's.
 pub fn brought(

@@ -110,13 +110,13 @@ fn both_ends_may_rotate_at_once_whoever_hears_of_it_first() {
         for at in order {
             ends[at].hears_of(now, next[1 - at]);
             talk(now, now + 5 * MINUTE, &mut ends);
-            now = now + 5 * MINUTE;
+            now += 5 * MINUTE;
         }
         for at in 0..2 {
             assert!(ends[at].peer.knows(&next[at]));
             ends[at].drop_old();
             talk(now, now + 5 * MINUTE, &mut ends);
-            now = now + 5 * MINUTE;
+            now += 5 * MINUTE;
         }
     }
 }
@@ -162,6 +162,8 @@ fn who_begins_anew_in_the_middle_is_met_by_a_key_that_it_knows() {
         ends[1].input(now, Input::Wanted).unwrap();
         exchange(now, &mut ends);
         assert!(ends[1].sealer.is_some() && ends[1].said.contains(&"seal"), "at the first try");
+        run(now, now + TRIAL + Duration::from_secs(1), &mut ends);
+        assert_eq!(ends[1].peer.knows(&next), told, "soon, though whoever began did so by the old one");
     }
 }
 
