@@ -1,6 +1,6 @@
 //! Sites: what the engine decides of paths, put to work. Paths are tunnels; what both ends tell each other goes by them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,24 +12,25 @@ use outwork_wireguard::peer::Settings;
 use outwork_wireguard::session::OVERHEAD;
 use outwork_wireguard::{Index, PresharedKey, PublicKey};
 
+use super::events::{Events, Happened};
 use super::explain::words;
 use super::peers::Peers;
 use super::seen::{self, Word};
+use crate::engine::damp::Why;
 use crate::engine::hello::{self, Hello};
-use crate::engine::liveness::State;
+use crate::engine::liveness::{Cause, State};
 use crate::engine::mtu::Probe;
 use crate::engine::policy::{LaneId, PolicyError};
 use crate::engine::quality::Quality;
 use crate::engine::site::{Dial, PathId, PathKey, PathSpec, Reach, Site, SiteId, UplinkId};
 use crate::engine::table::Table;
 use crate::engine::{Engine, Event, Input, Network, Output};
+use crate::metrics::PathMetrics;
 use crate::plane::gauge::Gauge;
 use crate::plane::relay::{Place, Relay};
 use crate::plane::tunnel::{Owner, Tunnel, TunnelId, UplinkIndex};
 use crate::plane::view::Relays;
 
-/// Events that are remembered.
-const EVENTS: usize = 1024;
 /// How often what tunnels have carried is told to the engine while some are watched closely.
 const FEED: Duration = Duration::from_millis(10);
 
@@ -71,19 +72,6 @@ pub struct Remote {
     pub endpoint: Option<SocketAddr>,
 }
 
-/// Something that has happened, and when.
-#[derive(Debug, Clone)]
-pub struct Happened {
-    /// Counts them.
-    pub number: u64,
-    /// When.
-    pub at: Time,
-    /// What.
-    pub event: Event,
-    /// Of a switch, the class of the traffic, and how its paths are chosen: lanes are others after a reload.
-    pub lane: Option<(String, String)>,
-}
-
 /// One path at work.
 #[derive(Debug)]
 struct Path {
@@ -106,8 +94,7 @@ pub struct Sites {
     of_tunnel: HashMap<TunnelId, PathId>,
     owners: BTreeMap<SiteId, Owner>,
     table: Option<Arc<Table>>,
-    events: VecDeque<Happened>,
-    happened: u64,
+    events: Events,
     fed: Time,
     /// Where uplinks that cannot be dialled are seen from outside, ours and others.
     seen: BTreeMap<Place, SocketAddr>,
@@ -116,6 +103,7 @@ pub struct Sites {
     /// When a hub was last asked for that.
     asked: Time,
     said: Vec<Todo>,
+    measures: Arc<PathMetrics>,
 }
 
 /// What is to be done about what the engine says.
@@ -135,6 +123,8 @@ pub enum Todo {
     Say(Arc<Tunnel>, Vec<u8>),
     /// Other paths can be than there were.
     Join,
+    /// Workers are to look into their sockets, and then [`Sites::looked`] is to be called.
+    Look,
 }
 
 impl Sites {
@@ -152,16 +142,22 @@ impl Sites {
             of_tunnel,
             owners,
             table: None,
-            events: VecDeque::new(),
-            happened: 0,
+            events: Events::default(),
             fed: now,
             seen: BTreeMap::new(),
             own: BTreeMap::new(),
             asked: now,
             said: vec![],
+            measures: Arc::default(),
         };
         sites.outputs(now);
         Ok(sites)
+    }
+
+    /// The same, and what is measured is told there.
+    #[must_use]
+    pub fn measured(self, measures: &Arc<PathMetrics>) -> Sites {
+        Sites { measures: Arc::clone(measures), ..self }
     }
 
     /// Goes on with another plan. Paths that are in both go on. On an error nothing has changed.
@@ -441,6 +437,9 @@ impl Sites {
         if let Some(input) = input {
             self.feed(now);
             self.engine.handle_input(now, input);
+            if hello.is_some() {
+                self.engine.sample(path).iter().for_each(|took| self.measures.health_check.record(*took));
+            }
             if let (Some(path), Some(figures)) = (self.paths.get(&path), self.engine.figures(path)) {
                 path.gauge.set_figures(&figures);
             }
@@ -461,6 +460,17 @@ impl Sites {
             let input = Input::Hint(*id, size);
             self.engine.handle_input(now, input);
         }
+    }
+
+    /// Everything that had come until some time was handed in.
+    pub fn looked(&mut self, now: Time, until: Time) {
+        self.feed(now);
+        self.engine.handle_input(now, Input::Looked(until));
+    }
+
+    /// When a path was first found that traffic has to leave, since this was last asked.
+    pub fn take_left(&mut self) -> Option<Time> {
+        self.engine.take_left()
     }
 
     /// Nothing leaves by a tunnel.
@@ -558,18 +568,35 @@ impl Sites {
                         _ => None,
                     };
                     self.log(&event, lane.as_ref());
-                    if self.events.len() == EVENTS {
-                        self.events.pop_front();
-                    }
-                    self.happened += 1;
-                    self.events.push_back(Happened { number: self.happened, at: now, event, lane });
+                    self.happened(now, event, lane);
                 }
+                Output::Look => todo.push(Todo::Look),
             }
         }
         if paths && self.relaying() {
             todo.insert(0, Todo::Relays);
         }
         todo
+    }
+
+    /// Remembers what has happened.
+    fn happened(&mut self, now: Time, event: Event, lane: Option<(String, String)>) {
+        match event {
+            Event::Path { path, change } => {
+                if change.cause == Some(Cause::Silence)
+                    && let Some(heard) = self.engine.last_heard(path)
+                    && matches!(change.from, State::Up | State::Suspect)
+                {
+                    self.measures.detection.record(now.since(heard));
+                }
+                if let (State::Suspect, State::Up) = (change.from, change.to) {
+                    self.measures.doubts.inc();
+                }
+            }
+            Event::Switch { why: Why::Last, .. } => self.measures.last_path_kept.inc(),
+            Event::Switch { .. } | Event::Mtu { .. } => {}
+        }
+        self.events.add(now, event, lane);
     }
 
     /// The class of a lane, and how its paths are chosen.
@@ -602,6 +629,9 @@ impl Sites {
                 let site = self.plan.names.get(site).map_or("?", String::as_str);
                 let (from, to) = (from.as_ref().map(name), to.as_ref().map(name));
                 let class = lane.map(|(class, _)| class);
+                if matches!(event, Event::Switch { why: Why::Last, .. }) {
+                    return tracing::warn!(site, class, to, "no path works, and the last one that did is still tried");
+                }
                 tracing::info!(site, class, from, to, %why, "traffic takes another path");
             }
         }
