@@ -15,6 +15,8 @@ pub enum Capability {
     NetRaw = 13,
     /// Share more memory with the kernel than `RLIMIT_MEMLOCK` allows.
     IpcLock = 14,
+    /// Have threads run before others.
+    SysNice = 23,
     /// Have the kernel look less closely at programs that it is given.
     Perfmon = 38,
     /// Give the kernel programs, and tables for them.
@@ -56,6 +58,11 @@ pub fn drop_to(user: &str, keep: &[Capability]) -> Result<(), PrivilegeError> {
         process::become_user(&name, uid, gid).map_err(refused)?;
     }
     process::set_capabilities(mask, 0).map_err(refused)
+}
+
+/// Whether this thread has a capability, or may take it up: a container may have taken it from root.
+pub fn may(capability: Capability) -> bool {
+    process::permitted().is_ok_and(|permitted| permitted >> capability as u32 & 1 == 1)
 }
 
 /// Does something in a thread of its own, in which programs are started with the capabilities of this one.

@@ -48,6 +48,30 @@ pub fn take_short_turns() -> Result<()> {
     sys::process::slice(SHORT_TURN.as_nanos() as u64).context(|| "ask for short turns on a processor".to_owned())
 }
 
+/// How soon a thread that asked for precedence runs once it has something to do.
+#[derive(Debug)]
+pub enum Precedence {
+    /// Before all usual threads of this machine.
+    RealTime,
+    /// As one of them that counts for more: by its niceness.
+    Nice(i32),
+    /// As any other, as the kernel refuses more.
+    Usual(crate::Error),
+}
+
+/// How nice a thread is that runs for moments only, and may not run before all others.
+const NICE: i32 = -10;
+
+/// Has the calling thread, which runs for moments and must not be late, run before others, as far as this process may (CAP_SYS_NICE, or the limits RLIMIT_RTPRIO
+/// and RLIMIT_NICE). Threads that it starts do not.
+pub fn take_precedence() -> Precedence {
+    if sys::process::real_time().is_ok() {
+        return Precedence::RealTime;
+    }
+    let asked = sys::process::nice(NICE).context(|| format!("ask for a niceness of {NICE}"));
+    asked.map_or_else(Precedence::Usual, |()| Precedence::Nice(NICE))
+}
+
 /// Starts a thread without which the process must not go on: a panic in it is reported, and ends the process. What was serving
 /// comes back from its log in a consistent state; half a server would keep clients waiting, and nobody would know why.
 pub fn spawn_vital(
@@ -89,6 +113,27 @@ mod tests {
             assert_eq!(own, inherited);
             // A kernel that knows of them tells how long turns are.
             assert!(usual == 0 || own == SHORT_TURN.as_nanos() as u64, "{usual} {own}");
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_thread_takes_as_much_precedence_as_it_may_and_those_it_starts_have_none_in_real_time() {
+        std::thread::spawn(|| {
+            let taken = take_precedence();
+            let (is_real_time, nice) = sys::process::scheduled().unwrap();
+            match taken {
+                Precedence::RealTime => {
+                    assert!(is_real_time);
+                    let (inherited, _) = std::thread::spawn(|| sys::process::scheduled().unwrap()).join().unwrap();
+                    assert!(!inherited);
+                }
+                Precedence::Nice(taken) => assert_eq!((is_real_time, nice), (false, taken)),
+                Precedence::Usual(error) => {
+                    assert!(!is_real_time && error.to_string().contains("niceness"), "{error}");
+                }
+            }
         })
         .join()
         .unwrap();

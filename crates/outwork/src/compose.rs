@@ -117,6 +117,10 @@ fn start(global: &crate::cli::Global, takeover: Option<&Takeover>) -> anyhow::Re
         if !settings.proxy.acceleration.tiers.is_empty() {
             keep.extend([Capability::Bpf, Capability::Perfmon, Capability::IpcLock]);
         }
+        // Without it tunnels work, and are told of in the log.
+        if settings.sdwan.is_on() && privileges::may(Capability::SysNice) {
+            keep.push(Capability::SysNice);
+        }
         privileges::drop_to(user, &keep).with_context(|| format!("process.user = {user:?}"))?;
     }
     // Another process has it until this one is ready.

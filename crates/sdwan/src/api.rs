@@ -167,9 +167,14 @@ pub struct PathList {
 pub struct EventView {
     /// Counts them.
     number: u64,
-    /// When, in Unix time, in milliseconds.
+    /// When, in Unix time, in milliseconds; of several in a row, the last one.
     at_ms: u64,
-    /// `path`: it is taken for something else; `mtu`: it takes longer packets, or no longer as long ones; `switch`: traffic to a site takes another path.
+    /// When it was the first time.
+    since_ms: u64,
+    /// How often in a row: doubts of a path that came to nothing are one event.
+    count: u32,
+    /// `path`: it is taken for something else; `mtu`: it takes longer packets, or no longer as long ones; `switch`: traffic to a site takes another path, or, where
+    /// none works and `from` is `to`, still tries the last one that did.
     kind: &'static str,
     /// The site that it is about; empty where its path is there no longer.
     site: String,
@@ -298,9 +303,12 @@ async fn paths(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<Pa
 async fn events(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<EventList>, Problem> {
     let Paths { now, events, .. } = ask(&service).await?;
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let unix = |at| wall.saturating_sub(now.since(at)).as_millis() as u64;
     let view = |event: EventTold| EventView {
         number: event.number,
-        at_ms: wall.saturating_sub(now.since(event.at)).as_millis() as u64,
+        at_ms: unix(event.at),
+        since_ms: unix(event.since),
+        count: event.count,
         kind: event.kind,
         site: event.site,
         of: event.of,

@@ -151,12 +151,15 @@ section! {
     pub struct HealthSettings {
         /// Between hellos on paths that carry traffic, and on one beside them to go to.
         pub fast: Duration [range millis(5)..=secs(10)] = LivenessSettings::default().fast,
-        /// So many of them missed, and a path is down; one makes it suspect.
+        /// So many of them missed, and a path is down; one makes it suspect. It is asked four times as often from then on, so that the others are missed within
+        /// two thirds of their time; where no other path shows that the other site is at work at all, it has as much time again as all of them take.
         pub misses: u32 [range 2..=20] = LivenessSettings::default().misses,
         /// Between looks at paths that carry nothing.
         pub interval: Duration [range millis(100)..=secs(60)] = LivenessSettings::default().interval,
         /// Hellos of such a look.
         pub probes: u8 [range 1..=20] = LivenessSettings::default().probes,
+        /// How long the answer to the first of them may take: then the path is suspect, and an answer that comes later counts as lost.
+        pub timeout: Duration [range millis(10)..=secs(60)] = LivenessSettings::default().timeout,
         /// How long a path that has come back is watched before traffic is trusted to it.
         pub trial: Duration [range millis(0)..=hours(1)] = LivenessSettings::default().trial,
         /// How long traffic stays where it went last before it goes where it would be but better.
@@ -175,6 +178,8 @@ section! {
         pub mtu: u16 [restart, range 1280..=65_000] = 1420,
         /// Threads that packets are spread over, by flow; 0 means one for each processor, at most 8.
         pub workers: u16 [restart, range 0..=64] = 0,
+        /// Who runs first where the processors are busy.
+        pub priority: PriorityKind [restart] = PriorityKind::Auto,
         /// Whether the kernel is told the ways to the networks of all peers and sites, in a table of their own. Routes of this machine's own come first, but for its default route. Without it somebody else does that.
         pub routes: bool = true,
         /// The number of that table. Nobody else may use it.
@@ -247,6 +252,17 @@ section! {
         pub keepalive: Option<Duration> [range secs(1)..=hours(18)],
         /// Our uplink that it is joined to, by its name; unset, the first.
         pub uplink: Option<String>,
+    }
+}
+
+choice! {
+    /// How threads of tunnels are scheduled.
+    pub enum PriorityKind {
+        /// The one that says hello to other sites, which works for moments and must not be late, before all usual ones (SCHED_FIFO) where this process may, and else as one
+        /// that counts for more; those that carry packets in short turns.
+        Auto = "auto",
+        /// All of them as any other.
+        Usual = "usual",
     }
 }
 

@@ -5,7 +5,7 @@ mod qos;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use outwork_telemetry::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value};
+use outwork_telemetry::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value, metrics};
 
 use crate::engine::liveness::State;
 use crate::plane::account::Account;
@@ -158,6 +158,25 @@ const PASSED_OCTETS: Desc = desc(
     false,
 );
 
+metrics! {
+    /// What is measured of paths to other sites.
+    #[derive(Debug)]
+    pub struct PathMetrics, prefix "outwork_sdwan" {
+        /// Time that it took to find the path of a packet, of one in 64.
+        path_selection: Histogram in seconds => history,
+        /// Time from a hello to the answer to it, without what the other end took.
+        health_check: Histogram in seconds => history,
+        /// Time from the last sign of life of a path to its being taken for dead, of those that fell silent.
+        detection: Histogram in seconds => history,
+        /// Time from finding that traffic has to leave a path until all packets take another.
+        failover: Histogram in seconds => history,
+        /// Times that a path was suspect and nothing came of it.
+        doubts: Counter,
+        /// Times that no path of a kind of traffic to a site worked any more, and it went on trying the last one that did.
+        last_path_kept: Counter => history,
+    }
+}
+
 /// The figures of the service.
 pub struct SdwanMetrics(Arc<Shared>);
 
@@ -232,6 +251,7 @@ fn is_heard(gauge: &Gauge) -> bool {
 impl Collect for SdwanMetrics {
     fn collect(&self, families: &mut Vec<Family>) {
         paths(&self.0.gauges.load(), families);
+        self.0.measures.collect(families);
         let view = self.0.view.load();
         let mut tunnels: Vec<&Arc<Tunnel>> = view.tunnels().collect();
         tunnels.sort_by_key(|tunnel| tunnel.id);

@@ -138,6 +138,7 @@ fn all_sites(settings: &Sdwan, numbers: &mut Numbers) -> sites::Plan {
     engine.liveness.misses = health.misses;
     engine.liveness.interval = health.interval;
     engine.liveness.probes = health.probes;
+    engine.liveness.timeout = health.timeout;
     engine.liveness.trial = health.trial;
     engine.damp.cooldown = health.cooldown;
     engine.mtu.most = settings.tunnel.mtu;

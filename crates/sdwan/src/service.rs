@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use outwork_net::carrier::{self, Socket};
 use outwork_net::poll::Waker;
-use outwork_net::thread::{processors, spawn_vital};
+use outwork_net::thread::{self, Precedence, processors, spawn_vital};
 use outwork_net::tun::{self, Queue, Tun};
 use outwork_wireguard::entropy::System;
 use outwork_wireguard::gate::Limits;
@@ -24,7 +24,7 @@ use outwork_wireguard::index::Table;
 use outwork_wireguard::{Entropy, PublicKey};
 
 use crate::config::policy::PolicySettings;
-use crate::config::{Sdwan, Uplink};
+use crate::config::{PriorityKind, Sdwan, Uplink};
 use crate::control::carriers::Carriers;
 use crate::control::explain::{Explained, Question};
 use crate::control::peers::Peers;
@@ -237,7 +237,7 @@ impl Service {
             .zip(0..)
             .filter_map(|(uplink, place)| Some((uplink.interface.as_ref()?.to_string(), UplinkIndex(place))));
         let carriers = Carriers::watch(devices.collect())?;
-        service.begin(queues, posts, (heard, ordered), peers, carriers)?;
+        service.begin(queues, posts, (heard, ordered), peers, (carriers, settings.tunnel.priority))?;
         service.apply(settings)?;
         let place = |name: &str| service.uplinks.iter().position(|uplink| uplink.name == name);
         let known = |(uplink, key, at): (String, PublicKey, SocketAddr)| {
@@ -277,7 +277,7 @@ impl Service {
         posts: impl Fn(usize) -> Posts,
         (heard, ordered): (Receiver<crate::plane::shared::Notice>, Receiver<Order>),
         peers: Peers,
-        carriers: Carriers,
+        (carriers, priority): (Carriers, PriorityKind),
     ) -> Result<(), ServiceError> {
         let offloads = self.device.offloads();
         let offload = Offload { tcp: offloads.tcp, udp: offloads.udp };
@@ -288,10 +288,24 @@ impl Service {
         };
         let (shared, waker) = (Arc::clone(&self.shared), Arc::clone(&self.control));
         let control = Control::new(shared, peers, posts(0), (heard, ordered), (waker, carriers));
-        spawn("sdwan-control".to_owned(), Box::new(move || control.run()))?;
+        let run = move || {
+            if priority == PriorityKind::Auto {
+                take_precedence();
+            }
+            control.run();
+        };
+        spawn("sdwan-control".to_owned(), Box::new(run))?;
         for (number, queue) in queues.into_iter().enumerate() {
             let worker = Worker::new(number, queue, posts(number), offload, Arc::clone(&self.shared));
-            spawn(format!("sdwan-{number}"), Box::new(move || worker.run()))?;
+            let run = move || {
+                if priority == PriorityKind::Auto
+                    && let Err(error) = thread::take_short_turns()
+                {
+                    tracing::warn!(worker = number, %error, "packets of tunnels may wait longer than they would have to");
+                }
+                worker.run();
+            };
+            spawn(format!("sdwan-{number}"), Box::new(run))?;
         }
         Ok(())
     }
@@ -449,6 +463,23 @@ impl Drop for Service {
     fn drop(&mut self) {
         lock(&self.in_force).withdraw(&self.links());
         self.halt();
+    }
+}
+
+/// Has the calling thread, that of control, run before others, and says what it was given.
+fn take_precedence() {
+    match thread::take_precedence() {
+        Precedence::RealTime => {
+            tracing::info!("hellos to other sites are said before all usual threads have their turn")
+        }
+        Precedence::Nice(nice) => tracing::info!(
+            nice,
+            "hellos to other sites come before most of what this machine does: this process may not ask for more"
+        ),
+        Precedence::Usual(error) => tracing::info!(
+            %error,
+            "hellos to other sites wait for their turn as everything does: this process may not ask for more, which takes CAP_SYS_NICE"
+        ),
     }
 }
 

@@ -73,6 +73,35 @@ pub(crate) fn slice(nanos: u64) -> io::Result<()> {
     })
 }
 
+/// Has the calling thread run before all usual ones, for as long as it has something to do (`sched(7)`: SCHED_FIFO, the lowest priority). Threads that it starts do not.
+pub(crate) fn real_time() -> io::Result<()> {
+    reschedule(|attributes| {
+        attributes.policy = libc::SCHED_FIFO as u32;
+        attributes.flags |= libc::SCHED_FLAG_RESET_ON_FORK as u64;
+        (attributes.priority, attributes.nice, attributes.runtime) = (1, 0, 0);
+        true
+    })
+}
+
+/// Has the calling thread count for more among usual ones, or for less (`nice(2)`).
+pub(crate) fn nice(nice: i32) -> io::Result<()> {
+    reschedule(|attributes| {
+        attributes.nice = nice;
+        attributes.policy == libc::SCHED_OTHER as u32
+    })
+}
+
+/// Whether the calling thread is scheduled before usual ones, and how nice it is.
+#[cfg(test)]
+pub(crate) fn scheduled() -> io::Result<(bool, i32)> {
+    let mut told = (false, 0);
+    reschedule(|attributes| {
+        told = (attributes.policy == libc::SCHED_FIFO as u32, attributes.nice);
+        false
+    })?;
+    Ok(told)
+}
+
 /// Nanoseconds of a turn, as the kernel has it; 0 where it does not say.
 #[cfg(test)]
 pub(crate) fn slice_now() -> io::Result<u64> {

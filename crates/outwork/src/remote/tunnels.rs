@@ -105,7 +105,8 @@ pub(crate) fn paths(global: &Global, command: Option<&PathsCommand>) -> anyhow::
     rows(&mut out, &["OF", "FROM", "TO", "WHY"], &latest, "nothing has happened", |event| {
         let class = event["class"].as_str().map(|class| format!(" ({})", printable(class))).unwrap_or_default();
         let [of, from, to, why] = ["of", "from", "to", "why"].map(|name| cell(&event[name]));
-        vec![of + &class, from, to, why]
+        let often = event["count"].as_u64().filter(|count| *count > 1).map(|count| format!(" ({count} times)"));
+        vec![of + &class, from, to, why + &often.unwrap_or_default()]
     })?;
     Ok(())
 }

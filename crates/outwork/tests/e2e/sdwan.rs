@@ -10,6 +10,7 @@ mod policies;
 mod qos;
 mod rotation;
 mod sites;
+mod soak;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -70,6 +70,7 @@ fn answer(sequence: u32, now: Time, last: Option<&Hello>) -> Hello {
         echo: last.map(|last| Echo { stamp: last.stamp, held: 0 }),
         claim: Claim::Uses,
         hurry: false,
+        late: 0,
         sent: sequence,
         expected: last.map_or(0, |last| last.sent),
         got: last.map_or(0, |last| last.sent),
@@ -120,6 +121,7 @@ pub fn run(options: &Options, counted: Counted) -> Result<Report, BenchError> {
                 Output::Probe(path, probe) => probes.push(Input::Probe(path, probe.answered())),
                 Output::Event(event) => downs += u64::from(is_down(&event)),
                 Output::Mtu(..) | Output::Table(_) => {}
+                Output::Look => engine.handle_input(now, Input::Looked(now)),
             }
         }
         let took = begun.elapsed().as_nanos() as u64;
@@ -145,6 +147,7 @@ pub fn run(options: &Options, counted: Counted) -> Result<Report, BenchError> {
                     Output::Probe(path, probe) => probes.push(Input::Probe(path, probe.answered())),
                     Output::Table(table) => drop(table),
                     Output::Mtu(..) => {}
+                    Output::Look => engine.handle_input(arrival, Input::Looked(arrival)),
                 }
             }
             hearing.record(begun.elapsed());

@@ -128,6 +128,7 @@ fn hello(sequence: u32) -> Hello {
         echo: None,
         claim: Claim::Uses,
         hurry: false,
+        late: 0,
         sent: sequence,
         expected: 0,
         got: 0,

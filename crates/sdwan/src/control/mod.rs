@@ -4,9 +4,11 @@
 //! - [`sites`]: what the engine decides of paths to sites, put to work.
 //! - [`seen`]: where sites behind NATs are seen from outside.
 //! - [`carriers`]: which uplinks have one.
+//! - [`events`]: what has happened lately.
 //! - [`told`]: what others are told of all that; [`explain`], what becomes of a flow and why.
 
 pub mod carriers;
+pub mod events;
 pub mod explain;
 pub mod peers;
 pub mod seen;
@@ -158,6 +160,8 @@ pub struct Control {
     next: u32,
     /// Octets of the longest packet.
     mtu: u16,
+    /// Workers were asked to look into their sockets: the number of the question, and when.
+    looking: Option<(u64, Time)>,
 }
 
 impl Control {
@@ -169,8 +173,8 @@ impl Control {
         (notices, orders): (Receiver<Notice>, Receiver<Order>),
         (waker, carriers): (Arc<Waker>, Carriers),
     ) -> Control {
-        let joined = BTreeMap::new();
-        Control { shared, peers, posts, notices, orders, waker, carriers, joined, sites: None, next: 0, mtu: 0 }
+        let (joined, sites, looking) = Default::default();
+        Control { shared, peers, posts, notices, orders, waker, carriers, joined, sites, next: 0, mtu: 0, looking }
     }
 
     /// Works until it is to stop.
@@ -197,12 +201,22 @@ impl Control {
         while let Ok(order) = self.orders.try_recv() {
             self.order(order);
         }
+        // Asked before the queue is emptied: what workers have told of before they answered is in it.
+        let looked = self.looking.filter(|(number, _)| self.shared.have_looked(*number));
+        let mut is_empty = false;
         for _ in 0..TURN {
-            let Ok(notice) = self.notices.try_recv() else { break };
+            let Ok(notice) = self.notices.try_recv() else {
+                is_empty = true;
+                break;
+            };
             self.notice(notice);
             self.news();
         }
         let now = self.shared.clock.now();
+        if let (Some((_, until)), true) = (looked, is_empty) {
+            self.looking = None;
+            self.sites.iter_mut().for_each(|sites| sites.looked(now, until));
+        }
         self.peers.handle_timeout(now);
         self.news();
         if let Some(sites) = &mut self.sites {
@@ -295,7 +309,9 @@ impl Control {
         self.mtu = mtu;
         match (sites, &mut self.sites) {
             (Some(plan), Some(sites)) => sites.configure(plan, now)?,
-            (Some(plan), none) => *none = Some(Sites::new(plan, self.shared.seed, now)?),
+            (Some(plan), none) => {
+                *none = Some(Sites::new(plan, self.shared.seed, now)?.measured(&self.shared.measures))
+            }
             (None, there) => {
                 let ended = there.take();
                 ended.iter().flat_map(Sites::tunnels).for_each(|(_, tunnel)| self.peers.remove(tunnel.id));
@@ -347,7 +363,11 @@ impl Control {
                     let table = self.sites.as_ref().and_then(Sites::table).cloned();
                     let view = self.shared.view.load().with(table);
                     self.shared.view.store(Arc::new(view));
+                    if let Some(left) = self.sites.as_mut().and_then(Sites::take_left) {
+                        self.shared.measures.failover.record(self.shared.clock.now().since(left));
+                    }
                 }
+                Todo::Look => self.looking = Some((self.shared.knock(), now)),
                 Todo::Wanted(id) => self.wanted(now, id),
                 Todo::Say(tunnel, octets) => self.say(now, &tunnel, &octets),
                 Todo::Join => self.rejoin(now),

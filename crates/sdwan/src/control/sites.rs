@@ -9,7 +9,7 @@ mod ranks;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
@@ -23,24 +23,25 @@ use outwork_wireguard::session::OVERHEAD;
 use outwork_wireguard::{PresharedKey, PublicKey};
 
 use self::index::Index as Known;
+use super::events::{Events, Happened};
 use super::explain::words;
 use super::peers::Peers;
 use super::seen::{self, Word};
+use crate::engine::damp::Why;
 use crate::engine::hello::{self, Hello};
-use crate::engine::liveness::State;
+use crate::engine::liveness::{Cause, State};
 use crate::engine::mtu::Probe;
 use crate::engine::policy::{LaneId, PolicyError};
 use crate::engine::quality::Quality;
 use crate::engine::site::{Dial, PathId, PathKey, PathSpec, Reach, SiteId, UplinkId};
 use crate::engine::table::Table;
 use crate::engine::{Engine, Event, Input, Network, Output, Timer};
+use crate::metrics::PathMetrics;
 use crate::plane::gauge::Gauge;
 use crate::plane::relay::{Place, Relay};
 use crate::plane::tunnel::{Owner, Tunnel, TunnelId, UplinkIndex};
 use crate::plane::view::Relays;
 
-/// Events that are remembered.
-const EVENTS: usize = 1024;
 /// How often the engine is told what tunnels have carried of which nothing is due, and of how many at a time: all of them have their turn, and what that takes
 /// does not grow with them.
 const FEED: Duration = Duration::from_millis(10);
@@ -100,19 +101,6 @@ impl Remote {
     }
 }
 
-/// Something that has happened, and when.
-#[derive(Debug, Clone)]
-pub struct Happened {
-    /// Counts them.
-    pub number: u64,
-    /// When.
-    pub at: Time,
-    /// What.
-    pub event: Event,
-    /// Of a switch, the class of the traffic, and how its paths are chosen: lanes are others after a reload.
-    pub lane: Option<(String, String)>,
-}
-
 /// One path at work.
 #[derive(Debug)]
 struct Path {
@@ -135,8 +123,7 @@ pub struct Sites {
     of_tunnel: HashMap<TunnelId, PathId>,
     owners: BTreeMap<SiteId, Owner>,
     table: Option<Arc<Table>>,
-    events: VecDeque<Happened>,
-    happened: u64,
+    events: Events,
     /// Whose what is.
     index: Known,
     /// Whom hubs know by which name.
@@ -155,6 +142,7 @@ pub struct Sites {
     thought: Option<Time>,
     stale: bool,
     said: Vec<Todo>,
+    measures: Arc<PathMetrics>,
 }
 
 /// What is to be done about what the engine says.
@@ -172,6 +160,8 @@ pub enum Todo {
     Say(Arc<Tunnel>, Vec<u8>),
     /// Other paths can be than there were.
     Join,
+    /// Workers are to look into their sockets, and then [`Sites::looked`] is to be called.
+    Look,
 }
 
 impl Sites {
@@ -189,8 +179,7 @@ impl Sites {
             of_tunnel,
             owners,
             table: None,
-            events: VecDeque::new(),
-            happened: 0,
+            events: Events::default(),
             index: Known::default(),
             relays: Arc::default(),
             fed: (now, PathId(0)),
@@ -201,9 +190,16 @@ impl Sites {
             thought: None,
             stale: false,
             said: vec![],
+            measures: Arc::default(),
         };
         sites.outputs(now);
         Ok(sites)
+    }
+
+    /// The same, and what is measured is told there.
+    #[must_use]
+    pub fn measured(self, measures: &Arc<PathMetrics>) -> Sites {
+        Sites { measures: Arc::clone(measures), ..self }
     }
 
     /// Goes on with another plan. Paths that are in both go on. On an error nothing has changed.
@@ -324,8 +320,7 @@ impl Sites {
             .plan
             .remote
             .values()
-            .map(|remote| &remote.key)
-            .map(Place::of)
+            .map(Remote::place)
             .chain(self.own.values().copied())
             .collect();
         self.seen.retain(|place, _| places.contains(place));
@@ -448,6 +443,9 @@ impl Sites {
         if let Some(input) = input {
             self.feed(now, path);
             self.engine.handle_input(now, input);
+            if hello.is_some() {
+                self.engine.sample(path).iter().for_each(|took| self.measures.health_check.record(*took));
+            }
             if let (Some(path), Some(figures)) = (self.paths.get(&path), self.engine.figures(path)) {
                 path.gauge.set_figures(&figures);
             }
@@ -465,6 +463,19 @@ impl Sites {
         if let Some(Ok(size)) = mtu.checked_sub(outside + OVERHEAD).map(u16::try_from) {
             self.engine.handle_input(now, Input::Hint(*id, size));
         }
+    }
+
+    /// Everything that had come until some time was handed in.
+    pub fn looked(&mut self, now: Time, until: Time) {
+        for id in self.engine.waiting().to_vec() {
+            self.feed(now, id);
+        }
+        self.engine.handle_input(now, Input::Looked(until));
+    }
+
+    /// When a path was first found that traffic has to leave, since this was last asked.
+    pub fn take_left(&mut self) -> Option<Time> {
+        self.engine.take_left()
     }
 
     /// Nothing leaves by a tunnel.
@@ -593,16 +604,33 @@ impl Sites {
                         _ => None,
                     };
                     self.log(&event, lane.as_ref());
-                    if self.events.len() == EVENTS {
-                        self.events.pop_front();
-                    }
-                    self.happened += 1;
-                    self.events.push_back(Happened { number: self.happened, at: now, event, lane });
+                    self.happened(now, event, lane);
                 }
+                Output::Look => todo.push(Todo::Look),
             }
         }
         changed.into_iter().for_each(|site| self.rank(site));
         todo
+    }
+
+    /// Remembers what has happened.
+    fn happened(&mut self, now: Time, event: Event, lane: Option<(String, String)>) {
+        match event {
+            Event::Path { path, change } => {
+                if change.cause == Some(Cause::Silence)
+                    && let Some(heard) = self.engine.last_heard(path)
+                    && matches!(change.from, State::Up | State::Suspect)
+                {
+                    self.measures.detection.record(now.since(heard));
+                }
+                if let (State::Suspect, State::Up) = (change.from, change.to) {
+                    self.measures.doubts.inc();
+                }
+            }
+            Event::Switch { why: Why::Last, .. } => self.measures.last_path_kept.inc(),
+            Event::Switch { .. } | Event::Mtu { .. } => {}
+        }
+        self.events.add(now, event, lane);
     }
 
     /// The class of a lane, and how its paths are chosen.
@@ -635,6 +663,9 @@ impl Sites {
                 let site = self.plan.names.get(site).map_or("?", String::as_str);
                 let (from, to) = (from.as_ref().map(name), to.as_ref().map(name));
                 let class = lane.map(|(class, _)| class);
+                if matches!(event, Event::Switch { why: Why::Last, .. }) {
+                    return tracing::warn!(site, class, to, "no path works, and the last one that did is still tried");
+                }
                 tracing::info!(site, class, from, to, %why, "traffic takes another path");
             }
         }

@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use outwork_engine::Time;
 
-use super::sites::{Happened, Sites};
+use super::events::Happened;
+use super::sites::Sites;
 use crate::engine::Event;
+use crate::engine::liveness::State;
 use crate::engine::prefix::Prefix;
 use crate::engine::quality::Figures;
 use crate::engine::site::PathId;
@@ -74,6 +76,10 @@ pub struct EventTold {
     pub at: Time,
     /// `path`, `mtu` or `switch`.
     pub kind: &'static str,
+    /// How often in a row.
+    pub count: u32,
+    /// When it was the first time.
+    pub since: Time,
     /// The site that it is about; empty where its path is gone.
     pub site: String,
     /// The path, or the site.
@@ -128,12 +134,16 @@ pub fn paths(now: Time, sites: Option<&Sites>) -> Paths {
 }
 
 fn event(sites: &Sites, happened: &Happened) -> EventTold {
-    let Happened { number, at, event, lane } = happened;
+    let Happened { number, at, event, lane, count, since } = happened;
     let path = |id: Option<PathId>| id.and_then(|id| sites.called(id)).unwrap_or_else(|| "none".to_owned());
     let (kind, site, of, from, to, why) = match event {
         Event::Path { path: id, change } => {
             let why = change.cause.map(|cause| cause.to_string()).unwrap_or_default();
             let site = sites.led_to(*id).unwrap_or_default().to_owned();
+            let why = match (change.from, change.to) {
+                (State::Up, State::Suspect) => "nothing came by it in time, and it was asked".to_owned(),
+                _ => why,
+            };
             ("path", site, path(Some(*id)), change.from.word().to_owned(), change.to.word().to_owned(), why)
         }
         Event::Mtu { path: id, change } => {
@@ -146,5 +156,6 @@ fn event(sites: &Sites, happened: &Happened) -> EventTold {
         }
     };
     let (class, strategy) = lane.clone().unzip();
-    EventTold { number: *number, at: *at, kind, site, of, class, strategy, from, to, why }
+    let (number, at, count, since) = (*number, *at, *count, *since);
+    EventTold { number, at, kind, count, since, site, of, class, strategy, from, to, why }
 }

@@ -59,6 +59,8 @@ impl Class {
 pub struct VerdictSettings {
     /// How long limits have to be broken.
     pub bad_after: Duration,
+    /// The same, where so much is lost just now that it is no chance.
+    pub proven_after: Duration,
     /// How long they have to be kept again.
     pub good_after: Duration,
     /// Which part of each limit has to be kept for that: 0.9 leaves a tenth.
@@ -67,7 +69,12 @@ pub struct VerdictSettings {
 
 impl Default for VerdictSettings {
     fn default() -> Self {
-        VerdictSettings { bad_after: Duration::from_millis(200), good_after: Duration::from_secs(10), margin: 0.9 }
+        VerdictSettings {
+            bad_after: Duration::from_millis(200),
+            proven_after: Duration::from_millis(50),
+            good_after: Duration::from_secs(10),
+            margin: 0.9,
+        }
     }
 }
 
@@ -85,15 +92,26 @@ impl Verdict {
         !self.broken
     }
 
-    /// Takes in figures. Whether the verdict has changed.
-    pub fn judge(&mut self, now: Time, class: &Class, figures: &Figures, settings: &VerdictSettings) -> bool {
-        let kept = class.keeps(figures, if self.broken { settings.margin } else { 1.0 });
+    /// Takes in figures, and which part is lost just now for certain. Whether the verdict has changed.
+    pub fn judge(
+        &mut self,
+        now: Time,
+        class: &Class,
+        (figures, recent): (&Figures, f64),
+        settings: &VerdictSettings,
+    ) -> bool {
+        let proven = class.loss.is_some_and(|limit| recent > limit);
+        let kept = class.keeps(figures, if self.broken { settings.margin } else { 1.0 }) && !proven;
         if kept != self.broken {
             self.against = None;
             return false;
         }
         let since = *self.against.get_or_insert(now);
-        let needed = if self.broken { settings.good_after } else { settings.bad_after };
+        let needed = match (self.broken, proven) {
+            (true, _) => settings.good_after,
+            (false, true) => settings.proven_after,
+            (false, false) => settings.bad_after,
+        };
         if now.since(since) < needed {
             return false;
         }
@@ -115,12 +133,30 @@ mod tests {
     fn a_class_is_broken_fast_and_kept_again_slowly() {
         let settings = VerdictSettings::default();
         let mut verdict = Verdict::default();
-        let mut judge = |millis, figures| verdict.judge(Time::from_millis(millis), &Class::VOICE, &figures, &settings);
+        let mut judge =
+            |millis, figures| verdict.judge(Time::from_millis(millis), &Class::VOICE, (&figures, 0.0), &settings);
         assert!(!judge(0, GOOD) && !judge(100, BAD));
         assert!(!judge(150, GOOD) && !judge(200, BAD), "one good moment begins it again");
         assert!(!judge(399, BAD) && judge(400, BAD));
         assert!(!judge(1000, GOOD) && !judge(9000, EDGE), "not by enough");
         assert!(!judge(9100, GOOD) && !judge(19_099, GOOD) && judge(19_100, GOOD));
+    }
+
+    #[test]
+    fn what_is_lost_for_certain_breaks_a_class_sooner_but_not_by_one_look() {
+        let settings = VerdictSettings::default();
+        let mut verdict = Verdict::default();
+        let mut judge = |millis, recent| {
+            let now = Time::from_millis(millis);
+            verdict.judge(now, &Class::BULK, (&GOOD, recent), &settings)
+        };
+        assert!(!judge(0, 0.2) && !judge(40, 0.2) && judge(50, 0.2));
+        let mut other = Verdict::default();
+        let mut judge = |millis, recent| {
+            let now = Time::from_millis(millis);
+            other.judge(now, &Class::BULK, (&GOOD, recent), &settings)
+        };
+        assert!(!judge(0, 0.2) && !judge(40, 0.09) && !judge(60, 0.2) && !judge(100, 0.2));
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub enum Fitness {
     Poor,
     /// It has come back, and is on trial.
     Trial,
+    /// It carries nothing as far as anybody knows, and may again at any moment: for when there is nothing else.
+    Last,
     /// It carries nothing.
     Out,
 }
@@ -132,6 +134,8 @@ pub enum Why {
     Preferred,
     /// Its figures are better by enough.
     Better,
+    /// No path works, and packets that have nowhere to go may as well try this one.
+    Last,
     /// No path is left.
     NoneLeft,
 }
@@ -144,6 +148,7 @@ impl std::fmt::Display for Why {
             Why::Limits => "the one before breaks the limits of the class, and this one keeps them",
             Why::Preferred => "this one is preferred",
             Why::Better => "this one is better by enough",
+            Why::Last => "no path works, and the last one that did is still tried",
             Why::NoneLeft => "no path is left",
         })
     }
@@ -154,6 +159,8 @@ impl std::fmt::Display for Why {
 pub struct Seat {
     path: Option<PathId>,
     since: Time,
+    /// It carries nothing, and is tried as there is no other.
+    last: bool,
 }
 
 impl Seat {
@@ -162,17 +169,22 @@ impl Seat {
         self.path
     }
 
-    /// Chooses among candidates in their order of preference. The path before and why it changed, if it did.
+    /// Chooses among candidates in their order of preference. The path before and why it changed, if it did; with [`Why::Last`] it may be the same.
     pub fn choose(&mut self, now: Time, order: &[Candidate], settings: &DampSettings) -> Option<(Option<PathId>, Why)> {
         let best = order.first().filter(|best| best.fitness < Fitness::Out);
         let current = order.iter().find(|one| Some(one.path) == self.path && one.fitness < Fitness::Out);
+        let is_last = best.is_none_or(|best| best.fitness == Fitness::Last);
+        let was_last = std::mem::replace(&mut self.last, is_last && best.is_some());
         let (to, why) = match (current, best) {
             (None, None) => (None, self.path.map(|_| Why::NoneLeft)?),
+            (None, Some(best)) if is_last => (Some(best.path), Why::Last),
             (None, Some(best)) => (Some(best.path), if self.path.is_none() { Why::First } else { Why::Gone }),
             (Some(_), None) => return None,
+            // Of what does not work none is better.
+            (Some(current), Some(_)) if is_last => return (!was_last).then_some((Some(current.path), Why::Last)),
             (Some(current), Some(best)) => (Some(best.path), self.moves(now, current, best, settings)?),
         };
-        let from = std::mem::replace(self, Seat { path: to, since: now }).path;
+        let from = std::mem::replace(self, Seat { path: to, since: now, last: self.last }).path;
         Some((from, why))
     }
 
@@ -181,7 +193,7 @@ impl Seat {
             return None;
         }
         if best.fitness < current.fitness {
-            return Some(if current.fitness == Fitness::Trial { Why::Gone } else { Why::Limits });
+            return Some(if current.fitness >= Fitness::Trial { Why::Gone } else { Why::Limits });
         }
         if now.since(self.since) < settings.cooldown {
             return None;
@@ -231,6 +243,26 @@ mod tests {
             Some((0, Why::NoneLeft))
         );
         assert_eq!(choose(&mut seat, 66, vec![candidate(1, Out, 50.0)]), None);
+    }
+
+    #[test]
+    fn of_paths_that_do_not_work_the_last_one_is_kept_and_that_is_said_once() {
+        use Fitness::{Good, Last, Out};
+        let mut seat = Seat::default();
+        choose(&mut seat, 0, vec![candidate(1, Good, 50.0), candidate(2, Last, 1.0)]);
+        let both = vec![candidate(1, Last, 50.0), candidate(2, Last, 1.0)];
+        assert_eq!(choose(&mut seat, 100, both.clone()), Some((1, Why::Last)));
+        assert_eq!(choose(&mut seat, 200, both), None, "neither is better");
+        assert_eq!(
+            choose(&mut seat, 201, vec![candidate(1, Out, 50.0), candidate(2, Last, 1.0)]),
+            Some((2, Why::Last))
+        );
+        assert_eq!(
+            choose(&mut seat, 202, vec![candidate(1, Good, 50.0), candidate(2, Last, 1.0)]),
+            Some((1, Why::Gone))
+        );
+        assert_eq!(choose(&mut seat, 203, vec![candidate(1, Last, 50.0)]), Some((1, Why::Last)), "said again");
+        assert_eq!(choose(&mut seat, 204, vec![candidate(1, Good, 50.0)]), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use outwork_engine::Time;
 
 use super::class::Class;
-use super::damp::{Candidate, Fitness, Tier};
+use super::damp::{Candidate, Fitness, Tier, Why};
 use super::liveness::State;
 use super::policy::{Lane, LaneId, Strategy};
 use super::site::PathId;
@@ -34,12 +34,20 @@ impl Engine {
             let mut order: Vec<Candidate> =
                 entry.paths.iter().filter_map(|path| self.candidate(now, *path, lane)).collect();
             order.sort_by(Candidate::compare);
-            let stays = order.iter().any(|one| Some(one.path) == seat.path() && one.fitness < Fitness::Out);
+            if order.first().is_some_and(|best| best.fitness < Fitness::Last) {
+                // As long as anything works, what does not is tried by nobody.
+                order.iter_mut().filter(|one| one.fitness == Fitness::Last).for_each(|one| one.fitness = Fitness::Out);
+            }
+            let stays = order.iter().any(|one| Some(one.path) == seat.path() && one.fitness < Fitness::Last);
             if !stays {
                 // Who has to go somewhere goes to what nobody doubts, if there is such a path.
                 order.sort_by_key(|one| (one.fitness, self.is_suspect(one.path)));
             }
             if let Some((from, why)) = seat.choose(now, &order, &self.settings.damp) {
+                self.kept += u64::from(why == Why::Last);
+                if matches!(why, Why::Gone | Why::Limits | Why::Last) {
+                    self.left.get_or_insert(now);
+                }
                 self.tell(Event::Switch { site, lane: LaneId(id), from, to: seat.path(), why });
             }
             order.sort_by_key(|one| Some(one.path) != seat.path());
@@ -85,10 +93,10 @@ impl Engine {
         let path = self.path_mut(id)?;
         let kept = path.verdicts.get(usize::from(lane.class.0)).is_none_or(|verdict| verdict.is_kept());
         let fitness = match path.liveness.state() {
-            State::New | State::Down => Fitness::Out,
             State::Trial if path.liveness.is_proven() => Fitness::Trial,
-            // We hear them; whether they hear us, nobody has said.
-            State::Trial => Fitness::Out,
+            // Of one on trial we hear them; whether they hear us, nobody has said.
+            State::New | State::Down | State::Trial if path.liveness.is_tried() => Fitness::Last,
+            State::New | State::Down | State::Trial => Fitness::Out,
             State::Up | State::Suspect if kept => Fitness::Good,
             State::Up | State::Suspect => Fitness::Poor,
         };

@@ -38,6 +38,8 @@ pub struct Hello {
     pub claim: Claim,
     /// Asks for an answer at once.
     pub hurry: bool,
+    /// By how many milliseconds its sender was late of late with what it had to do; 255 is that or more.
+    pub late: u8,
     /// Sent until now, this one with it.
     pub sent: u32,
     /// What should have come from the other side, as of its last hello.
@@ -66,7 +68,7 @@ impl Hello {
         let flags = claim | if self.hurry { HURRY } else { 0 } | if self.echo.is_some() { ECHO } else { 0 };
         let mut octets = [0; LENGTH];
         let fields: [&[u8]; 10] = [
-            &[0, KIND, flags, 0],
+            &[0, KIND, flags, self.late],
             &self.sequence.to_be_bytes(),
             &self.stamp.to_be_bytes(),
             &echo.stamp.to_be_bytes(),
@@ -84,7 +86,7 @@ impl Hello {
     /// From octets; none when they are no hello. What follows it is for later versions.
     pub fn decode(octets: &[u8]) -> Option<Hello> {
         let octets: &[u8; LENGTH] = octets.first_chunk()?;
-        let [0, KIND, flags, _] = *octets.first_chunk::<4>()? else { return None };
+        let [0, KIND, flags, late] = *octets.first_chunk::<4>()? else { return None };
         let claim = match flags & 3 {
             0 => Claim::Deaf,
             1 => Claim::Hears,
@@ -101,6 +103,7 @@ impl Hello {
             echo: (flags & ECHO != 0).then_some(echo),
             claim,
             hurry: flags & HURRY != 0,
+            late,
             sent: word(28)?,
             expected: word(32)?,
             got: word(36)?,
@@ -124,6 +127,7 @@ mod tests {
                 echo: rng.chance(0.5).then(|| Echo { stamp: rng.next_u64(), held: rng.next_u32() }),
                 claim: [Claim::Deaf, Claim::Hears, Claim::Uses][rng.below(3) as usize],
                 hurry: rng.chance(0.5),
+                late: rng.next_u32() as u8,
                 sent: rng.next_u32(),
                 expected: rng.next_u32(),
                 got: rng.next_u32(),

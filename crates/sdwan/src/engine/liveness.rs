@@ -1,8 +1,11 @@
 //! Whether a path is alive.
 //!
 //! Both ends say hello, and each tells the other how soon the next one comes and how soon it wants to hear. Silence beyond that makes a path suspect, and
-//! a suspect one asks for an answer at once; more silence makes it down. Whoever hears nothing says so, which is how the other end learns that only its
-//! own direction is dead (RFC 5880 works alike).
+//! a suspect one asks for an answer at once, and four times as often as it else says hello; more silence makes it down. Whoever hears nothing says so,
+//! which is how the other end learns that only its own direction is dead (RFC 5880 works alike).
+//!
+//! Silence is not what a late reader has not read yet: it is judged up to when everything that came is known to have been handed in, and no further. Nor is it
+//! what a late sender has not said yet: as long as no other path shows that the other end is at work, it has longer.
 
 use std::time::Duration;
 
@@ -21,6 +24,8 @@ pub struct LivenessSettings {
     pub interval: Duration,
     /// Hellos of such a look.
     pub probes: u8,
+    /// How long the answer to the first of them may take: later, it counts as lost, and the path is suspect.
+    pub timeout: Duration,
     /// By how many times the measured jitter silence may be longer.
     pub jitter_factor: u32,
     /// How long a path that has come back must behave before it is up.
@@ -34,6 +39,7 @@ impl Default for LivenessSettings {
             misses: 3,
             interval: Duration::from_secs(10),
             probes: 5,
+            timeout: Duration::from_secs(1),
             jitter_factor: 4,
             trial: Duration::from_secs(5),
         }
@@ -46,6 +52,10 @@ const SLACK: Duration = Duration::from_millis(2);
 const SLOWING: u8 = 8;
 /// The least that a peer can ask for.
 const LEAST: Duration = Duration::from_millis(5);
+/// How long silence is not judged because nobody says that everything that came was handed in.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The most that evidence is waited for on a path that loses.
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// What a path is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,6 +127,24 @@ pub struct Measured {
     pub jitter: Duration,
     /// There and back.
     pub round_trip: Duration,
+    /// Whether it loses so much that a few in a row prove nothing.
+    pub loses: bool,
+}
+
+impl Measured {
+    /// By how much silence may be longer than was promised.
+    pub fn widen(&self, settings: &LivenessSettings) -> Duration {
+        self.jitter * settings.jitter_factor + SLACK
+    }
+}
+
+/// What silence comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Something that has come may not have been handed in yet: that has to be known first.
+    Look,
+    /// It is one.
+    Turns(Change),
 }
 
 /// The life of one path.
@@ -127,12 +155,20 @@ pub struct Liveness {
     needed: bool,
     carrier: bool,
     has_been_up: bool,
-    /// We woke up too late to call it silence, and have waited once more already.
-    excused: Option<Time>,
+    /// Silence waits for everything that came to be handed in, until then.
+    waits: Option<Time>,
     heard: Time,
+    /// Since when a look waits for its answer.
+    asked: Option<Time>,
+    /// Whether the next hello asks, though nothing is suspect.
+    inquires: bool,
     suspect_since: Time,
     /// When sending began to fail, and when it last did.
     stuck: Option<(Time, Time)>,
+    /// From when on silence can no longer be that of an other end that is late, as another path shows that it is not.
+    witnessed: Option<Time>,
+    /// Why it went down last.
+    cause: Option<Cause>,
     /// Since when both ends have heard each other without a gap.
     proven_since: Option<Time>,
     next_hello: Time,
@@ -157,10 +193,14 @@ impl Liveness {
             needed: false,
             carrier: true,
             has_been_up: false,
-            excused: None,
+            waits: None,
             heard: now,
+            asked: None,
+            inquires: false,
             suspect_since: now,
             stuck: None,
+            witnessed: None,
+            cause: None,
             proven_since: None,
             next_hello: now + settings.fast.mul_f64(rng.unit()),
             last_hello: Time::ZERO,
@@ -191,6 +231,18 @@ impl Liveness {
         self.needed
     }
 
+    /// Whether packets that have nowhere else to go may be sent by it though it carries nothing as far as anybody knows: it has carried, and what stopped that
+    /// may end by itself.
+    pub fn is_tried(&self) -> bool {
+        let stopped = matches!(self.state, State::Down) && self.cause != Some(Cause::Socket);
+        self.carrier && self.has_been_up && (stopped || self.state == State::Trial)
+    }
+
+    /// When something authentic came last.
+    pub fn last_heard(&self) -> Time {
+        self.heard
+    }
+
     /// Whether both ends hear each other, as far as each knows.
     pub fn is_proven(&self) -> bool {
         self.proven_since.is_some()
@@ -219,8 +271,8 @@ impl Liveness {
 
     /// Something authentic came.
     pub fn heard(&mut self, now: Time) -> Option<Change> {
-        self.heard = now;
-        self.excused = None;
+        self.heard = self.heard.max(now);
+        (self.waits, self.asked) = (None, None);
         (self.state == State::Suspect).then(|| self.turn(State::Up, None, now))
     }
 
@@ -290,6 +342,30 @@ impl Liveness {
         }
     }
 
+    /// Another path to the same site shows that the other end is at work: silence at `at` can no longer be its lateness. Whether that was new.
+    pub fn witness(&mut self, at: Time) -> bool {
+        let is_new = self.state == State::Suspect && self.witnessed.is_none();
+        if is_new {
+            self.witnessed = Some(at);
+        }
+        is_new
+    }
+
+    /// Asks whether the other end is there, where it has not been heard for a while.
+    pub fn inquire(&mut self, now: Time, settings: &LivenessSettings) {
+        if self.state == State::Up && now.since(self.last_hello) >= settings.fast * 2 {
+            self.inquires = true;
+            self.next_hello = self.next_hello.min(now);
+        }
+    }
+
+    /// Says the next hello sooner: the other end is to know what it has lost.
+    pub fn hasten(&mut self, now: Time, settings: &LivenessSettings) {
+        if self.needed {
+            self.next_hello = self.next_hello.min(now.max(self.last_hello + settings.fast / 4));
+        }
+    }
+
     /// Something that it may share its fate with has failed: it is asked at once, and silence counts from now on. What is watched closely needs no doubt.
     pub fn doubt(&mut self, now: Time, settings: &LivenessSettings) -> Option<Change> {
         let is_slow = self.their_pace > settings.fast * 2;
@@ -313,11 +389,13 @@ impl Liveness {
 
     fn fall(&mut self, cause: Cause, now: Time, settings: &LivenessSettings) -> Change {
         (self.backoff, self.next_hello, self.proven_since) = (settings.fast, self.next_hello.min(now), None);
+        self.cause = Some(cause);
         self.turn(State::Down, Some(cause), now)
     }
 
     fn turn(&mut self, to: State, cause: Option<Cause>, now: Time) -> Change {
         let from = std::mem::replace(&mut self.state, to);
+        (self.waits, self.asked, self.witnessed) = (None, None, None);
         match (self.up_since, self.is_up()) {
             (None, true) => self.up_since = Some(now),
             (Some(since), false) => {
@@ -332,45 +410,79 @@ impl Liveness {
 
     /// When silence says something; none while it would say nothing.
     fn silence_at(&self, measured: Measured, settings: &LivenessSettings) -> Option<Time> {
-        let widen = measured.jitter * settings.jitter_factor + SLACK;
-        let at = match self.state {
+        let widen = measured.widen(settings);
+        Some(match self.state {
             State::New | State::Down => return None,
             // Nobody depends on a trial: it bears what makes a path that carries suspect.
             State::Trial => self.heard + self.their_pace * settings.misses.max(1) + widen,
-            State::Up => self.heard + self.their_pace + widen,
-            State::Suspect => {
-                // A slow path has not been asked for fast hellos yet: they take a round trip to come.
-                let asked = if self.their_pace > settings.fast * 2 { measured.round_trip } else { Duration::ZERO };
-                let period = self.their_pace.min(settings.fast * 2);
-                self.suspect_since + period * settings.misses.saturating_sub(1) + asked
+            State::Up => {
+                let promised = self.heard + self.their_pace + widen;
+                self.asked.map_or(promised, |asked| promised.min(asked + settings.timeout + widen))
             }
-        };
-        Some(at.max(self.excused.unwrap_or(Time::ZERO)))
+            State::Suspect => {
+                let at = self.suspect_since + self.doubt_lasts(measured, settings);
+                // If the other end is late as a whole, there is nothing better to go to.
+                let latest = at + settings.fast * settings.misses;
+                self.witnessed.map_or(latest, |witnessed| witnessed.clamp(at, latest))
+            }
+        })
     }
 
-    /// When to call [`Liveness::timeout`].
+    /// From suspicion to death, if the other end is at work.
+    fn doubt_lasts(&self, measured: Measured, settings: &LivenessSettings) -> Duration {
+        let further = settings.misses.saturating_sub(1);
+        if self.their_pace > settings.fast * 2 {
+            // It has not been asked for fast hellos yet: they take a round trip to come.
+            return settings.fast * 2 * further + measured.round_trip;
+        }
+        // It is asked four times as often as it says hello: two thirds of the time have more chances in them than all of it has hellos.
+        let (least, most) = (self.their_pace * further * 2 / 3, self.their_pace * further);
+        let answered = measured.round_trip + settings.fast * 3 / 4 + measured.widen(settings);
+        answered.min(if measured.loses { most.max(LONGEST) } else { most }).max(least)
+    }
+
+    /// When to call [`Liveness::silence`] and [`Liveness::poll`].
     pub fn due(&self, measured: Measured, settings: &LivenessSettings) -> Time {
         let hello = if self.carrier { self.next_hello } else { Time::MAX };
-        self.silence_at(measured, settings).map_or(hello, |silence| silence.min(hello))
+        let silence = self.silence_at(measured, settings).map(|at| at.max(self.waits.unwrap_or(Time::ZERO)));
+        silence.map_or(hello, |silence| silence.min(hello))
     }
 
-    /// What silence until `now` has come to.
-    pub fn silence(&mut self, now: Time, measured: Measured, settings: &LivenessSettings) -> Option<Change> {
+    /// What silence until `now` has come to, where everything that came until `looked` was handed in.
+    pub fn silence(
+        &mut self,
+        now: Time,
+        looked: Time,
+        measured: Measured,
+        settings: &LivenessSettings,
+    ) -> Option<Silence> {
         let at = self.silence_at(measured, settings).filter(|at| *at <= now)?;
-        if self.excused.is_none() && now.since(at) > settings.fast / 2 {
-            // It was us who slept, and what came meanwhile may still lie in a queue.
-            self.excused = Some(now + settings.fast);
-            return None;
+        if looked < at {
+            match self.waits {
+                None => {
+                    self.waits = Some(now + PATIENCE);
+                    return Some(Silence::Look);
+                }
+                Some(until) if now < until => return None,
+                // Nobody looks: a path that is dead is to be found all the same.
+                Some(_) => {}
+            }
         }
-        match self.state {
+        let change = match self.state {
             State::Up => {
                 self.suspect_since = now;
                 self.next_hello = self.next_hello.min(now);
-                Some(self.turn(State::Suspect, None, now))
+                self.turn(State::Suspect, None, now)
             }
-            State::Suspect | State::Trial => Some(self.fall(Cause::Silence, now, settings)),
-            State::New | State::Down => None,
-        }
+            State::Suspect | State::Trial => self.fall(Cause::Silence, now, settings),
+            State::New | State::Down => return None,
+        };
+        Some(Silence::Turns(change))
+    }
+
+    /// Everything that came until some time was handed in: [`Liveness::silence`] may ask for that again.
+    pub fn looked(&mut self) {
+        self.waits = None;
     }
 
     /// The hello that is due at `now`, but for what [`super::quality::Quality::stamp`] fills in.
@@ -381,6 +493,12 @@ impl Liveness {
         self.last_hello = now;
         self.sequence = self.sequence.wrapping_add(1);
         let fast = self.needed || matches!(self.state, State::Trial | State::Suspect);
+        let is_slow = !fast && self.slowing == 0 && self.their_want >= settings.interval;
+        let looks = is_slow && self.state == State::Up && self.probes_left == settings.probes;
+        if looks {
+            self.asked.get_or_insert(now);
+        }
+        let hurry = self.state == State::Suspect || looks || std::mem::take(&mut self.inquires);
         let (wait, pace) = self.pace(fast, settings, rng);
         self.next_hello = now + wait;
         let millis = |duration: Duration| u16::try_from(duration.as_millis()).unwrap_or(u16::MAX);
@@ -393,7 +511,8 @@ impl Liveness {
                 State::Trial => Claim::Hears,
                 State::Up | State::Suspect => Claim::Uses,
             },
-            hurry: self.state == State::Suspect,
+            hurry,
+            late: 0,
             sent: 0,
             expected: 0,
             got: 0,
@@ -412,7 +531,7 @@ impl Liveness {
                 self.backoff = (self.backoff * 2).min(settings.interval);
                 (wait, settings.interval)
             }
-            State::Suspect => (settings.fast / 2, settings.fast),
+            State::Suspect => ((settings.fast / 4).max(SLACK), settings.fast),
             _ if fast => (settings.fast, settings.fast),
             _ if self.their_want < settings.interval => {
                 let wait = self.their_want.max(LEAST);
@@ -439,7 +558,7 @@ impl Liveness {
 mod tests {
     use super::*;
 
-    const NONE: Measured = Measured { jitter: Duration::ZERO, round_trip: Duration::ZERO };
+    const NONE: Measured = Measured { jitter: Duration::ZERO, round_trip: Duration::ZERO, loses: false };
 
     fn at(millis: u64) -> Time {
         Time::from_millis(1000 + millis)
@@ -447,7 +566,7 @@ mod tests {
 
     fn hello(sequence: u32, hurry: bool) -> Hello {
         let (stamp, echo, sent, expected, got) = Default::default();
-        Hello { sequence, stamp, echo, claim: Claim::Uses, hurry, sent, expected, got, pace: 30, want: 30 }
+        Hello { sequence, stamp, echo, claim: Claim::Uses, hurry, late: 0, sent, expected, got, pace: 30, want: 30 }
     }
 
     /// A path that is up, by a hello that came at 0.
@@ -459,25 +578,50 @@ mod tests {
         (life, settings)
     }
 
+    fn turned(silence: Option<Silence>) -> Option<State> {
+        silence.and_then(|silence| match silence {
+            Silence::Turns(change) => Some(change.to),
+            Silence::Look => None,
+        })
+    }
+
+    /// Where everything that came was handed in.
     fn silence(life: &mut Liveness, millis: u64, settings: &LivenessSettings) -> Option<State> {
-        life.silence(at(millis), NONE, settings).map(|change| change.to)
+        turned(life.silence(at(millis), at(millis), NONE, settings))
     }
 
     #[test]
-    fn one_miss_is_suspect_and_three_are_death() {
+    fn one_miss_is_suspect_and_questions_without_answer_are_death_while_the_other_end_is_seen_at_work() {
         let (mut life, settings) = up();
         assert_eq!(silence(&mut life, 31, &settings), None);
         assert_eq!(silence(&mut life, 32, &settings), Some(State::Suspect));
-        assert_eq!(silence(&mut life, 91, &settings), None);
-        assert_eq!(silence(&mut life, 92, &settings), Some(State::Down));
+        let mut alone = life.clone();
+        assert!(life.witness(at(40)) && !life.witness(at(300)), "the first one counts");
+        assert_eq!(silence(&mut life, 71, &settings), None);
+        assert_eq!(silence(&mut life, 72, &settings), Some(State::Down));
+        assert_eq!(silence(&mut alone, 161, &settings), None, "it may be late as a whole");
+        assert_eq!(silence(&mut alone, 162, &settings), Some(State::Down));
+    }
+
+    #[test]
+    fn answers_of_a_long_way_are_waited_for_but_no_longer_than_three_periods_unless_it_loses() {
+        for (round_trip, loses, down) in [(10, false, 72), (25, false, 82), (80, false, 92), (80, true, 137)] {
+            let (mut life, settings) = up();
+            let far = Measured { round_trip: Duration::from_millis(round_trip), loses, ..NONE };
+            silence(&mut life, 32, &settings);
+            life.witness(at(32));
+            let mut say = |millis| turned(life.silence(at(millis), at(millis), far, &settings));
+            let (before, then) = (say(down - 1), say(down));
+            assert_eq!((before, then), (None, Some(State::Down)), "{round_trip} {loses}");
+        }
     }
 
     #[test]
     fn jitter_makes_silence_longer_by_four_times_itself() {
         let (mut life, settings) = up();
         let jittery = Measured { jitter: Duration::from_millis(8), ..NONE };
-        assert_eq!(life.silence(at(63), jittery, &settings), None);
-        assert_eq!(life.silence(at(64), jittery, &settings).map(|change| change.to), Some(State::Suspect));
+        assert_eq!(life.silence(at(63), at(63), jittery, &settings), None);
+        assert_eq!(turned(life.silence(at(64), at(64), jittery, &settings)), Some(State::Suspect));
     }
 
     #[test]
@@ -493,13 +637,41 @@ mod tests {
     }
 
     #[test]
-    fn who_slept_while_a_path_was_suspect_looks_into_the_queue_first() {
+    fn silence_is_judged_up_to_what_was_handed_in_and_in_the_end_without_that() {
         let (mut life, settings) = up();
         silence(&mut life, 32, &settings);
-        assert_eq!(silence(&mut life, 500, &settings), None, "it was us who slept");
+        life.witness(at(32));
+        let mut late = |now, looked| life.silence(at(now), at(looked), NONE, &settings);
+        assert_eq!(late(500, 32), Some(Silence::Look), "what came meanwhile may lie in a queue");
+        assert_eq!(late(501, 71), None, "that is known already");
         let mut other = life.clone();
-        assert_eq!(life.heard(at(500)).map(|change| change.to), Some(State::Up));
-        assert_eq!(silence(&mut other, 530, &settings), Some(State::Down), "once only");
+        assert_eq!(life.heard(at(70)).map(|change| change.to), Some(State::Up));
+        assert_eq!(other.due(NONE, &settings), other.next_hello.min(at(1500)), "nothing is due meanwhile");
+        let mut stuck = other.clone();
+        other.looked();
+        assert_eq!(turned(other.silence(at(502), at(500), NONE, &settings)), Some(State::Down));
+        assert_eq!(turned(stuck.silence(at(1499), at(32), NONE, &settings)), None);
+        assert_eq!(turned(stuck.silence(at(1500), at(32), NONE, &settings)), Some(State::Down));
+    }
+
+    #[test]
+    fn a_look_at_a_quiet_path_asks_and_an_answer_that_does_not_come_in_time_makes_it_suspect() {
+        let settings = LivenessSettings { timeout: Duration::from_millis(300), ..LivenessSettings::default() };
+        let (mut life, mut rng) = (up().0, Rng::new(1));
+        life.hello(at(9), &Hello { pace: 10_060, want: 10_000, ..hello(2, false) }, &settings);
+        let look = std::iter::from_fn(|| {
+            let now = life.next_hello;
+            life.poll(now, &settings, &mut rng).map(|hello| (now, hello.hurry))
+        });
+        let (asked, _) = look.take(60).find(|(_, hurry)| *hurry).unwrap();
+        assert!(life.heard(asked + Duration::from_millis(250)).is_none());
+        assert!(life.asked.is_none(), "whatever is authentic is an answer");
+        life.asked = Some(asked);
+        let mut say = |millis| {
+            let now = asked + Duration::from_millis(millis);
+            turned(life.silence(now, now, NONE, &settings))
+        };
+        assert_eq!((say(301), say(302)), (None, Some(State::Suspect)));
     }
 
     #[test]
@@ -512,6 +684,7 @@ mod tests {
         assert!(life.poll(at(5000), &settings, &mut Rng::new(1)).is_some_and(|hello| hello.hurry));
         let mut dead = life.clone();
         assert_eq!(life.heard(at(5020)).map(|change| change.to), Some(State::Up));
+        dead.witness(at(5000));
         assert_eq!(silence(&mut dead, 5119, &settings), None);
         assert_eq!(silence(&mut dead, 5120, &settings), Some(State::Down));
     }

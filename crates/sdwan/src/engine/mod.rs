@@ -6,6 +6,7 @@
 //! - [`class`]: what kinds of traffic need; [`policy`], which kind a flow is.
 //! - [`damp`]: when traffic changes its path, and why.
 //! - [`table`]: where flows go, as workers read it; [`flow`], what keeps them there.
+//! - `doubt`: how silence is judged where other paths, and our own lateness, say something about it.
 //! - `decide`: how all of this becomes a table.
 //! - [`world`]: many of these in one process, for simulations.
 //!
@@ -15,6 +16,7 @@
 pub mod class;
 pub mod damp;
 mod decide;
+mod doubt;
 pub mod flow;
 pub mod hello;
 pub mod liveness;
@@ -114,6 +116,8 @@ pub enum Input {
     Probe(PathId, Probe),
     /// Somebody on the way says how long packets of a path may be.
     Hint(PathId, u16),
+    /// Everything that had come by then was handed in: the answer to [`Output::Look`].
+    Looked(Time),
 }
 
 /// What is to be done.
@@ -125,6 +129,8 @@ pub enum Output {
     Probe(PathId, Probe),
     /// Packets that go by a path are no longer than that from now on.
     Mtu(PathId, u16),
+    /// Silence is to be judged: whatever has come until now is to be handed in, and then [`Input::Looked`] with the time that is now.
+    Look,
     /// To be read by workers from now on.
     Table(Arc<Table>),
     /// To be told.
@@ -148,7 +154,7 @@ pub enum Event {
         /// What is different.
         change: MtuChange,
     },
-    /// New flows of a lane to a site take another path.
+    /// New flows of a lane to a site take another path; or, where no path works, still try the last one that did, and `from` is `to`.
     Switch {
         /// To whom.
         site: SiteId,
@@ -199,7 +205,8 @@ struct Path {
 
 impl Path {
     fn measured(&self) -> Measured {
-        Measured { jitter: self.quality.jitter_of_arrival(), round_trip: self.quality.rtt() }
+        let quality = &self.quality;
+        Measured { jitter: quality.jitter_of_arrival(), round_trip: quality.rtt(), loses: quality.is_lossy() }
     }
 }
 
@@ -237,6 +244,16 @@ pub struct Engine {
     epoch: u64,
     events_lost: u64,
     paths_left_out: usize,
+    /// Until when everything that came was handed in, whether that is asked for, and by which paths.
+    looked: Time,
+    looks: bool,
+    waiting: Vec<PathId>,
+    /// How late this engine was called of late, and when that was.
+    late: (Duration, Time),
+    /// How often a lane was left with the last path that worked.
+    kept: u64,
+    /// When a path was first found that traffic has to leave, since that was last asked.
+    left: Option<Time>,
     rng: Rng,
 }
 
@@ -258,6 +275,12 @@ impl Engine {
             epoch: 0,
             events_lost: 0,
             paths_left_out: 0,
+            looked: now,
+            looks: false,
+            waiting: vec![],
+            late: (Duration::ZERO, now),
+            kept: 0,
+            left: None,
             rng: Rng::new(seed),
         };
         engine.configure(network, now)?;
@@ -394,6 +417,8 @@ impl Engine {
                     let settings = self.settings.liveness;
                     if let Some(path) = self.path_mut(index).filter(|path| path.spec.key.own == uplink) {
                         let change = path.liveness.carrier(carrier, now, &settings);
+                        let site = path.site;
+                        self.soil(site);
                         self.changed(now, index, change);
                     }
                 }
@@ -406,6 +431,7 @@ impl Engine {
                     self.wait_for(id);
                 }
             }
+            Input::Looked(until) => self.looked(now, until),
             Input::SocketError(id) => {
                 let settings = self.settings.liveness;
                 if let Some(path) = self.path_mut(id) {
@@ -428,14 +454,23 @@ impl Engine {
             if latest && path.quality.is_swallowed() {
                 path.mtu.doubt();
             }
-            let figures = path.quality.figures();
+            if latest && path.quality.sample().is_some_and(|took| took > liveness.timeout) {
+                path.quality.too_late();
+            }
+            if latest && path.quality.loses_now() {
+                path.liveness.hasten(now, &liveness);
+            }
+            let figures = (&path.quality.figures(), path.quality.recent_loss());
             let verdicts = path.verdicts.iter_mut().zip(&classes);
-            let turned = verdicts.fold(false, |any, (one, class)| one.judge(now, class, &figures, &verdict) | any);
+            let turned = verdicts.fold(false, |any, (one, class)| one.judge(now, class, figures, &verdict) | any);
             let site = path.site;
             if turned || path.liveness.is_proven() != proven {
                 self.soil(site);
             }
             self.changed(now, id, change);
+            if latest {
+                self.witness(now, id, hello.late);
+            }
         }
         self.classes = classes;
     }
@@ -501,6 +536,10 @@ impl Engine {
     pub fn poll_due(&mut self, now: Time) -> Option<Due> {
         self.timers.peek().filter(|Reverse((at, _))| *at <= now)?;
         let Reverse((at, timer)) = self.timers.pop()?;
+        let late = now.since(at);
+        if late >= self.lateness(now) {
+            self.late = (late, now);
+        }
         Some(Due { at, timer })
     }
 
@@ -512,6 +551,11 @@ impl Engine {
         }
     }
 
+    /// The paths whose silence is judged once everything that had come is handed in.
+    pub fn waiting(&self) -> &[PathId] {
+        &self.waiting
+    }
+
     /// The paths to the site of this place.
     pub fn paths_to(&self, place: u32) -> &[PathId] {
         self.remotes.get(place as usize).map_or(&[], |remote| &remote.paths)
@@ -520,6 +564,7 @@ impl Engine {
     fn path_timeout(&mut self, now: Time, at: Time, id: PathId) {
         let Settings { liveness: settings, mtu, .. } = self.settings;
         let rests = self.rests(id);
+        let late = self.lateness(now).as_millis().min(255) as u8;
         // Entries that an earlier one has overtaken say nothing.
         let Some(path) = self.paths.get_mut(id.0 as usize).and_then(Option::as_mut).filter(|path| path.queued == at)
         else {
@@ -530,8 +575,10 @@ impl Engine {
             let change = path.liveness.rest(now, now + settings.interval, &settings);
             return self.changed(now, id, change);
         }
-        let change = path.liveness.silence(now, path.measured(), &settings);
+        let change = self.judge(now, id);
+        let Some(path) = self.paths.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
         if let Some(mut hello) = path.liveness.poll(now, &settings, &mut self.rng) {
+            hello.late = late;
             path.quality.stamp(now, &mut hello);
             self.outputs.push_back(Output::Hello(id, hello));
         }
@@ -567,6 +614,26 @@ impl Engine {
     /// Events that found no room.
     pub fn events_lost(&self) -> u64 {
         self.events_lost
+    }
+
+    /// How often all paths of a lane to a site had stopped working, and traffic went on trying the last one.
+    pub fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// When a path was first found that traffic has to leave, since this was last asked.
+    pub fn take_left(&mut self) -> Option<Time> {
+        self.left.take()
+    }
+
+    /// The round trip that the last hello of a path showed, if it did.
+    pub fn sample(&self, id: PathId) -> Option<Duration> {
+        self.paths.get(id.0 as usize)?.as_ref()?.quality.sample()
+    }
+
+    /// When something authentic came by a path last.
+    pub fn last_heard(&self, id: PathId) -> Option<Time> {
+        Some(self.paths.get(id.0 as usize)?.as_ref()?.liveness.last_heard())
     }
 
     /// Paths that are more than a site can have.
@@ -653,6 +720,9 @@ impl Engine {
                 self.soil(site);
             }
             self.tell(Event::Path { path: id, change });
+            if change.to == State::Suspect {
+                self.inquire(now, id, site);
+            }
             if direct {
                 self.direct(now, site);
             }
@@ -696,20 +766,6 @@ impl Engine {
                 path.liveness.wake(now);
             }
             self.wait_for(id);
-        }
-    }
-
-    /// What may have failed with a path and is watched from afar would be found dead only by traffic that goes there: it is asked, and taken after others.
-    fn doubt_others(&mut self, now: Time, failed: PathId, site: u32) {
-        let settings = self.settings.liveness;
-        let Some(key) = self.path_mut(failed).map(|path| path.spec.key) else { return };
-        let Some(others) = self.remotes.get(site as usize).map(|remote| remote.paths.clone()) else { return };
-        for id in others.into_iter().filter(|id| *id != failed) {
-            let path = self.path_mut(id).filter(|path| path.spec.key.fails_with(&key));
-            if let Some(change) = path.and_then(|path| path.liveness.doubt(now, &settings)) {
-                self.tell(Event::Path { path: id, change });
-                self.wait_for(id);
-            }
         }
     }
 

@@ -4,7 +4,7 @@ use outwork_engine::{Rng, sim};
 
 use super::*;
 
-const MEASURED: Measured = Measured { jitter: Duration::ZERO, round_trip: Duration::from_millis(20) };
+const MEASURED: Measured = Measured { jitter: Duration::ZERO, round_trip: Duration::from_millis(20), loses: false };
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A path whose other end answers.

@@ -17,6 +17,15 @@ const SLICE_DATAGRAMS: u32 = 16;
 const SLICE_MOST: Duration = Duration::from_secs(30);
 /// Fewer losses than that in the whole window prove nothing.
 const PROOF: u32 = 3;
+/// Slices of what was lost just now. One takes at least so long and so many datagrams, or [`MOMENT_MOST`]: a quarter of a second where there is traffic.
+const MOMENTS: usize = 8;
+const MOMENT: Duration = Duration::from_millis(30);
+const MOMENT_DATAGRAMS: u32 = 12;
+const MOMENT_MOST: Duration = Duration::from_millis(250);
+/// By how many deviations more has to be lost than chance may lose.
+const DEVIATIONS: f64 = 3.0;
+/// From which part on a path counts as one that loses.
+const LOSSY: f64 = 0.002;
 
 /// Losses of one direction: about eight seconds where there is traffic, at most eight minutes where there is none.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +59,12 @@ impl Losses {
         self.slices[index].lost = self.slices[index].lost.saturating_add(expected.wrapping_sub(got) as i32);
     }
 
+    /// One that was counted as come, and is of no use any more.
+    fn late(&mut self) {
+        let current = usize::from(self.current) % SLICES;
+        self.slices[current].lost = self.slices[current].lost.saturating_add(1);
+    }
+
     fn sum(&self) -> (u64, u64) {
         let expected = self.slices.iter().map(|one| u64::from(one.expected)).sum();
         let lost: i64 = self.slices.iter().map(|one| i64::from(one.lost)).sum();
@@ -65,6 +80,50 @@ impl Losses {
     /// The same, where there were enough losses to say so.
     pub fn proven(&self) -> f64 {
         if self.sum().1 >= u64::from(PROOF) { self.part() } else { 0.0 }
+    }
+}
+
+/// Losses of one direction just now: about a quarter of a second where there is traffic, at most two seconds.
+#[derive(Debug, Clone, Default)]
+struct Recent {
+    slices: [Slice; MOMENTS],
+    current: u8,
+    begun: Time,
+}
+
+impl Recent {
+    fn add(&mut self, now: Time, expected: u32, got: u32) {
+        let current = usize::from(self.current) % MOMENTS;
+        let (age, full) = (now.since(self.begun), self.slices[current].expected >= MOMENT_DATAGRAMS);
+        let index = if age >= MOMENT && full || age >= MOMENT_MOST {
+            // Something that lost for a moment and no longer does is over.
+            if full && self.slices[current].lost == 0 || age >= MOMENT_MOST * MOMENTS as u32 {
+                self.slices = Default::default();
+            }
+            self.begun = now;
+            let next = (current + 1) % MOMENTS;
+            self.slices[next] = Slice::default();
+            self.current = next as u8;
+            next
+        } else {
+            current
+        };
+        self.slices[index].expected = self.slices[index].expected.saturating_add(expected);
+        self.slices[index].lost = self.slices[index].lost.saturating_add(expected.wrapping_sub(got) as i32);
+    }
+
+    /// The part that is lost at least, whatever chance does.
+    fn part(&self) -> f64 {
+        let expected: u32 = self.slices.iter().map(|one| one.expected).sum();
+        let lost: i32 = self.slices.iter().map(|one| one.lost).sum();
+        // What came before its hello was counted may just have left the oldest slice, and what it makes up for not yet the next.
+        let oldest = self.slices[(usize::from(self.current) + 1) % MOMENTS].lost;
+        let lost = f64::from(lost.min(lost.saturating_sub(oldest)));
+        if expected == 0 || lost <= 0.0 {
+            0.0
+        } else {
+            ((lost - DEVIATIONS * lost.sqrt()) / f64::from(expected)).max(0.0)
+        }
     }
 }
 
@@ -95,6 +154,12 @@ pub struct Quality {
     inward: Losses,
     /// From us to them.
     outward: Losses,
+    /// Both, just now.
+    recent: (Recent, Recent),
+    /// The last hello told of more losses, in one direction, than are borne everywhere.
+    loses: bool,
+    /// The round trip that the last hello showed.
+    sample: Option<Duration>,
     /// Of what was sent between the last two hellos that told of it, most was lost.
     swallowed: bool,
 }
@@ -167,6 +232,7 @@ impl Quality {
             (self.last, self.told, self.transit) = (None, None, None);
         }
         self.sequence = Some(hello.sequence);
+        (self.loses, self.sample) = (false, None);
         self.heard = Some((hello.stamp, now));
         self.round_trip(now, hello);
         self.jitter(now, hello);
@@ -183,6 +249,7 @@ impl Quality {
             return;
         }
         let sample = whole.saturating_sub(held);
+        self.sample = Some(sample);
         self.steady.0.add(sample.as_nanos() as f64);
         // RFC 6298 section 2: an eighth of what is new.
         self.round_trip = Some(self.round_trip.map_or(sample, |smooth| smooth * 7 / 8 + sample / 8));
@@ -208,6 +275,8 @@ impl Quality {
             self.expected = self.expected.wrapping_add(expected);
             self.got = self.got.wrapping_add(got);
             self.inward.add(now, expected, got);
+            self.recent.0.add(now, expected, got);
+            self.loses |= is_much(expected, got);
         }
         self.last = Some((hello.sent, self.received));
         if let Some((expected, got)) = self.told.replace((hello.expected, hello.got)) {
@@ -216,13 +285,41 @@ impl Quality {
             let lost = expected.saturating_sub(got);
             self.swallowed = lost >= PROOF && lost >= expected / 2;
             self.outward.add(now, expected, got);
+            self.recent.1.add(now, expected, got);
+            self.loses |= is_much(expected, got);
         }
+    }
+
+    /// The round trip that the last hello showed, if it did.
+    pub fn sample(&self) -> Option<Duration> {
+        self.sample
+    }
+
+    /// The answer to a hello came so late that it counts as lost.
+    pub fn too_late(&mut self) {
+        self.outward.late();
+    }
+
+    /// Whether the last hello told of much that was lost: the other end is to hear of it.
+    pub fn loses_now(&self) -> bool {
+        self.loses
+    }
+
+    /// The part that is lost just now at least, whatever chance does, of the worse direction.
+    pub fn recent_loss(&self) -> f64 {
+        self.recent.0.part().max(self.recent.1.part())
+    }
+
+    /// Whether it loses so much that a few in a row prove nothing.
+    pub fn is_lossy(&self) -> bool {
+        self.inward.proven().max(self.outward.proven()) >= LOSSY
     }
 
     /// Forgets losses and jitter: what was lost while nothing came says nothing of the path that has come back.
     pub fn begin_again(&mut self) {
         (self.last, self.told, self.transit) = (None, None, None);
         (self.inward, self.outward) = Default::default();
+        self.recent = Default::default();
     }
 
     /// The smoothed round trip; zero while there is none.
@@ -258,6 +355,12 @@ impl Quality {
     }
 }
 
+/// Whether more of a few was lost than is borne everywhere.
+fn is_much(expected: u32, got: u32) -> bool {
+    let lost = expected.saturating_sub(got);
+    lost >= PROOF && lost >= expected / 20
+}
+
 /// Whether a hello was overtaken. One that is further back comes from a peer that began again.
 fn is_old(last: u32, sequence: u32) -> bool {
     (-64..=0).contains(&(sequence.wrapping_sub(last) as i32))
@@ -274,6 +377,7 @@ mod tests {
         echo: None,
         claim: Claim::Uses,
         hurry: false,
+        late: 0,
         sent: 0,
         expected: 0,
         got: 0,
@@ -345,6 +449,55 @@ mod tests {
         assert!(quality.hello(Time::from_millis(3), &Hello { sequence: 0, sent: 1, ..BLANK }));
         assert!(quality.hello(Time::from_millis(33), &Hello { sequence: 1, sent: 2, ..BLANK }));
         assert_eq!(quality.loss().0, 0.0);
+    }
+
+    #[test]
+    fn what_is_lost_just_now_is_known_after_a_few_datagrams_and_what_is_over_is_forgotten() {
+        let add = |recent: &mut Recent, at: u64, lost: u32| recent.add(Time::from_millis(1000 + at), 30, 30 - lost);
+        let mut recent = Recent::default();
+        (0..10).for_each(|round| add(&mut recent, round * 30, 0));
+        add(&mut recent, 300, 9);
+        assert!(recent.part() < 0.01, "nine may be chance: {}", recent.part());
+        (11..14).for_each(|round| add(&mut recent, round * 30, 9));
+        assert!((0.05..0.2).contains(&recent.part()), "{}", recent.part());
+        add(&mut recent, 420, 0);
+        add(&mut recent, 450, 0);
+        assert_eq!(recent.part(), 0.0, "a slice without a loss: it is over");
+        // Who reads late has counted what came after the hello, and misses it in the next one.
+        let mut late = Recent::default();
+        for round in 0..40u64 {
+            let (got, at) = (
+                if round == 10 {
+                    90
+                } else if round == 11 {
+                    0
+                } else {
+                    30
+                },
+                round * 35,
+            );
+            late.add(Time::from_millis(1000 + at), 30, got);
+            assert_eq!(late.part(), 0.0, "{round}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_counts_as_lost() {
+        let mut quality = Quality::default();
+        for sequence in 0..20u32 {
+            let now = Time::from_millis(u64::from(sequence + 1) * 1000);
+            let mut own = BLANK;
+            quality.stamp(now, &mut own);
+            let echo = Some(Echo { stamp: own.stamp, held: 0 });
+            let (sent, sum) = (sequence + 1, sequence);
+            let hello = Hello { sequence, sent, echo, expected: sum, got: sum, ..BLANK };
+            quality.hello(now + Duration::from_millis(400), &hello);
+            assert_eq!(quality.sample(), Some(Duration::from_millis(400)));
+            if sequence % 4 == 0 {
+                quality.too_late();
+            }
+        }
+        assert!((0.2..0.3).contains(&quality.loss().1), "{:?}", quality.loss());
     }
 
     #[test]

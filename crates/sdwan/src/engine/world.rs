@@ -324,6 +324,8 @@ impl World {
                 }
                 Output::Probe(path, probe) => self.send(place, path, Message::Probe(probe)),
                 Output::Mtu(..) => {}
+                // Nothing that has come waits anywhere.
+                Output::Look => dweller.engine.handle_input(self.now, Input::Looked(self.now)),
             }
         }
         self.wait_for(place);

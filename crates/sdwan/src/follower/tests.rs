@@ -301,6 +301,8 @@ fn paths(events: u64, sent: u64) -> Paths {
         number,
         at: outwork_engine::Time::default(),
         kind: "path",
+        count: 1,
+        since: outwork_engine::Time::default(),
         site: "south".to_owned(),
         of: "fibre-south/dsl".to_owned(),
         class: None,

@@ -202,7 +202,7 @@ impl Inbound {
         }
     }
 
-    /// Takes what waits at a socket, for a while. `outbound` is the other direction of this worker, which has the answers.
+    /// Takes what waits at a socket, for a while, and says whether that was all. `outbound` is the other direction of this worker, which has the answers.
     ///
     /// # Errors
     /// What the kernel says of the socket.
@@ -212,7 +212,8 @@ impl Inbound {
         (uplink, socket): (UplinkIndex, &Socket),
         posts: &Posts,
         (queue, outbound): (&Queue, &mut Outbound),
-    ) -> outwork_net::Result<()> {
+    ) -> outwork_net::Result<bool> {
+        let mut is_empty = false;
         for _ in 0..TURN {
             let count = socket.receive_batch(&mut self.rooms, &mut self.found)?;
             let now = shared.clock.now();
@@ -223,12 +224,13 @@ impl Inbound {
             }
             self.write(shared, queue);
             outbound.passed(shared, posts);
-            if count < BATCH {
+            is_empty = count < BATCH;
+            if is_empty {
                 break;
             }
         }
         self.levels.iter_mut().for_each(|level| level.settle(shared));
-        Ok(())
+        Ok(is_empty)
     }
 
     /// Drains what the kernel was told of datagrams that went out.

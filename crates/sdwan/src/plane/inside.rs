@@ -61,6 +61,7 @@ mod tests {
             echo: None,
             claim: Claim::Uses,
             hurry: true,
+            late: 9,
             sent: 3,
             expected: 4,
             got: 5,

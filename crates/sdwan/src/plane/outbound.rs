@@ -42,6 +42,8 @@ const WAITING_OCTETS: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Flows to sites that each worker knows.
 const FLOWS: usize = 1 << 16;
+/// Of so many packets the time is taken that it takes to find the path of one.
+const SAMPLED: u32 = 64;
 /// Sites that have streams of their own. Beyond, all of them begin anew.
 const SITES: usize = 4096;
 /// Errors about packets that are too long, a second.
@@ -160,6 +162,8 @@ pub struct Outbound {
     next: usize,
     /// Where runs of datagrams are taken apart that have to be cut themselves. Nothing until there is one.
     apart: Box<[u8]>,
+    /// Packets whose path was looked for.
+    routed: u32,
     /// Flows to sites, which stay on their paths.
     flows: FlowTable,
     /// Which names they ask for.
@@ -190,6 +194,7 @@ impl Outbound {
             run: None,
             next: 0,
             apart: Box::default(),
+            routed: 0,
             flows: FlowTable::new(FLOWS),
             names: Names::default(),
             seed,
@@ -268,8 +273,14 @@ impl Outbound {
         if given_up > 0 {
             shared.counters.unnamed.fetch_add(given_up, Relaxed);
         }
+        self.routed = self.routed.wrapping_add(1);
+        // Clocks cost as much as what is measured: one of many is.
+        let begun = self.routed.is_multiple_of(SAMPLED).then(|| shared.clock.now());
         let found = table.look_up(&flow)?;
         let (pick, _) = self.flows.route(now, hash, &found)?;
+        if let Some(begun) = begun {
+            shared.measures.path_selection.record(shared.clock.now().since(begun));
+        }
         let second = pick.second.and_then(|second| view.path(second));
         // What no policy speaks of is known to shaping by its traffic class.
         let lane = found.policy.and_then(|_| table.matcher().lanes().get(usize::from(found.lane.0)));

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use super::quoted::{self, Quoted};
 use super::streams::Streams;
 use super::tunnel::{Once, Receiving, Tunnel, TunnelId, UplinkIndex};
 use super::view::View;
+use crate::metrics::PathMetrics;
 
 /// What workers tell control that may wait at once. Beyond, they drop it and count that: handshakes are tried again, and so is all else.
 pub const NOTICES: usize = 4096;
@@ -153,6 +154,8 @@ pub struct Shared {
     pub gauges: ArcSwap<Vec<Arc<Gauge>>>,
     /// What is counted.
     pub counters: Counters,
+    /// What is measured of paths.
+    pub measures: Arc<PathMetrics>,
     /// What was sent under which policy.
     pub accounts: ArcSwap<Accounts>,
     /// Of hashes that others are not to guess.
@@ -173,6 +176,10 @@ pub struct Shared {
     hints: AtomicUsize,
     control: Arc<Waker>,
     workers: Box<[Waker]>,
+    /// Counts how often control has asked whether anything lies in sockets,
+    knocks: AtomicU64,
+    /// and of each worker, the last of these that it has answered.
+    looked: Box<[AtomicU64]>,
     /// Counts sessions that have begun: packets may wait for one.
     keys: AtomicU64,
     stopping: AtomicBool,
@@ -194,6 +201,7 @@ impl Shared {
             clock: Clock::begin(),
             gauges: ArcSwap::default(),
             counters: Counters::default(),
+            measures: Arc::default(),
             accounts: ArcSwap::default(),
             seed,
             twice: Streams::new(STREAMS.0, STREAMS.1),
@@ -205,6 +213,8 @@ impl Shared {
             handshakes: AtomicUsize::new(0),
             hints: AtomicUsize::new(0),
             control,
+            knocks: AtomicU64::new(0),
+            looked: workers.iter().map(|_| AtomicU64::new(0)).collect(),
             workers,
             keys: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -288,6 +298,33 @@ impl Shared {
         self.workers.get(worker)
     }
 
+    /// Has all workers look into their sockets. The number of that question.
+    pub fn knock(&self) -> u64 {
+        let number = self.knocks.fetch_add(1, AcqRel) + 1;
+        self.workers.iter().for_each(Waker::wake);
+        number
+    }
+
+    /// The number of the last question: who is to answer it looks after it has asked for that.
+    pub fn knocked(&self) -> u64 {
+        self.knocks.load(Acquire)
+    }
+
+    /// A worker has told of everything that lay in its sockets when the question of that number was asked.
+    pub fn looked(&self, worker: usize, number: u64) {
+        if let Some(looked) = self.looked.get(worker)
+            && looked.load(Relaxed) != number
+        {
+            looked.store(number, Release);
+            self.control.wake();
+        }
+    }
+
+    /// Whether all workers have answered a question.
+    pub fn have_looked(&self, number: u64) -> bool {
+        self.looked.iter().all(|looked| looked.load(Acquire) >= number)
+    }
+
     /// A session has begun: packets that wait may go.
     pub fn has_keys(&self) {
         self.keys.fetch_add(1, Release);
@@ -332,6 +369,23 @@ mod tests {
         let tunnel = Arc::new(Tunnel::new(TunnelId(id), "site", UplinkIndex(0), Owner(1), 1420));
         tunnel.set_endpoint(Some("192.0.2.9:51820".parse().unwrap()));
         tunnel
+    }
+
+    #[test]
+    fn a_question_is_answered_when_every_worker_has_looked_after_it() {
+        let (notices, _heard) = sync_channel(NOTICES);
+        let control = Arc::new(Waker::new().unwrap());
+        let workers = Box::new([Waker::new().unwrap(), Waker::new().unwrap()]);
+        let shared = Shared::new(View::empty(), Arc::new(Table::new(1)), notices, control, workers, 1);
+        let before = shared.knocked();
+        let number = shared.knock();
+        shared.looked(0, before);
+        shared.looked(1, before);
+        assert!(!shared.have_looked(number), "they had looked before");
+        shared.looked(0, shared.knocked());
+        assert!(!shared.have_looked(number));
+        shared.looked(1, shared.knocked());
+        assert!(shared.have_looked(number));
     }
 
     fn handshake() -> Notice {

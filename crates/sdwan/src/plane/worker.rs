@@ -57,6 +57,7 @@ impl Worker {
         entries.extend([Entry::readable(waker), Entry::readable(&self.queue)]);
         entries.extend(self.posts.0.iter().map(|(_, socket)| Entry::readable(&**socket)));
         poll::wait(&mut entries, timeout)?;
+        let (asked, mut is_empty) = (shared.knocked(), true);
         let ready = |place: usize, entries: &[Entry<'_>]| entries.get(place).is_some_and(Entry::is_readable);
         if ready(0, &entries) {
             waker.drain();
@@ -70,8 +71,12 @@ impl Worker {
                 self.inbound.failures(&shared, *uplink, socket)?;
             }
             if is_ready {
-                self.inbound.receive(&shared, (*uplink, socket), &self.posts, (&self.queue, &mut self.outbound))?;
+                let rest = (&self.queue, &mut self.outbound);
+                is_empty &= self.inbound.receive(&shared, (*uplink, socket), &self.posts, rest)?;
             }
+        }
+        if is_empty {
+            shared.looked(self.number, asked);
         }
         if device {
             self.device(&shared)?;

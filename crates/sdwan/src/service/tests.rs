@@ -250,7 +250,7 @@ fn keys_of_both_sites_take_over_while_datagrams_go_through_and_none_is_lost() {
                 let key = format!("public_key = '{}'\n", told.published.key);
                 text = text.replace(&key, &format!("{key}next_public_key = '{next}'\n"));
             }
-            pair.rooms[site].run(|| pair.services[site].apply(&read(text))).unwrap();
+            pair.rooms[site].run(|| pair.services[site].apply(&read(&text))).unwrap();
         }
         let states = |service: &Service| {
             service.tend_keys(SystemTime::now()).unwrap();

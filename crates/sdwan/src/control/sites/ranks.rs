@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::Sites;
 use crate::engine::liveness::State;
 use crate::engine::site::SiteId;
-use crate::plane::relay::Place;
 use crate::plane::tunnel::{Tunnel, UplinkIndex};
 use crate::plane::view::{Reached, Relays};
 

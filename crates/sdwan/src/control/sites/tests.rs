@@ -121,6 +121,7 @@ fn hello(sequence: u32, now: Time) -> Hello {
         echo: None,
         claim: Claim::Hears,
         hurry: false,
+        late: 0,
         sent: sequence,
         expected: 0,
         got: 0,

@@ -81,11 +81,16 @@ struct Link {
 const CLEAN: Link =
     Link { delay: Duration::from_millis(20), jitter: Duration::ZERO, loss: 0.0, dead: false, mtu: 1500 };
 
+/// How long it takes until somebody has looked into all sockets.
+const LOOK: Duration = Duration::from_micros(50);
+
 #[derive(Debug, Clone, Copy)]
 enum Message {
     Hello(Hello),
     Probe(Probe),
     Data(u32),
+    /// Everything that had come by then was handed in.
+    Looked(Time),
 }
 
 /// A message that arrives: when, its order, at which engine, by which path.
@@ -103,6 +108,8 @@ struct Lab {
     order: u64,
     events: Vec<(Time, usize, Event)>,
     hellos: u64,
+    /// Until when an engine is not scheduled: what comes waits, and so do its timers.
+    stalled: Vec<Time>,
     /// Numbers of data that came, and when.
     arrived: BTreeMap<u32, Time>,
 }
@@ -123,6 +130,7 @@ impl Lab {
             order: 0,
             events: vec![],
             hellos: 0,
+            stalled: vec![Time::ZERO; engines.len()],
             arrived: BTreeMap::new(),
             engines,
         };
@@ -165,6 +173,7 @@ impl Lab {
             Message::Probe(_) => Duration::ZERO,
             Message::Hello(_) | Message::Data(_) if link.dead || self.rng.chance(link.loss) => return,
             Message::Hello(_) | Message::Data(_) => link.jitter.mul_f64(self.rng.unit()),
+            Message::Looked(_) => return,
         };
         let at = self.now + link.delay + late;
         let to = (key.remote.0 / 10 - 1) as usize;
@@ -188,6 +197,12 @@ impl Lab {
                 }
                 Output::Probe(path, probe) => self.send(engine, path, Message::Probe(probe)),
                 Output::Mtu(..) => {}
+                Output::Look => {
+                    // Sockets are looked into a moment later.
+                    self.order += 1;
+                    self.under_way.push(Reverse((self.now + LOOK, self.order, engine, PathId(0))));
+                    self.messages.insert(self.order, Message::Looked(self.now));
+                }
                 Output::Table(table) => self.tables[engine] = table,
                 Output::Event(event) => self.events.push((self.now, engine, event)),
             }
@@ -199,6 +214,7 @@ impl Lab {
         loop {
             let arrival = self.under_way.peek().map_or(Time::MAX, |Reverse((at, ..))| *at);
             let timers = self.engines.iter().map(|engine| engine.poll_timeout().map_or(Time::MAX, |(at, _)| at));
+            let timers = timers.zip(&self.stalled).map(|(at, stalled)| at.max(*stalled));
             let (due, engine) = timers.zip(0..).min().unwrap();
             if arrival.min(due) > until {
                 self.now = until;
@@ -215,10 +231,16 @@ impl Lab {
     }
 
     fn deliver(&mut self) {
-        let Reverse((_, order, to, path)) = self.under_way.pop().unwrap();
+        let Reverse((at, order, to, path)) = self.under_way.pop().unwrap();
+        if at < self.stalled[to] {
+            // After the timers: that is the worse order.
+            self.under_way.push(Reverse((self.stalled[to] + Duration::from_nanos(1), order, to, path)));
+            return;
+        }
         match self.messages.remove(&order).unwrap() {
             Message::Hello(hello) => self.input(to, Input::Hello(path, hello)),
             Message::Probe(probe) => self.input(to, Input::Probe(path, probe)),
+            Message::Looked(until) => self.input(to, Input::Looked(until)),
             Message::Data(number) => {
                 self.arrived.entry(number).or_insert(self.now);
                 self.input(to, Input::Traffic { path, sent: 0, received: 1 });
@@ -237,6 +259,11 @@ impl Lab {
             self.input(0, Input::Traffic { path, sent: 1, received: 0 });
             self.send(0, path, Message::Data(number));
         }
+    }
+
+    /// An engine is not scheduled for so long.
+    fn stall(&mut self, engine: usize, time: Duration) {
+        self.stalled[engine] = self.now + time;
     }
 
     /// Keeps the first site busy with the second for so long.

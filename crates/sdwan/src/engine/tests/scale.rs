@@ -63,6 +63,7 @@ fn a_change_of_one_site_leaves_the_entries_of_others_as_they_are() {
         echo: None,
         claim: hello::Claim::Hears,
         hurry: false,
+        late: 0,
         sent: 1,
         expected: 0,
         got: 0,
