@@ -52,10 +52,38 @@ pub struct Demand {
     pub ports: Vec<(u16, &'static str)>,
     /// Interfaces by which the kernel passes packets on for a program of ours, and the families of that.
     pub forwarding: Vec<(InterfaceName, &'static str)>,
+    /// Tunnels, where there are any.
+    pub tunnels: Option<Tunnels>,
     /// Whether programs of ours run in the kernel.
     pub programs: bool,
     /// Pages of 2 MiB.
     pub pages: Option<Asked>,
+}
+
+/// What tunnels ask for.
+#[derive(Debug, Clone, Default)]
+pub struct Tunnels {
+    /// The service that has them.
+    pub service: &'static str,
+    /// Octets that are to wait at a socket to be received, and to be sent.
+    pub buffers: Vec<(Way, Asked)>,
+    /// Whether packets of either family go between tunnels and networks behind this machine, and the setting that says so.
+    pub served_v4: Option<String>,
+    /// The same of IPv6.
+    pub served_v6: Option<String>,
+    /// Interfaces of uplinks.
+    pub interfaces: Vec<InterfaceName>,
+    /// Where packets come by another interface than the kernel would answer by, the setting that has it so. Interfaces are those above, or if they are not known, all.
+    pub crossing: Option<String>,
+}
+
+/// Which way what is in a buffer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// In.
+    In,
+    /// Out.
+    Out,
 }
 
 /// All that is wanted.
@@ -96,6 +124,7 @@ impl Wanting {
             wanting.packets(demand);
             wanting.memory(demand);
             wanting.kernel(demand);
+            wanting.tunnels(demand);
             wanting.files(demand);
         }
         wanting.say(host, machine);
@@ -287,6 +316,50 @@ impl Wanting {
             let why = "the kernel says ways for what comes in here";
             let setting = Some("proxy.acceleration.interfaces".to_owned());
             self.ask(&["proxy"], &name.to_string(), Wanted::AtLeast(vec![1]), why, setting);
+        }
+    }
+
+    /// What tunnels carry to networks behind this machine, and whence it comes.
+    fn tunnels(&mut self, demand: &Demand) {
+        let Some(tunnels) = &demand.tunnels else { return };
+        let services: &[&'static str] = &[tunnels.service];
+        for (way, asked) in &tunnels.buffers {
+            let name = if *way == Way::In { "net.core.rmem_max" } else { "net.core.wmem_max" };
+            let why = format!(
+                "{} is {}: more than this only who has CAP_NET_ADMIN is given",
+                asked.setting,
+                ByteSize::bytes(asked.amount)
+            );
+            let wanted = Wanted::AtLeast(vec![asked.amount]);
+            self.ask(services, name, wanted, &why, Some(asked.setting.clone()));
+        }
+        if let Some(setting) = &tunnels.served_v6 {
+            for interface in &tunnels.interfaces {
+                let Some(name) = SysctlName::per_interface("ipv6", interface, "accept_ra") else { continue };
+                let why = "who routes does not hear of routers any longer unless it is told to: an uplink would lose its way out";
+                self.wish(services, &name.to_string(), Wanted::Instead("1".to_owned(), "2".to_owned()), why);
+            }
+            let why = "networks of IPv6 behind this machine are reached by tunnels";
+            let name = "net.ipv6.conf.all.forwarding";
+            self.ask(services, name, Wanted::AtLeast(vec![1]), why, Some(setting.clone()));
+        }
+        if let Some(setting) = &tunnels.served_v4 {
+            let why = "networks of IPv4 behind this machine are reached by tunnels";
+            self.ask(services, "net.ipv4.ip_forward", Wanted::AtLeast(vec![1]), why, Some(setting.clone()));
+        }
+        if let Some(setting) = &tunnels.crossing {
+            let each = tunnels.interfaces.iter();
+            let each =
+                each.filter_map(|one| SysctlName::per_interface("ipv4", one, "rp_filter")).map(|one| one.to_string());
+            let mut names: Vec<String> = each.collect();
+            if names.is_empty() {
+                names.push("net.ipv4.conf.all.rp_filter".to_owned());
+            }
+            for name in names {
+                let why = "datagrams are dropped that come by another uplink than the kernel would answer by: any way back will do";
+                let loose = Wanted::Instead("1".to_owned(), "2".to_owned());
+                self.ask(services, &name, loose, why, Some(setting.clone()));
+            }
         }
     }
 

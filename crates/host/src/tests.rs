@@ -14,7 +14,7 @@ use outwork_net::testing::Lab;
 use crate::apply::{self, Done, Outcome};
 use crate::before::{Before, BeforeError, FILE};
 use crate::config::Host;
-use crate::demand::{Asked, Demand, Wanting};
+use crate::demand::{Asked, Demand, Tunnels, Wanting, Way};
 use crate::drop_in;
 use crate::limits;
 use crate::machine::{Cards, Drivers, Machine};
@@ -303,6 +303,68 @@ fn what_services_do_well_with_is_recommended_and_what_is_larger_stays() {
     let own = Wanting::new(&demand, &host("recommended = false\nsysctl = { 'vm.swappiness' = 1 }"), &machine);
     let own = Report::look(&machine, &own, None);
     assert_eq!((own.items.len(), own.items[0].name.as_str(), own.differs), (1, "vm.swappiness", 1));
+}
+
+#[test]
+fn tunnels_want_packets_passed_on_and_heard_by_whichever_uplink_they_come() {
+    let made = Made::new();
+    made.put("proc/sys/net/core/rmem_max", "212992");
+    made.put("proc/sys/net/core/wmem_max", "67108864");
+    made.put("proc/sys/net/ipv4/ip_forward", "0");
+    made.put("proc/sys/net/ipv6/conf/all/forwarding", "0");
+    made.put("proc/sys/net/ipv4/conf/all/rp_filter", "1");
+    for (interface, filter, routers) in [("dsl", "1", "1"), ("lte", "0", "0")] {
+        made.put(&format!("proc/sys/net/ipv4/conf/{interface}/rp_filter"), filter);
+        made.put(&format!("proc/sys/net/ipv6/conf/{interface}/accept_ra"), routers);
+    }
+    let buffer = |setting: &str, amount| Asked { setting: setting.to_owned(), amount, service: "sdwan" };
+    let tunnels = Tunnels {
+        service: "sdwan",
+        buffers: vec![
+            (Way::In, buffer("sdwan.tunnel.receive_buffer", 32 << 20)),
+            (Way::Out, buffer("sdwan.tunnel.send_buffer", 4 << 20)),
+        ],
+        served_v4: Some("sdwan.subnets".to_owned()),
+        served_v6: Some("sdwan.subnets".to_owned()),
+        interfaces: ["dsl", "lte"].map(|name| name.parse().unwrap()).into(),
+        crossing: Some("sdwan.uplink".to_owned()),
+    };
+    let demand = Demand { datagrams: vec!["sdwan"], tunnels: Some(tunnels.clone()), ..Demand::default() };
+    let machine = made.machine();
+    let wanting = Wanting::new(&demand, &Host::default(), &machine);
+    let report = Report::look(&machine, &wanting, None);
+    let row = |name: &str| row(&report, name);
+    let room = row("net.core.rmem_max");
+    assert_eq!((room.state, room.wanted.as_str()), (State::Differs, "at least 33554432"));
+    assert!(room.why.contains("sdwan.tunnel.receive_buffer is 32MiB"), "{}", room.why);
+    assert_eq!(row("net.core.wmem_max").state, State::Good);
+    for name in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+        assert_eq!(
+            (row(name).state, row(name).settings.as_slice()),
+            (State::Differs, &["sdwan.subnets".to_owned()][..]),
+            "{name}"
+        );
+    }
+    for (name, state) in [
+        ("net.ipv4.conf.dsl.rp_filter", State::Differs),
+        ("net.ipv4.conf.lte.rp_filter", State::Good),
+        ("net.ipv6.conf.dsl.accept_ra", State::Differs),
+        ("net.ipv6.conf.lte.accept_ra", State::Good),
+    ] {
+        assert_eq!(row(name).state, state, "{name}");
+    }
+    let place = |name: &str| report.items.iter().position(|row| row.name == name).unwrap();
+    assert!(place("net.ipv6.conf.dsl.accept_ra") < place("net.ipv6.conf.all.forwarding"), "the way out is kept first");
+    let mut before = Before::read(&made.data()).unwrap();
+    apply::apply(&machine, &wanting, &mut before).unwrap();
+    let [dsl, lte] = ["dsl", "lte"].map(|name| made.get(&format!("proc/sys/net/ipv4/conf/{name}/rp_filter")));
+    assert_eq!((dsl.as_str(), lte.as_str()), ("2", "0"));
+
+    let anywhere = Tunnels { interfaces: vec![], ..tunnels };
+    let demand = Demand { tunnels: Some(anywhere), ..Demand::default() };
+    let wanting = Wanting::new(&demand, &Host::default(), &machine);
+    let report = Report::look(&machine, &wanting, None);
+    assert_eq!(self::row(&report, "net.ipv4.conf.all.rp_filter").wanted, "2 in the place of 1");
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub enum Wanted {
     Span(u64, u64),
     /// Ports of a list, which may have others.
     Ports(BTreeSet<u16>),
+    /// Anything but the one, in whose place the other is.
+    Instead(String, String),
     /// This.
     Exactly(String),
 }
@@ -56,6 +58,8 @@ impl Wanted {
         let text = |numbers: Vec<u64>| numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
         match self {
             Wanted::Exactly(value) => value.clone(),
+            Wanted::Instead(of, value) if now == of || now.is_empty() => value.clone(),
+            Wanted::Instead(..) => now.to_owned(),
             Wanted::AtLeast(least) => text(match numbers(now).filter(|now| now.len() == least.len()) {
                 Some(now) => now.into_iter().zip(least).map(|(now, least)| now.max(*least)).collect(),
                 None => least.clone(),
@@ -100,6 +104,7 @@ impl fmt::Display for Wanted {
             Wanted::AtMost(most) => write!(f, "at most {most}"),
             Wanted::Span(low, high) => write!(f, "{low} {high}, or wider"),
             Wanted::Ports(wanted) => write!(f, "{}, beside what is there", listed(wanted)),
+            Wanted::Instead(of, value) => write!(f, "{value} in the place of {of}"),
             Wanted::Exactly(value) => f.write_str(value),
         }
     }
@@ -188,6 +193,9 @@ mod tests {
         let span = Wanted::Span(10_000, 65_535);
         assert!(span.is_met("1024 65535") && !span.is_met("32768 60999"));
         assert_eq!((span.value("1024 60999"), span.value("32768 60999")), ("1024 65535".into(), "10000 65535".into()));
+        let not_strict = Wanted::Instead("1".into(), "2".into());
+        assert!(not_strict.is_met("0") && not_strict.is_met("2") && !not_strict.is_met("1"));
+        assert_eq!((not_strict.value("1"), not_strict.to_string()), ("2".into(), "2 in the place of 1".into()));
         assert!(!Wanted::Exactly("bbr".into()).is_met("cubic") && Wanted::Exactly("bbr".into()).is_met("bbr"));
     }
 

@@ -167,15 +167,25 @@ impl Connection {
         request: &Request,
         read: impl Fn(&[u8]) -> Option<T>,
     ) -> std::result::Result<Vec<T>, Refusal> {
+        self.list_at_most(LISTED, request, read)
+    }
+
+    /// The same of any number.
+    fn list_at_most<T>(
+        &mut self,
+        most: usize,
+        request: &Request,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> std::result::Result<Vec<T>, Refusal> {
         for _ in 0..ATTEMPTS {
             let (mut found, mut more) = (Vec::new(), false);
             // The answer is heard to its end in any case: the line is good for another question then.
-            let heard = self.exchange(request.clone(), |body| match found.len() < LISTED {
+            let heard = self.exchange(request.clone(), |body| match found.len() < most {
                 true => found.extend(read(body)),
                 false => more |= read(body).is_some(),
             })?;
             if more {
-                return Err(io::Error::other(format!("there are more than {LISTED}")).into());
+                return Err(io::Error::other(format!("there are more than {most}")).into());
             }
             if heard {
                 return Ok(found);

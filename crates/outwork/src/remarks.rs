@@ -7,6 +7,7 @@ pub(crate) mod loops;
 pub(crate) mod processors;
 mod routes;
 mod tokens;
+mod tunnels;
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -168,6 +169,7 @@ pub(crate) fn of_things(settings: &Settings) -> Vec<(String, Fault)> {
     remarks.extend(tokens::of_secrets(settings));
     remarks.extend(of_queries(settings));
     remarks.extend(acceleration::of_kernel(settings));
+    remarks.extend(tunnels::of_routes(settings));
     remarks
 }
 

@@ -481,7 +481,10 @@ fn together(sdwan: &Sdwan, at: &mut At<'_>) {
                     false => format!("{network} is within {own}, which is behind this site"),
                 };
                 let fault = Fault::new(found).expected("networks that are not behind this site");
-                at.fault(&format!("site[{index}].subnets[{place}]"), fault.help("take it out here, or out of `subnets`"));
+                at.fault(
+                    &format!("site[{index}].subnets[{place}]"),
+                    fault.help("take it out here, or out of `subnets`"),
+                );
             }
             if let Some(other) = networks.insert(network.to_string(), format!("site[{index}]")) {
                 let fault =
@@ -533,3 +536,6 @@ fn peers(sdwan: &Sdwan, at: &mut At<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,7 +142,9 @@ impl Routing {
             let main = RouteQuery { link: Some(*link), table: Some(MAIN), protocol: Some(PROTOCOL) };
             old.extend(kernel.routes(&main)?);
         }
-        old.iter().filter(|route| !self.routes.contains(route)).try_for_each(|route| gone(kernel.remove_route(route)))?;
+        old.iter()
+            .filter(|route| !self.routes.contains(route))
+            .try_for_each(|route| gone(kernel.remove_route(route)))?;
         Ok(sweep_but(kernel, Some(self)).map(drop)?)
     }
 

@@ -130,7 +130,10 @@ fn about(kind: u16, flags: i32, rule: &Rule) -> Request {
     match own_port {
         Some(port) => {
             let ports = [port.to_ne_bytes(), port.to_ne_bytes()].concat();
-            request.text(INTERFACE, LOOPBACK).attribute(CARRIED, &[libc::IPPROTO_UDP as u8]).attribute(SOURCE_PORTS, &ports)
+            request
+                .text(INTERFACE, LOOPBACK)
+                .attribute(CARRIED, &[libc::IPPROTO_UDP as u8])
+                .attribute(SOURCE_PORTS, &ports)
         }
         None => request,
     }

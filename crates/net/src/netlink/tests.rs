@@ -192,7 +192,10 @@ fn rules_pass_wide_routes_over_and_know_what_this_host_sends_from_a_port() {
     host.ip("route add default via 10.1.0.2");
     kernel.add_route(&Route { table: 1000, ..Route::new(prefix("0.0.0.0/0"), 1) }).unwrap();
     let before = kernel.rules(None).unwrap();
-    assert!(before.iter().any(|rule| *rule == Rule { protocol: 2, ..Rule::new(false, 32766, route::MAIN) }), "{before:?}");
+    assert!(
+        before.iter().any(|rule| *rule == Rule { protocol: 2, ..Rule::new(false, 32766, route::MAIN) }),
+        "{before:?}"
+    );
     let ours = |rule: Rule| [rule, Rule { v6: true, ..rule }].map(|rule| Rule { protocol: 77, ..rule });
     let rules = [
         ours(Rule { suppress: Some(0), ..Rule::new(false, 100, route::MAIN) }),
@@ -314,7 +317,7 @@ fn a_refusal_says_what_was_asked_and_what_the_kernel_says() {
 }
 
 #[test]
-fn a_table_of_thousands_of_routes_is_listed_to_the_last_one() {
+fn a_table_of_thousands_of_routes_is_listed_to_the_last_one_or_not_at_all() {
     let lab = Lab::new();
     let (_host, _peer, mut kernel, index) = cable(&lab);
     let route = |number: u32| Route {
@@ -325,4 +328,10 @@ fn a_table_of_thousands_of_routes_is_listed_to_the_last_one() {
     let mut listed = kernel.routes(&RouteQuery { table: Some(1000), ..RouteQuery::default() }).unwrap();
     listed.sort_by_key(|route| route.destination);
     assert_eq!(listed, (0..3000).map(route).collect::<Vec<_>>());
+
+    let all = question(libc::RTM_GETROUTE, &[libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let refused = kernel.list_at_most(2000, &all, route::read).unwrap_err();
+    assert_eq!(refused.source.to_string(), "there are more than 2000");
+    let again = kernel.routes(&RouteQuery { table: Some(1000), ..RouteQuery::default() }).unwrap();
+    assert_eq!(again.len(), 3000, "the line is good for another question");
 }

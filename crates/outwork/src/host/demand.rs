@@ -1,6 +1,6 @@
 //! What the configuration asks of the machine.
 
-use outwork_host::demand::{Asked, Demand};
+use outwork_host::demand::{Asked, Demand, Tunnels, Way as Direction};
 use outwork_proxy::config::acceleration::TierName;
 use outwork_proxy::config::{Forwarding, Protocol};
 
@@ -12,6 +12,8 @@ const WEB: &str = "web";
 const PROXY: &str = "proxy";
 const DHCP: &str = "dhcp";
 const ADMIN: &str = "admin";
+const SDWAN: &str = "sdwan";
+const CONTROLLER: &str = "controller";
 /// Room for datagrams of each socket of HTTP/3: see `outwork_front::h3`.
 const OF_HTTP3: u64 = 2 << 20;
 /// File descriptors of a connection that is passed on.
@@ -27,6 +29,7 @@ pub(super) fn of(settings: &Settings) -> Demand {
     of_layer4(settings, &mut demand);
     of_acceleration(settings, &mut demand);
     of_dhcp(settings, &mut demand);
+    of_sdwan(settings, &mut demand);
     for Buffer { key, size, way } in buffers::of(settings) {
         let service = if key.starts_with("front.") { WEB } else { PROXY };
         // The kernel doubles what a socket asks for, and so half of it is asked for.
@@ -131,6 +134,42 @@ fn of_dhcp(settings: &Settings, demand: &mut Demand) {
     }
 }
 
+fn of_sdwan(settings: &Settings, demand: &mut Demand) {
+    if settings.controller.is_on() {
+        demand.ports.extend(settings.controller.listen.iter().map(|address| (address.port(), CONTROLLER)));
+        demand.disks.push(CONTROLLER);
+    }
+    let sdwan = &settings.sdwan;
+    if !sdwan.is_on() {
+        return;
+    }
+    demand.datagrams.push(SDWAN);
+    let listens = sdwan.uplink.iter().flat_map(|uplink| &uplink.listen);
+    demand.ports.extend(listens.map(|address| (address.port(), SDWAN)).filter(|(port, _)| *port > 0));
+    let tunnel = &sdwan.tunnel;
+    let buffer = |name: &str, size: u64| asked(format!("sdwan.tunnel.{name}"), size, SDWAN);
+    let serves = |v4: bool| sdwan.subnets.iter().any(|net| net.address().is_ipv4() == v4);
+    let served = |v4| serves(v4).then(|| "sdwan.subnets".to_owned());
+    let interfaces: Vec<_> = sdwan.uplink.iter().filter_map(|uplink| uplink.interface.clone()).collect();
+    // All the Internet behind a tunnel: what comes by the uplink the kernel would answer by the tunnel.
+    let peers =
+        sdwan.peer.iter().enumerate().map(|(at, peer)| (format!("sdwan.peer[{at}].allowed_ips"), &peer.allowed_ips));
+    let sites = sdwan.site.iter().enumerate().map(|(at, site)| (format!("sdwan.site[{at}].subnets"), &site.subnets));
+    let all = peers.chain(sites).find(|(_, networks)| networks.iter().any(|net| net.length() == 0));
+    let several = (interfaces.len() > 1).then(|| "sdwan.uplink".to_owned());
+    demand.tunnels = Some(Tunnels {
+        service: SDWAN,
+        buffers: vec![
+            (Direction::In, buffer("receive_buffer", tunnel.receive_buffer.get())),
+            (Direction::Out, buffer("send_buffer", tunnel.send_buffer.get())),
+        ],
+        served_v4: served(true),
+        served_v6: served(false),
+        interfaces,
+        crossing: all.map(|(key, _)| key).or(several),
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use outwork_config::{Sources, load};
@@ -182,5 +221,24 @@ mod tests {
         assert_eq!(dhcp.neighbours, Some(asked("dhcp.subnet".into(), 65_536, DHCP)));
         let pages = demand("[proxy.acceleration]\ntiers = ['dpdk']\ndpdk = { vdevs = ['net_null0'], memory = 1001 }\n");
         assert_eq!(pages.pages, Some(asked("proxy.acceleration.dpdk.memory".into(), 501, PROXY)));
+    }
+    #[test]
+    fn tunnels_ask_for_what_their_networks_and_uplinks_take() {
+        let key = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+        let uplinks = "[[sdwan.uplink]]\nname = 'dsl'\ninterface = 'eth0'\n[[sdwan.uplink]]\nname = 'lte'\ninterface = 'wwan0'\nlisten = ['[::]:51821']\n";
+        let site =
+            demand(&format!("[sdwan]\nsubnets = ['10.1.0.0/16']\n[sdwan.tunnel]\nreceive_buffer = '64MiB'\n{uplinks}"));
+        assert_eq!(site.datagrams, [SDWAN]);
+        assert_eq!(site.ports, [(8067, ADMIN), (51820, SDWAN), (51821, SDWAN)]);
+        let tunnels = site.tunnels.unwrap();
+        let receive = asked("sdwan.tunnel.receive_buffer".into(), 64 << 20, SDWAN);
+        assert_eq!(tunnels.buffers[0], (Direction::In, receive));
+        assert_eq!((tunnels.served_v4.as_deref(), tunnels.served_v6), (Some("sdwan.subnets"), None));
+        assert_eq!((tunnels.interfaces.len(), tunnels.crossing.as_deref()), (2, Some("sdwan.uplink")));
+        let all = demand(&format!(
+            "[[sdwan.uplink]]\nname = 'dsl'\n[[sdwan.peer]]\npublic_key = '{key}'\nallowed_ips = ['::/0', '0.0.0.0/0']\n"
+        ));
+        assert_eq!(all.tunnels.unwrap().crossing.as_deref(), Some("sdwan.peer[0].allowed_ips"));
+        assert!(demand("").tunnels.is_none());
     }
 }

@@ -1,9 +1,10 @@
-//! The rules of the whole workspace: who may lean on whom, what may be depended on, how long a file may be.
+//! The rules of the whole workspace: who may lean on whom, what may be depended on, how long a file may be, what goes with the program.
 //!
 //! Everything is read from `cargo metadata --offline` of this host's platform, so these tests need no network.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod dependencies;
+mod deploy;
 mod direction;
 mod files;
 

@@ -131,6 +131,8 @@ fn all_the_internet_may_be_behind_a_site_but_for_datagrams_that_tunnels_leave_by
         assert_eq!(machine.by(to), interface, "{to}");
     }
     // What others send from that port is theirs.
+    let forward = machine.room.command("sysctl").args(["-q", "-w", "net.ipv4.ip_forward=1"]).status().unwrap();
+    assert!(forward.success());
     assert_eq!(machine.by("198.51.100.9 from 10.2.0.9 iif lan ipproto udp sport 51820"), "tunnel");
     assert_eq!(routing.hidden(&mut machine.kernel, &machine.links).unwrap(), []);
 }
@@ -146,7 +148,8 @@ fn only_families_that_have_a_way_have_rules_and_all_of_it_goes_at_the_end() {
     assert_eq!((machine.by("10.8.0.1"), machine.by("fd09::1")), ("tunnel".to_owned(), "wan".to_owned()));
     assert!(!machine.said("-6 rule show").contains("51857"));
     // Another table, and other places of rules: nothing of the old ones is left.
-    let moved = Routing::new(777, 20_000, &[Way { network: net("10.9.0.0/16"), link: machine.links[0], source: None }], &[]);
+    let moved =
+        Routing::new(777, 20_000, &[Way { network: net("10.9.0.0/16"), link: machine.links[0], source: None }], &[]);
     moved.establish(&mut machine.kernel, &machine.links, Some(&one)).unwrap();
     assert!(!machine.has_ours() && machine.by("10.9.0.1") == "tunnel", "{:#?}", machine.all());
     moved.withdraw(&mut machine.kernel, &machine.links).unwrap();
@@ -160,7 +163,10 @@ fn a_table_that_somebody_else_uses_is_refused_and_nothing_has_changed() {
     let before = machine.all();
     let refused = machine.routing(&["10.9.0.0/16"]).establish(&mut machine.kernel, &machine.links, None).unwrap_err();
     let told = refused.to_string();
-    assert!(told.starts_with("sdwan.tunnel.table: there is a route in table 51857 that is not ours: 10.9.0.0/16"), "{told}");
+    assert!(
+        told.starts_with("sdwan.tunnel.table: there is a route in table 51857 that is not ours: 10.9.0.0/16"),
+        "{told}"
+    );
     assert!(told.contains("ip route show table 51857"), "{told}");
     assert_eq!(machine.all(), before);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use outwork_front::filter::Network;
-use outwork_net::netlink::{self, Connection, LinkSettings, Prefix, Uniqueness};
+use outwork_net::netlink::{self, Address, Connection, LinkSettings, Prefix, Uniqueness};
 
 use super::{PATIENCE, Said, Service, ServiceError, lock};
 use crate::config::Sdwan;
@@ -174,6 +174,15 @@ impl Service {
         Ok(())
     }
 
+    /// Puts the routes back that were in force before `wanted`.
+    fn route_as_before(&self, wanted: &Prepared<'_>, in_force: &mut InForce) -> Result<(), ServiceError> {
+        let InForce { line, routing, .. } = in_force;
+        match routing {
+            Some(before) => Ok(before.establish(line, &self.links(), Some(&wanted.routing))?),
+            None => Ok(()),
+        }
+    }
+
     /// Goes back to what was in force before `wanted`, of which a stage has done something. What fails is logged: nobody could do more.
     fn put_back(&self, stage: Stage, wanted: &Prepared<'_>, shape: &Shape, in_force: &mut InForce) {
         let done = match (stage, in_force.settings.clone()) {
@@ -185,11 +194,7 @@ impl Service {
             }
             // The start has failed, and everything else goes with the service.
             (_, None) => Ok(()),
-            (Stage::Routing, Some(_)) => {
-                let InForce { line, routing, .. } = in_force;
-                let before = routing.as_ref().map(|before| before.establish(line, &self.links(), Some(&wanted.routing)));
-                before.transpose().map(drop).map_err(ServiceError::from)
-            }
+            (Stage::Routing, Some(_)) => self.route_as_before(wanted, in_force),
             (Stage::Joining, Some(before)) => {
                 let before = self.prepare(&before, &mut lock(&self.numbers).clone());
                 // It does not answer, or has not changed anything: so it is told, and not waited for.
@@ -197,7 +202,10 @@ impl Service {
             }
             (stage, Some(before)) => {
                 let before = self.prepare(&before, &mut lock(&self.numbers).clone());
-                self.perform(stage, &before, in_force)
+                let done = self.perform(stage, &before, in_force);
+                // With the last address of a link the kernel takes all its routes.
+                let routed = if stage == Stage::Device { self.route_as_before(wanted, in_force) } else { Ok(()) };
+                done.and(routed)
             }
         };
         if let Err(error) = done {
@@ -214,20 +222,25 @@ fn prefix(network: &Network) -> Prefix {
 fn address(kernel: &mut Connection, link: u32, wanted: &[Prefix], routed_by_us: bool) -> netlink::Result<()> {
     let is_own = |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
     let there = kernel.addresses(Some(link))?;
-    let stays = |prefix: &Prefix, routed: bool| wanted.contains(prefix) && routed != routed_by_us;
-    let goes = there.iter().filter(|one| !stays(&one.prefix, one.routed) && !is_own(one.prefix.address));
-    for one in goes {
+    let add = |kernel: &mut Connection, known: &[Address]| {
+        let is_known = |prefix: &Prefix| known.iter().any(|one| one.prefix == *prefix);
+        wanted.iter().filter(|prefix| !is_known(prefix)).try_for_each(|prefix| match routed_by_us {
+            true => kernel.add_bare_address(link, *prefix),
+            false => kernel.add_address(link, *prefix, Uniqueness::Known),
+        })
+    };
+    // First those that come, so that the link is not without any, and its routes stay.
+    add(kernel, &there)?;
+    let stays = |one: &Address| wanted.contains(&one.prefix) && one.routed != routed_by_us;
+    for one in there.iter().filter(|one| !stays(one) && !is_own(one.prefix.address)) {
         match kernel.remove_address(link, one.prefix) {
-            // The first of a network takes others with it.
             Err(error) if error.is_missing() => {}
             done => done?,
         }
     }
-    let left: Vec<_> = kernel.addresses(Some(link))?.into_iter().map(|one| one.prefix).collect();
-    wanted.iter().filter(|prefix| !left.contains(prefix)).try_for_each(|prefix| match routed_by_us {
-        true => kernel.add_bare_address(link, *prefix),
-        false => kernel.add_address(link, *prefix, Uniqueness::Known),
-    })
+    // The first of a network may have taken others with it.
+    let left = kernel.addresses(Some(link))?;
+    add(kernel, &left)
 }
 
 #[cfg(test)]

@@ -140,14 +140,17 @@ fn shaping_that_was_taken_back_by_hand_is_not_begun_again_by_a_change_that_is_re
 /// A machine, a router, and another machine, each with a network of its own to the router, over IPv4 or IPv6.
 #[test]
 fn all_that_a_machine_sends_goes_by_a_tunnel_whose_own_datagrams_go_by_the_uplink() {
-    for (networks, loopback) in
-        [(["192.0.2.1/24", "192.0.2.2/24", "198.51.100.1/24", "198.51.100.2/24"], "203.0.113.9"), (["fd01::1/64", "fd01::2/64", "fd02::1/64", "fd02::2/64"], "2001:db8:113::9")]
-    {
+    for (networks, loopback) in [
+        (["192.0.2.1/24", "192.0.2.2/24", "198.51.100.1/24", "198.51.100.2/24"], "203.0.113.9"),
+        (["fd01::1/64", "fd01::2/64", "fd02::1/64", "fd02::2/64"], "2001:db8:113::9"),
+    ] {
         let lab = Lab::new();
         let [here, router, there] = ["here", "router", "there"].map(|name| lab.namespace(name));
         lab.veth((&here, "wan"), (&router, "here"));
         lab.veth((&there, "wan"), (&router, "there"));
-        for ((room, name), net) in [(&here, "wan"), (&router, "here"), (&router, "there"), (&there, "wan")].into_iter().zip(networks) {
+        for ((room, name), net) in
+            [(&here, "wan"), (&router, "here"), (&router, "there"), (&there, "wan")].into_iter().zip(networks)
+        {
             let nodad = if net.contains(':') { " nodad" } else { "" };
             room.ip(&format!("addr add {net} dev {name}{nodad}"));
         }
@@ -160,13 +163,17 @@ fn all_that_a_machine_sends_goes_by_a_tunnel_whose_own_datagrams_go_by_the_uplin
         there.ip(&format!("{own_family} route add default via {by_there}"));
         there.ip(&format!("addr add {loopback} dev lo"));
         let keys = [(); 2].map(|()| PrivateKey::generate(&mut System::default()).unwrap());
-        let (any, inside) = if own.contains(':') { ("[::]", ["fd99::1", "fd99::2"]) } else { ("0.0.0.0", ["10.99.0.1", "10.99.0.2"]) };
+        let (any, inside) =
+            if own.contains(':') { ("[::]", ["fd99::1", "fd99::2"]) } else { ("0.0.0.0", ["10.99.0.1", "10.99.0.2"]) };
         let all = if own.contains(':') { "::/0" } else { "0.0.0.0/0" };
         let text = |site: usize, more: String| {
             read(&format!(
                 "[tunnel]\naddresses = ['{}/{}']\nworkers = 1\n[[uplink]]\nname = 'wan'\nlisten = ['{any}:51820']\nprivate_key = '{}'\n\
                  [[peer]]\nname = 'other'\npublic_key = '{}'\n{more}\n",
-                inside[site], if own.contains(':') { 128 } else { 32 }, keys[site].reveal().as_str(), keys[1 - site].public(),
+                inside[site],
+                if own.contains(':') { 128 } else { 32 },
+                keys[site].reveal().as_str(),
+                keys[1 - site].public(),
             ))
         };
         let at = SocketAddr::new(other.parse().unwrap(), 51820);
