@@ -64,7 +64,8 @@ mod tests {
         let networks = networks(&settings.sdwan);
         let own = Prefix { address: "10.2.0.0".parse().unwrap(), length: 24 };
         let hidden = Hidden { network: networks[1].1, own, is_whole: false };
-        let [(key, fault)] = &remarks(&networks, &[hidden])[..] else { panic!() };
+        let told = remarks(&networks, &[hidden]);
+        let [(key, fault)] = told.as_slice() else { panic!("one is hidden") };
         assert_eq!(key, "sdwan.peer[0].allowed_ips[1]");
         assert_eq!(
             fault.found(),
