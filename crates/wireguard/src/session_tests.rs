@@ -194,6 +194,98 @@ fn threads_that_open_the_same_datagrams_open_each_once() {
 }
 
 #[test]
+fn a_run_has_numbers_that_follow_each_other_and_gives_back_what_it_has_not_used() {
+    let (sealer, _, activity) = halves(true);
+    let mut buffer = [0; 64];
+    let mut one = |run: &mut Run<'_>| run.seal(&mut buffer, HEADER..HEADER + 16, MTU).unwrap().counter;
+    let mut run = sealer.run(Time::from_secs(1), 3).unwrap();
+    assert_eq!([(); 4].map(|()| one(&mut run)), [0, 1, 2, 3], "one more than was said");
+    assert_eq!((sealer.sent(), activity.passed()), (4, None), "it is noted once, at the end");
+    drop(run);
+    assert_eq!((activity.passed(), activity.waiting()), (Some(Time::from_secs(1)), Some(Time::from_secs(1))));
+    let mut run = sealer.run(Time::from_secs(2), 10).unwrap();
+    assert_eq!((one(&mut run), sealer.sent()), (4, 14));
+    drop(run);
+    assert_eq!(sealer.sent(), 5);
+    // Others are behind it: what it has not used is of nobody.
+    let (run, mut other) = (sealer.run(Time::from_secs(2), 10).unwrap(), sealer.run(Time::from_secs(2), 2).unwrap());
+    drop(run);
+    assert_eq!((one(&mut other), one(&mut other)), (15, 16));
+    drop(other);
+    assert_eq!((sealer.sent(), activity.passed()), (17, Some(Time::from_secs(2))));
+}
+
+#[test]
+fn runs_of_threads_never_share_a_counter_and_end_where_the_session_does() {
+    let (sealer, ..) = halves(true);
+    sealer.set_counter(REJECT_AFTER_MESSAGES - 10_000);
+    let counters = std::thread::scope(|scope| {
+        let seal_many = || {
+            let (mut buffer, mut sealed) = ([0; 64], vec![]);
+            for count in (1..40).cycle() {
+                let Ok(mut run) = sealer.run(Time::ZERO, count) else { return sealed };
+                // Not all of them are used.
+                for _ in 0..count.div_ceil(2) {
+                    sealed.extend(run.seal(&mut buffer, HEADER..HEADER, MTU).map(|one| one.counter));
+                }
+            }
+            sealed
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(seal_many)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(counters.iter().collect::<BTreeSet<_>>().len(), counters.len());
+    assert!(counters.iter().all(|counter| *counter < REJECT_AFTER_MESSAGES) && counters.len() > 4000);
+}
+
+#[test]
+fn a_run_is_opened_as_its_datagrams_are_one_by_one() {
+    seeds(100, |rng| {
+        let (sealer, together, _) = halves(true);
+        let (_, apart, _) = halves(true);
+        let mut sealed: Vec<_> = (0..12).map(|_| seal(&sealer, Time::ZERO, &packet(60)).unwrap()).collect();
+        // Some come twice, some are altered, and all of them in any order.
+        for _ in 0..rng.below(4) {
+            sealed.push(sealed[rng.below(12) as usize].clone());
+        }
+        for at in (1..sealed.len()).rev() {
+            sealed.swap(at, rng.below(at as u64 + 1) as usize);
+        }
+        let length = sealed[0].len();
+        if rng.chance(0.5) {
+            let (one, octet) = (rng.below(sealed.len() as u64) as usize, HEADER + rng.below(40) as usize);
+            sealed[one][octet] ^= 1;
+        }
+        let stranger = rng.chance(0.3).then(|| rng.below(sealed.len() as u64) as usize);
+        if let Some(stranger) = stranger {
+            sealed[stranger][4] ^= 1;
+        }
+        let mut whole = sealed.concat();
+        let mut found = vec![None; sealed.len()];
+        let count = together.open_run(Time::from_secs(1), &mut whole, length, &mut found);
+        assert_eq!(count, stranger.unwrap_or(sealed.len()));
+        for ((datagram, found), text) in sealed.iter_mut().zip(&found).zip(whole.chunks(length)).take(count) {
+            let opened = apart.open(Time::from_secs(1), datagram);
+            assert_eq!(found.as_ref().unwrap(), &opened);
+            assert!(opened.is_err() || datagram == text);
+        }
+        assert_eq!((together.confirmed(), together.next.load(Relaxed)), (apart.confirmed(), apart.next.load(Relaxed)));
+    });
+}
+
+#[test]
+fn signs_of_life_that_are_close_together_are_one() {
+    let activity = Activity::default();
+    let at = |micros| Time::from_secs(1) + Duration::from_micros(micros);
+    for (now, noted) in [(0, 0), (999, 0), (1000, 1000), (1500, 1000), (900, 1000), (5000, 5000)] {
+        activity.heard(at(now), true);
+        assert_eq!(activity.received(), Some(at(noted)));
+    }
+    activity.sent(at(7000), false);
+    assert_eq!((activity.received(), activity.passed()), (Some(at(5000)), Some(at(7000))));
+}
+
+#[test]
 fn marks_of_time_say_who_waits_for_whom() {
     let activity = Activity::default();
     activity.sent(Time::from_secs(1), false);

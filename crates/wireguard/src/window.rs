@@ -50,6 +50,11 @@ impl Window {
         }
     }
 
+    /// One more than the greatest counter that was seen: none from this on was.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Marks `counter` as seen. Only for what was authenticated: who can move the window can close it for everybody.
     ///
     /// # Errors
