@@ -32,5 +32,6 @@ mod plan;
 pub mod plane;
 pub mod qos;
 pub mod service;
+pub mod uplinks;
 
 pub use outwork_wireguard::PublicKey;

@@ -10,7 +10,6 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use outwork_net::carrier::{self, Socket};
 use outwork_net::netlink::{Connection, LinkSettings, Prefix as Net, Uniqueness};
 use outwork_net::poll::Waker;
 use outwork_net::thread::{processors, spawn_vital};
@@ -34,12 +33,12 @@ use crate::engine::policy::PolicyError;
 use crate::kernel::{Carried, Kernel, KernelError, lead};
 use crate::plan::Numbers;
 use crate::plane::join::Offload;
-use crate::plane::outbound::Posts;
 use crate::plane::shared::{NOTICES, Shared};
 use crate::plane::tunnel::UplinkIndex;
 use crate::plane::view::View;
 use crate::plane::worker::Worker;
 use crate::qos::{Qos, QosError, Undone};
+use crate::uplinks::Uplinks;
 
 /// Sessions of all tunnels, and handshakes under way.
 const SESSIONS: u32 = 1 << 16;
@@ -146,7 +145,7 @@ pub struct Service {
     orders: SyncSender<Order>,
     control: Arc<Waker>,
     said: ArcSwap<Said>,
-    qos: Qos,
+    qos: Arc<Qos>,
     kernel: Kernel,
     threads: Mutex<Vec<JoinHandle<()>>>,
     numbers: Mutex<Numbers>,
@@ -170,7 +169,8 @@ impl Service {
     pub fn succeed(settings: &Sdwan, keys: &Path, handed: Option<Handed>) -> Result<Service, ServiceError> {
         let count = workers(settings)?;
         let kernel = Kernel::find(settings)?;
-        let (uplinks, identities) = bind(settings, keys, count, &kernel)?;
+        let identities = settings.uplink.iter().map(|uplink| identity(uplink, keys)).collect::<Result<Vec<_>, _>>()?;
+        let uplinks = Uplinks::bind(settings, count, |place| !kernel.carries(place))?;
         kernel.begin(&identities)?;
         // As long as the kernel has them: what others send by this machine is of any length, and would be cut into packets before it comes if it had to be shorter.
         let options = tun::Options { queues: count, ..tun::Options::new(&settings.tunnel.name.to_string()) };
@@ -198,24 +198,16 @@ impl Service {
         for (key, uplink) in identities.iter().zip(0..) {
             peers.be(now, UplinkIndex(uplink), key, Limits::default());
         }
-        let bound = uplinks.iter().zip(&identities).map(|((uplink, groups), key)| Bound {
+        let bound = settings.uplink.iter().zip(&identities).zip(0..).map(|((uplink, key), place)| Bound {
             name: uplink.name.clone(),
             public_key: *key.public(),
-            listens: match groups.is_empty() {
-                // The kernel listens.
-                true => uplink.listen.clone(),
-                false => groups.iter().filter_map(|group| group.first()).map(|socket| socket.local()).collect(),
-            },
+            // Else the kernel listens.
+            listens: uplinks.get(UplinkIndex(place)).map_or(uplink.listen.clone(), |own| own.listens().collect()),
         });
         let bound = bound.collect();
-        let posts = |worker: usize| {
-            let of = |(place, groups): (u16, &Vec<Vec<Arc<Socket>>>)| {
-                let sockets = groups.iter().filter_map(|group| group.get(worker).cloned());
-                sockets.map(|socket| (UplinkIndex(place), socket)).collect::<Vec<_>>()
-            };
-            Posts((0..).zip(uplinks.iter().map(|(_, groups)| groups)).flat_map(of).collect())
-        };
-        let (said, qos) = (ArcSwap::default(), Qos::new(keys)?);
+        uplinks.put(&shared.lines);
+        let (said, qos) = (ArcSwap::default(), Arc::new(Qos::new(keys)?));
+        let carriers = Carriers::watch(uplinks, Arc::clone(&qos))?;
         let service = Service {
             shared,
             device,
@@ -229,13 +221,7 @@ impl Service {
             numbers: Mutex::default(),
             queues: Mutex::new(shares),
         };
-        let devices = settings
-            .uplink
-            .iter()
-            .zip(0..)
-            .filter_map(|(uplink, place)| Some((uplink.interface.as_ref()?.to_string(), UplinkIndex(place))));
-        let carriers = Carriers::watch(devices.collect())?;
-        service.begin(queues, posts, (heard, ordered), peers, carriers)?;
+        service.begin(queues, (heard, ordered), peers, carriers)?;
         service.apply(settings)?;
         let place = |name: &str| service.uplinks.iter().position(|uplink| uplink.name == name);
         let known = |(uplink, key, at): (String, PublicKey, SocketAddr)| {
@@ -264,13 +250,13 @@ impl Service {
             // One that has panicked has ended the process.
             let _ = thread.join();
         }
+        self.shared.lines.close();
     }
 
     /// Starts the threads.
     fn begin(
         &self,
         queues: Vec<Queue>,
-        posts: impl Fn(usize) -> Posts,
         (heard, ordered): (Receiver<crate::plane::shared::Notice>, Receiver<Order>),
         peers: Peers,
         carriers: Carriers,
@@ -283,10 +269,10 @@ impl Service {
             Ok::<_, ServiceError>(())
         };
         let (shared, waker) = (Arc::clone(&self.shared), Arc::clone(&self.control));
-        let control = Control::new(shared, peers, posts(0), (heard, ordered), (waker, carriers));
+        let control = Control::new(shared, peers, (heard, ordered), (waker, carriers));
         spawn("sdwan-control".to_owned(), Box::new(move || control.run()))?;
         for (number, queue) in queues.into_iter().enumerate() {
-            let worker = Worker::new(number, queue, posts(number), offload, Arc::clone(&self.shared));
+            let worker = Worker::new(number, queue, offload, Arc::clone(&self.shared));
             spawn(format!("sdwan-{number}"), Box::new(move || worker.run()))?;
         }
         Ok(())
@@ -443,35 +429,6 @@ fn workers(settings: &Sdwan) -> Result<usize, ServiceError> {
         0 => processors()?.len().clamp(1, WORKERS),
         said => usize::from(said),
     })
-}
-
-/// An uplink, and of each address that it listens at a socket for each worker.
-type Sockets<'a> = (&'a Uplink, Vec<Vec<Arc<Socket>>>);
-
-/// The sockets and the keys of all uplinks.
-fn bind<'a>(
-    settings: &'a Sdwan,
-    keys: &Path,
-    count: usize,
-    kernel: &Kernel,
-) -> Result<(Vec<Sockets<'a>>, Vec<PrivateKey>), ServiceError> {
-    let (mut uplinks, mut identities) = (vec![], vec![]);
-    for (place, uplink) in settings.uplink.iter().enumerate() {
-        identities.push(identity(uplink, keys)?);
-        let mut groups = vec![];
-        for address in uplink.listen.iter().filter(|_| !kernel.carries(place)) {
-            let options = carrier::Options {
-                device: uplink.interface.as_ref().map(ToString::to_string),
-                receive_buffer: settings.tunnel.receive_buffer.as_usize(),
-                send_buffer: settings.tunnel.send_buffer.as_usize(),
-                ..carrier::Options::new(*address)
-            };
-            let group = Socket::bind_group(&options, count)?;
-            groups.push(group.into_iter().map(Arc::new).collect());
-        }
-        uplinks.push((uplink, groups));
-    }
-    Ok((uplinks, identities))
 }
 
 /// Who we are at an uplink. A key that nobody gives is made once, and kept.

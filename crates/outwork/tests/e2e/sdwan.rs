@@ -8,6 +8,7 @@ mod peer;
 mod policies;
 mod qos;
 mod sites;
+mod uplinks;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

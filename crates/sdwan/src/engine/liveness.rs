@@ -519,7 +519,7 @@ mod tests {
     #[test]
     fn a_call_that_fails_is_doubted_where_the_other_end_is_heard_and_believed_when_it_goes_on() {
         let (mut life, settings) = up();
-        let mut fails = |life: &mut Liveness, millis| {
+        let fails = |life: &mut Liveness, millis| {
             life.socket_error(at(millis), &settings).map(|change| (change.to, change.cause))
         };
         let down = Some((State::Down, Some(Cause::Socket)));

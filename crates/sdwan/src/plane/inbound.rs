@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use outwork_engine::Time;
-use outwork_net::carrier::{BATCH, FAILURES, Received, Socket};
+use outwork_net::carrier::{BATCH, FAILURES, Reason, Received, Socket};
 use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wire::octets::read;
 use outwork_wireguard::Index;
@@ -22,7 +22,7 @@ use super::packet::{self, Packet};
 use super::relay::{self, Passage};
 use super::shared::{Notice, Shared};
 use super::streams::{is_first, lock};
-use super::tunnel::{Receiving, UplinkIndex};
+use super::tunnel::{Receiving, UplinkIndex, own};
 use super::view::View;
 
 /// Octets of the longest run, and a rest that keeps the beginnings of neighbours out of the same sets of a processor's cache.
@@ -161,10 +161,11 @@ struct With<'a> {
     outbound: &'a mut Outbound,
 }
 
-/// A datagram: where it is from and of which traffic class, in which room it lies, and how many hubs have passed it on.
+/// A datagram: where it is from, to which address of ours it came, and of which traffic class, in which room it lies, and how many hubs have passed it on.
 #[derive(Clone)]
 struct Datagram {
     from: SocketAddr,
+    to: IpAddr,
     tos: u8,
     place: usize,
     range: Range<usize>,
@@ -228,6 +229,9 @@ impl Inbound {
         while socket.failures(|failure| {
             let session = read(failure.quote, 4).map(u32::from_le_bytes).map(Index);
             let (to, reason, mtu) = (failure.to, failure.reason, failure.mtu);
+            if failure.told_by.is_none() && reason == Reason::TooLong {
+                return shared.tell(Notice::Narrow { uplink, to: to.ip(), mtu });
+            }
             shared.tell(Notice::Failure { uplink, to, reason, mtu, session });
         })? == FAILURES
         {}
@@ -242,7 +246,7 @@ impl Inbound {
             let end = length.min(start + segment);
             let Some(datagram) = self.rooms.get_mut(place).and_then(|room| room.get_mut(start..end)) else { return };
             if datagram.first() == Some(&TRANSPORT) {
-                let datagram = Datagram { from, tos, place, range: start..end, level: 0 };
+                let datagram = Datagram { from, to, tos, place, range: start..end, level: 0 };
                 if let Some(packet) = self.open(with, datagram) {
                     let octets = self.rooms.get(place).and_then(|room| room.get(packet.clone()));
                     with.outbound.heard(with.view, with.now, octets.unwrap_or_default());
@@ -260,7 +264,7 @@ impl Inbound {
     /// Opens a datagram, and says where the packet in it lies, if it may pass.
     fn open(&mut self, with: &mut With<'_>, sent: Datagram) -> Option<Range<usize>> {
         let (shared, view, now) = (with.shared, with.view, with.now);
-        let Datagram { from, place, range, level, .. } = sent.clone();
+        let Datagram { from, to, place, range, level, .. } = sent.clone();
         let Level { known, .. } = self.levels.get_mut(level)?;
         let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
         let index = read(datagram, 4).map(u32::from_le_bytes).map(Index).filter(|_| datagram.len() >= OVERHEAD);
@@ -300,8 +304,9 @@ impl Inbound {
         if opened.rekey {
             shared.tell(Notice::Wanted(tunnel.id));
         }
-        if tunnel.endpoint() != Some(from) {
-            shared.tell(Notice::Moved(tunnel.id, from));
+        let own = own(to);
+        if !tunnel.is_at(&from, own) {
+            shared.tell(Notice::Moved(tunnel.id, from, own));
         }
         let mut packet = range.start + opened.packet.start..range.start + opened.packet.end;
         let mut octets = datagram.get(opened.packet.clone())?;
@@ -401,7 +406,7 @@ impl Inbound {
         };
         let from = relay::address(passage.from, owner);
         match octets.first() {
-            Some(&TRANSPORT) => self.open(with, Datagram { from, level: sent.level + 1, ..sent }),
+            Some(&TRANSPORT) => self.open(with, Datagram { from, to: relay::HERE, level: sent.level + 1, ..sent }),
             Some(1..=3) if octets.len() <= LONGEST => {
                 let notice = Notice::Handshake { uplink, from, to: relay::HERE, datagram: octets.into() };
                 with.shared.tell(notice);

@@ -17,6 +17,7 @@ use outwork_wireguard::window::Window;
 use super::account::Accounts;
 use super::fec::decoder::Decoder;
 use super::gauge::Gauge;
+use super::lines::Lines;
 use super::marking::Marking;
 use super::streams::Streams;
 use super::tunnel::{Receiving, TunnelId, UplinkIndex};
@@ -54,12 +55,21 @@ pub enum Notice {
     Wanted(TunnelId),
     /// The first datagram of a session came.
     Confirmed(TunnelId, Index),
-    /// A tunnel's datagrams come from elsewhere.
-    Moved(TunnelId, SocketAddr),
+    /// A tunnel's datagrams come from there, and to that address of ours, and that is new.
+    Moved(TunnelId, SocketAddr, Option<IpAddr>),
     /// What is between ourselves came by a tunnel.
     Control(TunnelId, Time, Box<[u8]>),
     /// Nothing leaves by a tunnel.
     Stuck(TunnelId, outwork_net::carrier::Reason),
+    /// This host itself says that a datagram is too long for the interface that it would leave by.
+    Narrow {
+        /// By which uplink.
+        uplink: UplinkIndex,
+        /// Whom it was for.
+        to: IpAddr,
+        /// Octets of the longest IP packet that the interface takes.
+        mtu: usize,
+    },
     /// Somebody on the way says that a datagram did not get there.
     Failure {
         /// By which uplink it left.
@@ -166,6 +176,8 @@ pub struct Shared {
     pub own: ArcSwap<Vec<IpAddr>>,
     /// What shaping knows datagrams by.
     pub marking: ArcSwap<Marking>,
+    /// The sockets of uplinks.
+    pub lines: Lines,
     notices: SyncSender<Notice>,
     /// Messages of handshakes among what control has yet to hear.
     waiting: AtomicUsize,
@@ -198,6 +210,7 @@ impl Shared {
             groups: Streams::new(GROUPS),
             own: ArcSwap::default(),
             marking: ArcSwap::default(),
+            lines: Lines::default(),
             notices,
             waiting: AtomicUsize::new(0),
             control,
@@ -236,6 +249,11 @@ impl Shared {
     /// A session has begun: packets that wait may go.
     pub fn has_keys(&self) {
         self.keys.fetch_add(1, Release);
+        self.workers.iter().for_each(Waker::wake);
+    }
+
+    /// There are other sockets: workers look at [`Shared::lines`].
+    pub fn has_lines(&self) {
         self.workers.iter().for_each(Waker::wake);
     }
 
