@@ -210,7 +210,7 @@ section! {
     pub struct Uplink {
         /// What it is called in metrics, in the API and in the log.
         pub name: String,
-        /// The interface that datagrams leave by, and come by; unset, the kernel chooses.
+        /// The interface that datagrams leave by, and come by; unset, the kernel chooses. One that is not there is waited for.
         pub interface: Option<InterfaceName>,
         /// The port, and the address where it is to be one. The unspecified address is every one of its family; `[::]:51820` is IPv6 alone.
         pub listen: Vec<SocketAddr> = vec![SocketAddr::from(([0, 0, 0, 0], 51820))],

@@ -35,5 +35,6 @@ pub mod plane;
 pub mod qos;
 pub mod routing;
 pub mod service;
+pub mod uplinks;
 
 pub use outwork_wireguard::PublicKey;

@@ -10,6 +10,7 @@ use outwork_telemetry::{Collect, Desc, Family, Kind, Labels, Sample, Unit, Value
 use crate::engine::liveness::State;
 use crate::plane::account::Account;
 use crate::plane::gauge::{Gauge, STATES};
+use crate::plane::lines::Figures;
 use crate::plane::quoted::WORDS;
 use crate::plane::shared::{Counters, REASONS, Shared};
 use crate::plane::tunnel::{Tallies, Tunnel};
@@ -177,6 +178,60 @@ metrics! {
     }
 }
 
+const SOCKETS: Desc = desc(
+    "outwork_sdwan_uplink_sockets",
+    "Sockets of an uplink; none as long as its interface or its addresses are not there.",
+    Kind::Gauge,
+    Unit::None,
+    false,
+);
+const DROPPED: Desc = desc(
+    "outwork_sdwan_uplink_dropped_total",
+    "Datagrams that the kernel dropped as they came, those of this process having no room for them; a run counts as one.",
+    Kind::Counter,
+    Unit::None,
+    true,
+);
+const TRUNCATED: Desc = desc(
+    "outwork_sdwan_uplink_truncated_total",
+    "Datagrams that came by an uplink and were longer than any of a tunnel; a run counts as one.",
+    Kind::Counter,
+    Unit::None,
+    false,
+);
+const RUNS_REFUSED: Desc = desc(
+    "outwork_sdwan_uplink_runs_refused_total",
+    "Sockets of an uplink whose runs of datagrams the kernel or a device refused: they send one by one since, which takes more of the processor.",
+    Kind::Counter,
+    Unit::None,
+    false,
+);
+const BUFFER: Desc = desc(
+    "outwork_sdwan_uplink_receive_buffer_bytes",
+    "Octets that may wait to be received at each socket of an uplink, as the kernel has granted.",
+    Kind::Gauge,
+    Unit::Bytes,
+    false,
+);
+
+/// The figures of sockets, by uplink.
+fn sockets(figures: &[Figures], families: &mut Vec<Family>) {
+    let of = |desc: Desc, value: fn(&Figures) -> u64| {
+        let sample = |figures: &Figures| {
+            let labels = vec![("uplink", figures.name.to_string().into())];
+            Sample { labels, value: Value::Number(value(figures) as f64) }
+        };
+        Family { desc, samples: figures.iter().map(sample).collect(), overflow: None }
+    };
+    families.extend([
+        of(SOCKETS, |figures| figures.sockets as u64),
+        of(DROPPED, |figures| figures.counts.dropped),
+        of(TRUNCATED, |figures| figures.counts.truncated),
+        of(RUNS_REFUSED, |figures| figures.counts.runs_refused),
+        of(BUFFER, |figures| figures.buffer as u64),
+    ]);
+}
+
 /// The figures of the service.
 pub struct SdwanMetrics(Arc<Shared>);
 
@@ -252,6 +307,7 @@ impl Collect for SdwanMetrics {
     fn collect(&self, families: &mut Vec<Family>) {
         paths(&self.0.gauges.load(), families);
         self.0.measures.collect(families);
+        sockets(&self.0.lines.figures(), families);
         let view = self.0.view.load();
         let mut tunnels: Vec<&Arc<Tunnel>> = view.tunnels().collect();
         tunnels.sort_by_key(|tunnel| tunnel.id);

@@ -11,6 +11,7 @@
 //! - [`inside`]: what a datagram has inside, and who may say such a thing; [`quoted`]: what ICMP says of datagrams of ours.
 //! - [`relay`]: what hubs pass on between sites that have no path of their own; [`passing`]: how that leaves.
 //! - [`account`]: what was sent under which policy.
+//! - [`lines`]: the sockets of uplinks.
 //! - [`outbound`] and [`inbound`]: the two directions; [`worker`], the thread that has both.
 //!
 //! Those before [`tunnel`] know no devices, sockets, keys or threads. No packet costs an allocation, and only [`split`] and [`fragment`] copy one.
@@ -24,6 +25,7 @@ pub mod icmp;
 pub mod inbound;
 pub mod inside;
 pub mod join;
+pub mod lines;
 pub mod marking;
 pub mod mending;
 pub mod names;

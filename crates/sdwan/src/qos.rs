@@ -33,14 +33,6 @@ pub enum QosError {
     /// What the kernel says.
     #[error("sdwan.qos: {0}")]
     Kernel(#[from] netlink::Error),
-    /// The interface is not there.
-    #[error("sdwan.qos: uplink {uplink} leaves by {interface}, and this machine has no such interface")]
-    NoInterface {
-        /// Whose.
-        uplink: String,
-        /// Its name.
-        interface: String,
-    },
     /// Somebody else shapes it.
     #[error(
         "sdwan.qos: {interface} has a queueing discipline that is not ours, {kind} {handle}\n  = expected: one that the kernel has put there by itself\n  = help: {advice}"
@@ -129,7 +121,7 @@ impl Qos {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shapes what the settings say, and no more. Says what datagrams are to bear.
+    /// Shapes what the settings say, and no more; an interface that is not there is passed over until it comes ([`Qos::plant_again`]). Says what datagrams are to bear.
     ///
     /// # Errors
     /// When something stands in the way of any uplink: nothing has changed then, unless the kernel itself refuses.
@@ -153,6 +145,19 @@ impl Qos {
         state.shape(&self.dir, &wanted, foreign)?;
         state.idle = false;
         Ok(state.marking.clone())
+    }
+
+    /// Shapes interfaces that have come, or were made anew, as they are to be; nothing where that was taken back by hand.
+    ///
+    /// # Errors
+    /// As those of [`Qos::apply`].
+    pub fn plant_again(&self) -> Result<(), QosError> {
+        let mut state = self.state();
+        if state.idle || state.wanted.is_empty() {
+            return Ok(());
+        }
+        let (wanted, foreign) = (state.wanted.clone(), state.foreign);
+        state.shape(&self.dir, &wanted, foreign)
     }
 
     /// Takes everything back until it is asked for again.
@@ -285,14 +290,18 @@ impl State {
         // All are looked at before any is changed.
         let mut links = vec![];
         for one in wanted {
-            let (link, there) = self.look(one)?;
+            let Some((link, there)) = self.look(one)? else {
+                let (uplink, interface) = (&one.uplink, &one.interface);
+                tracing::warn!(uplink, interface, "this machine has no such interface: it is shaped when it comes");
+                continue;
+            };
             let before = match there.whose() {
                 Whose::Ours => memory.entries.get(&one.interface).cloned().flatten(),
                 Whose::Kernel => None,
                 Whose::Foreign(root) => Some(may_replace(&one.interface, root, foreign)?),
             };
             memory.entries.insert(one.interface.clone(), before);
-            links.push(link);
+            links.push((one, link));
         }
         memory.keep()?;
         let is_wanted = |interface: &str| wanted.iter().any(|one| one.interface == *interface);
@@ -310,20 +319,16 @@ impl State {
             }
         }
         memory.entries.retain(|interface, _| !forgotten.contains(interface));
-        for (one, link) in wanted.iter().zip(links) {
+        for (one, link) in links {
             self.shape_one(one, link)?;
         }
         memory.keep()
     }
 
-    /// What there is where something is wanted.
-    fn look(&mut self, wanted: &Wanted) -> Result<(u32, There), QosError> {
-        let found = self.kernel.link(&wanted.interface)?;
-        let link = found.ok_or_else(|| QosError::NoInterface {
-            uplink: wanted.uplink.clone(),
-            interface: wanted.interface.clone(),
-        })?;
-        Ok((link.index, look(&mut self.kernel, link.index)?))
+    /// What there is where something is wanted; none where the interface is not.
+    fn look(&mut self, wanted: &Wanted) -> Result<Option<(u32, There)>, QosError> {
+        let Some(link) = self.kernel.link(&wanted.interface)? else { return Ok(None) };
+        Ok(Some((link.index, look(&mut self.kernel, link.index)?)))
     }
 
     fn shape_one(&mut self, wanted: &Wanted, link: u32) -> Result<(), QosError> {

@@ -14,7 +14,6 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use outwork_net::carrier::{self, Socket};
 use outwork_net::poll::Waker;
 use outwork_net::thread::{self, Precedence, processors, spawn_vital};
 use outwork_net::tun::{self, Queue, Tun};
@@ -37,7 +36,6 @@ use crate::keys::rotation::State;
 use crate::keys::{Be, KeyTold, Keys, KeysError};
 use crate::plan::Numbers;
 use crate::plane::join::Offload;
-use crate::plane::outbound::Posts;
 use crate::plane::shared::{NOTICES, Shared};
 use crate::plane::tunnel::UplinkIndex;
 use crate::plane::view::View;
@@ -45,6 +43,7 @@ use crate::plane::worker::Worker;
 use crate::qos::{Qos, QosError, Undone};
 use crate::routing::RoutingError;
 use change::InForce;
+use crate::uplinks::Uplinks;
 
 /// Sessions of all tunnels, and handshakes under way.
 const SESSIONS: u32 = 1 << 16;
@@ -140,7 +139,7 @@ pub struct Service {
     orders: SyncSender<Order>,
     control: Arc<Waker>,
     said: ArcSwap<Said>,
-    qos: Qos,
+    qos: Arc<Qos>,
     kernel: Kernel,
     threads: Mutex<Vec<JoinHandle<()>>>,
     numbers: Mutex<Numbers>,
@@ -169,7 +168,7 @@ impl Service {
         let dir = keys;
         let keys = Keys::load(settings, dir)?;
         let identities = keys.identities();
-        let uplinks = bind(settings, count, &kernel)?;
+        let uplinks = Uplinks::bind(settings, count, |place| !kernel.carries(place))?;
         kernel.begin(&identities.iter().map(|own| own.oldest().clone()).collect::<Vec<_>>())?;
         // As long as the kernel has them: what others send by this machine is of any length, and would be cut into packets before it comes if it had to be shorter.
         let options = tun::Options { queues: count, ..tun::Options::new(&settings.tunnel.name.to_string()) };
@@ -198,24 +197,16 @@ impl Service {
             peers.be(now, UplinkIndex(uplink), own, Limits::default());
             peers.call(UplinkIndex(uplink), first);
         }
-        let bound = uplinks.iter().zip(&identities).map(|((uplink, groups), own)| Bound {
+        let bound = settings.uplink.iter().zip(&identities).zip(0..).map(|((uplink, own), place)| Bound {
             name: uplink.name.clone(),
             public_key: *own.oldest().public(),
-            listens: match groups.is_empty() {
-                // The kernel listens.
-                true => uplink.listen.clone(),
-                false => groups.iter().filter_map(|group| group.first()).map(|socket| socket.local()).collect(),
-            },
+            // Else the kernel listens.
+            listens: uplinks.get(UplinkIndex(place)).map_or(uplink.listen.clone(), |line| line.listens().collect()),
         });
         let bound = bound.collect();
-        let posts = |worker: usize| {
-            let of = |(place, groups): (u16, &Vec<Vec<Arc<Socket>>>)| {
-                let sockets = groups.iter().filter_map(|group| group.get(worker).cloned());
-                sockets.map(|socket| (UplinkIndex(place), socket)).collect::<Vec<_>>()
-            };
-            Posts((0..).zip(uplinks.iter().map(|(_, groups)| groups)).flat_map(of).collect())
-        };
-        let (said, qos) = (ArcSwap::default(), Qos::new(dir)?);
+        uplinks.put(&shared.lines);
+        let (said, qos) = (ArcSwap::default(), Arc::new(Qos::new(dir)?));
+        let carriers = Carriers::watch(uplinks, Arc::clone(&qos))?;
         let service = Service {
             shared,
             device,
@@ -231,13 +222,7 @@ impl Service {
             in_force: Mutex::new(InForce::nothing()?),
             queues: Mutex::new(shares),
         };
-        let devices = settings
-            .uplink
-            .iter()
-            .zip(0..)
-            .filter_map(|(uplink, place)| Some((uplink.interface.as_ref()?.to_string(), UplinkIndex(place))));
-        let carriers = Carriers::watch(devices.collect())?;
-        service.begin(queues, posts, (heard, ordered), peers, (carriers, settings.tunnel.priority))?;
+        service.begin(queues, (heard, ordered), peers, (carriers, settings.tunnel.priority))?;
         service.apply(settings)?;
         let place = |name: &str| service.uplinks.iter().position(|uplink| uplink.name == name);
         let known = |(uplink, key, at): (String, PublicKey, SocketAddr)| {
@@ -268,13 +253,13 @@ impl Service {
             // One that has panicked has ended the process.
             let _ = thread.join();
         }
+        self.shared.lines.close();
     }
 
     /// Starts the threads.
     fn begin(
         &self,
         queues: Vec<Queue>,
-        posts: impl Fn(usize) -> Posts,
         (heard, ordered): (Receiver<crate::plane::shared::Notice>, Receiver<Order>),
         peers: Peers,
         (carriers, priority): (Carriers, PriorityKind),
@@ -287,7 +272,7 @@ impl Service {
             Ok::<_, ServiceError>(())
         };
         let (shared, waker) = (Arc::clone(&self.shared), Arc::clone(&self.control));
-        let control = Control::new(shared, peers, posts(0), (heard, ordered), (waker, carriers));
+        let control = Control::new(shared, peers, (heard, ordered), (waker, carriers));
         let run = move || {
             if priority == PriorityKind::Auto {
                 take_precedence();
@@ -296,7 +281,7 @@ impl Service {
         };
         spawn("sdwan-control".to_owned(), Box::new(run))?;
         for (number, queue) in queues.into_iter().enumerate() {
-            let worker = Worker::new(number, queue, posts(number), offload, Arc::clone(&self.shared));
+            let worker = Worker::new(number, queue, offload, Arc::clone(&self.shared));
             let run = move || {
                 if priority == PriorityKind::Auto
                     && let Err(error) = thread::take_short_turns()
@@ -494,29 +479,6 @@ fn workers(settings: &Sdwan) -> Result<usize, ServiceError> {
         0 => processors()?.len().clamp(1, WORKERS),
         said => usize::from(said),
     })
-}
-
-/// An uplink, and of each address that it listens at a socket for each worker.
-type Sockets<'a> = (&'a Uplink, Vec<Vec<Arc<Socket>>>);
-
-/// The sockets of all uplinks.
-fn bind<'a>(settings: &'a Sdwan, count: usize, kernel: &Kernel) -> Result<Vec<Sockets<'a>>, ServiceError> {
-    let mut uplinks = vec![];
-    for (place, uplink) in settings.uplink.iter().enumerate() {
-        let mut groups = vec![];
-        for address in uplink.listen.iter().filter(|_| !kernel.carries(place)) {
-            let options = carrier::Options {
-                device: uplink.interface.as_ref().map(ToString::to_string),
-                receive_buffer: settings.tunnel.receive_buffer.as_usize(),
-                send_buffer: settings.tunnel.send_buffer.as_usize(),
-                ..carrier::Options::new(*address)
-            };
-            let group = Socket::bind_group(&options, count)?;
-            groups.push(group.into_iter().map(Arc::new).collect());
-        }
-        uplinks.push((uplink, groups));
-    }
-    Ok(uplinks)
 }
 
 /// For jitter.

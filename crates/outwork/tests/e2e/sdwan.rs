@@ -12,6 +12,7 @@ mod rotation;
 mod sites;
 mod soak;
 mod teardown;
+mod uplinks;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

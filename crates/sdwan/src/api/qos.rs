@@ -42,9 +42,7 @@ async fn ask<T: Send + 'static>(
     let service = Arc::clone(service);
     let told = tokio::task::spawn_blocking(move || what(&service)).await.map_err(Problem::internal)?;
     told.map_err(|error| match error {
-        QosError::Foreign { .. } | QosError::NoInterface { .. } => {
-            Problem::conflict(Some("sdwan.qos".to_owned()), error)
-        }
+        QosError::Foreign { .. } => Problem::conflict(Some("sdwan.qos".to_owned()), error),
         error => Problem::internal(error),
     })
 }

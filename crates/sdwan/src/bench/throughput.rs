@@ -109,7 +109,7 @@ impl End {
         while let Some(news) = self.peers.poll_news() {
             if let News::Send { datagram, .. } = news {
                 // What is no handshake is not missed here.
-                let _ = other.peers.datagram(NOW, UPLINK, self.address, &datagram);
+                let _ = other.peers.datagram(NOW, UPLINK, (self.address, None), &datagram);
             }
         }
     }

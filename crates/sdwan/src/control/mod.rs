@@ -3,20 +3,21 @@
 //! - [`peers`]: handshakes of all tunnels.
 //! - [`sites`]: what the engine decides of paths to sites, put to work.
 //! - [`seen`]: where sites behind NATs are seen from outside.
-//! - [`carriers`]: which uplinks have one.
+//! - [`carriers`]: which uplinks have one. [`narrow`]: which peers are on ways that take less.
 //! - [`events`]: what has happened lately.
 //! - [`told`]: what others are told of all that; [`explain`], what becomes of a flow and why.
 
 pub mod carriers;
 pub mod events;
 pub mod explain;
+pub mod narrow;
 pub mod peers;
 pub mod seen;
 pub mod sites;
 pub mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -36,10 +37,11 @@ use crate::plane::account::Accounts;
 use crate::plane::outbound::Posts;
 use crate::plane::relay::{self, Relay};
 use crate::plane::shared::{Notice, Shared};
-use crate::plane::tunnel::{Once, Owner, Tunnel, TunnelId, UplinkIndex};
+use crate::plane::tunnel::{Once, Owner, Tunnel, TunnelId, UplinkIndex, own};
 use crate::plane::view::View;
 use carriers::Carriers;
 use explain::{Explained, Question};
+use narrow::Narrow;
 use peers::{News, Peers};
 use sites::{Sites, Todo};
 use told::Paths;
@@ -156,6 +158,7 @@ pub struct Control {
     carriers: Carriers,
     joined: BTreeMap<TunnelId, Joined>,
     sites: Option<Sites>,
+    narrow: Narrow,
     /// The number of the next tunnel or owner: none is used again.
     next: u32,
     /// Octets of the longest packet.
@@ -165,23 +168,24 @@ pub struct Control {
 }
 
 impl Control {
-    /// Control of `shared`. What it sends leaves by `posts`.
+    /// Control of `shared`.
     pub fn new(
         shared: Arc<Shared>,
         peers: Peers,
-        posts: Posts,
         (notices, orders): (Receiver<Notice>, Receiver<Order>),
         (waker, carriers): (Arc<Waker>, Carriers),
     ) -> Control {
         let (joined, sites, looking) = Default::default();
-        Control { shared, peers, posts, notices, orders, waker, carriers, joined, sites, next: 0, mtu: 0, looking }
+        let (narrow, posts) = (Narrow::default(), shared.lines.posts(0));
+        Control { shared, peers, posts, notices, orders, waker, carriers, joined, sites, narrow, next: 0, mtu: 0, looking }
     }
 
     /// Works until it is to stop.
     pub fn run(mut self) {
         while !self.shared.is_stopping() {
             let now = self.shared.clock.now();
-            let due = [self.peers.poll_timeout(), self.sites.as_ref().and_then(Sites::poll_timeout)];
+            let sites = self.sites.as_ref().and_then(Sites::poll_timeout);
+            let due = [self.peers.poll_timeout(), sites, self.carriers.poll_timeout(), self.narrow.poll_timeout()];
             let until = due.into_iter().flatten().min().map_or(LONGEST, |at| at.since(now).min(LONGEST));
             let waker = Arc::clone(&self.waker);
             let mut entries = [Entry::readable(&*waker), Entry::readable(self.carriers.events())];
@@ -190,10 +194,21 @@ impl Control {
             }
             let changed = entries.last().is_some_and(Entry::is_readable);
             waker.drain();
-            if changed {
-                self.carriers.look();
+            if changed || self.carriers.poll_timeout().is_some_and(|at| at <= self.shared.clock.now()) {
+                self.look_for_uplinks();
             }
             self.turn();
+        }
+    }
+
+    /// Hears what has become of interfaces and addresses.
+    fn look_for_uplinks(&mut self) {
+        if self.carriers.look(self.shared.clock.now(), &self.shared.lines) {
+            self.posts = self.shared.lines.posts(0);
+            self.shared.has_lines();
+        }
+        if self.carriers.moved() {
+            self.shared.view.load().tunnels().for_each(|tunnel| tunnel.forget_source());
         }
     }
 
@@ -218,6 +233,8 @@ impl Control {
             self.sites.iter_mut().for_each(|sites| sites.looked(now, until));
         }
         self.peers.handle_timeout(now);
+        let joined = &self.joined;
+        self.narrow.handle_timeout(now, self.mtu, |id| joined.get(&id).map(|joined| &*joined.tunnel));
         self.news();
         if let Some(sites) = &mut self.sites {
             for (uplink, carrier) in self.carriers.changes() {
@@ -310,7 +327,8 @@ impl Control {
         match (sites, &mut self.sites) {
             (Some(plan), Some(sites)) => sites.configure(plan, now)?,
             (Some(plan), none) => {
-                *none = Some(Sites::new(plan, self.shared.seed, now)?.measured(&self.shared.measures))
+                *none = Some(Sites::new(plan, self.shared.seed, now)?.measured(&self.shared.measures));
+                self.carriers.tell_all();
             }
             (None, there) => {
                 let ended = there.take();
@@ -381,19 +399,19 @@ impl Control {
     }
 
     /// How hellos, probes and handshakes go: a link full of other things is to look no worse for that.
-    fn urgent(&self, to: SocketAddr) -> Way {
-        Way { to, from: None, tos: CONTROL, mark: self.shared.marking.load().control }
+    fn urgent(&self, to: SocketAddr, from: Option<IpAddr>) -> Way {
+        Way { to, from, tos: CONTROL, mark: self.shared.marking.load().control }
     }
 
     fn hello(&mut self, now: Time, tunnel: &Arc<Tunnel>, octets: &[u8]) {
         let mtu = if tunnel.relay.is_some() { octets.len() } else { usize::MAX };
-        let (Some(datagram), Some(to)) = (sites::seal(now, tunnel, octets, mtu), tunnel.endpoint()) else {
+        let (Some(datagram), Some(_)) = (sites::seal(now, tunnel, octets, mtu), tunnel.endpoint()) else {
             // Who cannot be dialled has to come to us.
             return self.wanted(now, tunnel.id);
         };
         let stopped = match &tunnel.relay {
             Some(relay) => self.pass(now, relay, &datagram),
-            None => self.send(tunnel.uplink, to, &datagram),
+            None => self.send_by(tunnel, &datagram),
         };
         if let Some(sites) = self.sites.as_mut().filter(|_| stopped.is_some_and(mends_not)) {
             sites.stuck(now, tunnel.id);
@@ -402,10 +420,9 @@ impl Control {
 
     /// Says something that is said again should it be lost.
     fn say(&self, now: Time, tunnel: &Tunnel, octets: &[u8]) {
-        let (datagram, to) = (sites::seal(now, tunnel, octets, usize::from(tunnel.mtu())), tunnel.endpoint());
-        let stopped = datagram.zip(to).and_then(|(datagram, to)| self.send(tunnel.uplink, to, &datagram));
-        if let Some(reason) = stopped {
-            tracing::debug!(?to, %reason, "what is asked about sites behind NATs does not leave");
+        let datagram = sites::seal(now, tunnel, octets, usize::from(tunnel.mtu()));
+        if let Some(reason) = datagram.and_then(|datagram| self.send_by(tunnel, &datagram)) {
+            tracing::debug!(tunnel = tunnel.id.0, %reason, "what is asked about sites behind NATs does not leave");
         }
     }
 
@@ -421,9 +438,19 @@ impl Control {
     }
 
     /// Sends a datagram. Why it did not leave, if it did not.
-    fn send(&self, uplink: UplinkIndex, to: SocketAddr, datagram: &[u8]) -> Option<Reason> {
+    fn send(&self, uplink: UplinkIndex, (to, from): (SocketAddr, Option<IpAddr>), datagram: &[u8]) -> Option<Reason> {
         let Some(socket) = self.posts.of(uplink, to.is_ipv4()) else { return Some(Reason::NoSource) };
-        socket.send(&self.urgent(to), datagram, datagram.len()).stopped
+        socket.send(&self.urgent(to, from), datagram, datagram.len()).stopped
+    }
+
+    /// Sends a datagram by a tunnel that no hub passes on. Why it did not leave, if it did not.
+    fn send_by(&self, tunnel: &Tunnel, datagram: &[u8]) -> Option<Reason> {
+        let Some(way) = tunnel.way(0, 0) else { return Some(Reason::NoSource) };
+        let stopped = self.send(tunnel.uplink, (way.to, way.from), datagram)?;
+        match tunnel.gives_up_source(&way, stopped) {
+            true => self.send(tunnel.uplink, (way.to, None), datagram),
+            false => Some(stopped),
+        }
     }
 
     /// Has a hub pass on what is between ourselves. Why it did not leave, if it did not; as long as there is no way to the hub, that is for the path to it to tell.
@@ -435,7 +462,7 @@ impl Control {
             return Some(Reason::TooLong);
         }
         let sealed = sites::seal(now, carrier, &octets, usize::from(carrier.mtu()))?;
-        self.send(carrier.uplink, carrier.endpoint()?, &sealed)
+        self.send_by(carrier, &sealed)
     }
 
     /// Sends a probe, or the answer to one, exactly as long as it says. One that does not leave is one that is lost.
@@ -446,7 +473,7 @@ impl Control {
         let (Some(datagram), Some(to)) = (datagram, tunnel.endpoint()) else { return };
         let stopped = match &tunnel.relay {
             Some(relay) => self.pass(now, relay, &datagram),
-            None => self.send(tunnel.uplink, to, &datagram),
+            None => self.send_by(tunnel, &datagram),
         };
         if let Some(reason) = stopped {
             tracing::debug!(%to, %reason, size = probe.size, "a probe does not leave");
@@ -475,7 +502,10 @@ impl Control {
                 None => fresh.push(wanted),
             }
         }
-        before.into_values().for_each(|(id, _)| self.peers.remove(id));
+        for (id, _) in before.into_values() {
+            self.peers.remove(id);
+            self.narrow.forget(id);
+        }
         for wanted in fresh {
             let id = TunnelId(self.next);
             self.next += 1;
@@ -495,7 +525,7 @@ impl Control {
 
     /// Goes on with one that is there, as it is wanted now.
     fn keep(&mut self, now: Time, id: TunnelId, mut joined: Joined, wanted: Wanted, mtu: u16) {
-        joined.tunnel.set_mtu(mtu);
+        joined.tunnel.set_mtu(self.narrow.mtu(id, mtu));
         let before = std::mem::replace(&mut joined.wanted, wanted);
         let wanted = &joined.wanted;
         self.peers.set(id, wanted.psk.clone(), wanted.keepalive);
@@ -509,8 +539,8 @@ impl Control {
         let now = self.shared.clock.now();
         self.shared.heard(&notice);
         match notice {
-            Notice::Handshake { uplink, from, to: _, datagram } => {
-                if let Err(why) = self.peers.datagram(now, uplink, from, &datagram) {
+            Notice::Handshake { uplink, from, to, datagram } => {
+                if let Err(why) = self.peers.datagram(now, uplink, (from, own(to)), &datagram) {
                     if let Some(counter) = self.shared.counters.handshakes.get(why.place()) {
                         counter.fetch_add(1, Relaxed);
                     }
@@ -519,7 +549,7 @@ impl Control {
             }
             Notice::Wanted(id) => self.wanted(now, id),
             Notice::Confirmed(id, index) => self.peers.confirmed(now, id, index),
-            Notice::Moved(id, to) => self.peers.moved(now, id, to),
+            Notice::Moved(id, from, own) => self.peers.reached(now, id, from, own),
             Notice::Control(id, at, octets) => {
                 if let Some(tunnel) = self.peers.tunnel(id) {
                     tunnel.spoke();
@@ -543,8 +573,22 @@ impl Control {
                 if let Some(sites) = &mut self.sites {
                     sites.hint(now, id, mtu);
                 }
+                if let Some(joined) = self.joined.get(&id) {
+                    self.narrow.hint(now, &joined.tunnel, mtu);
+                }
                 self.decided();
             }
+            Notice::Narrow { uplink, to, mtu } => {
+                self.narrowed(now, uplink, mtu, |tunnel| tunnel.endpoint().is_some_and(|at| at.ip() == to));
+            }
+        }
+    }
+
+    /// The way to peers takes packets of so many octets.
+    fn narrowed(&mut self, now: Time, uplink: UplinkIndex, mtu: usize, is: impl Fn(&Tunnel) -> bool) {
+        let tunnels = self.joined.values().map(|joined| &joined.tunnel);
+        for tunnel in tunnels.filter(|tunnel| tunnel.uplink == uplink && is(tunnel)) {
+            self.narrow.hint(now, tunnel, mtu);
         }
     }
 
@@ -559,10 +603,14 @@ impl Control {
     fn news(&mut self) {
         while let Some(news) = self.peers.poll_news() {
             match news {
-                News::Send { uplink, to, datagram } => {
+                News::Send { uplink, to, from, datagram } => {
                     let now = self.shared.clock.now();
                     let stopped = match relay::hub(&to) {
-                        None => self.send(uplink, to, &datagram),
+                        None => match self.send(uplink, (to, from), &datagram) {
+                            // This host may have that address no longer.
+                            Some(_) if from.is_some() => self.send(uplink, (to, None), &datagram),
+                            stopped => stopped,
+                        },
                         Some(_) => {
                             let tunnel = self.sites.as_ref().and_then(|sites| sites.passed_on(uplink, &to));
                             tunnel.and_then(|tunnel| self.pass(now, tunnel.relay.as_ref()?, &datagram))

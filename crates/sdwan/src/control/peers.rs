@@ -4,7 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,10 +68,12 @@ impl Unheard {
 pub enum News {
     /// To be sent.
     Send {
-        /// From where.
+        /// By which uplink.
         uplink: UplinkIndex,
         /// To whom.
         to: SocketAddr,
+        /// From which address of ours; none, the kernel chooses.
+        from: Option<IpAddr>,
         /// What.
         datagram: Vec<u8>,
     },
@@ -271,7 +273,7 @@ impl Peers {
         }
     }
 
-    /// A message of a handshake came.
+    /// A message of a handshake came, to that address of ours. Its answers leave from there, and so does all that goes to who has written it.
     ///
     /// # Errors
     /// When it changes nothing.
@@ -279,9 +281,26 @@ impl Peers {
         &mut self,
         now: Time,
         uplink: UplinkIndex,
-        from: SocketAddr,
+        (from, own): (SocketAddr, Option<IpAddr>),
         datagram: &[u8],
     ) -> Result<(), Unheard> {
+        let before = self.news.len();
+        let heard = self.hear(now, uplink, from, datagram);
+        for news in self.news.iter_mut().skip(before) {
+            if let News::Send { to, from: source, .. } = news
+                && *to == from
+            {
+                *source = own;
+            }
+        }
+        let id = heard?;
+        if let (Some(ours), Some(own)) = (self.tunnels.get(&id), own) {
+            ours.tunnel.set_source(from, own);
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, now: Time, uplink: UplinkIndex, from: SocketAddr, datagram: &[u8]) -> Result<TunnelId, Unheard> {
         let Some(local) = self.locals.get_mut(&uplink) else { return Err(Unheard::NoHandshake) };
         let verdict =
             local.gate.judge(now, from, datagram, (&local.keys, noise(relay::hub(&from))), self.entropy.as_mut());
@@ -293,7 +312,7 @@ impl Peers {
             Verdict::CookieReply(reply) => (self.expected.get(&reply.receiver), Input::CookieReply(reply)),
             Verdict::Transport(_) => return Err(Unheard::NoHandshake),
             Verdict::Busy(reply) => {
-                self.news.push_back(News::Send { uplink, to: from, datagram: reply.to_vec() });
+                self.news.push_back(News::Send { uplink, to: from, from: None, datagram: reply.to_vec() });
                 return Err(Unheard::Busy);
             }
             Verdict::Drop(reason) => return Err(reason.into()),
@@ -304,7 +323,7 @@ impl Peers {
         if !self.tunnels.get(&id).is_some_and(is_theirs) {
             return Err(Unheard::Stranger);
         }
-        self.input(now, id, input).unwrap_or(Err(Unheard::Stranger))
+        self.input(now, id, input).unwrap_or(Err(Unheard::Stranger)).map(|()| id)
     }
 
     /// Something is to be sent and there is no session, or a worker was told to have new keys made.
@@ -324,7 +343,15 @@ impl Peers {
         let _ = self.input(now, id, Input::Confirmed(index));
     }
 
-    /// A worker opened a datagram of a tunnel that came from elsewhere.
+    /// A worker opened a datagram of a tunnel that came from there to that address of ours.
+    pub fn reached(&mut self, now: Time, id: TunnelId, from: SocketAddr, own: Option<IpAddr>) {
+        self.moved(now, id, from);
+        if let (Some(ours), Some(own)) = (self.tunnels.get(&id), own) {
+            ours.tunnel.set_source(from, own);
+        }
+    }
+
+    /// The other end of a tunnel is somewhere else.
     pub fn moved(&mut self, now: Time, id: TunnelId, to: SocketAddr) {
         if let Some(ours) = self.tunnels.get(&id) {
             ours.tunnel.done(Once::Moved);
@@ -417,7 +444,9 @@ impl Peers {
         while let Some(output) = ours.peer.poll_output() {
             match output {
                 Output::Send(to, datagram) => {
-                    self.news.push_back(News::Send { uplink: ours.tunnel.uplink, to, datagram });
+                    let way = ours.tunnel.way(0, 0).filter(|way| way.to == to);
+                    let from = way.and_then(|way| way.from);
+                    self.news.push_back(News::Send { uplink: ours.tunnel.uplink, to, from, datagram });
                 }
                 Output::Expect(index) => drop(self.expected.insert(index, id)),
                 Output::Receive(opener) => {

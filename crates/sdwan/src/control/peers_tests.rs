@@ -81,7 +81,7 @@ fn carry(now: Time, machines: &mut [Machine]) {
         for machine in machines.iter_mut() {
             while let Some(news) = machine.peers.poll_news() {
                 match news {
-                    News::Send { uplink, to, datagram } => {
+                    News::Send { uplink, to, datagram, .. } => {
                         under_way.push((address(machine.address, uplink.0), to, datagram))
                     }
                     other => machine.news.push(other),
@@ -99,7 +99,7 @@ fn carry(now: Time, machines: &mut [Machine]) {
             };
             let uplink = UplinkIndex(to.port() - 51820);
             if datagram[0] != 4 {
-                machine.peers.datagram(now, uplink, from, &datagram).unwrap();
+                machine.peers.datagram(now, uplink, (from, None), &datagram).unwrap();
             } else if let Some((opened, receiving)) = machine.open(now, &mut datagram) {
                 let id = receiving.tunnel.id;
                 if opened.confirms {
@@ -153,12 +153,20 @@ fn nobody_is_answered_who_is_not_configured_or_comes_by_the_wrong_uplink() {
     a.peers.wanted(NOW, TunnelId(0)).unwrap();
     let Some(News::Send { datagram, .. }) = a.peers.poll_news() else { panic!("it dials") };
     let from = address(a.address, 0);
-    assert_eq!(b.peers.datagram(NOW, UplinkIndex(1), from, &datagram), Err(Unheard::Stranger));
+    assert_eq!(b.peers.datagram(NOW, UplinkIndex(1), (from, None), &datagram), Err(Unheard::Stranger));
     b.join(0, 1, &a, 0, false);
-    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), from, &datagram), Err(Unheard::Gate(Reason::Mac1)), "another key");
-    assert_eq!(b.peers.datagram(NOW, UplinkIndex(2), from, &datagram), Err(Unheard::NoHandshake), "there is none");
+    assert_eq!(
+        b.peers.datagram(NOW, UplinkIndex(0), (from, None), &datagram),
+        Err(Unheard::Gate(Reason::Mac1)),
+        "another key"
+    );
+    assert_eq!(
+        b.peers.datagram(NOW, UplinkIndex(2), (from, None), &datagram),
+        Err(Unheard::NoHandshake),
+        "there is none"
+    );
     assert_eq!(b.peers.poll_news(), None);
-    assert!(b.peers.datagram(NOW, UplinkIndex(1), from, &datagram).is_ok());
+    assert!(b.peers.datagram(NOW, UplinkIndex(1), (from, None), &datagram).is_ok());
     assert!(stranger.sealer().is_none() && b.table.used() == 1);
 }
 
@@ -270,8 +278,9 @@ fn whoever_writes_too_much_is_sent_a_cookie_and_each_reason_has_its_word() {
     a.peers.wanted(NOW, TunnelId(0)).unwrap();
     let Some(News::Send { datagram, .. }) = a.peers.poll_news() else { panic!("it dials") };
     let from = address(a.address, 0);
-    let said: Vec<_> =
-        (0..501).map(|_| b.peers.datagram(NOW, UplinkIndex(0), from, &datagram).unwrap_err().reason()).collect();
+    let said: Vec<_> = (0..501)
+        .map(|_| b.peers.datagram(NOW, UplinkIndex(0), (from, None), &datagram).unwrap_err().reason())
+        .collect();
     assert!(said[..500].iter().all(|word| *word == "stranger") && said[500] == "cookie", "{:?}", said.last());
     let Some(News::Send { datagram: cookie, .. }) = b.peers.poll_news() else { panic!("it asks") };
     assert_eq!((cookie.len(), b.peers.is_busy(NOW)), (64, true));
@@ -289,4 +298,35 @@ fn whoever_writes_too_much_is_sent_a_cookie_and_each_reason_has_its_word() {
     ];
     assert_eq!(all.map(|why| why.reason()), REASONS);
     assert!(all.iter().enumerate().all(|(place, why)| why.place() == place));
+}
+
+#[test]
+fn answers_leave_from_the_address_that_was_asked_and_so_does_what_follows() {
+    let (mut a, mut b) = (Machine::new(1, 1), Machine::new(2, 1));
+    a.join(0, 0, &b, 0, true);
+    let theirs = b.join(0, 0, &a, 0, false);
+    let [asked, other]: [IpAddr; 2] = ["198.51.100.1", "198.51.100.2"].map(|own| own.parse().unwrap());
+    let from = address(a.address, 0);
+    a.peers.wanted(NOW, TunnelId(0)).unwrap();
+    let Some(News::Send { datagram, from: None, .. }) = a.peers.poll_news() else { panic!("the kernel chooses") };
+    b.peers.datagram(NOW, UplinkIndex(0), (from, Some(asked)), &datagram).unwrap();
+    let answers: Vec<_> = std::iter::from_fn(|| b.peers.poll_news())
+        .filter_map(|news| match news {
+            News::Send { to, from, .. } => Some((to, from)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(answers, [(from, Some(asked))]);
+    let source = || theirs.way(0, 0).and_then(|way| way.from);
+    assert_eq!(source(), Some(asked));
+    assert!(b.peers.datagram(NOW, UplinkIndex(0), (from, Some(other)), &datagram).is_err(), "it is replayed");
+    assert_eq!(source(), Some(asked), "nobody moves it by what they have heard");
+    b.peers.reached(NOW, TunnelId(0), from, Some(other));
+    assert_eq!(source(), Some(other));
+    b.peers.reached(NOW, TunnelId(0), address(a.address, 7), None);
+    assert_eq!(
+        (source(), theirs.endpoint()),
+        (None, Some(address(a.address, 7))),
+        "somewhere else, the kernel chooses"
+    );
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use outwork_engine::Time;
-use outwork_net::carrier::{BATCH, FAILURES, Received, Socket};
+use outwork_net::carrier::{BATCH, FAILURES, Reason, Received, Socket};
 use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wire::octets::read;
 use outwork_wireguard::Index;
@@ -23,7 +23,7 @@ use super::packet::{self, Packet};
 use super::relay::{self, Passage};
 use super::shared::{Notice, Shared};
 use super::streams::{is_first, lock};
-use super::tunnel::{Once, Receiving, UplinkIndex};
+use super::tunnel::{Once, Receiving, UplinkIndex, own};
 use super::view::View;
 
 /// Octets of the longest run, and a rest that keeps the beginnings of neighbours out of the same sets of a processor's cache.
@@ -172,10 +172,11 @@ struct With<'a> {
     outbound: &'a mut Outbound,
 }
 
-/// A datagram: where it is from and of which traffic class, in which room it lies, and how many hubs have passed it on.
+/// A datagram: where it is from, to which address of ours it came, and of which traffic class, in which room it lies, and how many hubs have passed it on.
 #[derive(Clone)]
 struct Datagram {
     from: SocketAddr,
+    to: IpAddr,
     tos: u8,
     place: usize,
     range: Range<usize>,
@@ -238,9 +239,16 @@ impl Inbound {
     /// # Errors
     /// What the kernel says of the socket.
     pub fn failures(&self, shared: &Shared, uplink: UplinkIndex, socket: &Socket) -> outwork_net::Result<()> {
+        let heard = |failure: Failure<'_>| match failure.reason {
+            // This host's own word needs no proof.
+            Reason::TooLong if failure.told_by.is_none() => {
+                shared.tell(Notice::Narrow { uplink, to: failure.to.ip(), mtu: failure.mtu });
+            }
+            _ => shared.quoted(uplink, &failure),
+        };
         // For a while: a flood of them is not to keep out what comes.
         for _ in 0..TURN {
-            if socket.failures(|failure| shared.quoted(uplink, &failure))? < FAILURES {
+            if socket.failures(heard)? < FAILURES {
                 break;
             }
         }
@@ -255,7 +263,7 @@ impl Inbound {
             let end = length.min(start + segment);
             let Some(datagram) = self.rooms.get_mut(place).and_then(|room| room.get_mut(start..end)) else { return };
             if datagram.first() == Some(&TRANSPORT) {
-                let datagram = Datagram { from, tos, place, range: start..end, level: 0 };
+                let datagram = Datagram { from, to, tos, place, range: start..end, level: 0 };
                 if let Some(packet) = self.open(with, datagram) {
                     let octets = self.rooms.get(place).and_then(|room| room.get(packet.clone()));
                     with.outbound.heard(with.view, with.now, octets.unwrap_or_default());
@@ -273,7 +281,7 @@ impl Inbound {
     /// Opens a datagram, and says where the packet in it lies, if it may pass.
     fn open(&mut self, with: &mut With<'_>, sent: Datagram) -> Option<Range<usize>> {
         let (shared, view, now) = (with.shared, with.view, with.now);
-        let Datagram { from, place, range, level, .. } = sent.clone();
+        let Datagram { from, to, place, range, level, .. } = sent.clone();
         let Level { known, .. } = self.levels.get_mut(level)?;
         let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
         let index = read(datagram, 4).map(u32::from_le_bytes).map(Index).filter(|_| datagram.len() >= OVERHEAD);
@@ -308,8 +316,9 @@ impl Inbound {
             }
         };
         // Where they are comes before the keys: what waits for those is sent there.
-        if tunnel.endpoint() != Some(from) {
-            shared.tell_once(tunnel, Once::Moved, Notice::Moved(tunnel.id, from));
+        let own = own(to);
+        if !tunnel.is_at(&from, own) {
+            shared.tell_once(tunnel, Once::Moved, Notice::Moved(tunnel.id, from, own));
         }
         if opened.confirms {
             shared.tell(Notice::Confirmed(tunnel.id, index));
@@ -422,7 +431,7 @@ impl Inbound {
                 with.shared.counters.not_passed.fetch_add(1, Relaxed);
                 None
             }
-            Some(&TRANSPORT) => self.open(with, Datagram { from, level: sent.level + 1, ..sent }),
+            Some(&TRANSPORT) => self.open(with, Datagram { from, to: relay::HERE, level: sent.level + 1, ..sent }),
             Some(1..=3) if octets.len() <= LONGEST => {
                 with.shared.tell_handshake(uplink, (from, relay::HERE), octets);
                 None

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use outwork_engine::Time;
-use outwork_net::carrier::Way;
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
@@ -74,8 +73,8 @@ impl Mending {
     pub fn close(&mut self, shared: &Shared, posts: &Posts, now: Time, passing: &mut Passing) {
         let Mending { encoder, second, label, room, .. } = self;
         let (tos, mark) = *label;
-        let (sealer, to) = (second.sealer(), second.endpoint());
-        let (Some(sealer), Some(to)) = (sealer.as_ref(), to) else { return encoder.close(|_, _| ()) };
+        let (sealer, way) = (second.sealer(), second.way(tos, mark));
+        let (Some(sealer), Some(way)) = (sealer.as_ref(), way) else { return encoder.close(|_, _| ()) };
         let mtu = usize::from(second.mtu());
         let (mut end, mut stride, mut octets) = (0, 0, 0);
         encoder.close(|frame, sum| {
@@ -112,10 +111,13 @@ impl Mending {
             shared.counters.unsent.fetch_add(count.saturating_sub(sent), Relaxed);
             return;
         }
-        let way = Way { to, from: None, tos, mark };
-        let sent = posts.of(second.uplink, to.is_ipv4()).map_or(0, |socket| socket.send(&way, run, stride).octets);
+        let sent = posts.of(second.uplink, way.to.is_ipv4()).map(|socket| socket.send(&way, run, stride));
+        if let Some(reason) = sent.and_then(|sent| sent.stopped) {
+            // Whether the path carries is said by others.
+            second.gives_up_source(&way, reason);
+        }
+        let sent = sent.map_or(0, |sent| sent.octets);
         let sent = sent.div_ceil(stride.max(1)) as u64;
-        // Whether the path carries is said by others: nobody waits for what mends.
         second.tallies.sent.fetch_add(sent, Relaxed);
         second.tallies.sent_octets.fetch_add(octets, Relaxed);
         shared.counters.unsent.fetch_add(count.saturating_sub(sent), Relaxed);

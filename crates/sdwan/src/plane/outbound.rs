@@ -380,7 +380,7 @@ impl Outbound {
         (header, octets, packet): (&VnetHeader, &[u8], &Packet),
     ) -> Option<u32> {
         let Going { tunnel, mtu, label: Label { dscp, mark: fwmark }, marks } = going;
-        let (sealer, Some(to)) = (tunnel.sealer(), tunnel.endpoint()) else { return None };
+        let (sealer, way) = (tunnel.sealer(), tunnel.way(going.tos(packet), fwmark)?);
         let sealer = sealer.as_ref()?;
         let front = if let Marks::None = marks { 0 } else { frame::LENGTH };
         let parts = packet.divisible && !split::fits(header, packet, mtu);
@@ -388,7 +388,6 @@ impl Outbound {
             return self.send_apart(shared, posts, now, going, (header, octets));
         }
         let lay = if parts { fragment::fragment } else { split::split };
-        let way = Way { to, from: None, tos: going.tos(packet), mark: fwmark };
         if self.run.as_ref().is_some_and(|run| run.closed || run.way != way || !Arc::ptr_eq(&run.tunnel, tunnel)) {
             self.flush(shared, posts);
         }
@@ -547,7 +546,8 @@ impl Outbound {
         if let Some(reason) = sent.stopped {
             shared.counters.unsent.fetch_add(left, Relaxed);
             // A full buffer is the way of things; what is too long is told by the error queue.
-            if !matches!(reason, Reason::Blocked | Reason::NoBuffers | Reason::TooLong) {
+            let is_usual = matches!(reason, Reason::Blocked | Reason::NoBuffers | Reason::TooLong);
+            if !is_usual && !run.tunnel.gives_up_source(&run.way, reason) {
                 shared.tell_once(&run.tunnel, Once::Stuck, Notice::Stuck(run.tunnel.id, reason));
             }
         }

@@ -47,14 +47,13 @@ impl Passing {
         (tunnel, (tos, mark)): (&Arc<Tunnel>, (u8, u32)),
         (passage, datagram): (&Passage, &[u8]),
     ) -> bool {
-        let (sealer, Some(to)) = (tunnel.sealer(), tunnel.endpoint()) else { return false };
+        let (sealer, Some(way)) = (tunnel.sealer(), tunnel.way(tos, mark)) else { return false };
         let (length, mtu) = (LENGTH + datagram.len(), usize::from(tunnel.mtu()));
         let Some(sealer) = sealer.as_ref().filter(|_| length <= mtu) else { return false };
         if self.room.is_empty() {
             self.room = vec![0; ROOM].into();
         }
         let stride = HEADER + length.next_multiple_of(PADDING).min(mtu) + TAG;
-        let way = Way { to, from: None, tos, mark };
         let is_other = |run: &Run| {
             run.closed
                 || run.way != way
@@ -117,6 +116,7 @@ impl Passing {
         // A full buffer is the way of things; what is too long is told by the error queue.
         if let Some(reason) = stopped
             && !matches!(reason, Reason::Blocked | Reason::NoBuffers | Reason::TooLong)
+            && !run.tunnel.gives_up_source(&run.way, reason)
         {
             shared.tell_once(&run.tunnel, Once::Stuck, Notice::Stuck(run.tunnel.id, reason));
         }

@@ -18,6 +18,7 @@ use outwork_wireguard::window::Window;
 use super::account::Accounts;
 use super::fec::decoder::Decoder;
 use super::gauge::Gauge;
+use super::lines::Lines;
 use super::marking::Marking;
 use super::quoted::{self, Quoted};
 use super::streams::Streams;
@@ -59,14 +60,23 @@ pub enum Notice {
     Wanted(TunnelId),
     /// The first datagram of a session came.
     Confirmed(TunnelId, Index),
-    /// A tunnel's datagrams come from elsewhere.
-    Moved(TunnelId, SocketAddr),
+    /// A tunnel's datagrams come from there, and to that address of ours, and that is new.
+    Moved(TunnelId, SocketAddr, Option<IpAddr>),
     /// What is between ourselves came by a tunnel.
     Control(TunnelId, Time, Box<[u8]>),
     /// Nothing leaves by a tunnel.
     Stuck(TunnelId, outwork_net::carrier::Reason),
     /// Somebody on the way says that packets of a tunnel may be so long, with all that is around them: 0 where that is not said.
     Hint(TunnelId, usize),
+    /// This host itself says that a datagram is too long for the interface that it would leave by.
+    Narrow {
+        /// By which uplink.
+        uplink: UplinkIndex,
+        /// Whom it was for.
+        to: IpAddr,
+        /// Octets of the longest IP packet that the interface takes.
+        mtu: usize,
+    },
 }
 
 /// Nanoseconds since this process began, and a bit.
@@ -170,6 +180,8 @@ pub struct Shared {
     pub marking: ArcSwap<Marking>,
     /// Whose datagrams are that ICMP quotes.
     pub quoted: Quoted,
+    /// The sockets of uplinks.
+    pub lines: Lines,
     notices: SyncSender<Notice>,
     /// Messages of handshakes among what control has yet to hear, and what ICMP says.
     handshakes: AtomicUsize,
@@ -209,6 +221,7 @@ impl Shared {
             own: ArcSwap::default(),
             marking: ArcSwap::default(),
             quoted: Quoted::default(),
+            lines: Lines::default(),
             notices,
             handshakes: AtomicUsize::new(0),
             hints: AtomicUsize::new(0),
@@ -328,6 +341,11 @@ impl Shared {
     /// A session has begun: packets that wait may go.
     pub fn has_keys(&self) {
         self.keys.fetch_add(1, Release);
+        self.workers.iter().for_each(Waker::wake);
+    }
+
+    /// There are other sockets: workers look at [`Shared::lines`].
+    pub fn has_lines(&self) {
         self.workers.iter().for_each(Waker::wake);
     }
 

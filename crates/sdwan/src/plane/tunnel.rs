@@ -1,11 +1,12 @@
 //! A tunnel as workers see it: what to seal with, where it goes, whose packets come out of it, what has passed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64};
 
 use arc_swap::{ArcSwapOption, Guard};
+use outwork_net::carrier::{Reason, Way};
 use outwork_wireguard::session::{Opener, Sealer};
 
 use super::relay::{self, Relay};
@@ -57,6 +58,16 @@ pub struct Tallies {
     pub foreign: AtomicU64,
 }
 
+/// Where the other end is, and where it reaches us.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    endpoint: SocketAddr,
+    /// Our address that it knows, as far as that is known: a NAT or a firewall between lets only what comes from there pass.
+    source: Option<IpAddr>,
+    /// The one that the kernel took for none of this host's.
+    refused: Option<IpAddr>,
+}
+
 /// A tunnel. Control writes it, workers read.
 #[derive(Debug)]
 pub struct Tunnel {
@@ -73,7 +84,7 @@ pub struct Tunnel {
     /// How a hub passes it on; none of one that goes straight.
     pub relay: Option<Relay>,
     sealer: ArcSwapOption<Sealer>,
-    endpoint: ArcSwapOption<SocketAddr>,
+    at: ArcSwapOption<At>,
     mtu: AtomicU16,
     /// Whether it leads to a site, and not to a plain peer.
     of_site: bool,
@@ -94,7 +105,7 @@ impl Tunnel {
             tallies: Tallies::default(),
             relay: None,
             sealer: ArcSwapOption::empty(),
-            endpoint: ArcSwapOption::empty(),
+            at: ArcSwapOption::empty(),
             mtu: AtomicU16::new(mtu),
             of_site: false,
             told: AtomicU8::new(0),
@@ -134,7 +145,33 @@ impl Tunnel {
 
     /// Where the other end is, as far as anybody knows.
     pub fn endpoint(&self) -> Option<SocketAddr> {
-        self.endpoint.load().as_deref().copied()
+        self.at.load().as_deref().map(|at| at.endpoint)
+    }
+
+    /// The way of what goes there, with a type of service and a mark.
+    pub fn way(&self, tos: u8, mark: u32) -> Option<Way> {
+        self.at.load().as_deref().map(|at| Way { to: at.endpoint, from: at.source, tos, mark })
+    }
+
+    /// Whether this is all known already of what came from there, to that address of ours where one is told.
+    pub fn is_at(&self, from: &SocketAddr, own: Option<IpAddr>) -> bool {
+        let is = |at: &At| at.endpoint == *from && (own.is_none() || own == at.source || own == at.refused);
+        self.at.load().as_deref().is_some_and(is)
+    }
+
+    /// Whether it is of the source alone that nothing leaves that way: this host has it no longer. It is forgotten then, and the kernel chooses.
+    pub fn gives_up_source(&self, way: &Way, reason: Reason) -> bool {
+        let is_of_source = matches!(reason, Reason::NoSource | Reason::NetworkUnreachable);
+        if way.from.is_none() || !is_of_source {
+            return false;
+        }
+        self.at.rcu(|at| {
+            at.as_deref().map(|at| match at.source == way.from {
+                true => Arc::new(At { source: None, refused: at.source, ..*at }),
+                false => Arc::new(*at),
+            })
+        });
+        true
     }
 
     /// Octets of the longest packet that fits.
@@ -175,8 +212,28 @@ impl Tunnel {
     }
 
     pub(crate) fn set_endpoint(&self, endpoint: Option<SocketAddr>) {
-        self.endpoint.store(endpoint.map(Arc::new));
+        self.at.store(endpoint.map(|endpoint| Arc::new(At { endpoint, source: None, refused: None })));
     }
+
+    /// The other end, which is there, reaches us at an address of ours.
+    pub(crate) fn set_source(&self, from: SocketAddr, own: IpAddr) {
+        self.at.rcu(|at| {
+            at.as_deref().map(|at| match at.endpoint == from && at.refused != Some(own) {
+                true => Arc::new(At { source: Some(own), ..*at }),
+                false => Arc::new(*at),
+            })
+        });
+    }
+
+    /// Addresses or routes of this host are others: the kernel chooses until the other end is heard again.
+    pub(crate) fn forget_source(&self) {
+        self.at.rcu(|at| at.as_deref().map(|at| Arc::new(At { source: None, refused: None, ..*at })));
+    }
+}
+
+/// The address of this host that a datagram was sent to, if answers can leave from there.
+pub fn own(to: IpAddr) -> Option<IpAddr> {
+    Some(to).filter(|to| !to.is_unspecified() && !to.is_multicast())
 }
 
 /// What datagrams of one index are opened with.
@@ -194,6 +251,40 @@ mod tests {
 
     use super::*;
     use crate::plane::relay::Place;
+
+    #[test]
+    fn what_goes_to_somebody_leaves_from_where_they_reach_us_until_the_kernel_knows_it_no_longer() {
+        let tunnel = Tunnel::new(TunnelId(1), "peer", UplinkIndex(0), Owner(1), 1420);
+        let [there, elsewhere]: [SocketAddr; 2] = ["192.0.2.1:7", "192.0.2.2:7"].map(|at| at.parse().unwrap());
+        let [own, other]: [IpAddr; 2] = ["198.51.100.1", "198.51.100.2"].map(|at| at.parse().unwrap());
+        assert!(tunnel.way(0, 0).is_none() && !tunnel.is_at(&there, None));
+        tunnel.set_endpoint(Some(there));
+        let from = || tunnel.way(0, 0).unwrap().from;
+        assert!(from().is_none() && tunnel.is_at(&there, None) && !tunnel.is_at(&there, Some(own)));
+        tunnel.set_source(elsewhere, other);
+        assert_eq!(from(), None, "it is not there");
+        tunnel.set_source(there, own);
+        let way = tunnel.way(184, 7).unwrap();
+        assert_eq!(way, Way { to: there, from: Some(own), tos: 184, mark: 7 });
+        assert!(tunnel.is_at(&there, Some(own)) && !tunnel.is_at(&there, Some(other)));
+
+        assert!(!tunnel.gives_up_source(&way, Reason::HostUnreachable) && from() == Some(own));
+        tunnel.set_source(there, other);
+        assert!(tunnel.gives_up_source(&way, Reason::NoSource) && from() == Some(other), "it was of the one before");
+        let way = tunnel.way(0, 0).unwrap();
+        assert!(tunnel.gives_up_source(&way, Reason::NetworkUnreachable) && from().is_none());
+        assert!(
+            !tunnel.gives_up_source(&Way { from: None, ..way }, Reason::NetworkUnreachable),
+            "it is of the network"
+        );
+        tunnel.set_source(there, other);
+        assert!(from().is_none() && tunnel.is_at(&there, Some(other)), "nobody tells of it again and again");
+        tunnel.forget_source();
+        tunnel.set_source(there, other);
+        assert_eq!(from(), Some(other), "addresses of this host have changed meanwhile");
+        tunnel.set_endpoint(Some(elsewhere));
+        assert_eq!(from(), None);
+    }
 
     #[test]
     fn what_a_hub_passes_on_is_of_tunnels_by_that_hub_and_moves_no_others() {

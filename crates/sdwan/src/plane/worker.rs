@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use outwork_engine::Time;
 use outwork_net::poll::{self, Entry};
 use outwork_net::tun::{Queue, ROOM};
 
@@ -23,6 +24,10 @@ pub struct Worker {
     number: usize,
     queue: Queue,
     posts: Posts,
+    /// Of which [`super::lines::Lines::round`] those are.
+    round: Option<u64>,
+    /// The places of sockets that cannot be read for reasons of the machine, and until when they are left alone.
+    resting: Vec<(usize, Time)>,
     shared: Arc<Shared>,
     outbound: Outbound,
     inbound: Inbound,
@@ -31,16 +36,17 @@ pub struct Worker {
 
 impl Worker {
     /// The worker of this number, whose queue takes `offload`.
-    pub fn new(number: usize, queue: Queue, posts: Posts, offload: Offload, shared: Arc<Shared>) -> Worker {
+    pub fn new(number: usize, queue: Queue, offload: Offload, shared: Arc<Shared>) -> Worker {
         let (outbound, inbound) = (Outbound::new(shared.seed, number), Inbound::new(offload));
-        Worker { number, queue, posts, shared, outbound, inbound, piece: vec![0; ROOM].into() }
+        let (posts, round, resting) = Default::default();
+        Worker { number, queue, posts, round, resting, shared, outbound, inbound, piece: vec![0; ROOM].into() }
     }
 
     /// Works until it is to stop.
     pub fn run(mut self) {
         while !self.shared.is_stopping() {
             if let Err(error) = self.turn() {
-                // The device or a socket is in a state that no waiting here mends; what can be read goes on.
+                // The device is in a state that no waiting here mends; what can be read goes on.
                 tracing::warn!(worker = self.number, %error, "packets of tunnels stand still for a moment");
                 std::thread::sleep(PAUSE);
             }
@@ -51,11 +57,18 @@ impl Worker {
     fn turn(&mut self) -> outwork_net::Result<()> {
         let shared = Arc::clone(&self.shared);
         let Some(waker) = shared.waker(self.number) else { return Ok(()) };
+        self.look_for_sockets(&shared);
         let due = self.outbound.due().map(|due| due.since(shared.clock.now()));
-        let timeout = [self.outbound.waits().then_some(LOOK), due].into_iter().flatten().min();
+        let rest = (!self.resting.is_empty()).then_some(PAUSE);
+        let timeout = [self.outbound.waits().then_some(LOOK), due, rest].into_iter().flatten().min();
         let mut entries: Vec<Entry<'_>> = Vec::with_capacity(2 + self.posts.0.len());
         entries.extend([Entry::readable(waker), Entry::readable(&self.queue)]);
-        entries.extend(self.posts.0.iter().map(|(_, socket)| Entry::readable(&**socket)));
+        // In the place of one that rests, something that is waited for anyway.
+        let rests = |place: usize| self.resting.iter().any(|(resting, _)| *resting == place);
+        entries.extend(self.posts.0.iter().enumerate().map(|(place, (_, socket))| match rests(place) {
+            true => Entry::readable(waker),
+            false => Entry::readable(&**socket),
+        }));
         poll::wait(&mut entries, timeout)?;
         let (asked, mut is_empty) = (shared.knocked(), true);
         let ready = |place: usize, entries: &[Entry<'_>]| entries.get(place).is_some_and(Entry::is_readable);
@@ -66,13 +79,23 @@ impl Worker {
         let posts: Vec<bool> = entries.iter().skip(2).map(Entry::is_readable).collect();
         let failed: Vec<bool> = entries.iter().skip(2).map(Entry::has_errors).collect();
         drop(entries);
-        for (((uplink, socket), is_ready), has_failed) in self.posts.0.iter().zip(posts).zip(failed) {
-            if has_failed {
-                self.inbound.failures(&shared, *uplink, socket)?;
+        for (place, (((uplink, socket), is_ready), has_failed)) in
+            self.posts.0.iter().zip(posts).zip(failed).enumerate()
+        {
+            if self.resting.iter().any(|(resting, _)| *resting == place) {
+                continue;
             }
+            let mut done = if has_failed { self.inbound.failures(&shared, *uplink, socket) } else { Ok(()) };
             if is_ready {
                 let rest = (&self.queue, &mut self.outbound);
-                is_empty &= self.inbound.receive(&shared, (*uplink, socket), &self.posts, rest)?;
+                let received = self.inbound.receive(&shared, (*uplink, socket), &self.posts, rest);
+                is_empty &= received.as_ref().is_ok_and(|is_empty| *is_empty);
+                done = done.and(received.map(drop));
+            }
+            if let Err(error) = done {
+                // What can be read elsewhere goes on.
+                tracing::warn!(worker = self.number, uplink = uplink.0, %error, "a socket of an uplink is left alone for a moment");
+                self.resting.push((place, shared.clock.now() + PAUSE));
             }
         }
         if is_empty {
@@ -85,6 +108,21 @@ impl Worker {
         self.outbound.close(&shared, &self.posts, now);
         self.outbound.look_again(&shared, &self.posts, now);
         Ok(())
+    }
+
+    /// Takes the sockets that there are now.
+    fn look_for_sockets(&mut self, shared: &Shared) {
+        let round = Some(shared.lines.round());
+        if self.round != round {
+            // Before they are looked at: should they change meanwhile, they are looked at again.
+            self.round = round;
+            self.posts = shared.lines.posts(self.number);
+            self.resting.clear();
+        }
+        if !self.resting.is_empty() {
+            let now = shared.clock.now();
+            self.resting.retain(|(_, until)| now < *until);
+        }
     }
 
     /// Takes what the device has, for a while.

@@ -155,14 +155,23 @@ fn what_others_have_put_there_stays_unless_it_may_be_replaced_and_then_it_comes_
 }
 
 #[test]
-fn an_interface_that_is_not_there_is_named_and_one_that_has_gone_is_forgotten() {
+fn an_interface_that_is_made_anew_is_shaped_again_and_one_that_has_gone_is_forgotten() {
     let room = Room::new("gone");
     let qos = room.qos();
     qos.apply(&settings("")).unwrap();
     room.host.ip("link del wan");
-    let told = qos.apply(&settings("[qos.class.voice]\nshare = 0.1")).unwrap_err().to_string();
-    assert!(told.contains("uplink fibre leaves by wan, and this machine has no such interface"), "{told}");
+    qos.apply(&settings("[qos.class.voice]\nshare = 0.1")).unwrap();
     assert_eq!(qos.report().unwrap()[0].state, "absent");
+    qos.plant_again().unwrap();
+    room.host.ip("link add wan type veth peer name other");
+    assert_eq!(qos.report().unwrap()[0].state, "missing");
+    qos.plant_again().unwrap();
+    assert!(qos.report().unwrap()[0].state == "shaped" && room.root().contains("htb 6f57:"));
+    qos.roll_back().unwrap();
+    qos.plant_again().unwrap();
+    assert_eq!(qos.report().unwrap()[0].state, "rolled-back", "that was taken back by hand");
+    qos.apply_again().unwrap();
+    room.host.ip("link del wan");
     assert_eq!(qos.roll_back().unwrap()[0].outcome, "gone");
     assert!(!room.dir.join("qos").exists());
 }

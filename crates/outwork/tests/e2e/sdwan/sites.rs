@@ -16,10 +16,10 @@ pub(super) struct Sites {
     pub sites: [Site; 2],
 }
 
-const CABLES: [&str; 2] = ["one", "two"];
+pub(super) const CABLES: [&str; 2] = ["one", "two"];
 
 /// The address of a site at a cable.
-fn outer(site: usize, cable: usize) -> String {
+pub(super) fn outer(site: usize, cable: usize) -> String {
     format!("192.0.{}.{}", 2 + cable, site + 1)
 }
 
@@ -36,6 +36,11 @@ impl Sites {
 
     /// The same, with more of what is said of health, and more sections of the first of them.
     pub(super) fn with(health: &str, more: &str) -> Sites {
+        Sites::amended(health, more, |_, text| text)
+    }
+
+    /// The same, where `amend` says what else is said of a site.
+    pub(super) fn amended(health: &str, more: &str, amend: impl Fn(usize, String) -> String) -> Sites {
         let mut sites = [Site::new(""), Site::new("")];
         let keys = [[Keys::new(), Keys::new()], [Keys::new(), Keys::new()]];
         for (cable, name) in CABLES.iter().enumerate() {
@@ -48,14 +53,14 @@ impl Sites {
         for (number, site) in sites.iter_mut().enumerate() {
             let more = if number == 0 { more } else { "" };
             let section = section(number, &keys).replace("[sdwan.health]", &format!("[sdwan.health]\n{health}"));
-            site.configure(&format!("{section}{more}"));
+            site.configure(&amend(number, format!("{section}{more}")));
             site.start();
         }
         Sites { sites }
     }
 
     /// The paths of a site.
-    fn paths(&self, site: usize) -> Vec<Json> {
+    pub(super) fn paths(&self, site: usize) -> Vec<Json> {
         self.sites[site].json(&["paths"])["paths"].as_array().unwrap().clone()
     }
 
