@@ -181,5 +181,11 @@ mod tests {
         assert_eq!(known(&before, "north"), known(&again, "north"));
         let ids: std::collections::BTreeSet<_> = ["north", "south", "east"].map(|name| known(&again, name)).into();
         assert_eq!((ids.len(), again.own.keys().next()), (3, Some(&UplinkId(0))));
+        let [old, fresh] = [2, 9].map(|octet| outwork_wireguard::PublicKey([octet; 32]));
+        let rotated = site("south", 2).replace(&old.to_string(), &fresh.to_string());
+        let rotated = plan(&mut numbers, &[format!("{rotated}first_public_key = '{old}'\n")]);
+        assert_eq!(known(&rotated, "south"), known(&again, "south"), "by another key it is the same");
+        let remote = &rotated.remote[&known(&rotated, "south").1];
+        assert_eq!((remote.key, remote.place()), (fresh, crate::plane::relay::Place::of(&old)));
     }
 }

@@ -147,12 +147,10 @@ impl Gate {
                     Err(error) => Verdict::Drop(error.into()),
                 }
             }
-            Ok(Message::Response(response)) => {
-                match self.admit(now, from, response.sender, datagram, entropy) {
-                    Ok(_) => Verdict::Response(response),
-                    Err(verdict) => verdict,
-                }
-            }
+            Ok(Message::Response(response)) => match self.admit(now, from, response.sender, datagram, entropy) {
+                Ok(_) => Verdict::Response(response),
+                Err(verdict) => verdict,
+            },
             Err(error) => Verdict::Drop(error.into()),
         }
     }
@@ -179,7 +177,7 @@ impl Gate {
             let reply = self.baker.reply(now, from, (signer, sender), message, entropy);
             // An answer is shorter than what it answers: nobody is flooded by way of us.
             return Err(
-                reply.map_or(Verdict::Drop(NoiseError::NoEntropy.into()), |reply| Verdict::Busy(Box::new(reply))),
+                reply.map_or(Verdict::Drop(NoiseError::NoEntropy.into()), |reply| Verdict::Busy(Box::new(reply)))
             );
         }
         if self.rates.take(&network(from.ip()), now) { Ok(*key) } else { Err(Verdict::Drop(Reason::Rate)) }
@@ -202,11 +200,11 @@ mod tests {
     use outwork_engine::Rng;
 
     use super::*;
-    use crate::{PresharedKey, PrivateKey};
     use crate::mac::Jar;
     use crate::message::Initiation;
     use crate::noise::Snow;
     use crate::stamp::Tai64N;
+    use crate::{PresharedKey, PrivateKey};
 
     struct Scene {
         gate: Gate,
@@ -220,7 +218,8 @@ mod tests {
             let mut rng = Rng::new(3);
             let local = PrivateKey::generate(&mut rng).unwrap();
             let remote = PrivateKey::generate(&mut rng).unwrap();
-            let gate = Gate::new(&local.clone().into(), Limits { calm, ..Limits::default() }, Time::ZERO, &mut rng).unwrap();
+            let gate =
+                Gate::new(&local.clone().into(), Limits { calm, ..Limits::default() }, Time::ZERO, &mut rng).unwrap();
             Scene { gate, local, remote, rng }
         }
 

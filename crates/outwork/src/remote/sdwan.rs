@@ -74,7 +74,8 @@ fn rotate(global: &Global, client: &Client, uplink: Option<&str>, abandon: bool)
         ["name", "public_key", "next_public_key"].map(|key| cell(&uplink[key])).to_vec()
     })?;
     if !abandon {
-        let say = "others that no controller tells are to have it as next_public_key; `outwork tunnels` says who knows it";
+        let say =
+            "others that no controller tells are to have it as next_public_key; `outwork tunnels` says who knows it";
         writeln!(anstream::stderr(), "{say}")?;
     }
     Ok(())

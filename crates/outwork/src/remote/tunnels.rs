@@ -30,7 +30,9 @@ pub(crate) fn tunnels(global: &Global) -> anyhow::Result<()> {
         let who = items(&uplink["rotation"]["waits_for"]).iter().map(own).collect::<Vec<_>>().join(", ");
         let next = own(&uplink["next_public_key"]);
         match uplink["rotation"]["state"] == "taken-up" {
-            true => writeln!(out, "{}: all know the new key {next}; the old one is dropped soon", own(&uplink["name"]))?,
+            true => {
+                writeln!(out, "{}: all know the new key {next}; the old one is dropped soon", own(&uplink["name"]))?
+            }
             false => writeln!(
                 out,
                 "{}: the key {next} takes over; the old one is dropped in {hours:.1} h at the latest; without the new one yet: {who}",

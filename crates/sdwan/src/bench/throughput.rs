@@ -100,7 +100,8 @@ impl End {
         let tunnel = Arc::new(Tunnel::new(ID, "bench", UPLINK, Owner(1), MTU));
         let settings =
             Settings { remote: *remote, psk: PresharedKey::default(), endpoint: Some(theirs), keepalive: None };
-        let is_ready = peers.be(NOW, UPLINK, &own.clone().into(), Limits::default()) && peers.add(NOW, Arc::clone(&tunnel), settings);
+        let is_ready = peers.be(NOW, UPLINK, &own.clone().into(), Limits::default())
+            && peers.add(NOW, Arc::clone(&tunnel), settings);
         if is_ready { Ok(End { peers, table, tunnel, address }) } else { Err(BenchError::NoSession) }
     }
 

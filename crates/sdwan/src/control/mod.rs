@@ -26,8 +26,8 @@ use std::time::Duration;
 use outwork_engine::Time;
 use outwork_net::carrier::{Reason, Way};
 use outwork_net::poll::{self, Entry, Waker};
-use outwork_wireguard::peer::Settings;
 use outwork_wireguard::gate::Limits;
+use outwork_wireguard::peer::Settings;
 use outwork_wireguard::{Identity, PresharedKey, PublicKey};
 
 use crate::engine::mtu::Probe;

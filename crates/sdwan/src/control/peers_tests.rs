@@ -330,3 +330,35 @@ fn answers_leave_from_the_address_that_was_asked_and_so_does_what_follows() {
         "somewhere else, the kernel chooses"
     );
 }
+
+#[test]
+fn a_tunnel_goes_on_while_one_key_takes_over_from_another_and_leaves_no_key_behind() {
+    let mut machines = [Machine::new(1, 1), Machine::new(2, 1)];
+    let [a, b] = &mut machines;
+    let (ours, _theirs) = (a.join(0, 0, b, 0, true), b.join(0, 0, a, 0, false));
+    a.peers.wanted(NOW, TunnelId(0)).unwrap();
+    carry(NOW, &mut machines);
+    let old = machines[0].keys[0].clone();
+    let fresh = PrivateKey::new([7; 32]).unwrap();
+    let both = Identity::from(old.clone()).with_next(fresh.clone(), false);
+    assert!(machines[0].peers.be(NOW, UplinkIndex(0), &both, Limits::default()));
+    machines[1].peers.know(NOW, TunnelId(0), *old.public(), Some(*fresh.public()));
+    assert!(!machines[0].peers.knows(TunnelId(0), fresh.public()));
+    let mut now = NOW;
+    while let Some(at) = machines[1].peers.poll_timeout().filter(|at| *at < NOW + Duration::from_secs(30)) {
+        now = now.max(at);
+        machines.iter_mut().for_each(|machine| machine.peers.handle_timeout(now));
+        carry(now, &mut machines);
+    }
+    assert!(machines[0].peers.knows(TunnelId(0), fresh.public()), "who heard of it has tried it");
+    assert!(machines[0].peers.be(now, UplinkIndex(0), &fresh.clone().into(), Limits::default()));
+    let (own, name) = machines[0].peers.own().next().unwrap();
+    assert_eq!((own, name), (UplinkIndex(0), old.public()), "hubs know it by the first");
+    let mut datagram = seal(now, &ours, &packet()).expect("the session goes on");
+    assert!(machines[1].open(now, &mut datagram).is_some());
+    machines[1].peers.know(now, TunnelId(0), *fresh.public(), None);
+    assert!(!machines[1].peers.is(TunnelId(0), old.public()) && machines[1].peers.by_key.len() == 1);
+    assert!(!machines.iter().any(|machine| machine.news.iter().any(|news| matches!(news, News::Lost(_)))));
+    machines[1].peers.remove(TunnelId(0));
+    assert!(machines[1].peers.by_key.is_empty());
+}

@@ -90,7 +90,9 @@ pub enum KeysError {
         uplink: String,
     },
     /// There is no uplink whose key is kept here.
-    #[error("no uplink has a key that another could take over from: their keys are written down in the configuration, or they may be the kernel's")]
+    #[error(
+        "no uplink has a key that another could take over from: their keys are written down in the configuration, or they may be the kernel's"
+    )]
     None,
     /// Control does not answer.
     #[error("the thread that controls the tunnels does not answer")]
@@ -325,7 +327,12 @@ impl Keys {
                 Step::Wait => continue,
                 Step::Warn(who, until) => {
                     let hours = until.saturating_sub(now) as f64 / 3.6e6;
-                    tracing::warn!(uplink, ?who, hours, "the old key is dropped in some hours, and these do not know the new one: they will be cut off");
+                    tracing::warn!(
+                        uplink,
+                        ?who,
+                        hours,
+                        "the old key is dropped in some hours, and these do not know the new one: they will be cut off"
+                    );
                     continue;
                 }
                 Step::Begin => own.begin(&self.dir, now)?,
@@ -338,7 +345,9 @@ impl Keys {
                     let key = own.state.key.public();
                     match cut.is_empty() {
                         true => tracing::info!(uplink, %key, "the old key is dropped"),
-                        false => tracing::warn!(uplink, %key, who = ?cut, "the old key is dropped, and these are cut off until they know the new one"),
+                        false => {
+                            tracing::warn!(uplink, %key, who = ?cut, "the old key is dropped, and these are cut off until they know the new one")
+                        }
                     }
                 }
             }

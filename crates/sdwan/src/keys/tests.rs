@@ -75,7 +75,10 @@ fn a_key_takes_over_once_all_know_it_and_the_old_one_is_dropped_some_minutes_lat
     keys.tend(START + HOUR + rotation::AFTER - Duration::from_millis(1), &known).unwrap();
     assert_eq!(known.at(0), 2);
     keys.tend(START + HOUR + rotation::AFTER, &known).unwrap();
-    assert_eq!((known.at(0), only(&keys).published), (1, Published { uplink: "fibre".into(), key: next, next: None, first: Some(old) }));
+    assert_eq!(
+        (known.at(0), only(&keys).published),
+        (1, Published { uplink: "fibre".into(), key: next, next: None, first: Some(old) })
+    );
     // Hubs know it by the first one, however many come after.
     let third = keys.begin(None, START + 2 * HOUR, &known).unwrap()[0].published.next.unwrap();
     keys.tend(START + 100 * HOUR, &known).unwrap();
@@ -109,7 +112,11 @@ fn a_restart_in_the_middle_goes_on_where_it_was() {
     let old = only(&again()).published;
     let begun = again().begin(None, START, &known).unwrap().remove(0);
     assert_eq!(only(&again()).published, begun.published);
-    assert_eq!(again().identities()[0].current().public(), &old.key, "whom nothing is known of may know the old one alone");
+    assert_eq!(
+        again().identities()[0].current().public(),
+        &old.key,
+        "whom nothing is known of may know the old one alone"
+    );
     known.learns("site north", begun.published.next.unwrap());
     again().tend(START + HOUR, &known).unwrap();
     assert_eq!(only(&again()).rotation.unwrap().state, "taken-up");

@@ -128,7 +128,8 @@ fn keys_of_both_sites_take_over_while_datagrams_go_through_and_none_is_lost() {
     let sites = Sites::new();
     let before = [0, 1].map(|site| sites.key(site, "public_key"));
     let events = |site: usize| sites.sites[site].json(&["paths"])["events"].as_array().unwrap().len();
-    let (counted, ids) = ([0, 1].map(events), [0, 1].map(|site| sites.sites[site].json(&["paths"])["paths"][0]["id"].clone()));
+    let (counted, ids) =
+        ([0, 1].map(events), [0, 1].map(|site| sites.sites[site].json(&["paths"])["paths"][0]["id"].clone()));
     sites.under_load(|| {
         for site in 0..2 {
             sites.sites[site].admin(&["sdwan", "rotate-key"]);

@@ -11,8 +11,8 @@ use std::time::Duration;
 use outwork_engine::{Rng, Time};
 
 use super::*;
-use crate::gate::{Gate, Limits, Reason, Verdict};
 use crate::PrivateKey;
+use crate::gate::{Gate, Limits, Reason, Verdict};
 use crate::index::Table;
 use crate::message::HEADER;
 use crate::noise::Snow;
