@@ -372,6 +372,8 @@ impl Control {
         let now = self.shared.clock.now();
         let mut joined = false;
         let todo = self.sites.as_mut().map(|sites| sites.outputs(now)).unwrap_or_default();
+        // What was left without another view, as the last path that worked is kept, is no failover.
+        let left = self.sites.as_mut().and_then(Sites::take_left);
         for todo in todo {
             joined |= matches!(todo, Todo::Join);
             match todo {
@@ -381,7 +383,7 @@ impl Control {
                     let table = self.sites.as_ref().and_then(Sites::table).cloned();
                     let view = self.shared.view.load().with(table);
                     self.shared.view.store(Arc::new(view));
-                    if let Some(left) = self.sites.as_mut().and_then(Sites::take_left) {
+                    if let Some(left) = left {
                         self.shared.measures.failover.record(self.shared.clock.now().since(left));
                     }
                 }

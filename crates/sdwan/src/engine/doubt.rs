@@ -20,10 +20,11 @@ impl Engine {
             let suspect = |path: &&mut Path| path.liveness.state() == State::Suspect;
             if let Some(path) = self.path_mut(id).filter(|_| id != by).filter(suspect) {
                 let measured = path.measured();
+                let asked = (measured.round_trip / 2 + ahead + settings.fast / 4).min(settings.fast / 2);
                 let behind = (measured.round_trip / 2).saturating_sub(ahead) + measured.widen(&settings);
                 // Who was late of late may be so again, between one path and the next.
                 let late = Duration::from_millis(u64::from(late));
-                if path.liveness.witness(now + behind + settings.fast / 4 + late) {
+                if path.liveness.witness(now, asked, now + behind + settings.fast / 4 + late) {
                     self.wait_for(id);
                 }
             }

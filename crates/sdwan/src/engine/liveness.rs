@@ -342,9 +342,11 @@ impl Liveness {
         }
     }
 
-    /// Another path to the same site shows that the other end is at work: silence at `at` can no longer be its lateness. Whether that was new.
-    pub fn witness(&mut self, at: Time) -> bool {
-        let is_new = self.state == State::Suspect && self.witnessed.is_none();
+    /// Another path to the same site shows at `now` that the other end is at work: if it could have been asked by then, which takes `asked`, silence at `at` can no
+    /// longer be its lateness. Whether that was new.
+    pub fn witness(&mut self, now: Time, asked: Duration, at: Time) -> bool {
+        let counts = self.state == State::Suspect && now >= self.suspect_since + asked;
+        let is_new = counts && self.witnessed.is_none();
         if is_new {
             self.witnessed = Some(at);
         }
@@ -596,7 +598,9 @@ mod tests {
         assert_eq!(silence(&mut life, 31, &settings), None);
         assert_eq!(silence(&mut life, 32, &settings), Some(State::Suspect));
         let mut alone = life.clone();
-        assert!(life.witness(at(40)) && !life.witness(at(300)), "the first one counts");
+        let asked = Duration::from_millis(8);
+        assert!(!life.witness(at(39), asked, at(39)), "it may have fallen silent before it was asked");
+        assert!(life.witness(at(40), asked, at(40)) && !life.witness(at(70), asked, at(300)), "the first one counts");
         assert_eq!(silence(&mut life, 71, &settings), None);
         assert_eq!(silence(&mut life, 72, &settings), Some(State::Down));
         assert_eq!(silence(&mut alone, 161, &settings), None, "it may be late as a whole");
@@ -609,7 +613,7 @@ mod tests {
             let (mut life, settings) = up();
             let far = Measured { round_trip: Duration::from_millis(round_trip), loses, ..NONE };
             silence(&mut life, 32, &settings);
-            life.witness(at(32));
+            life.witness(at(32), Duration::ZERO, at(32));
             let mut say = |millis| turned(life.silence(at(millis), at(millis), far, &settings));
             let (before, then) = (say(down - 1), say(down));
             assert_eq!((before, then), (None, Some(State::Down)), "{round_trip} {loses}");
@@ -640,7 +644,7 @@ mod tests {
     fn silence_is_judged_up_to_what_was_handed_in_and_in_the_end_without_that() {
         let (mut life, settings) = up();
         silence(&mut life, 32, &settings);
-        life.witness(at(32));
+        life.witness(at(32), Duration::ZERO, at(32));
         let mut late = |now, looked| life.silence(at(now), at(looked), NONE, &settings);
         assert_eq!(late(500, 32), Some(Silence::Look), "what came meanwhile may lie in a queue");
         assert_eq!(late(501, 71), None, "that is known already");
@@ -684,7 +688,7 @@ mod tests {
         assert!(life.poll(at(5000), &settings, &mut Rng::new(1)).is_some_and(|hello| hello.hurry));
         let mut dead = life.clone();
         assert_eq!(life.heard(at(5020)).map(|change| change.to), Some(State::Up));
-        dead.witness(at(5000));
+        dead.witness(at(5000), Duration::ZERO, at(5000));
         assert_eq!(silence(&mut dead, 5119, &settings), None);
         assert_eq!(silence(&mut dead, 5120, &settings), Some(State::Down));
     }
