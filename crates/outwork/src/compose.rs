@@ -321,7 +321,7 @@ async fn serve(
     let services = dhcp.as_ref().map(Dhcp::api).into_iter().chain([front::api(door.as_ref(), &certificates)]);
     let services = services.chain(door.as_ref().map(|door| cache::api(&door.caching)));
     let services = services.chain(door.as_ref().map(|door| front::web_api(door)));
-    let services = services.chain(tunnels.as_ref().map(|tunnels| sdwan::api(tunnels, following.as_ref())));
+    let services = services.chain(sdwan::api(tunnels.as_ref(), following.as_ref(), controller.as_ref()));
     let services = services.chain(controller.as_ref().map(sdwan::controller_api));
     let services = services.chain([proxy::api(&proxy, &settings.store.data_dir)]).collect();
     let router = outwork_admin::router(admin, services, outwork_admin::assets());

@@ -1,9 +1,11 @@
 //! The routes under `/api/v1/sdwan`.
 //!
+//! - `around`: whom this site follows, how its paths fare, and where the network is changed.
 //! - `keys`: how another key takes over from that of an uplink.
 //! - `policies`: classes, policies, and what becomes of a flow.
 //! - `qos`: how uplinks are shaped.
 
+mod around;
 mod keys;
 mod policies;
 mod qos;
@@ -13,19 +15,34 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
-use outwork_front::api::{Json, Problem, Viewer};
-use serde::Serialize;
+use outwork_front::api::{Json, Problem, Query, Viewer};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::control::Told;
 use crate::control::told::{EventTold, PathTold, Paths, SiteTold};
+use crate::controller::Controller;
+use crate::follower::Follower;
 use crate::kernel::Carried;
 use crate::service::Service;
 
+/// What this process is in the network.
+#[derive(Clone, Default)]
+pub struct Place {
+    /// A site, where it has uplinks.
+    pub service: Option<Arc<Service>>,
+    /// The controller.
+    pub controller: Option<Arc<Controller>>,
+    /// Somebody who follows one.
+    pub follower: Option<Arc<Follower>>,
+}
+
 /// The routes, to be nested under `/api/v1/sdwan`.
-pub fn router(service: Arc<Service>) -> OpenApiRouter {
+pub fn router(place: Place) -> OpenApiRouter {
+    let Some(service) = place.service.clone() else { return around::of_controller().with_state(place) };
+    let around = around::router().with_state(place);
     OpenApiRouter::new()
         .routes(routes!(uplinks))
         .routes(routes!(tunnels))
@@ -36,6 +53,37 @@ pub fn router(service: Arc<Service>) -> OpenApiRouter {
         .merge(policies::router())
         .merge(qos::router())
         .with_state(service)
+        .merge(around)
+}
+
+/// Which part of a list. All of it where nothing is said.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PartQuery {
+    /// `next` of the part before; absent for the first one.
+    after: Option<String>,
+    /// How many, 999 at most; all of them when absent.
+    limit: Option<usize>,
+}
+
+impl PartQuery {
+    /// The part of a list that is asked for, and what the next one begins behind. `number` grows along the list and is the same for the same thing the next time.
+    fn of<T>(self, list: Vec<T>, number: impl Fn(&T) -> u64) -> Result<(Vec<T>, Option<String>), Problem> {
+        let after = self.after.map(|after| after.parse::<u64>()).transpose();
+        let after = after.map_err(|_| Problem::invalid("after", "expected `next` of the part before"))?;
+        let mut rest = list.into_iter().skip_while(|one| after.is_some_and(|after| number(one) <= after));
+        let part: Vec<T> = rest.by_ref().take(self.limit.map_or(usize::MAX, |limit| limit.clamp(1, 999))).collect();
+        let next = part.last().filter(|_| rest.next().is_some()).map(|last| number(last).to_string());
+        Ok((part, next))
+    }
+
+    /// The same of a list that nothing but a place tells apart in.
+    fn of_places<T>(self, list: Vec<T>) -> Result<(Vec<T>, Option<String>), Problem> {
+        let list = list.into_iter().zip(1..).collect();
+        let (part, next) = self.of(list, |(_, place)| *place)?;
+        Ok((part.into_iter().map(|(one, _)| one).collect(), next))
+    }
 }
 
 /// An uplink.
@@ -62,6 +110,8 @@ pub struct UplinkView {
 pub struct UplinkList {
     /// They.
     items: Vec<UplinkView>,
+    /// `after` of the next part; null on the last one.
+    next: Option<String>,
 }
 
 /// A tunnel.
@@ -98,6 +148,8 @@ pub struct TunnelView {
 pub struct TunnelList {
     /// They.
     items: Vec<TunnelView>,
+    /// `after` of the next part; null on the last one.
+    next: Option<String>,
 }
 
 /// A site other than ours.
@@ -116,6 +168,8 @@ pub struct SiteView {
 pub struct SiteList {
     /// They.
     items: Vec<SiteView>,
+    /// `after` of the next part; null on the last one.
+    next: Option<String>,
 }
 
 /// A path: a pair of uplinks, of this site and of another.
@@ -160,6 +214,8 @@ pub struct PathView {
 pub struct PathList {
     /// They.
     items: Vec<PathView>,
+    /// `after` of the next part; null on the last one.
+    next: Option<String>,
 }
 
 /// Something that has happened to a path, or to the traffic of a site.
@@ -197,21 +253,32 @@ pub struct EventView {
 pub struct EventList {
     /// It.
     items: Vec<EventView>,
+    /// `after` of the next part; null on the last one.
+    next: Option<String>,
 }
 
 /// The uplinks of this site, and who they are.
-#[utoipa::path(get, path = "/uplinks", tag = "sdwan",
-    responses((status = 200, body = UplinkList), (status = 401, body = Problem)))]
-async fn uplinks(_: Viewer, State(service): State<Arc<Service>>) -> Json<UplinkList> {
+#[utoipa::path(get, path = "/uplinks", tag = "sdwan", params(PartQuery),
+    responses((status = 200, body = UplinkList), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn uplinks(
+    _: Viewer,
+    State(service): State<Arc<Service>>,
+    Query(query): Query<PartQuery>,
+) -> Result<Json<UplinkList>, Problem> {
     let listens = |uplink: &crate::service::Bound| uplink.listens.iter().map(ToString::to_string).collect();
     let told = service.keys().told().into_iter().zip(service.uplinks());
-    Json(UplinkList { items: told.map(|(told, uplink)| keys::view(told, listens(uplink))).collect() })
+    let (items, next) = query.of_places(told.map(|(told, uplink)| keys::view(told, listens(uplink))).collect())?;
+    Ok(Json(UplinkList { items, next }))
 }
 
 /// The tunnels of this site, and how they are.
-#[utoipa::path(get, path = "/tunnels", tag = "sdwan",
-    responses((status = 200, body = TunnelList), (status = 401, body = Problem)))]
-async fn tunnels(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<TunnelList>, Problem> {
+#[utoipa::path(get, path = "/tunnels", tag = "sdwan", params(PartQuery),
+    responses((status = 200, body = TunnelList), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn tunnels(
+    _: Viewer,
+    State(service): State<Arc<Service>>,
+    Query(query): Query<PartQuery>,
+) -> Result<Json<TunnelList>, Problem> {
     let asked = Arc::clone(&service);
     let all = tokio::task::spawn_blocking(move || (asked.tell(), asked.carried())).await.map_err(Problem::internal)?;
     let (told, carried) = (all.0.map_err(Problem::internal)?, all.1.map_err(Problem::internal)?);
@@ -247,7 +314,9 @@ async fn tunnels(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<
             foreign: tallies.foreign.load(Relaxed),
         }
     };
-    Ok(Json(TunnelList { items: told.iter().map(view).chain(carried.iter().map(of_kernel)).collect() }))
+    let all = told.iter().map(view).chain(carried.iter().map(of_kernel));
+    let (items, next) = query.of_places(all.collect())?;
+    Ok(Json(TunnelList { items, next }))
 }
 
 async fn ask(service: &Arc<Service>) -> Result<Paths, Problem> {
@@ -257,25 +326,49 @@ async fn ask(service: &Arc<Service>) -> Result<Paths, Problem> {
 }
 
 /// Other sites, those among them that no path leads to.
-#[utoipa::path(get, path = "/sites", tag = "sdwan",
-    responses((status = 200, body = SiteList), (status = 401, body = Problem)))]
-async fn sites(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<SiteList>, Problem> {
+#[utoipa::path(get, path = "/sites", tag = "sdwan", params(PartQuery),
+    responses((status = 200, body = SiteList), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn sites(
+    _: Viewer,
+    State(service): State<Arc<Service>>,
+    Query(query): Query<PartQuery>,
+) -> Result<Json<SiteList>, Problem> {
     let view = |site: SiteTold| SiteView {
         name: site.name,
         subnets: site.networks.iter().map(ToString::to_string).collect(),
         uplinks: site.uplinks,
     };
-    Ok(Json(SiteList { items: ask(&service).await?.sites.into_iter().map(view).collect() }))
+    let (part, next) = query.of_places(ask(&service).await?.sites)?;
+    Ok(Json(SiteList { items: part.into_iter().map(view).collect(), next }))
 }
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
+/// Which paths, and which part of them. All of them where nothing is said.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PathQuery {
+    /// To this site.
+    site: Option<String>,
+    /// In this state.
+    state: Option<String>,
+    /// `next` of the part before; absent for the first one.
+    after: Option<String>,
+    /// How many, 999 at most; all of them when absent.
+    limit: Option<usize>,
+}
+
 /// The paths to other sites, and how they are.
-#[utoipa::path(get, path = "/paths", tag = "sdwan",
-    responses((status = 200, body = PathList), (status = 401, body = Problem)))]
-async fn paths(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<PathList>, Problem> {
+#[utoipa::path(get, path = "/paths", tag = "sdwan", params(PathQuery),
+    responses((status = 200, body = PathList), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn paths(
+    _: Viewer,
+    State(service): State<Arc<Service>>,
+    Query(query): Query<PathQuery>,
+) -> Result<Json<PathList>, Problem> {
     let view = |path: PathTold| PathView {
         id: path.id,
         site: path.site,
@@ -294,14 +387,27 @@ async fn paths(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<Pa
         sent: path.datagrams.0,
         received: path.datagrams.1,
     };
-    Ok(Json(PathList { items: ask(&service).await?.paths.into_iter().map(view).collect() }))
+    let PathQuery { site, state, after, limit } = query;
+    let mut paths = ask(&service).await?.paths;
+    paths.retain(|path| {
+        site.as_ref().is_none_or(|site| *site == path.site) && state.as_ref().is_none_or(|state| state == path.state)
+    });
+    paths.sort_by_key(|path| path.id);
+    let (part, next) = PartQuery { after, limit }.of(paths, |path| path.id.into())?;
+    Ok(Json(PathList { items: part.into_iter().map(view).collect(), next }))
 }
 
 /// What has happened to paths and to the traffic of sites, the latest first.
-#[utoipa::path(get, path = "/events", tag = "sdwan",
-    responses((status = 200, body = EventList), (status = 401, body = Problem)))]
-async fn events(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<EventList>, Problem> {
-    let Paths { now, events, .. } = ask(&service).await?;
+#[utoipa::path(get, path = "/events", tag = "sdwan", params(PartQuery),
+    responses((status = 200, body = EventList), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn events(
+    _: Viewer,
+    State(service): State<Arc<Service>>,
+    Query(query): Query<PartQuery>,
+) -> Result<Json<EventList>, Problem> {
+    let Paths { now, mut events, .. } = ask(&service).await?;
+    events.reverse();
+    let (events, next) = query.of(events, |event| u64::MAX - event.number)?;
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unix = |at| wall.saturating_sub(now.since(at)).as_millis() as u64;
     let view = |event: EventTold| EventView {
@@ -318,5 +424,8 @@ async fn events(_: Viewer, State(service): State<Arc<Service>>) -> Result<Json<E
         to: event.to,
         why: event.why,
     };
-    Ok(Json(EventList { items: events.into_iter().rev().map(view).collect() }))
+    Ok(Json(EventList { items: events.into_iter().map(view).collect(), next }))
 }
+
+#[cfg(test)]
+mod tests;

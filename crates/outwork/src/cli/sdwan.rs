@@ -24,6 +24,17 @@ Examples:
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         expires: Option<Duration>,
     },
+    /// Lists tokens that let sites in, without their secrets: at the controller
+    Tokens,
+    /// Takes a token away that was not used: at the controller
+    #[command(after_help = "\
+Examples:
+  outwork sdwan withdraw 12
+  outwork sdwan tokens --json | jq '.items[] | select(.used == null) | .id' | xargs -n1 outwork sdwan withdraw")]
+    Withdraw {
+        /// Its number, as `outwork sdwan tokens` says it.
+        number: i64,
+    },
     /// Has the controller take this site in, with a token of the controller's: at the site
     ///
     /// The site makes its key itself, which never leaves it. What it was told by the controller of another network is forgotten. A running server takes it up by itself.
@@ -169,5 +180,12 @@ mod tests {
         assert_eq!(cli.global.set, ["log.level=debug"]);
         let Command::Sdwan(SdwanCommand::Classes(DocumentCommand::Add { says, .. })) = cli.command else { panic!() };
         assert_eq!(says.set, [("loss".to_owned(), "0.1".to_owned())]);
+    }
+
+    #[test]
+    fn a_token_is_withdrawn_by_its_number() {
+        let cli = Cli::try_parse_from(["outwork", "sdwan", "withdraw", "12"]).unwrap();
+        assert!(matches!(cli.command, Command::Sdwan(SdwanCommand::Withdraw { number: 12 })));
+        assert!(Cli::try_parse_from(["outwork", "sdwan", "withdraw", "outwork_enrol_x"]).is_err());
     }
 }

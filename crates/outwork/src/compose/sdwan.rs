@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use outwork_admin::{ServiceApi, ServiceState, State};
-use outwork_sdwan::api::router;
+use outwork_sdwan::api::{Place, router};
 use outwork_sdwan::controller::{self, Controller};
 use outwork_sdwan::follower::enrol::uplinks;
 use outwork_sdwan::follower::{self, Follower, TakeUp};
@@ -152,14 +152,26 @@ impl Following {
     }
 }
 
-/// What they bring to the admin API.
-pub(super) fn api(service: &Arc<Service>, following: Option<&Following>) -> ServiceApi {
-    let shared = Arc::clone(service.shared());
+/// What they bring to the admin API: a site, a controller, or a process that is both.
+pub(super) fn api(
+    service: Option<&Arc<Service>>,
+    following: Option<&Following>,
+    controller: Option<&Arc<Controller>>,
+) -> Option<ServiceApi> {
     let follower = following.map(|following| Arc::clone(&following.follower));
-    ServiceApi {
+    let place = Place { service: service.cloned(), controller: controller.cloned(), follower: follower.clone() };
+    if place.service.is_none() && place.controller.is_none() {
+        return None;
+    }
+    let shared = service.map(|service| Arc::clone(service.shared()));
+    Some(ServiceApi {
         name: "sdwan",
-        router: router(Arc::clone(service)),
+        router: router(place),
         state: Box::new(move || {
+            let Some(shared) = &shared else {
+                let detail = "no site, but the controller of one or more".to_owned();
+                return ServiceState { state: State::Running, ready: true, detail };
+            };
             let view = shared.view.load();
             let (all, up) =
                 view.tunnels().fold((0, 0), |(all, up), tunnel| (all + 1, up + usize::from(tunnel.sealer().is_some())));
@@ -168,7 +180,7 @@ pub(super) fn api(service: &Arc<Service>, following: Option<&Following>) -> Serv
             // Without its controller it serves as it was told last.
             ServiceState { state: State::Running, ready: true, detail }
         }),
-    }
+    })
 }
 
 /// What the controller brings to the admin API.

@@ -41,6 +41,11 @@ pub(crate) fn sdwan(global: &Global, command: &SdwanCommand) -> anyhow::Result<(
             writeln!(anstream::stdout(), "{}", printable(&cell(&answer["token"])))?;
             Ok(())
         }
+        SdwanCommand::Tokens => tokens(global, &client),
+        SdwanCommand::Withdraw { number } => {
+            let answer = client.change(Method::DELETE, &format!("/controller/enrolments/{number}"), None)?;
+            done(global, &answer, &format!("the token {number} lets nobody in"))
+        }
         SdwanCommand::Enrol { shown, controller } => crate::enrolment::enrol(global, shown, controller),
         SdwanCommand::Revoke { site } => {
             let path = format!("/controller/sites/{}/certificates", escaped(site));
@@ -101,9 +106,24 @@ fn status(global: &Global, client: &Client) -> anyhow::Result<()> {
     }
     let columns = ["SITE", "STATUS", "LAST HEARD OF", ">VERSION", "CURRENT"];
     rows(&mut anstream::stdout(), &columns, &sites, "no sites", |site| {
-        let current = if site["current"] == true { "yes" } else { "no" };
+        let current = match site["refused"].as_str() {
+            _ if site["current"] == true => "yes".to_owned(),
+            None => "no".to_owned(),
+            Some(why) => format!("no: {why}"),
+        };
         let [name, status, seen, version] = ["site", "status", "last_seen", "version"].map(|key| cell(&site[key]));
-        vec![name, status, seen, version, current.to_owned()]
+        vec![name, status, seen, version, current]
+    })?;
+    Ok(())
+}
+
+fn tokens(global: &Global, client: &Client) -> anyhow::Result<()> {
+    let tokens = all(client, "/controller/enrolments")?;
+    if global.json {
+        return print_json(&json!({ "items": tokens }));
+    }
+    rows(&mut anstream::stdout(), &[">NUMBER", "SITE", "MADE BY", "EXPIRES", "USED"], &tokens, "no tokens", |token| {
+        ["id", "site", "created_by", "expires", "used"].map(|key| cell(&token[key])).to_vec()
     })?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::millis;
+use super::{PartQuery, millis};
 use crate::config::matching::{Dscp, Protocol};
 use crate::config::policy::{PRESETS, PolicySettings, StrategyKind};
 use crate::control::explain::{Considered, Explained, Question};
@@ -48,6 +48,8 @@ pub(super) struct ClassView {
 pub(super) struct ClassList {
     /// They.
     items: Vec<ClassView>,
+    /// `after` of the next part; null on the last one.
+    next: Option<String>,
 }
 
 /// A policy. An empty list does not matter.
@@ -94,6 +96,8 @@ pub(super) struct PolicyView {
 pub(super) struct PolicyList {
     /// They.
     items: Vec<PolicyView>,
+    /// `after` of the next part; null on the last one.
+    next: Option<String>,
 }
 
 /// A flow that is asked about.
@@ -160,9 +164,13 @@ pub(super) struct ExplainView {
 }
 
 /// The classes of traffic, and what each needs of its path.
-#[utoipa::path(get, path = "/classes", tag = "sdwan",
-    responses((status = 200, body = ClassList), (status = 401, body = Problem)))]
-async fn classes(_: Viewer, State(service): State<Arc<Service>>) -> Json<ClassList> {
+#[utoipa::path(get, path = "/classes", tag = "sdwan", params(PartQuery),
+    responses((status = 200, body = ClassList), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn classes(
+    _: Viewer,
+    State(service): State<Arc<Service>>,
+    Query(query): Query<PartQuery>,
+) -> Result<Json<ClassList>, Problem> {
     let said = service.said();
     let last = said.classes.len().saturating_sub(1);
     let view = |(place, (name, class)): (usize, &(String, Class))| ClassView {
@@ -173,20 +181,26 @@ async fn classes(_: Viewer, State(service): State<Arc<Service>>) -> Json<ClassLi
         jitter_ms: class.jitter.map(millis),
         loss: class.loss,
     };
-    Json(ClassList { items: said.classes.iter().enumerate().map(view).collect() })
+    let (items, next) = query.of_places(said.classes.iter().enumerate().map(view).collect())?;
+    Ok(Json(ClassList { items, next }))
 }
 
 /// The policies, in the order in which they are asked.
-#[utoipa::path(get, path = "/policies", tag = "sdwan",
-    responses((status = 200, body = PolicyList), (status = 401, body = Problem)))]
-async fn policies(_: Viewer, State(service): State<Arc<Service>>) -> Json<PolicyList> {
+#[utoipa::path(get, path = "/policies", tag = "sdwan", params(PartQuery),
+    responses((status = 200, body = PolicyList), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn policies(
+    _: Viewer,
+    State(service): State<Arc<Service>>,
+    Query(query): Query<PartQuery>,
+) -> Result<Json<PolicyList>, Problem> {
     let accounts = service.shared().accounts.load();
     let view = |policy: &PolicySettings| {
         let account = accounts.iter().find(|(name, _)| *name == policy.name).map(|(_, account)| account);
         let of = |counter: fn(&Account) -> &AtomicU64| account.map_or(0, |account| counter(account).load(Relaxed));
         policy_view(policy, of(|account| &account.packets), of(|account| &account.octets))
     };
-    Json(PolicyList { items: service.said().policies.iter().map(view).collect() })
+    let (items, next) = query.of_places(service.said().policies.iter().map(view).collect())?;
+    Ok(Json(PolicyList { items, next }))
 }
 
 fn texts<T: ToString>(list: &[T]) -> Vec<String> {

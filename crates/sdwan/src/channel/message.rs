@@ -19,6 +19,8 @@ pub const EVENTS: usize = 256;
 pub const UPLINKS: usize = 64;
 /// Octets of a name or a reason in a report.
 const TEXT: usize = 512;
+/// Milliseconds of a day.
+const DAY_MS: f64 = 86_400e3;
 
 /// What a site says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,8 +104,8 @@ pub struct Request {
     pub proof: String,
 }
 
-/// What a site shows to be taken into the network.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What a site shows to be taken into the network. `Debug` hides the secret.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Enrol {
     /// What names the token, base64.
@@ -116,6 +118,12 @@ pub struct Enrol {
     pub subnets: Vec<String>,
     /// Its uplinks, as documents without the site.
     pub uplinks: Vec<Json>,
+}
+
+impl std::fmt::Debug for Enrol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Enrol").field("subnets", &self.subnets).field("uplinks", &self.uplinks).finish_non_exhaustive()
+    }
 }
 
 /// What it is given.
@@ -206,9 +214,10 @@ impl Report {
         let of_event = |event: &EventReport| {
             [&event.kind, &event.about, &event.before, &event.after, &event.why].into_iter().any(long)
         };
+        // Nothing takes longer than a day, and what is compared and summed up stays a number.
         let odd = |path: &PathReport| {
-            let figures = [path.latency_ms, path.jitter_ms, path.loss, path.mos];
-            figures.into_iter().any(|figure| !figure.is_finite() || figure < 0.0)
+            let figures = [(path.latency_ms, DAY_MS), (path.jitter_ms, DAY_MS), (path.loss, 1.0), (path.mos, 5.0)];
+            figures.into_iter().any(|(figure, most)| !(0.0..=most).contains(&figure))
         };
         match self {
             _ if self.paths.len() > PATHS => Some("too many paths"),
@@ -265,6 +274,17 @@ mod tests {
         assert_eq!(report(vec![path()]).excess(), None);
         assert!(report(vec![path(); PATHS + 1]).excess().is_some());
         assert!(report(vec![PathReport { site: "x".repeat(TEXT + 1), ..path() }]).excess().is_some());
-        assert!(report(vec![PathReport { loss: -1.0, ..path() }]).excess().is_some());
+        for odd in [-1.0, 1.5, f64::NAN, f64::INFINITY] {
+            assert!(report(vec![PathReport { loss: odd, ..path() }]).excess().is_some(), "{odd}");
+        }
+        assert!(report(vec![PathReport { latency_ms: 1e300, ..path() }]).excess().is_some());
+    }
+
+    #[test]
+    fn the_secret_of_a_token_is_in_no_log() {
+        let request = Request { public_key: String::new(), proof: String::new() };
+        let (token, secret) = ("token".to_owned(), "hush".to_owned());
+        let enrol = FromSite::Enrol(Box::new(Enrol { token, secret, request, subnets: vec![], uplinks: vec![] }));
+        assert!(!format!("{enrol:?}").contains("hush"));
     }
 }

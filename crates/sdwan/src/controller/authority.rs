@@ -41,6 +41,16 @@ pub enum AuthorityError {
         /// Which.
         path: PathBuf,
     },
+    /// A certificate without its key: a new one in its place would know none of the sites.
+    #[error(
+        "{path} is there, and {missing} beside it is not: restore both from one backup, or remove the first as well, and enrol all sites again"
+    )]
+    Half {
+        /// What is there.
+        path: PathBuf,
+        /// What is not.
+        missing: PathBuf,
+    },
     /// A certificate cannot be made.
     #[error("no certificate can be made: {0}")]
     Made(#[from] rcgen::Error),
@@ -91,7 +101,11 @@ impl Authority {
     pub fn open(dir: &Path, now: SystemTime) -> Result<Authority, AuthorityError> {
         let (path, key_path) = (dir.join("authority.pem"), dir.join("authority.key"));
         // The key is written first: without the root it has signed nothing that anyone believes.
-        if let (Some(pem), Some(key)) = (read(&path)?, read(&key_path)?) {
+        let kept = (read(&path)?, read(&key_path)?);
+        if let (Some(_), None) = kept {
+            return Err(AuthorityError::Half { path, missing: key_path });
+        }
+        if let (Some(pem), Some(key)) = kept {
             let damaged = || AuthorityError::Damaged { path: path.clone() };
             let root = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| damaged())?;
             let name = Facts::read(&root).ok().and_then(|facts| facts.common_name).ok_or_else(damaged)?;
@@ -255,6 +269,23 @@ mod tests {
         assert_eq!(meet(again.server(now).unwrap(), site), Ok(Some("north".to_owned())));
         let later = site_of(&again, &first, DAY, now);
         assert_eq!(meet(first.server(now).unwrap(), later), Ok(Some("north".to_owned())));
+    }
+
+    #[test]
+    fn half_of_what_was_kept_is_not_replaced_by_something_that_knows_no_site() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let network = Authority::open(dir.path(), now).unwrap().network();
+        let [pem, key] = ["authority.pem", "authority.key"].map(|name| dir.path().join(name));
+        let kept = std::fs::read(&key).unwrap();
+        std::fs::remove_file(&key).unwrap();
+        let Err(error) = Authority::open(dir.path(), now) else { panic!("another was made") };
+        assert!(error.to_string().contains("authority.key"), "{error}");
+        std::fs::write(&key, kept).unwrap();
+        assert_eq!(Authority::open(dir.path(), now).unwrap().network(), network);
+        // A key alone has signed nothing that anyone believes.
+        std::fs::remove_file(&pem).unwrap();
+        assert_ne!(Authority::open(dir.path(), now).unwrap().network(), network);
     }
 
     #[test]

@@ -26,6 +26,8 @@ section! {
         pub aggregate_retention: Option<Duration> [restart, range hours(1)..=days(3650)],
         /// How long it is kept who changed what, and what has happened to paths.
         pub audit_retention: Duration [restart, range days(1)..=days(3650)] = days(365),
+        /// What its database may hold at most; unset, as `size` has it. Beyond it the oldest reports go before their time, then the oldest events; never what the network is to be.
+        pub max_size: Option<ByteSize> [restart, range ByteSize::mib(16)..=ByteSize::gib(65_536)],
         /// How its database works.
         pub database: ControllerDatabase,
     }
@@ -87,14 +89,17 @@ pub struct Preset {
     pub retention: Duration,
     /// How long the same is kept in spans of five minutes.
     pub aggregate_retention: Duration,
+    /// What the database may hold at most.
+    pub most: ByteSize,
 }
 
 impl Size {
     /// What follows from it. Of 2000 sites with two paths to each of a few hubs come some hundred rows a second.
     pub const fn preset(self) -> Preset {
-        const fn preset(readers: u16, mib: (u32, u32), report: u64, hours: u64, days: u64) -> Preset {
+        const fn preset(readers: u16, mib: (u32, u32), report: u64, hours: u64, days: u64, gib: u32) -> Preset {
             Preset {
                 readers,
+                most: ByteSize::gib(gib),
                 cache: ByteSize::mib(mib.0),
                 mapped: ByteSize::mib(mib.1),
                 report: Duration::from_secs(report),
@@ -103,10 +108,10 @@ impl Size {
             }
         }
         match self {
-            Size::Small => preset(2, (16, 64), 10, 7 * 24, 90),
-            Size::Medium => preset(4, (64, 256), 10, 3 * 24, 90),
-            Size::Large => preset(8, (128, 512), 15, 24, 30),
-            Size::Huge => preset(16, (256, 1024), 30, 6, 30),
+            Size::Small => preset(2, (16, 64), 10, 7 * 24, 90, 4),
+            Size::Medium => preset(4, (64, 256), 10, 3 * 24, 90, 16),
+            Size::Large => preset(8, (128, 512), 15, 24, 30, 32),
+            Size::Huge => preset(16, (256, 1024), 30, 6, 30, 64),
         }
     }
 }
@@ -122,6 +127,11 @@ impl ControllerSettings {
         let preset = self.size.preset();
         let aggregates = self.aggregate_retention.unwrap_or(preset.aggregate_retention);
         (self.retention.unwrap_or(preset.retention), aggregates)
+    }
+
+    /// Octets that its database may hold at most.
+    pub fn most(&self) -> u64 {
+        self.max_size.unwrap_or(self.size.preset().most).get()
     }
 
     /// Options of its database in `dir`.
@@ -162,6 +172,7 @@ mod tests {
         assert_eq!((huge.readers, huge.cache_size, huge.mmap_size), (16, 1 << 20, 1024 << 20));
         let kept = read("size = '500-2000'\nretention = '2h'").unwrap().kept();
         assert_eq!(kept, (hours(2), days(30)));
+        assert_eq!((read("").unwrap().most(), read("max_size = '1GiB'").unwrap().most()), (4 << 30, 1 << 30));
         assert!(!read("").unwrap().is_on());
     }
 
@@ -173,6 +184,7 @@ mod tests {
                 pair[0].readers < pair[1].readers && pair[0].cache < pair[1].cache && pair[0].mapped < pair[1].mapped
             );
             assert!(pair[0].report <= pair[1].report && pair[0].retention >= pair[1].retention);
+            assert!(pair[0].most < pair[1].most);
         }
     }
 

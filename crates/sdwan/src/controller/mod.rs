@@ -3,18 +3,23 @@
 //! - [`config`]: what the configuration says.
 //! - [`store`]: what is kept.
 //! - [`authority`]: who is certified.
-//! - `session`: a site that has come.
+//! - `rooms`: who has come and has not said yet who it is. `session`: a site that has. `seats`: all of them, and what each may do (`allowance`).
+//! - `pushes`: what sites are sent.
 //! - [`api`]: the routes under `/api/v1/controller`.
 //!
 //! Absent: whatever packets need. Sites go on without it.
 
+mod allowance;
 pub mod api;
 pub mod authority;
 pub mod config;
+mod pushes;
+mod rooms;
+mod seats;
 mod session;
 pub mod store;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,7 +30,7 @@ use outwork_store::database::DatabaseError;
 use outwork_telemetry::{labels, metrics};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -33,14 +38,19 @@ use crate::channel::token::Token;
 use crate::network::signed::{SignatureError, Signer};
 use authority::{Authority, AuthorityError};
 use config::ControllerSettings;
+use pushes::Pushes;
+use rooms::Rooms;
+use seats::Seats;
 use store::documents::{Edit, EditError, Stored};
-use store::enrolments::Enrolment;
+use store::enrolments::{Enrolment, TooMany};
 use store::retention::Aged;
 use store::{Query, Store};
 
-/// Sites that may be connected at once, and come for the first time at once.
+/// Sites that may be connected at once.
 const SITES: usize = 16_384;
+/// Connections that may not have said yet who they are: in all, and from one network. Sites that come back all at once come a few at a time.
 const STRANGERS: usize = 256;
+const STRANGERS_OF_ONE: usize = 64;
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// Between two looks at what is to be rolled up and what is over.
@@ -55,6 +65,44 @@ labels! {
     pub enum Shown as "outcome" { Enrolled = "enrolled", Refused = "refused" }
 }
 
+labels! {
+    /// Why somebody was turned away.
+    pub enum Turned as "reason" {
+        /// All rooms were taken, and it had had one for longest.
+        Full = "full",
+        /// Too many were there from its network.
+        Address = "address",
+        /// It said nothing for too long, or did not listen.
+        Late = "late",
+        /// No handshake of TLS came about.
+        Handshake = "handshake",
+        /// Its certificate was revoked, or its site is not of the network.
+        Certificate = "certificate",
+        /// It said what makes no sense.
+        Words = "words",
+        /// It was told to go: its site was removed or revoked, or has come again.
+        Parted = "parted",
+        /// Too many sites are connected.
+        Sites = "sites",
+        /// The database did not do what it had to.
+        Database = "database",
+    }
+}
+
+labels! {
+    /// What there was too much of.
+    pub enum Excess as "what" {
+        /// Reports: they may come again.
+        Reports = "reports",
+        /// Events, which are not kept.
+        Events = "events",
+        /// Changes of its uplinks, which are not made.
+        Changes = "changes",
+        /// Certificates, which are not made.
+        Certificates = "certificates",
+    }
+}
+
 metrics! {
     /// What the controller measures of its sites.
     pub struct ControllerMetrics, prefix "outwork_sdwan_controller" {
@@ -64,8 +112,10 @@ metrics! {
         pushes: Counter => history,
         /// Deltas that sites did not take up.
         pushes_refused: Counter,
-        /// Connections that came to nothing: no certificate that is good, or none of the words that are known.
-        refused: Counter,
+        /// Connections that came to nothing, or ended for what was said.
+        refused: Counter by Turned => history,
+        /// What sites had too much of, and what was therefore not done.
+        excess: Counter by Excess,
         /// Tokens that were shown.
         enrolments: Counter by Shown,
     }
@@ -102,6 +152,9 @@ pub enum ControllerError {
     /// No randomness.
     #[error("the system gives no randomness")]
     Random,
+    /// Tokens.
+    #[error(transparent)]
+    Tokens(#[from] TooMany),
 }
 
 /// The controller at work.
@@ -115,10 +168,8 @@ pub struct Controller {
     metrics: Arc<ControllerMetrics>,
     /// Grows whenever documents have changed.
     changed: watch::Sender<u64>,
-    /// Sites that are not to be connected any longer.
-    cut: broadcast::Sender<String>,
-    /// The connection of each site that counts: the last that came.
-    sessions: Mutex<(u64, BTreeMap<String, u64>)>,
+    seats: Seats,
+    pushes: Pushes,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -134,6 +185,12 @@ impl Controller {
             _ => {}
         }
         let now = SystemTime::now();
+        let signer = dir.join("signer.key");
+        // Sites believe the one whose word they have had, and no other.
+        if dir.join("authority.pem").exists() && !signer.exists() {
+            return Err(AuthorityError::Half { path: dir.join("authority.pem"), missing: signer }.into());
+        }
+        let signer = Signer::open(&signer)?;
         let authority = Authority::open(dir, now)?;
         let network = authority.network();
         let store = Store::open(&settings.database(dir))?;
@@ -148,20 +205,19 @@ impl Controller {
             addresses: listeners.iter().map(|(address, _)| *address).collect(),
             settings: settings.clone(),
             network,
-            signer: Signer::open(&dir.join("signer.key"))?,
+            signer,
             store,
             metrics: Arc::default(),
             changed: watch::Sender::new(0),
-            cut: broadcast::Sender::new(64),
-            sessions: Mutex::default(),
+            seats: Seats::new(SITES, settings.size.preset().report),
+            pushes: Pushes::default(),
             tasks: Mutex::default(),
             authority,
         });
         let acceptor = TlsAcceptor::from(Arc::new(controller.authority.server(now)?));
-        let (known, strangers) = (Arc::new(Semaphore::new(SITES)), Arc::new(Semaphore::new(STRANGERS)));
+        let rooms = Rooms::new(STRANGERS, STRANGERS_OF_ONE);
         for (_, listener) in listeners {
-            let (own, acceptor) = (Arc::clone(&controller), acceptor.clone());
-            let rooms = (Arc::clone(&known), Arc::clone(&strangers));
+            let (own, acceptor, rooms) = (Arc::clone(&controller), acceptor.clone(), Arc::clone(&rooms));
             controller.tasks.lock().push(tokio::spawn(own.accept(listener, acceptor, rooms)));
         }
         let own = Arc::clone(&controller);
@@ -169,15 +225,10 @@ impl Controller {
         Ok(controller)
     }
 
-    async fn accept(
-        self: Arc<Self>,
-        listener: TcpListener,
-        acceptor: TlsAcceptor,
-        (known, strangers): (Arc<Semaphore>, Arc<Semaphore>),
-    ) {
+    async fn accept(self: Arc<Self>, listener: TcpListener, acceptor: TlsAcceptor, rooms: Arc<Rooms>) {
         loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+            let (stream, from) = match listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "no site can be accepted");
                     tokio::time::sleep(PAUSE).await;
@@ -185,12 +236,12 @@ impl Controller {
                 }
             };
             // Who has not said yet who it is counts as a stranger.
-            let Ok(room) = Arc::clone(&strangers).try_acquire_owned() else {
-                self.metrics.refused.inc();
+            let Some(room) = rooms.enter(from.ip()) else {
+                self.metrics.refused.of(Turned::Address).inc();
                 continue;
             };
-            let (own, acceptor, known) = (Arc::clone(&self), acceptor.clone(), Arc::clone(&known));
-            tokio::spawn(async move { session::meet(own, stream, acceptor, room, known).await });
+            let (own, acceptor) = (Arc::clone(&self), acceptor.clone());
+            tokio::spawn(async move { session::meet(own, (stream, from), acceptor, room).await });
         }
     }
 
@@ -216,6 +267,18 @@ impl Controller {
             (Aged::Log, before(self.settings.audit_retention)),
         ];
         while self.store.maintain(now, ends).await? {}
+        let shed = self.store.shed(self.settings.most()).await?;
+        if shed > 0 {
+            let most = self.settings.most();
+            tracing::warn!(
+                rows = shed,
+                most,
+                "the oldest reports of sites went before their time: controller.max_size is reached"
+            );
+        }
+        let sites = self.store.read(Query::Documents, store::documents::sites).await?;
+        let sites: BTreeSet<_> = sites.into_iter().collect();
+        self.seats.retain(|site| sites.contains(site));
         if round % TIDY == TIDY - 1 {
             self.store.tidy().await?;
         }
@@ -243,8 +306,8 @@ impl Controller {
     }
 
     /// Sites that are connected.
-    pub fn connected(&self) -> i64 {
-        self.metrics.sites.get()
+    pub fn connected(&self) -> usize {
+        self.seats.len()
     }
 
     /// Makes changes, all or none, and has all sites told.
@@ -263,7 +326,7 @@ impl Controller {
         let done = self.store.write(Query::Change, change).await?;
         if done.is_ok() {
             self.tell();
-            gone.into_iter().for_each(|site| self.part_from(site));
+            gone.iter().for_each(|site| self.seats.end(site, &format!("{site} was removed from the network")));
         }
         Ok(done)
     }
@@ -273,22 +336,18 @@ impl Controller {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    fn part_from(&self, site: String) {
-        // Where nobody is connected, nobody hears.
-        let _ = self.cut.send(site);
-    }
-
     /// Makes a token for a site. It is told here and never again.
     ///
     /// # Errors
-    /// When the database refuses, or there is no randomness.
+    /// When the database refuses, too many tokens are good already, or there is no randomness.
     pub async fn invite(&self, site: &str, life: Duration, who: &str) -> Result<(Token, Enrolment), ControllerError> {
         let token = Token::random(self.authority.fingerprint()).map_err(|_| ControllerError::Random)?;
         let (kept, site, who) = (token.clone(), site.to_owned(), who.to_owned());
         let add = move |connection: &mut rusqlite::Connection| {
             store::enrolments::add(connection, &kept, &site, life, &who, SystemTime::now())
         };
-        Ok((token, self.store.write(Query::Enrolment, add).await?))
+        let enrolment = self.store.write(Query::Enrolment, add).await??;
+        Ok((token, enrolment))
     }
 
     /// Believes a site no longer: its certificates and tokens are good for nothing, and its connection ends. Says how many certificates those were.
@@ -301,7 +360,7 @@ impl Controller {
             store::enrolments::revoke(connection, &name, &who, SystemTime::now())
         };
         let revoked = self.store.write(Query::Enrolment, revoke).await?;
-        self.part_from(site.to_owned());
+        self.seats.end(site, "its certificates were revoked");
         Ok(revoked)
     }
 
@@ -309,24 +368,6 @@ impl Controller {
     pub fn stop(&self) {
         self.tasks.lock().drain(..).for_each(|task| task.abort());
         self.store.close();
-    }
-
-    /// Gives a connection of a site its number.
-    fn sit(&self, site: &str) -> u64 {
-        let (last, of) = &mut *self.sessions.lock();
-        *last += 1;
-        of.insert(site.to_owned(), *last);
-        *last
-    }
-
-    /// Ends a connection of a site. Says whether it was the one that counts.
-    fn leave(&self, site: &str, number: u64) -> bool {
-        let (_, of) = &mut *self.sessions.lock();
-        let counts = of.get(site) == Some(&number);
-        if counts {
-            of.remove(site);
-        }
-        counts
     }
 }
 

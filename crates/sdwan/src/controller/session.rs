@@ -1,41 +1,54 @@
 //! A site that has come: who it is, what it is told, what it says.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use outwork_front::api::Timestamp;
 use outwork_front::tls::Facts;
 use rusqlite::Connection;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, WriteHalf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::store::documents;
-use super::store::enrolments::{self, Certified, TokenRefusal};
-use super::store::{Query, health};
-use super::{Controller, ControllerError, Shown, Stream};
+use super::allowance::{Allowance, Spent};
+use super::rooms::Room;
+use super::seats::{Of, ended};
+use super::store::enrolments::{self, Certified, Standing, TokenRefusal};
+use super::store::health::Note;
+use super::store::{Query, documents};
+use super::{Controller, ControllerError, Excess, Shown, Stream, Turned};
 use crate::channel::frame::{self, FrameError, MOST_OF_SITES, MOST_OF_STRANGERS};
 use crate::channel::message::{ALIVE, Enrol, Enrolled, FromController, FromSite, Report, Request, SILENCE, UPLINKS};
+use crate::network::Kind;
 use crate::network::check::DocumentFault;
 
-/// How long a stranger may take for each step.
+/// How long it may take until somebody has said who it is, and for each answer to who is to go.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts to tell a site what it would not have.
+const AGAIN: Duration = Duration::from_secs(300);
 /// Messages of a site that wait to be looked at.
 const WAITING: usize = 2;
+/// Messages of a site: so often, and after a rest so many at once. What comes faster waits in the connection.
+const MESSAGES: (Duration, u32) = (Duration::from_millis(20), 512);
 
 /// Why a session ends.
 #[derive(Debug, thiserror::Error)]
-enum SessionError {
+pub(super) enum SessionError {
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error(transparent)]
     Controller(#[from] ControllerError),
-    #[error("{0}")]
-    Denied(String),
+    #[error("no handshake: {0}")]
+    Handshake(std::io::Error),
+    #[error("it has not said for too long who it is, and others want in")]
+    Full,
+    #[error("{1}")]
+    Denied(Turned, String),
 }
 
 impl From<outwork_store::database::DatabaseError> for SessionError {
@@ -44,37 +57,70 @@ impl From<outwork_store::database::DatabaseError> for SessionError {
     }
 }
 
+impl SessionError {
+    /// As what it counts; none where a connection was lost.
+    fn turned(&self) -> Option<Turned> {
+        match self {
+            SessionError::Frame(FrameError::Io(_)) => None,
+            SessionError::Frame(FrameError::Late) => Some(Turned::Late),
+            SessionError::Frame(FrameError::TooLong { .. } | FrameError::Unreadable(_)) => Some(Turned::Words),
+            SessionError::Controller(_) => Some(Turned::Database),
+            SessionError::Handshake(_) => Some(Turned::Handshake),
+            SessionError::Full => Some(Turned::Full),
+            SessionError::Denied(turned, _) => Some(*turned),
+        }
+    }
+}
+
+fn denied(turned: Turned, why: &str) -> SessionError {
+    SessionError::Denied(turned, why.to_owned())
+}
+
+/// Who has come.
+enum Known {
+    /// Nobody knows it: what it has said first.
+    Stranger(Option<FromSite>),
+    /// A site, by the serial number of its certificate.
+    Site(String, String),
+}
+
 /// Finds out who has come, and hears it.
 pub(super) async fn meet(
     controller: Arc<Controller>,
-    stream: TcpStream,
+    (stream, from): (TcpStream, SocketAddr),
     acceptor: TlsAcceptor,
-    room: OwnedSemaphorePermit,
-    known: Arc<Semaphore>,
+    room: Room,
 ) {
     // Messages are short and wait for each other: an error leaves it slower.
     let _ = stream.set_nodelay(true);
-    let Ok(Ok(mut stream)) = timeout(PATIENCE, acceptor.accept(stream)).await else {
-        controller.metrics.refused.inc();
-        return;
-    };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let facts = certificate.map(|certificate| Facts::read(certificate));
-    let outcome = match facts {
-        None => stranger(&controller, &mut stream).await,
-        Some(facts) => match (facts.ok().and_then(named), known.try_acquire_owned()) {
-            (Some((site, serial)), Ok(_seat)) => {
-                drop(room);
-                visit(&controller, stream, &site, &serial).await
+    let outcome = tokio::select! {
+        () = room.wanted() => Err(SessionError::Full),
+        known = timeout(PATIENCE, recognise(stream, acceptor)) => match known {
+            Err(_) => Err(FrameError::Late.into()),
+            Ok(Err(error)) => Err(error),
+            Ok(Ok((mut stream, Known::Stranger(said)))) => stranger(&controller, &mut stream, said).await,
+            Ok(Ok((stream, Known::Site(site, serial)))) => {
+                visit(&controller, (stream, from), room, &site, &serial).await
             }
-            (None, _) => Err(SessionError::Denied("the certificate names no site".to_owned())),
-            (_, Err(_)) => Err(SessionError::Denied("too many sites are connected".to_owned())),
         },
     };
     if let Err(error) = outcome {
-        controller.metrics.refused.inc();
-        tracing::info!(%error, "a connection of a site has ended");
+        if let Some(turned) = error.turned() {
+            controller.metrics.refused.of(turned).inc();
+        }
+        tracing::info!(%from, %error, "a connection of a site has ended");
     }
+}
+
+async fn recognise(stream: TcpStream, acceptor: TlsAcceptor) -> Result<(Stream, Known), SessionError> {
+    let mut stream = acceptor.accept(stream).await.map_err(SessionError::Handshake)?;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let known = match certificate.map(|certificate| Facts::read(certificate).ok().and_then(named)) {
+        Some(Some((site, serial))) => Known::Site(site, serial),
+        Some(None) => return Err(denied(Turned::Certificate, "the certificate names no site")),
+        None => Known::Stranger(frame::read(&mut stream, MOST_OF_STRANGERS).await?),
+    };
+    Ok((stream, known))
 }
 
 fn named(facts: Facts) -> Option<(String, String)> {
@@ -83,11 +129,9 @@ fn named(facts: Facts) -> Option<(String, String)> {
 }
 
 /// Hears who has no certificate: it may show a token, and nothing else.
-async fn stranger(controller: &Controller, stream: &mut Stream) -> Result<(), SessionError> {
-    let said =
-        timeout(PATIENCE, frame::read::<FromSite>(stream, MOST_OF_STRANGERS)).await.map_err(|_| FrameError::Late)??;
+async fn stranger(controller: &Controller, stream: &mut Stream, said: Option<FromSite>) -> Result<(), SessionError> {
     let Some(FromSite::Enrol(enrol)) = said else {
-        return Err(SessionError::Denied("who has no certificate can but show a token".to_owned()));
+        return Err(denied(Turned::Words, "who has no certificate can but show a token"));
     };
     let answer = match enrolled(controller, *enrol).await {
         Ok(enrolled) => {
@@ -95,22 +139,22 @@ async fn stranger(controller: &Controller, stream: &mut Stream) -> Result<(), Se
             tracing::info!(site = enrolled.site, "a site was taken in");
             FromController::Enrolled(Box::new(enrolled))
         }
-        Err(SessionError::Denied(why)) => {
+        Err(SessionError::Denied(_, why)) => {
             controller.metrics.enrolments.of(Shown::Refused).inc();
             tracing::warn!(why, "a token for enrolment was refused");
             FromController::Denied { why }
         }
         Err(error) => return Err(error),
     };
-    frame::write(stream, &answer).await?;
+    timeout(PATIENCE, frame::write(stream, &answer)).await.map_err(|_| FrameError::Late)??;
     Ok(())
 }
 
 /// Whoever shows no good token is not told what is wrong with it.
-const NO_TOKEN: &str = "the token is not good: it was used, its time is over, or it was never made";
+const NO_TOKEN: &str = "the token is not good: it was used or withdrawn, its time is over, or it was never made";
 
 async fn enrolled(controller: &Controller, enrol: Enrol) -> Result<Enrolled, SessionError> {
-    let denied = |why: &str| SessionError::Denied(why.to_owned());
+    let denied = |why: &str| denied(Turned::Words, why);
     let Enrol { token, secret, request, subnets, uplinks } = enrol;
     if uplinks.len() > UPLINKS {
         return Err(denied("it has too many uplinks"));
@@ -133,10 +177,11 @@ async fn enrolled(controller: &Controller, enrol: Enrol) -> Result<Enrolled, Ses
         enrolments::enrol(connection, (&token[..], &secret[..]), &edits, &certified, now)
     };
     controller.store.write(Query::Enrolment, bring).await?.map_err(|refusal| match refusal {
-        TokenRefusal::Documents(error) => SessionError::Denied(why(&error)),
+        TokenRefusal::Documents(error) => denied(&why(&error)),
         _ => denied(NO_TOKEN),
     })?;
     controller.tell();
+    controller.seats.end(&site, "this site was enrolled anew: its certificate of before is good no longer");
     Ok(Enrolled {
         site,
         network: controller.network.clone(),
@@ -157,64 +202,125 @@ fn why(error: &documents::EditError) -> String {
     }
 }
 
-/// A site that is connected; dropped, it is so no longer.
-struct Seated<'a>(&'a Controller);
+/// A connection of a site; dropped, it is one no longer.
+struct Counted<'a>(&'a Controller);
 
-impl<'a> Seated<'a> {
+impl<'a> Counted<'a> {
     fn new(controller: &'a Controller) -> Self {
         controller.metrics.sites.inc();
         Self(controller)
     }
 }
 
-impl Drop for Seated<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.metrics.sites.dec();
     }
 }
 
-/// Hears a site, and tells it what changes.
-async fn visit(controller: &Controller, stream: Stream, site: &str, serial: &str) -> Result<(), SessionError> {
+/// What is wrong with a certificate, for who has it.
+async fn standing(controller: &Controller, site: &str, serial: &str) -> Result<Result<(), String>, SessionError> {
     let (name, number) = (site.to_owned(), serial.to_owned());
-    let good = controller.store.read(Query::Enrolment, move |c| enrolments::is_good(c, &number, &name)).await?;
+    let standing = controller.store.read(Query::Enrolment, move |c| enrolments::standing(c, &number, &name)).await?;
+    Ok(match standing {
+        Standing::Good(..) => Ok(()),
+        Standing::Revoked(at, by) => Err(format!(
+            "the certificate of {site} was revoked at {} by {by}: `outwork sdwan enrol` with a new token lets it in again",
+            Timestamp::from(at)
+        )),
+        Standing::Removed => {
+            Err(format!("{site} was removed from the network: `outwork sdwan enrol` with a new token lets it in again"))
+        }
+        Standing::Unknown => Err(format!("this controller knows of no such certificate of {site}")),
+    })
+}
+
+/// Hears a site, and tells it what changes.
+async fn visit(
+    controller: &Controller,
+    (stream, from): (Stream, SocketAddr),
+    room: Room,
+    site: &str,
+    serial: &str,
+) -> Result<(), SessionError> {
     let (reader, mut writer) = tokio::io::split(stream);
-    if !good {
-        let why = "the certificate was revoked, or the site is not of the network any more".to_owned();
-        frame::write(&mut writer, &FromController::Denied { why: why.clone() }).await?;
-        writer.shutdown().await.map_err(FrameError::from)?;
-        // What it has said already is read: a connection that is closed over that is reset, and the site may not hear why.
-        let mut rest = reader.take(MOST_OF_STRANGERS.into());
-        // However that ends, nothing more is done.
-        let _ = timeout(PATIENCE, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
-        return Err(SessionError::Denied(why));
+    // Who is believed no longer takes nobody's seat.
+    if let Err(why) = standing(controller, site, serial).await? {
+        return refuse(reader, writer, Turned::Certificate, why).await;
     }
-    let _seated = Seated::new(controller);
-    let number = controller.sit(site);
+    let seated = controller.seats.sit(site, &from.to_string());
+    let Some(seat) = seated else {
+        return refuse(reader, writer, Turned::Sites, "too many sites are connected".to_owned()).await;
+    };
+    // What has changed since it was looked at has ended nobody yet that sits here.
+    if let Err(why) = standing(controller, site, serial).await? {
+        return refuse(reader, writer, Turned::Certificate, why).await;
+    }
+    drop(room);
+    let counted = Counted::new(controller);
     let (say, heard) = mpsc::channel(WAITING);
     let reading = tokio::spawn(frame::hear(reader, MOST_OF_SITES, SILENCE, say));
-    tracing::info!(site, number, "a site has come");
-    let mut session = Session { controller, site, writer, held: None, offered: None, refused: None };
-    let outcome = session.run(heard).await;
+    let (number, mut watched) = (seat.number, seat.watched());
+    tracing::info!(site, number, %from, "a site has come");
+    let mut session =
+        Session { controller, site, serial, writer: &mut writer, held: None, offered: None, refused: None };
+    let outcome = tokio::select! {
+        outcome = session.run(heard, seat.watched()) => outcome,
+        // What is being said to who does not listen is waited for no longer.
+        why = late(&mut watched) => Err(SessionError::Denied(Turned::Parted, why.to_string())),
+    };
     reading.abort();
+    let counts = controller.seats.counts(&seat);
+    drop(seat);
+    drop(counted);
     // Not where it has come again meanwhile.
-    if controller.leave(site, number) {
-        seen(controller, site, false, None).await?;
+    if counts {
+        note(controller, site, Note::Seen { connected: false, version: None }).await;
     }
     tracing::info!(site, number, "a site has gone");
     outcome
 }
 
-async fn seen(controller: &Controller, site: &str, connected: bool, version: Option<u64>) -> Result<(), SessionError> {
-    let site = site.to_owned();
-    let note = move |c: &mut Connection| health::seen(c, &site, connected, version, SystemTime::now());
-    controller.store.write(Query::Report, note).await.map_err(SessionError::from)
+/// Why a site is to go, some time after it has heard of that.
+async fn late(watched: &mut watch::Receiver<Option<Arc<str>>>) -> Arc<str> {
+    let why = ended(watched).await;
+    tokio::time::sleep(PATIENCE).await;
+    why
+}
+
+/// Says why somebody is not heard.
+async fn refuse(
+    reader: ReadHalf<Stream>,
+    mut writer: WriteHalf<Stream>,
+    turned: Turned,
+    why: String,
+) -> Result<(), SessionError> {
+    let told = async {
+        frame::write(&mut writer, &FromController::Denied { why: why.clone() }).await?;
+        writer.shutdown().await?;
+        // What it has said already is read: a connection that is closed over that is reset, and the site may not hear why.
+        let mut rest = reader.take(MOST_OF_STRANGERS.into());
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+        Ok::<_, FrameError>(())
+    };
+    // However that ends, nothing more is done.
+    let _ = timeout(PATIENCE, told).await;
+    Err(SessionError::Denied(turned, why))
+}
+
+/// Keeps that a site has come or gone, or what it would not have. Where that cannot be kept, it is said the next time that it is heard of.
+async fn note(controller: &Controller, site: &str, note: Note) {
+    if let Err(error) = controller.store.keep(site, note).await {
+        tracing::debug!(site, %error, "that a site was seen is not kept");
+    }
 }
 
 /// A site that is connected, and what is known of it.
 struct Session<'a> {
     controller: &'a Controller,
     site: &'a str,
-    writer: WriteHalf<Stream>,
+    serial: &'a str,
+    writer: &'a mut WriteHalf<Stream>,
     /// The version that it holds, once it has said that.
     held: Option<u64>,
     /// The version that it was sent last, for as long as it has not answered.
@@ -224,51 +330,69 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn run(&mut self, mut heard: mpsc::Receiver<Result<FromSite, FrameError>>) -> Result<(), SessionError> {
+    async fn run(
+        &mut self,
+        mut heard: mpsc::Receiver<Result<FromSite, FrameError>>,
+        mut watched: watch::Receiver<Option<Arc<str>>>,
+    ) -> Result<(), SessionError> {
         let mut changed = self.controller.changed.subscribe();
-        let mut cut = self.controller.cut.subscribe();
-        let mut alive = tokio::time::interval(ALIVE);
+        let (mut alive, mut again) = (tokio::time::interval(ALIVE), tokio::time::interval(AGAIN));
+        let (allowance, mut spent) = (Allowance::new(MESSAGES.0, MESSAGES.1), Spent::default());
         loop {
+            let wait = allowance.wait(&spent, Instant::now());
             tokio::select! {
-                said = heard.recv() => match said {
-                    Some(said) => self.listen(said?).await?,
+                why = ended(&mut watched) => {
+                    let why = why.to_string();
+                    frame::write(self.writer, &FromController::Denied { why: why.clone() }).await?;
+                    return Err(SessionError::Denied(Turned::Parted, why));
+                }
+                said = heard.recv(), if wait.is_zero() => match said {
+                    Some(said) => {
+                        allowance.take_some(&mut spent, 1, Instant::now());
+                        self.listen(said?).await?;
+                    }
                     None => return Ok(()),
                 },
+                () = tokio::time::sleep(wait), if !wait.is_zero() => {}
                 change = changed.changed() => match change {
                     Ok(()) => self.push().await?,
                     Err(_) => return Ok(()),
                 },
-                name = cut.recv() => match name {
-                    Ok(name) if name != self.site => {}
-                    // What was missed may have been this one: it can come again.
-                    Ok(_) | Err(RecvError::Lagged(_)) => {
-                        let why = "the controller parts from this site".to_owned();
-                        frame::write(&mut self.writer, &FromController::Denied { why }).await?;
-                        return Ok(());
-                    }
-                    Err(RecvError::Closed) => return Ok(()),
-                },
                 _ = alive.tick() => self.say(&FromController::Alive {}).await?,
+                // What stood in the way may be gone.
+                _ = again.tick() => if self.refused.take().is_some() {
+                    self.push().await?;
+                },
             }
         }
     }
 
+    async fn note(&self, what: Note) {
+        note(self.controller, self.site, what).await;
+    }
+
     async fn say(&mut self, message: &FromController) -> Result<(), SessionError> {
-        frame::write(&mut self.writer, message).await.map_err(SessionError::from)
+        frame::write(self.writer, message).await.map_err(SessionError::from)
     }
 
     async fn listen(&mut self, said: FromSite) -> Result<(), SessionError> {
-        match said {
-            FromSite::Hello { version, uplinks } => self.greet(version, uplinks).await,
-            FromSite::Taken { version } => {
+        let words = |why: &str| Err(denied(Turned::Words, why));
+        match (said, self.held) {
+            (FromSite::Alive {}, _) => Ok(()),
+            (FromSite::Hello { version, uplinks }, None) => self.greet(version, uplinks).await,
+            (FromSite::Hello { .. }, Some(_)) => words("it has said hello already"),
+            (_, None) => words("it has not said hello yet"),
+            (FromSite::Taken { version }, Some(_)) if self.offered == Some(version) => {
                 self.held = Some(version);
                 self.offered = None;
-                seen(self.controller, self.site, true, Some(version)).await?;
+                self.note(Note::Seen { connected: true, version: Some(version) }).await;
                 self.push().await
             }
-            FromSite::Refused { version, held, why } => {
+            (FromSite::Refused { version, held, why }, Some(_)) if self.offered == Some(version) => {
                 self.controller.metrics.pushes_refused.inc();
+                let why = frame::brief(&why);
                 tracing::warn!(site = self.site, version, held, why, "a site does not take up what it was told");
+                self.note(Note::Refused(why)).await;
                 // It is told everything, once.
                 let whole = self.held == Some(0);
                 self.offered = None;
@@ -276,21 +400,53 @@ impl Session<'_> {
                 self.held = Some(0);
                 self.push().await
             }
-            FromSite::Report(report) => self.keep(*report).await,
-            FromSite::Renew(request) => self.renew(&request).await,
-            FromSite::Alive {} => Ok(()),
-            FromSite::Enrol(_) => Err(SessionError::Denied("it is enrolled already".to_owned())),
+            (FromSite::Taken { .. } | FromSite::Refused { .. }, _) => words("it answers what it was not told"),
+            (FromSite::Report(report), _) => self.keep(*report).await,
+            (FromSite::Renew(request), _) => self.renew(&request).await,
+            (FromSite::Enrol(_), _) => words("it is enrolled already"),
         }
     }
 
     async fn greet(&mut self, version: u64, uplinks: Vec<serde_json::Value>) -> Result<(), SessionError> {
         if uplinks.len() > UPLINKS {
-            return Err(SessionError::Denied("it has too many uplinks".to_owned()));
+            return Err(denied(Turned::Words, "it has too many uplinks"));
         }
+        if self.brings(version, &uplinks).await? {
+            let one = self.controller.seats.take(self.site, Of::Changes, 1, Instant::now());
+            match one {
+                0 => {
+                    self.controller.metrics.excess.of(Excess::Changes).inc();
+                    tracing::warn!(site = self.site, "its uplinks stay as they were: they change too often");
+                }
+                _ => self.bring(version, uplinks).await?,
+            }
+        }
+        self.note(Note::Seen { connected: true, version: Some(version) }).await;
+        let report_ms = self.controller.settings.size.preset().report.as_millis() as u64;
+        self.say(&FromController::Welcome { report_ms }).await?;
+        self.held = Some(version);
+        self.push().await
+    }
+
+    /// Whether anything changes with what a site says of itself: mostly nothing does, and then nobody waits for the writer.
+    async fn brings(&self, version: u64, uplinks: &[serde_json::Value]) -> Result<bool, SessionError> {
+        let (site, uplinks) = (self.site.to_owned(), uplinks.to_vec());
+        let look = move |connection: &Connection| {
+            let (latest, _) = documents::revision(connection)?;
+            Ok(version > latest || !enrolments::brought(connection, &site, &[], &uplinks)?.is_empty())
+        };
+        Ok(self.controller.store.read(Query::Documents, look).await?)
+    }
+
+    async fn bring(&self, version: u64, uplinks: Vec<serde_json::Value>) -> Result<(), SessionError> {
         let site = self.site.to_owned();
         let bring = move |connection: &mut Connection| {
             let who = format!("site {site}");
             let ahead = documents::advance(connection, version, &who, SystemTime::now())?;
+            // Removed meanwhile, it does not come back by that.
+            if documents::get(connection, Kind::Site, &site)?.is_none() {
+                return Ok(Ok(ahead));
+            }
             let edits = enrolments::brought(connection, &site, &[], &uplinks)?;
             match edits.is_empty() {
                 true => Ok(Ok(ahead)),
@@ -300,36 +456,39 @@ impl Session<'_> {
         match self.controller.store.write(Query::Change, bring).await? {
             Ok(true) => self.controller.tell(),
             Ok(false) => {}
-            Err(error) => tracing::warn!(site = self.site, why = why(&error), "its uplinks stay as they were"),
+            Err(error) => {
+                let why = frame::brief(&why(&error));
+                tracing::warn!(site = self.site, why, "its uplinks stay as they were");
+            }
         }
-        seen(self.controller, self.site, true, Some(version)).await?;
-        let report_ms = self.controller.settings.size.preset().report.as_millis() as u64;
-        self.say(&FromController::Welcome { report_ms }).await?;
-        self.held = Some(version);
-        self.push().await
+        Ok(())
     }
 
     /// Tells the site what is other than what it holds, unless it has yet to answer.
     async fn push(&mut self) -> Result<(), SessionError> {
         let (Some(held), None) = (self.held, self.offered) else { return Ok(()) };
-        let network = self.controller.network.clone();
-        let delta = move |connection: &Connection| documents::delta(connection, &network, held);
-        let Some(delta) = self.controller.store.read(Query::Delta, delta).await? else { return Ok(()) };
-        if self.refused.is_some_and(|refused| refused >= delta.to) {
+        let Some(push) = self.controller.pushes.from(self.controller, held).await? else { return Ok(()) };
+        if self.refused.is_some_and(|refused| refused >= push.to) {
             return Ok(());
         }
-        let signed = self.controller.signer.sign(&delta).map_err(ControllerError::from)?;
-        self.offered = Some(delta.to);
+        self.offered = Some(push.to);
         self.controller.metrics.pushes.inc();
-        self.say(&FromController::Push(signed)).await
+        frame::send(self.writer, &push.frame).await.map_err(SessionError::from)
     }
 
-    async fn keep(&mut self, report: Report) -> Result<(), SessionError> {
-        let sequence = report.sequence;
+    async fn keep(&mut self, mut report: Report) -> Result<(), SessionError> {
+        let (sequence, seats, now) = (report.sequence, &self.controller.seats, Instant::now());
         if let Some(excess) = report.excess() {
-            return Err(SessionError::Denied(format!("a report with {excess}")));
+            return Err(denied(Turned::Words, &format!("a report with {excess}")));
         }
-        let kept = self.controller.store.report(self.site.to_owned(), report).await;
+        if seats.take(self.site, Of::Reports, 1, now) == 0 {
+            self.controller.metrics.excess.of(Excess::Reports).inc();
+            return self.say(&FromController::NotKept { sequence }).await;
+        }
+        let events = seats.take(self.site, Of::Events, report.events.len(), now);
+        self.controller.metrics.excess.of(Excess::Events).add((report.events.len() - events) as u64);
+        report.events.truncate(events);
+        let kept = self.controller.store.keep(self.site, Note::Report(report)).await;
         if let Err(error) = &kept {
             tracing::debug!(site = self.site, sequence, %error, "a report is not kept");
         }
@@ -342,15 +501,21 @@ impl Session<'_> {
 
     async fn renew(&mut self, request: &Request) -> Result<(), SessionError> {
         let Some(key) = request.key(&self.controller.network, self.site) else {
-            return Err(SessionError::Denied("the request for a certificate is not signed by its key".to_owned()));
+            return Err(denied(Turned::Words, "the request for a certificate is not signed by its key"));
         };
         let now = SystemTime::now();
         let life = self.controller.settings.certificate_life;
         let issued = self.controller.authority.issue(self.site, &key, life, now).map_err(ControllerError::from)?;
         let (serial, site) = (issued.serial, self.site.to_owned());
         let certified = Certified { serial, site, issued: now, expires: issued.expires, revoked: None };
-        let certify = move |connection: &mut Connection| enrolments::certify(connection, &certified);
-        self.controller.store.write(Query::Enrolment, certify).await?;
+        let before = self.serial.to_owned();
+        let certify = move |connection: &mut Connection| enrolments::renew(connection, &before, &certified, now);
+        if !self.controller.store.write(Query::Enrolment, certify).await? {
+            self.controller.metrics.excess.of(Excess::Certificates).inc();
+            tracing::warn!(site = self.site, "it is given no other certificate: it is too early, or it has too many");
+            return Ok(());
+        }
+        tracing::info!(site = self.site, "it is given another certificate");
         self.say(&FromController::Certificate { certificate: issued.pem }).await
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use outwork_front::tls::Facts;
 use outwork_store::file::{create_private_dir, replace_private};
 use rcgen::KeyPair;
 use rustls::ClientConfig;
@@ -102,8 +103,17 @@ impl Identity {
 
     /// Whether two thirds of the time of its certificate are over.
     pub fn is_old(&self, now: SystemTime) -> bool {
-        let facts = Identity::der(&self.certificate).ok().and_then(|der| outwork_front::tls::Facts::read(&der).ok());
-        facts.is_none_or(|facts| facts.not_before + facts.life() * 2 / 3 <= now)
+        let begins = |facts: &Facts| facts.not_before.checked_add(facts.life() / 3 * 2);
+        self.facts().is_none_or(|facts| begins(&facts).is_none_or(|begins| begins <= now))
+    }
+
+    /// Until when its certificate is good; none where it cannot be read.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.facts().map(|facts| facts.not_after)
+    }
+
+    fn facts(&self) -> Option<Facts> {
+        Identity::der(&self.certificate).ok().and_then(|der| Facts::read(&der).ok())
     }
 }
 
@@ -157,6 +167,11 @@ impl Keep {
             Some(delta) if delta.network != identity.network => Ok(nothing),
             Some(delta) => nothing.with(delta).map_err(|_| KeepError::Foreign { path }),
         }
+    }
+
+    /// Since when the site holds what it was told last.
+    pub fn since(&self) -> Option<SystemTime> {
+        std::fs::metadata(self.network_file()).and_then(|data| data.modified()).ok()
     }
 
     /// Keeps what the site was told, so that it is there after a power loss.

@@ -13,9 +13,10 @@ pub mod keep;
 pub mod reports;
 mod session;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::rand;
 use parking_lot::Mutex;
@@ -31,7 +32,7 @@ use reports::Reporter;
 /// Between two looks at whether the site was enrolled meanwhile.
 const LOOK: Duration = Duration::from_secs(2);
 /// Between two attempts to reach the controller: at first, and at most.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_secs(30);
 
 /// What a new version of the network is taken up by: as a changed file is. The error says why it was not.
@@ -78,9 +79,15 @@ pub struct Told {
     /// What the site is called; none where it is not enrolled.
     pub site: Option<String>,
     /// Where the controller is that it is connected to.
-    pub connected: Option<std::net::SocketAddr>,
+    pub connected: Option<SocketAddr>,
+    /// Since when.
+    pub connected_since: Option<SystemTime>,
     /// The version of the network that is in force; 0 where nothing was said yet.
     pub version: u64,
+    /// Since when.
+    pub since: Option<SystemTime>,
+    /// Until when its certificate is good.
+    pub certificate_expires: Option<SystemTime>,
     /// Why it is not connected, or did not take something up.
     pub error: Option<String>,
 }
@@ -105,6 +112,16 @@ impl Follower {
     /// How it stands.
     pub fn told(&self) -> Told {
         self.told.lock().clone()
+    }
+
+    /// Where its controller is looked for.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.settings.address
+    }
+
+    /// Reports that the controller does not have yet.
+    pub fn waiting(&self) -> usize {
+        self.reporter.waiting()
     }
 
     fn tell(&self, change: impl FnOnce(&mut Told)) {
@@ -135,25 +152,46 @@ impl Follower {
                     continue;
                 }
             };
-            self.tell(|told| told.site = Some(identity.site.clone()));
-            let begun = Instant::now();
+            self.is(&identity).await;
+            let mut longest = Duration::ZERO;
             for address in self.settings.address.clone() {
+                let begun = Instant::now();
                 let outcome = session::follow(&self, &identity, address).await;
-                let was = self.told.lock().connected.take();
+                let was = {
+                    let told = &mut *self.told.lock();
+                    told.connected_since = None;
+                    told.connected.take()
+                };
+                longest = was.map_or(longest, |_| longest.max(begun.elapsed()));
                 if let Err(error) = outcome {
                     self.tell(|told| told.error = Some(error.to_string()));
                     match was {
                         Some(_) => {
                             tracing::warn!(%address, %error, "the controller is gone; all goes on as it said last")
                         }
+                        // What the controller itself says, somebody has to look at.
+                        None if error.is_lasting() => tracing::warn!(%address, %error, "the controller lets nobody in"),
                         None => tracing::debug!(%address, %error, "the controller is not to be reached"),
                     }
                 }
             }
             // Who was connected for a while begins anew.
-            pause = if begun.elapsed() > RETRY_MOST { RETRY } else { (pause * 2).min(RETRY_MOST) };
+            pause = if longest > RETRY_MOST { RETRY } else { (pause * 2).min(RETRY_MOST) };
             tokio::time::sleep(jittered(pause)).await;
         }
+    }
+
+    /// Says who the site is, and what is in force before the controller has said anything.
+    async fn is(&self, identity: &Identity) {
+        let (keep, own) = (self.keep.clone(), identity.clone());
+        let read = move || (keep.held(&own).map_or(0, |held| held.version), keep.since());
+        let (version, since) = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+        self.tell(|told| {
+            told.site = Some(identity.site.clone());
+            told.certificate_expires = identity.expires();
+            told.version = version;
+            told.since = since.filter(|_| version > 0);
+        });
     }
 
     async fn identity(&self) -> Result<Option<Identity>, KeepError> {
@@ -162,12 +200,16 @@ impl Follower {
     }
 }
 
-/// Between half of it and all: sites whose controller comes back do not come all at once.
 fn jittered(pause: Duration) -> Duration {
-    let mut random = [0];
+    let mut random = [0; 2];
     // Without randomness all wait the same.
     let _ = rand::fill(&mut random);
-    pause / 2 + pause * u32::from(random[0]) / 512
+    spread(pause, u16::from_ne_bytes(random))
+}
+
+/// Between a quarter of it and all: sites whose controller comes back do not come all at once.
+fn spread(pause: Duration, random: u16) -> Duration {
+    pause / 4 + pause * 3 / 4 * u32::from(random) / u32::from(u16::MAX)
 }
 
 #[cfg(test)]

@@ -112,6 +112,11 @@ impl Reporter {
         self.state.lock().waiting.front().cloned()
     }
 
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
     /// Forgets a report that the controller has, and all before it.
     pub fn kept(&self, sequence: u64) {
         self.state.lock().waiting.retain(|report| report.sequence > sequence);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use outwork_front::api::Timestamp;
 use rcgen::{KeyPair, PKCS_ED25519};
 use tokio::io::WriteHalf;
 use tokio::net::TcpStream;
@@ -49,6 +50,18 @@ pub(super) enum SessionError {
     Key(#[from] rcgen::Error),
     #[error("the controller has closed the connection")]
     Closed,
+    #[error(
+        "the certificate of this site was good until {0}, and it is now {now}: where the clock is right, `outwork sdwan enrol` with a new token lets it in again",
+        now = Timestamp::now()
+    )]
+    Over(Timestamp),
+}
+
+impl SessionError {
+    /// Whether it is so until somebody does something about it.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(self, Self::Denied(_) | Self::Keep(_) | Self::Verifier | Self::Over(_))
+    }
 }
 
 /// What becomes of what the controller says.
@@ -102,6 +115,9 @@ pub(super) async fn follow(
     address: SocketAddr,
 ) -> Result<(), SessionError> {
     let verifier = Verifier::parse(&identity.verifier).ok_or(SessionError::Verifier)?;
+    if let Some(over) = identity.expires().filter(|expires| *expires <= SystemTime::now()) {
+        return Err(SessionError::Over(over.into()));
+    }
     let connector = TlsConnector::from(Arc::new(identity.client()?));
     let connect = async {
         let stream = TcpStream::connect(address).await?;
@@ -174,6 +190,7 @@ impl Session<'_> {
                 let version = self.held.version;
                 self.follower.tell(|told| {
                     told.connected = Some(address);
+                    told.connected_since = Some(SystemTime::now());
                     told.version = version;
                     told.error = None;
                 });
@@ -208,6 +225,7 @@ impl Session<'_> {
                         tracing::info!(version, "the network is as the controller says from now on");
                         self.follower.tell(|told| {
                             told.version = version;
+                            told.since = Some(SystemTime::now());
                             told.error = None;
                         });
                         return self.say(&FromSite::Taken { version }).await;
@@ -262,6 +280,7 @@ impl Session<'_> {
         identity.client()?;
         let (keep, kept) = (self.follower.keep.clone(), identity.clone());
         blocking(move || keep.keep_identity(&kept)).await?;
+        self.follower.tell(|told| told.certificate_expires = identity.expires());
         self.identity = identity;
         tracing::info!("this site has a new certificate for its controller");
         Ok(())

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, IF_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use outwork_front::api::{Admin, Json, Page, PageQuery, Path, Problem, Query, Timestamp, Viewer};
+use outwork_front::api::{Json, Operator, Page, PageQuery, Path, Problem, Query, Timestamp, Viewer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -163,7 +163,7 @@ async fn list_documents(
         (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
 async fn add_document(
-    Admin(caller): Admin,
+    Operator(caller): Operator,
     State(controller): State<Arc<Controller>>,
     Path(word): Path<String>,
     Json(DocumentInput { body, version }): Json<DocumentInput>,
@@ -243,7 +243,7 @@ async fn get_document(
         (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
 async fn change_document(
-    Admin(caller): Admin,
+    Operator(caller): Operator,
     State(controller): State<Arc<Controller>>,
     Path((word, id)): Path<(String, String)>,
     headers: HeaderMap,
@@ -259,7 +259,7 @@ async fn change_document(
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn remove_document(
-    Admin(caller): Admin,
+    Operator(caller): Operator,
     State(controller): State<Arc<Controller>>,
     Path((word, id)): Path<(String, String)>,
     headers: HeaderMap,
@@ -287,7 +287,7 @@ async fn get_uplink(
         (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
         (status = 422, body = Problem)))]
 async fn change_uplink(
-    Admin(caller): Admin,
+    Operator(caller): Operator,
     State(controller): State<Arc<Controller>>,
     Path((site, name)): Path<(String, String)>,
     headers: HeaderMap,
@@ -303,7 +303,7 @@ async fn change_uplink(
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn remove_uplink(
-    Admin(caller): Admin,
+    Operator(caller): Operator,
     State(controller): State<Arc<Controller>>,
     Path((site, name)): Path<(String, String)>,
     headers: HeaderMap,

@@ -1,4 +1,4 @@
-//! Paths as sites have reported them, how they were, what has happened, and who has changed what.
+//! Paths as sites have reported them, how they are and were, what has happened, and who has changed what.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,6 +25,7 @@ const BY_REPORT: Duration = Duration::from_secs(6 * 3600);
 pub(super) fn router() -> OpenApiRouter<Arc<Controller>> {
     OpenApiRouter::new()
         .routes(routes!(reported_paths))
+        .routes(routes!(network_health))
         .routes(routes!(path_health))
         .routes(routes!(reported_events))
         .routes(routes!(network_changes))
@@ -45,7 +46,7 @@ struct ReportedPath {
     remote_uplink: String,
     /// The hub that passes it on.
     via: Option<String>,
-    /// `new`, `down`, `trial`, `up`, `suspect`, or `gone` where it is reported no longer.
+    /// `new`, `down`, `trial`, `up`, `suspect`, `unknown` while its site is not connected, or `gone` where it is reported no longer.
     state: String,
     /// Whether new flows take it.
     chosen: bool,
@@ -172,6 +173,147 @@ struct HistoryQuery {
     until: Option<u64>,
 }
 
+/// From when until when, and whether that is told by report.
+fn span(from: Option<u64>, until: Option<u64>) -> Result<((SystemTime, SystemTime), bool), Problem> {
+    let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds.min(1 << 40));
+    let until = until.map_or_else(SystemTime::now, at);
+    let from = from.map_or_else(|| until.checked_sub(USUAL).unwrap_or(UNIX_EPOCH), at);
+    let length = until.duration_since(from).map_err(|_| Problem::invalid("until", "it is before `from`"))?;
+    Ok(((from, until), length <= BY_REPORT))
+}
+
+/// How a path is, or was: at a report or in a span.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct HealthView {
+    /// The number of the path.
+    pub(crate) path: i64,
+    /// The site at its near end; none where that is this one.
+    pub(crate) site: Option<String>,
+    /// The uplink by which it leaves.
+    pub(crate) uplink: String,
+    /// The site that it leads to.
+    pub(crate) remote_site: String,
+    /// The uplink by which it comes in there.
+    pub(crate) remote_uplink: String,
+    /// The hub that passes it on; none where it goes straight.
+    pub(crate) via: Option<String>,
+    /// What it is taken for now, whenever the rest was so: `new`, `down`, `trial`, `up`, `suspect`, `unknown` while its site is
+    /// not connected, or `gone` where it is reported no longer.
+    pub(crate) state: String,
+    /// When, or when the span begins.
+    pub(crate) at: Timestamp,
+    /// The part of the reports that had it up, from 0 to 1.
+    pub(crate) up: f64,
+    /// One way, in milliseconds.
+    pub(crate) latency_ms: f64,
+    /// The longest.
+    pub(crate) latency_max_ms: f64,
+    /// In milliseconds, as in RFC 3550.
+    pub(crate) jitter_ms: f64,
+    /// The part that was lost, from 0 to 1.
+    pub(crate) loss: f64,
+    /// The greatest.
+    pub(crate) loss_max: f64,
+    /// What a call would have sounded like, from 1 to 4.5.
+    pub(crate) mos: f64,
+    /// The lowest.
+    pub(crate) mos_min: f64,
+    /// How many reports.
+    pub(crate) count: u32,
+}
+
+/// Which paths, when, and which page of that.
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HealthQuery {
+    /// From or to this site.
+    pub(crate) site: Option<String>,
+    /// Of this number.
+    pub(crate) path: Option<i64>,
+    /// In this state now.
+    pub(crate) state: Option<String>,
+    /// How they were from then on, in seconds since 1970. Without it and `until`, how they are.
+    pub(crate) from: Option<u64>,
+    /// How they were until then; now when only `from` is there.
+    pub(crate) until: Option<u64>,
+    /// `next` of the page before; absent for the first page.
+    pub(crate) after: Option<String>,
+    /// Rows a page: 100 when absent, 999 at most.
+    pub(crate) limit: Option<usize>,
+}
+
+impl HealthQuery {
+    /// Whether it is about what was.
+    pub(crate) fn is_of_before(&self) -> bool {
+        self.from.is_some() || self.until.is_some()
+    }
+
+    /// How many rows.
+    pub(crate) fn rows(&self) -> usize {
+        rows(self.limit)
+    }
+}
+
+fn health_view((path, health): (health::Path, Health)) -> HealthView {
+    let Health { at, up, latency_ms, latency_max_ms, jitter_ms, loss, loss_max, mos, mos_min, count } = health;
+    HealthView {
+        path: path.id,
+        site: Some(path.source),
+        uplink: path.report.uplink,
+        remote_site: path.report.site,
+        remote_uplink: path.report.remote_uplink,
+        via: Some(path.report.via).filter(|hub| !hub.is_empty()),
+        state: path.report.state,
+        at: at.into(),
+        up,
+        latency_ms,
+        latency_max_ms,
+        jitter_ms,
+        loss,
+        loss_max,
+        mos,
+        mos_min,
+        count,
+    }
+}
+
+/// Where a page begins: behind a path, or within one.
+fn begins(after: Option<&str>) -> Result<(i64, SystemTime), Problem> {
+    let odd = || Problem::invalid("after", "expected `next` of the page before");
+    let Some(after) = after else { return Ok((0, UNIX_EPOCH)) };
+    let (path, at) = after.split_once('.').ok_or_else(odd)?;
+    let at = Duration::from_millis(at.parse::<u64>().map_err(|_| odd())?.min(1 << 50));
+    Ok((path.parse().map_err(|_| odd())?, UNIX_EPOCH + at))
+}
+
+/// How the paths of the network are, or were.
+pub(crate) async fn health_of(controller: &Controller, query: HealthQuery) -> Result<Json<Page<HealthView>>, Problem> {
+    let (limit, after) = (query.rows(), begins(query.after.as_deref())?);
+    let range = if query.is_of_before() { Some(span(query.from, query.until)?) } else { None };
+    let filter = PathFilter { site: query.site, status: query.state, id: query.path };
+    let read = move |connection: &Connection| health::of_paths(connection, &filter, range, after, limit + 1);
+    let found = controller.store().read(Asked::History, read).await?;
+    // What follows is later than that.
+    let next = |(path, health): &(health::Path, Health)| {
+        let at = health.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        format!("{}.{}", path.id, at.as_millis() + 1)
+    };
+    Ok(page(found, limit, next, health_view))
+}
+
+/// How the paths of the network are as sites have reported them last; with `from` or `until` how they were: at each report for a span of six hours at most, in spans of five minutes for
+/// longer ones, path by path.
+#[utoipa::path(get, path = "/health", tag = "controller", params(HealthQuery),
+    responses((status = 200, body = Page<HealthView>), (status = 400, body = Problem), (status = 401, body = Problem)))]
+async fn network_health(
+    _: Viewer,
+    State(controller): State<Arc<Controller>>,
+    Query(query): Query<HealthQuery>,
+) -> Result<Json<Page<HealthView>>, Problem> {
+    health_of(&controller, query).await
+}
+
 fn rows(limit: Option<usize>) -> usize {
     PageQuery { after: None, limit }.rows()
 }
@@ -186,7 +328,7 @@ async fn reported_paths(
 ) -> Result<Json<Page<ReportedPath>>, Problem> {
     let PathQuery { site, state, after, limit } = query;
     let (limit, after) = (rows(limit), number(after)?.unwrap_or(0));
-    let filter = PathFilter { site, status: state };
+    let filter = PathFilter { site, status: state, id: None };
     let read = move |connection: &Connection| health::paths(connection, &filter, after, limit + 1);
     let found = controller.store().read(Asked::History, read).await?;
     let view = |path: health::Path| ReportedPath {
@@ -217,14 +359,10 @@ async fn path_health(
     Path(id): Path<i64>,
     Query(HistoryQuery { from, until }): Query<HistoryQuery>,
 ) -> Result<Json<PathHistory>, Problem> {
-    let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds.min(1 << 40));
-    let until = until.map_or_else(SystemTime::now, at);
-    let from = from.map_or_else(|| until.checked_sub(USUAL).unwrap_or(UNIX_EPOCH), at);
-    let length = until.duration_since(from).map_err(|_| Problem::invalid("until", "it is before `from`"))?;
-    let by_report = length <= BY_REPORT;
+    let (span, by_report) = span(from, until)?;
     let read = move |connection: &Connection| match by_report {
-        true => health::history(connection, id, from, until),
-        false => health::spans(connection, id, from, until),
+        true => health::history(connection, id, span, health::MOST),
+        false => health::spans(connection, id, span, health::MOST),
     };
     let found = controller.store().read(Asked::History, read).await?;
     let view = |health: Health| {

@@ -4,10 +4,10 @@
 //! - `health`: paths, their history, events, and who has changed what.
 //! - `sites`: tokens for enrolment, certificates, and which sites are there.
 //!
-//! What this process itself does as a site is under `/api/v1/sdwan`: one process may be both.
+//! Operators change documents and revoke; tokens are for admins alone. What this process itself does as a site is under `/api/v1/sdwan`: one process may be both.
 
 mod documents;
-mod health;
+pub(crate) mod health;
 mod sites;
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub fn router(controller: Arc<Controller>) -> OpenApiRouter {
 }
 
 /// A page of rows, of which one more than `limit` was read where there is a next.
-fn page<T, V>(
+pub(crate) fn page<T, V>(
     mut rows: Vec<T>,
     limit: usize,
     cursor: impl Fn(&T) -> String,
@@ -44,3 +44,6 @@ fn number(after: Option<String>) -> Result<Option<i64>, Problem> {
     let number = after.map(|after| after.parse::<i64>()).transpose();
     number.map_err(|_| Problem::invalid("after", "expected `next` of the page before"))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

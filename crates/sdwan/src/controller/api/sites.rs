@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use outwork_front::api::{Admin, Json, Page, PageQuery, Path, Problem, Query, Timestamp, Viewer};
+use outwork_front::api::{Admin, Json, Operator, Page, PageQuery, Path, Problem, Query, Timestamp, Viewer};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,11 +14,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{number, page};
-use crate::controller::Controller;
 use crate::controller::store::Query as Asked;
 use crate::controller::store::documents::{list, revision};
 use crate::controller::store::enrolments::{self, Certified, Enrolment};
 use crate::controller::store::health::presence;
+use crate::controller::{Controller, ControllerError};
 use crate::network::Kind;
 
 /// How long a token is good where nobody says, and at most.
@@ -93,6 +93,8 @@ struct PresenceView {
     version: Option<u64>,
     /// Whether that is the one of now.
     current: bool,
+    /// Why it does not take up what it was told, where that is so.
+    refused: Option<String>,
 }
 
 /// A certificate of a site.
@@ -139,7 +141,7 @@ async fn list_enrolments(
 /// Make a token that lets one site in, once. The answer is the only place that ever shows it.
 #[utoipa::path(post, path = "/enrolments", tag = "controller", request_body = NewEnrolment,
     responses((status = 201, body = NewToken), (status = 400, body = Problem), (status = 401, body = Problem),
-        (status = 403, body = Problem)))]
+        (status = 403, body = Problem), (status = 409, body = Problem)))]
 async fn add_enrolment(
     Admin(caller): Admin,
     State(controller): State<Arc<Controller>>,
@@ -155,7 +157,12 @@ async fn add_enrolment(
     if life.is_zero() || life > MAX_LIFE {
         return Err(Problem::invalid("expires_in", format!("expected 1 to {} seconds", MAX_LIFE.as_secs())));
     }
-    let (token, enrolment) = controller.invite(&site, life, &caller.name).await.map_err(Problem::internal)?;
+    let invited = controller.invite(&site, life, &caller.name).await;
+    let (token, enrolment) = invited.map_err(|error| match error {
+        ControllerError::Tokens(error) => Problem::conflict(Some("site".to_owned()), error),
+        ControllerError::Database(error) => error.into(),
+        error => Problem::internal(error),
+    })?;
     let made = NewToken { token: token.reveal(), enrolment: enrolment.into() };
     Ok((StatusCode::CREATED, Json(made)).into_response())
 }
@@ -194,7 +201,8 @@ async fn list_presence(
         let view = |site: String| {
             let presence = presence(connection, &site)?;
             let (version, last_seen) = (presence.version, presence.last_seen.map(Timestamp::from));
-            Ok(PresenceView { site, status: presence.status, last_seen, version, current: version == Some(now) })
+            let (status, refused, current) = (presence.status, presence.refused, version == Some(now));
+            Ok(PresenceView { site, status, last_seen, version, current, refused })
         };
         sites.map(|site| view(site.id)).collect::<rusqlite::Result<Vec<_>>>()
     };
@@ -228,7 +236,7 @@ async fn site_certificates(
     params(("site" = String, Path, description = "Its name")),
     responses((status = 200, body = Revoked), (status = 401, body = Problem), (status = 403, body = Problem)))]
 async fn revoke_site(
-    Admin(caller): Admin,
+    Operator(caller): Operator,
     State(controller): State<Arc<Controller>>,
     Path(site): Path<String>,
 ) -> Result<Json<Revoked>, Problem> {

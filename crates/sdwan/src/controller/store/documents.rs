@@ -7,12 +7,32 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use serde_json::{Value as Json, json};
 
+use super::enrolments;
+use crate::channel::frame::MOST;
+use crate::channel::message::UPLINKS;
 use crate::network::check::{DocumentFault, check};
 use crate::network::delta::{Change, Delta};
 use crate::network::{Documents, Kind};
 
 /// Documents that are gone and still told of one by one; who missed more gets everything.
 const REMEMBERED: u32 = 10_000;
+
+/// Octets of a document.
+const LENGTH: usize = 32 << 10;
+/// Octets of all documents: text in a text, in which each may take two, is to be no longer than a message.
+const WEIGHT: usize = (MOST as usize - (1 << 20)) / 2;
+/// Octets around each.
+const AROUND: usize = 64;
+
+/// How many documents of a kind there may be.
+const fn most(kind: Kind) -> usize {
+    match kind {
+        Kind::Site => 16_384,
+        Kind::Uplink => 65_536,
+        // What a site can tell apart is less, and said by the sections that they are read as.
+        Kind::Class | Kind::Application | Kind::Policy => 4096,
+    }
+}
 
 /// A site may be so far ahead of its controller, and be believed.
 const AHEAD: u64 = 1 << 20;
@@ -104,6 +124,11 @@ pub fn list(connection: &Connection, kind: Kind, after: &str, limit: usize) -> r
     let sql = format!("SELECT {COLUMNS} FROM {} WHERE id > ? ORDER BY id LIMIT ?", kind.plural());
     let mut statement = connection.prepare_cached(&sql)?;
     statement.query_map(params![after, limit as i64], |row| stored(kind, row))?.collect()
+}
+
+/// What the sites are called.
+pub fn sites(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection.prepare_cached("SELECT id FROM sites")?.query_map([], |row| row.get(0))?.collect()
 }
 
 /// All of them, as a site is told.
@@ -206,6 +231,17 @@ pub fn edit(
             edits.push(Edit { kind: Kind::Uplink, id, body: None, expect: Expect::Any });
         }
     }
+    let excess: Vec<_> = edits.iter().filter_map(|edit| excess(&documents, edit)).collect();
+    if !excess.is_empty() {
+        return Ok(Err(EditError::Invalid(excess)));
+    }
+    let weight = weight(&documents);
+    if weight > WEIGHT {
+        let found = format!("the network would be {weight} octets long, and sites could not be told of it");
+        let expected = Some(format!("{WEIGHT} octets of all documents at most"));
+        let fault = DocumentFault { of: None, field: String::new(), found, expected, help: None };
+        return Ok(Err(EditError::Invalid(vec![fault])));
+    }
     if let Err(faults) = check(&documents) {
         return Ok(Err(EditError::Invalid(faults)));
     }
@@ -214,10 +250,37 @@ pub fn edit(
     for edit in &edits {
         done.push(write(&transaction, edit, revision, who, now)?);
     }
+    for Edit { id, .. } in edits.iter().filter(|edit| edit.kind == Kind::Site && edit.body.is_none()) {
+        enrolments::expel(&transaction, id, who, now)?;
+    }
     transaction.execute("UPDATE revisions SET latest = ?", [revision])?;
     forget(&transaction)?;
     transaction.commit()?;
     Ok(Ok(done))
+}
+
+/// What of its bounds a change does not keep.
+fn excess(documents: &Documents, Edit { kind, id, body, .. }: &Edit) -> Option<DocumentFault> {
+    let body = body.as_ref()?;
+    let (length, most) = (body.to_string().len(), most(*kind));
+    let site = id.split_once('/').map(|(site, _)| format!("{site}/")).filter(|_| *kind == Kind::Uplink);
+    let of_site = site.map_or(0, |beginning| documents.of(Kind::Uplink, &beginning).count());
+    let (found, expected) = if length > LENGTH {
+        (format!("it is {length} octets long"), format!("{LENGTH} at most"))
+    } else if documents.of(*kind, "").count() > most {
+        (format!("there would be more than {most} {}", kind.plural()), format!("{most} at most"))
+    } else if of_site > UPLINKS {
+        (format!("its site would have more than {UPLINKS} uplinks"), format!("{UPLINKS} at most"))
+    } else {
+        return None;
+    };
+    let of = Some((*kind, id.clone()));
+    Some(DocumentFault { of, field: String::new(), found, expected: Some(expected), help: None })
+}
+
+/// Octets of all documents, as they are sent.
+fn weight(documents: &Documents) -> usize {
+    documents.iter().map(|(_, id, body)| AROUND + id.len() + body.to_string().len()).sum()
 }
 
 fn write(

@@ -1,5 +1,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::super::tests::open;
 use super::*;
 use crate::network::delta::Held;
@@ -155,4 +158,63 @@ fn a_controller_that_came_out_of_a_backup_goes_on_from_where_its_sites_are() {
     assert_eq!((told.version, &told.documents), (10, &all(&connection).unwrap()));
     made(&mut connection, &[new(Kind::Policy, policy("b", 1))]);
     assert_eq!(delta(&connection, "net", 10).unwrap().unwrap().from, Some(10));
+}
+
+#[test]
+fn a_document_is_so_long_and_no_longer_and_there_are_so_many_of_a_kind() {
+    let (_dir, mut connection) = open();
+    let refused = |connection: &mut Connection, edits: &[Edit]| {
+        let Err(EditError::Invalid(faults)) = edit(connection, edits, "ann", NOW).unwrap() else {
+            panic!("it is made")
+        };
+        faults[0].to_string()
+    };
+    let names: Vec<_> = (0..2000).map(|number| format!("host-{number}.example.com")).collect();
+    let long = new(Kind::Application, json!({ "name": "long", "names": names }));
+    let why = refused(&mut connection, &[long]);
+    assert!(why.contains("application long") && why.contains("octets long"), "{why}");
+    assert_eq!((all(&connection).unwrap().len(), revision(&connection).unwrap().0), (0, 0));
+    let mut documents = Documents::default();
+    for number in 0..most(Kind::Site) {
+        documents.insert(Kind::Site, format!("s{number}"), json!({}));
+    }
+    let last = new(Kind::Site, json!({ "name": "s0" }));
+    assert!(excess(&documents, &last).is_none());
+    documents.insert(Kind::Site, "more", json!({}));
+    let why = excess(&documents, &last).unwrap().to_string();
+    assert!(why.contains("more than 16384 sites"), "{why}");
+}
+
+#[test]
+fn a_site_has_so_many_uplinks_whoever_adds_them() {
+    let (_dir, mut connection) = open();
+    made(&mut connection, &[new(Kind::Site, json!({ "name": "north" }))]);
+    let uplink = |number: u8| {
+        let key = STANDARD.encode([number + 1; 32]);
+        new(Kind::Uplink, json!({ "site": "north", "name": format!("u{number}"), "public_key": key }))
+    };
+    let uplinks: Vec<_> = (0..=64).map(uplink).collect();
+    made(&mut connection, &uplinks[..64]);
+    let Err(EditError::Invalid(faults)) = edit(&mut connection, &uplinks[64..], "site north", NOW).unwrap() else {
+        panic!("it is made")
+    };
+    assert!(faults[0].to_string().contains("more than 64 uplinks"), "{}", faults[0]);
+}
+
+#[test]
+fn a_network_that_could_not_be_sent_is_not_made() {
+    let (_dir, mut connection) = open();
+    // As if there were thousands: what counts is how long all of it is.
+    let fill = "INSERT INTO applications (id, body, version, revision, created, created_by, updated, updated_by)
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+        SELECT 'a' || i, json_object('name', 'a' || i, 'names', json_array(hex(zeroblob(9000)))), 1, 1, 0, '', 0, ''
+        FROM n";
+    connection.execute(fill, []).unwrap();
+    let gold = [new(Kind::Class, json!({ "name": "gold" }))];
+    let Err(EditError::Invalid(faults)) = edit(&mut connection, &gold, "ann", NOW).unwrap() else {
+        panic!("it is made")
+    };
+    assert!(faults[0].to_string().contains("sites could not be told of it"), "{}", faults[0]);
+    connection.execute("DELETE FROM applications", []).unwrap();
+    made(&mut connection, &gold);
 }

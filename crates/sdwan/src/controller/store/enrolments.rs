@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use serde_json::{Value as Json, json};
 
 use super::documents::{Edit, EditError, Expect, audit, edit, get};
+use super::health::left;
 use crate::channel::token::Token;
 use crate::network::Kind;
 
@@ -55,6 +56,35 @@ pub enum TokenRefusal {
     Documents(EditError),
 }
 
+/// Tokens that may be good at once: in all, and for one site.
+const TOKENS: (u32, u32) = (4096, 8);
+/// Certificates of a site that may be good at once: one that it has, one that it was given and has lost, and some to spare.
+const CERTIFICATES: u32 = 4;
+
+/// Too many tokens are good already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooMany {
+    /// For this site.
+    #[error("{} tokens for this site are good already: withdraw them, or wait until their time is over", TOKENS.1)]
+    OfSite,
+    /// In all.
+    #[error("{} tokens are good already: withdraw some, or wait until their time is over", TOKENS.0)]
+    OfAll,
+}
+
+/// How a certificate stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is good; from when on, and until when.
+    Good(SystemTime, SystemTime),
+    /// It is believed no longer, since then, and by whose word.
+    Revoked(SystemTime, String),
+    /// Its site is not of the network any more.
+    Removed,
+    /// This controller knows of none like it.
+    Unknown,
+}
+
 /// Keeps a token for a site, of the secret the hash alone.
 pub fn add(
     connection: &Connection,
@@ -63,7 +93,17 @@ pub fn add(
     life: Duration,
     who: &str,
     now: SystemTime,
-) -> rusqlite::Result<Enrolment> {
+) -> rusqlite::Result<Result<Enrolment, TooMany>> {
+    let (all, of_site): (u32, u32) = connection
+        .prepare_cached(
+            "SELECT count(*), count(*) FILTER (WHERE site_id = ?) FROM enrolments WHERE used IS NULL AND expires > ?",
+        )?
+        .query_row(params![site, millis(now)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    match (all, of_site) {
+        (_, of_site) if of_site >= TOKENS.1 => return Ok(Err(TooMany::OfSite)),
+        (all, _) if all >= TOKENS.0 => return Ok(Err(TooMany::OfAll)),
+        _ => {}
+    }
     let expires = now.checked_add(life).unwrap_or(now);
     let id = connection
         .prepare_cached(
@@ -72,7 +112,7 @@ pub fn add(
         .insert(params![token.key, Token::hash(&token.secret), site, millis(now), who, millis(expires)])?;
     audit(connection, now, who, "enrolment.add", site, "")?;
     let (created, expires) = (time(millis(now)), time(millis(expires)));
-    Ok(Enrolment { id, site: site.to_owned(), created, created_by: who.to_owned(), expires, used: None })
+    Ok(Ok(Enrolment { id, site: site.to_owned(), created, created_by: who.to_owned(), expires, used: None }))
 }
 
 /// All tokens, the latest first.
@@ -165,7 +205,7 @@ pub fn brought(
     Ok(edits)
 }
 
-/// Uses a token up. What its site brings is kept first: who shows the token again after a crash in between finds that there.
+/// Uses a token up; certificates that its site had before are good no longer. What its site brings is kept first: who shows the token again after a crash in between finds that there.
 pub fn enrol(
     connection: &mut Connection,
     (key, secret): (&[u8], &[u8]),
@@ -190,6 +230,9 @@ pub fn enrol(
     if used == 0 {
         return Ok(Err(TokenRefusal::Used));
     }
+    // Who was it before is it no longer, and counts its reports no further.
+    distrust(&transaction, &certified.site, &who, now)?;
+    left(&transaction, &certified.site)?;
     certify(&transaction, certified)?;
     audit(&transaction, now, &who, "site.enrol", &certified.site, &certified.serial)?;
     transaction.commit()?;
@@ -223,23 +266,69 @@ pub fn certificates(connection: &Connection, site: Option<&str>, now: SystemTime
     statement.query_map(params![millis(now), site], read)?.collect()
 }
 
-/// Whether a certificate is one of a site that is still in the network, and was not revoked.
-pub fn is_good(connection: &Connection, serial: &str, site: &str) -> rusqlite::Result<bool> {
+/// How a certificate stands.
+pub fn standing(connection: &Connection, serial: &str, site: &str) -> rusqlite::Result<Standing> {
+    let read = |row: &Row<'_>| {
+        let revoked = row.get::<_, Option<i64>>(2)?.map(time);
+        let by = row.get::<_, Option<String>>(3)?.unwrap_or_default();
+        Ok(match (row.get::<_, bool>(4)?, revoked) {
+            (false, _) => Standing::Removed,
+            (true, Some(at)) => Standing::Revoked(at, by),
+            (true, None) => Standing::Good(time(row.get(0)?), time(row.get(1)?)),
+        })
+    };
     let mut statement = connection.prepare_cached(
-        "SELECT 1 FROM certificates c JOIN sites s ON s.id = c.site_id
-         WHERE c.serial = ? AND c.site_id = ? AND c.revoked IS NULL",
+        "SELECT issued, expires, revoked, revoked_by, EXISTS (SELECT 1 FROM sites WHERE id = site_id)
+         FROM certificates WHERE serial = ? AND site_id = ?",
     )?;
-    statement.exists(params![serial, site])
+    Ok(statement.query_row(params![serial, site], read).optional()?.unwrap_or(Standing::Unknown))
+}
+
+/// Keeps a certificate that is to follow another, if that is good, half of its time is over, and its site has not too many. Says whether it is kept.
+pub fn renew(
+    connection: &mut Connection,
+    serial: &str,
+    certified: &Certified,
+    now: SystemTime,
+) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let Standing::Good(issued, expires) = standing(&transaction, serial, &certified.site)? else { return Ok(false) };
+    let life = expires.duration_since(issued).unwrap_or_default();
+    let lived = now.duration_since(issued).unwrap_or_default();
+    let count: u32 = transaction
+        .prepare_cached("SELECT count(*) FROM certificates WHERE site_id = ? AND revoked IS NULL AND expires > ?")?
+        .query_row(params![certified.site, millis(now)], |row| row.get(0))?;
+    if lived < life / 2 || count >= CERTIFICATES {
+        return Ok(false);
+    }
+    certify(&transaction, certified)?;
+    transaction.commit()?;
+    Ok(true)
+}
+
+/// Certificates of a site are good no longer. Says how many those were.
+fn distrust(connection: &Connection, site: &str, who: &str, now: SystemTime) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("UPDATE certificates SET revoked = ?, revoked_by = ? WHERE site_id = ? AND revoked IS NULL")?
+        .execute(params![millis(now), who, site])
+}
+
+fn withdraw(connection: &Connection, site: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM enrolments WHERE site_id = ? AND used IS NULL")?.execute([site]).map(drop)
+}
+
+/// A site that is removed has no certificate and no token any more, for when another one gets its name, and no path.
+pub fn expel(connection: &Connection, site: &str, who: &str, now: SystemTime) -> rusqlite::Result<()> {
+    distrust(connection, site, who, now)?;
+    withdraw(connection, site)?;
+    left(connection, site)
 }
 
 /// Revokes all certificates of a site, and takes away the tokens for it. Says how many certificates those were.
 pub fn revoke(connection: &mut Connection, site: &str, who: &str, now: SystemTime) -> rusqlite::Result<usize> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let revoked = transaction.execute(
-        "UPDATE certificates SET revoked = ?, revoked_by = ? WHERE site_id = ? AND revoked IS NULL",
-        params![millis(now), who, site],
-    )?;
-    transaction.execute("DELETE FROM enrolments WHERE site_id = ? AND used IS NULL", [site])?;
+    let revoked = distrust(&transaction, site, who, now)?;
+    withdraw(&transaction, site)?;
     audit(&transaction, now, who, "site.revoke", site, "")?;
     transaction.commit()?;
     Ok(revoked)

@@ -6,7 +6,7 @@
 //! - [`retention`]: what is rolled up, and what goes in time.
 //! - `tables`: the tables.
 //!
-//! Reports share transactions: what has come while one is written goes into the next.
+//! Reports share transactions: what has come while one is written goes into the next, as far as one may be long.
 
 pub mod documents;
 pub mod enrolments;
@@ -14,6 +14,7 @@ pub mod health;
 pub mod retention;
 mod tables;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -24,13 +25,16 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use crate::channel::message::Report;
+use health::Note;
 use retention::Aged;
 
-/// Reports that may wait for the writer.
-const WAITING: usize = 4096;
+/// What may wait for the writer: reports and the like, and rows of them.
+const WAITING: usize = 16_384;
+const ROWS_WAITING: usize = 200_000;
+/// Rows that are written in one transaction, or a few more: others want to change something as well.
+const ROWS_AT_ONCE: usize = 20_000;
 /// Spans that are rolled up, rows that are deleted and pages that are given back in one go.
-const SPANS: usize = 4;
+const SPANS: usize = 1;
 const ROWS: u32 = 5000;
 const PAGES: u32 = 500;
 
@@ -56,32 +60,60 @@ metrics! {
         report_batch: Histogram,
         /// Reports of sites that were refused, as too many waited.
         reports_refused: Counter => history,
+        /// Octets of the controller's database that hold something.
+        size: Gauge in bytes => history,
+        /// Rows that went before their time, as the database was larger than `max_size`.
+        shed_rows: Counter => history,
     }
 }
 
 /// Why a report is not kept. It may come again.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
-    /// Too many wait.
-    #[error("{WAITING} reports wait already")]
+    /// Too much waits.
+    #[error("too many reports wait already")]
     Busy,
     /// The database refused all that were to be kept with it.
     #[error("the database did not keep it")]
     Failed,
 }
 
-/// A report that waits, and who is to be told.
+/// What waits, and who is to be told.
 struct Waiting {
     site: String,
-    report: Report,
+    note: Note,
     kept: oneshot::Sender<bool>,
+}
+
+/// What waits to be written, the first first.
+#[derive(Default)]
+struct Queue {
+    notes: VecDeque<Waiting>,
+    rows: usize,
+    /// Whether somebody is at it.
+    is_written: bool,
+}
+
+impl Queue {
+    /// What is written at once.
+    fn batch(&mut self) -> Vec<Waiting> {
+        let (mut batch, mut rows) = (vec![], 0);
+        while rows < ROWS_AT_ONCE
+            && let Some(one) = self.notes.pop_front()
+        {
+            rows += one.note.rows();
+            batch.push(one);
+        }
+        self.rows -= rows;
+        batch
+    }
 }
 
 /// The database of the controller.
 pub struct Store {
-    database: Database,
+    database: Arc<Database>,
     metrics: Arc<StoreMetrics>,
-    waiting: Arc<Mutex<Vec<Waiting>>>,
+    waiting: Arc<Mutex<Queue>>,
 }
 
 impl Store {
@@ -91,7 +123,7 @@ impl Store {
     /// When it cannot be opened, or is of a later version.
     pub fn open(options: &DatabaseOptions) -> Result<Store, DatabaseError> {
         let database = Database::open_apart(options, &[tables::MIGRATIONS])?;
-        Ok(Store { database, metrics: Arc::default(), waiting: Arc::default() })
+        Ok(Store { database: Arc::new(database), metrics: Arc::default(), waiting: Arc::default() })
     }
 
     /// What it measures, to be registered.
@@ -125,40 +157,27 @@ impl Store {
         self.database.call(move |connection| timed(&metrics, query, || job(connection))).await
     }
 
-    /// Keeps a report of a site, together with others that have come.
+    /// Keeps something of a site, together with what has come of others.
     ///
     /// # Errors
-    /// When too many wait, or the database refuses. It is not kept then.
-    pub async fn report(&self, site: String, report: Report) -> Result<(), KeepError> {
+    /// When too much waits, or the database refuses. It is not kept then.
+    pub async fn keep(&self, site: &str, note: Note) -> Result<(), KeepError> {
         let (kept, told) = oneshot::channel();
-        let first = {
-            let mut waiting = self.waiting.lock();
-            if waiting.len() >= WAITING {
+        let rows = note.rows();
+        let begins = {
+            let mut queue = self.waiting.lock();
+            if queue.notes.len() >= WAITING || queue.rows + rows > ROWS_WAITING {
                 self.metrics.reports_refused.inc();
                 return Err(KeepError::Busy);
             }
-            waiting.push(Waiting { site, report, kept });
-            waiting.len() == 1
+            queue.rows += rows;
+            queue.notes.push_back(Waiting { site: site.to_owned(), note, kept });
+            !std::mem::replace(&mut queue.is_written, true)
         };
-        // Whoever comes while that waits for the writer goes along.
-        if first {
-            let (waiting, metrics) = (Arc::clone(&self.waiting), Arc::clone(&self.metrics));
-            let written = self.write(Query::Report, move |connection| {
-                let batch = std::mem::take(&mut *waiting.lock());
-                metrics.report_batch.record_value(batch.len() as u64);
-                let reports = batch.iter().map(|one| (one.site.as_str(), &one.report));
-                let outcome = health::keep(connection, reports, SystemTime::now());
-                for one in batch {
-                    // Who has gone need not be told.
-                    let _ = one.kept.send(outcome.is_ok());
-                }
-                outcome
-            });
-            if let Err(error) = written.await {
-                tracing::warn!(%error, "reports of sites are not kept");
-                // Where it did not even begin, nobody else would.
-                self.waiting.lock().clear();
-            }
+        if begins {
+            // By itself: who has brought the first of it may go.
+            let (database, waiting) = (Arc::clone(&self.database), Arc::clone(&self.waiting));
+            tokio::spawn(write(database, waiting, Arc::clone(&self.metrics)));
         }
         match told.await {
             Ok(true) => Ok(()),
@@ -181,6 +200,28 @@ impl Store {
         Ok(more)
     }
 
+    /// Makes room before its time, in slices, where the file holds more than `most` octets. Says how many rows went.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub async fn shed(&self, most: u64) -> Result<usize, DatabaseError> {
+        let mut gone = 0;
+        loop {
+            let used = self.read(Query::Maintenance, |connection| retention::used(connection)).await?;
+            self.metrics.size.set(used.cast_signed());
+            if used <= most {
+                return Ok(gone);
+            }
+            match self.write(Query::Maintenance, |connection| retention::shed(connection, ROWS)).await? {
+                0 => return Ok(gone),
+                rows => {
+                    gone += rows;
+                    self.metrics.shed_rows.add(rows as u64);
+                }
+            }
+        }
+    }
+
     /// Gives pages back that hold nothing, in slices, and has SQLite look at its tables again.
     ///
     /// # Errors
@@ -194,6 +235,36 @@ impl Store {
     /// Does what waits, and closes it.
     pub fn close(&self) {
         self.database.close();
+    }
+}
+
+/// Writes what waits, until nothing does.
+async fn write(database: Arc<Database>, waiting: Arc<Mutex<Queue>>, metrics: Arc<StoreMetrics>) {
+    loop {
+        let (queue, metrics) = (Arc::clone(&waiting), Arc::clone(&metrics));
+        let written = database.call(move |connection| {
+            let batch = queue.lock().batch();
+            let reports = batch.iter().filter(|one| matches!(one.note, Note::Report(_))).count();
+            metrics.report_batch.record_value(reports as u64);
+            let notes = batch.iter().map(|one| (one.site.as_str(), &one.note));
+            let outcome = timed(&metrics, Query::Report, || health::keep(connection, notes, SystemTime::now()));
+            for one in batch {
+                // Who has gone need not be told.
+                let _ = one.kept.send(outcome.is_ok());
+            }
+            outcome
+        });
+        let failed = written.await.err();
+        let mut queue = waiting.lock();
+        if let Some(error) = failed {
+            tracing::warn!(%error, "reports of sites are not kept");
+            // Where it did not even begin, it would not the next time. Who waits is told.
+            *queue = Queue::default();
+        }
+        if queue.notes.is_empty() {
+            queue.is_written = false;
+            return;
+        }
     }
 }
 

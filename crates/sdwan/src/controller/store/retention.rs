@@ -13,10 +13,21 @@ const GRACE: Duration = Duration::from_secs(60);
 
 const SPAN_MILLIS: i64 = SPAN.as_millis() as i64;
 
-/// Rolls up at most `most` spans that are over. Reports that come later than that stay as they are.
+/// Rolls up at most `most` spans that are over, and first those again that reports have come for since: sites that were cut off for a while say later how they fared.
 pub fn roll_up(connection: &mut Connection, now: SystemTime, most: usize) -> rusqlite::Result<Progress> {
     let closed = millis(now.checked_sub(GRACE).unwrap_or(SystemTime::UNIX_EPOCH));
     let mut progress = Progress::default();
+    while let Some(span) = late_span(connection)? {
+        if progress.done == most {
+            progress.more = true;
+            return Ok(progress);
+        }
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        sum_up(&transaction, span)?;
+        transaction.prepare_cached("DELETE FROM late_spans WHERE timestamp = ?")?.execute([span])?;
+        transaction.commit()?;
+        progress.done += 1;
+    }
     while let Some(span) = next_span(connection)?.filter(|span| span + SPAN_MILLIS <= closed) {
         if progress.done == most {
             progress.more = true;
@@ -43,10 +54,38 @@ fn next_span(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     Ok(first.map(|first| first - first.rem_euclid(SPAN_MILLIS)))
 }
 
+/// The earliest span that was rolled up before all of it was there.
+fn late_span(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection.prepare_cached("SELECT min(timestamp) FROM late_spans")?.query_row([], |row| row.get(0))
+}
+
+/// Remembers that a report has come of a time that is rolled up already. Not of one whose other reports are gone: what is known of that is better than what would be.
+pub fn came(connection: &Connection, at: i64) -> rusqlite::Result<()> {
+    if at >= rolled_up_until(connection)? {
+        return Ok(());
+    }
+    let span = at - at.rem_euclid(SPAN_MILLIS);
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO late_spans (timestamp)
+             SELECT ?1 WHERE ?1 > (SELECT min(timestamp) FROM sdwan_path_health)",
+        )?
+        .execute([span])
+        .map(drop)
+}
+
 fn roll_up_span(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
-    let until = from + SPAN_MILLIS;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    sum_up(&transaction, from)?;
     transaction
+        .prepare_cached("INSERT OR REPLACE INTO rolled_up (one, until) VALUES (1, ?)")?
+        .execute([from + SPAN_MILLIS])?;
+    transaction.commit()
+}
+
+/// Says of each path how it was in a span.
+fn sum_up(connection: &Connection, from: i64) -> rusqlite::Result<()> {
+    connection
         .prepare_cached(
             "INSERT OR REPLACE INTO sdwan_path_health_aggregates (path_id, timestamp, up, latency_ms, latency_max_ms,
                  jitter_ms, loss, loss_max, mos, mos_min, count)
@@ -54,9 +93,54 @@ fn roll_up_span(connection: &mut Connection, from: i64) -> rusqlite::Result<()> 
                  avg(loss), max(loss), avg(mos), min(mos), count(*)
              FROM sdwan_path_health WHERE timestamp >= ?1 AND timestamp < ?2 GROUP BY path_id",
         )?
-        .execute([from, until])?;
-    transaction.prepare_cached("INSERT OR REPLACE INTO rolled_up (one, until) VALUES (1, ?)")?.execute([until])?;
-    transaction.commit()
+        .execute([from, from + SPAN_MILLIS])
+        .map(drop)
+}
+
+/// Where something goes in time: the table, what a row of it is known by, the column with its time, and which rows alone.
+#[derive(Debug, Clone, Copy)]
+struct Table(&'static str, &'static str, &'static str, &'static str);
+
+const HEALTH: Table = Table("sdwan_path_health", "rowid", "timestamp", "");
+const TRAFFIC: Table = Table("traffic_stats", "rowid", "timestamp", "");
+const SPANS: Table = Table("sdwan_path_health_aggregates", "path_id, timestamp", "timestamp", "");
+const GONE: Table = Table("paths", "id", "updated", " AND status = 'gone' AND id < (SELECT max(id) FROM paths)");
+const AUDIT: Table = Table("audit_logs", "id", "timestamp", "");
+const EVENTS: Table = Table("events", "id", "timestamp", "");
+const TOKENS: Table = Table("enrolments", "id", "expires", "");
+const CERTIFICATES: Table = Table("certificates", "serial", "expires", "");
+
+impl Table {
+    /// Deletes at most `limit` rows from before `before`, the oldest first. Says how many.
+    fn delete(self, connection: &Connection, before: i64, limit: u32) -> rusqlite::Result<usize> {
+        let Table(table, key, at, and) = self;
+        let sql = format!(
+            "DELETE FROM {table} WHERE ({key}) IN
+             (SELECT {key} FROM {table} WHERE {at} < ?{and} ORDER BY {at} LIMIT ?)"
+        );
+        connection.prepare_cached(&sql)?.execute(params![before, limit])
+    }
+}
+
+/// Octets of the file that hold something.
+pub fn used(connection: &Connection) -> rusqlite::Result<u64> {
+    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    Ok(((number("page_count")? - number("freelist_count")?) * number("page_size")?).unsigned_abs())
+}
+
+/// Makes room before its time: deletes at most `limit` of the oldest rows of what there is most of. Reports go first, then spans, then events: what the network is to be, and who has
+/// said so, never does. Says how many rows went.
+pub fn shed(connection: &Connection, limit: u32) -> rusqlite::Result<usize> {
+    for tables in [&[HEALTH, TRAFFIC][..], &[SPANS], &[EVENTS]] {
+        let mut gone = 0;
+        for table in tables {
+            gone += table.delete(connection, i64::MAX, limit)?;
+        }
+        if gone > 0 {
+            return Ok(gone);
+        }
+    }
+    Ok(0)
 }
 
 /// What goes in time.
@@ -64,9 +148,9 @@ fn roll_up_span(connection: &mut Connection, from: i64) -> rusqlite::Result<()> 
 pub enum Aged {
     /// How paths were at each report, once that is rolled up, and what went by them.
     Reports,
-    /// The same in spans.
+    /// The same in spans, and paths that are gone.
     Spans,
-    /// Who changed what, and what has happened.
+    /// Who changed what, what has happened, and tokens and certificates that have been over for as long.
     Log,
 }
 
@@ -79,24 +163,15 @@ impl Aged {
         let before = millis(before);
         let tables = match self {
             Aged::Reports => {
-                vec![("sdwan_path_health", before.min(rolled_up_until(connection)?)), ("traffic_stats", before)]
+                vec![(HEALTH, before.min(rolled_up_until(connection)?)), (TRAFFIC, before)]
             }
-            Aged::Spans => vec![("sdwan_path_health_aggregates", before)],
-            Aged::Log => vec![("audit_logs", before), ("events", before)],
+            // What is gone for as long as nothing is known of it any more.
+            Aged::Spans => vec![(SPANS, before), (GONE, before)],
+            Aged::Log => vec![(AUDIT, before), (EVENTS, before), (TOKENS, before), (CERTIFICATES, before)],
         };
         let mut progress = Progress::default();
         for (table, before) in tables {
-            let sql = match self {
-                // It has no numbers of rows.
-                Aged::Spans => format!(
-                    "DELETE FROM {table} WHERE (path_id, timestamp) IN
-                     (SELECT path_id, timestamp FROM {table} WHERE timestamp < ? LIMIT ?)"
-                ),
-                _ => format!(
-                    "DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE timestamp < ? LIMIT ?)"
-                ),
-            };
-            let done = connection.prepare_cached(&sql)?.execute(params![before, limit])?;
+            let done = table.delete(connection, before, limit)?;
             progress.done += done;
             progress.more |= done == limit as usize;
         }

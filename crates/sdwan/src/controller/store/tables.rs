@@ -3,10 +3,15 @@
 use outwork_store::database::Migrations;
 
 /// Steps that have been released never change: a change is a new one at the end.
-pub(super) const MIGRATIONS: Migrations = Migrations { component: "sdwan", steps: &[FIRST] };
+pub(super) const MIGRATIONS: Migrations = Migrations { component: "sdwan", steps: &[FIRST, SECOND] };
 
-const FIRST: &str = "
-CREATE TABLE sites (
+/// A kind of documents: what all have, and what one has besides.
+macro_rules! documents {
+    ($table:literal $(, $more:literal)?) => {
+        concat!(
+            "CREATE TABLE ",
+            $table,
+            " (
     id TEXT PRIMARY KEY,
     body TEXT NOT NULL,
     version INTEGER NOT NULL,
@@ -14,55 +19,32 @@ CREATE TABLE sites (
     created INTEGER NOT NULL,
     created_by TEXT NOT NULL,
     updated INTEGER NOT NULL,
-    updated_by TEXT NOT NULL,
-    status TEXT NOT NULL DEFAULT 'unknown',
+    updated_by TEXT NOT NULL",
+            $(",\n", $more,)?
+            "\n) STRICT;\n"
+        )
+    };
+}
+
+const FIRST: &str = concat!(
+    "\n",
+    documents!(
+        "sites",
+        "    status TEXT NOT NULL DEFAULT 'unknown',
     last_seen INTEGER,
-    plan_version INTEGER
-) STRICT;
-CREATE INDEX idx_sites_status ON sites (status);
+    plan_version INTEGER"
+    ),
+    "CREATE INDEX idx_sites_status ON sites (status);
 CREATE INDEX idx_sites_last_seen ON sites (last_seen);
-CREATE TABLE uplinks (
-    id TEXT PRIMARY KEY,
-    body TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    revision INTEGER NOT NULL,
-    created INTEGER NOT NULL,
-    created_by TEXT NOT NULL,
-    updated INTEGER NOT NULL,
-    updated_by TEXT NOT NULL
-) STRICT;
-CREATE TABLE classes (
-    id TEXT PRIMARY KEY,
-    body TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    revision INTEGER NOT NULL,
-    created INTEGER NOT NULL,
-    created_by TEXT NOT NULL,
-    updated INTEGER NOT NULL,
-    updated_by TEXT NOT NULL
-) STRICT;
-CREATE TABLE applications (
-    id TEXT PRIMARY KEY,
-    body TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    revision INTEGER NOT NULL,
-    created INTEGER NOT NULL,
-    created_by TEXT NOT NULL,
-    updated INTEGER NOT NULL,
-    updated_by TEXT NOT NULL
-) STRICT;
-CREATE TABLE policies (
-    id TEXT PRIMARY KEY,
-    body TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    revision INTEGER NOT NULL,
-    created INTEGER NOT NULL,
-    created_by TEXT NOT NULL,
-    updated INTEGER NOT NULL,
-    updated_by TEXT NOT NULL,
-    priority INTEGER NOT NULL GENERATED ALWAYS AS (coalesce(json_extract(body, '$.priority'), 100)) STORED
-) STRICT;
-CREATE INDEX idx_policies_priority ON policies (priority);
+",
+    documents!("uplinks"),
+    documents!("classes"),
+    documents!("applications"),
+    documents!(
+        "policies",
+        "    priority INTEGER NOT NULL GENERATED ALWAYS AS (coalesce(json_extract(body, '$.priority'), 100)) STORED"
+    ),
+    "CREATE INDEX idx_policies_priority ON policies (priority);
 CREATE TABLE removed (
     kind TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -180,4 +162,12 @@ CREATE TABLE certificates (
     revoked_by TEXT
 ) STRICT;
 CREATE INDEX idx_certificates_site ON certificates (site_id);
+"
+);
+
+const SECOND: &str = "
+ALTER TABLE sites ADD COLUMN refused TEXT;
+CREATE TABLE late_spans (
+    timestamp INTEGER PRIMARY KEY
+) STRICT;
 ";

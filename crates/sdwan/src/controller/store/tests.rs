@@ -5,10 +5,11 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use super::documents::{Edit, Expect, edit};
-use super::enrolments::{Certified, TokenRefusal};
+use super::enrolments::{Certified, Standing, TokenRefusal, TooMany};
+use super::health::PathFilter;
 use super::retention::SPAN;
 use super::*;
-use crate::channel::message::{EventReport, PathReport};
+use crate::channel::message::{EventReport, PATHS, PathReport, Report};
 use crate::channel::token::Token;
 use crate::network::Kind;
 
@@ -57,6 +58,11 @@ fn report(sequence: u64, time: SystemTime, paths: Vec<PathReport>) -> Report {
         why: "three hellos were missed".to_owned(),
     };
     Report { sequence, at_ms, paths, events: vec![event] }
+}
+
+fn keep(connection: &mut Connection, site: &str, report: &Report, now: SystemTime) {
+    let note = Note::Report(report.clone());
+    health::keep(connection, [(site, &note)].into_iter(), now).unwrap();
 }
 
 fn site(connection: &mut Connection, name: &str) {
@@ -112,18 +118,18 @@ fn a_report_is_kept_once_however_often_it_comes() {
     site(&mut connection, "north");
     let first = report(7, at(10), vec![path("fibre", "up", 10.0), path("lte", "down", 0.0)]);
     for _ in 0..2 {
-        health::keep(&mut connection, [("north", &first)].into_iter(), at(11)).unwrap();
+        keep(&mut connection, "north", &first, at(11));
     }
     assert_eq!((count(&connection, "sdwan_path_health"), count(&connection, "events")), (2, 1));
     assert_eq!((count(&connection, "paths"), count(&connection, "traffic_stats")), (2, 2));
-    let paths = health::paths(&connection, &health::PathFilter::default(), 0, 10).unwrap();
+    let paths = health::paths(&connection, &PathFilter::default(), 0, 10).unwrap();
     let told: Vec<_> = paths.iter().map(|path| (path.report.uplink.as_str(), path.report.state.as_str())).collect();
     assert_eq!(told, [("fibre", "up"), ("lte", "down")]);
     assert_eq!(health::presence(&connection, "north").unwrap().last_seen, Some(at(10)));
     // The lte modem is gone.
     let second = report(8, at(20), vec![path("fibre", "up", 12.0)]);
-    health::keep(&mut connection, [("north", &second)].into_iter(), at(21)).unwrap();
-    let gone = health::PathFilter { status: Some("gone".to_owned()), site: Some("south".to_owned()) };
+    keep(&mut connection, "north", &second, at(21));
+    let gone = PathFilter { status: Some("gone".to_owned()), site: Some("south".to_owned()), id: None };
     let gone = health::paths(&connection, &gone, 0, 10).unwrap();
     assert_eq!(gone.iter().map(|path| path.report.uplink.as_str()).collect::<Vec<_>>(), ["lte"]);
     let events = health::events(&connection, Some("north"), None, 10).unwrap();
@@ -141,7 +147,7 @@ fn reports_are_rolled_up_in_slices_and_what_is_old_goes_once_that_is_done() {
         let state = if number % 10 == 9 { "down" } else { "up" };
         let time = at(number * 30);
         let one = report(number, time, vec![path("fibre", state, number as f64 % 10.0)]);
-        health::keep(&mut connection, [("north", &one)].into_iter(), time).unwrap();
+        keep(&mut connection, "north", &one, time);
     }
     let later = at(spans * 300 + 120);
     // Nothing goes that was not rolled up.
@@ -151,7 +157,7 @@ fn reports_are_rolled_up_in_slices_and_what_is_old_goes_once_that_is_done() {
     assert_eq!((first.done, first.more), (2, true));
     let rest = retention::roll_up(&mut connection, later, 10).unwrap();
     assert_eq!((rest.done, rest.more), (3, false));
-    let told = health::spans(&connection, 1, at(0), later).unwrap();
+    let told = health::spans(&connection, 1, (at(0), later), 99).unwrap();
     assert_eq!((told.len(), told[0].at, told[1].at), (5, at(0), at(0) + SPAN));
     let one = told[2];
     assert_eq!((one.count, one.up, one.latency_ms, one.latency_max_ms), (10, 0.9, 4.5, 9.0));
@@ -160,7 +166,7 @@ fn reports_are_rolled_up_in_slices_and_what_is_old_goes_once_that_is_done() {
         slices += 1;
     }
     assert!(slices >= 4, "{slices}");
-    assert_eq!(health::history(&connection, 1, at(0), later).unwrap().len(), 20);
+    assert_eq!(health::history(&connection, 1, (at(0), later), 99).unwrap().len(), 20);
     assert_eq!(Aged::Spans.prune(&connection, at(600), 100).unwrap().done, 2);
     assert_eq!(Aged::Log.prune(&connection, at(300), 100).unwrap().done, 10 + 1, "events, and that the site came");
 }
@@ -181,7 +187,8 @@ fn reports_that_come_together_are_written_together_and_each_site_is_told() {
         let all = async {
             let mut ends = vec![];
             for name in &sites {
-                ends.push(Box::pin(store.report(name.clone(), report(1, at(1), vec![path("a", "up", 1.0)]))));
+                let note = Note::Report(report(1, at(1), vec![path("a", "up", 1.0)]));
+                ends.push(Box::pin(store.keep(name, note)));
             }
             let mut first = true;
             // Each is begun before the writer goes on.
@@ -207,6 +214,10 @@ fn certified(serial: &str, site: &str) -> Certified {
     Certified { serial: serial.to_owned(), site: site.to_owned(), issued, expires, revoked: None }
 }
 
+fn standing(connection: &Connection, serial: &str, site: &str) -> Standing {
+    enrolments::standing(connection, serial, site).unwrap()
+}
+
 fn uplinks() -> Vec<Json> {
     vec![json!({ "name": "fibre", "public_key": "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=", "cost": 3 })]
 }
@@ -216,7 +227,7 @@ fn a_token_lets_its_site_in_once_and_in_time() {
     let (_dir, mut connection) = open();
     let token = Token::random([0; 32]).unwrap();
     let life = Duration::from_secs(60);
-    enrolments::add(&connection, &token, "north", life, "ann", at(0)).unwrap();
+    enrolments::add(&connection, &token, "north", life, "ann", at(0)).unwrap().unwrap();
     let stored: Vec<u8> = connection.query_row("SELECT hash FROM enrolments", [], |row| row.get(0)).unwrap();
     assert_ne!(stored, token.secret, "the secret itself is nowhere");
     let of = |connection: &Connection, secret: &[u8], seconds| {
@@ -233,9 +244,9 @@ fn a_token_lets_its_site_in_once_and_in_time() {
     assert_eq!(of(&connection, &token.secret, 3), Err(TokenRefusal::Used));
     let again = enrolments::enrol(&mut connection, shown, &[], &certified("02", "north"), at(4)).unwrap();
     assert_eq!(again, Err(TokenRefusal::Used));
-    assert!(enrolments::is_good(&connection, "01", "north").unwrap());
-    assert!(!enrolments::is_good(&connection, "02", "north").unwrap());
-    assert!(!enrolments::is_good(&connection, "01", "south").unwrap());
+    assert_eq!(standing(&connection, "01", "north"), Standing::Good(at(0), at(1_000_000)));
+    assert_eq!(standing(&connection, "02", "north"), Standing::Unknown);
+    assert_eq!(standing(&connection, "01", "south"), Standing::Unknown);
 }
 
 #[test]
@@ -261,14 +272,164 @@ fn a_site_that_is_revoked_or_removed_is_believed_no_longer() {
         enrolments::certify(&connection, &certified(name, name)).unwrap();
     }
     let token = Token::random([0; 32]).unwrap();
-    enrolments::add(&connection, &token, "north", Duration::from_secs(60), "ann", at(0)).unwrap();
+    enrolments::add(&connection, &token, "north", Duration::from_secs(60), "ann", at(0)).unwrap().unwrap();
     assert_eq!(enrolments::revoke(&mut connection, "north", "ann", at(1)).unwrap(), 1);
-    assert!(!enrolments::is_good(&connection, "north", "north").unwrap());
+    assert_eq!(standing(&connection, "north", "north"), Standing::Revoked(at(1), "ann".to_owned()));
     assert!(enrolments::list(&connection, None, 10).unwrap().is_empty());
-    assert!(enrolments::is_good(&connection, "south", "south").unwrap());
+    assert!(matches!(standing(&connection, "south", "south"), Standing::Good(..)));
     let gone = [Edit { kind: Kind::Site, id: "south".to_owned(), body: None, expect: Expect::Any }];
     edit(&mut connection, &gone, "ann", at(2)).unwrap().unwrap();
-    assert!(!enrolments::is_good(&connection, "south", "south").unwrap());
+    assert_eq!(standing(&connection, "south", "south"), Standing::Removed);
+    // Another one that gets its name gets nothing else of it.
+    site(&mut connection, "south");
+    assert_eq!(standing(&connection, "south", "south"), Standing::Revoked(at(2), "ann".to_owned()));
+}
+
+#[test]
+fn who_is_enrolled_anew_is_not_believed_by_the_certificate_of_before() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    keep(&mut connection, "north", &report(9, at(1), vec![]), at(1));
+    for serial in ["01", "02"] {
+        let token = Token::random([0; 32]).unwrap();
+        enrolments::add(&connection, &token, "north", Duration::from_secs(60), "ann", at(0)).unwrap().unwrap();
+        let shown = (&token.key[..], &token.secret[..]);
+        enrolments::enrol(&mut connection, shown, &[], &certified(serial, "north"), at(2)).unwrap().unwrap();
+    }
+    assert_eq!(standing(&connection, "01", "north"), Standing::Revoked(at(2), "site north".to_owned()));
+    assert!(matches!(standing(&connection, "02", "north"), Standing::Good(..)));
+    // Its clock may be behind that of who was it before.
+    keep(&mut connection, "north", &report(3, at(3), vec![path("fibre", "up", 1.0)]), at(3));
+    assert_eq!(count(&connection, "sdwan_path_health"), 1);
+}
+
+#[test]
+fn so_many_tokens_are_good_at_once_and_no_more() {
+    let (_dir, connection) = open();
+    let add = |site: &str, seconds| {
+        let token = Token::random([0; 32]).unwrap();
+        enrolments::add(&connection, &token, site, Duration::from_secs(60), "ann", at(seconds)).unwrap()
+    };
+    let made: Vec<_> = (0..8).map(|_| add("north", 0).unwrap()).collect();
+    assert_eq!(add("north", 0), Err(TooMany::OfSite));
+    enrolments::remove(&connection, made[0].id, "ann", at(1)).unwrap();
+    assert!(add("north", 1).is_ok());
+    assert_eq!(add("north", 59), Err(TooMany::OfSite));
+    assert!(add("north", 60).is_ok(), "the time of those before is over");
+    let fill = "INSERT INTO enrolments (key, hash, site_id, created, created_by, expires)
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+        SELECT CAST(i AS BLOB), x'00', 'site' || i, 0, 'ann', 1 << 52 FROM n";
+    connection.execute(fill, []).unwrap();
+    assert_eq!(add("east", 60), Err(TooMany::OfAll));
+}
+
+#[test]
+fn another_certificate_is_given_late_in_the_life_of_the_one_before_and_never_too_many() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    enrolments::certify(&connection, &certified("01", "north")).unwrap();
+    let mut renew = |serial: &str, next: &str, seconds| {
+        enrolments::renew(&mut connection, serial, &certified(next, "north"), at(seconds)).unwrap()
+    };
+    assert!(!renew("01", "02", 499_999), "half of its time is not over");
+    assert!(!renew("99", "02", 600_000), "nobody has it");
+    let given: Vec<_> = ["02", "03", "04", "05"].map(|next| renew("01", next, 600_000)).into();
+    assert_eq!(given, [true, true, true, false]);
+    enrolments::revoke(&mut connection, "north", "ann", at(600_001)).unwrap();
+    let refused = enrolments::renew(&mut connection, "01", &certified("06", "north"), at(600_002)).unwrap();
+    assert!(!refused, "who is revoked makes itself no other");
+}
+
+#[test]
+fn a_site_that_names_ever_other_paths_has_no_more_than_so_many() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    let last = 5;
+    for number in 1..=last {
+        let paths = (0..PATHS).map(|path_number| path(&format!("u{number}-{path_number}"), "up", 1.0)).collect();
+        keep(&mut connection, "north", &report(number, at(number), paths), at(number));
+    }
+    assert_eq!(count(&connection, "paths") as usize, 2 * PATHS);
+    let up = PathFilter { status: Some("up".to_owned()), ..PathFilter::default() };
+    assert_eq!(health::paths(&connection, &up, 0, 2 * PATHS).unwrap().len(), PATHS, "those that are there stay");
+}
+
+#[test]
+fn what_is_too_much_for_the_disk_goes_from_the_oldest_on_and_never_what_the_network_is() {
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(&DatabaseOptions::new(dir.path().join("sdwan.db"))).unwrap();
+    run(async {
+        let fill = |c: &mut Connection| {
+            site(c, "north");
+            for number in 0..200_u64 {
+                let paths = (0..50).map(|path_number| path(&format!("u{path_number}"), "up", 1.0)).collect();
+                keep(c, "north", &report(number + 1, at(number), paths), at(number));
+            }
+            Ok(())
+        };
+        store.write(Query::Maintenance, fill).await.unwrap();
+        let used = store.read(Query::Maintenance, |c| retention::used(c)).await.unwrap();
+        assert_eq!(store.shed(used).await.unwrap(), 0);
+        let gone = store.shed(used / 2).await.unwrap();
+        assert!(gone > 0 && store.metrics().shed_rows.get() == gone as u64);
+        let half = store.read(Query::Maintenance, |c| retention::used(c)).await.unwrap();
+        assert!(half <= used / 2);
+        let oldest = "SELECT min(timestamp) FROM sdwan_path_health";
+        let ask = move |c: &Connection| c.query_row(oldest, [], |row| row.get::<_, Option<i64>>(0));
+        let oldest = store.read(Query::Maintenance, ask).await.unwrap();
+        assert!(oldest.is_none_or(|oldest| oldest > outwork_store::database::millis(at(0))));
+        // However little there may be, the network and who has changed it stay.
+        store.shed(0).await.unwrap();
+        let left = |c: &Connection| Ok(["sites", "audit_logs", "sdwan_path_health", "events"].map(|of| count(c, of)));
+        assert_eq!(store.read(Query::Maintenance, left).await.unwrap(), [1, 1, 0, 0]);
+    });
+}
+
+#[test]
+fn tokens_certificates_and_paths_that_have_been_over_for_long_go_in_time() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    let token = Token::random([0; 32]).unwrap();
+    enrolments::add(&connection, &token, "north", Duration::from_secs(60), "ann", at(0)).unwrap().unwrap();
+    enrolments::certify(&connection, &certified("01", "north")).unwrap();
+    for (sequence, uplink) in [(1, "old"), (2, "new")] {
+        keep(&mut connection, "north", &report(sequence, at(sequence), vec![path(uplink, "up", 1.0)]), at(9));
+    }
+    let counts = |connection: &Connection| ["enrolments", "certificates", "paths"].map(|of| count(connection, of));
+    for aged in Aged::ALL {
+        aged.prune(&connection, at(0), 100).unwrap();
+    }
+    assert_eq!(counts(&connection), [1, 1, 2]);
+    for aged in Aged::ALL {
+        aged.prune(&connection, at(2_000_000), 100).unwrap();
+    }
+    assert_eq!(counts(&connection), [0, 0, 1], "a path that is there stays, however long nothing was said of it");
+}
+
+#[test]
+fn how_paths_were_is_told_page_by_page_by_site_path_and_time() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    for number in 1..=4 {
+        let paths = vec![path("fibre", "up", number as f64), path("lte", "down", 0.0)];
+        keep(&mut connection, "north", &report(number, at(number), paths), at(number));
+    }
+    let every = PathFilter::default();
+    let range = Some(((at(2), at(4)), true));
+    let ask = |filter: &PathFilter, range, after, limit| {
+        let rows = health::of_paths(&connection, filter, range, after, limit).unwrap();
+        rows.into_iter().map(|(path, health)| (path.report.uplink, health.latency_ms as u64)).collect::<Vec<_>>()
+    };
+    let (fibre, lte) = ("fibre".to_owned(), "lte".to_owned());
+    let all = [(fibre.clone(), 2), (fibre.clone(), 3), (lte.clone(), 0), (lte.clone(), 0)];
+    assert_eq!(ask(&every, range, (0, UNIX_EPOCH), 99), all);
+    assert_eq!(ask(&every, range, (1, at(3)), 2), all[1..3]);
+    assert_eq!(ask(&PathFilter { id: Some(2), ..every.clone() }, range, (0, UNIX_EPOCH), 99), all[2..]);
+    let elsewhere = PathFilter { site: Some("east".to_owned()), ..every.clone() };
+    assert!(ask(&elsewhere, range, (0, UNIX_EPOCH), 99).is_empty());
+    let up = PathFilter { status: Some("up".to_owned()), ..every.clone() };
+    assert_eq!(ask(&up, None, (0, UNIX_EPOCH), 99), [(fibre, 4)], "how it is now");
+    assert_eq!(ask(&every, None, (1, at(5)), 99), [(lte, 0)]);
 }
 
 #[test]
@@ -277,8 +438,96 @@ fn a_path_by_a_hub_is_another_one_than_that_which_goes_straight() {
     site(&mut connection, "north");
     let by_hub = PathReport { via: "hub".to_owned(), ..path("fibre", "up", 30.0) };
     let both = report(1, at(10), vec![path("fibre", "down", 10.0), by_hub]);
-    health::keep(&mut connection, [("north", &both)].into_iter(), at(11)).unwrap();
-    let paths = health::paths(&connection, &health::PathFilter::default(), 0, 10).unwrap();
+    keep(&mut connection, "north", &both, at(11));
+    let paths = health::paths(&connection, &PathFilter::default(), 0, 10).unwrap();
     let told: Vec<_> = paths.iter().map(|path| (path.report.via.as_str(), path.report.state.as_str())).collect();
     assert_eq!(told, [("", "down"), ("hub", "up")]);
+}
+
+#[test]
+fn nobody_says_how_the_paths_of_a_site_are_that_is_not_there() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    let status = |connection: &Connection| {
+        let paths = health::paths(connection, &PathFilter::default(), 0, 10).unwrap();
+        paths.into_iter().map(|path| path.report.state).collect::<Vec<_>>()
+    };
+    let report_of = |sequence| report(sequence, at(sequence), vec![path("fibre", "up", 10.0)]);
+    let gone = Note::Seen { connected: false, version: None };
+    keep(&mut connection, "north", &report_of(1), at(1));
+    assert_eq!(status(&connection), ["up"]);
+    health::keep(&mut connection, [("north", &gone)].into_iter(), at(2)).unwrap();
+    assert_eq!(status(&connection), ["unknown"]);
+    keep(&mut connection, "north", &report_of(3), at(3));
+    assert_eq!(status(&connection), ["up"]);
+    health::none_seen(&connection).unwrap();
+    assert_eq!(status(&connection), ["unknown"], "a controller that begins has heard of nobody");
+    let removed = [Edit { kind: Kind::Site, id: "north".to_owned(), body: None, expect: Expect::Any }];
+    edit(&mut connection, &removed, "ann", at(4)).unwrap().unwrap();
+    assert_eq!(status(&connection), ["gone"]);
+}
+
+#[test]
+fn what_a_site_says_late_of_the_time_that_it_was_cut_off_is_rolled_up_all_the_same() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    site(&mut connection, "east");
+    let report_of = |sequence, latency| report(sequence, at(sequence), vec![path("fibre", "up", latency)]);
+    for seconds in [10, 310, 610] {
+        keep(&mut connection, "north", &report_of(seconds, 10.0), at(seconds));
+    }
+    let now = at(1000);
+    while retention::roll_up(&mut connection, now, 1).unwrap().more {}
+    // The other one comes back, and has waited with what was.
+    for seconds in [20, 320, 330, 620] {
+        keep(&mut connection, "east", &report_of(seconds, 30.0), now);
+    }
+    let spans = |connection: &Connection| {
+        let spans = health::spans(connection, 2, (at(0), now), 99).unwrap();
+        spans.iter().map(|span| (span.at, span.count)).collect::<Vec<_>>()
+    };
+    assert!(spans(&connection).is_empty());
+    while retention::roll_up(&mut connection, now, 1).unwrap().more {}
+    // Of the first span others may be gone already: what is known of that stays.
+    assert_eq!(spans(&connection), [(at(300), 2), (at(600), 1)]);
+    assert_eq!(count(&connection, "late_spans"), 0);
+    let own = health::spans(&connection, 1, (at(0), now), 99).unwrap();
+    assert_eq!(own.iter().map(|span| span.count).collect::<Vec<_>>(), [1, 1, 1], "and nobody else's is lost");
+}
+
+#[test]
+fn a_site_whose_clock_was_ahead_is_heard_again_once_it_is_right() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    let year = 365 * 86_400;
+    keep(&mut connection, "north", &report(year, at(year), vec![path("fibre", "up", 1.0)]), at(5));
+    let ahead = Report {
+        sequence: at(year).duration_since(UNIX_EPOCH).unwrap().as_millis() as u64,
+        ..report(1, at(5), vec![])
+    };
+    keep(&mut connection, "north", &ahead, at(6));
+    let right = Report {
+        sequence: at(10).duration_since(UNIX_EPOCH).unwrap().as_millis() as u64,
+        ..report(1, at(10), vec![path("fibre", "up", 2.0)])
+    };
+    for _ in 0..2 {
+        keep(&mut connection, "north", &right, at(10));
+    }
+    assert_eq!(count(&connection, "sdwan_path_health"), 2, "once, though it comes twice");
+}
+
+#[test]
+fn why_a_site_is_behind_is_kept_until_it_is_not() {
+    let (_dir, mut connection) = open();
+    site(&mut connection, "north");
+    let mut told = |note: Note| {
+        health::keep(&mut connection, [("north", &note)].into_iter(), at(1)).unwrap();
+        health::presence(&connection, "north").unwrap().refused
+    };
+    assert_eq!(told(Note::Seen { connected: true, version: Some(1) }), None);
+    let why = Some("the file has faults".to_owned());
+    assert_eq!(told(Note::Refused("the file has faults".to_owned())), why);
+    assert_eq!(told(Note::Seen { connected: false, version: None }), why);
+    assert_eq!(told(Note::Seen { connected: true, version: Some(1) }), why);
+    assert_eq!(told(Note::Seen { connected: true, version: Some(2) }), None);
 }

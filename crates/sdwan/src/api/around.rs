@@ -1,0 +1,194 @@
+//! Where this site stands in its network: whom it follows, how its paths fare, and where the network is changed.
+//!
+//! What the network is to be is changed under `/api/v1/controller`, where its controller is. A process that is one answers a change under `/api/v1/sdwan` with the place of the same
+//! thing there (307, RFC 9110 section 15.4.8): one who writes to the one gets to the other. Elsewhere it says where the controller is.
+
+use std::time::SystemTime;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode, Uri};
+use outwork_front::api::{Json, Page, Problem, Query, Timestamp, Viewer};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Place, ask, millis};
+use crate::control::told::PathTold;
+use crate::controller::api::health::{HealthQuery, HealthView, health_of};
+use crate::controller::api::page;
+use crate::follower::Told;
+use crate::network::Kind;
+
+/// Where the routes are of what the network is to be.
+const THERE: &str = "/api/v1/controller";
+
+/// Their routes, for a process that is a site.
+pub(super) fn router() -> OpenApiRouter<Place> {
+    let own = OpenApiRouter::new().routes(routes!(status)).routes(routes!(health));
+    Kind::ALL.into_iter().fold(own, |router, kind| {
+        let all = format!("/{}", kind.plural());
+        let router = match kind {
+            // A site has no list of these of its own.
+            Kind::Application => router.route(&all, any(elsewhere)),
+            _ => router.route(&all, axum::routing::post(elsewhere)),
+        };
+        router.route(&format!("{all}/{{*name}}"), any(elsewhere))
+    })
+}
+
+/// The same, for a process that is a controller and no site.
+pub(super) fn of_controller() -> OpenApiRouter<Place> {
+    let own = OpenApiRouter::new().routes(routes!(status)).routes(routes!(health));
+    let kinds = Kind::ALL.map(Kind::plural).into_iter().flat_map(|kind| [kind.to_owned(), format!("{kind}/{{*name}}")]);
+    let rest = ["paths".to_owned(), "events".to_owned()];
+    kinds.chain(rest).fold(own, |router, place| router.route(&format!("/{place}"), any(elsewhere)))
+}
+
+/// The controller that this site follows.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct FollowedView {
+    /// Where it is looked for.
+    addresses: Vec<String>,
+    /// What this site is called there; none where it is not enrolled.
+    site: Option<String>,
+    /// The version of the network that is in force; 0 where nothing was said yet.
+    version: u64,
+    /// Since when; none where nothing was said yet.
+    since: Option<Timestamp>,
+    /// Whether the controller is there.
+    connected: bool,
+    /// At which address.
+    address: Option<String>,
+    /// Since when it is there.
+    connected_since: Option<Timestamp>,
+    /// Until when this site is believed; it asks for another certificate when two thirds of the time are over.
+    certificate_expires: Option<Timestamp>,
+    /// Reports that the controller does not have yet.
+    reports_waiting: usize,
+    /// Why it is not there, or what of what it said last was not taken up.
+    error: Option<String>,
+}
+
+/// Where this site stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StatusView {
+    /// Whether this process is a site: whether it has uplinks.
+    site: bool,
+    /// Where what the network is to be is read and changed, where this process is its controller.
+    controller: Option<&'static str>,
+    /// The controller that this site follows; none where its file alone counts.
+    follows: Option<FollowedView>,
+}
+
+fn followed(addresses: Vec<String>, told: Told, reports_waiting: usize) -> FollowedView {
+    let Told { site, connected, connected_since, version, since, certificate_expires, error } = told;
+    FollowedView {
+        addresses,
+        site,
+        version,
+        since: since.map(Timestamp::from),
+        connected: connected.is_some(),
+        address: connected.map(|at| at.to_string()),
+        connected_since: connected_since.map(Timestamp::from),
+        certificate_expires: certificate_expires.map(Timestamp::from),
+        reports_waiting,
+        error,
+    }
+}
+
+/// Whether this site follows a controller, since when and how it stands with it, and whether this process is one.
+#[utoipa::path(get, path = "/status", tag = "sdwan",
+    responses((status = 200, body = StatusView), (status = 401, body = Problem)))]
+async fn status(_: Viewer, State(place): State<Place>) -> Json<StatusView> {
+    let follows = place.follower.as_ref().map(|follower| {
+        let addresses = follower.addresses().iter().map(ToString::to_string).collect();
+        followed(addresses, follower.told(), follower.waiting())
+    });
+    let controller = place.controller.is_some().then_some(THERE);
+    Json(StatusView { site: place.service.is_some(), controller, follows })
+}
+
+fn view(now: SystemTime, path: PathTold) -> HealthView {
+    let (latency_ms, loss, mos) = (millis(path.figures.latency), path.figures.loss, path.figures.mos());
+    HealthView {
+        path: path.id.into(),
+        site: None,
+        uplink: path.own,
+        remote_site: path.site,
+        remote_uplink: path.remote,
+        via: path.via,
+        up: f64::from(u8::from(["up", "suspect"].contains(&path.state))),
+        state: path.state.to_owned(),
+        at: now.into(),
+        latency_ms,
+        latency_max_ms: latency_ms,
+        jitter_ms: millis(path.figures.jitter),
+        loss,
+        loss_max: loss,
+        mos,
+        mos_min: mos,
+        count: 1,
+    }
+}
+
+/// How the paths of this site are. With `from` or `until` how those of the network were, by what sites have reported: the controller has that, so that another process answers 404.
+/// Numbers of paths are those of `/paths` for what is, and those of the controller for what was.
+#[utoipa::path(get, path = "/health", tag = "sdwan", params(HealthQuery),
+    responses((status = 200, body = Page<HealthView>), (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 404, body = Problem)))]
+async fn health(
+    _: Viewer,
+    State(place): State<Place>,
+    Query(query): Query<HealthQuery>,
+) -> Result<Json<Page<HealthView>>, Problem> {
+    let service = match (&place.service, &place.controller) {
+        (Some(service), _) if !query.is_of_before() => service,
+        (_, Some(controller)) => return health_of(controller, query).await,
+        (_, None) => {
+            let why = format!("what was is kept by the controller of the network: ask that one for {THERE}/health");
+            return Err(Problem::not_found(why));
+        }
+    };
+    let (limit, after) = (query.rows(), query.after.as_deref().map(str::parse::<u32>).transpose());
+    let after = after.map_err(|_| Problem::invalid("after", "expected `next` of the page before"))?;
+    let mut paths = ask(service).await?.paths;
+    paths.retain(|path| {
+        query.site.as_ref().is_none_or(|site| *site == path.site)
+            && query.path.is_none_or(|number| number == i64::from(path.id))
+            && query.state.as_ref().is_none_or(|state| state == path.state)
+            && after.is_none_or(|after| path.id > after)
+    });
+    paths.sort_by_key(|path| path.id);
+    let now = SystemTime::now();
+    Ok(page(paths, limit, |path| path.id.to_string(), |path| view(now, path)))
+}
+
+/// Where what the network is to be is changed.
+async fn elsewhere(
+    Viewer(caller): Viewer,
+    State(place): State<Place>,
+    // What is below the place of these routes.
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let below = uri.path();
+    caller.does("sdwan.elsewhere", below, "");
+    if place.controller.is_some() {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let there = HeaderValue::from_str(&format!("{THERE}{below}{query}")).map_err(Problem::internal)?;
+        return Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, there)]).into_response());
+    }
+    Err(match &place.follower {
+        Some(follower) => {
+            let at: Vec<_> = follower.addresses().iter().map(|at| at.ip().to_string()).collect();
+            let at = at.join(", ");
+            Problem::not_found(format!("the network is changed at its controller ({at}), under {THERE}{below} there"))
+        }
+        None => Problem::not_found(
+            "this process is no controller and follows none: sites, classes, applications and policies are in its configuration file",
+        ),
+    })
+}

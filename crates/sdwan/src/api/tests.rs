@@ -1,0 +1,102 @@
+use serde_json::json;
+
+use super::*;
+use crate::controller::api::tests::{ADMIN, Lab, OPERATOR, VIEWER};
+
+#[test]
+fn parts_of_a_list_follow_each_other_until_there_is_nothing_more() {
+    let list = || vec![3_u64, 5, 8, 9];
+    let ask = |after: Option<&str>, limit| PartQuery { after: after.map(str::to_owned), limit };
+    let of = |query: PartQuery| query.of(list(), |number| *number).unwrap();
+    assert_eq!(of(PartQuery::default()), (list(), None));
+    assert_eq!(of(ask(None, Some(2))), (vec![3, 5], Some("5".to_owned())));
+    assert_eq!(of(ask(Some("5"), Some(2))), (vec![8, 9], None));
+    // What is gone meanwhile does no harm.
+    assert_eq!(of(ask(Some("6"), Some(1))), (vec![8], Some("8".to_owned())));
+    assert_eq!(of(ask(None, Some(0))).0, [3], "nothing at all would never end");
+    assert!(ask(Some("x"), None).of(list(), |number| *number).is_err());
+    let places = ask(Some("1"), Some(2)).of_places(vec!["a", "b", "c", "d"]).unwrap();
+    assert_eq!(places, (vec!["b", "c"], Some("3".to_owned())));
+}
+
+/// The routes of a process that is a controller and no site.
+fn controller() -> Lab {
+    Lab::new("/api/v1/sdwan", |controller| {
+        router(Place { controller: Some(Arc::clone(controller)), ..Place::default() })
+    })
+}
+
+#[test]
+fn who_changes_the_network_where_its_controller_is_gets_to_the_place_of_that() {
+    let lab = controller();
+    for (method, path, there) in [
+        ("POST", "sites", "/api/v1/controller/sites"),
+        ("GET", "policies?limit=2", "/api/v1/controller/policies?limit=2"),
+        ("PUT", "uplinks/north/fibre", "/api/v1/controller/uplinks/north/fibre"),
+        ("DELETE", "applications/mail", "/api/v1/controller/applications/mail"),
+        ("GET", "paths", "/api/v1/controller/paths"),
+    ] {
+        let (status, head, _) = lab.send(OPERATOR, method, path, "");
+        assert_eq!(status, 307, "{method} {path}");
+        assert!(head.contains(&format!("location: {there}\r\n")), "{head}");
+    }
+    assert_eq!(lab.ask(usize::MAX, "POST", "sites", "{}").0, 401, "strangers learn nothing");
+    let (status, told) = lab.ask(VIEWER, "GET", "status", "");
+    assert_eq!((status, told), (200, json!({ "site": false, "controller": "/api/v1/controller", "follows": null })));
+}
+
+#[test]
+fn the_controller_says_how_paths_are_and_were() {
+    let lab = controller();
+    lab.report("north", &[10, 20, 30]);
+    let (status, now) = lab.ask(VIEWER, "GET", "health", "");
+    assert_eq!((status, now["items"].as_array().unwrap().len()), (200, 1), "{now}");
+    let one = &now["items"][0];
+    assert_eq!(
+        (&one["site"], &one["remote_site"], &one["latency_ms"]),
+        (&json!("north"), &json!("south"), &json!(30.0))
+    );
+    let from = lab.begun() - 60;
+    let (_, first) = lab.ask(VIEWER, "GET", &format!("health?from={from}&limit=2"), "");
+    let latencies = |page: &serde_json::Value| {
+        let items = page["items"].as_array().unwrap().iter();
+        items.map(|item| item["latency_ms"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(latencies(&first), [10.0, 20.0]);
+    let next = first["next"].as_str().unwrap();
+    let (_, rest) = lab.ask(VIEWER, "GET", &format!("health?from={from}&limit=2&after={next}"), "");
+    assert_eq!((latencies(&rest), &rest["next"]), (vec![30.0], &json!(null)));
+    for (query, count) in [("site=south", 3), ("site=east", 0), ("path=1", 3), ("path=2", 0), ("state=down", 0)] {
+        let (_, page) = lab.ask(VIEWER, "GET", &format!("health?from={from}&{query}"), "");
+        assert_eq!(latencies(&page).len(), count, "{query}");
+    }
+    for odd in ["from=9&until=3", "after=x", "colour=red"] {
+        assert_eq!(lab.ask(VIEWER, "GET", &format!("health?{odd}"), "").0, 400, "{odd}");
+    }
+}
+
+#[test]
+fn a_site_says_whom_it_follows_and_where_the_network_is_changed() {
+    let lab = Lab::new("/api/v1/sdwan", |_| {
+        let settings = crate::config::FollowSettings {
+            address: vec!["192.0.2.9:8068".parse().unwrap()],
+            report: Duration::from_secs(10),
+            backlog: 9,
+        };
+        let take_up: crate::follower::TakeUp = Box::new(|| Box::pin(async { Ok(()) }));
+        let follower = Follower::new(settings, std::path::PathBuf::from("/nonexistent"), vec![], take_up);
+        around::router().with_state(Place { follower: Some(follower), ..Place::default() })
+    });
+    let (_, told) = lab.ask(VIEWER, "GET", "status", "");
+    let follows = &told["follows"];
+    assert_eq!(
+        (&told["controller"], &follows["addresses"], &follows["connected"], &follows["version"], &follows["since"]),
+        (&json!(null), &json!(["192.0.2.9:8068"]), &json!(false), &json!(0), &json!(null))
+    );
+    let (status, problem) = lab.ask(ADMIN, "POST", "sites", "{}");
+    let why = problem["detail"].as_str().unwrap();
+    assert_eq!(status, 404);
+    assert!(why.contains("192.0.2.9") && why.contains("/api/v1/controller/sites"), "{why}");
+    let (status, problem) = lab.ask(VIEWER, "GET", "health?from=1", "");
+    assert_eq!(status, 404, "{problem}");
+}
