@@ -259,3 +259,75 @@ fn a_hub_says_where_it_sees_those_that_are_up_and_paths_are_made_anew_no_more_of
     spoke.handle_timeout(later + spoke.pause());
     assert_eq!(joins(spoke, later + spoke.pause()), 0);
 }
+
+#[test]
+fn however_many_paths_change_at_once_there_is_one_table_after_them_and_it_is_not_forgotten() {
+    let (hub, others) = hub_and_spokes(200, 1);
+    let mut hub = Machine::new(&hub, &others);
+    let now = NOW + Duration::from_secs(1);
+    let views = |hub: &mut Machine, now| {
+        let said = hub.sites.outputs(now);
+        said.iter().filter(|todo| matches!(todo, Todo::View)).count()
+    };
+    views(&mut hub, now);
+    let mut made = 0;
+    for path in hub.sites.engine.paths().map(|(id, ..)| id).collect::<Vec<_>>() {
+        // What ends a path has its site decided anew.
+        let tunnel = hub.sites.paths[&path].tunnel.id;
+        hub.sites.stuck(now, tunnel);
+        hub.sites.engine.handle_input(now, Input::Traffic { path, sent: 1, received: 0 });
+        made += views(&mut hub, now);
+    }
+    hub.sites.engine.configure(&hub.sites.plan.network.clone(), now).unwrap();
+    made += views(&mut hub, now);
+    assert!(made <= 1, "{made} tables");
+    let due = hub.sites.poll_timeout().unwrap();
+    assert!(due <= now + TABLES && views(&mut hub, now + TABLES) == 1);
+    assert!(!hub.sites.engine.owes_table());
+}
+
+#[test]
+fn zz_measure() {
+    for spokes in [20_u32, 200, 2000] {
+        let (hub, others) = hub_and_spokes(spokes, 2);
+        let mut hub = Machine::new(&hub, &others);
+        let tunnels: Vec<TunnelId> = hub.sites.paths.values().map(|path| path.tunnel.id).collect();
+        let count = 40_000_u32;
+        let mut now = NOW;
+        for number in 0..200_000_u32 {
+            now += Duration::from_micros(50);
+            let place = number as usize * 7919 % tunnels.len();
+            hub.sites.control(now, tunnels[place], &hello(1 + number, now).encode());
+            hub.sites.outputs(now);
+        }
+        let begun = std::time::Instant::now();
+        for number in 0..count {
+            now += Duration::from_micros(50);
+            let place = number as usize * 7919 % tunnels.len();
+            hub.sites.control(now, tunnels[place], &hello(1_000_000 + number, now).encode());
+            hub.sites.outputs(now);
+        }
+        let new = begun.elapsed();
+        let ids: Vec<PathId> = hub.sites.paths.keys().copied().collect();
+        let begun = std::time::Instant::now();
+        for _ in 0..100 {
+            ids.iter().for_each(|id| hub.sites.feed(now, *id));
+        }
+        let all = begun.elapsed() / 100;
+        let begun = std::time::Instant::now();
+        let (mut turns, before, hellos) = (0, hub.sites.reads(), hub.hellos);
+        for _ in 0..2000 {
+            now += Duration::from_millis(1);
+            hub.turn(now);
+            turns += 1;
+        }
+        println!(
+            "{spokes} sites {} paths: {:?} a hello; reading all counters would be {all:?} more; a turn {:?}, reads {} hellos sent {}",
+            ids.len(),
+            new / count,
+            begun.elapsed() / turns,
+            hub.sites.reads() - before,
+            hub.hellos - hellos
+        );
+    }
+}
