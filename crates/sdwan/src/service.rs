@@ -23,7 +23,7 @@ use outwork_wireguard::index::Table;
 use outwork_wireguard::{Entropy, PublicKey};
 
 use crate::config::policy::PolicySettings;
-use crate::config::{PriorityKind, Sdwan, Uplink};
+use crate::config::{PriorityKind, Sdwan};
 use crate::control::carriers::Carriers;
 use crate::control::explain::{Explained, Question};
 use crate::control::peers::Peers;

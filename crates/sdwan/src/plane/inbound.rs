@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use outwork_engine::Time;
-use outwork_net::carrier::{BATCH, FAILURES, Reason, Received, Socket};
+use outwork_net::carrier::{BATCH, FAILURES, Failure, Reason, Received, Socket};
 use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wire::octets::read;
 use outwork_wireguard::Index;
