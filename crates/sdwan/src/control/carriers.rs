@@ -66,8 +66,7 @@ impl There {
     /// Whether one of these addresses is at an interface that has a carrier.
     fn reaches(&self, addresses: &[IpAddr]) -> bool {
         addresses.iter().any(|address| {
-            let all = u32::MIN..=u32::MAX;
-            let mut links = self.addresses.range((*address, *all.start())..=(*address, *all.end()));
+            let mut links = self.addresses.range((*address, u32::MIN)..=(*address, u32::MAX));
             let has_carrier = |(_, link): &(IpAddr, u32)| self.links.get(link).is_some_and(|(_, carrier)| *carrier);
             !self.seen.contains(address) || links.any(has_carrier)
         })
