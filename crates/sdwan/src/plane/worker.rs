@@ -83,6 +83,7 @@ impl Worker {
             self.posts.0.iter().zip(posts).zip(failed).enumerate()
         {
             if self.resting.iter().any(|(resting, _)| *resting == place) {
+                is_empty = false;
                 continue;
             }
             let mut done = if has_failed { self.inbound.failures(&shared, *uplink, socket) } else { Ok(()) };
@@ -96,6 +97,7 @@ impl Worker {
                 // What can be read elsewhere goes on.
                 tracing::warn!(worker = self.number, uplink = uplink.0, %error, "a socket of an uplink is left alone for a moment");
                 self.resting.push((place, shared.clock.now() + PAUSE));
+                is_empty = false;
             }
         }
         if is_empty {
