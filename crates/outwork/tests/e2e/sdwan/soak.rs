@@ -58,7 +58,7 @@ fn no_path_goes_down_and_no_traffic_moves_while_all_processors_are_busy() {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         let busy: Vec<_> = (0..processors)
             .map(|_| {
-                scope.spawn(|| {
+                scope.spawn(move || {
                     let mut turns = 0_u64;
                     while begun.elapsed() < LONG {
                         turns = std::hint::black_box(turns.wrapping_add(1));
