@@ -68,9 +68,9 @@ pub(crate) fn sdwan(global: &Global, command: &SdwanCommand) -> anyhow::Result<(
 }
 
 fn rotate(global: &Global, client: &Client, uplink: Option<&str>, abandon: bool) -> anyhow::Result<()> {
-    let place = uplink.map(|uplink| format!("/uplinks/{}", escaped(uplink))).unwrap_or_default();
+    let place = uplink.map(|uplink| format!("/{}", escaped(uplink))).unwrap_or_default();
     let method = if abandon { Method::DELETE } else { Method::POST };
-    let answer = client.change(method, &format!("/sdwan{place}/rotation"), None)?;
+    let answer = client.change(method, &format!("/sdwan/rotation{place}"), None)?;
     if global.json {
         return print_json(&answer);
     }

@@ -104,7 +104,7 @@ async fn abandon_all(
 }
 
 /// Make a key that takes over from that of an uplink.
-#[utoipa::path(post, path = "/uplinks/{uplink}/rotation", tag = "sdwan", params(("uplink" = String, Path)),
+#[utoipa::path(post, path = "/rotation/{uplink}", tag = "sdwan", params(("uplink" = String, Path)),
     responses((status = 200, body = UplinkList), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
 async fn rotate(
@@ -117,7 +117,7 @@ async fn rotate(
 }
 
 /// Give the key up that takes over from that of an uplink: who has it goes back to the one before.
-#[utoipa::path(delete, path = "/uplinks/{uplink}/rotation", tag = "sdwan", params(("uplink" = String, Path)),
+#[utoipa::path(delete, path = "/rotation/{uplink}", tag = "sdwan", params(("uplink" = String, Path)),
     responses((status = 200, body = UplinkList), (status = 403, body = Problem), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
 async fn abandon(
