@@ -97,6 +97,13 @@ const PATH_LOSS: Desc = desc(
     Unit::None,
     true,
 );
+const UNTOLD: Desc = desc(
+    "outwork_sdwan_too_long_untold_total",
+    "Packets that were too long for their path whose sender was not told: nobody is told of errors or of broadcasts, more than a hundred were told in that second, or the device took nothing.",
+    Kind::Counter,
+    Unit::None,
+    false,
+);
 const UNNAMED: Desc = desc(
     "outwork_sdwan_names_given_up_total",
     "Flows whose server's name was not waited for to its end, as too many waited, or it was too long or came in disorder: policies know them by ports.",
@@ -165,11 +172,12 @@ fn number(counter: &AtomicU64) -> Value {
 }
 
 /// Why packets came to nothing, and how many.
-fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 16] {
+fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 17] {
     [
         ("unrouted", &counters.unrouted),
         ("malformed", &counters.malformed),
         ("too-long", &counters.too_long),
+        ("narrow", &counters.narrow),
         ("no-session", &counters.given_up),
         ("stranger", &counters.strangers),
         ("noise", &counters.noise),
@@ -278,6 +286,7 @@ impl Collect for SdwanMetrics {
             (PASSED, vec![Sample { labels: vec![], value: number(&self.0.counters.passed) }]),
             (PASSED_OCTETS, vec![Sample { labels: vec![], value: number(&self.0.counters.passed_octets) }]),
             (HANDSHAKES, handshakes.collect()),
+            (UNTOLD, vec![Sample { labels: vec![], value: number(&self.0.counters.untold) }]),
             (UNNAMED, vec![Sample { labels: vec![], value: number(&self.0.counters.unnamed) }]),
         ] {
             families.push(Family { desc, samples, overflow: None });

@@ -310,7 +310,6 @@ impl Service {
         kernel.set_link(link, &LinkSettings { mtu, up: Some(true), ..LinkSettings::default() })?;
         let wanted = settings.tunnel.addresses.iter().map(|own| Net { address: own.address, length: own.length });
         let wanted: Vec<_> = wanted.collect();
-        self.shared.own.store(Arc::new(wanted.iter().map(|net| net.address).collect()));
         let there: Vec<_> = kernel.addresses(Some(link))?.into_iter().map(|address| address.prefix).collect();
         let is_own = |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
         for prefix in there.iter().filter(|net| !wanted.contains(net) && !is_own(net.address)) {

@@ -15,12 +15,13 @@ use outwork_wireguard::index::Table;
 use outwork_wireguard::window::Window;
 
 use super::account::Accounts;
-use super::fec::decoder::Decoder;
+use super::fec::decoder::{Budget, Decoder};
 use super::gauge::Gauge;
 use super::marking::Marking;
-use super::streams::Streams;
+use super::streams::{Most, Streams};
 use super::tunnel::{Receiving, TunnelId, UplinkIndex};
 use super::view::View;
+use crate::engine::flow::Flows;
 
 /// What workers tell control that may wait at once. Beyond, they drop it and count that: handshakes are tried again, and so is all else.
 pub const NOTICES: usize = 4096;
@@ -29,10 +30,14 @@ pub const HANDSHAKES: usize = 512;
 /// Why messages of handshakes come to nothing: the words for [`Counters::handshakes`].
 pub const REASONS: [&str; 10] =
     ["malformed", "mac1", "cookie", "rate", "forged", "stranger", "replayed", "too-fast", "not-awaited", "no-room"];
-/// Streams of packets that come twice, of each site: one of each of its workers.
-const STREAMS: usize = 64;
-/// The same of streams of groups, which take more room.
-const GROUPS: usize = 32;
+/// Streams of packets that come twice, a kilobyte each, of each site: one of each of its workers. 16 MiB of all sites together.
+const STREAMS: Most = Most { each: 64, all: 16 << 10 };
+/// The same of streams of groups, which take some kilobytes each,
+const GROUPS: Most = Most { each: 32, all: 8 << 10 };
+/// and of all sites together so many octets more for what is summed up of groups that are open.
+const SUMS: usize = 64 << 20;
+/// Flows to sites that are known, for each worker.
+const FLOWS: usize = 1 << 16;
 /// What clocks show at their beginning, so that nothing was at time zero.
 const BEGINNING: Duration = Duration::from_secs(1);
 
@@ -77,17 +82,36 @@ pub enum Notice {
 
 /// Nanoseconds since this process began, and a bit.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock(Instant);
+pub struct Clock {
+    begun: Instant,
+    /// Shown in its place, in nanoseconds.
+    #[cfg(test)]
+    set: Option<&'static AtomicU64>,
+}
 
 impl Clock {
     /// It begins now.
     pub fn begin() -> Clock {
-        Clock(Instant::now())
+        Clock {
+            begun: Instant::now(),
+            #[cfg(test)]
+            set: None,
+        }
+    }
+
+    /// One that whoever has `nanos` sets.
+    #[cfg(test)]
+    pub(crate) fn set_by(nanos: &'static AtomicU64) -> Clock {
+        Clock { set: Some(nanos), ..Clock::begin() }
     }
 
     /// What it shows.
     pub fn now(&self) -> Time {
-        Time::ZERO + BEGINNING + self.0.elapsed()
+        #[cfg(test)]
+        if let Some(nanos) = self.set {
+            return Time::from_nanos(nanos.load(Relaxed));
+        }
+        Time::ZERO + BEGINNING + self.begun.elapsed()
     }
 }
 
@@ -100,6 +124,10 @@ pub struct Counters {
     pub malformed: AtomicU64,
     /// Packets that are too long for their tunnel.
     pub too_long: AtomicU64,
+    /// Of these, those whose sender was not told: nobody is told of such, too many were told in that second, or the device took nothing.
+    pub untold: AtomicU64,
+    /// Packets of IPv6 that are no longer than every way takes, where the only path takes less.
+    pub narrow: AtomicU64,
     /// Packets that waited for a session too long, or were too many.
     pub given_up: AtomicU64,
     /// Datagrams of nobody's session.
@@ -154,6 +182,8 @@ pub struct Shared {
     pub gauges: ArcSwap<Vec<Arc<Gauge>>>,
     /// What is counted.
     pub counters: Counters,
+    /// Flows to sites, which stay on their paths.
+    pub flows: Flows,
     /// What was sent under which policy.
     pub accounts: ArcSwap<Accounts>,
     /// Of hashes that others are not to guess.
@@ -162,8 +192,8 @@ pub struct Shared {
     pub twice: Streams<Window>,
     /// What has come of packets of groups.
     pub groups: Streams<Decoder>,
-    /// Where this machine is in tunnels: who sends errors about packets.
-    pub own: ArcSwap<Vec<IpAddr>>,
+    /// Octets that these may take yet.
+    pub sums: Arc<Budget>,
     /// What shaping knows datagrams by.
     pub marking: ArcSwap<Marking>,
     notices: SyncSender<Notice>,
@@ -192,11 +222,12 @@ impl Shared {
             clock: Clock::begin(),
             gauges: ArcSwap::default(),
             counters: Counters::default(),
+            flows: Flows::new(FLOWS * workers.len().max(1)),
             accounts: ArcSwap::default(),
             seed,
             twice: Streams::new(STREAMS),
             groups: Streams::new(GROUPS),
-            own: ArcSwap::default(),
+            sums: Arc::new(Budget::new(SUMS)),
             marking: ArcSwap::default(),
             notices,
             waiting: AtomicUsize::new(0),
@@ -207,18 +238,22 @@ impl Shared {
         }
     }
 
-    /// Tells control something, unless it has too much to hear already.
-    pub fn tell(&self, notice: Notice) {
+    /// Tells control something, unless it has too much to hear already. Whether it was told: what is said once only has to be said again if not.
+    pub fn tell(&self, notice: Notice) -> bool {
         let is_handshake = matches!(notice, Notice::Handshake { .. });
         let has_room = !is_handshake || self.waiting.fetch_add(1, Relaxed) < HANDSHAKES;
         let told = if has_room { self.notices.try_send(notice) } else { Err(TrySendError::Full(notice)) };
         match told {
-            Ok(()) => self.control.wake(),
+            Ok(()) => {
+                self.control.wake();
+                true
+            }
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.counters.unheard.fetch_add(1, Relaxed);
                 if is_handshake {
                     self.heard_handshake();
                 }
+                false
             }
         }
     }
@@ -273,14 +308,15 @@ mod tests {
         let (notices, heard) = sync_channel(NOTICES);
         let control = Arc::new(Waker::new().unwrap());
         let shared = Shared::new(View::empty(), Arc::new(Table::new(1)), notices, control, Box::new([]), 1);
-        (0..2 * NOTICES).for_each(|_| shared.tell(handshake()));
-        shared.tell(Notice::Wanted(TunnelId(7)));
+        let told = (0..2 * NOTICES).filter(|_| shared.tell(handshake())).count();
+        assert_eq!(told, HANDSHAKES);
+        assert!(shared.tell(Notice::Wanted(TunnelId(7))));
         assert_eq!(shared.counters.unheard.load(Relaxed), (2 * NOTICES - HANDSHAKES) as u64);
         let told: Vec<Notice> = heard.try_iter().collect();
         assert!(told.len() == HANDSHAKES + 1 && matches!(told.last(), Some(Notice::Wanted(TunnelId(7)))));
         // What was heard makes room.
         shared.heard_handshake();
-        (0..2).for_each(|_| shared.tell(handshake()));
+        assert_eq!([(); 2].map(|()| shared.tell(handshake())), [true, false]);
         assert_eq!(heard.try_iter().count(), 1);
     }
 }

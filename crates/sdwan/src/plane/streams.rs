@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use outwork_engine::{Rng, Time};
@@ -52,6 +53,11 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Who sends a stream sends often. One that nothing has come of for so long has ended: its sender began another, or is gone.
+const QUIET: Duration = Duration::from_secs(10);
+/// How often those that have ended are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct Known<T> {
     stream: u32,
@@ -59,46 +65,87 @@ struct Known<T> {
     seen: Time,
 }
 
+/// How many streams may be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    /// Of one sender. Whoever begins more has the quietest forgotten.
+    pub each: usize,
+    /// Of all. Beyond, whoever has none gets none until others are quiet.
+    pub all: usize,
+}
+
+#[derive(Debug)]
+struct Inside<T> {
+    of: HashMap<Owner, Vec<Known<T>>, FixedState>,
+    count: usize,
+    swept: Time,
+}
+
+impl<T> Inside<T> {
+    /// Forgets what `stays` does not say it of.
+    fn retain(&mut self, stays: impl Fn(Owner, &Known<T>) -> bool) {
+        self.of.retain(|owner, known| {
+            known.retain(|one| stays(*owner, one));
+            !known.is_empty()
+        });
+        self.count = self.of.values().map(Vec::len).sum();
+    }
+}
+
 /// What is known of streams that come, by who sends them. Packets of one stream come to several workers.
 #[derive(Debug)]
 pub struct Streams<T> {
-    of: Mutex<HashMap<Owner, Vec<Known<T>>, FixedState>>,
-    /// So many of each sender are known. Whoever begins more has the quietest forgotten.
-    most: usize,
+    inside: Mutex<Inside<T>>,
+    most: Most,
 }
 
 impl<T> Streams<T> {
-    /// Of so many streams of each sender.
-    pub fn new(most: usize) -> Streams<T> {
-        Streams { of: Mutex::default(), most: most.max(1) }
+    /// Of so many streams at most.
+    pub fn new(most: Most) -> Streams<T> {
+        let most = Most { each: most.each.max(1), all: most.all.max(1) };
+        Streams { inside: Mutex::new(Inside { of: HashMap::default(), count: 0, swept: Time::ZERO }), most }
     }
 
-    /// What is known of a stream; `make` where that is nothing. Workers keep it for the next packet.
-    pub fn get(&self, now: Time, owner: Owner, stream: u32, make: impl FnOnce() -> T) -> Arc<Mutex<T>> {
-        let mut of = lock(&self.of);
-        let known = of.entry(owner).or_default();
-        if let Some(known) = known.iter_mut().find(|known| known.stream == stream) {
+    /// What is known of a stream; `make` where that is nothing, and none where there is no room for more. Workers keep it for the next packet, but not for long: a stream of
+    /// which this is not asked is one that nothing comes of.
+    pub fn get(&self, now: Time, owner: Owner, stream: u32, make: impl FnOnce() -> T) -> Option<Arc<Mutex<T>>> {
+        let mut inside = lock(&self.inside);
+        let inside = &mut *inside;
+        if let Some(known) =
+            inside.of.get_mut(&owner).and_then(|known| known.iter_mut().find(|one| one.stream == stream))
+        {
             known.seen = now;
-            return Arc::clone(&known.state);
+            return Some(Arc::clone(&known.state));
+        }
+        if now.since(inside.swept) >= SWEEP {
+            inside.swept = now;
+            inside.retain(|_, known| now.since(known.seen) < QUIET);
+        }
+        let (has, is_full) = (inside.of.get(&owner).map_or(0, Vec::len), inside.count >= self.most.all);
+        if has == 0 && is_full {
+            return None;
         }
         let state = Arc::new(Mutex::new(make()));
         let fresh = Known { stream, state: Arc::clone(&state), seen: now };
-        let full = known.len() >= self.most;
-        match known.iter_mut().min_by_key(|known| known.seen).filter(|_| full) {
+        let known = inside.of.entry(owner).or_default();
+        match known.iter_mut().min_by_key(|known| known.seen).filter(|_| has >= self.most.each || is_full) {
             Some(quietest) => *quietest = fresh,
-            None => known.push(fresh),
+            None => {
+                known.push(fresh);
+                inside.count += 1;
+            }
         }
-        state
+        Some(state)
     }
 
-    /// Forgets those of senders that are gone.
-    pub fn keep(&self, stays: impl Fn(Owner) -> bool) {
-        lock(&self.of).retain(|owner, _| stays(*owner));
+    /// Forgets those of senders that are gone, and those that nothing has come of for long.
+    pub fn keep(&self, now: Time, stays: impl Fn(Owner) -> bool) {
+        lock(&self.inside).retain(|owner, known| stays(owner) && now.since(known.seen) < QUIET);
     }
 
     /// Streams that are known.
     pub fn len(&self) -> usize {
-        lock(&self.of).values().map(Vec::len).sum()
+        lock(&self.inside).count
     }
 
     /// Whether there are none.
@@ -116,6 +163,7 @@ mod tests {
     use super::*;
 
     const OWNER: Owner = Owner(1);
+    const FEW: Most = Most { each: 4, all: 100 };
 
     fn take(numbers: &mut Numbers, count: u32, rng: &mut Rng) -> Frame {
         let frame = numbers.frame(rng);
@@ -135,7 +183,7 @@ mod tests {
                 sent.push(frame.number);
                 paths.iter_mut().for_each(|path| path.send(Node(1), Node(2), frame));
             }
-            let streams = Streams::new(4);
+            let streams = Streams::new(FEW);
             let (mut came, mut once) = (BTreeSet::new(), vec![]);
             let mut open = [true, true];
             while open != [false, false] {
@@ -144,7 +192,7 @@ mod tests {
                     Event::Arrival(arrival) => {
                         let frame: Frame = arrival.message;
                         came.insert(frame.number);
-                        let window = streams.get(Time::ZERO, OWNER, frame.stream, Window::default);
+                        let window = streams.get(Time::ZERO, OWNER, frame.stream, Window::default).unwrap();
                         once.extend(is_first(&window, frame.number).then_some(frame.number));
                     }
                     _ => open[turn] = false,
@@ -173,9 +221,9 @@ mod tests {
     #[test]
     fn who_begins_anew_is_heard_at_once() {
         let mut rng = Rng::new(1);
-        let streams: Streams<Window> = Streams::new(4);
-        let hear =
-            |frame: Frame| is_first(&streams.get(Time::ZERO, OWNER, frame.stream, Window::default), frame.number);
+        let streams: Streams<Window> = Streams::new(FEW);
+        let get = |frame: &Frame| streams.get(Time::ZERO, OWNER, frame.stream, Window::default).unwrap();
+        let hear = |frame: Frame| is_first(&get(&frame), frame.number);
         let mut before = Numbers::begin(&mut rng);
         assert!((0..20_000).all(|_| hear(take(&mut before, 1, &mut rng))));
         let mut after = Numbers::begin(&mut rng);
@@ -185,15 +233,40 @@ mod tests {
 
     #[test]
     fn of_each_sender_so_many_streams_are_known_and_the_quietest_is_forgotten() {
-        let streams: Streams<u32> = Streams::new(2);
-        let get =
-            |secs, owner, stream, value| *lock(&streams.get(Time::from_secs(secs), Owner(owner), stream, || value));
+        let streams: Streams<u32> = Streams::new(Most { each: 2, all: 100 });
+        let get = |secs, owner, stream, value| {
+            *lock(&streams.get(Time::from_secs(secs), Owner(owner), stream, || value).unwrap())
+        };
         assert_eq!((get(1, 1, 10, 1), get(2, 1, 11, 2), get(3, 1, 10, 3)), (1, 2, 1));
         assert_eq!(get(4, 1, 12, 4), 4, "in the place of 11");
         assert_eq!((get(5, 1, 10, 5), get(6, 1, 11, 6)), (1, 6));
         assert_eq!(get(7, 2, 10, 7), 7, "another sender's are others");
         assert_eq!(streams.len(), 3);
-        streams.keep(|owner| owner == Owner(2));
+        streams.keep(Time::from_secs(7), |owner| owner == Owner(2));
         assert!(streams.len() == 1 && !streams.is_empty());
+    }
+
+    #[test]
+    fn what_nothing_comes_of_any_more_is_forgotten_by_the_next_that_begins_and_by_whoever_looks() {
+        let streams: Streams<()> = Streams::new(FEW);
+        let hear = |secs, owner, stream| streams.get(Time::from_secs(secs), Owner(owner), stream, || ()).is_some();
+        assert!(hear(100, 1, 1) && hear(100, 1, 2) && hear(100, 2, 1));
+        // One of them goes on, and another begins.
+        assert!((100..=111).all(|secs| hear(secs, 1, 1)) && streams.len() == 3);
+        assert!(hear(111, 3, 1));
+        assert_eq!(streams.len(), 2, "the one that went on, and the one that began");
+        streams.keep(Time::from_secs(130), |_| true);
+        assert!(streams.is_empty());
+    }
+
+    #[test]
+    fn where_all_have_as_many_as_there_may_be_each_has_its_own_forgotten_and_who_has_none_waits() {
+        let streams: Streams<u32> = Streams::new(Most { each: 4, all: 3 });
+        let hear = |secs, owner, stream| streams.get(Time::from_secs(secs), Owner(owner), stream, || 0).is_some();
+        assert!(hear(100, 1, 1) && hear(101, 1, 2) && hear(102, 2, 1));
+        assert!(!hear(103, 3, 1), "there is no room");
+        assert!(hear(103, 1, 3) && streams.len() == 3, "in the place of one's own");
+        assert!(hear(104, 1, 2) && hear(109, 2, 1) && !hear(109, 3, 1));
+        assert!(hear(114, 3, 1), "the others were quiet");
     }
 }

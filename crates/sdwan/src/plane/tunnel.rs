@@ -119,7 +119,7 @@ impl Tunnel {
         !self.wanted.load(Acquire) && !self.wanted.swap(true, AcqRel)
     }
 
-    /// Control knows that a session is wanted.
+    /// Control knows that a session is wanted; or does not, there having been no room to tell it.
     pub(crate) fn heard(&self) {
         self.wanted.store(false, Release);
     }

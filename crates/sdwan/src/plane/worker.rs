@@ -11,6 +11,8 @@ use super::join::Offload;
 use super::outbound::{Outbound, Posts};
 use super::shared::Shared;
 
+/// Sockets that a worker waits at, at most: it waits for its queue and to be woken as well.
+pub const SOCKETS: usize = poll::MAX_ENTRIES - 2;
 /// Pieces that are taken from the device before what came has its turn.
 const TURN: usize = 32;
 /// How often what waits for a session is looked at.
@@ -47,50 +49,58 @@ impl Worker {
         }
     }
 
-    /// Waits, and does what there is.
-    fn turn(&mut self) -> outwork_net::Result<()> {
-        let shared = Arc::clone(&self.shared);
-        let Some(waker) = shared.waker(self.number) else { return Ok(()) };
-        let due = self.outbound.due().map(|due| due.since(shared.clock.now()));
-        let timeout = [self.outbound.waits().then_some(LOOK), due].into_iter().flatten().min();
-        let mut entries: Vec<Entry<'_>> = Vec::with_capacity(2 + self.posts.0.len());
-        entries.extend([Entry::readable(waker), Entry::readable(&self.queue)]);
-        entries.extend(self.posts.0.iter().map(|(_, socket)| Entry::readable(&**socket)));
-        poll::wait(&mut entries, timeout)?;
-        let ready = |place: usize, entries: &[Entry<'_>]| entries.get(place).is_some_and(Entry::is_readable);
-        if ready(0, &entries) {
+    /// Waits, and does what there is. No allocation, but for what is told to control and what waits for a session.
+    ///
+    /// # Errors
+    /// What the kernel says of the queue or of a socket.
+    pub fn turn(&mut self) -> outwork_net::Result<()> {
+        let Worker { number, queue, posts, shared, outbound, inbound, piece } = self;
+        let (queue, posts, shared): (&Queue, &Posts, &Shared) = (queue, posts, shared);
+        let Some(waker) = shared.waker(*number) else { return Ok(()) };
+        let due = outbound.due().map(|due| due.since(shared.clock.now()));
+        let timeout = [outbound.waits().then_some(LOOK), due].into_iter().flatten().min();
+        let mut entries = [const { Entry::NOTHING }; poll::MAX_ENTRIES];
+        let sources = [Entry::readable(waker), Entry::readable(queue)].into_iter();
+        let sources = sources.chain(posts.0.iter().map(|(_, socket)| Entry::readable(&**socket)));
+        let mut count = 0;
+        for (slot, source) in entries.iter_mut().zip(sources) {
+            (*slot, count) = (source, count + 1);
+        }
+        poll::wait(entries.get_mut(..count).unwrap_or_default(), timeout)?;
+        let [woken, device, sockets @ ..] = &entries;
+        if woken.is_readable() {
             waker.drain();
         }
-        let device = ready(1, &entries);
-        let posts: Vec<bool> = entries.iter().skip(2).map(Entry::is_readable).collect();
-        let failed: Vec<bool> = entries.iter().skip(2).map(Entry::has_errors).collect();
-        drop(entries);
-        for (((uplink, socket), is_ready), has_failed) in self.posts.0.iter().zip(posts).zip(failed) {
-            if has_failed {
-                self.inbound.failures(&shared, *uplink, socket)?;
+        for ((uplink, socket), entry) in posts.0.iter().zip(sockets) {
+            if entry.has_errors() {
+                inbound.failures(shared, *uplink, socket)?;
             }
-            if is_ready {
-                self.inbound.receive(&shared, (*uplink, socket), &self.posts, (&self.queue, &mut self.outbound))?;
+            if entry.is_readable() {
+                inbound.receive(shared, (*uplink, socket), posts, (queue, outbound))?;
             }
         }
-        if device {
-            self.device(&shared)?;
+        // What has waited goes before what the device has now.
+        outbound.look_again(shared, posts, queue, shared.clock.now());
+        if device.is_readable() {
+            take((shared, posts), queue, outbound, piece)?;
         }
-        let now = shared.clock.now();
-        self.outbound.close(&shared, &self.posts, now);
-        self.outbound.look_again(&shared, &self.posts, now);
+        outbound.close(shared, posts, shared.clock.now());
         Ok(())
     }
+}
 
-    /// Takes what the device has, for a while.
-    fn device(&mut self, shared: &Shared) -> outwork_net::Result<()> {
-        let now = shared.clock.now();
-        for _ in 0..TURN {
-            let Some(length) = self.queue.receive(&mut self.piece)? else { break };
-            let piece = self.piece.get(..length).unwrap_or_default();
-            self.outbound.piece(shared, &self.posts, &self.queue, now, piece);
-        }
-        self.outbound.flush(shared, &self.posts);
-        Ok(())
+/// Takes what the device has, for a while.
+fn take(
+    (shared, posts): (&Shared, &Posts),
+    queue: &Queue,
+    outbound: &mut Outbound,
+    piece: &mut [u8],
+) -> outwork_net::Result<()> {
+    let now = shared.clock.now();
+    for _ in 0..TURN {
+        let Some(length) = queue.receive(piece)? else { break };
+        outbound.piece(shared, posts, queue, now, piece.get(..length).unwrap_or_default());
     }
+    outbound.flush(shared, posts);
+    Ok(())
 }
