@@ -23,7 +23,7 @@ use outwork_wireguard::index::Table;
 use outwork_wireguard::{Entropy, PublicKey};
 
 use crate::config::policy::PolicySettings;
-use crate::config::{PriorityKind, Sdwan, Uplink};
+use crate::config::{PriorityKind, Sdwan};
 use crate::control::carriers::Carriers;
 use crate::control::explain::{Explained, Question};
 use crate::control::peers::Peers;
@@ -42,8 +42,8 @@ use crate::plane::view::View;
 use crate::plane::worker::Worker;
 use crate::qos::{Qos, QosError, Undone};
 use crate::routing::RoutingError;
-use change::InForce;
 use crate::uplinks::Uplinks;
+use change::InForce;
 
 /// Sessions of all tunnels, and handshakes under way.
 const SESSIONS: u32 = 1 << 16;
