@@ -78,7 +78,7 @@ async fn ask(
         let listens = listens(&told.published.uplink);
         view(told, listens)
     });
-    Ok(Json(UplinkList { items: items.collect() }))
+    Ok(Json(UplinkList { items: items.collect(), next: None }))
 }
 
 /// Make keys that take over from those of all uplinks whose keys are kept by this site.

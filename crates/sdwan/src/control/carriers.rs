@@ -229,7 +229,7 @@ mod tests {
         let mut there = There::default();
         let [own, other, nobodys]: [IpAddr; 3] =
             ["192.0.2.1", "2001:db8::1", "198.51.100.1"].map(|at| at.parse().unwrap());
-        let at = |address, link, tentative| Address { link, prefix: Prefix::host(address), tentative };
+        let at = |address, link, tentative| Address { link, prefix: Prefix::host(address), tentative, routed: true };
         assert!(there.link(link(7, "eth0", true)) && !there.link(link(7, "eth0", true)));
         assert!(there.reaches(&[nobodys]), "a route may make it this host's");
         there.address(at(own, 7, false));

@@ -177,7 +177,21 @@ impl Control {
     ) -> Control {
         let (joined, sites, looking) = Default::default();
         let (narrow, posts) = (Narrow::default(), shared.lines.posts(0));
-        Control { shared, peers, posts, notices, orders, waker, carriers, joined, sites, narrow, next: 0, mtu: 0, looking }
+        Control {
+            shared,
+            peers,
+            posts,
+            notices,
+            orders,
+            waker,
+            carriers,
+            joined,
+            sites,
+            narrow,
+            next: 0,
+            mtu: 0,
+            looking,
+        }
     }
 
     /// Works until it is to stop.

@@ -241,13 +241,13 @@ fn what_is_said_by_a_hub_is_not_heard_straight_nor_what_is_said_straight_by_a_hu
     let forged = Err(Unheard::Gate(Reason::Noise(outwork_wireguard::noise::NoiseError::Forged)));
     let relayed = says(&mut a, NOW, 1).unwrap();
     // The hub has it, and sends it on as its own.
-    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), hubs, &relayed), forged);
+    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), (hubs, None), &relayed), forged);
     assert_eq!((b.peers.poll_news(), b.peers.tunnel(TunnelId(0)).unwrap().endpoint()), (None, None));
     // Nor does it use up the stamps of the straight way.
     let plain = says(&mut a, NOW, 0).unwrap();
-    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), from, &plain), forged);
-    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), own, &plain), Ok(()));
-    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), from, &relayed), Ok(()));
+    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), (from, None), &plain), forged);
+    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), (own, None), &plain), Ok(()));
+    assert_eq!(b.peers.datagram(NOW, UplinkIndex(0), (from, None), &relayed), Ok(()));
     drop(straight);
 }
 
@@ -259,10 +259,10 @@ fn an_initiation_that_somebody_else_sends_moves_nobody_and_what_comes_in_the_ses
     a.peers.wanted(NOW, TunnelId(0)).unwrap();
     let Some(News::Send { datagram, .. }) = a.peers.poll_news() else { panic!("it dials") };
     let elsewhere = SocketAddr::from(([198, 51, 100, 7], 9));
-    b.peers.datagram(NOW, UplinkIndex(0), elsewhere, &datagram).unwrap();
+    b.peers.datagram(NOW, UplinkIndex(0), (elsewhere, None), &datagram).unwrap();
     let Some(News::Send { to, datagram, .. }) = b.peers.poll_news() else { panic!("it answers") };
     assert_eq!((to, theirs.endpoint()), (elsewhere, old), "the answer goes there, and nothing else does");
-    a.peers.datagram(NOW, UplinkIndex(0), address(b.address, 0), &datagram).unwrap();
+    a.peers.datagram(NOW, UplinkIndex(0), (address(b.address, 0), None), &datagram).unwrap();
     let mut datagram = seal(NOW, &ours, &packet()).unwrap();
     let (opened, receiving) = b.open(NOW, &mut datagram).unwrap();
     assert!(opened.confirms);
