@@ -47,6 +47,9 @@ use crate::plane::view::Relays;
 const FEED: Duration = Duration::from_millis(10);
 const FED: usize = 256;
 
+/// Workers are given tables no more often than that: each has a word of every site in it.
+const TABLES: Duration = Duration::from_millis(1);
+
 /// How often who cannot be dialled is heard at least: NATs forget sooner who says nothing (RFC 4787 section 4.3).
 const OPEN: Duration = Duration::from_secs(25);
 
@@ -123,6 +126,8 @@ pub struct Sites {
     of_tunnel: HashMap<TunnelId, PathId>,
     owners: BTreeMap<SiteId, Owner>,
     table: Option<Arc<Table>>,
+    /// When that was made.
+    tabled: Time,
     events: Events,
     /// Whose what is.
     index: Known,
@@ -179,6 +184,7 @@ impl Sites {
             of_tunnel,
             owners,
             table: None,
+            tabled: Time::ZERO,
             events: Events::default(),
             index: Known::default(),
             relays: Arc::default(),
@@ -549,13 +555,18 @@ impl Sites {
         // The engine has timers as often as hubs are asked, where there is anybody to ask for.
         let engine = self.engine.poll_timeout().map(|(at, _)| at);
         let think = self.thought.filter(|_| self.stale).map(|before| before + self.pause());
-        [engine, think].into_iter().flatten().min()
+        let table = self.engine.owes_table().then(|| self.tabled + TABLES);
+        [engine, think, table].into_iter().flatten().min()
     }
 
     /// Takes what the engine says; gives what is to be done about it.
     pub fn outputs(&mut self, now: Time) -> Vec<Todo> {
         let (mut todo, mut changed) = (std::mem::take(&mut self.said), BTreeSet::new());
-        while let Some(output) = self.engine.poll_output() {
+        let owes_table = |sites: &Sites| sites.engine.owes_table() && now.since(sites.tabled) >= TABLES;
+        while let Some(output) = match owes_table(self) {
+            true => self.engine.poll_output(),
+            false => self.engine.poll_without_table(),
+        } {
             match output {
                 Output::Hello(id, hello) => {
                     if let Some(path) = self.paths.get(&id) {
@@ -573,7 +584,7 @@ impl Sites {
                     }
                 }
                 Output::Table(table) => {
-                    self.table = Some(table);
+                    (self.table, self.tabled) = (Some(table), now);
                     todo.push(Todo::View);
                 }
                 Output::Event(event) => {

@@ -611,6 +611,16 @@ impl Engine {
         std::mem::take(&mut self.table_is_old).then(|| Output::Table(self.make_table()))
     }
 
+    /// The same, but for a new table: that takes the longer the more sites there are, and who has many inputs at a time needs one after all of them.
+    pub fn poll_without_table(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether there is to be a new table.
+    pub fn owes_table(&self) -> bool {
+        self.table_is_old
+    }
+
     /// Events that found no room.
     pub fn events_lost(&self) -> u64 {
         self.events_lost

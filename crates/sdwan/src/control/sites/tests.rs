@@ -260,3 +260,29 @@ fn a_hub_says_where_it_sees_those_that_are_up_and_paths_are_made_anew_no_more_of
     spoke.handle_timeout(later + spoke.pause());
     assert_eq!(joins(spoke, later + spoke.pause()), 0);
 }
+
+#[test]
+fn however_many_paths_change_at_once_there_is_one_table_after_them_and_it_is_not_forgotten() {
+    let (hub, others) = hub_and_spokes(200, 1);
+    let mut hub = Machine::new(&hub, &others);
+    let now = NOW + Duration::from_secs(1);
+    let views = |hub: &mut Machine, now| {
+        let said = hub.sites.outputs(now);
+        said.iter().filter(|todo| matches!(todo, Todo::View)).count()
+    };
+    views(&mut hub, now);
+    let mut made = 0;
+    for path in hub.sites.engine.paths().map(|(id, ..)| id).collect::<Vec<_>>() {
+        // What ends a path has its site decided anew.
+        let tunnel = hub.sites.paths[&path].tunnel.id;
+        hub.sites.stuck(now, tunnel);
+        hub.sites.engine.handle_input(now, Input::Traffic { path, sent: 1, received: 0 });
+        made += views(&mut hub, now);
+    }
+    hub.sites.engine.configure(&hub.sites.plan.network.clone(), now).unwrap();
+    made += views(&mut hub, now);
+    assert!(made <= 1, "{made} tables");
+    let due = hub.sites.poll_timeout().unwrap();
+    assert!(due <= now + TABLES && views(&mut hub, now + TABLES) == 1);
+    assert!(!hub.sites.engine.owes_table());
+}
