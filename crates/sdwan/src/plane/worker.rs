@@ -30,6 +30,8 @@ pub struct Worker {
     round: Option<u64>,
     /// The places of sockets that cannot be read for reasons of the machine, and until when they are left alone.
     resting: Vec<(usize, Time)>,
+    /// The last question of [`Shared::knock`] that was answered.
+    answered: u64,
     shared: Arc<Shared>,
     outbound: Outbound,
     inbound: Inbound,
@@ -40,8 +42,8 @@ impl Worker {
     /// The worker of this number, whose queue takes `offload`.
     pub fn new(number: usize, queue: Queue, offload: Offload, shared: Arc<Shared>) -> Worker {
         let (outbound, inbound) = (Outbound::new(shared.seed, number), Inbound::new(offload));
-        let (posts, round, resting) = Default::default();
-        Worker { number, queue, posts, round, resting, shared, outbound, inbound, piece: vec![0; ROOM].into() }
+        let (posts, round, resting, piece) = (Posts::default(), None, vec![], vec![0; ROOM].into());
+        Worker { number, queue, posts, round, resting, answered: 0, shared, outbound, inbound, piece }
     }
 
     /// Works until it is to stop.
@@ -61,12 +63,15 @@ impl Worker {
     /// What the kernel says of the queue.
     pub fn turn(&mut self) -> outwork_net::Result<()> {
         self.look_for_sockets();
-        let Worker { number, queue, posts, resting, shared, outbound, inbound, piece, .. } = self;
+        let Worker { number, queue, posts, resting, answered, shared, outbound, inbound, piece, .. } = self;
         let (queue, posts, shared): (&Queue, &Posts, &Shared) = (queue, posts, shared);
         let Some(waker) = shared.waker(*number) else { return Ok(()) };
         let due = outbound.due().map(|due| due.since(shared.clock.now()));
         let rest = (!resting.is_empty()).then_some(PAUSE);
-        let timeout = [outbound.waits().then_some(LOOK), due, rest].into_iter().flatten().min();
+        // Before sockets are looked at: what comes between that look and a question would be missed by the answer. One that comes later ends the wait, and is of the next turn.
+        let asked = shared.knocked();
+        let question = (asked != *answered).then_some(Duration::ZERO);
+        let timeout = [outbound.waits().then_some(LOOK), due, rest, question].into_iter().flatten().min();
         let mut entries = [const { Entry::NOTHING }; poll::MAX_ENTRIES];
         let rests = |place: usize| resting.iter().any(|(resting, _)| *resting == place);
         let sockets = posts.0.iter().enumerate().map(|(place, (_, socket))| match rests(place) {
@@ -79,7 +84,7 @@ impl Worker {
             (*slot, count) = (source, count + 1);
         }
         poll::wait(entries.get_mut(..count).unwrap_or_default(), timeout)?;
-        let (asked, mut is_empty) = (shared.knocked(), true);
+        let mut is_empty = true;
         let [woken, device, sockets @ ..] = &entries;
         if woken.is_readable() {
             waker.drain();
@@ -98,6 +103,7 @@ impl Worker {
             }
         }
         if is_empty {
+            *answered = asked;
             shared.looked(*number, asked);
         }
         // What has waited goes before what the device has now.

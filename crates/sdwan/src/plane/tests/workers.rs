@@ -253,6 +253,25 @@ fn a_session_that_control_had_no_ear_for_is_asked_for_again() {
 }
 
 #[test]
+fn whoever_asks_is_answered_by_a_turn_that_has_taken_what_lay_there_and_one_that_was_asked_before_waits_for_nothing() {
+    let mut pair = Pair::new(1, 16);
+    pair.shake(0);
+    pair.ends[0].give(0, &datagram(7, 0));
+    pair.ends[0].turn(0);
+    let far = &mut pair.ends[1];
+    let question = far.shared.knock();
+    assert!(!far.shared.have_looked(question));
+    // Nothing wakes the worker but that it was asked.
+    far.shared.waker(0).unwrap().drain();
+    far.workers[0].turn().unwrap();
+    assert_eq!((far.shared.have_looked(question), far.taken(0)), (true, vec![0]));
+    let question = far.shared.knock();
+    far.shared.waker(0).unwrap().drain();
+    far.workers[0].turn().unwrap();
+    assert!(far.shared.have_looked(question));
+}
+
+#[test]
 fn a_flow_stays_in_order_whichever_worker_has_it() {
     let mut pair = Pair::new(2, 16);
     pair.shake(0);
