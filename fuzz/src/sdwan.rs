@@ -3,16 +3,17 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use outwork_engine::Time;
 use outwork_net::tun::VnetHeader;
 use outwork_sdwan::control::seen::Word;
-use outwork_sdwan::engine::flow::FlowTable;
+use outwork_sdwan::engine::flow::Flows;
 use outwork_sdwan::engine::hello::Hello;
 use outwork_sdwan::engine::mtu::Probe;
 use outwork_sdwan::engine::policy::{AppId, Application, Matcher};
-use outwork_sdwan::plane::fec::decoder::Decoder;
+use outwork_sdwan::plane::fec::decoder::{Budget, Decoder};
 use outwork_sdwan::plane::fec::encoder::Encoder;
 use outwork_sdwan::plane::fragment::fragment;
 use outwork_sdwan::plane::frame::{self, Frame, Part, Shape};
@@ -250,7 +251,7 @@ pub const NAMES: [&str; 2] = ["mail.test", "calls.test"];
 /// What a worker knows of the names of flows.
 pub struct Known {
     names: Names,
-    flows: FlowTable,
+    flows: Flows,
     matcher: Matcher,
     now: Time,
 }
@@ -266,7 +267,7 @@ impl Known {
     pub fn new() -> Known {
         let one = |name: &str| Application { names: vec![name.to_owned()], ports: vec![] };
         let matcher = Matcher::compile(&[], &NAMES.map(one), 1).expect("applications");
-        Known { names: Names::default(), flows: FlowTable::new(1024), matcher, now: Time::from_secs(1) }
+        Known { names: Names::default(), flows: Flows::new(1024), matcher, now: Time::from_secs(1) }
     }
 
     /// Passes a segment of the flow from a port: its application by then.
@@ -285,7 +286,7 @@ impl Known {
     fn packet(&mut self, octets: &[u8]) -> Option<usize> {
         let packet = Packet::read(octets).ok()?;
         let of = (self.now, packet.flow(None).hash(1));
-        let found = self.names.application(&mut self.flows, &self.matcher, of, (octets, &packet));
+        let found = self.names.application(&self.flows, &self.matcher, of, (octets, &packet));
         found.map(|AppId(number)| {
             assert!(usize::from(number) < NAMES.len());
             usize::from(number)
@@ -318,11 +319,16 @@ pub fn names(mut bytes: &[u8]) {
 /// Octets of the longest packet of a group here.
 const MTU: usize = 300;
 
+/// Room for the sums of all groups that there may be.
+fn plenty() -> Arc<Budget> {
+    Arc::new(Budget::new(1 << 24))
+}
+
 /// Groups of packets that are lost and mended, the first two bytes their shape; of each packet what becomes of it and its length. Whatever is handed on was sent, and once.
 pub fn groups(bytes: &[u8]) {
     let [data, parity, rest @ ..] = bytes else { return };
     let shape = Shape::new(*data, *parity);
-    let (mut encoder, mut decoder) = (Encoder::new(7, shape, MTU), Decoder::new(shape, MTU));
+    let (mut encoder, mut decoder) = (Encoder::new(7, shape, MTU), Decoder::new(shape, MTU, &plenty()));
     let mut sent: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
     let now = Time::from_secs(1);
     for (number, pair) in rest.chunks_exact(2).enumerate() {
@@ -363,7 +369,7 @@ fn hear(decoder: &mut Decoder, now: Time, frame: &Frame, octets: &[u8], sent: &m
 
 /// Frames as they come, one behind the other, each with what a byte says of octets behind it: whatever is mended has room.
 fn anything(mut bytes: &[u8]) {
-    let mut decoder = Decoder::new(Shape::new(10, 2), MTU);
+    let mut decoder = Decoder::new(Shape::new(10, 2), MTU, &plenty());
     let mut now = Time::from_secs(1);
     while let Some((head, rest)) = bytes.split_at_checked(frame::LENGTH)
         && let [length, rest @ ..] = rest

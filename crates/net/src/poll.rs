@@ -16,6 +16,10 @@ pub struct Entry<'fd> {
 }
 
 impl<'fd> Entry<'fd> {
+    /// No descriptor: never ready. For arrays that are not full.
+    pub const NOTHING: Entry<'static> =
+        Entry { raw: libc::pollfd { fd: -1, events: 0, revents: 0 }, borrowed: PhantomData };
+
     /// Wait until there is something to read.
     pub fn readable(source: &'fd impl AsFd) -> Entry<'fd> {
         let fd = source.as_fd().as_raw_fd();
@@ -136,6 +140,15 @@ mod tests {
                 waker.drain();
             }
         });
+    }
+
+    #[test]
+    fn nothing_is_never_ready() {
+        let waker = Waker::new().unwrap();
+        waker.wake();
+        let mut entries = [Entry::NOTHING, Entry::readable(&waker), Entry::NOTHING];
+        assert_eq!(wait(&mut entries, Some(Duration::ZERO)).unwrap(), 1);
+        assert_eq!(entries.map(|entry| entry.is_readable()), [false, true, false]);
     }
 
     #[test]

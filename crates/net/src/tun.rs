@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,15 +15,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::netlink::{self, Connection, LinkSettings};
-use crate::sys::tun;
+use crate::sys::{bpf, process, tun};
 use crate::{Context, Result};
 
 mod header;
+mod steering;
 
 pub use header::VnetHeader;
 
 /// Where devices come from.
 const SOURCE: &str = "/dev/net/tun";
+/// Who may load programs into the kernel: since Linux 5.8, and before.
+const CAP_BPF: u64 = 39;
+const CAP_SYS_ADMIN: u64 = 21;
 /// Octets of a name of an interface at most.
 const NAME: usize = libc::IFNAMSIZ - 1;
 /// Queues of a device at most, as the kernel has it.
@@ -78,7 +83,7 @@ pub enum Error {
 pub struct Options {
     /// Its name.
     pub name: String,
-    /// How many queues it has: a thread reads each. The kernel keeps the packets of a flow in one of them.
+    /// How many queues it has: a thread reads each. The packets of a flow stay in one of them where the device is [steered](Tun::is_steered).
     pub queues: usize,
     /// Whether it hands over superpackets, as far as the kernel has them.
     pub offload: bool,
@@ -146,6 +151,7 @@ pub struct Tun {
     name: Arc<str>,
     index: u32,
     offloads: Offloads,
+    steered: bool,
 }
 
 impl Tun {
@@ -181,6 +187,11 @@ impl Tun {
     /// Its index among the interfaces.
     pub fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Whether the packets of a flow stay in one queue, whatever comes in answer by which. Else, where this process may not load programs into the kernel (CAP_BPF), they move to the queue by which the answers were written last. A device of one queue has no other.
+    pub fn is_steered(&self) -> bool {
+        self.steered
     }
 
     /// What it hands over undone.
@@ -226,7 +237,27 @@ fn open(options: &Options, source: &Path, files: Vec<OwnedFd>) -> std::result::R
             LinkSettings { gso_max_size: *gso_max_size, gso_max_segs: *gso_max_segs, ..LinkSettings::default() };
         kernel.set_link(index, &sizes)?;
     }
-    Ok((Tun { name: shared, index, offloads }, opened))
+    let steered = opened.len() == 1
+        || match opened.iter().take(1).try_for_each(|queue| steer(queue.file.as_fd())) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::info!(device = name, %error, "flows may change queues when the other end changes paths: no program that keeps them is to be had");
+                false
+            }
+        };
+    Ok((Tun { name: shared, index, offloads, steered }, opened))
+}
+
+/// Has flows stay in their queues. It is the device that has the program, whichever queue is told of it.
+fn steer(queue: BorrowedFd<'_>) -> io::Result<()> {
+    // Without it the call is not even tried: a service manager that keeps system calls from processes ends who makes one of those (systemd's `SystemCallFilter`).
+    if process::permitted()? & (1u64 << CAP_BPF | 1 << CAP_SYS_ADMIN) == 0 {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    // Each time another: nobody is to know which flows share a queue.
+    let seed = RandomState::new().hash_one(0) as u32;
+    let program = bpf::load_socket_filter(&steering::program(seed))?;
+    tun::set_steering(queue, program.as_fd())
 }
 
 /// Opens the source of devices. Programs started later do not inherit it.
@@ -296,6 +327,22 @@ impl Queue {
                 _ => Err(error).context(|| format!("send to the TUN device {}", self.name)),
             },
         }
+    }
+}
+
+#[cfg(any(test, feature = "lab"))]
+impl Queue {
+    /// A queue of no device, and its other end: what that sends is what a kernel would hand over, and what it receives is what a kernel would be given. For tests.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn pair() -> io::Result<(Queue, std::os::unix::net::UnixDatagram)> {
+        let (own, other) = std::os::unix::net::UnixDatagram::pair()?;
+        for end in [&own, &other] {
+            end.set_nonblocking(true)?;
+            crate::sys::socket::set_send_buffer(end.as_fd(), 16 << 20)?;
+        }
+        Ok((Queue { file: File::from(OwnedFd::from(own)), name: "of no device".into() }, other))
     }
 }
 

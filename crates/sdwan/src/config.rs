@@ -25,6 +25,7 @@ use outwork_wireguard::{PresharedKey, PublicKey};
 
 use crate::engine::damp::DampSettings;
 use crate::engine::liveness::LivenessSettings;
+use crate::plane::worker::SOCKETS;
 use crate::routing::masked;
 use policy::{ApplicationSettings, ClassSettings, PolicySettings};
 use qos::QosSettings;
@@ -176,7 +177,8 @@ section! {
         pub addresses: Vec<DeviceAddress>,
         /// Octets of the longest packet. WireGuard, UDP and IPv6 take 80 more: 1420 fits ways of 1500.
         pub mtu: u16 [restart, range 1280..=65_000] = 1420,
-        /// Threads that packets are spread over, by flow; 0 means one for each processor, at most 8.
+        /// Threads that packets are spread over, by flow; 0 means one for each processor, at most 8. What comes by one path, from one address and port to one of ours, comes to one
+        /// of them: more threads send more by a path, and receive more by several paths or from several sites, but not by one.
         pub workers: u16 [restart, range 0..=64] = 0,
         /// Who runs first where the processors are busy.
         pub priority: PriorityKind [restart] = PriorityKind::Auto,
@@ -423,6 +425,12 @@ fn sdwan(sdwan: &Sdwan, at: &mut At<'_>) {
             }
             ports.insert(*address, (index, &uplink.interface));
         }
+    }
+    let listens: usize = sdwan.uplink.iter().map(|uplink| uplink.listen.len()).sum();
+    if listens > SOCKETS {
+        let fault = Fault::new(format!("uplinks listen at {listens} addresses"));
+        let fault = fault.expected(format!("{SOCKETS} of all uplinks at most: each thread waits at all of them"));
+        at.fault("uplink", fault.help("have uplinks listen at the unspecified address in place of several"));
     }
     peers(sdwan, at);
     sites(sdwan, at);

@@ -106,6 +106,20 @@ const PATH_LOSS: Desc = desc(
     Unit::None,
     true,
 );
+const UNTOLD: Desc = desc(
+    "outwork_sdwan_too_long_untold_total",
+    "Packets that were too long for their path whose sender was not told: nobody is told of errors or of broadcasts, more than a hundred were told in that second, or the device took nothing.",
+    Kind::Counter,
+    Unit::None,
+    false,
+);
+const CROWDED: Desc = desc(
+    "outwork_sdwan_streams_crowded_total",
+    "Packets of streams that there was no room to know, as a site began too many or all sites together have: those that come twice are handed on twice, and others are not mended.",
+    Kind::Counter,
+    Unit::None,
+    false,
+);
 const UNNAMED: Desc = desc(
     "outwork_sdwan_names_given_up_total",
     "Flows whose server's name was not waited for to its end, as too many waited, or it was too long or came in disorder: policies know them by ports.",
@@ -252,6 +266,7 @@ fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 18] {
         ("unrouted", &counters.unrouted),
         ("malformed", &counters.malformed),
         ("too-long", &counters.too_long),
+        ("narrow", &counters.narrow),
         ("no-session", &counters.given_up),
         ("stranger", &counters.strangers),
         ("noise", &counters.noise),
@@ -261,7 +276,6 @@ fn lost(counters: &Counters) -> [(&'static str, &AtomicU64); 18] {
         ("unheard", &counters.unheard),
         ("unsent", &counters.unsent),
         ("not-passed", &counters.not_passed),
-        ("crowded", &counters.crowded),
         ("elsewhere", &counters.elsewhere),
         ("replayed", &counters.replayed),
         ("late", &counters.late),
@@ -369,6 +383,8 @@ impl Collect for SdwanMetrics {
             (PASSED_OCTETS, vec![Sample { labels: vec![], value: number(&self.0.counters.passed_octets) }]),
             (HANDSHAKES, handshakes.collect()),
             (ICMP, icmp.collect()),
+            (UNTOLD, vec![Sample { labels: vec![], value: number(&self.0.counters.untold) }]),
+            (CROWDED, vec![Sample { labels: vec![], value: number(&self.0.counters.crowded) }]),
             (UNNAMED, vec![Sample { labels: vec![], value: number(&self.0.counters.unnamed) }]),
         ] {
             families.push(Family { desc, samples, overflow: None });

@@ -42,8 +42,8 @@ use crate::plane::view::View;
 use crate::plane::worker::Worker;
 use crate::qos::{Qos, QosError, Undone};
 use crate::routing::RoutingError;
-use change::InForce;
 use crate::uplinks::Uplinks;
+use change::InForce;
 
 /// Sessions of all tunnels, and handshakes under way.
 const SESSIONS: u32 = 1 << 16;

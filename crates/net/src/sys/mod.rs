@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 pub(crate) mod batch;
+pub(crate) mod bpf;
 pub(crate) mod event;
 pub(crate) mod mapping;
 pub(crate) mod message;

@@ -36,6 +36,13 @@ pub(crate) fn set_offload(fd: BorrowedFd<'_>, flags: u32) -> io::Result<()> {
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(flags)) }).map(drop)
 }
 
+/// Has a program (eBPF, a socket filter) choose the queue of each packet that the kernel hands over.
+pub(crate) fn set_steering(fd: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let program: libc::c_int = program.as_raw_fd();
+    // SAFETY: the kernel reads one `int`, which is alive during the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETSTEERINGEBPF, &raw const program) }).map(drop)
+}
+
 /// Has the headers before packets in little-endian order on any machine.
 pub(crate) fn set_little_endian(fd: BorrowedFd<'_>) -> io::Result<()> {
     let yes: libc::c_int = 1;

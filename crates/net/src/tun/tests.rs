@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use super::*;
 use crate::netlink::{Event, Events, Prefix, Uniqueness};
@@ -210,6 +210,86 @@ fn flows_are_spread_over_the_queues_and_each_stays_in_one() {
     assert_eq!(all.len(), 3);
 }
 
+/// An answer of a datagram over IPv4, without payload.
+fn answer(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (from.ip(), to.ip()) else { unreachable!() };
+    let mut packet = vec![0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0];
+    packet.extend(source.octets().into_iter().chain(destination.octets()));
+    let sum: u32 = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let check = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[10..12].copy_from_slice(&check.to_be_bytes());
+    // Without a checksum of UDP.
+    packet.extend([from.port(), to.port(), 8, 0].into_iter().flat_map(u16::to_be_bytes));
+    packet
+}
+
+/// The queues that hand over datagrams for an address.
+fn queues_of(host: &Host, to: IpAddr) -> BTreeSet<usize> {
+    let IpAddr::V4(to) = to else { unreachable!() };
+    let mut buffer = vec![0; ROOM];
+    let mut found = BTreeSet::new();
+    for (place, queue) in host.queues.iter().enumerate() {
+        while let Some(length) = queue.receive(&mut buffer).unwrap() {
+            let packet = &buffer[VnetHeader::LENGTH..length];
+            found.extend((packet[0] >> 4 == 4 && packet[9] == 17 && packet[16..20] == to.octets()).then_some(place));
+        }
+    }
+    found
+}
+
+#[test]
+fn an_answer_by_another_queue_does_not_move_a_flow() {
+    let lab = Lab::new();
+    let host = host(&lab, 1, &Options { queues: 3, ..Options::new("ow0") });
+    assert!(host.tun.is_steered(), "root may load programs");
+    let far = SocketAddr::from(([10, 9, 0, 2], 6000));
+    let mut all = BTreeSet::new();
+    for _ in 0..96 {
+        let sender = host.namespace.run(|| UdpSocket::bind((host.addresses[0], 0)).unwrap());
+        let own = sender.local_addr().unwrap();
+        let send = || {
+            sender.send_to(b"one flow", far).unwrap();
+            queues_of(&host, far.ip())
+        };
+        let before = send();
+        assert_eq!(before.len(), 1);
+        for queue in &host.queues {
+            let header = VnetHeader::default().write();
+            assert!(queue.send(&[IoSlice::new(&header), IoSlice::new(&answer(far, own))]).unwrap());
+            sender.recv(&mut [0; 10]).unwrap();
+            assert_eq!(send(), before);
+        }
+        all.extend(before);
+    }
+    assert_eq!(all.len(), 3, "flows are spread");
+}
+
+#[test]
+fn both_versions_are_spread_by_ports_and_parts_of_packets_stay_together() {
+    let lab = Lab::new();
+    let options = Options { queues: 4, offload: false, ..Options::new("ow0") };
+    let (left, right) = (host(&lab, 1, &options), host(&lab, 2, &options));
+    for (from, to) in left.addresses.into_iter().zip(right.addresses) {
+        meet(&left, &right, to);
+        let receiver = right.namespace.run(|| UdpSocket::bind((to, 0)).unwrap());
+        let mut spread = BTreeSet::new();
+        let mut whole = BTreeSet::new();
+        for _ in 0..96 {
+            let sender = left.namespace.run(|| UdpSocket::bind((from, 0)).unwrap());
+            for (octets, queues) in [(100, &mut spread), (4000, &mut whole)] {
+                let (packets, ()) = carried(&left, &right, || {
+                    sender.send_to(&vec![7; octets], receiver.local_addr().unwrap()).unwrap();
+                    receiver.recv(&mut [0; 5000]).unwrap();
+                });
+                queues.extend(packets.iter().filter(|one| one.out).map(|one| one.queue));
+            }
+        }
+        // Of IPv6 other messages, of neighbours and groups, may pass as well.
+        assert_eq!(spread.len(), 4, "{from}");
+        assert!(whole.len() == 1 || from.is_ipv6(), "{from}");
+    }
+}
+
 #[test]
 fn the_kernel_is_asked_for_less_until_it_agrees() {
     let knows = |known: u32| {
@@ -326,7 +406,7 @@ fn a_device_that_cannot_be_made_is_refused_with_what_to_do() {
     let text = host.run(|| open(&Options::new("ow0"), Path::new("/dev/net/none"), vec![]).unwrap_err().to_string());
     assert!(text.starts_with("there is no /dev/net/none") && text.contains("modprobe tun"), "{text}");
     let text = host.run(|| {
-        sys::process::set_capabilities(0, 0).unwrap();
+        process::set_capabilities(0, 0).unwrap();
         Tun::open(&Options::new("ow0")).unwrap_err().to_string()
     });
     assert!(text.contains("CAP_NET_ADMIN"), "{text}");

@@ -15,7 +15,7 @@ use outwork_wireguard::gate::Limits;
 use outwork_wireguard::index::Table;
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::peer::Settings;
-use outwork_wireguard::session::{Opener, PADDING, Sealer};
+use outwork_wireguard::session::{OpenError, Opened, Opener, PADDING, Sealer};
 use outwork_wireguard::{PresharedKey, PrivateKey, PublicKey};
 use serde::Serialize;
 
@@ -158,6 +158,7 @@ struct Bench {
     layout: Layout,
     room: Vec<u8>,
     datagrams: Vec<Range<usize>>,
+    opened: Vec<Option<Result<Opened, OpenError>>>,
     joiner: Joiner,
 }
 
@@ -173,6 +174,7 @@ impl Bench {
             layout: Layout { head: HEADER, front: 0, tail: TAG, pad_to: PADDING, mtu: usize::from(MTU) },
             room: vec![0; ROOM],
             datagrams: Vec::with_capacity(MOST),
+            opened: vec![None; MOST],
             joiner: Joiner::new(Offload { tcp: true, udp: true }),
         })
     }
@@ -181,8 +183,9 @@ impl Bench {
     fn seal(&mut self) {
         self.datagrams.clear();
         let Ok(pieces) = split(&self.header, &self.octets, &self.layout, &mut self.room) else { return };
+        let Ok(mut run) = self.sealer.run(NOW, pieces.len()) else { return };
         for piece in pieces {
-            if let Ok(sealed) = self.sealer.seal(NOW, &mut self.room, piece, self.layout.mtu) {
+            if let Ok(sealed) = run.seal(&mut self.room, piece, self.layout.mtu) {
                 self.datagrams.push(sealed.datagram);
             }
         }
@@ -190,8 +193,11 @@ impl Bench {
 
     /// Opens and joins what was sealed. How many packets came out.
     fn open(&mut self) -> u64 {
-        for datagram in &self.datagrams {
-            let opened = self.room.get_mut(datagram.clone()).map(|octets| self.opener.open(NOW, octets));
+        let (first, last) = (self.datagrams.first().cloned(), self.datagrams.last().cloned());
+        let (Some(first), Some(last)) = (first, last) else { return 0 };
+        let run = self.room.get_mut(first.start..last.end).unwrap_or_default();
+        let count = self.opener.open_run(NOW, run, first.len(), &mut self.opened);
+        for (datagram, opened) in self.datagrams.iter().zip(&self.opened).take(count) {
             let Some(Ok(opened)) = opened else { continue };
             let packet = datagram.start + opened.packet.start..datagram.start + opened.packet.end;
             let Some(octets) = self.room.get(packet.clone()) else { continue };

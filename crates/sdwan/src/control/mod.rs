@@ -177,7 +177,21 @@ impl Control {
     ) -> Control {
         let (joined, sites, looking) = Default::default();
         let (narrow, posts) = (Narrow::default(), shared.lines.posts(0));
-        Control { shared, peers, posts, notices, orders, waker, carriers, joined, sites, narrow, next: 0, mtu: 0, looking }
+        Control {
+            shared,
+            peers,
+            posts,
+            notices,
+            orders,
+            waker,
+            carriers,
+            joined,
+            sites,
+            narrow,
+            next: 0,
+            mtu: 0,
+            looking,
+        }
     }
 
     /// Works until it is to stop.
@@ -363,8 +377,9 @@ impl Control {
         let owners: BTreeSet<Owner> = view.tunnels().map(|tunnel| tunnel.owner).collect();
         self.shared.gauges.store(Arc::new(self.sites.iter().flat_map(Sites::gauges).cloned().collect()));
         self.shared.view.store(Arc::new(view));
-        self.shared.twice.keep(|owner| owners.contains(&owner));
-        self.shared.groups.keep(|owner| owners.contains(&owner));
+        let now = self.shared.clock.now();
+        self.shared.twice.keep(now, |owner| owners.contains(&owner));
+        self.shared.groups.keep(now, |owner| owners.contains(&owner));
     }
 
     /// Does what the engine says.

@@ -322,13 +322,8 @@ impl Sites {
             std::mem::take(&mut self.paths).into_values().map(|path| (path.key, path)).collect();
         self.of_tunnel.clear();
         self.own = peers.own().map(|(uplink, key)| (uplink, Place::of(key))).collect();
-        let places: BTreeSet<Place> = self
-            .plan
-            .remote
-            .values()
-            .map(Remote::place)
-            .chain(self.own.values().copied())
-            .collect();
+        let places: BTreeSet<Place> =
+            self.plan.remote.values().map(Remote::place).chain(self.own.values().copied()).collect();
         self.seen.retain(|place, _| places.contains(place));
         let spec = |(id, spec, state, quality): (_, &PathSpec, _, &Quality)| (id, *spec, state, quality.figures());
         let specs: Vec<_> = self.engine.paths().map(spec).collect();

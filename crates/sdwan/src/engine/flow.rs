@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use outwork_engine::Time;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::policy::AppId;
 use super::site::PathId;
@@ -79,10 +80,12 @@ impl Slot {
     }
 }
 
-/// The flows of one worker.
+/// A table of flows.
 #[derive(Debug)]
 pub struct FlowTable {
     slots: Box<[Slot]>,
+    /// That of applications whose numbers flows have.
+    generation: u64,
     evicted: u64,
     moved: u64,
 }
@@ -91,7 +94,7 @@ impl FlowTable {
     /// For at least `flows` flows, 16 octets each.
     pub fn new(flows: usize) -> FlowTable {
         let count = flows.clamp(WAYS, 1 << 24).next_power_of_two();
-        FlowTable { slots: vec![Slot::default(); count].into(), evicted: 0, moved: 0 }
+        FlowTable { slots: vec![Slot::default(); count].into(), generation: 0, evicted: 0, moved: 0 }
     }
 
     /// Where the packet of a flow goes; none when no path carries. No allocation.
@@ -140,8 +143,11 @@ impl FlowTable {
         }
     }
 
-    /// Numbers of applications mean something else from now on.
-    pub fn forget_applications(&mut self) {
+    /// Numbers of applications are those of this generation from now on. Those of another mean something else.
+    pub fn be_of(&mut self, generation: u64) {
+        if std::mem::replace(&mut self.generation, generation) == generation {
+            return;
+        }
         self.slots.iter_mut().for_each(|slot| slot.application = 0);
     }
 
@@ -176,5 +182,46 @@ impl FlowTable {
     /// Flows that had to move.
     pub fn moved(&self) -> u64 {
         self.moved
+    }
+}
+
+/// Tables that flows are spread over: who looks at one keeps no other waiting.
+const SHARDS: usize = 256;
+
+/// A table on lines of its own: two that are neighbours in memory are written by several threads.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shard(Mutex<FlowTable>);
+
+/// The flows of all workers.
+///
+/// They are in common, for a flow's packets and their answers come to different workers, and perhaps its packets do as well: what is known of it holds for all of them.
+/// It costs a lock for each piece from the device, which is held for the length of one look, and which two workers want at a time once in hundreds of looks.
+#[derive(Debug)]
+pub struct Flows(Box<[Shard]>);
+
+impl Flows {
+    /// For at least `flows` flows.
+    pub fn new(flows: usize) -> Flows {
+        let each = flows.div_ceil(SHARDS);
+        Flows((0..SHARDS).map(|_| Shard(Mutex::new(FlowTable::new(each)))).collect())
+    }
+
+    /// The table that a flow with this hash is in. None where there are no tables at all.
+    fn shard(&self, hash: u64) -> Option<&Shard> {
+        // Within its table its place follows from the high bits.
+        self.0.get(hash.max(1) as usize % self.0.len().max(1))
+    }
+
+    /// The same, for who is alone with it as long as it is held.
+    pub fn of(&self, hash: u64) -> Option<MutexGuard<'_, FlowTable>> {
+        self.shard(hash).map(|shard| shard.0.lock())
+    }
+
+    /// The same, with applications of this generation.
+    pub fn named(&self, hash: u64, generation: u64) -> Option<MutexGuard<'_, FlowTable>> {
+        let mut table = self.of(hash)?;
+        table.be_of(generation);
+        Some(table)
     }
 }

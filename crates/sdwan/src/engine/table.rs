@@ -169,6 +169,12 @@ impl Found<'_> {
         self.with_second(self.path(place)?)
     }
 
+    /// Paths that carry, the best first.
+    pub fn usable(&self) -> impl Iterator<Item = PathId> {
+        let usable = self.choice.order.iter().take(usize::from(self.choice.usable));
+        usable.filter_map(|place| self.path(*place))
+    }
+
     /// The pick of a flow that stays on `path`. What goes twice has no place to stay: whoever gets it sees to the order.
     pub fn stay(&self, path: PathId) -> Option<Pick> {
         if self.choice.mode == Mode::Duplicate { self.pick(0) } else { self.with_second(path) }
@@ -176,12 +182,9 @@ impl Found<'_> {
 
     fn with_second(&self, path: PathId) -> Option<Pick> {
         let mode = self.choice.mode;
-        let usable = self.choice.order.iter().take(usize::from(self.choice.usable));
         let second = match mode {
             Mode::First | Mode::Weighted => None,
-            Mode::Duplicate | Mode::Fec { .. } => {
-                usable.filter_map(|place| self.path(*place)).find(|other| *other != path)
-            }
+            Mode::Duplicate | Mode::Fec { .. } => self.usable().find(|other| *other != path),
         };
         Some(Pick { path, second, mode })
     }

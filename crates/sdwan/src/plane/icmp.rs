@@ -19,25 +19,28 @@ const TTL: u8 = 64;
 /// Where a part of an IPv4 packet belongs in it.
 const OFFSET: u16 = 0x1fff;
 
-/// Writes to `out` what tells the sender of `octets` that packets may be `mtu` octets long, from an address of ours; gives its length.
+/// Writes to `out` what tells the sender of `octets` that packets may be `mtu` octets long; gives its length.
+///
+/// It comes from whom the packet was for. An address of this host will not do: Linux takes nothing that an interface brings from an address of its own (a martian, RFC 1812
+/// section 5.3.7), and one of nobody's fails the check of the reverse path where that is strict. Whom the packet was for is behind the device, for it was routed there.
 ///
 /// None where nobody is to be told (RFC 1122 section 3.2.2, RFC 4443 section 2.4): the packet may be cut on its way, is a later part of one, is itself an error, comes from or goes
-/// to more than one; where `from` is of the other version; and where `out` has no room. How often it is told is for who calls.
-pub fn too_big(octets: &[u8], packet: &Packet, mtu: usize, from: IpAddr, out: &mut [u8]) -> Option<usize> {
+/// to more than one; and where `out` has no room. How often it is told is for who calls.
+pub fn too_big(octets: &[u8], packet: &Packet, mtu: usize, out: &mut [u8]) -> Option<usize> {
     let octets = octets.get(..packet.length)?;
     let of_one = !packet.source.is_unspecified() && !packet.source.is_multicast();
     if packet.divisible || !of_one || is_error(octets, packet) {
         return None;
     }
-    match (packet.source, packet.destination, from) {
-        (IpAddr::V4(source), IpAddr::V4(destination), IpAddr::V4(from)) => {
+    match (packet.source, packet.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let alone = word(octets, FRAGMENT)? & OFFSET == 0 && !source.is_broadcast();
             if !alone || destination.is_multicast() || destination.is_broadcast() {
                 return None;
             }
             let quoted = octets.get(..octets.len().min(LONGEST_V4 - V4 - HEADER))?;
             let [m0, m1] = u16::try_from(mtu).unwrap_or(u16::MAX).to_be_bytes();
-            let header = ipv4::header(from, source, ICMP, TTL, HEADER + quoted.len()).ok()?;
+            let header = ipv4::header(destination, source, ICMP, TTL, HEADER + quoted.len()).ok()?;
             let message = out.get_mut(..V4 + HEADER + quoted.len())?;
             write(message, 0, &header)?;
             write(message, V4, &[3, 4, 0, 0, 0, 0, m0, m1])?;
@@ -46,7 +49,10 @@ pub fn too_big(octets: &[u8], packet: &Packet, mtu: usize, from: IpAddr, out: &m
             write(message, V4 + 2, &check.to_be_bytes())?;
             Some(message.len())
         }
-        (IpAddr::V6(source), IpAddr::V6(_), IpAddr::V6(from)) => too_big_v6(octets, source, mtu, from, out),
+        // RFC 4443 would tell who sends to a group as well, but nobody could say so: a group is no source.
+        (IpAddr::V6(source), IpAddr::V6(destination)) if !destination.is_multicast() => {
+            too_big_v6(octets, source, mtu, destination, out)
+        }
         _ => None,
     }
 }

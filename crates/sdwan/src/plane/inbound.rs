@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 
 use outwork_engine::Time;
-use outwork_net::carrier::{BATCH, FAILURES, Failure, Reason, Received, Socket};
+use outwork_net::carrier::{BATCH, FAILURES, Failure, RUN, Reason, Received, Socket};
 use outwork_net::tun::{Queue, VnetHeader};
 use outwork_wire::octets::read;
 use outwork_wireguard::Index;
-use outwork_wireguard::session::{OVERHEAD, OpenError};
+use outwork_wireguard::session::{OVERHEAD, OpenError, Opened, Opener};
 use outwork_wireguard::window::Window;
 
 use super::fec::decoder::Decoder;
@@ -51,18 +51,21 @@ struct Known {
 }
 
 impl Known {
-    /// Whether a packet that comes twice has not come yet; nobody knows of one of too many streams.
-    fn is_first(&mut self, shared: &Shared, now: Time, frame: &Frame) -> Option<bool> {
+    /// Whether a packet that comes twice has not come yet, as far as anybody knows.
+    fn is_first(&mut self, shared: &Shared, now: Time, frame: &Frame) -> bool {
         let owner = self.receiving.tunnel.owner;
         if self.stream.as_ref().is_none_or(|(stream, _)| *stream != frame.stream) {
             let window = shared.twice.get(now, owner, frame.stream, Window::default);
-            let Some(window) = window else {
-                shared.counters.crowded.fetch_add(1, Relaxed);
-                return None;
-            };
-            self.stream = Some((frame.stream, window));
+            self.stream = window.map(|window| (frame.stream, window));
         }
-        self.stream.as_ref().map(|(_, window)| is_first(window, frame.number))
+        match &self.stream {
+            Some((_, window)) => is_first(window, frame.number),
+            // Twice is better than never.
+            None => {
+                shared.counters.crowded.fetch_add(1, Relaxed);
+                true
+            }
+        }
     }
 
     /// Takes a packet of a group, or what mends one, and writes what that lets be mended. Says whether it is a packet that has not come yet.
@@ -78,15 +81,15 @@ impl Known {
         let tunnel = &self.receiving.tunnel;
         if self.group.as_ref().is_none_or(|(stream, _)| *stream != frame.stream) {
             let mtu = usize::from(tunnel.mtu()).max(LEAST);
-            let decoder = shared.groups.get(now, tunnel.owner, frame.stream, || Decoder::new(shape, mtu));
-            let Some(decoder) = decoder else {
-                shared.counters.crowded.fetch_add(1, Relaxed);
-                // A packet goes on, unmended.
-                return matches!(frame.part, Part::Data { .. });
-            };
-            self.group = Some((frame.stream, decoder));
+            let make = || Decoder::new(shape, mtu, &shared.sums);
+            let decoder = shared.groups.get(now, tunnel.owner, frame.stream, make);
+            self.group = decoder.map(|decoder| (frame.stream, decoder));
         }
-        let Some((_, decoder)) = &self.group else { return false };
+        let Some((_, decoder)) = &self.group else {
+            shared.counters.crowded.fetch_add(1, Relaxed);
+            // A packet goes on, unmended.
+            return matches!(frame.part, Part::Data { .. });
+        };
         lock(decoder).push(now, frame, octets, |packet| {
             let is_theirs = |read: Packet| read.length == packet.len() && view.owner(read.source) == Some(tunnel.owner);
             let header = VnetHeader::default().write();
@@ -95,7 +98,7 @@ impl Known {
             match written {
                 true => {
                     shared.counters.mended.fetch_add(1, Relaxed);
-                    outbound.heard(view, now, packet);
+                    outbound.heard(shared, view, now, packet);
                 }
                 false => {
                     shared.counters.undelivered.fetch_add(1, Relaxed);
@@ -162,6 +165,27 @@ impl Level {
     }
 }
 
+/// What became of datagrams of a run that were opened with one before them.
+struct Ahead {
+    found: [Option<Result<Opened, OpenError>>; RUN],
+    next: usize,
+    count: usize,
+}
+
+impl Ahead {
+    const NOTHING: Ahead = Ahead { found: [const { None }; RUN], next: 0, count: 0 };
+
+    /// What became of the next datagram, which `rest` of its run begins with: they are opened together.
+    fn open(&mut self, opener: &Opener, now: Time, rest: &mut [u8], segment: usize) -> Result<Opened, OpenError> {
+        if self.next >= self.count {
+            (self.next, self.count) = (0, opener.open_run(now, rest, segment, &mut self.found));
+        }
+        let found = self.found.get_mut(self.next).filter(|_| self.next < self.count).and_then(Option::take);
+        self.next += 1;
+        found.unwrap_or(Err(OpenError::NotOurs))
+    }
+}
+
 /// What there is to do something with.
 struct With<'a> {
     shared: &'a Shared,
@@ -180,6 +204,8 @@ struct Datagram {
     tos: u8,
     place: usize,
     range: Range<usize>,
+    /// Where its run ends, and octets of each datagram of that.
+    run: (usize, usize),
     level: usize,
 }
 
@@ -190,6 +216,7 @@ pub struct Inbound {
     joiner: Joiner,
     /// Of what comes straight, and of what is in that because a hub has passed it on.
     levels: [Level; 2],
+    ahead: Ahead,
 }
 
 impl Inbound {
@@ -200,6 +227,7 @@ impl Inbound {
             found: [Received::NOTHING; BATCH],
             joiner: Joiner::new(offload),
             levels: Default::default(),
+            ahead: Ahead::NOTHING,
         }
     }
 
@@ -259,14 +287,15 @@ impl Inbound {
     fn run(&mut self, with: &mut With<'_>, uplink: UplinkIndex, place: usize) {
         let Some(Received { length, segment, from, to, tos, .. }) = self.found.get(place).copied() else { return };
         let mut start = 0;
+        self.ahead.count = 0;
         while start < length {
             let end = length.min(start + segment);
             let Some(datagram) = self.rooms.get_mut(place).and_then(|room| room.get_mut(start..end)) else { return };
             if datagram.first() == Some(&TRANSPORT) {
-                let datagram = Datagram { from, to, tos, place, range: start..end, level: 0 };
+                let datagram = Datagram { from, to, tos, place, range: start..end, run: (length, segment), level: 0 };
                 if let Some(packet) = self.open(with, datagram) {
                     let octets = self.rooms.get(place).and_then(|room| room.get(packet.clone()));
-                    with.outbound.heard(with.view, with.now, octets.unwrap_or_default());
+                    with.outbound.heard(with.shared, with.view, with.now, octets.unwrap_or_default());
                     self.join(with.shared, place, packet, with.queue);
                 }
             } else if datagram.len() <= LONGEST && matches!(datagram.first(), Some(1..=3)) {
@@ -281,7 +310,7 @@ impl Inbound {
     /// Opens a datagram, and says where the packet in it lies, if it may pass.
     fn open(&mut self, with: &mut With<'_>, sent: Datagram) -> Option<Range<usize>> {
         let (shared, view, now) = (with.shared, with.view, with.now);
-        let Datagram { from, to, place, range, level, .. } = sent.clone();
+        let Datagram { from, to, place, range, run, level, .. } = sent.clone();
         let Level { known, .. } = self.levels.get_mut(level)?;
         let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
         let index = read(datagram, 4).map(u32::from_le_bytes).map(Index).filter(|_| datagram.len() >= OVERHEAD);
@@ -302,13 +331,19 @@ impl Inbound {
         let Level { known, count } = self.levels.get_mut(level)?;
         let known = known.as_mut()?;
         let (opener, tunnel) = (&known.receiving.opener, &known.receiving.tunnel);
-        let datagram = self.rooms.get_mut(place)?.get_mut(range.clone())?;
         // Before it is opened: who captures datagrams and has them come another way must not use their numbers up.
         if !tunnel.may_come_from(&from) {
             count.elsewhere += 1;
             return None;
         }
-        let opened = match opener.open(now, datagram) {
+        let room = self.rooms.get_mut(place)?;
+        // Those behind it are most likely of the same session. What is within another lies by itself.
+        let opened = match level {
+            0 => self.ahead.open(opener, now, room.get_mut(range.start..run.0)?, run.1),
+            _ => opener.open(now, room.get_mut(range.clone())?),
+        };
+        let datagram = room.get_mut(range.clone())?;
+        let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 count.refuse(error);
@@ -388,7 +423,7 @@ impl Inbound {
         }
         match frame {
             Some(frame) if frame.part == Part::Twice => {
-                let first = known.is_first(shared, now, &frame)?;
+                let first = known.is_first(shared, now, &frame);
                 if !first {
                     shared.counters.repeated.fetch_add(1, Relaxed);
                 }

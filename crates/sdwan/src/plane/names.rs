@@ -3,15 +3,14 @@
 //! Only what a flow begins with is looked at: the data after its SYN, until its ClientHello is whole or cannot become one. Packets do not wait for that. Of most flows the
 //! first data says it all; of others what has come so far is kept, for a bounded number of them. QUIC hides its names.
 //!
-//! Answers are known by what the client has said: at its servers' site that comes out of a tunnel, and is told here as of the flow of the answers. The kernel gives these to
-//! the queue that the client's packets were written to; those that it gives to another are known by their ports.
+//! Answers are known by what the client has said: at its servers' site that comes out of a tunnel, to whichever worker, and is told here as of the flow of the answers.
 
 use outwork_engine::Time;
 use outwork_wire::hello::{Asked, SCRATCH, server_name};
 use outwork_wire::octets::read;
 
 use super::packet::{ACK, OFFSET, Packet, SEQUENCE, SYN, TCP};
-use crate::engine::flow::{FlowTable, Shown};
+use crate::engine::flow::{Flows, Shown};
 use crate::engine::policy::{AppId, Matcher};
 
 /// Flows whose ClientHello has come in part, at most. The one that has waited longest goes.
@@ -75,7 +74,7 @@ impl Names {
     /// The application that a packet's flow has shown by now, if it has. No allocation, but once.
     pub fn application(
         &mut self,
-        flows: &mut FlowTable,
+        flows: &Flows,
         matcher: &Matcher,
         (now, hash): (Time, u64),
         (octets, packet): (&[u8], &Packet),
@@ -85,15 +84,15 @@ impl Names {
         }
         if self.generation != Some(matcher.generation()) {
             self.begin(matcher.generation());
-            flows.forget_applications();
         }
         let hash = hash.max(1);
         let segment = Segment::read(octets, packet)?;
         if segment.flags & (SYN | ACK) == SYN {
             self.free(hash);
-            flows.begins(now, hash);
+            flows.named(hash, matcher.generation())?.begins(now, hash);
         }
-        match flows.shown(now, hash) {
+        let shown = flows.named(hash, matcher.generation())?.shown(now, hash);
+        match shown {
             Shown::Is(application) => Some(application),
             Shown::Waits if !segment.payload.is_empty() => self.data(flows, matcher, (now, hash), &segment),
             Shown::Waits | Shown::Nothing => None,
@@ -119,7 +118,7 @@ impl Names {
     /// Looks at data that a flow begins with.
     fn data(
         &mut self,
-        flows: &mut FlowTable,
+        flows: &Flows,
         matcher: &Matcher,
         (now, hash): (Time, u64),
         segment: &Segment<'_>,
@@ -150,12 +149,12 @@ impl Names {
         }
         let application = said.flatten();
         self.free(hash);
-        flows.shows(now, hash, application, place.is_none());
+        flows.named(hash, matcher.generation())?.shows(now, hash, application, place.is_none());
         application
     }
 
     /// Keeps the first part of a ClientHello; false where there is no room for it.
-    fn keep(&mut self, flows: &mut FlowTable, (now, hash): (Time, u64), segment: &Segment<'_>) -> bool {
+    fn keep(&mut self, flows: &Flows, (now, hash): (Time, u64), segment: &Segment<'_>) -> bool {
         let oldest = self.waiting.iter().enumerate().min_by_key(|(_, one)| (one.hash != 0, one.since));
         let Some(place) = oldest.map(|(place, _)| place) else { return false };
         let room = self.rooms.get_mut(place * ROOM..(place + 1) * ROOM).unwrap_or_default();
@@ -171,7 +170,7 @@ impl Names {
         let before = self.waiting.get_mut(place).map_or(FREE, |slot| std::mem::replace(slot, one));
         if before.hash != 0 {
             self.given_up += 1;
-            flows.shows(now, before.hash, None, false);
+            flows.of(before.hash).into_iter().for_each(|mut table| table.shows(now, before.hash, None, false));
         }
         true
     }

@@ -17,7 +17,7 @@ use super::account::Tally;
 use super::fragment;
 use super::frame::{self, Frame, Shape};
 use super::icmp;
-use super::mending::{LESS, Mending};
+use super::mending::{Groups, LESS};
 use super::names::Names;
 use super::packet::{Packet, clamp, mark};
 use super::passing::Passing;
@@ -27,9 +27,8 @@ use super::split::{self, Layout, SplitError};
 use super::streams::Numbers;
 use super::tunnel::{Once, Owner, Tunnel, UplinkIndex};
 use super::view::View;
-use crate::engine::flow::FlowTable;
 use crate::engine::policy::PolicyId;
-use crate::engine::table::{Mode, Table};
+use crate::engine::table::{Found, Mode, Table};
 
 /// Octets that packets are laid out in. A run is begun anew where there is no room for the longest piece behind it.
 const ROOM: usize = 512 << 10;
@@ -40,12 +39,12 @@ const WAITING: usize = 256;
 const WAITING_OCTETS: usize = 1 << 20;
 /// So long they wait.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Flows to sites that each worker knows.
-const FLOWS: usize = 1 << 16;
 /// Of so many packets the time is taken that it takes to find the path of one.
 const SAMPLED: u32 = 64;
 /// Sites that have streams of their own. Beyond, all of them begin anew.
 const SITES: usize = 4096;
+/// Octets that every way of IPv6 takes (RFC 8200 section 5): who sends it need not be able to send less.
+const LEAST_V6: u16 = 1280;
 /// Errors about packets that are too long, a second.
 const ERRORS: u32 = 100;
 
@@ -91,8 +90,8 @@ enum Marks {
     None,
     /// Numbers from this one on.
     Twice(Frame),
-    /// What they are in groups.
-    Group(Shape),
+    /// What they are in groups of this number.
+    Group(usize),
 }
 
 impl Going<'_> {
@@ -119,6 +118,11 @@ struct Run {
     closed: bool,
 }
 
+/// Of the octets of `count` datagrams those of all but `left`, which were not sent: they are of one length, but for the last.
+pub(super) fn share(octets: u64, left: u64, count: u64) -> u64 {
+    octets - octets.checked_div(count).map_or(0, |each| each.saturating_mul(left)).min(octets)
+}
+
 /// Sends a run in parts of so many octets at most: the kernel shapes each as one, and what is urgent waits behind it.
 pub(super) fn send_in_parts(socket: &Socket, way: &Way, (octets, stride): (&[u8], usize), most: usize) -> Sent {
     let stride = stride.max(1);
@@ -142,16 +146,37 @@ struct Route<'a> {
     mode: Mode,
     /// What it is given.
     label: Label,
+    /// What it has in common with whatever it is not to overtake: its flow, or to a peer all of them.
+    order: Order,
     /// Under which policy it is counted, or under none; not at all where it goes to a peer.
     policy: Option<Option<PolicyId>>,
 }
 
-/// A piece that waits for a session.
+/// Whose order is kept: of a flow to a site by its hash; what goes to a peer goes by one tunnel, and is one.
+type Order = (Owner, u64);
+
+/// A piece that waits for a session. By which tunnel it goes, as what, is said anew when it goes: the one that it waits for may not carry by then.
 struct Waiting {
     tunnel: Arc<Tunnel>,
-    label: Label,
+    order: Order,
     since: Time,
     piece: Box<[u8]>,
+}
+
+/// IPv6 goes by a path that takes what every way of it has to, where one carries: no sender need do with less, and nobody cuts it on its way. Where none does it goes by the
+/// narrow one, which connections of TCP get through, being told how long their segments may be, and short datagrams.
+fn wide<'a>(
+    view: &'a View,
+    found: &Found<'_>,
+    tunnel: &'a Arc<Tunnel>,
+    second: Option<&'a Arc<Tunnel>>,
+) -> (&'a Arc<Tunnel>, Option<&'a Arc<Tunnel>>) {
+    let is_wide = |tunnel: &&Arc<Tunnel>| tunnel.mtu() >= LEAST_V6;
+    if is_wide(&tunnel) {
+        return (tunnel, second.filter(is_wide));
+    }
+    let wide = found.usable().filter_map(|path| view.path(path)).find(is_wide);
+    wide.map_or((tunnel, second), |wide| (wide, None))
 }
 
 /// The way out of one worker.
@@ -164,16 +189,14 @@ pub struct Outbound {
     apart: Box<[u8]>,
     /// Packets whose path was looked for.
     routed: u32,
-    /// Flows to sites, which stay on their paths.
-    flows: FlowTable,
-    /// Which names they ask for.
+    /// Which names flows ask for.
     names: Names,
     /// Of their hashes.
     seed: u64,
     /// Of what goes twice.
     numbers: HashMap<Owner, Numbers, FixedState>,
     /// Of what goes in groups.
-    mending: HashMap<(Owner, Shape), Mending, FixedState>,
+    groups: Groups,
     rng: Rng,
     waiting: VecDeque<Waiting>,
     waiting_octets: usize,
@@ -195,11 +218,10 @@ impl Outbound {
             next: 0,
             apart: Box::default(),
             routed: 0,
-            flows: FlowTable::new(FLOWS),
             names: Names::default(),
             seed,
             numbers: HashMap::default(),
-            mending: HashMap::default(),
+            groups: Groups::default(),
             // Streams of workers are not to be taken for each other.
             rng: Rng::new(seed.wrapping_add(worker as u64 + 1)),
             waiting: VecDeque::new(),
@@ -223,35 +245,56 @@ impl Outbound {
             counters.unrouted.fetch_add(1, Relaxed);
             return;
         };
-        let Route { tunnel, second, mode, label, policy } = route;
+        // Nothing overtakes what waits of its own flow.
+        if self.holds(route.order) {
+            self.again(shared, posts, queue, now, Some(route.order));
+        }
+        if self.holds(route.order) || !self.goes((shared, posts), queue, now, &route, (&header, octets, &packet)) {
+            self.wait(shared, now, (route.tunnel, route.order), piece);
+        }
+    }
+
+    /// Sends a piece where its route leads, and counts it. False without a session there.
+    fn goes(
+        &mut self,
+        (shared, posts): (&Shared, &Posts),
+        queue: &Queue,
+        now: Time,
+        route: &Route<'_>,
+        whole: (&VnetHeader, &[u8], &Packet),
+    ) -> bool {
+        let Route { tunnel, second, mode, label, policy, .. } = *route;
+        let (header, octets, packet) = whole;
         let mut going = Going::plain(tunnel, label);
         if let Some(second) = second {
             let less = if let Mode::Fec { .. } = mode { LESS } else { frame::LENGTH };
             going.mtu = going.mtu.min(usize::from(second.mtu())).saturating_sub(less);
         }
         let mtu = going.mtu;
-        if !packet.divisible && !split::fits(&header, &packet, mtu) {
-            counters.too_long.fetch_add(1, Relaxed);
-            return self.complain(shared, queue, now, (octets, &packet), mtu);
+        if !packet.divisible && !split::fits(header, packet, mtu) {
+            if packet.source.is_ipv6() && header.kind == VnetHeader::NONE && packet.length <= usize::from(LEAST_V6) {
+                // Whoever sends it is told nothing by being told what it need not obey.
+                shared.counters.narrow.fetch_add(1, Relaxed);
+                return true;
+            }
+            shared.counters.too_long.fetch_add(1, Relaxed);
+            self.complain(shared, queue, now, (octets, packet), mtu);
+            return true;
         }
-        let whole = (&header, octets, &packet);
         let sent = match second {
             None => self.send(shared, posts, now, going, whole),
             Some(second) => match mode {
                 Mode::Fec { data, parity } => {
-                    let shape = self.group(going, second, Shape::new(data, parity), going.tos(&packet));
-                    self.send(shared, posts, now, Going { marks: Marks::Group(shape), ..going }, whole)
+                    let group = self.group(going, second, Shape::new(data, parity), going.tos(packet));
+                    self.send(shared, posts, now, Going { marks: Marks::Group(group), ..going }, whole)
                 }
                 _ => self.send_twice(shared, posts, now, (going, second), whole),
             },
         };
         if let (Some(count), Some(policy)) = (sent, policy) {
-            let octets = octets.len() as u64;
-            self.tally.add(&shared.accounts.load(), policy, count.into(), octets);
+            self.tally.add(&shared.accounts.load(), policy, count.into(), octets.len() as u64);
         }
-        if sent.is_none() {
-            self.wait(shared, now, (tunnel, label), piece);
-        }
+        sent.is_some()
     }
 
     /// Where a packet goes; none where nobody is behind it, or no path carries.
@@ -264,11 +307,12 @@ impl Outbound {
     ) -> Option<Route<'a>> {
         let owner = view.owner(packet.destination)?;
         if let Some(tunnel) = view.peer(owner) {
-            return Some(Route { tunnel, second: None, mode: Mode::First, label: Label::default(), policy: None });
+            let (label, order) = (Label::default(), (owner, 0));
+            return Some(Route { tunnel, second: None, mode: Mode::First, label, order, policy: None });
         }
         let (table, mut flow) = (view.table()?, packet.flow(None));
         let hash = flow.hash(self.seed);
-        flow.application = self.names.application(&mut self.flows, table.matcher(), (now, hash), (octets, packet));
+        flow.application = self.names.application(&shared.flows, table.matcher(), (now, hash), (octets, packet));
         let given_up = self.names.given_up();
         if given_up > 0 {
             shared.counters.unnamed.fetch_add(given_up, Relaxed);
@@ -277,7 +321,7 @@ impl Outbound {
         // Clocks cost as much as what is measured: one of many is.
         let begun = self.routed.is_multiple_of(SAMPLED).then(|| shared.clock.now());
         let found = table.look_up(&flow)?;
-        let (pick, _) = self.flows.route(now, hash, &found)?;
+        let (pick, _) = shared.flows.of(hash)?.route(now, hash, &found)?;
         if let Some(begun) = begun {
             shared.measures.path_selection.record(shared.clock.now().since(begun));
         }
@@ -287,44 +331,39 @@ impl Outbound {
         let mark = lane.map_or(0, |lane| shared.marking.load().class(lane.class));
         let label = Label { dscp: found.mark, mark };
         let tunnel = view.path(pick.path)?;
-        Some(Route { tunnel, second, mode: pick.mode, label, policy: Some(found.policy) })
+        let (tunnel, second) = match packet.source.is_ipv6() {
+            true => wide(view, &found, tunnel, second),
+            false => (tunnel, second),
+        };
+        let (mode, order) = (pick.mode, (owner, hash));
+        Some(Route { tunnel, second, mode, label, order, policy: Some(found.policy) })
     }
 
     /// A packet came that is for this site: what it shows of its application is that of its answers as well.
-    pub fn heard(&mut self, view: &View, now: Time, octets: &[u8]) {
+    pub fn heard(&mut self, shared: &Shared, view: &View, now: Time, octets: &[u8]) {
         let Some(matcher) = view.table().map(Table::matcher).filter(|matcher| matcher.has_names()) else { return };
         let Ok(packet) = Packet::read(octets) else { return };
         let hash = packet.flow(None).reversed().hash(self.seed);
-        self.names.application(&mut self.flows, matcher, (now, hash), (octets, &packet));
+        self.names.application(&shared.flows, matcher, (now, hash), (octets, &packet));
     }
 
     /// Sees to it that there is what mends groups of packets to a site.
-    fn group(&mut self, going: Going<'_>, second: &Arc<Tunnel>, shape: Shape, tos: u8) -> Shape {
-        let key = (going.tunnel.owner, shape);
-        // Longer packets than there is room for are of another stream.
-        if self.mending.get(&key).is_none_or(|known| known.mtu() < going.mtu) {
-            if self.mending.len() >= SITES {
-                self.mending.clear();
-            }
-            self.mending.insert(key, Mending::new(self.rng.next_u32(), shape, going.mtu, second));
-        }
-        if let Some(known) = self.mending.get_mut(&key) {
-            known.go_by(second, (tos, going.label.mark));
-        }
-        shape
+    fn group(&mut self, going: Going<'_>, second: &Arc<Tunnel>, shape: Shape, tos: u8) -> usize {
+        let (owner, label) = (going.tunnel.owner, (tos, going.label.mark));
+        self.groups.of((owner, shape), going.mtu, (second, label), &mut self.rng)
     }
 
     /// When [`Outbound::close`] is to be called.
     pub fn due(&self) -> Option<Time> {
-        self.mending.values().filter_map(Mending::due).min()
+        self.groups.due()
     }
 
     /// Closes groups that have waited for more packets long enough.
     pub fn close(&mut self, shared: &Shared, posts: &Posts, now: Time) {
-        for mending in self.mending.values_mut().filter(|one| one.due().is_some_and(|due| due <= now)) {
-            mending.close(shared, posts, now, &mut self.passing);
+        if self.groups.due().is_some_and(|due| due <= now) {
+            self.groups.close(shared, posts, now, &mut self.passing);
+            self.passing.flush(shared, posts);
         }
-        self.passing.flush(shared, posts);
     }
 
     /// Passes a datagram on by a tunnel. Whether it fits there.
@@ -410,6 +449,8 @@ impl Outbound {
         let (base, stride) = (self.next, pieces.stride());
         let alone = pieces.len() == 1;
         let (mut end, mut count, mut length) = (base, 0, 0);
+        // Without a session it has ended since it was looked up.
+        let mut sealing = sealer.run(now, pieces.len()).ok()?;
         for (range, place) in pieces.zip(0..) {
             let range = base + range.start..base + range.end;
             let octets = self.room.get_mut(range.clone()).unwrap_or_default();
@@ -421,16 +462,12 @@ impl Outbound {
             }
             length += range.len() as u64;
             let start = range.start - front;
-            let mut mending = match marks {
-                Marks::Group(shape) => self.mending.get_mut(&(tunnel.owner, shape)),
-                Marks::None | Marks::Twice(_) => None,
-            };
-            let frame = match (marks, &mut mending) {
-                (Marks::Twice(frame), _) => Some(frame.behind(place)),
-                (Marks::Group(_), Some(group)) => {
-                    self.room.get(range.clone()).and_then(|octets| group.push(now, octets))
+            let frame = match marks {
+                Marks::Twice(frame) => Some(frame.behind(place)),
+                Marks::Group(group) => {
+                    self.room.get(range.clone()).and_then(|octets| self.groups.push(group, now, octets))
                 }
-                _ => None,
+                Marks::None => None,
             };
             match (frame, self.room.get_mut(start..range.start)) {
                 (Some(frame), Some(room)) => room.copy_from_slice(&frame.encode()),
@@ -441,11 +478,10 @@ impl Outbound {
                     return Some(0);
                 }
             }
-            if let Some(group) = mending.filter(|group| group.is_full()) {
-                group.close(shared, posts, now, &mut self.passing);
+            if let Marks::Group(group) = marks {
+                self.groups.close_full(group, shared, posts, now, &mut self.passing);
             }
-            // Without a session it has ended since it was looked up.
-            let sealed = sealer.seal(now, &mut self.room, start..range.end, mtu + front).ok()?;
+            let sealed = sealing.seal(&mut self.room, start..range.end, mtu + front).ok()?;
             if sealed.rekey {
                 shared.tell_once(tunnel, Once::Wanted, Notice::Wanted(tunnel.id));
             }
@@ -531,7 +567,7 @@ impl Outbound {
                 left -= u64::from(goes);
             }
             tallies.sent.fetch_add(run.count - left, Relaxed);
-            tallies.sent_octets.fetch_add(run.octets, Relaxed);
+            tallies.sent_octets.fetch_add(share(run.octets, left, run.count), Relaxed);
             shared.counters.unsent.fetch_add(left, Relaxed);
             return;
         }
@@ -542,7 +578,7 @@ impl Outbound {
         let sent = send_in_parts(socket, &run.way, (octets, run.stride), shared.marking.load().run(run.tunnel.uplink));
         let left = octets.len().saturating_sub(sent.octets).div_ceil(run.stride.max(1)) as u64;
         tallies.sent.fetch_add(run.count.saturating_sub(left), Relaxed);
-        tallies.sent_octets.fetch_add(run.octets, Relaxed);
+        tallies.sent_octets.fetch_add(share(run.octets, left, run.count), Relaxed);
         if let Some(reason) = sent.stopped {
             shared.counters.unsent.fetch_add(left, Relaxed);
             // A full buffer is the way of things; what is too long is told by the error queue.
@@ -554,14 +590,14 @@ impl Outbound {
     }
 
     /// Keeps a piece until there is a session.
-    fn wait(&mut self, shared: &Shared, now: Time, (tunnel, label): (&Arc<Tunnel>, Label), piece: &[u8]) {
+    fn wait(&mut self, shared: &Shared, now: Time, (tunnel, order): (&Arc<Tunnel>, Order), piece: &[u8]) {
         shared.tell_once(tunnel, Once::Wanted, Notice::Wanted(tunnel.id));
         while self.waiting.len() >= WAITING || self.waiting_octets + piece.len() > WAITING_OCTETS {
             let Some(oldest) = self.waiting.pop_front() else { return };
             self.give_up(shared, &oldest);
         }
         self.waiting_octets += piece.len();
-        self.waiting.push_back(Waiting { tunnel: Arc::clone(tunnel), label, since: now, piece: piece.into() });
+        self.waiting.push_back(Waiting { tunnel: Arc::clone(tunnel), order, since: now, piece: piece.into() });
     }
 
     fn give_up(&mut self, shared: &Shared, waiting: &Waiting) {
@@ -570,28 +606,56 @@ impl Outbound {
         shared.counters.given_up.fetch_add(1, Relaxed);
     }
 
+    /// Whether something waits that a piece must not overtake.
+    fn holds(&self, order: Order) -> bool {
+        !self.waiting.is_empty() && self.waiting.iter().any(|waiting| waiting.order == order)
+    }
+
     /// Sends what waited for a session that is there by now, and gives up what has waited too long.
-    pub fn look_again(&mut self, shared: &Shared, posts: &Posts, now: Time) {
+    pub fn look_again(&mut self, shared: &Shared, posts: &Posts, queue: &Queue, now: Time) {
         let keys = shared.keys();
         let old = self.waiting.front().is_some_and(|oldest| now.since(oldest.since) >= PATIENCE);
         if self.waiting.is_empty() || keys == self.keys && !old {
             return;
         }
         self.keys = keys;
-        for waiting in std::mem::take(&mut self.waiting) {
-            let goes = read(&waiting.piece).is_some_and(|(header, octets, packet)| {
-                let going = Going::plain(&waiting.tunnel, waiting.label);
-                self.send(shared, posts, now, going, (&header, octets, &packet)).is_some()
-            });
-            if goes {
-                self.waiting_octets -= waiting.piece.len();
-            } else if now.since(waiting.since) >= PATIENCE {
-                self.give_up(shared, &waiting);
+        self.again(shared, posts, queue, now, None);
+        self.flush(shared, posts);
+    }
+
+    /// Has what waits go, or what waits of one flow: in its order, and where it would go if it came now.
+    fn again(&mut self, shared: &Shared, posts: &Posts, queue: &Queue, now: Time, only: Option<Order>) {
+        let view = shared.view.load();
+        // What goes on waiting is put behind, so that in the end all stands as it stood.
+        let mut kept = 0;
+        for _ in 0..self.waiting.len() {
+            let Some(mut one) = self.waiting.pop_front() else { break };
+            let is_behind = |other: &Waiting| other.order == one.order;
+            let stays =
+                only.is_some_and(|order| order != one.order) || self.waiting.iter().rev().take(kept).any(is_behind);
+            let (mut gone, mut dead) = (false, false);
+            if !stays && let Some((header, octets, packet)) = read(&one.piece) {
+                match self.route(shared, &view, now, (octets, &packet)) {
+                    Some(route) => {
+                        gone = self.goes((shared, posts), queue, now, &route, (&header, octets, &packet));
+                        if !gone && !Arc::ptr_eq(&one.tunnel, route.tunnel) {
+                            shared.tell_once(route.tunnel, Once::Wanted, Notice::Wanted(route.tunnel.id));
+                            one.tunnel = Arc::clone(route.tunnel);
+                        }
+                    }
+                    // Nobody is behind it any more, or no path carries.
+                    None => dead = true,
+                }
+            }
+            if gone {
+                self.waiting_octets -= one.piece.len();
+            } else if dead || now.since(one.since) >= PATIENCE {
+                self.give_up(shared, &one);
             } else {
-                self.waiting.push_back(waiting);
+                self.waiting.push_back(one);
+                kept += 1;
             }
         }
-        self.flush(shared, posts);
     }
 
     /// Whether anything waits for a session.
@@ -604,17 +668,16 @@ impl Outbound {
         if now.since(self.errors.0) >= Duration::from_secs(1) {
             self.errors = (now, 0);
         }
-        let own = shared.own.load();
-        let from = own.iter().find(|own| own.is_ipv4() == packet.source.is_ipv4());
-        // Nobody is told by nobody: an address of ours is needed, and any will do that is not theirs.
-        let Some(from) = from.copied().filter(|_| self.errors.1 < ERRORS) else { return };
-        self.errors.1 += 1;
-        let mut message = [0; VnetHeader::LENGTH + 1280];
-        let written =
-            message.get_mut(VnetHeader::LENGTH..).and_then(|out| icmp::too_big(octets, packet, mtu, from, out));
-        if let Some(message) = written.and_then(|length| message.get(..VnetHeader::LENGTH + length)) {
-            // Whoever asks again is told again.
-            let _ = queue.send(&[std::io::IoSlice::new(message)]);
+        let told = self.errors.1 < ERRORS && {
+            let mut message = [0; VnetHeader::LENGTH + 1280];
+            let written = message.get_mut(VnetHeader::LENGTH..).and_then(|out| icmp::too_big(octets, packet, mtu, out));
+            let message = written.and_then(|length| message.get(..VnetHeader::LENGTH + length));
+            message.is_some_and(|message| matches!(queue.send(&[std::io::IoSlice::new(message)]), Ok(true)))
+        };
+        // Whoever asks again is told again.
+        match told {
+            true => self.errors.1 += 1,
+            false => drop(shared.counters.untold.fetch_add(1, Relaxed)),
         }
     }
 }

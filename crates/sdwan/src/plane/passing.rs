@@ -8,7 +8,7 @@ use outwork_net::carrier::{self, Reason, Way};
 use outwork_wireguard::message::{HEADER, TAG};
 use outwork_wireguard::session::PADDING;
 
-use super::outbound::{Posts, send_in_parts};
+use super::outbound::{Posts, send_in_parts, share};
 use super::relay::{LENGTH, Passage};
 use super::shared::{Notice, Shared};
 use super::tunnel::{Once, Tunnel};
@@ -111,7 +111,7 @@ impl Passing {
         let left = run.count.saturating_sub(sent);
         let tallies = &run.tunnel.tallies;
         tallies.sent.fetch_add(run.packets.saturating_sub(left), Relaxed);
-        tallies.sent_octets.fetch_add(run.octets, Relaxed);
+        tallies.sent_octets.fetch_add(share(run.octets, left.min(run.packets), run.packets), Relaxed);
         shared.counters.unsent.fetch_add(left, Relaxed);
         // A full buffer is the way of things; what is too long is told by the error queue.
         if let Some(reason) = stopped

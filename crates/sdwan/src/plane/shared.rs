@@ -16,14 +16,15 @@ use outwork_wireguard::index::Table;
 use outwork_wireguard::window::Window;
 
 use super::account::Accounts;
-use super::fec::decoder::Decoder;
+use super::fec::decoder::{Budget, Decoder};
 use super::gauge::Gauge;
 use super::lines::Lines;
 use super::marking::Marking;
 use super::quoted::{self, Quoted};
-use super::streams::Streams;
+use super::streams::{Most, Streams};
 use super::tunnel::{Once, Receiving, Tunnel, TunnelId, UplinkIndex};
 use super::view::View;
+use crate::engine::flow::Flows;
 use crate::metrics::PathMetrics;
 
 /// What workers tell control that may wait at once. Beyond, they drop it and count that: handshakes are tried again, and so is all else.
@@ -35,10 +36,14 @@ pub const HINTS: usize = 64;
 /// Why messages of handshakes come to nothing: the words for [`Counters::handshakes`].
 pub const REASONS: [&str; 10] =
     ["malformed", "mac1", "cookie", "rate", "forged", "stranger", "replayed", "too-fast", "not-awaited", "no-room"];
-/// Streams of packets that come twice, of each site: one of each of its workers. And of all sites.
-const STREAMS: (usize, usize) = (64, 1 << 14);
-/// The same of streams of groups, which take more room: 128 KiB each.
-const GROUPS: (usize, usize) = (32, 1 << 10);
+/// Streams of packets that come twice, a kilobyte each, of each site: one of each of its workers. 16 MiB of all sites together.
+const STREAMS: Most = Most { each: 64, all: 16 << 10 };
+/// The same of streams of groups, which take some kilobytes each,
+const GROUPS: Most = Most { each: 32, all: 8 << 10 };
+/// and of all sites together so many octets more for what is summed up of groups that are open.
+const SUMS: usize = 64 << 20;
+/// Flows to sites that are known, for each worker.
+const FLOWS: usize = 1 << 16;
 /// What clocks show at their beginning, so that nothing was at time zero.
 const BEGINNING: Duration = Duration::from_secs(1);
 
@@ -81,17 +86,36 @@ pub enum Notice {
 
 /// Nanoseconds since this process began, and a bit.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock(Instant);
+pub struct Clock {
+    begun: Instant,
+    /// Shown in its place, in nanoseconds.
+    #[cfg(test)]
+    set: Option<&'static AtomicU64>,
+}
 
 impl Clock {
     /// It begins now.
     pub fn begin() -> Clock {
-        Clock(Instant::now())
+        Clock {
+            begun: Instant::now(),
+            #[cfg(test)]
+            set: None,
+        }
+    }
+
+    /// One that whoever has `nanos` sets.
+    #[cfg(test)]
+    pub(crate) fn set_by(nanos: &'static AtomicU64) -> Clock {
+        Clock { set: Some(nanos), ..Clock::begin() }
     }
 
     /// What it shows.
     pub fn now(&self) -> Time {
-        Time::ZERO + BEGINNING + self.0.elapsed()
+        #[cfg(test)]
+        if let Some(nanos) = self.set {
+            return Time::from_nanos(nanos.load(Relaxed));
+        }
+        Time::ZERO + BEGINNING + self.begun.elapsed()
     }
 }
 
@@ -104,6 +128,10 @@ pub struct Counters {
     pub malformed: AtomicU64,
     /// Packets that are too long for their tunnel.
     pub too_long: AtomicU64,
+    /// Of these, those whose sender was not told: nobody is told of such, too many were told in that second, or the device took nothing.
+    pub untold: AtomicU64,
+    /// Packets of IPv6 that are no longer than every way takes, where the only path takes less.
+    pub narrow: AtomicU64,
     /// Packets that waited for a session too long, or were too many.
     pub given_up: AtomicU64,
     /// Datagrams of nobody's session.
@@ -124,7 +152,7 @@ pub struct Counters {
     pub doubled: AtomicU64,
     /// Packets that had come by the other path already.
     pub repeated: AtomicU64,
-    /// Packets of more streams than a site may have at once: those that come twice end there, and others are not mended.
+    /// Packets of streams that there was no room for: those that come twice are handed on twice, and others are not mended.
     pub crowded: AtomicU64,
     /// Packets that were lost, and mended by others of their group.
     pub mended: AtomicU64,
@@ -166,6 +194,8 @@ pub struct Shared {
     pub counters: Counters,
     /// What is measured of paths.
     pub measures: Arc<PathMetrics>,
+    /// Flows to sites, which stay on their paths.
+    pub flows: Flows,
     /// What was sent under which policy.
     pub accounts: ArcSwap<Accounts>,
     /// Of hashes that others are not to guess.
@@ -174,8 +204,8 @@ pub struct Shared {
     pub twice: Streams<Window>,
     /// What has come of packets of groups.
     pub groups: Streams<Decoder>,
-    /// Where this machine is in tunnels: who sends errors about packets.
-    pub own: ArcSwap<Vec<IpAddr>>,
+    /// Octets that these may take yet.
+    pub sums: Arc<Budget>,
     /// What shaping knows datagrams by.
     pub marking: ArcSwap<Marking>,
     /// Whose datagrams are that ICMP quotes.
@@ -214,11 +244,12 @@ impl Shared {
             gauges: ArcSwap::default(),
             counters: Counters::default(),
             measures: Arc::default(),
+            flows: Flows::new(FLOWS * workers.len().max(1)),
             accounts: ArcSwap::default(),
             seed,
-            twice: Streams::new(STREAMS.0, STREAMS.1),
-            groups: Streams::new(GROUPS.0, GROUPS.1),
-            own: ArcSwap::default(),
+            twice: Streams::new(STREAMS),
+            groups: Streams::new(GROUPS),
+            sums: Arc::new(Budget::new(SUMS)),
             marking: ArcSwap::default(),
             quoted: Quoted::default(),
             lines: Lines::default(),
@@ -243,22 +274,24 @@ impl Shared {
         }
     }
 
-    /// Tells control something, unless it has too much to hear already. Whether it is going to hear it.
+    /// Tells control something, unless it has too much to hear already. Whether it is going to hear it: what is said once only has to be said again if not.
     pub fn tell(&self, notice: Notice) -> bool {
         let share = self.share(&notice);
         let has_room = share.is_none_or(|(taken, most)| taken.fetch_add(1, Relaxed) < most);
         let told = if has_room { self.notices.try_send(notice) } else { Err(TrySendError::Full(notice)) };
         match told {
-            Ok(()) => self.control.wake(),
+            Ok(()) => {
+                self.control.wake();
+                true
+            }
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.counters.unheard.fetch_add(1, Relaxed);
                 if let Some((taken, _)) = share {
                     taken.fetch_sub(1, Relaxed);
                 }
-                return false;
+                false
             }
         }
-        true
     }
 
     /// The same of a message of a handshake. One that there is no room for is not copied: anybody can send such, as many as there are.

@@ -53,6 +53,13 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Who sends a stream sends often. So long one has to be quiet before another takes its place: whoever begins one for each packet is not given room for each.
+const QUIET: Duration = Duration::from_secs(1);
+/// One that nothing has come of for so long has ended, whether there is room or not: its sender began another, or is gone.
+const OVER: Duration = Duration::from_secs(10);
+/// How often those that have ended are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct Known<T> {
     stream: u32,
@@ -60,66 +67,85 @@ struct Known<T> {
     seen: Time,
 }
 
-/// So long a stream has to be quiet before another one takes its place: whoever begins one for each packet is not given room for each.
-const QUIET: Duration = Duration::from_secs(1);
-/// Those that have been quiet for so long are forgotten when their sender begins another.
-const OVER: Duration = Duration::from_secs(60);
+/// How many streams may be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    /// Of one sender.
+    pub each: usize,
+    /// Of all.
+    pub all: usize,
+}
+
+#[derive(Debug)]
+struct Inside<T> {
+    of: HashMap<Owner, Vec<Known<T>>, FixedState>,
+    count: usize,
+    swept: Time,
+}
+
+impl<T> Inside<T> {
+    /// Forgets what `stays` does not say it of.
+    fn retain(&mut self, stays: impl Fn(Owner, &Known<T>) -> bool) {
+        self.of.retain(|owner, known| {
+            known.retain(|one| stays(*owner, one));
+            !known.is_empty()
+        });
+        self.count = self.of.values().map(Vec::len).sum();
+    }
+}
 
 /// What is known of streams that come, by who sends them. Packets of one stream come to several workers.
 #[derive(Debug)]
 pub struct Streams<T> {
-    of: Mutex<HashMap<Owner, Vec<Known<T>>, FixedState>>,
-    /// So many of each sender are known. Whoever begins more has the quietest forgotten.
-    most: usize,
-    /// So many of all senders.
-    all: usize,
-}
-
-impl<T> Known<T> {
-    /// Whether another one may take its place: no worker has it, and nobody has asked for it lately.
-    fn is_quiet(&self, now: Time, time: Duration) -> bool {
-        Arc::strong_count(&self.state) == 1 && now.since(self.seen) >= time
-    }
+    inside: Mutex<Inside<T>>,
+    most: Most,
 }
 
 impl<T> Streams<T> {
-    /// Of so many streams of each sender, and of all of them.
-    pub fn new(most: usize, all: usize) -> Streams<T> {
-        Streams { of: Mutex::default(), most: most.max(1), all: all.max(1) }
+    /// Of so many streams at most.
+    pub fn new(most: Most) -> Streams<T> {
+        let most = Most { each: most.each.max(1), all: most.all.max(1) };
+        Streams { inside: Mutex::new(Inside { of: HashMap::default(), count: 0, swept: Time::ZERO }), most }
     }
 
-    /// What is known of a stream; `make` where that is nothing. Workers keep it for the next packet. None where it is new, there are as many as there may be, and none of
-    /// these is quiet.
+    /// What is known of a stream; `make` where that is nothing. Workers keep it for the next packet, but not for long: a stream of which this is not asked is one that nothing
+    /// comes of. None where it is new, there are as many as there may be, and none of these is quiet.
     pub fn get(&self, now: Time, owner: Owner, stream: u32, make: impl FnOnce() -> T) -> Option<Arc<Mutex<T>>> {
-        let mut of = lock(&self.of);
-        if let Some(known) = of.get_mut(&owner).and_then(|known| known.iter_mut().find(|known| known.stream == stream))
+        let mut inside = lock(&self.inside);
+        let inside = &mut *inside;
+        if let Some(known) =
+            inside.of.get_mut(&owner).and_then(|known| known.iter_mut().find(|one| one.stream == stream))
         {
             known.seen = now;
             return Some(Arc::clone(&known.state));
         }
-        let known = of.entry(owner).or_default();
-        known.retain(|known| !known.is_quiet(now, OVER));
-        let is_full = known.len() >= self.most;
-        if is_full || of.values().map(Vec::len).sum::<usize>() >= self.all {
-            let among = of.iter().filter(|(one, _)| !is_full || **one == owner);
-            let among = among.flat_map(|(one, known)| known.iter().map(|known| (*one, known)));
-            let quietest = among.filter(|(_, known)| known.is_quiet(now, QUIET)).min_by_key(|(_, known)| known.seen);
-            let (whose, gone) = quietest.map(|(one, known)| (one, known.stream))?;
-            of.entry(whose).or_default().retain(|known| known.stream != gone);
+        if now.since(inside.swept) >= SWEEP {
+            inside.swept = now;
+            let quiet = if inside.count >= self.most.all { QUIET } else { OVER };
+            inside.retain(|_, known| now.since(known.seen) < quiet);
+        }
+        let is_full = inside.count >= self.most.all;
+        if is_full || inside.of.get(&owner).is_some_and(|own| own.len() >= self.most.each) {
+            let known = inside.of.get_mut(&owner)?;
+            let quietest = known.iter_mut().min_by_key(|known| known.seen);
+            let quietest = quietest.filter(|known| now.since(known.seen) >= QUIET)?;
+            *quietest = Known { stream, state: Arc::new(Mutex::new(make())), seen: now };
+            return Some(Arc::clone(&quietest.state));
         }
         let state = Arc::new(Mutex::new(make()));
-        of.entry(owner).or_default().push(Known { stream, state: Arc::clone(&state), seen: now });
+        inside.of.entry(owner).or_default().push(Known { stream, state: Arc::clone(&state), seen: now });
+        inside.count += 1;
         Some(state)
     }
 
-    /// Forgets those of senders that are gone.
-    pub fn keep(&self, stays: impl Fn(Owner) -> bool) {
-        lock(&self.of).retain(|owner, _| stays(*owner));
+    /// Forgets those of senders that are gone, and those that nothing has come of for long.
+    pub fn keep(&self, now: Time, stays: impl Fn(Owner) -> bool) {
+        lock(&self.inside).retain(|owner, known| stays(owner) && now.since(known.seen) < OVER);
     }
 
     /// Streams that are known.
     pub fn len(&self) -> usize {
-        lock(&self.of).values().map(Vec::len).sum()
+        lock(&self.inside).count
     }
 
     /// Whether there are none.
@@ -137,6 +163,7 @@ mod tests {
     use super::*;
 
     const OWNER: Owner = Owner(1);
+    const FEW: Most = Most { each: 4, all: 100 };
 
     fn take(numbers: &mut Numbers, count: u32, rng: &mut Rng) -> Frame {
         let frame = numbers.frame(rng);
@@ -156,7 +183,7 @@ mod tests {
                 sent.push(frame.number);
                 paths.iter_mut().for_each(|path| path.send(Node(1), Node(2), frame));
             }
-            let streams = Streams::new(4, 4);
+            let streams = Streams::new(FEW);
             let (mut came, mut once) = (BTreeSet::new(), vec![]);
             let mut open = [true, true];
             while open != [false, false] {
@@ -194,9 +221,9 @@ mod tests {
     #[test]
     fn who_begins_anew_is_heard_at_once() {
         let mut rng = Rng::new(1);
-        let streams: Streams<Window> = Streams::new(4, 4);
-        let get = |stream| streams.get(Time::ZERO, OWNER, stream, Window::default).unwrap();
-        let hear = |frame: Frame| is_first(&get(frame.stream), frame.number);
+        let streams: Streams<Window> = Streams::new(FEW);
+        let get = |frame: &Frame| streams.get(Time::ZERO, OWNER, frame.stream, Window::default).unwrap();
+        let hear = |frame: Frame| is_first(&get(&frame), frame.number);
         let mut before = Numbers::begin(&mut rng);
         assert!((0..20_000).all(|_| hear(take(&mut before, 1, &mut rng))));
         let mut after = Numbers::begin(&mut rng);
@@ -206,7 +233,7 @@ mod tests {
 
     #[test]
     fn of_each_sender_so_many_streams_are_known_and_the_quietest_is_forgotten() {
-        let streams: Streams<u32> = Streams::new(2, 9);
+        let streams: Streams<u32> = Streams::new(Most { each: 2, all: 100 });
         let get = |secs, owner, stream, value| {
             *lock(&streams.get(Time::from_secs(secs), Owner(owner), stream, || value).unwrap())
         };
@@ -215,27 +242,51 @@ mod tests {
         assert_eq!((get(5, 1, 10, 5), get(6, 1, 11, 6)), (1, 6));
         assert_eq!(get(7, 2, 10, 7), 7, "another sender's are others");
         assert_eq!(streams.len(), 3);
-        streams.keep(|owner| owner == Owner(2));
+        streams.keep(Time::from_secs(7), |owner| owner == Owner(2));
         assert!(streams.len() == 1 && !streams.is_empty());
     }
 
     #[test]
     fn who_begins_a_stream_for_each_packet_is_given_no_room_for_them_and_takes_none_from_others() {
-        let streams: Streams<u32> = Streams::new(2, 3);
+        let streams: Streams<u32> = Streams::new(Most { each: 2, all: 4 });
         let get = |millis, owner, stream| {
             let now = Time::from_secs(9) + Duration::from_millis(millis);
-            streams.get(now, Owner(owner), stream, || 0)
+            streams.get(now, Owner(owner), stream, || 0).is_some()
         };
-        let made = (0..500).filter(|number| get(*number, 1, *number as u32).is_some()).count();
+        let made = (0..500).filter(|number| get(*number, 1, *number as u32)).count();
         assert_eq!((made, streams.len()), (2, 2), "as long as none of them is quiet");
-        assert!(get(600, 2, 7).is_some() && get(700, 2, 8).is_none(), "so many of all");
-        assert!(get(1100, 2, 8).is_some(), "in the place of the quietest of all");
-        assert!(get(1200, 2, 7).is_some() && get(1200, 1, 1).is_some(), "which was the other's first");
-        let held = get(1300, 1, 1);
-        assert!(get(9000, 1, 2).is_some(), "in the place of one that nobody has");
-        assert!(get(9001, 1, 3).is_none() && held.is_some());
-        drop(held);
-        assert!(get(90_000, 1, 4).is_some());
-        assert_eq!(streams.len(), 2, "those that were over long ago are forgotten: only the other's was not asked for");
+        assert!(get(600, 2, 7) && get(600, 2, 8), "another's are others");
+        assert!(get(1000, 1, 500) && !get(1000, 1, 501), "in the place of the one that was quiet, the first");
+        assert!(get(1001, 1, 501) && !get(1002, 1, 1), "and of the second");
+        assert!(get(1003, 2, 7) && get(1003, 2, 8) && streams.len() == 4);
+    }
+
+    #[test]
+    fn what_nothing_comes_of_any_more_is_forgotten_by_the_next_that_begins_and_by_whoever_looks() {
+        let streams: Streams<()> = Streams::new(FEW);
+        let hear = |secs, owner, stream| streams.get(Time::from_secs(secs), Owner(owner), stream, || ()).is_some();
+        assert!(hear(100, 1, 1) && hear(100, 1, 2) && hear(100, 2, 1));
+        // One of them goes on, and another begins.
+        assert!((100..=111).all(|secs| hear(secs, 1, 1)) && streams.len() == 3);
+        assert!(hear(111, 3, 1));
+        assert_eq!(streams.len(), 2, "the one that went on, and the one that began");
+        streams.keep(Time::from_secs(130), |_| true);
+        assert!(streams.is_empty());
+    }
+
+    #[test]
+    fn where_all_have_as_many_as_there_may_be_who_has_none_waits_until_others_are_quiet() {
+        let streams: Streams<u32> = Streams::new(Most { each: 4, all: 3 });
+        let hear = |millis, owner, stream| {
+            let now = Time::from_secs(100) + Duration::from_millis(millis);
+            streams.get(now, Owner(owner), stream, || 0).is_some()
+        };
+        assert!(hear(0, 1, 1) && hear(100, 1, 2) && hear(200, 2, 1));
+        assert!(!hear(500, 3, 1) && !hear(600, 1, 3), "there is no room");
+        assert!(hear(900, 2, 1) && hear(900, 1, 2));
+        assert!(hear(1100, 3, 1) && streams.len() == 3, "in the place of one that was quiet");
+        assert!(!hear(1200, 1, 3) && hear(1300, 3, 1));
+        assert!(hear(1950, 1, 3) && streams.len() == 3, "in the place of one's own");
+        assert!(hear(2100, 4, 1) && streams.len() == 3, "once they are looked through again");
     }
 }

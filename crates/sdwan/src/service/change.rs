@@ -119,7 +119,6 @@ impl Service {
         }
         self.said.store(Arc::new(Said::of(settings)));
         self.keys.heed(&settings.keys);
-        self.shared.own.store(Arc::new(wanted.addresses.iter().map(|net| net.address).collect()));
         *lock(&self.numbers) = numbers;
         in_force.routing = Some(wanted.routing);
         in_force.settings = Some(settings.clone());

@@ -1,7 +1,7 @@
 //! Two sites over two uplinks each.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -180,6 +180,38 @@ fn a_connection_lives_through_a_pulled_cable_and_its_path_is_named_in_the_events
         goes_on("octets by the first cable");
         done.store(true, Ordering::SeqCst);
     });
+}
+
+#[test]
+fn who_sends_more_than_paths_take_is_told_so_at_the_site_and_at_a_machine_behind_it() {
+    let sites = Sites::new();
+    sites.wait_until_all_are_up();
+    let site = &sites.sites[0];
+    let behind = site.lab.namespace("behind");
+    site.lab.veth((&site.server, "lan"), (&behind, "eth0"));
+    site.server.ip("addr add 10.100.7.1/24 dev lan");
+    behind.ip("addr add 10.100.7.2/24 dev eth0");
+    behind.ip("route add default via 10.100.7.1");
+    site.server.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")).unwrap();
+    for site in &sites.sites {
+        CABLES.iter().for_each(|cable| site.server.ip(&format!("link set {cable} mtu 1380")));
+    }
+    // Of 1380 octets IP, UDP and WireGuard take 60.
+    for room in [&site.server, &behind] {
+        let socket = room.run(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
+        wait_for(
+            "the kernel to know how long packets may be",
+            || sites.told(),
+            || {
+                // "Don't fragment" is what Linux sends of itself. What it has learnt by then it may say as an error.
+                let _ = socket.send_to(&[7; 1350], (inner(1), 9));
+                let output = room.command("ip").args(["route", "get", &inner(1)]).output().unwrap();
+                let told = String::from_utf8_lossy(&output.stdout).into_owned();
+                let mtu = told.split_whitespace().skip_while(|word| *word != "mtu").nth(1)?.parse::<u32>().ok()?;
+                (1280..=1320).contains(&mtu).then_some(())
+            },
+        );
+    }
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Groups that lose some of their packets.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use outwork_engine::{Rng, Time, sim};
 
 use super::PREFIX;
-use super::decoder::Decoder;
+use super::decoder::{Budget, Decoder};
 use super::encoder::{Encoder, PATIENCE};
 use super::field::{Square, add, coefficient, inverse, product, undo};
 use crate::plane::frame::{Frame, Part, Shape};
@@ -15,6 +16,11 @@ const NOW: Time = Time::from_secs(1);
 
 /// What goes, with what stands before it.
 type Sent = (Frame, Vec<u8>);
+
+/// Room for whatever a test has.
+fn plenty() -> Arc<Budget> {
+    Arc::new(Budget::new(1 << 24))
+}
 
 fn octets(rng: &mut Rng, length: usize) -> Vec<u8> {
     let mut octets = vec![0; length];
@@ -136,7 +142,7 @@ fn a_group_is_whole_when_as_much_of_it_comes_as_it_had_packets_whatever_that_is(
     sim::seeds(300, |rng| {
         let shape = shape(rng);
         let mut encoder = Encoder::new(7, shape, MTU);
-        let mut decoder = Decoder::new(shape, MTU);
+        let mut decoder = Decoder::new(shape, MTU, &plenty());
         for _ in 0..20 {
             // Not all of them are full.
             let count = 1 + rng.below(shape.data().into()) as u8;
@@ -163,7 +169,7 @@ fn a_group_is_whole_when_as_much_of_it_comes_as_it_had_packets_whatever_that_is(
 fn loss_is_mended_as_far_as_there_is_what_mends_and_nothing_comes_twice() {
     sim::seeds(60, |rng| {
         let shape = shape(rng);
-        let (mut encoder, mut decoder) = (Encoder::new(7, shape, MTU), Decoder::new(shape, MTU));
+        let (mut encoder, mut decoder) = (Encoder::new(7, shape, MTU), Decoder::new(shape, MTU, &plenty()));
         let loss = rng.unit() / 2.0;
         let (mut came, mut lost): (Vec<Vec<u8>>, usize) = Default::default();
         let (mut sent, mut mendable) = (BTreeMap::new(), 0);
@@ -201,7 +207,7 @@ fn loss_is_mended_as_far_as_there_is_what_mends_and_nothing_comes_twice() {
 fn what_was_mended_is_not_handed_on_again_when_it_comes_after_all() {
     let mut rng = Rng::new(1);
     let shape = Shape::new(3, 1);
-    let (mut encoder, mut decoder) = (Encoder::new(7, shape, MTU), Decoder::new(shape, MTU));
+    let (mut encoder, mut decoder) = (Encoder::new(7, shape, MTU), Decoder::new(shape, MTU, &plenty()));
     let (data, parity) = group(&mut rng, &mut encoder, 3);
     for place in [0, 2] {
         assert_eq!(hear(&mut decoder, NOW, &data[place]), [data[place].1.clone()]);
@@ -214,7 +220,7 @@ fn what_was_mended_is_not_handed_on_again_when_it_comes_after_all() {
 fn what_comes_too_late_is_not_mended_and_not_withheld() {
     let mut rng = Rng::new(1);
     let shape = Shape::new(2, 1);
-    let (mut encoder, mut decoder) = (Encoder::new(7, shape, MTU), Decoder::new(shape, MTU));
+    let (mut encoder, mut decoder) = (Encoder::new(7, shape, MTU), Decoder::new(shape, MTU, &plenty()));
     let (data, parity) = group(&mut rng, &mut encoder, 2);
     hear(&mut decoder, NOW, &data[0]);
     let later = NOW + std::time::Duration::from_secs(2);
@@ -235,7 +241,7 @@ fn what_comes_too_late_is_not_mended_and_not_withheld() {
 fn a_group_that_does_not_fill_is_closed_after_a_while_as_it_is() {
     let mut rng = Rng::new(1);
     let shape = Shape::new(10, 2);
-    let (mut encoder, mut decoder) = (Encoder::new(7, shape, MTU), Decoder::new(shape, MTU));
+    let (mut encoder, mut decoder) = (Encoder::new(7, shape, MTU), Decoder::new(shape, MTU, &plenty()));
     assert_eq!(encoder.due(), None);
     encoder.close(|_, _| panic!("there is nothing to mend"));
     let packets = [octets(&mut rng, 20), octets(&mut rng, 300)];
@@ -260,7 +266,7 @@ fn what_has_no_place_in_a_group_is_left_to_go_by_itself() {
 
 #[test]
 fn numbers_of_groups_wrap_around() {
-    let mut decoder = Decoder::new(Shape::new(2, 1), MTU);
+    let mut decoder = Decoder::new(Shape::new(2, 1), MTU, &plenty());
     let shape = Shape::new(2, 1);
     let frame = |number, place| Frame { stream: 7, number, part: Part::Data { place, shape } };
     // The last one has the place of the first.
@@ -274,7 +280,7 @@ fn numbers_of_groups_wrap_around() {
 fn nothing_that_a_site_could_say_makes_it_fall() {
     sim::seeds(300, |rng| {
         let own = shape(rng);
-        let mut decoder = Decoder::new(own, MTU);
+        let mut decoder = Decoder::new(own, MTU, &plenty());
         for _ in 0..200 {
             let shape = shape(rng);
             let part = match rng.chance(0.5) {
@@ -287,4 +293,48 @@ fn nothing_that_a_site_could_say_makes_it_fall() {
             decoder.push(NOW, &Frame { stream: 7, number, part }, &said, |packet| assert!(packet.len() <= MTU));
         }
     });
+}
+
+#[test]
+fn sums_take_room_for_as_many_groups_as_are_open_at_a_time_and_give_it_back() {
+    let mut rng = Rng::new(1);
+    let (shape, budget) = (Shape::new(4, 2), plenty());
+    let each = (MTU + PREFIX) * 2;
+    let (mut encoder, mut decoder) = (Encoder::new(7, shape, MTU), Decoder::new(shape, MTU, &budget));
+    assert_eq!(decoder.octets(), 0, "nothing before something comes");
+    // Whatever is lost, as long as what mends it comes: one group at a time is open.
+    for lost in 0..100 {
+        let (data, parity) = group(&mut rng, &mut encoder, 4);
+        let came: Vec<_> = data.iter().skip(lost % 3).chain(&parity).collect();
+        came.into_iter().for_each(|one| drop(hear(&mut decoder, NOW, one)));
+        assert_eq!(decoder.octets(), each);
+    }
+    // Groups that nothing mends stay open for a while, and then others have their room.
+    let mut open = |decoder: &mut Decoder, now| {
+        let (data, _) = group(&mut rng, &mut encoder, 4);
+        hear(decoder, now, &data[0]);
+        decoder.octets()
+    };
+    assert_eq!([open(&mut decoder, NOW), open(&mut decoder, NOW), open(&mut decoder, NOW)], [each, 2 * each, 3 * each]);
+    let later = NOW + std::time::Duration::from_secs(2);
+    assert_eq!([open(&mut decoder, later), open(&mut decoder, later)], [3 * each; 2]);
+    drop(decoder);
+    assert_eq!(budget.left(), plenty().left());
+}
+
+#[test]
+fn without_room_for_sums_packets_are_handed_on_and_nothing_is_mended() {
+    let mut rng = Rng::new(1);
+    let shape = Shape::new(3, 1);
+    let budget = Arc::new(Budget::new(MTU + PREFIX));
+    let mut encoder = Encoder::new(7, shape, MTU);
+    let [mut first, mut second] = [(); 2].map(|()| Decoder::new(shape, MTU, &budget));
+    let (data, parity) = group(&mut rng, &mut encoder, 3);
+    assert_eq!(hear(&mut first, NOW, &data[0]).len(), 1);
+    for decoder in [&mut second, &mut first] {
+        let came: Vec<_> = [&data[1], &parity[0]].into_iter().flat_map(|one| hear(decoder, NOW, one)).collect();
+        assert!(came.contains(&data[1].1));
+    }
+    assert_eq!((first.mended(), second.mended()), (1, 0), "the other has what there was");
+    assert!(hear(&mut second, NOW, &data[1]).is_empty(), "what came twice is known all the same");
 }

@@ -5,6 +5,7 @@ mod join;
 mod names;
 mod packet;
 mod split;
+mod workers;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
