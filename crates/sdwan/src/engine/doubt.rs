@@ -20,7 +20,8 @@ impl Engine {
             let suspect = |path: &&mut Path| path.liveness.state() == State::Suspect;
             if let Some(path) = self.path_mut(id).filter(|_| id != by).filter(suspect) {
                 let measured = path.measured();
-                let asked = (measured.round_trip / 2 + ahead + settings.fast / 4).min(settings.fast / 2);
+                // What it says before a question can have come is no sign that it would have answered. Where the way is long, no more than a period is waited for.
+                let asked = (measured.round_trip / 2 + ahead + settings.fast / 4).min(settings.fast);
                 let behind = (measured.round_trip / 2).saturating_sub(ahead) + measured.widen(&settings);
                 // Who was late of late may be so again, between one path and the next.
                 let late = Duration::from_millis(u64::from(late));

@@ -112,17 +112,19 @@ impl Recent {
         self.slices[index].lost = self.slices[index].lost.saturating_add(expected.wrapping_sub(got) as i32);
     }
 
-    /// The part that is lost at least, whatever chance does.
+    /// The part that is lost at least, whatever chance does. One slice proves nothing, however much it lost: a blink, in which all is lost, is over before anybody
+    /// has gone elsewhere, and it is one loss rather than many.
     fn part(&self) -> f64 {
-        let expected: u32 = self.slices.iter().map(|one| one.expected).sum();
-        let lost: i32 = self.slices.iter().map(|one| one.lost).sum();
+        let Some(worst) = self.slices.iter().max_by_key(|one| one.lost) else { return 0.0 };
+        let all = |of: fn(&Slice) -> i64| self.slices.iter().map(of).sum::<i64>() - of(worst);
+        let (expected, lost) = (all(|one| i64::from(one.expected)), all(|one| i64::from(one.lost)));
         // What came before its hello was counted may just have left the oldest slice, and what it makes up for not yet the next.
-        let oldest = self.slices[(usize::from(self.current) + 1) % MOMENTS].lost;
-        let lost = f64::from(lost.min(lost.saturating_sub(oldest)));
-        if expected == 0 || lost <= 0.0 {
+        let oldest = i64::from(self.slices[(usize::from(self.current) + 1) % MOMENTS].lost);
+        let lost = lost.min(lost - oldest) as f64;
+        if expected <= 0 || lost <= 0.0 {
             0.0
         } else {
-            ((lost - DEVIATIONS * lost.sqrt()) / f64::from(expected)).max(0.0)
+            ((lost - DEVIATIONS * lost.sqrt()) / expected as f64).max(0.0)
         }
     }
 }
@@ -479,6 +481,18 @@ mod tests {
             late.add(Time::from_millis(1000 + at), 30, got);
             assert_eq!(late.part(), 0.0, "{round}");
         }
+    }
+
+    #[test]
+    fn a_blink_in_which_all_is_lost_is_no_proof_and_a_second_one_of_the_same_moment_is() {
+        let mut recent = Recent::default();
+        let mut add = |at: u64, lost: u32| {
+            recent.add(Time::from_millis(1000 + at), 30, 30 - lost);
+            recent.part()
+        };
+        assert_eq!((add(0, 0), add(40, 30), add(80, 0)), (0.0, 0.0, 0.0));
+        assert_eq!((add(120, 0), add(160, 30)), (0.0, 0.0), "the first one is over");
+        assert!(add(200, 30) > 0.1);
     }
 
     #[test]
