@@ -1,13 +1,14 @@
 //! The tunnels in this process, the controller of a network of sites, and the one that this site follows.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use outwork_admin::{ServiceApi, ServiceState, State};
 use outwork_sdwan::api::{Place, router};
 use outwork_sdwan::controller::{self, Controller};
 use outwork_sdwan::follower::enrol::uplinks;
-use outwork_sdwan::follower::{self, Follower, TakeUp};
+use outwork_sdwan::follower::said::Said;
+use outwork_sdwan::follower::{Follower, TakeUp};
 use outwork_sdwan::metrics::{QosMetrics, SdwanMetrics};
 use outwork_sdwan::service::{Handed, Service};
 use outwork_sdwan::{qos, routing};
@@ -40,11 +41,23 @@ pub(crate) fn controlled(data_dir: &Path) -> PathBuf {
     data_dir.join(CONTROLLER)
 }
 
-/// Puts what the controller of this site has said over what the file says.
+/// What the controller of this site has said, for all of this process: the directory of its data stays the same for as long as it runs.
+fn said_here(data_dir: &Path) -> &'static Arc<Said> {
+    static SAID: OnceLock<Arc<Said>> = OnceLock::new();
+    SAID.get_or_init(|| Said::new(&said(data_dir)))
+}
+
+/// Puts what the controller of this site has said over what the file says. Where a reload cannot read that, tunnels stay as they were; a start that cannot has the file alone.
 pub(super) fn overlay(read: &mut Read) {
-    let dir = said(&read.value.store.data_dir);
-    if let Err(error) = follower::overlay(&mut read.value.sdwan, &dir) {
-        tracing::warn!(%error, "what the controller has said is left out: the file counts alone");
+    let said = Arc::clone(said_here(&read.value.store.data_dir));
+    match said.overlay(&mut read.value.sdwan) {
+        Ok(None) => {}
+        Ok(Some(error)) => {
+            tracing::error!(%error, "what the controller has said cannot be read: it stays in force as it was read last");
+        }
+        Err(error) => {
+            tracing::error!(%error, "what the controller has said cannot be read, and is left out: the file counts alone");
+        }
     }
 }
 
@@ -118,8 +131,8 @@ impl Following {
             let reload = Arc::clone(&reload);
             Box::pin(async move { reload.run().await.map(drop).map_err(|refusal| refusal.to_string()) })
         });
-        let dir = said(&settings.store.data_dir);
-        let follower = Follower::new(follow, dir, uplinks(&settings.sdwan, &tunnels.keys().published()), take_up);
+        let heard = Arc::clone(said_here(&settings.store.data_dir));
+        let follower = Follower::sharing(follow, heard, uplinks(&settings.sdwan, &tunnels.keys().published()), take_up);
         let gather = tokio::spawn(Arc::clone(&follower).gather(Arc::clone(tunnels)));
         let run = tokio::spawn(Arc::clone(&follower).run());
         let (renewed, own, said) = (Arc::clone(&follower), Arc::clone(tunnels), settings.sdwan.clone());

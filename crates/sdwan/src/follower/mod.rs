@@ -3,6 +3,7 @@
 //! - [`keep`]: what is kept on disk: who the site is, and what it was told last.
 //! - [`enrol`]: the first time.
 //! - [`reports`]: what is reported, and kept until the controller has it.
+//! - [`said`]: what was said, as it is put over what the file says.
 //! - `session`: a connection.
 //!
 //! Without the controller all goes on as it was told last, after a restart as well. What it says is taken up as the configuration file is: [`overlay`] puts it over what the
@@ -11,10 +12,11 @@
 pub mod enrol;
 pub mod keep;
 pub mod reports;
+pub mod said;
 mod session;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,10 +26,11 @@ use serde_json::Value as Json;
 use tokio::sync::Notify;
 
 use crate::config::{FollowSettings, Sdwan};
-use crate::network::check::check;
 use crate::service::Service;
-use keep::{Identity, Keep, KeepError};
+use keep::{Identity, KeepError};
 use reports::Reporter;
+use said::Said;
+pub use said::overlay;
 
 /// Between two looks at whether the site was enrolled meanwhile.
 const LOOK: Duration = Duration::from_secs(2);
@@ -38,32 +41,10 @@ const RETRY_MOST: Duration = Duration::from_secs(30);
 /// What a new version of the network is taken up by: as a changed file is. The error says why it was not.
 pub type TakeUp = Box<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
-/// Puts what the controller has said over what the file says, where the site follows one and has heard of it. `dir` is where that is kept.
-///
-/// # Errors
-/// When what is kept cannot be read. The file counts alone then.
-pub fn overlay(settings: &mut Sdwan, dir: &Path) -> Result<(), KeepError> {
-    if settings.controller.is_none() {
-        return Ok(());
-    }
-    let keep = Keep::new(dir);
-    let Some(identity) = keep.identity()? else { return Ok(()) };
-    let held = keep.held(&identity)?;
-    if held.version == 0 {
-        return Ok(());
-    }
-    let network = check(&held.documents).map_err(|faults| {
-        let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        KeepError::Misunderstood { path: keep.network_file(), faults }
-    })?;
-    network.put_over(&identity.site, settings);
-    Ok(())
-}
-
 /// The site's side at work.
 pub struct Follower {
     settings: FollowSettings,
-    keep: Keep,
+    said: Arc<Said>,
     /// Its uplinks, as the controller is to know them.
     uplinks: Mutex<Vec<Json>>,
     /// They are others than the controller was told.
@@ -95,10 +76,14 @@ pub struct Told {
 impl Follower {
     /// One that follows the controller of `settings`; `dir` is where what it says is kept.
     pub fn new(settings: FollowSettings, dir: PathBuf, uplinks: Vec<Json>, take_up: TakeUp) -> Arc<Follower> {
+        Follower::sharing(settings, Said::new(&dir), uplinks, take_up)
+    }
+
+    /// [`new`](Self::new), whose `take_up` reads by `said` what there is to be taken up.
+    pub fn sharing(settings: FollowSettings, said: Arc<Said>, uplinks: Vec<Json>, take_up: TakeUp) -> Arc<Follower> {
         let reporter = Arc::new(Reporter::new(settings.backlog as usize));
-        let keep = Keep::new(&dir);
         let (uplinks, renewed) = (Mutex::new(uplinks), Notify::new());
-        Arc::new(Follower { settings, keep, uplinks, renewed, take_up, reporter, told: Mutex::default() })
+        Arc::new(Follower { settings, said, uplinks, renewed, take_up, reporter, told: Mutex::default() })
     }
 
     /// The controller is to know the uplinks of this site as these from now on.
@@ -183,7 +168,7 @@ impl Follower {
 
     /// Says who the site is, and what is in force before the controller has said anything.
     async fn is(&self, identity: &Identity) {
-        let (keep, own) = (self.keep.clone(), identity.clone());
+        let (keep, own) = (self.said.keep().clone(), identity.clone());
         let read = move || (keep.held(&own).map_or(0, |held| held.version), keep.since());
         let (version, since) = tokio::task::spawn_blocking(read).await.unwrap_or_default();
         self.tell(|told| {
@@ -195,7 +180,7 @@ impl Follower {
     }
 
     async fn identity(&self) -> Result<Option<Identity>, KeepError> {
-        let keep = self.keep.clone();
+        let keep = self.said.keep().clone();
         tokio::task::spawn_blocking(move || keep.identity()).await.unwrap_or(Ok(None))
     }
 }

@@ -18,6 +18,7 @@ use super::keep::{Identity, KeepError};
 use crate::channel::frame::{self, FrameError, MOST};
 use crate::channel::message::{ALIVE, FromController, FromSite, Request, SILENCE};
 use crate::channel::tls;
+use crate::config::network::NetworkSettings;
 use crate::network::check::check;
 use crate::network::delta::Held;
 use crate::network::signed::{SignatureError, Signed, Verifier};
@@ -67,8 +68,8 @@ impl SessionError {
 /// What becomes of what the controller says.
 #[derive(Debug, PartialEq)]
 pub(super) enum Weighed {
-    /// It is what the network is to be.
-    Next(Held),
+    /// It is what the network is to be, and what that says.
+    Next(Held, Box<NetworkSettings>),
     /// It leads nowhere, and why.
     Refused {
         /// The version that it leads to.
@@ -87,7 +88,7 @@ pub(super) fn weigh(held: &Held, verifier: &Verifier, signed: &Signed) -> Result
         Err(refusal) => return Ok(Weighed::Refused { version, why: refusal.to_string() }),
     };
     Ok(match check(&next.documents) {
-        Ok(_) => Weighed::Next(next),
+        Ok(network) => Weighed::Next(next, Box::new(network)),
         Err(faults) => {
             let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             Weighed::Refused { version, why: format!("this version does not understand it: {faults}") }
@@ -100,7 +101,7 @@ struct Session<'a> {
     follower: &'a Arc<Follower>,
     identity: Identity,
     verifier: Verifier,
-    held: Held,
+    held: Arc<Held>,
     writer: WriteHalf<TlsStream<TcpStream>>,
     /// The report that was sent, for as long as there is no answer.
     reported: Option<u64>,
@@ -125,8 +126,8 @@ pub(super) async fn follow(
         Ok::<_, SessionError>(connector.connect(tls::name()?, stream).await?)
     };
     let stream = timeout(PATIENCE, connect).await.map_err(|_| SessionError::Late)??;
-    let (keep, own) = (follower.keep.clone(), identity.clone());
-    let held = blocking(move || keep.held(&own)).await?;
+    let (keep, own) = (follower.said.keep().clone(), identity.clone());
+    let held = Arc::new(blocking(move || keep.held(&own)).await?);
     let (reader, writer) = tokio::io::split(stream);
     let (say, heard) = mpsc::channel(WAITING);
     let reading = tokio::spawn(frame::hear(reader, MOST, SILENCE, say));
@@ -196,7 +197,7 @@ impl Session<'_> {
                 });
                 self.report().await
             }
-            FromController::Push(signed) => self.take(&signed).await,
+            FromController::Push(signed) => self.take(signed).await,
             FromController::Kept { sequence } => {
                 self.follower.reporter.kept(sequence);
                 self.reported = None;
@@ -214,13 +215,16 @@ impl Session<'_> {
         }
     }
 
-    /// Takes up what the network is to be, or says why not. What is in force and what is on disk are the same at any time that somebody looks.
-    async fn take(&mut self, signed: &Signed) -> Result<(), SessionError> {
-        let (version, why) = match weigh(&self.held, &self.verifier, signed)? {
+    /// Takes up what the network is to be, or says why not. What is on disk was taken up.
+    async fn take(&mut self, signed: Signed) -> Result<(), SessionError> {
+        let (held, verifier) = (Arc::clone(&self.held), self.verifier.clone());
+        // Of a large network that is work, and nobody else of this runtime is to wait for it.
+        let weighed = tokio::task::spawn_blocking(move || weigh(&held, &verifier, &signed));
+        let (version, why) = match weighed.await.map_err(std::io::Error::other)?? {
             Weighed::Refused { version, why } => (version, why),
-            Weighed::Next(next) => {
+            Weighed::Next(next, network) => {
                 let version = next.version;
-                match self.take_up(next).await {
+                match self.take_up(next, *network).await {
                     Ok(()) => {
                         tracing::info!(version, "the network is as the controller says from now on");
                         self.follower.tell(|told| {
@@ -239,15 +243,23 @@ impl Session<'_> {
         self.say(&FromSite::Refused { version, held: self.held.version, why }).await
     }
 
-    async fn take_up(&mut self, next: Held) -> Result<(), String> {
-        let keep = self.follower.keep.clone();
-        let written = next.clone();
-        blocking(move || keep.keep_held(&written)).await.map_err(|error| error.to_string())?;
-        if let Err(why) = (self.follower.take_up)().await {
-            let (keep, before) = (self.follower.keep.clone(), self.held.clone());
-            blocking(move || keep.keep_held(&before)).await.map_err(|error| format!("{why}; and {error}"))?;
-            return Err(why);
+    /// Tries a version, and keeps it once it is in force: a crash in between has the site begin anew with the one before, and the controller says this one again.
+    async fn take_up(&mut self, next: Held, network: NetworkSettings) -> Result<(), String> {
+        let next = Arc::new(next);
+        let said = Arc::clone(&self.follower.said);
+        let tried = said.try_out(&self.identity.site, network);
+        (self.follower.take_up)().await?;
+        let (keep, written) = (said.keep().clone(), Arc::clone(&next));
+        if let Err(error) = blocking(move || keep.keep_held(&written)).await {
+            // What cannot be kept does not stay in force either.
+            drop(tried);
+            let back = (self.follower.take_up)().await;
+            return Err(back.err().map_or_else(
+                || error.to_string(),
+                |why| format!("{error}; and it stays in force until the next reload: {why}"),
+            ));
         }
+        tried.is_kept();
         self.held = next;
         Ok(())
     }
@@ -278,7 +290,7 @@ impl Session<'_> {
         let Some(key) = self.renewing.take() else { return Ok(()) };
         let identity = Identity { certificate, key: key.serialize_pem(), ..self.identity.clone() };
         identity.client()?;
-        let (keep, kept) = (self.follower.keep.clone(), identity.clone());
+        let (keep, kept) = (self.follower.said.keep().clone(), identity.clone());
         blocking(move || keep.keep_identity(&kept)).await?;
         self.follower.tell(|told| told.certificate_expires = identity.expires());
         self.identity = identity;

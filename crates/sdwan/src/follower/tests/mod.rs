@@ -2,6 +2,7 @@
 
 mod access;
 mod bounds;
+mod said;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::enrol::{EnrolError, enrol};
+use super::keep::Keep;
 use super::session::{Weighed, weigh};
 use super::*;
 use crate::channel::frame;
@@ -104,10 +106,16 @@ impl Lab {
 
     fn follow(&self, number: usize) -> Site {
         let (taken, refuses) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let told = (Arc::clone(&taken), Arc::clone(&refuses));
+        let (said, seen) = (Said::new(&self.at(number)), Arc::new(Mutex::new(vec![])));
+        let told = (Arc::clone(&taken), Arc::clone(&refuses), Arc::clone(&said), Arc::clone(&seen));
+        let (file, at) = (self.settings(number), self.at(number));
         let take_up: TakeUp = Box::new(move || {
-            let (taken, refuses) = (Arc::clone(&told.0), Arc::clone(&told.1));
+            let (taken, refuses, said, seen) = told.clone();
+            let (mut tried, mut kept, at) = (file.clone(), file.clone(), at.clone());
             Box::pin(async move {
+                said.overlay(&mut tried).map_err(|error| error.to_string())?;
+                overlay(&mut kept, &at).map_err(|error| error.to_string())?;
+                seen.lock().push((policies(&tried), policies(&kept)));
                 match refuses.load(Ordering::SeqCst) {
                     true => Err("the file has faults".to_owned()),
                     false => {
@@ -118,9 +126,9 @@ impl Lab {
             })
         });
         let settings = self.settings(number).controller.unwrap();
-        let follower = Follower::new(settings, self.at(number), uplink(number), take_up);
+        let follower = Follower::sharing(settings, said, uplink(number), take_up);
         let task = tokio::spawn(Arc::clone(&follower).run());
-        Site { follower, taken, refuses, task }
+        Site { follower, taken, refuses, seen, task }
     }
 
     async fn edit(&self, edits: Vec<Edit>) {
@@ -131,8 +139,7 @@ impl Lab {
     fn in_force(&self, number: usize) -> (Vec<String>, Vec<String>) {
         let mut settings = self.settings(number);
         overlay(&mut settings, &self.at(number)).unwrap();
-        let policies = settings.policy.iter().map(|policy| policy.name.clone()).collect();
-        (policies, settings.site.iter().map(|site| site.name.clone()).collect())
+        (policies(&settings), settings.site.iter().map(|site| site.name.clone()).collect())
     }
 
     fn refused(&self, turned: Turned) -> u64 {
@@ -144,11 +151,16 @@ fn uplink(number: usize) -> Vec<Json> {
     vec![json!({ "name": "fibre", "public_key": KEYS[number - 1], "endpoint": format!("192.0.2.{number}:51820") })]
 }
 
+/// Policies that are tried, and those on disk.
+type Seen = (Vec<String>, Vec<String>);
+
 /// A site that follows, and what it has taken up.
 struct Site {
     follower: Arc<Follower>,
     taken: Arc<AtomicU64>,
     refuses: Arc<AtomicBool>,
+    /// The policies that were to be taken up, and those on disk meanwhile, each time.
+    seen: Arc<Mutex<Vec<Seen>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -173,6 +185,10 @@ impl Site {
 fn policy(name: &str, class: &str) -> Vec<Edit> {
     let body = Some(json!({ "name": name, "class": class }));
     vec![Edit { kind: Kind::Policy, id: name.to_owned(), body, expect: Expect::New }]
+}
+
+fn policies(settings: &Sdwan) -> Vec<String> {
+    settings.policy.iter().map(|policy| policy.name.clone()).collect()
 }
 
 fn names(list: &[&str]) -> Vec<String> {
@@ -225,6 +241,9 @@ fn what_a_site_cannot_take_up_is_not_kept_either_and_comes_again() {
         lab.edit(policy("calls", "voice")).await;
         site.knows("the file has faults").await;
         assert!(lab.in_force(1).0.is_empty());
+        // Neither was it on disk while it was tried, nor did anything else come of it.
+        let tried: Vec<_> = site.seen.lock().iter().filter(|(tried, _)| *tried == names(&["calls"])).cloned().collect();
+        assert!(!tried.is_empty() && tried.iter().all(|(_, kept)| kept.is_empty()), "{tried:?}");
         site.refuses.store(false, Ordering::SeqCst);
         lab.edit(policy("mail", "bulk")).await;
         let both = names(&["calls", "mail"]);
@@ -330,7 +349,7 @@ fn what_is_forged_or_old_or_makes_no_sense_is_not_taken_up() {
     let (signer, other) = (Signer::generate().unwrap(), Signer::generate().unwrap());
     let held = Held::nothing("net").with(delta(None, 5, "bulk")).unwrap();
     let weighed = |by: &Signer, delta: &Delta| weigh(&held, &signer.verifier(), &by.sign(delta).unwrap());
-    let Ok(Weighed::Next(next)) = weighed(&signer, &delta(Some(5), 6, "voice")) else { panic!("it is good") };
+    let Ok(Weighed::Next(next, _)) = weighed(&signer, &delta(Some(5), 6, "voice")) else { panic!("it is good") };
     assert_eq!(next.version, 6);
     assert!(weighed(&other, &delta(Some(5), 6, "voice")).is_err(), "somebody else has signed it");
     let replayed = delta(None, 5, "bulk");
