@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use outwork_config::expansion::join_key;
 use outwork_config::{Fault, Sources, load, toml_text};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::{Documents, Kind};
 use crate::config::network::NetworkSettings;
@@ -105,6 +105,12 @@ fn without(body: &Json, field: &str) -> Json {
     Json::Object(fields.filter(|(name, _)| *name != field).map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
+/// A list of tables, each on a line of its own.
+fn list(key: &str, tables: &[Json]) -> String {
+    let tables: String = tables.iter().map(|table| format!("{},\n", toml_text(table))).collect();
+    format!("{key} = [\n{tables}]\n")
+}
+
 impl Composed {
     fn of(documents: &Documents) -> Composed {
         let (mut places, mut sites) = (vec![], vec![]);
@@ -121,22 +127,21 @@ impl Composed {
             places.push((at, Kind::Site, id.to_owned()));
             sites.push(site);
         }
-        let mut table = |kind: Kind| {
-            let entry = |(id, body): (&str, &Json)| {
-                places.push((join_key(kind.word(), id), kind, id.to_owned()));
-                (id.to_owned(), without(body, "name"))
-            };
-            Json::Object(documents.of(kind, "").map(entry).collect::<Map<_, _>>())
-        };
-        let (classes, applications) = (table(Kind::Class), table(Kind::Application));
+        // Each document on a line of its own: where in the text a value lies is counted from the beginning of its line.
+        let mut text = list("site", &sites);
+        for kind in [Kind::Class, Kind::Application] {
+            for (id, body) in documents.of(kind, "") {
+                let place = join_key(kind.word(), id);
+                text.push_str(&format!("{place} = {}\n", toml_text(&without(body, "name"))));
+                places.push((place, kind, id.to_owned()));
+            }
+        }
         let mut policies = vec![];
         for (id, body) in documents.of(Kind::Policy, "") {
             places.push((format!("policy[{}]", policies.len()), Kind::Policy, id.to_owned()));
             policies.push(body.clone());
         }
-        let parts =
-            [("site", sites.into()), ("class", classes), ("application", applications), ("policy", policies.into())];
-        let text = parts.map(|(key, value): (&str, Json)| format!("{key} = {}\n", toml_text(&value))).concat();
+        text.push_str(&list("policy", &policies));
         Composed { text, places }
     }
 }
