@@ -1,3 +1,14 @@
+/** One of the things that are wrong with what is refused: the document that it is about, and the field. */
+export interface ServerFault {
+  kind: string | null;
+  id: string | null;
+  /** Empty where it is the whole document. */
+  key: string;
+  found: string;
+  expected: string | null;
+  help: string | null;
+}
+
 /** A refusal from the server (RFC 9457), or status 0 when the server was not reached at all. */
 export class Problem extends Error {
   override readonly name = "Problem";
@@ -8,6 +19,8 @@ export class Problem extends Error {
     readonly detail: string,
     /** The setting or field the server blames, where it names one. */
     readonly key: string | null = null,
+    /** Everything that is wrong, where the server tells it one by one. */
+    readonly faults: ServerFault[] = [],
   ) {
     super(detail === "" ? title : `${title}: ${detail}`);
   }
@@ -24,12 +37,13 @@ export function problemFrom(status: number, statusText: string, body: string): P
   try {
     const parsed: unknown = JSON.parse(body);
     if (typeof parsed === "object" && parsed !== null) {
-      const { title, detail, key } = parsed as Record<string, unknown>;
+      const { title, detail, key, faults } = parsed as Record<string, unknown>;
       return new Problem(
         status,
         typeof title === "string" ? title : statusText || `HTTP ${status}`,
         typeof detail === "string" ? detail : "",
         typeof key === "string" ? key : null,
+        Array.isArray(faults) ? (faults as ServerFault[]) : [],
       );
     }
   } catch {
@@ -47,10 +61,17 @@ export function whenUnauthorized(handler: () => void): void {
 
 type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
-async function send(method: Method, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+interface Extra {
+  signal?: AbortSignal | undefined;
+  /** The version that a change is of: refused where it is another by now. */
+  version?: number | undefined;
+}
+
+async function send(method: Method, path: string, body?: unknown, extra: Extra = {}): Promise<Response> {
   const headers: Record<string, string> = { Accept: "application/json" };
   // A header that no form or foreign page can set: the server requires it of every change (CSRF).
   if (method !== "GET") headers["X-Outwork"] = "1";
+  if (extra.version !== undefined) headers["If-Match"] = `"${extra.version}"`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   try {
     return await fetch(`/api/v1${path}`, {
@@ -58,7 +79,7 @@ async function send(method: Method, path: string, body?: unknown, signal?: Abort
       headers,
       credentials: "same-origin",
       body: body === undefined ? null : JSON.stringify(body),
-      signal: signal ?? null,
+      signal: extra.signal ?? null,
     });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
@@ -70,8 +91,8 @@ async function send(method: Method, path: string, body?: unknown, signal?: Abort
   }
 }
 
-async function request<T>(method: Method, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
-  const response = await send(method, path, body, signal);
+async function request<T>(method: Method, path: string, body?: unknown, extra?: Extra): Promise<T> {
+  const response = await send(method, path, body, extra);
   const text = await response.text();
   if (!response.ok) {
     if (response.status === 401 && path !== "/session") onUnauthorized();
@@ -94,9 +115,9 @@ export function query(params: Params): string {
 }
 
 export const api = {
-  get: <T>(path: string, signal?: AbortSignal) => request<T>("GET", path, undefined, signal),
+  get: <T>(path: string, signal?: AbortSignal) => request<T>("GET", path, undefined, { signal }),
   post: <T>(path: string, body?: unknown) => request<T>("POST", path, body),
-  put: <T>(path: string, body?: unknown) => request<T>("PUT", path, body),
+  put: <T>(path: string, body?: unknown, version?: number) => request<T>("PUT", path, body, { version }),
   patch: <T>(path: string, body?: unknown) => request<T>("PATCH", path, body),
-  delete: <T>(path: string) => request<T>("DELETE", path),
+  delete: <T>(path: string, version?: number) => request<T>("DELETE", path, undefined, { version }),
 };

@@ -76,6 +76,10 @@ export interface Path {
   site: string;
   uplink: string;
   remote_uplink: string;
+  /** The hub that passes it on; none where it goes straight. */
+  via: string | null;
+  /** Octets of the longest packet that it takes. */
+  mtu: number;
   state: PathState;
   /** Whether new flows take it. */
   chosen: boolean;
@@ -96,15 +100,81 @@ export interface Path {
 /** Something that has happened to a path, or to the traffic to a site. */
 export interface PathEvent {
   number: number;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch; of what has happened more than once, the last time. */
   at_ms: number;
-  kind: "path" | "mtu" | "switch";
+  /** `path`, `mtu`, `switch`, or what a newer server tells of. */
+  kind: string;
   /** Empty where its path is there no longer. */
   site: string;
   /** The path, or the site. */
   of: string;
+  /** Of a switch: the class of the traffic, and how paths of it are chosen. */
+  class?: string | null;
+  strategy?: string | null;
   /** A state, octets of the longest packet, or a path; `none` where there is none. */
   from: string;
   to: string;
   why: string;
+  /** How often it has happened, where that is told as one. */
+  count?: number | null;
+  /** When the first of these was, in milliseconds since the epoch. */
+  since_ms?: number | null;
+}
+
+/** A class of traffic: what it needs of its path. None is no limit. */
+export interface TrafficClass {
+  name: string;
+  preset: boolean;
+  default: boolean;
+  latency_ms: number | null;
+  jitter_ms: number | null;
+  loss: number | null;
+}
+
+/** What a policy matches and does, by the words of the configuration; an empty list does not matter. */
+export interface PolicyRule {
+  name: string;
+  priority: number;
+  sources: string[];
+  destinations: string[];
+  protocols: string[];
+  source_ports: string[];
+  ports: string[];
+  dscp: string[];
+  applications: string[];
+  class: string;
+  strategy: string;
+  uplinks: string[];
+  data: number | null;
+  parity: number | null;
+  mark: string | null;
+}
+
+/** A policy that is in force here, with what was sent under it. */
+export interface Policy extends PolicyRule {
+  packets: number;
+  bytes: number;
+}
+
+/** A path that a flow might take. */
+export interface Considered {
+  path: string;
+  state: PathState;
+  keeps_limits: boolean;
+  taken: "first" | "second" | null;
+  latency_ms: number;
+  jitter_ms: number;
+  loss: number;
+}
+
+/** What becomes of a flow that begins now. */
+export interface Explanation {
+  to: string | null;
+  application: string | null;
+  policy: string | null;
+  class: string | null;
+  strategy: string | null;
+  mark: string | null;
+  paths: Considered[];
+  why: string[];
 }

@@ -2,18 +2,16 @@ import { createMemo, createSignal, For, Show } from "solid-js";
 import { api } from "../../api/client";
 import { createQuery } from "../../api/query";
 import type { PathEvent } from "../../api/sdwan-types";
-import { count, plural, preciseClock, relative, timestamp } from "../../format";
+import { clock, count, plural, preciseClock, relative, timestamp } from "../../format";
 import { href, route, setParams } from "../../router";
 import { Said } from "../../ui/said";
 import { Empty, Loaded } from "../../ui/states";
 import { createNow, Search, Segments } from "../../ui/widgets";
-import { told, why } from "./reading";
+import { begun, happened, kindsOf, told, why } from "./reading";
 import { refetchOnChange, State } from "./shared";
 
 /** Rows drawn at once; more on request. */
 const STEP = 100;
-
-type Kind = "all" | PathEvent["kind"];
 
 function Row(props: { event: PathEvent; now: number }) {
   const read = () => told(props.event);
@@ -27,6 +25,21 @@ function Row(props: { event: PathEvent; now: number }) {
       </td>
       <td class="side">
         <State of={{ ...read(), detail: "" }} />
+        <Show when={(props.event.count ?? 1) > 1}>
+          <div class="event-ago muted">
+            <strong>{count(props.event.count ?? 1)} times</strong>
+            <Show when={begun(props.event)}>
+              {(since) => (
+                <>
+                  {" "}
+                  <span class="nowrap" title={timestamp(since())}>
+                    since {clock(since())}
+                  </span>
+                </>
+              )}
+            </Show>
+          </div>
+        </Show>
       </td>
       <td>
         <Show when={props.event.site !== ""} fallback={<span class="muted">–</span>}>
@@ -50,7 +63,7 @@ export default function Events() {
   );
   refetchOnChange(events.refetch);
   const now = createNow();
-  const [kind, setKind] = createSignal<Kind>("all");
+  const [kind, setKind] = createSignal("all");
   const [text, setText] = createSignal("");
   const [most, setMost] = createSignal(STEP);
   const site = () => route().params.get("site") ?? "";
@@ -59,13 +72,17 @@ export default function Events() {
     return JSON.stringify([...new Set([...named, site()])].filter((name) => name !== "").sort());
   });
   const sites = createMemo(() => JSON.parse(siteNames()) as string[]);
+  const kindNames = createMemo(() => JSON.stringify(kindsOf(events.data()?.items ?? [])));
+  const kinds = createMemo(() => JSON.parse(kindNames()) as ReturnType<typeof kindsOf>);
   const found = createMemo(() => {
     const needle = text().trim().toLowerCase();
     return (events.data()?.items ?? []).filter(
       (event) =>
         (kind() === "all" || event.kind === kind()) &&
         (site() === "" || event.site === site()) &&
-        `${event.of} ${event.from} ${event.to} ${why(event)}`.toLowerCase().includes(needle),
+        `${event.of} ${event.from} ${event.to} ${event.class ?? ""} ${why(event)}`
+          .toLowerCase()
+          .includes(needle),
     );
   });
   return (
@@ -75,7 +92,7 @@ export default function Events() {
           <div class="toolbar">
             <Search
               label="Search events"
-              placeholder="Path, state or reason"
+              placeholder="Path, state, class or reason"
               value={text()}
               onInput={setText}
             />
@@ -96,15 +113,10 @@ export default function Events() {
             <Segments
               label="Events shown"
               value={kind()}
-              options={[
-                { value: "all", text: "All" },
-                { value: "switch", text: "Switches" },
-                { value: "path", text: "Paths" },
-                { value: "mtu", text: "MTU" },
-              ]}
+              options={[{ value: "all", text: "All" }, ...kinds()]}
               onChange={setKind}
             />
-            <span class="muted push">{plural(found().length, "event")}</span>
+            <span class="muted push">{plural(happened(found()), "event")}</span>
           </div>
           <Show
             when={found().length > 0}

@@ -1,14 +1,18 @@
 import { createEffect, createMemo, createSignal, For, lazy, on, Show, Suspense } from "solid-js";
+import { api } from "../../api/client";
 import { clockSkew } from "../../api/live";
+import { createQuery } from "../../api/query";
 import { freshFor, LiveSamples } from "../../api/samples";
-import type { Path } from "../../api/sdwan-types";
-import { count, latency, percent } from "../../format";
+import type { Path, PathEvent } from "../../api/sdwan-types";
+import { clock, count, latency, percent, relative } from "../../format";
 import { href } from "../../router";
 import { Drawer } from "../../ui/dialog";
 import { Facts } from "../../ui/facts";
 import { createTimeline, Plots, RangePicker, TimelineProblem } from "../../ui/plots";
+import { Said } from "../../ui/said";
+import { createNow } from "../../ui/widgets";
 import { plotsOfPath, sampleOfPath } from "./plots";
-import { ends, heard, reading } from "./reading";
+import { called, causeOf, ends, heard, reading, told, why } from "./reading";
 import { State, Taken } from "./shared";
 
 const Chart = lazy(() => import("../../ui/chart"));
@@ -78,6 +82,55 @@ function Watched(props: { path: Path; at: number }) {
   );
 }
 
+/** Of what has happened to a path, so much is told beside its charts. */
+const LAST = 5;
+
+/** Why it is what it is, and what has happened to it last. */
+function Lately(props: { path: Path }) {
+  const events = createQuery<null, { items: PathEvent[] }>(
+    () => null,
+    (_, signal) => api.get("/sdwan/events", signal),
+    { every: 5_000, key: "number" },
+  );
+  const now = createNow();
+  const all = () => events.data()?.items ?? [];
+  const cause = () => causeOf(props.path, all());
+  const own = () => all().filter((event) => event.of === called(props.path));
+  return (
+    <>
+      <Show when={cause()}>
+        {(event) => (
+          <p>
+            <strong>
+              {told(event()).text} for {relative(event().at_ms, now()).replace(/ ago$/, "")}
+            </strong>
+            {": "}
+            <Said text={why(event()) || reading(props.path).detail} />.
+          </p>
+        )}
+      </Show>
+      <Show when={own().length > 0}>
+        <ul class="lately" aria-label="What has happened to it">
+          <For each={own().slice(0, LAST)}>
+            {(event) => (
+              <li>
+                <time class="mono muted" datetime={new Date(event.at_ms).toISOString()}>
+                  {clock(event.at_ms)}
+                </time>
+                <span>
+                  {told(event).text}
+                  {(event.count ?? 1) > 1 ? `, ${count(event.count ?? 1)} times` : ""}
+                  <span class="muted">{why(event) === "" ? "" : `: ${why(event)}`}</span>
+                </span>
+              </li>
+            )}
+          </For>
+        </ul>
+      </Show>
+    </>
+  );
+}
+
 /** One path: where it leads, what it is taken for, and how it has fared. */
 export default function PathDrawer(props: {
   path: Path;
@@ -93,13 +146,19 @@ export default function PathDrawer(props: {
       <div class="path-head">
         <State of={reading(props.path)} /> <Taken when={props.path.chosen} />
         <p>{reading(props.path).detail}.</p>
+        <Lately path={props.path} />
       </div>
       <Facts
         items={[
           ["Site", props.path.site],
           ["Our uplink", props.path.uplink],
           ["Their uplink", props.path.remote_uplink],
-          ["Endpoint", props.path.endpoint ?? "not known: the other end has to dial"],
+          ["By hub", props.path.via],
+          [
+            "Endpoint",
+            props.path.via ? null : (props.path.endpoint ?? "not known: the other end has to dial"),
+          ],
+          ["Longest packet", `${count(props.path.mtu)} octets`],
           ["Keys", props.path.keys ? "there are" : "none yet", !props.path.keys],
           ["Latency, one way", shown(() => latency(props.path.latency_ms / 1000))],
           ["Jitter", shown(() => latency(props.path.jitter_ms / 1000))],

@@ -37,7 +37,8 @@ const COLUMNS: SortColumn<Path>[] = [
   { key: "jitter", text: "Jitter", by: (path) => measured(path, path.jitter_ms), number: true },
   { key: "loss", text: "Lost", by: (path) => measured(path, path.loss), number: true },
   { key: "mos", text: "MOS", by: (path) => measured(path, path.mos), number: true },
-  { key: "endpoint", text: "Endpoint", by: (path) => path.endpoint ?? "" },
+  { key: "mtu", text: "MTU", by: (path) => path.mtu, number: true },
+  { key: "endpoint", text: "Endpoint", by: (path) => path.via ?? path.endpoint ?? "" },
 ];
 
 /** Latency, and what jitter adds to it. */
@@ -95,8 +96,14 @@ function Row(props: { path: Path; timeline: Timeline | null; onOpen: () => void 
         <span class="phone-only muted">MOS </span>
         {shown(() => props.path.mos.toFixed(1))}
       </td>
-      <td class="mono path-endpoint" classList={{ "phone-hidden": props.path.endpoint === null }}>
-        {props.path.endpoint ?? "–"}
+      <td class="number phone-hidden">{props.path.mtu}</td>
+      <td
+        class="mono path-endpoint"
+        classList={{ "phone-hidden": props.path.endpoint === null && !props.path.via }}
+      >
+        <Show when={props.path.via} fallback={props.path.endpoint ?? "–"}>
+          {(hub) => <span class="badge">by hub {hub()}</span>}
+        </Show>
       </td>
     </tr>
   );
@@ -127,7 +134,7 @@ export default function Paths() {
         (path) =>
           fits(path) &&
           (param("site") === "" || path.site === param("site")) &&
-          `${path.site} ${path.uplink} ${path.remote_uplink} ${path.endpoint ?? ""} ${reading(path).text}`
+          `${path.site} ${path.uplink} ${path.remote_uplink} ${path.via ?? ""} ${path.endpoint ?? ""} ${reading(path).text}`
             .toLowerCase()
             .includes(needle),
       ),
@@ -153,7 +160,7 @@ export default function Paths() {
             <div class="toolbar">
               <Search
                 label="Search paths"
-                placeholder="Site, uplink, endpoint or state"
+                placeholder="Site, uplink, hub, endpoint or state"
                 value={param("q")}
                 onInput={(text) => setParams({ q: text })}
               />

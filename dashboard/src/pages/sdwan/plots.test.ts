@@ -19,6 +19,12 @@ test("the series of a path are named as the server names them", () => {
   ]);
 });
 
+test("a path that a hub passes on has series of its own", () => {
+  expect(seriesOfPath({ ...PATH, via: "hub" })[0]).toBe(
+    'sdwan_path_latency{site="no\\"rth",uplink="fibre",remote="dsl",via="hub"}',
+  );
+});
+
 test("a path that is polled gives what its charts are drawn from, in seconds", () => {
   const sample = sampleOfPath(PATH);
   expect(plotsOfPath(PATH).map((plot) => plot.names.map((name) => sample[name]))).toEqual([

@@ -12,7 +12,12 @@ export const MOST_WITH_SERIES = 64;
 /** The series of a path: latency, jitter, loss. */
 export function seriesOfPath(path: Path): [latency: string, jitter: string, loss: string] {
   // The server's own order of labels.
-  const labels = { site: path.site, uplink: path.uplink, remote: path.remote_uplink };
+  const labels = {
+    site: path.site,
+    uplink: path.uplink,
+    remote: path.remote_uplink,
+    ...(path.via ? { via: path.via } : {}),
+  };
   return [
     seriesOf("sdwan_path_latency", labels),
     seriesOf("sdwan_path_jitter", labels),

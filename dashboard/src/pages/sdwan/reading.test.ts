@@ -1,12 +1,30 @@
 import { describe, expect, test } from "vitest";
 import type { Path, PathEvent } from "../../api/sdwan-types";
-import { type Joined, joined, reading, shaping, siteReading, summary, tally, told, why } from "./reading";
+import {
+  begun,
+  called,
+  causeOf,
+  ends,
+  happened,
+  type Joined,
+  joined,
+  kindsOf,
+  reading,
+  shaping,
+  siteReading,
+  summary,
+  tally,
+  told,
+  why,
+} from "./reading";
 
 const UP: Path = {
   id: 0,
   site: "north",
   uplink: "fibre",
   remote_uplink: "dsl",
+  via: null,
+  mtu: 1420,
   state: "up",
   chosen: false,
   keys: true,
@@ -156,4 +174,39 @@ describe("an event tells", () => {
     expect(told({ ...down, site: "", of: "none" }).detail).toBe("A path that is gone, which was up");
     expect(told({ ...down, from: "trial", to: "up" }).detail).toBe("Path fibre-dsl, which was on trial");
   });
+
+  test("which class of traffic goes elsewhere", () => {
+    const voice = event({ class: "voice", strategy: "best" });
+    expect(told(voice).detail).toBe("New flows of class voice take lte-dsl instead of fibre-dsl");
+    expect(told({ ...voice, to: "none" }).detail).toBe(
+      "Traffic of class voice took fibre-dsl, and has no path left",
+    );
+  });
+
+  test("what a newer server has a word for, in that word", () => {
+    const odd = event({ kind: "rekey", of: "north fibre-dsl", from: "old", to: "new" });
+    expect(told(odd)).toMatchObject({ text: "rekey", detail: "north fibre-dsl: old, now new" });
+    expect(kindsOf([odd, event({})]).map(({ value }) => value)).toEqual(["switch", "path", "mtu", "rekey"]);
+  });
+
+  test("how often it has happened and since when, where it is told as one", () => {
+    expect(begun(event({ since_ms: 7 }))).toBe(null);
+    expect(begun(event({ count: 1, since_ms: 7 }))).toBe(null);
+    expect(begun(event({ count: 4, since_ms: 7 }))).toBe(7);
+    expect(begun(event({ count: 4 }))).toBe(null);
+    expect(happened([event({}), event({ count: 4 })])).toBe(5);
+  });
+
+  test("why a path is what it is, if that is what it has become last", () => {
+    const down = event({ kind: "path", of: "north fibre-dsl", from: "up", to: "down", why: "silence" });
+    const before = event({ kind: "path", of: "north fibre-dsl", from: "new", to: "up" });
+    expect(causeOf(path({ state: "down" }), [event({}), down, before])).toBe(down);
+    expect(causeOf(path({ state: "up" }), [down, before])).toBe(null);
+    expect(causeOf(path({ state: "down", via: "hub" }), [down])).toBe(null);
+  });
+});
+
+test("a path that a hub passes on says by which", () => {
+  const far = path({ via: "hub-1" });
+  expect([ends(far), called(far)]).toEqual(["fibre → dsl by hub-1", "north fibre-dsl by hub-1"]);
 });

@@ -119,9 +119,21 @@ export function urgency(tone: Tone): number {
   return URGENCY[tone];
 }
 
-/** Its two ends. */
+/** Its two ends, and the hub between them. */
 export function ends(path: Path): string {
-  return `${path.uplink} → ${path.remote_uplink}`;
+  return `${path.uplink} → ${path.remote_uplink}${path.via ? ` by ${path.via}` : ""}`;
+}
+
+/** What events call a path. */
+export function called(path: Path): string {
+  return `${path.site} ${path.uplink}-${path.remote_uplink}${path.via ? ` by ${path.via}` : ""}`;
+}
+
+/** Why a path is what it is: what has made it so last, as far as that is remembered. The latest event comes first. */
+export function causeOf(path: Path, events: PathEvent[]): PathEvent | null {
+  const last = events.find((event) => event.kind === "path" && event.of === called(path));
+  // What is older than the state is no cause of it.
+  return last?.to === path.state ? last : null;
 }
 
 /** What it is like, for who cannot see it: fibre → dsl: up, taken, 12.3 ms, no loss. */
@@ -223,6 +235,32 @@ export function why(event: PathEvent): string {
   return MEANS[event.to as PathState] ?? "";
 }
 
+/** When the first of what is told as one has happened, in milliseconds since the epoch; null where it has happened once. */
+export function begun(event: PathEvent): number | null {
+  return (event.count ?? 1) > 1 ? (event.since_ms ?? null) : null;
+}
+
+/** How many things have happened: some are told as one. */
+export function happened(events: PathEvent[]): number {
+  return events.reduce((sum, event) => sum + Math.max(1, event.count ?? 1), 0);
+}
+
+/** The traffic that a switch is about. */
+function flows(event: PathEvent): string {
+  return event.class ? ` of class ${event.class}` : "";
+}
+
+/** Kinds of what has happened, in the words that choose them; those that a newer server tells of by their own. */
+const KINDS: Record<string, string> = { switch: "Switches", path: "Paths", mtu: "MTU" };
+
+export function kindsOf(events: PathEvent[]): { value: string; text: string }[] {
+  const others = new Set(events.map((event) => event.kind).filter((kind) => !Object.hasOwn(KINDS, kind)));
+  return [
+    ...Object.entries(KINDS).map(([value, text]) => ({ value, text })),
+    ...[...others].sort().map((kind) => ({ value: kind, text: kind })),
+  ];
+}
+
 /** What has happened, as a sentence; why it has is the server's own. */
 export function told(event: PathEvent): Reading {
   const site = event.site === "" ? event.of : event.site;
@@ -233,10 +271,15 @@ export function told(event: PathEvent): Reading {
         tone: "bad",
         icon: "critical",
         text: "no path",
-        detail: `Traffic took ${from}, and has no path left`,
+        detail: `Traffic${flows(event)} took ${from}, and has no path left`,
       };
     const instead = event.from === NONE ? "" : ` instead of ${from}`;
-    return { tone: "accent", icon: "sdwan", text: "switch", detail: `New flows take ${to}${instead}` };
+    return {
+      tone: "accent",
+      icon: "sdwan",
+      text: "switch",
+      detail: `New flows${flows(event)} take ${to}${instead}`,
+    };
   }
   const path = event.of === NONE ? "A path that is gone" : `Path ${within(site, event.of)}`;
   if (event.kind === "mtu") {
@@ -247,6 +290,16 @@ export function told(event: PathEvent): Reading {
       icon,
       text: "MTU",
       detail: `${path}: packets of ${event.to} octets, which were of ${event.from}`,
+    };
+  }
+  if (event.kind !== "path") {
+    const changed =
+      event.from === "" || event.from === event.to ? event.to : `${event.from}, now ${event.to}`;
+    return {
+      tone: "",
+      icon: "info",
+      text: event.kind,
+      detail: [event.of, changed].filter(Boolean).join(": "),
     };
   }
   const [tone, icon] = BECOMES[event.to as PathState] ?? ["", "info"];

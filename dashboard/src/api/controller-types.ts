@@ -1,0 +1,66 @@
+// The shapes of what a controller says of its network: /api/v1/controller. Times are RFC 3339 strings.
+
+export type DocumentKind = "sites" | "uplinks" | "classes" | "applications" | "policies";
+
+/** What a document says, in the words of the configuration file. */
+export type Body = Record<string, unknown>;
+
+export interface NetworkDocument {
+  id: string;
+  /** Counts its changes: what a change of it names. */
+  version: number;
+  created: string;
+  created_by: string;
+  updated: string;
+  updated_by: string;
+  body: Body;
+}
+
+/** A token that lets one site in, once. */
+export interface Enrolment {
+  id: number;
+  site: string;
+  created: string;
+  created_by: string;
+  expires: string;
+  used: string | null;
+}
+
+/** How a site is to the controller. */
+export interface Presence {
+  site: string;
+  status: string;
+  last_seen: string | null;
+  /** The version of the network that it has said it holds. */
+  version: number | null;
+  /** Whether that is the one of now. */
+  current: boolean;
+}
+
+/** A path of the network, as the site at its near end has reported it last. */
+export interface ReportedPath {
+  id: number;
+  site: string;
+  uplink: string;
+  remote_site: string;
+  remote_uplink: string;
+  via: string | null;
+  state: string;
+  chosen: boolean;
+  latency_ms: number;
+  jitter_ms: number;
+  loss: number;
+  mos: number;
+  updated: string;
+}
+
+/** A change of the network. */
+export interface NetworkChange {
+  id: number;
+  at: string;
+  who: string;
+  what: string;
+  target: string;
+  /** What was there before and after, as JSON; empty where there is nothing to tell. */
+  detail: string;
+}
