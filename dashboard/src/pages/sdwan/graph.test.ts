@@ -49,6 +49,23 @@ describe("a map", () => {
   });
 });
 
+test("a path by a hub is drawn through it where the hub is on the map", () => {
+  const all = sites(3, 1);
+  const far = all[2];
+  if (!far) throw new Error("there are three");
+  far.paths = [
+    { id: 9, site: far.name, via: "site-000" } as Path,
+    { id: 10, site: far.name, via: "away" } as Path,
+  ];
+  const drawn = draw(all);
+  const hub = drawn?.sites.find(({ site }) => site.name === "site-000")?.at.join(" ");
+  const edges = drawn?.sites.find(({ site }) => site.name === far.name)?.edges ?? [];
+  expect(edges.map((edge) => edge.hub)).toEqual([true, true]);
+  expect(edges[0]?.d.endsWith(`${drawn?.sites[2]?.at.join(" ")}`)).toBe(true);
+  expect(edges[0]?.d.split("M")[2]?.startsWith(hub ?? "?")).toBe(true);
+  expect(edges[1]?.d.split("M")).toHaveLength(2);
+});
+
 test("paths between the same two are bent apart, and a single one is straight", () => {
   expect(curve([0, 0], [100, 0], 0, 1)).toEqual({ d: "M0 0Q50 0 100 0", label: [52, 0] });
   const labels = [0, 1, 2, 3].map((place) => curve([0, 0], [400, 0], place, 4).label);

@@ -29,6 +29,8 @@ export interface Drawn {
 export interface Edge {
   path: Path;
   d: string;
+  /** Whether it goes through the box of a hub. */
+  hub: boolean;
   /** Where its figures stand. */
   label: Point;
 }
@@ -45,6 +47,14 @@ export function draw(sites: Joined[]): Drawn | null {
   const radius: Point = [WIDTH / 2 - box[0] - 8, height / 2 - box[1] - 8];
   // What is pressing comes first in lists; in a picture everything stays where it is.
   const order = [...sites].sort((a, b) => a.name.localeCompare(b.name));
+  const place = (i: number): Point => {
+    const angle = (2 * Math.PI * i) / order.length;
+    return [
+      Math.round(centre[0] + radius[0] * Math.cos(angle)),
+      Math.round(centre[1] + radius[1] * Math.sin(angle)),
+    ];
+  };
+  const places = new Map(order.map((site, i) => [site.name, place(i)]));
   return {
     height,
     centre,
@@ -52,18 +62,29 @@ export function draw(sites: Joined[]): Drawn | null {
     box,
     letters: crowded ? 11 : 16,
     sites: order.map((site, i) => {
-      const angle = (2 * Math.PI * i) / order.length;
-      const at: Point = [
-        Math.round(centre[0] + radius[0] * Math.cos(angle)),
-        Math.round(centre[1] + radius[1] * Math.sin(angle)),
-      ];
-      const edges = site.paths.map((path, place) => ({
+      const at = place(i);
+      const edges = site.paths.map((path, number) => ({
         path,
-        ...curve(centre, at, place, site.paths.length),
+        ...drawnBy(path, centre, at, places, number, site.paths.length),
       }));
       return { site, at, edges };
     }),
   };
+}
+
+/** A path as an edge: straight, or through its hub where that is on the map. */
+function drawnBy(
+  path: Path,
+  centre: Point,
+  at: Point,
+  places: Map<string, Point>,
+  number: number,
+  count: number,
+): Pick<Edge, "d" | "label" | "hub"> {
+  const hub = path.via ? places.get(path.via) : undefined;
+  if (!hub) return { ...curve(centre, at, number, count), hub: Boolean(path.via) };
+  const [there, on] = [curve(centre, hub, number, count), curve(hub, at, number, count)];
+  return { d: `${there.d}${on.d}`, label: on.label, hub: true };
 }
 
 /** The edge of one of `count` paths between the same two, bent apart from the others. */

@@ -1,15 +1,17 @@
-import { createMemo, createSignal, For, Show } from "solid-js";
+import { createMemo, createSignal, For, Match, Show, Switch } from "solid-js";
 import { FIRST_SITE } from "../../examples";
 import { count, latency, percent, plural } from "../../format";
-import { href } from "../../router";
+import { href, route } from "../../router";
 import { useStatus } from "../../status";
 import { Icon } from "../../ui/icon";
 import { Empty, Loaded } from "../../ui/states";
 import { Teach } from "../../ui/teach";
 import { Search } from "../../ui/widgets";
-import { draw } from "./graph";
+import { type Point, rings } from "./constellation";
+import { draw, WIDTH } from "./graph";
 import { Graph } from "./graph-view";
-import { ends, heard, type Joined, joined, reading, siteReading, summary, tally } from "./reading";
+import { createNarrow, Legend, type Line, SitePanel, type Star, Stars, Tiles } from "./map-view";
+import { carries, ends, heard, type Joined, joined, reading, siteReading, summary, tally } from "./reading";
 import { createPaths, createSites, State } from "./shared";
 
 /** Rows drawn at once; more on request. */
@@ -151,12 +153,106 @@ function SiteList(props: { sites: Joined[]; paths: number }) {
   );
 }
 
+/** How large the picture is, on a desk and on a phone. */
+const [DESK, PHONE]: Point[] = [
+  [WIDTH, 560],
+  [358, 358],
+];
+
+/** All of a site's paths that carry go by this hub; null where one goes straight. */
+function byHub(site: Joined): string | null {
+  const used = site.paths.filter(carries);
+  const all = used.length > 0 ? used : site.paths;
+  return all.length > 0 && all.every((path) => path.via) ? (all[0]?.via ?? null) : null;
+}
+
+/** Sites and paths as a picture: with an edge for each path where they are few, a shape for each site where they are many, and in rows beyond. */
+function SiteMap(props: { sites: Joined[]; here: string }) {
+  const narrow = createNarrow();
+  const [pointed, setPointed] = createSignal<string | null>(null);
+  const chosen = () => route().params.get("site");
+  const address = (site: string) => href("/sdwan", { site: site === chosen() ? null : site });
+  const detailed = createMemo(() => (narrow() ? null : draw(props.sites)));
+  const box = () => (narrow() ? PHONE : DESK) ?? [WIDTH, 560];
+  // In a picture everything stays where it is, whatever becomes of it.
+  const order = createMemo(() => [...props.sites].sort((a, b) => a.name.localeCompare(b.name)));
+  const placed = createMemo(() => rings(order().length, box()));
+  const stars = createMemo((): Star[] =>
+    order().map((site, i) => ({
+      name: site.name,
+      reading: siteReading(site),
+      at: placed()?.points[i] ?? [0, 0],
+    })),
+  );
+  const lines = createMemo((): Line[] => {
+    const middle: Point = [box()[0] / 2, box()[1] / 2];
+    const at = new Map(stars().map((star) => [star.name, star.at]));
+    return order().map((site, i) => {
+      const hub = byHub(site);
+      const read = stars()[i]?.reading;
+      return {
+        from: middle,
+        to: stars()[i]?.at ?? middle,
+        tone: read?.tone ?? "",
+        by: (hub && at.get(hub)) || null,
+        hub: hub !== null,
+        said: `${site.name}: ${read?.text ?? ""}${hub ? `, by hub ${hub}` : ""}`,
+      };
+    });
+  });
+  const told = createMemo(() => {
+    const name = pointed() ?? chosen();
+    return props.sites.find((site) => site.name === name) ?? null;
+  });
+  return (
+    <section class="card graph" aria-label="Map of sites">
+      <Switch
+        fallback={
+          <Tiles
+            sites={stars().map(({ name, reading: read }) => ({ name, reading: read }))}
+            chosen={chosen()}
+            address={address}
+            onPoint={setPointed}
+          />
+        }
+      >
+        <Match when={detailed()}>
+          {(graph) => (
+            <Graph of={graph()} here={props.here} chosen={chosen()} address={address} onPoint={setPointed} />
+          )}
+        </Match>
+        <Match when={placed()}>
+          {(drawn) => (
+            <Stars
+              box={box()}
+              stars={stars()}
+              lines={lines()}
+              radius={drawn().radius}
+              names={drawn().names}
+              here={props.here}
+              chosen={chosen()}
+              address={address}
+              onPoint={setPointed}
+            />
+          )}
+        </Match>
+      </Switch>
+      <Legend lines={detailed() !== null} />
+      <SitePanel
+        name={told()?.name ?? null}
+        reading={told() ? siteReading(told() as Joined) : null}
+        paths={told()?.paths ?? []}
+        linked
+      />
+    </section>
+  );
+}
+
 /** Which sites there are, and how each is reached. */
 export default function Overview() {
   const status = useStatus();
   const [sites, paths] = [createSites(), createPaths()];
   const all = createMemo(() => joined(sites.data()?.items ?? [], paths.data()?.items ?? []));
-  const drawn = createMemo(() => draw(all()));
   return (
     <Loaded query={sites} height={600}>
       {(known) => (
@@ -174,9 +270,7 @@ export default function Overview() {
           <Loaded query={paths} height={600}>
             {(now) => (
               <div class="stack">
-                <Show when={drawn()}>
-                  {(graph) => <Graph of={graph()} here={status.data()?.host ?? "here"} />}
-                </Show>
+                <SiteMap sites={all()} here={status.data()?.host ?? "here"} />
                 <SiteList sites={all()} paths={now.items.length} />
                 {/* Those who hear the page are told when a site is joined or lost, not each time figures change. */}
                 <div class="visually-hidden" role="status" aria-label="State of sites">

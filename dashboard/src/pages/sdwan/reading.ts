@@ -218,6 +218,12 @@ const BECOMES: Record<PathState, [tone: Tone, icon: IconName]> = {
   suspect: ["warn", "alert"],
 };
 
+/** A state in colour, shape and word, without what is behind it. */
+export function becomes(state: string): Pick<Reading, "tone" | "icon" | "text"> {
+  const [tone, icon]: [Tone, IconName] = BECOMES[state as PathState] ?? ["", "info"];
+  return { tone, icon, text: word(state) };
+}
+
 const word = (state: string) => (state === "trial" ? "on trial" : state);
 
 /** What a change means where the server has no reason to tell: only a path that goes down has one. */
