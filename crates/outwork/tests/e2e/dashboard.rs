@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use serde_json::Value as Json;
+
 use super::client::{Client, Kind};
 use super::site::{LAN, SERVER, Site, binary};
 
@@ -56,8 +58,10 @@ url = "postgres://nobody@127.0.0.1:9/none"
 connect_timeout = "100ms"
 "#;
 
-/// Two uplinks, a site that nobody answers for, and a peer that has not come yet.
+/// Two uplinks, a site that nobody answers for, and a peer that has not come yet; and the controller of a network that no site is in.
 const SDWAN: &str = r#"
+[controller]
+listen = ["127.0.0.1:8068"]
 [sdwan]
 subnets = ["10.102.0.0/16"]
 [sdwan.tunnel]
@@ -124,4 +128,45 @@ fn the_dashboard_shows_and_changes_what_the_server_does() {
     for line in said.lines().filter(|line| line.contains("bytes of JS and CSS")) {
         eprintln!("{line}");
     }
+}
+
+/// Every text under a key, wherever it stands.
+fn texts(value: &Json, key: &str, found: &mut Vec<String>) {
+    match value {
+        Json::Array(items) => items.iter().for_each(|item| texts(item, key, found)),
+        Json::Object(fields) => {
+            found.extend(fields.get(key).and_then(Json::as_str).map(str::to_owned));
+            fields.values().for_each(|field| texts(field, key, found));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_board_of_the_sdwan_asks_for_metrics_that_the_server_has() {
+    let mut site = Site::new(SDWAN);
+    site.start();
+    let token = format!("Authorization: Bearer {}", site.token());
+    let now = site.server.command("curl").args(["-s", "-H", &token, "http://127.0.0.1:8067/api/v1/metrics/now"]);
+    let declared: Json = serde_json::from_slice(&now.output().unwrap().stdout).unwrap();
+    let metrics = declared["metrics"].as_array().unwrap();
+    let names: Vec<&str> = metrics.iter().filter_map(|one| one["name"].as_str()).collect();
+    // Of a histogram, Prometheus has the series of its distribution.
+    let plain = |word: &str| word.replace("_distribution_seconds_bucket", "_seconds");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/grafana/outwork-sdwan.json");
+    let board: Json = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let (mut expressions, mut sources) = (vec![], vec![]);
+    texts(&board, "expr", &mut expressions);
+    texts(&board["templating"], "definition", &mut expressions);
+    texts(&board["panels"], "uid", &mut sources);
+    assert!(expressions.len() > 30, "{} expressions", expressions.len());
+    for expression in &expressions {
+        let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let asked: Vec<String> = words.filter(|word| word.starts_with("outwork_")).map(plain).collect();
+        assert!(!asked.is_empty(), "{expression}: which metric is that of?");
+        for name in asked {
+            assert!(names.contains(&name.as_str()), "{expression}: there is no metric {name}");
+        }
+    }
+    assert!(sources.iter().all(|source| source == "${datasource}"), "{sources:?}");
 }

@@ -237,6 +237,7 @@ export function DocumentDialog(
   const [draft, setDraft] = createStore<Draft>(
     draftOf(props.kind, props.document?.body ?? props.begin ?? {}),
   );
+  let place: HTMLDivElement | undefined;
   const [theirs, setTheirs] = createSignal<NetworkDocument | null>(null);
   const body = () => bodyOf(props.kind, draft, base()?.body);
   const id = createMemo(() => base()?.id ?? idOf(props.kind, body()));
@@ -270,6 +271,12 @@ export function DocumentDialog(
       return new Problem(problem.status, problem.title, elsewhere().join(". "), null, problem.faults);
     return shown().some((spec) => at(spec) !== null) ? null : problem;
   };
+  const save = async () => {
+    if (await action.run()) return;
+    // Of a long form, what is wrong may be out of sight.
+    const [fault] = place?.closest("form")?.querySelectorAll(".fault, .notice") ?? [];
+    fault?.scrollIntoView({ block: "center" });
+  };
   const take = (document: NetworkDocument, mine: boolean) => {
     setBase(document);
     if (!mine) setDraft(reconcile(draftOf(props.kind, document.body)));
@@ -283,9 +290,45 @@ export function DocumentDialog(
       pending={action.pending()}
       problem={general()}
       disabled={theirs() !== null}
-      onSubmit={() => void action.run()}
+      onSubmit={() => void save()}
       onClose={props.onClose}
     >
+      <Show when={known.error()}>
+        {(problem) => <ProblemNotice problem={problem()} retry={known.refetch} />}
+      </Show>
+      <div class="form" ref={place}>
+        <For each={KINDS[props.kind].groups}>
+          {(group) => (
+            <fieldset class="group">
+              <Show when={group.title !== ""}>
+                <legend>{group.title}</legend>
+              </Show>
+              <Show when={group.hint}>
+                <p class="muted group-hint">{group.hint}</p>
+              </Show>
+              <For each={rows(group.fields.filter((spec) => !spec.when || spec.when(draft)))}>
+                {(row) => (
+                  <div classList={{ "form-pair": row.length > 1 }}>
+                    <For each={row}>
+                      {(spec) => (
+                        <Input
+                          spec={spec}
+                          draft={draft}
+                          known={known.data() ?? NOTHING}
+                          fixed={(spec.fixed ?? false) && base() !== undefined}
+                          problem={at(spec)}
+                          onChange={(value) => setDraft(spec.key, value)}
+                        />
+                      )}
+                    </For>
+                  </div>
+                )}
+              </For>
+            </fieldset>
+          )}
+        </For>
+      </div>
+      <Kept kind={props.kind} body={base()?.body ?? {}} />
       <Show when={theirs()}>
         {(other) => (
           <Notice tone="warn">
@@ -323,40 +366,6 @@ export function DocumentDialog(
           </Notice>
         )}
       </Show>
-      <Show when={known.error()}>
-        {(problem) => <ProblemNotice problem={problem()} retry={known.refetch} />}
-      </Show>
-      <For each={KINDS[props.kind].groups}>
-        {(group) => (
-          <fieldset class="group">
-            <Show when={group.title !== ""}>
-              <legend>{group.title}</legend>
-            </Show>
-            <Show when={group.hint}>
-              <p class="muted group-hint">{group.hint}</p>
-            </Show>
-            <For each={rows(group.fields.filter((spec) => !spec.when || spec.when(draft)))}>
-              {(row) => (
-                <div classList={{ "form-pair": row.length > 1 }}>
-                  <For each={row}>
-                    {(spec) => (
-                      <Input
-                        spec={spec}
-                        draft={draft}
-                        known={known.data() ?? NOTHING}
-                        fixed={(spec.fixed ?? false) && base() !== undefined}
-                        problem={at(spec)}
-                        onChange={(value) => setDraft(spec.key, value)}
-                      />
-                    )}
-                  </For>
-                </div>
-              )}
-            </For>
-          </fieldset>
-        )}
-      </For>
-      <Kept kind={props.kind} body={base()?.body ?? {}} />
     </FormDialog>
   );
 }

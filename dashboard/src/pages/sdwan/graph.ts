@@ -60,7 +60,7 @@ export function draw(sites: Joined[]): Drawn | null {
     centre,
     figures: paths <= MOST_FIGURES,
     box,
-    letters: crowded ? 11 : 16,
+    letters: crowded ? 10 : 15,
     sites: order.map((site, i) => {
       const at = place(i);
       const edges = site.paths.map((path, number) => ({

@@ -122,34 +122,36 @@ export function Stars(props: {
       </Index>
       <Index each={props.stars}>
         {(star) => (
-          <a
-            class="star"
-            classList={{ chosen: star().name === props.chosen }}
-            href={props.address(star().name)}
-            aria-label={`${star().name}: ${star().reading.text}, ${star().reading.detail}`}
-            aria-current={star().name === props.chosen ? "true" : undefined}
-            onMouseEnter={() => props.onPoint(star().name)}
-            onMouseLeave={() => props.onPoint(null)}
-            onFocus={() => props.onPoint(star().name)}
-            onBlur={() => props.onPoint(null)}
-          >
-            <title>{star().name}</title>
-            <circle
-              class="star-reach"
-              cx={star().at[0]}
-              cy={star().at[1]}
-              r={Math.max(15, props.radius + 5)}
-            />
-            <path
-              class={`shape ${star().reading.tone || "none"}`}
-              d={shape(star().reading.tone, star().at, props.radius)}
-            />
-            <Show when={props.names}>
-              <text x={star().at[0]} y={star().at[1] + props.radius + 13}>
-                {fitted(star().name, 14)}
-              </text>
-            </Show>
-          </a>
+          <g>
+            <a
+              class="star"
+              classList={{ chosen: star().name === props.chosen }}
+              href={props.address(star().name)}
+              aria-label={`${star().name}: ${star().reading.text}, ${star().reading.detail}`}
+              aria-current={star().name === props.chosen ? "true" : undefined}
+              onMouseEnter={() => props.onPoint(star().name)}
+              onMouseLeave={() => props.onPoint(null)}
+              onFocus={() => props.onPoint(star().name)}
+              onBlur={() => props.onPoint(null)}
+            >
+              <title>{star().name}</title>
+              <circle
+                class="star-reach"
+                cx={star().at[0]}
+                cy={star().at[1]}
+                r={Math.max(15, props.radius + 5)}
+              />
+              <path
+                class={`shape ${star().reading.tone || "none"}`}
+                d={shape(star().reading.tone, star().at, props.radius)}
+              />
+              <Show when={props.names}>
+                <text x={star().at[0]} y={star().at[1] + props.radius + 13}>
+                  {fitted(star().name, 14)}
+                </text>
+              </Show>
+            </a>
+          </g>
         )}
       </Index>
       <Show when={props.here}>

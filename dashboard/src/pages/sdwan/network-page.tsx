@@ -93,14 +93,13 @@ function NetworkMap(props: { names: string[]; all: Pair[]; paths: ReportedPath[]
         (pair) => (pair.a === name || pair.b === name) && (own === null || pair.a === own || pair.b === own),
       )
       .flatMap((pair) => pair.paths)
-      .filter((path) => path.from === (own ?? name))
       .map(({ from: near, ...path }) => ({ ...path, from: `${near} to ${path.site}` }));
     return { name, reading, paths: pressingFirst(paths) };
   });
   return (
     <section class="card graph" aria-label="Map of the network">
       <div class="map-tools">
-        <label for="seen-from">Seen from</label>
+        <label for="seen-from">Drawn as seen from</label>
         <select
           id="seen-from"
           class="input small"
@@ -108,7 +107,7 @@ function NetworkMap(props: { names: string[]; all: Pair[]; paths: ReportedPath[]
         >
           <Show when={few()}>
             <option value="" selected={from() === null}>
-              nowhere: all of it
+              no site: all of it
             </option>
           </Show>
           <For each={props.names}>

@@ -471,7 +471,8 @@ function AtSite(props: { controls: boolean }) {
 }
 
 function AtController(props: { inForce: Policy[] }) {
-  return <Editor documents={createDocuments("policies")} inForce={props.inForce} />;
+  const documents = createDocuments("policies");
+  return <Editor documents={documents} inForce={props.inForce} />;
 }
 
 /** Which flows are of which class, and how their paths are chosen: changed here where this process is the controller. */
