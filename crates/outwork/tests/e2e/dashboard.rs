@@ -147,8 +147,9 @@ fn the_board_of_the_sdwan_asks_for_metrics_that_the_server_has() {
     let mut site = Site::new(SDWAN);
     site.start();
     let token = format!("Authorization: Bearer {}", site.token());
-    let now = site.server.command("curl").args(["-s", "-H", &token, "http://127.0.0.1:8067/api/v1/metrics/now"]);
-    let declared: Json = serde_json::from_slice(&now.output().unwrap().stdout).unwrap();
+    let address = "http://127.0.0.1:8067/api/v1/metrics/now";
+    let now = site.server.command("curl").args(["-s", "-H", &token, address]).output().unwrap();
+    let declared: Json = serde_json::from_slice(&now.stdout).unwrap();
     let metrics = declared["metrics"].as_array().unwrap();
     let names: Vec<&str> = metrics.iter().filter_map(|one| one["name"].as_str()).collect();
     // Of a histogram, Prometheus has the series of its distribution.

@@ -1,6 +1,7 @@
 import "../../ui/facts.css";
 import "./sdwan.css";
-import { createMemo, lazy, Match, Show, Suspense, Switch } from "solid-js";
+import { createMemo, lazy, Show, Suspense } from "solid-js";
+import { Dynamic } from "solid-js/web";
 import { FIRST_UPLINK } from "../../examples";
 import { count, plural } from "../../format";
 import { route } from "../../router";
@@ -12,12 +13,6 @@ import { useRoles } from "./network-data";
 import { inState, STATES } from "./shared";
 
 const Overview = lazy(() => import("./overview"));
-const Paths = lazy(() => import("./paths"));
-const Events = lazy(() => import("./events"));
-const Tunnels = lazy(() => import("./tunnels"));
-const Shaping = lazy(() => import("./shaping"));
-const Policies = lazy(() => import("./policies"));
-const Controller = lazy(() => import("./controller"));
 const Network = lazy(() => import("./network-page"));
 
 interface Tab {
@@ -25,22 +20,35 @@ interface Tab {
   text: string;
   /** Only where this process is a site, or the controller of a network. */
   of?: "site" | "controller";
+  page: ReturnType<typeof lazy>;
 }
 
 const TABS: Tab[] = [
-  { path: "/sdwan", text: "Sites" },
-  { path: "/sdwan/paths", text: "Paths", of: "site" },
-  { path: "/sdwan/policies", text: "Policies" },
-  { path: "/sdwan/events", text: "Events", of: "site" },
-  { path: "/sdwan/tunnels", text: "Tunnels", of: "site" },
-  { path: "/sdwan/shaping", text: "Shaping", of: "site" },
-  { path: "/sdwan/network", text: "Network", of: "controller" },
-  { path: "/sdwan/controller", text: "Controller", of: "controller" },
+  { path: "/sdwan", text: "Sites", page: Overview },
+  { path: "/sdwan/paths", text: "Paths", of: "site", page: lazy(() => import("./paths")) },
+  { path: "/sdwan/policies", text: "Policies", page: lazy(() => import("./policies")) },
+  { path: "/sdwan/events", text: "Events", of: "site", page: lazy(() => import("./events")) },
+  { path: "/sdwan/tunnels", text: "Tunnels", of: "site", page: lazy(() => import("./tunnels")) },
+  { path: "/sdwan/shaping", text: "Shaping", of: "site", page: lazy(() => import("./shaping")) },
+  { path: "/sdwan/network", text: "Network", of: "controller", page: Network },
+  {
+    path: "/sdwan/controller",
+    text: "Controller",
+    of: "controller",
+    page: lazy(() => import("./controller")),
+  },
 ];
+
+/** The page that an address names. */
+function addressed(): string {
+  return `/${route().segments.slice(0, 2).join("/")}`;
+}
 
 export default function SdwanPages() {
   const status = useStatus();
   const { controls, joins } = useRoles();
+  // Its code is on its way while the server says what it is.
+  void TABS.find((one) => one.path === addressed())?.page.preload();
   // A controller that is no site has the whole network in the place of what a site sees of it.
   const tabs = createMemo(() =>
     TABS.filter((one) => {
@@ -49,9 +57,11 @@ export default function SdwanPages() {
     }),
   );
   const tab = createMemo(() => {
-    const path = `/${route().segments.slice(0, 2).join("/")}`;
+    const path = addressed();
     return tabs().some((one) => one.path === path) ? path : "/sdwan";
   });
+  const page = () =>
+    tab() === "/sdwan" && !joins() ? Network : (TABS.find((one) => one.path === tab())?.page ?? Overview);
   const up = () => (inState("up") ?? 0) + (inState("suspect") ?? 0);
   const all = () => STATES.reduce((sum, state) => sum + (inState(state) ?? 0), 0);
   const others = () =>
@@ -92,35 +102,7 @@ export default function SdwanPages() {
           >
             <Tabs label="SD-WAN" current={tab()} items={tabs()} />
             <Suspense fallback={<Skeleton height={600} />}>
-              <Switch
-                fallback={
-                  <Show when={joins()} fallback={<Network />}>
-                    <Overview />
-                  </Show>
-                }
-              >
-                <Match when={tab() === "/sdwan/policies"}>
-                  <Policies />
-                </Match>
-                <Match when={tab() === "/sdwan/network"}>
-                  <Network />
-                </Match>
-                <Match when={tab() === "/sdwan/controller"}>
-                  <Controller />
-                </Match>
-                <Match when={tab() === "/sdwan/paths"}>
-                  <Paths />
-                </Match>
-                <Match when={tab() === "/sdwan/events"}>
-                  <Events />
-                </Match>
-                <Match when={tab() === "/sdwan/tunnels"}>
-                  <Tunnels />
-                </Match>
-                <Match when={tab() === "/sdwan/shaping"}>
-                  <Shaping />
-                </Match>
-              </Switch>
+              <Dynamic component={page()} />
             </Suspense>
           </Show>
         )}
