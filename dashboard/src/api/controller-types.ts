@@ -54,6 +54,19 @@ export interface ReportedPath {
   updated: string;
 }
 
+/** Something that has happened at a site, as it has reported it. */
+export interface ReportedEvent {
+  id: number;
+  /** By the clock of the site. */
+  at: string;
+  site: string;
+  kind: string;
+  of: string;
+  from: string;
+  to: string;
+  why: string;
+}
+
 /** A change of the network. */
 export interface NetworkChange {
   id: number;

@@ -9,6 +9,7 @@ import { type Point, ring, rings } from "./constellation";
 import { createNarrow, Legend, type Line, SitePanel, type Star, Stars, Tiles } from "./map-view";
 import { MOST_BETWEEN, type Pair, pairs, pressingFirst, seenFrom, standing } from "./network";
 import { everything } from "./network-data";
+import { NetworkEvents } from "./network-events";
 import { carries, type Reading, siteReading, urgency } from "./reading";
 import { State } from "./shared";
 
@@ -259,6 +260,7 @@ export default function NetworkPage() {
           <div class="stack">
             <NetworkMap names={names()} all={all()} paths={data.paths} />
             <PairList all={all()} />
+            <NetworkEvents names={names()} />
           </div>
         </Show>
       )}

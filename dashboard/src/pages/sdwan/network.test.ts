@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { ReportedPath } from "../../api/controller-types";
-import { pairs, pathOf, pressingFirst, seenFrom, standing } from "./network";
+import { eventOf, pairs, pathOf, pressingFirst, seenFrom, standing } from "./network";
+import { told } from "./reading";
 
 const reported = (site: string, remote_site: string, changes: Partial<ReportedPath> = {}): ReportedPath => ({
   id: 1,
@@ -56,4 +57,21 @@ test("a site stands as it is joined to all others", () => {
   expect(of(reported("a", "b"), reported("a", "c", { state: "down" }))).toBe("impaired");
   expect(of(reported("a", "b", { loss: 0.2 }))).toBe("impaired");
   expect(of(reported("a", "b", { state: "down" }), reported("c", "a", { state: "new" }))).toBe("cut off");
+});
+
+test("what a site has reported reads as it does there", () => {
+  const switched = {
+    id: 4,
+    at: "2026-11-23T10:00:00Z",
+    site: "a",
+    kind: "switch",
+    of: "b",
+    from: "b fibre-dsl",
+    to: "b lte-dsl by hub",
+    why: "the one before is gone",
+  };
+  expect(told(eventOf(switched)).detail).toBe("New flows take lte-dsl by hub instead of fibre-dsl");
+  const down = { ...switched, kind: "path", of: "b fibre-dsl", from: "up", to: "down" };
+  expect(told(eventOf(down)).detail).toBe("Path fibre-dsl, which was up");
+  expect(told(eventOf({ ...down, of: "none" })).detail).toBe("A path that is gone, which was up");
 });

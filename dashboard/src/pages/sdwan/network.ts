@@ -1,5 +1,5 @@
-import type { ReportedPath } from "../../api/controller-types";
-import type { Path, PathState } from "../../api/sdwan-types";
+import type { ReportedEvent, ReportedPath } from "../../api/controller-types";
+import type { Path, PathEvent, PathState } from "../../api/sdwan-types";
 import { plural } from "../../format";
 import { carries, type Joined, type Reading, reading, siteReading, urgency } from "./reading";
 
@@ -110,4 +110,11 @@ export function standing(name: string, all: Pair[]): Reading {
 /** Paths of a pair or a site, what is pressing first. */
 export function pressingFirst<P extends Path>(paths: P[]): P[] {
   return [...paths].sort((a, b) => urgency(reading(b).tone) - urgency(reading(a).tone) || a.id - b.id);
+}
+
+/** What has happened at a site, as that site tells it itself. */
+export function eventOf({ id, at, kind, of, from, to, why }: ReportedEvent): PathEvent {
+  // Paths are called by the site that they lead to, and its name has no spaces.
+  const site = of === "none" ? "" : (of.split(" ", 1)[0] ?? "");
+  return { number: id, at_ms: Date.parse(at), kind, site, of, from, to, why };
 }
