@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type Point, ring, rings, shape } from "./constellation";
+import { boxFor, type Point, ring, rings, shape } from "./constellation";
 
 const BOX: Point = [960, 560];
 
@@ -41,7 +41,14 @@ describe("many sites around one", () => {
 });
 
 test("a ring has each site at a place of its own", () => {
-  for (const count of [2, 3, 24]) expect(closest(ring(count, BOX))).toBeGreaterThan(50);
+  for (const count of [2, 3, 5, 24]) {
+    const box = boxFor(count, BOX);
+    const points = ring(count, box);
+    expect(closest(points)).toBeGreaterThan(50);
+    for (const [x, y] of points) expect(x > 20 && x < box[0] - 20 && y > 20 && y < box[1] - 20).toBe(true);
+  }
+  const [one, other] = ring(2, boxFor(2, BOX));
+  expect(Math.abs((one?.[1] ?? 0) - (other?.[1] ?? 99))).toBeLessThan(3);
 });
 
 test("each state has a shape of its own", () => {

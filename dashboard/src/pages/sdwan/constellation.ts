@@ -78,9 +78,14 @@ export function rings(count: number, [width, height]: Point): Rings | null {
   return null;
 }
 
-/** So many sites in one ring, for lines between each two. */
+/** So many sites in one ring, for lines between each two; two stand beside each other. */
 export function ring(count: number, [width, height]: Point): Point[] {
-  return along([width / 2, height / 2], [width / 2 - 80, height / 2 - 40], count, 0);
+  return along([width / 2, height / 2], [width / 2 - 80, height / 2 - 40], count, count === 2 ? 0.5 : 0);
+}
+
+/** A box no higher than so many sites need. */
+export function boxFor(count: number, [width, height]: Point): Point {
+  return [width, count <= 2 ? Math.min(height, 200) : count <= 5 ? Math.min(height, 380) : height];
 }
 
 /** A shape of its own for each state, so that colours need not be told apart: a disc where all is well, a triangle, a square on its corner, a square, a ring. */

@@ -5,7 +5,7 @@ import { count, plural } from "../../format";
 import { href, route, setParams } from "../../router";
 import { Empty, Loaded } from "../../ui/states";
 import { Search } from "../../ui/widgets";
-import { type Point, ring, rings } from "./constellation";
+import { boxFor, type Point, ring, rings } from "./constellation";
 import { createNarrow, Legend, type Line, SitePanel, type Star, Stars, Tiles } from "./map-view";
 import { MOST_BETWEEN, type Pair, pairs, pressingFirst, seenFrom, standing } from "./network";
 import { everything } from "./network-data";
@@ -17,6 +17,8 @@ const [DESK, PHONE]: Point[] = [
   [960, 560],
   [358, 358],
 ];
+/** So many sites have room for their names on a phone. */
+const NAMED = 6;
 /** Rows drawn at once; more on request. */
 const STEP = 50;
 
@@ -39,7 +41,8 @@ function NetworkMap(props: { names: string[]; all: Pair[]; paths: ReportedPath[]
   };
   const address = (site: string) =>
     href(page(), { from: route().params.get("from"), site: site === chosen() ? null : site });
-  const box = () => (narrow() ? PHONE : DESK) ?? [960, 560];
+  const whole = () => (narrow() ? PHONE : DESK) ?? [960, 560];
+  const box = () => (from() === null ? boxFor(props.names.length, whole()) : whole());
   const seen = createMemo(() => {
     const own = from();
     return own === null ? null : seenFrom(own, props.names, props.paths);
@@ -52,7 +55,11 @@ function NetworkMap(props: { names: string[]; all: Pair[]; paths: ReportedPath[]
   });
   const placed = createMemo(() => {
     if (from() !== null) return rings(readings().length, box());
-    return { points: ring(readings().length, box()), names: !narrow(), radius: 9 };
+    return {
+      points: ring(readings().length, box()),
+      names: !narrow() || readings().length <= NAMED,
+      radius: 9,
+    };
   });
   const stars = createMemo((): Star[] =>
     readings().map((one, i) => ({ ...one, at: placed()?.points[i] ?? [0, 0] })),
@@ -183,7 +190,15 @@ function PairList(props: { all: Pair[] }) {
         />
         <span class="muted push">{plural(found().length, "pair")} of sites</span>
       </div>
-      <Show when={found().length > 0} fallback={<Empty icon="search" title="No two sites are like that" />}>
+      <Show
+        when={found().length > 0}
+        fallback={
+          <Empty
+            icon="search"
+            title={props.all.length > 0 ? "No two sites are like that" : "No site has reported a path yet"}
+          />
+        }
+      >
         <div class="table-frame">
           <table class="table stacking">
             <thead>

@@ -4,7 +4,7 @@ import { clockSkew } from "../../api/live";
 import { createQuery } from "../../api/query";
 import { freshFor, LiveSamples } from "../../api/samples";
 import type { Path, PathEvent } from "../../api/sdwan-types";
-import { clock, count, latency, percent, relative } from "../../format";
+import { clock, count, latency, percent, relative, sentence } from "../../format";
 import { href } from "../../router";
 import { Drawer } from "../../ui/dialog";
 import { Facts } from "../../ui/facts";
@@ -102,7 +102,7 @@ function Lately(props: { path: Path }) {
         {(event) => (
           <p>
             <strong>
-              {told(event()).text} for {relative(event().at_ms, now()).replace(/ ago$/, "")}
+              {sentence(`${told(event()).text} for`)} {relative(event().at_ms, now()).replace(/ ago$/, "")}
             </strong>
             {": "}
             <Said text={why(event()) || reading(props.path).detail} />.
