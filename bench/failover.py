@@ -29,6 +29,8 @@ CLOCKS = 2
 # The longest packet that a black hole lets through.
 NARROW = 1300
 NAME = "outwork"
+# Of each site, in its own namespace.
+ADMIN = "http://127.0.0.1:8067"
 
 
 def drop(condition, ends):
@@ -69,10 +71,10 @@ class Sites(Tunnel):
 
     name = NAME
 
-    def __init__(self, arguments):
+    def __init__(self, arguments, uplinks=UPLINKS, cables=len(UPLINKS)):
         Running.__init__(self, "outwork-sites", arguments.folder)
-        self.outwork, self.tokens = arguments.outwork, {}
-        self.private = {(end, uplink): output("wg", "genkey") for end in ENDS for uplink in UPLINKS}
+        self.outwork, self.tokens, self.uplinks, self.cables = arguments.outwork, {}, uplinks, cables
+        self.private = {(end, uplink): output("wg", "genkey") for end in ENDS for uplink in uplinks}
         pub = lambda key: subprocess.run(["wg", "pubkey"], input=key, check=True, capture_output=True, text=True).stdout.strip()
         self.public = {of: pub(key) for of, key in self.private.items()}
 
@@ -112,28 +114,33 @@ name = "rest"
 class = "voice"
 """
         uplinks = lambda of, section, key: "".join(
-            f'\n[[{section}]]\nname = "u{uplink}"\nendpoint = "{uplink_address(of, uplink)}:{tunnels.PORT + uplink}"\n{key(uplink)}\n' for uplink in UPLINKS
+            f'\n[[{section}]]\nname = "u{uplink}"\nendpoint = "{uplink_address(of, uplink % self.cables)}:{tunnels.PORT + uplink}"\n{key(uplink)}\n' for uplink in self.uplinks
         )
-        text += uplinks(end, "sdwan.uplink", lambda uplink: f'interface = "u{uplink}"\nlisten = ["0.0.0.0:{tunnels.PORT + uplink}"]\nprivate_key = "{self.private[end, uplink]}"')
+        text += uplinks(end, "sdwan.uplink", lambda uplink: f'interface = "u{uplink % self.cables}"\nlisten = ["0.0.0.0:{tunnels.PORT + uplink}"]\nprivate_key = "{self.private[end, uplink]}"')
         text += f'\n[[sdwan.site]]\nname = "{far.device}"\nsubnets = ["{far.site}.0/24", "{tunnel_address(far)}/32"]\n'
         text += uplinks(far, "sdwan.site.uplink", lambda uplink: f'public_key = "{self.public[far, uplink]}"')
         config.write_text(text)
         return [self.outwork, "run", "--config", config]
 
-    def ask(self, end, what):
-        """What a site tells of this."""
+    def get(self, end, what, *options):
+        """What a site answers."""
         found = re.findall(r"\boutwork_[0-9a-f]{64}\b", (self.folder / "log").read_text())
         for token in [self.tokens[end]] if end in self.tokens else found:
-            done = subprocess.run(within(end.namespace, "curl", "-sf", "-H", f"Authorization: Bearer {token}", f"http://127.0.0.1:8067/api/v1/sdwan/{what}"), capture_output=True, text=True)
+            done = subprocess.run(within(end.namespace, "curl", "-sf", *options, "-H", f"Authorization: Bearer {token}", f"{ADMIN}/{what}"), capture_output=True, text=True)
             if done.returncode == 0:
                 self.tokens[end] = token
-                return json.loads(done.stdout)["items"]
+                return done.stdout
         self.fail(f"does not tell {what}")
 
+    def ask(self, end, what):
+        """What a site tells of this."""
+        return json.loads(self.get(end, f"api/v1/sdwan/{what}"))["items"]
+
     def wait_until_all_are_up(self):
-        """Until both paths that have a cable are up at both ends."""
+        """Until all paths that have a cable are up at both ends."""
         began = time.monotonic()
-        while any(sum(path["state"] == "up" for path in self.ask(end, "paths")) < len(UPLINKS) for end in ENDS):
+        there = sum(one % self.cables == another % self.cables for one in self.uplinks for another in self.uplinks)
+        while any(sum(path["state"] == "up" for path in self.ask(end, "paths")) < there for end in ENDS):
             self.must_run()
             if time.monotonic() > began + PATIENCE:
                 self.fail(f"does not come back; {[self.ask(end, 'paths') for end in ENDS]}")
