@@ -260,7 +260,8 @@ fn who_is_taken_out_of_the_configuration_is_heard_no_more_and_who_stays_goes_on(
     pair.site.admin(&["reload"]);
     let age = pair.tunnel()["keys_age_seconds"].as_f64();
     assert!(age.is_some(), "it goes on with the keys that it has");
-    let routes = pair.site.server.command("ip").args(["route", "show", "dev", "outwork0", "table", "51857"]).output().unwrap();
+    let routes =
+        pair.site.server.command("ip").args(["route", "show", "dev", "outwork0", "table", "51857"]).output().unwrap();
     let routes = String::from_utf8_lossy(&routes.stdout).into_owned();
     assert!(routes.contains("10.98.0.0/16"), "{routes}");
     pair.speaks();

@@ -121,11 +121,7 @@ impl Recent {
         // What came before its hello was counted may just have left the oldest slice, and what it makes up for not yet the next.
         let oldest = i64::from(self.slices[(usize::from(self.current) + 1) % MOMENTS].lost);
         let lost = lost.min(lost - oldest) as f64;
-        if expected <= 0 || lost <= 0.0 {
-            0.0
-        } else {
-            ((lost - DEVIATIONS * lost.sqrt()) / expected as f64).max(0.0)
-        }
+        if expected <= 0 || lost <= 0.0 { 0.0 } else { ((lost - DEVIATIONS * lost.sqrt()) / expected as f64).max(0.0) }
     }
 }
 
