@@ -207,7 +207,7 @@ impl Store {
     pub async fn shed(&self, most: u64) -> Result<usize, DatabaseError> {
         let mut gone = 0;
         loop {
-            let used = self.read(Query::Maintenance, |connection| retention::used(connection)).await?;
+            let used = self.read(Query::Maintenance, retention::used).await?;
             self.metrics.size.set(used.cast_signed());
             if used <= most {
                 return Ok(gone);

@@ -368,11 +368,11 @@ fn what_is_too_much_for_the_disk_goes_from_the_oldest_on_and_never_what_the_netw
             Ok(())
         };
         store.write(Query::Maintenance, fill).await.unwrap();
-        let used = store.read(Query::Maintenance, |c| retention::used(c)).await.unwrap();
+        let used = store.read(Query::Maintenance, retention::used).await.unwrap();
         assert_eq!(store.shed(used).await.unwrap(), 0);
         let gone = store.shed(used / 2).await.unwrap();
         assert!(gone > 0 && store.metrics().shed_rows.get() == gone as u64);
-        let half = store.read(Query::Maintenance, |c| retention::used(c)).await.unwrap();
+        let half = store.read(Query::Maintenance, retention::used).await.unwrap();
         assert!(half <= used / 2);
         let oldest = "SELECT min(timestamp) FROM sdwan_path_health";
         let ask = move |c: &Connection| c.query_row(oldest, [], |row| row.get::<_, Option<i64>>(0));
