@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use serde_json::Value as Json;
 use tokio::sync::Notify;
 
-use crate::config::{FollowSettings, Sdwan};
+use crate::config::FollowSettings;
 use crate::service::Service;
 use keep::{Identity, KeepError};
 use reports::Reporter;
